@@ -1,0 +1,19 @@
+//! What everything in TightFit counts in: the one memory budget, buffers that own their share of it, and the
+//! types and shapes of tensors. Depends on no other crate of the project.
+//!
+//! Invariant: [`Buffer`] is the only large allocation in the tree, and each owns a [`Reservation`], so what
+//! [`MemoryBudget`] has counted and what the process holds cannot drift apart.
+
+mod budget;
+mod buffer;
+mod dtype;
+mod shape;
+mod size;
+mod tensor;
+
+pub use budget::{BudgetError, MemoryBudget, Reservation};
+pub use buffer::{ALIGNMENT, Buffer};
+pub use dtype::{DType, Element, StringRef};
+pub use shape::{MAX_RANK, Shape, ShapeError};
+pub use size::{SizeError, display_bytes, parse_bytes};
+pub use tensor::{TensorView, TensorViewMut};
