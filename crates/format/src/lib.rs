@@ -1,1 +1,21 @@
-//! placeholder
+//! Readers and writers of TensorFlow's files: a file becomes a neutral description, with byte ranges in place of
+//! tensor values. Knows no operator's meaning.
+//!
+//! Invariant: nothing is allocated, skipped or looped over by a number out of a file before that number was checked
+//! against the bytes that are there, the named [`limits`] and the memory budget.
+
+pub mod error;
+pub mod graph_def;
+pub mod limits;
+pub mod source;
+
+mod ledger;
+mod proto;
+
+pub use error::{FormatError, Place, Problem};
+pub use graph_def::data_type::DataType;
+pub use graph_def::{
+    ArgDef, AttrValue, FunctionDef, GraphDef, InlineBytes, ListValue, NameAttrList, NodeDef, TensorContent,
+    TensorDef, TensorShapeDef,
+};
+pub use source::{Cursor, SourceFile};

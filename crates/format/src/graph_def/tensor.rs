@@ -1,0 +1,401 @@
+//! Tensor values in a description (tensor.proto). They stay in the file where they stand there as they are.
+//!
+//! The element type may come behind the values it is needed for, and the number of values is known only at the end,
+//! so a tensor is gone over up to three times: what it is, how many values, the values. Only the last allocates.
+
+use std::fmt;
+use std::ops::Deref;
+
+use tightfit_core::{Buffer, DType};
+
+use super::data_type::DataType;
+use super::decode::Decoder;
+use super::schema::TENSOR;
+use crate::error::{FormatError, Place, Problem};
+use crate::limits;
+use crate::proto::{Input, Run};
+use crate::source::SourceFile;
+
+type Result<T> = std::result::Result<T, FormatError>;
+
+/// Inline values from this size on get a buffer of their own.
+const BUFFER_FROM_BYTES: usize = 4 << 10;
+
+/// A tensor (tensor.proto).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TensorDef {
+    /// A number of [`DataType`].
+    pub dtype: i32,
+    /// The dimensions, none below 0; their product times the element's bytes is known to fit `i64`.
+    pub shape: Vec<i64>,
+    /// The values.
+    pub content: TensorContent,
+}
+
+/// Where a tensor's values are. Little-endian elements without gaps, complex ones as real, imaginary; a bool is one
+/// byte, of which TensorFlow writes only 0 and 1. There may be fewer than the shape has: then the last one repeats,
+/// and none at all means zeros (empty strings). There are never more.
+#[derive(Clone, PartialEq, Default)]
+pub enum TensorContent {
+    /// In the file, at any alignment.
+    File {
+        /// From the file's start.
+        offset: u64,
+        /// A multiple of the element's bytes.
+        bytes: u64,
+    },
+    /// In memory, decoded from numbers of variable length or from text.
+    Inline(InlineBytes),
+    /// The elements of a string tensor.
+    Strings(Vec<Box<[u8]>>),
+    /// Values of a type that has no plain elements here: resource, variant, float8, int4.
+    #[default]
+    Opaque,
+}
+
+/// Bytes held in memory: small ones within the description's reservation, others in a [`Buffer`].
+#[derive(Clone)]
+pub enum InlineBytes {
+    /// Few bytes, at any alignment.
+    Small(Box<[u8]>),
+    /// Many bytes, shared when cloned.
+    Large(std::sync::Arc<Buffer>),
+}
+
+impl Deref for InlineBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            InlineBytes::Small(bytes) => bytes,
+            InlineBytes::Large(buffer) => buffer,
+        }
+    }
+}
+
+impl PartialEq for InlineBytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Debug for InlineBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}
+
+impl fmt::Debug for TensorContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TensorContent::File { offset, bytes } => write!(f, "File({bytes} bytes at {offset})"),
+            TensorContent::Inline(bytes) => write!(f, "Inline({bytes:?})"),
+            TensorContent::Strings(strings) => write!(f, "Strings({})", strings.len()),
+            TensorContent::Opaque => write!(f, "Opaque"),
+        }
+    }
+}
+
+impl TensorDef {
+    /// How many elements the shape has.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().map(|d| *d as u64).product()
+    }
+
+    /// Bytes of one element, or `None` for strings and types without plain elements.
+    pub fn element_bytes(&self) -> Option<usize> {
+        element_bytes(self.dtype)
+    }
+
+    /// Bytes of the whole tensor when laid out densely, or `None` as in [`TensorDef::element_bytes`].
+    pub fn bytes(&self) -> Option<u64> {
+        Some(self.elements() * self.element_bytes()? as u64)
+    }
+
+    /// Fills `out`, of [`TensorDef::bytes`] bytes, with all elements: those that are there, then the last one
+    /// repeated, or zeros.
+    ///
+    /// # Errors
+    /// [`FormatError`] when `source` cannot be read, when `out` has another length, and for a tensor without
+    /// plain elements.
+    pub fn read_into(&self, source: &SourceFile, out: &mut [u8]) -> Result<()> {
+        let out_bytes = out.len();
+        let error = |expected: String| {
+            let found = format!("{self:?} to be read into {out_bytes} bytes");
+            FormatError::new(source.path(), Place::Whole, Problem::invalid(expected, found))
+        };
+        let element_bytes = match (self.element_bytes(), self.bytes()) {
+            (Some(element), Some(bytes)) if bytes == out.len() as u64 => element,
+            _ => return Err(error(format!("as many bytes as {} elements have", self.elements()))),
+        };
+        let present_bytes = match &self.content {
+            TensorContent::File { bytes, .. } => usize::try_from(*bytes).ok(),
+            TensorContent::Inline(bytes) => Some(bytes.len()),
+            TensorContent::Strings(_) | TensorContent::Opaque => None,
+        };
+        let Some((present, rest)) = present_bytes.and_then(|bytes| out.split_at_mut_checked(bytes)) else {
+            return Err(error("no more values than the shape has".to_string()));
+        };
+        match &self.content {
+            TensorContent::File { offset, .. } => source.read_exact_at(*offset, present)?,
+            TensorContent::Inline(bytes) => present.copy_from_slice(bytes),
+            TensorContent::Strings(_) | TensorContent::Opaque => {}
+        }
+        match present.rchunks_exact(element_bytes).next() {
+            Some(last) => rest.chunks_exact_mut(element_bytes).for_each(|e| e.copy_from_slice(last)),
+            None => rest.fill(0),
+        }
+        Ok(())
+    }
+}
+
+fn element_bytes(dtype: i32) -> Option<usize> {
+    DataType(dtype).storage().filter(|d| *d != DType::String).map(DType::bytes)
+}
+
+/// The field that holds the values of a type when they are not in `tensor_content`, and the bytes of one value
+/// there; a complex element is two values.
+fn value_field(dtype: DType, element_bytes: usize) -> (u32, usize) {
+    match dtype {
+        DType::F32 => (5, 4),
+        DType::F64 => (6, 8),
+        DType::I8 | DType::I16 | DType::I32 | DType::U8 | DType::U16 => (7, element_bytes),
+        DType::String => (8, 0),
+        DType::C64 => (9, 4),
+        DType::I64 => (10, 8),
+        DType::Bool => (11, 1),
+        DType::C128 => (12, 8),
+        DType::F16 | DType::BF16 => (13, 2),
+        DType::U32 => (16, 4),
+        DType::U64 => (17, 8),
+    }
+}
+
+/// What the first walk over a tensor's message finds.
+#[derive(Default)]
+struct Outline {
+    dtype: i32,
+    shape: Vec<i64>,
+    /// Bytes of the last `tensor_content`, and where they stand.
+    content: Option<(u64, Option<u64>)>,
+}
+
+impl<I: Input> Decoder<I> {
+    pub(super) fn tensor(&mut self) -> Result<TensorDef> {
+        let scope = self.input.enter()?;
+        let start = self.input.mark();
+        let Outline { dtype, shape, content } = self.outline()?;
+        let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(u64::try_from(*d).ok()?));
+        let element_bytes = element_bytes(dtype).unwrap_or(DType::String.bytes()) as u64;
+        let full_bytes =
+            elements.and_then(|n| n.checked_mul(element_bytes)).filter(|b| *b <= i64::MAX as u64);
+        let (Some(elements), Some(full_bytes)) = (elements, full_bytes) else {
+            let found = format!("shape {shape:?}");
+            return Err(self.input.error(Problem::invalid("a tensor of less than 2^63 bytes", found)));
+        };
+        let content = match (DataType(dtype).storage(), content.filter(|(bytes, _)| *bytes > 0)) {
+            (None, _) => TensorContent::Opaque,
+            (Some(DType::String), None) => self.strings(start, elements)?,
+            (Some(DType::String), Some((bytes, _))) => self.packed_strings(start, elements, bytes)?,
+            (Some(_), Some((bytes, _))) if bytes != full_bytes => {
+                let expected = format!("{full_bytes} bytes of values of {} {shape:?}", DataType(dtype));
+                return Err(self.input.error(Problem::invalid(expected, format!("{bytes}"))));
+            }
+            (Some(_), Some((bytes, Some(offset)))) => TensorContent::File { offset, bytes },
+            (Some(_), Some((bytes, None))) => TensorContent::Inline(self.content_bytes(start, bytes)?),
+            (Some(dtype), None) => self.values(start, dtype, full_bytes)?,
+        };
+        self.input.leave(scope);
+        Ok(TensorDef { dtype, shape, content })
+    }
+
+    fn outline(&mut self) -> Result<Outline> {
+        let mut outline = Outline::default();
+        let mut shaped = false;
+        while let Some(field) = self.input.next(TENSOR)? {
+            match field {
+                1 => outline.dtype = self.input.scalar()? as i32,
+                2 => {
+                    self.only_one(std::mem::replace(&mut shaped, true), "shape of a tensor")?;
+                    let dims = self.shape()?.dims.filter(|dims| dims.iter().all(|d| *d >= 0));
+                    outline.shape = dims.ok_or_else(|| {
+                        let found = "one with unknown dimensions";
+                        self.input.error(Problem::invalid("a fixed shape of a tensor with values", found))
+                    })?;
+                }
+                4 => {
+                    let bytes = self.input.bytes_len()?;
+                    outline.content = Some((bytes, self.input.bytes_skip(bytes)?));
+                }
+                _ => self.input.skip()?,
+            }
+        }
+        Ok(outline)
+    }
+
+    /// The values of a type with elements of fixed width, out of its repeated field.
+    fn values(&mut self, start: I::Mark, dtype: DType, full_bytes: u64) -> Result<TensorContent> {
+        let element_bytes = dtype.bytes() as u64;
+        let (field, value_bytes) = value_field(dtype, dtype.bytes());
+        let mut run = None;
+        let mut count = 0u64;
+        let mut parts = 0u64;
+        self.each(start, field, |this| {
+            parts += 1;
+            run = this.input.run()?;
+            match run {
+                Some(Run { bytes, .. }) if !bytes.is_multiple_of(value_bytes as u64) => {
+                    let expected = format!("a multiple of {value_bytes} bytes");
+                    return Err(this.input.error(Problem::invalid(expected, format!("{bytes}"))));
+                }
+                Some(Run { bytes, .. }) => count += bytes / value_bytes as u64,
+                None => this.input.scalars(&mut |_| {
+                    count += 1;
+                    Ok(())
+                })?,
+            }
+            Ok(())
+        })?;
+        let present_bytes = count.saturating_mul(value_bytes as u64);
+        if !present_bytes.is_multiple_of(element_bytes) {
+            let found = format!("{count} numbers");
+            return Err(self.input.error(Problem::invalid("two numbers for each complex value", found)));
+        }
+        // TensorFlow ignores values past the shape's.
+        let bytes = present_bytes.min(full_bytes);
+        if let (1, Some(Run { offset, .. })) = (parts, run) {
+            return Ok(TensorContent::File { offset, bytes });
+        }
+        let mut inline = self.inline(bytes)?;
+        let mut slots = inline.as_mut().chunks_exact_mut(value_bytes);
+        self.each(start, field, |this| {
+            this.input.scalars(&mut |bits| {
+                if let Some(slot) = slots.next() {
+                    slot.copy_from_slice(&bits.to_le_bytes()[..value_bytes]);
+                }
+                Ok(())
+            })
+        })?;
+        Ok(TensorContent::Inline(inline.into()))
+    }
+
+    /// The bytes of `tensor_content` where they do not stand in the file as they are.
+    fn content_bytes(&mut self, start: I::Mark, bytes: u64) -> Result<InlineBytes> {
+        let mut inline = self.inline(bytes)?;
+        self.each(start, 4, |this| {
+            let found = this.input.bytes_len()?;
+            // Of several the last one holds, and its length is the one that was asked for.
+            if found == bytes {
+                this.input.bytes_into(inline.as_mut())
+            } else {
+                this.input.bytes_skip(found).map(drop)
+            }
+        })?;
+        Ok(inline.into())
+    }
+
+    fn strings(&mut self, start: I::Mark, elements: u64) -> Result<TensorContent> {
+        let mut strings = Vec::new();
+        self.each(start, 8, |this| {
+            if strings.len() as u64 >= elements {
+                return this.input.skip();
+            }
+            let string = this.bytes(limits::STRING_BYTES)?;
+            this.keep(&mut strings, string, limits::STRINGS)
+        })?;
+        self.ledger.fit(&mut strings);
+        Ok(TensorContent::Strings(strings))
+    }
+
+    /// Strings in `tensor_content`: the length of each in a varint, and then all their bytes.
+    fn packed_strings(&mut self, start: I::Mark, elements: u64, bytes: u64) -> Result<TensorContent> {
+        let packed = self.content_bytes(start, bytes)?;
+        let damaged = |this: &Self| {
+            let expected = format!("the lengths and bytes of {elements} strings");
+            this.input.error(Problem::invalid(expected, format!("{bytes} bytes that are something else")))
+        };
+        // Each length takes a byte at least, which bounds the first walk.
+        let mut rest = &packed[..];
+        for _ in 0..elements {
+            take_varint(&mut rest).ok_or_else(|| damaged(self))?;
+        }
+        let mut lengths = &packed[..];
+        let mut strings = Vec::new();
+        for _ in 0..elements {
+            let length = take_varint(&mut lengths).and_then(|n| usize::try_from(n).ok());
+            let string = length.and_then(|n| rest.split_off(..n)).ok_or_else(|| damaged(self))?;
+            self.charge(string.len() as u64)?;
+            self.keep(&mut strings, string.into(), limits::STRINGS)?;
+        }
+        if !rest.is_empty() {
+            return Err(damaged(self));
+        }
+        self.ledger.fit(&mut strings);
+        Ok(TensorContent::Strings(strings))
+    }
+
+    /// Walks over the tensor's message again and hands over each value of one field.
+    fn each(
+        &mut self,
+        start: I::Mark,
+        field: u32,
+        mut value: impl FnMut(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        self.input.rewind(start);
+        while let Some(number) = self.input.next(TENSOR)? {
+            if number == field { value(self)? } else { self.input.skip()? }
+        }
+        Ok(())
+    }
+
+    fn inline(&mut self, bytes: u64) -> Result<Inline> {
+        let too_large = |this: &Self| {
+            this.input.error(Problem::invalid("values that can be addressed", format!("{bytes} bytes")))
+        };
+        let length = usize::try_from(bytes).map_err(|_| too_large(self))?;
+        if length < BUFFER_FROM_BYTES {
+            self.charge(bytes)?;
+            return Ok(Inline::Small(vec![0; length].into_boxed_slice()));
+        }
+        self.charge(size_of::<Buffer>() as u64)?;
+        Buffer::new(self.ledger.budget(), "values in the model's graph", length)
+            .map(Inline::Large)
+            .map_err(|e| self.input.error(Problem::Budget(e)))
+    }
+}
+
+/// [`InlineBytes`] while they are written.
+enum Inline {
+    Small(Box<[u8]>),
+    Large(Buffer),
+}
+
+impl Inline {
+    fn as_mut(&mut self) -> &mut [u8] {
+        match self {
+            Inline::Small(bytes) => bytes,
+            Inline::Large(buffer) => buffer,
+        }
+    }
+}
+
+impl From<Inline> for InlineBytes {
+    fn from(inline: Inline) -> Self {
+        match inline {
+            Inline::Small(bytes) => InlineBytes::Small(bytes),
+            Inline::Large(buffer) => InlineBytes::Large(buffer.into()),
+        }
+    }
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.split_off_first()?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
