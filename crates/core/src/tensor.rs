@@ -87,6 +87,11 @@ impl<'a> TensorViewMut<'a> {
         bytemuck::try_cast_slice_mut(self.bytes).ok()
     }
 
+    /// The memory, for as long as the view could have lived.
+    pub fn into_bytes(self) -> &'a mut [u8] {
+        self.bytes
+    }
+
     /// The same tensor to read.
     pub fn as_view(&self) -> TensorView<'_> {
         TensorView { dtype: self.dtype, shape: self.shape, bytes: self.bytes }

@@ -1,1 +1,24 @@
-//! placeholder
+//! The model: a graph read from a file, made simpler by passes, laid out in memory by a plan, and run.
+//!
+//! Invariant: everything is settled before the first byte is computed. A [`plan::Plan`] holds every offset, and
+//! running one ([`exec::Session::run`]) allocates nothing.
+
+pub mod attributes;
+pub mod dim;
+mod error;
+pub mod exec;
+pub mod fact;
+pub mod import;
+pub mod infer;
+pub mod ir;
+pub mod operator;
+pub mod ops;
+pub mod passes;
+pub mod plan;
+pub mod strings;
+mod verify;
+
+pub use error::{GraphError, Unsupported};
+pub use import::{ImportOptions, import};
+pub use infer::{Binding, bind};
+pub use verify::verify;

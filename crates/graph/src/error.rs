@@ -1,0 +1,173 @@
+//! What can be wrong with a model, in the second of two levels: an operator says what, the graph says where.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use tightfit_core::BudgetError;
+use tightfit_format::FormatError;
+
+use crate::operator::OpError;
+
+/// Why a model cannot be imported, planned or run.
+#[derive(Debug)]
+pub enum GraphError {
+    /// The file cannot be read.
+    Format(FormatError),
+    /// Nodes that cannot be run, all of them.
+    Unsupported(Unsupported),
+    /// A node cannot be inferred or run.
+    Node {
+        /// The model's file.
+        file: String,
+        /// The node.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// What is wrong.
+        source: OpError,
+    },
+    /// A node needs itself.
+    Cycle {
+        /// The node.
+        node: String,
+    },
+    /// A node's input, or a tensor that was asked for, does not exist.
+    NoSuchTensor {
+        /// Who asked: a node or `--fetch`.
+        asked_by: String,
+        /// The name.
+        name: String,
+        /// Names that are close to it.
+        similar: Vec<String>,
+    },
+    /// Two nodes have one name.
+    DuplicateNode {
+        /// The name.
+        node: String,
+    },
+    /// The shape of an input is open and nobody said what it is.
+    OpenShape {
+        /// The input.
+        input: String,
+        /// What is known of it.
+        dims: String,
+    },
+    /// A tensor was fed that does not fit the input.
+    Feed {
+        /// The input.
+        input: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The size of a tensor cannot be bounded before the model runs.
+    Unbounded {
+        /// The node.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// The output's shape as far as it is known.
+        dims: String,
+    },
+    /// The graph is not whole.
+    Broken {
+        /// The node.
+        node: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The memory budget does not suffice.
+    Budget(BudgetError),
+    /// The plan broke one of its own rules.
+    Plan(String),
+}
+
+/// All nodes of a model that cannot be run, grouped by operator and reason.
+#[derive(Debug, Default)]
+pub struct Unsupported {
+    /// The model's file.
+    pub file: String,
+    /// Nodes by operator and reason, in the order of the file.
+    pub nodes: BTreeMap<(String, String), Vec<String>>,
+}
+
+/// How many node names of a group are written out.
+const NAMES_PER_GROUP: usize = 3;
+/// How many groups are written out.
+const GROUPS: usize = 40;
+
+impl Unsupported {
+    /// Adds a node.
+    pub fn add(&mut self, op: &str, why: impl Into<String>, node: &str) {
+        self.nodes.entry((op.to_string(), why.into())).or_default().push(node.to_string());
+    }
+
+    /// Number of nodes.
+    pub fn count(&self) -> usize {
+        self.nodes.values().map(Vec::len).sum()
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.count();
+        write!(f, "{}: {count} node{} cannot be run: ", self.file, if count == 1 { "" } else { "s" })?;
+        for (i, ((op, why), nodes)) in self.nodes.iter().enumerate() {
+            if i == GROUPS {
+                return write!(f, "; and {} groups more", self.nodes.len() - GROUPS);
+            }
+            let names = nodes.iter().take(NAMES_PER_GROUP).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = if nodes.len() > NAMES_PER_GROUP { ", .." } else { "" };
+            write!(f, "{}{op} ({why}) x {}: {names}{more}", if i > 0 { "; " } else { "" }, nodes.len())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for GraphError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GraphError::Format(error) => error.fmt(f),
+            GraphError::Unsupported(unsupported) => unsupported.fmt(f),
+            GraphError::Node { file, node, op, source } => write!(f, "{file}: node '{node}' ({op}): {source}"),
+            GraphError::Cycle { node } => write!(f, "node '{node}' needs its own result: the graph has a cycle"),
+            GraphError::NoSuchTensor { asked_by, name, similar } => {
+                write!(f, "{asked_by} asks for '{name}', which the graph does not have")?;
+                if similar.is_empty() { Ok(()) } else { write!(f, "; did you mean {}?", similar.join(", ")) }
+            }
+            GraphError::DuplicateNode { node } => write!(f, "two nodes are named '{node}'"),
+            GraphError::OpenShape { input, dims } => {
+                write!(f, "the shape of input '{input}' is open: {dims}; say what it is with --shape {input}=D0,D1,..")
+            }
+            GraphError::Feed { input, why } => write!(f, "input '{input}' {why}"),
+            GraphError::Unbounded { node, op, dims } => {
+                write!(f, "node '{node}' ({op}): its size depends on data: {dims}; no memory can be planned for it")
+            }
+            GraphError::Broken { node, why } => write!(f, "node '{node}': {why}"),
+            GraphError::Budget(error) => error.fmt(f),
+            GraphError::Plan(why) => write!(f, "the memory plan is wrong: {why} (a defect of TightFit)"),
+        }
+    }
+}
+
+impl std::error::Error for GraphError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            GraphError::Format(error) => Some(error),
+            GraphError::Node { source, .. } => Some(source),
+            GraphError::Budget(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<FormatError> for GraphError {
+    fn from(error: FormatError) -> GraphError {
+        GraphError::Format(error)
+    }
+}
+
+impl From<BudgetError> for GraphError {
+    fn from(error: BudgetError) -> GraphError {
+        GraphError::Budget(error)
+    }
+}

@@ -1,0 +1,9 @@
+//! Running a plan.
+
+mod evaluate;
+mod session;
+mod stream;
+mod weights;
+
+pub use evaluate::evaluate;
+pub use session::Session;

@@ -1,0 +1,184 @@
+//! Reading constants into memory, each straight into the layout its user wants.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
+
+use crate::ir::{Constant, ConstantData};
+use crate::operator::{OpError, WeightLayout};
+use crate::plan::{Plan, WeightPlan};
+
+/// Bytes of a file that are read at once while packing.
+const CHUNK_BYTES: usize = 512 << 10;
+/// Columns of a large matrix that one thread packs: row segments of it are long enough to be read by themselves. A
+/// multiple of every panel's width.
+const SPLIT_COLUMNS: usize = 2048;
+
+/// Bytes of scratch that [`load`] needs.
+pub fn load_scratch_bytes(plan: &Plan, threads: usize) -> usize {
+    let packs = plan.weights.iter().any(|w| w.layout != WeightLayout::Dense);
+    let longest_row = plan.weights.iter().map(row_bytes).max().unwrap_or(0);
+    if packs { threads * CHUNK_BYTES.max(longest_row) } else { 0 }
+}
+
+fn row_bytes(weight: &WeightPlan) -> usize {
+    match weight.layout {
+        WeightLayout::Panels { n, is_transposed: false, groups, .. } => (n * groups).min(SPLIT_COLUMNS) * 4,
+        WeightLayout::Panels { k, .. } => k * 4,
+        WeightLayout::Dense => 0,
+    }
+}
+
+/// A piece of work for one thread: some columns of a weight, or all of it.
+struct Part<'p> {
+    weight: &'p WeightPlan,
+    columns: std::ops::Range<usize>,
+}
+
+/// Reads all constants of a plan into `memory`, with all threads.
+///
+/// # Errors
+/// The first error of a file.
+pub fn load(plan: &Plan, memory: &mut [u8], scratch: &mut [u8], pool: &ThreadPool) -> Result<(), OpError> {
+    let parts: Vec<Part<'_>> = plan.weights.iter().flat_map(parts).collect();
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(None);
+    let start = SharedMemory(memory.as_mut_ptr());
+    let scratch_each = scratch.len() / pool.threads();
+    let scratch_start = SharedMemory(scratch.as_mut_ptr());
+    pool.run(pool.threads(), &|_, worker| {
+        // SAFETY: each worker has its own piece of the scratch.
+        let scratch = unsafe { scratch_start.slice(worker * scratch_each, scratch_each) };
+        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (from, bytes) = part.place();
+            // SAFETY: parts are disjoint ranges of the memory: weights do not overlap in a plan, and neither do
+            // ranges of whole panels of one weight.
+            let target = unsafe { start.slice(from, bytes) };
+            if let Err(error) = part.load(target, scratch) {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                return;
+            }
+        }
+    });
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+struct SharedMemory(*mut u8);
+
+// SAFETY: only disjoint parts are handed out, see the callers.
+unsafe impl Sync for SharedMemory {}
+
+impl SharedMemory {
+    /// # Safety
+    /// The range must be inside the memory and in nobody else's hands.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn slice(&self, from: usize, bytes: usize) -> &mut [u8] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(from), bytes) }
+    }
+}
+
+fn parts(weight: &WeightPlan) -> Vec<Part<'_>> {
+    match weight.layout {
+        WeightLayout::Panels { n, groups: 1, .. } => {
+            let starts = (0..n.max(1)).step_by(SPLIT_COLUMNS);
+            starts.map(|from| Part { weight, columns: from..(from + SPLIT_COLUMNS).min(n) }).collect()
+        }
+        WeightLayout::Panels { n, groups, .. } => vec![Part { weight, columns: 0..n * groups }],
+        WeightLayout::Dense => vec![Part { weight, columns: 0..0 }],
+    }
+}
+
+impl Part<'_> {
+    /// Offset and bytes among the constants.
+    fn place(&self) -> (usize, usize) {
+        match self.weight.layout {
+            // Panels before a multiple of their width hold exactly their columns.
+            WeightLayout::Panels { k, n, groups: 1, .. } if self.columns.len() < n => {
+                let end = if self.columns.end == n { self.weight.bytes } else { self.columns.end * k * 4 };
+                let start = self.columns.start * k * 4;
+                (self.weight.offset + start, end - start)
+            }
+            _ => (self.weight.offset, self.weight.bytes),
+        }
+    }
+
+    fn load(&self, target: &mut [u8], scratch: &mut [u8]) -> Result<(), OpError> {
+        let constant = &self.weight.constant;
+        let WeightLayout::Panels { k, n, is_transposed, groups } = self.weight.layout else {
+            return read(constant, 0, target);
+        };
+        if is_transposed {
+            let layout = PackedLayout::new(Isa::detect(), k, self.columns.len(), 1)?;
+            return self.pack_columns(&layout, k, target, scratch);
+        }
+        let columns_each = if groups == 1 { self.columns.len() } else { n };
+        let layout = PackedLayout::new(Isa::detect(), k, columns_each, groups)?;
+        self.pack_rows(&layout, (k, n * groups), target, scratch)
+    }
+
+    /// Reads rows `[k, n]`, whole ones where all columns are wanted and segments of them elsewhere.
+    fn pack_rows(
+        &self,
+        layout: &PackedLayout,
+        (k, n): (usize, usize),
+        target: &mut [u8],
+        scratch: &mut [u8],
+    ) -> Result<(), OpError> {
+        let constant = &self.weight.constant;
+        let width = self.columns.len();
+        let rows_at_once = (scratch.len() / (width * 4).max(1)).max(1);
+        for first in (0..k).step_by(rows_at_once) {
+            let rows = rows_at_once.min(k - first);
+            let chunk = &mut scratch[..rows * width * 4];
+            if width == n {
+                read(constant, first * n * 4, chunk)?;
+            } else {
+                for (row, segment) in chunk.chunks_exact_mut(width * 4).enumerate() {
+                    read(constant, ((first + row) * n + self.columns.start) * 4, segment)?;
+                }
+            }
+            layout.pack_rows(target, first, chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Reads columns of a weight the file has as `[n, k]`.
+    fn pack_columns(
+        &self,
+        layout: &PackedLayout,
+        k: usize,
+        target: &mut [u8],
+        scratch: &mut [u8],
+    ) -> Result<(), OpError> {
+        let at_once = (scratch.len() / (k * 4).max(1)).max(1);
+        let width = self.columns.len();
+        for first in (0..width).step_by(at_once) {
+            let chunk = &mut scratch[..at_once.min(width - first) * k * 4];
+            read(&self.weight.constant, (self.columns.start + first) * k * 4, chunk)?;
+            layout.pack_columns(target, first, chunk)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads bytes of a constant's dense form, from `offset` on.
+fn read(constant: &Constant, offset: usize, out: &mut [u8]) -> Result<(), OpError> {
+    match &constant.data {
+        ConstantData::File { source, offset: start } => source.read_exact_at(start + offset as u64, out)?,
+        ConstantData::Memory(bytes) => out.copy_from_slice(&bytes[offset..offset + out.len()]),
+        ConstantData::Tensor { source, tensor } => {
+            if out.len() != constant.bytes() {
+                return Err(OpError::Internal("a constant that must be expanded was read in parts"));
+            }
+            tensor.read_into(source, out)?;
+        }
+        // The session puts strings into the pool, and references to them here.
+        ConstantData::Strings(_) => {}
+    }
+    Ok(())
+}

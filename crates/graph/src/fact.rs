@@ -1,0 +1,129 @@
+//! What is known of a tensor before the model runs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tightfit_core::{DType, Shape, TensorView};
+
+use crate::dim::{Dim, Dims};
+
+/// The largest tensor, in bytes, whose value is followed through shape inference. Shapes, axes and paddings are far
+/// smaller; weights are far larger.
+pub const KNOWN_VALUE_MAX_BYTES: usize = 16 << 10;
+
+/// Type, shape and, where it is small and known, value of a tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    /// The element type.
+    pub dtype: DType,
+    /// The shape. In a bound graph every dimension is a number.
+    pub dims: Dims,
+    /// The value, where it is known.
+    pub value: Option<Known>,
+    /// True when `dims` is only an upper bound of the shape at run time, because the shape depends on data.
+    pub is_bound: bool,
+}
+
+/// The value of a small tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Known {
+    /// Dense elements as they lie in memory.
+    Bytes(Arc<[u8]>),
+    /// An int32 or int64 tensor some of whose elements are dimensions of inputs.
+    Dims(Arc<[Dim]>),
+}
+
+impl Fact {
+    /// A tensor of which type and shape are known.
+    pub fn new(dtype: DType, dims: impl Into<Dims>) -> Fact {
+        Fact { dtype, dims: dims.into(), value: None, is_bound: false }
+    }
+
+    /// A tensor whose shape at run time is at most `dims`, depending on data.
+    pub fn at_most(dtype: DType, dims: impl Into<Dims>) -> Fact {
+        Fact { is_bound: true, ..Fact::new(dtype, dims) }
+    }
+
+    /// A tensor of known value.
+    pub fn known(dtype: DType, shape: Shape, bytes: impl Into<Arc<[u8]>>) -> Fact {
+        Fact { value: Some(Known::Bytes(bytes.into())), ..Fact::new(dtype, shape) }
+    }
+
+    /// An integer tensor with these elements; they become plain bytes when all are numbers. The value is left out
+    /// when one of them cannot be expressed, or there are too many.
+    pub fn of_dims(dtype: DType, shape: impl Into<Dims>, values: &[Dim]) -> Fact {
+        let mut fact = Fact::new(dtype, shape);
+        if values.len() * 8 > KNOWN_VALUE_MAX_BYTES || values.contains(&Dim::Unknown) {
+            return fact;
+        }
+        let numbers: Option<Vec<i64>> = values.iter().map(|d| d.known()).collect();
+        fact.value = Some(match (numbers, dtype) {
+            (Some(n), DType::I32) => {
+                Known::Bytes(n.iter().flat_map(|v| (*v as i32).to_le_bytes()).collect::<Vec<_>>().into())
+            }
+            (Some(n), DType::I64) => Known::Bytes(n.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>().into()),
+            _ => Known::Dims(values.into()),
+        });
+        fact
+    }
+
+    /// The value as a view, when it is fully known.
+    pub fn view(&self) -> Option<TensorView<'_>> {
+        match &self.value {
+            Some(Known::Bytes(bytes)) => TensorView::new(self.dtype, self.dims.concrete()?, bytes),
+            _ => None,
+        }
+    }
+
+    /// The elements of an integer tensor, where they are known, symbols included.
+    pub fn dims_value(&self) -> Option<Vec<Dim>> {
+        if let Some(Known::Dims(dims)) = &self.value {
+            return Some(dims.to_vec());
+        }
+        Some(self.ints()?.into_iter().map(Dim::Known).collect())
+    }
+
+    /// The elements of an integer tensor, when all are known numbers.
+    pub fn ints(&self) -> Option<Vec<i64>> {
+        let bytes = self.view()?.bytes();
+        read_ints(self.dtype, bytes)
+    }
+
+    /// The elements of a float32 tensor, when known.
+    pub fn floats(&self) -> Option<Vec<f32>> {
+        let view = self.view()?;
+        (self.dtype == DType::F32).then(|| {
+            view.bytes().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        })
+    }
+
+    /// The one integer of a known scalar or one-element tensor.
+    pub fn int(&self) -> Option<i64> {
+        match self.ints()?[..] {
+            [one] => Some(one),
+            _ => None,
+        }
+    }
+}
+
+/// Integers of any width, widened; `None` for other types.
+pub fn read_ints(dtype: DType, bytes: &[u8]) -> Option<Vec<i64>> {
+    Some(match dtype {
+        DType::I32 => bytes.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as i64).collect(),
+        DType::I64 => bytes
+            .chunks_exact(8)
+            .map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
+            .collect(),
+        DType::I16 => bytes.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]]) as i64).collect(),
+        DType::U8 | DType::Bool => bytes.iter().map(|b| *b as i64).collect(),
+        DType::I8 => bytes.iter().map(|b| *b as i8 as i64).collect(),
+        _ => return None,
+    })
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bound = if self.is_bound { "<=" } else { "" };
+        write!(f, "{}{bound}{}", self.dtype, self.dims)
+    }
+}

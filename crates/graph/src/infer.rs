@@ -1,0 +1,133 @@
+//! Shape inference over a graph, and the values that follow from it.
+
+use std::collections::HashMap;
+
+use tightfit_core::{DType, Shape};
+
+use crate::dim::{Dim, Dims, Symbol};
+use crate::error::GraphError;
+use crate::exec::evaluate;
+use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known};
+use crate::ir::{Graph, NodeId, NodeKind};
+use crate::operator::OpError;
+
+/// What a node's outputs are, from what its inputs are. Where all inputs have known values and the outputs are small,
+/// the operator is run to know theirs too.
+///
+/// # Errors
+/// [`GraphError::Node`] when the operator refuses its inputs.
+pub fn infer_node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>, GraphError> {
+    let node = graph.node(id);
+    let operator = match &node.kind {
+        NodeKind::Operator(operator) => operator,
+        NodeKind::Constant(constant) => return Ok(vec![constant.fact()]),
+        NodeKind::Input { .. } => return Ok(node.facts.clone()),
+    };
+    let inputs = graph.input_facts(node);
+    let error = |source| node_error(graph, id, source);
+    let mut facts = operator.infer(&inputs).map_err(error)?;
+    let is_bound = inputs.iter().any(|f| f.is_bound);
+    for fact in &mut facts {
+        fact.is_bound |= is_bound;
+    }
+    let is_small = |f: &Fact| {
+        !f.is_bound
+            && f.dtype != DType::String
+            && f.dims.concrete().is_some_and(|s| s.elements() * f.dtype.bytes() <= KNOWN_VALUE_MAX_BYTES)
+    };
+    let is_open = facts.iter().any(|f| !matches!(f.value, Some(Known::Bytes(_))));
+    if is_open
+        && operator.is_pure()
+        && !facts.is_empty()
+        && facts.iter().all(is_small)
+        && inputs.iter().all(|f| f.dtype != DType::String && f.view().is_some())
+    {
+        let views: Vec<_> = inputs.iter().filter_map(|f| f.view()).collect();
+        let values = evaluate(&**operator, &views, &facts).map_err(error)?;
+        for (fact, (shape, bytes)) in facts.iter_mut().zip(values) {
+            *fact = Fact::known(fact.dtype, shape, bytes);
+        }
+    }
+    Ok(facts)
+}
+
+/// The error of a node's operator.
+pub fn node_error(graph: &Graph, id: NodeId, source: OpError) -> GraphError {
+    let node = graph.node(id);
+    GraphError::Node { file: graph.file.clone(), node: node.name.to_string(), op: node.op_name().to_string(), source }
+}
+
+/// Infers every node anew, in order.
+///
+/// # Errors
+/// [`GraphError::Cycle`], and that of the first operator that refuses its inputs.
+pub fn infer(graph: &mut Graph) -> Result<(), GraphError> {
+    let order = graph.order().map_err(|id| GraphError::Cycle { node: graph.node(id).name.to_string() })?;
+    for id in order {
+        let facts = infer_node(graph, id)?;
+        graph.node_mut(id).facts = facts;
+    }
+    Ok(())
+}
+
+/// What is said of a graph's inputs to make it concrete.
+#[derive(Debug, Clone, Default)]
+pub struct Binding {
+    /// The number of rows, for every open first dimension.
+    pub batch: Option<usize>,
+    /// Shapes of inputs, by name.
+    pub shapes: HashMap<String, Shape>,
+    /// Values of small inputs that are the same in every run, by name: shapes computed from them become concrete.
+    pub values: HashMap<String, Fact>,
+}
+
+/// The graph with every input concrete, and so every tensor.
+///
+/// # Errors
+/// [`GraphError::OpenShape`] for an input of which nobody says what shape it has, [`GraphError::Feed`] for a shape the
+/// input cannot have, and what inference finds.
+pub fn bind(graph: &Graph, binding: &Binding) -> Result<Graph, GraphError> {
+    let mut bound = Graph {
+        file: graph.file.clone(),
+        nodes: graph.nodes.clone(),
+        inputs: graph.inputs.clone(),
+        outputs: graph.outputs.clone(),
+        symbols: graph.symbols.clone(),
+    };
+    for port in &graph.inputs {
+        let node = bound.node_mut(port.value.node);
+        let NodeKind::Input { dtype, dims } = &node.kind else { continue };
+        node.facts = vec![bind_input(&port.name, *dtype, dims, binding)?];
+    }
+    infer(&mut bound)?;
+    Ok(bound)
+}
+
+fn bind_input(name: &str, dtype: DType, dims: &Dims, binding: &Binding) -> Result<Fact, GraphError> {
+    let feed = |why: String| GraphError::Feed { input: name.to_string(), why };
+    let value = binding.values.get(name);
+    if let Some(value) = value
+        && value.dtype != dtype
+    {
+        return Err(feed(format!("is of type {dtype}, not {}", value.dtype)));
+    }
+    let given = binding.shapes.get(name).copied().or_else(|| value.and_then(|v| v.dims.concrete()));
+    if let Some(shape) = given {
+        let fits = dims.get().is_none_or(|dims| {
+            dims.len() == shape.rank() && dims.iter().zip(shape.iter()).all(|(d, s)| d.size().is_none_or(|d| d == *s))
+        });
+        if !fits {
+            return Err(feed(format!("has shape {dims}, which {shape} does not fit")));
+        }
+        return Ok(value.cloned().unwrap_or_else(|| Fact::new(dtype, shape)));
+    }
+    let open = || GraphError::OpenShape { input: name.to_string(), dims: dims.to_string() };
+    let sizes = dims.get().ok_or_else(open)?.iter().map(|dim| match dim {
+        Dim::Known(n) => Ok(*n as usize),
+        Dim::Symbol { symbol: Symbol::BATCH, .. } => binding.batch.ok_or_else(open),
+        _ => Err(open()),
+    });
+    let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
+    let shape = Shape::new(&sizes).map_err(|e| feed(e.to_string()))?;
+    Ok(Fact::new(dtype, shape))
+}

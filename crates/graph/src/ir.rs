@@ -1,0 +1,340 @@
+//! The graph: nodes in no particular order, joined by value references.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tightfit_core::{DType, Shape};
+use tightfit_format::{SourceFile, TensorDef};
+
+use crate::dim::Dims;
+use crate::fact::Fact;
+use crate::operator::Operator;
+
+/// A node's place in [`Graph::nodes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+/// One output of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueRef {
+    /// The node.
+    pub node: NodeId,
+    /// Which of its outputs.
+    pub output: u16,
+}
+
+/// A computation over tensors.
+#[derive(Debug, Default)]
+pub struct Graph {
+    /// The file it was read from, for messages.
+    pub file: String,
+    /// The nodes. An input may stand behind its user: [`Graph::order`] sorts.
+    pub nodes: Vec<Node>,
+    /// The inputs that a caller feeds.
+    pub inputs: Vec<Port>,
+    /// The tensors that are fetched.
+    pub outputs: Vec<Port>,
+    /// What each [`crate::dim::Symbol`] stands for: `batch`, or an input and its axis.
+    pub symbols: Vec<String>,
+}
+
+/// An input or output of the graph under the name that was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Port {
+    /// The name.
+    pub name: String,
+    /// The tensor.
+    pub value: ValueRef,
+}
+
+/// One step of the computation.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The name in the file; a node made by a pass keeps the name of the one whose result it computes.
+    pub name: Arc<str>,
+    /// What it computes.
+    pub kind: NodeKind,
+    /// Its inputs.
+    pub inputs: Vec<ValueRef>,
+    /// Nodes that must have run before.
+    pub control: Vec<NodeId>,
+    /// What is known of its outputs.
+    pub facts: Vec<Fact>,
+}
+
+/// Where a node's outputs come from.
+#[derive(Debug, Clone)]
+pub enum NodeKind {
+    /// From the caller.
+    Input {
+        /// What the file says of it.
+        dtype: DType,
+        /// What the file says of it, its open dimensions as symbols.
+        dims: Dims,
+    },
+    /// From the file.
+    Constant(Arc<Constant>),
+    /// From an operator.
+    Operator(Arc<dyn Operator>),
+}
+
+/// A tensor whose value is part of the model.
+#[derive(Debug)]
+pub struct Constant {
+    /// The element type.
+    pub dtype: DType,
+    /// The shape.
+    pub shape: Shape,
+    /// The elements.
+    pub data: ConstantData,
+}
+
+/// Where the elements of a constant are.
+#[derive(Debug)]
+pub enum ConstantData {
+    /// Dense and little-endian in a file.
+    File {
+        /// The file.
+        source: Arc<SourceFile>,
+        /// Where they start.
+        offset: u64,
+    },
+    /// Dense in memory. Only small tensors are.
+    Memory(Arc<[u8]>),
+    /// In a form that has to be expanded as it is read: one element that stands for all, or a text.
+    Tensor {
+        /// The file.
+        source: Arc<SourceFile>,
+        /// The tensor as the file describes it.
+        tensor: Box<TensorDef>,
+    },
+    /// Strings; where there are fewer than elements, the last one repeats.
+    Strings(Arc<[Box<[u8]>]>),
+}
+
+impl Constant {
+    /// A constant of these bytes.
+    pub fn in_memory(dtype: DType, shape: Shape, bytes: impl Into<Arc<[u8]>>) -> Constant {
+        Constant { dtype, shape, data: ConstantData::Memory(bytes.into()) }
+    }
+
+    /// Bytes of all elements.
+    pub fn bytes(&self) -> usize {
+        self.shape.elements() * self.dtype.bytes()
+    }
+
+    /// What is known of it.
+    pub fn fact(&self) -> Fact {
+        match &self.data {
+            ConstantData::Memory(bytes) if bytes.len() <= crate::fact::KNOWN_VALUE_MAX_BYTES => {
+                Fact::known(self.dtype, self.shape, bytes.clone())
+            }
+            _ => Fact::new(self.dtype, self.shape),
+        }
+    }
+}
+
+impl Node {
+    /// The operator, when it is one.
+    pub fn operator(&self) -> Option<&dyn Operator> {
+        match &self.kind {
+            NodeKind::Operator(operator) => Some(&**operator),
+            _ => None,
+        }
+    }
+
+    /// The operator as a `T`, when it is one.
+    pub fn is<T: Operator>(&self) -> Option<&T> {
+        self.operator()?.downcast()
+    }
+
+    /// The constant, when it is one.
+    pub fn constant(&self) -> Option<&Arc<Constant>> {
+        match &self.kind {
+            NodeKind::Constant(constant) => Some(constant),
+            _ => None,
+        }
+    }
+
+    /// What computes it: the operator's name, `Const` or `Placeholder`.
+    pub fn op_name(&self) -> &'static str {
+        match &self.kind {
+            NodeKind::Input { .. } => "Placeholder",
+            NodeKind::Constant(_) => "Const",
+            NodeKind::Operator(operator) => operator.name(),
+        }
+    }
+}
+
+impl Graph {
+    /// A node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// A node to change.
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.0 as usize]
+    }
+
+    /// The node that computes a value.
+    pub fn producer(&self, value: ValueRef) -> &Node {
+        self.node(value.node)
+    }
+
+    /// What is known of a value.
+    pub fn fact(&self, value: ValueRef) -> &Fact {
+        &self.node(value.node).facts[value.output as usize]
+    }
+
+    /// What is known of a node's inputs.
+    pub fn input_facts(&self, node: &Node) -> Vec<&Fact> {
+        node.inputs.iter().map(|v| self.fact(*v)).collect()
+    }
+
+    /// Every node's id.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len() as u32).map(NodeId)
+    }
+
+    /// Adds a node.
+    pub fn add(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() as u32 - 1)
+    }
+
+    /// Adds a constant in memory under a name.
+    pub fn add_constant(&mut self, name: &str, constant: Constant) -> ValueRef {
+        let facts = vec![constant.fact()];
+        let kind = NodeKind::Constant(Arc::new(constant));
+        ValueRef::of(self.add(Node { name: name.into(), kind, inputs: vec![], control: vec![], facts }))
+    }
+
+    /// The nodes that outputs need, each behind all it needs, or a node on a cycle. Depth first from the outputs:
+    /// one branch is computed whole before the next, which keeps few values alive at once.
+    ///
+    /// # Errors
+    /// A node that needs itself.
+    pub fn order(&self) -> Result<Vec<NodeId>, NodeId> {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Mark {
+            New,
+            Open,
+            Done,
+        }
+        let mut marks = vec![Mark::New; self.nodes.len()];
+        let mut order = Vec::with_capacity(self.nodes.len());
+        let mut stack: Vec<(NodeId, usize)> = Vec::new();
+        for root in self.roots() {
+            if marks[root.0 as usize] == Mark::New {
+                marks[root.0 as usize] = Mark::Open;
+                stack.push((root, 0));
+            }
+            while let Some((id, next)) = stack.last_mut() {
+                let node = self.node(*id);
+                let needs = node.inputs.iter().map(|v| v.node).chain(node.control.iter().copied()).nth(*next);
+                *next += 1;
+                match needs {
+                    Some(need) => match marks[need.0 as usize] {
+                        Mark::New => {
+                            marks[need.0 as usize] = Mark::Open;
+                            stack.push((need, 0));
+                        }
+                        Mark::Open => return Err(need),
+                        Mark::Done => {}
+                    },
+                    None => {
+                        marks[id.0 as usize] = Mark::Done;
+                        order.push(*id);
+                        stack.pop();
+                    }
+                }
+            }
+        }
+        Ok(order)
+    }
+
+    fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.outputs.iter().chain(&self.inputs).map(|port| port.value.node)
+    }
+
+    /// For every node, the users of its outputs: the user, the input's position, and which output. Graph outputs
+    /// are not among them.
+    pub fn users(&self) -> Vec<Vec<(NodeId, usize, u16)>> {
+        let mut users = vec![Vec::new(); self.nodes.len()];
+        for id in self.ids() {
+            for (position, value) in self.node(id).inputs.iter().enumerate() {
+                users[value.node.0 as usize].push((id, position, value.output));
+            }
+        }
+        users
+    }
+
+    /// True when the value is fetched.
+    pub fn is_output(&self, value: ValueRef) -> bool {
+        self.outputs.iter().any(|port| port.value == value)
+    }
+
+    /// Makes every user of `old` use `new` instead, graph outputs too.
+    pub fn replace(&mut self, old: ValueRef, new: ValueRef) {
+        let values = self.nodes.iter_mut().flat_map(|n| &mut n.inputs);
+        for value in values.chain(self.outputs.iter_mut().map(|port| &mut port.value)) {
+            if *value == old {
+                *value = new;
+            }
+        }
+    }
+}
+
+impl ValueRef {
+    /// The first output of a node.
+    pub fn of(node: NodeId) -> ValueRef {
+        ValueRef { node, output: 0 }
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.0)
+    }
+}
+
+impl fmt::Display for ValueRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.output {
+            0 => write!(f, "{}", self.node),
+            output => write!(f, "{}:{output}", self.node),
+        }
+    }
+}
+
+/// The graph as text, a node a line in the order of computation, for people and for tests.
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let order = self.order().unwrap_or_else(|_| self.ids().collect());
+        for id in order {
+            let node = self.node(id);
+            write!(f, "{id} = ")?;
+            match &node.kind {
+                NodeKind::Operator(operator) => write!(f, "{operator:?}")?,
+                _ => f.write_str(node.op_name())?,
+            }
+            f.write_str("(")?;
+            for (i, value) in node.inputs.iter().enumerate() {
+                write!(f, "{}{value}", if i > 0 { ", " } else { "" })?;
+            }
+            f.write_str(")")?;
+            for control in &node.control {
+                write!(f, " after {control}")?;
+            }
+            for (i, fact) in node.facts.iter().enumerate() {
+                write!(f, "{}{fact}", if i > 0 { ", " } else { " -> " })?;
+            }
+            writeln!(f, "  # {}", node.name)?;
+        }
+        for port in &self.outputs {
+            writeln!(f, "return {} as {}", port.value, port.name)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! The operators, one file per family. Each file is in the same order: meaning, attributes and import, inference,
+//! memory, run, cases.
+
+mod binary;
+pub mod conv2d;
+pub mod fused;
+pub mod identity;
+pub mod matmul;
+mod reshape;
+mod unary;
+pub mod window;
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use tightfit_core::DType;
+
+use crate::attributes::Attributes;
+use crate::dim::{Dim, Dims};
+use crate::fact::Fact;
+use crate::operator::{OpError, Operator};
+
+pub use binary::Binary;
+pub use reshape::Reshape;
+pub use unary::Unary;
+
+/// How a node of a file becomes an operator.
+pub struct Registration {
+    /// The operator's name in TensorFlow.
+    pub name: &'static str,
+    /// Reads the node's attributes.
+    pub import: fn(&Attributes<'_>) -> Result<Box<dyn Operator>, OpError>,
+}
+
+/// Every operator that can be imported, by family.
+static REGISTRY: &[&[Registration]] = &[
+    binary::OPS,
+    conv2d::OPS,
+    identity::OPS,
+    matmul::OPS,
+    reshape::OPS,
+    unary::OPS,
+];
+
+/// The registration of an operator.
+pub fn find(name: &str) -> Option<&'static Registration> {
+    static BY_NAME: OnceLock<HashMap<&'static str, &'static Registration>> = OnceLock::new();
+    BY_NAME.get_or_init(|| all().map(|r| (r.name, r)).collect()).get(name).copied()
+}
+
+/// Every registration, in the order of the registry.
+pub fn all() -> impl Iterator<Item = &'static Registration> {
+    REGISTRY.iter().copied().flatten()
+}
+
+/// The fact of an input.
+///
+/// # Errors
+/// [`OpError::Input`] when the node has fewer inputs.
+pub(crate) fn input<'a>(inputs: &[&'a Fact], index: usize) -> Result<&'a Fact, OpError> {
+    inputs.get(index).copied().ok_or_else(|| OpError::input(index, "is missing"))
+}
+
+/// The axis that `axis` means in a tensor of `rank`: negative ones count from the end.
+pub(crate) fn axis(axis: i64, rank: usize) -> Option<usize> {
+    let positive = if axis < 0 { axis + rank as i64 } else { axis };
+    usize::try_from(positive).ok().filter(|axis| *axis < rank)
+}
+
+/// The shape of an elementwise result.
+///
+/// # Errors
+/// [`OpError::Input`] when the shapes do not broadcast.
+pub(crate) fn broadcast(a: &Fact, b: &Fact) -> Result<Dims, OpError> {
+    let why = || OpError::input(1, format!("of shape {} does not broadcast with {}", b.dims, a.dims));
+    a.dims.broadcast(&b.dims).ok_or_else(why)
+}
+
+/// Checks the type of an input.
+///
+/// # Errors
+/// [`OpError::Input`] that names both.
+pub(crate) fn need_type(index: usize, fact: &Fact, types: &[DType]) -> Result<(), OpError> {
+    if types.contains(&fact.dtype) {
+        return Ok(());
+    }
+    let names = types.iter().map(|t| t.name()).collect::<Vec<_>>().join(", ");
+    Err(OpError::input(index, format!("is of type {}; supported: {names}", fact.dtype)))
+}
+
+/// The dimensions of an input that must be of a rank, or `None` when nothing is known of its shape.
+///
+/// # Errors
+/// [`OpError::Input`] when it is of another rank.
+pub(crate) fn dims_of_rank(index: usize, fact: &Fact, rank: usize) -> Result<Option<Vec<Dim>>, OpError> {
+    match fact.dims.get() {
+        None => Ok(None),
+        Some(dims) if dims.len() == rank => Ok(Some(dims.to_vec())),
+        Some(_) => Err(OpError::input(index, format!("is of shape {}; rank {rank} is needed", fact.dims))),
+    }
+}

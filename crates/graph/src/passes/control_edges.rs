@@ -1,0 +1,24 @@
+//! Removes control edges that order nothing: those to nodes behind which nothing has an effect.
+//!
+//! A frozen graph is full of them (`^NoOp`, `^Placeholder`); those that lead to an `Assert` must stay.
+
+use crate::ir::Graph;
+
+/// Removes them.
+pub fn remove(graph: &mut Graph) -> bool {
+    let Ok(order) = graph.order() else { return false };
+    let mut has_effect = vec![false; graph.nodes.len()];
+    for id in order {
+        let node = graph.node(id);
+        let mut needs = node.inputs.iter().map(|v| v.node).chain(node.control.iter().copied());
+        has_effect[id.0 as usize] =
+            node.operator().is_some_and(|o| !o.is_pure()) || needs.any(|n| has_effect[n.0 as usize]);
+    }
+    let mut has_changed = false;
+    for node in &mut graph.nodes {
+        let before = node.control.len();
+        node.control.retain(|id| has_effect[id.0 as usize]);
+        has_changed |= node.control.len() != before;
+    }
+    has_changed
+}

@@ -1,0 +1,42 @@
+//! What makes a graph simpler, one pass a file. Each leaves the results of every fetched tensor as they are.
+
+use crate::error::GraphError;
+use crate::infer::infer;
+use crate::ir::Graph;
+
+/// A pass: changes the graph, and says whether it did.
+pub type Pass = fn(&mut Graph) -> bool;
+
+/// The passes that need no concrete shapes, in the order they run.
+pub static PASSES: &[(&str, Pass)] = &[
+];
+
+/// How often the list is run at most, for passes that make work for earlier ones.
+const ROUNDS: usize = 4;
+
+/// Runs all passes until none changes anything.
+///
+/// # Errors
+/// [`GraphError`] when the result is no longer whole, which would be a defect of a pass.
+pub fn run(graph: &mut Graph) -> Result<(), GraphError> {
+    for _ in 0..ROUNDS {
+        let mut has_changed = false;
+        for (name, pass) in PASSES {
+            if pass(graph) {
+                has_changed = true;
+                dead_nodes::remove(graph);
+                infer(graph).map_err(|error| match error {
+                    GraphError::Node { node, source, .. } => GraphError::Broken {
+                        node,
+                        why: format!("after the pass {name}: {source}"),
+                    },
+                    other => other,
+                })?;
+            }
+        }
+        if !has_changed {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,499 @@
+//! The plan: what stands where in memory at which step, settled before the first byte is computed.
+
+pub mod arena;
+mod report;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tightfit_core::{ALIGNMENT, Shape};
+use tightfit_kernels::{Isa, PackedLayout};
+
+use crate::error::GraphError;
+use crate::infer::node_error;
+use crate::ir::{Constant, ConstantData, Graph, NodeId, NodeKind, Port, ValueRef};
+use crate::operator::{Call, Operator, Place, TensorInfo, WeightLayout, WeightUse};
+use arena::{Item, Packing};
+
+pub use report::{Alive, PlanReport, Rectangle, StepReport};
+
+/// Constants smaller than this stay resident even where weights are streamed: a read costs more than it frees.
+pub const STREAM_FROM_BYTES: usize = 64 << 10;
+
+/// How the weights are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightMode {
+    /// All in memory.
+    Resident,
+    /// Large ones are read from the file in each run, through a window.
+    Streamed {
+        /// The most bytes of one block; two blocks are in memory at once.
+        window_bytes: usize,
+    },
+}
+
+/// What a plan is made for besides the graph.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanOptions {
+    /// How many threads will compute.
+    pub threads: usize,
+    /// How the weights are held.
+    pub weights: WeightMode,
+}
+
+/// A graph laid out in memory.
+#[derive(Debug)]
+pub struct Plan {
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+    /// Every tensor.
+    pub slots: Vec<SlotPlan>,
+    /// The constants in memory, in the order of their offsets.
+    pub weights: Vec<WeightPlan>,
+    /// Bytes of all constants in memory.
+    pub weights_bytes: usize,
+    /// Bytes of all streamed weights in their files.
+    pub streamed_bytes: u64,
+    /// Bytes of one half of the double-buffered window; 0 where nothing is streamed.
+    pub block_bytes: usize,
+    /// Bytes of the arena: values and scratch.
+    pub arena_bytes: usize,
+    /// The most bytes alive in one step: no arena can be smaller.
+    pub arena_lower_bound_bytes: usize,
+    /// Bytes of the pool of strings, fed ones aside.
+    pub string_bytes: usize,
+    /// The slots of the graph's inputs, in its order.
+    pub inputs: Vec<(String, usize)>,
+    /// The slots of the graph's outputs, in its order.
+    pub outputs: Vec<(String, usize)>,
+    items: Vec<ArenaItem>,
+    packing: Packing,
+}
+
+/// One call of an operator.
+#[derive(Debug)]
+pub struct Step {
+    /// The node.
+    pub node: NodeId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it computes.
+    pub operator: Arc<dyn Operator>,
+    /// Slots of the inputs.
+    pub inputs: Vec<usize>,
+    /// Slots of the outputs.
+    pub outputs: Vec<usize>,
+    /// The input whose memory the first output takes over.
+    pub in_place_input: Option<usize>,
+    /// Offset and bytes of the scratch in the arena.
+    pub scratch: (usize, usize),
+    /// The weight that is streamed.
+    pub stream: Option<StreamPlan>,
+    /// True when shapes depend on data and are inferred anew in each run.
+    pub is_dynamic: bool,
+    /// True when the first output is an input under another shape: there is nothing to compute.
+    pub is_alias: bool,
+}
+
+/// A weight that is read in each run.
+#[derive(Debug, Clone)]
+pub struct StreamPlan {
+    /// The constant.
+    pub constant: Arc<Constant>,
+    /// Bytes of a block; 0 where the operator reads pieces of its own choice.
+    pub block_bytes: usize,
+}
+
+/// A tensor.
+#[derive(Debug, Clone)]
+pub struct SlotPlan {
+    /// Type, shape or its upper bound, and place.
+    pub info: TensorInfo,
+    /// Where its memory is.
+    pub home: Home,
+}
+
+/// Whose memory a tensor is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// The arena, at an offset.
+    Arena(usize),
+    /// The caller's: the number of the graph's input.
+    Fed(usize),
+    /// The memory of constants: the number of the weight.
+    Weight(usize),
+    /// Nobody's: it stays in the file.
+    Streamed,
+}
+
+/// A constant in memory.
+#[derive(Debug, Clone)]
+pub struct WeightPlan {
+    /// The constant.
+    pub constant: Arc<Constant>,
+    /// How it is laid out.
+    pub layout: WeightLayout,
+    /// Where it is among the constants.
+    pub offset: usize,
+    /// Bytes in that layout.
+    pub bytes: usize,
+}
+
+/// What an item of the arena holds.
+#[derive(Debug)]
+struct ArenaItem {
+    item: Item,
+    /// The slot, or `None` for scratch.
+    slot: Option<usize>,
+    name: Arc<str>,
+}
+
+impl Plan {
+    /// Lays out a graph all of whose shapes are known (see [`crate::infer::bind`]).
+    ///
+    /// # Errors
+    /// [`GraphError`] for a tensor whose size is not known, and for a cycle.
+    pub fn new(graph: &Graph, options: &PlanOptions) -> Result<Plan, GraphError> {
+        let mut planner = Planner::new(graph, options)?;
+        planner.place_constants()?;
+        planner.make_steps()?;
+        planner.finish()
+    }
+
+    /// Bytes of window, both halves.
+    pub fn window_bytes(&self) -> usize {
+        2 * self.block_bytes
+    }
+
+    /// Everything a session holds for it: constants, window, arena and strings.
+    pub fn total_bytes(&self) -> u64 {
+        (self.weights_bytes + self.window_bytes() + self.arena_bytes + self.string_bytes) as u64
+    }
+}
+
+struct Planner<'a> {
+    graph: &'a Graph,
+    options: &'a PlanOptions,
+    order: Vec<NodeId>,
+    slot_of: HashMap<ValueRef, usize>,
+    slots: Vec<SlotPlan>,
+    /// Where a slot's memory comes from: itself, or the slot it shares memory with.
+    root_of: Vec<usize>,
+    /// The slots that share the memory of a root slot, itself among them.
+    members: Vec<Vec<usize>>,
+    /// First step and end of life of a root slot.
+    life: Vec<(usize, usize)>,
+    weights: Vec<WeightPlan>,
+    steps: Vec<Step>,
+    scratch: Vec<ArenaItem>,
+    string_bytes: usize,
+}
+
+impl<'a> Planner<'a> {
+    fn new(graph: &'a Graph, options: &'a PlanOptions) -> Result<Self, GraphError> {
+        let order = graph.order().map_err(|id| GraphError::Cycle { node: graph.node(id).name.to_string() })?;
+        let mut planner = Planner {
+            graph,
+            options,
+            order,
+            slot_of: HashMap::new(),
+            slots: vec![],
+            root_of: vec![],
+            members: vec![],
+            life: vec![],
+            weights: vec![],
+            steps: vec![],
+            scratch: vec![],
+            string_bytes: 0,
+        };
+        planner.make_slots()?;
+        Ok(planner)
+    }
+
+    fn make_slots(&mut self) -> Result<(), GraphError> {
+        for id in self.order.clone() {
+            let node = self.graph.node(id);
+            let fed = self.graph.inputs.iter().position(|port| port.value.node == id);
+            for (output, fact) in node.facts.iter().enumerate() {
+                let shape = Shape::try_from(&fact.dims).map_err(|error| match error {
+                    Some(error) => node_error(self.graph, id, error.into()),
+                    None => GraphError::Unbounded {
+                        node: node.name.to_string(),
+                        op: node.op_name().to_string(),
+                        dims: fact.dims.to_string(),
+                    },
+                })?;
+                let info = TensorInfo { dtype: fact.dtype, shape, place: Place::Value };
+                let home = fed.map_or(Home::Arena(0), Home::Fed);
+                let slot = self.slots.len();
+                self.slots.push(SlotPlan { info, home });
+                self.root_of.push(slot);
+                self.members.push(vec![slot]);
+                self.life.push((0, 0));
+                self.slot_of.insert(ValueRef { node: id, output: output as u16 }, slot);
+            }
+        }
+        Ok(())
+    }
+
+    fn slot(&self, value: ValueRef) -> usize {
+        self.slot_of[&value]
+    }
+
+    fn call<'c>(&self, inputs: &'c [TensorInfo], outputs: &'c [TensorInfo]) -> Call<'c> {
+        let window_bytes = match self.options.weights {
+            WeightMode::Resident => usize::MAX,
+            WeightMode::Streamed { window_bytes } => window_bytes,
+        };
+        Call { inputs, outputs, threads: self.options.threads, window_bytes }
+    }
+
+    fn infos(&self, values: impl Iterator<Item = ValueRef>) -> Vec<TensorInfo> {
+        values.map(|v| self.slots[self.slot(v)].info).collect()
+    }
+
+    fn node_infos(&self, id: NodeId) -> (Vec<TensorInfo>, Vec<TensorInfo>) {
+        let node = self.graph.node(id);
+        let outputs = (0..node.facts.len() as u16).map(|output| ValueRef { node: id, output });
+        (self.infos(node.inputs.iter().copied()), self.infos(outputs))
+    }
+
+    /// Decides for every constant whether it is dense, in an operator's layout, or stays in the file. The last two
+    /// need it to have a single user that asks for it.
+    fn place_constants(&mut self) -> Result<(), GraphError> {
+        let mut wanted: HashMap<NodeId, WeightUse> = HashMap::new();
+        let mut uses: HashMap<NodeId, usize> = HashMap::new();
+        for id in &self.order {
+            let node = self.graph.node(*id);
+            for value in &node.inputs {
+                *uses.entry(value.node).or_default() += 1;
+            }
+            if let Some(operator) = node.operator() {
+                let (inputs, outputs) = self.node_infos(*id);
+                if let Some(weight) = operator.weight(&self.call(&inputs, &outputs)) {
+                    wanted.insert(node.inputs[weight.input].node, weight);
+                }
+            }
+        }
+        for port in &self.graph.outputs {
+            *uses.entry(port.value.node).or_default() += 2;
+        }
+        for id in self.order.clone() {
+            let NodeKind::Constant(constant) = &self.graph.node(id).kind else { continue };
+            let weight = wanted.get(&id).filter(|_| uses.get(&id) == Some(&1));
+            self.place_constant(ValueRef::of(id), constant, weight);
+        }
+        Ok(())
+    }
+
+    fn place_constant(&mut self, value: ValueRef, constant: &Arc<Constant>, weight: Option<&WeightUse>) {
+        let slot = self.slot(value);
+        let is_streamed = matches!(self.options.weights, WeightMode::Streamed { .. })
+            && matches!(constant.data, ConstantData::File { .. })
+            && constant.bytes() >= STREAM_FROM_BYTES;
+        if is_streamed && weight.is_some() {
+            self.slots[slot].info.place = Place::Streamed;
+            self.slots[slot].home = Home::Streamed;
+            return;
+        }
+        // A constant that has to be expanded as it is read cannot be read in parts.
+        let weight = weight.filter(|_| !matches!(constant.data, ConstantData::Tensor { .. }));
+        let layout = weight.map_or(WeightLayout::Dense, |w| w.layout);
+        let bytes = layout.bytes(constant);
+        self.slots[slot].info.place = match layout {
+            WeightLayout::Dense => Place::Resident,
+            WeightLayout::Panels { .. } => Place::Packed,
+        };
+        self.slots[slot].home = Home::Weight(self.weights.len());
+        self.weights.push(WeightPlan { constant: constant.clone(), layout, offset: 0, bytes });
+        if let ConstantData::Strings(strings) = &constant.data {
+            self.string_bytes += strings.iter().map(|s| s.len()).sum::<usize>();
+        }
+    }
+
+    fn make_steps(&mut self) -> Result<(), GraphError> {
+        let last_use = self.last_uses();
+        for position in 0..self.order.len() {
+            let id = self.order[position];
+            let NodeKind::Operator(operator) = &self.graph.node(id).kind else { continue };
+            self.make_step(position, id, operator, &last_use);
+        }
+        Ok(())
+    }
+
+    /// For every slot, the position in the order of the last node that reads it; the end for fetched ones.
+    fn last_uses(&self) -> Vec<usize> {
+        let mut last = vec![0; self.slots.len()];
+        for (position, id) in self.order.iter().enumerate() {
+            for value in &self.graph.node(*id).inputs {
+                last[self.slot(*value)] = position;
+            }
+        }
+        for port in &self.graph.outputs {
+            last[self.slot(port.value)] = usize::MAX;
+        }
+        last
+    }
+
+    fn make_step(&mut self, position: usize, id: NodeId, operator: &Arc<dyn Operator>, last_use: &[usize]) {
+        let node = self.graph.node(id);
+        let (input_infos, output_infos) = self.node_infos(id);
+        let call = self.call(&input_infos, &output_infos);
+        let memory = operator.memory(&call);
+        let inputs: Vec<usize> = node.inputs.iter().map(|v| self.slot(*v)).collect();
+        let outputs: Vec<usize> =
+            (0..node.facts.len() as u16).map(|output| self.slot(ValueRef { node: id, output })).collect();
+        let is_dynamic = self.graph.input_facts(node).iter().any(|f| f.is_bound);
+        let is_alias = memory.alias.is_some_and(|input| self.slots[inputs[input]].info.place != Place::Streamed);
+        if let (true, Some(input), Some(output)) = (is_alias, memory.alias, outputs.first()) {
+            self.share(inputs[input], *output);
+            if !is_dynamic {
+                return;
+            }
+        }
+        let step = self.steps.len();
+        let in_place_input = memory.overwrites.iter().copied().filter(|_| !is_dynamic && !outputs.is_empty());
+        let in_place_input =
+            in_place_input.into_iter().find(|i| self.can_overwrite(position, inputs[*i], &inputs, outputs[0], last_use));
+        if let Some(input) = in_place_input {
+            self.share(inputs[input], outputs[0]);
+        }
+        for slot in outputs.iter().filter(|slot| self.root_of[**slot] == **slot) {
+            self.life[*slot] = (step, step + 1);
+        }
+        for slot in inputs.iter().chain(&outputs) {
+            let root = self.root_of[*slot];
+            self.life[root].1 = self.life[root].1.max(step + 1);
+        }
+        if memory.scratch_bytes > 0 {
+            let item = Item { first: step, end: step + 1, bytes: memory.scratch_bytes };
+            self.scratch.push(ArenaItem { item, slot: None, name: node.name.clone() });
+        }
+        self.string_bytes += memory.string_bytes;
+        let stream = self.stream_plan(operator, &call, node.inputs.as_slice());
+        self.steps.push(Step {
+            node: id,
+            name: node.name.clone(),
+            operator: operator.clone(),
+            inputs,
+            outputs,
+            in_place_input,
+            scratch: (0, memory.scratch_bytes),
+            stream,
+            is_dynamic,
+            is_alias,
+        });
+    }
+
+    fn stream_plan(&self, operator: &Arc<dyn Operator>, call: &Call<'_>, inputs: &[ValueRef]) -> Option<StreamPlan> {
+        let weight = operator.weight(call)?;
+        if call.inputs[weight.input].place != Place::Streamed {
+            return None;
+        }
+        let constant = self.graph.producer(inputs[weight.input]).constant()?.clone();
+        Some(StreamPlan { constant, block_bytes: weight.block_bytes })
+    }
+
+    /// Makes `output` live in the memory of `input`.
+    fn share(&mut self, input: usize, output: usize) {
+        let root = self.root_of[input];
+        self.root_of[output] = root;
+        self.members[root].push(output);
+        self.slots[output].home = self.slots[input].home;
+        self.slots[output].info.place = self.slots[input].info.place;
+    }
+
+    /// True when nothing else needs the memory of `input` from this node on.
+    fn can_overwrite(
+        &self,
+        position: usize,
+        input: usize,
+        inputs: &[usize],
+        output: usize,
+        last_use: &[usize],
+    ) -> bool {
+        let root = self.root_of[input];
+        let (from, to) = (&self.slots[input].info, &self.slots[output].info);
+        let is_alone = inputs.iter().filter(|slot| self.root_of[**slot] == root).count() == 1;
+        matches!(self.slots[root].home, Home::Arena(_))
+            && from.dtype.bytes() == to.dtype.bytes()
+            && from.shape == to.shape
+            && is_alone
+            && self.members[root].iter().all(|slot| last_use[*slot] <= position)
+    }
+
+    fn finish(mut self) -> Result<Plan, GraphError> {
+        let end = self.steps.len();
+        for port in &self.graph.outputs {
+            let root = self.root_of[self.slot(port.value)];
+            self.life[root].1 = end.max(1);
+        }
+        let (items, packing) = self.pack()?;
+        let loads = arena::load_bytes(&items.iter().map(|i| i.item).collect::<Vec<_>>(), ALIGNMENT);
+        let mut weights_bytes = 0;
+        for weight in &mut self.weights {
+            weight.offset = weights_bytes;
+            weights_bytes += weight.bytes.next_multiple_of(ALIGNMENT);
+        }
+        let streams = self.steps.iter().filter_map(|s| s.stream.as_ref());
+        let block_bytes = streams.clone().map(|s| s.block_bytes).max().unwrap_or(0).next_multiple_of(ALIGNMENT);
+        let streamed_bytes = streams.map(|s| s.constant.bytes() as u64).sum();
+        let slot_of = |ports: &[Port]| ports.iter().filter_map(|p| Some((p.name.clone(), *self.slot_of.get(&p.value)?))).collect();
+        Ok(Plan {
+            inputs: slot_of(&self.graph.inputs),
+            outputs: slot_of(&self.graph.outputs),
+            steps: self.steps,
+            slots: self.slots,
+            weights: self.weights,
+            weights_bytes,
+            streamed_bytes,
+            block_bytes,
+            arena_bytes: packing.height_bytes,
+            arena_lower_bound_bytes: loads.into_iter().max().unwrap_or(0),
+            string_bytes: self.string_bytes,
+            items,
+            packing,
+        })
+    }
+
+    fn pack(&mut self) -> Result<(Vec<ArenaItem>, Packing), GraphError> {
+        let mut items = std::mem::take(&mut self.scratch);
+        let mut names: Vec<Option<Arc<str>>> = vec![None; self.slots.len()];
+        for (value, slot) in &self.slot_of {
+            names[*slot] = Some(self.graph.producer(*value).name.clone());
+        }
+        for (slot, plan) in self.slots.iter().enumerate() {
+            let (first, end) = self.life[slot];
+            if self.root_of[slot] == slot && matches!(plan.home, Home::Arena(_)) && end > first {
+                let bytes = plan.info.shape.elements() * plan.info.dtype.bytes();
+                let name = names[slot].clone().unwrap_or_default();
+                items.push(ArenaItem { item: Item { first, end, bytes }, slot: Some(slot), name });
+            }
+        }
+        let plain: Vec<Item> = items.iter().map(|i| i.item).collect();
+        let packing = arena::pack(&plain, ALIGNMENT);
+        arena::validate(&plain, &packing, ALIGNMENT).map_err(GraphError::Plan)?;
+        for (item, offset) in items.iter().zip(&packing.offsets) {
+            match item.slot {
+                Some(slot) => self.slots[slot].home = Home::Arena(*offset),
+                None => self.steps[item.item.first].scratch.0 = *offset,
+            }
+        }
+        for slot in 0..self.slots.len() {
+            self.slots[slot].home = self.slots[self.root_of[slot]].home;
+        }
+        Ok((items, packing))
+    }
+}
+
+impl WeightLayout {
+    /// Bytes of a constant in this layout.
+    pub fn bytes(&self, constant: &Constant) -> usize {
+        match self {
+            WeightLayout::Dense => constant.bytes(),
+            WeightLayout::Panels { k, n, groups, .. } => {
+                PackedLayout::new(Isa::detect(), *k, *n, *groups).map_or(usize::MAX, |layout| layout.packed_bytes())
+            }
+        }
+    }
+}

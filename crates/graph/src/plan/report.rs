@@ -1,0 +1,127 @@
+//! What a plan says of itself: the step at the peak, what is alive there, and every rectangle of the arena.
+
+use tightfit_core::ALIGNMENT;
+
+use super::{Plan, arena};
+
+/// A plan in figures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanReport {
+    /// Bytes of constants in memory.
+    pub weights_bytes: u64,
+    /// Bytes of the window that streamed weights pass through.
+    pub window_bytes: u64,
+    /// Bytes that are read from the file in each run.
+    pub streamed_bytes: u64,
+    /// Bytes of the arena.
+    pub arena_bytes: u64,
+    /// The most bytes alive in one step.
+    pub arena_lower_bound_bytes: u64,
+    /// Bytes for strings.
+    pub string_bytes: u64,
+    /// The step at which the most bytes are alive.
+    pub peak_step: Option<StepReport>,
+    /// Number of steps.
+    pub steps: usize,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepReport {
+    /// Its position.
+    pub step: usize,
+    /// The node's name.
+    pub node: String,
+    /// The operator's name.
+    pub op: String,
+    /// Bytes alive.
+    pub alive_bytes: u64,
+    /// What is alive, largest first.
+    pub alive: Vec<Alive>,
+}
+
+/// A value or scratch that is alive in a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alive {
+    /// The node that makes it.
+    pub name: String,
+    /// Type and shape, or `scratch`.
+    pub what: String,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A value or scratch in the arena: steps across, bytes up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rectangle {
+    /// The node that makes it.
+    pub name: String,
+    /// Type and shape, or `scratch`.
+    pub what: String,
+    /// The first step it lives in.
+    pub first: usize,
+    /// The first step it does not live in any more.
+    pub end: usize,
+    /// Where it starts.
+    pub offset: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Plan {
+    /// The plan in figures.
+    pub fn report(&self) -> PlanReport {
+        PlanReport {
+            weights_bytes: self.weights_bytes as u64,
+            window_bytes: self.window_bytes() as u64,
+            streamed_bytes: self.streamed_bytes,
+            arena_bytes: self.arena_bytes as u64,
+            arena_lower_bound_bytes: self.arena_lower_bound_bytes as u64,
+            string_bytes: self.string_bytes as u64,
+            peak_step: self.peak_step(),
+            steps: self.steps.len(),
+        }
+    }
+
+    /// Everything in the arena.
+    pub fn rectangles(&self) -> Vec<Rectangle> {
+        let items = self.items.iter().zip(&self.packing.offsets);
+        let rectangles = items.map(|(item, offset)| Rectangle {
+            name: item.name.to_string(),
+            what: self.describe(item.slot),
+            first: item.item.first,
+            end: item.item.end,
+            offset: *offset as u64,
+            bytes: item.item.bytes as u64,
+        });
+        rectangles.collect()
+    }
+
+    /// Bytes alive in each step.
+    pub fn load_bytes(&self) -> Vec<usize> {
+        arena::load_bytes(&self.items.iter().map(|i| i.item).collect::<Vec<_>>(), ALIGNMENT)
+    }
+
+    fn describe(&self, slot: Option<usize>) -> String {
+        slot.map_or("scratch".to_string(), |slot| {
+            let info = &self.slots[slot].info;
+            format!("{}{}", info.dtype, info.shape)
+        })
+    }
+
+    fn peak_step(&self) -> Option<StepReport> {
+        let loads = self.load_bytes();
+        let peak = loads.iter().max()?;
+        let step = loads.iter().position(|load| load == peak)?;
+        let alive = self.items.iter().filter(|i| i.item.first <= step && step < i.item.end);
+        let mut alive: Vec<Alive> = alive
+            .map(|i| Alive { name: i.name.to_string(), what: self.describe(i.slot), bytes: i.item.bytes as u64 })
+            .collect();
+        alive.sort_by_key(|a| std::cmp::Reverse(a.bytes));
+        let (node, op) = match self.steps.get(step) {
+            Some(s) => (s.name.to_string(), s.operator.name().to_string()),
+            None => Default::default(),
+        };
+        Some(StepReport { step, node, op, alive_bytes: *peak as u64, alive })
+    }
+}

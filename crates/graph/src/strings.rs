@@ -1,0 +1,57 @@
+//! The text of string tensors.
+
+use std::cell::Cell;
+
+use tightfit_core::{Buffer, StringRef};
+
+/// The bytes of all strings of a session: those of constants and feeds first, those made by operators after. Each
+/// run starts over behind the constants.
+#[derive(Debug)]
+pub struct StringPool {
+    /// The start of `memory`, through which alone it is accessed.
+    start: *mut u8,
+    memory: Buffer,
+    used_bytes: Cell<usize>,
+}
+
+// SAFETY: the pool owns its memory, and the pointer into it moves along.
+unsafe impl Send for StringPool {}
+
+impl StringPool {
+    /// A pool over `memory`.
+    pub fn new(mut memory: Buffer) -> StringPool {
+        StringPool { start: memory.as_mut_ptr(), memory, used_bytes: Cell::new(0) }
+    }
+
+    /// Bytes used.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes.get()
+    }
+
+    /// Forgets all strings behind the first `bytes` bytes.
+    pub fn truncate(&self, bytes: usize) {
+        self.used_bytes.set(self.used_bytes.get().min(bytes));
+    }
+
+    /// Adds a string, or `None` when it does not fit.
+    pub fn push(&self, text: &[u8]) -> Option<StringRef> {
+        let start = self.used_bytes.get();
+        let end = start.checked_add(text.len()).filter(|end| *end <= self.memory.len())?;
+        // SAFETY: `start..end` is inside the memory and behind every string handed out by `get` so far: bytes are
+        // only appended, and `truncate` is called between runs, when no string is borrowed by an operator.
+        unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), self.start.add(start), text.len()) };
+        self.used_bytes.set(end);
+        Some(StringRef { offset: start as u64, bytes: text.len() as u64 })
+    }
+
+    /// The text of a string; empty for a reference that this pool did not make.
+    pub fn get(&self, string: StringRef) -> &[u8] {
+        let start = string.offset as usize;
+        let bytes = string.bytes as usize;
+        if start.checked_add(bytes).is_none_or(|end| end > self.used_bytes.get()) {
+            return &[];
+        }
+        // SAFETY: the range was written by `push` and is not written again while it is borrowed, see there.
+        unsafe { std::slice::from_raw_parts(self.start.add(start), bytes) }
+    }
+}
