@@ -1,1 +1,25 @@
-//! placeholder
+//! Pure compute on slices: all of TightFit's vector code, and nearly all of its unsafe code.
+//!
+//! Invariant: kernels never allocate. Inputs, outputs and scratch are handed in, and their lengths are checked before
+//! anything is touched. Results do not depend on the number of threads.
+
+mod activation;
+mod conv2d;
+mod cpu;
+mod error;
+mod gemm;
+mod math;
+mod matmul;
+mod simd;
+pub mod threads;
+
+pub use activation::Activation;
+pub use conv2d::{Conv2d, Conv2dParams, Window};
+pub use cpu::Isa;
+pub use error::KernelError;
+pub use gemm::{Block, Epilogue, PackedLayout, Residual, WeightForm, Weights};
+pub use matmul::{BatchMatMul, MatMul, MatrixStrides};
+pub use threads::ThreadPool;
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("weights are used as they stand in files, which are little-endian");

@@ -1,0 +1,437 @@
+//! Two-dimensional convolution, f32, as a product over pixels.
+
+use crate::Isa;
+use crate::error::{KernelError, check_exact};
+use crate::gemm::{
+    Block, Epilogue, Gemm, MAX_ROWS, Offsets, PackedLayout, Residual, RightHand, Rows, Scratch, Segment,
+    WeightForm, Weights, product, scratch_bytes,
+};
+use crate::threads::ThreadPool;
+
+/// The geometry of a window that moves over an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Height and width of the window.
+    pub size: [usize; 2],
+    /// Steps down and to the right.
+    pub strides: [usize; 2],
+    /// Pixels from one element of the window to the next, down and to the right; 1 for a dense one.
+    pub dilations: [usize; 2],
+    /// Rows and columns of zeros around the image: top, bottom, left, right.
+    pub pads: [usize; 4],
+}
+
+impl Window {
+    /// A dense window with stride 1 and no padding.
+    pub fn new(height: usize, width: usize) -> Window {
+        Window { size: [height, width], strides: [1, 1], dilations: [1, 1], pads: [0; 4] }
+    }
+
+    /// The same with TensorFlow's SAME padding for an image of this size: the output has `ceil(size / stride)`
+    /// pixels, and an odd padding has its larger part at the bottom and right.
+    pub fn same(self, height: usize, width: usize) -> Window {
+        let mut pads = [0; 4];
+        for (axis, size) in [height, width].into_iter().enumerate() {
+            let stride = self.strides[axis].max(1);
+            let span = self.size[axis].saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1);
+            let covered = (size.div_ceil(stride).max(1) - 1).saturating_mul(stride).saturating_add(span);
+            let total = covered.saturating_sub(size);
+            pads[2 * axis] = total / 2;
+            pads[2 * axis + 1] = total - total / 2;
+        }
+        Window { pads, ..self }
+    }
+
+    /// Height and width of the output for an image of this size; 0 where the window does not fit.
+    ///
+    /// # Errors
+    /// [`KernelError::Attribute`] for a size, stride or dilation of 0, and for sizes that overflow.
+    pub fn output(&self, height: usize, width: usize) -> Result<[usize; 2], KernelError> {
+        let mut output = [0; 2];
+        for (axis, size) in [height, width].into_iter().enumerate() {
+            let (window, stride, dilation) = (self.size[axis], self.strides[axis], self.dilations[axis]);
+            if window == 0 || stride == 0 || dilation == 0 {
+                return Err(KernelError::Attribute("a window's size, stride and dilation must not be 0"));
+            }
+            let too_large = KernelError::Attribute("a window or padding is too large");
+            // Coordinates are worked out in isize.
+            let span = product(&[window - 1, dilation])? + 1;
+            let [before, after] = [self.pads[2 * axis], self.pads[2 * axis + 1]];
+            if [before, after, size, stride, span].iter().any(|x| *x > isize::MAX as usize / 16) {
+                return Err(too_large);
+            }
+            let padded = size + before + after;
+            output[axis] = if padded < span { 0 } else { (padded - span) / stride + 1 };
+        }
+        Ok(output)
+    }
+}
+
+/// What a convolution works on: input `[batch, height, width, in_channels]`, filter `[window height, window width,
+/// in_channels / groups, out_channels]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2dParams {
+    /// Images.
+    pub batch: usize,
+    /// Of the input.
+    pub height: usize,
+    /// Of the input.
+    pub width: usize,
+    /// Of the input, all groups together.
+    pub in_channels: usize,
+    /// Of the output, all groups together.
+    pub out_channels: usize,
+    /// The filter's window.
+    pub window: Window,
+    /// Groups of channels that do not see each other; 1 for an ordinary convolution.
+    pub groups: usize,
+}
+
+/// A convolution `[batch, height, width, in_channels]` -> `[batch, height', width', out_channels]`. Cheap to make;
+/// holds no memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Conv2d {
+    p: Conv2dParams,
+    /// Height and width of the output.
+    output: [usize; 2],
+    /// Elements of k in one tap.
+    tap_len: usize,
+    /// Whether a tap is a whole row of the window, not just one position: its pixels are neighbours in memory.
+    row_taps: bool,
+    layout: PackedLayout,
+}
+
+/// Up to this many channels a row of the window is one tap.
+const ROW_TAP_CHANNELS: usize = 16;
+
+impl Conv2d {
+    /// The convolution with these parameters.
+    ///
+    /// # Errors
+    /// [`KernelError`] for parameters that make no sense or sizes that overflow, or when the processor lacks `isa`.
+    pub fn new(isa: Isa, p: Conv2dParams) -> Result<Conv2d, KernelError> {
+        if p.groups == 0 || p.in_channels % p.groups != 0 || p.out_channels % p.groups != 0 {
+            return Err(KernelError::Attribute("the channels must be a multiple of the groups"));
+        }
+        let output = p.window.output(p.height, p.width)?;
+        product(&[p.batch, p.height, p.width, p.in_channels])?;
+        product(&[p.batch, output[0], output[1], p.out_channels])?;
+        let [height, width] = p.window.size;
+        let channels = p.in_channels / p.groups;
+        let k = product(&[height, width, channels])?;
+        let row_taps =
+            width > 1 && p.window.dilations[1] == 1 && p.groups == 1 && channels <= ROW_TAP_CHANNELS;
+        Ok(Conv2d {
+            p,
+            output,
+            tap_len: if row_taps { width * channels } else { channels },
+            row_taps,
+            layout: PackedLayout::new(isa, k, p.out_channels / p.groups, p.groups)?,
+        })
+    }
+
+    /// The output's shape, `[batch, height', width', out_channels]`.
+    pub fn output_shape(&self) -> [usize; 4] {
+        [self.p.batch, self.output[0], self.output[1], self.p.out_channels]
+    }
+
+    /// How the filter is packed; fill it with [`PackedLayout::pack_rows`], where a row is the filter's innermost
+    /// dimension. It does not depend on the input's batch, height and width.
+    pub fn layout(&self) -> PackedLayout {
+        self.layout
+    }
+
+    /// The filter's rows (of `out_channels` floats): window height · window width · in_channels / groups.
+    pub fn filter_rows(&self) -> usize {
+        self.layout.k()
+    }
+
+    /// Rows of the filter in each block, when a block may have `max_block_bytes`: all, or whole taps, or a divisor of
+    /// one tap. `None` when not even one row fits.
+    pub fn block_rows(&self, max_block_bytes: usize) -> Option<usize> {
+        let rows = self.filter_rows();
+        let fitting = (max_block_bytes / 4).checked_div(self.p.out_channels).unwrap_or(rows);
+        if fitting >= rows {
+            return Some(rows.max(1));
+        }
+        if fitting >= self.tap_len {
+            return Some(fitting - fitting % self.tap_len);
+        }
+        (1..=fitting).rev().find(|count| self.tap_len % count == 0)
+    }
+
+    /// Bytes of scratch that a call needs, with the filter in this form.
+    pub fn scratch_bytes(&self, threads: usize, form: WeightForm) -> usize {
+        let k = match form {
+            WeightForm::Packed | WeightForm::Unpacked => self.filter_rows(),
+            WeightForm::Blocks { rows } => rows.min(self.filter_rows()),
+        };
+        let taps = k.checked_div(self.tap_len).unwrap_or(0).max(1);
+        let layout = self.block_layout(k);
+        let packed = form == WeightForm::Packed;
+        let shared = 4 * self.zero_floats() + 64;
+        shared
+            + scratch_bytes(
+                &layout,
+                self.pixels(),
+                k,
+                self.p.groups,
+                taps,
+                self.copy_floats(taps),
+                packed,
+                threads,
+            )
+    }
+
+    /// Computes the convolution. `scratch` needs no alignment.
+    ///
+    /// # Errors
+    /// [`KernelError`] when a length is wrong or the scratch too small.
+    pub fn run(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        filter: Weights<'_>,
+        out: &mut [f32],
+        epilogue: Epilogue<'_>,
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError> {
+        let right = match filter {
+            Weights::Packed(bytes) => {
+                check_exact("the packed filter", self.layout.packed_bytes(), bytes.len())?;
+                RightHand::Packed(bytes.as_ptr().cast())
+            }
+            Weights::Unpacked(bytes) => {
+                check_exact("the filter", 4 * self.filter_rows() * self.p.out_channels, bytes.len())?;
+                self.strided(bytes)
+            }
+        };
+        self.go(pool, input, right, (0, self.filter_rows()), out, epilogue, scratch)
+    }
+
+    /// Adds the part of the convolution that belongs to one block of the filter's rows, of a size that
+    /// [`Self::block_rows`] allows (the last may be smaller by whole such parts). Blocks come in order, from row 0 to
+    /// the last. The sums are kept in `out`; the epilogue follows the last block, and until then `out` must not be
+    /// touched.
+    ///
+    /// # Errors
+    /// [`KernelError`] when a length is wrong or the scratch too small, and for [`Residual::Output`] unless the block
+    /// is the whole filter.
+    pub fn accumulate(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        block: Block<'_>,
+        out: &mut [f32],
+        epilogue: Epilogue<'_>,
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError> {
+        block.check(self.filter_rows(), self.p.out_channels)?;
+        self.go(pool, input, self.strided(block.bytes), (block.first, block.count), out, epilogue, scratch)
+    }
+
+    fn strided(&self, bytes: &[u8]) -> RightHand {
+        RightHand::Strided {
+            start: bytes.as_ptr().cast(),
+            row_stride: self.p.out_channels,
+            column_stride: 1,
+        }
+    }
+
+    fn block_layout(&self, k: usize) -> PackedLayout {
+        PackedLayout::new(self.layout.isa(), k, self.layout.n(), self.p.groups).unwrap_or(self.layout)
+    }
+
+    fn pixels(&self) -> usize {
+        self.p.batch * self.output[0] * self.output[1]
+    }
+
+    /// Floats of zeros that taps outside the image point to.
+    fn zero_floats(&self) -> usize {
+        self.tap_len
+    }
+
+    /// Floats of copies per worker: rows of the window that stick out to the left or right.
+    fn copy_floats(&self, taps: usize) -> usize {
+        if self.row_taps { MAX_ROWS * taps * self.tap_len } else { 0 }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn go(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        filter: RightHand,
+        (first_row, count): (usize, usize),
+        out: &mut [f32],
+        epilogue: Epilogue<'_>,
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError> {
+        let p = &self.p;
+        check_exact("the input", p.batch * p.height * p.width * p.in_channels, input.len())?;
+        check_exact("the output", self.pixels() * p.out_channels, out.len())?;
+        let (first, last) = (first_row == 0, first_row + count == self.filter_rows());
+        if matches!(epilogue.residual, Residual::Output) && !(first && last) {
+            return Err(KernelError::Attribute("a residual in the output memory needs the whole filter at once"));
+        }
+        let epilogue = epilogue.to_raw(p.out_channels, out)?.only_if(last);
+        let (zeros, rest) = Scratch::take_zeros(scratch, self.zero_floats())?;
+        let segment = Segment::new(self.tap_len, first_row, count)?;
+        let rows = PixelRows {
+            conv: self,
+            input,
+            zeros,
+            copy_floats: self.copy_floats(segment.taps),
+            packed: matches!(filter, RightHand::Packed(_)),
+        };
+        let gemm = Gemm {
+            rows: &rows,
+            m: self.pixels(),
+            layout: self.block_layout(count),
+            instances: p.groups,
+            segment,
+            b: filter,
+            out: out.as_mut_ptr(),
+            out_stride: p.out_channels,
+            first,
+            epilogue,
+        };
+        let scratch = gemm.scratch(pool.threads(), rest)?;
+        // SAFETY: the lengths were checked above, and `out` and `scratch` are borrowed exclusively.
+        unsafe { gemm.run(pool, scratch) };
+        Ok(())
+    }
+}
+
+/// The windows of an image as rows of a matrix.
+struct PixelRows<'a> {
+    conv: &'a Conv2d,
+    input: &'a [f32],
+    /// As many zeros as a tap is long.
+    zeros: &'a [f32],
+    copy_floats: usize,
+    packed: bool,
+}
+
+/// Where the window of an output pixel has its top left corner, and which image it is in.
+#[derive(Clone, Copy, Default)]
+struct Corner {
+    image: usize,
+    y: isize,
+    x: isize,
+}
+
+impl PixelRows<'_> {
+    fn corners(&self, first: usize, count: usize) -> [Corner; MAX_ROWS] {
+        let window = &self.conv.p.window;
+        let [height, width] = self.conv.output;
+        let mut corners = [Corner::default(); MAX_ROWS];
+        let (mut x, rest) = (first % width, first / width);
+        let (mut y, mut image) = (rest % height, rest / height);
+        for corner in &mut corners[..count] {
+            *corner = Corner {
+                image,
+                y: (y * window.strides[0]) as isize - window.pads[0] as isize,
+                x: (x * window.strides[1]) as isize - window.pads[2] as isize,
+            };
+            x += 1;
+            if x == width {
+                (x, y) = (0, y + 1);
+                if y == height {
+                    (y, image) = (0, image + 1);
+                }
+            }
+        }
+        corners
+    }
+
+    /// Where the tap of one pixel begins, when a tap is one position of the window.
+    #[inline(always)]
+    fn position(&self, a: usize, corner: Corner, dy: usize, dx: usize) -> *const f32 {
+        let p = &self.conv.p;
+        let (y, x) = (corner.y + dy as isize, corner.x + dx as isize);
+        if (y as usize) < p.height && (x as usize) < p.width {
+            let pixel = (corner.image * p.height + y as usize) * p.width + x as usize;
+            self.input.as_ptr().wrapping_add(pixel * p.in_channels + a)
+        } else {
+            self.zeros.as_ptr()
+        }
+    }
+
+    /// Where a row of the window of one pixel begins; it is copied to `copy` when it sticks out of the image.
+    ///
+    /// # Safety
+    /// `copy` has room for a tap.
+    #[inline(always)]
+    unsafe fn row(&self, corner: Corner, dy: usize, copy: *mut f32) -> *const f32 {
+        let p = &self.conv.p;
+        let y = corner.y + dy as isize;
+        if y as usize >= p.height {
+            return self.zeros.as_ptr();
+        }
+        let start = (corner.image * p.height + y as usize) * p.width;
+        let size = p.window.size[1];
+        let skipped = usize::try_from(-corner.x).unwrap_or(0).min(size);
+        let end = usize::try_from(p.width as isize - corner.x).unwrap_or(0).min(size);
+        let c = p.in_channels;
+        if skipped == 0 && end == size {
+            return self.input.as_ptr().wrapping_add((start + corner.x as usize) * c);
+        }
+        // SAFETY: the caller vouches for the copy; pixels skipped..end of the row lie in the image.
+        unsafe {
+            std::ptr::write_bytes(copy, 0, size * c);
+            if end > skipped {
+                let x = (corner.x + skipped as isize) as usize;
+                let from = self.input.as_ptr().add((start + x) * c);
+                std::ptr::copy_nonoverlapping(from, copy.add(skipped * c), (end - skipped) * c);
+            }
+        }
+        copy
+    }
+}
+
+impl Rows for PixelRows<'_> {
+    fn copy_floats(&self) -> usize {
+        self.copy_floats
+    }
+
+    fn offsets(&self, number: usize) -> Offsets {
+        let p = &self.conv.p;
+        let n = p.out_channels / p.groups;
+        // Unpacked, the groups' columns stand side by side.
+        let b = if self.packed { number * self.conv.layout.group_floats() } else { number * n };
+        Offsets { a: number * (p.in_channels / p.groups), b, out: number * n, channel: number * n }
+    }
+
+    unsafe fn fill(
+        &self,
+        a: usize,
+        first_row: usize,
+        count: usize,
+        segment: Segment,
+        pointers: *mut *const f32,
+        copies: *mut f32,
+    ) {
+        let window = &self.conv.p.window;
+        let corners = self.corners(first_row, count);
+        for tap in 0..segment.taps {
+            let number = segment.first_tap + tap;
+            let to = pointers.wrapping_add(tap * MAX_ROWS);
+            if self.conv.row_taps {
+                let dy = number * window.dilations[0];
+                for (r, corner) in corners[..count].iter().enumerate() {
+                    let copy = copies.wrapping_add((tap * MAX_ROWS + r) * self.conv.tap_len);
+                    // SAFETY: the caller vouches for pointers and copies.
+                    unsafe { *to.add(r) = self.row(*corner, dy, copy).wrapping_add(segment.offset) };
+                }
+            } else {
+                let dy = number / window.size[1] * window.dilations[0];
+                let dx = number % window.size[1] * window.dilations[1];
+                for (r, corner) in corners[..count].iter().enumerate() {
+                    // SAFETY: the caller vouches for the pointers.
+                    unsafe { *to.add(r) = self.position(a, *corner, dy, dx).wrapping_add(segment.offset) };
+                }
+            }
+        }
+    }
+}
