@@ -1,7 +1,6 @@
 //! Running one operator by itself on small values, for constant folding.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
 
 use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shape, TensorView};
 use tightfit_kernels::ThreadPool;
@@ -20,9 +19,8 @@ pub fn evaluate(
     inputs: &[TensorView<'_>],
     outputs: &[Fact],
 ) -> Result<Vec<(Shape, Vec<u8>)>, OpError> {
-    // One thread for all: folding happens at import, on values of a few bytes.
-    static POOL: OnceLock<ThreadPool> = OnceLock::new();
-    let pool = POOL.get_or_init(|| ThreadPool::new(1));
+    // The caller's own thread: folding happens at import, on values of a few bytes.
+    let pool = &ThreadPool::new(1).map_err(|e| OpError::Invalid(e.to_string()))?;
     let open = || OpError::Internal("an operator is evaluated whose output is not known");
     let info = |view: &TensorView<'_>| TensorInfo { dtype: view.dtype(), shape: *view.shape(), place: Place::Value };
     let input_infos: Vec<_> = inputs.iter().map(info).collect();

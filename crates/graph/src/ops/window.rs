@@ -55,7 +55,7 @@ impl Moves {
         match self.padding {
             Padding::Same => window.same(image[0], image[1]),
             Padding::Valid => window,
-            Padding::Explicit(padding) => Window { padding, ..window },
+            Padding::Explicit(padding) => Window { pads: padding, ..window },
         }
     }
 
@@ -97,16 +97,19 @@ impl Moves {
 /// [`OpError::Attribute`] when there are not four, or they are not so.
 pub fn pair(attribute: &str, values: &[i64]) -> Result<[usize; 2], OpError> {
     match *values {
-        [1, height @ 1.., width @ 1.., 1] => Ok([height as usize, width as usize]),
+        [1, height, width, 1] if height >= 1 && width >= 1 => Ok([height as usize, width as usize]),
         _ => Err(OpError::attribute(attribute, format!("is {values:?}; [1, height, width, 1] is supported"))),
     }
 }
 
 fn explicit(paddings: &[i64]) -> Result<[usize; 4], OpError> {
     match *paddings {
-        [0, 0, top @ 0.., bottom @ 0.., left @ 0.., right @ 0.., 0, 0] => {
+        [0, 0, top, bottom, left, right, 0, 0] if paddings.iter().all(|p| *p >= 0) => {
             Ok([top as usize, bottom as usize, left as usize, right as usize])
         }
-        _ => Err(OpError::attribute("explicit_paddings", format!("is {paddings:?}; batch and channels cannot be padded"))),
+        _ => {
+            let why = format!("is {paddings:?}; batch and channels cannot be padded");
+            Err(OpError::attribute("explicit_paddings", why))
+        }
     }
 }

@@ -1,5 +1,12 @@
 //! What makes a graph simpler, one pass a file. Each leaves the results of every fetched tensor as they are.
 
+pub mod common_subexpressions;
+pub mod control_edges;
+pub mod dead_nodes;
+pub mod fold_constants;
+pub mod identities;
+mod rewrite;
+
 use crate::error::GraphError;
 use crate::infer::infer;
 use crate::ir::Graph;
@@ -9,6 +16,10 @@ pub type Pass = fn(&mut Graph) -> bool;
 
 /// The passes that need no concrete shapes, in the order they run.
 pub static PASSES: &[(&str, Pass)] = &[
+    ("control_edges", control_edges::remove),
+    ("identities", identities::remove),
+    ("fold_constants", fold_constants::fold),
+    ("common_subexpressions", common_subexpressions::merge),
 ];
 
 /// How often the list is run at most, for passes that make work for earlier ones.

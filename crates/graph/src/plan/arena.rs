@@ -49,13 +49,13 @@ pub fn pack(items: &[Item], alignment: usize) -> Packing {
 }
 
 fn pack_in_order(items: &[Item], order: &[usize], alignment: usize) -> Packing {
-    let mut offsets = vec![0; items.len()];
+    let mut offsets = vec![0usize; items.len()];
     // The items placed so far, by offset.
     let mut placed: Vec<usize> = Vec::with_capacity(items.len());
     let mut height_bytes = 0;
     for &i in order {
         let size = items[i].bytes.next_multiple_of(alignment);
-        let mut end = 0;
+        let mut end = 0usize;
         let mut best: Option<(usize, usize)> = None;
         for &j in placed.iter().filter(|j| items[**j].meets(&items[i])) {
             let gap = offsets[j].saturating_sub(end);
