@@ -51,3 +51,13 @@ pub fn run(graph: &mut Graph) -> Result<(), GraphError> {
     }
     Ok(())
 }
+
+/// Runs what there is to do once every shape is known: values that follow from shapes become constants.
+///
+/// # Errors
+/// [`GraphError`] when the result is no longer whole, which would be a defect of a pass.
+pub fn run_bound(graph: &mut Graph) -> Result<(), GraphError> {
+    fold_constants::fold(graph);
+    dead_nodes::remove(graph);
+    Ok(())
+}
