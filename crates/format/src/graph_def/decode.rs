@@ -277,6 +277,7 @@ impl<I: Input> Decoder<I> {
         self.message(OP_DEF, |this, field| {
             match field {
                 1 => function.name = this.name()?,
+                17 => function.is_stateful = this.input.scalar()? != 0,
                 _ => {
                     let arg = this.arg()?;
                     let list = if field == 2 { &mut function.input_args } else { &mut function.output_args };
