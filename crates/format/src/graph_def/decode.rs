@@ -349,7 +349,8 @@ impl<I: Input> Decoder<I> {
         match String::from_utf8(bytes.into_vec()) {
             Ok(name) => Ok(name.into_boxed_str()),
             Err(error) => {
-                let found = format!("{:?}", String::from_utf8_lossy(error.as_bytes()));
+                let start = &error.as_bytes()[..error.as_bytes().len().min(40)];
+                let found = format!("\"{}\"", start.escape_ascii());
                 Err(self.input.error(Problem::invalid("a name in UTF-8", found)))
             }
         }
