@@ -4,6 +4,7 @@
 //! Invariant: nothing is allocated, skipped or looped over by a number out of a file before that number was checked
 //! against the bytes that are there, the named [`limits`] and the memory budget.
 
+pub mod detect;
 pub mod error;
 pub mod graph_def;
 pub mod limits;
@@ -12,10 +13,11 @@ pub mod source;
 mod ledger;
 mod proto;
 
+pub use detect::{ModelFormat, detect};
 pub use error::{FormatError, Place, Problem};
 pub use graph_def::data_type::DataType;
 pub use graph_def::{
-    ArgDef, AttrValue, FunctionDef, GraphDef, InlineBytes, ListValue, NameAttrList, NodeDef, TensorContent,
-    TensorDef, TensorShapeDef,
+    ArgDef, AttrValue, FunctionDef, GraphDef, GraphWriter, InlineBytes, ListValue, NameAttrList, NodeDef,
+    TensorContent, TensorDef, TensorShapeDef,
 };
 pub use source::{Cursor, SourceFile};
