@@ -5,9 +5,15 @@
 //! against the bytes that are there, the named [`limits`] and the memory budget.
 
 pub mod error;
+pub mod example;
 pub mod graph_def;
 pub mod limits;
+pub mod npy;
+pub mod npz;
 pub mod source;
+pub mod spool;
+pub mod tfrecord;
+pub mod zip;
 
 mod ledger;
 mod proto;
