@@ -6,9 +6,15 @@
 
 pub mod detect;
 pub mod error;
+pub mod example;
 pub mod graph_def;
 pub mod limits;
+pub mod npy;
+pub mod npz;
 pub mod source;
+pub mod spool;
+pub mod tfrecord;
+pub mod zip;
 
 mod ledger;
 mod proto;
