@@ -8,11 +8,13 @@ pub mod fit;
 pub mod inspect;
 pub mod limits;
 mod model;
+mod run;
 mod tensor;
 
 pub use error::{Error, NotFit};
 pub use fit::{Fit, FitOptions, Lines};
 pub use model::{Model, OpenOptions};
+pub use run::{Outputs, Runner};
 pub use tensor::Tensor;
 pub use tightfit_core::{DType, MemoryBudget, Shape, TensorView, display_bytes, parse_bytes};
 pub use tightfit_graph::{Binding, plan};
