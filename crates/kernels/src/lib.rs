@@ -10,6 +10,8 @@ mod broadcast;
 mod cast;
 mod conv2d;
 mod cpu;
+mod depthwise;
+mod double;
 mod error;
 mod functions;
 mod gather;
@@ -19,6 +21,7 @@ mod math;
 mod matmul;
 mod norm;
 mod reduce;
+mod pool;
 mod simd;
 mod softmax;
 mod strided;
@@ -34,6 +37,8 @@ pub use conv2d::{Conv2d, Conv2dParams, Window};
 pub use cpu::Isa;
 pub use error::{KernelError, Result};
 pub use gather::{gather, gather_nd};
+pub use depthwise::{DepthwiseConv2d, DepthwiseParams};
+pub use double::{batch_matmul_f64, conv2d_f64, matmul_f64};
 pub use gemm::{Block, Epilogue, PackedLayout, Residual, WeightForm, Weights};
 pub use layout::{
     Mirror, broadcast_to, concat, copy, copy_into, fill, mirror_pad, pad, reverse, roll, slice,
@@ -45,6 +50,7 @@ pub use norm::{
 };
 pub use reduce::{ArgOp, ReduceOp, ScanOp, arg_reduce, reduce, scan};
 pub use softmax::{log_softmax, softmax};
+pub use pool::{Pool2d, PoolKind, mean_middle_axis};
 pub use threads::ThreadPool;
 pub use unary::{FloatTest, UnaryOp, test_floats, unary};
 
