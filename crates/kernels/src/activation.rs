@@ -137,9 +137,7 @@ impl Kernel for Apply {
                 let inner = s.mul(s.splat(0.797_884_6), s.add(x, cube));
                 s.mul(s.mul(half, x), s.add(one, math::tanh(s, inner)))
             }),
-            Activation::HardSwish => {
-                self.map(s, |x| s.mul(s.max(s.splat(-1e4), x), hard_sigmoid(s, x)))
-            }
+            Activation::HardSwish => self.map(s, |x| s.mul(s.max(s.splat(-1e4), x), hard_sigmoid(s, x))),
             Activation::HardSigmoid => self.map(s, |x| hard_sigmoid(s, x)),
             Activation::LeakyRelu { alpha } => {
                 self.map(s, |x| s.select_lt(x, zero, s.mul(x, s.splat(alpha)), x))

@@ -33,7 +33,8 @@ impl Window {
         let mut pads = [0; 4];
         for (axis, size) in [height, width].into_iter().enumerate() {
             let stride = self.strides[axis].max(1);
-            let span = self.size[axis].saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1);
+            let span =
+                self.size[axis].saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1);
             let covered = (size.div_ceil(stride).max(1) - 1).saturating_mul(stride).saturating_add(span);
             let total = covered.saturating_sub(size);
             pads[2 * axis] = total / 2;
@@ -110,7 +111,10 @@ impl Conv2d {
     /// # Errors
     /// [`KernelError`] for parameters that make no sense or sizes that overflow, or when the processor lacks `isa`.
     pub fn new(isa: Isa, p: Conv2dParams) -> Result<Conv2d, KernelError> {
-        if p.groups == 0 || p.in_channels % p.groups != 0 || p.out_channels % p.groups != 0 {
+        if p.groups == 0
+            || !p.in_channels.is_multiple_of(p.groups)
+            || !p.out_channels.is_multiple_of(p.groups)
+        {
             return Err(KernelError::Attribute("the channels must be a multiple of the groups"));
         }
         let output = p.window.output(p.height, p.width)?;
@@ -157,7 +161,7 @@ impl Conv2d {
         if fitting >= self.tap_len {
             return Some(fitting - fitting % self.tap_len);
         }
-        (1..=fitting).rev().find(|count| self.tap_len % count == 0)
+        (1..=fitting).rev().find(|count| self.tap_len.is_multiple_of(*count))
     }
 
     /// Bytes of scratch that a call needs, with the filter in this form.
@@ -231,11 +235,7 @@ impl Conv2d {
     }
 
     fn strided(&self, bytes: &[u8]) -> RightHand {
-        RightHand::Strided {
-            start: bytes.as_ptr().cast(),
-            row_stride: self.p.out_channels,
-            column_stride: 1,
-        }
+        RightHand::Strided { start: bytes.as_ptr().cast(), row_stride: self.p.out_channels, column_stride: 1 }
     }
 
     fn block_layout(&self, k: usize) -> PackedLayout {
@@ -272,7 +272,9 @@ impl Conv2d {
         check_exact("the output", self.pixels() * p.out_channels, out.len())?;
         let (first, last) = (first_row == 0, first_row + count == self.filter_rows());
         if matches!(epilogue.residual, Residual::Output) && !(first && last) {
-            return Err(KernelError::Attribute("a residual in the output memory needs the whole filter at once"));
+            return Err(KernelError::Attribute(
+                "a residual in the output memory needs the whole filter at once",
+            ));
         }
         let epilogue = epilogue.to_raw(p.out_channels, out)?.only_if(last);
         let (zeros, rest) = Scratch::take_zeros(scratch, self.zero_floats())?;

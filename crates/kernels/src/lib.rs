@@ -6,19 +6,23 @@
 mod activation;
 mod conv2d;
 mod cpu;
+mod depthwise;
 mod error;
 mod gemm;
 mod math;
 mod matmul;
+mod pool;
 mod simd;
 pub mod threads;
 
 pub use activation::Activation;
 pub use conv2d::{Conv2d, Conv2dParams, Window};
 pub use cpu::Isa;
+pub use depthwise::{DepthwiseConv2d, DepthwiseParams};
 pub use error::KernelError;
 pub use gemm::{Block, Epilogue, PackedLayout, Residual, WeightForm, Weights};
 pub use matmul::{BatchMatMul, MatMul, MatrixStrides};
+pub use pool::{Pool2d, PoolKind, mean_middle_axis};
 pub use threads::ThreadPool;
 
 #[cfg(not(target_endian = "little"))]

@@ -144,7 +144,7 @@ impl MatMul {
         if matches!(epilogue.residual, Residual::Output) && !(first && last) {
             return Err(KernelError::Attribute("a residual in the output memory needs all of k at once"));
         }
-        let epilogue = epilogue.to_raw(self.n, out)?.from_column(n.0).only_if(last);
+        let epilogue = epilogue.to_raw(self.n, out)?.starting_at_column(n.0).only_if(last);
         let rows = self.rows(a, k.0, k.1);
         let gemm = Gemm {
             rows: &rows,
@@ -240,11 +240,7 @@ impl BatchMatMul<'_> {
             layout: PackedLayout::new(self.isa, self.k, self.n, 1)?,
             instances,
             segment: Segment::new(self.k, 0, self.k)?,
-            b: RightHand::Strided {
-                start: b.as_ptr(),
-                row_stride: self.b.row,
-                column_stride: self.b.column,
-            },
+            b: RightHand::Strided { start: b.as_ptr(), row_stride: self.b.row, column_stride: self.b.column },
             out: out.as_mut_ptr(),
             out_stride: self.out.row,
             first: true,
@@ -258,18 +254,12 @@ impl BatchMatMul<'_> {
     }
 
     fn rows<'a>(&'a self, a: &'a [f32]) -> MatrixRows<'a> {
-        let batches =
-            Batches { dims: self.batch, a: self.a.batch, b: self.b.batch, out: self.out.batch };
+        let batches = Batches { dims: self.batch, a: self.a.batch, b: self.b.batch, out: self.out.batch };
         MatrixRows::new(a, 0, self.m, self.k, self.n, self.a.row, self.a.column, batches)
     }
 
     /// One past the largest index in a batch of `rows · columns` matrices, none of which is empty.
-    fn extent(
-        &self,
-        strides: &MatrixStrides<'_>,
-        rows: usize,
-        columns: usize,
-    ) -> Result<usize, KernelError> {
+    fn extent(&self, strides: &MatrixStrides<'_>, rows: usize, columns: usize) -> Result<usize, KernelError> {
         check_exact("the batch strides", self.batch.len(), strides.batch.len())?;
         let dims = self.batch.iter().copied().zip(strides.batch.iter().copied());
         dims.chain([(rows, strides.row), (columns, strides.column)])
@@ -284,9 +274,8 @@ impl BatchMatMul<'_> {
         if self.out.column != 1 {
             return Err(KernelError::Attribute("the output's columns must be next to each other"));
         }
-        let dims = || {
-            self.batch.iter().copied().zip(self.out.batch.iter().copied()).chain([(self.m, self.out.row)])
-        };
+        let dims =
+            || self.batch.iter().copied().zip(self.out.batch.iter().copied()).chain([(self.m, self.out.row)]);
         let mut span = self.n;
         let mut above = None;
         for _ in 0..=self.batch.len() {

@@ -88,14 +88,9 @@ impl RawEpilogue {
     };
 
     /// The same from this column of the output on.
-    pub(crate) fn from_column(self, column: usize) -> Self {
+    pub(crate) fn starting_at_column(self, column: usize) -> Self {
         let at = |p: *const f32| if p.is_null() { p } else { p.wrapping_add(column) };
-        RawEpilogue {
-            scale: at(self.scale),
-            shift: at(self.shift),
-            residual: at(self.residual),
-            ..self
-        }
+        RawEpilogue { scale: at(self.scale), shift: at(self.shift), residual: at(self.residual), ..self }
     }
 
     /// Itself at the end of a sum, otherwise nothing.
