@@ -11,8 +11,10 @@ mod error;
 mod gemm;
 mod math;
 mod matmul;
+mod matmul_any;
 mod pool;
 mod simd;
+mod strided_sum;
 pub mod threads;
 
 pub use activation::Activation;
@@ -23,6 +25,7 @@ pub use error::KernelError;
 pub use gemm::{Block, Epilogue, PackedLayout, Residual, WeightForm, Weights};
 pub use matmul::{BatchMatMul, MatMul, MatrixStrides};
 pub use pool::{Pool2d, PoolKind, mean_middle_axis};
+pub use strided_sum::{StridedDim, strided_sum};
 pub use threads::ThreadPool;
 
 #[cfg(not(target_endian = "little"))]
