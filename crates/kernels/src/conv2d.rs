@@ -88,6 +88,33 @@ pub struct Conv2dParams {
     pub groups: usize,
 }
 
+impl Conv2dParams {
+    /// The output's height and width, if the parameters make sense.
+    pub(crate) fn check(&self) -> Result<[usize; 2], KernelError> {
+        let fits = |channels: usize| self.groups > 0 && channels.is_multiple_of(self.groups);
+        if !fits(self.in_channels) || !fits(self.out_channels) {
+            return Err(KernelError::Attribute("the channels must be a multiple of the groups"));
+        }
+        self.window.output(self.height, self.width)
+    }
+}
+
+/// The elements of a window at this output position that lie in an image of `size`, with where they lie, along one
+/// axis.
+pub(crate) fn valid_elements(
+    window: &Window,
+    axis: usize,
+    position: usize,
+    size: usize,
+) -> impl Iterator<Item = (usize, usize)> {
+    let (start, dilation, pad) =
+        (position * window.strides[axis], window.dilations[axis], window.pads[2 * axis]);
+    (0..window.size[axis]).filter_map(move |element| {
+        let at = (start + element * dilation).checked_sub(pad)?;
+        (at < size).then_some((element, at))
+    })
+}
+
 /// A convolution `[batch, height, width, in_channels]` -> `[batch, height', width', out_channels]`. Cheap to make;
 /// holds no memory.
 #[derive(Debug, Clone, Copy)]
@@ -111,13 +138,7 @@ impl Conv2d {
     /// # Errors
     /// [`KernelError`] for parameters that make no sense or sizes that overflow, or when the processor lacks `isa`.
     pub fn new(isa: Isa, p: Conv2dParams) -> Result<Conv2d, KernelError> {
-        if p.groups == 0
-            || !p.in_channels.is_multiple_of(p.groups)
-            || !p.out_channels.is_multiple_of(p.groups)
-        {
-            return Err(KernelError::Attribute("the channels must be a multiple of the groups"));
-        }
-        let output = p.window.output(p.height, p.width)?;
+        let output = p.check()?;
         product(&[p.batch, p.height, p.width, p.in_channels])?;
         product(&[p.batch, output[0], output[1], p.out_channels])?;
         let [height, width] = p.window.size;
@@ -276,7 +297,8 @@ impl Conv2d {
                 "a residual in the output memory needs the whole filter at once",
             ));
         }
-        let epilogue = epilogue.to_raw(p.out_channels, out)?.only_if(last);
+        let (out, out_len) = (out.as_mut_ptr(), out.len());
+        let epilogue = epilogue.to_raw(p.out_channels, out, out_len)?.only_if(last);
         let (zeros, rest) = Scratch::take_zeros(scratch, self.zero_floats())?;
         let segment = Segment::new(self.tap_len, first_row, count)?;
         let rows = PixelRows {
@@ -293,7 +315,7 @@ impl Conv2d {
             instances: p.groups,
             segment,
             b: filter,
-            out: out.as_mut_ptr(),
+            out,
             out_stride: p.out_channels,
             first,
             epilogue,

@@ -75,10 +75,11 @@ impl DepthwiseConv2d {
         check_exact("the input", p.batch * p.height * p.width * p.channels, input.len())?;
         check_exact("the filter", 4 * taps * channels, filter.len())?;
         check_exact("the output", p.batch * height * width * channels, out.len())?;
-        let epilogue = epilogue.to_raw(channels, out)?;
         if out.is_empty() {
             return Ok(());
         }
+        let (out, out_len) = (out.as_mut_ptr(), out.len());
+        let epilogue = epilogue.to_raw(channels, out, out_len)?;
         let rows = p.batch * height;
         let work = rows * width * channels * taps;
         let wanted = if pool.threads() == 1 { 1 } else { (work / TASK_WORK).clamp(1, pool.threads() * 6) };
@@ -92,7 +93,7 @@ impl DepthwiseConv2d {
             op: self,
             input: input.as_ptr(),
             filter: filter.as_ptr().cast(),
-            out: out.as_mut_ptr(),
+            out,
             epilogue,
             rows: 0..0,
             channels: 0..0,

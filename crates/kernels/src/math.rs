@@ -58,8 +58,8 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     let magnitude = s.abs(x);
     let one = s.splat(1.0);
     let e = exp(s, s.add(magnitude, magnitude));
-    let far = s.copysign(s.sub(one, s.div(s.splat(2.0), s.add(e, one))), x);
-    s.select_lt(magnitude, s.splat(0.625), near, far)
+    let far = s.sub(one, s.div(s.splat(2.0), s.add(e, one)));
+    s.copysign(s.select_lt(magnitude, s.splat(0.625), near, far), x)
 }
 
 /// The error function, 2/√π ∫ e^-t² dt from 0 to x; exactly -1 and 1 beyond ±4.

@@ -144,7 +144,8 @@ impl MatMul {
         if matches!(epilogue.residual, Residual::Output) && !(first && last) {
             return Err(KernelError::Attribute("a residual in the output memory needs all of k at once"));
         }
-        let epilogue = epilogue.to_raw(self.n, out)?.starting_at_column(n.0).only_if(last);
+        let out = out.as_mut_ptr();
+        let epilogue = epilogue.to_raw(self.n, out, self.m * self.n)?.starting_at_column(n.0).only_if(last);
         let rows = self.rows(a, k.0, k.1);
         let gemm = Gemm {
             rows: &rows,
@@ -153,7 +154,7 @@ impl MatMul {
             instances: 1,
             segment: Segment::new(k.1, 0, k.1)?,
             b,
-            out: out.as_mut_ptr().wrapping_add(n.0),
+            out: out.wrapping_add(n.0),
             out_stride: self.n,
             first,
             epilogue,
@@ -234,6 +235,7 @@ impl BatchMatMul<'_> {
         check_at_least("the output", self.extent(&self.out, self.m, self.n)?, out.len())?;
         self.check_disjoint()?;
         let rows = self.rows(a);
+        let (out, out_len) = (out.as_mut_ptr(), out.len());
         let gemm = Gemm {
             rows: &rows,
             m: self.m,
@@ -241,10 +243,10 @@ impl BatchMatMul<'_> {
             instances,
             segment: Segment::new(self.k, 0, self.k)?,
             b: RightHand::Strided { start: b.as_ptr(), row_stride: self.b.row, column_stride: self.b.column },
-            out: out.as_mut_ptr(),
+            out,
             out_stride: self.out.row,
             first: true,
-            epilogue: epilogue.to_raw(self.n, out)?,
+            epilogue: epilogue.to_raw(self.n, out, out_len)?,
         };
         let scratch = gemm.scratch(pool.threads(), scratch)?;
         // SAFETY: the extents were checked above, the output's elements are disjoint, and `out` and `scratch` are
