@@ -19,12 +19,14 @@ mod gemm;
 mod layout;
 mod math;
 mod matmul;
+mod matmul_any;
 mod norm;
 mod reduce;
 mod pool;
 mod simd;
 mod softmax;
 mod strided;
+mod strided_sum;
 pub mod threads;
 mod unary;
 mod width;
@@ -51,6 +53,7 @@ pub use norm::{
 pub use reduce::{ArgOp, ReduceOp, ScanOp, arg_reduce, reduce, scan};
 pub use softmax::{log_softmax, softmax};
 pub use pool::{Pool2d, PoolKind, mean_middle_axis};
+pub use strided_sum::{StridedDim, strided_sum};
 pub use threads::ThreadPool;
 pub use unary::{FloatTest, UnaryOp, test_floats, unary};
 
