@@ -130,21 +130,36 @@ class Embeddings(keras.layers.Layer):
         return words + segments + positions
 
 
+class Projection(keras.layers.Layer):
+    """A product given by an einsum equation, plus bias: one Einsum node, as TensorFlow's own BERT exports it.
+
+    Keras 3's EinsumDense would reshape and multiply matrices instead.
+    """
+
+    def __init__(self, equation, kernel_shape, bias_shape, stddev=0.02, **kwargs):
+        super().__init__(**kwargs)
+        self.equation, self.shapes, self.stddev = equation, (kernel_shape, bias_shape), stddev
+
+    def build(self, _shape):
+        kernel_shape, bias_shape = self.shapes
+        self.kernel = self.add_weight(name="kernel", shape=kernel_shape, initializer=normal(self.stddev))
+        self.bias = self.add_weight(name="bias", shape=bias_shape, initializer="zeros")
+
+    def call(self, x):
+        return tf.einsum(self.equation, x, self.kernel) + self.bias
+
+
 class Attention(keras.layers.Layer):
-    """Multi-head self-attention over EinsumDense projections; `mask` is 1 where a token may be looked at."""
+    """Multi-head self-attention; `mask` is 1 where a token may be looked at."""
 
     def build(self, _shape):
         head = HIDDEN // HEADS
-        project = lambda name, stddev: keras.layers.EinsumDense(
-            "abc,cde->abde", output_shape=(None, HEADS, head), bias_axes="de", kernel_initializer=normal(stddev),
-            name=name,
+        project = lambda name, stddev: Projection(
+            "abc,cde->abde", (HIDDEN, HEADS, head), (HEADS, head), stddev, name=name
         )
         # Wider than BERT's 0.02 so that the attention has a shape instead of being flat.
         self.query, self.key, self.value = project("query", 0.05), project("key", 0.05), project("value", 0.02)
-        self.output_dense = keras.layers.EinsumDense(
-            "abcd,cde->abe", output_shape=(None, HIDDEN), bias_axes="e", kernel_initializer=normal(0.02),
-            name="attention_output",
-        )
+        self.output_dense = Projection("abcd,cde->abe", (HEADS, head, HIDDEN), (HIDDEN,), name="attention_output")
 
     def call(self, x, mask):
         query = self.query(x) * (1.0 / np.sqrt(HIDDEN // HEADS))
@@ -159,16 +174,15 @@ def bert_model():
     mask = keras.Input([LENGTH], dtype="int32", name="input_mask")
     segment_ids = keras.Input([LENGTH], dtype="int32", name="segment_ids")
     norm = lambda name: keras.layers.LayerNormalization(axis=-1, epsilon=1e-12, name=name)
-    dense = lambda name, width: keras.layers.EinsumDense(
-        "abc,cd->abd", output_shape=(None, width), bias_axes="d", kernel_initializer=normal(0.02), name=name
-    )
+    dense = lambda name, rows, width: Projection("abc,cd->abd", (rows, width), (width,), name=name)
     gelu = keras.layers.Lambda(lambda x: 0.5 * x * (1.0 + tf.math.erf(x / tf.sqrt(2.0))), name="gelu")
     x = norm("embeddings_layer_norm")(Embeddings(name="embeddings")(ids, segment_ids))
     for i in range(LAYERS):
         attended = Attention(name=f"layer_{i}_attention")(x, mask)
         x = norm(f"layer_{i}_attention_norm")(keras.layers.Add()([x, attended]))
-        inner = gelu(dense(f"layer_{i}_intermediate", FFN)(x))
-        x = norm(f"layer_{i}_output_norm")(keras.layers.Add()([x, dense(f"layer_{i}_output", HIDDEN)(inner)]))
+        inner = gelu(dense(f"layer_{i}_intermediate", HIDDEN, FFN)(x))
+        outer = dense(f"layer_{i}_output", FFN, HIDDEN)(inner)
+        x = norm(f"layer_{i}_output_norm")(keras.layers.Add()([x, outer]))
     first = keras.layers.Lambda(lambda t: tf.squeeze(t[:, 0:1, :], axis=1), name="first_token")(x)
     pooled = keras.layers.Dense(HIDDEN, activation="tanh", name="pooler")(first)
     return keras.Model([ids, mask, segment_ids], [x, pooled])
