@@ -24,7 +24,7 @@ import tensorflow as tf
 
 SEED = 20240607
 ROWS = 8
-LOGIT_STDDEV = 2.0
+LOGIT_STDDEV = 1.0
 
 # name: (constructor, height and width of the input)
 CONVNETS = {
@@ -71,7 +71,8 @@ def settle(model, batch, rng):
         mean, variance = tf.nn.moments(x, list(range(x.ndim - 1)))
         channels = mean.shape
         layer.moving_mean.assign(mean + rng.uniform(-0.3, 0.3, channels))
-        layer.moving_variance.assign(variance * rng.uniform(0.5, 1.5, channels) + 0.05)
+        # A floor, or quiet channels would be amplified and rounding with them.
+        layer.moving_variance.assign(tf.maximum(variance, 0.5) * rng.uniform(0.5, 1.5, channels))
         if layer.gamma is not None:
             layer.gamma.assign(rng.uniform(0.8, 1.2, channels))
         if layer.beta is not None:
