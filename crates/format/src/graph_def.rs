@@ -6,6 +6,7 @@ pub mod data_type;
 mod decode;
 mod schema;
 mod tensor;
+mod write;
 
 use std::sync::Arc;
 
@@ -13,9 +14,11 @@ use tightfit_core::{MemoryBudget, Reservation};
 
 use crate::error::{FormatError, Problem};
 use crate::ledger::Ledger;
+use crate::proto::text::TextReader;
 use crate::proto::wire::WireReader;
 use crate::source::{Cursor, SourceFile};
 pub use tensor::{InlineBytes, TensorContent, TensorDef};
+pub use write::GraphWriter;
 
 use decode::{Decoder, GraphParts};
 
@@ -129,6 +132,8 @@ pub struct FunctionDef {
     pub ret: Vec<(Box<str>, Box<str>)>,
     /// Nodes that must run although no output needs them: name and node.
     pub control_ret: Vec<(Box<str>, Box<str>)>,
+    /// True when calls with the same inputs may not be merged or dropped.
+    pub is_stateful: bool,
     /// Attributes of the function itself.
     pub attrs: Vec<(Box<str>, AttrValue)>,
 }
@@ -157,6 +162,18 @@ impl GraphDef {
     pub fn read(source: Arc<SourceFile>, budget: &MemoryBudget) -> Result<GraphDef, FormatError> {
         let ledger = ledger(&source, budget)?;
         let reader = WireReader::new(Cursor::new(source.clone(), budget)?);
+        let mut decoder = Decoder::new(reader, ledger);
+        let parts = decoder.graph()?;
+        Ok(GraphDef::from_parts(source, parts, decoder.into_ledger()))
+    }
+
+    /// Reads a GraphDef in protobuf's text encoding. Tensor values are decoded, as none stands in the file as it is.
+    ///
+    /// # Errors
+    /// [`FormatError`] as for [`GraphDef::read`], with line and column.
+    pub fn read_text(source: Arc<SourceFile>, budget: &MemoryBudget) -> Result<GraphDef, FormatError> {
+        let ledger = ledger(&source, budget)?;
+        let reader = TextReader::new(Cursor::new(source.clone(), budget)?);
         let mut decoder = Decoder::new(reader, ledger);
         let parts = decoder.graph()?;
         Ok(GraphDef::from_parts(source, parts, decoder.into_ledger()))

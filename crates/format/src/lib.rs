@@ -4,18 +4,26 @@
 //! Invariant: nothing is allocated, skipped or looped over by a number out of a file before that number was checked
 //! against the bytes that are there, the named [`limits`] and the memory budget.
 
+pub mod detect;
 pub mod error;
+pub mod example;
 pub mod graph_def;
 pub mod limits;
+pub mod npy;
+pub mod npz;
 pub mod source;
+pub mod spool;
+pub mod tfrecord;
+pub mod zip;
 
 mod ledger;
 mod proto;
 
+pub use detect::{ModelFormat, detect};
 pub use error::{FormatError, Place, Problem};
 pub use graph_def::data_type::DataType;
 pub use graph_def::{
-    ArgDef, AttrValue, FunctionDef, GraphDef, InlineBytes, ListValue, NameAttrList, NodeDef, TensorContent,
-    TensorDef, TensorShapeDef,
+    ArgDef, AttrValue, FunctionDef, GraphDef, GraphWriter, InlineBytes, ListValue, NameAttrList, NodeDef,
+    TensorContent, TensorDef, TensorShapeDef,
 };
 pub use source::{Cursor, SourceFile};

@@ -170,7 +170,7 @@ impl<'a> Importer<'a> {
     /// otherwise hide the next.
     fn report_unknown(&mut self, order: &[usize]) -> Result<(), GraphError> {
         for node in order.iter().map(|i| &self.def.nodes[*i]) {
-            let is_known = self.is_fed(node) || is_structural(&node.op) || ops::find(&node.op).is_some();
+            let is_known = self.is_fed(node) || ops::is_supported(&node.op);
             if !is_known {
                 self.unsupported.add(&node.op, "operator not supported", &node.name);
             } else if !self.is_fed(node) && !is_structural(&node.op) {

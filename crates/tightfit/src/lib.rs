@@ -1,1 +1,20 @@
-//! placeholder
+//! TensorFlow models in the memory you have: open a model, plan it inside a number of bytes, run it on data.
+//!
+//! Model, data and sink meet in one place, [`job`]. Everything is reserved from one
+//! [`MemoryBudget`] before the first byte is computed.
+
+mod error;
+pub mod fit;
+pub mod inspect;
+pub mod limits;
+mod model;
+mod run;
+mod tensor;
+
+pub use error::{Error, NotFit};
+pub use fit::{Fit, FitOptions, Lines};
+pub use model::{Model, OpenOptions};
+pub use run::{Outputs, Runner};
+pub use tensor::Tensor;
+pub use tightfit_core::{DType, MemoryBudget, Shape, TensorView, display_bytes, parse_bytes};
+pub use tightfit_graph::{Binding, plan};

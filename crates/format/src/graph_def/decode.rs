@@ -277,6 +277,7 @@ impl<I: Input> Decoder<I> {
         self.message(OP_DEF, |this, field| {
             match field {
                 1 => function.name = this.name()?,
+                17 => function.is_stateful = this.input.scalar()? != 0,
                 _ => {
                     let arg = this.arg()?;
                     let list = if field == 2 { &mut function.input_args } else { &mut function.output_args };
@@ -348,7 +349,8 @@ impl<I: Input> Decoder<I> {
         match String::from_utf8(bytes.into_vec()) {
             Ok(name) => Ok(name.into_boxed_str()),
             Err(error) => {
-                let found = format!("{:?}", String::from_utf8_lossy(error.as_bytes()));
+                let start = &error.as_bytes()[..error.as_bytes().len().min(40)];
+                let found = format!("\"{}\"", start.escape_ascii());
                 Err(self.input.error(Problem::invalid("a name in UTF-8", found)))
             }
         }

@@ -103,7 +103,8 @@ pub(crate) const FUNCTION_DEF: &[Field] = &[
 ];
 
 /// op_def.proto, as far as a function's signature goes
-pub(crate) const OP_DEF: &[Field] = &[bytes("name", 1), message("input_arg", 2), message("output_arg", 3)];
+pub(crate) const OP_DEF: &[Field] =
+    &[bytes("name", 1), message("input_arg", 2), message("output_arg", 3), scalar("is_stateful", 17, Bool)];
 
 /// op_def.proto's `ArgDef`
 pub(crate) const ARG_DEF: &[Field] = &[

@@ -155,11 +155,11 @@ fn element_bytes(dtype: i32) -> Option<usize> {
 
 /// The field that holds the values of a type when they are not in `tensor_content`, and the bytes of one value
 /// there; a complex element is two values.
-fn value_field(dtype: DType, element_bytes: usize) -> (u32, usize) {
+pub(super) fn value_field(dtype: DType) -> (u32, usize) {
     match dtype {
         DType::F32 => (5, 4),
         DType::F64 => (6, 8),
-        DType::I8 | DType::I16 | DType::I32 | DType::U8 | DType::U16 => (7, element_bytes),
+        DType::I8 | DType::I16 | DType::I32 | DType::U8 | DType::U16 => (7, dtype.bytes()),
         DType::String => (8, 0),
         DType::C64 => (9, 4),
         DType::I64 => (10, 8),
@@ -236,7 +236,7 @@ impl<I: Input> Decoder<I> {
     /// The values of a type with elements of fixed width, out of its repeated field.
     fn values(&mut self, start: I::Mark, dtype: DType, full_bytes: u64) -> Result<TensorContent> {
         let element_bytes = dtype.bytes() as u64;
-        let (field, value_bytes) = value_field(dtype, dtype.bytes());
+        let (field, value_bytes) = value_field(dtype);
         let mut run = None;
         let mut count = 0u64;
         let mut parts = 0u64;

@@ -1,6 +1,8 @@
 //! Protobuf messages as a stream of fields. The two encodings, binary and text, are read through one [`Input`], so
 //! what a graph means is decoded in one place.
 
+pub(crate) mod encode;
+pub(crate) mod text;
 pub(crate) mod wire;
 
 use crate::error::{FormatError, Problem};

@@ -6,4 +6,4 @@ mod stream;
 mod weights;
 
 pub use evaluate::evaluate;
-pub use session::Session;
+pub use session::{Feed, Session, arena_bytes};

@@ -60,9 +60,7 @@ impl Session {
         fed_string_bytes: usize,
     ) -> Result<Session, GraphError> {
         let mut weights = Buffer::new(budget, "weights", plan.weights_bytes)?;
-        // Loading needs scratch before the arena is in use: they share.
-        let arena_bytes = plan.arena_bytes.max(weights::load_scratch_bytes(&plan, pool.threads()));
-        let mut arena = Buffer::new(budget, "arena", arena_bytes)?;
+        let mut arena = Buffer::new(budget, "arena", arena_bytes(&plan, pool.threads()))?;
         let window = Window::new(&plan, budget)?;
         let strings = StringPool::new(Buffer::new(budget, "strings", plan.string_bytes + fed_string_bytes)?);
         let at_load = |source| GraphError::Node {
@@ -187,6 +185,11 @@ impl Session {
     pub fn string(&self, string: StringRef) -> &[u8] {
         self.strings.get(string)
     }
+}
+
+/// Bytes of the arena of a session: loading needs scratch before values are in the arena, so they share it.
+pub fn arena_bytes(plan: &Plan, threads: usize) -> usize {
+    plan.arena_bytes.max(weights::load_scratch_bytes(plan, threads))
 }
 
 fn make_slots(plan: &Plan, arena: &mut Buffer, weights: &mut Buffer) -> Vec<Slot> {

@@ -17,9 +17,9 @@ const SPLIT_COLUMNS: usize = 2048;
 
 /// Bytes of scratch that [`load`] needs.
 pub fn load_scratch_bytes(plan: &Plan, threads: usize) -> usize {
-    let packs = plan.weights.iter().any(|w| w.layout != WeightLayout::Dense);
-    let longest_row = plan.weights.iter().map(row_bytes).max().unwrap_or(0);
-    if packs { threads * CHUNK_BYTES.max(longest_row) } else { 0 }
+    let packed = plan.weights.iter().filter(|w| w.layout != WeightLayout::Dense);
+    let each = packed.map(|w| CHUNK_BYTES.min(w.constant.bytes()).max(row_bytes(w))).max();
+    each.unwrap_or(0) * threads
 }
 
 fn row_bytes(weight: &WeightPlan) -> usize {

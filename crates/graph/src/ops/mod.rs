@@ -59,6 +59,11 @@ pub fn find(name: &str) -> Option<&'static Registration> {
     BY_NAME.get_or_init(|| all().map(|r| (r.name, r)).collect()).get(name).copied()
 }
 
+/// True when nodes of this kind can be imported.
+pub fn is_supported(name: &str) -> bool {
+    matches!(name, "Const" | "Placeholder") || find(name).is_some()
+}
+
 /// Every registration, in the order of the registry.
 pub fn all() -> impl Iterator<Item = &'static Registration> {
     REGISTRY.iter().copied().flatten()

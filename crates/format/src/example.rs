@@ -1,0 +1,607 @@
+//! tf.train.Example, read straight from its bytes and written without building the message.
+//!
+//! Field numbers are those of TensorFlow's `example.proto` and `feature.proto`:
+//!
+//! ```text
+//! Example { Features features = 1 }        Features { map<string, Feature> feature = 1 }
+//! Feature { oneof { BytesList bytes_list = 1; FloatList float_list = 2; Int64List int64_list = 3 } }
+//! BytesList { repeated bytes value = 1 }   FloatList, Int64List { repeated ... value = 1 [packed] }
+//! ```
+//!
+//! Nothing is allocated: an [`Example`] borrows the record, and values are walked where they stand. As protobuf
+//! asks, the last entry of a name wins, repeated lists are appended, and unknown fields are passed over.
+
+use std::fmt;
+
+/// Bytes that are no tf.train.Example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExampleError {
+    /// A field ends behind the message around it.
+    Truncated,
+    /// A varint longer than ten bytes.
+    Varint,
+    /// Field number 0, or a wire type that protobuf 3 has not.
+    Tag,
+    /// A packed list of floats whose bytes are no multiple of four.
+    PackedFloats,
+}
+
+impl fmt::Display for ExampleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ExampleError::Truncated => "not a tf.train.Example: a field ends behind its message",
+            ExampleError::Varint => "not a tf.train.Example: a varint of more than ten bytes",
+            ExampleError::Tag => "not a tf.train.Example: a tag that protobuf has not",
+            ExampleError::PackedFloats => "a float list whose bytes are no multiple of four",
+        })
+    }
+}
+
+impl std::error::Error for ExampleError {}
+
+type Result<T> = std::result::Result<T, ExampleError>;
+
+/// The value of one field as the wire has it.
+enum Wire<'a> {
+    Varint(u64),
+    Fixed32([u8; 4]),
+    Fixed64,
+    Bytes(&'a [u8]),
+}
+
+/// A message whose fields are taken from the front.
+#[derive(Debug, Clone, Copy)]
+struct Message<'a>(&'a [u8]);
+
+impl<'a> Message<'a> {
+    fn varint(&mut self) -> Result<u64> {
+        let mut value = 0u64;
+        for (i, byte) in self.0.iter().enumerate().take(10) {
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte & 0x80 == 0 {
+                self.0 = self.0.get(i + 1..).unwrap_or_default();
+                return Ok(value);
+            }
+        }
+        Err(if self.0.len() < 10 { ExampleError::Truncated } else { ExampleError::Varint })
+    }
+
+    fn take(&mut self, bytes: u64) -> Result<&'a [u8]> {
+        let bytes = usize::try_from(bytes).map_err(|_| ExampleError::Truncated)?;
+        let (taken, rest) = self.0.split_at_checked(bytes).ok_or(ExampleError::Truncated)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    /// The next field's number and value, or `None` at the end.
+    #[inline]
+    fn field(&mut self) -> Result<Option<(u64, Wire<'a>)>> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let value = match tag & 7 {
+            0 => Wire::Varint(self.varint()?),
+            1 => self.take(8).map(|_| Wire::Fixed64)?,
+            2 => {
+                let bytes = self.varint()?;
+                Wire::Bytes(self.take(bytes)?)
+            }
+            5 => Wire::Fixed32(self.take(4)?.try_into().map_err(|_| ExampleError::Truncated)?),
+            _ => return Err(ExampleError::Tag),
+        };
+        if tag >> 3 == 0 { Err(ExampleError::Tag) } else { Ok(Some((tag >> 3, value))) }
+    }
+
+    /// The next field `number` that is a message, string or bytes; others are passed over.
+    fn next_bytes(&mut self, number: u64) -> Result<Option<&'a [u8]>> {
+        while let Some((found, value)) = self.field()? {
+            if let (true, Wire::Bytes(bytes)) = (found == number, value) {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A tf.train.Example in its serialized form.
+#[derive(Debug, Clone, Copy)]
+pub struct Example<'a>(&'a [u8]);
+
+impl<'a> Example<'a> {
+    /// An example over a record's data. Nothing is looked at yet.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Example(bytes)
+    }
+
+    /// The features in the order of the file. A name may come twice; the last one counts.
+    pub fn features(&self) -> Features<'a> {
+        Features { example: Message(self.0), features: Message(&[]) }
+    }
+
+    /// The feature `name`, or `None` when there is none.
+    ///
+    /// # Errors
+    /// [`ExampleError`] when the bytes are no Example.
+    pub fn find(&self, name: &str) -> Result<Option<Feature<'a>>> {
+        let mut last = None;
+        for entry in self.features() {
+            let (key, feature) = entry?;
+            if key == name.as_bytes() {
+                last = Some(feature);
+            }
+        }
+        Ok(last)
+    }
+}
+
+/// The features of an [`Example`]: names and values.
+#[derive(Debug, Clone)]
+pub struct Features<'a> {
+    example: Message<'a>,
+    features: Message<'a>,
+}
+
+impl<'a> Features<'a> {
+    fn step(&mut self) -> Result<Option<(&'a [u8], Feature<'a>)>> {
+        loop {
+            if let Some(entry) = self.features.next_bytes(1)? {
+                return entry_of(Message(entry)).map(Some);
+            }
+            match self.example.next_bytes(1)? {
+                Some(features) => self.features = Message(features),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Features<'a> {
+    type Item = Result<(&'a [u8], Feature<'a>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step();
+        if step.is_err() {
+            (self.example, self.features) = (Message(&[]), Message(&[]));
+        }
+        step.transpose()
+    }
+}
+
+/// A map entry: key = 1, value = 2.
+fn entry_of(mut entry: Message<'_>) -> Result<(&[u8], Feature<'_>)> {
+    let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
+    while let Some((number, field)) = entry.field()? {
+        match (number, field) {
+            (1, Wire::Bytes(bytes)) => key = bytes,
+            (2, Wire::Bytes(bytes)) => value = bytes,
+            _ => {}
+        }
+    }
+    Ok((key, Feature::new(value)?))
+}
+
+/// What a feature holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureKind {
+    /// Nothing: no list was set.
+    Empty,
+    /// Byte strings.
+    Bytes,
+    /// float32.
+    Float,
+    /// int64.
+    Int64,
+}
+
+impl fmt::Display for FeatureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FeatureKind::Empty => "nothing",
+            FeatureKind::Bytes => "byte strings",
+            FeatureKind::Float => "floats",
+            FeatureKind::Int64 => "integers",
+        })
+    }
+}
+
+/// One feature: a list of values of one kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Feature<'a> {
+    kind: FeatureKind,
+    /// The Feature message from the first list of `kind` on; it has no list of another kind behind that.
+    message: Message<'a>,
+}
+
+impl<'a> Feature<'a> {
+    fn new(value: &'a [u8]) -> Result<Self> {
+        let mut feature = Feature { kind: FeatureKind::Empty, message: Message(&[]) };
+        let mut message = Message(value);
+        loop {
+            let here = message;
+            let kind = match message.field()? {
+                None => return Ok(feature),
+                Some((1, Wire::Bytes(_))) => FeatureKind::Bytes,
+                Some((2, Wire::Bytes(_))) => FeatureKind::Float,
+                Some((3, Wire::Bytes(_))) => FeatureKind::Int64,
+                Some(_) => continue,
+            };
+            if kind != feature.kind {
+                feature = Feature { kind, message: here };
+            }
+        }
+    }
+
+    /// What it holds.
+    pub fn kind(&self) -> FeatureKind {
+        self.kind
+    }
+
+    fn list(&self, kind: FeatureKind) -> List<'a> {
+        let number = match kind {
+            FeatureKind::Empty => 0,
+            FeatureKind::Bytes => 1,
+            FeatureKind::Float => 2,
+            FeatureKind::Int64 => 3,
+        };
+        let message = if self.kind == kind { self.message } else { Message(&[]) };
+        List { number, feature: message, list: Message(&[]) }
+    }
+
+    /// The byte strings; none when it holds another kind.
+    pub fn bytes(&self) -> BytesValues<'a> {
+        BytesValues(self.list(FeatureKind::Bytes))
+    }
+
+    /// The integers; none when it holds another kind.
+    pub fn ints(&self) -> IntValues<'a> {
+        IntValues { list: self.list(FeatureKind::Int64), packed: Message(&[]) }
+    }
+
+    /// Writes the floats into `out`; how many there are, which may be more than `out` has room for. None when it
+    /// holds another kind.
+    ///
+    /// # Errors
+    /// [`ExampleError`] when the list is broken.
+    pub fn read_floats(&self, out: &mut [f32]) -> Result<usize> {
+        let mut list = self.list(FeatureKind::Float);
+        let mut count = 0;
+        while let Some(value) = list.field()? {
+            let bytes = match &value {
+                Wire::Bytes(packed) => *packed,
+                Wire::Fixed32(one) => &one[..],
+                _ => continue,
+            };
+            let (values, rest) = bytes.as_chunks::<4>();
+            if !rest.is_empty() {
+                return Err(ExampleError::PackedFloats);
+            }
+            for (to, from) in out.get_mut(count..).unwrap_or_default().iter_mut().zip(values) {
+                *to = f32::from_le_bytes(*from);
+            }
+            count += values.len();
+        }
+        Ok(count)
+    }
+
+    /// Writes the integers into `out`; how many there are, which may be more than `out` has room for. None when it
+    /// holds another kind.
+    ///
+    /// # Errors
+    /// [`ExampleError`] when the list is broken.
+    pub fn read_ints(&self, out: &mut [i64]) -> Result<usize> {
+        let mut count = 0;
+        for value in self.ints() {
+            let value = value?;
+            if let Some(to) = out.get_mut(count) {
+                *to = value;
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// How many values it has.
+    ///
+    /// # Errors
+    /// [`ExampleError`] when the list is broken.
+    pub fn count(&self) -> Result<usize> {
+        match self.kind {
+            FeatureKind::Empty => Ok(0),
+            FeatureKind::Float => self.read_floats(&mut []),
+            FeatureKind::Int64 => self.read_ints(&mut []),
+            FeatureKind::Bytes => self.bytes().try_fold(0, |count, value| value.map(|_| count + 1)),
+        }
+    }
+}
+
+/// The fields numbered 1 of all lists of a feature.
+#[derive(Debug, Clone)]
+struct List<'a> {
+    number: u64,
+    feature: Message<'a>,
+    list: Message<'a>,
+}
+
+impl<'a> List<'a> {
+    fn field(&mut self) -> Result<Option<Wire<'a>>> {
+        loop {
+            while let Some((number, value)) = self.list.field()? {
+                if number == 1 {
+                    return Ok(Some(value));
+                }
+            }
+            match self.feature.next_bytes(self.number)? {
+                Some(list) => self.list = Message(list),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        (self.feature, self.list) = (Message(&[]), Message(&[]));
+    }
+}
+
+/// The byte strings of a [`Feature`].
+#[derive(Debug, Clone)]
+pub struct BytesValues<'a>(List<'a>);
+
+impl<'a> Iterator for BytesValues<'a> {
+    type Item = Result<&'a [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.0.field() {
+                Ok(Some(Wire::Bytes(bytes))) => return Some(Ok(bytes)),
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(error) => {
+                    self.0.end();
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+/// The integers of a [`Feature`].
+#[derive(Debug, Clone)]
+pub struct IntValues<'a> {
+    list: List<'a>,
+    packed: Message<'a>,
+}
+
+impl IntValues<'_> {
+    fn step(&mut self) -> Result<Option<i64>> {
+        loop {
+            if !self.packed.0.is_empty() {
+                return self.packed.varint().map(|v| Some(v as i64));
+            }
+            match self.list.field()? {
+                Some(Wire::Bytes(packed)) => self.packed = Message(packed),
+                Some(Wire::Varint(value)) => return Ok(Some(value as i64)),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+impl Iterator for IntValues<'_> {
+    type Item = Result<i64>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step();
+        if step.is_err() {
+            self.packed = Message(&[]);
+            self.list.end();
+        }
+        step.transpose()
+    }
+}
+
+/// The values of a feature to write.
+#[derive(Debug, Clone, Copy)]
+pub enum Values<'a> {
+    /// A bytes list.
+    Bytes(&'a [&'a [u8]]),
+    /// A float list.
+    Float(&'a [f32]),
+    /// An int64 list.
+    Int64(&'a [i64]),
+}
+
+impl Values<'_> {
+    fn number(&self) -> u64 {
+        match self {
+            Values::Bytes(_) => 1,
+            Values::Float(_) => 2,
+            Values::Int64(_) => 3,
+        }
+    }
+
+    /// Bytes of the packed values; of a bytes list, of the whole list.
+    fn packed_bytes(&self) -> usize {
+        match self {
+            Values::Bytes(list) => list.iter().map(|v| field_bytes(v.len())).sum(),
+            Values::Float(list) => list.len() * 4,
+            Values::Int64(list) => list.iter().map(|v| varint_bytes(*v as u64)).sum(),
+        }
+    }
+
+    fn list_bytes(&self) -> usize {
+        match (self, self.packed_bytes()) {
+            (Values::Bytes(_), bytes) => bytes,
+            (_, 0) => 0,
+            (_, packed) => field_bytes(packed),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put_header(out, self.number(), self.list_bytes());
+        match self {
+            Values::Bytes(list) => {
+                for value in *list {
+                    put_header(out, 1, value.len());
+                    out.extend_from_slice(value);
+                }
+            }
+            Values::Float([]) | Values::Int64([]) => {}
+            Values::Float(list) => {
+                put_header(out, 1, self.packed_bytes());
+                out.extend(list.iter().flat_map(|v| v.to_le_bytes()));
+            }
+            Values::Int64(list) => {
+                put_header(out, 1, self.packed_bytes());
+                for value in *list {
+                    put_varint(out, *value as u64);
+                }
+            }
+        }
+    }
+}
+
+/// Appends a serialized tf.train.Example of `features`, in the order given, to `out`. With names in order these are
+/// the bytes of TensorFlow's deterministic serialization. Nothing else is allocated.
+pub fn write_example(out: &mut Vec<u8>, features: &[(&str, Values<'_>)]) {
+    let entry_bytes = |(name, values): &(&str, Values<'_>)| {
+        field_bytes(name.len()) + field_bytes(field_bytes(values.list_bytes()))
+    };
+    let features_bytes = features.iter().map(|f| field_bytes(entry_bytes(f))).sum();
+    out.reserve(field_bytes(features_bytes));
+    put_header(out, 1, features_bytes);
+    for feature in features {
+        put_header(out, 1, entry_bytes(feature));
+        put_header(out, 1, feature.0.len());
+        out.extend_from_slice(feature.0.as_bytes());
+        put_header(out, 2, field_bytes(feature.1.list_bytes()));
+        feature.1.write(out);
+    }
+}
+
+/// Bytes of a length-delimited field with a number under 16 and `bytes` of content.
+fn field_bytes(bytes: usize) -> usize {
+    1 + varint_bytes(bytes as u64) + bytes
+}
+
+fn varint_bytes(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put_header(out: &mut Vec<u8>, number: u64, bytes: usize) {
+    put_varint(out, number << 3 | 2);
+    put_varint(out, bytes as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn walk(bytes: &[u8]) -> usize {
+        let mut values = 0;
+        for entry in Example::new(bytes).features().take(1000) {
+            let Ok((_, feature)) = entry else { return values };
+            values += feature.count().unwrap_or(0);
+            values += feature.bytes().filter(Result::is_ok).count();
+            values += feature.ints().filter(Result::is_ok).count();
+            values += feature.read_floats(&mut [0.0; 3]).unwrap_or(0);
+            values += feature.read_ints(&mut [0; 3]).unwrap_or(0);
+        }
+        values
+    }
+
+    #[test]
+    fn the_bytes_tensorflow_writes() {
+        // tf.train.Example(features=tf.train.Features(feature={
+        //   'a': tf.train.Feature(int64_list=tf.train.Int64List(value=[1, 300])),
+        //   'b': tf.train.Feature(bytes_list=tf.train.BytesList(value=[b'xy']))})).SerializeToString(deterministic=True)
+        let mut out = Vec::new();
+        write_example(&mut out, &[("a", Values::Int64(&[1, 300])), ("b", Values::Bytes(&[b"xy"]))]);
+        let expected = b"\x0a\x1b\x0a\x0c\x0a\x01a\x12\x07\x1a\x05\x0a\x03\x01\xac\x02\
+                         \x0a\x0b\x0a\x01b\x12\x06\x0a\x04\x0a\x02xy";
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn last_entry_last_kind_and_unpacked_values() {
+        let mut bytes = Vec::new();
+        write_example(&mut bytes, &[("x", Values::Float(&[1.0])), ("x", Values::Float(&[2.0, 3.0]))]);
+        let mut out = [0.0; 4];
+        assert_eq!(Example::new(&bytes).find("x").unwrap().unwrap().read_floats(&mut out).unwrap(), 2);
+        assert_eq!(out[..2], [2.0, 3.0]);
+        // A Feature with a bytes list, then an unpacked int64 list, then a packed one.
+        let value = b"\x0a\x03\x0a\x01z\x1a\x04\x08\x05\x08\x06\x1a\x03\x0a\x01\x07";
+        let feature = Feature::new(value).unwrap();
+        assert_eq!(feature.kind(), FeatureKind::Int64);
+        assert_eq!(feature.ints().map(Result::unwrap).collect::<Vec<_>>(), [5, 6, 7]);
+        assert_eq!(feature.bytes().count(), 0);
+        let unpacked = b"\x12\x0a\x0d\x00\x00\x80\x3f\x0d\x00\x00\x00\x40";
+        assert_eq!(Feature::new(unpacked).unwrap().read_floats(&mut out).unwrap(), 2);
+        assert_eq!(out[..2], [1.0, 2.0]);
+    }
+
+    #[test]
+    fn errors_end_the_walk() {
+        assert_eq!(Example::new(b"\x0a\x05\x0a").find("x").unwrap_err(), ExampleError::Truncated);
+        assert_eq!(Example::new(&[0xff; 11]).find("x").unwrap_err(), ExampleError::Varint);
+        assert_eq!(Example::new(b"\x0b").find("x").unwrap_err(), ExampleError::Tag);
+        let feature = Feature::new(b"\x12\x05\x0a\x03abc").unwrap();
+        assert_eq!(feature.read_floats(&mut []).unwrap_err(), ExampleError::PackedFloats);
+    }
+
+    proptest! {
+        #[test]
+        fn reads_back_what_was_written(
+            floats in proptest::collection::vec(any::<u32>().prop_map(f32::from_bits), 0..20),
+            ints in proptest::collection::vec(any::<i64>(), 0..20),
+            strings in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..5),
+        ) {
+            let slices: Vec<&[u8]> = strings.iter().map(Vec::as_slice).collect();
+            let mut bytes = Vec::new();
+            write_example(&mut bytes, &[
+                ("floats", Values::Float(&floats)),
+                ("ints", Values::Int64(&ints)),
+                ("a name", Values::Bytes(&slices)),
+            ]);
+            let example = Example::new(&bytes);
+            let mut out = vec![0.0; floats.len()];
+            let feature = example.find("floats").unwrap().unwrap();
+            prop_assert_eq!(feature.read_floats(&mut out).unwrap(), floats.len());
+            prop_assert!(out.iter().zip(&floats).all(|(a, b)| a.to_bits() == b.to_bits()));
+            let feature = example.find("ints").unwrap().unwrap();
+            prop_assert_eq!(feature.ints().collect::<Result<Vec<_>>>().unwrap(), ints);
+            let feature = example.find("a name").unwrap().unwrap();
+            prop_assert_eq!(feature.bytes().collect::<Result<Vec<_>>>().unwrap(), slices);
+            prop_assert!(example.find("absent").unwrap().is_none());
+        }
+
+        #[test]
+        fn random_and_damaged_bytes_never_panic(
+            random in proptest::collection::vec(any::<u8>(), 0..100),
+            ints in proptest::collection::vec(any::<i64>(), 0..10),
+            flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            walk(&random);
+            let mut bytes = Vec::new();
+            write_example(&mut bytes, &[("i", Values::Int64(&ints)), ("f", Values::Float(&[0.5; 5]))]);
+            for (at, byte) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] ^= byte;
+            }
+            walk(&bytes[..cut.index(bytes.len() + 1)]);
+            prop_assert!(walk(&bytes) < 10_000);
+        }
+    }
+}

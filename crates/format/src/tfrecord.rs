@@ -1,0 +1,576 @@
+//! TFRecord files: a reader that lends records out of one bounded window, and a writer.
+//!
+//! The format is that of TensorFlow's `record_writer.h`. Each record is
+//!
+//! ```text
+//! u64 length, little endian | u32 masked CRC-32C of those 8 bytes | data | u32 masked CRC-32C of data
+//! ```
+//!
+//! where masking rotates the CRC right by 15 bits and adds `0xa282ead8`. A whole file may be compressed with gzip or
+//! zlib; which, is found from its first bytes, never from its name.
+
+use std::fmt;
+use std::io::{self, BufReader, Chain, Cursor, ErrorKind, Read, Take, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
+use tightfit_core::{Buffer, display_bytes};
+
+/// Bytes before a record's data.
+pub const HEADER_BYTES: usize = 12;
+
+/// Bytes after a record's data.
+pub const FOOTER_BYTES: usize = 4;
+
+/// Heap bytes that a reader of a compressed file takes beside its window: the input buffer, and the inflater's
+/// 32 KiB of history with its tables. To be reserved by whoever plans memory.
+pub const INFLATE_BYTES: usize = INPUT_BYTES + (64 << 10);
+
+const INPUT_BYTES: usize = 64 << 10;
+const CRC_MASK: u32 = 0xa282_ead8;
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// RFC 1952, also of several members.
+    Gzip,
+    /// RFC 1950.
+    Zlib,
+}
+
+impl Compression {
+    /// The compression of a TFRecord file that begins with `head` (12 bytes, fewer if the file has fewer). A plain
+    /// file may begin with gzip's magic number as the length of its first record, so the length's CRC is looked at
+    /// first.
+    pub fn detect(head: &[u8]) -> Compression {
+        if plain_length(head).is_some() {
+            return Compression::None;
+        }
+        match *head {
+            [0x1f, 0x8b, 8, ..] => Compression::Gzip,
+            [a, b, ..] if a & 0x0f == 8 && a >> 4 <= 7 && u16::from_be_bytes([a, b]) % 31 == 0 => {
+                Compression::Zlib
+            }
+            _ => Compression::None,
+        }
+    }
+
+    /// TensorFlow's name: `""`, `"GZIP"` or `"ZLIB"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "",
+            Compression::Gzip => "GZIP",
+            Compression::Zlib => "ZLIB",
+        }
+    }
+}
+
+/// True when `head`, a file's first 12 bytes or more, is a valid header of an uncompressed record.
+pub fn is_plain_header(head: &[u8]) -> bool {
+    plain_length(head).is_some()
+}
+
+fn plain_length(head: &[u8]) -> Option<u64> {
+    let length: [u8; 8] = head.get(..8)?.try_into().ok()?;
+    let crc: [u8; 4] = head.get(8..12)?.try_into().ok()?;
+    (masked_crc(&length) == u32::from_le_bytes(crc)).then(|| u64::from_le_bytes(length))
+}
+
+/// The masked CRC-32C of `data`.
+pub fn masked_crc(data: &[u8]) -> u32 {
+    crc32c::crc32c(data).rotate_right(15).wrapping_add(CRC_MASK)
+}
+
+/// A record that could not be read.
+#[derive(Debug)]
+pub struct RecordError {
+    /// The file.
+    pub path: Arc<Path>,
+    /// The record's number in the file, from 0.
+    pub record: u64,
+    /// Where the record begins, in bytes of the uncompressed file.
+    pub offset: u64,
+    /// What is wrong.
+    pub fault: RecordFault,
+}
+
+/// What is wrong with a record.
+#[derive(Debug)]
+pub enum RecordFault {
+    /// The file could not be read.
+    Io(io::Error),
+    /// The compressed stream is broken.
+    Compression(io::Error),
+    /// The length's CRC is wrong, so where the next record begins is unknown.
+    LengthCrc,
+    /// The data's CRC is wrong.
+    DataCrc,
+    /// The file ends inside the record.
+    Truncated,
+    /// The record is larger than the window allows.
+    TooLarge {
+        /// Bytes of its data.
+        bytes: u64,
+        /// Bytes there is room for.
+        limit_bytes: u64,
+    },
+}
+
+impl RecordError {
+    /// True when the reader goes on with the record after this one.
+    pub fn can_continue(&self) -> bool {
+        matches!(self.fault, RecordFault::DataCrc | RecordFault::TooLarge { .. })
+    }
+}
+
+impl fmt::Display for RecordFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecordFault::Io(error) => write!(f, "cannot be read: {error}"),
+            RecordFault::Compression(error) => write!(f, "the compressed stream is broken: {error}"),
+            RecordFault::LengthCrc => {
+                f.write_str("the CRC of its length is wrong: corrupt, or not a TFRecord file")
+            }
+            RecordFault::DataCrc => f.write_str("the CRC of its data is wrong"),
+            RecordFault::Truncated => f.write_str("the file ends inside it"),
+            RecordFault::TooLarge { bytes, limit_bytes } => write!(
+                f,
+                "it is {} long, but records may be {} here",
+                display_bytes(*bytes),
+                display_bytes(*limit_bytes)
+            ),
+        }
+    }
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, record {} at byte {}: {}", self.path.display(), self.record, self.offset, self.fault)
+    }
+}
+
+impl std::error::Error for RecordError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.fault {
+            RecordFault::Io(error) | RecordFault::Compression(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// One record, lent by a [`RecordReader`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its number in the file, from 0.
+    pub index: u64,
+    /// Where it begins (its length field), in bytes of the uncompressed file.
+    pub offset: u64,
+    /// Its data, the CRC checked.
+    pub data: &'a [u8],
+}
+
+/// The file, with the bytes put back that were read to find its compression.
+type Whole<R> = Chain<Take<Cursor<[u8; HEADER_BYTES]>>, R>;
+
+enum Stream<R: Read> {
+    Plain(Whole<R>),
+    Gzip(Box<MultiGzDecoder<BufReader<Whole<R>>>>),
+    Zlib(Box<ZlibDecoder<BufReader<Whole<R>>>>),
+}
+
+impl<R: Read> Read for Stream<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(read) => read.read(out),
+            Stream::Gzip(read) => read.read(out),
+            Stream::Zlib(read) => read.read(out),
+        }
+    }
+}
+
+/// Reads the records of one file in order.
+pub struct RecordReader<R: Read> {
+    path: Arc<Path>,
+    compression: Compression,
+    stream: Stream<R>,
+    window: Buffer,
+    /// Unread bytes are `window[start..end]`; the byte at `start` is at `offset` of the uncompressed file.
+    start: usize,
+    end: usize,
+    offset: u64,
+    index: u64,
+    /// Bytes of a record too large for the window, still to be passed over.
+    pass_over_bytes: u64,
+    ended: bool,
+}
+
+impl<R: Read> RecordReader<R> {
+    /// A reader of `read` that calls the file `path` in its errors and reads through `window`, which bounds the
+    /// size of a record to 16 bytes less than its own. A window larger than the records saves system calls.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the first bytes cannot be read.
+    pub fn new(path: Arc<Path>, mut read: R, window: Buffer) -> Result<Self, RecordError> {
+        let mut head = [0; HEADER_BYTES];
+        let have = read_up_to(&mut read, &mut head).map_err(|error| RecordError {
+            path: path.clone(),
+            record: 0,
+            offset: 0,
+            fault: RecordFault::Io(error),
+        })?;
+        let compression = Compression::detect(head.get(..have).unwrap_or_default());
+        let whole = Cursor::new(head).take(have as u64).chain(read);
+        let buffered = |whole| BufReader::with_capacity(INPUT_BYTES, whole);
+        let stream = match compression {
+            Compression::None => Stream::Plain(whole),
+            Compression::Gzip => Stream::Gzip(Box::new(MultiGzDecoder::new(buffered(whole)))),
+            Compression::Zlib => Stream::Zlib(Box::new(ZlibDecoder::new(buffered(whole)))),
+        };
+        Ok(RecordReader {
+            path,
+            compression,
+            stream,
+            window,
+            start: 0,
+            end: 0,
+            offset: 0,
+            index: 0,
+            pass_over_bytes: 0,
+            ended: false,
+        })
+    }
+
+    /// How the file is compressed.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// The largest record there is room for, in bytes of its data.
+    pub fn max_record_bytes(&self) -> usize {
+        self.window.len().saturating_sub(HEADER_BYTES + FOOTER_BYTES)
+    }
+
+    /// The window, to be used for the next file.
+    pub fn into_window(self) -> Buffer {
+        self.window
+    }
+
+    /// The next record, or `None` at the end of the file.
+    ///
+    /// # Errors
+    /// [`RecordError`]. When it [can continue](RecordError::can_continue) the next call gives the record after the
+    /// bad one, otherwise `None`.
+    pub fn next_record(&mut self) -> Result<Option<Record<'_>>, RecordError> {
+        self.pass_over()?;
+        if self.ended {
+            return Ok(None);
+        }
+        match self.fill(HEADER_BYTES)? {
+            0 => {
+                self.ended = true;
+                return Ok(None);
+            }
+            have if have < HEADER_BYTES => return Err(self.end_with(RecordFault::Truncated)),
+            _ => {}
+        }
+        let Some(bytes) = plain_length(self.unread()) else {
+            return Err(self.end_with(RecordFault::LengthCrc));
+        };
+        let limit_bytes = self.max_record_bytes();
+        let data_bytes = match usize::try_from(bytes) {
+            Ok(data_bytes) if data_bytes <= limit_bytes => data_bytes,
+            _ => {
+                let error = self.error(RecordFault::TooLarge { bytes, limit_bytes: limit_bytes as u64 });
+                self.pass_over_bytes = bytes.saturating_add((HEADER_BYTES + FOOTER_BYTES) as u64);
+                self.index += 1;
+                return Err(error);
+            }
+        };
+        let whole_bytes = HEADER_BYTES + data_bytes + FOOTER_BYTES;
+        if self.fill(whole_bytes)? < whole_bytes {
+            return Err(self.end_with(RecordFault::Truncated));
+        }
+        let (from, index, offset) = (self.start, self.index, self.offset);
+        let is_right = data_of(self.unread(), data_bytes).is_some();
+        let error = (!is_right).then(|| self.error(RecordFault::DataCrc));
+        self.consume(whole_bytes);
+        self.index += 1;
+        match error {
+            Some(error) => Err(error),
+            None => {
+                let at = from + HEADER_BYTES;
+                let data = self.window.get(at..at + data_bytes).unwrap_or_default();
+                Ok(Some(Record { index, offset, data }))
+            }
+        }
+    }
+
+    fn unread(&self) -> &[u8] {
+        self.window.get(self.start..self.end).unwrap_or_default()
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.start += bytes;
+        self.offset += bytes as u64;
+    }
+
+    /// Reads until `bytes` (no more than the window) are unread or the file ends; how many are unread.
+    fn fill(&mut self, bytes: usize) -> Result<usize, RecordError> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        if self.start + bytes > self.window.len() {
+            self.window.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        while self.end - self.start < bytes {
+            let free = self.window.get_mut(self.end..).unwrap_or_default();
+            match self.stream.read(free) {
+                Ok(0) => break,
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.end_with_io(error)),
+            }
+        }
+        Ok(self.end - self.start)
+    }
+
+    fn pass_over(&mut self) -> Result<(), RecordError> {
+        while self.pass_over_bytes > 0 && !self.ended {
+            let have = self.fill(1)?;
+            if have == 0 {
+                self.index = self.index.saturating_sub(1);
+                return Err(self.end_with(RecordFault::Truncated));
+            }
+            let passed = have.min(usize::try_from(self.pass_over_bytes).unwrap_or(usize::MAX));
+            self.consume(passed);
+            self.pass_over_bytes -= passed as u64;
+        }
+        Ok(())
+    }
+
+    fn error(&self, fault: RecordFault) -> RecordError {
+        RecordError { path: self.path.clone(), record: self.index, offset: self.offset, fault }
+    }
+
+    fn end_with(&mut self, fault: RecordFault) -> RecordError {
+        self.ended = true;
+        self.error(fault)
+    }
+
+    fn end_with_io(&mut self, error: io::Error) -> RecordError {
+        let is_inflating = self.compression != Compression::None;
+        self.end_with(match error.kind() {
+            ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof if is_inflating => {
+                RecordFault::Compression(error)
+            }
+            _ => RecordFault::Io(error),
+        })
+    }
+}
+
+/// The data of the record that `record` begins with, when its CRC is right.
+fn data_of(record: &[u8], data_bytes: usize) -> Option<&[u8]> {
+    let (data, rest) = record.get(HEADER_BYTES..)?.split_at_checked(data_bytes)?;
+    let crc = u32::from_le_bytes(*rest.first_chunk()?);
+    (masked_crc(data) == crc).then_some(data)
+}
+
+/// Reads until `out` is full or the file ends; how many bytes were read.
+pub(crate) fn read_up_to(read: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+    let mut have = 0;
+    while let Some(rest) = out.get_mut(have..).filter(|rest| !rest.is_empty()) {
+        match read.read(rest) {
+            Ok(0) => break,
+            Ok(bytes) => have += bytes,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(have)
+}
+
+/// Writes records one after the other. Wrap the file in a `BufWriter` (small records), or in
+/// `flate2::write::GzEncoder` for a compressed file.
+#[derive(Debug)]
+pub struct RecordWriter<W: Write> {
+    write: W,
+    records: u64,
+}
+
+impl<W: Write> RecordWriter<W> {
+    /// A writer to `write`.
+    pub fn new(write: W) -> Self {
+        RecordWriter { write, records: 0 }
+    }
+
+    /// Appends one record.
+    ///
+    /// # Errors
+    /// Whatever `write` reports.
+    pub fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        let length = (data.len() as u64).to_le_bytes();
+        self.write.write_all(&length)?;
+        self.write.write_all(&masked_crc(&length).to_le_bytes())?;
+        self.write.write_all(data)?;
+        self.write.write_all(&masked_crc(data).to_le_bytes())?;
+        self.records += 1;
+        Ok(())
+    }
+
+    /// Records written so far.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// What is written to, not flushed.
+    pub fn into_inner(self) -> W {
+        self.write
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::write::{GzEncoder, ZlibEncoder};
+    use proptest::prelude::*;
+    use tightfit_core::MemoryBudget;
+
+    use super::*;
+
+    fn reader(bytes: &[u8], window_bytes: usize) -> RecordReader<&[u8]> {
+        let window = Buffer::new(&MemoryBudget::unlimited(), "test", window_bytes).unwrap();
+        RecordReader::new(Arc::from(Path::new("f.tfrecord")), bytes, window).unwrap()
+    }
+
+    fn file(records: &[Vec<u8>]) -> Vec<u8> {
+        let mut writer = RecordWriter::new(Vec::new());
+        for record in records {
+            writer.write(record).unwrap();
+        }
+        writer.into_inner()
+    }
+
+    fn all(mut reader: RecordReader<&[u8]>) -> Vec<Result<Vec<u8>, RecordError>> {
+        let mut list = Vec::new();
+        loop {
+            match reader.next_record() {
+                Ok(Some(record)) => list.push(Ok(record.data.to_vec())),
+                Ok(None) => return list,
+                Err(error) => list.push(Err(error)),
+            }
+        }
+    }
+
+    #[test]
+    fn the_bytes_tensorflow_writes() {
+        // tf.io.TFRecordWriter(path).write(b"foo")
+        let written = file(&[b"foo".to_vec()]);
+        assert_eq!(written[..8], [3, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(masked_crc(b"123456789"), 0xe306_9283u32.rotate_right(15).wrapping_add(CRC_MASK));
+        assert_eq!(written.len(), 8 + 4 + 3 + 4);
+    }
+
+    #[test]
+    fn a_length_that_looks_like_gzip_is_a_length() {
+        let plain = file(&[vec![0; 0x88b1f]]);
+        assert_eq!(plain[..3], [0x1f, 0x8b, 8]);
+        let list = all(reader(&plain, 600_000));
+        assert_eq!(list.len(), 1);
+        assert_eq!(list[0].as_ref().unwrap().len(), 0x88b1f);
+    }
+
+    #[test]
+    fn goes_on_after_bad_data_but_not_after_a_bad_length() {
+        let records: Vec<_> = (0..4u8).map(|i| vec![i; 10]).collect();
+        let mut bytes = file(&records);
+        bytes[26 + 15] ^= 1;
+        let list = all(reader(&bytes, 100));
+        assert_eq!(list.len(), 4);
+        let error = list[1].as_ref().unwrap_err();
+        assert_eq!((error.record, error.offset, error.can_continue()), (1, 26, true));
+        assert!(error.to_string().contains("f.tfrecord, record 1 at byte 26"));
+        bytes[52] ^= 1;
+        let list = all(reader(&bytes, 100));
+        assert_eq!(list.len(), 3);
+        assert!(matches!(list[2].as_ref().unwrap_err().fault, RecordFault::LengthCrc));
+    }
+
+    #[test]
+    fn passes_over_a_record_larger_than_the_window() {
+        let records = [vec![1; 20], vec![2; 1000], vec![3; 20]];
+        let list = all(reader(&file(&records), 64));
+        assert_eq!(list[0].as_ref().unwrap(), &records[0]);
+        let fault = &list[1].as_ref().unwrap_err().fault;
+        assert!(matches!(fault, RecordFault::TooLarge { bytes: 1000, limit_bytes: 48 }));
+        assert_eq!(list[2].as_ref().unwrap(), &records[2]);
+    }
+
+    #[test]
+    fn a_length_of_two_to_the_63_costs_nothing() {
+        let length = (1u64 << 63).to_le_bytes();
+        let mut bytes = length.to_vec();
+        bytes.extend(masked_crc(&length).to_le_bytes());
+        bytes.extend([0; 50]);
+        let list = all(reader(&bytes, 64));
+        assert!(matches!(list[0].as_ref().unwrap_err().fault, RecordFault::TooLarge { .. }));
+        assert!(matches!(list[1].as_ref().unwrap_err().fault, RecordFault::Truncated));
+        assert_eq!(list.len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn reads_back_what_was_written(
+            records in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..30),
+            window_bytes in 216..1000usize,
+            how in 0..3,
+        ) {
+            let plain = file(&records);
+            let bytes = match how {
+                0 => plain,
+                1 => {
+                    let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                    gzip.write_all(&plain).unwrap();
+                    gzip.finish().unwrap()
+                }
+                _ => {
+                    let mut zlib = ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+                    zlib.write_all(&plain).unwrap();
+                    zlib.finish().unwrap()
+                }
+            };
+            let list: Vec<_> = all(reader(&bytes, window_bytes)).into_iter().map(Result::unwrap).collect();
+            prop_assert_eq!(list, records);
+        }
+
+        #[test]
+        fn broken_files_are_errors(
+            records in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..50), 1..8),
+            cut in any::<prop::sample::Index>(),
+            flip in any::<prop::sample::Index>(),
+            bit in 0..8u8,
+        ) {
+            let whole = file(&records);
+            let cut_at = cut.index(whole.len());
+            let list = all(reader(&whole[..cut_at], 100));
+            let read = list.iter().filter(|r| r.is_ok()).count();
+            prop_assert!(read < records.len());
+            let mut flipped = whole.clone();
+            flipped[flip.index(whole.len())] ^= 1 << bit;
+            prop_assert!(all(reader(&flipped, 100)).iter().any(|r| r.is_err()));
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), magic in 0..3) {
+            let mut file = match magic { 0 => vec![], 1 => vec![0x1f, 0x8b, 8, 0], _ => vec![0x78, 0x9c] };
+            file.extend(bytes);
+            for window_bytes in [16, 20, 100] {
+                all(reader(&file, window_bytes));
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What can go wrong between a model, its data and its memory.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tightfit_core::{BudgetError, display_bytes};
+use tightfit_format::FormatError;
+use tightfit_graph::GraphError;
+use tightfit_graph::plan::StepReport;
+
+/// Why a job cannot be done.
+#[derive(Debug)]
+pub enum Error {
+    /// The model.
+    Graph(GraphError),
+    /// A file.
+    Format(FormatError),
+    /// The memory.
+    NotFit(Box<NotFit>),
+    /// The system.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// What was asked for makes no sense.
+    Usage(String),
+    /// The job was asked to stop.
+    Interrupted,
+}
+
+/// A model that does not fit the memory it was given.
+#[derive(Debug, Clone)]
+pub struct NotFit {
+    /// The memory given, in bytes.
+    pub memory_bytes: u64,
+    /// The least that works.
+    pub minimum_bytes: u64,
+    /// The batch it was planned for.
+    pub batch: usize,
+    /// The step at which the most bytes are alive.
+    pub peak_step: Option<StepReport>,
+}
+
+/// How many tensors at the peak are named.
+const NAMED_AT_PEAK: usize = 3;
+
+impl fmt::Display for NotFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (memory, minimum) = (display_bytes(self.memory_bytes), display_bytes(self.minimum_bytes));
+        write!(
+            f,
+            "does not fit {memory} at batch {}: the smallest --memory that works is {} ({minimum})",
+            self.batch, self.minimum_bytes
+        )?;
+        if let Some(step) = &self.peak_step {
+            write!(f, "; at the peak, step {} '{}' ({}), are alive", step.step, step.node, step.op)?;
+            for (i, alive) in step.alive.iter().take(NAMED_AT_PEAK).enumerate() {
+                let lead = if i == 0 { " " } else { ", " };
+                write!(f, "{lead}{} {} {}", alive.name, alive.what, display_bytes(alive.bytes))?;
+            }
+        }
+        if self.batch > 1 {
+            write!(f, "; a smaller --batch needs less")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Graph(error) => error.fmt(f),
+            Error::Format(error) => error.fmt(f),
+            Error::NotFit(not_fit) => not_fit.fmt(f),
+            Error::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Error::Usage(why) => f.write_str(why),
+            Error::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Graph(error) => Some(error),
+            Error::Format(error) => Some(error),
+            Error::Io { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl Error {
+    /// An error of the system at a file.
+    pub fn io(path: impl AsRef<Path>, error: io::Error) -> Error {
+        Error::Io { path: path.as_ref().to_path_buf(), error }
+    }
+}
+
+impl From<GraphError> for Error {
+    fn from(error: GraphError) -> Error {
+        Error::Graph(error)
+    }
+}
+
+impl From<FormatError> for Error {
+    fn from(error: FormatError) -> Error {
+        Error::Format(error)
+    }
+}
+
+impl From<BudgetError> for Error {
+    fn from(error: BudgetError) -> Error {
+        Error::Graph(GraphError::Budget(error))
+    }
+}

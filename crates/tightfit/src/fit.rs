@@ -1,0 +1,181 @@
+//! Making a model fit a number of bytes.
+
+use std::collections::HashMap;
+
+use tightfit_core::Shape;
+use tightfit_graph::exec::arena_bytes;
+use tightfit_graph::fact::Fact;
+use tightfit_graph::ir::Graph;
+use tightfit_graph::plan::{Plan, PlanOptions, WeightMode};
+use tightfit_graph::{Binding, bind, passes};
+
+use crate::error::{Error, NotFit};
+use crate::model::Model;
+
+/// Resident memory of the process besides everything that is counted one by one: code, the C library, stacks, the
+/// allocator's own. Measured as the peak of `tightfit run` on a model of a few bytes, and rounded up.
+pub const RUNTIME_BYTES: u64 = 6 << 20;
+
+/// Resident memory of each thread: its stack, and the allocator's share.
+pub const THREAD_BYTES: u64 = 160 << 10;
+
+/// Resident memory for each byte of the file's structure: the parsed file, the graph made from it, and the plan.
+const METADATA_FACTOR: u64 = 3;
+
+/// Sizes of one block of streamed weights, largest first. From the smallest on a pass costs more than it reads.
+const WINDOWS_BYTES: [usize; 5] = [4 << 20, 2 << 20, 1 << 20, 512 << 10, 256 << 10];
+
+/// What a model is to fit.
+#[derive(Debug, Clone, Default)]
+pub struct FitOptions {
+    /// Rows at once.
+    pub batch: usize,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Shapes of inputs that the model leaves open, by name.
+    pub shapes: HashMap<String, Shape>,
+    /// Values of inputs that stay the same, by name.
+    pub values: HashMap<String, Fact>,
+    /// Bytes that input takes.
+    pub pipeline_bytes: u64,
+    /// Bytes that output takes.
+    pub sink_bytes: u64,
+    /// Bytes of fed strings.
+    pub string_bytes: u64,
+}
+
+/// The budget, line by line, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// The process itself.
+    pub runtime_bytes: u64,
+    /// Weights in memory.
+    pub weights_bytes: u64,
+    /// The window that streamed weights pass through.
+    pub window_bytes: u64,
+    /// Values and scratch.
+    pub arena_bytes: u64,
+    /// Input: decoders, queues, fed tensors.
+    pub pipeline_bytes: u64,
+    /// Output.
+    pub sink_bytes: u64,
+}
+
+impl Lines {
+    /// All lines together.
+    pub fn total_bytes(&self) -> u64 {
+        self.runtime_bytes
+            + self.weights_bytes
+            + self.window_bytes
+            + self.arena_bytes
+            + self.pipeline_bytes
+            + self.sink_bytes
+    }
+
+    /// The lines with their names, in the order they are shown.
+    pub fn named(&self) -> [(&'static str, u64); 6] {
+        [
+            ("runtime", self.runtime_bytes),
+            ("weights", self.weights_bytes),
+            ("window", self.window_bytes),
+            ("arena", self.arena_bytes),
+            ("pipeline", self.pipeline_bytes),
+            ("sink", self.sink_bytes),
+        ]
+    }
+}
+
+/// A model laid out in a number of bytes.
+#[derive(Debug)]
+pub struct Fit {
+    /// The layout.
+    pub plan: Plan,
+    /// The budget.
+    pub lines: Lines,
+    /// The least memory that works for this batch and these threads.
+    pub minimum_bytes: u64,
+}
+
+/// A model bound to a batch, before its weights are placed.
+#[derive(Debug)]
+pub struct Bound<'m> {
+    model: &'m Model,
+    graph: Graph,
+    options: FitOptions,
+}
+
+impl<'m> Bound<'m> {
+    /// The model with every shape known.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when shapes stay open or do not fit.
+    pub fn new(model: &'m Model, options: &FitOptions) -> Result<Bound<'m>, Error> {
+        let binding = Binding {
+            batch: Some(options.batch),
+            shapes: options.shapes.clone(),
+            values: options.values.clone(),
+        };
+        let mut graph = bind(model.graph(), &binding)?;
+        passes::run_bound(&mut graph)?;
+        Ok(Bound { model, graph, options: options.clone() })
+    }
+
+    /// The graph, all shapes known.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    fn plan(&self, weights: WeightMode) -> Result<(Plan, Lines), Error> {
+        let options = &self.options;
+        let plan = Plan::new(&self.graph, &PlanOptions { threads: options.threads, weights })?;
+        let streams = (plan.window_bytes() > 0) as u64;
+        let threads = options.threads as u64 + streams;
+        let lines = Lines {
+            runtime_bytes: RUNTIME_BYTES + threads * THREAD_BYTES + METADATA_FACTOR * self.model.metadata_bytes(),
+            weights_bytes: plan.weights_bytes as u64,
+            window_bytes: plan.window_bytes() as u64,
+            arena_bytes: (arena_bytes(&plan, options.threads) + plan.string_bytes) as u64 + options.string_bytes,
+            pipeline_bytes: options.pipeline_bytes,
+            sink_bytes: options.sink_bytes,
+        };
+        Ok((plan, lines))
+    }
+
+    /// The layout that is fastest inside the memory: all weights resident, or else streamed through the largest
+    /// window that fits.
+    ///
+    /// # Errors
+    /// [`Error::NotFit`] when none fits.
+    pub fn fit(&self) -> Result<Fit, Error> {
+        let memory_bytes = self.options.memory_bytes;
+        let smallest = WINDOWS_BYTES[WINDOWS_BYTES.len() - 1];
+        let (least_plan, least) = self.plan(WeightMode::Streamed { window_bytes: smallest })?;
+        let (resident_plan, resident) = self.plan(WeightMode::Resident)?;
+        let minimum_bytes = least.total_bytes().min(resident.total_bytes());
+        if resident.total_bytes() <= memory_bytes {
+            return Ok(Fit { plan: resident_plan, lines: resident, minimum_bytes });
+        }
+        if minimum_bytes > memory_bytes {
+            let peak_step = least_plan.report().peak_step;
+            let batch = self.options.batch;
+            return Err(Error::NotFit(Box::new(NotFit { memory_bytes, minimum_bytes, batch, peak_step })));
+        }
+        for window_bytes in WINDOWS_BYTES {
+            let (plan, lines) = self.plan(WeightMode::Streamed { window_bytes })?;
+            if lines.total_bytes() <= memory_bytes {
+                return Ok(Fit { plan, lines, minimum_bytes });
+            }
+        }
+        Ok(Fit { plan: least_plan, lines: least, minimum_bytes })
+    }
+}
+
+/// Lays out `model` in `options.memory_bytes`.
+///
+/// # Errors
+/// [`Error::NotFit`] when it does not fit, [`Error::Graph`] when it cannot be planned.
+pub fn fit(model: &Model, options: &FitOptions) -> Result<Fit, Error> {
+    Bound::new(model, options)?.fit()
+}

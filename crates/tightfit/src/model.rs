@@ -1,0 +1,73 @@
+//! A model file, opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tightfit_core::MemoryBudget;
+use tightfit_format::{GraphDef, ModelFormat, SourceFile, detect};
+use tightfit_graph::ir::Graph;
+use tightfit_graph::{ImportOptions, import, passes};
+
+use crate::error::Error;
+
+/// What is wanted of a model.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// Tensors to compute; empty for the model's own outputs.
+    pub fetches: Vec<String>,
+    /// Tensors that are fed besides the model's own inputs.
+    pub feeds: Vec<String>,
+}
+
+/// A model: its graph, made simple, with open dimensions.
+#[derive(Debug)]
+pub struct Model {
+    path: PathBuf,
+    graph: Graph,
+    metadata_bytes: u64,
+}
+
+impl Model {
+    /// Reads the structure of a model; weights stay in the file.
+    ///
+    /// # Errors
+    /// [`Error::Format`] and [`Error::Graph`] for a file that is no model or one that cannot be run.
+    pub fn open(path: &Path, options: &OpenOptions, budget: &MemoryBudget) -> Result<Model, Error> {
+        let (source, def) = read_graph_def(path, budget)?;
+        let metadata_bytes = def.reservation.bytes();
+        let options = ImportOptions { fetches: options.fetches.clone(), feeds: options.feeds.clone() };
+        let mut graph = import(&source, def, &options)?;
+        passes::run(&mut graph)?;
+        Ok(Model { path: path.to_path_buf(), graph, metadata_bytes })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Bytes of the file's structure in memory.
+    pub fn metadata_bytes(&self) -> u64 {
+        self.metadata_bytes
+    }
+}
+
+/// The GraphDef of a file, binary or text.
+///
+/// # Errors
+/// [`Error::Format`] for a file that is none, and [`Error::Usage`] for a model of a kind that cannot be run yet.
+pub fn read_graph_def(path: &Path, budget: &MemoryBudget) -> Result<(Arc<SourceFile>, GraphDef), Error> {
+    let format = detect(path)?;
+    let source = || SourceFile::open(path);
+    let def = match format {
+        ModelFormat::GraphDef => GraphDef::read(source()?, budget)?,
+        ModelFormat::GraphDefText => GraphDef::read_text(source()?, budget)?,
+        other => return Err(Error::Usage(format!("{}: is {other}, which cannot be run; freeze it first", path.display()))),
+    };
+    Ok((def.source.clone(), def))
+}
