@@ -1,12 +1,17 @@
 //! The operators, one file per family. Each file is in the same order: meaning, attributes and import, inference,
 //! memory, run, cases.
 
+mod bias_add;
 mod binary;
 pub mod conv2d;
+pub mod depthwise;
 pub mod fused;
 pub mod identity;
 pub mod matmul;
+pub mod pool;
+pub mod reduce;
 mod reshape;
+mod softmax;
 mod unary;
 pub mod window;
 
@@ -22,6 +27,7 @@ use crate::operator::{OpError, Operator};
 
 pub use binary::Binary;
 pub use reshape::Reshape;
+pub use softmax::Softmax;
 pub use unary::Unary;
 
 /// How a node of a file becomes an operator.
@@ -34,11 +40,16 @@ pub struct Registration {
 
 /// Every operator that can be imported, by family.
 static REGISTRY: &[&[Registration]] = &[
+    bias_add::OPS,
     binary::OPS,
     conv2d::OPS,
+    depthwise::OPS,
     identity::OPS,
     matmul::OPS,
+    pool::OPS,
+    reduce::OPS,
     reshape::OPS,
+    softmax::OPS,
     unary::OPS,
 ];
 
@@ -91,6 +102,14 @@ pub(crate) fn need_type(index: usize, fact: &Fact, types: &[DType]) -> Result<()
     }
     let names = types.iter().map(|t| t.name()).collect::<Vec<_>>().join(", ");
     Err(OpError::input(index, format!("is of type {}; supported: {names}", fact.dtype)))
+}
+
+/// Checks that an input is of a float type.
+///
+/// # Errors
+/// [`OpError::Input`] when it is not.
+pub(crate) fn need_float(index: usize, fact: &Fact) -> Result<(), OpError> {
+    need_type(index, fact, &[DType::F32, DType::F64, DType::F16, DType::BF16])
 }
 
 /// The dimensions of an input that must be of a rank, or `None` when nothing is known of its shape.
