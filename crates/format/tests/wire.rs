@@ -70,7 +70,7 @@ fn packed_unpacked_and_mixed_lists_are_the_same() {
 }
 
 #[test]
-fn offsets_are_where_nodes_start() {
+fn offsets_are_behind_the_tags_of_nodes() {
     let first = field(1, &field(1, b"a"));
     let graph = read(&[first.clone(), field(1, &field(1, b"b"))].concat()).unwrap();
     assert_eq!(graph.nodes[0].offset, 1);
@@ -241,7 +241,7 @@ fn depth_bombs_are_refused() {
         value = field(10, &field(2, &field(2, &value)));
     }
     assert!(refused(&with_attr(&value)).to_string().contains("levels of nested messages; at most 100"));
-    let groups = [vec![0x9b, 0x06].repeat(100_000), vec![0]].concat();
+    let groups = [[0x9b, 0x06].repeat(100_000), vec![0]].concat();
     assert!(refused(&groups).to_string().contains("levels"));
     let deep = (0..20).fold(field(9, b"T"), |value, _| field(10, &field(2, &field(2, &value))));
     let graph = read(&with_attr(&deep)).unwrap();
