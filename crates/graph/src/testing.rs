@@ -25,7 +25,7 @@ impl Tensor {
     /// The elements; panics for another type.
     pub fn values<T: Element>(&self) -> Vec<T> {
         assert_eq!(self.dtype, T::DTYPE);
-        bytemuck::pod_collect_to_vec(&self.bytes)
+        self.bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()
     }
 
     fn view(&self) -> TensorView<'_> {

@@ -2,11 +2,24 @@
 //! memory, run, cases.
 
 mod binary;
+mod cast;
+mod concat;
 pub mod conv2d;
+mod extent;
+mod fill;
 pub mod fused;
+mod gather;
 pub mod identity;
 pub mod matmul;
+mod one_hot;
+mod pack;
+mod pad;
+mod repeat;
 mod reshape;
+mod shape;
+mod slice;
+mod strided_slice;
+mod transpose;
 mod unary;
 pub mod window;
 
@@ -35,10 +48,22 @@ pub struct Registration {
 /// Every operator that can be imported, by family.
 static REGISTRY: &[&[Registration]] = &[
     binary::OPS,
+    cast::OPS,
+    concat::OPS,
     conv2d::OPS,
+    fill::OPS,
+    gather::OPS,
     identity::OPS,
     matmul::OPS,
+    one_hot::OPS,
+    pack::OPS,
+    pad::OPS,
+    repeat::OPS,
     reshape::OPS,
+    shape::OPS,
+    slice::OPS,
+    strided_slice::OPS,
+    transpose::OPS,
     unary::OPS,
 ];
 
