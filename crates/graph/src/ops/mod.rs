@@ -3,15 +3,28 @@
 
 mod bias_add;
 mod binary;
+mod cast;
+mod concat;
 pub mod conv2d;
 pub mod depthwise;
+mod extent;
+mod fill;
 pub mod fused;
+mod gather;
 pub mod identity;
 pub mod matmul;
 pub mod pool;
 pub mod reduce;
 mod reshape;
 mod softmax;
+mod one_hot;
+mod pack;
+mod pad;
+mod repeat;
+mod shape;
+mod slice;
+mod strided_slice;
+mod transpose;
 mod unary;
 pub mod window;
 
@@ -42,6 +55,8 @@ pub struct Registration {
 static REGISTRY: &[&[Registration]] = &[
     bias_add::OPS,
     binary::OPS,
+    cast::OPS,
+    concat::OPS,
     conv2d::OPS,
     depthwise::OPS,
     identity::OPS,
@@ -50,6 +65,16 @@ static REGISTRY: &[&[Registration]] = &[
     reduce::OPS,
     reshape::OPS,
     softmax::OPS,
+    fill::OPS,
+    gather::OPS,
+    one_hot::OPS,
+    pack::OPS,
+    pad::OPS,
+    repeat::OPS,
+    shape::OPS,
+    slice::OPS,
+    strided_slice::OPS,
+    transpose::OPS,
     unary::OPS,
 ];
 
