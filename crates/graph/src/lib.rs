@@ -16,6 +16,8 @@ pub mod ops;
 pub mod passes;
 pub mod plan;
 pub mod strings;
+#[cfg(test)]
+mod testing;
 mod verify;
 
 pub use error::{GraphError, Unsupported};

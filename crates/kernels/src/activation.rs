@@ -137,9 +137,7 @@ impl Kernel for Apply {
                 let inner = s.mul(s.splat(0.797_884_6), s.add(x, cube));
                 s.mul(s.mul(half, x), s.add(one, math::tanh(s, inner)))
             }),
-            Activation::HardSwish => {
-                self.map(s, |x| s.mul(s.max(s.splat(-1e4), x), hard_sigmoid(s, x)))
-            }
+            Activation::HardSwish => self.map(s, |x| s.mul(s.max(s.splat(-1e4), x), hard_sigmoid(s, x))),
             Activation::HardSigmoid => self.map(s, |x| hard_sigmoid(s, x)),
             Activation::LeakyRelu { alpha } => {
                 self.map(s, |x| s.select_lt(x, zero, s.mul(x, s.splat(alpha)), x))
@@ -187,6 +185,160 @@ impl Apply {
                 s.store_partial(self.to.add(i), x, rest);
                 i += rest;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A published approximation is no reference for 1e-6: the series, and for large x the continued fraction.
+    fn erf(x: f64) -> f64 {
+        let magnitude = x.abs();
+        let result = if magnitude < 2.5 {
+            let mut term = magnitude;
+            let mut sum = term;
+            for n in 1..100 {
+                term *= -magnitude * magnitude / f64::from(n);
+                sum += term / f64::from(2 * n + 1);
+            }
+            std::f64::consts::FRAC_2_SQRT_PI * sum
+        } else {
+            let tail = (1..60).rev().fold(0.0, |tail, n| f64::from(n) / 2.0 / (magnitude + tail));
+            1.0 - (-magnitude * magnitude).exp() / (magnitude + tail) / std::f64::consts::PI.sqrt()
+        };
+        result.copysign(x)
+    }
+
+    fn reference(activation: Activation, x: f64) -> f64 {
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let elu = |alpha: f64| if x < 0.0 { alpha * x.exp_m1() } else { x };
+        match activation {
+            Activation::None => x,
+            Activation::Relu => x.max(0.0),
+            Activation::Relu6 => x.clamp(0.0, 6.0),
+            Activation::Clamp { min, max } => x.clamp(f64::from(min), f64::from(max)),
+            Activation::Sigmoid => sigmoid(x),
+            Activation::Tanh => x.tanh(),
+            Activation::Swish => x * sigmoid(x),
+            Activation::Gelu => x / 2.0 * (1.0 + erf(x / 2f64.sqrt())),
+            Activation::GeluTanh => {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+                x / 2.0 * (1.0 + inner.tanh())
+            }
+            Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+            Activation::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+            Activation::LeakyRelu { alpha } => {
+                if x < 0.0 {
+                    f64::from(alpha) * x
+                } else {
+                    x
+                }
+            }
+            Activation::Elu { alpha } => elu(f64::from(alpha)),
+            Activation::Selu => 1.050_700_987_355_480_5 * elu(1.673_263_242_354_377_2),
+            Activation::Softplus => {
+                if x > 30.0 {
+                    x
+                } else {
+                    x.exp().ln_1p()
+                }
+            }
+            Activation::Softsign => x / (1.0 + x.abs()),
+            Activation::Exp => x.exp(),
+            Activation::Erf => erf(x),
+        }
+    }
+
+    const ALL: [Activation; 18] = [
+        Activation::None,
+        Activation::Relu,
+        Activation::Relu6,
+        Activation::Clamp { min: -0.5, max: 1.5 },
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Swish,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::HardSwish,
+        Activation::HardSigmoid,
+        Activation::LeakyRelu { alpha: 0.2 },
+        Activation::Elu { alpha: 0.7 },
+        Activation::Selu,
+        Activation::Softplus,
+        Activation::Softsign,
+        Activation::Exp,
+        Activation::Erf,
+    ];
+
+    fn isas() -> impl Iterator<Item = Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
+    #[test]
+    fn agrees_with_the_definitions() {
+        let mut inputs: Vec<f32> = (-20_000..20_000).map(|i| i as f32 * 1e-3 + 1.7e-4).collect();
+        inputs.extend((-300..300).flat_map(|e| [1.37 * 1.1f32.powi(e / 4), -1.37 * 1.1f32.powi(e)]));
+        inputs.extend([0.0, 0.34, -0.34, 0.625, -0.625, 1.0, -1.0, 4.0, -4.0, 88.0, -87.0, 60.5, -60.5]);
+        inputs.retain(|x| x.abs() < 87.0);
+        for (isa, activation) in isas().flat_map(|isa| ALL.map(|a| (isa, a))) {
+            let mut outputs = vec![0.0; inputs.len()];
+            activation.apply(isa, &inputs, &mut outputs).unwrap();
+            let mut in_place = inputs.clone();
+            activation.apply_in_place(isa, &mut in_place);
+            assert_eq!(outputs, in_place);
+            for (x, y) in inputs.iter().zip(&outputs) {
+                let expected = reference(activation, f64::from(*x));
+                // 1 + erf and 1 + tanh cancel for negative x, in TensorFlow's kernels as well; x + 3 does near -3.
+                let absolute = match activation {
+                    Activation::Gelu | Activation::GeluTanh => 2e-7 * f64::from(x.abs()),
+                    Activation::HardSwish | Activation::HardSigmoid => 1e-6,
+                    _ => 1e-37,
+                };
+                let error = (f64::from(*y) - expected).abs();
+                assert!(
+                    error <= 1e-6 * expected.abs() + absolute,
+                    "{activation:?} of {x} is {expected}, not {y}, on {isa:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn limits() {
+        let infinity = f32::INFINITY;
+        for isa in isas() {
+            let of = |activation: Activation, x: f32| {
+                let mut values = [x; 5];
+                activation.apply_in_place(isa, &mut values);
+                values[4]
+            };
+            for activation in ALL {
+                assert!(of(activation, f32::NAN).is_nan(), "{activation:?} on {isa:?}");
+            }
+            for (activation, low, high) in [
+                (Activation::Sigmoid, 0.0, 1.0),
+                (Activation::Tanh, -1.0, 1.0),
+                (Activation::Erf, -1.0, 1.0),
+                (Activation::Exp, 0.0, infinity),
+                (Activation::Swish, 0.0, infinity),
+                (Activation::Gelu, 0.0, infinity),
+                (Activation::GeluTanh, 0.0, infinity),
+                (Activation::HardSwish, 0.0, infinity),
+                (Activation::HardSigmoid, 0.0, 1.0),
+                (Activation::Softplus, 0.0, infinity),
+                (Activation::Relu6, 0.0, 6.0),
+                (Activation::Elu { alpha: 2.0 }, -2.0, infinity),
+            ] {
+                assert_eq!(of(activation, -infinity), low, "{activation:?} on {isa:?}");
+                assert_eq!(of(activation, infinity), high, "{activation:?} on {isa:?}");
+            }
+            assert_eq!(of(Activation::Exp, 0.0), 1.0);
+            assert_eq!(of(Activation::Exp, 88.8), infinity);
+            assert!(of(Activation::Exp, 88.7) < infinity);
+            assert_eq!(of(Activation::Exp, -110.0), 0.0);
+            assert_eq!(of(Activation::Tanh, -0.0).to_bits(), (-0.0f32).to_bits());
         }
     }
 }

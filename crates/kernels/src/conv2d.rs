@@ -33,7 +33,8 @@ impl Window {
         let mut pads = [0; 4];
         for (axis, size) in [height, width].into_iter().enumerate() {
             let stride = self.strides[axis].max(1);
-            let span = self.size[axis].saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1);
+            let span =
+                self.size[axis].saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1);
             let covered = (size.div_ceil(stride).max(1) - 1).saturating_mul(stride).saturating_add(span);
             let total = covered.saturating_sub(size);
             pads[2 * axis] = total / 2;
@@ -87,6 +88,33 @@ pub struct Conv2dParams {
     pub groups: usize,
 }
 
+impl Conv2dParams {
+    /// The output's height and width, if the parameters make sense.
+    pub(crate) fn check(&self) -> Result<[usize; 2], KernelError> {
+        let fits = |channels: usize| self.groups > 0 && channels.is_multiple_of(self.groups);
+        if !fits(self.in_channels) || !fits(self.out_channels) {
+            return Err(KernelError::Attribute("the channels must be a multiple of the groups"));
+        }
+        self.window.output(self.height, self.width)
+    }
+}
+
+/// The elements of a window at this output position that lie in an image of `size`, with where they lie, along one
+/// axis.
+pub(crate) fn valid_elements(
+    window: &Window,
+    axis: usize,
+    position: usize,
+    size: usize,
+) -> impl Iterator<Item = (usize, usize)> {
+    let (start, dilation, pad) =
+        (position * window.strides[axis], window.dilations[axis], window.pads[2 * axis]);
+    (0..window.size[axis]).filter_map(move |element| {
+        let at = (start + element * dilation).checked_sub(pad)?;
+        (at < size).then_some((element, at))
+    })
+}
+
 /// A convolution `[batch, height, width, in_channels]` -> `[batch, height', width', out_channels]`. Cheap to make;
 /// holds no memory.
 #[derive(Debug, Clone, Copy)]
@@ -110,10 +138,7 @@ impl Conv2d {
     /// # Errors
     /// [`KernelError`] for parameters that make no sense or sizes that overflow, or when the processor lacks `isa`.
     pub fn new(isa: Isa, p: Conv2dParams) -> Result<Conv2d, KernelError> {
-        if p.groups == 0 || p.in_channels % p.groups != 0 || p.out_channels % p.groups != 0 {
-            return Err(KernelError::Attribute("the channels must be a multiple of the groups"));
-        }
-        let output = p.window.output(p.height, p.width)?;
+        let output = p.check()?;
         product(&[p.batch, p.height, p.width, p.in_channels])?;
         product(&[p.batch, output[0], output[1], p.out_channels])?;
         let [height, width] = p.window.size;
@@ -157,18 +182,29 @@ impl Conv2d {
         if fitting >= self.tap_len {
             return Some(fitting - fitting % self.tap_len);
         }
-        (1..=fitting).rev().find(|count| self.tap_len % count == 0)
+        (1..=fitting).rev().find(|count| self.tap_len.is_multiple_of(*count))
     }
 
     /// Bytes of scratch that a call needs, with the filter in this form.
     pub fn scratch_bytes(&self, threads: usize, form: WeightForm) -> usize {
-        let k = match form {
-            WeightForm::Packed | WeightForm::Unpacked => self.filter_rows(),
-            WeightForm::Blocks { rows } => rows.min(self.filter_rows()),
-        };
+        let all = self.filter_rows();
+        match form {
+            WeightForm::Packed => self.part_scratch_bytes(threads, all, true),
+            WeightForm::Unpacked => self.part_scratch_bytes(threads, all, false),
+            WeightForm::Blocks { rows } => {
+                // The last block is smaller, and may for that be packed in wider pieces.
+                let rows = rows.clamp(1, all.max(1));
+                let last = all % rows;
+                let bytes = |rows| self.part_scratch_bytes(threads, rows, false);
+                bytes(rows).max(if last > 0 { bytes(last) } else { 0 })
+            }
+        }
+    }
+
+    /// Bytes of scratch for `k` rows of the filter.
+    fn part_scratch_bytes(&self, threads: usize, k: usize, packed: bool) -> usize {
         let taps = k.checked_div(self.tap_len).unwrap_or(0).max(1);
         let layout = self.block_layout(k);
-        let packed = form == WeightForm::Packed;
         let shared = 4 * self.zero_floats() + 64;
         shared
             + scratch_bytes(
@@ -231,11 +267,7 @@ impl Conv2d {
     }
 
     fn strided(&self, bytes: &[u8]) -> RightHand {
-        RightHand::Strided {
-            start: bytes.as_ptr().cast(),
-            row_stride: self.p.out_channels,
-            column_stride: 1,
-        }
+        RightHand::Strided { start: bytes.as_ptr().cast(), row_stride: self.p.out_channels, column_stride: 1 }
     }
 
     fn block_layout(&self, k: usize) -> PackedLayout {
@@ -272,9 +304,12 @@ impl Conv2d {
         check_exact("the output", self.pixels() * p.out_channels, out.len())?;
         let (first, last) = (first_row == 0, first_row + count == self.filter_rows());
         if matches!(epilogue.residual, Residual::Output) && !(first && last) {
-            return Err(KernelError::Attribute("a residual in the output memory needs the whole filter at once"));
+            return Err(KernelError::Attribute(
+                "a residual in the output memory needs the whole filter at once",
+            ));
         }
-        let epilogue = epilogue.to_raw(p.out_channels, out)?.only_if(last);
+        let (out, out_len) = (out.as_mut_ptr(), out.len());
+        let epilogue = epilogue.to_raw(p.out_channels, out, out_len)?.only_if(last);
         let (zeros, rest) = Scratch::take_zeros(scratch, self.zero_floats())?;
         let segment = Segment::new(self.tap_len, first_row, count)?;
         let rows = PixelRows {
@@ -291,7 +326,7 @@ impl Conv2d {
             instances: p.groups,
             segment,
             b: filter,
-            out: out.as_mut_ptr(),
+            out,
             out_stride: p.out_channels,
             first,
             epilogue,

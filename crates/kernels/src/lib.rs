@@ -3,23 +3,59 @@
 //! Invariant: kernels never allocate. Inputs, outputs and scratch are handed in, and their lengths are checked before
 //! anything is touched. Results do not depend on the number of threads.
 
+mod access;
 mod activation;
+mod binary;
+mod broadcast;
+mod cast;
 mod conv2d;
 mod cpu;
+mod depthwise;
+mod double;
 mod error;
+mod functions;
+mod gather;
 mod gemm;
+mod layout;
 mod math;
 mod matmul;
+mod matmul_any;
+mod norm;
+mod reduce;
+mod pool;
 mod simd;
+mod softmax;
+mod strided;
+mod strided_sum;
 pub mod threads;
+mod unary;
+mod width;
 
+pub use access::Src;
 pub use activation::Activation;
+pub use binary::{BinaryOp, CompareOp, binary, compare};
+pub use cast::cast;
 pub use conv2d::{Conv2d, Conv2dParams, Window};
 pub use cpu::Isa;
-pub use error::KernelError;
+pub use error::{KernelError, Result};
+pub use gather::{gather, gather_nd};
+pub use depthwise::{DepthwiseConv2d, DepthwiseParams};
+pub use double::{batch_matmul_f64, conv2d_f64, matmul_f64};
 pub use gemm::{Block, Epilogue, PackedLayout, Residual, WeightForm, Weights};
+pub use layout::{
+    Mirror, broadcast_to, concat, copy, copy_into, fill, mirror_pad, pad, reverse, roll, slice,
+    strided_slice, tile, transpose,
+};
 pub use matmul::{BatchMatMul, MatMul, MatrixStrides};
+pub use norm::{
+    BatchNorm, LocalResponse, batch_norm, batch_statistics, l2_normalize, layer_norm, local_response_norm,
+};
+pub use reduce::{ArgOp, ReduceOp, ScanOp, arg_reduce, reduce, scan};
+pub use softmax::{log_softmax, softmax};
+pub use pool::{Pool2d, PoolKind, mean_middle_axis};
+pub use strided_sum::{StridedDim, strided_sum};
 pub use threads::ThreadPool;
+pub use unary::{FloatTest, UnaryOp, test_floats, unary};
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("weights are used as they stand in files, which are little-endian");

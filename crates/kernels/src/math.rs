@@ -52,13 +52,14 @@ pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     let square = s.mul(x, x);
-    let tail = polynomial(s, square, [-0.333_332_84, 0.133_314_91, -0.053_743_49, 0.020_650_554, -0.005_717_011_5]);
+    let tail =
+        polynomial(s, square, [-0.333_332_84, 0.133_314_91, -0.053_743_49, 0.020_650_554, -0.005_717_011_5]);
     let near = s.mul_add(s.mul(tail, square), x, x);
     let magnitude = s.abs(x);
     let one = s.splat(1.0);
     let e = exp(s, s.add(magnitude, magnitude));
-    let far = s.copysign(s.sub(one, s.div(s.splat(2.0), s.add(e, one))), x);
-    s.select_lt(magnitude, s.splat(0.625), near, far)
+    let far = s.sub(one, s.div(s.splat(2.0), s.add(e, one)));
+    s.copysign(s.select_lt(magnitude, s.splat(0.625), near, far), x)
 }
 
 /// The error function, 2/√π ∫ e^-t² dt from 0 to x; exactly -1 and 1 beyond ±4.
@@ -68,14 +69,21 @@ pub(crate) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
     let near = polynomial(
         s,
         s.mul(x, x),
-        [1.128_379_1, -0.376_123_26, 0.112_801_8, -0.026_711_308, 0.004_917_548_2, -0.000_563_140_95],
+        [
+            std::f32::consts::FRAC_2_SQRT_PI,
+            -0.376_123_26,
+            0.112_801_8,
+            -0.026_711_308,
+            0.004_917_548,
+            -0.000_563_140_95,
+        ],
     );
     let near = s.mul(near, x);
     // ln(1 - erf) on 1..4; from 4 on the difference from 1 is below a float's last bit.
     let log = polynomial(
         s,
         s.min(s.splat(4.0), magnitude),
-        [-0.002_619_055_6, -1.117_621_7, -0.654_239_45, -0.088_800_15, 0.014_831_992, -0.001_157_240_7],
+        [-0.002_619_055_6, -1.117_621_7, -0.654_239_5, -0.088_800_15, 0.014_831_992, -0.001_157_240_7],
     );
     let far = s.copysign(s.sub(s.splat(1.0), exp(s, log)), x);
     s.select_lt(magnitude, s.splat(1.0), near, far)
@@ -87,10 +95,7 @@ pub(crate) fn softplus<S: Simd>(s: S, x: S::V) -> S::V {
     let y = exp(s, s.sub(s.splat(0.0), s.abs(x)));
     // ln(1 + y) = 2 atanh(y / (2 + y)), by the series of atanh; the argument is at most 1/3.
     let z = s.div(y, s.add(y, s.splat(2.0)));
-    let series = polynomial(
-        s,
-        s.mul(z, z),
-        [2.0, 2.0 / 3.0, 2.0 / 5.0, 2.0 / 7.0, 2.0 / 9.0, 2.0 / 11.0, 2.0 / 13.0],
-    );
+    let series =
+        polynomial(s, s.mul(z, z), [2.0, 2.0 / 3.0, 2.0 / 5.0, 2.0 / 7.0, 2.0 / 9.0, 2.0 / 11.0, 2.0 / 13.0]);
     s.mul_add(series, z, s.max(s.splat(0.0), x))
 }

@@ -54,12 +54,24 @@ impl MatMul {
 
     /// Bytes of scratch that a call needs, with `b` in this form.
     pub fn scratch_bytes(&self, threads: usize, form: WeightForm) -> usize {
-        let (k, n, packed) = match form {
-            WeightForm::Packed => (self.k, self.n, true),
-            WeightForm::Unpacked => (self.k, self.n, false),
-            WeightForm::Blocks { rows } if self.transpose_b => (self.k, rows.min(self.n), false),
-            WeightForm::Blocks { rows } => (rows.min(self.k), self.n, false),
-        };
+        match form {
+            WeightForm::Packed => self.part_scratch_bytes(threads, self.k, self.n, true),
+            WeightForm::Unpacked => self.part_scratch_bytes(threads, self.k, self.n, false),
+            WeightForm::Blocks { rows } => {
+                // The last block is smaller, and may for that be packed in wider pieces.
+                let all = if self.transpose_b { self.n } else { self.k };
+                let rows = rows.clamp(1, all.max(1));
+                let bytes = |rows| match self.transpose_b {
+                    true => self.part_scratch_bytes(threads, self.k, rows, false),
+                    false => self.part_scratch_bytes(threads, rows, self.n, false),
+                };
+                bytes(rows).max(if all % rows > 0 { bytes(all % rows) } else { 0 })
+            }
+        }
+    }
+
+    /// Bytes of scratch for a part of the product.
+    fn part_scratch_bytes(&self, threads: usize, k: usize, n: usize, packed: bool) -> usize {
         let rows = self.rows(&[], 0, k);
         let layout = PackedLayout::new(self.layout.isa(), k, n, 1).unwrap_or(self.layout);
         scratch_bytes(&layout, self.m, k, 1, 1, rows.copy_floats(), packed, threads)
@@ -144,7 +156,8 @@ impl MatMul {
         if matches!(epilogue.residual, Residual::Output) && !(first && last) {
             return Err(KernelError::Attribute("a residual in the output memory needs all of k at once"));
         }
-        let epilogue = epilogue.to_raw(self.n, out)?.from_column(n.0).only_if(last);
+        let out = out.as_mut_ptr();
+        let epilogue = epilogue.to_raw(self.n, out, self.m * self.n)?.starting_at_column(n.0).only_if(last);
         let rows = self.rows(a, k.0, k.1);
         let gemm = Gemm {
             rows: &rows,
@@ -153,7 +166,7 @@ impl MatMul {
             instances: 1,
             segment: Segment::new(k.1, 0, k.1)?,
             b,
-            out: out.as_mut_ptr().wrapping_add(n.0),
+            out: out.wrapping_add(n.0),
             out_stride: self.n,
             first,
             epilogue,
@@ -234,21 +247,18 @@ impl BatchMatMul<'_> {
         check_at_least("the output", self.extent(&self.out, self.m, self.n)?, out.len())?;
         self.check_disjoint()?;
         let rows = self.rows(a);
+        let (out, out_len) = (out.as_mut_ptr(), out.len());
         let gemm = Gemm {
             rows: &rows,
             m: self.m,
             layout: PackedLayout::new(self.isa, self.k, self.n, 1)?,
             instances,
             segment: Segment::new(self.k, 0, self.k)?,
-            b: RightHand::Strided {
-                start: b.as_ptr(),
-                row_stride: self.b.row,
-                column_stride: self.b.column,
-            },
-            out: out.as_mut_ptr(),
+            b: RightHand::Strided { start: b.as_ptr(), row_stride: self.b.row, column_stride: self.b.column },
+            out,
             out_stride: self.out.row,
             first: true,
-            epilogue: epilogue.to_raw(self.n, out)?,
+            epilogue: epilogue.to_raw(self.n, out, out_len)?,
         };
         let scratch = gemm.scratch(pool.threads(), scratch)?;
         // SAFETY: the extents were checked above, the output's elements are disjoint, and `out` and `scratch` are
@@ -258,18 +268,12 @@ impl BatchMatMul<'_> {
     }
 
     fn rows<'a>(&'a self, a: &'a [f32]) -> MatrixRows<'a> {
-        let batches =
-            Batches { dims: self.batch, a: self.a.batch, b: self.b.batch, out: self.out.batch };
+        let batches = Batches { dims: self.batch, a: self.a.batch, b: self.b.batch, out: self.out.batch };
         MatrixRows::new(a, 0, self.m, self.k, self.n, self.a.row, self.a.column, batches)
     }
 
     /// One past the largest index in a batch of `rows · columns` matrices, none of which is empty.
-    fn extent(
-        &self,
-        strides: &MatrixStrides<'_>,
-        rows: usize,
-        columns: usize,
-    ) -> Result<usize, KernelError> {
+    pub(crate) fn extent(&self, strides: &MatrixStrides<'_>, rows: usize, columns: usize) -> Result<usize, KernelError> {
         check_exact("the batch strides", self.batch.len(), strides.batch.len())?;
         let dims = self.batch.iter().copied().zip(strides.batch.iter().copied());
         dims.chain([(rows, strides.row), (columns, strides.column)])
@@ -279,14 +283,13 @@ impl BatchMatMul<'_> {
 
     /// An error unless every element of the output has memory of its own: going from the smallest stride to the
     /// largest, each must step over all that the smaller ones span.
-    fn check_disjoint(&self) -> Result<(), KernelError> {
+    pub(crate) fn check_disjoint(&self) -> Result<(), KernelError> {
         let overlap = KernelError::Attribute("the output's strides make its elements overlap");
         if self.out.column != 1 {
             return Err(KernelError::Attribute("the output's columns must be next to each other"));
         }
-        let dims = || {
-            self.batch.iter().copied().zip(self.out.batch.iter().copied()).chain([(self.m, self.out.row)])
-        };
+        let dims =
+            || self.batch.iter().copied().zip(self.out.batch.iter().copied()).chain([(self.m, self.out.row)]);
         let mut span = self.n;
         let mut above = None;
         for _ in 0..=self.batch.len() {

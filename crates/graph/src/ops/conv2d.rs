@@ -150,4 +150,12 @@ impl Product for Conv2d {
     fn with_fused(&self, fused: Fused) -> Arc<dyn Operator> {
         Arc::new(Conv2d { fused, ..self.clone() })
     }
+
+    fn moves(&self) -> Option<&Moves> {
+        Some(&self.moves)
+    }
+
+    fn with_moves(&self, moves: Moves) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(Conv2d { moves, ..self.clone() }))
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tightfit_core::DType;
 use tightfit_kernels::{Activation, Epilogue, Residual};
 
+use super::window::Moves;
 use crate::fact::Fact;
 use crate::operator::{Memory, OpError, Operator, Place, Run};
 
@@ -32,6 +33,17 @@ pub trait Product: Operator {
 
     /// The same product with another epilogue.
     fn with_fused(&self, fused: Fused) -> Arc<dyn Operator>;
+
+    /// How its window moves, when it has one.
+    fn moves(&self) -> Option<&Moves> {
+        None
+    }
+
+    /// The same product with a window that moves so, when it has one.
+    fn with_moves(&self, moves: Moves) -> Option<Arc<dyn Operator>> {
+        let _ = moves;
+        None
+    }
 }
 
 /// Inputs of a product before those of its epilogue.

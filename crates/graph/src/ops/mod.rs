@@ -1,12 +1,30 @@
 //! The operators, one file per family. Each file is in the same order: meaning, attributes and import, inference,
 //! memory, run, cases.
 
+mod bias_add;
 mod binary;
+mod cast;
+mod concat;
 pub mod conv2d;
+pub mod depthwise;
+mod extent;
+mod fill;
 pub mod fused;
+mod gather;
 pub mod identity;
 pub mod matmul;
+pub mod pool;
+pub mod reduce;
 mod reshape;
+mod softmax;
+mod one_hot;
+mod pack;
+mod pad;
+mod repeat;
+mod shape;
+mod slice;
+mod strided_slice;
+mod transpose;
 mod unary;
 pub mod window;
 
@@ -22,6 +40,7 @@ use crate::operator::{OpError, Operator};
 
 pub use binary::Binary;
 pub use reshape::Reshape;
+pub use softmax::Softmax;
 pub use unary::Unary;
 
 /// How a node of a file becomes an operator.
@@ -34,11 +53,28 @@ pub struct Registration {
 
 /// Every operator that can be imported, by family.
 static REGISTRY: &[&[Registration]] = &[
+    bias_add::OPS,
     binary::OPS,
+    cast::OPS,
+    concat::OPS,
     conv2d::OPS,
+    depthwise::OPS,
     identity::OPS,
     matmul::OPS,
+    pool::OPS,
+    reduce::OPS,
     reshape::OPS,
+    softmax::OPS,
+    fill::OPS,
+    gather::OPS,
+    one_hot::OPS,
+    pack::OPS,
+    pad::OPS,
+    repeat::OPS,
+    shape::OPS,
+    slice::OPS,
+    strided_slice::OPS,
+    transpose::OPS,
     unary::OPS,
 ];
 
@@ -91,6 +127,14 @@ pub(crate) fn need_type(index: usize, fact: &Fact, types: &[DType]) -> Result<()
     }
     let names = types.iter().map(|t| t.name()).collect::<Vec<_>>().join(", ");
     Err(OpError::input(index, format!("is of type {}; supported: {names}", fact.dtype)))
+}
+
+/// Checks that an input is of a float type.
+///
+/// # Errors
+/// [`OpError::Input`] when it is not.
+pub(crate) fn need_float(index: usize, fact: &Fact) -> Result<(), OpError> {
+    need_type(index, fact, &[DType::F32, DType::F64, DType::F16, DType::BF16])
 }
 
 /// The dimensions of an input that must be of a rank, or `None` when nothing is known of its shape.

@@ -1,11 +1,15 @@
 //! What makes a graph simpler, one pass a file. Each leaves the results of every fetched tensor as they are.
 
+pub mod activation;
 pub mod common_subexpressions;
 pub mod control_edges;
 pub mod dead_nodes;
 pub mod fold_constants;
 pub mod identities;
+pub mod pad;
+pub mod residual;
 mod rewrite;
+pub mod scale_shift;
 
 use crate::error::GraphError;
 use crate::infer::infer;
@@ -20,6 +24,10 @@ pub static PASSES: &[(&str, Pass)] = &[
     ("identities", identities::remove),
     ("fold_constants", fold_constants::fold),
     ("common_subexpressions", common_subexpressions::merge),
+    ("pad", pad::fuse),
+    ("scale_shift", scale_shift::fuse),
+    ("residual", residual::fuse),
+    ("activation", activation::fuse),
 ];
 
 /// How often the list is run at most, for passes that make work for earlier ones.

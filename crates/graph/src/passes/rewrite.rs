@@ -1,6 +1,7 @@
 //! What passes share: who uses what, and taking one node into another.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use tightfit_core::DType;
 
@@ -59,12 +60,12 @@ impl Uses {
 
 /// Makes `id` compute `operator` of `inputs`; its outputs, name and users stay. Nodes that nothing uses then are dead,
 /// and do not count as users of what they needed.
-pub fn replace(graph: &mut Graph, uses: &mut Uses, id: NodeId, operator: Box<dyn Operator>, inputs: Vec<ValueRef>) {
+pub fn replace(graph: &mut Graph, uses: &mut Uses, id: NodeId, operator: Arc<dyn Operator>, inputs: Vec<ValueRef>) {
     for value in &inputs {
         uses.add(id, *value);
     }
     let node = graph.node_mut(id);
-    node.kind = NodeKind::Operator(operator.into());
+    node.kind = NodeKind::Operator(operator);
     let old = std::mem::replace(&mut node.inputs, inputs);
     for value in old {
         release(graph, uses, id, value);

@@ -3,9 +3,9 @@
 use crate::error::KernelError;
 use crate::threads::{SharedPtr, ThreadPool};
 
+use super::RawEpilogue;
 use super::panels::{PackPanel, PackedLayout, pack};
 use super::tile::{self, MAX_ROWS, Tile};
-use super::RawEpilogue;
 
 /// The part of k that is summed up at once: `taps` runs of `len` elements, each starting `offset` into its tap.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ impl Segment {
             return Ok(Segment { first_tap: 0, taps: 0, offset: 0, len: 0 });
         }
         let (first_tap, offset) = (first / tap_len, first % tap_len);
-        if offset == 0 && count % tap_len == 0 {
+        if offset == 0 && count.is_multiple_of(tap_len) {
             return Ok(Segment { first_tap, taps: count / tap_len, offset, len: tap_len });
         }
         if count > tap_len - offset {
@@ -163,10 +163,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     /// Cuts `floats` zeros off the front of `scratch`, aligned; they take up to 64 bytes more.
-    pub(crate) fn take_zeros(
-        scratch: &mut [u8],
-        floats: usize,
-    ) -> Result<(&[f32], &mut [u8]), KernelError> {
+    pub(crate) fn take_zeros(scratch: &mut [u8], floats: usize) -> Result<(&[f32], &mut [u8]), KernelError> {
         let given_bytes = scratch.len();
         let skip = scratch.as_ptr().align_offset(ALIGN).min(ALIGN);
         let needed_bytes = skip + 4 * floats;
@@ -327,15 +324,18 @@ impl<R: Rows> Gemm<'_, R> {
                     let panel = self.layout.panel(number);
                     // SAFETY: the caller vouches for the memory.
                     unsafe {
-                        pack(self.layout.isa(), PackPanel {
-                            to: to.add(panel.offset - base),
-                            width: panel.width,
-                            columns: panel.columns,
-                            from: start.wrapping_add(offsets.b + panel.first * column_stride),
-                            rows: self.segment.k(),
-                            row_stride,
-                            column_stride,
-                        });
+                        pack(
+                            self.layout.isa(),
+                            PackPanel {
+                                to: to.add(panel.offset - base),
+                                width: panel.width,
+                                columns: panel.columns,
+                                from: start.wrapping_add(offsets.b + panel.first * column_stride),
+                                rows: self.segment.k(),
+                                row_stride,
+                                column_stride,
+                            },
+                        );
                     }
                 }
                 to.wrapping_sub(base)

@@ -35,8 +35,14 @@ impl<'a> Epilogue<'a> {
         Epilogue { shift: Some(shift), ..Epilogue::default() }
     }
 
-    /// Checked and as addresses. `out` is the whole output, `channels` its columns.
-    pub(crate) fn to_raw(self, channels: usize, out: &mut [f32]) -> Result<RawEpilogue, KernelError> {
+    /// Checked and as addresses. `out` is the whole output, `channels` its columns. The output is passed as the one
+    /// address that it will be written through, because a residual may be read through it too.
+    pub(crate) fn to_raw(
+        self,
+        channels: usize,
+        out: *mut f32,
+        out_len: usize,
+    ) -> Result<RawEpilogue, KernelError> {
         for (what, values) in [("the scale", self.scale), ("the shift", self.shift)] {
             if let Some(values) = values {
                 check_exact(what, channels, values.len())?;
@@ -45,10 +51,10 @@ impl<'a> Epilogue<'a> {
         let residual = match self.residual {
             Residual::None => std::ptr::null(),
             Residual::Tensor(values) => {
-                check_exact("the residual", out.len(), values.len())?;
+                check_exact("the residual", out_len, values.len())?;
                 values.as_ptr()
             }
-            Residual::Output => out.as_mut_ptr().cast_const(),
+            Residual::Output => out.cast_const(),
         };
         let pointer = |values: Option<&[f32]>| values.map_or(std::ptr::null(), <[f32]>::as_ptr);
         let (min, max) = self.activation.clamp_range().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
@@ -88,14 +94,9 @@ impl RawEpilogue {
     };
 
     /// The same from this column of the output on.
-    pub(crate) fn from_column(self, column: usize) -> Self {
+    pub(crate) fn starting_at_column(self, column: usize) -> Self {
         let at = |p: *const f32| if p.is_null() { p } else { p.wrapping_add(column) };
-        RawEpilogue {
-            scale: at(self.scale),
-            shift: at(self.shift),
-            residual: at(self.residual),
-            ..self
-        }
+        RawEpilogue { scale: at(self.scale), shift: at(self.shift), residual: at(self.residual), ..self }
     }
 
     /// Itself at the end of a sum, otherwise nothing.

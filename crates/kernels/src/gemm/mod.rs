@@ -11,8 +11,8 @@ mod panels;
 mod tile;
 
 pub(crate) use driver::{Gemm, Offsets, RightHand, Rows, Scratch, Segment, scratch_bytes};
-pub use epilogue::{Epilogue, Residual};
 pub(crate) use epilogue::RawEpilogue;
+pub use epilogue::{Epilogue, Residual};
 pub use panels::PackedLayout;
 pub(crate) use tile::MAX_ROWS;
 

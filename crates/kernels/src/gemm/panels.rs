@@ -41,7 +41,8 @@ impl PackedLayout {
         if !isa.is_available() {
             return Err(KernelError::Isa(isa));
         }
-        let padded = n.checked_next_multiple_of(isa.lanes()).ok_or(KernelError::Attribute("n is too large"))?;
+        let padded =
+            n.checked_next_multiple_of(isa.lanes()).ok_or(KernelError::Attribute("n is too large"))?;
         product(&[k, padded, groups])?;
         Ok(PackedLayout { isa, k, n, groups })
     }
@@ -95,15 +96,18 @@ impl PackedLayout {
                 let to = group * self.group_floats() + panel.offset + first_row * panel.width;
                 // SAFETY: `check` saw that the panel's rows lie within `packed`, and `count` whole rows in `bytes`.
                 unsafe {
-                    pack(self.isa, PackPanel {
-                        to: packed.as_mut_ptr().cast::<f32>().add(to),
-                        width: panel.width,
-                        columns: panel.columns,
-                        from: bytes.as_ptr().cast::<f32>().wrapping_add(group * self.n + panel.first),
-                        rows: count,
-                        row_stride: self.groups * self.n,
-                        column_stride: 1,
-                    });
+                    pack(
+                        self.isa,
+                        PackPanel {
+                            to: packed.as_mut_ptr().cast::<f32>().add(to),
+                            width: panel.width,
+                            columns: panel.columns,
+                            from: bytes.as_ptr().cast::<f32>().wrapping_add(group * self.n + panel.first),
+                            rows: count,
+                            row_stride: self.groups * self.n,
+                            column_stride: 1,
+                        },
+                    );
                 }
             }
         }
@@ -134,15 +138,18 @@ impl PackedLayout {
             let padding = if skipped + columns == panel.columns { panel.width - panel.columns } else { 0 };
             // SAFETY: as in `pack_rows`; the columns and the padding lie within the panel.
             unsafe {
-                pack(self.isa, PackPanel {
-                    to: packed.as_mut_ptr().cast::<f32>().add(to),
-                    width: panel.width,
-                    columns,
-                    from: bytes.as_ptr().cast::<f32>().wrapping_add((column - first_column) * self.k),
-                    rows: self.k,
-                    row_stride: 1,
-                    column_stride: self.k,
-                });
+                pack(
+                    self.isa,
+                    PackPanel {
+                        to: packed.as_mut_ptr().cast::<f32>().add(to),
+                        width: panel.width,
+                        columns,
+                        from: bytes.as_ptr().cast::<f32>().wrapping_add((column - first_column) * self.k),
+                        rows: self.k,
+                        row_stride: 1,
+                        column_stride: self.k,
+                    },
+                );
                 for row in 0..if padding == 0 { 0 } else { self.k } {
                     let end = packed.as_mut_ptr().cast::<f32>().add(to + row * panel.width + columns);
                     std::ptr::write_bytes(end.cast::<u8>(), 0, 4 * padding);
@@ -169,7 +176,11 @@ impl PackedLayout {
         let count = bytes.len() / row_bytes;
         check_exact("the source rows", count * row_bytes, bytes.len())?;
         if first > rows || count > rows - first {
-            return Err(KernelError::Length { what: "the matrix", needed: first.saturating_add(count), given: rows });
+            return Err(KernelError::Length {
+                what: "the matrix",
+                needed: first.saturating_add(count),
+                given: rows,
+            });
         }
         Ok(count)
     }
@@ -224,7 +235,10 @@ impl PackPanel {
                     s.store(to.add(v * S::LANES), s.load(from.wrapping_add(v * S::LANES)));
                 }
                 if tail > 0 {
-                    s.store(to.add(whole * S::LANES), s.load_partial(from.wrapping_add(whole * S::LANES), tail));
+                    s.store(
+                        to.add(whole * S::LANES),
+                        s.load_partial(from.wrapping_add(whole * S::LANES), tail),
+                    );
                 }
             }
         }

@@ -107,6 +107,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn max_or_nan(self, a: V, b: V) -> V {
+        zip(a, b, |a, b| if a > b || a.is_nan() { a } else { b })
+    }
+
+    #[inline(always)]
     fn round(self, x: V) -> V {
         x.map(round)
     }

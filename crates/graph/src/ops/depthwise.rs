@@ -1,0 +1,137 @@
+//! DepthwiseConv2dNative: input `[batch, height, width, channels]`, filter `[height, width, channels, multiplier]`.
+//!
+//! float32 only (float16 and bfloat16 are converted around it); data format NHWC only. Each input channel has filters
+//! of its own; output channel `channel * multiplier + i` is that of filter `i`. Padding SAME, VALID or EXPLICIT,
+//! strides and dilations along height and width.
+//!
+//! The filter is small beside the pixels it meets, so it is held as the file has it. See [`super::fused`] for the
+//! inputs behind it. The output may take the residual's memory.
+
+use std::sync::Arc;
+
+use tightfit_core::DType;
+use tightfit_kernels::{DepthwiseConv2d as Kernel, DepthwiseParams, Isa};
+
+use super::Registration;
+use super::fused::{Fused, Product};
+use super::window::Moves;
+use crate::attributes::Attributes;
+use crate::dim::{Dim, Dims};
+use crate::fact::Fact;
+use crate::operator::{Call, Memory, OpError, Operator, Run};
+
+pub(super) const OPS: &[Registration] = &[Registration { name: "DepthwiseConv2dNative", import }];
+
+fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    Ok(Box::new(DepthwiseConv2d { moves: Moves::import(attributes)?, fused: Fused::default() }))
+}
+
+/// The operator.
+#[derive(Debug, Clone)]
+pub struct DepthwiseConv2d {
+    /// Strides, dilations and padding.
+    pub moves: Moves,
+    /// What is done to the sums.
+    pub fused: Fused,
+}
+
+const FILTER: usize = 1;
+
+impl DepthwiseConv2d {
+    fn kernel(&self, input: &[usize], filter: &[usize]) -> Result<Kernel, OpError> {
+        let ([batch, height, width, channels], [filter_height, filter_width, _, multiplier]) = (input, filter) else {
+            return Err(OpError::Internal("a convolution of other than four dimensions"));
+        };
+        let params = DepthwiseParams {
+            batch: *batch,
+            height: *height,
+            width: *width,
+            channels: *channels,
+            multiplier: *multiplier,
+            window: self.moves.window([*filter_height, *filter_width], [*height, *width]),
+        };
+        Ok(Kernel::new(Isa::detect(), params)?)
+    }
+}
+
+impl Operator for DepthwiseConv2d {
+    fn name(&self) -> &'static str {
+        "DepthwiseConv2dNative"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (input, filter) = (super::input(inputs, 0)?, super::input(inputs, FILTER)?);
+        super::need_type(0, input, &[DType::F32])?;
+        super::need_type(FILTER, filter, &[DType::F32])?;
+        let (image, window) = (super::dims_of_rank(0, input, 4)?, super::dims_of_rank(FILTER, filter, 4)?);
+        let (Some(image), Some(window)) = (image, window) else {
+            return Ok(vec![Fact::new(DType::F32, Dims::of_rank(4))]);
+        };
+        if let (Some(channels), Some(depth)) = (image[3].size(), window[2].size())
+            && channels != depth
+        {
+            return Err(OpError::input(FILTER, format!("has {depth} channels where input 0 has {channels}")));
+        }
+        let channels = window[2].times(window[3]);
+        self.fused.check(inputs, channels.size())?;
+        let [rows, columns] = match (window[0].size(), window[1].size()) {
+            (Some(height), Some(width)) => self.moves.output([height, width], &image[1..3])?,
+            _ => [Dim::Unknown; 2],
+        };
+        Ok(vec![Fact::new(DType::F32, Dims::new([image[0], rows, columns, channels]))])
+    }
+
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        self.fused.memory(0, call.inputs[FILTER].place)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let kernel = self.kernel(&run.shape(0), &run.shape(FILTER))?;
+        let (input, filter) = (run.slice::<f32>(0)?, run.input(FILTER)?);
+        let epilogue = self.fused.epilogue(run)?;
+        Ok(kernel.run(run.pool, input, filter.bytes(), run.out(0)?, epilogue)?)
+    }
+
+    fn as_product(&self) -> Option<&dyn Product> {
+        Some(self)
+    }
+}
+
+impl Product for DepthwiseConv2d {
+    fn fused(&self) -> Fused {
+        self.fused
+    }
+
+    fn with_fused(&self, fused: Fused) -> Arc<dyn Operator> {
+        Arc::new(DepthwiseConv2d { fused, ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check_close, ints, refuses, tensor, text};
+
+    #[test]
+    fn each_channel_has_its_filters() {
+        let (size, channels, multiplier) = (5usize, 3usize, 2usize);
+        let x: Vec<f32> = (0..size * size * channels).map(|i| (i * 7 % 11) as f32 - 4.0).collect();
+        let f: Vec<f32> = (0..9 * channels * multiplier).map(|i| (i * 5 % 13) as f32 - 6.0).collect();
+        // 5 pixels with stride 2 and SAME: 3 outputs, one pixel of padding before.
+        let mut expected = vec![0.0; 3 * 3 * channels * multiplier];
+        for (i, out) in expected.iter_mut().enumerate() {
+            let (pixel, channel) = (i / (channels * multiplier), i % (channels * multiplier));
+            for tap in 0..9 {
+                let (y, x_) = ((pixel / 3 * 2 + tap / 3).wrapping_sub(1), (pixel % 3 * 2 + tap % 3).wrapping_sub(1));
+                if y < size && x_ < size {
+                    let at = (y * size + x_) * channels + channel / multiplier;
+                    *out += x[at] * f[tap * channels * multiplier + channel];
+                }
+            }
+        }
+        let attributes = [("strides", ints(&[1, 2, 2, 1])), ("padding", text("SAME"))];
+        let inputs = [tensor(&[1, 5, 5, 3], &x), tensor(&[3, 3, 3, 2], &f)];
+        check_close("DepthwiseConv2dNative", &attributes, &inputs, &tensor(&[1, 3, 3, 6], &expected), 1e-5);
+        let wrong = [tensor(&[1, 5, 5, 3], &x), tensor(&[3, 3, 2, 3], &f)];
+        refuses("DepthwiseConv2dNative", &attributes, &wrong, "2 channels");
+    }
+}

@@ -1,0 +1,153 @@
+//! Pooling of `[batch, height, width, channels]`: MaxPool, MaxPoolV2 and AvgPool.
+//!
+//! float32 (float16 and bfloat16 are converted around it), data format NHWC, no pooling over batch or channels. The
+//! window is the attribute `ksize`; MaxPoolV2 has window and strides as inputs, which must be constants. An average is
+//! over those pixels of the window that lie in the image.
+
+use tightfit_core::DType;
+use tightfit_kernels::{Isa, Pool2d, PoolKind};
+
+use super::Registration;
+use super::window::{Moves, Padding, pair};
+use crate::attributes::Attributes;
+use crate::dim::Dims;
+use crate::fact::Fact;
+use crate::operator::{OpError, Operator, Run};
+
+pub(super) const OPS: &[Registration] = &[
+    Registration { name: "MaxPool", import: |attributes| import(attributes, PoolKind::Max) },
+    Registration { name: "AvgPool", import: |attributes| import(attributes, PoolKind::Average) },
+    Registration { name: "MaxPoolV2", import: import_v2 },
+];
+
+fn import(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operator>, OpError> {
+    let size = pair("ksize", &attributes.ints("ksize")?)?;
+    Ok(Box::new(Pool { kind, size, moves: Moves::import(attributes)? }))
+}
+
+fn import_v2(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    attributes.only("data_format", "NHWC")?;
+    let padding = match attributes.text("padding")? {
+        "SAME" => Padding::Same,
+        "VALID" => Padding::Valid,
+        other => return Err(OpError::attribute("padding", format!("is {other}"))),
+    };
+    Ok(Box::new(MaxPoolV2 { padding }))
+}
+
+/// Pooling with a window that is known at import.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// What is made of a window's elements.
+    pub kind: PoolKind,
+    /// Height and width of the window.
+    pub size: [usize; 2],
+    /// How it moves.
+    pub moves: Moves,
+}
+
+impl Pool {
+    fn kernel(&self, input: &[usize]) -> Result<Pool2d, OpError> {
+        let shape = <[usize; 4]>::try_from(input).map_err(|_| OpError::Internal("pooling of other than four axes"))?;
+        let window = self.moves.window(self.size, [shape[1], shape[2]]);
+        Ok(Pool2d::new(Isa::detect(), self.kind, shape, window)?)
+    }
+}
+
+impl Operator for Pool {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            PoolKind::Max => "MaxPool",
+            PoolKind::Average => "AvgPool",
+        }
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let input = super::input(inputs, 0)?;
+        super::need_type(0, input, &[DType::F32])?;
+        let Some(image) = super::dims_of_rank(0, input, 4)? else {
+            return Ok(vec![Fact::new(DType::F32, Dims::of_rank(4))]);
+        };
+        let [rows, columns] = self.moves.output(self.size, &image[1..3])?;
+        if let Some(shape) = input.dims.concrete() {
+            self.kernel(&shape)?;
+        }
+        Ok(vec![Fact::new(DType::F32, Dims::new([image[0], rows, columns, image[3]]))])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let kernel = self.kernel(&run.shape(0))?;
+        let input = run.slice::<f32>(0)?;
+        Ok(kernel.run(run.pool, input, run.out(0)?)?)
+    }
+}
+
+/// Pooling with a window and strides that are inputs.
+#[derive(Debug)]
+struct MaxPoolV2 {
+    padding: Padding,
+}
+
+impl MaxPoolV2 {
+    fn pool(&self, size: &[i64], strides: &[i64]) -> Result<Pool, OpError> {
+        let of = |input: usize, values: &[i64]| pair("", values).map_err(|e| OpError::input(input, e.to_string()));
+        let moves = Moves { strides: of(2, strides)?, dilations: [1, 1], padding: self.padding };
+        Ok(Pool { kind: PoolKind::Max, size: of(1, size)?, moves })
+    }
+}
+
+impl Operator for MaxPoolV2 {
+    fn name(&self) -> &'static str {
+        "MaxPoolV2"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let input = super::input(inputs, 0)?;
+        super::need_type(0, input, &[DType::F32])?;
+        match (super::input(inputs, 1)?.ints(), super::input(inputs, 2)?.ints()) {
+            (Some(size), Some(strides)) => self.pool(&size, &strides)?.infer(inputs),
+            _ => Ok(vec![Fact::new(DType::F32, Dims::of_rank(4))]),
+        }
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        self.pool(&run.ints::<4>(1)?, &run.ints::<4>(2)?)?.run(run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, int, ints, refuses, tensor, text};
+
+    #[test]
+    fn windows_at_the_edge_are_smaller() {
+        let x = tensor(&[1, 3, 3, 1], &(1..=9).map(|v| v as f32).collect::<Vec<_>>());
+        let same = |padding| {
+            [("ksize", ints(&[1, 2, 2, 1])), ("strides", ints(&[1, 2, 2, 1])), ("padding", text(padding))]
+        };
+        check("MaxPool", &same("SAME"), &[x.clone()], &[tensor(&[1, 2, 2, 1], &[5.0f32, 6.0, 8.0, 9.0])]);
+        check("AvgPool", &same("SAME"), &[x.clone()], &[tensor(&[1, 2, 2, 1], &[3.0f32, 4.5, 7.5, 9.0])]);
+        check("AvgPool", &same("VALID"), &[x.clone()], &[tensor(&[1, 1, 1, 1], &[3.0f32])]);
+        let sizes = [x.clone(), tensor(&[4], &[1i32, 2, 2, 1]), tensor(&[4], &[1i32, 1, 1, 1])];
+        let expected = [tensor(&[1, 2, 2, 1], &[5.0f32, 6.0, 8.0, 9.0])];
+        check("MaxPoolV2", &[("padding", text("VALID"))], &sizes, &expected);
+        let explicit = [
+            ("ksize", ints(&[1, 2, 2, 1])),
+            ("strides", ints(&[1, 2, 2, 1])),
+            ("padding", text("EXPLICIT")),
+            ("explicit_paddings", ints(&[0, 0, 1, 0, 1, 0, 0, 0])),
+        ];
+        let expected = [tensor(&[1, 2, 2, 1], &[1.0f32, 3.0, 7.0, 9.0])];
+        check("MaxPool", &explicit, &[x], &expected);
+    }
+
+    #[test]
+    fn refuses_what_is_not_supported() {
+        let x = tensor(&[1, 2, 2, 2], &[0.0f32; 8]);
+        let pool = |ksize, padding| [("ksize", ints(ksize)), ("strides", ints(&[1, 1, 1, 1])), ("padding", text(padding))];
+        refuses("MaxPool", &pool(&[1, 1, 1, 2], "SAME"), &[x.clone()], "ksize");
+        refuses("MaxPool", &pool(&[1, 3, 3, 1], "VALID"), &[x.clone()], "window");
+        refuses("AvgPool", &pool(&[1, 1, 1, 1], "NONE"), &[x.clone()], "padding");
+        refuses("MaxPool", &[("ksize", int(2))], &[x], "ksize");
+    }
+}

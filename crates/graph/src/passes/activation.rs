@@ -1,0 +1,55 @@
+//! Takes the activation behind a product into its epilogue.
+
+use tightfit_kernels::{Activation, UnaryOp};
+
+use super::rewrite::{Uses, replace};
+use crate::ir::{Graph, NodeId};
+use crate::ops::Unary;
+use crate::ops::fused::Fused;
+
+/// Takes in all that can be.
+pub fn fuse(graph: &mut Graph) -> bool {
+    let mut uses = Uses::new(graph);
+    let mut has_changed = false;
+    for id in graph.ids() {
+        has_changed |= fuse_node(graph, &mut uses, id).is_some();
+    }
+    has_changed
+}
+
+fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
+    let node = graph.node(id);
+    let activation = activation(node.is::<Unary>()?.op)?;
+    let x = node.inputs[0];
+    let product_node = graph.producer(x);
+    let product = product_node.operator()?.as_product()?;
+    let fused = product.fused();
+    if fused.activation != Activation::None || !uses.is_used_once(x) || !node.control.is_empty() {
+        return None;
+    }
+    let operator = product.with_fused(Fused { activation, ..fused });
+    let inputs = product_node.inputs.clone();
+    replace(graph, uses, id, operator, inputs);
+    Some(())
+}
+
+/// The activation that computes what an operator does.
+fn activation(op: UnaryOp) -> Option<Activation> {
+    Some(match op {
+        UnaryOp::Relu => Activation::Relu,
+        UnaryOp::Relu6 => Activation::Relu6,
+        UnaryOp::LeakyRelu(alpha) => Activation::LeakyRelu { alpha },
+        UnaryOp::Elu => Activation::Elu { alpha: 1.0 },
+        UnaryOp::Selu => Activation::Selu,
+        UnaryOp::Sigmoid => Activation::Sigmoid,
+        UnaryOp::Tanh => Activation::Tanh,
+        UnaryOp::Swish => Activation::Swish,
+        UnaryOp::HardSwish => Activation::HardSwish,
+        UnaryOp::HardSigmoid => Activation::HardSigmoid,
+        UnaryOp::Gelu => Activation::Gelu,
+        UnaryOp::GeluTanh => Activation::GeluTanh,
+        UnaryOp::Softplus => Activation::Softplus,
+        UnaryOp::Softsign => Activation::Softsign,
+        _ => return None,
+    })
+}

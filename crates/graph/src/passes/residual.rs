@@ -1,0 +1,46 @@
+//! Takes the addition behind a product into its epilogue: the other summand is added as the sums are stored, in its
+//! own memory where nothing else needs it.
+
+use tightfit_kernels::BinaryOp;
+
+use super::rewrite::{Uses, replace};
+use crate::ir::{Graph, NodeId};
+use crate::ops::Binary;
+use crate::ops::fused::Fused;
+
+/// Takes in all that can be.
+pub fn fuse(graph: &mut Graph) -> bool {
+    let mut uses = Uses::new(graph);
+    let mut has_changed = false;
+    for id in graph.ids() {
+        has_changed |= fuse_node(graph, &mut uses, id).is_some();
+    }
+    has_changed
+}
+
+fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
+    let node = graph.node(id);
+    let is_add = node.is::<Binary>().is_some_and(|b| b.op == BinaryOp::Add) && node.control.is_empty();
+    let (a, b) = (*node.inputs.first()?, *node.inputs.get(1)?);
+    let has_one_shape =
+        [a, b].iter().all(|v| graph.fact(*v).dims.is_surely(&node.facts[0].dims)) && !node.facts[0].is_bound;
+    if !is_add || !has_one_shape || a.node == b.node {
+        return None;
+    }
+    // Of two products the one computed later takes the other's result.
+    let (first, second) = if a.node > b.node { (a, b) } else { (b, a) };
+    for (x, other) in [(first, second), (second, first)] {
+        let product_node = graph.producer(x);
+        let Some(product) = product_node.operator().and_then(|o| o.as_product()) else { continue };
+        let fused = product.fused();
+        if !fused.is_linear() || !uses.is_used_once(x) {
+            continue;
+        }
+        let operator = product.with_fused(Fused { has_residual: true, ..fused });
+        let mut inputs = product_node.inputs.clone();
+        inputs.push(other);
+        replace(graph, uses, id, operator, inputs);
+        return Some(());
+    }
+    None
+}

@@ -1,0 +1,106 @@
+//! Takes what is linear per channel behind a product into its scale and shift: a bias, and batch norm however it is
+//! written: FusedBatchNorm in inference, or the chain of Mul, Sub, Add and division by constants that Keras and TF1
+//! leave in a frozen graph.
+//!
+//! The weights stay the file's own: `scale * (x . w) + shift` is computed as the sums are stored.
+
+use tightfit_kernels::BinaryOp;
+
+use super::rewrite::{Uses, known_floats, replace, vector_constant};
+use crate::ir::{Graph, NodeId, ValueRef};
+use crate::ops::Binary;
+use crate::ops::fused::{Fused, OWN_INPUTS};
+
+/// `factor * x + summand` per channel; one element for all channels, or one for each.
+struct Linear {
+    factor: Vec<f64>,
+    summand: Vec<f64>,
+}
+
+/// Takes in all that can be.
+pub fn fuse(graph: &mut Graph) -> bool {
+    let mut uses = Uses::new(graph);
+    let mut has_changed = false;
+    for id in graph.ids() {
+        has_changed |= fuse_node(graph, &mut uses, id).is_some();
+    }
+    has_changed
+}
+
+fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
+    let node = graph.node(id);
+    let (x, linear) = linear(graph, id)?;
+    let product_node = graph.producer(x);
+    let product = product_node.operator()?.as_product()?;
+    let fused = product.fused();
+    let is_same_shape = graph.fact(x).dims == node.facts[0].dims;
+    if !uses.is_used_once(x) || !fused.is_linear() || !is_same_shape || !node.control.is_empty() {
+        return None;
+    }
+    let channels = graph.fact(x).dims.get()?.last()?.size()?;
+    if [linear.factor.len(), linear.summand.len()].iter().any(|n| *n != 1 && *n != channels) {
+        return None;
+    }
+    let vector = |input: Option<usize>, default: f64| match input {
+        Some(input) => Some(known_floats(graph, product_node.inputs[input])?.into_iter().map(f64::from).collect()),
+        None => Some(vec![default; channels]),
+    };
+    let scale: Vec<f64> = vector(fused.scale(), 1.0)?;
+    let shift: Vec<f64> = vector(fused.shift(), 0.0)?;
+    let at = |values: &[f64], i: usize| values[if values.len() == 1 { 0 } else { i }];
+    let scale: Vec<f32> = (0..channels).map(|i| (scale[i] * at(&linear.factor, i)) as f32).collect();
+    let shift: Vec<f32> =
+        (0..channels).map(|i| (shift[i] * at(&linear.factor, i) + at(&linear.summand, i)) as f32).collect();
+    let fused = Fused {
+        has_scale: scale.iter().any(|s| *s != 1.0),
+        has_shift: shift.iter().any(|s| *s != 0.0),
+        ..fused
+    };
+    let operator = product.with_fused(fused);
+    let mut inputs = product_node.inputs[..OWN_INPUTS].to_vec();
+    let name = node.name.to_string();
+    if fused.has_scale {
+        inputs.push(vector_constant(graph, &format!("{name}/scale"), &scale));
+    }
+    if fused.has_shift {
+        inputs.push(vector_constant(graph, &format!("{name}/shift"), &shift));
+    }
+    // The statistics that a batch norm also returns were not used, see `linear`.
+    graph.node_mut(id).facts.truncate(1);
+    replace(graph, uses, id, operator, inputs);
+    Some(())
+}
+
+/// The node as a linear function per channel of one of its inputs.
+fn linear(graph: &Graph, id: NodeId) -> Option<(ValueRef, Linear)> {
+    let node = graph.node(id);
+    let Binary { op } = if node.op_name() == "BiasAdd" { &Binary { op: BinaryOp::Add } } else { node.is()? };
+    let (a, b) = (*node.inputs.first()?, *node.inputs.get(1)?);
+    if let Some(c) = per_channel(graph, b) {
+        let (factor, summand) = match op {
+            BinaryOp::Add => (vec![1.0], c),
+            BinaryOp::Sub => (vec![1.0], c.into_iter().map(|c| -c).collect()),
+            BinaryOp::Mul => (c, vec![0.0]),
+            BinaryOp::Div => (c.into_iter().map(|c| 1.0 / c).collect(), vec![0.0]),
+            _ => return None,
+        };
+        return Some((a, Linear { factor, summand }));
+    }
+    let c = per_channel(graph, a)?;
+    let (factor, summand) = match op {
+        BinaryOp::Add => (vec![1.0], c),
+        BinaryOp::Sub => (vec![-1.0], c),
+        BinaryOp::Mul => (c, vec![0.0]),
+        _ => return None,
+    };
+    Some((b, Linear { factor, summand }))
+}
+
+/// The elements of a constant that differs along its last axis at most.
+fn per_channel(graph: &Graph, value: ValueRef) -> Option<Vec<f64>> {
+    graph.producer(value).constant()?;
+    let dims = graph.fact(value).dims.concrete()?;
+    let is_vector = dims.split_last().is_none_or(|(_, outer)| outer.iter().all(|d| *d == 1));
+    let values = known_floats(graph, value).filter(|_| is_vector)?;
+    Some(values.into_iter().map(f64::from).collect())
+}

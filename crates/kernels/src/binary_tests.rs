@@ -1,0 +1,130 @@
+use super::*;
+use proptest::prelude::*;
+use tightfit_core::{Element, Shape, TensorView};
+
+fn run<T: Element>(op: BinaryOp, a: (&[usize], &[T]), b: (&[usize], &[T]), out: &[usize]) -> Result<Vec<T>> {
+    let shape = Shape::new(out).unwrap();
+    let mut dst = vec![T::zeroed(); shape.elements()];
+    let mut view = TensorViewMut::new(T::DTYPE, shape, bytemuck::cast_slice_mut(&mut dst)).unwrap();
+    let view_of = |x: (&[usize], &[T])| Shape::new(x.0).unwrap();
+    let (sa, sb) = (view_of(a), view_of(b));
+    let pool = ThreadPool::new(2).unwrap();
+    let (va, vb) = (TensorView::from_slice(sa, a.1).unwrap(), TensorView::from_slice(sb, b.1).unwrap());
+    binary(&pool, op, va.into(), vb.into(), &mut view)?;
+    // In place is the same wherever an operand has the output's shape.
+    for (k, (dims, values)) in [a, b].into_iter().enumerate() {
+        if dims == out {
+            let mut place = values.to_vec();
+            let mut view = TensorViewMut::new(T::DTYPE, shape, bytemuck::cast_slice_mut(&mut place)).unwrap();
+            let here = Src::InPlace(T::DTYPE);
+            let (a, b) = if k == 0 { (here, vb.into()) } else { (va.into(), here) };
+            binary(&pool, op, a, b, &mut view)?;
+            assert_eq!(bytemuck::cast_slice::<T, u8>(&place), bytemuck::cast_slice::<T, u8>(&dst));
+        }
+    }
+    Ok(dst)
+}
+
+fn vector<T: Element>(op: BinaryOp, a: &[T], b: &[T]) -> Result<Vec<T>> {
+    run(op, (&[a.len()], a), (&[b.len()], b), &[a.len().max(b.len())])
+}
+
+/// Values of TensorFlow 2.21.
+#[test]
+fn floats_as_tensorflow() {
+    use BinaryOp::*;
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let same = |op, a: &[f32], b: &[f32], expected: &[f32]| {
+        let result = vector(op, a, b).unwrap();
+        let equal = result.iter().zip(expected).all(|(r, e)| r == e || r.is_nan() && e.is_nan());
+        assert!(equal, "{op:?} {result:?} {expected:?}");
+    };
+    same(FloorDiv, &[7., -7., 1., 0., inf], &[-2., 2., 0., 0., 2.], &[-4., -4., inf, nan, inf]);
+    same(FloorMod, &[7., -7., 1., -1., 5.], &[-2., 2., inf, inf, 0.], &[-1., 1., 1., inf, nan]);
+    same(TruncateMod, &[7., -7.], &[-2., 2.], &[1., -1.]);
+    same(Maximum, &[nan, 1., nan, 2.], &[1., nan, nan, 3.], &[nan, nan, nan, 3.]);
+    same(Minimum, &[nan, 1., nan, 2.], &[1., nan, nan, 3.], &[nan, nan, nan, 2.]);
+    same(Xdivy, &[0., 0., 1.], &[0., nan, 0.], &[0., 0., inf]);
+    same(MulNoNan, &[nan, inf, 1.], &[0., 0., nan], &[0., 0., nan]);
+    same(DivNoNan, &[nan, inf, 1.], &[0., 0., nan], &[0., 0., nan]);
+    same(Pow, &[2., 9.], &[3., 0.5], &[8., 3.]);
+    same(SquaredDifference, &[2., 9.], &[3.], &[1., 36.]);
+}
+
+#[test]
+fn integers_as_tensorflow() {
+    use BinaryOp::*;
+    assert_eq!(vector(Pow, &[2, 3, -2], &[31, 40, 63]).unwrap(), [i32::MIN, 689956897, 0]);
+    assert_eq!(vector(Pow, &[1, 1], &[-1, 2]), Err(KernelError::NegativeExponent));
+    assert_eq!(vector(FloorDiv, &[7, -7, 7, i32::MIN], &[-2, 2, 2, -1]).unwrap(), [-4, -4, 3, i32::MIN]);
+    assert_eq!(vector(Div, &[7, -7], &[-2, 2]).unwrap(), [-3, -3]);
+    assert_eq!(vector(FloorMod, &[7, -7, 7], &[-2, 2, 2]).unwrap(), [-1, 1, 1]);
+    assert_eq!(vector(TruncateMod, &[7, -7], &[-2, 2]).unwrap(), [1, -1]);
+    for op in [Div, FloorDiv, FloorMod, TruncateMod] {
+        assert_eq!(vector(op, &[1u8, 2], &[1, 0]), Err(KernelError::DivisionByZero));
+    }
+    assert_eq!(vector(LeftShift, &[1, 1, 1], &[-1, 33, 31]).unwrap(), [1, i32::MIN, i32::MIN]);
+    assert_eq!(vector(RightShift, &[-8, 8], &[40, 1]).unwrap(), [-1, 4]);
+    assert_eq!(vector(Add, &[250u8], &[10]).unwrap(), [4]);
+    assert!(matches!(vector(Atan2, &[1], &[1]), Err(KernelError::DType { .. })));
+    let half = |x: f32| f16::from_f32(x);
+    assert_eq!(vector(Mul, &[half(1.5); 300], &[half(2.0)]).unwrap(), [half(3.0); 300]);
+}
+
+#[test]
+fn comparisons() {
+    let shape = Shape::new(&[3]).unwrap();
+    let (a, b) = ([1.0f32, 2.0, f32::NAN], [2.0f32, 2.0, 2.0]);
+    for (op, expected) in [
+        (CompareOp::Less, [1, 0, 0]),
+        (CompareOp::LessEqual, [1, 1, 0]),
+        (CompareOp::Equal, [0, 1, 0]),
+        (CompareOp::NotEqual, [1, 0, 1]),
+        (CompareOp::Greater, [0, 0, 0]),
+        (CompareOp::GreaterEqual, [0, 1, 0]),
+    ] {
+        let mut dst = [9u8; 3];
+        let mut view = TensorViewMut::new(DType::Bool, shape, &mut dst).unwrap();
+        let (a, b) = (TensorView::from_slice(shape, &a).unwrap(), TensorView::from_slice(shape, &b).unwrap());
+        compare(&ThreadPool::new(1).unwrap(), op, a.into(), b.into(), &mut view).unwrap();
+        assert_eq!(dst, expected, "{op:?}");
+    }
+}
+
+/// The offset of the element of an operand of `shape` for the output position `at`, by plain index arithmetic.
+fn naive_offset(shape: &[usize], output: &[usize], at: usize) -> usize {
+    let (mut at, mut offset, mut step) = (at, 0, 1);
+    for (n, dim) in output.iter().rev().enumerate() {
+        let index = at % dim;
+        at /= dim;
+        if n < shape.len() {
+            let own = shape[shape.len() - 1 - n];
+            offset += if own == 1 { 0 } else { index * step };
+            step *= own;
+        }
+    }
+    offset
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn broadcasting_is_index_arithmetic(
+        output in prop::collection::vec(prop_oneof![1usize..5, 60usize..70], 0..5),
+        ones in prop::collection::vec(any::<[bool; 2]>(), 5),
+        cut in [0usize..3, 0usize..3],
+    ) {
+        prop_assume!(output.iter().product::<usize>() < 100_000);
+        let operand = |k: usize| -> Vec<usize> {
+            let dims = output.iter().zip(&ones).map(|(d, one)| if one[k] { 1 } else { *d });
+            dims.skip(cut[k].min(output.len())).collect()
+        };
+        let shapes = [operand(0), operand(1)];
+        let values = shapes.each_ref().map(|s| (0..s.iter().product::<usize>() as i32).collect::<Vec<_>>());
+        let result = run(BinaryOp::Sub, (&shapes[0], &values[0]), (&shapes[1], &values[1]), &output).unwrap();
+        for (at, value) in result.iter().enumerate() {
+            let [a, b] = [0, 1].map(|k| values[k][naive_offset(&shapes[k], &output, at)]);
+            prop_assert_eq!(*value, a - b);
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! Depthwise convolution, f32: each input channel has filters of its own.
+
+use crate::Isa;
+use crate::conv2d::Window;
+use crate::error::{KernelError, check_exact};
+use crate::gemm::{Epilogue, RawEpilogue, product};
+use crate::simd::{Kernel, Simd, dispatch};
+use crate::threads::{SharedPtr, ThreadPool};
+
+/// What a depthwise convolution works on: input `[batch, height, width, channels]`, filter `[window height, window
+/// width, channels, multiplier]`, output `[batch, height', width', channels · multiplier]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DepthwiseParams {
+    /// Images.
+    pub batch: usize,
+    /// Of the input.
+    pub height: usize,
+    /// Of the input.
+    pub width: usize,
+    /// Of the input.
+    pub channels: usize,
+    /// Output channels per input channel.
+    pub multiplier: usize,
+    /// The filter's window.
+    pub window: Window,
+}
+
+/// A depthwise convolution. Cheap to make; needs no packing and no scratch.
+#[derive(Debug, Clone, Copy)]
+pub struct DepthwiseConv2d {
+    isa: Isa,
+    p: DepthwiseParams,
+    output: [usize; 2],
+}
+
+/// Multiply-adds that are worth a task of their own.
+const TASK_WORK: usize = 1 << 17;
+
+impl DepthwiseConv2d {
+    /// The convolution with these parameters.
+    ///
+    /// # Errors
+    /// [`KernelError`] for parameters that make no sense or sizes that overflow, or when the processor lacks `isa`.
+    pub fn new(isa: Isa, p: DepthwiseParams) -> Result<DepthwiseConv2d, KernelError> {
+        if !isa.is_available() {
+            return Err(KernelError::Isa(isa));
+        }
+        let output = p.window.output(p.height, p.width)?;
+        product(&[p.batch, p.height, p.width, p.channels])?;
+        product(&[p.batch, output[0], output[1], p.channels, p.multiplier])?;
+        product(&[p.window.size[0], p.window.size[1], p.channels, p.multiplier])?;
+        Ok(DepthwiseConv2d { isa, p, output })
+    }
+
+    /// The output's shape, `[batch, height', width', channels · multiplier]`.
+    pub fn output_shape(&self) -> [usize; 4] {
+        [self.p.batch, self.output[0], self.output[1], self.p.channels * self.p.multiplier]
+    }
+
+    /// Computes the convolution. `filter` is the file's bytes: little-endian floats at any alignment.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] when a length is wrong.
+    pub fn run(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        filter: &[u8],
+        out: &mut [f32],
+        epilogue: Epilogue<'_>,
+    ) -> Result<(), KernelError> {
+        let p = &self.p;
+        let [_, height, width, channels] = self.output_shape();
+        let taps = p.window.size[0] * p.window.size[1];
+        check_exact("the input", p.batch * p.height * p.width * p.channels, input.len())?;
+        check_exact("the filter", 4 * taps * channels, filter.len())?;
+        check_exact("the output", p.batch * height * width * channels, out.len())?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        let (out, out_len) = (out.as_mut_ptr(), out.len());
+        let epilogue = epilogue.to_raw(channels, out, out_len)?;
+        let rows = p.batch * height;
+        let work = rows * width * channels * taps;
+        let wanted = if pool.threads() == 1 { 1 } else { (work / TASK_WORK).clamp(1, pool.threads() * 6) };
+        // Few rows are cut across the channels too, at whole cache lines.
+        let parts = if p.multiplier == 1 && rows < wanted { 2 } else { 1 };
+        let part_channels = channels.div_ceil(parts).next_multiple_of(16).min(channels);
+        let parts = channels.div_ceil(part_channels);
+        let rows_per_task = rows.div_ceil(wanted.div_ceil(parts).min(rows));
+        let chunks = rows.div_ceil(rows_per_task);
+        let job = Job {
+            op: self,
+            input: input.as_ptr(),
+            filter: filter.as_ptr().cast(),
+            out,
+            epilogue,
+            rows: 0..0,
+            channels: 0..0,
+        };
+        let shared = SharedPtr::new(std::ptr::from_ref(&job).cast_mut());
+        pool.run(parts * chunks, &|task, _| {
+            let (part, chunk) = (task % parts, task / parts);
+            // SAFETY: `job` outlives the run and is only read.
+            let job = unsafe { &*shared.get() };
+            let first = chunk * rows_per_task;
+            dispatch(
+                self.isa,
+                Job {
+                    rows: first..(first + rows_per_task).min(rows),
+                    channels: part * part_channels..((part + 1) * part_channels).min(channels),
+                    ..*job
+                },
+            );
+        });
+        Ok(())
+    }
+}
+
+/// Some rows and channels of the output. The pointers are to the whole tensors, whose lengths have been checked.
+struct Job<'a> {
+    op: &'a DepthwiseConv2d,
+    input: *const f32,
+    /// At any alignment.
+    filter: *const f32,
+    out: *mut f32,
+    epilogue: RawEpilogue,
+    /// Rows of all images' outputs.
+    rows: std::ops::Range<usize>,
+    channels: std::ops::Range<usize>,
+}
+
+/// One row of the output: where its input rows are, and which of the window's rows lie in the image.
+struct Row {
+    /// The input row of the window's row 0, which may lie outside.
+    top: isize,
+    image: usize,
+    /// The window's rows from `first` up to `end` lie in the image.
+    first: usize,
+    end: usize,
+    /// The output row's start, in floats.
+    out: usize,
+}
+
+/// Output pixels that are computed together.
+const PIXELS: usize = 4;
+
+impl Kernel for Job<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let p = &self.op.p;
+        let w = &p.window;
+        let [height, width] = self.op.output;
+        let all_channels = p.channels * p.multiplier;
+        // Output columns from..to have their whole window inside the image.
+        let from = w.pads[2].div_ceil(w.strides[1]).min(width);
+        let reach = (w.size[1] - 1) * w.dilations[1];
+        let to = match (p.width + w.pads[2]).checked_sub(reach + 1) {
+            Some(last) => (last / w.strides[1] + 1).clamp(from, width),
+            None => from,
+        };
+        for number in self.rows.clone() {
+            let (image, y) = (number / height, number % height);
+            let top = (y * w.strides[0]) as isize - w.pads[0] as isize;
+            let (first, end) = valid(top, w.dilations[0], w.size[0], p.height);
+            let row = Row { top, image, first, end, out: number * width * all_channels };
+            if p.multiplier != 1 {
+                self.multiplied(s, &row);
+            } else {
+                for x in (0..from).chain(to..width) {
+                    self.edge(s, &row, x);
+                }
+                match (w.size[1], w.strides[1], w.dilations[1]) {
+                    (3, 1, 1) => self.inner::<S, 3, 1>(s, &row, from, to),
+                    (3, 2, 1) => self.inner::<S, 3, 2>(s, &row, from, to),
+                    (5, 1, 1) => self.inner::<S, 5, 1>(s, &row, from, to),
+                    (5, 2, 1) => self.inner::<S, 5, 2>(s, &row, from, to),
+                    _ => (from..to).for_each(|x| self.edge(s, &row, x)),
+                }
+            }
+            self.after(&row, width, all_channels);
+        }
+    }
+}
+
+/// Which elements of a window of `size` that starts at `start` lie in `0..limit`: from the first up to the second.
+#[inline(always)]
+fn valid(start: isize, dilation: usize, size: usize, limit: usize) -> (usize, usize) {
+    let first = if start < 0 { start.unsigned_abs().div_ceil(dilation) } else { 0 };
+    let end = (limit as isize - start).max(0).unsigned_abs().div_ceil(dilation);
+    let end = end.min(size);
+    (first.min(end), end)
+}
+
+impl Job<'_> {
+    /// The input pixel in the window's row `ky` of an output row, `x` pixels from the left.
+    #[inline(always)]
+    fn pixel(&self, row: &Row, ky: usize, x: usize) -> *const f32 {
+        let p = &self.op.p;
+        let y = (row.top + (ky * p.window.dilations[0]) as isize) as usize;
+        self.input.wrapping_add(((row.image * p.height + y) * p.width + x) * p.channels)
+    }
+
+    /// An output pixel whose window may stick out to the left and right.
+    #[inline(always)]
+    fn edge<S: Simd>(&self, s: S, row: &Row, x: usize) {
+        let p = &self.op.p;
+        let w = &p.window;
+        let left = (x * w.strides[1]) as isize - w.pads[2] as isize;
+        let (first, end) = valid(left, w.dilations[1], w.size[1], p.width);
+        let mut c = self.channels.start;
+        while c < self.channels.end {
+            let count = (self.channels.end - c).min(S::LANES);
+            let mut sum = s.splat(0.0);
+            for ky in row.first..row.end {
+                for kx in first..end {
+                    let column = (left + (kx * w.dilations[1]) as isize) as usize;
+                    let tap = (ky * w.size[1] + kx) * p.channels + c;
+                    // SAFETY: the window's row and column lie in the image, and `count` channels are left.
+                    unsafe {
+                        let value = s.load_partial(self.pixel(row, ky, column).wrapping_add(c), count);
+                        let weight = s.load_partial(self.filter.wrapping_add(tap), count);
+                        sum = s.mul_add(value, weight, sum);
+                    }
+                }
+            }
+            self.finish(s, [sum], row.out + x * p.channels + c, c, count);
+            c += count;
+        }
+    }
+
+    /// Output pixels `from..to` whose windows are `WIDTH` wide and lie in the image.
+    #[inline(always)]
+    fn inner<S: Simd, const WIDTH: usize, const STRIDE: usize>(
+        &self,
+        s: S,
+        row: &Row,
+        from: usize,
+        to: usize,
+    ) {
+        let mut x = from;
+        while x + PIXELS <= to {
+            self.pixels::<S, WIDTH, STRIDE, PIXELS>(s, row, x);
+            x += PIXELS;
+        }
+        while x < to {
+            self.pixels::<S, WIDTH, STRIDE, 1>(s, row, x);
+            x += 1;
+        }
+    }
+
+    /// `COUNT` neighbouring output pixels: each vector of the input is loaded once for all of them.
+    #[inline(always)]
+    fn pixels<S: Simd, const WIDTH: usize, const STRIDE: usize, const COUNT: usize>(
+        &self,
+        s: S,
+        row: &Row,
+        x: usize,
+    ) {
+        let p = &self.op.p;
+        let left = x * STRIDE - p.window.pads[2];
+        let mut c = self.channels.start;
+        while c < self.channels.end {
+            let count = (self.channels.end - c).min(S::LANES);
+            let mut sums = [s.splat(0.0); COUNT];
+            for ky in row.first..row.end {
+                let start = self.pixel(row, ky, left).wrapping_add(c);
+                let filter = self.filter.wrapping_add(ky * WIDTH * p.channels + c);
+                // SAFETY: the pixels' windows lie in the image, and `count` channels are left.
+                unsafe {
+                    if count == S::LANES {
+                        tap_row::<S, WIDTH, STRIDE, COUNT>(
+                            s,
+                            p.channels,
+                            &mut sums,
+                            |from: *const f32| s.load(from),
+                            start,
+                            filter,
+                        );
+                    } else {
+                        tap_row::<S, WIDTH, STRIDE, COUNT>(
+                            s,
+                            p.channels,
+                            &mut sums,
+                            |from: *const f32| s.load_partial(from, count),
+                            start,
+                            filter,
+                        );
+                    }
+                }
+            }
+            self.finish(s, sums, row.out + x * p.channels + c, c, count);
+            c += count;
+        }
+    }
+
+    /// Scales, shifts, adds, clamps and stores `count` channels from `c` of neighbouring pixels, the first at `out`.
+    #[inline(always)]
+    fn finish<S: Simd, const COUNT: usize>(
+        &self,
+        s: S,
+        sums: [S::V; COUNT],
+        out: usize,
+        c: usize,
+        count: usize,
+    ) {
+        let e = &self.epilogue;
+        let (min, max) = (s.splat(e.min), s.splat(e.max));
+        // SAFETY: `count` channels from `c` of the pixels at `out` are this task's own part of the output.
+        unsafe {
+            let scale = if e.scale.is_null() { s.splat(1.0) } else { s.load_partial(e.scale.add(c), count) };
+            let shift = if e.shift.is_null() { s.splat(0.0) } else { s.load_partial(e.shift.add(c), count) };
+            for (i, sum) in sums.into_iter().enumerate() {
+                let at = out + i * self.op.p.channels;
+                let mut x = s.mul_add(sum, scale, shift);
+                if !e.residual.is_null() {
+                    x = s.add(x, s.load_partial(e.residual.add(at), count));
+                }
+                x = s.min(max, s.max(min, x));
+                if count == S::LANES {
+                    s.store(self.out.add(at), x);
+                } else {
+                    s.store_partial(self.out.add(at), x, count);
+                }
+            }
+        }
+    }
+
+    /// A row with any multiplier, one output value at a time.
+    #[inline(always)]
+    fn multiplied<S: Simd>(&self, _: S, row: &Row) {
+        let p = &self.op.p;
+        let w = &p.window;
+        let e = &self.epilogue;
+        let all = p.channels * p.multiplier;
+        for x in 0..self.op.output[1] {
+            let left = (x * w.strides[1]) as isize - w.pads[2] as isize;
+            let (first, end) = valid(left, w.dilations[1], w.size[1], p.width);
+            for c in self.channels.clone() {
+                let mut sum = 0.0f32;
+                let at = row.out + x * all + c;
+                // SAFETY: the window's valid part lies in the image; `at` is in this task's rows of the output.
+                unsafe {
+                    for ky in row.first..row.end {
+                        for kx in first..end {
+                            let column = (left + (kx * w.dilations[1]) as isize) as usize;
+                            let value = *self.pixel(row, ky, column).wrapping_add(c / p.multiplier);
+                            let tap = (ky * w.size[1] + kx) * all + c;
+                            sum += value * self.filter.wrapping_add(tap).read_unaligned();
+                        }
+                    }
+                    if !e.scale.is_null() {
+                        sum *= *e.scale.add(c);
+                    }
+                    if !e.shift.is_null() {
+                        sum += *e.shift.add(c);
+                    }
+                    if !e.residual.is_null() {
+                        sum += *e.residual.add(at);
+                    }
+                    // Unlike `f32::max`, comparisons let NaN through.
+                    sum = if sum < e.min { e.min } else { sum };
+                    *self.out.add(at) = if sum > e.max { e.max } else { sum };
+                }
+            }
+        }
+    }
+
+    /// Applies an activation that is more than a clamp.
+    fn after(&self, row: &Row, width: usize, all_channels: usize) {
+        let Some(activation) = self.epilogue.after else { return };
+        let whole = self.channels.len() == all_channels;
+        let (pieces, len) = if whole { (1, width * all_channels) } else { (width, self.channels.len()) };
+        for piece in 0..pieces {
+            let to = self.out.wrapping_add(row.out + piece * all_channels + self.channels.start);
+            // SAFETY: this task has just written these elements.
+            unsafe { activation.apply_raw(self.op.isa, to, to, len) };
+        }
+    }
+}
+
+/// Adds one row of the window for `COUNT` neighbouring output pixels.
+///
+/// # Safety
+/// `load` can read at the filter's `WIDTH` taps and at all pixels of the windows.
+#[inline(always)]
+unsafe fn tap_row<S: Simd, const WIDTH: usize, const STRIDE: usize, const COUNT: usize>(
+    s: S,
+    channels: usize,
+    sums: &mut [S::V; COUNT],
+    load: impl Fn(*const f32) -> S::V,
+    start: *const f32,
+    filter: *const f32,
+) {
+    let mut weights = [s.splat(0.0); WIDTH];
+    for (kx, weight) in weights.iter_mut().enumerate() {
+        *weight = load(filter.wrapping_add(kx * channels));
+    }
+    for i in 0..(COUNT - 1) * STRIDE + WIDTH {
+        let value = load(start.wrapping_add(i * channels));
+        for (pixel, sum) in sums.iter_mut().enumerate() {
+            let kx = i.wrapping_sub(pixel * STRIDE);
+            if kx < WIDTH {
+                *sum = s.mul_add(value, weights[kx], *sum);
+            }
+        }
+    }
+}
