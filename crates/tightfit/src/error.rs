@@ -25,6 +25,13 @@ pub enum Error {
         /// What the system says.
         error: io::Error,
     },
+    /// A file of data or labels holds something else than it should.
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// What was asked for makes no sense.
     Usage(String),
     /// The job was asked to stop.
@@ -76,6 +83,7 @@ impl fmt::Display for Error {
             Error::Format(error) => error.fmt(f),
             Error::NotFit(not_fit) => not_fit.fmt(f),
             Error::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Error::Data { path, why } => write!(f, "{}: {why}", path.display()),
             Error::Usage(why) => f.write_str(why),
             Error::Interrupted => f.write_str("interrupted"),
         }
@@ -97,6 +105,11 @@ impl Error {
     /// An error of the system at a file.
     pub fn io(path: impl AsRef<Path>, error: io::Error) -> Error {
         Error::Io { path: path.as_ref().to_path_buf(), error }
+    }
+
+    /// A file that holds something else than it should.
+    pub fn data(path: impl AsRef<Path>, why: impl Into<String>) -> Error {
+        Error::Data { path: path.as_ref().to_path_buf(), why: why.into() }
     }
 }
 

@@ -127,6 +127,11 @@ impl<'m> Bound<'m> {
         &self.graph
     }
 
+    /// Says what the output takes, which follows from the shapes of the graph's outputs.
+    pub fn set_sink_bytes(&mut self, bytes: u64) {
+        self.options.sink_bytes = bytes;
+    }
+
     fn plan(&self, weights: WeightMode) -> Result<(Plan, Lines), Error> {
         let options = &self.options;
         let plan = Plan::new(&self.graph, &PlanOptions { threads: options.threads, weights })?;
