@@ -401,3 +401,7 @@ pub fn test_floats(
         Ok(())
     })
 }
+
+#[cfg(test)]
+#[path = "unary_tests.rs"]
+mod tests;
