@@ -5,6 +5,8 @@ use crate::Isa;
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Portable, Simd};
 
+use super::RawEpilogue;
+
 /// The most rows a tile has on any [`Isa`].
 pub(crate) const MAX_ROWS: usize = 14;
 
@@ -42,14 +44,8 @@ pub(crate) struct Tile {
     pub columns: usize,
     /// Whether the sum starts at 0, or at what the output holds.
     pub first: bool,
-    /// For each column, or null.
-    pub scale: *const f32,
-    /// For each column, or null.
-    pub shift: *const f32,
-    /// With the output's stride, or null. May be the output.
-    pub residual: *const f32,
-    pub min: f32,
-    pub max: f32,
+    /// Its channels are the panel's columns, its residual starts at the tile and has the output's stride.
+    pub epilogue: RawEpilogue,
 }
 
 /// Computes a tile.
@@ -169,7 +165,8 @@ unsafe fn finish<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL: b
     t: &Tile,
     sums: &[[S::V; VECTORS]; ROWS],
 ) {
-    let (min, max) = (s.splat(t.min), s.splat(t.max));
+    let e = &t.epilogue;
+    let (min, max) = (s.splat(e.min), s.splat(e.max));
     // SAFETY: the caller vouches for the pointers; partial vectors end at `columns`.
     unsafe {
         let load = |from: *const f32, v: usize| {
@@ -178,19 +175,19 @@ unsafe fn finish<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL: b
         let mut scale = [s.splat(1.0); VECTORS];
         let mut shift = [s.splat(0.0); VECTORS];
         for v in 0..VECTORS {
-            if !t.scale.is_null() {
-                scale[v] = load(t.scale, v);
+            if !e.scale.is_null() {
+                scale[v] = load(e.scale, v);
             }
-            if !t.shift.is_null() {
-                shift[v] = load(t.shift, v);
+            if !e.shift.is_null() {
+                shift[v] = load(e.shift, v);
             }
         }
         for (r, row) in sums.iter().enumerate() {
             let out = t.out.add(r * t.out_stride);
             for (v, sum) in row.iter().enumerate() {
                 let mut x = s.mul_add(*sum, scale[v], shift[v]);
-                if !t.residual.is_null() {
-                    x = s.add(x, load(t.residual.add(r * t.out_stride), v));
+                if !e.residual.is_null() {
+                    x = s.add(x, load(e.residual.add(r * t.out_stride), v));
                 }
                 x = s.min(max, s.max(min, x));
                 if FULL {
