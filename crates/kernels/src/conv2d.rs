@@ -127,6 +127,8 @@ pub struct Conv2d {
     tap_len: usize,
     /// Whether a tap is a whole row of the window, not just one position: its pixels are neighbours in memory.
     row_taps: bool,
+    /// Whether the output's pixels are the input's, one by one.
+    is_dense: bool,
     layout: PackedLayout,
 }
 
@@ -152,6 +154,7 @@ impl Conv2d {
             output,
             tap_len: if row_taps { width * channels } else { channels },
             row_taps,
+            is_dense: p.window == Window::new(1, 1),
             layout: PackedLayout::new(isa, k, p.out_channels / p.groups, p.groups)?,
         })
     }
@@ -367,10 +370,18 @@ impl PixelRows<'_> {
     /// of the array repeats the last.
     fn corners(&self, a: usize, first: usize, count: usize) -> [Corner; MAX_ROWS] {
         let p = &self.conv.p;
+        let mut corners = [Corner { y: 0, x: 0, pixel: std::ptr::null() }; MAX_ROWS];
+        if self.conv.is_dense {
+            // Only the pixels' addresses are needed; (0, 0) lies inside the image.
+            let start = self.input.as_ptr().wrapping_add(first * p.in_channels + a);
+            for (r, corner) in corners.iter_mut().enumerate() {
+                corner.pixel = start.wrapping_add(r * p.in_channels);
+            }
+            return corners;
+        }
         let [height, width] = self.conv.output;
         let (mut x, rest) = (first % width, first / width);
         let (mut y, mut image) = (rest % height, rest / height);
-        let mut corners = [Corner { y: 0, x: 0, pixel: std::ptr::null() }; MAX_ROWS];
         for (r, corner) in corners.iter_mut().enumerate() {
             let top = (y * p.window.strides[0]) as isize - p.window.pads[0] as isize;
             let left = (x * p.window.strides[1]) as isize - p.window.pads[2] as isize;

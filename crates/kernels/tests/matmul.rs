@@ -79,7 +79,7 @@ fn check(m: usize, k: usize, n: usize, transpose_a: bool, transpose_b: bool, cho
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn all_forms_agree(
