@@ -250,6 +250,7 @@ impl<R: Rows> Gemm<'_, R> {
         let panels = block * cut.block..((block + 1) * cut.block).min(self.layout.panels());
         // SAFETY: the caller vouches for the memory.
         let b = unsafe { self.panels(panels.clone(), offsets, packed) };
+        let mut source = self.packed_on_the_way(offsets);
         let first_row = chunk * cut.rows_per_chunk;
         let rows = cut.rows_per_chunk.min(self.m - first_row);
         // Tiles of nearly the same height waste less than full ones and a low last one.
@@ -260,23 +261,38 @@ impl<R: Rows> Gemm<'_, R> {
             // SAFETY: as above.
             unsafe {
                 self.rows.fill(offsets.a, first_row + done, count, self.segment, pointers, copies);
-                self.tiles(panels.clone(), b, pointers, offsets, first_row + done, count);
+                self.tiles(panels.clone(), b, source, pointers, offsets, first_row + done, count);
             }
+            source = None;
             done += count;
         }
     }
 
-    /// Where the panels lie such that panel p starts at the result plus its offset; packs them if they are not.
+    /// Where B begins, and the floats from one row to the next, if the first tiles pack full panels as they read them.
+    fn packed_on_the_way(&self, offsets: Offsets) -> Option<(*const f32, usize)> {
+        match self.b {
+            RightHand::Strided { start, row_stride, column_stride: 1 } => {
+                Some((start.wrapping_add(offsets.b), row_stride))
+            }
+            _ => None,
+        }
+    }
+
+    /// Where the panels lie such that panel p starts at the result plus its offset; packs those that are not, and that
+    /// the first tiles will not pack.
     ///
     /// # Safety
     /// As [`Self::run`]; `to` has room for the panels.
-    unsafe fn panels(&self, panels: Range<usize>, offsets: Offsets, to: *mut f32) -> *const f32 {
+    unsafe fn panels(&self, panels: Range<usize>, offsets: Offsets, to: *mut f32) -> *mut f32 {
         match self.b {
-            RightHand::Packed(start) => start.wrapping_add(offsets.b),
+            RightHand::Packed(start) => start.wrapping_add(offsets.b).cast_mut(),
             RightHand::Strided { start, row_stride, column_stride } => {
                 let base = self.layout.panel(panels.start).offset;
                 for number in panels {
                     let panel = self.layout.panel(number);
+                    if column_stride == 1 && panel.columns == tile::width(self.layout.isa()) {
+                        continue;
+                    }
                     // SAFETY: the caller vouches for the memory.
                     unsafe {
                         pack(
@@ -299,14 +315,16 @@ impl<R: Rows> Gemm<'_, R> {
         }
     }
 
-    /// All tiles of `count` rows.
+    /// All tiles of `count` rows. Full panels are first packed from `source`, if there is one.
     ///
     /// # Safety
-    /// As [`Self::run`]; `pointers` has been filled for these rows.
+    /// As [`Self::run`]; `pointers` has been filled for these rows, and `b` comes from [`Self::panels`].
+    #[allow(clippy::too_many_arguments)]
     unsafe fn tiles(
         &self,
         panels: Range<usize>,
-        b: *const f32,
+        b: *mut f32,
+        source: Option<(*const f32, usize)>,
         pointers: *const *const f32,
         offsets: Offsets,
         first_row: usize,
@@ -318,12 +336,20 @@ impl<R: Rows> Gemm<'_, R> {
         for number in panels {
             let panel = self.layout.panel(number);
             let out = row + panel.first;
+            let packed = b.wrapping_add(panel.offset);
+            let (b, b_stride, b_copy) = match source {
+                Some((start, stride)) if panel.columns == tile::width(isa) => {
+                    (start.wrapping_add(panel.first), stride, packed)
+                }
+                _ => (packed.cast_const(), panel.width, std::ptr::null_mut()),
+            };
             let tile = Tile {
                 rows: pointers,
                 taps: self.segment.taps,
                 tap_len: self.segment.len,
-                b: b.wrapping_add(panel.offset),
-                b_stride: panel.width,
+                b,
+                b_stride,
+                b_copy,
                 out: self.out.wrapping_add(out),
                 out_stride: self.out_stride,
                 columns: panel.columns,
@@ -331,14 +357,17 @@ impl<R: Rows> Gemm<'_, R> {
                 epilogue: self.epilogue.starting_at(offsets.channel + panel.first, out),
             };
             // SAFETY: the layout was made for an available isa; the caller vouches for the memory.
-            unsafe { tile::select(isa, count, panel.width)(&tile) };
+            unsafe { tile::select(isa, count, panel.width, !b_copy.is_null())(&tile) };
         }
         if let Some(activation) = self.epilogue.after {
             let (first, last) = (self.layout.panel(columns.start), self.layout.panel(columns.end - 1));
-            for r in 0..count {
-                let to = self.out.wrapping_add(row + r * self.out_stride + first.first);
+            let len = last.first + last.columns - first.first;
+            // Rows without a gap between them are one piece.
+            let (pieces, len) = if len == self.out_stride { (1, count * len) } else { (count, len) };
+            for piece in 0..pieces {
+                let to = self.out.wrapping_add(row + piece * self.out_stride + first.first);
                 // SAFETY: these are the elements that the tiles have just written.
-                unsafe { activation.apply_raw(isa, to, to, last.first + last.columns - first.first) };
+                unsafe { activation.apply_raw(isa, to, to, len) };
             }
         }
     }

@@ -211,9 +211,6 @@ pub(crate) unsafe fn pack(isa: Isa, job: PackPanel) {
     dispatch(isa, job);
 }
 
-/// How many rows ahead of its use a source is asked for.
-const PREFETCHED_ROWS: usize = 12;
-
 impl Kernel for PackPanel {
     type Output = ();
 
@@ -240,7 +237,7 @@ impl PackPanel {
                 let to = self.to.add(row * self.width);
                 // The rows are far apart, which no hardware prefetcher follows.
                 for line in (0..self.columns).step_by(16) {
-                    s.prefetch(from.wrapping_add(PREFETCHED_ROWS * self.row_stride + line));
+                    s.prefetch(from.wrapping_add(tile::PREFETCHED_ROWS * self.row_stride + line));
                 }
                 for v in 0..whole {
                     s.store(to.add(v * S::LANES), s.load(from.wrapping_add(v * S::LANES)));
