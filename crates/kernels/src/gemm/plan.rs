@@ -109,16 +109,18 @@ impl Problem {
         }
     }
 
-    /// Bytes of one worker's pointers, copies, and panels (or sums).
+    /// Bytes of one worker's pointers, copies, and panels (or sums). A smaller `k` or fewer columns never need more,
+    /// so that what is enough for a full block is enough for the last one.
     pub(crate) fn parts(&self, threads: usize) -> [usize; 3] {
-        let floats = if self.is_direct() {
-            self.m * self.cut(threads).block
+        let panel_bytes = 4 * self.k * tile::width(self.layout.isa());
+        let bytes = if self.is_direct() {
+            4 * self.m * self.cut(threads).block
         } else if self.form == Form::Packed {
             0
         } else {
-            self.k * tile::width(self.layout.isa()) * self.cut(threads).block
+            panel_bytes.max(PANELS_BYTES).min(panel_bytes * self.layout.panels())
         };
-        [self.taps * MAX_ROWS * size_of::<*const f32>(), 4 * self.copy_floats, 4 * floats]
+        [self.taps * MAX_ROWS * size_of::<*const f32>(), 4 * self.copy_floats, bytes]
             .map(|bytes| bytes.next_multiple_of(ALIGN))
     }
 
