@@ -293,13 +293,24 @@ where
     }
 }
 
-fn supports(op: BinaryOp, dtype: DType) -> bool {
-    use BinaryOp::*;
-    match op {
-        DivNoNan | MulNoNan | Xdivy | Xlogy | Xlog1py | Atan2 => dtype.is_float(),
-        LeftShift | RightShift => dtype.is_integer(),
-        And | Or | Xor => dtype.is_integer() || dtype == DType::Bool,
-        _ => dtype.is_integer() || dtype.is_float(),
+impl BinaryOp {
+    /// True when the function is for elements of this type.
+    pub fn supports(self, dtype: DType) -> bool {
+        use BinaryOp::*;
+        match self {
+            DivNoNan | MulNoNan | Xdivy | Xlogy | Xlog1py | Atan2 => dtype.is_float(),
+            LeftShift | RightShift => dtype.is_integer(),
+            And | Or | Xor => dtype.is_integer() || dtype == DType::Bool,
+            _ => dtype.is_integer() || dtype.is_float(),
+        }
+    }
+}
+
+impl CompareOp {
+    /// True when elements of this type are compared so.
+    pub fn supports(self, dtype: DType) -> bool {
+        let is_equality = matches!(self, CompareOp::Equal | CompareOp::NotEqual);
+        dtype.is_integer() || dtype.is_float() || (dtype == DType::Bool && is_equality)
     }
 }
 
@@ -322,7 +333,7 @@ pub fn binary(
         kernel,
         "the inputs and the output have one element type",
     )?;
-    if !supports(op, dtype) {
+    if !op.supports(dtype) {
         return Err(KernelError::DType { kernel, dtype });
     }
     let broadcast = Broadcast::new(kernel, dst.shape(), [a.shape(dst), b.shape(dst)])?;
@@ -377,8 +388,7 @@ pub fn compare(
     let (kernel, dtype) = (op.name(), a.dtype());
     ensure(dtype == b.dtype(), kernel, "the inputs have one element type")?;
     ensure(dst.dtype() == DType::Bool, kernel, "the output is bool")?;
-    let ordered = !matches!(op, CompareOp::Equal | CompareOp::NotEqual);
-    if dtype == DType::Bool && ordered {
+    if !op.supports(dtype) {
         return Err(KernelError::DType { kernel, dtype });
     }
     let (Src::View(a), Src::View(b)) = (a, b) else {

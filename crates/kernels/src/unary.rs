@@ -223,6 +223,19 @@ impl<F: Float> Map<F> for LeakyRelu {
     }
 }
 
+impl UnaryOp {
+    /// True when the function is for elements of this type.
+    pub fn supports(self, dtype: DType) -> bool {
+        use UnaryOp::*;
+        match self {
+            LogicalNot => dtype == DType::Bool,
+            Invert => dtype.is_integer(),
+            Abs | Neg | Sign | Square | Relu | Relu6 => dtype.is_float() || dtype.is_integer(),
+            _ => dtype.is_float(),
+        }
+    }
+}
+
 /// Computes `op` of each element of `src` into `dst`, of the same type and size.
 ///
 /// # Errors
@@ -230,26 +243,19 @@ impl<F: Float> Map<F> for LeakyRelu {
 pub fn unary(pool: &ThreadPool, op: UnaryOp, src: Src<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
     let dtype = dst.dtype();
     ensure(src.dtype() == dtype, op.name(), "the input and the output have one element type")?;
-    let float_only = !matches!(
-        op,
-        UnaryOp::Abs | UnaryOp::Neg | UnaryOp::Sign | UnaryOp::Square | UnaryOp::Relu | UnaryOp::Relu6
-    );
-    match (op, dtype) {
-        (UnaryOp::LogicalNot, DType::Bool) => {
+    if !op.supports(dtype) {
+        return Err(KernelError::DType { kernel: op.name(), dtype });
+    }
+    match op {
+        UnaryOp::LogicalNot => {
             return typed::<u8>(pool, op, src, dst, |_, x| {
                 x.iter_mut().for_each(|x| *x = (*x == 0) as u8);
             });
         }
-        (UnaryOp::Invert, dtype) if dtype.is_integer() => {
+        UnaryOp::Invert => {
             // The bits of neighbours do not touch, so bytes serve for every width.
             let bytes = src.values_of_bytes();
             return blocks(pool, bytes, dst.bytes(), &|x| x.iter_mut().for_each(|x| *x = !*x));
-        }
-        (UnaryOp::LogicalNot | UnaryOp::Invert, dtype) => {
-            return Err(KernelError::DType { kernel: op.name(), dtype });
-        }
-        (_, dtype) if dtype.is_integer() && float_only => {
-            return Err(KernelError::DType { kernel: op.name(), dtype });
         }
         _ => {}
     }
