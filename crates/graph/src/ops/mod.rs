@@ -5,6 +5,8 @@ mod binary;
 mod cast;
 mod concat;
 pub mod conv2d;
+mod diagonal;
+mod distinct;
 mod extent;
 mod fill;
 pub mod fused;
@@ -14,10 +16,16 @@ pub mod matmul;
 mod one_hot;
 mod pack;
 mod pad;
+mod partition;
+mod patches;
 mod repeat;
 mod reshape;
+mod reverse;
+mod scatter;
+mod select;
 mod shape;
 mod slice;
+mod space;
 mod strided_slice;
 mod transpose;
 mod unary;
@@ -51,6 +59,8 @@ static REGISTRY: &[&[Registration]] = &[
     cast::OPS,
     concat::OPS,
     conv2d::OPS,
+    diagonal::OPS,
+    distinct::OPS,
     fill::OPS,
     gather::OPS,
     identity::OPS,
@@ -58,10 +68,16 @@ static REGISTRY: &[&[Registration]] = &[
     one_hot::OPS,
     pack::OPS,
     pad::OPS,
+    partition::OPS,
+    patches::OPS,
     repeat::OPS,
     reshape::OPS,
+    reverse::OPS,
+    scatter::OPS,
+    select::OPS,
     shape::OPS,
     slice::OPS,
+    space::OPS,
     strided_slice::OPS,
     transpose::OPS,
     unary::OPS,
