@@ -150,9 +150,10 @@ impl MatrixDiag {
                 [rows, columns] if rows == columns => least,
                 _ => [Dim::Unknown; 2],
             },
-            [rows, Dim::Known(-1)] => [rows, least[1]],
-            [Dim::Known(-1), columns] => [least[0], columns],
-            asked => asked,
+            [rows @ Dim::Known(_), Dim::Known(-1)] => [rows, least[1]],
+            [Dim::Known(-1), columns @ Dim::Known(_)] => [least[0], columns],
+            // Where one is open, -1 for the other may mean either.
+            asked => asked.map(|size| if size == Dim::Known(-1) { Dim::Unknown } else { size }),
         };
         if let [Dim::Known(rows), Dim::Known(columns)] = size
             && let [Dim::Known(least_rows), Dim::Known(least_columns)] = least

@@ -43,6 +43,8 @@ use crate::operator::{OpError, Operator};
 
 pub use binary::Binary;
 pub use reshape::Reshape;
+pub use slice::Slice;
+pub use strided_slice::StridedSlice;
 pub use unary::Unary;
 
 /// How a node of a file becomes an operator.

@@ -192,7 +192,6 @@ impl Operator for AddN {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::*;
     use tightfit_core::StringRef;
 
