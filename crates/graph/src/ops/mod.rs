@@ -7,6 +7,8 @@ mod cast;
 mod concat;
 pub mod conv2d;
 pub mod depthwise;
+mod diagonal;
+mod distinct;
 mod extent;
 mod fill;
 pub mod fused;
@@ -18,11 +20,17 @@ mod pack;
 mod pad;
 pub mod pool;
 pub mod reduce;
+mod partition;
+mod patches;
 mod repeat;
 mod reshape;
+mod reverse;
+mod scatter;
+mod select;
 mod shape;
 mod slice;
 mod softmax;
+mod space;
 mod strided_slice;
 mod transpose;
 mod unary;
@@ -41,6 +49,8 @@ use crate::operator::{OpError, Operator};
 pub use binary::Binary;
 pub use reshape::Reshape;
 pub use softmax::Softmax;
+pub use slice::Slice;
+pub use strided_slice::StridedSlice;
 pub use unary::Unary;
 
 /// How a node of a file becomes an operator.
@@ -59,6 +69,10 @@ static REGISTRY: &[&[Registration]] = &[
     concat::OPS,
     conv2d::OPS,
     depthwise::OPS,
+    diagonal::OPS,
+    distinct::OPS,
+    fill::OPS,
+    gather::OPS,
     identity::OPS,
     matmul::OPS,
     pool::OPS,
@@ -70,9 +84,16 @@ static REGISTRY: &[&[Registration]] = &[
     one_hot::OPS,
     pack::OPS,
     pad::OPS,
+    partition::OPS,
+    patches::OPS,
     repeat::OPS,
+    reshape::OPS,
+    reverse::OPS,
+    scatter::OPS,
+    select::OPS,
     shape::OPS,
     slice::OPS,
+    space::OPS,
     strided_slice::OPS,
     transpose::OPS,
     unary::OPS,
