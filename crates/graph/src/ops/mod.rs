@@ -1,10 +1,14 @@
 //! The operators, one file per family. Each file is in the same order: meaning, attributes and import, inference,
 //! memory, run, cases.
 
+mod batch_matmul;
+pub mod batch_norm;
 mod bias_add;
 mod binary;
+mod contraction;
 pub mod conv2d;
 pub mod depthwise;
+pub mod einsum;
 pub mod fused;
 pub mod identity;
 pub mod matmul;
@@ -25,6 +29,7 @@ use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator};
 
+pub use batch_matmul::BatchMatMul;
 pub use binary::Binary;
 pub use reshape::Reshape;
 pub use softmax::Softmax;
@@ -40,10 +45,13 @@ pub struct Registration {
 
 /// Every operator that can be imported, by family.
 static REGISTRY: &[&[Registration]] = &[
+    batch_matmul::OPS,
+    batch_norm::OPS,
     bias_add::OPS,
     binary::OPS,
     conv2d::OPS,
     depthwise::OPS,
+    einsum::OPS,
     identity::OPS,
     matmul::OPS,
     pool::OPS,
