@@ -1,25 +1,31 @@
-//! Prints what is in a binary GraphDef: `cargo run --release -p tightfit-format --example dump -- model.pb`.
+//! Says what files are and prints the graphs: `cargo run --release -p tightfit-format --example dump -- model.pb`.
 
 use tightfit_core::{MemoryBudget, display_bytes};
-use tightfit_format::{GraphDef, SourceFile};
+use tightfit_format::{FormatError, GraphDef, ModelFormat, SourceFile, detect};
 
 fn main() {
-    let budget = MemoryBudget::unlimited();
     for path in std::env::args().skip(1) {
-        let started = std::time::Instant::now();
-        match SourceFile::open(&path).and_then(|source| GraphDef::read(source, &budget)) {
-            Ok(graph) => {
-                let took = started.elapsed();
-                for node in &graph.nodes {
-                    println!("{node:?}");
-                }
-                for function in &graph.functions {
-                    println!("{function:?}");
-                }
-                let held = display_bytes(graph.reservation.bytes());
-                println!("{path}: {} nodes, {held}, {took:?}", graph.nodes.len());
-            }
-            Err(error) => println!("{error}"),
+        if let Err(error) = dump(&path) {
+            println!("{error}");
         }
     }
+}
+
+fn dump(path: &str) -> Result<(), FormatError> {
+    let format = detect(path)?;
+    println!("{path}: {format}");
+    let read = match format {
+        ModelFormat::GraphDef => GraphDef::read,
+        ModelFormat::GraphDefText => GraphDef::read_text,
+        _ => return Ok(()),
+    };
+    let budget = MemoryBudget::unlimited();
+    let started = std::time::Instant::now();
+    let graph = read(SourceFile::open(path)?, &budget)?;
+    let took = started.elapsed();
+    graph.nodes.iter().for_each(|node| println!("{node:?}"));
+    graph.functions.iter().for_each(|function| println!("{function:?}"));
+    let [held, peak] = [graph.reservation.bytes(), budget.peak_bytes()].map(display_bytes);
+    println!("{path}: {} nodes, {held} held, {peak} peak, {took:?}", graph.nodes.len());
+    Ok(())
 }

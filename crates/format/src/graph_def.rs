@@ -55,7 +55,7 @@ pub struct NodeDef {
     pub device: Option<Box<str>>,
     /// Attributes by name; no name twice.
     pub attrs: Vec<(Box<str>, AttrValue)>,
-    /// Where in the file it starts, for messages.
+    /// The byte offset behind its tag or field name, for messages.
     pub offset: u64,
 }
 

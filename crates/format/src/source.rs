@@ -237,3 +237,93 @@ impl Cursor {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of `bytes` bytes, each the low byte of its offset times 7, removed when dropped.
+    struct Sample(std::path::PathBuf);
+
+    impl Sample {
+        fn new(name: &str, bytes: usize) -> Sample {
+            let path = std::env::temp_dir().join(format!("tightfit-source-{}-{name}", std::process::id()));
+            std::fs::write(&path, (0..bytes).map(at).collect::<Vec<u8>>()).unwrap();
+            Sample(path)
+        }
+    }
+
+    impl Drop for Sample {
+        fn drop(&mut self) {
+            std::fs::remove_file(&self.0).ok();
+        }
+    }
+
+    fn at(offset: usize) -> u8 {
+        (offset * 7) as u8
+    }
+
+    #[test]
+    fn a_cursor_gives_the_file_from_any_position_in_any_pieces() {
+        const BYTES: usize = 300_000;
+        let sample = Sample::new("pieces", BYTES);
+        let budget = MemoryBudget::new(WINDOW_BYTES as u64);
+        let mut cursor = Cursor::new(SourceFile::open(&sample.0).unwrap(), &budget).unwrap();
+        let mut position = 0;
+        for round in 0..2000 {
+            let piece = [1, 9, 4095, 4096, 40_000, 70_000][round % 6];
+            if position + piece > BYTES {
+                position = (round * 7919) % 1000;
+                cursor.seek(position as u64);
+            }
+            assert_eq!(cursor.position(), position as u64);
+            match round % 5 {
+                0 => {
+                    assert_eq!(cursor.byte().unwrap(), Some(at(position)));
+                    position += 1;
+                }
+                1 => {
+                    cursor.skip(piece as u64);
+                    position += piece;
+                }
+                2 => {
+                    let wanted = 10.min(BYTES - position);
+                    let bytes = cursor.peek_at_least(10).unwrap();
+                    assert!(bytes.len() >= wanted);
+                    assert!(bytes.iter().enumerate().all(|(i, b)| *b == at(position + i)));
+                }
+                _ => {
+                    let mut out = vec![0; piece];
+                    cursor.read_exact(&mut out).unwrap();
+                    assert!(out.iter().enumerate().all(|(i, b)| *b == at(position + i)));
+                    position += piece;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_is_the_end() {
+        let sample = Sample::new("end", 10);
+        let source = SourceFile::open(&sample.0).unwrap();
+        let mut cursor = Cursor::new(source.clone(), &MemoryBudget::unlimited()).unwrap();
+        cursor.skip(8);
+        assert_eq!((cursor.peek_at_least(10).unwrap().len(), cursor.remaining()), (2, 2));
+        let error = cursor.read_exact(&mut [0; 3]).unwrap_err();
+        assert!(matches!(error.problem(), Problem::Truncated { .. }), "{error}");
+        cursor.skip(u64::MAX);
+        assert_eq!((cursor.byte().unwrap(), cursor.remaining()), (None, 0));
+        cursor.seek(9);
+        assert_eq!(cursor.byte().unwrap(), Some(at(9)));
+        assert!(source.read_exact_at(u64::MAX, &mut [0]).is_err());
+        source.read_exact_at(10, &mut []).unwrap();
+    }
+
+    #[test]
+    fn only_files_are_opened() {
+        let error = SourceFile::open(std::env::temp_dir()).unwrap_err().to_string();
+        assert!(error.contains("expected a file, found a folder"), "{error}");
+        let error = SourceFile::open("/no/such/model.pb").unwrap_err();
+        assert!(matches!(error.problem(), Problem::Io(_)) && error.place() == Place::Whole, "{error}");
+    }
+}

@@ -49,7 +49,9 @@ impl Comparable<'_> {
                 AttrValue::Tensor(tensor) => self.tensor(tensor),
                 AttrValue::Func(func) => self.attrs(&mut func.attrs),
                 AttrValue::List(ListValue::Tensors(list)) => list.iter_mut().for_each(|t| self.tensor(t)),
-                AttrValue::List(ListValue::Funcs(list)) => list.iter_mut().for_each(|f| self.attrs(&mut f.attrs)),
+                AttrValue::List(ListValue::Funcs(list)) => {
+                    list.iter_mut().for_each(|f| self.attrs(&mut f.attrs))
+                }
                 _ => {}
             }
         }
@@ -177,7 +179,9 @@ fn reads_values_of_every_type() {
     let mut seen = 0;
     for node in graph.nodes.iter().filter(|n| matches!(n.attr("value"), Some(AttrValue::Tensor(_)))) {
         let Some((group, _)) = node.name.split_once('/') else { continue };
-        let Some(dtype) = DataType(value(&graph, &node.name).dtype).storage() else { panic!("{}", node.name) };
+        let Some(dtype) = DataType(value(&graph, &node.name).dtype).storage() else {
+            panic!("{}", node.name)
+        };
         let [three, hundred] = three_and_hundred(dtype);
         let found = || bytes(&graph, &node.name);
         match group {

@@ -187,13 +187,24 @@ impl Conv2d {
 
     /// Bytes of scratch that a call needs, with the filter in this form.
     pub fn scratch_bytes(&self, threads: usize, form: WeightForm) -> usize {
-        let k = match form {
-            WeightForm::Packed | WeightForm::Unpacked => self.filter_rows(),
-            WeightForm::Blocks { rows } => rows.min(self.filter_rows()),
-        };
+        let all = self.filter_rows();
+        match form {
+            WeightForm::Packed => self.part_scratch_bytes(threads, all, true),
+            WeightForm::Unpacked => self.part_scratch_bytes(threads, all, false),
+            WeightForm::Blocks { rows } => {
+                // The last block is smaller, and may for that be packed in wider pieces.
+                let rows = rows.clamp(1, all.max(1));
+                let last = all % rows;
+                let bytes = |rows| self.part_scratch_bytes(threads, rows, false);
+                bytes(rows).max(if last > 0 { bytes(last) } else { 0 })
+            }
+        }
+    }
+
+    /// Bytes of scratch for `k` rows of the filter.
+    fn part_scratch_bytes(&self, threads: usize, k: usize, packed: bool) -> usize {
         let taps = k.checked_div(self.tap_len).unwrap_or(0).max(1);
         let layout = self.block_layout(k);
-        let packed = form == WeightForm::Packed;
         let shared = 4 * self.zero_floats() + 64;
         shared
             + scratch_bytes(

@@ -54,12 +54,24 @@ impl MatMul {
 
     /// Bytes of scratch that a call needs, with `b` in this form.
     pub fn scratch_bytes(&self, threads: usize, form: WeightForm) -> usize {
-        let (k, n, packed) = match form {
-            WeightForm::Packed => (self.k, self.n, true),
-            WeightForm::Unpacked => (self.k, self.n, false),
-            WeightForm::Blocks { rows } if self.transpose_b => (self.k, rows.min(self.n), false),
-            WeightForm::Blocks { rows } => (rows.min(self.k), self.n, false),
-        };
+        match form {
+            WeightForm::Packed => self.part_scratch_bytes(threads, self.k, self.n, true),
+            WeightForm::Unpacked => self.part_scratch_bytes(threads, self.k, self.n, false),
+            WeightForm::Blocks { rows } => {
+                // The last block is smaller, and may for that be packed in wider pieces.
+                let all = if self.transpose_b { self.n } else { self.k };
+                let rows = rows.clamp(1, all.max(1));
+                let bytes = |rows| match self.transpose_b {
+                    true => self.part_scratch_bytes(threads, self.k, rows, false),
+                    false => self.part_scratch_bytes(threads, rows, self.n, false),
+                };
+                bytes(rows).max(if all % rows > 0 { bytes(all % rows) } else { 0 })
+            }
+        }
+    }
+
+    /// Bytes of scratch for a part of the product.
+    fn part_scratch_bytes(&self, threads: usize, k: usize, n: usize, packed: bool) -> usize {
         let rows = self.rows(&[], 0, k);
         let layout = PackedLayout::new(self.layout.isa(), k, n, 1).unwrap_or(self.layout);
         scratch_bytes(&layout, self.m, k, 1, 1, rows.copy_floats(), packed, threads)
@@ -261,7 +273,12 @@ impl BatchMatMul<'_> {
     }
 
     /// One past the largest index in a batch of `rows · columns` matrices, none of which is empty.
-    pub(crate) fn extent(&self, strides: &MatrixStrides<'_>, rows: usize, columns: usize) -> Result<usize, KernelError> {
+    pub(crate) fn extent(
+        &self,
+        strides: &MatrixStrides<'_>,
+        rows: usize,
+        columns: usize,
+    ) -> Result<usize, KernelError> {
         check_exact("the batch strides", self.batch.len(), strides.batch.len())?;
         let dims = self.batch.iter().copied().zip(strides.batch.iter().copied());
         dims.chain([(rows, strides.row), (columns, strides.column)])

@@ -150,7 +150,8 @@ impl Session {
             let start = match feed {
                 Feed::Tensor(view) => view.bytes().as_ptr().cast_mut(),
                 Feed::Strings(_, texts) => {
-                    let references = self.fed_strings[i].as_mut().ok_or_else(|| bad("is not of strings".into()))?;
+                    let references =
+                        self.fed_strings[i].as_mut().ok_or_else(|| bad("is not of strings".into()))?;
                     push_strings(&self.strings, texts, references)
                         .ok_or_else(|| bad("has strings of more bytes than were planned".into()))?;
                     references.as_mut_ptr()
@@ -218,7 +219,8 @@ fn place_strings(plan: &Plan, weights: &mut [u8], pool: &StringPool) -> Result<(
     for weight in &plan.weights {
         let ConstantData::Strings(texts) = &weight.constant.data else { continue };
         let references = &mut weights[weight.offset..weight.offset + weight.bytes];
-        push_strings(pool, texts, references).ok_or(OpError::Internal("string constants were not planned for"))?;
+        push_strings(pool, texts, references)
+            .ok_or(OpError::Internal("string constants were not planned for"))?;
     }
     Ok(())
 }

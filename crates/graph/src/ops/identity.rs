@@ -16,6 +16,7 @@ pub(super) const OPS: &[Registration] = &[
     Registration { name: "Snapshot", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "DeepCopy", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "PlaceholderWithDefault", import: |_| Ok(Box::new(Identity)) },
+    Registration { name: "NoOp", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "EnsureShape", import: |_| Ok(Box::new(Identity)) },
 ];
 

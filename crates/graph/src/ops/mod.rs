@@ -5,17 +5,30 @@ mod batch_matmul;
 pub mod batch_norm;
 mod bias_add;
 mod binary;
+mod cast;
+mod concat;
 mod contraction;
 pub mod conv2d;
 pub mod depthwise;
 pub mod einsum;
+mod extent;
+mod fill;
 pub mod fused;
+mod gather;
 pub mod identity;
 pub mod matmul;
+mod one_hot;
+mod pack;
+mod pad;
 pub mod pool;
 pub mod reduce;
+mod repeat;
 mod reshape;
+mod shape;
+mod slice;
 mod softmax;
+mod strided_slice;
+mod transpose;
 mod unary;
 pub mod window;
 
@@ -49,6 +62,8 @@ static REGISTRY: &[&[Registration]] = &[
     batch_norm::OPS,
     bias_add::OPS,
     binary::OPS,
+    cast::OPS,
+    concat::OPS,
     conv2d::OPS,
     depthwise::OPS,
     einsum::OPS,
@@ -58,6 +73,16 @@ static REGISTRY: &[&[Registration]] = &[
     reduce::OPS,
     reshape::OPS,
     softmax::OPS,
+    fill::OPS,
+    gather::OPS,
+    one_hot::OPS,
+    pack::OPS,
+    pad::OPS,
+    repeat::OPS,
+    shape::OPS,
+    slice::OPS,
+    strided_slice::OPS,
+    transpose::OPS,
     unary::OPS,
 ];
 

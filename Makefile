@@ -1,0 +1,19 @@
+# `make` lists what there is to do.
+
+.PHONY: help build test lint example bench-models
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+build: ## the binary, target/release/tightfit
+	cargo build --release
+
+test: ## all tests; the same command as in the README
+	cargo test --release --workspace
+
+lint: ## formatting and clippy, as CI runs them
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+example: build ## handwritten digits, the README's first command
+	cargo run --release -p tightfit-cli -- run examples/digits/digits.pb --input examples/digits/test.tfrecord --feature image=image --label label --memory 16MiB --output digits.jsonl

@@ -1,0 +1,324 @@
+//! Tensors of one value or of even steps: Fill, ZerosLike, OnesLike, Empty, Range, LinSpace.
+//!
+//! Fill takes a shape (int32 or int64) and a scalar of any type; Empty, a shape, and is zeros here. ZerosLike and
+//! OnesLike take the shape and type of their input, of any type (ones of numbers and bools). Range counts from `start`
+//! by `delta` to before `limit`, in int32, int64, float32 or float64; LinSpace takes `num` even steps from `start` to
+//! `stop`, in float32 or float64.
+
+use tightfit_core::{DType, Element};
+use tightfit_kernels::fill;
+
+use super::Registration;
+use super::extent::{minus, need_index_type, not_negative, vector_len};
+use crate::attributes::Attributes;
+use crate::dim::{Dim, Dims};
+use crate::fact::Fact;
+use crate::operator::{Call, Memory, OpError, Operator, Run};
+
+pub(super) const OPS: &[Registration] = &[
+    Registration { name: "Fill", import: |_| Ok(Box::new(Fill)) },
+    Registration { name: "Empty", import: import_empty },
+    Registration { name: "ZerosLike", import: |_| Ok(Box::new(Like { is_one: false })) },
+    Registration { name: "OnesLike", import: |_| Ok(Box::new(Like { is_one: true })) },
+    Registration { name: "Range", import: |_| Ok(Box::new(Range)) },
+    Registration { name: "LinSpace", import: |_| Ok(Box::new(LinSpace)) },
+];
+
+fn import_empty(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    Ok(Box::new(Empty { dtype: attributes.dtype("dtype")? }))
+}
+
+/// The shape that an input asks for.
+fn asked_shape(index: usize, fact: &Fact) -> Result<Dims, OpError> {
+    need_index_type(index, fact)?;
+    let rank = vector_len(index, fact)?;
+    match fact.dims_value() {
+        Some(dims) => {
+            Ok(Dims::new(dims.into_iter().map(|d| not_negative(index, d)).collect::<Result<Vec<_>, _>>()?))
+        }
+        None => Ok(rank.map_or(Dims::UNKNOWN, Dims::of_rank)),
+    }
+}
+
+fn need_scalar(index: usize, fact: &Fact) -> Result<(), OpError> {
+    // A vector of one element passes, as in old graphs.
+    if fact.dims.elements().known().is_some_and(|n| n != 1) {
+        return Err(OpError::input(index, format!("is of shape {}; a scalar is needed", fact.dims)));
+    }
+    Ok(())
+}
+
+/// A tensor of one value.
+#[derive(Debug)]
+struct Fill;
+
+impl Operator for Fill {
+    fn name(&self) -> &'static str {
+        "Fill"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (shape, value) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
+        need_scalar(1, value)?;
+        Ok(vec![Fact::new(value.dtype, asked_shape(0, shape)?)])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let value = run.input(1)?;
+        Ok(fill(run.pool, value.bytes(), &mut run.output(0)?)?)
+    }
+}
+
+/// A tensor of zeros.
+#[derive(Debug)]
+struct Empty {
+    dtype: DType,
+}
+
+impl Operator for Empty {
+    fn name(&self) -> &'static str {
+        "Empty"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        Ok(vec![Fact::new(self.dtype, asked_shape(0, super::input(inputs, 0)?)?)])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        run.out_bytes(0)?.fill(0);
+        Ok(())
+    }
+}
+
+/// Zeros or ones in the shape and type of the input.
+#[derive(Debug)]
+struct Like {
+    is_one: bool,
+}
+
+impl Operator for Like {
+    fn name(&self) -> &'static str {
+        if self.is_one { "OnesLike" } else { "ZerosLike" }
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let input = super::input(inputs, 0)?;
+        if self.is_one && (input.dtype == DType::String || input.dtype.is_complex()) {
+            return Err(OpError::input(0, format!("is of type {}, which is not supported", input.dtype)));
+        }
+        Ok(vec![Fact::new(input.dtype, input.dims.clone())])
+    }
+
+    fn memory(&self, _: &Call<'_>) -> Memory {
+        Memory::overwrites(&[0])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let mut output = run.output(0)?;
+        let value = if self.is_one { one(output.dtype()) } else { [0; 16] };
+        Ok(fill(run.pool, &value[..output.dtype().bytes()], &mut output)?)
+    }
+}
+
+/// The bytes of 1, zeros behind them.
+fn one(dtype: DType) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    match dtype {
+        DType::F32 => bytes[..4].copy_from_slice(&1f32.to_le_bytes()),
+        DType::F64 => bytes[..8].copy_from_slice(&1f64.to_le_bytes()),
+        // The sign, exponent and fraction of 1 in the two formats of 16 bits.
+        DType::F16 => bytes[..2].copy_from_slice(&0x3c00u16.to_le_bytes()),
+        DType::BF16 => bytes[..2].copy_from_slice(&0x3f80u16.to_le_bytes()),
+        _ => bytes[0] = 1,
+    }
+    bytes
+}
+
+/// Numbers in even steps of a given size.
+#[derive(Debug)]
+struct Range;
+
+/// How many steps of `delta` lead from `start` to before `limit`.
+fn steps(start: f64, limit: f64, delta: f64) -> Option<usize> {
+    let steps = ((limit - start) / delta).ceil();
+    // False for NaN: a step of 0 leads nowhere, and one away from the limit is refused.
+    (steps >= 0.0 && steps < 9e15 && delta != 0.0).then_some(steps as usize)
+}
+
+fn integer_steps(start: i64, limit: i64, delta: i64) -> Option<usize> {
+    let distance = if delta > 0 { limit.checked_sub(start)? } else { start.checked_sub(limit)? };
+    if delta == 0 || distance < 0 {
+        return None;
+    }
+    let delta = delta.unsigned_abs();
+    usize::try_from((distance as u64).div_ceil(delta)).ok()
+}
+
+impl Range {
+    fn count(&self, inputs: [&Fact; 3]) -> Result<Dim, OpError> {
+        let bad = || OpError::input(2, "is a step that does not lead from input 0 to input 1");
+        let is_integer = matches!(inputs[0].dtype, DType::I32 | DType::I64);
+        if is_integer {
+            let values =
+                inputs.map(|f| f.dims_value().and_then(|v| v.first().copied()).unwrap_or(Dim::Unknown));
+            return match values {
+                [Dim::Known(start), Dim::Known(limit), Dim::Known(delta)] => {
+                    Ok(Dim::Known(integer_steps(start, limit, delta).ok_or_else(bad)? as i64))
+                }
+                [start, limit, Dim::Known(1)] => Ok(minus(limit, start)),
+                _ => Ok(Dim::Unknown),
+            };
+        }
+        let number = |fact: &Fact| {
+            let view = fact.view()?;
+            match fact.dtype {
+                DType::F32 => view.bytes().try_into().ok().map(|b| f32::from_le_bytes(b) as f64),
+                _ => view.bytes().try_into().ok().map(f64::from_le_bytes),
+            }
+        };
+        match inputs.map(number) {
+            [Some(start), Some(limit), Some(delta)] => {
+                Ok(Dim::Known(steps(start, limit, delta).ok_or_else(bad)? as i64))
+            }
+            _ => Ok(Dim::Unknown),
+        }
+    }
+}
+
+impl Operator for Range {
+    fn name(&self) -> &'static str {
+        "Range"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let inputs = [super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?];
+        super::need_type(0, inputs[0], &[DType::I32, DType::I64, DType::F32, DType::F64])?;
+        for (i, input) in inputs.iter().enumerate() {
+            super::need_type(i, input, &[inputs[0].dtype])?;
+            need_scalar(i, input)?;
+        }
+        Ok(vec![Fact::new(inputs[0].dtype, Dims::new([self.count(inputs)?]))])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        match run.output_dtype(0) {
+            DType::I32 => {
+                count_up(run, |start: i32, delta, i| start.wrapping_add(delta.wrapping_mul(i as i32)))
+            }
+            DType::I64 => {
+                count_up(run, |start: i64, delta, i| start.wrapping_add(delta.wrapping_mul(i as i64)))
+            }
+            DType::F32 => count_up(run, |start: f32, delta, i| start + delta * i as f32),
+            _ => count_up(run, |start: f64, delta, i| start + delta * i as f64),
+        }
+    }
+}
+
+fn count_up<T: Element>(run: &mut Run<'_>, at: impl Fn(T, T, usize) -> T) -> Result<(), OpError> {
+    let (&[start], &[delta]) = (run.slice::<T>(0)?, run.slice::<T>(2)?) else {
+        return Err(OpError::Internal("a range without start or step was run"));
+    };
+    run.out::<T>(0)?.iter_mut().enumerate().for_each(|(i, out)| *out = at(start, delta, i));
+    Ok(())
+}
+
+/// A number of even steps between two numbers.
+#[derive(Debug)]
+struct LinSpace;
+
+impl Operator for LinSpace {
+    fn name(&self) -> &'static str {
+        "LinSpace"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (start, stop, count) =
+            (super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?);
+        super::need_type(0, start, &[DType::F32, DType::F64])?;
+        super::need_type(1, stop, &[start.dtype])?;
+        need_index_type(2, count)?;
+        for (i, input) in [start, stop, count].into_iter().enumerate() {
+            need_scalar(i, input)?;
+        }
+        let count = count.dims_value().and_then(|v| v.first().copied()).unwrap_or(Dim::Unknown);
+        if matches!(count, Dim::Known(..1)) {
+            return Err(OpError::input(2, format!("is {count}; at least one element is needed")));
+        }
+        Ok(vec![Fact::new(start.dtype, Dims::new([count]))])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        match run.output_dtype(0) {
+            DType::F32 => {
+                lin_space(run, |from: f32, to, i, last| from + (to - from) / last as f32 * i as f32)
+            }
+            _ => lin_space(run, |from: f64, to, i, last| from + (to - from) / last as f64 * i as f64),
+        }
+    }
+}
+
+fn lin_space<T: Element>(run: &mut Run<'_>, at: impl Fn(T, T, usize, usize) -> T) -> Result<(), OpError> {
+    let (&[start], &[stop]) = (run.slice::<T>(0)?, run.slice::<T>(1)?) else {
+        return Err(OpError::Internal("steps without start or end were run"));
+    };
+    let out = run.out::<T>(0)?;
+    let last = out.len().saturating_sub(1);
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = match i {
+            0 => start,
+            i if i == last => stop,
+            i => at(start, stop, i, last),
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dim::Symbol;
+    use crate::testing::*;
+
+    #[test]
+    fn fills() {
+        let shape = tensor(&[2], &[2i32, 1]);
+        check("Fill", &[], &[shape.clone(), scalar(7i64)], &[tensor(&[2, 1], &[7i64, 7])]);
+        check("Fill", &[], &[tensor::<i32>(&[0], &[]), scalar(1f32)], &[scalar(1f32)]);
+        refuses("Fill", &[], &[tensor(&[1], &[-1i32]), scalar(1f32)], "-1");
+        refuses("Fill", &[], &[shape.clone(), tensor(&[2], &[1f32, 2.0])], "scalar");
+        check("Empty", &[("dtype", dtype(DType::F64))], &[shape], &[tensor(&[2, 1], &[0f64; 2])]);
+        check("ZerosLike", &[], &[tensor(&[2], &[1f32, 2.0])], &[tensor(&[2], &[0f32, 0.0])]);
+        check("OnesLike", &[], &[tensor(&[1], &[9f64])], &[tensor(&[1], &[1f64])]);
+        check("OnesLike", &[], &[bools(&[1], &[false])], &[bools(&[1], &[true])]);
+    }
+
+    #[test]
+    fn ranges() {
+        let range = |a: i32, b: i32, c: i32, expected: &[i32]| {
+            check("Range", &[], &[scalar(a), scalar(b), scalar(c)], &[tensor(&[expected.len()], expected)]);
+        };
+        range(0, 5, 2, &[0, 2, 4]);
+        range(3, -1, -2, &[3, 1]);
+        range(2, 2, 1, &[]);
+        let floats = [scalar(0f32), scalar(1f32), scalar(0.25f32)];
+        check("Range", &[], &floats, &[tensor(&[4], &[0f32, 0.25, 0.5, 0.75])]);
+        refuses("Range", &[], &[scalar(0i32), scalar(3i32), scalar(0i32)], "step");
+        refuses("Range", &[], &[scalar(0i32), scalar(3i32), scalar(-1i32)], "step");
+        check(
+            "LinSpace",
+            &[],
+            &[scalar(1f32), scalar(2f32), scalar(3i32)],
+            &[tensor(&[3], &[1f32, 1.5, 2.0])],
+        );
+        check("LinSpace", &[], &[scalar(1f64), scalar(2f64), scalar(1i64)], &[tensor(&[1], &[1f64])]);
+        refuses("LinSpace", &[], &[scalar(1f32), scalar(2f32), scalar(0i32)], "at least one");
+    }
+
+    #[test]
+    fn a_range_up_to_the_batch_is_as_long() {
+        let batch = Fact::of_dims(DType::I32, Dims::scalar(), &[Dim::of(Symbol::BATCH)]);
+        let known = |n: i64| Fact::of_dims(DType::I32, Dims::scalar(), &[Dim::Known(n)]);
+        let facts = operator("Range", &[]).unwrap().infer(&[&known(0), &batch, &known(1)]).unwrap();
+        assert_eq!(facts[0].dims, Dims::new([Dim::of(Symbol::BATCH)]));
+    }
+}
