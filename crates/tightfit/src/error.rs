@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tightfit_core::{BudgetError, display_bytes};
+use tightfit_data::DataError;
 use tightfit_format::FormatError;
 use tightfit_graph::GraphError;
 use tightfit_graph::plan::StepReport;
@@ -16,6 +17,8 @@ pub enum Error {
     Graph(GraphError),
     /// A file.
     Format(FormatError),
+    /// The data set.
+    Dataset(DataError),
     /// The memory.
     NotFit(Box<NotFit>),
     /// The system.
@@ -24,6 +27,13 @@ pub enum Error {
         path: PathBuf,
         /// What the system says.
         error: io::Error,
+    },
+    /// A file of data or labels holds something else than it should.
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
     },
     /// What was asked for makes no sense.
     Usage(String),
@@ -74,8 +84,10 @@ impl fmt::Display for Error {
         match self {
             Error::Graph(error) => error.fmt(f),
             Error::Format(error) => error.fmt(f),
+            Error::Dataset(error) => error.fmt(f),
             Error::NotFit(not_fit) => not_fit.fmt(f),
             Error::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Error::Data { path, why } => write!(f, "{}: {why}", path.display()),
             Error::Usage(why) => f.write_str(why),
             Error::Interrupted => f.write_str("interrupted"),
         }
@@ -87,6 +99,7 @@ impl std::error::Error for Error {
         match self {
             Error::Graph(error) => Some(error),
             Error::Format(error) => Some(error),
+            Error::Dataset(error) => Some(error),
             Error::Io { error, .. } => Some(error),
             _ => None,
         }
@@ -97,6 +110,11 @@ impl Error {
     /// An error of the system at a file.
     pub fn io(path: impl AsRef<Path>, error: io::Error) -> Error {
         Error::Io { path: path.as_ref().to_path_buf(), error }
+    }
+
+    /// A file that holds something else than it should.
+    pub fn data(path: impl AsRef<Path>, why: impl Into<String>) -> Error {
+        Error::Data { path: path.as_ref().to_path_buf(), why: why.into() }
     }
 }
 
@@ -109,6 +127,12 @@ impl From<GraphError> for Error {
 impl From<FormatError> for Error {
     fn from(error: FormatError) -> Error {
         Error::Format(error)
+    }
+}
+
+impl From<DataError> for Error {
+    fn from(error: DataError) -> Error {
+        Error::Dataset(error)
     }
 }
 

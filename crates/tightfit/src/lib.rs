@@ -3,18 +3,27 @@
 //! Model, data and sink meet in one place, [`job`]. Everything is reserved from one
 //! [`MemoryBudget`] before the first byte is computed.
 
+mod base64;
 mod error;
+mod feeds;
 pub mod fit;
 pub mod inspect;
+pub mod job;
 pub mod limits;
 mod model;
+mod nested;
 mod run;
+pub mod sink;
 mod tensor;
 
 pub use error::{Error, NotFit};
+pub use feeds::Feeds;
 pub use fit::{Fit, FitOptions, Lines};
 pub use model::{Model, OpenOptions};
 pub use run::{Outputs, Runner};
 pub use tensor::Tensor;
 pub use tightfit_core::{DType, MemoryBudget, Shape, TensorView, display_bytes, parse_bytes};
-pub use tightfit_graph::{Binding, plan};
+pub use tightfit_format::FormatError;
+pub use tightfit_graph::exec::Feed;
+pub use tightfit_kernels::ThreadPool;
+pub use tightfit_graph::{Binding, GraphError, plan};

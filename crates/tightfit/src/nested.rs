@@ -1,0 +1,194 @@
+//! String tensors as JSON: nested lists of strings, where `{"b64": ".."}` stands for bytes.
+//!
+//! The text is read as a stream: besides the strings themselves nothing of it is ever in memory.
+
+use std::fmt;
+use std::io::Read;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use tightfit_core::{BudgetError, MAX_RANK, MemoryBudget, Reservation, Shape};
+
+use crate::base64;
+
+/// Heap bytes of a text besides its own: its place in the list, which may have twice its length, and the allocator's.
+pub const TEXT_BYTES: u64 = 64;
+
+/// The strings of a JSON file in row-major order.
+#[derive(Debug)]
+pub struct Nested {
+    /// The shape of the lists.
+    pub shape: Shape,
+    /// The strings.
+    pub texts: Vec<Box<[u8]>>,
+    /// Their memory.
+    pub reservation: Reservation,
+}
+
+/// Why a JSON file holds no string tensor.
+#[derive(Debug)]
+pub enum NestedError {
+    /// What is wrong in the text, and where.
+    Json(serde_json::Error),
+    /// The strings do not fit.
+    Budget(BudgetError),
+    /// The lists make no shape.
+    Shape(String),
+}
+
+/// Reads nested lists of strings.
+///
+/// # Errors
+/// [`NestedError`] for a text that is no JSON, lists of different lengths side by side, anything but strings in them,
+/// and for strings that do not fit `budget`.
+pub fn read(read: impl Read, budget: &MemoryBudget) -> Result<Nested, NestedError> {
+    let reservation = budget.try_reserve("pipeline", 0).map_err(NestedError::Budget)?;
+    let mut lists = Lists { dims: Vec::new(), rank: None, texts: Vec::new(), reservation, refused: None };
+    let mut json = serde_json::Deserializer::from_reader(read);
+    let outcome = Level { lists: &mut lists, depth: 0 }.deserialize(&mut json).and_then(|()| json.end());
+    if let Some(error) = lists.refused {
+        return Err(NestedError::Budget(error));
+    }
+    outcome.map_err(NestedError::Json)?;
+    let shape = Shape::new(&lists.dims).map_err(|error| NestedError::Shape(error.to_string()))?;
+    Ok(Nested { shape, texts: lists.texts, reservation: lists.reservation })
+}
+
+/// What is known so far.
+struct Lists {
+    /// The length of the first list at each depth.
+    dims: Vec<usize>,
+    /// The depth of the first string.
+    rank: Option<usize>,
+    texts: Vec<Box<[u8]>>,
+    reservation: Reservation,
+    refused: Option<BudgetError>,
+}
+
+/// The place of a value: how many lists it stands in.
+struct Level<'a> {
+    lists: &'a mut Lists,
+    depth: usize,
+}
+
+impl Level<'_> {
+    fn push<E: serde::de::Error>(self, text: &[u8]) -> Result<(), E> {
+        if *self.lists.rank.get_or_insert(self.depth) != self.depth || self.lists.dims.len() > self.depth {
+            return Err(E::custom("strings and lists stand side by side"));
+        }
+        if let Err(error) = self.lists.reservation.try_grow(text.len() as u64 + TEXT_BYTES) {
+            let text = error.to_string();
+            self.lists.refused = Some(error);
+            return Err(E::custom(text));
+        }
+        self.lists.texts.push(text.into());
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Level<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, {\"b64\": \"..\"} or a list of them")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.push(text.as_bytes())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let key: Option<String> = map.next_key()?;
+        if key.as_deref() != Some("b64") {
+            return Err(A::Error::custom("an object has one key, \"b64\""));
+        }
+        let text: String = map.next_value()?;
+        if map.next_key::<String>()?.is_some() {
+            return Err(A::Error::custom("an object has one key, \"b64\""));
+        }
+        let bytes = base64::decode(&text).ok_or_else(|| A::Error::custom("\"b64\" is no base64"))?;
+        self.push(&bytes)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let depth = self.depth;
+        if depth == MAX_RANK {
+            return Err(A::Error::custom(format!("lists are nested deeper than {MAX_RANK}")));
+        }
+        if self.lists.rank.is_some_and(|rank| depth >= rank) {
+            return Err(A::Error::custom("strings and lists stand side by side"));
+        }
+        // A list's length is known at its end; until then its place in `dims` only says that it is a list.
+        let is_first = self.lists.dims.len() == depth;
+        if is_first {
+            self.lists.dims.push(0);
+        }
+        let mut length = 0;
+        while list.next_element_seed(Level { lists: self.lists, depth: depth + 1 })?.is_some() {
+            length += 1;
+        }
+        if is_first {
+            self.lists.dims[depth] = length;
+        } else if self.lists.dims[depth] != length {
+            return Err(A::Error::custom(format!("lists of {} and {length} stand side by side", self.lists.dims[depth])));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for NestedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NestedError::Json(error) => error.fmt(f),
+            NestedError::Budget(error) => error.fmt(f),
+            NestedError::Shape(why) => f.write_str(why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<(Vec<usize>, Vec<String>), String> {
+        let nested = read(text.as_bytes(), &MemoryBudget::new(10_000)).map_err(|e| e.to_string())?;
+        let texts = nested.texts.iter().map(|t| String::from_utf8_lossy(t).into_owned());
+        Ok((nested.shape.to_vec(), texts.collect()))
+    }
+
+    fn strings(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|t| t.to_string()).collect()
+    }
+
+    #[test]
+    fn scalars_lists_and_bytes() {
+        assert_eq!(parse("\"a\\u00e4\""), Ok((vec![], strings(&["aä"]))));
+        assert_eq!(parse("{\"b64\": \"Zm9v\"}"), Ok((vec![], strings(&["foo"]))));
+        assert_eq!(
+            parse("[[\"a\", {\"b64\": \"Yg==\"}], [\"c\", \"\"]]"),
+            Ok((vec![2, 2], strings(&["a", "b", "c", ""])))
+        );
+        assert_eq!(parse("[]"), Ok((vec![0], vec![])));
+        assert_eq!(parse("[[], []]"), Ok((vec![2, 0], vec![])));
+    }
+
+    #[test]
+    fn refuses_what_is_no_tensor() {
+        for bad in [
+            "", "1", "null", "[1]", "[\"a\", [\"b\"]]", "[[\"a\"], \"b\"]", "[[\"a\"], [\"b\", \"c\"]]", "[\"a\"",
+            "{\"x\": \"a\"}", "{\"b64\": \"?\"}", "{\"b64\": \"\", \"c\": 1}", "[\"a\"] [", "[[], [[]]]",
+            "[[[[[[[[[[[\"too deep\"]]]]]]]]]]]",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let many = format!("[{}\"a\"]", "\"a\",".repeat(1000));
+        assert!(parse(&many).unwrap_err().contains("budget"));
+    }
+}

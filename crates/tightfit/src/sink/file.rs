@@ -1,0 +1,198 @@
+//! The file under a sink: written beside its place, renamed when whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// Bytes of the buffer in front of a file.
+pub const BUFFER_BYTES: usize = 64 << 10;
+
+/// A file or the standard output.
+#[derive(Debug)]
+pub struct Output {
+    /// The name in messages.
+    path: PathBuf,
+    write: Option<BufWriter<Target>>,
+    /// Where it is written and where it goes, for a file that is renamed at the end.
+    rename: Option<(PathBuf, PathBuf)>,
+}
+
+/// What the buffer is written to.
+#[derive(Debug)]
+pub enum Target {
+    /// A file.
+    File(File),
+    /// The standard output.
+    Stdout(io::Stdout),
+}
+
+impl Output {
+    /// The standard output.
+    pub fn stdout() -> Output {
+        let write = BufWriter::with_capacity(BUFFER_BYTES, Target::Stdout(io::stdout()));
+        Output { path: PathBuf::from("standard output"), write: Some(write), rename: None }
+    }
+
+    /// A file that will stand at `path`. Devices and pipes are written as they are.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be made.
+    pub fn create(path: &Path) -> Result<Output, Error> {
+        let at = |error| Error::io(path, error);
+        let (file, rename) = match fs::metadata(path) {
+            Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
+                (OpenOptions::new().write(true).open(path).map_err(at)?, None)
+            }
+            Ok(metadata) if metadata.is_dir() => return Err(at(io::ErrorKind::IsADirectory.into())),
+            found => {
+                // A link stays a link: what it points to is replaced.
+                let place = if found.is_ok() { fs::canonicalize(path).map_err(at)? } else { path.to_path_buf() };
+                let mut temporary = place.clone().into_os_string();
+                temporary.push(format!(".tmp-{}", std::process::id()));
+                let temporary = PathBuf::from(temporary);
+                (File::create(&temporary).map_err(at)?, Some((temporary, place)))
+            }
+        };
+        let write = BufWriter::with_capacity(BUFFER_BYTES, Target::File(file));
+        Ok(Output { path: path.to_path_buf(), write: Some(write), rename })
+    }
+
+    /// The name in messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder it is in.
+    pub fn folder(&self) -> &Path {
+        let place = self.rename.as_ref().map_or(&self.path, |(_, place)| place);
+        place.parent().unwrap_or(Path::new(""))
+    }
+
+    /// The error of the system at this file.
+    pub fn error(&self, error: io::Error) -> Error {
+        Error::io(&self.path, error)
+    }
+
+    /// Flushes, waits for the disk and gives the file its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the temporary file is removed then.
+    pub fn commit(mut self) -> Result<(), Error> {
+        self.commit_inner().map_err(|error| self.error(error))
+    }
+
+    fn commit_inner(&mut self) -> io::Result<()> {
+        self.flush()?;
+        let Some(write) = &self.write else { return Ok(()) };
+        let Target::File(file) = write.get_ref() else { return Ok(()) };
+        let Some((temporary, place)) = &self.rename else { return Ok(()) };
+        file.sync_all()?;
+        fs::rename(temporary, place)?;
+        let folder = place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+        self.rename = None;
+        // The name has to reach the disk too. Some file systems cannot sync a folder, and the file is whole already.
+        File::open(folder).and_then(|folder| folder.sync_all()).ok();
+        Ok(())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // What is still in the buffer of an output that was given up is not wanted.
+        if let Some(write) = self.write.take() {
+            drop(write.into_parts());
+        }
+        if let Some((temporary, _)) = &self.rename {
+            fs::remove_file(temporary).ok();
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write.as_mut().map_or(Ok(0), |write| write.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.write.as_mut().map_or(Ok(()), |write| write.flush())
+    }
+}
+
+impl Seek for Output {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.write.as_mut().map_or(Ok(0), |write| write.seek(position))
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Target::File(file) => file.write(bytes),
+            Target::Stdout(stdout) => stdout.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Target::File(file) => file.flush(),
+            Target::Stdout(stdout) => stdout.flush(),
+        }
+    }
+}
+
+impl Seek for Target {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        match self {
+            Target::File(file) => file.seek(position),
+            Target::Stdout(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("tightfit-output-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        entries.collect()
+    }
+
+    #[test]
+    fn appears_whole_or_not_at_all() {
+        let folder = folder("atomic");
+        let path = folder.join("a.csv");
+        let mut output = Output::create(&path).unwrap();
+        output.write_all(b"1").unwrap();
+        assert!(!path.exists());
+        drop(output);
+        assert!(names(&folder).is_empty());
+        let mut output = Output::create(&path).unwrap();
+        output.write_all(b"2").unwrap();
+        output.commit().unwrap();
+        assert_eq!((names(&folder), fs::read(&path).unwrap()), (vec!["a.csv".to_string()], b"2".to_vec()));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_device_is_an_error_with_the_name() {
+        let folder = folder("full");
+        let path = folder.join("full.csv");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let mut output = Output::create(&path).unwrap();
+        output.write_all(b"1").unwrap();
+        let error = output.commit().unwrap_err().to_string();
+        assert!(error.contains("full.csv"), "{error}");
+        assert_eq!(names(&folder), ["full.csv"]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

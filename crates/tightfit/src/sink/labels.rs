@@ -1,0 +1,137 @@
+//! Names of classes, and the largest scores of a row.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use tightfit_core::{MemoryBudget, Reservation};
+
+use super::elements::number;
+use super::{Part, Rows};
+use crate::error::Error;
+
+/// Bytes of a name besides its text.
+const NAME_BYTES: u64 = 32;
+
+/// The names of classes in the order of their numbers: the lines of a file.
+#[derive(Debug)]
+pub struct Labels {
+    names: Vec<Box<str>>,
+    reservation: Reservation,
+}
+
+impl Labels {
+    /// Reads a file of one name a line.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::Data`] when it is no text, and the memory.
+    pub fn read(path: &Path, budget: &MemoryBudget) -> Result<Labels, Error> {
+        let at = |error| Error::io(path, error);
+        let file = File::open(path).map_err(at)?;
+        // Before anything is read, so that a file without line ends is refused as well.
+        let bytes = file.metadata().map_err(at)?.len();
+        let mut reservation = budget.try_reserve("sink", bytes)?;
+        let mut names = Vec::new();
+        for line in BufReader::new(file).lines() {
+            let line = line.map_err(|error| match error.kind() {
+                std::io::ErrorKind::InvalidData => Error::data(path, format!("line {} is no UTF-8", names.len() + 1)),
+                _ => at(error),
+            })?;
+            reservation.try_grow(NAME_BYTES)?;
+            names.push(line.trim().into());
+        }
+        Ok(Labels { names, reservation })
+    }
+
+    /// Bytes of memory.
+    pub fn memory_bytes(&self) -> u64 {
+        self.reservation.bytes()
+    }
+}
+
+/// The largest elements of a row.
+#[derive(Debug)]
+pub struct Top {
+    k: usize,
+    labels: Option<Labels>,
+}
+
+impl Top {
+    /// The `k` largest, with their names.
+    pub fn new(k: usize, labels: Option<Labels>) -> Top {
+        Top { k, labels }
+    }
+
+    /// How many.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The rows of the first output: one for each row of the batch, or along its first dimension.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when there is no output, or it has no rows.
+    pub fn rows<'a>(&self, rows: &Rows<'a>) -> Result<Vec<Part<'a>>, Error> {
+        let first = rows.named().next();
+        let (name, tensor) = first.ok_or_else(|| Error::Usage("there is no output to take the top of".into()))??;
+        let is_vector = tensor.shape().rank() < 2;
+        let count = match tensor.shape().first() {
+            Some(first) if !(rows.is_whole && is_vector) => *first,
+            _ => 1,
+        };
+        if rows.is_whole && is_vector {
+            return Ok(vec![rows.part(name, &tensor, 0)?]);
+        }
+        let by_rows = Rows { rows: if rows.is_whole { count } else { rows.rows }, is_whole: false, ..*rows };
+        (0..by_rows.rows).map(|row| by_rows.part(name, &tensor, row)).collect()
+    }
+
+    /// Puts the index and value of the largest elements of a row into `best`, largest first; of equal ones, the one
+    /// with the smallest index first.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a row that does not hold numbers.
+    pub fn best(&self, part: &Part<'_>, best: &mut Vec<(usize, f64)>) -> Result<(), Error> {
+        best.clear();
+        for (index, element) in part.bytes.chunks_exact(part.dtype.bytes()).enumerate() {
+            let score = number(part.dtype, element)
+                .ok_or_else(|| Error::Usage(format!("the top of an output of {} cannot be taken", part.dtype)))?;
+            // Not a number is below everything.
+            let is_above = |other: f64| score > other || (other.is_nan() && !score.is_nan());
+            let place = best.iter().rposition(|(_, other)| !is_above(*other)).map_or(0, |p| p + 1);
+            if place < self.k {
+                best.truncate(self.k - 1);
+                best.insert(place, (index, score));
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of a class.
+    pub fn label(&self, index: usize) -> Option<&str> {
+        self.labels.as_ref()?.names.get(index).map(|name| &**name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tightfit_core::{DType, Shape};
+
+    use super::*;
+
+    fn best(k: usize, scores: &[f32]) -> Vec<usize> {
+        let shape = Shape::new(&[scores.len()]).unwrap();
+        let part = Part { dtype: DType::F32, shape, bytes: bytemuck::cast_slice(scores) };
+        let mut best = Vec::new();
+        Top::new(k, None).best(&part, &mut best).unwrap();
+        best.into_iter().map(|(i, _)| i).collect()
+    }
+
+    #[test]
+    fn largest_first_and_the_first_of_equals() {
+        assert_eq!(best(3, &[0.1, 0.5, 0.2, 0.5, 0.3]), [1, 3, 4]);
+        assert_eq!(best(5, &[1.0, 2.0]), [1, 0]);
+        assert_eq!(best(2, &[f32::NAN, -1.0, f32::NEG_INFINITY]), [1, 2]);
+        assert_eq!(best(1, &[f32::NAN, f32::NAN]), [0]);
+    }
+}

@@ -1,0 +1,194 @@
+//! Where results go: one file per format.
+//!
+//! Invariant: under its own name an output is either whole or not there. It is written beside its place and renamed
+//! when all of it has reached the disk; a sink that is dropped before leaves nothing behind.
+
+mod arrays;
+mod csv;
+mod elements;
+mod examples;
+mod file;
+mod json_lines;
+mod labels;
+
+use std::path::Path;
+
+use tightfit_core::{DType, Shape, TensorView};
+use tightfit_format::spool::SPOOL_BYTES;
+use tightfit_graph::ir::Graph;
+
+use crate::error::Error;
+use crate::run::Outputs;
+
+pub use labels::Labels;
+
+/// Takes results in the order of their input.
+pub trait Sink {
+    /// Takes the rows of one batch.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for what the system says, [`Error::Usage`] for a tensor that the format cannot hold.
+    fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error>;
+
+    /// Brings the output to the disk under its own name.
+    ///
+    /// # Errors
+    /// As [`Sink::write`]. Nothing is left behind then.
+    fn finish(self: Box<Self>) -> Result<(), Error>;
+}
+
+/// The results of one batch.
+pub struct Rows<'a> {
+    /// The tensors.
+    pub outputs: Outputs<'a>,
+    /// Rows of this batch: the first dimension of tensors that hold a row for each.
+    pub rows: usize,
+    /// The number of the first row among all.
+    pub first_row: u64,
+    /// True when this is a single call on fed tensors: results are tensors, not rows.
+    pub is_whole: bool,
+    /// Where a row of this batch comes from, as `file#record`.
+    pub sources: &'a dyn Fn(usize) -> String,
+}
+
+impl<'a> Rows<'a> {
+    /// The outputs with their names.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a tensor that cannot be returned.
+    fn named(&self) -> impl Iterator<Item = Result<(&'a str, TensorView<'a>), Error>> + use<'a> {
+        let outputs = self.outputs;
+        (0..outputs.len()).map(move |i| {
+            let name = outputs.name(i).unwrap_or_default();
+            let tensor = outputs.tensor(i);
+            tensor.map(|t| (name, t)).ok_or_else(|| Error::Usage(format!("'{name}' is a weight and not kept as it is")))
+        })
+    }
+
+    /// A tensor that has one part for each row, cut into them.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when its first dimension is not the rows.
+    fn part(&self, name: &str, tensor: &TensorView<'a>, row: usize) -> Result<Part<'a>, Error> {
+        if self.is_whole {
+            return Ok(Part { dtype: tensor.dtype(), shape: *tensor.shape(), bytes: tensor.bytes() });
+        }
+        let row_shape = row_shape(name, tensor, self.rows)?;
+        let bytes = row_shape.elements() * tensor.dtype().bytes();
+        let bytes = tensor.bytes().get(row * bytes..(row + 1) * bytes).unwrap_or_default();
+        Ok(Part { dtype: tensor.dtype(), shape: row_shape, bytes })
+    }
+
+    /// How many records a format writes that has one for each row.
+    fn records(&self) -> usize {
+        if self.is_whole { 1 } else { self.rows }
+    }
+}
+
+/// One row of a tensor, or all of it.
+#[derive(Debug, Clone, Copy)]
+struct Part<'a> {
+    dtype: DType,
+    shape: Shape,
+    bytes: &'a [u8],
+}
+
+/// The shape of one row of a tensor of `rows` rows.
+fn row_shape(name: &str, tensor: &TensorView<'_>, rows: usize) -> Result<Shape, Error> {
+    let dims = tensor.shape();
+    let row = dims.split_first().filter(|(first, _)| **first == rows).map(|(_, row)| Shape::new(row));
+    match row {
+        Some(Ok(shape)) => Ok(shape),
+        _ => Err(Error::Usage(format!(
+            "'{name}' is {}{dims} for a batch of {rows}: it has no row for each input row, and cannot be written by rows",
+            tensor.dtype()
+        ))),
+    }
+}
+
+/// A file format for results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SinkFormat {
+    /// NumPy's archive, an array for each output.
+    Npz,
+    /// A NumPy array, of the only output.
+    Npy,
+    /// A JSON object for each row.
+    Jsonl,
+    /// A line for each row.
+    Csv,
+    /// A tf.train.Example for each row.
+    TfRecord,
+}
+
+impl SinkFormat {
+    const BY_EXTENSION: [(&str, SinkFormat); 5] = [
+        ("npz", SinkFormat::Npz),
+        ("npy", SinkFormat::Npy),
+        ("jsonl", SinkFormat::Jsonl),
+        ("csv", SinkFormat::Csv),
+        ("tfrecord", SinkFormat::TfRecord),
+    ];
+
+    /// The format that a file's extension stands for.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for any other.
+    pub fn of(path: &Path) -> Result<SinkFormat, Error> {
+        let extension = path.extension().unwrap_or_default();
+        let known = Self::BY_EXTENSION.iter().find(|(name, _)| extension.eq_ignore_ascii_case(name));
+        known.map(|(_, format)| *format).ok_or_else(|| {
+            Error::Usage(format!("{}: end the output's name in .npz, .npy, .jsonl, .csv or .tfrecord", path.display()))
+        })
+    }
+
+    /// The most memory that a sink of this format takes for the outputs of a bound graph, labels aside.
+    pub fn memory_bytes(self, graph: &Graph) -> u64 {
+        let outputs = graph.outputs.iter().map(|port| graph.fact(port.value));
+        let elements = outputs.filter_map(|fact| fact.dims.concrete()).map(|shape| shape.elements() as u64);
+        let buffer = file::BUFFER_BYTES as u64;
+        match self {
+            // While one spool is written out it is read through a second buffer.
+            SinkFormat::Npz | SinkFormat::Npy => buffer + (graph.outputs.len() as u64 + 1) * SPOOL_BYTES as u64,
+            SinkFormat::Jsonl | SinkFormat::Csv => buffer,
+            SinkFormat::TfRecord => buffer + elements.sum::<u64>() * examples::ELEMENT_BYTES,
+        }
+    }
+}
+
+/// What is wanted of the output besides its place.
+#[derive(Debug, Default)]
+pub struct SinkOptions {
+    /// Only the largest elements of each row of the first output: how many.
+    pub top: Option<usize>,
+    /// Names of the elements of a row.
+    pub labels: Option<Labels>,
+}
+
+/// How many classes are shown when there are labels and nobody says how many.
+pub const DEFAULT_TOP: usize = 5;
+
+/// A sink that writes to `path`, by its extension, or JSON lines to the standard output.
+///
+/// # Errors
+/// [`Error::Usage`] for an extension that is not known and options the format does not have, and [`Error::Io`] when
+/// the file cannot be made.
+pub fn create(path: Option<&Path>, options: SinkOptions) -> Result<Box<dyn Sink>, Error> {
+    let SinkOptions { top, labels } = options;
+    let top = top.or(labels.as_ref().map(|_| DEFAULT_TOP)).map(|k| labels::Top::new(k, labels));
+    let Some(path) = path else {
+        return Ok(Box::new(json_lines::JsonLines::new(file::Output::stdout(), top)));
+    };
+    let format = SinkFormat::of(path)?;
+    if top.is_some() && !matches!(format, SinkFormat::Jsonl | SinkFormat::Csv) {
+        return Err(Error::Usage(format!("{}: --top and --labels are for .jsonl and .csv", path.display())));
+    }
+    let output = file::Output::create(path)?;
+    Ok(match format {
+        SinkFormat::Npz => Box::new(arrays::Arrays::new(output, arrays::Kind::Npz)),
+        SinkFormat::Npy => Box::new(arrays::Arrays::new(output, arrays::Kind::Npy)),
+        SinkFormat::Jsonl => Box::new(json_lines::JsonLines::new(output, top)),
+        SinkFormat::Csv => Box::new(csv::Csv::new(output, top)),
+        SinkFormat::TfRecord => Box::new(examples::Examples::new(output)),
+    })
+}
