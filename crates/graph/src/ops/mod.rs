@@ -1,19 +1,24 @@
 //! The operators, one file per family. Each file is in the same order: meaning, attributes and import, inference,
 //! memory, run, cases.
 
+mod batch_matmul;
+pub mod batch_norm;
 mod bias_add;
 mod binary;
 mod cast;
 mod concat;
+mod contraction;
 pub mod conv2d;
 pub mod depthwise;
 mod diagonal;
 mod distinct;
+pub mod einsum;
 mod extent;
 mod fill;
 pub mod fused;
 mod gather;
 pub mod identity;
+pub mod layer_norm;
 pub mod matmul;
 mod one_hot;
 mod pack;
@@ -27,6 +32,7 @@ mod reshape;
 mod reverse;
 mod scatter;
 mod select;
+pub mod reshape_tail;
 mod shape;
 mod slice;
 mod softmax;
@@ -46,6 +52,7 @@ use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator};
 
+pub use batch_matmul::BatchMatMul;
 pub use binary::Binary;
 pub use reshape::Reshape;
 pub use softmax::Softmax;
@@ -63,6 +70,8 @@ pub struct Registration {
 
 /// Every operator that can be imported, by family.
 static REGISTRY: &[&[Registration]] = &[
+    batch_matmul::OPS,
+    batch_norm::OPS,
     bias_add::OPS,
     binary::OPS,
     cast::OPS,
@@ -73,6 +82,7 @@ static REGISTRY: &[&[Registration]] = &[
     distinct::OPS,
     fill::OPS,
     gather::OPS,
+    einsum::OPS,
     identity::OPS,
     matmul::OPS,
     pool::OPS,
