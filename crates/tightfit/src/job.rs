@@ -146,7 +146,10 @@ impl<'m> Job<'m> {
         let column_of = |name: &str| columns.iter().position(|column| column.input == name);
         let columns: Vec<Option<usize>> = runner.inputs().map(column_of).collect();
         if columns.len() > MAX_INPUTS {
-            return Err(Error::Usage(format!("a model of {} inputs; at most {MAX_INPUTS} can be fed", columns.len())));
+            return Err(Error::Usage(format!(
+                "a model of {} inputs; at most {MAX_INPUTS} can be fed",
+                columns.len()
+            )));
         }
         Ok(Job { model, dataset, runner, batch, columns, budget: budget.clone(), options })
     }
@@ -216,7 +219,13 @@ impl<'m> Job<'m> {
             *right += columns::right_rows(&outputs, labels)?;
         }
         let source = |row: usize| batch.source(row).map(|s| s.to_string()).unwrap_or_default();
-        sink.write(&Rows { outputs, rows: batch.rows(), first_row: report.rows, is_whole: false, sources: &source })?;
+        sink.write(&Rows {
+            outputs,
+            rows: batch.rows(),
+            first_row: report.rows,
+            is_whole: false,
+            sources: &source,
+        })?;
         report.rows += batch.rows() as u64;
         Ok(())
     }

@@ -43,5 +43,6 @@ impl Limits {
 /// A value of `--input NAME=FILE`. A path that exists is a path, whatever is in its name.
 fn name_and_file(value: &std::ffi::OsStr) -> Option<(String, PathBuf)> {
     let (name, file) = value.to_str()?.split_once('=')?;
-    (!name.is_empty() && !std::path::Path::new(value).exists()).then(|| (name.to_string(), PathBuf::from(file)))
+    (!name.is_empty() && !std::path::Path::new(value).exists())
+        .then(|| (name.to_string(), PathBuf::from(file)))
 }

@@ -38,7 +38,14 @@ enum Store {
 }
 
 impl Store {
-    fn add(&mut self, folder: &Path, name: &str, dtype: DType, rows: Spooled, shape: Shape) -> io::Result<()> {
+    fn add(
+        &mut self,
+        folder: &Path,
+        name: &str,
+        dtype: DType,
+        rows: Spooled,
+        shape: Shape,
+    ) -> io::Result<()> {
         match self {
             Store::Npz(npz) => npz.add(name, dtype, rows, shape).map(|_| ()),
             Store::Npy(spool) => ArraySpool::create(folder, dtype, rows, shape).map(|s| *spool = Some(s)),
@@ -65,7 +72,8 @@ impl Arrays {
 
     fn start(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
         if matches!(self.store, Store::Npy(_)) && rows.outputs.len() != 1 {
-            let why = format!("a .npy holds one tensor, and there are {}: use .npz or --fetch", rows.outputs.len());
+            let why =
+                format!("a .npy holds one tensor, and there are {}: use .npz or --fetch", rows.outputs.len());
             return Err(Error::Usage(why));
         }
         for named in rows.named() {
@@ -88,7 +96,8 @@ impl Sink for Arrays {
         if self.batches == 0 {
             self.start(rows)?;
         } else if let Some(name) = &self.not_by_rows {
-            let why = format!("'{name}' has no row for each input row, so only one batch of it can be written");
+            let why =
+                format!("'{name}' has no row for each input row, so only one batch of it can be written");
             return Err(Error::Usage(why));
         }
         self.batches += 1;
