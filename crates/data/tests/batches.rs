@@ -1,5 +1,5 @@
 //! From files to batches.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::cloned_ref_to_slice_refs)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! What the pipeline takes is what its plan says, and nothing per batch.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::cloned_ref_to_slice_refs)]
 
 mod common;
 
