@@ -1,11 +1,13 @@
 """TensorFlow as the reference: freezes functions, runs frozen graphs, writes cases with expected numbers.
 
 A case is a folder with `model.pb` and `ref_tf/manifest.json`. The manifest lists the tensors to feed (`in`) and the
-tensors expected (`out`), each with name, dtype, shape and its `.npy` file, and the tolerance (`rtol`, `atol`).
+tensors expected (`out`), each with name, dtype, shape and its `.npy` file (strings as `b64`, a flat list), and the
+tolerance (`rtol`, `atol`).
 Import this module before TensorFlow: it turns off oneDNN, whose fused kernels round differently, and uses one thread,
 so that the same inputs give the same numbers every time.
 """
 
+import base64
 import json
 import os
 import pathlib
@@ -79,6 +81,9 @@ def write_case(folder, graph_def, feeds, fetches, rtol, atol):
 
 def _entry(ref, kind, name, value):
     value = np.asarray(value)
+    if value.dtype.kind in "OSU":
+        flat = [base64.b64encode(v if isinstance(v, bytes) else v.encode()).decode() for v in value.ravel()]
+        return {"name": name, "dtype": "string", "shape": list(value.shape), "b64": flat}
     file = f"{kind}_{name.replace('/', '_').replace(':', '_')}.npy"
     np.save(ref / file, value)
     return {"name": name, "dtype": str(value.dtype), "shape": list(value.shape), "file": file}

@@ -44,7 +44,7 @@ type Result<T> = std::result::Result<T, ExampleError>;
 /// The value of one field as the wire has it.
 enum Wire<'a> {
     Varint(u64),
-    Fixed32([u8; 4]),
+    Fixed32(&'a [u8]),
     Fixed64,
     Bytes(&'a [u8]),
 }
@@ -87,7 +87,7 @@ impl<'a> Message<'a> {
                 let bytes = self.varint()?;
                 Wire::Bytes(self.take(bytes)?)
             }
-            5 => Wire::Fixed32(self.take(4)?.try_into().map_err(|_| ExampleError::Truncated)?),
+            5 => Wire::Fixed32(self.take(4)?),
             _ => return Err(ExampleError::Tag),
         };
         if tag >> 3 == 0 { Err(ExampleError::Tag) } else { Ok(Some((tag >> 3, value))) }
@@ -258,28 +258,24 @@ impl<'a> Feature<'a> {
         IntValues { list: self.list(FeatureKind::Int64), packed: Message(&[]) }
     }
 
+    /// The floats in runs of little-endian values, one run for each packed list; none when it holds another kind.
+    pub fn float_runs(&self) -> FloatRuns<'a> {
+        FloatRuns(self.list(FeatureKind::Float))
+    }
+
     /// Writes the floats into `out`; how many there are, which may be more than `out` has room for. None when it
     /// holds another kind.
     ///
     /// # Errors
     /// [`ExampleError`] when the list is broken.
     pub fn read_floats(&self, out: &mut [f32]) -> Result<usize> {
-        let mut list = self.list(FeatureKind::Float);
         let mut count = 0;
-        while let Some(value) = list.field()? {
-            let bytes = match &value {
-                Wire::Bytes(packed) => *packed,
-                Wire::Fixed32(one) => &one[..],
-                _ => continue,
-            };
-            let (values, rest) = bytes.as_chunks::<4>();
-            if !rest.is_empty() {
-                return Err(ExampleError::PackedFloats);
-            }
-            for (to, from) in out.get_mut(count..).unwrap_or_default().iter_mut().zip(values) {
+        for run in self.float_runs() {
+            let run = run?;
+            for (to, from) in out.get_mut(count..).unwrap_or_default().iter_mut().zip(run) {
                 *to = f32::from_le_bytes(*from);
             }
-            count += values.len();
+            count += run.len();
         }
         Ok(count)
     }
@@ -361,6 +357,32 @@ impl<'a> Iterator for BytesValues<'a> {
                     return Some(Err(error));
                 }
             }
+        }
+    }
+}
+
+/// The floats of a [`Feature`], run by run.
+#[derive(Debug, Clone)]
+pub struct FloatRuns<'a>(List<'a>);
+
+impl<'a> Iterator for FloatRuns<'a> {
+    type Item = Result<&'a [[u8; 4]]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let run = match self.0.field() {
+                Ok(Some(Wire::Bytes(run) | Wire::Fixed32(run))) => match run.as_chunks::<4>() {
+                    (values, []) => Ok(values),
+                    _ => Err(ExampleError::PackedFloats),
+                },
+                Ok(Some(_)) => continue,
+                Ok(None) => return None,
+                Err(error) => Err(error),
+            };
+            if run.is_err() {
+                self.0.end();
+            }
+            return Some(run);
         }
     }
 }

@@ -353,6 +353,8 @@ pub struct NpyReader<R> {
     read: R,
     header: NpyHeader,
     row: u64,
+    /// Bytes of a row that the file broke off in.
+    cut_off_bytes: usize,
 }
 
 impl<R: Read> NpyReader<R> {
@@ -362,7 +364,7 @@ impl<R: Read> NpyReader<R> {
     /// As [`NpyHeader::read`].
     pub fn new(path: Arc<Path>, mut read: R) -> Result<Self, FormatError> {
         let header = NpyHeader::read(&mut read, &path)?;
-        Ok(NpyReader { path, read, header, row: 0 })
+        Ok(NpyReader { path, read, header, row: 0, cut_off_bytes: 0 })
     }
 
     /// The header.
@@ -391,10 +393,17 @@ impl<R: Read> NpyReader<R> {
         let left = self.header.rows() - self.row;
         let row_bytes = self.header.row_bytes();
         let room = out.len().checked_div(row_bytes).map_or(left, |rows| (rows as u64).min(left));
-        let rows = room as usize;
-        self.fill(out.get_mut(..rows * row_bytes).unwrap_or_default())?;
-        self.row += room;
-        Ok(rows)
+        let wanted_bytes = room as usize * row_bytes;
+        let have = self.read_up_to(out.get_mut(..wanted_bytes).unwrap_or_default())?;
+        // Rows before the place where a file breaks off are good; the next call says that it does.
+        let rows = have.checked_div(row_bytes).map_or(room, |rows| rows as u64);
+        if rows == 0 && wanted_bytes > 0 {
+            let (needed_bytes, present_bytes) = (row_bytes as u64, (have + self.cut_off_bytes) as u64);
+            return Err(self.error(Problem::Truncated { what: "a row", needed_bytes, present_bytes }));
+        }
+        self.cut_off_bytes = have.checked_rem(row_bytes).unwrap_or(0);
+        self.row += rows;
+        Ok(rows as usize)
     }
 
     /// Fills `out`, which must have exactly the data's bytes, with the whole array in C order, turning one in Fortran
@@ -451,15 +460,20 @@ impl<R: Read> NpyReader<R> {
     }
 
     fn fill(&mut self, out: &mut [u8]) -> Result<(), FormatError> {
-        let have = read_up_to(&mut self.read, out).map_err(|e| self.error(Problem::Io(e)))?;
+        let have = self.read_up_to(out)?;
         if have < out.len() {
             let (needed_bytes, present_bytes) = (out.len() as u64, have as u64);
             return Err(self.error(Problem::Truncated { what: "the data", needed_bytes, present_bytes }));
         }
-        if self.header.is_big_endian {
-            swap(out, self.header.element.swapped_bytes());
-        }
         Ok(())
+    }
+
+    fn read_up_to(&mut self, out: &mut [u8]) -> Result<usize, FormatError> {
+        let have = read_up_to(&mut self.read, out).map_err(|e| self.error(Problem::Io(e)))?;
+        if self.header.is_big_endian {
+            swap(out.get_mut(..have).unwrap_or_default(), self.header.element.swapped_bytes());
+        }
+        Ok(have)
     }
 
     fn error(&self, problem: Problem) -> FormatError {
@@ -701,6 +715,18 @@ mod tests {
         bytes.pop();
         let error = reader(&bytes).unwrap().read_all(bytemuck::cast_slice_mut(&mut whole)).unwrap_err();
         assert!(matches!(error.problem(), Problem::Truncated { .. }));
+    }
+
+    #[test]
+    fn gives_the_rows_before_a_broken_end() {
+        let mut bytes = with_text(1, "{'descr': '|u1', 'fortran_order': False, 'shape': (5, 4), }");
+        bytes.extend(0..10);
+        let mut reader = reader(&bytes).unwrap();
+        let mut out = [0; 16];
+        assert_eq!(reader.read_rows(&mut out).unwrap(), 2);
+        let error = reader.read_rows(&mut out).unwrap_err();
+        assert!(matches!(error.problem(), Problem::Truncated { needed_bytes: 4, present_bytes: 2, .. }));
+        assert_eq!(error.place(), Place::Offset(reader.header().data_offset + 8));
     }
 
     #[test]

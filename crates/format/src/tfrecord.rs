@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::io::{self, BufReader, Chain, Cursor, ErrorKind, Read, Take, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -202,6 +203,8 @@ pub struct RecordReader<R: Read> {
     end: usize,
     offset: u64,
     index: u64,
+    /// Index, offset and the data's place in the window of the record found last.
+    current: (u64, u64, Range<usize>),
     /// Bytes of a record too large for the window, still to be passed over.
     pass_over_bytes: u64,
     ended: bool,
@@ -238,6 +241,7 @@ impl<R: Read> RecordReader<R> {
             end: 0,
             offset: 0,
             index: 0,
+            current: (0, 0, 0..0),
             pass_over_bytes: 0,
             ended: false,
         })
@@ -264,14 +268,29 @@ impl<R: Read> RecordReader<R> {
     /// [`RecordError`]. When it [can continue](RecordError::can_continue) the next call gives the record after the
     /// bad one, otherwise `None`.
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, RecordError> {
+        Ok(if self.advance()? { Some(self.current()) } else { None })
+    }
+
+    /// The record that the last [`RecordReader::advance`] found; empty before the first and after the last.
+    pub fn current(&self) -> Record<'_> {
+        let (index, offset, ref range) = self.current;
+        Record { index, offset, data: self.window.get(range.clone()).unwrap_or_default() }
+    }
+
+    /// As [`RecordReader::next_record`], for callers that cannot borrow the record at once: true when there is one.
+    ///
+    /// # Errors
+    /// As [`RecordReader::next_record`].
+    pub fn advance(&mut self) -> Result<bool, RecordError> {
+        self.current = (self.index, self.offset, 0..0);
         self.pass_over()?;
         if self.ended {
-            return Ok(None);
+            return Ok(false);
         }
         match self.fill(HEADER_BYTES)? {
             0 => {
                 self.ended = true;
-                return Ok(None);
+                return Ok(false);
             }
             have if have < HEADER_BYTES => return Err(self.end_with(RecordFault::Truncated)),
             _ => {}
@@ -298,14 +317,12 @@ impl<R: Read> RecordReader<R> {
         let error = (!is_right).then(|| self.error(RecordFault::DataCrc));
         self.consume(whole_bytes);
         self.index += 1;
-        match error {
-            Some(error) => Err(error),
-            None => {
-                let at = from + HEADER_BYTES;
-                let data = self.window.get(at..at + data_bytes).unwrap_or_default();
-                Ok(Some(Record { index, offset, data }))
-            }
+        if let Some(error) = error {
+            return Err(error);
         }
+        let at = from + HEADER_BYTES;
+        self.current = (index, offset, at..at + data_bytes);
+        Ok(true)
     }
 
     fn unread(&self) -> &[u8] {

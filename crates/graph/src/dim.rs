@@ -55,7 +55,8 @@ impl Dim {
             (Dim::Known(0), _) | (_, Dim::Known(0)) => Dim::Known(0),
             (Dim::Known(1), d) | (d, Dim::Known(1)) => d,
             (Dim::Known(a), Dim::Known(b)) => a.checked_mul(b).map_or(Dim::Unknown, Dim::Known),
-            (Dim::Known(k), Dim::Symbol { symbol, times }) | (Dim::Symbol { symbol, times }, Dim::Known(k))
+            (Dim::Known(k), Dim::Symbol { symbol, times })
+            | (Dim::Symbol { symbol, times }, Dim::Known(k))
                 if k > 0 =>
             {
                 times.checked_mul(k).map_or(Dim::Unknown, |times| Dim::Symbol { symbol, times })
@@ -72,7 +73,9 @@ impl Dim {
             (Dim::Symbol { symbol, times }, Dim::Known(k)) if k > 0 && times % k == 0 => {
                 Dim::Symbol { symbol, times: times / k }
             }
-            (Dim::Symbol { symbol: a, times: s }, Dim::Symbol { symbol: b, times: t }) if a == b && s % t == 0 => {
+            (Dim::Symbol { symbol: a, times: s }, Dim::Symbol { symbol: b, times: t })
+                if a == b && s % t == 0 =>
+            {
                 Dim::Known(s / t)
             }
             _ => Dim::Unknown,
@@ -155,7 +158,9 @@ impl Dims {
     pub fn broadcast(&self, other: &Dims) -> Option<Dims> {
         let (Some(a), Some(b)) = (self.get(), other.get()) else { return Some(Dims::UNKNOWN) };
         let rank = a.len().max(b.len());
-        let dim = |dims: &[Dim], axis: usize| (axis + dims.len()).checked_sub(rank).map_or(Dim::Known(1), |i| dims[i]);
+        let dim = |dims: &[Dim], axis: usize| {
+            (axis + dims.len()).checked_sub(rank).map_or(Dim::Known(1), |i| dims[i])
+        };
         let dims = (0..rank).map(|axis| match (dim(a, axis), dim(b, axis)) {
             (Dim::Known(1), d) | (d, Dim::Known(1)) => Some(d),
             (x, y) if x == y => Some(x),

@@ -128,19 +128,29 @@ impl fmt::Display for GraphError {
         match self {
             GraphError::Format(error) => error.fmt(f),
             GraphError::Unsupported(unsupported) => unsupported.fmt(f),
-            GraphError::Node { file, node, op, source } => write!(f, "{file}: node '{node}' ({op}): {source}"),
-            GraphError::Cycle { node } => write!(f, "node '{node}' needs its own result: the graph has a cycle"),
+            GraphError::Node { file, node, op, source } => {
+                write!(f, "{file}: node '{node}' ({op}): {source}")
+            }
+            GraphError::Cycle { node } => {
+                write!(f, "node '{node}' needs its own result: the graph has a cycle")
+            }
             GraphError::NoSuchTensor { asked_by, name, similar } => {
                 write!(f, "{asked_by} asks for '{name}', which the graph does not have")?;
                 if similar.is_empty() { Ok(()) } else { write!(f, "; did you mean {}?", similar.join(", ")) }
             }
             GraphError::DuplicateNode { node } => write!(f, "two nodes are named '{node}'"),
             GraphError::OpenShape { input, dims } => {
-                write!(f, "the shape of input '{input}' is open: {dims}; say what it is with --shape {input}=D0,D1,..")
+                write!(
+                    f,
+                    "the shape of input '{input}' is open: {dims}; say what it is with --shape {input}=D0,D1,.."
+                )
             }
             GraphError::Feed { input, why } => write!(f, "input '{input}' {why}"),
             GraphError::Unbounded { node, op, dims } => {
-                write!(f, "node '{node}' ({op}): its size depends on data: {dims}; no memory can be planned for it")
+                write!(
+                    f,
+                    "node '{node}' ({op}): its size depends on data: {dims}; no memory can be planned for it"
+                )
             }
             GraphError::Broken { node, why } => write!(f, "node '{node}': {why}"),
             GraphError::Budget(error) => error.fmt(f),

@@ -61,7 +61,9 @@ impl Fact {
             (Some(n), DType::I32) => {
                 Known::Bytes(n.iter().flat_map(|v| (*v as i32).to_le_bytes()).collect::<Vec<_>>().into())
             }
-            (Some(n), DType::I64) => Known::Bytes(n.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>().into()),
+            (Some(n), DType::I64) => {
+                Known::Bytes(n.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>().into())
+            }
             _ => Known::Dims(values.into()),
         });
         fact
@@ -109,7 +111,9 @@ impl Fact {
 /// Integers of any width, widened; `None` for other types.
 pub fn read_ints(dtype: DType, bytes: &[u8]) -> Option<Vec<i64>> {
     Some(match dtype {
-        DType::I32 => bytes.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as i64).collect(),
+        DType::I32 => {
+            bytes.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as i64).collect()
+        }
         DType::I64 => bytes
             .chunks_exact(8)
             .map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))

@@ -88,7 +88,8 @@ impl<'a> Importer<'a> {
     }
 
     fn import(mut self) -> Result<Graph, GraphError> {
-        let fetches = if self.options.fetches.is_empty() { self.sinks() } else { self.options.fetches.clone() };
+        let fetches =
+            if self.options.fetches.is_empty() { self.sinks() } else { self.options.fetches.clone() };
         let order = self.needed(&fetches)?;
         self.report_unknown(&order)?;
         for index in order {
@@ -114,7 +115,8 @@ impl<'a> Importer<'a> {
                 }
             }
         }
-        let is_sink = |node: &NodeDef| !matches!(&*node.op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2");
+        let is_sink =
+            |node: &NodeDef| !matches!(&*node.op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2");
         let nodes = self.def.nodes.iter().zip(used);
         nodes.filter(|(node, used)| !used && is_sink(node)).map(|(node, _)| node.name.to_string()).collect()
     }
@@ -136,7 +138,10 @@ impl<'a> Importer<'a> {
         let mut is_done: Vec<Option<bool>> = vec![None; self.def.nodes.len()];
         let mut order = Vec::new();
         let mut stack = Vec::new();
-        let roots = fetches.iter().map(|name| (name, "--fetch")).chain(self.options.feeds.iter().map(|n| (n, "--input")));
+        let roots = fetches
+            .iter()
+            .map(|name| (name, "--fetch"))
+            .chain(self.options.feeds.iter().map(|n| (n, "--input")));
         for (name, asked_by) in roots {
             stack.push((self.index(split_name(name).0, asked_by)?, 0));
             while let Some((index, next)) = stack.pop() {
@@ -152,7 +157,8 @@ impl<'a> Importer<'a> {
                     continue;
                 };
                 stack.push((index, next + 1));
-                let need = self.index(split_name(input.trim_start_matches('^')).0, &format!("node '{}'", node.name))?;
+                let need = self
+                    .index(split_name(input.trim_start_matches('^')).0, &format!("node '{}'", node.name))?;
                 match is_done[need] {
                     None => stack.push((need, 0)),
                     // A loop of TF1's control flow goes through NextIteration; that is told apart by what is reported.
@@ -255,7 +261,8 @@ impl<'a> Importer<'a> {
 
     fn add_input(&mut self, node: &NodeDef) -> Result<NodeId, OpError> {
         let attributes = Attributes::new(node);
-        let dtype = if node.attr("dtype").is_some() { attributes.dtype("dtype")? } else { attributes.dtype("T")? };
+        let dtype =
+            if node.attr("dtype").is_some() { attributes.dtype("dtype")? } else { attributes.dtype("T")? };
         let declared = attributes.shape_or_unknown("shape")?;
         let dims = match declared {
             // Graphs of old producers write an unknown shape as a scalar's.
@@ -264,7 +271,8 @@ impl<'a> Importer<'a> {
         };
         let facts = vec![Fact::new(dtype, dims.clone())];
         let kind = NodeKind::Input { dtype, dims };
-        let id = self.graph.add(Node { name: (&*node.name).into(), kind, inputs: vec![], control: vec![], facts });
+        let id =
+            self.graph.add(Node { name: (&*node.name).into(), kind, inputs: vec![], control: vec![], facts });
         self.graph.inputs.push(Port { name: node.name.to_string(), value: ValueRef::of(id) });
         Ok(id)
     }
@@ -285,8 +293,9 @@ impl<'a> Importer<'a> {
 
     fn add_constant(&mut self, index: usize) -> Result<NodeId, OpError> {
         let node = &self.def.nodes[index];
-        let tensor =
-            self.tensors[index].take().ok_or_else(|| OpError::attribute("value", "is missing or no tensor"))?;
+        let tensor = self.tensors[index]
+            .take()
+            .ok_or_else(|| OpError::attribute("value", "is missing or no tensor"))?;
         let constant = constant(self.source, tensor)?;
         let facts = vec![constant.fact()];
         let kind = NodeKind::Constant(Arc::new(constant));
@@ -298,7 +307,11 @@ impl<'a> Importer<'a> {
         let index = self.index(node, asked_by)?;
         let value = self.made.get(&index).map(|id| ValueRef { node: *id, output });
         value.filter(|v| (v.output as usize) < self.graph.node(v.node).facts.len()).ok_or_else(|| {
-            GraphError::NoSuchTensor { asked_by: asked_by.to_string(), name: name.to_string(), similar: vec![] }
+            GraphError::NoSuchTensor {
+                asked_by: asked_by.to_string(),
+                name: name.to_string(),
+                similar: vec![],
+            }
         })
     }
 }
@@ -319,7 +332,9 @@ fn constant(source: &Arc<SourceFile>, tensor: TensorDef) -> Result<Constant, OpE
     let shape = Shape::new(&dims)?;
     let bytes = shape.elements() * dtype.bytes();
     let data = match &tensor.content {
-        TensorContent::Strings(strings) if dtype == DType::String => ConstantData::Strings(strings.clone().into()),
+        TensorContent::Strings(strings) if dtype == DType::String => {
+            ConstantData::Strings(strings.clone().into())
+        }
         _ if dtype == DType::String => {
             return Err(OpError::attribute("value", "holds no strings in a tensor of strings"));
         }

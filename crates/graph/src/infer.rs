@@ -54,7 +54,12 @@ pub fn infer_node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>, GraphError> {
 /// The error of a node's operator.
 pub fn node_error(graph: &Graph, id: NodeId, source: OpError) -> GraphError {
     let node = graph.node(id);
-    GraphError::Node { file: graph.file.clone(), node: node.name.to_string(), op: node.op_name().to_string(), source }
+    GraphError::Node {
+        file: graph.file.clone(),
+        node: node.name.to_string(),
+        op: node.op_name().to_string(),
+        source,
+    }
 }
 
 /// Infers every node anew, in order.
@@ -114,7 +119,8 @@ fn bind_input(name: &str, dtype: DType, dims: &Dims, binding: &Binding) -> Resul
     let given = binding.shapes.get(name).copied().or_else(|| value.and_then(|v| v.dims.concrete()));
     if let Some(shape) = given {
         let fits = dims.get().is_none_or(|dims| {
-            dims.len() == shape.rank() && dims.iter().zip(shape.iter()).all(|(d, s)| d.size().is_none_or(|d| d == *s))
+            dims.len() == shape.rank()
+                && dims.iter().zip(shape.iter()).all(|(d, s)| d.size().is_none_or(|d| d == *s))
         });
         if !fits {
             return Err(feed(format!("has shape {dims}, which {shape} does not fit")));

@@ -273,7 +273,8 @@ impl<'a> Run<'a> {
         // SAFETY: the slot's memory is valid for its capacity while the step runs, and the plan's validator has shown
         // that no output or scratch of the step overlaps it but the one in-place output, which was excluded above.
         let bytes = unsafe { std::slice::from_raw_parts(slot.start, bytes) };
-        TensorView::new(slot.dtype, shape, bytes).ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
+        TensorView::new(slot.dtype, shape, bytes)
+            .ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
     }
 
     /// The elements of an input.
@@ -281,7 +282,9 @@ impl<'a> Run<'a> {
     /// # Errors
     /// As [`Run::input`], and [`OpError::Internal`] when it is of another type.
     pub fn slice<T: Element>(&self, input: usize) -> Result<&'a [T], OpError> {
-        self.input(input)?.as_slice().ok_or(OpError::Internal("an input is not of the type that was inferred"))
+        self.input(input)?
+            .as_slice()
+            .ok_or(OpError::Internal("an input is not of the type that was inferred"))
     }
 
     /// An input for a kernel that can compute in place.
@@ -289,7 +292,11 @@ impl<'a> Run<'a> {
     /// # Errors
     /// As [`Run::input`].
     pub fn src(&self, input: usize) -> Result<Src<'a>, OpError> {
-        if self.is_in_place(input) { Ok(Src::InPlace(self.dtype(input))) } else { self.input(input).map(Src::View) }
+        if self.is_in_place(input) {
+            Ok(Src::InPlace(self.dtype(input)))
+        } else {
+            self.input(input).map(Src::View)
+        }
     }
 
     /// Integers of a small input, an axis or a shape: at most `MAX` of them.
@@ -336,7 +343,8 @@ impl<'a> Run<'a> {
         }
         // SAFETY: as in `view`; the output is handed out once, and `input` refuses the input it is in place of.
         let bytes = unsafe { std::slice::from_raw_parts_mut(slot.start, bytes) };
-        TensorViewMut::new(slot.dtype, shape, bytes).ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
+        TensorViewMut::new(slot.dtype, shape, bytes)
+            .ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
     }
 
     /// The elements of an output; each can be taken once.
@@ -391,7 +399,9 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`OpError::Invalid`] when the strings of this run pass what was planned for them.
     pub fn new_string(&self, text: &[u8]) -> Result<StringRef, OpError> {
-        self.strings.push(text).ok_or_else(|| OpError::Invalid("the strings of this run pass their memory".into()))
+        self.strings
+            .push(text)
+            .ok_or_else(|| OpError::Invalid("the strings of this run pass their memory".into()))
     }
 }
 

@@ -28,6 +28,11 @@ impl StringPool {
         self.used_bytes.get()
     }
 
+    /// Bytes there is room for.
+    pub fn capacity_bytes(&self) -> usize {
+        self.memory.len()
+    }
+
     /// Forgets all strings behind the first `bytes` bytes.
     pub fn truncate(&self, bytes: usize) {
         self.used_bytes.set(self.used_bytes.get().min(bytes));

@@ -129,7 +129,11 @@ pub fn run(op: &str, attributes: &[(&str, AttrValue)], inputs: &[Tensor]) -> Res
     let inferred = infer(&*operator, &without_values).expect("values are not needed to accept the inputs");
     check_facts(op, &inferred, &outputs);
     if inferred.iter().all(|f| f.dims.concrete().is_some()) {
-        assert_eq!(compute(&*operator, inputs, &inferred)?, outputs, "{op} computes the same where less is known");
+        assert_eq!(
+            compute(&*operator, inputs, &inferred)?,
+            outputs,
+            "{op} computes the same where less is known"
+        );
     }
     for (i, _) in inputs.iter().enumerate() {
         for open in [Dims::of_rank(inputs[i].shape.rank()), Dims::UNKNOWN] {
@@ -200,7 +204,8 @@ fn check_facts(op: &str, facts: &[Fact], outputs: &[Tensor]) {
                 Some(n) => *size == n,
                 None => !matches!(dim, Dim::Known(_)),
             };
-            let is_right = dims.len() == output.shape.rank() && dims.iter().zip(output.shape.iter()).all(fits);
+            let is_right =
+                dims.len() == output.shape.rank() && dims.iter().zip(output.shape.iter()).all(fits);
             assert!(is_right, "{op}: inferred {fact}, computed {}", output.shape);
         }
         if let Some(view) = fact.view() {

@@ -15,7 +15,10 @@ pub fn verify(graph: &Graph) -> Result<(), GraphError> {
     };
     for node in &graph.nodes {
         if let Some(bad) = node.inputs.iter().find(|v| !exists(v)) {
-            return Err(GraphError::Broken { node: node.name.to_string(), why: format!("its input {bad} does not exist") });
+            return Err(GraphError::Broken {
+                node: node.name.to_string(),
+                why: format!("its input {bad} does not exist"),
+            });
         }
     }
     if let Some(port) = graph.outputs.iter().chain(&graph.inputs).find(|port| !exists(&port.value)) {

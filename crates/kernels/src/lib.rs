@@ -21,8 +21,8 @@ mod math;
 mod matmul;
 mod matmul_any;
 mod norm;
-mod reduce;
 mod pool;
+mod reduce;
 mod simd;
 mod softmax;
 mod strided;
@@ -37,10 +37,10 @@ pub use binary::{BinaryOp, CompareOp, binary, compare};
 pub use cast::cast;
 pub use conv2d::{Conv2d, Conv2dParams, Window};
 pub use cpu::Isa;
-pub use error::{KernelError, Result};
-pub use gather::{gather, gather_nd};
 pub use depthwise::{DepthwiseConv2d, DepthwiseParams};
 pub use double::{batch_matmul_f64, conv2d_f64, matmul_f64};
+pub use error::{KernelError, Result};
+pub use gather::{gather, gather_nd};
 pub use gemm::{Block, Epilogue, PackedLayout, Residual, WeightForm, Weights};
 pub use layout::{
     Mirror, broadcast_to, concat, copy, copy_into, fill, mirror_pad, pad, reverse, roll, slice,
@@ -50,9 +50,9 @@ pub use matmul::{BatchMatMul, MatMul, MatrixStrides};
 pub use norm::{
     BatchNorm, LocalResponse, batch_norm, batch_statistics, l2_normalize, layer_norm, local_response_norm,
 };
+pub use pool::{Pool2d, PoolKind, mean_middle_axis};
 pub use reduce::{ArgOp, ReduceOp, ScanOp, arg_reduce, reduce, scan};
 pub use softmax::{log_softmax, softmax};
-pub use pool::{Pool2d, PoolKind, mean_middle_axis};
 pub use strided_sum::{StridedDim, strided_sum};
 pub use threads::ThreadPool;
 pub use unary::{FloatTest, UnaryOp, test_floats, unary};

@@ -88,7 +88,10 @@ impl BatchMatMul<'_> {
                 let (instance, row) = (row / self.m, row % self.m);
                 let offset = |strides: &[usize]| {
                     let dims = self.batch.iter().zip(strides).rev();
-                    dims.fold((0, instance), |(sum, rest), (dim, stride)| (sum + rest % dim * stride, rest / dim)).0
+                    dims.fold((0, instance), |(sum, rest), (dim, stride)| {
+                        (sum + rest % dim * stride, rest / dim)
+                    })
+                    .0
                 };
                 let a_start = offset(self.a.batch) + row * self.a.row;
                 let b_start = offset(self.b.batch);
@@ -137,7 +140,12 @@ mod tests {
             let want: i64 = (0..3).map(|k| a[batch * 6 + row * 3 + k] * b[column * 3 + k]).sum();
             assert_eq!(*value, want, "{i}");
         }
-        assert!(op.run_any(&pool, DType::I64, &a_bytes[8..], b_bytes, bytemuck::cast_slice_mut(&mut out)).is_err());
-        assert!(op.run_any(&pool, DType::Bool, a_bytes, b_bytes, bytemuck::cast_slice_mut(&mut out)).is_err());
+        assert!(
+            op.run_any(&pool, DType::I64, &a_bytes[8..], b_bytes, bytemuck::cast_slice_mut(&mut out))
+                .is_err()
+        );
+        assert!(
+            op.run_any(&pool, DType::Bool, a_bytes, b_bytes, bytemuck::cast_slice_mut(&mut out)).is_err()
+        );
     }
 }

@@ -94,7 +94,8 @@ fn run<T: Number>(
         return Ok(());
     }
     check_at_least("the input", extent(kept.iter().chain(summed))?, src.len())?;
-    let (inner, outer) = kept.split_last().map_or((StridedDim { size: 1, stride: 0 }, kept), |(i, o)| (*i, o));
+    let (inner, outer) =
+        kept.split_last().map_or((StridedDim { size: 1, stride: 0 }, kept), |(i, o)| (*i, o));
     let rows = elements / inner.size;
     let tasks = (elements.saturating_mul(terms) / TASK_WORK).clamp(1, pool.threads() * 4).min(rows);
     let shared = SharedPtr::new(dst.as_mut_ptr());
@@ -102,12 +103,15 @@ fn run<T: Number>(
         for row in rows * task / tasks..rows * (task + 1) / tasks {
             let start = offset(outer, row);
             // SAFETY: rows are disjoint parts of `dst`, which has `rows * inner.size` elements.
-            let row = unsafe { std::slice::from_raw_parts_mut(shared.get().add(row * inner.size), inner.size) };
+            let row =
+                unsafe { std::slice::from_raw_parts_mut(shared.get().add(row * inner.size), inner.size) };
             for (i, out) in row.iter_mut().enumerate() {
                 let start = start + i * inner.stride;
                 *out = match summed {
                     [] => src[start],
-                    _ => T::narrow((0..terms).fold(T::ZERO, |sum, t| T::add(sum, src[start + offset(summed, t)]))),
+                    _ => T::narrow(
+                        (0..terms).fold(T::ZERO, |sum, t| T::add(sum, src[start + offset(summed, t)])),
+                    ),
                 };
             }
         }

@@ -138,10 +138,13 @@ impl<'m> Bound<'m> {
         let streams = (plan.window_bytes() > 0) as u64;
         let threads = options.threads as u64 + streams;
         let lines = Lines {
-            runtime_bytes: RUNTIME_BYTES + threads * THREAD_BYTES + METADATA_FACTOR * self.model.metadata_bytes(),
+            runtime_bytes: RUNTIME_BYTES
+                + threads * THREAD_BYTES
+                + METADATA_FACTOR * self.model.metadata_bytes(),
             weights_bytes: plan.weights_bytes as u64,
             window_bytes: plan.window_bytes() as u64,
-            arena_bytes: (arena_bytes(&plan, options.threads) + plan.string_bytes) as u64 + options.string_bytes,
+            arena_bytes: (arena_bytes(&plan, options.threads) + plan.string_bytes) as u64
+                + options.string_bytes,
             pipeline_bytes: options.pipeline_bytes,
             sink_bytes: options.sink_bytes,
         };

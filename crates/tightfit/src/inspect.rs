@@ -56,7 +56,9 @@ pub fn inspect(path: &Path, budget: &MemoryBudget) -> Result<Inspection, Error> 
     let mut inputs = Vec::new();
     for node in &def.nodes {
         *operators.entry(&node.op).or_default() += 1;
-        used.extend(node.inputs.iter().map(|i| tightfit_graph::import::split_name(i.trim_start_matches('^')).0));
+        used.extend(
+            node.inputs.iter().map(|i| tightfit_graph::import::split_name(i.trim_start_matches('^')).0),
+        );
         if let Some(AttrValue::Tensor(tensor)) = node.attr("value") {
             let scope = node.name.split('/').next().unwrap_or_default();
             *scopes.entry(scope).or_default() += tensor.bytes().unwrap_or(0);
@@ -66,7 +68,8 @@ pub fn inspect(path: &Path, budget: &MemoryBudget) -> Result<Inspection, Error> 
         }
     }
     let is_output = |node: &&NodeDef| {
-        !used.contains(&*node.name) && !matches!(&*node.op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2")
+        !used.contains(&*node.name)
+            && !matches!(&*node.op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2")
     };
     let unsupported = operators.iter().filter(|(op, _)| !ops::is_supported(op));
     Ok(Inspection {
@@ -84,7 +87,9 @@ pub fn inspect(path: &Path, budget: &MemoryBudget) -> Result<Inspection, Error> 
 
 fn endpoint(node: &NodeDef) -> Endpoint {
     let dtype = match node.attr("dtype") {
-        Some(AttrValue::Type(number)) => DataType(*number).dtype().map_or_else(|| DataType(*number).to_string(), |d| d.to_string()),
+        Some(AttrValue::Type(number)) => {
+            DataType(*number).dtype().map_or_else(|| DataType(*number).to_string(), |d| d.to_string())
+        }
         _ => "?".to_string(),
     };
     let shape = match node.attr("shape") {

@@ -29,7 +29,9 @@ fn cgroup_limit_bytes() -> Option<u64> {
         let (names, group) = line.split_once(':').and_then(|(_, rest)| rest.split_once(':'))?;
         let (root, file) = match names {
             "" => ("/sys/fs/cgroup", "memory.max"),
-            names if names.split(',').any(|n| n == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            names if names.split(',').any(|n| n == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
             _ => continue,
         };
         // In a container the group's own folder may be the root, whatever its name outside; a parent's limit counts too.

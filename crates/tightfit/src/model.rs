@@ -67,7 +67,12 @@ pub fn read_graph_def(path: &Path, budget: &MemoryBudget) -> Result<(Arc<SourceF
     let def = match format {
         ModelFormat::GraphDef => GraphDef::read(source()?, budget)?,
         ModelFormat::GraphDefText => GraphDef::read_text(source()?, budget)?,
-        other => return Err(Error::Usage(format!("{}: is {other}, which cannot be run; freeze it first", path.display()))),
+        other => {
+            return Err(Error::Usage(format!(
+                "{}: is {other}, which cannot be run; freeze it first",
+                path.display()
+            )));
+        }
     };
     Ok((def.source.clone(), def))
 }

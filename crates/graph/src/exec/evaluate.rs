@@ -22,7 +22,8 @@ pub fn evaluate(
     // The caller's own thread: folding happens at import, on values of a few bytes.
     let pool = &ThreadPool::new(1).map_err(|e| OpError::Invalid(e.to_string()))?;
     let open = || OpError::Internal("an operator is evaluated whose output is not known");
-    let info = |view: &TensorView<'_>| TensorInfo { dtype: view.dtype(), shape: *view.shape(), place: Place::Value };
+    let info =
+        |view: &TensorView<'_>| TensorInfo { dtype: view.dtype(), shape: *view.shape(), place: Place::Value };
     let input_infos: Vec<_> = inputs.iter().map(info).collect();
     let output_infos = outputs.iter().map(|fact| {
         Some(TensorInfo { dtype: fact.dtype, shape: fact.dims.concrete()?, place: Place::Value })
@@ -35,7 +36,8 @@ pub fn evaluate(
     let infos = || input_infos.iter().chain(&output_infos);
     let total = infos().map(bytes).sum::<usize>() + memory.scratch_bytes;
     let unbounded = MemoryBudget::unlimited();
-    let mut buffer = Buffer::new(&unbounded, "folding", total).map_err(|e| OpError::Invalid(e.to_string()))?;
+    let mut buffer =
+        Buffer::new(&unbounded, "folding", total).map_err(|e| OpError::Invalid(e.to_string()))?;
     let mut rest: &mut [u8] = &mut buffer;
     let mut slots = Vec::new();
     for (i, info) in infos().enumerate() {

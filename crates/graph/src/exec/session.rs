@@ -7,13 +7,13 @@ use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef, TensorView};
 use tightfit_kernels::ThreadPool;
 
 use super::stream::{StepStream, Window};
-use super::weights;
+use super::weights::{Weights, load_scratch_bytes};
 use crate::dim::Dims;
 use crate::error::GraphError;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 use crate::ir::ConstantData;
 use crate::operator::{OpError, Place, Run, Slot, WeightStream};
-use crate::plan::{Home, Plan, Step};
+use crate::plan::{Home, Plan, SlotPlan, Step};
 use crate::strings::StringPool;
 
 /// A tensor to feed.
@@ -23,6 +23,8 @@ pub enum Feed<'a> {
     Tensor(TensorView<'a>),
     /// Strings, and the shape they fill in row-major order.
     Strings(Shape, &'a [Box<[u8]>]),
+    /// Strings as references into a text.
+    Text(TensorView<'a>, &'a [u8]),
 }
 
 /// The memory of a plan, filled with its constants, and the threads that compute. Running allocates nothing.
@@ -30,25 +32,28 @@ pub struct Session {
     plan: Plan,
     file: String,
     pool: Arc<ThreadPool>,
+    budget: MemoryBudget,
     slots: Vec<Slot>,
     /// The start of `arena`, through which alone it is accessed.
     arena_start: *mut u8,
     arena: Buffer,
-    _weights: Buffer,
+    weights: Weights,
     /// References of fed strings, for each input that has them.
     fed_strings: Vec<Option<Buffer>>,
+    fed_string_bytes: usize,
     strings: StringPool,
     constant_string_bytes: usize,
     window: Option<Window>,
     has_failed: bool,
 }
 
-// SAFETY: the pointers in `slots` lead into buffers that the session owns, and into fed tensors only during a run.
+// SAFETY: the pointers in `slots` and `weights` lead into buffers that the session owns, and into fed tensors only
+// during a run.
 unsafe impl Send for Session {}
 
 impl Session {
-    /// Reserves all memory of `plan` from `budget`, reads the constants and starts the threads. `fed_string_bytes` is
-    /// what the strings of one run's feeds may take.
+    /// Reserves all memory of `plan` from `budget`, and reads the constants. `fed_string_bytes` is what the strings of
+    /// one run's feeds may take.
     ///
     /// # Errors
     /// [`GraphError::Budget`] when the memory is not free, and what reading the file finds.
@@ -59,39 +64,97 @@ impl Session {
         budget: &MemoryBudget,
         fed_string_bytes: usize,
     ) -> Result<Session, GraphError> {
-        let mut weights = Buffer::new(budget, "weights", plan.weights_bytes)?;
         let mut arena = Buffer::new(budget, "arena", arena_bytes(&plan, pool.threads()))?;
-        let window = Window::new(&plan, budget)?;
-        let strings = StringPool::new(Buffer::new(budget, "strings", plan.string_bytes + fed_string_bytes)?);
-        let at_load = |source| GraphError::Node {
+        let mut session = Session {
             file: file.to_string(),
-            node: "weights".to_string(),
-            op: "Const".to_string(),
-            source,
-        };
-        weights::load(&plan, &mut weights, &mut arena, &pool).map_err(at_load)?;
-        place_strings(&plan, &mut weights, &strings).map_err(at_load)?;
-        let slots = make_slots(&plan, &mut arena, &mut weights);
-        let fed_strings = plan.inputs.iter().map(|(_, slot)| {
-            let info = &plan.slots[*slot].info;
-            let bytes = info.shape.elements() * info.dtype.bytes();
-            (info.dtype == DType::String).then(|| Buffer::new(budget, "strings", bytes)).transpose()
-        });
-        let fed_strings = fed_strings.collect::<Result<_, _>>()?;
-        Ok(Session {
-            constant_string_bytes: strings.used_bytes(),
-            file: file.to_string(),
-            plan,
             pool,
-            slots,
+            budget: budget.clone(),
+            slots: Vec::new(),
             arena_start: arena.as_mut_ptr(),
             arena,
-            _weights: weights,
-            fed_strings,
-            strings,
-            window,
+            weights: Weights::default(),
+            fed_strings: Vec::new(),
+            fed_string_bytes,
+            strings: StringPool::new(Buffer::new(budget, "strings", plan.string_bytes + fed_string_bytes)?),
+            constant_string_bytes: 0,
+            window: None,
             has_failed: false,
-        })
+            plan,
+        };
+        session.install()?;
+        Ok(session)
+    }
+
+    /// Changes to another plan of the same model, for another batch. Constants that both have stay where they are, and
+    /// so does the arena where it is large enough.
+    ///
+    /// # Errors
+    /// As [`Session::new`]; the session does not run any more then.
+    pub fn replan(&mut self, plan: Plan) -> Result<(), GraphError> {
+        self.plan = plan;
+        self.has_failed = true;
+        self.slots.clear();
+        self.window = None;
+        let bytes = arena_bytes(&self.plan, self.pool.threads());
+        if bytes > self.arena.len() {
+            // The old arena goes first, so that both are never held at once.
+            self.arena = Buffer::new(&self.budget, "arena", 0)?;
+            self.arena = Buffer::new(&self.budget, "arena", bytes)?;
+            self.arena_start = self.arena.as_mut_ptr();
+        }
+        let string_bytes = self.plan.string_bytes + self.fed_string_bytes;
+        if string_bytes > self.strings.capacity_bytes() {
+            self.strings = StringPool::new(Buffer::new(&self.budget, "strings", string_bytes)?);
+        }
+        self.install()?;
+        self.has_failed = false;
+        Ok(())
+    }
+
+    /// Makes the memory that is there hold what the plan says.
+    fn install(&mut self) -> Result<(), GraphError> {
+        self.weights.add(&self.plan, &self.file, &mut self.arena, &self.pool, &self.budget)?;
+        self.window = Window::new(&self.plan, &self.budget)?;
+        self.slots = self.plan.slots.iter().map(|slot| self.make_slot(slot)).collect();
+        self.strings.truncate(0);
+        self.place_strings()?;
+        self.constant_string_bytes = self.strings.used_bytes();
+        let references = self.plan.inputs.iter().map(|(_, slot)| {
+            let info = &self.plan.slots[*slot].info;
+            let bytes = info.shape.elements() * info.dtype.bytes();
+            (info.dtype == DType::String).then(|| Buffer::new(&self.budget, "strings", bytes)).transpose()
+        });
+        self.fed_strings = references.collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn make_slot(&self, slot: &SlotPlan) -> Slot {
+        let bytes = slot.info.shape.elements() * slot.info.dtype.bytes();
+        let (start, capacity_bytes) = match slot.home {
+            Home::Arena(offset) => (self.arena_start.wrapping_add(offset), bytes),
+            Home::Weight(i) => (self.weights.start(&self.plan.weights[i]), self.plan.weights[i].bytes),
+            Home::Fed(_) | Home::Streamed => (std::ptr::null_mut(), bytes),
+        };
+        Slot {
+            start,
+            dtype: slot.info.dtype,
+            shape: Cell::new(slot.info.shape),
+            place: slot.info.place,
+            capacity_bytes,
+        }
+    }
+
+    /// Puts the texts of string constants into the pool and their references where the plan has them.
+    fn place_strings(&mut self) -> Result<(), GraphError> {
+        for weight in &self.plan.weights {
+            let ConstantData::Strings(texts) = &weight.constant.data else { continue };
+            // SAFETY: the memory of this constant, which nobody else accesses while the session is made.
+            let references =
+                unsafe { std::slice::from_raw_parts_mut(self.weights.start(weight), weight.bytes) };
+            push_strings(&self.strings, texts.iter().map(|t| &t[..]), references)
+                .ok_or_else(|| GraphError::Plan("string constants were not planned for".into()))?;
+        }
+        Ok(())
     }
 
     /// The plan.
@@ -116,7 +179,7 @@ impl Session {
     /// [`GraphError::Feed`] for a tensor that does not fit its input, and what an operator finds. After an operator's
     /// error a session with streamed weights does not run again.
     pub fn run(&mut self, feeds: &[Feed<'_>]) -> Result<(), GraphError> {
-        if self.has_failed && self.window.is_some() {
+        if self.has_failed && (self.window.is_some() || self.slots.is_empty()) {
             return Err(GraphError::Plan("a session was run after it failed".into()));
         }
         self.strings.truncate(self.constant_string_bytes);
@@ -138,23 +201,33 @@ impl Session {
     fn feed(&mut self, feeds: &[Feed<'_>]) -> Result<(), GraphError> {
         for (i, (name, slot)) in self.plan.inputs.iter().enumerate() {
             let bad = |why: String| GraphError::Feed { input: name.clone(), why };
+            let too_long = || bad("has strings of more bytes than were planned".into());
             let feed = feeds.get(i).ok_or_else(|| bad("is not fed".into()))?;
             let info = &self.plan.slots[*slot].info;
             let (dtype, shape) = match feed {
                 Feed::Tensor(view) => (view.dtype(), *view.shape()),
                 Feed::Strings(shape, _) => (DType::String, *shape),
+                Feed::Text(references, _) => (references.dtype(), *references.shape()),
             };
             if dtype != info.dtype || shape != info.shape {
                 return Err(bad(format!("is {}{}, not {dtype}{shape}", info.dtype, info.shape)));
             }
-            let start = match feed {
-                Feed::Tensor(view) => view.bytes().as_ptr().cast_mut(),
-                Feed::Strings(_, texts) => {
-                    let references = self.fed_strings[i].as_mut().ok_or_else(|| bad("is not of strings".into()))?;
-                    push_strings(&self.strings, texts, references)
-                        .ok_or_else(|| bad("has strings of more bytes than were planned".into()))?;
-                    references.as_mut_ptr()
+            let start = match (feed, &mut self.fed_strings[i]) {
+                (Feed::Tensor(view), None) => view.bytes().as_ptr().cast_mut(),
+                (Feed::Strings(_, texts), Some(memory)) => {
+                    let texts = texts.iter().map(|t| &t[..]);
+                    push_strings(&self.strings, texts, memory)
+                        .map(|()| memory.as_mut_ptr())
+                        .ok_or_else(too_long)?
                 }
+                (Feed::Text(references, text), Some(memory)) => {
+                    let texts =
+                        references.as_slice::<StringRef>().unwrap_or_default().iter().map(|r| cut(text, *r));
+                    push_strings(&self.strings, texts, memory)
+                        .map(|()| memory.as_mut_ptr())
+                        .ok_or_else(too_long)?
+                }
+                _ => return Err(bad("is of strings, or it is not".into())),
             };
             self.slots[*slot].start = start;
         }
@@ -189,44 +262,22 @@ impl Session {
 
 /// Bytes of the arena of a session: loading needs scratch before values are in the arena, so they share it.
 pub fn arena_bytes(plan: &Plan, threads: usize) -> usize {
-    plan.arena_bytes.max(weights::load_scratch_bytes(plan, threads))
+    plan.arena_bytes.max(load_scratch_bytes(plan, threads))
 }
 
-fn make_slots(plan: &Plan, arena: &mut Buffer, weights: &mut Buffer) -> Vec<Slot> {
-    let arena = arena.as_mut_ptr();
-    let weights = weights.as_mut_ptr();
-    let slots = plan.slots.iter().map(|slot| {
-        let bytes = slot.info.shape.elements() * slot.info.dtype.bytes();
-        let (start, capacity_bytes) = match slot.home {
-            Home::Arena(offset) => (arena.wrapping_add(offset), bytes),
-            Home::Weight(i) => (weights.wrapping_add(plan.weights[i].offset), plan.weights[i].bytes),
-            Home::Fed(_) | Home::Streamed => (std::ptr::null_mut(), bytes),
-        };
-        Slot {
-            start,
-            dtype: slot.info.dtype,
-            shape: Cell::new(slot.info.shape),
-            place: slot.info.place,
-            capacity_bytes,
-        }
-    });
-    slots.collect()
-}
-
-/// Puts the texts of string constants into the pool and their references where the plan has them.
-fn place_strings(plan: &Plan, weights: &mut [u8], pool: &StringPool) -> Result<(), OpError> {
-    for weight in &plan.weights {
-        let ConstantData::Strings(texts) = &weight.constant.data else { continue };
-        let references = &mut weights[weight.offset..weight.offset + weight.bytes];
-        push_strings(pool, texts, references).ok_or(OpError::Internal("string constants were not planned for"))?;
-    }
-    Ok(())
+/// The text a reference means; empty where it leads out of the text.
+fn cut(text: &[u8], reference: StringRef) -> &[u8] {
+    let start = reference.offset as usize;
+    start.checked_add(reference.bytes as usize).and_then(|end| text.get(start..end)).unwrap_or_default()
 }
 
 /// References for `out`'s elements, the last text repeated; `None` when the pool is full.
-fn push_strings(pool: &StringPool, texts: &[Box<[u8]>], out: &mut [u8]) -> Option<()> {
+fn push_strings<'t>(
+    pool: &StringPool,
+    mut texts: impl Iterator<Item = &'t [u8]>,
+    out: &mut [u8],
+) -> Option<()> {
     let mut last = StringRef::default();
-    let mut texts = texts.iter();
     for reference in out.chunks_exact_mut(size_of::<StringRef>()) {
         if let Some(text) = texts.next() {
             last = pool.push(text)?;

@@ -117,7 +117,9 @@ impl Window {
                 return Err(error.into());
             }
             if self.reader.as_ref().is_none_or(JoinHandle::is_finished) {
-                return Err(OpError::Invalid("the thread that reads weights has ended after an earlier error".into()));
+                return Err(OpError::Invalid(
+                    "the thread that reads weights has ended after an earlier error".into(),
+                ));
             }
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -201,7 +203,8 @@ pub struct StepStream<'a> {
 
 impl WeightStream for StepStream<'_> {
     fn blocks(&self, each: &mut dyn FnMut(u64, &[u8]) -> Result<(), OpError>) -> Result<(), OpError> {
-        let window = self.window.ok_or(OpError::Internal("a weight that is read in pieces was read in blocks"))?;
+        let window =
+            self.window.ok_or(OpError::Internal("a weight that is read in pieces was read in blocks"))?;
         let total = self.constant.bytes();
         for start in (0..total).step_by(self.block_bytes.max(1)) {
             window.next_block(&mut |bytes| each(start as u64, bytes))?;

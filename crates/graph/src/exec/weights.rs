@@ -1,10 +1,13 @@
 //! Reading constants into memory, each straight into the layout its user wants.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget};
 use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
 
+use crate::error::GraphError;
 use crate::ir::{Constant, ConstantData};
 use crate::operator::{OpError, WeightLayout};
 use crate::plan::{Plan, WeightPlan};
@@ -15,7 +18,7 @@ const CHUNK_BYTES: usize = 512 << 10;
 /// multiple of every panel's width.
 const SPLIT_COLUMNS: usize = 2048;
 
-/// Bytes of scratch that [`load`] needs.
+/// Bytes of scratch that [`Weights::add`] needs.
 pub fn load_scratch_bytes(plan: &Plan, threads: usize) -> usize {
     let packed = plan.weights.iter().filter(|w| w.layout != WeightLayout::Dense);
     let each = packed.map(|w| CHUNK_BYTES.min(w.constant.bytes()).max(row_bytes(w))).max();
@@ -36,12 +39,73 @@ struct Part<'p> {
     columns: std::ops::Range<usize>,
 }
 
-/// Reads all constants of a plan into `memory`, with all threads.
-///
-/// # Errors
-/// The first error of a file.
-pub fn load(plan: &Plan, memory: &mut [u8], scratch: &mut [u8], pool: &ThreadPool) -> Result<(), OpError> {
-    let parts: Vec<Part<'_>> = plan.weights.iter().flat_map(parts).collect();
+/// The constants of a session in memory. A plan for another batch finds most of them there already.
+#[derive(Default)]
+pub struct Weights {
+    memory: Vec<Buffer>,
+    places: HashMap<Key, Place>,
+}
+
+/// A constant in a layout: the constant by its address, which [`Place`] keeps taken.
+type Key = (*const Constant, WeightLayout);
+
+struct Place {
+    start: *mut u8,
+    _constant: Arc<Constant>,
+}
+
+impl Weights {
+    /// Reads the constants of `plan` that are not there yet, with all threads.
+    ///
+    /// # Errors
+    /// [`GraphError::Budget`] when their memory is not free, [`GraphError::Node`] for the first error of a file.
+    pub fn add(
+        &mut self,
+        plan: &Plan,
+        file: &str,
+        scratch: &mut [u8],
+        pool: &ThreadPool,
+        budget: &MemoryBudget,
+    ) -> Result<(), GraphError> {
+        let is_new = |w: &&WeightPlan| !self.places.contains_key(&(Arc::as_ptr(&w.constant), w.layout));
+        let mut new: Vec<WeightPlan> = plan.weights.iter().filter(is_new).cloned().collect();
+        let mut bytes = 0;
+        for weight in &mut new {
+            weight.offset = bytes;
+            bytes += weight.bytes.next_multiple_of(ALIGNMENT);
+        }
+        let mut memory = Buffer::new(budget, "weights", bytes)?;
+        load(&new, &mut memory, scratch, pool).map_err(|source| GraphError::Node {
+            file: file.to_string(),
+            node: "weights".to_string(),
+            op: "Const".to_string(),
+            source,
+        })?;
+        let start = memory.as_mut_ptr();
+        for weight in new {
+            let place =
+                Place { start: start.wrapping_add(weight.offset), _constant: weight.constant.clone() };
+            self.places.insert((Arc::as_ptr(&weight.constant), weight.layout), place);
+        }
+        self.memory.push(memory);
+        Ok(())
+    }
+
+    /// Where a constant is; null for one that was never added.
+    pub fn start(&self, weight: &WeightPlan) -> *mut u8 {
+        let place = self.places.get(&(Arc::as_ptr(&weight.constant), weight.layout));
+        place.map_or(std::ptr::null_mut(), |place| place.start)
+    }
+}
+
+/// Reads constants into `memory`, each at its offset, with all threads.
+fn load(
+    weights: &[WeightPlan],
+    memory: &mut [u8],
+    scratch: &mut [u8],
+    pool: &ThreadPool,
+) -> Result<(), OpError> {
+    let parts: Vec<Part<'_>> = weights.iter().flat_map(parts).collect();
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(None);
     let start = SharedMemory(memory.as_mut_ptr());
@@ -52,8 +116,8 @@ pub fn load(plan: &Plan, memory: &mut [u8], scratch: &mut [u8], pool: &ThreadPoo
         let scratch = unsafe { scratch_start.slice(worker * scratch_each, scratch_each) };
         while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
             let (from, bytes) = part.place();
-            // SAFETY: parts are disjoint ranges of the memory: weights do not overlap in a plan, and neither do
-            // ranges of whole panels of one weight.
+            // SAFETY: parts are disjoint ranges of the memory: weights have offsets of their own, and so have ranges
+            // of whole panels of one weight.
             let target = unsafe { start.slice(from, bytes) };
             if let Err(error) = part.load(target, scratch) {
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);

@@ -35,7 +35,10 @@ impl Operator for ChannelsSecond {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, bias) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         if bias.dtype != input.dtype || !BinaryOp::Add.supports(input.dtype) {
-            return Err(OpError::input(1, format!("is of type {}, and input 0 of {}", bias.dtype, input.dtype)));
+            return Err(OpError::input(
+                1,
+                format!("is of type {}, and input 0 of {}", bias.dtype, input.dtype),
+            ));
         }
         let bias = super::dims_of_rank(1, bias, 1)?;
         if input.dims.rank().is_some_and(|rank| rank < 3) {
@@ -59,7 +62,8 @@ impl Operator for ChannelsSecond {
         let mut dims = [1; tightfit_core::MAX_RANK];
         dims[0] = bias.shape().elements();
         let shape = Shape::new(&dims[..run.shape(0).rank() - 1])?;
-        let bias = TensorView::new(bias.dtype(), shape, bias.bytes()).ok_or(OpError::Internal("a bias is no vector"))?;
+        let bias = TensorView::new(bias.dtype(), shape, bias.bytes())
+            .ok_or(OpError::Internal("a bias is no vector"))?;
         Ok(binary(run.pool, BinaryOp::Add, input, Src::View(bias), &mut run.output(0)?)?)
     }
 }
@@ -72,10 +76,18 @@ mod tests {
     fn adds_along_the_channels() {
         let x = tensor(&[1, 2, 1, 2], &[1.0f32, 2.0, 3.0, 4.0]);
         let bias = tensor(&[2], &[10.0f32, 20.0]);
-        check("BiasAdd", &[], &[x.clone(), bias.clone()], &[tensor(&[1, 2, 1, 2], &[11.0f32, 22.0, 13.0, 24.0])]);
-        check("BiasAdd", &[("data_format", text("NCHW"))], &[x.clone(), bias], &[
-            tensor(&[1, 2, 1, 2], &[11.0f32, 12.0, 23.0, 24.0]),
-        ]);
+        check(
+            "BiasAdd",
+            &[],
+            &[x.clone(), bias.clone()],
+            &[tensor(&[1, 2, 1, 2], &[11.0f32, 22.0, 13.0, 24.0])],
+        );
+        check(
+            "BiasAdd",
+            &[("data_format", text("NCHW"))],
+            &[x.clone(), bias],
+            &[tensor(&[1, 2, 1, 2], &[11.0f32, 12.0, 23.0, 24.0])],
+        );
         refuses("BiasAdd", &[("data_format", text("NCHW"))], &[x, tensor(&[3], &[0.0f32; 3])], "3 elements");
     }
 }

@@ -49,7 +49,10 @@ impl Operator for Cast {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = super::input(inputs, 0)?;
         if !is_number(input.dtype) {
-            return Err(OpError::input(0, format!("is of type {}; only numbers and bool are supported", input.dtype)));
+            return Err(OpError::input(
+                0,
+                format!("is of type {}; only numbers and bool are supported", input.dtype),
+            ));
         }
         let is_index = |dtype| matches!(dtype, DType::I32 | DType::I64);
         let values = input.dims_value().filter(|_| is_index(input.dtype) && is_index(self.to));
@@ -60,7 +63,11 @@ impl Operator for Cast {
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        if call.inputs.iter().all(|i| i.dtype == self.to) { Memory::alias(0) } else { Memory::overwrites(&[0]) }
+        if call.inputs.iter().all(|i| i.dtype == self.to) {
+            Memory::alias(0)
+        } else {
+            Memory::overwrites(&[0])
+        }
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -83,7 +90,10 @@ impl Operator for Bitcast {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = super::input(inputs, 0)?;
         if [input.dtype, self.to].iter().any(|t| matches!(t, DType::Bool | DType::String)) {
-            return Err(OpError::input(0, format!("is of type {}, which has no bits as {}", input.dtype, self.to)));
+            return Err(OpError::input(
+                0,
+                format!("is of type {}, which has no bits as {}", input.dtype, self.to),
+            ));
         }
         let Some(dims) = input.dims.get() else { return Ok(vec![Fact::new(self.to, Dims::UNKNOWN)]) };
         let (from, to) = (input.dtype.bytes(), self.to.bytes());
@@ -119,7 +129,12 @@ mod tests {
         let to = |t| [("DstT", dtype(t))];
         check("Cast", &to(DType::I32), &[tensor(&[2], &[1.9f32, -1.9])], &[tensor(&[2], &[1i32, -1])]);
         check("Cast", &to(DType::F32), &[bools(&[2], &[true, false])], &[tensor(&[2], &[1f32, 0.0])]);
-        check("Cast", &to(DType::Bool), &[tensor(&[3], &[0i64, 2, -1])], &[bools(&[3], &[false, true, true])]);
+        check(
+            "Cast",
+            &to(DType::Bool),
+            &[tensor(&[3], &[0i64, 2, -1])],
+            &[bools(&[3], &[false, true, true])],
+        );
         check("Cast", &to(DType::I64), &[tensor::<i64>(&[0, 2], &[])], &[tensor::<i64>(&[0, 2], &[])]);
         refuses("Cast", &to(DType::String), &[scalar(1f32)], "DstT");
     }

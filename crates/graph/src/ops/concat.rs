@@ -54,7 +54,10 @@ impl Operator for Concat {
         };
         for (i, part) in tensors.clone().zip(parts) {
             if part.dtype != first.dtype {
-                return Err(OpError::input(i, format!("is of type {}, unlike {} before", part.dtype, first.dtype)));
+                return Err(OpError::input(
+                    i,
+                    format!("is of type {}, unlike {} before", part.dtype, first.dtype),
+                ));
             }
         }
         let Some(rank) = parts.iter().find_map(|p| p.dims.rank()) else {
@@ -100,7 +103,8 @@ fn joined(start: usize, parts: &[&Fact], rank: usize, axis: usize) -> Result<Vec
     let mut dims = vec![Dim::Unknown; rank];
     dims[axis] = Dim::Known(0);
     for (i, part) in parts.iter().enumerate() {
-        let differs = || OpError::input(start + i, format!("of shape {} cannot be joined to others", part.dims));
+        let differs =
+            || OpError::input(start + i, format!("of shape {} cannot be joined to others", part.dims));
         let Some(part_dims) = part.dims.get() else {
             dims[axis] = Dim::Unknown;
             continue;
@@ -154,7 +158,10 @@ impl Operator for ConcatOffset {
         for (i, shape) in inputs.iter().enumerate().skip(1) {
             need_index_type(i, shape)?;
             if shape.dtype != first.dtype {
-                return Err(OpError::input(i, format!("is of type {}, unlike {} before", shape.dtype, first.dtype)));
+                return Err(OpError::input(
+                    i,
+                    format!("is of type {}, unlike {} before", shape.dtype, first.dtype),
+                ));
             }
         }
         let lens = inputs.iter().enumerate().skip(1).map(|(i, shape)| vector_len(i, shape));
@@ -163,7 +170,10 @@ impl Operator for ConcatOffset {
             return Ok(vec![Fact::new(first.dtype, Dims::of_rank(1)); inputs.len() - 1]);
         };
         if lens.iter().any(|len| *len != rank) || rank > MAX_RANK {
-            return Err(OpError::input(1, format!("is a shape of {rank} dimensions, unlike others or too many")));
+            return Err(OpError::input(
+                1,
+                format!("is a shape of {rank} dimensions, unlike others or too many"),
+            ));
         }
         let axis = known_axis(0, inputs[0], rank)?;
         let mut offset = Dim::Known(0);
@@ -172,7 +182,9 @@ impl Operator for ConcatOffset {
             let Some(axis) = axis else { return Fact::new(first.dtype, dims.clone()) };
             let mut values = vec![Dim::Known(0); rank];
             values[axis] = offset;
-            offset = offset.plus(shape.dims_value().map_or(Dim::Unknown, |v| v.get(axis).copied().unwrap_or(Dim::Unknown)));
+            offset = offset.plus(
+                shape.dims_value().map_or(Dim::Unknown, |v| v.get(axis).copied().unwrap_or(Dim::Unknown)),
+            );
             Fact::of_dims(first.dtype, dims.clone(), &values)
         });
         Ok(facts.collect())

@@ -39,7 +39,8 @@ const FILTER: usize = 1;
 
 impl Conv2d {
     fn kernel(&self, input: &[usize], filter: &[usize]) -> Result<Kernel, OpError> {
-        let ([batch, height, width, in_channels], [filter_height, filter_width, depth, out_channels]) = (input, filter)
+        let ([batch, height, width, in_channels], [filter_height, filter_width, depth, out_channels]) =
+            (input, filter)
         else {
             return Err(OpError::Internal("a convolution of other than four dimensions"));
         };
@@ -77,14 +78,21 @@ impl Operator for Conv2d {
         let Some(image) = super::dims_of_rank(0, input, 4)? else {
             return Ok(vec![Fact::new(DType::F32, Dims::of_rank(4))]);
         };
-        let Some([height, width, depth, out_channels]) = filter.dims.concrete().and_then(|s| <[usize; 4]>::try_from(&s[..]).ok())
+        let Some([height, width, depth, out_channels]) =
+            filter.dims.concrete().and_then(|s| <[usize; 4]>::try_from(&s[..]).ok())
         else {
-            return Err(OpError::input(FILTER, format!("is of shape {}; a known shape of rank 4 is needed", filter.dims)));
+            return Err(OpError::input(
+                FILTER,
+                format!("is of shape {}; a known shape of rank 4 is needed", filter.dims),
+            ));
         };
         if let Some(channels) = image[3].size()
             && (depth == 0 || channels % depth != 0 || out_channels % (channels / depth).max(1) != 0)
         {
-            let why = format!("is of shape {}, whose {depth} channels do not divide the input's {channels}", filter.dims);
+            let why = format!(
+                "is of shape {}, whose {depth} channels do not divide the input's {channels}",
+                filter.dims
+            );
             return Err(OpError::input(FILTER, why));
         }
         let [rows, columns] = self.moves.output([height, width], &image[1..3])?;
@@ -107,8 +115,12 @@ impl Operator for Conv2d {
         let kernel = self.planned(call)?;
         let filter = call.inputs[FILTER].shape;
         let groups = call.inputs[0].shape[3] / filter[2].max(1);
-        let layout =
-            WeightLayout::Panels { k: kernel.filter_rows(), n: filter[3] / groups.max(1), is_transposed: false, groups };
+        let layout = WeightLayout::Panels {
+            k: kernel.filter_rows(),
+            n: filter[3] / groups.max(1),
+            is_transposed: false,
+            groups,
+        };
         let block_bytes = Self::block_rows(&kernel, call) * filter[3] * 4;
         Some(WeightUse { input: FILTER, layout, block_bytes })
     }
@@ -121,7 +133,9 @@ impl Operator for Conv2d {
         let (output, scratch) = (run.out::<f32>(0)?, run.scratch()?);
         let pool = run.pool;
         match filter {
-            Weight::Packed(bytes) => kernel.run(pool, input, Weights::Packed(bytes), output, epilogue, scratch)?,
+            Weight::Packed(bytes) => {
+                kernel.run(pool, input, Weights::Packed(bytes), output, epilogue, scratch)?
+            }
             Weight::Dense(view) => {
                 kernel.run(pool, input, Weights::Unpacked(view.bytes()), output, epilogue, scratch)?;
             }

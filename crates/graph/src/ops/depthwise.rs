@@ -39,7 +39,9 @@ const FILTER: usize = 1;
 
 impl DepthwiseConv2d {
     fn kernel(&self, input: &[usize], filter: &[usize]) -> Result<Kernel, OpError> {
-        let ([batch, height, width, channels], [filter_height, filter_width, _, multiplier]) = (input, filter) else {
+        let ([batch, height, width, channels], [filter_height, filter_width, _, multiplier]) =
+            (input, filter)
+        else {
             return Err(OpError::Internal("a convolution of other than four dimensions"));
         };
         let params = DepthwiseParams {
@@ -105,6 +107,14 @@ impl Product for DepthwiseConv2d {
     fn with_fused(&self, fused: Fused) -> Arc<dyn Operator> {
         Arc::new(DepthwiseConv2d { fused, ..self.clone() })
     }
+
+    fn moves(&self) -> Option<&Moves> {
+        Some(&self.moves)
+    }
+
+    fn with_moves(&self, moves: Moves) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(DepthwiseConv2d { moves, ..self.clone() }))
+    }
 }
 
 #[cfg(test)]
@@ -121,7 +131,8 @@ mod tests {
         for (i, out) in expected.iter_mut().enumerate() {
             let (pixel, channel) = (i / (channels * multiplier), i % (channels * multiplier));
             for tap in 0..9 {
-                let (y, x_) = ((pixel / 3 * 2 + tap / 3).wrapping_sub(1), (pixel % 3 * 2 + tap % 3).wrapping_sub(1));
+                let (y, x_) =
+                    ((pixel / 3 * 2 + tap / 3).wrapping_sub(1), (pixel % 3 * 2 + tap % 3).wrapping_sub(1));
                 if y < size && x_ < size {
                     let at = (y * size + x_) * channels + channel / multiplier;
                     *out += x[at] * f[tap * channels * multiplier + channel];

@@ -31,7 +31,8 @@ pub(super) fn same_dims<'a>(inputs: impl Iterator<Item = (usize, &'a Fact)>) -> 
             all = Some(dims.to_vec());
             continue;
         };
-        let differs = || OpError::input(index, format!("is of shape {}, unlike an input before it", fact.dims));
+        let differs =
+            || OpError::input(index, format!("is of shape {}, unlike an input before it", fact.dims));
         if so_far.len() != dims.len() {
             return Err(differs());
         }
@@ -120,10 +121,14 @@ pub(super) fn not_negative(index: usize, dim: Dim) -> Result<Dim, OpError> {
 pub(super) fn shape_of(index: usize, dims: &[i64]) -> Result<Shape, OpError> {
     let mut sizes = [0; MAX_RANK];
     if dims.len() > MAX_RANK {
-        return Err(OpError::input(index, format!("asks for {} dimensions; {MAX_RANK} are supported", dims.len())));
+        return Err(OpError::input(
+            index,
+            format!("asks for {} dimensions; {MAX_RANK} are supported", dims.len()),
+        ));
     }
     for (size, dim) in sizes.iter_mut().zip(dims) {
-        *size = usize::try_from(*dim).map_err(|_| OpError::input(index, format!("asks for a dimension of {dim}")))?;
+        *size = usize::try_from(*dim)
+            .map_err(|_| OpError::input(index, format!("asks for a dimension of {dim}")))?;
     }
     Ok(Shape::new(&sizes[..dims.len()])?)
 }

@@ -159,7 +159,8 @@ impl Range {
         let bad = || OpError::input(2, "is a step that does not lead from input 0 to input 1");
         let is_integer = matches!(inputs[0].dtype, DType::I32 | DType::I64);
         if is_integer {
-            let values = inputs.map(|f| f.dims_value().and_then(|v| v.first().copied()).unwrap_or(Dim::Unknown));
+            let values =
+                inputs.map(|f| f.dims_value().and_then(|v| v.first().copied()).unwrap_or(Dim::Unknown));
             return match values {
                 [Dim::Known(start), Dim::Known(limit), Dim::Known(delta)] => {
                     Ok(Dim::Known(integer_steps(start, limit, delta).ok_or_else(bad)? as i64))
@@ -201,8 +202,12 @@ impl Operator for Range {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         match run.output_dtype(0) {
-            DType::I32 => count_up(run, |start: i32, delta, i| start.wrapping_add(delta.wrapping_mul(i as i32))),
-            DType::I64 => count_up(run, |start: i64, delta, i| start.wrapping_add(delta.wrapping_mul(i as i64))),
+            DType::I32 => {
+                count_up(run, |start: i32, delta, i| start.wrapping_add(delta.wrapping_mul(i as i32)))
+            }
+            DType::I64 => {
+                count_up(run, |start: i64, delta, i| start.wrapping_add(delta.wrapping_mul(i as i64)))
+            }
             DType::F32 => count_up(run, |start: f32, delta, i| start + delta * i as f32),
             _ => count_up(run, |start: f64, delta, i| start + delta * i as f64),
         }
@@ -227,7 +232,8 @@ impl Operator for LinSpace {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (start, stop, count) = (super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?);
+        let (start, stop, count) =
+            (super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?);
         super::need_type(0, start, &[DType::F32, DType::F64])?;
         super::need_type(1, stop, &[start.dtype])?;
         need_index_type(2, count)?;
@@ -243,7 +249,9 @@ impl Operator for LinSpace {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         match run.output_dtype(0) {
-            DType::F32 => lin_space(run, |from: f32, to, i, last| from + (to - from) / last as f32 * i as f32),
+            DType::F32 => {
+                lin_space(run, |from: f32, to, i, last| from + (to - from) / last as f32 * i as f32)
+            }
             _ => lin_space(run, |from: f64, to, i, last| from + (to - from) / last as f64 * i as f64),
         }
     }
@@ -296,7 +304,12 @@ mod tests {
         check("Range", &[], &floats, &[tensor(&[4], &[0f32, 0.25, 0.5, 0.75])]);
         refuses("Range", &[], &[scalar(0i32), scalar(3i32), scalar(0i32)], "step");
         refuses("Range", &[], &[scalar(0i32), scalar(3i32), scalar(-1i32)], "step");
-        check("LinSpace", &[], &[scalar(1f32), scalar(2f32), scalar(3i32)], &[tensor(&[3], &[1f32, 1.5, 2.0])]);
+        check(
+            "LinSpace",
+            &[],
+            &[scalar(1f32), scalar(2f32), scalar(3i32)],
+            &[tensor(&[3], &[1f32, 1.5, 2.0])],
+        );
         check("LinSpace", &[], &[scalar(1f64), scalar(2f64), scalar(1i64)], &[tensor(&[1], &[1f64])]);
         refuses("LinSpace", &[], &[scalar(1f32), scalar(2f32), scalar(0i32)], "at least one");
     }

@@ -78,7 +78,10 @@ impl Fused {
         for input in [self.scale(), self.shift()].into_iter().flatten() {
             let elements = inputs.get(input).map(|f| (f.dtype, f.dims.elements().size()));
             if elements != Some((DType::F32, channels)) {
-                return Err(OpError::input(input, format!("is {elements:?}, not a float32 vector of {channels:?}")));
+                return Err(OpError::input(
+                    input,
+                    format!("is {elements:?}, not a float32 vector of {channels:?}"),
+                ));
             }
         }
         Ok(())
@@ -102,6 +105,11 @@ impl Fused {
             Some(input) if run.is_in_place(input) => Residual::Output,
             Some(input) => Residual::Tensor(run.slice(input)?),
         };
-        Ok(Epilogue { scale: vector(self.scale())?, shift: vector(self.shift())?, residual, activation: self.activation })
+        Ok(Epilogue {
+            scale: vector(self.scale())?,
+            shift: vector(self.shift())?,
+            residual,
+            activation: self.activation,
+        })
     }
 }

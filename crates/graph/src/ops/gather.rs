@@ -18,7 +18,10 @@ use crate::operator::{Call, OpError, Operator, Run, Weight, WeightLayout, Weight
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Gather", import: |_| Ok(Box::new(Gather { has_axis: false, batch_dims: 0 })) },
-    Registration { name: "GatherV2", import: |a| Ok(Box::new(Gather { has_axis: true, batch_dims: batch_dims(a)? })) },
+    Registration {
+        name: "GatherV2",
+        import: |a| Ok(Box::new(Gather { has_axis: true, batch_dims: batch_dims(a)? })),
+    },
     Registration { name: "GatherNd", import: |_| Ok(Box::new(GatherNd)) },
 ];
 
@@ -38,7 +41,8 @@ impl Gather {
     /// The number of batch axes, for indices of `rank`.
     fn batch(&self, rank: usize) -> Result<usize, OpError> {
         let dims = if self.batch_dims < 0 { self.batch_dims + rank as i64 } else { self.batch_dims };
-        let why = || OpError::attribute("batch_dims", format!("is {} for indices of {rank} axes", self.batch_dims));
+        let why =
+            || OpError::attribute("batch_dims", format!("is {} for indices of {rank} axes", self.batch_dims));
         usize::try_from(dims).ok().filter(|d| *d <= rank).ok_or_else(why)
     }
 }
@@ -67,7 +71,12 @@ impl Operator for Gather {
         let mut dims = Vec::with_capacity(rank);
         let is_bound = params.is_bound || indices.is_bound;
         for (a, b) in from[..batch].iter().zip(at) {
-            let why = || OpError::input(1, format!("of shape {} has other batch axes than {}", indices.dims, params.dims));
+            let why = || {
+                OpError::input(
+                    1,
+                    format!("of shape {} has other batch axes than {}", indices.dims, params.dims),
+                )
+            };
             dims.push(agree(*a, *b, is_bound).ok_or_else(why)?);
         }
         dims.extend(&from[batch..axis]);
@@ -153,7 +162,10 @@ impl Operator for GatherNd {
         };
         let Some(depth) = depth.size() else { return Ok(vec![Fact::new(params.dtype, Dims::UNKNOWN)]) };
         let Some(slice) = from.get(depth..) else {
-            return Err(OpError::input(1, format!("names places of {depth} axes in a tensor of shape {}", params.dims)));
+            return Err(OpError::input(
+                1,
+                format!("names places of {depth} axes in a tensor of shape {}", params.dims),
+            ));
         };
         Ok(vec![Fact::new(params.dtype, Dims::new([places, slice].concat()))])
     }

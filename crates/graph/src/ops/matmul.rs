@@ -68,7 +68,8 @@ impl Operator for MatMul {
         super::need_type(0, left, &[DType::F32])?;
         super::need_type(RIGHT, right, &[DType::F32])?;
         let right_dims = super::dims_of_rank(RIGHT, right, 2)?.unwrap_or(vec![Dim::Unknown; 2]);
-        let (k, n) = if self.transpose_b { (right_dims[1], right_dims[0]) } else { (right_dims[0], right_dims[1]) };
+        let (k, n) =
+            if self.transpose_b { (right_dims[1], right_dims[0]) } else { (right_dims[0], right_dims[1]) };
         let mut dims = match left.dims.get() {
             None => return Ok(vec![Fact::new(DType::F32, Dims::of_rank(2))]),
             Some([a, b]) if self.transpose_a => vec![*b, *a],
@@ -115,7 +116,9 @@ impl Operator for MatMul {
         let (output, scratch) = (run.out::<f32>(0)?, run.scratch()?);
         let pool = run.pool;
         match right {
-            Weight::Packed(bytes) => kernel.run(pool, left, Weights::Packed(bytes), output, epilogue, scratch)?,
+            Weight::Packed(bytes) => {
+                kernel.run(pool, left, Weights::Packed(bytes), output, epilogue, scratch)?
+            }
             Weight::Dense(view) => {
                 kernel.run(pool, left, Weights::Unpacked(view.bytes()), output, epilogue, scratch)?;
             }

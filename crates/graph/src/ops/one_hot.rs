@@ -29,7 +29,9 @@ struct OneHot {
 impl OneHot {
     /// Where the new axis is, in a result of `rank`.
     fn axis(&self, rank: usize) -> Result<usize, OpError> {
-        let why = || OpError::attribute("axis", format!("is {}, no axis of a tensor of {rank} dimensions", self.axis));
+        let why = || {
+            OpError::attribute("axis", format!("is {}, no axis of a tensor of {rank} dimensions", self.axis))
+        };
         super::axis(self.axis, rank).ok_or_else(why)
     }
 }

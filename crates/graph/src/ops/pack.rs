@@ -42,7 +42,10 @@ impl Operator for Pack {
         let first = super::input(inputs, 0)?;
         for (i, input) in inputs.iter().enumerate() {
             if input.dtype != first.dtype {
-                return Err(OpError::input(i, format!("is of type {}, unlike {} before", input.dtype, first.dtype)));
+                return Err(OpError::input(
+                    i,
+                    format!("is of type {}, unlike {} before", input.dtype, first.dtype),
+                ));
             }
         }
         let dims = same_dims(inputs.iter().copied().enumerate())?;
@@ -100,7 +103,10 @@ impl Operator for Unpack {
         let mut dims = dims.to_vec();
         let size = dims.remove(axis);
         if size.size().is_some_and(|n| n < self.count || (n > self.count && !input.is_bound)) {
-            return Err(OpError::attribute("num", format!("is {}, not the size of axis {axis} of {}", self.count, input.dims)));
+            return Err(OpError::attribute(
+                "num",
+                format!("is {}, not the size of axis {axis} of {}", self.count, input.dims),
+            ));
         }
         let values = input.dims_value().filter(|values| dims.is_empty() && values.len() == self.count);
         Ok((0..self.count)
@@ -121,7 +127,14 @@ impl Operator for Unpack {
         for i in 0..self.count {
             begin[axis] = i;
             let mut output = run.output(i)?;
-            strided_slice(run.pool, input, &begin[..rank], &[1; MAX_RANK][..rank], &sizes[..rank], &mut output)?;
+            strided_slice(
+                run.pool,
+                input,
+                &begin[..rank],
+                &[1; MAX_RANK][..rank],
+                &sizes[..rank],
+                &mut output,
+            )?;
         }
         Ok(())
     }

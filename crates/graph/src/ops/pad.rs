@@ -23,7 +23,9 @@ fn import_mirror(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpErr
     let mirror = match attributes.text("mode")? {
         "REFLECT" => Mirror::Reflect,
         "SYMMETRIC" => Mirror::Symmetric,
-        other => return Err(OpError::attribute("mode", format!("is {other}; REFLECT or SYMMETRIC is needed"))),
+        other => {
+            return Err(OpError::attribute("mode", format!("is {other}; REFLECT or SYMMETRIC is needed")));
+        }
     };
     Ok(Box::new(Pad { fill: Around::Mirror(mirror) }))
 }
@@ -63,7 +65,10 @@ impl Operator for Pad {
         if self.fill == Around::Value {
             let value = super::input(inputs, 2)?;
             if value.dtype != input.dtype || value.dims.elements().known().is_some_and(|n| n != 1) {
-                return Err(OpError::input(2, format!("is {value}; one element of {} is needed", input.dtype)));
+                return Err(OpError::input(
+                    2,
+                    format!("is {value}; one element of {} is needed", input.dtype),
+                ));
             }
         }
         let table = super::dims_of_rank(1, paddings, 2)?;
@@ -148,7 +153,12 @@ mod tests {
         let x = tensor(&[3], &[1i32, 2, 3]);
         let by = tensor(&[1, 2], &[2i32, 1]);
         let mode = |m| [("mode", text(m))];
-        check("MirrorPad", &mode("REFLECT"), &[x.clone(), by.clone()], &[tensor(&[6], &[3i32, 2, 1, 2, 3, 2])]);
+        check(
+            "MirrorPad",
+            &mode("REFLECT"),
+            &[x.clone(), by.clone()],
+            &[tensor(&[6], &[3i32, 2, 1, 2, 3, 2])],
+        );
         check("MirrorPad", &mode("SYMMETRIC"), &[x.clone(), by], &[tensor(&[6], &[2i32, 1, 1, 2, 3, 3])]);
         refuses("MirrorPad", &mode("REFLECT"), &[x.clone(), tensor(&[1, 2], &[3i32, 0])], "around");
         refuses("MirrorPad", &mode("WRAP"), &[x, tensor(&[1, 2], &[0i32, 0])], "mode");

@@ -48,7 +48,8 @@ pub struct Pool {
 
 impl Pool {
     fn kernel(&self, input: &[usize]) -> Result<Pool2d, OpError> {
-        let shape = <[usize; 4]>::try_from(input).map_err(|_| OpError::Internal("pooling of other than four axes"))?;
+        let shape = <[usize; 4]>::try_from(input)
+            .map_err(|_| OpError::Internal("pooling of other than four axes"))?;
         let window = self.moves.window(self.size, [shape[1], shape[2]]);
         Ok(Pool2d::new(Isa::detect(), self.kind, shape, window)?)
     }
@@ -90,7 +91,8 @@ struct MaxPoolV2 {
 
 impl MaxPoolV2 {
     fn pool(&self, size: &[i64], strides: &[i64]) -> Result<Pool, OpError> {
-        let of = |input: usize, values: &[i64]| pair("", values).map_err(|e| OpError::input(input, e.to_string()));
+        let of =
+            |input: usize, values: &[i64]| pair("", values).map_err(|e| OpError::input(input, e.to_string()));
         let moves = Moves { strides: of(2, strides)?, dilations: [1, 1], padding: self.padding };
         Ok(Pool { kind: PoolKind::Max, size: of(1, size)?, moves })
     }
@@ -144,7 +146,9 @@ mod tests {
     #[test]
     fn refuses_what_is_not_supported() {
         let x = tensor(&[1, 2, 2, 2], &[0.0f32; 8]);
-        let pool = |ksize, padding| [("ksize", ints(ksize)), ("strides", ints(&[1, 1, 1, 1])), ("padding", text(padding))];
+        let pool = |ksize, padding| {
+            [("ksize", ints(ksize)), ("strides", ints(&[1, 1, 1, 1])), ("padding", text(padding))]
+        };
         refuses("MaxPool", &pool(&[1, 1, 1, 2], "SAME"), &[x.clone()], "ksize");
         refuses("MaxPool", &pool(&[1, 3, 3, 1], "VALID"), &[x.clone()], "window");
         refuses("AvgPool", &pool(&[1, 1, 1, 1], "NONE"), &[x.clone()], "padding");

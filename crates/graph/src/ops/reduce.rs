@@ -46,8 +46,9 @@ type IsReduced = [bool; MAX_RANK];
 pub fn reduced_axes(axes: &[i64], rank: usize) -> Result<IsReduced, OpError> {
     let mut is_reduced = [false; MAX_RANK];
     for axis in axes {
-        let at = super::axis(*axis, rank)
-            .ok_or_else(|| OpError::input(AXES, format!("has the axis {axis} for a tensor of rank {rank}")))?;
+        let at = super::axis(*axis, rank).ok_or_else(|| {
+            OpError::input(AXES, format!("has the axis {axis} for a tensor of rank {rank}"))
+        })?;
         if std::mem::replace(&mut is_reduced[at], true) {
             return Err(OpError::input(AXES, format!("has the axis {axis} twice")));
         }
@@ -66,7 +67,10 @@ impl Reduce {
     fn dims(&self, input: &Fact, axes: &Fact) -> Result<Dims, OpError> {
         let Some(dims) = input.dims.get() else { return Ok(Dims::UNKNOWN) };
         if dims.len() > MAX_RANK {
-            return Err(OpError::input(0, format!("is of rank {}; at most {MAX_RANK} are supported", dims.len())));
+            return Err(OpError::input(
+                0,
+                format!("is of rank {}; at most {MAX_RANK} are supported", dims.len()),
+            ));
         }
         let Some(axes) = axes.ints() else {
             // TensorFlow refuses an axis that is there twice, so their number says the rank.
@@ -107,7 +111,10 @@ impl Operator for Reduce {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, axes) = (super::input(inputs, 0)?, super::input(inputs, AXES)?);
         if !self.supports(input.dtype) {
-            return Err(OpError::input(0, format!("is of type {}, which {} is not for", input.dtype, self.name())));
+            return Err(OpError::input(
+                0,
+                format!("is of type {}, which {} is not for", input.dtype, self.name()),
+            ));
         }
         super::need_type(AXES, axes, &[DType::I32, DType::I64])?;
         let dims = self.dims(input, axes)?;
@@ -158,13 +165,21 @@ mod tests {
     fn sums_over_any_axes() {
         let x = tensor(&[2, 3, 2], &(1..=12).map(|v| v as f32).collect::<Vec<_>>());
         check("Sum", &[], &[x.clone(), tensor(&[2], &[0i32, -1])], &[tensor(&[3], &[18.0f32, 26.0, 34.0])]);
-        check("Sum", &[("keep_dims", flag(true))], &[x.clone(), scalar(1i64)], &[
-            tensor(&[2, 1, 2], &[9.0f32, 12.0, 27.0, 30.0]),
-        ]);
+        check(
+            "Sum",
+            &[("keep_dims", flag(true))],
+            &[x.clone(), scalar(1i64)],
+            &[tensor(&[2, 1, 2], &[9.0f32, 12.0, 27.0, 30.0])],
+        );
         check("Max", &[], &[x.clone(), tensor::<i32>(&[0], &[])], &[x.clone()]);
         check("Mean", &[], &[x, tensor(&[3], &[0i32, 1, 2])], &[scalar(6.5f32)]);
         check("Prod", &[], &[tensor(&[0, 2], &[0i32; 0]), scalar(0i32)], &[tensor(&[2], &[1i32, 1])]);
-        check("All", &[], &[bools(&[2, 2], &[true, true, false, true]), scalar(1i32)], &[bools(&[2], &[true, false])]);
+        check(
+            "All",
+            &[],
+            &[bools(&[2, 2], &[true, true, false, true]), scalar(1i32)],
+            &[bools(&[2], &[true, false])],
+        );
         check("EuclideanNorm", &[], &[tensor(&[2], &[3.0f64, 4.0]), scalar(0i32)], &[scalar(5.0f64)]);
     }
 

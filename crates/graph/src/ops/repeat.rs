@@ -75,7 +75,10 @@ impl Operator for BroadcastTo {
                 _ => true,
             };
             if !tail.is_some_and(|tail| from.iter().zip(tail).all(fits)) {
-                return Err(OpError::input(0, format!("of shape {} does not broadcast to {target}", input.dims)));
+                return Err(OpError::input(
+                    0,
+                    format!("of shape {} does not broadcast to {target}", input.dims),
+                ));
             }
         }
         Ok(vec![Fact::new(input.dtype, target)])
@@ -110,7 +113,9 @@ impl Operator for BroadcastArgs {
             return Ok(vec![Fact::new(a.dtype, dims)]);
         };
         let (from, to) = (Dims::new(from), Dims::new(to));
-        let shape = from.broadcast(&to).ok_or_else(|| OpError::input(1, format!("{to} does not broadcast with {from}")))?;
+        let shape = from
+            .broadcast(&to)
+            .ok_or_else(|| OpError::input(1, format!("{to} does not broadcast with {from}")))?;
         Ok(vec![match shape.get() {
             Some(values) => Fact::of_dims(a.dtype, dims, values),
             None => Fact::new(a.dtype, dims),

@@ -64,14 +64,18 @@ impl Operator for Reshape {
         match open[..] {
             [] => {}
             [axis] => {
-                let others = dims.iter().filter(|d| **d != Dim::Known(-1)).fold(Dim::Known(1), |n, d| n.times(*d));
+                let others =
+                    dims.iter().filter(|d| **d != Dim::Known(-1)).fold(Dim::Known(1), |n, d| n.times(*d));
                 dims[axis] = match (elements, others) {
                     // No size of the open axis is wrong then; TensorFlow takes 0.
                     (Dim::Known(0), Dim::Known(0)) => Dim::Known(0),
                     _ => elements.divided_by(others),
                 };
                 if let (Dim::Known(n), Dim::Known(m), Dim::Unknown) = (elements, others, dims[axis]) {
-                    return Err(OpError::input(1, format!("asks for a multiple of {m} elements where there are {n}")));
+                    return Err(OpError::input(
+                        1,
+                        format!("asks for a multiple of {m} elements where there are {n}"),
+                    ));
                 }
             }
             _ => return Err(OpError::input(1, "has more than one -1")),
@@ -80,7 +84,10 @@ impl Operator for Reshape {
         if let (Dim::Known(have), Dim::Known(want)) = (elements, dims.elements())
             && have != want
         {
-            return Err(OpError::input(1, format!("asks for the shape {dims} where there are {have} elements")));
+            return Err(OpError::input(
+                1,
+                format!("asks for the shape {dims} where there are {have} elements"),
+            ));
         }
         Ok(vec![reshaped(input, dims)])
     }
@@ -134,8 +141,9 @@ impl Operator for Squeeze {
         }
         let mut kept = vec![true; dims.len()];
         for axis in &self.axes {
-            let axis = super::axis(*axis, dims.len())
-                .ok_or_else(|| OpError::attribute("squeeze_dims", format!("has {axis}, no axis of {}", input.dims)))?;
+            let axis = super::axis(*axis, dims.len()).ok_or_else(|| {
+                OpError::attribute("squeeze_dims", format!("has {axis}, no axis of {}", input.dims))
+            })?;
             if dims[axis].known().is_some_and(|n| n != 1) {
                 let why = format!("has {axis}, which is not of size 1 in {}", input.dims);
                 return Err(OpError::attribute("squeeze_dims", why));

@@ -16,7 +16,10 @@ pub(super) const OPS: &[Registration] = &[
     Registration { name: "Shape", import: |a| import(a, Question::Shape) },
     Registration { name: "ShapeN", import: |a| import(a, Question::Shape) },
     Registration { name: "Size", import: |a| import(a, Question::Size) },
-    Registration { name: "Rank", import: |_| Ok(Box::new(Ask { question: Question::Rank, dtype: DType::I32 })) },
+    Registration {
+        name: "Rank",
+        import: |_| Ok(Box::new(Ask { question: Question::Rank, dtype: DType::I32 })),
+    },
 ];
 
 fn import(attributes: &Attributes<'_>, question: Question) -> Result<Box<dyn Operator>, OpError> {
@@ -74,8 +77,9 @@ impl Operator for Ask {
 
 fn write<T: TryFrom<usize>>(out: &mut [T], dims: &[usize]) -> Result<(), OpError> {
     for (out, dim) in out.iter_mut().zip(dims) {
-        *out = T::try_from(*dim)
-            .map_err(|_| OpError::Invalid(format!("a dimension of {dim} does not fit the type of the result")))?;
+        *out = T::try_from(*dim).map_err(|_| {
+            OpError::Invalid(format!("a dimension of {dim} does not fit the type of the result"))
+        })?;
     }
     Ok(())
 }
@@ -100,7 +104,11 @@ impl Ask {
             Question::Size => &size,
         };
         let fits = |d: &Dim| self.dtype == DType::I64 || d.known().is_none_or(|n| i32::try_from(n).is_ok());
-        if values.iter().all(fits) { Fact::of_dims(self.dtype, shape, values) } else { Fact::new(self.dtype, shape) }
+        if values.iter().all(fits) {
+            Fact::of_dims(self.dtype, shape, values)
+        } else {
+            Fact::new(self.dtype, shape)
+        }
     }
 }
 
@@ -115,7 +123,12 @@ mod tests {
         let x = tensor(&[2, 3], &[0f32; 6]);
         check("Shape", &[], &[x.clone()], &[tensor(&[2], &[2i32, 3])]);
         let long = [("out_type", dtype(DType::I64))];
-        check("ShapeN", &long, &[x.clone(), scalar(1f32)], &[tensor(&[2], &[2i64, 3]), tensor::<i64>(&[0], &[])]);
+        check(
+            "ShapeN",
+            &long,
+            &[x.clone(), scalar(1f32)],
+            &[tensor(&[2], &[2i64, 3]), tensor::<i64>(&[0], &[])],
+        );
         check("Size", &long, &[x.clone()], &[scalar(6i64)]);
         check("Rank", &[], &[x.clone()], &[scalar(2i32)]);
         check("Size", &[], &[bools(&[0, 7], &[])], &[scalar(0i32)]);

@@ -37,7 +37,8 @@ impl Operator for Slice {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (input, begin, size) = (super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?);
+        let (input, begin, size) =
+            (super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?);
         let mut rank = input.dims.rank();
         for (i, vector) in [(1, begin), (2, size)] {
             need_index_type(i, vector)?;
@@ -105,7 +106,8 @@ impl Operator for Slice {
 /// Checks that a box lies in the tensor, as far as it is known.
 fn check(axis: usize, whole: Dim, begin: Dim, size: Dim, is_bound: bool) -> Result<(), OpError> {
     let bad = |begin: i64, size: i64| {
-        let why = format!("and 1 ask for {size} elements from {begin} on, of an axis ({axis}) of size {whole}");
+        let why =
+            format!("and 1 ask for {size} elements from {begin} on, of an axis ({axis}) of size {whole}");
         Err(OpError::input(2, why))
     };
     match (whole, begin, size) {
@@ -167,7 +169,10 @@ impl SplitV {
     fn sizes(&self, whole: Dim, sizes: &[Dim], is_bound: bool) -> Result<Vec<Dim>, OpError> {
         let is_rest = |dim: &Dim| *dim == Dim::Known(-1);
         if sizes.len() != self.count || sizes.iter().filter(|d| is_rest(d)).count() > 1 {
-            return Err(OpError::input(1, format!("does not give {} sizes, one of them -1 at most", self.count)));
+            return Err(OpError::input(
+                1,
+                format!("does not give {} sizes, one of them -1 at most", self.count),
+            ));
         }
         let sum = sizes.iter().filter(|d| !is_rest(d)).fold(Dim::Known(0), |sum, d| sum.plus(*d));
         let rest = minus(whole, sum);
@@ -188,7 +193,8 @@ impl Operator for SplitV {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (input, sizes, axis) = (super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?);
+        let (input, sizes, axis) =
+            (super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?);
         need_index_type(1, sizes)?;
         let Some(dims) = input.dims.get() else {
             return Ok(vec![Fact::new(input.dtype, Dims::UNKNOWN); self.count]);

@@ -83,7 +83,10 @@ impl StridedSlice {
     /// What so many entries say about a tensor of `rank`.
     fn items(&self, entries: usize, rank: usize) -> Result<Items, OpError> {
         if entries > MAX_ENTRIES {
-            return Err(OpError::input(1, format!("has {entries} elements; at most {MAX_ENTRIES} are supported")));
+            return Err(OpError::input(
+                1,
+                format!("has {entries} elements; at most {MAX_ENTRIES} are supported"),
+            ));
         }
         let is_in = |mask: u32, entry: usize| mask >> entry & 1 == 1;
         let is_ellipsis = |entry: usize| is_in(self.ellipsis_mask, entry);
@@ -117,13 +120,21 @@ impl StridedSlice {
     }
 
     /// First index and number of indices of an axis of `size`.
-    fn range(&self, entry: usize, size: i64, begin: i64, end: i64, stride: i64) -> Result<(i64, i64), OpError> {
+    fn range(
+        &self,
+        entry: usize,
+        size: i64,
+        begin: i64,
+        end: i64,
+        stride: i64,
+    ) -> Result<(i64, i64), OpError> {
         if stride == 0 {
             return Err(OpError::input(3, format!("has a stride of 0 at {entry}")));
         }
         let (low, high) = if stride > 0 { (0, size) } else { (-1, size - 1) };
         let is_masked = |mask: u32| mask >> entry & 1 == 1;
-        let clamp = |index: i64| (if index < 0 { index.saturating_add(size) } else { index }).clamp(low, high);
+        let clamp =
+            |index: i64| (if index < 0 { index.saturating_add(size) } else { index }).clamp(low, high);
         let (first, last) = if stride > 0 { (low, high) } else { (high, low) };
         let begin = if is_masked(self.begin_mask) { first } else { clamp(begin) };
         let end = if is_masked(self.end_mask) { last } else { clamp(end) };
@@ -135,7 +146,10 @@ impl StridedSlice {
     /// The index that is taken of an axis of `size`.
     fn index(&self, entry: usize, size: i64, begin: i64, stride: i64) -> Result<i64, OpError> {
         if stride <= 0 {
-            return Err(OpError::input(3, format!("has a stride of {stride} at {entry}, where one index is taken")));
+            return Err(OpError::input(
+                3,
+                format!("has a stride of {stride} at {entry}, where one index is taken"),
+            ));
         }
         let index = if begin < 0 { begin + size } else { begin };
         if (0..size).contains(&index) {
@@ -157,7 +171,9 @@ impl StridedSlice {
         let begin = if is_masked(self.begin_mask) { Some(Dim::Known(0)) } else { at(&bounds.begin) };
         let end = if is_masked(self.end_mask) { Some(size) } else { at(&bounds.end) };
         match (begin, end) {
-            (Some(begin), Some(end)) if end == size && begin.known().is_none_or(|n| n == 0) => minus(end, begin),
+            (Some(begin), Some(end)) if end == size && begin.known().is_none_or(|n| n == 0) => {
+                minus(end, begin)
+            }
             _ => Dim::Unknown,
         }
     }
@@ -254,7 +270,8 @@ impl Operator for StridedSlice {
                 Item::New => 1,
                 Item::Whole(axis) => sizes[axis] as i64,
                 Item::Taken { axis, entry } => {
-                    first[axis] = self.index(entry, sizes[axis] as i64, begin[entry], strides[entry])? as usize;
+                    first[axis] =
+                        self.index(entry, sizes[axis] as i64, begin[entry], strides[entry])? as usize;
                     sizes[axis] = 1;
                     continue;
                 }
@@ -352,7 +369,12 @@ mod tests {
         refuses("StridedSlice", &shrink, &[x.clone(), v(1), v(3), v(-1)], "one index");
         let two = tensor(&[2], &[0i32, 0]);
         refuses("StridedSlice", &[], &[x.clone(), two.clone(), two.clone(), two.clone()], "axes");
-        refuses("StridedSlice", &[("ellipsis_mask", int(3))], &[x, two.clone(), two.clone(), two], "ellipsis");
+        refuses(
+            "StridedSlice",
+            &[("ellipsis_mask", int(3))],
+            &[x, two.clone(), two.clone(), two],
+            "ellipsis",
+        );
     }
 
     #[test]
@@ -363,7 +385,10 @@ mod tests {
         let vectors = [known(0), known(1), known(1)];
         let taken = operator("StridedSlice", &[("shrink_axis_mask", int(1))]).unwrap();
         let facts = taken.infer(&[&shape, &vectors[0], &vectors[1], &vectors[2]]).unwrap();
-        assert_eq!((facts[0].dims.clone(), facts[0].dims_value()), (Dims::scalar(), Some(dims[..1].to_vec())));
+        assert_eq!(
+            (facts[0].dims.clone(), facts[0].dims_value()),
+            (Dims::scalar(), Some(dims[..1].to_vec()))
+        );
         let kept = operator("StridedSlice", &[]).unwrap();
         let tail = [known(1), known(3), known(1)];
         let facts = kept.infer(&[&shape, &tail[0], &tail[1], &tail[2]]).unwrap();

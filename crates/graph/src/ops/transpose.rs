@@ -98,7 +98,11 @@ impl Operator for InvertPermutation {
     }
 }
 
-fn invert<T: Copy + PartialEq + TryFrom<usize>>(values: &Indices<'_>, out: &mut [T], free: T) -> Result<(), OpError> {
+fn invert<T: Copy + PartialEq + TryFrom<usize>>(
+    values: &Indices<'_>,
+    out: &mut [T],
+    free: T,
+) -> Result<(), OpError> {
     out.fill(free);
     for i in 0..values.len() {
         let value = values.index(0, i, out.len())?;

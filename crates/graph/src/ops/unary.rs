@@ -51,7 +51,10 @@ impl Operator for Unary {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = super::input(inputs, 0)?;
         if !self.op.supports(input.dtype) {
-            return Err(OpError::input(0, format!("is of type {}, which {} is not for", input.dtype, self.name())));
+            return Err(OpError::input(
+                0,
+                format!("is of type {}, which {} is not for", input.dtype, self.name()),
+            ));
         }
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
     }

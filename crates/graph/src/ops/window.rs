@@ -85,7 +85,10 @@ impl Moves {
         let reach = size.saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1);
         let padded = pixels.saturating_add(added);
         let steps = padded.checked_sub(reach).ok_or_else(|| {
-            OpError::input(0, format!("has {padded} pixels along axis {}, fewer than the window's {reach}", axis + 1))
+            OpError::input(
+                0,
+                format!("has {padded} pixels along axis {}, fewer than the window's {reach}", axis + 1),
+            )
         })?;
         Ok(steps / self.strides[axis] + 1)
     }

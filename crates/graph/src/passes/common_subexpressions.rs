@@ -72,7 +72,9 @@ fn is_same(graph: &Graph, a: NodeId, b: NodeId) -> bool {
 fn read(constant: &Constant, offset: usize, out: &mut [u8]) -> Option<()> {
     match &constant.data {
         ConstantData::Memory(bytes) => out.copy_from_slice(bytes.get(offset..offset + out.len())?),
-        ConstantData::File { source, offset: start } => source.read_exact_at(start + offset as u64, out).ok()?,
+        ConstantData::File { source, offset: start } => {
+            source.read_exact_at(start + offset as u64, out).ok()?
+        }
         _ => return None,
     }
     Some(())

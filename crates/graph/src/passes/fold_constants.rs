@@ -33,7 +33,9 @@ pub fn fold(graph: &mut Graph) -> bool {
 fn known_constant(node: &Node) -> Option<Constant> {
     let fact = &node.facts[0];
     match (&fact.value, fact.dims.concrete()) {
-        (Some(Known::Bytes(bytes)), Some(shape)) => Some(Constant::in_memory(fact.dtype, shape, bytes.clone())),
+        (Some(Known::Bytes(bytes)), Some(shape)) => {
+            Some(Constant::in_memory(fact.dtype, shape, bytes.clone()))
+        }
         _ => None,
     }
 }
@@ -55,7 +57,9 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
     let input = node.operator()?.memory(&call).alias?;
     let constant = graph.producer(node.inputs[input]).constant()?;
     let data = match &constant.data {
-        ConstantData::File { source, offset } => ConstantData::File { source: source.clone(), offset: *offset },
+        ConstantData::File { source, offset } => {
+            ConstantData::File { source: source.clone(), offset: *offset }
+        }
         ConstantData::Memory(bytes) => ConstantData::Memory(bytes.clone()),
         ConstantData::Strings(strings) => ConstantData::Strings(strings.clone()),
         ConstantData::Tensor { .. } => return None,

@@ -6,6 +6,7 @@ pub mod control_edges;
 pub mod dead_nodes;
 pub mod fold_constants;
 pub mod identities;
+pub mod neutral;
 pub mod pad;
 pub mod residual;
 mod rewrite;
@@ -23,6 +24,7 @@ pub static PASSES: &[(&str, Pass)] = &[
     ("control_edges", control_edges::remove),
     ("identities", identities::remove),
     ("fold_constants", fold_constants::fold),
+    ("neutral", neutral::remove),
     ("common_subexpressions", common_subexpressions::merge),
     ("pad", pad::fuse),
     ("scale_shift", scale_shift::fuse),
@@ -45,10 +47,9 @@ pub fn run(graph: &mut Graph) -> Result<(), GraphError> {
                 has_changed = true;
                 dead_nodes::remove(graph);
                 infer(graph).map_err(|error| match error {
-                    GraphError::Node { node, source, .. } => GraphError::Broken {
-                        node,
-                        why: format!("after the pass {name}: {source}"),
-                    },
+                    GraphError::Node { node, source, .. } => {
+                        GraphError::Broken { node, why: format!("after the pass {name}: {source}") }
+                    }
                     other => other,
                 })?;
             }

@@ -28,7 +28,10 @@ fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     if !matches!(pad.op_name(), "Pad" | "PadV2") || !pad.control.is_empty() {
         return None;
     }
-    let is_zero = pad.inputs.get(2).is_none_or(|v| graph.fact(*v).floats().is_some_and(|f| f.iter().all(|x| *x == 0.0)));
+    let is_zero = pad
+        .inputs
+        .get(2)
+        .is_none_or(|v| graph.fact(*v).floats().is_some_and(|f| f.iter().all(|x| *x == 0.0)));
     let paddings = graph.fact(*pad.inputs.get(1)?).ints()?;
     let [0, 0, top, bottom, left, right, 0, 0] = paddings[..] else { return None };
     if !is_zero || paddings.iter().any(|p| *p < 0) {

@@ -60,7 +60,13 @@ impl Uses {
 
 /// Makes `id` compute `operator` of `inputs`; its outputs, name and users stay. Nodes that nothing uses then are dead,
 /// and do not count as users of what they needed.
-pub fn replace(graph: &mut Graph, uses: &mut Uses, id: NodeId, operator: Arc<dyn Operator>, inputs: Vec<ValueRef>) {
+pub fn replace(
+    graph: &mut Graph,
+    uses: &mut Uses,
+    id: NodeId,
+    operator: Arc<dyn Operator>,
+    inputs: Vec<ValueRef>,
+) {
     for value in &inputs {
         uses.add(id, *value);
     }

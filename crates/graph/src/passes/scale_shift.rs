@@ -42,7 +42,9 @@ fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
         return None;
     }
     let vector = |input: Option<usize>, default: f64| match input {
-        Some(input) => Some(known_floats(graph, product_node.inputs[input])?.into_iter().map(f64::from).collect()),
+        Some(input) => {
+            Some(known_floats(graph, product_node.inputs[input])?.into_iter().map(f64::from).collect())
+        }
         None => Some(vec![default; channels]),
     };
     let scale: Vec<f64> = vector(fused.scale(), 1.0)?;

@@ -107,14 +107,22 @@ pub fn validate(items: &[Item], packing: &Packing, alignment: usize) -> Result<(
             return Err(format!("item {i} at {} is not aligned to {alignment}", packing.offsets[i]));
         }
         if range(i).end > packing.height_bytes {
-            return Err(format!("item {i} ends at {}, past the block's {}", range(i).end, packing.height_bytes));
+            return Err(format!(
+                "item {i} ends at {}, past the block's {}",
+                range(i).end,
+                packing.height_bytes
+            ));
         }
         alive.retain(|j| items[*j].end > items[i].first);
         let overlap = alive.iter().find(|j| {
             items[**j].meets(&items[i]) && range(**j).start < range(i).end && range(i).start < range(**j).end
         });
         if let Some(j) = overlap {
-            return Err(format!("items {j} at {:?} and {i} at {:?} live together and overlap", range(*j), range(i)));
+            return Err(format!(
+                "items {j} at {:?} and {i} at {:?} live together and overlap",
+                range(*j),
+                range(i)
+            ));
         }
         alive.push(i);
     }
@@ -143,7 +151,8 @@ mod tests {
     #[test]
     fn takes_the_tightest_gap() {
         // Two gaps of 30 and 20 lie under later items; the item of 20 goes into the second.
-        let items = [item(0, 9, 100), item(0, 4, 30), item(0, 9, 90), item(0, 4, 20), item(0, 9, 80), item(5, 9, 20)];
+        let items =
+            [item(0, 9, 100), item(0, 4, 30), item(0, 9, 90), item(0, 4, 20), item(0, 9, 80), item(5, 9, 20)];
         let packing = pack(&items, 1);
         validate(&items, &packing, 1).unwrap();
         assert_eq!(packing.height_bytes, 320);

@@ -191,7 +191,8 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn new(graph: &'a Graph, options: &'a PlanOptions) -> Result<Self, GraphError> {
-        let order = graph.order().map_err(|id| GraphError::Cycle { node: graph.node(id).name.to_string() })?;
+        let order =
+            graph.order().map_err(|id| GraphError::Cycle { node: graph.node(id).name.to_string() })?;
         let mut planner = Planner {
             graph,
             options,
@@ -344,7 +345,8 @@ impl<'a> Planner<'a> {
         let outputs: Vec<usize> =
             (0..node.facts.len() as u16).map(|output| self.slot(ValueRef { node: id, output })).collect();
         let is_dynamic = self.graph.input_facts(node).iter().any(|f| f.is_bound);
-        let is_alias = memory.alias.is_some_and(|input| self.slots[inputs[input]].info.place != Place::Streamed);
+        let is_alias =
+            memory.alias.is_some_and(|input| self.slots[inputs[input]].info.place != Place::Streamed);
         if let (true, Some(input), Some(output)) = (is_alias, memory.alias, outputs.first()) {
             self.share(inputs[input], *output);
             if !is_dynamic {
@@ -353,8 +355,9 @@ impl<'a> Planner<'a> {
         }
         let step = self.steps.len();
         let in_place_input = memory.overwrites.iter().copied().filter(|_| !is_dynamic && !outputs.is_empty());
-        let in_place_input =
-            in_place_input.into_iter().find(|i| self.can_overwrite(position, inputs[*i], &inputs, outputs[0], last_use));
+        let in_place_input = in_place_input
+            .into_iter()
+            .find(|i| self.can_overwrite(position, inputs[*i], &inputs, outputs[0], last_use));
         if let Some(input) = in_place_input {
             self.share(inputs[input], outputs[0]);
         }
@@ -385,7 +388,12 @@ impl<'a> Planner<'a> {
         });
     }
 
-    fn stream_plan(&self, operator: &Arc<dyn Operator>, call: &Call<'_>, inputs: &[ValueRef]) -> Option<StreamPlan> {
+    fn stream_plan(
+        &self,
+        operator: &Arc<dyn Operator>,
+        call: &Call<'_>,
+        inputs: &[ValueRef],
+    ) -> Option<StreamPlan> {
         let weight = operator.weight(call)?;
         if call.inputs[weight.input].place != Place::Streamed {
             return None;
@@ -436,9 +444,12 @@ impl<'a> Planner<'a> {
             weights_bytes += weight.bytes.next_multiple_of(ALIGNMENT);
         }
         let streams = self.steps.iter().filter_map(|s| s.stream.as_ref());
-        let block_bytes = streams.clone().map(|s| s.block_bytes).max().unwrap_or(0).next_multiple_of(ALIGNMENT);
+        let block_bytes =
+            streams.clone().map(|s| s.block_bytes).max().unwrap_or(0).next_multiple_of(ALIGNMENT);
         let streamed_bytes = streams.map(|s| s.constant.bytes() as u64).sum();
-        let slot_of = |ports: &[Port]| ports.iter().filter_map(|p| Some((p.name.clone(), *self.slot_of.get(&p.value)?))).collect();
+        let slot_of = |ports: &[Port]| {
+            ports.iter().filter_map(|p| Some((p.name.clone(), *self.slot_of.get(&p.value)?))).collect()
+        };
         Ok(Plan {
             inputs: slot_of(&self.graph.inputs),
             outputs: slot_of(&self.graph.outputs),
@@ -491,9 +502,8 @@ impl WeightLayout {
     pub fn bytes(&self, constant: &Constant) -> usize {
         match self {
             WeightLayout::Dense => constant.bytes(),
-            WeightLayout::Panels { k, n, groups, .. } => {
-                PackedLayout::new(Isa::detect(), *k, *n, *groups).map_or(usize::MAX, |layout| layout.packed_bytes())
-            }
+            WeightLayout::Panels { k, n, groups, .. } => PackedLayout::new(Isa::detect(), *k, *n, *groups)
+                .map_or(usize::MAX, |layout| layout.packed_bytes()),
         }
     }
 }

@@ -115,7 +115,11 @@ impl Plan {
         let step = loads.iter().position(|load| load == peak)?;
         let alive = self.items.iter().filter(|i| i.item.first <= step && step < i.item.end);
         let mut alive: Vec<Alive> = alive
-            .map(|i| Alive { name: i.name.to_string(), what: self.describe(i.slot), bytes: i.item.bytes as u64 })
+            .map(|i| Alive {
+                name: i.name.to_string(),
+                what: self.describe(i.slot),
+                bytes: i.item.bytes as u64,
+            })
             .collect();
         alive.sort_by_key(|a| std::cmp::Reverse(a.bytes));
         let (node, op) = match self.steps.get(step) {

@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+"""Times TightFit beside other engines on the benchmark models, at batch 1.
+
+    python bench/peers.py [--models NAME,...] [--engines NAME,...] [--rounds N] [--seconds S] [--threads N]
+                          [--bin PATH] [--out DIR] [--json FILE]
+
+Needs what `bench/models.py` wrote into DIR. Every measurement is a process of its own, started fresh: one engine
+loads one model and runs it for S seconds. Rounds are interleaved (A B C, then B C A, ...), so that a machine that
+gets slower hits all engines alike, and each figure is the median over rounds. The answer of every peer is compared
+with TensorFlow's, so that a fast wrong conversion shows.
+
+Prints a markdown table: milliseconds per run (median), peak resident memory of the whole process, milliseconds from
+process start to the first answer, and TightFit's ratio to each (below 1: TightFit is faster, smaller, sooner). An
+engine that is not installed or a model that is not converted is reported as missing.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+# No numpy up here: a child's ru_maxrss starts from what this process had resident when it started the child.
+
+MODELS = ("mobilenet_v2", "resnet50", "inception_v3", "efficientnet_b0", "vgg16", "bert_base")
+WARM_UP_RUNS = 3
+LEAST_RUNS = 5
+
+
+class Missing(Exception):
+    """The engine, or the model in its format, is not there."""
+
+
+# ---- one measurement, in a process of its own --------------------------------------------------------------------
+
+
+def reference(folder):
+    """The first row of the reference inputs and TensorFlow's answers to it."""
+    import numpy as np
+
+    ref = folder / "ref_tf"
+    manifest = json.loads((ref / "manifest.json").read_text())
+    first = lambda entries: {e["name"]: np.load(ref / e["file"])[:1] for e in entries}
+    return first(manifest["in"]), first(manifest["out"])
+
+
+def by_name(feeds, names):
+    """Which feed goes where: converters keep the name and decorate it ('serving_default_input:0')."""
+    return [next(value for key, value in feeds.items() if len(feeds) == 1 or key in name) for name in names]
+
+
+def existing(path):
+    if not path.exists():
+        raise Missing(f"no {path}")
+    return path
+
+
+def load_tflite(folder, feeds, threads):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(existing(folder / "model.tflite")), num_threads=threads)
+    interpreter.allocate_tensors()
+    details = interpreter.get_input_details()
+    for detail, value in zip(details, by_name(feeds, [d["name"] for d in details])):
+        interpreter.set_tensor(detail["index"], value)
+    outputs = [d["index"] for d in interpreter.get_output_details()]
+
+    def run():
+        interpreter.invoke()
+        return [interpreter.get_tensor(i) for i in outputs]
+
+    return run
+
+
+def load_onnxruntime(folder, feeds, threads):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    path = str(existing(folder / "model.onnx"))
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [i.name for i in session.get_inputs()]
+    values = dict(zip(names, by_name(feeds, names)))
+    return lambda: session.run(None, values)
+
+
+def load_openvino(folder, feeds, threads):
+    import openvino
+
+    onnx, tflite = folder / "model.onnx", folder / "model.tflite"
+    config = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    model = openvino.Core().compile_model(str(onnx if onnx.exists() else existing(tflite)), "CPU", config)
+    request = model.create_infer_request()
+    values = by_name(feeds, [i.get_any_name() for i in model.inputs])
+    for port, value in zip(model.inputs, values):
+        request.set_tensor(port, openvino.Tensor(value))
+
+    def run():
+        request.infer()
+        return [request.get_tensor(o).data for o in model.outputs]
+
+    return run
+
+
+def load_tensorflow(folder, feeds, threads):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+    import tensorflow as tf
+
+    graph_def = tf.compat.v1.GraphDef()
+    graph_def.ParseFromString(existing(folder / "model.pb").read_bytes())
+    fetches = [e["name"] + ":0" for e in json.loads((folder / "ref_tf/manifest.json").read_text())["out"]]
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.graph_util.import_graph_def(graph_def, name="")
+    del graph_def
+    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1)
+    session = tf.compat.v1.Session(graph=graph, config=config)
+    # A callable checks names once, not at every run.
+    callable_ = session.make_callable(fetches, [f"{name}:0" for name in feeds])
+    return lambda: callable_(*feeds.values())
+
+
+LOADERS = {
+    "tflite": load_tflite,
+    "onnxruntime": load_onnxruntime,
+    "openvino": load_openvino,
+    "tensorflow": load_tensorflow,
+}
+ENGINES = ("tightfit", *LOADERS)
+
+
+def worst_error(outputs, expected):
+    """The largest difference from TensorFlow's answer; outputs are matched by shape."""
+    import numpy as np
+
+    errors = []
+    for want in expected.values():
+        same = [np.asarray(o) for o in outputs if np.asarray(o).shape == want.shape]
+        errors.append(min((float(np.abs(o - want).max()) for o in same), default=float("inf")))
+    return max(errors)
+
+
+def child(request):
+    """Loads, runs, and prints one JSON object; called in a fresh process."""
+    folder = pathlib.Path(request["folder"])
+    try:
+        feeds, expected = reference(folder)
+        run = LOADERS[request["engine"]](folder, feeds, request["threads"])
+    except (Missing, ImportError) as error:
+        return {"missing": str(error)}
+    outputs = run()
+    first_ms = (time.time() - request["started"]) * 1e3
+    error = worst_error(outputs, expected)
+    for _ in range(WARM_UP_RUNS):
+        run()
+    times = []
+    end = time.perf_counter() + request["seconds"]
+    while len(times) < LEAST_RUNS or time.perf_counter() < end:
+        start = time.perf_counter()
+        run()
+        times.append((time.perf_counter() - start) * 1e3)
+    return {
+        "runs": len(times),
+        "ms_median": statistics.median(times),
+        "ms_min": min(times),
+        "first_ms": first_ms,
+        "worst_error": error,
+    }
+
+
+# ---- rounds ------------------------------------------------------------------------------------------------------
+
+
+def spawn(command, text=None):
+    """Runs a process; returns its exit status, stdout, stderr and peak resident bytes."""
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        source.write((text or "").encode())
+        source.seek(0)
+        process = subprocess.Popen(command, stdin=source, stdout=out, stderr=err)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        peak_bytes = usage.ru_maxrss * 1024
+        return process.returncode, out.read().decode(), err.read().decode(errors="replace"), peak_bytes
+
+
+def last_line(text):
+    lines = text.strip().splitlines()
+    return lines[-1][:200] if lines else ""
+
+
+def measure(engine, model, options):
+    folder = options.out / model
+    if engine == "tightfit":
+        if not options.bin.exists():
+            return {"missing": f"no {options.bin}"}
+        if not (folder / "model.pb").exists():
+            return {"missing": f"no {folder / 'model.pb'}"}
+        command = [str(options.bin), "bench", str(folder / "model.pb"), "--batch", "1", "--json"]
+        command += ["--threads", str(options.threads), "--seconds", str(options.seconds)]
+        code, stdout, stderr, peak_bytes = spawn(command)
+    else:
+        request = {"engine": engine, "folder": str(folder), "threads": options.threads,
+                   "seconds": options.seconds, "started": time.time()}
+        command = [sys.executable, __file__, "--child"]
+        code, stdout, stderr, peak_bytes = spawn(command, json.dumps(request))
+    if code:
+        return {"missing": f"exit {code}: {last_line(stderr)}"}
+    result = json.loads(last_line(stdout) if engine != "tightfit" else stdout)
+    return result if "missing" in result else {**result, "peak_resident_bytes": peak_bytes}
+
+
+def all_rounds(options):
+    """{model: {engine: [result of each round]}}; an engine once missing for a model is not tried again."""
+    results = {m: {e: [] for e in options.engines} for m in options.models}
+    for number in range(options.rounds):
+        shift = number % len(options.engines)
+        order = options.engines[shift:] + options.engines[:shift]
+        for model in options.models:
+            for engine in order:
+                done = results[model][engine]
+                if done and "missing" in done[-1]:
+                    continue
+                done.append(measure(engine, model, options))
+                note = done[-1].get("missing") or f"{done[-1]['ms_median']:.2f} ms"
+                print(f"round {number + 1}/{options.rounds} {model} {engine}: {note}", file=sys.stderr)
+    return results
+
+
+def summarize(results):
+    """Medians over rounds, or the reason why there are none."""
+
+    def middle(rounds):
+        missing = [r["missing"] for r in rounds if "missing" in r]
+        if missing:
+            return {"missing": missing[0]}
+        median = lambda key: statistics.median(r[key] for r in rounds)
+        keys = ("ms_median", "first_ms", "peak_resident_bytes")
+        summary = {key: median(key) for key in keys}
+        if "worst_error" in rounds[0]:
+            summary["worst_error"] = max(r["worst_error"] for r in rounds)
+        return summary
+
+    return {m: {e: middle(rounds) for e, rounds in engines.items()} for m, engines in results.items()}
+
+
+def markdown(summary):
+    lines = ["| model | engine | ms | TightFit/it | peak MiB | TightFit/it | first ms | TightFit/it | worst error |",
+             "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for model, engines in summary.items():
+        ours = engines.get("tightfit", {})
+        for engine, figures in engines.items():
+            if "missing" in figures:
+                lines.append(f"| {model} | {engine} | missing: {figures['missing'].replace('|', '/')} |||||||")
+                continue
+            ratio = lambda key: f"{ours[key] / figures[key]:.2f}" if key in ours and engine != "tightfit" else ""
+            error = f"{figures['worst_error']:.1e}" if "worst_error" in figures else ""
+            lines.append(
+                f"| {model} | {engine} | {figures['ms_median']:.2f} | {ratio('ms_median')} "
+                f"| {figures['peak_resident_bytes'] / 2**20:.0f} | {ratio('peak_resident_bytes')} "
+                f"| {figures['first_ms']:.0f} | {ratio('first_ms')} | {error} |"
+            )
+    return "\n".join(lines)
+
+
+def names(text, known):
+    chosen = text.split(",")
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: known are {', '.join(known)}")
+    return chosen
+
+
+def main():
+    if sys.argv[1:] == ["--child"]:
+        print(json.dumps(child(json.load(sys.stdin))))
+        return
+    root = pathlib.Path(__file__).resolve().parents[1]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=lambda t: names(t, MODELS), default=list(MODELS))
+    parser.add_argument("--engines", type=lambda t: names(t, ENGINES), default=list(ENGINES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--bin", type=pathlib.Path, default=root / "target/release/tightfit")
+    parser.add_argument("--out", type=pathlib.Path, default=root / "bench/out")
+    parser.add_argument("--json", type=pathlib.Path, help="write every round and the medians to this file")
+    options = parser.parse_args()
+    results = all_rounds(options)
+    summary = summarize(results)
+    print(f"Batch 1, {options.threads} threads, medians of {options.rounds} interleaved rounds of {options.seconds:g} s.\n")
+    print(markdown(summary))
+    if options.json:
+        options.json.write_text(json.dumps({"summary": summary, "rounds": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+//! A data set: its files listed and looked at, its columns matched with what they hold.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tightfit_core::{Buffer, DType, MAX_RANK, MemoryBudget};
+use tightfit_format::example::FeatureKind;
+use tightfit_format::npy::NpyHeader;
+use tightfit_format::{FormatError, Place, Problem};
+
+use crate::convert::can_cast;
+use crate::error::{BadRow, DataError, RowFault};
+use crate::fill::Scratch;
+use crate::pipeline::{Batches, Shared};
+use crate::plan::{PipelinePlan, Sizes, decodes_images};
+use crate::reader::Reader;
+use crate::slot::{Layout, Slot, is_preprocessed};
+use crate::source::scan::{FeatureSeen, Scan, read_npy_header};
+use crate::source::stream::Stream;
+use crate::source::{FileKind, FileList, list};
+use crate::spec::{Column, DatasetSpec, MAX_COLUMNS};
+
+/// Files that have been listed and looked at, and what is to become of them.
+#[derive(Debug)]
+pub struct Dataset {
+    spec: DatasetSpec,
+    list: Arc<FileList>,
+    scan: Scan,
+    /// The feature that each column is read from.
+    features: Vec<String>,
+}
+
+impl Dataset {
+    /// Lists the files of `spec` and looks at the head of each. The list, and what looking takes for a moment, comes
+    /// out of `budget`.
+    ///
+    /// # Errors
+    /// [`DataError`] when a source is no file, an array cannot feed its column, the columns cannot be fed by such
+    /// files, or the budget is too small. Broken images and records are not looked for: they are bad rows later.
+    pub fn open(spec: DatasetSpec, budget: &MemoryBudget) -> Result<Dataset, DataError> {
+        check_columns(&spec)?;
+        let list = list(&spec.sources, budget)?;
+        check_kinds(&spec, &list)?;
+        for file in list.files.iter().filter(|f| f.kind == FileKind::Array) {
+            if let Some(column) = spec.columns.first() {
+                check_array(&file.path, &read_npy_header(&file.path)?, column)?;
+            }
+        }
+        let scan = Scan::new(&list, budget)?;
+        let features = find_features(&spec, &scan)?;
+        Ok(Dataset { spec, list: Arc::new(list), scan, features })
+    }
+
+    /// Rows, where the files say how many they have: arrays and images do, TFRecords do not.
+    pub fn total_rows(&self) -> Option<u64> {
+        self.scan.rows
+    }
+
+    /// Files.
+    pub fn files(&self) -> usize {
+        self.list.files.len()
+    }
+
+    /// What it was opened with.
+    pub fn spec(&self) -> &DatasetSpec {
+        &self.spec
+    }
+
+    /// The feature that column `index` is read from when rows are tf.Examples.
+    pub fn feature(&self, index: usize) -> Option<&str> {
+        self.features.get(index).map(String::as_str)
+    }
+
+    fn layout(&self, batch: usize) -> Result<Layout, DataError> {
+        let too_large = || DataError::Spec(format!("a batch of {batch} rows does not fit the address space"));
+        Layout::new(&self.spec, &self.features, batch.max(1)).ok_or_else(too_large)
+    }
+
+    fn sizes(&self, layout: &Layout, threads: usize) -> (Sizes, usize) {
+        let can_share = decodes_images(&self.scan) && !layout.has_strings();
+        let threads = if can_share { threads.clamp(1, layout.batch) } else { 1 };
+        (Sizes::new(&self.spec, &self.scan, layout, threads), threads)
+    }
+
+    /// The memory that batches of `batch` rows will take with up to `threads` decoding threads and `slots` batches:
+    /// the one in use and those read ahead. 2 slots read one batch ahead; each is at least 1.
+    ///
+    /// # Errors
+    /// [`DataError::Spec`] when one batch does not fit the address space.
+    pub fn plan(&self, batch: usize, threads: usize, slots: usize) -> Result<PipelinePlan, DataError> {
+        let layout = self.layout(batch)?;
+        let (sizes, threads) = self.sizes(&layout, threads);
+        Ok(sizes.plan(&layout, slots.max(1), threads, self.list.bytes()))
+    }
+
+    /// Takes the planned memory out of `budget` and begins to read.
+    ///
+    /// # Errors
+    /// [`DataError::Budget`] when it does not fit.
+    pub fn start(
+        &self,
+        batch: usize,
+        threads: usize,
+        slots: usize,
+        budget: &MemoryBudget,
+    ) -> Result<Batches, DataError> {
+        let layout = self.layout(batch)?;
+        let (sizes, threads) = self.sizes(&layout, threads);
+        let plan = sizes.plan(&layout, slots.max(1), threads, self.list.bytes());
+        let unbuffered = budget.try_reserve("pipeline", plan.unbuffered_bytes(&layout))?;
+        let window = Buffer::new(budget, "pipeline", sizes.window_bytes)?;
+        let scratches: Result<Vec<_>, _> =
+            (0..threads).map(|_| Scratch::new(&sizes, self.spec.resize, budget)).collect();
+        let slots: Result<Vec<_>, _> = (0..plan.slots).map(|_| Slot::new(&layout, budget)).collect();
+        let shared = Arc::new(Shared::new(layout, self.list.clone(), slots?, unbuffered));
+        let stream = Stream::new(self.list.clone(), window);
+        let reader = Reader::new(shared.clone(), stream, scratches?, self.spec.skip_bad);
+        Batches::start(shared, plan, reader)
+    }
+}
+
+fn spec_error<T>(text: String) -> Result<T, DataError> {
+    Err(DataError::Spec(text))
+}
+
+fn check_columns(spec: &DatasetSpec) -> Result<(), DataError> {
+    if spec.columns.is_empty() || spec.columns.len() > MAX_COLUMNS {
+        return spec_error(format!("{} inputs; 1 to {MAX_COLUMNS} can be fed", spec.columns.len()));
+    }
+    if let Some(column) = spec.columns.iter().find(|c| c.row_shape.rank() >= MAX_RANK) {
+        return spec_error(format!("{}: rows of {} dimensions", column.input, column.row_shape.rank()));
+    }
+    let name = spec.preprocess;
+    if name == crate::Preprocess::None {
+        return Ok(());
+    }
+    let is_for = |c: &Column| is_preprocessed(spec, c.image_shape().is_some(), c.dtype);
+    if !spec.columns.iter().any(is_for) {
+        return spec_error(format!(
+            "preprocessing '{name}' needs a float input of [height, width, channels]"
+        ));
+    }
+    let is_grey = |c: &&Column| is_for(c) && c.image_shape().is_some_and(|s| s.channels != 3);
+    match spec.columns.iter().find(is_grey).filter(|_| name.needs_rgb()) {
+        Some(column) => {
+            spec_error(format!("preprocessing '{name}' needs 3 channels; {} has 1", column.input))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_kinds(spec: &DatasetSpec, list: &FileList) -> Result<(), DataError> {
+    let Some(file) = list.files.iter().find(|f| matches!(f.kind, FileKind::Image | FileKind::Array)) else {
+        return Ok(());
+    };
+    let (path, what) =
+        (file.path.display(), if file.kind == FileKind::Image { "an image" } else { "an array" });
+    let (Some(column), 1) = (spec.columns.first(), spec.columns.len()) else {
+        let count = spec.columns.len();
+        return spec_error(format!(
+            "{path} is {what} and feeds one input, but {count} are to be fed: use TFRecords for several"
+        ));
+    };
+    if spec.label.is_some() {
+        return spec_error(format!("{path} is {what} and has no labels: they come from TFRecords"));
+    }
+    let has_images = list.files.iter().any(|f| f.kind == FileKind::Image);
+    if has_images && column.image_shape().is_none() {
+        let (input, dtype, shape) = (&column.input, column.dtype, column.row_shape);
+        return spec_error(format!(
+            "{input} is {dtype} of {shape} a row; an image needs [height, width, 1 or 3]"
+        ));
+    }
+    Ok(())
+}
+
+fn check_array(path: &Path, header: &NpyHeader, column: &Column) -> Result<(), DataError> {
+    let bad = |fault| {
+        let (record, offset) = (None, None);
+        Err(DataError::Row(Box::new(BadRow { path: path.to_path_buf(), record, offset, fault })))
+    };
+    if header.is_fortran_order {
+        let what = "rows of an array in Fortran order".to_string();
+        let problem = Problem::Unsupported { what, advice: "save it with numpy.ascontiguousarray" };
+        return Err(DataError::Format(FormatError::new(&Arc::from(path), Place::Whole, problem)));
+    }
+    let without_ones = |dims: &[usize]| dims.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
+    if without_ones(header.row_shape()) != without_ones(&column.row_shape) || header.shape.rank() == 0 {
+        let (expected, found) = (column.row_shape.to_vec(), header.row_shape().to_vec());
+        return bad(RowFault::RowShape { expected, found });
+    }
+    let (from, to) = (header.element.dtype(), column.dtype);
+    if can_cast(from, to) { Ok(()) } else { bad(RowFault::Cast { from, to }) }
+}
+
+/// The feature of each column: the one asked for, the one named as the input, or the only one that fits.
+fn find_features(spec: &DatasetSpec, scan: &Scan) -> Result<Vec<String>, DataError> {
+    let of = |column: &Column| {
+        if let Some(feature) = &column.feature {
+            return Ok(feature.clone());
+        }
+        let is_named = |f: &&FeatureSeen| f.name == column.input;
+        if let (Some(f), _) | (None, [f]) =
+            (scan.features.iter().find(is_named), &*fitting(spec, scan, column))
+        {
+            return Ok(f.name.clone());
+        }
+        if scan.features.is_empty() {
+            // Nothing could be looked at; whatever comes is told when it is read.
+            return Ok(column.input.clone());
+        }
+        let names: Vec<_> = scan.features.iter().map(describe).collect();
+        let (input, dtype, shape) = (&column.input, column.dtype, column.row_shape);
+        spec_error(format!(
+            "which feature feeds {input} ({dtype} of {shape})? The first record has {}; name one",
+            names.join(", ")
+        ))
+    };
+    spec.columns.iter().map(of).collect()
+}
+
+fn describe(feature: &FeatureSeen) -> String {
+    match feature.image {
+        Some(image) => format!("{} (image of {} x {})", feature.name, image.height, image.width),
+        None => format!("{} ({} {})", feature.name, feature.count, feature.kind),
+    }
+}
+
+fn fitting(spec: &DatasetSpec, scan: &Scan, column: &Column) -> Vec<FeatureSeen> {
+    let elements = column.row_shape.elements();
+    let fits = |f: &&FeatureSeen| match f.kind {
+        _ if spec.label.as_ref() == Some(&f.name) => false,
+        FeatureKind::Float => column.dtype.is_float() && f.count == elements,
+        FeatureKind::Int64 => can_cast(DType::I64, column.dtype) && f.count == elements,
+        FeatureKind::Bytes if column.dtype == DType::String => f.count == elements,
+        FeatureKind::Bytes => {
+            let is_raw = f.bytes == column.row_bytes() || f.bytes == elements;
+            f.count == 1 && (is_raw || f.image.is_some() && column.image_shape().is_some())
+        }
+        FeatureKind::Empty => false,
+    };
+    scan.features.iter().filter(fits).cloned().collect()
+}

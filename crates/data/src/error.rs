@@ -1,0 +1,242 @@
+//! What can go wrong, and with which row.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use tightfit_core::{BudgetError, DType, display_bytes};
+use tightfit_format::FormatError;
+use tightfit_format::example::{ExampleError, FeatureKind};
+use tightfit_format::tfrecord::RecordFault;
+
+/// A data set that cannot be opened or read on.
+#[derive(Debug)]
+pub enum DataError {
+    /// A source that stands for no file.
+    NoFiles {
+        /// The source.
+        source: PathBuf,
+        /// Why.
+        why: &'static str,
+    },
+    /// A file or folder that cannot be read.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// An array that cannot be read.
+    Format(FormatError),
+    /// A row that cannot be used.
+    Row(Box<BadRow>),
+    /// What was asked cannot be done with these files.
+    Spec(String),
+    /// It does not fit the memory budget.
+    Budget(BudgetError),
+    /// The reading thread could not be started, or panicked.
+    Thread(String),
+}
+
+/// A row that cannot be used: where it is, and why.
+#[derive(Debug)]
+pub struct BadRow {
+    /// The file.
+    pub path: PathBuf,
+    /// The number of the record or row in the file, from 0; `None` for an image file.
+    pub record: Option<u64>,
+    /// Where it begins, in bytes of the (uncompressed) file.
+    pub offset: Option<u64>,
+    /// Why.
+    pub fault: RowFault,
+}
+
+/// Why a row cannot be used.
+#[derive(Debug)]
+pub enum RowFault {
+    /// It cannot be read.
+    Io(io::Error),
+    /// The array it is a row of cannot be read on.
+    Array(FormatError),
+    /// The record is broken.
+    Record(RecordFault),
+    /// The record is no tf.train.Example.
+    Example(ExampleError),
+    /// The Example has no such feature.
+    MissingFeature {
+        /// The feature.
+        feature: String,
+    },
+    /// A feature of another kind than its column needs.
+    Kind {
+        /// The feature.
+        feature: String,
+        /// The column's type.
+        dtype: DType,
+        /// What it holds.
+        found: FeatureKind,
+    },
+    /// A feature of more or fewer values than a row has.
+    Count {
+        /// The feature, or the column.
+        feature: String,
+        /// Values of a row.
+        expected: usize,
+        /// Values found.
+        found: usize,
+    },
+    /// Bytes that are neither as many as the row's nor an image.
+    RawBytes {
+        /// The feature.
+        feature: String,
+        /// Bytes of a row.
+        expected_bytes: usize,
+        /// Bytes found.
+        found_bytes: usize,
+    },
+    /// A row of an array of another shape.
+    RowShape {
+        /// The column's row shape.
+        expected: Vec<usize>,
+        /// The file's.
+        found: Vec<usize>,
+    },
+    /// A number that the column's type cannot hold.
+    Range {
+        /// The number.
+        value: i128,
+        /// The column's type.
+        dtype: DType,
+    },
+    /// Numbers that are not turned into the column's type.
+    Cast {
+        /// The type found.
+        from: DType,
+        /// The column's type.
+        to: DType,
+    },
+    /// An image that cannot be decoded.
+    Image(String),
+    /// An image of another size, and no resizing was asked for.
+    ImageSize {
+        /// `[height, width]` of the column.
+        expected: [usize; 2],
+        /// `[height, width]` of the image.
+        found: [usize; 2],
+    },
+    /// An image that needs more memory to decode than was planned.
+    DecodeBytes {
+        /// Bytes it needs.
+        needed_bytes: u64,
+        /// Bytes planned.
+        planned_bytes: u64,
+    },
+    /// Text that does not fit into its batch.
+    StringBytes {
+        /// Bytes of the text.
+        needed_bytes: usize,
+        /// Bytes that are left for the batch.
+        left_bytes: usize,
+    },
+    /// A unicode string with an invalid code point.
+    Unicode,
+}
+
+impl fmt::Display for DataError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DataError::NoFiles { source, why } => write!(f, "{}: {why}", source.display()),
+            DataError::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            DataError::Format(error) => write!(f, "{error}"),
+            DataError::Row(row) => write!(f, "{row}"),
+            DataError::Spec(text) | DataError::Thread(text) => f.write_str(text),
+            DataError::Budget(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl fmt::Display for BadRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(record) = self.record {
+            write!(f, ", record {record}")?;
+        }
+        if let Some(offset) = self.offset {
+            write!(f, " at byte {offset}")?;
+        }
+        write!(f, ": {}", self.fault)
+    }
+}
+
+impl fmt::Display for RowFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RowFault::Io(error) => write!(f, "{error}"),
+            RowFault::Array(error) => write!(f, "{error}"),
+            RowFault::Record(fault) => write!(f, "{fault}"),
+            RowFault::Example(error) => write!(f, "{error}"),
+            RowFault::MissingFeature { feature } => write!(f, "it has no feature {feature:?}"),
+            RowFault::Kind { feature, dtype, found } => {
+                write!(f, "feature {feature:?} holds {found}, which cannot become {dtype}")
+            }
+            RowFault::Count { feature, expected, found } => {
+                write!(f, "{feature:?} has {found} values, a row needs {expected}")
+            }
+            RowFault::RawBytes { feature, expected_bytes, found_bytes } => write!(
+                f,
+                "feature {feature:?} is {found_bytes} bytes and no image; a row needs {expected_bytes} bytes"
+            ),
+            RowFault::RowShape { expected, found } => {
+                write!(f, "its rows have the shape {found:?}, the input needs {expected:?}")
+            }
+            RowFault::Range { value, dtype } => write!(f, "{value} does not fit {dtype}"),
+            RowFault::Cast { from, to } => write!(f, "{from} values do not become {to}; convert them first"),
+            RowFault::Image(why) => write!(f, "the image cannot be decoded: {why}"),
+            RowFault::ImageSize { expected: [eh, ew], found: [h, w] } => write!(
+                f,
+                "the image is {h} high and {w} wide, the input needs {eh} by {ew}: ask for resizing"
+            ),
+            RowFault::DecodeBytes { needed_bytes, planned_bytes } => write!(
+                f,
+                "the image needs {} to decode, but {} were planned for",
+                display_bytes(*needed_bytes),
+                display_bytes(*planned_bytes)
+            ),
+            RowFault::StringBytes { needed_bytes, left_bytes } => {
+                write!(f, "{needed_bytes} bytes of text, but {left_bytes} are left for its batch")
+            }
+            RowFault::Unicode => f.write_str("a unicode string with an invalid code point"),
+        }
+    }
+}
+
+impl std::error::Error for DataError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            DataError::Io { error, .. } => Some(error),
+            DataError::Format(error) => Some(error),
+            DataError::Row(row) => Some(row),
+            DataError::Budget(error) => Some(error),
+            DataError::NoFiles { .. } | DataError::Spec(_) | DataError::Thread(_) => None,
+        }
+    }
+}
+
+impl std::error::Error for BadRow {}
+
+impl From<BudgetError> for DataError {
+    fn from(error: BudgetError) -> Self {
+        DataError::Budget(error)
+    }
+}
+
+impl From<ExampleError> for RowFault {
+    fn from(error: ExampleError) -> Self {
+        RowFault::Example(error)
+    }
+}
+
+/// The error of an operation on `path`.
+pub(crate) fn io_error(path: &std::path::Path, error: io::Error) -> DataError {
+    DataError::Io { path: path.to_path_buf(), error }
+}

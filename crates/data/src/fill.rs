@@ -1,0 +1,369 @@
+//! One row of a batch out of one record, array row or image.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use tightfit_core::{BudgetError, Buffer, DType, MemoryBudget, StringRef};
+use tightfit_format::example::{Example, Feature, FeatureKind};
+use tightfit_format::npy::{NpyHeader, NpyType, trim_zeros, utf8_of_ucs4};
+
+use crate::convert::{cast, preprocess_row, store_pixels};
+use crate::error::RowFault;
+use crate::image::{ImageFormat, ImageHeader, Resizer, WEIGHT_BYTES, decode};
+use crate::plan::Sizes;
+use crate::slot::{ColumnLayout, Layout, Row, TextPool};
+use crate::source::stream::Payload;
+use crate::spec::{ImageShape, MAX_COLUMNS, Resize};
+
+/// What one thread needs.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    /// A record of its own, for when several threads read one stream.
+    pub record: Buffer,
+    pub fill: FillScratch,
+}
+
+/// What filling a row needs.
+#[derive(Debug)]
+pub(crate) struct FillScratch {
+    file: Buffer,
+    decoder: Decoder,
+}
+
+#[derive(Debug)]
+struct Decoder {
+    pixels: Buffer,
+    line: Buffer,
+    heap_bytes: u64,
+    resize: Option<Resize>,
+}
+
+impl Scratch {
+    pub fn new(sizes: &Sizes, resize: Option<Resize>, budget: &MemoryBudget) -> Result<Scratch, BudgetError> {
+        let buffer = |bytes| Buffer::new(budget, "pipeline", bytes);
+        let decoder = Decoder {
+            pixels: buffer(sizes.pixel_bytes)?,
+            line: buffer(sizes.line_bytes)?,
+            heap_bytes: sizes.decoder_bytes,
+            resize,
+        };
+        let record = buffer(sizes.record_copy_bytes)?;
+        Ok(Scratch { record, fill: FillScratch { file: buffer(sizes.file_bytes)?, decoder } })
+    }
+}
+
+/// Fills `row` from `payload`.
+pub(crate) fn fill(
+    layout: &Layout,
+    payload: &Payload<'_>,
+    row: &mut Row<'_>,
+    text: &mut TextPool<'_>,
+    scratch: &mut FillScratch,
+) -> Result<(), RowFault> {
+    match payload {
+        Payload::Record { data, .. } => record(layout, data, row, text, &mut scratch.decoder),
+        Payload::Row { header, bytes } => {
+            let (Some(column), Some(target)) = (layout.columns.first(), row.columns.first_mut()) else {
+                return Ok(());
+            };
+            array_row(column, header, bytes, target, text)
+        }
+        Payload::Image(path) => {
+            let (Some(column), Some(target)) = (layout.columns.first(), row.columns.first_mut()) else {
+                return Ok(());
+            };
+            let bytes = read_file(path, &mut scratch.file)?;
+            image(column, bytes, target, &mut scratch.decoder)
+        }
+    }
+}
+
+fn read_file<'a>(path: &Path, room: &'a mut Buffer) -> Result<&'a [u8], RowFault> {
+    let mut file = File::open(path).map_err(RowFault::Io)?;
+    let bytes = file.metadata().map_err(RowFault::Io)?.len();
+    let planned_bytes = room.len() as u64;
+    let room = usize::try_from(bytes).ok().and_then(|bytes| room.get_mut(..bytes));
+    // It fitted when the files were listed, or its header could not be read then.
+    let room = room.ok_or(RowFault::DecodeBytes { needed_bytes: bytes, planned_bytes });
+    let room = match room {
+        Ok(room) => room,
+        Err(fault) => return Err(ImageHeader::read(&mut file, bytes).err().map_or(fault, image_fault)),
+    };
+    file.read_exact(room).map_err(RowFault::Io)?;
+    Ok(room)
+}
+
+fn image_fault(error: std::io::Error) -> RowFault {
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => RowFault::Image(error.to_string()),
+        std::io::ErrorKind::UnexpectedEof => RowFault::Image("the file ends inside its header".to_string()),
+        _ => RowFault::Io(error),
+    }
+}
+
+/// Decodes an image into a row, resized and preprocessed.
+fn image(
+    column: &ColumnLayout,
+    bytes: &[u8],
+    target: &mut [u8],
+    decoder: &mut Decoder,
+) -> Result<(), RowFault> {
+    let Some(shape) = column.image else {
+        return Err(RowFault::Image(format!("an input of shape {} takes no image", column.row_shape)));
+    };
+    let header = ImageHeader::read(&mut Cursor::new(bytes), bytes.len() as u64).map_err(image_fault)?;
+    let is_same = (header.height, header.width) == (shape.height, shape.width);
+    let method = match decoder.resize {
+        None if !is_same => {
+            let (expected, found) = ([shape.height, shape.width], [header.height, header.width]);
+            return Err(RowFault::ImageSize { expected, found });
+        }
+        Some(method) if !is_same => method,
+        _ => Resize::Nearest,
+    };
+    let planned_pixels = decoder.pixels.len() as u64;
+    if header.pixel_bytes > planned_pixels || header.heap_bytes > decoder.heap_bytes {
+        // In terms of `decode_bytes`, a third of which goes to pixels.
+        let needed_bytes = (header.pixel_bytes * 3).max(header.heap_bytes.div_ceil(2) * 3);
+        let planned_bytes = (planned_pixels * 3).min(decoder.heap_bytes / 2 * 3);
+        return Err(RowFault::DecodeBytes { needed_bytes, planned_bytes });
+    }
+    let channels = decode(bytes, &header, shape.channels, &mut decoder.pixels).map_err(RowFault::Image)?;
+    pixels(column, shape, method, &header, channels, target, decoder)
+}
+
+fn pixels(
+    column: &ColumnLayout,
+    shape: ImageShape,
+    method: Resize,
+    header: &ImageHeader,
+    channels: usize,
+    target: &mut [u8],
+    decoder: &mut Decoder,
+) -> Result<(), RowFault> {
+    let broken = || RowFault::Image("its memory was not planned for".to_string());
+    let (weights, line) = decoder.line.split_at_mut_checked(shape.width * WEIGHT_BYTES).ok_or_else(broken)?;
+    let line: &mut [f32] = bytemuck::try_cast_slice_mut(line).map_err(|_| broken())?;
+    let line = line.get_mut(..shape.width * shape.channels).ok_or_else(broken)?;
+    let (from, to) = ([header.height, header.width], [shape.height, shape.width]);
+    let resizer = Resizer::new(method, &decoder.pixels, from, channels, to, weights).ok_or_else(broken)?;
+    let line_bytes = line.len() * column.dtype.bytes();
+    for (y, out) in target.chunks_exact_mut(line_bytes).enumerate() {
+        if channels == shape.channels {
+            resizer.line(y, line);
+        } else {
+            let (_, grey) = line.split_at_mut(shape.width * (shape.channels - channels));
+            resizer.line(y, grey);
+            spread(line, shape.width);
+        }
+        column.preprocess.apply(line);
+        store_pixels(line, column.dtype, out);
+    }
+    Ok(())
+}
+
+/// Makes RGB of the `width` grey values at the end of `line`.
+fn spread(line: &mut [f32], width: usize) {
+    let grey = line.len() - width;
+    for x in 0..width {
+        // A pixel ends at 3 x + 3, never behind the grey value 2 width + x that is read next.
+        let value = line.get(grey + x).copied().unwrap_or_default();
+        line.get_mut(3 * x..3 * x + 3).unwrap_or_default().fill(value);
+    }
+}
+
+fn array_row(
+    column: &ColumnLayout,
+    header: &NpyHeader,
+    bytes: &[u8],
+    target: &mut [u8],
+    text: &mut TextPool<'_>,
+) -> Result<(), RowFault> {
+    let elements = header.row_shape().iter().product::<usize>();
+    if elements != column.row_shape.elements() {
+        let (expected, found) = (column.row_shape.to_vec(), header.row_shape().to_vec());
+        return Err(RowFault::RowShape { expected, found });
+    }
+    if column.dtype != DType::String {
+        cast(header.element.dtype(), bytes, column.dtype, target)?;
+        preprocess_row(column.preprocess, column.dtype, target);
+        return Ok(());
+    }
+    let element_bytes = header.element.bytes().max(1);
+    for (element, to) in bytes.chunks_exact(element_bytes).zip(target.as_chunks_mut::<16>().0) {
+        if let NpyType::Unicode(_) = header.element {
+            let (mut string, room) = take(text, element.len())?;
+            let bytes = utf8_of_ucs4(element, room).ok_or(RowFault::Unicode)?;
+            text.go_back(string.offset as usize + bytes);
+            string.bytes = bytes as u64;
+            *to = bytemuck::cast(string);
+        } else {
+            put_text(trim_zeros(element), to, text)?;
+        }
+    }
+    Ok(())
+}
+
+fn take<'a>(text: &'a mut TextPool<'_>, bytes: usize) -> Result<(StringRef, &'a mut [u8]), RowFault> {
+    let left_bytes = text.left_bytes();
+    text.take(bytes).ok_or(RowFault::StringBytes { needed_bytes: bytes, left_bytes })
+}
+
+fn put_text(value: &[u8], to: &mut [u8; 16], text: &mut TextPool<'_>) -> Result<(), RowFault> {
+    let (string, room) = take(text, value.len())?;
+    room.copy_from_slice(value);
+    *to = bytemuck::cast(string);
+    Ok(())
+}
+
+fn record(
+    layout: &Layout,
+    data: &[u8],
+    row: &mut Row<'_>,
+    text: &mut TextPool<'_>,
+    decoder: &mut Decoder,
+) -> Result<(), RowFault> {
+    let mut found: [Option<Feature<'_>>; MAX_COLUMNS] = [None; MAX_COLUMNS];
+    let mut label = None;
+    for entry in Example::new(data).features() {
+        let (name, feature) = entry?;
+        for (to, column) in found.iter_mut().zip(&layout.columns) {
+            if column.feature.as_bytes() == name {
+                *to = Some(feature);
+            }
+        }
+        if layout.label.as_ref().is_some_and(|label| label.as_bytes() == name) {
+            label = Some(feature);
+        }
+    }
+    for ((column, feature), target) in layout.columns.iter().zip(found).zip(row.columns.iter_mut()) {
+        let missing = || RowFault::MissingFeature { feature: column.feature.clone() };
+        feature_row(column, &feature.ok_or_else(missing)?, target, text, decoder)?;
+    }
+    if let Some(name) = &layout.label {
+        let feature = label.ok_or_else(|| RowFault::MissingFeature { feature: name.clone() })?;
+        *row.label = one_integer(name, &feature)?;
+    }
+    Ok(())
+}
+
+fn one_integer(name: &str, feature: &Feature<'_>) -> Result<i64, RowFault> {
+    if feature.kind() != FeatureKind::Int64 {
+        let (feature, found) = (name.to_string(), feature.kind());
+        return Err(RowFault::Kind { feature, dtype: DType::I64, found });
+    }
+    let mut value = [0];
+    match feature.read_ints(&mut value)? {
+        1 => Ok(value[0]),
+        found => Err(RowFault::Count { feature: name.to_string(), expected: 1, found }),
+    }
+}
+
+/// Fills a row from a feature: numbers, raw bytes, an encoded image, or strings.
+fn feature_row(
+    column: &ColumnLayout,
+    feature: &Feature<'_>,
+    target: &mut [u8],
+    text: &mut TextPool<'_>,
+    decoder: &mut Decoder,
+) -> Result<(), RowFault> {
+    let expected = column.row_shape.elements();
+    let count = |found| RowFault::Count { feature: column.feature.clone(), expected, found };
+    let kind = RowFault::Kind { feature: column.feature.clone(), dtype: column.dtype, found: feature.kind() };
+    let is_text = column.dtype == DType::String;
+    let found = match feature.kind() {
+        FeatureKind::Float if column.dtype.is_float() => floats(column, feature, target)?,
+        FeatureKind::Int64 if !is_text && !column.dtype.is_complex() => ints(column, feature, target)?,
+        FeatureKind::Bytes if is_text => strings(feature, target, text)?,
+        FeatureKind::Bytes => {
+            let mut values = feature.bytes();
+            let first = values.next().ok_or_else(|| count(0))??;
+            if values.next().is_some() {
+                return Err(count(feature.count()?));
+            }
+            return one_value(column, first, target, decoder);
+        }
+        // TensorFlow writes an empty list as no list at all.
+        FeatureKind::Empty => 0,
+        FeatureKind::Float | FeatureKind::Int64 => return Err(kind),
+    };
+    if found != expected {
+        return Err(count(found));
+    }
+    preprocess_row(column.preprocess, column.dtype, target);
+    Ok(())
+}
+
+fn floats(column: &ColumnLayout, feature: &Feature<'_>, target: &mut [u8]) -> Result<usize, RowFault> {
+    let mut count = 0usize;
+    for run in feature.float_runs() {
+        let run = run?;
+        let rest = target.get_mut(count.saturating_mul(column.dtype.bytes())..).unwrap_or_default();
+        cast(DType::F32, run.as_flattened(), column.dtype, rest)?;
+        count += run.len();
+    }
+    Ok(count)
+}
+
+fn ints(column: &ColumnLayout, feature: &Feature<'_>, target: &mut [u8]) -> Result<usize, RowFault> {
+    let mut block = [0i64; 128];
+    let (mut count, mut in_block) = (0usize, 0usize);
+    let mut values = feature.ints();
+    loop {
+        let value = values.next().transpose()?;
+        if let (Some(value), Some(to)) = (value, block.get_mut(in_block)) {
+            *to = value;
+            in_block += 1;
+        }
+        if value.is_none() || in_block == block.len() {
+            let rest = target.get_mut(count.saturating_mul(column.dtype.bytes())..).unwrap_or_default();
+            let filled = block.get(..in_block).unwrap_or_default();
+            cast(DType::I64, bytemuck::cast_slice(filled), column.dtype, rest)?;
+            count += in_block;
+            in_block = 0;
+        }
+        if value.is_none() {
+            return Ok(count);
+        }
+    }
+}
+
+fn strings(feature: &Feature<'_>, target: &mut [u8], text: &mut TextPool<'_>) -> Result<usize, RowFault> {
+    let mut rest = target.as_chunks_mut::<16>().0.iter_mut();
+    let mut count = 0;
+    for value in feature.bytes() {
+        let value = value?;
+        if let Some(to) = rest.next() {
+            put_text(value, to, text)?;
+        }
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// One byte string into a row of numbers: as many bytes as the row has, one byte for each element, or an image.
+fn one_value(
+    column: &ColumnLayout,
+    value: &[u8],
+    target: &mut [u8],
+    decoder: &mut Decoder,
+) -> Result<(), RowFault> {
+    let is_raw = value.len() == target.len();
+    if !is_raw && column.image.is_some() && ImageFormat::detect(value).is_some() {
+        return image(column, value, target, decoder);
+    }
+    if is_raw {
+        cast(column.dtype, value, column.dtype, target)?;
+    } else if value.len() == column.row_shape.elements() && !column.dtype.is_complex() {
+        cast(DType::U8, value, column.dtype, target)?;
+    } else {
+        return Err(RowFault::RawBytes {
+            feature: column.feature.clone(),
+            expected_bytes: target.len(),
+            found_bytes: value.len(),
+        });
+    }
+    preprocess_row(column.preprocess, column.dtype, target);
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Coded images into 8-bit pixels in given memory.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::codecs::bmp::BmpDecoder;
+use image::codecs::gif::GifDecoder;
+use image::codecs::png::PngDecoder;
+use image::{ColorType, ImageDecoder, ImageResult, Limits};
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+
+use super::header::{ImageFormat, ImageHeader};
+
+/// Decodes the image `bytes`, whose header is `header`, into `out`, which has at least the header's `pixel_bytes`.
+/// The pixels come out as `[height, width, channels]`; the channels, returned, are 1 if `channels` is 1 or the image is
+/// grey, else 3.
+///
+/// # Errors
+/// What the decoder says of a broken image; also when it wants more memory than the header promised.
+pub fn decode(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8]) -> Result<usize, String> {
+    // Decoders are written not to panic, but they are many lines of other people's; a record must not end the run.
+    let decoded = catch_unwind(AssertUnwindSafe(|| match header.format {
+        ImageFormat::Jpeg => jpeg(bytes, header, channels, out),
+        ImageFormat::Png => {
+            let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(header));
+            other(decoder, header, channels, out)
+        }
+        ImageFormat::Bmp => other(BmpDecoder::new(Cursor::new(bytes)), header, channels, out),
+        ImageFormat::Gif => other(GifDecoder::new(Cursor::new(bytes)), header, channels, out),
+    }));
+    decoded.unwrap_or_else(|_| Err("the decoder gave up".to_string()))
+}
+
+fn limits(header: &ImageHeader) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_image_width = Some(header.width as u32);
+    limits.max_image_height = Some(header.height as u32);
+    limits.max_alloc = Some(header.heap_bytes);
+    limits
+}
+
+const OTHER_SIZE: &str = "its size is not what its header says";
+
+fn jpeg(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8]) -> Result<usize, String> {
+    // The decoder fills up what is missing with grey; TensorFlow refuses a JPEG without an end.
+    let data = bytes.get(header.data_offset as usize..).unwrap_or_default();
+    if !data.windows(2).rev().any(|pair| pair == [0xff, 0xd9]) {
+        return Err("the file ends inside the image".to_string());
+    }
+    let side = usize::from(u16::MAX);
+    let options = DecoderOptions::default().set_strict_mode(false).set_max_width(side).set_max_height(side);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(|e| e.to_string())?;
+    let color = match decoder.input_colorspace() {
+        Some(ColorSpace::Luma) => ColorType::L8,
+        Some(ColorSpace::YCbCr) if channels == 1 => ColorType::L8,
+        _ => ColorType::Rgb8,
+    };
+    let space = if color == ColorType::L8 { ColorSpace::Luma } else { ColorSpace::RGB };
+    decoder.set_options(options.jpeg_set_out_colorspace(space));
+    if decoder.dimensions() != Some((header.width, header.height)) {
+        return Err(OTHER_SIZE.to_string());
+    }
+    let size = decoder.output_buffer_size().and_then(|size| out.get_mut(..size));
+    decoder.decode_into(size.ok_or(OTHER_SIZE)?).map_err(|e| e.to_string())?;
+    Ok(reduce(color, channels, header.width * header.height, out))
+}
+
+fn other<D: ImageDecoder>(
+    decoder: ImageResult<D>,
+    header: &ImageHeader,
+    channels: usize,
+    out: &mut [u8],
+) -> Result<usize, String> {
+    let mut decoder = decoder.map_err(|e| e.to_string())?;
+    decoder.set_limits(limits(header)).map_err(|e| e.to_string())?;
+    if decoder.dimensions() != (header.width as u32, header.height as u32) {
+        return Err(OTHER_SIZE.to_string());
+    }
+    let color = decoder.color_type();
+    let size = usize::try_from(decoder.total_bytes()).ok().and_then(|size| out.get_mut(..size));
+    decoder.read_image(size.ok_or(OTHER_SIZE)?).map_err(|e| e.to_string())?;
+    Ok(reduce(color, channels, header.width * header.height, out))
+}
+
+/// Turns decoded pixels in place into 8 bits and 1 or 3 channels, and returns which.
+fn reduce(color: ColorType, channels: usize, pixels: usize, out: &mut [u8]) -> usize {
+    let is_wide = matches!(color, ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16);
+    let is_grey = !color.has_color();
+    let sample_bytes = if is_wide { 2 } else { 1 };
+    let pixel_bytes = usize::from(color.channel_count()) * sample_bytes;
+    let reduced = if channels == 1 || is_grey { 1 } else { 3 };
+    if pixel_bytes == reduced {
+        return reduced;
+    }
+    // The decoder's wide samples are in this machine's order; the higher byte is kept.
+    let high = if is_wide && cfg!(target_endian = "little") { 1 } else { 0 };
+    for i in 0..pixels {
+        let sample = |channel: usize| {
+            out.get(i * pixel_bytes + channel * sample_bytes + high).copied().unwrap_or_default()
+        };
+        let pixel = if is_grey {
+            [sample(0); 3]
+        } else if reduced == 1 {
+            let [r, g, b] = [sample(0), sample(1), sample(2)].map(u32::from);
+            [((9798 * r + 19234 * g + 3736 * b) >> 15) as u8; 3]
+        } else {
+            [sample(0), sample(1), sample(2)]
+        };
+        for (to, value) in out.iter_mut().skip(i * reduced).take(reduced).zip(pixel) {
+            *to = value;
+        }
+    }
+    reduced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reduces_in_place() {
+        let mut rgba = [1, 2, 3, 99, 4, 5, 6, 99];
+        assert_eq!(reduce(ColorType::Rgba8, 3, 2, &mut rgba), 3);
+        assert_eq!(rgba[..6], [1, 2, 3, 4, 5, 6]);
+        let mut rgb = [255, 255, 255, 10, 20, 30];
+        assert_eq!(reduce(ColorType::Rgb8, 1, 2, &mut rgb), 1);
+        assert_eq!(rgb[..2], [255, 18]);
+        let mut grey = [7, 255, 8, 0];
+        assert_eq!(reduce(ColorType::La8, 3, 2, &mut grey), 1);
+        assert_eq!(grey[..2], [7, 8]);
+        let mut wide: [u8; 4] = bytemuck::cast([0x1234u16, 0xabcd]);
+        assert_eq!(reduce(ColorType::L16, 3, 2, &mut wide), 1);
+        assert_eq!(wide[..2], [0x12, 0xab]);
+    }
+}

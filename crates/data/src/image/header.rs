@@ -1,0 +1,259 @@
+//! What an image's header says: format, size, and how much memory decoding will take. Nothing is allocated.
+
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+
+/// The formats that are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageFormat {
+    /// JPEG, sequential and progressive.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// Windows bitmap.
+    Bmp,
+    /// GIF, of which the first frame counts.
+    Gif,
+}
+
+impl ImageFormat {
+    /// The format of a file that begins with `head` (8 bytes, fewer if it has fewer).
+    pub fn detect(head: &[u8]) -> Option<ImageFormat> {
+        match head {
+            [0xff, 0xd8, 0xff, ..] => Some(ImageFormat::Jpeg),
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(ImageFormat::Png),
+            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(ImageFormat::Gif),
+            [b'B', b'M', ..] => Some(ImageFormat::Bmp),
+            _ => None,
+        }
+    }
+}
+
+/// What the header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageHeader {
+    /// The format.
+    pub format: ImageFormat,
+    /// Pixels across.
+    pub width: usize,
+    /// Lines.
+    pub height: usize,
+    /// The most bytes that the decoder puts out.
+    pub pixel_bytes: u64,
+    /// The most bytes of heap that the decoder takes, beside the file's bytes and the pixels.
+    pub heap_bytes: u64,
+    /// Where the coded data begins; no end marker counts before.
+    pub(crate) data_offset: u64,
+}
+
+/// What every decoder takes for its tables and state.
+const TABLES_BYTES: u64 = 192 << 10;
+
+/// More segments before the coded data are taken for an attack.
+const MAX_SEGMENTS: usize = 10_000;
+
+impl ImageHeader {
+    /// Reads the header of `read`, which is `file_bytes` long, from its start.
+    ///
+    /// # Errors
+    /// Whatever `read` reports, and `InvalidData` with a text for what is no image that can be decoded.
+    pub fn read(read: &mut (impl Read + Seek), file_bytes: u64) -> io::Result<ImageHeader> {
+        read.seek(SeekFrom::Start(0))?;
+        let mut head = [0; 30];
+        let head_bytes = file_bytes.min(head.len() as u64) as usize;
+        let head = head.get_mut(..head_bytes).unwrap_or_default();
+        read.read_exact(head)?;
+        match ImageFormat::detect(head) {
+            Some(ImageFormat::Jpeg) => jpeg(read, file_bytes),
+            Some(ImageFormat::Png) => png(head, file_bytes),
+            Some(ImageFormat::Gif) => gif(head),
+            Some(ImageFormat::Bmp) => bmp(head),
+            None => Err(invalid("not a JPEG, PNG, BMP or GIF image")),
+        }
+    }
+}
+
+fn invalid(why: &'static str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, why)
+}
+
+fn chunk<const N: usize>(head: &[u8], at: usize) -> io::Result<[u8; N]> {
+    let bytes = head.get(at..).and_then(|b| b.first_chunk().copied());
+    bytes.ok_or_else(|| invalid("the file ends inside the image's header"))
+}
+
+fn header(
+    format: ImageFormat,
+    [width, height]: [u64; 2],
+    pixel_bytes: u64,
+    heap_bytes: u64,
+    data_offset: u64,
+) -> io::Result<ImageHeader> {
+    if width == 0 || height == 0 {
+        return Err(invalid("an image without pixels"));
+    }
+    let size = width.checked_mul(height).and_then(|n| n.checked_mul(pixel_bytes));
+    let pixel_bytes =
+        size.filter(|n| *n <= u64::from(u32::MAX)).ok_or_else(|| invalid("an image over 4 GB"))?;
+    let (width, height) = (width as usize, height as usize);
+    Ok(ImageHeader { format, width, height, pixel_bytes, heap_bytes, data_offset })
+}
+
+/// Source: the PNG specification, 11.2.1 IHDR.
+fn png(head: &[u8], file_bytes: u64) -> io::Result<ImageHeader> {
+    let [width, height] = [16, 20].map(|at| chunk(head, at).map(u32::from_be_bytes));
+    let size = [u64::from(width?), u64::from(height?)];
+    let [bit_depth, colour] = chunk(head, 24)?;
+    // A transparent colour can add an alpha channel to grey, RGB and palette.
+    let channels = match colour {
+        0 | 4 => 2,
+        2 | 3 | 6 => 4,
+        _ => return Err(invalid("a PNG of an unknown colour type")),
+    };
+    let pixel_bytes = channels * if bit_depth == 16 { 2 } else { 1 };
+    // Lines before and after filtering, chunks kept as metadata.
+    let heap_bytes = TABLES_BYTES + 8 * size[0].saturating_mul(pixel_bytes) + file_bytes;
+    header(ImageFormat::Png, size, pixel_bytes, heap_bytes, 0)
+}
+
+/// Source: GIF89a specification, section 18.
+fn gif(head: &[u8]) -> io::Result<ImageHeader> {
+    let [width, height] = [6, 8].map(|at| chunk(head, at).map(u16::from_le_bytes));
+    let size = [u64::from(width?), u64::from(height?)];
+    // A frame smaller than the screen is decoded beside it.
+    let heap_bytes = TABLES_BYTES + size[0] * size[1] * 5;
+    header(ImageFormat::Gif, size, 4, heap_bytes, 0)
+}
+
+/// Source: the BITMAPCOREHEADER and BITMAPINFOHEADER structures of Windows.
+fn bmp(head: &[u8]) -> io::Result<ImageHeader> {
+    let size = if u32::from_le_bytes(chunk(head, 14)?) == 12 {
+        [18, 20].map(|at| chunk(head, at).map(|b| u64::from(u16::from_le_bytes(b))))
+    } else {
+        // A negative height is one of lines from the top.
+        [18, 22].map(|at| chunk(head, at).map(|b| u64::from(i32::from_le_bytes(b).unsigned_abs())))
+    };
+    let [width, height] = size;
+    let size = [width?, height?];
+    header(ImageFormat::Bmp, size, 4, TABLES_BYTES + 16 * size[0], 0)
+}
+
+/// What a JPEG's frame header says about one component: sampling factors across and down.
+type Sampling = [u64; 2];
+
+/// Source: ITU-T T.81, annex B.
+fn jpeg(read: &mut (impl Read + Seek), file_bytes: u64) -> io::Result<ImageHeader> {
+    let mut offset = 2;
+    let mut frame: Option<(bool, [u64; 2], [Sampling; 4], usize)> = None;
+    for _ in 0..MAX_SEGMENTS {
+        let mut head = [0; 4];
+        read.seek(SeekFrom::Start(offset))?;
+        read.read_exact(&mut head)?;
+        let [mark, marker, high, low] = head;
+        if mark != 0xff {
+            return Err(invalid("a JPEG with other bytes where a marker must be"));
+        }
+        if marker == 0xff {
+            offset += 1;
+            continue;
+        }
+        match marker {
+            0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
+                let mut content = [0; 18];
+                let bytes = usize::from(u16::from_be_bytes([high, low])).saturating_sub(2).min(content.len());
+                read.read_exact(content.get_mut(..bytes).unwrap_or_default())?;
+                frame = Some(jpeg_frame(marker, &content)?);
+            }
+            0xda => {
+                let mut scan_components = [0];
+                read.read_exact(&mut scan_components)?;
+                let frame = frame.ok_or_else(|| invalid("a JPEG without a frame header"))?;
+                return jpeg_header(frame, usize::from(scan_components[0]), offset, file_bytes);
+            }
+            0xd9 => return Err(invalid("a JPEG without coded data")),
+            _ => {}
+        }
+        offset += 2 + u64::from(u16::from_be_bytes([high, low]).max(2));
+    }
+    Err(invalid("a JPEG of too many segments"))
+}
+
+fn jpeg_frame(marker: u8, content: &[u8; 18]) -> io::Result<(bool, [u64; 2], [Sampling; 4], usize)> {
+    let [_precision, h1, h0, w1, w0, components, rest @ ..] = *content;
+    let count = usize::from(components);
+    let mut sampling = [[1; 2]; 4];
+    for (to, component) in sampling.iter_mut().zip(rest.as_chunks::<3>().0).take(count) {
+        *to = [u64::from(component[1] >> 4), u64::from(component[1] & 15)];
+        if to.iter().any(|factor| !(1..=4).contains(factor)) {
+            return Err(invalid("a JPEG with a sampling factor that is none"));
+        }
+    }
+    if count == 0 || count > 4 {
+        return Err(invalid("a JPEG of a number of components that is not supported"));
+    }
+    let size = [u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0])].map(u64::from);
+    Ok((marker == 0xc2, size, sampling, count))
+}
+
+fn jpeg_header(
+    (is_progressive, size, sampling, count): (bool, [u64; 2], [Sampling; 4], usize),
+    scan_components: usize,
+    offset: u64,
+    file_bytes: u64,
+) -> io::Result<ImageHeader> {
+    let sampling = sampling.get(..count).unwrap_or_default();
+    let largest = |axis: usize| sampling.iter().filter_map(|s| s.get(axis)).copied().max().unwrap_or(1);
+    let (h_max, v_max) = (largest(0), largest(1));
+    let (across, down) = (size[0].div_ceil(8 * h_max), size[1].div_ceil(8 * v_max));
+    // A line of blocks: coefficients, and what they are upsampled to, each twice over.
+    let line_bytes = count as u64 * across * 64 * h_max * v_max * 2 * 4;
+    // Coefficients of the whole image are kept until the last scan, where there are several.
+    let blocks: u64 = sampling.iter().map(|[h, v]| h * v).sum();
+    let all_bytes = if is_progressive || scan_components < count {
+        across * down * blocks * 128 * v_max.div_ceil(h_max)
+    } else {
+        0
+    };
+    let pixel_bytes = if count == 1 { 1 } else { 3 };
+    let heap_bytes = TABLES_BYTES + line_bytes + all_bytes + file_bytes.min(offset);
+    header(ImageFormat::Jpeg, size, pixel_bytes, heap_bytes, offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> io::Result<ImageHeader> {
+        ImageHeader::read(&mut Cursor::new(bytes), bytes.len() as u64)
+    }
+
+    #[test]
+    fn huge_sizes_are_refused() {
+        let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+        png.extend([0xff; 8]);
+        png.extend([16, 6, 0, 0, 0]);
+        assert!(read(&png).unwrap_err().to_string().contains("4 GB"));
+        png[16..24].copy_from_slice(&[0, 0, 1, 0, 0, 0, 0, 2]);
+        let header = read(&png).unwrap();
+        assert_eq!((header.width, header.height, header.pixel_bytes), (256, 2, 256 * 2 * 8));
+        png[16..20].fill(0);
+        assert!(read(&png).is_err());
+        assert!(read(&png[..20]).unwrap_err().to_string().contains("ends"));
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            magic in 0..4usize,
+        ) {
+            let magics: [&[u8]; 4] = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM"];
+            let mut file = magics[magic].to_vec();
+            file.extend(bytes);
+            let _ = read(&file);
+        }
+    }
+}

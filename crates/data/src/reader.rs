@@ -1,0 +1,300 @@
+//! What the reading thread does: fills slots with rows in order, alone or with a few others that decode.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use crate::error::{BadRow, DataError, RowFault};
+use crate::fill::{Scratch, fill};
+use crate::pipeline::Shared;
+use crate::slot::{Row, Rows, Slot, TextPool};
+use crate::source::FileList;
+use crate::source::stream::{BadRead, Item, Payload, Position, Stream};
+
+/// The stack of a decoding thread: decoders keep a few KiB there.
+const STACK_BYTES: usize = 512 << 10;
+
+/// The reading thread.
+pub(crate) struct Reader {
+    shared: Arc<Shared>,
+    stream: Stream,
+    /// One for each thread that decodes; the first is the reading thread's own.
+    scratches: Vec<Scratch>,
+    skip_bad: bool,
+}
+
+impl Reader {
+    pub fn new(shared: Arc<Shared>, stream: Stream, scratches: Vec<Scratch>, skip_bad: bool) -> Reader {
+        Reader { shared, stream, scratches, skip_bad }
+    }
+
+    /// Fills slots until the rows or the pipeline end.
+    pub fn run(&mut self) {
+        while let Some(mut slot) = self.shared.take_free() {
+            let start = Instant::now();
+            let filled = self.fill(&mut slot);
+            if slot.rows > 0 && filled.is_ok() {
+                if slot.rows < self.shared.layout.batch {
+                    slot.clear_rest(&self.shared.layout);
+                }
+                self.shared.put_ready(slot, start.elapsed());
+            } else {
+                self.shared.give_back(slot);
+            }
+            match filled {
+                Ok(Filled::Full) => {}
+                Ok(Filled::AtEnd) => return self.shared.end(Ok(())),
+                Err(error) => return self.shared.end(Err(error)),
+            }
+        }
+    }
+
+    fn fill(&mut self, slot: &mut Slot) -> Result<Filled, DataError> {
+        if self.scratches.len() == 1 {
+            return self.fill_alone(slot);
+        }
+        // Bad rows leave gaps that are closed up, and what is then missing is dealt again.
+        while slot.rows < self.shared.layout.batch {
+            if self.fill_together(slot)? == Filled::AtEnd {
+                return Ok(Filled::AtEnd);
+            }
+        }
+        Ok(Filled::Full)
+    }
+
+    fn fill_alone(&mut self, slot: &mut Slot) -> Result<Filled, DataError> {
+        let Reader { shared, stream, scratches, skip_bad } = self;
+        let Some(scratch) = scratches.first_mut() else { return Ok(Filled::AtEnd) };
+        let (mut rows, mut text) = slot.deal(&shared.layout);
+        let (mut good, mut filled) = (0, Filled::Full);
+        let mut next = rows.deal();
+        while let Some(row) = &mut next {
+            if shared.stops() {
+                filled = Filled::AtEnd;
+                break;
+            }
+            let bad = match stream.advance() {
+                Ok(false) => {
+                    filled = Filled::AtEnd;
+                    break;
+                }
+                Err(bad) => Err(bad),
+                Ok(true) => match stream.current() {
+                    None => continue,
+                    Some(item) => fill_row(shared, &item, row, &mut text, scratch),
+                },
+            };
+            match bad {
+                Ok(()) => {
+                    good += 1;
+                    next = rows.deal();
+                }
+                Err(bad) if *skip_bad && bad.can_skip => shared.skip(&bad.bad),
+                Err(bad) => return Err(DataError::Row(bad.bad)),
+            }
+        }
+        slot.close_up(&shared.layout, good);
+        Ok(filled)
+    }
+
+    fn fill_together(&mut self, slot: &mut Slot) -> Result<Filled, DataError> {
+        let Reader { shared, stream, scratches, skip_bad } = self;
+        let (rows, _) = slot.deal(&shared.layout);
+        let work = Work {
+            stream,
+            rows,
+            dealt: 0,
+            filled: Filled::Full,
+            skip_bad: *skip_bad,
+            bad: Vec::new(),
+            is_over: false,
+        };
+        let work = Mutex::new(work);
+        let started = thread::scope(|scope| {
+            let Some((own, others)) = scratches.split_first_mut() else { return Ok(()) };
+            let mut started = Ok(());
+            for scratch in others {
+                let thread =
+                    thread::Builder::new().name("tightfit-decode".to_string()).stack_size(STACK_BYTES);
+                let spawned = thread.spawn_scoped(scope, || decode_rows(shared, &work, scratch));
+                started = started.and(spawned.map(drop));
+            }
+            decode_rows(shared, &work, own);
+            started
+        });
+        started.map_err(|e| DataError::Thread(format!("a decoding thread cannot start: {e}")))?;
+        let Work { dealt, filled, mut bad, .. } = work.into_inner().unwrap_or_else(PoisonError::into_inner);
+        bad.sort_by_key(|(row, _)| *row);
+        for (_, bad) in bad {
+            if !*skip_bad || !bad.can_skip {
+                return Err(DataError::Row(bad.bad));
+            }
+            shared.skip(&bad.bad);
+        }
+        slot.close_up(&shared.layout, dealt);
+        Ok(filled)
+    }
+}
+
+/// Whether there may be more rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filled {
+    Full,
+    AtEnd,
+}
+
+/// What decoding threads share while they fill one slot.
+struct Work<'a> {
+    stream: &'a mut Stream,
+    rows: Rows<'a>,
+    /// Rows dealt out.
+    dealt: usize,
+    filled: Filled,
+    skip_bad: bool,
+    /// Bad rows by the number of the row they were, or would have been, dealt.
+    bad: Vec<(usize, BadRead)>,
+    /// True when an error has made further rows pointless.
+    is_over: bool,
+}
+
+impl Work<'_> {
+    fn put_bad(&mut self, row: usize, bad: BadRead) {
+        self.is_over |= !self.skip_bad || !bad.can_skip;
+        self.bad.push((row, bad));
+    }
+}
+
+/// What a thread takes along of the row it was dealt.
+enum Taken {
+    Image,
+    Record {
+        offset: u64,
+        bytes: usize,
+    },
+    /// Filled already, or bad.
+    Nothing,
+}
+
+/// Fills rows until there are no more.
+fn decode_rows(shared: &Shared, work: &Mutex<Work<'_>>, scratch: &mut Scratch) {
+    let mut no_text = 0;
+    let mut text = TextPool::empty(&mut no_text);
+    while let Some((index, mut row, taken)) = take_row(shared, work, scratch, &mut text) {
+        let path = shared.list.path(row.position.file);
+        let payload = match taken {
+            Taken::Nothing => continue,
+            Taken::Image => Payload::Image(path),
+            Taken::Record { offset, bytes } => {
+                Payload::Record { offset, data: scratch.record.get(..bytes).unwrap_or_default() }
+            }
+        };
+        let item = Item { position: *row.position, payload };
+        let filled = fill(&shared.layout, &item.payload, &mut row, &mut text, &mut scratch.fill);
+        *row.is_good = filled.is_ok();
+        if let Err(fault) = filled {
+            let bad = bad_row(&shared.list, &item, fault);
+            lock(work).put_bad(index, BadRead { bad, can_skip: true });
+        }
+    }
+}
+
+/// Takes the next row of the stream along, with its number among the rows dealt.
+fn take_row<'a>(
+    shared: &Shared,
+    work: &Mutex<Work<'a>>,
+    scratch: &mut Scratch,
+    text: &mut TextPool<'_>,
+) -> Option<(usize, Row<'a>, Taken)> {
+    let mut work = lock(work);
+    if work.is_over || work.filled == Filled::AtEnd {
+        return None;
+    }
+    let mut row = work.rows.deal()?;
+    let index = work.dealt;
+    loop {
+        if shared.stops() {
+            work.filled = Filled::AtEnd;
+            return None;
+        }
+        match work.stream.advance() {
+            Ok(true) => break,
+            Ok(false) => {
+                work.filled = Filled::AtEnd;
+                return None;
+            }
+            Err(bad) => {
+                work.put_bad(index, bad);
+                if work.is_over {
+                    return None;
+                }
+            }
+        }
+    }
+    work.dealt += 1;
+    let item = work.stream.current()?;
+    *row.position = item.position;
+    let fault = match &item.payload {
+        Payload::Image(_) => return Some((index, row, Taken::Image)),
+        Payload::Record { offset, data } => match scratch.record.get_mut(..data.len()) {
+            Some(room) => {
+                room.copy_from_slice(data);
+                return Some((index, row, Taken::Record { offset: *offset, bytes: data.len() }));
+            }
+            None => RowFault::DecodeBytes {
+                needed_bytes: data.len() as u64,
+                planned_bytes: scratch.record.len() as u64,
+            },
+        },
+        // No more than a copy, so it is done at once.
+        Payload::Row { .. } => match fill(&shared.layout, &item.payload, &mut row, text, &mut scratch.fill) {
+            Ok(()) => {
+                *row.is_good = true;
+                return Some((index, row, Taken::Nothing));
+            }
+            Err(fault) => fault,
+        },
+    };
+    let bad = bad_row(&shared.list, &item, fault);
+    work.put_bad(index, BadRead { bad, can_skip: true });
+    Some((index, row, Taken::Nothing))
+}
+
+fn fill_row(
+    shared: &Shared,
+    item: &Item<'_>,
+    row: &mut Row<'_>,
+    text: &mut TextPool<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), BadRead> {
+    let text_bytes = text.used_bytes();
+    *row.position = item.position;
+    match fill(&shared.layout, &item.payload, row, text, &mut scratch.fill) {
+        Ok(()) => {
+            *row.is_good = true;
+            Ok(())
+        }
+        Err(fault) => {
+            text.go_back(text_bytes);
+            Err(BadRead { bad: bad_row(&shared.list, item, fault), can_skip: true })
+        }
+    }
+}
+
+fn bad_row(list: &FileList, item: &Item<'_>, fault: RowFault) -> Box<BadRow> {
+    let Position { file, record } = item.position;
+    let path: PathBuf = list.path(file).to_path_buf();
+    let (record, offset) = match &item.payload {
+        Payload::Image(_) => (None, None),
+        Payload::Record { offset, .. } => (Some(record), Some(*offset)),
+        Payload::Row { header, .. } => {
+            let before = record.saturating_mul(header.row_bytes() as u64);
+            (Some(record), Some(header.data_offset.saturating_add(before)))
+        }
+    };
+    Box::new(BadRow { path, record, offset, fault })
+}
+
+fn lock<'w, 'a>(work: &'w Mutex<Work<'a>>) -> MutexGuard<'w, Work<'a>> {
+    work.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,174 @@
+//! Where rows come from: the list of files, what is in each, and the stream of their rows in order.
+
+pub(crate) mod probe;
+pub(crate) mod scan;
+pub(crate) mod stream;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use tightfit_core::{MemoryBudget, Reservation};
+use tightfit_format::npy::MAGIC;
+use tightfit_format::tfrecord::{Compression, is_plain_header};
+
+use crate::error::{DataError, io_error};
+use crate::image::ImageFormat;
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    /// One image.
+    Image,
+    /// A .npy array.
+    Array,
+    /// TFRecords.
+    Records(Compression),
+}
+
+/// A file of a data set.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    pub path: Box<Path>,
+    pub kind: FileKind,
+}
+
+/// The files of a data set in order.
+#[derive(Debug)]
+pub(crate) struct FileList {
+    pub files: Vec<DataFile>,
+    reservation: Reservation,
+}
+
+impl FileList {
+    /// Bytes held for the list.
+    pub fn bytes(&self) -> u64 {
+        self.reservation.bytes()
+    }
+
+    /// The path of file `index`.
+    pub fn path(&self, index: u32) -> &Path {
+        self.files.get(index as usize).map_or(Path::new(""), |f| &f.path)
+    }
+}
+
+/// What folders are searched for. Everything else in them is left alone.
+const EXTENSIONS: [&str; 10] =
+    ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "npy", "tfrecord", "tfrecords"];
+
+/// Folders deeper than this are taken for a loop of links.
+const MAX_DEPTH: usize = 32;
+
+/// A path in the list: its text, the list's place for it (twice, as the list grows by doubling), and what the
+/// allocator adds.
+fn entry_bytes(path: &Path) -> u64 {
+    (path.as_os_str().len() + 2 * size_of::<DataFile>() + 16) as u64
+}
+
+/// Finds the files of `sources` and what each holds.
+pub(crate) fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, DataError> {
+    let mut list = FileList { files: Vec::new(), reservation: budget.try_reserve("file list", 0)? };
+    for source in sources {
+        let before = list.files.len();
+        if source.is_dir() {
+            add_folder(source, 0, &mut list)?;
+            let found = list.files.get_mut(before..).unwrap_or_default();
+            found.sort_by(|a, b| a.path.cmp(&b.path));
+        } else if source.exists() || !is_pattern(source) {
+            add_file(source, &mut list)?;
+        } else {
+            add_matches(source, &mut list)?;
+        }
+        if list.files.len() == before {
+            let why = if source.is_dir() {
+                "no images, .npy or .tfrecord files in this folder"
+            } else {
+                "nothing matches this pattern"
+            };
+            return Err(DataError::NoFiles { source: source.clone(), why });
+        }
+    }
+    if list.files.is_empty() {
+        return Err(DataError::Spec("no sources were given".to_string()));
+    }
+    if u32::try_from(list.files.len()).is_err() {
+        return Err(DataError::Spec("more than four billion files".to_string()));
+    }
+    Ok(list)
+}
+
+fn is_pattern(path: &Path) -> bool {
+    path.to_string_lossy().contains(['*', '?', '['])
+}
+
+fn add_matches(pattern: &Path, list: &mut FileList) -> Result<(), DataError> {
+    let wrong = |why: &dyn std::fmt::Display| DataError::Spec(format!("{}: {why}", pattern.display()));
+    let text = pattern.to_str().ok_or_else(|| wrong(&"a pattern must be UTF-8"))?;
+    for path in glob::glob(text).map_err(|e| wrong(&e))? {
+        let path = path.map_err(|e| {
+            let path = e.path().to_path_buf();
+            io_error(&path, e.into())
+        })?;
+        if path.is_file() {
+            add_file(&path, list)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), DataError> {
+    if depth > MAX_DEPTH {
+        return Err(DataError::NoFiles { source: folder.to_path_buf(), why: "folders are nested too deep" });
+    }
+    for entry in fs::read_dir(folder).map_err(|e| io_error(folder, e))? {
+        let path = entry.map_err(|e| io_error(folder, e))?.path();
+        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+            continue;
+        }
+        if path.is_dir() {
+            add_folder(&path, depth + 1, list)?;
+        } else if has_data_extension(&path) {
+            add_file(&path, list)?;
+        }
+    }
+    Ok(())
+}
+
+fn has_data_extension(path: &Path) -> bool {
+    let extension = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+    match extension(path).as_deref() {
+        Some("gz") => path.file_stem().is_some_and(|stem| has_data_extension(Path::new(stem))),
+        Some(extension) => EXTENSIONS.contains(&extension),
+        None => false,
+    }
+}
+
+fn add_file(path: &Path, list: &mut FileList) -> Result<(), DataError> {
+    let mut head = [0; 16];
+    let mut file = File::open(path).map_err(|e| io_error(path, e))?;
+    let mut have = 0;
+    while let Some(rest) = head.get_mut(have..).filter(|r| !r.is_empty()) {
+        match file.read(rest).map_err(|e| io_error(path, e))? {
+            0 => break,
+            bytes => have += bytes,
+        }
+    }
+    let kind = kind_of(head.get(..have).unwrap_or_default());
+    list.reservation.try_grow(entry_bytes(path))?;
+    list.files.push(DataFile { path: path.into(), kind });
+    Ok(())
+}
+
+/// What a file that begins with `head` (16 bytes, fewer if it has fewer) holds.
+fn kind_of(head: &[u8]) -> FileKind {
+    if is_plain_header(head) {
+        // A record's length may look like any magic number, but its CRC does not come by chance.
+        FileKind::Records(Compression::None)
+    } else if head.starts_with(MAGIC) {
+        FileKind::Array
+    } else if ImageFormat::detect(head).is_some() {
+        FileKind::Image
+    } else {
+        FileKind::Records(Compression::detect(head))
+    }
+}

@@ -1,0 +1,163 @@
+//! Looks at the head of every file once, so that memory can be planned before anything is read in earnest.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use tightfit_core::{Buffer, MemoryBudget};
+use tightfit_format::example::{Example, Feature, FeatureKind};
+use tightfit_format::npy::NpyHeader;
+use tightfit_format::tfrecord::{Compression, RecordFault, RecordReader};
+
+use super::{FileKind, FileList};
+use crate::error::{DataError, io_error};
+use crate::image::{ImageFormat, ImageHeader};
+
+/// The first window through which a record is looked at; a larger record gets a second, of its size.
+const PEEK_BYTES: usize = 64 << 10;
+
+/// Features beyond this many are not listed.
+const MAX_FEATURES: usize = 256;
+
+/// What is known of the files before they are read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scan {
+    /// Rows, where all files say how many they have.
+    pub rows: Option<u64>,
+    /// The largest image file.
+    pub image_file_bytes: u64,
+    /// The most that any image decodes to, and takes in decoding.
+    pub pixel_bytes: u64,
+    pub heap_bytes: u64,
+    /// The largest row of an array in its file.
+    pub array_row_bytes: usize,
+    /// The largest first record of a TFRecord file.
+    pub first_record_bytes: Option<usize>,
+    pub has_records: bool,
+    pub has_compressed: bool,
+    /// True when a record's image was seen, so that sizes are only guessed.
+    pub has_record_images: bool,
+    /// The features of the first record that could be read.
+    pub features: Vec<FeatureSeen>,
+}
+
+/// A feature of the first record.
+#[derive(Debug, Clone)]
+pub(crate) struct FeatureSeen {
+    pub name: String,
+    pub kind: FeatureKind,
+    /// Values.
+    pub count: usize,
+    /// Bytes of the first byte string.
+    pub bytes: usize,
+    /// The header, if that is an image.
+    pub image: Option<ImageHeader>,
+}
+
+impl Scan {
+    /// Looks at all files of `list`. A file that is broken is left for the stream to report, with its place in the
+    /// order; a header of an array is read here, because its shape decides whether the run makes sense.
+    pub fn new(list: &FileList, budget: &MemoryBudget) -> Result<Scan, DataError> {
+        let mut scan = Scan { rows: Some(0), ..Scan::default() };
+        for file in &list.files {
+            match file.kind {
+                FileKind::Image => scan.image(&file.path),
+                FileKind::Array => scan.array(&read_npy_header(&file.path)?),
+                FileKind::Records(compression) => scan.records(&file.path, compression, budget)?,
+            }
+        }
+        Ok(scan)
+    }
+
+    fn image(&mut self, path: &Path) {
+        self.rows = self.rows.map(|rows| rows + 1);
+        let Ok(mut file) = File::open(path) else { return };
+        let Ok(file_bytes) = file.metadata().map(|m| m.len()) else { return };
+        let Ok(header) = ImageHeader::read(&mut file, file_bytes) else { return };
+        self.image_file_bytes = self.image_file_bytes.max(file_bytes);
+        self.decoding(&header);
+    }
+
+    fn decoding(&mut self, header: &ImageHeader) {
+        self.pixel_bytes = self.pixel_bytes.max(header.pixel_bytes);
+        self.heap_bytes = self.heap_bytes.max(header.heap_bytes);
+    }
+
+    fn array(&mut self, header: &NpyHeader) {
+        self.rows = self.rows.map(|rows| rows.saturating_add(header.rows()));
+        self.array_row_bytes = self.array_row_bytes.max(header.row_bytes());
+    }
+
+    fn records(
+        &mut self,
+        path: &Path,
+        compression: Compression,
+        budget: &MemoryBudget,
+    ) -> Result<(), DataError> {
+        self.rows = None;
+        self.has_records = true;
+        self.has_compressed |= compression != Compression::None;
+        let Some((bytes, features)) = peek(path, PEEK_BYTES, budget)? else { return Ok(()) };
+        self.first_record_bytes = self.first_record_bytes.max(Some(bytes));
+        for header in features.iter().filter_map(|f| f.image) {
+            self.has_record_images = true;
+            self.decoding(&header);
+        }
+        if self.features.is_empty() {
+            self.features = features;
+        }
+        Ok(())
+    }
+}
+
+/// The header of a .npy file.
+pub(crate) fn read_npy_header(path: &Path) -> Result<NpyHeader, DataError> {
+    let mut file = File::open(path).map_err(|e| io_error(path, e))?;
+    NpyHeader::read(&mut file, &Arc::from(path)).map_err(DataError::Format)
+}
+
+/// The size and the features of a file's first record; `None` when it has none that can be read.
+fn peek(
+    path: &Path,
+    window_bytes: usize,
+    budget: &MemoryBudget,
+) -> Result<Option<(usize, Vec<FeatureSeen>)>, DataError> {
+    let Ok(window) = Buffer::new(budget, "first record", window_bytes) else { return Ok(None) };
+    let file = File::open(path).map_err(|e| io_error(path, e))?;
+    let Ok(mut reader) = RecordReader::new(Arc::from(path), file, window) else { return Ok(None) };
+    let limit_bytes = reader.max_record_bytes();
+    match reader.next_record() {
+        Ok(Some(record)) => Ok(Some((record.data.len(), features_of(record.data)))),
+        Ok(None) => Ok(None),
+        Err(error) => match error.fault {
+            RecordFault::TooLarge { bytes, .. } if bytes > limit_bytes as u64 => {
+                drop(reader);
+                match usize::try_from(bytes).ok().and_then(|bytes| bytes.checked_add(16)) {
+                    Some(window_bytes) => peek(path, window_bytes, budget),
+                    None => Ok(None),
+                }
+            }
+            _ => Ok(None),
+        },
+    }
+}
+
+fn features_of(data: &[u8]) -> Vec<FeatureSeen> {
+    let entries = Example::new(data).features().map_while(Result::ok).take(MAX_FEATURES);
+    let mut seen: Vec<FeatureSeen> = Vec::new();
+    for (name, feature) in entries {
+        let name = String::from_utf8_lossy(name).into_owned();
+        seen.retain(|f| f.name != name);
+        seen.push(feature_seen(name, &feature));
+    }
+    seen.sort_by(|a, b| a.name.cmp(&b.name));
+    seen
+}
+
+fn feature_seen(name: String, feature: &Feature<'_>) -> FeatureSeen {
+    let first = feature.bytes().next().and_then(Result::ok).unwrap_or_default();
+    let image = ImageFormat::detect(first)
+        .and_then(|_| ImageHeader::read(&mut std::io::Cursor::new(first), first.len() as u64).ok());
+    let count = feature.count().unwrap_or(0);
+    FeatureSeen { name, kind: feature.kind(), count, bytes: first.len(), image }
+}

@@ -1,0 +1,222 @@
+//! The rows of all files in order.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use tightfit_core::Buffer;
+use tightfit_format::npy::{NpyHeader, NpyReader};
+use tightfit_format::tfrecord::RecordReader;
+
+use super::{FileKind, FileList};
+use crate::error::{BadRow, RowFault};
+
+/// Where a row came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Position {
+    /// The file's number in the list.
+    pub file: u32,
+    /// The record's or row's number in the file.
+    pub record: u64,
+}
+
+/// The row that the stream stands at.
+#[derive(Debug)]
+pub(crate) struct Item<'a> {
+    pub position: Position,
+    pub payload: Payload<'a>,
+}
+
+/// What there is of a row.
+#[derive(Debug)]
+pub(crate) enum Payload<'a> {
+    /// An image file still to be read.
+    Image(&'a Path),
+    /// A record at this offset.
+    Record { offset: u64, data: &'a [u8] },
+    /// A row of an array with this header.
+    Row { header: &'a NpyHeader, bytes: &'a [u8] },
+}
+
+/// A row that could not be read.
+#[derive(Debug)]
+pub(crate) struct BadRead {
+    pub bad: Box<BadRow>,
+    /// False when reading on makes no sense, whatever was asked for bad rows.
+    pub can_skip: bool,
+}
+
+/// The rows of a list of files, one at a time, through one window.
+pub(crate) struct Stream {
+    list: Arc<FileList>,
+    next_file: usize,
+    open: Open,
+    window: Option<Buffer>,
+}
+
+enum Open {
+    Nothing,
+    Image,
+    Records(Box<RecordReader<File>>),
+    Array(Box<ArrayRows>),
+}
+
+impl Stream {
+    /// The stream before the first row of `list`, read through `window`.
+    pub fn new(list: Arc<FileList>, window: Buffer) -> Stream {
+        Stream { list, next_file: 0, open: Open::Nothing, window: Some(window) }
+    }
+
+    /// Goes on to the next row; false when there is none.
+    ///
+    /// # Errors
+    /// [`BadRead`] for a row that cannot be read; the next call goes on behind it, as far as the file allows.
+    pub fn advance(&mut self) -> Result<bool, BadRead> {
+        loop {
+            let has_row = match &mut self.open {
+                Open::Nothing | Open::Image => Ok(false),
+                Open::Records(reader) => reader
+                    .advance()
+                    .map_err(|error| (Some((error.record, error.offset)), RowFault::Record(error.fault))),
+                Open::Array(rows) => rows.advance(),
+            };
+            match has_row {
+                Ok(true) => return Ok(true),
+                Ok(false) => self.close(),
+                Err((place, fault)) => return Err(self.bad(place, fault)),
+            }
+            if self.next_file >= self.list.files.len() {
+                return Ok(false);
+            }
+            self.open_next()?;
+            if matches!(self.open, Open::Image) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The row that the last [`Stream::advance`] went to.
+    pub fn current(&self) -> Option<Item<'_>> {
+        let file = self.next_file.checked_sub(1)?;
+        let at = |record| Position { file: file as u32, record };
+        Some(match &self.open {
+            Open::Nothing => return None,
+            Open::Image => {
+                Item { position: at(0), payload: Payload::Image(&self.list.files.get(file)?.path) }
+            }
+            Open::Records(reader) => {
+                let record = reader.current();
+                let payload = Payload::Record { offset: record.offset, data: record.data };
+                Item { position: at(record.index), payload }
+            }
+            Open::Array(rows) => {
+                let payload = Payload::Row { header: rows.reader.header(), bytes: rows.current() };
+                Item { position: at(rows.row), payload }
+            }
+        })
+    }
+
+    /// Takes back the window of the file that is at its end.
+    fn close(&mut self) {
+        self.window = match std::mem::replace(&mut self.open, Open::Nothing) {
+            Open::Nothing | Open::Image => self.window.take(),
+            Open::Records(reader) => Some(reader.into_window()),
+            Open::Array(rows) => Some(rows.window),
+        };
+    }
+
+    fn open_next(&mut self) -> Result<(), BadRead> {
+        let list = self.list.clone();
+        let Some(file) = list.files.get(self.next_file) else { return Ok(()) };
+        self.next_file += 1;
+        if file.kind == FileKind::Image {
+            self.open = Open::Image;
+            return Ok(());
+        }
+        let opened = File::open(&file.path).map_err(|e| self.bad(None, RowFault::Io(e)))?;
+        let path: Arc<Path> = Arc::from(&*file.path);
+        if file.kind == FileKind::Array {
+            let reader = NpyReader::new(path, opened).map_err(|e| self.bad(None, RowFault::Array(e)))?;
+            let Some(window) = self.window.take() else { return Ok(()) };
+            self.open = Open::Array(Box::new(ArrayRows {
+                reader,
+                window,
+                row: 0,
+                next: 0,
+                read: 0,
+                is_broken: false,
+            }));
+            return Ok(());
+        }
+        let Some(window) = self.window.take() else { return Ok(()) };
+        match RecordReader::new(path, opened, window) {
+            Ok(reader) => {
+                self.open = Open::Records(Box::new(reader));
+                Ok(())
+            }
+            Err(error) => Err(self.bad(None, RowFault::Record(error.fault))),
+        }
+    }
+
+    fn bad(&self, place: Option<(u64, u64)>, fault: RowFault) -> BadRead {
+        let path = self.list.path(self.next_file.saturating_sub(1) as u32).to_path_buf();
+        let (record, offset) = (place.map(|p| p.0), place.map(|p| p.1));
+        // Without a window nothing more can be read.
+        let can_skip = self.window.is_some() || !matches!(self.open, Open::Nothing);
+        BadRead { bad: Box::new(BadRow { path, record, offset, fault }), can_skip }
+    }
+}
+
+/// The rows of an array, lent out of a window that holds several.
+struct ArrayRows {
+    reader: NpyReader<File>,
+    window: Buffer,
+    /// The current row; its place in the window is before `next`.
+    row: u64,
+    next: usize,
+    read: usize,
+    /// True after an error: nothing behind it can be read.
+    is_broken: bool,
+}
+
+type Fault = (Option<(u64, u64)>, RowFault);
+
+impl ArrayRows {
+    fn advance(&mut self) -> Result<bool, Fault> {
+        if self.next == self.read {
+            self.next = 0;
+            self.read = 0;
+            let header = *self.reader.header();
+            let (row, row_bytes) = (self.reader.row(), header.row_bytes());
+            if row == header.rows() || self.is_broken {
+                return Ok(false);
+            }
+            let offset = header.data_offset.saturating_add(row.saturating_mul(row_bytes as u64));
+            let place = Some((row, offset));
+            if row_bytes > self.window.len() {
+                self.is_broken = true;
+                let (needed_bytes, planned_bytes) = (row_bytes as u64, self.window.len() as u64);
+                return Err((place, RowFault::DecodeBytes { needed_bytes, planned_bytes }));
+            }
+            match self.reader.read_rows(&mut self.window) {
+                Ok(rows) => self.read = rows,
+                Err(error) => {
+                    self.is_broken = true;
+                    return Err((place, RowFault::Array(error)));
+                }
+            }
+            if self.read == 0 {
+                return Ok(false);
+            }
+        }
+        self.row = self.reader.row() - (self.read - self.next) as u64;
+        self.next += 1;
+        Ok(true)
+    }
+
+    fn current(&self) -> &[u8] {
+        let row_bytes = self.reader.header().row_bytes();
+        let end = self.next * row_bytes;
+        self.window.get(end.saturating_sub(row_bytes)..end).unwrap_or_default()
+    }
+}

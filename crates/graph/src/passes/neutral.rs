@@ -1,0 +1,41 @@
+//! Removes arithmetic that changes nothing: `x * 1`, `x / 1`, `x + 0`, `x - 0`.
+
+use tightfit_core::DType;
+use tightfit_kernels::BinaryOp;
+
+use super::rewrite::{Uses, forward, known_scalar};
+use crate::ir::{Graph, NodeId, ValueRef};
+use crate::ops::Binary;
+
+/// Makes the users of each use its input.
+pub fn remove(graph: &mut Graph) -> bool {
+    let mut uses = Uses::new(graph);
+    let mut has_changed = false;
+    for id in graph.ids() {
+        if let Some(x) = neutral_input(graph, id) {
+            forward(graph, &mut uses, ValueRef::of(id), x);
+            has_changed = true;
+        }
+    }
+    has_changed
+}
+
+/// The input that a node returns as it is.
+fn neutral_input(graph: &Graph, id: NodeId) -> Option<ValueRef> {
+    let node = graph.node(id);
+    let op = node.is::<Binary>()?.op;
+    let (a, b) = (node.inputs[0], node.inputs[1]);
+    let is = |value: ValueRef, neutral: f32| known_scalar(graph, value) == Some(neutral);
+    let x = match op {
+        BinaryOp::Mul if is(b, 1.0) => a,
+        BinaryOp::Mul if is(a, 1.0) => b,
+        BinaryOp::Div if is(b, 1.0) => a,
+        BinaryOp::Add | BinaryOp::Sub if is(b, 0.0) => a,
+        BinaryOp::Add if is(a, 0.0) => b,
+        _ => return None,
+    };
+    let fact = &node.facts[0];
+    let is_same =
+        fact.dtype == DType::F32 && graph.fact(x).dims.is_surely(&fact.dims) && node.control.is_empty();
+    is_same.then_some(x)
+}

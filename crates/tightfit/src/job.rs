@@ -1,0 +1,242 @@
+//! A model over a data set: batches in, outputs to a sink, in order, inside the budget.
+
+mod columns;
+mod tune;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tightfit_core::{MemoryBudget, Shape};
+use tightfit_data::{Batch, Batches, Column, Dataset, DatasetSpec, Preprocess, Resize};
+use tightfit_graph::exec::Feed;
+
+use crate::error::Error;
+use crate::fit::{FitOptions, Lines};
+use crate::model::Model;
+use crate::run::Runner;
+use crate::sink::{Rows, Sink};
+use crate::tensor::Tensor;
+
+/// Batches that exist at once: the one in use and the one read ahead.
+const SLOTS: usize = 2;
+
+/// A data set for a model.
+#[derive(Debug, Clone, Default)]
+pub struct DataOptions {
+    /// Files, folders and globs.
+    pub sources: Vec<PathBuf>,
+    /// The tf.Example feature for an input, where it is not named as the input.
+    pub features: Vec<(String, String)>,
+    /// A tf.Example feature of one integer to compare the first output's top class with.
+    pub label: Option<String>,
+    /// Height and width that images are brought to; left out, the model's own.
+    pub resize: Option<[usize; 2]>,
+    /// How images are resized; left out, an image of another size is a bad row.
+    pub method: Option<Resize>,
+    /// What is done to pixels.
+    pub preprocess: Preprocess,
+    /// Bad rows are skipped and counted.
+    pub skip_bad: bool,
+}
+
+/// How many rows are computed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchSize {
+    /// This many.
+    Fixed(usize),
+    /// As many as run fastest inside the budget.
+    Auto,
+}
+
+/// What a job is.
+#[derive(Debug)]
+pub struct JobOptions {
+    /// The data.
+    pub data: DataOptions,
+    /// Inputs that are the same for every batch, by name.
+    pub fixed: Vec<(String, Tensor)>,
+    /// Rows at once.
+    pub batch: BatchSize,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes the sink takes.
+    pub sink_bytes: u64,
+    /// Shapes of inputs that the model leaves open, by name.
+    pub shapes: HashMap<String, Shape>,
+}
+
+/// A job with everything reserved, about to start.
+pub struct Job<'m> {
+    model: &'m Model,
+    options: JobOptions,
+    dataset: Dataset,
+    runner: Runner,
+    batch: usize,
+    /// The column that feeds each of the runner's inputs; `None` for one that is fixed.
+    columns: Vec<Option<usize>>,
+    budget: MemoryBudget,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress {
+    /// Rows done.
+    pub rows: u64,
+    /// Rows there are, where that is known.
+    pub total_rows: Option<u64>,
+    /// Bytes of the budget in use.
+    pub used_bytes: u64,
+    /// Time since the first batch was asked for.
+    pub elapsed: Duration,
+}
+
+/// What a job did.
+#[derive(Debug, Clone, Default)]
+pub struct JobReport {
+    /// Rows computed.
+    pub rows: u64,
+    /// Rows left out because they were bad.
+    pub skipped_rows: u64,
+    /// Why the first of them were.
+    pub skipped: Vec<String>,
+    /// Time from the first batch asked for to the last result written.
+    pub elapsed: Duration,
+    /// Rows whose top class was the label, where there are labels.
+    pub right_rows: Option<u64>,
+    /// Rows at once.
+    pub batch: usize,
+    /// The budget, line by line.
+    pub lines: Lines,
+}
+
+impl<'m> Job<'m> {
+    /// Looks at the data, lays out the model and reserves everything.
+    ///
+    /// # Errors
+    /// [`Error::NotFit`] when it does not fit, and what is wrong with the model or the data.
+    pub fn new(model: &'m Model, options: JobOptions, budget: &MemoryBudget) -> Result<Job<'m>, Error> {
+        let (inputs, columns) = columns::columns(model, &options, budget)?;
+        let method = options.method();
+        let spec = DatasetSpec {
+            label: options.data.label.clone(),
+            resize: method,
+            preprocess: options.data.preprocess,
+            skip_bad: options.data.skip_bad,
+            ..DatasetSpec::new(options.data.sources.clone(), columns.clone())
+        };
+        let dataset = Dataset::open(spec, budget)?;
+        let plan_for = |batch: usize| fit_options(&options, &dataset, &columns, batch);
+        let fixed_batch = columns::fixed_batch(model, &options);
+        let (runner, batch) = match (fixed_batch, options.batch) {
+            (Some(batch), _) | (None, BatchSize::Fixed(batch)) => {
+                (Runner::new(model, &plan_for(batch)?, budget)?, batch)
+            }
+            (None, BatchSize::Auto) => tune::fastest(model, &plan_for, budget)?,
+        };
+        let column_of = |name: &str| inputs.iter().position(|input| input == name);
+        let columns = runner.inputs().map(column_of).collect();
+        Ok(Job { model, dataset, runner, batch, columns, budget: budget.clone(), options })
+    }
+
+    /// The model in memory.
+    pub fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
+    /// Rows at once.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Computes every row and writes its outputs. `progress` is called after each batch; `stop` ends the job between
+    /// batches.
+    ///
+    /// # Errors
+    /// What is wrong with a row, an operator's values or the sink; [`Error::Interrupted`] when it was stopped. The sink
+    /// is not finished then.
+    pub fn run(
+        mut self,
+        mut sink: Box<dyn Sink>,
+        progress: &mut dyn FnMut(&Progress),
+        stop: &AtomicBool,
+    ) -> Result<JobReport, Error> {
+        let start = Instant::now();
+        let mut report = JobReport { batch: self.batch, lines: *self.runner.lines(), ..JobReport::default() };
+        report.right_rows = self.options.data.label.as_ref().map(|_| 0);
+        let total_rows = self.dataset.total_rows();
+        let mut batches = self.dataset.start(self.batch, self.options.threads, SLOTS, &self.budget)?;
+        while let Some(batch) = batches.next()? {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            self.run_batch(&batch, &mut *sink, &mut report)?;
+            progress(&Progress {
+                rows: report.rows,
+                total_rows,
+                used_bytes: self.budget.used_bytes(),
+                elapsed: start.elapsed(),
+            });
+        }
+        sink.finish()?;
+        let stats = batches.stats();
+        report.skipped_rows = stats.skipped_rows;
+        report.skipped = stats.skipped;
+        report.elapsed = start.elapsed();
+        Ok(report)
+    }
+
+    fn run_batch(&mut self, batch: &Batch, sink: &mut dyn Sink, report: &mut JobReport) -> Result<(), Error> {
+        let is_whole = batch.rows() == self.batch;
+        let is_padded = !is_whole && columns::fixed_batch(self.model, &self.options).is_some();
+        let planned = if is_padded { self.batch } else { batch.rows() };
+        if planned != self.runner.batch() {
+            // The last batch is smaller: the same memory, laid out anew.
+            let columns = self.dataset_columns();
+            let options = fit_options(&self.options, &self.dataset, &columns, planned)?;
+            self.runner.replan(self.model, &options)?;
+        }
+        let feeds = self.columns.iter().zip(self.runner.inputs()).map(|(column, name)| {
+            let missing = || Error::Usage(format!("input '{name}' is fed by nothing"));
+            match column {
+                Some(column) => {
+                    let view = if is_padded { batch.full_column(*column) } else { batch.column(*column) };
+                    let view = view.ok_or_else(missing)?;
+                    let is_text = view.dtype() == tightfit_core::DType::String;
+                    Ok(if is_text { Feed::Text(view, batch.text()) } else { Feed::Tensor(view) })
+                }
+                None => {
+                    let fixed = self.options.fixed.iter().find(|(fixed, _)| fixed == name);
+                    fixed.and_then(|(_, tensor)| tensor.feed()).ok_or_else(missing)
+                }
+            }
+        });
+        // A job has a few inputs; their list is the one thing made for each batch, and it is on the stack.
+        let mut list = [const { None }; tightfit_data::MAX_COLUMNS];
+        let mut count = 0;
+        for (place, feed) in list.iter_mut().zip(feeds) {
+            *place = Some(feed?);
+            count += 1;
+        }
+        let mut fed = [EMPTY_FEED; tightfit_data::MAX_COLUMNS];
+        for (place, feed) in fed.iter_mut().zip(list.into_iter().flatten()) {
+            *place = feed;
+        }
+        let outputs = self.runner.run(&fed[..count])?;
+        if let (Some(right), Some(labels)) = (&mut report.right_rows, batch.labels()) {
+            *right += columns::right_rows(&outputs, labels)?;
+        }
+        let source = |row: usize| batch.source(row).map(|s| s.to_string()).unwrap_or_default();
+        sink.write(&Rows { outputs, rows: batch.rows(), first_row: report.rows, is_whole: false, sources: &source })?;
+        report.rows += batch.rows() as u64;
+        Ok(())
+    }
+
+    fn dataset_columns(&self) -> Vec<Column> {
+        self.dataset.columns().to_vec()
+    }
+}
