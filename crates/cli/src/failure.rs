@@ -50,7 +50,9 @@ fn code_of(error: &Error) -> u8 {
     match error {
         Error::Usage(_) => USAGE,
         Error::NotFit(_) | Error::Graph(GraphError::Budget(_)) => NO_FIT,
-        Error::Format(error) | Error::Graph(GraphError::Format(error)) if error.as_budget().is_some() => NO_FIT,
+        Error::Format(error) | Error::Graph(GraphError::Format(error)) if error.as_budget().is_some() => {
+            NO_FIT
+        }
         Error::Graph(GraphError::OpenShape { .. }) => USAGE,
         // A name on the command line that the model does not have.
         Error::Graph(GraphError::NoSuchTensor { asked_by, .. }) if asked_by.starts_with("--") => USAGE,

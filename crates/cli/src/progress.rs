@@ -66,5 +66,7 @@ impl Summary {
 
 /// The lines of a budget by name.
 pub fn lines_json(lines: &Lines) -> Value {
-    Value::Object(lines.named().iter().map(|(name, bytes)| (name.to_string(), json!(bytes))).collect::<Map<_, _>>())
+    Value::Object(
+        lines.named().iter().map(|(name, bytes)| (name.to_string(), json!(bytes))).collect::<Map<_, _>>(),
+    )
 }

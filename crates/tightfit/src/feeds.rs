@@ -44,7 +44,10 @@ impl Feeds {
         let missing: Vec<String> =
             graph.inputs.iter().filter(|p| file_of(p).next().is_none()).map(|p| describe(graph, p)).collect();
         if !missing.is_empty() {
-            return Err(Error::Usage(format!("not fed: {}; give each with --input NAME=FILE", missing.join(", "))));
+            return Err(Error::Usage(format!(
+                "not fed: {}; give each with --input NAME=FILE",
+                missing.join(", ")
+            )));
         }
         for port in &graph.inputs {
             let mut files = file_of(port);
@@ -57,14 +60,21 @@ impl Feeds {
         Ok(feeds)
     }
 
-    fn read_file(&mut self, input: &str, dtype: DType, path: &Path, budget: &MemoryBudget) -> Result<Tensor, Error> {
+    fn read_file(
+        &mut self,
+        input: &str,
+        dtype: DType,
+        path: &Path,
+        budget: &MemoryBudget,
+    ) -> Result<Tensor, Error> {
         let file = File::open(path).map_err(|error| Error::io(path, error))?;
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         if extension == "npy" {
             let reader = NpyReader::new(Arc::from(path), BufReader::new(file))?;
             let found = reader.header().element.dtype();
             if found != dtype {
-                let why = format!("is of type {dtype}, but {} holds {found}: save it as {dtype}", path.display());
+                let why =
+                    format!("is of type {dtype}, but {} holds {found}: save it as {dtype}", path.display());
                 return Err(Error::Graph(GraphError::Feed { input: input.to_string(), why }));
             }
             return match dtype {
@@ -73,7 +83,8 @@ impl Feeds {
             };
         }
         if dtype != DType::String {
-            let why = format!("is of type {dtype} and is fed from a .npy file, which {} is not", path.display());
+            let why =
+                format!("is of type {dtype} and is fed from a .npy file, which {} is not", path.display());
             return Err(Error::Graph(GraphError::Feed { input: input.to_string(), why }));
         }
         if extension == "json" {
@@ -203,7 +214,11 @@ fn describe(graph: &Graph, port: &Port) -> String {
     format!("{} ({})", port.name, graph.fact(port.value))
 }
 
-fn read_npy(mut reader: NpyReader<BufReader<File>>, dtype: DType, budget: &MemoryBudget) -> Result<Tensor, Error> {
+fn read_npy(
+    mut reader: NpyReader<BufReader<File>>,
+    dtype: DType,
+    budget: &MemoryBudget,
+) -> Result<Tensor, Error> {
     let shape = reader.header().shape;
     let mut bytes = Buffer::new(budget, "pipeline", shape.elements() * dtype.bytes())?;
     reader.read_all(&mut bytes)?;

@@ -24,5 +24,5 @@ pub use tensor::Tensor;
 pub use tightfit_core::{DType, MemoryBudget, Shape, TensorView, display_bytes, parse_bytes};
 pub use tightfit_format::FormatError;
 pub use tightfit_graph::exec::Feed;
-pub use tightfit_kernels::ThreadPool;
 pub use tightfit_graph::{Binding, GraphError, plan};
+pub use tightfit_kernels::ThreadPool;

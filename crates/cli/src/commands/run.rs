@@ -18,7 +18,19 @@ pub const COMMAND: Command = Command {
     name: "run",
     positional: "MODEL",
     about: "Computes a model's outputs",
-    flags: &["input", "output", "fetch", "memory", "threads", "labels", "top", "report", "signature", "json", "quiet"],
+    flags: &[
+        "input",
+        "output",
+        "fetch",
+        "memory",
+        "threads",
+        "labels",
+        "top",
+        "report",
+        "signature",
+        "json",
+        "quiet",
+    ],
     run,
 };
 
@@ -27,7 +39,9 @@ const MAX_TOP: usize = 1 << 16;
 
 fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     if args.has("signature") {
-        return Err(Failure::Usage("--signature: a frozen graph has no signatures; name tensors with --fetch".into()));
+        return Err(Failure::Usage(
+            "--signature: a frozen graph has no signatures; name tensors with --fetch".into(),
+        ));
     }
     let inputs: Vec<_> = args.all("input").map(|value| (value, name_and_file(value))).collect();
     if let Some((value, None)) = inputs.iter().find(|(_, pair)| pair.is_none()) {
@@ -72,6 +86,11 @@ fn run_once(args: &Args, files: &[(String, PathBuf)]) -> Result<(), Failure> {
         return Err(Error::Interrupted.into());
     }
     sink.finish()?;
-    let summary = Summary { rows: rows as u64, elapsed: begin.elapsed(), lines: *runner.lines(), memory_bytes: limits.memory_bytes };
+    let summary = Summary {
+        rows: rows as u64,
+        elapsed: begin.elapsed(),
+        lines: *runner.lines(),
+        memory_bytes: limits.memory_bytes,
+    };
     summary.finish(args)
 }

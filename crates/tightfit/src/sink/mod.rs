@@ -61,7 +61,9 @@ impl<'a> Rows<'a> {
         (0..outputs.len()).map(move |i| {
             let name = outputs.name(i).unwrap_or_default();
             let tensor = outputs.tensor(i);
-            tensor.map(|t| (name, t)).ok_or_else(|| Error::Usage(format!("'{name}' is a weight and not kept as it is")))
+            tensor
+                .map(|t| (name, t))
+                .ok_or_else(|| Error::Usage(format!("'{name}' is a weight and not kept as it is")))
         })
     }
 
@@ -138,7 +140,10 @@ impl SinkFormat {
         let extension = path.extension().unwrap_or_default();
         let known = Self::BY_EXTENSION.iter().find(|(name, _)| extension.eq_ignore_ascii_case(name));
         known.map(|(_, format)| *format).ok_or_else(|| {
-            Error::Usage(format!("{}: end the output's name in .npz, .npy, .jsonl, .csv or .tfrecord", path.display()))
+            Error::Usage(format!(
+                "{}: end the output's name in .npz, .npy, .jsonl, .csv or .tfrecord",
+                path.display()
+            ))
         })
     }
 
@@ -149,7 +154,9 @@ impl SinkFormat {
         let buffer = file::BUFFER_BYTES as u64;
         match self {
             // While one spool is written out it is read through a second buffer.
-            SinkFormat::Npz | SinkFormat::Npy => buffer + (graph.outputs.len() as u64 + 1) * SPOOL_BYTES as u64,
+            SinkFormat::Npz | SinkFormat::Npy => {
+                buffer + (graph.outputs.len() as u64 + 1) * SPOOL_BYTES as u64
+            }
             SinkFormat::Jsonl | SinkFormat::Csv => buffer,
             SinkFormat::TfRecord => buffer + elements.sum::<u64>() * examples::ELEMENT_BYTES,
         }
