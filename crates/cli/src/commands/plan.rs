@@ -137,7 +137,13 @@ impl View<'_> {
             "arena" => {
                 let (bytes, bound) = (report.arena_bytes, report.arena_lower_bound_bytes);
                 let above = 100.0 * (bytes as f64 / bound.max(1) as f64 - 1.0);
-                format!("{above:.1} % above the lower bound {}", display_bytes(bound))
+                let used = if self.fit.lines.arena_bytes > bytes + report.string_bytes {
+                    // Weights are read through it before there are values.
+                    format!("{} while running, ", display_bytes(bytes))
+                } else {
+                    String::new()
+                };
+                format!("{used}{above:.1} % above the lower bound {}", display_bytes(bound))
             }
             _ => String::new(),
         }
