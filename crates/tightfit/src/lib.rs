@@ -8,6 +8,7 @@ mod error;
 mod feeds;
 pub mod fit;
 pub mod inspect;
+pub mod job;
 pub mod limits;
 mod model;
 mod nested;
