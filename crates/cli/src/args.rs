@@ -28,7 +28,7 @@ pub struct Flag {
 #[rustfmt::skip]
 pub const FLAGS: &[Flag] = &[
     list("input", "NAME=FILE", "Feed one tensor as it is: .npy; strings: .json nested lists, or a file's bytes"),
-    list("input", "PATH", "A data set, read in batches: images or folders of them, .npy, .tfrecord(.gz), globs"),
+    list("input", "PATH..", "A data set, read in batches: images or folders of them, .npy, .tfrecord(.gz), globs"),
     flag("output", "FILE", "Where results go: .npz .npy .jsonl .csv .tfrecord; left out: JSON lines on stdout"),
     list("fetch", "NAME", "A tensor to return; left out: the outputs of the model"),
     flag("memory", "SIZE", "The most memory the process may take, as 64MiB or 2GB [default: 80 % of what is free]"),
@@ -102,6 +102,8 @@ pub fn parse() -> Result<Call, Failure> {
     let mut command: Option<&'static Command> = None;
     let mut model = None;
     let mut values: Vec<(&'static str, OsString)> = Vec::new();
+    // `--input a.png b.png`: a shell makes that of a pattern.
+    let mut is_after_input = false;
     while let Some(arg) = parser.next().map_err(|error| Failure::Usage(error.to_string()))? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return help(command),
@@ -116,6 +118,7 @@ pub fn parse() -> Result<Call, Failure> {
                 command = Some(find_command(&name.to_string_lossy())?);
             }
             Arg::Value(path) if model.is_none() => model = Some(PathBuf::from(path)),
+            Arg::Value(path) if is_after_input => values.push(("input", path)),
             Arg::Value(extra) => return Err(unexpected(&extra.to_string_lossy(), command)),
             Arg::Short(letter) => return Err(unexpected(&format!("-{letter}"), command)),
             Arg::Long(name) => {
@@ -131,6 +134,7 @@ pub fn parse() -> Result<Call, Failure> {
                         .map_err(|_| Failure::Usage(format!("--{name} needs a value: {what}")))?,
                 };
                 values.push((flag.name, value));
+                is_after_input = flag.name == "input";
             }
         }
     }

@@ -47,7 +47,7 @@ pub struct Rows<'a> {
     pub first_row: u64,
     /// True when this is a single call on fed tensors: results are tensors, not rows.
     pub is_whole: bool,
-    /// Where a row of this batch comes from, as `file#record`.
+    /// Where a row of this batch comes from: file and record.
     pub sources: &'a dyn Fn(usize) -> String,
 }
 
