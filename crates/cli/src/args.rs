@@ -25,33 +25,23 @@ pub struct Flag {
 }
 
 /// Every flag of every command, in the order they are shown.
+#[rustfmt::skip]
 pub const FLAGS: &[Flag] = &[
-    flag(
-        "input",
-        "NAME=FILE",
-        "Feed one tensor as it is: .npy; strings: .json nested lists, or a file's bytes",
-    )
-    .list(),
-    flag(
-        "output",
-        "FILE",
-        "Where results go: .npz .npy .jsonl .csv .tfrecord; left out: JSON lines on stdout",
-    ),
-    flag("fetch", "NAME", "A tensor to return; left out: the outputs of the model").list(),
-    flag(
-        "memory",
-        "SIZE",
-        "The most memory the process may take, as 64MiB or 2GB [default: 80 % of what is free]",
-    ),
-    flag("batch", "N", "Rows at once"),
+    list("input", "NAME=FILE", "Feed one tensor as it is: .npy; strings: .json nested lists, or a file's bytes"),
+    list("input", "PATH..", "A data set, read in batches: images or folders of them, .npy, .tfrecord(.gz), globs"),
+    flag("output", "FILE", "Where results go: .npz .npy .jsonl .csv .tfrecord; left out: JSON lines on stdout"),
+    list("fetch", "NAME", "A tensor to return; left out: the outputs of the model"),
+    flag("memory", "SIZE", "The most memory the process may take, as 64MiB or 2GB [default: 80 % of what is free]"),
+    flag("batch", "N", "Rows at once [default: 1]; for run also auto: as many as run fastest"),
     flag("threads", "N", "Threads that compute [default: all processors]"),
-    flag("shape", "NAME=D0,D1,..", "The shape of an input that the model leaves open").list(),
+    list("shape", "NAME=D0,D1,..", "The shape of an input that the model leaves open"),
+    flag("resize", "HxW", "Bring images to this height and width, as tf.image.resize does"),
+    flag("preprocess", "NAME", "What is done to pixels: tf, torch, caffe, unit or none [default: none]"),
+    list("feature", "INPUT=NAME", "The tf.Example feature for an input, where it has another name"),
+    flag("label", "NAME", "The tf.Example feature with the right class, to tell the accuracy"),
+    flag("skip-bad", "", "Leave out rows that cannot be read, and count them"),
     flag("labels", "FILE", "Names of the classes, one a line, for .jsonl and .csv"),
-    flag(
-        "top",
-        "K",
-        "Only the K largest elements of each row, for .jsonl and .csv [default with --labels: 5]",
-    ),
+    flag("top", "K", "Only the K largest elements of each row, for .jsonl and .csv [default with --labels: 5]"),
     flag("report", "FILE", "Write what the run took as JSON"),
     flag("signature", "KEY", "The signature to run, for models that have them"),
     flag("seconds", "S", "How long to measure [default: 3]"),
@@ -59,7 +49,7 @@ pub const FLAGS: &[Flag] = &[
     flag("html", "FILE", "Write the plan as a page with a picture of the arena"),
     flag("text", "", "Print the graph as it will be computed"),
     flag("verbose", "", "With --json: every rectangle of the arena too"),
-    flag("json", "", "Print one JSON object"),
+    flag("json", "", "Print one JSON object; for run, what it took, with --output for the results"),
     flag("quiet", "", "No progress and no summary"),
 ];
 
@@ -67,11 +57,8 @@ const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Fl
     Flag { name, value, is_list: false, help }
 }
 
-impl Flag {
-    const fn list(mut self) -> Flag {
-        self.is_list = true;
-        self
-    }
+const fn list(name: &'static str, value: &'static str, help: &'static str) -> Flag {
+    Flag { is_list: true, ..flag(name, value, help) }
 }
 
 /// A command.
@@ -115,6 +102,8 @@ pub fn parse() -> Result<Call, Failure> {
     let mut command: Option<&'static Command> = None;
     let mut model = None;
     let mut values: Vec<(&'static str, OsString)> = Vec::new();
+    // `--input a.png b.png`: a shell makes that of a pattern.
+    let mut is_after_input = false;
     while let Some(arg) = parser.next().map_err(|error| Failure::Usage(error.to_string()))? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return help(command),
@@ -129,6 +118,7 @@ pub fn parse() -> Result<Call, Failure> {
                 command = Some(find_command(&name.to_string_lossy())?);
             }
             Arg::Value(path) if model.is_none() => model = Some(PathBuf::from(path)),
+            Arg::Value(path) if is_after_input => values.push(("input", path)),
             Arg::Value(extra) => return Err(unexpected(&extra.to_string_lossy(), command)),
             Arg::Short(letter) => return Err(unexpected(&format!("-{letter}"), command)),
             Arg::Long(name) => {
@@ -144,6 +134,7 @@ pub fn parse() -> Result<Call, Failure> {
                         .map_err(|_| Failure::Usage(format!("--{name} needs a value: {what}")))?,
                 };
                 values.push((flag.name, value));
+                is_after_input = flag.name == "input";
             }
         }
     }
@@ -208,7 +199,7 @@ fn help(command: Option<&'static Command>) -> Result<Call, Failure> {
             for flag in FLAGS.iter().filter(|f| command.flags.contains(&f.name)) {
                 let name = format!("--{} {}", flag.name, flag.value);
                 let more = if flag.is_list { " (may be repeated)" } else { "" };
-                let _ = writeln!(text, "  {name:<24}{}{more}", flag.help);
+                let _ = writeln!(text, "  {name:<26}{}{more}", flag.help);
             }
         }
     }

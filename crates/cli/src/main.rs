@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod failure;
+mod html;
 mod progress;
 mod system;
 mod table;

@@ -66,7 +66,7 @@ impl fmt::Display for NotFit {
             self.batch, self.minimum_bytes
         )?;
         if let Some(step) = &self.peak_step {
-            write!(f, "; at the peak, step {} '{}' ({}), are alive", step.step, step.node, step.op)?;
+            write!(f, "; at the peak, step {} '{}' ({}), are alive", step.step + 1, step.node, step.op)?;
             for (i, alive) in step.alive.iter().take(NAMED_AT_PEAK).enumerate() {
                 let lead = if i == 0 { " " } else { ", " };
                 write!(f, "{lead}{} {} {}", alive.name, alive.what, display_bytes(alive.bytes))?;

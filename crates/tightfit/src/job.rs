@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::fit::{FitOptions, Lines};
 use crate::model::Model;
 use crate::run::Runner;
-use crate::sink::{Rows, Sink};
+use crate::sink::{Rows, Sink, SinkNeed};
 use crate::tensor::Tensor;
 
 /// Batches that exist at once: the one in use and the one read ahead.
@@ -69,8 +69,8 @@ pub struct JobOptions {
     pub threads: usize,
     /// Bytes of memory.
     pub memory_bytes: u64,
-    /// Bytes the sink takes.
-    pub sink_bytes: u64,
+    /// Where the output goes.
+    pub sink: SinkNeed,
     /// Shapes of inputs that the model leaves open, by name.
     pub shapes: HashMap<String, Shape>,
 }
@@ -278,7 +278,7 @@ fn fit_options(
         shapes,
         values,
         pipeline_bytes: pipeline.total_bytes + fixed_bytes as u64,
-        sink_bytes: options.sink_bytes,
+        sink: options.sink,
         string_bytes: (string_bytes + text_rows * STRING_BYTES) as u64,
     })
 }

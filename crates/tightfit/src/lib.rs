@@ -23,6 +23,7 @@ pub use model::{Model, OpenOptions};
 pub use run::{Outputs, Runner};
 pub use tensor::Tensor;
 pub use tightfit_core::{DType, MemoryBudget, Shape, TensorView, display_bytes, parse_bytes};
+pub use tightfit_data::{Preprocess, Resize};
 pub use tightfit_format::FormatError;
 pub use tightfit_graph::exec::Feed;
 pub use tightfit_graph::{Binding, GraphError, plan};

@@ -64,11 +64,6 @@ impl Top {
         Top { k, labels }
     }
 
-    /// How many.
-    pub fn k(&self) -> usize {
-        self.k
-    }
-
     /// The rows of the first output: one for each row of the batch, or along its first dimension.
     ///
     /// # Errors
