@@ -58,7 +58,7 @@ impl Operator for Slice {
                 values.as_ref().and_then(|v| v.get(axis).copied()).unwrap_or(Dim::Unknown)
             };
             let (begin, size) = (at(&begins), at(&sizes));
-            check(axis, whole, begin, size, input.is_bound)?;
+            check_box(axis, whole, begin, size, input.is_bound)?;
             let len = if size == Dim::Known(-1) { minus(whole, begin) } else { size };
             is_bound |= len == Dim::Unknown;
             dims.push(match len {
@@ -90,7 +90,7 @@ impl Operator for Slice {
         let (mut first, mut dims) = ([0; MAX_RANK], [0i64; MAX_RANK]);
         for axis in 0..rank {
             let whole = input.shape()[axis] as i64;
-            check(axis, Dim::Known(whole), Dim::Known(begin[axis]), Dim::Known(size[axis]), false)?;
+            check_box(axis, Dim::Known(whole), Dim::Known(begin[axis]), Dim::Known(size[axis]), false)?;
             first[axis] = begin[axis] as usize;
             dims[axis] = if size[axis] == -1 { whole - begin[axis] } else { size[axis] };
         }
@@ -104,7 +104,7 @@ impl Operator for Slice {
 }
 
 /// Checks that a box lies in the tensor, as far as it is known.
-fn check(axis: usize, whole: Dim, begin: Dim, size: Dim, is_bound: bool) -> Result<(), OpError> {
+fn check_box(axis: usize, whole: Dim, begin: Dim, size: Dim, is_bound: bool) -> Result<(), OpError> {
     let bad = |begin: i64, size: i64| {
         let why =
             format!("and 1 ask for {size} elements from {begin} on, of an axis ({axis}) of size {whole}");
