@@ -91,6 +91,7 @@ def settle(model, batch, rng):
 
 def convnet(name):
     constructor, size = CONVNETS[name]
+    keras.utils.set_random_seed(SEED)
     rng = np.random.default_rng(SEED)
     model = constructor(weights=None, input_shape=(size, size, 3))
     # EfficientNet rescales 0..255 inside the model; the others take what their preprocessing gives.

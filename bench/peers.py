@@ -15,6 +15,7 @@ engine that is not installed or a model that is not converted is reported as mis
 """
 
 import argparse
+import ctypes
 import json
 import os
 import pathlib
@@ -23,8 +24,6 @@ import subprocess
 import sys
 import tempfile
 import time
-
-# No numpy up here: a child's ru_maxrss starts from what this process had resident when it started the child.
 
 MODELS = ("mobilenet_v2", "resnet50", "inception_v3", "efficientnet_b0", "vgg16", "bert_base")
 WARM_UP_RUNS = 3
@@ -181,18 +180,25 @@ def child(request):
 # ---- rounds ------------------------------------------------------------------------------------------------------
 
 
-def spawn(command, text=None):
-    """Runs a process; returns its exit status, stdout, stderr and peak resident bytes."""
-    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        source.write((text or "").encode())
-        source.seek(0)
-        process = subprocess.Popen(command, stdin=source, stdout=out, stderr=err)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def spawn(command):
+    """Runs a process; returns its exit status, stdout, stderr and peak resident bytes.
+
+    Linux counts in ru_maxrss what the process that forked had resident, and a Python interpreter is larger than a
+    small model. So a shell starts the process in its background and goes; as the subreaper, this process inherits
+    the orphan and reads its own figure.
+    """
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError("prctl(PR_SET_CHILD_SUBREAPER) failed")
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        subprocess.run(["/bin/sh", "-c", '"$@" &', "sh", *command], stdout=out, stderr=err, check=True)
+        _, status, usage = os.wait4(-1, 0)
         out.seek(0)
         err.seek(0)
         peak_bytes = usage.ru_maxrss * 1024
-        return process.returncode, out.read().decode(), err.read().decode(errors="replace"), peak_bytes
+        return os.waitstatus_to_exitcode(status), out.read().decode(), err.read().decode(errors="replace"), peak_bytes
 
 
 def last_line(text):
@@ -213,8 +219,7 @@ def measure(engine, model, options):
     else:
         request = {"engine": engine, "folder": str(folder), "threads": options.threads,
                    "seconds": options.seconds, "started": time.time()}
-        command = [sys.executable, __file__, "--child"]
-        code, stdout, stderr, peak_bytes = spawn(command, json.dumps(request))
+        code, stdout, stderr, peak_bytes = spawn([sys.executable, __file__, "--child", json.dumps(request)])
     if code:
         return {"missing": f"exit {code}: {last_line(stderr)}"}
     result = json.loads(last_line(stdout) if engine != "tightfit" else stdout)
@@ -283,8 +288,8 @@ def names(text, known):
 
 
 def main():
-    if sys.argv[1:] == ["--child"]:
-        print(json.dumps(child(json.load(sys.stdin))))
+    if sys.argv[1:2] == ["--child"]:
+        print(json.dumps(child(json.loads(sys.argv[2]))))
         return
     root = pathlib.Path(__file__).resolve().parents[1]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -407,3 +407,7 @@ pub fn test_floats(
         Ok(())
     })
 }
+
+#[cfg(test)]
+#[path = "unary_tests.rs"]
+mod tests;

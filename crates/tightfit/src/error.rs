@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tightfit_core::{BudgetError, display_bytes};
+use tightfit_data::DataError;
 use tightfit_format::FormatError;
 use tightfit_graph::GraphError;
 use tightfit_graph::plan::StepReport;
@@ -16,6 +17,8 @@ pub enum Error {
     Graph(GraphError),
     /// A file.
     Format(FormatError),
+    /// The data set.
+    Dataset(DataError),
     /// The memory.
     NotFit(Box<NotFit>),
     /// The system.
@@ -81,6 +84,7 @@ impl fmt::Display for Error {
         match self {
             Error::Graph(error) => error.fmt(f),
             Error::Format(error) => error.fmt(f),
+            Error::Dataset(error) => error.fmt(f),
             Error::NotFit(not_fit) => not_fit.fmt(f),
             Error::Io { path, error } => write!(f, "{}: {error}", path.display()),
             Error::Data { path, why } => write!(f, "{}: {why}", path.display()),
@@ -95,6 +99,7 @@ impl std::error::Error for Error {
         match self {
             Error::Graph(error) => Some(error),
             Error::Format(error) => Some(error),
+            Error::Dataset(error) => Some(error),
             Error::Io { error, .. } => Some(error),
             _ => None,
         }
@@ -122,6 +127,12 @@ impl From<GraphError> for Error {
 impl From<FormatError> for Error {
     fn from(error: FormatError) -> Error {
         Error::Format(error)
+    }
+}
+
+impl From<DataError> for Error {
+    fn from(error: DataError) -> Error {
+        Error::Dataset(error)
     }
 }
 

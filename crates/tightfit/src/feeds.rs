@@ -15,7 +15,7 @@ use tightfit_graph::ir::{Graph, Port};
 use tightfit_graph::{GraphError, import};
 
 use crate::error::Error;
-use crate::fit::{Fit, FitOptions, fit};
+use crate::fit::{Bound, Fit, FitOptions};
 use crate::model::Model;
 use crate::nested::{self, NestedError, TEXT_BYTES};
 use crate::tensor::Tensor;
@@ -37,7 +37,10 @@ impl Feeds {
     pub fn read(model: &Model, files: &[(String, PathBuf)], budget: &MemoryBudget) -> Result<Feeds, Error> {
         let mut feeds = Feeds { tensors: Vec::new(), texts: Vec::new() };
         let graph = model.graph();
-        let file_of = |port: &Port| files.iter().filter(|(name, _)| import::split_name(name).0 == port.name);
+        let file_of = |port: &Port| {
+            let wanted = port.name.clone();
+            files.iter().filter(move |(name, _)| import::split_name(name).0 == wanted)
+        };
         let missing: Vec<String> =
             graph.inputs.iter().filter(|p| file_of(p).next().is_none()).map(|p| describe(graph, p)).collect();
         if !missing.is_empty() {
@@ -138,23 +141,33 @@ impl Feeds {
         tensors.filter_map(|t| t.shape().first().copied()).next().unwrap_or(1)
     }
 
-    /// Lays out `model` for these tensors. `options` says threads, memory and what the output takes; the rest follows
-    /// from the tensors and is filled in.
+    /// Lays out `model` for these tensors. `options` says threads and memory; the rest follows from the tensors and is
+    /// filled in. `sink_bytes` says what the output of a bound graph takes.
     ///
     /// Shapes that depend on the value of an input are known here, since what is fed is fed once. Still the values are
     /// used only where a layout cannot be made without them, so that all else is computed as in any other run.
     ///
     /// # Errors
-    /// As [`fit()`].
-    pub fn fit(&self, model: &Model, options: &mut FitOptions) -> Result<Fit, Error> {
+    /// As [`crate::fit::fit`].
+    pub fn fit(
+        &self,
+        model: &Model,
+        options: &mut FitOptions,
+        sink_bytes: impl Fn(&Graph) -> u64,
+    ) -> Result<Fit, Error> {
         options.batch = self.rows(model);
         options.shapes = self.tensors.iter().map(|(name, t)| (name.clone(), *t.shape())).collect();
         options.string_bytes = self.tensors.iter().map(|(_, t)| t.string_bytes() as u64).sum();
         options.pipeline_bytes = self.memory_bytes();
-        match fit(model, options) {
+        let fit = |options: &FitOptions| {
+            let mut bound = Bound::new(model, options)?;
+            bound.set_sink_bytes(sink_bytes(bound.graph()));
+            bound.fit()
+        };
+        match fit(options) {
             Err(Error::Graph(_)) => {
                 options.values = self.tensors.iter().map(|(name, t)| (name.clone(), t.fact())).collect();
-                fit(model, options)
+                fit(options)
             }
             other => other,
         }
@@ -173,7 +186,7 @@ impl Feeds {
     ///
     /// # Errors
     /// [`Error::Usage`] for a name that is not fed.
-    pub fn feeds<'a>(&'a self, inputs: impl Iterator<Item = &'a str>) -> Result<Vec<Feed<'a>>, Error> {
+    pub fn feeds<'n>(&self, inputs: impl Iterator<Item = &'n str>) -> Result<Vec<Feed<'_>>, Error> {
         let feed = |name: &str| {
             let feed = self.tensor(name).and_then(Tensor::feed);
             feed.ok_or_else(|| Error::Usage(format!("input '{name}' is not fed")))

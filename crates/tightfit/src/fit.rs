@@ -96,6 +96,8 @@ pub struct Fit {
     pub lines: Lines,
     /// The least memory that works for this batch and these threads.
     pub minimum_bytes: u64,
+    /// How the weights are held.
+    pub weights: WeightMode,
 }
 
 /// A model bound to a batch, before its weights are placed.
@@ -158,25 +160,35 @@ impl<'m> Bound<'m> {
     /// [`Error::NotFit`] when none fits.
     pub fn fit(&self) -> Result<Fit, Error> {
         let memory_bytes = self.options.memory_bytes;
-        let smallest = WINDOWS_BYTES[WINDOWS_BYTES.len() - 1];
-        let (least_plan, least) = self.plan(WeightMode::Streamed { window_bytes: smallest })?;
-        let (resident_plan, resident) = self.plan(WeightMode::Resident)?;
-        let minimum_bytes = least.total_bytes().min(resident.total_bytes());
-        if resident.total_bytes() <= memory_bytes {
-            return Ok(Fit { plan: resident_plan, lines: resident, minimum_bytes });
-        }
+        let smallest = WeightMode::Streamed { window_bytes: WINDOWS_BYTES[WINDOWS_BYTES.len() - 1] };
+        let least = self.with_weights(smallest)?;
+        let resident = self.with_weights(WeightMode::Resident)?;
+        let minimum_bytes = least.lines.total_bytes().min(resident.lines.total_bytes());
         if minimum_bytes > memory_bytes {
-            let peak_step = least_plan.report().peak_step;
+            let peak_step = least.plan.report().peak_step;
             let batch = self.options.batch;
             return Err(Error::NotFit(Box::new(NotFit { memory_bytes, minimum_bytes, batch, peak_step })));
         }
+        let fits = |fit: &Fit| fit.lines.total_bytes() <= memory_bytes;
+        if fits(&resident) {
+            return Ok(Fit { minimum_bytes, ..resident });
+        }
         for window_bytes in WINDOWS_BYTES {
-            let (plan, lines) = self.plan(WeightMode::Streamed { window_bytes })?;
-            if lines.total_bytes() <= memory_bytes {
-                return Ok(Fit { plan, lines, minimum_bytes });
+            let fit = self.with_weights(WeightMode::Streamed { window_bytes })?;
+            if fits(&fit) {
+                return Ok(Fit { minimum_bytes, ..fit });
             }
         }
-        Ok(Fit { plan: least_plan, lines: least, minimum_bytes })
+        Ok(Fit { minimum_bytes, ..least })
+    }
+
+    /// The layout with weights held so, whether it fits or not. Its minimum is its own total.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when it cannot be planned.
+    pub fn with_weights(&self, weights: WeightMode) -> Result<Fit, Error> {
+        let (plan, lines) = self.plan(weights)?;
+        Ok(Fit { plan, minimum_bytes: lines.total_bytes(), lines, weights })
     }
 }
 

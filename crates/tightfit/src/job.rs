@@ -5,12 +5,11 @@ mod tune;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tightfit_core::{MemoryBudget, Shape};
-use tightfit_data::{Batch, Batches, Column, Dataset, DatasetSpec, Preprocess, Resize};
+use tightfit_core::{DType, MemoryBudget, Shape};
+use tightfit_data::{Batch, Column, Dataset, DatasetSpec, Preprocess, Resize};
 use tightfit_graph::exec::Feed;
 
 use crate::error::Error;
@@ -22,6 +21,12 @@ use crate::tensor::Tensor;
 
 /// Batches that exist at once: the one in use and the one read ahead.
 const SLOTS: usize = 2;
+
+/// Inputs of a model, at most.
+const MAX_INPUTS: usize = 64;
+
+/// Bytes of text for each row of a string input; one row may use what others leave.
+const STRING_BYTES: usize = 1024;
 
 /// A data set for a model.
 #[derive(Debug, Clone, Default)]
@@ -120,11 +125,11 @@ impl<'m> Job<'m> {
     /// # Errors
     /// [`Error::NotFit`] when it does not fit, and what is wrong with the model or the data.
     pub fn new(model: &'m Model, options: JobOptions, budget: &MemoryBudget) -> Result<Job<'m>, Error> {
-        let (inputs, columns) = columns::columns(model, &options, budget)?;
-        let method = options.method();
+        let columns = columns::columns(model, &options, budget)?;
         let spec = DatasetSpec {
             label: options.data.label.clone(),
-            resize: method,
+            resize: options.data.method,
+            string_bytes: STRING_BYTES,
             preprocess: options.data.preprocess,
             skip_bad: options.data.skip_bad,
             ..DatasetSpec::new(options.data.sources.clone(), columns.clone())
@@ -138,8 +143,11 @@ impl<'m> Job<'m> {
             }
             (None, BatchSize::Auto) => tune::fastest(model, &plan_for, budget)?,
         };
-        let column_of = |name: &str| inputs.iter().position(|input| input == name);
-        let columns = runner.inputs().map(column_of).collect();
+        let column_of = |name: &str| columns.iter().position(|column| column.input == name);
+        let columns: Vec<Option<usize>> = runner.inputs().map(column_of).collect();
+        if columns.len() > MAX_INPUTS {
+            return Err(Error::Usage(format!("a model of {} inputs; at most {MAX_INPUTS} can be fed", columns.len())));
+        }
         Ok(Job { model, dataset, runner, batch, columns, budget: budget.clone(), options })
     }
 
@@ -196,37 +204,14 @@ impl<'m> Job<'m> {
         let planned = if is_padded { self.batch } else { batch.rows() };
         if planned != self.runner.batch() {
             // The last batch is smaller: the same memory, laid out anew.
-            let columns = self.dataset_columns();
-            let options = fit_options(&self.options, &self.dataset, &columns, planned)?;
+            let options = fit_options(&self.options, &self.dataset, &self.dataset.spec().columns, planned)?;
             self.runner.replan(self.model, &options)?;
         }
-        let feeds = self.columns.iter().zip(self.runner.inputs()).map(|(column, name)| {
-            let missing = || Error::Usage(format!("input '{name}' is fed by nothing"));
-            match column {
-                Some(column) => {
-                    let view = if is_padded { batch.full_column(*column) } else { batch.column(*column) };
-                    let view = view.ok_or_else(missing)?;
-                    let is_text = view.dtype() == tightfit_core::DType::String;
-                    Ok(if is_text { Feed::Text(view, batch.text()) } else { Feed::Tensor(view) })
-                }
-                None => {
-                    let fixed = self.options.fixed.iter().find(|(fixed, _)| fixed == name);
-                    fixed.and_then(|(_, tensor)| tensor.feed()).ok_or_else(missing)
-                }
-            }
-        });
-        // A job has a few inputs; their list is the one thing made for each batch, and it is on the stack.
-        let mut list = [const { None }; tightfit_data::MAX_COLUMNS];
-        let mut count = 0;
-        for (place, feed) in list.iter_mut().zip(feeds) {
-            *place = Some(feed?);
-            count += 1;
+        let mut feeds = [Feed::NONE; MAX_INPUTS];
+        for (i, name) in self.runner.inputs().enumerate() {
+            feeds[i] = feed(&self.options.fixed, self.columns[i], batch, name, is_padded)?;
         }
-        let mut fed = [EMPTY_FEED; tightfit_data::MAX_COLUMNS];
-        for (place, feed) in fed.iter_mut().zip(list.into_iter().flatten()) {
-            *place = feed;
-        }
-        let outputs = self.runner.run(&fed[..count])?;
+        let outputs = self.runner.run(&feeds[..self.columns.len()])?.keep_rows(planned, batch.rows());
         if let (Some(right), Some(labels)) = (&mut report.right_rows, batch.labels()) {
             *right += columns::right_rows(&outputs, labels)?;
         }
@@ -235,8 +220,56 @@ impl<'m> Job<'m> {
         report.rows += batch.rows() as u64;
         Ok(())
     }
+}
 
-    fn dataset_columns(&self) -> Vec<Column> {
-        self.dataset.columns().to_vec()
+/// The tensor for one input: a column of the batch, or what is fixed for it.
+fn feed<'a>(
+    fixed: &'a [(String, Tensor)],
+    column: Option<usize>,
+    batch: &'a Batch,
+    name: &str,
+    is_padded: bool,
+) -> Result<Feed<'a>, Error> {
+    let missing = || Error::Usage(format!("input '{name}' is fed by nothing; add --input {name}=FILE"));
+    let Some(column) = column else {
+        let tensor = fixed.iter().find(|(fixed, _)| fixed == name).map(|(_, tensor)| tensor);
+        return tensor.and_then(Tensor::feed).ok_or_else(missing);
+    };
+    let view = if is_padded { batch.full_column(column) } else { batch.column(column) };
+    let view = view.ok_or_else(missing)?;
+    Ok(if view.dtype() == DType::String { Feed::Text(view, batch.text()) } else { Feed::Tensor(view) })
+}
+
+/// What a model is to fit for a batch of the data set.
+fn fit_options(
+    options: &JobOptions,
+    dataset: &Dataset,
+    columns: &[Column],
+    batch: usize,
+) -> Result<FitOptions, Error> {
+    let mut shapes = options.shapes.clone();
+    for column in columns {
+        let mut dims = vec![batch];
+        dims.extend(&column.row_shape[..]);
+        shapes.insert(column.input.clone(), Shape::new(&dims).map_err(|e| Error::Usage(e.to_string()))?);
     }
+    let mut values = HashMap::new();
+    for (name, tensor) in &options.fixed {
+        values.insert(name.clone(), tensor.fact());
+        shapes.insert(name.clone(), *tensor.shape());
+    }
+    let pipeline = dataset.plan(batch, options.threads, SLOTS)?;
+    let fixed_bytes: usize = options.fixed.iter().map(|(_, tensor)| tensor.bytes()).sum();
+    let text_rows = columns.iter().filter(|c| c.dtype == DType::String).count() * batch;
+    let string_bytes: usize = options.fixed.iter().map(|(_, tensor)| tensor.string_bytes()).sum();
+    Ok(FitOptions {
+        batch,
+        threads: options.threads,
+        memory_bytes: options.memory_bytes,
+        shapes,
+        values,
+        pipeline_bytes: pipeline.total_bytes + fixed_bytes as u64,
+        sink_bytes: options.sink_bytes,
+        string_bytes: (string_bytes + text_rows * STRING_BYTES) as u64,
+    })
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use tightfit_core::{MemoryBudget, StringRef, TensorView};
+use tightfit_core::{MemoryBudget, Shape, StringRef, TensorView};
 use tightfit_graph::exec::{Feed, Session};
+use tightfit_graph::plan::WeightMode;
 use tightfit_kernels::ThreadPool;
 
 use crate::error::Error;
@@ -15,6 +16,8 @@ pub struct Runner {
     session: Session,
     lines: Lines,
     minimum_bytes: u64,
+    weights: WeightMode,
+    batch: usize,
 }
 
 impl Runner {
@@ -41,7 +44,39 @@ impl Runner {
     ) -> Result<Runner, Error> {
         let file = model.path().display().to_string();
         let session = Session::new(fit.plan, &file, pool, budget, options.string_bytes as usize)?;
-        Ok(Runner { session, lines: fit.lines, minimum_bytes: fit.minimum_bytes })
+        Ok(Runner {
+            session,
+            lines: fit.lines,
+            minimum_bytes: fit.minimum_bytes,
+            weights: fit.weights,
+            batch: options.batch,
+        })
+    }
+
+    /// Lays the same memory out for another batch. Weights stay as they are held, and where they are.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when it cannot be planned or its memory is not free; the runner does not run any more then.
+    pub fn replan(&mut self, model: &Model, options: &FitOptions) -> Result<(), Error> {
+        let fit = Bound::new(model, options)?.with_weights(self.weights)?;
+        self.session.replan(fit.plan)?;
+        self.lines = fit.lines;
+        self.batch = options.batch;
+        Ok(())
+    }
+
+    /// True when the runner could change to another batch inside the memory.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when the model cannot be planned for it.
+    pub fn fits(&self, model: &Model, options: &FitOptions) -> Result<bool, Error> {
+        let fit = Bound::new(model, options)?.with_weights(self.weights)?;
+        Ok(fit.lines.total_bytes() <= options.memory_bytes)
+    }
+
+    /// Rows at once.
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// The names of the inputs, in the order they are fed.
@@ -70,7 +105,7 @@ impl Runner {
     /// [`Error::Graph`] for a tensor that does not fit its input, and what an operator finds.
     pub fn run(&mut self, feeds: &[Feed<'_>]) -> Result<Outputs<'_>, Error> {
         self.session.run(feeds)?;
-        Ok(Outputs { session: &self.session })
+        Ok(Outputs { session: &self.session, kept_rows: None })
     }
 }
 
@@ -78,6 +113,8 @@ impl Runner {
 #[derive(Clone, Copy)]
 pub struct Outputs<'a> {
     session: &'a Session,
+    /// Rows computed and rows kept, where the last of a batch were only there to fill it.
+    kept_rows: Option<(usize, usize)>,
 }
 
 impl<'a> Outputs<'a> {
@@ -98,7 +135,20 @@ impl<'a> Outputs<'a> {
 
     /// The tensor.
     pub fn tensor(&self, index: usize) -> Option<TensorView<'a>> {
-        self.session.output(index)
+        let tensor = self.session.output(index)?;
+        let Some((computed, kept)) = self.kept_rows else { return Some(tensor) };
+        let Some((_, row)) = tensor.shape().split_first().filter(|(rows, _)| **rows == computed) else {
+            return Some(tensor);
+        };
+        let mut dims = vec![kept];
+        dims.extend(row);
+        let shape = Shape::new(&dims).ok()?;
+        TensorView::new(tensor.dtype(), shape, &tensor.bytes()[..shape.elements() * tensor.dtype().bytes()])
+    }
+
+    /// The outputs without the rows behind the first `kept` of `computed`.
+    pub fn keep_rows(self, computed: usize, kept: usize) -> Outputs<'a> {
+        Outputs { kept_rows: (kept < computed).then_some((computed, kept)), ..self }
     }
 
     /// The text of an element of a string tensor.

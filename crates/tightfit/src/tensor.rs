@@ -50,6 +50,14 @@ impl Tensor {
         }
     }
 
+    /// Bytes in memory, texts aside.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Tensor::Dense { bytes, .. } => bytes.len(),
+            Tensor::Strings { shape, .. } => shape.elements() * DType::String.bytes(),
+        }
+    }
+
     /// Bytes of all texts.
     pub fn string_bytes(&self) -> usize {
         match self {

@@ -27,6 +27,11 @@ pub enum Feed<'a> {
     Text(TensorView<'a>, &'a [u8]),
 }
 
+impl Feed<'_> {
+    /// Nothing, to fill a list with.
+    pub const NONE: Feed<'static> = Feed::Strings(Shape::SCALAR, &[]);
+}
+
 /// The memory of a plan, filled with its constants, and the threads that compute. Running allocates nothing.
 pub struct Session {
     plan: Plan,

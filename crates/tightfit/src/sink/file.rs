@@ -90,7 +90,7 @@ impl Output {
         let Some((temporary, place)) = &self.rename else { return Ok(()) };
         file.sync_all()?;
         fs::rename(temporary, place)?;
-        let folder = place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
         self.rename = None;
         // The name has to reach the disk too. Some file systems cannot sync a folder, and the file is whole already.
         File::open(folder).and_then(|folder| folder.sync_all()).ok();

@@ -1,0 +1,260 @@
+//! The command line as data: one table of flags, from which parsing and help come.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use lexopt::Arg;
+use tightfit::{Shape, parse_bytes};
+
+use crate::commands::COMMANDS;
+use crate::failure::Failure;
+use crate::system::Start;
+
+/// A flag.
+#[derive(Debug)]
+pub struct Flag {
+    /// Its name without the dashes.
+    pub name: &'static str,
+    /// What its value is called; empty for a switch.
+    pub value: &'static str,
+    /// True when it may be given several times.
+    pub is_list: bool,
+    /// One line of help.
+    pub help: &'static str,
+}
+
+/// Every flag of every command, in the order they are shown.
+pub const FLAGS: &[Flag] = &[
+    flag("input", "NAME=FILE", "Feed one tensor as it is: .npy; strings: .json nested lists, or a file's bytes").list(),
+    flag("output", "FILE", "Where results go: .npz .npy .jsonl .csv .tfrecord; left out: JSON lines on stdout"),
+    flag("fetch", "NAME", "A tensor to return; left out: the outputs of the model").list(),
+    flag("memory", "SIZE", "The most memory the process may take, as 64MiB or 2GB [default: 80 % of what is free]"),
+    flag("batch", "N", "Rows at once"),
+    flag("threads", "N", "Threads that compute [default: all processors]"),
+    flag("shape", "NAME=D0,D1,..", "The shape of an input that the model leaves open").list(),
+    flag("labels", "FILE", "Names of the classes, one a line, for .jsonl and .csv"),
+    flag("top", "K", "Only the K largest elements of each row, for .jsonl and .csv [default with --labels: 5]"),
+    flag("report", "FILE", "Write what the run took as JSON"),
+    flag("signature", "KEY", "The signature to run, for models that have them"),
+    flag("seconds", "S", "How long to measure [default: 3]"),
+    flag("precision", "f32", "The precision to compute in [default: f32]"),
+    flag("html", "FILE", "Write the plan as a page with a picture of the arena"),
+    flag("text", "", "Print the graph as it will be computed"),
+    flag("verbose", "", "With --json: every rectangle of the arena too"),
+    flag("json", "", "Print one JSON object"),
+    flag("quiet", "", "No progress and no summary"),
+];
+
+const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {
+    Flag { name, value, is_list: false, help }
+}
+
+impl Flag {
+    const fn list(mut self) -> Flag {
+        self.is_list = true;
+        self
+    }
+}
+
+/// A command.
+pub struct Command {
+    /// Its name.
+    pub name: &'static str,
+    /// What stands behind it besides flags.
+    pub positional: &'static str,
+    /// One line of help.
+    pub about: &'static str,
+    /// The flags it takes.
+    pub flags: &'static [&'static str],
+    /// What it does.
+    pub run: fn(&Args, &Start) -> Result<(), Failure>,
+}
+
+/// A command line that was understood.
+pub struct Call {
+    /// The command.
+    pub command: &'static Command,
+    /// What it was given.
+    pub args: Args,
+}
+
+/// What a command was given.
+#[derive(Debug)]
+pub struct Args {
+    model: PathBuf,
+    values: Vec<(&'static str, OsString)>,
+}
+
+/// Printed by `--help`; not a command of its own.
+static HELP: Command = Command { name: "help", positional: "", about: "", flags: &[], run: |_, _| Ok(()) };
+
+/// Reads the process' command line. Help and version are printed here.
+///
+/// # Errors
+/// [`Failure::Usage`] for anything that is not understood.
+pub fn parse() -> Result<Call, Failure> {
+    let mut parser = lexopt::Parser::from_env();
+    let mut command: Option<&'static Command> = None;
+    let mut model = None;
+    let mut values: Vec<(&'static str, OsString)> = Vec::new();
+    while let Some(arg) = parser.next().map_err(|error| Failure::Usage(error.to_string()))? {
+        match arg {
+            Arg::Long("help") | Arg::Short('h') => return help(command),
+            Arg::Long("version") | Arg::Short('V') if command.is_none() => {
+                crate::table::print(concat!("tightfit ", env!("CARGO_PKG_VERSION"), "\n"))?;
+                return Ok(Call { command: &HELP, args: Args { model: PathBuf::new(), values } });
+            }
+            Arg::Value(name) if command.is_none() => {
+                if name == "help" {
+                    return help(None);
+                }
+                command = Some(find_command(&name.to_string_lossy())?);
+            }
+            Arg::Value(path) if model.is_none() => model = Some(PathBuf::from(path)),
+            Arg::Value(extra) => return Err(unexpected(&extra.to_string_lossy(), command)),
+            Arg::Short(letter) => return Err(unexpected(&format!("-{letter}"), command)),
+            Arg::Long(name) => {
+                let name = name.to_string();
+                let flag = find_flag(&name, command)?;
+                if !flag.is_list && values.iter().any(|(n, _)| *n == flag.name) {
+                    return Err(Failure::Usage(format!("--{name} is given twice")));
+                }
+                let value = match flag.value {
+                    "" => OsString::new(),
+                    what => parser.value().map_err(|_| Failure::Usage(format!("--{name} needs a value: {what}")))?,
+                };
+                values.push((flag.name, value));
+            }
+        }
+    }
+    let Some(command) = command else {
+        return Err(Failure::Usage("no command; `tightfit --help` lists them".to_string()));
+    };
+    let missing = || Failure::Usage(format!("{} needs a {}; see `tightfit {} --help`", command.name, command.positional, command.name));
+    Ok(Call { command, args: Args { model: model.ok_or_else(missing)?, values } })
+}
+
+fn find_command(name: &str) -> Result<&'static Command, Failure> {
+    let known = || COMMANDS.iter().map(|c| c.name).collect::<Vec<_>>().join(", ");
+    COMMANDS
+        .iter()
+        .find(|c| c.name == name)
+        .ok_or_else(|| Failure::Usage(format!("there is no command '{name}'; there are {}", known())))
+}
+
+fn find_flag(name: &str, command: Option<&'static Command>) -> Result<&'static Flag, Failure> {
+    let is_taken = |flag: &&Flag| command.is_some_and(|c| c.flags.contains(&flag.name));
+    FLAGS.iter().find(|f| f.name == name).filter(is_taken).ok_or_else(|| unexpected(&format!("--{name}"), command))
+}
+
+fn unexpected(what: &str, command: Option<&'static Command>) -> Failure {
+    match command {
+        Some(command) => Failure::Usage(format!("{} does not take '{what}'; see `tightfit {} --help`", command.name, command.name)),
+        None => Failure::Usage(format!("'{what}' before a command; see `tightfit --help`")),
+    }
+}
+
+fn help(command: Option<&'static Command>) -> Result<Call, Failure> {
+    let mut text = String::new();
+    match command {
+        None => {
+            text.push_str("Runs TensorFlow models in the memory you have.\n\nUsage: tightfit COMMAND ..\n\nCommands:\n");
+            for command in COMMANDS {
+                let _ = writeln!(text, "  {:<10}{}", command.name, command.about);
+            }
+            text.push_str("\n`tightfit COMMAND --help` lists a command's flags.\n");
+            text.push_str("Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not fit the memory.\n");
+        }
+        Some(command) => {
+            let _ = writeln!(text, "{}\n\nUsage: tightfit {} {} [FLAGS]\n", command.about, command.name, command.positional);
+            for flag in FLAGS.iter().filter(|f| command.flags.contains(&f.name)) {
+                let name = format!("--{} {}", flag.name, flag.value);
+                let more = if flag.is_list { " (may be repeated)" } else { "" };
+                let _ = writeln!(text, "  {name:<24}{}{more}", flag.help);
+            }
+        }
+    }
+    crate::table::print(&text)?;
+    Ok(Call { command: &HELP, args: Args { model: PathBuf::new(), values: Vec::new() } })
+}
+
+impl Args {
+    /// The model's path.
+    pub fn model(&self) -> &std::path::Path {
+        &self.model
+    }
+
+    /// True when the flag is given.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.iter().any(|(n, _)| *n == name)
+    }
+
+    /// The values of a flag that may be repeated.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a OsString> {
+        self.values.iter().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+    }
+
+    /// The value of a flag as a path.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.all(name).next().map(PathBuf::from)
+    }
+
+    /// The values of a flag as text.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for one that is no UTF-8.
+    pub fn texts(&self, name: &str) -> Result<Vec<String>, Failure> {
+        let text = |value: &OsString| {
+            let text = value.to_str().map(str::to_string);
+            text.ok_or_else(|| Failure::Usage(format!("--{name} {} is no UTF-8", value.to_string_lossy())))
+        };
+        self.all(name).map(text).collect()
+    }
+
+    /// The value of a flag as text.
+    ///
+    /// # Errors
+    /// As [`Args::texts`].
+    pub fn text(&self, name: &str) -> Result<Option<String>, Failure> {
+        Ok(self.texts(name)?.pop())
+    }
+
+    /// The value of a flag as a number of bytes.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for anything else.
+    pub fn bytes(&self, name: &str) -> Result<Option<u64>, Failure> {
+        let parse = |text: String| parse_bytes(&text).map_err(|error| Failure::Usage(format!("--{name}: {error}")));
+        self.text(name)?.map(parse).transpose()
+    }
+
+    /// The value of a flag as a whole number of at least 1 and at most `most`.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for anything else.
+    pub fn count(&self, name: &str, most: usize) -> Result<Option<usize>, Failure> {
+        let parse = |text: String| {
+            let count = text.parse().ok().filter(|n| (1..=most).contains(n));
+            count.ok_or_else(|| Failure::Usage(format!("--{name} {text}: a whole number from 1 to {most} is needed")))
+        };
+        self.text(name)?.map(parse).transpose()
+    }
+
+    /// The values of `NAME=D0,D1,..` flags.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for anything else.
+    pub fn shapes(&self) -> Result<Vec<(String, Shape)>, Failure> {
+        let parse = |text: String| {
+            let wrong = || Failure::Usage(format!("--shape {text}: write it as NAME=1,224,224,3"));
+            let (name, dims) = text.split_once('=').ok_or_else(wrong)?;
+            let dims = dims.split(',').filter(|d| !d.is_empty()).map(|d| d.trim().parse::<usize>());
+            let dims = dims.collect::<Result<Vec<_>, _>>().map_err(|_| wrong())?;
+            let shape = Shape::new(&dims).map_err(|error| Failure::Usage(format!("--shape {text}: {error}")))?;
+            let name = name.strip_suffix(":0").unwrap_or(name);
+            Ok((name.to_string(), shape))
+        };
+        self.texts("shape")?.into_iter().map(parse).collect()
+    }
+}

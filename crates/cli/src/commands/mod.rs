@@ -1,0 +1,47 @@
+//! One file per command.
+
+mod run;
+
+use std::path::PathBuf;
+
+use tightfit::{MemoryBudget, limits};
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+
+/// Every command, in the order they are shown.
+pub static COMMANDS: &[Command] = &[run::COMMAND];
+
+/// The most threads that are accepted.
+const MAX_THREADS: usize = 256;
+
+/// The most rows at once that are accepted.
+const MAX_BATCH: usize = 1 << 20;
+
+/// What every command that plans a model is told.
+struct Limits {
+    memory_bytes: u64,
+    threads: usize,
+}
+
+impl Limits {
+    fn read(args: &Args) -> Result<Limits, Failure> {
+        let processors = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        Ok(Limits {
+            memory_bytes: args.bytes("memory")?.unwrap_or_else(limits::default_memory_bytes),
+            threads: args.count("threads", MAX_THREADS)?.unwrap_or_else(processors),
+        })
+    }
+
+    /// The memory in which a model's structure and small files are read. It may be more than the job is given: when the
+    /// job does not fit, only a model that has been read can say what it needs.
+    fn reading_budget(&self) -> MemoryBudget {
+        MemoryBudget::new(self.memory_bytes.max(limits::default_memory_bytes()))
+    }
+}
+
+/// A value of `--input NAME=FILE`. A path that exists is a path, whatever is in its name.
+fn name_and_file(value: &std::ffi::OsStr) -> Option<(String, PathBuf)> {
+    let (name, file) = value.to_str()?.split_once('=')?;
+    (!name.is_empty() && !std::path::Path::new(value).exists()).then(|| (name.to_string(), PathBuf::from(file)))
+}

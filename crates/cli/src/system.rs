@@ -1,0 +1,87 @@
+//! What the command line sets up in the process and asks of the system.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// When the process started.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    main: Instant,
+    before_main: Duration,
+}
+
+impl Start {
+    /// To be called first in `main`.
+    pub fn now() -> Start {
+        // All that a process does before `main` is loading itself, so its processor time is the time that took.
+        Start { main: Instant::now(), before_main: processor_time().unwrap_or_default() }
+    }
+
+    /// Time since the process started.
+    pub fn elapsed(&self) -> Duration {
+        self.main.elapsed() + self.before_main
+    }
+}
+
+#[cfg(unix)]
+fn processor_time() -> Option<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec of this frame, which the call fills.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    (status == 0).then(|| Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
+#[cfg(not(unix))]
+fn processor_time() -> Option<Duration> {
+    None
+}
+
+/// True once the user asked to stop.
+static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// True once the user asked to stop.
+pub fn is_interrupted() -> bool {
+    IS_INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Sets up allocator, signals and the report of defects.
+pub fn prepare() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    keep_heap_small();
+    #[cfg(unix)]
+    listen_for_signals();
+    std::panic::set_hook(Box::new(|panic| {
+        let text = panic.to_string().replace('\n', " ");
+        let _ = writeln!(std::io::stderr(), "tightfit: a defect of TightFit: {text}");
+    }));
+}
+
+/// One heap for all threads, whose free memory goes back to the system.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn keep_heap_small() {
+    // SAFETY: no thread has been started, so nothing else is using the allocator. A refused option has no effect.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 10);
+    }
+}
+
+/// SIGINT and SIGTERM ask the job to stop; a second one ends the process at once.
+#[cfg(unix)]
+fn listen_for_signals() {
+    extern "C" fn interrupt(_signal: libc::c_int) {
+        IS_INTERRUPTED.store(true, Ordering::Relaxed);
+    }
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: an all-zero sigaction is a valid value, and the handler only stores to an atomic, which is allowed
+        // in a signal handler.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = interrupt as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESETHAND | libc::SA_RESTART;
+            libc::sigaction(signal, &action, std::ptr::null_mut());
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Text for people, on the standard output.
+
+use std::io::{self, Write};
+
+use tightfit::Error;
+
+use crate::failure::Failure;
+
+/// Prints `text` as it is.
+///
+/// # Errors
+/// What the system says; a closed pipe is told apart by [`Failure`].
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    printed.map_err(|error| Failure::Job(Error::io("standard output", error)))
+}
+
+/// Columns of text, each as wide as its widest cell; the columns whose number is in `right` are flush right.
+pub fn columns(rows: &[Vec<String>], right: &[usize]) -> String {
+    let width = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::from("  ");
+        for (column, cell) in row.iter().enumerate() {
+            let pad = " ".repeat(width(column).saturating_sub(cell.chars().count()));
+            let (before, after) = if right.contains(&column) { (pad.as_str(), "") } else { ("", pad.as_str()) };
+            line.extend([before, cell, after, "  "]);
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
