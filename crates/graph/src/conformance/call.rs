@@ -143,9 +143,11 @@ impl Caller {
         let plain = Way { form: Form::Dense, pool: 0, in_place_input: None, fill: 0xCD };
         let expected = self.call(operator, inputs, shapes, plain)?;
         let mut forms = vec![Form::Dense];
-        if self.weight(operator, inputs, shapes, usize::MAX).is_some() {
+        if let Some(weight) = self.weight(operator, inputs, shapes, usize::MAX) {
             forms.push(Form::Packed);
-            forms.extend(WINDOWS_BYTES.map(|window_bytes| Form::Streamed { window_bytes }));
+            // Only large constants are streamed, empty ones never.
+            let windows = WINDOWS_BYTES.iter().filter(|_| !inputs[weight.input].bytes.is_empty());
+            forms.extend(windows.map(|window_bytes| Form::Streamed { window_bytes: *window_bytes }));
         }
         for form in forms {
             let memory = self.memory(operator, inputs, shapes, form, 1);
