@@ -165,6 +165,14 @@ impl Node {
         }
     }
 
+    /// The operator to put into another node, when it is one.
+    pub fn operator_arc(&self) -> Option<Arc<dyn Operator>> {
+        match &self.kind {
+            NodeKind::Operator(operator) => Some(operator.clone()),
+            _ => None,
+        }
+    }
+
     /// The operator as a `T`, when it is one.
     pub fn is<T: Operator>(&self) -> Option<&T> {
         self.operator()?.downcast()

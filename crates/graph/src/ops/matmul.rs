@@ -1,6 +1,6 @@
 //! MatMul: `[m, k]` times `[k, n]`, either transposed.
 //!
-//! float32 (float16 and bfloat16 are converted around it). The left-hand side may have more dimensions when it is not
+//! float32 (float16 and bfloat16 are converted around it; other types are [`super::BatchMatMul`]'s). The left-hand side may have more dimensions when it is not
 //! transposed: `[.., k]` gives `[.., n]`, which is what a dense layer over a sequence becomes.
 //!
 //! A constant right-hand side is a weight: read into the kernel's panels when it is resident, multiplied block by block
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tightfit_core::{DType, Shape};
 use tightfit_kernels::{Block, Isa, MatMul as Kernel, WeightForm, Weights};
 
-use super::Registration;
+use super::{BatchMatMul, Registration};
 use super::fused::{Fused, Product};
 use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
@@ -21,11 +21,14 @@ use crate::operator::{Call, Memory, OpError, Operator, Place, Run, Weight, Weigh
 pub(super) const OPS: &[Registration] = &[Registration { name: "MatMul", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(MatMul {
-        transpose_a: attributes.bool_or("transpose_a", false)?,
-        transpose_b: attributes.bool_or("transpose_b", false)?,
-        fused: Fused::default(),
-    }))
+    let transpose_a = attributes.bool_or("transpose_a", false)?;
+    let transpose_b = attributes.bool_or("transpose_b", false)?;
+    match attributes.dtype_or("T", DType::F32)? {
+        DType::F32 | DType::F16 | DType::BF16 => {
+            Ok(Box::new(MatMul { transpose_a, transpose_b, fused: Fused::default() }))
+        }
+        _ => Ok(Box::new(BatchMatMul { adj_x: transpose_a, adj_y: transpose_b })),
+    }
 }
 
 /// The operator.

@@ -1,28 +1,42 @@
 //! The operators, one file per family. Each file is in the same order: meaning, attributes and import, inference,
 //! memory, run, cases.
 
+mod batch_matmul;
+pub mod batch_norm;
 mod bias_add;
 mod binary;
 mod cast;
 mod concat;
+mod contraction;
 pub mod conv2d;
 pub mod depthwise;
+mod diagonal;
+mod distinct;
+pub mod einsum;
 mod extent;
 mod fill;
 pub mod fused;
 mod gather;
 pub mod identity;
+pub mod layer_norm;
 pub mod matmul;
 mod one_hot;
 mod pack;
 mod pad;
 pub mod pool;
 pub mod reduce;
+mod partition;
+mod patches;
 mod repeat;
 mod reshape;
+mod reverse;
+mod scatter;
+mod select;
+pub mod reshape_tail;
 mod shape;
 mod slice;
 mod softmax;
+mod space;
 mod strided_slice;
 mod transpose;
 mod unary;
@@ -38,9 +52,12 @@ use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator};
 
+pub use batch_matmul::BatchMatMul;
 pub use binary::Binary;
 pub use reshape::Reshape;
 pub use softmax::Softmax;
+pub use slice::Slice;
+pub use strided_slice::StridedSlice;
 pub use unary::Unary;
 
 /// How a node of a file becomes an operator.
@@ -53,12 +70,19 @@ pub struct Registration {
 
 /// Every operator that can be imported, by family.
 static REGISTRY: &[&[Registration]] = &[
+    batch_matmul::OPS,
+    batch_norm::OPS,
     bias_add::OPS,
     binary::OPS,
     cast::OPS,
     concat::OPS,
     conv2d::OPS,
     depthwise::OPS,
+    diagonal::OPS,
+    distinct::OPS,
+    fill::OPS,
+    gather::OPS,
+    einsum::OPS,
     identity::OPS,
     matmul::OPS,
     pool::OPS,
@@ -70,9 +94,16 @@ static REGISTRY: &[&[Registration]] = &[
     one_hot::OPS,
     pack::OPS,
     pad::OPS,
+    partition::OPS,
+    patches::OPS,
     repeat::OPS,
+    reshape::OPS,
+    reverse::OPS,
+    scatter::OPS,
+    select::OPS,
     shape::OPS,
     slice::OPS,
+    space::OPS,
     strided_slice::OPS,
     transpose::OPS,
     unary::OPS,

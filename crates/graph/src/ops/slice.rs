@@ -29,7 +29,21 @@ fn count(attributes: &Attributes<'_>) -> Result<usize, OpError> {
 
 /// A box of a tensor.
 #[derive(Debug)]
-struct Slice;
+pub struct Slice;
+
+impl Slice {
+    /// The first row that is taken, where the slice is of whole rows, and known.
+    pub fn first_of_rows(&self, inputs: &[&Fact]) -> Option<usize> {
+        let shape = inputs.first()?.dims.concrete()?;
+        let (begin, size) = (inputs.get(1)?.ints()?, inputs.get(2)?.ints()?);
+        let is_whole = |axis: usize| {
+            let (begin, size) = (begin.get(axis).copied(), size.get(axis).copied());
+            begin == Some(0) && (size == Some(-1) || size == Some(shape[axis] as i64))
+        };
+        let first = begin.first().copied()?;
+        usize::try_from(first).ok().filter(|_| (1..shape.rank()).all(is_whole))
+    }
+}
 
 impl Operator for Slice {
     fn name(&self) -> &'static str {

@@ -4,13 +4,16 @@ pub mod activation;
 pub mod common_subexpressions;
 pub mod control_edges;
 pub mod dead_nodes;
+pub mod dense;
 pub mod fold_constants;
 pub mod identities;
+pub mod layer_norm;
 pub mod neutral;
 pub mod pad;
 pub mod residual;
 mod rewrite;
 pub mod scale_shift;
+pub mod smooth_activations;
 
 use crate::error::GraphError;
 use crate::infer::infer;
@@ -26,6 +29,9 @@ pub static PASSES: &[(&str, Pass)] = &[
     ("fold_constants", fold_constants::fold),
     ("neutral", neutral::remove),
     ("common_subexpressions", common_subexpressions::merge),
+    ("layer_norm", layer_norm::fuse),
+    ("smooth_activations", smooth_activations::fuse),
+    ("dense", dense::make),
     ("pad", pad::fuse),
     ("scale_shift", scale_shift::fuse),
     ("residual", residual::fuse),

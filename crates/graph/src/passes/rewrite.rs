@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tightfit_core::DType;
 
+use crate::infer::infer_node;
 use crate::ir::{Constant, Graph, Node, NodeId, NodeKind, ValueRef};
 use crate::operator::Operator;
 
@@ -90,6 +91,25 @@ fn release(graph: &mut Graph, uses: &mut Uses, user: NodeId, value: ValueRef) {
             work.extend(control.into_iter().map(|c| (value.node, ValueRef::of(c))));
         }
     }
+}
+
+/// Adds a node that computes `operator` of `inputs`, and returns its first output; `None` when it refuses them.
+pub fn insert(
+    graph: &mut Graph,
+    uses: &mut Uses,
+    name: &str,
+    operator: Arc<dyn Operator>,
+    inputs: Vec<ValueRef>,
+) -> Option<ValueRef> {
+    let kind = NodeKind::Operator(operator);
+    let id = graph.add(Node { name: name.into(), kind, inputs: inputs.clone(), control: vec![], facts: vec![] });
+    let Ok(facts) = infer_node(graph, id) else {
+        graph.nodes.pop();
+        return None;
+    };
+    graph.node_mut(id).facts = facts;
+    inputs.into_iter().for_each(|value| uses.add(id, value));
+    Some(ValueRef::of(id))
 }
 
 /// Makes all users of `old` use `new` instead.

@@ -1,0 +1,20 @@
+//! Prints models as they are after the passes, a node a line:
+//! `cargo run --release -p tightfit-graph --example dump -- model.pb`.
+
+use std::error::Error;
+
+use tightfit_core::MemoryBudget;
+use tightfit_format::{GraphDef, SourceFile};
+use tightfit_graph::{ImportOptions, import, passes};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let budget = MemoryBudget::unlimited();
+    for path in std::env::args().skip(1) {
+        let source = SourceFile::open(&path)?;
+        let def = GraphDef::read(source.clone(), &budget)?;
+        let mut graph = import(&source, def, &ImportOptions::default())?;
+        passes::run(&mut graph)?;
+        print!("{graph}");
+    }
+    Ok(())
+}
