@@ -123,6 +123,16 @@ impl Constant {
         self.shape.elements() * self.dtype.bytes()
     }
 
+    /// Bytes of its dense form behind which the last element only repeats; at most one element more than is written
+    /// out.
+    pub fn distinct_bytes(&self) -> usize {
+        let written = match &self.data {
+            ConstantData::Tensor { tensor, .. } => tensor.present_bytes() as usize + self.dtype.bytes(),
+            _ => self.bytes(),
+        };
+        written.min(self.bytes())
+    }
+
     /// Fills `out` with the bytes of its dense form from `offset` on. Of strings there are none: their references are
     /// made by a session.
     ///

@@ -112,6 +112,15 @@ impl TensorDef {
         Some(self.elements() * self.element_bytes()? as u64)
     }
 
+    /// Bytes of the elements that are written out; the last one stands for the rest. 0 for strings.
+    pub fn present_bytes(&self) -> u64 {
+        match &self.content {
+            TensorContent::File { bytes, .. } => *bytes,
+            TensorContent::Inline(bytes) => bytes.len() as u64,
+            TensorContent::Strings(_) | TensorContent::Opaque => 0,
+        }
+    }
+
     /// Fills `out`, of [`TensorDef::bytes`] bytes, with all elements: those that are there, then the last one
     /// repeated, or zeros.
     ///
@@ -136,12 +145,9 @@ impl TensorDef {
         let (Some(element_bytes), Some(bytes), Some(end)) = (self.element_bytes(), self.bytes(), end) else {
             return Err(cannot_read());
         };
-        let present_bytes = match &self.content {
-            TensorContent::File { bytes, .. } => *bytes,
-            TensorContent::Inline(bytes) => bytes.len() as u64,
-            TensorContent::Strings(_) | TensorContent::Opaque => return Err(cannot_read()),
-        };
-        if end > bytes || present_bytes > bytes {
+        let present_bytes = self.present_bytes();
+        let is_plain = !matches!(self.content, TensorContent::Strings(_) | TensorContent::Opaque);
+        if !is_plain || end > bytes || present_bytes > bytes {
             return Err(cannot_read());
         }
         // At most the length of `out`, which is a usize.

@@ -90,7 +90,11 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
         }
         ConstantData::Memory(bytes) => ConstantData::Memory(bytes.clone()),
         ConstantData::Strings(strings) => ConstantData::Strings(strings.clone()),
-        ConstantData::Tensor { .. } => return None,
+        ConstantData::Tensor { source, tensor } => {
+            let dims = shape.iter().map(|d| *d as i64).collect();
+            let tensor = Box::new(TensorDef { shape: dims, ..(**tensor).clone() });
+            ConstantData::Tensor { source: source.clone(), tensor }
+        }
     };
     Some(Constant { dtype: node.facts[0].dtype, shape, data })
 }
