@@ -273,7 +273,7 @@ impl BatchMatMul<'_> {
     }
 
     /// One past the largest index in a batch of `rows · columns` matrices, none of which is empty.
-    fn extent(&self, strides: &MatrixStrides<'_>, rows: usize, columns: usize) -> Result<usize, KernelError> {
+    pub(crate) fn extent(&self, strides: &MatrixStrides<'_>, rows: usize, columns: usize) -> Result<usize, KernelError> {
         check_exact("the batch strides", self.batch.len(), strides.batch.len())?;
         let dims = self.batch.iter().copied().zip(strides.batch.iter().copied());
         dims.chain([(rows, strides.row), (columns, strides.column)])
@@ -283,7 +283,7 @@ impl BatchMatMul<'_> {
 
     /// An error unless every element of the output has memory of its own: going from the smallest stride to the
     /// largest, each must step over all that the smaller ones span.
-    fn check_disjoint(&self) -> Result<(), KernelError> {
+    pub(crate) fn check_disjoint(&self) -> Result<(), KernelError> {
         let overlap = KernelError::Attribute("the output's strides make its elements overlap");
         if self.out.column != 1 {
             return Err(KernelError::Attribute("the output's columns must be next to each other"));

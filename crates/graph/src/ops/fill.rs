@@ -203,16 +203,6 @@ impl Operator for Range {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        match run.output_dtype(0) {
-            DType::I32 => {
-                count_up(run, |start: i32, delta, i| start.wrapping_add(delta.wrapping_mul(i as i32)))
-            }
-            DType::I64 => {
-                count_up(run, |start: i64, delta, i| start.wrapping_add(delta.wrapping_mul(i as i64)))
-            }
-            DType::F32 => count_up(run, |start: f32, delta, i| start + delta * i as f32),
-            _ => count_up(run, |start: f64, delta, i| start + delta * i as f64),
-        }
         let (start, step) = (run.input(0)?, run.input(2)?);
         Ok(range(start, step, &mut run.output(0)?)?)
     }
@@ -244,26 +234,6 @@ impl Operator for LinSpace {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        match run.output_dtype(0) {
-            DType::F32 => {
-                lin_space(run, |from: f32, to, i, last| from + (to - from) / last as f32 * i as f32)
-            }
-            _ => lin_space(run, |from: f64, to, i, last| from + (to - from) / last as f64 * i as f64),
-        }
-    }
-}
-
-fn lin_space<T: Element>(run: &mut Run<'_>, at: impl Fn(T, T, usize, usize) -> T) -> Result<(), OpError> {
-    let (&[start], &[stop]) = (run.slice::<T>(0)?, run.slice::<T>(1)?) else {
-        return Err(OpError::Internal("steps without start or end were run"));
-    };
-    let out = run.out::<T>(0)?;
-    let last = out.len().saturating_sub(1);
-    for (i, out) in out.iter_mut().enumerate() {
-        *out = match i {
-            0 => start,
-            i if i == last => stop,
-            i => at(start, stop, i, last),
         let (start, stop) = (number(run.input(0)?), number(run.input(1)?));
         let (Some(start), Some(stop)) = (start, stop) else {
             return Err(OpError::Internal("steps without start or end were run"));

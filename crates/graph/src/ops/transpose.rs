@@ -95,22 +95,6 @@ impl Operator for InvertPermutation {
     }
 }
 
-fn invert<T: Copy + PartialEq + TryFrom<usize>>(
-    values: &Indices<'_>,
-    out: &mut [T],
-    free: T,
-) -> Result<(), OpError> {
-    out.fill(free);
-    for i in 0..values.len() {
-        let value = values.index(0, i, out.len())?;
-        if out[value] != free {
-            return Err(OpError::input(0, format!("has {value} more than once")));
-        }
-        out[value] = T::try_from(i).map_err(|_| OpError::input(0, "is too long"))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use crate::testing::*;
