@@ -1,10 +1,11 @@
 //! Functions of two elements: Add, Mul, Maximum, Pow, Less, LogicalAnd and their like.
 //!
 //! Shape: the inputs', broadcast by numpy's rules. Types: both inputs of one; float16 and bfloat16 are computed in
-//! float32, integers wrap, and an integer division by zero or a negative integer exponent is an error. The output may
-//! take the memory of an input of its shape; comparisons' may not, since bools are smaller.
+//! float32, integers wrap, and an integer division by zero or a negative integer exponent is an error. Equal and
+//! NotEqual also compare strings, by their bytes. The output may take the memory of an input of its shape;
+//! comparisons' may not, since bools are smaller.
 
-use tightfit_core::DType;
+use tightfit_core::{DType, MAX_RANK, Shape, StringRef};
 use tightfit_kernels::{BinaryOp, CompareOp, binary, compare};
 
 use super::Registration;
@@ -100,14 +101,75 @@ impl Operator for Comparison {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (a, b) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
-        if a.dtype != b.dtype || !self.op.supports(a.dtype) {
+        let is_text = a.dtype == DType::String && matches!(self.op, CompareOp::Equal | CompareOp::NotEqual);
+        if a.dtype != b.dtype || !(is_text || self.op.supports(a.dtype)) {
             return Err(OpError::input(1, format!("is of type {}, and input 0 of {}", b.dtype, a.dtype)));
         }
         Ok(vec![Fact::new(DType::Bool, super::broadcast(a, b)?)])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if run.dtype(0) == DType::String {
+            return self.compare_texts(run);
+        }
         let (a, b) = (run.src(0)?, run.src(1)?);
         Ok(compare(run.pool, self.op, a, b, &mut run.output(0)?)?)
+    }
+}
+
+impl Comparison {
+    /// Strings, by their bytes.
+    fn compare_texts(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let shape = run.output_shape(0);
+        let (a, b) = (run.slice::<StringRef>(0)?, run.slice::<StringRef>(1)?);
+        let steps =
+            [broadcast_steps(&run.shape(0), shape.rank()), broadcast_steps(&run.shape(1), shape.rank())];
+        for (i, out) in run.out_bytes(0)?.iter_mut().enumerate() {
+            let [x, y] = steps.map(|steps| place(i, &shape, &steps));
+            let is_same = run.string(a[x]) == run.string(b[y]);
+            *out = (is_same == (self.op == CompareOp::Equal)) as u8;
+        }
+        Ok(())
+    }
+}
+
+/// Elements from one index to the next along each axis of a result of `rank`, for an operand that is broadcast to it.
+fn broadcast_steps(shape: &Shape, rank: usize) -> [usize; MAX_RANK] {
+    let mut steps = [0; MAX_RANK];
+    let missing = rank - shape.rank();
+    for (axis, stride) in shape.strides().into_iter().take(shape.rank()).enumerate() {
+        steps[missing + axis] = if shape[axis] == 1 { 0 } else { stride };
+    }
+    steps
+}
+
+/// The element of an operand for element `i` of a result.
+fn place(i: usize, shape: &Shape, steps: &[usize; MAX_RANK]) -> usize {
+    let strides = shape.strides();
+    (0..shape.rank()).map(|axis| i / strides[axis] % shape[axis] * steps[axis]).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    #[test]
+    fn compares_strings_by_their_texts() {
+        // Without a pool every text is empty: only shapes and broadcasting show here.
+        let text = StringRef { offset: 0, bytes: 0 };
+        let (column, row) = (tensor(&[2, 1], &[text; 2]), tensor(&[3], &[text; 3]));
+        check("Equal", &[], &[column.clone(), row.clone()], &[bools(&[2, 3], &[true; 6])]);
+        check("NotEqual", &[], &[row.clone(), scalar(text)], &[bools(&[3], &[false; 3])]);
+        refuses("Less", &[], &[row, scalar(text)], "string");
+    }
+
+    #[test]
+    fn operands_are_broadcast() {
+        let shape = Shape::new(&[2, 3]).unwrap();
+        let steps = broadcast_steps(&Shape::new(&[2, 1]).unwrap(), 2);
+        assert_eq!([0, 2, 3, 5].map(|i| place(i, &shape, &steps)), [0, 0, 1, 1]);
+        let steps = broadcast_steps(&Shape::new(&[3]).unwrap(), 2);
+        assert_eq!([0, 2, 3, 5].map(|i| place(i, &shape, &steps)), [0, 2, 0, 2]);
     }
 }

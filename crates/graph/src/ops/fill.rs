@@ -5,8 +5,8 @@
 //! by `delta` to before `limit`, in int32, int64, float32 or float64; LinSpace takes `num` even steps from `start` to
 //! `stop`, in float32 or float64.
 
-use tightfit_core::{DType, Element};
-use tightfit_kernels::fill;
+use tightfit_core::{DType, TensorView};
+use tightfit_kernels::{fill, linspace, range};
 
 use super::Registration;
 use super::extent::{minus, need_index_type, not_negative, vector_len};
@@ -154,6 +154,15 @@ fn integer_steps(start: i64, limit: i64, delta: i64) -> Option<usize> {
     usize::try_from((distance as u64).div_ceil(delta)).ok()
 }
 
+/// The one float of a tensor, float32 or float64.
+fn number(view: TensorView<'_>) -> Option<f64> {
+    match view.dtype() {
+        DType::F32 => view.bytes().try_into().ok().map(|bytes| f32::from_le_bytes(bytes) as f64),
+        DType::F64 => view.bytes().try_into().ok().map(f64::from_le_bytes),
+        _ => None,
+    }
+}
+
 impl Range {
     fn count(&self, inputs: [&Fact; 3]) -> Result<Dim, OpError> {
         let bad = || OpError::input(2, "is a step that does not lead from input 0 to input 1");
@@ -169,14 +178,7 @@ impl Range {
                 _ => Ok(Dim::Unknown),
             };
         }
-        let number = |fact: &Fact| {
-            let view = fact.view()?;
-            match fact.dtype {
-                DType::F32 => view.bytes().try_into().ok().map(|b| f32::from_le_bytes(b) as f64),
-                _ => view.bytes().try_into().ok().map(f64::from_le_bytes),
-            }
-        };
-        match inputs.map(number) {
+        match inputs.map(|fact| fact.view().and_then(number)) {
             [Some(start), Some(limit), Some(delta)] => {
                 Ok(Dim::Known(steps(start, limit, delta).ok_or_else(bad)? as i64))
             }
@@ -201,25 +203,9 @@ impl Operator for Range {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        match run.output_dtype(0) {
-            DType::I32 => {
-                count_up(run, |start: i32, delta, i| start.wrapping_add(delta.wrapping_mul(i as i32)))
-            }
-            DType::I64 => {
-                count_up(run, |start: i64, delta, i| start.wrapping_add(delta.wrapping_mul(i as i64)))
-            }
-            DType::F32 => count_up(run, |start: f32, delta, i| start + delta * i as f32),
-            _ => count_up(run, |start: f64, delta, i| start + delta * i as f64),
-        }
+        let (start, step) = (run.input(0)?, run.input(2)?);
+        Ok(range(start, step, &mut run.output(0)?)?)
     }
-}
-
-fn count_up<T: Element>(run: &mut Run<'_>, at: impl Fn(T, T, usize) -> T) -> Result<(), OpError> {
-    let (&[start], &[delta]) = (run.slice::<T>(0)?, run.slice::<T>(2)?) else {
-        return Err(OpError::Internal("a range without start or step was run"));
-    };
-    run.out::<T>(0)?.iter_mut().enumerate().for_each(|(i, out)| *out = at(start, delta, i));
-    Ok(())
 }
 
 /// A number of even steps between two numbers.
@@ -248,29 +234,12 @@ impl Operator for LinSpace {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        match run.output_dtype(0) {
-            DType::F32 => {
-                lin_space(run, |from: f32, to, i, last| from + (to - from) / last as f32 * i as f32)
-            }
-            _ => lin_space(run, |from: f64, to, i, last| from + (to - from) / last as f64 * i as f64),
-        }
-    }
-}
-
-fn lin_space<T: Element>(run: &mut Run<'_>, at: impl Fn(T, T, usize, usize) -> T) -> Result<(), OpError> {
-    let (&[start], &[stop]) = (run.slice::<T>(0)?, run.slice::<T>(1)?) else {
-        return Err(OpError::Internal("steps without start or end were run"));
-    };
-    let out = run.out::<T>(0)?;
-    let last = out.len().saturating_sub(1);
-    for (i, out) in out.iter_mut().enumerate() {
-        *out = match i {
-            0 => start,
-            i if i == last => stop,
-            i => at(start, stop, i, last),
+        let (start, stop) = (number(run.input(0)?), number(run.input(1)?));
+        let (Some(start), Some(stop)) = (start, stop) else {
+            return Err(OpError::Internal("steps without start or end were run"));
         };
+        Ok(linspace(start, stop, &mut run.output(0)?)?)
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ mod concat;
 mod contraction;
 pub mod conv2d;
 pub mod depthwise;
+mod diagonal;
+mod distinct;
 pub mod einsum;
 mod extent;
 mod fill;
@@ -21,14 +23,20 @@ pub mod matmul;
 mod one_hot;
 mod pack;
 mod pad;
+mod partition;
+mod patches;
 pub mod pool;
 pub mod reduce;
 mod repeat;
 mod reshape;
 pub mod reshape_tail;
+mod reverse;
+mod scatter;
+mod select;
 mod shape;
 mod slice;
 mod softmax;
+mod space;
 mod strided_slice;
 mod transpose;
 mod unary;
@@ -47,7 +55,9 @@ use crate::operator::{OpError, Operator};
 pub use batch_matmul::BatchMatMul;
 pub use binary::Binary;
 pub use reshape::Reshape;
+pub use slice::Slice;
 pub use softmax::Softmax;
+pub use strided_slice::StridedSlice;
 pub use unary::Unary;
 
 /// How a node of a file becomes an operator.
@@ -68,21 +78,29 @@ static REGISTRY: &[&[Registration]] = &[
     concat::OPS,
     conv2d::OPS,
     depthwise::OPS,
+    diagonal::OPS,
+    distinct::OPS,
     einsum::OPS,
-    identity::OPS,
-    matmul::OPS,
-    pool::OPS,
-    reduce::OPS,
-    reshape::OPS,
-    softmax::OPS,
     fill::OPS,
     gather::OPS,
+    identity::OPS,
+    matmul::OPS,
     one_hot::OPS,
     pack::OPS,
     pad::OPS,
+    partition::OPS,
+    patches::OPS,
+    pool::OPS,
+    reduce::OPS,
     repeat::OPS,
+    reshape::OPS,
+    reverse::OPS,
+    scatter::OPS,
+    select::OPS,
     shape::OPS,
     slice::OPS,
+    softmax::OPS,
+    space::OPS,
     strided_slice::OPS,
     transpose::OPS,
     unary::OPS,

@@ -4,8 +4,8 @@
 //! `off_value` of any one type. Attribute `axis` says where the new axis goes, -1 for last. An index that is not below
 //! `depth` or is negative has no place: all are `off_value`.
 
-use tightfit_core::{DType, TensorView};
-use tightfit_kernels::fill;
+use tightfit_core::DType;
+use tightfit_kernels::one_hot;
 
 use super::Registration;
 use super::extent::{need_index_type, not_negative};
@@ -62,38 +62,13 @@ impl Operator for OneHot {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (indices, on, off) = (run.input(0)?, run.input(2)?, run.input(3)?);
         let mut output = run.output(0)?;
-        fill(run.pool, off.bytes(), &mut output)?;
-        let shape = *output.shape();
-        let axis = self.axis(shape.rank())?;
-        let depth = shape[axis];
-        let inner: usize = shape[axis + 1..].iter().product();
-        let size = on.dtype().bytes();
-        let bytes = output.bytes();
-        for i in 0..indices.shape().elements() {
-            let Some(index) = read(indices, i).filter(|index| *index < depth) else { continue };
-            let place = ((i / inner * depth + index) * inner + i % inner) * size;
-            bytes[place..place + size].copy_from_slice(on.bytes());
-        }
-        Ok(())
+        let axis = self.axis(output.shape().rank())?;
+        Ok(one_hot(run.pool, axis, indices, (on.bytes(), off.bytes()), &mut output)?)
     }
-}
-
-/// Element `i` of integers of any of the types, when it is not negative.
-fn read(indices: TensorView<'_>, i: usize) -> Option<usize> {
-    let size = indices.dtype().bytes();
-    let bytes = indices.bytes().get(i * size..(i + 1) * size)?;
-    let value = match indices.dtype() {
-        DType::U8 => bytes[0] as i64,
-        DType::I8 => bytes[0] as i8 as i64,
-        DType::I32 => i32::from_le_bytes(bytes.try_into().ok()?) as i64,
-        _ => i64::from_le_bytes(bytes.try_into().ok()?),
-    };
-    usize::try_from(value).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::*;
 
     #[test]

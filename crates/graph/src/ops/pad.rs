@@ -132,7 +132,6 @@ impl Pad {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::*;
 
     #[test]

@@ -144,7 +144,6 @@ impl Operator for BroadcastArgs {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::*;
     use tightfit_core::StringRef;
 

@@ -29,7 +29,21 @@ fn count(attributes: &Attributes<'_>) -> Result<usize, OpError> {
 
 /// A box of a tensor.
 #[derive(Debug)]
-struct Slice;
+pub struct Slice;
+
+impl Slice {
+    /// The first row that is taken, where the slice is of whole rows, and known.
+    pub fn first_of_rows(&self, inputs: &[&Fact]) -> Option<usize> {
+        let shape = inputs.first()?.dims.concrete()?;
+        let (begin, size) = (inputs.get(1)?.ints()?, inputs.get(2)?.ints()?);
+        let is_whole = |axis: usize| {
+            let (begin, size) = (begin.get(axis).copied(), size.get(axis).copied());
+            begin == Some(0) && (size == Some(-1) || size == Some(shape[axis] as i64))
+        };
+        let first = begin.first().copied()?;
+        usize::try_from(first).ok().filter(|_| (1..shape.rank()).all(is_whole))
+    }
+}
 
 impl Operator for Slice {
     fn name(&self) -> &'static str {
@@ -58,7 +72,7 @@ impl Operator for Slice {
                 values.as_ref().and_then(|v| v.get(axis).copied()).unwrap_or(Dim::Unknown)
             };
             let (begin, size) = (at(&begins), at(&sizes));
-            check(axis, whole, begin, size, input.is_bound)?;
+            check_box(axis, whole, begin, size, input.is_bound)?;
             let len = if size == Dim::Known(-1) { minus(whole, begin) } else { size };
             is_bound |= len == Dim::Unknown;
             dims.push(match len {
@@ -90,7 +104,7 @@ impl Operator for Slice {
         let (mut first, mut dims) = ([0; MAX_RANK], [0i64; MAX_RANK]);
         for axis in 0..rank {
             let whole = input.shape()[axis] as i64;
-            check(axis, Dim::Known(whole), Dim::Known(begin[axis]), Dim::Known(size[axis]), false)?;
+            check_box(axis, Dim::Known(whole), Dim::Known(begin[axis]), Dim::Known(size[axis]), false)?;
             first[axis] = begin[axis] as usize;
             dims[axis] = if size[axis] == -1 { whole - begin[axis] } else { size[axis] };
         }
@@ -104,7 +118,7 @@ impl Operator for Slice {
 }
 
 /// Checks that a box lies in the tensor, as far as it is known.
-fn check(axis: usize, whole: Dim, begin: Dim, size: Dim, is_bound: bool) -> Result<(), OpError> {
+fn check_box(axis: usize, whole: Dim, begin: Dim, size: Dim, is_bound: bool) -> Result<(), OpError> {
     let bad = |begin: i64, size: i64| {
         let why =
             format!("and 1 ask for {size} elements from {begin} on, of an axis ({axis}) of size {whole}");

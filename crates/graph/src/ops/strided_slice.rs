@@ -97,7 +97,7 @@ impl StridedSlice {
         })?;
         let mut items = Items { items: [Item::New; MAX_ENTRIES + MAX_RANK], count: 0 };
         let mut axis = 0;
-        let mut whole = |items: &mut Items, axis: &mut usize| {
+        let whole = |items: &mut Items, axis: &mut usize| {
             (0..left_over).for_each(|i| items.push(Item::Whole(*axis + i)));
             *axis += left_over;
         };
@@ -295,6 +295,31 @@ impl Operator for StridedSlice {
 }
 
 impl StridedSlice {
+    /// The first row that is taken, where the slice is of whole rows that stand behind one another, and known.
+    pub fn first_of_rows(&self, inputs: &[&Fact]) -> Option<usize> {
+        let shape = inputs.first()?.dims.concrete()?;
+        let [begin, end, strides] = [inputs.get(1)?.ints()?, inputs.get(2)?.ints()?, inputs.get(3)?.ints()?];
+        let mut first = 0;
+        for item in self.items(begin.len(), shape.rank()).ok()?.iter() {
+            match item {
+                Item::New | Item::Whole(_) => {}
+                Item::Taken { axis: 0, entry } => {
+                    first = self.index(entry, shape[0] as i64, begin[entry], *strides.get(entry)?).ok()?;
+                }
+                Item::Taken { .. } => return None,
+                Item::Sliced { axis, entry } => {
+                    let (stride, size) = (*strides.get(entry)?, shape[axis] as i64);
+                    let (from, len) = self.range(entry, size, begin[entry], *end.get(entry)?, stride).ok()?;
+                    if stride != 1 || (axis > 0 && len != size) {
+                        return None;
+                    }
+                    first = if axis == 0 { from } else { first };
+                }
+            }
+        }
+        usize::try_from(first).ok()
+    }
+
     /// The elements that are taken of a vector whose elements are known.
     fn values(&self, input: &Fact, bounds: &Bounds, items: &Items) -> Option<Vec<Dim>> {
         if input.dims.rank()? != 1 {

@@ -1,33 +1,61 @@
 //! Turns nodes whose value is known into constants.
 //!
-//! Small values are known from inference (see [`crate::infer::infer_node`]). A large constant is never computed with;
-//! only one that is looked at through another shape becomes a constant of that shape, over the same bytes of the file.
+//! Small values are known from inference (see [`crate::infer::infer_node`]). Of larger constants, one that is looked
+//! at through another shape, or of which the first axis is sliced, becomes a constant over the same bytes of the file;
+//! and what is computed from constants alone is computed here once instead of in every run, as long as it is not
+//! large, nor much larger than what it is computed from, and all such results together stay within a limit.
 
 use std::sync::Arc;
 
-use crate::fact::Known;
-use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind};
-use crate::operator::{Call, Place, TensorInfo};
+use tightfit_core::{ALIGNMENT, Buffer, DType, MemoryBudget, Shape, TensorView};
+
+use crate::exec::evaluate;
+use crate::fact::{KNOWN_VALUE_MAX_BYTES, Known};
+use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, ValueRef};
+use crate::operator::{Call, OpError, Place, TensorInfo};
+use crate::ops::{Slice, StridedSlice};
+
+/// The largest result that is computed at import.
+const RESULT_MAX_BYTES: usize = 1 << 20;
+/// The most bytes that it is computed from.
+const INPUTS_MAX_BYTES: usize = 4 << 20;
+/// The most bytes of all such results of a graph: they stay in memory beside the weights.
+const TOTAL_MAX_BYTES: usize = 16 << 20;
+/// A result that is more than so many times its inputs is cheaper to make in each run than to keep.
+const GROWTH_MAX: usize = 4;
 
 /// Folds all that can be.
 pub fn fold(graph: &mut Graph) -> bool {
     let mut has_changed = false;
+    let mut computed_bytes: usize = graph.ids().map(|id| computed_bytes(graph.node(id))).sum();
     for id in graph.ids() {
         let node = graph.node(id);
         let is_pure = node.operator().is_some_and(|o| o.is_pure());
         if !is_pure || node.facts.len() != 1 || !node.control.is_empty() {
             continue;
         }
-        let folded = known_constant(node).or_else(|| reshaped_constant(graph, id));
+        let folded = known_constant(node)
+            .or_else(|| reshaped_constant(graph, id))
+            .or_else(|| sliced_constant(graph, id))
+            .or_else(|| computed_constant(graph, id, TOTAL_MAX_BYTES.saturating_sub(computed_bytes)));
         if let Some(constant) = folded {
             let node = graph.node_mut(id);
             node.facts = vec![constant.fact()];
             node.kind = NodeKind::Constant(Arc::new(constant));
             node.inputs.clear();
+            computed_bytes += self::computed_bytes(node);
             has_changed = true;
         }
     }
     has_changed
+}
+
+/// Bytes of a constant in memory that is larger than values known to inference are.
+fn computed_bytes(node: &Node) -> usize {
+    match node.constant().map(|constant| &constant.data) {
+        Some(ConstantData::Memory(bytes)) if bytes.len() > KNOWN_VALUE_MAX_BYTES => bytes.len(),
+        _ => 0,
+    }
 }
 
 fn known_constant(node: &Node) -> Option<Constant> {
@@ -66,3 +94,77 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
     };
     Some(Constant { dtype: node.facts[0].dtype, shape, data })
 }
+
+/// A constant of which some rows are taken, as one of its own over their bytes in the file.
+fn sliced_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
+    let node = graph.node(id);
+    let fact = &node.facts[0];
+    let shape = fact.dims.concrete().filter(|_| !fact.is_bound)?;
+    let constant = graph.producer(*node.inputs.first()?).constant()?;
+    let ConstantData::File { source, offset } = &constant.data else { return None };
+    let facts = graph.input_facts(node);
+    let first = match (node.is::<StridedSlice>(), node.is::<Slice>()) {
+        (Some(slice), _) => slice.first_of_rows(&facts)?,
+        (_, Some(slice)) => slice.first_of_rows(&facts)?,
+        _ => return None,
+    };
+    let row_bytes = constant.shape.get(1..)?.iter().product::<usize>() * constant.dtype.bytes();
+    let start = first.checked_mul(row_bytes)?;
+    let end = start.checked_add(shape.elements() * constant.dtype.bytes())?;
+    let data = ConstantData::File { source: source.clone(), offset: offset + start as u64 };
+    (end <= constant.bytes()).then_some(Constant { dtype: constant.dtype, shape, data })
+}
+
+/// The value of a node all of whose inputs are constants, where it is small enough.
+fn computed_constant(graph: &Graph, id: NodeId, free_bytes: usize) -> Option<Constant> {
+    let node = graph.node(id);
+    let fact = &node.facts[0];
+    let shape = fact.dims.concrete().filter(|_| !fact.is_bound && fact.dtype != DType::String)?;
+    let bytes = shape.elements() * fact.dtype.bytes();
+    let input_bytes = node.inputs.iter().try_fold(0usize, |sum, value| {
+        let constant = input_constant(graph, *value)?;
+        sum.checked_add(constant.bytes())
+    })?;
+    let is_small = bytes <= RESULT_MAX_BYTES.min(free_bytes) && input_bytes <= INPUTS_MAX_BYTES;
+    if !is_small || bytes > input_bytes.saturating_mul(GROWTH_MAX) {
+        return None;
+    }
+    // An error comes up again where the node is computed or the constant is loaded, and is reported there.
+    let (shape, bytes) = compute(graph, node, input_bytes).ok()??;
+    Some(Constant::in_memory(fact.dtype, shape, bytes))
+}
+
+/// The constant that an input is, if it is of numbers.
+fn input_constant(graph: &Graph, value: ValueRef) -> Option<&Arc<Constant>> {
+    graph.producer(value).constant().filter(|constant| constant.dtype != DType::String)
+}
+
+fn compute(graph: &Graph, node: &Node, input_bytes: usize) -> Result<Option<(Shape, Vec<u8>)>, OpError> {
+    let Some(operator) = node.operator() else { return Ok(None) };
+    let room = input_bytes + node.inputs.len() * ALIGNMENT;
+    // Given back before the next node is looked at.
+    let memory = Buffer::new(&MemoryBudget::unlimited(), "folding", room);
+    let mut memory = memory.map_err(|error| OpError::Invalid(error.to_string()))?;
+    let mut rest: &mut [u8] = &mut memory;
+    let mut views = Vec::with_capacity(node.inputs.len());
+    for value in &node.inputs {
+        let Some(constant) = input_constant(graph, *value) else { return Ok(None) };
+        let bytes = constant.bytes();
+        let (to, tail) = rest.split_at_mut(bytes.next_multiple_of(ALIGNMENT));
+        rest = tail;
+        let to = &mut to[..bytes];
+        match &constant.data {
+            ConstantData::File { source, offset } => source.read_exact_at(*offset, to)?,
+            ConstantData::Memory(bytes) => to.copy_from_slice(bytes),
+            ConstantData::Tensor { source, tensor } => tensor.read_into(source, to)?,
+            ConstantData::Strings(_) => return Ok(None),
+        }
+        let Some(view) = TensorView::new(constant.dtype, constant.shape, to) else { return Ok(None) };
+        views.push(view);
+    }
+    Ok(evaluate(operator, &views, &node.facts)?.pop())
+}
+
+#[cfg(test)]
+#[path = "fold_constants_tests.rs"]
+mod tests;
