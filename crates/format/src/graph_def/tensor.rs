@@ -172,12 +172,12 @@ impl TensorDef {
     /// Reads bytes that are written out in full.
     fn read_present(&self, source: &SourceFile, at: u64, out: &mut [u8]) -> Result<()> {
         match &self.content {
-            TensorContent::File { offset, .. } => source.read_exact_at(offset + at, out),
-            TensorContent::Inline(bytes) => {
+            TensorContent::File { offset, .. } if !out.is_empty() => source.read_exact_at(offset + at, out),
+            TensorContent::Inline(bytes) if !out.is_empty() => {
                 out.copy_from_slice(&bytes[at as usize..][..out.len()]);
                 Ok(())
             }
-            TensorContent::Strings(_) | TensorContent::Opaque => Ok(()),
+            _ => Ok(()),
         }
     }
 
