@@ -153,6 +153,20 @@ fn the_report_tells_what_it_took() {
 }
 
 #[test]
+fn the_smallest_memory_works_and_is_kept() {
+    let folder = Folder::new();
+    let answer = run_digits(&folder.path("none.npz"), &["--memory", "1", "--batch", "5"]);
+    answer.assert_fails(3, "the smallest --memory that works is ");
+    let words = answer.stderr.split("works is ").nth(1).unwrap();
+    let minimum: u64 = words.split(' ').next().unwrap().parse().unwrap();
+    let (enough, less) = (minimum.to_string(), (minimum - 1).to_string());
+    run_digits(&folder.path("none.npz"), &["--memory", &less, "--batch", "5"]).assert_fails(3, &enough);
+    assert!(folder.names().is_empty());
+    let json = run_digits(&folder.path("out.npz"), &["--memory", &enough, "--batch", "5", "--json"]).json();
+    assert!(json["peak_resident_bytes"].as_u64() <= Some(minimum), "{json}");
+}
+
+#[test]
 fn strings_in_every_form() {
     let folder = Folder::new();
     let model = folder.write("strings.pbtxt", STRINGS);

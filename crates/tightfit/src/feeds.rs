@@ -91,7 +91,7 @@ impl Feeds {
             if found != dtype {
                 let why =
                     format!("is of type {dtype}, but {} holds {found}: save it as {dtype}", path.display());
-                return Err(Error::Graph(GraphError::Feed { input: input.to_string(), why }));
+                return Err(GraphError::Feed { input: input.to_string(), why }.into());
             }
             return match dtype {
                 DType::String => self.read_npy_strings(reader, path, budget),
@@ -101,7 +101,7 @@ impl Feeds {
         if dtype != DType::String {
             let why =
                 format!("is of type {dtype} and is fed from a .npy file, which {} is not", path.display());
-            return Err(Error::Graph(GraphError::Feed { input: input.to_string(), why }));
+            return Err(GraphError::Feed { input: input.to_string(), why }.into());
         }
         if extension == "json" {
             let nested = nested::read(BufReader::new(file), budget).map_err(|error| match error {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tightfit::fit::RUNTIME_BYTES;
 use tightfit::job::{BatchSize, DataOptions, Job, JobOptions};
 use tightfit::sink::{self, Labels, Rows, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::{
@@ -162,7 +163,8 @@ impl Call<'_> {
             sink,
             shapes: super::input_shapes(self.args, &model)?,
         };
-        let budget = MemoryBudget::new(memory_bytes);
+        // Less than the process itself never fits; the plan says so, and how much would.
+        let budget = MemoryBudget::new(memory_bytes.max(RUNTIME_BYTES));
         let job = Job::new(&model, options, &budget)?;
         let sink = sink::create(self.output.as_deref(), sink_options)?;
         let mut bar = Bar::new(self.args.has("quiet"), memory_bytes);
