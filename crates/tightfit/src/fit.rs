@@ -138,7 +138,8 @@ impl<'m> Bound<'m> {
         let lines = Lines {
             runtime_bytes: RUNTIME_BYTES
                 + threads * THREAD_BYTES
-                + METADATA_FACTOR * self.model.metadata_bytes(),
+                + METADATA_FACTOR * self.model.metadata_bytes()
+                + self.model.constant_bytes(),
             weights_bytes: plan.weights_bytes as u64,
             window_bytes: plan.window_bytes() as u64,
             arena_bytes: (arena_bytes(&plan, options.threads) + plan.string_bytes) as u64
