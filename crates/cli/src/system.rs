@@ -45,11 +45,6 @@ pub fn stop_flag() -> &'static AtomicBool {
     &IS_INTERRUPTED
 }
 
-/// True once the user asked to stop.
-pub fn is_interrupted() -> bool {
-    IS_INTERRUPTED.load(Ordering::Relaxed)
-}
-
 /// Sets up allocator, signals and the report of defects.
 pub fn prepare() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -1,6 +1,7 @@
 //! A model in memory, ready to run.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tightfit_core::{MemoryBudget, Shape, StringRef, TensorView};
 use tightfit_graph::exec::{Feed, Session};
@@ -72,6 +73,11 @@ impl Runner {
     pub fn fits(&self, model: &Model, options: &FitOptions) -> Result<bool, Error> {
         let fit = Bound::new(model, options)?.with_weights(self.weights)?;
         Ok(fit.lines.total_bytes() <= options.memory_bytes)
+    }
+
+    /// From now on a run ends between two steps, with [`Error::Interrupted`], once `flag` is true.
+    pub fn stop_at(&mut self, flag: &'static AtomicBool) {
+        self.session.stop_at(flag);
     }
 
     /// Rows at once.
