@@ -40,6 +40,11 @@ fn processor_time() -> Option<Duration> {
 /// True once the user asked to stop.
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// Set once the user asked to stop.
+pub fn stop_flag() -> &'static AtomicBool {
+    &IS_INTERRUPTED
+}
+
 /// True once the user asked to stop.
 pub fn is_interrupted() -> bool {
     IS_INTERRUPTED.load(Ordering::Relaxed)

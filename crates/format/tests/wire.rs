@@ -250,3 +250,28 @@ fn depth_bombs_are_refused() {
     let again = read(&written).unwrap();
     assert_eq!(graph.nodes[0].attrs, again.nodes[0].attrs);
 }
+
+/// A part of a tensor is that part of the whole, wherever it begins, whether its elements are written out or repeat.
+#[test]
+fn parts_of_tensors_are_parts_of_the_whole() {
+    let file = common::TempFile::new(&[9u8, 1, 0, 0, 0, 2, 0, 0, 0]);
+    let source = file.open();
+    let content = |offset, bytes| TensorContent::File { offset, bytes };
+    let empty = TensorContent::Inline(InlineBytes::Small(Box::default()));
+    for (content, whole) in [
+        (content(1, 8), [1u8, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0]),
+        (content(5, 4), [2, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0]),
+        (empty, [0; 16]),
+    ] {
+        let tensor = TensorDef { dtype: 3, shape: vec![2, 2], content };
+        for start in 0..16usize {
+            for end in start..=16 {
+                let mut part = vec![7; end - start];
+                tensor.read_at(&source, start as u64, &mut part).unwrap();
+                assert_eq!(part, whole[start..end], "{tensor:?} {start}..{end}");
+            }
+        }
+        assert!(tensor.read_at(&source, 1, &mut [0; 16]).is_err());
+        assert!(tensor.read_at(&source, u64::MAX, &mut [0; 1]).is_err());
+    }
+}

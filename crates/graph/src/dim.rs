@@ -69,7 +69,7 @@ impl Dim {
     pub fn divided_by(self, other: Dim) -> Dim {
         match (self, other) {
             (d, Dim::Known(1)) => d,
-            (Dim::Known(a), Dim::Known(b)) if b != 0 && a % b == 0 => Dim::Known(a / b),
+            (Dim::Known(a), Dim::Known(b)) if a.checked_rem(b) == Some(0) => Dim::Known(a / b),
             (Dim::Symbol { symbol, times }, Dim::Known(k)) if k > 0 && times % k == 0 => {
                 Dim::Symbol { symbol, times: times / k }
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use tightfit_core::BudgetError;
+use tightfit_core::{BudgetError, display_bytes};
 use tightfit_format::FormatError;
 
 use crate::operator::OpError;
@@ -67,6 +67,15 @@ pub enum GraphError {
         op: String,
         /// The output's shape as far as it is known.
         dims: String,
+    },
+    /// A tensor or scratch is larger than any memory.
+    TooLarge {
+        /// The node.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// Its size.
+        bytes: u64,
     },
     /// The graph is not whole.
     Broken {
@@ -151,6 +160,9 @@ impl fmt::Display for GraphError {
                     f,
                     "node '{node}' ({op}): its size depends on data: {dims}; no memory can be planned for it"
                 )
+            }
+            GraphError::TooLarge { node, op, bytes } => {
+                write!(f, "node '{node}' ({op}) needs {}, which no memory holds", display_bytes(*bytes))
             }
             GraphError::Broken { node, why } => write!(f, "node '{node}': {why}"),
             GraphError::Budget(error) => error.fmt(f),

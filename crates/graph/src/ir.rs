@@ -8,7 +8,7 @@ use tightfit_format::{SourceFile, TensorDef};
 
 use crate::dim::Dims;
 use crate::fact::Fact;
-use crate::operator::Operator;
+use crate::operator::{OpError, Operator};
 
 /// A node's place in [`Graph::nodes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,6 +121,38 @@ impl Constant {
     /// Bytes of all elements.
     pub fn bytes(&self) -> usize {
         self.shape.elements() * self.dtype.bytes()
+    }
+
+    /// Bytes of its dense form behind which the last element only repeats; at most one element more than is written
+    /// out.
+    pub fn distinct_bytes(&self) -> usize {
+        let written = match &self.data {
+            ConstantData::Tensor { tensor, .. } => tensor.present_bytes() as usize + self.dtype.bytes(),
+            _ => self.bytes(),
+        };
+        written.min(self.bytes())
+    }
+
+    /// Fills `out` with the bytes of its dense form from `offset` on. Of strings there are none: their references are
+    /// made by a session.
+    ///
+    /// # Errors
+    /// [`OpError::File`] when the file fails, [`OpError::Internal`] for a range outside of it.
+    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), OpError> {
+        let outside = OpError::Internal("bytes outside of a constant were read");
+        if offset.checked_add(out.len() as u64).is_none_or(|end| end > self.bytes() as u64) {
+            return Err(outside);
+        }
+        match &self.data {
+            ConstantData::File { source, offset: start } => source.read_exact_at(start + offset, out)?,
+            ConstantData::Memory(bytes) => {
+                let from = bytes.get(offset as usize..).unwrap_or_default();
+                out.copy_from_slice(from.get(..out.len()).ok_or(outside)?);
+            }
+            ConstantData::Tensor { source, tensor } => tensor.read_at(source, offset, out)?,
+            ConstantData::Strings(_) => {}
+        }
+        Ok(())
     }
 
     /// What is known of it.

@@ -4,6 +4,8 @@
 //! running one ([`exec::Session::run`]) allocates nothing.
 
 pub mod attributes;
+#[cfg(test)]
+mod conformance;
 pub mod dim;
 mod error;
 pub mod exec;

@@ -108,48 +108,83 @@ struct Apply {
     count: usize,
 }
 
+/// Goes over all values with one expression of `$x`. A closure in its place would be compiled without the vector
+/// instructions, and called for each vector.
+macro_rules! map {
+    ($apply:ident, $s:ident, $x:ident => $result:expr) => {{
+        let mut i = 0;
+        while i < $apply.count {
+            let left = ($apply.count - i).min(S::LANES);
+            let (from, to) = ($apply.from.wrapping_add(i), $apply.to.wrapping_add(i));
+            // SAFETY: `apply_raw`'s caller vouches for `count` floats on both sides, of which `left` are left.
+            unsafe {
+                let $x = if left == S::LANES { $s.load(from) } else { $s.load_partial(from, left) };
+                let result = $result;
+                if left == S::LANES {
+                    $s.store(to, result);
+                } else {
+                    $s.store_partial(to, result, left);
+                }
+            }
+            i += left;
+        }
+    }};
+}
+
 impl Kernel for Apply {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let zero = s.splat(0.0);
-        let half = s.splat(0.5);
         let one = s.splat(1.0);
         match self.activation {
-            Activation::None => self.map(s, |x| x),
-            Activation::Relu => self.map(s, |x| s.max(zero, x)),
-            Activation::Relu6 => self.map(s, |x| s.min(s.splat(6.0), s.max(zero, x))),
-            Activation::Clamp { min, max } => self.map(s, |x| s.min(s.splat(max), s.max(s.splat(min), x))),
-            Activation::Sigmoid => self.map(s, |x| math::sigmoid(s, x)),
-            Activation::Tanh => self.map(s, |x| math::tanh(s, x)),
-            Activation::Swish => self.map(s, |x| {
-                // Minus infinity times 0 would be NaN; the limit is 0, and below -104 the product is 0 anyway.
-                s.mul(s.max(s.splat(-1e4), x), math::sigmoid(s, x))
-            }),
-            Activation::Gelu => self.map(s, |x| {
-                let erf = math::erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2)));
-                s.mul(s.mul(half, s.max(s.splat(-1e4), x)), s.add(one, erf))
-            }),
-            Activation::GeluTanh => self.map(s, |x| {
-                let x = s.max(s.splat(-1e4), x);
-                let cube = s.mul(s.mul(x, x), s.mul(x, s.splat(0.044_715)));
-                let inner = s.mul(s.splat(0.797_884_6), s.add(x, cube));
-                s.mul(s.mul(half, x), s.add(one, math::tanh(s, inner)))
-            }),
-            Activation::HardSwish => self.map(s, |x| s.mul(s.max(s.splat(-1e4), x), hard_sigmoid(s, x))),
-            Activation::HardSigmoid => self.map(s, |x| hard_sigmoid(s, x)),
-            Activation::LeakyRelu { alpha } => {
-                self.map(s, |x| s.select_lt(x, zero, s.mul(x, s.splat(alpha)), x))
+            Activation::None => map!(self, s, x => x),
+            Activation::Relu => map!(self, s, x => s.max(zero, x)),
+            Activation::Relu6 => map!(self, s, x => s.min(s.splat(6.0), s.max(zero, x))),
+            Activation::Clamp { min, max } => {
+                let (min, max) = (s.splat(min), s.splat(max));
+                map!(self, s, x => s.min(max, s.max(min, x)))
             }
-            Activation::Elu { alpha } => self.map(s, |x| elu(s, x, alpha)),
-            Activation::Selu => self.map(s, |x| s.mul(s.splat(SELU_SCALE), elu(s, x, SELU_ALPHA))),
-            Activation::Softplus => self.map(s, |x| math::softplus(s, x)),
-            Activation::Softsign => self.map(s, |x| s.div(x, s.add(one, s.abs(x)))),
-            Activation::Exp => self.map(s, |x| math::exp(s, x)),
-            Activation::Erf => self.map(s, |x| math::erf(s, x)),
+            Activation::Sigmoid => map!(self, s, x => math::sigmoid(s, x)),
+            Activation::Tanh => map!(self, s, x => math::tanh(s, x)),
+            Activation::Swish => map!(self, s, x => s.mul(finite(s, x), math::sigmoid(s, x))),
+            Activation::Gelu => map!(self, s, x => gelu(s, x)),
+            Activation::GeluTanh => map!(self, s, x => gelu_tanh(s, x)),
+            Activation::HardSwish => map!(self, s, x => s.mul(finite(s, x), hard_sigmoid(s, x))),
+            Activation::HardSigmoid => map!(self, s, x => hard_sigmoid(s, x)),
+            Activation::LeakyRelu { alpha } => {
+                let alpha = s.splat(alpha);
+                map!(self, s, x => s.select_lt(x, zero, s.mul(x, alpha), x))
+            }
+            Activation::Elu { alpha } => map!(self, s, x => elu(s, x, alpha)),
+            Activation::Selu => map!(self, s, x => s.mul(s.splat(SELU_SCALE), elu(s, x, SELU_ALPHA))),
+            Activation::Softplus => map!(self, s, x => math::softplus(s, x)),
+            Activation::Softsign => map!(self, s, x => s.div(x, s.add(one, s.abs(x)))),
+            Activation::Exp => map!(self, s, x => math::exp(s, x)),
+            Activation::Erf => map!(self, s, x => math::erf(s, x)),
         }
     }
+}
+
+/// `x`, where minus infinity times 0 would make NaN of a limit that is 0. So far below, all the factors are 0.
+#[inline(always)]
+fn finite<S: Simd>(s: S, x: S::V) -> S::V {
+    s.max(s.splat(-1e4), x)
+}
+
+#[inline(always)]
+fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
+    let erf = math::erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2)));
+    s.mul(s.mul(s.splat(0.5), finite(s, x)), s.add(s.splat(1.0), erf))
+}
+
+#[inline(always)]
+fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
+    let x = finite(s, x);
+    let cube = s.mul(s.mul(x, x), s.mul(x, s.splat(0.044_715)));
+    let tanh = math::tanh(s, s.mul(s.splat(0.797_884_6), s.add(x, cube)));
+    s.mul(s.mul(s.splat(0.5), x), s.add(s.splat(1.0), tanh))
 }
 
 #[inline(always)]
@@ -164,29 +199,6 @@ fn elu<S: Simd>(s: S, x: S::V, alpha: f32) -> S::V {
     // The argument is held at or below 0, where the polynomial is good; positive lanes take x itself.
     let below = math::exp_minus_1_of_negative(s, s.min(zero, x));
     s.select_lt(x, zero, s.mul(below, s.splat(alpha)), x)
-}
-
-impl Apply {
-    #[inline(always)]
-    fn map<S: Simd>(&self, s: S, f: impl Fn(S::V) -> S::V) {
-        let mut i = 0;
-        // SAFETY: `apply_raw`'s caller vouches for `count` floats on both sides, and i + LANES <= count.
-        unsafe {
-            while i + 2 * S::LANES <= self.count {
-                let (a, b) = (s.load(self.from.add(i)), s.load(self.from.add(i + S::LANES)));
-                let (a, b) = (f(a), f(b));
-                s.store(self.to.add(i), a);
-                s.store(self.to.add(i + S::LANES), b);
-                i += 2 * S::LANES;
-            }
-            while i < self.count {
-                let rest = (self.count - i).min(S::LANES);
-                let x = f(s.load_partial(self.from.add(i), rest));
-                s.store_partial(self.to.add(i), x, rest);
-                i += rest;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use crate::Isa;
 use crate::error::{KernelError, check_exact};
 use crate::gemm::{
-    Block, Epilogue, Gemm, MAX_ROWS, Offsets, PackedLayout, Residual, RightHand, Rows, Scratch, Segment,
-    WeightForm, Weights, product, scratch_bytes,
+    Block, Epilogue, Form, Gemm, MAX_ROWS, Offsets, PackedLayout, Problem, Residual, RightHand, Rows,
+    Scratch, Segment, WeightForm, Weights, product,
 };
+use crate::matmul::{ALIASING_FLOATS, copy_pitch};
 use crate::threads::ThreadPool;
 
 /// The geometry of a window that moves over an image.
@@ -126,6 +127,8 @@ pub struct Conv2d {
     tap_len: usize,
     /// Whether a tap is a whole row of the window, not just one position: its pixels are neighbours in memory.
     row_taps: bool,
+    /// Whether the output's pixels are the input's, one by one.
+    is_dense: bool,
     layout: PackedLayout,
 }
 
@@ -151,6 +154,7 @@ impl Conv2d {
             output,
             tap_len: if row_taps { width * channels } else { channels },
             row_taps,
+            is_dense: p.window == Window::new(1, 1),
             layout: PackedLayout::new(isa, k, p.out_channels / p.groups, p.groups)?,
         })
     }
@@ -189,34 +193,32 @@ impl Conv2d {
     pub fn scratch_bytes(&self, threads: usize, form: WeightForm) -> usize {
         let all = self.filter_rows();
         match form {
-            WeightForm::Packed => self.part_scratch_bytes(threads, all, true),
-            WeightForm::Unpacked => self.part_scratch_bytes(threads, all, false),
+            WeightForm::Packed => self.part_scratch_bytes(threads, all, Form::Packed),
+            WeightForm::Unpacked => self.part_scratch_bytes(threads, all, Form::RowMajor),
             WeightForm::Blocks { rows } => {
                 // The last block is smaller, and may for that be packed in wider pieces.
                 let rows = rows.clamp(1, all.max(1));
-                let last = all % rows;
-                let bytes = |rows| self.part_scratch_bytes(threads, rows, false);
-                bytes(rows).max(if last > 0 { bytes(last) } else { 0 })
+                let bytes = |rows| self.part_scratch_bytes(threads, rows, Form::RowMajor);
+                bytes(rows).max(if all % rows > 0 { bytes(all % rows) } else { 0 })
             }
         }
     }
 
     /// Bytes of scratch for `k` rows of the filter.
-    fn part_scratch_bytes(&self, threads: usize, k: usize, packed: bool) -> usize {
+    fn part_scratch_bytes(&self, threads: usize, k: usize, form: Form) -> usize {
         let taps = k.checked_div(self.tap_len).unwrap_or(0).max(1);
-        let layout = self.block_layout(k);
-        let shared = 4 * self.zero_floats() + 64;
-        shared
-            + scratch_bytes(
-                &layout,
-                self.pixels(),
-                k,
-                self.p.groups,
-                taps,
-                self.copy_floats(taps),
-                packed,
-                threads,
-            )
+        let problem = Problem {
+            m: self.pixels(),
+            layout: self.block_layout(k),
+            k,
+            taps,
+            instances: self.p.groups,
+            form,
+            copy_floats: self.copy_floats(taps, k),
+            copies_all: self.copies_all(),
+        };
+        // The zeros are aligned too.
+        4 * self.zero_floats() + 64 + problem.scratch_bytes(threads)
     }
 
     /// Computes the convolution. `scratch` needs no alignment.
@@ -283,9 +285,25 @@ impl Conv2d {
         self.tap_len
     }
 
-    /// Floats of copies per worker: rows of the window that stick out to the left or right.
-    fn copy_floats(&self, taps: usize) -> usize {
-        if self.row_taps { MAX_ROWS * taps * self.tap_len } else { 0 }
+    /// Whether the rows of a tile are copied because they would fall on the same few lines of a first-level cache.
+    fn copies_all(&self) -> bool {
+        let pixel_floats = self.p.in_channels * self.p.window.strides[1];
+        self.p.window.size == [1, 1]
+            && pixel_floats.is_multiple_of(ALIASING_FLOATS)
+            && self.tap_len >= 64
+            && self.layout.n() >= 128
+    }
+
+    /// Floats of copies per worker, for `k` elements in this many taps: whole rows, or the rows of windows that stick
+    /// out to the left or right.
+    fn copy_floats(&self, taps: usize, k: usize) -> usize {
+        if self.copies_all() {
+            MAX_ROWS * copy_pitch(k)
+        } else if self.row_taps {
+            MAX_ROWS * taps * self.tap_len
+        } else {
+            0
+        }
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -316,7 +334,7 @@ impl Conv2d {
             conv: self,
             input,
             zeros,
-            copy_floats: self.copy_floats(segment.taps),
+            copy_floats: self.copy_floats(segment.taps, count),
             packed: matches!(filter, RightHand::Packed(_)),
         };
         let gemm = Gemm {
@@ -348,86 +366,122 @@ struct PixelRows<'a> {
     packed: bool,
 }
 
-/// Where the window of an output pixel has its top left corner, and which image it is in.
-#[derive(Clone, Copy, Default)]
+/// Where the window of an output pixel has its top left corner.
+#[derive(Clone, Copy)]
 struct Corner {
-    image: usize,
     y: isize,
     x: isize,
+    /// The address of the pixel there, which may lie outside the image.
+    pixel: *const f32,
 }
 
 impl PixelRows<'_> {
-    fn corners(&self, first: usize, count: usize) -> [Corner; MAX_ROWS] {
-        let window = &self.conv.p.window;
+    /// The corners of `count` output pixels from number `first` on, for a group that starts at channel `a`. The rest
+    /// of the array repeats the last.
+    fn corners(&self, a: usize, first: usize, count: usize) -> [Corner; MAX_ROWS] {
+        let p = &self.conv.p;
+        let mut corners = [Corner { y: 0, x: 0, pixel: std::ptr::null() }; MAX_ROWS];
+        if self.conv.is_dense {
+            // Only the pixels' addresses are needed; (0, 0) lies inside the image.
+            let start = self.input.as_ptr().wrapping_add(first * p.in_channels + a);
+            for (r, corner) in corners.iter_mut().enumerate() {
+                corner.pixel = start.wrapping_add(r * p.in_channels);
+            }
+            return corners;
+        }
         let [height, width] = self.conv.output;
-        let mut corners = [Corner::default(); MAX_ROWS];
         let (mut x, rest) = (first % width, first / width);
         let (mut y, mut image) = (rest % height, rest / height);
-        for corner in &mut corners[..count] {
-            *corner = Corner {
-                image,
-                y: (y * window.strides[0]) as isize - window.pads[0] as isize,
-                x: (x * window.strides[1]) as isize - window.pads[2] as isize,
-            };
-            x += 1;
-            if x == width {
-                (x, y) = (0, y + 1);
-                if y == height {
-                    (y, image) = (0, image + 1);
+        for (r, corner) in corners.iter_mut().enumerate() {
+            let top = (y * p.window.strides[0]) as isize - p.window.pads[0] as isize;
+            let left = (x * p.window.strides[1]) as isize - p.window.pads[2] as isize;
+            let pixel = ((image * p.height) as isize + top) * p.width as isize + left;
+            let offset = pixel * p.in_channels as isize + a as isize;
+            *corner = Corner { y: top, x: left, pixel: self.input.as_ptr().wrapping_offset(offset) };
+            if r + 1 < count {
+                x += 1;
+                if x == width {
+                    (x, y) = (0, y + 1);
+                    if y == height {
+                        (y, image) = (0, image + 1);
+                    }
                 }
             }
         }
         corners
     }
 
-    /// Where the tap of one pixel begins, when a tap is one position of the window.
-    #[inline(always)]
-    fn position(&self, a: usize, corner: Corner, dy: usize, dx: usize) -> *const f32 {
+    /// Whether all the windows lie inside the image.
+    fn are_inside(&self, corners: &[Corner; MAX_ROWS]) -> bool {
         let p = &self.conv.p;
-        let (y, x) = (corner.y + dy as isize, corner.x + dx as isize);
-        if (y as usize) < p.height && (x as usize) < p.width {
-            let pixel = (corner.image * p.height + y as usize) * p.width + x as usize;
-            self.input.as_ptr().wrapping_add(pixel * p.in_channels + a)
+        let reach = |axis: usize| ((p.window.size[axis] - 1) * p.window.dilations[axis]) as isize;
+        let (bottom, right) = (p.height as isize - reach(0), p.width as isize - reach(1));
+        corners.iter().all(|c| c.y >= 0 && c.y < bottom && c.x >= 0 && c.x < right)
+    }
+
+    /// A tap's place in the window: pixels down and to the right of the corner.
+    #[inline(always)]
+    fn place(&self, tap: usize) -> (usize, usize) {
+        let window = &self.conv.p.window;
+        if self.conv.row_taps {
+            (tap * window.dilations[0], 0)
         } else {
-            self.zeros.as_ptr()
+            (tap / window.size[1] * window.dilations[0], tap % window.size[1] * window.dilations[1])
         }
     }
 
-    /// Where a row of the window of one pixel begins; it is copied to `copy` when it sticks out of the image.
+    /// The row of a window `dy` below its corner, which is copied to `copy` when it sticks out to the left or right.
     ///
     /// # Safety
     /// `copy` has room for a tap.
     #[inline(always)]
     unsafe fn row(&self, corner: Corner, dy: usize, copy: *mut f32) -> *const f32 {
         let p = &self.conv.p;
-        let y = corner.y + dy as isize;
-        if y as usize >= p.height {
+        if (corner.y + dy as isize) as usize >= p.height {
             return self.zeros.as_ptr();
         }
-        let start = (corner.image * p.height + y as usize) * p.width;
         let size = p.window.size[1];
         let skipped = usize::try_from(-corner.x).unwrap_or(0).min(size);
         let end = usize::try_from(p.width as isize - corner.x).unwrap_or(0).min(size);
         let c = p.in_channels;
+        let start = corner.pixel.wrapping_add(dy * p.width * c);
         if skipped == 0 && end == size {
-            return self.input.as_ptr().wrapping_add((start + corner.x as usize) * c);
+            return start;
         }
         // SAFETY: the caller vouches for the copy; pixels skipped..end of the row lie in the image.
         unsafe {
             std::ptr::write_bytes(copy, 0, size * c);
             if end > skipped {
-                let x = (corner.x + skipped as isize) as usize;
-                let from = self.input.as_ptr().add((start + x) * c);
+                let from = start.wrapping_add(skipped * c);
                 std::ptr::copy_nonoverlapping(from, copy.add(skipped * c), (end - skipped) * c);
             }
         }
         copy
+    }
+
+    /// Copies the rows that the first tap's pointers lead to, and leads them to the copies.
+    ///
+    /// # Safety
+    /// As [`Rows::fill`].
+    unsafe fn copy(&self, count: usize, len: usize, pointers: *mut *const f32, copies: *mut f32) {
+        for r in 0..count {
+            let to = copies.wrapping_add(r * copy_pitch(len));
+            // SAFETY: the pointers lead to `len` floats; the caller vouches for the copies.
+            unsafe {
+                std::ptr::copy_nonoverlapping(*pointers.add(r), to, len);
+                *pointers.add(r) = to;
+            }
+        }
     }
 }
 
 impl Rows for PixelRows<'_> {
     fn copy_floats(&self) -> usize {
         self.copy_floats
+    }
+
+    fn copies_all(&self) -> bool {
+        self.conv.copies_all()
     }
 
     fn offsets(&self, number: usize) -> Offsets {
@@ -447,26 +501,34 @@ impl Rows for PixelRows<'_> {
         pointers: *mut *const f32,
         copies: *mut f32,
     ) {
-        let window = &self.conv.p.window;
-        let corners = self.corners(first_row, count);
+        let p = &self.conv.p;
+        let corners = self.corners(a, first_row, count);
+        let inside = self.are_inside(&corners);
         for tap in 0..segment.taps {
-            let number = segment.first_tap + tap;
-            let to = pointers.wrapping_add(tap * MAX_ROWS);
-            if self.conv.row_taps {
-                let dy = number * window.dilations[0];
-                for (r, corner) in corners[..count].iter().enumerate() {
-                    let copy = copies.wrapping_add((tap * MAX_ROWS + r) * self.conv.tap_len);
-                    // SAFETY: the caller vouches for pointers and copies.
-                    unsafe { *to.add(r) = self.row(*corner, dy, copy).wrapping_add(segment.offset) };
-                }
-            } else {
-                let dy = number / window.size[1] * window.dilations[0];
-                let dx = number % window.size[1] * window.dilations[1];
-                for (r, corner) in corners[..count].iter().enumerate() {
-                    // SAFETY: the caller vouches for the pointers.
-                    unsafe { *to.add(r) = self.position(a, *corner, dy, dx).wrapping_add(segment.offset) };
+            let (dy, dx) = self.place(segment.first_tap + tap);
+            let offset = (dy * p.width + dx) * p.in_channels + segment.offset;
+            // SAFETY: the caller vouches for pointers and copies.
+            unsafe {
+                let to = &mut *pointers.add(tap * MAX_ROWS).cast::<[*const f32; MAX_ROWS]>();
+                if inside {
+                    *to = corners.map(|corner| corner.pixel.wrapping_add(offset));
+                } else if self.conv.row_taps {
+                    for (r, corner) in corners[..count].iter().enumerate() {
+                        let copy = copies.wrapping_add((tap * MAX_ROWS + r) * self.conv.tap_len);
+                        to[r] = self.row(*corner, dy, copy).wrapping_add(segment.offset);
+                    }
+                } else {
+                    *to = corners.map(|corner| {
+                        let (y, x) = (corner.y + dy as isize, corner.x + dx as isize);
+                        let lies_inside = (y as usize) < p.height && (x as usize) < p.width;
+                        if lies_inside { corner.pixel.wrapping_add(offset) } else { self.zeros.as_ptr() }
+                    });
                 }
             }
+        }
+        if self.copies_all() && segment.taps > 0 {
+            // SAFETY: as above; such windows have one tap.
+            unsafe { self.copy(count, segment.len, pointers, copies) };
         }
     }
 }

@@ -154,13 +154,6 @@ impl Kernel for Job<'_> {
         let w = &p.window;
         let [height, width] = self.op.output;
         let all_channels = p.channels * p.multiplier;
-        // Output columns from..to have their whole window inside the image.
-        let from = w.pads[2].div_ceil(w.strides[1]).min(width);
-        let reach = (w.size[1] - 1) * w.dilations[1];
-        let to = match (p.width + w.pads[2]).checked_sub(reach + 1) {
-            Some(last) => (last / w.strides[1] + 1).clamp(from, width),
-            None => from,
-        };
         for number in self.rows.clone() {
             let (image, y) = (number / height, number % height);
             let top = (y * w.strides[0]) as isize - w.pads[0] as isize;
@@ -169,15 +162,12 @@ impl Kernel for Job<'_> {
             if p.multiplier != 1 {
                 self.multiplied(s, &row);
             } else {
-                for x in (0..from).chain(to..width) {
-                    self.edge(s, &row, x);
-                }
                 match (w.size[1], w.strides[1], w.dilations[1]) {
-                    (3, 1, 1) => self.inner::<S, 3, 1>(s, &row, from, to),
-                    (3, 2, 1) => self.inner::<S, 3, 2>(s, &row, from, to),
-                    (5, 1, 1) => self.inner::<S, 5, 1>(s, &row, from, to),
-                    (5, 2, 1) => self.inner::<S, 5, 2>(s, &row, from, to),
-                    _ => (from..to).for_each(|x| self.edge(s, &row, x)),
+                    (3, 1, 1) => self.blocks::<S, 3, 1>(s, &row),
+                    (3, 2, 1) => self.blocks::<S, 3, 2>(s, &row),
+                    (5, 1, 1) => self.blocks::<S, 5, 1>(s, &row),
+                    (5, 2, 1) => self.blocks::<S, 5, 2>(s, &row),
+                    _ => (0..width).for_each(|x| self.any_pixel(s, &row, x)),
                 }
             }
             self.after(&row, width, all_channels);
@@ -203,9 +193,9 @@ impl Job<'_> {
         self.input.wrapping_add(((row.image * p.height + y) * p.width + x) * p.channels)
     }
 
-    /// An output pixel whose window may stick out to the left and right.
+    /// An output pixel of any window.
     #[inline(always)]
-    fn edge<S: Simd>(&self, s: S, row: &Row, x: usize) {
+    fn any_pixel<S: Simd>(&self, s: S, row: &Row, x: usize) {
         let p = &self.op.p;
         let w = &p.window;
         let left = (x * w.strides[1]) as isize - w.pads[2] as isize;
@@ -226,82 +216,78 @@ impl Job<'_> {
                     }
                 }
             }
-            self.finish(s, [sum], row.out + x * p.channels + c, c, count);
+            self.finish(s, [sum], 1, row.out + x * p.channels + c, c, count);
             c += count;
         }
     }
 
-    /// Output pixels `from..to` whose windows are `WIDTH` wide and lie in the image.
+    /// A row of output pixels, some together.
     #[inline(always)]
-    fn inner<S: Simd, const WIDTH: usize, const STRIDE: usize>(
-        &self,
-        s: S,
-        row: &Row,
-        from: usize,
-        to: usize,
-    ) {
-        let mut x = from;
-        while x + PIXELS <= to {
-            self.pixels::<S, WIDTH, STRIDE, PIXELS>(s, row, x);
-            x += PIXELS;
-        }
-        while x < to {
-            self.pixels::<S, WIDTH, STRIDE, 1>(s, row, x);
-            x += 1;
+    fn blocks<S: Simd, const WIDTH: usize, const STRIDE: usize>(&self, s: S, row: &Row) {
+        let p = &self.op.p;
+        for x in (0..self.op.output[1]).step_by(PIXELS) {
+            let left = (x * STRIDE) as isize - p.window.pads[2] as isize;
+            let span = (PIXELS - 1) * STRIDE + WIDTH;
+            let live = PIXELS.min(self.op.output[1] - x);
+            if live == PIXELS && left >= 0 && left + span as isize <= p.width as isize {
+                self.pixels::<S, WIDTH, STRIDE, false>(s, row, x, left, live);
+            } else {
+                self.pixels::<S, WIDTH, STRIDE, true>(s, row, x, left, live);
+            }
         }
     }
 
-    /// `COUNT` neighbouring output pixels: each vector of the input is loaded once for all of them.
+    /// The first `live` of [`PIXELS`] output pixels from `x` on: each vector of the input is loaded once for all of
+    /// them. With `EDGE` their windows may stick out of the image, which lies from column `-left` of them on.
     #[inline(always)]
-    fn pixels<S: Simd, const WIDTH: usize, const STRIDE: usize, const COUNT: usize>(
+    fn pixels<S: Simd, const WIDTH: usize, const STRIDE: usize, const EDGE: bool>(
         &self,
         s: S,
         row: &Row,
         x: usize,
+        left: isize,
+        live: usize,
     ) {
         let p = &self.op.p;
-        let left = x * STRIDE - p.window.pads[2];
         let mut c = self.channels.start;
         while c < self.channels.end {
             let count = (self.channels.end - c).min(S::LANES);
-            let mut sums = [s.splat(0.0); COUNT];
+            let mut sums = [s.splat(0.0); PIXELS];
             for ky in row.first..row.end {
-                let start = self.pixel(row, ky, left).wrapping_add(c);
-                let filter = self.filter.wrapping_add(ky * WIDTH * p.channels + c);
-                // SAFETY: the pixels' windows lie in the image, and `count` channels are left.
+                let taps = TapRow::<WIDTH> {
+                    channels: p.channels,
+                    start: self.pixel(row, ky, 0).wrapping_offset(left * p.channels as isize).wrapping_add(c),
+                    filter: self.filter.wrapping_add(ky * WIDTH * p.channels + c),
+                    valid: if EDGE {
+                        (-left).max(0) as usize..(p.width as isize - left).max(0) as usize
+                    } else {
+                        0..usize::MAX
+                    },
+                };
+                // SAFETY: the valid columns lie in the image, and `count` channels are left.
                 unsafe {
                     if count == S::LANES {
-                        tap_row::<S, WIDTH, STRIDE, COUNT>(
-                            s,
-                            p.channels,
-                            &mut sums,
-                            |from: *const f32| s.load(from),
-                            start,
-                            filter,
-                        );
+                        taps.add::<S, STRIDE, EDGE>(s, &mut sums, |from: *const f32| s.load(from));
                     } else {
-                        tap_row::<S, WIDTH, STRIDE, COUNT>(
-                            s,
-                            p.channels,
-                            &mut sums,
-                            |from: *const f32| s.load_partial(from, count),
-                            start,
-                            filter,
-                        );
+                        taps.add::<S, STRIDE, EDGE>(s, &mut sums, |from: *const f32| {
+                            s.load_partial(from, count)
+                        });
                     }
                 }
             }
-            self.finish(s, sums, row.out + x * p.channels + c, c, count);
+            self.finish(s, sums, live, row.out + x * p.channels + c, c, count);
             c += count;
         }
     }
 
-    /// Scales, shifts, adds, clamps and stores `count` channels from `c` of neighbouring pixels, the first at `out`.
+    /// Scales, shifts, adds, clamps and stores `count` channels from `c` of the first `live` of neighbouring pixels,
+    /// the first at `out`.
     #[inline(always)]
     fn finish<S: Simd, const COUNT: usize>(
         &self,
         s: S,
         sums: [S::V; COUNT],
+        live: usize,
         out: usize,
         c: usize,
         count: usize,
@@ -313,6 +299,9 @@ impl Job<'_> {
             let scale = if e.scale.is_null() { s.splat(1.0) } else { s.load_partial(e.scale.add(c), count) };
             let shift = if e.shift.is_null() { s.splat(0.0) } else { s.load_partial(e.shift.add(c), count) };
             for (i, sum) in sums.into_iter().enumerate() {
+                if i >= live {
+                    break;
+                }
                 let at = out + i * self.op.p.channels;
                 let mut x = s.mul_add(sum, scale, shift);
                 if !e.residual.is_null() {
@@ -381,29 +370,43 @@ impl Job<'_> {
     }
 }
 
-/// Adds one row of the window for `COUNT` neighbouring output pixels.
-///
-/// # Safety
-/// `load` can read at the filter's `WIDTH` taps and at all pixels of the windows.
-#[inline(always)]
-unsafe fn tap_row<S: Simd, const WIDTH: usize, const STRIDE: usize, const COUNT: usize>(
-    s: S,
+/// A row of the window of [`PIXELS`] neighbouring output pixels.
+struct TapRow<const WIDTH: usize> {
+    /// Floats from one pixel to the next.
     channels: usize,
-    sums: &mut [S::V; COUNT],
-    load: impl Fn(*const f32) -> S::V,
+    /// The first pixel's leftmost column.
     start: *const f32,
     filter: *const f32,
-) {
-    let mut weights = [s.splat(0.0); WIDTH];
-    for (kx, weight) in weights.iter_mut().enumerate() {
-        *weight = load(filter.wrapping_add(kx * channels));
-    }
-    for i in 0..(COUNT - 1) * STRIDE + WIDTH {
-        let value = load(start.wrapping_add(i * channels));
-        for (pixel, sum) in sums.iter_mut().enumerate() {
-            let kx = i.wrapping_sub(pixel * STRIDE);
-            if kx < WIDTH {
-                *sum = s.mul_add(value, weights[kx], *sum);
+    /// Columns that lie in the image, counted from the first.
+    valid: std::ops::Range<usize>,
+}
+
+impl<const WIDTH: usize> TapRow<WIDTH> {
+    /// Adds the row's products.
+    ///
+    /// # Safety
+    /// `load` can read at the filter's taps and at all valid columns.
+    #[inline(always)]
+    unsafe fn add<S: Simd, const STRIDE: usize, const EDGE: bool>(
+        &self,
+        s: S,
+        sums: &mut [S::V; PIXELS],
+        load: impl Fn(*const f32) -> S::V,
+    ) {
+        let mut weights = [s.splat(0.0); WIDTH];
+        for (kx, weight) in weights.iter_mut().enumerate() {
+            *weight = load(self.filter.wrapping_add(kx * self.channels));
+        }
+        for i in 0..(PIXELS - 1) * STRIDE + WIDTH {
+            if EDGE && !self.valid.contains(&i) {
+                continue;
+            }
+            let value = load(self.start.wrapping_add(i * self.channels));
+            for (pixel, sum) in sums.iter_mut().enumerate() {
+                let kx = i.wrapping_sub(pixel * STRIDE);
+                if kx < WIDTH {
+                    *sum = s.mul_add(value, weights[kx], *sum);
+                }
             }
         }
     }

@@ -3,8 +3,8 @@
 use crate::Isa;
 use crate::error::{KernelError, check_at_least, check_exact};
 use crate::gemm::{
-    Block, Epilogue, Gemm, MAX_ROWS, Offsets, PackedLayout, Residual, RightHand, Rows, Segment, WeightForm,
-    Weights, product, scratch_bytes,
+    Block, Epilogue, Form, Gemm, MAX_ROWS, Offsets, PackedLayout, Problem, Residual, RightHand, Rows,
+    Segment, WeightForm, Weights, product,
 };
 use crate::threads::ThreadPool;
 
@@ -54,16 +54,17 @@ impl MatMul {
 
     /// Bytes of scratch that a call needs, with `b` in this form.
     pub fn scratch_bytes(&self, threads: usize, form: WeightForm) -> usize {
+        let unpacked = Form::of_column_stride(if self.transpose_b { self.k } else { 1 });
         match form {
-            WeightForm::Packed => self.part_scratch_bytes(threads, self.k, self.n, true),
-            WeightForm::Unpacked => self.part_scratch_bytes(threads, self.k, self.n, false),
+            WeightForm::Packed => self.part_scratch_bytes(threads, self.k, self.n, Form::Packed),
+            WeightForm::Unpacked => self.part_scratch_bytes(threads, self.k, self.n, unpacked),
             WeightForm::Blocks { rows } => {
                 // The last block is smaller, and may for that be packed in wider pieces.
                 let all = if self.transpose_b { self.n } else { self.k };
                 let rows = rows.clamp(1, all.max(1));
                 let bytes = |rows| match self.transpose_b {
-                    true => self.part_scratch_bytes(threads, self.k, rows, false),
-                    false => self.part_scratch_bytes(threads, rows, self.n, false),
+                    true => self.part_scratch_bytes(threads, self.k, rows, unpacked),
+                    false => self.part_scratch_bytes(threads, rows, self.n, unpacked),
                 };
                 bytes(rows).max(if all % rows > 0 { bytes(all % rows) } else { 0 })
             }
@@ -71,10 +72,9 @@ impl MatMul {
     }
 
     /// Bytes of scratch for a part of the product.
-    fn part_scratch_bytes(&self, threads: usize, k: usize, n: usize, packed: bool) -> usize {
-        let rows = self.rows(&[], 0, k);
+    fn part_scratch_bytes(&self, threads: usize, k: usize, n: usize, form: Form) -> usize {
         let layout = PackedLayout::new(self.layout.isa(), k, n, 1).unwrap_or(self.layout);
-        scratch_bytes(&layout, self.m, k, 1, 1, rows.copy_floats(), packed, threads)
+        self.rows(&[], 0, k).problem(self.m, layout, k, 1, form).scratch_bytes(threads)
     }
 
     /// Computes the product. `scratch` needs no alignment.
@@ -157,7 +157,7 @@ impl MatMul {
             return Err(KernelError::Attribute("a residual in the output memory needs all of k at once"));
         }
         let out = out.as_mut_ptr();
-        let epilogue = epilogue.to_raw(self.n, out, self.m * self.n)?.starting_at_column(n.0).only_if(last);
+        let epilogue = epilogue.to_raw(self.n, out, self.m * self.n)?.starting_at(n.0, n.0).only_if(last);
         let rows = self.rows(a, k.0, k.1);
         let gemm = Gemm {
             rows: &rows,
@@ -218,8 +218,8 @@ impl BatchMatMul<'_> {
     pub fn scratch_bytes(&self, threads: usize) -> Result<usize, KernelError> {
         let layout = PackedLayout::new(self.isa, self.k, self.n, 1)?;
         let instances = product(self.batch)?;
-        let copies = self.rows(&[]).copy_floats();
-        Ok(scratch_bytes(&layout, self.m, self.k, instances, 1, copies, false, threads))
+        let form = Form::of_column_stride(self.b.column);
+        Ok(self.rows(&[]).problem(self.m, layout, self.k, instances, form).scratch_bytes(threads))
     }
 
     /// Computes all products. A scale or shift in the epilogue is per column, the same for the whole batch; a
@@ -337,7 +337,12 @@ struct MatrixRows<'a> {
 }
 
 /// Rows this many floats apart fall on the same few lines of a first-level cache.
-const ALIASING_FLOATS: usize = 1024;
+pub(crate) const ALIASING_FLOATS: usize = 1024;
+
+/// Floats from one copied row of `k` to the next: an odd number of cache lines, so that the copies do not alias.
+pub(crate) fn copy_pitch(k: usize) -> usize {
+    (k.div_ceil(16) | 1) * 16
+}
 
 impl<'a> MatrixRows<'a> {
     #[allow(clippy::too_many_arguments)]
@@ -353,15 +358,23 @@ impl<'a> MatrixRows<'a> {
     ) -> Self {
         let aliasing = row_stride.is_multiple_of(ALIASING_FLOATS) && m > 4 && n >= 128 && k >= 64;
         let copied = (column_stride != 1 && k > 1) || aliasing;
-        // An odd number of cache lines, so that the copies do not alias either.
-        let copy_pitch = if copied { (k.div_ceil(16) | 1) * 16 } else { 0 };
+        let copy_pitch = if copied { copy_pitch(k) } else { 0 };
         MatrixRows { a, first_k, row_stride, column_stride, copy_pitch, batches }
+    }
+
+    fn problem(&self, m: usize, layout: PackedLayout, k: usize, instances: usize, form: Form) -> Problem {
+        let (copy_floats, copies_all) = (self.copy_floats(), self.copies_all());
+        Problem { m, layout, k, taps: 1, instances, form, copy_floats, copies_all }
     }
 }
 
 impl Rows for MatrixRows<'_> {
     fn copy_floats(&self) -> usize {
         self.copy_pitch * MAX_ROWS
+    }
+
+    fn copies_all(&self) -> bool {
+        self.copy_pitch > 0
     }
 
     fn offsets(&self, number: usize) -> Offsets {

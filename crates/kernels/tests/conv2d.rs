@@ -103,7 +103,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn convolution(
@@ -253,6 +253,7 @@ fn layers_of_networks() {
     check(same(7, 1, 1, 1024, 160), 7, 1 << 17);
     check(same(14, 1, 2, 128, 256), 9, 1 << 16);
     check(same(40, 1, 1, 16, 96), 15, 1 << 11);
+    check(same(14, 3, 1, 128, 160), 3, 4 * 160 * 1024);
     let mut grouped = same(9, 3, 1, 64, 128);
     grouped.groups = 32;
     check(grouped, 51, 1 << 12);

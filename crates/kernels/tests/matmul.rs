@@ -79,7 +79,7 @@ fn check(m: usize, k: usize, n: usize, transpose_a: bool, transpose_b: bool, cho
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn all_forms_agree(
@@ -143,6 +143,10 @@ fn sizes_that_are_cut_differently() {
     check(1, 300, 500, false, true, 3, 70);
     check(3, 2048, 130, true, false, 8, 999);
     check(6, 5000, 96, false, false, 2, 5000);
+    // The last block is smaller than the others.
+    check(30, 1500, 400, false, false, 1, 1000);
+    check(30, 200, 1500, false, true, 1, 1000);
+    check(2, 1500, 400, false, false, 1, 1000);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use tightfit_graph::{Binding, bind, passes};
 
 use crate::error::{Error, NotFit};
 use crate::model::Model;
+use crate::sink::SinkNeed;
 
 /// Resident memory of the process besides everything that is counted one by one: code, the C library, stacks, the
 /// allocator's own. Measured as the peak of `tightfit run` on a model of a few bytes, and rounded up.
@@ -40,8 +41,8 @@ pub struct FitOptions {
     pub values: HashMap<String, Fact>,
     /// Bytes that input takes.
     pub pipeline_bytes: u64,
-    /// Bytes that output takes.
-    pub sink_bytes: u64,
+    /// Where the output goes.
+    pub sink: SinkNeed,
     /// Bytes of fed strings.
     pub string_bytes: u64,
 }
@@ -129,11 +130,6 @@ impl<'m> Bound<'m> {
         &self.graph
     }
 
-    /// Says what the output takes, which follows from the shapes of the graph's outputs.
-    pub fn set_sink_bytes(&mut self, bytes: u64) {
-        self.options.sink_bytes = bytes;
-    }
-
     fn plan(&self, weights: WeightMode) -> Result<(Plan, Lines), Error> {
         let options = &self.options;
         let plan = Plan::new(&self.graph, &PlanOptions { threads: options.threads, weights })?;
@@ -142,13 +138,14 @@ impl<'m> Bound<'m> {
         let lines = Lines {
             runtime_bytes: RUNTIME_BYTES
                 + threads * THREAD_BYTES
-                + METADATA_FACTOR * self.model.metadata_bytes(),
+                + METADATA_FACTOR * self.model.metadata_bytes()
+                + self.model.constant_bytes(),
             weights_bytes: plan.weights_bytes as u64,
             window_bytes: plan.window_bytes() as u64,
             arena_bytes: (arena_bytes(&plan, options.threads) + plan.string_bytes) as u64
                 + options.string_bytes,
             pipeline_bytes: options.pipeline_bytes,
-            sink_bytes: options.sink_bytes,
+            sink_bytes: options.sink.memory_bytes(&self.graph, options.batch),
         };
         Ok((plan, lines))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tightfit_core::MemoryBudget;
 use tightfit_format::{GraphDef, ModelFormat, SourceFile, detect};
-use tightfit_graph::ir::Graph;
+use tightfit_graph::ir::{ConstantData, Graph};
 use tightfit_graph::{ImportOptions, import, passes};
 
 use crate::error::Error;
@@ -51,6 +51,13 @@ impl Model {
         &self.graph
     }
 
+    /// Bytes of the constants that the graph itself holds: small ones, and those that passes computed.
+    pub fn constant_bytes(&self) -> u64 {
+        let constants = self.graph.nodes.iter().filter_map(|node| node.constant());
+        let held = constants.filter(|c| matches!(c.data, ConstantData::Memory(_)));
+        held.map(|c| c.bytes() as u64).sum()
+    }
+
     /// Bytes of the file's structure in memory.
     pub fn metadata_bytes(&self) -> u64 {
         self.metadata_bytes
@@ -60,19 +67,21 @@ impl Model {
 /// The GraphDef of a file, binary or text.
 ///
 /// # Errors
-/// [`Error::Format`] for a file that is none, and [`Error::Usage`] for a model of a kind that cannot be run yet.
+/// [`Error::Format`] for a file that cannot be read, and [`Error::Data`] for one of another kind.
 pub fn read_graph_def(path: &Path, budget: &MemoryBudget) -> Result<(Arc<SourceFile>, GraphDef), Error> {
     let format = detect(path)?;
     let source = || SourceFile::open(path);
     let def = match format {
         ModelFormat::GraphDef => GraphDef::read(source()?, budget)?,
         ModelFormat::GraphDefText => GraphDef::read_text(source()?, budget)?,
-        other => {
-            return Err(Error::Usage(format!(
-                "{}: is {other}, which cannot be run; freeze it first",
-                path.display()
-            )));
+        ModelFormat::SavedModelDir
+        | ModelFormat::SavedModelFile
+        | ModelFormat::Checkpoint
+        | ModelFormat::MetaGraph
+        | ModelFormat::TfLite => {
+            return Err(Error::data(path, format!("is {format}; only frozen GraphDefs are supported yet")));
         }
+        other => return Err(Error::data(path, format!("is {other}"))),
     };
     Ok((def.source.clone(), def))
 }

@@ -99,6 +99,14 @@ impl Runner {
         self.minimum_bytes
     }
 
+    /// The same as [`Runner::run`]; `after` is called with each step's position when it is done, to time them.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn run_steps(&mut self, feeds: &[Feed<'_>], after: &mut dyn FnMut(usize)) -> Result<(), Error> {
+        Ok(self.session.run_steps(feeds, after)?)
+    }
+
     /// Computes the outputs, which are valid until the next run.
     ///
     /// # Errors

@@ -112,6 +112,15 @@ impl TensorDef {
         Some(self.elements() * self.element_bytes()? as u64)
     }
 
+    /// Bytes of the elements that are written out; the last one stands for the rest. 0 for strings.
+    pub fn present_bytes(&self) -> u64 {
+        match &self.content {
+            TensorContent::File { bytes, .. } => *bytes,
+            TensorContent::Inline(bytes) => bytes.len() as u64,
+            TensorContent::Strings(_) | TensorContent::Opaque => 0,
+        }
+    }
+
     /// Fills `out`, of [`TensorDef::bytes`] bytes, with all elements: those that are there, then the last one
     /// repeated, or zeros.
     ///
@@ -119,35 +128,68 @@ impl TensorDef {
     /// [`FormatError`] when `source` cannot be read, when `out` has another length, and for a tensor without
     /// plain elements.
     pub fn read_into(&self, source: &SourceFile, out: &mut [u8]) -> Result<()> {
-        let out_bytes = out.len();
-        let error = |expected: String| {
-            let found = format!("{self:?} to be read into {out_bytes} bytes");
-            FormatError::new(source.path(), Place::Whole, Problem::invalid(expected, found))
-        };
-        let element_bytes = match (self.element_bytes(), self.bytes()) {
-            (Some(element), Some(bytes)) if bytes == out.len() as u64 => element,
-            _ => return Err(error(format!("as many bytes as {} elements have", self.elements()))),
-        };
-        let present_bytes = match &self.content {
-            TensorContent::File { bytes, .. } => usize::try_from(*bytes).ok(),
-            TensorContent::Inline(bytes) => Some(bytes.len()),
-            TensorContent::Strings(_) | TensorContent::Opaque => None,
-        };
-        let Some((present, rest)) = present_bytes.and_then(|bytes| out.split_at_mut_checked(bytes)) else {
-            return Err(error("no more values than the shape has".to_string()));
-        };
-        match &self.content {
-            TensorContent::File { offset, .. } => source.read_exact_at(*offset, present)?,
-            TensorContent::Inline(bytes) => present.copy_from_slice(bytes),
-            TensorContent::Strings(_) | TensorContent::Opaque => {}
+        if self.bytes().is_some_and(|bytes| bytes != out.len() as u64) {
+            return Err(self.cannot_read(source, 0, out.len()));
         }
-        match present.rchunks_exact(element_bytes).next() {
-            Some(last) => rest.chunks_exact_mut(element_bytes).for_each(|e| e.copy_from_slice(last)),
-            None => rest.fill(0),
+        self.read_at(source, 0, out)
+    }
+
+    /// Fills `out` with the bytes from `offset` on of what [`TensorDef::read_into`] gives.
+    ///
+    /// # Errors
+    /// [`FormatError`] when `source` cannot be read, when the range leaves the tensor, and for a tensor without plain
+    /// elements.
+    pub fn read_at(&self, source: &SourceFile, offset: u64, out: &mut [u8]) -> Result<()> {
+        let cannot_read = || self.cannot_read(source, offset, out.len());
+        let end = offset.checked_add(out.len() as u64);
+        let (Some(element_bytes), Some(bytes), Some(end)) = (self.element_bytes(), self.bytes(), end) else {
+            return Err(cannot_read());
+        };
+        let present_bytes = self.present_bytes();
+        let is_plain = !matches!(self.content, TensorContent::Strings(_) | TensorContent::Opaque);
+        if !is_plain || end > bytes || present_bytes > bytes {
+            return Err(cannot_read());
         }
+        // At most the length of `out`, which is a usize.
+        let (present, rest) = out.split_at_mut((present_bytes.clamp(offset, end) - offset) as usize);
+        self.read_present(source, offset, present)?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let mut last = [0; MAX_ELEMENT_BYTES];
+        let last = &mut last[..element_bytes];
+        if let Some(start) = present_bytes.checked_sub(element_bytes as u64) {
+            self.read_present(source, start, last)?;
+        }
+        // `rest` may begin or end inside an element.
+        let phase = ((offset + present.len() as u64) % element_bytes as u64) as usize;
+        let (head, whole) = rest.split_at_mut(rest.len().min((element_bytes - phase) % element_bytes));
+        head.copy_from_slice(&last[phase..][..head.len()]);
+        whole.chunks_mut(element_bytes).for_each(|e| e.copy_from_slice(&last[..e.len()]));
         Ok(())
     }
+
+    /// Reads bytes that are written out in full.
+    fn read_present(&self, source: &SourceFile, at: u64, out: &mut [u8]) -> Result<()> {
+        match &self.content {
+            TensorContent::File { offset, .. } if !out.is_empty() => source.read_exact_at(offset + at, out),
+            TensorContent::Inline(bytes) if !out.is_empty() => {
+                out.copy_from_slice(&bytes[at as usize..][..out.len()]);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn cannot_read(&self, source: &SourceFile, offset: u64, bytes: usize) -> FormatError {
+        let expected = format!("a part of the {:?} bytes of {} elements", self.bytes(), self.elements());
+        let found = format!("{bytes} bytes at {offset} of {self:?}");
+        FormatError::new(source.path(), Place::Whole, Problem::invalid(expected, found))
+    }
 }
+
+/// Bytes of the widest element, a complex128.
+const MAX_ELEMENT_BYTES: usize = 16;
 
 fn element_bytes(dtype: i32) -> Option<usize> {
     DataType(dtype).storage().filter(|d| *d != DType::String).map(DType::bytes)

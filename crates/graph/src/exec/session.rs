@@ -184,12 +184,20 @@ impl Session {
     /// [`GraphError::Feed`] for a tensor that does not fit its input, and what an operator finds. After an operator's
     /// error a session with streamed weights does not run again.
     pub fn run(&mut self, feeds: &[Feed<'_>]) -> Result<(), GraphError> {
+        self.run_steps(feeds, &mut |_| {})
+    }
+
+    /// The same; `after` is called with each step's position when it is done, to time them.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_steps(&mut self, feeds: &[Feed<'_>], after: &mut dyn FnMut(usize)) -> Result<(), GraphError> {
         if self.has_failed && (self.window.is_some() || self.slots.is_empty()) {
             return Err(GraphError::Plan("a session was run after it failed".into()));
         }
         self.strings.truncate(self.constant_string_bytes);
         self.feed(feeds)?;
-        for step in &self.plan.steps {
+        for (position, step) in self.plan.steps.iter().enumerate() {
             if let Err(source) = run_step(step, self) {
                 self.has_failed = true;
                 return Err(GraphError::Node {
@@ -199,6 +207,7 @@ impl Session {
                     source,
                 });
             }
+            after(position);
         }
         Ok(())
     }

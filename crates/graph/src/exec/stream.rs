@@ -5,19 +5,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use tightfit_core::{BudgetError, Buffer, MemoryBudget};
-use tightfit_format::{FormatError, SourceFile};
 
-use crate::ir::{Constant, ConstantData};
+use crate::ir::Constant;
 use crate::operator::{OpError, WeightStream};
 use crate::plan::Plan;
 
 /// Stack of the reading thread: it only calls the system.
 const STACK_BYTES: usize = 64 << 10;
 
-/// One block of a file.
+/// One block of a weight.
 #[derive(Debug, Clone)]
 struct Block {
-    source: Arc<SourceFile>,
+    constant: Arc<Constant>,
     offset: u64,
     bytes: usize,
 }
@@ -57,7 +56,7 @@ struct State {
     filled: u64,
     /// Blocks given back since the start.
     consumed: u64,
-    error: Option<FormatError>,
+    error: Option<OpError>,
 }
 
 impl Shared {
@@ -114,7 +113,7 @@ impl Window {
         let mut state = shared.state();
         while state.filled == state.consumed {
             if let Some(error) = state.error.take() {
-                return Err(error.into());
+                return Err(error);
             }
             if self.reader.as_ref().is_none_or(JoinHandle::is_finished) {
                 return Err(OpError::Invalid(
@@ -149,16 +148,14 @@ impl Drop for Window {
     }
 }
 
-fn blocks_of(constant: &Constant, block_bytes: usize) -> Vec<Block> {
-    let ConstantData::File { source, offset } = &constant.data else { return Vec::new() };
-    let total = constant.bytes();
+fn blocks_of(constant: &Arc<Constant>, block_bytes: usize) -> impl Iterator<Item = Block> + use<> {
+    let (constant, total) = (constant.clone(), constant.bytes());
     let starts = (0..total).step_by(block_bytes.max(1));
-    let block = |start: usize| Block {
-        source: source.clone(),
-        offset: offset + start as u64,
+    starts.map(move |start| Block {
+        constant: constant.clone(),
+        offset: start as u64,
         bytes: block_bytes.min(total - start),
-    };
-    starts.map(block).collect()
+    })
 }
 
 fn read_ahead(shared: &Shared, read_bytes: &AtomicU64) {
@@ -175,7 +172,7 @@ fn read_ahead(shared: &Shared, read_bytes: &AtomicU64) {
         let half = &shared.halves[(number % 2) as usize];
         // SAFETY: fewer than two blocks are full, so this half is empty and nobody else uses it.
         let memory = unsafe { std::slice::from_raw_parts_mut(half.start, half.bytes) };
-        let result = block.source.read_exact_at(block.offset, &mut memory[..block.bytes]);
+        let result = block.constant.read_at(block.offset, &mut memory[..block.bytes]);
         read_bytes.fetch_add(block.bytes as u64, Ordering::Relaxed);
         let mut state = shared.state();
         match result {
@@ -213,9 +210,6 @@ impl WeightStream for StepStream<'_> {
     }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), OpError> {
-        match &self.constant.data {
-            ConstantData::File { source, offset: start } => Ok(source.read_exact_at(start + offset, bytes)?),
-            _ => Err(OpError::Internal("a weight in memory was read as a streamed one")),
-        }
+        self.constant.read_at(offset, bytes)
     }
 }

@@ -8,7 +8,7 @@ use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget};
 use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
 
 use crate::error::GraphError;
-use crate::ir::{Constant, ConstantData};
+use crate::ir::Constant;
 use crate::operator::{OpError, WeightLayout};
 use crate::plan::{Plan, WeightPlan};
 
@@ -174,7 +174,7 @@ impl Part<'_> {
     fn load(&self, target: &mut [u8], scratch: &mut [u8]) -> Result<(), OpError> {
         let constant = &self.weight.constant;
         let WeightLayout::Panels { k, n, is_transposed, groups } = self.weight.layout else {
-            return read(constant, 0, target);
+            return constant.read_at(0, target);
         };
         if is_transposed {
             let layout = PackedLayout::new(Isa::detect(), k, self.columns.len(), 1)?;
@@ -200,10 +200,10 @@ impl Part<'_> {
             let rows = rows_at_once.min(k - first);
             let chunk = &mut scratch[..rows * width * 4];
             if width == n {
-                read(constant, first * n * 4, chunk)?;
+                constant.read_at((first * n * 4) as u64, chunk)?;
             } else {
                 for (row, segment) in chunk.chunks_exact_mut(width * 4).enumerate() {
-                    read(constant, ((first + row) * n + self.columns.start) * 4, segment)?;
+                    constant.read_at((((first + row) * n + self.columns.start) * 4) as u64, segment)?;
                 }
             }
             layout.pack_rows(target, first, chunk)?;
@@ -223,26 +223,9 @@ impl Part<'_> {
         let width = self.columns.len();
         for first in (0..width).step_by(at_once) {
             let chunk = &mut scratch[..at_once.min(width - first) * k * 4];
-            read(&self.weight.constant, (self.columns.start + first) * k * 4, chunk)?;
+            self.weight.constant.read_at(((self.columns.start + first) * k * 4) as u64, chunk)?;
             layout.pack_columns(target, first, chunk)?;
         }
         Ok(())
     }
-}
-
-/// Reads bytes of a constant's dense form, from `offset` on.
-fn read(constant: &Constant, offset: usize, out: &mut [u8]) -> Result<(), OpError> {
-    match &constant.data {
-        ConstantData::File { source, offset: start } => source.read_exact_at(start + offset as u64, out)?,
-        ConstantData::Memory(bytes) => out.copy_from_slice(&bytes[offset..offset + out.len()]),
-        ConstantData::Tensor { source, tensor } => {
-            if out.len() != constant.bytes() {
-                return Err(OpError::Internal("a constant that must be expanded was read in parts"));
-            }
-            tensor.read_into(source, out)?;
-        }
-        // The session puts strings into the pool, and references to them here.
-        ConstantData::Strings(_) => {}
-    }
-    Ok(())
 }

@@ -84,7 +84,8 @@ impl Binary {
         let (a, b) = (a.dims_value()?, b.dims_value()?);
         let at = |v: &[Dim], i: usize| if v.len() == 1 { v[0] } else { v[i] };
         let is_plain = a.len() == b.len() || a.len() == 1 || b.len() == 1;
-        is_plain.then(|| (0..a.len().max(b.len())).map(|i| function(at(&a, i), at(&b, i))).collect())
+        let len = if a.len() == 1 { b.len() } else { a.len() };
+        is_plain.then(|| (0..len).map(|i| function(at(&a, i), at(&b, i))).collect())
     }
 }
 

@@ -4,6 +4,8 @@
 //! the axes of `squeeze_dims`, or every axis of size 1; ExpandDims adds one at the axis of its second input. Costs
 //! nothing: the output is the input's memory.
 
+use tightfit_core::DType;
+
 use super::Registration;
 use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
@@ -52,6 +54,8 @@ impl Operator for Reshape {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, shape) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
+        super::need_type(1, shape, &[DType::I32, DType::I64])?;
+        super::dims_of_rank(1, shape, 1)?;
         let Some(mut dims) = shape.dims_value() else {
             let rank = shape.dims.get().and_then(|dims| dims.first().map_or(Some(0), |d| d.size()));
             return Ok(vec![Fact::new(input.dtype, rank.map_or(Dims::UNKNOWN, Dims::of_rank))]);
@@ -106,6 +110,7 @@ impl Operator for ExpandDims {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, axis) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
+        super::need_type(1, axis, &[DType::I32, DType::I64])?;
         let Some(dims) = input.dims.get() else { return Ok(vec![Fact::new(input.dtype, Dims::UNKNOWN)]) };
         let Some(axis) = axis.int() else {
             return Ok(vec![Fact::new(input.dtype, Dims::of_rank(dims.len() + 1))]);

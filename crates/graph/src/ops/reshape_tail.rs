@@ -27,7 +27,7 @@ impl Operator for ReshapeTail {
         let wrong = || OpError::input(0, format!("is of shape {}, no end of {:?}", input.dims, self.tail));
         let kept = dims.len().checked_sub(self.axes).ok_or_else(wrong)?;
         let elements = Dims::new(&dims[kept..]).elements();
-        if elements.size().is_some_and(|n| n != self.tail.iter().product()) {
+        if elements.size().is_some_and(|n| n != self.tail.iter().product::<usize>()) {
             return Err(wrong());
         }
         let mut dims = dims[..kept].to_vec();

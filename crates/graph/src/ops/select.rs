@@ -166,24 +166,15 @@ impl Operator for AddN {
         if call.inputs.len() == 1 {
             return Memory::alias(0);
         }
-        Memory { overwrites: (0..call.inputs.len()).collect(), ..Memory::default() }
+        // The order of a sum is part of its result, so a later input cannot be where it begins.
+        Memory::overwrites(&[0, 1])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let count = run.inputs();
         let dtype = run.output_dtype(0);
-        let in_place = (0..count).find(|i| run.is_in_place(*i));
         let mut output = run.output(0)?;
-        // What is summed up already: the input in place, or the first two.
-        let (first, second) = match in_place {
-            Some(_) => (None, None),
-            None => (Some(0), Some(1)),
-        };
-        if let (Some(a), Some(b)) = (first, second) {
-            binary(run.pool, BinaryOp::Add, run.src(a)?, run.src(b)?, &mut output)?;
-        }
-        let is_done = |i: usize| [first, second, in_place].contains(&Some(i));
-        for i in (0..count).filter(|i| !is_done(*i)) {
+        binary(run.pool, BinaryOp::Add, run.src(0)?, run.src(1)?, &mut output)?;
+        for i in 2..run.inputs() {
             binary(run.pool, BinaryOp::Add, Src::InPlace(dtype), run.src(i)?, &mut output)?;
         }
         Ok(())

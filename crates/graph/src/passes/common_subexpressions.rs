@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tightfit_core::{DType, Shape};
 
 use super::rewrite::{Uses, forward};
-use crate::ir::{Constant, ConstantData, Graph, NodeId, NodeKind, ValueRef};
+use crate::ir::{Constant, Graph, NodeId, NodeKind, ValueRef};
 
 /// Bytes of two constants that are compared at once.
 const CHUNK_BYTES: usize = 32 << 10;
@@ -60,22 +60,19 @@ fn key(graph: &Graph, id: NodeId) -> Option<Key> {
 /// For nodes of one key: operators are the same by their key, constants by all their bytes.
 fn is_same(graph: &Graph, a: NodeId, b: NodeId) -> bool {
     let (Some(a), Some(b)) = (graph.node(a).constant(), graph.node(b).constant()) else { return true };
+    let bytes = a.bytes().min(a.distinct_bytes().max(b.distinct_bytes()));
     let mut chunks = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
-    (0..a.bytes()).step_by(CHUNK_BYTES).all(|offset| {
-        let bytes = CHUNK_BYTES.min(a.bytes() - offset);
+    (0..bytes).step_by(CHUNK_BYTES).all(|offset| {
+        let bytes = CHUNK_BYTES.min(bytes - offset);
         let (left, right) = (&mut chunks.0[..bytes], &mut chunks.1[..bytes]);
         read(a, offset, left).is_some() && read(b, offset, right).is_some() && left == right
     })
 }
 
-/// Bytes of a dense constant; `None` for one that is not, and for a file that fails, which is found when it is loaded.
+/// Bytes of a constant; `None` for strings, and for a file that fails, which is found when it is loaded.
 fn read(constant: &Constant, offset: usize, out: &mut [u8]) -> Option<()> {
-    match &constant.data {
-        ConstantData::Memory(bytes) => out.copy_from_slice(bytes.get(offset..offset + out.len())?),
-        ConstantData::File { source, offset: start } => {
-            source.read_exact_at(start + offset as u64, out).ok()?
-        }
-        _ => return None,
+    if constant.dtype == DType::String {
+        return None;
     }
-    Some(())
+    constant.read_at(offset as u64, out).ok()
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use tightfit_core::{ALIGNMENT, Buffer, DType, MemoryBudget, Shape, TensorView};
+use tightfit_format::TensorDef;
 
 use crate::exec::evaluate;
 use crate::fact::{KNOWN_VALUE_MAX_BYTES, Known};
@@ -90,7 +91,11 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
         }
         ConstantData::Memory(bytes) => ConstantData::Memory(bytes.clone()),
         ConstantData::Strings(strings) => ConstantData::Strings(strings.clone()),
-        ConstantData::Tensor { .. } => return None,
+        ConstantData::Tensor { source, tensor } => {
+            let dims = shape.iter().map(|d| *d as i64).collect();
+            let tensor = Box::new(TensorDef { shape: dims, ..(**tensor).clone() });
+            ConstantData::Tensor { source: source.clone(), tensor }
+        }
     };
     Some(Constant { dtype: node.facts[0].dtype, shape, data })
 }
@@ -153,12 +158,7 @@ fn compute(graph: &Graph, node: &Node, input_bytes: usize) -> Result<Option<(Sha
         let (to, tail) = rest.split_at_mut(bytes.next_multiple_of(ALIGNMENT));
         rest = tail;
         let to = &mut to[..bytes];
-        match &constant.data {
-            ConstantData::File { source, offset } => source.read_exact_at(*offset, to)?,
-            ConstantData::Memory(bytes) => to.copy_from_slice(bytes),
-            ConstantData::Tensor { source, tensor } => tensor.read_into(source, to)?,
-            ConstantData::Strings(_) => return Ok(None),
-        }
+        constant.read_at(0, to)?;
         let Some(view) = TensorView::new(constant.dtype, constant.shape, to) else { return Ok(None) };
         views.push(view);
     }

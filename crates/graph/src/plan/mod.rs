@@ -20,6 +20,9 @@ pub use report::{Alive, PlanReport, Rectangle, StepReport};
 /// Constants smaller than this stay resident even where weights are streamed: a read costs more than it frees.
 pub const STREAM_FROM_BYTES: usize = 64 << 10;
 
+/// The largest tensor or scratch that is planned. The sum over all nodes a graph may have still fits 64 bits.
+pub const MAX_TENSOR_BYTES: u64 = 1 << 40;
+
 /// How the weights are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightMode {
@@ -224,6 +227,7 @@ impl<'a> Planner<'a> {
                         dims: fact.dims.to_string(),
                     },
                 })?;
+                self.check_size(id, shape.elements() * fact.dtype.bytes())?;
                 let info = TensorInfo { dtype: fact.dtype, shape, place: Place::Value };
                 let home = fed.map_or(Home::Arena(0), Home::Fed);
                 let slot = self.slots.len();
@@ -235,6 +239,18 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(())
+    }
+
+    fn check_size(&self, id: NodeId, bytes: usize) -> Result<(), GraphError> {
+        if bytes as u64 <= MAX_TENSOR_BYTES {
+            return Ok(());
+        }
+        let node = self.graph.node(id);
+        Err(GraphError::TooLarge {
+            node: node.name.to_string(),
+            op: node.op_name().to_string(),
+            bytes: bytes as u64,
+        })
     }
 
     fn slot(&self, value: ValueRef) -> usize {
@@ -290,15 +306,13 @@ impl<'a> Planner<'a> {
     fn place_constant(&mut self, value: ValueRef, constant: &Arc<Constant>, weight: Option<&WeightUse>) {
         let slot = self.slot(value);
         let is_streamed = matches!(self.options.weights, WeightMode::Streamed { .. })
-            && matches!(constant.data, ConstantData::File { .. })
+            && matches!(constant.data, ConstantData::File { .. } | ConstantData::Tensor { .. })
             && constant.bytes() >= STREAM_FROM_BYTES;
         if is_streamed && weight.is_some() {
             self.slots[slot].info.place = Place::Streamed;
             self.slots[slot].home = Home::Streamed;
             return;
         }
-        // A constant that has to be expanded as it is read cannot be read in parts.
-        let weight = weight.filter(|_| !matches!(constant.data, ConstantData::Tensor { .. }));
         let layout = weight.map_or(WeightLayout::Dense, |w| w.layout);
         let bytes = layout.bytes(constant);
         self.slots[slot].info.place = match layout {
@@ -317,7 +331,7 @@ impl<'a> Planner<'a> {
         for position in 0..self.order.len() {
             let id = self.order[position];
             let NodeKind::Operator(operator) = &self.graph.node(id).kind else { continue };
-            self.make_step(position, id, operator, &last_use);
+            self.make_step(position, id, operator, &last_use)?;
         }
         Ok(())
     }
@@ -336,11 +350,18 @@ impl<'a> Planner<'a> {
         last
     }
 
-    fn make_step(&mut self, position: usize, id: NodeId, operator: &Arc<dyn Operator>, last_use: &[usize]) {
+    fn make_step(
+        &mut self,
+        position: usize,
+        id: NodeId,
+        operator: &Arc<dyn Operator>,
+        last_use: &[usize],
+    ) -> Result<(), GraphError> {
         let node = self.graph.node(id);
         let (input_infos, output_infos) = self.node_infos(id);
         let call = self.call(&input_infos, &output_infos);
         let memory = operator.memory(&call);
+        self.check_size(id, memory.scratch_bytes.max(memory.string_bytes))?;
         let inputs: Vec<usize> = node.inputs.iter().map(|v| self.slot(*v)).collect();
         let outputs: Vec<usize> =
             (0..node.facts.len() as u16).map(|output| self.slot(ValueRef { node: id, output })).collect();
@@ -350,7 +371,7 @@ impl<'a> Planner<'a> {
         if let (true, Some(input), Some(output)) = (is_alias, memory.alias, outputs.first()) {
             self.share(inputs[input], *output);
             if !is_dynamic {
-                return;
+                return Ok(());
             }
         }
         let step = self.steps.len();
@@ -386,6 +407,7 @@ impl<'a> Planner<'a> {
             is_dynamic,
             is_alias,
         });
+        Ok(())
     }
 
     fn stream_plan(

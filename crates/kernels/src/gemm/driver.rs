@@ -1,11 +1,16 @@
-//! Cuts a product into tasks and tiles.
+//! Runs a product: tasks, and the tiles of each.
+
+use std::ops::Range;
 
 use crate::error::KernelError;
+use crate::simd::dispatch;
 use crate::threads::{SharedPtr, ThreadPool};
 
 use super::RawEpilogue;
+use super::direct::Direct;
 use super::panels::{PackPanel, PackedLayout, pack};
-use super::tile::{self, MAX_ROWS, Tile};
+use super::plan::{ALIGN, Cut, Form, Problem};
+use super::tile::{self, Tile};
 
 /// The part of k that is summed up at once: `taps` runs of `len` elements, each starting `offset` into its tap.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +57,9 @@ pub(crate) trait Rows: Sync {
     /// Floats of scratch that [`Self::fill`] needs for copies.
     fn copy_floats(&self) -> usize;
 
+    /// Whether [`Self::fill`] copies every row, so that it should not be called for each few panels.
+    fn copies_all(&self) -> bool;
+
     /// Where instance `number` starts.
     fn offsets(&self, number: usize) -> Offsets;
 
@@ -84,7 +92,7 @@ pub(crate) enum RightHand {
 pub(crate) struct Gemm<'a, R> {
     pub rows: &'a R,
     pub m: usize,
-    /// Columns, and how B is packed. Its k is that of the whole product when B comes packed; otherwise the segment's.
+    /// Columns, and how panels of them are packed: for a k of the segment's.
     pub layout: PackedLayout,
     pub instances: usize,
     pub segment: Segment,
@@ -96,69 +104,11 @@ pub(crate) struct Gemm<'a, R> {
     pub epilogue: RawEpilogue,
 }
 
-/// How a product is cut: tasks are (instance, block of panels, chunk of rows), the chunk running fastest, so that
-/// neighbouring tasks share panels.
-#[derive(Debug, Clone, Copy)]
-struct Blocking {
-    panels: usize,
-    panels_per_block: usize,
-    blocks: usize,
-    rows_per_chunk: usize,
-    chunks: usize,
-}
-
-/// Bytes of panels that stay in a core's second-level cache while the rows of A pass by.
-const PANELS_BYTES: usize = 448 << 10;
-
-/// The least work that is worth a task of its own, in multiply-adds: a few microseconds.
-const TASK_WORK: usize = 1 << 20;
-
-fn blocking(
-    layout: &PackedLayout,
-    m: usize,
-    k: usize,
-    instances: usize,
-    packed: bool,
-    threads: usize,
-) -> Blocking {
-    let rows = tile::max_rows(layout.isa());
-    let width = tile::width(layout.isa());
-    let panels = layout.panels().max(1);
-    let panel_bytes = (4 * k * width).max(1);
-    let mut per_block = (PANELS_BYTES / panel_bytes).clamp(1, panels);
-    let tiles = m.div_ceil(rows).max(1);
-    let work = m.saturating_mul(layout.n()).saturating_mul(k.max(1)).saturating_mul(instances);
-    // Several tasks per thread even out a thread that is late.
-    let wanted = if threads == 1 { 1 } else { (work / TASK_WORK).clamp(1, threads * 6) };
-    let blocks_wanted = wanted.div_ceil(instances);
-    let mut chunks = 1;
-    if panels.div_ceil(per_block) < blocks_wanted {
-        // Panels packed on the fly are packed once per chunk, so there rows are cut only when columns give too little.
-        let by_rows = if packed { tiles / 2 } else { tiles / 8 };
-        chunks = blocks_wanted.div_ceil(panels.div_ceil(per_block)).min(by_rows.max(1));
-        if panels.div_ceil(per_block) * chunks < blocks_wanted {
-            per_block = panels.div_ceil(blocks_wanted.div_ceil(chunks)).max(1);
-        }
-    }
-    let blocks = panels.div_ceil(per_block);
-    let panels_per_block = panels.div_ceil(blocks);
-    let rows_per_chunk = tiles.div_ceil(chunks) * rows;
-    Blocking {
-        panels,
-        panels_per_block,
-        blocks: panels.div_ceil(panels_per_block),
-        rows_per_chunk,
-        chunks: m.div_ceil(rows_per_chunk).max(1),
-    }
-}
-
 /// Scratch of one product, by worker.
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
     start: SharedPtr<u8>,
-    worker_bytes: usize,
-    pointer_bytes: usize,
-    copy_bytes: usize,
+    parts: [usize; 3],
 }
 
 impl Scratch {
@@ -176,83 +126,43 @@ impl Scratch {
             .map_err(|_| KernelError::Attribute("the scratch memory cannot be aligned"))?;
         Ok((zeros, rest))
     }
-}
 
-/// Parts of scratch start at multiples of this.
-const ALIGN: usize = 64;
-
-/// How much scratch a product needs: `shared_floats` common to all workers, and per worker the pointers of `taps`
-/// taps, `copy_floats`, and panels when B comes unpacked.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn scratch_bytes(
-    layout: &PackedLayout,
-    m: usize,
-    k: usize,
-    instances: usize,
-    taps: usize,
-    copy_floats: usize,
-    packed: bool,
-    threads: usize,
-) -> usize {
-    let parts = parts(layout, m, k, instances, taps, copy_floats, packed, threads);
-    threads.max(1) * parts.iter().sum::<usize>() + ALIGN
-}
-
-/// Bytes of one worker's pointers, copies and panels.
-#[allow(clippy::too_many_arguments)]
-fn parts(
-    layout: &PackedLayout,
-    m: usize,
-    k: usize,
-    instances: usize,
-    taps: usize,
-    copy_floats: usize,
-    packed: bool,
-    threads: usize,
-) -> [usize; 3] {
-    let width = tile::width(layout.isa());
-    let panel_floats = if packed {
-        0
-    } else {
-        k * width * blocking(layout, m, k, instances, packed, threads).panels_per_block
-    };
-    [
-        (taps * MAX_ROWS * size_of::<*const f32>()).next_multiple_of(ALIGN),
-        (4 * copy_floats).next_multiple_of(ALIGN),
-        (4 * panel_floats).next_multiple_of(ALIGN),
-    ]
+    /// One worker's pointers, copies, and panels (or sums).
+    fn of(&self, worker: usize) -> (*mut *const f32, *mut f32, *mut f32) {
+        let start = self.start.get().wrapping_add(worker * self.parts.iter().sum::<usize>());
+        let copies = start.wrapping_add(self.parts[0]);
+        let panels = copies.wrapping_add(self.parts[1]);
+        (start.cast(), copies.cast(), panels.cast())
+    }
 }
 
 impl<R: Rows> Gemm<'_, R> {
-    fn packed(&self) -> bool {
-        matches!(self.b, RightHand::Packed(_))
+    fn problem(&self) -> Problem {
+        Problem {
+            m: self.m,
+            layout: self.layout,
+            k: self.segment.k(),
+            taps: self.segment.taps,
+            instances: self.instances,
+            form: match self.b {
+                RightHand::Packed(_) => Form::Packed,
+                RightHand::Strided { column_stride, .. } => Form::of_column_stride(column_stride),
+            },
+            copy_floats: self.rows.copy_floats(),
+            copies_all: self.rows.copies_all(),
+        }
     }
 
     /// Cuts `scratch` up for the workers.
     pub(crate) fn scratch(&self, threads: usize, scratch: &mut [u8]) -> Result<Scratch, KernelError> {
-        let parts = parts(
-            &self.layout,
-            self.m,
-            self.segment.k(),
-            self.instances,
-            self.segment.taps,
-            self.rows.copy_floats(),
-            self.packed(),
-            threads,
-        );
-        let worker_bytes = parts.iter().sum::<usize>();
-        let needed_bytes = worker_bytes * threads + ALIGN;
+        let problem = self.problem();
+        let needed_bytes = problem.scratch_bytes(threads);
         if scratch.len() < needed_bytes {
             return Err(KernelError::Scratch { needed_bytes, given_bytes: scratch.len() });
         }
         let start = scratch.as_mut_ptr();
         let skip = start.align_offset(ALIGN).min(ALIGN);
-        Ok(Scratch {
-            start: SharedPtr::new(start.wrapping_add(skip)),
-            worker_bytes,
-            pointer_bytes: parts[0],
-            copy_bytes: parts[1],
-        })
+        Ok(Scratch { start: SharedPtr::new(start.wrapping_add(skip)), parts: problem.parts(threads) })
     }
 
     /// Computes the product.
@@ -264,37 +174,83 @@ impl<R: Rows> Gemm<'_, R> {
         if self.m == 0 || self.layout.n() == 0 || self.instances == 0 {
             return;
         }
-        let cut =
-            blocking(&self.layout, self.m, self.segment.k(), self.instances, self.packed(), pool.threads());
+        let problem = self.problem();
+        let cut = problem.cut(pool.threads());
+        let is_direct = problem.is_direct();
         let shared = SharedPtr::new(std::ptr::from_ref(self).cast_mut());
         pool.run(self.instances * cut.blocks * cut.chunks, &|task, worker| {
             let (chunk, rest) = (task % cut.chunks, task / cut.chunks);
             let (block, instance) = (rest % cut.blocks, rest / cut.blocks);
-            let start = scratch.start.get().wrapping_add(worker * scratch.worker_bytes);
             // SAFETY: tasks write disjoint tiles of the output, each worker has its own scratch, and the caller
             // vouches for the rest.
-            unsafe { (*shared.get()).task(&cut, scratch, start, instance, block, chunk) }
+            unsafe {
+                let gemm = &*shared.get();
+                if is_direct {
+                    gemm.direct_task(&cut, scratch, worker, instance, block);
+                } else {
+                    gemm.task(&cut, scratch, worker, instance, block, chunk);
+                }
+            }
         });
     }
 
+    /// A block of columns of a few rows, with B where it stands.
+    ///
     /// # Safety
-    /// As [`Self::run`]; `start` is the worker's own part of the scratch.
+    /// As [`Self::run`].
+    unsafe fn direct_task(&self, cut: &Cut, scratch: Scratch, worker: usize, instance: usize, block: usize) {
+        let RightHand::Strided { start, row_stride, .. } = self.b else { return };
+        let offsets = self.rows.offsets(instance);
+        let (pointers, copies, sums) = scratch.of(worker);
+        let first = block * cut.block;
+        let columns = cut.block.min(self.layout.n() - first);
+        let out = offsets.out + first;
+        let mut epilogue = self.epilogue.starting_at(offsets.channel + first, out);
+        let after = epilogue.after.take();
+        // SAFETY: the caller vouches for the memory.
+        unsafe { self.rows.fill(offsets.a, 0, self.m, self.segment, pointers, copies) };
+        dispatch(
+            self.layout.isa(),
+            Direct {
+                rows: pointers,
+                count: self.m,
+                segment: self.segment,
+                b: start.wrapping_add(offsets.b + first),
+                b_stride: row_stride,
+                sums,
+                out: self.out.wrapping_add(out),
+                out_stride: self.out_stride,
+                columns,
+                first: self.first,
+                epilogue,
+            },
+        );
+        for r in 0..if after.is_some() { self.m } else { 0 } {
+            let to = self.out.wrapping_add(out + r * self.out_stride);
+            // SAFETY: these elements have just been written.
+            unsafe { after.unwrap_or_default().apply_raw(self.layout.isa(), to, to, columns) };
+        }
+    }
+
+    /// A block of panels of a chunk of rows.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
     unsafe fn task(
         &self,
-        cut: &Blocking,
+        cut: &Cut,
         scratch: Scratch,
-        start: *mut u8,
+        worker: usize,
         instance: usize,
         block: usize,
         chunk: usize,
     ) {
         let offsets = self.rows.offsets(instance);
-        let pointers = start.cast::<*const f32>();
-        let copies = start.wrapping_add(scratch.pointer_bytes).cast::<f32>();
-        let packed = start.wrapping_add(scratch.pointer_bytes + scratch.copy_bytes).cast::<f32>();
-        let panels = block * cut.panels_per_block..((block + 1) * cut.panels_per_block).min(cut.panels);
+        let (pointers, copies, packed) = scratch.of(worker);
+        let panels = block * cut.block..((block + 1) * cut.block).min(self.layout.panels());
         // SAFETY: the caller vouches for the memory.
         let b = unsafe { self.panels(panels.clone(), offsets, packed) };
+        let mut source = self.packed_on_the_way(offsets);
         let first_row = chunk * cut.rows_per_chunk;
         let rows = cut.rows_per_chunk.min(self.m - first_row);
         // Tiles of nearly the same height waste less than full ones and a low last one.
@@ -305,23 +261,38 @@ impl<R: Rows> Gemm<'_, R> {
             // SAFETY: as above.
             unsafe {
                 self.rows.fill(offsets.a, first_row + done, count, self.segment, pointers, copies);
-                self.tiles(panels.clone(), b, pointers, offsets, first_row + done, count);
+                self.tiles(panels.clone(), b, source, pointers, offsets, first_row + done, count);
             }
+            source = None;
             done += count;
         }
     }
 
-    /// Where the panels lie such that panel p starts at the result plus its offset; packs them if they are not.
+    /// Where B begins, and the floats from one row to the next, if the first tiles pack full panels as they read them.
+    fn packed_on_the_way(&self, offsets: Offsets) -> Option<(*const f32, usize)> {
+        match self.b {
+            RightHand::Strided { start, row_stride, column_stride: 1 } => {
+                Some((start.wrapping_add(offsets.b), row_stride))
+            }
+            _ => None,
+        }
+    }
+
+    /// Where the panels lie such that panel p starts at the result plus its offset; packs those that are not, and that
+    /// the first tiles will not pack.
     ///
     /// # Safety
     /// As [`Self::run`]; `to` has room for the panels.
-    unsafe fn panels(&self, panels: std::ops::Range<usize>, offsets: Offsets, to: *mut f32) -> *const f32 {
+    unsafe fn panels(&self, panels: Range<usize>, offsets: Offsets, to: *mut f32) -> *mut f32 {
         match self.b {
-            RightHand::Packed(start) => start.wrapping_add(offsets.b),
+            RightHand::Packed(start) => start.wrapping_add(offsets.b).cast_mut(),
             RightHand::Strided { start, row_stride, column_stride } => {
                 let base = self.layout.panel(panels.start).offset;
                 for number in panels {
                     let panel = self.layout.panel(number);
+                    if column_stride == 1 && panel.columns == tile::width(self.layout.isa()) {
+                        continue;
+                    }
                     // SAFETY: the caller vouches for the memory.
                     unsafe {
                         pack(
@@ -334,6 +305,7 @@ impl<R: Rows> Gemm<'_, R> {
                                 rows: self.segment.k(),
                                 row_stride,
                                 column_stride,
+                                padded: true,
                             },
                         );
                     }
@@ -343,54 +315,59 @@ impl<R: Rows> Gemm<'_, R> {
         }
     }
 
-    /// All tiles of `count` rows.
+    /// All tiles of `count` rows. Full panels are first packed from `source`, if there is one.
     ///
     /// # Safety
-    /// As [`Self::run`]; `pointers` has been filled for these rows.
+    /// As [`Self::run`]; `pointers` has been filled for these rows, and `b` comes from [`Self::panels`].
+    #[allow(clippy::too_many_arguments)]
     unsafe fn tiles(
         &self,
-        panels: std::ops::Range<usize>,
-        b: *const f32,
+        panels: Range<usize>,
+        b: *mut f32,
+        source: Option<(*const f32, usize)>,
         pointers: *const *const f32,
         offsets: Offsets,
         first_row: usize,
         count: usize,
     ) {
-        let e = &self.epilogue;
         let isa = self.layout.isa();
-        let at = |pointer: *const f32, offset: usize| {
-            if pointer.is_null() { pointer } else { pointer.wrapping_add(offset) }
-        };
         let row = offsets.out + first_row * self.out_stride;
         let columns = panels.clone();
         for number in panels {
             let panel = self.layout.panel(number);
             let out = row + panel.first;
+            let packed = b.wrapping_add(panel.offset);
+            let (b, b_stride, b_copy) = match source {
+                Some((start, stride)) if panel.columns == tile::width(isa) => {
+                    (start.wrapping_add(panel.first), stride, packed)
+                }
+                _ => (packed.cast_const(), panel.width, std::ptr::null_mut()),
+            };
             let tile = Tile {
                 rows: pointers,
                 taps: self.segment.taps,
                 tap_len: self.segment.len,
-                b: b.wrapping_add(panel.offset),
-                b_stride: panel.width,
+                b,
+                b_stride,
+                b_copy,
                 out: self.out.wrapping_add(out),
                 out_stride: self.out_stride,
                 columns: panel.columns,
                 first: self.first,
-                scale: at(e.scale, offsets.channel + panel.first),
-                shift: at(e.shift, offsets.channel + panel.first),
-                residual: at(e.residual, out),
-                min: e.min,
-                max: e.max,
+                epilogue: self.epilogue.starting_at(offsets.channel + panel.first, out),
             };
             // SAFETY: the layout was made for an available isa; the caller vouches for the memory.
-            unsafe { tile::select(isa, count, panel.width)(&tile) };
+            unsafe { tile::select(isa, count, panel.width, !b_copy.is_null())(&tile) };
         }
-        if let Some(activation) = e.after {
+        if let Some(activation) = self.epilogue.after {
             let (first, last) = (self.layout.panel(columns.start), self.layout.panel(columns.end - 1));
-            for r in 0..count {
-                let to = self.out.wrapping_add(row + r * self.out_stride + first.first);
+            let len = last.first + last.columns - first.first;
+            // Rows without a gap between them are one piece.
+            let (pieces, len) = if len == self.out_stride { (1, count * len) } else { (count, len) };
+            for piece in 0..pieces {
+                let to = self.out.wrapping_add(row + piece * self.out_stride + first.first);
                 // SAFETY: these are the elements that the tiles have just written.
-                unsafe { activation.apply_raw(isa, to, to, last.first + last.columns - first.first) };
+                unsafe { activation.apply_raw(isa, to, to, len) };
             }
         }
     }

@@ -93,10 +93,16 @@ impl RawEpilogue {
         after: None,
     };
 
-    /// The same from this column of the output on.
-    pub(crate) fn starting_at_column(self, column: usize) -> Self {
-        let at = |p: *const f32| if p.is_null() { p } else { p.wrapping_add(column) };
-        RawEpilogue { scale: at(self.scale), shift: at(self.shift), residual: at(self.residual), ..self }
+    /// The same for a part of the output: from this channel on, and from this element on.
+    #[inline(always)]
+    pub(crate) fn starting_at(self, channel: usize, element: usize) -> Self {
+        let at = |p: *const f32, offset| if p.is_null() { p } else { p.wrapping_add(offset) };
+        RawEpilogue {
+            scale: at(self.scale, channel),
+            shift: at(self.shift, channel),
+            residual: at(self.residual, element),
+            ..self
+        }
     }
 
     /// Itself at the end of a sum, otherwise nothing.

@@ -5,15 +5,18 @@
 //! width. Each element of the output is summed over k in ascending order by one chain of fused multiply-adds,
 //! whatever the blocking, the threads, and the way B comes; so all of these give the same bits.
 
+mod direct;
 mod driver;
 mod epilogue;
 mod panels;
+mod plan;
 mod tile;
 
-pub(crate) use driver::{Gemm, Offsets, RightHand, Rows, Scratch, Segment, scratch_bytes};
+pub(crate) use driver::{Gemm, Offsets, RightHand, Rows, Scratch, Segment};
 pub(crate) use epilogue::RawEpilogue;
 pub use epilogue::{Epilogue, Residual};
 pub use panels::PackedLayout;
+pub(crate) use plan::{Form, Problem};
 pub(crate) use tile::MAX_ROWS;
 
 use crate::error::{KernelError, check_exact};

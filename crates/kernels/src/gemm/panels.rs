@@ -106,6 +106,7 @@ impl PackedLayout {
                             rows: count,
                             row_stride: self.groups * self.n,
                             column_stride: 1,
+                            padded: true,
                         },
                     );
                 }
@@ -148,6 +149,7 @@ impl PackedLayout {
                         rows: self.k,
                         row_stride: 1,
                         column_stride: self.k,
+                        padded: false,
                     },
                 );
                 for row in 0..if padding == 0 { 0 } else { self.k } {
@@ -199,6 +201,8 @@ pub(crate) struct PackPanel {
     pub row_stride: usize,
     /// In floats.
     pub column_stride: usize,
+    /// Whether anything may be written from `columns` up to `width`.
+    pub padded: bool,
 }
 
 /// # Safety
@@ -212,7 +216,7 @@ impl Kernel for PackPanel {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        if self.column_stride == 1 {
+        if self.column_stride == 1 && self.padded {
             self.copy_rows(s);
         } else {
             self.transpose();
@@ -231,6 +235,10 @@ impl PackPanel {
             for row in 0..self.rows {
                 let from = self.from.wrapping_add(row * self.row_stride);
                 let to = self.to.add(row * self.width);
+                // The rows are far apart, which no hardware prefetcher follows.
+                for line in (0..self.columns).step_by(16) {
+                    s.prefetch(from.wrapping_add(tile::PREFETCHED_ROWS * self.row_stride + line));
+                }
                 for v in 0..whole {
                     s.store(to.add(v * S::LANES), s.load(from.wrapping_add(v * S::LANES)));
                 }

@@ -5,8 +5,13 @@ use crate::Isa;
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Portable, Simd};
 
+use super::RawEpilogue;
+
 /// The most rows a tile has on any [`Isa`].
 pub(crate) const MAX_ROWS: usize = 14;
+
+/// How many rows ahead of its use a B that is not packed is asked for.
+pub(super) const PREFETCHED_ROWS: usize = 12;
 
 /// Vectors in a full panel.
 const VECTORS: usize = 2;
@@ -36,20 +41,16 @@ pub(crate) struct Tile {
     pub b: *const f32,
     /// Floats from one row of the panel to the next.
     pub b_stride: usize,
+    /// Where to pack the panel's rows as they are read, for the tiles to come; or null. Only for full panels.
+    pub b_copy: *mut f32,
     pub out: *mut f32,
     pub out_stride: usize,
     /// Columns that are meant; the panel's may be more.
     pub columns: usize,
     /// Whether the sum starts at 0, or at what the output holds.
     pub first: bool,
-    /// For each column, or null.
-    pub scale: *const f32,
-    /// For each column, or null.
-    pub shift: *const f32,
-    /// With the output's stride, or null. May be the output.
-    pub residual: *const f32,
-    pub min: f32,
-    pub max: f32,
+    /// Its channels are the panel's columns, its residual starts at the tile and has the output's stride.
+    pub epilogue: RawEpilogue,
 }
 
 /// Computes a tile.
@@ -58,14 +59,19 @@ pub(crate) struct Tile {
 /// All that the [`Tile`] points to is valid, and the processor has the instructions.
 pub(crate) type TileFn = unsafe fn(&Tile);
 
-/// The function for tiles of `rows` rows and a panel of `width` columns.
-pub(crate) fn select(isa: Isa, rows: usize, width: usize) -> TileFn {
+/// The function for tiles of `rows` rows and a panel of `width` columns, which is packed on the way or not.
+pub(crate) fn select(isa: Isa, rows: usize, width: usize, packs: bool) -> TileFn {
     let vectors = width / isa.lanes();
     debug_assert!((1..=max_rows(isa)).contains(&rows) && (1..=VECTORS).contains(&vectors));
+    debug_assert!(!packs || vectors == VECTORS);
     macro_rules! table {
         ($function:ident: $($rows:literal)*) => {
-            match (rows, vectors) {
-                $(($rows, 1) => $function::<$rows, 1>, ($rows, _) => $function::<$rows, 2>,)*
+            match (rows, vectors, packs) {
+                $(
+                    ($rows, 1, _) => $function::<$rows, 1, false>,
+                    ($rows, _, false) => $function::<$rows, 2, false>,
+                    ($rows, _, true) => $function::<$rows, 2, true>,
+                )*
                 _ => unreachable!("a tile has between 1 and max_rows rows"),
             }
         };
@@ -83,31 +89,31 @@ pub(crate) fn select(isa: Isa, rows: usize, width: usize) -> TileFn {
 /// As [`TileFn`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-unsafe fn avx512<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
+unsafe fn avx512<const ROWS: usize, const VECTORS: usize, const PACK: bool>(tile: &Tile) {
     // SAFETY: the caller vouches for memory and instructions.
-    unsafe { compute::<_, ROWS, VECTORS>(Avx512::new(), tile) }
+    unsafe { compute::<_, ROWS, VECTORS, PACK>(Avx512::new(), tile) }
 }
 
 /// # Safety
 /// As [`TileFn`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
+unsafe fn avx2<const ROWS: usize, const VECTORS: usize, const PACK: bool>(tile: &Tile) {
     // SAFETY: the caller vouches for memory and instructions.
-    unsafe { compute::<_, ROWS, VECTORS>(Avx2::new(), tile) }
+    unsafe { compute::<_, ROWS, VECTORS, PACK>(Avx2::new(), tile) }
 }
 
 /// # Safety
 /// As [`TileFn`].
-unsafe fn portable<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
+unsafe fn portable<const ROWS: usize, const VECTORS: usize, const PACK: bool>(tile: &Tile) {
     // SAFETY: the caller vouches for the memory.
-    unsafe { compute::<_, ROWS, VECTORS>(Portable, tile) }
+    unsafe { compute::<_, ROWS, VECTORS, PACK>(Portable, tile) }
 }
 
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, t: &Tile) {
+unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize, const PACK: bool>(s: S, t: &Tile) {
     let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
     // SAFETY: the caller vouches for the pointers and counts in the tile; partial vectors end at `columns`.
     unsafe {
@@ -119,6 +125,7 @@ unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, t: &Ti
             }
         }
         let mut b = t.b;
+        let mut copy = t.b_copy;
         let mut rows = t.rows;
         for _ in 0..t.taps {
             let mut a = [std::ptr::null(); ROWS];
@@ -130,6 +137,16 @@ unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, t: &Ti
                 let mut columns = [s.splat(0.0); VECTORS];
                 for (v, column) in columns.iter_mut().enumerate() {
                     *column = s.load(b.wrapping_add(v * S::LANES));
+                }
+                if PACK {
+                    for (v, column) in columns.iter().enumerate() {
+                        s.store(copy.add(v * S::LANES), *column);
+                    }
+                    copy = copy.wrapping_add(VECTORS * S::LANES);
+                    // The rows are far apart, which no hardware prefetcher follows.
+                    for line in (0..VECTORS * S::LANES).step_by(16) {
+                        s.prefetch(b.wrapping_add(PREFETCHED_ROWS * t.b_stride + line));
+                    }
                 }
                 b = b.wrapping_add(t.b_stride);
                 for r in 0..ROWS {
@@ -169,7 +186,8 @@ unsafe fn finish<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL: b
     t: &Tile,
     sums: &[[S::V; VECTORS]; ROWS],
 ) {
-    let (min, max) = (s.splat(t.min), s.splat(t.max));
+    let e = &t.epilogue;
+    let (min, max) = (s.splat(e.min), s.splat(e.max));
     // SAFETY: the caller vouches for the pointers; partial vectors end at `columns`.
     unsafe {
         let load = |from: *const f32, v: usize| {
@@ -178,19 +196,19 @@ unsafe fn finish<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL: b
         let mut scale = [s.splat(1.0); VECTORS];
         let mut shift = [s.splat(0.0); VECTORS];
         for v in 0..VECTORS {
-            if !t.scale.is_null() {
-                scale[v] = load(t.scale, v);
+            if !e.scale.is_null() {
+                scale[v] = load(e.scale, v);
             }
-            if !t.shift.is_null() {
-                shift[v] = load(t.shift, v);
+            if !e.shift.is_null() {
+                shift[v] = load(e.shift, v);
             }
         }
         for (r, row) in sums.iter().enumerate() {
             let out = t.out.add(r * t.out_stride);
             for (v, sum) in row.iter().enumerate() {
                 let mut x = s.mul_add(*sum, scale[v], shift[v]);
-                if !t.residual.is_null() {
-                    x = s.add(x, load(t.residual.add(r * t.out_stride), v));
+                if !e.residual.is_null() {
+                    x = s.add(x, load(e.residual.add(r * t.out_stride), v));
                 }
                 x = s.min(max, s.max(min, x));
                 if FULL {

@@ -79,6 +79,12 @@ impl Simd for Avx2 {
         unsafe { _mm256_maskstore_ps(to, mask(count), v) }
     }
 
+    #[inline(always)]
+    fn prefetch(self, address: *const f32) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
     ops! {
         splat(x: f32) = _mm256_set1_ps(x);
         add(a: __m256, b: __m256) = _mm256_add_ps(a, b);

@@ -67,6 +67,12 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_ps(to, mask(count), v) }
     }
 
+    #[inline(always)]
+    fn prefetch(self, address: *const f32) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
     ops! {
         splat(x: f32) = _mm512_set1_ps(x);
         add(a: __m512, b: __m512) = _mm512_add_ps(a, b);

@@ -47,6 +47,8 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `count` floats can be written; no alignment is needed.
     unsafe fn store_partial(self, to: *mut f32, v: Self::V, count: usize);
+    /// Asks for the cache line at `address` ahead of its use; any address will do.
+    fn prefetch(self, address: *const f32);
     /// a + b
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// a - b

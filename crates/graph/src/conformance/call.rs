@@ -1,0 +1,395 @@
+//! One call of an operator in guarded memory, in every way a plan may ask for it.
+
+use std::cell::Cell;
+use std::fmt;
+
+use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
+use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
+
+use crate::operator::{
+    Call, Memory, OpError, Operator, Place, Run, Slot, TensorInfo, WeightLayout, WeightStream, WeightUse,
+};
+use crate::strings::StringPool;
+
+/// Bytes in front of and behind each tensor that nobody may change.
+const GUARD_BYTES: usize = 256;
+const GUARD: u8 = 0xA5;
+/// Room for the strings of a graph.
+const STRING_BYTES: usize = 1 << 20;
+/// Windows that weights are streamed through: the smallest legal block, and a few blocks.
+const WINDOWS_BYTES: [usize; 2] = [1, 4 << 10];
+
+/// A tensor. Strings are references into the caller's pool.
+#[derive(Clone, PartialEq)]
+pub struct Value {
+    pub dtype: DType,
+    pub shape: Shape,
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.bytes[..self.bytes.len().min(64)];
+        write!(f, "{}{} {shown:02x?}", self.dtype, self.shape)
+    }
+}
+
+/// The shapes of a call as planned and as they are.
+pub struct Shapes {
+    pub planned_inputs: Vec<Shape>,
+    pub planned_outputs: Vec<(DType, Shape)>,
+    /// The outputs' shapes in this run, upper bounds where the operator finds them while it runs.
+    pub outputs: Vec<Shape>,
+}
+
+/// Where a weight is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Form {
+    Dense,
+    Packed,
+    Streamed { window_bytes: usize },
+}
+
+/// One way to call.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    form: Form,
+    pool: usize,
+    in_place_input: Option<usize>,
+    /// What the memory of outputs and scratch holds before.
+    fill: u8,
+}
+
+/// Threads and strings to call with.
+pub struct Caller {
+    pools: [ThreadPool; 2],
+    pub strings: StringPool,
+}
+
+struct Guarded {
+    memory: Buffer,
+    bytes: usize,
+}
+
+impl Guarded {
+    fn new(bytes: usize, fill: u8) -> Guarded {
+        let mut memory =
+            Buffer::new(&MemoryBudget::unlimited(), "test", bytes + 2 * GUARD_BYTES).expect("memory for a test");
+        memory.fill(GUARD);
+        memory[GUARD_BYTES..GUARD_BYTES + bytes].fill(fill);
+        Guarded { memory, bytes }
+    }
+
+    fn of(bytes: &[u8]) -> Guarded {
+        let mut guarded = Guarded::new(bytes.len(), 0);
+        guarded.inner().copy_from_slice(bytes);
+        guarded
+    }
+
+    fn inner(&mut self) -> &mut [u8] {
+        &mut self.memory[GUARD_BYTES..GUARD_BYTES + self.bytes]
+    }
+
+    fn is_whole(&self) -> bool {
+        let (before, rest) = self.memory.split_at(GUARD_BYTES);
+        before.iter().chain(&rest[self.bytes..]).all(|b| *b == GUARD)
+    }
+}
+
+/// A weight whose blocks lie at odd addresses.
+struct OddStream {
+    bytes: Vec<u8>,
+    block_bytes: usize,
+}
+
+impl WeightStream for OddStream {
+    fn blocks(&self, each: &mut dyn FnMut(u64, &[u8]) -> Result<(), OpError>) -> Result<(), OpError> {
+        if self.block_bytes == 0 {
+            return Err(OpError::Internal("a weight that is read in pieces was read in blocks"));
+        }
+        let mut window = vec![0; self.block_bytes + 1];
+        for (number, block) in self.bytes.chunks(self.block_bytes).enumerate() {
+            window[1..][..block.len()].copy_from_slice(block);
+            each((number * self.block_bytes) as u64, &window[1..][..block.len()])?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), OpError> {
+        let from = self.bytes.get(offset as usize..).unwrap_or_default();
+        let from = from.get(..bytes.len()).ok_or(OpError::Internal("read past the end of a weight"))?;
+        bytes.copy_from_slice(from);
+        Ok(())
+    }
+}
+
+impl Caller {
+    pub fn new() -> Caller {
+        let strings = Buffer::new(&MemoryBudget::unlimited(), "test", STRING_BYTES).expect("memory for a test");
+        let pool = |threads| ThreadPool::new(threads).expect("threads for a test");
+        Caller { pools: [pool(1), pool(3)], strings: StringPool::new(strings) }
+    }
+
+    /// Calls `operator` in every way there is. The inner result is the operator's own.
+    ///
+    /// # Errors
+    /// Which promise was broken, and how.
+    pub fn check(
+        &self,
+        operator: &dyn Operator,
+        inputs: &[Value],
+        shapes: &Shapes,
+    ) -> Result<Result<Vec<Value>, OpError>, String> {
+        let plain = Way { form: Form::Dense, pool: 0, in_place_input: None, fill: 0xCD };
+        let expected = self.call(operator, inputs, shapes, plain)?;
+        let mut forms = vec![Form::Dense];
+        if let Some(weight) = self.weight(operator, inputs, shapes, usize::MAX) {
+            forms.push(Form::Packed);
+            // Only large constants are streamed, empty ones never.
+            let windows = WINDOWS_BYTES.iter().filter(|_| !inputs[weight.input].bytes.is_empty());
+            forms.extend(windows.map(|window_bytes| Form::Streamed { window_bytes: *window_bytes }));
+        }
+        for form in forms {
+            let memory = self.memory(operator, inputs, shapes, form, 1);
+            let qualifies = |i: &usize| {
+                let outputs = shapes.planned_outputs.first();
+                outputs.is_some_and(|(dtype, shape)| {
+                    inputs[*i].dtype.bytes() == dtype.bytes()
+                        && shapes.planned_inputs[*i] == *shape
+                        && inputs[*i].shape == shapes.outputs[0]
+                })
+            };
+            let in_place = memory.overwrites.iter().copied().filter(qualifies).map(Some);
+            for in_place_input in std::iter::once(None).chain(in_place) {
+                for (pool, fill) in [(0, 0x11), (1, 0xEE)] {
+                    let way = Way { form, pool, in_place_input, fill };
+                    let result = self.call(operator, inputs, shapes, way)?;
+                    self.compare(&expected, &result, way)?;
+                }
+            }
+        }
+        Ok(expected)
+    }
+
+    fn compare(
+        &self,
+        expected: &Result<Vec<Value>, OpError>,
+        result: &Result<Vec<Value>, OpError>,
+        way: Way,
+    ) -> Result<(), String> {
+        match (expected, result) {
+            (Ok(a), Ok(b)) => match a.iter().zip(b).position(|(a, b)| !self.same(a, b)) {
+                None => Ok(()),
+                Some(i) => Err(format!("output {i} is {:?}, but as {way:?} {:?}", a[i], b[i])),
+            },
+            (Err(_), Err(_)) => Ok(()),
+            (Ok(_), Err(error)) => Err(format!("as {way:?} it is refused: {error}")),
+            (Err(error), Ok(_)) => Err(format!("only as {way:?} it is not refused: {error}")),
+        }
+    }
+
+    /// True when both are the same bit for bit, strings by their text.
+    pub fn same(&self, a: &Value, b: &Value) -> bool {
+        if a.dtype == DType::String {
+            return (a.dtype, a.shape) == (b.dtype, b.shape) && self.texts(a) == self.texts(b);
+        }
+        a == b
+    }
+
+    /// The texts of a tensor of strings.
+    pub fn texts(&self, value: &Value) -> Vec<Vec<u8>> {
+        let references = value.bytes.chunks_exact(16).map(bytemuck::pod_read_unaligned::<StringRef>);
+        references.map(|r| self.strings.get(r).to_vec()).collect()
+    }
+
+    fn infos(&self, inputs: &[Value], shapes: &Shapes) -> (Vec<TensorInfo>, Vec<TensorInfo>) {
+        let info = |dtype, shape| TensorInfo { dtype, shape, place: Place::Value };
+        let inputs = inputs.iter().zip(&shapes.planned_inputs).map(|(v, s)| info(v.dtype, *s));
+        (inputs.collect(), shapes.planned_outputs.iter().map(|(d, s)| info(*d, *s)).collect())
+    }
+
+    fn weight(
+        &self,
+        operator: &dyn Operator,
+        inputs: &[Value],
+        shapes: &Shapes,
+        window_bytes: usize,
+    ) -> Option<WeightUse> {
+        let (inputs, outputs) = self.infos(inputs, shapes);
+        operator.weight(&Call { inputs: &inputs, outputs: &outputs, threads: 1, window_bytes })
+    }
+
+    fn memory(
+        &self,
+        operator: &dyn Operator,
+        inputs: &[Value],
+        shapes: &Shapes,
+        form: Form,
+        threads: usize,
+    ) -> Memory {
+        let (mut input_infos, outputs) = self.infos(inputs, shapes);
+        let window_bytes = match form {
+            Form::Streamed { window_bytes } => window_bytes,
+            _ => usize::MAX,
+        };
+        if let (Some(weight), true) =
+            (self.weight(operator, inputs, shapes, window_bytes), form != Form::Dense)
+        {
+            input_infos[weight.input].place = match (form, weight.layout) {
+                (Form::Streamed { .. }, _) => Place::Streamed,
+                (_, WeightLayout::Dense) => Place::Resident,
+                (_, WeightLayout::Panels { .. }) => Place::Packed,
+            };
+        }
+        operator.memory(&Call { inputs: &input_infos, outputs: &outputs, threads, window_bytes })
+    }
+
+    fn call(
+        &self,
+        operator: &dyn Operator,
+        inputs: &[Value],
+        shapes: &Shapes,
+        way: Way,
+    ) -> Result<Result<Vec<Value>, OpError>, String> {
+        let pool = &self.pools[way.pool];
+        let memory = self.memory(operator, inputs, shapes, way.form, pool.threads());
+        if let Some(input) = memory.alias {
+            return alias(&inputs[input], shapes).map(Ok);
+        }
+        let mut guarded: Vec<Guarded> = inputs.iter().map(|v| Guarded::of(&v.bytes)).collect();
+        let mut places = vec![Place::Value; inputs.len()];
+        let mut stream = None;
+        if let (Form::Packed | Form::Streamed { .. }, window_bytes) = (way.form, window_of(way.form))
+            && let Some(weight) = self.weight(operator, inputs, shapes, window_bytes)
+        {
+            let value = &inputs[weight.input];
+            match (way.form, weight.layout) {
+                (Form::Streamed { .. }, _) => {
+                    places[weight.input] = Place::Streamed;
+                    stream = Some(OddStream { bytes: value.bytes.clone(), block_bytes: weight.block_bytes });
+                }
+                (_, WeightLayout::Dense) => places[weight.input] = Place::Resident,
+                (_, layout) => {
+                    places[weight.input] = Place::Packed;
+                    guarded[weight.input] = Guarded::of(&pack(value, layout)?);
+                }
+            }
+        }
+        let capacity = |(dtype, shape): &(DType, Shape)| shape.elements() * dtype.bytes();
+        let outputs = shapes.planned_outputs.iter().map(|planned| Guarded::new(capacity(planned), way.fill));
+        guarded.extend(outputs);
+        let mut scratch = Guarded::new(memory.scratch_bytes, way.fill);
+        let slots = self.slots(inputs, shapes, &places, &mut guarded, way.in_place_input);
+        let indices: Vec<usize> = (0..slots.len()).collect();
+        let (input_slots, output_slots) = indices.split_at(inputs.len());
+        let strings_before = self.strings.used_bytes();
+        let result = operator.run(&mut Run {
+            pool,
+            slots: &slots,
+            inputs: input_slots,
+            outputs: output_slots,
+            in_place_input: way.in_place_input,
+            stream: stream.as_ref().map(|s| s as &dyn WeightStream),
+            scratch: Some(scratch.inner()),
+            strings: &self.strings,
+            taken: 0,
+        });
+        let new_strings_bytes = self.strings.used_bytes() - strings_before;
+        if new_strings_bytes > memory.string_bytes {
+            return Err(format!("makes {new_strings_bytes} bytes of strings, not {}", memory.string_bytes));
+        }
+        let actual: Vec<Shape> = slots[inputs.len()..].iter().map(|slot| slot.shape.get()).collect();
+        self.check_guards(inputs, &mut guarded, &scratch, &places, way)?;
+        if let Err(error) = result {
+            return Ok(Err(error));
+        }
+        let values = shapes.planned_outputs.iter().zip(actual).enumerate().map(|(i, ((dtype, _), shape))| {
+            let from = match (i, way.in_place_input) {
+                (0, Some(input)) => &mut guarded[input],
+                _ => &mut guarded[inputs.len() + i],
+            };
+            Value { dtype: *dtype, shape, bytes: from.inner()[..shape.elements() * dtype.bytes()].to_vec() }
+        });
+        Ok(Ok(values.collect()))
+    }
+
+    fn slots(
+        &self,
+        inputs: &[Value],
+        shapes: &Shapes,
+        places: &[Place],
+        guarded: &mut [Guarded],
+        in_place_input: Option<usize>,
+    ) -> Vec<Slot> {
+        let mut slots: Vec<Slot> = Vec::new();
+        for (i, memory) in guarded.iter_mut().enumerate() {
+            let (dtype, shape) = match i.checked_sub(inputs.len()) {
+                None => (inputs[i].dtype, inputs[i].shape),
+                Some(output) => (shapes.planned_outputs[output].0, shapes.outputs[output]),
+            };
+            let in_place = in_place_input.filter(|_| i == inputs.len());
+            slots.push(Slot {
+                start: in_place.map_or(memory.inner().as_mut_ptr(), |input| slots[input].start),
+                dtype,
+                shape: Cell::new(shape),
+                place: places.get(i).copied().unwrap_or_default(),
+                capacity_bytes: memory.bytes,
+            });
+        }
+        slots
+    }
+
+    fn check_guards(
+        &self,
+        inputs: &[Value],
+        guarded: &mut [Guarded],
+        scratch: &Guarded,
+        places: &[Place],
+        way: Way,
+    ) -> Result<(), String> {
+        if let Some(i) = guarded.iter().position(|g| !g.is_whole()) {
+            return Err(format!("writes outside of tensor {i} (inputs first, then outputs) as {way:?}"));
+        }
+        if !scratch.is_whole() {
+            return Err(format!("writes outside of its scratch as {way:?}"));
+        }
+        for (i, value) in inputs.iter().enumerate() {
+            let is_dense = places[i] != Place::Packed && way.in_place_input != Some(i);
+            if is_dense && guarded[i].inner() != value.bytes {
+                return Err(format!("writes into its input {i} as {way:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn window_of(form: Form) -> usize {
+    match form {
+        Form::Streamed { window_bytes } => window_bytes,
+        _ => usize::MAX,
+    }
+}
+
+fn alias(input: &Value, shapes: &Shapes) -> Result<Vec<Value>, String> {
+    let ([(dtype, _)], [shape]) = (&shapes.planned_outputs[..], &shapes.outputs[..]) else {
+        return Err("an alias has other than one output".to_string());
+    };
+    if shape.elements() * dtype.bytes() != input.bytes.len() {
+        return Err(format!("an alias of {input:?} is {dtype}{shape}"));
+    }
+    Ok(vec![Value { dtype: *dtype, shape: *shape, bytes: input.bytes.clone() }])
+}
+
+/// A weight in the kernel's panels.
+fn pack(value: &Value, layout: WeightLayout) -> Result<Vec<u8>, String> {
+    let WeightLayout::Panels { k, n, is_transposed, groups } = layout else { return Ok(value.bytes.clone()) };
+    let error = |error: tightfit_kernels::KernelError| format!("the layout of its weight: {error}");
+    let packed_layout = PackedLayout::new(Isa::detect(), k, n, groups).map_err(error)?;
+    let mut packed = vec![0; packed_layout.packed_bytes()];
+    if is_transposed {
+        packed_layout.pack_columns(&mut packed, 0, &value.bytes).map_err(error)?;
+    } else {
+        packed_layout.pack_rows(&mut packed, 0, &value.bytes).map_err(error)?;
+    }
+    Ok(packed)
+}

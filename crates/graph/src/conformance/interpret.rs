@@ -1,0 +1,118 @@
+//! A graph node by node in plain memory, each call checked: what a plan and its session must agree with.
+
+use std::collections::HashMap;
+
+use tightfit_core::{DType, Shape};
+
+use super::call::{Caller, Shapes, Value};
+use crate::dim::Dims;
+use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
+use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, ValueRef};
+
+impl Value {
+    /// What is known of it as it is.
+    pub fn fact(&self) -> Fact {
+        if self.dtype != DType::String && self.bytes.len() <= KNOWN_VALUE_MAX_BYTES {
+            Fact::known(self.dtype, self.shape, &self.bytes[..])
+        } else {
+            Fact::new(self.dtype, self.shape)
+        }
+    }
+}
+
+impl Caller {
+    /// A tensor of strings.
+    pub fn strings(&self, shape: Shape, texts: &[impl AsRef<[u8]>]) -> Value {
+        let push = |text: &[u8]| self.strings.push(text).expect("room for the strings of a test");
+        let mut references: Vec<_> = texts.iter().map(|t| push(t.as_ref())).collect();
+        let last = references.last().copied().unwrap_or_default();
+        references.resize(shape.elements(), last);
+        Value { dtype: DType::String, shape, bytes: bytemuck::cast_slice(&references).to_vec() }
+    }
+
+    fn constant(&self, constant: &Constant) -> Value {
+        let mut bytes = vec![0; constant.bytes()];
+        match &constant.data {
+            ConstantData::File { source, offset } => source.read_exact_at(*offset, &mut bytes).unwrap(),
+            ConstantData::Memory(memory) => bytes.copy_from_slice(memory),
+            ConstantData::Tensor { source, tensor } => tensor.read_into(source, &mut bytes).unwrap(),
+            ConstantData::Strings(texts) => return self.strings(constant.shape, texts),
+        }
+        Value { dtype: constant.dtype, shape: constant.shape, bytes }
+    }
+
+    /// The outputs of a graph whose shapes are known.
+    ///
+    /// # Errors
+    /// The node that broke a promise, and which; or its own error.
+    pub fn interpret(&self, graph: &Graph, feeds: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
+        let mut values: HashMap<ValueRef, Value> = HashMap::new();
+        for id in graph.order().map_err(|id| format!("a cycle at {id}"))? {
+            let node = graph.node(id);
+            let outputs = match &node.kind {
+                NodeKind::Constant(constant) => vec![self.constant(constant)],
+                NodeKind::Input { .. } => vec![feeds[&*node.name].clone()],
+                NodeKind::Operator(_) => self
+                    .node(graph, id, &values)
+                    .map_err(|why| format!("node '{}' ({:?}): {why}", node.name, node.operator()))?,
+            };
+            for (output, value) in outputs.into_iter().enumerate() {
+                values.insert(ValueRef { node: id, output: output as u16 }, value);
+            }
+        }
+        Ok(graph.outputs.iter().map(|port| values[&port.value].clone()).collect())
+    }
+
+    fn node(&self, graph: &Graph, id: NodeId, values: &HashMap<ValueRef, Value>) -> Result<Vec<Value>, String> {
+        let node = graph.node(id);
+        let operator = node.operator().ok_or("is no operator")?;
+        let inputs: Vec<Value> = node.inputs.iter().map(|v| values[v].clone()).collect();
+        let shapes = shapes(graph, node, &inputs)?;
+        let outputs = self.check(operator, &inputs, &shapes)?.map_err(|error| error.to_string())?;
+        for (fact, output) in node.facts.iter().zip(&outputs) {
+            describes(fact, output)?;
+        }
+        Ok(outputs)
+    }
+}
+
+fn shapes(graph: &Graph, node: &Node, inputs: &[Value]) -> Result<Shapes, String> {
+    let concrete = |fact: &Fact| fact.dims.concrete().ok_or_else(|| format!("the shape of {fact} is open"));
+    let facts = graph.input_facts(node);
+    let planned = |fact: &Fact| concrete(fact).map(|shape| (fact.dtype, shape));
+    let planned_outputs = node.facts.iter().map(planned).collect::<Result<Vec<_>, _>>()?;
+    let is_dynamic = facts.iter().any(|f| f.is_bound);
+    let outputs = if is_dynamic {
+        let actual: Vec<Fact> = inputs.iter().map(Value::fact).collect();
+        let operator = node.operator().ok_or("is no operator")?;
+        let inferred = operator.infer(&actual.iter().collect::<Vec<_>>()).map_err(|e| e.to_string())?;
+        inferred.iter().map(concrete).collect::<Result<_, _>>()?
+    } else {
+        planned_outputs.iter().map(|(_, shape)| *shape).collect()
+    };
+    let planned_inputs = facts.into_iter().map(concrete).collect::<Result<_, _>>()?;
+    Ok(Shapes { planned_inputs, planned_outputs, outputs })
+}
+
+/// Fails when a fact says what is not so.
+pub fn describes(fact: &Fact, value: &Value) -> Result<(), String> {
+    let fits = |dims: &Dims| {
+        let dims = dims.get()?;
+        let pairs = dims.iter().zip(value.shape.iter());
+        let fits = |(dim, size): (&crate::dim::Dim, &usize)| match dim.size() {
+            Some(n) if fact.is_bound => *size <= n,
+            Some(n) => *size == n,
+            None => dim.known().is_none(),
+        };
+        Some(dims.len() == value.shape.rank() && pairs.into_iter().all(fits))
+    };
+    if fact.dtype != value.dtype || fits(&fact.dims) == Some(false) {
+        return Err(format!("inferred is {fact}, computed {}{}", value.dtype, value.shape));
+    }
+    if let Some(view) = fact.view()
+        && view.bytes() != value.bytes
+    {
+        return Err(format!("inferred is the value {:02x?}, computed {value:?}", view.bytes()));
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! How a product is cut into tasks, and how much scratch that takes.
+
+use super::direct;
+use super::panels::PackedLayout;
+use super::tile::{self, MAX_ROWS};
+
+/// In which form B comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Packed.
+    Packed,
+    /// Rows of floats next to each other.
+    RowMajor,
+    /// Any other strides.
+    Strided,
+}
+
+impl Form {
+    /// The form of an unpacked B by the floats from one column to the next.
+    pub(crate) fn of_column_stride(stride: usize) -> Form {
+        if stride == 1 { Form::RowMajor } else { Form::Strided }
+    }
+}
+
+/// A product, as far as its size and its cutting are concerned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Problem {
+    pub m: usize,
+    /// Columns, and how panels of them are packed.
+    pub layout: PackedLayout,
+    /// What is summed up at once.
+    pub k: usize,
+    /// Taps that `k` consists of.
+    pub taps: usize,
+    pub instances: usize,
+    pub form: Form,
+    /// Floats that the left-hand side needs for copies of a tile's rows.
+    pub copy_floats: usize,
+    /// Whether it copies every row.
+    pub copies_all: bool,
+}
+
+/// How a product is cut: tasks are (instance, block of columns, chunk of rows), the chunk running fastest, so that
+/// neighbouring tasks share columns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    /// Panels of a block; columns when B is used directly.
+    pub block: usize,
+    pub blocks: usize,
+    pub rows_per_chunk: usize,
+    pub chunks: usize,
+}
+
+/// Bytes of panels that stay in a core's second-level cache while the rows of A pass by.
+const PANELS_BYTES: usize = 448 << 10;
+
+/// The least work that is worth a task of its own, in multiply-adds: a few microseconds.
+const TASK_WORK: usize = 1 << 20;
+
+/// The most columns of one direct task: their sums stay in a core's first-level cache.
+const DIRECT_COLUMNS: usize = 4096;
+
+/// Parts of scratch start at multiples of this.
+pub(crate) const ALIGN: usize = 64;
+
+impl Problem {
+    /// Whether B is used where it stands.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.form == Form::RowMajor && self.m <= direct::MOST_ROWS
+    }
+
+    /// How to cut it for this many threads.
+    pub(crate) fn cut(&self, threads: usize) -> Cut {
+        if self.is_direct() {
+            let n = self.layout.n().max(1);
+            let most = DIRECT_COLUMNS / self.m.max(1);
+            let block = n.div_ceil(2 * threads).next_multiple_of(64).min(most);
+            return Cut { block, blocks: n.div_ceil(block), rows_per_chunk: self.m, chunks: 1 };
+        }
+        let rows = tile::max_rows(self.layout.isa());
+        let panels = self.layout.panels().max(1);
+        let panel_bytes = (4 * self.k * tile::width(self.layout.isa())).max(1);
+        // Rows are copied once per block of panels, so there it is the panels that come from further away.
+        let budget_bytes = if self.form == Form::Packed && self.copies_all { 4 } else { 1 } * PANELS_BYTES;
+        let mut block = (budget_bytes / panel_bytes).clamp(1, panels);
+        let tiles = self.m.div_ceil(rows).max(1);
+        let work =
+            [self.m, self.layout.n(), self.k.max(1)].iter().fold(self.instances, |w, d| w.saturating_mul(*d));
+        // Several tasks per thread even out a thread that is late.
+        let wanted = if threads == 1 { 1 } else { (work / TASK_WORK).clamp(1, threads * 6) };
+        let blocks_wanted = wanted.div_ceil(self.instances.max(1));
+        let mut chunks = 1;
+        if panels.div_ceil(block) < blocks_wanted {
+            // Panels packed on the fly are packed once per chunk, so rows are cut only where columns give too little.
+            let by_rows = if self.form == Form::Packed { tiles / 2 } else { tiles / 8 };
+            chunks = blocks_wanted.div_ceil(panels.div_ceil(block)).min(by_rows.max(1));
+            if panels.div_ceil(block) * chunks < blocks_wanted {
+                block = panels.div_ceil(blocks_wanted.div_ceil(chunks)).max(1);
+            }
+        }
+        // Blocks of nearly the same size.
+        block = panels.div_ceil(panels.div_ceil(block));
+        let rows_per_chunk = tiles.div_ceil(chunks) * rows;
+        Cut {
+            block,
+            blocks: panels.div_ceil(block),
+            rows_per_chunk,
+            chunks: self.m.div_ceil(rows_per_chunk).max(1),
+        }
+    }
+
+    /// Bytes of one worker's pointers, copies, and panels (or sums). A smaller `k` or fewer columns never need more,
+    /// so that what is enough for a full block is enough for the last one.
+    pub(crate) fn parts(&self, threads: usize) -> [usize; 3] {
+        let panel_bytes = 4 * self.k * tile::width(self.layout.isa());
+        let bytes = if self.is_direct() {
+            4 * self.m * self.cut(threads).block
+        } else if self.form == Form::Packed {
+            0
+        } else {
+            panel_bytes.max(PANELS_BYTES).min(panel_bytes * self.layout.panels())
+        };
+        [self.taps * MAX_ROWS * size_of::<*const f32>(), 4 * self.copy_floats, bytes]
+            .map(|bytes| bytes.next_multiple_of(ALIGN))
+    }
+
+    /// Bytes of scratch for all workers, wherever it starts.
+    pub(crate) fn scratch_bytes(&self, threads: usize) -> usize {
+        threads.max(1) * self.parts(threads.max(1)).iter().sum::<usize>() + ALIGN
+    }
+}

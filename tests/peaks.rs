@@ -1,0 +1,92 @@
+//! Peak bytes of six known models, as golden numbers: a change that raises one shows up in review.
+//!
+//! `golden/structures` holds the models without their values, see `crates/format/examples/structure.rs`; a model and
+//! its structure have the same plan. With `TIGHTFIT_MODELS` set to a folder of `NAME/model.pb` this is checked too.
+//! With `TIGHTFIT_WRITE_GOLDEN` set the numbers are written anew. They depend on the width of the processor's vectors,
+//! so there is a set for each; on a processor without one the plans are checked but not their sizes.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value as Json, json};
+use tightfit::fit::Bound;
+use tightfit::plan::{Plan, PlanOptions, WeightMode};
+use tightfit::{FitOptions, MemoryBudget, Model, OpenOptions};
+use tightfit_kernels::Isa;
+
+const MODELS: [&str; 6] =
+    ["bert_base", "efficientnet_b0", "inception_v3", "mobilenet_v2", "resnet50", "vgg16"];
+const BATCHES: [usize; 2] = [1, 8];
+const THREADS: usize = 2;
+/// The smallest window that is ever planned.
+const WINDOW_BYTES: usize = 256 << 10;
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
+}
+
+fn plans(path: &Path, batch: usize) -> [Plan; 2] {
+    let model = Model::open(path, &OpenOptions::default(), &MemoryBudget::unlimited()).unwrap();
+    let options = FitOptions { batch, threads: THREADS, ..FitOptions::default() };
+    let bound = Bound::new(&model, &options).unwrap();
+    [WeightMode::Resident, WeightMode::Streamed { window_bytes: WINDOW_BYTES }].map(|weights| {
+        let plan = Plan::new(bound.graph(), &PlanOptions { threads: THREADS, weights }).unwrap();
+        assert!(plan.arena_bytes >= plan.arena_lower_bound_bytes);
+        plan
+    })
+}
+
+fn figures([resident, streamed]: &[Plan; 2]) -> Json {
+    json!({
+        "weights_bytes": resident.weights_bytes,
+        "arena_bytes": resident.arena_bytes,
+        "arena_lower_bound_bytes": resident.arena_lower_bound_bytes,
+        "streamed_resident_bytes": streamed.weights_bytes,
+        "streamed_window_bytes": streamed.window_bytes(),
+        "streamed_arena_bytes": streamed.arena_bytes,
+    })
+}
+
+#[test]
+fn the_plans_of_known_models_are_as_large_as_ever() {
+    let isa = format!("{:?}", Isa::detect()).to_lowercase();
+    let mut found = serde_json::Map::new();
+    for name in MODELS {
+        let mut by_batch = serde_json::Map::new();
+        for batch in BATCHES {
+            let plans = plans(&golden().join(format!("structures/{name}.pb")), batch);
+            let slack = plans[0].arena_bytes as f64 / plans[0].arena_lower_bound_bytes as f64;
+            assert!(slack < 1.05, "{name}, batch {batch}: the arena is {slack:.3} of its lower bound");
+            by_batch.insert(format!("batch_{batch}"), figures(&plans));
+        }
+        found.insert(name.to_string(), by_batch.into());
+    }
+    let path = golden().join("peaks.json");
+    let text = std::fs::read_to_string(&path).unwrap_or("{}".to_string());
+    let mut all: Json = serde_json::from_str(&text).unwrap();
+    if std::env::var_os("TIGHTFIT_WRITE_GOLDEN").is_some() {
+        all[&isa] = found.into();
+        std::fs::write(&path, serde_json::to_string_pretty(&all).unwrap() + "\n").unwrap();
+        return;
+    }
+    let Some(golden) = all.get(&isa) else {
+        println!("there are no golden numbers for {isa}");
+        return;
+    };
+    for (name, by_batch) in &found {
+        assert_eq!(&golden[name], by_batch, "{name}");
+    }
+}
+
+#[test]
+fn a_model_and_its_structure_have_the_same_plan() {
+    let Some(models) = std::env::var_os("TIGHTFIT_MODELS") else {
+        println!("TIGHTFIT_MODELS is not set");
+        return;
+    };
+    for name in MODELS {
+        let model = Path::new(&models).join(name).join("model.pb");
+        let of_model = figures(&plans(&model, 1));
+        let of_structure = figures(&plans(&golden().join(format!("structures/{name}.pb")), 1));
+        assert_eq!(of_model, of_structure, "{name}");
+    }
+}
