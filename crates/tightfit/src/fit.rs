@@ -67,12 +67,7 @@ pub struct Lines {
 impl Lines {
     /// All lines together.
     pub fn total_bytes(&self) -> u64 {
-        self.runtime_bytes
-            + self.weights_bytes
-            + self.window_bytes
-            + self.arena_bytes
-            + self.pipeline_bytes
-            + self.sink_bytes
+        self.named().iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
     }
 
     /// The lines with their names, in the order they are shown.
@@ -157,18 +152,21 @@ impl<'m> Bound<'m> {
     /// [`Error::NotFit`] when none fits.
     pub fn fit(&self) -> Result<Fit, Error> {
         let memory_bytes = self.options.memory_bytes;
-        let smallest = WeightMode::Streamed { window_bytes: WINDOWS_BYTES[WINDOWS_BYTES.len() - 1] };
-        let least = self.with_weights(smallest)?;
-        let resident = self.with_weights(WeightMode::Resident)?;
-        let minimum_bytes = least.lines.total_bytes().min(resident.lines.total_bytes());
+        let smallest = WINDOWS_BYTES[WINDOWS_BYTES.len() - 1];
+        // Only one plan exists at a time: that of a graph of many small nodes is larger than the graph.
+        let (least, peak_step) = {
+            let (plan, lines) = self.plan(WeightMode::Streamed { window_bytes: smallest })?;
+            (lines, plan.report().peak_step)
+        };
+        let (plan, resident) = self.plan(WeightMode::Resident)?;
+        let minimum_bytes = least.total_bytes().min(resident.total_bytes());
+        if resident.total_bytes() <= memory_bytes {
+            return Ok(Fit { plan, lines: resident, minimum_bytes });
+        }
+        drop(plan);
         if minimum_bytes > memory_bytes {
-            let peak_step = least.plan.report().peak_step;
             let batch = self.options.batch;
             return Err(Error::NotFit(Box::new(NotFit { memory_bytes, minimum_bytes, batch, peak_step })));
-        }
-        let fits = |fit: &Fit| fit.lines.total_bytes() <= memory_bytes;
-        if fits(&resident) {
-            return Ok(Fit { minimum_bytes, ..resident });
         }
         for window_bytes in WINDOWS_BYTES {
             let fit = self.with_weights(WeightMode::Streamed { window_bytes })?;
