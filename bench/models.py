@@ -25,6 +25,7 @@ import tensorflow as tf
 SEED = 20240607
 ROWS = 8
 LOGIT_STDDEV = 1.0
+LARGE_BYTES = 12 << 20
 
 # name: (constructor, height and width of the input)
 CONVNETS = {
@@ -226,16 +227,29 @@ def export_tflite(function, specs, path):
 
 
 def export_onnx(function, specs, path):
+    """tf2onnx copies constants until VGG16 takes more than 23 GB, so the largest ones go round it."""
+    import onnx
     import tf2onnx
 
     graph_def, outputs = oracle.freeze(function, specs_of(specs, 1))
-    tf2onnx.convert.from_graph_def(
+    large = {}
+    for node in graph_def.node:
+        if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) >= LARGE_BYTES:
+            large[f"{node.name}:0"] = value = tf.make_ndarray(node.attr["value"].tensor)
+            node.op = "Placeholder"
+            node.attr["shape"].shape.CopyFrom(tf.TensorShape(value.shape).as_proto())
+            del node.attr["value"]
+    model, _ = tf2onnx.convert.from_graph_def(
         graph_def,
-        input_names=[f"{name}:0" for name, _, _ in specs],
+        input_names=[f"{name}:0" for name, _, _ in specs] + list(large),
         output_names=[f"{name}:0" for name in outputs],
         opset=18,
-        output_path=str(path),
     )
+    inputs = [i for i in model.graph.input if i.name not in large]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in large.items())
+    onnx.save(model, str(path))
 
 
 def build(name, out, peers):

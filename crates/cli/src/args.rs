@@ -25,24 +25,32 @@ pub struct Flag {
 }
 
 /// Every flag of every command, in the order they are shown.
+#[rustfmt::skip]
 pub const FLAGS: &[Flag] = &[
-    flag("input", "NAME=FILE", "Feed one tensor as it is: .npy; strings: .json nested lists, or a file's bytes").list(),
+    list("input", "NAME=FILE", "Feed one tensor as it is: .npy; strings: .json nested lists, or a file's bytes"),
+    list("input", "PATH..", "A data set, read in batches: images or folders of them, .npy, .tfrecord(.gz), globs"),
     flag("output", "FILE", "Where results go: .npz .npy .jsonl .csv .tfrecord; left out: JSON lines on stdout"),
-    flag("fetch", "NAME", "A tensor to return; left out: the outputs of the model").list(),
+    list("fetch", "NAME", "A tensor to return; left out: the outputs of the model"),
     flag("memory", "SIZE", "The most memory the process may take, as 64MiB or 2GB [default: 80 % of what is free]"),
-    flag("batch", "N", "Rows at once"),
+    flag("batch", "N", "Rows at once [default: 1]; for run also auto: as many as run fastest"),
     flag("threads", "N", "Threads that compute [default: all processors]"),
-    flag("shape", "NAME=D0,D1,..", "The shape of an input that the model leaves open").list(),
+    list("shape", "NAME=D0,D1,..", "The shape of an input that the model leaves open"),
+    flag("resize", "HxW", "Bring images to this height and width, as tf.image.resize does"),
+    flag("preprocess", "NAME", "What is done to pixels: tf, torch, caffe, unit or none [default: none]"),
+    list("feature", "INPUT=NAME", "The tf.Example feature for an input, where it has another name"),
+    flag("label", "NAME", "The tf.Example feature with the right class, to tell the accuracy"),
+    flag("skip-bad", "", "Leave out rows that cannot be read, and count them"),
     flag("labels", "FILE", "Names of the classes, one a line, for .jsonl and .csv"),
     flag("top", "K", "Only the K largest elements of each row, for .jsonl and .csv [default with --labels: 5]"),
     flag("report", "FILE", "Write what the run took as JSON"),
     flag("signature", "KEY", "The signature to run, for models that have them"),
     flag("seconds", "S", "How long to measure [default: 3]"),
+    flag("steps", "N", "Also list the N slowest steps"),
     flag("precision", "f32", "The precision to compute in [default: f32]"),
     flag("html", "FILE", "Write the plan as a page with a picture of the arena"),
     flag("text", "", "Print the graph as it will be computed"),
     flag("verbose", "", "With --json: every rectangle of the arena too"),
-    flag("json", "", "Print one JSON object"),
+    flag("json", "", "Print one JSON object; for run, what it took, with --output for the results"),
     flag("quiet", "", "No progress and no summary"),
 ];
 
@@ -50,11 +58,8 @@ const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Fl
     Flag { name, value, is_list: false, help }
 }
 
-impl Flag {
-    const fn list(mut self) -> Flag {
-        self.is_list = true;
-        self
-    }
+const fn list(name: &'static str, value: &'static str, help: &'static str) -> Flag {
+    Flag { is_list: true, ..flag(name, value, help) }
 }
 
 /// A command.
@@ -98,6 +103,8 @@ pub fn parse() -> Result<Call, Failure> {
     let mut command: Option<&'static Command> = None;
     let mut model = None;
     let mut values: Vec<(&'static str, OsString)> = Vec::new();
+    // `--input a.png b.png`: a shell makes that of a pattern.
+    let mut is_after_input = false;
     while let Some(arg) = parser.next().map_err(|error| Failure::Usage(error.to_string()))? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return help(command),
@@ -112,6 +119,7 @@ pub fn parse() -> Result<Call, Failure> {
                 command = Some(find_command(&name.to_string_lossy())?);
             }
             Arg::Value(path) if model.is_none() => model = Some(PathBuf::from(path)),
+            Arg::Value(path) if is_after_input => values.push(("input", path)),
             Arg::Value(extra) => return Err(unexpected(&extra.to_string_lossy(), command)),
             Arg::Short(letter) => return Err(unexpected(&format!("-{letter}"), command)),
             Arg::Long(name) => {
@@ -122,16 +130,24 @@ pub fn parse() -> Result<Call, Failure> {
                 }
                 let value = match flag.value {
                     "" => OsString::new(),
-                    what => parser.value().map_err(|_| Failure::Usage(format!("--{name} needs a value: {what}")))?,
+                    what => parser
+                        .value()
+                        .map_err(|_| Failure::Usage(format!("--{name} needs a value: {what}")))?,
                 };
                 values.push((flag.name, value));
+                is_after_input = flag.name == "input";
             }
         }
     }
     let Some(command) = command else {
         return Err(Failure::Usage("no command; `tightfit --help` lists them".to_string()));
     };
-    let missing = || Failure::Usage(format!("{} needs a {}; see `tightfit {} --help`", command.name, command.positional, command.name));
+    let missing = || {
+        Failure::Usage(format!(
+            "{} needs a {}; see `tightfit {} --help`",
+            command.name, command.positional, command.name
+        ))
+    };
     Ok(Call { command, args: Args { model: model.ok_or_else(missing)?, values } })
 }
 
@@ -145,12 +161,19 @@ fn find_command(name: &str) -> Result<&'static Command, Failure> {
 
 fn find_flag(name: &str, command: Option<&'static Command>) -> Result<&'static Flag, Failure> {
     let is_taken = |flag: &&Flag| command.is_some_and(|c| c.flags.contains(&flag.name));
-    FLAGS.iter().find(|f| f.name == name).filter(is_taken).ok_or_else(|| unexpected(&format!("--{name}"), command))
+    FLAGS
+        .iter()
+        .find(|f| f.name == name)
+        .filter(is_taken)
+        .ok_or_else(|| unexpected(&format!("--{name}"), command))
 }
 
 fn unexpected(what: &str, command: Option<&'static Command>) -> Failure {
     match command {
-        Some(command) => Failure::Usage(format!("{} does not take '{what}'; see `tightfit {} --help`", command.name, command.name)),
+        Some(command) => Failure::Usage(format!(
+            "{} does not take '{what}'; see `tightfit {} --help`",
+            command.name, command.name
+        )),
         None => Failure::Usage(format!("'{what}' before a command; see `tightfit --help`")),
     }
 }
@@ -159,7 +182,9 @@ fn help(command: Option<&'static Command>) -> Result<Call, Failure> {
     let mut text = String::new();
     match command {
         None => {
-            text.push_str("Runs TensorFlow models in the memory you have.\n\nUsage: tightfit COMMAND ..\n\nCommands:\n");
+            text.push_str(
+                "Runs TensorFlow models in the memory you have.\n\nUsage: tightfit COMMAND ..\n\nCommands:\n",
+            );
             for command in COMMANDS {
                 let _ = writeln!(text, "  {:<10}{}", command.name, command.about);
             }
@@ -167,11 +192,15 @@ fn help(command: Option<&'static Command>) -> Result<Call, Failure> {
             text.push_str("Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not fit the memory.\n");
         }
         Some(command) => {
-            let _ = writeln!(text, "{}\n\nUsage: tightfit {} {} [FLAGS]\n", command.about, command.name, command.positional);
+            let _ = writeln!(
+                text,
+                "{}\n\nUsage: tightfit {} {} [FLAGS]\n",
+                command.about, command.name, command.positional
+            );
             for flag in FLAGS.iter().filter(|f| command.flags.contains(&f.name)) {
                 let name = format!("--{} {}", flag.name, flag.value);
                 let more = if flag.is_list { " (may be repeated)" } else { "" };
-                let _ = writeln!(text, "  {name:<24}{}{more}", flag.help);
+                let _ = writeln!(text, "  {name:<26}{}{more}", flag.help);
             }
         }
     }
@@ -225,7 +254,8 @@ impl Args {
     /// # Errors
     /// [`Failure::Usage`] for anything else.
     pub fn bytes(&self, name: &str) -> Result<Option<u64>, Failure> {
-        let parse = |text: String| parse_bytes(&text).map_err(|error| Failure::Usage(format!("--{name}: {error}")));
+        let parse =
+            |text: String| parse_bytes(&text).map_err(|error| Failure::Usage(format!("--{name}: {error}")));
         self.text(name)?.map(parse).transpose()
     }
 
@@ -236,7 +266,9 @@ impl Args {
     pub fn count(&self, name: &str, most: usize) -> Result<Option<usize>, Failure> {
         let parse = |text: String| {
             let count = text.parse().ok().filter(|n| (1..=most).contains(n));
-            count.ok_or_else(|| Failure::Usage(format!("--{name} {text}: a whole number from 1 to {most} is needed")))
+            count.ok_or_else(|| {
+                Failure::Usage(format!("--{name} {text}: a whole number from 1 to {most} is needed"))
+            })
         };
         self.text(name)?.map(parse).transpose()
     }
@@ -251,7 +283,8 @@ impl Args {
             let (name, dims) = text.split_once('=').ok_or_else(wrong)?;
             let dims = dims.split(',').filter(|d| !d.is_empty()).map(|d| d.trim().parse::<usize>());
             let dims = dims.collect::<Result<Vec<_>, _>>().map_err(|_| wrong())?;
-            let shape = Shape::new(&dims).map_err(|error| Failure::Usage(format!("--shape {text}: {error}")))?;
+            let shape =
+                Shape::new(&dims).map_err(|error| Failure::Usage(format!("--shape {text}: {error}")))?;
             let name = name.strip_suffix(":0").unwrap_or(name);
             Ok((name.to_string(), shape))
         };

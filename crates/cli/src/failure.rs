@@ -48,12 +48,14 @@ impl Failure {
 
 fn code_of(error: &Error) -> u8 {
     match error {
+        error if error.is_budget() => NO_FIT,
         Error::Usage(_) => USAGE,
-        Error::NotFit(_) | Error::Graph(GraphError::Budget(_)) => NO_FIT,
-        Error::Format(error) | Error::Graph(GraphError::Format(error)) if error.as_budget().is_some() => NO_FIT,
-        Error::Graph(GraphError::OpenShape { .. }) => USAGE,
-        // A name on the command line that the model does not have.
-        Error::Graph(GraphError::NoSuchTensor { asked_by, .. }) if asked_by.starts_with("--") => USAGE,
+        Error::Graph(error) => match &**error {
+            GraphError::OpenShape { .. } => USAGE,
+            // A name on the command line that the model does not have.
+            GraphError::NoSuchTensor { asked_by, .. } if asked_by.starts_with("--") => USAGE,
+            _ => FAILED,
+        },
         _ => FAILED,
     }
 }

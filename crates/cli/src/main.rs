@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod failure;
+mod html;
 mod progress;
 mod system;
 mod table;
@@ -14,7 +15,8 @@ use failure::Failure;
 fn main() -> ExitCode {
     let start = system::Start::now();
     system::prepare();
-    let outcome = std::panic::catch_unwind(|| args::parse().and_then(|call| (call.command.run)(&call.args, &start)));
+    let outcome =
+        std::panic::catch_unwind(|| args::parse().and_then(|call| (call.command.run)(&call.args, &start)));
     match outcome.unwrap_or(Err(Failure::Defect)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -2,29 +2,122 @@
 
 use std::fs;
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
+use tightfit::job::{JobReport, Progress};
 use tightfit::{Error, Lines, display_bytes, limits};
 
 use crate::args::Args;
 use crate::failure::Failure;
+use crate::table::print;
+
+/// The least time between two pictures of the bar.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// Characters of the bar.
+const WIDTH: usize = 24;
+
+/// A line on a terminal that tells how far a run is.
+#[derive(Debug)]
+pub struct Bar {
+    is_shown: bool,
+    memory_bytes: u64,
+    last: Option<Instant>,
+}
+
+impl Bar {
+    /// A bar, where stderr is a terminal.
+    pub fn new(is_quiet: bool, memory_bytes: u64) -> Bar {
+        Bar { is_shown: !is_quiet && std::io::stderr().is_terminal(), memory_bytes, last: None }
+    }
+
+    /// Shows where the run is, unless it did so just now.
+    pub fn show(&mut self, progress: &Progress) {
+        if !self.is_shown || self.last.is_some_and(|last| last.elapsed() < FRAME) {
+            return;
+        }
+        self.last = Some(Instant::now());
+        self.write(&format!("\r\x1b[K{}", bar_text(progress, self.memory_bytes)));
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&mut self) {
+        if self.last.is_some() {
+            self.write("\r\x1b[K");
+        }
+    }
+
+    fn write(&self, text: &str) {
+        // Where stderr cannot be written to there is nobody to tell.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+fn bar_text(progress: &Progress, memory_bytes: u64) -> String {
+    let speed = progress.rows as f64 / progress.elapsed.as_secs_f64().max(1e-9);
+    let memory = format!("{} of {}", display_bytes(progress.used_bytes), display_bytes(memory_bytes));
+    let Some(total) = progress.total_rows.filter(|total| *total > 0) else {
+        return format!("{} rows, {speed:.1} rows/s, {memory}", progress.rows);
+    };
+    let done = (progress.rows as f64 / total as f64).min(1.0);
+    let filled = (done * WIDTH as f64) as usize;
+    let left = Duration::from_secs_f64((total.saturating_sub(progress.rows)) as f64 / speed.max(1e-9));
+    format!(
+        "[{}{}] {} of {total} rows, {speed:.1} rows/s, {memory}, {} left",
+        "#".repeat(filled),
+        ".".repeat(WIDTH - filled),
+        progress.rows,
+        display_time(left)
+    )
+}
+
+fn display_time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{}:{:02} min", seconds / 60, seconds % 60),
+        _ => format!("{}:{:02} h", seconds / 3600, seconds % 3600 / 60),
+    }
+}
 
 /// What a run took.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Summary {
     /// Rows computed.
     pub rows: u64,
-    /// From opening the model to the last byte of output.
+    /// Rows at once.
+    pub batch: usize,
+    /// From the start of the work to the last byte of output.
     pub elapsed: Duration,
     /// What was planned.
     pub lines: Lines,
     /// What was allowed.
     pub memory_bytes: u64,
+    /// Rows left out.
+    pub skipped_rows: u64,
+    /// Why the first of them were.
+    pub skipped: Vec<String>,
+    /// Rows whose top class was the label, where there are labels.
+    pub right_rows: Option<u64>,
 }
 
 impl Summary {
-    /// Shows it on stderr, and writes what `--report` asks for.
+    /// The summary of a job.
+    pub fn of(report: JobReport, memory_bytes: u64) -> Summary {
+        Summary {
+            rows: report.rows,
+            batch: report.batch,
+            elapsed: report.elapsed,
+            lines: report.lines,
+            memory_bytes,
+            skipped_rows: report.skipped_rows,
+            skipped: report.skipped,
+            right_rows: report.right_rows,
+        }
+    }
+
+    /// Shows it on stderr, or with `--json` and a file for the results on stdout, and writes what `--report` asks for.
     ///
     /// # Errors
     /// What the system says about the report.
@@ -33,30 +126,56 @@ impl Summary {
             let text = format!("{:#}\n", self.json());
             fs::write(&path, text).map_err(|error| Error::io(&path, error))?;
         }
-        if !args.has("quiet") && std::io::stderr().is_terminal() {
+        if !args.has("quiet") {
             // Where stderr cannot be written to there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "{}", self.text());
+            let _ = std::io::stderr().write_all(self.text().as_bytes());
+        }
+        if args.has("json") && args.has("output") {
+            print(&format!("{:#}\n", self.json()))?;
         }
         Ok(())
     }
 
+    fn rows_per_second(&self) -> f64 {
+        self.rows as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    fn accuracy(&self) -> Option<f64> {
+        self.right_rows.map(|right| right as f64 / (self.rows as f64).max(1.0))
+    }
+
     fn text(&self) -> String {
-        let seconds = self.elapsed.as_secs_f64();
-        let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
-        format!(
-            "{} row{} in {seconds:.2} s, {:.1} rows/s; memory: planned {}, peak {peak}, allowed {}",
+        let plural = |n: u64| if n == 1 { "" } else { "s" };
+        let mut text = format!(
+            "{} row{} in {:.2} s: {:.1} rows/s, batch {}\n",
             self.rows,
-            if self.rows == 1 { "" } else { "s" },
-            self.rows as f64 / seconds.max(1e-9),
-            display_bytes(self.lines.total_bytes()),
-            display_bytes(self.memory_bytes),
-        )
+            plural(self.rows),
+            self.elapsed.as_secs_f64(),
+            self.rows_per_second(),
+            self.batch
+        );
+        if let (Some(right), Some(accuracy)) = (self.right_rows, self.accuracy()) {
+            text.push_str(&format!("accuracy {:.2} %: {right} of {} right\n", 100.0 * accuracy, self.rows));
+        }
+        if self.skipped_rows > 0 {
+            text.push_str(&format!("skipped {} bad row{}\n", self.skipped_rows, plural(self.skipped_rows)));
+            self.skipped.iter().for_each(|why| text.push_str(&format!("  {}\n", why.replace('\n', " "))));
+        }
+        let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
+        let (planned, allowed) = (display_bytes(self.lines.total_bytes()), display_bytes(self.memory_bytes));
+        text.push_str(&format!("memory: planned {planned}, peak {peak}, allowed {allowed}\n"));
+        text
     }
 
     fn json(&self) -> Value {
         json!({
             "rows": self.rows,
             "seconds": self.elapsed.as_secs_f64(),
+            "rows_per_second": self.rows_per_second(),
+            "batch": self.batch,
+            "skipped_rows": self.skipped_rows,
+            "right_rows": self.right_rows,
+            "accuracy": self.accuracy(),
             "planned_bytes": {"total": self.lines.total_bytes(), "lines": lines_json(&self.lines)},
             "peak_resident_bytes": limits::peak_resident_bytes(),
             "budget_bytes": self.memory_bytes,
@@ -66,5 +185,24 @@ impl Summary {
 
 /// The lines of a budget by name.
 pub fn lines_json(lines: &Lines) -> Value {
-    Value::Object(lines.named().iter().map(|(name, bytes)| (name.to_string(), json!(bytes))).collect::<Map<_, _>>())
+    Value::Object(
+        lines.named().iter().map(|(name, bytes)| (name.to_string(), json!(bytes))).collect::<Map<_, _>>(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_tells_how_long_it_takes() {
+        let elapsed = Duration::from_secs(10);
+        let progress = Progress { rows: 100, total_rows: Some(400), used_bytes: 1 << 20, elapsed };
+        let text = bar_text(&progress, 2 << 20);
+        assert!(text.starts_with("[######......"), "{text}");
+        assert!(text.ends_with("100 of 400 rows, 10.0 rows/s, 1.0 MiB of 2.0 MiB, 30 s left"), "{text}");
+        let text = bar_text(&Progress { total_rows: None, ..progress }, 2 << 20);
+        assert_eq!(text, "100 rows, 10.0 rows/s, 1.0 MiB of 2.0 MiB");
+        assert_eq!(display_time(Duration::from_secs(3700)), "1:01 h");
+    }
 }

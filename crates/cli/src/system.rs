@@ -40,9 +40,9 @@ fn processor_time() -> Option<Duration> {
 /// True once the user asked to stop.
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// True once the user asked to stop.
-pub fn is_interrupted() -> bool {
-    IS_INTERRUPTED.load(Ordering::Relaxed)
+/// Set once the user asked to stop.
+pub fn stop_flag() -> &'static AtomicBool {
+    &IS_INTERRUPTED
 }
 
 /// Sets up allocator, signals and the report of defects.

@@ -18,13 +18,16 @@ pub fn print(text: &str) -> Result<(), Failure> {
 
 /// Columns of text, each as wide as its widest cell; the columns whose number is in `right` are flush right.
 pub fn columns(rows: &[Vec<String>], right: &[usize]) -> String {
-    let width = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
+    };
     let mut text = String::new();
     for row in rows {
         let mut line = String::from("  ");
         for (column, cell) in row.iter().enumerate() {
             let pad = " ".repeat(width(column).saturating_sub(cell.chars().count()));
-            let (before, after) = if right.contains(&column) { (pad.as_str(), "") } else { ("", pad.as_str()) };
+            let (before, after) =
+                if right.contains(&column) { (pad.as_str(), "") } else { ("", pad.as_str()) };
             line.extend([before, cell, after, "  "]);
         }
         text.push_str(line.trim_end());

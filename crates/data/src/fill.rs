@@ -270,7 +270,6 @@ fn feature_row(
 ) -> Result<(), RowFault> {
     let expected = column.row_shape.elements();
     let count = |found| RowFault::Count { feature: column.feature.clone(), expected, found };
-    let kind = RowFault::Kind { feature: column.feature.clone(), dtype: column.dtype, found: feature.kind() };
     let is_text = column.dtype == DType::String;
     let found = match feature.kind() {
         FeatureKind::Float if column.dtype.is_float() => floats(column, feature, target)?,
@@ -286,7 +285,10 @@ fn feature_row(
         }
         // TensorFlow writes an empty list as no list at all.
         FeatureKind::Empty => 0,
-        FeatureKind::Float | FeatureKind::Int64 => return Err(kind),
+        FeatureKind::Float | FeatureKind::Int64 => {
+            let (feature, found) = (column.feature.clone(), feature.kind());
+            return Err(RowFault::Kind { feature, dtype: column.dtype, found });
+        }
     };
     if found != expected {
         return Err(count(found));

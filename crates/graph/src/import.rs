@@ -161,8 +161,7 @@ impl<'a> Importer<'a> {
                     .index(split_name(input.trim_start_matches('^')).0, &format!("node '{}'", node.name))?;
                 match is_done[need] {
                     None => stack.push((need, 0)),
-                    // A loop of TF1's control flow goes through NextIteration; that is told apart by what is reported.
-                    Some(false) if &*self.def.nodes[need].op != "Merge" => {
+                    Some(false) if !self.is_loop(&stack, need) => {
                         return Err(GraphError::Cycle { node: node.name.to_string() });
                     }
                     Some(_) => {}
@@ -170,6 +169,12 @@ impl<'a> Importer<'a> {
             }
         }
         Ok(order)
+    }
+
+    /// True when the way from `need` to the end of `stack` is a loop of TF1's control flow, which is no cycle.
+    fn is_loop(&self, stack: &[(usize, usize)], need: usize) -> bool {
+        let way = stack.iter().rev().take_while(|(index, _)| *index != need).map(|(index, _)| *index);
+        way.chain([need]).any(|index| &*self.def.nodes[index].op == "NextIteration")
     }
 
     /// Names every operator that has no registration, before any shape is looked at: one missing operator would

@@ -11,10 +11,12 @@ mod broadcast;
 mod cast;
 mod conv2d;
 mod cpu;
+mod create;
+mod cross_entropy;
 mod depthwise;
 mod double;
-mod create;
 mod error;
+mod fake_quant;
 mod functions;
 mod gather;
 mod gemm;
@@ -23,7 +25,9 @@ mod math;
 mod matmul;
 mod matmul_any;
 mod norm;
+mod nth;
 mod pool;
+mod pool_any;
 mod reduce;
 mod resize;
 mod scatter;
@@ -44,10 +48,12 @@ pub use blocks::{batch_to_space_nd, depth_to_space, space_to_batch_nd, space_to_
 pub use cast::cast;
 pub use conv2d::{Conv2d, Conv2dParams, Window};
 pub use cpu::Isa;
+pub use create::{Diagonals, linspace, matrix_band_part, matrix_diag_part, matrix_set_diag, one_hot, range};
+pub use cross_entropy::{Labels, softmax_cross_entropy};
 pub use depthwise::{DepthwiseConv2d, DepthwiseParams};
 pub use double::{batch_matmul_f64, conv2d_f64, matmul_f64};
-pub use create::{Diagonals, linspace, matrix_band_part, matrix_diag_part, matrix_set_diag, one_hot, range};
 pub use error::{KernelError, Result};
+pub use fake_quant::{QuantRange, fake_quant};
 pub use gather::{gather, gather_nd};
 pub use gemm::{Block, Epilogue, PackedLayout, Residual, WeightForm, Weights};
 pub use layout::{
@@ -58,7 +64,9 @@ pub use matmul::{BatchMatMul, MatMul, MatrixStrides};
 pub use norm::{
     BatchNorm, LocalResponse, batch_norm, batch_statistics, l2_normalize, layer_norm, local_response_norm,
 };
+pub use nth::{histogram, nth_element};
 pub use pool::{Pool2d, PoolKind, mean_middle_axis};
+pub use pool_any::{average_pool_f64, max_pool_any};
 pub use reduce::{ArgOp, ReduceOp, ScanOp, arg_reduce, reduce, scan};
 pub use resize::{Alignment, Interpolation, crop_and_resize, resize};
 pub use scatter::{Combine, SegmentOp, bincount, dynamic_partition, scatter_nd, segment_reduce};

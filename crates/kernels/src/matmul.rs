@@ -273,7 +273,12 @@ impl BatchMatMul<'_> {
     }
 
     /// One past the largest index in a batch of `rows · columns` matrices, none of which is empty.
-    pub(crate) fn extent(&self, strides: &MatrixStrides<'_>, rows: usize, columns: usize) -> Result<usize, KernelError> {
+    pub(crate) fn extent(
+        &self,
+        strides: &MatrixStrides<'_>,
+        rows: usize,
+        columns: usize,
+    ) -> Result<usize, KernelError> {
         check_exact("the batch strides", self.batch.len(), strides.batch.len())?;
         let dims = self.batch.iter().copied().zip(strides.batch.iter().copied());
         dims.chain([(rows, strides.row), (columns, strides.column)])

@@ -14,7 +14,7 @@ use tightfit_graph::plan::StepReport;
 #[derive(Debug)]
 pub enum Error {
     /// The model.
-    Graph(GraphError),
+    Graph(Box<GraphError>),
     /// A file.
     Format(FormatError),
     /// The data set.
@@ -66,7 +66,7 @@ impl fmt::Display for NotFit {
             self.batch, self.minimum_bytes
         )?;
         if let Some(step) = &self.peak_step {
-            write!(f, "; at the peak, step {} '{}' ({}), are alive", step.step, step.node, step.op)?;
+            write!(f, "; at the peak, step {} '{}' ({}), are alive", step.step + 1, step.node, step.op)?;
             for (i, alive) in step.alive.iter().take(NAMED_AT_PEAK).enumerate() {
                 let lead = if i == 0 { " " } else { ", " };
                 write!(f, "{lead}{} {} {}", alive.name, alive.what, display_bytes(alive.bytes))?;
@@ -97,7 +97,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Graph(error) => Some(error),
+            Error::Graph(error) => Some(&**error),
             Error::Format(error) => Some(error),
             Error::Dataset(error) => Some(error),
             Error::Io { error, .. } => Some(error),
@@ -112,6 +112,20 @@ impl Error {
         Error::Io { path: path.as_ref().to_path_buf(), error }
     }
 
+    /// True when it is memory that is missing.
+    pub fn is_budget(&self) -> bool {
+        match self {
+            Error::NotFit(_) | Error::Dataset(DataError::Budget(_)) => true,
+            Error::Format(error) | Error::Dataset(DataError::Format(error)) => error.as_budget().is_some(),
+            Error::Graph(error) => match &**error {
+                GraphError::Budget(_) => true,
+                GraphError::Format(error) => error.as_budget().is_some(),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// A file that holds something else than it should.
     pub fn data(path: impl AsRef<Path>, why: impl Into<String>) -> Error {
         Error::Data { path: path.as_ref().to_path_buf(), why: why.into() }
@@ -120,7 +134,7 @@ impl Error {
 
 impl From<GraphError> for Error {
     fn from(error: GraphError) -> Error {
-        Error::Graph(error)
+        if matches!(error, GraphError::Stopped) { Error::Interrupted } else { Error::Graph(Box::new(error)) }
     }
 }
 
@@ -138,6 +152,6 @@ impl From<DataError> for Error {
 
 impl From<BudgetError> for Error {
     fn from(error: BudgetError) -> Error {
-        Error::Graph(GraphError::Budget(error))
+        GraphError::Budget(error).into()
     }
 }

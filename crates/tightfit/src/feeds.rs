@@ -15,7 +15,7 @@ use tightfit_graph::ir::{Graph, Port};
 use tightfit_graph::{GraphError, import};
 
 use crate::error::Error;
-use crate::fit::{Bound, Fit, FitOptions};
+use crate::fit::{Fit, FitOptions, fit};
 use crate::model::Model;
 use crate::nested::{self, NestedError, TEXT_BYTES};
 use crate::tensor::Tensor;
@@ -32,40 +32,66 @@ impl Feeds {
     /// Reads the file of every input of `model`. `files` are pairs of a tensor's name and its file.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an input without a file or with two, [`Error::Graph`] for a file of another element type,
-    /// and whatever reading a file or the memory says.
+    /// [`Error::Usage`] for an input without a file, and as [`Feeds::read_some`].
     pub fn read(model: &Model, files: &[(String, PathBuf)], budget: &MemoryBudget) -> Result<Feeds, Error> {
+        let graph = model.graph();
+        let is_fed = |port: &&Port| files.iter().any(|(name, _)| import::split_name(name).0 == port.name);
+        let missing: Vec<String> =
+            graph.inputs.iter().filter(|port| !is_fed(port)).map(|port| describe(graph, port)).collect();
+        if !missing.is_empty() {
+            return Err(Error::Usage(format!(
+                "not fed: {}; give each with --input NAME=FILE",
+                missing.join(", ")
+            )));
+        }
+        Feeds::read_some(model, files, budget)
+    }
+
+    /// Reads files for some inputs of `model`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an input with two files, [`Error::Graph`] for a file of another element type, and whatever
+    /// reading a file or the memory says.
+    pub fn read_some(
+        model: &Model,
+        files: &[(String, PathBuf)],
+        budget: &MemoryBudget,
+    ) -> Result<Feeds, Error> {
         let mut feeds = Feeds { tensors: Vec::new(), texts: Vec::new() };
         let graph = model.graph();
-        let file_of = |port: &Port| {
-            let wanted = port.name.clone();
-            files.iter().filter(move |(name, _)| import::split_name(name).0 == wanted)
-        };
-        let missing: Vec<String> =
-            graph.inputs.iter().filter(|p| file_of(p).next().is_none()).map(|p| describe(graph, p)).collect();
-        if !missing.is_empty() {
-            return Err(Error::Usage(format!("not fed: {}; give each with --input NAME=FILE", missing.join(", "))));
-        }
         for port in &graph.inputs {
-            let mut files = file_of(port);
-            let (Some((_, path)), None) = (files.next(), files.next()) else {
+            let mut files = files.iter().filter(|(name, _)| import::split_name(name).0 == port.name);
+            let Some((_, path)) = files.next() else { continue };
+            if files.next().is_some() {
                 return Err(Error::Usage(format!("input '{}' is fed twice", port.name)));
-            };
+            }
             let tensor = feeds.read_file(&port.name, graph.fact(port.value).dtype, path, budget)?;
             feeds.tensors.push((port.name.clone(), tensor));
         }
         Ok(feeds)
     }
 
-    fn read_file(&mut self, input: &str, dtype: DType, path: &Path, budget: &MemoryBudget) -> Result<Tensor, Error> {
+    /// The tensors with the names of their inputs. From here on nobody counts the memory of their strings.
+    pub fn into_tensors(self) -> Vec<(String, Tensor)> {
+        self.tensors
+    }
+
+    fn read_file(
+        &mut self,
+        input: &str,
+        dtype: DType,
+        path: &Path,
+        budget: &MemoryBudget,
+    ) -> Result<Tensor, Error> {
         let file = File::open(path).map_err(|error| Error::io(path, error))?;
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         if extension == "npy" {
             let reader = NpyReader::new(Arc::from(path), BufReader::new(file))?;
             let found = reader.header().element.dtype();
             if found != dtype {
-                let why = format!("is of type {dtype}, but {} holds {found}: save it as {dtype}", path.display());
-                return Err(Error::Graph(GraphError::Feed { input: input.to_string(), why }));
+                let why =
+                    format!("is of type {dtype}, but {} holds {found}: save it as {dtype}", path.display());
+                return Err(GraphError::Feed { input: input.to_string(), why }.into());
             }
             return match dtype {
                 DType::String => self.read_npy_strings(reader, path, budget),
@@ -73,8 +99,9 @@ impl Feeds {
             };
         }
         if dtype != DType::String {
-            let why = format!("is of type {dtype} and is fed from a .npy file, which {} is not", path.display());
-            return Err(Error::Graph(GraphError::Feed { input: input.to_string(), why }));
+            let why =
+                format!("is of type {dtype} and is fed from a .npy file, which {} is not", path.display());
+            return Err(GraphError::Feed { input: input.to_string(), why }.into());
         }
         if extension == "json" {
             let nested = nested::read(BufReader::new(file), budget).map_err(|error| match error {
@@ -141,33 +168,23 @@ impl Feeds {
         tensors.filter_map(|t| t.shape().first().copied()).next().unwrap_or(1)
     }
 
-    /// Lays out `model` for these tensors. `options` says threads and memory; the rest follows from the tensors and is
-    /// filled in. `sink_bytes` says what the output of a bound graph takes.
+    /// Lays out `model` for these tensors. `options` says threads, memory and output; the rest follows from the tensors
+    /// and is filled in.
     ///
     /// Shapes that depend on the value of an input are known here, since what is fed is fed once. Still the values are
     /// used only where a layout cannot be made without them, so that all else is computed as in any other run.
     ///
     /// # Errors
     /// As [`crate::fit::fit`].
-    pub fn fit(
-        &self,
-        model: &Model,
-        options: &mut FitOptions,
-        sink_bytes: impl Fn(&Graph) -> u64,
-    ) -> Result<Fit, Error> {
+    pub fn fit(&self, model: &Model, options: &mut FitOptions) -> Result<Fit, Error> {
         options.batch = self.rows(model);
         options.shapes = self.tensors.iter().map(|(name, t)| (name.clone(), *t.shape())).collect();
         options.string_bytes = self.tensors.iter().map(|(_, t)| t.string_bytes() as u64).sum();
         options.pipeline_bytes = self.memory_bytes();
-        let fit = |options: &FitOptions| {
-            let mut bound = Bound::new(model, options)?;
-            bound.set_sink_bytes(sink_bytes(bound.graph()));
-            bound.fit()
-        };
-        match fit(options) {
+        match fit(model, options) {
             Err(Error::Graph(_)) => {
                 options.values = self.tensors.iter().map(|(name, t)| (name.clone(), t.fact())).collect();
-                fit(options)
+                fit(model, options)
             }
             other => other,
         }
@@ -203,7 +220,11 @@ fn describe(graph: &Graph, port: &Port) -> String {
     format!("{} ({})", port.name, graph.fact(port.value))
 }
 
-fn read_npy(mut reader: NpyReader<BufReader<File>>, dtype: DType, budget: &MemoryBudget) -> Result<Tensor, Error> {
+fn read_npy(
+    mut reader: NpyReader<BufReader<File>>,
+    dtype: DType,
+    budget: &MemoryBudget,
+) -> Result<Tensor, Error> {
     let shape = reader.header().shape;
     let mut bytes = Buffer::new(budget, "pipeline", shape.elements() * dtype.bytes())?;
     reader.read_all(&mut bytes)?;

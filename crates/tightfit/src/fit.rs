@@ -12,13 +12,14 @@ use tightfit_graph::{Binding, bind, passes};
 
 use crate::error::{Error, NotFit};
 use crate::model::Model;
+use crate::sink::SinkNeed;
 
 /// Resident memory of the process besides everything that is counted one by one: code, the C library, stacks, the
 /// allocator's own. Measured as the peak of `tightfit run` on a model of a few bytes, and rounded up.
 pub const RUNTIME_BYTES: u64 = 6 << 20;
 
 /// Resident memory of each thread: its stack, and the allocator's share.
-pub const THREAD_BYTES: u64 = 160 << 10;
+pub const THREAD_BYTES: u64 = 64 << 10;
 
 /// Resident memory for each byte of the file's structure: the parsed file, the graph made from it, and the plan.
 const METADATA_FACTOR: u64 = 4;
@@ -41,8 +42,8 @@ pub struct FitOptions {
     pub values: HashMap<String, Fact>,
     /// Bytes that input takes.
     pub pipeline_bytes: u64,
-    /// Bytes that output takes.
-    pub sink_bytes: u64,
+    /// Where the output goes.
+    pub sink: SinkNeed,
     /// Bytes of fed strings.
     pub string_bytes: u64,
 }
@@ -130,11 +131,6 @@ impl<'m> Bound<'m> {
         &self.graph
     }
 
-    /// Says what the output takes, which follows from the shapes of the graph's outputs.
-    pub fn set_sink_bytes(&mut self, bytes: u64) {
-        self.options.sink_bytes = bytes;
-    }
-
     fn plan(&self, weights: WeightMode) -> Result<(Plan, Lines), Error> {
         let options = &self.options;
         let plan = Plan::new(&self.graph, &PlanOptions { threads: options.threads, weights })?;
@@ -150,7 +146,7 @@ impl<'m> Bound<'m> {
             arena_bytes: (arena_bytes(&plan, options.threads) + plan.string_bytes) as u64
                 + options.string_bytes,
             pipeline_bytes: options.pipeline_bytes,
-            sink_bytes: options.sink_bytes,
+            sink_bytes: options.sink.memory_bytes(&self.graph, options.batch),
         };
         Ok((plan, lines))
     }

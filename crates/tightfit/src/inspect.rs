@@ -27,7 +27,7 @@ pub struct Inspection {
     pub operators: Vec<(String, usize)>,
     /// Operators that cannot be run, and how many nodes.
     pub unsupported: Vec<(String, usize)>,
-    /// Bytes of constants by the first part of their name, most first.
+    /// Bytes of constants by name scope, most first: the first part of the name behind what all names have in common.
     pub weight_bytes_by_scope: Vec<(String, u64)>,
     /// Bytes of all constants.
     pub weight_bytes: u64,
@@ -51,7 +51,7 @@ pub struct Endpoint {
 pub fn inspect(path: &Path, budget: &MemoryBudget) -> Result<Inspection, Error> {
     let (source, def) = read_graph_def(path, budget)?;
     let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut scopes: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut weights: Vec<(&str, u64)> = Vec::new();
     let mut used: std::collections::HashSet<&str> = Default::default();
     let mut inputs = Vec::new();
     for node in &def.nodes {
@@ -60,8 +60,7 @@ pub fn inspect(path: &Path, budget: &MemoryBudget) -> Result<Inspection, Error> 
             node.inputs.iter().map(|i| tightfit_graph::import::split_name(i.trim_start_matches('^')).0),
         );
         if let Some(AttrValue::Tensor(tensor)) = node.attr("value") {
-            let scope = node.name.split('/').next().unwrap_or_default();
-            *scopes.entry(scope).or_default() += tensor.bytes().unwrap_or(0);
+            weights.push((&*node.name, tensor.bytes().unwrap_or(0)));
         }
         if &*node.op == "Placeholder" {
             inputs.push(endpoint(node));
@@ -71,6 +70,7 @@ pub fn inspect(path: &Path, budget: &MemoryBudget) -> Result<Inspection, Error> 
         !used.contains(&*node.name)
             && !matches!(&*node.op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2")
     };
+    let scopes = bytes_by_scope(&weights);
     let unsupported = operators.iter().filter(|(op, _)| !ops::is_supported(op));
     Ok(Inspection {
         format: "frozen GraphDef".to_string(),
@@ -83,6 +83,30 @@ pub fn inspect(path: &Path, budget: &MemoryBudget) -> Result<Inspection, Error> 
         operators: most_first(operators.iter().map(|(op, n)| (*op, *n))),
         weight_bytes_by_scope: most_first(scopes.iter().map(|(scope, n)| (*scope, *n))),
     })
+}
+
+/// Constants smaller than this are no weights; their names do not say where the weights are.
+const WEIGHT_FROM_BYTES: u64 = 1024;
+
+fn bytes_by_scope<'n>(weights: &[(&'n str, u64)]) -> BTreeMap<&'n str, u64> {
+    let large = weights.iter().filter(|(_, bytes)| *bytes >= WEIGHT_FROM_BYTES).map(|(name, _)| *name);
+    let common = large.reduce(common_scope).map_or(0, |name| name.rfind('/').map_or(0, |end| end + 1));
+    let prefix =
+        weights.iter().find(|(_, bytes)| *bytes >= WEIGHT_FROM_BYTES).map_or("", |(name, _)| &name[..common]);
+    let mut scopes = BTreeMap::new();
+    for (name, bytes) in weights {
+        let start = if name.starts_with(prefix) { prefix.len() } else { 0 };
+        let end = name[start..].find('/').map_or(name.len(), |end| start + end);
+        *scopes.entry(&name[..end]).or_default() += bytes;
+    }
+    scopes
+}
+
+/// The scopes that two names share, with the slash behind them.
+fn common_scope<'n>(a: &'n str, b: &str) -> &'n str {
+    let same = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
+    let end = a.as_bytes()[..same].iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    &a[..end]
 }
 
 fn endpoint(node: &NodeDef) -> Endpoint {

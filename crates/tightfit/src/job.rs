@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::fit::{FitOptions, Lines};
 use crate::model::Model;
 use crate::run::Runner;
-use crate::sink::{Rows, Sink};
+use crate::sink::{Rows, Sink, SinkNeed};
 use crate::tensor::Tensor;
 
 /// Batches that exist at once: the one in use and the one read ahead.
@@ -69,8 +69,8 @@ pub struct JobOptions {
     pub threads: usize,
     /// Bytes of memory.
     pub memory_bytes: u64,
-    /// Bytes the sink takes.
-    pub sink_bytes: u64,
+    /// Where the output goes.
+    pub sink: SinkNeed,
     /// Shapes of inputs that the model leaves open, by name.
     pub shapes: HashMap<String, Shape>,
 }
@@ -146,7 +146,10 @@ impl<'m> Job<'m> {
         let column_of = |name: &str| columns.iter().position(|column| column.input == name);
         let columns: Vec<Option<usize>> = runner.inputs().map(column_of).collect();
         if columns.len() > MAX_INPUTS {
-            return Err(Error::Usage(format!("a model of {} inputs; at most {MAX_INPUTS} can be fed", columns.len())));
+            return Err(Error::Usage(format!(
+                "a model of {} inputs; at most {MAX_INPUTS} can be fed",
+                columns.len()
+            )));
         }
         Ok(Job { model, dataset, runner, batch, columns, budget: budget.clone(), options })
     }
@@ -162,7 +165,7 @@ impl<'m> Job<'m> {
     }
 
     /// Computes every row and writes its outputs. `progress` is called after each batch; `stop` ends the job between
-    /// batches.
+    /// two steps.
     ///
     /// # Errors
     /// What is wrong with a row, an operator's values or the sink; [`Error::Interrupted`] when it was stopped. The sink
@@ -171,9 +174,10 @@ impl<'m> Job<'m> {
         mut self,
         mut sink: Box<dyn Sink>,
         progress: &mut dyn FnMut(&Progress),
-        stop: &AtomicBool,
+        stop: &'static AtomicBool,
     ) -> Result<JobReport, Error> {
         let start = Instant::now();
+        self.runner.stop_at(stop);
         let mut report = JobReport { batch: self.batch, lines: *self.runner.lines(), ..JobReport::default() };
         report.right_rows = self.options.data.label.as_ref().map(|_| 0);
         let total_rows = self.dataset.total_rows();
@@ -216,7 +220,13 @@ impl<'m> Job<'m> {
             *right += columns::right_rows(&outputs, labels)?;
         }
         let source = |row: usize| batch.source(row).map(|s| s.to_string()).unwrap_or_default();
-        sink.write(&Rows { outputs, rows: batch.rows(), first_row: report.rows, is_whole: false, sources: &source })?;
+        sink.write(&Rows {
+            outputs,
+            rows: batch.rows(),
+            first_row: report.rows,
+            is_whole: false,
+            sources: &source,
+        })?;
         report.rows += batch.rows() as u64;
         Ok(())
     }
@@ -269,7 +279,7 @@ fn fit_options(
         shapes,
         values,
         pipeline_bytes: pipeline.total_bytes + fixed_bytes as u64,
-        sink_bytes: options.sink_bytes,
+        sink: options.sink,
         string_bytes: (string_bytes + text_rows * STRING_BYTES) as u64,
     })
 }

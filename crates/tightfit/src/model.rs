@@ -60,19 +60,21 @@ impl Model {
 /// The GraphDef of a file, binary or text.
 ///
 /// # Errors
-/// [`Error::Format`] for a file that is none, and [`Error::Usage`] for a model of a kind that cannot be run yet.
+/// [`Error::Format`] for a file that cannot be read, and [`Error::Data`] for one of another kind.
 pub fn read_graph_def(path: &Path, budget: &MemoryBudget) -> Result<(Arc<SourceFile>, GraphDef), Error> {
     let format = detect(path)?;
     let source = || SourceFile::open(path);
     let def = match format {
         ModelFormat::GraphDef => GraphDef::read(source()?, budget)?,
         ModelFormat::GraphDefText => GraphDef::read_text(source()?, budget)?,
-        other => {
-            return Err(Error::Usage(format!(
-                "{}: is {other}, which cannot be run; freeze it first",
-                path.display()
-            )));
+        ModelFormat::SavedModelDir
+        | ModelFormat::SavedModelFile
+        | ModelFormat::Checkpoint
+        | ModelFormat::MetaGraph
+        | ModelFormat::TfLite => {
+            return Err(Error::data(path, format!("is {format}; only frozen GraphDefs are supported yet")));
         }
+        other => return Err(Error::data(path, format!("is {other}"))),
     };
     Ok((def.source.clone(), def))
 }

@@ -137,7 +137,10 @@ impl<'de> Visitor<'de> for Level<'_> {
         if is_first {
             self.lists.dims[depth] = length;
         } else if self.lists.dims[depth] != length {
-            return Err(A::Error::custom(format!("lists of {} and {length} stand side by side", self.lists.dims[depth])));
+            return Err(A::Error::custom(format!(
+                "lists of {} and {length} stand side by side",
+                self.lists.dims[depth]
+            )));
         }
         Ok(())
     }
@@ -182,8 +185,19 @@ mod tests {
     #[test]
     fn refuses_what_is_no_tensor() {
         for bad in [
-            "", "1", "null", "[1]", "[\"a\", [\"b\"]]", "[[\"a\"], \"b\"]", "[[\"a\"], [\"b\", \"c\"]]", "[\"a\"",
-            "{\"x\": \"a\"}", "{\"b64\": \"?\"}", "{\"b64\": \"\", \"c\": 1}", "[\"a\"] [", "[[], [[]]]",
+            "",
+            "1",
+            "null",
+            "[1]",
+            "[\"a\", [\"b\"]]",
+            "[[\"a\"], \"b\"]",
+            "[[\"a\"], [\"b\", \"c\"]]",
+            "[\"a\"",
+            "{\"x\": \"a\"}",
+            "{\"b64\": \"?\"}",
+            "{\"b64\": \"\", \"c\": 1}",
+            "[\"a\"] [",
+            "[[], [[]]]",
             "[[[[[[[[[[[\"too deep\"]]]]]]]]]]]",
         ] {
             assert!(parse(bad).is_err(), "{bad}");

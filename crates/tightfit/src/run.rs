@@ -1,6 +1,7 @@
 //! A model in memory, ready to run.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tightfit_core::{MemoryBudget, Shape, StringRef, TensorView};
 use tightfit_graph::exec::{Feed, Session};
@@ -74,6 +75,11 @@ impl Runner {
         Ok(fit.lines.total_bytes() <= options.memory_bytes)
     }
 
+    /// From now on a run ends between two steps, with [`Error::Interrupted`], once `flag` is true.
+    pub fn stop_at(&mut self, flag: &'static AtomicBool) {
+        self.session.stop_at(flag);
+    }
+
     /// Rows at once.
     pub fn batch(&self) -> usize {
         self.batch
@@ -97,6 +103,14 @@ impl Runner {
     /// The least memory that works for this batch.
     pub fn minimum_bytes(&self) -> u64 {
         self.minimum_bytes
+    }
+
+    /// The same as [`Runner::run`]; `after` is called with each step's position when it is done, to time them.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn run_steps(&mut self, feeds: &[Feed<'_>], after: &mut dyn FnMut(usize)) -> Result<(), Error> {
+        Ok(self.session.run_steps(feeds, after)?)
     }
 
     /// Computes the outputs, which are valid until the next run.

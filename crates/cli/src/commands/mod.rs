@@ -1,16 +1,20 @@
 //! One file per command.
 
+mod bench;
+mod inspect;
+mod plan;
 mod run;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
-use tightfit::{MemoryBudget, limits};
+use tightfit::{MemoryBudget, Model, Shape, limits};
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 
 /// Every command, in the order they are shown.
-pub static COMMANDS: &[Command] = &[run::COMMAND];
+pub static COMMANDS: &[Command] = &[inspect::COMMAND, plan::COMMAND, run::COMMAND, bench::COMMAND];
 
 /// The most threads that are accepted.
 const MAX_THREADS: usize = 256;
@@ -43,5 +47,19 @@ impl Limits {
 /// A value of `--input NAME=FILE`. A path that exists is a path, whatever is in its name.
 fn name_and_file(value: &std::ffi::OsStr) -> Option<(String, PathBuf)> {
     let (name, file) = value.to_str()?.split_once('=')?;
-    (!name.is_empty() && !std::path::Path::new(value).exists()).then(|| (name.to_string(), PathBuf::from(file)))
+    (!name.is_empty() && !std::path::Path::new(value).exists())
+        .then(|| (name.to_string(), PathBuf::from(file)))
+}
+
+/// The shapes of `--shape`, each of which has to be an input of the model.
+fn input_shapes(args: &Args, model: &Model) -> Result<HashMap<String, Shape>, Failure> {
+    let shapes: HashMap<_, _> = args.shapes()?.into_iter().collect();
+    let inputs: Vec<&str> = model.graph().inputs.iter().map(|port| port.name.as_str()).collect();
+    match shapes.keys().find(|name| !inputs.contains(&name.as_str())) {
+        Some(name) => {
+            let why = format!("--shape {name}: the model's inputs are {}", inputs.join(", "));
+            Err(Failure::Usage(why))
+        }
+        None => Ok(shapes),
+    }
 }

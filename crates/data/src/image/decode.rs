@@ -96,19 +96,23 @@ fn reduce(color: ColorType, channels: usize, pixels: usize, out: &mut [u8]) -> u
     if pixel_bytes == reduced {
         return reduced;
     }
-    // The decoder's wide samples are in this machine's order; the higher byte is kept.
-    let high = if is_wide && cfg!(target_endian = "little") { 1 } else { 0 };
     for i in 0..pixels {
         let sample = |channel: usize| {
-            out.get(i * pixel_bytes + channel * sample_bytes + high).copied().unwrap_or_default()
+            let at = i * pixel_bytes + channel * sample_bytes;
+            let byte = |at: usize| out.get(at).copied().unwrap_or_default();
+            // The decoder's wide samples are in this machine's order.
+            if is_wide { u16::from_ne_bytes([byte(at), byte(at + 1)]) } else { u16::from(byte(at)) }
         };
+        let narrow = |value: u16| if is_wide { (value >> 8) as u8 } else { value as u8 };
         let pixel = if is_grey {
-            [sample(0); 3]
+            [narrow(sample(0)); 3]
         } else if reduced == 1 {
             let [r, g, b] = [sample(0), sample(1), sample(2)].map(u32::from);
-            [((9798 * r + 19234 * g + 3736 * b) >> 15) as u8; 3]
+            // As libpng does: rounded when wide, cut off when not.
+            let half = if is_wide { 1 << 14 } else { 0 };
+            [narrow(((9797 * r + 19234 * g + 3737 * b + half) >> 15) as u16); 3]
         } else {
-            [sample(0), sample(1), sample(2)]
+            [sample(0), sample(1), sample(2)].map(narrow)
         };
         for (to, value) in out.iter_mut().skip(i * reduced).take(reduced).zip(pixel) {
             *to = value;

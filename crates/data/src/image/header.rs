@@ -48,6 +48,9 @@ pub struct ImageHeader {
 /// What every decoder takes for its tables and state.
 const TABLES_BYTES: u64 = 192 << 10;
 
+/// The most that is kept of a PNG's texts and profiles; the decoder refuses more.
+const METADATA_BYTES: u64 = 1 << 20;
+
 /// More segments before the coded data are taken for an attack.
 const MAX_SEGMENTS: usize = 10_000;
 
@@ -110,8 +113,9 @@ fn png(head: &[u8], file_bytes: u64) -> io::Result<ImageHeader> {
         _ => return Err(invalid("a PNG of an unknown colour type")),
     };
     let pixel_bytes = channels * if bit_depth == 16 { 2 } else { 1 };
-    // Lines before and after filtering, chunks kept as metadata.
-    let heap_bytes = TABLES_BYTES + 8 * size[0].saturating_mul(pixel_bytes) + file_bytes;
+    // Lines before and after filtering, the inflater's window, chunks kept as metadata.
+    let heap_bytes =
+        2 * TABLES_BYTES + 8 * size[0].saturating_mul(pixel_bytes) + file_bytes.min(METADATA_BYTES);
     header(ImageFormat::Png, size, pixel_bytes, heap_bytes, 0)
 }
 

@@ -106,13 +106,15 @@ fn matrix<T: Copy>(dims: &[T], is_transposed: bool) -> Option<(&[T], T, T)> {
 impl BatchMatMul {
     fn layout(&self, a: &Shape, b: &Shape) -> Result<Layout, OpError> {
         let scalar = OpError::Internal("a product of less than a matrix");
-        let (Some((a_batch, m, k)), Some((b_batch, _, n))) = (matrix(a, self.adj_x), matrix(b, self.adj_y)) else {
+        let (Some((a_batch, m, k)), Some((b_batch, _, n))) = (matrix(a, self.adj_x), matrix(b, self.adj_y))
+        else {
             return Err(scalar);
         };
         let rank = a_batch.len().max(b_batch.len());
         let none = [0; MAX_RANK];
         let is_transposed = [self.adj_x, self.adj_y];
-        let mut layout = Layout { rank, batch: none, a: none, b: none, out: none, size: [m, k, n], is_transposed };
+        let mut layout =
+            Layout { rank, batch: none, a: none, b: none, out: none, size: [m, k, n], is_transposed };
         let (mut a_stride, mut b_stride, mut out_stride) = (m * k, k * n, m * n);
         for axis in (0..rank).rev() {
             // Counted from the end, where the dimensions of both operands meet.
@@ -139,7 +141,8 @@ impl Operator for BatchMatMul {
         let (a, b) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         super::need_type(0, a, TYPES)?;
         super::need_type(1, b, &[a.dtype])?;
-        let no_matrix = |input, fact: &Fact| OpError::input(input, format!("is of shape {}, no matrix", fact.dims));
+        let no_matrix =
+            |input, fact: &Fact| OpError::input(input, format!("is of shape {}, no matrix", fact.dims));
         let (Some(a_dims), Some(b_dims)) = (a.dims.get(), b.dims.get()) else {
             return Ok(vec![Fact::new(a.dtype, Dims::UNKNOWN)]);
         };
@@ -151,7 +154,10 @@ impl Operator for BatchMatMul {
             return Err(OpError::input(1, format!("has {depth} rows where input 0 has {k} columns")));
         }
         let batch = Dims::new(a_batch).broadcast(&Dims::new(b_batch)).ok_or_else(|| {
-            OpError::input(1, format!("of shape {} does not broadcast with {} before the last two", b.dims, a.dims))
+            OpError::input(
+                1,
+                format!("of shape {} does not broadcast with {} before the last two", b.dims, a.dims),
+            )
         })?;
         let mut dims = batch.get().unwrap_or_default().to_vec();
         dims.extend([m, n]);
@@ -187,7 +193,13 @@ mod tests {
             *out = (0..5).map(|k| a[(inner * 3 + row) * 5 + k] * b[(outer * 7 + column) * 5 + k]).sum();
         }
         let inputs = [tensor(&[2, 3, 5], &a), tensor(&[4, 1, 7, 5], &b)];
-        check_close("BatchMatMulV2", &[("adj_y", flag(true))], &inputs, &tensor(&[4, 2, 3, 7], &expected), 1e-5);
+        check_close(
+            "BatchMatMulV2",
+            &[("adj_y", flag(true))],
+            &inputs,
+            &tensor(&[4, 2, 3, 7], &expected),
+            1e-5,
+        );
     }
 
     #[test]

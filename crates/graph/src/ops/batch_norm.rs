@@ -98,14 +98,21 @@ impl BatchNorm {
         batch_norm(run.pool, norm, Src::View(x), &mut run.output(0)?)?;
         let count = x.shape().elements() as f32 / mean.len().max(1) as f32;
         // Without elements TensorFlow answers NaN.
-        let unbiased = if count > 1.0 { count / (count - 1.0) } else if count == 1.0 { 1.0 } else { f32::NAN };
+        let unbiased = if count > 1.0 {
+            count / (count - 1.0)
+        } else if count == 1.0 {
+            1.0
+        } else {
+            f32::NAN
+        };
         let (own, factor) = (1.0 - self.average_factor, self.average_factor);
         for (output, input, batch, times) in [(1, MEAN, &*mean, 1.0), (2, VARIANCE, &*variance, unbiased)] {
             let before = run.slice::<f32>(input)?;
             let out = run.out::<f32>(output)?;
             for (i, (out, batch)) in out.iter_mut().zip(batch).enumerate() {
                 let batch = if count == 0.0 { f32::NAN } else { batch * times };
-                *out = if factor == 1.0 { batch } else { own * before.get(i).unwrap_or(&0.0) + factor * batch };
+                *out =
+                    if factor == 1.0 { batch } else { own * before.get(i).unwrap_or(&0.0) + factor * batch };
             }
         }
         Ok(())
@@ -147,7 +154,8 @@ impl Operator for BatchNorm {
         }
         let vector = |input| run.slice::<f32>(input);
         let (mean, variance) = (vector(MEAN)?, vector(VARIANCE)?);
-        let norm = Norm { scale: vector(SCALE)?, offset: vector(OFFSET)?, mean, variance, epsilon: self.epsilon };
+        let norm =
+            Norm { scale: vector(SCALE)?, offset: vector(OFFSET)?, mean, variance, epsilon: self.epsilon };
         let x = run.src(0)?;
         batch_norm(run.pool, norm, x, &mut run.output(0)?)?;
         for (output, values) in [(1, mean), (2, variance), (3, mean), (4, variance)] {

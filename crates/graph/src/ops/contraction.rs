@@ -147,11 +147,13 @@ impl Contraction {
         k.sort_unstable_by_key(|axis| std::cmp::Reverse(axis.strides[leader]));
         let mut operands = [None; 2];
         for side in [LEFT, RIGHT] {
-            let is_chain = k.windows(2).all(|pair| pair[0].strides[side] == pair[1].strides[side] * pair[1].size);
+            let is_chain =
+                k.windows(2).all(|pair| pair[0].strides[side] == pair[1].strides[side] * pair[1].size);
             if is_chain && alone[side].is_empty() {
                 continue;
             }
-            let groups = if side == LEFT { [&mut batch, &mut m, &mut k] } else { [&mut batch, &mut k, &mut n] };
+            let groups =
+                if side == LEFT { [&mut batch, &mut m, &mut k] } else { [&mut batch, &mut k, &mut n] };
             operands[side] = Some(copied(side, groups, &alone[side]));
         }
         let needs_order = n.last().is_some_and(|axis| axis.out != 1);
@@ -160,7 +162,12 @@ impl Contraction {
         let n = merged(&n, &mut batch, |axis| [axis.strides[RIGHT], axis.out]);
         let k = merged(&k, &mut Axes::default(), |axis| axis.strides);
         let of_batch = |value: fn(&Axis) -> usize| batch.iter().map(value).collect();
-        let batch = [of_batch(|a| a.size), of_batch(|a| a.strides[LEFT]), of_batch(|a| a.strides[RIGHT]), of_batch(|a| a.out)];
+        let batch = [
+            of_batch(|a| a.size),
+            of_batch(|a| a.strides[LEFT]),
+            of_batch(|a| a.strides[RIGHT]),
+            of_batch(|a| a.out),
+        ];
         Contraction { is_swapped, has_terms, operands, output, batch, m, k, n }
     }
 

@@ -177,7 +177,8 @@ impl Einsum {
             operands.push(labels);
         }
         let output = self.result(&operands)?;
-        let size = |label: &u8| sizes.iter().find(|(l, _)| l == label).map_or(Dim::Unknown, |(_, size)| *size);
+        let size =
+            |label: &u8| sizes.iter().find(|(l, _)| l == label).map_or(Dim::Unknown, |(_, size)| *size);
         Ok(Dims::new(output.iter().map(size).collect::<Vec<_>>()))
     }
 
@@ -285,7 +286,8 @@ mod tests {
                 })
             };
             let terms = operands.iter().zip(shapes).zip(values);
-            out[offset(output.as_bytes(), dims)] += terms.map(|((own, shape), v)| v[offset(own, shape)]).product::<i64>();
+            out[offset(output.as_bytes(), dims)] +=
+                terms.map(|((own, shape), v)| v[offset(own, shape)]).product::<i64>();
         }
         tensor(dims, &out)
     }
@@ -343,7 +345,12 @@ mod tests {
         let expected = naive("zab,bc->zac", &[&[2, 3, 4], &[4, 5]], &[a.clone(), b.clone()]);
         let equation = [("equation", text("...ab,...bc->...ac"))];
         for shape in [&[4, 5][..], &[1, 4, 5]] {
-            check("Einsum", &equation, &[tensor(&[2, 3, 4], &a), tensor(shape, &b)], std::slice::from_ref(&expected));
+            check(
+                "Einsum",
+                &equation,
+                &[tensor(&[2, 3, 4], &a), tensor(shape, &b)],
+                std::slice::from_ref(&expected),
+            );
         }
         let sum = naive("ab->b", &[&[6, 4]], &[a.clone()]);
         check("Einsum", &[("equation", text("...a->a"))], &[tensor(&[2, 3, 4], &a)], &[sum]);

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use tightfit_core::{DType, Shape};
 use tightfit_kernels::{Block, Isa, MatMul as Kernel, WeightForm, Weights};
 
-use super::{BatchMatMul, Registration};
 use super::fused::{Fused, Product};
+use super::{BatchMatMul, Registration};
 use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;

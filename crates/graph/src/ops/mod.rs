@@ -1,43 +1,54 @@
 //! The operators, one file per family. Each file is in the same order: meaning, attributes and import, inference,
 //! memory, run, cases.
 
+mod arg;
+mod assert;
 mod batch_matmul;
 pub mod batch_norm;
 mod bias_add;
 mod binary;
+mod bincount;
 mod cast;
 mod concat;
 mod contraction;
 pub mod conv2d;
+mod cross_entropy;
 pub mod depthwise;
 mod diagonal;
 mod distinct;
 pub mod einsum;
 mod extent;
+mod fake_quant;
 mod fill;
 pub mod fused;
 mod gather;
 pub mod identity;
+mod l2_loss;
 pub mod layer_norm;
+mod lrn;
 pub mod matmul;
 mod one_hot;
 mod pack;
 mod pad;
-pub mod pool;
-pub mod reduce;
 mod partition;
 mod patches;
+pub mod pool;
+pub mod reduce;
 mod repeat;
 mod reshape;
-mod reverse;
-mod scatter;
-mod select;
 pub mod reshape_tail;
+mod resize;
+mod reverse;
+mod scan;
+mod scatter;
+mod segment;
+mod select;
 mod shape;
 mod slice;
 mod softmax;
 mod space;
 mod strided_slice;
+mod top_k;
 mod transpose;
 mod unary;
 pub mod window;
@@ -55,8 +66,8 @@ use crate::operator::{OpError, Operator};
 pub use batch_matmul::BatchMatMul;
 pub use binary::Binary;
 pub use reshape::Reshape;
-pub use softmax::Softmax;
 pub use slice::Slice;
+pub use softmax::Softmax;
 pub use strided_slice::StridedSlice;
 pub use unary::Unary;
 
@@ -70,20 +81,27 @@ pub struct Registration {
 
 /// Every operator that can be imported, by family.
 static REGISTRY: &[&[Registration]] = &[
+    arg::OPS,
+    assert::OPS,
     batch_matmul::OPS,
     batch_norm::OPS,
     bias_add::OPS,
     binary::OPS,
+    bincount::OPS,
     cast::OPS,
     concat::OPS,
     conv2d::OPS,
+    cross_entropy::OPS,
     depthwise::OPS,
     diagonal::OPS,
     distinct::OPS,
     einsum::OPS,
+    fake_quant::OPS,
     fill::OPS,
     gather::OPS,
     identity::OPS,
+    l2_loss::OPS,
+    lrn::OPS,
     matmul::OPS,
     one_hot::OPS,
     pack::OPS,
@@ -94,14 +112,18 @@ static REGISTRY: &[&[Registration]] = &[
     reduce::OPS,
     repeat::OPS,
     reshape::OPS,
+    resize::OPS,
     reverse::OPS,
+    scan::OPS,
     scatter::OPS,
+    segment::OPS,
     select::OPS,
     shape::OPS,
     slice::OPS,
     softmax::OPS,
     space::OPS,
     strided_slice::OPS,
+    top_k::OPS,
     transpose::OPS,
     unary::OPS,
 ];

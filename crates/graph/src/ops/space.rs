@@ -49,7 +49,10 @@ fn depth(attributes: &Attributes<'_>, way: Way) -> Result<Box<dyn Operator>, OpE
         "NHWC" => true,
         "NCHW" => false,
         other => {
-            return Err(OpError::attribute("data_format", format!("is {other}; NHWC and NCHW are supported")));
+            return Err(OpError::attribute(
+                "data_format",
+                format!("is {other}; NHWC and NCHW are supported"),
+            ));
         }
     };
     Ok(Box::new(Depth { way, block: block_size(attributes)?, has_channels_last }))

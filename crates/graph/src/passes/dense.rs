@@ -41,7 +41,13 @@ fn dense(transpose_b: bool) -> Arc<dyn Operator> {
 }
 
 /// The constant under another shape of as many elements.
-fn reshaped(graph: &mut Graph, uses: &mut Uses, name: &str, value: ValueRef, dims: &[usize]) -> Option<ValueRef> {
+fn reshaped(
+    graph: &mut Graph,
+    uses: &mut Uses,
+    name: &str,
+    value: ValueRef,
+    dims: &[usize],
+) -> Option<ValueRef> {
     if *graph.fact(value).dims.concrete()? == *dims {
         return Some(value);
     }
@@ -85,7 +91,12 @@ fn dense_labels(einsum: &Einsum) -> Option<DenseLabels> {
     let all: Vec<u8> = left.iter().chain(output_columns).copied().collect();
     let is_distinct = all.iter().enumerate().all(|(i, label)| !all[..i].contains(label));
     let has_ellipsis = right.contains(&b'.');
-    if rows == 0 || left_rows != output_rows || !is_distinct || has_ellipsis || output_columns.len() != columns {
+    if rows == 0
+        || left_rows != output_rows
+        || !is_distinct
+        || has_ellipsis
+        || output_columns.len() != columns
+    {
         return None;
     }
     let is_transposed = match (right.split_at(depth), right.split_at(columns)) {

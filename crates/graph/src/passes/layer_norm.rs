@@ -181,7 +181,9 @@ fn mean_of_rows(graph: &Graph, value: ValueRef) -> Option<ValueRef> {
 fn is_row(graph: &Graph, row: ValueRef, x: ValueRef) -> bool {
     let (fact, x) = (graph.fact(row), graph.fact(x));
     let (Some(shape), Some(dims)) = (fact.dims.concrete(), x.dims.get()) else { return false };
-    let (Some(columns), Some(last)) = (shape.last(), dims.last().and_then(|dim| dim.size())) else { return false };
+    let (Some(columns), Some(last)) = (shape.last(), dims.last().and_then(|dim| dim.size())) else {
+        return false;
+    };
     fact.dtype == DType::F32 && *columns == last && shape.elements() == last && shape.rank() <= dims.len()
 }
 

@@ -102,7 +102,8 @@ pub fn insert(
     inputs: Vec<ValueRef>,
 ) -> Option<ValueRef> {
     let kind = NodeKind::Operator(operator);
-    let id = graph.add(Node { name: name.into(), kind, inputs: inputs.clone(), control: vec![], facts: vec![] });
+    let id =
+        graph.add(Node { name: name.into(), kind, inputs: inputs.clone(), control: vec![], facts: vec![] });
     let Ok(facts) = infer_node(graph, id) else {
         graph.nodes.pop();
         return None;

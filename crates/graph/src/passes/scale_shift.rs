@@ -9,6 +9,7 @@ use tightfit_kernels::BinaryOp;
 use super::rewrite::{Uses, known_floats, replace, vector_constant};
 use crate::ir::{Graph, NodeId, ValueRef};
 use crate::ops::Binary;
+use crate::ops::batch_norm::BatchNorm;
 use crate::ops::fused::{Fused, OWN_INPUTS};
 
 /// `factor * x + summand` per channel; one element for all channels, or one for each.
@@ -76,6 +77,9 @@ fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
 /// The node as a linear function per channel of one of its inputs.
 fn linear(graph: &Graph, id: NodeId) -> Option<(ValueRef, Linear)> {
     let node = graph.node(id);
+    if let Some(norm) = node.is::<BatchNorm>() {
+        return batch_norm(graph, id, norm);
+    }
     let Binary { op } = if node.op_name() == "BiasAdd" { &Binary { op: BinaryOp::Add } } else { node.is()? };
     let (a, b) = (*node.inputs.first()?, *node.inputs.get(1)?);
     if let Some(c) = per_channel(graph, b) {
@@ -96,6 +100,29 @@ fn linear(graph: &Graph, id: NodeId) -> Option<(ValueRef, Linear)> {
         _ => return None,
     };
     Some((b, Linear { factor, summand }))
+}
+
+fn batch_norm(graph: &Graph, id: NodeId, norm: &BatchNorm) -> Option<(ValueRef, Linear)> {
+    let node = graph.node(id);
+    let uses_statistics = graph.nodes.iter().any(|n| n.inputs.iter().any(|v| v.node == id && v.output > 0))
+        || graph.outputs.iter().any(|port| port.value.node == id && port.value.output > 0);
+    if norm.is_training || uses_statistics {
+        return None;
+    }
+    let vector = |input: usize| known_floats(graph, *node.inputs.get(input)?);
+    let (gamma, beta, mean, variance) = (vector(1)?, vector(2)?, vector(3)?, vector(4)?);
+    let factor: Vec<f64> = gamma
+        .iter()
+        .zip(&variance)
+        .map(|(gamma, variance)| *gamma as f64 / (*variance as f64 + norm.epsilon as f64).sqrt())
+        .collect();
+    let summand = beta
+        .iter()
+        .zip(&mean)
+        .zip(&factor)
+        .map(|((beta, mean), f)| *beta as f64 - *mean as f64 * f)
+        .collect();
+    Some((node.inputs[0], Linear { factor, summand }))
 }
 
 /// The elements of a constant that differs along its last axis at most.

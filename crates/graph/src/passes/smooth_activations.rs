@@ -105,7 +105,13 @@ struct Expression {
 }
 
 /// A value as an expression of `x` and the function `f`, or `None` where it is more than that.
-fn expression(graph: &Graph, value: ValueRef, x: ValueRef, f: Option<ValueRef>, depth: usize) -> Option<Expression> {
+fn expression(
+    graph: &Graph,
+    value: ValueRef,
+    x: ValueRef,
+    f: Option<ValueRef>,
+    depth: usize,
+) -> Option<Expression> {
     if value == x {
         return Some(Expression { p: [0.0, 1.0, 0.0, 0.0], q: [0.0; 4] });
     }
@@ -161,10 +167,7 @@ fn product(a: Expression, b: Expression) -> Option<Expression> {
         return None;
     }
     let sum = |a: Polynomial, b: Polynomial| std::array::from_fn(|i| a[i] + b[i]);
-    Some(Expression {
-        p: multiply(a.p, b.p)?,
-        q: sum(multiply(a.q, b.p)?, multiply(a.p, b.q)?),
-    })
+    Some(Expression { p: multiply(a.p, b.p)?, q: sum(multiply(a.q, b.p)?, multiply(a.p, b.q)?) })
 }
 
 fn multiply(a: Polynomial, b: Polynomial) -> Option<Polynomial> {

@@ -52,7 +52,9 @@ pub fn columns(model: &Model, options: &JobOptions, budget: &MemoryBudget) -> Re
 }
 
 fn open_shape(input: &str, dims: &Dims) -> Error {
-    Error::Usage(format!("the shape of input '{input}' is open: {dims}; say what it is with --shape or --resize"))
+    Error::Usage(format!(
+        "the shape of input '{input}' is open: {dims}; say what it is with --shape or --resize"
+    ))
 }
 
 /// The shape of one row, from `--shape`, `--resize` and the model, in this order.
@@ -81,7 +83,8 @@ fn probed_shape(probe: &Probe, dims: &Dims) -> Option<Shape> {
     };
     let row = Shape::new(&found).ok()?;
     let fits = dims.get().is_none_or(|dims| {
-        dims.len() == row.rank() + 1 && dims[1..].iter().zip(row.iter()).all(|(d, n)| d.size().is_none_or(|d| d == *n))
+        dims.len() == row.rank() + 1
+            && dims[1..].iter().zip(row.iter()).all(|(d, n)| d.size().is_none_or(|d| d == *n))
     });
     fits.then_some(row)
 }
@@ -101,7 +104,8 @@ pub fn fixed_batch(model: &Model, options: &JobOptions) -> Option<usize> {
 /// [`Error::Usage`] when the first output has no scores of classes.
 pub fn right_rows(outputs: &Outputs<'_>, labels: &[i64]) -> Result<u64, Error> {
     let name = outputs.name(0).unwrap_or_default();
-    let no_scores = || Error::Usage(format!("--label: '{name}' holds no float32 scores of classes for each row"));
+    let no_scores =
+        || Error::Usage(format!("--label: '{name}' holds no float32 scores of classes for each row"));
     let tensor = outputs.tensor(0).filter(|t| t.dtype() == DType::F32).ok_or_else(no_scores)?;
     let scores = tensor.as_slice::<f32>().ok_or_else(no_scores)?;
     let classes = scores.len().checked_div(labels.len()).filter(|n| *n > 0).ok_or_else(no_scores)?;

@@ -1,14 +1,16 @@
 //! NumPy files: .npz with an array for each output, .npy with the only one.
 //!
-//! Rows of several batches make one array. A tensor that is not by rows can only be written of a single batch.
+//! Rows of several batches make one array. A tensor that is not by rows can only be written of a single batch. numpy
+//! has no bfloat16, so those are widened to float32, which holds the same values.
 
 use std::io;
 use std::path::Path;
 
-use tightfit_core::{DType, Shape, StringRef, TensorView};
+use tightfit_core::{DType, Shape, TensorView};
 use tightfit_format::npz::NpzWriter;
 use tightfit_format::spool::{ArraySpool, Rows as Spooled};
 
+use super::elements::string;
 use super::file::Output;
 use super::{Rows, Sink, row_shape};
 use crate::error::Error;
@@ -38,7 +40,14 @@ enum Store {
 }
 
 impl Store {
-    fn add(&mut self, folder: &Path, name: &str, dtype: DType, rows: Spooled, shape: Shape) -> io::Result<()> {
+    fn add(
+        &mut self,
+        folder: &Path,
+        name: &str,
+        dtype: DType,
+        rows: Spooled,
+        shape: Shape,
+    ) -> io::Result<()> {
         match self {
             Store::Npz(npz) => npz.add(name, dtype, rows, shape).map(|_| ()),
             Store::Npy(spool) => ArraySpool::create(folder, dtype, rows, shape).map(|s| *spool = Some(s)),
@@ -65,7 +74,8 @@ impl Arrays {
 
     fn start(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
         if matches!(self.store, Store::Npy(_)) && rows.outputs.len() != 1 {
-            let why = format!("a .npy holds one tensor, and there are {}: use .npz or --fetch", rows.outputs.len());
+            let why =
+                format!("a .npy holds one tensor, and there are {}: use .npz or --fetch", rows.outputs.len());
             return Err(Error::Usage(why));
         }
         for named in rows.named() {
@@ -76,7 +86,7 @@ impl Arrays {
             }
             let kept = if by_rows.is_some() { Spooled::Counted } else { Spooled::None };
             let shape = by_rows.unwrap_or(*tensor.shape());
-            let added = self.store.add(self.output.folder(), name, tensor.dtype(), kept, shape);
+            let added = self.store.add(self.output.folder(), name, written(tensor.dtype()), kept, shape);
             added.map_err(|error| self.output.error(error))?;
         }
         Ok(())
@@ -88,7 +98,8 @@ impl Sink for Arrays {
         if self.batches == 0 {
             self.start(rows)?;
         } else if let Some(name) = &self.not_by_rows {
-            let why = format!("'{name}' has no row for each input row, so only one batch of it can be written");
+            let why =
+                format!("'{name}' has no row for each input row, so only one batch of it can be written");
             return Err(Error::Usage(why));
         }
         self.batches += 1;
@@ -114,10 +125,17 @@ impl Sink for Arrays {
     }
 }
 
+/// The type that elements have in the file.
+fn written(dtype: DType) -> DType {
+    if dtype == DType::BF16 { DType::F32 } else { dtype }
+}
+
 fn push(spool: &mut ArraySpool, outputs: &Outputs<'_>, tensor: &TensorView<'_>) -> io::Result<()> {
-    if tensor.dtype() != DType::String {
-        return spool.push(tensor.bytes());
+    let mut elements = tensor.bytes().chunks_exact(tensor.dtype().bytes());
+    match tensor.dtype() {
+        DType::String => elements.try_for_each(|e| spool.push_string(string(outputs, e))),
+        // A bfloat16 is the upper half of a float32.
+        DType::BF16 => elements.try_for_each(|e| spool.push(&[0, 0, e[0], e[1]])),
+        _ => spool.push(tensor.bytes()),
     }
-    let mut strings = tensor.bytes().chunks_exact(size_of::<StringRef>());
-    strings.try_for_each(|s| spool.push_string(outputs.string(bytemuck::pod_read_unaligned(s))))
 }

@@ -29,7 +29,8 @@ impl Csv {
         let Csv { output, top: Some(top), best, has_header } = self else { return Ok(()) };
         for (row, part) in top.rows(rows)?.iter().enumerate() {
             top.best(part, best)?;
-            let header = if *has_header { Ok(()) } else { write_top_header(output, rows.is_whole, best.len()) };
+            let header =
+                if *has_header { Ok(()) } else { write_top_header(output, rows.is_whole, best.len()) };
             *has_header = true;
             let written = header.and_then(|()| write_top(output, rows, row, top, best));
             written.map_err(|error| output.error(error))?;
@@ -40,12 +41,15 @@ impl Csv {
     fn write_rows(&mut self, rows: &Rows<'_>, has_place: bool) -> Result<(), Error> {
         let output = &mut self.output;
         for row in 0..rows.rows {
-            let parts = rows.named().map(|named| named.and_then(|(name, t)| Ok((name, rows.part(name, &t, row)?))));
+            let parts =
+                rows.named().map(|named| named.and_then(|(name, t)| Ok((name, rows.part(name, &t, row)?))));
             let parts = parts.collect::<Result<Vec<_>, Error>>()?;
             let header = if self.has_header { Ok(()) } else { write_header(output, has_place, &parts) };
             self.has_header = true;
             let place = has_place.then_some(row);
-            header.and_then(|()| write_row(output, rows, place, &parts)).map_err(|error| output.error(error))?;
+            header
+                .and_then(|()| write_row(output, rows, place, &parts))
+                .map_err(|error| output.error(error))?;
         }
         Ok(())
     }
@@ -76,7 +80,8 @@ impl Csv {
         let parts = rows.named().map(|named| named.and_then(|(name, t)| Ok((name, rows.part(name, &t, 0)?))));
         let parts = parts.collect::<Result<Vec<_>, Error>>()?;
         let output = &mut self.output;
-        let written = write_header(output, false, &parts).and_then(|()| write_row(output, rows, None, &parts));
+        let written =
+            write_header(output, false, &parts).and_then(|()| write_row(output, rows, None, &parts));
         written.map_err(|error| output.error(error))
     }
 }
@@ -131,7 +136,13 @@ fn write_top_header(output: &mut Output, is_whole: bool, k: usize) -> io::Result
     output.write_all(b"\n")
 }
 
-fn write_top(output: &mut Output, rows: &Rows<'_>, row: usize, top: &Top, best: &[(usize, f64)]) -> io::Result<()> {
+fn write_top(
+    output: &mut Output,
+    rows: &Rows<'_>,
+    row: usize,
+    top: &Top,
+    best: &[(usize, f64)],
+) -> io::Result<()> {
     match rows.is_whole {
         true => write!(output, "{row}")?,
         false => write_place(output, rows, row)?,

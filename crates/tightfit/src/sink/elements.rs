@@ -47,7 +47,12 @@ fn read<T: bytemuck::AnyBitPattern>(element: &[u8]) -> T {
 
 /// Writes an element as JSON. What JSON has no numbers for are the strings protobuf uses: "NaN", "Infinity",
 /// "-Infinity". A complex number is a list of its parts, a string that is no UTF-8 `{"b64": ".."}`.
-pub fn write_json(write: &mut impl Write, dtype: DType, element: &[u8], outputs: &Outputs<'_>) -> io::Result<()> {
+pub fn write_json(
+    write: &mut impl Write,
+    dtype: DType,
+    element: &[u8],
+    outputs: &Outputs<'_>,
+) -> io::Result<()> {
     match dtype {
         DType::Bool => write!(write, "{}", element != [0]),
         DType::String => write_json_text(write, string(outputs, element)),
@@ -67,7 +72,12 @@ pub fn write_json(write: &mut impl Write, dtype: DType, element: &[u8], outputs:
 }
 
 /// Writes an element for a .csv file: a string as it is, with quotes where it needs them.
-pub fn write_csv(write: &mut impl Write, dtype: DType, element: &[u8], outputs: &Outputs<'_>) -> io::Result<()> {
+pub fn write_csv(
+    write: &mut impl Write,
+    dtype: DType,
+    element: &[u8],
+    outputs: &Outputs<'_>,
+) -> io::Result<()> {
     match dtype {
         DType::String => write_csv_text(write, &String::from_utf8_lossy(string(outputs, element))),
         DType::C64 | DType::C128 => {

@@ -48,7 +48,8 @@ impl Sink for Examples {
                 let (name, tensor) = named?;
                 lists.push((name, list(name, &rows.part(name, &tensor, row)?, rows)?));
             }
-            let features: Vec<(&str, Values<'_>)> = lists.iter().map(|(name, list)| (*name, list.values())).collect();
+            let features: Vec<(&str, Values<'_>)> =
+                lists.iter().map(|(name, list)| (*name, list.values())).collect();
             self.record.clear();
             write_example(&mut self.record, &features);
             self.records.write(&self.record).map_err(|error| Error::io(&self.path, error))?;
@@ -77,9 +78,13 @@ fn list<'a>(name: &str, part: &Part<'a>, rows: &Rows<'a>) -> Result<List<'a>, Er
     Ok(match dtype {
         DType::String => List::Bytes(elements.map(|e| string(&rows.outputs, e)).collect()),
         DType::C64 | DType::C128 => {
-            return Err(Error::Usage(format!("'{name}' is {dtype}, which a tf.train.Example cannot hold: use .npz")));
+            return Err(Error::Usage(format!(
+                "'{name}' is {dtype}, which a tf.train.Example cannot hold: use .npz"
+            )));
         }
-        _ if dtype.is_float() => List::Float(elements.filter_map(|e| Some(number(dtype, e)? as f32)).collect()),
+        _ if dtype.is_float() => {
+            List::Float(elements.filter_map(|e| Some(number(dtype, e)? as f32)).collect())
+        }
         _ => List::Int64(elements.filter_map(|e| integer(dtype, e)).collect()),
     })
 }

@@ -48,7 +48,8 @@ impl Output {
             Ok(metadata) if metadata.is_dir() => return Err(at(io::ErrorKind::IsADirectory.into())),
             found => {
                 // A link stays a link: what it points to is replaced.
-                let place = if found.is_ok() { fs::canonicalize(path).map_err(at)? } else { path.to_path_buf() };
+                let place =
+                    if found.is_ok() { fs::canonicalize(path).map_err(at)? } else { path.to_path_buf() };
                 let mut temporary = place.clone().into_os_string();
                 temporary.push(format!(".tmp-{}", std::process::id()));
                 let temporary = PathBuf::from(temporary);
@@ -90,7 +91,8 @@ impl Output {
         let Some((temporary, place)) = &self.rename else { return Ok(()) };
         file.sync_all()?;
         fs::rename(temporary, place)?;
-        let folder = place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+        let folder =
+            place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
         self.rename = None;
         // The name has to reach the disk too. Some file systems cannot sync a folder, and the file is whole already.
         File::open(folder).and_then(|folder| folder.sync_all()).ok();

@@ -34,7 +34,9 @@ impl Labels {
         let mut names = Vec::new();
         for line in BufReader::new(file).lines() {
             let line = line.map_err(|error| match error.kind() {
-                std::io::ErrorKind::InvalidData => Error::data(path, format!("line {} is no UTF-8", names.len() + 1)),
+                std::io::ErrorKind::InvalidData => {
+                    Error::data(path, format!("line {} is no UTF-8", names.len() + 1))
+                }
                 _ => at(error),
             })?;
             reservation.try_grow(NAME_BYTES)?;
@@ -62,18 +64,14 @@ impl Top {
         Top { k, labels }
     }
 
-    /// How many.
-    pub fn k(&self) -> usize {
-        self.k
-    }
-
     /// The rows of the first output: one for each row of the batch, or along its first dimension.
     ///
     /// # Errors
     /// [`Error::Usage`] when there is no output, or it has no rows.
     pub fn rows<'a>(&self, rows: &Rows<'a>) -> Result<Vec<Part<'a>>, Error> {
         let first = rows.named().next();
-        let (name, tensor) = first.ok_or_else(|| Error::Usage("there is no output to take the top of".into()))??;
+        let (name, tensor) =
+            first.ok_or_else(|| Error::Usage("there is no output to take the top of".into()))??;
         let is_vector = tensor.shape().rank() < 2;
         let count = match tensor.shape().first() {
             Some(first) if !(rows.is_whole && is_vector) => *first,
@@ -94,8 +92,9 @@ impl Top {
     pub fn best(&self, part: &Part<'_>, best: &mut Vec<(usize, f64)>) -> Result<(), Error> {
         best.clear();
         for (index, element) in part.bytes.chunks_exact(part.dtype.bytes()).enumerate() {
-            let score = number(part.dtype, element)
-                .ok_or_else(|| Error::Usage(format!("the top of an output of {} cannot be taken", part.dtype)))?;
+            let score = number(part.dtype, element).ok_or_else(|| {
+                Error::Usage(format!("the top of an output of {} cannot be taken", part.dtype))
+            })?;
             // Not a number is below everything.
             let is_above = |other: f64| score > other || (other.is_nan() && !score.is_nan());
             let place = best.iter().rposition(|(_, other)| !is_above(*other)).map_or(0, |p| p + 1);

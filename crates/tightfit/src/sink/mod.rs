@@ -47,7 +47,7 @@ pub struct Rows<'a> {
     pub first_row: u64,
     /// True when this is a single call on fed tensors: results are tensors, not rows.
     pub is_whole: bool,
-    /// Where a row of this batch comes from, as `file#record`.
+    /// Where a row of this batch comes from: file and record.
     pub sources: &'a dyn Fn(usize) -> String,
 }
 
@@ -61,7 +61,9 @@ impl<'a> Rows<'a> {
         (0..outputs.len()).map(move |i| {
             let name = outputs.name(i).unwrap_or_default();
             let tensor = outputs.tensor(i);
-            tensor.map(|t| (name, t)).ok_or_else(|| Error::Usage(format!("'{name}' is a weight and not kept as it is")))
+            tensor
+                .map(|t| (name, t))
+                .ok_or_else(|| Error::Usage(format!("'{name}' is a weight and not kept as it is")))
         })
     }
 
@@ -138,21 +140,46 @@ impl SinkFormat {
         let extension = path.extension().unwrap_or_default();
         let known = Self::BY_EXTENSION.iter().find(|(name, _)| extension.eq_ignore_ascii_case(name));
         known.map(|(_, format)| *format).ok_or_else(|| {
-            Error::Usage(format!("{}: end the output's name in .npz, .npy, .jsonl, .csv or .tfrecord", path.display()))
+            Error::Usage(format!(
+                "{}: end the output's name in .npz, .npy, .jsonl, .csv or .tfrecord",
+                path.display()
+            ))
         })
     }
 
-    /// The most memory that a sink of this format takes for the outputs of a bound graph, labels aside.
-    pub fn memory_bytes(self, graph: &Graph) -> u64 {
-        let outputs = graph.outputs.iter().map(|port| graph.fact(port.value));
-        let elements = outputs.filter_map(|fact| fact.dims.concrete()).map(|shape| shape.elements() as u64);
+    /// The most memory that a sink of this format takes for records of `elements`, labels aside.
+    fn memory_bytes(self, outputs: usize, elements: u64) -> u64 {
         let buffer = file::BUFFER_BYTES as u64;
         match self {
             // While one spool is written out it is read through a second buffer.
-            SinkFormat::Npz | SinkFormat::Npy => buffer + (graph.outputs.len() as u64 + 1) * SPOOL_BYTES as u64,
+            SinkFormat::Npz | SinkFormat::Npy => buffer + (outputs as u64 + 1) * SPOOL_BYTES as u64,
             SinkFormat::Jsonl | SinkFormat::Csv => buffer,
-            SinkFormat::TfRecord => buffer + elements.sum::<u64>() * examples::ELEMENT_BYTES,
+            SinkFormat::TfRecord => buffer.saturating_add(elements.saturating_mul(examples::ELEMENT_BYTES)),
         }
+    }
+}
+
+/// What the memory of a sink follows from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SinkNeed {
+    /// The format; `None` for a sink of which nothing is known, or none.
+    pub format: Option<SinkFormat>,
+    /// True when results are written as tensors, not by rows.
+    pub is_whole: bool,
+    /// Bytes of labels.
+    pub labels_bytes: u64,
+}
+
+impl SinkNeed {
+    /// The most memory that the sink takes for the outputs of a bound graph of `batch` rows.
+    pub fn memory_bytes(&self, graph: &Graph, batch: usize) -> u64 {
+        let Some(format) = self.format else { return self.labels_bytes };
+        let elements = graph.outputs.iter().filter_map(|port| {
+            let shape = graph.fact(port.value).dims.concrete()?;
+            let is_by_rows = !self.is_whole && shape.first() == Some(&batch);
+            Some(if is_by_rows { shape[1..].iter().product::<usize>() } else { shape.elements() } as u64)
+        });
+        format.memory_bytes(graph.outputs.len(), elements.sum()) + self.labels_bytes
     }
 }
 

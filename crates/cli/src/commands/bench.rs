@@ -1,0 +1,303 @@
+//! `bench`: how long a model takes on random input.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tightfit::{
+    DType, Error, Feed, FitOptions, MemoryBudget, Model, OpenOptions, Runner, Shape, Tensor, display_bytes,
+    limits,
+};
+
+use super::{Limits, MAX_BATCH};
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+use crate::system::{Start, stop_flag};
+use crate::table::{columns, print};
+
+/// The command.
+pub const COMMAND: Command = Command {
+    name: "bench",
+    positional: "MODEL",
+    about: "Measures how long a model takes on random input",
+    flags: &["fetch", "memory", "batch", "threads", "shape", "seconds", "steps", "precision", "json"],
+    run,
+};
+
+/// How long is measured when nobody says.
+const DEFAULT_SECONDS: f64 = 3.0;
+
+/// The share of the time that is spent before the first measured run.
+const WARM_UP_SHARE: f64 = 0.2;
+
+/// The fewest runs that make a median.
+const LEAST_RUNS: usize = 3;
+
+/// The most runs that are kept.
+const MOST_RUNS: usize = 100_000;
+
+/// The most steps that are listed.
+const MAX_STEPS: usize = 1 << 16;
+
+/// Runs of which the shortest time of each step is taken.
+const STEP_RUNS: usize = 10;
+
+/// Integers fed are below this: they may be numbers of classes, words or positions.
+const INTEGERS_BELOW: u64 = 100;
+
+/// The seed of all random input.
+const SEED: u64 = 0x7469_6768_7466_6974;
+
+fn run(args: &Args, start: &Start) -> Result<(), Failure> {
+    let limits = Limits::read(args)?;
+    let seconds = seconds(args)?;
+    match args.text("precision")?.as_deref() {
+        None | Some("f32") => {}
+        Some(other) => {
+            let why = format!("--precision {other}: only f32 is supported yet");
+            return Err(Failure::Usage(why));
+        }
+    }
+    let open = OpenOptions { fetches: args.texts("fetch")?, feeds: Vec::new() };
+    let model = Model::open(args.model(), &open, &limits.reading_budget())?;
+    let batch = args.count("batch", MAX_BATCH)?.unwrap_or(1);
+    let shapes = super::input_shapes(args, &model)?;
+    let inputs = inputs(&model, batch, &shapes)?;
+    let options = FitOptions {
+        batch,
+        threads: limits.threads,
+        memory_bytes: limits.memory_bytes,
+        pipeline_bytes: inputs
+            .iter()
+            .map(|(_, dtype, shape)| (shape.elements() * dtype.bytes()) as u64)
+            .sum(),
+        shapes,
+        ..FitOptions::default()
+    };
+    let budget = MemoryBudget::new(limits.memory_bytes);
+    let mut runner = Runner::new(&model, &options, &budget)?;
+    runner.stop_at(stop_flag());
+    let mut random = Random(SEED);
+    let tensors: Vec<(String, Tensor)> = inputs
+        .into_iter()
+        .map(|(name, dtype, shape)| Ok((name, random.tensor(dtype, shape, &budget)?)))
+        .collect::<Result<_, Failure>>()?;
+    let feeds = feeds(&tensors, runner.inputs())?;
+    runner.run(&feeds)?;
+    let first = start.elapsed();
+    let times = measure(&mut runner, &feeds, seconds)?;
+    let steps = args.count("steps", MAX_STEPS)?.map(|n| time_steps(&mut runner, &feeds, n)).transpose()?;
+    let result = Measured {
+        model: args.model().display().to_string(),
+        batch,
+        threads: limits.threads,
+        first,
+        times,
+        planned_bytes: runner.lines().total_bytes(),
+        steps: steps.unwrap_or_default(),
+    };
+    print(&if args.has("json") { format!("{:#}\n", result.json()) } else { result.text() })
+}
+
+fn seconds(args: &Args) -> Result<f64, Failure> {
+    let Some(text) = args.text("seconds")? else { return Ok(DEFAULT_SECONDS) };
+    let seconds = text.parse::<f64>().ok().filter(|s| s.is_finite() && *s > 0.0 && *s < 1e6);
+    seconds.ok_or_else(|| Failure::Usage(format!("--seconds {text}: a number above 0 is needed")))
+}
+
+/// Name, type and shape of every input.
+fn inputs(
+    model: &Model,
+    batch: usize,
+    shapes: &HashMap<String, Shape>,
+) -> Result<Vec<(String, DType, Shape)>, Failure> {
+    let options = FitOptions { batch, shapes: shapes.clone(), ..FitOptions::default() };
+    let bound = tightfit::fit::Bound::new(model, &options)?;
+    let graph = bound.graph();
+    let inputs = graph.inputs.iter().map(|port| {
+        let fact = graph.fact(port.value);
+        let open = || Failure::Usage(format!("say the shape of '{}' with --shape", port.name));
+        Ok((port.name.clone(), fact.dtype, fact.dims.concrete().ok_or_else(open)?))
+    });
+    inputs.collect()
+}
+
+fn feeds<'a, 'n>(
+    tensors: &'a [(String, Tensor)],
+    names: impl Iterator<Item = &'n str>,
+) -> Result<Vec<Feed<'a>>, Failure> {
+    let feed = |name: &str| {
+        let tensor = tensors.iter().find(|(n, _)| n == name);
+        let feed = tensor.and_then(|(_, tensor)| tensor.feed());
+        feed.ok_or_else(|| Failure::Usage(format!("input '{name}' is not fed")))
+    };
+    names.map(feed).collect()
+}
+
+/// The time of each run, after a warm-up.
+fn measure(runner: &mut Runner, feeds: &[Feed<'_>], seconds: f64) -> Result<Vec<f64>, Failure> {
+    let until = Instant::now() + Duration::from_secs_f64(seconds * WARM_UP_SHARE);
+    while Instant::now() < until {
+        runner.run(feeds)?;
+    }
+    let mut times = Vec::new();
+    let until = Instant::now() + Duration::from_secs_f64(seconds * (1.0 - WARM_UP_SHARE));
+    while times.len() < LEAST_RUNS || (times.len() < MOST_RUNS && Instant::now() < until) {
+        let begin = Instant::now();
+        runner.run(feeds)?;
+        times.push(begin.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times)
+}
+
+/// What was measured.
+struct Measured {
+    model: String,
+    batch: usize,
+    threads: usize,
+    first: Duration,
+    /// Milliseconds of each run, shortest first.
+    times: Vec<f64>,
+    planned_bytes: u64,
+    /// The slowest steps, where they were asked for.
+    steps: Vec<StepTime>,
+}
+
+/// How long one step takes.
+struct StepTime {
+    node: String,
+    op: &'static str,
+    /// The shortest of some runs, in microseconds.
+    micros: f64,
+    /// Its share of all steps.
+    share: f64,
+}
+
+/// The `count` steps that take longest.
+fn time_steps(runner: &mut Runner, feeds: &[Feed<'_>], count: usize) -> Result<Vec<StepTime>, Failure> {
+    let mut shortest = vec![Duration::MAX; runner.session().plan().steps.len()];
+    for _ in 0..STEP_RUNS {
+        let mut begin = Instant::now();
+        runner.run_steps(feeds, &mut |step| {
+            let end = Instant::now();
+            shortest[step] = shortest[step].min(end - begin);
+            begin = end;
+        })?;
+    }
+    let micros = |time: &Duration| time.as_secs_f64() * 1e6;
+    let all: f64 = shortest.iter().map(micros).sum();
+    let steps = runner.session().plan().steps.iter().zip(&shortest).map(|(step, time)| StepTime {
+        node: step.name.to_string(),
+        op: step.operator.name(),
+        micros: micros(time),
+        share: micros(time) / all.max(f64::MIN_POSITIVE),
+    });
+    let mut steps: Vec<StepTime> = steps.collect();
+    steps.sort_by(|a, b| b.micros.total_cmp(&a.micros));
+    steps.truncate(count);
+    Ok(steps)
+}
+
+impl Measured {
+    fn median(&self) -> f64 {
+        let middle = self.times.len() / 2;
+        match self.times.len() % 2 {
+            0 => (self.times[middle - 1] + self.times[middle]) / 2.0,
+            _ => self.times[middle],
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "model": self.model,
+            "batch": self.batch,
+            "threads": self.threads,
+            "precision": "f32",
+            "runs": self.times.len(),
+            "ms_median": self.median(),
+            "ms_min": self.times[0],
+            "first_ms": self.first.as_secs_f64() * 1e3,
+            "planned_bytes": self.planned_bytes,
+            "peak_resident_bytes": limits::peak_resident_bytes(),
+            "steps": self.steps.iter().map(|s| json!({"node": s.node, "op": s.op, "us": s.micros})).collect::<Vec<_>>(),
+        })
+    }
+
+    fn text(&self) -> String {
+        let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
+        format!(
+            "{}: batch {}, threads {}, f32\n  median {:.3} ms, shortest {:.3} ms of {} runs, {:.1} rows/s\n  \
+             first result after {:.1} ms\n  memory: planned {}, peak {peak}\n",
+            self.model,
+            self.batch,
+            self.threads,
+            self.median(),
+            self.times[0],
+            self.times.len(),
+            self.batch as f64 * 1e3 / self.median().max(1e-9),
+            self.first.as_secs_f64() * 1e3,
+            display_bytes(self.planned_bytes),
+        ) + &self.steps_text()
+    }
+
+    fn steps_text(&self) -> String {
+        if self.steps.is_empty() {
+            return String::new();
+        }
+        let rows = self.steps.iter().map(|step| {
+            let share = format!("{:.1} %", step.share * 100.0);
+            vec![format!("{:.0} us", step.micros), share, step.op.to_string(), step.node.clone()]
+        });
+        format!("The slowest steps:\n{}", columns(&rows.collect::<Vec<_>>(), &[0, 1]))
+    }
+}
+
+/// Random numbers that are the same every time: SplitMix64, by Steele, Lea and Flood.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// From 0 up to 1.
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn tensor(&mut self, dtype: DType, shape: Shape, budget: &MemoryBudget) -> Result<Tensor, Failure> {
+        if dtype == DType::String {
+            return Ok(Tensor::Strings { shape, texts: vec![Box::default()] });
+        }
+        let mut tensor = Tensor::zeros(budget, dtype, shape).map_err(Error::from)?;
+        let Tensor::Dense { bytes, .. } = &mut tensor else { return Ok(tensor) };
+        match dtype {
+            DType::F32 => {
+                bytes.chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&(self.unit() as f32).to_le_bytes()))
+            }
+            DType::F64 => {
+                bytes.chunks_exact_mut(8).for_each(|b| b.copy_from_slice(&self.unit().to_le_bytes()))
+            }
+            // The upper half of a float32 is a bfloat16.
+            DType::BF16 => bytes
+                .chunks_exact_mut(2)
+                .for_each(|b| b.copy_from_slice(&(self.unit() as f32).to_le_bytes()[2..])),
+            // 0x3c00 is 1 in float16: below it are the numbers from 0 to 1.
+            DType::F16 => bytes
+                .chunks_exact_mut(2)
+                .for_each(|b| b.copy_from_slice(&((self.unit() * 15360.0) as u16).to_le_bytes())),
+            DType::Bool => bytes.iter_mut().for_each(|b| *b = (self.next() & 1) as u8),
+            DType::C64 | DType::C128 => {}
+            // All integers are little-endian, and those fed are below 256.
+            _ => bytes
+                .chunks_exact_mut(dtype.bytes())
+                .for_each(|b| b[0] = (self.next() % INTEGERS_BELOW) as u8),
+        }
+        Ok(tensor)
+    }
+}

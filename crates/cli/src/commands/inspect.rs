@@ -1,0 +1,95 @@
+//! `inspect`: what a model file is.
+
+use serde_json::{Map, Value, json};
+use tightfit::inspect::{Endpoint, Inspection, inspect};
+use tightfit::{MemoryBudget, display_bytes, limits};
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+use crate::system::Start;
+use crate::table::{columns, print};
+
+/// The command.
+pub const COMMAND: Command = Command {
+    name: "inspect",
+    positional: "MODEL",
+    about: "Tells what a model file is",
+    flags: &["json"],
+    run,
+};
+
+/// How many entries of a list one screen shows.
+const SHOWN: usize = 10;
+
+/// How many operators stand in one line.
+const OPERATORS_PER_LINE: usize = 4;
+
+fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
+    let inspection = inspect(args.model(), &MemoryBudget::new(limits::default_memory_bytes()))?;
+    match args.has("json") {
+        true => print(&format!("{:#}\n", json(&inspection))),
+        false => print(&text(&args.model().display().to_string(), &inspection)),
+    }
+}
+
+fn json(inspection: &Inspection) -> Value {
+    let counts =
+        |list: &[(String, usize)]| Value::Object(list.iter().map(|(k, n)| (k.clone(), json!(n))).collect());
+    let bytes: Map<_, _> =
+        inspection.weight_bytes_by_scope.iter().map(|(k, n)| (k.clone(), json!(n))).collect();
+    let input = |e: &Endpoint| json!({"name": e.name, "dtype": e.dtype, "shape": e.shape});
+    json!({
+        "format": inspection.format,
+        "file_bytes": inspection.file_bytes,
+        "inputs": inspection.inputs.iter().map(input).collect::<Vec<_>>(),
+        "outputs": inspection.outputs,
+        "nodes": inspection.nodes,
+        "operators": counts(&inspection.operators),
+        "unsupported": counts(&inspection.unsupported),
+        "weight_bytes": inspection.weight_bytes,
+        "weight_bytes_by_scope": bytes,
+    })
+}
+
+fn text(path: &str, inspection: &Inspection) -> String {
+    let mut text = format!("{path}: {}, {}\n", inspection.format, display_bytes(inspection.file_bytes));
+    let inputs = inspection.inputs.iter().map(|e| vec![e.name.clone(), format!("{}{}", e.dtype, shape(e))]);
+    section(&mut text, "Inputs", inputs.collect(), inspection.inputs.len(), &[]);
+    let outputs = inspection.outputs.iter().map(|name| vec![name.clone()]);
+    section(&mut text, "Outputs", outputs.collect(), inspection.outputs.len(), &[]);
+    let operators: Vec<String> = inspection.operators.iter().map(|(op, n)| format!("{n} {op}")).collect();
+    let lines: Vec<Vec<String>> = operators.chunks(OPERATORS_PER_LINE).map(<[String]>::to_vec).collect();
+    let title = format!("Operators: {} nodes of {} kinds", inspection.nodes, operators.len());
+    section(&mut text, &title, lines, operators.len().div_ceil(OPERATORS_PER_LINE), &[]);
+    let total = inspection.weight_bytes;
+    let share = |bytes: u64| format!("{:.1} %", 100.0 * bytes as f64 / total.max(1) as f64);
+    let scopes = inspection.weight_bytes_by_scope.iter().filter(|(_, bytes)| *bytes > 0);
+    let scopes: Vec<_> = scopes.map(|(name, n)| vec![name.clone(), display_bytes(*n), share(*n)]).collect();
+    let count = scopes.len();
+    section(&mut text, &format!("Weights: {}", display_bytes(total)), scopes, count, &[1, 2]);
+    if inspection.unsupported.is_empty() {
+        text.push_str("Every operator is supported.\n");
+    } else {
+        let unsupported: Vec<_> =
+            inspection.unsupported.iter().map(|(op, n)| vec![op.clone(), n.to_string()]).collect();
+        let count = unsupported.len();
+        // All of them: this is what a person looks for.
+        text.push_str(&format!("Not supported: {count} operators\n{}", columns(&unsupported, &[1])));
+    }
+    text
+}
+
+fn section(text: &mut String, title: &str, mut rows: Vec<Vec<String>>, count: usize, right: &[usize]) {
+    rows.truncate(SHOWN);
+    text.push_str(&format!("{title}\n{}", columns(&rows, right)));
+    if count > SHOWN {
+        text.push_str(&format!("  .. and {} more\n", count - SHOWN));
+    }
+}
+
+fn shape(endpoint: &Endpoint) -> String {
+    let Some(dims) = &endpoint.shape else { return "[..]".to_string() };
+    let dims: Vec<String> =
+        dims.iter().map(|d| if *d < 0 { "?".to_string() } else { d.to_string() }).collect();
+    format!("[{}]", dims.join(", "))
+}

@@ -1,0 +1,207 @@
+//! The command line: help, exit codes, and what it says of models without running them.
+
+mod common;
+
+use std::process::Stdio;
+
+use common::{Folder, command, digits, repository, tightfit};
+use serde_json::Value;
+
+#[test]
+fn help_tells_every_command_and_flag() {
+    let help = tightfit(["--help"]);
+    assert_eq!(help.code, 0);
+    for command in ["inspect", "plan", "run", "bench"] {
+        assert!(help.stdout.contains(command), "{help:?}");
+        let own = tightfit([command, "--help"]);
+        assert_eq!((own.code, own.stderr.as_str()), (0, ""));
+        assert!(own.stdout.contains("--json"), "{own:?}");
+    }
+    for absent in ["freeze", "partition", "records"] {
+        assert!(!help.stdout.contains(absent), "{help:?}");
+    }
+    let version = tightfit(["--version"]);
+    assert_eq!((version.code, version.stdout.trim()), (0, concat!("tightfit ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn wrong_usage_is_exit_2() {
+    let model = digits().0;
+    let model = model.to_str().unwrap();
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "no command"),
+        (&["fly"], "no command 'fly'"),
+        (&["freeze", "x"], "no command 'freeze'"),
+        (&["--json"], "before a command"),
+        (&["plan"], "needs a MODEL"),
+        (&["plan", model, "second"], "does not take 'second'"),
+        (&["plan", model, "--output", "x"], "does not take '--output'"),
+        (&["plan", model, "-x"], "does not take '-x'"),
+        (&["plan", model, "--memory"], "--memory needs a value"),
+        (&["plan", model, "--memory", "much"], "not a size"),
+        (&["plan", model, "--batch", "0"], "--batch 0"),
+        (&["plan", model, "--batch", "1", "--batch", "2"], "given twice"),
+        (&["plan", model, "--threads", "x"], "--threads x"),
+        (&["plan", model, "--shape", "image"], "--shape image"),
+        (&["plan", model, "--shape", "picture=1,8,8,1"], "inputs are image"),
+        (&["plan", model, "--fetch", "absent"], "absent"),
+        (&["run", model], "not fed: image"),
+        (&["run", model, "--input", "imge=x.npy"], "imge"),
+        (&["run", model, "--input", "x", "--output", "x.txt"], "x.txt"),
+        (&["run", model, "--input", "x", "--resize", "8"], "--resize 8"),
+        (&["run", model, "--input", "x", "--preprocess", "magic"], "--preprocess magic"),
+        (&["run", model, "--input", "image=x.npy", "--batch", "2"], "for a data set"),
+        (&["run", model, "--input", "x", "--signature", "s"], "signatures"),
+        (&["bench", model, "--seconds", "-1"], "--seconds -1"),
+        (&["bench", model, "--precision", "bf16"], "only f32"),
+    ];
+    for (args, why) in cases {
+        tightfit(args.iter()).assert_fails(2, why);
+    }
+}
+
+#[test]
+fn files_that_are_no_model_are_exit_1() {
+    let folder = Folder::new();
+    let whole = std::fs::read(digits().0).unwrap();
+    let noise: Vec<u8> = (0..5000u32).map(|i| (i.wrapping_mul(2654435761) >> 13) as u8).collect();
+    let files = [
+        folder.path("absent.pb"),
+        folder.path(""),
+        folder.write("empty.pb", b""),
+        folder.write("noise.pb", noise),
+        folder.write("cut.pb", &whole[..whole.len() / 2]),
+        folder.write(
+            "cycle.pbtxt",
+            "node { name: 'a' op: 'Relu' input: 'b' }\nnode { name: 'b' op: 'Relu' input: 'a' }",
+        ),
+        folder.write("lost.pbtxt", "node { name: 'a' op: 'Relu' input: 'nowhere' }"),
+    ];
+    for file in &files {
+        for command in ["plan", "bench"] {
+            let answer = tightfit([command.as_ref(), file.as_os_str(), "--fetch".as_ref(), "a".as_ref()]);
+            answer.assert_fails(1, "");
+        }
+    }
+}
+
+#[test]
+fn operators_that_cannot_run_are_named_in_one_line() {
+    let folder = Folder::new();
+    let nodes = |i: u32| format!("node {{ name: 'n{i}' op: 'Strange{}' }}\n", i % 7);
+    let model = folder.write("strange.pbtxt", (0..2000).map(nodes).collect::<String>());
+    let answer = tightfit(["plan".as_ref(), model.as_os_str()]);
+    answer.assert_fails(1, "2000 nodes cannot be run");
+    (0..7).for_each(|kind| assert!(answer.stderr.contains(&format!("Strange{kind}")), "{answer:?}"));
+    let json = tightfit(["inspect".as_ref(), model.as_os_str(), "--json".as_ref()]).json();
+    assert_eq!(json["unsupported"].as_object().unwrap().len(), 7);
+}
+
+#[test]
+fn inspect_tells_what_a_file_is() {
+    let model = digits().0;
+    let json = tightfit(["inspect".as_ref(), model.as_os_str(), "--json".as_ref()]).json();
+    assert_eq!(json["format"], "frozen GraphDef");
+    assert_eq!(json["inputs"][0]["name"], "image");
+    assert_eq!(json["inputs"][0]["dtype"], "float32");
+    assert_eq!(json["inputs"][0]["shape"], serde_json::json!([-1, 8, 8, 1]));
+    assert_eq!(json["outputs"], serde_json::json!(["probabilities"]));
+    assert_eq!(json["operators"]["Conv2D"], 3);
+    assert_eq!(json["file_bytes"].as_u64(), Some(std::fs::metadata(&model).unwrap().len()));
+    let scopes = json["weight_bytes_by_scope"].as_object().unwrap().values().map(|n| n.as_u64().unwrap());
+    assert_eq!(Some(scopes.sum::<u64>()), json["weight_bytes"].as_u64());
+    let text = tightfit(["inspect".as_ref(), model.as_os_str()]).stdout;
+    assert!(text.contains("float32[?, 8, 8, 1]") && text.lines().count() < 30, "{text}");
+}
+
+fn plan(args: &[&str]) -> Value {
+    let model = digits().0;
+    let args = [&["plan", model.to_str().unwrap(), "--json"], args].concat();
+    tightfit(args).json()
+}
+
+#[test]
+fn plan_tells_lines_peak_and_minimum() {
+    let json = plan(&["--batch", "4", "--threads", "2"]);
+    assert_eq!((json["batch"].as_u64(), json["threads"].as_u64()), (Some(4), Some(2)));
+    let lines: u64 = json["lines"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(Some(lines), json["planned_bytes"].as_u64());
+    let number = |key: &str| json[key].as_u64().unwrap_or_else(|| panic!("{key} in {json}"));
+    assert!(number("minimum_bytes") <= number("planned_bytes"));
+    assert!(number("arena_lower_bound_bytes") <= number("arena_bytes"));
+    assert_eq!(number("arena_lower_bound_bytes"), json["peak_step"]["alive_bytes"].as_u64().unwrap());
+    assert!(number("steps") > 3);
+    assert!(
+        json["streamed"].is_boolean() && json["streamed_bytes"].is_u64() && json.get("rectangles").is_none()
+    );
+    let verbose = plan(&["--verbose"]);
+    let tops = verbose["rectangles"].as_array().unwrap().iter();
+    let top = tops.map(|r| r["offset"].as_u64().unwrap() + r["bytes"].as_u64().unwrap()).max();
+    assert!(
+        top <= verbose["arena_bytes"].as_u64()
+            && top >= verbose["arena_lower_bound_bytes"].as_u64().map(|b| b - 64)
+    );
+}
+
+#[test]
+fn the_smallest_memory_works_and_less_is_exit_3() {
+    let model = digits().0;
+    let minimum = plan(&["--threads", "2"])["minimum_bytes"].as_u64().unwrap();
+    for (command, needs) in [("plan", minimum), ("bench", minimum + (8 * 8 * 4))] {
+        let call = |memory: u64| {
+            let mut args = vec![command.to_string(), model.display().to_string(), "--threads=2".to_string()];
+            args.push(format!("--memory={memory}"));
+            args.extend((command == "bench").then(|| "--seconds=0.05".to_string()));
+            tightfit(args)
+        };
+        assert_eq!(call(needs).code, 0, "{:?}", call(needs));
+        call(needs - 1).assert_fails(3, &format!("smallest --memory that works is {needs}"));
+        call(1).assert_fails(3, "at the peak");
+    }
+}
+
+#[test]
+fn plan_as_text_and_as_a_page() {
+    let folder = Folder::new();
+    let model = digits().0;
+    let page = folder.path("plan.html");
+    let answer = tightfit(["plan".as_ref(), model.as_os_str(), "--html".as_ref(), page.as_os_str()]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert!(
+        answer.stdout.contains("smallest that works") && answer.stdout.contains("Peak: step"),
+        "{answer:?}"
+    );
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("digits.pb") && page.contains("\"rectangles\":[{"));
+    // It works offline: the one address in it names the dialect of its pictures.
+    assert_eq!(page.matches("http").count(), page.matches("http://www.w3.org/2000/svg").count());
+    let graph = tightfit(["plan".as_ref(), model.as_os_str(), "--text".as_ref()]).stdout;
+    assert!(graph.contains("return") && graph.contains("Conv2d"), "{graph}");
+}
+
+#[test]
+fn bench_measures() {
+    let model = repository("examples/digits/digits.pb");
+    let args =
+        ["bench", model.to_str().unwrap(), "--seconds", "0.1", "--batch", "3", "--threads", "1", "--json"];
+    let json = tightfit(args).json();
+    assert_eq!((json["batch"].as_u64(), json["threads"].as_u64()), (Some(3), Some(1)));
+    assert_eq!(json["precision"], "f32");
+    assert!(json["runs"].as_u64() >= Some(3));
+    let number = |key: &str| json[key].as_f64().unwrap_or_else(|| panic!("{key} in {json}"));
+    assert!(0.0 < number("ms_min") && number("ms_min") <= number("ms_median"));
+    assert!(number("first_ms") > 0.0);
+    assert!(number("peak_resident_bytes") <= number("planned_bytes"), "{json}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reader_that_went_away_is_no_error() {
+    let (model, records) = digits();
+    let args =
+        ["run".as_ref(), model.as_os_str(), "--quiet".as_ref(), "--input".as_ref(), records.as_os_str()];
+    let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
