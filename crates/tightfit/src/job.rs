@@ -115,7 +115,7 @@ pub struct JobReport {
     pub right_rows: Option<u64>,
     /// Rows at once.
     pub batch: usize,
-    /// The budget, line by line.
+    /// The budget, line by line, of the largest batch that was laid out, in the search for the fastest too.
     pub lines: Lines,
 }
 

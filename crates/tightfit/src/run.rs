@@ -61,7 +61,9 @@ impl Runner {
     pub fn replan(&mut self, model: &Model, options: &FitOptions) -> Result<(), Error> {
         let fit = Bound::new(model, options)?.with_weights(self.weights)?;
         self.session.replan(fit.plan)?;
-        self.lines = fit.lines;
+        if fit.lines.total_bytes() > self.lines.total_bytes() {
+            self.lines = fit.lines;
+        }
         self.batch = options.batch;
         Ok(())
     }
@@ -95,7 +97,7 @@ impl Runner {
         &self.session
     }
 
-    /// The budget, line by line.
+    /// The budget, line by line, of the largest batch it was laid out for: a smaller one keeps its memory.
     pub fn lines(&self) -> &Lines {
         &self.lines
     }
