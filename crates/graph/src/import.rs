@@ -10,6 +10,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims, Symbol};
 use crate::error::{GraphError, Unsupported};
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
+use crate::half;
 use crate::infer::infer_node;
 use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, Port, ValueRef};
 use crate::operator::OpError;
@@ -256,9 +257,12 @@ impl<'a> Importer<'a> {
                 self.graph.node_mut(id).facts = facts;
                 self.made.insert(index, id);
             }
-            Err(GraphError::Node { source, .. }) => {
-                self.unsupported.add(&node.op, source.to_string(), &node.name);
-            }
+            Err(GraphError::Node { source, .. }) => match half::widen(&mut self.graph, id) {
+                Some(id) => {
+                    self.made.insert(index, id);
+                }
+                None => self.unsupported.add(&node.op, source.to_string(), &node.name),
+            },
             Err(other) => return Err(other),
         }
         Ok(())

@@ -10,6 +10,7 @@ pub mod dim;
 mod error;
 pub mod exec;
 pub mod fact;
+mod half;
 pub mod import;
 pub mod infer;
 pub mod ir;

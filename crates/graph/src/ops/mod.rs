@@ -27,6 +27,7 @@ mod l2_loss;
 pub mod layer_norm;
 mod lrn;
 pub mod matmul;
+mod max_pool_with_argmax;
 mod one_hot;
 mod pack;
 mod pad;
@@ -65,6 +66,7 @@ use crate::operator::{OpError, Operator};
 
 pub use batch_matmul::BatchMatMul;
 pub use binary::Binary;
+pub use cast::Cast;
 pub use reshape::Reshape;
 pub use slice::Slice;
 pub use softmax::Softmax;
@@ -103,6 +105,7 @@ static REGISTRY: &[&[Registration]] = &[
     l2_loss::OPS,
     lrn::OPS,
     matmul::OPS,
+    max_pool_with_argmax::OPS,
     one_hot::OPS,
     pack::OPS,
     pad::OPS,

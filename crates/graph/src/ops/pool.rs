@@ -1,6 +1,6 @@
 //! Pooling of `[batch, height, width, channels]`: MaxPool, MaxPoolV2 and AvgPool.
 //!
-//! float32 (float16 and bfloat16 are converted around it), data format NHWC, no pooling over batch or channels. The
+//! float32 (float16 and bfloat16 are converted around it, other types in [`super::max_pool_with_argmax`]), data format NHWC, no pooling over batch or channels. The
 //! window is the attribute `ksize`; MaxPoolV2 has window and strides as inputs, which must be constants. An average is
 //! over those pixels of the window that lie in the image.
 
@@ -8,6 +8,7 @@ use tightfit_core::DType;
 use tightfit_kernels::{Isa, Pool2d, PoolKind};
 
 use super::Registration;
+use super::max_pool_with_argmax::AnyPool;
 use super::window::{Moves, Padding, pair};
 use crate::attributes::Attributes;
 use crate::dim::Dims;
@@ -22,7 +23,11 @@ pub(super) const OPS: &[Registration] = &[
 
 fn import(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operator>, OpError> {
     let size = pair("ksize", &attributes.ints("ksize")?)?;
-    Ok(Box::new(Pool { kind, size, moves: Moves::import(attributes)? }))
+    let moves = Moves::import(attributes)?;
+    match attributes.dtype_or("T", DType::F32)? {
+        DType::F32 | DType::F16 | DType::BF16 => Ok(Box::new(Pool { kind, size, moves })),
+        _ => Ok(Box::new(AnyPool { kind, size, moves, places: None })),
+    }
 }
 
 fn import_v2(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {

@@ -16,7 +16,10 @@ use crate::operator::{Call, Memory, OpError, Operator, Run};
 pub(super) const OPS: &[Registration] = &[
     Registration {
         name: "TopK",
-        import: |attributes| Ok(Box::new(TopK { k: Some(attributes.count("k")?), places: DType::I32 })),
+        import: |attributes| {
+            let is_sorted = attributes.bool_or("sorted", true)?;
+            Ok(Box::new(TopK { k: Some(attributes.count("k")?), places: DType::I32, is_sorted }))
+        },
     },
     Registration { name: "TopKV2", import: import_v2 },
     Registration {
@@ -35,7 +38,7 @@ fn import_v2(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> 
     if !matches!(places, DType::I32 | DType::I64) {
         return Err(OpError::attribute("index_type", format!("is {places}; int32 and int64 are supported")));
     }
-    Ok(Box::new(TopK { k: None, places }))
+    Ok(Box::new(TopK { k: None, places, is_sorted: attributes.bool_or("sorted", true)? }))
 }
 
 fn need_number(input: &Fact) -> Result<(), OpError> {
@@ -51,6 +54,8 @@ struct TopK {
     /// `None` where it is an input.
     k: Option<usize>,
     places: DType,
+    /// The largest first. Otherwise the order is left open, but all of a row stay as they are.
+    is_sorted: bool,
 }
 
 /// The one integer of an input that counts.
@@ -111,6 +116,16 @@ impl Operator for TopK {
             run.set_output_shape(1, shape)?;
         }
         let (mut found, mut places) = (run.output(0)?, run.output(1)?);
+        if !self.is_sorted && found.shape() == input.shape() {
+            found.bytes().copy_from_slice(input.bytes());
+            let row = input.shape().last().copied().unwrap_or(1);
+            if let Some(places) = places.as_slice::<i32>() {
+                places.iter_mut().enumerate().for_each(|(i, place)| *place = (i % row) as i32);
+            } else if let Some(places) = places.as_slice::<i64>() {
+                places.iter_mut().enumerate().for_each(|(i, place)| *place = (i % row) as i64);
+            }
+            return Ok(());
+        }
         Ok(top_k(run.pool, input, &mut found, &mut places)?)
     }
 }
