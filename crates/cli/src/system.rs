@@ -37,10 +37,10 @@ fn processor_time() -> Option<Duration> {
     None
 }
 
-/// True once the user asked to stop.
+/// Whether the user asked to stop.
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Set once the user asked to stop.
+/// True once the user asked to stop.
 pub fn stop_flag() -> &'static AtomicBool {
     &IS_INTERRUPTED
 }

@@ -132,7 +132,9 @@ impl Constant {
                 TensorContent::Inline(bytes) => bytes.len() as u64,
                 _ => 0,
             },
-            ConstantData::Strings(texts) => texts.iter().map(|t| (t.len() + size_of::<Box<[u8]>>()) as u64).sum(),
+            ConstantData::Strings(texts) => {
+                texts.iter().map(|t| (t.len() + size_of::<Box<[u8]>>()) as u64).sum()
+            }
         }
     }
 
