@@ -12,6 +12,7 @@ mod cast;
 mod concat;
 mod contraction;
 pub mod conv2d;
+mod conv2d_f64;
 mod cross_entropy;
 pub mod depthwise;
 mod diagonal;
