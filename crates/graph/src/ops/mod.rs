@@ -13,6 +13,7 @@ mod concat;
 mod contraction;
 pub mod conv2d;
 mod conv2d_f64;
+mod conv2d_transpose;
 mod cross_entropy;
 pub mod depthwise;
 mod diagonal;
@@ -94,6 +95,7 @@ static REGISTRY: &[&[Registration]] = &[
     cast::OPS,
     concat::OPS,
     conv2d::OPS,
+    conv2d_transpose::OPS,
     cross_entropy::OPS,
     depthwise::OPS,
     diagonal::OPS,
