@@ -24,7 +24,7 @@ pub enum GraphError {
         /// Its operator.
         op: String,
         /// What is wrong.
-        source: OpError,
+        source: Box<OpError>,
     },
     /// A node needs itself.
     Cycle {
@@ -178,7 +178,7 @@ impl std::error::Error for GraphError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             GraphError::Format(error) => Some(error),
-            GraphError::Node { source, .. } => Some(source),
+            GraphError::Node { source, .. } => Some(&**source),
             GraphError::Budget(error) => Some(error),
             _ => None,
         }

@@ -58,7 +58,7 @@ pub fn node_error(graph: &Graph, id: NodeId, source: OpError) -> GraphError {
         file: graph.file.clone(),
         node: node.name.to_string(),
         op: node.op_name().to_string(),
-        source,
+        source: Box::new(source),
     }
 }
 

@@ -174,13 +174,16 @@ pub enum Weight<'a> {
     Streamed(&'a dyn WeightStream),
 }
 
+/// What is done with a block of a weight: its offset in the weight, and its bytes.
+pub type EachBlock<'a> = dyn FnMut(u64, &[u8]) -> Result<(), OpError> + 'a;
+
 /// A weight that is read while it is used.
 pub trait WeightStream: Sync {
     /// Calls `each` with every block in order: its offset in the weight and its bytes, which may lie at any alignment.
     ///
     /// # Errors
     /// The first error of the file or of `each`.
-    fn blocks(&self, each: &mut dyn FnMut(u64, &[u8]) -> Result<(), OpError>) -> Result<(), OpError>;
+    fn blocks(&self, each: &mut EachBlock<'_>) -> Result<(), OpError>;
 
     /// Reads the bytes at `offset` of the weight.
     ///
@@ -315,9 +318,10 @@ impl<'a> Run<'a> {
         let slot = &self.slots[self.inputs[input]];
         Ok(match slot.place {
             Place::Value | Place::Resident => Weight::Dense(self.input(input)?),
-            // SAFETY: as in `view`; a packed weight is written before the first run and only read after.
             Place::Packed => {
-                Weight::Packed(unsafe { std::slice::from_raw_parts(slot.start, slot.capacity_bytes) })
+                // SAFETY: as in `view`; a packed weight is written before the first run and only read after.
+                let bytes = unsafe { std::slice::from_raw_parts(slot.start, slot.capacity_bytes) };
+                Weight::Packed(bytes)
             }
             Place::Streamed => {
                 Weight::Streamed(self.stream.ok_or(OpError::Internal("a streamed weight has no stream"))?)

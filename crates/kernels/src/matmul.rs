@@ -66,7 +66,7 @@ impl MatMul {
                     true => self.part_scratch_bytes(threads, self.k, rows, unpacked),
                     false => self.part_scratch_bytes(threads, rows, self.n, unpacked),
                 };
-                bytes(rows).max(if all % rows > 0 { bytes(all % rows) } else { 0 })
+                bytes(rows).max(if all.is_multiple_of(rows) { 0 } else { bytes(all % rows) })
             }
         }
     }

@@ -103,7 +103,7 @@ struct OddStream {
 }
 
 impl WeightStream for OddStream {
-    fn blocks(&self, each: &mut dyn FnMut(u64, &[u8]) -> Result<(), OpError>) -> Result<(), OpError> {
+    fn blocks(&self, each: &mut crate::operator::EachBlock<'_>) -> Result<(), OpError> {
         if self.block_bytes == 0 {
             return Err(OpError::Internal("a weight that is read in pieces was read in blocks"));
         }

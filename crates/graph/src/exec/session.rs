@@ -217,7 +217,7 @@ impl Session {
                     file: self.file.clone(),
                     node: step.name.to_string(),
                     op: step.operator.name().to_string(),
-                    source,
+                    source: Box::new(source),
                 });
             }
             after(position);

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use tightfit_core::{BudgetError, Buffer, MemoryBudget};
 
 use crate::ir::Constant;
-use crate::operator::{OpError, WeightStream};
+use crate::operator::{EachBlock, OpError, WeightStream};
 use crate::plan::Plan;
 
 /// Stack of the reading thread: it only calls the system.
@@ -199,7 +199,7 @@ pub struct StepStream<'a> {
 }
 
 impl WeightStream for StepStream<'_> {
-    fn blocks(&self, each: &mut dyn FnMut(u64, &[u8]) -> Result<(), OpError>) -> Result<(), OpError> {
+    fn blocks(&self, each: &mut EachBlock<'_>) -> Result<(), OpError> {
         let window =
             self.window.ok_or(OpError::Internal("a weight that is read in pieces was read in blocks"))?;
         let total = self.constant.bytes();

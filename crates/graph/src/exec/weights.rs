@@ -79,7 +79,7 @@ impl Weights {
             file: file.to_string(),
             node: "weights".to_string(),
             op: "Const".to_string(),
-            source,
+            source: Box::new(source),
         })?;
         let start = memory.as_mut_ptr();
         for weight in new {

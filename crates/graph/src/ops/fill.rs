@@ -142,7 +142,7 @@ struct Range;
 fn steps(start: f64, limit: f64, delta: f64) -> Option<usize> {
     let steps = ((limit - start) / delta).ceil();
     // False for NaN: a step of 0 leads nowhere, and one away from the limit is refused.
-    (steps >= 0.0 && steps < 9e15 && delta != 0.0).then_some(steps as usize)
+    ((0.0..9e15).contains(&steps) && delta != 0.0).then_some(steps as usize)
 }
 
 fn integer_steps(start: i64, limit: i64, delta: i64) -> Option<usize> {
