@@ -45,6 +45,7 @@ pub const FLAGS: &[Flag] = &[
     flag("report", "FILE", "Write what the run took as JSON"),
     flag("signature", "KEY", "The signature to run, for models that have them"),
     flag("seconds", "S", "How long to measure [default: 3]"),
+    flag("steps", "N", "Also list the N slowest steps"),
     flag("precision", "f32", "The precision to compute in [default: f32]"),
     flag("html", "FILE", "Write the plan as a page with a picture of the arena"),
     flag("text", "", "Print the graph as it will be computed"),

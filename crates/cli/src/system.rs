@@ -37,17 +37,12 @@ fn processor_time() -> Option<Duration> {
     None
 }
 
-/// True once the user asked to stop.
+/// Whether the user asked to stop.
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Set once the user asked to stop.
+/// True once the user asked to stop.
 pub fn stop_flag() -> &'static AtomicBool {
     &IS_INTERRUPTED
-}
-
-/// True once the user asked to stop.
-pub fn is_interrupted() -> bool {
-    IS_INTERRUPTED.load(Ordering::Relaxed)
 }
 
 /// Sets up allocator, signals and the report of defects.

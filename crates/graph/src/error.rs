@@ -86,6 +86,8 @@ pub enum GraphError {
     },
     /// The memory budget does not suffice.
     Budget(BudgetError),
+    /// The run was asked to stop.
+    Stopped,
     /// The plan broke one of its own rules.
     Plan(String),
 }
@@ -166,6 +168,7 @@ impl fmt::Display for GraphError {
             }
             GraphError::Broken { node, why } => write!(f, "node '{node}': {why}"),
             GraphError::Budget(error) => error.fmt(f),
+            GraphError::Stopped => f.write_str("the run was stopped"),
             GraphError::Plan(why) => write!(f, "the memory plan is wrong: {why} (a defect of TightFit)"),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tightfit_core::{DType, Shape};
-use tightfit_format::{SourceFile, TensorDef};
+use tightfit_format::{SourceFile, TensorContent, TensorDef};
 
 use crate::dim::Dims;
 use crate::fact::Fact;
@@ -121,6 +121,21 @@ impl Constant {
     /// Bytes of all elements.
     pub fn bytes(&self) -> usize {
         self.shape.elements() * self.dtype.bytes()
+    }
+
+    /// Bytes of memory it holds itself; those in a file count nothing.
+    pub fn held_bytes(&self) -> u64 {
+        match &self.data {
+            ConstantData::File { .. } => 0,
+            ConstantData::Memory(bytes) => bytes.len() as u64,
+            ConstantData::Tensor { tensor, .. } => match &tensor.content {
+                TensorContent::Inline(bytes) => bytes.len() as u64,
+                _ => 0,
+            },
+            ConstantData::Strings(texts) => {
+                texts.iter().map(|t| (t.len() + size_of::<Box<[u8]>>()) as u64).sum()
+            }
+        }
     }
 
     /// Bytes of its dense form behind which the last element only repeats; at most one element more than is written

@@ -199,7 +199,7 @@ impl Conv2d {
                 // The last block is smaller, and may for that be packed in wider pieces.
                 let rows = rows.clamp(1, all.max(1));
                 let bytes = |rows| self.part_scratch_bytes(threads, rows, Form::RowMajor);
-                bytes(rows).max(if all % rows > 0 { bytes(all % rows) } else { 0 })
+                bytes(rows).max(if !all.is_multiple_of(rows) { bytes(all % rows) } else { 0 })
             }
         }
     }

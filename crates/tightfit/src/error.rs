@@ -134,7 +134,7 @@ impl Error {
 
 impl From<GraphError> for Error {
     fn from(error: GraphError) -> Error {
-        Error::Graph(Box::new(error))
+        if matches!(error, GraphError::Stopped) { Error::Interrupted } else { Error::Graph(Box::new(error)) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Making a model fit a number of bytes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tightfit_core::Shape;
 use tightfit_graph::exec::arena_bytes;
@@ -18,10 +19,10 @@ use crate::sink::SinkNeed;
 pub const RUNTIME_BYTES: u64 = 6 << 20;
 
 /// Resident memory of each thread: its stack, and the allocator's share.
-pub const THREAD_BYTES: u64 = 160 << 10;
+pub const THREAD_BYTES: u64 = 64 << 10;
 
 /// Resident memory for each byte of the file's structure: the parsed file, the graph made from it, and the plan.
-const METADATA_FACTOR: u64 = 3;
+const METADATA_FACTOR: u64 = 4;
 
 /// Sizes of one block of streamed weights, largest first. From the smallest on a pass costs more than it reads.
 const WINDOWS_BYTES: [usize; 5] = [4 << 20, 2 << 20, 1 << 20, 512 << 10, 256 << 10];
@@ -67,12 +68,7 @@ pub struct Lines {
 impl Lines {
     /// All lines together.
     pub fn total_bytes(&self) -> u64 {
-        self.runtime_bytes
-            + self.weights_bytes
-            + self.window_bytes
-            + self.arena_bytes
-            + self.pipeline_bytes
-            + self.sink_bytes
+        self.named().iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
     }
 
     /// The lines with their names, in the order they are shown.
@@ -106,6 +102,8 @@ pub struct Fit {
 pub struct Bound<'m> {
     model: &'m Model,
     graph: Graph,
+    /// Bytes of constants that the graphs hold in memory besides what a session makes of them.
+    held_bytes: u64,
     options: FitOptions,
 }
 
@@ -122,7 +120,10 @@ impl<'m> Bound<'m> {
         };
         let mut graph = bind(model.graph(), &binding)?;
         passes::run_bound(&mut graph)?;
-        Ok(Bound { model, graph, options: options.clone() })
+        let constants = model.graph().nodes.iter().chain(&graph.nodes).filter_map(|node| node.constant());
+        let distinct: HashMap<_, u64> = constants.map(|c| (Arc::as_ptr(c), c.held_bytes())).collect();
+        let held_bytes = distinct.values().sum();
+        Ok(Bound { model, graph, held_bytes, options: options.clone() })
     }
 
     /// The graph, all shapes known.
@@ -139,7 +140,7 @@ impl<'m> Bound<'m> {
             runtime_bytes: RUNTIME_BYTES
                 + threads * THREAD_BYTES
                 + METADATA_FACTOR * self.model.metadata_bytes()
-                + self.model.constant_bytes(),
+                + self.held_bytes,
             weights_bytes: plan.weights_bytes as u64,
             window_bytes: plan.window_bytes() as u64,
             arena_bytes: (arena_bytes(&plan, options.threads) + plan.string_bytes) as u64
@@ -158,25 +159,29 @@ impl<'m> Bound<'m> {
     pub fn fit(&self) -> Result<Fit, Error> {
         let memory_bytes = self.options.memory_bytes;
         let smallest = WeightMode::Streamed { window_bytes: WINDOWS_BYTES[WINDOWS_BYTES.len() - 1] };
-        let least = self.with_weights(smallest)?;
+        // Only one plan exists at a time: that of a graph of many small nodes is larger than the graph.
+        let (least_bytes, peak_step) = {
+            let least = self.with_weights(smallest)?;
+            (least.minimum_bytes, least.plan.report().peak_step)
+        };
         let resident = self.with_weights(WeightMode::Resident)?;
-        let minimum_bytes = least.lines.total_bytes().min(resident.lines.total_bytes());
+        let resident_bytes = resident.minimum_bytes;
+        let minimum_bytes = least_bytes.min(resident_bytes);
+        if resident_bytes <= memory_bytes {
+            return Ok(Fit { minimum_bytes, ..resident });
+        }
+        drop(resident);
         if minimum_bytes > memory_bytes {
-            let peak_step = least.plan.report().peak_step;
             let batch = self.options.batch;
             return Err(Error::NotFit(Box::new(NotFit { memory_bytes, minimum_bytes, batch, peak_step })));
         }
-        let fits = |fit: &Fit| fit.lines.total_bytes() <= memory_bytes;
-        if fits(&resident) {
-            return Ok(Fit { minimum_bytes, ..resident });
-        }
         for window_bytes in WINDOWS_BYTES {
             let fit = self.with_weights(WeightMode::Streamed { window_bytes })?;
-            if fits(&fit) {
+            if fit.minimum_bytes <= memory_bytes {
                 return Ok(Fit { minimum_bytes, ..fit });
             }
         }
-        Ok(Fit { minimum_bytes, ..least })
+        self.with_weights(smallest)
     }
 
     /// The layout with weights held so, whether it fits or not. Its minimum is its own total.

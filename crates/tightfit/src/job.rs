@@ -115,7 +115,7 @@ pub struct JobReport {
     pub right_rows: Option<u64>,
     /// Rows at once.
     pub batch: usize,
-    /// The budget, line by line.
+    /// The budget, line by line, of the largest batch that was laid out, in the search for the fastest too.
     pub lines: Lines,
 }
 
@@ -165,7 +165,7 @@ impl<'m> Job<'m> {
     }
 
     /// Computes every row and writes its outputs. `progress` is called after each batch; `stop` ends the job between
-    /// batches.
+    /// two steps.
     ///
     /// # Errors
     /// What is wrong with a row, an operator's values or the sink; [`Error::Interrupted`] when it was stopped. The sink
@@ -174,9 +174,10 @@ impl<'m> Job<'m> {
         mut self,
         mut sink: Box<dyn Sink>,
         progress: &mut dyn FnMut(&Progress),
-        stop: &AtomicBool,
+        stop: &'static AtomicBool,
     ) -> Result<JobReport, Error> {
         let start = Instant::now();
+        self.runner.stop_at(stop);
         let mut report = JobReport { batch: self.batch, lines: *self.runner.lines(), ..JobReport::default() };
         report.right_rows = self.options.data.label.as_ref().map(|_| 0);
         let total_rows = self.dataset.total_rows();

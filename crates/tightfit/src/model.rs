@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tightfit_core::MemoryBudget;
 use tightfit_format::{GraphDef, ModelFormat, SourceFile, detect};
-use tightfit_graph::ir::{ConstantData, Graph};
+use tightfit_graph::ir::Graph;
 use tightfit_graph::{ImportOptions, import, passes};
 
 use crate::error::Error;
@@ -49,13 +49,6 @@ impl Model {
     /// The graph.
     pub fn graph(&self) -> &Graph {
         &self.graph
-    }
-
-    /// Bytes of the constants that the graph itself holds: small ones, and those that passes computed.
-    pub fn constant_bytes(&self) -> u64 {
-        let constants = self.graph.nodes.iter().filter_map(|node| node.constant());
-        let held = constants.filter(|c| matches!(c.data, ConstantData::Memory(_)));
-        held.map(|c| c.bytes() as u64).sum()
     }
 
     /// Bytes of the file's structure in memory.

@@ -1,6 +1,7 @@
 //! A model in memory, ready to run.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tightfit_core::{MemoryBudget, Shape, StringRef, TensorView};
 use tightfit_graph::exec::{Feed, Session};
@@ -60,7 +61,9 @@ impl Runner {
     pub fn replan(&mut self, model: &Model, options: &FitOptions) -> Result<(), Error> {
         let fit = Bound::new(model, options)?.with_weights(self.weights)?;
         self.session.replan(fit.plan)?;
-        self.lines = fit.lines;
+        if fit.lines.total_bytes() > self.lines.total_bytes() {
+            self.lines = fit.lines;
+        }
         self.batch = options.batch;
         Ok(())
     }
@@ -72,6 +75,11 @@ impl Runner {
     pub fn fits(&self, model: &Model, options: &FitOptions) -> Result<bool, Error> {
         let fit = Bound::new(model, options)?.with_weights(self.weights)?;
         Ok(fit.lines.total_bytes() <= options.memory_bytes)
+    }
+
+    /// From now on a run ends between two steps, with [`Error::Interrupted`], once `flag` is true.
+    pub fn stop_at(&mut self, flag: &'static AtomicBool) {
+        self.session.stop_at(flag);
     }
 
     /// Rows at once.
@@ -89,7 +97,7 @@ impl Runner {
         &self.session
     }
 
-    /// The budget, line by line.
+    /// The budget, line by line, of the largest batch it was laid out for: a smaller one keeps its memory.
     pub fn lines(&self) -> &Lines {
         &self.lines
     }

@@ -12,15 +12,15 @@ use tightfit::{
 use super::{Limits, MAX_BATCH};
 use crate::args::{Args, Command};
 use crate::failure::Failure;
-use crate::system::{Start, is_interrupted};
-use crate::table::print;
+use crate::system::{Start, stop_flag};
+use crate::table::{columns, print};
 
 /// The command.
 pub const COMMAND: Command = Command {
     name: "bench",
     positional: "MODEL",
     about: "Measures how long a model takes on random input",
-    flags: &["fetch", "memory", "batch", "threads", "shape", "seconds", "precision", "json"],
+    flags: &["fetch", "memory", "batch", "threads", "shape", "seconds", "steps", "precision", "json"],
     run,
 };
 
@@ -35,6 +35,12 @@ const LEAST_RUNS: usize = 3;
 
 /// The most runs that are kept.
 const MOST_RUNS: usize = 100_000;
+
+/// The most steps that are listed.
+const MAX_STEPS: usize = 1 << 16;
+
+/// Runs of which the shortest time of each step is taken.
+const STEP_RUNS: usize = 10;
 
 /// Integers fed are below this: they may be numbers of classes, words or positions.
 const INTEGERS_BELOW: u64 = 100;
@@ -70,6 +76,7 @@ fn run(args: &Args, start: &Start) -> Result<(), Failure> {
     };
     let budget = MemoryBudget::new(limits.memory_bytes);
     let mut runner = Runner::new(&model, &options, &budget)?;
+    runner.stop_at(stop_flag());
     let mut random = Random(SEED);
     let tensors: Vec<(String, Tensor)> = inputs
         .into_iter()
@@ -79,6 +86,7 @@ fn run(args: &Args, start: &Start) -> Result<(), Failure> {
     runner.run(&feeds)?;
     let first = start.elapsed();
     let times = measure(&mut runner, &feeds, seconds)?;
+    let steps = args.count("steps", MAX_STEPS)?.map(|n| time_steps(&mut runner, &feeds, n)).transpose()?;
     let result = Measured {
         model: args.model().display().to_string(),
         batch,
@@ -86,6 +94,7 @@ fn run(args: &Args, start: &Start) -> Result<(), Failure> {
         first,
         times,
         planned_bytes: runner.lines().total_bytes(),
+        steps: steps.unwrap_or_default(),
     };
     print(&if args.has("json") { format!("{:#}\n", result.json()) } else { result.text() })
 }
@@ -130,7 +139,6 @@ fn measure(runner: &mut Runner, feeds: &[Feed<'_>], seconds: f64) -> Result<Vec<
     let until = Instant::now() + Duration::from_secs_f64(seconds * WARM_UP_SHARE);
     while Instant::now() < until {
         runner.run(feeds)?;
-        stop_if_interrupted()?;
     }
     let mut times = Vec::new();
     let until = Instant::now() + Duration::from_secs_f64(seconds * (1.0 - WARM_UP_SHARE));
@@ -138,14 +146,9 @@ fn measure(runner: &mut Runner, feeds: &[Feed<'_>], seconds: f64) -> Result<Vec<
         let begin = Instant::now();
         runner.run(feeds)?;
         times.push(begin.elapsed().as_secs_f64() * 1e3);
-        stop_if_interrupted()?;
     }
     times.sort_by(f64::total_cmp);
     Ok(times)
-}
-
-fn stop_if_interrupted() -> Result<(), Failure> {
-    if is_interrupted() { Err(Error::Interrupted.into()) } else { Ok(()) }
 }
 
 /// What was measured.
@@ -157,6 +160,43 @@ struct Measured {
     /// Milliseconds of each run, shortest first.
     times: Vec<f64>,
     planned_bytes: u64,
+    /// The slowest steps, where they were asked for.
+    steps: Vec<StepTime>,
+}
+
+/// How long one step takes.
+struct StepTime {
+    node: String,
+    op: &'static str,
+    /// The shortest of some runs, in microseconds.
+    micros: f64,
+    /// Its share of all steps.
+    share: f64,
+}
+
+/// The `count` steps that take longest.
+fn time_steps(runner: &mut Runner, feeds: &[Feed<'_>], count: usize) -> Result<Vec<StepTime>, Failure> {
+    let mut shortest = vec![Duration::MAX; runner.session().plan().steps.len()];
+    for _ in 0..STEP_RUNS {
+        let mut begin = Instant::now();
+        runner.run_steps(feeds, &mut |step| {
+            let end = Instant::now();
+            shortest[step] = shortest[step].min(end - begin);
+            begin = end;
+        })?;
+    }
+    let micros = |time: &Duration| time.as_secs_f64() * 1e6;
+    let all: f64 = shortest.iter().map(micros).sum();
+    let steps = runner.session().plan().steps.iter().zip(&shortest).map(|(step, time)| StepTime {
+        node: step.name.to_string(),
+        op: step.operator.name(),
+        micros: micros(time),
+        share: micros(time) / all.max(f64::MIN_POSITIVE),
+    });
+    let mut steps: Vec<StepTime> = steps.collect();
+    steps.sort_by(|a, b| b.micros.total_cmp(&a.micros));
+    steps.truncate(count);
+    Ok(steps)
 }
 
 impl Measured {
@@ -180,6 +220,7 @@ impl Measured {
             "first_ms": self.first.as_secs_f64() * 1e3,
             "planned_bytes": self.planned_bytes,
             "peak_resident_bytes": limits::peak_resident_bytes(),
+            "steps": self.steps.iter().map(|s| json!({"node": s.node, "op": s.op, "us": s.micros})).collect::<Vec<_>>(),
         })
     }
 
@@ -197,7 +238,18 @@ impl Measured {
             self.batch as f64 * 1e3 / self.median().max(1e-9),
             self.first.as_secs_f64() * 1e3,
             display_bytes(self.planned_bytes),
-        )
+        ) + &self.steps_text()
+    }
+
+    fn steps_text(&self) -> String {
+        if self.steps.is_empty() {
+            return String::new();
+        }
+        let rows = self.steps.iter().map(|step| {
+            let share = format!("{:.1} %", step.share * 100.0);
+            vec![format!("{:.0} us", step.micros), share, step.op.to_string(), step.node.clone()]
+        });
+        format!("The slowest steps:\n{}", columns(&rows.collect::<Vec<_>>(), &[0, 1]))
     }
 }
 

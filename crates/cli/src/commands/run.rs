@@ -15,7 +15,7 @@ use super::{Limits, MAX_BATCH, name_and_file};
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 use crate::progress::{Bar, Summary};
-use crate::system::{Start, is_interrupted, stop_flag};
+use crate::system::{Start, stop_flag};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -116,6 +116,7 @@ impl Call<'_> {
         let pool = ThreadPool::new(threads).map_err(|error| Error::io("threads", error))?;
         let budget = MemoryBudget::new(fit.lines.total_bytes());
         let mut runner = Runner::with_fit(&model, fit, Arc::new(pool), &options, &budget)?;
+        runner.stop_at(stop_flag());
         let tensors = feeds.feeds(runner.inputs())?;
         let outputs = runner.run(&tensors)?;
         sink.write(&Rows {
@@ -125,9 +126,6 @@ impl Call<'_> {
             is_whole: true,
             sources: &|_| String::new(),
         })?;
-        if is_interrupted() {
-            return Err(Error::Interrupted.into());
-        }
         sink.finish()?;
         let summary = Summary {
             rows: options.batch as u64,

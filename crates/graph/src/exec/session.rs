@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef, TensorView};
 use tightfit_kernels::ThreadPool;
@@ -50,6 +51,8 @@ pub struct Session {
     constant_string_bytes: usize,
     window: Option<Window>,
     has_failed: bool,
+    /// Ends a run between two steps once it is true.
+    stop: Option<&'static AtomicBool>,
 }
 
 // SAFETY: the pointers in `slots` and `weights` lead into buffers that the session owns, and into fed tensors only
@@ -84,6 +87,7 @@ impl Session {
             constant_string_bytes: 0,
             window: None,
             has_failed: false,
+            stop: None,
             plan,
         };
         session.install()?;
@@ -114,6 +118,11 @@ impl Session {
         self.install()?;
         self.has_failed = false;
         Ok(())
+    }
+
+    /// From now on a run ends between two steps, with [`GraphError::Stopped`], once `flag` is true.
+    pub fn stop_at(&mut self, flag: &'static AtomicBool) {
+        self.stop = Some(flag);
     }
 
     /// Makes the memory that is there hold what the plan says.
@@ -182,7 +191,7 @@ impl Session {
     ///
     /// # Errors
     /// [`GraphError::Feed`] for a tensor that does not fit its input, and what an operator finds. After an operator's
-    /// error a session with streamed weights does not run again.
+    /// error, and when it was stopped, a session with streamed weights does not run again.
     pub fn run(&mut self, feeds: &[Feed<'_>]) -> Result<(), GraphError> {
         self.run_steps(feeds, &mut |_| {})
     }
@@ -198,6 +207,10 @@ impl Session {
         self.strings.truncate(self.constant_string_bytes);
         self.feed(feeds)?;
         for (position, step) in self.plan.steps.iter().enumerate() {
+            if self.stop.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                self.has_failed = true;
+                return Err(GraphError::Stopped);
+            }
             if let Err(source) = run_step(step, self) {
                 self.has_failed = true;
                 return Err(GraphError::Node {

@@ -20,11 +20,13 @@ pub fn fuse(graph: &mut Graph) -> bool {
 
 fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let node = graph.node(id);
-    let is_add = node.is::<Binary>().is_some_and(|b| b.op == BinaryOp::Add) && node.control.is_empty();
+    if node.is::<Binary>()?.op != BinaryOp::Add || !node.control.is_empty() {
+        return None;
+    }
     let (a, b) = (*node.inputs.first()?, *node.inputs.get(1)?);
-    let fact = node.facts.first()?;
-    let has_one_shape = [a, b].iter().all(|v| graph.fact(*v).dims.is_surely(&fact.dims)) && !fact.is_bound;
-    if !is_add || !has_one_shape || a.node == b.node {
+    let has_one_shape =
+        [a, b].iter().all(|v| graph.fact(*v).dims.is_surely(&node.facts[0].dims)) && !node.facts[0].is_bound;
+    if !has_one_shape || a.node == b.node {
         return None;
     }
     // Of two products the one computed later takes the other's result.
