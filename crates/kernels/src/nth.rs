@@ -48,8 +48,7 @@ pub fn nth_element(
 ///
 /// # Errors
 /// [`KernelError::Invalid`] for a range that does not rise, [`KernelError::DType`] for other types.
-// One of the types is f64 itself, for which the casts are none.
-#[allow(clippy::unnecessary_cast)]
+#[allow(clippy::unnecessary_cast)] // one of the types is float64 already
 pub fn histogram(src: TensorView<'_>, range: TensorView<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
     const KERNEL: &str = "HistogramFixedWidth";
     ensure(range.dtype() == src.dtype(), KERNEL, "the range has the values' type")?;

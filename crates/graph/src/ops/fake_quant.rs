@@ -85,7 +85,7 @@ mod tests {
         let x = tensor(&[2, 2], &[-10.0f32, -0.3, 0.7, 10.0]);
         let attributes = [("min", float(-1.0)), ("max", float(2.0)), ("num_bits", int(2))];
         let expected = tensor(&[2, 2], &[-1.0f32, 0.0, 1.0, 2.0]);
-        check_close("FakeQuantWithMinMaxArgs", &attributes, &[x.clone()], &expected, 1e-6);
+        check_close("FakeQuantWithMinMaxArgs", &attributes, std::slice::from_ref(&x), &expected, 1e-6);
         let ends = [x.clone(), tensor(&[2], &[-1.0f32, 0.0]), tensor(&[2], &[2.0f32, 3.0])];
         let expected = tensor(&[2, 2], &[-1.0f32, 0.0, 1.0, 3.0]);
         let bits = [("num_bits", int(2))];

@@ -111,7 +111,7 @@ mod tests {
         };
         let values = tensor(&[2, 1, 1, 1], &[3.0f32, 5.0]);
         let places = |v: [i64; 2]| tensor(&[2, 1, 1, 1], &v);
-        check("MaxPoolWithArgmax", &pool(false), &[x.clone()], &[values.clone(), places([1, 3])]);
+        check("MaxPoolWithArgmax", &pool(false), std::slice::from_ref(&x), &[values.clone(), places([1, 3])]);
         check("MaxPoolWithArgmax", &pool(true), &[x], &[values, places([1, 7])]);
     }
 
@@ -124,7 +124,7 @@ mod tests {
             ("padding", text("SAME")),
             ("T", dtype(DType::F64)),
         ];
-        check("AvgPool", &pool, &[x.clone()], &[tensor(&[1, 2, 1, 1], &[1.5f64, 4.0])]);
+        check("AvgPool", &pool, std::slice::from_ref(&x), &[tensor(&[1, 2, 1, 1], &[1.5f64, 4.0])]);
         check("MaxPool", &pool, &[x], &[tensor(&[1, 2, 1, 1], &[2.0f64, 4.0])]);
     }
 }

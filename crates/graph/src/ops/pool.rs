@@ -132,9 +132,19 @@ mod tests {
         let same = |padding| {
             [("ksize", ints(&[1, 2, 2, 1])), ("strides", ints(&[1, 2, 2, 1])), ("padding", text(padding))]
         };
-        check("MaxPool", &same("SAME"), &[x.clone()], &[tensor(&[1, 2, 2, 1], &[5.0f32, 6.0, 8.0, 9.0])]);
-        check("AvgPool", &same("SAME"), &[x.clone()], &[tensor(&[1, 2, 2, 1], &[3.0f32, 4.5, 7.5, 9.0])]);
-        check("AvgPool", &same("VALID"), &[x.clone()], &[tensor(&[1, 1, 1, 1], &[3.0f32])]);
+        check(
+            "MaxPool",
+            &same("SAME"),
+            std::slice::from_ref(&x),
+            &[tensor(&[1, 2, 2, 1], &[5.0f32, 6.0, 8.0, 9.0])],
+        );
+        check(
+            "AvgPool",
+            &same("SAME"),
+            std::slice::from_ref(&x),
+            &[tensor(&[1, 2, 2, 1], &[3.0f32, 4.5, 7.5, 9.0])],
+        );
+        check("AvgPool", &same("VALID"), std::slice::from_ref(&x), &[tensor(&[1, 1, 1, 1], &[3.0f32])]);
         let sizes = [x.clone(), tensor(&[4], &[1i32, 2, 2, 1]), tensor(&[4], &[1i32, 1, 1, 1])];
         let expected = [tensor(&[1, 2, 2, 1], &[5.0f32, 6.0, 8.0, 9.0])];
         check("MaxPoolV2", &[("padding", text("VALID"))], &sizes, &expected);
@@ -154,9 +164,9 @@ mod tests {
         let pool = |ksize, padding| {
             [("ksize", ints(ksize)), ("strides", ints(&[1, 1, 1, 1])), ("padding", text(padding))]
         };
-        refuses("MaxPool", &pool(&[1, 1, 1, 2], "SAME"), &[x.clone()], "ksize");
-        refuses("MaxPool", &pool(&[1, 3, 3, 1], "VALID"), &[x.clone()], "window");
-        refuses("AvgPool", &pool(&[1, 1, 1, 1], "NONE"), &[x.clone()], "padding");
+        refuses("MaxPool", &pool(&[1, 1, 1, 2], "SAME"), std::slice::from_ref(&x), "ksize");
+        refuses("MaxPool", &pool(&[1, 3, 3, 1], "VALID"), std::slice::from_ref(&x), "window");
+        refuses("AvgPool", &pool(&[1, 1, 1, 1], "NONE"), std::slice::from_ref(&x), "padding");
         refuses("MaxPool", &[("ksize", int(2))], &[x], "ksize");
     }
 }

@@ -232,7 +232,7 @@ mod tests {
     fn the_largest_and_their_places() {
         let x = tensor(&[2, 4], &[1.0f32, 4.0, 4.0, 2.0, -1.0, -3.0, 0.0, -2.0]);
         let expected = [tensor(&[2, 2], &[4.0f32, 4.0, 0.0, -1.0]), tensor(&[2, 2], &[1i32, 2, 2, 0])];
-        check("TopK", &[("k", int(2))], &[x.clone()], &expected);
+        check("TopK", &[("k", int(2))], std::slice::from_ref(&x), &expected);
         check("TopKV2", &[], &[x.clone(), scalar(2i32)], &expected);
         check("NthElement", &[], &[x.clone(), scalar(1i32)], &[tensor(&[2], &[2.0f32, -2.0])]);
         let reversed = [("reverse", flag(true))];
