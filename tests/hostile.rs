@@ -44,7 +44,10 @@ fn a_file_cut_off_anywhere_is_refused() {
             let outcome = outcome(tightfit(&[command, &model.display().to_string()]));
             // Cut between two nodes it is a whole file of a smaller graph, which lacks what is fetched or fed.
             let is_refused = matches!(outcome.code, Some(1 | 2)) || command != "run";
-            assert!(is_refused && !outcome.stderr.contains("defect"), "{command} of {cut} bytes: {outcome:?}");
+            assert!(
+                is_refused && !outcome.stderr.contains("defect"),
+                "{command} of {cut} bytes: {outcome:?}"
+            );
         }
     }
 }
@@ -118,8 +121,11 @@ fn feeds_that_do_not_fit_are_refused() {
     let doubles = dir.npy("c.npy", &[2, 4], 1.0);
     let bytes = std::fs::read(&doubles).unwrap();
     let text = String::from_utf8_lossy(&bytes[..128]).replace("<f4", "<i4");
-    std::fs::write(&doubles, [&bytes[..10], &text.as_bytes()[text.find('{').unwrap()..], &bytes[128..]].concat())
-        .unwrap();
+    std::fs::write(
+        &doubles,
+        [&bytes[..10], &text.as_bytes()[text.find('{').unwrap()..], &bytes[128..]].concat(),
+    )
+    .unwrap();
     outcome(run(&model, &doubles, &[])).fails(1, &["'x'", "int32"]);
     outcome(run(&model, &dir.0.join("missing.npy"), &[])).fails(1, &["missing.npy"]);
     let short = std::fs::read(dir.npy("d.npy", &[2, 4], 1.0)).unwrap();
@@ -214,7 +220,8 @@ mod changing_files {
         let mut last = "x".to_string();
         for layer in 0..8 {
             let (weight, name) = (format!("w{layer}"), format!("n{layer}"));
-            let values: Vec<f32> = (0..WIDTH * WIDTH).map(|i| ((i * 7 + layer) % 11) as f32 / 512.0).collect();
+            let values: Vec<f32> =
+                (0..WIDTH * WIDTH).map(|i| ((i * 7 + layer) % 11) as f32 / 512.0).collect();
             graph.constant(&weight, &[WIDTH, WIDTH], &values);
             graph.node(&name, "MatMul", &[&last, &weight], &t());
             last = name;

@@ -101,7 +101,8 @@ impl Graph {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         // `tensor_content` is complete, `float_val` need not be.
         let is_whole = values.len() as i64 == shape.iter().product::<i64>();
-        let tensor = [int(1, 1), field(2, &dims(shape)), field(if is_whole { 4 } else { 5 }, &bytes)].concat();
+        let tensor =
+            [int(1, 1), field(2, &dims(shape)), field(if is_whole { 4 } else { 5 }, &bytes)].concat();
         self.node(name, "Const", &[], &[float_type("dtype"), attr("value", &field(8, &tensor))])
     }
 
