@@ -2,7 +2,7 @@
 //!
 //! `y = (x - mean) * scale / sqrt(variance + epsilon) + offset` for x of `[batch, height, width, channels]`, the other
 //! inputs vectors of one float32 per channel: scale, offset, mean, variance. x is float32, float16 or bfloat16 (V2 and
-//! V3); data format NHWC, or NDHWC of five axes.
+//! V3) with channels last, and float32 with channels second (NCHW), as in the layer norm of older Keras.
 //!
 //! In inference (`is_training` false) the other outputs are mean and variance as they came in. In training they are
 //! those of the batch, mixed with what came in where `exponential_avg_factor` is not 1, the variance times n / (n - 1);
@@ -10,7 +10,10 @@
 //! is one element, 0.
 
 use tightfit_core::DType;
-use tightfit_kernels::{BatchNorm as Norm, Src, batch_norm, batch_statistics};
+use tightfit_kernels::{
+    BatchNorm as Norm, batch_norm, batch_norm_channels_first, batch_statistics,
+    batch_statistics_channels_first,
+};
 
 use super::Registration;
 use crate::attributes::Attributes;
@@ -27,14 +30,17 @@ pub(super) const OPS: &[Registration] = &[
 
 fn import(attributes: &Attributes<'_>, outputs: usize) -> Result<Box<dyn Operator>, OpError> {
     let format = attributes.text_or("data_format", "NHWC")?;
-    if !matches!(format, "NHWC" | "NDHWC") {
-        return Err(OpError::attribute("data_format", format!("is {format}; NHWC and NDHWC are supported")));
-    }
+    let is_channels_first = match format {
+        "NHWC" | "NDHWC" => false,
+        "NCHW" | "NCDHW" => true,
+        other => return Err(OpError::attribute("data_format", format!("is {other}"))),
+    };
     Ok(Box::new(BatchNorm {
         epsilon: attributes.float_or("epsilon", 1e-4)?,
         is_training: attributes.bool_or("is_training", true)?,
         average_factor: attributes.float_or("exponential_avg_factor", 1.0)?,
         outputs,
+        is_channels_first,
     }))
 }
 
@@ -56,6 +62,8 @@ pub struct BatchNorm {
     pub average_factor: f32,
     /// How many outputs there are: 5, or 6.
     pub outputs: usize,
+    /// x is `[batch, channels, ..]`.
+    pub is_channels_first: bool,
 }
 
 /// Inputs: x, then these, each a float32 per channel.
@@ -67,10 +75,14 @@ const VARIANCE: usize = 4;
 /// Types of x.
 const TYPES: &[DType] = &[DType::F32, DType::F16, DType::BF16];
 
-/// The number of channels, and the dimensions of x.
-fn check_vectors(inputs: &[&Fact], vectors: &[usize], may_be_empty: bool) -> Result<Dim, OpError> {
-    let x = super::input(inputs, 0)?;
-    let mut channels = x.dims.get().and_then(|dims| dims.last()).copied().unwrap_or(Dim::Unknown);
+/// The number of channels, which those of x and each vector must agree on.
+fn check_vectors(
+    inputs: &[&Fact],
+    in_x: Option<&Dim>,
+    vectors: &[usize],
+    may_be_empty: bool,
+) -> Result<Dim, OpError> {
+    let mut channels = in_x.copied().unwrap_or(Dim::Unknown);
     for index in vectors {
         let fact = super::input(inputs, *index)?;
         super::need_type(*index, fact, &[DType::F32])?;
@@ -88,14 +100,26 @@ fn check_vectors(inputs: &[&Fact], vectors: &[usize], may_be_empty: bool) -> Res
 }
 
 impl BatchNorm {
+    fn normalise(&self, run: &mut Run<'_>, norm: Norm<'_>) -> Result<(), OpError> {
+        if self.is_channels_first {
+            let (shape, x) = (planes(&run.shape(0)), run.slice::<f32>(0)?);
+            return Ok(batch_norm_channels_first(run.pool, norm, shape, x, run.out(0)?)?);
+        }
+        let x = run.src(0)?;
+        Ok(batch_norm(run.pool, norm, x, &mut run.output(0)?)?)
+    }
+
     /// Mean and variance of x, mixed into those returned.
     fn train(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let x = run.input(0)?;
         let (scale, offset) = (run.slice::<f32>(SCALE)?, run.slice::<f32>(OFFSET)?);
         let (mean, variance) = (run.out::<f32>(3)?, run.out::<f32>(4)?);
-        batch_statistics(run.pool, x, mean, variance)?;
-        let norm = Norm { scale, offset, mean, variance, epsilon: self.epsilon };
-        batch_norm(run.pool, norm, Src::View(x), &mut run.output(0)?)?;
+        if self.is_channels_first {
+            batch_statistics_channels_first(run.pool, planes(x.shape()), run.slice(0)?, mean, variance)?;
+        } else {
+            batch_statistics(run.pool, x, mean, variance)?;
+        }
+        self.normalise(run, Norm { scale, offset, mean, variance, epsilon: self.epsilon })?;
         let count = x.shape().elements() as f32 / mean.len().max(1) as f32;
         // Without elements TensorFlow answers NaN.
         let unbiased = if count > 1.0 {
@@ -119,6 +143,12 @@ impl BatchNorm {
     }
 }
 
+/// A shape as `[batch, channels, inner]`.
+fn planes(shape: &[usize]) -> [usize; 3] {
+    let inner = shape.get(2..).map_or(1, |dims| dims.iter().product());
+    [shape[0], shape[1], inner]
+}
+
 impl Operator for BatchNorm {
     fn name(&self) -> &'static str {
         "FusedBatchNorm"
@@ -126,12 +156,15 @@ impl Operator for BatchNorm {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let x = super::input(inputs, 0)?;
-        super::need_type(0, x, if self.is_training { &[DType::F32] } else { TYPES })?;
+        let is_plain = self.is_training || self.is_channels_first;
+        super::need_type(0, x, if is_plain { &[DType::F32] } else { TYPES })?;
         if x.dims.rank().is_some_and(|rank| !(4..=5).contains(&rank)) {
             return Err(OpError::input(0, format!("is of shape {}; rank 4 or 5 is needed", x.dims)));
         }
         let may_be_empty = self.is_training && self.average_factor == 1.0;
-        let channels = check_vectors(inputs, &[SCALE, OFFSET, MEAN, VARIANCE], may_be_empty)?;
+        let dims = x.dims.get();
+        let in_x = dims.and_then(|dims| if self.is_channels_first { dims.get(1) } else { dims.last() });
+        let channels = check_vectors(inputs, in_x, &[SCALE, OFFSET, MEAN, VARIANCE], may_be_empty)?;
         let mut facts = vec![Fact::new(x.dtype, x.dims.clone())];
         facts.resize(5, Fact::new(DType::F32, Dims::new([channels])));
         if self.outputs == 6 {
@@ -142,7 +175,7 @@ impl Operator for BatchNorm {
 
     fn memory(&self, _: &Call<'_>) -> Memory {
         // Training reads x twice.
-        if self.is_training { Memory::default() } else { Memory::overwrites(&[0]) }
+        if self.is_training || self.is_channels_first { Memory::default() } else { Memory::overwrites(&[0]) }
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -154,10 +187,8 @@ impl Operator for BatchNorm {
         }
         let vector = |input| run.slice::<f32>(input);
         let (mean, variance) = (vector(MEAN)?, vector(VARIANCE)?);
-        let norm =
-            Norm { scale: vector(SCALE)?, offset: vector(OFFSET)?, mean, variance, epsilon: self.epsilon };
-        let x = run.src(0)?;
-        batch_norm(run.pool, norm, x, &mut run.output(0)?)?;
+        let (scale, offset) = (vector(SCALE)?, vector(OFFSET)?);
+        self.normalise(run, Norm { scale, offset, mean, variance, epsilon: self.epsilon })?;
         for (output, values) in [(1, mean), (2, variance), (3, mean), (4, variance)] {
             run.out::<f32>(output)?.copy_from_slice(values);
         }
@@ -181,7 +212,7 @@ impl Operator for GlobalNormalization {
         let x = super::input(inputs, 0)?;
         super::need_type(0, x, &[DType::F32])?;
         super::dims_of_rank(0, x, 4)?;
-        check_vectors(inputs, &[1, 2, 3, 4], false)?;
+        check_vectors(inputs, x.dims.get().and_then(|dims| dims.last()), &[1, 2, 3, 4], false)?;
         Ok(vec![Fact::new(DType::F32, x.dims.clone())])
     }
 

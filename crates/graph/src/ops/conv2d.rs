@@ -1,8 +1,8 @@
 //! Conv2D: input `[batch, height, width, in_channels]`, filter `[height, width, in_channels / groups, out_channels]`.
 //!
-//! float32 only (float16 and bfloat16 are converted around it); data format NHWC only. The filter's input channels must
-//! divide the input's: there are as many groups as they fit. Padding SAME, VALID or EXPLICIT, strides and dilations
-//! along height and width.
+//! float32 (float64 in [`super::conv2d_f64`], float16 and bfloat16 are converted around it); data format NHWC only. The
+//! filter's input channels must divide the input's: there are as many groups as they fit. Padding SAME, VALID or EXPLICIT,
+//! strides and dilations along height and width.
 //!
 //! The filter is a weight: read into the kernel's panels when it is resident, multiplied block by block of its rows
 //! when it is streamed. See [`super::fused`] for the inputs behind it. The output may take the residual's memory.
@@ -13,6 +13,7 @@ use tightfit_core::DType;
 use tightfit_kernels::{Block, Conv2d as Kernel, Conv2dParams, Isa, WeightForm, Weights};
 
 use super::Registration;
+use super::conv2d_f64::Conv2dF64;
 use super::fused::{Fused, Product};
 use super::window::Moves;
 use crate::attributes::Attributes;
@@ -23,7 +24,11 @@ use crate::operator::{Call, Memory, OpError, Operator, Place, Run, Weight, Weigh
 pub(super) const OPS: &[Registration] = &[Registration { name: "Conv2D", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(Conv2d { moves: Moves::import(attributes)?, fused: Fused::default() }))
+    let moves = Moves::import(attributes)?;
+    Ok(match attributes.dtype_or("T", DType::F32)? {
+        DType::F64 => Box::new(Conv2dF64 { moves }),
+        _ => Box::new(Conv2d { moves, fused: Fused::default() }),
+    })
 }
 
 /// The operator.

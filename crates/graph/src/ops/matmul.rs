@@ -74,9 +74,7 @@ impl Operator for MatMul {
         let (k, n) =
             if self.transpose_b { (right_dims[1], right_dims[0]) } else { (right_dims[0], right_dims[1]) };
         let mut dims = match left.dims.get() {
-            // A dense layer over a sequence has more than two.
-            None if !self.transpose_a => return Ok(vec![Fact::new(DType::F32, Dims::UNKNOWN)]),
-            None => return Ok(vec![Fact::new(DType::F32, Dims::of_rank(2))]),
+            None => return Ok(vec![Fact::new(DType::F32, Dims::UNKNOWN)]),
             Some([a, b]) if self.transpose_a => vec![*b, *a],
             Some(dims) if dims.len() >= 2 && !self.transpose_a => dims.to_vec(),
             Some(_) => return Err(OpError::input(0, format!("is of shape {}, no matrix", left.dims))),

@@ -12,6 +12,7 @@ mod cast;
 mod concat;
 mod contraction;
 pub mod conv2d;
+mod conv2d_f64;
 mod cross_entropy;
 pub mod depthwise;
 mod diagonal;
@@ -81,54 +82,54 @@ pub struct Registration {
     pub import: fn(&Attributes<'_>) -> Result<Box<dyn Operator>, OpError>,
 }
 
-/// Every operator that can be imported, by family.
-static REGISTRY: &[&[Registration]] = &[
-    arg::OPS,
-    assert::OPS,
-    batch_matmul::OPS,
-    batch_norm::OPS,
-    bias_add::OPS,
-    binary::OPS,
-    bincount::OPS,
-    cast::OPS,
-    concat::OPS,
-    conv2d::OPS,
-    cross_entropy::OPS,
-    depthwise::OPS,
-    diagonal::OPS,
-    distinct::OPS,
-    einsum::OPS,
-    fake_quant::OPS,
-    fill::OPS,
-    gather::OPS,
-    identity::OPS,
-    l2_loss::OPS,
-    lrn::OPS,
-    matmul::OPS,
-    max_pool_with_argmax::OPS,
-    one_hot::OPS,
-    pack::OPS,
-    pad::OPS,
-    partition::OPS,
-    patches::OPS,
-    pool::OPS,
-    reduce::OPS,
-    repeat::OPS,
-    reshape::OPS,
-    resize::OPS,
-    reverse::OPS,
-    scan::OPS,
-    scatter::OPS,
-    segment::OPS,
-    select::OPS,
-    shape::OPS,
-    slice::OPS,
-    softmax::OPS,
-    space::OPS,
-    strided_slice::OPS,
-    top_k::OPS,
-    transpose::OPS,
-    unary::OPS,
+/// Every family of operators, by the name of its file, with what it registers.
+pub static FAMILIES: &[(&str, &[Registration])] = &[
+    ("arg", arg::OPS),
+    ("assert", assert::OPS),
+    ("batch_matmul", batch_matmul::OPS),
+    ("batch_norm", batch_norm::OPS),
+    ("bias_add", bias_add::OPS),
+    ("binary", binary::OPS),
+    ("bincount", bincount::OPS),
+    ("cast", cast::OPS),
+    ("concat", concat::OPS),
+    ("conv2d", conv2d::OPS),
+    ("cross_entropy", cross_entropy::OPS),
+    ("depthwise", depthwise::OPS),
+    ("diagonal", diagonal::OPS),
+    ("distinct", distinct::OPS),
+    ("einsum", einsum::OPS),
+    ("fake_quant", fake_quant::OPS),
+    ("fill", fill::OPS),
+    ("gather", gather::OPS),
+    ("identity", identity::OPS),
+    ("l2_loss", l2_loss::OPS),
+    ("lrn", lrn::OPS),
+    ("matmul", matmul::OPS),
+    ("max_pool_with_argmax", max_pool_with_argmax::OPS),
+    ("one_hot", one_hot::OPS),
+    ("pack", pack::OPS),
+    ("pad", pad::OPS),
+    ("partition", partition::OPS),
+    ("patches", patches::OPS),
+    ("pool", pool::OPS),
+    ("reduce", reduce::OPS),
+    ("repeat", repeat::OPS),
+    ("reshape", reshape::OPS),
+    ("resize", resize::OPS),
+    ("reverse", reverse::OPS),
+    ("scan", scan::OPS),
+    ("scatter", scatter::OPS),
+    ("segment", segment::OPS),
+    ("select", select::OPS),
+    ("shape", shape::OPS),
+    ("slice", slice::OPS),
+    ("softmax", softmax::OPS),
+    ("space", space::OPS),
+    ("strided_slice", strided_slice::OPS),
+    ("top_k", top_k::OPS),
+    ("transpose", transpose::OPS),
+    ("unary", unary::OPS),
 ];
 
 /// The registration of an operator.
@@ -144,7 +145,7 @@ pub fn is_supported(name: &str) -> bool {
 
 /// Every registration, in the order of the registry.
 pub fn all() -> impl Iterator<Item = &'static Registration> {
-    REGISTRY.iter().copied().flatten()
+    FAMILIES.iter().flat_map(|(_, operators)| *operators)
 }
 
 /// The fact of an input.

@@ -1,0 +1,66 @@
+//! Conv2D of float64: the input, filter, padding and groups of [`super::conv2d`], by a plain kernel without an epilogue.
+
+use tightfit_core::DType;
+use tightfit_kernels::{Conv2dParams, conv2d_f64};
+
+use super::window::Moves;
+use crate::dim::Dims;
+use crate::fact::Fact;
+use crate::operator::{OpError, Operator, Run};
+
+/// The operator.
+#[derive(Debug)]
+pub(super) struct Conv2dF64 {
+    pub(super) moves: Moves,
+}
+
+impl Conv2dF64 {
+    fn params(&self, input: &[usize], filter: &[usize]) -> Option<Conv2dParams> {
+        let (&[batch, height, width, in_channels], &[rows, columns, depth, out_channels]) = (input, filter)
+        else {
+            return None;
+        };
+        let groups =
+            in_channels.checked_div(depth).filter(|groups| groups * depth == in_channels && *groups > 0)?;
+        let window = self.moves.window([rows, columns], [height, width]);
+        let is_whole = out_channels % groups == 0;
+        is_whole.then_some(Conv2dParams { batch, height, width, in_channels, out_channels, window, groups })
+    }
+}
+
+impl Operator for Conv2dF64 {
+    fn name(&self) -> &'static str {
+        "Conv2D"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (input, filter) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
+        super::need_type(0, input, &[DType::F64])?;
+        super::need_type(1, filter, &[DType::F64])?;
+        let (image, window) = (super::dims_of_rank(0, input, 4)?, super::dims_of_rank(1, filter, 4)?);
+        let (Some(image), Some(window)) = (image, window) else {
+            return Ok(vec![Fact::new(DType::F64, Dims::of_rank(4))]);
+        };
+        if let (Some(input), Some(filter)) = (input.dims.concrete(), filter.dims.concrete())
+            && self.params(&input, &filter).is_none()
+        {
+            return Err(OpError::input(
+                1,
+                format!("is of shape {filter}, which an input of {input} has no groups for"),
+            ));
+        }
+        let (Some(rows), Some(columns)) = (window[0].size(), window[1].size()) else {
+            return Ok(vec![Fact::new(DType::F64, Dims::of_rank(4))]);
+        };
+        let [rows, columns] = self.moves.output([rows, columns], &image[1..3])?;
+        Ok(vec![Fact::new(DType::F64, Dims::new([image[0], rows, columns, window[3]]))])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let params = self.params(&run.shape(0), &run.shape(1));
+        let params =
+            params.ok_or(OpError::Internal("a convolution's shapes are not as they were inferred"))?;
+        let (input, filter) = (run.slice::<f64>(0)?, run.slice::<f64>(1)?);
+        Ok(conv2d_f64(run.pool, &params, input, filter, run.out(0)?)?)
+    }
+}
