@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use graphs::{Graph, TempDir, float_type, minimum_bytes, outcome, run};
+use graphs::{Graph, TempDir, float_type, outcome, tightfit};
 
 /// Address space that is no resident memory of the budget: the mapped binary and libraries, and stacks reserved but not
 /// used, of two threads that compute, one that reads and the main one.
@@ -48,27 +48,49 @@ fn deep_net(dir: &TempDir) -> (PathBuf, PathBuf) {
     (dir.write("deep.pb", &graph.finish()), dir.npy("deep.npy", &[2, 4], 1.0))
 }
 
-fn models(dir: &TempDir) -> Vec<(PathBuf, PathBuf)> {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+/// The arguments of several kinds of runs, but for the memory.
+fn jobs(dir: &TempDir) -> Vec<Vec<String>> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = |path: PathBuf| path.display().to_string();
+    let job = |model: PathBuf, input: String, more: &[&str]| {
+        let first = ["run".into(), text(model), "--input".into(), input];
+        let more = ["--quiet", "--threads", "2"].iter().chain(more).map(|s| s.to_string());
+        first.into_iter().chain(more).collect::<Vec<String>>()
+    };
+    let fed = |(model, x): (PathBuf, PathBuf), input: &str| job(model, format!("{input}={}", text(x)), &[]);
     let structure = |name: &str, size: usize| {
         let x = dir.npy(&format!("{name}.npy"), &[1, size, size, 3], 0.25);
-        (golden.join(format!("structures/{name}.pb")), x)
+        fed((repository.join(format!("tests/golden/structures/{name}.pb")), x), "input")
     };
-    vec![dense_net(dir), deep_net(dir), structure("mobilenet_v2", 224), structure("inception_v3", 299)]
+    let output = text(dir.0.join("out.npz"));
+    let digits = |data: &str, batch: &str| {
+        let model = repository.join("examples/digits/digits.pb");
+        let data = text(repository.join("examples/digits").join(data));
+        job(model, data, &["--batch", batch, "--output", &output])
+    };
+    let rows = text(dir.npy("rows.npy", &[5000, 1024], 0.5));
+    vec![
+        fed(dense_net(dir), "x"),
+        fed(deep_net(dir), "x"),
+        structure("mobilenet_v2", 224),
+        structure("inception_v3", 299),
+        digits("test.tfrecord", "32"),
+        digits("digit_2.png", "1"),
+        job(dense_net(dir).0, rows, &["--batch", "64", "--output", &output]),
+    ]
 }
 
-/// The run, whatever the model calls its input.
-fn command(model: &Path, x: &Path, more: &[&str]) -> Command {
-    if model.parent().is_some_and(|folder| folder.ends_with("structures")) {
-        let mut command = graphs::tightfit(&["run", "--quiet", "--threads", "2"]);
-        command.arg(model).arg("--input").arg(format!("input={}", x.display())).args(more);
-        return command;
-    }
-    run(model, x, more)
+fn with_memory(job: &[String], memory_bytes: u64, more: &[&str]) -> Command {
+    let mut arguments: Vec<&str> = job.iter().map(String::as_str).collect();
+    let memory = memory_bytes.to_string();
+    arguments.extend(["--memory", &memory]);
+    arguments.extend(more);
+    tightfit(&arguments)
 }
 
-fn minimum(model: &Path, x: &Path) -> u64 {
-    let outcome = outcome(command(model, x, &["--memory", "1"]));
+/// The smallest memory a run says it needs.
+fn minimum(job: &[String]) -> u64 {
+    let outcome = outcome(with_memory(job, 1, &[]));
     outcome.fails(3, &["the smallest --memory that works is "]);
     let (_, rest) = outcome.stderr.split_once("that works is ").unwrap();
     rest.split_whitespace().next().unwrap().parse().unwrap()
@@ -88,29 +110,27 @@ fn report(path: &Path) -> serde_json::Value {
 fn the_process_never_passes_the_budget_it_accepts() {
     let dir = TempDir::new();
     let report_path = dir.0.join("report.json");
-    for (model, x) in models(&dir) {
-        let minimum_bytes = minimum(&model, &x);
+    let report_text = report_path.display().to_string();
+    for job in jobs(&dir) {
+        let minimum_bytes = minimum(&job);
         for budget_bytes in budgets(minimum_bytes) {
-            let memory = budget_bytes.to_string();
-            let report_text = report_path.display().to_string();
-            let outcome = outcome(command(&model, &x, &["--memory", &memory, "--report", &report_text]));
-            assert_eq!(outcome.code, Some(0), "{} in {memory}: {}", model.display(), outcome.stderr);
+            let outcome = outcome(with_memory(&job, budget_bytes, &["--report", &report_text]));
+            assert_eq!(outcome.code, Some(0), "{job:?} in {budget_bytes}: {}", outcome.stderr);
             let report = report(&report_path);
             let peak_bytes = report["peak_resident_bytes"].as_u64().unwrap();
-            assert!(peak_bytes <= budget_bytes, "{}: {peak_bytes} in {memory}: {report}", model.display());
+            assert!(peak_bytes <= budget_bytes, "{job:?}: {peak_bytes} in {budget_bytes}: {report}");
         }
-        let below = (minimum_bytes - 1).to_string();
-        outcome(command(&model, &x, &["--memory", &below])).fails(3, &["does not fit"]);
+        outcome(with_memory(&job, minimum_bytes - 1, &[])).fails(3, &["does not fit"]);
     }
 }
 
 #[test]
 fn it_works_under_a_limit_of_the_system() {
     let dir = TempDir::new();
-    for (model, x) in models(&dir) {
-        let minimum_bytes = minimum(&model, &x);
+    for job in jobs(&dir) {
+        let minimum_bytes = minimum(&job);
         for budget_bytes in [minimum_bytes, minimum_bytes + (64 << 20)] {
-            let mut limited = command(&model, &x, &["--memory", &budget_bytes.to_string()]);
+            let mut limited = with_memory(&job, budget_bytes, &[]);
             let limit = budget_bytes + ADDRESS_SPACE_BYTES;
             // SAFETY: setrlimit is async-signal-safe, and nothing else happens between fork and exec.
             unsafe {
@@ -123,7 +143,7 @@ fn it_works_under_a_limit_of_the_system() {
                 });
             }
             let outcome = outcome(limited);
-            assert_eq!(outcome.code, Some(0), "{} in {budget_bytes}: {}", model.display(), outcome.stderr);
+            assert_eq!(outcome.code, Some(0), "{job:?} in {budget_bytes}: {}", outcome.stderr);
         }
     }
 }

@@ -157,11 +157,3 @@ pub fn run(model: &Path, x: &Path, more: &[&str]) -> Command {
 pub fn outcome(mut command: Command) -> Outcome {
     command.output().unwrap().into()
 }
-
-/// The smallest memory a run says it needs.
-pub fn minimum_bytes(model: &Path, x: &Path) -> u64 {
-    let outcome = outcome(run(model, x, &["--memory", "1"]));
-    outcome.fails(3, &["the smallest --memory that works is "]);
-    let (_, rest) = outcome.stderr.split_once("that works is ").unwrap();
-    rest.split_whitespace().next().unwrap().parse().unwrap()
-}
