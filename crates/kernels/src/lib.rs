@@ -38,6 +38,7 @@ mod simd;
 mod softmax;
 mod strided;
 mod strided_sum;
+mod stuff;
 pub mod threads;
 mod unary;
 mod width;
@@ -76,6 +77,7 @@ pub use search::{count_nonzero, invert_permutation, reverse_sequence, top_k, uni
 pub use select::{add_n, clip, select};
 pub use softmax::{log_softmax, softmax};
 pub use strided_sum::{StridedDim, strided_sum};
+pub use stuff::{stuff_zeros, stuffed_size, turn_filter};
 pub use threads::ThreadPool;
 pub use unary::{FloatTest, UnaryOp, test_floats, unary};
 

@@ -141,8 +141,8 @@ pub enum SegmentOp {
 
 /// Reduces the rows (first axis) of `data`, of numbers, to those of `dst`: row `i` goes to row `segments[i]`, and
 /// nowhere if that is negative. With `rows`, it is row `rows[i]` instead. `segments` has one or more of the first
-/// dimensions of `data`; `sorted` asks for ids that never fall, and leaves segments without rows 0 whatever the
-/// reduction.
+/// dimensions of `data`; `sorted` asks for ids that never fall, and leaves segments without rows 0, of a
+/// product 1.
 ///
 /// # Errors
 /// [`KernelError::Index`] for an id or row out of range, [`KernelError::Invalid`] for shapes that do not go together,
@@ -194,7 +194,8 @@ pub fn segment_reduce(
             SegmentOp::Max => (<T as Number>::LOWEST, Combine::Max),
             SegmentOp::Min => (<T as Number>::HIGHEST, Combine::Min),
         };
-        dst.fill(if sorted { <T as Number>::of(0.0) } else { start });
+        let is_zero = sorted && op != SegmentOp::Prod;
+        dst.fill(if is_zero { <T as Number>::of(0.0) } else { start });
         let mut seen = 0usize;
         for position in 0..ids.len() {
             let Ok(id) = usize::try_from(ids.get(position)) else { continue };

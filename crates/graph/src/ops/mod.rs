@@ -13,6 +13,7 @@ mod concat;
 mod contraction;
 pub mod conv2d;
 mod conv2d_f64;
+mod conv2d_transpose;
 mod cross_entropy;
 pub mod depthwise;
 mod diagonal;
@@ -94,6 +95,7 @@ pub static FAMILIES: &[(&str, &[Registration])] = &[
     ("cast", cast::OPS),
     ("concat", concat::OPS),
     ("conv2d", conv2d::OPS),
+    ("conv2d_transpose", conv2d_transpose::OPS),
     ("cross_entropy", cross_entropy::OPS),
     ("depthwise", depthwise::OPS),
     ("diagonal", diagonal::OPS),
