@@ -88,6 +88,8 @@ pub enum GraphError {
     Budget(BudgetError),
     /// The run was asked to stop.
     Stopped,
+    /// A session whose weights could not be read was run again.
+    Failed,
     /// The plan broke one of its own rules.
     Plan(String),
 }
@@ -169,6 +171,7 @@ impl fmt::Display for GraphError {
             GraphError::Broken { node, why } => write!(f, "node '{node}': {why}"),
             GraphError::Budget(error) => error.fmt(f),
             GraphError::Stopped => f.write_str("the run was stopped"),
+            GraphError::Failed => f.write_str("the model does not run any more: an earlier run of it failed"),
             GraphError::Plan(why) => write!(f, "the memory plan is wrong: {why} (a defect of TightFit)"),
         }
     }

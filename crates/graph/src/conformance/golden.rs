@@ -14,6 +14,7 @@ use tightfit_format::{GraphDef, SourceFile};
 use tightfit_kernels::ThreadPool;
 
 use super::call::{Caller, Value};
+use super::session::{self, same_outputs};
 use crate::exec::{Feed, Session};
 use crate::ir::Graph;
 use crate::plan::{Plan, PlanOptions, WeightMode};
@@ -105,78 +106,6 @@ impl Case {
             Some((i, (x, y))) => Err(format!("element {i} of {} is {y}, not {x}", output.shape)),
             None => Ok(()),
         }
-    }
-
-    /// The outputs of a session, twice over: the second run finds the memory of the first.
-    pub fn session(
-        &self,
-        graph: &Graph,
-        weights: WeightMode,
-        threads: usize,
-        caller: &Caller,
-    ) -> Result<Vec<Value>, String> {
-        let plan = Plan::new(graph, &PlanOptions { threads, weights }).map_err(|e| e.to_string())?;
-        if plan.arena_bytes < plan.arena_lower_bound_bytes {
-            return Err("the arena is smaller than its lower bound".to_string());
-        }
-        let texts: HashMap<&String, Vec<Box<[u8]>>> =
-            self.feeds.iter().map(|(name, v)| (name, texts_of(v, caller))).collect();
-        let string_bytes = texts.values().flatten().map(|t| t.len()).sum();
-        let pool = Arc::new(ThreadPool::new(threads).unwrap());
-        let budget = MemoryBudget::new(plan.total_bytes() + (16 << 20));
-        let mut session =
-            Session::new(plan, "test", pool, &budget, string_bytes).map_err(|e| e.to_string())?;
-        let names: Vec<String> = session.plan().inputs.iter().map(|(name, _)| name.clone()).collect();
-        let aligned: Vec<Vec<u128>> = names.iter().map(|name| aligned(&self.feeds[name].bytes)).collect();
-        let feeds = names.iter().zip(&aligned).map(|(name, memory)| {
-            let value = &self.feeds[name];
-            match value.dtype {
-                DType::String => Feed::Strings(value.shape, &texts[name]),
-                dtype => {
-                    let bytes = &bytemuck::cast_slice(memory)[..value.bytes.len()];
-                    Feed::Tensor(TensorView::new(dtype, value.shape, bytes).unwrap())
-                }
-            }
-        });
-        let feeds: Vec<Feed<'_>> = feeds.collect();
-        let mut runs = Vec::new();
-        for _ in 0..2 {
-            session.run(&feeds).map_err(|e| e.to_string())?;
-            let outputs = (0..session.plan().outputs.len()).map(|i| {
-                let view = session.output(i).expect("an output is in memory");
-                if view.dtype() == DType::String {
-                    let references = view.as_slice().unwrap();
-                    let texts: Vec<&[u8]> = references.iter().map(|r| session.string(*r)).collect();
-                    return caller.strings(*view.shape(), &texts);
-                }
-                Value { dtype: view.dtype(), shape: *view.shape(), bytes: view.bytes().to_vec() }
-            });
-            runs.push(outputs.collect::<Vec<Value>>());
-        }
-        let second = runs.pop().unwrap();
-        same_outputs("a second run", &runs[0], &second, caller)?;
-        Ok(second)
-    }
-}
-
-/// Memory at an address that suits every element type.
-fn aligned(bytes: &[u8]) -> Vec<u128> {
-    let mut memory = vec![0u128; bytes.len().div_ceil(16)];
-    bytemuck::cast_slice_mut(&mut memory)[..bytes.len()].copy_from_slice(bytes);
-    memory
-}
-
-fn texts_of(value: &Value, caller: &Caller) -> Vec<Box<[u8]>> {
-    match value.dtype {
-        DType::String => caller.texts(value).into_iter().map(Into::into).collect(),
-        _ => vec![],
-    }
-}
-
-fn same_outputs(how: &str, a: &[Value], b: &[Value], caller: &Caller) -> Result<(), String> {
-    match a.iter().zip(b).position(|(a, b)| !caller.same(a, b)) {
-        Some(i) => Err(format!("{how} differs: output {i} is {:?}, not {:?}", b[i], a[i])),
-        None => Ok(()),
     }
 }
 
@@ -295,8 +224,8 @@ fn check_case(case: &Case, caller: &Caller) -> Result<(), String> {
         case.check(&how("passes"), &by_hand, caller)?;
         for (weights, threads) in [(WeightMode::Resident, 1), (WeightMode::Resident, 3), (STREAMED, 2)] {
             let how = how(&format!("session {weights:?} with {threads} threads"));
-            let outputs =
-                case.session(&fused, weights, threads, caller).map_err(|e| format!("{how}: {e}"))?;
+            let outputs = session::run(&fused, &case.feeds, weights, threads, caller)
+                .map_err(|e| format!("{how}: {e}"))?;
             same_outputs(&how, &by_hand, &outputs, caller)?;
         }
     }

@@ -4,6 +4,8 @@
 //! memory before.
 
 mod call;
+mod dags;
 mod golden;
 mod interpret;
 mod random;
+mod session;

@@ -25,29 +25,29 @@ const MAX_BYTES: usize = 256 << 10;
 const MIN_COMPUTED: f64 = 0.8;
 
 /// The generator of Vigna's xorshift64*: the same cases on every machine.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    fn chance(&mut self, percent: u64) -> bool {
+    pub fn chance(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }
 
-    fn of<T: Clone>(&mut self, list: &[T]) -> T {
+    pub fn of<T: Clone>(&mut self, list: &[T]) -> T {
         list[self.below(list.len())].clone()
     }
 
-    fn list<T>(&mut self, len: usize, mut item: impl FnMut(&mut Random) -> T) -> Vec<T> {
+    pub fn list<T>(&mut self, len: usize, mut item: impl FnMut(&mut Random) -> T) -> Vec<T> {
         (0..len).map(|_| item(self)).collect()
     }
 
@@ -206,7 +206,7 @@ fn node(op: &str, random: &mut Random) -> NodeDef {
     NodeDef { name: "test".into(), op: op.into(), attrs, ..NodeDef::default() }
 }
 
-fn value(dtype: DType, shape: Shape, is_index: bool, random: &mut Random, caller: &Caller) -> Value {
+pub fn value(dtype: DType, shape: Shape, is_index: bool, random: &mut Random, caller: &Caller) -> Value {
     let count = shape.elements();
     if dtype == DType::String {
         let texts = random.list(count, |r| r.of(&["", "a", "bc", "longer than both"]));

@@ -202,7 +202,7 @@ impl Session {
     /// As [`Session::run`].
     pub fn run_steps(&mut self, feeds: &[Feed<'_>], after: &mut dyn FnMut(usize)) -> Result<(), GraphError> {
         if self.has_failed && (self.window.is_some() || self.slots.is_empty()) {
-            return Err(GraphError::Plan("a session was run after it failed".into()));
+            return Err(GraphError::Failed);
         }
         self.strings.truncate(self.constant_string_bytes);
         self.feed(feeds)?;

@@ -50,14 +50,17 @@ pub fn pack(items: &[Item], alignment: usize) -> Packing {
 
 fn pack_in_order(items: &[Item], order: &[usize], alignment: usize) -> Packing {
     let mut offsets = vec![0usize; items.len()];
-    // The items placed so far, by offset.
-    let mut placed: Vec<usize> = Vec::with_capacity(items.len());
+    let mut placed = Placed::new(items);
+    let mut meeting = Vec::new();
     let mut height_bytes = 0;
     for &i in order {
         let size = items[i].bytes.next_multiple_of(alignment);
+        meeting.clear();
+        placed.meeting(&items[i], &mut meeting);
+        meeting.sort_unstable_by_key(|j| offsets[*j]);
         let mut end = 0usize;
         let mut best: Option<(usize, usize)> = None;
-        for &j in placed.iter().filter(|j| items[**j].meets(&items[i])) {
+        for &j in &meeting {
             let gap = offsets[j].saturating_sub(end);
             if gap >= size && best.is_none_or(|(smallest, _)| gap < smallest) {
                 best = Some((gap, end));
@@ -66,10 +69,60 @@ fn pack_in_order(items: &[Item], order: &[usize], alignment: usize) -> Packing {
         }
         offsets[i] = best.map_or(end, |(_, start)| start);
         height_bytes = height_bytes.max(offsets[i] + size);
-        let position = placed.partition_point(|j| offsets[*j] <= offsets[i]);
-        placed.insert(position, i);
+        placed.insert(i, &items[i]);
     }
     Packing { offsets, height_bytes }
+}
+
+/// The items placed so far, found by the steps they live in: in a deep graph few of very many meet.
+struct Placed {
+    /// Leaves of the tree: a power of two.
+    steps: usize,
+    /// A segment tree over steps, root at 1: an item is in the few nodes that together are its life.
+    tree: Vec<Vec<usize>>,
+    /// The items that begin at each step.
+    starts: Vec<Vec<usize>>,
+}
+
+impl Placed {
+    fn new(items: &[Item]) -> Placed {
+        let steps = items.iter().map(|item| item.end).max().unwrap_or(0).next_power_of_two();
+        Placed { steps, tree: vec![Vec::new(); 2 * steps], starts: vec![Vec::new(); steps] }
+    }
+
+    fn insert(&mut self, number: usize, item: &Item) {
+        if item.first >= item.end {
+            return;
+        }
+        self.starts[item.first].push(number);
+        let (mut low, mut high) = (item.first + self.steps, item.end + self.steps);
+        while low < high {
+            if low % 2 == 1 {
+                self.tree[low].push(number);
+                low += 1;
+            }
+            if high % 2 == 1 {
+                high -= 1;
+                self.tree[high].push(number);
+            }
+            (low, high) = (low / 2, high / 2);
+        }
+    }
+
+    /// Adds every item that meets `item`: those alive at its first step, and those that begin after.
+    fn meeting(&self, item: &Item, list: &mut Vec<usize>) {
+        if item.first >= item.end {
+            return;
+        }
+        let mut node = item.first + self.steps;
+        while node > 0 {
+            list.extend(&self.tree[node]);
+            node /= 2;
+        }
+        for starts in &self.starts[item.first + 1..item.end] {
+            list.extend(starts);
+        }
+    }
 }
 
 /// Bytes alive in each step: no block can be smaller than the largest.

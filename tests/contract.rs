@@ -1,0 +1,149 @@
+//! The memory contract end to end: whatever budget is accepted, the process stays inside it, and works under a limit of
+//! the system's.
+#![cfg(target_os = "linux")]
+
+mod graphs;
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use graphs::{Graph, TempDir, float_type, outcome, tightfit};
+
+/// Address space that is no resident memory of the budget: the mapped binary and libraries, and stacks reserved but not
+/// used, of two threads that compute, one that reads and the main one.
+const ADDRESS_SPACE_BYTES: u64 = 48 << 20;
+
+/// Layers of a dense net with 48 MiB of weights, none like the other.
+fn dense_net(dir: &TempDir) -> (PathBuf, PathBuf) {
+    let mut graph = Graph::default();
+    graph.placeholder("x", &[-1, 1024]);
+    let mut last = "x".to_string();
+    let mut state = 1u32;
+    let mut random = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+    };
+    for (layer, [from, to]) in [[1024, 1024], [1024, 4096], [4096, 1024], [1024, 3072]].iter().enumerate() {
+        let (weight, product, relu) = (format!("w{layer}"), format!("p{layer}"), format!("r{layer}"));
+        let values: Vec<f32> = (0..from * to).map(|_| random() / 32.0).collect();
+        graph.constant(&weight, &[*from, *to], &values);
+        graph.node(&product, "MatMul", &[&last, &weight], &[float_type("T")]);
+        graph.node(&relu, "Relu", &[&product], &[float_type("T")]);
+        last = relu;
+    }
+    (dir.write("dense.pb", &graph.finish()), dir.npy("x.npy", &[3, 1024], 0.5))
+}
+
+/// A chain of small operators: all of its memory is the description of the graph.
+fn deep_net(dir: &TempDir) -> (PathBuf, PathBuf) {
+    let mut graph = Graph::default();
+    graph.placeholder("x", &[-1, 4]);
+    let mut last = "x".to_string();
+    for layer in 0..10_000 {
+        let name = format!("n{layer}");
+        graph.node(&name, if layer % 2 == 0 { "Neg" } else { "Relu" }, &[&last], &[float_type("T")]);
+        last = name;
+    }
+    (dir.write("deep.pb", &graph.finish()), dir.npy("deep.npy", &[2, 4], 1.0))
+}
+
+/// The arguments of several kinds of runs, but for the memory.
+fn jobs(dir: &TempDir) -> Vec<Vec<String>> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = |path: PathBuf| path.display().to_string();
+    let job = |model: PathBuf, input: String, more: &[&str]| {
+        let first = ["run".into(), text(model), "--input".into(), input];
+        let more = ["--quiet", "--threads", "2"].iter().chain(more).map(|s| s.to_string());
+        first.into_iter().chain(more).collect::<Vec<String>>()
+    };
+    let fed = |(model, x): (PathBuf, PathBuf), input: &str| job(model, format!("{input}={}", text(x)), &[]);
+    let structure = |name: &str, size: usize| {
+        let x = dir.npy(&format!("{name}.npy"), &[1, size, size, 3], 0.25);
+        fed((repository.join(format!("tests/golden/structures/{name}.pb")), x), "input")
+    };
+    let output = text(dir.0.join("out.npz"));
+    let digits = |data: &str, batch: &str| {
+        let model = repository.join("examples/digits/digits.pb");
+        let data = text(repository.join("examples/digits").join(data));
+        job(model, data, &["--batch", batch, "--output", &output])
+    };
+    let rows = text(dir.npy("rows.npy", &[5000, 1024], 0.5));
+    vec![
+        fed(dense_net(dir), "x"),
+        fed(deep_net(dir), "x"),
+        structure("mobilenet_v2", 224),
+        structure("inception_v3", 299),
+        digits("test.tfrecord", "32"),
+        digits("digit_2.png", "1"),
+        job(dense_net(dir).0, rows, &["--batch", "64", "--output", &output]),
+    ]
+}
+
+fn with_memory(job: &[String], memory_bytes: u64, more: &[&str]) -> Command {
+    let mut arguments: Vec<&str> = job.iter().map(String::as_str).collect();
+    let memory = memory_bytes.to_string();
+    arguments.extend(["--memory", &memory]);
+    arguments.extend(more);
+    tightfit(&arguments)
+}
+
+/// The smallest memory a run says it needs.
+fn minimum(job: &[String]) -> u64 {
+    let outcome = outcome(with_memory(job, 1, &[]));
+    outcome.fails(3, &["the smallest --memory that works is "]);
+    let (_, rest) = outcome.stderr.split_once("that works is ").unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Budgets from the smallest upwards.
+fn budgets(minimum_bytes: u64) -> Vec<u64> {
+    let steps = [0, 1, 64 << 10, 1 << 20, 3 << 20, 8 << 20, 24 << 20, 64 << 20, 256 << 20];
+    steps.iter().map(|step| minimum_bytes + step).collect()
+}
+
+fn report(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn the_process_never_passes_the_budget_it_accepts() {
+    let dir = TempDir::new();
+    let report_path = dir.0.join("report.json");
+    let report_text = report_path.display().to_string();
+    for job in jobs(&dir) {
+        let minimum_bytes = minimum(&job);
+        for budget_bytes in budgets(minimum_bytes) {
+            let outcome = outcome(with_memory(&job, budget_bytes, &["--report", &report_text]));
+            assert_eq!(outcome.code, Some(0), "{job:?} in {budget_bytes}: {}", outcome.stderr);
+            let report = report(&report_path);
+            let peak_bytes = report["peak_resident_bytes"].as_u64().unwrap();
+            assert!(peak_bytes <= budget_bytes, "{job:?}: {peak_bytes} in {budget_bytes}: {report}");
+        }
+        outcome(with_memory(&job, minimum_bytes - 1, &[])).fails(3, &["does not fit"]);
+    }
+}
+
+#[test]
+fn it_works_under_a_limit_of_the_system() {
+    let dir = TempDir::new();
+    for job in jobs(&dir) {
+        let minimum_bytes = minimum(&job);
+        for budget_bytes in [minimum_bytes, minimum_bytes + (64 << 20)] {
+            let mut limited = with_memory(&job, budget_bytes, &[]);
+            let limit = budget_bytes + ADDRESS_SPACE_BYTES;
+            // SAFETY: setrlimit is async-signal-safe, and nothing else happens between fork and exec.
+            unsafe {
+                limited.pre_exec(move || {
+                    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+                    match libc::setrlimit(libc::RLIMIT_AS, &limit) {
+                        0 => Ok(()),
+                        _ => Err(std::io::Error::last_os_error()),
+                    }
+                });
+            }
+            let outcome = outcome(limited);
+            assert_eq!(outcome.code, Some(0), "{job:?} in {budget_bytes}: {}", outcome.stderr);
+        }
+    }
+}
