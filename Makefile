@@ -1,6 +1,6 @@
 # `make` lists what there is to do.
 
-.PHONY: help build test lint example bench-models
+.PHONY: help build test lint example
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -15,5 +15,5 @@ lint: ## formatting and clippy, as CI runs them
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
-example: build ## handwritten digits, the README's first command
-	cargo run --release -p tightfit-cli -- run examples/digits/digits.pb --input examples/digits/test.tfrecord --feature image=image --label label --memory 16MiB --output digits.jsonl
+example: ## handwritten digits, the README's first command
+	cargo run --release -p tightfit-cli -- run examples/digits/digits.pb --input examples/digits/test.tfrecord --label label --memory 16MiB --output digits.jsonl

@@ -8,14 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use tightfit_core::{DType, MemoryBudget, Shape, TensorView};
+use tightfit_core::{DType, MemoryBudget, Shape};
 use tightfit_format::npy::{NpyReader, NpyType};
 use tightfit_format::{GraphDef, SourceFile};
-use tightfit_kernels::ThreadPool;
 
 use super::call::{Caller, Value};
 use super::session::{self, same_outputs};
-use crate::exec::{Feed, Session};
 use crate::ir::Graph;
 use crate::plan::{Plan, PlanOptions, WeightMode};
 use crate::{Binding, GraphError, ImportOptions, bind, import, passes, verify};

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn only_finite_numbers_pass() {
         let x = tensor(&[2], &[1.0f32, f32::MAX]);
-        check("CheckNumerics", &[("message", text("x"))], std::slice::from_ref(&x), &[x]);
+        check("CheckNumerics", &[("message", text("x"))], std::slice::from_ref(&x), std::slice::from_ref(&x));
         refuses("CheckNumerics", &[("message", text("here"))], &[scalar(f64::NAN)], "here: a tensor has NaN");
         refuses("CheckNumerics", &[], &[tensor(&[2], &[f32::INFINITY, f32::NAN])], "Inf and NaN");
     }

@@ -2,19 +2,14 @@
 
 use tightfit_kernels::{Activation, UnaryOp};
 
-use super::rewrite::{Uses, replace};
+use super::rewrite::{Uses, replace, sweep};
 use crate::ir::{Graph, NodeId};
 use crate::ops::Unary;
 use crate::ops::fused::Fused;
 
 /// Takes in all that can be.
 pub fn fuse(graph: &mut Graph) -> bool {
-    let mut uses = Uses::new(graph);
-    let mut has_changed = false;
-    for id in graph.ids() {
-        has_changed |= fuse_node(graph, &mut uses, id).is_some();
-    }
-    has_changed
+    sweep(graph, fuse_node)
 }
 
 fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {

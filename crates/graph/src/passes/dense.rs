@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tightfit_core::{DType, Shape};
 use tightfit_kernels::BinaryOp;
 
-use super::rewrite::{Uses, insert, replace};
+use super::rewrite::{Uses, insert, replace, sweep};
 use crate::ir::{Constant, Graph, NodeId, ValueRef};
 use crate::operator::Operator;
 use crate::ops::einsum::Einsum;
@@ -21,19 +21,15 @@ use crate::ops::{BatchMatMul, Binary, Reshape};
 
 /// Makes all that can be.
 pub fn make(graph: &mut Graph) -> bool {
-    let mut uses = Uses::new(graph);
-    let mut has_changed = false;
-    for id in graph.ids() {
+    sweep(graph, |graph, uses, id| {
         let node = graph.node(id);
         if !node.control.is_empty() || node.facts.first().is_none_or(|fact| fact.dtype != DType::F32) {
-            continue;
+            return None;
         }
-        let changed = batch_product(graph, &mut uses, id)
-            .or_else(|| einsum(graph, &mut uses, id))
-            .or_else(|| before_reshape(graph, &mut uses, id));
-        has_changed |= changed.is_some();
-    }
-    has_changed
+        batch_product(graph, uses, id)
+            .or_else(|| einsum(graph, uses, id))
+            .or_else(|| before_reshape(graph, uses, id))
+    })
 }
 
 fn dense(transpose_b: bool) -> Arc<dyn Operator> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tightfit_core::DType;
 use tightfit_kernels::{BinaryOp, ReduceOp, UnaryOp};
 
-use super::rewrite::{Uses, known_scalar, produced_by, replace};
+use super::rewrite::{Uses, known_scalar, produced_by, replace, sweep};
 use crate::ir::{Graph, NodeId, ValueRef};
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::reduce::Reduce;
@@ -18,20 +18,17 @@ use crate::ops::{Binary, Unary};
 
 /// Makes all that can be.
 pub fn fuse(graph: &mut Graph) -> bool {
-    let mut uses = Uses::new(graph);
-    let mut has_changed = false;
-    for id in graph.ids() {
-        let Some(found) = find(graph, &uses, id) else { continue };
+    sweep(graph, |graph, uses, id| {
+        let found = find(graph, uses, id)?;
         let operator = LayerNorm {
             epsilon: found.moments.epsilon,
             has_gamma: found.gamma.is_some(),
             has_beta: found.beta.is_some(),
         };
         let inputs = [Some(found.moments.x), found.gamma, found.beta].into_iter().flatten().collect();
-        replace(graph, &mut uses, id, Arc::new(operator), inputs);
-        has_changed = true;
-    }
-    has_changed
+        replace(graph, uses, id, Arc::new(operator), inputs);
+        Some(())
+    })
 }
 
 /// What a layer normalisation is of.

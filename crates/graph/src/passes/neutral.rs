@@ -3,21 +3,17 @@
 use tightfit_core::DType;
 use tightfit_kernels::BinaryOp;
 
-use super::rewrite::{Uses, forward, known_scalar};
+use super::rewrite::{forward, known_scalar, sweep};
 use crate::ir::{Graph, NodeId, ValueRef};
 use crate::ops::Binary;
 
 /// Makes the users of each use its input.
 pub fn remove(graph: &mut Graph) -> bool {
-    let mut uses = Uses::new(graph);
-    let mut has_changed = false;
-    for id in graph.ids() {
-        if let Some(x) = neutral_input(graph, id) {
-            forward(graph, &mut uses, ValueRef::of(id), x);
-            has_changed = true;
-        }
-    }
-    has_changed
+    sweep(graph, |graph, uses, id| {
+        let x = neutral_input(graph, id)?;
+        forward(graph, uses, ValueRef::of(id), x);
+        Some(())
+    })
 }
 
 /// The input that a node returns as it is.

@@ -59,6 +59,19 @@ impl Uses {
     }
 }
 
+/// Offers every node to `rewrite`, which returns `None` for one it leaves as it is. Says whether any was changed.
+pub fn sweep(
+    graph: &mut Graph,
+    mut rewrite: impl FnMut(&mut Graph, &mut Uses, NodeId) -> Option<()>,
+) -> bool {
+    let mut uses = Uses::new(graph);
+    let mut has_changed = false;
+    for id in graph.ids() {
+        has_changed |= rewrite(graph, &mut uses, id).is_some();
+    }
+    has_changed
+}
+
 /// Makes `id` compute `operator` of `inputs`; its outputs, name and users stay. Nodes that nothing uses then are dead,
 /// and do not count as users of what they needed.
 pub fn replace(

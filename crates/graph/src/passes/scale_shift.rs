@@ -6,7 +6,7 @@
 
 use tightfit_kernels::BinaryOp;
 
-use super::rewrite::{Uses, known_floats, replace, vector_constant};
+use super::rewrite::{Uses, known_floats, replace, sweep, vector_constant};
 use crate::ir::{Graph, NodeId, ValueRef};
 use crate::ops::Binary;
 use crate::ops::batch_norm::BatchNorm;
@@ -20,12 +20,7 @@ struct Linear {
 
 /// Takes in all that can be.
 pub fn fuse(graph: &mut Graph) -> bool {
-    let mut uses = Uses::new(graph);
-    let mut has_changed = false;
-    for id in graph.ids() {
-        has_changed |= fuse_node(graph, &mut uses, id).is_some();
-    }
-    has_changed
+    sweep(graph, fuse_node)
 }
 
 fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {

@@ -10,21 +10,17 @@ use std::sync::Arc;
 use tightfit_core::DType;
 use tightfit_kernels::{BinaryOp, UnaryOp};
 
-use super::rewrite::{Uses, known_scalar, replace};
+use super::rewrite::{known_scalar, replace, sweep};
 use crate::ir::{Graph, NodeId, NodeKind, ValueRef};
 use crate::ops::{Binary, Unary};
 
 /// Makes all that can be.
 pub fn fuse(graph: &mut Graph) -> bool {
-    let mut uses = Uses::new(graph);
-    let mut has_changed = false;
-    for id in graph.ids() {
-        if let Some((op, x)) = find(graph, id) {
-            replace(graph, &mut uses, id, Arc::new(Unary { op }), vec![x]);
-            has_changed = true;
-        }
-    }
-    has_changed
+    sweep(graph, |graph, uses, id| {
+        let (op, x) = find(graph, id)?;
+        replace(graph, uses, id, Arc::new(Unary { op }), vec![x]);
+        Some(())
+    })
 }
 
 /// How many operators deep an activation is looked into.

@@ -1,7 +1,7 @@
-//! Products and convolutions of f64: exact enough and simple, cut over rows for threads and caches.
+//! Convolutions of f64: simple, cut over output pixels for threads.
 
 use crate::conv2d::{Conv2dParams, valid_elements};
-use crate::error::{KernelError, check_at_least, check_exact};
+use crate::error::{KernelError, check_exact};
 use crate::gemm::product;
 use crate::threads::{SharedPtr, ThreadPool};
 
@@ -39,37 +39,6 @@ fn add_scaled(to: &mut [f64], factor: f64, from: &[f64]) {
     }
 }
 
-/// The product of `a`, `[m, k]` (stored `[k, m]` with `transpose_a`), and `b`, `[k, n]` (stored `[n, k]` with
-/// `transpose_b`), into `[m, n]`.
-///
-/// # Errors
-/// [`KernelError`] when a length is wrong or the sizes overflow.
-pub fn matmul_f64(
-    pool: &ThreadPool,
-    [m, k, n]: [usize; 3],
-    [transpose_a, transpose_b]: [bool; 2],
-    a: &[f64],
-    b: &[f64],
-    out: &mut [f64],
-) -> Result<(), KernelError> {
-    check_exact("the left-hand side", product(&[m, k])?, a.len())?;
-    check_exact("the right-hand side", product(&[k, n])?, b.len())?;
-    check_exact("the output", product(&[m, n])?, out.len())?;
-    let work = out.len().saturating_mul(k);
-    for_each_row(pool, out, n, work, &|i, row| {
-        let left = |l: usize| if transpose_a { a[l * m + i] } else { a[i * k + l] };
-        if transpose_b {
-            for (j, sum) in row.iter_mut().enumerate() {
-                *sum = b[j * k..(j + 1) * k].iter().enumerate().map(|(l, b)| left(l) * b).sum();
-            }
-        } else {
-            row.fill(0.0);
-            (0..k).for_each(|l| add_scaled(row, left(l), &b[l * n..(l + 1) * n]));
-        }
-    });
-    Ok(())
-}
-
 /// A convolution of `[batch, height, width, in_channels]` by `[window height, window width, in_channels / groups,
 /// out_channels]`. A depthwise one has as many groups as input channels.
 ///
@@ -103,28 +72,5 @@ pub fn conv2d_f64(
             }
         }
     });
-    Ok(())
-}
-
-/// The products of a batch: `matmul_f64` for matrices that start at `offsets(i)` = (a, b) in their operands.
-///
-/// # Errors
-/// [`KernelError`] when a length is wrong or the sizes overflow.
-pub fn batch_matmul_f64(
-    pool: &ThreadPool,
-    [batch, m, k, n]: [usize; 4],
-    transposed: [bool; 2],
-    (a, b, out): (&[f64], &[f64], &mut [f64]),
-    offsets: &dyn Fn(usize) -> (usize, usize),
-) -> Result<(), KernelError> {
-    check_exact("the output", product(&[batch, m, n])?, out.len())?;
-    let (a_len, b_len) = (product(&[m, k])?, product(&[k, n])?);
-    for i in 0..batch {
-        let (at, bt) = offsets(i);
-        check_at_least("the left-hand side", at.saturating_add(a_len), a.len())?;
-        check_at_least("the right-hand side", bt.saturating_add(b_len), b.len())?;
-        let out = &mut out[i * m * n..(i + 1) * m * n];
-        matmul_f64(pool, [m, k, n], transposed, &a[at..at + a_len], &b[bt..bt + b_len], out)?;
-    }
     Ok(())
 }
