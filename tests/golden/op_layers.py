@@ -281,3 +281,18 @@ def batch_of_none(g):
     y = tf.nn.relu(tf.nn.conv2d(x, tf.constant(g.rng.normal(size=(3, 3, 3, 4)), tf.float32), 1, "SAME"))
     pooled = tf.reduce_mean(tf.nn.max_pool2d(y, 2, 2, "VALID"), [1, 2])
     g.out(conv=y, softmax=tf.nn.softmax(pooled @ tf.constant(g.rng.normal(size=(4, 5)), tf.float32)), rows=tf.shape(x)[0])
+
+
+@case(rtol=1e-4, atol=1e-5)
+def behind_a_product(g):
+    """What looks like a bias or factor per channel and is none: of another axis as long, or without a finite inverse."""
+    x = g.input("x", (2, 3, 4, 5), open_dims=(0,))
+    normal = lambda *shape: tf.constant(g.rng.normal(size=shape), tf.float32)
+    conv = lambda: raw.Conv2D(input=x, filter=normal(1, 1, 5, 3), strides=[1, 1, 1, 1], padding="SAME")
+    zeros = tf.constant([0.0, 2.0, -1.0], tf.float32)
+    g.out(
+        channels_second=raw.BiasAdd(value=conv(), bias=normal(3), data_format="NCHW"),
+        channels_last=raw.BiasAdd(value=conv(), bias=normal(3)),
+        by_zero=conv() / zeros,
+        zero_by_zero=raw.Conv2D(input=x, filter=tf.zeros((1, 1, 5, 3)), strides=[1, 1, 1, 1], padding="SAME") / zeros,
+    )

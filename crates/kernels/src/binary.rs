@@ -21,8 +21,10 @@ pub enum BinaryOp {
     Sub,
     /// a b.
     Mul,
-    /// a / b; of integers, rounded towards zero: RealDiv, Div and TruncateDiv.
+    /// a / b; of integers, rounded towards zero: RealDiv and Div.
     Div,
+    /// a / b rounded towards zero.
+    TruncateDiv,
     /// a / b rounded down.
     FloorDiv,
     /// 0 if b is 0, else a / b; of floats.
@@ -159,6 +161,7 @@ macro_rules! float_number {
                     wide Sub x - y;
                     wide Mul x * y;
                     wide Div x / y;
+                    wide TruncateDiv (x / y).trunc();
                     wide FloorDiv (x / y).floor();
                     wide DivNoNan if y == 0.0 { 0.0 } else { x / y };
                     wide MulNoNan if y == 0.0 { 0.0 } else { x * y };
@@ -201,6 +204,7 @@ macro_rules! integer_number {
                     wide Sub x.wrapping_sub(y);
                     wide Mul x.wrapping_mul(y);
                     plain Div if y == 0 { 0 } else { x.wrapping_div(y) };
+                    plain TruncateDiv if y == 0 { 0 } else { x.wrapping_div(y) };
                     plain FloorDiv if y == 0 { 0 } else {
                         let quotient = x.wrapping_div(y);
                         let inexact = x.wrapping_rem(y) != 0;
@@ -367,7 +371,9 @@ pub fn binary(
 fn check_integers<T: Number + PartialEq>(op: BinaryOp, b: &[T]) -> Result<()> {
     use BinaryOp::*;
     match op {
-        Div | FloorDiv | FloorMod | TruncateMod if b.contains(&T::ZERO) => Err(KernelError::DivisionByZero),
+        Div | TruncateDiv | FloorDiv | FloorMod | TruncateMod if b.contains(&T::ZERO) => {
+            Err(KernelError::DivisionByZero)
+        }
         Pow if b.iter().any(|b| b.negative()) => Err(KernelError::NegativeExponent),
         _ => Ok(()),
     }
@@ -423,7 +429,7 @@ macro_rules! names {
     };
 }
 
-names!(BinaryOp: Add Sub Mul Div FloorDiv DivNoNan MulNoNan Xdivy Xlogy Xlog1py FloorMod TruncateMod Pow Maximum
+names!(BinaryOp: Add Sub Mul Div TruncateDiv FloorDiv DivNoNan MulNoNan Xdivy Xlogy Xlog1py FloorMod TruncateMod Pow Maximum
     Minimum SquaredDifference Atan2 And Or Xor LeftShift RightShift);
 names!(CompareOp: Equal NotEqual Less LessEqual Greater GreaterEqual);
 

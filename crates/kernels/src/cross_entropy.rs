@@ -1,6 +1,6 @@
 //! The cross entropy of softmax and its gradient.
 
-use tightfit_core::{TensorView, TensorViewMut};
+use tightfit_core::{Shape, TensorView, TensorViewMut};
 
 use crate::ThreadPool;
 use crate::access::{Shared, for_dtype, split_range, values, values_mut};
@@ -10,7 +10,8 @@ use crate::gather::Indices;
 /// What is right.
 #[derive(Debug, Clone, Copy)]
 pub enum Labels<'a> {
-    /// A probability for each class, of the logits' type; one row stands for all.
+    /// A probability for each class, of the logits' type; one row stands for all, and one
+    /// class for every one.
     Probabilities(TensorView<'a>),
     /// The number of a class for each row, int32 or int64.
     Classes(TensorView<'a>),
@@ -18,7 +19,7 @@ pub enum Labels<'a> {
 
 /// `loss = ln sum e^x - sum label x` and `gradient = softmax(x) - label` for each row of `logits` `[rows, classes]`, of
 /// float32 or float64. `loss` has an element for each row, `gradient` one for each of them and each class. One row of
-/// logits stands for all.
+/// logits stands for all, and one element for a whole row.
 ///
 /// # Errors
 /// [`crate::KernelError::Index`] for a label that is no class, [`crate::KernelError::Invalid`] for shapes that do not go
@@ -49,31 +50,28 @@ pub fn softmax_cross_entropy(
     }
     ensure(probabilities.is_none_or(|p| p.dtype() == dtype), KERNEL, "the labels have the logits' type")?;
     for_dtype!(dtype, KERNEL, [F32, F64], T => {
-        let logits = Rows { values: values::<T>(logits.bytes(), KERNEL)?, classes };
-        let probabilities = probabilities.map(|p| values::<T>(p.bytes(), KERNEL)).transpose()?;
-        let probabilities = probabilities.map(|values| Rows { values, classes });
-        ensure(
-            logits.fits(rows) && probabilities.as_ref().is_none_or(|p| p.fits(rows)),
-            KERNEL,
-            "logits and labels have a row for each loss, or one for all",
-        )?;
+        let logits = Rows::new(values::<T>(logits.bytes(), KERNEL)?, logits.shape(), [rows, classes])?;
+        let probabilities = match probabilities {
+            Some(p) => Some(Rows::new(values::<T>(p.bytes(), KERNEL)?, p.shape(), [rows, classes])?),
+            None => None,
+        };
         let loss = Shared::new(values_mut::<T>(loss.bytes(), KERNEL)?);
         let gradient = Shared::new(values_mut::<T>(gradient.bytes(), KERNEL)?);
         split_range(pool, rows, classes * 8, &|first, count| {
             for row in first..first + count {
                 // SAFETY: every row belongs to one task, and the outputs outlive the call.
                 let (loss, gradient) = unsafe { (loss.range(row, 1), gradient.range(row * classes, classes)) };
-                let x = logits.row(row);
-                let max = x.iter().fold(x[0], |a, b| a.max(*b));
-                let sum: T = x.iter().map(|x| (x - max).exp()).sum();
+                let x = |class| logits.at(row, class);
+                let max = (1..classes).fold(x(0), |a, class| a.max(x(class)));
+                let sum: T = (0..classes).map(|class| (x(class) - max).exp()).sum();
                 let label = |class: usize| match (&probabilities, &places) {
-                    (Some(rows), _) => rows.row(row)[class],
+                    (Some(labels), _) => labels.at(row, class),
                     (_, Some(places)) if places.get(row) == class as i64 => 1.0,
                     _ => 0.0,
                 };
                 loss[0] = 0.0;
-                for (class, (gradient, x)) in gradient.iter_mut().zip(x).enumerate() {
-                    let label = label(class);
+                for (class, gradient) in gradient.iter_mut().enumerate() {
+                    let (label, x) = (label(class), x(class));
                     *gradient = (x - max).exp() / sum - label;
                     // Nothing times an infinite loss is nothing.
                     if label != 0.0 {
@@ -86,18 +84,26 @@ pub fn softmax_cross_entropy(
     })
 }
 
+/// `[rows, classes]`, where one row may stand for all, and one element for a whole row.
 struct Rows<'a, T> {
     values: &'a [T],
-    classes: usize,
+    strides: [usize; 2],
 }
 
-impl<T> Rows<'_, T> {
-    fn fits(&self, rows: usize) -> bool {
-        self.values.len() == self.classes || self.values.len() == self.classes * rows
+impl<'a, T: Copy> Rows<'a, T> {
+    fn new(values: &'a [T], shape: &Shape, sizes: [usize; 2]) -> Result<Self> {
+        let given = <[usize; 2]>::try_from(&shape[..]).unwrap_or([0; 2]);
+        let fits = given.iter().zip(sizes).all(|(given, size)| *given == size || *given == 1);
+        ensure(
+            fits,
+            "SoftmaxCrossEntropyWithLogits",
+            "logits and labels have the gradient's shape, or 1 for it",
+        )?;
+        let stride = |axis: usize, step: usize| if given[axis] == 1 { 0 } else { step };
+        Ok(Rows { values, strides: [stride(0, given[1]), stride(1, 1)] })
     }
 
-    fn row(&self, row: usize) -> &[T] {
-        let row = if self.values.len() == self.classes { 0 } else { row };
-        &self.values[row * self.classes..][..self.classes]
+    fn at(&self, row: usize, class: usize) -> T {
+        self.values[row * self.strides[0] + class * self.strides[1]]
     }
 }

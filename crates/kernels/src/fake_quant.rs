@@ -52,6 +52,9 @@ pub fn fake_quant(
     const KERNEL: &str = "FakeQuantWithMinMaxVars";
     ensure((2..=16).contains(&range.bits), KERNEL, "there are 2 to 16 bits")?;
     ensure(src.len() == dst.len(), KERNEL, "the input and the output have as many elements")?;
+    if src.is_empty() {
+        return Ok(());
+    }
     let channels = min.len();
     ensure(channels > 0 && max.len() == channels, KERNEL, "there is a maximum for each minimum")?;
     if !src.len().is_multiple_of(channels) {
@@ -69,7 +72,9 @@ pub fn fake_quant(
                 .step_by(channels)
                 .zip(src.iter().skip(channel).step_by(channels));
             for (dst, x) in pairs {
-                let inside = x.min(nudged.max).max(nudged.min) - nudged.min;
+                // Of NaN it makes NaN, as f32::clamp does.
+                let below = if *x > nudged.max { nudged.max } else { *x };
+                let inside = if below < nudged.min { nudged.min } else { below } - nudged.min;
                 *dst = (inside * inverse - zero + 0.5).floor() * nudged.step;
                 if *min == 0.0 && *max == 0.0 {
                     *dst = 0.0;

@@ -147,7 +147,7 @@ macro_rules! integer_element {
     ($($T:ident $S:ident)*) => { $(
         element!($T, $S, x, x as $S, x as $T, 0, 1, $T::MIN as $S, $T::MAX as $S,
             a b a.wrapping_add(b), a.wrapping_mul(b), if a > b { a } else { b }, if a < b { a } else { b },
-            count if count == 0 { 0 } else { a.wrapping_div(count as $S) }, (x as f64).sqrt() as $S);
+            count if count == 0 { 0 } else { a.wrapping_div(count as $S) }, (x as $T as f64).sqrt() as $S);
     )* };
 }
 

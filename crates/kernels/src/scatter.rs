@@ -141,8 +141,8 @@ pub enum SegmentOp {
 
 /// Reduces the rows (first axis) of `data`, of numbers, to those of `dst`: row `i` goes to row `segments[i]`, and
 /// nowhere if that is negative. With `rows`, it is row `rows[i]` instead. `segments` has one or more of the first
-/// dimensions of `data`; `sorted` asks for ids that never fall, and leaves segments without rows 0, of a
-/// product 1.
+/// dimensions of `data`; `sorted` asks for ids that never fall, and leaves segments without rows 0 where
+/// the largest or smallest is wanted.
 ///
 /// # Errors
 /// [`KernelError::Index`] for an id or row out of range, [`KernelError::Invalid`] for shapes that do not go together,
@@ -194,8 +194,8 @@ pub fn segment_reduce(
             SegmentOp::Max => (<T as Number>::LOWEST, Combine::Max),
             SegmentOp::Min => (<T as Number>::HIGHEST, Combine::Min),
         };
-        let is_zero = sorted && op != SegmentOp::Prod;
-        dst.fill(if is_zero { <T as Number>::of(0.0) } else { start });
+        let is_bound = matches!(op, SegmentOp::Max | SegmentOp::Min);
+        dst.fill(if sorted && is_bound { <T as Number>::of(0.0) } else { start });
         let mut seen = 0usize;
         for position in 0..ids.len() {
             let Ok(id) = usize::try_from(ids.get(position)) else { continue };
@@ -328,6 +328,7 @@ mod tests {
         assert_eq!(sorted(SegmentOp::Sum), [4, 6, 0, 0, 5, 6]);
         assert_eq!(sorted(SegmentOp::Mean), [2, 3, 0, 0, 5, 6]);
         assert_eq!(sorted(SegmentOp::Max), [3, 4, 0, 0, 5, 6]);
+        assert_eq!(sorted(SegmentOp::Prod), [3, 8, 1, 1, 5, 6]);
         let loose = [1i64, -1, 0];
         let loose = view(&[3], &loose);
         let unsorted = |op| run(&[3, 2], &[7i32; 6], |d| segment_reduce(op, false, data, None, loose, d));

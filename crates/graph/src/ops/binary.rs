@@ -26,7 +26,7 @@ macro_rules! functions {
 }
 
 pub(super) const OPS: &[Registration] = functions! {
-    "Add" => Add, "AddV2" => Add, "Sub" => Sub, "Mul" => Mul, "Div" => Div, "RealDiv" => Div, "TruncateDiv" => Div,
+    "Add" => Add, "AddV2" => Add, "Sub" => Sub, "Mul" => Mul, "Div" => Div, "RealDiv" => Div, "TruncateDiv" => TruncateDiv,
     "FloorDiv" => FloorDiv, "DivNoNan" => DivNoNan, "MulNoNan" => MulNoNan, "Xdivy" => Xdivy, "Xlogy" => Xlogy,
     "Xlog1py" => Xlog1py, "FloorMod" => FloorMod, "Mod" => TruncateMod, "TruncateMod" => TruncateMod, "Pow" => Pow,
     "Maximum" => Maximum, "Minimum" => Minimum, "SquaredDifference" => SquaredDifference, "Atan2" => Atan2,
@@ -75,7 +75,7 @@ impl Binary {
         let function = match self.op {
             BinaryOp::Add => Dim::plus,
             BinaryOp::Mul => Dim::times,
-            BinaryOp::FloorDiv | BinaryOp::Div => Dim::divided_by,
+            BinaryOp::FloorDiv | BinaryOp::Div | BinaryOp::TruncateDiv => Dim::divided_by,
             _ => return None,
         };
         if !matches!(a.dtype, DType::I32 | DType::I64) {
@@ -163,6 +163,14 @@ mod tests {
         check("Equal", &[], &[column.clone(), row.clone()], &[bools(&[2, 3], &[true; 6])]);
         check("NotEqual", &[], &[row.clone(), scalar(text)], &[bools(&[3], &[false; 3])]);
         refuses("Less", &[], &[row, scalar(text)], "string");
+    }
+
+    #[test]
+    fn truncates_quotients_of_every_type() {
+        let floats = [tensor(&[3], &[7.0f32, -7.0, 1.0]), scalar(4.0f32)];
+        check("TruncateDiv", &[], &floats, &[tensor(&[3], &[1.0f32, -1.0, 0.0])]);
+        let whole = [tensor(&[2], &[7i32, -7]), scalar(4i32)];
+        check("TruncateDiv", &[], &whole, &[tensor(&[2], &[1i32, -1])]);
     }
 
     #[test]

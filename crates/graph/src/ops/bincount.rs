@@ -88,7 +88,8 @@ impl Operator for Bincount {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (values, weights) = (run.input(0)?, run.input(2)?);
-        let weights = Some(weights).filter(|w| !w.bytes().is_empty());
+        // That a value occurs does not depend on its weight.
+        let weights = Some(weights).filter(|w| !w.bytes().is_empty() && !self.is_binary);
         let mut output = run.output(0)?;
         let rows = if output.shape().rank() == 2 { output.shape()[0] } else { 1 };
         let mut counted = Rows { rows, output: &mut output };
@@ -187,6 +188,10 @@ mod tests {
         let binary = [("binary_output", flag(true))];
         check("DenseBincount", &binary, &[values.clone(), scalar(3i32), none.clone()], &rows);
         let weights = tensor(&[2, 3], &[0.5f32, 1.0, 2.0, 4.0, 8.0, 0.25]);
+        // That a value occurs does not depend on its weight.
+        let zeros = [values.clone(), scalar(3i32), tensor(&[2, 3], &[0.0f32; 6])];
+        let rows = [tensor(&[2, 3], &[0.0f32, 1.0, 0.0, 1.0, 1.0, 0.0])];
+        check("DenseBincount", &binary, &zeros, &rows);
         let sums = [tensor(&[2], &[4.0f32, 1.75])];
         check("Bincount", &[], &[values, scalar(2i32), weights], &sums);
         refuses("Bincount", &[], &[tensor(&[1], &[-1i32]), scalar(2i32), none], "-1");

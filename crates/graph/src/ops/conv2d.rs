@@ -26,7 +26,7 @@ pub(super) const OPS: &[Registration] = &[Registration { name: "Conv2D", import 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     let moves = Moves::import(attributes)?;
     Ok(match attributes.dtype_or("T", DType::F32)? {
-        DType::F64 => Box::new(Conv2dF64 { moves }),
+        DType::F64 => Box::new(Conv2dF64 { moves, is_depthwise: false }),
         _ => Box::new(Conv2d { moves, fused: Fused::default() }),
     })
 }

@@ -1,10 +1,11 @@
-//! Conv2D of float64: the input, filter, padding and groups of [`super::conv2d`], by a plain kernel without an epilogue.
+//! Conv2D and DepthwiseConv2dNative of float64: the inputs and padding of [`super::conv2d`] and [`super::depthwise`], by
+//! a plain kernel without an epilogue. The filter of the latter is that of as many groups as there are channels.
 
 use tightfit_core::DType;
 use tightfit_kernels::{Conv2dParams, conv2d_f64};
 
 use super::window::Moves;
-use crate::dim::Dims;
+use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
 
@@ -12,6 +13,7 @@ use crate::operator::{OpError, Operator, Run};
 #[derive(Debug)]
 pub(super) struct Conv2dF64 {
     pub(super) moves: Moves,
+    pub(super) is_depthwise: bool,
 }
 
 impl Conv2dF64 {
@@ -19,6 +21,11 @@ impl Conv2dF64 {
         let (&[batch, height, width, in_channels], &[rows, columns, depth, out_channels]) = (input, filter)
         else {
             return None;
+        };
+        let (depth, out_channels) = match self.is_depthwise {
+            true if depth != in_channels => return None,
+            true => (1, depth.checked_mul(out_channels)?),
+            false => (depth, out_channels),
         };
         let groups =
             in_channels.checked_div(depth).filter(|groups| groups * depth == in_channels && *groups > 0)?;
@@ -30,7 +37,7 @@ impl Conv2dF64 {
 
 impl Operator for Conv2dF64 {
     fn name(&self) -> &'static str {
-        "Conv2D"
+        if self.is_depthwise { "DepthwiseConv2dNative" } else { "Conv2D" }
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
@@ -53,7 +60,14 @@ impl Operator for Conv2dF64 {
             return Ok(vec![Fact::new(DType::F64, Dims::of_rank(4))]);
         };
         let [rows, columns] = self.moves.output([rows, columns], &image[1..3])?;
-        Ok(vec![Fact::new(DType::F64, Dims::new([image[0], rows, columns, window[3]]))])
+        let channels = match (self.is_depthwise, window[2].size(), window[3].size()) {
+            (false, ..) => window[3],
+            (true, Some(channels), Some(multiplier)) => {
+                Dim::Known(channels.saturating_mul(multiplier) as i64)
+            }
+            (true, ..) => Dim::Unknown,
+        };
+        Ok(vec![Fact::new(DType::F64, Dims::new([image[0], rows, columns, channels]))])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -1,8 +1,7 @@
 //! The cross entropy of softmax: SoftmaxCrossEntropyWithLogits and SparseSoftmaxCrossEntropyWithLogits.
 //!
 //! Inputs: logits `[batch, classes]` (float32 or float64; float16 and bfloat16 are converted around it) and labels: of
-//! the logits' type and shape, either broadcast along the batch where the other has one row; or, sparse, `[batch]` of
-//! int32 or int64. Outputs: the loss of each row, `[batch]`, and its gradient, `softmax(logits) - labels`.
+//! the logits' type, both broadcast to one shape; or, sparse, `[batch]` of int32 or int64. Outputs: the loss of each row, `[batch]`, and its gradient, `softmax(logits) - labels`.
 
 use tightfit_core::DType;
 use tightfit_kernels::{Labels, softmax_cross_entropy};
@@ -87,6 +86,12 @@ mod tests {
         assert!((loss[0] - sum.ln()).abs() < 1e-12 && (loss[1] - 1000.0).abs() < 1e-9);
         let gradient = sparse[1].values::<f64>();
         assert!((gradient[2] - (1.0 / sum - 1.0)).abs() < 1e-12);
+        let one_label = [logits.clone(), tensor(&[2, 1], &[0.5f64, 1.0])];
+        let for_each = [logits.clone(), tensor(&[2, 3], &[0.5f64, 0.5, 0.5, 1.0, 1.0, 1.0])];
+        assert_eq!(
+            run("SoftmaxCrossEntropyWithLogits", &[], &one_label).unwrap(),
+            run("SoftmaxCrossEntropyWithLogits", &[], &for_each).unwrap()
+        );
         let bad = [logits, tensor(&[2], &[3i32, 0])];
         refuses("SparseSoftmaxCrossEntropyWithLogits", &[], &bad, "3");
     }

@@ -1,6 +1,6 @@
 //! DepthwiseConv2dNative: input `[batch, height, width, channels]`, filter `[height, width, channels, multiplier]`.
 //!
-//! float32 only (float16 and bfloat16 are converted around it); data format NHWC only. Each input channel has filters
+//! float32 (float64 in [`super::conv2d_f64`], float16 and bfloat16 are converted around it); data format NHWC only. Each input channel has filters
 //! of its own; output channel `channel * multiplier + i` is that of filter `i`. Padding SAME, VALID or EXPLICIT,
 //! strides and dilations along height and width.
 //!
@@ -13,6 +13,7 @@ use tightfit_core::DType;
 use tightfit_kernels::{DepthwiseConv2d as Kernel, DepthwiseParams, Isa};
 
 use super::Registration;
+use super::conv2d_f64::Conv2dF64;
 use super::fused::{Fused, Product};
 use super::window::Moves;
 use crate::attributes::Attributes;
@@ -23,7 +24,11 @@ use crate::operator::{Call, Memory, OpError, Operator, Run};
 pub(super) const OPS: &[Registration] = &[Registration { name: "DepthwiseConv2dNative", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(DepthwiseConv2d { moves: Moves::import(attributes)?, fused: Fused::default() }))
+    let moves = Moves::import(attributes)?;
+    Ok(match attributes.dtype_or("T", DType::F32)? {
+        DType::F64 => Box::new(Conv2dF64 { moves, is_depthwise: true }),
+        _ => Box::new(DepthwiseConv2d { moves, fused: Fused::default() }),
+    })
 }
 
 /// The operator.
@@ -119,7 +124,8 @@ impl Product for DepthwiseConv2d {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check_close, ints, refuses, tensor, text};
+    use crate::testing::{check, check_close, dtype, ints, refuses, tensor, text};
+    use tightfit_core::DType;
 
     #[test]
     fn each_channel_has_its_filters() {
@@ -142,6 +148,11 @@ mod tests {
         let attributes = [("strides", ints(&[1, 2, 2, 1])), ("padding", text("SAME"))];
         let inputs = [tensor(&[1, 5, 5, 3], &x), tensor(&[3, 3, 3, 2], &f)];
         check_close("DepthwiseConv2dNative", &attributes, &inputs, &tensor(&[1, 3, 3, 6], &expected), 1e-5);
+        let doubles = |values: &[f32]| values.iter().map(|v| *v as f64).collect::<Vec<_>>();
+        let inputs = [tensor(&[1, 5, 5, 3], &doubles(&x)), tensor(&[3, 3, 3, 2], &doubles(&f))];
+        let attributes_f64 = [attributes.as_slice(), &[("T", dtype(DType::F64))]].concat();
+        let expected = [tensor(&[1, 3, 3, 6], &doubles(&expected))];
+        check("DepthwiseConv2dNative", &attributes_f64, &inputs, &expected);
         let wrong = [tensor(&[1, 5, 5, 3], &x), tensor(&[3, 3, 2, 3], &f)];
         refuses("DepthwiseConv2dNative", &attributes, &wrong, "2 channels");
     }

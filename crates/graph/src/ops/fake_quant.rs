@@ -78,7 +78,7 @@ impl Operator for FakeQuant {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check_close, float, int, refuses, tensor};
+    use crate::testing::{check_close, float, int, refuses, run, tensor};
 
     #[test]
     fn rounds_to_steps() {
@@ -90,6 +90,8 @@ mod tests {
         let expected = tensor(&[2, 2], &[-1.0f32, 0.0, 1.0, 3.0]);
         let bits = [("num_bits", int(2))];
         check_close("FakeQuantWithMinMaxVarsPerChannel", &bits, &ends, &expected, 1e-6);
+        let nan = run("FakeQuantWithMinMaxArgs", &attributes, &[tensor(&[1], &[f32::NAN])]).unwrap();
+        assert!(nan[0].values::<f32>()[0].is_nan());
         refuses("FakeQuantWithMinMaxArgs", &[("num_bits", int(1))], &[x], "num_bits");
     }
 }

@@ -24,9 +24,14 @@ pub(super) const OPS: &[Registration] = &[
 fn import(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operator>, OpError> {
     let size = pair("ksize", &attributes.ints("ksize")?)?;
     let moves = Moves::import(attributes)?;
-    match attributes.dtype_or("T", DType::F32)? {
-        DType::F32 | DType::F16 | DType::BF16 => Ok(Box::new(Pool { kind, size, moves })),
-        _ => Ok(Box::new(AnyPool { kind, size, moves, places: None })),
+    Ok(max_or_average(attributes.dtype_or("T", DType::F32)?, kind, size, moves))
+}
+
+/// The pool for elements of this type.
+fn max_or_average(dtype: DType, kind: PoolKind, size: [usize; 2], moves: Moves) -> Box<dyn Operator> {
+    match dtype {
+        DType::F32 | DType::F16 | DType::BF16 => Box::new(Pool { kind, size, moves }),
+        _ => Box::new(AnyPool { kind, size, moves, places: None }),
     }
 }
 
@@ -95,11 +100,11 @@ struct MaxPoolV2 {
 }
 
 impl MaxPoolV2 {
-    fn pool(&self, size: &[i64], strides: &[i64]) -> Result<Pool, OpError> {
+    fn pool(&self, dtype: DType, size: &[i64], strides: &[i64]) -> Result<Box<dyn Operator>, OpError> {
         let of =
             |input: usize, values: &[i64]| pair("", values).map_err(|e| OpError::input(input, e.to_string()));
         let moves = Moves { strides: of(2, strides)?, dilations: [1, 1], padding: self.padding };
-        Ok(Pool { kind: PoolKind::Max, size: of(1, size)?, moves })
+        Ok(max_or_average(dtype, PoolKind::Max, of(1, size)?, moves))
     }
 }
 
@@ -110,15 +115,18 @@ impl Operator for MaxPoolV2 {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = super::input(inputs, 0)?;
-        super::need_type(0, input, &[DType::F32])?;
         match (super::input(inputs, 1)?.ints(), super::input(inputs, 2)?.ints()) {
-            (Some(size), Some(strides)) => self.pool(&size, &strides)?.infer(inputs),
-            _ => Ok(vec![Fact::new(DType::F32, Dims::of_rank(4))]),
+            (Some(size), Some(strides)) => self.pool(input.dtype, &size, &strides)?.infer(inputs),
+            // float16 and bfloat16 are converted around it, which they are where they are refused.
+            _ if matches!(input.dtype, DType::F16 | DType::BF16) => {
+                Err(OpError::input(0, format!("is of type {}", input.dtype)))
+            }
+            _ => Ok(vec![Fact::new(input.dtype, Dims::of_rank(4))]),
         }
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        self.pool(&run.ints::<4>(1)?, &run.ints::<4>(2)?)?.run(run)
+        self.pool(run.dtype(0), &run.ints::<4>(1)?, &run.ints::<4>(2)?)?.run(run)
     }
 }
 
@@ -132,22 +140,19 @@ mod tests {
         let same = |padding| {
             [("ksize", ints(&[1, 2, 2, 1])), ("strides", ints(&[1, 2, 2, 1])), ("padding", text(padding))]
         };
-        check(
-            "MaxPool",
-            &same("SAME"),
-            std::slice::from_ref(&x),
-            &[tensor(&[1, 2, 2, 1], &[5.0f32, 6.0, 8.0, 9.0])],
-        );
-        check(
-            "AvgPool",
-            &same("SAME"),
-            std::slice::from_ref(&x),
-            &[tensor(&[1, 2, 2, 1], &[3.0f32, 4.5, 7.5, 9.0])],
-        );
-        check("AvgPool", &same("VALID"), std::slice::from_ref(&x), &[tensor(&[1, 1, 1, 1], &[3.0f32])]);
+        check("MaxPool", &same("SAME"), &[x.clone()], &[tensor(&[1, 2, 2, 1], &[5.0f32, 6.0, 8.0, 9.0])]);
+        check("AvgPool", &same("SAME"), &[x.clone()], &[tensor(&[1, 2, 2, 1], &[3.0f32, 4.5, 7.5, 9.0])]);
+        check("AvgPool", &same("VALID"), &[x.clone()], &[tensor(&[1, 1, 1, 1], &[3.0f32])]);
         let sizes = [x.clone(), tensor(&[4], &[1i32, 2, 2, 1]), tensor(&[4], &[1i32, 1, 1, 1])];
         let expected = [tensor(&[1, 2, 2, 1], &[5.0f32, 6.0, 8.0, 9.0])];
         check("MaxPoolV2", &[("padding", text("VALID"))], &sizes, &expected);
+        let [_, size, strides] = sizes;
+        let doubles = tensor(&[1, 3, 3, 1], &(1..=9).map(|v| v as f64).collect::<Vec<_>>());
+        let expected = [tensor(&[1, 2, 2, 1], &[5.0f64, 6.0, 8.0, 9.0])];
+        check("MaxPoolV2", &[("padding", text("VALID"))], &[doubles, size, strides], &expected);
+        let large =
+            [("ksize", ints(&[1, 4, 1, 1])), ("strides", ints(&[1, 1, 1, 1])), ("padding", text("VALID"))];
+        check("AvgPool", &large, &[x.clone()], &[tensor(&[1, 0, 3, 1], &[0.0f32; 0])]);
         let explicit = [
             ("ksize", ints(&[1, 2, 2, 1])),
             ("strides", ints(&[1, 2, 2, 1])),
@@ -164,9 +169,9 @@ mod tests {
         let pool = |ksize, padding| {
             [("ksize", ints(ksize)), ("strides", ints(&[1, 1, 1, 1])), ("padding", text(padding))]
         };
-        refuses("MaxPool", &pool(&[1, 1, 1, 2], "SAME"), std::slice::from_ref(&x), "ksize");
-        refuses("MaxPool", &pool(&[1, 3, 3, 1], "VALID"), std::slice::from_ref(&x), "window");
-        refuses("AvgPool", &pool(&[1, 1, 1, 1], "NONE"), std::slice::from_ref(&x), "padding");
+        refuses("MaxPool", &pool(&[1, 1, 1, 2], "SAME"), &[x.clone()], "ksize");
+        refuses("MaxPool", &pool(&[1, 4, 4, 1], "VALID"), &[x.clone()], "window");
+        refuses("AvgPool", &pool(&[1, 1, 1, 1], "NONE"), &[x.clone()], "padding");
         refuses("MaxPool", &[("ksize", int(2))], &[x], "ksize");
     }
 }

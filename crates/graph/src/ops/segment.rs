@@ -142,7 +142,9 @@ mod tests {
         let sums = [tensor(&[3, 2], &[4.0f32, 6.0, 0.0, 0.0, 12.0, 14.0])];
         check("SegmentSum", &[], &[x.clone(), ids.clone()], &sums);
         let means = [tensor(&[3, 2], &[2.0f32, 3.0, 0.0, 0.0, 6.0, 7.0])];
-        check("SegmentMean", &[], &[x.clone(), ids], &means);
+        check("SegmentMean", &[], &[x.clone(), ids.clone()], &means);
+        let products = [tensor(&[3, 2], &[3.0f32, 8.0, 1.0, 1.0, 35.0, 48.0])];
+        check("SegmentProd", &[], &[x.clone(), ids], &products);
         let ids = tensor(&[4], &[1i64, 0, -1, 1]);
         let products = [tensor(&[3, 2], &[3.0f32, 4.0, 7.0, 16.0, 1.0, 1.0])];
         check("UnsortedSegmentProd", &[], &[x.clone(), ids, scalar(3i32)], &products);

@@ -62,7 +62,7 @@ impl Moves {
     /// Height and width of the output, where they follow.
     ///
     /// # Errors
-    /// [`OpError::Input`] when the window does not fit the image.
+    /// [`OpError::Input`] when the window passes the image by two steps or more; by less, there is no output.
     pub fn output(&self, size: [usize; 2], image: &[Dim]) -> Result<[Dim; 2], OpError> {
         let mut output = [Dim::Unknown; 2];
         for axis in 0..2 {
@@ -84,12 +84,16 @@ impl Moves {
         };
         let reach = size.saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1);
         let padded = pixels.saturating_add(added);
-        let steps = padded.checked_sub(reach).ok_or_else(|| {
-            OpError::input(
+        let Some(steps) = padded.checked_sub(reach) else {
+            // TensorFlow divides what is missing by the stride, rounding towards zero.
+            if reach - padded < 2 * self.strides[axis] {
+                return Ok(0);
+            }
+            return Err(OpError::input(
                 0,
                 format!("has {padded} pixels along axis {}, fewer than the window's {reach}", axis + 1),
-            )
-        })?;
+            ));
+        };
         Ok(steps / self.strides[axis] + 1)
     }
 }

@@ -75,7 +75,7 @@ fn linear(graph: &Graph, id: NodeId) -> Option<(ValueRef, Linear)> {
     if let Some(norm) = node.is::<BatchNorm>() {
         return batch_norm(graph, id, norm);
     }
-    let Binary { op } = if node.op_name() == "BiasAdd" { &Binary { op: BinaryOp::Add } } else { node.is()? };
+    let Binary { op } = node.is()?;
     let (a, b) = (*node.inputs.first()?, *node.inputs.get(1)?);
     if let Some(c) = per_channel(graph, b) {
         let (factor, summand) = match op {
@@ -85,7 +85,9 @@ fn linear(graph: &Graph, id: NodeId) -> Option<(ValueRef, Linear)> {
             BinaryOp::Div => (c.into_iter().map(|c| 1.0 / c).collect(), vec![0.0]),
             _ => return None,
         };
-        return Some((a, Linear { factor, summand }));
+        // A sum times infinity is not what the sum over zero is where weights or the shift are 0.
+        let is_finite = factor.iter().chain(&summand).all(|f| (*f as f32).is_finite());
+        return is_finite.then_some((a, Linear { factor, summand }));
     }
     let c = per_channel(graph, a)?;
     let (factor, summand) = match op {
@@ -94,7 +96,8 @@ fn linear(graph: &Graph, id: NodeId) -> Option<(ValueRef, Linear)> {
         BinaryOp::Mul => (c, vec![0.0]),
         _ => return None,
     };
-    Some((b, Linear { factor, summand }))
+    let is_finite = factor.iter().chain(&summand).all(|f| (*f as f32).is_finite());
+    is_finite.then_some((b, Linear { factor, summand }))
 }
 
 fn batch_norm(graph: &Graph, id: NodeId, norm: &BatchNorm) -> Option<(ValueRef, Linear)> {
