@@ -44,7 +44,9 @@ fn flatten(tensor: &mut TensorDef, source: &SourceFile) -> Result<(), Box<dyn Er
         values[..4].into()
     } else {
         // FNV-1a, as a number between 0.5 and 1.
-        let hash = values.iter().fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ *b as u64).wrapping_mul(0x100_0000_01B3));
+        let hash = values
+            .iter()
+            .fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ *b as u64).wrapping_mul(0x100_0000_01B3));
         (0.5f32 + (hash >> 42) as f32 / (1u32 << 23) as f32).to_le_bytes().to_vec()
     };
     tensor.content = TensorContent::Inline(InlineBytes::Small(value.into()));

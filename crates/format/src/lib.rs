@@ -7,10 +7,12 @@
 pub mod detect;
 pub mod error;
 pub mod example;
+pub mod example_list;
 pub mod graph_def;
 pub mod limits;
 pub mod npy;
 pub mod npz;
+pub mod sequence;
 pub mod source;
 pub mod spool;
 pub mod tfrecord;
