@@ -15,6 +15,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+mod check;
+
+pub use check::{CheckedRecord, find_header};
+
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use tightfit_core::{Buffer, display_bytes};
 

@@ -17,7 +17,7 @@ use crate::image::ImageFormat;
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FileKind {
+pub enum FileKind {
     /// One image.
     Image,
     /// A .npy array.
@@ -28,14 +28,17 @@ pub(crate) enum FileKind {
 
 /// A file of a data set.
 #[derive(Debug)]
-pub(crate) struct DataFile {
+pub struct DataFile {
+    /// Where it is.
     pub path: Box<Path>,
+    /// What it holds.
     pub kind: FileKind,
 }
 
 /// The files of a data set in order.
 #[derive(Debug)]
-pub(crate) struct FileList {
+pub struct FileList {
+    /// The files.
     pub files: Vec<DataFile>,
     reservation: Reservation,
 }
@@ -65,8 +68,11 @@ fn entry_bytes(path: &Path) -> u64 {
     (path.as_os_str().len() + 2 * size_of::<DataFile>() + 16) as u64
 }
 
-/// Finds the files of `sources` and what each holds.
-pub(crate) fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, DataError> {
+/// Finds the files of `sources` (files, folders, globs) and what each holds. The list comes out of `budget`.
+///
+/// # Errors
+/// [`DataError`] when a source stands for no file, a file cannot be read, or the budget is too small.
+pub fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, DataError> {
     let mut list = FileList { files: Vec::new(), reservation: budget.try_reserve("file list", 0)? };
     for source in sources {
         let before = list.files.len();

@@ -73,8 +73,8 @@ struct Guarded {
 
 impl Guarded {
     fn new(bytes: usize, fill: u8) -> Guarded {
-        let mut memory =
-            Buffer::new(&MemoryBudget::unlimited(), "test", bytes + 2 * GUARD_BYTES).expect("memory for a test");
+        let mut memory = Buffer::new(&MemoryBudget::unlimited(), "test", bytes + 2 * GUARD_BYTES)
+            .expect("memory for a test");
         memory.fill(GUARD);
         memory[GUARD_BYTES..GUARD_BYTES + bytes].fill(fill);
         Guarded { memory, bytes }
@@ -125,7 +125,8 @@ impl WeightStream for OddStream {
 
 impl Caller {
     pub fn new() -> Caller {
-        let strings = Buffer::new(&MemoryBudget::unlimited(), "test", STRING_BYTES).expect("memory for a test");
+        let strings =
+            Buffer::new(&MemoryBudget::unlimited(), "test", STRING_BYTES).expect("memory for a test");
         let pool = |threads| ThreadPool::new(threads).expect("threads for a test");
         Caller { pools: [pool(1), pool(3)], strings: StringPool::new(strings) }
     }

@@ -48,7 +48,9 @@ impl Case {
         let manifest: Json = serde_json::from_slice(&manifest).unwrap();
         let tensors = |key: &str| -> Vec<(String, Value)> {
             let entries = manifest[key].as_array().unwrap().iter();
-            entries.map(|e| (e["name"].as_str().unwrap().to_string(), tensor(&references, e, caller))).collect()
+            entries
+                .map(|e| (e["name"].as_str().unwrap().to_string(), tensor(&references, e, caller)))
+                .collect()
         };
         Case {
             feeds: tensors("in").into_iter().collect(),
@@ -293,7 +295,8 @@ fn check_case(case: &Case, caller: &Caller) -> Result<(), String> {
         case.check(&how("passes"), &by_hand, caller)?;
         for (weights, threads) in [(WeightMode::Resident, 1), (WeightMode::Resident, 3), (STREAMED, 2)] {
             let how = how(&format!("session {weights:?} with {threads} threads"));
-            let outputs = case.session(&fused, weights, threads, caller).map_err(|e| format!("{how}: {e}"))?;
+            let outputs =
+                case.session(&fused, weights, threads, caller).map_err(|e| format!("{how}: {e}"))?;
             same_outputs(&how, &by_hand, &outputs, caller)?;
         }
     }

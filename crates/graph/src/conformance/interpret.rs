@@ -63,7 +63,12 @@ impl Caller {
         Ok(graph.outputs.iter().map(|port| values[&port.value].clone()).collect())
     }
 
-    fn node(&self, graph: &Graph, id: NodeId, values: &HashMap<ValueRef, Value>) -> Result<Vec<Value>, String> {
+    fn node(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        values: &HashMap<ValueRef, Value>,
+    ) -> Result<Vec<Value>, String> {
         let node = graph.node(id);
         let operator = node.operator().ok_or("is no operator")?;
         let inputs: Vec<Value> = node.inputs.iter().map(|v| values[v].clone()).collect();

@@ -7,5 +7,3 @@ mod call;
 mod golden;
 mod interpret;
 mod random;
-
-

@@ -79,7 +79,9 @@ fn attribute(name: &str, random: &mut Random) -> AttrValue {
         "data_format" => text(random.of(&["NHWC", "NHWC", "NHWC", "NCHW"])),
         "mode" => text(random.of(&["REFLECT", "SYMMETRIC", "MIN_COMBINED"])),
         "align" => text(random.of(&["LEFT_RIGHT", "RIGHT_LEFT", "LEFT_LEFT", "RIGHT_RIGHT"])),
-        "equation" => text(random.of(&["ij,jk->ik", "bij,bjk->bik", "ab->ba", "...a,ab->...b", "ii->i", "a->", "ab,"])),
+        "equation" => {
+            text(random.of(&["ij,jk->ik", "bij,bjk->bik", "ab->ba", "...a,ab->...b", "ii->i", "a->", "ab,"]))
+        }
         "strides" | "ksize" | "dilations" | "rates" | "ksizes" => {
             let (height, width) = (1 + random.below(3) as i64, 1 + random.below(3) as i64);
             testing::ints(&[1, height, if random.chance(80) { height } else { width }, 1])
@@ -100,9 +102,7 @@ fn attribute(name: &str, random: &mut Random) -> AttrValue {
             AttrValue::Float(random.of(&[0.1, 1e-3, 1.0, 0.0, f32::NAN, f32::INFINITY, -1.0]))
         }
         name if name.ends_with("mask") => AttrValue::Int(random.below(16) as i64),
-        "value" => {
-            AttrValue::Tensor(Box::default())
-        }
+        "value" => AttrValue::Tensor(Box::default()),
         "shape" => AttrValue::Shape(Default::default()),
         name if name.starts_with(char::is_uppercase) || name.contains("type") || name == "out_idx" => {
             let dtype = random.dtype();
@@ -113,13 +113,61 @@ fn attribute(name: &str, random: &mut Random) -> AttrValue {
 }
 
 const NAMES: &[&str] = &[
-    "padding", "data_format", "mode", "align", "equation", "strides", "ksize", "dilations", "rates", "ksizes",
-    "explicit_paddings", "squeeze_dims", "axis", "batch_dims", "batch_dim", "seq_dim", "N", "num", "num_split",
-    "num_partitions", "block_size", "k", "alpha", "epsilon", "variance_epsilon", "exponential_avg_factor", "value",
-    "begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask", "shape", "T", "DstT", "SrcT",
-    "Tidx", "Truncate", "dtype", "out_type", "output_type", "out_idx", "transpose_a", "transpose_b", "adj_x",
-    "adj_y", "keep_dims", "is_training", "scale_after_normalization", "align_corners", "half_pixel_centers",
-    "sorted", "exclusive", "reverse", "type",
+    "padding",
+    "data_format",
+    "mode",
+    "align",
+    "equation",
+    "strides",
+    "ksize",
+    "dilations",
+    "rates",
+    "ksizes",
+    "explicit_paddings",
+    "squeeze_dims",
+    "axis",
+    "batch_dims",
+    "batch_dim",
+    "seq_dim",
+    "N",
+    "num",
+    "num_split",
+    "num_partitions",
+    "block_size",
+    "k",
+    "alpha",
+    "epsilon",
+    "variance_epsilon",
+    "exponential_avg_factor",
+    "value",
+    "begin_mask",
+    "end_mask",
+    "ellipsis_mask",
+    "new_axis_mask",
+    "shrink_axis_mask",
+    "shape",
+    "T",
+    "DstT",
+    "SrcT",
+    "Tidx",
+    "Truncate",
+    "dtype",
+    "out_type",
+    "output_type",
+    "out_idx",
+    "transpose_a",
+    "transpose_b",
+    "adj_x",
+    "adj_y",
+    "keep_dims",
+    "is_training",
+    "scale_after_normalization",
+    "align_corners",
+    "half_pixel_centers",
+    "sorted",
+    "exclusive",
+    "reverse",
+    "type",
 ];
 
 /// A value of any kind, for an attribute of another one.
@@ -204,12 +252,17 @@ fn inputs(random: &mut Random, caller: &Caller) -> Vec<Value> {
             // A filter, or the right-hand side of a product.
             let depth = shape.last().copied().unwrap_or(1);
             let out = 1 + random.below(20);
-            let dims = if shape.rank() == 4 { vec![1 + random.below(3), 1 + random.below(3), depth, out] } else { vec![depth, out] };
+            let dims = if shape.rank() == 4 {
+                vec![1 + random.below(3), 1 + random.below(3), depth, out]
+            } else {
+                vec![depth, out]
+            };
             value(dtype, Shape::new(&dims).unwrap(), false, random, caller)
         }
         14..18 => {
             let rank = shape.rank();
-            let dims = random.of(&[vec![], vec![], vec![1], vec![rank], vec![rank], vec![rank, 2], vec![2, 2]]);
+            let dims =
+                random.of(&[vec![], vec![], vec![1], vec![rank], vec![rank], vec![rank, 2], vec![2, 2]]);
             let dtype = random.of(&[DType::I32, DType::I32, DType::I64]);
             value(dtype, Shape::new(&dims).unwrap(), true, random, caller)
         }
