@@ -189,3 +189,178 @@ fn head_shows_records() {
     assert_eq!((answer.code, shown["records"].as_array().map(Vec::len)), (1, Some(2)));
     assert!(answer.stderr.contains("record 2 at byte"), "{answer:?}");
 }
+
+#[test]
+fn csv_becomes_examples_and_comes_back() {
+    let folder = Folder::new();
+    let csv =
+        folder.write("a.csv", "name,id,score,zip\r\n\"a,b\",1,0.5,007\n,2,3,10\n\"x \"\"y\"\"\",-3,1e-3,\n");
+    let (gzip, back) = (folder.path("a.tfrecord.gz"), folder.path("b.csv"));
+    let answer = tightfit(["records", "convert", text(&csv), "--output", text(&gzip), "--json"]).json();
+    assert_eq!(answer["records"], json!(3));
+    let head = tightfit(["records", "head", text(&gzip), "-n", "1", "--json"]).json();
+    let features = head["records"][0]["features"].as_object().expect("an object");
+    let found: Vec<_> = features.iter().map(|(n, f)| (n.as_str(), &f["kind"], &f["values"][0])).collect();
+    let (int64, float, bytes) = (json!("int64"), json!("float"), json!("bytes"));
+    let values = [json!(1), json!("a,b"), json!(0.5), json!("007")];
+    let expected = [
+        ("id", &int64, &values[0]),
+        ("name", &bytes, &values[1]),
+        ("score", &float, &values[2]),
+        ("zip", &bytes, &values[3]),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(tightfit(["records", "convert", text(&gzip), "--output", text(&back)]).code, 0);
+    let expected = "id,name,score,zip\n1,\"a,b\",0.5,007\n2,,3.0,10\n-3,\"x \"\"y\"\"\",0.001,\n";
+    assert_eq!(std::fs::read_to_string(&back).expect("the file"), expected);
+    assert_eq!(folder.names(), ["a.csv", "a.tfrecord.gz", "b.csv"]);
+}
+
+#[test]
+fn arrays_become_examples_and_come_back() {
+    let folder = Folder::new();
+    let values: Vec<f32> = (0..3000).map(|i| i as f32 / 7.0).collect();
+    let array = common::npy("<f4", "(1000, 3)", &common::floats(&values));
+    let (npy, records, back) =
+        (folder.write("x.npy", &array), folder.path("x.tfrecord"), folder.path("y.npy"));
+    for (from, to) in [(&npy, &records), (&records, &back)] {
+        let answer = tightfit(["records", "convert", text(from), "--output", text(to), "--memory", "8MiB"]);
+        assert_eq!((answer.code, answer.stderr.contains("1000 records")), (0, true), "{answer:?}");
+    }
+    let bytes = std::fs::read(&back).expect("the file");
+    assert!(bytes.ends_with(&common::floats(&values)) && bytes.starts_with(b"\x93NUMPY"));
+    let npz = folder.path("z.npz");
+    let again = folder.path("again.tfrecord");
+    for (from, to) in [(&records, &npz), (&npz, &again)] {
+        assert_eq!(tightfit(["records", "convert", text(from), "--output", text(to), "--quiet"]).code, 0);
+    }
+    let read = |path: &Path| std::fs::read(path).expect("the file");
+    assert_eq!(read(&again), read(&records));
+    let ints = folder.write("u.npy", common::npy("<u8", "(1,)", &u64::MAX.to_le_bytes()));
+    tightfit(["records", "convert", text(&ints), "--output", text(&folder.path("u.tfrecord"))])
+        .assert_fails(1, "'u', row 0");
+}
+
+#[test]
+fn images_become_examples_and_come_back() {
+    let folder = Folder::new();
+    // A BMP of two by one pixels; only its header is looked at.
+    let mut bmp = b"BM\x3e\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x02\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    bmp.resize(62, 0);
+    let source = folder.path("in");
+    for class in ["cat", "dog"] {
+        std::fs::create_dir_all(source.join(class)).expect("a folder");
+        bmp[60] = class.len() as u8 + class.as_bytes()[0];
+        std::fs::write(source.join(class).join("1.bmp"), &bmp).expect("a file");
+    }
+    let (records, back) = (folder.path("i.tfrecord"), folder.path("out"));
+    assert_eq!(tightfit(["records", "convert", text(&source), "--output", text(&records)]).code, 0);
+    let head = tightfit(["records", "head", text(&records), "--json"]).json();
+    let dog = &head["records"][1]["features"];
+    for (name, value) in [
+        ("image/class/label", json!([1])),
+        ("image/class/text", json!(["dog"])),
+        ("image/format", json!(["bmp"])),
+        ("image/height", json!([1])),
+        ("image/width", json!([2])),
+        ("image/filename", json!(["1.bmp"])),
+    ] {
+        assert_eq!(dog[name]["values"], value, "{name}");
+    }
+    let slash = format!("{}/", text(&back));
+    assert_eq!(tightfit(["records", "convert", text(&records), "--output", &slash]).code, 0);
+    assert_eq!(std::fs::read(back.join("dog/00000001.bmp")).expect("the image"), bmp);
+    tightfit(["records", "convert", text(&records), "--output", &slash]).assert_fails(2, "exists already");
+    // A class that would lead out of the folder is refused, and nothing stays behind.
+    let evil = example(&[
+        ("image/class/text", Values::Bytes(&[b"../x"])),
+        ("image/encoded", Values::Bytes(&[&bmp])),
+    ]);
+    let evil = folder.write("evil.tfrecord", self::records(Compression::None, &[evil]));
+    let evil_out = format!("{}/", text(&folder.path("evil")));
+    tightfit(["records", "convert", text(&evil), "--output", &evil_out])
+        .assert_fails(1, "no name for a folder");
+    assert_eq!(folder.names(), ["evil.tfrecord", "i.tfrecord", "in", "out"]);
+}
+
+#[test]
+fn convert_refuses_with_a_reason() {
+    let folder = Folder::new();
+    let ragged = [example(&[("x", Values::Int64(&[1]))]), example(&[("x", Values::Int64(&[1, 2]))])];
+    let ragged = folder.write("r.tfrecord", records(Compression::None, &ragged));
+    let zero = folder
+        .write("z.tfrecord", records(Compression::None, &[example(&[("b", Values::Bytes(&[b"a\0"]))])]));
+    let plain = folder.write("p.tfrecord", records(Compression::None, &[b"plain".to_vec()]));
+    let mut bytes = records(Compression::None, &[example(&[("x", Values::Int64(&[1]))]), vec![1; 50]]);
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    let bad = folder.write("bad.tfrecord", bytes);
+    let csv = folder.write("c.csv", "a,b\n1,2\n3\n");
+    let twice = folder.write("d.csv", "a,a\n1,2\n");
+    let before = folder.names();
+    let cases: &[(&Path, &str, i32, &str)] = &[
+        (&ragged, "o.csv", 2, "feature 'x' has 1 to 2 values"),
+        (&ragged, "o.npz", 2, "equally long"),
+        (&zero, "o.npz", 1, "ends with a zero byte"),
+        (&plain, "o.csv", 1, "record 0 at byte 0: it is no tf.train.Example but other"),
+        (&bad, "o.tfrecord", 1, "record 1 at byte"),
+        (&csv, "o.tfrecord", 1, "line 3: 1 fields, but there are 2 columns"),
+        (&twice, "o.tfrecord", 1, "two columns are called 'a'"),
+        (&csv, "o.npz", 2, "one side of a conversion has to be TFRecord"),
+        (&ragged, "o.txt", 2, "what it is to be is told by"),
+        (&ragged, "r.tfrecord", 2, "would be read and written"),
+    ];
+    for (from, to, code, why) in cases {
+        let to = folder.path(to);
+        tightfit(["records", "convert", text(from), "--output", text(&to)]).assert_fails(*code, why);
+        assert_eq!(folder.names(), before, "{why}");
+    }
+    tightfit(["records", "convert", text(&csv)]).assert_fails(2, "needs --output");
+}
+
+#[test]
+fn shards_are_disjoint_and_complete() {
+    let folder = Folder::new();
+    let list: Vec<Vec<u8>> = (0..103u32).map(|i| i.to_le_bytes().repeat(1 + i as usize % 5)).collect();
+    let first = folder.write("a.tfrecord", records(Compression::None, &list[..60]));
+    let second = folder.write("b.tfrecord.gz", records(Compression::Gzip, &list[60..]));
+    for (name, ranges) in [("robin.tfrecord", false), ("range.tfrecord.gz", true)] {
+        let output = folder.path(name);
+        let mut args =
+            vec!["records", "shard", "4", text(&first), text(&second), "--output", text(&output), "--json"];
+        args.extend(ranges.then_some("--ranges"));
+        assert_eq!(tightfit(&args).json()["shards"], json!([26, 26, 26, 25]));
+        let mut dealt = Vec::new();
+        for shard in 0..4usize {
+            let path = match ranges {
+                false => folder.path(&format!("robin.tfrecord-{shard:05}-of-00004")),
+                true => folder.path(&format!("range.tfrecord-{shard:05}-of-00004.gz")),
+            };
+            let head = tightfit(["records", "head", text(&path), "-n", "1000", "--json"]).json();
+            let expected = list.iter().enumerate().filter(|(i, _)| match ranges {
+                false => i % 4 == shard,
+                true => i / 26 == shard,
+            });
+            let expected: Vec<_> = expected.map(|(_, r)| json!(r.len())).collect();
+            let sizes: Vec<_> =
+                head["records"].as_array().expect("a list").iter().map(|r| r["bytes"].clone()).collect();
+            assert_eq!(sizes, expected, "{path:?}");
+            dealt.push(path);
+        }
+        if ranges {
+            // One after the other they are the whole again.
+            let whole = folder.path("whole.tfrecord");
+            let mut args = vec!["records", "convert", "--output", text(&whole)];
+            args.extend(dealt.iter().map(|path| text(path)));
+            assert_eq!(tightfit(&args).code, 0);
+            assert_eq!(std::fs::read(&whole).expect("the file"), records(Compression::None, &list));
+        }
+    }
+    tightfit(["records", "shard", "0", text(&first), "--output", "x"]).assert_fails(2, "how many shards");
+    tightfit(["records", "shard", "3", "--output", "x"]).assert_fails(2, "needs N FILE..");
+    let names = folder.names();
+    let output = folder.path("many.tfrecord");
+    tightfit(["records", "shard", "1000", text(&first), "--output", text(&output), "--memory", "16MiB"])
+        .assert_fails(3, "output needs");
+    assert_eq!(folder.names(), names);
+}

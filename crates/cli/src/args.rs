@@ -29,7 +29,7 @@ pub struct Flag {
 pub const FLAGS: &[Flag] = &[
     list("input", "NAME=FILE", "Feed one tensor as it is: .npy; strings: .json nested lists, or a file's bytes"),
     list("input", "PATH..", "A data set, read in batches: images or folders of them, .npy, .tfrecord(.gz), globs"),
-    flag("output", "FILE", "Where results go: .npz .npy .jsonl .csv .tfrecord; left out: JSON lines on stdout"),
+    flag("output", "FILE", "Where results go; run: .npz .npy .jsonl .csv .tfrecord, left out: JSON lines on stdout"),
     list("fetch", "NAME", "A tensor to return; left out: the outputs of the model"),
     flag("memory", "SIZE", "The most memory the process may take, as 64MiB or 2GB [default: 80 % of what is free]"),
     flag("batch", "N", "Rows at once [default: 1]; for run also auto: as many as run fastest"),
@@ -45,6 +45,7 @@ pub const FLAGS: &[Flag] = &[
     flag("report", "FILE", "Write what the run took as JSON"),
     flag("signature", "KEY", "The signature to run, for models that have them"),
     flag("records", "N", "How many records to show (-n N) [default: 10]"),
+    flag("ranges", "", "Shards of records that follow each other, instead of every Nth"),
     flag("seconds", "S", "How long to measure [default: 3]"),
     flag("precision", "f32", "The precision to compute in [default: f32]"),
     flag("html", "FILE", "Write the plan as a page with a picture of the arena"),

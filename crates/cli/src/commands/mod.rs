@@ -23,6 +23,8 @@ pub static COMMANDS: &[Command] = &[
     records::inspect::COMMAND,
     records::head::COMMAND,
     records::verify::COMMAND,
+    records::convert::COMMAND,
+    records::shard::COMMAND,
 ];
 
 /// The most threads that are accepted.

@@ -56,8 +56,7 @@ impl FileList {
 }
 
 /// What folders are searched for. Everything else in them is left alone.
-const EXTENSIONS: [&str; 10] =
-    ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "npy", "tfrecord", "tfrecords"];
+const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "npy"];
 
 /// Folders deeper than this are taken for a loop of links.
 const MAX_DEPTH: usize = 32;
@@ -141,12 +140,10 @@ fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), Da
 }
 
 fn has_data_extension(path: &Path) -> bool {
-    let extension = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-    match extension(path).as_deref() {
-        Some("gz") => path.file_stem().is_some_and(|stem| has_data_extension(Path::new(stem))),
-        Some(extension) => EXTENSIONS.contains(&extension),
-        None => false,
-    }
+    let lower = |part: Option<&std::ffi::OsStr>| part.map(|p| p.to_string_lossy().to_ascii_lowercase());
+    // TensorFlow calls its files `train.tfrecord-00000-of-00010`, TFX `data_tfrecord-00000-of-00001.gz`.
+    lower(path.file_name()).is_some_and(|name| name.contains("tfrecord"))
+        || lower(path.extension()).is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
 }
 
 fn add_file(path: &Path, list: &mut FileList) -> Result<(), DataError> {
