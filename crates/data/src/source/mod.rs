@@ -53,8 +53,8 @@ impl FileList {
 }
 
 /// What folders are searched for. Everything else in them is left alone.
-const EXTENSIONS: [&str; 10] =
-    ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "npy", "tfrecord", "tfrecords"];
+const IMAGES: [&str; 7] = ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif"];
+const OTHERS: [&str; 3] = ["npy", "tfrecord", "tfrecords"];
 
 /// Folders deeper than this are taken for a loop of links.
 const MAX_DEPTH: usize = 32;
@@ -135,16 +135,23 @@ fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), Da
 }
 
 fn has_data_extension(path: &Path) -> bool {
-    let extension = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-    match extension(path).as_deref() {
-        Some("gz") => path.file_stem().is_some_and(|stem| has_data_extension(Path::new(stem))),
-        Some(extension) => EXTENSIONS.contains(&extension),
-        None => false,
+    let unpacked = path.file_stem().filter(|_| has_extension(path, &["gz"]));
+    match unpacked {
+        Some(unpacked) => has_data_extension(Path::new(unpacked)),
+        None => has_extension(path, &IMAGES) || has_extension(path, &OTHERS),
     }
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|found| extensions.iter().any(|e| found.eq_ignore_ascii_case(e)))
 }
 
 fn add_file(path: &Path, list: &mut FileList) -> Result<(), DataError> {
     let mut head = [0; 16];
+    // Before it is opened: opening a pipe waits for whoever writes to it, and files are read more than once.
+    if !fs::metadata(path).map_err(|e| io_error(path, e))?.is_file() {
+        return Err(DataError::NoFiles { source: path.to_path_buf(), why: "a device or pipe, not a file" });
+    }
     let mut file = File::open(path).map_err(|e| io_error(path, e))?;
     let mut have = 0;
     while let Some(rest) = head.get_mut(have..).filter(|r| !r.is_empty()) {
@@ -153,7 +160,11 @@ fn add_file(path: &Path, list: &mut FileList) -> Result<(), DataError> {
             bytes => have += bytes,
         }
     }
-    let kind = kind_of(head.get(..have).unwrap_or_default());
+    let kind = match kind_of(head.get(..have).unwrap_or_default()) {
+        // An image that is empty or damaged is a bad row, and not a file of no records.
+        FileKind::Records(_) if has_extension(path, &IMAGES) => FileKind::Image,
+        kind => kind,
+    };
     list.reservation.try_grow(entry_bytes(path))?;
     list.files.push(DataFile { path: path.into(), kind });
     Ok(())
