@@ -311,10 +311,9 @@ fn an_empty_data_set_gives_files_of_no_rows() {
     let npy_path = folder.path("out.npy");
     let reader = NpyReader::new(Arc::from(npy_path.as_path()), File::open(&npy_path).unwrap()).unwrap();
     assert_eq!(reader.header().shape, Shape::new(&[0, 10]).unwrap());
-    let csv = fs::read_to_string(folder.path("out.csv")).unwrap();
-    assert!(csv.starts_with("row,source,probabilities[0],") && csv.lines().count() == 1, "{csv}");
-    assert!(fs::read(folder.path("out.jsonl")).unwrap().is_empty());
-    assert!(fs::read(folder.path("out.tfrecord")).unwrap().is_empty());
+    for name in ["out.csv", "out.jsonl", "out.tfrecord"] {
+        assert!(fs::read(folder.path(name)).unwrap().is_empty(), "{name}");
+    }
 }
 
 #[test]
@@ -326,7 +325,7 @@ fn strings_larger_than_planned_say_what_to_give() {
     let data = folder.write("long.npy", npy("<U3000", "(1, 1)", &unicode));
     let args: [&OsStr; 2] = ["--input".as_ref(), data.as_ref()];
     run(&model, &args).assert_fails(1, "--string-memory");
-    let more: [&OsStr; 2] = ["--string-memory".as_ref(), "4KiB".as_ref()];
+    let more: [&OsStr; 2] = ["--string-memory".as_ref(), "12KiB".as_ref()];
     let answer = run(&model, &[args, more].concat());
     assert!(answer.code == 0 && answer.stdout.contains("xxx"), "{answer:?}");
 }

@@ -205,7 +205,7 @@ impl<'m> Job<'m> {
         }
         let none = self.runner.no_rows();
         if report.rows == 0 && (0..none.len()).all(|index| none.tensor(index).is_some()) {
-            // Arrays of no rows, and a table's head: who reads the file finds what it always finds.
+            // Arrays of no rows: who reads the file finds the names, types and shapes that it always finds.
             let sources = &|_| String::new();
             sink.write(&Rows { outputs: none, rows: 0, first_row: 0, is_whole: false, sources })?;
         }
