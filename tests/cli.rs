@@ -32,6 +32,9 @@ fn wrong_usage_is_exit_2() {
         (&[], "no command"),
         (&["fly"], "no command 'fly'"),
         (&["freeze", "x"], "no command 'freeze'"),
+        (&["bnech", "x"], "did you mean bench?"),
+        (&["plan", model, "--memroy", "1"], "did you mean --memory?"),
+        (&["run", model, "--input", "x", "--batch", "atuo"], "or auto"),
         (&["--json"], "before a command"),
         (&["plan"], "needs a MODEL"),
         (&["plan", model, "second"], "does not take 'second'"),
@@ -204,4 +207,29 @@ fn a_reader_that_went_away_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn the_readme_shows_the_example_that_compiles() {
+    let read = |path| std::fs::read_to_string(repository(path)).unwrap();
+    let (readme, example) = (read("README.md"), read("crates/tightfit/examples/score.rs"));
+    let snippet = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let mut lines = example.lines().map(str::trim);
+    for line in snippet.lines().map(str::trim) {
+        assert!(lines.any(|other| other == line), "not in the example, or not there: {line}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn pipes_are_refused_without_waiting_for_a_writer() {
+    let folder = Folder::new();
+    let pipe = folder.path("pipe.pb");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    tightfit(["plan".as_ref(), pipe.as_os_str()]).assert_fails(1, "a device or pipe");
+    let model = digits().0;
+    for source in [pipe.as_path(), std::path::Path::new("/dev/zero")] {
+        let args = ["run".as_ref(), model.as_os_str(), "--input".as_ref(), source.as_os_str()];
+        tightfit(args).assert_fails(1, "a device or pipe");
+    }
 }

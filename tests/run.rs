@@ -134,6 +134,10 @@ fn top_classes_with_their_names() {
     assert_eq!((top.len(), &top[0]["index"], &top[0]["label"]), (2, &9.into(), &"nine".into()));
     assert!(top[0]["score"].as_f64() > top[1]["score"].as_f64());
     run_digits(&folder.path("top.npz"), &["--top", "2"]).assert_fails(2, "--top");
+    let shifted = format!("background\n{}\n\n", fs::read_to_string(labels).unwrap());
+    let shifted = folder.write("labels.txt", shifted);
+    let answer = run_digits(&folder.path("shifted.jsonl"), &["--labels", shifted.to_str().unwrap()]);
+    answer.assert_fails(2, "11 names, but a row has 10 classes");
 }
 
 #[test]
@@ -258,11 +262,21 @@ fn a_full_disk_is_one_clear_error() {
     }
     assert_eq!(folder.names().len(), 5);
     run_digits(&folder.path("no/such/folder.csv"), &[]).assert_fails(1, "folder.csv");
+    let report = folder.path("no/such/report.json");
+    run_digits(&folder.path("out.csv"), &["--report", report.to_str().unwrap()]).assert_fails(1, "no/such");
+    assert_eq!(folder.names().len(), 5);
 }
 
 #[test]
 #[cfg(unix)]
 fn an_interrupted_run_leaves_nothing() {
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        interrupt(signal);
+    }
+}
+
+#[cfg(unix)]
+fn interrupt(signal: &str) {
     let folder = Folder::new();
     let (model, records) = digits();
     let output = folder.path("out.jsonl");
@@ -274,10 +288,59 @@ fn an_interrupted_run_leaves_nothing() {
     while folder.names().is_empty() && std::time::Instant::now() < deadline {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let killed = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "tightfit: interrupted\n");
     assert!(folder.names().is_empty(), "{:?}", folder.names());
+}
+
+#[test]
+fn an_empty_data_set_gives_files_of_no_rows() {
+    let folder = Folder::new();
+    let model = digits().0;
+    let none = folder.write("none.npy", npy("<f4", "(0, 8, 8, 1)", &[]));
+    for name in ["out.npz", "out.npy", "out.csv", "out.jsonl", "out.tfrecord"] {
+        let output = folder.path(name);
+        let args: [&OsStr; 4] = ["--input".as_ref(), none.as_ref(), "--output".as_ref(), output.as_ref()];
+        let answer = run(&model, &args);
+        assert_eq!(answer.code, 0, "{answer:?}");
+    }
+    assert_eq!(array(&folder.path("out.npz"), "probabilities").0, [0, 10]);
+    let npy_path = folder.path("out.npy");
+    let reader = NpyReader::new(Arc::from(npy_path.as_path()), File::open(&npy_path).unwrap()).unwrap();
+    assert_eq!(reader.header().shape, Shape::new(&[0, 10]).unwrap());
+    for name in ["out.csv", "out.jsonl", "out.tfrecord"] {
+        assert!(fs::read(folder.path(name)).unwrap().is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn strings_larger_than_planned_say_what_to_give() {
+    let folder = Folder::new();
+    let model = STRINGS.replace("unknown_rank: true", "dim { size: -1 } dim { size: 1 }");
+    let model = folder.write("strings.pbtxt", model);
+    let unicode: Vec<u8> = std::iter::repeat_n(u32::from(b'x').to_le_bytes(), 3000).flatten().collect();
+    let data = folder.write("long.npy", npy("<U3000", "(1, 1)", &unicode));
+    let args: [&OsStr; 2] = ["--input".as_ref(), data.as_ref()];
+    run(&model, &args).assert_fails(1, "--string-memory");
+    let more: [&OsStr; 2] = ["--string-memory".as_ref(), "12KiB".as_ref()];
+    let answer = run(&model, &[args, more].concat());
+    assert!(answer.code == 0 && answer.stdout.contains("xxx"), "{answer:?}");
+}
+
+#[test]
+fn an_empty_image_is_a_bad_row() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("images")).unwrap();
+    folder.write("images/a.png", "");
+    folder.write("images/b.jpg", "no image");
+    fs::copy(repository("examples/digits/digit_3.png"), folder.path("images/c.png")).unwrap();
+    let (model, images, output) = (digits().0, folder.path("images"), folder.path("out.csv"));
+    let args: [&OsStr; 4] = ["--input".as_ref(), images.as_ref(), "--output".as_ref(), output.as_ref()];
+    run(&model, &args).assert_fails(1, "a.png");
+    let more: [&OsStr; 2] = ["--skip-bad".as_ref(), "--json".as_ref()];
+    let json = run(&model, &[&args[..], &more].concat()).json();
+    assert_eq!((&json["rows"], &json["skipped_rows"]), (&1.into(), &2.into()));
 }

@@ -40,6 +40,9 @@ pub const FLAGS: &[Flag] = &[
     list("feature", "INPUT=NAME", "The tf.Example feature for an input, where it has another name"),
     flag("label", "NAME", "The tf.Example feature with the right class, to tell the accuracy"),
     flag("skip-bad", "", "Leave out rows that cannot be read, and count them"),
+    flag("decode-memory", "SIZE", "For the largest image in a record [default: four times what the first takes]"),
+    flag("record-memory", "SIZE", "For the largest record [default: four times the first, at least 64KiB]"),
+    flag("string-memory", "SIZE", "For the strings of a row, on average over its batch [default: 1KiB]"),
     flag("labels", "FILE", "Names of the classes, one a line, for .jsonl and .csv"),
     flag("top", "K", "Only the K largest elements of each row, for .jsonl and .csv [default with --labels: 5]"),
     flag("report", "FILE", "Write what the run took as JSON"),
@@ -181,10 +184,33 @@ fn known(prefix: &str) -> String {
 }
 
 fn find_command(name: &str) -> Result<&'static Command, Failure> {
-    COMMANDS
-        .iter()
-        .find(|c| c.name == name)
-        .ok_or_else(|| Failure::Usage(format!("there is no command '{name}'; there are {}", known(""))))
+    let unknown = || match closest(name, COMMANDS.iter().map(|c| c.name)) {
+        Some(similar) => format!("there is no command '{name}'; did you mean {similar}?"),
+        None => format!("there is no command '{name}'; there are {}", known("")),
+    };
+    COMMANDS.iter().find(|c| c.name == name).ok_or_else(|| Failure::Usage(unknown()))
+}
+
+/// The name that `typed` was most likely meant to be: it begins so, or differs in one letter or two.
+fn closest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let score =
+        |name: &str| if name.starts_with(typed) && typed.len() > 1 { 0 } else { distance(typed, name) };
+    let best = names.map(|name| (score(name), name)).min_by_key(|(score, _)| *score)?;
+    (best.0 <= 2 && 2 * best.0 <= typed.len()).then_some(best.1)
+}
+
+/// Letters to put in, leave out or change to make `b` of `a`.
+fn distance(a: &str, b: &str) -> usize {
+    let mut above: Vec<usize> = (0..=b.chars().count()).collect();
+    for (row, letter) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut above[0], row + 1);
+        for (column, other) in b.chars().enumerate() {
+            let change = diagonal + usize::from(letter != other);
+            diagonal = above[column + 1];
+            above[column + 1] = change.min(diagonal + 1).min(above[column] + 1);
+        }
+    }
+    above.last().copied().unwrap_or_default()
 }
 
 fn find_flag(name: &str, command: Option<&'static Command>) -> Result<&'static Flag, Failure> {
@@ -198,10 +224,15 @@ fn find_flag(name: &str, command: Option<&'static Command>) -> Result<&'static F
 
 fn unexpected(what: &str, command: Option<&'static Command>) -> Failure {
     match command {
-        Some(command) => Failure::Usage(format!(
-            "{} does not take '{what}'; see `tightfit {} --help`",
-            command.name, command.name
-        )),
+        Some(command) => {
+            let flags = command.flags.iter().copied();
+            let similar = what.strip_prefix("--").and_then(|name| closest(name, flags));
+            let advice = match similar {
+                Some(similar) => format!("did you mean --{similar}?"),
+                None => format!("see `tightfit {} --help`", command.name),
+            };
+            Failure::Usage(format!("{} does not take '{what}'; {advice}", command.name))
+        }
         None => Failure::Usage(format!("'{what}' before a command; see `tightfit --help`")),
     }
 }
@@ -322,5 +353,24 @@ impl Args {
             Ok((name.to_string(), shape))
         };
         self.texts("shape")?.into_iter().map(parse).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn typing_errors_find_what_was_meant() {
+        let names = || ["input", "output", "memory", "top", "batch", "label", "labels"].into_iter();
+        for (typed, meant) in
+            [("inptu", "input"), ("mem", "memory"), ("batchs", "batch"), ("labls", "labels")]
+        {
+            assert_eq!(closest(typed, names()), Some(meant), "{typed}");
+        }
+        for typed in ["", "x", "zip", "colour"] {
+            assert_eq!(closest(typed, names()), None, "{typed}");
+        }
+        assert_eq!((distance("", "abc"), distance("kitten", "sitting")), (3, 3));
     }
 }

@@ -52,6 +52,7 @@ fn code_of(error: &Error) -> u8 {
         Error::Usage(_) => USAGE,
         Error::Graph(error) => match &**error {
             GraphError::OpenShape { .. } => USAGE,
+            GraphError::TooLarge { .. } => NO_FIT,
             // A name on the command line that the model does not have.
             GraphError::NoSuchTensor { asked_by, .. } if asked_by.starts_with("--") => USAGE,
             _ => FAILED,

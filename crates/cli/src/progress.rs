@@ -16,7 +16,7 @@ use crate::table::print;
 const FRAME: Duration = Duration::from_millis(100);
 
 /// Characters of the bar.
-const WIDTH: usize = 24;
+const WIDTH: usize = 12;
 
 /// A line on a terminal that tells how far a run is.
 #[derive(Debug)]
@@ -38,7 +38,8 @@ impl Bar {
             return;
         }
         self.last = Some(Instant::now());
-        self.write(&format!("\r\x1b[K{}", bar_text(progress, self.memory_bytes)));
+        // What is wider than the terminal is cut off: a line that wraps could not be taken back.
+        self.write(&format!("\r\x1b[K\x1b[?7l{}\x1b[?7h", bar_text(progress, self.memory_bytes)));
     }
 
     /// Takes the bar away.
@@ -64,7 +65,7 @@ fn bar_text(progress: &Progress, memory_bytes: u64) -> String {
     let filled = (done * WIDTH as f64) as usize;
     let left = Duration::from_secs_f64((total.saturating_sub(progress.rows)) as f64 / speed.max(1e-9));
     format!(
-        "[{}{}] {} of {total} rows, {speed:.1} rows/s, {memory}, {} left",
+        "[{}{}] {} of {total} rows, {speed:.1} rows/s, {} left, {memory}",
         "#".repeat(filled),
         ".".repeat(WIDTH - filled),
         progress.rows,
@@ -199,8 +200,8 @@ mod tests {
         let elapsed = Duration::from_secs(10);
         let progress = Progress { rows: 100, total_rows: Some(400), used_bytes: 1 << 20, elapsed };
         let text = bar_text(&progress, 2 << 20);
-        assert!(text.starts_with("[######......"), "{text}");
-        assert!(text.ends_with("100 of 400 rows, 10.0 rows/s, 1.0 MiB of 2.0 MiB, 30 s left"), "{text}");
+        assert!(text.starts_with("[###........."), "{text}");
+        assert!(text.ends_with("100 of 400 rows, 10.0 rows/s, 30 s left, 1.0 MiB of 2.0 MiB"), "{text}");
         let text = bar_text(&Progress { total_rows: None, ..progress }, 2 << 20);
         assert_eq!(text, "100 rows, 10.0 rows/s, 1.0 MiB of 2.0 MiB");
         assert_eq!(display_time(Duration::from_secs(3700)), "1:01 h");

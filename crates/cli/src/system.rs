@@ -40,8 +40,13 @@ fn processor_time() -> Option<Duration> {
 /// Whether the user asked to stop.
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// True once the user asked to stop.
+/// Whether somebody looks at the flag and cleans up.
+static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// True once the user asked to stop. Who takes it has to look at it often: until then an interrupt ends the process at
+/// once, wherever it waits.
 pub fn stop_flag() -> &'static AtomicBool {
+    IS_WATCHED.store(true, Ordering::Relaxed);
     &IS_INTERRUPTED
 }
 
@@ -68,20 +73,33 @@ fn keep_heap_small() {
     }
 }
 
-/// SIGINT and SIGTERM ask the job to stop; a second one ends the process at once.
+/// SIGINT, SIGTERM and SIGHUP ask the job to stop, or end the process where no job runs; a second one ends it at once.
 #[cfg(unix)]
 fn listen_for_signals() {
     extern "C" fn interrupt(_signal: libc::c_int) {
         IS_INTERRUPTED.store(true, Ordering::Relaxed);
+        if !IS_WATCHED.load(Ordering::Relaxed) {
+            const TEXT: &[u8] = b"tightfit: interrupted\n";
+            // SAFETY: both calls are allowed in a signal handler, and the text is valid for its length. Nothing has been
+            // written to disk yet, so there is nothing to clean up.
+            unsafe {
+                libc::write(libc::STDERR_FILENO, TEXT.as_ptr().cast(), TEXT.len());
+                libc::_exit(1);
+            }
+        }
     }
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: an all-zero sigaction is a valid value, and the handler only stores to an atomic, which is allowed
-        // in a signal handler.
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: an all-zero sigaction is a valid value, and the handler does only what is allowed in one.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = interrupt as extern "C" fn(libc::c_int) as libc::sighandler_t;
             action.sa_flags = libc::SA_RESETHAND | libc::SA_RESTART;
-            libc::sigaction(signal, &action, std::ptr::null_mut());
+            let mut before: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, &action, &mut before);
+            if before.sa_sigaction == libc::SIG_IGN {
+                // As `nohup` starts it.
+                libc::sigaction(signal, &before, std::ptr::null_mut());
+            }
         }
     }
 }

@@ -15,5 +15,5 @@ pub use budget::{BudgetError, MemoryBudget, Reservation};
 pub use buffer::{ALIGNMENT, Buffer};
 pub use dtype::{DType, Element, StringRef};
 pub use shape::{MAX_RANK, Shape, ShapeError};
-pub use size::{SizeError, display_bytes, parse_bytes};
+pub use size::{SizeError, display_bytes, display_bytes_up, parse_bytes};
 pub use tensor::{TensorView, TensorViewMut};

@@ -58,12 +58,21 @@ pub fn parse_bytes(text: &str) -> Result<u64, SizeError> {
 
 /// `bytes` for a person: `640 B`, `12.5 KiB`, `96.0 MiB`, `1.20 GiB`.
 pub fn display_bytes(bytes: u64) -> String {
+    display(bytes, f64::round)
+}
+
+/// The same rounded up, for a size that is given back as a limit: `bytes` always fit what is shown.
+pub fn display_bytes_up(bytes: u64) -> String {
+    display(bytes, f64::ceil)
+}
+
+fn display(bytes: u64, round: fn(f64) -> f64) -> String {
     let b = bytes as f64;
     match bytes {
         0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{:.1} KiB", b / 1024.0),
-        1_048_576..1_073_741_824 => format!("{:.1} MiB", b / 1_048_576.0),
-        _ => format!("{:.2} GiB", b / 1_073_741_824.0),
+        1024..1_048_576 => format!("{:.1} KiB", round(b / 1024.0 * 10.0) / 10.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", round(b / 1_048_576.0 * 10.0) / 10.0),
+        _ => format!("{:.2} GiB", round(b / 1_073_741_824.0 * 100.0) / 100.0),
     }
 }
 
@@ -91,5 +100,9 @@ mod tests {
             assert!(parse_bytes(text).is_err(), "{text}");
         }
         assert_eq!(display_bytes(96 << 20), "96.0 MiB");
+        assert_eq!(display_bytes_up(96 << 20), "96.0 MiB");
+        for bytes in [1, 1025, 19_009_730, 18_979_226, 1_073_741_825, 5_555_555_555] {
+            assert!(parse_bytes(&display_bytes_up(bytes)).unwrap() >= bytes, "{bytes}");
+        }
     }
 }

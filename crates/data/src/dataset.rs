@@ -212,7 +212,8 @@ fn find_features(spec: &DatasetSpec, scan: &Scan) -> Result<Vec<String>, DataErr
         let names: Vec<_> = scan.features.iter().map(describe).collect();
         let (input, dtype, shape) = (&column.input, column.dtype, column.row_shape);
         spec_error(format!(
-            "which feature feeds {input} ({dtype} of {shape})? The first record has {}; name one",
+            "which feature feeds {input} ({dtype} of {shape})? The first record has {}; \
+             name one with --feature {input}=NAME",
             names.join(", ")
         ))
     };

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use tightfit_core::{BudgetError, DType, display_bytes};
+use tightfit_core::{BudgetError, DType, display_bytes, display_bytes_up};
 use tightfit_format::FormatError;
 use tightfit_format::example::{ExampleError, FeatureKind};
 use tightfit_format::tfrecord::RecordFault;
@@ -173,6 +173,9 @@ impl fmt::Display for RowFault {
         match self {
             RowFault::Io(error) => write!(f, "{error}"),
             RowFault::Array(error) => write!(f, "{error}"),
+            RowFault::Record(fault @ RecordFault::TooLarge { bytes, .. }) => {
+                write!(f, "{fault}; --record-memory {bytes} makes room")
+            }
             RowFault::Record(fault) => write!(f, "{fault}"),
             RowFault::Example(error) => write!(f, "{error}"),
             RowFault::MissingFeature { feature } => write!(f, "it has no feature {feature:?}"),
@@ -194,16 +197,19 @@ impl fmt::Display for RowFault {
             RowFault::Image(why) => write!(f, "the image cannot be decoded: {why}"),
             RowFault::ImageSize { expected: [eh, ew], found: [h, w] } => write!(
                 f,
-                "the image is {h} high and {w} wide, the input needs {eh} by {ew}: ask for resizing"
+                "the image is {h} high and {w} wide, the input needs {eh} by {ew}; --resize {eh}x{ew} brings it there"
             ),
             RowFault::DecodeBytes { needed_bytes, planned_bytes } => write!(
                 f,
-                "the image needs {} to decode, but {} were planned for",
-                display_bytes(*needed_bytes),
+                "the image needs {} to decode, but {} were planned for; --decode-memory {needed_bytes} plans for it",
+                display_bytes_up(*needed_bytes),
                 display_bytes(*planned_bytes)
             ),
             RowFault::StringBytes { needed_bytes, left_bytes } => {
-                write!(f, "{needed_bytes} bytes of text, but {left_bytes} are left for its batch")
+                write!(
+                    f,
+                    "{needed_bytes} bytes of text, but {left_bytes} are left for its batch; give --string-memory"
+                )
             }
             RowFault::Unicode => f.write_str("a unicode string with an invalid code point"),
         }

@@ -47,7 +47,7 @@ impl fmt::Display for ModelFormat {
             ModelFormat::TfLite => "a TensorFlow Lite model",
             ModelFormat::TfRecord => "a TFRecord file",
             ModelFormat::Foreign(name) => name,
-            ModelFormat::Unknown => "no model of a kind that is known here",
+            ModelFormat::Unknown => "no model of a kind that is known here, or a damaged one",
         })
     }
 }

@@ -24,12 +24,13 @@ impl SourceFile {
     /// [`FormatError`] when it cannot be opened, or is a folder or a device.
     pub fn open(path: impl AsRef<Path>) -> Result<Arc<SourceFile>, FormatError> {
         let path: Arc<Path> = path.as_ref().into();
-        let file = File::open(&path).map_err(|e| FormatError::io(&path, e))?;
-        let metadata = file.metadata().map_err(|e| FormatError::io(&path, e))?;
+        // Before it is opened: opening a pipe waits for whoever writes to it.
+        let metadata = std::fs::metadata(&path).map_err(|e| FormatError::io(&path, e))?;
         if !metadata.is_file() {
             let found = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
             return Err(FormatError::new(&path, Place::Whole, Problem::invalid("a file", found)));
         }
+        let file = File::open(&path).map_err(|e| FormatError::io(&path, e))?;
         Ok(Arc::new(SourceFile { file, path, bytes: metadata.len() }))
     }
 

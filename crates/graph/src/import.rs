@@ -319,7 +319,7 @@ impl<'a> Importer<'a> {
             GraphError::NoSuchTensor {
                 asked_by: asked_by.to_string(),
                 name: name.to_string(),
-                similar: vec![],
+                similar: vec![node.to_string()],
             }
         })
     }

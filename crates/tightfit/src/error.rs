@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tightfit_core::{BudgetError, display_bytes};
+use tightfit_core::{BudgetError, display_bytes, display_bytes_up};
 use tightfit_data::DataError;
 use tightfit_format::FormatError;
 use tightfit_graph::GraphError;
@@ -59,7 +59,7 @@ const NAMED_AT_PEAK: usize = 3;
 
 impl fmt::Display for NotFit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (memory, minimum) = (display_bytes(self.memory_bytes), display_bytes(self.minimum_bytes));
+        let (memory, minimum) = (display_bytes(self.memory_bytes), display_bytes_up(self.minimum_bytes));
         write!(
             f,
             "does not fit {memory} at batch {}: the smallest --memory that works is {} ({minimum})",
@@ -146,7 +146,10 @@ impl From<FormatError> for Error {
 
 impl From<DataError> for Error {
     fn from(error: DataError) -> Error {
-        Error::Dataset(error)
+        match error {
+            DataError::Spec(why) => Error::Usage(why),
+            other => Error::Dataset(other),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ const SLOTS: usize = 2;
 /// Inputs of a model, at most.
 const MAX_INPUTS: usize = 64;
 
-/// Bytes of text for each row of a string input; one row may use what others leave.
+/// Bytes of text for each row of a string input, where nothing else is said.
 const STRING_BYTES: usize = 1024;
 
 /// A data set for a model.
@@ -45,6 +45,13 @@ pub struct DataOptions {
     pub preprocess: Preprocess,
     /// Bad rows are skipped and counted.
     pub skip_bad: bool,
+    /// Bytes of the largest record; left out, four times the first, and at least 64 KiB.
+    pub record_bytes: Option<usize>,
+    /// Bytes that decoding the largest image of a record takes; left out, four times what the first takes.
+    pub decode_bytes: Option<u64>,
+    /// Bytes of text for each row of a string input, where one row may use what others of its batch leave; left out,
+    /// 1 KiB.
+    pub string_bytes: Option<usize>,
 }
 
 /// How many rows are computed at once.
@@ -129,7 +136,9 @@ impl<'m> Job<'m> {
         let spec = DatasetSpec {
             label: options.data.label.clone(),
             resize: options.data.method,
-            string_bytes: STRING_BYTES,
+            record_bytes: options.data.record_bytes,
+            decode_bytes: options.data.decode_bytes,
+            string_bytes: options.data.string_bytes.unwrap_or(STRING_BYTES),
             preprocess: options.data.preprocess,
             skip_bad: options.data.skip_bad,
             ..DatasetSpec::new(options.data.sources.clone(), columns.clone())
@@ -193,6 +202,12 @@ impl<'m> Job<'m> {
                 used_bytes: self.budget.used_bytes(),
                 elapsed: start.elapsed(),
             });
+        }
+        let none = self.runner.no_rows();
+        if report.rows == 0 && (0..none.len()).all(|index| none.tensor(index).is_some()) {
+            // Arrays of no rows: who reads the file finds the names, types and shapes that it always finds.
+            let sources = &|_| String::new();
+            sink.write(&Rows { outputs: none, rows: 0, first_row: 0, is_whole: false, sources })?;
         }
         sink.finish()?;
         let stats = batches.stats();
@@ -271,6 +286,7 @@ fn fit_options(
     let pipeline = dataset.plan(batch, options.threads, SLOTS)?;
     let fixed_bytes: usize = options.fixed.iter().map(|(_, tensor)| tensor.bytes()).sum();
     let text_rows = columns.iter().filter(|c| c.dtype == DType::String).count() * batch;
+    let row_bytes = dataset.spec().string_bytes;
     let string_bytes: usize = options.fixed.iter().map(|(_, tensor)| tensor.string_bytes()).sum();
     Ok(FitOptions {
         batch,
@@ -280,6 +296,6 @@ fn fit_options(
         values,
         pipeline_bytes: pipeline.total_bytes + fixed_bytes as u64,
         sink: options.sink,
-        string_bytes: (string_bytes + text_rows * STRING_BYTES) as u64,
+        string_bytes: (text_rows as u64).saturating_mul(row_bytes as u64).saturating_add(string_bytes as u64),
     })
 }

@@ -23,7 +23,9 @@ pub use fit::{Fit, FitOptions, Lines};
 pub use model::{Model, OpenOptions};
 pub use run::{Outputs, Runner};
 pub use tensor::Tensor;
-pub use tightfit_core::{DType, MemoryBudget, Shape, TensorView, display_bytes, parse_bytes};
+pub use tightfit_core::{
+    DType, MemoryBudget, Shape, TensorView, display_bytes, display_bytes_up, parse_bytes,
+};
 pub use tightfit_data::{Preprocess, Resize};
 pub use tightfit_format::FormatError;
 pub use tightfit_graph::exec::Feed;

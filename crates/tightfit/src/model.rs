@@ -74,6 +74,9 @@ pub fn read_graph_def(path: &Path, budget: &MemoryBudget) -> Result<(Arc<SourceF
         | ModelFormat::TfLite => {
             return Err(Error::data(path, format!("is {format}; only frozen GraphDefs are supported yet")));
         }
+        ModelFormat::Unknown if path.is_dir() => {
+            return Err(Error::data(path, "is a folder without a saved_model.pb"));
+        }
         other => return Err(Error::data(path, format!("is {other}"))),
     };
     Ok((def.source.clone(), def))

@@ -123,6 +123,11 @@ impl Runner {
         self.session.run(feeds)?;
         Ok(Outputs { session: &self.session, kept_rows: None })
     }
+
+    /// The outputs of no row at all, each with its type and the shape of a row. One that has no rows is left out.
+    pub fn no_rows(&self) -> Outputs<'_> {
+        Outputs { session: &self.session, kept_rows: Some((self.batch, 0)) }
+    }
 }
 
 /// The outputs of a run.
@@ -151,6 +156,9 @@ impl<'a> Outputs<'a> {
 
     /// The tensor.
     pub fn tensor(&self, index: usize) -> Option<TensorView<'a>> {
+        if let Some((computed, 0)) = self.kept_rows {
+            return self.empty(index, computed);
+        }
         let tensor = self.session.output(index)?;
         let Some((computed, kept)) = self.kept_rows else { return Some(tensor) };
         let Some((_, row)) = tensor.shape().split_first().filter(|(rows, _)| **rows == computed) else {
@@ -160,6 +168,16 @@ impl<'a> Outputs<'a> {
         dims.extend(row);
         let shape = Shape::new(&dims).ok()?;
         TensorView::new(tensor.dtype(), shape, &tensor.bytes()[..shape.elements() * tensor.dtype().bytes()])
+    }
+
+    /// The tensor without rows. Nothing needs to have run.
+    fn empty(&self, index: usize, computed: usize) -> Option<TensorView<'a>> {
+        let plan = self.session.plan();
+        let info = &plan.slots.get(plan.outputs.get(index)?.1)?.info;
+        let (_, row) = info.shape.split_first().filter(|(rows, _)| **rows == computed)?;
+        let mut dims = vec![0];
+        dims.extend(row);
+        TensorView::new(info.dtype, Shape::new(&dims).ok()?, bytemuck::cast_slice::<u64, u8>(&[]))
     }
 
     /// The outputs without the rows behind the first `kept` of `computed`.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tightfit::fit::{Bound, Fit};
 use tightfit::plan::{PlanReport, Rectangle, StepReport};
-use tightfit::{Error, FitOptions, Model, OpenOptions, display_bytes};
+use tightfit::{Error, FitOptions, Model, OpenOptions, display_bytes, display_bytes_up};
 
 use super::{Limits, MAX_BATCH};
 use crate::args::{Args, Command};
@@ -106,7 +106,7 @@ impl View<'_> {
         }
         rows.push(vec!["planned".to_string(), display_bytes(fit.lines.total_bytes()), String::new()]);
         let allowed =
-            format!("smallest that works: {} ({})", fit.minimum_bytes, display_bytes(fit.minimum_bytes));
+            format!("smallest that works: {} ({})", fit.minimum_bytes, display_bytes_up(fit.minimum_bytes));
         rows.push(vec!["allowed".to_string(), display_bytes(options.memory_bytes), allowed]);
         text.push_str(&columns(&rows, &[1]));
         if let Some(step) = &report.peak_step {

@@ -1,6 +1,6 @@
 //! `run`: computes a model's outputs, of a data set in batches or of fed tensors once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,6 +35,9 @@ pub const COMMAND: Command = Command {
         "feature",
         "label",
         "skip-bad",
+        "decode-memory",
+        "record-memory",
+        "string-memory",
         "labels",
         "top",
         "report",
@@ -46,7 +49,18 @@ pub const COMMAND: Command = Command {
 };
 
 /// Flags that make sense for a data set only.
-const DATA_SET_FLAGS: [&str; 7] = ["batch", "shape", "resize", "preprocess", "feature", "label", "skip-bad"];
+const DATA_SET_FLAGS: [&str; 10] = [
+    "batch",
+    "shape",
+    "resize",
+    "preprocess",
+    "feature",
+    "label",
+    "skip-bad",
+    "decode-memory",
+    "record-memory",
+    "string-memory",
+];
 
 /// The most classes that are shown of a row.
 const MAX_TOP: usize = 1 << 16;
@@ -59,6 +73,13 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
         return Err(Failure::Usage(
             "--signature: a frozen graph has no signatures; name tensors with --fetch".into(),
         ));
+    }
+    // Hours later it would be too late to say so.
+    if let Some(folder) = args.path("report").as_deref().and_then(Path::parent)
+        && !folder.as_os_str().is_empty()
+        && !folder.is_dir()
+    {
+        return Err(Failure::Job(Error::io(folder, std::io::ErrorKind::NotFound.into())));
     }
     let mut call = Call { args, files: Vec::new(), limits: Limits::read(args)?, output: args.path("output") };
     let mut sources = Vec::new();
@@ -112,11 +133,12 @@ impl Call<'_> {
         let (threads, memory_bytes) = (self.limits.threads, self.limits.memory_bytes);
         let mut options = FitOptions { threads, memory_bytes, sink, ..FitOptions::default() };
         let fit = feeds.fit(&model, &mut options)?;
+        let stop = stop_flag();
         let mut sink = sink::create(self.output.as_deref(), sink_options)?;
         let pool = ThreadPool::new(threads).map_err(|error| Error::io("threads", error))?;
         let budget = MemoryBudget::new(fit.lines.total_bytes());
         let mut runner = Runner::with_fit(&model, fit, Arc::new(pool), &options, &budget)?;
-        runner.stop_at(stop_flag());
+        runner.stop_at(stop);
         let tensors = feeds.feeds(runner.inputs())?;
         let outputs = runner.run(&tensors)?;
         sink.write(&Rows {
@@ -164,9 +186,10 @@ impl Call<'_> {
         // Less than the process itself never fits; the plan says so, and how much would.
         let budget = MemoryBudget::new(memory_bytes.max(RUNTIME_BYTES));
         let job = Job::new(&model, options, &budget)?;
+        let stop = stop_flag();
         let sink = sink::create(self.output.as_deref(), sink_options)?;
         let mut bar = Bar::new(self.args.has("quiet"), memory_bytes);
-        let report = job.run(sink, &mut |progress| bar.show(progress), stop_flag());
+        let report = job.run(sink, &mut |progress| bar.show(progress), stop);
         bar.clear();
         Summary::of(report?, memory_bytes).finish(self.args)
     }
@@ -175,7 +198,11 @@ impl Call<'_> {
         if self.args.text("batch")?.as_deref() == Some("auto") {
             return Ok(BatchSize::Auto);
         }
-        Ok(BatchSize::Fixed(self.args.count("batch", MAX_BATCH)?.unwrap_or(1)))
+        let count = self.args.count("batch", MAX_BATCH).map_err(|failure| match failure {
+            Failure::Usage(why) => Failure::Usage(format!("{why}, or auto")),
+            other => other,
+        });
+        Ok(BatchSize::Fixed(count?.unwrap_or(1)))
     }
 
     fn data_options(&self, sources: Vec<PathBuf>) -> Result<DataOptions, Failure> {
@@ -191,7 +218,14 @@ impl Call<'_> {
             })?,
         };
         let resize = args.text("resize")?.map(|text| height_and_width(&text)).transpose()?;
+        let size = |flag: &str| -> Result<Option<usize>, Failure> {
+            let bytes = args.bytes(flag)?.map(usize::try_from).transpose();
+            bytes.map_err(|_| Failure::Usage(format!("--{flag}: more than the address space")))
+        };
         Ok(DataOptions {
+            record_bytes: size("record-memory")?,
+            decode_bytes: args.bytes("decode-memory")?,
+            string_bytes: size("string-memory")?,
             sources,
             features: args.texts("feature")?.into_iter().map(feature).collect::<Result<_, _>>()?,
             label: args.text("label")?,

@@ -56,7 +56,8 @@ impl FileList {
 }
 
 /// What folders are searched for. Everything else in them is left alone.
-const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "npy"];
+const IMAGES: [&str; 7] = ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif"];
+const ARRAYS: [&str; 1] = ["npy"];
 
 /// Folders deeper than this are taken for a loop of links.
 const MAX_DEPTH: usize = 32;
@@ -140,14 +141,22 @@ fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), Da
 }
 
 fn has_data_extension(path: &Path) -> bool {
-    let lower = |part: Option<&std::ffi::OsStr>| part.map(|p| p.to_string_lossy().to_ascii_lowercase());
     // TensorFlow calls its files `train.tfrecord-00000-of-00010`, TFX `data_tfrecord-00000-of-00001.gz`.
-    lower(path.file_name()).is_some_and(|name| name.contains("tfrecord"))
-        || lower(path.extension()).is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+    let is_records =
+        |name: &std::ffi::OsStr| name.to_string_lossy().to_ascii_lowercase().contains("tfrecord");
+    path.file_name().is_some_and(is_records) || has_extension(path, &IMAGES) || has_extension(path, &ARRAYS)
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|found| extensions.iter().any(|e| found.eq_ignore_ascii_case(e)))
 }
 
 fn add_file(path: &Path, list: &mut FileList) -> Result<(), DataError> {
     let mut head = [0; 16];
+    // Before it is opened: opening a pipe waits for whoever writes to it, and files are read more than once.
+    if !fs::metadata(path).map_err(|e| io_error(path, e))?.is_file() {
+        return Err(DataError::NoFiles { source: path.to_path_buf(), why: "a device or pipe, not a file" });
+    }
     let mut file = File::open(path).map_err(|e| io_error(path, e))?;
     let mut have = 0;
     while let Some(rest) = head.get_mut(have..).filter(|r| !r.is_empty()) {
@@ -156,7 +165,11 @@ fn add_file(path: &Path, list: &mut FileList) -> Result<(), DataError> {
             bytes => have += bytes,
         }
     }
-    let kind = kind_of(head.get(..have).unwrap_or_default());
+    let kind = match kind_of(head.get(..have).unwrap_or_default()) {
+        // An image that is empty or damaged is a bad row, and not a file of no records.
+        FileKind::Records(_) if has_extension(path, &IMAGES) => FileKind::Image,
+        kind => kind,
+    };
     list.reservation.try_grow(entry_bytes(path))?;
     list.files.push(DataFile { path: path.into(), kind });
     Ok(())

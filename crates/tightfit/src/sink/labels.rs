@@ -42,6 +42,8 @@ impl Labels {
             reservation.try_grow(NAME_BYTES)?;
             names.push(line.trim().into());
         }
+        // Empty lines at the end name nothing.
+        names.truncate(names.iter().rposition(|name: &Box<str>| !name.is_empty()).map_or(0, |last| last + 1));
         Ok(Labels { names, reservation })
     }
 
@@ -88,9 +90,14 @@ impl Top {
     /// with the smallest index first.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a row that does not hold numbers.
+    /// [`Error::Usage`] for a row that does not hold numbers, or another number of classes than there are names: one
+    /// too many at the front would move them all.
     pub fn best(&self, part: &Part<'_>, best: &mut Vec<(usize, f64)>) -> Result<(), Error> {
         best.clear();
+        let classes = part.bytes.len() / part.dtype.bytes();
+        if let Some(names) = self.labels.as_ref().map(|labels| labels.names.len()).filter(|n| *n != classes) {
+            return Err(Error::Usage(format!("--labels has {names} names, but a row has {classes} classes")));
+        }
         for (index, element) in part.bytes.chunks_exact(part.dtype.bytes()).enumerate() {
             let score = number(part.dtype, element).ok_or_else(|| {
                 Error::Usage(format!("the top of an output of {} cannot be taken", part.dtype))
