@@ -60,7 +60,8 @@ StopGradient PreventGradient DeepCopy""".split()
 
 @maker(*UNARY)
 def unary(g, name):
-    among = ["bool"] if name == "LogicalNot" else None
+    # TensorFlow's own Round makes 0 of every integer.
+    among = {"LogicalNot": ["bool"], "Round": FLOATS}.get(name)
     dtype = g.dtype(name, among=among)
     low, high = g.pick([(-3, 3), (-1, 1), (0, 5), (-50, 50)])
     x = g.input(dtype, g.shape(0, 6), low, high, special=0.25)

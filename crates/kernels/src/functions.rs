@@ -136,6 +136,10 @@ pub(crate) fn erfc_f64(x: f64) -> f64 {
     if size <= 1.0 || x.is_nan() {
         return 1.0 - erf_f64(x);
     }
+    // Less than the least number; the polynomials of infinity are infinite.
+    if size > 30.0 {
+        return if x < 0.0 { 2.0 } else { 0.0 };
+    }
     let ratio = if size < 8.0 {
         polynomial_f64(
             size,
