@@ -17,7 +17,7 @@ fn help_tells_every_command_and_flag() {
         assert_eq!((own.code, own.stderr.as_str()), (0, ""));
         assert!(own.stdout.contains("--json"), "{own:?}");
     }
-    for absent in ["freeze", "partition", "records"] {
+    for absent in ["freeze", "partition"] {
         assert!(!help.stdout.contains(absent), "{help:?}");
     }
     let version = tightfit(["--version"]);

@@ -29,7 +29,7 @@ pub struct Flag {
 pub const FLAGS: &[Flag] = &[
     list("input", "NAME=FILE", "Feed one tensor as it is: .npy; strings: .json nested lists, or a file's bytes"),
     list("input", "PATH..", "A data set, read in batches: images or folders of them, .npy, .tfrecord(.gz), globs"),
-    flag("output", "FILE", "Where results go: .npz .npy .jsonl .csv .tfrecord; left out: JSON lines on stdout"),
+    flag("output", "FILE", "Where results go; run: .npz .npy .jsonl .csv .tfrecord, left out: JSON lines on stdout"),
     list("fetch", "NAME", "A tensor to return; left out: the outputs of the model"),
     flag("memory", "SIZE", "The most memory the process may take, as 64MiB or 2GB [default: 80 % of what is free]"),
     flag("batch", "N", "Rows at once [default: 1]; for run also auto: as many as run fastest"),
@@ -44,6 +44,8 @@ pub const FLAGS: &[Flag] = &[
     flag("top", "K", "Only the K largest elements of each row, for .jsonl and .csv [default with --labels: 5]"),
     flag("report", "FILE", "Write what the run took as JSON"),
     flag("signature", "KEY", "The signature to run, for models that have them"),
+    flag("records", "N", "How many records to show (-n N) [default: 10]"),
+    flag("ranges", "", "Shards of records that follow each other, instead of every Nth"),
     flag("seconds", "S", "How long to measure [default: 3]"),
     flag("steps", "N", "Also list the N slowest steps"),
     flag("precision", "f32", "The precision to compute in [default: f32]"),
@@ -64,9 +66,9 @@ const fn list(name: &'static str, value: &'static str, help: &'static str) -> Fl
 
 /// A command.
 pub struct Command {
-    /// Its name.
+    /// Its name; one of a group has two words.
     pub name: &'static str,
-    /// What stands behind it besides flags.
+    /// What stands behind it besides flags; with `..` at the end, one or more of it.
     pub positional: &'static str,
     /// One line of help.
     pub about: &'static str,
@@ -87,7 +89,7 @@ pub struct Call {
 /// What a command was given.
 #[derive(Debug)]
 pub struct Args {
-    model: PathBuf,
+    paths: Vec<PathBuf>,
     values: Vec<(&'static str, OsString)>,
 }
 
@@ -101,7 +103,7 @@ static HELP: Command = Command { name: "help", positional: "", about: "", flags:
 pub fn parse() -> Result<Call, Failure> {
     let mut parser = lexopt::Parser::from_env();
     let mut command: Option<&'static Command> = None;
-    let mut model = None;
+    let mut paths = Vec::new();
     let mut values: Vec<(&'static str, OsString)> = Vec::new();
     // `--input a.png b.png`: a shell makes that of a pattern.
     let mut is_after_input = false;
@@ -110,20 +112,30 @@ pub fn parse() -> Result<Call, Failure> {
             Arg::Long("help") | Arg::Short('h') => return help(command),
             Arg::Long("version") | Arg::Short('V') if command.is_none() => {
                 crate::table::print(concat!("tightfit ", env!("CARGO_PKG_VERSION"), "\n"))?;
-                return Ok(Call { command: &HELP, args: Args { model: PathBuf::new(), values } });
+                return Ok(Call { command: &HELP, args: Args { paths, values } });
             }
             Arg::Value(name) if command.is_none() => {
                 if name == "help" {
                     return help(None);
                 }
-                command = Some(find_command(&name.to_string_lossy())?);
+                let mut name = name.to_string_lossy().into_owned();
+                if COMMANDS.iter().any(|c| c.name.split_once(' ').is_some_and(|(group, _)| group == name)) {
+                    match parser.next().map_err(|error| Failure::Usage(error.to_string()))? {
+                        Some(Arg::Value(second)) => name = format!("{name} {}", second.to_string_lossy()),
+                        Some(Arg::Long("help") | Arg::Short('h')) => return help(None),
+                        _ => return Err(Failure::Usage(format!("{name} needs a command: {}", known(&name)))),
+                    }
+                }
+                command = Some(find_command(&name)?);
             }
-            Arg::Value(path) if model.is_none() => model = Some(PathBuf::from(path)),
+            Arg::Value(path) if paths.is_empty() || takes_many(command) => paths.push(PathBuf::from(path)),
             Arg::Value(path) if is_after_input => values.push(("input", path)),
             Arg::Value(extra) => return Err(unexpected(&extra.to_string_lossy(), command)),
-            Arg::Short(letter) => return Err(unexpected(&format!("-{letter}"), command)),
-            Arg::Long(name) => {
-                let name = name.to_string();
+            Arg::Short(letter) if letter != 'n' || !takes(command, "records") => {
+                return Err(unexpected(&format!("-{letter}"), command));
+            }
+            Arg::Short(_) | Arg::Long(_) => {
+                let name = if let Arg::Long(name) = arg { name.to_string() } else { "records".to_string() };
                 let flag = find_flag(&name, command)?;
                 if !flag.is_list && values.iter().any(|(n, _)| *n == flag.name) {
                     return Err(Failure::Usage(format!("--{name} is given twice")));
@@ -148,19 +160,35 @@ pub fn parse() -> Result<Call, Failure> {
             command.name, command.positional, command.name
         ))
     };
-    Ok(Call { command, args: Args { model: model.ok_or_else(missing)?, values } })
+    if paths.is_empty() {
+        return Err(missing());
+    }
+    Ok(Call { command, args: Args { paths, values } })
+}
+
+fn takes(command: Option<&Command>, flag: &str) -> bool {
+    command.is_some_and(|c| c.flags.contains(&flag))
+}
+
+fn takes_many(command: Option<&Command>) -> bool {
+    command.is_some_and(|c| c.positional.ends_with(".."))
+}
+
+/// The names of commands that begin with `prefix`.
+fn known(prefix: &str) -> String {
+    let names: Vec<&str> = COMMANDS.iter().map(|c| c.name).filter(|n| n.starts_with(prefix)).collect();
+    names.join(", ")
 }
 
 fn find_command(name: &str) -> Result<&'static Command, Failure> {
-    let known = || COMMANDS.iter().map(|c| c.name).collect::<Vec<_>>().join(", ");
     COMMANDS
         .iter()
         .find(|c| c.name == name)
-        .ok_or_else(|| Failure::Usage(format!("there is no command '{name}'; there are {}", known())))
+        .ok_or_else(|| Failure::Usage(format!("there is no command '{name}'; there are {}", known(""))))
 }
 
 fn find_flag(name: &str, command: Option<&'static Command>) -> Result<&'static Flag, Failure> {
-    let is_taken = |flag: &&Flag| command.is_some_and(|c| c.flags.contains(&flag.name));
+    let is_taken = |flag: &&Flag| takes(command, flag.name);
     FLAGS
         .iter()
         .find(|f| f.name == name)
@@ -186,7 +214,7 @@ fn help(command: Option<&'static Command>) -> Result<Call, Failure> {
                 "Runs TensorFlow models in the memory you have.\n\nUsage: tightfit COMMAND ..\n\nCommands:\n",
             );
             for command in COMMANDS {
-                let _ = writeln!(text, "  {:<10}{}", command.name, command.about);
+                let _ = writeln!(text, "  {:<18}{}", command.name, command.about);
             }
             text.push_str("\n`tightfit COMMAND --help` lists a command's flags.\n");
             text.push_str("Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not fit the memory.\n");
@@ -205,13 +233,18 @@ fn help(command: Option<&'static Command>) -> Result<Call, Failure> {
         }
     }
     crate::table::print(&text)?;
-    Ok(Call { command: &HELP, args: Args { model: PathBuf::new(), values: Vec::new() } })
+    Ok(Call { command: &HELP, args: Args { paths: Vec::new(), values: Vec::new() } })
 }
 
 impl Args {
-    /// The model's path.
+    /// The first path, which is the model's where there is one.
     pub fn model(&self) -> &std::path::Path {
-        &self.model
+        self.paths.first().map_or(std::path::Path::new(""), PathBuf::as_path)
+    }
+
+    /// All paths that are not a flag's.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// True when the flag is given.

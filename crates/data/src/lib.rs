@@ -28,4 +28,5 @@ pub use pipeline::{Batches, PipelineStats};
 pub use plan::PipelinePlan;
 pub use preprocess::Preprocess;
 pub use source::probe::{FeatureInfo, Probe};
+pub use source::{DataFile, FileKind, FileList, list};
 pub use spec::{Column, DatasetSpec, MAX_COLUMNS, Resize};

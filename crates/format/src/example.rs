@@ -13,6 +13,11 @@
 
 use std::fmt;
 
+mod write;
+
+pub use write::{NamedValues, Values, write_example};
+pub(crate) use write::{features_bytes, field_bytes, put_entry, put_features, put_header};
+
 /// Bytes that are no tf.train.Example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExampleError {
@@ -39,10 +44,10 @@ impl fmt::Display for ExampleError {
 
 impl std::error::Error for ExampleError {}
 
-type Result<T> = std::result::Result<T, ExampleError>;
+pub(crate) type Result<T> = std::result::Result<T, ExampleError>;
 
 /// The value of one field as the wire has it.
-enum Wire<'a> {
+pub(crate) enum Wire<'a> {
     Varint(u64),
     Fixed32(&'a [u8]),
     Fixed64,
@@ -51,7 +56,7 @@ enum Wire<'a> {
 
 /// A message whose fields are taken from the front.
 #[derive(Debug, Clone, Copy)]
-struct Message<'a>(&'a [u8]);
+pub(crate) struct Message<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Message<'a> {
     fn varint(&mut self) -> Result<u64> {
@@ -75,7 +80,7 @@ impl<'a> Message<'a> {
 
     /// The next field's number and value, or `None` at the end.
     #[inline]
-    fn field(&mut self) -> Result<Option<(u64, Wire<'a>)>> {
+    pub(crate) fn field(&mut self) -> Result<Option<(u64, Wire<'a>)>> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -94,7 +99,7 @@ impl<'a> Message<'a> {
     }
 
     /// The next field `number` that is a message, string or bytes; others are passed over.
-    fn next_bytes(&mut self, number: u64) -> Result<Option<&'a [u8]>> {
+    pub(crate) fn next_bytes(&mut self, number: u64) -> Result<Option<&'a [u8]>> {
         while let Some((found, value)) = self.field()? {
             if let (true, Wire::Bytes(bytes)) = (found == number, value) {
                 return Ok(Some(bytes));
@@ -214,7 +219,7 @@ pub struct Feature<'a> {
 }
 
 impl<'a> Feature<'a> {
-    fn new(value: &'a [u8]) -> Result<Self> {
+    pub(crate) fn new(value: &'a [u8]) -> Result<Self> {
         let mut feature = Feature { kind: FeatureKind::Empty, message: Message(&[]) };
         let mut message = Message(value);
         loop {
@@ -421,107 +426,6 @@ impl Iterator for IntValues<'_> {
         }
         step.transpose()
     }
-}
-
-/// The values of a feature to write.
-#[derive(Debug, Clone, Copy)]
-pub enum Values<'a> {
-    /// A bytes list.
-    Bytes(&'a [&'a [u8]]),
-    /// A float list.
-    Float(&'a [f32]),
-    /// An int64 list.
-    Int64(&'a [i64]),
-}
-
-impl Values<'_> {
-    fn number(&self) -> u64 {
-        match self {
-            Values::Bytes(_) => 1,
-            Values::Float(_) => 2,
-            Values::Int64(_) => 3,
-        }
-    }
-
-    /// Bytes of the packed values; of a bytes list, of the whole list.
-    fn packed_bytes(&self) -> usize {
-        match self {
-            Values::Bytes(list) => list.iter().map(|v| field_bytes(v.len())).sum(),
-            Values::Float(list) => list.len() * 4,
-            Values::Int64(list) => list.iter().map(|v| varint_bytes(*v as u64)).sum(),
-        }
-    }
-
-    fn list_bytes(&self) -> usize {
-        match (self, self.packed_bytes()) {
-            (Values::Bytes(_), bytes) => bytes,
-            (_, 0) => 0,
-            (_, packed) => field_bytes(packed),
-        }
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        put_header(out, self.number(), self.list_bytes());
-        match self {
-            Values::Bytes(list) => {
-                for value in *list {
-                    put_header(out, 1, value.len());
-                    out.extend_from_slice(value);
-                }
-            }
-            Values::Float([]) | Values::Int64([]) => {}
-            Values::Float(list) => {
-                put_header(out, 1, self.packed_bytes());
-                out.extend(list.iter().flat_map(|v| v.to_le_bytes()));
-            }
-            Values::Int64(list) => {
-                put_header(out, 1, self.packed_bytes());
-                for value in *list {
-                    put_varint(out, *value as u64);
-                }
-            }
-        }
-    }
-}
-
-/// Appends a serialized tf.train.Example of `features`, in the order given, to `out`. With names in order these are
-/// the bytes of TensorFlow's deterministic serialization. Nothing else is allocated.
-pub fn write_example(out: &mut Vec<u8>, features: &[(&str, Values<'_>)]) {
-    let entry_bytes = |(name, values): &(&str, Values<'_>)| {
-        field_bytes(name.len()) + field_bytes(field_bytes(values.list_bytes()))
-    };
-    let features_bytes = features.iter().map(|f| field_bytes(entry_bytes(f))).sum();
-    out.reserve(field_bytes(features_bytes));
-    put_header(out, 1, features_bytes);
-    for feature in features {
-        put_header(out, 1, entry_bytes(feature));
-        put_header(out, 1, feature.0.len());
-        out.extend_from_slice(feature.0.as_bytes());
-        put_header(out, 2, field_bytes(feature.1.list_bytes()));
-        feature.1.write(out);
-    }
-}
-
-/// Bytes of a length-delimited field with a number under 16 and `bytes` of content.
-fn field_bytes(bytes: usize) -> usize {
-    1 + varint_bytes(bytes as u64) + bytes
-}
-
-fn varint_bytes(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn put_header(out: &mut Vec<u8>, number: u64, bytes: usize) {
-    put_varint(out, number << 3 | 2);
-    put_varint(out, bytes as u64);
 }
 
 #[cfg(test)]

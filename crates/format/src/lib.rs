@@ -4,13 +4,17 @@
 //! Invariant: nothing is allocated, skipped or looped over by a number out of a file before that number was checked
 //! against the bytes that are there, the named [`limits`] and the memory budget.
 
+pub mod compress;
 pub mod detect;
 pub mod error;
 pub mod example;
+pub mod example_list;
 pub mod graph_def;
 pub mod limits;
+pub mod message;
 pub mod npy;
 pub mod npz;
+pub mod sequence;
 pub mod source;
 pub mod spool;
 pub mod tfrecord;

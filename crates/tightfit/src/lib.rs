@@ -12,6 +12,7 @@ pub mod job;
 pub mod limits;
 mod model;
 mod nested;
+pub mod records;
 mod run;
 pub mod sink;
 mod tensor;

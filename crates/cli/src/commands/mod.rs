@@ -3,6 +3,7 @@
 mod bench;
 mod inspect;
 mod plan;
+mod records;
 mod run;
 
 use std::collections::HashMap;
@@ -14,7 +15,17 @@ use crate::args::{Args, Command};
 use crate::failure::Failure;
 
 /// Every command, in the order they are shown.
-pub static COMMANDS: &[Command] = &[inspect::COMMAND, plan::COMMAND, run::COMMAND, bench::COMMAND];
+pub static COMMANDS: &[Command] = &[
+    inspect::COMMAND,
+    plan::COMMAND,
+    run::COMMAND,
+    bench::COMMAND,
+    records::inspect::COMMAND,
+    records::head::COMMAND,
+    records::verify::COMMAND,
+    records::convert::COMMAND,
+    records::shard::COMMAND,
+];
 
 /// The most threads that are accepted.
 const MAX_THREADS: usize = 256;

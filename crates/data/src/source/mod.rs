@@ -17,7 +17,7 @@ use crate::image::ImageFormat;
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FileKind {
+pub enum FileKind {
     /// One image.
     Image,
     /// A .npy array.
@@ -28,14 +28,17 @@ pub(crate) enum FileKind {
 
 /// A file of a data set.
 #[derive(Debug)]
-pub(crate) struct DataFile {
+pub struct DataFile {
+    /// Where it is.
     pub path: Box<Path>,
+    /// What it holds.
     pub kind: FileKind,
 }
 
 /// The files of a data set in order.
 #[derive(Debug)]
-pub(crate) struct FileList {
+pub struct FileList {
+    /// The files.
     pub files: Vec<DataFile>,
     reservation: Reservation,
 }
@@ -53,8 +56,7 @@ impl FileList {
 }
 
 /// What folders are searched for. Everything else in them is left alone.
-const EXTENSIONS: [&str; 10] =
-    ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "npy", "tfrecord", "tfrecords"];
+const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "npy"];
 
 /// Folders deeper than this are taken for a loop of links.
 const MAX_DEPTH: usize = 32;
@@ -65,8 +67,11 @@ fn entry_bytes(path: &Path) -> u64 {
     (path.as_os_str().len() + 2 * size_of::<DataFile>() + 16) as u64
 }
 
-/// Finds the files of `sources` and what each holds.
-pub(crate) fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, DataError> {
+/// Finds the files of `sources` (files, folders, globs) and what each holds. The list comes out of `budget`.
+///
+/// # Errors
+/// [`DataError`] when a source stands for no file, a file cannot be read, or the budget is too small.
+pub fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, DataError> {
     let mut list = FileList { files: Vec::new(), reservation: budget.try_reserve("file list", 0)? };
     for source in sources {
         let before = list.files.len();
@@ -135,12 +140,10 @@ fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), Da
 }
 
 fn has_data_extension(path: &Path) -> bool {
-    let extension = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-    match extension(path).as_deref() {
-        Some("gz") => path.file_stem().is_some_and(|stem| has_data_extension(Path::new(stem))),
-        Some(extension) => EXTENSIONS.contains(&extension),
-        None => false,
-    }
+    let lower = |part: Option<&std::ffi::OsStr>| part.map(|p| p.to_string_lossy().to_ascii_lowercase());
+    // TensorFlow calls its files `train.tfrecord-00000-of-00010`, TFX `data_tfrecord-00000-of-00001.gz`.
+    lower(path.file_name()).is_some_and(|name| name.contains("tfrecord"))
+        || lower(path.extension()).is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
 }
 
 fn add_file(path: &Path, list: &mut FileList) -> Result<(), DataError> {

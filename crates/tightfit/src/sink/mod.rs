@@ -7,7 +7,7 @@ mod arrays;
 mod csv;
 mod elements;
 mod examples;
-mod file;
+pub(crate) mod file;
 mod json_lines;
 mod labels;
 

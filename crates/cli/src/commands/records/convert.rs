@@ -1,0 +1,38 @@
+//! `records convert`: other files become records, and records other files.
+
+use std::time::Instant;
+
+use serde_json::json;
+use tightfit::records::{ConvertOptions, convert};
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+use crate::system::{Start, stop_flag};
+use crate::table::print;
+
+/// The command.
+pub const COMMAND: Command = Command {
+    name: "records convert",
+    positional: "FILE..",
+    about: "Turns .csv, .npy, .npz or images into TFRecord or back; compresses or unpacks TFRecord",
+    flags: &["output", "memory", "json", "quiet"],
+    run,
+};
+
+fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
+    let output = super::output(args, COMMAND.name)?;
+    let (budget, _) = super::budget(args)?;
+    let begin = Instant::now();
+    let options = ConvertOptions { sources: args.paths().to_vec(), output };
+    let records = convert(&options, &budget, stop_flag())?;
+    let seconds = begin.elapsed().as_secs_f64();
+    let path = options.output.display();
+    super::say(args, &format!("{path}: {records} records in {seconds:.2} s\n"));
+    match args.has("json") {
+        true => {
+            let output = path.to_string();
+            print(&format!("{:#}\n", json!({"records": records, "output": output, "seconds": seconds})))
+        }
+        false => Ok(()),
+    }
+}

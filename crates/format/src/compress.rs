@@ -1,0 +1,91 @@
+//! Files written compressed, as TensorFlow's `TFRecordOptions(compression_type)` has them.
+
+use std::io::{self, Write};
+
+use flate2::write::{GzEncoder, ZlibEncoder};
+
+use crate::tfrecord::Compression;
+
+/// Heap bytes that a [`Compressor`] takes when it compresses: zlib's window, tables and pending output.
+pub const DEFLATE_BYTES: usize = 400 << 10;
+
+/// Writes through to `W`, compressed or not.
+#[derive(Debug)]
+pub enum Compressor<W: Write> {
+    /// As it is.
+    None(W),
+    /// RFC 1952.
+    Gzip(Box<GzEncoder<W>>),
+    /// RFC 1950.
+    Zlib(Box<ZlibEncoder<W>>),
+}
+
+impl<W: Write> Compressor<W> {
+    /// A writer to `write`, at zlib's default level.
+    pub fn new(compression: Compression, write: W) -> Self {
+        let level = flate2::Compression::default();
+        match compression {
+            Compression::None => Compressor::None(write),
+            Compression::Gzip => Compressor::Gzip(Box::new(GzEncoder::new(write, level))),
+            Compression::Zlib => Compressor::Zlib(Box::new(ZlibEncoder::new(write, level))),
+        }
+    }
+
+    /// Writes the end of the compressed stream; what was written to, not flushed.
+    ///
+    /// # Errors
+    /// Whatever is written to reports.
+    pub fn finish(self) -> io::Result<W> {
+        match self {
+            Compressor::None(write) => Ok(write),
+            Compressor::Gzip(encoder) => encoder.finish(),
+            Compressor::Zlib(encoder) => encoder.finish(),
+        }
+    }
+}
+
+impl<W: Write> Write for Compressor<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Compressor::None(write) => write.write(bytes),
+            Compressor::Gzip(encoder) => encoder.write(bytes),
+            Compressor::Zlib(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Compressor::None(write) => write.flush(),
+            Compressor::Gzip(encoder) => encoder.flush(),
+            Compressor::Zlib(encoder) => encoder.flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use tightfit_core::{Buffer, MemoryBudget};
+
+    use super::*;
+    use crate::tfrecord::{RecordReader, RecordWriter};
+
+    #[test]
+    fn the_reader_reads_every_kind() {
+        for compression in [Compression::None, Compression::Gzip, Compression::Zlib] {
+            let mut writer = RecordWriter::new(Compressor::new(compression, Vec::new()));
+            (0..100u8).for_each(|i| writer.write(&[i; 50]).unwrap());
+            let bytes = writer.into_inner().finish().unwrap();
+            assert_eq!(bytes.len() == 6600, compression == Compression::None);
+            let window = Buffer::new(&MemoryBudget::unlimited(), "test", 1000).unwrap();
+            let mut reader = RecordReader::new(Arc::from(Path::new("f")), &bytes[..], window).unwrap();
+            assert_eq!(reader.compression(), compression);
+            for i in 0..100u8 {
+                assert_eq!(reader.next_record().unwrap().unwrap().data, [i; 50]);
+            }
+            assert!(reader.next_record().unwrap().is_none());
+        }
+    }
+}

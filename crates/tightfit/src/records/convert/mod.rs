@@ -1,0 +1,205 @@
+//! Other files become records of tf.train.Example, and records other files.
+//!
+//! | from | to |
+//! |---|---|
+//! | .csv | one feature a column: integers, floats or text, by what all its cells are; an empty cell is no feature |
+//! | .npy, .npz | one feature an array, one record a row; .npy is named after the file |
+//! | images | `image/encoded`, `format`, `height`, `width`, `filename`, and of folders `class/text` and `class/label` |
+//! | TFRecord | copied byte for byte, compressed as the output's name says |
+//! | Examples | .csv, .npy, .npz, or a folder of images |
+
+mod csv;
+mod from_arrays;
+mod from_csv;
+mod from_images;
+mod to_arrays;
+mod to_csv;
+mod to_images;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tightfit_core::MemoryBudget;
+use tightfit_data::{FileKind, FileList};
+use tightfit_format::message::MessageKind;
+
+use super::files::{RecordFile, list_files, record_error};
+use super::output::RecordOutput;
+use super::schema::{FeatureSummary, Schema};
+use super::shard::each_record;
+use crate::error::Error;
+
+/// What to convert.
+#[derive(Debug, Clone)]
+pub struct ConvertOptions {
+    /// Files, folders and globs, all of one kind.
+    pub sources: Vec<PathBuf>,
+    /// What they become, by its name: `.csv`, `.npy`, `.npz`, `.tfrecord`, `.tfrecord.gz`, or with a slash at the end
+    /// a folder of images.
+    pub output: PathBuf,
+}
+
+/// What sources are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Csv,
+    Array,
+    Npz,
+    Images,
+    Records,
+}
+
+/// What an output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    Csv,
+    Npy,
+    Npz,
+    Images,
+    Records,
+}
+
+/// What every conversion is given.
+struct Job<'a> {
+    list: &'a FileList,
+    output: &'a Path,
+    budget: &'a MemoryBudget,
+    stop: &'a AtomicBool,
+}
+
+/// Converts; the records or rows written. The output appears when it is whole.
+///
+/// # Errors
+/// [`Error`] for files that cannot be read or turned into the other kind, with the place, when the budget is too small,
+/// or `stop` was set. No output appears then.
+pub fn convert(options: &ConvertOptions, budget: &MemoryBudget, stop: &AtomicBool) -> Result<u64, Error> {
+    let output = options.output.as_path();
+    let to = kind_of_output(output)?;
+    let list = list_files(&options.sources, false, budget)?;
+    let from = kind_of_sources(&list)?;
+    if list.files.iter().any(|f| is_same(&f.path, output)) {
+        return Err(Error::Usage(format!("{} would be read and written", output.display())));
+    }
+    let job = Job { list: &list, output, budget, stop };
+    match (from, to) {
+        (From::Csv, To::Records) => from_csv::convert(&job),
+        (From::Array, To::Records) => from_arrays::convert_npy(&job),
+        (From::Npz, To::Records) => from_arrays::convert_npz(&job),
+        (From::Images, To::Records) => from_images::convert(&job, &options.sources),
+        (From::Records, To::Records) => copy(&job),
+        (From::Records, To::Csv) => to_csv::convert(&job),
+        (From::Records, To::Npy) => to_arrays::convert_npy(&job),
+        (From::Records, To::Npz) => to_arrays::convert_npz(&job),
+        (From::Records, To::Images) => to_images::convert(&job),
+        _ => Err(Error::Usage("one side of a conversion has to be TFRecord".to_string())),
+    }
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}
+
+fn kind_of_output(path: &Path) -> Result<To, Error> {
+    let name = path.file_name().map(|n| n.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    Ok(match extension(path).as_str() {
+        _ if path.as_os_str().as_encoded_bytes().ends_with(b"/") => To::Images,
+        "csv" => To::Csv,
+        "npy" => To::Npy,
+        "npz" => To::Npz,
+        "gz" | "gzip" | "zlib" | "zz" => To::Records,
+        _ if name.contains("tfrecord") => To::Records,
+        _ => {
+            let why =
+                "what it is to be is told by .tfrecord, .tfrecord.gz, .csv, .npy, .npz, or a / at the end";
+            return Err(Error::Usage(format!("{}: {why}", path.display())));
+        }
+    })
+}
+
+fn kind_of_sources(list: &FileList) -> Result<From, Error> {
+    let mut kinds = list.files.iter().map(|file| match (file.kind, extension(&file.path).as_str()) {
+        (FileKind::Image, _) => From::Images,
+        (FileKind::Array, _) => From::Array,
+        (_, "csv") => From::Csv,
+        (_, "npz") => From::Npz,
+        _ => From::Records,
+    });
+    let first = kinds.next().ok_or_else(|| Error::Usage("nothing to convert".to_string()))?;
+    if kinds.any(|kind| kind != first) {
+        return Err(Error::Usage("the files to convert are of several kinds".to_string()));
+    }
+    if matches!(first, From::Array | From::Npz) && list.files.len() > 1 {
+        let why = "one .npy or .npz is converted at a time; arrays that belong together go into one .npz";
+        return Err(Error::Usage(why.to_string()));
+    }
+    Ok(first)
+}
+
+fn copy(job: &Job<'_>) -> Result<u64, Error> {
+    let mut output = RecordOutput::create(job.output, job.budget)?;
+    each_record(job.list, job.budget, job.stop, &mut |_, record| output.write(record))?;
+    finish(output)
+}
+
+/// Gives a file of records its name.
+fn finish(output: RecordOutput) -> Result<u64, Error> {
+    let records = output.records();
+    output.finish()?.commit()?;
+    Ok(records)
+}
+
+impl Job<'_> {
+    fn check_stop(&self) -> Result<(), Error> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(Error::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    /// The features of all records, which have to be Examples, and what covers their memory.
+    fn schema(&self) -> Result<(Vec<FeatureSummary>, tightfit_core::Reservation), Error> {
+        let mut schema = Schema::new(self.budget)?;
+        self.each_record(&mut |place, record| {
+            schema.add(record).map_err(|error| place.error(error.to_string()))?;
+            match MessageKind::of(record) {
+                MessageKind::Example => Ok(()),
+                kind => Err(place.error(format!("it is no tf.train.Example but {kind}"))),
+            }
+        })?;
+        Ok(schema.finish())
+    }
+
+    /// Calls `each` with the place and the data of every record.
+    fn each_record(
+        &self,
+        each: &mut dyn FnMut(&RecordPlace<'_>, &[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for entry in &self.list.files {
+            let mut file = RecordFile::open(&entry.path, self.budget)?;
+            while file.advance()?.map_err(record_error)? {
+                self.check_stop()?;
+                let record = file.current();
+                let place = RecordPlace { path: &entry.path, record: record.index, offset: record.offset };
+                each(&place, record.data)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a record is, for errors.
+struct RecordPlace<'a> {
+    path: &'a Path,
+    record: u64,
+    offset: u64,
+}
+
+impl RecordPlace<'_> {
+    fn error(&self, why: impl std::fmt::Display) -> Error {
+        Error::data(self.path, format!("record {} at byte {}: {why}", self.record, self.offset))
+    }
+}

@@ -1,0 +1,132 @@
+//! Examples to .npy and .npz: float32, int64 and byte strings, of features that have as many values in all records.
+
+use std::io::Write;
+
+use tightfit_core::{DType, Shape};
+use tightfit_format::example::{Example, FeatureKind};
+use tightfit_format::npz::NpzWriter;
+use tightfit_format::spool::{ArraySpool, Rows, SPOOL_BYTES};
+
+use super::Job;
+use crate::error::Error;
+use crate::records::schema::FeatureSummary;
+use crate::sink::file::{BUFFER_BYTES, Output};
+
+/// A feature that becomes an array.
+struct Column {
+    name: String,
+    dtype: DType,
+    row_shape: Shape,
+    values: usize,
+}
+
+impl Column {
+    fn new(feature: &FeatureSummary) -> Result<Column, Error> {
+        let wrong = |why: String| Error::Usage(format!("feature '{}' {why}", feature.name));
+        let dtype = match *feature.kinds {
+            [FeatureKind::Float] => DType::F32,
+            [FeatureKind::Int64] => DType::I64,
+            [FeatureKind::Bytes] => DType::String,
+            _ => return Err(wrong("is not of one kind in all records, as an array has to be".to_string())),
+        };
+        if feature.records < feature.of_records {
+            let missing = feature.of_records - feature.records;
+            return Err(wrong(format!(
+                "is missing in {missing} records, and an array has no place for that"
+            )));
+        }
+        let values = match feature.count {
+            Some(count) if count.min == count.max => usize::try_from(count.max).unwrap_or(usize::MAX),
+            count => {
+                let (min, max) = count.map_or((0, 0), |c| (c.min, c.max));
+                return Err(wrong(format!(
+                    "has {min} to {max} values; the rows of an array are equally long"
+                )));
+            }
+        };
+        let shape = if values == 1 { Ok(Shape::SCALAR) } else { Shape::new(&[values]) };
+        let row_shape = shape.map_err(|error| wrong(error.to_string()))?;
+        Ok(Column { name: feature.name.clone(), dtype, row_shape, values })
+    }
+
+    /// Appends the values of a record.
+    fn push(&self, record: &[u8], spool: &mut ArraySpool) -> Result<(), String> {
+        let text = |error: tightfit_format::example::ExampleError| error.to_string();
+        let io = |error: std::io::Error| error.to_string();
+        let found = Example::new(record).find(&self.name).map_err(text)?;
+        let feature = found.ok_or("it is gone: the file has changed")?;
+        let mut values = 0;
+        for run in feature.float_runs() {
+            let run = run.map_err(text)?;
+            values += run.len();
+            spool.push(run.as_flattened()).map_err(io)?;
+        }
+        for value in feature.ints() {
+            values += 1;
+            spool.push(&value.map_err(text)?.to_le_bytes()).map_err(io)?;
+        }
+        for value in feature.bytes() {
+            let value = value.map_err(text)?;
+            if value.ends_with(&[0]) {
+                return Err("a byte string that ends with a zero byte, which numpy would cut off".to_string());
+            }
+            values += 1;
+            spool.push_string(value).map_err(io)?;
+        }
+        match values == self.values {
+            true => Ok(()),
+            false => Err("another number of values: the file has changed".to_string()),
+        }
+    }
+}
+
+/// Converts all records of `job` to one array, of the only feature they have.
+pub fn convert_npy(job: &Job<'_>) -> Result<u64, Error> {
+    let (features, _held) = job.schema()?;
+    let [feature] = &*features else {
+        let why = format!("a .npy file holds one array, and the records have {} features", features.len());
+        return Err(Error::Usage(format!("{why}: use .npz")));
+    };
+    let column = Column::new(feature)?;
+    let _buffers = job.budget.try_reserve("output", (BUFFER_BYTES + SPOOL_BYTES) as u64)?;
+    let mut output = Output::create(job.output)?;
+    let at = |error| Error::io(job.output, error);
+    let mut spool =
+        ArraySpool::create(output.folder(), column.dtype, Rows::Counted, column.row_shape).map_err(at)?;
+    let mut rows = 0;
+    job.each_record(&mut |place, record| {
+        rows += 1;
+        column.push(record, &mut spool).map_err(|why| place.error(format!("'{}': {why}", column.name)))
+    })?;
+    spool.write_npy(&mut output).and_then(|()| output.flush()).map_err(at)?;
+    output.commit()?;
+    Ok(rows)
+}
+
+/// Converts all records of `job` to an array for each feature.
+pub fn convert_npz(job: &Job<'_>) -> Result<u64, Error> {
+    let (features, _held) = job.schema()?;
+    let columns = features.iter().map(Column::new).collect::<Result<Vec<_>, _>>()?;
+    if columns.is_empty() {
+        return Err(Error::Usage("the records have no features".to_string()));
+    }
+    let spools_bytes = columns.len() as u64 * (SPOOL_BYTES as u64 + 256);
+    let _buffers = job.budget.try_reserve("output", BUFFER_BYTES as u64 + spools_bytes)?;
+    let output = Output::create(job.output)?;
+    let at = |error| Error::io(job.output, error);
+    let mut npz = NpzWriter::new(output.folder());
+    for column in &columns {
+        npz.add(&column.name, column.dtype, Rows::Counted, column.row_shape).map_err(at)?;
+    }
+    let mut rows = 0;
+    job.each_record(&mut |place, record| {
+        rows += 1;
+        for (index, column) in columns.iter().enumerate() {
+            let Some(spool) = npz.array(index) else { continue };
+            column.push(record, spool).map_err(|why| place.error(format!("'{}': {why}", column.name)))?;
+        }
+        Ok(())
+    })?;
+    npz.finish(output).map_err(at)?.commit()?;
+    Ok(rows)
+}

@@ -1,0 +1,23 @@
+//! Files of records: are they whole, what is in them, and into what else can they be turned.
+//!
+//! Everything here reads files once from front to back (types are found in a pass of its own) and holds no more than
+//! one record, a window and what a `MemoryBudget` has reserved for a summary.
+
+mod convert;
+mod files;
+mod inspect;
+mod output;
+mod schema;
+mod shard;
+mod text;
+mod verify;
+
+pub use convert::{ConvertOptions, convert};
+pub use inspect::{BadRecord, Inspection, Sizes, inspect};
+pub use schema::{FeatureSummary, Range, Scope};
+pub use shard::{Dealing, MAX_SHARDS, ShardOptions, shard};
+pub use text::{Head, head, kind_name};
+pub use tightfit_format::example::FeatureKind;
+pub use tightfit_format::message::MessageKind;
+pub use tightfit_format::tfrecord::Compression;
+pub use verify::{Verification, VerifyOptions, verify};

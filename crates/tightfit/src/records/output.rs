@@ -1,0 +1,106 @@
+//! A file of records being written: beside its place, and renamed when whole.
+
+use std::path::{Path, PathBuf};
+
+use tightfit_core::{MemoryBudget, Reservation};
+use tightfit_format::compress::{Compressor, DEFLATE_BYTES};
+use tightfit_format::example::{NamedValues, Values, write_example};
+use tightfit_format::tfrecord::{Compression, RecordWriter};
+
+use crate::error::Error;
+use crate::sink::file::{BUFFER_BYTES, Output};
+
+/// Writes one file of records.
+pub struct RecordOutput {
+    path: PathBuf,
+    writer: RecordWriter<Compressor<Output>>,
+    _reservation: Reservation,
+}
+
+impl RecordOutput {
+    /// A file that will stand at `path`, compressed as its name says. Its buffers come out of `budget`.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and the budget's error.
+    pub fn create(path: &Path, budget: &MemoryBudget) -> Result<RecordOutput, Error> {
+        let compression = compression_of(path);
+        let deflate_bytes = if compression == Compression::None { 0 } else { DEFLATE_BYTES };
+        let reservation = budget.try_reserve("output", (BUFFER_BYTES + deflate_bytes) as u64)?;
+        let writer = RecordWriter::new(Compressor::new(compression, Output::create(path)?));
+        Ok(RecordOutput { path: path.to_path_buf(), writer, _reservation: reservation })
+    }
+
+    /// Appends a record.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&mut self, record: &[u8]) -> Result<(), Error> {
+        self.writer.write(record).map_err(|error| Error::io(&self.path, error))
+    }
+
+    /// Records written.
+    pub fn records(&self) -> u64 {
+        self.writer.records()
+    }
+
+    /// Ends the compressed stream; the file has its name when it is committed.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(self) -> Result<Output, Error> {
+        self.writer.into_inner().finish().map_err(|error| Error::io(&self.path, error))
+    }
+}
+
+/// The compression that a file's name asks for.
+pub fn compression_of(path: &Path) -> Compression {
+    match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+        Some("gz" | "gzip") => Compression::Gzip,
+        Some("zlib" | "zz") => Compression::Zlib,
+        _ => Compression::None,
+    }
+}
+
+/// Serializes Examples into memory that the budget covers.
+pub struct ExampleEncoder {
+    record: Vec<u8>,
+    reservation: Reservation,
+}
+
+impl ExampleEncoder {
+    /// Holds nothing yet.
+    ///
+    /// # Errors
+    /// The budget's error.
+    pub fn new(budget: &MemoryBudget) -> Result<ExampleEncoder, Error> {
+        Ok(ExampleEncoder { record: Vec::new(), reservation: budget.try_reserve("record", 0)? })
+    }
+
+    /// The Example of `features`.
+    ///
+    /// # Errors
+    /// The budget's error.
+    pub fn encode(&mut self, features: &[NamedValues<'_>]) -> Result<&[u8], Error> {
+        let most_bytes = features.iter().map(most_bytes).fold(32, usize::saturating_add);
+        if most_bytes > self.record.capacity() {
+            let more_bytes = (most_bytes as u64).saturating_sub(self.reservation.bytes());
+            self.reservation.try_grow(more_bytes)?;
+            // A new list instead of a larger one: growing would hold both.
+            self.record = Vec::new();
+            self.record.reserve_exact(most_bytes);
+        }
+        self.record.clear();
+        write_example(&mut self.record, features);
+        Ok(&self.record)
+    }
+}
+
+/// No fewer bytes than a feature takes in an Example: ten for each length and each integer.
+fn most_bytes((name, values): &NamedValues<'_>) -> usize {
+    let values_bytes = match values {
+        Values::Bytes(list) => list.iter().map(|v| v.len().saturating_add(11)).sum::<usize>(),
+        Values::Float(list) => list.len().saturating_mul(4),
+        Values::Int64(list) => list.len().saturating_mul(10),
+    };
+    values_bytes.saturating_add(name.len()).saturating_add(64)
+}

@@ -1,0 +1,153 @@
+//! Records dealt to N files, each record to one of them.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tightfit_core::MemoryBudget;
+
+use super::files::{RecordFile, list_files};
+use super::output::{RecordOutput, compression_of};
+use crate::error::Error;
+use tightfit_format::tfrecord::Compression;
+
+/// The most shards, which the five digits in a shard's name can number.
+pub const MAX_SHARDS: usize = 99_999;
+
+/// How records are dealt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dealing {
+    /// Record i goes to shard i mod N.
+    RoundRobin,
+    /// Each shard has records that follow each other, as many as the others or one more.
+    Ranges,
+}
+
+/// What to split.
+#[derive(Debug, Clone)]
+pub struct ShardOptions {
+    /// Files, folders and globs, whose records are taken one after the other.
+    pub sources: Vec<PathBuf>,
+    /// The name of the shards up to their number: `OUT` gives `OUT-00000-of-00004`, and `OUT.gz`
+    /// `OUT-00000-of-00004.gz`.
+    pub output: PathBuf,
+    /// Shards.
+    pub shards: usize,
+    /// Which record goes where.
+    pub dealing: Dealing,
+}
+
+/// Deals the records of `sources`, byte for byte; the records of each shard. The shards appear when all are whole.
+///
+/// # Errors
+/// [`Error`] for a bad record, with its place, and when the budget has no room for a window and the buffers of all
+/// shards, or `stop` was set. No shard appears then.
+pub fn shard(options: &ShardOptions, budget: &MemoryBudget, stop: &AtomicBool) -> Result<Vec<u64>, Error> {
+    let list = list_files(&options.sources, true, budget)?;
+    let mut outputs = Vec::new();
+    for shard in 0..options.shards {
+        let path = shard_path(&options.output, shard, options.shards);
+        if list.files.iter().any(|f| *f.path == *path) {
+            return Err(Error::Usage(format!("{} would be read and written", path.display())));
+        }
+        outputs.push(RecordOutput::create(&path, budget)?);
+    }
+    let shards = options.shards.max(1) as u64;
+    // Where ranges end follows from how many records there are.
+    let total = match options.dealing {
+        Dealing::RoundRobin => 0,
+        Dealing::Ranges => {
+            let mut total = 0u64;
+            each_record(&list, budget, stop, &mut |_, _| {
+                total += 1;
+                Ok(())
+            })?;
+            total
+        }
+    };
+    each_record(&list, budget, stop, &mut |index, record| {
+        let shard = match options.dealing {
+            Dealing::RoundRobin => index % shards,
+            Dealing::Ranges => range_of(index, total, shards),
+        };
+        match outputs.get_mut(shard as usize) {
+            Some(output) => output.write(record),
+            None => Err(Error::Usage("a file has grown while it was read".to_string())),
+        }
+    })?;
+    let counts = outputs.iter().map(RecordOutput::records).collect();
+    let finished = outputs.into_iter().map(RecordOutput::finish).collect::<Result<Vec<_>, _>>()?;
+    finished.into_iter().try_for_each(|output| output.commit())?;
+    Ok(counts)
+}
+
+/// The range that record `index` of `total` falls into, the first `total % shards` ranges having one more.
+fn range_of(index: u64, total: u64, shards: u64) -> u64 {
+    let (size, longer) = (total / shards, total % shards);
+    let end_of_longer = longer * (size + 1);
+    if index < end_of_longer {
+        index / (size + 1)
+    } else {
+        longer + (index - end_of_longer).checked_div(size).unwrap_or(shards)
+    }
+}
+
+/// Calls `each` with the number and the data of every record of every file.
+pub(super) fn each_record(
+    list: &tightfit_data::FileList,
+    budget: &MemoryBudget,
+    stop: &AtomicBool,
+    each: &mut dyn FnMut(u64, &[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut index = 0;
+    for entry in &list.files {
+        let mut file = RecordFile::open(&entry.path, budget)?;
+        while file.advance_good()? {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            each(index, file.current().data)?;
+            index += 1;
+        }
+    }
+    Ok(())
+}
+
+/// `name-00000-of-00004`, the suffix of a compressed file kept at the end.
+fn shard_path(output: &Path, shard: usize, shards: usize) -> PathBuf {
+    let (stem, suffix) = match (compression_of(output), output.extension()) {
+        (Compression::Gzip | Compression::Zlib, Some(extension)) => {
+            let mut suffix = OsString::from(".");
+            suffix.push(extension);
+            (output.with_extension(""), suffix)
+        }
+        _ => (output.to_path_buf(), OsString::new()),
+    };
+    let mut path = stem.into_os_string();
+    path.push(format!("-{shard:05}-of-{shards:05}"));
+    path.push(suffix);
+    PathBuf::from(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_cover_and_differ_by_one() {
+        for total in 0..40u64 {
+            for shards in 1..12u64 {
+                let dealt: Vec<u64> = (0..total).map(|i| range_of(i, total, shards)).collect();
+                assert!(dealt.is_sorted() && dealt.iter().all(|s| *s < shards), "{total} to {shards}");
+                let sizes: Vec<_> = (0..shards).map(|s| dealt.iter().filter(|d| **d == s).count()).collect();
+                assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1);
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_shards() {
+        assert_eq!(shard_path(Path::new("a/b.tfrecord"), 3, 12), Path::new("a/b.tfrecord-00003-of-00012"));
+        assert_eq!(shard_path(Path::new("b.tfrecord.gz"), 0, 1), Path::new("b.tfrecord-00000-of-00001.gz"));
+    }
+}
