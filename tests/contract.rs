@@ -147,3 +147,47 @@ fn it_works_under_a_limit_of_the_system() {
         }
     }
 }
+
+/// A memory control group of its own with a limit, removed when dropped.
+struct ControlGroup(PathBuf);
+
+impl ControlGroup {
+    /// `None` where the system does not let this process make one.
+    fn new(limit_bytes: u64) -> Option<ControlGroup> {
+        let name = format!("tightfit-{}", std::process::id());
+        let kinds = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+        kinds.iter().find_map(|(root, limit)| {
+            // Without the file of a limit it is another kind of group, or a plain folder.
+            let root_has_memory = Path::new(root).join("cgroup.procs").exists();
+            let group = ControlGroup(Path::new(root).join(&name));
+            let is_made = root_has_memory && std::fs::create_dir(&group.0).is_ok();
+            let is_limited = is_made && std::fs::write(group.0.join(limit), limit_bytes.to_string()).is_ok();
+            is_limited.then_some(group)
+        })
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        std::fs::remove_dir(&self.0).ok();
+    }
+}
+
+#[test]
+fn it_works_in_a_control_group_of_its_budget() {
+    let dir = TempDir::new();
+    for job in jobs(&dir) {
+        let budget_bytes = minimum(&job);
+        let Some(group) = ControlGroup::new(budget_bytes) else {
+            println!("no memory control group can be made here");
+            return;
+        };
+        // A shell that moves itself into the group and becomes the program.
+        let script = format!("echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"", group.0.display());
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &script, env!("CARGO_BIN_EXE_tightfit")]).args(&job);
+        limited.args(["--memory", &budget_bytes.to_string()]).stdout(std::process::Stdio::null());
+        let outcome = outcome(limited);
+        assert_eq!(outcome.code, Some(0), "{job:?} in {budget_bytes}: {}", outcome.stderr);
+    }
+}
