@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use tightfit_format::tfrecord::RecordFault;
+
 use crate::error::{BadRow, DataError, RowFault};
 use crate::fill::{Scratch, fill};
 use crate::pipeline::Shared;
@@ -241,10 +243,10 @@ fn take_row<'a>(
                 room.copy_from_slice(data);
                 return Some((index, row, Taken::Record { offset: *offset, bytes: data.len() }));
             }
-            None => RowFault::DecodeBytes {
-                needed_bytes: data.len() as u64,
-                planned_bytes: scratch.record.len() as u64,
-            },
+            None => RowFault::Record(RecordFault::TooLarge {
+                bytes: data.len() as u64,
+                limit_bytes: scratch.record.len() as u64,
+            }),
         },
         // No more than a copy, so it is done at once.
         Payload::Row { .. } => match fill(&shared.layout, &item.payload, &mut row, text, &mut scratch.fill) {
