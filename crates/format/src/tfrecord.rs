@@ -33,6 +33,10 @@ pub const FOOTER_BYTES: usize = 4;
 pub const INFLATE_BYTES: usize = INPUT_BYTES + (64 << 10);
 
 const INPUT_BYTES: usize = 64 << 10;
+
+/// How far small records are read ahead: enough that system calls are not felt.
+const READ_BYTES: usize = 128 << 10;
+
 const CRC_MASK: u32 = 0xa282_ead8;
 
 /// How a file is compressed.
@@ -348,7 +352,10 @@ impl<R: Read> RecordReader<R> {
             (self.start, self.end) = (0, self.end - self.start);
         }
         while self.end - self.start < bytes {
-            let free = self.window.get_mut(self.end..).unwrap_or_default();
+            // Of a large record no more than the next one's header is read ahead: it would have to be moved.
+            let ahead = self.start + (bytes + HEADER_BYTES).max(READ_BYTES);
+            let free = self.window.len().min(ahead);
+            let free = self.window.get_mut(self.end..free).unwrap_or_default();
             match self.stream.read(free) {
                 Ok(0) => break,
                 Ok(read) => self.end += read,
