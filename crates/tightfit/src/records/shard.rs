@@ -92,12 +92,15 @@ fn range_of(index: u64, total: u64, shards: u64) -> u64 {
     }
 }
 
+/// What is called with the number and the data of a record.
+type EachRecord<'f> = dyn FnMut(u64, &[u8]) -> Result<(), Error> + 'f;
+
 /// Calls `each` with the number and the data of every record of every file.
 pub(super) fn each_record(
     list: &tightfit_data::FileList,
     budget: &MemoryBudget,
     stop: &AtomicBool,
-    each: &mut dyn FnMut(u64, &[u8]) -> Result<(), Error>,
+    each: &mut EachRecord<'_>,
 ) -> Result<(), Error> {
     let mut index = 0;
     for entry in &list.files {

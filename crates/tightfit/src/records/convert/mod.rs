@@ -174,10 +174,7 @@ impl Job<'_> {
     }
 
     /// Calls `each` with the place and the data of every record.
-    fn each_record(
-        &self,
-        each: &mut dyn FnMut(&RecordPlace<'_>, &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn each_record(&self, each: &mut EachPlaced<'_>) -> Result<(), Error> {
         for entry in &self.list.files {
             let mut file = RecordFile::open(&entry.path, self.budget)?;
             while file.advance()?.map_err(record_error)? {
@@ -190,6 +187,9 @@ impl Job<'_> {
         Ok(())
     }
 }
+
+/// What is called with the place and the data of a record.
+type EachPlaced<'f> = dyn FnMut(&RecordPlace<'_>, &[u8]) -> Result<(), Error> + 'f;
 
 /// Where a record is, for errors.
 struct RecordPlace<'a> {
