@@ -64,7 +64,7 @@ fn verify_counts_what_is_whole() {
     assert!(all["seconds"].as_f64().is_some_and(|s| s > 0.0));
     assert_eq!(all["bytes"].as_u64().map(|b| b > 78), Some(true));
     let globbed =
-        tightfit(["records", "verify", text(&glob), "--threads", "1", "--memory", "8MiB", "--json"]).json();
+        tightfit(["records", "verify", text(&glob), "--threads", "1", "--memory", "10MiB", "--json"]).json();
     assert_eq!((&globbed["files"], &globbed["records"]), (&json!(4), &json!(12)));
     let quiet = tightfit(["records", "verify", text(&glob), "--quiet"]);
     assert_eq!((quiet.code, quiet.stdout.as_str(), quiet.stderr.as_str()), (0, "", ""));
@@ -107,7 +107,7 @@ fn hostile_lengths_cost_nothing() {
         bytes.extend(masked_crc(&length.to_le_bytes()).to_le_bytes());
         bytes.extend([0; 100]);
         let path = folder.write("hostile.tfrecord", &bytes);
-        let verify = tightfit(["records", "verify", text(&path), "--memory", "8MiB"]);
+        let verify = tightfit(["records", "verify", text(&path), "--memory", "10MiB"]);
         assert_eq!(verify.code, 1, "{verify:?}");
         assert!(verify.stderr.contains("record 1 at byte 26: the file ends inside it"), "{verify:?}");
         let inspect = tightfit(["records", "inspect", text(&path), "--json"]).json();
@@ -224,7 +224,7 @@ fn arrays_become_examples_and_come_back() {
     let (npy, records, back) =
         (folder.write("x.npy", &array), folder.path("x.tfrecord"), folder.path("y.npy"));
     for (from, to) in [(&npy, &records), (&records, &back)] {
-        let answer = tightfit(["records", "convert", text(from), "--output", text(to), "--memory", "8MiB"]);
+        let answer = tightfit(["records", "convert", text(from), "--output", text(to), "--memory", "10MiB"]);
         assert_eq!((answer.code, answer.stderr.contains("1000 records")), (0, true), "{answer:?}");
     }
     let bytes = std::fs::read(&back).expect("the file");
