@@ -31,7 +31,7 @@ impl Labels {
         // Before anything is read, so that a file without line ends is refused as well.
         let bytes = file.metadata().map_err(at)?.len();
         let mut reservation = budget.try_reserve("sink", bytes)?;
-        let mut names = Vec::new();
+        let mut names: Vec<Box<str>> = Vec::new();
         for line in BufReader::new(file).lines() {
             let line = line.map_err(|error| match error.kind() {
                 std::io::ErrorKind::InvalidData => {
@@ -43,7 +43,7 @@ impl Labels {
             names.push(line.trim().into());
         }
         // Empty lines at the end name nothing.
-        names.truncate(names.iter().rposition(|name: &Box<str>| !name.is_empty()).map_or(0, |last| last + 1));
+        names.truncate(names.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1));
         Ok(Labels { names, reservation })
     }
 
