@@ -29,5 +29,6 @@ pub use tightfit_core::{
 pub use tightfit_data::{Preprocess, Resize};
 pub use tightfit_format::FormatError;
 pub use tightfit_graph::exec::Feed;
+pub use tightfit_graph::ir::Graph;
 pub use tightfit_graph::{Binding, GraphError, plan};
 pub use tightfit_kernels::ThreadPool;

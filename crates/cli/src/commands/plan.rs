@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tightfit::fit::{Bound, Fit};
 use tightfit::plan::{PlanReport, Rectangle, StepReport};
-use tightfit::{Error, FitOptions, Model, OpenOptions, display_bytes, display_bytes_up};
+use tightfit::sink::{SinkFormat, SinkNeed};
+use tightfit::{Error, FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
 
 use super::{Limits, MAX_BATCH};
 use crate::args::{Args, Command};
@@ -24,6 +25,12 @@ pub const COMMAND: Command = Command {
     run,
 };
 
+/// Batches that exist at once while a data set is read.
+const BATCHES: u64 = 2;
+
+/// Memory of what reads arrays and records.
+const READER_BYTES: u64 = 1 << 20;
+
 /// How many tensors at the peak are shown.
 const SHOWN_AT_PEAK: usize = 6;
 
@@ -31,18 +38,21 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     let limits = Limits::read(args)?;
     let open = OpenOptions { fetches: args.texts("fetch")?, feeds: Vec::new() };
     let model = Model::open(args.model(), &open, &limits.reading_budget())?;
-    let options = FitOptions {
+    let mut options = FitOptions {
         batch: args.count("batch", MAX_BATCH)?.unwrap_or(1),
         threads: limits.threads,
         memory_bytes: limits.memory_bytes,
         shapes: super::input_shapes(args, &model)?,
+        sink: SinkNeed { format: Some(SinkFormat::Npz), is_whole: true, labels_bytes: 0 },
         ..FitOptions::default()
     };
     let bound = Bound::new(&model, &options)?;
     if args.has("text") {
         return print(&bound.graph().to_string());
     }
-    let fit = bound.fit()?;
+    options.pipeline_bytes = pipeline_bytes(bound.graph());
+    drop(bound);
+    let fit = Bound::new(&model, &options)?.fit()?;
     let view = View { path: args.model(), options: &options, fit: &fit, report: fit.plan.report() };
     if let Some(path) = args.path("html") {
         let page = html::page(view.title(), &view.json(true));
@@ -52,6 +62,16 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
         true => print(&format!("{:#}\n", view.json(args.has("verbose")))),
         false => print(&view.text()),
     }
+}
+
+/// What input takes when nothing is said of it: the batch in use and one read ahead, and what reads them. With it the
+/// smallest size that is shown suffices for fed tensors and for arrays; decoding images takes more.
+fn pipeline_bytes(graph: &Graph) -> u64 {
+    let inputs = graph.inputs.iter().map(|port| {
+        let fact = graph.fact(port.value);
+        fact.dims.concrete().map_or(0, |shape| (shape.elements() * fact.dtype.bytes()) as u64)
+    });
+    BATCHES * inputs.sum::<u64>() + READER_BYTES
 }
 
 /// A plan to show.
