@@ -150,16 +150,20 @@ fn plan_tells_lines_peak_and_minimum() {
 fn the_smallest_memory_works_and_less_is_exit_3() {
     let model = digits().0;
     let minimum = plan(&["--threads", "2"])["minimum_bytes"].as_u64().unwrap();
-    for (command, needs) in [("plan", minimum), ("bench", minimum + (8 * 8 * 4))] {
-        let call = |memory: u64| {
-            let mut args = vec![command.to_string(), model.display().to_string(), "--threads=2".to_string()];
-            args.push(format!("--memory={memory}"));
-            args.extend((command == "bench").then(|| "--seconds=0.05".to_string()));
-            tightfit(args)
-        };
-        assert_eq!(call(needs).code, 0, "{:?}", call(needs));
-        call(needs - 1).assert_fails(3, &format!("smallest --memory that works is {needs}"));
-        call(1).assert_fails(3, "at the peak");
+    let call = |command: &[&str], memory: u64| {
+        let mut args: Vec<String> = command.iter().map(|part| part.to_string()).collect();
+        args.insert(1, model.display().to_string());
+        args.extend(["--threads=2".to_string(), format!("--memory={memory}")]);
+        tightfit(args)
+    };
+    assert_eq!(call(&["plan"], minimum).code, 0);
+    call(&["plan"], minimum - 1).assert_fails(3, &format!("smallest --memory that works is {minimum}"));
+    call(&["plan"], 1).assert_fails(3, "at the peak");
+    // What plan says suffices for whatever runs.
+    let records = model.with_file_name("test.tfrecord").display().to_string();
+    for command in [&["bench", "--seconds=0.05"][..], &["run", "--input", &records, "--label", "label"]] {
+        let answer = call(command, minimum);
+        assert_eq!(answer.code, 0, "{answer:?}");
     }
 }
 
