@@ -121,7 +121,7 @@ impl<'a> Example<'a> {
 
     /// The features in the order of the file. A name may come twice; the last one counts.
     pub fn features(&self) -> Features<'a> {
-        Features { example: Message(self.0), features: Message(&[]) }
+        Features(Entries::new(self.0, 1))
     }
 
     /// The feature `name`, or `None` when there is none.
@@ -129,52 +129,63 @@ impl<'a> Example<'a> {
     /// # Errors
     /// [`ExampleError`] when the bytes are no Example.
     pub fn find(&self, name: &str) -> Result<Option<Feature<'a>>> {
-        let mut last = None;
-        for entry in self.features() {
-            let (key, feature) = entry?;
-            if key == name.as_bytes() {
-                last = Some(feature);
-            }
-        }
-        Ok(last)
+        last_named(self.features(), name)
     }
 }
 
 /// The features of an [`Example`]: names and values.
 #[derive(Debug, Clone)]
-pub struct Features<'a> {
-    example: Message<'a>,
-    features: Message<'a>,
+pub struct Features<'a>(Entries<'a>);
+
+impl<'a> Iterator for Features<'a> {
+    type Item = Result<(&'a [u8], Feature<'a>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_as(Feature::new)
+    }
 }
 
-impl<'a> Features<'a> {
-    fn step(&mut self) -> Result<Option<(&'a [u8], Feature<'a>)>> {
+/// The entries of the maps that stand under one field number of a message, each map under number 1 of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Entries<'a> {
+    outer: Message<'a>,
+    number: u64,
+    map: Message<'a>,
+}
+
+impl<'a> Entries<'a> {
+    pub(crate) fn new(message: &'a [u8], number: u64) -> Self {
+        Entries { outer: Message(message), number, map: Message(&[]) }
+    }
+
+    /// The next key, and what `make` makes of its value. After an error there is nothing more.
+    pub(crate) fn next_as<T>(
+        &mut self,
+        make: impl FnOnce(&'a [u8]) -> Result<T>,
+    ) -> Option<Result<(&'a [u8], T)>> {
+        let entry =
+            self.step().and_then(|entry| entry.map(|(key, value)| Ok((key, make(value)?))).transpose());
+        if entry.is_err() {
+            (self.outer, self.map) = (Message(&[]), Message(&[]));
+        }
+        entry.transpose()
+    }
+
+    fn step(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>> {
         loop {
-            if let Some(entry) = self.features.next_bytes(1)? {
+            if let Some(entry) = self.map.next_bytes(1)? {
                 return entry_of(Message(entry)).map(Some);
             }
-            match self.example.next_bytes(1)? {
-                Some(features) => self.features = Message(features),
+            match self.outer.next_bytes(self.number)? {
+                Some(map) => self.map = Message(map),
                 None => return Ok(None),
             }
         }
     }
 }
 
-impl<'a> Iterator for Features<'a> {
-    type Item = Result<(&'a [u8], Feature<'a>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let step = self.step();
-        if step.is_err() {
-            (self.example, self.features) = (Message(&[]), Message(&[]));
-        }
-        step.transpose()
-    }
-}
-
 /// A map entry: key = 1, value = 2.
-fn entry_of(mut entry: Message<'_>) -> Result<(&[u8], Feature<'_>)> {
+fn entry_of(mut entry: Message<'_>) -> Result<(&[u8], &[u8])> {
     let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
     while let Some((number, field)) = entry.field()? {
         match (number, field) {
@@ -183,7 +194,22 @@ fn entry_of(mut entry: Message<'_>) -> Result<(&[u8], Feature<'_>)> {
             _ => {}
         }
     }
-    Ok((key, Feature::new(value)?))
+    Ok((key, value))
+}
+
+/// The value of the last entry of a name.
+pub(crate) fn last_named<'a, T>(
+    entries: impl Iterator<Item = Result<(&'a [u8], T)>>,
+    name: &str,
+) -> Result<Option<T>> {
+    let mut last = None;
+    for entry in entries {
+        let (key, value) = entry?;
+        if key == name.as_bytes() {
+            last = Some(value);
+        }
+    }
+    Ok(last)
 }
 
 /// What a feature holds.

@@ -10,8 +10,8 @@
 //! As with [`crate::example`] nothing is allocated in reading, and the last entry of a name wins.
 
 use crate::example::{
-    Example, Feature, Features, Message, NamedValues, Result, Values, Wire, features_bytes, field_bytes,
-    put_entry, put_features, put_header,
+    Entries, Example, Feature, Features, Message, NamedValues, Result, Values, features_bytes, field_bytes,
+    last_named, put_entry, put_features, put_header,
 };
 
 /// A tf.train.SequenceExample in its serialized form.
@@ -32,7 +32,7 @@ impl<'a> SequenceExample<'a> {
 
     /// The feature lists in the order of the file. A name may come twice; the last one counts.
     pub fn feature_lists(&self) -> FeatureLists<'a> {
-        FeatureLists { sequence: Message(self.0), lists: Message(&[]) }
+        FeatureLists(Entries::new(self.0, 2))
     }
 
     /// The feature list `name`, or `None` when there is none.
@@ -40,61 +40,20 @@ impl<'a> SequenceExample<'a> {
     /// # Errors
     /// [`ExampleError`](crate::example::ExampleError) when the bytes are no SequenceExample.
     pub fn find_list(&self, name: &str) -> Result<Option<FeatureList<'a>>> {
-        let mut last = None;
-        for entry in self.feature_lists() {
-            let (key, list) = entry?;
-            if key == name.as_bytes() {
-                last = Some(list);
-            }
-        }
-        Ok(last)
+        last_named(self.feature_lists(), name)
     }
 }
 
 /// The feature lists of a [`SequenceExample`]: names and lists.
 #[derive(Debug, Clone)]
-pub struct FeatureLists<'a> {
-    sequence: Message<'a>,
-    lists: Message<'a>,
-}
-
-impl<'a> FeatureLists<'a> {
-    fn step(&mut self) -> Result<Option<(&'a [u8], FeatureList<'a>)>> {
-        loop {
-            if let Some(entry) = self.lists.next_bytes(1)? {
-                return entry_of(Message(entry)).map(Some);
-            }
-            match self.sequence.next_bytes(2)? {
-                Some(lists) => self.lists = Message(lists),
-                None => return Ok(None),
-            }
-        }
-    }
-}
+pub struct FeatureLists<'a>(Entries<'a>);
 
 impl<'a> Iterator for FeatureLists<'a> {
     type Item = Result<(&'a [u8], FeatureList<'a>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let step = self.step();
-        if step.is_err() {
-            (self.sequence, self.lists) = (Message(&[]), Message(&[]));
-        }
-        step.transpose()
+        self.0.next_as(|list| Ok(FeatureList(Message(list))))
     }
-}
-
-/// A map entry: key = 1, value = 2.
-fn entry_of(mut entry: Message<'_>) -> Result<(&[u8], FeatureList<'_>)> {
-    let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
-    while let Some((number, field)) = entry.field()? {
-        match (number, field) {
-            (1, Wire::Bytes(bytes)) => key = bytes,
-            (2, Wire::Bytes(bytes)) => value = bytes,
-            _ => {}
-        }
-    }
-    Ok((key, FeatureList(Message(value))))
 }
 
 /// A list of features, one for each step of the sequence; iterates over them.
