@@ -36,6 +36,8 @@ pub enum DataError {
     Budget(BudgetError),
     /// The reading thread could not be started, or panicked.
     Thread(String),
+    /// An error that had come up, and was not yet told, when the state was saved that the pipeline goes on from.
+    Saved(String),
 }
 
 /// A row that cannot be used: where it is, and why.
@@ -140,6 +142,10 @@ pub enum RowFault {
     },
     /// A unicode string with an invalid code point.
     Unicode,
+    /// There is no memory for it.
+    Memory(BudgetError),
+    /// An operation cannot be done to it.
+    Map(String),
 }
 
 impl fmt::Display for DataError {
@@ -149,7 +155,7 @@ impl fmt::Display for DataError {
             DataError::Io { path, error } => write!(f, "{}: {error}", path.display()),
             DataError::Format(error) => write!(f, "{error}"),
             DataError::Row(row) => write!(f, "{row}"),
-            DataError::Spec(text) | DataError::Thread(text) => f.write_str(text),
+            DataError::Spec(text) | DataError::Thread(text) | DataError::Saved(text) => f.write_str(text),
             DataError::Budget(error) => write!(f, "{error}"),
         }
     }
@@ -212,6 +218,8 @@ impl fmt::Display for RowFault {
                 )
             }
             RowFault::Unicode => f.write_str("a unicode string with an invalid code point"),
+            RowFault::Memory(error) => write!(f, "{error}"),
+            RowFault::Map(why) => f.write_str(why),
         }
     }
 }
@@ -223,7 +231,9 @@ impl std::error::Error for DataError {
             DataError::Format(error) => Some(error),
             DataError::Row(row) => Some(row),
             DataError::Budget(error) => Some(error),
-            DataError::NoFiles { .. } | DataError::Spec(_) | DataError::Thread(_) => None,
+            DataError::NoFiles { .. } | DataError::Spec(_) | DataError::Thread(_) | DataError::Saved(_) => {
+                None
+            }
         }
     }
 }

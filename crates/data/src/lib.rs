@@ -12,6 +12,7 @@ mod convert;
 mod dataset;
 mod error;
 mod fill;
+pub mod flow;
 pub mod image;
 mod pipeline;
 mod plan;

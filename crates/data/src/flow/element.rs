@@ -1,0 +1,396 @@
+//! What flows: elements of named fields, each a tensor. The type is a [`Schema`], tf.data's `element_spec`; memory is an
+//! [`Element`], and what a stage lends to the next is an [`ElementView`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use tightfit_core::{BudgetError, DType, MAX_RANK, MemoryBudget, Shape, StringRef, TensorView};
+
+use super::growing::Growing;
+use super::origin::Origin;
+
+/// Fields of at least this size begin at a multiple of it, so that any vector register can be filled from them.
+const WIDE_ALIGNMENT: usize = 64;
+
+/// Smaller fields begin at a multiple of this, which is enough for every element type.
+const ALIGNMENT: usize = 16;
+
+/// The type of one field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// What it is called.
+    pub name: String,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// Its dimensions; `None` for one that differs from element to element.
+    pub dims: Vec<Option<usize>>,
+}
+
+impl Field {
+    /// A field.
+    pub fn new(name: impl Into<String>, dtype: DType, dims: &[Option<usize>]) -> Field {
+        Field { name: name.into(), dtype, dims: dims.to_vec() }
+    }
+
+    /// A field of a shape that is always the same.
+    pub fn fixed(name: impl Into<String>, dtype: DType, dims: &[usize]) -> Field {
+        Field { name: name.into(), dtype, dims: dims.iter().copied().map(Some).collect() }
+    }
+
+    /// The shape, when no dimension is open.
+    pub fn shape(&self) -> Option<Shape> {
+        let dims: Option<Vec<usize>> = self.dims.iter().copied().collect();
+        Shape::new(&dims?).ok()
+    }
+
+    /// True when `shape` is one that the field can have.
+    pub fn allows(&self, shape: &Shape) -> bool {
+        let fits = |(dim, size): (&Option<usize>, &usize)| dim.is_none_or(|dim| dim == *size);
+        self.dims.len() == shape.rank() && self.dims.iter().zip(&shape[..]).all(fits)
+    }
+
+    /// The field with one more dimension in front, as batching makes it.
+    pub fn batched(&self, dim: Option<usize>) -> Field {
+        let dims = std::iter::once(dim).chain(self.dims.iter().copied()).collect();
+        Field { name: self.name.clone(), dtype: self.dtype, dims }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} [", self.name, self.dtype)?;
+        for (i, dim) in self.dims.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            match dim {
+                Some(dim) => write!(f, "{comma}{dim}")?,
+                None => write!(f, "{comma}?")?,
+            }
+        }
+        f.write_str("]")
+    }
+}
+
+/// The type of the elements of a stage: its fields in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Schema {
+    fields: Vec<Field>,
+}
+
+impl Schema {
+    /// A schema of these fields.
+    ///
+    /// # Errors
+    /// When two fields have one name.
+    pub fn new(fields: Vec<Field>) -> Result<Schema, String> {
+        for (i, field) in fields.iter().enumerate() {
+            if fields.iter().take(i).any(|f| f.name == field.name) {
+                return Err(format!("two fields are called {:?}", field.name));
+            }
+        }
+        Ok(Schema { fields })
+    }
+
+    /// The fields in order.
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// The number of the field `name`.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| field.name == name)
+    }
+
+    /// The number of the field `name`.
+    ///
+    /// # Errors
+    /// When there is none: a message with those that there are.
+    pub fn index(&self, name: &str) -> Result<usize, String> {
+        self.find(name).ok_or_else(|| format!("there is no field {name:?} here, but {self}"))
+    }
+
+    /// The same fields with `change` done to the field `index`.
+    #[must_use]
+    pub fn with(&self, index: usize, change: impl FnOnce(&mut Field)) -> Schema {
+        let mut fields = self.fields.clone();
+        if let Some(field) = fields.get_mut(index) {
+            change(field);
+        }
+        Schema { fields }
+    }
+}
+
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, field) in self.fields.iter().enumerate() {
+            write!(f, "{}{field}", if i == 0 { "" } else { "; " })?;
+        }
+        if self.fields.is_empty() { f.write_str("no fields") } else { Ok(()) }
+    }
+}
+
+/// Where a field lies in the values of its element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The field's shape in this element.
+    pub shape: Shape,
+    /// Where its first byte is.
+    pub offset: usize,
+}
+
+/// One element, lent by the stage it lies in. Elements of string fields are [`StringRef`]s into [`ElementView::text`].
+#[derive(Debug, Clone, Copy)]
+pub struct ElementView<'a> {
+    schema: &'a Schema,
+    places: &'a [Place],
+    values: &'a [u8],
+    text: &'a [u8],
+    origin: Origin,
+}
+
+impl<'a> ElementView<'a> {
+    /// An element of `schema` whose fields lie in `values` at `places`.
+    pub fn new(
+        schema: &'a Schema,
+        places: &'a [Place],
+        values: &'a [u8],
+        text: &'a [u8],
+        origin: Origin,
+    ) -> ElementView<'a> {
+        ElementView { schema, places, values, text, origin }
+    }
+
+    /// Its type.
+    pub fn schema(&self) -> &'a Schema {
+        self.schema
+    }
+
+    /// Where its fields lie.
+    pub fn places(&self) -> &'a [Place] {
+        self.places
+    }
+
+    /// The memory that its fields lie in.
+    pub fn values(&self) -> &'a [u8] {
+        self.values
+    }
+
+    /// The bytes that the elements of string fields refer to.
+    pub fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// Where it came from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Field `index`.
+    pub fn tensor(&self, index: usize) -> Option<TensorView<'a>> {
+        let (field, place) = (self.schema.fields.get(index)?, self.places.get(index)?);
+        let bytes = place.shape.elements().checked_mul(field.dtype.bytes())?;
+        let values = self.values.get(place.offset..place.offset.checked_add(bytes)?)?;
+        TensorView::new(field.dtype, place.shape, values)
+    }
+
+    /// The field `name`.
+    pub fn field(&self, name: &str) -> Option<TensorView<'a>> {
+        self.tensor(self.schema.find(name)?)
+    }
+
+    /// The strings of field `index`, row-major; none when it is a field of numbers.
+    pub fn strings(&self, index: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let tensor = self.tensor(index).filter(|t| t.dtype() == DType::String);
+        let refs = tensor.map_or(&[][..], |t| t.bytes()).as_chunks::<16>().0;
+        let text = self.text;
+        refs.iter().map(move |bytes| string(text, bytes))
+    }
+
+    /// The first string of field `index`.
+    pub fn string(&self, index: usize) -> Option<&'a [u8]> {
+        self.strings(index).next()
+    }
+
+    /// Bytes of its values and its text, what lies between fields left out.
+    pub fn bytes(&self) -> usize {
+        let of_field =
+            |(field, place): (&Field, &Place)| field.dtype.bytes().saturating_mul(place.shape.elements());
+        let values: usize = self.schema.fields.iter().zip(self.places).map(of_field).sum();
+        let strings = (0..self.places.len()).flat_map(|i| self.strings(i)).map(<[u8]>::len);
+        values.saturating_add(strings.sum())
+    }
+}
+
+/// The bytes that a string element refers to.
+pub(crate) fn string<'a>(text: &'a [u8], element: &[u8; 16]) -> &'a [u8] {
+    let StringRef { offset, bytes } = bytemuck::cast(*element);
+    let range = usize::try_from(offset).ok().zip(usize::try_from(bytes).ok());
+    let range = range.and_then(|(from, bytes)| Some(from..from.checked_add(bytes)?));
+    range.and_then(|range| text.get(range)).unwrap_or_default()
+}
+
+/// The memory of one element, used again for the next. It grows to the largest it has held.
+#[derive(Debug)]
+pub struct Element {
+    schema: Arc<Schema>,
+    values: Growing,
+    text: Growing,
+    places: Vec<Place>,
+    origin: Origin,
+}
+
+impl Element {
+    /// An empty element whose memory will come out of `budget`, for `purpose`.
+    pub fn new(schema: Arc<Schema>, purpose: &'static str, budget: &MemoryBudget) -> Element {
+        let places = Vec::with_capacity(schema.fields.len());
+        let growing = || Growing::new(purpose, budget);
+        Element { schema, values: growing(), text: growing(), places, origin: Origin::default() }
+    }
+
+    /// Its type.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// Bytes it holds, used or not.
+    pub fn held_bytes(&self) -> usize {
+        self.values.held_bytes() + self.text.held_bytes()
+    }
+
+    /// Forgets what it holds; an element that comes from `origin` follows.
+    pub fn begin(&mut self, origin: Origin) {
+        self.values.set_used(0);
+        self.text.set_used(0);
+        self.places.clear();
+        self.origin = origin;
+    }
+
+    /// The memory of the next field, in the order of the schema, to be filled: it may hold what was there before.
+    ///
+    /// # Errors
+    /// [`BudgetError`] when it does not fit.
+    pub fn add(&mut self, shape: Shape) -> Result<&mut [u8], BudgetError> {
+        let dtype = self.schema.fields.get(self.places.len()).map_or(DType::U8, |f| f.dtype);
+        let bytes = shape.elements().saturating_mul(dtype.bytes());
+        let alignment = if bytes < WIDE_ALIGNMENT { ALIGNMENT } else { WIDE_ALIGNMENT };
+        let offset = self.values.used().next_multiple_of(alignment);
+        let end = offset.saturating_add(bytes);
+        self.values.grow_to(end)?;
+        self.places.push(Place { shape, offset });
+        Ok(self.values.range_mut(offset, end))
+    }
+
+    /// Room for `bytes` of text, to be filled, and what a string element holds to refer to it.
+    ///
+    /// # Errors
+    /// [`BudgetError`] when it does not fit.
+    pub fn add_text_room(&mut self, bytes: usize) -> Result<(StringRef, &mut [u8]), BudgetError> {
+        let offset = self.text.used();
+        let room = self.text.grow_to(offset.saturating_add(bytes))?;
+        Ok((StringRef { offset: offset as u64, bytes: bytes as u64 }, room))
+    }
+
+    /// Gives back what lies behind `string`, the text that was added last.
+    pub fn cut_text(&mut self, string: StringRef) {
+        self.text.set_used((string.offset + string.bytes) as usize);
+    }
+
+    /// Adds text; what a string element holds to refer to it.
+    ///
+    /// # Errors
+    /// [`BudgetError`] when it does not fit.
+    pub fn add_text(&mut self, text: &[u8]) -> Result<StringRef, BudgetError> {
+        let (string, room) = self.add_text_room(text.len())?;
+        room.copy_from_slice(text);
+        Ok(string)
+    }
+
+    /// The memory of a field that was added before.
+    pub fn field_mut(&mut self, index: usize) -> &mut [u8] {
+        let Some((place, field)) = self.places.get(index).zip(self.schema.fields.get(index)) else {
+            return &mut [];
+        };
+        self.values.range_mut(place.offset, place.offset + place.shape.elements() * field.dtype.bytes())
+    }
+
+    /// Adds a field with one string.
+    ///
+    /// # Errors
+    /// [`BudgetError`] when it does not fit.
+    pub fn add_string(&mut self, text: &[u8]) -> Result<(), BudgetError> {
+        let string = self.add_text(text)?;
+        self.add(Shape::SCALAR)?.copy_from_slice(bytemuck::bytes_of(&string));
+        Ok(())
+    }
+
+    /// Adds a field that is equal to `tensor`, whose strings lie in `text`.
+    ///
+    /// # Errors
+    /// [`BudgetError`] when it does not fit.
+    pub fn add_copy(&mut self, tensor: TensorView<'_>, text: &[u8]) -> Result<(), BudgetError> {
+        let index = self.places.len();
+        self.add(*tensor.shape())?.copy_from_slice(tensor.bytes());
+        if tensor.dtype() == DType::String {
+            self.put_strings(index, 0, tensor.bytes(), text)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the elements of string field `index`, from its byte `at` on, equal to the elements `refs`, whose bytes
+    /// lie in `text`.
+    ///
+    /// # Errors
+    /// [`BudgetError`] when it does not fit.
+    pub fn put_strings(
+        &mut self,
+        index: usize,
+        at: usize,
+        refs: &[u8],
+        text: &[u8],
+    ) -> Result<(), BudgetError> {
+        for (i, element) in refs.as_chunks::<16>().0.iter().enumerate() {
+            let own = self.add_text(string(text, element))?;
+            if let Some(to) = self.field_mut(index).get_mut(at + 16 * i..at + 16 * (i + 1)) {
+                to.copy_from_slice(bytemuck::bytes_of(&own));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves of each field only the first `rows` along its first dimension.
+    pub fn keep_rows(&mut self, rows: usize) {
+        for place in &mut self.places {
+            let mut dims = [0; MAX_RANK];
+            let dims = dims.get_mut(..place.shape.rank()).unwrap_or_default();
+            dims.copy_from_slice(&place.shape[..]);
+            if let Some(first) = dims.first_mut() {
+                *first = rows.min(*first);
+            }
+            place.shape = Shape::new(dims).unwrap_or(place.shape);
+        }
+    }
+
+    /// Becomes equal to `view`, which has the same schema.
+    ///
+    /// # Errors
+    /// [`BudgetError`] when it does not fit.
+    pub fn copy_from(&mut self, view: &ElementView<'_>) -> Result<(), BudgetError> {
+        self.begin(view.origin);
+        for index in 0..view.places.len() {
+            if let Some(tensor) = view.tensor(index) {
+                self.add_copy(tensor, view.text)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What it holds.
+    pub fn view(&self) -> ElementView<'_> {
+        ElementView {
+            schema: &self.schema,
+            places: &self.places,
+            values: self.values.bytes(),
+            text: self.text.bytes(),
+            origin: self.origin,
+        }
+    }
+}

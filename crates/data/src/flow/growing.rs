@@ -1,0 +1,80 @@
+//! Memory that grows to the largest it was asked for, and is then used again.
+
+use tightfit_core::{BudgetError, Buffer, MemoryBudget};
+
+/// Sizes are multiples of this.
+const STEP_BYTES: usize = 64;
+
+/// Bytes out of a budget, the first of them in use.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    budget: MemoryBudget,
+    purpose: &'static str,
+    buffer: Option<Buffer>,
+    used: usize,
+}
+
+impl Growing {
+    pub fn new(purpose: &'static str, budget: &MemoryBudget) -> Growing {
+        Growing { budget: budget.clone(), purpose, buffer: None, used: 0 }
+    }
+
+    /// Bytes held, in use or not.
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.as_ref().map_or(0, |b| b.len())
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Puts the first `used` of the bytes held in use, and no more.
+    pub fn set_used(&mut self, used: usize) {
+        self.used = used.min(self.held_bytes());
+    }
+
+    /// The bytes in use.
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.as_ref().and_then(|b| b.get(..self.used)).unwrap_or_default()
+    }
+
+    /// Part of the bytes in use.
+    pub fn range_mut(&mut self, from: usize, to: usize) -> &mut [u8] {
+        self.buffer.as_mut().and_then(|b| b.get_mut(from..to)).unwrap_or_default()
+    }
+
+    /// Puts bytes up to `end` in use; those from the old end on hold anything. The part behind it.
+    pub fn grow_to(&mut self, end: usize) -> Result<&mut [u8], BudgetError> {
+        let from = self.used.min(end);
+        if end > self.held_bytes() {
+            self.reserve(end)?;
+        }
+        self.used = self.used.max(end);
+        Ok(self.range_mut(from, end))
+    }
+
+    /// Adds `bytes`.
+    pub fn extend(&mut self, bytes: &[u8]) -> Result<(), BudgetError> {
+        self.grow_to(self.used.saturating_add(bytes.len()))?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn reserve(&mut self, bytes: usize) -> Result<(), BudgetError> {
+        if self.used == 0 {
+            // Nothing is kept, so the old one need not exist beside the new.
+            self.buffer = None;
+        }
+        // A little more than asked, so that elements that differ slightly do not make a new buffer each.
+        let roomy = bytes.saturating_add(bytes / 8).max(self.used.saturating_mul(2));
+        let mut larger = match Buffer::new(&self.budget, self.purpose, roomy.next_multiple_of(STEP_BYTES)) {
+            Ok(larger) => larger,
+            Err(_) => Buffer::new(&self.budget, self.purpose, bytes)?,
+        };
+        if let Some(to) = larger.get_mut(..self.used) {
+            to.copy_from_slice(self.bytes());
+        }
+        self.buffer = Some(larger);
+        Ok(())
+    }
+}

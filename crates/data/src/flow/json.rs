@@ -1,0 +1,223 @@
+//! Pipelines described in JSON:
+//!
+//! ```json
+//! {"source": {"tfrecord": ["train-*.tfrecord"], "cycle": 4, "block": 16},
+//!  "stages": [{"take": 1000}, {"batch": 32, "drop_remainder": true}, {"prefetch": 2}]}
+//! ```
+//!
+//! A source and a stage are objects whose first key is their name and whose other keys are options. A list of stages
+//! may also hold what the caller knows and this crate does not, such as models.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::sources;
+use super::spec::{PipelineSpec, SourceSpec, StageSpec};
+use super::stages;
+use crate::error::DataError;
+
+/// The result of reading a description; the error says what is wrong with it.
+pub type Read<T> = Result<T, String>;
+
+type ReadSource = fn(&mut Args<'_>) -> Read<Arc<dyn SourceSpec>>;
+type ReadStage = fn(&mut Args<'_>) -> Read<Arc<dyn StageSpec>>;
+
+/// Reads a stage that this crate does not know, by its name; `None` when it is not known there either.
+pub type ReadOther<'a> = &'a dyn Fn(&mut Args<'_>) -> Option<Read<Arc<dyn StageSpec>>>;
+
+/// Every source.
+const SOURCES: &[(&str, ReadSource)] = &[("tfrecord", sources::files::read_tfrecord)];
+
+/// Every stage.
+const STAGES: &[(&str, ReadStage)] = &[
+    ("batch", stages::batch::read),
+    ("prefetch", stages::parallel::read_prefetch),
+    ("repeat", stages::repeat::read),
+    ("shard", stages::choose::read_shard),
+    ("skip", stages::choose::read_skip),
+    ("take", stages::choose::read_take),
+];
+
+/// One object of a description: the name, its value and the options. Each is to be asked for; one that was not is an
+/// unknown option.
+pub struct Args<'a> {
+    name: &'a str,
+    value: &'a Value,
+    object: &'a Map<String, Value>,
+    asked: Vec<&'static str>,
+    other: ReadOther<'a>,
+}
+
+impl<'a> Args<'a> {
+    fn new(value: &'a Value, what: &str, other: ReadOther<'a>) -> Read<Args<'a>> {
+        let object = value.as_object().ok_or_else(|| format!("a {what} is an object, not {value}"))?;
+        let (name, value) = object.iter().next().ok_or_else(|| format!("a {what} without a name"))?;
+        Ok(Args { name, value, object, asked: Vec::new(), other })
+    }
+
+    /// The name.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// The value behind the name.
+    pub fn value(&self) -> &'a Value {
+        self.value
+    }
+
+    /// An option.
+    pub fn option(&mut self, key: &'static str) -> Option<&'a Value> {
+        self.asked.push(key);
+        self.object.get(key)
+    }
+
+    /// What is wrong with the value of `key`.
+    pub fn wrong(&self, key: &str, needed: &str) -> String {
+        let found = self.object.get(key).unwrap_or(&Value::Null);
+        format!("{}: {key} is to be {needed}, not {found}", self.name)
+    }
+
+    /// The value behind the name, a whole number.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn number(&self) -> Read<u64> {
+        self.value.as_u64().ok_or_else(|| self.wrong(self.name, "a whole number"))
+    }
+
+    /// The value behind the name, text.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn text(&self) -> Read<&'a str> {
+        self.value.as_str().ok_or_else(|| self.wrong(self.name, "text"))
+    }
+
+    /// The value behind the name, a path or a list of them.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn paths(&self) -> Read<Vec<PathBuf>> {
+        let wrong = || self.wrong(self.name, "a path or a list of paths");
+        match self.value {
+            Value::String(path) => Ok(vec![PathBuf::from(path)]),
+            Value::Array(paths) => {
+                paths.iter().map(|path| path.as_str().map(PathBuf::from).ok_or_else(wrong)).collect()
+            }
+            _ => Err(wrong()),
+        }
+    }
+
+    /// An option that is a whole number.
+    ///
+    /// # Errors
+    /// When it is there and none.
+    pub fn number_option(&mut self, key: &'static str) -> Read<Option<u64>> {
+        let Some(value) = self.option(key) else { return Ok(None) };
+        value.as_u64().map(Some).ok_or_else(|| self.wrong(key, "a whole number"))
+    }
+
+    /// An option that is bytes: a number, or text such as `64MiB`.
+    ///
+    /// # Errors
+    /// When it is there and none.
+    pub fn bytes_option(&mut self, key: &'static str) -> Read<Option<u64>> {
+        let Some(value) = self.option(key) else { return Ok(None) };
+        let bytes = match value {
+            Value::String(text) => tightfit_core::parse_bytes(text).ok(),
+            value => value.as_u64(),
+        };
+        bytes.map(Some).ok_or_else(|| self.wrong(key, "a size, as 64MiB"))
+    }
+
+    /// An option that is true or false; false when left out.
+    ///
+    /// # Errors
+    /// When it is there and neither.
+    pub fn flag(&mut self, key: &'static str) -> Read<bool> {
+        let Some(value) = self.option(key) else { return Ok(false) };
+        value.as_bool().ok_or_else(|| self.wrong(key, "true or false"))
+    }
+
+    /// An option that is text.
+    ///
+    /// # Errors
+    /// When it is there and none.
+    pub fn text_option(&mut self, key: &'static str) -> Read<Option<&'a str>> {
+        let Some(value) = self.option(key) else { return Ok(None) };
+        value.as_str().map(Some).ok_or_else(|| self.wrong(key, "text"))
+    }
+
+    /// Pipelines inside this one.
+    ///
+    /// # Errors
+    /// When the value behind the name is no list of descriptions.
+    pub fn pipelines(&self) -> Read<Vec<PipelineSpec>> {
+        let list = self.value.as_array().ok_or_else(|| self.wrong(self.name, "a list of pipelines"))?;
+        list.iter().map(|value| read(value, self.other)).collect()
+    }
+
+    fn finish(&self) -> Read<()> {
+        let is_unknown = |key: &&String| *key != self.name && !self.asked.contains(&key.as_str());
+        match self.object.keys().find(is_unknown) {
+            Some(key) => Err(format!("{} has no option {key:?}", self.name)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn known<T>(table: &[(&str, T)]) -> String {
+    table.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+fn read_source(value: &Value, other: ReadOther<'_>) -> Read<Arc<dyn SourceSpec>> {
+    let mut args = Args::new(value, "source", other)?;
+    let Some((_, read)) = SOURCES.iter().find(|(name, _)| *name == args.name) else {
+        return Err(format!("there is no source {:?}, but {}", args.name, known(SOURCES)));
+    };
+    let source = read(&mut args)?;
+    args.finish()?;
+    Ok(source)
+}
+
+fn read_stage(value: &Value, other: ReadOther<'_>) -> Read<Arc<dyn StageSpec>> {
+    let mut args = Args::new(value, "stage", other)?;
+    let stage = match STAGES.iter().find(|(name, _)| *name == args.name) {
+        Some((_, read)) => read(&mut args)?,
+        None => match other(&mut args) {
+            Some(stage) => stage?,
+            None => return Err(format!("there is no stage {:?}, but {}", args.name, known(STAGES))),
+        },
+    };
+    args.finish()?;
+    Ok(stage)
+}
+
+fn read(value: &Value, other: ReadOther<'_>) -> Read<PipelineSpec> {
+    let object = value.as_object().ok_or("a pipeline is an object with a source and stages")?;
+    if let Some(key) = object.keys().find(|key| !["source", "stages"].contains(&key.as_str())) {
+        return Err(format!("a pipeline has a source and stages, not {key:?}"));
+    }
+    let source = read_source(object.get("source").ok_or("the pipeline has no source")?, other)?;
+    let stages = match object.get("stages") {
+        None => Vec::new(),
+        Some(stages) => {
+            let stages = stages.as_array().ok_or("stages are to be a list")?;
+            stages.iter().map(|stage| read_stage(stage, other)).collect::<Read<_>>()?
+        }
+    };
+    Ok(PipelineSpec { source, stages })
+}
+
+impl PipelineSpec {
+    /// Reads a description in JSON; `other` reads stages that are not known here.
+    ///
+    /// # Errors
+    /// [`DataError::Spec`] that says what is wrong with it.
+    pub fn from_json(text: &str, other: ReadOther<'_>) -> Result<PipelineSpec, DataError> {
+        let value = serde_json::from_str(text).map_err(|e| DataError::Spec(format!("not JSON: {e}")))?;
+        read(&value, other).map_err(DataError::Spec)
+    }
+}

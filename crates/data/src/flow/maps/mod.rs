@@ -1,0 +1,152 @@
+//! What is done to each element by itself: one file for each operation. An operation is a [`MapOp`]; each thread that
+//! does it has a [`MapWorker`] of its own, with the memory that takes.
+
+mod function;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tightfit_core::{BudgetError, MemoryBudget};
+
+pub use function::FunctionOp;
+
+use super::element::{Element, ElementView, Schema};
+use super::origin::Names;
+use super::stage::Meter;
+use crate::error::{DataError, RowFault};
+
+/// Something done to each element.
+pub trait MapOp: Send + Sync {
+    /// What it is called in messages and statistics; a pipeline is told from others by it, too.
+    fn name(&self) -> String;
+
+    /// The type of what it makes of elements of `input`.
+    ///
+    /// # Errors
+    /// Why it cannot be done to such elements.
+    fn schema(&self, input: &Schema) -> Result<Schema, String>;
+
+    /// What one thread needs to do it to elements of `input`.
+    ///
+    /// # Errors
+    /// [`DataError::Budget`] when there is no memory for it.
+    fn worker(&self, input: &Schema, budget: &MemoryBudget) -> Result<Box<dyn MapWorker>, DataError>;
+}
+
+/// What becomes of an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Keep,
+    /// It is left out.
+    Drop,
+}
+
+/// One thread's share in a [`MapOp`].
+pub trait MapWorker: Send {
+    /// Makes `out`, which [began](Element::begin) already and is of the schema that [`MapOp::schema`] says, of
+    /// `input`.
+    ///
+    /// # Errors
+    /// [`RowFault`] when the element is not what it should be, or there is no memory for the result.
+    fn run(&mut self, input: &ElementView<'_>, out: &mut Element) -> Result<Verdict, RowFault>;
+}
+
+impl From<BudgetError> for RowFault {
+    fn from(error: BudgetError) -> Self {
+        RowFault::Memory(error)
+    }
+}
+
+/// Elements between two looks at the clock.
+const SAMPLE: u64 = 16;
+
+/// Several operations, one after the other, for one thread.
+pub(crate) struct Chain {
+    steps: Vec<Step>,
+    names: Names,
+    meter: Arc<Meter>,
+    runs: u64,
+}
+
+struct Step {
+    worker: Box<dyn MapWorker>,
+    /// What it makes, unless it is the last.
+    made: Element,
+}
+
+impl Chain {
+    /// `ops` done to elements of `input`; `meter` has a part for each.
+    pub fn new(
+        ops: &[Arc<dyn MapOp>],
+        input: &Schema,
+        meter: Arc<Meter>,
+        names: &Names,
+        budget: &MemoryBudget,
+    ) -> Result<Chain, DataError> {
+        let mut schema = Arc::new(input.clone());
+        let mut steps = Vec::with_capacity(ops.len());
+        for op in ops {
+            let worker = op.worker(&schema, budget)?;
+            schema = Arc::new(op.schema(&schema).map_err(DataError::Spec)?);
+            steps.push(Step { worker, made: Element::new(schema.clone(), "map", budget) });
+        }
+        Ok(Chain { steps, names: names.clone(), meter, runs: 0 })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Bytes held between the steps.
+    pub fn held_bytes(&self) -> usize {
+        self.steps.iter().map(|step| step.made.held_bytes()).sum()
+    }
+
+    /// Makes `out` of `input`.
+    ///
+    /// # Errors
+    /// [`DataError::Row`], with the place of the element.
+    pub fn run(&mut self, input: &ElementView<'_>, out: &mut Element) -> Result<Verdict, DataError> {
+        self.runs = self.runs.wrapping_add(1);
+        let is_timed = self.runs.is_multiple_of(SAMPLE) || self.runs < SAMPLE;
+        let weight = if self.runs < SAMPLE { 1 } else { SAMPLE };
+        let origin = input.origin();
+        let last = self.steps.len().saturating_sub(1);
+        for index in 0..self.steps.len() {
+            let (before, rest) = self.steps.split_at_mut(index);
+            let Some(step) = rest.first_mut() else { break };
+            let made = if index == last { &mut *out } else { &mut step.made };
+            made.begin(origin);
+            let start = is_timed.then(Instant::now);
+            let verdict = match before.last() {
+                None => step.worker.run(input, made),
+                Some(before) => step.worker.run(&before.made.view(), made),
+            };
+            if let (Some(start), Some(part)) = (start, self.meter.parts.get(index)) {
+                let took_ns = (start.elapsed().as_nanos() as u64).saturating_mul(weight);
+                part.busy_ns.fetch_add(took_ns, Ordering::Relaxed);
+            }
+            match verdict {
+                Ok(Verdict::Keep) => {}
+                Ok(Verdict::Drop) => return Ok(Verdict::Drop),
+                Err(fault) => return Err(self.names.bad(origin, fault)),
+            }
+        }
+        Ok(Verdict::Keep)
+    }
+}
+
+/// The type of what `ops` make of elements of `input`.
+pub(crate) fn schema_of(ops: &[Arc<dyn MapOp>], input: &Schema) -> Result<Schema, DataError> {
+    let mut schema = input.clone();
+    for op in ops {
+        schema = op.schema(&schema).map_err(|why| DataError::Spec(format!("{}: {why}", op.name())))?;
+    }
+    Ok(schema)
+}

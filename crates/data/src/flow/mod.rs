@@ -1,0 +1,42 @@
+//! tf.data's vocabulary with memory that is bounded in bytes: elements of named fields flow through stages, from sources
+//! to whoever takes them.
+//!
+//! The way of an element: a source lends it out of the window that its file is read through, operations
+//! ([`maps`](MapOp)) make another of it, and so each stage lends what it has to the next: [`Stage::advance`], then
+//! [`Stage::current`]. Only where threads meet is it moved. What a stage makes lies in an [`Element`] that is used again
+//! for the next, so nothing is allocated once every element has grown to the largest it has held.
+//!
+//! Invariants: all memory that grows with the data is reserved from the one budget; an element that does not fit is an
+//! error with its file and record, never a wait; the same pipeline over the same files gives the same elements in the
+//! same order, whatever the number of threads (unless it was asked not to keep the order).
+
+mod codec;
+mod element;
+mod growing;
+mod json;
+mod maps;
+mod origin;
+mod pipeline;
+mod sources;
+mod spec;
+mod stage;
+mod stages;
+mod state;
+#[cfg(test)]
+mod tests;
+mod tuner;
+
+pub use element::{Element, ElementView, Field, Place, Schema};
+pub use json::{Args, Read, ReadOther};
+pub use maps::{FunctionOp, MapOp, MapWorker, Verdict};
+pub use origin::{Names, Origin};
+pub use pipeline::Pipeline;
+pub use sources::files::{Interleave, Records};
+pub use spec::{PipelineSpec, SourceSpec, StageSpec};
+pub use stage::{Context, Meter, Node, Part, Stage};
+pub use stages::batch::BatchOf;
+pub use stages::choose::Choice;
+pub use stages::map::{Each, MapMode};
+pub use stages::parallel::Prefetch;
+pub use stages::repeat::Passes;
+pub use state::{StateReader, StateWriter};

@@ -1,0 +1,100 @@
+//! Where elements come from, small enough to go along with each of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{BadRow, DataError, RowFault};
+use crate::source::{FileKind, FileList};
+
+/// The file and record that an element comes from; of several, the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The number of the file among all of the pipeline, which [`Names`] has the name of.
+    pub file: u32,
+    /// The record's or row's number in the file, from 0.
+    pub record: u64,
+    /// Where it begins, in bytes of the (uncompressed) file.
+    pub offset: u64,
+}
+
+/// The names of the files of a pipeline, for messages.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    sources: Arc<Mutex<Vec<Source>>>,
+}
+
+#[derive(Debug)]
+struct Source {
+    first: u32,
+    name: Name,
+}
+
+#[derive(Debug)]
+enum Name {
+    Files(Arc<FileList>),
+    Other(String),
+}
+
+impl Names {
+    fn add(&self, name: Name) -> u32 {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = |source: &Source| match &source.name {
+            Name::Files(list) => list.files.len() as u32,
+            Name::Other(_) => 1,
+        };
+        let first = sources.last().map_or(0, |last| last.first.saturating_add(files(last)));
+        sources.push(Source { first, name });
+        first
+    }
+
+    /// Makes the files of a source known; the number of its first.
+    pub fn add_files(&self, list: Arc<FileList>) -> u32 {
+        self.add(Name::Files(list))
+    }
+
+    /// Makes a source known that is no file; its number.
+    pub fn add_other(&self, name: impl Into<String>) -> u32 {
+        self.add(Name::Other(name.into()))
+    }
+
+    /// The name of a file, and what it holds.
+    pub fn find(&self, file: u32) -> (PathBuf, Option<FileKind>) {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        match sources.iter().rev().find(|source| source.first <= file) {
+            Some(Source { first, name: Name::Files(list) }) => {
+                let found = list.files.get((file - first) as usize);
+                found.map_or((PathBuf::new(), None), |f| (f.path.to_path_buf(), Some(f.kind)))
+            }
+            Some(Source { name: Name::Other(name), .. }) => (Path::new(name).to_path_buf(), None),
+            None => (PathBuf::new(), None),
+        }
+    }
+
+    /// Every file with its size and the time of its last change: other data give another text.
+    pub fn fingerprint(&self) -> String {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        for source in sources.iter() {
+            match &source.name {
+                Name::Other(name) => text.push_str(&format!("{name}\n")),
+                Name::Files(list) => {
+                    for file in &list.files {
+                        let known = fs::metadata(&file.path);
+                        let (bytes, changed) = known.map_or((0, None), |m| (m.len(), m.modified().ok()));
+                        text.push_str(&format!("{} {bytes} {changed:?}\n", file.path.display()));
+                    }
+                }
+            }
+        }
+        text
+    }
+
+    /// The error of an element that comes from `origin`.
+    pub fn bad(&self, origin: Origin, fault: RowFault) -> DataError {
+        let (path, kind) = self.find(origin.file);
+        let has_place = kind != Some(FileKind::Image);
+        let (record, offset) = (has_place.then_some(origin.record), has_place.then_some(origin.offset));
+        DataError::Row(Box::new(BadRow { path, record, offset, fault }))
+    }
+}

@@ -1,0 +1,120 @@
+//! A pipeline that runs: the last of its stages, with the figures of all.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use tightfit_core::MemoryBudget;
+
+use super::element::{Element, ElementView, Schema};
+use super::spec::PipelineSpec;
+use super::stage::{Context, Meter, Node};
+use super::state::{StateReader, StateWriter};
+use crate::error::{DataError, io_error};
+
+/// A pipeline that runs.
+pub struct Pipeline {
+    node: Node,
+    context: Context,
+    spec: PipelineSpec,
+}
+
+impl Pipeline {
+    /// Opens all stages of `spec`. Memory comes out of `budget`, and no more than `threads` threads work at once beside
+    /// that of whoever takes the elements. Nothing is read before the first element is asked for, but heads of files.
+    ///
+    /// # Errors
+    /// [`DataError`] when a file is missing or of another kind, a stage cannot be done to what comes, or the budget is
+    /// too small.
+    pub fn open(spec: PipelineSpec, budget: &MemoryBudget, threads: usize) -> Result<Pipeline, DataError> {
+        let mut context = Context::new(budget, threads);
+        let node = spec.open(&mut context)?;
+        Ok(Pipeline { node, context, spec })
+    }
+
+    /// The type of its elements.
+    pub fn schema(&self) -> &Arc<Schema> {
+        self.node.schema()
+    }
+
+    /// Elements in all, where that is known beforehand.
+    pub fn rows(&self) -> Option<u64> {
+        self.node.rows()
+    }
+
+    /// Goes on to the next element; false when there is none.
+    ///
+    /// # Errors
+    /// [`DataError`] with file and record. The next call goes on behind it, as far as that is possible.
+    pub fn advance(&mut self) -> Result<bool, DataError> {
+        self.node.advance()
+    }
+
+    /// The element that the last [`Pipeline::advance`] went to.
+    pub fn current(&self) -> ElementView<'_> {
+        self.node.current()
+    }
+
+    /// Moves the current element to `out`.
+    ///
+    /// # Errors
+    /// [`DataError::Budget`] when it has to be copied and there is no memory for that.
+    pub fn take(&mut self, out: &mut Element) -> Result<(), DataError> {
+        self.node.take(out)
+    }
+
+    /// Starts again, for pass number `epoch`.
+    ///
+    /// # Errors
+    /// [`DataError`] when the data cannot be opened again.
+    pub fn reset(&mut self, epoch: u64) -> Result<(), DataError> {
+        self.node.reset(epoch)
+    }
+
+    /// What each stage did, sources first.
+    pub fn meters(&self) -> &[Arc<Meter>] {
+        self.context.meters()
+    }
+
+    /// What the pipeline was opened with.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// What tells this pipeline over these files from others.
+    fn key(&self) -> String {
+        format!("tightfit pipeline 1\n{:?}\n{}", self.spec, self.context.names.fingerprint())
+    }
+
+    /// Writes to `path` what is needed to go on behind the current element, whole or not at all.
+    ///
+    /// # Errors
+    /// [`DataError`] when it cannot be written.
+    pub fn save_state(&mut self, path: &Path) -> Result<(), DataError> {
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(format!(".{}.partial", std::process::id()));
+        let partial = Path::new(&partial);
+        let key = self.key();
+        let written = (|| {
+            let mut state = StateWriter::new(partial, &key, &self.context.budget)?;
+            self.node.save(&mut state)?;
+            state.finish()?;
+            fs::rename(partial, path).map_err(|e| io_error(path, e))
+        })();
+        if written.is_err() {
+            let _ = fs::remove_file(partial);
+        }
+        written
+    }
+
+    /// Goes where [`Pipeline::save_state`] was called: the next element is the one that would have come next. For a
+    /// pipeline that was just opened.
+    ///
+    /// # Errors
+    /// [`DataError`] when the state cannot be read, or is of another pipeline, or of files that have changed.
+    pub fn resume(&mut self, path: &Path) -> Result<(), DataError> {
+        let key = self.key();
+        let mut state = StateReader::open(path, &key, &self.context.budget)?;
+        self.node.restore(&mut state)
+    }
+}

@@ -1,0 +1,153 @@
+//! TFRecord files: each row is one record, a string scalar called `record`.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
+use tightfit_format::tfrecord::{Compression, INFLATE_BYTES, RecordFault, RecordReader};
+
+use super::{BadRead, Format, Rows};
+use crate::error::RowFault;
+use crate::flow::element::{ElementView, Field, Place, Schema};
+use crate::flow::origin::Origin;
+use crate::source::{DataFile, FileKind};
+
+const PURPOSE: &str = "reading";
+
+/// What records are read through at first; larger ones make it grow.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// Bytes around a record in its file.
+const FRAME_BYTES: u64 = 16;
+
+/// The field that a record is.
+pub(crate) const RECORD: &str = "record";
+
+/// See the module.
+pub(crate) struct RecordFormat {
+    schema: Arc<Schema>,
+    budget: MemoryBudget,
+}
+
+impl RecordFormat {
+    pub fn new(budget: &MemoryBudget) -> RecordFormat {
+        let field = Field::fixed(RECORD, DType::String, &[]);
+        let schema = Arc::new(Schema::new(vec![field]).unwrap_or_default());
+        RecordFormat { schema, budget: budget.clone() }
+    }
+}
+
+impl Format for RecordFormat {
+    fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    fn open(
+        &self,
+        file: &DataFile,
+        from: (u64, u64),
+        window: Option<Buffer>,
+    ) -> Result<Box<dyn Rows>, BadRead> {
+        let bad = |fault| BadRead { place: None, fault };
+        let memory = |error| bad(RowFault::Memory(error));
+        let window = match window {
+            Some(window) => window,
+            None => Buffer::new(&self.budget, PURPOSE, WINDOW_BYTES).map_err(memory)?,
+        };
+        let path: Arc<Path> = Arc::from(&*file.path);
+        let mut opened = File::open(&path).map_err(|e| bad(RowFault::Io(e)))?;
+        let is_compressed = file.kind != FileKind::Records(Compression::None);
+        let inflate_bytes = if is_compressed { INFLATE_BYTES } else { 0 };
+        let inflating = self.budget.try_reserve(PURPOSE, inflate_bytes as u64).map_err(memory)?;
+        let (row, offset) = from;
+        let mut reader = if is_compressed || row == 0 {
+            let reader = RecordReader::new(path, opened, window);
+            reader.map_err(|e| bad(RowFault::Record(e.fault)))?
+        } else {
+            opened.seek(SeekFrom::Start(offset)).map_err(|e| bad(RowFault::Io(e)))?;
+            RecordReader::resume(path, opened, window, offset, row)
+        };
+        // In a compressed file there is no other way to a record than through those before it.
+        while reader.offset() < offset {
+            match reader.check_next() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) if error.can_continue() => {}
+                Err(error) => return Err(bad(RowFault::Record(error.fault))),
+            }
+        }
+        let (schema, budget) = (self.schema.clone(), self.budget.clone());
+        let mut rows =
+            RecordRows { schema, budget, reader, row, _inflating: inflating, inflate_bytes, string: [0; 16] };
+        rows.set_string();
+        Ok(Box::new(rows))
+    }
+}
+
+struct RecordRows {
+    schema: Arc<Schema>,
+    budget: MemoryBudget,
+    reader: RecordReader<File>,
+    /// The number of the next record.
+    row: u64,
+    _inflating: tightfit_core::Reservation,
+    inflate_bytes: usize,
+    /// The current record as a string element: all of the text.
+    string: [u8; 16],
+}
+
+/// Where the one field lies.
+const PLACES: [Place; 1] = [Place { shape: Shape::SCALAR, offset: 0 }];
+
+impl RecordRows {
+    fn set_string(&mut self) {
+        let bytes = self.reader.current().data.len() as u64;
+        self.string = bytemuck::cast(StringRef { offset: 0, bytes });
+    }
+}
+
+impl Rows for RecordRows {
+    fn advance(&mut self) -> Result<bool, BadRead> {
+        loop {
+            match self.reader.advance() {
+                Ok(more) => {
+                    self.row = self.row.max(self.reader.current().index + u64::from(more));
+                    self.set_string();
+                    return Ok(more);
+                }
+                Err(error) => {
+                    let place = Some((error.record, error.offset));
+                    self.row = error.record + 1;
+                    let bad = |fault| BadRead { place, fault };
+                    let RecordFault::TooLarge { bytes, .. } = error.fault else {
+                        return Err(bad(RowFault::Record(error.fault)));
+                    };
+                    let bytes = usize::try_from(bytes.saturating_add(FRAME_BYTES)).unwrap_or(usize::MAX);
+                    let window = Buffer::new(&self.budget, PURPOSE, bytes);
+                    let window = window.map_err(|e| bad(RowFault::Memory(e)))?;
+                    self.reader.enlarge(window).map_err(|e| bad(RowFault::Io(e)))?;
+                }
+            }
+        }
+    }
+
+    fn current(&self, file: u32) -> ElementView<'_> {
+        let record = self.reader.current();
+        let origin = Origin { file, record: record.index, offset: record.offset };
+        ElementView::new(&self.schema, &PLACES, &self.string, record.data, origin)
+    }
+
+    fn next_place(&self) -> (u64, u64) {
+        (self.row, self.reader.offset())
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.reader.max_record_bytes() + FRAME_BYTES as usize + self.inflate_bytes
+    }
+
+    fn into_window(self: Box<Self>) -> Option<Buffer> {
+        Some(self.reader.into_window())
+    }
+}

@@ -1,0 +1,77 @@
+//! What a pipeline is to be: a source and stages, as data. Each source and stage describes itself in its own file, as a
+//! [`SourceSpec`] or [`StageSpec`]; `json.rs` lists those that a JSON description may name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::maps::MapOp;
+use super::stage::{Context, Node};
+use super::stages::map::MapMode;
+use crate::error::DataError;
+
+/// A source, described. What it prints for debugging is all there is to it: two that print the same give the same
+/// elements from the same files.
+pub trait SourceSpec: fmt::Debug + Send + Sync {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`DataError`] when files are missing or of another kind, or the budget is too small.
+    fn open(&self, context: &mut Context) -> Result<Node, DataError>;
+}
+
+/// A stage, described, as a [`SourceSpec`].
+pub trait StageSpec: fmt::Debug + Send + Sync {
+    /// Opens it behind `input`.
+    ///
+    /// # Errors
+    /// [`DataError`] when it cannot be done to such elements, or the budget is too small.
+    fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError>;
+
+    /// The operation on single elements that it is, if it is one: several in a row are done by the same threads.
+    fn as_map(&self) -> Option<(Arc<dyn MapOp>, MapMode)> {
+        None
+    }
+}
+
+/// A pipeline, described.
+#[derive(Debug, Clone)]
+pub struct PipelineSpec {
+    /// Where elements come from.
+    pub source: Arc<dyn SourceSpec>,
+    /// What is done to them, in order.
+    pub stages: Vec<Arc<dyn StageSpec>>,
+}
+
+impl PipelineSpec {
+    /// A pipeline of the elements of `source`.
+    pub fn new(source: impl SourceSpec + 'static) -> PipelineSpec {
+        PipelineSpec { source: Arc::new(source), stages: Vec::new() }
+    }
+
+    /// The same pipeline with one more stage.
+    #[must_use]
+    pub fn then(mut self, stage: impl StageSpec + 'static) -> PipelineSpec {
+        self.stages.push(Arc::new(stage));
+        self
+    }
+
+    /// Opens the source and all stages.
+    ///
+    /// # Errors
+    /// [`DataError`], as the source and the stages.
+    pub fn open(&self, context: &mut Context) -> Result<Node, DataError> {
+        let mut node = self.source.open(context)?;
+        let mut stages = self.stages.as_slice();
+        while let Some((stage, rest)) = stages.split_first() {
+            let Some((_, mode)) = stage.as_map() else {
+                node = stage.open(node, context)?;
+                stages = rest;
+                continue;
+            };
+            let ops: Vec<_> = stages.iter().map_while(|s| s.as_map().filter(|(_, m)| *m == mode)).collect();
+            stages = stages.get(ops.len()..).unwrap_or_default();
+            node = mode.open(ops.into_iter().map(|(op, _)| op).collect(), node, context)?;
+        }
+        Ok(node)
+    }
+}

@@ -1,0 +1,260 @@
+//! What all stages have in common: they are pulled, lend their element, measure themselves, and can be saved.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tightfit_core::MemoryBudget;
+
+use super::element::{Element, ElementView, Schema};
+use super::origin::Names;
+use super::state::{StateReader, StateWriter};
+use super::tuner::Tuner;
+use crate::error::DataError;
+
+/// A stage: elements one after the other, each lent until the next is asked for.
+///
+/// After an error a stage can be asked again: it goes on behind what was wrong as far as that is possible, and what it
+/// had gathered is not lost.
+pub trait Stage: Send {
+    /// The type of its elements.
+    fn schema(&self) -> &Arc<Schema>;
+
+    /// Goes on to the next element; false when there is none.
+    ///
+    /// # Errors
+    /// [`DataError`], with file and record where it is about one.
+    fn advance(&mut self) -> Result<bool, DataError>;
+
+    /// The element that the last [`Stage::advance`] went to, if that was true.
+    fn current(&self) -> ElementView<'_>;
+
+    /// Moves the current element to `out`, so that a stage that owns it need not copy it. It is no longer current.
+    ///
+    /// # Errors
+    /// [`DataError::Budget`] when it has to be copied and there is no memory for that.
+    fn take(&mut self, out: &mut Element) -> Result<(), DataError> {
+        Ok(out.copy_from(&self.current())?)
+    }
+
+    /// Starts again before the first element, for pass number `epoch` over the data: what is shuffled comes in another
+    /// order in each.
+    ///
+    /// # Errors
+    /// [`DataError`] when the data cannot be opened again.
+    fn reset(&mut self, epoch: u64) -> Result<(), DataError>;
+
+    /// Writes down what is needed to go on behind the current element, inputs first.
+    ///
+    /// # Errors
+    /// [`DataError`] when the state cannot be written.
+    fn save(&mut self, state: &mut StateWriter) -> Result<(), DataError>;
+
+    /// Goes where [`Stage::save`] was called, on a stage that was just opened.
+    ///
+    /// # Errors
+    /// [`DataError`] when the state is none of this stage.
+    fn restore(&mut self, state: &mut StateReader) -> Result<(), DataError>;
+
+    /// Elements in one pass, where that is known beforehand.
+    fn rows(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// What is counted of one stage. Each figure has one writer; anyone may read.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// What the stage is called.
+    pub name: String,
+    /// The numbers of the stages it reads from.
+    pub inputs: Vec<usize>,
+    /// What is done to each element, where that is several things.
+    pub parts: Vec<Part>,
+    pub(crate) elements: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    /// Time inside `advance`, the inputs' included.
+    pub(crate) inclusive_ns: AtomicU64,
+    /// Time that threads of its own worked, where it has some.
+    pub(crate) busy_ns: AtomicU64,
+    /// Time that whoever takes its elements waited for them, where threads make them.
+    pub(crate) wait_ns: AtomicU64,
+    pub(crate) held_bytes: AtomicU64,
+    pub(crate) peak_bytes: AtomicU64,
+    /// Threads at work; 0 for a stage that works in its taker's thread.
+    pub(crate) threads: AtomicU64,
+}
+
+/// One of several things that a stage does to each element.
+#[derive(Debug, Default)]
+pub struct Part {
+    /// What it is called.
+    pub name: String,
+    /// Time it took, in all threads.
+    pub(crate) busy_ns: AtomicU64,
+}
+
+impl Meter {
+    /// Says how many bytes the stage holds now.
+    pub fn holds(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.held_bytes.store(bytes, Ordering::Relaxed);
+        if bytes > self.peak_bytes.load(Ordering::Relaxed) {
+            self.peak_bytes.store(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Adds to a figure that this thread alone writes: cheaper than an atomic addition.
+pub(crate) fn add(figure: &AtomicU64, more: u64) {
+    figure.store(figure.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+}
+
+/// An element that took at least this long is worth a look at the clock each time.
+const SLOW_NS: u64 = 4_000;
+
+/// Of quicker ones, one in so many is timed.
+const SAMPLE: u64 = 32;
+
+/// A stage with its meter: what stages hold as their input.
+pub struct Node {
+    stage: Box<dyn Stage>,
+    meter: Arc<Meter>,
+    id: usize,
+    calls: u64,
+    is_slow: bool,
+}
+
+impl Node {
+    /// The number of the stage in its pipeline.
+    pub fn id(&self) -> usize {
+        self.id
+    }
+
+    /// Its meter.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// See [`Stage::schema`].
+    pub fn schema(&self) -> &Arc<Schema> {
+        self.stage.schema()
+    }
+
+    /// See [`Stage::advance`].
+    ///
+    /// # Errors
+    /// As [`Stage::advance`].
+    pub fn advance(&mut self) -> Result<bool, DataError> {
+        self.calls = self.calls.wrapping_add(1);
+        let weight = if self.is_slow { 1 } else { SAMPLE };
+        if !self.calls.is_multiple_of(weight) {
+            let more = self.stage.advance()?;
+            add(&self.meter.elements, u64::from(more));
+            return Ok(more);
+        }
+        let start = Instant::now();
+        let more = self.stage.advance();
+        let took_ns = start.elapsed().as_nanos() as u64;
+        add(&self.meter.inclusive_ns, took_ns.saturating_mul(weight));
+        self.is_slow = took_ns > SLOW_NS;
+        if let Ok(true) = more {
+            add(&self.meter.elements, 1);
+            let bytes = self.stage.current().bytes() as u64;
+            add(&self.meter.bytes, bytes.saturating_mul(weight));
+        }
+        more
+    }
+
+    /// See [`Stage::current`].
+    pub fn current(&self) -> ElementView<'_> {
+        self.stage.current()
+    }
+
+    /// See [`Stage::take`].
+    ///
+    /// # Errors
+    /// As [`Stage::take`].
+    pub fn take(&mut self, out: &mut Element) -> Result<(), DataError> {
+        self.stage.take(out)
+    }
+
+    /// See [`Stage::reset`].
+    ///
+    /// # Errors
+    /// As [`Stage::reset`].
+    pub fn reset(&mut self, epoch: u64) -> Result<(), DataError> {
+        self.stage.reset(epoch)
+    }
+
+    /// See [`Stage::save`].
+    ///
+    /// # Errors
+    /// As [`Stage::save`].
+    pub fn save(&mut self, state: &mut StateWriter) -> Result<(), DataError> {
+        self.stage.save(state)
+    }
+
+    /// See [`Stage::restore`].
+    ///
+    /// # Errors
+    /// As [`Stage::restore`].
+    pub fn restore(&mut self, state: &mut StateReader) -> Result<(), DataError> {
+        self.stage.restore(state)
+    }
+
+    /// See [`Stage::rows`].
+    pub fn rows(&self) -> Option<u64> {
+        self.stage.rows()
+    }
+}
+
+/// What stages are opened with: the one budget, the names of files, and the meters of the stages opened before.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Where all memory comes from.
+    pub budget: MemoryBudget,
+    /// The most threads that may work at once.
+    pub threads: usize,
+    /// The names of the files.
+    pub names: Names,
+    pub(crate) tuner: Arc<Tuner>,
+    meters: Vec<Arc<Meter>>,
+}
+
+impl Context {
+    /// A pipeline without stages.
+    pub fn new(budget: &MemoryBudget, threads: usize) -> Context {
+        let (threads, tuner) = (threads.max(1), Arc::new(Tuner::new(threads)));
+        Context { budget: budget.clone(), threads, names: Names::default(), tuner, meters: Vec::new() }
+    }
+
+    /// A meter for the next stage, which is called `name` and reads from `inputs`.
+    pub fn meter(&mut self, name: impl Into<String>, inputs: &[&Node]) -> Arc<Meter> {
+        self.meter_of_parts(name, inputs, Vec::new())
+    }
+
+    /// A meter for the next stage, which does several things to each element.
+    pub fn meter_of_parts(
+        &mut self,
+        name: impl Into<String>,
+        inputs: &[&Node],
+        parts: Vec<Part>,
+    ) -> Arc<Meter> {
+        let inputs = inputs.iter().map(|node| node.id).collect();
+        let meter = Arc::new(Meter { name: name.into(), inputs, parts, ..Meter::default() });
+        self.meters.push(meter.clone());
+        meter
+    }
+
+    /// The stage that `meter` was made for last, as an input of others.
+    pub fn node(&self, stage: impl Stage + 'static, meter: Arc<Meter>) -> Node {
+        let id = self.meters.iter().position(|m| Arc::ptr_eq(m, &meter)).unwrap_or_default();
+        Node { stage: Box::new(stage), meter, id, calls: 0, is_slow: true }
+    }
+
+    /// The meters of all stages, sources first.
+    pub fn meters(&self) -> &[Arc<Meter>] {
+        &self.meters
+    }
+}

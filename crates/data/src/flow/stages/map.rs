@@ -1,0 +1,164 @@
+//! Operations on each element: `tf.data.Dataset.map` and `filter`. Without threads of its own, a map works in that of
+//! whoever takes the elements.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::parallel::{Parallel, ParallelOptions};
+use crate::error::DataError;
+use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::json::{Args, Read};
+use crate::flow::maps::{Chain, MapOp, Verdict, schema_of};
+use crate::flow::spec::StageSpec;
+use crate::flow::stage::{Context, Meter, Node, Part, Stage};
+use crate::flow::state::{StateReader, StateWriter};
+
+/// Who does the operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapMode {
+    /// Whoever takes the elements.
+    Inline,
+    /// Threads of its own.
+    Parallel {
+        /// How many; `None` for as many as its share of the pipeline's work asks for.
+        threads: Option<usize>,
+        /// Whether elements come in the order of the input, or as they are done.
+        is_ordered: bool,
+    },
+}
+
+impl Default for MapMode {
+    /// As many threads as are worth it, in order.
+    fn default() -> Self {
+        MapMode::Parallel { threads: None, is_ordered: true }
+    }
+}
+
+impl MapMode {
+    /// Opens a stage that does `ops` to each element of `input`.
+    ///
+    /// # Errors
+    /// [`DataError`] when one cannot be done to such elements, or the budget is too small.
+    pub(crate) fn open(
+        self,
+        ops: Vec<Arc<dyn MapOp>>,
+        input: Node,
+        context: &mut Context,
+    ) -> Result<Node, DataError> {
+        let names: Vec<_> = ops.iter().map(|op| op.name()).collect();
+        let parts = names.iter().map(|name| Part { name: name.clone(), ..Part::default() }).collect();
+        let meter = context.meter_of_parts(format!("map {}", names.join(", ")), &[&input], parts);
+        match self {
+            MapMode::Inline => {
+                let map = Map::new(input, &ops, meter.clone(), context)?;
+                Ok(context.node(map, meter))
+            }
+            MapMode::Parallel { threads, is_ordered } => {
+                let options = ParallelOptions { threads, depth: None, is_ordered };
+                let map = Parallel::new(input, ops, options, meter.clone(), context)?;
+                Ok(context.node(map, meter))
+            }
+        }
+    }
+}
+
+/// An operation as a stage.
+#[derive(Clone)]
+pub struct Each {
+    /// The operation.
+    pub op: Arc<dyn MapOp>,
+    /// Who does it.
+    pub mode: MapMode,
+}
+
+impl Each {
+    /// `op`, done by as many threads as are worth it, in order.
+    pub fn new(op: impl MapOp + 'static) -> Each {
+        Each { op: Arc::new(op), mode: MapMode::default() }
+    }
+}
+
+impl fmt::Debug for Each {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.op.name(), self.mode)
+    }
+}
+
+impl StageSpec for Each {
+    fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
+        self.mode.open(vec![self.op.clone()], input, context)
+    }
+
+    fn as_map(&self) -> Option<(Arc<dyn MapOp>, MapMode)> {
+        Some((self.op.clone(), self.mode))
+    }
+}
+
+/// A stage that is `op`, with the options `threads` (0 for none of its own) and `unordered`.
+pub(crate) fn read_each(op: impl MapOp + 'static, args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
+    let (threads, is_ordered) = (args.number_option("threads")?, !args.flag("unordered")?);
+    let mode = match threads {
+        Some(0) => MapMode::Inline,
+        threads => MapMode::Parallel { threads: threads.map(|n| n as usize), is_ordered },
+    };
+    Ok(Arc::new(Each { op: Arc::new(op), mode }))
+}
+
+/// See the module.
+pub(crate) struct Map {
+    input: Node,
+    chain: Chain,
+    made: Element,
+    meter: Arc<Meter>,
+}
+
+impl Map {
+    pub fn new(
+        input: Node,
+        ops: &[Arc<dyn MapOp>],
+        meter: Arc<Meter>,
+        context: &Context,
+    ) -> Result<Map, DataError> {
+        let schema = Arc::new(schema_of(ops, input.schema())?);
+        let chain = Chain::new(ops, input.schema(), meter.clone(), &context.names, &context.budget)?;
+        Ok(Map { input, chain, made: Element::new(schema, "map", &context.budget), meter })
+    }
+}
+
+impl Stage for Map {
+    fn schema(&self) -> &Arc<Schema> {
+        self.made.schema()
+    }
+
+    fn advance(&mut self) -> Result<bool, DataError> {
+        while self.input.advance()? {
+            let verdict = self.chain.run(&self.input.current(), &mut self.made)?;
+            self.meter.holds(self.made.held_bytes() + self.chain.held_bytes());
+            if verdict == Verdict::Keep {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn current(&self) -> ElementView<'_> {
+        self.made.view()
+    }
+
+    fn take(&mut self, out: &mut Element) -> Result<(), DataError> {
+        std::mem::swap(out, &mut self.made);
+        Ok(())
+    }
+
+    fn reset(&mut self, epoch: u64) -> Result<(), DataError> {
+        self.input.reset(epoch)
+    }
+
+    fn save(&mut self, state: &mut StateWriter) -> Result<(), DataError> {
+        self.input.save(state)
+    }
+
+    fn restore(&mut self, state: &mut StateReader) -> Result<(), DataError> {
+        self.input.restore(state)
+    }
+}

@@ -1,0 +1,240 @@
+//! Pipelines over small files: order, state and memory, whatever the stages and threads.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use tightfit_core::MemoryBudget;
+use tightfit_format::tfrecord::RecordWriter;
+
+use super::*;
+
+/// A folder of its own that goes when the test is done.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Folder {
+        let folder = std::env::temp_dir().join(format!("tightfit-flow-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Folder(folder)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes `records` to a TFRecord file.
+    pub fn records(&self, name: &str, records: impl IntoIterator<Item = Vec<u8>>) -> PathBuf {
+        let path = self.path(name);
+        let mut write = RecordWriter::new(fs::File::create(&path).unwrap());
+        for record in records {
+            write.write(&record).unwrap();
+        }
+        write.into_inner().flush().unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Files of numbers as text, counted on from one to the next.
+fn numbered(folder: &Folder, files: &[usize]) -> Vec<PathBuf> {
+    let mut next = 0;
+    let write = |(file, count): (usize, &usize)| {
+        let numbers = next..next + count;
+        next += count;
+        folder.records(&format!("{file}.tfrecord"), numbers.map(|n| n.to_string().into_bytes()))
+    };
+    files.iter().enumerate().map(write).collect()
+}
+
+fn records(paths: Vec<PathBuf>, cycle: usize, block: usize) -> PipelineSpec {
+    PipelineSpec::new(Records { paths, interleave: Interleave { cycle, block } })
+}
+
+/// The strings of the first field of each element.
+fn strings(pipeline: &mut Pipeline) -> Vec<String> {
+    let mut all = Vec::new();
+    while pipeline.advance().unwrap() {
+        let strings = pipeline.current().strings(0).map(|s| String::from_utf8_lossy(s).into_owned());
+        all.push(strings.collect::<Vec<_>>().join(" "));
+    }
+    all
+}
+
+fn run(spec: PipelineSpec) -> Vec<String> {
+    strings(&mut Pipeline::open(spec, &MemoryBudget::unlimited(), 3).unwrap())
+}
+
+/// A map that adds a letter, and a filter that leaves out every seventh.
+fn shout() -> FunctionOp {
+    FunctionOp::new(
+        "shout",
+        |input| Ok(input.clone()),
+        |input, out| {
+            let text = input.string(0).unwrap_or_default();
+            if text.ends_with(b"7") {
+                return Ok(Verdict::Drop);
+            }
+            out.add_string(&[text, b"!"].concat())?;
+            Ok(Verdict::Keep)
+        },
+    )
+}
+
+#[test]
+fn interleaves_as_tensorflow() {
+    let folder = Folder::new("interleave");
+    let paths = numbered(&folder, &[3, 5, 1, 2]);
+    assert_eq!(run(records(paths.clone(), 1, 1)).join(" "), "0 1 2 3 4 5 6 7 8 9 10");
+    // As tf.data.Dataset.range(4).interleave gives them with these cycle and block lengths.
+    assert_eq!(run(records(paths.clone(), 2, 1)).join(" "), "0 3 1 4 2 5 6 8 7 9 10");
+    assert_eq!(run(records(paths.clone(), 2, 2)).join(" "), "0 1 3 4 2 5 6 8 7 9 10");
+    assert_eq!(run(records(paths.clone(), 3, 2)).join(" "), "0 1 3 4 8 2 5 6 9 10 7");
+    assert_eq!(run(records(paths, 2, 3)).join(" "), "0 1 2 3 4 5 6 7 8 9 10");
+}
+
+#[test]
+fn an_element_larger_than_the_budget_is_an_error_with_its_place() {
+    let folder = Folder::new("budget");
+    let path = folder.records("large.tfrecord", [vec![1; 10], vec![2; 3 << 20], vec![3; 10]]);
+    let spec = || {
+        records(vec![path.clone()], 1, 1)
+            .then(Prefetch::default())
+            .then(BatchOf { size: 2, drop_remainder: false })
+    };
+    let mut pipeline = Pipeline::open(spec(), &MemoryBudget::new(2 << 20), 2).unwrap();
+    let error = pipeline.advance().unwrap_err().to_string();
+    assert!(error.contains("large.tfrecord, record 1 at byte 26: "), "{error}");
+    // What is behind it still comes, with what was gathered before.
+    assert!(pipeline.advance().unwrap());
+    assert_eq!(pipeline.current().tensor(0).unwrap().shape()[..], [2]);
+    let mut pipeline = Pipeline::open(spec(), &MemoryBudget::new(32 << 20), 2).unwrap();
+    assert_eq!(strings(&mut pipeline).len(), 2);
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Map(usize),
+    Prefetch(usize),
+    Batch(usize),
+    Take(u64),
+    Skip(u64),
+    Shard(u64, u64),
+    Repeat(u64),
+}
+
+fn kinds() -> impl Strategy<Value = Vec<Kind>> {
+    let kind = prop_oneof![
+        (0usize..4).prop_map(Kind::Map),
+        (1usize..4).prop_map(Kind::Prefetch),
+        (1usize..5).prop_map(Kind::Batch),
+        (0u64..100).prop_map(Kind::Take),
+        (0u64..10).prop_map(Kind::Skip),
+        (1u64..4).prop_flat_map(|n| (Just(n), 0..n)).prop_map(|(n, i)| Kind::Shard(n, i)),
+        (1u64..3).prop_map(Kind::Repeat),
+    ];
+    prop::collection::vec(kind, 0..5)
+}
+
+fn with(mut spec: PipelineSpec, kinds: &[Kind]) -> PipelineSpec {
+    for kind in kinds {
+        spec = match *kind {
+            Kind::Map(threads) => {
+                let mode = match threads {
+                    0 => MapMode::Inline,
+                    n => MapMode::Parallel { threads: Some(n), is_ordered: true },
+                };
+                spec.then(Each { op: std::sync::Arc::new(shout()), mode })
+            }
+            Kind::Prefetch(elements) => spec.then(Prefetch { elements: Some(elements) }),
+            // What is batched twice may have two shapes, which is an error that another test is for.
+            Kind::Batch(size) if !kinds.iter().any(|k| matches!(k, Kind::Map(_))) => {
+                spec.then(BatchOf { size, drop_remainder: true })
+            }
+            Kind::Batch(_) => spec,
+            Kind::Take(count) => spec.then(Choice::Take(count)),
+            Kind::Skip(count) => spec.then(Choice::Skip(count)),
+            Kind::Shard(count, index) => spec.then(Choice::Shard { count, index }),
+            Kind::Repeat(count) => spec.then(Passes(Some(count))),
+        };
+    }
+    spec
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the pipeline, what comes before a saved state and what comes after it is the whole.
+    #[test]
+    fn goes_on_from_a_saved_state(kinds in kinds(), cycle in 1usize..4, block in 1usize..4, at in 0usize..200, case in 0u64..u64::MAX) {
+        let folder = Folder::new(&format!("state-{case}"));
+        let paths = numbered(&folder, &[30, 0, 150, 41]);
+        let spec = || with(records(paths.clone(), cycle, block), &kinds);
+        let whole = run(spec());
+        let mut pipeline = Pipeline::open(spec(), &MemoryBudget::unlimited(), 2).unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < at && pipeline.advance().unwrap() {
+            let strings = pipeline.current().strings(0).map(|s| String::from_utf8_lossy(s).into_owned());
+            seen.push(strings.collect::<Vec<_>>().join(" "));
+        }
+        let state = folder.path("state");
+        pipeline.save_state(&state).unwrap();
+        let mut resumed = Pipeline::open(spec(), &MemoryBudget::unlimited(), 3).unwrap();
+        resumed.resume(&state).unwrap();
+        let rest = strings(&mut resumed);
+        prop_assert_eq!([seen.clone(), rest].concat(), whole.clone());
+        // Saving has changed nothing.
+        prop_assert_eq!([seen, strings(&mut pipeline)].concat(), whole);
+    }
+}
+
+#[test]
+fn a_state_of_other_files_is_refused() {
+    let folder = Folder::new("other");
+    let paths = numbered(&folder, &[5, 5]);
+    let open = |paths: &[PathBuf]| {
+        Pipeline::open(records(paths.to_vec(), 1, 1), &MemoryBudget::unlimited(), 1).unwrap()
+    };
+    let state = folder.path("state");
+    open(&paths).save_state(&state).unwrap();
+    open(&paths).resume(&state).unwrap();
+    let error = open(&paths[..1]).resume(&state).unwrap_err().to_string();
+    assert!(error.contains("of another pipeline"), "{error}");
+    fs::write(&state, b"no state").unwrap();
+    assert!(open(&paths).resume(&state).is_err());
+    assert!(open(&paths).resume(Path::new("/nowhere")).is_err());
+}
+
+#[test]
+fn reads_descriptions_in_json() {
+    let folder = Folder::new("json");
+    let paths = numbered(&folder, &[10, 10]);
+    let read = |text: &str| PipelineSpec::from_json(text, &|_| None);
+    let source = format!(r#"{{"tfrecord": [{:?}, {:?}], "cycle": 2}}"#, paths[0], paths[1]);
+    let spec = read(&format!(
+        r#"{{"source": {source}, "stages": [{{"skip": 2}}, {{"take": 7}}, {{"batch": 2, "drop_remainder": true}}, {{"prefetch": null}}]}}"#
+    ));
+    assert_eq!(run(spec.unwrap()), ["1 11", "2 12", "3 13"]);
+    for (text, why) in [
+        ("{", "not JSON"),
+        ("{}", "no source"),
+        (r#"{"source": {"tfrecords": "a"}}"#, "there is no source \"tfrecords\", but"),
+        (r#"{"source": {"tfrecord": 3}}"#, "a path or a list of paths"),
+        (r#"{"source": {"tfrecord": "a", "cycles": 3}}"#, "tfrecord has no option \"cycles\""),
+        (
+            r#"{"source": {"tfrecord": "a"}, "stages": [{"take": -1}]}"#,
+            "take is to be a whole number, not -1",
+        ),
+        (r#"{"source": {"tfrecord": "a"}, "stages": [{"tak": 1}]}"#, "there is no stage \"tak\""),
+        (r#"{"source": {"tfrecord": "a"}, "stage": []}"#, "not \"stage\""),
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
