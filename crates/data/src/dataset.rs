@@ -43,7 +43,7 @@ impl Dataset {
         check_kinds(&spec, &list)?;
         for file in list.files.iter().filter(|f| f.kind == FileKind::Array) {
             if let Some(column) = spec.columns.first() {
-                check_array(&file.path, &read_npy_header(&file.path)?, column)?;
+                check_array(&file.path, &read_npy_header(&file.path, budget)?, column)?;
             }
         }
         let scan = Scan::new(&list, budget)?;
@@ -113,7 +113,7 @@ impl Dataset {
             (0..threads).map(|_| Scratch::new(&sizes, self.spec.resize, budget)).collect();
         let slots: Result<Vec<_>, _> = (0..plan.slots).map(|_| Slot::new(&layout, budget)).collect();
         let shared = Arc::new(Shared::new(layout, self.list.clone(), slots?, unbuffered));
-        let stream = Stream::new(self.list.clone(), window);
+        let stream = Stream::new(self.list.clone(), window, budget);
         let reader = Reader::new(shared.clone(), stream, scratches?, self.spec.skip_bad);
         Batches::start(shared, plan, reader)
     }

@@ -1,6 +1,5 @@
 //! One row of a batch out of one record, array row or image.
 
-use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -15,6 +14,7 @@ use crate::plan::Sizes;
 use crate::slot::{ColumnLayout, Layout, Row, TextPool};
 use crate::source::stream::Payload;
 use crate::spec::{ImageShape, MAX_COLUMNS, Resize};
+use crate::storage;
 
 /// What one thread needs.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct Scratch {
 #[derive(Debug)]
 pub(crate) struct FillScratch {
     file: Buffer,
+    /// For what an image file takes to be open.
+    budget: MemoryBudget,
     decoder: Decoder,
 }
 
@@ -49,7 +51,8 @@ impl Scratch {
             resize,
         };
         let record = buffer(sizes.record_copy_bytes)?;
-        Ok(Scratch { record, fill: FillScratch { file: buffer(sizes.file_bytes)?, decoder } })
+        let file = buffer(sizes.file_bytes)?;
+        Ok(Scratch { record, fill: FillScratch { file, budget: budget.clone(), decoder } })
     }
 }
 
@@ -73,15 +76,15 @@ pub(crate) fn fill(
             let (Some(column), Some(target)) = (layout.columns.first(), row.columns.first_mut()) else {
                 return Ok(());
             };
-            let bytes = read_file(path, &mut scratch.file)?;
+            let bytes = read_file(path, &mut scratch.file, &scratch.budget)?;
             image(column, bytes, target, &mut scratch.decoder)
         }
     }
 }
 
-fn read_file<'a>(path: &Path, room: &'a mut Buffer) -> Result<&'a [u8], RowFault> {
-    let mut file = File::open(path).map_err(RowFault::Io)?;
-    let bytes = file.metadata().map_err(RowFault::Io)?.len();
+fn read_file<'a>(path: &Path, room: &'a mut Buffer, budget: &MemoryBudget) -> Result<&'a [u8], RowFault> {
+    let mut file = storage::open(path, budget).map_err(RowFault::Io)?;
+    let bytes = file.len();
     let planned_bytes = room.len() as u64;
     let room = usize::try_from(bytes).ok().and_then(|bytes| room.get_mut(..bytes));
     // It fitted when the files were listed, or its header could not be read then.

@@ -21,6 +21,7 @@ mod reader;
 mod slot;
 mod source;
 mod spec;
+pub mod storage;
 
 pub use batch::{Batch, RowSource};
 pub use dataset::Dataset;

@@ -4,7 +4,7 @@ pub(crate) mod probe;
 pub(crate) mod scan;
 pub(crate) mod stream;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ use tightfit_format::tfrecord::{Compression, is_plain_header};
 
 use crate::error::{DataError, io_error};
 use crate::image::ImageFormat;
+use crate::storage::{self, Location};
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,13 +78,13 @@ pub fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, Data
     for source in sources {
         let before = list.files.len();
         if source.is_dir() {
-            add_folder(source, 0, &mut list)?;
+            add_folder(source, 0, budget, &mut list)?;
             let found = list.files.get_mut(before..).unwrap_or_default();
             found.sort_by(|a, b| a.path.cmp(&b.path));
-        } else if source.exists() || !is_pattern(source) {
-            add_file(source, &mut list)?;
+        } else if source.exists() || !is_pattern(source) || Location::of(source).is_url() {
+            add_file(source, budget, &mut list)?;
         } else {
-            add_matches(source, &mut list)?;
+            add_matches(source, budget, &mut list)?;
         }
         if list.files.len() == before {
             let why = if source.is_dir() {
@@ -107,7 +108,7 @@ fn is_pattern(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '['])
 }
 
-fn add_matches(pattern: &Path, list: &mut FileList) -> Result<(), DataError> {
+fn add_matches(pattern: &Path, budget: &MemoryBudget, list: &mut FileList) -> Result<(), DataError> {
     let wrong = |why: &dyn std::fmt::Display| DataError::Spec(format!("{}: {why}", pattern.display()));
     let text = pattern.to_str().ok_or_else(|| wrong(&"a pattern must be UTF-8"))?;
     for path in glob::glob(text).map_err(|e| wrong(&e))? {
@@ -116,13 +117,18 @@ fn add_matches(pattern: &Path, list: &mut FileList) -> Result<(), DataError> {
             io_error(&path, e.into())
         })?;
         if path.is_file() {
-            add_file(&path, list)?;
+            add_file(&path, budget, list)?;
         }
     }
     Ok(())
 }
 
-fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), DataError> {
+fn add_folder(
+    folder: &Path,
+    depth: usize,
+    budget: &MemoryBudget,
+    list: &mut FileList,
+) -> Result<(), DataError> {
     if depth > MAX_DEPTH {
         return Err(DataError::NoFiles { source: folder.to_path_buf(), why: "folders are nested too deep" });
     }
@@ -132,9 +138,9 @@ fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), Da
             continue;
         }
         if path.is_dir() {
-            add_folder(&path, depth + 1, list)?;
+            add_folder(&path, depth + 1, budget, list)?;
         } else if has_data_extension(&path) {
-            add_file(&path, list)?;
+            add_file(&path, budget, list)?;
         }
     }
     Ok(())
@@ -151,13 +157,14 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     path.extension().is_some_and(|found| extensions.iter().any(|e| found.eq_ignore_ascii_case(e)))
 }
 
-fn add_file(path: &Path, list: &mut FileList) -> Result<(), DataError> {
+fn add_file(path: &Path, budget: &MemoryBudget, list: &mut FileList) -> Result<(), DataError> {
     let mut head = [0; 16];
     // Before it is opened: opening a pipe waits for whoever writes to it, and files are read more than once.
-    if !fs::metadata(path).map_err(|e| io_error(path, e))?.is_file() {
+    let is_local = !Location::of(path).is_url();
+    if is_local && !fs::metadata(path).map_err(|e| io_error(path, e))?.is_file() {
         return Err(DataError::NoFiles { source: path.to_path_buf(), why: "a device or pipe, not a file" });
     }
-    let mut file = File::open(path).map_err(|e| io_error(path, e))?;
+    let mut file = storage::open(path, budget).map_err(|e| io_error(path, e))?;
     let mut have = 0;
     while let Some(rest) = head.get_mut(have..).filter(|r| !r.is_empty()) {
         match file.read(rest).map_err(|e| io_error(path, e))? {

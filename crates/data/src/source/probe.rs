@@ -1,6 +1,5 @@
 //! A look at the first file, for those who must choose columns before a data set can be described.
 
-use std::fs::File;
 use std::path::PathBuf;
 
 use tightfit_core::{DType, MemoryBudget};
@@ -10,6 +9,7 @@ use super::scan::{Scan, read_npy_header};
 use super::{FileKind, FileList, list};
 use crate::error::{DataError, io_error};
 use crate::image::ImageHeader;
+use crate::storage;
 
 /// What the first file of some sources holds.
 #[derive(Debug, Clone)]
@@ -63,13 +63,13 @@ impl Probe {
         let Some(file) = list.files.first() else { return Ok(Probe::Records(Vec::new())) };
         match file.kind {
             FileKind::Image => {
-                let mut open = File::open(&file.path).map_err(|e| io_error(&file.path, e))?;
-                let bytes = open.metadata().map_err(|e| io_error(&file.path, e))?.len();
+                let mut open = storage::open(&file.path, budget).map_err(|e| io_error(&file.path, e))?;
+                let bytes = open.len();
                 let header = ImageHeader::read(&mut open, bytes).map_err(|e| io_error(&file.path, e))?;
                 Ok(Probe::Image { height: header.height, width: header.width })
             }
             FileKind::Array => {
-                let header = read_npy_header(&file.path)?;
+                let header = read_npy_header(&file.path, budget)?;
                 let row_shape = header.row_shape().to_vec();
                 Ok(Probe::Array { dtype: header.element.dtype(), row_shape })
             }

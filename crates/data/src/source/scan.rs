@@ -1,6 +1,5 @@
 //! Looks at the head of every file once, so that memory can be planned before anything is read in earnest.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use tightfit_format::tfrecord::{Compression, RecordFault, RecordReader};
 use super::{FileKind, FileList};
 use crate::error::{DataError, io_error};
 use crate::image::{ImageFormat, ImageHeader};
+use crate::storage;
 
 /// The first window through which a record is looked at; a larger record gets a second, of its size.
 const PEEK_BYTES: usize = 64 << 10;
@@ -61,18 +61,18 @@ impl Scan {
         let mut scan = Scan { rows: Some(0), ..Scan::default() };
         for file in &list.files {
             match file.kind {
-                FileKind::Image => scan.image(&file.path),
-                FileKind::Array => scan.array(&read_npy_header(&file.path)?),
+                FileKind::Image => scan.image(&file.path, budget),
+                FileKind::Array => scan.array(&read_npy_header(&file.path, budget)?),
                 FileKind::Records(compression) => scan.records(&file.path, compression, budget)?,
             }
         }
         Ok(scan)
     }
 
-    fn image(&mut self, path: &Path) {
+    fn image(&mut self, path: &Path, budget: &MemoryBudget) {
         self.rows = self.rows.map(|rows| rows + 1);
-        let Ok(mut file) = File::open(path) else { return };
-        let Ok(file_bytes) = file.metadata().map(|m| m.len()) else { return };
+        let Ok(mut file) = storage::open(path, budget) else { return };
+        let file_bytes = file.len();
         let Ok(header) = ImageHeader::read(&mut file, file_bytes) else { return };
         self.image_file_bytes = self.image_file_bytes.max(file_bytes);
         self.decoding(&header);
@@ -111,8 +111,8 @@ impl Scan {
 }
 
 /// The header of a .npy file.
-pub(crate) fn read_npy_header(path: &Path) -> Result<NpyHeader, DataError> {
-    let mut file = File::open(path).map_err(|e| io_error(path, e))?;
+pub(crate) fn read_npy_header(path: &Path, budget: &MemoryBudget) -> Result<NpyHeader, DataError> {
+    let mut file = storage::open(path, budget).map_err(|e| io_error(path, e))?;
     NpyHeader::read(&mut file, &Arc::from(path)).map_err(DataError::Format)
 }
 
@@ -123,7 +123,7 @@ fn peek(
     budget: &MemoryBudget,
 ) -> Result<Option<(usize, Vec<FeatureSeen>)>, DataError> {
     let Ok(window) = Buffer::new(budget, "first record", window_bytes) else { return Ok(None) };
-    let file = File::open(path).map_err(|e| io_error(path, e))?;
+    let file = storage::open(path, budget).map_err(|e| io_error(path, e))?;
     let Ok(mut reader) = RecordReader::new(Arc::from(path), file, window) else { return Ok(None) };
     let limit_bytes = reader.max_record_bytes();
     match reader.next_record() {

@@ -1,15 +1,15 @@
 //! The rows of all files in order.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use tightfit_core::Buffer;
+use tightfit_core::{Buffer, MemoryBudget};
 use tightfit_format::npy::{NpyHeader, NpyReader};
 use tightfit_format::tfrecord::RecordReader;
 
 use super::{FileKind, FileList};
 use crate::error::{BadRow, RowFault};
+use crate::storage::{self, StoredFile};
 
 /// Where a row came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,19 +52,21 @@ pub(crate) struct Stream {
     next_file: usize,
     open: Open,
     window: Option<Buffer>,
+    budget: MemoryBudget,
 }
 
 enum Open {
     Nothing,
     Image,
-    Records(Box<RecordReader<File>>),
+    Records(Box<RecordReader<StoredFile>>),
     Array(Box<ArrayRows>),
 }
 
 impl Stream {
-    /// The stream before the first row of `list`, read through `window`.
-    pub fn new(list: Arc<FileList>, window: Buffer) -> Stream {
-        Stream { list, next_file: 0, open: Open::Nothing, window: Some(window) }
+    /// The stream before the first row of `list`, read through `window`. What its files take to be open comes out of
+    /// `budget`.
+    pub fn new(list: Arc<FileList>, window: Buffer, budget: &MemoryBudget) -> Stream {
+        Stream { list, next_file: 0, open: Open::Nothing, window: Some(window), budget: budget.clone() }
     }
 
     /// Goes on to the next row; false when there is none.
@@ -133,7 +135,7 @@ impl Stream {
             self.open = Open::Image;
             return Ok(());
         }
-        let opened = File::open(&file.path).map_err(|e| self.bad(None, RowFault::Io(e)))?;
+        let opened = storage::open(&file.path, &self.budget).map_err(|e| self.bad(None, RowFault::Io(e)))?;
         let path: Arc<Path> = Arc::from(&*file.path);
         if file.kind == FileKind::Array {
             let reader = NpyReader::new(path, opened).map_err(|e| self.bad(None, RowFault::Array(e)))?;
@@ -169,7 +171,7 @@ impl Stream {
 
 /// The rows of an array, lent out of a window that holds several.
 struct ArrayRows {
-    reader: NpyReader<File>,
+    reader: NpyReader<StoredFile>,
     window: Buffer,
     /// The current row; its place in the window is before `next`.
     row: u64,

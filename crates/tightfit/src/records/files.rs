@@ -1,10 +1,10 @@
 //! A file of records, read through a window that grows with them as far as the budget allows.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tightfit_core::{Buffer, MemoryBudget, Reservation};
+use tightfit_data::storage::{self, StoredFile};
 use tightfit_data::{DataError, FileKind, FileList};
 use tightfit_format::tfrecord::{
     Compression, FOOTER_BYTES, HEADER_BYTES, INFLATE_BYTES, Record, RecordError, RecordFault, RecordReader,
@@ -22,10 +22,9 @@ const PURPOSE: &str = "record window";
 /// Reads the records of one file.
 pub struct RecordFile {
     path: Arc<Path>,
-    reader: RecordReader<File>,
+    reader: RecordReader<StoredFile>,
     budget: MemoryBudget,
-    /// Bytes of an uncompressed file.
-    plain_bytes: Option<u64>,
+    file_bytes: u64,
     _inflater: Option<Reservation>,
 }
 
@@ -35,8 +34,8 @@ impl RecordFile {
     /// # Errors
     /// [`Error::Io`], or [`Error::Format`] when the budget is too small.
     pub fn open(path: &Path, budget: &MemoryBudget) -> Result<RecordFile, Error> {
-        let file = File::open(path).map_err(|error| Error::io(path, error))?;
-        let file_bytes = file.metadata().map_err(|error| Error::io(path, error))?.len();
+        let file = storage::open(path, budget).map_err(|error| Error::io(path, error))?;
+        let file_bytes = file.len();
         let path: Arc<Path> = Arc::from(path);
         let no_room = |error| FormatError::new(&path, Place::Whole, Problem::Budget(error));
         let window = Buffer::new(budget, PURPOSE, WINDOW_BYTES).map_err(no_room)?;
@@ -46,7 +45,7 @@ impl RecordFile {
         Ok(RecordFile {
             reader,
             budget: budget.clone(),
-            plain_bytes: is_plain.then_some(file_bytes),
+            file_bytes,
             _inflater: Some(inflater.map_err(no_room)?),
             path,
         })
@@ -55,6 +54,11 @@ impl RecordFile {
     /// How it is compressed.
     pub fn compression(&self) -> Compression {
         self.reader.compression()
+    }
+
+    /// Bytes of the file as it is stored.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
     }
 
     /// The record found last.
@@ -74,7 +78,8 @@ impl RecordFile {
             };
             let RecordFault::TooLarge { bytes, .. } = error.fault else { return Ok(Err(error)) };
             let whole_bytes = bytes.saturating_add((HEADER_BYTES + FOOTER_BYTES) as u64);
-            if self.plain_bytes.is_some_and(|end| error.offset.saturating_add(whole_bytes) > end) {
+            let is_plain = self.compression() == Compression::None;
+            if is_plain && error.offset.saturating_add(whole_bytes) > self.file_bytes {
                 // No memory is taken on the word of a length that the file cannot keep.
                 return Ok(Err(RecordError { fault: RecordFault::Truncated, ..error }));
             }

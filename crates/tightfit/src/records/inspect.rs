@@ -76,8 +76,8 @@ pub struct Inspection {
 /// [`Error`] when it cannot be opened, or a record or its features do not fit `budget`, with the place, or `stop` was
 /// set. Bad records are counted.
 pub fn inspect(path: &Path, budget: &MemoryBudget, stop: &AtomicBool) -> Result<Inspection, Error> {
-    let bytes = std::fs::metadata(path).map_err(|error| Error::io(path, error))?.len();
     let mut file = RecordFile::open(path, budget)?;
+    let bytes = file.file_bytes();
     let mut schema = Schema::new(budget)?;
     let (mut records, mut plain_bytes, mut bad_records) = (0, 0, 0);
     let (mut sizes, mut first_bad) = (None::<Sizes>, None);

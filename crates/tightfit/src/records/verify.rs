@@ -2,7 +2,6 @@
 //! side: where the first record of a piece begins is guessed from the CRC of its header, and the guess counts only if
 //! the records before the piece end exactly there. So the outcome is that of reading from front to back.
 
-use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tightfit_core::{BudgetError, Buffer, MemoryBudget};
+use tightfit_data::storage::{self, StoredFile};
 use tightfit_data::{FileKind, FileList};
 use tightfit_format::tfrecord::{Compression, INFLATE_BYTES, RecordFault, RecordReader, find_header};
 
@@ -157,7 +157,8 @@ impl<'a> Work<'a> {
         let (mut paths, mut sizes, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
         let mut has_compressed = false;
         for (index, file) in list.files.iter().enumerate() {
-            let bytes = std::fs::metadata(&file.path).map_err(|error| Error::io(&file.path, error))?.len();
+            let bytes =
+                storage::open(&file.path, budget).map_err(|error| Error::io(&file.path, error))?.len();
             let is_plain = !matches!(file.kind, FileKind::Records(Compression::Gzip | Compression::Zlib));
             has_compressed |= !is_plain;
             let piece_bytes = if is_plain { plain_piece_bytes } else { u64::MAX };
@@ -214,7 +215,7 @@ impl<'a> Work<'a> {
             return Ok(Checked::default());
         };
         let at = |error| Error::io(path, error);
-        let mut file = File::open(path).map_err(at)?;
+        let mut file = storage::open(path, &self.budget).map_err(at)?;
         let mut buffer = match window.buffer.take() {
             Some(buffer) => buffer,
             None => Buffer::new(&self.budget, "record window", WINDOW_BYTES)?,
@@ -247,7 +248,7 @@ impl<'a> Work<'a> {
 
     fn read(
         &self,
-        reader: &mut RecordReader<File>,
+        reader: &mut RecordReader<StoredFile>,
         piece: &Piece,
         start: u64,
         stop: &AtomicBool,

@@ -1,10 +1,10 @@
 //! CSV as RFC 4180 has it: fields in quotes may hold commas, line ends and doubled quotes; lines end in LF or CRLF.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use tightfit_core::{MemoryBudget, Reservation};
+use tightfit_data::storage::{self, StoredFile};
 
 use crate::error::Error;
 
@@ -16,7 +16,7 @@ const STEP_BYTES: usize = 4 << 10;
 /// Reads rows; the current one is held.
 pub struct CsvReader {
     path: PathBuf,
-    read: BufReader<File>,
+    read: BufReader<StoredFile>,
     text: Vec<u8>,
     /// Where each field ends in the text.
     ends: Vec<usize>,
@@ -43,7 +43,7 @@ impl CsvReader {
     /// [`Error::Io`] and the budget's error.
     pub fn open(path: &Path, budget: &MemoryBudget) -> Result<CsvReader, Error> {
         let reservation = budget.try_reserve("csv row", BUFFER_BYTES as u64)?;
-        let file = File::open(path).map_err(|error| Error::io(path, error))?;
+        let file = storage::open(path, budget).map_err(|error| Error::io(path, error))?;
         let mut reader = CsvReader {
             path: path.to_path_buf(),
             read: BufReader::with_capacity(BUFFER_BYTES, file),

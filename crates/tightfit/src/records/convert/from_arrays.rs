@@ -1,13 +1,13 @@
 //! Rows of .npy and .npz arrays to Examples. Floats of every width become float32, integers and bools int64; shapes
 //! are not kept, an Example has none.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use half::{bf16, f16};
 use tightfit_core::{Buffer, DType, MemoryBudget, Reservation};
+use tightfit_data::storage;
 use tightfit_format::example::{NamedValues, Values};
 use tightfit_format::npy::{NpyReader, NpyType, trim_zeros, utf8_of_ucs4};
 use tightfit_format::npz::NpzReader;
@@ -47,7 +47,7 @@ enum Row {
 pub fn convert_npy(job: &Job<'_>) -> Result<u64, Error> {
     let Some(file) = job.list.files.first() else { return Ok(0) };
     let name = file.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let read = File::open(&file.path).map_err(|error| Error::io(&file.path, error))?;
+    let read = storage::open(&file.path, job.budget).map_err(|error| Error::io(&file.path, error))?;
     let reader = NpyReader::new(Arc::from(&*file.path), read)?;
     write(job, &file.path, vec![Column::new(name, reader, &file.path, job.budget)?])
 }
@@ -57,7 +57,7 @@ pub fn convert_npz(job: &Job<'_>) -> Result<u64, Error> {
     let Some(file) = job.list.files.first() else { return Ok(0) };
     let path: Arc<Path> = Arc::from(&*file.path);
     let open = || -> Result<_, Error> {
-        let read = File::open(&path).map_err(|error| Error::io(&path, error))?;
+        let read = storage::open(&path, job.budget).map_err(|error| Error::io(&path, error))?;
         // What the reader's own buffer takes.
         let reservation = job.budget.try_reserve("npz arrays", WINDOW_BYTES as u64)?;
         Ok((NpzReader::new(path.clone(), BufReader::new(read), job.budget)?, reservation))

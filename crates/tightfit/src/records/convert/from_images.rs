@@ -1,12 +1,12 @@
 //! Image files to Examples with the features that TensorFlow's image data sets have: `image/encoded` holds the file's
 //! bytes as they are. In a folder of folders, each is a class, numbered in the order of their names.
 
-use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use tightfit_core::Buffer;
 use tightfit_data::image::{ImageFormat, ImageHeader};
+use tightfit_data::storage;
 use tightfit_format::example::{NamedValues, Values};
 
 use super::{Job, finish};
@@ -32,8 +32,8 @@ pub fn convert(job: &Job<'_>, sources: &[PathBuf]) -> Result<u64, Error> {
     for file in &job.list.files {
         job.check_stop()?;
         let at = |error| Error::io(&file.path, error);
-        let mut read = File::open(&file.path).map_err(at)?;
-        let file_bytes = usize::try_from(read.metadata().map_err(at)?.len()).unwrap_or(usize::MAX);
+        let mut read = storage::open(&file.path, job.budget).map_err(at)?;
+        let file_bytes = usize::try_from(read.len()).unwrap_or(usize::MAX);
         if file_bytes > buffer.len() {
             drop(std::mem::replace(&mut buffer, Buffer::new(job.budget, "image file", 0)?));
             buffer = Buffer::new(job.budget, "image file", file_bytes)?;

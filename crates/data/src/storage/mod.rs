@@ -1,0 +1,194 @@
+//! Where bytes of data files come from: the one place that opens them, on this machine or in an object store.
+//!
+//! Paths are carried as they were given: `s3://bucket/key`, `gs://bucket/key` and `http(s)://...` are URLs, all else
+//! is local. A local file costs no more here than [`File`] itself.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use tightfit_core::MemoryBudget;
+
+/// The schemes that name a file in an object store.
+const SCHEMES: [&str; 4] = ["s3://", "gs://", "http://", "https://"];
+
+/// What the name of a source stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Location<'a> {
+    /// A file or folder of this machine.
+    Local(&'a Path),
+    /// `s3://bucket/key`, `gs://bucket/key`, `http://...` or `https://...`.
+    Url(&'a str),
+}
+
+impl<'a> Location<'a> {
+    /// What `path` stands for. A local file of the name `s3:` is reached as `./s3:`.
+    pub fn of(path: &'a Path) -> Location<'a> {
+        let is_scheme = |text: &&str| {
+            let begins = |s: &&str| text.get(..s.len()).is_some_and(|head| head.eq_ignore_ascii_case(s));
+            SCHEMES.iter().any(begins)
+        };
+        path.to_str().filter(is_scheme).map_or(Location::Local(path), Location::Url)
+    }
+
+    /// True for a file that is reached through the network.
+    pub fn is_url(&self) -> bool {
+        matches!(self, Location::Url(_))
+    }
+}
+
+/// Opens the file that `path` stands for. What reading it ahead takes comes out of `budget`; a local file takes
+/// nothing.
+///
+/// # Errors
+/// What the system or the store says. In a build without object stores a URL is [`io::ErrorKind::Unsupported`].
+pub fn open(path: &Path, budget: &MemoryBudget) -> io::Result<StoredFile> {
+    match Location::of(path) {
+        Location::Local(path) => StoredFile::local(path),
+        Location::Url(url) => remote(url, budget),
+    }
+}
+
+fn remote(url: &str, _budget: &MemoryBudget) -> io::Result<StoredFile> {
+    Err(no_stores(url))
+}
+
+/// The error of a build that has no object stores.
+fn no_stores(url: &str) -> io::Error {
+    let scheme = url.split_once("://").map_or(url, |(scheme, _)| scheme);
+    let why = format!(
+        "{scheme}:// is read by builds with the cargo feature object-store only (cargo build --release --features \
+         object-store)"
+    );
+    io::Error::new(io::ErrorKind::Unsupported, why)
+}
+
+/// An open file of a data set. [`Read`] and [`Seek`] move one position; [`StoredFile::read_at`] leaves it alone.
+#[derive(Debug)]
+pub struct StoredFile {
+    source: Source,
+    bytes: u64,
+    modified_ns: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Local(File),
+}
+
+impl StoredFile {
+    fn local(path: &Path) -> io::Result<StoredFile> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let modified_ns = modified.and_then(|since| u64::try_from(since.as_nanos()).ok());
+        Ok(StoredFile { source: Source::Local(file), bytes: metadata.len(), modified_ns })
+    }
+
+    /// Bytes of the file when it was opened.
+    pub fn len(&self) -> u64 {
+        self.bytes
+    }
+
+    /// True for a file of no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// When it was last written, in nanoseconds since 1970, where that is known: whether it is still the file that an
+    /// index was made of is told from this and its size.
+    pub fn modified_ns(&self) -> Option<u64> {
+        self.modified_ns
+    }
+
+    /// Reads what stands at byte `offset`, as many bytes as `out` has, and fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// What the system or the store says.
+    pub fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = out.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(filled as u64);
+            let read = match &self.source {
+                Source::Local(file) => read_at(file, rest, at),
+            };
+            match read {
+                Ok(0) => break,
+                Ok(bytes) => filled += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, out, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
+    // It moves the file's position as well, so that is put back for those who read on.
+    let mut position = file;
+    let before = position.stream_position()?;
+    let read = std::os::windows::fs::FileExt::seek_read(file, out, offset);
+    position.seek(SeekFrom::Start(before))?;
+    read
+}
+
+impl Read for StoredFile {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match &mut self.source {
+            Source::Local(file) => file.read(out),
+        }
+    }
+}
+
+impl Seek for StoredFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match &mut self.source {
+            Source::Local(file) => file.seek(to),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_told_from_paths() {
+        for url in ["s3://b/k", "gs://b/k", "http://h/x", "HTTPS://h/x"] {
+            assert_eq!(Location::of(Path::new(url)), Location::Url(url));
+        }
+        for path in ["a.npy", "./s3://b/k", "s3:/b/k", "file://a", "ftp://h/x", ""] {
+            assert!(!Location::of(Path::new(path)).is_url(), "{path}");
+        }
+    }
+
+    #[test]
+    fn positioned_reads_leave_the_position_alone() {
+        let path = std::env::temp_dir().join(format!("tightfit-storage-{}", std::process::id()));
+        std::fs::write(&path, b"0123456789").unwrap();
+        let mut file = open(&path, &MemoryBudget::new(0)).unwrap();
+        let (mut head, mut out) = ([0; 2], [0; 4]);
+        file.read_exact(&mut head).unwrap();
+        assert_eq!((file.read_at(&mut out, 5).unwrap(), &out), (4, b"5678"));
+        assert_eq!((file.read_at(&mut out, 8).unwrap(), &out[..2]), (2, &b"89"[..]));
+        assert_eq!(file.read_at(&mut out, 1000).unwrap(), 0);
+        file.read_exact(&mut head).unwrap();
+        assert_eq!((&head, file.len(), file.modified_ns().is_some()), (b"23", 10, true));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[cfg(not(feature = "object-store"))]
+    #[test]
+    fn a_url_names_the_feature_that_is_missing() {
+        let error = open(Path::new("s3://bucket/key"), &MemoryBudget::new(0)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert!(error.to_string().contains("--features object-store"), "{error}");
+    }
+}
