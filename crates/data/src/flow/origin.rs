@@ -1,11 +1,13 @@
 //! Where elements come from, small enough to go along with each of them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tightfit_core::MemoryBudget;
+
 use crate::error::{BadRow, DataError, RowFault};
 use crate::source::{FileKind, FileList};
+use crate::storage;
 
 /// The file and record that an element comes from; of several, the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,7 +74,7 @@ impl Names {
     }
 
     /// Every file with its size and the time of its last change: other data give another text.
-    pub fn fingerprint(&self) -> String {
+    pub fn fingerprint(&self, budget: &MemoryBudget) -> String {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
         for source in sources.iter() {
@@ -80,9 +82,9 @@ impl Names {
                 Name::Other(name) => text.push_str(&format!("{name}\n")),
                 Name::Files(list) => {
                     for file in &list.files {
-                        let known = fs::metadata(&file.path);
-                        let (bytes, changed) = known.map_or((0, None), |m| (m.len(), m.modified().ok()));
-                        text.push_str(&format!("{} {bytes} {changed:?}\n", file.path.display()));
+                        let known = storage::open(&file.path, budget);
+                        let (bytes, changed_ns) = known.map_or((0, None), |f| (f.len(), f.modified_ns()));
+                        text.push_str(&format!("{} {bytes} {changed_ns:?}\n", file.path.display()));
                     }
                 }
             }

@@ -83,7 +83,11 @@ impl Pipeline {
 
     /// What tells this pipeline over these files from others.
     fn key(&self) -> String {
-        format!("tightfit pipeline 1\n{:?}\n{}", self.spec, self.context.names.fingerprint())
+        format!(
+            "tightfit pipeline 1\n{:?}\n{}",
+            self.spec,
+            self.context.names.fingerprint(&self.context.budget)
+        )
     }
 
     /// Writes to `path` what is needed to go on behind the current element, whole or not at all.

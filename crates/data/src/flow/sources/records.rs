@@ -1,6 +1,5 @@
 //! TFRecord files: each row is one record, a string scalar called `record`.
 
-use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use crate::error::RowFault;
 use crate::flow::element::{ElementView, Field, Place, Schema};
 use crate::flow::origin::Origin;
 use crate::source::{DataFile, FileKind};
+use crate::storage::{self, StoredFile};
 
 const PURPOSE: &str = "reading";
 
@@ -57,7 +57,7 @@ impl Format for RecordFormat {
             None => Buffer::new(&self.budget, PURPOSE, WINDOW_BYTES).map_err(memory)?,
         };
         let path: Arc<Path> = Arc::from(&*file.path);
-        let mut opened = File::open(&path).map_err(|e| bad(RowFault::Io(e)))?;
+        let mut opened = storage::open(&path, &self.budget).map_err(|e| bad(RowFault::Io(e)))?;
         let is_compressed = file.kind != FileKind::Records(Compression::None);
         let inflate_bytes = if is_compressed { INFLATE_BYTES } else { 0 };
         let inflating = self.budget.try_reserve(PURPOSE, inflate_bytes as u64).map_err(memory)?;
@@ -89,7 +89,7 @@ impl Format for RecordFormat {
 struct RecordRows {
     schema: Arc<Schema>,
     budget: MemoryBudget,
-    reader: RecordReader<File>,
+    reader: RecordReader<StoredFile>,
     /// The number of the next record.
     row: u64,
     _inflating: tightfit_core::Reservation,
