@@ -49,7 +49,7 @@ pub const FLAGS: &[Flag] = &[
     flag("signature", "KEY", "The signature to run, for models that have them"),
     flag("records", "N", "How many records to show (-n N) [default: 10]"),
     flag("ranges", "", "Shards of records that follow each other, instead of every Nth"),
-    flag("seconds", "S", "How long to measure [default: 3]"),
+    flag("seconds", "S", "How long to measure [default: 3; data bench: 10, or to the end]"),
     flag("steps", "N", "Also list the N slowest steps"),
     flag("precision", "f32", "The precision to compute in [default: f32]"),
     flag("html", "FILE", "Write the plan as a page with a picture of the arena"),
@@ -335,6 +335,18 @@ impl Args {
             })
         };
         self.text(name)?.map(parse).transpose()
+    }
+
+    /// The value of `--seconds`.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for anything that is no number above 0.
+    pub fn seconds(&self) -> Result<Option<f64>, Failure> {
+        let parse = |text: String| {
+            let seconds = text.parse::<f64>().ok().filter(|s| s.is_finite() && *s > 0.0 && *s < 1e6);
+            seconds.ok_or_else(|| Failure::Usage(format!("--seconds {text}: a number above 0 is needed")))
+        };
+        self.text("seconds")?.map(parse).transpose()
     }
 
     /// The values of `NAME=D0,D1,..` flags.

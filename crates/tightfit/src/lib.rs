@@ -12,6 +12,7 @@ pub mod job;
 pub mod limits;
 mod model;
 mod nested;
+pub mod pipeline;
 pub mod records;
 mod run;
 pub mod sink;
@@ -26,7 +27,7 @@ pub use tensor::Tensor;
 pub use tightfit_core::{
     DType, MemoryBudget, Shape, TensorView, display_bytes, display_bytes_up, parse_bytes,
 };
-pub use tightfit_data::{Preprocess, Resize};
+pub use tightfit_data::{Preprocess, Resize, flow};
 pub use tightfit_format::FormatError;
 pub use tightfit_graph::exec::Feed;
 pub use tightfit_graph::ir::Graph;

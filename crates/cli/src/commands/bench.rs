@@ -50,7 +50,7 @@ const SEED: u64 = 0x7469_6768_7466_6974;
 
 fn run(args: &Args, start: &Start) -> Result<(), Failure> {
     let limits = Limits::read(args)?;
-    let seconds = seconds(args)?;
+    let seconds = args.seconds()?.unwrap_or(DEFAULT_SECONDS);
     match args.text("precision")?.as_deref() {
         None | Some("f32") => {}
         Some(other) => {
@@ -97,12 +97,6 @@ fn run(args: &Args, start: &Start) -> Result<(), Failure> {
         steps: steps.unwrap_or_default(),
     };
     print(&if args.has("json") { format!("{:#}\n", result.json()) } else { result.text() })
-}
-
-fn seconds(args: &Args) -> Result<f64, Failure> {
-    let Some(text) = args.text("seconds")? else { return Ok(DEFAULT_SECONDS) };
-    let seconds = text.parse::<f64>().ok().filter(|s| s.is_finite() && *s > 0.0 && *s < 1e6);
-    seconds.ok_or_else(|| Failure::Usage(format!("--seconds {text}: a number above 0 is needed")))
 }
 
 /// Name, type and shape of every input.

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod bench;
+mod data;
 mod inspect;
 mod plan;
 mod records;
@@ -25,6 +26,7 @@ pub static COMMANDS: &[Command] = &[
     records::verify::COMMAND,
     records::convert::COMMAND,
     records::shard::COMMAND,
+    data::bench::COMMAND,
 ];
 
 /// The most threads that are accepted.

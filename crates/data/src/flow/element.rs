@@ -210,13 +210,13 @@ impl<'a> ElementView<'a> {
         self.strings(index).next()
     }
 
-    /// Bytes of its values and its text, what lies between fields left out.
+    /// Bytes of its numbers and its strings.
     pub fn bytes(&self) -> usize {
-        let of_field =
-            |(field, place): (&Field, &Place)| field.dtype.bytes().saturating_mul(place.shape.elements());
-        let values: usize = self.schema.fields.iter().zip(self.places).map(of_field).sum();
-        let strings = (0..self.places.len()).flat_map(|i| self.strings(i)).map(<[u8]>::len);
-        values.saturating_add(strings.sum())
+        let of_field = |(index, (field, place)): (usize, (&Field, &Place))| match field.dtype {
+            DType::String => self.strings(index).map(<[u8]>::len).sum(),
+            dtype => dtype.bytes().saturating_mul(place.shape.elements()),
+        };
+        self.schema.fields.iter().zip(self.places).enumerate().map(of_field).sum()
     }
 }
 

@@ -33,6 +33,7 @@ const SOURCES: &[(&str, ReadSource)] = &[("tfrecord", sources::files::read_tfrec
 /// Every stage.
 const STAGES: &[(&str, ReadStage)] = &[
     ("batch", stages::batch::read),
+    ("cache", stages::cache::read),
     ("prefetch", stages::parallel::read_prefetch),
     ("repeat", stages::repeat::read),
     ("shard", stages::choose::read_shard),

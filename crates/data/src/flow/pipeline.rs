@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tightfit_core::MemoryBudget;
 
 use super::element::{Element, ElementView, Schema};
+use super::report::Report;
 use super::spec::PipelineSpec;
-use super::stage::{Context, Meter, Node};
+use super::stage::{Context, Node};
 use super::state::{StateReader, StateWriter};
 use crate::error::{DataError, io_error};
 
@@ -16,7 +17,6 @@ use crate::error::{DataError, io_error};
 pub struct Pipeline {
     node: Node,
     context: Context,
-    spec: PipelineSpec,
 }
 
 impl Pipeline {
@@ -26,10 +26,10 @@ impl Pipeline {
     /// # Errors
     /// [`DataError`] when a file is missing or of another kind, a stage cannot be done to what comes, or the budget is
     /// too small.
-    pub fn open(spec: PipelineSpec, budget: &MemoryBudget, threads: usize) -> Result<Pipeline, DataError> {
+    pub fn open(spec: &PipelineSpec, budget: &MemoryBudget, threads: usize) -> Result<Pipeline, DataError> {
         let mut context = Context::new(budget, threads);
         let node = spec.open(&mut context)?;
-        Ok(Pipeline { node, context, spec })
+        Ok(Pipeline { node, context })
     }
 
     /// The type of its elements.
@@ -71,9 +71,9 @@ impl Pipeline {
         self.node.reset(epoch)
     }
 
-    /// What each stage did, sources first.
-    pub fn meters(&self) -> &[Arc<Meter>] {
-        self.context.meters()
+    /// What each stage did so far.
+    pub fn report(&self) -> Report {
+        Report::new(self.context.meters())
     }
 
     /// What the pipeline was opened with.
@@ -83,11 +83,7 @@ impl Pipeline {
 
     /// What tells this pipeline over these files from others.
     fn key(&self) -> String {
-        format!(
-            "tightfit pipeline 1\n{:?}\n{}",
-            self.spec,
-            self.context.names.fingerprint(&self.context.budget)
-        )
+        format!("tightfit pipeline 1\n{}", self.context.key())
     }
 
     /// Writes to `path` what is needed to go on behind the current element, whole or not at all.

@@ -61,15 +61,19 @@ impl PipelineSpec {
     /// [`DataError`], as the source and the stages.
     pub fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let mut node = self.source.open(context)?;
+        context.trail = format!("{:?}", self.source);
         let mut stages = self.stages.as_slice();
         while let Some((stage, rest)) = stages.split_first() {
             let Some((_, mode)) = stage.as_map() else {
                 node = stage.open(node, context)?;
+                context.trail.push_str(&format!(" {stage:?}"));
                 stages = rest;
                 continue;
             };
             let ops: Vec<_> = stages.iter().map_while(|s| s.as_map().filter(|(_, m)| *m == mode)).collect();
-            stages = stages.get(ops.len()..).unwrap_or_default();
+            for stage in stages.split_off(..ops.len()).unwrap_or_default() {
+                context.trail.push_str(&format!(" {stage:?}"));
+            }
             node = mode.open(ops.into_iter().map(|(op, _)| op).collect(), node, context)?;
         }
         Ok(node)

@@ -219,6 +219,8 @@ pub struct Context {
     /// The names of the files.
     pub names: Names,
     pub(crate) tuner: Arc<Tuner>,
+    /// The source and the stages of this pipeline that are open, as they describe themselves.
+    pub(crate) trail: String,
     meters: Vec<Arc<Meter>>,
 }
 
@@ -226,7 +228,8 @@ impl Context {
     /// A pipeline without stages.
     pub fn new(budget: &MemoryBudget, threads: usize) -> Context {
         let (threads, tuner) = (threads.max(1), Arc::new(Tuner::new(threads)));
-        Context { budget: budget.clone(), threads, names: Names::default(), tuner, meters: Vec::new() }
+        let (names, trail, meters) = (Names::default(), String::new(), Vec::new());
+        Context { budget: budget.clone(), threads, names, tuner, trail, meters }
     }
 
     /// A meter for the next stage, which is called `name` and reads from `inputs`.
@@ -251,6 +254,11 @@ impl Context {
     pub fn node(&self, stage: impl Stage + 'static, meter: Arc<Meter>) -> Node {
         let id = self.meters.iter().position(|m| Arc::ptr_eq(m, &meter)).unwrap_or_default();
         Node { stage: Box::new(stage), meter, id, calls: 0, is_slow: true }
+    }
+
+    /// What tells the elements that come so far from those of other pipelines or other files.
+    pub(crate) fn key(&self) -> String {
+        format!("{}\n{}", self.trail, self.names.fingerprint(&self.budget))
     }
 
     /// The meters of all stages, sources first.

@@ -68,7 +68,7 @@ fn strings(pipeline: &mut Pipeline) -> Vec<String> {
 }
 
 fn run(spec: PipelineSpec) -> Vec<String> {
-    strings(&mut Pipeline::open(spec, &MemoryBudget::unlimited(), 3).unwrap())
+    strings(&mut Pipeline::open(&spec, &MemoryBudget::unlimited(), 3).unwrap())
 }
 
 /// A map that adds a letter, and a filter that leaves out every seventh.
@@ -108,13 +108,13 @@ fn an_element_larger_than_the_budget_is_an_error_with_its_place() {
             .then(Prefetch::default())
             .then(BatchOf { size: 2, drop_remainder: false })
     };
-    let mut pipeline = Pipeline::open(spec(), &MemoryBudget::new(2 << 20), 2).unwrap();
+    let mut pipeline = Pipeline::open(&spec(), &MemoryBudget::new(2 << 20), 2).unwrap();
     let error = pipeline.advance().unwrap_err().to_string();
     assert!(error.contains("large.tfrecord, record 1 at byte 26: "), "{error}");
     // What is behind it still comes, with what was gathered before.
     assert!(pipeline.advance().unwrap());
     assert_eq!(pipeline.current().tensor(0).unwrap().shape()[..], [2]);
-    let mut pipeline = Pipeline::open(spec(), &MemoryBudget::new(32 << 20), 2).unwrap();
+    let mut pipeline = Pipeline::open(&spec(), &MemoryBudget::new(32 << 20), 2).unwrap();
     assert_eq!(strings(&mut pipeline).len(), 2);
 }
 
@@ -127,6 +127,7 @@ enum Kind {
     Skip(u64),
     Shard(u64, u64),
     Repeat(u64),
+    Cache(bool),
 }
 
 fn kinds() -> impl Strategy<Value = Vec<Kind>> {
@@ -138,11 +139,12 @@ fn kinds() -> impl Strategy<Value = Vec<Kind>> {
         (0u64..10).prop_map(Kind::Skip),
         (1u64..4).prop_flat_map(|n| (Just(n), 0..n)).prop_map(|(n, i)| Kind::Shard(n, i)),
         (1u64..3).prop_map(Kind::Repeat),
+        any::<bool>().prop_map(Kind::Cache),
     ];
     prop::collection::vec(kind, 0..5)
 }
 
-fn with(mut spec: PipelineSpec, kinds: &[Kind]) -> PipelineSpec {
+fn with(mut spec: PipelineSpec, kinds: &[Kind], folder: &Folder) -> PipelineSpec {
     for kind in kinds {
         spec = match *kind {
             Kind::Map(threads) => {
@@ -162,6 +164,10 @@ fn with(mut spec: PipelineSpec, kinds: &[Kind]) -> PipelineSpec {
             Kind::Skip(count) => spec.then(Choice::Skip(count)),
             Kind::Shard(count, index) => spec.then(Choice::Shard { count, index }),
             Kind::Repeat(count) => spec.then(Passes(Some(count))),
+            Kind::Cache(has_folder) => {
+                let folder = has_folder.then(|| folder.path("cache"));
+                spec.then(Cache { folder, memory_bytes: has_folder.then_some(1000) })
+            }
         };
     }
     spec
@@ -175,9 +181,9 @@ proptest! {
     fn goes_on_from_a_saved_state(kinds in kinds(), cycle in 1usize..4, block in 1usize..4, at in 0usize..200, case in 0u64..u64::MAX) {
         let folder = Folder::new(&format!("state-{case}"));
         let paths = numbered(&folder, &[30, 0, 150, 41]);
-        let spec = || with(records(paths.clone(), cycle, block), &kinds);
+        let spec = || with(records(paths.clone(), cycle, block), &kinds, &folder);
         let whole = run(spec());
-        let mut pipeline = Pipeline::open(spec(), &MemoryBudget::unlimited(), 2).unwrap();
+        let mut pipeline = Pipeline::open(&spec(), &MemoryBudget::unlimited(), 2).unwrap();
         let mut seen = Vec::new();
         while seen.len() < at && pipeline.advance().unwrap() {
             let strings = pipeline.current().strings(0).map(|s| String::from_utf8_lossy(s).into_owned());
@@ -185,7 +191,7 @@ proptest! {
         }
         let state = folder.path("state");
         pipeline.save_state(&state).unwrap();
-        let mut resumed = Pipeline::open(spec(), &MemoryBudget::unlimited(), 3).unwrap();
+        let mut resumed = Pipeline::open(&spec(), &MemoryBudget::unlimited(), 3).unwrap();
         resumed.resume(&state).unwrap();
         let rest = strings(&mut resumed);
         prop_assert_eq!([seen.clone(), rest].concat(), whole.clone());
@@ -199,7 +205,7 @@ fn a_state_of_other_files_is_refused() {
     let folder = Folder::new("other");
     let paths = numbered(&folder, &[5, 5]);
     let open = |paths: &[PathBuf]| {
-        Pipeline::open(records(paths.to_vec(), 1, 1), &MemoryBudget::unlimited(), 1).unwrap()
+        Pipeline::open(&records(paths.to_vec(), 1, 1), &MemoryBudget::unlimited(), 1).unwrap()
     };
     let state = folder.path("state");
     open(&paths).save_state(&state).unwrap();
@@ -237,4 +243,89 @@ fn reads_descriptions_in_json() {
         let error = read(text).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
+}
+
+/// How many elements a run of `spec` takes from `counter`, a map that counts.
+fn counted(counter: &std::sync::Arc<std::sync::atomic::AtomicU64>) -> Each {
+    let counter = counter.clone();
+    let op = FunctionOp::new(
+        "count",
+        |input| Ok(input.clone()),
+        move |input, out| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            out.copy_from(input)?;
+            Ok(Verdict::Keep)
+        },
+    );
+    Each { op: std::sync::Arc::new(op), mode: MapMode::Inline }
+}
+
+#[test]
+fn a_cache_is_made_once_and_is_whole_or_none() {
+    let folder = Folder::new("cache");
+    let paths = numbered(&folder, &[40, 60]);
+    let counter = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let made = || counter.swap(0, std::sync::atomic::Ordering::Relaxed);
+    let caches = folder.path("caches");
+    let partial = || {
+        fs::read_dir(&caches)
+            .unwrap()
+            .flatten()
+            .filter(|e| e.path().extension().unwrap() == "partial")
+            .count()
+    };
+    let whole: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+    let thrice = |part: &[String]| [part, part, part].concat();
+    // In memory only: made once for all passes.
+    let spec = |cache| records(paths.clone(), 1, 1).then(counted(&counter)).then(cache).then(Passes(Some(3)));
+    let all = run(spec(Cache { folder: None, memory_bytes: None }));
+    assert_eq!((all, made()), (thrice(&whole), 100));
+    let kept = |bytes| Cache { folder: Some(caches.clone()), memory_bytes: Some(bytes) };
+    // Ended too early: nothing is left that could be taken for it.
+    let mut pipeline = Pipeline::open(&spec(kept(0)), &MemoryBudget::unlimited(), 1).unwrap();
+    (0..50).for_each(|_| assert!(pipeline.advance().unwrap()));
+    assert_eq!(partial(), 1);
+    drop(pipeline);
+    assert_eq!((partial(), made()), (0, 50));
+    for memory in [0, 1 << 20] {
+        let all = run(spec(kept(memory)));
+        let expected = if memory == 0 { 100 } else { 0 };
+        assert_eq!((all, made(), partial()), (thrice(&whole), expected, 0));
+    }
+    // What a killed process left is removed by the next that writes.
+    let cache = fs::read_dir(&caches).unwrap().next().unwrap().unwrap().path();
+    fs::write(cache.with_extension("1-0.partial"), b"half").unwrap();
+    fs::remove_file(cache).unwrap();
+    assert_eq!((run(spec(kept(0))), made(), partial()), (thrice(&whole), 100, 0));
+    // Other files are another cache.
+    fs::write(&paths[1], b"").unwrap();
+    assert_eq!((run(spec(kept(0))), made()), (thrice(&whole[..40]), 40));
+    // A damaged cache is told, not believed.
+    for entry in
+        fs::read_dir(&caches).unwrap().flatten().filter(|e| e.path().extension().unwrap() == "tfcache")
+    {
+        let mut bytes = fs::read(entry.path()).unwrap();
+        let at = bytes.len() - 40;
+        bytes[at] ^= 1;
+        fs::write(entry.path(), bytes).unwrap();
+    }
+    let mut pipeline = Pipeline::open(&spec(kept(0)), &MemoryBudget::unlimited(), 1).unwrap();
+    let error = loop {
+        match pipeline.advance() {
+            Ok(more) => assert!(more),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("tfcache") && error.contains("remove the file"), "{error}");
+    // Without a folder, too little memory is an error.
+    let mut pipeline =
+        Pipeline::open(&spec(Cache { folder: None, memory_bytes: Some(100) }), &MemoryBudget::unlimited(), 1)
+            .unwrap();
+    let error = loop {
+        match pipeline.advance() {
+            Ok(more) => assert!(more),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("give it a folder"), "{error}");
 }

@@ -16,7 +16,7 @@ use crate::args::Args;
 use crate::failure::Failure;
 
 /// The memory that `--memory` leaves for the work, and the threads.
-fn budget(args: &Args) -> Result<(MemoryBudget, usize), Failure> {
+pub(super) fn budget(args: &Args) -> Result<(MemoryBudget, usize), Failure> {
     let limits = Limits::read(args)?;
     let memory = MemoryBudget::new(limits.memory_bytes);
     // The error of a limit below what any process takes names both.

@@ -173,6 +173,7 @@ impl Parallel {
             max_depth: options.depth.unwrap_or(usize::MAX).max(1),
             meter: meter.clone(),
         });
+        meter.threads.store(knobs.threads.load(Ordering::Relaxed) as u64, Ordering::Relaxed);
         context.tuner.add(knobs.clone());
         let shared = Arc::new(Shared {
             input: Mutex::new(Input { node: input, next: 0, is_at_end: false }),

@@ -1,0 +1,119 @@
+//! `data bench`: how fast a pipeline is, and which stage holds it up.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tightfit::flow::StageReport;
+use tightfit::pipeline::{Measured, measure, read_spec};
+use tightfit::{display_bytes, limits};
+
+use crate::args::{Args, Command};
+use crate::commands::records;
+use crate::failure::Failure;
+use crate::system::{Start, stop_flag};
+use crate::table::{columns, print};
+
+/// The command.
+pub const COMMAND: Command = Command {
+    name: "data bench",
+    positional: "SPEC",
+    about: "Measures a data pipeline (JSON, or TFRecord files): records/s, MB/s, bytes held by stage",
+    flags: &["memory", "threads", "seconds", "json"],
+    run,
+};
+
+/// The longest measurement without `--seconds`.
+const SECONDS: f64 = 10.0;
+
+fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
+    let (budget, threads) = records::budget(args)?;
+    let seconds = args.seconds()?.unwrap_or(SECONDS);
+    let spec = read_spec(args.model())?;
+    let measured = measure(&spec, threads, Duration::from_secs_f64(seconds), &budget, stop_flag())?;
+    match args.has("json") {
+        true => print(&format!("{:#}\n", json(&measured, budget.peak_bytes()))),
+        false => print(&text(&measured, budget.peak_bytes())),
+    }
+}
+
+fn rate(count: u64, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64().max(1e-9)
+}
+
+fn json(measured: &Measured, budget_peak_bytes: u64) -> Value {
+    let stage = |stage: &StageReport| {
+        let parts =
+            stage.parts.iter().map(|(name, time)| json!({"name": name, "seconds": time.as_secs_f64()}));
+        json!({
+            "name": stage.name,
+            "inputs": stage.inputs,
+            "elements": stage.elements,
+            "bytes": stage.bytes,
+            "work_seconds": stage.work_time.as_secs_f64(),
+            "wait_seconds": stage.wait_time.as_secs_f64(),
+            "threads": stage.threads,
+            "held_bytes": stage.held_bytes,
+            "peak_bytes": stage.peak_bytes,
+            "parts": parts.collect::<Vec<_>>(),
+        })
+    };
+    let report = &measured.report;
+    json!({
+        "elements": measured.elements,
+        "seconds": measured.elapsed.as_secs_f64(),
+        "elements_per_second": rate(measured.elements, measured.elapsed),
+        "source_bytes_per_second": rate(source_bytes(measured), measured.elapsed),
+        "bottleneck": report.bottleneck().and_then(|index| report.stages.get(index)).map(|s| &s.name),
+        "budget_peak_bytes": budget_peak_bytes,
+        "peak_resident_bytes": limits::peak_resident_bytes(),
+        "stages": report.stages.iter().map(stage).collect::<Vec<_>>(),
+    })
+}
+
+/// Bytes that came out of the sources.
+fn source_bytes(measured: &Measured) -> u64 {
+    measured.report.stages.iter().filter(|stage| stage.inputs.is_empty()).map(|stage| stage.bytes).sum()
+}
+
+fn text(measured: &Measured, budget_peak_bytes: u64) -> String {
+    let elapsed = measured.elapsed;
+    let megabytes = |bytes: u64| rate(bytes, elapsed) / 1e6;
+    let mut text = format!(
+        "{} elements in {:.2} s: {:.0} elements/s, {:.0} MB/s from the sources\n",
+        measured.elements,
+        elapsed.as_secs_f64(),
+        rate(measured.elements, elapsed),
+        megabytes(source_bytes(measured)),
+    );
+    let head = ["stage", "elements/s", "MB/s", "work", "waited for", "threads", "holds", "at most", ""];
+    let mut rows = vec![head.map(str::to_string).to_vec()];
+    let slowest = measured.report.bottleneck();
+    let share =
+        |time: Duration| format!("{:.0} %", 100.0 * time.as_secs_f64() / elapsed.as_secs_f64().max(1e-9));
+    for (index, stage) in measured.report.stages.iter().enumerate() {
+        rows.push(vec![
+            stage.name.clone(),
+            format!("{:.0}", rate(stage.elements, elapsed)),
+            format!("{:.0}", megabytes(stage.bytes)),
+            share(stage.work_time),
+            if stage.threads > 0 { share(stage.wait_time) } else { String::new() },
+            if stage.threads > 0 { stage.threads.to_string() } else { String::new() },
+            display_bytes(stage.held_bytes),
+            display_bytes(stage.peak_bytes),
+            if slowest == Some(index) { "<- the others wait for this".to_string() } else { String::new() },
+        ]);
+        if stage.parts.len() > 1 {
+            for (name, time) in &stage.parts {
+                let empty = String::new;
+                rows.push(vec![format!("  {name}"), empty(), empty(), share(*time)]);
+            }
+        }
+    }
+    text.push_str(&columns(&rows, &[1, 2, 3, 4, 5, 6, 7]));
+    let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
+    text.push_str(&format!(
+        "memory: reserved {} at most, peak of the process {peak}\n",
+        display_bytes(budget_peak_bytes)
+    ));
+    text
+}

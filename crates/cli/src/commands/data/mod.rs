@@ -1,0 +1,3 @@
+//! `data`: pipelines, one file per command.
+
+pub mod bench;

@@ -1,0 +1,78 @@
+//! Pipelines of [`tightfit_data::flow`] as the command line names them: described in JSON, in a file or on the spot, or
+//! just data files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tightfit_core::MemoryBudget;
+use tightfit_data::flow::{Interleave, Pipeline, PipelineSpec, Records, Report};
+
+use crate::error::Error;
+
+/// The largest description that is read.
+const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
+
+/// Reads a pipeline: JSON if it begins with a brace or is the name of a .json file, and otherwise a TFRecord file, a
+/// folder or a pattern of them, without stages.
+///
+/// # Errors
+/// What is wrong with the description.
+pub fn read_spec(text: &Path) -> Result<PipelineSpec, Error> {
+    let json = match text.to_str() {
+        Some(inline) if inline.trim_start().starts_with('{') => inline.to_string(),
+        _ if text.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) => read_description(text)?,
+        _ => {
+            let paths = vec![PathBuf::from(text)];
+            return Ok(PipelineSpec::new(Records { paths, interleave: Interleave::default() }));
+        }
+    };
+    Ok(PipelineSpec::from_json(&json, &|_| None)?)
+}
+
+fn read_description(path: &Path) -> Result<String, Error> {
+    let bytes = fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+    if bytes > MAX_DESCRIPTION_BYTES {
+        return Err(Error::Usage(format!("{}: too large for the description of a pipeline", path.display())));
+    }
+    fs::read_to_string(path).map_err(|e| Error::io(path, e))
+}
+
+/// What running a pipeline took.
+#[derive(Debug)]
+pub struct Measured {
+    /// Elements that came out of it.
+    pub elements: u64,
+    /// Time from the first asked for to the last.
+    pub elapsed: Duration,
+    /// What each stage did.
+    pub report: Report,
+}
+
+/// Runs the pipeline to its end, or for `limit`, and throws away what comes out of it.
+///
+/// # Errors
+/// What is wrong with an element; [`Error::Interrupted`] when it was stopped.
+pub fn measure(
+    spec: &PipelineSpec,
+    threads: usize,
+    limit: Duration,
+    budget: &MemoryBudget,
+    stop: &AtomicBool,
+) -> Result<Measured, Error> {
+    let mut pipeline = Pipeline::open(spec, budget, threads)?;
+    let start = Instant::now();
+    let mut elements = 0u64;
+    while pipeline.advance()? {
+        elements += 1;
+        // A look at the clock costs as much as a small record.
+        if elements.is_multiple_of(16) && (start.elapsed() >= limit || stop.load(Ordering::Relaxed)) {
+            break;
+        }
+    }
+    if stop.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
+    Ok(Measured { elements, elapsed: start.elapsed(), report: pipeline.report() })
+}
