@@ -151,6 +151,17 @@ impl<'a> Args<'a> {
         value.as_str().map(Some).ok_or_else(|| self.wrong(key, "text"))
     }
 
+    /// An option that is a list of text.
+    ///
+    /// # Errors
+    /// When it is there and none.
+    pub fn text_list(&mut self, key: &'static str) -> Read<Option<Vec<String>>> {
+        let Some(value) = self.option(key) else { return Ok(None) };
+        let wrong = || self.wrong(key, "a list of text");
+        let list = value.as_array().ok_or_else(wrong)?.iter();
+        list.map(|text| text.as_str().map(str::to_string).ok_or_else(wrong)).collect::<Read<_>>().map(Some)
+    }
+
     /// Pipelines inside this one.
     ///
     /// # Errors

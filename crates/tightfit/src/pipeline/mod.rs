@@ -1,25 +1,27 @@
 //! Pipelines of [`tightfit_data::flow`] as the command line names them: described in JSON, in a file or on the spot, or
 //! just data files.
 
+mod model;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tightfit_core::MemoryBudget;
-use tightfit_data::flow::{Interleave, Pipeline, PipelineSpec, Records, Report};
+use tightfit_data::flow::{Args, Interleave, Pipeline, PipelineSpec, Records, Report};
 
 use crate::error::Error;
 
 /// The largest description that is read.
 const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
 
-/// Reads a pipeline: JSON if it begins with a brace or is the name of a .json file, and otherwise a TFRecord file, a
+/// Reads a pipeline, whose models compute with `threads` and keep their structure in `budget`: JSON if it begins with a brace or is the name of a .json file, and otherwise a TFRecord file, a
 /// folder or a pattern of them, without stages.
 ///
 /// # Errors
 /// What is wrong with the description.
-pub fn read_spec(text: &Path) -> Result<PipelineSpec, Error> {
+pub fn read_spec(text: &Path, threads: usize, budget: &MemoryBudget) -> Result<PipelineSpec, Error> {
     let json = match text.to_str() {
         Some(inline) if inline.trim_start().starts_with('{') => inline.to_string(),
         _ if text.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) => read_description(text)?,
@@ -28,7 +30,9 @@ pub fn read_spec(text: &Path) -> Result<PipelineSpec, Error> {
             return Ok(PipelineSpec::new(Records { paths, interleave: Interleave::default() }));
         }
     };
-    Ok(PipelineSpec::from_json(&json, &|_| None)?)
+    let read_model =
+        |args: &mut Args<'_>| (args.name() == "model").then(|| model::read(args, threads, budget));
+    Ok(PipelineSpec::from_json(&json, &read_model)?)
 }
 
 fn read_description(path: &Path) -> Result<String, Error> {
