@@ -20,7 +20,7 @@ mod check;
 pub use check::{CheckedRecord, find_header};
 
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
-use tightfit_core::{Buffer, display_bytes};
+use tightfit_core::{ALIGNMENT, Buffer, display_bytes};
 
 /// Bytes before a record's data.
 pub const HEADER_BYTES: usize = 12;
@@ -34,8 +34,12 @@ pub const INFLATE_BYTES: usize = INPUT_BYTES + (64 << 10);
 
 const INPUT_BYTES: usize = 64 << 10;
 
-/// How far small records are read ahead: enough that system calls are not felt.
-const READ_BYTES: usize = 128 << 10;
+/// The most that is read at once: enough that system calls are not felt, and little enough that it is still in the
+/// cache when its CRC is computed.
+const READ_BYTES: usize = 256 << 10;
+
+/// How many unread bytes are moved to have the next read begin at a multiple of [`ALIGNMENT`].
+const MOVE_BYTES: usize = 4 << 10;
 
 const CRC_MASK: u32 = 0xa282_ead8;
 
@@ -90,7 +94,11 @@ fn plain_length(head: &[u8]) -> Option<u64> {
 
 /// The masked CRC-32C of `data`.
 pub fn masked_crc(data: &[u8]) -> u32 {
-    crc32c::crc32c(data).rotate_right(15).wrapping_add(CRC_MASK)
+    masked(crc32c::crc32c(data))
+}
+
+fn masked(crc: u32) -> u32 {
+    crc.rotate_right(15).wrapping_add(CRC_MASK)
 }
 
 /// A record that could not be read.
@@ -316,12 +324,11 @@ impl<R: Read> RecordReader<R> {
                 return Err(error);
             }
         };
-        let whole_bytes = HEADER_BYTES + data_bytes + FOOTER_BYTES;
-        if self.fill(whole_bytes)? < whole_bytes {
+        let Some(is_right) = self.fill_and_check(data_bytes)? else {
             return Err(self.end_with(RecordFault::Truncated));
-        }
+        };
+        let whole_bytes = HEADER_BYTES + data_bytes + FOOTER_BYTES;
         let (from, index, offset) = (self.start, self.index, self.offset);
-        let is_right = data_of(self.unread(), data_bytes).is_some();
         let error = (!is_right).then(|| self.error(RecordFault::DataCrc));
         self.consume(whole_bytes);
         self.index += 1;
@@ -342,21 +349,60 @@ impl<R: Read> RecordReader<R> {
         self.offset += bytes as u64;
     }
 
+    /// Reads the whole record of `data_bytes` that begins the unread bytes, which the window has room for; whether the
+    /// CRC of its data is right, or `None` when the file ends before.
+    fn fill_and_check(&mut self, data_bytes: usize) -> Result<Option<bool>, RecordError> {
+        let data_end = HEADER_BYTES + data_bytes;
+        let whole_bytes = data_end + FOOTER_BYTES;
+        self.make_room(whole_bytes);
+        let (mut crc, mut at) = (0, HEADER_BYTES);
+        while at < data_end {
+            let have = match self.unread().len() {
+                have if have > at => have,
+                _ => self.read_until(at + 1, whole_bytes)?,
+            };
+            let to = have.min(data_end);
+            if to <= at {
+                return Ok(None);
+            }
+            crc = crc32c::crc32c_append(crc, self.unread().get(at..to).unwrap_or_default());
+            at = to;
+        }
+        if self.read_until(whole_bytes, whole_bytes)? < whole_bytes {
+            return Ok(None);
+        }
+        let footer = self.unread().get(data_end..).and_then(|footer| footer.first_chunk());
+        Ok(Some(footer.is_some_and(|footer| u32::from_le_bytes(*footer) == masked(crc))))
+    }
+
     /// Reads until `bytes` (no more than the window) are unread or the file ends; how many are unread.
     fn fill(&mut self, bytes: usize) -> Result<usize, RecordError> {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
+        self.make_room(bytes);
+        self.read_until(bytes, bytes)
+    }
+
+    /// Makes the window have room for `bytes` from the first unread one on. What is read next is put at a multiple of
+    /// [`ALIGNMENT`], if little has to be moved for it: the system copies several times slower to other places.
+    fn make_room(&mut self, bytes: usize) {
+        let unread_bytes = self.end - self.start;
+        let is_aligned = self.end.is_multiple_of(ALIGNMENT) || unread_bytes > MOVE_BYTES.min(bytes);
+        let fits = bytes <= self.window.len() - self.start;
+        if unread_bytes >= bytes || (fits && is_aligned && unread_bytes > 0) {
+            return;
         }
-        if self.start + bytes > self.window.len() {
-            self.window.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
+        let aligned = unread_bytes.next_multiple_of(ALIGNMENT) - unread_bytes;
+        let to = if aligned + bytes <= self.window.len() { aligned } else { 0 };
+        self.window.copy_within(self.start..self.end, to);
+        (self.start, self.end) = (to, to + unread_bytes);
+    }
+
+    /// As [`RecordReader::fill`], the room for `whole_bytes` having been made. Of a large record no more than the next
+    /// one's header is read ahead: it would have to be moved.
+    fn read_until(&mut self, bytes: usize, whole_bytes: usize) -> Result<usize, RecordError> {
         while self.end - self.start < bytes {
-            // Of a large record no more than the next one's header is read ahead: it would have to be moved.
-            let ahead = self.start + (bytes + HEADER_BYTES).max(READ_BYTES);
-            let free = self.window.len().min(ahead);
-            let free = self.window.get_mut(self.end..free).unwrap_or_default();
-            match self.stream.read(free) {
+            let ahead = self.start + (whole_bytes + HEADER_BYTES).max(READ_BYTES);
+            let to = ahead.min(self.end + READ_BYTES).next_multiple_of(ALIGNMENT).min(self.window.len());
+            match self.stream.read(self.window.get_mut(self.end..to).unwrap_or_default()) {
                 Ok(0) => break,
                 Ok(read) => self.end += read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -398,13 +444,6 @@ impl<R: Read> RecordReader<R> {
             _ => RecordFault::Io(error),
         })
     }
-}
-
-/// The data of the record that `record` begins with, when its CRC is right.
-fn data_of(record: &[u8], data_bytes: usize) -> Option<&[u8]> {
-    let (data, rest) = record.get(HEADER_BYTES..)?.split_at_checked(data_bytes)?;
-    let crc = u32::from_le_bytes(*rest.first_chunk()?);
-    (masked_crc(data) == crc).then_some(data)
 }
 
 /// Reads until `out` is full or the file ends; how many bytes were read.

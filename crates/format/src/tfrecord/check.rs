@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tightfit_core::Buffer;
 
 use super::{
-    CRC_MASK, Compression, FOOTER_BYTES, HEADER_BYTES, RecordError, RecordFault, RecordReader, Stream,
+    Compression, FOOTER_BYTES, HEADER_BYTES, RecordError, RecordFault, RecordReader, Stream, masked,
     plain_length, read_up_to,
 };
 
@@ -122,7 +122,7 @@ impl<R: Read> RecordReader<R> {
             self.consume(part_bytes);
             left -= part_bytes as u64;
         }
-        Ok(Some(crc.rotate_right(15).wrapping_add(CRC_MASK)))
+        Ok(Some(masked(crc)))
     }
 }
 
