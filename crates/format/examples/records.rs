@@ -114,7 +114,9 @@ fn random_values(random: &mut Random) -> Owned {
         3 | 4 => Owned::Float(
             (0..count)
                 .map(|_| match random.below(4) {
-                    0 => random.one_of(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, f32::MIN_POSITIVE]),
+                    0 => {
+                        random.one_of(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, f32::MIN_POSITIVE])
+                    }
                     // Every pattern of bits but NaNs that signal: Python's floats make quiet ones of those.
                     _ => f32::from_bits(random.next() as u32),
                 })
@@ -203,7 +205,8 @@ fn put(record: &mut Vec<u8>, kind: &str, context: &Named<'_, Owned>, lists: &Nam
         .zip(&texts)
         .map(|((_, list), texts)| list.iter().zip(texts).map(|(owned, texts)| values(owned, texts)).collect())
         .collect();
-    let lists: Vec<_> = lists.iter().zip(&steps).map(|((name, _), steps)| (*name, steps.as_slice())).collect();
+    let lists: Vec<_> =
+        lists.iter().zip(&steps).map(|((name, _), steps)| (*name, steps.as_slice())).collect();
     write_sequence_example(record, &context, &lists);
 }
 

@@ -566,7 +566,8 @@ mod tests {
     fn groups_are_passed_over_as_deep_as_protobuf_does() {
         let mut x = Vec::new();
         write_example(&mut x, &[("x", Values::Int64(&[7]))]);
-        let behind = |groups: &[u8]| Example::new(&[groups, &x].concat()).find("x").map(|f| f.unwrap().count());
+        let behind =
+            |groups: &[u8]| Example::new(&[groups, &x].concat()).find("x").map(|f| f.unwrap().count());
         let nested = |depth| [[0x3b].repeat(depth), [0x3c].repeat(depth)].concat();
         // Fields of every kind in a group, and a group of another number.
         let full = b"\x3b\x08\x05\x11\0\0\0\0\0\0\0\0\x1a\x01z\x25\0\0\0\0\x43\x44\x3c";
