@@ -13,6 +13,8 @@
 
 use std::fmt;
 
+use crate::limits;
+
 mod write;
 
 pub use write::{NamedValues, Values, write_example};
@@ -25,10 +27,15 @@ pub enum ExampleError {
     Truncated,
     /// A varint longer than ten bytes.
     Varint,
-    /// Field number 0, or a wire type that protobuf 3 has not.
+    /// Field number 0 or above 2^29 - 1, a wire type that protobuf has not, or the end of a group that is not open.
     Tag,
     /// A packed list of floats whose bytes are no multiple of four.
     PackedFloats,
+    /// Groups nested deeper than protobuf reads them.
+    Depth,
+    /// A map entry with two values. Protobuf would merge them; nothing writes it, and TensorFlow's own parser of
+    /// Examples refuses it.
+    TwoValues,
 }
 
 impl fmt::Display for ExampleError {
@@ -38,6 +45,8 @@ impl fmt::Display for ExampleError {
             ExampleError::Varint => "not a tf.train.Example: a varint of more than ten bytes",
             ExampleError::Tag => "not a tf.train.Example: a tag that protobuf has not",
             ExampleError::PackedFloats => "a float list whose bytes are no multiple of four",
+            ExampleError::Depth => "not a tf.train.Example: groups nested deeper than 100",
+            ExampleError::TwoValues => "a feature's map entry has two values",
         })
     }
 }
@@ -53,6 +62,10 @@ pub(crate) enum Wire<'a> {
     Fixed64,
     Bytes(&'a [u8]),
 }
+
+/// Wire types of protobuf 2's groups, which may come as unknown fields.
+const START_GROUP: u64 = 3;
+const END_GROUP: u64 = 4;
 
 /// A message whose fields are taken from the front.
 #[derive(Debug, Clone, Copy)]
@@ -78,14 +91,29 @@ impl<'a> Message<'a> {
         Ok(taken)
     }
 
-    /// The next field's number and value, or `None` at the end.
+    /// The next field's number and value, or `None` at the end. Groups, which are in no message read here, are passed
+    /// over.
     #[inline]
     pub(crate) fn field(&mut self) -> Result<Option<(u64, Wire<'a>)>> {
-        if self.0.is_empty() {
-            return Ok(None);
+        loop {
+            if self.0.is_empty() {
+                return Ok(None);
+            }
+            let tag = self.varint()?;
+            let number = tag >> 3;
+            if number == 0 || tag > u64::from(u32::MAX) {
+                return Err(ExampleError::Tag);
+            }
+            if tag & 7 != START_GROUP {
+                return Ok(Some((number, self.value(tag & 7)?)));
+            }
+            self.skip_group(number)?;
         }
-        let tag = self.varint()?;
-        let value = match tag & 7 {
+    }
+
+    #[inline]
+    fn value(&mut self, wire_type: u64) -> Result<Wire<'a>> {
+        Ok(match wire_type {
             0 => Wire::Varint(self.varint()?),
             1 => self.take(8).map(|_| Wire::Fixed64)?,
             2 => {
@@ -94,8 +122,39 @@ impl<'a> Message<'a> {
             }
             5 => Wire::Fixed32(self.take(4)?),
             _ => return Err(ExampleError::Tag),
-        };
-        if tag >> 3 == 0 { Err(ExampleError::Tag) } else { Ok(Some((tag >> 3, value))) }
+        })
+    }
+
+    /// Passes over the rest of group `number`, whose start was taken. Not recursive: groups in groups are a list of
+    /// the numbers that are still to end.
+    #[cold]
+    fn skip_group(&mut self, number: u64) -> Result<()> {
+        let mut open = [0; limits::DEPTH.max as usize];
+        let mut depth = 0;
+        let mut opening = Some(number);
+        loop {
+            if let Some(number) = opening.take() {
+                *open.get_mut(depth).ok_or(ExampleError::Depth)? = number;
+                depth += 1;
+            }
+            let tag = self.varint()?;
+            let number = tag >> 3;
+            match tag & 7 {
+                _ if number == 0 || tag > u64::from(u32::MAX) => return Err(ExampleError::Tag),
+                START_GROUP => opening = Some(number),
+                END_GROUP => {
+                    depth -= 1;
+                    match open.get(depth) {
+                        Some(expected) if *expected == number => {}
+                        _ => return Err(ExampleError::Tag),
+                    }
+                    if depth == 0 {
+                        return Ok(());
+                    }
+                }
+                wire_type => drop(self.value(wire_type)?),
+            }
+        }
     }
 
     /// The next field `number` that is a message, string or bytes; others are passed over.
@@ -186,15 +245,15 @@ impl<'a> Entries<'a> {
 
 /// A map entry: key = 1, value = 2.
 fn entry_of(mut entry: Message<'_>) -> Result<(&[u8], &[u8])> {
-    let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
+    let (mut key, mut value): (&[u8], Option<&[u8]>) = (&[], None);
     while let Some((number, field)) = entry.field()? {
         match (number, field) {
             (1, Wire::Bytes(bytes)) => key = bytes,
-            (2, Wire::Bytes(bytes)) => value = bytes,
+            (2, Wire::Bytes(bytes)) if value.replace(bytes).is_some() => return Err(ExampleError::TwoValues),
             _ => {}
         }
     }
-    Ok((key, value))
+    Ok((key, value.unwrap_or_default()))
 }
 
 /// The value of the last entry of a name.
@@ -504,10 +563,43 @@ mod tests {
     }
 
     #[test]
+    fn groups_are_passed_over_as_deep_as_protobuf_does() {
+        let mut x = Vec::new();
+        write_example(&mut x, &[("x", Values::Int64(&[7]))]);
+        let behind =
+            |groups: &[u8]| Example::new(&[groups, &x].concat()).find("x").map(|f| f.unwrap().count());
+        let nested = |depth| [[0x3b].repeat(depth), [0x3c].repeat(depth)].concat();
+        // Fields of every kind in a group, and a group of another number.
+        let full = b"\x3b\x08\x05\x11\0\0\0\0\0\0\0\0\x1a\x01z\x25\0\0\0\0\x43\x44\x3c";
+        for groups in [&full[..], &nested(1), &nested(2).repeat(1000), &nested(100)] {
+            assert_eq!(behind(groups), Ok(Ok(1)));
+        }
+        assert_eq!(behind(&nested(101)), Err(ExampleError::Depth));
+        for (broken, why) in [
+            (&b"\x3b\x44"[..], ExampleError::Tag),
+            (b"\x3c", ExampleError::Tag),
+            (b"\x3b\x3e", ExampleError::Tag),
+            (b"\x3b\x00", ExampleError::Tag),
+        ] {
+            assert_eq!(behind(broken), Err(why), "{broken:?}");
+        }
+        assert_eq!(Example::new(b"\x3b\x08\x01").find("x").unwrap_err(), ExampleError::Truncated);
+    }
+
+    #[test]
+    fn an_entry_has_one_value() {
+        let twice = b"\x0a\x0b\x0a\x09\x0a\x01x\x12\x00\x12\x02\x1a\x00";
+        assert_eq!(Example::new(twice).find("x").unwrap_err(), ExampleError::TwoValues);
+    }
+
+    #[test]
     fn errors_end_the_walk() {
         assert_eq!(Example::new(b"\x0a\x05\x0a").find("x").unwrap_err(), ExampleError::Truncated);
         assert_eq!(Example::new(&[0xff; 11]).find("x").unwrap_err(), ExampleError::Varint);
-        assert_eq!(Example::new(b"\x0b").find("x").unwrap_err(), ExampleError::Tag);
+        assert_eq!(Example::new(b"\x0b").find("x").unwrap_err(), ExampleError::Truncated);
+        for tag in [&b"\x00\x01"[..], b"\x0e", b"\x0f", b"\x0c", b"\x8a\x80\x80\x80\x20\x00"] {
+            assert_eq!(Example::new(tag).find("x").unwrap_err(), ExampleError::Tag, "{tag:?}");
+        }
         let feature = Feature::new(b"\x12\x05\x0a\x03abc").unwrap();
         assert_eq!(feature.read_floats(&mut []).unwrap_err(), ExampleError::PackedFloats);
     }

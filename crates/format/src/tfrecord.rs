@@ -413,11 +413,13 @@ impl<R: Read> RecordReader<R> {
     }
 
     fn pass_over(&mut self) -> Result<(), RecordError> {
+        let (record, offset) = (self.index.saturating_sub(1), self.offset);
         while self.pass_over_bytes > 0 && !self.ended {
-            let have = self.fill(1)?;
+            // An error is that of the record, not of the place in it.
+            let have = self.fill(1).map_err(|error| RecordError { record, offset, ..error })?;
             if have == 0 {
-                self.index = self.index.saturating_sub(1);
-                return Err(self.end_with(RecordFault::Truncated));
+                let error = self.end_with(RecordFault::Truncated);
+                return Err(RecordError { record, offset, ..error });
             }
             let passed = have.min(usize::try_from(self.pass_over_bytes).unwrap_or(usize::MAX));
             self.consume(passed);
@@ -587,6 +589,26 @@ mod tests {
         assert!(matches!(list[0].as_ref().unwrap_err().fault, RecordFault::TooLarge { .. }));
         assert!(matches!(list[1].as_ref().unwrap_err().fault, RecordFault::Truncated));
         assert_eq!(list.len(), 2);
+    }
+
+    #[test]
+    fn errors_are_where_the_record_begins() {
+        let whole = file(&[vec![1; 20], vec![2; 1000], vec![3; 20]]);
+        let mut zlib = ZlibEncoder::new(Vec::new(), flate2::Compression::none());
+        zlib.write_all(&whole).unwrap();
+        let zlib = zlib.finish().unwrap();
+        for cut_off in [&whole[..800], &zlib[..800]] {
+            let place = |error: &RecordError| (error.record, error.offset);
+            let list = all(reader(cut_off, 64));
+            assert_eq!(
+                list.iter().flat_map(|r| r.as_ref().err()).map(place).collect::<Vec<_>>(),
+                [(1, 36); 2]
+            );
+            let mut reader = reader(cut_off, 64);
+            reader.check_next().unwrap();
+            assert_eq!(place(&reader.check_next().unwrap_err()), (1, 36));
+            assert!(reader.check_next().unwrap().is_none());
+        }
     }
 
     proptest! {

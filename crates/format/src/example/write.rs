@@ -3,6 +3,8 @@
 /// The values of a feature to write.
 #[derive(Debug, Clone, Copy)]
 pub enum Values<'a> {
+    /// No list at all, as TensorFlow writes a feature that nothing was put into.
+    Empty,
     /// A bytes list.
     Bytes(&'a [&'a [u8]]),
     /// A float list.
@@ -14,6 +16,7 @@ pub enum Values<'a> {
 impl Values<'_> {
     fn number(&self) -> u64 {
         match self {
+            Values::Empty => 0,
             Values::Bytes(_) => 1,
             Values::Float(_) => 2,
             Values::Int64(_) => 3,
@@ -23,6 +26,7 @@ impl Values<'_> {
     /// Bytes of the packed values; of a bytes list, of the whole list.
     fn packed_bytes(&self) -> usize {
         match self {
+            Values::Empty => 0,
             Values::Bytes(list) => list.iter().map(|v| field_bytes(v.len())).sum(),
             Values::Float(list) => list.len() * 4,
             Values::Int64(list) => list.iter().map(|v| varint_bytes(*v as u64)).sum(),
@@ -39,11 +43,17 @@ impl Values<'_> {
 
     /// Bytes of the Feature message.
     pub(crate) fn feature_bytes(&self) -> usize {
-        field_bytes(self.list_bytes())
+        match self {
+            Values::Empty => 0,
+            _ => field_bytes(self.list_bytes()),
+        }
     }
 
     /// Appends the Feature message.
     pub(crate) fn put_feature(&self, out: &mut Vec<u8>) {
+        if matches!(self, Values::Empty) {
+            return;
+        }
         put_header(out, self.number(), self.list_bytes());
         match self {
             Values::Bytes(list) => {
@@ -52,7 +62,7 @@ impl Values<'_> {
                     out.extend_from_slice(value);
                 }
             }
-            Values::Float([]) | Values::Int64([]) => {}
+            Values::Empty | Values::Float([]) | Values::Int64([]) => {}
             Values::Float(list) => {
                 put_header(out, 1, self.packed_bytes());
                 out.extend(list.iter().flat_map(|v| v.to_le_bytes()));

@@ -88,8 +88,10 @@ impl<R: Read> RecordReader<R> {
         };
         let (index, offset) = (self.index, self.offset);
         self.consume(HEADER_BYTES);
-        let crc = self.crc_of(bytes)?;
-        let (Some(crc), FOOTER_BYTES..) = (crc, self.fill(FOOTER_BYTES)?) else {
+        // Errors are those of the record, not of the place in it.
+        let of_record = |error| RecordError { record: index, offset, ..error };
+        let crc = self.crc_of(bytes).map_err(of_record)?;
+        let (Some(crc), FOOTER_BYTES..) = (crc, self.fill(FOOTER_BYTES).map_err(of_record)?) else {
             self.ended = true;
             return Err(self.error_at(index, offset, RecordFault::Truncated));
         };

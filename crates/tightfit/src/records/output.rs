@@ -98,6 +98,7 @@ impl ExampleEncoder {
 /// No fewer bytes than a feature takes in an Example: ten for each length and each integer.
 fn most_bytes((name, values): &NamedValues<'_>) -> usize {
     let values_bytes = match values {
+        Values::Empty => 0,
         Values::Bytes(list) => list.iter().map(|v| v.len().saturating_add(11)).sum::<usize>(),
         Values::Float(list) => list.len().saturating_mul(4),
         Values::Int64(list) => list.len().saturating_mul(10),

@@ -1,0 +1,456 @@
+//! What must hold for every reader of untrusted files, whatever bytes it is given. Fuzz targets call these with bytes
+//! that libFuzzer makes up, and `crates/data/tests/fuzz.rs` with damaged files, so that each is a test too.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tightfit_core::{Buffer, MemoryBudget};
+use tightfit_data::image::{ImageFormat, ImageHeader};
+use tightfit_format::example::{Example, ExampleError, Feature, FeatureKind};
+use tightfit_format::example_list::ExampleListWithContext;
+use tightfit_format::message::MessageKind;
+use tightfit_format::npy::NpyReader;
+use tightfit_format::npz::NpzReader;
+use tightfit_format::sequence::SequenceExample;
+use tightfit_format::tfrecord::{
+    Compression, RecordFault, RecordReader, RecordWriter, find_header, masked_crc,
+};
+use tightfit_format::{GraphDef, SourceFile, detect};
+
+use self::reference::Held;
+
+/// What no reader may take for an input of a few KiB.
+const BUDGET_BYTES: u64 = 4 << 20;
+
+fn path() -> Arc<Path> {
+    Arc::from(Path::new("input"))
+}
+
+fn window(bytes: usize) -> Buffer {
+    Buffer::new(&MemoryBudget::new(BUDGET_BYTES), "window", bytes).expect("within the budget")
+}
+
+fn record_reader(data: &[u8], window_bytes: usize) -> RecordReader<&[u8]> {
+    RecordReader::new(path(), data, window(window_bytes)).expect("memory can be read")
+}
+
+/// Records in order: place and data, or the error.
+type Outcome = Vec<Result<(u64, u64, Vec<u8>), String>>;
+
+/// Reads through a window that grows with the records; `None` when one is larger than any window here.
+fn read_records(data: &[u8], window_bytes: usize) -> Option<Outcome> {
+    let (mut reader, mut outcome) = (record_reader(data, window_bytes), Vec::new());
+    loop {
+        match reader.next_record() {
+            Ok(None) => return Some(outcome),
+            Ok(Some(record)) => outcome.push(Ok((record.index, record.offset, record.data.to_vec()))),
+            Err(error) => {
+                let RecordFault::TooLarge { bytes, .. } = error.fault else {
+                    outcome.push(Err(error.to_string()));
+                    continue;
+                };
+                let whole_bytes = bytes.saturating_add(16).max(window_bytes as u64);
+                if whole_bytes > BUDGET_BYTES {
+                    return None;
+                }
+                reader.enlarge(window(whole_bytes as usize)).expect("a larger window");
+            }
+        }
+    }
+}
+
+/// TFRecord files, compressed or not: reading, checking, reading on from the middle and through windows of any size
+/// agree, and of an uncompressed file each record is framed as it stands there.
+pub fn records(data: &[u8]) {
+    record_file(data);
+    // Behind a CRC that chance would not get right stands what lengths can do.
+    record_file(&mended(data));
+}
+
+/// `data` with the CRCs that its lengths ask for, up to the first length that passes its end.
+fn mended(data: &[u8]) -> Vec<u8> {
+    let (mut data, mut at) = (data.to_vec(), 0);
+    while let Some(header) = data.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<12>()) {
+        let length = *header.first_chunk::<8>().expect("eight of twelve");
+        header[8..].copy_from_slice(&masked_crc(&length).to_le_bytes());
+        let Ok(bytes) = usize::try_from(u64::from_le_bytes(length)) else { break };
+        let Some((record, rest)) = data.get_mut(at + 12..).and_then(|rest| rest.split_at_mut_checked(bytes))
+        else {
+            break;
+        };
+        let Some(footer) = rest.first_chunk_mut::<4>() else { break };
+        *footer = masked_crc(record).to_le_bytes();
+        at += bytes + 16;
+    }
+    data
+}
+
+fn record_file(data: &[u8]) {
+    let mut checker = record_reader(data, 16);
+    let checked: Vec<_> = std::iter::from_fn(|| checker.check_next().transpose()).collect();
+    let is_plain = checker.compression() == Compression::None;
+    assert!(!is_plain || checked.len() <= data.len() / 12 + 1, "{} records", checked.len());
+    if let (Some(small), Some(large)) = (read_records(data, 16), read_records(data, 32 << 10)) {
+        assert_eq!(small, large);
+        assert_eq!(small.len(), checked.len());
+        for (read, checked) in small.iter().zip(&checked) {
+            match (read, checked) {
+                (Ok((index, offset, bytes)), Ok(checked)) => {
+                    let found = (checked.index, checked.offset, checked.bytes);
+                    assert_eq!((*index, *offset, bytes.len() as u64), found);
+                }
+                (Err(read), Err(checked)) => assert_eq!(*read, checked.to_string()),
+                _ => panic!("{read:?} against {checked:?}"),
+            }
+        }
+        for (index, offset, bytes) in small.iter().flatten().filter(|_| is_plain) {
+            let rest = &data[*offset as usize..];
+            let mut writer = RecordWriter::new(Vec::new());
+            writer.write(bytes).expect("memory can be written");
+            assert!(rest.starts_with(&writer.into_inner()));
+            let window = window(bytes.len() + 16);
+            let mut resumed = RecordReader::resume(path(), rest, window, *offset, *index);
+            assert_eq!(resumed.next_record().expect("the record").expect("one").data, &bytes[..]);
+        }
+    }
+    let end = data.len() as u64;
+    let found = find_header(data, &mut [0; 40], 0, end, end).expect("memory can be read");
+    let first_good = checked.iter().flatten().next().map(|record| record.offset);
+    assert!(!is_plain || first_good.is_none_or(|offset| found.is_some_and(|found| found <= offset)));
+}
+
+/// Examples, SequenceExamples and lists with context: no more values than bytes, and whatever the reader written after
+/// protobuf's rules takes for a message holds the same here.
+pub fn messages(data: &[u8]) {
+    let kind = MessageKind::of(data);
+    let example = features(Example::new(data).features());
+    agree(&example, reference::features(data, 1));
+    let sequence = SequenceExample::new(data);
+    let lists = sequence_lists(&sequence);
+    agree(&lists, reference::feature_lists(data));
+    let list = ExampleListWithContext::new(data);
+    let context = features(list.context());
+    let examples: Result<Vec<_>, _> =
+        list.examples().map(|e| e.and_then(|e| features(e.features()))).collect();
+    let is_readable = match kind {
+        MessageKind::Example => Example::new(data).features().all(|entry| entry.is_ok()),
+        MessageKind::SequenceExample => {
+            sequence.context().all(|entry| entry.is_ok()) && sequence.feature_lists().all(|list| list.is_ok())
+        }
+        MessageKind::ExampleListWithContext => {
+            list.context().all(|entry| entry.is_ok()) && list.examples().all(|example| example.is_ok())
+        }
+        MessageKind::Other => true,
+    };
+    assert!(is_readable, "{kind}, but it cannot be walked");
+    let all = [example, context].into_iter().flatten().chain(examples.into_iter().flatten());
+    for map in all {
+        assert!(map.values().map(Held::count).sum::<usize>() <= data.len());
+    }
+}
+
+type Map<T> = BTreeMap<Vec<u8>, T>;
+
+fn agree<T: PartialEq + std::fmt::Debug>(found: &Result<Map<T>, ExampleError>, expected: Option<Map<T>>) {
+    if let Some(expected) = expected {
+        assert_eq!(found.as_ref().ok(), Some(&expected), "{found:?}");
+    }
+}
+
+fn features<'a>(
+    entries: impl Iterator<Item = Result<(&'a [u8], Feature<'a>), ExampleError>>,
+) -> Result<Map<Held>, ExampleError> {
+    entries.map(|entry| entry.and_then(|(name, feature)| Ok((name.to_vec(), held(&feature)?)))).collect()
+}
+
+fn held(feature: &Feature<'_>) -> Result<Held, ExampleError> {
+    let count = feature.count()?;
+    let held = match feature.kind() {
+        FeatureKind::Empty => Held::Empty,
+        FeatureKind::Bytes => {
+            Held::Bytes(feature.bytes().map(|value| value.map(<[u8]>::to_vec)).collect::<Result<_, _>>()?)
+        }
+        FeatureKind::Float => {
+            let mut values = vec![0.0; count];
+            assert_eq!(feature.read_floats(&mut values)?, count);
+            Held::Float(values.into_iter().map(f32::to_bits).collect())
+        }
+        FeatureKind::Int64 => {
+            let mut values = vec![0; count];
+            assert_eq!(feature.read_ints(&mut values)?, count);
+            assert!(feature.ints().flatten().eq(values.iter().copied()));
+            Held::Int64(values)
+        }
+    };
+    assert_eq!(held.count(), count);
+    Ok(held)
+}
+
+fn sequence_lists(sequence: &SequenceExample<'_>) -> Result<Map<Vec<Held>>, ExampleError> {
+    let lists = sequence.feature_lists().map(|entry| {
+        let (name, list) = entry?;
+        let steps = list.map(|step| step.and_then(|step| held(&step)));
+        Ok((name.to_vec(), steps.collect::<Result<_, _>>()?))
+    });
+    lists.collect()
+}
+
+/// A reader of the same messages that follows protobuf's description word by word: it builds everything, and takes
+/// nothing that is wrong anywhere.
+mod reference {
+    use super::Map;
+
+    #[derive(Debug, Clone, PartialEq, Default)]
+    pub enum Held {
+        #[default]
+        Empty,
+        Bytes(Vec<Vec<u8>>),
+        /// By their bits.
+        Float(Vec<u32>),
+        Int64(Vec<i64>),
+    }
+
+    impl Held {
+        pub fn count(&self) -> usize {
+            match self {
+                Held::Empty => 0,
+                Held::Bytes(values) => values.len(),
+                Held::Float(values) => values.len(),
+                Held::Int64(values) => values.len(),
+            }
+        }
+    }
+
+    enum Field<'a> {
+        Varint(u64),
+        Fixed32(u32),
+        Bytes(&'a [u8]),
+        Other,
+    }
+
+    fn varint(data: &mut &[u8]) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..70).step_by(7) {
+            let (byte, rest) = data.split_first()?;
+            *data = rest;
+            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn take<'a>(data: &mut &'a [u8], bytes: u64) -> Option<&'a [u8]> {
+        let (taken, rest) = data.split_at_checked(usize::try_from(bytes).ok()?)?;
+        *data = rest;
+        Some(taken)
+    }
+
+    /// The fields up to the end, or to that of group `group`.
+    fn fields<'a>(data: &mut &'a [u8], group: Option<u64>, depth: usize) -> Option<Vec<(u64, Field<'a>)>> {
+        let mut fields = Vec::new();
+        loop {
+            if data.is_empty() {
+                return group.is_none().then_some(fields);
+            }
+            let tag = varint(data)?;
+            let number = tag >> 3;
+            if number == 0 || number >= 1 << 29 {
+                return None;
+            }
+            let field = match tag & 7 {
+                0 => Field::Varint(varint(data)?),
+                1 => take(data, 8).map(|_| Field::Other)?,
+                2 => {
+                    let bytes = varint(data)?;
+                    Field::Bytes(take(data, bytes)?)
+                }
+                3 if depth < 100 => self::fields(data, Some(number), depth + 1).map(|_| Field::Other)?,
+                4 if group == Some(number) => return Some(fields),
+                5 => Field::Fixed32(u32::from_le_bytes(take(data, 4)?.try_into().ok()?)),
+                _ => return None,
+            };
+            fields.push((number, field));
+        }
+    }
+
+    fn all(mut data: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
+        fields(&mut data, None, 0)
+    }
+
+    /// The map in the messages of field `number`.
+    fn map<T>(data: &[u8], number: u64, value: impl Fn(&[u8]) -> Option<T>) -> Option<Map<T>> {
+        let mut map = Map::new();
+        for (found, message) in all(data)? {
+            let (true, Field::Bytes(message)) = (found == number, message) else { continue };
+            for (found, entry) in all(message)? {
+                let (1, Field::Bytes(entry)) = (found, entry) else { continue };
+                let (mut key, mut last) = (&[][..], None);
+                for field in all(entry)? {
+                    match field {
+                        (1, Field::Bytes(bytes)) => key = bytes,
+                        (2, Field::Bytes(_)) if last.is_some() => return None,
+                        (2, Field::Bytes(bytes)) => last = Some(bytes),
+                        _ => {}
+                    }
+                }
+                map.insert(key.to_vec(), value(last.unwrap_or_default())?);
+            }
+        }
+        Some(map)
+    }
+
+    pub fn features(data: &[u8], number: u64) -> Option<Map<Held>> {
+        map(data, number, feature)
+    }
+
+    pub fn feature_lists(data: &[u8]) -> Option<Map<Vec<Held>>> {
+        map(data, 2, |list| {
+            let steps = all(list)?.into_iter().filter_map(|(number, step)| match (number, step) {
+                (1, Field::Bytes(step)) => Some(feature(step)),
+                _ => None,
+            });
+            steps.collect()
+        })
+    }
+
+    fn feature(data: &[u8]) -> Option<Held> {
+        let mut held = Held::Empty;
+        for (number, list) in all(data)? {
+            let Field::Bytes(list) = list else { continue };
+            match number {
+                1 => {
+                    let mut values = if let Held::Bytes(values) = held { values } else { Vec::new() };
+                    for (number, value) in all(list)? {
+                        if let (1, Field::Bytes(value)) = (number, value) {
+                            values.push(value.to_vec());
+                        }
+                    }
+                    held = Held::Bytes(values);
+                }
+                2 => {
+                    let mut values = if let Held::Float(values) = held { values } else { Vec::new() };
+                    for (number, value) in all(list)? {
+                        match (number, value) {
+                            (1, Field::Fixed32(value)) => values.push(value),
+                            (1, Field::Bytes(packed)) if packed.len() % 4 == 0 => values.extend(
+                                packed.as_chunks::<4>().0.iter().map(|value| u32::from_le_bytes(*value)),
+                            ),
+                            (1, Field::Bytes(_)) => return None,
+                            _ => {}
+                        }
+                    }
+                    held = Held::Float(values);
+                }
+                3 => {
+                    let mut values = if let Held::Int64(values) = held { values } else { Vec::new() };
+                    for (number, value) in all(list)? {
+                        match (number, value) {
+                            (1, Field::Varint(value)) => values.push(value as i64),
+                            (1, Field::Bytes(mut packed)) => {
+                                while !packed.is_empty() {
+                                    values.push(varint(&mut packed)? as i64);
+                                }
+                            }
+                            _ => {}
+                        }
+                    }
+                    held = Held::Int64(values);
+                }
+                _ => {}
+            }
+        }
+        Some(held)
+    }
+}
+
+/// .npy and .npz files: no more rows than the header says, all of them from the data, within the budget.
+pub fn arrays(data: &[u8]) {
+    if let Ok(reader) = NpyReader::new(path(), data) {
+        rows(reader);
+    }
+    let budget = MemoryBudget::new(BUDGET_BYTES);
+    let Ok(mut npz) = NpzReader::new(path(), Cursor::new(data), &budget) else { return };
+    let names: Vec<String> = npz.names().take(20).map(str::to_string).collect();
+    for name in names {
+        if let Ok(Some(reader)) = npz.array(&name) {
+            rows(reader);
+        }
+    }
+}
+
+fn rows<R: std::io::Read>(mut reader: NpyReader<R>) {
+    let header = *reader.header();
+    let mut out = [0; 4096];
+    let mut count = 0;
+    // Rows without bytes, and what inflates to very many, are not all looked at.
+    for _ in 0..1000 {
+        match reader.read_rows(&mut out) {
+            Ok(0) | Err(_) => break,
+            Ok(rows) => count += rows as u64,
+        }
+    }
+    assert!(count <= header.rows() && count == reader.row());
+    assert!(
+        header.is_fortran_order || count < header.rows() || {
+            u128::from(count) * header.row_bytes() as u128 == u128::from(header.data_bytes())
+        }
+    );
+}
+
+/// Graphs, binary and text: what can be read is written, and read again as the same.
+pub fn graphs(data: &[u8]) {
+    let file = TemporaryFile::new(data);
+    let _ = detect(&file.0);
+    for read in [GraphDef::read, GraphDef::read_text] {
+        let budget = MemoryBudget::new(BUDGET_BYTES);
+        let source = SourceFile::open(&file.0).expect("the file");
+        let Ok(graph) = read(source, &budget) else { continue };
+        let mut written = Vec::new();
+        if graph.write(&mut written, &budget).is_err() || written.len() > 1 << 20 {
+            continue;
+        }
+        let copy = TemporaryFile::new(&written);
+        let budget = MemoryBudget::new(2 * BUDGET_BYTES);
+        let again = GraphDef::read(SourceFile::open(&copy.0).expect("the file"), &budget).expect("its own");
+        let names = |graph: &GraphDef| graph.nodes.iter().map(|n| (n.name.clone(), n.op.clone())).collect();
+        let [before, after]: [Vec<_>; 2] = [names(&graph), names(&again)];
+        assert_eq!(before, after);
+        assert_eq!(graph.functions.len(), again.functions.len());
+    }
+}
+
+/// A file in memory where the system has such a place; removed when dropped.
+struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    fn new(data: &[u8]) -> TemporaryFile {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let shm = Path::new("/dev/shm");
+        let folder = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let file = TemporaryFile(folder.join(format!("tightfit-fuzz-{}-{number}", std::process::id())));
+        std::fs::write(&file.0, data).expect("a temporary file");
+        file
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+/// Headers of images: sizes that make sense, or an error.
+pub fn images(data: &[u8]) {
+    let format = ImageFormat::detect(data);
+    let Ok(header) = ImageHeader::read(&mut Cursor::new(data), data.len() as u64) else { return };
+    assert_eq!(format, Some(header.format));
+    let pixels = header.width as u64 * header.height as u64;
+    assert!(pixels > 0 && header.pixel_bytes >= pixels && header.pixel_bytes <= u64::from(u32::MAX));
+    assert!(header.heap_bytes < 1 << 40);
+}
