@@ -144,8 +144,13 @@ impl RemoteFile {
         let position = self.position;
         let Some(piece) = self.pieces.front_mut() else { return Ok(0) };
         if let Content::Coming(task) = &mut piece.content {
-            let buffer = self.runtime.block_on(task).map_err(io::Error::other)??;
-            piece.content = Content::Here(buffer);
+            match self.runtime.block_on(task).map_err(io::Error::other).flatten() {
+                Ok(buffer) => piece.content = Content::Here(buffer),
+                Err(error) => {
+                    self.pieces.pop_front();
+                    return Err(error);
+                }
+            }
         }
         let Content::Here(buffer) = &piece.content else { return Ok(0) };
         let at = (position - piece.start) as usize;
