@@ -9,18 +9,39 @@ mod server;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use common::{Folder, column, golden, numbered, read, spec};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use server::{Fault, server};
+use server::{Fault, Server};
 use tightfit_core::{DType, MemoryBudget};
 use tightfit_data::storage::{self, StoredFile};
 use tightfit_data::{Dataset, Resize};
 
 /// What an object takes while it is read from front to back.
 const READ_BYTES: u64 = (64 << 10) + (4 << 20);
+
+/// The server of this process, which the stores' options point at.
+fn server() -> &'static Server {
+    static OPTIONS: Once = Once::new();
+    let server = server::server();
+    OPTIONS.call_once(|| {
+        let here = server.address();
+        let options = [
+            ("aws_endpoint", here.as_str()),
+            ("aws_access_key_id", "key"),
+            ("aws_secret_access_key", "secret"),
+            ("google_base_url", &here),
+            ("google_skip_signature", "true"),
+            ("allow_http", "true"),
+            ("timeout", "1 second"),
+        ];
+        storage::set_options(options.map(|(key, value)| (key.to_string(), value.to_string())).to_vec());
+    });
+    server
+}
 
 fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 1u64;

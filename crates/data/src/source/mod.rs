@@ -127,7 +127,7 @@ pub fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, Data
 /// Adds the object that `url` names, those under it when it ends in a slash, or those of a bucket that it matches.
 fn add_url(url: &str, budget: &MemoryBudget, list: &mut FileList) -> Result<(), DataError> {
     if list.stores.is_none() {
-        list.stores = Some(storage::reserve_stores(budget)?);
+        list.stores = storage::reserve(Path::new(url), budget)?;
     }
     let is_http = url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
     let is_folder = url.ends_with('/');

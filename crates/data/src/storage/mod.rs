@@ -87,12 +87,14 @@ const STORES_BYTES: u64 = 12 << 20;
 #[cfg(not(feature = "object-store"))]
 const STORES_BYTES: u64 = 0;
 
-/// Takes what reading objects costs the process out of `budget`.
+/// Takes what the process holds as soon as it reads objects out of `budget`, if `path` is a URL. A
+/// [`FileList`](crate::FileList) has done so for its files; who opens one by itself keeps this while it is open.
 ///
 /// # Errors
 /// [`BudgetError`] when it is not there.
-pub(crate) fn reserve_stores(budget: &MemoryBudget) -> Result<Reservation, BudgetError> {
-    budget.try_reserve("object stores", STORES_BYTES)
+pub fn reserve(path: &Path, budget: &MemoryBudget) -> Result<Option<Reservation>, BudgetError> {
+    let is_url = Location::of(path).is_url();
+    is_url.then(|| budget.try_reserve("object stores", STORES_BYTES)).transpose()
 }
 
 /// Sets what object stores are reached with from now on, as the variables of the environment that the stores' own tools

@@ -1,5 +1,6 @@
 //! A server of objects on this machine: as much of HTTP/1.1, and of the lists of S3 and Google Cloud Storage, as their
 //! clients use, and what goes wrong on the way.
+#![allow(dead_code, missing_docs, reason = "each test binary uses its own part")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
@@ -57,7 +58,7 @@ const PAGE_KEYS: usize = 2;
 /// Parts of a body between which a connection may break.
 const PART_BYTES: usize = 100_000;
 
-/// The one server of this process, which the stores' options point at.
+/// The one server of this process.
 pub fn server() -> &'static Server {
     static SERVER: OnceLock<&'static Server> = OnceLock::new();
     SERVER.get_or_init(|| {
@@ -69,22 +70,16 @@ pub fn server() -> &'static Server {
                 std::thread::spawn(move || server.serve(stream.unwrap()));
             }
         });
-        let here = format!("http://127.0.0.1:{port}");
-        let options = [
-            ("aws_endpoint", here.as_str()),
-            ("aws_access_key_id", "key"),
-            ("aws_secret_access_key", "secret"),
-            ("google_base_url", &here),
-            ("google_skip_signature", "true"),
-            ("allow_http", "true"),
-            ("timeout", "1 second"),
-        ];
-        tightfit_data::storage::set_options(options.map(|(k, v)| (k.to_string(), v.to_string())).to_vec());
         server
     })
 }
 
 impl Server {
+    /// `http://host:port`
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// Puts `bytes` at `path`, as a new version of what was there, and returns its http URL.
     pub fn put(&self, path: &str, bytes: Vec<u8>) -> PathBuf {
         let mut state = self.state.lock().unwrap();
@@ -93,7 +88,7 @@ impl Server {
             bytes.iter().fold(bytes.len(), |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
         object.tag = Some(format!("\"{sum:x}\""));
         object.bytes = Arc::new(bytes);
-        PathBuf::from(format!("http://127.0.0.1:{}/{path}", self.port))
+        PathBuf::from(format!("{}/{path}", self.address()))
     }
 
     fn with<T>(&self, path: &str, change: impl FnOnce(&mut Object) -> T) -> T {
