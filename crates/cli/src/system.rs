@@ -50,16 +50,28 @@ pub fn stop_flag() -> &'static AtomicBool {
     &IS_INTERRUPTED
 }
 
-/// Sets up allocator, signals and the report of defects.
+/// Sets up allocator, signals, the report of defects and what object stores are reached with.
 pub fn prepare() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     keep_heap_small();
     #[cfg(unix)]
     listen_for_signals();
+    #[cfg(feature = "object-store")]
+    set_store_options();
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.to_string().replace('\n', " ");
         let _ = writeln!(std::io::stderr(), "tightfit: a defect of TightFit: {text}");
     }));
+}
+
+/// Passes on the variables that the tools of the object stores read too: addresses, regions and credentials.
+#[cfg(feature = "object-store")]
+fn set_store_options() {
+    const PREFIXES: [&str; 2] = ["AWS_", "GOOGLE_"];
+    let texts =
+        std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    let options = texts.filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+    tightfit::storage::set_options(options.collect());
 }
 
 /// One heap for all threads, whose free memory goes back to the system.

@@ -90,7 +90,7 @@ impl Dataset {
     pub fn plan(&self, batch: usize, threads: usize, slots: usize) -> Result<PipelinePlan, DataError> {
         let layout = self.layout(batch)?;
         let (sizes, threads) = self.sizes(&layout, threads);
-        Ok(sizes.plan(&layout, slots.max(1), threads, self.list.bytes()))
+        Ok(sizes.plan(&layout, slots.max(1), threads, &self.list))
     }
 
     /// Takes the planned memory out of `budget` and begins to read.
@@ -106,14 +106,16 @@ impl Dataset {
     ) -> Result<Batches, DataError> {
         let layout = self.layout(batch)?;
         let (sizes, threads) = self.sizes(&layout, threads);
-        let plan = sizes.plan(&layout, slots.max(1), threads, self.list.bytes());
+        let plan = sizes.plan(&layout, slots.max(1), threads, &self.list);
         let unbuffered = budget.try_reserve("pipeline", plan.unbuffered_bytes(&layout))?;
+        // A file that is opened later finds its memory here, whatever else the budget is used for by then.
+        let reads = MemoryBudget::new(self.list.read_ahead_bytes(threads));
         let window = Buffer::new(budget, "pipeline", sizes.window_bytes)?;
         let scratches: Result<Vec<_>, _> =
-            (0..threads).map(|_| Scratch::new(&sizes, self.spec.resize, budget)).collect();
+            (0..threads).map(|_| Scratch::new(&sizes, self.spec.resize, budget, &reads)).collect();
         let slots: Result<Vec<_>, _> = (0..plan.slots).map(|_| Slot::new(&layout, budget)).collect();
         let shared = Arc::new(Shared::new(layout, self.list.clone(), slots?, unbuffered));
-        let stream = Stream::new(self.list.clone(), window, budget);
+        let stream = Stream::new(self.list.clone(), window, &reads);
         let reader = Reader::new(shared.clone(), stream, scratches?, self.spec.skip_bad);
         Batches::start(shared, plan, reader)
     }

@@ -1,6 +1,6 @@
 //! One row of a batch out of one record, array row or image.
 
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
 use tightfit_core::{BudgetError, Buffer, DType, MemoryBudget, StringRef};
@@ -29,7 +29,7 @@ pub(crate) struct Scratch {
 pub(crate) struct FillScratch {
     file: Buffer,
     /// For what an image file takes to be open.
-    budget: MemoryBudget,
+    reads: MemoryBudget,
     decoder: Decoder,
 }
 
@@ -42,7 +42,13 @@ struct Decoder {
 }
 
 impl Scratch {
-    pub fn new(sizes: &Sizes, resize: Option<Resize>, budget: &MemoryBudget) -> Result<Scratch, BudgetError> {
+    /// Buffers come out of `budget`, and what open files take out of `reads`.
+    pub fn new(
+        sizes: &Sizes,
+        resize: Option<Resize>,
+        budget: &MemoryBudget,
+        reads: &MemoryBudget,
+    ) -> Result<Scratch, BudgetError> {
         let buffer = |bytes| Buffer::new(budget, "pipeline", bytes);
         let decoder = Decoder {
             pixels: buffer(sizes.pixel_bytes)?,
@@ -52,7 +58,7 @@ impl Scratch {
         };
         let record = buffer(sizes.record_copy_bytes)?;
         let file = buffer(sizes.file_bytes)?;
-        Ok(Scratch { record, fill: FillScratch { file, budget: budget.clone(), decoder } })
+        Ok(Scratch { record, fill: FillScratch { file, reads: reads.clone(), decoder } })
     }
 }
 
@@ -76,14 +82,14 @@ pub(crate) fn fill(
             let (Some(column), Some(target)) = (layout.columns.first(), row.columns.first_mut()) else {
                 return Ok(());
             };
-            let bytes = read_file(path, &mut scratch.file, &scratch.budget)?;
+            let bytes = read_file(path, &mut scratch.file, &scratch.reads)?;
             image(column, bytes, target, &mut scratch.decoder)
         }
     }
 }
 
-fn read_file<'a>(path: &Path, room: &'a mut Buffer, budget: &MemoryBudget) -> Result<&'a [u8], RowFault> {
-    let mut file = storage::open(path, budget).map_err(RowFault::Io)?;
+fn read_file<'a>(path: &Path, room: &'a mut Buffer, reads: &MemoryBudget) -> Result<&'a [u8], RowFault> {
+    let mut file = storage::open(path, reads).map_err(RowFault::Io)?;
     let bytes = file.len();
     let planned_bytes = room.len() as u64;
     let room = usize::try_from(bytes).ok().and_then(|bytes| room.get_mut(..bytes));
@@ -93,7 +99,9 @@ fn read_file<'a>(path: &Path, room: &'a mut Buffer, budget: &MemoryBudget) -> Re
         Ok(room) => room,
         Err(fault) => return Err(ImageHeader::read(&mut file, bytes).err().map_or(fault, image_fault)),
     };
-    file.read_exact(room).map_err(RowFault::Io)?;
+    if file.read_at(room, 0).map_err(RowFault::Io)? < room.len() {
+        return Err(RowFault::Io(std::io::ErrorKind::UnexpectedEof.into()));
+    }
     Ok(room)
 }
 

@@ -7,6 +7,7 @@ use tightfit_format::tfrecord::INFLATE_BYTES;
 
 use crate::image::WEIGHT_BYTES;
 use crate::slot::Layout;
+use crate::source::FileList;
 use crate::source::scan::Scan;
 use crate::spec::DatasetSpec;
 
@@ -49,6 +50,10 @@ pub struct PipelinePlan {
     pub thread_bytes: u64,
     /// The list of files, held since the data set was opened.
     pub file_list_bytes: u64,
+    /// Object stores: what they take of the process, held since the data set was opened, and ranges on their way.
+    pub object_store_bytes: u64,
+    /// The ranges alone.
+    pub read_ahead_bytes: u64,
     /// All of it.
     pub total_bytes: u64,
 }
@@ -113,9 +118,10 @@ impl Sizes {
         }
     }
 
-    pub fn plan(&self, layout: &Layout, slots: usize, threads: usize, file_list_bytes: u64) -> PipelinePlan {
+    pub fn plan(&self, layout: &Layout, slots: usize, threads: usize, list: &FileList) -> PipelinePlan {
         let each = |bytes: u64| bytes.saturating_mul(threads as u64);
         let slot_bytes = layout.slot_bytes() as u64 + layout.metadata_bytes();
+        let read_ahead_bytes = list.read_ahead_bytes(threads);
         let mut plan = PipelinePlan {
             batch: layout.batch,
             slots,
@@ -128,7 +134,9 @@ impl Sizes {
             pixel_bytes: each(self.pixel_bytes.saturating_add(self.line_bytes) as u64),
             decoder_bytes: each(self.decoder_bytes),
             thread_bytes: each(THREAD_BYTES),
-            file_list_bytes,
+            file_list_bytes: list.bytes(),
+            object_store_bytes: list.store_bytes().saturating_add(read_ahead_bytes),
+            read_ahead_bytes,
             total_bytes: 0,
         };
         plan.total_bytes = plan.lines().iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes));
@@ -138,7 +146,7 @@ impl Sizes {
 
 impl PipelinePlan {
     /// The lines that add up to the total, with their names.
-    pub fn lines(&self) -> [(&'static str, u64); 8] {
+    pub fn lines(&self) -> [(&'static str, u64); 9] {
         [
             ("batches", self.slot_bytes.saturating_mul(self.slots as u64)),
             ("read buffer", self.read_buffer_bytes),
@@ -148,6 +156,7 @@ impl PipelinePlan {
             ("decoders", self.decoder_bytes),
             ("threads", self.thread_bytes),
             ("file list", self.file_list_bytes),
+            ("object stores", self.object_store_bytes),
         ]
     }
 
@@ -157,6 +166,7 @@ impl PipelinePlan {
         self.inflate_bytes
             .saturating_add(self.decoder_bytes)
             .saturating_add(self.thread_bytes)
+            .saturating_add(self.read_ahead_bytes)
             .saturating_add(metadata_bytes)
     }
 }

@@ -57,10 +57,11 @@ impl Limits {
     }
 }
 
-/// A value of `--input NAME=FILE`. A path that exists is a path, whatever is in its name.
+/// A value of `--input NAME=FILE`. A path that exists is a path, whatever is in its name, and so is a URL: its query may
+/// have an equals sign.
 fn name_and_file(value: &std::ffi::OsStr) -> Option<(String, PathBuf)> {
     let (name, file) = value.to_str()?.split_once('=')?;
-    (!name.is_empty() && !std::path::Path::new(value).exists())
+    (!name.is_empty() && !name.contains("://") && !std::path::Path::new(value).exists())
         .then(|| (name.to_string(), PathBuf::from(file)))
 }
 

@@ -14,7 +14,7 @@ use tightfit_format::tfrecord::{Compression, is_plain_header};
 
 use crate::error::{DataError, io_error};
 use crate::image::ImageFormat;
-use crate::storage::{self, Location};
+use crate::storage::{self, HEAD_BYTES, Location, READ_BYTES};
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +42,29 @@ pub struct FileList {
     /// The files.
     pub files: Vec<DataFile>,
     reservation: Reservation,
+    /// What the process holds for object stores, once a source is in one.
+    stores: Option<Reservation>,
 }
 
 impl FileList {
     /// Bytes held for the list.
     pub fn bytes(&self) -> u64 {
         self.reservation.bytes()
+    }
+
+    /// Bytes held for object stores: what they take of the process, whatever is read. 0 when all files are local.
+    pub fn store_bytes(&self) -> u64 {
+        self.stores.as_ref().map_or(0, Reservation::bytes)
+    }
+
+    /// Bytes that reading the files takes with `threads`, beside the windows of those who read: what is on its way from
+    /// an object store. 0 when all files are local.
+    pub(crate) fn read_ahead_bytes(&self, threads: usize) -> u64 {
+        let remote = || self.files.iter().filter(|f| Location::of(&f.path).is_url());
+        let has_stream = remote().any(|f| f.kind != FileKind::Image);
+        let images = if remote().any(|f| f.kind == FileKind::Image) { threads as u64 } else { 0 };
+        let streams = if has_stream { READ_BYTES } else { 0 };
+        streams.saturating_add(images.saturating_mul(HEAD_BYTES as u64))
     }
 
     /// The path of file `index`.
@@ -74,20 +91,23 @@ fn entry_bytes(path: &Path) -> u64 {
 /// # Errors
 /// [`DataError`] when a source stands for no file, a file cannot be read, or the budget is too small.
 pub fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, DataError> {
-    let mut list = FileList { files: Vec::new(), reservation: budget.try_reserve("file list", 0)? };
+    let mut list =
+        FileList { files: Vec::new(), reservation: budget.try_reserve("file list", 0)?, stores: None };
     for source in sources {
         let before = list.files.len();
-        if source.is_dir() {
+        if let Location::Url(url) = Location::of(source) {
+            add_url(url, budget, &mut list)?;
+        } else if source.is_dir() {
             add_folder(source, 0, budget, &mut list)?;
             let found = list.files.get_mut(before..).unwrap_or_default();
             found.sort_by(|a, b| a.path.cmp(&b.path));
-        } else if source.exists() || !is_pattern(source) || Location::of(source).is_url() {
+        } else if source.exists() || !is_pattern(source) {
             add_file(source, budget, &mut list)?;
         } else {
             add_matches(source, budget, &mut list)?;
         }
         if list.files.len() == before {
-            let why = if source.is_dir() {
+            let why = if source.is_dir() || source.as_os_str().as_encoded_bytes().ends_with(b"/") {
                 "no images, .npy or .tfrecord files in this folder"
             } else {
                 "nothing matches this pattern"
@@ -102,6 +122,32 @@ pub fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, Data
         return Err(DataError::Spec("more than four billion files".to_string()));
     }
     Ok(list)
+}
+
+/// Adds the object that `url` names, those under it when it ends in a slash, or those of a bucket that it matches.
+fn add_url(url: &str, budget: &MemoryBudget, list: &mut FileList) -> Result<(), DataError> {
+    if list.stores.is_none() {
+        list.stores = storage::reserve(Path::new(url), budget)?;
+    }
+    let is_http = url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
+    let is_folder = url.ends_with('/');
+    // The question mark of an http URL begins its query.
+    if !is_folder && (is_http || !is_pattern(Path::new(url))) {
+        return add_file(Path::new(url), budget, list);
+    }
+    let before = list.files.len();
+    let at = |error| io_error(Path::new(url), error);
+    for key in storage::keys(url).map_err(at)? {
+        let key = key.map_err(at)?;
+        let path = Path::new(&key);
+        let is_hidden = || path.iter().any(|part| part.as_encoded_bytes().starts_with(b"."));
+        if !is_folder || has_data_extension(path) && !is_hidden() {
+            add_file(path, budget, list)?;
+        }
+    }
+    let found = list.files.get_mut(before..).unwrap_or_default();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(())
 }
 
 fn is_pattern(path: &Path) -> bool {

@@ -2,13 +2,27 @@
 //!
 //! Paths are carried as they were given: `s3://bucket/key`, `gs://bucket/key` and `http(s)://...` are URLs, all else
 //! is local. A local file costs no more here than [`File`] itself.
+//!
+//! Objects are read with the cargo feature `object-store`. Opening one brings its first 64 KiB; who reads on has up to
+//! four ranges of 1 MiB ahead of him, in buffers of the budget that was given to [`open`]. Every request after the first
+//! is for the version that was opened, and an object that was replaced meanwhile is an error. What passes (answers 429
+//! and 5xx, connections refused or broken) is tried again with growing waits; no answer within 30 seconds, or what the
+//! option `timeout` says, counts as broken. One thread of the process drives all connections, and calls wait for it: they
+//! are not to be made from inside an async task.
+
+#[cfg(feature = "object-store")]
+mod object;
+#[cfg(feature = "object-store")]
+mod remote;
+#[cfg(feature = "object-store")]
+mod stores;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{BudgetError, MemoryBudget, Reservation};
 
 /// The schemes that name a file in an object store.
 const SCHEMES: [&str; 4] = ["s3://", "gs://", "http://", "https://"];
@@ -50,11 +64,73 @@ pub fn open(path: &Path, budget: &MemoryBudget) -> io::Result<StoredFile> {
     }
 }
 
+/// What is read of an object when it is opened: enough for most headers, and for many images.
+pub(crate) const HEAD_BYTES: usize = 64 << 10;
+
+/// A range of an object that is read ahead.
+#[cfg(feature = "object-store")]
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Ranges that are asked for at once, or wait to be read.
+#[cfg(feature = "object-store")]
+const PIECES: usize = 4;
+
+/// The most memory that reading one object from front to back takes; positioned reads take [`HEAD_BYTES`].
+#[cfg(feature = "object-store")]
+pub(crate) const READ_BYTES: u64 = (HEAD_BYTES + PIECES * PIECE_BYTES) as u64;
+#[cfg(not(feature = "object-store"))]
+pub(crate) const READ_BYTES: u64 = 0;
+
+/// What the process holds as soon as it reads objects: code, connections, certificates, a page of listed keys.
+#[cfg(feature = "object-store")]
+const STORES_BYTES: u64 = 12 << 20;
+#[cfg(not(feature = "object-store"))]
+const STORES_BYTES: u64 = 0;
+
+/// Takes what the process holds as soon as it reads objects out of `budget`, if `path` is a URL. A
+/// [`FileList`](crate::FileList) has done so for its files; who opens one by itself keeps this while it is open.
+///
+/// # Errors
+/// [`BudgetError`] when it is not there.
+pub fn reserve(path: &Path, budget: &MemoryBudget) -> Result<Option<Reservation>, BudgetError> {
+    let is_url = Location::of(path).is_url();
+    is_url.then(|| budget.try_reserve("object stores", STORES_BYTES)).transpose()
+}
+
+/// Sets what object stores are reached with from now on, as the variables of the environment that the stores' own tools
+/// read, in lower case: `aws_access_key_id`, `aws_endpoint`, `aws_region`, `google_service_account`, ..., and for all
+/// of them `timeout` (`10 seconds`), `proxy_url`, `allow_http`. A store takes what it knows and leaves the rest. It is
+/// the process's, and nothing is read from the environment here.
+#[cfg(feature = "object-store")]
+pub fn set_options(options: Vec<(String, String)>) {
+    stores::set_options(options);
+}
+
+/// The objects that `url`, which ends in a slash or is a pattern, stands for.
+#[cfg(feature = "object-store")]
+pub(crate) fn keys(url: &str) -> io::Result<impl Iterator<Item = io::Result<String>>> {
+    stores::Keys::list(url)
+}
+
+#[cfg(not(feature = "object-store"))]
+pub(crate) fn keys(url: &str) -> io::Result<std::iter::Empty<io::Result<String>>> {
+    Err(no_stores(url))
+}
+
+#[cfg(feature = "object-store")]
+fn remote(url: &str, budget: &MemoryBudget) -> io::Result<StoredFile> {
+    let file = remote::RemoteFile::open(url, budget)?;
+    let (bytes, modified_ns) = (file.version().bytes, file.version().modified_ns);
+    Ok(StoredFile { source: Source::Remote(Box::new(file)), bytes, modified_ns })
+}
+
+#[cfg(not(feature = "object-store"))]
 fn remote(url: &str, _budget: &MemoryBudget) -> io::Result<StoredFile> {
     Err(no_stores(url))
 }
 
 /// The error of a build that has no object stores.
+#[cfg(not(feature = "object-store"))]
 fn no_stores(url: &str) -> io::Error {
     let scheme = url.split_once("://").map_or(url, |(scheme, _)| scheme);
     let why = format!(
@@ -75,6 +151,8 @@ pub struct StoredFile {
 #[derive(Debug)]
 enum Source {
     Local(File),
+    #[cfg(feature = "object-store")]
+    Remote(Box<remote::RemoteFile>),
 }
 
 impl StoredFile {
@@ -112,6 +190,8 @@ impl StoredFile {
             let at = offset.saturating_add(filled as u64);
             let read = match &self.source {
                 Source::Local(file) => read_at(file, rest, at),
+                #[cfg(feature = "object-store")]
+                Source::Remote(file) => file.read_at(rest, at),
             };
             match read {
                 Ok(0) => break,
@@ -143,6 +223,8 @@ impl Read for StoredFile {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match &mut self.source {
             Source::Local(file) => file.read(out),
+            #[cfg(feature = "object-store")]
+            Source::Remote(file) => file.read(out),
         }
     }
 }
@@ -151,6 +233,8 @@ impl Seek for StoredFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match &mut self.source {
             Source::Local(file) => file.seek(to),
+            #[cfg(feature = "object-store")]
+            Source::Remote(file) => file.seek(to),
         }
     }
 }

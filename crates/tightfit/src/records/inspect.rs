@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tightfit_core::{MemoryBudget, Reservation};
+use tightfit_data::storage;
 use tightfit_format::tfrecord::{Compression, FOOTER_BYTES, HEADER_BYTES, RecordError, RecordFault};
 use tightfit_format::{FormatError, Place, Problem};
 
@@ -76,6 +77,7 @@ pub struct Inspection {
 /// [`Error`] when it cannot be opened, or a record or its features do not fit `budget`, with the place, or `stop` was
 /// set. Bad records are counted.
 pub fn inspect(path: &Path, budget: &MemoryBudget, stop: &AtomicBool) -> Result<Inspection, Error> {
+    let _stores = storage::reserve(path, budget)?;
     let mut file = RecordFile::open(path, budget)?;
     let bytes = file.file_bytes();
     let mut schema = Schema::new(budget)?;

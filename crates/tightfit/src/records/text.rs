@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use tightfit_core::MemoryBudget;
+use tightfit_core::{MemoryBudget, Reservation};
+use tightfit_data::storage;
 use tightfit_format::example::{Example, ExampleError, Feature, FeatureKind};
 use tightfit_format::example_list::ExampleListWithContext;
 use tightfit_format::message::MessageKind;
@@ -23,6 +24,7 @@ const SHOWN_FEATURES: usize = 256;
 pub struct Head {
     file: RecordFile,
     left: u64,
+    _stores: Option<Reservation>,
 }
 
 /// The first `records` of `path`.
@@ -30,7 +32,8 @@ pub struct Head {
 /// # Errors
 /// [`Error`] when it cannot be opened or `budget` is too small.
 pub fn head(path: &Path, records: u64, budget: &MemoryBudget) -> Result<Head, Error> {
-    Ok(Head { file: RecordFile::open(path, budget)?, left: records })
+    let stores = storage::reserve(path, budget)?;
+    Ok(Head { file: RecordFile::open(path, budget)?, left: records, _stores: stores })
 }
 
 impl Head {
