@@ -173,7 +173,8 @@ impl Summary {
         }
         let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
         let (planned, allowed) = (display_bytes(self.lines.total_bytes()), display_bytes(self.memory_bytes));
-        text.push_str(&format!("memory: planned {planned}, peak {peak}, allowed {allowed}\n"));
+        let planned = if self.was_done { String::new() } else { format!("planned {planned}, ") };
+        text.push_str(&format!("memory: {planned}peak {peak}, allowed {allowed}\n"));
         text
     }
 

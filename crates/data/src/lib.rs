@@ -30,5 +30,5 @@ pub use plan::PipelinePlan;
 pub use preprocess::Preprocess;
 pub use source::probe::{FeatureInfo, Probe};
 pub use source::stream::Position;
-pub use source::{DataFile, FileKind, FileList, FileStamp, list};
+pub use source::{DataFile, FileKind, FileList, FileStamp, is_data_name, list};
 pub use spec::{Column, DatasetSpec, MAX_COLUMNS, Resize};

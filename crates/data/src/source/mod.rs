@@ -156,14 +156,15 @@ fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), Da
         }
         if path.is_dir() {
             add_folder(&path, depth + 1, list)?;
-        } else if has_data_extension(&path) {
+        } else if is_data_name(&path) {
             add_file(&path, list)?;
         }
     }
     Ok(())
 }
 
-fn has_data_extension(path: &Path) -> bool {
+/// Whether a file of this name is taken for data where it is found in a folder.
+pub fn is_data_name(path: &Path) -> bool {
     // TensorFlow calls its files `train.tfrecord-00000-of-00010`, TFX `data_tfrecord-00000-of-00001.gz`.
     let is_records =
         |name: &std::ffi::OsStr| name.to_string_lossy().to_ascii_lowercase().contains("tfrecord");

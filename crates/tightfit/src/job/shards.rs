@@ -5,7 +5,7 @@
 //! has the same batches and the same shards, byte for byte, as one that was never broken off.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use tightfit_core::MemoryBudget;
@@ -56,6 +56,7 @@ impl<'m> ShardedJob<'m> {
         let ShardOptions { output, rows, sink } = shards;
         let has_labels = options.data.label.is_some();
         let format = sink.format(&output)?;
+        check_is_no_data(&output, &options.data.sources)?;
         let (dataset, columns) = open_dataset(model, &options, budget)?;
         let identity = Identity::new(model, &options, &sink, rows, &dataset)?;
         let names = ShardNames::new(output);
@@ -98,6 +99,21 @@ impl<'m> ShardedJob<'m> {
                 ..JobReport::of(done, self.has_labels)
             }),
         }
+    }
+}
+
+/// That shards at `output` will not be found in a folder of data when the job is gone on with.
+fn check_is_no_data(output: &Path, sources: &[PathBuf]) -> Result<(), Error> {
+    let Ok(folder) = fs::canonicalize(beside::folder_of(output)) else { return Ok(()) };
+    let is_above =
+        |source: &&PathBuf| fs::canonicalize(source).is_ok_and(|source| folder.starts_with(source));
+    match sources.iter().filter(|source| source.is_dir()).find(is_above) {
+        Some(source) if tightfit_data::is_data_name(output) => Err(Error::Usage(format!(
+            "{}: its shards would become part of the data in {}; give an --output outside of it",
+            output.display(),
+            source.display()
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -239,8 +255,6 @@ impl ShardNames {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
