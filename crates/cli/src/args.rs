@@ -45,6 +45,8 @@ pub const FLAGS: &[Flag] = &[
     flag("string-memory", "SIZE", "For the strings of a row, on average over its batch [default: 1KiB]"),
     flag("labels", "FILE", "Names of the classes, one a line, for .jsonl and .csv"),
     flag("top", "K", "Only the K largest elements of each row, for .jsonl and .csv [default with --labels: 5]"),
+    flag("resume", "", "Write numbered shards of --output, and go on behind those that an earlier run has finished"),
+    flag("shard-rows", "N", "Rows of a shard, made whole batches [default: 8192]"),
     flag("report", "FILE", "Write what the run took as JSON"),
     flag("signature", "KEY", "The signature to run, for models that have them"),
     flag("records", "N", "How many records to show (-n N) [default: 10]"),

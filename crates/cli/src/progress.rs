@@ -56,7 +56,7 @@ impl Bar {
 }
 
 fn bar_text(progress: &Progress, memory_bytes: u64) -> String {
-    let speed = progress.rows as f64 / progress.elapsed.as_secs_f64().max(1e-9);
+    let speed = (progress.rows - progress.resumed_rows) as f64 / progress.elapsed.as_secs_f64().max(1e-9);
     let memory = format!("{} of {}", display_bytes(progress.used_bytes), display_bytes(memory_bytes));
     let Some(total) = progress.total_rows.filter(|total| *total > 0) else {
         return format!("{} rows, {speed:.1} rows/s, {memory}", progress.rows);
@@ -87,6 +87,10 @@ fn display_time(time: Duration) -> String {
 pub struct Summary {
     /// Rows computed.
     pub rows: u64,
+    /// Rows among them that an earlier run computed.
+    pub resumed_rows: u64,
+    /// True when an earlier run had done everything.
+    pub was_done: bool,
     /// Rows at once.
     pub batch: usize,
     /// From the start of the work to the last byte of output.
@@ -108,6 +112,8 @@ impl Summary {
     pub fn of(report: JobReport, memory_bytes: u64) -> Summary {
         Summary {
             rows: report.rows,
+            resumed_rows: report.resumed_rows,
+            was_done: report.was_done,
             batch: report.batch,
             elapsed: report.elapsed,
             lines: report.lines,
@@ -138,7 +144,7 @@ impl Summary {
     }
 
     fn rows_per_second(&self) -> f64 {
-        self.rows as f64 / self.elapsed.as_secs_f64().max(1e-9)
+        (self.rows - self.resumed_rows) as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
     fn accuracy(&self) -> Option<f64> {
@@ -147,14 +153,17 @@ impl Summary {
 
     fn text(&self) -> String {
         let plural = |n: u64| if n == 1 { "" } else { "s" };
-        let mut text = format!(
-            "{} row{} in {:.2} s: {:.1} rows/s, batch {}\n",
-            self.rows,
-            plural(self.rows),
-            self.elapsed.as_secs_f64(),
-            self.rows_per_second(),
-            self.batch
-        );
+        let mut text = format!("{} row{}", self.rows, plural(self.rows));
+        if self.resumed_rows > 0 && !self.was_done {
+            text.push_str(&format!(", {} of them before,", self.resumed_rows));
+        }
+        text.push_str(&match self.was_done {
+            true => ": all of it was done before\n".to_string(),
+            false => {
+                let (seconds, speed) = (self.elapsed.as_secs_f64(), self.rows_per_second());
+                format!(" in {seconds:.2} s: {speed:.1} rows/s, batch {}\n", self.batch)
+            }
+        });
         if let (Some(right), Some(accuracy)) = (self.right_rows, self.accuracy()) {
             text.push_str(&format!("accuracy {:.2} %: {right} of {} right\n", 100.0 * accuracy, self.rows));
         }
@@ -164,13 +173,15 @@ impl Summary {
         }
         let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
         let (planned, allowed) = (display_bytes(self.lines.total_bytes()), display_bytes(self.memory_bytes));
-        text.push_str(&format!("memory: planned {planned}, peak {peak}, allowed {allowed}\n"));
+        let planned = if self.was_done { String::new() } else { format!("planned {planned}, ") };
+        text.push_str(&format!("memory: {planned}peak {peak}, allowed {allowed}\n"));
         text
     }
 
     fn json(&self) -> Value {
         json!({
             "rows": self.rows,
+            "resumed_rows": self.resumed_rows,
             "seconds": self.elapsed.as_secs_f64(),
             "rows_per_second": self.rows_per_second(),
             "batch": self.batch,
@@ -198,12 +209,13 @@ mod tests {
     #[test]
     fn the_bar_tells_how_long_it_takes() {
         let elapsed = Duration::from_secs(10);
-        let progress = Progress { rows: 100, total_rows: Some(400), used_bytes: 1 << 20, elapsed };
+        let progress =
+            Progress { rows: 100, resumed_rows: 50, total_rows: Some(400), used_bytes: 1 << 20, elapsed };
         let text = bar_text(&progress, 2 << 20);
         assert!(text.starts_with("[###........."), "{text}");
-        assert!(text.ends_with("100 of 400 rows, 10.0 rows/s, 30 s left, 1.0 MiB of 2.0 MiB"), "{text}");
+        assert!(text.ends_with("100 of 400 rows, 5.0 rows/s, 1:00 min left, 1.0 MiB of 2.0 MiB"), "{text}");
         let text = bar_text(&Progress { total_rows: None, ..progress }, 2 << 20);
-        assert_eq!(text, "100 rows, 10.0 rows/s, 1.0 MiB of 2.0 MiB");
+        assert_eq!(text, "100 rows, 5.0 rows/s, 1.0 MiB of 2.0 MiB");
         assert_eq!(display_time(Duration::from_secs(3700)), "1:01 h");
     }
 }

@@ -9,6 +9,7 @@ use tightfit_core::{Shape, TensorView};
 use crate::pipeline::Shared;
 use crate::slot::Slot;
 use crate::source::FileKind;
+use crate::source::stream::Position;
 
 /// Rows of every column. Dropping it gives its memory back to the pipeline, which waits for that when all batches are
 /// out.
@@ -79,6 +80,16 @@ impl Batch {
     pub fn labels(&self) -> Option<&[i64]> {
         self.shared.layout.label.as_ref()?;
         self.slot()?.labels.get(..self.rows())
+    }
+
+    /// The place behind its last row, to start at later. Bad rows that were left out before it are behind this too.
+    pub fn end(&self) -> Position {
+        self.slot().map(|slot| slot.end).unwrap_or_default()
+    }
+
+    /// Bad rows that were left out between the start and [`Batch::end`].
+    pub fn skipped_rows(&self) -> u64 {
+        self.slot().map_or(0, |slot| slot.skipped_rows)
     }
 
     /// Where row `row` came from; `None` when there are fewer rows.

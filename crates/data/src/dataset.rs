@@ -16,7 +16,7 @@ use crate::plan::{PipelinePlan, Sizes, decodes_images};
 use crate::reader::Reader;
 use crate::slot::{Layout, Slot, is_preprocessed};
 use crate::source::scan::{FeatureSeen, Scan, read_npy_header};
-use crate::source::stream::Stream;
+use crate::source::stream::{Position, Stream};
 use crate::source::{FileKind, FileList, list};
 use crate::spec::{Column, DatasetSpec, MAX_COLUMNS};
 
@@ -59,6 +59,11 @@ impl Dataset {
     /// Files.
     pub fn files(&self) -> usize {
         self.list.files.len()
+    }
+
+    /// The files in the order they are read.
+    pub fn list(&self) -> &FileList {
+        &self.list
     }
 
     /// What it was opened with.
@@ -104,6 +109,22 @@ impl Dataset {
         slots: usize,
         budget: &MemoryBudget,
     ) -> Result<Batches, DataError> {
+        self.start_at(Position::default(), batch, threads, slots, budget)
+    }
+
+    /// As [`Dataset::start`] for the rows behind `start`: the [`end`](crate::Batch::end) of a batch of the same files.
+    /// Records before it are passed over, uncompressed ones and rows of arrays without being read.
+    ///
+    /// # Errors
+    /// As [`Dataset::start`]. A file that has no such place is a bad row.
+    pub fn start_at(
+        &self,
+        start: Position,
+        batch: usize,
+        threads: usize,
+        slots: usize,
+        budget: &MemoryBudget,
+    ) -> Result<Batches, DataError> {
         let layout = self.layout(batch)?;
         let (sizes, threads) = self.sizes(&layout, threads);
         let plan = sizes.plan(&layout, slots.max(1), threads, &self.list);
@@ -116,6 +137,7 @@ impl Dataset {
         let slots: Result<Vec<_>, _> = (0..plan.slots).map(|_| Slot::new(&layout, budget)).collect();
         let shared = Arc::new(Shared::new(layout, self.list.clone(), slots?, unbuffered));
         let stream = Stream::new(self.list.clone(), window, &reads);
+        let stream = Stream::new(self.list.clone(), window, start, plan.record_bytes);
         let reader = Reader::new(shared.clone(), stream, scratches?, self.spec.skip_bad);
         Batches::start(shared, plan, reader)
     }

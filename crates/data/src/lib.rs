@@ -3,6 +3,7 @@
 //!
 //! The way of the data: [`DatasetSpec`] -> [`Dataset::open`] (lists the files, looks at their headers) ->
 //! [`Dataset::plan`] (every byte the pipeline will hold) -> [`Dataset::start`] (reserves them) -> [`Batches::next`].
+//! [`Batch::end`] is the place behind a batch, at which [`Dataset::start_at`] goes on another time.
 //!
 //! Invariant: what the pipeline holds is what its [`PipelinePlan`] says. Batches live in slots allocated at the start
 //! and go round; on the way from records and arrays to a batch nothing is allocated.
@@ -26,9 +27,10 @@ pub mod storage;
 pub use batch::{Batch, RowSource};
 pub use dataset::Dataset;
 pub use error::{BadRow, DataError, RowFault};
-pub use pipeline::{Batches, PipelineStats};
+pub use pipeline::{Batches, KEPT_REASONS, PipelineStats};
 pub use plan::PipelinePlan;
 pub use preprocess::Preprocess;
 pub use source::probe::{FeatureInfo, Probe};
-pub use source::{DataFile, FileKind, FileList, list};
+pub use source::stream::Position;
+pub use source::{DataFile, FileKind, FileList, FileStamp, is_data_name, list};
 pub use spec::{Column, DatasetSpec, MAX_COLUMNS, Resize};

@@ -18,7 +18,7 @@ use crate::slot::{Layout, Slot};
 use crate::source::FileList;
 
 /// Reasons of bad rows that are kept; more are only counted.
-const KEPT_REASONS: usize = 8;
+pub const KEPT_REASONS: usize = 8;
 
 /// What a pipeline has done so far.
 #[derive(Debug, Clone, Default)]
@@ -110,8 +110,9 @@ impl Shared {
     }
 
     /// Hands over a filled slot, which took `fill_time`.
-    pub fn put_ready(&self, slot: Slot, fill_time: Duration) {
+    pub fn put_ready(&self, mut slot: Slot, fill_time: Duration) {
         let mut state = self.state();
+        slot.skipped_rows = state.stats.skipped_rows;
         state.stats.rows += slot.rows as u64;
         state.stats.batches += 1;
         state.stats.fill_time += fill_time;

@@ -12,7 +12,7 @@ use crate::fill::{Scratch, fill};
 use crate::pipeline::Shared;
 use crate::slot::{Row, Rows, Slot, TextPool};
 use crate::source::FileList;
-use crate::source::stream::{BadRead, Item, Payload, Position, Stream};
+use crate::source::stream::{BadRead, Item, Payload, RowPlace, Stream};
 
 /// The stack of a decoding thread: decoders keep a few KiB there.
 const STACK_BYTES: usize = 512 << 10;
@@ -36,6 +36,7 @@ impl Reader {
         while let Some(mut slot) = self.shared.take_free() {
             let start = Instant::now();
             let filled = self.fill(&mut slot);
+            slot.end = self.stream.position();
             if slot.rows > 0 && filled.is_ok() {
                 if slot.rows < self.shared.layout.batch {
                     slot.clear_rest(&self.shared.layout);
@@ -284,7 +285,7 @@ fn fill_row(
 }
 
 fn bad_row(list: &FileList, item: &Item<'_>, fault: RowFault) -> Box<BadRow> {
-    let Position { file, record } = item.position;
+    let RowPlace { file, record } = item.position;
     let path: PathBuf = list.path(file).to_path_buf();
     let (record, offset) = match &item.payload {
         Payload::Image(_) => (None, None),

@@ -3,7 +3,7 @@
 use tightfit_core::{BudgetError, Buffer, DType, MemoryBudget, Shape, StringRef};
 
 use crate::preprocess::Preprocess;
-use crate::source::stream::Position;
+use crate::source::stream::{Position, RowPlace};
 use crate::spec::{DatasetSpec, ImageShape, MAX_COLUMNS};
 
 /// Columns begin at multiples of this, so that any vector register can be filled from them.
@@ -70,7 +70,7 @@ impl Layout {
 
     /// Bytes a slot holds beside its buffer: position, label and mark of each row.
     pub fn metadata_bytes(&self) -> u64 {
-        (self.batch * (size_of::<Position>() + size_of::<i64>() + size_of::<bool>())) as u64
+        (self.batch * (size_of::<RowPlace>() + size_of::<i64>() + size_of::<bool>())) as u64
     }
 
     pub fn image_shapes(&self) -> impl Iterator<Item = ImageShape> {
@@ -91,24 +91,30 @@ pub(crate) fn is_preprocessed(spec: &DatasetSpec, is_image: bool, dtype: DType) 
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub buffer: Buffer,
-    pub positions: Vec<Position>,
+    pub positions: Vec<RowPlace>,
     pub labels: Vec<i64>,
     is_good: Vec<bool>,
     /// Rows that are filled.
     pub rows: usize,
     /// Bytes of the text pool that are filled.
     pub text_bytes: usize,
+    /// The place behind the last row.
+    pub end: Position,
+    /// Bad rows before that place.
+    pub skipped_rows: u64,
 }
 
 impl Slot {
     pub fn new(layout: &Layout, budget: &MemoryBudget) -> Result<Slot, BudgetError> {
         Ok(Slot {
             buffer: Buffer::new(budget, "pipeline", layout.slot_bytes())?,
-            positions: vec![Position::default(); layout.batch],
+            positions: vec![RowPlace::default(); layout.batch],
             labels: vec![0; layout.batch],
             is_good: vec![false; layout.batch],
             rows: 0,
             text_bytes: 0,
+            end: Position::default(),
+            skipped_rows: 0,
         })
     }
 
@@ -188,7 +194,7 @@ struct Column<'a> {
 #[derive(Debug)]
 pub(crate) struct Rows<'a> {
     columns: [Column<'a>; MAX_COLUMNS],
-    positions: &'a mut [Position],
+    positions: &'a mut [RowPlace],
     labels: &'a mut [i64],
     is_good: &'a mut [bool],
 }
@@ -197,7 +203,7 @@ pub(crate) struct Rows<'a> {
 #[derive(Debug)]
 pub(crate) struct Row<'a> {
     pub columns: [&'a mut [u8]; MAX_COLUMNS],
-    pub position: &'a mut Position,
+    pub position: &'a mut RowPlace,
     pub label: &'a mut i64,
     pub is_good: &'a mut bool,
 }

@@ -482,6 +482,27 @@ impl<R: Read> NpyReader<R> {
     }
 }
 
+impl<R: Read + Seek> NpyReader<R> {
+    /// Goes to row `row` of an array in C order.
+    ///
+    /// # Errors
+    /// [`FormatError`] when the array has fewer rows, and when the position cannot be set.
+    pub fn skip_to_row(&mut self, row: u64) -> Result<(), FormatError> {
+        if row > self.header.rows() {
+            let found = format!("{}", self.header.rows());
+            return Err(self.error(Problem::invalid(format!("at least {row} rows"), found)));
+        }
+        let before_bytes = row.checked_mul(self.header.row_bytes() as u64);
+        let offset = before_bytes.and_then(|bytes| self.header.data_offset.checked_add(bytes));
+        let offset = offset.ok_or(io::ErrorKind::InvalidInput.into());
+        offset
+            .and_then(|offset| self.read.seek(SeekFrom::Start(offset)))
+            .map_err(|error| self.error(Problem::Io(error)))?;
+        self.row = row;
+        Ok(())
+    }
+}
+
 /// Turns big-endian elements of `bytes` bytes into little-endian ones in place. The last may be cut off.
 pub fn swap(data: &mut [u8], bytes: usize) {
     if bytes > 1 {
@@ -630,6 +651,21 @@ mod tests {
         }
         bytes.extend(text.as_bytes());
         bytes
+    }
+
+    #[test]
+    fn goes_on_at_any_row() {
+        let mut bytes = with_text(1, "{'descr': '<u2', 'fortran_order': False, 'shape': (3, 2), }\n");
+        bytes.extend(0..12);
+        for row in 0..=3 {
+            let mut reader = NpyReader::new(path(), Cursor::new(&bytes)).unwrap();
+            reader.skip_to_row(row).unwrap();
+            let mut rows = [0; 12];
+            let read = reader.read_rows(&mut rows).unwrap();
+            assert_eq!((read as u64, reader.row()), (3 - row, 3));
+            assert!(rows[..read * 4].iter().copied().eq(row as u8 * 4..12));
+        }
+        assert!(NpyReader::new(path(), Cursor::new(&bytes)).unwrap().skip_to_row(4).is_err());
     }
 
     #[test]

@@ -13,6 +13,16 @@ use crate::npy::{NpyType, header_of};
 /// Heap bytes that a spool holds while it grows and while it is written out.
 pub const SPOOL_BYTES: usize = 16 << 10;
 
+/// Whether a file of this name is a temporary one of a spool. On unix it has the name for an instant only, and it does
+/// no harm to remove it then: one that is found later was left by a process that was killed in that instant.
+pub fn is_spool_name(name: &str) -> bool {
+    let number = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
+    number.is_some_and(|n| !n.is_empty() && n.chars().all(|c| c.is_ascii_digit() || c == '-'))
+}
+
+const PREFIX: &str = ".tightfit-";
+const SUFFIX: &str = ".part";
+
 /// The first dimension of a spooled array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
@@ -45,11 +55,13 @@ impl ArraySpool {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let path = folder.join(format!(".tightfit-{}-{number}.part", std::process::id()));
+        let path = folder.join(format!("{PREFIX}{}-{number}{SUFFIX}", std::process::id()));
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         let unlink_later = if cfg!(unix) {
-            fs::remove_file(&path)?;
-            None
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => None,
+            }
         } else {
             Some(path)
         };

@@ -10,7 +10,7 @@
 //! zlib; which, is found from its first bytes, never from its name.
 
 use std::fmt;
-use std::io::{self, BufReader, Chain, Cursor, ErrorKind, Read, Take, Write};
+use std::io::{self, BufReader, Chain, Cursor, ErrorKind, Read, Seek, SeekFrom, Take, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -268,6 +268,12 @@ impl<R: Read> RecordReader<R> {
         self.compression
     }
 
+    /// The number of the next record, and where it begins, in bytes of the uncompressed file: what
+    /// [`RecordReader::skip_to`] takes.
+    pub fn next_place(&self) -> (u64, u64) {
+        (self.index, self.offset.saturating_add(self.pass_over_bytes))
+    }
+
     /// The largest record there is room for, in bytes of its data.
     pub fn max_record_bytes(&self) -> usize {
         self.window.len().saturating_sub(HEADER_BYTES + FOOTER_BYTES)
@@ -448,6 +454,39 @@ impl<R: Read> RecordReader<R> {
     }
 }
 
+impl<R: Read + Seek> RecordReader<R> {
+    /// Goes to record `index`, which begins at `offset` of the uncompressed file, on a reader that has read nothing
+    /// yet. An uncompressed file is not read up to there; a compressed one is, and what is passed over is not checked
+    /// but for the compressed stream's own sum.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the file ends before, or its position cannot be set.
+    pub fn skip_to(&mut self, index: u64, offset: u64) -> Result<(), RecordError> {
+        self.index = index;
+        let Stream::Plain(whole) = &mut self.stream else {
+            self.pass_over_bytes = offset;
+            return Ok(());
+        };
+        self.offset = offset;
+        let (head, file) = whole.get_mut();
+        head.set_limit(0);
+        let found =
+            file.seek(SeekFrom::End(0)).and_then(|end| Ok((end, file.seek(SeekFrom::Start(offset))?)));
+        match found {
+            Ok((end, _)) if end < offset => Err(self.end_with(RecordFault::Truncated)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.end_with_io(error)),
+        }
+    }
+}
+
+/// The data of the record that `record` begins with, when its CRC is right.
+fn data_of(record: &[u8], data_bytes: usize) -> Option<&[u8]> {
+    let (data, rest) = record.get(HEADER_BYTES..)?.split_at_checked(data_bytes)?;
+    let crc = u32::from_le_bytes(*rest.first_chunk()?);
+    (masked_crc(data) == crc).then_some(data)
+}
+
 /// Reads until `out` is full or the file ends; how many bytes were read.
 pub(crate) fn read_up_to(read: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
     let mut have = 0;
@@ -532,6 +571,34 @@ mod tests {
                 Ok(None) => return list,
                 Err(error) => list.push(Err(error)),
             }
+        }
+    }
+
+    #[test]
+    fn goes_on_at_any_record() {
+        let records: Vec<Vec<u8>> = (0..9u8).map(|i| vec![i; usize::from(i) * 7]).collect();
+        let plain = file(&records);
+        let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&plain).unwrap();
+        for bytes in [plain.clone(), gzip.finish().unwrap()] {
+            let window = || Buffer::new(&MemoryBudget::unlimited(), "test", 80).unwrap();
+            let open =
+                || RecordReader::new(Arc::from(Path::new("f")), Cursor::new(&bytes), window()).unwrap();
+            let mut first = open();
+            for from in 0..=records.len() {
+                let (index, offset) = first.next_place();
+                let mut second = open();
+                second.skip_to(index, offset).unwrap();
+                for (i, wanted) in records.iter().enumerate().skip(from) {
+                    let record = second.next_record().unwrap().unwrap();
+                    assert_eq!((record.index, record.data), (i as u64, &wanted[..]));
+                }
+                assert!(second.next_record().unwrap().is_none());
+                first.advance().unwrap();
+            }
+            let past = open().skip_to(9, 10_000).is_err();
+            let mut cut = open();
+            assert!(past || cut.skip_to(9, 10_000).and_then(|()| cut.advance()).is_err());
         }
     }
 

@@ -1,6 +1,9 @@
 //! A model over a data set: batches in, outputs to a sink, in order, inside the budget.
 
 mod columns;
+mod identity;
+mod journal;
+mod shards;
 mod tune;
 
 use std::collections::HashMap;
@@ -9,7 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tightfit_core::{DType, MemoryBudget, Shape};
-use tightfit_data::{Batch, Column, Dataset, DatasetSpec, Preprocess, Resize};
+use tightfit_data::{
+    Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, Position, Preprocess, Resize,
+};
 use tightfit_graph::exec::Feed;
 
 use crate::error::Error;
@@ -18,6 +23,8 @@ use crate::model::Model;
 use crate::run::Runner;
 use crate::sink::{Rows, Sink, SinkNeed};
 use crate::tensor::Tensor;
+
+pub use shards::{DEFAULT_SHARD_ROWS, ShardOptions, ShardedJob};
 
 /// Batches that exist at once: the one in use and the one read ahead.
 const SLOTS: usize = 2;
@@ -99,6 +106,8 @@ pub struct Job<'m> {
 pub struct Progress {
     /// Rows done.
     pub rows: u64,
+    /// Rows among them that an earlier process did.
+    pub resumed_rows: u64,
     /// Rows there are, where that is known.
     pub total_rows: Option<u64>,
     /// Bytes of the budget in use.
@@ -107,11 +116,30 @@ pub struct Progress {
     pub elapsed: Duration,
 }
 
+/// What of a job is done, from the first row up to a place in its data.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Rows computed.
+    pub rows: u64,
+    /// Rows left out because they were bad.
+    pub skipped_rows: u64,
+    /// Why the first of them were.
+    pub skipped: Vec<String>,
+    /// Rows whose top class was the label.
+    pub right_rows: u64,
+    /// The place behind them.
+    pub position: Position,
+}
+
 /// What a job did.
 #[derive(Debug, Clone, Default)]
 pub struct JobReport {
     /// Rows computed.
     pub rows: u64,
+    /// Rows among them that an earlier process computed.
+    pub resumed_rows: u64,
+    /// True when an earlier process had done everything.
+    pub was_done: bool,
     /// Rows left out because they were bad.
     pub skipped_rows: u64,
     /// Why the first of them were.
@@ -132,18 +160,18 @@ impl<'m> Job<'m> {
     /// # Errors
     /// [`Error::NotFit`] when it does not fit, and what is wrong with the model or the data.
     pub fn new(model: &'m Model, options: JobOptions, budget: &MemoryBudget) -> Result<Job<'m>, Error> {
-        let columns = columns::columns(model, &options, budget)?;
-        let spec = DatasetSpec {
-            label: options.data.label.clone(),
-            resize: options.data.method,
-            record_bytes: options.data.record_bytes,
-            decode_bytes: options.data.decode_bytes,
-            string_bytes: options.data.string_bytes.unwrap_or(STRING_BYTES),
-            preprocess: options.data.preprocess,
-            skip_bad: options.data.skip_bad,
-            ..DatasetSpec::new(options.data.sources.clone(), columns.clone())
-        };
-        let dataset = Dataset::open(spec, budget)?;
+        let (dataset, columns) = open_dataset(model, &options, budget)?;
+        Job::over(model, options, dataset, columns, budget)
+    }
+
+    /// The job over a data set that is open.
+    fn over(
+        model: &'m Model,
+        options: JobOptions,
+        dataset: Dataset,
+        columns: Vec<Column>,
+        budget: &MemoryBudget,
+    ) -> Result<Job<'m>, Error> {
         let plan_for = |batch: usize| fit_options(&options, &dataset, &columns, batch);
         let fixed_batch = columns::fixed_batch(model, &options);
         let (runner, batch) = match (fixed_batch, options.batch) {
@@ -180,44 +208,63 @@ impl<'m> Job<'m> {
     /// What is wrong with a row, an operator's values or the sink; [`Error::Interrupted`] when it was stopped. The sink
     /// is not finished then.
     pub fn run(
+        self,
+        sink: Box<dyn Sink>,
+        progress: &mut dyn FnMut(&Progress),
+        stop: &'static AtomicBool,
+    ) -> Result<JobReport, Error> {
+        self.run_behind(Done::default(), sink, progress, stop)
+    }
+
+    /// As [`Job::run`] for the rows behind what is done, which ends with a batch.
+    fn run_behind(
         mut self,
+        before: Done,
         mut sink: Box<dyn Sink>,
         progress: &mut dyn FnMut(&Progress),
         stop: &'static AtomicBool,
     ) -> Result<JobReport, Error> {
         let start = Instant::now();
         self.runner.stop_at(stop);
-        let mut report = JobReport { batch: self.batch, lines: *self.runner.lines(), ..JobReport::default() };
-        report.right_rows = self.options.data.label.as_ref().map(|_| 0);
-        let total_rows = self.dataset.total_rows();
-        let mut batches = self.dataset.start(self.batch, self.options.threads, SLOTS, &self.budget)?;
+        let (total_rows, resumed_rows) = (self.dataset.total_rows(), before.rows);
+        let threads = self.options.threads;
+        let mut batches = self.dataset.start_at(before.position, self.batch, threads, SLOTS, &self.budget)?;
+        let mut done = before.clone();
         while let Some(batch) = batches.next()? {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            self.run_batch(&batch, &mut *sink, &mut report)?;
+            self.run_batch(&batch, &mut *sink, &mut done)?;
+            done.skip(&before, batch.skipped_rows(), &batches);
+            done.position = batch.end();
+            sink.checkpoint(&done)?;
             progress(&Progress {
-                rows: report.rows,
+                rows: done.rows,
+                resumed_rows,
                 total_rows,
                 used_bytes: self.budget.used_bytes(),
                 elapsed: start.elapsed(),
             });
         }
         let none = self.runner.no_rows();
-        if report.rows == 0 && (0..none.len()).all(|index| none.tensor(index).is_some()) {
+        if done.rows == 0 && (0..none.len()).all(|index| none.tensor(index).is_some()) {
             // Arrays of no rows: who reads the file finds the names, types and shapes that it always finds.
             let sources = &|_| String::new();
             sink.write(&Rows { outputs: none, rows: 0, first_row: 0, is_whole: false, sources })?;
         }
+        // Bad rows at the end are in no batch.
+        done.skip(&before, batches.stats().skipped_rows, &batches);
+        sink.checkpoint(&done)?;
         sink.finish()?;
-        let stats = batches.stats();
-        report.skipped_rows = stats.skipped_rows;
-        report.skipped = stats.skipped;
-        report.elapsed = start.elapsed();
-        Ok(report)
+        let (elapsed, batch, lines) = (start.elapsed(), self.batch, *self.runner.lines());
+        Ok(JobReport { resumed_rows, elapsed, batch, lines, ..JobReport::of(done, self.has_labels()) })
     }
 
-    fn run_batch(&mut self, batch: &Batch, sink: &mut dyn Sink, report: &mut JobReport) -> Result<(), Error> {
+    fn has_labels(&self) -> bool {
+        self.options.data.label.is_some()
+    }
+
+    fn run_batch(&mut self, batch: &Batch, sink: &mut dyn Sink, done: &mut Done) -> Result<(), Error> {
         let is_whole = batch.rows() == self.batch;
         let is_padded = !is_whole && columns::fixed_batch(self.model, &self.options).is_some();
         let planned = if is_padded { self.batch } else { batch.rows() };
@@ -231,20 +278,61 @@ impl<'m> Job<'m> {
             feeds[i] = feed(&self.options.fixed, self.columns[i], batch, name, is_padded)?;
         }
         let outputs = self.runner.run(&feeds[..self.columns.len()])?.keep_rows(planned, batch.rows());
-        if let (Some(right), Some(labels)) = (&mut report.right_rows, batch.labels()) {
-            *right += columns::right_rows(&outputs, labels)?;
+        if let Some(labels) = batch.labels() {
+            done.right_rows += columns::right_rows(&outputs, labels)?;
         }
         let source = |row: usize| batch.source(row).map(|s| s.to_string()).unwrap_or_default();
         sink.write(&Rows {
             outputs,
             rows: batch.rows(),
-            first_row: report.rows,
+            first_row: done.rows,
             is_whole: false,
             sources: &source,
         })?;
-        report.rows += batch.rows() as u64;
+        done.rows += batch.rows() as u64;
         Ok(())
     }
+}
+
+impl Done {
+    /// Counts the first `skipped_rows` bad rows of `batches`, which began behind `before`.
+    fn skip(&mut self, before: &Done, skipped_rows: u64, batches: &Batches) {
+        self.skipped_rows = before.skipped_rows + skipped_rows;
+        let kept = usize::try_from(self.skipped_rows).unwrap_or(usize::MAX).min(KEPT_REASONS);
+        if self.skipped.len() < kept {
+            let reasons = batches.stats().skipped;
+            self.skipped = before.skipped.iter().chain(&reasons).take(kept).cloned().collect();
+        }
+    }
+}
+
+impl JobReport {
+    /// The report of what is done, of data with labels or without.
+    fn of(done: Done, has_labels: bool) -> JobReport {
+        let Done { rows, skipped_rows, skipped, right_rows, .. } = done;
+        let right_rows = has_labels.then_some(right_rows);
+        JobReport { rows, skipped_rows, skipped, right_rows, ..JobReport::default() }
+    }
+}
+
+/// The data of a job, and the columns that it is read into.
+fn open_dataset(
+    model: &Model,
+    options: &JobOptions,
+    budget: &MemoryBudget,
+) -> Result<(Dataset, Vec<Column>), Error> {
+    let columns = columns::columns(model, options, budget)?;
+    let spec = DatasetSpec {
+        label: options.data.label.clone(),
+        resize: options.data.method,
+        record_bytes: options.data.record_bytes,
+        decode_bytes: options.data.decode_bytes,
+        string_bytes: options.data.string_bytes.unwrap_or(STRING_BYTES),
+        preprocess: options.data.preprocess,
+        skip_bad: options.data.skip_bad,
+        ..DatasetSpec::new(options.data.sources.clone(), columns.clone())
+    };
+    Ok((Dataset::open(spec, budget)?, columns))
 }
 
 /// The tensor for one input: a column of the batch, or what is fixed for it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tightfit::fit::RUNTIME_BYTES;
-use tightfit::job::{BatchSize, DataOptions, Job, JobOptions};
+use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, ShardedJob};
 use tightfit::sink::{self, Labels, Rows, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::{
     Error, Feeds, FitOptions, MemoryBudget, Model, OpenOptions, Preprocess, Resize, Runner, ThreadPool,
@@ -40,6 +40,8 @@ pub const COMMAND: Command = Command {
         "string-memory",
         "labels",
         "top",
+        "resume",
+        "shard-rows",
         "report",
         "signature",
         "json",
@@ -49,7 +51,7 @@ pub const COMMAND: Command = Command {
 };
 
 /// Flags that make sense for a data set only.
-const DATA_SET_FLAGS: [&str; 10] = [
+const DATA_SET_FLAGS: [&str; 12] = [
     "batch",
     "shape",
     "resize",
@@ -60,10 +62,15 @@ const DATA_SET_FLAGS: [&str; 10] = [
     "decode-memory",
     "record-memory",
     "string-memory",
+    "resume",
+    "shard-rows",
 ];
 
 /// The most classes that are shown of a row.
 const MAX_TOP: usize = 1 << 16;
+
+/// The most rows of a shard that are accepted.
+const MAX_SHARD_ROWS: usize = 1 << 40;
 
 /// The largest side that images are brought to.
 const MAX_SIDE: usize = 1 << 15;
@@ -115,7 +122,8 @@ impl Call<'_> {
     fn sink(&self, is_whole: bool, budget: &MemoryBudget) -> Result<(SinkOptions, SinkNeed), Failure> {
         let format = self.output.as_deref().map_or(Ok(SinkFormat::Jsonl), SinkFormat::of)?;
         let labels = self.args.path("labels").map(|path| Labels::read(&path, budget)).transpose()?;
-        let labels_bytes = labels.as_ref().map_or(0, Labels::memory_bytes);
+        let labels = labels.map(Arc::new);
+        let labels_bytes = labels.as_ref().map_or(0, |labels| labels.memory_bytes());
         let need = SinkNeed { format: Some(format), is_whole, labels_bytes };
         Ok((SinkOptions { top: self.args.count("top", MAX_TOP)?, labels }, need))
     }
@@ -167,6 +175,7 @@ impl Call<'_> {
                 "--json tells what the run took: give the results an --output".into(),
             ));
         }
+        let shards = self.shards()?;
         let reading = self.limits.reading_budget();
         let (sink_options, sink) = self.sink(false, &reading)?;
         let data = self.data_options(sources)?;
@@ -185,13 +194,33 @@ impl Call<'_> {
         };
         // Less than the process itself never fits; the plan says so, and how much would.
         let budget = MemoryBudget::new(memory_bytes.max(RUNTIME_BYTES));
-        let job = Job::new(&model, options, &budget)?;
-        let stop = stop_flag();
-        let sink = sink::create(self.output.as_deref(), sink_options)?;
         let mut bar = Bar::new(self.args.has("quiet"), memory_bytes);
-        let report = job.run(sink, &mut |progress| bar.show(progress), stop);
+        let report = match shards {
+            Some((output, rows)) => {
+                let shards = ShardOptions { output, rows, sink: sink_options };
+                let job = ShardedJob::open(&model, options, shards, &budget)?;
+                job.run(&mut |progress| bar.show(progress), stop_flag())
+            }
+            None => {
+                let job = Job::new(&model, options, &budget)?;
+                let stop = stop_flag();
+                let sink = sink::create(self.output.as_deref(), sink_options)?;
+                job.run(sink, &mut |progress| bar.show(progress), stop)
+            }
+        };
         bar.clear();
         Summary::of(report?, memory_bytes).finish(self.args)
+    }
+
+    /// The name and the rows of shards, where they are asked for.
+    fn shards(&self) -> Result<Option<(PathBuf, Option<u64>)>, Failure> {
+        let rows = self.args.count("shard-rows", MAX_SHARD_ROWS)?.map(|rows| rows as u64);
+        match (self.args.has("resume"), &self.output) {
+            (true, Some(output)) => Ok(Some((output.clone(), rows))),
+            (true, None) => Err(Failure::Usage("--resume needs an --output to go on with".into())),
+            (false, _) if rows.is_some() => Err(Failure::Usage("--shard-rows goes with --resume".into())),
+            (false, _) => Ok(None),
+        }
     }
 
     fn batch_size(&self) -> Result<BatchSize, Failure> {

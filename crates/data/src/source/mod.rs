@@ -7,6 +7,7 @@ pub(crate) mod stream;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use tightfit_core::{MemoryBudget, Reservation};
 use tightfit_format::npy::MAGIC;
@@ -34,6 +35,28 @@ pub struct DataFile {
     pub path: Box<Path>,
     /// What it holds.
     pub kind: FileKind,
+}
+
+/// What tells whether a file is still the one it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStamp {
+    /// Its bytes.
+    pub bytes: u64,
+    /// When it was last written, in nanoseconds since 1970; 0 where that is not known.
+    pub modified_ns: u64,
+}
+
+impl FileStamp {
+    /// The stamp of a file as it is now.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub fn of(path: &Path) -> Result<FileStamp, DataError> {
+        let metadata = fs::metadata(path).map_err(|e| io_error(path, e))?;
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let modified_ns = modified.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0);
+        Ok(FileStamp { bytes: metadata.len(), modified_ns })
+    }
 }
 
 /// The files of a data set in order.
@@ -187,12 +210,16 @@ fn add_folder(
             add_folder(&path, depth + 1, budget, list)?;
         } else if has_data_extension(&path) {
             add_file(&path, budget, list)?;
+            add_folder(&path, depth + 1, list)?;
+        } else if is_data_name(&path) {
+            add_file(&path, list)?;
         }
     }
     Ok(())
 }
 
-fn has_data_extension(path: &Path) -> bool {
+/// Whether a file of this name is taken for data where it is found in a folder.
+pub fn is_data_name(path: &Path) -> bool {
     // TensorFlow calls its files `train.tfrecord-00000-of-00010`, TFX `data_tfrecord-00000-of-00001.gz`.
     let is_records =
         |name: &std::ffi::OsStr| name.to_string_lossy().to_ascii_lowercase().contains("tfrecord");

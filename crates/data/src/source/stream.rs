@@ -5,15 +5,26 @@ use std::sync::Arc;
 
 use tightfit_core::{Buffer, MemoryBudget};
 use tightfit_format::npy::{NpyHeader, NpyReader};
-use tightfit_format::tfrecord::RecordReader;
+use tightfit_format::tfrecord::{RecordError, RecordFault, RecordReader};
 
 use super::{FileKind, FileList};
 use crate::error::{BadRow, RowFault};
 use crate::storage::{self, StoredFile};
 
+/// A place between two rows of a data set, behind which it can be read on. The default is before the first row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// The number of the next row's file in the list of files; as many as there are files at the end.
+    pub file: u32,
+    /// The number of the next record or row in that file, from 0.
+    pub record: u64,
+    /// Where that record begins, in bytes of the uncompressed file; 0 in arrays, whose rows are found by number.
+    pub offset: u64,
+}
+
 /// Where a row came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Position {
+pub(crate) struct RowPlace {
     /// The file's number in the list.
     pub file: u32,
     /// The record's or row's number in the file.
@@ -23,7 +34,7 @@ pub(crate) struct Position {
 /// The row that the stream stands at.
 #[derive(Debug)]
 pub(crate) struct Item<'a> {
-    pub position: Position,
+    pub position: RowPlace,
     pub payload: Payload<'a>,
 }
 
@@ -50,9 +61,12 @@ pub(crate) struct BadRead {
 pub(crate) struct Stream {
     list: Arc<FileList>,
     next_file: usize,
+    /// Where the next file to be opened is gone into, if not at its first row.
+    enter: Option<Position>,
     open: Open,
     window: Option<Buffer>,
     budget: MemoryBudget,
+    record_bytes: u64,
 }
 
 enum Open {
@@ -67,6 +81,30 @@ impl Stream {
     /// `budget`.
     pub fn new(list: Arc<FileList>, window: Buffer, budget: &MemoryBudget) -> Stream {
         Stream { list, next_file: 0, open: Open::Nothing, window: Some(window), budget: budget.clone() }
+    /// The stream of the rows of `list` behind `start`, read through `window`. Records may be `record_bytes` long.
+    pub fn new(list: Arc<FileList>, window: Buffer, start: Position, record_bytes: u64) -> Stream {
+        Stream {
+            list,
+            next_file: start.file as usize,
+            enter: (start.record > 0).then_some(start),
+            open: Open::Nothing,
+            window: Some(window),
+            record_bytes,
+        }
+    }
+
+    /// The place behind the row that the last [`Stream::advance`] went to.
+    pub fn position(&self) -> Position {
+        let file = self.next_file.saturating_sub(1) as u32;
+        match &self.open {
+            // An image file is one row.
+            Open::Nothing | Open::Image => Position { file: self.next_file as u32, record: 0, offset: 0 },
+            Open::Records(reader) => {
+                let (record, offset) = reader.next_place();
+                Position { file, record, offset }
+            }
+            Open::Array(rows) => Position { file, record: rows.next_row(), offset: 0 },
+        }
     }
 
     /// Goes on to the next row; false when there is none.
@@ -77,9 +115,7 @@ impl Stream {
         loop {
             let has_row = match &mut self.open {
                 Open::Nothing | Open::Image => Ok(false),
-                Open::Records(reader) => reader
-                    .advance()
-                    .map_err(|error| (Some((error.record, error.offset)), RowFault::Record(error.fault))),
+                Open::Records(reader) => advance_records(reader, self.record_bytes),
                 Open::Array(rows) => rows.advance(),
             };
             match has_row {
@@ -100,7 +136,7 @@ impl Stream {
     /// The row that the last [`Stream::advance`] went to.
     pub fn current(&self) -> Option<Item<'_>> {
         let file = self.next_file.checked_sub(1)?;
-        let at = |record| Position { file: file as u32, record };
+        let at = |record| RowPlace { file: file as u32, record };
         Some(match &self.open {
             Open::Nothing => return None,
             Open::Image => {
@@ -131,6 +167,7 @@ impl Stream {
         let list = self.list.clone();
         let Some(file) = list.files.get(self.next_file) else { return Ok(()) };
         self.next_file += 1;
+        let enter = self.enter.take();
         if file.kind == FileKind::Image {
             self.open = Open::Image;
             return Ok(());
@@ -138,7 +175,10 @@ impl Stream {
         let opened = storage::open(&file.path, &self.budget).map_err(|e| self.bad(None, RowFault::Io(e)))?;
         let path: Arc<Path> = Arc::from(&*file.path);
         if file.kind == FileKind::Array {
-            let reader = NpyReader::new(path, opened).map_err(|e| self.bad(None, RowFault::Array(e)))?;
+            let mut reader = NpyReader::new(path, opened).map_err(|e| self.bad(None, RowFault::Array(e)))?;
+            if let Some(place) = enter {
+                reader.skip_to_row(place.record).map_err(|e| self.bad(None, RowFault::Array(e)))?;
+            }
             let Some(window) = self.window.take() else { return Ok(()) };
             self.open = Open::Array(Box::new(ArrayRows {
                 reader,
@@ -152,9 +192,10 @@ impl Stream {
         }
         let Some(window) = self.window.take() else { return Ok(()) };
         match RecordReader::new(path, opened, window) {
-            Ok(reader) => {
+            Ok(mut reader) => {
+                let entered = enter.map_or(Ok(()), |place| reader.skip_to(place.record, place.offset));
                 self.open = Open::Records(Box::new(reader));
-                Ok(())
+                entered.map_err(|e| self.bad(Some((e.record, e.offset)), RowFault::Record(e.fault)))
             }
             Err(error) => Err(self.bad(None, RowFault::Record(error.fault))),
         }
@@ -167,6 +208,20 @@ impl Stream {
         let can_skip = self.window.is_some() || !matches!(self.open, Open::Nothing);
         BadRead { bad: Box::new(BadRow { path, record, offset, fault }), can_skip }
     }
+}
+
+/// Goes on to the next record of no more than `limit_bytes`. The window may have room for more, but not so the memory
+/// of a thread that decodes: which records are too large must not depend on how many threads there are.
+fn advance_records(reader: &mut RecordReader<File>, limit_bytes: u64) -> Result<bool, Fault> {
+    let fault = |error: RecordError| (Some((error.record, error.offset)), RowFault::Record(error.fault));
+    let has_record = reader.advance().map_err(fault)?;
+    let record = reader.current();
+    let bytes = record.data.len() as u64;
+    if has_record && bytes > limit_bytes {
+        let fault = RowFault::Record(RecordFault::TooLarge { bytes, limit_bytes });
+        return Err((Some((record.index, record.offset)), fault));
+    }
+    Ok(has_record)
 }
 
 /// The rows of an array, lent out of a window that holds several.
@@ -211,9 +266,13 @@ impl ArrayRows {
                 return Ok(false);
             }
         }
-        self.row = self.reader.row() - (self.read - self.next) as u64;
+        self.row = self.next_row();
         self.next += 1;
         Ok(true)
+    }
+
+    fn next_row(&self) -> u64 {
+        self.reader.row() - (self.read - self.next) as u64
     }
 
     fn current(&self) -> &[u8] {

@@ -23,10 +23,26 @@ impl RecordOutput {
     /// # Errors
     /// [`Error::Io`], and the budget's error.
     pub fn create(path: &Path, budget: &MemoryBudget) -> Result<RecordOutput, Error> {
+        RecordOutput::create_with(path, budget, Output::create)
+    }
+
+    /// As [`RecordOutput::create`] for one of many, see [`Output::create_one`].
+    ///
+    /// # Errors
+    /// As [`RecordOutput::create`].
+    pub fn create_one(path: &Path, budget: &MemoryBudget) -> Result<RecordOutput, Error> {
+        RecordOutput::create_with(path, budget, Output::create_one)
+    }
+
+    fn create_with(
+        path: &Path,
+        budget: &MemoryBudget,
+        create: fn(&Path) -> Result<Output, Error>,
+    ) -> Result<RecordOutput, Error> {
         let compression = compression_of(path);
         let deflate_bytes = if compression == Compression::None { 0 } else { DEFLATE_BYTES };
         let reservation = budget.try_reserve("output", (BUFFER_BYTES + deflate_bytes) as u64)?;
-        let writer = RecordWriter::new(Compressor::new(compression, Output::create(path)?));
+        let writer = RecordWriter::new(Compressor::new(compression, create(path)?));
         Ok(RecordOutput { path: path.to_path_buf(), writer, _reservation: reservation })
     }
 

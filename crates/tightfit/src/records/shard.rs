@@ -9,6 +9,8 @@ use tightfit_core::MemoryBudget;
 use super::files::{RecordFile, list_files};
 use super::output::{RecordOutput, compression_of};
 use crate::error::Error;
+use crate::sink::beside::{folder_of, remove_leftovers};
+use crate::sink::file::Output;
 use tightfit_format::tfrecord::Compression;
 
 /// The most shards, which the five digits in a shard's name can number.
@@ -37,20 +39,28 @@ pub struct ShardOptions {
     pub dealing: Dealing,
 }
 
-/// Deals the records of `sources`, byte for byte; the records of each shard. The shards appear when all are whole.
+/// Deals the records of `sources`, byte for byte; the records of each shard.
+///
+/// The shards are one set. They are written beside their places and appear when all are whole and on the disk: first
+/// the last shard of an older set of the same name is removed, then all are renamed, the last one last. So whenever all
+/// N are there they are of one call. A process that is killed before leaves the older set as it was; one that is killed
+/// in the few milliseconds of renaming leaves a set without its last shard, of new shards up to some number and older
+/// ones, if there were any, behind it. Calling again finishes the set, and removes what was written beside it.
 ///
 /// # Errors
 /// [`Error`] for a bad record, with its place, and when the budget has no room for a window and the buffers of all
 /// shards, or `stop` was set. No shard appears then.
 pub fn shard(options: &ShardOptions, budget: &MemoryBudget, stop: &AtomicBool) -> Result<Vec<u64>, Error> {
     let list = list_files(&options.sources, true, budget)?;
+    let folder = folder_of(&options.output);
+    remove_leftovers(folder, &|name| is_shard(&options.output, name));
     let mut outputs = Vec::new();
     for shard in 0..options.shards {
         let path = shard_path(&options.output, shard, options.shards);
         if list.files.iter().any(|f| *f.path == *path) {
             return Err(Error::Usage(format!("{} would be read and written", path.display())));
         }
-        outputs.push(RecordOutput::create(&path, budget)?);
+        outputs.push(RecordOutput::create_one(&path, budget)?);
     }
     let shards = options.shards.max(1) as u64;
     // Where ranges end follows from how many records there are.
@@ -77,7 +87,7 @@ pub fn shard(options: &ShardOptions, budget: &MemoryBudget, stop: &AtomicBool) -
     })?;
     let counts = outputs.iter().map(RecordOutput::records).collect();
     let finished = outputs.into_iter().map(RecordOutput::finish).collect::<Result<Vec<_>, _>>()?;
-    finished.into_iter().try_for_each(|output| output.commit())?;
+    Output::commit_all(finished)?;
     Ok(counts)
 }
 
@@ -118,18 +128,33 @@ pub(super) fn each_record(
 
 /// `name-00000-of-00004`, the suffix of a compressed file kept at the end.
 fn shard_path(output: &Path, shard: usize, shards: usize) -> PathBuf {
-    let (stem, suffix) = match (compression_of(output), output.extension()) {
+    let (stem, suffix) = stem_and_suffix(output);
+    let mut path = stem.into_os_string();
+    path.push(format!("-{shard:05}-of-{shards:05}"));
+    path.push(suffix);
+    PathBuf::from(path)
+}
+
+/// Whether a file is called as a shard of `output` is, of however many.
+fn is_shard(output: &Path, name: &str) -> bool {
+    let (stem, suffix) = stem_and_suffix(output);
+    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+    let numbers = stem
+        .file_name()
+        .and_then(|stem| name.strip_prefix(stem.to_str()?)?.strip_suffix(suffix.to_str()?))
+        .and_then(|rest| rest.strip_prefix('-')?.split_once("-of-"));
+    numbers.is_some_and(|(shard, shards)| is_number(shard) && is_number(shards))
+}
+
+fn stem_and_suffix(output: &Path) -> (PathBuf, OsString) {
+    match (compression_of(output), output.extension()) {
         (Compression::Gzip | Compression::Zlib, Some(extension)) => {
             let mut suffix = OsString::from(".");
             suffix.push(extension);
             (output.with_extension(""), suffix)
         }
         _ => (output.to_path_buf(), OsString::new()),
-    };
-    let mut path = stem.into_os_string();
-    path.push(format!("-{shard:05}-of-{shards:05}"));
-    path.push(suffix);
-    PathBuf::from(path)
+    }
 }
 
 #[cfg(test)]
@@ -152,5 +177,11 @@ mod tests {
     fn names_of_shards() {
         assert_eq!(shard_path(Path::new("a/b.tfrecord"), 3, 12), Path::new("a/b.tfrecord-00003-of-00012"));
         assert_eq!(shard_path(Path::new("b.tfrecord.gz"), 0, 1), Path::new("b.tfrecord-00000-of-00001.gz"));
+        assert!(is_shard(Path::new("a/b.tfrecord"), "b.tfrecord-00003-of-00012"));
+        assert!(is_shard(Path::new("b.tfrecord.gz"), "b.tfrecord-00000-of-00001.gz"));
+        for other in ["b.tfrecord", "b.tfrecord-3-of-12", "b.tfrecord-00000-of-00001.gz", "b-00000-of-00001"]
+        {
+            assert!(!is_shard(Path::new("b.tfrecord"), other), "{other}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! The file under a sink: written beside its place, renamed when whole.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::beside;
 use crate::error::Error;
 
 /// Bytes of the buffer in front of a file.
@@ -35,11 +37,26 @@ impl Output {
         Output { path: PathBuf::from("standard output"), write: Some(write), rename: None }
     }
 
-    /// A file that will stand at `path`. Devices and pipes are written as they are.
+    /// A file that will stand at `path`. Devices and pipes are written as they are. What a process that was killed has
+    /// left of the same output is removed.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be made.
     pub fn create(path: &Path) -> Result<Output, Error> {
+        let output = Output::create_one(path)?;
+        if let Some((_, place)) = &output.rename
+            && let Some(name) = place.file_name().and_then(|name| name.to_str())
+        {
+            beside::remove_leftovers(beside::folder_of(place), &|left| left == name);
+        }
+        Ok(output)
+    }
+
+    /// As [`Output::create`] for one of many: looking for leftovers once is left to the caller.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be made.
+    pub fn create_one(path: &Path) -> Result<Output, Error> {
         let at = |error| Error::io(path, error);
         let (file, rename) = match fs::metadata(path) {
             Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
@@ -50,10 +67,8 @@ impl Output {
                 // A link stays a link: what it points to is replaced.
                 let place =
                     if found.is_ok() { fs::canonicalize(path).map_err(at)? } else { path.to_path_buf() };
-                let mut temporary = place.clone().into_os_string();
-                temporary.push(format!(".tmp-{}", std::process::id()));
-                let temporary = PathBuf::from(temporary);
-                (File::create(&temporary).map_err(at)?, Some((temporary, place)))
+                let (temporary, file) = beside::create_file(&place).map_err(at)?;
+                (file, Some((temporary, place)))
             }
         };
         let write = BufWriter::with_capacity(BUFFER_BYTES, Target::File(file));
@@ -81,23 +96,59 @@ impl Output {
     /// # Errors
     /// [`Error::Io`]; the temporary file is removed then.
     pub fn commit(mut self) -> Result<(), Error> {
-        self.commit_inner().map_err(|error| self.error(error))
-    }
-
-    fn commit_inner(&mut self) -> io::Result<()> {
-        self.flush()?;
-        let Some(write) = &self.write else { return Ok(()) };
-        let Target::File(file) = write.get_ref() else { return Ok(()) };
-        let Some((temporary, place)) = &self.rename else { return Ok(()) };
-        file.sync_all()?;
-        fs::rename(temporary, place)?;
-        let folder =
-            place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
-        self.rename = None;
-        // The name has to reach the disk too. Some file systems cannot sync a folder, and the file is whole already.
-        File::open(folder).and_then(|folder| folder.sync_all()).ok();
+        let committed = self.write_out().and_then(|()| self.give_name());
+        let place = committed.map_err(|error| self.error(error))?;
+        place.iter().for_each(|place| sync_folder(place));
         Ok(())
     }
+
+    /// Commits files that belong together, the last of which completes them: at no moment are all of them there and
+    /// some from before. All are on the disk before the first gets its name; a process that ends while they are being
+    /// named, in a few milliseconds, leaves some of the new ones, beside old ones where there were any, and not the last.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. Where naming one fails, those before it stay.
+    pub fn commit_all(outputs: Vec<Output>) -> Result<(), Error> {
+        let mut outputs = VecDeque::from(outputs);
+        for output in &mut outputs {
+            output.write_out().map_err(|error| output.error(error))?;
+        }
+        let last_place = |outputs: &VecDeque<Output>| outputs.back().and_then(|last| last.rename.clone());
+        if let Some((_, place)) = last_place(&outputs).filter(|_| outputs.len() > 1) {
+            match fs::remove_file(&place) {
+                Ok(()) => sync_folder(&place),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io(place, error)),
+            }
+        }
+        while let Some(mut output) = outputs.pop_front() {
+            let place = output.give_name().map_err(|error| output.error(error))?;
+            // Before the last one too, so that it is never the first on the disk.
+            place.iter().filter(|_| outputs.len() < 2).for_each(|place| sync_folder(place));
+        }
+        Ok(())
+    }
+
+    /// Brings all that was written to the disk.
+    fn write_out(&mut self) -> io::Result<()> {
+        self.flush()?;
+        match self.write.as_ref().map(BufWriter::get_ref) {
+            Some(Target::File(file)) if self.rename.is_some() => file.sync_all(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Renames the file; its place, if it is one that is renamed.
+    fn give_name(&mut self) -> io::Result<Option<PathBuf>> {
+        let Some((temporary, place)) = &self.rename else { return Ok(None) };
+        fs::rename(temporary, place)?;
+        Ok(self.rename.take().map(|(_, place)| place))
+    }
+}
+
+/// Brings the name of a file to the disk. Some file systems cannot sync a folder, and the file is whole already.
+fn sync_folder(place: &Path) {
+    File::open(beside::folder_of(place)).and_then(|folder| folder.sync_all()).ok();
 }
 
 impl Drop for Output {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::sync::Arc;
 
 use tightfit_core::{MemoryBudget, Reservation};
 
@@ -47,6 +48,11 @@ impl Labels {
         Ok(Labels { names, reservation })
     }
 
+    /// The names in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| &**name)
+    }
+
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> u64 {
         self.reservation.bytes()
@@ -57,12 +63,12 @@ impl Labels {
 #[derive(Debug)]
 pub struct Top {
     k: usize,
-    labels: Option<Labels>,
+    labels: Option<Arc<Labels>>,
 }
 
 impl Top {
     /// The `k` largest, with their names.
-    pub fn new(k: usize, labels: Option<Labels>) -> Top {
+    pub fn new(k: usize, labels: Option<Arc<Labels>>) -> Top {
         Top { k, labels }
     }
 

@@ -4,6 +4,7 @@
 //! when all of it has reached the disk; a sink that is dropped before leaves nothing behind.
 
 mod arrays;
+pub(crate) mod beside;
 mod csv;
 mod elements;
 mod examples;
@@ -12,12 +13,14 @@ mod json_lines;
 mod labels;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tightfit_core::{DType, Shape, TensorView};
 use tightfit_format::spool::SPOOL_BYTES;
 use tightfit_graph::ir::Graph;
 
 use crate::error::Error;
+use crate::job::Done;
 use crate::run::Outputs;
 
 pub use labels::Labels;
@@ -29,6 +32,15 @@ pub trait Sink {
     /// # Errors
     /// [`Error::Io`] for what the system says, [`Error::Usage`] for a tensor that the format cannot hold.
     fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error>;
+
+    /// Told behind each batch, and once more at the end, how far the job is. A sink that a later job goes on with keeps
+    /// it.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn checkpoint(&mut self, _done: &Done) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Brings the output to the disk under its own name.
     ///
@@ -184,12 +196,12 @@ impl SinkNeed {
 }
 
 /// What is wanted of the output besides its place.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SinkOptions {
     /// Only the largest elements of each row of the first output: how many.
     pub top: Option<usize>,
     /// Names of the elements of a row.
-    pub labels: Option<Labels>,
+    pub labels: Option<Arc<Labels>>,
 }
 
 /// How many classes are shown when there are labels and nobody says how many.
@@ -201,21 +213,42 @@ pub const DEFAULT_TOP: usize = 5;
 /// [`Error::Usage`] for an extension that is not known and options the format does not have, and [`Error::Io`] when
 /// the file cannot be made.
 pub fn create(path: Option<&Path>, options: SinkOptions) -> Result<Box<dyn Sink>, Error> {
-    let SinkOptions { top, labels } = options;
-    let top = top.or(labels.as_ref().map(|_| DEFAULT_TOP)).map(|k| labels::Top::new(k, labels));
     let Some(path) = path else {
-        return Ok(Box::new(json_lines::JsonLines::new(file::Output::stdout(), top)));
+        return Ok(Box::new(json_lines::JsonLines::new(file::Output::stdout(), options.top())));
     };
-    let format = SinkFormat::of(path)?;
-    if top.is_some() && !matches!(format, SinkFormat::Jsonl | SinkFormat::Csv) {
-        return Err(Error::Usage(format!("{}: --top and --labels are for .jsonl and .csv", path.display())));
+    let format = options.format(path)?;
+    Ok(over(file::Output::create(path)?, format, options))
+}
+
+impl SinkOptions {
+    /// The format of an output at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an extension that is not known and options the format does not have.
+    pub(crate) fn format(&self, path: &Path) -> Result<SinkFormat, Error> {
+        let format = SinkFormat::of(path)?;
+        let is_text = matches!(format, SinkFormat::Jsonl | SinkFormat::Csv);
+        if !is_text && (self.top.is_some() || self.labels.is_some()) {
+            let why = format!("{}: --top and --labels are for .jsonl and .csv", path.display());
+            return Err(Error::Usage(why));
+        }
+        Ok(format)
     }
-    let output = file::Output::create(path)?;
-    Ok(match format {
+
+    fn top(self) -> Option<labels::Top> {
+        let SinkOptions { top, labels } = self;
+        top.or(labels.as_ref().map(|_| DEFAULT_TOP)).map(|k| labels::Top::new(k, labels))
+    }
+}
+
+/// A sink that writes to `output`.
+pub(crate) fn over(output: file::Output, format: SinkFormat, options: SinkOptions) -> Box<dyn Sink> {
+    let top = options.top();
+    match format {
         SinkFormat::Npz => Box::new(arrays::Arrays::new(output, arrays::Kind::Npz)),
         SinkFormat::Npy => Box::new(arrays::Arrays::new(output, arrays::Kind::Npy)),
         SinkFormat::Jsonl => Box::new(json_lines::JsonLines::new(output, top)),
         SinkFormat::Csv => Box::new(csv::Csv::new(output, top)),
         SinkFormat::TfRecord => Box::new(examples::Examples::new(output)),
-    })
+    }
 }

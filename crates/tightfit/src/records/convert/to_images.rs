@@ -2,7 +2,7 @@
 //! Files are called after the number of their record, so that no name out of a file becomes a path; the class, if it is
 //! a plain name, is the folder.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use tightfit_data::image::ImageFormat;
@@ -11,6 +11,7 @@ use tightfit_format::example::{Example, ExampleError};
 use super::Job;
 use super::from_images::format_name;
 use crate::error::Error;
+use crate::sink::beside::{create_folder, folder_of, remove_leftovers};
 
 const ENCODED: &str = "image/encoded";
 const CLASS: &str = "image/class/text";
@@ -21,6 +22,7 @@ const MAX_CLASS_BYTES: usize = 200;
 /// A folder that goes away unless it gets its name.
 struct Folder {
     temporary: PathBuf,
+    _lock: Option<File>,
     is_whole: bool,
 }
 
@@ -39,11 +41,12 @@ pub fn convert(job: &Job<'_>) -> Result<u64, Error> {
     if place.exists() {
         return Err(Error::Usage(format!("{} exists already", place.display())));
     }
-    let mut temporary = place.clone().into_os_string();
-    temporary.push(format!(".tmp-{}", std::process::id()));
-    let mut folder = Folder { temporary: PathBuf::from(temporary), is_whole: false };
     let at = |path: &Path, error| Error::io(path, error);
-    fs::create_dir(&folder.temporary).map_err(|error| at(&folder.temporary, error))?;
+    if let Some(name) = place.file_name().and_then(|name| name.to_str()) {
+        remove_leftovers(folder_of(&place), &|left| left == name);
+    }
+    let (temporary, lock) = create_folder(&place).map_err(|error| at(&place, error))?;
+    let mut folder = Folder { temporary, _lock: lock, is_whole: false };
     let mut images = 0u64;
     job.each_record(&mut |place, record| {
         let image = image_of(record).map_err(|why| place.error(why))?;

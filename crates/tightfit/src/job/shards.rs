@@ -1,0 +1,272 @@
+//! A job whose output goes to numbered shards, so that it goes on where it was when it is killed.
+//!
+//! `scores.jsonl` becomes `scores-00000.jsonl`, `scores-00001.jsonl` and so on, each whole or not there, and
+//! `scores.jsonl.resume` beside them says how far the job is. A shard ends with a batch, so a job that is gone on with
+//! has the same batches and the same shards, byte for byte, as one that was never broken off.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use tightfit_core::MemoryBudget;
+
+use super::identity::Identity;
+use super::journal::{Begun, Journal};
+use super::{BatchSize, Done, Job, JobOptions, JobReport, Progress, open_dataset};
+use crate::error::Error;
+use crate::model::Model;
+use crate::sink::{self, Rows, Sink, SinkFormat, SinkOptions, beside, file::Output};
+
+/// Rows of a shard where nothing else is said: what a kill loses is seconds to minutes of work, and waiting for the disk
+/// at the end of each is not felt.
+pub const DEFAULT_SHARD_ROWS: u64 = 8192;
+
+/// Where the shards go.
+#[derive(Debug, Clone)]
+pub struct ShardOptions {
+    /// The name of the shards without their number.
+    pub output: PathBuf,
+    /// Rows of a shard, which become whole batches; left out, [`DEFAULT_SHARD_ROWS`].
+    pub rows: Option<u64>,
+    /// What is wanted of the output besides its place.
+    pub sink: SinkOptions,
+}
+
+/// A job that goes on where an earlier process has left it.
+pub struct ShardedJob<'m> {
+    /// `None` when all is done.
+    job: Option<Job<'m>>,
+    shards: Shards,
+    has_labels: bool,
+}
+
+impl<'m> ShardedJob<'m> {
+    /// Looks at the data and at what is done, and lays out the model, unless all is done. No other process can open the
+    /// same job until this one ends.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when another process is at the job, or an earlier one was another job, which is to say that the
+    /// model, the data or an option has changed; and as [`Job::new`].
+    pub fn open(
+        model: &'m Model,
+        mut options: JobOptions,
+        shards: ShardOptions,
+        budget: &MemoryBudget,
+    ) -> Result<ShardedJob<'m>, Error> {
+        let ShardOptions { output, rows, sink } = shards;
+        let has_labels = options.data.label.is_some();
+        let format = sink.format(&output)?;
+        check_is_no_data(&output, &options.data.sources)?;
+        let (dataset, columns) = open_dataset(model, &options, budget)?;
+        let identity = Identity::new(model, &options, &sink, rows, &dataset)?;
+        let names = ShardNames::new(output);
+        let mut journal = Journal::open(&names, &identity)?;
+        beside::remove_leftovers(beside::folder_of(&names.output), &|name| names.number(name).is_some());
+        if let Some(begun) = journal.begun() {
+            options.batch = BatchSize::Fixed(begun.batch);
+        }
+        let job = match journal.is_done() {
+            true => None,
+            false => Some(Job::over(model, options, dataset, columns, budget)?),
+        };
+        if let Some(job) = &job {
+            let batch = job.batch() as u64;
+            let shard_rows = rows.unwrap_or(DEFAULT_SHARD_ROWS).div_ceil(batch).saturating_mul(batch);
+            journal.put_begun(Begun { batch: job.batch(), shard_rows }, &identity)?;
+        }
+        let done = journal.done().clone();
+        let shards = Shards { names, format, options: sink, journal, open: None, done };
+        Ok(ShardedJob { job, shards, has_labels })
+    }
+
+    /// Computes what is left, and reports on all rows. `progress` and `stop` are as in [`Job::run`]. What is whole when it
+    /// is stopped stays, to be gone on with.
+    ///
+    /// # Errors
+    /// As [`Job::run`].
+    pub fn run(
+        self,
+        progress: &mut dyn FnMut(&Progress),
+        stop: &'static AtomicBool,
+    ) -> Result<JobReport, Error> {
+        let done = self.shards.done.clone();
+        match self.job {
+            Some(job) => job.run_behind(done, Box::new(self.shards), progress, stop),
+            None => Ok(JobReport {
+                was_done: true,
+                resumed_rows: done.rows,
+                batch: self.shards.journal.begun().map_or(0, |begun| begun.batch),
+                ..JobReport::of(done, self.has_labels)
+            }),
+        }
+    }
+}
+
+/// That shards at `output` will not be found in a folder of data when the job is gone on with.
+fn check_is_no_data(output: &Path, sources: &[PathBuf]) -> Result<(), Error> {
+    let Ok(folder) = fs::canonicalize(beside::folder_of(output)) else { return Ok(()) };
+    let is_above =
+        |source: &&PathBuf| fs::canonicalize(source).is_ok_and(|source| folder.starts_with(source));
+    match sources.iter().filter(|source| source.is_dir()).find(is_above) {
+        Some(source) if tightfit_data::is_data_name(output) => Err(Error::Usage(format!(
+            "{}: its shards would become part of the data in {}; give an --output outside of it",
+            output.display(),
+            source.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// A sink that writes one shard after the other.
+struct Shards {
+    names: ShardNames,
+    format: SinkFormat,
+    options: SinkOptions,
+    journal: Journal,
+    /// The shard that is being written, and where it goes.
+    open: Option<(PathBuf, Box<dyn Sink>)>,
+    /// How far the job is.
+    done: Done,
+}
+
+impl Shards {
+    /// Gives the shard its name, and then writes down that it is finished: a process that is killed between the two
+    /// makes it again.
+    fn close(&mut self) -> Result<(), Error> {
+        let Some((path, sink)) = self.open.take() else { return Ok(()) };
+        sink.finish()?;
+        self.journal.put_shard(&path, &self.done)
+    }
+}
+
+impl Sink for Shards {
+    fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
+        let (_, sink) = match &mut self.open {
+            Some(open) => open,
+            closed => {
+                let path = self.names.path(self.journal.shards());
+                let sink = sink::over(Output::create_one(&path)?, self.format, self.options.clone());
+                closed.insert((path, sink))
+            }
+        };
+        sink.write(rows)
+    }
+
+    fn checkpoint(&mut self, done: &Done) -> Result<(), Error> {
+        self.done = done.clone();
+        let rows = done.rows - self.journal.done().rows;
+        match self.journal.begun() {
+            Some(begun) if rows >= begun.shard_rows => self.close(),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), Error> {
+        self.close()?;
+        self.journal.put_done(&self.done)
+    }
+}
+
+/// How shards and the file beside them are called.
+#[derive(Debug)]
+pub struct ShardNames {
+    output: PathBuf,
+}
+
+impl ShardNames {
+    fn new(output: PathBuf) -> ShardNames {
+        ShardNames { output }
+    }
+
+    /// `scores.jsonl.resume`.
+    pub fn journal(&self) -> PathBuf {
+        let mut path = self.output.clone().into_os_string();
+        path.push(".resume");
+        PathBuf::from(path)
+    }
+
+    /// `scores-00000.jsonl`.
+    pub fn path(&self, shard: u64) -> PathBuf {
+        self.with(&format!("{shard:05}"))
+    }
+
+    /// `scores-*.jsonl`.
+    pub fn pattern(&self) -> String {
+        self.with("*").display().to_string()
+    }
+
+    fn with(&self, number: &str) -> PathBuf {
+        let mut name = self.output.file_stem().unwrap_or_default().to_os_string();
+        name.push(format!("-{number}"));
+        if let Some(extension) = self.output.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        self.output.with_file_name(name)
+    }
+
+    /// The number of the shard of this name.
+    fn number(&self, name: &str) -> Option<u64> {
+        let whole = self.with("*");
+        let (before, behind) = whole.file_name()?.to_str()?.rsplit_once('*')?;
+        let number = name.strip_prefix(before)?.strip_suffix(behind)?;
+        let is_number = number.len() >= 5 && number.bytes().all(|b| b.is_ascii_digit());
+        number.parse().ok().filter(|_| is_number)
+    }
+
+    /// That there is no shard: without a file that tells how far the job is, they are of another one.
+    ///
+    /// # Errors
+    /// [`Error::Data`] that names one.
+    pub fn check_none(&self) -> Result<(), Error> {
+        let folder = beside::folder_of(&self.output);
+        let entries = fs::read_dir(folder).map_err(|error| Error::io(folder, error))?;
+        let is_shard = |name: &std::ffi::OsString| name.to_str().is_some_and(|n| self.number(n).is_some());
+        match entries.flatten().map(|entry| entry.file_name()).filter(is_shard).min() {
+            Some(name) => {
+                let why = format!(
+                    "is there already, and {} to go on behind it is not; delete {} to start anew, or give another \
+                     --output",
+                    self.journal().display(),
+                    self.pattern()
+                );
+                Err(Error::data(folder.join(name), why))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// That a finished shard is there with its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when it is not.
+    pub fn check(&self, shard: u64, bytes: u64) -> Result<(), Error> {
+        let path = self.path(shard);
+        let found = match fs::metadata(&path) {
+            Ok(found) if found.len() == bytes => return Ok(()),
+            Ok(found) => format!("has {} bytes, and {bytes} were written", found.len()),
+            Err(error) => error.to_string(),
+        };
+        let (journal, pattern) = (self.journal(), self.pattern());
+        let anew = format!("delete {} and {pattern} to start anew", journal.display());
+        Err(Error::data(path, format!("{found}; put it back, or {anew}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let names = ShardNames::new(PathBuf::from("a/b.c.jsonl"));
+        assert_eq!(names.path(12), Path::new("a/b.c-00012.jsonl"));
+        assert_eq!(names.journal(), Path::new("a/b.c.jsonl.resume"));
+        assert_eq!(names.pattern(), "a/b.c-*.jsonl");
+        assert_eq!(names.number("b.c-00012.jsonl"), Some(12));
+        assert_eq!(names.number("b.c-123456.jsonl"), Some(123_456));
+        for other in ["b.c.jsonl", "b.c-12.jsonl", "b.c-00012.csv", "b.c-0001x.jsonl", "x-00012.jsonl"] {
+            assert_eq!(names.number(other), None, "{other}");
+        }
+    }
+}
