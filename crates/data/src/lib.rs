@@ -17,6 +17,7 @@ mod pipeline;
 mod plan;
 mod preprocess;
 mod reader;
+pub mod shuffle;
 mod slot;
 mod source;
 mod spec;
