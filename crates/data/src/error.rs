@@ -36,6 +36,15 @@ pub enum DataError {
     Budget(BudgetError),
     /// The reading thread could not be started, or panicked.
     Thread(String),
+    /// An index of records that cannot be written or used.
+    Index {
+        /// The index, or the file it is of.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The work was asked to stop.
+    Stopped,
 }
 
 /// A row that cannot be used: where it is, and why.
@@ -138,6 +147,13 @@ pub enum RowFault {
         /// Bytes that are left for the batch.
         left_bytes: usize,
     },
+    /// A record that the window of a shuffle has no room for.
+    Window {
+        /// Bytes of a window that would.
+        needed_bytes: u64,
+        /// Bytes of the window.
+        window_bytes: u64,
+    },
     /// A unicode string with an invalid code point.
     Unicode,
 }
@@ -151,6 +167,8 @@ impl fmt::Display for DataError {
             DataError::Row(row) => write!(f, "{row}"),
             DataError::Spec(text) | DataError::Thread(text) => f.write_str(text),
             DataError::Budget(error) => write!(f, "{error}"),
+            DataError::Index { path, why } => write!(f, "{}: {why}", path.display()),
+            DataError::Stopped => f.write_str("interrupted"),
         }
     }
 }
@@ -211,6 +229,12 @@ impl fmt::Display for RowFault {
                     "{needed_bytes} bytes of text, but {left_bytes} are left for its batch; give --string-memory"
                 )
             }
+            RowFault::Window { needed_bytes, window_bytes } => write!(
+                f,
+                "the shuffle window of {} has no room for it; one of {needed_bytes} bytes ({}) has",
+                display_bytes(*window_bytes),
+                display_bytes_up(*needed_bytes)
+            ),
             RowFault::Unicode => f.write_str("a unicode string with an invalid code point"),
         }
     }
@@ -223,7 +247,11 @@ impl std::error::Error for DataError {
             DataError::Format(error) => Some(error),
             DataError::Row(row) => Some(row),
             DataError::Budget(error) => Some(error),
-            DataError::NoFiles { .. } | DataError::Spec(_) | DataError::Thread(_) => None,
+            DataError::NoFiles { .. }
+            | DataError::Spec(_)
+            | DataError::Thread(_)
+            | DataError::Index { .. }
+            | DataError::Stopped => None,
         }
     }
 }
