@@ -25,6 +25,7 @@ pub static COMMANDS: &[Command] = &[
     records::verify::COMMAND,
     records::convert::COMMAND,
     records::shard::COMMAND,
+    records::shuffle::COMMAND,
 ];
 
 /// The most threads that are accepted.
