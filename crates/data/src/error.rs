@@ -231,9 +231,9 @@ impl fmt::Display for RowFault {
             }
             RowFault::Window { needed_bytes, window_bytes } => write!(
                 f,
-                "the shuffle window of {} has no room for it; one of {needed_bytes} bytes ({}) has",
+                "the shuffle window of {} has no room for it; {} more memory is needed",
                 display_bytes(*window_bytes),
-                display_bytes_up(*needed_bytes)
+                display_bytes_up(needed_bytes.saturating_sub(*window_bytes))
             ),
             RowFault::Unicode => f.write_str("a unicode string with an invalid code point"),
         }

@@ -126,8 +126,7 @@ impl ShuffleReader {
 
     /// Bytes of the smallest window that holds every record.
     pub fn least_window_bytes(index: &RecordIndex) -> u64 {
-        let largest_bytes = index.largest().map_or(0, |place| place.bytes);
-        largest_bytes.saturating_add(FRAMING_BYTES + ENTRY_BYTES)
+        index.largest().map_or(0, |place| place.bytes.saturating_add(FRAMING_BYTES + ENTRY_BYTES))
     }
 
     /// How far the order mixes.
