@@ -34,12 +34,18 @@ impl Bar {
 
     /// Shows where the run is, unless it did so just now.
     pub fn show(&mut self, progress: &Progress) {
+        let memory_bytes = self.memory_bytes;
+        self.show_text(|| bar_text(progress, memory_bytes));
+    }
+
+    /// Shows a line, unless one was shown just now.
+    pub fn show_text(&mut self, text: impl FnOnce() -> String) {
         if !self.is_shown || self.last.is_some_and(|last| last.elapsed() < FRAME) {
             return;
         }
         self.last = Some(Instant::now());
         // What is wider than the terminal is cut off: a line that wraps could not be taken back.
-        self.write(&format!("\r\x1b[K\x1b[?7l{}\x1b[?7h", bar_text(progress, self.memory_bytes)));
+        self.write(&format!("\r\x1b[K\x1b[?7l{}\x1b[?7h", text()));
     }
 
     /// Takes the bar away.

@@ -38,6 +38,15 @@ pub enum DataError {
     Thread(String),
     /// An error that had come up, and was not yet told, when the state was saved that the pipeline goes on from.
     Saved(String),
+    /// An index of records that cannot be written or used.
+    Index {
+        /// The index, or the file it is of.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The work was asked to stop.
+    Stopped,
 }
 
 /// A row that cannot be used: where it is, and why.
@@ -140,6 +149,13 @@ pub enum RowFault {
         /// Bytes that are left for the batch.
         left_bytes: usize,
     },
+    /// A record that the window of a shuffle has no room for.
+    Window {
+        /// Bytes of a window that would.
+        needed_bytes: u64,
+        /// Bytes of the window.
+        window_bytes: u64,
+    },
     /// A unicode string with an invalid code point.
     Unicode,
     /// There is no memory for it.
@@ -157,6 +173,8 @@ impl fmt::Display for DataError {
             DataError::Row(row) => write!(f, "{row}"),
             DataError::Spec(text) | DataError::Thread(text) | DataError::Saved(text) => f.write_str(text),
             DataError::Budget(error) => write!(f, "{error}"),
+            DataError::Index { path, why } => write!(f, "{}: {why}", path.display()),
+            DataError::Stopped => f.write_str("interrupted"),
         }
     }
 }
@@ -217,6 +235,12 @@ impl fmt::Display for RowFault {
                     "{needed_bytes} bytes of text, but {left_bytes} are left for its batch; give --string-memory"
                 )
             }
+            RowFault::Window { needed_bytes, window_bytes } => write!(
+                f,
+                "the shuffle window of {} has no room for it; {} more memory is needed",
+                display_bytes(*window_bytes),
+                display_bytes_up(needed_bytes.saturating_sub(*window_bytes))
+            ),
             RowFault::Unicode => f.write_str("a unicode string with an invalid code point"),
             RowFault::Memory(error) => write!(f, "{error}"),
             RowFault::Map(why) => f.write_str(why),
@@ -234,6 +258,11 @@ impl std::error::Error for DataError {
             DataError::NoFiles { .. } | DataError::Spec(_) | DataError::Thread(_) | DataError::Saved(_) => {
                 None
             }
+            DataError::NoFiles { .. }
+            | DataError::Spec(_)
+            | DataError::Thread(_)
+            | DataError::Index { .. }
+            | DataError::Stopped => None,
         }
     }
 }

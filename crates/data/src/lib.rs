@@ -19,6 +19,7 @@ mod pipeline;
 mod plan;
 mod preprocess;
 mod reader;
+pub mod shuffle;
 mod slot;
 mod source;
 mod spec;

@@ -44,6 +44,14 @@ impl SourceFile {
         self.bytes
     }
 
+    /// What the system says of it now.
+    ///
+    /// # Errors
+    /// Whatever the system reports.
+    pub fn metadata(&self) -> io::Result<std::fs::Metadata> {
+        self.file.metadata()
+    }
+
     /// True when it had no bytes when it was opened.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0

@@ -27,6 +27,7 @@ pub static COMMANDS: &[Command] = &[
     records::convert::COMMAND,
     records::shard::COMMAND,
     data::bench::COMMAND,
+    records::shuffle::COMMAND,
 ];
 
 /// The most threads that are accepted.

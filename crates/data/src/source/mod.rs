@@ -16,6 +16,7 @@ use tightfit_format::tfrecord::{Compression, is_plain_header};
 use crate::error::{DataError, io_error};
 use crate::image::ImageFormat;
 use crate::storage::{self, HEAD_BYTES, Location, READ_BYTES};
+use crate::shuffle::INDEX_EXTENSION;
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +188,8 @@ fn add_matches(pattern: &Path, budget: &MemoryBudget, list: &mut FileList) -> Re
         })?;
         if path.is_file() {
             add_file(&path, budget, list)?;
+        if path.is_file() && !is_index(&path) {
+            add_file(&path, list)?;
         }
     }
     Ok(())
@@ -223,7 +226,13 @@ pub fn is_data_name(path: &Path) -> bool {
     // TensorFlow calls its files `train.tfrecord-00000-of-00010`, TFX `data_tfrecord-00000-of-00001.gz`.
     let is_records =
         |name: &std::ffi::OsStr| name.to_string_lossy().to_ascii_lowercase().contains("tfrecord");
-    path.file_name().is_some_and(is_records) || has_extension(path, &IMAGES) || has_extension(path, &ARRAYS)
+    let is_records = path.file_name().is_some_and(is_records) && !is_index(path);
+    is_records || has_extension(path, &IMAGES) || has_extension(path, &ARRAYS)
+}
+
+/// True for an index of records, which is named after what it is of.
+fn is_index(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains(&format!(".{INDEX_EXTENSION}")))
 }
 
 fn has_extension(path: &Path, extensions: &[&str]) -> bool {

@@ -124,6 +124,11 @@ pub fn list_files(sources: &[PathBuf], is_records: bool, budget: &MemoryBudget) 
     Ok(list)
 }
 
+/// True when both are one file, by whatever names.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
 /// The error of a record that ends the work.
 pub fn record_error(error: RecordError) -> Error {
     let why = format!("record {} at byte {}: {}", error.record, error.offset, error.fault);

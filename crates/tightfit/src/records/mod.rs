@@ -1,7 +1,7 @@
 //! Files of records: are they whole, what is in them, and into what else can they be turned.
 //!
-//! Everything here reads files once from front to back (types are found in a pass of its own) and holds no more than
-//! one record, a window and what a `MemoryBudget` has reserved for a summary.
+//! Everything here but `shuffle` reads files once from front to back (types are found in a pass of its own) and holds no
+//! more than one record, a window and what a `MemoryBudget` has reserved for a summary.
 
 mod convert;
 mod files;
@@ -9,6 +9,7 @@ mod inspect;
 mod output;
 mod schema;
 mod shard;
+mod shuffle;
 mod text;
 mod verify;
 
@@ -16,6 +17,7 @@ pub use convert::{ConvertOptions, convert};
 pub use inspect::{BadRecord, Inspection, Sizes, inspect};
 pub use schema::{FeatureSummary, Range, Scope};
 pub use shard::{Dealing, MAX_SHARDS, ShardOptions, shard};
+pub use shuffle::{ShuffleOptions, ShuffleProgress, Shuffling, shuffle};
 pub use text::{Head, head, kind_name};
 pub use tightfit_format::example::FeatureKind;
 pub use tightfit_format::message::MessageKind;

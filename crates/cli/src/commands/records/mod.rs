@@ -4,6 +4,7 @@ pub mod convert;
 pub mod head;
 pub mod inspect;
 pub mod shard;
+pub mod shuffle;
 pub mod verify;
 
 use std::path::PathBuf;

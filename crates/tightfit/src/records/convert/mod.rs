@@ -23,7 +23,7 @@ use tightfit_core::MemoryBudget;
 use tightfit_data::{FileKind, FileList};
 use tightfit_format::message::MessageKind;
 
-use super::files::{RecordFile, list_files, record_error};
+use super::files::{RecordFile, is_same, list_files, record_error};
 use super::output::RecordOutput;
 use super::schema::{FeatureSummary, Schema};
 use super::shard::each_record;
@@ -93,10 +93,6 @@ pub fn convert(options: &ConvertOptions, budget: &MemoryBudget, stop: &AtomicBoo
         (From::Records, To::Images) => to_images::convert(&job),
         _ => Err(Error::Usage("one side of a conversion has to be TFRecord".to_string())),
     }
-}
-
-fn is_same(a: &Path, b: &Path) -> bool {
-    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn extension(path: &Path) -> String {
