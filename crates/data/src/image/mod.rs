@@ -7,10 +7,25 @@
 //! (9797 R + 19234 G + 3737 B) / 32768 rounded down (JPEG: its own luma), alpha is dropped, 16 bits become 8 by dropping
 //! the lower ones: all as TensorFlow does.
 
+mod adjust;
+mod color;
 mod decode;
+mod dtype;
+mod geometry;
 mod header;
+mod lanes;
+mod op;
+mod pixel;
+mod random;
+mod resample;
 mod resize;
+mod spans;
+mod spec;
 
 pub use decode::decode;
 pub use header::{ImageFormat, ImageHeader};
+pub use op::ImageOp;
+pub use pixel::{ImageError, ImageType};
+pub use resample::ResizeMethod;
 pub use resize::{Resizer, WEIGHT_BYTES};
+pub use spec::{Argument, OPS, OpSpec, op_by_name};
