@@ -1,4 +1,7 @@
-//! Images: header, decoding, resizing.
+//! Images: header, decoding, operations on pixels, encoding.
+//!
+//! The way of an image: its [`ImageHeader`] says what decoding takes, [`DecodeOptions`] decode it, [`ImageOp`]s follow
+//! one another, each from given memory into given memory, [`encode_png`] makes a file of it again.
 //!
 //! Decoding is held against TensorFlow's `decode_image`: PNG, BMP and GIF give the same pixels. JPEG goes through
 //! another inverse DCT and chroma upsampling: values differ by at most 3 of 255 from those of `decode_jpeg` with
@@ -10,8 +13,11 @@
 mod adjust;
 mod color;
 mod decode;
+mod decode_image;
 mod dtype;
+mod encode;
 mod geometry;
+mod gif;
 mod header;
 mod lanes;
 mod op;
@@ -23,6 +29,8 @@ mod spans;
 mod spec;
 
 pub use decode::decode;
+pub use decode_image::{DecodeOptions, Decoded};
+pub use encode::{encode_png, encode_png_heap_bytes};
 pub use header::{ImageFormat, ImageHeader};
 pub use op::ImageOp;
 pub use pixel::{ImageError, ImageType};
