@@ -325,7 +325,7 @@ fn what_cannot_be_is_an_error() {
     }
     let mut scratch = Aligned::new(resize([3, 3]).scratch_bytes(rgb).unwrap(), 0);
     let (pixels, mut out) = (vec![0; 60], Aligned::new(3 * 3 * 3 * 4, 0));
-    let mut run =
+    let run =
         |pixels: &[u8], out: &mut [u8], scratch: &mut [u8]| resize([3, 3]).run(rgb, pixels, out, scratch, 0);
     assert!(run(&pixels, out.bytes(), scratch.bytes()).is_ok());
     for (short, result) in [

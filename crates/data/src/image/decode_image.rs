@@ -204,7 +204,7 @@ impl DecodeOptions {
         let sample_bytes = if native.is_wide { 2 } else { 1 };
         let pixel_bytes = native.channels * sample_bytes;
         let channels = image.shape[2];
-        let has_alpha = native.channels % 2 == 0;
+        let has_alpha = native.channels.is_multiple_of(2);
         for (pixel, to) in pixels.chunks_exact(pixel_bytes).zip(out.chunks_exact_mut(image.pixel_bytes())) {
             let sample = |channel: usize| match pixel.get(channel * sample_bytes..) {
                 // The decoder's wide samples are in this machine's order.

@@ -25,8 +25,8 @@ pub enum Argument<'a> {
 pub struct OpSpec {
     /// What [`ImageOp::name`] says.
     pub name: &'static str,
-    /// The names of its arguments, those of TensorFlow's function; in `[]` those that can be left out. `size`, `offset`
-    /// and `range` are two numbers: height and width, y and x, lower and upper.
+    /// The names of its arguments, those of TensorFlow's function; in `[]` those that can be left out. `size`, the
+    /// `offset` of a box and `range` are two numbers: height and width, y and x, lower and upper.
     pub arguments: &'static [&'static str],
     build: fn(&Arguments<'_>) -> Result<ImageOp, ImageError>,
 }
@@ -316,6 +316,7 @@ mod tests {
                 .iter()
                 .map(|name| name.trim_matches(['[', ']']))
                 .map(|name| match name {
+                    "offset" if spec.name == "rescale" => (name, Argument::Number(1.0)),
                     "size" | "offset" | "range" => (name, Argument::Numbers(&[1.0, 2.0])),
                     "mean" | "std" => (name, Argument::Numbers(&[1.0, 2.0, 3.0])),
                     "method" => (name, Argument::Text("lanczos5")),
