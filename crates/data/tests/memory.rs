@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use common::{Folder, column, golden, numbered, spec};
 use tightfit_core::{DType, MemoryBudget};
-use tightfit_data::image::{ImageHeader, decode};
+use tightfit_data::image::{
+    DecodeOptions, ImageHeader, ImageOp, ImageType, ResizeMethod, decode, encode_png, encode_png_heap_bytes,
+};
 use tightfit_data::{Dataset, DatasetSpec, Resize};
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -133,5 +135,64 @@ fn the_budget_never_passes_the_plan() {
         let budget = MemoryBudget::new(plan.total_bytes - 1);
         let dataset = Dataset::open(spec, &budget).unwrap();
         assert!(dataset.start(4, 3, 2, &budget).is_err());
+    }
+}
+
+#[test]
+fn operations_on_images_allocate_nothing() {
+    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
+    let input = ImageType::new([60, 80, 3], DType::U8);
+    let pixels: Vec<u8> = (0..60 * 80 * 3).map(|v| (v % 251) as u8).collect();
+    let mut ops = vec![
+        ImageOp::CentralCrop { fraction: 0.5 },
+        ImageOp::Rot90 { k: 1 },
+        ImageOp::RandomCrop { size: [20, 20], seed: 1 },
+        ImageOp::ConvertImageDType { dtype: DType::F32, saturate: false },
+        ImageOp::PerImageStandardization,
+        ImageOp::AdjustContrast { factor: 1.5 },
+        ImageOp::AdjustSaturation { factor: 1.5 },
+        ImageOp::RgbToGrayscale,
+    ];
+    for method in ResizeMethod::ALL {
+        for antialias in [false, true] {
+            ops.push(ImageOp::ResizeWithPad { size: [40, 50], method, antialias });
+        }
+    }
+    for op in ops {
+        let mut out = vec![0u32; op.output(input).unwrap().bytes().unwrap().div_ceil(4)];
+        let mut scratch = vec![0u32; op.scratch_bytes(input).unwrap().div_ceil(4)];
+        let (out, scratch) = (bytemuck::cast_slice_mut(&mut out), bytemuck::cast_slice_mut(&mut scratch));
+        let before = COUNT.load(Relaxed);
+        op.run(input, &pixels, out, scratch, 5).unwrap();
+        assert_eq!(COUNT.load(Relaxed), before, "{op:?}");
+    }
+}
+
+#[test]
+fn decoding_and_encoding_take_no_more_than_they_promise() {
+    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
+    for name in ["alpha.png", "wide.png", "palette.png", "rgb.bmp", "palette.gif", "rgb.jpg", "grey.jpg"] {
+        let bytes = fs::read(golden(name)).unwrap();
+        let header = ImageHeader::read(&mut Cursor::new(&bytes), bytes.len() as u64).unwrap();
+        let options = DecodeOptions { channels: 3, dtype: DType::F32, expand_animations: false };
+        let decoded = options.output(&bytes, &header).unwrap();
+        let (mut out, mut scratch) = (vec![0; decoded.bytes().unwrap()], vec![0; decoded.scratch_bytes]);
+        let (peak, result) = peak_of(|| options.decode(&bytes, &header, &mut out, &mut scratch));
+        result.unwrap();
+        assert!(peak <= header.heap_bytes, "{name}: {peak} of {}", header.heap_bytes);
+    }
+    // Noise, which does not get smaller.
+    let mut state = 1u32;
+    for (shape, dtype) in [([400, 500, 3], DType::U8), ([300, 700, 4], DType::U16), ([3, 2, 1], DType::U8)] {
+        let image = ImageType::new(shape, dtype);
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let pixels: Vec<u8> = (0..image.bytes().unwrap()).map(|_| noise()).collect();
+        let (peak, result) = peak_of(|| encode_png(image, &pixels, std::io::sink()));
+        result.unwrap();
+        let promised = encode_png_heap_bytes(image).unwrap() as u64;
+        assert!(peak <= promised, "{image}: {peak} of {promised}");
     }
 }

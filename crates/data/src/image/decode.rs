@@ -54,19 +54,65 @@ fn jpeg(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8]) -> 
     let options = DecoderOptions::default().set_strict_mode(false).set_max_width(side).set_max_height(side);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|e| e.to_string())?;
+    let is_cmyk = decoder.input_colorspace() == Some(ColorSpace::CMYK);
     let color = match decoder.input_colorspace() {
         Some(ColorSpace::Luma) => ColorType::L8,
         Some(ColorSpace::YCbCr) if channels == 1 => ColorType::L8,
         _ => ColorType::Rgb8,
     };
-    let space = if color == ColorType::L8 { ColorSpace::Luma } else { ColorSpace::RGB };
+    let space = match color {
+        _ if is_cmyk => ColorSpace::CMYK,
+        ColorType::L8 => ColorSpace::Luma,
+        _ => ColorSpace::RGB,
+    };
     decoder.set_options(options.jpeg_set_out_colorspace(space));
     if decoder.dimensions() != Some((header.width, header.height)) {
         return Err(OTHER_SIZE.to_string());
     }
     let size = decoder.output_buffer_size().and_then(|size| out.get_mut(..size));
     decoder.decode_into(size.ok_or(OTHER_SIZE)?).map_err(|e| e.to_string())?;
+    if is_cmyk {
+        rgb_of_inks(is_adobe(bytes), header.width * header.height, out);
+    }
     Ok(reduce(color, channels, header.width * header.height, out))
+}
+
+/// Whether a segment before the coded data is Adobe's, whose inks are inverted. Source: ITU-T T.872, 6.5.3.
+fn is_adobe(bytes: &[u8]) -> bool {
+    let mut at = 2usize;
+    while let Some([0xff, marker, high, low]) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        match marker {
+            0xda => return false,
+            0xee if bytes.get(at + 4..).is_some_and(|content| content.starts_with(b"Adobe")) => return true,
+            0xff => at += 1,
+            _ => at = at.saturating_add(2 + usize::from(u16::from_be_bytes([*high, *low]))),
+        }
+    }
+    false
+}
+
+/// Cyan, magenta, yellow and black in place to RGB, as TensorFlow's `jpeg_mem.cc` does.
+fn rgb_of_inks(is_inverted: bool, pixels: usize, out: &mut [u8]) {
+    for i in 0..pixels {
+        let Some(inks) = out.get(4 * i..).and_then(|rest| rest.first_chunk::<4>().copied()) else { return };
+        let [c, m, y, k] = inks.map(|ink| u32::from(if is_inverted { ink } else { 255 - ink }));
+        if let Some(to) = out.get_mut(3 * i..3 * i + 3) {
+            to.copy_from_slice(&[c, m, y].map(|ink| (ink * k / 255) as u8));
+        }
+    }
+}
+
+/// Decodes the PNG `bytes` into `out` as it is, fewer than 8 bits as 8; what is said of transparent colours is alpha.
+/// Samples of 16 bits are in this machine's order.
+pub(super) fn png(bytes: &[u8], header: &ImageHeader, out: &mut [u8]) -> Result<ColorType, String> {
+    native(PngDecoder::with_limits(Cursor::new(bytes), limits(header)), header, out)
+}
+
+/// The grey of a colour, as libpng has it: rounded when `is_wide`, cut off when not.
+pub(super) fn grey_of(rgb: [u16; 3], is_wide: bool) -> u16 {
+    let [r, g, b] = rgb.map(u32::from);
+    let half = if is_wide { 1 << 14 } else { 0 };
+    ((9797 * r + 19234 * g + 3737 * b + half) >> 15) as u16
 }
 
 fn other<D: ImageDecoder>(
@@ -75,6 +121,15 @@ fn other<D: ImageDecoder>(
     channels: usize,
     out: &mut [u8],
 ) -> Result<usize, String> {
+    let color = native(decoder, header, out)?;
+    Ok(reduce(color, channels, header.width * header.height, out))
+}
+
+fn native<D: ImageDecoder>(
+    decoder: ImageResult<D>,
+    header: &ImageHeader,
+    out: &mut [u8],
+) -> Result<ColorType, String> {
     let mut decoder = decoder.map_err(|e| e.to_string())?;
     decoder.set_limits(limits(header)).map_err(|e| e.to_string())?;
     if decoder.dimensions() != (header.width as u32, header.height as u32) {
@@ -83,7 +138,7 @@ fn other<D: ImageDecoder>(
     let color = decoder.color_type();
     let size = usize::try_from(decoder.total_bytes()).ok().and_then(|size| out.get_mut(..size));
     decoder.read_image(size.ok_or(OTHER_SIZE)?).map_err(|e| e.to_string())?;
-    Ok(reduce(color, channels, header.width * header.height, out))
+    Ok(color)
 }
 
 /// Turns decoded pixels in place into 8 bits and 1 or 3 channels, and returns which.
@@ -107,10 +162,7 @@ fn reduce(color: ColorType, channels: usize, pixels: usize, out: &mut [u8]) -> u
         let pixel = if is_grey {
             [narrow(sample(0)); 3]
         } else if reduced == 1 {
-            let [r, g, b] = [sample(0), sample(1), sample(2)].map(u32::from);
-            // As libpng does: rounded when wide, cut off when not.
-            let half = if is_wide { 1 << 14 } else { 0 };
-            [narrow(((9797 * r + 19234 * g + 3737 * b + half) >> 15) as u16); 3]
+            [narrow(grey_of([sample(0), sample(1), sample(2)], is_wide)); 3]
         } else {
             [sample(0), sample(1), sample(2)].map(narrow)
         };

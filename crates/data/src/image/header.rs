@@ -75,6 +75,13 @@ impl ImageHeader {
     }
 }
 
+impl ImageHeader {
+    /// True for a JPEG of one component.
+    pub(crate) fn is_grey(&self) -> bool {
+        self.format == ImageFormat::Jpeg && self.pixel_bytes == (self.width * self.height) as u64
+    }
+}
+
 fn invalid(why: &'static str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, why)
 }
@@ -217,7 +224,8 @@ fn jpeg_header(
     } else {
         0
     };
-    let pixel_bytes = if count == 1 { 1 } else { 3 };
+    // Four inks are decoded as such and then become RGB.
+    let pixel_bytes = if count == 2 { 3 } else { count as u64 };
     let heap_bytes = TABLES_BYTES + line_bytes + all_bytes + file_bytes.min(offset);
     header(ImageFormat::Jpeg, size, pixel_bytes, heap_bytes, offset)
 }

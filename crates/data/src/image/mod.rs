@@ -1,4 +1,7 @@
-//! Images: header, decoding, resizing.
+//! Images: header, decoding, operations on pixels, encoding.
+//!
+//! The way of an image: its [`ImageHeader`] says what decoding takes, [`DecodeOptions`] decode it, [`ImageOp`]s follow
+//! one another, each from given memory into given memory, [`encode_png`] makes a file of it again.
 //!
 //! Decoding is held against TensorFlow's `decode_image`: PNG, BMP and GIF give the same pixels. JPEG goes through
 //! another inverse DCT and chroma upsampling: values differ by at most 3 of 255 from those of `decode_jpeg` with
@@ -7,10 +10,30 @@
 //! (9797 R + 19234 G + 3737 B) / 32768 rounded down (JPEG: its own luma), alpha is dropped, 16 bits become 8 by dropping
 //! the lower ones: all as TensorFlow does.
 
+mod adjust;
+mod color;
 mod decode;
+mod decode_image;
+mod dtype;
+mod encode;
+mod geometry;
+mod gif;
 mod header;
+mod lanes;
+mod op;
+mod pixel;
+mod random;
+mod resample;
 mod resize;
+mod spans;
+mod spec;
 
 pub use decode::decode;
+pub use decode_image::{DecodeOptions, Decoded};
+pub use encode::{encode_png, encode_png_heap_bytes};
 pub use header::{ImageFormat, ImageHeader};
+pub use op::ImageOp;
+pub use pixel::{ImageError, ImageType};
+pub use resample::ResizeMethod;
 pub use resize::{Resizer, WEIGHT_BYTES};
+pub use spec::{Argument, OPS, OpSpec, op_by_name};
