@@ -11,6 +11,7 @@ mod batch;
 mod convert;
 mod dataset;
 mod error;
+mod feature;
 mod fill;
 pub mod flow;
 pub mod image;
