@@ -96,6 +96,13 @@ pub enum RowFault {
         /// Values found.
         found: usize,
     },
+    /// A feature whose values cannot be used.
+    Feature {
+        /// The feature.
+        feature: String,
+        /// Why.
+        fault: Box<RowFault>,
+    },
     /// Bytes that are neither as many as the row's nor an image.
     RawBytes {
         /// The feature.
@@ -209,6 +216,7 @@ impl fmt::Display for RowFault {
             RowFault::Count { feature, expected, found } => {
                 write!(f, "{feature:?} has {found} values, a row needs {expected}")
             }
+            RowFault::Feature { feature, fault } => write!(f, "feature {feature:?}: {fault}"),
             RowFault::RawBytes { feature, expected_bytes, found_bytes } => write!(
                 f,
                 "feature {feature:?} is {found_bytes} bytes and no image; a row needs {expected_bytes} bytes"

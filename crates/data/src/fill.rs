@@ -9,6 +9,7 @@ use tightfit_format::npy::{NpyHeader, NpyType, trim_zeros, utf8_of_ucs4};
 
 use crate::convert::{cast, preprocess_row, store_pixels};
 use crate::error::RowFault;
+use crate::feature::numbers;
 use crate::image::{ImageFormat, ImageHeader, Resizer, WEIGHT_BYTES, decode};
 use crate::plan::Sizes;
 use crate::slot::{ColumnLayout, Layout, Row, TextPool};
@@ -281,11 +282,8 @@ fn feature_row(
 ) -> Result<(), RowFault> {
     let expected = column.row_shape.elements();
     let count = |found| RowFault::Count { feature: column.feature.clone(), expected, found };
-    let is_text = column.dtype == DType::String;
     let found = match feature.kind() {
-        FeatureKind::Float if column.dtype.is_float() => floats(column, feature, target)?,
-        FeatureKind::Int64 if !is_text && !column.dtype.is_complex() => ints(column, feature, target)?,
-        FeatureKind::Bytes if is_text => strings(feature, target, text)?,
+        FeatureKind::Bytes if column.dtype == DType::String => strings(feature, target, text)?,
         FeatureKind::Bytes => {
             let mut values = feature.bytes();
             let first = values.next().ok_or_else(|| count(0))??;
@@ -294,52 +292,16 @@ fn feature_row(
             }
             return one_value(column, first, target, decoder);
         }
-        // TensorFlow writes an empty list as no list at all.
-        FeatureKind::Empty => 0,
-        FeatureKind::Float | FeatureKind::Int64 => {
-            let (feature, found) = (column.feature.clone(), feature.kind());
-            return Err(RowFault::Kind { feature, dtype: column.dtype, found });
-        }
+        found => numbers(feature, column.dtype, target)?.ok_or_else(|| {
+            let (feature, dtype) = (column.feature.clone(), column.dtype);
+            RowFault::Kind { feature, dtype, found }
+        })?,
     };
     if found != expected {
         return Err(count(found));
     }
     preprocess_row(column.preprocess, column.dtype, target);
     Ok(())
-}
-
-fn floats(column: &ColumnLayout, feature: &Feature<'_>, target: &mut [u8]) -> Result<usize, RowFault> {
-    let mut count = 0usize;
-    for run in feature.float_runs() {
-        let run = run?;
-        let rest = target.get_mut(count.saturating_mul(column.dtype.bytes())..).unwrap_or_default();
-        cast(DType::F32, run.as_flattened(), column.dtype, rest)?;
-        count += run.len();
-    }
-    Ok(count)
-}
-
-fn ints(column: &ColumnLayout, feature: &Feature<'_>, target: &mut [u8]) -> Result<usize, RowFault> {
-    let mut block = [0i64; 128];
-    let (mut count, mut in_block) = (0usize, 0usize);
-    let mut values = feature.ints();
-    loop {
-        let value = values.next().transpose()?;
-        if let (Some(value), Some(to)) = (value, block.get_mut(in_block)) {
-            *to = value;
-            in_block += 1;
-        }
-        if value.is_none() || in_block == block.len() {
-            let rest = target.get_mut(count.saturating_mul(column.dtype.bytes())..).unwrap_or_default();
-            let filled = block.get(..in_block).unwrap_or_default();
-            cast(DType::I64, bytemuck::cast_slice(filled), column.dtype, rest)?;
-            count += in_block;
-            in_block = 0;
-        }
-        if value.is_none() {
-            return Ok(count);
-        }
-    }
 }
 
 fn strings(feature: &Feature<'_>, target: &mut [u8], text: &mut TextPool<'_>) -> Result<usize, RowFault> {

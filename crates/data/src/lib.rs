@@ -12,6 +12,7 @@ mod batch;
 mod convert;
 mod dataset;
 mod error;
+mod feature;
 mod fill;
 pub mod flow;
 pub mod image;

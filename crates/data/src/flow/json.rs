@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use tightfit_core::DType;
 
+use super::maps;
 use super::sources;
 use super::spec::{PipelineSpec, SourceSpec, StageSpec};
 use super::stages;
@@ -34,6 +36,7 @@ const SOURCES: &[(&str, ReadSource)] = &[("tfrecord", sources::files::read_tfrec
 const STAGES: &[(&str, ReadStage)] = &[
     ("batch", stages::batch::read),
     ("cache", stages::cache::read),
+    ("parse", maps::parse::read),
     ("prefetch", stages::parallel::read_prefetch),
     ("repeat", stages::repeat::read),
     ("shard", stages::choose::read_shard),
@@ -178,6 +181,12 @@ impl<'a> Args<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// An element type by TensorFlow's name, as `float32`.
+pub(crate) fn read_dtype(value: &Value) -> Read<DType> {
+    let dtype = DType::ALL.into_iter().find(|dtype| Some(dtype.name()) == value.as_str());
+    dtype.ok_or_else(|| format!("{value} is no element type, as \"float32\""))
 }
 
 fn known<T>(table: &[(&str, T)]) -> String {

@@ -24,11 +24,12 @@ mod stage;
 mod stages;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tuner;
 
 pub use element::{Element, ElementView, Field, Place, Schema};
 pub use json::{Args, Read, ReadOther};
+pub use maps::parse::{DefaultValue, FeatureForm, FeatureSpec, MessageForm, Parse, ParseSpec, Partition};
 pub use maps::{FunctionOp, MapOp, MapWorker, Verdict};
 pub use origin::{Names, Origin};
 pub use pipeline::Pipeline;

@@ -27,6 +27,20 @@ pub trait StageSpec: fmt::Debug + Send + Sync {
     /// [`DataError`] when it cannot be done to such elements, or the budget is too small.
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError>;
 
+    /// The stage with what it leaves open decided from the data: `before` is the pipeline of all stages in front of it,
+    /// which can be opened for a look at its elements. `None` when nothing is open.
+    ///
+    /// # Errors
+    /// [`DataError`] when the data do not tell.
+    fn settle(
+        &self,
+        before: &PipelineSpec,
+        context: &Context,
+    ) -> Result<Option<Arc<dyn StageSpec>>, DataError> {
+        let _ = (before, context);
+        Ok(None)
+    }
+
     /// The operation on single elements that it is, if it is one: several in a row are done by the same threads.
     fn as_map(&self) -> Option<(Arc<dyn MapOp>, MapMode)> {
         None
@@ -55,6 +69,19 @@ impl PipelineSpec {
         self
     }
 
+    /// The same pipeline with all stages [settled](StageSpec::settle).
+    ///
+    /// # Errors
+    /// [`DataError`], as the stages.
+    pub fn settle(&self, context: &Context) -> Result<PipelineSpec, DataError> {
+        let mut settled = PipelineSpec { source: self.source.clone(), stages: Vec::new() };
+        for stage in &self.stages {
+            let stage = stage.settle(&settled, context)?.unwrap_or_else(|| stage.clone());
+            settled.stages.push(stage);
+        }
+        Ok(settled)
+    }
+
     /// Opens the source and all stages.
     ///
     /// # Errors
@@ -63,6 +90,9 @@ impl PipelineSpec {
         let mut node = self.source.open(context)?;
         context.trail = format!("{:?}", self.source);
         let mut stages = self.stages.as_slice();
+        let settled = self.settle(context)?;
+        let mut node = settled.source.open(context)?;
+        let mut stages = settled.stages.as_slice();
         while let Some((stage, rest)) = stages.split_first() {
             let Some((_, mode)) = stage.as_map() else {
                 node = stage.open(node, context)?;

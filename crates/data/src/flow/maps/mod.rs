@@ -2,6 +2,7 @@
 //! does it has a [`MapWorker`] of its own, with the memory that takes.
 
 mod function;
+pub(crate) mod parse;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

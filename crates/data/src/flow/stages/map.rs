@@ -94,14 +94,18 @@ impl StageSpec for Each {
     }
 }
 
-/// A stage that is `op`, with the options `threads` (0 for none of its own) and `unordered`.
-pub(crate) fn read_each(op: impl MapOp + 'static, args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
+/// The options `threads` (0 for none of its own) and `unordered`.
+pub(crate) fn read_mode(args: &mut Args<'_>) -> Read<MapMode> {
     let (threads, is_ordered) = (args.number_option("threads")?, !args.flag("unordered")?);
-    let mode = match threads {
+    Ok(match threads {
         Some(0) => MapMode::Inline,
         threads => MapMode::Parallel { threads: threads.map(|n| n as usize), is_ordered },
-    };
-    Ok(Arc::new(Each { op: Arc::new(op), mode }))
+    })
+}
+
+/// A stage that is `op`, with the options of [`read_mode`].
+pub(crate) fn read_each(op: impl MapOp + 'static, args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
+    Ok(Arc::new(Each { op: Arc::new(op), mode: read_mode(args)? }))
 }
 
 /// See the module.
