@@ -18,6 +18,7 @@ mod pipeline;
 mod plan;
 mod preprocess;
 mod reader;
+pub mod shuffle;
 mod slot;
 mod source;
 mod spec;
