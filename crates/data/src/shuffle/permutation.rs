@@ -142,7 +142,9 @@ mod tests {
         let mut seen = vec![false; len as usize];
         for position in 0..len {
             let index = order.index_at(position).unwrap();
-            if std::mem::replace(&mut seen[index as usize], true) || order.position_of(index) != Some(position) {
+            if std::mem::replace(&mut seen[index as usize], true)
+                || order.position_of(index) != Some(position)
+            {
                 return false;
             }
         }

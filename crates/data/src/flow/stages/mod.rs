@@ -5,3 +5,4 @@ pub(crate) mod choose;
 pub(crate) mod map;
 pub(crate) mod parallel;
 pub(crate) mod repeat;
+pub(crate) mod shuffle;
