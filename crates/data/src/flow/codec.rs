@@ -1,43 +1,104 @@
-//! Elements as bytes, for caches and saved states: where the element came from (file, record, offset), for each field
-//! its rank and dimensions, then the values of all fields as they lie in memory, and each string behind its length. All
-//! numbers are little-endian.
+//! Elements as bytes, for caches, saved states and stages that hold many of them. An element is one after the other:
+//!
+//! - a byte: 1 when the shapes of all fields are written out, 0 when only the dimensions that the schema leaves open;
+//! - where it came from: file, record, offset;
+//! - for each field its dimensions (if written out, behind its rank), then its values as they lie in memory; of strings
+//!   each behind its length.
+//!
+//! Whole numbers but values are varints as in Protocol Buffers, so that a small element takes little more than its
+//! values. Values are little-endian. With the schema at hand the end of an element is known, so several can lie one
+//! behind the other.
 
 use tightfit_core::{BudgetError, DType, MAX_RANK, Shape};
 
-use super::element::{Element, ElementView};
+use super::element::{Element, ElementView, Field};
 use super::growing::Growing;
 use super::origin::Origin;
 
-/// Adds `view` to `out`.
+/// The most bytes of a varint.
+const VARINT_BYTES: usize = 10;
+
+/// Adds `view` to `out`; when that fails, `out` is as it was.
 pub(crate) fn encode(view: &ElementView<'_>, out: &mut Growing) -> Result<(), BudgetError> {
-    let Origin { file, record, offset } = view.origin();
-    out.extend(&file.to_le_bytes())?;
-    out.extend(&record.to_le_bytes())?;
-    out.extend(&offset.to_le_bytes())?;
-    for place in view.places() {
-        out.extend(&[place.shape.rank() as u8])?;
-        for dim in &place.shape[..] {
-            out.extend(&(*dim as u64).to_le_bytes())?;
-        }
+    let before = out.used();
+    let encoded = encode_fields(view, out);
+    if encoded.is_err() {
+        out.set_used(before);
     }
-    for index in 0..view.places().len() {
-        let Some(tensor) = view.tensor(index) else { continue };
-        if tensor.dtype() != DType::String {
-            out.extend(tensor.bytes())?;
-            continue;
-        }
-        for string in view.strings(index) {
-            out.extend(&(string.len() as u64).to_le_bytes())?;
-            out.extend(string)?;
-        }
-    }
-    Ok(())
+    encoded
 }
 
-/// Why bytes are no element.
+fn encode_fields(view: &ElementView<'_>, out: &mut Growing) -> Result<(), BudgetError> {
+    let fields = || view.schema().fields().iter().zip(view.places());
+    let is_typical = fields().all(|(field, place)| field.allows(&place.shape));
+    let Origin { file, record, offset } = view.origin();
+    let mut head = Head::default();
+    head.put(u64::from(!is_typical));
+    head.put(u64::from(file));
+    head.put(record);
+    head.put(offset);
+    for (index, (field, place)) in fields().enumerate() {
+        if !is_typical {
+            head.put(place.shape.rank() as u64);
+        }
+        for (axis, size) in place.shape.iter().enumerate() {
+            if !is_typical || field.dims.get(axis).is_none_or(Option::is_none) {
+                head.put(*size as u64);
+            }
+        }
+        head.flush(out)?;
+        if field.dtype == DType::String {
+            for string in view.strings(index) {
+                head.put(string.len() as u64);
+                head.flush(out)?;
+                out.extend(string)?;
+            }
+        } else if let Some(tensor) = view.tensor(index) {
+            out.extend(tensor.bytes())?;
+        }
+    }
+    head.flush(out)
+}
+
+/// Varints on their way: the head of an element, or the rank and the dimensions of a field.
+struct Head {
+    bytes: [u8; VARINT_BYTES * (MAX_RANK + 5)],
+    used: usize,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Head { bytes: [0; VARINT_BYTES * (MAX_RANK + 5)], used: 0 }
+    }
+}
+
+impl Head {
+    fn put(&mut self, mut number: u64) {
+        for to in self.bytes.iter_mut().skip(self.used) {
+            self.used += 1;
+            *to = number as u8 & 0x7f;
+            number >>= 7;
+            if number == 0 {
+                return;
+            }
+            *to |= 0x80;
+        }
+    }
+
+    fn flush(&mut self, out: &mut Growing) -> Result<(), BudgetError> {
+        let used = std::mem::take(&mut self.used);
+        out.extend(self.bytes.get(..used).unwrap_or_default())
+    }
+}
+
+/// Bytes that are not what [`encode`] makes of an element of the schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Broken;
+
+/// Why bytes become no element.
 #[derive(Debug)]
 pub(crate) enum DecodeError {
-    /// They are not what [`encode`] makes of an element of the schema.
+    /// They are none.
     Broken,
     /// There is no memory for it.
     Budget(BudgetError),
@@ -49,50 +110,169 @@ impl From<BudgetError> for DecodeError {
     }
 }
 
-/// Makes `element` what was encoded as `bytes`.
-pub(crate) fn decode(mut bytes: &[u8], element: &mut Element) -> Result<(), DecodeError> {
-    let file = u32::from_le_bytes(take(&mut bytes)?);
-    let record = u64::from_le_bytes(take(&mut bytes)?);
-    let offset = u64::from_le_bytes(take(&mut bytes)?);
-    element.begin(Origin { file, record, offset });
-    let schema = element.schema().clone();
-    let mut shapes = Vec::with_capacity(schema.fields().len());
-    for _ in schema.fields() {
-        let [rank] = take(&mut bytes)?;
-        let mut dims = [0; MAX_RANK];
-        let dims = dims.get_mut(..usize::from(rank)).ok_or(DecodeError::Broken)?;
-        for dim in dims.iter_mut() {
-            let size = u64::from_le_bytes(take(&mut bytes)?);
-            *dim = usize::try_from(size).map_err(|_| DecodeError::Broken)?;
-        }
-        shapes.push(Shape::new(dims).map_err(|_| DecodeError::Broken)?);
+impl From<Broken> for DecodeError {
+    fn from(_: Broken) -> Self {
+        DecodeError::Broken
     }
-    for (index, (field, shape)) in schema.fields().iter().zip(shapes).enumerate() {
-        // Every element takes at least a byte, so no more memory is asked for than there are bytes.
-        if shape.elements() > bytes.len() {
-            return Err(DecodeError::Broken);
+}
+
+/// Walks over the fields of an element as bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cursor<'a> {
+    rest: &'a [u8],
+    is_typical: bool,
+    origin: Origin,
+}
+
+impl<'a> Cursor<'a> {
+    /// The element that `bytes` begin with.
+    pub fn new(bytes: &'a [u8]) -> Result<Cursor<'a>, Broken> {
+        let mut rest = bytes;
+        let is_typical = match varint(&mut rest)? {
+            0 => true,
+            1 => false,
+            _ => return Err(Broken),
+        };
+        let file = u32::try_from(varint(&mut rest)?).map_err(|_| Broken)?;
+        let origin = Origin { file, record: varint(&mut rest)?, offset: varint(&mut rest)? };
+        Ok(Cursor { rest, is_typical, origin })
+    }
+
+    /// Where the element comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// What lies behind the last field: behind all of them, the next element.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The next field, which is `field`: its shape and its values; of strings, what [`strings`] reads.
+    pub fn field(&mut self, field: &Field) -> Result<(Shape, &'a [u8]), Broken> {
+        let rank = if self.is_typical { field.dims.len() } else { size(&mut self.rest)? };
+        let mut dims = [0; MAX_RANK];
+        let dims = dims.get_mut(..rank).ok_or(Broken)?;
+        for (axis, dim) in dims.iter_mut().enumerate() {
+            let known = field.dims.get(axis).copied().flatten().filter(|_| self.is_typical);
+            *dim = known.map_or_else(|| size(&mut self.rest), Ok)?;
         }
+        let shape = Shape::new(dims).map_err(|_| Broken)?;
+        let elements = shape.elements();
+        // Every element takes at least a byte, so no more memory is asked for than there are bytes.
+        if elements > self.rest.len() {
+            return Err(Broken);
+        }
+        let mut end = elements * field.dtype.bytes();
+        if field.dtype == DType::String {
+            let mut behind = self.rest;
+            for _ in 0..elements {
+                take_string(&mut behind)?;
+            }
+            end = self.rest.len() - behind.len();
+        }
+        let (values, rest) = self.rest.split_at_checked(end).ok_or(Broken)?;
+        self.rest = rest;
+        Ok((shape, values))
+    }
+}
+
+/// The strings of a field as [`Cursor::field`] gives it.
+pub(crate) fn strings(mut values: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || if values.is_empty() { None } else { take_string(&mut values).ok() })
+}
+
+fn take_string<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Broken> {
+    let size = size(bytes)?;
+    bytes.split_off(..size).ok_or(Broken)
+}
+
+/// Makes `element` what was encoded as `bytes`.
+pub(crate) fn decode(bytes: &[u8], element: &mut Element) -> Result<(), DecodeError> {
+    let mut cursor = Cursor::new(bytes)?;
+    element.begin(cursor.origin());
+    let schema = element.schema().clone();
+    for (index, field) in schema.fields().iter().enumerate() {
+        let (shape, values) = cursor.field(field)?;
+        let room = element.add(shape)?;
         if field.dtype != DType::String {
-            let size = shape.elements() * field.dtype.bytes();
-            let values = bytes.split_off(..size).ok_or(DecodeError::Broken)?;
-            element.add(shape)?.copy_from_slice(values);
+            room.copy_from_slice(values);
             continue;
         }
-        element.add(shape)?;
-        for i in 0..shape.elements() {
-            let size = u64::from_le_bytes(take(&mut bytes)?);
-            let size = usize::try_from(size).map_err(|_| DecodeError::Broken)?;
-            let string = element.add_text(bytes.split_off(..size).ok_or(DecodeError::Broken)?)?;
+        for (i, text) in strings(values).enumerate() {
+            let string = element.add_text(text)?;
             if let Some(to) = element.field_mut(index).get_mut(16 * i..16 * (i + 1)) {
                 to.copy_from_slice(bytemuck::bytes_of(&string));
             }
         }
     }
-    if bytes.is_empty() { Ok(()) } else { Err(DecodeError::Broken) }
+    if cursor.rest().is_empty() { Ok(()) } else { Err(DecodeError::Broken) }
 }
 
-fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], DecodeError> {
-    let (head, tail) = bytes.split_first_chunk().ok_or(DecodeError::Broken)?;
-    *bytes = tail;
-    Ok(*head)
+fn varint(bytes: &mut &[u8]) -> Result<u64, Broken> {
+    let mut number = 0u64;
+    for (index, byte) in bytes.iter().take(VARINT_BYTES).enumerate() {
+        let part = u64::from(byte & 0x7f);
+        if index == VARINT_BYTES - 1 && part > 1 {
+            return Err(Broken);
+        }
+        number |= part << (7 * index);
+        if byte & 0x80 == 0 {
+            *bytes = bytes.get(index + 1..).ok_or(Broken)?;
+            return Ok(number);
+        }
+    }
+    Err(Broken)
+}
+
+fn size(bytes: &mut &[u8]) -> Result<usize, Broken> {
+    usize::try_from(varint(bytes)?).map_err(|_| Broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tightfit_core::MemoryBudget;
+
+    use super::*;
+    use crate::flow::element::Schema;
+
+    #[test]
+    fn elements_of_any_shape_come_back() {
+        let budget = MemoryBudget::unlimited();
+        let fields = vec![
+            Field::fixed("id", DType::I32, &[]),
+            Field::new("x", DType::F32, &[None, Some(2)]),
+            Field::new("s", DType::String, &[None]),
+        ];
+        let schema = Arc::new(Schema::new(fields).unwrap());
+        let mut element = Element::new(schema.clone(), "test", &budget);
+        let mut out = Growing::new("test", &budget);
+        // The last is not what the schema says, and comes back all the same.
+        for dims in [&[3, 2][..], &[0, 2], &[200, 2], &[2, 3]] {
+            let shape = Shape::new(dims).unwrap();
+            element.begin(Origin { file: 3, record: 70_000, offset: u64::MAX });
+            element.add(Shape::SCALAR).unwrap().fill(7);
+            element.add(shape).unwrap().fill(1);
+            element.add(Shape::new(&[2]).unwrap()).unwrap();
+            let refs = [b"".as_slice(), b"text"].map(|text| element.add_text(text).unwrap());
+            element.field_mut(2).copy_from_slice(bytemuck::cast_slice(&refs));
+            out.set_used(0);
+            encode(&element.view(), &mut out).unwrap();
+            assert!(out.used() < 40 + 8 * dims.iter().product::<usize>());
+            let mut back = Element::new(schema.clone(), "test", &budget);
+            decode(out.bytes(), &mut back).unwrap();
+            let (a, b) = (element.view(), back.view());
+            assert_eq!(
+                (a.origin(), a.places(), a.values().len()),
+                (b.origin(), b.places(), b.values().len())
+            );
+            assert_eq!(a.tensor(1).unwrap().bytes(), b.tensor(1).unwrap().bytes());
+            assert_eq!(b.strings(2).collect::<Vec<_>>(), [&b""[..], b"text"]);
+            for end in 0..out.used() {
+                assert!(decode(&out.bytes()[..end], &mut back).is_err(), "{end}");
+            }
+        }
+    }
 }

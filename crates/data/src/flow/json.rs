@@ -40,6 +40,7 @@ const STAGES: &[(&str, ReadStage)] = &[
     ("prefetch", stages::parallel::read_prefetch),
     ("repeat", stages::repeat::read),
     ("shard", stages::choose::read_shard),
+    ("shuffle", stages::shuffle::read),
     ("skip", stages::choose::read_skip),
     ("take", stages::choose::read_take),
 ];
@@ -129,11 +130,15 @@ impl<'a> Args<'a> {
     /// When it is there and none.
     pub fn bytes_option(&mut self, key: &'static str) -> Read<Option<u64>> {
         let Some(value) = self.option(key) else { return Ok(None) };
-        let bytes = match value {
-            Value::String(text) => tightfit_core::parse_bytes(text).ok(),
-            value => value.as_u64(),
-        };
-        bytes.map(Some).ok_or_else(|| self.wrong(key, "a size, as 64MiB"))
+        bytes(value).map(Some).ok_or_else(|| self.wrong(key, "a size, as 64MiB"))
+    }
+
+    /// The value behind the name, bytes: a number, or text such as `64MiB`.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn bytes(&self) -> Read<u64> {
+        bytes(self.value).ok_or_else(|| self.wrong(self.name, "a size, as 64MiB"))
     }
 
     /// An option that is true or false; false when left out.
@@ -187,6 +192,11 @@ impl<'a> Args<'a> {
 pub(crate) fn read_dtype(value: &Value) -> Read<DType> {
     let dtype = DType::ALL.into_iter().find(|dtype| Some(dtype.name()) == value.as_str());
     dtype.ok_or_else(|| format!("{value} is no element type, as \"float32\""))
+fn bytes(value: &Value) -> Option<u64> {
+    match value {
+        Value::String(text) => tightfit_core::parse_bytes(text).ok(),
+        value => value.as_u64(),
+    }
 }
 
 fn known<T>(table: &[(&str, T)]) -> String {

@@ -43,4 +43,5 @@ pub use stages::choose::Choice;
 pub use stages::map::{Each, MapMode};
 pub use stages::parallel::Prefetch;
 pub use stages::repeat::Passes;
+pub use stages::shuffle::Shuffled;
 pub use state::{StateReader, StateWriter};

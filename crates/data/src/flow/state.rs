@@ -59,6 +59,14 @@ impl StateWriter {
         self.put(text.as_bytes())
     }
 
+    /// Puts bytes.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), DataError> {
+        self.put(bytes)
+    }
+
     /// Puts an element.
     ///
     /// # Errors
@@ -104,7 +112,8 @@ impl StateReader {
         Err(state.wrong("it is the state of another pipeline, or of other files"))
     }
 
-    fn wrong(&self, why: &str) -> DataError {
+    /// What is wrong with the state.
+    pub(crate) fn wrong(&self, why: &str) -> DataError {
         DataError::Spec(format!("{}: {why}", self.path.display()))
     }
 
@@ -150,6 +159,14 @@ impl StateReader {
     /// [`DataError`] when the state cannot be read.
     pub fn text(&mut self) -> Result<String, DataError> {
         Ok(String::from_utf8_lossy(self.next()?).into_owned())
+    }
+
+    /// The bytes that were put.
+    ///
+    /// # Errors
+    /// [`DataError`] when the state cannot be read.
+    pub fn bytes(&mut self) -> Result<&[u8], DataError> {
+        self.next()
     }
 
     /// Makes `element` the one that was put.

@@ -43,7 +43,7 @@ impl Drop for Folder {
 }
 
 /// Files of numbers as text, counted on from one to the next.
-fn numbered(folder: &Folder, files: &[usize]) -> Vec<PathBuf> {
+pub(crate) fn numbered(folder: &Folder, files: &[usize]) -> Vec<PathBuf> {
     let mut next = 0;
     let write = |(file, count): (usize, &usize)| {
         let numbers = next..next + count;
@@ -53,7 +53,7 @@ fn numbered(folder: &Folder, files: &[usize]) -> Vec<PathBuf> {
     files.iter().enumerate().map(write).collect()
 }
 
-fn records(paths: Vec<PathBuf>, cycle: usize, block: usize) -> PipelineSpec {
+pub(crate) fn records(paths: Vec<PathBuf>, cycle: usize, block: usize) -> PipelineSpec {
     PipelineSpec::new(Records { paths, interleave: Interleave { cycle, block } })
 }
 
@@ -69,6 +69,8 @@ fn strings(pipeline: &mut Pipeline) -> Vec<String> {
 
 fn run(spec: PipelineSpec) -> Vec<String> {
     strings(&mut Pipeline::open(&spec, &MemoryBudget::unlimited(), 3).unwrap())
+pub(crate) fn run(spec: PipelineSpec) -> Vec<String> {
+    strings(&mut Pipeline::open(spec, &MemoryBudget::unlimited(), 3).unwrap())
 }
 
 /// A map that adds a letter, and a filter that leaves out every seventh.
@@ -128,6 +130,7 @@ enum Kind {
     Shard(u64, u64),
     Repeat(u64),
     Cache(bool),
+    Shuffle(u64, u64),
 }
 
 fn kinds() -> impl Strategy<Value = Vec<Kind>> {
@@ -140,6 +143,7 @@ fn kinds() -> impl Strategy<Value = Vec<Kind>> {
         (1u64..4).prop_flat_map(|n| (Just(n), 0..n)).prop_map(|(n, i)| Kind::Shard(n, i)),
         (1u64..3).prop_map(Kind::Repeat),
         any::<bool>().prop_map(Kind::Cache),
+        (100u64..4000, 0u64..3).prop_map(|(bytes, seed)| Kind::Shuffle(bytes, seed)),
     ];
     prop::collection::vec(kind, 0..5)
 }
@@ -167,6 +171,11 @@ fn with(mut spec: PipelineSpec, kinds: &[Kind], folder: &Folder) -> PipelineSpec
             Kind::Cache(has_folder) => {
                 let folder = has_folder.then(|| folder.path("cache"));
                 spec.then(Cache { folder, memory_bytes: has_folder.then_some(1000) })
+            // Batches may be larger than the smallest of buffers.
+            Kind::Shuffle(bytes, seed) => {
+                let is_batched = kinds.iter().any(|k| matches!(k, Kind::Batch(_)));
+                let buffer_bytes = if is_batched { 10 * bytes } else { bytes };
+                spec.then(Shuffled { buffer_bytes, seed, reshuffles: true })
             }
         };
     }

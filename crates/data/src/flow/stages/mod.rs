@@ -6,3 +6,4 @@ pub(crate) mod choose;
 pub(crate) mod map;
 pub(crate) mod parallel;
 pub(crate) mod repeat;
+pub(crate) mod shuffle;
