@@ -56,7 +56,6 @@ pub const FLAGS: &[Flag] = &[
     flag("epoch", "N", "Each epoch of a seed has an order of its own [default: 0]"),
     flag("blocks", "SIZE", "Keep neighbours together in blocks, as 1MiB, for disks that seek; left out: uniform"),
     flag("index", "DIR", "Where indexes of records go if nothing can be written beside the data"),
-    flag("seconds", "S", "How long to measure [default: 3]"),
     flag("steps", "N", "Also list the N slowest steps"),
     flag("precision", "f32", "The precision to compute in [default: f32]"),
     flag("html", "FILE", "Write the plan as a page with a picture of the arena"),
@@ -354,7 +353,11 @@ impl Args {
             seconds.ok_or_else(|| Failure::Usage(format!("--seconds {text}: a number above 0 is needed")))
         };
         self.text("seconds")?.map(parse).transpose()
+    }
+
     /// The value of a flag as a whole number of 64 bits.
+    ///
+    /// # Errors
     /// [`Failure::Usage`] for anything else.
     pub fn whole(&self, name: &str) -> Result<Option<u64>, Failure> {
         let wrong = |text: &str| Failure::Usage(format!("--{name} {text}: a whole number is needed"));

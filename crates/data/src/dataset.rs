@@ -136,8 +136,7 @@ impl Dataset {
             (0..threads).map(|_| Scratch::new(&sizes, self.spec.resize, budget, &reads)).collect();
         let slots: Result<Vec<_>, _> = (0..plan.slots).map(|_| Slot::new(&layout, budget)).collect();
         let shared = Arc::new(Shared::new(layout, self.list.clone(), slots?, unbuffered));
-        let stream = Stream::new(self.list.clone(), window, &reads);
-        let stream = Stream::new(self.list.clone(), window, start, plan.record_bytes);
+        let stream = Stream::new(self.list.clone(), window, start, plan.record_bytes, &reads);
         let reader = Reader::new(shared.clone(), stream, scratches?, self.spec.skip_bad);
         Batches::start(shared, plan, reader)
     }

@@ -263,12 +263,10 @@ impl std::error::Error for DataError {
             DataError::Format(error) => Some(error),
             DataError::Row(row) => Some(row),
             DataError::Budget(error) => Some(error),
-            DataError::NoFiles { .. } | DataError::Spec(_) | DataError::Thread(_) | DataError::Saved(_) => {
-                None
-            }
             DataError::NoFiles { .. }
             | DataError::Spec(_)
             | DataError::Thread(_)
+            | DataError::Saved(_)
             | DataError::Index { .. }
             | DataError::Stopped => None,
         }

@@ -480,13 +480,6 @@ impl<R: Read + Seek> RecordReader<R> {
     }
 }
 
-/// The data of the record that `record` begins with, when its CRC is right.
-fn data_of(record: &[u8], data_bytes: usize) -> Option<&[u8]> {
-    let (data, rest) = record.get(HEADER_BYTES..)?.split_at_checked(data_bytes)?;
-    let crc = u32::from_le_bytes(*rest.first_chunk()?);
-    (masked_crc(data) == crc).then_some(data)
-}
-
 /// Reads until `out` is full or the file ends; how many bytes were read.
 pub(crate) fn read_up_to(read: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
     let mut have = 0;

@@ -192,6 +192,8 @@ impl<'a> Args<'a> {
 pub(crate) fn read_dtype(value: &Value) -> Read<DType> {
     let dtype = DType::ALL.into_iter().find(|dtype| Some(dtype.name()) == value.as_str());
     dtype.ok_or_else(|| format!("{value} is no element type, as \"float32\""))
+}
+
 fn bytes(value: &Value) -> Option<u64> {
     match value {
         Value::String(text) => tightfit_core::parse_bytes(text).ok(),

@@ -87,11 +87,9 @@ impl PipelineSpec {
     /// # Errors
     /// [`DataError`], as the source and the stages.
     pub fn open(&self, context: &mut Context) -> Result<Node, DataError> {
-        let mut node = self.source.open(context)?;
-        context.trail = format!("{:?}", self.source);
-        let mut stages = self.stages.as_slice();
         let settled = self.settle(context)?;
         let mut node = settled.source.open(context)?;
+        context.trail = format!("{:?}", settled.source);
         let mut stages = settled.stages.as_slice();
         while let Some((stage, rest)) = stages.split_first() {
             let Some((_, mode)) = stage.as_map() else {

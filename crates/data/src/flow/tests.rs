@@ -67,10 +67,8 @@ fn strings(pipeline: &mut Pipeline) -> Vec<String> {
     all
 }
 
-fn run(spec: PipelineSpec) -> Vec<String> {
-    strings(&mut Pipeline::open(&spec, &MemoryBudget::unlimited(), 3).unwrap())
 pub(crate) fn run(spec: PipelineSpec) -> Vec<String> {
-    strings(&mut Pipeline::open(spec, &MemoryBudget::unlimited(), 3).unwrap())
+    strings(&mut Pipeline::open(&spec, &MemoryBudget::unlimited(), 3).unwrap())
 }
 
 /// A map that adds a letter, and a filter that leaves out every seventh.
@@ -171,6 +169,7 @@ fn with(mut spec: PipelineSpec, kinds: &[Kind], folder: &Folder) -> PipelineSpec
             Kind::Cache(has_folder) => {
                 let folder = has_folder.then(|| folder.path("cache"));
                 spec.then(Cache { folder, memory_bytes: has_folder.then_some(1000) })
+            }
             // Batches may be larger than the smallest of buffers.
             Kind::Shuffle(bytes, seed) => {
                 let is_batched = kinds.iter().any(|k| matches!(k, Kind::Batch(_)));

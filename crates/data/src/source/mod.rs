@@ -15,8 +15,8 @@ use tightfit_format::tfrecord::{Compression, is_plain_header};
 
 use crate::error::{DataError, io_error};
 use crate::image::ImageFormat;
-use crate::storage::{self, HEAD_BYTES, Location, READ_BYTES};
 use crate::shuffle::INDEX_EXTENSION;
+use crate::storage::{self, HEAD_BYTES, Location, READ_BYTES};
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,7 @@ fn add_url(url: &str, budget: &MemoryBudget, list: &mut FileList) -> Result<(), 
         let key = key.map_err(at)?;
         let path = Path::new(&key);
         let is_hidden = || path.iter().any(|part| part.as_encoded_bytes().starts_with(b"."));
-        if !is_folder || has_data_extension(path) && !is_hidden() {
+        if !is_folder || is_data_name(path) && !is_hidden() {
             add_file(path, budget, list)?;
         }
     }
@@ -186,10 +186,8 @@ fn add_matches(pattern: &Path, budget: &MemoryBudget, list: &mut FileList) -> Re
             let path = e.path().to_path_buf();
             io_error(&path, e.into())
         })?;
-        if path.is_file() {
-            add_file(&path, budget, list)?;
         if path.is_file() && !is_index(&path) {
-            add_file(&path, list)?;
+            add_file(&path, budget, list)?;
         }
     }
     Ok(())
@@ -211,11 +209,8 @@ fn add_folder(
         }
         if path.is_dir() {
             add_folder(&path, depth + 1, budget, list)?;
-        } else if has_data_extension(&path) {
-            add_file(&path, budget, list)?;
-            add_folder(&path, depth + 1, list)?;
         } else if is_data_name(&path) {
-            add_file(&path, list)?;
+            add_file(&path, budget, list)?;
         }
     }
     Ok(())

@@ -77,18 +77,22 @@ enum Open {
 }
 
 impl Stream {
-    /// The stream before the first row of `list`, read through `window`. What its files take to be open comes out of
-    /// `budget`.
-    pub fn new(list: Arc<FileList>, window: Buffer, budget: &MemoryBudget) -> Stream {
-        Stream { list, next_file: 0, open: Open::Nothing, window: Some(window), budget: budget.clone() }
-    /// The stream of the rows of `list` behind `start`, read through `window`. Records may be `record_bytes` long.
-    pub fn new(list: Arc<FileList>, window: Buffer, start: Position, record_bytes: u64) -> Stream {
+    /// The stream of the rows of `list` behind `start`, read through `window`. Records may be `record_bytes` long. What
+    /// files take to be open comes out of `budget`.
+    pub fn new(
+        list: Arc<FileList>,
+        window: Buffer,
+        start: Position,
+        record_bytes: u64,
+        budget: &MemoryBudget,
+    ) -> Stream {
         Stream {
             list,
             next_file: start.file as usize,
             enter: (start.record > 0).then_some(start),
             open: Open::Nothing,
             window: Some(window),
+            budget: budget.clone(),
             record_bytes,
         }
     }
@@ -212,7 +216,7 @@ impl Stream {
 
 /// Goes on to the next record of no more than `limit_bytes`. The window may have room for more, but not so the memory
 /// of a thread that decodes: which records are too large must not depend on how many threads there are.
-fn advance_records(reader: &mut RecordReader<File>, limit_bytes: u64) -> Result<bool, Fault> {
+fn advance_records(reader: &mut RecordReader<StoredFile>, limit_bytes: u64) -> Result<bool, Fault> {
     let fault = |error: RecordError| (Some((error.record, error.offset)), RowFault::Record(error.fault));
     let has_record = reader.advance().map_err(fault)?;
     let record = reader.current();

@@ -103,6 +103,7 @@ pub fn shuffle(
             }
             progress(&ShuffleProgress::Writing(Progress {
                 rows: reader.position(),
+                resumed_rows: 0,
                 total_rows: Some(index.records()),
                 used_bytes: budget.used_bytes(),
                 elapsed: begin.elapsed(),

@@ -1,11 +1,10 @@
 //! TFRecord files: each row is one record, a string scalar called `record`.
 
-use std::io::{Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
-use tightfit_format::tfrecord::{Compression, INFLATE_BYTES, RecordFault, RecordReader};
+use tightfit_format::tfrecord::{Compression, INFLATE_BYTES, RecordError, RecordFault, RecordReader};
 
 use super::{BadRead, Format, Rows};
 use crate::error::RowFault;
@@ -57,26 +56,15 @@ impl Format for RecordFormat {
             None => Buffer::new(&self.budget, PURPOSE, WINDOW_BYTES).map_err(memory)?,
         };
         let path: Arc<Path> = Arc::from(&*file.path);
-        let mut opened = storage::open(&path, &self.budget).map_err(|e| bad(RowFault::Io(e)))?;
+        let opened = storage::open(&path, &self.budget).map_err(|e| bad(RowFault::Io(e)))?;
         let is_compressed = file.kind != FileKind::Records(Compression::None);
         let inflate_bytes = if is_compressed { INFLATE_BYTES } else { 0 };
         let inflating = self.budget.try_reserve(PURPOSE, inflate_bytes as u64).map_err(memory)?;
+        let unreadable = |error: RecordError| bad(RowFault::Record(error.fault));
+        let mut reader = RecordReader::new(path, opened, window).map_err(unreadable)?;
         let (row, offset) = from;
-        let mut reader = if is_compressed || row == 0 {
-            let reader = RecordReader::new(path, opened, window);
-            reader.map_err(|e| bad(RowFault::Record(e.fault)))?
-        } else {
-            opened.seek(SeekFrom::Start(offset)).map_err(|e| bad(RowFault::Io(e)))?;
-            RecordReader::resume(path, opened, window, offset, row)
-        };
-        // In a compressed file there is no other way to a record than through those before it.
-        while reader.offset() < offset {
-            match reader.check_next() {
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                Err(error) if error.can_continue() => {}
-                Err(error) => return Err(bad(RowFault::Record(error.fault))),
-            }
+        if row > 0 {
+            reader.skip_to(row, offset).map_err(unreadable)?;
         }
         let (schema, budget) = (self.schema.clone(), self.budget.clone());
         let mut rows =

@@ -63,7 +63,7 @@ impl Parse {
     /// # Errors
     /// [`DataError`] when there is none, it is no message of TensorFlow, or two records do not agree on a feature.
     pub fn infer(&self, before: &PipelineSpec, budget: &MemoryBudget) -> Result<ParseSpec, DataError> {
-        let mut pipeline = Pipeline::open(before.clone(), budget, 1)?;
+        let mut pipeline = Pipeline::open(before, budget, 1)?;
         let field = self.index(pipeline.schema()).map_err(DataError::Spec)?;
         infer::infer(&mut pipeline, field)
     }

@@ -213,7 +213,7 @@ fn learns_what_there_is() {
         // And it can be used.
         if spec.is_ok() {
             let budget = MemoryBudget::new(8 << 20);
-            let mut pipeline = Pipeline::open(before.then(Parse::default()), &budget, 2).unwrap();
+            let mut pipeline = Pipeline::open(&before.then(Parse::default()), &budget, 2).unwrap();
             while pipeline.advance().unwrap() {}
         }
         spec.map(|spec| spec.to_string()).map_err(|e| e.to_string())
