@@ -30,7 +30,8 @@ type ReadStage = fn(&mut Args<'_>) -> Read<Arc<dyn StageSpec>>;
 pub type ReadOther<'a> = &'a dyn Fn(&mut Args<'_>) -> Option<Read<Arc<dyn StageSpec>>>;
 
 /// Every source.
-const SOURCES: &[(&str, ReadSource)] = &[("tfrecord", sources::files::read_tfrecord)];
+const SOURCES: &[(&str, ReadSource)] =
+    &[("shuffled", sources::shuffled::read), ("tfrecord", sources::files::read_tfrecord)];
 
 /// Every stage.
 const STAGES: &[(&str, ReadStage)] = &[

@@ -35,6 +35,7 @@ pub use origin::{Names, Origin};
 pub use pipeline::Pipeline;
 pub use report::{Report, StageReport};
 pub use sources::files::{Interleave, Records};
+pub use sources::shuffled::ShuffledRecords;
 pub use spec::{PipelineSpec, SourceSpec, StageSpec};
 pub use stage::{Context, Meter, Node, Part, Stage};
 pub use stages::batch::BatchOf;

@@ -337,3 +337,36 @@ fn a_cache_is_made_once_and_is_whole_or_none() {
     };
     assert!(error.contains("give it a folder"), "{error}");
 }
+
+#[test]
+fn shuffled_records_go_on_from_a_saved_state_in_any_memory_and_thread() {
+    let folder = Folder::new("shuffled");
+    let paths = numbered(&folder, &[100, 300, 200]);
+    let spec = |window_bytes, shard| {
+        let (order, index_folder) = (crate::shuffle::Order::Uniform, None);
+        let source =
+            ShuffledRecords { paths: paths.clone(), order, seed: 5, window_bytes, index_folder, shard };
+        PipelineSpec::new(source).then(Passes(Some(2)))
+    };
+    let whole = run(spec(1 << 20, (1, 0)));
+    let (first, second) = whole.split_at(600);
+    assert_ne!(first, second);
+    let sorted = |part: &[String]| {
+        let mut numbers: Vec<u64> = part.iter().map(|n| n.parse().unwrap()).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    let all: Vec<u64> = (0..600).collect();
+    assert!(sorted(first) == all && sorted(second) == all);
+    // Shards share out each pass.
+    let shards: Vec<String> = (0..3).flat_map(|i| run(spec(1000, (3, i))).into_iter().take(200)).collect();
+    assert_eq!(sorted(&shards), all);
+    for at in [0, 1, 599, 600, 777, 1200] {
+        let mut pipeline = Pipeline::open(&spec(1 << 20, (1, 0)), &MemoryBudget::unlimited(), 1).unwrap();
+        (0..at).for_each(|_| assert!(pipeline.advance().unwrap()));
+        pipeline.save_state(&folder.path("state")).unwrap();
+        let mut resumed = Pipeline::open(&spec(2000, (1, 0)), &MemoryBudget::unlimited(), 3).unwrap();
+        resumed.resume(&folder.path("state")).unwrap();
+        assert_eq!(strings(&mut resumed), whole[at..]);
+    }
+}

@@ -3,6 +3,7 @@
 
 pub(crate) mod files;
 pub(crate) mod records;
+pub(crate) mod shuffled;
 
 use std::sync::Arc;
 

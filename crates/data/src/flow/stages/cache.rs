@@ -429,6 +429,18 @@ impl CacheFile {
     }
 }
 
+/// What the last record begins with, and no element does.
+const END: u8 = 0xff;
+
+/// The last record: how many elements there were.
+fn end_record(elements: u64) -> [u8; 9] {
+    let mut record = [END; 9];
+    if let Some(count) = record.last_chunk_mut() {
+        *count = elements.to_le_bytes();
+    }
+    record
+}
+
 /// Writes a cache. Dropped before it is finished, it leaves nothing.
 struct CacheWriter {
     /// Nothing once it is finished.
@@ -450,8 +462,7 @@ impl CacheWriter {
     }
 
     fn finish(mut self) -> Result<(), DataError> {
-        let elements = self.elements;
-        self.put(&elements.to_le_bytes())?;
+        self.put(&end_record(self.elements))?;
         let Some(write) = self.write.take() else { return Ok(()) };
         let synced = (|| {
             let mut file = write.into_inner();
@@ -501,9 +512,8 @@ impl CacheReader {
             }
         }
         let data = self.read.current().data;
-        // The last record is the number of elements; no element is as short.
-        if data.len() == size_of::<u64>() {
-            if data == self.elements.to_le_bytes() {
+        if data.first() == Some(&END) {
+            if data == end_record(self.elements) {
                 return Ok(None);
             }
             let path = self.path.display();
