@@ -230,7 +230,7 @@ impl FileIndex {
 }
 
 /// The header of an index; `None` when it is no right one.
-pub fn read_header(file: &mut File) -> io::Result<Option<Header>> {
+fn read_header(file: &mut File) -> io::Result<Option<Header>> {
     let mut bytes = [0; FILE_HEADER_BYTES];
     file.read_exact(&mut bytes)?;
     Ok(Header::parse(&bytes))
