@@ -20,9 +20,10 @@ use tightfit_format::tfrecord::Compression;
 pub use cursor::{IndexCursor, RecordPlace};
 
 use crate::error::{BadRow, DataError, RowFault, io_error};
-use crate::source::{FileKind, FileList};
+use crate::source::{FileKind, FileList, FileStamp};
+use crate::storage::Location;
 use build::Progress;
-use file::{FileIndex, Stamp};
+use file::FileIndex;
 
 /// What the extension of an index is.
 pub(crate) const EXTENSION: &str = "tfindex";
@@ -82,7 +83,7 @@ impl IndexedFile {
 
     /// An error when the file, of which `metadata` was taken, is not the one that was indexed.
     pub(super) fn check(&self, metadata: &fs::Metadata) -> Result<(), DataError> {
-        if Stamp::new(metadata) == self.index.header.stamp { Ok(()) } else { Err(self.changed()) }
+        if FileStamp::new(metadata) == self.index.header.stamp { Ok(()) } else { Err(self.changed()) }
     }
 }
 
@@ -92,7 +93,7 @@ impl RecordIndex {
     /// read, `progress` is called with the bytes that have been passed over; false ends the work.
     ///
     /// # Errors
-    /// [`DataError`] for a file that is compressed or no TFRecord file, for a record whose length is broken (with its
+    /// [`DataError`] for a file that is compressed, not local, or no TFRecord file, for a record whose length is broken (with its
     /// place), when an index cannot be written, when the budget is too small, and [`DataError::Stopped`].
     pub fn open(
         files: &FileList,
@@ -185,6 +186,10 @@ impl RecordIndex {
 
 fn check_kind(path: &Path, kind: FileKind) -> Result<(), DataError> {
     let name = path.display();
+    if Location::of(path).is_url() {
+        let why = "is in an object store; only records of local files can be reached one by one";
+        return Err(DataError::Spec(format!("{name} {why}")));
+    }
     match kind {
         FileKind::Records(Compression::None) => Ok(()),
         FileKind::Records(compression) => Err(DataError::Spec(format!(
@@ -228,7 +233,7 @@ fn find_or_build(
     budget: &MemoryBudget,
     progress: &mut Progress<'_>,
 ) -> Result<(PathBuf, FileIndex), DataError> {
-    let stamp = Stamp::of(path)?;
+    let stamp = FileStamp::of(path)?;
     for place in places {
         if let Some(index) = FileIndex::read(place, &stamp, budget)? {
             return Ok((place.clone(), index));
