@@ -171,7 +171,11 @@ impl FileIndex {
     ///
     /// # Errors
     /// The budget's error.
-    pub fn read(place: &Path, stamp: &FileStamp, budget: &MemoryBudget) -> Result<Option<FileIndex>, DataError> {
+    pub fn read(
+        place: &Path,
+        stamp: &FileStamp,
+        budget: &MemoryBudget,
+    ) -> Result<Option<FileIndex>, DataError> {
         let Ok(mut file) = File::open(place) else { return Ok(None) };
         let Ok(Some(header)) = read_header(&mut file) else { return Ok(None) };
         let count = header.records.div_ceil(BLOCK_RECORDS as u64);
