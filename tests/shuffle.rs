@@ -180,7 +180,6 @@ fn a_stale_or_damaged_index_is_built_anew() {
     fs::remove_file(&place).expect("the index");
     fs::create_dir(&place).expect("a folder in its place");
     let indexes = folder.path("indexes");
-    fs::create_dir(&indexes).expect("a folder");
     let output = folder.path("o.tfrecord");
     let args = ["records", "shuffle", text(&path), "--output", text(&output)];
     assert_eq!(tightfit(args).code, 1);

@@ -55,7 +55,7 @@ pub const FLAGS: &[Flag] = &[
     flag("seed", "N", "Which random order [default: 0]"),
     flag("epoch", "N", "Each epoch of a seed has an order of its own [default: 0]"),
     flag("blocks", "SIZE", "Keep neighbours together in blocks, as 1MiB, for disks that seek; left out: uniform"),
-    flag("index", "DIR", "Where indexes of records go if nothing can be written beside the data"),
+    flag("index", "DIR", "A folder for the indexes of records [default: beside the data]"),
     flag("steps", "N", "Also list the N slowest steps"),
     flag("precision", "f32", "The precision to compute in [default: f32]"),
     flag("html", "FILE", "Write the plan as a page with a picture of the arena"),

@@ -64,7 +64,7 @@ impl Mixing {
 #[derive(Debug)]
 pub enum Sequence {
     Uniform(Permutation),
-    Blocks(Blocks),
+    Blocks(Box<Blocks>),
 }
 
 impl Sequence {
@@ -72,7 +72,7 @@ impl Sequence {
     pub fn new(order: Order, mixing: Mixing, seed: u64, epoch: u64) -> Sequence {
         match order {
             Order::Uniform => Sequence::Uniform(Permutation::new(mixing.records, seed, epoch)),
-            Order::Blocks { .. } => Sequence::Blocks(Blocks::new(mixing, seed, epoch)),
+            Order::Blocks { .. } => Sequence::Blocks(Box::new(Blocks::new(mixing, seed, epoch))),
         }
     }
 

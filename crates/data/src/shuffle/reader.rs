@@ -287,8 +287,10 @@ fn mixing_of(index: &RecordIndex, order: Order, room: u64) -> Mixing {
         Order::Uniform => Mixing { records, block_records: 1, group_blocks: records.max(1) },
         Order::Blocks { block_bytes, mix_bytes } => {
             let block_records = (block_bytes / index.mean_bytes()).max(1);
+            let blocks = records.div_ceil(block_records).max(1);
             let mixed = mix_bytes.map_or(room, |bytes| bytes / index.mean_bytes());
-            Mixing { records, block_records, group_blocks: (mixed / block_records).max(1) }
+            let group_blocks = if mixed < records { mixed / block_records } else { blocks };
+            Mixing { records, block_records, group_blocks: group_blocks.clamp(1, blocks) }
         }
     }
 }

@@ -54,9 +54,14 @@ impl FileStamp {
     /// [`DataError::Io`].
     pub fn of(path: &Path) -> Result<FileStamp, DataError> {
         let metadata = fs::metadata(path).map_err(|e| io_error(path, e))?;
+        Ok(FileStamp::new(&metadata))
+    }
+
+    /// The stamp in what the system says of a file.
+    pub(crate) fn new(metadata: &fs::Metadata) -> FileStamp {
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let modified_ns = modified.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0);
-        Ok(FileStamp { bytes: metadata.len(), modified_ns })
+        FileStamp { bytes: metadata.len(), modified_ns }
     }
 }
 

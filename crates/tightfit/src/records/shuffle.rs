@@ -30,7 +30,7 @@ pub struct ShuffleOptions {
     pub epoch: u64,
     /// Bytes of records that stay together on the way into the window; `None` for a uniform order.
     pub block_bytes: Option<u64>,
-    /// Where the indexes of files go beside which nothing can be written.
+    /// A folder for the indexes, which otherwise are beside the data.
     pub index_folder: Option<PathBuf>,
     /// Threads that read.
     pub threads: usize,

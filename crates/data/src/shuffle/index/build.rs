@@ -12,9 +12,10 @@ use tightfit_format::source::SourceFile;
 use tightfit_format::tfrecord::{HEADER_BYTES, RecordFault, is_plain_header, masked_crc};
 
 use super::file::{
-    BLOCK_RECORDS, Block, FILE_HEADER_BYTES, FRAMING_BYTES, Header, MAX_WIDTH, Stamp, TABLE_ENTRY_BYTES,
+    BLOCK_RECORDS, Block, FILE_HEADER_BYTES, FRAMING_BYTES, Header, MAX_WIDTH, TABLE_ENTRY_BYTES,
 };
 use crate::error::{BadRow, DataError, RowFault, io_error};
+use crate::source::FileStamp;
 
 /// Called with the bytes that have been passed over; false ends the work.
 pub type Progress<'p> = dyn FnMut(u64) -> bool + 'p;
@@ -63,7 +64,7 @@ impl Drop for IndexOutput {
 /// As [`super::RecordIndex::open`].
 pub fn build(
     path: &Path,
-    stamp: &Stamp,
+    stamp: &FileStamp,
     mut output: IndexOutput,
     place: &Path,
     budget: &MemoryBudget,
@@ -102,7 +103,7 @@ pub fn build(
     output.file.seek(SeekFrom::Start(0)).map_err(at_index)?;
     output.file.write_all(&header.to_bytes()).map_err(at_index)?;
     // It is not waited for the disk: an index that a crash of the system has spoilt has wrong CRCs and is built anew.
-    if Stamp::of(path)? != *stamp {
+    if FileStamp::of(path)? != *stamp {
         let why = "it was changed while it was indexed; start again".to_string();
         return Err(DataError::Index { path: path.to_path_buf(), why });
     }

@@ -1,15 +1,14 @@
 //! Looks records up in an index, one block of it in memory.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use tightfit_core::{Buffer, MemoryBudget};
 use tightfit_format::source::SourceFile;
 use tightfit_format::tfrecord::masked_crc;
 
-use super::file::{BLOCK_RECORDS, Block, FRAMING_BYTES, number, read_header};
+use super::file::{BLOCK_RECORDS, Block, FILE_HEADER_BYTES, FRAMING_BYTES, Header, number};
 use super::{IndexedFile, RecordIndex};
-use crate::error::{DataError, io_error};
+use crate::error::DataError;
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,12 +113,10 @@ impl IndexCursor {
 
 /// Opens the index of a file, which has to be the one that was read before.
 fn open(file: &IndexedFile) -> Result<Arc<SourceFile>, DataError> {
-    let at = |error| io_error(&file.place, error);
-    let header = File::open(&file.place).and_then(|mut file| read_header(&mut file)).map_err(at)?;
-    if header != Some(file.index.header) {
-        return Err(file.changed());
-    }
-    SourceFile::open(&file.place).map_err(DataError::Format)
+    let source = SourceFile::open(&file.place).map_err(DataError::Format)?;
+    let mut header = [0; FILE_HEADER_BYTES];
+    source.read_exact_at(0, &mut header).map_err(DataError::Format)?;
+    if Header::parse(&header) == Some(file.index.header) { Ok(source) } else { Err(file.changed()) }
 }
 
 fn damaged(file: &IndexedFile) -> DataError {

@@ -11,19 +11,19 @@
 //!
 //! ```text
 //!  0 "TFINDEX\0" | u32 version | u32 records of a block
-//! 16 u64 bytes of the data | i64 nanoseconds of its last change | u64 records | u64 where the table is
+//! 16 u64 bytes of the data | u64 nanoseconds of its last change | u64 records | u64 where the table is
 //! 48 u64 number, u64 offset and u64 bytes of the largest record | u32 CRC of the table | u32 CRC of the 76 bytes before
 //! ```
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use tightfit_core::{Buffer, MemoryBudget, Reservation};
 use tightfit_format::tfrecord::{FOOTER_BYTES, HEADER_BYTES, masked_crc};
 
-use crate::error::{DataError, io_error};
+use crate::error::DataError;
+use crate::source::FileStamp;
 
 const MAGIC: [u8; 8] = *b"TFINDEX\0";
 const VERSION: u32 = 1;
@@ -43,35 +43,10 @@ pub const MAX_WIDTH: usize = 8;
 /// Bytes around a record's data.
 pub const FRAMING_BYTES: u64 = (HEADER_BYTES + FOOTER_BYTES) as u64;
 
-/// What tells whether a file is still the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    /// Its size.
-    pub bytes: u64,
-    /// When it was last changed, in nanoseconds since 1970; 0 where the system does not say.
-    pub modified_ns: i64,
-}
-
-impl Stamp {
-    /// That of the file at `path`.
-    pub fn of(path: &Path) -> Result<Stamp, DataError> {
-        fs::metadata(path).map(|metadata| Stamp::new(&metadata)).map_err(|error| io_error(path, error))
-    }
-
-    /// That of an open file.
-    pub fn new(metadata: &fs::Metadata) -> Stamp {
-        let modified_ns = metadata.modified().map_or(0, |time| match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
-        });
-        Stamp { bytes: metadata.len(), modified_ns }
-    }
-}
-
 /// The header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    pub stamp: Stamp,
+    pub stamp: FileStamp,
     pub records: u64,
     pub table_at: u64,
     pub largest_record: u64,
@@ -108,7 +83,7 @@ impl Header {
             && number(bytes, 8, 4)? == u64::from(VERSION)
             && number(bytes, 12, 4)? == BLOCK_RECORDS as u64
             && masked_crc(before) == u32::from_le_bytes(*crc);
-        let stamp = Stamp { bytes: number(bytes, 16, 8)?, modified_ns: number(bytes, 24, 8)?.cast_signed() };
+        let stamp = FileStamp { bytes: number(bytes, 16, 8)?, modified_ns: number(bytes, 24, 8)? };
         let header = Header {
             stamp,
             records: number(bytes, 32, 8)?,
@@ -196,7 +171,11 @@ impl FileIndex {
     ///
     /// # Errors
     /// The budget's error.
-    pub fn read(place: &Path, stamp: &Stamp, budget: &MemoryBudget) -> Result<Option<FileIndex>, DataError> {
+    pub fn read(
+        place: &Path,
+        stamp: &FileStamp,
+        budget: &MemoryBudget,
+    ) -> Result<Option<FileIndex>, DataError> {
         let Ok(mut file) = File::open(place) else { return Ok(None) };
         let Ok(Some(header)) = read_header(&mut file) else { return Ok(None) };
         let count = header.records.div_ceil(BLOCK_RECORDS as u64);
@@ -230,7 +209,7 @@ impl FileIndex {
 }
 
 /// The header of an index; `None` when it is no right one.
-pub fn read_header(file: &mut File) -> io::Result<Option<Header>> {
+fn read_header(file: &mut File) -> io::Result<Option<Header>> {
     let mut bytes = [0; FILE_HEADER_BYTES];
     file.read_exact(&mut bytes)?;
     Ok(Header::parse(&bytes))

@@ -20,9 +20,10 @@ use tightfit_format::tfrecord::Compression;
 pub use cursor::{IndexCursor, RecordPlace};
 
 use crate::error::{BadRow, DataError, RowFault, io_error};
-use crate::source::{FileKind, FileList};
+use crate::source::{FileKind, FileList, FileStamp};
+use crate::storage::Location;
 use build::Progress;
-use file::{FileIndex, Stamp};
+use file::FileIndex;
 
 /// What the extension of an index is.
 pub(crate) const EXTENSION: &str = "tfindex";
@@ -82,17 +83,17 @@ impl IndexedFile {
 
     /// An error when the file, of which `metadata` was taken, is not the one that was indexed.
     pub(super) fn check(&self, metadata: &fs::Metadata) -> Result<(), DataError> {
-        if Stamp::new(metadata) == self.index.header.stamp { Ok(()) } else { Err(self.changed()) }
+        if FileStamp::new(metadata) == self.index.header.stamp { Ok(()) } else { Err(self.changed()) }
     }
 }
 
 impl RecordIndex {
-    /// The index of the TFRecord files of `files`, out of their index files where those are there and right, or built.
-    /// An index goes beside its data, or, where nothing can be written there, into `folder`. After each piece of a file
-    /// that is read, `progress` is called with the bytes that have been passed over; false ends the work.
+    /// The index of the TFRecord files of `files`, out of their index files where those are there and right, or built:
+    /// into `folder`, which is made if need be, or beside the data if there is none. After each piece of a file that is
+    /// read, `progress` is called with the bytes that have been passed over; false ends the work.
     ///
     /// # Errors
-    /// [`DataError`] for a file that is compressed or no TFRecord file, for a record whose length is broken (with its
+    /// [`DataError`] for a file that is compressed, not local, or no TFRecord file, for a record whose length is broken (with its
     /// place), when an index cannot be written, when the budget is too small, and [`DataError::Stopped`].
     pub fn open(
         files: &FileList,
@@ -106,6 +107,9 @@ impl RecordIndex {
             whole_bytes: 0,
             reservation: budget.try_reserve("record index", 0)?,
         };
+        if let Some(folder) = folder {
+            fs::create_dir_all(folder).map_err(|error| io_error(folder, error))?;
+        }
         for data_file in &files.files {
             let path = &data_file.path;
             check_kind(path, data_file.kind)?;
@@ -113,7 +117,7 @@ impl RecordIndex {
             let place_bytes = places.iter().map(|p| p.as_os_str().len()).max().unwrap_or_default();
             let entry_bytes = path.as_os_str().len() + place_bytes + 2 * size_of::<IndexedFile>() + 64;
             index.reservation.try_grow(entry_bytes as u64)?;
-            let (place, file) = find_or_build(path, places, index.whole_bytes, budget, progress)?;
+            let (place, file) = find_or_build(path, &places, index.whole_bytes, budget, progress)?;
             let first = index.records;
             index.records = first.saturating_add(file.header.records);
             index.whole_bytes = index.whole_bytes.saturating_add(file.header.stamp.bytes);
@@ -182,6 +186,10 @@ impl RecordIndex {
 
 fn check_kind(path: &Path, kind: FileKind) -> Result<(), DataError> {
     let name = path.display();
+    if Location::of(path).is_url() {
+        let why = "is in an object store; only records of local files can be reached one by one";
+        return Err(DataError::Spec(format!("{name} {why}")));
+    }
     match kind {
         FileKind::Records(Compression::None) => Ok(()),
         FileKind::Records(compression) => Err(DataError::Spec(format!(
@@ -193,7 +201,7 @@ fn check_kind(path: &Path, kind: FileKind) -> Result<(), DataError> {
     }
 }
 
-/// Where the index of `path` may be: beside it, and in the folder for indexes.
+/// Where the index of `path` may be: beside it, and in the folder for indexes, if there is one.
 fn places(path: &Path, folder: Option<&Path>) -> Result<Vec<PathBuf>, DataError> {
     let name = path.file_name().unwrap_or_default();
     let mut hidden = std::ffi::OsString::from(".");
@@ -217,44 +225,36 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
-/// The index at the first of `places` where there is a right one, or else can be one.
+/// The index at the first of `places` where there is a right one, or else one that is built at the last of them.
 fn find_or_build(
     path: &Path,
-    places: Vec<PathBuf>,
+    places: &[PathBuf],
     bytes_before: u64,
     budget: &MemoryBudget,
     progress: &mut Progress<'_>,
 ) -> Result<(PathBuf, FileIndex), DataError> {
-    let stamp = Stamp::of(path)?;
-    for place in &places {
+    let stamp = FileStamp::of(path)?;
+    for place in places {
         if let Some(index) = FileIndex::read(place, &stamp, budget)? {
             return Ok((place.clone(), index));
         }
     }
-    let mut refused = None;
-    for place in places {
-        match build::create(&place) {
-            Ok(output) => {
-                build::build(path, &stamp, output, &place, budget, &mut |bytes| {
-                    progress(bytes_before.saturating_add(bytes))
-                })?;
-                let index = FileIndex::read(&place, &stamp, budget)?;
-                let changed = || DataError::Index {
-                    path: path.to_path_buf(),
-                    why: "it was changed while it was indexed; start again".to_string(),
-                };
-                return index.map(|index| (place, index)).ok_or_else(changed);
-            }
-            Err(error) => refused = Some((place, error)),
-        }
-    }
-    let why = refused.map_or(String::new(), |(place, error)| {
-        format!(
+    let Some(place) = places.last() else { return Err(DataError::Spec("no place for an index".to_string())) };
+    let output = build::create(place).map_err(|error| DataError::Index {
+        path: path.to_path_buf(),
+        why: format!(
             "its index cannot be written to {} ({error}); --index DIR names a folder for indexes",
             place.display()
-        )
-    });
-    Err(DataError::Index { path: path.to_path_buf(), why })
+        ),
+    })?;
+    build::build(path, &stamp, output, place, budget, &mut |bytes| {
+        progress(bytes_before.saturating_add(bytes))
+    })?;
+    let index = FileIndex::read(place, &stamp, budget)?.ok_or_else(|| DataError::Index {
+        path: path.to_path_buf(),
+        why: "it was changed while it was indexed; start again".to_string(),
+    })?;
+    Ok((place.clone(), index))
 }
 
 #[cfg(test)]

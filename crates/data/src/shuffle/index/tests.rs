@@ -166,25 +166,24 @@ fn masked_crc_of(bytes: &[u8]) -> [u8; 4] {
 }
 
 #[test]
-#[cfg(unix)]
-fn a_folder_for_the_indexes_of_data_that_cannot_be_written_to() {
+fn indexes_in_a_folder_of_their_own() {
     let folder = Folder::new("readonly");
     let path = folder.write("a.tfrecord", [10, 20, 30]);
-    // A folder where the index would be; permissions would not stop root.
-    fs::create_dir_all(folder.0.join(".a.tfrecord.tfindex")).unwrap();
-    let blocked = Folder::new("blocked");
-    let place = blocked.0.join("no/such/folder/x");
-    assert!(build::create(&place).is_err());
-    let cache = Folder::new("cache");
+    // Permissions would not stop root.
+    let place = folder.0.join("no/such/folder/x");
     let budget = MemoryBudget::unlimited();
-    let stamp = Stamp::of(&path).unwrap();
-    let found = find_or_build(&path, vec![place.clone()], 0, &budget, &mut |_| true).unwrap_err().to_string();
-    assert!(found.contains("a.tfrecord: its index cannot be written to") && found.contains("--index DIR"));
-    let second = super::places(&path, Some(&cache.0)).unwrap().pop().unwrap();
-    let (at, index) = find_or_build(&path, vec![place, second.clone()], 0, &budget, &mut |_| true).unwrap();
-    assert_eq!((at, index.header.records, index.header.stamp), (second, 3, stamp));
-    assert_eq!(cache.names().len(), 1);
-    assert!(cache.names()[0].starts_with("a.tfrecord-") && cache.names()[0].ends_with(".tfindex"));
+    let error = find_or_build(&path, &[place], 0, &budget, &mut |_| true).unwrap_err().to_string();
+    assert!(error.contains("a.tfrecord: its index cannot be written to") && error.contains("--index DIR"));
+    let indexes = folder.0.join("indexes/of/mine");
+    let (index, reads) = open(&[path.clone()], Some(&indexes)).unwrap();
+    assert_eq!((places(&index), reads > 0), (reference(&path, 0), true));
+    let name = index.files()[0].index_path().strip_prefix(&indexes).unwrap().to_str().unwrap().to_string();
+    assert!(name.starts_with("a.tfrecord-") && name.ends_with(".tfindex"), "{name}");
+    assert_eq!(open(&[path.clone()], Some(&indexes)).unwrap().1, 0);
+    assert_eq!(folder.names(), ["a.tfrecord", "indexes"]);
+    // One that is beside the data is as good.
+    open(&[path.clone()], None).unwrap();
+    assert_eq!(open(&[path.clone()], Some(&folder.0.join("other"))).unwrap().1, 0);
 }
 
 #[test]
