@@ -19,7 +19,7 @@ use super::{MapOp, MapWorker, Verdict};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Field, Schema};
 use crate::flow::growing::Growing;
-use crate::flow::json::{Args, Read};
+use crate::flow::json::{Args, Read, read_dtype};
 use crate::flow::spec::StageSpec;
 use crate::flow::stages::map::read_each;
 use crate::image::{Argument, DecodeOptions, ImageError, ImageHeader, ImageOp, ImageType, OPS, op_by_name};
@@ -232,9 +232,7 @@ fn frames_of(tensor: &TensorView<'_>) -> Result<(usize, ImageType), RowFault> {
 /// `{"decode_image": FIELD, "channels": 0, "dtype": "uint8", "expand_animations": false}`
 pub(crate) fn read_decode_image(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let channels = args.number_option("channels")?.unwrap_or(0) as usize;
-    let name = args.text_option("dtype")?.unwrap_or("uint8");
-    let dtype = DType::ALL.into_iter().find(|dtype| dtype.name() == name);
-    let dtype = dtype.ok_or_else(|| args.wrong("dtype", "the name of an element type"))?;
+    let dtype = args.option("dtype").map_or(Ok(DType::U8), read_dtype)?;
     let options = DecodeOptions { channels, dtype, expand_animations: args.flag("expand_animations")? };
     read_each(DecodeImageOp { field: args.text()?.to_string(), options }, args)
 }
