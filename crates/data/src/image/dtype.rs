@@ -23,7 +23,7 @@ pub(crate) enum Conversion {
     },
 }
 
-trait Number: Copy + Pod {
+pub(crate) trait Number: Copy + Pod {
     /// The largest of an integer type; 0 for floats.
     const MAX: i64;
     fn to_int(self) -> i64;
