@@ -9,6 +9,8 @@ use tightfit_format::FormatError;
 use tightfit_format::example::{ExampleError, FeatureKind};
 use tightfit_format::tfrecord::RecordFault;
 
+use crate::image::ImageError;
+
 /// A data set that cannot be opened or read on.
 #[derive(Debug)]
 pub enum DataError {
@@ -135,6 +137,8 @@ pub enum RowFault {
     },
     /// An image that cannot be decoded.
     Image(String),
+    /// An image that something cannot be done to.
+    ImageOp(ImageError),
     /// An image of another size, and no resizing was asked for.
     ImageSize {
         /// `[height, width]` of the column.
@@ -226,6 +230,7 @@ impl fmt::Display for RowFault {
             }
             RowFault::Range { value, dtype } => write!(f, "{value} does not fit {dtype}"),
             RowFault::Cast { from, to } => write!(f, "{from} values do not become {to}; convert them first"),
+            RowFault::ImageOp(error) => write!(f, "{error}"),
             RowFault::Image(why) => write!(f, "the image cannot be decoded: {why}"),
             RowFault::ImageSize { expected: [eh, ew], found: [h, w] } => write!(
                 f,

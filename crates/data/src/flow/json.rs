@@ -37,6 +37,8 @@ const SOURCES: &[(&str, ReadSource)] =
 const STAGES: &[(&str, ReadStage)] = &[
     ("batch", stages::batch::read),
     ("cache", stages::cache::read),
+    ("decode_image", maps::image::read_decode_image),
+    ("image", maps::image::read_image),
     ("parse", maps::parse::read),
     ("prefetch", stages::parallel::read_prefetch),
     ("repeat", stages::repeat::read),

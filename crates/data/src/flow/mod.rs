@@ -30,7 +30,7 @@ mod tuner;
 pub use element::{Element, ElementView, Field, Place, Schema};
 pub use json::{Args, Read, ReadOther};
 pub use maps::parse::{DefaultValue, FeatureForm, FeatureSpec, MessageForm, Parse, ParseSpec, Partition};
-pub use maps::{FunctionOp, MapOp, MapWorker, Verdict};
+pub use maps::{DecodeImageOp, FunctionOp, ImageFieldOp, MapOp, MapWorker, Verdict};
 pub use origin::{Names, Origin};
 pub use pipeline::Pipeline;
 pub use report::{Report, StageReport};

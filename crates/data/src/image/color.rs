@@ -4,24 +4,27 @@
 //! `rgb_to_grayscale`, in float32.
 
 use super::adjust::map;
+use super::lanes::vectorised;
 use super::pixel::{BLOCK, ImageType, Range, load, store};
 
 fn pixels_of(block: &mut [f32]) -> &mut [[f32; 3]] {
     block.as_chunks_mut::<3>().0
 }
 
-/// `tf.image.rgb_to_grayscale`, for `input` of three channels and `output` of one.
-pub(crate) fn rgb_to_grayscale(input: ImageType, pixels: &[u8], output: ImageType, out: &mut [u8]) {
-    const PIXELS: usize = BLOCK / 3;
-    let mut block = [0.0f32; BLOCK];
-    let mut grey = [0.0f32; PIXELS];
-    let outs = out.chunks_mut(PIXELS * output.dtype.bytes());
-    for (from, to) in pixels.chunks(BLOCK * input.dtype.bytes()).zip(outs) {
-        load(input.dtype, Range::Unit, from, &mut block);
-        for (grey, [r, g, b]) in grey.iter_mut().zip(block.as_chunks::<3>().0) {
-            *grey = r * 0.2989 + g * 0.587 + b * 0.114;
+vectorised! {
+    /// `tf.image.rgb_to_grayscale`, for `input` of three channels and `output` of one.
+    fn rgb_to_grayscale(input: ImageType, pixels: &[u8], output: ImageType, out: &mut [u8]) {
+        const PIXELS: usize = BLOCK / 3;
+        let mut block = [0.0f32; BLOCK];
+        let mut grey = [0.0f32; PIXELS];
+        let outs = out.chunks_mut(PIXELS * output.dtype.bytes());
+        for (from, to) in pixels.chunks(BLOCK * input.dtype.bytes()).zip(outs) {
+            load(input.dtype, Range::Unit, from, &mut block);
+            for (grey, [r, g, b]) in grey.iter_mut().zip(block.as_chunks::<3>().0) {
+                *grey = r * 0.2989 + g * 0.587 + b * 0.114;
+            }
+            store(output.dtype, Range::Unit, &grey, to);
         }
-        store(output.dtype, Range::Unit, &grey, to);
     }
 }
 
@@ -60,34 +63,41 @@ fn hsv([r, g, b]: [f32; 3], norm: impl Fn(f32) -> f32, add: impl Fn(f32, f64) ->
     [if hue < 0.0 { hue + 1.0 } else { hue }, saturation, value]
 }
 
-/// `tf.image.rgb_to_hsv`.
-pub(crate) fn rgb_to_hsv(input: ImageType, pixels: &[u8], out: &mut [u8]) {
-    map(Range::Value, input, pixels, input, out, |block| {
-        for pixel in pixels_of(block) {
-            *pixel = hsv(*pixel, |range| 1.0 / range * (1.0 / 6.0), |hue, part| hue + part as f32);
-        }
-    });
+vectorised! {
+    /// `tf.image.rgb_to_hsv`.
+    fn rgb_to_hsv(input: ImageType, pixels: &[u8], out: &mut [u8]) {
+        map(Range::Value, input, pixels, input, out, |block| {
+            for pixel in pixels_of(block) {
+                *pixel = hsv(*pixel, |range| 1.0 / range * (1.0 / 6.0), |hue, part| hue + part as f32);
+            }
+        });
+    }
 }
 
-/// `tf.image.hsv_to_rgb`.
-pub(crate) fn hsv_to_rgb(input: ImageType, pixels: &[u8], out: &mut [u8]) {
-    map(Range::Value, input, pixels, input, out, |block| {
-        for pixel in pixels_of(block) {
-            let [hue, saturation, value] = *pixel;
-            let sixths = hue * 6.0;
-            let shares = [(sixths - 3.0).abs() - 1.0, 2.0 - (sixths - 2.0).abs(), 2.0 - (sixths - 4.0).abs()];
-            *pixel = shares.map(|share| ((1.0 - saturation) + saturation * share.clamp(0.0, 1.0)) * value);
-        }
-    });
+vectorised! {
+    /// `tf.image.hsv_to_rgb`.
+    fn hsv_to_rgb(input: ImageType, pixels: &[u8], out: &mut [u8]) {
+        map(Range::Value, input, pixels, input, out, |block| {
+            for pixel in pixels_of(block) {
+                let [hue, saturation, value] = *pixel;
+                let sixths = hue * 6.0;
+                let shares = [(sixths - 3.0).abs() - 1.0, 2.0 - (sixths - 2.0).abs(), 2.0 - (sixths - 4.0).abs()];
+                *pixel = shares.map(|share| ((1.0 - saturation) + saturation * share.clamp(0.0, 1.0)) * value);
+            }
+        });
+    }
 }
 
-/// `tf.image.adjust_saturation`.
-pub(crate) fn saturation(input: ImageType, pixels: &[u8], out: &mut [u8], factor: f32) {
-    map(Range::Unit, input, pixels, input, out, |block| {
-        pixels_of(block).iter_mut().for_each(|pixel| *pixel = saturated(*pixel, factor));
-    });
+vectorised! {
+    /// `tf.image.adjust_saturation`.
+    fn saturation(input: ImageType, pixels: &[u8], out: &mut [u8], factor: f32) {
+        map(Range::Unit, input, pixels, input, out, |block| {
+            pixels_of(block).iter_mut().for_each(|pixel| *pixel = saturated(*pixel, factor));
+        });
+    }
 }
 
+#[inline(always)]
 fn saturated(pixel: [f32; 3], factor: f32) -> [f32; 3] {
     let add = |hue: f32, part: f64| (f64::from(hue) + part) as f32;
     let [hue, saturation, value] = hsv(pixel, |range| 1.0 / (6.0 * range), add);
@@ -108,13 +118,16 @@ fn saturated(pixel: [f32; 3], factor: f32) -> [f32; 3] {
     [r + least, g + least, b + least]
 }
 
-/// `tf.image.adjust_hue`: turns the hue by `delta`, from -1 to 1, of a circle.
-pub(crate) fn hue(input: ImageType, pixels: &[u8], out: &mut [u8], delta: f32) {
-    map(Range::Unit, input, pixels, input, out, |block| {
-        pixels_of(block).iter_mut().for_each(|pixel| *pixel = turned(*pixel, delta));
-    });
+vectorised! {
+    /// `tf.image.adjust_hue`: turns the hue by `delta`, from -1 to 1, of a circle.
+    fn hue(input: ImageType, pixels: &[u8], out: &mut [u8], delta: f32) {
+        map(Range::Unit, input, pixels, input, out, |block| {
+            pixels_of(block).iter_mut().for_each(|pixel| *pixel = turned(*pixel, delta));
+        });
+    }
 }
 
+#[inline(always)]
 fn turned([r, g, b]: [f32; 3], delta: f32) -> [f32; 3] {
     // The least, the middle and the greatest of the three, and which sixth of the circle they stand for.
     let (sector, [low, middle, high]) = if r < g {

@@ -8,6 +8,7 @@ use bytemuck::Pod;
 use half::f16;
 use tightfit_core::DType;
 
+use super::lanes::vectorised;
 use super::pixel::{ImageError, elements, elements_mut};
 
 /// What is done to the values.
@@ -22,7 +23,7 @@ pub(crate) enum Conversion {
     },
 }
 
-trait Number: Copy + Pod {
+pub(crate) trait Number: Copy + Pod {
     /// The largest of an integer type; 0 for floats.
     const MAX: i64;
     fn to_int(self) -> i64;
@@ -100,39 +101,41 @@ floats! {
         |v: f16, factor| f16::from_f32(v.to_f32() * f16::from_f64(factor).to_f32())
 }
 
-fn convert<A: Number, B: Number>(conversion: Conversion, from: &[A], to: &mut [B]) {
-    let pairs = to.iter_mut().zip(from);
-    match (conversion, A::MAX > 0, B::MAX > 0) {
-        (Conversion::Cast, true, true) => pairs.for_each(|(to, from)| *to = B::wrapped(from.to_int())),
-        (Conversion::Image { .. }, true, true) if A::MAX == B::MAX => {
-            pairs.for_each(|(to, from)| *to = B::wrapped(from.to_int()));
-        }
-        (Conversion::Image { saturate }, true, true) if A::MAX > B::MAX => {
-            // Rounded down, below zero too: the ratio of the ranges is a power of two.
-            let shift = ((A::MAX + 1) / (B::MAX + 1)).trailing_zeros();
-            let narrow = if saturate { B::of_int } else { B::wrapped };
-            pairs.for_each(|(to, from)| *to = narrow(from.to_int() >> shift));
-        }
-        (Conversion::Image { saturate }, true, true) => {
-            let scale = (B::MAX + 1) / (A::MAX + 1);
-            let widen = if saturate { B::of_int } else { B::wrapped };
-            pairs.for_each(|(to, from)| *to = B::wrapped(widen(from.to_int()).to_int() * scale));
-        }
-        (Conversion::Cast, true, false) => pairs.for_each(|(to, from)| *to = B::of_int(from.to_int())),
-        (Conversion::Image { .. }, true, false) => {
-            let scale = 1.0 / A::MAX as f64;
-            pairs.for_each(|(to, from)| *to = B::of_int(from.to_int()).times(scale));
-        }
-        (Conversion::Image { .. }, false, true) => {
-            let scale = B::MAX as f64 + 0.5;
-            if A::of_float(scale).to_float().is_infinite() {
-                // float16 does not hold the scale: with TensorFlow's product all would be white.
-                pairs.for_each(|(to, from)| *to = B::of_float(from.to_float() * scale));
-                return;
+vectorised! {
+    fn convert<A: Number, B: Number>(conversion: Conversion, from: &[A], to: &mut [B]) {
+        let pairs = to.iter_mut().zip(from);
+        match (conversion, A::MAX > 0, B::MAX > 0) {
+            (Conversion::Cast, true, true) => pairs.for_each(|(to, from)| *to = B::wrapped(from.to_int())),
+            (Conversion::Image { .. }, true, true) if A::MAX == B::MAX => {
+                pairs.for_each(|(to, from)| *to = B::wrapped(from.to_int()));
             }
-            pairs.for_each(|(to, from)| *to = B::of_float(from.times(scale).to_float()));
+            (Conversion::Image { saturate }, true, true) if A::MAX > B::MAX => {
+                // Rounded down, below zero too: the ratio of the ranges is a power of two.
+                let shift = ((A::MAX + 1) / (B::MAX + 1)).trailing_zeros();
+                let narrow = if saturate { B::of_int } else { B::wrapped };
+                pairs.for_each(|(to, from)| *to = narrow(from.to_int() >> shift));
+            }
+            (Conversion::Image { saturate }, true, true) => {
+                let scale = (B::MAX + 1) / (A::MAX + 1);
+                let widen = if saturate { B::of_int } else { B::wrapped };
+                pairs.for_each(|(to, from)| *to = B::wrapped(widen(from.to_int()).to_int() * scale));
+            }
+            (Conversion::Cast, true, false) => pairs.for_each(|(to, from)| *to = B::of_int(from.to_int())),
+            (Conversion::Image { .. }, true, false) => {
+                let scale = 1.0 / A::MAX as f64;
+                pairs.for_each(|(to, from)| *to = B::of_int(from.to_int()).times(scale));
+            }
+            (Conversion::Image { .. }, false, true) => {
+                let scale = B::MAX as f64 + 0.5;
+                if A::of_float(scale).to_float().is_infinite() {
+                    // float16 does not hold the scale: with TensorFlow's product all would be white.
+                    pairs.for_each(|(to, from)| *to = B::of_float(from.to_float() * scale));
+                    return;
+                }
+                pairs.for_each(|(to, from)| *to = B::of_float(from.times(scale).to_float()));
+            }
+            (_, false, _) => pairs.for_each(|(to, from)| *to = B::of_float(from.to_float())),
         }
-        (_, false, _) => pairs.for_each(|(to, from)| *to = B::of_float(from.to_float())),
     }
 }
 

@@ -437,9 +437,6 @@ impl ImageOp {
             ImageOp::Cast { dtype } => {
                 return dtype::run(self.name(), Conversion::Cast, input.dtype, pixels, dtype, out);
             }
-            ImageOp::AdjustContrast { factor } => {
-                return adjust::contrast(self.name(), input, pixels, out, factor);
-            }
             ImageOp::FlipLeftRight => geometry::flip_left_right(input, pixels, out),
             ImageOp::FlipUpDown => geometry::flip_up_down(input, pixels, out),
             ImageOp::Rot90 { k } => match k % 4 {
@@ -459,6 +456,7 @@ impl ImageOp {
             }
             ImageOp::Preprocess(preprocess) => adjust::preprocess(input, pixels, output, out, preprocess),
             ImageOp::AdjustBrightness { delta } => adjust::brightness(input, pixels, out, delta),
+            ImageOp::AdjustContrast { factor } => adjust::contrast(input, pixels, out, factor),
             ImageOp::AdjustGamma { gamma, gain } => adjust::gamma(input, pixels, out, gamma, gain),
             ImageOp::AdjustSaturation { factor } => color::saturation(input, pixels, out, factor),
             ImageOp::AdjustHue { delta } => color::hue(input, pixels, out, delta),

@@ -198,7 +198,9 @@ pub(crate) enum Range {
 }
 
 /// Reads a block of elements of `dtype`, at any alignment.
+#[inline(always)]
 pub(crate) fn load(dtype: DType, range: Range, bytes: &[u8], block: &mut [f32]) {
+    #[inline(always)]
     fn each<const N: usize>(bytes: &[u8], block: &mut [f32], value: impl Fn([u8; N]) -> f32) {
         for (to, from) in block.iter_mut().zip(bytes.as_chunks::<N>().0) {
             *to = value(*from);
@@ -221,7 +223,9 @@ pub(crate) fn load(dtype: DType, range: Range, bytes: &[u8], block: &mut [f32]) 
 }
 
 /// Writes a block as elements of `dtype`. What an integer cannot hold becomes the nearest that it can.
+#[inline(always)]
 pub(crate) fn store(dtype: DType, range: Range, block: &[f32], bytes: &mut [u8]) {
+    #[inline(always)]
     fn each<const N: usize>(block: &[f32], bytes: &mut [u8], value: impl Fn(f32) -> [u8; N]) {
         for (to, from) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(block) {
             *to = value(*from);

@@ -284,12 +284,13 @@ impl Resampling {
                 [row.lower, row.upper].into_iter().zip(&mut held).zip([&mut top, &mut bottom])
             {
                 if held.replace(row) != Some(row) {
-                    lerp_columns::<T>(
-                        &pixels[row as usize..],
-                        columns,
-                        channels,
-                        bytemuck::cast_slice_mut(line),
-                    );
+                    let (row, line) = (&pixels[row as usize..], bytemuck::cast_slice_mut(line));
+                    match channels {
+                        1 => lerp_columns::<T, 1>(row, columns, line),
+                        3 => lerp_columns::<T, 3>(row, columns, line),
+                        4 => lerp_columns::<T, 4>(row, columns, line),
+                        _ => lerp_any_columns::<T>(row, columns, channels, line),
+                    }
                 }
             }
             let out: &mut [f32] = elements_mut("output", target.line(y, out_width * channels * 4))?;
@@ -346,13 +347,28 @@ fn sum_columns<const C: usize>(
     let columns = spans.iter().zip(weights.chunks_exact(span_size));
     for ((span, weights), out) in columns.zip(out.as_chunks_mut::<C>().0) {
         let [start, count] = span.map(|n| n as usize);
-        let source = &line[start..start + (count - 1) * C + LINE_MARGIN];
+        let Some(last) = count.checked_sub(1) else {
+            out.fill(0.0);
+            continue;
+        };
+        let source = &line[start..start + last * C + LINE_MARGIN];
         let mut sums = [0.0f32; 4];
-        for (t, weight) in weights[..count].iter().enumerate() {
-            // Four values whatever the channels are: one vector. Those beyond the pixel are summed up for nothing.
-            let values: &[f32; 4] = source[t * C..].first_chunk().unwrap_or(&[0.0; 4]);
+        // Four values whatever the channels are: one vector. Those beyond the pixel are summed up for nothing.
+        let mut add = |values: &[f32], weight: f32| {
+            let values: &[f32; 4] = values.first_chunk().unwrap_or(&[0.0; 4]);
             for (sum, value) in sums.iter_mut().zip(values) {
                 *sum += weight * value;
+            }
+        };
+        if let ([w0, w1, w2, w3], Some(source)) = (&weights[..count], source.get(..3 * C + 4)) {
+            // What most kernels reach over when nothing shrinks.
+            add(source, *w0);
+            add(&source[C..], *w1);
+            add(&source[2 * C..], *w2);
+            add(&source[3 * C..], *w3);
+        } else {
+            for (t, weight) in weights[..count].iter().enumerate() {
+                add(&source[t * C..], *weight);
             }
         }
         for (to, sum) in out.iter_mut().zip(sums) {
@@ -383,7 +399,20 @@ fn sum_any_columns(
     }
 }
 
-fn lerp_columns<T: Sample>(row: &[T], columns: &[Between], channels: usize, line: &mut [f32]) {
+fn lerp_columns<T: Sample, const C: usize>(row: &[T], columns: &[Between], line: &mut [f32]) {
+    let pixel = |at: u32| -> [f32; C] {
+        let pixel: Option<&[T; C]> = row.get(at as usize..).and_then(|row| row.first_chunk());
+        pixel.map_or([0.0; C], |pixel| pixel.map(T::value))
+    };
+    for (out, column) in line.as_chunks_mut::<C>().0.iter_mut().zip(columns) {
+        let (left, right) = (pixel(column.lower), pixel(column.upper));
+        for c in 0..C {
+            out[c] = left[c] + (right[c] - left[c]) * column.lerp;
+        }
+    }
+}
+
+fn lerp_any_columns<T: Sample>(row: &[T], columns: &[Between], channels: usize, line: &mut [f32]) {
     for (out, column) in line.chunks_exact_mut(channels).zip(columns) {
         let (left, right) = (&row[column.lower as usize..], &row[column.upper as usize..]);
         for ((out, left), right) in out.iter_mut().zip(left).zip(right) {

@@ -2,6 +2,7 @@
 //! does it has a [`MapWorker`] of its own, with the memory that takes.
 
 mod function;
+pub(crate) mod image;
 pub(crate) mod parse;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::Instant;
 use tightfit_core::{BudgetError, MemoryBudget};
 
 pub use function::FunctionOp;
+pub use image::{DecodeImageOp, ImageFieldOp};
 
 use super::element::{Element, ElementView, Schema};
 use super::origin::Names;
