@@ -9,7 +9,7 @@
         COUNT random records of each message, both ways. What TensorFlow writes, and every other encoding that protobuf
         allows, is read here and written again, and the file has to be TensorFlow's byte for byte; what is written here
         is read by TensorFlow and has to hold what was put in. Uncompressed, gzip and zlib. Needs
-        `cargo build --release` and `cargo build --release -p tightfit-format --example records`.
+        `cargo build --release` and `cargo build --release -p tightfit-format --example roundtrip`.
 
 Encodings that protobuf allows and that are tried: features in any order and in several messages, a name several times
 (the last one counts), the list of a feature in several pieces (they are joined), several kinds of lists in one feature
@@ -260,7 +260,7 @@ def write_golden():
 # The check.
 
 def check(binary, count, seed):
-    example = pathlib.Path(binary).parent / "examples/records"
+    example = pathlib.Path(binary).parent / "examples/roundtrip"
     run = lambda *args: subprocess.run([str(a) for a in args], check=True, stdout=subprocess.PIPE).stdout.decode()
     rand = Random(seed)
     with tempfile.TemporaryDirectory() as folder:

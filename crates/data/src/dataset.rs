@@ -216,6 +216,9 @@ fn check_array(path: &Path, header: &NpyHeader, column: &Column) -> Result<(), D
     if can_cast(from, to) { Ok(()) } else { bad(RowFault::Cast { from, to }) }
 }
 
+/// How many features an error names.
+const SHOWN_FEATURES: usize = 20;
+
 /// The feature of each column: the one asked for, the one named as the input, or the only one that fits.
 fn find_features(spec: &DatasetSpec, scan: &Scan) -> Result<Vec<String>, DataError> {
     let of = |column: &Column| {
@@ -232,7 +235,9 @@ fn find_features(spec: &DatasetSpec, scan: &Scan) -> Result<Vec<String>, DataErr
             // Nothing could be looked at; whatever comes is told when it is read.
             return Ok(column.input.clone());
         }
-        let names: Vec<_> = scan.features.iter().map(describe).collect();
+        let mut names: Vec<_> = scan.features.iter().take(SHOWN_FEATURES).map(describe).collect();
+        let more = scan.features.len() - names.len();
+        names.extend((more > 0).then(|| format!("{more} others")));
         let (input, dtype, shape) = (&column.input, column.dtype, column.row_shape);
         spec_error(format!(
             "which feature feeds {input} ({dtype} of {shape})? The first record has {}; \

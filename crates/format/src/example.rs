@@ -152,7 +152,9 @@ impl<'a> Message<'a> {
                         return Ok(());
                     }
                 }
-                wire_type => drop(self.value(wire_type)?),
+                wire_type => {
+                    self.value(wire_type)?;
+                }
             }
         }
     }

@@ -10,7 +10,7 @@
 //! zlib; which, is found from its first bytes, never from its name.
 
 use std::fmt;
-use std::io::{self, BufReader, Chain, Cursor, ErrorKind, Read, Seek, SeekFrom, Take, Write};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, ErrorKind, Read, Seek, SeekFrom, Take, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -203,7 +203,14 @@ impl<R: Read> Read for Stream<R> {
         match self {
             Stream::Plain(read) => read.read(out),
             Stream::Gzip(read) => read.read(out),
-            Stream::Zlib(read) => read.read(out),
+            Stream::Zlib(read) => match read.read(out)? {
+                // A second stream would have to be told from garbage: neither is passed over in silence.
+                0 if !out.is_empty() && !read.get_mut().fill_buf()?.is_empty() => Err(io::Error::new(
+                    ErrorKind::InvalidData,
+                    "there are bytes behind the end of the zlib stream",
+                )),
+                bytes => Ok(bytes),
+            },
         }
     }
 }
@@ -649,6 +656,34 @@ mod tests {
         assert!(matches!(list[0].as_ref().unwrap_err().fault, RecordFault::TooLarge { .. }));
         assert!(matches!(list[1].as_ref().unwrap_err().fault, RecordFault::Truncated));
         assert_eq!(list.len(), 2);
+    }
+
+    #[test]
+    fn members_are_joined_and_garbage_behind_them_is_an_error() {
+        let whole = file(&[vec![1; 20], vec![2; 20]]);
+        let gzip = |bytes: &[u8]| {
+            let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(bytes).unwrap();
+            gzip.finish().unwrap()
+        };
+        let zlib = |bytes: &[u8]| {
+            let mut zlib = ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+            zlib.write_all(bytes).unwrap();
+            zlib.finish().unwrap()
+        };
+        // Cut inside a record, with an empty member between.
+        let members = [gzip(&whole[..40]), gzip(&[]), gzip(&whole[40..])].concat();
+        assert_eq!(all(reader(&members, 64)).iter().flatten().count(), 2);
+        for garbage in [
+            [&members[..], b"garbage"].concat(),
+            [zlib(&whole), b"garbage".to_vec()].concat(),
+            [zlib(&whole[..36]), zlib(&whole[36..])].concat(),
+        ] {
+            let list = all(reader(&garbage, 64));
+            let (last, good) = list.split_last().unwrap();
+            assert!(matches!(last.as_ref().unwrap_err().fault, RecordFault::Compression(_)), "{last:?}");
+            assert!(!good.is_empty() && good.iter().all(Result::is_ok));
+        }
     }
 
     #[test]

@@ -19,6 +19,9 @@ const PEEK_BYTES: usize = 64 << 10;
 /// Features beyond this many are not listed.
 const MAX_FEATURES: usize = 256;
 
+/// Nor are features with a longer name, which would take memory that nothing counts.
+const MAX_NAME_BYTES: usize = 1 << 10;
+
 /// What is known of the files before they are read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scan {
@@ -144,6 +147,7 @@ fn peek(
 
 fn features_of(data: &[u8]) -> Vec<FeatureSeen> {
     let entries = Example::new(data).features().map_while(Result::ok).take(MAX_FEATURES);
+    let entries = entries.filter(|(name, _)| name.len() <= MAX_NAME_BYTES);
     let mut seen: Vec<FeatureSeen> = Vec::new();
     for (name, feature) in entries {
         let name = String::from_utf8_lossy(name).into_owned();

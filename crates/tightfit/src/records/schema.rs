@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tightfit_core::{BudgetError, MemoryBudget, Reservation};
 use tightfit_format::example::{Example, ExampleError, Feature, FeatureKind};
 use tightfit_format::example_list::ExampleListWithContext;
+use tightfit_format::limits::NAME_BYTES;
 use tightfit_format::message::MessageKind;
 use tightfit_format::sequence::{FeatureList, SequenceExample};
 
@@ -101,6 +102,7 @@ struct Seen {
 pub(super) enum SchemaError {
     Example(ExampleError),
     TooMany,
+    LongName(usize),
     Budget(BudgetError),
 }
 
@@ -115,6 +117,9 @@ impl std::fmt::Display for SchemaError {
         match self {
             SchemaError::Example(error) => write!(f, "{error}"),
             SchemaError::TooMany => write!(f, "more than {MAX_FEATURES} different features"),
+            SchemaError::LongName(bytes) => {
+                write!(f, "a feature's name of {bytes} bytes; at most {} are accepted", NAME_BYTES.max)
+            }
             SchemaError::Budget(error) => write!(f, "{error}"),
         }
     }
@@ -217,6 +222,9 @@ impl Schema {
             return Err(SchemaError::TooMany);
         }
         let name_bytes = name.len() as u64;
+        if name_bytes > NAME_BYTES.max {
+            return Err(SchemaError::LongName(name.len()));
+        }
         // Once in the table, once as text, which is longer where the name is no UTF-8.
         let bytes = name_bytes.saturating_mul(4).saturating_add(FEATURE_BYTES);
         self.reservation.try_grow(bytes).map_err(SchemaError::Budget)?;

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tightfit_core::MemoryBudget;
 use tightfit_data::{FileKind, FileList};
+use tightfit_format::example::{Example, ExampleError, Feature};
 use tightfit_format::message::MessageKind;
 
 use super::files::{RecordFile, is_same, list_files, record_error};
@@ -182,6 +183,26 @@ impl Job<'_> {
         }
         Ok(())
     }
+}
+
+/// Memory of a feature in [`picked`].
+const PICKED_BYTES: u64 = size_of::<Option<Feature<'_>>>() as u64;
+
+/// The features of `record` that `features`, which is in the order of names, lists, in that order. One walk over the
+/// record finds them all, however many there are.
+fn picked<'a>(
+    features: &[FeatureSummary],
+    record: &'a [u8],
+) -> Result<Vec<Option<Feature<'a>>>, ExampleError> {
+    let mut picked = vec![None; features.len()];
+    for entry in Example::new(record).features() {
+        let (name, feature) = entry?;
+        let place = features.binary_search_by(|summary| summary.name.as_bytes().cmp(name));
+        if let Some(to) = place.ok().and_then(|index| picked.get_mut(index)) {
+            *to = Some(feature);
+        }
+    }
+    Ok(picked)
 }
 
 /// What is called with the place and the data of a record.

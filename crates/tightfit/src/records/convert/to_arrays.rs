@@ -3,11 +3,11 @@
 use std::io::Write;
 
 use tightfit_core::{DType, Shape};
-use tightfit_format::example::{Example, FeatureKind};
+use tightfit_format::example::{Feature, FeatureKind};
 use tightfit_format::npz::NpzWriter;
 use tightfit_format::spool::{ArraySpool, Rows, SPOOL_BYTES};
 
-use super::Job;
+use super::{Job, PICKED_BYTES, picked};
 use crate::error::Error;
 use crate::records::schema::FeatureSummary;
 use crate::sink::file::{BUFFER_BYTES, Output};
@@ -50,10 +50,9 @@ impl Column {
     }
 
     /// Appends the values of a record.
-    fn push(&self, record: &[u8], spool: &mut ArraySpool) -> Result<(), String> {
+    fn push(&self, found: Option<Feature<'_>>, spool: &mut ArraySpool) -> Result<(), String> {
         let text = |error: tightfit_format::example::ExampleError| error.to_string();
         let io = |error: std::io::Error| error.to_string();
-        let found = Example::new(record).find(&self.name).map_err(text)?;
         let feature = found.ok_or("it is gone: the file has changed")?;
         let mut values = 0;
         for run in feature.float_runs() {
@@ -96,7 +95,9 @@ pub fn convert_npy(job: &Job<'_>) -> Result<u64, Error> {
     let mut rows = 0;
     job.each_record(&mut |place, record| {
         rows += 1;
-        column.push(record, &mut spool).map_err(|why| place.error(format!("'{}': {why}", column.name)))
+        let found = picked(&features, record).map_err(|error| place.error(error))?;
+        let found = found.first().copied().flatten();
+        column.push(found, &mut spool).map_err(|why| place.error(format!("'{}': {why}", column.name)))
     })?;
     spool.write_npy(&mut output).and_then(|()| output.flush()).map_err(at)?;
     output.commit()?;
@@ -110,7 +111,7 @@ pub fn convert_npz(job: &Job<'_>) -> Result<u64, Error> {
     if columns.is_empty() {
         return Err(Error::Usage("the records have no features".to_string()));
     }
-    let spools_bytes = columns.len() as u64 * (SPOOL_BYTES as u64 + 256);
+    let spools_bytes = columns.len() as u64 * (SPOOL_BYTES as u64 + 256 + PICKED_BYTES);
     let _buffers = job.budget.try_reserve("output", BUFFER_BYTES as u64 + spools_bytes)?;
     let output = Output::create(job.output)?;
     let at = |error| Error::io(job.output, error);
@@ -121,9 +122,10 @@ pub fn convert_npz(job: &Job<'_>) -> Result<u64, Error> {
     let mut rows = 0;
     job.each_record(&mut |place, record| {
         rows += 1;
-        for (index, column) in columns.iter().enumerate() {
+        let found = picked(&features, record).map_err(|error| place.error(error))?;
+        for (index, (column, found)) in columns.iter().zip(found).enumerate() {
             let Some(spool) = npz.array(index) else { continue };
-            column.push(record, spool).map_err(|why| place.error(format!("'{}': {why}", column.name)))?;
+            column.push(found, spool).map_err(|why| place.error(format!("'{}': {why}", column.name)))?;
         }
         Ok(())
     })?;

@@ -3,10 +3,10 @@
 
 use std::io::Write;
 
-use tightfit_format::example::{Example, Feature, FeatureKind};
+use tightfit_format::example::{Feature, FeatureKind};
 
 use super::csv::put_field;
-use super::{Job, RecordPlace};
+use super::{Job, PICKED_BYTES, RecordPlace, picked};
 use crate::error::Error;
 use crate::records::schema::FeatureSummary;
 use crate::sink::file::{BUFFER_BYTES, Output};
@@ -23,7 +23,8 @@ pub fn convert(job: &Job<'_>) -> Result<u64, Error> {
     if features.is_empty() {
         return Err(Error::Usage("the records have no features".to_string()));
     }
-    let _buffers = job.budget.try_reserve("output", BUFFER_BYTES as u64)?;
+    let picked_bytes = PICKED_BYTES.saturating_mul(features.len() as u64);
+    let _buffers = job.budget.try_reserve("output", picked_bytes + BUFFER_BYTES as u64)?;
     let mut output = Output::create(job.output)?;
     let at = |error| Error::io(job.output, error);
     let mut reservation = job.budget.try_reserve("csv row", 0)?;
@@ -36,8 +37,9 @@ pub fn convert(job: &Job<'_>) -> Result<u64, Error> {
         let more_bytes = (most_bytes + columns).saturating_sub(reservation.bytes());
         reservation.try_grow(more_bytes)?;
         line.clear();
-        for feature in &features {
-            put(feature, record, &mut line).map_err(|why| place_error(place, feature, why))?;
+        let found = picked(&features, record).map_err(|error| place.error(error))?;
+        for (feature, found) in features.iter().zip(found) {
+            put(feature, found, &mut line).map_err(|why| place_error(place, feature, why))?;
         }
         // Each cell ends with a comma; the last one's becomes the line's end.
         line.pop();
@@ -88,8 +90,7 @@ fn header(features: &[FeatureSummary], output: &mut Output) -> std::io::Result<(
 }
 
 /// Appends the cells of `feature`, each with a comma behind it.
-fn put(feature: &FeatureSummary, record: &[u8], line: &mut Vec<u8>) -> Result<(), String> {
-    let found = Example::new(record).find(&feature.name).map_err(|error| error.to_string())?;
+fn put(feature: &FeatureSummary, found: Option<Feature<'_>>, line: &mut Vec<u8>) -> Result<(), String> {
     let cells = match &found {
         Some(found) => put_values(found, line)?,
         None => 0,

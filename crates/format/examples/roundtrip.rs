@@ -1,8 +1,8 @@
 //! TFRecord files of Examples and SequenceExamples against another implementation: `tests/golden/examples.py` calls it.
 //!
-//!     records read FILE KIND             a line for each record: the digest of what it holds
-//!     records rewrite FILE KIND OUT      each record read and written again, names in order and lists packed
-//!     records write OUT KIND COUNT SEED  random records; a line for each: the digest of what was written
+//!     roundtrip read FILE KIND             a line for each record: the digest of what it holds
+//!     roundtrip rewrite FILE KIND OUT      each record read and written again, names in order and lists packed
+//!     roundtrip write OUT KIND COUNT SEED  random records; a line for each: the digest of what was written
 //!
 //! KIND is example or sequence. OUT is compressed as its name's .gz or .zlib says.
 
@@ -37,7 +37,7 @@ fn main() -> Result<()> {
             finish(writer)
         }
         ["write", out, kind, count, seed] => write(out, kind, count.parse()?, seed.parse()?),
-        _ => Err("records read|rewrite|write ..".into()),
+        _ => Err("roundtrip read|rewrite|write ..".into()),
     }
 }
 
