@@ -42,6 +42,7 @@ pub const FLAGS: &[Flag] = &[
     flag("skip-bad", "", "Leave out rows that cannot be read, and count them"),
     flag("decode-memory", "SIZE", "For the largest image in a record [default: four times what the first takes]"),
     flag("record-memory", "SIZE", "For the largest record [default: four times the first, at least 64KiB]"),
+    flag("pipeline-memory", "SIZE", "For the stages of a pipeline that is given as --input FILE.json [default: 32MiB]"),
     flag("string-memory", "SIZE", "For the strings of a row, on average over its batch [default: 1KiB]"),
     flag("labels", "FILE", "Names of the classes, one a line, for .jsonl and .csv"),
     flag("top", "K", "Only the K largest elements of each row, for .jsonl and .csv [default with --labels: 5]"),

@@ -11,10 +11,12 @@ use tightfit_format::{FormatError, Place, Problem};
 use crate::convert::can_cast;
 use crate::error::{BadRow, DataError, RowFault};
 use crate::fill::Scratch;
+use crate::flow::Schema;
 use crate::pipeline::{Batches, Shared};
 use crate::plan::{PipelinePlan, Sizes, decodes_images};
 use crate::reader::Reader;
 use crate::slot::{Layout, Slot, is_preprocessed};
+use crate::source::pipeline::PipelineRows;
 use crate::source::scan::{FeatureSeen, Scan, read_npy_header};
 use crate::source::stream::{Position, Stream};
 use crate::source::{FileKind, FileList, list};
@@ -28,6 +30,7 @@ pub struct Dataset {
     scan: Scan,
     /// The feature that each column is read from.
     features: Vec<String>,
+    key: Option<String>,
 }
 
 impl Dataset {
@@ -39,6 +42,9 @@ impl Dataset {
     /// files, or the budget is too small. Broken images and records are not looked for: they are bad rows later.
     pub fn open(spec: DatasetSpec, budget: &MemoryBudget) -> Result<Dataset, DataError> {
         check_columns(&spec)?;
+        if let Some(rows) = spec.pipeline.clone() {
+            return Dataset::of_pipeline(spec, &rows, budget);
+        }
         let list = list(&spec.sources, budget)?;
         check_kinds(&spec, &list)?;
         for file in list.files.iter().filter(|f| f.kind == FileKind::Array) {
@@ -48,7 +54,26 @@ impl Dataset {
         }
         let scan = Scan::new(&list, budget)?;
         let features = find_features(&spec, &scan)?;
-        Ok(Dataset { spec, list: Arc::new(list), scan, features })
+        Ok(Dataset { spec, list: Arc::new(list), scan, features, key: None })
+    }
+
+    fn of_pipeline(
+        spec: DatasetSpec,
+        rows: &PipelineRows,
+        budget: &MemoryBudget,
+    ) -> Result<Dataset, DataError> {
+        let list = FileList::of_pipeline(&rows.name, budget)?;
+        let facts = rows.look(budget)?;
+        let fields: Result<Vec<_>, _> =
+            spec.columns.iter().map(|column| field_of(column, &facts.schema)).collect();
+        let features = fields.map_err(|why| DataError::Spec(format!("{}: {why}", rows.name.display())))?;
+        let scan = Scan { rows: facts.rows, pipeline_bytes: rows.memory_bytes, ..Scan::default() };
+        Ok(Dataset { spec, list: Arc::new(list), scan, features, key: Some(facts.key) })
+    }
+
+    /// What tells the pipeline that rows come from, and its files, from others; `None` where rows come from files.
+    pub fn pipeline_key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     /// Rows, where the files say how many they have: arrays and images do, TFRecords do not.
@@ -136,7 +161,8 @@ impl Dataset {
             (0..threads).map(|_| Scratch::new(&sizes, self.spec.resize, budget, &reads)).collect();
         let slots: Result<Vec<_>, _> = (0..plan.slots).map(|_| Slot::new(&layout, budget)).collect();
         let shared = Arc::new(Shared::new(layout, self.list.clone(), slots?, unbuffered));
-        let stream = Stream::new(self.list.clone(), window, start, plan.record_bytes, &reads);
+        let pipeline = self.spec.pipeline.clone();
+        let stream = Stream::new(self.list.clone(), pipeline, window, start, plan.record_bytes, &reads);
         let reader = Reader::new(shared.clone(), stream, scratches?, self.spec.skip_bad);
         Batches::start(shared, plan, reader)
     }
@@ -218,6 +244,33 @@ fn check_array(path: &Path, header: &NpyHeader, column: &Column) -> Result<(), D
 
 /// How many features an error names.
 const SHOWN_FEATURES: usize = 20;
+
+/// The field of a pipeline that feeds `column`: the one asked for, the one named as the input, or the only one.
+fn field_of(column: &Column, schema: &Schema) -> Result<String, String> {
+    let index = match &column.feature {
+        Some(name) => schema.index(name)?,
+        None => match schema.find(&column.input) {
+            Some(index) => index,
+            None if schema.fields().len() == 1 => 0,
+            None => {
+                return Err(format!(
+                    "which field feeds {0}? There are {schema}; name one with --feature {0}=NAME",
+                    column.input
+                ));
+            }
+        },
+    };
+    let field = schema.fields().get(index).ok_or("no such field")?;
+    if !can_cast(field.dtype, column.dtype) {
+        return Err(format!("{field} does not become {} for {}", column.dtype, column.input));
+    }
+    let fits = |(dim, size): (&Option<usize>, &usize)| dim.is_none_or(|dim| dim == *size);
+    let shape = &column.row_shape;
+    if field.dims.len() != shape.rank() || !field.dims.iter().zip(&shape[..]).all(fits) {
+        return Err(format!("{} needs rows of {shape}, and there is {field}", column.input));
+    }
+    Ok(field.name.clone())
+}
 
 /// The feature of each column: the one asked for, the one named as the input, or the only one that fits.
 fn find_features(spec: &DatasetSpec, scan: &Scan) -> Result<Vec<String>, DataError> {

@@ -10,6 +10,7 @@ use tightfit_format::npy::{NpyHeader, NpyType, trim_zeros, utf8_of_ucs4};
 use crate::convert::{cast, preprocess_row, store_pixels};
 use crate::error::RowFault;
 use crate::feature::numbers;
+use crate::flow::ElementView;
 use crate::image::{ImageFormat, ImageHeader, Resizer, WEIGHT_BYTES, decode};
 use crate::plan::Sizes;
 use crate::slot::{ColumnLayout, Layout, Row, TextPool};
@@ -79,6 +80,7 @@ pub(crate) fn fill(
             };
             array_row(column, header, bytes, target, text)
         }
+        Payload::Element(element) => element_row(layout, element, row, text),
         Payload::Image(path) => {
             let (Some(column), Some(target)) = (layout.columns.first(), row.columns.first_mut()) else {
                 return Ok(());
@@ -87,6 +89,45 @@ pub(crate) fn fill(
             image(column, bytes, target, &mut scratch.decoder)
         }
     }
+}
+
+/// Fills a row from an element of a pipeline.
+fn element_row(
+    layout: &Layout,
+    element: &ElementView<'_>,
+    row: &mut Row<'_>,
+    text: &mut TextPool<'_>,
+) -> Result<(), RowFault> {
+    let field = |name: &str| {
+        let missing = || RowFault::MissingFeature { feature: name.to_string() };
+        let index = element.schema().find(name).ok_or_else(missing)?;
+        Ok::<_, RowFault>((index, element.tensor(index).ok_or_else(missing)?))
+    };
+    for (column, target) in layout.columns.iter().zip(row.columns.iter_mut()) {
+        let (index, tensor) = field(&column.feature)?;
+        if tensor.shape()[..] != column.row_shape[..] {
+            let (expected, found) = (column.row_shape.to_vec(), tensor.shape().to_vec());
+            return Err(RowFault::RowShape { expected, found });
+        }
+        if column.dtype == DType::String {
+            for (string, to) in element.strings(index).zip(target.as_chunks_mut::<16>().0) {
+                put_text(string, to, text)?;
+            }
+            continue;
+        }
+        cast(tensor.dtype(), tensor.bytes(), column.dtype, target)?;
+        preprocess_row(column.preprocess, column.dtype, target);
+    }
+    if let Some(name) = &layout.label {
+        let (_, tensor) = field(name)?;
+        let expected = 1;
+        if tensor.shape().elements() != expected {
+            let (feature, found) = (name.clone(), tensor.shape().elements());
+            return Err(RowFault::Count { feature, expected, found });
+        }
+        cast(tensor.dtype(), tensor.bytes(), DType::I64, bytemuck::bytes_of_mut(row.label))?;
+    }
+    Ok(())
 }
 
 fn read_file<'a>(path: &Path, room: &'a mut Buffer, reads: &MemoryBudget) -> Result<&'a [u8], RowFault> {

@@ -32,6 +32,7 @@ pub use error::{BadRow, DataError, RowFault};
 pub use pipeline::{Batches, KEPT_REASONS, PipelineStats};
 pub use plan::PipelinePlan;
 pub use preprocess::Preprocess;
+pub use source::pipeline::PipelineRows;
 pub use source::probe::{FeatureInfo, Probe};
 pub use source::stream::Position;
 pub use source::{DataFile, FileKind, FileList, FileStamp, is_data_name, list};

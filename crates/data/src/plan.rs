@@ -52,6 +52,8 @@ pub struct PipelinePlan {
     pub file_list_bytes: u64,
     /// Object stores: what they take of the process, held since the data set was opened, and ranges on their way.
     pub object_store_bytes: u64,
+    /// The stages of a pipeline that rows come from.
+    pub stage_bytes: u64,
     /// The ranges alone.
     pub read_ahead_bytes: u64,
     /// All of it.
@@ -69,6 +71,7 @@ pub(crate) struct Sizes {
     pub decoder_bytes: u64,
     pub inflate_bytes: u64,
     record_bytes: usize,
+    stage_bytes: u64,
 }
 
 /// Whether images are decoded, which is what more than one thread is worth for.
@@ -115,6 +118,7 @@ impl Sizes {
             },
             inflate_bytes: if scan.has_compressed { INFLATE_BYTES as u64 } else { 0 },
             record_bytes,
+            stage_bytes: scan.pipeline_bytes,
         }
     }
 
@@ -136,6 +140,7 @@ impl Sizes {
             thread_bytes: each(THREAD_BYTES),
             file_list_bytes: list.bytes(),
             object_store_bytes: list.store_bytes().saturating_add(read_ahead_bytes),
+            stage_bytes: self.stage_bytes,
             read_ahead_bytes,
             total_bytes: 0,
         };
@@ -146,7 +151,7 @@ impl Sizes {
 
 impl PipelinePlan {
     /// The lines that add up to the total, with their names.
-    pub fn lines(&self) -> [(&'static str, u64); 9] {
+    pub fn lines(&self) -> [(&'static str, u64); 10] {
         [
             ("batches", self.slot_bytes.saturating_mul(self.slots as u64)),
             ("read buffer", self.read_buffer_bytes),
@@ -157,6 +162,7 @@ impl PipelinePlan {
             ("threads", self.thread_bytes),
             ("file list", self.file_list_bytes),
             ("object stores", self.object_store_bytes),
+            ("stages", self.stage_bytes),
         ]
     }
 
@@ -167,6 +173,7 @@ impl PipelinePlan {
             .saturating_add(self.decoder_bytes)
             .saturating_add(self.thread_bytes)
             .saturating_add(self.read_ahead_bytes)
+            .saturating_add(self.stage_bytes)
             .saturating_add(metadata_bytes)
     }
 }

@@ -250,13 +250,15 @@ fn take_row<'a>(
             }),
         },
         // No more than a copy, so it is done at once.
-        Payload::Row { .. } => match fill(&shared.layout, &item.payload, &mut row, text, &mut scratch.fill) {
-            Ok(()) => {
-                *row.is_good = true;
-                return Some((index, row, Taken::Nothing));
+        Payload::Row { .. } | Payload::Element(_) => {
+            match fill(&shared.layout, &item.payload, &mut row, text, &mut scratch.fill) {
+                Ok(()) => {
+                    *row.is_good = true;
+                    return Some((index, row, Taken::Nothing));
+                }
+                Err(fault) => fault,
             }
-            Err(fault) => fault,
-        },
+        }
     };
     let bad = bad_row(&shared.list, &item, fault);
     work.put_bad(index, BadRead { bad, can_skip: true });
@@ -289,6 +291,7 @@ fn bad_row(list: &FileList, item: &Item<'_>, fault: RowFault) -> Box<BadRow> {
     let path: PathBuf = list.path(file).to_path_buf();
     let (record, offset) = match &item.payload {
         Payload::Image(_) => (None, None),
+        Payload::Element(_) => (Some(record), None),
         Payload::Record { offset, .. } => (Some(record), Some(*offset)),
         Payload::Row { header, .. } => {
             let before = record.saturating_mul(header.row_bytes() as u64);

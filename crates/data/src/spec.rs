@@ -1,10 +1,11 @@
 //! What a data set is to be: files, columns, and what is done on the way.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tightfit_core::{DType, Shape};
 
-use crate::Preprocess;
+use crate::{PipelineRows, Preprocess};
 
 /// The most columns a data set has.
 pub const MAX_COLUMNS: usize = 16;
@@ -38,6 +39,8 @@ pub struct DatasetSpec {
     /// Files, folders and globs, in order. A folder stands for the images, arrays and records in it and below it, and
     /// a glob for what matches, both sorted by path. What a file is, is found from its content.
     pub sources: Vec<PathBuf>,
+    /// Instead of files, a pipeline: its elements are the rows, its fields the features.
+    pub pipeline: Option<Arc<PipelineRows>>,
     /// What is fed. Arrays and images need exactly one.
     pub columns: Vec<Column>,
     /// A tf.Example feature of one integer that is carried along with each row.
@@ -64,6 +67,7 @@ impl DatasetSpec {
     pub fn new(sources: Vec<PathBuf>, columns: Vec<Column>) -> Self {
         DatasetSpec {
             sources,
+            pipeline: None,
             columns,
             label: None,
             resize: None,

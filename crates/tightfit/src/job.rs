@@ -8,18 +8,20 @@ mod tune;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tightfit_core::{DType, MemoryBudget, Shape};
 use tightfit_data::{
-    Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, Position, Preprocess, Resize,
+    Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Position, Preprocess, Resize,
 };
 use tightfit_graph::exec::Feed;
 
 use crate::error::Error;
 use crate::fit::{FitOptions, Lines};
 use crate::model::Model;
+use crate::pipeline::{is_description, read_spec};
 use crate::run::Runner;
 use crate::sink::{Rows, Sink, SinkNeed};
 use crate::tensor::Tensor;
@@ -28,6 +30,9 @@ pub use shards::{DEFAULT_SHARD_ROWS, ShardOptions, ShardedJob};
 
 /// Batches that exist at once: the one in use and the one read ahead.
 const SLOTS: usize = 2;
+
+/// What the stages of a pipeline may take where nothing is said.
+const PIPELINE_BYTES: u64 = 32 << 20;
 
 /// Inputs of a model, at most.
 const MAX_INPUTS: usize = 64;
@@ -38,8 +43,10 @@ const STRING_BYTES: usize = 1024;
 /// A data set for a model.
 #[derive(Debug, Clone, Default)]
 pub struct DataOptions {
-    /// Files, folders and globs.
+    /// Files, folders and globs; or one pipeline, as [`crate::pipeline::is_description`] knows them.
     pub sources: Vec<PathBuf>,
+    /// The most memory that the stages of a pipeline take, in bytes; left out, 32 MiB.
+    pub pipeline_bytes: Option<u64>,
     /// The tf.Example feature for an input, where it is not named as the input.
     pub features: Vec<(String, String)>,
     /// A tf.Example feature of one integer to compare the first output's top class with.
@@ -315,14 +322,31 @@ impl JobReport {
     }
 }
 
+/// The pipeline that the data of a job comes from, if it is one.
+fn open_pipeline(options: &JobOptions, budget: &MemoryBudget) -> Result<Option<Arc<PipelineRows>>, Error> {
+    let sources = &options.data.sources;
+    let Some(name) = sources.iter().find(|source| is_description(source)) else { return Ok(None) };
+    if sources.len() > 1 {
+        return Err(Error::Usage(format!(
+            "{} describes a pipeline, which is all of the data; concatenate in it what else there is",
+            name.display()
+        )));
+    }
+    let spec = read_spec(name, options.threads, budget)?;
+    let memory_bytes = options.data.pipeline_bytes.unwrap_or(PIPELINE_BYTES);
+    Ok(Some(Arc::new(PipelineRows { name: name.clone(), spec, memory_bytes, threads: options.threads })))
+}
+
 /// The data of a job, and the columns that it is read into.
 fn open_dataset(
     model: &Model,
     options: &JobOptions,
     budget: &MemoryBudget,
 ) -> Result<(Dataset, Vec<Column>), Error> {
-    let columns = columns::columns(model, options, budget)?;
+    let pipeline = open_pipeline(options, budget)?;
+    let columns = columns::columns(model, options, pipeline.as_deref(), budget)?;
     let spec = DatasetSpec {
+        pipeline,
         label: options.data.label.clone(),
         resize: options.data.method,
         record_bytes: options.data.record_bytes,

@@ -38,6 +38,7 @@ pub const COMMAND: Command = Command {
         "decode-memory",
         "record-memory",
         "string-memory",
+        "pipeline-memory",
         "labels",
         "top",
         "resume",
@@ -51,7 +52,7 @@ pub const COMMAND: Command = Command {
 };
 
 /// Flags that make sense for a data set only.
-const DATA_SET_FLAGS: [&str; 12] = [
+const DATA_SET_FLAGS: [&str; 13] = [
     "batch",
     "shape",
     "resize",
@@ -62,6 +63,7 @@ const DATA_SET_FLAGS: [&str; 12] = [
     "decode-memory",
     "record-memory",
     "string-memory",
+    "pipeline-memory",
     "resume",
     "shard-rows",
 ];
@@ -255,6 +257,7 @@ impl Call<'_> {
             record_bytes: size("record-memory")?,
             decode_bytes: args.bytes("decode-memory")?,
             string_bytes: size("string-memory")?,
+            pipeline_bytes: args.bytes("pipeline-memory")?,
             sources,
             features: args.texts("feature")?.into_iter().map(feature).collect::<Result<_, _>>()?,
             label: args.text("label")?,

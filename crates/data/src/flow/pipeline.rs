@@ -82,7 +82,7 @@ impl Pipeline {
     }
 
     /// What tells this pipeline over these files from others.
-    fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         format!("tightfit pipeline 1\n{}", self.context.key())
     }
 

@@ -1,5 +1,6 @@
 //! Where rows come from: the list of files, what is in each, and the stream of their rows in order.
 
+pub(crate) mod pipeline;
 pub(crate) mod probe;
 pub(crate) mod scan;
 pub(crate) mod stream;
@@ -27,6 +28,8 @@ pub enum FileKind {
     Array,
     /// TFRecords.
     Records(Compression),
+    /// A description of a pipeline, whose elements are rows.
+    Pipeline,
 }
 
 /// A file of a data set.
@@ -76,6 +79,13 @@ pub struct FileList {
 }
 
 impl FileList {
+    /// The list of a pipeline alone, by its name.
+    pub(crate) fn of_pipeline(name: &Path, budget: &MemoryBudget) -> Result<FileList, DataError> {
+        let reservation = budget.try_reserve("file list", entry_bytes(name))?;
+        let files = vec![DataFile { path: name.into(), kind: FileKind::Pipeline }];
+        Ok(FileList { files, reservation, stores: None })
+    }
+
     /// Bytes held for the list.
     pub fn bytes(&self) -> u64 {
         self.reservation.bytes()

@@ -1,13 +1,16 @@
 //! A look at the first file, for those who must choose columns before a data set can be described.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tightfit_core::{DType, MemoryBudget};
 use tightfit_format::example::FeatureKind;
 
+use super::pipeline::PipelineRows;
 use super::scan::{Scan, read_npy_header};
 use super::{FileKind, FileList, list};
 use crate::error::{DataError, io_error};
+use crate::flow::Schema;
 use crate::image::ImageHeader;
 use crate::storage;
 
@@ -28,6 +31,8 @@ pub enum Probe {
         /// The shape of one row.
         row_shape: Vec<usize>,
     },
+    /// A pipeline with elements of this type.
+    Pipeline(Arc<Schema>),
     /// TFRecords with these features in the first, sorted by name; none when the file is empty or broken.
     Records(Vec<FeatureInfo>),
 }
@@ -48,6 +53,14 @@ pub struct FeatureInfo {
 }
 
 impl Probe {
+    /// Looks at a pipeline, which is opened for a moment.
+    ///
+    /// # Errors
+    /// [`DataError`] when it cannot be opened.
+    pub fn pipeline(rows: &PipelineRows, budget: &MemoryBudget) -> Result<Probe, DataError> {
+        Ok(Probe::Pipeline(rows.look(budget)?.schema))
+    }
+
     /// Looks at the first file of `sources` (files, folders, globs). What that takes for a moment comes out of
     /// `budget`.
     ///
@@ -73,7 +86,7 @@ impl Probe {
                 let row_shape = header.row_shape().to_vec();
                 Ok(Probe::Array { dtype: header.element.dtype(), row_shape })
             }
-            FileKind::Records(_) => {
+            FileKind::Records(_) | FileKind::Pipeline => {
                 let features = Scan::new(list, budget)?.features.into_iter().map(|f| FeatureInfo {
                     name: f.name,
                     kind: f.kind,

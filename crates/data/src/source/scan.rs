@@ -37,6 +37,8 @@ pub(crate) struct Scan {
     /// The largest first record of a TFRecord file.
     pub first_record_bytes: Option<usize>,
     pub has_records: bool,
+    /// What the stages of a pipeline may take.
+    pub pipeline_bytes: u64,
     pub has_compressed: bool,
     /// True when a record's image was seen, so that sizes are only guessed.
     pub has_record_images: bool,
@@ -66,6 +68,7 @@ impl Scan {
             match file.kind {
                 FileKind::Image => scan.image(&file.path, budget),
                 FileKind::Array => scan.array(&read_npy_header(&file.path, budget)?),
+                FileKind::Pipeline => scan.rows = None,
                 FileKind::Records(compression) => scan.records(&file.path, compression, budget)?,
             }
         }

@@ -7,8 +7,10 @@ use tightfit_core::{Buffer, MemoryBudget};
 use tightfit_format::npy::{NpyHeader, NpyReader};
 use tightfit_format::tfrecord::{RecordError, RecordFault, RecordReader};
 
+use super::pipeline::{self, PipelineRows};
 use super::{FileKind, FileList};
 use crate::error::{BadRow, RowFault};
+use crate::flow::ElementView;
 use crate::storage::{self, StoredFile};
 
 /// A place between two rows of a data set, behind which it can be read on. The default is before the first row.
@@ -47,6 +49,8 @@ pub(crate) enum Payload<'a> {
     Record { offset: u64, data: &'a [u8] },
     /// A row of an array with this header.
     Row { header: &'a NpyHeader, bytes: &'a [u8] },
+    /// An element of a pipeline.
+    Element(ElementView<'a>),
 }
 
 /// A row that could not be read.
@@ -60,6 +64,7 @@ pub(crate) struct BadRead {
 /// The rows of a list of files, one at a time, through one window.
 pub(crate) struct Stream {
     list: Arc<FileList>,
+    pipeline: Option<Arc<PipelineRows>>,
     next_file: usize,
     /// Where the next file to be opened is gone into, if not at its first row.
     enter: Option<Position>,
@@ -74,6 +79,7 @@ enum Open {
     Image,
     Records(Box<RecordReader<StoredFile>>),
     Array(Box<ArrayRows>),
+    Pipeline(Box<pipeline::Rows>),
 }
 
 impl Stream {
@@ -81,6 +87,7 @@ impl Stream {
     /// files take to be open comes out of `budget`.
     pub fn new(
         list: Arc<FileList>,
+        pipeline: Option<Arc<PipelineRows>>,
         window: Buffer,
         start: Position,
         record_bytes: u64,
@@ -88,6 +95,7 @@ impl Stream {
     ) -> Stream {
         Stream {
             list,
+            pipeline,
             next_file: start.file as usize,
             enter: (start.record > 0).then_some(start),
             open: Open::Nothing,
@@ -108,6 +116,7 @@ impl Stream {
                 Position { file, record, offset }
             }
             Open::Array(rows) => Position { file, record: rows.next_row(), offset: 0 },
+            Open::Pipeline(rows) => Position { file, record: rows.next_row(), offset: 0 },
         }
     }
 
@@ -121,6 +130,10 @@ impl Stream {
                 Open::Nothing | Open::Image => Ok(false),
                 Open::Records(reader) => advance_records(reader, self.record_bytes),
                 Open::Array(rows) => rows.advance(),
+                Open::Pipeline(rows) => match rows.advance()? {
+                    true => return Ok(true),
+                    false => Ok(false),
+                },
             };
             match has_row {
                 Ok(true) => return Ok(true),
@@ -155,13 +168,17 @@ impl Stream {
                 let payload = Payload::Row { header: rows.reader.header(), bytes: rows.current() };
                 Item { position: at(rows.row), payload }
             }
+            Open::Pipeline(rows) => {
+                let number = rows.next_row().saturating_sub(1);
+                Item { position: at(number), payload: Payload::Element(rows.current()) }
+            }
         })
     }
 
     /// Takes back the window of the file that is at its end.
     fn close(&mut self) {
         self.window = match std::mem::replace(&mut self.open, Open::Nothing) {
-            Open::Nothing | Open::Image => self.window.take(),
+            Open::Nothing | Open::Image | Open::Pipeline(_) => self.window.take(),
             Open::Records(reader) => Some(reader.into_window()),
             Open::Array(rows) => Some(rows.window),
         };
@@ -174,6 +191,11 @@ impl Stream {
         let enter = self.enter.take();
         if file.kind == FileKind::Image {
             self.open = Open::Image;
+            return Ok(());
+        }
+        if let (FileKind::Pipeline, Some(rows)) = (file.kind, &self.pipeline) {
+            let skip = enter.map_or(0, |place| place.record);
+            self.open = Open::Pipeline(Box::new(pipeline::Rows::open(rows, skip)?));
             return Ok(());
         }
         let opened = storage::open(&file.path, &self.budget).map_err(|e| self.bad(None, RowFault::Io(e)))?;

@@ -1,9 +1,9 @@
 //! Which columns a model's inputs want of a data set, and how its labels compare.
 
 use tightfit_core::{DType, MemoryBudget, Shape};
-use tightfit_data::{Column, Probe};
+use tightfit_data::{Column, PipelineRows, Probe};
 use tightfit_graph::dim::{Dim, Dims};
-use tightfit_graph::ir::NodeKind;
+use tightfit_graph::ir::{NodeKind, Port};
 
 use super::JobOptions;
 use crate::error::Error;
@@ -17,7 +17,12 @@ const IMAGE_RANK: usize = 4;
 ///
 /// # Errors
 /// [`Error::Usage`] for an input whose row shape nobody says, [`Error::Dataset`] when the first file cannot be read.
-pub fn columns(model: &Model, options: &JobOptions, budget: &MemoryBudget) -> Result<Vec<Column>, Error> {
+pub fn columns(
+    model: &Model,
+    options: &JobOptions,
+    pipeline: Option<&PipelineRows>,
+    budget: &MemoryBudget,
+) -> Result<Vec<Column>, Error> {
     let mut probe = None;
     let mut columns = Vec::new();
     for port in &model.graph().inputs {
@@ -30,9 +35,13 @@ pub fn columns(model: &Model, options: &JobOptions, budget: &MemoryBudget) -> Re
             Some(shape) => shape,
             None => {
                 if probe.is_none() {
-                    probe = Some(Probe::open(&options.data.sources, budget)?);
+                    probe = Some(match pipeline {
+                        Some(rows) => Probe::pipeline(rows, budget)?,
+                        None => Probe::open(&options.data.sources, budget)?,
+                    });
                 }
-                let found = probe.as_ref().and_then(|probe| probed_shape(probe, dims));
+                let found =
+                    probe.as_ref().and_then(|probe| probed_shape(probe, name_of(feature, port), dims));
                 found.ok_or_else(|| open_shape(&port.name, dims))?
             }
         };
@@ -49,6 +58,11 @@ pub fn columns(model: &Model, options: &JobOptions, budget: &MemoryBudget) -> Re
         return Err(Error::Usage(format!("--feature {input}: the model has no such input; it has {names}")));
     }
     Ok(columns)
+}
+
+/// The feature that feeds an input: the one asked for, or the one of its own name.
+fn name_of<'a>(feature: Option<&'a (String, String)>, port: &'a Port) -> &'a str {
+    feature.map_or(&port.name, |(_, feature)| feature)
 }
 
 fn open_shape(input: &str, dims: &Dims) -> Error {
@@ -72,13 +86,17 @@ fn row_shape(dims: &Dims, options: &JobOptions, name: &str) -> Option<Shape> {
 }
 
 /// The shape of one row from the first file, where the model leaves it open.
-fn probed_shape(probe: &Probe, dims: &Dims) -> Option<Shape> {
+fn probed_shape(probe: &Probe, name: &str, dims: &Dims) -> Option<Shape> {
     let found: Vec<usize> = match probe {
         Probe::Image { height, width } => {
             let channels = dims.get().and_then(|d| d.last()).and_then(|d| d.size()).unwrap_or(3);
             vec![*height, *width, channels]
         }
         Probe::Array { row_shape, .. } => row_shape.to_vec(),
+        Probe::Pipeline(schema) => {
+            let only = if schema.fields().len() == 1 { Some(0) } else { None };
+            schema.fields().get(schema.find(name).or(only)?)?.shape()?.to_vec()
+        }
         Probe::Records(_) => return None,
     };
     let row = Shape::new(&found).ok()?;

@@ -82,6 +82,12 @@ impl Identity {
     }
 
     fn put_data(&mut self, dataset: &Dataset) -> Result<(), Error> {
+        if let Some(key) = dataset.pipeline_key() {
+            let mut all = Digest::default();
+            all.add(key.as_bytes());
+            self.put("data", format!("a pipeline, digest {}", all.text()));
+            return Ok(());
+        }
         let files = &dataset.list().files;
         let mut all = Digest::default();
         for (number, file) in files.iter().enumerate() {

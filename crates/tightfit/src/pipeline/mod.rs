@@ -35,6 +35,12 @@ pub fn read_spec(text: &Path, threads: usize, budget: &MemoryBudget) -> Result<P
     Ok(PipelineSpec::from_json(&json, &read_model)?)
 }
 
+/// Whether a source describes a pipeline: the name of a .json file, or JSON itself.
+pub fn is_description(source: &Path) -> bool {
+    source.to_str().is_some_and(|text| text.trim_start().starts_with('{'))
+        || source.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"))
+}
+
 fn read_description(path: &Path) -> Result<String, Error> {
     let bytes = fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
     if bytes > MAX_DESCRIPTION_BYTES {

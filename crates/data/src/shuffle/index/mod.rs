@@ -197,7 +197,9 @@ fn check_kind(path: &Path, kind: FileKind) -> Result<(), DataError> {
              --output FILE.tfrecord` unpacks it",
             compression.name()
         ))),
-        FileKind::Image | FileKind::Array => Err(DataError::Spec(format!("{name} is no TFRecord file"))),
+        FileKind::Image | FileKind::Array | FileKind::Pipeline => {
+            Err(DataError::Spec(format!("{name} is no TFRecord file")))
+        }
     }
 }
 
