@@ -94,20 +94,75 @@ impl<'a> Resizer<'a> {
             self.pixels.get(from..from + self.line_bytes).unwrap_or_default()
         };
         let (top, bottom) = (source(row.lower), source(row.upper));
-        let pixel = |line: &[u8], at: u32| {
-            let bytes: [u8; C] =
-                line.get(at as usize..).and_then(|p| p.first_chunk().copied()).unwrap_or([0; C]);
-            bytes.map(f32::from)
-        };
-        for (out, column) in line.as_chunks_mut::<C>().0.iter_mut().zip(self.columns) {
-            let (tl, tr) = (pixel(top, column.lower), pixel(top, column.upper));
-            let (bl, br) = (pixel(bottom, column.lower), pixel(bottom, column.upper));
-            for c in 0..C {
-                let upper = tl[c] + (tr[c] - tl[c]) * column.lerp;
-                let lower = bl[c] + (br[c] - bl[c]) * column.lerp;
-                out[c] = upper + (lower - upper) * row.lerp;
+        let out = line.as_chunks_mut::<C>().0;
+        match self.method {
+            Resize::Nearest if out.len() == self.line_bytes / C => {
+                line.iter_mut().zip(top).for_each(|(to, byte)| *to = f32::from(*byte));
             }
+            Resize::Nearest => {
+                for (to, column) in out.iter_mut().zip(self.columns) {
+                    *to = pixel(top, column.lower);
+                }
+            }
+            Resize::Bilinear if C == 1 => grey_line(top, bottom, self.columns, row.lerp, line),
+            Resize::Bilinear => color_line::<C>(top, bottom, self.columns, row.lerp, line),
         }
+    }
+}
+
+/// The first `N` bytes of a pixel; of the next one, too, where `N` is more than the channels.
+#[inline(always)]
+fn pixel<const N: usize>(line: &[u8], at: u32) -> [f32; N] {
+    let bytes = line.get(at as usize..).and_then(|line| line.first_chunk::<N>());
+    bytes.copied().unwrap_or([0; N]).map(f32::from)
+}
+
+/// One value between four: first across, then down, as TensorFlow rounds it.
+#[inline(always)]
+fn lerp<const N: usize>([tl, tr, bl, br]: [[f32; N]; 4], across: [f32; N], down: f32) -> [f32; N] {
+    std::array::from_fn(|i| {
+        let upper = tl[i] + (tr[i] - tl[i]) * across[i];
+        let lower = bl[i] + (br[i] - bl[i]) * across[i];
+        upper + (lower - upper) * down
+    })
+}
+
+/// A line of pixels of `C` channels, up to 4. Four bytes are taken and written for each, which is one vector, as far
+/// as the line has a fourth byte.
+fn color_line<const C: usize>(top: &[u8], bottom: &[u8], columns: &[Between], down: f32, line: &mut [f32]) {
+    let has_four = |column: &Between| column.upper as usize + 4 <= top.len().min(bottom.len());
+    let fast = columns.partition_point(has_four).min(columns.len().saturating_sub(1));
+    let (columns, last_columns) = columns.split_at(fast);
+    for (x, column) in columns.iter().enumerate() {
+        let at = [(top, column.lower), (top, column.upper), (bottom, column.lower), (bottom, column.upper)];
+        let value = lerp(at.map(|(line, at)| pixel::<4>(line, at)), [column.lerp; 4], down);
+        if let Some(out) = line.get_mut(x * C..x * C + 4) {
+            out.copy_from_slice(&value);
+        }
+    }
+    let last = line.as_chunks_mut::<C>().0.iter_mut().skip(fast);
+    for (out, column) in last.zip(last_columns) {
+        let at = [(top, column.lower), (top, column.upper), (bottom, column.lower), (bottom, column.upper)];
+        *out = lerp(at.map(|(line, at)| pixel::<C>(line, at)), [column.lerp; C], down);
+    }
+}
+
+/// A line of pixels of one channel: collected one by one, computed a vector at a time.
+fn grey_line(top: &[u8], bottom: &[u8], columns: &[Between], down: f32, line: &mut [f32]) {
+    const AT_ONCE: usize = 16;
+    for (out, columns) in line.chunks_mut(AT_ONCE).zip(columns.chunks(AT_ONCE)) {
+        let mut bytes = [[0u8; AT_ONCE]; 4];
+        let mut across = [0.0; AT_ONCE];
+        let byte = |line: &[u8], at: u32| line.get(at as usize).copied().unwrap_or_default();
+        for (i, column) in columns.iter().enumerate() {
+            bytes[0][i] = byte(top, column.lower);
+            bytes[1][i] = byte(top, column.upper);
+            bytes[2][i] = byte(bottom, column.lower);
+            bytes[3][i] = byte(bottom, column.upper);
+            across[i] = column.lerp;
+        }
+        let values = lerp(bytes.map(|bytes| bytes.map(f32::from)), across, down);
+        out.iter_mut().zip(values).for_each(|(to, value)| *to = value);
     }
 }
 
