@@ -37,7 +37,8 @@ pub enum Resize {
 #[derive(Debug, Clone)]
 pub struct DatasetSpec {
     /// Files, folders and globs, in order. A folder stands for the images, arrays and records in it and below it, and
-    /// a glob for what matches, both sorted by path. What a file is, is found from its content.
+    /// a glob for what matches, both sorted by path. What a file is, is found from its content. With the feature
+    /// `object-store` they may be URLs: see [`Location`](crate::storage::Location).
     pub sources: Vec<PathBuf>,
     /// Instead of files, a pipeline: its elements are the rows, its fields the features.
     pub pipeline: Option<Arc<PipelineRows>>,

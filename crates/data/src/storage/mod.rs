@@ -32,7 +32,8 @@ const SCHEMES: [&str; 4] = ["s3://", "gs://", "http://", "https://"];
 pub enum Location<'a> {
     /// A file or folder of this machine.
     Local(&'a Path),
-    /// `s3://bucket/key`, `gs://bucket/key`, `http://...` or `https://...`.
+    /// `s3://bucket/key`, `gs://bucket/key`, `http://...` or `https://...`. As the source of a list, what is in a bucket
+    /// may end in a slash, for all data files under it, or be a glob over keys, whose stars stop at slashes.
     Url(&'a str),
 }
 
@@ -81,9 +82,11 @@ pub(crate) const READ_BYTES: u64 = (HEAD_BYTES + PIECES * PIECE_BYTES) as u64;
 #[cfg(not(feature = "object-store"))]
 pub(crate) const READ_BYTES: u64 = 0;
 
-/// What the process holds as soon as it reads objects: code, connections, certificates, a page of listed keys.
+/// What the process holds as soon as it reads objects, beside the ranges that are counted by themselves: code, the
+/// clients' certificates, connections, a page of listed keys. On Linux it is 5 MiB of resident memory over http, or with
+/// four buckets, and 6.2 MiB over https.
 #[cfg(feature = "object-store")]
-const STORES_BYTES: u64 = 12 << 20;
+const STORES_BYTES: u64 = 10 << 20;
 #[cfg(not(feature = "object-store"))]
 const STORES_BYTES: u64 = 0;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use object_store::path::Path as Key;
@@ -12,7 +12,10 @@ use tightfit_core::display_bytes;
 
 /// Requests for one range whose answers break off, before that is an error. What the server refuses, and a connection
 /// that cannot be made, is tried again below this, by the store's own rule.
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 3;
+
+/// No request is made again this long after the first.
+pub(super) const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The wait behind the first answer that broke off; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -64,16 +67,17 @@ impl Object {
         out: &mut [u8],
         known: Option<&Version>,
     ) -> io::Result<(Version, usize)> {
-        let mut wait = FIRST_WAIT;
-        for _ in 1..ATTEMPTS {
+        let (begin, mut wait, mut attempts) = (Instant::now(), FIRST_WAIT, 1);
+        loop {
             match self.attempt(start, out, known).await {
                 Ok(found) => return Ok(found),
-                Err(Fault::Final(error)) => return Err(error),
-                Err(Fault::BrokeOff(_)) => tokio::time::sleep(wait).await,
+                Err(Fault::BrokeOff(_)) if attempts < ATTEMPTS && begin.elapsed() < RETRY_TIMEOUT => {}
+                Err(Fault::BrokeOff(error) | Fault::Final(error)) => return Err(error),
             }
+            tokio::time::sleep(wait).await;
             wait *= 2;
+            attempts += 1;
         }
-        self.attempt(start, out, known).await.map_err(|(Fault::BrokeOff(error) | Fault::Final(error))| error)
     }
 
     async fn attempt(

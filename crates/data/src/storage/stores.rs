@@ -1,41 +1,42 @@
-//! The stores of this process: one thread that drives all connections, one client for each bucket or host.
+//! The stores of this process: one thread that drives all connections, a client for each bucket, and one for all hosts.
 
 use std::io;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use object_store::aws::AmazonS3Builder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::path::Path as Key;
-use object_store::{BackoffConfig, ClientConfigKey, ObjectMeta, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectMeta, ObjectStore, RetryConfig};
 use tokio::runtime::Handle;
 
-use super::object::{Object, store_error};
+use super::object::{Object, RETRY_TIMEOUT, store_error};
 
 /// How often a request is made again that was refused for a reason that passes, or found no connection.
 const RETRIES: usize = 4;
 
-/// No request is made again this long after the first.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Clients that are kept: each holds connections and certificates.
-const MAX_STORES: usize = 8;
+/// Buckets whose clients are kept: each has connections and certificates of its own.
+const MAX_BUCKETS: usize = 4;
 
 /// The stack of the connections' thread and of those that look up names.
 const STACK_BYTES: usize = 1 << 20;
 
-#[derive(Default)]
 struct Stores {
     options: Vec<(String, String)>,
     runtime: Option<Handle>,
-    /// By scheme and bucket, or scheme, host and query.
-    open: Vec<(String, Arc<dyn ObjectStore>)>,
+    /// By scheme and name.
+    buckets: Vec<(String, Arc<dyn ObjectStore>)>,
+    /// By scheme, http or https. All hosts share it: where each file has a query of its own, each is a store.
+    clients: Vec<(String, HttpClient)>,
 }
 
-static STORES: Mutex<Stores> = Mutex::new(Stores { options: Vec::new(), runtime: None, open: Vec::new() });
+static STORES: Mutex<Stores> =
+    Mutex::new(Stores { options: Vec::new(), runtime: None, buckets: Vec::new(), clients: Vec::new() });
 
 fn stores() -> MutexGuard<'static, Stores> {
     // Whatever panicked, the lists are whole.
@@ -46,7 +47,8 @@ fn stores() -> MutexGuard<'static, Stores> {
 pub(super) fn set_options(options: Vec<(String, String)>) {
     let mut stores = stores();
     stores.options = options;
-    stores.open.clear();
+    stores.buckets.clear();
+    stores.clients.clear();
 }
 
 /// The parts of `scheme://authority/path?query`.
@@ -73,12 +75,12 @@ impl<'a> Url<'a> {
         Ok(Url { scheme, authority, path, query })
     }
 
+    fn is_http(&self) -> bool {
+        self.scheme.starts_with("http")
+    }
+
     fn key(&self) -> io::Result<Key> {
-        let key = if self.scheme.starts_with("http") {
-            Key::from_url_path(self.path)
-        } else {
-            Key::parse(self.path)
-        };
+        let key = if self.is_http() { Key::from_url_path(self.path) } else { Key::parse(self.path) };
         key.map_err(|error| wrong(&error.to_string()))
     }
 }
@@ -106,55 +108,75 @@ fn store(url: &Url<'_>) -> io::Result<(Arc<dyn ObjectStore>, Handle)> {
         Some(runtime) => runtime.clone(),
         None => stores.runtime.insert(start_runtime()?).clone(),
     };
-    let name = format!("{}://{}/{}", url.scheme, url.authority, url.query);
-    if let Some((_, store)) = stores.open.iter().find(|(open, _)| *open == name) {
-        return Ok((store.clone(), runtime));
-    }
     let _inside = runtime.enter();
-    let store = build(url, &name, &stores.options).map_err(|error| store_error("", error))?;
-    if stores.open.len() >= MAX_STORES {
-        stores.open.remove(0);
-    }
-    stores.open.push((name, store.clone()));
-    Ok((store, runtime))
+    let store = if url.is_http() { stores.host(url) } else { stores.bucket(url) };
+    store.map(|store| (store, runtime.clone())).map_err(|error| store_error("", error))
 }
 
-fn build(
-    url: &Url<'_>,
-    base: &str,
-    options: &[(String, String)],
-) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let backoff = BackoffConfig { init_backoff: Duration::from_millis(100), ..BackoffConfig::default() };
-    let retry = RetryConfig { backoff, max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT };
-    let options = options.iter().map(|(key, value)| (key.to_ascii_lowercase(), value));
-    // Each store takes what it knows of the options; those of the other stores are among them.
-    Ok(match url.scheme.as_str() {
-        "s3" => {
-            let builder = options.fold(AmazonS3Builder::new(), |b, (key, value)| match key.parse() {
-                Ok(key) => b.with_config(key, value),
-                Err(_) => b,
-            });
-            Arc::new(builder.with_bucket_name(url.authority).with_retry(retry).build()?)
+impl Stores {
+    fn host(&mut self, url: &Url<'_>) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let client = match self.clients.iter().find(|(scheme, _)| *scheme == url.scheme) {
+            Some((_, client)) => client.clone(),
+            None => {
+                // Who writes http:// means it.
+                let options = ClientOptions::new().with_allow_http(url.scheme == "http");
+                let options =
+                    apply(&self.options, options, |o, key: ClientConfigKey, value| o.with_config(key, value));
+                let client = ReqwestConnector::default().connect(&options)?;
+                self.clients.push((url.scheme.clone(), client.clone()));
+                client
+            }
+        };
+        let base = format!("{}://{}/{}", url.scheme, url.authority, url.query);
+        let builder = HttpBuilder::new().with_url(base).with_http_connector(Shared(client));
+        Ok(Arc::new(builder.with_retry(retry()).build()?))
+    }
+
+    fn bucket(&mut self, url: &Url<'_>) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let name = format!("{}://{}", url.scheme, url.authority);
+        if let Some((_, store)) = self.buckets.iter().find(|(open, _)| *open == name) {
+            return Ok(store.clone());
         }
-        "gs" => {
+        let store: Arc<dyn ObjectStore> = if url.scheme == "s3" {
+            let builder = AmazonS3Builder::new().with_bucket_name(url.authority).with_retry(retry());
+            let with = |b: AmazonS3Builder, key: AmazonS3ConfigKey, value: &str| b.with_config(key, value);
+            Arc::new(apply(&self.options, builder, with).build()?)
+        } else {
             let builder =
-                options.fold(GoogleCloudStorageBuilder::new(), |b, (key, value)| match key.parse() {
-                    Ok(key) => b.with_config(key, value),
-                    Err(_) => b,
-                });
-            Arc::new(builder.with_bucket_name(url.authority).with_retry(retry).build()?)
+                GoogleCloudStorageBuilder::new().with_bucket_name(url.authority).with_retry(retry());
+            let with =
+                |b: GoogleCloudStorageBuilder, key: GoogleConfigKey, value: &str| b.with_config(key, value);
+            Arc::new(apply(&self.options, builder, with).build()?)
+        };
+        if self.buckets.len() >= MAX_BUCKETS {
+            self.buckets.remove(0);
         }
-        scheme => {
-            // Who writes http:// means it.
-            let allow_http = if scheme == "http" { "true" } else { "false" };
-            let builder = HttpBuilder::new().with_config(ClientConfigKey::AllowHttp, allow_http);
-            let builder = options.fold(builder, |b, (key, value)| match key.parse() {
-                Ok(key) => b.with_config(key, value),
-                Err(_) => b,
-            });
-            Arc::new(builder.with_url(base).with_retry(retry).build()?)
-        }
+        self.buckets.push((name, store.clone()));
+        Ok(store)
+    }
+}
+
+/// Gives a builder those of the options that it knows; those of other stores are among them.
+fn apply<B, K: FromStr>(options: &[(String, String)], builder: B, with: impl Fn(B, K, &str) -> B) -> B {
+    options.iter().fold(builder, |builder, (key, value)| match key.to_ascii_lowercase().parse() {
+        Ok(key) => with(builder, key, value),
+        Err(_) => builder,
     })
+}
+
+fn retry() -> RetryConfig {
+    let backoff = BackoffConfig { init_backoff: Duration::from_millis(100), ..BackoffConfig::default() };
+    RetryConfig { backoff, max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT }
+}
+
+/// A client that several stores use.
+#[derive(Debug)]
+struct Shared(HttpClient);
+
+impl HttpConnector for Shared {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(self.0.clone())
+    }
 }
 
 /// Starts the thread on which connections are driven. It ends with the process.
@@ -186,7 +208,7 @@ impl Keys {
     /// Hosts have no lists; and what [`object`] returns.
     pub fn list(url: &str) -> io::Result<Keys> {
         let url = Url::parse(url)?;
-        if url.scheme.starts_with("http") {
+        if url.is_http() {
             return Err(wrong("files behind http are named one by one: there is no list of them"));
         }
         let (store, runtime) = store(&url)?;

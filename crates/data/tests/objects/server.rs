@@ -17,6 +17,8 @@ pub enum Fault {
     Drop,
     /// Nothing comes any more.
     Hang,
+    /// Nothing comes any more in the middle of the body.
+    Stall,
     /// This status, and no object.
     Status(u16),
     /// The length and the body are one byte shorter than the range.
@@ -51,6 +53,9 @@ pub struct Server {
     state: Mutex<State>,
     port: u16,
 }
+
+/// Longer than any client waits.
+const LONG: Duration = Duration::from_secs(600);
 
 /// Keys on a page of a list.
 const PAGE_KEYS: usize = 2;
@@ -145,7 +150,7 @@ impl Server {
         match fault {
             Some(Fault::Status(code)) => return status(write, code, "<Error>come back later</Error>"),
             Some(Fault::Hang) => {
-                std::thread::sleep(Duration::from_secs(600));
+                std::thread::sleep(LONG);
                 return Ok(false);
             }
             Some(Fault::OtherTag) => tag = Some("\"other\"".to_string()),
@@ -182,11 +187,14 @@ impl Server {
         if request.method == "HEAD" {
             return Ok(true);
         }
-        if fault == Some(Fault::Drop) {
+        if matches!(fault, Some(Fault::Drop | Fault::Stall)) {
             body.truncate(body.len() / 2);
         }
         for part in body.chunks(PART_BYTES) {
             write.write_all(part)?;
+        }
+        if fault == Some(Fault::Stall) {
+            std::thread::sleep(LONG);
         }
         Ok(fault != Some(Fault::Drop))
     }
