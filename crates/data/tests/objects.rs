@@ -312,6 +312,31 @@ fn a_server_that_hangs_is_given_up() {
 }
 
 #[test]
+fn many_objects_are_looked_at_side_by_side() {
+    let server = server();
+    for i in 0..40 {
+        server.put(&format!("many/{i:02}.png"), fs::read(golden("rgb.png")).unwrap());
+    }
+    let (budget, begin) = (MemoryBudget::unlimited(), Instant::now());
+    server.delay("many/", Duration::from_millis(50));
+    let images = spec(&["s3://many/".into()], vec![column("x", DType::F32, &[8, 8, 3])]);
+    assert_eq!(Dataset::open(images, &budget).unwrap().total_rows(), Some(40));
+    // 80 requests one after the other would take four seconds.
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    // Where memory is short, they come one after the other.
+    let few = MemoryBudget::new((10 << 20) + (70 << 10));
+    assert_eq!(tightfit_data::list(&["s3://many/".into()], &few).unwrap().files.len(), 40);
+}
+
+#[test]
+fn sizes_and_times_are_told_without_reading() {
+    let server = server();
+    let url = server.put("size", noise(1000));
+    assert_eq!(storage::size_and_time(&url).unwrap(), (1000, Some(1_445_412_480_000_000_000)));
+    assert!(storage::size_and_time(&url.join("none")).unwrap_err().to_string().contains("404"));
+}
+
+#[test]
 fn an_object_of_no_bytes_has_none() {
     let server = server();
     let url = server.put("empty", Vec::new());

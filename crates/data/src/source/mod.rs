@@ -6,9 +6,7 @@ pub(crate) mod scan;
 pub(crate) mod stream;
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use tightfit_core::{MemoryBudget, Reservation};
 use tightfit_format::npy::MAGIC;
@@ -41,6 +39,12 @@ pub struct DataFile {
     pub kind: FileKind,
 }
 
+impl AsRef<Path> for DataFile {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// What tells whether a file is still the one it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
@@ -56,15 +60,16 @@ impl FileStamp {
     /// # Errors
     /// [`DataError::Io`].
     pub fn of(path: &Path) -> Result<FileStamp, DataError> {
-        let metadata = fs::metadata(path).map_err(|e| io_error(path, e))?;
-        Ok(FileStamp::new(&metadata))
+        storage::size_and_time(path).map(FileStamp::from_parts).map_err(|e| io_error(path, e))
     }
 
     /// The stamp in what the system says of a file.
     pub(crate) fn new(metadata: &fs::Metadata) -> FileStamp {
-        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let modified_ns = modified.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0);
-        FileStamp { bytes: metadata.len(), modified_ns }
+        FileStamp::from_parts(storage::of_metadata(metadata))
+    }
+
+    fn from_parts((bytes, modified_ns): (u64, Option<u64>)) -> FileStamp {
+        FileStamp { bytes, modified_ns: modified_ns.unwrap_or(0) }
     }
 }
 
@@ -137,13 +142,13 @@ pub fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, Data
         if let Location::Url(url) = Location::of(source) {
             add_url(url, budget, &mut list)?;
         } else if source.is_dir() {
-            add_folder(source, 0, budget, &mut list)?;
+            add_folder(source, 0, &mut list)?;
             let found = list.files.get_mut(before..).unwrap_or_default();
             found.sort_by(|a, b| a.path.cmp(&b.path));
         } else if source.exists() || !is_pattern(source) {
-            add_file(source, budget, &mut list)?;
+            add_file(source, &mut list)?;
         } else {
-            add_matches(source, budget, &mut list)?;
+            add_matches(source, &mut list)?;
         }
         if list.files.len() == before {
             let why = if source.is_dir() || source.as_os_str().as_encoded_bytes().ends_with(b"/") {
@@ -160,6 +165,7 @@ pub fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, Data
     if u32::try_from(list.files.len()).is_err() {
         return Err(DataError::Spec("more than four billion files".to_string()));
     }
+    find_kinds(&mut list.files, budget)?;
     Ok(list)
 }
 
@@ -172,7 +178,7 @@ fn add_url(url: &str, budget: &MemoryBudget, list: &mut FileList) -> Result<(), 
     let is_folder = url.ends_with('/');
     // The question mark of an http URL begins its query.
     if !is_folder && (is_http || !is_pattern(Path::new(url))) {
-        return add_file(Path::new(url), budget, list);
+        return add_file(Path::new(url), list);
     }
     let before = list.files.len();
     let at = |error| io_error(Path::new(url), error);
@@ -181,7 +187,7 @@ fn add_url(url: &str, budget: &MemoryBudget, list: &mut FileList) -> Result<(), 
         let path = Path::new(&key);
         let is_hidden = || path.iter().any(|part| part.as_encoded_bytes().starts_with(b"."));
         if !is_folder || is_data_name(path) && !is_hidden() {
-            add_file(path, budget, list)?;
+            add_file(path, list)?;
         }
     }
     let found = list.files.get_mut(before..).unwrap_or_default();
@@ -193,7 +199,7 @@ fn is_pattern(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '['])
 }
 
-fn add_matches(pattern: &Path, budget: &MemoryBudget, list: &mut FileList) -> Result<(), DataError> {
+fn add_matches(pattern: &Path, list: &mut FileList) -> Result<(), DataError> {
     let wrong = |why: &dyn std::fmt::Display| DataError::Spec(format!("{}: {why}", pattern.display()));
     let text = pattern.to_str().ok_or_else(|| wrong(&"a pattern must be UTF-8"))?;
     for path in glob::glob(text).map_err(|e| wrong(&e))? {
@@ -202,18 +208,13 @@ fn add_matches(pattern: &Path, budget: &MemoryBudget, list: &mut FileList) -> Re
             io_error(&path, e.into())
         })?;
         if path.is_file() && !is_index(&path) {
-            add_file(&path, budget, list)?;
+            add_file(&path, list)?;
         }
     }
     Ok(())
 }
 
-fn add_folder(
-    folder: &Path,
-    depth: usize,
-    budget: &MemoryBudget,
-    list: &mut FileList,
-) -> Result<(), DataError> {
+fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), DataError> {
     if depth > MAX_DEPTH {
         return Err(DataError::NoFiles { source: folder.to_path_buf(), why: "folders are nested too deep" });
     }
@@ -223,9 +224,9 @@ fn add_folder(
             continue;
         }
         if path.is_dir() {
-            add_folder(&path, depth + 1, budget, list)?;
+            add_folder(&path, depth + 1, list)?;
         } else if is_data_name(&path) {
-            add_file(&path, budget, list)?;
+            add_file(&path, list)?;
         }
     }
     Ok(())
@@ -249,28 +250,30 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     path.extension().is_some_and(|found| extensions.iter().any(|e| found.eq_ignore_ascii_case(e)))
 }
 
-fn add_file(path: &Path, budget: &MemoryBudget, list: &mut FileList) -> Result<(), DataError> {
-    let mut head = [0; 16];
+/// Adds a file; what it holds is found when all are known.
+fn add_file(path: &Path, list: &mut FileList) -> Result<(), DataError> {
     // Before it is opened: opening a pipe waits for whoever writes to it, and files are read more than once.
     let is_local = !Location::of(path).is_url();
     if is_local && !fs::metadata(path).map_err(|e| io_error(path, e))?.is_file() {
         return Err(DataError::NoFiles { source: path.to_path_buf(), why: "a device or pipe, not a file" });
     }
-    let mut file = storage::open(path, budget).map_err(|e| io_error(path, e))?;
-    let mut have = 0;
-    while let Some(rest) = head.get_mut(have..).filter(|r| !r.is_empty()) {
-        match file.read(rest).map_err(|e| io_error(path, e))? {
-            0 => break,
-            bytes => have += bytes,
-        }
-    }
-    let kind = match kind_of(head.get(..have).unwrap_or_default()) {
-        // An image that is empty or damaged is a bad row, and not a file of no records.
-        FileKind::Records(_) if has_extension(path, &IMAGES) => FileKind::Image,
-        kind => kind,
-    };
     list.reservation.try_grow(entry_bytes(path))?;
-    list.files.push(DataFile { path: path.into(), kind });
+    list.files.push(DataFile { path: path.into(), kind: FileKind::Image });
+    Ok(())
+}
+
+/// Finds what each file holds from its first bytes.
+fn find_kinds(files: &mut [DataFile], budget: &MemoryBudget) -> Result<(), DataError> {
+    for (file, opened) in storage::open_each(files.iter_mut(), budget) {
+        let mut head = [0; 16];
+        let read = opened.and_then(|opened| opened.read_at(&mut head, 0));
+        let have = read.map_err(|e| io_error(&file.path, e))?;
+        file.kind = match kind_of(head.get(..have).unwrap_or_default()) {
+            // An image that is empty or damaged is a bad row, and not a file of no records.
+            FileKind::Records(_) if has_extension(&file.path, &IMAGES) => FileKind::Image,
+            kind => kind,
+        };
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Looks at the head of every file once, so that memory can be planned before anything is read in earnest.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tightfit_format::tfrecord::{Compression, RecordFault, RecordReader};
 use super::{FileKind, FileList};
 use crate::error::{DataError, io_error};
 use crate::image::{ImageFormat, ImageHeader};
-use crate::storage;
+use crate::storage::{self, StoredFile};
 
 /// The first window through which a record is looked at; a larger record gets a second, of its size.
 const PEEK_BYTES: usize = 64 << 10;
@@ -64,20 +65,23 @@ impl Scan {
     /// order; a header of an array is read here, because its shape decides whether the run makes sense.
     pub fn new(list: &FileList, budget: &MemoryBudget) -> Result<Scan, DataError> {
         let mut scan = Scan { rows: Some(0), ..Scan::default() };
-        for file in &list.files {
+        for (file, opened) in storage::open_each(list.files.iter(), budget) {
             match file.kind {
-                FileKind::Image => scan.image(&file.path, budget),
-                FileKind::Array => scan.array(&read_npy_header(&file.path, budget)?),
+                FileKind::Image => scan.image(opened),
+                FileKind::Array => scan.array(&npy_header(&file.path, opened)?),
                 FileKind::Pipeline => scan.rows = None,
-                FileKind::Records(compression) => scan.records(&file.path, compression, budget)?,
+                FileKind::Records(compression) => {
+                    scan.has_compressed |= compression != Compression::None;
+                    scan.records(&file.path, opened, budget)?;
+                }
             }
         }
         Ok(scan)
     }
 
-    fn image(&mut self, path: &Path, budget: &MemoryBudget) {
+    fn image(&mut self, opened: io::Result<StoredFile>) {
         self.rows = self.rows.map(|rows| rows + 1);
-        let Ok(mut file) = storage::open(path, budget) else { return };
+        let Ok(mut file) = opened else { return };
         let file_bytes = file.len();
         let Ok(header) = ImageHeader::read(&mut file, file_bytes) else { return };
         self.image_file_bytes = self.image_file_bytes.max(file_bytes);
@@ -97,13 +101,12 @@ impl Scan {
     fn records(
         &mut self,
         path: &Path,
-        compression: Compression,
+        opened: io::Result<StoredFile>,
         budget: &MemoryBudget,
     ) -> Result<(), DataError> {
         self.rows = None;
         self.has_records = true;
-        self.has_compressed |= compression != Compression::None;
-        let Some((bytes, features)) = peek(path, PEEK_BYTES, budget)? else { return Ok(()) };
+        let Some((bytes, features)) = peek(path, opened, PEEK_BYTES, budget)? else { return Ok(()) };
         self.first_record_bytes = self.first_record_bytes.max(Some(bytes));
         for header in features.iter().filter_map(|f| f.image) {
             self.has_record_images = true;
@@ -118,18 +121,23 @@ impl Scan {
 
 /// The header of a .npy file.
 pub(crate) fn read_npy_header(path: &Path, budget: &MemoryBudget) -> Result<NpyHeader, DataError> {
-    let mut file = storage::open(path, budget).map_err(|e| io_error(path, e))?;
+    npy_header(path, storage::open(path, budget))
+}
+
+fn npy_header(path: &Path, opened: io::Result<StoredFile>) -> Result<NpyHeader, DataError> {
+    let mut file = opened.map_err(|e| io_error(path, e))?;
     NpyHeader::read(&mut file, &Arc::from(path)).map_err(DataError::Format)
 }
 
 /// The size and the features of a file's first record; `None` when it has none that can be read.
 fn peek(
     path: &Path,
+    opened: io::Result<StoredFile>,
     window_bytes: usize,
     budget: &MemoryBudget,
 ) -> Result<Option<(usize, Vec<FeatureSeen>)>, DataError> {
     let Ok(window) = Buffer::new(budget, "first record", window_bytes) else { return Ok(None) };
-    let file = storage::open(path, budget).map_err(|e| io_error(path, e))?;
+    let file = opened.map_err(|e| io_error(path, e))?;
     let Ok(mut reader) = RecordReader::new(Arc::from(path), file, window) else { return Ok(None) };
     let limit_bytes = reader.max_record_bytes();
     match reader.next_record() {
@@ -139,7 +147,7 @@ fn peek(
             RecordFault::TooLarge { bytes, .. } if bytes > limit_bytes as u64 => {
                 drop(reader);
                 match usize::try_from(bytes).ok().and_then(|bytes| bytes.checked_add(16)) {
-                    Some(window_bytes) => peek(path, window_bytes, budget),
+                    Some(window_bytes) => peek(path, storage::open(path, budget), window_bytes, budget),
                     None => Ok(None),
                 }
             }

@@ -50,29 +50,41 @@ impl Piece {
     }
 }
 
-impl RemoteFile {
-    /// Opens the object that `url` names.
+/// An object whose first bytes were asked for.
+pub(super) struct Opening {
+    object: Arc<Object>,
+    runtime: Handle,
+    budget: MemoryBudget,
+    first: JoinHandle<io::Result<First>>,
+}
+
+type First = (Version, Buffer, usize);
+
+impl Opening {
+    /// Asks for the object that `url` names.
     ///
     /// # Errors
-    /// What the store says, or a budget without room for the first bytes.
-    pub fn open(url: &str, budget: &MemoryBudget) -> io::Result<RemoteFile> {
+    /// A URL that names none, or a budget without room for the first bytes.
+    pub fn begin(url: &str, budget: &MemoryBudget) -> io::Result<Opening> {
         let (object, runtime) = stores::object(url)?;
-        let mut head = Buffer::new(budget, PURPOSE, HEAD_BYTES).map_err(no_room)?;
-        let first = runtime.block_on(object.fetch(0, &mut head, None));
-        let (version, head_bytes) = match first {
-            Ok(found) => found,
-            // An object of no bytes has no range of them: status 416, or the whole of nothing. Asking once more tells.
-            Err(error) if may_be_empty(&error) => match runtime.block_on(object.head()) {
-                Ok(version) if version.bytes == 0 => (version, 0),
-                _ => return Err(error),
-            },
-            Err(error) => return Err(error),
-        };
+        let object = Arc::new(object);
+        let head = Buffer::new(budget, PURPOSE, HEAD_BYTES).map_err(no_room)?;
+        let first = runtime.spawn(first_bytes(object.clone(), head));
+        Ok(Opening { object, runtime, budget: budget.clone(), first })
+    }
+
+    /// Waits for the object.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn finish(self) -> io::Result<RemoteFile> {
+        let first = self.runtime.block_on(self.first).map_err(io::Error::other).flatten();
+        let (version, head, head_bytes) = first?;
         Ok(RemoteFile {
-            object: Arc::new(object),
+            object: self.object,
             version: Arc::new(version),
-            runtime,
-            budget: budget.clone(),
+            runtime: self.runtime,
+            budget: self.budget,
             head,
             head_bytes,
             position: 0,
@@ -81,7 +93,31 @@ impl RemoteFile {
             depth: 1,
         })
     }
+}
 
+async fn first_bytes(object: Arc<Object>, mut head: Buffer) -> io::Result<First> {
+    match object.fetch(0, &mut head, None).await {
+        Ok((version, bytes)) => Ok((version, head, bytes)),
+        // An object of no bytes has no range of them: status 416, or the whole of nothing. Asking once more tells.
+        Err(error) if may_be_empty(&error) => match object.head().await {
+            Ok(version) if version.bytes == 0 => Ok((version, head, 0)),
+            _ => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// The bytes of the object that `url` names and the time of its last change, without its content.
+///
+/// # Errors
+/// What the store says.
+pub(super) fn size_and_time(url: &str) -> io::Result<(u64, Option<u64>)> {
+    let (object, runtime) = stores::object(url)?;
+    let version = runtime.block_on(object.head())?;
+    Ok((version.bytes, version.modified_ns))
+}
+
+impl RemoteFile {
     pub fn version(&self) -> &Version {
         &self.version
     }

@@ -45,6 +45,8 @@ struct Object {
 struct State {
     /// By the path of the URL.
     objects: BTreeMap<String, Object>,
+    /// How long answers for paths that begin so take.
+    delay: Option<(String, Duration)>,
 }
 
 /// The server.
@@ -96,6 +98,11 @@ impl Server {
         PathBuf::from(format!("{}/{path}", self.address()))
     }
 
+    /// Answers for paths that begin with `prefix` take this long.
+    pub fn delay(&self, prefix: &str, duration: Duration) {
+        self.state.lock().unwrap().delay = Some((prefix.to_string(), duration));
+    }
+
     fn with<T>(&self, path: &str, change: impl FnOnce(&mut Object) -> T) -> T {
         change(self.state.lock().unwrap().objects.get_mut(path).unwrap())
     }
@@ -138,6 +145,7 @@ impl Server {
     /// Answers with an object; false when the connection is to end.
     fn object(&self, request: &Request, write: &mut TcpStream) -> std::io::Result<bool> {
         let mut state = self.state.lock().unwrap();
+        let delay = state.delay.as_ref().filter(|(prefix, _)| request.path.starts_with(prefix)).map(|d| d.1);
         let Some(object) = state.objects.get_mut(&request.path) else {
             return status(write, 404, "no such object");
         };
@@ -147,6 +155,7 @@ impl Server {
         let asked = range.clone().unwrap_or(0..bytes.len());
         object.ranges.push(asked.start..asked.end.min(bytes.len()));
         drop(state);
+        std::thread::sleep(delay.unwrap_or_default());
         match fault {
             Some(Fault::Status(code)) => return status(write, code, "<Error>come back later</Error>"),
             Some(Fault::Hang) => {

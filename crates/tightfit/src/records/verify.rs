@@ -158,7 +158,7 @@ impl<'a> Work<'a> {
         let mut has_compressed = false;
         for (index, file) in list.files.iter().enumerate() {
             let bytes =
-                storage::open(&file.path, budget).map_err(|error| Error::io(&file.path, error))?.len();
+                storage::size_and_time(&file.path).map_err(|error| Error::io(&file.path, error))?.0;
             let is_plain = !matches!(file.kind, FileKind::Records(Compression::Gzip | Compression::Zlib));
             has_compressed |= !is_plain;
             let piece_bytes = if is_plain { plain_piece_bytes } else { u64::MAX };
