@@ -11,13 +11,14 @@
 //! are not to be made from inside an async task.
 
 #[cfg(feature = "object-store")]
+mod ahead;
+#[cfg(feature = "object-store")]
 mod object;
 #[cfg(feature = "object-store")]
 mod remote;
 #[cfg(feature = "object-store")]
 mod stores;
 
-use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -77,9 +78,6 @@ const PIECE_BYTES: usize = 1 << 20;
 #[cfg(feature = "object-store")]
 const PIECES: usize = 4;
 
-/// Objects that are asked for ahead by who opens many one after the other.
-const OPEN_AHEAD: usize = if cfg!(feature = "object-store") { 8 } else { 1 };
-
 /// The most memory that reading one object from front to back takes; positioned reads take [`HEAD_BYTES`].
 #[cfg(feature = "object-store")]
 pub(crate) const READ_BYTES: u64 = (HEAD_BYTES + PIECES * PIECE_BYTES) as u64;
@@ -126,59 +124,23 @@ pub(crate) fn keys(url: &str) -> io::Result<std::iter::Empty<io::Result<String>>
 
 /// Opens files in order, with a few requests on their way ahead where they are objects: a request takes long, and most
 /// of that is waiting.
+#[cfg(feature = "object-store")]
 pub(crate) fn open_each<T: AsRef<Path>>(
     files: impl Iterator<Item = T>,
     budget: &MemoryBudget,
 ) -> impl Iterator<Item = (T, io::Result<StoredFile>)> {
-    OpenEach { files, coming: VecDeque::new(), budget: budget.clone() }
-}
-
-struct OpenEach<T, I> {
-    files: I,
-    coming: VecDeque<(T, Opening)>,
-    budget: MemoryBudget,
-}
-
-/// A file that will be opened.
-enum Opening {
-    /// When its turn comes.
-    Later,
-    #[cfg(feature = "object-store")]
-    Asked(remote::Opening),
-}
-
-impl<T: AsRef<Path>, I: Iterator<Item = T>> Iterator for OpenEach<T, I> {
-    type Item = (T, io::Result<StoredFile>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.coming.len() < OPEN_AHEAD
-            && let Some(file) = self.files.next()
-        {
-            let opening = begin(file.as_ref(), &self.budget);
-            self.coming.push_back((file, opening));
-        }
-        let (file, opening) = self.coming.pop_front()?;
-        let opened = match opening {
-            Opening::Later => open(file.as_ref(), &self.budget),
-            #[cfg(feature = "object-store")]
-            Opening::Asked(opening) => opening.finish().map(StoredFile::remote),
-        };
-        Some((file, opened))
-    }
-}
-
-#[cfg(feature = "object-store")]
-fn begin(path: &Path, budget: &MemoryBudget) -> Opening {
-    match Location::of(path) {
-        // What fails here, for lack of memory above all, is tried again when its turn comes.
-        Location::Url(url) => remote::Opening::begin(url, budget).map_or(Opening::Later, Opening::Asked),
-        Location::Local(_) => Opening::Later,
-    }
+    ahead::OpenEach::new(files, budget)
 }
 
 #[cfg(not(feature = "object-store"))]
-fn begin(_path: &Path, _budget: &MemoryBudget) -> Opening {
-    Opening::Later
+pub(crate) fn open_each<T: AsRef<Path>>(
+    files: impl Iterator<Item = T>,
+    budget: &MemoryBudget,
+) -> impl Iterator<Item = (T, io::Result<StoredFile>)> {
+    files.map(|file| {
+        let opened = open(file.as_ref(), budget);
+        (file, opened)
+    })
 }
 
 /// The bytes of a file, and when it was last written, in nanoseconds since 1970, where that is known. Nothing is read
@@ -196,7 +158,8 @@ pub fn size_and_time(path: &Path) -> io::Result<(u64, Option<u64>)> {
     }
 }
 
-fn of_metadata(metadata: &Metadata) -> (u64, Option<u64>) {
+/// The bytes of a local file and the time it was last written, as in [`size_and_time`].
+pub(crate) fn of_metadata(metadata: &Metadata) -> (u64, Option<u64>) {
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     (metadata.len(), modified.and_then(|since| u64::try_from(since.as_nanos()).ok()))
 }

@@ -157,8 +157,7 @@ impl<'a> Work<'a> {
         let (mut paths, mut sizes, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
         let mut has_compressed = false;
         for (index, file) in list.files.iter().enumerate() {
-            let bytes =
-                storage::size_and_time(&file.path).map_err(|error| Error::io(&file.path, error))?.0;
+            let bytes = storage::size_and_time(&file.path).map_err(|error| Error::io(&file.path, error))?.0;
             let is_plain = !matches!(file.kind, FileKind::Records(Compression::Gzip | Compression::Zlib));
             has_compressed |= !is_plain;
             let piece_bytes = if is_plain { plain_piece_bytes } else { u64::MAX };
