@@ -233,8 +233,7 @@ fn check_array(path: &Path, header: &NpyHeader, column: &Column) -> Result<(), D
         let problem = Problem::Unsupported { what, advice: "save it with numpy.ascontiguousarray" };
         return Err(DataError::Format(FormatError::new(&Arc::from(path), Place::Whole, problem)));
     }
-    let without_ones = |dims: &[usize]| dims.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
-    if without_ones(header.row_shape()) != without_ones(&column.row_shape) || header.shape.rank() == 0 {
+    if !is_same_but_ones(header.row_shape(), &column.row_shape) || header.shape.rank() == 0 {
         let (expected, found) = (column.row_shape.to_vec(), header.row_shape().to_vec());
         return bad(RowFault::RowShape { expected, found });
     }
@@ -244,6 +243,18 @@ fn check_array(path: &Path, header: &NpyHeader, column: &Column) -> Result<(), D
 
 /// How many features an error names.
 const SHOWN_FEATURES: usize = 20;
+
+fn is_same_but_ones(found: &[usize], expected: &[usize]) -> bool {
+    let is_wide = |dim: &&usize| **dim != 1;
+    found.iter().filter(is_wide).eq(expected.iter().filter(is_wide))
+}
+
+/// Whether an element of shape `found` is a row of shape `expected`: the same but for dimensions of 1, or all its values
+/// in a row, as features are.
+pub(crate) fn is_row_of(found: &[usize], expected: &[usize]) -> bool {
+    is_same_but_ones(found, expected)
+        || found.len() <= 1 && found.iter().product::<usize>() == expected.iter().product::<usize>()
+}
 
 /// The field of a pipeline that feeds `column`: the one asked for, the one named as the input, or the only one.
 fn field_of(column: &Column, schema: &Schema) -> Result<String, String> {
@@ -264,10 +275,9 @@ fn field_of(column: &Column, schema: &Schema) -> Result<String, String> {
     if !can_cast(field.dtype, column.dtype) {
         return Err(format!("{field} does not become {} for {}", column.dtype, column.input));
     }
-    let fits = |(dim, size): (&Option<usize>, &usize)| dim.is_none_or(|dim| dim == *size);
-    let shape = &column.row_shape;
-    if field.dims.len() != shape.rank() || !field.dims.iter().zip(&shape[..]).all(fits) {
-        return Err(format!("{} needs rows of {shape}, and there is {field}", column.input));
+    let dims: Option<Vec<usize>> = field.dims.iter().copied().collect();
+    if dims.is_some_and(|dims| !is_row_of(&dims, &column.row_shape)) {
+        return Err(format!("{} needs rows of {}, and there is {field}", column.input, column.row_shape));
     }
     Ok(field.name.clone())
 }

@@ -8,6 +8,7 @@ use tightfit_format::example::{Example, Feature, FeatureKind};
 use tightfit_format::npy::{NpyHeader, NpyType, trim_zeros, utf8_of_ucs4};
 
 use crate::convert::{cast, preprocess_row, store_pixels};
+use crate::dataset::is_row_of;
 use crate::error::RowFault;
 use crate::feature::numbers;
 use crate::flow::ElementView;
@@ -105,7 +106,7 @@ fn element_row(
     };
     for (column, target) in layout.columns.iter().zip(row.columns.iter_mut()) {
         let (index, tensor) = field(&column.feature)?;
-        if tensor.shape()[..] != column.row_shape[..] {
+        if !is_row_of(tensor.shape(), &column.row_shape) {
             let (expected, found) = (column.row_shape.to_vec(), tensor.shape().to_vec());
             return Err(RowFault::RowShape { expected, found });
         }

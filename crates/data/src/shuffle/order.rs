@@ -63,7 +63,7 @@ impl Mixing {
 /// The order of one epoch.
 #[derive(Debug)]
 pub enum Sequence {
-    Uniform(Permutation),
+    Uniform(Box<Permutation>),
     Blocks(Box<Blocks>),
 }
 
@@ -71,7 +71,7 @@ impl Sequence {
     /// The order of `mixing.records` records.
     pub fn new(order: Order, mixing: Mixing, seed: u64, epoch: u64) -> Sequence {
         match order {
-            Order::Uniform => Sequence::Uniform(Permutation::new(mixing.records, seed, epoch)),
+            Order::Uniform => Sequence::Uniform(Box::new(Permutation::new(mixing.records, seed, epoch))),
             Order::Blocks { .. } => Sequence::Blocks(Box::new(Blocks::new(mixing, seed, epoch))),
         }
     }
