@@ -68,6 +68,33 @@ fn a_run_over_objects_gives_the_rows_of_files() {
 }
 
 #[test]
+fn a_run_over_objects_is_resumed() {
+    let (folder, (model, records)) = (Folder::new(), digits());
+    let records = fs::read(records).expect("the records");
+    server().put("resume/a.tfrecord", records.clone());
+    server().put("resume/b.tfrecord", records.clone());
+    let (output, state) = (folder.path("out.csv"), folder.path("out.csv.resume"));
+    let fixed = ["run", text(&model), "--input", "s3://resume/", "--output", text(&output), "--quiet"];
+    let args = [&fixed[..], &["--batch", "9", "--resume", "--shard-rows", "99"]].concat();
+    let run = || {
+        let answer = tightfit(&args);
+        assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{answer:?}");
+        folder.names().iter().map(|name| fs::read(folder.path(name)).expect("it")).collect::<Vec<_>>()
+    };
+    let whole = run();
+    assert_eq!(whole.len(), 9);
+    // As if it had been killed in the second file, and in the first.
+    let lines = fs::read_to_string(&state).expect("the state");
+    for shards in [5, 1] {
+        let kept: String = lines.split_inclusive('\n').take(1 + shards).collect();
+        fs::write(&state, kept).expect("the state");
+        assert_eq!(run(), whole);
+    }
+    server().put("resume/b.tfrecord", records.repeat(2));
+    tightfit(&args).assert_fails(1, "data file 1 was 's3://resume/b.tfrecord of 111600 bytes");
+}
+
+#[test]
 fn commands_of_records_read_objects() {
     let folder = Folder::new();
     for (name, compression) in [("a.tfrecord", Compression::None), ("a.tfrecord.gz", Compression::Gzip)] {

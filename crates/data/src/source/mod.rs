@@ -55,12 +55,19 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    /// The stamp of a file as it is now.
+    /// The stamp of a file as it is now. A file in an object store is opened for it, within `budget`.
     ///
     /// # Errors
     /// [`DataError::Io`].
     pub fn of(path: &Path) -> Result<FileStamp, DataError> {
         storage::size_and_time(path).map(FileStamp::from_parts).map_err(|e| io_error(path, e))
+    pub fn of(path: &Path, budget: &MemoryBudget) -> Result<FileStamp, DataError> {
+        if Location::of(path).is_url() {
+            let file = storage::open(path, budget).map_err(|e| io_error(path, e))?;
+            return Ok(FileStamp { bytes: file.len(), modified_ns: file.modified_ns().unwrap_or(0) });
+        }
+        let metadata = fs::metadata(path).map_err(|e| io_error(path, e))?;
+        Ok(FileStamp::new(&metadata))
     }
 
     /// The stamp in what the system says of a file.

@@ -236,6 +236,32 @@ mod tests {
     }
 
     #[test]
+    fn a_set_is_not_mixed_when_naming_it_breaks_off() {
+        let folder = folder("set");
+        let places: Vec<_> = ["0", "1", "2"].iter().map(|name| folder.join(name)).collect();
+        let outputs = || -> Vec<Output> {
+            let write = |path: &PathBuf| {
+                let mut output = Output::create_one(path).unwrap();
+                output.write_all(b"new").unwrap();
+                output
+            };
+            places.iter().map(write).collect()
+        };
+        places.iter().for_each(|path| fs::write(path, "old").unwrap());
+        let broken = outputs();
+        fs::remove_file(&places[1]).unwrap();
+        fs::create_dir(&places[1]).unwrap();
+        Output::commit_all(broken).unwrap_err();
+        assert_eq!(fs::read(&places[0]).unwrap(), b"new");
+        assert!(!places[2].exists() && names(&folder).len() == 2, "{:?}", names(&folder));
+        fs::remove_dir(&places[1]).unwrap();
+        Output::commit_all(outputs()).unwrap();
+        assert!(places.iter().all(|path| fs::read(path).unwrap() == b"new"));
+        assert_eq!(names(&folder).len(), 3);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn a_full_device_is_an_error_with_the_name() {
         let folder = folder("full");
