@@ -312,6 +312,11 @@ impl Element {
         self.values.range_mut(place.offset, place.offset + place.shape.elements() * field.dtype.bytes())
     }
 
+    /// Part of the memory of fields that were added before, `bytes` from `offset` on; nothing when it is not all there.
+    pub(crate) fn values_mut(&mut self, offset: usize, bytes: usize) -> &mut [u8] {
+        self.values.range_mut(offset, offset.saturating_add(bytes))
+    }
+
     /// Adds a field with one string.
     ///
     /// # Errors
