@@ -5,6 +5,22 @@
 //!  "stages": [{"take": 1000}, {"batch": 32, "drop_remainder": true}, {"prefetch": 2}]}
 //! ```
 //!
+//! Stages, with tf.data's meaning where it has the same:
+//!
+//! - `{"take": N}`, `{"skip": N}`, `{"shard": COUNT, "index": N}`, `{"repeat": N}` (null for no end), `{"prefetch": N}`
+//! - `{"shuffle": "64MiB", "seed": N, "reshuffle": true}`
+//! - `{"batch": N}`, `{"padded_batch": N, "padded_shapes": {"x": [null, 3]}, "padding_values": {"x": -1}}`,
+//!   `{"ragged_batch": N, "fields": ["x"]}`, `{"window": N, "shift": N, "stride": N}`, `{"bucket_by_length": "x",
+//!   "boundaries": [10, 20], "batch_sizes": [4, 2, 1], "pad_to_bucket_boundary": true}` with the options of padded_batch;
+//!   all with `"drop_remainder": true`
+//! - `{"unbatch": null}`, `{"skip_bad": N}` (null for any number)
+//! - `{"cast": {"x": "float32"}, "truncate": true}`, `{"select": ["x"]}`, `{"drop": ["x"]}`, `{"rename": {"x": "y"}}`,
+//!   `{"filter": "x", "equals": 3}` (or not_equals, less, greater, at_least, at_most, min_length, max_length),
+//!   `{"normalise": "x", "mean": [..], "std": [..]}`, `{"one_hot": "x", "depth": N, "dtype": "float32", "on_value": 1,
+//!   "off_value": 0}`, all with `"threads": N` and `"unordered": true`
+//!
+//! Sources of pipelines: `{"zip": [PIPELINE, ..], "prefixes": ["a/", ..]}` and `{"concatenate": [PIPELINE, ..]}`.
+//!
 //! A source and a stage are objects whose first key is their name and whose other keys are options. A list of stages
 //! may also hold what the caller knows and this crate does not, such as models.
 

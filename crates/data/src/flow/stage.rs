@@ -159,6 +159,11 @@ impl Node {
         &self.meter
     }
 
+    /// Whether the last element that was timed took long.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.is_slow
+    }
+
     /// See [`Stage::schema`].
     pub fn schema(&self) -> &Arc<Schema> {
         self.stage.schema()

@@ -210,7 +210,8 @@ impl Made {
             Kind::Batch(..) | Kind::Window(..) => self.is_even && self.rank < 3 && !self.is_ragged,
             Kind::Padded(..) => self.rank < 3 && !self.is_ragged,
             Kind::Ragged(..) | Kind::Bucket(..) => (1..3).contains(&self.rank) && !self.is_ragged,
-            Kind::Unbatch => self.rank > 0 && !self.is_ragged,
+            // Of two pipelines, rows of an element may be of different numbers.
+            Kind::Unbatch => self.rank > 0 && !self.is_ragged && (self.is_single || self.is_even),
             Kind::Zip => self.is_single && !self.is_cached,
             Kind::Concatenate(_) => !self.is_cached,
             _ => true,

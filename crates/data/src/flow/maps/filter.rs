@@ -90,7 +90,8 @@ impl MapOp for Filter {
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let field = args.text()?.to_string();
     let mut conditions = Vec::new();
-    let comparisons: [(&str, fn(Scalar) -> Condition); 6] = [
+    type Comparison = fn(Scalar) -> Condition;
+    let comparisons: [(&str, Comparison); 6] = [
         ("equals", Condition::Equals),
         ("not_equals", Condition::NotEquals),
         ("less", Condition::Less),

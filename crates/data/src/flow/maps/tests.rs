@@ -68,14 +68,14 @@ fn casts_as_tensorflow() {
     let floats = [1.9f32, -1.9, 300.5, -0.5, 65504.0, 70000.0];
     assert_eq!(cast::<f32, i32>(&floats, true).unwrap(), [1, -1, 300, 0, 65504, 70000]);
     assert_eq!(cast::<f32, i64>(&floats, true).unwrap(), [1, -1, 300, 0, 65504, 70000]);
-    let expected = [1.900390625, -1.900390625, 300.5, -0.5, 65504.0, f32::INFINITY];
+    let expected = [1.900_390_6, -1.900_390_6, 300.5, -0.5, 65504.0, f32::INFINITY];
     let halves = cast::<f32, f16>(&floats, false).unwrap();
     assert_eq!(halves.iter().map(|v| v.to_f32()).collect::<Vec<_>>(), expected);
     let expected = [1.8984375, -1.8984375, 300.0, -0.5, 65536.0, 70144.0];
     let halves = cast::<f32, bf16>(&floats, false).unwrap();
     assert_eq!(halves.iter().map(|v| v.to_f32()).collect::<Vec<_>>(), expected);
     assert_eq!(cast::<f16, i32>(&[f16::from_f32(1.0), f16::from_f32(2.9)], true).unwrap(), [1, 2]);
-    assert_eq!(cast::<f64, bf16>(&[0.1, 3.0], false).unwrap()[0].to_f32(), 0.10009765625);
+    assert_eq!(cast::<f64, bf16>(&[0.1, 3.0], false).unwrap()[0].to_f32(), 0.100_097_656);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn filters_numbers_from_files() {
             format!(r#"{{"source": {{"tfrecord": "x"}}, "stages": [{{"filter": "label", {condition}}}]}}"#);
         let mut spec = numbers(dtype);
         spec.stages.extend(PipelineSpec::from_json(&text, &|_| None).unwrap().stages);
-        let mut pipeline = Pipeline::open(spec, &MemoryBudget::unlimited(), 2).unwrap();
+        let mut pipeline = Pipeline::open(&spec, &MemoryBudget::unlimited(), 2).unwrap();
         let mut kept = Vec::new();
         while pipeline.advance().unwrap() {
             kept.push(pipeline.current().origin().record);

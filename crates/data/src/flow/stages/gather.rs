@@ -8,7 +8,7 @@ use tightfit_core::{BudgetError, DType, MAX_RANK, MemoryBudget, Shape};
 use super::batch::batched;
 use crate::error::{DataError, RowFault};
 use crate::flow::codec::{Broken, Cursor, encode, strings};
-use crate::flow::element::{Element, ElementView, Field, Schema};
+use crate::flow::element::{Element, ElementView, Field, Place, Schema};
 use crate::flow::growing::Growing;
 use crate::flow::origin::Origin;
 use crate::flow::state::{StateReader, StateWriter};
@@ -212,6 +212,14 @@ impl Columns {
         row: &ElementView<'_>,
         keep: impl FnOnce() -> Result<(), BudgetError>,
     ) -> Result<(), RowFault> {
+        let same = |(place, (column, layout)): (&Place, (&Column, &Layout))| {
+            !matches!(layout, Layout::Ragged) && place.shape == column.shape
+        };
+        if self.rows > 0 && row.places().iter().zip(self.columns.iter().zip(&self.layouts)).all(same) {
+            keep()?;
+            self.rows += 1;
+            return Ok(());
+        }
         self.next.clear();
         row.places().iter().try_for_each(|place| self.look(&place.shape))?;
         keep()?;
@@ -224,8 +232,8 @@ impl Columns {
         self.next.clear();
         let schema = self.schema.clone();
         let mut cursor = Cursor::new(row).map_err(broken)?;
-        for field in schema.fields() {
-            let (shape, _) = cursor.field(field).map_err(broken)?;
+        for index in 0..schema.fields().len() {
+            let (shape, _) = cursor.field(&schema, index).map_err(broken)?;
             self.look(&shape)?;
         }
         self.commit();
@@ -254,6 +262,7 @@ impl Columns {
                 _ => batched(self.rows, &column.shape)?,
             };
             made.add(shape)?;
+            let offset = made.view().places().last().map_or(0, |place| place.offset);
             if let Layout::Ragged = layout {
                 let splits =
                     Shape::new(&[self.rows + 1]).map_err(|error| RowFault::Map(error.to_string()))?;
@@ -267,13 +276,13 @@ impl Columns {
                 Layout::Padded { value, .. } => pad.iter_mut().zip(value).for_each(|(to, from)| *to = *from),
                 _ => {}
             }
-            slots.push(Slots { column, layout, dtype: field.dtype, target, at: 0, pad });
+            slots.push(Slots { column, layout, dtype: field.dtype, target, offset, at: 0, pad });
             target += if let Layout::Ragged = layout { 2 } else { 1 };
         }
         for (number, row) in rows.enumerate() {
             let mut cursor = Cursor::new(row).map_err(broken)?;
-            for (slot, field) in slots.iter_mut().zip(self.schema.fields()) {
-                let (shape, values) = cursor.field(field).map_err(broken)?;
+            for (index, slot) in slots.iter_mut().enumerate() {
+                let (shape, values) = cursor.field(&self.schema, index).map_err(broken)?;
                 slot.put(made, number, &shape, values)?;
             }
         }
@@ -338,6 +347,8 @@ struct Slots<'a> {
     dtype: DType,
     /// The number of the field of the batch.
     target: usize,
+    /// Where that begins.
+    offset: usize,
     /// Of ragged rows, the first dimensions of those before.
     at: usize,
     /// What is put where a row is too short, as it lies in memory.
@@ -354,11 +365,11 @@ impl Slots<'_> {
         values: &[u8],
     ) -> Result<(), RowFault> {
         let elements = shape.elements();
-        let (start, size, runs) = match self.layout {
-            Layout::Equal => (number * elements, elements, Runs::whole(elements)),
+        let (start, size) = match self.layout {
+            Layout::Equal => (number * elements, elements),
             Layout::Padded { .. } => {
                 let size = self.column.shape.elements();
-                (number * size, size, Runs::new(shape, &self.column.shape))
+                (number * size, size)
             }
             Layout::Ragged => {
                 let rows = shape.first().copied().unwrap_or(0);
@@ -369,12 +380,18 @@ impl Slots<'_> {
                 if let Some(split) = splits.get_mut(number + 1) {
                     *split = (self.at as i64).to_le_bytes();
                 }
-                (start, elements, Runs::whole(elements))
+                (start, elements)
             }
         };
         let width = self.dtype.bytes();
-        let range = start * width..(start + size) * width;
-        let slot = made.field_mut(self.target).get_mut(range).unwrap_or_default();
+        let slot = made.values_mut(self.offset + start * width, size * width);
+        if elements == size && self.dtype != DType::String {
+            if slot.len() == values.len() {
+                slot.copy_from_slice(values);
+            }
+            return Ok(());
+        }
+        let runs = if elements == size { Runs::whole(size) } else { Runs::new(shape, &self.column.shape) };
         if elements < size {
             fill(slot, self.pad.get(..width).unwrap_or_default());
         }

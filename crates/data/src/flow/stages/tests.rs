@@ -45,7 +45,7 @@ fn of_lengths(folder: &Folder, lengths: &[usize]) -> PipelineSpec {
 }
 
 fn open(spec: PipelineSpec) -> Pipeline {
-    Pipeline::open(spec, &MemoryBudget::unlimited(), 1).unwrap()
+    Pipeline::open(&spec, &MemoryBudget::unlimited(), 1).unwrap()
 }
 
 /// Numbers of a field, row by row, as Python prints lists of lists.
@@ -149,6 +149,22 @@ fn pads_inner_dimensions_and_strings() {
     );
     assert_eq!(texts(&batch, "s"), "0,x,x,1,1,x,2,2,2");
     assert_eq!(shown(batch.field("n").unwrap()), "[1, 2, 3]");
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_an_error_and_the_next_comes() {
+    let folder = Folder::new("large-batch");
+    let spec = of_lengths(&folder, &[1, 1, 40_000, 1, 1, 1, 2, 1]);
+    let batch = PaddedBatch { size: 4, padding: Padding::default(), drop_remainder: false };
+    let mut pipeline =
+        Pipeline::open(&spec.clone().then(batch.clone()), &MemoryBudget::new(6 << 20), 1).unwrap();
+    let error = pipeline.advance().unwrap_err().to_string();
+    assert!(error.contains("lengths.tfrecord, record 0 at byte 0: padded_batch"), "{error}");
+    assert!(pipeline.advance().unwrap());
+    assert_eq!(shown(pipeline.current().field("x").unwrap()), "[[4, 0], [5, 0], [6, 6], [7, 0]]");
+    assert!(!pipeline.advance().unwrap());
+    let mut pipeline = Pipeline::open(&spec.then(batch), &MemoryBudget::new(32 << 20), 1).unwrap();
+    assert_eq!(all(&mut pipeline, "n").len(), 2);
 }
 
 #[test]
@@ -280,7 +296,7 @@ fn pipelines_are_zipped_and_concatenated() {
     assert_eq!(pairs, ["0-3", "1-4", "2-5"]);
     assert!(!pipeline.advance().unwrap());
     let refused =
-        |spec: PipelineSpec| Pipeline::open(spec, &MemoryBudget::unlimited(), 1).err().unwrap().to_string();
+        |spec: PipelineSpec| Pipeline::open(&spec, &MemoryBudget::unlimited(), 1).err().unwrap().to_string();
     let error = refused(PipelineSpec::new(zip(None)));
     assert!(error.contains("two fields are called \"record\"; prefixes"), "{error}");
     let inputs = vec![b.clone(), a.clone(), b.clone().then(Choice::Take(1))];
@@ -375,7 +391,7 @@ fn reads_stages_in_json() {
     let source = format!(r#"{{"tfrecord": {:?}}}"#, paths[0]);
     let open = |stages: &str| {
         let text = format!(r#"{{"source": {source}, "stages": [{stages}]}}"#);
-        Pipeline::open(PipelineSpec::from_json(&text, &|_| None)?, &MemoryBudget::unlimited(), 1)
+        Pipeline::open(&PipelineSpec::from_json(&text, &|_| None)?, &MemoryBudget::unlimited(), 1)
     };
     for (stages, schema) in [
         (r#"{"shuffle": "64KiB", "seed": 1, "reshuffle": true}"#, "record: string []"),
