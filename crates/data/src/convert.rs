@@ -50,6 +50,27 @@ pub(crate) fn cast(from: DType, source: &[u8], to: DType, target: &mut [u8]) -> 
     .map_err(|value| RowFault::Range { value, dtype: to })
 }
 
+/// The whole number that `bytes` are an element of; `None` when `dtype` is no integer type.
+pub(crate) fn to_whole(dtype: DType, bytes: &[u8]) -> Option<i128> {
+    let mut wide = [0; 8];
+    if dtype == DType::U64 {
+        cast(dtype, bytes, DType::U64, &mut wide).ok()?;
+        return Some(u64::from_le_bytes(wide).into());
+    }
+    let is_whole = dtype.is_integer() || dtype == DType::Bool;
+    (is_whole && bytes.len() == dtype.bytes()).then_some(())?;
+    cast(dtype, bytes, DType::I64, &mut wide).ok()?;
+    Some(i64::from_le_bytes(wide).into())
+}
+
+/// The number that `bytes` are an element of, as a float; `None` when `dtype` is no type of numbers.
+pub(crate) fn to_float(dtype: DType, bytes: &[u8]) -> Option<f64> {
+    let mut wide = [0; 8];
+    (bytes.len() == dtype.bytes()).then_some(())?;
+    cast(dtype, bytes, DType::F64, &mut wide).ok()?;
+    Some(f64::from_le_bytes(wide))
+}
+
 fn chunks<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
     bytes.as_chunks::<N>().0.iter().copied()
 }

@@ -11,7 +11,7 @@
 
 use tightfit_core::{BudgetError, DType, MAX_RANK, Shape};
 
-use super::element::{Element, ElementView, Field};
+use super::element::{Element, ElementView, Field, Schema};
 use super::growing::Growing;
 use super::origin::Origin;
 
@@ -29,19 +29,24 @@ pub(crate) fn encode(view: &ElementView<'_>, out: &mut Growing) -> Result<(), Bu
 }
 
 fn encode_fields(view: &ElementView<'_>, out: &mut Growing) -> Result<(), BudgetError> {
-    let fields = || view.schema().fields().iter().zip(view.places());
-    let is_typical = fields().all(|(field, place)| field.allows(&place.shape));
+    let schema = view.schema();
+    let fields = || schema.fields().iter().zip(view.places()).enumerate();
+    let is_typical = fields().all(|(index, (field, place))| match schema.shape(index) {
+        Some(shape) => *shape == place.shape,
+        None => field.allows(&place.shape),
+    });
     let Origin { file, record, offset } = view.origin();
     let mut head = Head::default();
     head.put(u64::from(!is_typical));
     head.put(u64::from(file));
     head.put(record);
     head.put(offset);
-    for (index, (field, place)) in fields().enumerate() {
+    for (index, (field, place)) in fields() {
         if !is_typical {
             head.put(place.shape.rank() as u64);
         }
-        for (axis, size) in place.shape.iter().enumerate() {
+        let is_known = is_typical && schema.shape(index).is_some();
+        for (axis, size) in place.shape.iter().enumerate().filter(|_| !is_known) {
             if !is_typical || field.dims.get(axis).is_none_or(Option::is_none) {
                 head.put(*size as u64);
             }
@@ -53,8 +58,9 @@ fn encode_fields(view: &ElementView<'_>, out: &mut Growing) -> Result<(), Budget
                 head.flush(out)?;
                 out.extend(string)?;
             }
-        } else if let Some(tensor) = view.tensor(index) {
-            out.extend(tensor.bytes())?;
+        } else {
+            let end = place.offset.saturating_add(place.shape.elements() * field.dtype.bytes());
+            out.extend(view.values().get(place.offset..end).unwrap_or_default())?;
         }
     }
     head.flush(out)
@@ -148,16 +154,13 @@ impl<'a> Cursor<'a> {
         self.rest
     }
 
-    /// The next field, which is `field`: its shape and its values; of strings, what [`strings`] reads.
-    pub fn field(&mut self, field: &Field) -> Result<(Shape, &'a [u8]), Broken> {
-        let rank = if self.is_typical { field.dims.len() } else { size(&mut self.rest)? };
-        let mut dims = [0; MAX_RANK];
-        let dims = dims.get_mut(..rank).ok_or(Broken)?;
-        for (axis, dim) in dims.iter_mut().enumerate() {
-            let known = field.dims.get(axis).copied().flatten().filter(|_| self.is_typical);
-            *dim = known.map_or_else(|| size(&mut self.rest), Ok)?;
-        }
-        let shape = Shape::new(dims).map_err(|_| Broken)?;
+    /// The next field, which is `index` of `schema`: its shape and its values; of strings, what [`strings`] reads.
+    pub fn field(&mut self, schema: &Schema, index: usize) -> Result<(Shape, &'a [u8]), Broken> {
+        let field = schema.fields().get(index).ok_or(Broken)?;
+        let shape = match schema.shape(index).filter(|_| self.is_typical) {
+            Some(shape) => *shape,
+            None => self.shape(field)?,
+        };
         let elements = shape.elements();
         // Every element takes at least a byte, so no more memory is asked for than there are bytes.
         if elements > self.rest.len() {
@@ -174,6 +177,18 @@ impl<'a> Cursor<'a> {
         let (values, rest) = self.rest.split_at_checked(end).ok_or(Broken)?;
         self.rest = rest;
         Ok((shape, values))
+    }
+
+    /// The shape of the next field, as far as the schema does not say it.
+    fn shape(&mut self, field: &Field) -> Result<Shape, Broken> {
+        let rank = if self.is_typical { field.dims.len() } else { size(&mut self.rest)? };
+        let mut dims = [0; MAX_RANK];
+        let dims = dims.get_mut(..rank).ok_or(Broken)?;
+        for (axis, dim) in dims.iter_mut().enumerate() {
+            let known = field.dims.get(axis).copied().flatten().filter(|_| self.is_typical);
+            *dim = known.map_or_else(|| size(&mut self.rest), Ok)?;
+        }
+        Shape::new(dims).map_err(|_| Broken)
     }
 }
 
@@ -193,7 +208,7 @@ pub(crate) fn decode(bytes: &[u8], element: &mut Element) -> Result<(), DecodeEr
     element.begin(cursor.origin());
     let schema = element.schema().clone();
     for (index, field) in schema.fields().iter().enumerate() {
-        let (shape, values) = cursor.field(field)?;
+        let (shape, values) = cursor.field(&schema, index)?;
         let room = element.add(shape)?;
         if field.dtype != DType::String {
             room.copy_from_slice(values);
@@ -236,7 +251,6 @@ mod tests {
     use tightfit_core::MemoryBudget;
 
     use super::*;
-    use crate::flow::element::Schema;
 
     #[test]
     fn elements_of_any_shape_come_back() {

@@ -74,6 +74,8 @@ impl fmt::Display for Field {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Schema {
     fields: Vec<Field>,
+    /// Of each field the shape, when no dimension is open.
+    shapes: Vec<Option<Shape>>,
 }
 
 impl Schema {
@@ -87,7 +89,13 @@ impl Schema {
                 return Err(format!("two fields are called {:?}", field.name));
             }
         }
-        Ok(Schema { fields })
+        let shapes = fields.iter().map(Field::shape).collect();
+        Ok(Schema { fields, shapes })
+    }
+
+    /// The shape of the field `index`, when no dimension is open.
+    pub(crate) fn shape(&self, index: usize) -> Option<&Shape> {
+        self.shapes.get(index)?.as_ref()
     }
 
     /// The fields in order.
@@ -115,7 +123,8 @@ impl Schema {
         if let Some(field) = fields.get_mut(index) {
             change(field);
         }
-        Schema { fields }
+        let shapes = fields.iter().map(Field::shape).collect();
+        Schema { fields, shapes }
     }
 }
 
@@ -218,6 +227,28 @@ impl<'a> ElementView<'a> {
         };
         self.schema.fields.iter().zip(self.places).enumerate().map(of_field).sum()
     }
+
+    /// Whether its memory holds little beside its fields, which lie where [`Element::add`] would put them or further
+    /// apart: then it is copied as it is.
+    fn is_compact(&self) -> bool {
+        let mut values = 0usize;
+        for (field, place) in self.schema.fields.iter().zip(self.places) {
+            let bytes = field.dtype.bytes().saturating_mul(place.shape.elements());
+            if !place.offset.is_multiple_of(alignment(bytes)) {
+                return false;
+            }
+            values = values.saturating_add(bytes);
+        }
+        let is_string = |index: &usize| self.schema.fields.get(*index).is_some_and(|f| f.dtype == DType::String);
+        let strings = (0..self.places.len()).filter(is_string).flat_map(|index| self.strings(index));
+        self.values.len() <= values.saturating_add(WIDE_ALIGNMENT * self.places.len())
+            && (self.text.is_empty() || self.text.len() <= strings.map(<[u8]>::len).sum())
+    }
+}
+
+/// What the place of a field of `bytes` is a multiple of.
+fn alignment(bytes: usize) -> usize {
+    if bytes < WIDE_ALIGNMENT { ALIGNMENT } else { WIDE_ALIGNMENT }
 }
 
 /// The bytes that a string element refers to.
@@ -271,8 +302,9 @@ impl Element {
     pub fn add(&mut self, shape: Shape) -> Result<&mut [u8], BudgetError> {
         let dtype = self.schema.fields.get(self.places.len()).map_or(DType::U8, |f| f.dtype);
         let bytes = shape.elements().saturating_mul(dtype.bytes());
-        let alignment = if bytes < WIDE_ALIGNMENT { ALIGNMENT } else { WIDE_ALIGNMENT };
-        let offset = self.values.used().next_multiple_of(alignment);
+        // A power of two, for which the mask is much quicker than a division.
+        let below = alignment(bytes) - 1;
+        let offset = (self.values.used() + below) & !below;
         let end = offset.saturating_add(bytes);
         self.values.grow_to(end)?;
         self.places.push(Place { shape, offset });
@@ -310,6 +342,11 @@ impl Element {
             return &mut [];
         };
         self.values.range_mut(place.offset, place.offset + place.shape.elements() * field.dtype.bytes())
+    }
+
+    /// Part of the memory of fields that were added before, `bytes` from `offset` on; nothing when it is not all there.
+    pub(crate) fn values_mut(&mut self, offset: usize, bytes: usize) -> &mut [u8] {
+        self.values.range_mut(offset, offset.saturating_add(bytes))
     }
 
     /// Adds a field with one string.
@@ -375,6 +412,12 @@ impl Element {
     /// [`BudgetError`] when it does not fit.
     pub fn copy_from(&mut self, view: &ElementView<'_>) -> Result<(), BudgetError> {
         self.begin(view.origin);
+        if view.is_compact() {
+            self.values.extend(view.values)?;
+            self.text.extend(view.text)?;
+            self.places.extend_from_slice(view.places);
+            return Ok(());
+        }
         for index in 0..view.places.len() {
             if let Some(tensor) = view.tensor(index) {
                 self.add_copy(tensor, view.text)?;

@@ -5,6 +5,22 @@
 //!  "stages": [{"take": 1000}, {"batch": 32, "drop_remainder": true}, {"prefetch": 2}]}
 //! ```
 //!
+//! Stages, with tf.data's meaning where it has the same:
+//!
+//! - `{"take": N}`, `{"skip": N}`, `{"shard": COUNT, "index": N}`, `{"repeat": N}` (null for no end), `{"prefetch": N}`
+//! - `{"shuffle": "64MiB", "seed": N, "reshuffle": true}`
+//! - `{"batch": N}`, `{"padded_batch": N, "padded_shapes": {"x": [null, 3]}, "padding_values": {"x": -1}}`,
+//!   `{"ragged_batch": N, "fields": ["x"]}`, `{"window": N, "shift": N, "stride": N}`, `{"bucket_by_length": "x",
+//!   "boundaries": [10, 20], "batch_sizes": [4, 2, 1], "pad_to_bucket_boundary": true}` with the options of padded_batch;
+//!   all with `"drop_remainder": true`
+//! - `{"unbatch": null}`, `{"skip_bad": N}` (null for any number)
+//! - `{"cast": {"x": "float32"}, "truncate": true}`, `{"select": ["x"]}`, `{"drop": ["x"]}`, `{"rename": {"x": "y"}}`,
+//!   `{"filter": "x", "equals": 3}` (or not_equals, less, greater, at_least, at_most, min_length, max_length),
+//!   `{"normalise": "x", "mean": [..], "std": [..]}`, `{"one_hot": "x", "depth": N, "dtype": "float32", "on_value": 1,
+//!   "off_value": 0}`, all with `"threads": N` and `"unordered": true`
+//!
+//! Sources of pipelines: `{"zip": [PIPELINE, ..], "prefixes": ["a/", ..]}` and `{"concatenate": [PIPELINE, ..]}`.
+//!
 //! A source and a stage are objects whose first key is their name and whose other keys are options. A list of stages
 //! may also hold what the caller knows and this crate does not, such as models.
 
@@ -30,22 +46,39 @@ type ReadStage = fn(&mut Args<'_>) -> Read<Arc<dyn StageSpec>>;
 pub type ReadOther<'a> = &'a dyn Fn(&mut Args<'_>) -> Option<Read<Arc<dyn StageSpec>>>;
 
 /// Every source.
-const SOURCES: &[(&str, ReadSource)] =
-    &[("shuffled", sources::shuffled::read), ("tfrecord", sources::files::read_tfrecord)];
+const SOURCES: &[(&str, ReadSource)] = &[
+    ("concatenate", sources::combine::read_concatenate),
+    ("shuffled", sources::shuffled::read),
+    ("tfrecord", sources::files::read_tfrecord),
+    ("zip", sources::combine::read_zip),
+];
 
 /// Every stage.
 const STAGES: &[(&str, ReadStage)] = &[
     ("batch", stages::batch::read),
+    ("bucket_by_length", stages::bucket::read),
     ("cache", stages::cache::read),
+    ("cast", maps::cast::read),
     ("decode_image", maps::image::read_decode_image),
+    ("drop", maps::fields::read_drop),
+    ("filter", maps::filter::read),
     ("image", maps::image::read_image),
+    ("normalise", maps::normalise::read),
+    ("one_hot", maps::one_hot::read),
+    ("padded_batch", stages::padded::read_padded),
     ("parse", maps::parse::read),
     ("prefetch", stages::parallel::read_prefetch),
+    ("ragged_batch", stages::padded::read_ragged),
+    ("rename", maps::fields::read_rename),
     ("repeat", stages::repeat::read),
+    ("select", maps::fields::read_select),
     ("shard", stages::choose::read_shard),
     ("shuffle", stages::shuffle::read),
     ("skip", stages::choose::read_skip),
+    ("skip_bad", stages::skip_bad::read),
     ("take", stages::choose::read_take),
+    ("unbatch", stages::unbatch::read),
+    ("window", stages::window::read),
 ];
 
 /// One object of a description: the name, its value and the options. Each is to be asked for; one that was not is an
@@ -162,15 +195,73 @@ impl<'a> Args<'a> {
         value.as_str().map(Some).ok_or_else(|| self.wrong(key, "text"))
     }
 
-    /// An option that is a list of text.
+    /// An option that is a list of whole numbers.
     ///
     /// # Errors
     /// When it is there and none.
-    pub fn text_list(&mut self, key: &'static str) -> Read<Option<Vec<String>>> {
+    pub fn numbers_option(&mut self, key: &'static str) -> Read<Option<Vec<u64>>> {
         let Some(value) = self.option(key) else { return Ok(None) };
-        let wrong = || self.wrong(key, "a list of text");
-        let list = value.as_array().ok_or_else(wrong)?.iter();
-        list.map(|text| text.as_str().map(str::to_string).ok_or_else(wrong)).collect::<Read<_>>().map(Some)
+        let numbers = value.as_array().and_then(|list| list.iter().map(Value::as_u64).collect());
+        numbers.map(Some).ok_or_else(|| self.wrong(key, "a list of whole numbers"))
+    }
+
+    /// An option that is a list of numbers, or a single one.
+    ///
+    /// # Errors
+    /// When it is there and none.
+    pub fn floats_option(&mut self, key: &'static str) -> Read<Option<Vec<f64>>> {
+        let Some(value) = self.option(key) else { return Ok(None) };
+        let numbers = match value {
+            Value::Array(list) => list.iter().map(Value::as_f64).collect(),
+            value => value.as_f64().map(|number| vec![number]),
+        };
+        numbers.map(Some).ok_or_else(|| self.wrong(key, "a list of numbers"))
+    }
+
+    /// An option that is an element type, as `float32`.
+    ///
+    /// # Errors
+    /// When it is there and none.
+    pub fn dtype_option(&mut self, key: &'static str) -> Read<Option<DType>> {
+        let Some(text) = self.text_option(key)? else { return Ok(None) };
+        let dtype = DType::ALL.into_iter().find(|dtype| dtype.name() == text);
+        dtype.map(Some).ok_or_else(|| self.wrong(key, "an element type, as float32"))
+    }
+
+    /// An option that is a list of texts, or a single one.
+    ///
+    /// # Errors
+    /// When it is there and none.
+    pub fn texts_option(&mut self, key: &'static str) -> Read<Option<Vec<String>>> {
+        let Some(value) = self.option(key) else { return Ok(None) };
+        texts(value).map(Some).ok_or_else(|| self.wrong(key, "a list of texts"))
+    }
+
+    /// The value behind the name, a list of texts, or a single one.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn texts(&self) -> Read<Vec<String>> {
+        texts(self.value).ok_or_else(|| self.wrong(self.name, "a list of texts"))
+    }
+
+    /// An option that is an object.
+    ///
+    /// # Errors
+    /// When it is there and none.
+    pub fn object_option(&mut self, key: &'static str) -> Read<Option<&'a Map<String, Value>>> {
+        let Some(value) = self.option(key) else { return Ok(None) };
+        value.as_object().map(Some).ok_or_else(|| self.wrong(key, "an object"))
+    }
+
+    /// The value behind the name, an object of texts.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn text_pairs(&self) -> Read<Vec<(String, String)>> {
+        let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_string()));
+        let pairs = self.value.as_object().and_then(|object| object.iter().map(pair).collect());
+        pairs.ok_or_else(|| self.wrong(self.name, "an object of texts"))
     }
 
     /// Pipelines inside this one.
@@ -201,6 +292,14 @@ fn bytes(value: &Value) -> Option<u64> {
     match value {
         Value::String(text) => tightfit_core::parse_bytes(text).ok(),
         value => value.as_u64(),
+    }
+}
+
+fn texts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Array(list) => list.iter().map(|text| text.as_str().map(str::to_string)).collect(),
+        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What all stages have in common: they are pulled, lend their element, measure themselves, and can be saved.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tightfit_core::MemoryBudget;
@@ -83,7 +83,13 @@ pub struct Meter {
     pub(crate) peak_bytes: AtomicU64,
     /// Threads at work; 0 for a stage that works in its taker's thread.
     pub(crate) threads: AtomicU64,
+    /// Elements in error that were left out, and the messages of the first.
+    skipped: AtomicU64,
+    messages: Mutex<Vec<String>>,
 }
+
+/// So many messages of elements that were left out are kept.
+const MESSAGES: usize = 8;
 
 /// One of several things that a stage does to each element.
 #[derive(Debug, Default)]
@@ -102,6 +108,23 @@ impl Meter {
         if bytes > self.peak_bytes.load(Ordering::Relaxed) {
             self.peak_bytes.store(bytes, Ordering::Relaxed);
         }
+    }
+}
+
+impl Meter {
+    /// Says that an element was left out because of what `message` says.
+    pub fn skips(&self, message: &str) {
+        self.skipped.fetch_add(1, Ordering::Relaxed);
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        if messages.len() < MESSAGES {
+            messages.push(message.to_string());
+        }
+    }
+
+    /// How many elements were left out because something was wrong with them, and the first messages.
+    pub fn skipped(&self) -> (u64, Vec<String>) {
+        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.skipped.load(Ordering::Relaxed), messages.clone())
     }
 }
 
@@ -134,6 +157,11 @@ impl Node {
     /// Its meter.
     pub fn meter(&self) -> &Arc<Meter> {
         &self.meter
+    }
+
+    /// Whether the last element that was timed took long.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.is_slow
     }
 
     /// See [`Stage::schema`].

@@ -1,10 +1,18 @@
 //! What is done to each element by itself: one file for each operation. An operation is a [`MapOp`]; each thread that
 //! does it has a [`MapWorker`] of its own, with the memory that takes.
 
+pub(crate) mod cast;
+pub(crate) mod fields;
+pub(crate) mod filter;
 mod function;
 pub(crate) mod image;
 pub(crate) mod parse;
+pub(crate) mod normalise;
+pub(crate) mod one_hot;
+#[cfg(test)]
+mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -60,6 +68,18 @@ impl From<BudgetError> for RowFault {
     fn from(error: BudgetError) -> Self {
         RowFault::Memory(error)
     }
+}
+
+/// Adds fields to `out` that are equal to the fields `range` of `input`.
+pub(crate) fn copy_fields(
+    input: &ElementView<'_>,
+    range: Range<usize>,
+    out: &mut Element,
+) -> Result<(), RowFault> {
+    for tensor in range.filter_map(|index| input.tensor(index)) {
+        out.add_copy(tensor, input.text())?;
+    }
+    Ok(())
 }
 
 /// Elements between two looks at the clock.

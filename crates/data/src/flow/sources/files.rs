@@ -1,10 +1,11 @@
 //! The rows of many files: one file after the other, or interleaved as `tf.data.Dataset.interleave` does, `block` rows
-//! of one, then of the next, `cycle` files open at once.
+//! of one, then of the next, `cycle` files open at once. The files come in the order they are listed in, or in a random
+//! one, another in each epoch.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tightfit_core::Buffer;
+use tightfit_core::{Buffer, Reservation};
 
 use super::records::RecordFormat;
 use super::{BadRead, Format, Rows};
@@ -15,6 +16,7 @@ use crate::flow::origin::{Names, Origin};
 use crate::flow::spec::SourceSpec;
 use crate::flow::stage::{Context, Meter, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
+use crate::shuffle::Random;
 use crate::source::{DataFile, FileKind, FileList, list};
 
 /// How files are interleaved.
@@ -24,12 +26,14 @@ pub struct Interleave {
     pub cycle: usize,
     /// Rows of one file before it is the next one's turn.
     pub block: usize,
+    /// What the order of the files depends on, together with the epoch; `None` for the order of the list.
+    pub shuffle_seed: Option<u64>,
 }
 
 impl Default for Interleave {
     /// One file after the other.
     fn default() -> Self {
-        Interleave { cycle: 1, block: 1 }
+        Interleave { cycle: 1, block: 1, shuffle_seed: None }
     }
 }
 
@@ -60,10 +64,11 @@ pub(crate) fn read_tfrecord(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
     Ok(Arc::new(Records { paths: args.paths()?, interleave: read_interleave(args)? }))
 }
 
-/// The options `cycle` and `block`.
+/// The options `cycle`, `block` and `shuffle_files`, a seed.
 pub(crate) fn read_interleave(args: &mut Args<'_>) -> Read<Interleave> {
     let mut option = |key| Ok::<_, String>(args.number_option(key)?.unwrap_or(1).max(1) as usize);
-    Ok(Interleave { cycle: option("cycle")?, block: option("block")? })
+    let (cycle, block) = (option("cycle")?, option("block")?);
+    Ok(Interleave { cycle, block, shuffle_seed: args.number_option("shuffle_files")? })
 }
 
 /// An open file and its number in the list; nothing where a file ended and there was no other.
@@ -84,6 +89,10 @@ pub(crate) struct Files {
     turn: usize,
     given: usize,
     next_file: usize,
+    epoch: u64,
+    /// The numbers of the files in the order of this epoch; none when that is the order of the list.
+    order: Vec<u32>,
+    _order_bytes: Reservation,
     window: Option<Buffer>,
     rows: Option<u64>,
     meter: Arc<Meter>,
@@ -99,10 +108,13 @@ impl Files {
     ) -> Result<Files, DataError> {
         let first = context.names.add_files(list.clone());
         let rows = format.rows(&list.files)?;
-        let Interleave { cycle, block } = interleave;
-        let interleave = Interleave { cycle: cycle.clamp(1, list.files.len().max(1)), block: block.max(1) };
+        let Interleave { cycle, block, shuffle_seed } = interleave;
+        let cycle = cycle.clamp(1, list.files.len().max(1));
+        let interleave = Interleave { cycle, block: block.max(1), shuffle_seed };
+        let shuffled = if shuffle_seed.is_some() { list.files.len() } else { 0 };
+        let order_bytes = context.budget.try_reserve("file list", (shuffled * size_of::<u32>()) as u64)?;
         let names = context.names.clone();
-        Ok(Files {
+        let mut files = Files {
             format,
             list,
             names,
@@ -112,10 +124,23 @@ impl Files {
             turn: 0,
             given: 0,
             next_file: 0,
+            epoch: 0,
+            order: (0..shuffled as u32).collect(),
+            _order_bytes: order_bytes,
             window: None,
             rows,
             meter,
-        })
+        };
+        files.set_epoch(0);
+        Ok(files)
+    }
+
+    fn set_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        if let Some(seed) = self.interleave.shuffle_seed {
+            self.order.iter_mut().zip(0..).for_each(|(to, file)| *to = file);
+            Random::new(seed, epoch).shuffle(&mut self.order);
+        }
     }
 
     fn bad(&self, file: usize, bad: BadRead) -> DataError {
@@ -143,6 +168,7 @@ impl Files {
             return Ok(false);
         }
         self.next_file += 1;
+        let file = self.order.get(file).map_or(file, |file| *file as usize);
         self.open(index, file, (0, 0))?;
         Ok(true)
     }
@@ -208,14 +234,15 @@ impl Stage for Files {
         }
     }
 
-    fn reset(&mut self, _epoch: u64) -> Result<(), DataError> {
+    fn reset(&mut self, epoch: u64) -> Result<(), DataError> {
         self.slots.clear();
+        self.set_epoch(epoch);
         (self.turn, self.given, self.next_file) = (0, 0, 0);
         Ok(())
     }
 
     fn save(&mut self, state: &mut StateWriter) -> Result<(), DataError> {
-        let mut numbers = vec![self.turn as u64, self.given as u64, self.next_file as u64];
+        let mut numbers = vec![self.epoch, self.turn as u64, self.given as u64, self.next_file as u64];
         for slot in &self.slots {
             let (record, offset) = slot.rows.as_ref().map_or((0, 0), |rows| rows.next_place());
             numbers.extend([u64::from(slot.rows.is_some()), slot.file as u64, record, offset]);
@@ -225,9 +252,10 @@ impl Stage for Files {
 
     fn restore(&mut self, state: &mut StateReader) -> Result<(), DataError> {
         let numbers = state.number_list()?;
-        let Some((&[turn, given, next_file], slots)) = numbers.split_first_chunk() else {
+        let Some((&[epoch, turn, given, next_file], slots)) = numbers.split_first_chunk() else {
             return Err(DataError::Spec("the saved state is none of these files".to_string()));
         };
+        self.set_epoch(epoch);
         (self.turn, self.given, self.next_file) = (turn as usize, given as usize, next_file as usize);
         self.slots.clear();
         if slots.is_empty() {

@@ -1,6 +1,7 @@
 //! Where elements come from. Files of one kind are read by [`files::Files`], in the order they are listed or
 //! interleaved; what differs between the kinds is [`Rows`], the rows of one open file.
 
+pub(crate) mod combine;
 pub(crate) mod files;
 pub(crate) mod records;
 pub(crate) mod shuffled;

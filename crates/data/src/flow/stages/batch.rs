@@ -33,7 +33,17 @@ impl StageSpec for BatchOf {
         let made = Element::new(schema, "batch", &context.budget);
         let names = context.names.clone();
         let BatchOf { size, drop_remainder: drops_rest } = *self;
-        Ok(context.node(Batch { input, size, drops_rest, made, rows: 0, names, meter: meter.clone() }, meter))
+        let batch = Batch {
+            input,
+            size,
+            drops_rest,
+            made,
+            columns: Vec::new(),
+            rows: 0,
+            names,
+            meter: meter.clone(),
+        };
+        Ok(context.node(batch, meter))
     }
 }
 
@@ -47,6 +57,8 @@ pub(crate) struct Batch {
     size: usize,
     drops_rest: bool,
     made: Element,
+    /// How each field is put there.
+    columns: Vec<Column>,
     /// Elements that are in `made` already; more than 0 between two calls only after an error.
     rows: usize,
     names: Names,
@@ -66,37 +78,71 @@ pub(crate) fn batched(rows: usize, shape: &Shape) -> Result<Shape, RowFault> {
     Shape::new(used).map_err(|_| too_many())
 }
 
+/// How a field is put into a batch: worked out for the first of its rows, so that there is little to do for others.
+struct Column {
+    /// The shape that all rows have, and what each takes.
+    shape: Shape,
+    bytes: usize,
+    /// Where the field begins in the batch.
+    offset: usize,
+    is_string: bool,
+}
+
 /// Makes room in `made` for `size` elements like `row`, the first.
-fn begin(made: &mut Element, row: &ElementView<'_>, size: usize) -> Result<(), RowFault> {
+fn begin(
+    made: &mut Element,
+    columns: &mut Vec<Column>,
+    row: &ElementView<'_>,
+    size: usize,
+) -> Result<(), RowFault> {
     made.begin(row.origin());
-    for place in row.places() {
+    columns.clear();
+    for (place, field) in row.places().iter().zip(row.schema().fields()) {
         made.add(batched(size, &place.shape)?)?;
+        let bytes = place.shape.elements() * field.dtype.bytes();
+        let offset = made.view().places().last().map_or(0, |place| place.offset);
+        columns.push(Column { shape: place.shape, bytes, offset, is_string: field.dtype == DType::String });
     }
     Ok(())
 }
 
 /// Puts `row` at number `at` of `made`.
-fn put(made: &mut Element, row: &ElementView<'_>, at: usize) -> Result<(), RowFault> {
-    for index in 0..row.places().len() {
-        let Some(tensor) = row.tensor(index) else { continue };
-        let shape = made.view().places().get(index).map(|place| place.shape).unwrap_or(Shape::SCALAR);
-        if shape.get(1..) != Some(&tensor.shape()[..]) {
-            let name = row.schema().fields().get(index).map(|f| f.name.clone()).unwrap_or_default();
-            return Err(RowFault::Map(format!(
-                "{name} is {} here and {:?} in the rows before it; padded_batch or ragged_batch takes both",
-                tensor.shape(),
-                shape.get(1..).unwrap_or_default(),
-            )));
+fn put(made: &mut Element, columns: &[Column], row: &ElementView<'_>, at: usize) -> Result<(), RowFault> {
+    let (places, values) = (row.places(), row.values());
+    for (index, (column, place)) in columns.iter().zip(places).enumerate() {
+        if place.shape != column.shape {
+            return Err(differs(row, index, &column.shape));
         }
-        let bytes = tensor.bytes();
-        let from = at * bytes.len();
-        if tensor.dtype() == DType::String {
-            made.put_strings(index, from, bytes, row.text())?;
-        } else if let Some(to) = made.field_mut(index).get_mut(from..from + bytes.len()) {
-            to.copy_from_slice(bytes);
+        let from = values.get(place.offset..place.offset.saturating_add(column.bytes)).unwrap_or_default();
+        if column.is_string {
+            made.put_strings(index, at * column.bytes, from, row.text())?;
+            continue;
+        }
+        let to = made.values_mut(column.offset + at * column.bytes, column.bytes);
+        // Most fields are single numbers, for which a call to copy would take longer than copying.
+        match (to.len(), from.len()) {
+            (4, 4) => copy::<4>(from, to),
+            (8, 8) => copy::<8>(from, to),
+            (a, b) if a == b => to.copy_from_slice(from),
+            _ => {}
         }
     }
     Ok(())
+}
+
+fn copy<const N: usize>(from: &[u8], to: &mut [u8]) {
+    if let (Some(from), Some(to)) = (from.first_chunk::<N>(), to.first_chunk_mut()) {
+        *to = *from;
+    }
+}
+
+#[cold]
+fn differs(row: &ElementView<'_>, index: usize, before: &Shape) -> RowFault {
+    let name = row.schema().fields().get(index).map_or("", |field| field.name.as_str());
+    let shape = row.places().get(index).map_or(Shape::SCALAR, |place| place.shape);
+    RowFault::Map(format!(
+        "{name} is {shape} here and {before} in the rows before it; padded_batch or ragged_batch takes both"
+    ))
 }
 
 impl Stage for Batch {
@@ -107,10 +153,11 @@ impl Stage for Batch {
     fn advance(&mut self) -> Result<bool, DataError> {
         while self.rows < self.size && self.input.advance()? {
             let row = self.input.current();
-            let put = match self.rows {
-                0 => begin(&mut self.made, &row, self.size).and_then(|()| put(&mut self.made, &row, 0)),
-                at => put(&mut self.made, &row, at),
+            let begun = match self.rows {
+                0 => begin(&mut self.made, &mut self.columns, &row, self.size),
+                _ => Ok(()),
             };
+            let put = begun.and_then(|()| put(&mut self.made, &self.columns, &row, self.rows));
             put.map_err(|fault| self.names.bad(row.origin(), fault))?;
             self.rows += 1;
         }
@@ -147,7 +194,19 @@ impl Stage for Batch {
         self.input.restore(state)?;
         let [rows] = state.numbers()?;
         self.rows = (rows as usize).min(self.size);
-        if self.rows > 0 { state.element(&mut self.made) } else { Ok(()) }
+        if self.rows > 0 {
+            state.element(&mut self.made)?;
+            self.columns.clear();
+            let batch = self.made.view();
+            for (place, field) in batch.places().iter().zip(batch.schema().fields()) {
+                let inner = place.shape.get(1..).and_then(|inner| Shape::new(inner).ok());
+                let shape = inner.ok_or_else(|| state.wrong("it holds no batch"))?;
+                let (bytes, is_string) =
+                    (shape.elements() * field.dtype.bytes(), field.dtype == DType::String);
+                self.columns.push(Column { shape, bytes, offset: place.offset, is_string });
+            }
+        }
+        Ok(())
     }
 
     fn rows(&self) -> Option<u64> {

@@ -2,8 +2,16 @@
 
 pub(crate) mod batch;
 pub(crate) mod cache;
+pub(crate) mod bucket;
 pub(crate) mod choose;
+pub(crate) mod gather;
 pub(crate) mod map;
+pub(crate) mod padded;
 pub(crate) mod parallel;
 pub(crate) mod repeat;
 pub(crate) mod shuffle;
+pub(crate) mod skip_bad;
+#[cfg(test)]
+mod tests;
+pub(crate) mod unbatch;
+pub(crate) mod window;
