@@ -3,6 +3,7 @@
 //! ```text
 //! records read FILE                                every record of a TFRecord file, its CRCs checked
 //! records parse FILE BATCH NAME:DTYPE:N..          features of tf.Examples into batches; DTYPE is float32 or int64
+//! records flow JSON [THREADS]                       the elements of a pipeline, in so many threads (1)
 //! ```
 //!
 //! Two passes are made and the second is told, as JSON: `{"records": N, "seconds": S}`.
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape};
+use tightfit_data::flow::{Pipeline, PipelineSpec};
 use tightfit_data::{Column, Dataset, DatasetSpec};
 use tightfit_format::tfrecord::RecordReader;
 
@@ -29,12 +31,28 @@ fn main() -> Result<(), Box<dyn Error>> {
         let records = match &args[..] {
             ["read", path] => read(path)?,
             ["parse", path, batch, columns @ ..] => parse(path, batch.parse()?, columns)?,
-            _ => return Err("records read FILE | records parse FILE BATCH NAME:DTYPE:N..".into()),
+            ["flow", json] => flow(json, 1)?,
+            ["flow", json, threads] => flow(json, threads.parse()?)?,
+            _ => {
+                return Err("records read FILE | parse FILE BATCH NAME:DTYPE:N.. | flow JSON [THREADS]".into());
+            }
         };
         told = (records, start.elapsed().as_secs_f64());
     }
     println!("{{\"records\": {}, \"seconds\": {}}}", told.0, told.1);
     Ok(())
+}
+
+fn flow(json: &str, threads: usize) -> Result<u64, Box<dyn Error>> {
+    let spec = PipelineSpec::from_json(json, &|_| None)?;
+    let mut pipeline = Pipeline::open(spec, &MemoryBudget::new(MEMORY_BYTES), threads)?;
+    let (mut elements, mut bytes) = (0, 0);
+    while pipeline.advance()? {
+        elements += 1;
+        bytes += pipeline.current().values().len();
+    }
+    std::hint::black_box(bytes);
+    Ok(elements)
 }
 
 fn read(path: &str) -> Result<u64, Box<dyn Error>> {

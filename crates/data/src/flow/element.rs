@@ -184,6 +184,12 @@ impl<'a> ElementView<'a> {
         self.origin
     }
 
+    /// The same element, from `file`.
+    #[must_use]
+    pub(crate) fn in_file(self, file: u32) -> ElementView<'a> {
+        ElementView { origin: Origin { file, ..self.origin }, ..self }
+    }
+
     /// Field `index`.
     pub fn tensor(&self, index: usize) -> Option<TensorView<'a>> {
         let (field, place) = (self.schema.fields.get(index)?, self.places.get(index)?);

@@ -30,8 +30,16 @@ type ReadStage = fn(&mut Args<'_>) -> Read<Arc<dyn StageSpec>>;
 pub type ReadOther<'a> = &'a dyn Fn(&mut Args<'_>) -> Option<Read<Arc<dyn StageSpec>>>;
 
 /// Every source.
-const SOURCES: &[(&str, ReadSource)] =
-    &[("shuffled", sources::shuffled::read), ("tfrecord", sources::files::read_tfrecord)];
+const SOURCES: &[(&str, ReadSource)] = &[
+    ("csv", sources::csv::read),
+    ("images", sources::images::read),
+    ("npy", sources::npy::read),
+    ("npz", sources::npz::read),
+    ("range", sources::range::read),
+    ("shuffled", sources::shuffled::read),
+    ("text", sources::text::read),
+    ("tfrecord", sources::files::read_tfrecord),
+];
 
 /// Every stage.
 const STAGES: &[(&str, ReadStage)] = &[
@@ -42,6 +50,7 @@ const STAGES: &[(&str, ReadStage)] = &[
     ("parse", maps::parse::read),
     ("prefetch", stages::parallel::read_prefetch),
     ("repeat", stages::repeat::read),
+    ("serialize", maps::serialize::read),
     ("shard", stages::choose::read_shard),
     ("shuffle", stages::shuffle::read),
     ("skip", stages::choose::read_skip),

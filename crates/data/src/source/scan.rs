@@ -70,6 +70,7 @@ impl Scan {
                 FileKind::Array => scan.array(&read_npy_header(&file.path, budget)?),
                 FileKind::Pipeline => scan.rows = None,
                 FileKind::Records(compression) => scan.records(&file.path, compression, budget)?,
+                FileKind::Text | FileKind::Archive => scan.rows = None,
             }
         }
         Ok(scan)

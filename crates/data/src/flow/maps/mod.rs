@@ -4,6 +4,7 @@
 mod function;
 pub(crate) mod image;
 pub(crate) mod parse;
+pub(crate) mod serialize;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -152,4 +153,10 @@ pub(crate) fn schema_of(ops: &[Arc<dyn MapOp>], input: &Schema) -> Result<Schema
         schema = op.schema(&schema).map_err(|why| DataError::Spec(format!("{}: {why}", op.name())))?;
     }
     Ok(schema)
+}
+
+/// The memory of a list, emptied, for items of another lifetime: collecting in place keeps it.
+pub(crate) fn recycled<T, U>(mut list: Vec<T>) -> Vec<U> {
+    list.clear();
+    list.into_iter().filter_map(|_| None).collect()
 }

@@ -14,7 +14,7 @@ use crate::convert::cast;
 use crate::error::{DataError, RowFault};
 use crate::feature::numbers;
 use crate::flow::element::{Element, ElementView};
-use crate::flow::maps::{MapWorker, Verdict};
+use crate::flow::maps::{MapWorker, Verdict, recycled};
 
 const PURPOSE: &str = "parse";
 
@@ -345,12 +345,6 @@ fn put_string(out: &mut Element, index: usize, at: usize, value: &[u8]) -> Resul
         *to = bytemuck::cast(string);
     }
     Ok(())
-}
-
-/// The memory of a list that is empty, for items of another lifetime: collecting in place keeps it.
-fn recycled<T, U>(mut list: Vec<T>) -> Vec<U> {
-    list.clear();
-    list.into_iter().filter_map(|_| None).collect()
 }
 
 /// See the module.
