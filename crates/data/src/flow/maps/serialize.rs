@@ -290,7 +290,7 @@ mod tests {
             "exact": {"raw": "float64", "shape": []},
             "image/shape": {"dtype": "int64", "shape": [3]},
         }});
-        let parse = Parse::new(ParseSpec::read(&spec).unwrap());
+        let parse = Parse::new(ParseSpec::from_json(&spec).unwrap());
         let read = run(&parse, &record.view(), &budget).unwrap();
         for field in 0..5 {
             let (a, b) = (element.view().tensor(field).unwrap(), read.view().tensor(field).unwrap());
