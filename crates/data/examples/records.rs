@@ -3,7 +3,8 @@
 //! ```text
 //! records read FILE                                every record of a TFRecord file, its CRCs checked
 //! records parse FILE BATCH NAME:DTYPE:N..          features of tf.Examples into batches; DTYPE is float32 or int64
-//! records flow JSON [THREADS]                       the elements of a pipeline, in so many threads (1)
+//! records flow JSON THREADS                         the elements of a pipeline, or
+//! records batches JSON THREADS                      the rows of its batches
 //! ```
 //!
 //! Two passes are made and the second is told, as JSON: `{"records": N, "seconds": S}`.
@@ -31,10 +32,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         let records = match &args[..] {
             ["read", path] => read(path)?,
             ["parse", path, batch, columns @ ..] => parse(path, batch.parse()?, columns)?,
-            ["flow", json] => flow(json, 1)?,
-            ["flow", json, threads] => flow(json, threads.parse()?)?,
+            ["flow", json, threads] => flow(json, threads.parse()?, false)?,
+            ["batches", json, threads] => flow(json, threads.parse()?, true)?,
             _ => {
-                return Err("records read FILE | parse FILE BATCH NAME:DTYPE:N.. | flow JSON [THREADS]".into());
+                return Err(
+                    "records read FILE | parse FILE BATCH NAME:DTYPE:N.. | flow|batches JSON THREADS".into(),
+                );
             }
         };
         told = (records, start.elapsed().as_secs_f64());
@@ -43,16 +46,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn flow(json: &str, threads: usize) -> Result<u64, Box<dyn Error>> {
+fn flow(json: &str, threads: usize, are_batches: bool) -> Result<u64, Box<dyn Error>> {
     let spec = PipelineSpec::from_json(json, &|_| None)?;
     let mut pipeline = Pipeline::open(spec, &MemoryBudget::new(MEMORY_BYTES), threads)?;
-    let (mut elements, mut bytes) = (0, 0);
+    let (mut records, mut bytes) = (0, 0);
     while pipeline.advance()? {
-        elements += 1;
-        bytes += pipeline.current().values().len();
+        let element = pipeline.current();
+        let rows = element.tensor(0).and_then(|tensor| tensor.shape().first().copied());
+        records += if are_batches { rows.unwrap_or(0) as u64 } else { 1 };
+        bytes += element.values().len();
     }
     std::hint::black_box(bytes);
-    Ok(elements)
+    Ok(records)
 }
 
 fn read(path: &str) -> Result<u64, Box<dyn Error>> {

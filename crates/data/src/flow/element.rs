@@ -262,6 +262,11 @@ impl Element {
         self.values.held_bytes() + self.text.held_bytes()
     }
 
+    /// Fields that were added.
+    pub fn added(&self) -> usize {
+        self.places.len()
+    }
+
     /// Forgets what it holds; an element that comes from `origin` follows.
     pub fn begin(&mut self, origin: Origin) {
         self.values.set_used(0);

@@ -112,7 +112,7 @@ pub(super) fn add_strings(
     row: &[u8],
     out: &mut Element,
 ) -> Result<(), RowFault> {
-    let index = out.view().places().len();
+    let index = out.added();
     out.add(shape)?.fill(0);
     let element_bytes = header.element.bytes();
     if element_bytes == 0 {

@@ -17,7 +17,10 @@ use crate::flow::{Pipeline, Records};
 fn parse(spec: serde_json::Value, record: &[u8]) -> Result<Vec<String>, String> {
     let budget = MemoryBudget::new(1 << 20);
     let op = Parse::new(ParseSpec::from_json(&spec)?);
-    assert_eq!(ParseSpec::from_json(&op.spec.as_ref().unwrap().to_json()).as_ref(), Ok(op.spec.as_ref().unwrap()));
+    assert_eq!(
+        ParseSpec::from_json(&op.spec.as_ref().unwrap().to_json()).as_ref(),
+        Ok(op.spec.as_ref().unwrap())
+    );
     let input = Arc::new(Schema::new(vec![Field::fixed("record", DType::String, &[])])?);
     let schema = op.schema(&input)?;
     let mut worker = op.worker(&input, &budget).map_err(|e| e.to_string())?;
