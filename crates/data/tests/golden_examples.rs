@@ -23,8 +23,11 @@ fn open(source: &str, stages: &str) -> Pipeline {
     Pipeline::open(spec, &MemoryBudget::new(16 << 20), 2).unwrap()
 }
 
-/// The values of an array, each as its bytes.
-fn array(name: &str) -> Vec<Vec<u8>> {
+/// Values, each as its bytes.
+type Values = Vec<Vec<u8>>;
+
+/// The values of an array.
+fn array(name: &str) -> Values {
     let path: PathBuf = golden(name);
     let mut reader = NpyReader::new(Arc::from(path.clone()), File::open(path).unwrap()).unwrap();
     let header = *reader.header();
@@ -37,7 +40,7 @@ fn array(name: &str) -> Vec<Vec<u8>> {
     bytes.chunks_exact(header.element.bytes()).map(trim).collect()
 }
 
-fn values(view: &ElementView<'_>, field: &str) -> Vec<Vec<u8>> {
+fn values(view: &ElementView<'_>, field: &str) -> Values {
     let tensor = view.field(field).unwrap();
     match tensor.dtype() {
         DType::String => view.strings(view.schema().find(field).unwrap()).map(<[u8]>::to_vec).collect(),
@@ -50,7 +53,7 @@ fn parses_what_tensorflow_parses() {
     let with_missing =
         PARSE.replace(r#""e": "#, r#""missing": {"dtype": "float32", "shape": [], "default": 0.5}, "e": "#);
     let mut pipeline = open("examples.tfrecord", &with_missing);
-    let mut found: Vec<(&str, Vec<Vec<u8>>, Vec<Vec<u8>>)> =
+    let mut found: Vec<(&str, Values, Values)> =
         ["a", "b", "c", "d", "e", "missing"].map(|name| (name, Vec::new(), Vec::new())).to_vec();
     while pipeline.advance().unwrap() {
         for (name, all, lengths) in &mut found {
