@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn flow(json: &str, threads: usize, are_batches: bool) -> Result<u64, Box<dyn Error>> {
     let spec = PipelineSpec::from_json(json, &|_| None)?;
-    let mut pipeline = Pipeline::open(spec, &MemoryBudget::new(MEMORY_BYTES), threads)?;
+    let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(MEMORY_BYTES), threads)?;
     let (mut records, mut bytes) = (0, 0);
     while pipeline.advance()? {
         let element = pipeline.current();

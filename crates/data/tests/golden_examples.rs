@@ -20,7 +20,7 @@ fn open(source: &str, stages: &str) -> Pipeline {
     let source = golden(source);
     let json = format!(r#"{{"source": {{"tfrecord": {source:?}}}, "stages": [{stages}]}}"#);
     let spec = PipelineSpec::from_json(&json, &|_| None).unwrap();
-    Pipeline::open(spec, &MemoryBudget::new(16 << 20), 2).unwrap()
+    Pipeline::open(&spec, &MemoryBudget::new(16 << 20), 2).unwrap()
 }
 
 /// Values, each as its bytes.

@@ -68,9 +68,8 @@ impl Scan {
             match file.kind {
                 FileKind::Image => scan.image(&file.path, budget),
                 FileKind::Array => scan.array(&read_npy_header(&file.path, budget)?),
-                FileKind::Pipeline => scan.rows = None,
                 FileKind::Records(compression) => scan.records(&file.path, compression, budget)?,
-                FileKind::Text | FileKind::Archive => scan.rows = None,
+                FileKind::Pipeline | FileKind::Text | FileKind::Archive => scan.rows = None,
             }
         }
         Ok(scan)

@@ -239,4 +239,5 @@ fn advance_records(reader: &mut RecordReader<StoredFile>, limit_bytes: u64) -> R
         let fault = RowFault::Record(RecordFault::TooLarge { bytes, limit_bytes });
         return Err((Some((record.index, record.offset)), fault));
     }
+    Ok(has_record)
 }

@@ -31,7 +31,7 @@ fn all(pipeline: &mut Pipeline) -> Vec<String> {
 }
 
 fn open(spec: PipelineSpec, budget_bytes: u64) -> Result<Pipeline, String> {
-    Pipeline::open(spec, &MemoryBudget::new(budget_bytes), 2).map_err(|error| error.to_string())
+    Pipeline::open(&spec, &MemoryBudget::new(budget_bytes), 2).map_err(|error| error.to_string())
 }
 
 fn run(json: &str) -> Vec<String> {
