@@ -3,6 +3,8 @@
 //! ```text
 //! records read FILE                                every record of a TFRecord file, its CRCs checked
 //! records parse FILE BATCH NAME:DTYPE:N..          features of tf.Examples into batches; DTYPE is float32 or int64
+//! records flow JSON THREADS                         the elements of a pipeline, or
+//! records batches JSON THREADS                      the rows of its batches
 //! ```
 //!
 //! Two passes are made and the second is told, as JSON: `{"records": N, "seconds": S}`.
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape};
+use tightfit_data::flow::{Pipeline, PipelineSpec};
 use tightfit_data::{Column, Dataset, DatasetSpec};
 use tightfit_format::tfrecord::RecordReader;
 
@@ -29,12 +32,32 @@ fn main() -> Result<(), Box<dyn Error>> {
         let records = match &args[..] {
             ["read", path] => read(path)?,
             ["parse", path, batch, columns @ ..] => parse(path, batch.parse()?, columns)?,
-            _ => return Err("records read FILE | records parse FILE BATCH NAME:DTYPE:N..".into()),
+            ["flow", json, threads] => flow(json, threads.parse()?, false)?,
+            ["batches", json, threads] => flow(json, threads.parse()?, true)?,
+            _ => {
+                return Err(
+                    "records read FILE | parse FILE BATCH NAME:DTYPE:N.. | flow|batches JSON THREADS".into(),
+                );
+            }
         };
         told = (records, start.elapsed().as_secs_f64());
     }
     println!("{{\"records\": {}, \"seconds\": {}}}", told.0, told.1);
     Ok(())
+}
+
+fn flow(json: &str, threads: usize, are_batches: bool) -> Result<u64, Box<dyn Error>> {
+    let spec = PipelineSpec::from_json(json, &|_| None)?;
+    let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(MEMORY_BYTES), threads)?;
+    let (mut records, mut bytes) = (0, 0);
+    while pipeline.advance()? {
+        let element = pipeline.current();
+        let rows = element.tensor(0).and_then(|tensor| tensor.shape().first().copied());
+        records += if are_batches { rows.unwrap_or(0) as u64 } else { 1 };
+        bytes += element.values().len();
+    }
+    std::hint::black_box(bytes);
+    Ok(records)
 }
 
 fn read(path: &str) -> Result<u64, Box<dyn Error>> {

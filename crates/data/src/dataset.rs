@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tightfit_core::{Buffer, DType, MAX_RANK, MemoryBudget};
 use tightfit_format::example::FeatureKind;
 use tightfit_format::npy::NpyHeader;
-use tightfit_format::{FormatError, Place, Problem};
 
 use crate::convert::can_cast;
 use crate::error::{BadRow, DataError, RowFault};
@@ -234,6 +233,8 @@ fn check_array(path: &Path, header: &NpyHeader, column: &Column) -> Result<(), D
         return Err(DataError::Format(FormatError::new(&Arc::from(path), Place::Whole, problem)));
     }
     if !is_same_but_ones(header.row_shape(), &column.row_shape) || header.shape.rank() == 0 {
+    let without_ones = |dims: &[usize]| dims.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
+    if without_ones(header.row_shape()) != without_ones(&column.row_shape) || header.shape.rank() == 0 {
         let (expected, found) = (column.row_shape.to_vec(), header.row_shape().to_vec());
         return bad(RowFault::RowShape { expected, found });
     }

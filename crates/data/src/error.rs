@@ -98,6 +98,13 @@ pub enum RowFault {
         /// Values found.
         found: usize,
     },
+    /// A row of text that cannot be used.
+    Line {
+        /// The line that it begins in, from 1.
+        line: u64,
+        /// Why.
+        fault: Box<RowFault>,
+    },
     /// A feature whose values cannot be used.
     Feature {
         /// The feature.
@@ -192,14 +199,21 @@ impl fmt::Display for DataError {
 
 impl fmt::Display for BadRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (line, fault) = match &self.fault {
+            RowFault::Line { line, fault } => (Some(line), &**fault),
+            fault => (None, fault),
+        };
         write!(f, "{}", self.path.display())?;
         if let Some(record) = self.record {
             write!(f, ", record {record}")?;
         }
+        if let Some(line) = line {
+            write!(f, ", line {line}")?;
+        }
         if let Some(offset) = self.offset {
             write!(f, " at byte {offset}")?;
         }
-        write!(f, ": {}", self.fault)
+        write!(f, ": {fault}")
     }
 }
 
@@ -220,6 +234,7 @@ impl fmt::Display for RowFault {
             RowFault::Count { feature, expected, found } => {
                 write!(f, "{feature:?} has {found} values, a row needs {expected}")
             }
+            RowFault::Line { line, fault } => write!(f, "line {line}: {fault}"),
             RowFault::Feature { feature, fault } => write!(f, "feature {feature:?}: {fault}"),
             RowFault::RawBytes { feature, expected_bytes, found_bytes } => write!(
                 f,

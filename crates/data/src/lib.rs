@@ -8,9 +8,12 @@
 //! Invariant: what the pipeline holds is what its [`PipelinePlan`] says. Batches live in slots allocated at the start
 //! and go round; on the way from records and arrays to a batch nothing is allocated.
 
+mod array;
 mod batch;
 mod convert;
+pub mod csv;
 mod dataset;
+mod encode;
 mod error;
 mod feature;
 mod fill;
@@ -25,9 +28,11 @@ mod slot;
 mod source;
 mod spec;
 pub mod storage;
+mod window;
 
 pub use batch::{Batch, RowSource};
 pub use dataset::Dataset;
+pub use encode::ExampleEncoder;
 pub use error::{BadRow, DataError, RowFault};
 pub use pipeline::{Batches, KEPT_REASONS, PipelineStats};
 pub use plan::PipelinePlan;

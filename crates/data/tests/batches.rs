@@ -164,6 +164,21 @@ fn arrays_by_rows() {
 }
 
 #[test]
+fn arrays_in_fortran_order_by_rows() {
+    let folder = Folder::new();
+    // numpy.asfortranarray(numpy.arange(12).reshape(3, 2, 2)) and its file.
+    let in_file = [0, 4, 8, 2, 6, 10, 1, 5, 9, 3, 7, 11];
+    let source = folder.npy("a.npy", &[3, 2, 2], &in_file.map(f64::from));
+    let bytes = fs::read(&source).unwrap();
+    let at = bytes.windows(5).position(|part| part == b"False").unwrap();
+    fs::write(&source, [&bytes[..at], b"True ", &bytes[at + 5..]].concat()).unwrap();
+    let dataset = open(spec(&[source], vec![column("x", DType::F32, &[2, 2])])).unwrap();
+    let (values, rows) = read::<f32>(&dataset, 2, 1).unwrap();
+    assert_eq!(values, (0..12).map(|v| v as f32).collect::<Vec<_>>());
+    assert!(rows[2].ends_with("a.npy, record 2"));
+}
+
+#[test]
 fn a_truncated_array_gives_its_rows_and_then_the_place() {
     let folder = Folder::new();
     let source = folder.npy("a.npy", &[5, 2], &(0..10).collect::<Vec<i64>>());

@@ -72,7 +72,17 @@ const END_GROUP: u64 = 4;
 pub(crate) struct Message<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Message<'a> {
+    #[inline]
     fn varint(&mut self) -> Result<u64> {
+        // Tags and most lengths are one byte.
+        if let [byte @ 0..0x80, rest @ ..] = self.0 {
+            self.0 = rest;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64> {
         let mut value = 0u64;
         for (i, byte) in self.0.iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f) << (7 * i);
@@ -95,6 +105,26 @@ impl<'a> Message<'a> {
     /// over.
     #[inline]
     pub(crate) fn field(&mut self) -> Result<Option<(u64, Wire<'a>)>> {
+        // Most fields are messages, strings or bytes with a length of one or two bytes.
+        let (tag, bytes, rest) = match self.0 {
+            [] => return Ok(None),
+            [tag, bytes @ 0..0x80, rest @ ..] => (*tag, usize::from(*bytes), rest),
+            [tag, low, high @ 0..0x80, rest @ ..] => {
+                (*tag, usize::from(low & 0x7f) | usize::from(*high) << 7, rest)
+            }
+            _ => return self.any_field(),
+        };
+        if matches!(tag, 8..0x80)
+            && tag & 7 == 2
+            && let Some((taken, rest)) = rest.split_at_checked(bytes)
+        {
+            self.0 = rest;
+            return Ok(Some((u64::from(tag >> 3), Wire::Bytes(taken))));
+        }
+        self.any_field()
+    }
+
+    fn any_field(&mut self) -> Result<Option<(u64, Wire<'a>)>> {
         loop {
             if self.0.is_empty() {
                 return Ok(None);
@@ -160,6 +190,7 @@ impl<'a> Message<'a> {
     }
 
     /// The next field `number` that is a message, string or bytes; others are passed over.
+    #[inline]
     pub(crate) fn next_bytes(&mut self, number: u64) -> Result<Option<&'a [u8]>> {
         while let Some((found, value)) = self.field()? {
             if let (true, Wire::Bytes(bytes)) = (found == number, value) {
@@ -201,6 +232,7 @@ pub struct Features<'a>(Entries<'a>);
 impl<'a> Iterator for Features<'a> {
     type Item = Result<(&'a [u8], Feature<'a>)>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.0.next_as(Feature::new)
     }
@@ -220,6 +252,7 @@ impl<'a> Entries<'a> {
     }
 
     /// The next key, and what `make` makes of its value. After an error there is nothing more.
+    #[inline]
     pub(crate) fn next_as<T>(
         &mut self,
         make: impl FnOnce(&'a [u8]) -> Result<T>,
@@ -232,6 +265,7 @@ impl<'a> Entries<'a> {
         entry.transpose()
     }
 
+    #[inline]
     fn step(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>> {
         loop {
             if let Some(entry) = self.map.next_bytes(1)? {
@@ -246,6 +280,7 @@ impl<'a> Entries<'a> {
 }
 
 /// A map entry: key = 1, value = 2.
+#[inline]
 fn entry_of(mut entry: Message<'_>) -> Result<(&[u8], &[u8])> {
     let (mut key, mut value): (&[u8], Option<&[u8]>) = (&[], None);
     while let Some((number, field)) = entry.field()? {
@@ -306,6 +341,7 @@ pub struct Feature<'a> {
 }
 
 impl<'a> Feature<'a> {
+    #[inline]
     pub(crate) fn new(value: &'a [u8]) -> Result<Self> {
         let mut feature = Feature { kind: FeatureKind::Empty, message: Message(&[]) };
         let mut message = Message(value);
@@ -412,6 +448,7 @@ struct List<'a> {
 }
 
 impl<'a> List<'a> {
+    #[inline]
     fn field(&mut self) -> Result<Option<Wire<'a>>> {
         loop {
             while let Some((number, value)) = self.list.field()? {
@@ -438,6 +475,7 @@ pub struct BytesValues<'a>(List<'a>);
 impl<'a> Iterator for BytesValues<'a> {
     type Item = Result<&'a [u8]>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.0.field() {
@@ -460,6 +498,7 @@ pub struct FloatRuns<'a>(List<'a>);
 impl<'a> Iterator for FloatRuns<'a> {
     type Item = Result<&'a [[u8; 4]]>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let run = match self.0.field() {
@@ -505,6 +544,7 @@ impl IntValues<'_> {
 impl Iterator for IntValues<'_> {
     type Item = Result<i64>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let step = self.step();
         if step.is_err() {

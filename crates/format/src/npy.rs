@@ -54,8 +54,8 @@ impl NpyType {
         }
     }
 
-    /// Bytes of each part that is swapped in a big-endian file.
-    fn swapped_bytes(self) -> usize {
+    /// Bytes of each part that is [swapped](swap) in a big-endian file.
+    pub fn swapped_bytes(self) -> usize {
         match self {
             NpyType::Plain(DType::C64) | NpyType::Unicode(_) => 4,
             NpyType::Plain(DType::C128) => 8,

@@ -73,11 +73,16 @@ impl<R: Read + Seek> NpzReader<R> {
         self.zip.entries().iter().map(|e| e.name.strip_suffix(".npy").unwrap_or(&e.name))
     }
 
+    /// The zip file that it is.
+    pub fn into_zip(self) -> ZipReader<R> {
+        self.zip
+    }
+
     /// A reader of the array `name`, or `None` when there is none.
     ///
     /// # Errors
     /// [`FormatError`] when its header cannot be read. Its CRC is checked when its last row is read.
-    pub fn array(&mut self, name: &str) -> Result<Option<NpyReader<Content<'_, R>>>, FormatError> {
+    pub fn array(&mut self, name: &str) -> Result<Option<NpyReader<Content<&mut R>>>, FormatError> {
         let Some(index) = self.names().position(|n| n == name) else { return Ok(None) };
         let path = self.zip.path().join(name);
         let content = self.zip.content(index)?;

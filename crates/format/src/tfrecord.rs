@@ -10,7 +10,7 @@
 //! zlib; which, is found from its first bytes, never from its name.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Chain, Cursor, ErrorKind, Read, Seek, SeekFrom, Take, Write};
+use std::io::{self, Chain, Cursor, ErrorKind, Read, Seek, SeekFrom, Take, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,8 +19,9 @@ mod check;
 
 pub use check::{CheckedRecord, find_header};
 
-use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use tightfit_core::{ALIGNMENT, Buffer, display_bytes};
+
+use crate::compress::Decompressor;
 
 /// Bytes before a record's data.
 pub const HEADER_BYTES: usize = 12;
@@ -32,7 +33,8 @@ pub const FOOTER_BYTES: usize = 4;
 /// 32 KiB of history with its tables. To be reserved by whoever plans memory.
 pub const INFLATE_BYTES: usize = INPUT_BYTES + (64 << 10);
 
-const INPUT_BYTES: usize = 64 << 10;
+/// What compressed bytes are read through.
+pub(crate) const INPUT_BYTES: usize = 64 << 10;
 
 /// The most that is read at once: enough that system calls are not felt, and little enough that it is still in the
 /// cache when its CRC is computed.
@@ -192,34 +194,11 @@ pub struct Record<'a> {
 /// The file, with the bytes put back that were read to find its compression.
 type Whole<R> = Chain<Take<Cursor<[u8; HEADER_BYTES]>>, R>;
 
-enum Stream<R: Read> {
-    Plain(Whole<R>),
-    Gzip(Box<MultiGzDecoder<BufReader<Whole<R>>>>),
-    Zlib(Box<ZlibDecoder<BufReader<Whole<R>>>>),
-}
-
-impl<R: Read> Read for Stream<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Plain(read) => read.read(out),
-            Stream::Gzip(read) => read.read(out),
-            Stream::Zlib(read) => match read.read(out)? {
-                // A second stream would have to be told from garbage: neither is passed over in silence.
-                0 if !out.is_empty() && !read.get_mut().fill_buf()?.is_empty() => Err(io::Error::new(
-                    ErrorKind::InvalidData,
-                    "there are bytes behind the end of the zlib stream",
-                )),
-                bytes => Ok(bytes),
-            },
-        }
-    }
-}
-
 /// Reads the records of one file in order.
 pub struct RecordReader<R: Read> {
     path: Arc<Path>,
     compression: Compression,
-    stream: Stream<R>,
+    stream: Decompressor<Whole<R>>,
     window: Buffer,
     /// Unread bytes are `window[start..end]`; the byte at `start` is at `offset` of the uncompressed file.
     start: usize,
@@ -249,12 +228,7 @@ impl<R: Read> RecordReader<R> {
         })?;
         let compression = Compression::detect(head.get(..have).unwrap_or_default());
         let whole = Cursor::new(head).take(have as u64).chain(read);
-        let buffered = |whole| BufReader::with_capacity(INPUT_BYTES, whole);
-        let stream = match compression {
-            Compression::None => Stream::Plain(whole),
-            Compression::Gzip => Stream::Gzip(Box::new(MultiGzDecoder::new(buffered(whole)))),
-            Compression::Zlib => Stream::Zlib(Box::new(ZlibDecoder::new(buffered(whole)))),
-        };
+        let stream = Decompressor::new(compression, whole);
         Ok(RecordReader {
             path,
             compression,
@@ -470,7 +444,7 @@ impl<R: Read + Seek> RecordReader<R> {
     /// [`RecordError`] when the file ends before, or its position cannot be set.
     pub fn skip_to(&mut self, index: u64, offset: u64) -> Result<(), RecordError> {
         self.index = index;
-        let Stream::Plain(whole) = &mut self.stream else {
+        let Decompressor::None(whole) = &mut self.stream else {
             self.pass_over_bytes = offset;
             return Ok(());
         };

@@ -237,16 +237,39 @@ impl<R: Read + Seek> ZipReader<R> {
     ///
     /// # Errors
     /// [`FormatError`] when there is no such entry, its header is broken, or its reader does not fit the budget.
-    pub fn content(&mut self, index: usize) -> Result<Content<'_, R>, FormatError> {
+    pub fn content(&mut self, index: usize) -> Result<Content<&mut R>, FormatError> {
+        let data_offset = self.data_offset(index)?;
+        let ZipReader { path, read, entries, budget, .. } = self;
+        let entry = entries.get(index);
+        Content::new(read, entry, data_offset, &Files { path }, budget)
+    }
+
+    /// As [`ZipReader::content`], by a reader that keeps what it reads from.
+    ///
+    /// # Errors
+    /// As [`ZipReader::content`].
+    pub fn into_content(mut self, index: usize) -> Result<Content<R>, FormatError> {
+        let data_offset = self.data_offset(index)?;
+        let entry = self.entries.get(index);
+        Content::new(self.read, entry, data_offset, &Files { path: &self.path }, &self.budget)
+    }
+
+    /// Where the content of an entry stands in the file as it is; `None` when it is packed.
+    ///
+    /// # Errors
+    /// As [`ZipReader::content`].
+    pub fn stored_at(&mut self, index: usize) -> Result<Option<u64>, FormatError> {
+        let data_offset = self.data_offset(index)?;
+        Ok(self.entries.get(index).filter(|entry| !entry.is_deflated).map(|_| data_offset))
+    }
+
+    /// Where the bytes of an entry begin.
+    fn data_offset(&mut self, index: usize) -> Result<u64, FormatError> {
         let files = Files { path: &self.path };
         let count = self.entries.len();
         let missing = || Problem::invalid(format!("entry {index}"), format!("{count} entries"));
         let entry = self.entries.get(index).ok_or_else(|| files.error(0, missing()))?;
         let at = entry.local_offset;
-        let reservation = self
-            .budget
-            .try_reserve("unpacking", ENTRY_BYTES)
-            .map_err(|e| files.error(at, Problem::Budget(e)))?;
         files.seek(&mut self.read, at)?;
         let mut head = [0; LOCAL_BYTES];
         files.fill(&mut self.read, at, &mut head)?;
@@ -254,9 +277,43 @@ impl<R: Read + Seek> ZipReader<R> {
             return Err(files.error(at, Problem::invalid("a local header", "other bytes")));
         }
         let skip = u64::from(u16_at(&head, 26)) + u64::from(u16_at(&head, 28));
-        let data_offset = at.saturating_add(LOCAL_BYTES as u64).saturating_add(skip);
-        files.seek(&mut self.read, data_offset)?;
-        let packed = BufReader::with_capacity(INPUT_BYTES, &mut self.read).take(entry.packed_bytes);
+        Ok(at.saturating_add(LOCAL_BYTES as u64).saturating_add(skip))
+    }
+}
+
+type Packed<R> = Take<BufReader<R>>;
+
+#[derive(Debug)]
+enum Unpack<R> {
+    Stored(Packed<R>),
+    Deflated(Box<DeflateDecoder<Packed<R>>>),
+}
+
+/// The unpacked bytes of an entry.
+#[derive(Debug)]
+pub struct Content<R> {
+    unpack: Unpack<R>,
+    hasher: crc32fast::Hasher,
+    left_bytes: u64,
+    crc: u32,
+    _reservation: Reservation,
+}
+
+impl<R: Read + Seek> Content<R> {
+    fn new(
+        mut read: R,
+        entry: Option<&ZipEntry>,
+        data_offset: u64,
+        files: &Files<'_>,
+        budget: &MemoryBudget,
+    ) -> Result<Content<R>, FormatError> {
+        let missing = || files.error(data_offset, Problem::invalid("an entry", "none"));
+        let entry = entry.ok_or_else(missing)?;
+        let reservation = budget
+            .try_reserve("unpacking", ENTRY_BYTES)
+            .map_err(|e| files.error(data_offset, Problem::Budget(e)))?;
+        files.seek(&mut read, data_offset)?;
+        let packed = BufReader::with_capacity(INPUT_BYTES, read).take(entry.packed_bytes);
         let unpack = if entry.is_deflated {
             Unpack::Deflated(Box::new(DeflateDecoder::new(packed)))
         } else {
@@ -268,25 +325,7 @@ impl<R: Read + Seek> ZipReader<R> {
     }
 }
 
-type Packed<'a, R> = Take<BufReader<&'a mut R>>;
-
-#[derive(Debug)]
-enum Unpack<'a, R> {
-    Stored(Packed<'a, R>),
-    Deflated(Box<DeflateDecoder<Packed<'a, R>>>),
-}
-
-/// The unpacked bytes of an entry.
-#[derive(Debug)]
-pub struct Content<'a, R> {
-    unpack: Unpack<'a, R>,
-    hasher: crc32fast::Hasher,
-    left_bytes: u64,
-    crc: u32,
-    _reservation: Reservation,
-}
-
-impl<R: Read> Read for Content<'_, R> {
+impl<R: Read> Read for Content<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let room = out.len().min(usize::try_from(self.left_bytes).unwrap_or(usize::MAX));
         let out = out.get_mut(..room).unwrap_or_default();

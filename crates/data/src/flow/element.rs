@@ -193,6 +193,12 @@ impl<'a> ElementView<'a> {
         self.origin
     }
 
+    /// The same element, from `file`.
+    #[must_use]
+    pub(crate) fn in_file(self, file: u32) -> ElementView<'a> {
+        ElementView { origin: Origin { file, ..self.origin }, ..self }
+    }
+
     /// Field `index`.
     pub fn tensor(&self, index: usize) -> Option<TensorView<'a>> {
         let (field, place) = (self.schema.fields.get(index)?, self.places.get(index)?);
@@ -285,6 +291,11 @@ impl Element {
     /// Bytes it holds, used or not.
     pub fn held_bytes(&self) -> usize {
         self.values.held_bytes() + self.text.held_bytes()
+    }
+
+    /// Fields that were added.
+    pub fn added(&self) -> usize {
+        self.places.len()
     }
 
     /// Forgets what it holds; an element that comes from `origin` follows.

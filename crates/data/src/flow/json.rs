@@ -51,6 +51,14 @@ const SOURCES: &[(&str, ReadSource)] = &[
     ("shuffled", sources::shuffled::read),
     ("tfrecord", sources::files::read_tfrecord),
     ("zip", sources::combine::read_zip),
+    ("csv", sources::csv::read),
+    ("images", sources::images::read),
+    ("npy", sources::npy::read),
+    ("npz", sources::npz::read),
+    ("range", sources::range::read),
+    ("shuffled", sources::shuffled::read),
+    ("text", sources::text::read),
+    ("tfrecord", sources::files::read_tfrecord),
 ];
 
 /// Every stage.
@@ -72,6 +80,7 @@ const STAGES: &[(&str, ReadStage)] = &[
     ("rename", maps::fields::read_rename),
     ("repeat", stages::repeat::read),
     ("select", maps::fields::read_select),
+    ("serialize", maps::serialize::read),
     ("shard", stages::choose::read_shard),
     ("shuffle", stages::shuffle::read),
     ("skip", stages::choose::read_skip),

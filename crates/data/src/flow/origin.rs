@@ -14,7 +14,7 @@ use crate::storage;
 pub struct Origin {
     /// The number of the file among all of the pipeline, which [`Names`] has the name of.
     pub file: u32,
-    /// The record's or row's number in the file, from 0.
+    /// The record's or row's number in the file, from 0; of text, that of the line it begins in.
     pub record: u64,
     /// Where it begins, in bytes of the (uncompressed) file.
     pub offset: u64,
@@ -95,8 +95,11 @@ impl Names {
     /// The error of an element that comes from `origin`.
     pub fn bad(&self, origin: Origin, fault: RowFault) -> DataError {
         let (path, kind) = self.find(origin.file);
-        let has_place = kind != Some(FileKind::Image);
-        let (record, offset) = (has_place.then_some(origin.record), has_place.then_some(origin.offset));
+        let (has_place, is_text) = (kind != Some(FileKind::Image), kind == Some(FileKind::Text));
+        let record = (has_place && !is_text).then_some(origin.record);
+        let offset = has_place.then_some(origin.offset);
+        let line = origin.record.saturating_add(1);
+        let fault = if is_text { RowFault::Line { line, fault: Box::new(fault) } } else { fault };
         DataError::Row(Box::new(BadRow { path, record, offset, fault }))
     }
 }

@@ -42,6 +42,25 @@ impl Drop for Folder {
     }
 }
 
+/// The fields of an element as text: numbers as they are, strings in quotes, behind the shape.
+pub(crate) fn show(view: &ElementView<'_>) -> Vec<String> {
+    let show = |index: usize| {
+        let tensor = view.tensor(index).unwrap();
+        let values: Vec<String> = match tensor.dtype() {
+            tightfit_core::DType::String => {
+                view.strings(index).map(|s| format!("{:?}", String::from_utf8_lossy(s))).collect()
+            }
+            dtype => {
+                let mut out = vec![0; tensor.shape().elements() * 8];
+                crate::convert::cast(dtype, tensor.bytes(), tightfit_core::DType::F64, &mut out).unwrap();
+                out.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b).to_string()).collect()
+            }
+        };
+        format!("{}{:?} {}", view.schema().fields()[index].name, &tensor.shape()[..], values.join(" "))
+    };
+    (0..view.places().len()).map(show).collect()
+}
+
 /// Files of numbers as text, counted on from one to the next.
 pub(crate) fn numbered(folder: &Folder, files: &[usize]) -> Vec<PathBuf> {
     let mut next = 0;

@@ -28,6 +28,10 @@ pub enum FileKind {
     Records(Compression),
     /// A description of a pipeline, whose elements are rows.
     Pipeline,
+    /// Lines of text, or CSV. Only files that were named as that.
+    Text,
+    /// A .npz archive of arrays. Only files that were named as that.
+    Archive,
 }
 
 /// A file of a data set.
@@ -142,12 +146,60 @@ fn entry_bytes(path: &Path) -> u64 {
 /// # Errors
 /// [`DataError`] when a source stands for no file, a file cannot be read, or the budget is too small.
 pub fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, DataError> {
+    list_of(sources, None, budget)
+}
+
+/// Files that are taken for what they were named as, whatever they begin with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub kind: FileKind,
+    /// What folders are searched for, in lower case.
+    pub extensions: &'static [&'static str],
+}
+
+impl Wanted {
+    /// TFRecord files. How each is compressed is found from its first bytes.
+    pub const RECORDS: Wanted = Wanted { kind: FileKind::Records(Compression::None), extensions: &[] };
+    /// Images.
+    pub const IMAGES: Wanted = Wanted { kind: FileKind::Image, extensions: &IMAGES };
+    /// Arrays.
+    pub const ARRAYS: Wanted = Wanted { kind: FileKind::Array, extensions: &ARRAYS };
+    /// Archives of arrays.
+    pub const ARCHIVES: Wanted = Wanted { kind: FileKind::Archive, extensions: &["npz"] };
+    /// Text.
+    pub const TEXT: Wanted = Wanted { kind: FileKind::Text, extensions: &["txt", "text", "txt.gz"] };
+    /// CSV.
+    pub const CSV: Wanted = Wanted { kind: FileKind::Text, extensions: &["csv", "tsv", "csv.gz", "tsv.gz"] };
+
+    /// Whether a file of this name is taken for such a one where it is found in a folder.
+    fn is_name(&self, path: &Path) -> bool {
+        if let FileKind::Records(_) = self.kind {
+            return is_records_name(path);
+        }
+        let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase());
+        let ends = |extension: &&str| {
+            let stem = name.as_ref().and_then(|name| name.strip_suffix(*extension));
+            stem.is_some_and(|stem| stem.ends_with('.'))
+        };
+        self.extensions.iter().any(ends)
+    }
+}
+
+/// As [`list`], of files that are all `wanted`, if that is said.
+///
+/// # Errors
+/// As [`list`].
+pub(crate) fn list_of(
+    sources: &[PathBuf],
+    wanted: Option<Wanted>,
+    budget: &MemoryBudget,
+) -> Result<FileList, DataError> {
     let mut list =
         FileList { files: Vec::new(), reservation: budget.try_reserve("file list", 0)?, stores: None };
     for source in sources {
         let before = list.files.len();
         if let Location::Url(url) = Location::of(source) {
-            add_url(url, budget, &mut list)?;
+            add_url(url, wanted, budget, &mut list)?;
         } else if source.is_dir() {
             add_folder(source, 0, &mut list)?;
             let found = list.files.get_mut(before..).unwrap_or_default();
@@ -156,12 +208,20 @@ pub fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, Data
             add_file(source, &mut list)?;
         } else {
             add_matches(source, &mut list)?;
+            add_folder(source, 0, wanted, budget, &mut list)?;
+            let found = list.files.get_mut(before..).unwrap_or_default();
+            found.sort_by(|a, b| a.path.cmp(&b.path));
+        } else if source.exists() || !is_pattern(source) {
+            add_file(source, wanted, budget, &mut list)?;
+        } else {
+            add_matches(source, wanted, budget, &mut list)?;
         }
         if list.files.len() == before {
-            let why = if source.is_dir() || source.as_os_str().as_encoded_bytes().ends_with(b"/") {
-                "no images, .npy or .tfrecord files in this folder"
-            } else {
-                "nothing matches this pattern"
+            let is_folder = source.is_dir() || source.as_os_str().as_encoded_bytes().ends_with(b"/");
+            let why = match wanted {
+                _ if !is_folder => "nothing matches this pattern",
+                Some(_) => "no such files in this folder",
+                None => "no images, .npy or .tfrecord files in this folder",
             };
             return Err(DataError::NoFiles { source: source.clone(), why });
         }
@@ -177,7 +237,12 @@ pub fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, Data
 }
 
 /// Adds the object that `url` names, those under it when it ends in a slash, or those of a bucket that it matches.
-fn add_url(url: &str, budget: &MemoryBudget, list: &mut FileList) -> Result<(), DataError> {
+fn add_url(
+    url: &str,
+    wanted: Option<Wanted>,
+    budget: &MemoryBudget,
+    list: &mut FileList,
+) -> Result<(), DataError> {
     if list.stores.is_none() {
         list.stores = storage::reserve(Path::new(url), budget)?;
     }
@@ -186,6 +251,7 @@ fn add_url(url: &str, budget: &MemoryBudget, list: &mut FileList) -> Result<(), 
     // The question mark of an http URL begins its query.
     if !is_folder && (is_http || !is_pattern(Path::new(url))) {
         return add_file(Path::new(url), list);
+        return add_file(Path::new(url), wanted, budget, list);
     }
     let before = list.files.len();
     let at = |error| io_error(Path::new(url), error);
@@ -195,6 +261,9 @@ fn add_url(url: &str, budget: &MemoryBudget, list: &mut FileList) -> Result<(), 
         let is_hidden = || path.iter().any(|part| part.as_encoded_bytes().starts_with(b"."));
         if !is_folder || is_data_name(path) && !is_hidden() {
             add_file(path, list)?;
+        let is_named = || wanted.map_or_else(|| is_data_name(path), |wanted| wanted.is_name(path));
+        if !is_folder || is_named() && !is_hidden() {
+            add_file(path, wanted, budget, list)?;
         }
     }
     let found = list.files.get_mut(before..).unwrap_or_default();
@@ -207,6 +276,12 @@ fn is_pattern(path: &Path) -> bool {
 }
 
 fn add_matches(pattern: &Path, list: &mut FileList) -> Result<(), DataError> {
+fn add_matches(
+    pattern: &Path,
+    wanted: Option<Wanted>,
+    budget: &MemoryBudget,
+    list: &mut FileList,
+) -> Result<(), DataError> {
     let wrong = |why: &dyn std::fmt::Display| DataError::Spec(format!("{}: {why}", pattern.display()));
     let text = pattern.to_str().ok_or_else(|| wrong(&"a pattern must be UTF-8"))?;
     for path in glob::glob(text).map_err(|e| wrong(&e))? {
@@ -216,12 +291,20 @@ fn add_matches(pattern: &Path, list: &mut FileList) -> Result<(), DataError> {
         })?;
         if path.is_file() && !is_index(&path) {
             add_file(&path, list)?;
+            add_file(&path, wanted, budget, list)?;
         }
     }
     Ok(())
 }
 
 fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), DataError> {
+fn add_folder(
+    folder: &Path,
+    depth: usize,
+    wanted: Option<Wanted>,
+    budget: &MemoryBudget,
+    list: &mut FileList,
+) -> Result<(), DataError> {
     if depth > MAX_DEPTH {
         return Err(DataError::NoFiles { source: folder.to_path_buf(), why: "folders are nested too deep" });
     }
@@ -234,6 +317,9 @@ fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), Da
             add_folder(&path, depth + 1, list)?;
         } else if is_data_name(&path) {
             add_file(&path, list)?;
+            add_folder(&path, depth + 1, wanted, budget, list)?;
+        } else if wanted.map_or_else(|| is_data_name(&path), |wanted| wanted.is_name(&path)) {
+            add_file(&path, wanted, budget, list)?;
         }
     }
     Ok(())
@@ -241,11 +327,14 @@ fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), Da
 
 /// Whether a file of this name is taken for data where it is found in a folder.
 pub fn is_data_name(path: &Path) -> bool {
-    // TensorFlow calls its files `train.tfrecord-00000-of-00010`, TFX `data_tfrecord-00000-of-00001.gz`.
+    is_records_name(path) || has_extension(path, &IMAGES) || has_extension(path, &ARRAYS)
+}
+
+/// TensorFlow calls its files `train.tfrecord-00000-of-00010`, TFX `data_tfrecord-00000-of-00001.gz`.
+fn is_records_name(path: &Path) -> bool {
     let is_records =
         |name: &std::ffi::OsStr| name.to_string_lossy().to_ascii_lowercase().contains("tfrecord");
-    let is_records = path.file_name().is_some_and(is_records) && !is_index(path);
-    is_records || has_extension(path, &IMAGES) || has_extension(path, &ARRAYS)
+    path.file_name().is_some_and(is_records) && !is_index(path)
 }
 
 /// True for an index of records, which is named after what it is of.
@@ -259,11 +348,26 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 
 /// Adds a file; what it holds is found when all are known.
 fn add_file(path: &Path, list: &mut FileList) -> Result<(), DataError> {
+fn add_file(
+    path: &Path,
+    wanted: Option<Wanted>,
+    budget: &MemoryBudget,
+    list: &mut FileList,
+) -> Result<(), DataError> {
     // Before it is opened: opening a pipe waits for whoever writes to it, and files are read more than once.
     let is_local = !Location::of(path).is_url();
     if is_local && !fs::metadata(path).map_err(|e| io_error(path, e))?.is_file() {
         return Err(DataError::NoFiles { source: path.to_path_buf(), why: "a device or pipe, not a file" });
     }
+    let kind = match wanted.map(|wanted| wanted.kind) {
+        Some(FileKind::Records(_)) => FileKind::Records(Compression::detect(head_of(path, budget)?.bytes())),
+        Some(kind) => kind,
+        None => match kind_of(head_of(path, budget)?.bytes()) {
+            // An image that is empty or damaged is a bad row, and not a file of no records.
+            FileKind::Records(_) if has_extension(path, &IMAGES) => FileKind::Image,
+            kind => kind,
+        },
+    };
     list.reservation.try_grow(entry_bytes(path))?;
     list.files.push(DataFile { path: path.into(), kind: FileKind::Image });
     Ok(())
@@ -282,6 +386,25 @@ fn find_kinds(files: &mut [DataFile], budget: &MemoryBudget) -> Result<(), DataE
         };
     }
     Ok(())
+}
+
+/// What a file begins with.
+struct Head {
+    bytes: [u8; 16],
+    have: usize,
+}
+
+impl Head {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.have).unwrap_or_default()
+    }
+}
+
+fn head_of(path: &Path, budget: &MemoryBudget) -> Result<Head, DataError> {
+    let file = storage::open(path, budget).map_err(|e| io_error(path, e))?;
+    let mut bytes = [0; 16];
+    let have = file.read_at(&mut bytes, 0).map_err(|e| io_error(path, e))?;
+    Ok(Head { bytes, have })
 }
 
 /// What a file that begins with `head` (16 bytes, fewer if it has fewer) holds.

@@ -86,7 +86,7 @@ impl Probe {
                 let row_shape = header.row_shape().to_vec();
                 Ok(Probe::Array { dtype: header.element.dtype(), row_shape })
             }
-            FileKind::Records(_) | FileKind::Pipeline => {
+            FileKind::Records(_) | FileKind::Pipeline | FileKind::Text | FileKind::Archive => {
                 let features = Scan::new(list, budget)?.features.into_iter().map(|f| FeatureInfo {
                     name: f.name,
                     kind: f.kind,

@@ -74,6 +74,10 @@ impl Scan {
                     scan.has_compressed |= compression != Compression::None;
                     scan.records(&file.path, opened, budget)?;
                 }
+                FileKind::Image => scan.image(&file.path, budget),
+                FileKind::Array => scan.array(&read_npy_header(&file.path, budget)?),
+                FileKind::Records(compression) => scan.records(&file.path, compression, budget)?,
+                FileKind::Pipeline | FileKind::Text | FileKind::Archive => scan.rows = None,
             }
         }
         Ok(scan)

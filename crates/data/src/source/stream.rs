@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tightfit_core::{Buffer, MemoryBudget};
-use tightfit_format::npy::{NpyHeader, NpyReader};
+use tightfit_format::npy::NpyHeader;
 use tightfit_format::tfrecord::{RecordError, RecordFault, RecordReader};
 
 use super::pipeline::{self, PipelineRows};
 use super::{FileKind, FileList};
+use crate::array::{ArrayRows, Fault, header_at};
 use crate::error::{BadRow, RowFault};
 use crate::flow::ElementView;
 use crate::storage::{self, StoredFile};
@@ -165,8 +166,8 @@ impl Stream {
                 Item { position: at(record.index), payload }
             }
             Open::Array(rows) => {
-                let payload = Payload::Row { header: rows.reader.header(), bytes: rows.current() };
-                Item { position: at(rows.row), payload }
+                let payload = Payload::Row { header: rows.header(), bytes: rows.current() };
+                Item { position: at(rows.row()), payload }
             }
             Open::Pipeline(rows) => {
                 let number = rows.next_row().saturating_sub(1);
@@ -180,7 +181,7 @@ impl Stream {
         self.window = match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing | Open::Image | Open::Pipeline(_) => self.window.take(),
             Open::Records(reader) => Some(reader.into_window()),
-            Open::Array(rows) => Some(rows.window),
+            Open::Array(rows) => Some(rows.into_window()),
         };
     }
 
@@ -201,19 +202,10 @@ impl Stream {
         let opened = storage::open(&file.path, &self.budget).map_err(|e| self.bad(None, RowFault::Io(e)))?;
         let path: Arc<Path> = Arc::from(&*file.path);
         if file.kind == FileKind::Array {
-            let mut reader = NpyReader::new(path, opened).map_err(|e| self.bad(None, RowFault::Array(e)))?;
-            if let Some(place) = enter {
-                reader.skip_to_row(place.record).map_err(|e| self.bad(None, RowFault::Array(e)))?;
-            }
+            let header = header_at(&opened, 0, &path).map_err(|e| self.bad(None, RowFault::Array(e)))?;
+            let row = enter.map_or(0, |place| place.record);
             let Some(window) = self.window.take() else { return Ok(()) };
-            self.open = Open::Array(Box::new(ArrayRows {
-                reader,
-                window,
-                row: 0,
-                next: 0,
-                read: 0,
-                is_broken: false,
-            }));
+            self.open = Open::Array(Box::new(ArrayRows::new(path, opened, 0, header, row, window)));
             return Ok(());
         }
         let Some(window) = self.window.take() else { return Ok(()) };
@@ -248,62 +240,4 @@ fn advance_records(reader: &mut RecordReader<StoredFile>, limit_bytes: u64) -> R
         return Err((Some((record.index, record.offset)), fault));
     }
     Ok(has_record)
-}
-
-/// The rows of an array, lent out of a window that holds several.
-struct ArrayRows {
-    reader: NpyReader<StoredFile>,
-    window: Buffer,
-    /// The current row; its place in the window is before `next`.
-    row: u64,
-    next: usize,
-    read: usize,
-    /// True after an error: nothing behind it can be read.
-    is_broken: bool,
-}
-
-type Fault = (Option<(u64, u64)>, RowFault);
-
-impl ArrayRows {
-    fn advance(&mut self) -> Result<bool, Fault> {
-        if self.next == self.read {
-            self.next = 0;
-            self.read = 0;
-            let header = *self.reader.header();
-            let (row, row_bytes) = (self.reader.row(), header.row_bytes());
-            if row == header.rows() || self.is_broken {
-                return Ok(false);
-            }
-            let offset = header.data_offset.saturating_add(row.saturating_mul(row_bytes as u64));
-            let place = Some((row, offset));
-            if row_bytes > self.window.len() {
-                self.is_broken = true;
-                let (needed_bytes, planned_bytes) = (row_bytes as u64, self.window.len() as u64);
-                return Err((place, RowFault::DecodeBytes { needed_bytes, planned_bytes }));
-            }
-            match self.reader.read_rows(&mut self.window) {
-                Ok(rows) => self.read = rows,
-                Err(error) => {
-                    self.is_broken = true;
-                    return Err((place, RowFault::Array(error)));
-                }
-            }
-            if self.read == 0 {
-                return Ok(false);
-            }
-        }
-        self.row = self.next_row();
-        self.next += 1;
-        Ok(true)
-    }
-
-    fn next_row(&self) -> u64 {
-        self.reader.row() - (self.read - self.next) as u64
-    }
-
-    fn current(&self) -> &[u8] {
-        let row_bytes = self.reader.header().row_bytes();
-        let end = self.next * row_bytes;
-        self.window.get(end.saturating_sub(row_bytes)..end).unwrap_or_default()
-    }
 }

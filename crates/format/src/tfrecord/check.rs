@@ -8,9 +8,10 @@ use std::sync::Arc;
 use tightfit_core::Buffer;
 
 use super::{
-    Compression, FOOTER_BYTES, HEADER_BYTES, RecordError, RecordFault, RecordReader, Stream, masked,
-    plain_length, read_up_to,
+    Compression, FOOTER_BYTES, HEADER_BYTES, RecordError, RecordFault, RecordReader, masked, plain_length,
+    read_up_to,
 };
+use crate::compress::Decompressor;
 
 /// A record whose CRCs are right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl<R: Read> RecordReader<R> {
         RecordReader {
             path,
             compression: Compression::None,
-            stream: Stream::Plain(Cursor::new([0; HEADER_BYTES]).take(0).chain(read)),
+            stream: Decompressor::None(Cursor::new([0; HEADER_BYTES]).take(0).chain(read)),
             window,
             start: 0,
             end: 0,

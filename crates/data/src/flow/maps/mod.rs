@@ -11,6 +11,7 @@ pub(crate) mod normalise;
 pub(crate) mod one_hot;
 #[cfg(test)]
 mod tests;
+pub(crate) mod serialize;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -172,4 +173,10 @@ pub(crate) fn schema_of(ops: &[Arc<dyn MapOp>], input: &Schema) -> Result<Schema
         schema = op.schema(&schema).map_err(|why| DataError::Spec(format!("{}: {why}", op.name())))?;
     }
     Ok(schema)
+}
+
+/// The memory of a list, emptied, for items of another lifetime: collecting in place keeps it.
+pub(crate) fn recycled<T, U>(mut list: Vec<T>) -> Vec<U> {
+    list.clear();
+    list.into_iter().filter_map(|_| None).collect()
 }

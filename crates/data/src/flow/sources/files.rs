@@ -18,6 +18,7 @@ use crate::flow::stage::{Context, Meter, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
 use crate::shuffle::Random;
 use crate::source::{DataFile, FileKind, FileList, list};
+use crate::source::{FileList, Wanted, list_of};
 
 /// How files are interleaved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,16 +49,22 @@ pub struct Records {
 
 impl SourceSpec for Records {
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
-        let list = Arc::new(list(&self.paths, &context.budget)?);
-        let is_other = |file: &&DataFile| !matches!(file.kind, FileKind::Records(_));
-        if let Some(file) = list.files.iter().find(is_other) {
-            return Err(DataError::Spec(format!("{} is no TFRecord file", file.path.display())));
-        }
-        let meter = context.meter("tfrecord", &[]);
-        let format = Box::new(RecordFormat::new(&context.budget));
-        let files = Files::new(format, list, self.interleave, meter.clone(), context)?;
-        Ok(context.node(files, meter))
+        let list = list_of(&self.paths, Some(Wanted::RECORDS), &context.budget)?;
+        open_files("tfrecord", RecordFormat::new(&context.budget), list, self.interleave, context)
     }
+}
+
+/// Opens the rows of `list`, which are of `format`, as a source called `name`.
+pub(crate) fn open_files(
+    name: &'static str,
+    format: impl Format + 'static,
+    list: FileList,
+    interleave: Interleave,
+    context: &mut Context,
+) -> Result<Node, DataError> {
+    let meter = context.meter(name, &[]);
+    let files = Files::new(Box::new(format), Arc::new(list), interleave, meter.clone(), context)?;
+    Ok(context.node(files, meter))
 }
 
 pub(crate) fn read_tfrecord(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {

@@ -2,9 +2,18 @@
 //! interleaved; what differs between the kinds is [`Rows`], the rows of one open file.
 
 pub(crate) mod combine;
+pub(crate) mod csv;
 pub(crate) mod files;
+pub(crate) mod generate;
+pub(crate) mod images;
+pub(crate) mod npy;
+pub(crate) mod npz;
+pub(crate) mod range;
 pub(crate) mod records;
 pub(crate) mod shuffled;
+#[cfg(test)]
+mod tests;
+pub(crate) mod text;
 
 use std::sync::Arc;
 

@@ -197,7 +197,7 @@ fn check_kind(path: &Path, kind: FileKind) -> Result<(), DataError> {
              --output FILE.tfrecord` unpacks it",
             compression.name()
         ))),
-        FileKind::Image | FileKind::Array | FileKind::Pipeline => {
+        FileKind::Image | FileKind::Array | FileKind::Pipeline | FileKind::Text | FileKind::Archive => {
             Err(DataError::Spec(format!("{name} is no TFRecord file")))
         }
     }

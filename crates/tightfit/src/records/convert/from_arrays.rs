@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 use tightfit_core::{Buffer, DType, MemoryBudget, Reservation};
-use tightfit_data::storage;
+use tightfit_data::{ExampleEncoder, storage};
 use tightfit_format::example::{NamedValues, Values};
 use tightfit_format::npy::{NpyReader, NpyType, trim_zeros, utf8_of_ucs4};
 use tightfit_format::npz::NpzReader;
 
 use super::{Job, finish};
 use crate::error::Error;
-use crate::records::output::{ExampleEncoder, RecordOutput};
+use crate::records::output::RecordOutput;
 
 /// Rows are read through at least this.
 const WINDOW_BYTES: usize = 64 << 10;

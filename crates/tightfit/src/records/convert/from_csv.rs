@@ -2,25 +2,18 @@
 //! where every cell is one, else floats where every cell is a number, else text. `007` is text: as a number it would
 //! lose its zeros.
 
+use std::path::Path;
+
+use tightfit_data::csv::{CellKind, CsvFormat, CsvReader};
+use tightfit_data::{ExampleEncoder, RowFault};
 use tightfit_format::example::{NamedValues, Values};
 
-use super::csv::CsvReader;
 use super::{Job, finish};
 use crate::error::Error;
-use crate::records::output::{ExampleEncoder, RecordOutput};
+use crate::records::output::RecordOutput;
 
 /// Memory of a column: its name's place, its kind, and its value in a row with what points to it.
 const COLUMN_BYTES: u64 = 160;
-
-/// What the cells of a column seen so far could be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// All were empty.
-    Unknown,
-    Int64,
-    Float,
-    Text,
-}
 
 /// A cell's value; text stays in the row.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +26,7 @@ enum Cell {
 
 struct Column {
     name: String,
-    kind: Kind,
+    kind: CellKind,
 }
 
 /// Converts all files of `job`, which must have the same first row.
@@ -41,18 +34,18 @@ pub fn convert(job: &Job<'_>) -> Result<u64, Error> {
     let mut columns: Vec<Column> = Vec::new();
     let mut reservation = job.budget.try_reserve("csv columns", 0)?;
     for file in &job.list.files {
-        let mut reader = CsvReader::open(&file.path, job.budget)?;
+        let mut reader = open(&file.path, job)?;
         let is_first = columns.is_empty();
-        if !reader.advance()? {
-            return Err(reader.error("no row with the names of the columns"));
+        if !advance(&mut reader, &file.path)? {
+            return Err(error(&reader, &file.path, "no row with the names of the columns"));
         }
         if is_first {
             reservation.try_grow(reader.fields().map(|name| name.len() as u64 + COLUMN_BYTES).sum())?;
-            columns = names(&reader)?;
+            columns = names(&reader, &file.path)?;
         } else if !reader.fields().eq(columns.iter().map(|c| c.name.as_bytes())) {
-            return Err(reader.error("other columns than the first file has"));
+            return Err(error(&reader, &file.path, "other columns than the first file has"));
         }
-        while next_row(&mut reader, columns.len(), job)? {
+        while next_row(&mut reader, &file.path, columns.len(), job)? {
             for (column, cell) in columns.iter_mut().zip(reader.fields()) {
                 column.kind = column.kind.with(cell);
             }
@@ -61,36 +54,54 @@ pub fn convert(job: &Job<'_>) -> Result<u64, Error> {
     let mut output = RecordOutput::create(job.output, job.budget)?;
     let mut encoder = ExampleEncoder::new(job.budget)?;
     for file in &job.list.files {
-        let mut reader = CsvReader::open(&file.path, job.budget)?;
-        reader.advance()?;
-        while next_row(&mut reader, columns.len(), job)? {
+        let mut reader = open(&file.path, job)?;
+        advance(&mut reader, &file.path)?;
+        while next_row(&mut reader, &file.path, columns.len(), job)? {
             write_row(&reader, &columns, &mut encoder, &mut output)?;
         }
     }
     finish(output)
 }
 
-fn names(reader: &CsvReader) -> Result<Vec<Column>, Error> {
+fn open(path: &Path, job: &Job<'_>) -> Result<CsvReader, Error> {
+    Ok(CsvReader::open(path, CsvFormat::default(), job.budget)?)
+}
+
+fn advance(reader: &mut CsvReader, path: &Path) -> Result<bool, Error> {
+    reader.advance().map_err(|fault| match fault {
+        RowFault::Io(error) => Error::io(path, error),
+        RowFault::Memory(error) => error.into(),
+        fault => error(reader, path, fault),
+    })
+}
+
+/// An error at the current row.
+fn error(reader: &CsvReader, path: &Path, why: impl std::fmt::Display) -> Error {
+    Error::data(path, format!("line {}: {why}", reader.line()))
+}
+
+fn names(reader: &CsvReader, path: &Path) -> Result<Vec<Column>, Error> {
     let mut columns: Vec<Column> = Vec::with_capacity(reader.fields().len());
     let mut seen = std::collections::BTreeSet::new();
     for field in reader.fields() {
-        let name = std::str::from_utf8(field).map_err(|_| reader.error("a column's name is no UTF-8"))?;
+        let name =
+            std::str::from_utf8(field).map_err(|_| error(reader, path, "a column's name is no UTF-8"))?;
         if !seen.insert(name) {
-            return Err(reader.error(format!("two columns are called '{name}'")));
+            return Err(error(reader, path, format!("two columns are called '{name}'")));
         }
-        columns.push(Column { name: name.to_string(), kind: Kind::Unknown });
+        columns.push(Column { name: name.to_string(), kind: CellKind::Unknown });
     }
     Ok(columns)
 }
 
-fn next_row(reader: &mut CsvReader, columns: usize, job: &Job<'_>) -> Result<bool, Error> {
+fn next_row(reader: &mut CsvReader, path: &Path, columns: usize, job: &Job<'_>) -> Result<bool, Error> {
     job.check_stop()?;
-    if !reader.advance()? {
+    if !advance(reader, path)? {
         return Ok(false);
     }
     match reader.fields().len() {
         found if found == columns => Ok(true),
-        found => Err(reader.error(format!("{found} fields, but there are {columns} columns"))),
+        found => Err(error(reader, path, format!("{found} fields, but there are {columns} columns"))),
     }
 }
 
@@ -100,8 +111,11 @@ fn write_row(
     encoder: &mut ExampleEncoder,
     output: &mut RecordOutput,
 ) -> Result<(), Error> {
-    let cells: Vec<(Cell, [&[u8]; 1])> =
-        columns.iter().zip(reader.fields()).map(|(column, cell)| (column.kind.cell(cell), [cell])).collect();
+    let cells: Vec<(Cell, [&[u8]; 1])> = columns
+        .iter()
+        .zip(reader.fields())
+        .map(|(column, cell)| (value(column.kind, cell), [cell]))
+        .collect();
     let mut features: Vec<NamedValues<'_>> = columns
         .iter()
         .zip(&cells)
@@ -120,59 +134,12 @@ fn write_row(
     output.write(encoder.encode(&features)?)
 }
 
-impl Kind {
-    fn with(self, cell: &[u8]) -> Kind {
-        let found = match cell {
-            [] => return self,
-            _ => number_text(cell).map_or(Kind::Text, |text| match text.parse::<i64>() {
-                Ok(_) => Kind::Int64,
-                Err(_) if text.parse::<f64>().is_ok() => Kind::Float,
-                Err(_) => Kind::Text,
-            }),
-        };
-        match (self, found) {
-            (Kind::Unknown, found) => found,
-            (known, found) if known == found => known,
-            (Kind::Text, _) | (_, Kind::Text) => Kind::Text,
-            _ => Kind::Float,
-        }
-    }
-
-    fn cell(self, cell: &[u8]) -> Cell {
-        let text = std::str::from_utf8(cell).unwrap_or_default().trim_ascii();
-        match self {
-            _ if cell.is_empty() => Cell::Missing,
-            Kind::Int64 => text.parse().map_or(Cell::Missing, |v| Cell::Int64([v])),
-            Kind::Float => text.parse().map_or(Cell::Missing, |v| Cell::Float([v])),
-            Kind::Text | Kind::Unknown => Cell::Text,
-        }
-    }
-}
-
-/// The text of what could be a number.
-fn number_text(cell: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(cell).ok()?.trim_ascii();
-    let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
-    match digits {
-        [b'0', b'0'..=b'9', ..] => None,
-        _ => Some(text),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kinds_of_columns() {
-        let kind = |cells: &[&str]| cells.iter().fold(Kind::Unknown, |kind, cell| kind.with(cell.as_bytes()));
-        assert_eq!(kind(&["", ""]), Kind::Unknown);
-        assert_eq!(kind(&["1", "", "-2"]), Kind::Int64);
-        assert_eq!(kind(&["1", "0.5"]), Kind::Float);
-        assert_eq!(kind(&["0.5", "1"]), Kind::Float);
-        assert_eq!(kind(&["-0.5", "1e-3", "NaN"]), Kind::Float);
-        assert_eq!(kind(&["99999999999999999999"]), Kind::Float);
-        assert_eq!(kind(&["1", "x", "2"]), Kind::Text);
-        assert_eq!(kind(&["1", "007"]), Kind::Text);
+fn value(kind: CellKind, cell: &[u8]) -> Cell {
+    let text = std::str::from_utf8(cell).unwrap_or_default().trim_ascii();
+    match kind {
+        _ if cell.is_empty() => Cell::Missing,
+        CellKind::Int64 => text.parse().map_or(Cell::Missing, |v| Cell::Int64([v])),
+        CellKind::Float => text.parse().map_or(Cell::Missing, |v| Cell::Float([v])),
+        CellKind::Text | CellKind::Unknown => Cell::Text,
     }
 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use tightfit_core::Buffer;
 use tightfit_data::image::{ImageFormat, ImageHeader};
-use tightfit_data::storage;
+use tightfit_data::{ExampleEncoder, storage};
 use tightfit_format::example::{NamedValues, Values};
 
 use super::{Job, finish};
 use crate::error::Error;
-use crate::records::output::{ExampleEncoder, RecordOutput};
+use crate::records::output::RecordOutput;
 
 /// Memory of a class beside its name.
 const CLASS_BYTES: u64 = 96;
@@ -83,7 +83,7 @@ impl Image<'_> {
             ("image/width", Values::Int64(&width)),
         ];
         let first = if self.class.is_some() { 0 } else { 2 };
-        encoder.encode(features.get(first..).unwrap_or_default())
+        Ok(encoder.encode(features.get(first..).unwrap_or_default())?)
     }
 }
 

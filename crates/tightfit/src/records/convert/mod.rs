@@ -8,7 +8,6 @@
 //! | TFRecord | copied byte for byte, compressed as the output's name says |
 //! | Examples | .csv, .npy, .npz, or a folder of images |
 
-mod csv;
 mod from_arrays;
 mod from_csv;
 mod from_images;

@@ -5,11 +5,11 @@ use std::io::Write;
 
 use tightfit_format::example::{Feature, FeatureKind};
 
-use super::csv::put_field;
 use super::{Job, PICKED_BYTES, RecordPlace, picked};
 use crate::error::Error;
 use crate::records::schema::FeatureSummary;
 use crate::sink::file::{BUFFER_BYTES, Output};
+use tightfit_data::csv::put_field;
 
 /// The most columns of one feature.
 const MAX_COLUMNS: u64 = 1 << 14;

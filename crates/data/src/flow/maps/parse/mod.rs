@@ -107,7 +107,7 @@ impl StageSpec for Parse {
 }
 
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
-    let spec = if args.value().is_null() { None } else { Some(ParseSpec::read(args.value())?) };
+    let spec = if args.value().is_null() { None } else { Some(ParseSpec::from_json(args.value())?) };
     let field = args.text_option("field")?.unwrap_or(RECORD).to_string();
     Ok(Arc::new(Parse { spec, field, mode: read_mode(args)? }))
 }

@@ -257,7 +257,10 @@ fn read_default(value: &Value) -> Read<DefaultValue> {
 
 impl ParseSpec {
     /// Reads `{"features": {...}, "sequence": {...}}`, or `"examples"` in place of `"sequence"`.
-    pub(super) fn read(value: &Value) -> Read<ParseSpec> {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_json(value: &Value) -> Read<ParseSpec> {
         let object = value.as_object().ok_or_else(|| format!("parse: {value} is no object of features"))?;
         if let Some(key) = object.keys().find(|k| !["features", "sequence", "examples"].contains(&k.as_str()))
         {

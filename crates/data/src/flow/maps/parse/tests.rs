@@ -9,34 +9,18 @@ use tightfit_format::sequence::write_sequence_example;
 
 use super::*;
 use crate::error::RowFault;
-use crate::flow::element::{Element, ElementView, Field};
+use crate::flow::element::{Element, Field};
 use crate::flow::origin::Origin;
-use crate::flow::tests::Folder;
+use crate::flow::tests::{Folder, show};
 use crate::flow::{Pipeline, Records};
-
-/// The fields of an element as text: numbers as they are, strings in quotes, behind the shape.
-fn show(view: &ElementView<'_>) -> Vec<String> {
-    let show = |index: usize| {
-        let tensor = view.tensor(index).unwrap();
-        let values: Vec<String> = match tensor.dtype() {
-            DType::String => {
-                view.strings(index).map(|s| format!("{:?}", String::from_utf8_lossy(s))).collect()
-            }
-            dtype => {
-                let mut out = vec![0; tensor.shape().elements() * 8];
-                crate::convert::cast(dtype, tensor.bytes(), DType::F64, &mut out).unwrap();
-                out.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b).to_string()).collect()
-            }
-        };
-        format!("{}{:?} {}", view.schema().fields()[index].name, &tensor.shape()[..], values.join(" "))
-    };
-    (0..view.places().len()).map(show).collect()
-}
 
 fn parse(spec: serde_json::Value, record: &[u8]) -> Result<Vec<String>, String> {
     let budget = MemoryBudget::new(1 << 20);
-    let op = Parse::new(ParseSpec::read(&spec)?);
-    assert_eq!(ParseSpec::read(&op.spec.as_ref().unwrap().to_json()).as_ref(), Ok(op.spec.as_ref().unwrap()));
+    let op = Parse::new(ParseSpec::from_json(&spec)?);
+    assert_eq!(
+        ParseSpec::from_json(&op.spec.as_ref().unwrap().to_json()).as_ref(),
+        Ok(op.spec.as_ref().unwrap())
+    );
     let input = Arc::new(Schema::new(vec![Field::fixed("record", DType::String, &[])])?);
     let schema = op.schema(&input)?;
     let mut worker = op.worker(&input, &budget).map_err(|e| e.to_string())?;
@@ -77,7 +61,8 @@ fn parses_examples_as_tensorflow() {
         "s": {"dtype": "string", "row_lengths": "lens"},
         "raw": {"raw": "uint16", "shape": [3, 1], "dtype": "float32"},
         "d": {"dtype": "float32", "shape": [2], "default": [7, 8.5]},
-        "none": {"dtype": "float32", "shape": [2], "default": 1.0},
+        "void": {"dtype": "float32", "shape": [2], "default": 1.0},
+        "none": {"dtype": "float32", "shape": [0]},
         "t": {"dtype": "string", "shape": [], "default": "no"},
         "m": {"dtype": "int64"},
         "lens": {"dtype": "int64"},
@@ -89,12 +74,15 @@ fn parses_examples_as_tensorflow() {
         "s/row_splits[4] 0 2 2 3",
         "raw[3, 1] 1 2 770",
         "d[2] 7 8.5",
-        "none[2] 1 1",
+        "void[2] 1 1",
+        "none[0] ",
         "t[] \"no\"",
         "m[0] ",
         "lens[3] 2 0 1",
     ];
-    assert_eq!(parse(spec, &example(&FEATURES)).unwrap(), expected);
+    // With a feature of no kind, which is as good as none.
+    let record = [&example(&FEATURES)[..], b"\x0a\x0a\x0a\x08\x0a\x04void\x12\x00"].concat();
+    assert_eq!(parse(spec, &record).unwrap(), expected);
 }
 
 #[test]
@@ -111,7 +99,10 @@ fn what_does_not_fit_names_the_feature() {
     let record = example(&FEATURES);
     for (feature, why) in [
         (json!({"x": {"dtype": "float32", "shape": []}}), "it has no feature \"x\""),
-        (json!({"none": {"dtype": "float32", "shape": [0]}}), "it has no feature \"none\""),
+        (
+            json!({"none": {"dtype": "float32", "shape": [2], "default": 1.0}}),
+            "\"none\" has 0 values, a row needs 2",
+        ),
         (json!({"x": {"dtype": "float32", "allow_missing": false}}), "it has no feature \"x\""),
         (json!({"i": {"dtype": "int64", "shape": [2]}}), "\"i\" has 3 values, a row needs 2"),
         (json!({"i": {"dtype": "int64", "shape": [null, 2]}}), "\"i\" has 3 values, a row needs 4"),
@@ -230,7 +221,7 @@ fn learns_what_there_is() {
         concat!(
             r#"{"features":{"f":{"dtype":"float32","shape":[4],"allow_missing":false},"#,
             r#""i":{"dtype":"int64","allow_missing":true},"lens":{"dtype":"int64","allow_missing":true},"#,
-            r#""new":{"dtype":"int64","allow_missing":true},"#,
+            r#""new":{"dtype":"int64","allow_missing":true},"none":{"dtype":"float32","allow_missing":true},"#,
             r#""raw":{"dtype":"string","shape":[],"allow_missing":false},"s":{"dtype":"string","allow_missing":true}}}"#
         )
     );

@@ -14,7 +14,7 @@ use crate::convert::cast;
 use crate::error::{DataError, RowFault};
 use crate::feature::numbers;
 use crate::flow::element::{Element, ElementView};
-use crate::flow::maps::{MapWorker, Verdict};
+use crate::flow::maps::{MapWorker, Verdict, recycled};
 
 const PURPOSE: &str = "parse";
 
@@ -67,6 +67,7 @@ struct Target {
     partition: usize,
     /// The shape of a record's or step's values, if fixed; else what is behind the first dimension.
     shape: Shape,
+    elements: usize,
     default: Vec<u8>,
 }
 
@@ -81,7 +82,7 @@ impl Target {
         };
         let shape = Shape::new(dims).map_err(|e| DataError::Spec(format!("{:?}: {e}", spec.name)))?;
         let default = spec.default_bytes().map_err(DataError::Spec)?;
-        Ok(Target { spec: spec.clone(), number, partition, shape, default })
+        Ok(Target { spec: spec.clone(), number, partition, shape, elements: shape.elements(), default })
     }
 
     fn missing(&self) -> RowFault {
@@ -151,7 +152,6 @@ impl Target {
     ) -> Result<(), RowFault> {
         let dtype = self.spec.dtype;
         let from = at * dtype.bytes();
-        let count = |found| RowFault::Count { feature: self.spec.name.clone(), expected, found };
         if let Some(raw) = self.spec.raw {
             let bytes = self.raw_bytes(feature)?;
             let expected_bytes = expected * raw.bytes();
@@ -162,37 +162,50 @@ impl Target {
             let target = out.field_mut(index).get_mut(from..).unwrap_or_default();
             return cast(raw, bytes, dtype, target).map_err(|fault| self.wrong(fault));
         }
-        let found = if dtype != DType::String {
+        if dtype != DType::String {
             let target = out.field_mut(index).get_mut(from..).unwrap_or_default();
             let target = target.get_mut(..expected * dtype.bytes()).unwrap_or_default();
-            let found = numbers(feature, dtype, target).map_err(|fault| self.wrong(fault))?;
-            found.ok_or_else(|| self.kind(feature.kind()))?
-        } else if matches!(feature.kind(), FeatureKind::Bytes | FeatureKind::Empty) {
-            let mut found = 0;
-            for value in feature.bytes() {
-                let value = value?;
-                if found < expected {
-                    put_string(out, index, at + found, value)?;
-                }
-                found += 1;
-            }
-            found
-        } else {
+            return self.numbers(feature, expected, target);
+        }
+        if !matches!(feature.kind(), FeatureKind::Bytes | FeatureKind::Empty) {
             return Err(self.kind(feature.kind()));
-        };
-        if found == expected { Ok(()) } else { Err(count(found)) }
+        }
+        let mut found = 0;
+        for value in feature.bytes() {
+            let value = value?;
+            if found < expected {
+                put_string(out, index, at + found, value)?;
+            }
+            found += 1;
+        }
+        self.check_count(expected, found)
+    }
+
+    fn numbers(&self, feature: &Feature<'_>, expected: usize, target: &mut [u8]) -> Result<(), RowFault> {
+        let found = numbers(feature, self.spec.dtype, target).map_err(|fault| self.wrong(fault))?;
+        self.check_count(expected, found.ok_or_else(|| self.kind(feature.kind()))?)
+    }
+
+    fn check_count(&self, expected: usize, found: usize) -> Result<(), RowFault> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(RowFault::Count { feature: self.spec.name.clone(), expected, found })
     }
 
     /// Adds the field of a feature of a record.
     fn add(&self, found: &[Option<Feature<'_>>], out: &mut Element) -> Result<(), RowFault> {
-        let index = out.view().places().len();
+        let index = out.added();
         let is_there = |feature: &&Feature<'_>| feature.kind() != FeatureKind::Empty;
         let find = |number: usize| found.get(number).and_then(Option::as_ref).filter(is_there);
         let feature = find(self.number);
         match (&self.spec.form, feature) {
             (FeatureForm::Fixed(_), Some(feature)) => {
-                out.add(self.shape)?;
-                self.values(feature, self.shape.elements(), out, index, 0)
+                let target = out.add(self.shape)?;
+                if self.spec.dtype == DType::String || self.spec.raw.is_some() {
+                    return self.values(feature, self.elements, out, index, 0);
+                }
+                self.numbers(feature, self.elements, target)
             }
             (FeatureForm::Fixed(_), None) => self.add_default(out, index),
             (_, None) if !self.spec.allow_missing => Err(self.missing()),
@@ -218,7 +231,7 @@ impl Target {
         out: &mut Element,
         index: usize,
     ) -> Result<usize, RowFault> {
-        let (count, of_one) = (self.count(feature)?, self.shape.elements().max(1));
+        let (count, of_one) = (self.count(feature)?, self.elements.max(1));
         if !count.is_multiple_of(of_one) {
             let expected = count.next_multiple_of(of_one);
             return Err(RowFault::Count { feature: self.spec.name.clone(), expected, found: count });
@@ -232,7 +245,7 @@ impl Target {
         let default = self.spec.default.as_ref().ok_or_else(|| self.missing())?;
         out.add(self.shape)?;
         if let DefaultValue::Strings(strings) = default {
-            for at in 0..self.shape.elements() {
+            for at in 0..self.elements {
                 let string = strings.get(at).or_else(|| strings.first());
                 put_string(out, index, at, string.map_or(&[][..], Vec::as_slice))?;
             }
@@ -295,7 +308,7 @@ impl Target {
         steps: impl Iterator<Item = Result<Option<Feature<'a>>, ExampleError>> + Clone,
         out: &mut Element,
     ) -> Result<(), RowFault> {
-        let index = out.view().places().len();
+        let index = out.added();
         let is_fixed = matches!(self.spec.form, FeatureForm::Fixed(_));
         let (mut count, mut values) = (0usize, 0usize);
         for step in steps.clone() {
@@ -308,7 +321,7 @@ impl Target {
             out.add(self.times(count)?)?;
             for (at, step) in steps.enumerate() {
                 let step = step?.ok_or_else(|| self.missing())?;
-                let of_one = self.shape.elements();
+                let of_one = self.elements;
                 self.values(&step, of_one, out, index, at * of_one)?;
             }
             return Ok(());
@@ -345,12 +358,6 @@ fn put_string(out: &mut Element, index: usize, at: usize, value: &[u8]) -> Resul
         *to = bytemuck::cast(string);
     }
     Ok(())
-}
-
-/// The memory of a list that is empty, for items of another lifetime: collecting in place keeps it.
-fn recycled<T, U>(mut list: Vec<T>) -> Vec<U> {
-    list.clear();
-    list.into_iter().filter_map(|_| None).collect()
 }
 
 /// See the module.

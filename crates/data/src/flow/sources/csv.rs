@@ -1,0 +1,381 @@
+//! Rows of CSV: `tf.data.experimental.CsvDataset` and `make_csv_dataset`. Each column is a field, a scalar.
+//!
+//! ```json
+//! {"csv": ["part-*.csv"], "columns": {"age": "int64", "score": {"dtype": "float32", "default": 0.5}},
+//!  "select": ["age", "name"], "header": true, "delimiter": ";", "na": "NA", "quotes": true, "cycle": 2, "block": 8}
+//! {"csv": "plain.csv", "names": ["a", "b", "c"]}
+//! ```
+//!
+//! The first row of each file has the names of the columns, unless they are given with `names`. A column of a dtype is
+//! required, as in CsvDataset: an empty cell, or one that is `na`, is its default or an error. The type of a column
+//! that is not described is found from the first 100 rows as `make_csv_dataset` does: int64, float32 or string, and a
+//! missing cell is 0 or empty. Blank lines are passed over, where TensorFlow takes them for one empty cell.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use half::{bf16, f16};
+use serde_json::Value;
+use tightfit_core::{Buffer, DType, MemoryBudget, Shape};
+
+use super::files::{Interleave, open_files, read_interleave};
+use super::{BadRead, Format, Rows};
+use crate::csv::{CellKind, CsvFormat, CsvReader};
+use crate::error::{DataError, RowFault};
+use crate::flow::element::{Element, ElementView, Field, Schema};
+use crate::flow::json::{Args, Read, read_dtype};
+use crate::flow::origin::Origin;
+use crate::flow::spec::SourceSpec;
+use crate::flow::stage::{Context, Node};
+use crate::source::{DataFile, FileList, Wanted, list_of};
+
+const PURPOSE: &str = "csv row";
+
+/// Rows whose cells are looked at to find the type of a column, as many as TensorFlow looks at.
+const INFERENCE_ROWS: usize = 100;
+
+/// CSV files as a source.
+#[derive(Debug, Clone)]
+pub struct Csv {
+    /// Files, folders and globs.
+    pub paths: Vec<PathBuf>,
+    /// How they are interleaved.
+    pub interleave: Interleave,
+    /// How rows are cut into cells.
+    pub format: CsvFormat,
+    /// Whether the first row of each file is none of data.
+    pub has_header: bool,
+    /// What the columns are called; `None` when the first row says so.
+    pub names: Option<Vec<String>>,
+    /// The columns that become fields, in order; `None` for all.
+    pub select: Option<Vec<String>>,
+    /// The types of columns; others are found.
+    pub columns: Vec<CsvColumn>,
+    /// A cell of this text is a missing one, as is an empty one.
+    pub na: String,
+}
+
+/// The type of a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CsvColumn {
+    /// The column.
+    pub name: String,
+    /// What its cells become.
+    pub dtype: DType,
+    /// The cell that stands for a missing one; `None` when none may be missing.
+    pub default: Option<String>,
+}
+
+impl Csv {
+    /// Rows of comma-separated files that begin with the names of the columns.
+    pub fn new(paths: Vec<PathBuf>) -> Csv {
+        Csv {
+            paths,
+            interleave: Interleave::default(),
+            format: CsvFormat::default(),
+            has_header: true,
+            names: None,
+            select: None,
+            columns: Vec::new(),
+            na: String::new(),
+        }
+    }
+
+    /// The columns to read: from the description, and the first rows of the first file.
+    fn learn(&self, list: &FileList, budget: &MemoryBudget) -> Result<(Vec<Column>, usize), DataError> {
+        let wrong = |why: String| DataError::Spec(format!("{}: {why}", list.path(0).display()));
+        let mut reader = CsvReader::open(list.path(0), self.format, budget)?;
+        let fault = |reader: &CsvReader, fault| wrong(format!("line {}: {fault}", reader.line()));
+        let mut names = self.names.clone().unwrap_or_default();
+        if self.has_header {
+            if !reader.advance().map_err(|why| fault(&reader, why))? {
+                return Err(wrong("no row with the names of the columns".to_string()));
+            }
+            if self.names.is_none() {
+                names = reader.fields().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+            }
+        }
+        let mut kinds = vec![CellKind::Unknown; names.len()];
+        for _ in 0..INFERENCE_ROWS {
+            // A row that is wrong is told when it is its turn.
+            if !matches!(reader.advance(), Ok(true)) {
+                break;
+            }
+            for (kind, cell) in kinds.iter_mut().zip(reader.fields()) {
+                *kind = if cell == self.na.as_bytes() { *kind } else { kind.with(cell) };
+            }
+        }
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        let find = |name: &str| {
+            let index = known.iter().position(|known| *known == name);
+            index.ok_or_else(|| wrong(format!("there is no column {name:?}, but {}", known.join(", "))))
+        };
+        for column in &self.columns {
+            find(&column.name)?;
+        }
+        let selected = match &self.select {
+            None => (0..names.len()).collect(),
+            Some(select) => select.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?,
+        };
+        let column = |index: usize| {
+            let name = names.get(index).cloned().unwrap_or_default();
+            let spec = match self.columns.iter().find(|column| column.name == name) {
+                Some(column) => column.clone(),
+                None => CsvColumn::found(name, kinds.get(index).copied().unwrap_or_default()),
+            };
+            Column::new(index, spec).map_err(wrong)
+        };
+        let columns = selected.into_iter().map(column).collect::<Result<_, _>>()?;
+        Ok((columns, names.len()))
+    }
+}
+
+impl CsvColumn {
+    fn found(name: String, kind: CellKind) -> CsvColumn {
+        let (dtype, default) = match kind {
+            CellKind::Int64 => (DType::I64, "0"),
+            CellKind::Float => (DType::F32, "0"),
+            CellKind::Text | CellKind::Unknown => (DType::String, ""),
+        };
+        CsvColumn { name, dtype, default: Some(default.to_string()) }
+    }
+
+    fn read(name: &str, value: &Value) -> Read<CsvColumn> {
+        let wrong = |why: String| format!("csv: column {name:?}: {why}");
+        let Some(object) = value.as_object() else {
+            let dtype = read_dtype(value).map_err(wrong)?;
+            return Ok(CsvColumn { name: name.to_string(), dtype, default: None });
+        };
+        if let Some(key) = object.keys().find(|key| !["dtype", "default"].contains(&key.as_str())) {
+            return Err(wrong(format!("dtype and default, not {key:?}")));
+        }
+        let dtype = object.get("dtype").ok_or_else(|| wrong("it has no dtype".to_string()))?;
+        let default = match object.get("default") {
+            None => None,
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => Some(value.to_string()),
+            Some(other) => return Err(wrong(format!("{other} is no default"))),
+        };
+        Ok(CsvColumn { name: name.to_string(), dtype: read_dtype(dtype).map_err(wrong)?, default })
+    }
+}
+
+impl SourceSpec for Csv {
+    fn open(&self, context: &mut Context) -> Result<Node, DataError> {
+        let list = list_of(&self.paths, Some(Wanted::CSV), &context.budget)?;
+        let (columns, width) = self.learn(&list, &context.budget)?;
+        let fields = columns.iter().map(|c| Field::fixed(&c.spec.name, c.spec.dtype, &[])).collect();
+        let schema = Arc::new(Schema::new(fields).map_err(DataError::Spec)?);
+        let format = RowFormat {
+            schema,
+            columns: columns.into(),
+            width,
+            spec: Arc::new(self.clone()),
+            budget: context.budget.clone(),
+        };
+        open_files("csv", format, list, self.interleave, context)
+    }
+}
+
+pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
+    let mut csv = Csv::new(args.paths()?);
+    csv.interleave = read_interleave(args)?;
+    if let Some(delimiter) = args.text_option("delimiter")? {
+        let &[byte] = delimiter.as_bytes() else { return Err(args.wrong("delimiter", "one character")) };
+        csv.format.delimiter = byte;
+    }
+    csv.names = args.text_list("names")?;
+    csv.select = args.text_list("select")?;
+    csv.has_header = if args.option("header").is_some() { args.flag("header")? } else { csv.names.is_none() };
+    if !csv.has_header && csv.names.is_none() {
+        return Err("csv: without a header the columns need names".to_string());
+    }
+    csv.format.has_quotes = args.option("quotes").is_none() || args.flag("quotes")?;
+    csv.na = args.text_option("na")?.unwrap_or_default().to_string();
+    if let Some(columns) = args.option("columns") {
+        let columns = columns.as_object().ok_or_else(|| args.wrong("columns", "an object of columns"))?;
+        csv.columns =
+            columns.iter().map(|(name, value)| CsvColumn::read(name, value)).collect::<Read<_>>()?;
+    }
+    Ok(Arc::new(csv))
+}
+
+/// A column to read, made ready.
+struct Column {
+    /// The number of its cell in a row.
+    index: usize,
+    spec: CsvColumn,
+    /// The default of numbers in memory.
+    default: [u8; 8],
+}
+
+impl Column {
+    fn new(index: usize, spec: CsvColumn) -> Result<Column, String> {
+        let mut default = [0; 8];
+        if spec.dtype.is_complex() {
+            return Err(format!("column {:?}: there are no complex columns", spec.name));
+        }
+        if let Some(text) = spec.default.as_deref().filter(|_| spec.dtype != DType::String) {
+            let target = default.get_mut(..spec.dtype.bytes()).unwrap_or_default();
+            put_number(text, spec.dtype, target).ok_or_else(|| {
+                format!("column {:?}: the default {text:?} is no {}", spec.name, spec.dtype)
+            })?;
+        }
+        Ok(Column { index, spec, default })
+    }
+
+    /// Adds the field that `cell` is.
+    fn add(&self, cell: &[u8], na: &[u8], out: &mut Element) -> Result<(), RowFault> {
+        let CsvColumn { name, dtype, default } = &self.spec;
+        let wrong = |why: String| RowFault::Map(format!("column {name:?}: {why}"));
+        let is_missing = cell.is_empty() || cell == na;
+        if is_missing && default.is_none() {
+            return Err(wrong("it is required but missing".to_string()));
+        }
+        if *dtype == DType::String {
+            let default = default.as_deref().unwrap_or_default().as_bytes();
+            return Ok(out.add_string(if is_missing { default } else { cell })?);
+        }
+        let target = out.add(Shape::SCALAR)?;
+        if is_missing {
+            target.copy_from_slice(self.default.get(..dtype.bytes()).unwrap_or_default());
+            return Ok(());
+        }
+        let text = std::str::from_utf8(cell).unwrap_or_default().trim_ascii();
+        put_number(text, *dtype, target)
+            .ok_or_else(|| wrong(format!("{:?} is no {dtype}", String::from_utf8_lossy(cell))))
+    }
+}
+
+/// Writes the number that `text` is; `None` when it is none, or does not fit.
+fn put_number(text: &str, dtype: DType, target: &mut [u8]) -> Option<()> {
+    fn put<const N: usize>(target: &mut [u8], bytes: Option<[u8; N]>) -> Option<()> {
+        target.copy_from_slice(&bytes?);
+        Some(())
+    }
+    macro_rules! number {
+        ($rust:ty) => {
+            put(target, text.parse::<$rust>().ok().map(<$rust>::to_le_bytes))
+        };
+    }
+    match dtype {
+        DType::I8 => number!(i8),
+        DType::I16 => number!(i16),
+        DType::I32 => number!(i32),
+        DType::I64 => number!(i64),
+        DType::U8 => number!(u8),
+        DType::U16 => number!(u16),
+        DType::U32 => number!(u32),
+        DType::U64 => number!(u64),
+        DType::F32 => number!(f32),
+        DType::F64 => number!(f64),
+        DType::F16 => put(target, text.parse().ok().map(|v| f16::from_f64(v).to_le_bytes())),
+        DType::BF16 => put(target, text.parse().ok().map(|v| bf16::from_f64(v).to_le_bytes())),
+        DType::Bool => match text {
+            "1" => put(target, Some([1])),
+            "0" => put(target, Some([0])),
+            _ if text.eq_ignore_ascii_case("true") => put(target, Some([1])),
+            _ if text.eq_ignore_ascii_case("false") => put(target, Some([0])),
+            _ => None,
+        },
+        DType::String | DType::C64 | DType::C128 => None,
+    }
+}
+
+struct RowFormat {
+    schema: Arc<Schema>,
+    columns: Arc<[Column]>,
+    /// Cells of a row.
+    width: usize,
+    spec: Arc<Csv>,
+    budget: MemoryBudget,
+}
+
+impl RowFormat {
+    /// Passes over the names of the columns.
+    fn header(&self, reader: &mut CsvReader) -> Result<(), RowFault> {
+        if !reader.advance()? {
+            return Ok(());
+        }
+        if self.spec.names.is_some() {
+            return Ok(());
+        }
+        let is_same = |column: &Column| reader.field(column.index) == Some(column.spec.name.as_bytes());
+        if reader.fields().len() == self.width && self.columns.iter().all(is_same) {
+            return Ok(());
+        }
+        Err(RowFault::Map("other columns than the first file has".to_string()))
+    }
+}
+
+impl Format for RowFormat {
+    fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    fn open(
+        &self,
+        file: &DataFile,
+        from: (u64, u64),
+        window: Option<Buffer>,
+    ) -> Result<Box<dyn Rows>, BadRead> {
+        let bad = |place| move |fault| BadRead { place, fault };
+        let reader = CsvReader::open_at(&file.path, self.spec.format, from, window, &self.budget);
+        let mut reader = reader.map_err(bad(None))?;
+        if from == (0, 0) && self.spec.has_header {
+            self.header(&mut reader).map_err(bad(Some((0, 0))))?;
+        }
+        let made = Element::new(self.schema.clone(), PURPOSE, &self.budget);
+        let (columns, width, spec) = (self.columns.clone(), self.width, self.spec.clone());
+        Ok(Box::new(CsvRows { reader, columns, width, spec, made }))
+    }
+}
+
+struct CsvRows {
+    reader: CsvReader,
+    columns: Arc<[Column]>,
+    width: usize,
+    spec: Arc<Csv>,
+    made: Element,
+}
+
+impl CsvRows {
+    fn fill(&mut self) -> Result<(), RowFault> {
+        let record = self.reader.line().saturating_sub(1);
+        self.made.begin(Origin { file: 0, record, offset: self.reader.offset() });
+        let found = self.reader.fields().len();
+        if found != self.width {
+            return Err(RowFault::Map(format!("{found} fields, but there are {} columns", self.width)));
+        }
+        for column in self.columns.iter() {
+            let cell = self.reader.field(column.index).unwrap_or_default();
+            column.add(cell, self.spec.na.as_bytes(), &mut self.made)?;
+        }
+        Ok(())
+    }
+}
+
+impl Rows for CsvRows {
+    fn advance(&mut self) -> Result<bool, BadRead> {
+        let more = self.reader.advance();
+        let filled = more.and_then(|more| if more { self.fill().map(|()| true) } else { Ok(false) });
+        let place = Some((self.reader.line().saturating_sub(1), self.reader.offset()));
+        filled.map_err(|fault| BadRead { place, fault })
+    }
+
+    fn current(&self, file: u32) -> ElementView<'_> {
+        self.made.view().in_file(file)
+    }
+
+    fn next_place(&self) -> (u64, u64) {
+        self.reader.next_place()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.reader.held_bytes() + self.made.held_bytes()
+    }
+
+    fn into_window(self: Box<Self>) -> Option<Buffer> {
+        Some(self.reader.into_buffer())
+    }
+}

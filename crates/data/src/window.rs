@@ -1,0 +1,185 @@
+//! A file read from front to back through a window that grows to the longest piece of it that is needed at once.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use tightfit_core::{Buffer, MemoryBudget, Reservation};
+use tightfit_format::compress::Decompressor;
+use tightfit_format::tfrecord::{Compression, INFLATE_BYTES};
+
+use crate::error::RowFault;
+use crate::storage::{self, StoredFile};
+
+/// What files are read through at first.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// The bytes of a file that were read and not yet used.
+pub(crate) struct ByteWindow {
+    read: Decompressor<StoredFile>,
+    purpose: &'static str,
+    budget: MemoryBudget,
+    _inflating: Reservation,
+    buffer: Buffer,
+    /// Unread bytes are `buffer[start..end]`; the byte at `start` is at `offset` of the uncompressed file.
+    start: usize,
+    end: usize,
+    offset: u64,
+    is_at_end: bool,
+}
+
+impl ByteWindow {
+    /// Opens `path`, unpacked if it begins as a gzip file does, before the byte `offset` of its content. `buffer` is
+    /// what another file was read through; memory comes out of `budget`, for `purpose`.
+    pub fn open(
+        path: &Path,
+        offset: u64,
+        buffer: Option<Buffer>,
+        purpose: &'static str,
+        budget: &MemoryBudget,
+    ) -> Result<ByteWindow, RowFault> {
+        let mut file = storage::open(path, budget).map_err(RowFault::Io)?;
+        let mut head = [0; 3];
+        let have = file.read_at(&mut head, 0).map_err(RowFault::Io)?;
+        // Other text may begin as zlib's format does.
+        let is_gzip = have == 3 && head == [0x1f, 0x8b, 8];
+        let compression = if is_gzip { Compression::Gzip } else { Compression::None };
+        let inflating = budget.try_reserve(purpose, if is_gzip { INFLATE_BYTES as u64 } else { 0 })?;
+        if !is_gzip && offset > 0 {
+            file.seek(SeekFrom::Start(offset)).map_err(RowFault::Io)?;
+        }
+        let buffer = match buffer {
+            Some(buffer) => buffer,
+            None => Buffer::new(budget, purpose, WINDOW_BYTES)?,
+        };
+        let mut window = ByteWindow {
+            read: Decompressor::new(compression, file),
+            purpose,
+            budget: budget.clone(),
+            _inflating: inflating,
+            buffer,
+            start: 0,
+            end: 0,
+            offset: if is_gzip { 0 } else { offset },
+            is_at_end: false,
+        };
+        // There is no other way to a place in a compressed file than through what is before it.
+        while window.offset < offset && window.more()? {
+            let ahead = usize::try_from(offset - window.offset).unwrap_or(usize::MAX);
+            window.consume(ahead.min(window.unread().len()));
+        }
+        Ok(window)
+    }
+
+    /// Where the first unread byte is in the uncompressed file.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Bytes held.
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The memory, for the next file.
+    pub fn into_buffer(self) -> Buffer {
+        self.buffer
+    }
+
+    /// What was read and not yet used.
+    pub fn unread(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The same, to be changed in place.
+    pub fn unread_mut(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The first `bytes` bytes that are unread are used.
+    pub fn consume(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.end - self.start);
+        self.start += bytes;
+        self.offset += bytes as u64;
+    }
+
+    /// Reads more behind what is unread, whose place in memory may change; false when there is nothing more.
+    ///
+    /// # Errors
+    /// [`RowFault::Io`], and [`RowFault::Memory`] when the window is full and there is no memory for a larger one.
+    pub fn more(&mut self) -> Result<bool, RowFault> {
+        if self.is_at_end {
+            return Ok(false);
+        }
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if self.end == self.buffer.len() {
+            let bytes = self.buffer.len().max(WINDOW_BYTES / 2).saturating_mul(2);
+            let mut larger = Buffer::new(&self.budget, self.purpose, bytes)?;
+            if let Some(to) = larger.get_mut(..self.end) {
+                to.copy_from_slice(self.buffer.get(..self.end).unwrap_or_default());
+            }
+            self.buffer = larger;
+        }
+        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
+        loop {
+            match self.read.read(room) {
+                Ok(bytes) => {
+                    self.end += bytes;
+                    self.is_at_end = bytes == 0;
+                    return Ok(bytes > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.is_at_end = true;
+                    return Err(RowFault::Io(error));
+                }
+            }
+        }
+    }
+
+    /// Passes over everything up to and with the next line end, so that reading can go on behind a line that is bad.
+    ///
+    /// # Errors
+    /// [`RowFault::Io`].
+    pub fn skip_line(&mut self) -> Result<(), RowFault> {
+        loop {
+            if let Some(end) = find_byte(self.unread(), b'\n') {
+                self.consume(end + 1);
+                return Ok(());
+            }
+            self.consume(self.unread().len());
+            if !self.more()? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The place of the first `byte`. Compilers turn the test of a block into a few vector instructions, not so a search.
+pub(crate) fn find_byte(bytes: &[u8], byte: u8) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    let is_in = |block: &[u8; BLOCK]| block.iter().fold(0, |any, b| any | u8::from(*b == byte)) != 0;
+    let from = blocks.iter().position(is_in).unwrap_or(blocks.len()) * BLOCK;
+    let rest = bytes.get(from..).unwrap_or_default();
+    rest.iter().position(|b| *b == byte).map(|at| from + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_first() {
+        for length in 0..100 {
+            let mut bytes = vec![b'a'; length];
+            assert_eq!(find_byte(&bytes, b'\n'), None);
+            for at in (0..length).rev() {
+                bytes[at] = b'\n';
+                assert_eq!(find_byte(&bytes, b'\n'), Some(at));
+            }
+        }
+    }
+}
