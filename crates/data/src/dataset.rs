@@ -227,14 +227,7 @@ fn check_array(path: &Path, header: &NpyHeader, column: &Column) -> Result<(), D
         let (record, offset) = (None, None);
         Err(DataError::Row(Box::new(BadRow { path: path.to_path_buf(), record, offset, fault })))
     };
-    if header.is_fortran_order {
-        let what = "rows of an array in Fortran order".to_string();
-        let problem = Problem::Unsupported { what, advice: "save it with numpy.ascontiguousarray" };
-        return Err(DataError::Format(FormatError::new(&Arc::from(path), Place::Whole, problem)));
-    }
     if !is_same_but_ones(header.row_shape(), &column.row_shape) || header.shape.rank() == 0 {
-    let without_ones = |dims: &[usize]| dims.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
-    if without_ones(header.row_shape()) != without_ones(&column.row_shape) || header.shape.rank() == 0 {
         let (expected, found) = (column.row_shape.to_vec(), header.row_shape().to_vec());
         return bad(RowFault::RowShape { expected, found });
     }

@@ -245,7 +245,8 @@ impl<'a> ElementView<'a> {
             }
             values = values.saturating_add(bytes);
         }
-        let is_string = |index: &usize| self.schema.fields.get(*index).is_some_and(|f| f.dtype == DType::String);
+        let is_string =
+            |index: &usize| self.schema.fields.get(*index).is_some_and(|f| f.dtype == DType::String);
         let strings = (0..self.places.len()).filter(is_string).flat_map(|index| self.strings(index));
         self.values.len() <= values.saturating_add(WIDE_ALIGNMENT * self.places.len())
             && (self.text.is_empty() || self.text.len() <= strings.map(<[u8]>::len).sum())

@@ -48,9 +48,6 @@ pub type ReadOther<'a> = &'a dyn Fn(&mut Args<'_>) -> Option<Read<Arc<dyn StageS
 /// Every source.
 const SOURCES: &[(&str, ReadSource)] = &[
     ("concatenate", sources::combine::read_concatenate),
-    ("shuffled", sources::shuffled::read),
-    ("tfrecord", sources::files::read_tfrecord),
-    ("zip", sources::combine::read_zip),
     ("csv", sources::csv::read),
     ("images", sources::images::read),
     ("npy", sources::npy::read),
@@ -59,6 +56,7 @@ const SOURCES: &[(&str, ReadSource)] = &[
     ("shuffled", sources::shuffled::read),
     ("text", sources::text::read),
     ("tfrecord", sources::files::read_tfrecord),
+    ("zip", sources::combine::read_zip),
 ];
 
 /// Every stage.

@@ -27,6 +27,10 @@ pub struct StageReport {
     pub held_bytes: u64,
     /// The most bytes it has held.
     pub peak_bytes: u64,
+    /// Elements it left out because something was wrong with them.
+    pub skipped: u64,
+    /// What was wrong with the first of them.
+    pub messages: Vec<String>,
     /// What it does to each element, and the time that took in all threads, where that is several things.
     pub parts: Vec<(String, Duration)>,
 }
@@ -72,7 +76,10 @@ fn stage(meter: &Meter, all: &[Arc<Meter>]) -> StageReport {
         read(&meter.inclusive_ns).saturating_sub(inputs_ns)
     };
     let part = |part: &super::stage::Part| (part.name.clone(), Duration::from_nanos(read(&part.busy_ns)));
+    let (skipped, messages) = meter.skipped();
     StageReport {
+        skipped,
+        messages,
         name: meter.name.clone(),
         inputs: meter.inputs.clone(),
         elements: read(&meter.elements),

@@ -240,7 +240,8 @@ impl Made {
 
 /// `spec` with those of `kinds` that can be done.
 fn with(mut spec: PipelineSpec, kinds: &[Kind], folder: &Folder) -> PipelineSpec {
-    let mut made = Made { rank: 0, is_even: true, is_single: true, name: "record", is_ragged: false, is_cached: false };
+    let mut made =
+        Made { rank: 0, is_even: true, is_single: true, name: "record", is_ragged: false, is_cached: false };
     for kind in kinds.iter().copied() {
         if !made.can(kind) {
             continue;

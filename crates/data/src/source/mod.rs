@@ -59,19 +59,12 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    /// The stamp of a file as it is now. A file in an object store is opened for it, within `budget`.
+    /// The stamp of a file as it is now.
     ///
     /// # Errors
     /// [`DataError::Io`].
     pub fn of(path: &Path) -> Result<FileStamp, DataError> {
         storage::size_and_time(path).map(FileStamp::from_parts).map_err(|e| io_error(path, e))
-    pub fn of(path: &Path, budget: &MemoryBudget) -> Result<FileStamp, DataError> {
-        if Location::of(path).is_url() {
-            let file = storage::open(path, budget).map_err(|e| io_error(path, e))?;
-            return Ok(FileStamp { bytes: file.len(), modified_ns: file.modified_ns().unwrap_or(0) });
-        }
-        let metadata = fs::metadata(path).map_err(|e| io_error(path, e))?;
-        Ok(FileStamp::new(&metadata))
     }
 
     /// The stamp in what the system says of a file.
@@ -201,20 +194,13 @@ pub(crate) fn list_of(
         if let Location::Url(url) = Location::of(source) {
             add_url(url, wanted, budget, &mut list)?;
         } else if source.is_dir() {
-            add_folder(source, 0, &mut list)?;
+            add_folder(source, 0, wanted, &mut list)?;
             let found = list.files.get_mut(before..).unwrap_or_default();
             found.sort_by(|a, b| a.path.cmp(&b.path));
         } else if source.exists() || !is_pattern(source) {
             add_file(source, &mut list)?;
         } else {
             add_matches(source, &mut list)?;
-            add_folder(source, 0, wanted, budget, &mut list)?;
-            let found = list.files.get_mut(before..).unwrap_or_default();
-            found.sort_by(|a, b| a.path.cmp(&b.path));
-        } else if source.exists() || !is_pattern(source) {
-            add_file(source, wanted, budget, &mut list)?;
-        } else {
-            add_matches(source, wanted, budget, &mut list)?;
         }
         if list.files.len() == before {
             let is_folder = source.is_dir() || source.as_os_str().as_encoded_bytes().ends_with(b"/");
@@ -232,7 +218,7 @@ pub(crate) fn list_of(
     if u32::try_from(list.files.len()).is_err() {
         return Err(DataError::Spec("more than four billion files".to_string()));
     }
-    find_kinds(&mut list.files, budget)?;
+    find_kinds(&mut list.files, wanted, budget)?;
     Ok(list)
 }
 
@@ -251,7 +237,6 @@ fn add_url(
     // The question mark of an http URL begins its query.
     if !is_folder && (is_http || !is_pattern(Path::new(url))) {
         return add_file(Path::new(url), list);
-        return add_file(Path::new(url), wanted, budget, list);
     }
     let before = list.files.len();
     let at = |error| io_error(Path::new(url), error);
@@ -259,11 +244,9 @@ fn add_url(
         let key = key.map_err(at)?;
         let path = Path::new(&key);
         let is_hidden = || path.iter().any(|part| part.as_encoded_bytes().starts_with(b"."));
-        if !is_folder || is_data_name(path) && !is_hidden() {
-            add_file(path, list)?;
         let is_named = || wanted.map_or_else(|| is_data_name(path), |wanted| wanted.is_name(path));
         if !is_folder || is_named() && !is_hidden() {
-            add_file(path, wanted, budget, list)?;
+            add_file(path, list)?;
         }
     }
     let found = list.files.get_mut(before..).unwrap_or_default();
@@ -276,12 +259,6 @@ fn is_pattern(path: &Path) -> bool {
 }
 
 fn add_matches(pattern: &Path, list: &mut FileList) -> Result<(), DataError> {
-fn add_matches(
-    pattern: &Path,
-    wanted: Option<Wanted>,
-    budget: &MemoryBudget,
-    list: &mut FileList,
-) -> Result<(), DataError> {
     let wrong = |why: &dyn std::fmt::Display| DataError::Spec(format!("{}: {why}", pattern.display()));
     let text = pattern.to_str().ok_or_else(|| wrong(&"a pattern must be UTF-8"))?;
     for path in glob::glob(text).map_err(|e| wrong(&e))? {
@@ -291,18 +268,15 @@ fn add_matches(
         })?;
         if path.is_file() && !is_index(&path) {
             add_file(&path, list)?;
-            add_file(&path, wanted, budget, list)?;
         }
     }
     Ok(())
 }
 
-fn add_folder(folder: &Path, depth: usize, list: &mut FileList) -> Result<(), DataError> {
 fn add_folder(
     folder: &Path,
     depth: usize,
     wanted: Option<Wanted>,
-    budget: &MemoryBudget,
     list: &mut FileList,
 ) -> Result<(), DataError> {
     if depth > MAX_DEPTH {
@@ -314,12 +288,9 @@ fn add_folder(
             continue;
         }
         if path.is_dir() {
-            add_folder(&path, depth + 1, list)?;
-        } else if is_data_name(&path) {
-            add_file(&path, list)?;
-            add_folder(&path, depth + 1, wanted, budget, list)?;
+            add_folder(&path, depth + 1, wanted, list)?;
         } else if wanted.map_or_else(|| is_data_name(&path), |wanted| wanted.is_name(&path)) {
-            add_file(&path, wanted, budget, list)?;
+            add_file(&path, list)?;
         }
     }
     Ok(())
@@ -348,63 +319,42 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 
 /// Adds a file; what it holds is found when all are known.
 fn add_file(path: &Path, list: &mut FileList) -> Result<(), DataError> {
-fn add_file(
-    path: &Path,
-    wanted: Option<Wanted>,
-    budget: &MemoryBudget,
-    list: &mut FileList,
-) -> Result<(), DataError> {
     // Before it is opened: opening a pipe waits for whoever writes to it, and files are read more than once.
     let is_local = !Location::of(path).is_url();
     if is_local && !fs::metadata(path).map_err(|e| io_error(path, e))?.is_file() {
         return Err(DataError::NoFiles { source: path.to_path_buf(), why: "a device or pipe, not a file" });
     }
-    let kind = match wanted.map(|wanted| wanted.kind) {
-        Some(FileKind::Records(_)) => FileKind::Records(Compression::detect(head_of(path, budget)?.bytes())),
-        Some(kind) => kind,
-        None => match kind_of(head_of(path, budget)?.bytes()) {
-            // An image that is empty or damaged is a bad row, and not a file of no records.
-            FileKind::Records(_) if has_extension(path, &IMAGES) => FileKind::Image,
-            kind => kind,
-        },
-    };
     list.reservation.try_grow(entry_bytes(path))?;
     list.files.push(DataFile { path: path.into(), kind: FileKind::Image });
     Ok(())
 }
 
-/// Finds what each file holds from its first bytes.
-fn find_kinds(files: &mut [DataFile], budget: &MemoryBudget) -> Result<(), DataError> {
+/// Finds what each file holds: what it is `wanted` as, or what its first bytes say.
+fn find_kinds(
+    files: &mut [DataFile],
+    wanted: Option<Wanted>,
+    budget: &MemoryBudget,
+) -> Result<(), DataError> {
+    let is_wanted = match wanted.map(|wanted| wanted.kind) {
+        Some(kind) if !matches!(kind, FileKind::Records(_)) => {
+            files.iter_mut().for_each(|file| file.kind = kind);
+            return Ok(());
+        }
+        wanted => wanted.is_some(),
+    };
     for (file, opened) in storage::open_each(files.iter_mut(), budget) {
         let mut head = [0; 16];
         let read = opened.and_then(|opened| opened.read_at(&mut head, 0));
         let have = read.map_err(|e| io_error(&file.path, e))?;
-        file.kind = match kind_of(head.get(..have).unwrap_or_default()) {
+        let head = head.get(..have).unwrap_or_default();
+        file.kind = match kind_of(head) {
+            _ if is_wanted => FileKind::Records(Compression::detect(head)),
             // An image that is empty or damaged is a bad row, and not a file of no records.
             FileKind::Records(_) if has_extension(&file.path, &IMAGES) => FileKind::Image,
             kind => kind,
         };
     }
     Ok(())
-}
-
-/// What a file begins with.
-struct Head {
-    bytes: [u8; 16],
-    have: usize,
-}
-
-impl Head {
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.have).unwrap_or_default()
-    }
-}
-
-fn head_of(path: &Path, budget: &MemoryBudget) -> Result<Head, DataError> {
-    let file = storage::open(path, budget).map_err(|e| io_error(path, e))?;
-    let mut bytes = [0; 16];
-    let have = file.read_at(&mut bytes, 0).map_err(|e| io_error(path, e))?;
-    Ok(Head { bytes, have })
 }
 
 /// What a file that begins with `head` (16 bytes, fewer if it has fewer) holds.

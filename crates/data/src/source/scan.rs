@@ -69,14 +69,10 @@ impl Scan {
             match file.kind {
                 FileKind::Image => scan.image(opened),
                 FileKind::Array => scan.array(&npy_header(&file.path, opened)?),
-                FileKind::Pipeline => scan.rows = None,
                 FileKind::Records(compression) => {
                     scan.has_compressed |= compression != Compression::None;
                     scan.records(&file.path, opened, budget)?;
                 }
-                FileKind::Image => scan.image(&file.path, budget),
-                FileKind::Array => scan.array(&read_npy_header(&file.path, budget)?),
-                FileKind::Records(compression) => scan.records(&file.path, compression, budget)?,
                 FileKind::Pipeline | FileKind::Text | FileKind::Archive => scan.rows = None,
             }
         }

@@ -4,7 +4,6 @@
 
 use std::fmt::Display;
 
-use tightfit_core::MemoryBudget;
 use tightfit_data::{Dataset, FileStamp};
 use tightfit_kernels::Isa;
 
@@ -33,12 +32,11 @@ impl Identity {
         sink: &SinkOptions,
         shard_rows: Option<u64>,
         dataset: &Dataset,
-        budget: &MemoryBudget,
     ) -> Result<Identity, Error> {
         let mut job = Identity::default();
         job.put("tightfit", env!("CARGO_PKG_VERSION"));
         job.put("processor", format!("{:?}", Isa::detect()));
-        let stamp = display(FileStamp::of(model.path(), budget)?);
+        let stamp = display(FileStamp::of(model.path())?);
         job.put("model", format!("{} {stamp}", model.path().display()));
         let outputs = model.graph().outputs.iter().map(|port| port.name.as_str());
         job.put("--fetch", outputs.collect::<Vec<_>>().join(" "));
@@ -49,7 +47,7 @@ impl Identity {
         job.put_options(options, shard_rows);
         job.put_optional("--top", sink.top);
         job.put_optional("--labels", sink.labels.as_ref().map(|labels| digest(labels.names())));
-        job.put_data(dataset, budget)?;
+        job.put_data(dataset)?;
         Ok(job)
     }
 
@@ -83,7 +81,7 @@ impl Identity {
         self.put_optional("--string-memory", data.string_bytes);
     }
 
-    fn put_data(&mut self, dataset: &Dataset, budget: &MemoryBudget) -> Result<(), Error> {
+    fn put_data(&mut self, dataset: &Dataset) -> Result<(), Error> {
         if let Some(key) = dataset.pipeline_key() {
             let mut all = Digest::default();
             all.add(key.as_bytes());
@@ -93,7 +91,7 @@ impl Identity {
         let files = &dataset.list().files;
         let mut all = Digest::default();
         for (number, file) in files.iter().enumerate() {
-            let stamp = FileStamp::of(&file.path, budget)?;
+            let stamp = FileStamp::of(&file.path)?;
             all.add(file.path.as_os_str().as_encoded_bytes());
             all.add(&stamp.bytes.to_le_bytes());
             all.add(&stamp.modified_ns.to_le_bytes());

@@ -58,7 +58,7 @@ impl<'m> ShardedJob<'m> {
         let format = sink.format(&output)?;
         check_is_no_data(&output, &options.data.sources)?;
         let (dataset, columns) = open_dataset(model, &options, budget)?;
-        let identity = Identity::new(model, &options, &sink, rows, &dataset, budget)?;
+        let identity = Identity::new(model, &options, &sink, rows, &dataset)?;
         let names = ShardNames::new(output);
         let mut journal = Journal::open(&names, &identity)?;
         beside::remove_leftovers(beside::folder_of(&names.output), &|name| names.number(name).is_some());

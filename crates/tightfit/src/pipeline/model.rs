@@ -52,8 +52,8 @@ pub(super) fn read(args: &mut Args<'_>, threads: usize, budget: &MemoryBudget) -
             feeds.insert(input.clone(), field.to_string());
         }
     }
-    let fetches = args.text_list("fetch")?.unwrap_or_default();
-    let keeps = args.text_list("keep")?;
+    let fetches = args.texts_option("fetch")?.unwrap_or_default();
+    let keeps = args.texts_option("keep")?;
     let memory_bytes = args.bytes_option("memory")?;
     let mut fed: Vec<_> = feeds.iter().collect();
     fed.sort();

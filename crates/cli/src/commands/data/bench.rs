@@ -54,6 +54,8 @@ fn json(measured: &Measured, budget_peak_bytes: u64) -> Value {
             "threads": stage.threads,
             "held_bytes": stage.held_bytes,
             "peak_bytes": stage.peak_bytes,
+            "skipped": stage.skipped,
+            "messages": stage.messages,
             "parts": parts.collect::<Vec<_>>(),
         })
     };

@@ -6,12 +6,12 @@ pub(crate) mod fields;
 pub(crate) mod filter;
 mod function;
 pub(crate) mod image;
-pub(crate) mod parse;
 pub(crate) mod normalise;
 pub(crate) mod one_hot;
+pub(crate) mod parse;
+pub(crate) mod serialize;
 #[cfg(test)]
 mod tests;
-pub(crate) mod serialize;
 
 use std::ops::Range;
 use std::sync::Arc;

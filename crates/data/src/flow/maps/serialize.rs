@@ -62,7 +62,7 @@ pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let raw = match args.option("raw") {
         None | Some(Value::Bool(false)) => Some(Vec::new()),
         Some(Value::Bool(true)) => None,
-        Some(_) => args.text_list("raw")?,
+        Some(_) => args.texts_option("raw")?,
     };
     read_each(Serialize { raw, has_shapes: args.flag("shapes")? }, args)
 }

@@ -184,8 +184,8 @@ pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
         let &[byte] = delimiter.as_bytes() else { return Err(args.wrong("delimiter", "one character")) };
         csv.format.delimiter = byte;
     }
-    csv.names = args.text_list("names")?;
-    csv.select = args.text_list("select")?;
+    csv.names = args.texts_option("names")?;
+    csv.select = args.texts_option("select")?;
     csv.has_header = if args.option("header").is_some() { args.flag("header")? } else { csv.names.is_none() };
     if !csv.has_header && csv.names.is_none() {
         return Err("csv: without a header the columns need names".to_string());

@@ -17,7 +17,6 @@ use crate::flow::spec::SourceSpec;
 use crate::flow::stage::{Context, Meter, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
 use crate::shuffle::Random;
-use crate::source::{DataFile, FileKind, FileList, list};
 use crate::source::{FileList, Wanted, list_of};
 
 /// How files are interleaved.

@@ -78,7 +78,7 @@ impl SourceSpec for Archives {
 
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
     let (paths, interleave) = (args.paths()?, read_interleave(args)?);
-    let fields = args.text_list("fields")?;
+    let fields = args.texts_option("fields")?;
     Ok(Arc::new(Archives { paths, interleave, fields }))
 }
 

@@ -1,8 +1,8 @@
 //! What is done to the elements as they flow: one file for each stage of tf.data's vocabulary.
 
 pub(crate) mod batch;
-pub(crate) mod cache;
 pub(crate) mod bucket;
+pub(crate) mod cache;
 pub(crate) mod choose;
 pub(crate) mod gather;
 pub(crate) mod map;

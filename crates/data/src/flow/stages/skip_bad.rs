@@ -59,9 +59,12 @@ impl Skip {
     fn pass_over(&mut self, error: DataError) -> Result<(), DataError> {
         match error {
             DataError::Row(_) | DataError::Saved(_) | DataError::Io { .. } | DataError::Format(_) => {}
-            DataError::NoFiles { .. } | DataError::Spec(_) | DataError::Budget(_) | DataError::Thread(_) => {
-                return Err(error);
-            }
+            DataError::NoFiles { .. }
+            | DataError::Spec(_)
+            | DataError::Budget(_)
+            | DataError::Thread(_)
+            | DataError::Index { .. }
+            | DataError::Stopped => return Err(error),
         }
         let message = error.to_string();
         self.repeats = if message == self.last { self.repeats + 1 } else { 1 };

@@ -230,7 +230,7 @@ fn buckets_as_tensorflow() {
             "[[6, 6, 6, 6, -1]]",
         ]
     );
-    let (skipped, messages) = pipeline.meters().last().unwrap().skipped();
+    let StageReport { skipped, messages, .. } = pipeline.report().stages.pop().unwrap();
     assert!(skipped == 2 && messages[0].contains("record 5 at byte"), "{messages:?}");
 }
 
@@ -336,7 +336,7 @@ fn what_is_wrong_is_passed_over_and_counted() {
         while pipeline.advance().unwrap() {
             count += 1;
         }
-        let (skipped, messages) = pipeline.meters().last().unwrap().skipped();
+        let StageReport { skipped, messages, .. } = pipeline.report().stages.pop().unwrap();
         assert_eq!((count, skipped, messages.len()), (27, 13, 8));
         assert!(messages[1].contains("record 13 at byte") && messages[1].ends_with("bad"), "{messages:?}");
         let mut pipeline = open(spec.then(SkipBad { limit: Some(2) }));
