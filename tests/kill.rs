@@ -195,6 +195,24 @@ fn runs_over_arrays() {
     killed_runs_are_resumed(&data, &["--batch", "16", "--shard-rows", "304"], 7001);
 }
 
+/// A whole data set in random order, and a filter: rows are found by going through the pipeline again.
+#[test]
+fn runs_over_pipelines() {
+    let folder = Folder::new();
+    let data = folder.write("data.tfrecord", many_digits(20, false));
+    let pipeline = serde_json::json!({
+        "source": {"shuffled": data, "seed": 3},
+        "stages": [{"parse": null}, {"filter": "label", "not_equals": 4}, {"prefetch": 8}],
+    });
+    let data = folder.write("data.json", pipeline.to_string());
+    // 36 of the 360 digits are a four.
+    killed_runs_are_resumed(
+        &data,
+        &["--batch", "8", "--shard-rows", "256", "--label", "label"],
+        20 * (360 - 36),
+    );
+}
+
 #[test]
 fn a_batch_that_was_tuned_is_kept() {
     let (folder, fixed) = (Folder::new(), Folder::new());

@@ -344,3 +344,45 @@ fn an_empty_image_is_a_bad_row() {
     let json = run(&model, &[&args[..], &more].concat()).json();
     assert_eq!((&json["rows"], &json["skipped_rows"]), (&1.into(), &2.into()));
 }
+
+#[test]
+fn rows_of_a_pipeline_are_those_of_its_files() {
+    let folder = Folder::new();
+    let (model, records) = digits();
+    let whole = folder.path("whole.npy");
+    assert_eq!(run_digits(&whole, &["--batch", "32"]).code, 0);
+    let spec = |stages: &str| format!(r#"{{"source": {{"tfrecord": {records:?}}}, "stages": [{stages}]}}"#);
+    let of_pipeline = |name: &str, stages: &str, args: &[&str]| {
+        let (spec, output) = (folder.write("spec.json", spec(stages)), folder.path(name));
+        let fixed: [&OsStr; 4] = ["--input".as_ref(), spec.as_ref(), "--output".as_ref(), output.as_ref()];
+        let args: Vec<&OsStr> = fixed.into_iter().chain(args.iter().map(OsStr::new)).collect();
+        (run(&model, &args), output)
+    };
+    // The 32 MiB that stages may take are a line of the plan.
+    let (answer, output) =
+        of_pipeline("a.npy", r#"{"parse": null}, {"prefetch": 16}"#, &["--batch", "32", "--memory", "48MiB"]);
+    assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{answer:?}");
+    assert_eq!(fs::read(&output).unwrap(), fs::read(&whole).unwrap());
+    // A model in the pipeline makes a field of its output, which is no image.
+    let stages = format!(
+        r#"{{"parse": {{"features": {{"image": {{"dtype": "float32", "shape": [8, 8, 1]}}}}}}}},
+           {{"batch": 32}}, {{"model": {model:?}, "keep": []}}, {{"unbatch": null}}, {{"rename": {{"probabilities": "image"}}}}"#
+    );
+    let (answer, _) = of_pipeline("b.npy", &stages, &[]);
+    answer.assert_fails(2, "image needs rows of [8, 8, 1], and there is image: float32 [10]");
+    for (stages, args, code, why) in [
+        (r#"{"parse": null}, {"bacth": 3}"#, &[][..], 2, "there is no stage \"bacth\""),
+        (
+            r#"{"parse": null}"#,
+            &["--feature", "image=pixels"][..],
+            2,
+            "there is no field \"pixels\" here, but image: float32 [64]",
+        ),
+        (r#"{"parse": null}"#, &["--memory", "20MiB"][..], 3, "stages (--pipeline-memory) needs 32.0 MiB"),
+        (r#"{"parse": null}"#, &["--pipeline-memory", "64KiB"][..], 3, "reading"),
+    ] {
+        let (answer, output) = of_pipeline("c.npy", stages, args);
+        answer.assert_fails(code, why);
+        assert!(!output.exists(), "{why}");
+    }
+}

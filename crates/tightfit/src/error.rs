@@ -117,7 +117,7 @@ impl Error {
         match self {
             Error::NotFit(_) | Error::Dataset(DataError::Budget(_)) => true,
             Error::Format(error) | Error::Dataset(DataError::Format(error)) => error.as_budget().is_some(),
-            Error::Dataset(DataError::Row(row)) => matches!(row.fault, RowFault::Window { .. }),
+            Error::Dataset(DataError::Row(row)) => matches!(row.fault, RowFault::Window { .. } | RowFault::Memory(_)),
             Error::Graph(error) => match &**error {
                 GraphError::Budget(_) => true,
                 GraphError::Format(error) => error.as_budget().is_some(),
