@@ -1,4 +1,5 @@
-//! Operations on single elements against what TensorFlow 2.21 gives: the expected values were printed by it.
+//! Operations on single elements. TensorFlow 2.21 printed what is expected of `casts_as_tensorflow` and
+//! `one_hot_as_tensorflow`; the rest was worked out by hand.
 
 use bytemuck::Pod;
 use half::{bf16, f16};

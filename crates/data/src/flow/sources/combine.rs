@@ -83,7 +83,7 @@ impl Stage for Zipped {
         for input in &mut self.inputs {
             match input.advance() {
                 Ok(more) => self.is_at_end |= !more,
-                // As in tf.data the others go on as well, so that what belongs together stays together.
+                // The others go on as well, so that what belongs together stays together.
                 Err(error) => {
                     first_error.get_or_insert(error);
                 }

@@ -1,4 +1,6 @@
-//! Batching stages against what tf.data gives, TensorFlow 2.21: the expected values were printed by it.
+//! Batching stages against tf.data. TensorFlow 2.21 printed what is expected of windows, of ragged batches, of padding
+//! along the first dimension, and of buckets but for those padded to their boundary; the rest follows from its
+//! documentation.
 
 use tightfit_core::{DType, MemoryBudget, Shape, TensorView};
 
