@@ -17,6 +17,7 @@ use crate::error::{DataError, io_error};
 pub struct Pipeline {
     node: Node,
     context: Context,
+    epoch: u64,
 }
 
 impl Pipeline {
@@ -29,7 +30,7 @@ impl Pipeline {
     pub fn open(spec: &PipelineSpec, budget: &MemoryBudget, threads: usize) -> Result<Pipeline, DataError> {
         let mut context = Context::new(budget, threads);
         let node = spec.open(&mut context)?;
-        Ok(Pipeline { node, context })
+        Ok(Pipeline { node, context, epoch: 0 })
     }
 
     /// The type of its elements.
@@ -68,6 +69,7 @@ impl Pipeline {
     /// # Errors
     /// [`DataError`] when the data cannot be opened again.
     pub fn reset(&mut self, epoch: u64) -> Result<(), DataError> {
+        self.epoch = epoch;
         self.node.reset(epoch)
     }
 
@@ -97,6 +99,7 @@ impl Pipeline {
         let key = self.key();
         let written = (|| {
             let mut state = StateWriter::new(partial, &key, &self.context.budget)?;
+            state.numbers(&[self.epoch])?;
             self.node.save(&mut state)?;
             state.finish()?;
             fs::rename(partial, path).map_err(|e| io_error(path, e))
@@ -115,6 +118,10 @@ impl Pipeline {
     pub fn resume(&mut self, path: &Path) -> Result<(), DataError> {
         let key = self.key();
         let mut state = StateReader::open(path, &key, &self.context.budget)?;
+        let [epoch] = state.numbers()?;
+        if epoch != self.epoch {
+            self.reset(epoch)?;
+        }
         self.node.restore(&mut state)
     }
 }

@@ -525,3 +525,51 @@ fn shuffled_records_go_on_from_a_saved_state_in_any_memory_and_thread() {
         assert_eq!(strings(&mut resumed), whole[at..]);
     }
 }
+
+/// Adds the number of the pass to a text.
+#[derive(Clone, Default)]
+struct Pass(u64);
+
+impl MapOp for Pass {
+    fn name(&self) -> String {
+        "pass".to_string()
+    }
+
+    fn schema(&self, input: &Schema) -> Result<Schema, String> {
+        Ok(input.clone())
+    }
+
+    fn worker(&self, _: &Schema, _: &MemoryBudget) -> Result<Box<dyn MapWorker>, crate::DataError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl MapWorker for Pass {
+    fn run(&mut self, input: &ElementView<'_>, out: &mut Element) -> Result<Verdict, crate::RowFault> {
+        let text = String::from_utf8_lossy(input.string(0).unwrap_or_default()).into_owned();
+        out.add_string(format!("{text}/{}", self.0).as_bytes())?;
+        Ok(Verdict::Keep)
+    }
+
+    fn begin_pass(&mut self, epoch: u64) {
+        self.0 = epoch;
+    }
+}
+
+#[test]
+fn operations_know_the_pass_resumed_too() {
+    let folder = Folder::new("passes");
+    let paths = numbered(&folder, &[3]);
+    for mode in [MapMode::Inline, MapMode::Parallel { threads: Some(2), is_ordered: true }] {
+        let once = records(paths.clone(), 1, 1).then(Each { op: std::sync::Arc::new(Pass::default()), mode });
+        assert_eq!(run(once.clone().then(Passes(Some(2)))).join(" "), "0/0 1/0 2/0 0/1 1/1 2/1");
+        let mut pipeline = Pipeline::open(&once, &MemoryBudget::unlimited(), 2).unwrap();
+        assert_eq!(strings(&mut pipeline).join(" "), "0/0 1/0 2/0");
+        pipeline.reset(7).unwrap();
+        assert!(pipeline.advance().unwrap());
+        pipeline.save_state(&folder.path("state")).unwrap();
+        let mut resumed = Pipeline::open(&once, &MemoryBudget::unlimited(), 2).unwrap();
+        resumed.resume(&folder.path("state")).unwrap();
+        assert_eq!(strings(&mut resumed).join(" "), "1/7 2/7");
+    }
+}

@@ -146,7 +146,7 @@ impl MapOp for ImageFieldOp {
 
     fn worker(&self, input: &Schema, budget: &MemoryBudget) -> Result<Box<dyn MapWorker>, DataError> {
         let index = input.index(&self.field).map_err(DataError::Spec)?;
-        Ok(Box::new(Images { index, op: self.op, scratch: Growing::new(PURPOSE, budget) }))
+        Ok(Box::new(Images { index, op: self.op, scratch: Growing::new(PURPOSE, budget), epoch: 0 }))
     }
 }
 
@@ -189,11 +189,19 @@ struct Images {
     index: usize,
     op: ImageOp,
     scratch: Growing,
+    epoch: u64,
 }
 
+/// Positions of one pass differ in their low bits; those of two passes lie this far apart: 2^64 over the golden ratio.
+const PASS_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 impl MapWorker for Images {
+    fn begin_pass(&mut self, epoch: u64) {
+        self.epoch = epoch;
+    }
+
     fn run(&mut self, input: &ElementView<'_>, out: &mut Element) -> Result<Verdict, RowFault> {
-        let Images { index, op, scratch } = self;
+        let Images { index, op, scratch, epoch } = self;
         let Some(tensor) = input.tensor(*index) else { return Ok(Verdict::Keep) };
         let (frames, image) = frames_of(&tensor)?;
         let made = op.output(image)?;
@@ -205,7 +213,8 @@ impl MapWorker for Images {
         scratch.grow_to(scratch_bytes)?;
         let origin = input.origin();
         // Files have fewer than 2^40 records.
-        let position = (u64::from(origin.file) << 40) ^ origin.record;
+        let place = (u64::from(origin.file) << 40) ^ origin.record;
+        let position = place.wrapping_add(epoch.wrapping_mul(PASS_STEP));
         let (in_bytes, out_bytes) = (image.bytes()?, made.bytes()?);
         with_field(input, *index, out, |out| {
             let room = out.add(shape)?;

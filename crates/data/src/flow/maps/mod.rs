@@ -63,6 +63,12 @@ pub trait MapWorker: Send {
     /// # Errors
     /// [`RowFault`] when the element is not what it should be, or there is no memory for the result.
     fn run(&mut self, input: &ElementView<'_>, out: &mut Element) -> Result<Verdict, RowFault>;
+
+    /// Says that the elements that follow are of pass number `epoch` over the data, for operations that are random: the
+    /// first pass is number 0.
+    fn begin_pass(&mut self, epoch: u64) {
+        let _ = epoch;
+    }
 }
 
 impl From<BudgetError> for RowFault {
@@ -92,6 +98,7 @@ pub(crate) struct Chain {
     names: Names,
     meter: Arc<Meter>,
     runs: u64,
+    epoch: u64,
 }
 
 struct Step {
@@ -116,7 +123,7 @@ impl Chain {
             schema = Arc::new(op.schema(&schema).map_err(DataError::Spec)?);
             steps.push(Step { worker, made: Element::new(schema.clone(), "map", budget) });
         }
-        Ok(Chain { steps, names: names.clone(), meter, runs: 0 })
+        Ok(Chain { steps, names: names.clone(), meter, runs: 0, epoch: 0 })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -125,6 +132,14 @@ impl Chain {
 
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Says that the elements that follow are of pass number `epoch`.
+    pub fn begin_pass(&mut self, epoch: u64) {
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            self.steps.iter_mut().for_each(|step| step.worker.begin_pass(epoch));
+        }
     }
 
     /// Bytes held between the steps.

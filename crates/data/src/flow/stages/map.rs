@@ -155,6 +155,7 @@ impl Stage for Map {
     }
 
     fn reset(&mut self, epoch: u64) -> Result<(), DataError> {
+        self.chain.begin_pass(epoch);
         self.input.reset(epoch)
     }
 

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -112,6 +112,8 @@ struct Shared {
     parked: Condvar,
     knobs: Arc<Knobs>,
     is_ordered: bool,
+    /// The number of the pass over the data.
+    epoch: AtomicU64,
 }
 
 struct Input {
@@ -183,6 +185,7 @@ impl Parallel {
             parked: Condvar::new(),
             knobs,
             is_ordered: options.is_ordered,
+            epoch: AtomicU64::new(0),
         });
         let budget = context.budget.clone();
         let context = context.clone();
@@ -322,6 +325,7 @@ impl Stage for Parallel {
         let mut input = lock(&self.shared.input);
         (input.next, input.is_at_end) = (0, false);
         (state.next, state.end, state.failure) = (0, None, None);
+        self.shared.epoch.store(epoch, Ordering::Relaxed);
         let reset = input.node.reset(epoch);
         drop(input);
         self.go_on(state);
@@ -419,6 +423,7 @@ impl Worker {
     fn fill_blocks(&mut self) {
         while let Some(mut block) = self.take_free() {
             let end = self.pull(&mut block);
+            self.chain.begin_pass(self.shared.epoch.load(Ordering::Relaxed));
             let start = Instant::now();
             self.work(&mut block);
             let took_ns = start.elapsed().as_nanos() as u64;
