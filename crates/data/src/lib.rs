@@ -1,12 +1,17 @@
-//! RECORDS -> BATCHES: files of records, arrays or images become batches in memory that was reserved beforehand.
-//! Knows no model: a column is a name, an element type and the shape of one row.
+//! RECORDS -> BATCHES: files of records, arrays, images or text become batches, or elements of any fields. Knows no
+//! model: a column is a name, an element type and the shape of one row.
 //!
-//! The way of the data: [`DatasetSpec`] -> [`Dataset::open`] (lists the files, looks at their headers) ->
-//! [`Dataset::plan`] (every byte the pipeline will hold) -> [`Dataset::start`] (reserves them) -> [`Batches::next`].
-//! [`Batch::end`] is the place behind a batch, at which [`Dataset::start_at`] goes on another time.
+//! Two ways lead through it. [`Dataset`] makes the batches of a job, with every byte planned before the first row:
+//! [`DatasetSpec`] -> [`Dataset::open`] (lists the files, looks at their headers) -> [`Dataset::plan`] (every byte it
+//! will hold) -> [`Dataset::start`] (reserves them) -> [`Batches::next`]. [`Batch::end`] is the place behind a batch, at
+//! which [`Dataset::start_at`] goes on another time. [`flow`] is tf.data's vocabulary: a pipeline of sources and stages,
+//! described in Rust or JSON, whose elements may have any fields. A pipeline may be the source of a data set.
 //!
-//! Invariant: what the pipeline holds is what its [`PipelinePlan`] says. Batches live in slots allocated at the start
-//! and go round; on the way from records and arrays to a batch nothing is allocated.
+//! Files are opened by [`storage`], on this machine or in an object store. [`shuffle`] reads whole data sets in random
+//! order, [`image`] decodes and changes images as TensorFlow does.
+//!
+//! Invariant: what a data set holds is what its [`PipelinePlan`] says, and what a pipeline holds is reserved from one
+//! budget. Once started, nothing is allocated on the way from records and arrays to a batch.
 
 mod array;
 mod batch;
