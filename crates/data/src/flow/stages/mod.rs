@@ -7,3 +7,4 @@ pub(crate) mod map;
 pub(crate) mod parallel;
 pub(crate) mod repeat;
 pub(crate) mod shuffle;
+pub(crate) mod worker;

@@ -2,59 +2,29 @@
 //!
 //! Elements go round in blocks, which are made when they are first needed and then used again: a thread takes a free
 //! block, fills it from the input under a lock, does its operations to it without, and puts it where the taker finds
-//! it. There are never more blocks than the knobs allow, so whoever is faster waits.
+//! it. There are never more blocks than the knobs allow, so whoever is faster waits. Where there is no thread left,
+//! whoever takes the elements fills the blocks.
 
-use std::collections::VecDeque;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tightfit_core::MemoryBudget;
 
+use super::worker::{Block, Shared, State, Worker, lock};
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::json::{Args, Read};
-use crate::flow::maps::{Chain, MapOp, Verdict, schema_of};
+use crate::flow::maps::{Chain, MapOp, schema_of};
 use crate::flow::spec::StageSpec;
-use crate::flow::stage::{Context, Meter, Node, Stage, add};
+use crate::flow::stage::{Context, Meter, Node, Stage, add, has_waited};
 use crate::flow::state::{StateReader, StateWriter};
-
-/// A block is full with this many elements, ...
-const BLOCK_ELEMENTS: usize = 64;
-
-/// ... or this many bytes, ...
-const BLOCK_BYTES: usize = 32 << 10;
-
-/// ... or when filling it has taken this long: a slow input is not waited for.
-const BLOCK_TIME: Duration = Duration::from_millis(1);
+use crate::flow::tuner::Knobs;
 
 /// The stack of a thread; decoders keep a few KiB there.
 const STACK_BYTES: usize = 512 << 10;
-
-/// What can be changed while the stage runs: how many of its threads work, and how many blocks wait.
-#[derive(Debug)]
-pub(crate) struct Knobs {
-    /// Threads that may work, and the most there may be.
-    pub threads: AtomicUsize,
-    pub max_threads: usize,
-    /// Blocks that may be ready before they are asked for, and the most there may be.
-    pub depth: AtomicUsize,
-    pub max_depth: usize,
-    pub meter: Arc<Meter>,
-}
-
-impl Knobs {
-    /// Blocks that may exist.
-    fn block_limit(&self) -> usize {
-        self.depth
-            .load(Ordering::Relaxed)
-            .saturating_add(self.threads.load(Ordering::Relaxed))
-            .saturating_add(1)
-    }
-}
 
 /// See the module.
 pub(crate) struct Parallel {
@@ -62,7 +32,12 @@ pub(crate) struct Parallel {
     schema: Arc<Schema>,
     ops: Vec<Arc<dyn MapOp>>,
     budget: MemoryBudget,
+    /// Whether there are threads for it; without, whoever takes the elements does the work, through `own`.
+    has_threads: bool,
     threads: Vec<JoinHandle<()>>,
+    own: Option<Worker>,
+    /// Threads that are not on the bench, as far as this knows.
+    awake: usize,
     /// The block that elements are lent from, and the number of the one that is lent.
     block: Option<Block>,
     at: usize,
@@ -73,10 +48,10 @@ pub(crate) struct Parallel {
 /// How a parallel stage is opened.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ParallelOptions {
-    /// Threads, of a number that stays; `None` to begin with one and leave the rest to the tuner.
+    /// Threads, if there are as many; `None` to leave that to the tuner.
     pub threads: Option<usize>,
-    /// Blocks that wait, likewise.
-    pub depth: Option<usize>,
+    /// Elements that wait, at most; `None` to leave that to the tuner.
+    pub elements: Option<usize>,
     /// Whether elements come in the order of the input.
     pub is_ordered: bool,
 }
@@ -91,7 +66,7 @@ pub struct Prefetch {
 impl StageSpec for Prefetch {
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter("prefetch", &[&input]);
-        let options = ParallelOptions { threads: Some(1), depth: self.elements, is_ordered: true };
+        let options = ParallelOptions { threads: Some(1), elements: self.elements, is_ordered: true };
         let stage = Parallel::new(input, Vec::new(), options, meter.clone(), context)?;
         Ok(context.node(stage, meter))
     }
@@ -100,59 +75,6 @@ impl StageSpec for Prefetch {
 pub(crate) fn read_prefetch(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let elements = if args.value().is_null() { None } else { Some(args.number()? as usize) };
     Ok(Arc::new(Prefetch { elements }))
-}
-
-struct Shared {
-    input: Mutex<Input>,
-    state: Mutex<State>,
-    /// Told when a block is free, a knob was turned or the pause is over; when one is ready or there are no more; and
-    /// when a thread is done with its block.
-    freed: Condvar,
-    filled: Condvar,
-    parked: Condvar,
-    knobs: Arc<Knobs>,
-    is_ordered: bool,
-}
-
-struct Input {
-    node: Node,
-    /// The number of the next block.
-    next: u64,
-    is_at_end: bool,
-}
-
-#[derive(Default)]
-struct State {
-    free: Vec<Block>,
-    ready: VecDeque<Block>,
-    /// Blocks that exist.
-    blocks: usize,
-    /// The number of the block that the taker gets next.
-    next: u64,
-    /// The number behind the last block, once it is known.
-    end: Option<u64>,
-    /// Bytes of all blocks.
-    held_bytes: usize,
-    /// Threads that are filling a block.
-    working: usize,
-    is_paused: bool,
-    stops: bool,
-    failure: Option<DataError>,
-}
-
-/// Some elements on their way.
-#[derive(Default)]
-struct Block {
-    number: u64,
-    inputs: Vec<Element>,
-    outputs: Vec<Element>,
-    /// How many of `outputs` are in use.
-    elements: usize,
-    /// Errors, each with the number of elements before it.
-    errors: VecDeque<(usize, DataError)>,
-    held_bytes: usize,
-    /// True when it was made of a saved state, and is none of those that go round.
-    is_extra: bool,
 }
 
 impl Parallel {
@@ -164,92 +86,108 @@ impl Parallel {
         context: &Context,
     ) -> Result<Parallel, DataError> {
         let schema = Arc::new(schema_of(&ops, input.schema())?);
+        let has_threads = context.tuner.claim();
         // Without anything to do, a second thread would only wait for the first.
         let max_threads = if ops.is_empty() { 1 } else { options.threads.unwrap_or(context.threads).max(1) };
         let knobs = Arc::new(Knobs {
-            threads: AtomicUsize::new(options.threads.unwrap_or(1).clamp(1, max_threads)),
+            threads: AtomicUsize::new(1),
             max_threads,
-            depth: AtomicUsize::new(options.depth.unwrap_or(1).max(1)),
-            max_depth: options.depth.unwrap_or(usize::MAX).max(1),
+            is_fixed: options.threads.is_some(),
+            depth: AtomicUsize::new(options.elements.unwrap_or(1).max(1)),
+            max_depth: options.elements.map(|elements| elements.max(1)),
+            block_bytes: AtomicUsize::new(0),
+            full: AtomicU64::new(0),
             meter: meter.clone(),
         });
-        meter.threads.store(knobs.threads.load(Ordering::Relaxed) as u64, Ordering::Relaxed);
-        context.tuner.add(knobs.clone());
-        let shared = Arc::new(Shared {
-            input: Mutex::new(Input { node: input, next: 0, is_at_end: false }),
-            state: Mutex::new(State::default()),
-            freed: Condvar::new(),
-            filled: Condvar::new(),
-            parked: Condvar::new(),
-            knobs,
-            is_ordered: options.is_ordered,
-        });
-        let budget = context.budget.clone();
-        let context = context.clone();
-        Ok(Parallel { shared, schema, ops, budget, threads: Vec::new(), block: None, at: 0, meter, context })
+        if has_threads {
+            meter.threads.store(1, Ordering::Relaxed);
+            context.tuner.add(knobs.clone());
+        }
+        let shared = Arc::new(Shared::new(input, knobs, options.is_ordered));
+        Ok(Parallel {
+            shared,
+            schema,
+            ops,
+            budget: context.budget.clone(),
+            has_threads,
+            threads: Vec::new(),
+            own: None,
+            awake: 1,
+            block: None,
+            at: 0,
+            meter,
+            context: context.clone(),
+        })
     }
 
-    /// Starts the threads that the knobs ask for and are not there yet.
+    fn worker(&self, number: usize) -> Result<Worker, DataError> {
+        let input = lock(&self.shared.input).node.schema().clone();
+        let Context { names, budget, .. } = &self.context;
+        let chain = Chain::new(&self.ops, &input, self.meter.clone(), names, budget)?;
+        Ok(Worker::new(self.shared.clone(), chain, number, self.schema.clone(), budget))
+    }
+
+    /// Starts the threads that the knobs ask for and are not there yet, and wakes those that are.
     fn start_threads(&mut self) -> Result<(), DataError> {
-        while self.threads.len() < self.shared.knobs.threads.load(Ordering::Relaxed) {
+        if !self.has_threads {
+            if self.own.is_none() {
+                self.own = Some(self.worker(0)?);
+            }
+            return Ok(());
+        }
+        let wanted = self.shared.knobs.threads.load(Ordering::Relaxed);
+        while self.threads.len() < wanted {
             let number = self.threads.len();
-            let chain = {
-                let input = lock(&self.shared.input);
-                let Context { names, budget, .. } = &self.context;
-                Chain::new(&self.ops, input.node.schema(), self.meter.clone(), names, budget)?
-            };
-            let worker = Worker {
-                shared: self.shared.clone(),
-                chain,
-                number,
-                schema: self.schema.clone(),
-                budget: self.budget.clone(),
-            };
+            let worker = self.worker(number)?;
             let builder = thread::Builder::new().name(format!("tightfit-{number}")).stack_size(STACK_BYTES);
             let thread = builder.spawn(move || worker.run());
             self.threads.push(thread.map_err(|e| DataError::Thread(format!("a thread cannot start: {e}")))?);
         }
+        if mem::replace(&mut self.awake, wanted) < wanted {
+            // Under the lock, so that none is about to sit down that has not seen the knob.
+            let _state = lock(&self.shared.state);
+            self.shared.bench.notify_all();
+        }
         Ok(())
     }
 
-    /// The next block; `None` behind the last.
+    /// Gives the block back that was lent from, and takes the next; `None` behind the last.
     fn next_block(&mut self) -> Result<Option<Block>, DataError> {
-        let start = Instant::now();
+        let old = self.block.take();
+        let mut start = None;
         let mut state = lock(&self.shared.state);
+        if let Some(old) = old {
+            state.give_back(old, &self.shared.knobs);
+        }
         let result = loop {
             if let Some(error) = state.failure.take() {
                 break Err(error);
             }
-            let next = state.next;
-            let is_next = |block: &Block| !self.shared.is_ordered || block.number == next;
-            if let Some(at) = state.ready.iter().position(is_next) {
-                state.next += 1;
-                break Ok(state.ready.remove(at));
+            if let Some(block) = state.take_ready(self.shared.is_ordered) {
+                break Ok(Some(block));
             }
             if state.end.is_some_and(|end| state.next >= end) {
                 break Ok(None);
             }
+            if let Some(own) = &mut self.own {
+                let block = state.take_free();
+                drop(state);
+                own.fill(block);
+                state = lock(&self.shared.state);
+                continue;
+            }
+            start.get_or_insert_with(Instant::now);
+            self.shared.freed.notify_one();
             state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
         drop(state);
-        self.shared.freed.notify_all();
-        add(&self.meter.wait_ns, start.elapsed().as_nanos() as u64);
-        result
-    }
-
-    fn give_back(&mut self) {
-        let Some(mut block) = self.block.take() else { return };
-        block.elements = 0;
-        let mut state = lock(&self.shared.state);
-        // A restored block has not been counted, and after a knob was turned back there may be too many.
-        if block.is_extra || state.blocks > self.shared.knobs.block_limit() {
-            state.blocks -= usize::from(!block.is_extra);
-            state.held_bytes = state.held_bytes.saturating_sub(block.held_bytes);
-        } else {
-            state.free.push(block);
+        self.shared.freed.notify_one();
+        if let Some(start) = start {
+            let waited = start.elapsed();
+            has_waited(waited);
+            add(&self.meter.wait_ns, waited.as_nanos() as u64);
         }
-        drop(state);
-        self.shared.freed.notify_all();
+        result
     }
 
     /// Waits until no thread works on a block.
@@ -275,7 +213,6 @@ impl Stage for Parallel {
     }
 
     fn advance(&mut self) -> Result<bool, DataError> {
-        self.start_threads()?;
         loop {
             if let Some(block) = &mut self.block {
                 self.at = self.at.wrapping_add(1);
@@ -286,7 +223,6 @@ impl Stage for Parallel {
                 if self.at < block.elements {
                     return Ok(true);
                 }
-                self.give_back();
             }
             self.context.tuner.tune();
             self.start_threads()?;
@@ -312,8 +248,11 @@ impl Stage for Parallel {
     }
 
     fn reset(&mut self, epoch: u64) -> Result<(), DataError> {
-        self.give_back();
+        let old = self.block.take();
         let mut state = self.pause();
+        if let Some(old) = old {
+            state.give_back(old, &self.shared.knobs);
+        }
         while let Some(mut block) = state.ready.pop_front() {
             block.elements = 0;
             block.errors.clear();
@@ -363,7 +302,7 @@ impl Stage for Parallel {
         lock(&self.shared.input).node.restore(state)?;
         let [elements, errors] = state.numbers()?;
         // What was saved is one block, in front of all others.
-        let mut block = Block { is_extra: true, ..Block::default() };
+        let mut block = Block::extra();
         for _ in 0..errors {
             let [before] = state.numbers()?;
             block.errors.push_back((before as usize, DataError::Saved(state.text()?)));
@@ -387,174 +326,10 @@ impl Drop for Parallel {
     fn drop(&mut self) {
         lock(&self.shared.state).stops = true;
         self.shared.freed.notify_all();
+        self.shared.bench.notify_all();
         for thread in self.threads.drain(..) {
             // It catches its own panics.
             let _ = thread.join();
         }
     }
-}
-
-/// One thread.
-struct Worker {
-    shared: Arc<Shared>,
-    chain: Chain,
-    number: usize,
-    schema: Arc<Schema>,
-    budget: MemoryBudget,
-}
-
-impl Worker {
-    fn run(mut self) {
-        if catch_unwind(AssertUnwindSafe(|| self.fill_blocks())).is_err() {
-            let mut state = lock(&self.shared.state);
-            state.failure = Some(DataError::Thread("a thread of the pipeline panicked".to_string()));
-            state.end = Some(0);
-            state.working -= 1;
-            drop(state);
-            self.shared.filled.notify_one();
-            self.shared.parked.notify_all();
-        }
-    }
-
-    fn fill_blocks(&mut self) {
-        while let Some(mut block) = self.take_free() {
-            let end = self.pull(&mut block);
-            let start = Instant::now();
-            self.work(&mut block);
-            let took_ns = start.elapsed().as_nanos() as u64;
-            self.shared.knobs.meter.busy_ns.fetch_add(took_ns, Ordering::Relaxed);
-            let held = block.inputs.iter().chain(&block.outputs).map(Element::held_bytes).sum();
-            let before = mem::replace(&mut block.held_bytes, held);
-            let is_empty = block.elements == 0 && block.errors.is_empty() && end.is_some();
-            let mut state = lock(&self.shared.state);
-            if is_empty {
-                state.free.push(block);
-            } else {
-                state.ready.push_back(block);
-            }
-            if let Some(end) = end {
-                state.end = Some(state.end.map_or(end, |known| known.min(end)));
-            }
-            state.working -= 1;
-            state.held_bytes = (state.held_bytes + held).saturating_sub(before);
-            self.shared.knobs.meter.holds(state.held_bytes);
-            let is_paused = state.is_paused;
-            drop(state);
-            self.shared.filled.notify_one();
-            if is_paused {
-                self.shared.parked.notify_all();
-            }
-        }
-    }
-
-    /// A free block; `None` when there is nothing more to do.
-    fn take_free(&self) -> Option<Block> {
-        let knobs = &self.shared.knobs;
-        let mut state = lock(&self.shared.state);
-        loop {
-            if state.stops {
-                return None;
-            }
-            let threads = knobs.threads.load(Ordering::Relaxed);
-            let may_work = self.number < threads && !state.is_paused && state.end.is_none();
-            // One block is lent from, one is with each thread, and the rest wait.
-            let limit = knobs.block_limit();
-            if may_work && state.ready.len() + state.working + 1 < limit {
-                if let Some(block) = state.free.pop() {
-                    state.working += 1;
-                    return Some(block);
-                }
-                if state.blocks < limit {
-                    state.blocks += 1;
-                    state.working += 1;
-                    return Some(Block::default());
-                }
-            }
-            state = self.shared.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Fills the inputs of `block`; the number behind the last block when this is it.
-    fn pull(&mut self, block: &mut Block) -> Option<u64> {
-        let mut input = lock(&self.shared.input);
-        block.number = input.next;
-        block.elements = 0;
-        if input.is_at_end {
-            return Some(input.next);
-        }
-        let start = Instant::now();
-        let mut bytes = 0;
-        while block.elements < BLOCK_ELEMENTS && bytes < BLOCK_BYTES {
-            let more = match input.node.advance() {
-                Ok(true) => {
-                    let schema = input.node.schema().clone();
-                    let pulled = if self.chain.is_empty() { &mut block.outputs } else { &mut block.inputs };
-                    if block.elements == pulled.len() {
-                        pulled.push(Element::new(schema, "prefetch", &self.budget));
-                    }
-                    match pulled.get_mut(block.elements) {
-                        Some(element) => {
-                            let origin = input.node.current().origin();
-                            let taken = input.node.take(element);
-                            bytes += element.view().values().len() + element.view().text().len();
-                            taken.map(|()| true).map_err(|error| match error {
-                                DataError::Budget(error) => self.chain.names().bad(origin, error.into()),
-                                error => error,
-                            })
-                        }
-                        None => Ok(true),
-                    }
-                }
-                other => other,
-            };
-            match more {
-                Ok(true) => block.elements += 1,
-                Ok(false) => {
-                    input.is_at_end = true;
-                    // Behind this block, if there is anything in it.
-                    input.next += u64::from(block.elements > 0 || !block.errors.is_empty());
-                    return Some(input.next);
-                }
-                Err(error) => {
-                    block.errors.push_back((block.elements, error));
-                    break;
-                }
-            }
-            if start.elapsed() > BLOCK_TIME {
-                break;
-            }
-        }
-        input.next += 1;
-        None
-    }
-
-    /// Makes the outputs of `block` of its inputs.
-    fn work(&mut self, block: &mut Block) {
-        if self.chain.is_empty() {
-            return;
-        }
-        let mut read_errors = mem::take(&mut block.errors);
-        let mut kept = 0;
-        for index in 0..block.elements {
-            if kept == block.outputs.len() {
-                block.outputs.push(Element::new(self.schema.clone(), "map", &self.budget));
-            }
-            let (Some(input), Some(out)) = (block.inputs.get(index), block.outputs.get_mut(kept)) else {
-                break;
-            };
-            match self.chain.run(&input.view(), out) {
-                Ok(Verdict::Keep) => kept += 1,
-                Ok(Verdict::Drop) => {}
-                Err(error) => block.errors.push_back((kept, error)),
-            }
-        }
-        // What could not be read comes behind all that was.
-        block.errors.extend(read_errors.drain(..).map(|(_, error)| (kept, error)));
-        block.elements = kept;
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Blocks are moved in and out whole, so a panic elsewhere cannot have broken what is inside.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
