@@ -5,6 +5,9 @@ use tightfit_core::{BudgetError, Buffer, MemoryBudget};
 /// Sizes are multiples of this.
 const STEP_BYTES: usize = 64;
 
+/// The most that is asked for beyond what is needed, where nothing else was asked for before.
+const SPARE_BYTES: usize = 64 << 10;
+
 /// Bytes out of a budget, the first of them in use.
 #[derive(Debug)]
 pub(crate) struct Growing {
@@ -66,7 +69,7 @@ impl Growing {
             self.buffer = None;
         }
         // A little more than asked, so that elements that differ slightly do not make a new buffer each.
-        let roomy = bytes.saturating_add(bytes / 8).max(self.used.saturating_mul(2));
+        let roomy = bytes.saturating_add((bytes / 8).min(SPARE_BYTES)).max(self.used.saturating_mul(2));
         let mut larger = match Buffer::new(&self.budget, self.purpose, roomy.next_multiple_of(STEP_BYTES)) {
             Ok(larger) => larger,
             Err(_) => Buffer::new(&self.budget, self.purpose, bytes)?,

@@ -16,7 +16,10 @@ mod growing;
 mod json;
 mod maps;
 mod origin;
+mod partial;
 mod pipeline;
+#[cfg(test)]
+mod proofs;
 mod report;
 mod scalar;
 mod sources;

@@ -1,23 +1,24 @@
 //! A pipeline that runs: the last of its stages, with the figures of all.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use tightfit_core::MemoryBudget;
 
 use super::element::{Element, ElementView, Schema};
+use super::partial::Partial;
 use super::report::Report;
 use super::spec::PipelineSpec;
-use super::stage::{Context, Node};
+use super::stage::{Context, Node, Taker};
 use super::state::{StateReader, StateWriter};
-use crate::error::{DataError, io_error};
+use crate::error::DataError;
 
 /// A pipeline that runs.
 pub struct Pipeline {
     node: Node,
     context: Context,
     epoch: u64,
+    taker: Taker,
 }
 
 impl Pipeline {
@@ -31,6 +32,7 @@ impl Pipeline {
         let mut context = Context::new(budget, threads);
         let node = spec.open(&mut context)?;
         Ok(Pipeline { node, context, epoch: 0 })
+        Ok(Pipeline { node, context, taker: Taker::default() })
     }
 
     /// The type of its elements.
@@ -48,7 +50,10 @@ impl Pipeline {
     /// # Errors
     /// [`DataError`] with file and record. The next call goes on behind it, as far as that is possible.
     pub fn advance(&mut self) -> Result<bool, DataError> {
-        self.node.advance()
+        self.taker.comes();
+        let more = self.node.advance();
+        self.taker.goes();
+        more
     }
 
     /// The element that the last [`Pipeline::advance`] went to.
@@ -75,7 +80,7 @@ impl Pipeline {
 
     /// What each stage did so far.
     pub fn report(&self) -> Report {
-        Report::new(self.context.meters())
+        Report::new(self.context.meters(), self.taker.time())
     }
 
     /// What the pipeline was opened with.
@@ -108,6 +113,10 @@ impl Pipeline {
             let _ = fs::remove_file(partial);
         }
         written
+        let (partial, file) = Partial::create(path)?;
+        let mut state = StateWriter::new(path, file, &self.key(), &self.context.budget)?;
+        self.node.save(&mut state)?;
+        partial.finish(&state.finish()?)
     }
 
     /// Goes where [`Pipeline::save_state`] was called: the next element is the one that would have come next. For a

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::stage::Meter;
+use super::stage::{Meter, Part};
 
 /// What one stage did.
 #[derive(Debug, Clone)]
@@ -35,30 +35,75 @@ pub struct StageReport {
     pub parts: Vec<(String, Duration)>,
 }
 
-impl StageReport {
-    /// Time it worked for each of the threads that do.
-    fn load(&self) -> Duration {
-        self.work_time / u32::try_from(self.threads.max(1)).unwrap_or(u32::MAX)
-    }
-}
-
 /// What the stages of a pipeline did, sources first.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The stages.
     pub stages: Vec<StageReport>,
+    /// Time that whoever takes the elements did other things.
+    pub taker_time: Duration,
+}
+
+/// Work that is done one after the other: the time it takes in all, and the part of it that takes longest.
+#[derive(Debug, Clone, Copy, Default)]
+struct Line {
+    total: Duration,
+    longest: Duration,
+    /// Whose part that is; nothing for whoever takes the elements.
+    stage: Option<usize>,
+}
+
+impl Line {
+    fn add(&mut self, time: Duration, stage: Option<usize>) {
+        self.total += time;
+        if time > self.longest {
+            (self.longest, self.stage) = (time, stage);
+        }
+    }
+
+    /// The same work shared out among `threads`.
+    fn shared(self, threads: u64) -> Line {
+        Line { total: self.total / u32::try_from(threads.max(1)).unwrap_or(u32::MAX), ..self }
+    }
 }
 
 impl Report {
-    /// Reads the meters of a pipeline.
-    pub fn new(meters: &[Arc<Meter>]) -> Report {
-        Report { stages: meters.iter().map(|meter| stage(meter, meters)).collect() }
+    /// Reads the meters of a pipeline, whose elements were taken by someone who was away for `taker_time`.
+    pub fn new(meters: &[Arc<Meter>], taker_time: Duration) -> Report {
+        Report { stages: meters.iter().map(|meter| stage(meter, meters)).collect(), taker_time }
     }
 
-    /// The number of the stage that the others wait for: the one whose threads have worked longest.
+    /// The number of the stage that the others wait for; nothing when all of them wait for whoever takes the elements.
+    ///
+    /// Stages between two others with threads work one after the other. Of all such lines, and of all threads with the
+    /// line that they get their elements from, the one with most to do is what the others wait for, and in it the stage
+    /// that takes longest.
     pub fn bottleneck(&self) -> Option<usize> {
-        let stages = self.stages.iter().enumerate();
-        stages.max_by_key(|(_, stage)| stage.load()).map(|(index, _)| index)
+        let top = self.stages.len().checked_sub(1)?;
+        let mut taker = Line::default();
+        taker.add(self.taker_time, None);
+        let mut lines = Vec::new();
+        self.follow(top, &mut taker, &mut lines);
+        lines.push(taker);
+        lines.into_iter().max_by_key(|line| line.total).and_then(|line| line.stage)
+    }
+
+    /// Adds stage `index`, and those it reads from, to `line`, which is done when it comes to one with threads: there
+    /// others begin.
+    fn follow(&self, index: usize, line: &mut Line, lines: &mut Vec<Line>) {
+        let Some(stage) = self.stages.get(index) else { return };
+        // Stages were opened after those that they read from.
+        let inputs = stage.inputs.iter().filter(|input| **input < index);
+        if stage.threads == 0 {
+            line.add(stage.work_time, Some(index));
+            inputs.for_each(|input| self.follow(*input, line, lines));
+            return;
+        }
+        let mut pulled = Line::default();
+        inputs.for_each(|input| self.follow(*input, &mut pulled, lines));
+        let mut all = pulled;
+        all.add(stage.work_time, Some(index));
+        lines.extend([pulled, all.shared(stage.threads)]);
     }
 }
 
@@ -77,6 +122,7 @@ fn stage(meter: &Meter, all: &[Arc<Meter>]) -> StageReport {
     };
     let part = |part: &super::stage::Part| (part.name.clone(), Duration::from_nanos(read(&part.busy_ns)));
     let (skipped, messages) = meter.skipped();
+    let part = |part: &Part| (part.name.clone(), Duration::from_nanos(read(&part.busy_ns)));
     StageReport {
         skipped,
         messages,

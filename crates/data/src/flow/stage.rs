@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tightfit_core::MemoryBudget;
 
@@ -73,10 +76,11 @@ pub struct Meter {
     pub parts: Vec<Part>,
     pub(crate) elements: AtomicU64,
     pub(crate) bytes: AtomicU64,
-    /// Time inside `advance`, the inputs' included.
+    /// Time inside `advance`, the inputs' included, but for what was spent waiting for other threads.
     pub(crate) inclusive_ns: AtomicU64,
-    /// Time that threads of its own worked, where it has some.
+    /// Time that threads of its own worked, where it has some, and that they took to get what they work on.
     pub(crate) busy_ns: AtomicU64,
+    pub(crate) pull_ns: AtomicU64,
     /// Time that whoever takes its elements waited for them, where threads make them.
     pub(crate) wait_ns: AtomicU64,
     pub(crate) held_bytes: AtomicU64,
@@ -136,8 +140,71 @@ pub(crate) fn add(figure: &AtomicU64, more: u64) {
 /// An element that took at least this long is worth a look at the clock each time.
 const SLOW_NS: u64 = 4_000;
 
-/// Of quicker ones, one in so many is timed.
-const SAMPLE: u64 = 32;
+/// Of quicker ones, one in so many is timed. A prime, so that it is not always the same one of a batch.
+const SAMPLE: u64 = 31;
+
+thread_local! {
+    /// Time that this thread has waited for others.
+    static WAITED_NS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Says that this thread has waited for others.
+pub(crate) fn has_waited(time: Duration) {
+    WAITED_NS.set(WAITED_NS.get().wrapping_add(time.as_nanos() as u64));
+}
+
+/// A clock that stands while its thread waits for others.
+pub(crate) struct WorkClock {
+    start: Instant,
+    waited_ns: u64,
+}
+
+impl WorkClock {
+    pub fn start() -> WorkClock {
+        WorkClock { start: Instant::now(), waited_ns: WAITED_NS.get() }
+    }
+
+    /// Time this thread has worked since the start.
+    pub fn elapsed_ns(&self) -> u64 {
+        let waited_ns = WAITED_NS.get().wrapping_sub(self.waited_ns);
+        (self.start.elapsed().as_nanos() as u64).saturating_sub(waited_ns)
+    }
+}
+
+/// Measures what whoever takes the elements does between two of them.
+#[derive(Debug, Default)]
+pub(crate) struct Taker {
+    left: Option<Instant>,
+    calls: u64,
+    is_slow: bool,
+    away_ns: u64,
+}
+
+impl Taker {
+    fn weight(&self) -> u64 {
+        if self.is_slow { 1 } else { SAMPLE }
+    }
+
+    /// It asks for the next element.
+    pub fn comes(&mut self) {
+        if let Some(left) = self.left.take() {
+            let away_ns = left.elapsed().as_nanos() as u64;
+            self.away_ns = self.away_ns.saturating_add(away_ns.saturating_mul(self.weight()));
+            self.is_slow = away_ns > SLOW_NS;
+        }
+        self.calls = self.calls.wrapping_add(1);
+    }
+
+    /// It was given an element.
+    pub fn goes(&mut self) {
+        self.left = self.calls.is_multiple_of(self.weight()).then(Instant::now);
+    }
+
+    /// Time it was away, in all.
+    pub fn time(&self) -> Duration {
+        Duration::from_nanos(self.away_ns)
+    }
+}
 
 /// A stage with its meter: what stages hold as their input.
 pub struct Node {
@@ -181,9 +248,9 @@ impl Node {
             add(&self.meter.elements, u64::from(more));
             return Ok(more);
         }
-        let start = Instant::now();
+        let clock = WorkClock::start();
         let more = self.stage.advance();
-        let took_ns = start.elapsed().as_nanos() as u64;
+        let took_ns = clock.elapsed_ns();
         add(&self.meter.inclusive_ns, took_ns.saturating_mul(weight));
         self.is_slow = took_ns > SLOW_NS;
         if let Ok(true) = more {
@@ -255,7 +322,8 @@ pub struct Context {
 impl Context {
     /// A pipeline without stages.
     pub fn new(budget: &MemoryBudget, threads: usize) -> Context {
-        let (threads, tuner) = (threads.max(1), Arc::new(Tuner::new(threads)));
+        let threads = threads.max(1);
+        let tuner = Arc::new(Tuner::new(threads, budget));
         let (names, trail, meters) = (Names::default(), String::new(), Vec::new());
         Context { budget: budget.clone(), threads, names, tuner, trail, meters }
     }

@@ -3,7 +3,7 @@
 //! what a stage put there, numbers or an element that it held.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,9 +28,13 @@ pub struct StateWriter {
 }
 
 impl StateWriter {
-    /// A state of the pipeline that `key` describes, written to `path`.
-    pub(crate) fn new(path: &Path, key: &str, budget: &MemoryBudget) -> Result<StateWriter, DataError> {
-        let file = File::create(path).map_err(|e| io_error(path, e))?;
+    /// A state of the pipeline that `key` describes, written to `file`, which is to be at `path`.
+    pub(crate) fn new(
+        path: &Path,
+        file: File,
+        key: &str,
+        budget: &MemoryBudget,
+    ) -> Result<StateWriter, DataError> {
         let write = RecordWriter::new(BufWriter::new(file));
         let scratch = Growing::new(PURPOSE, budget);
         let mut state = StateWriter { path: path.to_path_buf(), write, scratch };
@@ -77,14 +81,10 @@ impl StateWriter {
         self.write.write(self.scratch.bytes()).map_err(|e| io_error(&self.path, e))
     }
 
-    /// Makes sure that all is on the disk.
-    pub(crate) fn finish(self) -> Result<(), DataError> {
-        let path = self.path;
-        let sync = |mut write: BufWriter<File>| -> io::Result<()> {
-            write.flush()?;
-            write.get_ref().sync_all()
-        };
-        sync(self.write.into_inner()).map_err(|e| io_error(&path, e))
+    /// The file, with all that was put.
+    pub(crate) fn finish(self) -> Result<File, DataError> {
+        let file = self.write.into_inner().into_inner();
+        file.map_err(|error| io_error(&self.path, error.into_error()))
     }
 }
 

@@ -457,7 +457,7 @@ fn a_cache_is_made_once_and_is_whole_or_none() {
     }
     // What a killed process left is removed by the next that writes.
     let cache = fs::read_dir(&caches).unwrap().next().unwrap().unwrap().path();
-    fs::write(cache.with_extension("1-0.partial"), b"half").unwrap();
+    fs::write(cache.with_extension("tfcache.1-0.partial"), b"half").unwrap();
     fs::remove_file(cache).unwrap();
     assert_eq!((run(spec(kept(0))), made(), partial()), (thrice(&whole), 100, 0));
     // Other files are another cache.

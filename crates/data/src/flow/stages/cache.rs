@@ -3,18 +3,16 @@
 //! What is cached is pass 0 of the input, so that a cache holds the same whoever made it and when. It is kept in memory
 //! while it fits there. With a folder it is written there too, under a name that is a digest of all that its content
 //! depends on (the stages before it, and the files with their sizes and times): a file of another name until it is
-//! complete, so there is a whole cache or none. Who writes such a file holds a lock on it, which the system takes back
-//! when the process ends, however that happens: what nobody holds is left over and removed. Processes that make one
-//! cache at a time each make their own, and the first to be complete stays.
+//! complete, so there is a whole cache or none (see [`Partial`]). Processes that make one cache at a time each make their
+//! own, which are equal.
 //!
 //! The file is a TFRecord file: the full text that the name is a digest of, then each element, then how many there were.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tightfit_core::{Buffer, MemoryBudget};
 use tightfit_format::tfrecord::{RecordFault, RecordReader, RecordWriter};
@@ -24,6 +22,7 @@ use crate::flow::codec::{DecodeError, decode, encode};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::growing::Growing;
 use crate::flow::json::{Args, Read};
+use crate::flow::partial::{Partial, remove_left_overs};
 use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Meter, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
@@ -360,13 +359,9 @@ impl Memory {
 
 /// Where a cache is kept.
 struct CacheFile {
-    folder: PathBuf,
     path: PathBuf,
     key: String,
 }
-
-/// Tells files apart that one process writes.
-static WRITERS: AtomicU64 = AtomicU64::new(0);
 
 /// FNV-1a, to name files by.
 fn digest(text: &str) -> u64 {
@@ -378,7 +373,9 @@ impl CacheFile {
     fn new(folder: &Path, key: &str) -> Result<CacheFile, DataError> {
         fs::create_dir_all(folder).map_err(|e| io_error(folder, e))?;
         let path = folder.join(format!("{:016x}.tfcache", digest(key)));
-        Ok(CacheFile { folder: folder.to_path_buf(), path, key: key.to_string() })
+        // Nobody may ever write this cache again.
+        remove_left_overs(&path);
+        Ok(CacheFile { path, key: key.to_string() })
     }
 
     /// The cache, if it is complete; one that is not, or is of something else, is none.
@@ -399,33 +396,11 @@ impl CacheFile {
 
     /// A file to write a cache to.
     fn create(&self) -> Result<CacheWriter, DataError> {
-        self.remove_left_overs();
-        let number = WRITERS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{:016x}.{}-{number}.partial", digest(&self.key), std::process::id());
-        let path = self.folder.join(name);
-        let file = OpenOptions::new().write(true).create_new(true).open(&path);
-        let file = file.map_err(|e| io_error(&path, e))?;
-        file.lock().map_err(|e| io_error(&path, e))?;
-        let write = Some(RecordWriter::new(BufWriter::with_capacity(64 << 10, file)));
-        let mut writer = CacheWriter { write, path, target: self.path.clone(), elements: 0 };
+        let (partial, file) = Partial::create(&self.path)?;
+        let write = RecordWriter::new(BufWriter::with_capacity(64 << 10, file));
+        let mut writer = CacheWriter { write, partial, path: self.path.clone(), elements: 0 };
         writer.put(self.key.as_bytes())?;
         Ok(writer)
-    }
-
-    /// Removes files of this cache that were being written when their process died. What cannot be looked at or removed
-    /// does no harm.
-    fn remove_left_overs(&self) {
-        let prefix = format!("{:016x}.", digest(&self.key));
-        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if !name.starts_with(&prefix) || !name.ends_with(".partial") {
-                continue;
-            }
-            if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
     }
 }
 
@@ -443,17 +418,15 @@ fn end_record(elements: u64) -> [u8; 9] {
 
 /// Writes a cache. Dropped before it is finished, it leaves nothing.
 struct CacheWriter {
-    /// Nothing once it is finished.
-    write: Option<RecordWriter<BufWriter<File>>>,
+    write: RecordWriter<BufWriter<File>>,
+    partial: Partial,
     path: PathBuf,
-    target: PathBuf,
     elements: u64,
 }
 
 impl CacheWriter {
     fn put(&mut self, bytes: &[u8]) -> Result<(), DataError> {
-        let Some(write) = &mut self.write else { return Ok(()) };
-        write.write(bytes).map_err(|e| io_error(&self.path, e))
+        self.write.write(bytes).map_err(|e| io_error(&self.path, e))
     }
 
     fn write(&mut self, element: &[u8]) -> Result<(), DataError> {
@@ -463,22 +436,9 @@ impl CacheWriter {
 
     fn finish(mut self) -> Result<(), DataError> {
         self.put(&end_record(self.elements))?;
-        let Some(write) = self.write.take() else { return Ok(()) };
-        let synced = (|| {
-            let mut file = write.into_inner();
-            file.flush()?;
-            file.get_ref().sync_all()?;
-            fs::rename(&self.path, &self.target)
-        })();
-        synced.map_err(|e| io_error(&self.path, e))
-    }
-}
-
-impl Drop for CacheWriter {
-    fn drop(&mut self) {
-        if self.write.is_some() || self.path.exists() {
-            let _ = fs::remove_file(&self.path);
-        }
+        let mut file = self.write.into_inner();
+        file.flush().map_err(|e| io_error(&self.path, e))?;
+        self.partial.finish(file.get_ref())
     }
 }
 

@@ -54,7 +54,7 @@ impl MapMode {
                 Ok(context.node(map, meter))
             }
             MapMode::Parallel { threads, is_ordered } => {
-                let options = ParallelOptions { threads, depth: None, is_ordered };
+                let options = ParallelOptions { threads, elements: None, is_ordered };
                 let map = Parallel::new(input, ops, options, meter.clone(), context)?;
                 Ok(context.node(map, meter))
             }

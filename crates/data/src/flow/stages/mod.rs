@@ -15,3 +15,4 @@ pub(crate) mod skip_bad;
 mod tests;
 pub(crate) mod unbatch;
 pub(crate) mod window;
+pub(crate) mod worker;

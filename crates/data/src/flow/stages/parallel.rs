@@ -2,24 +2,26 @@
 //!
 //! Elements go round in blocks, which are made when they are first needed and then used again: a thread takes a free
 //! block, fills it from the input under a lock, does its operations to it without, and puts it where the taker finds
-//! it. There are never more blocks than the knobs allow, so whoever is faster waits.
+//! it. There are never more blocks than the knobs allow, so whoever is faster waits. Where there is no thread left,
+//! whoever takes the elements fills the blocks.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tightfit_core::MemoryBudget;
 
+use super::worker::{Block, Shared, State, Worker, lock};
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::json::{Args, Read};
-use crate::flow::maps::{Chain, MapOp, Verdict, schema_of};
+use crate::flow::maps::{Chain, MapOp, schema_of};
 use crate::flow::spec::StageSpec;
-use crate::flow::stage::{Context, Meter, Node, Stage, add};
+use crate::flow::stage::{Context, Meter, Node, Stage, add, has_waited};
 use crate::flow::state::{StateReader, StateWriter};
 
 /// A block is full with this many elements, ...
@@ -30,31 +32,10 @@ const BLOCK_BYTES: usize = 32 << 10;
 
 /// ... or when filling it has taken this long: a slow input is not waited for.
 const BLOCK_TIME: Duration = Duration::from_millis(1);
+use crate::flow::tuner::Knobs;
 
 /// The stack of a thread; decoders keep a few KiB there.
 const STACK_BYTES: usize = 512 << 10;
-
-/// What can be changed while the stage runs: how many of its threads work, and how many blocks wait.
-#[derive(Debug)]
-pub(crate) struct Knobs {
-    /// Threads that may work, and the most there may be.
-    pub threads: AtomicUsize,
-    pub max_threads: usize,
-    /// Blocks that may be ready before they are asked for, and the most there may be.
-    pub depth: AtomicUsize,
-    pub max_depth: usize,
-    pub meter: Arc<Meter>,
-}
-
-impl Knobs {
-    /// Blocks that may exist.
-    fn block_limit(&self) -> usize {
-        self.depth
-            .load(Ordering::Relaxed)
-            .saturating_add(self.threads.load(Ordering::Relaxed))
-            .saturating_add(1)
-    }
-}
 
 /// See the module.
 pub(crate) struct Parallel {
@@ -62,7 +43,12 @@ pub(crate) struct Parallel {
     schema: Arc<Schema>,
     ops: Vec<Arc<dyn MapOp>>,
     budget: MemoryBudget,
+    /// Whether there are threads for it; without, whoever takes the elements does the work, through `own`.
+    has_threads: bool,
     threads: Vec<JoinHandle<()>>,
+    own: Option<Worker>,
+    /// Threads that are not on the bench, as far as this knows.
+    awake: usize,
     /// The block that elements are lent from, and the number of the one that is lent.
     block: Option<Block>,
     at: usize,
@@ -73,10 +59,10 @@ pub(crate) struct Parallel {
 /// How a parallel stage is opened.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ParallelOptions {
-    /// Threads, of a number that stays; `None` to begin with one and leave the rest to the tuner.
+    /// Threads, if there are as many; `None` to leave that to the tuner.
     pub threads: Option<usize>,
-    /// Blocks that wait, likewise.
-    pub depth: Option<usize>,
+    /// Elements that wait, at most; `None` to leave that to the tuner.
+    pub elements: Option<usize>,
     /// Whether elements come in the order of the input.
     pub is_ordered: bool,
 }
@@ -91,7 +77,7 @@ pub struct Prefetch {
 impl StageSpec for Prefetch {
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter("prefetch", &[&input]);
-        let options = ParallelOptions { threads: Some(1), depth: self.elements, is_ordered: true };
+        let options = ParallelOptions { threads: Some(1), elements: self.elements, is_ordered: true };
         let stage = Parallel::new(input, Vec::new(), options, meter.clone(), context)?;
         Ok(context.node(stage, meter))
     }
@@ -166,13 +152,17 @@ impl Parallel {
         context: &Context,
     ) -> Result<Parallel, DataError> {
         let schema = Arc::new(schema_of(&ops, input.schema())?);
+        let has_threads = context.tuner.claim();
         // Without anything to do, a second thread would only wait for the first.
         let max_threads = if ops.is_empty() { 1 } else { options.threads.unwrap_or(context.threads).max(1) };
         let knobs = Arc::new(Knobs {
-            threads: AtomicUsize::new(options.threads.unwrap_or(1).clamp(1, max_threads)),
+            threads: AtomicUsize::new(1),
             max_threads,
-            depth: AtomicUsize::new(options.depth.unwrap_or(1).max(1)),
-            max_depth: options.depth.unwrap_or(usize::MAX).max(1),
+            is_fixed: options.threads.is_some(),
+            depth: AtomicUsize::new(options.elements.unwrap_or(1).max(1)),
+            max_depth: options.elements.map(|elements| elements.max(1)),
+            block_bytes: AtomicUsize::new(0),
+            full: AtomicU64::new(0),
             meter: meter.clone(),
         });
         meter.threads.store(knobs.threads.load(Ordering::Relaxed) as u64, Ordering::Relaxed);
@@ -190,69 +180,95 @@ impl Parallel {
         let budget = context.budget.clone();
         let context = context.clone();
         Ok(Parallel { shared, schema, ops, budget, threads: Vec::new(), block: None, at: 0, meter, context })
+        if has_threads {
+            meter.threads.store(1, Ordering::Relaxed);
+            context.tuner.add(knobs.clone());
+        }
+        let shared = Arc::new(Shared::new(input, knobs, options.is_ordered));
+        Ok(Parallel {
+            shared,
+            schema,
+            ops,
+            budget: context.budget.clone(),
+            has_threads,
+            threads: Vec::new(),
+            own: None,
+            awake: 1,
+            block: None,
+            at: 0,
+            meter,
+            context: context.clone(),
+        })
     }
 
-    /// Starts the threads that the knobs ask for and are not there yet.
+    fn worker(&self, number: usize) -> Result<Worker, DataError> {
+        let input = lock(&self.shared.input).node.schema().clone();
+        let Context { names, budget, .. } = &self.context;
+        let chain = Chain::new(&self.ops, &input, self.meter.clone(), names, budget)?;
+        Ok(Worker::new(self.shared.clone(), chain, number, self.schema.clone(), budget))
+    }
+
+    /// Starts the threads that the knobs ask for and are not there yet, and wakes those that are.
     fn start_threads(&mut self) -> Result<(), DataError> {
-        while self.threads.len() < self.shared.knobs.threads.load(Ordering::Relaxed) {
+        if !self.has_threads {
+            if self.own.is_none() {
+                self.own = Some(self.worker(0)?);
+            }
+            return Ok(());
+        }
+        let wanted = self.shared.knobs.threads.load(Ordering::Relaxed);
+        while self.threads.len() < wanted {
             let number = self.threads.len();
-            let chain = {
-                let input = lock(&self.shared.input);
-                let Context { names, budget, .. } = &self.context;
-                Chain::new(&self.ops, input.node.schema(), self.meter.clone(), names, budget)?
-            };
-            let worker = Worker {
-                shared: self.shared.clone(),
-                chain,
-                number,
-                schema: self.schema.clone(),
-                budget: self.budget.clone(),
-            };
+            let worker = self.worker(number)?;
             let builder = thread::Builder::new().name(format!("tightfit-{number}")).stack_size(STACK_BYTES);
             let thread = builder.spawn(move || worker.run());
             self.threads.push(thread.map_err(|e| DataError::Thread(format!("a thread cannot start: {e}")))?);
         }
+        if mem::replace(&mut self.awake, wanted) < wanted {
+            // Under the lock, so that none is about to sit down that has not seen the knob.
+            let _state = lock(&self.shared.state);
+            self.shared.bench.notify_all();
+        }
         Ok(())
     }
 
-    /// The next block; `None` behind the last.
+    /// Gives the block back that was lent from, and takes the next; `None` behind the last.
     fn next_block(&mut self) -> Result<Option<Block>, DataError> {
-        let start = Instant::now();
+        let old = self.block.take();
+        let mut start = None;
         let mut state = lock(&self.shared.state);
+        if let Some(old) = old {
+            state.give_back(old, &self.shared.knobs);
+        }
         let result = loop {
             if let Some(error) = state.failure.take() {
                 break Err(error);
             }
-            let next = state.next;
-            let is_next = |block: &Block| !self.shared.is_ordered || block.number == next;
-            if let Some(at) = state.ready.iter().position(is_next) {
-                state.next += 1;
-                break Ok(state.ready.remove(at));
+            if let Some(block) = state.take_ready(self.shared.is_ordered) {
+                break Ok(Some(block));
             }
             if state.end.is_some_and(|end| state.next >= end) {
                 break Ok(None);
             }
+            if let Some(own) = &mut self.own {
+                let block = state.take_free();
+                drop(state);
+                own.fill(block);
+                state = lock(&self.shared.state);
+                continue;
+            }
+            start.get_or_insert_with(Instant::now);
+            self.shared.freed.notify_one();
             state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
         drop(state);
-        self.shared.freed.notify_all();
-        add(&self.meter.wait_ns, start.elapsed().as_nanos() as u64);
-        result
-    }
-
-    fn give_back(&mut self) {
-        let Some(mut block) = self.block.take() else { return };
-        block.elements = 0;
-        let mut state = lock(&self.shared.state);
-        // A restored block has not been counted, and after a knob was turned back there may be too many.
-        if block.is_extra || state.blocks > self.shared.knobs.block_limit() {
-            state.blocks -= usize::from(!block.is_extra);
-            state.held_bytes = state.held_bytes.saturating_sub(block.held_bytes);
-        } else {
-            state.free.push(block);
+        self.shared.freed.notify_one();
+        if let Some(start) = start {
+            let waited = start.elapsed();
+            has_waited(waited);
+            add(&self.meter.wait_ns, waited.as_nanos() as u64);
         }
-        drop(state);
-        self.shared.freed.notify_all();
+        result
     }
 
     /// Waits until no thread works on a block.
@@ -278,7 +294,6 @@ impl Stage for Parallel {
     }
 
     fn advance(&mut self) -> Result<bool, DataError> {
-        self.start_threads()?;
         loop {
             if let Some(block) = &mut self.block {
                 self.at = self.at.wrapping_add(1);
@@ -289,7 +304,6 @@ impl Stage for Parallel {
                 if self.at < block.elements {
                     return Ok(true);
                 }
-                self.give_back();
             }
             self.context.tuner.tune();
             self.start_threads()?;
@@ -315,8 +329,11 @@ impl Stage for Parallel {
     }
 
     fn reset(&mut self, epoch: u64) -> Result<(), DataError> {
-        self.give_back();
+        let old = self.block.take();
         let mut state = self.pause();
+        if let Some(old) = old {
+            state.give_back(old, &self.shared.knobs);
+        }
         while let Some(mut block) = state.ready.pop_front() {
             block.elements = 0;
             block.errors.clear();
@@ -367,7 +384,7 @@ impl Stage for Parallel {
         lock(&self.shared.input).node.restore(state)?;
         let [elements, errors] = state.numbers()?;
         // What was saved is one block, in front of all others.
-        let mut block = Block { is_extra: true, ..Block::default() };
+        let mut block = Block::extra();
         for _ in 0..errors {
             let [before] = state.numbers()?;
             block.errors.push_back((before as usize, DataError::Saved(state.text()?)));
@@ -391,6 +408,7 @@ impl Drop for Parallel {
     fn drop(&mut self) {
         lock(&self.shared.state).stops = true;
         self.shared.freed.notify_all();
+        self.shared.bench.notify_all();
         for thread in self.threads.drain(..) {
             // It catches its own panics.
             let _ = thread.join();
