@@ -31,8 +31,7 @@ impl Pipeline {
     pub fn open(spec: &PipelineSpec, budget: &MemoryBudget, threads: usize) -> Result<Pipeline, DataError> {
         let mut context = Context::new(budget, threads);
         let node = spec.open(&mut context)?;
-        Ok(Pipeline { node, context, epoch: 0 })
-        Ok(Pipeline { node, context, taker: Taker::default() })
+        Ok(Pipeline { node, context, epoch: 0, taker: Taker::default() })
     }
 
     /// The type of its elements.
@@ -98,23 +97,9 @@ impl Pipeline {
     /// # Errors
     /// [`DataError`] when it cannot be written.
     pub fn save_state(&mut self, path: &Path) -> Result<(), DataError> {
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(format!(".{}.partial", std::process::id()));
-        let partial = Path::new(&partial);
-        let key = self.key();
-        let written = (|| {
-            let mut state = StateWriter::new(partial, &key, &self.context.budget)?;
-            state.numbers(&[self.epoch])?;
-            self.node.save(&mut state)?;
-            state.finish()?;
-            fs::rename(partial, path).map_err(|e| io_error(path, e))
-        })();
-        if written.is_err() {
-            let _ = fs::remove_file(partial);
-        }
-        written
         let (partial, file) = Partial::create(path)?;
         let mut state = StateWriter::new(path, file, &self.key(), &self.context.budget)?;
+        state.numbers(&[self.epoch])?;
         self.node.save(&mut state)?;
         partial.finish(&state.finish()?)
     }

@@ -310,25 +310,25 @@ fn the_report_names_what_the_others_wait_for() {
         maps.then(batch()).then(slow("last", INLINE, inline_us)).then(Prefetch::default())
     };
     assert_eq!(find(spec(500, 100, 500), 500), name("source"));
-    assert_eq!(find(spec(100, 800, 500), 500), name("map first"));
-    assert_eq!(find(spec(50, 50, 6000), 500), name("map last"));
+    assert_eq!(find(spec(100, 800, 500), 500), name("first"));
+    assert_eq!(find(spec(50, 50, 6000), 500), name("last"));
     assert_eq!(find(spec(50, 50, 500), 6000), None);
     // Two maps with a thread each.
     let two = |a, b| {
         let first = source(0).then(slow("first", threads(1), a)).then(all);
         first.then(slow("second", threads(1), b)).then(batch())
     };
-    assert_eq!(find(two(200, 800), 0), name("map second"));
-    assert_eq!(find(two(800, 200), 0), name("map first"));
+    assert_eq!(find(two(200, 800), 0), name("second"));
+    assert_eq!(find(two(800, 200), 0), name("first"));
     // No threads at all.
     let inline = |source_us, map_us| source(source_us).then(slow("only", INLINE, map_us)).then(batch());
     assert_eq!(find(inline(500, 100), 0), name("source"));
-    assert_eq!(find(inline(100, 500), 0), name("map only"));
+    assert_eq!(find(inline(100, 500), 0), name("only"));
     assert_eq!(find(inline(50, 50), 5000), None);
     // Quick elements, of which only some are timed, behind threads that are waited for.
     let quick = PipelineSpec::new(SlowSource(20_000, Duration::ZERO))
         .then(map("spins", threads(1), |_| (0..2000).map(std::hint::black_box).for_each(|_: u32| {})))
         .then(all)
         .then(batch());
-    assert_eq!(find(quick, 0), name("map spins"));
+    assert_eq!(find(quick, 0), name("spins"));
 }

@@ -120,7 +120,6 @@ fn stage(meter: &Meter, all: &[Arc<Meter>]) -> StageReport {
         let inputs_ns: u64 = inputs.map(|input| read(&input.inclusive_ns)).sum();
         read(&meter.inclusive_ns).saturating_sub(inputs_ns)
     };
-    let part = |part: &super::stage::Part| (part.name.clone(), Duration::from_nanos(read(&part.busy_ns)));
     let (skipped, messages) = meter.skipped();
     let part = |part: &Part| (part.name.clone(), Duration::from_nanos(read(&part.busy_ns)));
     StageReport {

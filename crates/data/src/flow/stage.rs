@@ -1,10 +1,8 @@
 //! What all stages have in common: they are pulled, lend their element, measure themselves, and can be saved.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
-use std::cell::Cell;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tightfit_core::MemoryBudget;

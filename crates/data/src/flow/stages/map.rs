@@ -45,9 +45,10 @@ impl MapMode {
         input: Node,
         context: &mut Context,
     ) -> Result<Node, DataError> {
-        let names: Vec<_> = ops.iter().map(|op| op.name()).collect();
+        let names: Vec<_> = ops.iter().map(|op| label(&op.name())).collect();
         let parts = names.iter().map(|name| Part { name: name.clone(), ..Part::default() }).collect();
-        let meter = context.meter_of_parts(format!("map {}", names.join(", ")), &[&input], parts);
+        let name = if let [name] = &*names { name.clone() } else { format!("map of {}", names.len()) };
+        let meter = context.meter_of_parts(name, &[&input], parts);
         match self {
             MapMode::Inline => {
                 let map = Map::new(input, &ops, meter.clone(), context)?;
@@ -60,6 +61,15 @@ impl MapMode {
             }
         }
     }
+}
+
+/// Words of an operation's name that a label has.
+const LABEL_WORDS: usize = 3;
+
+/// The beginning of an operation's name, for tables: what it is, of which field, without all its options.
+fn label(name: &str) -> String {
+    let words = name.split_whitespace().take(LABEL_WORDS);
+    words.take_while(|word| !word.starts_with(['{', '[', '('])).collect::<Vec<_>>().join(" ")
 }
 
 /// An operation as a stage.

@@ -6,9 +6,7 @@
 //! whoever takes the elements fills the blocks.
 
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -23,15 +21,6 @@ use crate::flow::maps::{Chain, MapOp, schema_of};
 use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Meter, Node, Stage, add, has_waited};
 use crate::flow::state::{StateReader, StateWriter};
-
-/// A block is full with this many elements, ...
-const BLOCK_ELEMENTS: usize = 256;
-
-/// ... or this many bytes, ...
-const BLOCK_BYTES: usize = 32 << 10;
-
-/// ... or when filling it has taken this long: a slow input is not waited for.
-const BLOCK_TIME: Duration = Duration::from_millis(1);
 use crate::flow::tuner::Knobs;
 
 /// The stack of a thread; decoders keep a few KiB there.
@@ -88,61 +77,6 @@ pub(crate) fn read_prefetch(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     Ok(Arc::new(Prefetch { elements }))
 }
 
-struct Shared {
-    input: Mutex<Input>,
-    state: Mutex<State>,
-    /// Told when a block is free, a knob was turned or the pause is over; when one is ready or there are no more; and
-    /// when a thread is done with its block.
-    freed: Condvar,
-    filled: Condvar,
-    parked: Condvar,
-    knobs: Arc<Knobs>,
-    is_ordered: bool,
-    /// The number of the pass over the data.
-    epoch: AtomicU64,
-}
-
-struct Input {
-    node: Node,
-    /// The number of the next block.
-    next: u64,
-    is_at_end: bool,
-}
-
-#[derive(Default)]
-struct State {
-    free: Vec<Block>,
-    ready: VecDeque<Block>,
-    /// Blocks that exist.
-    blocks: usize,
-    /// The number of the block that the taker gets next.
-    next: u64,
-    /// The number behind the last block, once it is known.
-    end: Option<u64>,
-    /// Bytes of all blocks.
-    held_bytes: usize,
-    /// Threads that are filling a block.
-    working: usize,
-    is_paused: bool,
-    stops: bool,
-    failure: Option<DataError>,
-}
-
-/// Some elements on their way.
-#[derive(Default)]
-struct Block {
-    number: u64,
-    inputs: Vec<Element>,
-    outputs: Vec<Element>,
-    /// How many of `outputs` are in use.
-    elements: usize,
-    /// Errors, each with the number of elements before it.
-    errors: VecDeque<(usize, DataError)>,
-    held_bytes: usize,
-    /// True when it was made of a saved state, and is none of those that go round.
-    is_extra: bool,
-}
-
 impl Parallel {
     pub fn new(
         input: Node,
@@ -165,21 +99,6 @@ impl Parallel {
             full: AtomicU64::new(0),
             meter: meter.clone(),
         });
-        meter.threads.store(knobs.threads.load(Ordering::Relaxed) as u64, Ordering::Relaxed);
-        context.tuner.add(knobs.clone());
-        let shared = Arc::new(Shared {
-            input: Mutex::new(Input { node: input, next: 0, is_at_end: false }),
-            state: Mutex::new(State::default()),
-            freed: Condvar::new(),
-            filled: Condvar::new(),
-            parked: Condvar::new(),
-            knobs,
-            is_ordered: options.is_ordered,
-            epoch: AtomicU64::new(0),
-        });
-        let budget = context.budget.clone();
-        let context = context.clone();
-        Ok(Parallel { shared, schema, ops, budget, threads: Vec::new(), block: None, at: 0, meter, context })
         if has_threads {
             meter.threads.store(1, Ordering::Relaxed);
             context.tuner.add(knobs.clone());
@@ -340,9 +259,8 @@ impl Stage for Parallel {
             state.free.push(block);
         }
         let mut input = lock(&self.shared.input);
-        (input.next, input.is_at_end) = (0, false);
+        (input.next, input.is_at_end, input.epoch) = (0, false, epoch);
         (state.next, state.end, state.failure) = (0, None, None);
-        self.shared.epoch.store(epoch, Ordering::Relaxed);
         let reset = input.node.reset(epoch);
         drop(input);
         self.go_on(state);
@@ -414,171 +332,4 @@ impl Drop for Parallel {
             let _ = thread.join();
         }
     }
-}
-
-/// One thread.
-struct Worker {
-    shared: Arc<Shared>,
-    chain: Chain,
-    number: usize,
-    schema: Arc<Schema>,
-    budget: MemoryBudget,
-}
-
-impl Worker {
-    fn run(mut self) {
-        if catch_unwind(AssertUnwindSafe(|| self.fill_blocks())).is_err() {
-            let mut state = lock(&self.shared.state);
-            state.failure = Some(DataError::Thread("a thread of the pipeline panicked".to_string()));
-            state.end = Some(0);
-            state.working -= 1;
-            drop(state);
-            self.shared.filled.notify_one();
-            self.shared.parked.notify_all();
-        }
-    }
-
-    fn fill_blocks(&mut self) {
-        while let Some(mut block) = self.take_free() {
-            let end = self.pull(&mut block);
-            self.chain.begin_pass(self.shared.epoch.load(Ordering::Relaxed));
-            let start = Instant::now();
-            self.work(&mut block);
-            let took_ns = start.elapsed().as_nanos() as u64;
-            self.shared.knobs.meter.busy_ns.fetch_add(took_ns, Ordering::Relaxed);
-            let held = block.inputs.iter().chain(&block.outputs).map(Element::held_bytes).sum();
-            let before = mem::replace(&mut block.held_bytes, held);
-            let is_empty = block.elements == 0 && block.errors.is_empty() && end.is_some();
-            let mut state = lock(&self.shared.state);
-            if is_empty {
-                state.free.push(block);
-            } else {
-                state.ready.push_back(block);
-            }
-            if let Some(end) = end {
-                state.end = Some(state.end.map_or(end, |known| known.min(end)));
-            }
-            state.working -= 1;
-            state.held_bytes = (state.held_bytes + held).saturating_sub(before);
-            self.shared.knobs.meter.holds(state.held_bytes);
-            let is_paused = state.is_paused;
-            drop(state);
-            self.shared.filled.notify_one();
-            if is_paused {
-                self.shared.parked.notify_all();
-            }
-        }
-    }
-
-    /// A free block; `None` when there is nothing more to do.
-    fn take_free(&self) -> Option<Block> {
-        let knobs = &self.shared.knobs;
-        let mut state = lock(&self.shared.state);
-        loop {
-            if state.stops {
-                return None;
-            }
-            let threads = knobs.threads.load(Ordering::Relaxed);
-            let may_work = self.number < threads && !state.is_paused && state.end.is_none();
-            // One block is lent from, one is with each thread, and the rest wait.
-            let limit = knobs.block_limit();
-            if may_work && state.ready.len() + state.working + 1 < limit {
-                if let Some(block) = state.free.pop() {
-                    state.working += 1;
-                    return Some(block);
-                }
-                if state.blocks < limit {
-                    state.blocks += 1;
-                    state.working += 1;
-                    return Some(Block::default());
-                }
-            }
-            state = self.shared.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Fills the inputs of `block`; the number behind the last block when this is it.
-    fn pull(&mut self, block: &mut Block) -> Option<u64> {
-        let mut input = lock(&self.shared.input);
-        block.number = input.next;
-        block.elements = 0;
-        if input.is_at_end {
-            return Some(input.next);
-        }
-        let start = Instant::now();
-        let mut bytes = 0;
-        while block.elements < BLOCK_ELEMENTS && bytes < BLOCK_BYTES {
-            let more = match input.node.advance() {
-                Ok(true) => {
-                    let schema = input.node.schema().clone();
-                    let pulled = if self.chain.is_empty() { &mut block.outputs } else { &mut block.inputs };
-                    if block.elements == pulled.len() {
-                        pulled.push(Element::new(schema, "prefetch", &self.budget));
-                    }
-                    match pulled.get_mut(block.elements) {
-                        Some(element) => {
-                            let origin = input.node.current().origin();
-                            let taken = input.node.take(element);
-                            bytes += element.view().values().len() + element.view().text().len();
-                            taken.map(|()| true).map_err(|error| match error {
-                                DataError::Budget(error) => self.chain.names().bad(origin, error.into()),
-                                error => error,
-                            })
-                        }
-                        None => Ok(true),
-                    }
-                }
-                other => other,
-            };
-            match more {
-                Ok(true) => block.elements += 1,
-                Ok(false) => {
-                    input.is_at_end = true;
-                    // Behind this block, if there is anything in it.
-                    input.next += u64::from(block.elements > 0 || !block.errors.is_empty());
-                    return Some(input.next);
-                }
-                Err(error) => {
-                    block.errors.push_back((block.elements, error));
-                    break;
-                }
-            }
-            // A whole block of quick elements takes less than that, and looking at the clock takes longer than some.
-            if input.node.is_slow() && start.elapsed() > BLOCK_TIME {
-                break;
-            }
-        }
-        input.next += 1;
-        None
-    }
-
-    /// Makes the outputs of `block` of its inputs.
-    fn work(&mut self, block: &mut Block) {
-        if self.chain.is_empty() {
-            return;
-        }
-        let mut read_errors = mem::take(&mut block.errors);
-        let mut kept = 0;
-        for index in 0..block.elements {
-            if kept == block.outputs.len() {
-                block.outputs.push(Element::new(self.schema.clone(), "map", &self.budget));
-            }
-            let (Some(input), Some(out)) = (block.inputs.get(index), block.outputs.get_mut(kept)) else {
-                break;
-            };
-            match self.chain.run(&input.view(), out) {
-                Ok(Verdict::Keep) => kept += 1,
-                Ok(Verdict::Drop) => {}
-                Err(error) => block.errors.push_back((kept, error)),
-            }
-        }
-        // What could not be read comes behind all that was.
-        block.errors.extend(read_errors.drain(..).map(|(_, error)| (kept, error)));
-        block.elements = kept;
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Blocks are moved in and out whole, so a panic elsewhere cannot have broken what is inside.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -47,6 +47,8 @@ pub(super) struct Input {
     /// The number of the next block.
     pub next: u64,
     pub is_at_end: bool,
+    /// The number of the pass over the data.
+    pub epoch: u64,
 }
 
 #[derive(Default)]
@@ -104,7 +106,7 @@ impl Block {
 impl Shared {
     pub fn new(node: Node, knobs: Arc<Knobs>, is_ordered: bool) -> Shared {
         Shared {
-            input: Mutex::new(Input { node, next: 0, is_at_end: false }),
+            input: Mutex::new(Input { node, next: 0, is_at_end: false, epoch: 0 }),
             state: Mutex::new(State::default()),
             freed: Condvar::new(),
             filled: Condvar::new(),
@@ -286,6 +288,7 @@ impl Worker {
     fn pull_from(&mut self, input: &mut Input, block: &mut Block) -> Option<u64> {
         block.number = input.next;
         (block.elements, block.used_bytes) = (0, 0);
+        self.chain.begin_pass(input.epoch);
         if input.is_at_end {
             return Some(input.next);
         }
