@@ -1,10 +1,10 @@
 //! Files read and written compressed, as TensorFlow's `TFRecordOptions(compression_type)` has them.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 
-use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 
+use crate::inflate::{Inflater, Wrapping};
 use crate::tfrecord::{Compression, INPUT_BYTES};
 
 /// Heap bytes that a [`Compressor`] takes when it compresses: zlib's window, tables and pending output.
@@ -64,25 +64,24 @@ impl<W: Write> Write for Compressor<W> {
 }
 
 /// Reads through from `R`, unpacked or as it is. It takes [`INFLATE_BYTES`](crate::tfrecord::INFLATE_BYTES) when it
-/// unpacks.
+/// unpacks. Of a damaged file all bytes in front of the damage are read before the error is.
 pub enum Decompressor<R: Read> {
     /// As it is.
     None(R),
-    /// RFC 1952, also of several members.
-    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
-    /// RFC 1950.
-    Zlib(Box<ZlibDecoder<BufReader<R>>>),
+    /// RFC 1952, also of several members, or RFC 1950.
+    Inflated(Box<Inflater<BufReader<R>>>),
 }
 
 impl<R: Read> Decompressor<R> {
     /// A reader from `read`.
     pub fn new(compression: Compression, read: R) -> Self {
-        let buffered = |read| BufReader::with_capacity(INPUT_BYTES, read);
-        match compression {
-            Compression::None => Decompressor::None(read),
-            Compression::Gzip => Decompressor::Gzip(Box::new(MultiGzDecoder::new(buffered(read)))),
-            Compression::Zlib => Decompressor::Zlib(Box::new(ZlibDecoder::new(buffered(read)))),
-        }
+        let wrapping = match compression {
+            Compression::None => return Decompressor::None(read),
+            Compression::Gzip => Wrapping::Gzip,
+            Compression::Zlib => Wrapping::Zlib,
+        };
+        let packed = BufReader::with_capacity(INPUT_BYTES, read);
+        Decompressor::Inflated(Box::new(Inflater::new(wrapping, packed)))
     }
 }
 
@@ -90,15 +89,7 @@ impl<R: Read> Read for Decompressor<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
             Decompressor::None(read) => read.read(out),
-            Decompressor::Gzip(read) => read.read(out),
-            Decompressor::Zlib(read) => match read.read(out)? {
-                // A second stream would have to be told from garbage: neither is passed over in silence.
-                0 if !out.is_empty() && !read.get_mut().fill_buf()?.is_empty() => Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "there are bytes behind the end of the zlib stream",
-                )),
-                bytes => Ok(bytes),
-            },
+            Decompressor::Inflated(read) => read.read(out),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod error;
 pub mod example;
 pub mod example_list;
 pub mod graph_def;
+pub mod inflate;
 pub mod limits;
 pub mod message;
 pub mod npy;

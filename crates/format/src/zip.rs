@@ -5,10 +5,10 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Take, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use flate2::bufread::DeflateDecoder;
 use tightfit_core::{Buffer, MemoryBudget, Reservation};
 
 use crate::error::{FormatError, Place, Problem};
+use crate::inflate::{Inflater, Wrapping};
 
 /// The most entries accepted.
 pub const MAX_ENTRIES: u64 = 65_536;
@@ -286,7 +286,7 @@ type Packed<R> = Take<BufReader<R>>;
 #[derive(Debug)]
 enum Unpack<R> {
     Stored(Packed<R>),
-    Deflated(Box<DeflateDecoder<Packed<R>>>),
+    Deflated(Box<Inflater<Packed<R>>>),
 }
 
 /// The unpacked bytes of an entry.
@@ -315,7 +315,7 @@ impl<R: Read + Seek> Content<R> {
         files.seek(&mut read, data_offset)?;
         let packed = BufReader::with_capacity(INPUT_BYTES, read).take(entry.packed_bytes);
         let unpack = if entry.is_deflated {
-            Unpack::Deflated(Box::new(DeflateDecoder::new(packed)))
+            Unpack::Deflated(Box::new(Inflater::new(Wrapping::Raw, packed)))
         } else {
             Unpack::Stored(packed)
         };
