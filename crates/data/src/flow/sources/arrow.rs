@@ -334,9 +334,7 @@ impl Rows for ArrowRows {
     }
 
     fn current(&self, file: u32) -> ElementView<'_> {
-        let view = self.made.view();
-        let origin = Origin { file, ..view.origin() };
-        ElementView::new(view.schema(), view.places(), view.values(), view.text(), origin)
+        self.made.view().in_file(file)
     }
 
     fn next_place(&self) -> (u64, u64) {

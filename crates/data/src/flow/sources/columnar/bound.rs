@@ -9,7 +9,7 @@ use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::DataType;
 use tightfit_core::{DType, MAX_RANK, Shape};
 
-use super::{Column, NullValue, field_of};
+use super::{Column, field_of};
 use crate::error::RowFault;
 use crate::flow::element::Element;
 
@@ -76,8 +76,8 @@ impl Texts {
 
 /// The values inside all lists.
 enum Values {
-    /// Numbers as they lie in memory.
-    Numbers(Buffer),
+    /// Numbers as they lie in memory, and the bytes from one to the next: of decimals more than the number has.
+    Numbers(Buffer, usize),
     Booleans(BooleanBuffer),
     Texts(Texts),
 }
@@ -87,15 +87,18 @@ impl Values {
         Some(match dtype {
             DType::Bool => Values::Booleans(array.as_boolean_opt()?.values().clone()),
             DType::String => Values::Texts(Texts::new(array)?),
-            dtype => Values::Numbers(number_bytes(array, dtype.bytes())?),
+            _ => {
+                let width = array.data_type().primitive_width()?;
+                Values::Numbers(number_bytes(array, width)?, width)
+            }
         })
     }
 
     /// Writes the number `index` to `to`.
     fn number(&self, index: usize, to: &mut [u8]) {
         match self {
-            Values::Numbers(bytes) => {
-                let from = index.saturating_mul(to.len());
+            Values::Numbers(bytes, stride) => {
+                let from = index.saturating_mul(*stride);
                 if let Some(bytes) = bytes.get(from..from.saturating_add(to.len())) {
                     to.copy_from_slice(bytes);
                 }
@@ -150,7 +153,7 @@ pub(crate) struct Bound {
     /// Nulls among the values of a dictionary.
     value_nulls: Option<NullBuffer>,
     values: Values,
-    default: Option<NullValue>,
+    default: Option<Vec<u8>>,
     name: Box<str>,
     dtype: DType,
 }
@@ -274,7 +277,9 @@ impl Bound {
     ) -> Result<(), tightfit_core::BudgetError> {
         let width = self.dtype.bytes();
         let room = out.add(shape)?;
-        if let (Values::Numbers(bytes), None, false) = (&self.values, &self.keys, has_nulls) {
+        if let (Values::Numbers(bytes, stride), None, false) = (&self.values, &self.keys, has_nulls)
+            && *stride == width
+        {
             let from = from.saturating_mul(width);
             if let Some(bytes) = bytes.get(from..from.saturating_add(room.len())) {
                 room.copy_from_slice(bytes);
@@ -283,7 +288,7 @@ impl Bound {
         }
         for (i, to) in room.chunks_exact_mut(width).enumerate() {
             match &self.default {
-                Some(default) if has_nulls && self.is_null(from + i) => to.copy_from_slice(default.number(width)),
+                Some(default) if has_nulls && self.is_null(from + i) => to.copy_from_slice(default),
                 _ => self.values.number(self.place(from + i), to),
             }
         }
@@ -302,7 +307,7 @@ impl Bound {
         out.add(shape)?;
         for i in 0..shape.elements() {
             let text = match &self.default {
-                Some(default) if has_nulls && self.is_null(from + i) => &default.text,
+                Some(default) if has_nulls && self.is_null(from + i) => default,
                 _ => texts.get(self.place(from + i)),
             };
             let string = out.add_text(text)?;

@@ -9,14 +9,15 @@
 //! |---|---|
 //! | integers, floats (float16 too), booleans | a scalar of that type |
 //! | utf8, binary, large and view, fixed-size binary | a string |
-//! | date32, time32, decimal32 / date64, time64, timestamp, duration, decimal64 | the integer it is: int32 / int64 |
+//! | date32, time32, decimals of up to 9 digits | the integer it is: int32 |
+//! | date64, time64, timestamp, duration, decimals of up to 18 digits | the integer it is: int64 |
 //! | list, large list | one dimension that differs from row to row, in front |
 //! | fixed-size list | one dimension of that size |
 //! | dictionary | what its values are |
 //!
-//! A column of another type is an error that names both, unless `columns` leaves it out. In Parquet, decimals of up to 9
-//! digits are decimal32 and of up to 18 decimal64. A null is an error with the column and the row, unless the column has
-//! a default: it takes the place of a null value, in a list too, and a list that is null is an empty one.
+//! A column of another type is an error that names both, unless `columns` leaves it out. A null is an error
+//! with the column and the row, unless the column has a default: it takes the place of a null value, in a list too, and
+//! a list that is null is an empty one.
 
 mod bound;
 
@@ -24,8 +25,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_schema::DataType;
-use half::{bf16, f16};
-use serde_json::Value;
 use tightfit_core::{DType, MAX_RANK};
 
 pub(crate) use bound::Bound;
@@ -35,9 +34,10 @@ use super::{Format, arrow, parquet};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Field, Schema};
 use crate::flow::json::{Args, Read};
+use crate::flow::scalar::Scalar;
 use crate::flow::spec::SourceSpec;
 use crate::flow::stage::{Context, Node};
-use crate::source::{DataFile, FileKind, list};
+use crate::source::{Wanted, list_of};
 
 /// The kinds of files with columns of Arrow's types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,14 +63,14 @@ impl ColumnKind {
 pub struct ColumnFiles {
     /// What they are.
     pub kind: ColumnKind,
-    /// Files and globs.
+    /// Files, folders and globs.
     pub paths: Vec<PathBuf>,
     /// How they are interleaved.
     pub interleave: Interleave,
     /// The columns that become fields, in this order; `None` for all.
     pub columns: Option<Vec<String>>,
-    /// What takes the place of nulls, by column: a number, a boolean or text.
-    pub defaults: Vec<(String, Value)>,
+    /// What takes the place of nulls, by column.
+    pub defaults: Vec<(String, Scalar)>,
 }
 
 impl ColumnFiles {
@@ -99,7 +99,7 @@ impl ColumnFiles {
             let wrong = |why: String| format!("column {:?}: {why}", field.name());
             let given = self.defaults.iter().find(|(name, _)| name == field.name());
             let field = field_of(field.name(), field.data_type()).map_err(wrong)?;
-            let default = given.map(|(_, value)| NullValue::new(value, field.dtype)).transpose();
+            let default = given.map(|(_, value)| value.bytes(field.dtype)).transpose();
             Ok(Column { index, default: default.map_err(wrong)?, field })
         };
         indices.into_iter().map(column).collect()
@@ -108,16 +108,11 @@ impl ColumnFiles {
 
 impl SourceSpec for ColumnFiles {
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
-        let list = Arc::new(list(&self.paths, &context.budget)?);
-        let is_other = |file: &&DataFile| match (self.kind, file.kind) {
-            (ColumnKind::Parquet, kind) => kind != FileKind::Parquet,
-            // A stream begins with nothing that tells it from other files.
-            (ColumnKind::Arrow, kind) => matches!(kind, FileKind::Parquet | FileKind::Image | FileKind::Array),
+        let wanted = match self.kind {
+            ColumnKind::Parquet => Wanted::PARQUET,
+            ColumnKind::Arrow => Wanted::ARROW,
         };
-        if let Some(file) = list.files.iter().find(is_other) {
-            let why = format!("{} is no {} file", file.path.display(), self.kind.name());
-            return Err(DataError::Spec(why));
-        }
+        let list = Arc::new(list_of(&self.paths, Some(wanted), &context.budget)?);
         let first = list.files.first().ok_or_else(|| DataError::Spec("no files".to_string()))?;
         let spec = Arc::new(self.clone());
         let format: Result<Box<dyn Format>, RowFault> = match self.kind {
@@ -145,10 +140,11 @@ pub(crate) fn read_arrow(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
 fn read(kind: ColumnKind, args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
     let mut files = ColumnFiles::new(kind, args.paths()?);
     files.interleave = read_interleave(args)?;
-    files.columns = args.text_list("columns")?;
-    if let Some(defaults) = args.option("defaults") {
-        let defaults = defaults.as_object().ok_or_else(|| args.wrong("defaults", "an object of columns"))?;
-        files.defaults = defaults.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    files.columns = args.texts_option("columns")?;
+    if let Some(defaults) = args.object_option("defaults")? {
+        let wrong = || args.wrong("defaults", "an object of numbers, booleans and texts");
+        let default = |(name, value): (&String, _)| Some((name.clone(), Scalar::from_json(value)?));
+        files.defaults = defaults.iter().map(|pair| default(pair).ok_or_else(wrong)).collect::<Read<_>>()?;
     }
     Ok(Arc::new(files))
 }
@@ -160,8 +156,8 @@ pub(crate) struct Column {
     pub index: usize,
     /// What it becomes.
     pub field: Field,
-    /// What takes the place of nulls.
-    pub default: Option<NullValue>,
+    /// What takes the place of nulls: a number as it lies in memory, or text.
+    pub default: Option<Vec<u8>>,
 }
 
 /// The type of the elements that `columns` become.
@@ -213,6 +209,8 @@ fn dtype_of(data_type: &DataType) -> Option<DType> {
         | DataType::Timestamp(..)
         | DataType::Duration(_)
         | DataType::Decimal64(..) => DType::I64,
+        DataType::Decimal128(0..=9, _) => DType::I32,
+        DataType::Decimal128(10..=18, _) => DType::I64,
         DataType::UInt8 => DType::U8,
         DataType::UInt16 => DType::U16,
         DataType::UInt32 => DType::U32,
@@ -231,58 +229,3 @@ fn dtype_of(data_type: &DataType) -> Option<DType> {
     })
 }
 
-/// What takes the place of a null.
-#[derive(Debug, Clone)]
-pub(crate) struct NullValue {
-    /// A number in memory, of as many bytes as its type has.
-    number: [u8; 8],
-    text: Vec<u8>,
-}
-
-impl NullValue {
-    fn new(value: &Value, dtype: DType) -> Result<NullValue, String> {
-        let mut made = NullValue { number: [0; 8], text: Vec::new() };
-        let wrong = || format!("the default {value} is no {dtype}");
-        if dtype == DType::String {
-            made.text = value.as_str().ok_or_else(wrong)?.as_bytes().to_vec();
-            return Ok(made);
-        }
-        let bytes = number_bytes(value, dtype).ok_or_else(wrong)?;
-        made.number.get_mut(..bytes.len()).ok_or_else(wrong)?.copy_from_slice(&bytes);
-        Ok(made)
-    }
-
-    fn number(&self, bytes: usize) -> &[u8] {
-        self.number.get(..bytes).unwrap_or_default()
-    }
-}
-
-/// The number in memory; `None` when it is none of that type.
-fn number_bytes(value: &Value, dtype: DType) -> Option<Vec<u8>> {
-    macro_rules! signed {
-        ($rust:ty) => {
-            <$rust>::try_from(value.as_i64()?).ok()?.to_le_bytes().to_vec()
-        };
-    }
-    macro_rules! unsigned {
-        ($rust:ty) => {
-            <$rust>::try_from(value.as_u64()?).ok()?.to_le_bytes().to_vec()
-        };
-    }
-    Some(match dtype {
-        DType::I8 => signed!(i8),
-        DType::I16 => signed!(i16),
-        DType::I32 => signed!(i32),
-        DType::I64 => signed!(i64),
-        DType::U8 => unsigned!(u8),
-        DType::U16 => unsigned!(u16),
-        DType::U32 => unsigned!(u32),
-        DType::U64 => unsigned!(u64),
-        DType::F32 => (value.as_f64()? as f32).to_le_bytes().to_vec(),
-        DType::F64 => value.as_f64()?.to_le_bytes().to_vec(),
-        DType::F16 => f16::from_f64(value.as_f64()?).to_le_bytes().to_vec(),
-        DType::BF16 => bf16::from_f64(value.as_f64()?).to_le_bytes().to_vec(),
-        DType::Bool => vec![u8::from(value.as_bool()?)],
-        DType::String | DType::C64 | DType::C128 => return None,
-    })
-}

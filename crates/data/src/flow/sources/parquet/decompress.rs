@@ -53,7 +53,7 @@ pub(super) fn decompress(codec: Compression, from: &[u8], to: &mut [u8], budget:
 
 /// Fills `to` and looks whether there is more; bytes read.
 fn fill(mut from: impl Read, to: &mut [u8]) -> std::io::Result<usize> {
-    let mut have = 0;
+    let mut have = 0usize;
     while let Some(rest) = to.get_mut(have..).filter(|rest| !rest.is_empty()) {
         match from.read(rest)? {
             0 => return Ok(have),
@@ -65,7 +65,7 @@ fn fill(mut from: impl Read, to: &mut [u8]) -> std::io::Result<usize> {
 
 /// LZ4 as Hadoop frames it: blocks behind their sizes, decompressed and compressed, big-endian.
 fn hadoop(mut from: &[u8], to: &mut [u8]) -> Option<usize> {
-    let mut have = 0;
+    let mut have = 0usize;
     while !from.is_empty() {
         let (sizes, rest) = from.split_first_chunk::<8>()?;
         let [size, compressed] = [sizes.first_chunk::<4>()?, sizes.last_chunk::<4>()?].map(|b| u32::from_be_bytes(*b));

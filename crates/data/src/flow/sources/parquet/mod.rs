@@ -13,8 +13,6 @@ mod delta;
 mod footer;
 mod header;
 mod pages;
-#[cfg(test)]
-mod tests;
 mod thrift;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -422,9 +420,7 @@ impl Rows for ParquetRows {
     }
 
     fn current(&self, file: u32) -> ElementView<'_> {
-        let view = self.made.view();
-        let origin = Origin { file, ..view.origin() };
-        ElementView::new(view.schema(), view.places(), view.values(), view.text(), origin)
+        self.made.view().in_file(file)
     }
 
     fn next_place(&self) -> (u64, u64) {
