@@ -18,7 +18,7 @@ use crate::slot::{Layout, Slot, is_preprocessed};
 use crate::source::pipeline::PipelineRows;
 use crate::source::scan::{FeatureSeen, Scan, read_npy_header};
 use crate::source::stream::{Position, Stream};
-use crate::source::{FileKind, FileList, list};
+use crate::source::{FileKind, FileList, list, why_no_columns};
 use crate::spec::{Column, DatasetSpec, MAX_COLUMNS};
 
 /// Files that have been listed and looked at, and what is to become of them.
@@ -198,6 +198,9 @@ fn check_columns(spec: &DatasetSpec) -> Result<(), DataError> {
 }
 
 fn check_kinds(spec: &DatasetSpec, list: &FileList) -> Result<(), DataError> {
+    if let Some(file) = list.files.iter().find(|f| f.kind == FileKind::Columns) {
+        return spec_error(why_no_columns(&file.path));
+    }
     let Some(file) = list.files.iter().find(|f| matches!(f.kind, FileKind::Image | FileKind::Array)) else {
         return Ok(());
     };

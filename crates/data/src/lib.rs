@@ -45,5 +45,5 @@ pub use preprocess::Preprocess;
 pub use source::pipeline::PipelineRows;
 pub use source::probe::{FeatureInfo, Probe};
 pub use source::stream::Position;
-pub use source::{DataFile, FileKind, FileList, FileStamp, is_data_name, list};
+pub use source::{DataFile, FileKind, FileList, FileStamp, is_data_name, list, why_no_columns};
 pub use spec::{Column, DatasetSpec, MAX_COLUMNS, Resize};

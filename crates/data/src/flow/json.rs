@@ -47,11 +47,13 @@ pub type ReadOther<'a> = &'a dyn Fn(&mut Args<'_>) -> Option<Read<Arc<dyn StageS
 
 /// Every source.
 const SOURCES: &[(&str, ReadSource)] = &[
+    ("arrow", sources::read_arrow),
     ("concatenate", sources::combine::read_concatenate),
     ("csv", sources::csv::read),
     ("images", sources::images::read),
     ("npy", sources::npy::read),
     ("npz", sources::npz::read),
+    ("parquet", sources::read_parquet),
     ("range", sources::range::read),
     ("shuffled", sources::shuffled::read),
     ("text", sources::text::read),

@@ -45,6 +45,8 @@ pub use origin::{Names, Origin};
 pub use pipeline::Pipeline;
 pub use report::{Report, StageReport};
 pub use scalar::Scalar;
+#[cfg(feature = "arrow")]
+pub use sources::columnar::{ColumnFiles, ColumnKind};
 pub use sources::combine::{Concatenate, Zip};
 pub use sources::csv::{Csv, CsvColumn};
 pub use sources::files::{Interleave, Records};

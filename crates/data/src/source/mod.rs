@@ -32,6 +32,8 @@ pub enum FileKind {
     Text,
     /// A .npz archive of arrays. Only files that were named as that.
     Archive,
+    /// Parquet or Arrow IPC.
+    Columns,
 }
 
 /// A file of a data set.
@@ -163,6 +165,14 @@ impl Wanted {
     pub const TEXT: Wanted = Wanted { kind: FileKind::Text, extensions: &["txt", "text", "txt.gz"] };
     /// CSV.
     pub const CSV: Wanted = Wanted { kind: FileKind::Text, extensions: &["csv", "tsv", "csv.gz", "tsv.gz"] };
+
+    /// Parquet.
+    #[cfg(feature = "arrow")]
+    pub const PARQUET: Wanted = Wanted { kind: FileKind::Columns, extensions: &["parquet"] };
+    /// Arrow IPC, by the names of files and of streams.
+    #[cfg(feature = "arrow")]
+    pub const ARROW: Wanted =
+        Wanted { kind: FileKind::Columns, extensions: &["arrow", "arrows", "feather", "ipc"] };
 
     /// Whether a file of this name is taken for such a one where it is found in a folder.
     fn is_name(&self, path: &Path) -> bool {
@@ -364,9 +374,27 @@ fn kind_of(head: &[u8]) -> FileKind {
         FileKind::Records(Compression::None)
     } else if head.starts_with(MAGIC) {
         FileKind::Array
+    } else if head.starts_with(b"PAR1") || head.starts_with(b"ARROW1\0\0") {
+        FileKind::Columns
     } else if ImageFormat::detect(head).is_some() {
         FileKind::Image
     } else {
         FileKind::Records(Compression::detect(head))
     }
 }
+
+/// What keeps a Parquet or Arrow file from being read where it was given.
+pub fn why_no_columns(path: &Path) -> String {
+    let path = path.display();
+    if cfg!(feature = "arrow") {
+        return format!(
+            "{path} is a Parquet or Arrow file: it is read in a pipeline, as {{\"source\": {{\"parquet\": [\"{path}\"]}}}}, \
+             or `tightfit records convert {path} --output FILE.tfrecord` makes records of it"
+        );
+    }
+    format!("{path}: {NO_COLUMNS}")
+}
+
+/// The error of a build that has no Parquet.
+pub(crate) const NO_COLUMNS: &str = "Parquet and Arrow files are read by builds with the cargo feature arrow only (cargo \
+                                     build --release --features arrow)";

@@ -8,7 +8,7 @@ use tightfit_format::example::FeatureKind;
 
 use super::pipeline::PipelineRows;
 use super::scan::{Scan, read_npy_header};
-use super::{FileKind, FileList, list};
+use super::{FileKind, FileList, list, why_no_columns};
 use crate::error::{DataError, io_error};
 use crate::flow::Schema;
 use crate::image::ImageHeader;
@@ -86,6 +86,7 @@ impl Probe {
                 let row_shape = header.row_shape().to_vec();
                 Ok(Probe::Array { dtype: header.element.dtype(), row_shape })
             }
+            FileKind::Columns => Err(DataError::Spec(why_no_columns(&file.path))),
             FileKind::Records(_) | FileKind::Pipeline | FileKind::Text | FileKind::Archive => {
                 let features = Scan::new(list, budget)?.features.into_iter().map(|f| FeatureInfo {
                     name: f.name,

@@ -1,6 +1,10 @@
 //! Where elements come from. Files of one kind are read by [`files::Files`], in the order they are listed or
 //! interleaved; what differs between the kinds is [`Rows`], the rows of one open file.
 
+#[cfg(feature = "arrow")]
+mod arrow;
+#[cfg(feature = "arrow")]
+pub(crate) mod columnar;
 pub(crate) mod combine;
 pub(crate) mod csv;
 pub(crate) mod files;
@@ -8,6 +12,8 @@ pub(crate) mod generate;
 pub(crate) mod images;
 pub(crate) mod npy;
 pub(crate) mod npz;
+#[cfg(feature = "arrow")]
+mod parquet;
 pub(crate) mod range;
 pub(crate) mod records;
 pub(crate) mod shuffled;
@@ -20,6 +26,10 @@ use std::sync::Arc;
 use tightfit_core::Buffer;
 
 use super::element::{ElementView, Schema};
+#[cfg(not(feature = "arrow"))]
+use super::json::{Args, Read};
+#[cfg(not(feature = "arrow"))]
+use super::spec::SourceSpec;
 use crate::error::{DataError, RowFault};
 use crate::source::DataFile;
 
@@ -72,3 +82,16 @@ pub(crate) trait Format: Send {
         Ok(None)
     }
 }
+
+#[cfg(feature = "arrow")]
+pub(crate) use columnar::{read_arrow, read_parquet};
+
+/// The sources of a build that has none of these.
+#[cfg(not(feature = "arrow"))]
+pub(crate) fn read_columns(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
+    Err(format!("{}: {}", args.name(), crate::source::NO_COLUMNS))
+}
+#[cfg(not(feature = "arrow"))]
+pub(crate) use read_columns as read_arrow;
+#[cfg(not(feature = "arrow"))]
+pub(crate) use read_columns as read_parquet;

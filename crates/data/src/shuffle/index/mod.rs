@@ -20,7 +20,7 @@ use tightfit_format::tfrecord::Compression;
 pub use cursor::{IndexCursor, RecordPlace};
 
 use crate::error::{BadRow, DataError, RowFault, io_error};
-use crate::source::{FileKind, FileList, FileStamp};
+use crate::source::{FileKind, FileList, FileStamp, why_no_columns};
 use crate::storage::Location;
 use build::Progress;
 use file::FileIndex;
@@ -197,6 +197,7 @@ fn check_kind(path: &Path, kind: FileKind) -> Result<(), DataError> {
              --output FILE.tfrecord` unpacks it",
             compression.name()
         ))),
+        FileKind::Columns => Err(DataError::Spec(why_no_columns(path))),
         FileKind::Image | FileKind::Array | FileKind::Pipeline | FileKind::Text | FileKind::Archive => {
             Err(DataError::Spec(format!("{name} is no TFRecord file")))
         }

@@ -1,0 +1,320 @@
+//! One column of a batch, made ready to be read row by row.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{BinaryViewType, ByteViewType, StringViewType};
+use arrow_array::{
+    Array, BinaryArray, FixedSizeBinaryArray, GenericByteViewArray, LargeBinaryArray, LargeStringArray, StringArray,
+};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
+use arrow_schema::DataType;
+use tightfit_core::{DType, MAX_RANK, Shape};
+
+use super::{Column, field_of};
+use crate::error::RowFault;
+use crate::flow::element::Element;
+
+/// Where the lists of a column begin and end in its values.
+enum Offsets {
+    Small(OffsetBuffer<i32>),
+    Large(OffsetBuffer<i64>),
+}
+
+impl Offsets {
+    /// Where the list of `row` begins, and its values.
+    fn range(&self, row: usize) -> Option<(usize, usize)> {
+        let (from, to) = match self {
+            Offsets::Small(offsets) => (i64::from(*offsets.get(row)?), i64::from(*offsets.get(row + 1)?)),
+            Offsets::Large(offsets) => (*offsets.get(row)?, *offsets.get(row + 1)?),
+        };
+        let (from, to) = (usize::try_from(from).ok()?, usize::try_from(to).ok()?);
+        Some((from, to.checked_sub(from)?))
+    }
+}
+
+/// Byte strings.
+enum Texts {
+    Utf8(StringArray),
+    LargeUtf8(LargeStringArray),
+    Binary(BinaryArray),
+    LargeBinary(LargeBinaryArray),
+    Utf8View(GenericByteViewArray<StringViewType>),
+    BinaryView(GenericByteViewArray<BinaryViewType>),
+    Fixed(FixedSizeBinaryArray),
+}
+
+impl Texts {
+    fn new(array: &dyn Array) -> Option<Texts> {
+        Some(match array.data_type() {
+            DataType::Utf8 => Texts::Utf8(array.as_string_opt()?.clone()),
+            DataType::LargeUtf8 => Texts::LargeUtf8(array.as_string_opt()?.clone()),
+            DataType::Binary => Texts::Binary(array.as_binary_opt()?.clone()),
+            DataType::LargeBinary => Texts::LargeBinary(array.as_binary_opt()?.clone()),
+            DataType::Utf8View => Texts::Utf8View(array.as_byte_view_opt()?.clone()),
+            DataType::BinaryView => Texts::BinaryView(array.as_byte_view_opt()?.clone()),
+            DataType::FixedSizeBinary(_) => Texts::Fixed(array.as_fixed_size_binary_opt()?.clone()),
+            _ => return None,
+        })
+    }
+
+    /// Nothing for what is not there.
+    fn get(&self, index: usize) -> &[u8] {
+        fn view<T: ByteViewType>(array: &GenericByteViewArray<T>, index: usize) -> &[u8] {
+            if index < array.len() { array.value(index).as_ref() } else { &[] }
+        }
+        match self {
+            Texts::Utf8(array) if index < array.len() => array.value(index).as_bytes(),
+            Texts::LargeUtf8(array) if index < array.len() => array.value(index).as_bytes(),
+            Texts::Binary(array) if index < array.len() => array.value(index),
+            Texts::LargeBinary(array) if index < array.len() => array.value(index),
+            Texts::Utf8View(array) => view(array, index),
+            Texts::BinaryView(array) => view(array, index),
+            Texts::Fixed(array) if index < array.len() => array.value(index),
+            _ => &[],
+        }
+    }
+}
+
+/// The values inside all lists.
+enum Values {
+    /// Numbers as they lie in memory, and the bytes from one to the next: of decimals more than the number has.
+    Numbers(Buffer, usize),
+    Booleans(BooleanBuffer),
+    Texts(Texts),
+}
+
+impl Values {
+    fn new(array: &dyn Array, dtype: DType) -> Option<Values> {
+        Some(match dtype {
+            DType::Bool => Values::Booleans(array.as_boolean_opt()?.values().clone()),
+            DType::String => Values::Texts(Texts::new(array)?),
+            _ => {
+                let width = array.data_type().primitive_width()?;
+                Values::Numbers(number_bytes(array, width)?, width)
+            }
+        })
+    }
+
+    /// Writes the number `index` to `to`.
+    fn number(&self, index: usize, to: &mut [u8]) {
+        match self {
+            Values::Numbers(bytes, stride) => {
+                let from = index.saturating_mul(*stride);
+                if let Some(bytes) = bytes.get(from..from.saturating_add(to.len())) {
+                    to.copy_from_slice(bytes);
+                }
+            }
+            Values::Booleans(bits) => to.fill(u8::from(index < bits.len() && bits.value(index))),
+            Values::Texts(_) => {}
+        }
+    }
+}
+
+/// The values of an array of numbers of `width` bytes.
+fn number_bytes(array: &dyn Array, width: usize) -> Option<Buffer> {
+    let data = array.to_data();
+    let (from, bytes) = (data.offset().checked_mul(width)?, data.len().checked_mul(width)?);
+    let buffer = data.buffers().first()?;
+    (from.checked_add(bytes)? <= buffer.len()).then(|| buffer.slice_with_length(from, bytes))
+}
+
+/// The numbers of the values that a dictionary has for its elements.
+struct Keys {
+    bytes: Buffer,
+    width: usize,
+}
+
+impl Keys {
+    fn new(keys: &dyn Array) -> Option<Keys> {
+        let width = keys.data_type().primitive_width()?;
+        Some(Keys { bytes: number_bytes(keys, width)?, width })
+    }
+
+    /// Negative ones become too large to be there.
+    fn get(&self, index: usize) -> usize {
+        let from = index.saturating_mul(self.width);
+        let mut key = [0; 8];
+        let bytes = self.bytes.get(from..from.saturating_add(self.width)).unwrap_or_default();
+        if let Some(to) = key.get_mut(..bytes.len()) {
+            to.copy_from_slice(bytes);
+        }
+        usize::try_from(u64::from_le_bytes(key)).unwrap_or(usize::MAX)
+    }
+}
+
+/// See the module.
+pub(crate) struct Bound {
+    lists: Option<(Offsets, Option<NullBuffer>)>,
+    /// The sizes of fixed-size lists, and the product of them.
+    sizes: Vec<usize>,
+    per_row: usize,
+    /// Nulls of fixed-size lists and of values: each bit stands for so many values.
+    nulls: Vec<(usize, NullBuffer)>,
+    keys: Option<Keys>,
+    /// Nulls among the values of a dictionary.
+    value_nulls: Option<NullBuffer>,
+    values: Values,
+    default: Option<Vec<u8>>,
+    name: Box<str>,
+    dtype: DType,
+}
+
+impl Bound {
+    /// The column `column` of a batch; an error when `array` is of another type.
+    pub fn new(array: &dyn Array, column: &Column) -> Result<Bound, String> {
+        let name = &column.field.name;
+        let found = field_of(name, array.data_type())?;
+        if found != column.field {
+            return Err(format!("column {name:?} is {found}, not {}", column.field));
+        }
+        Bound::of(array, column).ok_or_else(|| format!("column {name:?}: an array of {}", array.data_type()))
+    }
+
+    fn of(array: &dyn Array, column: &Column) -> Option<Bound> {
+        let has_nulls = |array: &dyn Array| array.nulls().filter(|nulls| nulls.null_count() > 0).cloned();
+        let mut inner = array;
+        let lists = match inner.data_type() {
+            DataType::List(_) => {
+                let list = inner.as_list_opt::<i32>()?;
+                inner = list.values().as_ref();
+                Some((Offsets::Small(list.offsets().clone()), has_nulls(list)))
+            }
+            DataType::LargeList(_) => {
+                let list = inner.as_list_opt::<i64>()?;
+                inner = list.values().as_ref();
+                Some((Offsets::Large(list.offsets().clone()), has_nulls(list)))
+            }
+            _ => None,
+        };
+        let (mut sizes, mut levels) = (Vec::new(), Vec::new());
+        while let Some(list) = inner.as_fixed_size_list_opt() {
+            levels.push(has_nulls(list));
+            sizes.push(usize::try_from(list.value_length()).ok()?);
+            inner = list.values().as_ref();
+        }
+        levels.push(has_nulls(inner));
+        let mut stride = 1usize;
+        let mut nulls = Vec::new();
+        for (level, mask) in levels.into_iter().enumerate().rev() {
+            nulls.extend(mask.map(|mask| (stride, mask)));
+            stride = stride.checked_mul(level.checked_sub(1).and_then(|l| sizes.get(l)).copied().unwrap_or(1))?;
+        }
+        let dictionary = inner.as_any_dictionary_opt();
+        let keys = match dictionary {
+            Some(dictionary) => Some(Keys::new(dictionary.keys())?),
+            None => None,
+        };
+        let leaf = dictionary.map_or(inner, |dictionary| dictionary.values().as_ref());
+        Some(Bound {
+            lists,
+            per_row: sizes.iter().try_fold(1usize, |all, size| all.checked_mul(*size))?,
+            sizes,
+            nulls,
+            value_nulls: keys.as_ref().and_then(|_| has_nulls(leaf)),
+            keys,
+            values: Values::new(leaf, column.field.dtype)?,
+            default: column.default.clone(),
+            name: column.field.name.as_str().into(),
+            dtype: column.field.dtype,
+        })
+    }
+
+    fn is_null(&self, index: usize) -> bool {
+        let is_null = |nulls: &NullBuffer, i: usize| i < nulls.len() && nulls.is_null(i);
+        let is_masked = |(stride, nulls): &(usize, NullBuffer)| is_null(nulls, index / (*stride).max(1));
+        self.nulls.iter().any(is_masked)
+            || self.value_nulls.as_ref().is_some_and(|nulls| is_null(nulls, self.place(index)))
+    }
+
+    /// Where the value of element `index` is.
+    fn place(&self, index: usize) -> usize {
+        self.keys.as_ref().map_or(index, |keys| keys.get(index))
+    }
+
+    fn null(&self) -> RowFault {
+        RowFault::Map(format!("column {:?} is null here, and has no default", self.name))
+    }
+
+    /// Adds field `index` of `out`: what the column is in `row`.
+    pub fn add(&self, index: usize, row: usize, out: &mut Element) -> Result<(), RowFault> {
+        let (mut from, mut count) = (row, 1);
+        if let Some((offsets, nulls)) = &self.lists {
+            let is_null = nulls.as_ref().is_some_and(|nulls| row < nulls.len() && nulls.is_null(row));
+            (from, count) = match is_null {
+                true if self.default.is_none() => return Err(self.null()),
+                true => (0, 0),
+                false => offsets.range(row).ok_or_else(|| RowFault::Map("a broken list".to_string()))?,
+            };
+        }
+        let shape = self.shape(count)?;
+        let (from, count) = (from.saturating_mul(self.per_row), shape.elements());
+        let has_nulls = !self.nulls.is_empty() || self.value_nulls.is_some();
+        let has_nulls = has_nulls && (from..from + count).any(|index| self.is_null(index));
+        if has_nulls && self.default.is_none() {
+            return Err(self.null());
+        }
+        match &self.values {
+            Values::Texts(texts) => self.add_texts(texts, index, shape, from, has_nulls, out),
+            _ => Ok(self.add_numbers(shape, from, has_nulls, out)?),
+        }
+    }
+
+    fn shape(&self, count: usize) -> Result<Shape, RowFault> {
+        if self.lists.is_none() && self.sizes.is_empty() {
+            return Ok(Shape::SCALAR);
+        }
+        let mut dims = [0; MAX_RANK];
+        let all = self.lists.iter().map(|_| count).chain(self.sizes.iter().copied());
+        let rank = dims.iter_mut().zip(all).map(|(dim, size)| *dim = size).count();
+        Shape::new(dims.get(..rank).unwrap_or_default()).map_err(|error| RowFault::Map(error.to_string()))
+    }
+
+    fn add_numbers(
+        &self,
+        shape: Shape,
+        from: usize,
+        has_nulls: bool,
+        out: &mut Element,
+    ) -> Result<(), tightfit_core::BudgetError> {
+        let width = self.dtype.bytes();
+        let room = out.add(shape)?;
+        if let (Values::Numbers(bytes, stride), None, false) = (&self.values, &self.keys, has_nulls)
+            && *stride == width
+        {
+            let from = from.saturating_mul(width);
+            if let Some(bytes) = bytes.get(from..from.saturating_add(room.len())) {
+                room.copy_from_slice(bytes);
+            }
+            return Ok(());
+        }
+        for (i, to) in room.chunks_exact_mut(width).enumerate() {
+            match &self.default {
+                Some(default) if has_nulls && self.is_null(from + i) => to.copy_from_slice(default),
+                _ => self.values.number(self.place(from + i), to),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_texts(
+        &self,
+        texts: &Texts,
+        index: usize,
+        shape: Shape,
+        from: usize,
+        has_nulls: bool,
+        out: &mut Element,
+    ) -> Result<(), RowFault> {
+        out.add(shape)?;
+        for i in 0..shape.elements() {
+            let text = match &self.default {
+                Some(default) if has_nulls && self.is_null(from + i) => default,
+                _ => texts.get(self.place(from + i)),
+            };
+            let string = out.add_text(text)?;
+            if let Some(to) = out.field_mut(index).get_mut(16 * i..16 * (i + 1)) {
+                to.copy_from_slice(bytemuck::bytes_of(&string));
+            }
+        }
+        Ok(())
+    }
+}
