@@ -6,7 +6,7 @@ use std::path::Path;
 use tightfit_core::{Buffer, MemoryBudget, Reservation};
 
 use crate::error::{DataError, RowFault};
-use crate::window::{ByteWindow, find_byte};
+use crate::source::window::{ByteWindow, find_byte};
 
 const PURPOSE: &str = "csv row";
 

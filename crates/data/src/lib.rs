@@ -13,37 +13,28 @@
 //! Invariant: what a data set holds is what its [`PipelinePlan`] says, and what a pipeline holds is reserved from one
 //! budget. Once started, nothing is allocated on the way from records and arrays to a batch.
 
-mod array;
-mod batch;
 mod convert;
 pub mod csv;
 mod dataset;
 mod encode;
 mod error;
 mod feature;
-mod fill;
 pub mod flow;
 pub mod image;
-mod pipeline;
-mod plan;
 mod preprocess;
-mod reader;
 pub mod shuffle;
-mod slot;
 mod source;
-mod spec;
 pub mod storage;
-mod window;
 
-pub use batch::{Batch, RowSource};
 pub use dataset::Dataset;
+pub use dataset::batch::{Batch, RowSource};
+pub use dataset::batches::{Batches, KEPT_REASONS, PipelineStats};
+pub use dataset::plan::PipelinePlan;
+pub use dataset::spec::{Column, DatasetSpec, MAX_COLUMNS, Resize};
 pub use encode::ExampleEncoder;
 pub use error::{BadRow, DataError, RowFault};
-pub use pipeline::{Batches, KEPT_REASONS, PipelineStats};
-pub use plan::PipelinePlan;
 pub use preprocess::Preprocess;
 pub use source::pipeline::PipelineRows;
 pub use source::probe::{FeatureInfo, Probe};
 pub use source::stream::Position;
 pub use source::{DataFile, FileKind, FileList, FileStamp, is_data_name, list, why_no_columns};
-pub use spec::{Column, DatasetSpec, MAX_COLUMNS, Resize};

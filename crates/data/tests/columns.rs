@@ -21,7 +21,8 @@ fn temp(name: &str) -> PathBuf {
 fn open(path: &Path, options: &str, budget_bytes: u64) -> Result<Pipeline, String> {
     let is_parquet = path.extension().is_some_and(|e| e == "parquet");
     let kind = if is_parquet { "parquet" } else { "arrow" };
-    let spec = PipelineSpec::from_json(&format!(r#"{{"source": {{"{kind}": [{path:?}]{options}}}}}"#), &|_| None);
+    let spec =
+        PipelineSpec::from_json(&format!(r#"{{"source": {{"{kind}": [{path:?}]{options}}}}}"#), &|_| None);
     let spec = spec.map_err(|error| error.to_string())?;
     Pipeline::open(&spec, &MemoryBudget::new(budget_bytes), 1).map_err(|error| error.to_string())
 }
@@ -57,7 +58,9 @@ fn number(dtype: DType, bytes: &[u8]) -> Value {
         DType::U16 => read!(u16).into(),
         DType::U32 => read!(u32).into(),
         DType::U64 => read!(u64).into(),
-        DType::F16 => half::f16::from_le_bytes(bytes.try_into().unwrap()).to_f64().to_bits().cast_signed().into(),
+        DType::F16 => {
+            half::f16::from_le_bytes(bytes.try_into().unwrap()).to_f64().to_bits().cast_signed().into()
+        }
         DType::F32 => f64::from(read!(f32)).to_bits().cast_signed().into(),
         DType::F64 => read!(f64).to_bits().cast_signed().into(),
         other => panic!("{other}"),
@@ -117,7 +120,8 @@ fn every_value_is_what_pyarrow_wrote() {
 fn columns_come_in_the_order_they_are_asked_for() {
     let expected = expected();
     for name in FILES {
-        let rows = all(&mut open(&golden(name), r#", "columns": ["words", "i64", "dict"]"#, BUDGET_BYTES).unwrap());
+        let rows =
+            all(&mut open(&golden(name), r#", "columns": ["words", "i64", "dict"]"#, BUDGET_BYTES).unwrap());
         for (row, expected) in rows.iter().zip(&expected) {
             let row = row.as_ref().unwrap().as_object().unwrap();
             assert_eq!(row.keys().collect::<Vec<_>>(), ["words", "i64", "dict"]);
@@ -171,7 +175,8 @@ fn nulls_are_errors_with_their_place_or_become_the_default() {
         ];
         let bits = [("HALF", 0.5f64), ("ONE", 1.0), ("TWO", 2.0), ("FIVE", 5.0)];
         let expected = expected.map(|row| {
-            bits.iter().fold(row.to_string(), |row, (name, value)| row.replace(name, &value.to_bits().to_string()))
+            bits.iter()
+                .fold(row.to_string(), |row, (name, value)| row.replace(name, &value.to_bits().to_string()))
         });
         assert_eq!(rows, expected);
         let error = open(&golden(name), r#", "defaults": {"x": "one"}"#, BUDGET_BYTES).err().unwrap();
@@ -182,8 +187,14 @@ fn nulls_are_errors_with_their_place_or_become_the_default() {
 #[test]
 fn what_cannot_be_read_is_said() {
     let error = open(&golden("nested.parquet"), "", BUDGET_BYTES).err().unwrap();
-    assert!(error.contains("nested.parquet: column \"s\": no field can be made of the type Struct"), "{error}");
-    assert_eq!(all(&mut open(&golden("nested.parquet"), r#", "columns": ["x"]"#, BUDGET_BYTES).unwrap()).len(), 2);
+    assert!(
+        error.contains("nested.parquet: column \"s\": no field can be made of the type Struct"),
+        "{error}"
+    );
+    assert_eq!(
+        all(&mut open(&golden("nested.parquet"), r#", "columns": ["x"]"#, BUDGET_BYTES).unwrap()).len(),
+        2
+    );
     for (name, why) in [("brotli.parquet", "BROTLI"), ("zstd.arrow", "Zstandard")] {
         let rows = all(&mut open(&golden(name), "", BUDGET_BYTES).unwrap());
         assert!(rows.iter().all(|row| row.as_ref().unwrap_err().contains(why)), "{rows:?}");

@@ -1,9 +1,11 @@
 //! Where rows come from: the list of files, what is in each, and the stream of their rows in order.
 
+pub(crate) mod array;
 pub(crate) mod pipeline;
 pub(crate) mod probe;
 pub(crate) mod scan;
 pub(crate) mod stream;
+pub(crate) mod window;
 
 use std::fs;
 use std::path::{Path, PathBuf};

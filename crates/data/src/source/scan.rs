@@ -73,7 +73,9 @@ impl Scan {
                     scan.has_compressed |= compression != Compression::None;
                     scan.records(&file.path, opened, budget)?;
                 }
-                FileKind::Pipeline | FileKind::Text | FileKind::Archive | FileKind::Columns => scan.rows = None,
+                FileKind::Pipeline | FileKind::Text | FileKind::Archive | FileKind::Columns => {
+                    scan.rows = None
+                }
             }
         }
         Ok(scan)

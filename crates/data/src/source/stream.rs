@@ -9,9 +9,9 @@ use tightfit_format::tfrecord::{RecordError, RecordFault, RecordReader};
 
 use super::pipeline::{self, PipelineRows};
 use super::{FileKind, FileList};
-use crate::array::{ArrayRows, Fault, header_at};
 use crate::error::{BadRow, RowFault};
 use crate::flow::ElementView;
+use crate::source::array::{ArrayRows, Fault, header_at};
 use crate::storage::{self, StoredFile};
 
 /// A place between two rows of a data set, behind which it can be read on. The default is before the first row.

@@ -42,12 +42,14 @@ fn wrong(why: impl Into<String>) -> RowFault {
 /// Calls the crate; a panic over a broken file becomes an error.
 fn guarded<T>(call: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, RowFault> {
     let called = catch_unwind(AssertUnwindSafe(call));
-    called.unwrap_or_else(|_| Err(ArrowError::ParseError("the file is broken: it cannot be decoded".to_string()))).map_err(
-        |error| match error {
+    called
+        .unwrap_or_else(|_| {
+            Err(ArrowError::ParseError("the file is broken: it cannot be decoded".to_string()))
+        })
+        .map_err(|error| match error {
             ArrowError::ParseError(why) | ArrowError::IpcError(why) => RowFault::Map(why),
             error => RowFault::Map(error.to_string()),
-        },
-    )
+        })
 }
 
 /// The rows of files that have the columns of `first`.
@@ -121,7 +123,8 @@ struct Framed {
 impl Framed {
     fn message(&self) -> Result<Message<'_>, RowFault> {
         guarded(|| {
-            arrow_ipc::root_as_message(&self.header).map_err(|e| ArrowError::ParseError(format!("a broken message: {e}")))
+            arrow_ipc::root_as_message(&self.header)
+                .map_err(|e| ArrowError::ParseError(format!("a broken message: {e}")))
         })
     }
 }
@@ -156,7 +159,8 @@ impl Messages {
         let bytes = (first.header.len() as u64).saturating_mul(HEADER_FACTOR);
         messages.held.try_grow(bytes).map_err(RowFault::Memory)?;
         let message = first.message()?;
-        let schema = message.header_as_schema().ok_or_else(|| wrong("no Arrow IPC file: it begins with no schema"))?;
+        let schema =
+            message.header_as_schema().ok_or_else(|| wrong("no Arrow IPC file: it begins with no schema"))?;
         if schema.endianness() == arrow_ipc::Endianness::Big {
             return Err(wrong("the file is big-endian"));
         }
@@ -193,9 +197,11 @@ impl Messages {
         }
         let body_at = header_at.saturating_add(u64::from(length));
         let mut framed = Framed { header, body_at, body_bytes: 0 };
-        let body_bytes = u64::try_from(framed.message()?.bodyLength()).map_err(|_| wrong("a body of no length"))?;
+        let body_bytes =
+            u64::try_from(framed.message()?.bodyLength()).map_err(|_| wrong("a body of no length"))?;
         let end = body_at.checked_add(body_bytes).filter(|end| *end <= self.file.len());
-        self.at = end.ok_or_else(|| wrong(format!("a body of {body_bytes} bytes that the file does not have")))?;
+        self.at =
+            end.ok_or_else(|| wrong(format!("a body of {body_bytes} bytes that the file does not have")))?;
         framed.body_bytes = body_bytes;
         Ok(Some(framed))
     }
@@ -214,11 +220,14 @@ impl Messages {
         let mut bytes = (framed.header.len() as u64).saturating_mul(HEADER_FACTOR);
         let Some(compression) = batch.compression() else { return Ok(bytes) };
         if compression.codec() != CompressionType::LZ4_FRAME {
-            return Err(wrong("the batch is compressed with Zstandard; of Arrow files, LZ4 and none are read"));
+            return Err(wrong(
+                "the batch is compressed with Zstandard; of Arrow files, LZ4 and none are read",
+            ));
         }
         for buffer in batch.buffers().into_iter().flatten() {
             let from = usize::try_from(buffer.offset()).unwrap_or(usize::MAX);
-            let size = body.get(from..).and_then(|rest| rest.first_chunk::<8>()).filter(|_| buffer.length() > 0);
+            let size =
+                body.get(from..).and_then(|rest| rest.first_chunk::<8>()).filter(|_| buffer.length() > 0);
             let size = size.map_or(0, |size| i64::from_le_bytes(*size));
             bytes = bytes.saturating_add(u64::try_from(size).unwrap_or(0));
         }
@@ -234,7 +243,8 @@ impl Messages {
         let mut bytes = Self::beside(framed, data, &body)?;
         if dictionary.isDelta() {
             // It is copied behind what is there.
-            let known = self.dictionaries.get(&dictionary.id()).map_or(0, |array| array.get_array_memory_size());
+            let known =
+                self.dictionaries.get(&dictionary.id()).map_or(0, |array| array.get_array_memory_size());
             bytes = bytes.saturating_add(known as u64).saturating_add(framed.body_bytes);
         }
         self.held.try_grow(bytes).map_err(RowFault::Memory)?;
@@ -246,15 +256,31 @@ impl Messages {
         let body = self.body(framed)?;
         let message = framed.message()?;
         let header = message.header_as_record_batch().ok_or_else(|| wrong("a broken batch"))?;
-        let held = self.budget.try_reserve(PURPOSE, Self::beside(framed, header, &body)?).map_err(RowFault::Memory)?;
+        let held = self
+            .budget
+            .try_reserve(PURPOSE, Self::beside(framed, header, &body)?)
+            .map_err(RowFault::Memory)?;
         let batch = guarded(|| {
-            RecordBatchDecoder::try_new(&body, header, self.schema.clone(), &self.dictionaries, &self.version)?
-                .with_projection(Some(projection))
-                .read_record_batch()
+            RecordBatchDecoder::try_new(
+                &body,
+                header,
+                self.schema.clone(),
+                &self.dictionaries,
+                &self.version,
+            )?
+            .with_projection(Some(projection))
+            .read_record_batch()
         })?;
         let bound = |(column, array): (&Column, &ArrayRef)| Bound::new(array, column);
-        let bound = columns.iter().zip(batch.columns()).map(bound).collect::<Result<_, _>>().map_err(wrong)?;
-        Ok(Batch { columns: bound, rows: batch.num_rows() as u64, next: 0, offset: framed.body_at, _held: held })
+        let bound =
+            columns.iter().zip(batch.columns()).map(bound).collect::<Result<_, _>>().map_err(wrong)?;
+        Ok(Batch {
+            columns: bound,
+            rows: batch.num_rows() as u64,
+            next: 0,
+            offset: framed.body_at,
+            _held: held,
+        })
     }
 }
 

@@ -16,13 +16,13 @@ use tightfit_format::npy::{NpyHeader, NpyType, trim_zeros, utf8_of_ucs4};
 
 use super::files::{Interleave, open_files, read_interleave};
 use super::{BadRead, Format, Rows};
-use crate::array::{ArrayRows, header_at};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Field, Place, Schema};
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
 use crate::flow::stage::{Context, Node};
+use crate::source::array::{ArrayRows, header_at};
 use crate::source::scan::read_npy_header;
 use crate::source::{DataFile, Wanted, list_of};
 use crate::storage;

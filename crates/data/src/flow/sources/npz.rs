@@ -19,13 +19,13 @@ use tightfit_format::{FormatError, Place as FilePlace, Problem};
 use super::files::{Interleave, open_files, read_interleave};
 use super::npy::{PURPOSE, add_strings, field_of, window_for};
 use super::{BadRead, Format, Rows};
-use crate::array::{ArrayRows, header_at};
 use crate::error::{DataError, RowFault, io_error};
 use crate::flow::element::{Element, ElementView, Field, Schema};
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
 use crate::flow::stage::{Context, Node};
+use crate::source::array::{ArrayRows, header_at};
 use crate::source::{DataFile, Wanted, list_of};
 use crate::storage::{self, StoredFile};
 

@@ -19,8 +19,8 @@ use crate::flow::json::{Args, Read};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
 use crate::flow::stage::{Context, Node};
+use crate::source::window::{ByteWindow, find_byte};
 use crate::source::{DataFile, Wanted, list_of};
-use crate::window::{ByteWindow, find_byte};
 
 const PURPOSE: &str = "lines";
 

@@ -3,7 +3,8 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{BinaryViewType, ByteViewType, StringViewType};
 use arrow_array::{
-    Array, BinaryArray, FixedSizeBinaryArray, GenericByteViewArray, LargeBinaryArray, LargeStringArray, StringArray,
+    Array, BinaryArray, FixedSizeBinaryArray, GenericByteViewArray, LargeBinaryArray, LargeStringArray,
+    StringArray,
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::DataType;
@@ -196,7 +197,8 @@ impl Bound {
         let mut nulls = Vec::new();
         for (level, mask) in levels.into_iter().enumerate().rev() {
             nulls.extend(mask.map(|mask| (stride, mask)));
-            stride = stride.checked_mul(level.checked_sub(1).and_then(|l| sizes.get(l)).copied().unwrap_or(1))?;
+            stride =
+                stride.checked_mul(level.checked_sub(1).and_then(|l| sizes.get(l)).copied().unwrap_or(1))?;
         }
         let dictionary = inner.as_any_dictionary_opt();
         let keys = match dictionary {

@@ -228,4 +228,3 @@ fn dtype_of(data_type: &DataType) -> Option<DType> {
         _ => return None,
     })
 }
-

@@ -26,7 +26,12 @@ pub(super) fn is_known(codec: Compression) -> bool {
 }
 
 /// Decompresses `from`, which becomes exactly as many bytes as `to` has.
-pub(super) fn decompress(codec: Compression, from: &[u8], to: &mut [u8], budget: &MemoryBudget) -> Result<()> {
+pub(super) fn decompress(
+    codec: Compression,
+    from: &[u8],
+    to: &mut [u8],
+    budget: &MemoryBudget,
+) -> Result<()> {
     let wrong = |why: &dyn std::fmt::Display| broken(codec, why);
     let bytes = match codec {
         Compression::UNCOMPRESSED if from.len() == to.len() => {
@@ -48,7 +53,11 @@ pub(super) fn decompress(codec: Compression, from: &[u8], to: &mut [u8], budget:
         Compression::LZO | Compression::BROTLI(_) => return Err(wrong(&"this compression is not read")),
     };
     let expected = to.len();
-    if bytes == expected { Ok(()) } else { Err(wrong(&format!("{bytes} bytes, not the {expected} of the page"))) }
+    if bytes == expected {
+        Ok(())
+    } else {
+        Err(wrong(&format!("{bytes} bytes, not the {expected} of the page")))
+    }
 }
 
 /// Fills `to` and looks whether there is more; bytes read.
@@ -68,7 +77,8 @@ fn hadoop(mut from: &[u8], to: &mut [u8]) -> Option<usize> {
     let mut have = 0usize;
     while !from.is_empty() {
         let (sizes, rest) = from.split_first_chunk::<8>()?;
-        let [size, compressed] = [sizes.first_chunk::<4>()?, sizes.last_chunk::<4>()?].map(|b| u32::from_be_bytes(*b));
+        let [size, compressed] =
+            [sizes.first_chunk::<4>()?, sizes.last_chunk::<4>()?].map(|b| u32::from_be_bytes(*b));
         let (block, rest) = rest.split_at_checked(compressed as usize)?;
         let room = to.get_mut(have..have.checked_add(size as usize)?)?;
         have += lz4_flex::block::decompress_into(block, room).ok().filter(|bytes| *bytes == size as usize)?;

@@ -54,7 +54,8 @@ pub(super) fn read(file: &StoredFile, budget: &MemoryBudget) -> Result<Footer, R
         return Err(wrong("the file ends in its footer"));
     }
     let chunks = count_chunks(&buffer).map_err(|_| wrong("a broken footer"))?;
-    let most_bytes = chunks.saturating_mul(CHUNK_BYTES).saturating_add(bytes.saturating_mul(8)).saturating_add(4096);
+    let most_bytes =
+        chunks.saturating_mul(CHUNK_BYTES).saturating_add(bytes.saturating_mul(8)).saturating_add(4096);
     let mut held = budget.try_reserve(PURPOSE, most_bytes).map_err(RowFault::Memory)?;
     let metadata = guarded(|| ParquetMetaDataReader::decode_metadata(&buffer)).map_err(fault_of)?;
     held.shrink(metadata.memory_size() as u64);
@@ -92,7 +93,8 @@ fn count_chunks(footer: &[u8]) -> Result<u64, ThriftError> {
 impl Footer {
     /// The rows of row group `group`.
     pub fn group_rows(&self, group: usize) -> Result<u64, RowFault> {
-        let group = self.metadata.row_groups().get(group).ok_or_else(|| wrong("a row group that is not there"))?;
+        let group =
+            self.metadata.row_groups().get(group).ok_or_else(|| wrong("a row group that is not there"))?;
         u64::try_from(group.num_rows()).map_err(|_| wrong("a row group of negative rows"))
     }
 
@@ -106,7 +108,9 @@ impl Footer {
     pub fn group_offset(&self, group: usize) -> u64 {
         let group = self.metadata.row_groups().get(group);
         let first = group.and_then(|group| group.columns().first());
-        let from = first.map(|c| c.dictionary_page_offset().map_or(c.data_page_offset(), |d| d.min(c.data_page_offset())));
+        let from = first.map(|c| {
+            c.dictionary_page_offset().map_or(c.data_page_offset(), |d| d.min(c.data_page_offset()))
+        });
         from.and_then(|from| u64::try_from(from).ok()).unwrap_or(0)
     }
 
@@ -125,7 +129,10 @@ impl Footer {
         let from = dictionary.map_or(Ok(data_from), number)?.min(data_from);
         let to = from.checked_add(number(column.compressed_size())?).ok_or_else(broken)?;
         if !super::decompress::is_known(column.compression()) {
-            return Err(wrong(format!("column {name:?} is compressed with {}, which is not read", column.compression())));
+            return Err(wrong(format!(
+                "column {name:?} is compressed with {}, which is not read",
+                column.compression()
+            )));
         }
         let (stored_bytes, array_bytes) = widths(descr);
         Ok(Chunk {

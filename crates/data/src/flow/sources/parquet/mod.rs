@@ -69,8 +69,9 @@ fn fault_of(error: ParquetError) -> RowFault {
 
 /// Calls the crate; a panic over a broken file becomes an error.
 fn guarded<T>(call: impl FnOnce() -> ParquetResult<T>) -> ParquetResult<T> {
-    catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|_| Err(ParquetError::General("the file is broken: it cannot be decoded".to_string())))
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+        Err(ParquetError::General("the file is broken: it cannot be decoded".to_string()))
+    })
 }
 
 /// The rows of files that have the columns of `first`.
@@ -118,7 +119,8 @@ impl Plan {
             sizes.fold(1u64, |all, size| all.saturating_mul(*size as u64))
         };
         let repeats = leaves.iter().map(repeat).collect();
-        let levels = guarded(|| parquet_to_arrow_field_levels(&descr, mask, Some(&wanted))).map_err(fault_of)?;
+        let levels =
+            guarded(|| parquet_to_arrow_field_levels(&descr, mask, Some(&wanted))).map_err(fault_of)?;
         Ok(Plan { columns, levels, leaves, repeats })
     }
 
@@ -313,11 +315,17 @@ impl ParquetRows {
         }
     }
 
-    fn reader_of(&mut self, group: usize, rows: u64, skipped: u64) -> Result<ParquetRecordBatchReader, RowFault> {
+    fn reader_of(
+        &mut self,
+        group: usize,
+        rows: u64,
+        skipped: u64,
+    ) -> Result<ParquetRecordBatchReader, RowFault> {
         let chunks = self.plan.leaves.iter().map(|leaf| self.footer.chunk(group, *leaf));
         let chunks = chunks.collect::<Result<Vec<_>, _>>()?;
         let (batch_rows, values_bytes) = self.batch_rows(group, rows, &chunks);
-        self.values = Some(self.budget.try_reserve("parquet values", values_bytes).map_err(RowFault::Memory)?);
+        self.values =
+            Some(self.budget.try_reserve("parquet values", values_bytes).map_err(RowFault::Memory)?);
         let rows = usize::try_from(rows).map_err(|_| RowFault::Map(format!("a row group of {rows} rows")))?;
         let source = Group {
             metadata: self.footer.metadata.clone(),
@@ -333,7 +341,8 @@ impl ParquetRows {
             RowSelection::from(vec![RowSelector::skip(skipped), RowSelector::select(rows - skipped)])
         });
         let levels = &self.plan.levels;
-        let open = || ParquetRecordBatchReader::try_new_with_row_groups(levels, &source, batch_rows, selection);
+        let open =
+            || ParquetRecordBatchReader::try_new_with_row_groups(levels, &source, batch_rows, selection);
         guarded(open).map_err(fault_of)
     }
 
@@ -342,7 +351,8 @@ impl ParquetRows {
         let group = self.footer.metadata.row_groups().get(group);
         let (mut row_bytes, mut fixed_bytes) = (1u64, 0u64);
         for (chunk, repeat) in chunks.iter().zip(&self.plan.repeats) {
-            let stored = group.and_then(|group| group.columns().get(chunk.leaf)).map_or(0, |c| c.uncompressed_size());
+            let stored =
+                group.and_then(|group| group.columns().get(chunk.leaf)).map_or(0, |c| c.uncompressed_size());
             let decoded = chunk.decoded_bytes.saturating_mul(*repeat);
             row_bytes = row_bytes.saturating_add(decoded.max(stored.max(0) as u64 / rows.max(1)));
             fixed_bytes = fixed_bytes.saturating_add(decoded);
@@ -356,13 +366,15 @@ impl ParquetRows {
     fn next_batch(&mut self) -> Result<bool, RowFault> {
         self.ledger.begin_batch();
         let Some(reader) = &mut self.reader else { return Ok(false) };
-        let next = guarded(|| reader.next().transpose().map_err(|error| match error {
-            arrow_schema::ArrowError::ExternalError(error) => match error.downcast::<ParquetError>() {
-                Ok(error) => *error,
-                Err(error) => ParquetError::External(error),
-            },
-            error => ParquetError::General(error.to_string()),
-        }));
+        let next = guarded(|| {
+            reader.next().transpose().map_err(|error| match error {
+                arrow_schema::ArrowError::ExternalError(error) => match error.downcast::<ParquetError>() {
+                    Ok(error) => *error,
+                    Err(error) => ParquetError::External(error),
+                },
+                error => ParquetError::General(error.to_string()),
+            })
+        });
         let Some(batch) = next.map_err(fault_of)? else {
             if self.row < self.group_row {
                 let why = format!("the row group ends at row {}, not at {}", self.row, self.group_row);
@@ -372,10 +384,12 @@ impl ParquetRows {
         };
         let bind = |column: &Column| {
             let place = self.plan.place(column.index);
-            let array = batch.columns().get(place).ok_or_else(|| format!("no column {:?}", column.field.name))?;
+            let array =
+                batch.columns().get(place).ok_or_else(|| format!("no column {:?}", column.field.name))?;
             Bound::new(array, column)
         };
-        let columns = self.plan.columns.iter().map(bind).collect::<Result<Vec<_>, _>>().map_err(RowFault::Map)?;
+        let columns =
+            self.plan.columns.iter().map(bind).collect::<Result<Vec<_>, _>>().map_err(RowFault::Map)?;
         self.batch = Some(Batch { columns, rows: batch.num_rows(), next: 0 });
         Ok(true)
     }

@@ -242,12 +242,12 @@ impl ChunkPages {
         let body_stored = stored.get(levels..).unwrap_or_default();
         // Some writers store nothing for a page of nulls.
         if !(body.is_empty() && body_stored.is_empty()) {
-            super::decompress::decompress(self.chunk.codec, body_stored, body, &self.budget).map_err(|error| {
-                match error {
+            super::decompress::decompress(self.chunk.codec, body_stored, body, &self.budget).map_err(
+                |error| match error {
                     ParquetError::General(why) => self.wrong(why),
                     error => error,
-                }
-            })?;
+                },
+            )?;
         }
         Ok(Bytes::from_owner(Owner(page)))
     }
@@ -279,7 +279,8 @@ impl ChunkPages {
     fn delta_bytes(&self, header: &PageHeader, page: &[u8]) -> Result<u64> {
         let values = u64::from(header.values);
         let broken = |_| self.wrong("broken lengths of byte arrays");
-        let data = || self.values(header, page).ok_or_else(|| self.wrong("levels that are longer than the page"));
+        let data =
+            || self.values(header, page).ok_or_else(|| self.wrong("levels that are longer than the page"));
         let most = match header.encoding {
             Encoding::DELTA_LENGTH_BYTE_ARRAY => {
                 let count = delta::count(data()?).map_err(broken)?;

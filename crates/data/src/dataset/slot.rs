@@ -2,9 +2,9 @@
 
 use tightfit_core::{BudgetError, Buffer, DType, MemoryBudget, Shape, StringRef};
 
+use crate::dataset::spec::{DatasetSpec, ImageShape, MAX_COLUMNS};
 use crate::preprocess::Preprocess;
 use crate::source::stream::{Position, RowPlace};
-use crate::spec::{DatasetSpec, ImageShape, MAX_COLUMNS};
 
 /// Columns begin at multiples of this, so that any vector register can be filled from them.
 const COLUMN_ALIGNMENT: usize = 64;

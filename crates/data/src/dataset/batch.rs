@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tightfit_core::{Shape, TensorView};
 
-use crate::pipeline::Shared;
-use crate::slot::Slot;
+use crate::dataset::batches::Shared;
+use crate::dataset::slot::Slot;
 use crate::source::FileKind;
 use crate::source::stream::Position;
 

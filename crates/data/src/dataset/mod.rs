@@ -1,5 +1,13 @@
 //! A data set: its files listed and looked at, its columns matched with what they hold.
 
+pub(crate) mod batch;
+pub(crate) mod batches;
+pub(crate) mod fill;
+pub(crate) mod plan;
+mod reader;
+pub(crate) mod slot;
+pub(crate) mod spec;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,18 +16,18 @@ use tightfit_format::example::FeatureKind;
 use tightfit_format::npy::NpyHeader;
 
 use crate::convert::can_cast;
+use crate::dataset::batches::{Batches, Shared};
+use crate::dataset::fill::Scratch;
+use crate::dataset::plan::{PipelinePlan, Sizes, decodes_images};
+use crate::dataset::reader::Reader;
+use crate::dataset::slot::{Layout, Slot, is_preprocessed};
+use crate::dataset::spec::{Column, DatasetSpec, MAX_COLUMNS};
 use crate::error::{BadRow, DataError, RowFault};
-use crate::fill::Scratch;
 use crate::flow::Schema;
-use crate::pipeline::{Batches, Shared};
-use crate::plan::{PipelinePlan, Sizes, decodes_images};
-use crate::reader::Reader;
-use crate::slot::{Layout, Slot, is_preprocessed};
 use crate::source::pipeline::PipelineRows;
 use crate::source::scan::{FeatureSeen, Scan, read_npy_header};
 use crate::source::stream::{Position, Stream};
 use crate::source::{FileKind, FileList, list, why_no_columns};
-use crate::spec::{Column, DatasetSpec, MAX_COLUMNS};
 
 /// Files that have been listed and looked at, and what is to become of them.
 #[derive(Debug)]

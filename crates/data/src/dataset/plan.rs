@@ -5,11 +5,11 @@ use std::fmt;
 use tightfit_core::display_bytes;
 use tightfit_format::tfrecord::INFLATE_BYTES;
 
+use crate::dataset::slot::Layout;
+use crate::dataset::spec::DatasetSpec;
 use crate::image::WEIGHT_BYTES;
-use crate::slot::Layout;
 use crate::source::FileList;
 use crate::source::scan::Scan;
-use crate::spec::DatasetSpec;
 
 /// Read ahead beyond one record or row, so that small ones do not cost a system call each.
 pub(crate) const READ_AHEAD_BYTES: usize = 256 << 10;

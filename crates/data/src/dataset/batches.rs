@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use tightfit_core::Reservation;
 
-use crate::batch::Batch;
+use crate::dataset::batch::Batch;
+use crate::dataset::plan::PipelinePlan;
+use crate::dataset::reader::Reader;
+use crate::dataset::slot::{Layout, Slot};
 use crate::error::{BadRow, DataError};
-use crate::plan::PipelinePlan;
-use crate::reader::Reader;
-use crate::slot::{Layout, Slot};
 use crate::source::FileList;
 
 /// Reasons of bad rows that are kept; more are only counted.

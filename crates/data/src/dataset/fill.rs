@@ -9,14 +9,14 @@ use tightfit_format::npy::{NpyHeader, NpyType, trim_zeros, utf8_of_ucs4};
 
 use crate::convert::{cast, preprocess_row, store_pixels};
 use crate::dataset::is_row_of;
+use crate::dataset::plan::Sizes;
+use crate::dataset::slot::{ColumnLayout, Layout, Row, TextPool};
+use crate::dataset::spec::{ImageShape, MAX_COLUMNS, Resize};
 use crate::error::RowFault;
 use crate::feature::numbers;
 use crate::flow::ElementView;
 use crate::image::{ImageFormat, ImageHeader, Resizer, WEIGHT_BYTES, decode};
-use crate::plan::Sizes;
-use crate::slot::{ColumnLayout, Layout, Row, TextPool};
 use crate::source::stream::Payload;
-use crate::spec::{ImageShape, MAX_COLUMNS, Resize};
 use crate::storage;
 
 /// What one thread needs.

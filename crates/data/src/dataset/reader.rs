@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use tightfit_format::tfrecord::RecordFault;
 
+use crate::dataset::batches::Shared;
+use crate::dataset::fill::{Scratch, fill};
+use crate::dataset::slot::{Row, Rows, Slot, TextPool};
 use crate::error::{BadRow, DataError, RowFault};
-use crate::fill::{Scratch, fill};
-use crate::pipeline::Shared;
-use crate::slot::{Row, Rows, Slot, TextPool};
 use crate::source::FileList;
 use crate::source::stream::{BadRead, Item, Payload, RowPlace, Stream};
 
