@@ -217,6 +217,18 @@ impl fmt::Display for BadRow {
     }
 }
 
+impl RowFault {
+    /// True when it is memory that is missing.
+    pub fn is_budget(&self) -> bool {
+        match self {
+            RowFault::Window { .. } | RowFault::Memory(_) => true,
+            RowFault::Line { fault, .. } | RowFault::Feature { fault, .. } => fault.is_budget(),
+            RowFault::Array(error) => error.as_budget().is_some(),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for RowFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tightfit_core::{BudgetError, display_bytes, display_bytes_up};
-use tightfit_data::{DataError, RowFault};
+use tightfit_data::DataError;
 use tightfit_format::FormatError;
 use tightfit_graph::GraphError;
 use tightfit_graph::plan::StepReport;
@@ -118,6 +118,7 @@ impl Error {
             Error::NotFit(_) | Error::Dataset(DataError::Budget(_)) => true,
             Error::Format(error) | Error::Dataset(DataError::Format(error)) => error.as_budget().is_some(),
             Error::Dataset(DataError::Row(row)) => matches!(row.fault, RowFault::Window { .. } | RowFault::Memory(_)),
+            Error::Dataset(DataError::Row(row)) => row.fault.is_budget(),
             Error::Graph(error) => match &**error {
                 GraphError::Budget(_) => true,
                 GraphError::Format(error) => error.as_budget().is_some(),

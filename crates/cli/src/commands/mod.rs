@@ -26,8 +26,10 @@ pub static COMMANDS: &[Command] = &[
     records::verify::COMMAND,
     records::convert::COMMAND,
     records::shard::COMMAND,
-    data::bench::COMMAND,
     records::shuffle::COMMAND,
+    records::preprocess::COMMAND,
+    data::head::COMMAND,
+    data::bench::COMMAND,
 ];
 
 /// The most threads that are accepted.

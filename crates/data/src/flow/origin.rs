@@ -73,6 +73,16 @@ impl Names {
         }
     }
 
+    /// All files.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let lists = sources.iter().filter_map(|source| match &source.name {
+            Name::Files(list) => Some(&list.files),
+            Name::Other(_) => None,
+        });
+        lists.flatten().map(|file| file.path.to_path_buf()).collect()
+    }
+
     /// Every file with its size and the time of its last change: other data give another text.
     pub fn fingerprint(&self, budget: &MemoryBudget) -> String {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);

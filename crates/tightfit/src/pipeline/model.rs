@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tightfit_core::{DType, MemoryBudget, Shape};
+use tightfit_core::{BudgetError, DType, MemoryBudget, Shape};
 use tightfit_data::flow::{
     Args, Each, Element, ElementView, Field, MapMode, MapOp, MapWorker, Read, Schema, StageSpec, Verdict,
 };
@@ -192,7 +192,7 @@ impl ModelWorker {
 
 impl MapWorker for ModelWorker {
     fn run(&mut self, input: &ElementView<'_>, out: &mut Element) -> Result<Verdict, RowFault> {
-        self.plan(input).map_err(|error| fault(&self.model, &error))?;
+        self.plan(input).map_err(|error| fault(&self.model, &self.budget, &error))?;
         let Some(runner) = &mut self.runner else { return Ok(Verdict::Drop) };
         let mut feeds = [Feed::NONE; MAX_INPUTS];
         let names: Vec<&str> = runner.inputs().collect();
@@ -208,7 +208,7 @@ impl MapWorker for ModelWorker {
         }
         let count = names.len();
         let outputs = runner.run(feeds.get(..count).unwrap_or_default());
-        let outputs = outputs.map_err(|error| fault(&self.model, &error))?;
+        let outputs = outputs.map_err(|error| fault(&self.model, &self.budget, &error))?;
         for index in &self.kept {
             if let Some(tensor) = input.tensor(*index) {
                 out.add_copy(tensor, input.text())?;
@@ -233,6 +233,16 @@ impl MapWorker for ModelWorker {
     }
 }
 
-fn fault(model: &Model, error: &Error) -> RowFault {
-    RowFault::Map(format!("{}: {error}", model.path().display()))
+/// Too little memory stays told apart from what else can go wrong.
+fn fault(model: &Model, budget: &MemoryBudget, error: &Error) -> RowFault {
+    match error {
+        Error::NotFit(not_fit) => RowFault::Memory(BudgetError {
+            purpose: "the model",
+            asked_bytes: not_fit.minimum_bytes.saturating_sub(RUNTIME_BYTES),
+            free_bytes: budget.free_bytes(),
+            limit_bytes: budget.limit_bytes(),
+            holders: budget.holders(),
+        }),
+        error => RowFault::Map(format!("{}: {error}", model.path().display())),
+    }
 }

@@ -13,12 +13,17 @@ mod shuffle;
 mod text;
 mod verify;
 
+pub(crate) use convert::is_record_name;
 pub use convert::{ConvertOptions, convert};
+pub(crate) use files::is_same;
 pub use inspect::{BadRecord, Inspection, Sizes, inspect};
+pub(crate) use output::RecordOutput;
 pub use schema::{FeatureSummary, Range, Scope};
+pub(crate) use shard::ShardSet;
 pub use shard::{Dealing, MAX_SHARDS, ShardOptions, shard};
 pub use shuffle::{ShuffleOptions, ShuffleProgress, Shuffling, shuffle};
 pub use text::{Head, head, kind_name};
+pub(crate) use text::{SHOWN_VALUES, bytes_json, float_json};
 pub use tightfit_format::example::FeatureKind;
 pub use tightfit_format::message::MessageKind;
 pub use tightfit_format::tfrecord::Compression;

@@ -45,6 +45,11 @@ impl RecordOutput {
         Ok(RecordOutput { path: path.to_path_buf(), writer, _reservation: reservation })
     }
 
+    /// Where it will stand.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Appends a record.
     ///
     /// # Errors

@@ -52,15 +52,9 @@ pub struct ShardOptions {
 /// shards, or `stop` was set. No shard appears then.
 pub fn shard(options: &ShardOptions, budget: &MemoryBudget, stop: &AtomicBool) -> Result<Vec<u64>, Error> {
     let list = list_files(&options.sources, true, budget)?;
-    let folder = folder_of(&options.output);
-    remove_leftovers(folder, &|name| is_shard(&options.output, name));
-    let mut outputs = Vec::new();
-    for shard in 0..options.shards {
-        let path = shard_path(&options.output, shard, options.shards);
-        if list.files.iter().any(|f| *f.path == *path) {
-            return Err(Error::Usage(format!("{} would be read and written", path.display())));
-        }
-        outputs.push(RecordOutput::create_one(&path, budget)?);
+    let mut outputs = ShardSet::create(&options.output, options.shards, budget)?;
+    if let Some(path) = outputs.paths().find(|path| list.files.iter().any(|f| *f.path == **path)) {
+        return Err(Error::Usage(format!("{} would be read and written", path.display())));
     }
     let shards = options.shards.max(1) as u64;
     // Where ranges end follows from how many records there are.
@@ -80,15 +74,54 @@ pub fn shard(options: &ShardOptions, budget: &MemoryBudget, stop: &AtomicBool) -
             Dealing::RoundRobin => index % shards,
             Dealing::Ranges => range_of(index, total, shards),
         };
-        match outputs.get_mut(shard as usize) {
+        outputs.write(shard, record)
+    })?;
+    outputs.commit()
+}
+
+/// A set of shards being written: beside their places, and named when all are whole.
+pub struct ShardSet {
+    outputs: Vec<RecordOutput>,
+}
+
+impl ShardSet {
+    /// `shards` files of the name `output` up to their number, compressed as it says. Their buffers come out of
+    /// `budget`. What a process that was killed has left of such a set is removed.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and the budget's error.
+    pub fn create(output: &Path, shards: usize, budget: &MemoryBudget) -> Result<ShardSet, Error> {
+        remove_leftovers(folder_of(output), &|name| is_shard(output, name));
+        let create = |shard| RecordOutput::create_one(&shard_path(output, shard, shards), budget);
+        Ok(ShardSet { outputs: (0..shards).map(create).collect::<Result<_, _>>()? })
+    }
+
+    /// Where they will stand.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.outputs.iter().map(RecordOutput::path)
+    }
+
+    /// Appends a record to one of them.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&mut self, shard: u64, record: &[u8]) -> Result<(), Error> {
+        match usize::try_from(shard).ok().and_then(|shard| self.outputs.get_mut(shard)) {
             Some(output) => output.write(record),
             None => Err(Error::Usage("a file has grown while it was read".to_string())),
         }
-    })?;
-    let counts = outputs.iter().map(RecordOutput::records).collect();
-    let finished = outputs.into_iter().map(RecordOutput::finish).collect::<Result<Vec<_>, _>>()?;
-    Output::commit_all(finished)?;
-    Ok(counts)
+    }
+
+    /// Gives them their names; the records of each.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. No shard appears when one cannot be written.
+    pub fn commit(self) -> Result<Vec<u64>, Error> {
+        let counts = self.outputs.iter().map(RecordOutput::records).collect();
+        let finished = self.outputs.into_iter().map(RecordOutput::finish).collect::<Result<Vec<_>, _>>()?;
+        Output::commit_all(finished)?;
+        Ok(counts)
+    }
 }
 
 /// The range that record `index` of `total` falls into, the first `total % shards` ranges having one more.

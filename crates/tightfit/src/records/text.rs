@@ -16,7 +16,7 @@ use crate::base64;
 use crate::error::Error;
 
 /// How much of each thing is shown.
-const SHOWN_VALUES: usize = 16;
+pub(crate) const SHOWN_VALUES: usize = 16;
 const SHOWN_BYTES: usize = 64;
 const SHOWN_FEATURES: usize = 256;
 
@@ -143,7 +143,7 @@ fn text_of(name: &[u8]) -> String {
 }
 
 /// The shortest number that is this float32; JSON has none for infinities and NaN.
-fn float_json(value: f32) -> Value {
+pub(crate) fn float_json(value: f32) -> Value {
     match value.to_string().parse::<f64>() {
         Ok(number) if number.is_finite() => json!(number),
         _ => json!(value.to_string()),
@@ -151,7 +151,7 @@ fn float_json(value: f32) -> Value {
 }
 
 /// A short text as it is; else as much as is shown, as text or in base64, and how long it is.
-fn bytes_json(bytes: &[u8]) -> Value {
+pub(crate) fn bytes_json(bytes: &[u8]) -> Value {
     let shown = bytes.get(..bytes.len().min(SHOWN_BYTES)).unwrap_or_default();
     let text = match std::str::from_utf8(shown) {
         Ok(text) => Some(text),

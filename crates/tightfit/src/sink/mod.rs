@@ -6,7 +6,7 @@
 mod arrays;
 pub(crate) mod beside;
 mod csv;
-mod elements;
+pub(crate) mod elements;
 mod examples;
 pub(crate) mod file;
 mod json_lines;

@@ -1,3 +1,4 @@
 //! `data`: pipelines, one file per command.
 
 pub mod bench;
+pub mod head;

@@ -3,18 +3,25 @@
 pub mod convert;
 pub mod head;
 pub mod inspect;
+pub mod preprocess;
 pub mod shard;
 pub mod shuffle;
 pub mod verify;
 
 use std::path::PathBuf;
 
+use serde_json::Value;
 use tightfit::fit::RUNTIME_BYTES;
 use tightfit::{Error, MemoryBudget};
 
 use super::Limits;
 use crate::args::Args;
 use crate::failure::Failure;
+use crate::table::print;
+
+/// Records or elements that are shown, and the most that may be asked for.
+pub(super) const SHOWN: usize = 10;
+pub(super) const MAX_SHOWN: usize = 1 << 30;
 
 /// The memory that `--memory` leaves for the work, and the threads.
 pub(super) fn budget(args: &Args) -> Result<(MemoryBudget, usize), Failure> {
@@ -36,4 +43,31 @@ fn say(args: &Args, text: &str) {
         // Where stderr cannot be written to there is nobody to tell.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
     }
+}
+
+/// What gives one thing of a list after the other, and `None` at the end.
+type Next<'n> = dyn FnMut() -> Result<Option<Value>, Failure> + 'n;
+
+/// Prints a list as it comes, so that no more than one thing of it is held: an object a line, or one object that begins
+/// with `opening`.
+pub(super) fn print_list(next: &mut Next<'_>, opening: Option<&str>) -> Result<(), Failure> {
+    let first = opening.map_or(String::new(), |opening| format!("{opening}\n"));
+    let (mut before, between) = (first.as_str(), if opening.is_some() { ",\n" } else { "\n" });
+    let mut has_any = false;
+    let ending = loop {
+        match next() {
+            Ok(Some(value)) => print(&format!("{before}{value}"))?,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+        (before, has_any) = (between, true);
+    };
+    match (opening, has_any) {
+        (Some(_), true) => print("\n]}\n"),
+        (Some(opening), false) => print(&format!("{opening}]}}\n")),
+        (None, true) => print("\n"),
+        (None, false) => Ok(()),
+    }?;
+    // What was shown before something bad is whole.
+    ending
 }

@@ -29,6 +29,9 @@ use crate::storage;
 
 pub(super) const PURPOSE: &str = "rows of arrays";
 
+/// The field that a row is where nothing is said.
+const FIELD: &str = "array";
+
 /// What rows are read through, if they are not larger: in C order, and in Fortran order.
 const WINDOW_BYTES: usize = 256 << 10;
 const GATHER_BYTES: usize = 4 << 20;
@@ -44,6 +47,14 @@ pub struct Arrays {
     pub field: String,
     /// Bytes that rows are read through; `None` for 256 KiB, or 4 MiB in Fortran order.
     pub window_bytes: Option<usize>,
+}
+
+impl Arrays {
+    /// The rows of `paths`, one file after the other, as the field `array`.
+    pub fn new(paths: Vec<PathBuf>) -> Arrays {
+        let interleave = Interleave::default();
+        Arrays { paths, interleave, field: FIELD.to_string(), window_bytes: None }
+    }
 }
 
 impl SourceSpec for Arrays {
@@ -72,7 +83,7 @@ impl SourceSpec for Arrays {
 
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
     let (paths, interleave) = (args.paths()?, read_interleave(args)?);
-    let field = args.text_option("field")?.unwrap_or("array").to_string();
+    let field = args.text_option("field")?.unwrap_or(FIELD).to_string();
     let window_bytes = args.bytes_option("window")?.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     Ok(Arc::new(Arrays { paths, interleave, field, window_bytes }))
 }

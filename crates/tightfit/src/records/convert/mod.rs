@@ -116,6 +116,11 @@ fn kind_of_output(path: &Path) -> Result<To, Error> {
     })
 }
 
+/// Whether a file of this name is to hold records.
+pub(crate) fn is_record_name(path: &Path) -> bool {
+    matches!(kind_of_output(path), Ok(To::Records))
+}
+
 fn kind_of_sources(list: &FileList) -> Result<From, Error> {
     let mut kinds = list.files.iter().map(|file| match (file.kind, extension(&file.path).as_str()) {
         (FileKind::Image, _) => From::Images,

@@ -1,0 +1,112 @@
+//! The first elements of a pipeline as JSON for people: long tensors are cut, and say so.
+
+use serde_json::{Map, Value, json};
+use tightfit_core::{DType, MemoryBudget, TensorView};
+use tightfit_data::flow::{ElementView, Pipeline, PipelineSpec, Schema};
+
+use crate::error::Error;
+use crate::records::{SHOWN_VALUES, bytes_json, float_json};
+use crate::sink::elements::{integer, number};
+
+/// The first elements of a pipeline, one after the other.
+pub struct Head {
+    pipeline: Pipeline,
+    next: u64,
+    elements: u64,
+}
+
+/// The first `elements` of the pipeline `spec`, which works with `threads`.
+///
+/// # Errors
+/// [`Error`] for what is wrong with the description, or when `budget` is too small.
+pub fn head(
+    spec: &PipelineSpec,
+    elements: u64,
+    threads: usize,
+    budget: &MemoryBudget,
+) -> Result<Head, Error> {
+    Ok(Head { pipeline: Pipeline::open(spec, budget, threads)?, next: 0, elements })
+}
+
+impl Head {
+    /// The type of the elements.
+    pub fn schema(&self) -> &Schema {
+        self.pipeline.schema()
+    }
+
+    /// The next element as a JSON object: its number `element`, the `file` and `record` that it comes from, and of each
+    /// of its `fields` the `shape` and the first `values`. `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error`] for what is wrong with the element, with its place.
+    pub fn next_element(&mut self) -> Result<Option<Value>, Error> {
+        if self.next == self.elements || !self.pipeline.advance()? {
+            return Ok(None);
+        }
+        let view = self.pipeline.current();
+        let origin = view.origin();
+        let file = self.pipeline.context().names.find(origin.file).0;
+        let fields = view.schema().fields().iter().enumerate();
+        let fields = fields.filter_map(|(index, field)| {
+            Some((field.name.clone(), tensor_json(&view, index, view.tensor(index)?)))
+        });
+        let value = json!({
+            "element": self.next,
+            "file": file.display().to_string(),
+            "record": origin.record,
+            "fields": fields.collect::<Map<_, _>>(),
+        });
+        self.next += 1;
+        Ok(Some(value))
+    }
+}
+
+fn tensor_json(view: &ElementView<'_>, index: usize, tensor: TensorView<'_>) -> Value {
+    let dtype = tensor.dtype();
+    let values: Vec<Value> = match dtype {
+        DType::String => view.strings(index).take(SHOWN_VALUES).map(bytes_json).collect(),
+        _ => {
+            let values = tensor.bytes().chunks_exact(dtype.bytes()).take(SHOWN_VALUES);
+            values.map(|value| value_json(dtype, value)).collect()
+        }
+    };
+    json!({"shape": &tensor.shape()[..], "values": values})
+}
+
+fn value_json(dtype: DType, value: &[u8]) -> Value {
+    match dtype {
+        DType::Bool => json!(value != [0]),
+        DType::U64 => json!(u64::from_le_bytes(value.try_into().unwrap_or_default())),
+        DType::F64 => match number(dtype, value) {
+            Some(number) if number.is_finite() => json!(number),
+            number => json!(number.unwrap_or(f64::NAN).to_string()),
+        },
+        DType::C64 | DType::C128 => {
+            let part = if dtype == DType::C64 { DType::F32 } else { DType::F64 };
+            let (re, im) = value.split_at(value.len() / 2);
+            json!([value_json(part, re), value_json(part, im)])
+        }
+        _ => match integer(dtype, value) {
+            Some(value) => json!(value),
+            None => float_json(number(dtype, value).unwrap_or(f64::NAN) as f32),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_every_type() {
+        assert_eq!(value_json(DType::U64, &[255; 8]), json!(u64::MAX));
+        assert_eq!(value_json(DType::I8, &[255]), json!(-1));
+        assert_eq!(value_json(DType::Bool, &[1]), json!(true));
+        assert_eq!(value_json(DType::F32, &0.1f32.to_le_bytes()), json!(0.1));
+        assert_eq!(value_json(DType::F64, &0.1f64.to_le_bytes()), json!(0.1));
+        assert_eq!(value_json(DType::F64, &f64::NAN.to_le_bytes()), json!("NaN"));
+        assert_eq!(value_json(DType::F16, &half::f16::from_f32(-2.5).to_le_bytes()), json!(-2.5));
+        let complex = [1.0f32.to_le_bytes(), 2.0f32.to_le_bytes()];
+        assert_eq!(value_json(DType::C64, complex.as_flattened()), json!([1.0, 2.0]));
+    }
+}
