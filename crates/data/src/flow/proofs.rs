@@ -184,10 +184,8 @@ fn no_more_threads_work_than_there_are() {
         let spec = records(paths.clone(), 1, 1).then(count()).then(all).then(count()).then(all).then(count());
         let mut pipeline = Pipeline::open(&spec, &MemoryBudget::unlimited(), limit).unwrap();
         assert_eq!(outcome(&mut pipeline).0.len(), 400);
-        // A map that finds no thread works in that of whoever takes the elements.
-        let taker = usize::from(limit < 3);
         let most = most.load(Ordering::SeqCst);
-        assert!(most > 1 && most <= limit + taker, "{most} of {limit}, {wanted:?} wanted");
+        assert!(most == limit, "{most} of {limit}, {wanted:?} wanted");
     }
 }
 

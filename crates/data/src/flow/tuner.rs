@@ -1,9 +1,11 @@
 //! Deals out the threads and the memory of a pipeline: stages with threads of their own get as many as their share of
-//! the work asks for, by the time each has measured, and never more than there are in all; and as many blocks may wait
-//! as even out who is faster now and slower then, while the budget has room for them.
+//! the work asks for, by the time each has measured; and as many blocks may wait as even out who is faster now and
+//! slower then, while the budget has room for them. Each stage has a thread at least, and there are [`Slots`] to work
+//! in, so that never more of them work at once than there are to be in all.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tightfit_core::MemoryBudget;
@@ -43,12 +45,40 @@ impl Knobs {
     }
 }
 
+thread_local! {
+    /// Whether this thread has a slot.
+    static HAS_SLOT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What threads need to work, as many as may work at once. One that waits for other threads leaves its slot to them.
+#[derive(Debug)]
+struct Slots {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+impl Slots {
+    fn enter(&self) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        while *free == 0 {
+            free = self.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= 1;
+        HAS_SLOT.set(true);
+    }
+
+    fn leave(&self) {
+        HAS_SLOT.set(false);
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.freed.notify_one();
+    }
+}
+
 /// The stages of a pipeline that have threads.
 #[derive(Debug)]
 pub(crate) struct Tuner {
     threads: usize,
-    /// Stages that have a thread.
-    claimed: AtomicUsize,
+    slots: Slots,
     budget: MemoryBudget,
     start: Instant,
     /// When to look next, in nanoseconds from the start.
@@ -59,6 +89,8 @@ pub(crate) struct Tuner {
 #[derive(Debug, Default)]
 struct Known {
     interval: Duration,
+    /// When it was looked last.
+    looked_ns: u64,
     stages: Vec<Stage>,
     loads: Vec<Load>,
 }
@@ -103,7 +135,7 @@ impl Tuner {
         let known = Known { interval: FIRST_INTERVAL, ..Known::default() };
         Tuner {
             threads,
-            claimed: AtomicUsize::new(0),
+            slots: Slots { free: Mutex::new(threads), freed: Condvar::new() },
             budget: budget.clone(),
             start: Instant::now(),
             next_ns: AtomicU64::new(FIRST_INTERVAL.as_nanos() as u64),
@@ -111,13 +143,31 @@ impl Tuner {
         }
     }
 
-    /// Whether there is a thread for one stage more; then it is its own.
-    pub fn claim(&self) -> bool {
-        let claim = |claimed| (claimed < self.threads).then_some(claimed + 1);
-        self.claimed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_ok()
+    /// Waits until this thread may work. Not to be called by one that works already, nor by whoever takes the elements,
+    /// who always may.
+    pub fn enter(&self) {
+        self.slots.enter();
     }
 
-    /// Makes a stage known that has a thread.
+    /// This thread works no more.
+    pub fn leave(&self) {
+        self.slots.leave();
+    }
+
+    /// Calls `wait`, which waits for other threads, so that one of them may work in place of this one.
+    pub fn without_slot<T>(&self, wait: impl FnOnce() -> T) -> T {
+        let had_slot = HAS_SLOT.get();
+        if had_slot {
+            self.slots.leave();
+        }
+        let result = wait();
+        if had_slot {
+            self.slots.enter();
+        }
+        result
+    }
+
+    /// Makes a stage known.
     pub fn add(&self, knobs: Arc<Knobs>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.stages.push(Stage { knobs, busy_ns: 0, pull_ns: 0, wait_ns: 0, full: 0 });
@@ -137,11 +187,12 @@ impl Tuner {
             return;
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known { interval, stages, loads } = &mut *known;
+        let Known { interval, looked_ns, stages, loads } = &mut *known;
+        let elapsed_ns = now_ns - std::mem::replace(looked_ns, now_ns);
         for (stage, load) in stages.iter_mut().zip(loads.iter_mut()) {
             *load = stage.load();
         }
-        deal(self.threads, loads);
+        deal(self.threads, elapsed_ns, loads);
         for (stage, load) in stages.iter_mut().zip(loads.iter()) {
             stage.turn(load.threads, &self.budget);
         }
@@ -192,16 +243,16 @@ impl Stage {
     }
 }
 
-/// Deals `threads` out: one to each stage; then to those that are to have more; then always one more to the stage whose
-/// threads have most to do, as long as that helps it. Others would only wait for that one.
-fn deal(threads: usize, loads: &mut [Load]) {
-    let mut left = threads.saturating_sub(loads.len());
+/// Deals `threads` out after `elapsed_ns`: one to each stage; as many as they are to have to those of a fixed number; then
+/// always one more to the stage whose threads have most to do, as long as that helps it (others would only wait for that
+/// one) and those that hardly ever work leave one.
+fn deal(threads: usize, elapsed_ns: u64, loads: &mut [Load]) {
     for load in loads.iter_mut().filter(|load| load.is_fixed) {
-        let more = load.max_threads.saturating_sub(1).min(left);
-        load.threads += more;
-        left -= more;
+        load.threads = load.max_threads.min(threads);
     }
-    for _ in 0..left {
+    let works = |load: &&Load| load.each_ns() > elapsed_ns / 4;
+    let used: usize = loads.iter().filter(works).map(|load| load.threads).sum();
+    for _ in used..threads {
         let busiest = loads.iter_mut().filter(|load| !load.is_fixed).max_by_key(|load| load.each_ns());
         match busiest {
             Some(load) if load.gains() => load.threads += 1,
@@ -222,7 +273,7 @@ mod tests {
             is_fixed: fixed.is_some(),
             threads: 1,
         });
-        deal(threads, &mut loads);
+        deal(threads, 100, &mut loads);
         loads.map(|load| load.threads)
     }
 
@@ -230,10 +281,13 @@ mod tests {
     fn threads_go_where_the_work_is() {
         assert_eq!(dealt(8, [(0, 100, None), (0, 300, None)]), [2, 6]);
         assert_eq!(dealt(8, [(0, 100, Some(1)), (0, 300, None)]), [1, 7]);
-        assert_eq!(dealt(3, [(0, 100, None), (0, 0, Some(2)), (0, 300, None)]), [1, 1, 1]);
-        assert_eq!(dealt(4, [(0, 1, Some(3)), (0, 300, None)]), [3, 1]);
+        assert_eq!(dealt(3, [(0, 100, None), (0, 90, Some(2)), (0, 300, None)]), [1, 2, 1]);
+        assert_eq!(dealt(4, [(0, 100, Some(3)), (0, 300, None)]), [3, 1]);
         assert_eq!(dealt(4, [(0, 0, Some(1))]), [1]);
         assert_eq!(dealt(4, []), [0; 0]);
+        // One that hardly ever works keeps no thread from others.
+        assert_eq!(dealt(2, [(0, 90, None), (5, 0, Some(1))]), [2, 1]);
+        assert_eq!(dealt(2, [(0, 90, None), (50, 0, Some(1))]), [1, 1]);
         // The second waits for one that gets its elements, however many work on them.
         assert_eq!(dealt(8, [(0, 50, None), (300, 300, None)]), [1, 2]);
         // Nothing to do.

@@ -2,12 +2,11 @@
 //!
 //! Elements go round in blocks, which are made when they are first needed and then used again: a thread takes a free
 //! block, fills it from the input under a lock, does its operations to it without, and puts it where the taker finds
-//! it. There are never more blocks than the knobs allow, so whoever is faster waits. Where there is no thread left,
-//! whoever takes the elements fills the blocks.
+//! it. There are never more blocks than the knobs allow, so whoever is faster waits.
 
 use std::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -32,10 +31,7 @@ pub(crate) struct Parallel {
     schema: Arc<Schema>,
     ops: Vec<Arc<dyn MapOp>>,
     budget: MemoryBudget,
-    /// Whether there are threads for it; without, whoever takes the elements does the work, through `own`.
-    has_threads: bool,
     threads: Vec<JoinHandle<()>>,
-    own: Option<Worker>,
     /// Threads that are not on the bench, as far as this knows.
     awake: usize,
     /// The block that elements are lent from, and the number of the one that is lent.
@@ -86,7 +82,6 @@ impl Parallel {
         context: &Context,
     ) -> Result<Parallel, DataError> {
         let schema = Arc::new(schema_of(&ops, input.schema())?);
-        let has_threads = context.tuner.claim();
         // Without anything to do, a second thread would only wait for the first.
         let max_threads = if ops.is_empty() { 1 } else { options.threads.unwrap_or(context.threads).max(1) };
         let knobs = Arc::new(Knobs {
@@ -99,19 +94,15 @@ impl Parallel {
             full: AtomicU64::new(0),
             meter: meter.clone(),
         });
-        if has_threads {
-            meter.threads.store(1, Ordering::Relaxed);
-            context.tuner.add(knobs.clone());
-        }
-        let shared = Arc::new(Shared::new(input, knobs, options.is_ordered));
+        meter.threads.store(1, Ordering::Relaxed);
+        context.tuner.add(knobs.clone());
+        let shared = Arc::new(Shared::new(input, knobs, context.tuner.clone(), options.is_ordered));
         Ok(Parallel {
             shared,
             schema,
             ops,
             budget: context.budget.clone(),
-            has_threads,
             threads: Vec::new(),
-            own: None,
             awake: 1,
             block: None,
             at: 0,
@@ -129,12 +120,6 @@ impl Parallel {
 
     /// Starts the threads that the knobs ask for and are not there yet, and wakes those that are.
     fn start_threads(&mut self) -> Result<(), DataError> {
-        if !self.has_threads {
-            if self.own.is_none() {
-                self.own = Some(self.worker(0)?);
-            }
-            return Ok(());
-        }
         let wanted = self.shared.knobs.threads.load(Ordering::Relaxed);
         while self.threads.len() < wanted {
             let number = self.threads.len();
@@ -169,16 +154,11 @@ impl Parallel {
             if state.end.is_some_and(|end| state.next >= end) {
                 break Ok(None);
             }
-            if let Some(own) = &mut self.own {
-                let block = state.take_free();
-                drop(state);
-                own.fill(block);
-                state = lock(&self.shared.state);
-                continue;
-            }
+            drop(state);
             start.get_or_insert_with(Instant::now);
             self.shared.freed.notify_one();
-            state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.context.tuner.without_slot(|| self.shared.wait_for_news());
+            state = lock(&self.shared.state);
         };
         drop(state);
         self.shared.freed.notify_one();
@@ -192,12 +172,8 @@ impl Parallel {
 
     /// Waits until no thread works on a block.
     fn pause(&self) -> MutexGuard<'_, State> {
-        let mut state = lock(&self.shared.state);
-        state.is_paused = true;
-        while state.working > 0 {
-            state = self.shared.parked.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state
+        lock(&self.shared.state).is_paused = true;
+        self.context.tuner.without_slot(|| self.shared.wait_until_parked())
     }
 
     fn go_on(&self, mut state: MutexGuard<'_, State>) {

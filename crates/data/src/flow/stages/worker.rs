@@ -13,7 +13,7 @@ use crate::error::DataError;
 use crate::flow::element::{Element, Schema};
 use crate::flow::maps::{Chain, Verdict};
 use crate::flow::stage::{Node, WorkClock};
-use crate::flow::tuner::Knobs;
+use crate::flow::tuner::{Knobs, Tuner};
 
 /// A block is full with this many elements, ...
 const BLOCK_ELEMENTS: usize = 256;
@@ -37,6 +37,7 @@ pub(super) struct Shared {
     /// Where threads wait that the knobs have no use for.
     pub bench: Condvar,
     pub knobs: Arc<Knobs>,
+    tuner: Arc<Tuner>,
     pub is_ordered: bool,
     /// Elements that are taken into the next block.
     block_elements: AtomicUsize,
@@ -104,9 +105,11 @@ impl Block {
 }
 
 impl Shared {
-    pub fn new(node: Node, knobs: Arc<Knobs>, is_ordered: bool) -> Shared {
+    pub fn new(node: Node, knobs: Arc<Knobs>, tuner: Arc<Tuner>, is_ordered: bool) -> Shared {
         Shared {
             input: Mutex::new(Input { node, next: 0, is_at_end: false, epoch: 0 }),
+            tuner,
+            input: Mutex::new(Input { node, next: 0, is_at_end: false }),
             state: Mutex::new(State::default()),
             freed: Condvar::new(),
             filled: Condvar::new(),
@@ -118,6 +121,23 @@ impl Shared {
             block_elements: AtomicUsize::new(1),
         }
     }
+
+    /// Waits until no thread works on a block.
+    pub fn wait_until_parked(&self) -> MutexGuard<'_, State> {
+        let mut state = lock(&self.state);
+        while state.working > 0 {
+            state = self.parked.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    /// Waits until the block that comes next is ready, or there is none, or something went wrong.
+    pub fn wait_for_news(&self) {
+        let mut state = lock(&self.state);
+        while !state.has_news(self.is_ordered) {
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 impl State {
@@ -127,6 +147,14 @@ impl State {
         let at = self.ready.iter().position(|block| !is_ordered || block.number == next)?;
         self.next += 1;
         self.ready.remove(at)
+    }
+
+    /// Whether there is an answer for whoever asks for the next block.
+    fn has_news(&self, is_ordered: bool) -> bool {
+        let is_next = |block: &Block| !is_ordered || block.number == self.next;
+        self.failure.is_some()
+            || self.end.is_some_and(|end| self.next >= end)
+            || self.ready.iter().any(is_next)
     }
 
     /// A block to be filled.
@@ -161,7 +189,7 @@ impl State {
     }
 }
 
-/// One thread, or what whoever takes the elements does for want of one.
+/// One thread.
 pub(super) struct Worker {
     shared: Arc<Shared>,
     chain: Chain,
@@ -214,8 +242,12 @@ impl Worker {
     }
 
     /// Fills `block`, which [`State::take_free`] gave, and puts it where the taker finds it.
-    pub fn fill(&mut self, block: Block) {
-        if catch_unwind(AssertUnwindSafe(|| self.try_fill(block))).is_err() {
+    fn fill(&mut self, block: Block) {
+        let shared = self.shared.clone();
+        let is_done = catch_unwind(AssertUnwindSafe(|| self.try_fill(block))).is_ok();
+        // Only now, so that what it has made is there before another begins.
+        shared.tuner.leave();
+        if !is_done {
             let mut state = lock(&self.shared.state);
             state.failure = Some(DataError::Thread("a thread of the pipeline panicked".to_string()));
             state.end = Some(0);
@@ -279,6 +311,8 @@ impl Worker {
     fn pull(&mut self, block: &mut Block) -> Option<u64> {
         let shared = self.shared.clone();
         let mut input = lock(&shared.input);
+        // Who has a slot never waits for this lock, so one that is to get a slot gets it.
+        shared.tuner.enter();
         let clock = WorkClock::start();
         let end = self.pull_from(&mut input, block);
         shared.knobs.meter.pull_ns.fetch_add(clock.elapsed_ns(), Ordering::Relaxed);
