@@ -117,7 +117,6 @@ impl Error {
         match self {
             Error::NotFit(_) | Error::Dataset(DataError::Budget(_)) => true,
             Error::Format(error) | Error::Dataset(DataError::Format(error)) => error.as_budget().is_some(),
-            Error::Dataset(DataError::Row(row)) => matches!(row.fault, RowFault::Window { .. } | RowFault::Memory(_)),
             Error::Dataset(DataError::Row(row)) => row.fault.is_budget(),
             Error::Graph(error) => match &**error {
                 GraphError::Budget(_) => true,

@@ -21,7 +21,7 @@ use tightfit_graph::exec::Feed;
 use crate::error::Error;
 use crate::fit::{FitOptions, Lines};
 use crate::model::Model;
-use crate::pipeline::{is_description, read_spec};
+use crate::pipeline::{is_pipeline, read_spec};
 use crate::run::Runner;
 use crate::sink::{Rows, Sink, SinkNeed};
 use crate::tensor::Tensor;
@@ -43,7 +43,7 @@ const STRING_BYTES: usize = 1024;
 /// A data set for a model.
 #[derive(Debug, Clone, Default)]
 pub struct DataOptions {
-    /// Files, folders and globs; or one pipeline, as [`crate::pipeline::is_description`] knows them.
+    /// Files, folders and globs; or one pipeline, as [`crate::pipeline::is_pipeline`] knows them.
     pub sources: Vec<PathBuf>,
     /// The most memory that the stages of a pipeline take, in bytes; left out, 32 MiB.
     pub pipeline_bytes: Option<u64>,
@@ -325,7 +325,7 @@ impl JobReport {
 /// The pipeline that the data of a job comes from, if it is one.
 fn open_pipeline(options: &JobOptions, budget: &MemoryBudget) -> Result<Option<Arc<PipelineRows>>, Error> {
     let sources = &options.data.sources;
-    let Some(name) = sources.iter().find(|source| is_description(source)) else { return Ok(None) };
+    let Some(name) = sources.iter().find(|source| is_pipeline(source)) else { return Ok(None) };
     if sources.len() > 1 {
         return Err(Error::Usage(format!(
             "{} describes a pipeline, which is all of the data; concatenate in it what else there is",

@@ -10,10 +10,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tightfit_core::MemoryBudget;
-use tightfit_data::flow::{
-    Archives, Args, Arrays, Csv, Images, Interleave, Lines, Pipeline, PipelineSpec, Records, Report,
-};
+use tightfit_data::flow::{Args, Pipeline, PipelineSpec, Report};
 use tightfit_data::{FileKind, list};
 
 pub use head::{Head, head};
@@ -34,37 +33,51 @@ pub fn read_spec(text: &Path, threads: usize, budget: &MemoryBudget) -> Result<P
     let json = match text.to_str() {
         Some(inline) if inline.trim_start().starts_with('{') => inline.to_string(),
         _ if text.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) => read_description(text)?,
-        _ => return Ok(files(text, budget)),
+        _ => return files(text, budget),
     };
     let read_model =
         |args: &mut Args<'_>| (args.name() == "model").then(|| model::read(args, threads, budget));
     Ok(PipelineSpec::from_json(&json, &read_model)?)
 }
 
-/// The pipeline of the rows of files that nothing else is said of.
-fn files(path: &Path, budget: &MemoryBudget) -> PipelineSpec {
-    let (paths, interleave) = (vec![path.to_path_buf()], Interleave::default());
-    // Text and archives are told by their names alone, as patterns have them too.
-    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    match extension.as_str() {
-        "csv" => return PipelineSpec::new(Csv::new(paths)),
-        "txt" => return PipelineSpec::new(Lines { paths, interleave, skip_empty: false }),
-        "npz" => return PipelineSpec::new(Archives { paths, interleave, fields: None }),
-        _ => {}
-    }
-    // What cannot be listed is told when the pipeline is opened.
-    let first = list(&paths, budget).ok().and_then(|list| list.files.into_iter().next());
-    match first.map(|file| file.kind) {
-        Some(FileKind::Array) => PipelineSpec::new(Arrays::new(paths)),
-        Some(FileKind::Image) => PipelineSpec::new(Images { paths, interleave }),
-        _ => PipelineSpec::new(Records { paths, interleave }),
-    }
+/// Files that are told by the ends of their names alone, with the sources that read them.
+const NAMED: [(&str, &[&str]); 5] = [
+    ("arrow", &[".arrow", ".arrows", ".feather"]),
+    ("csv", &[".csv", ".csv.gz"]),
+    ("npz", &[".npz"]),
+    ("parquet", &[".parquet"]),
+    ("text", &[".txt", ".txt.gz"]),
+];
+
+/// The source that reads a file of this name, where the name tells.
+fn named_source(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+    let source = NAMED.iter().find(|(_, ends)| ends.iter().any(|end| name.ends_with(end)));
+    source.map(|(source, _)| *source)
 }
 
-/// Whether a source describes a pipeline: the name of a .json file, or JSON itself.
-pub fn is_description(source: &Path) -> bool {
+/// The pipeline of the rows of files that nothing else is said of.
+fn files(path: &Path, budget: &MemoryBudget) -> Result<PipelineSpec, Error> {
+    // What cannot be listed is told when the pipeline is opened.
+    let first = || list(&[path.to_path_buf()], budget).ok()?.files.into_iter().next().map(|file| file.kind);
+    let source = named_source(path).unwrap_or_else(|| match first() {
+        Some(FileKind::Array) => "npy",
+        Some(FileKind::Image) => "images",
+        _ => "tfrecord",
+    });
+    let Some(text) = path.to_str() else {
+        return Err(Error::Usage(format!("{}: its name is no UTF-8", path.display())));
+    };
+    let json = json!({"source": {source: text}});
+    Ok(PipelineSpec::from_json(&json.to_string(), &|_| None)?)
+}
+
+/// Whether the rows of a source come from a pipeline: it is described here or in a .json file, or is a table, an archive
+/// or text.
+pub fn is_pipeline(source: &Path) -> bool {
     source.to_str().is_some_and(|text| text.trim_start().starts_with('{'))
         || source.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"))
+        || named_source(source).is_some()
 }
 
 fn read_description(path: &Path) -> Result<String, Error> {

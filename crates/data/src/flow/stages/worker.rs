@@ -109,7 +109,6 @@ impl Shared {
         Shared {
             input: Mutex::new(Input { node, next: 0, is_at_end: false, epoch: 0 }),
             tuner,
-            input: Mutex::new(Input { node, next: 0, is_at_end: false }),
             state: Mutex::new(State::default()),
             freed: Condvar::new(),
             filled: Condvar::new(),
