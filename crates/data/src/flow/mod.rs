@@ -6,6 +6,27 @@
 //! [`Stage::current`]. Only where threads meet is it moved. What a stage makes lies in an [`Element`] that is used again
 //! for the next, so nothing is allocated once every element has grown to the largest it has held.
 //!
+//! ```
+//! use tightfit_core::MemoryBudget;
+//! use tightfit_data::flow::{BatchOf, FunctionOp, Each, Pipeline, PipelineSpec, Prefetch, Range};
+//!
+//! let even = FunctionOp::filter("even", |element| {
+//!     element.tensor(0).and_then(|tensor| tensor.as_slice::<i64>()).is_some_and(|values| values[0] % 2 == 0)
+//! });
+//! let spec = PipelineSpec::new(Range { start: 0, stop: 10, step: 1 })
+//!     .then(Each::new(even))
+//!     .then(BatchOf { size: 2, drop_remainder: true })
+//!     .then(Prefetch::default());
+//! let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(1 << 20), 2)?;
+//! let mut batches = Vec::new();
+//! while pipeline.advance()? {
+//!     let batch = pipeline.current();
+//!     batches.push(batch.tensor(0).unwrap().as_slice::<i64>().unwrap().to_vec());
+//! }
+//! assert_eq!(batches, [[0, 2], [4, 6]]);
+//! # Ok::<(), tightfit_data::DataError>(())
+//! ```
+//!
 //! Invariants: all memory that grows with the data is reserved from the one budget; an element that does not fit is an
 //! error with its file and record, never a wait; the same pipeline over the same files gives the same elements in the
 //! same order, whatever the number of threads (unless it was asked not to keep the order).

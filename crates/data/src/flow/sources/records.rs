@@ -24,6 +24,19 @@ const FRAME_BYTES: u64 = 16;
 /// The field that a record is.
 pub(crate) const RECORD: &str = "record";
 
+/// Where the one field lies.
+pub(super) const PLACES: [Place; 1] = [Place { shape: Shape::SCALAR, offset: 0 }];
+
+/// The type of a record.
+pub(super) fn schema() -> Arc<Schema> {
+    Arc::new(Schema::new(vec![Field::fixed(RECORD, DType::String, &[])]).unwrap_or_default())
+}
+
+/// A record of so many bytes as a string element, when it is all of the text.
+pub(super) fn string_of(bytes: usize) -> [u8; 16] {
+    bytemuck::cast(StringRef { offset: 0, bytes: bytes as u64 })
+}
+
 /// See the module.
 pub(crate) struct RecordFormat {
     schema: Arc<Schema>,
@@ -32,9 +45,7 @@ pub(crate) struct RecordFormat {
 
 impl RecordFormat {
     pub fn new(budget: &MemoryBudget) -> RecordFormat {
-        let field = Field::fixed(RECORD, DType::String, &[]);
-        let schema = Arc::new(Schema::new(vec![field]).unwrap_or_default());
-        RecordFormat { schema, budget: budget.clone() }
+        RecordFormat { schema: schema(), budget: budget.clone() }
     }
 }
 
@@ -86,13 +97,9 @@ struct RecordRows {
     string: [u8; 16],
 }
 
-/// Where the one field lies.
-const PLACES: [Place; 1] = [Place { shape: Shape::SCALAR, offset: 0 }];
-
 impl RecordRows {
     fn set_string(&mut self) {
-        let bytes = self.reader.current().data.len() as u64;
-        self.string = bytemuck::cast(StringRef { offset: 0, bytes });
+        self.string = string_of(self.reader.current().data.len());
     }
 }
 

@@ -4,11 +4,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tightfit_core::{DType, Shape, StringRef};
-
-use super::records::RECORD;
+use super::records::{PLACES, schema, string_of};
 use crate::error::DataError;
-use crate::flow::element::{ElementView, Field, Place, Schema};
+use crate::flow::element::{ElementView, Schema};
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
@@ -65,10 +63,8 @@ impl SourceSpec for ShuffledRecords {
         let held = window_bytes as usize + ShuffleReader::fixed_bytes(&index, options.threads);
         let reader = ShuffleReader::new(index, options, &context.budget)?;
         meter.holds(held);
-        let field = Field::fixed(RECORD, DType::String, &[]);
-        let schema = Arc::new(Schema::new(vec![field]).map_err(DataError::Spec)?);
         let first = context.names.add_files(list);
-        Ok(context.node(Shuffled { schema, reader, first, string: [0; 16] }, meter))
+        Ok(context.node(Shuffled { schema: schema(), reader, first, string: [0; 16] }, meter))
     }
 }
 
@@ -97,9 +93,6 @@ struct Shuffled {
     string: [u8; 16],
 }
 
-/// Where the one field lies.
-const PLACES: [Place; 1] = [Place { shape: Shape::SCALAR, offset: 0 }];
-
 impl Stage for Shuffled {
     fn schema(&self) -> &Arc<Schema> {
         &self.schema
@@ -107,8 +100,7 @@ impl Stage for Shuffled {
 
     fn advance(&mut self) -> Result<bool, DataError> {
         let more = self.reader.advance()?;
-        let bytes = self.reader.current().map_or(0, |record| record.data.len()) as u64;
-        self.string = bytemuck::cast(StringRef { offset: 0, bytes });
+        self.string = string_of(self.reader.current().map_or(0, |record| record.data.len()));
         Ok(more)
     }
 
