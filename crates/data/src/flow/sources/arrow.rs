@@ -64,6 +64,15 @@ pub(super) fn open_format(
     Ok(Box::new(ArrowFormat { schema, spec, budget: budget.clone() }))
 }
 
+/// Where the stream of a file begins: behind the zeros that align it, of which writers have up to 64 bytes.
+fn first_message(file: &StoredFile) -> Result<u64, RowFault> {
+    let mut head = [0; 64];
+    file.read_at(&mut head, 0).map_err(RowFault::Io)?;
+    let words = head.as_chunks::<8>().0;
+    let zeros = words.iter().skip(1).take_while(|word| **word == [0; 8]).count();
+    Ok(8 * (1 + zeros as u64))
+}
+
 struct ArrowFormat {
     schema: Arc<Schema>,
     spec: Arc<ColumnFiles>,
@@ -144,7 +153,7 @@ impl Messages {
         let file = storage::open(&file.path, budget).map_err(RowFault::Io)?;
         let mut magic = [0; 8];
         let have = file.read_at(&mut magic, 0).map_err(RowFault::Io)?;
-        let at = if have == 8 && magic == *MAGIC { 8 } else { 0 };
+        let at = if have == 8 && magic == *MAGIC { first_message(&file)? } else { 0 };
         let held = budget.try_reserve(PURPOSE, 0).map_err(RowFault::Memory)?;
         let mut messages = Messages {
             file,
