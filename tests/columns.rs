@@ -59,6 +59,7 @@ fn files_of_pyarrow_become_examples() {
     let folder = Folder::new();
     let output = folder.path("small.tfrecord");
     let nulls = golden("nulls.parquet");
+    // A value that is null inside a list.
     tightfit(["records", "convert", text(&nulls), "--output", text(&output)])
         .assert_fails(1, "column \"l\" is null here");
     assert!(!output.exists());
@@ -66,6 +67,30 @@ fn files_of_pyarrow_become_examples() {
     tightfit(["records", "convert", text(&plain), "--output", text(&output)]).assert_fails(1, "does not fit");
     tightfit(["records", "convert", text(&plain), "--output", text(&folder.path("a.csv"))])
         .assert_fails(2, "one side of a conversion has to be TFRecord");
+}
+
+#[test]
+fn what_a_record_does_not_have_is_null_and_no_value() {
+    let folder = Folder::new();
+    let ids: [&[i64]; 3] = [&[7], &[], &[9]];
+    let mut writer = RecordWriter::new(Vec::new());
+    for (i, id) in ids.into_iter().enumerate() {
+        let lists = [[0.5f32, 1.0], [2.0, 3.0]];
+        let all = [("id", Values::Int64(id)), ("x", Values::Float(&lists[i % 2]))];
+        let mut record = Vec::new();
+        write_example(&mut record, &all[..2 - i % 2]);
+        writer.write(&record).expect("memory");
+    }
+    let source = folder.write("a.tfrecord", writer.into_inner());
+    let (columns, back) = (folder.path("a.parquet"), folder.path("back.tfrecord"));
+    for (from, to) in [(&source, &columns), (&columns, &back)] {
+        let answer = tightfit(["records", "convert", text(from), "--output", text(to), "--json"]);
+        assert_eq!(answer.json()["records"], json!(3));
+    }
+    let head = tightfit(["records", "head", text(&back), "-n", "3", "--json"]).json();
+    let values = |record: usize, name: &str| head["records"][record]["features"][name]["values"].clone();
+    assert_eq!([0, 1, 2].map(|r| values(r, "id")), [json!([7]), json!([]), json!([9])]);
+    assert_eq!([0, 1, 2].map(|r| values(r, "x")), [json!([0.5, 1.0]), json!([]), json!([0.5, 1.0])]);
 }
 
 #[test]

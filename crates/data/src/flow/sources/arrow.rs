@@ -233,15 +233,19 @@ impl Messages {
                 "the batch is compressed with Zstandard; of Arrow files, LZ4 and none are read",
             ));
         }
-        for buffer in batch.buffers().into_iter().flatten() {
+        let mut block_bytes = 0u64;
+        for buffer in batch.buffers().into_iter().flatten().filter(|buffer| buffer.length() > 0) {
             let from = usize::try_from(buffer.offset()).unwrap_or(usize::MAX);
-            let size =
-                body.get(from..).and_then(|rest| rest.first_chunk::<8>()).filter(|_| buffer.length() > 0);
-            let size = size.map_or(0, |size| i64::from_le_bytes(*size));
-            bytes = bytes.saturating_add(u64::try_from(size).unwrap_or(0));
+            let Some((size, frame)) = body.get(from..).and_then(|rest| rest.split_first_chunk::<8>()) else {
+                continue;
+            };
+            bytes = bytes.saturating_add(u64::try_from(i64::from_le_bytes(*size)).unwrap_or(0));
+            // Byte 5 of a frame says how large its blocks are: 64 KiB, or 4, 16 or 64 times that.
+            let code = frame.get(5).map_or(4, |byte| byte >> 4 & 7);
+            block_bytes = block_bytes.max((64 << 10) << (2 * (code.clamp(4, 7) - 4)));
         }
-        // LZ4's own windows.
-        Ok(bytes.saturating_add(8 << 20))
+        // A block as it is, what it becomes, and what stands before it.
+        Ok(bytes.saturating_add(block_bytes.saturating_mul(3)))
     }
 
     fn add_dictionary(&mut self, framed: &Framed) -> Result<(), RowFault> {

@@ -1,4 +1,5 @@
-//! Parquet and Arrow files to Examples: a feature a column, as the pipeline stage `serialize` makes them.
+//! Parquet and Arrow files to Examples: a feature a column, as the pipeline stage `serialize` makes them. A null is a
+//! feature without values.
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub fn convert(job: &Job<'_>) -> Result<u64, Error> {
     }
     let paths = job.list.files.iter().map(|file| file.path.to_path_buf()).collect();
     let files = ColumnFiles::new(kind.unwrap_or(ColumnKind::Parquet), paths);
+    let files = ColumnFiles { nulls_are_empty: true, ..files };
     let spec = PipelineSpec::new(files).then(Each { op: Arc::new(Serialize::new()), mode: MapMode::Inline });
     let mut output = RecordOutput::create(job.output, job.budget)?;
     let mut rows = Pipeline::open(&spec, job.budget, 1)?;

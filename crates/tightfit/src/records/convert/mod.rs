@@ -6,7 +6,7 @@
 //! | .npy, .npz | one feature an array, one record a row; .npy is named after the file |
 //! | images | `image/encoded`, `format`, `height`, `width`, `filename`, and of folders `class/text` and `class/label` |
 //! | TFRecord | copied byte for byte, compressed as the output's name says |
-//! | .parquet, .arrow | one feature a column |
+//! | .parquet, .arrow | one feature a column; a null is a feature without values |
 //! | Examples | .csv, .npy, .npz, .parquet, .arrow, or a folder of images |
 //!
 //! Parquet and Arrow need the cargo feature `arrow`.

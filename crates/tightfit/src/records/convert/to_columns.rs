@@ -1,6 +1,6 @@
 //! Examples to Parquet (Snappy) and to Arrow IPC files: float32, int64 and binary columns. A feature of up to one value
-//! is a column of values, one that always has n values of fixed-size lists, others of lists; where a record does not have
-//! it, the column is null.
+//! is a column of values, one that all records have n values of is one of fixed-size lists, others are of lists; where a
+//! record does not have it, the column is null.
 //!
 //! Row groups are as large as a part of the memory allows: what is written of one stays in memory until it is whole.
 
@@ -85,7 +85,7 @@ impl Column {
         let (min, max) = feature.count.map_or((0, 0), |count| (count.min, count.max));
         let rows = match (min, i32::try_from(max)) {
             (_, Ok(0 | 1)) => Rows::One,
-            (_, Ok(size)) if min == max => Rows::Fixed(size),
+            (_, Ok(size)) if min == max && feature.records == feature.of_records => Rows::Fixed(size),
             _ => Rows::Lists,
         };
         let is_nullable = feature.records < feature.of_records || rows == Rows::One && min == 0;
@@ -98,7 +98,7 @@ impl Column {
             Values::Ints(_) => DataType::Int64,
             Values::Texts { .. } => DataType::Binary,
         };
-        let item = || FieldRef::new(Field::new("item", value.clone(), self.rows == Rows::Fixed(0)));
+        let item = || FieldRef::new(Field::new("item", value.clone(), false));
         let data_type = match self.rows {
             Rows::One => value,
             Rows::Fixed(size) => DataType::FixedSizeList(item(), size),
@@ -145,7 +145,6 @@ impl Column {
         let added = self.count() - before;
         let missing = match self.rows {
             Rows::One => 1 - added.min(1),
-            Rows::Fixed(size) if found.is_none() => size as usize,
             _ => 0,
         };
         self.valid.push(found.is_some() && !(self.rows == Rows::One && added == 0));
