@@ -364,3 +364,15 @@ fn shards_are_disjoint_and_complete() {
         .assert_fails(3, "output needs");
     assert_eq!(folder.names(), names);
 }
+
+#[cfg(not(feature = "arrow"))]
+#[test]
+fn columns_name_the_feature_that_is_missing() {
+    let folder = Folder::new();
+    let parquet = folder.write("a.parquet", b"PAR1 and more PAR1");
+    let records = folder.write("a.tfrecord", records(Compression::None, &tens(2)));
+    let (out, columns) = (folder.path("b.tfrecord"), folder.path("b.parquet"));
+    let why = "cargo build --release --features arrow";
+    tightfit(["records", "convert", text(&parquet), "--output", text(&out)]).assert_fails(2, why);
+    tightfit(["records", "convert", text(&records), "--output", text(&columns)]).assert_fails(2, why);
+}

@@ -14,7 +14,7 @@ use crate::table::print;
 pub const COMMAND: Command = Command {
     name: "records convert",
     positional: "FILE..",
-    about: "Turns .csv, .npy, .npz or images into TFRecord or back; compresses or unpacks TFRecord",
+    about: "Turns .csv, .npy, .npz, .parquet, .arrow or images into TFRecord or back; compresses or unpacks TFRecord",
     flags: &["output", "memory", "json", "quiet"],
     run,
 };

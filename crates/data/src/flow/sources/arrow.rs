@@ -64,6 +64,15 @@ pub(super) fn open_format(
     Ok(Box::new(ArrowFormat { schema, spec, budget: budget.clone() }))
 }
 
+/// Where the stream of a file begins: behind the zeros that align it, of which writers have up to 64 bytes.
+fn first_message(file: &StoredFile) -> Result<u64, RowFault> {
+    let mut head = [0; 64];
+    file.read_at(&mut head, 0).map_err(RowFault::Io)?;
+    let words = head.as_chunks::<8>().0;
+    let zeros = words.iter().skip(1).take_while(|word| **word == [0; 8]).count();
+    Ok(8 * (1 + zeros as u64))
+}
+
 struct ArrowFormat {
     schema: Arc<Schema>,
     spec: Arc<ColumnFiles>,
@@ -144,7 +153,7 @@ impl Messages {
         let file = storage::open(&file.path, budget).map_err(RowFault::Io)?;
         let mut magic = [0; 8];
         let have = file.read_at(&mut magic, 0).map_err(RowFault::Io)?;
-        let at = if have == 8 && magic == *MAGIC { 8 } else { 0 };
+        let at = if have == 8 && magic == *MAGIC { first_message(&file)? } else { 0 };
         let held = budget.try_reserve(PURPOSE, 0).map_err(RowFault::Memory)?;
         let mut messages = Messages {
             file,
@@ -224,15 +233,19 @@ impl Messages {
                 "the batch is compressed with Zstandard; of Arrow files, LZ4 and none are read",
             ));
         }
-        for buffer in batch.buffers().into_iter().flatten() {
+        let mut block_bytes = 0u64;
+        for buffer in batch.buffers().into_iter().flatten().filter(|buffer| buffer.length() > 0) {
             let from = usize::try_from(buffer.offset()).unwrap_or(usize::MAX);
-            let size =
-                body.get(from..).and_then(|rest| rest.first_chunk::<8>()).filter(|_| buffer.length() > 0);
-            let size = size.map_or(0, |size| i64::from_le_bytes(*size));
-            bytes = bytes.saturating_add(u64::try_from(size).unwrap_or(0));
+            let Some((size, frame)) = body.get(from..).and_then(|rest| rest.split_first_chunk::<8>()) else {
+                continue;
+            };
+            bytes = bytes.saturating_add(u64::try_from(i64::from_le_bytes(*size)).unwrap_or(0));
+            // Byte 5 of a frame says how large its blocks are: 64 KiB, or 4, 16 or 64 times that.
+            let code = frame.get(5).map_or(4, |byte| byte >> 4 & 7);
+            block_bytes = block_bytes.max((64 << 10) << (2 * (code.clamp(4, 7) - 4)));
         }
-        // LZ4's own windows.
-        Ok(bytes.saturating_add(8 << 20))
+        // A block as it is, what it becomes, and what stands before it.
+        Ok(bytes.saturating_add(block_bytes.saturating_mul(3)))
     }
 
     fn add_dictionary(&mut self, framed: &Framed) -> Result<(), RowFault> {

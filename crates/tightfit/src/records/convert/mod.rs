@@ -6,12 +6,19 @@
 //! | .npy, .npz | one feature an array, one record a row; .npy is named after the file |
 //! | images | `image/encoded`, `format`, `height`, `width`, `filename`, and of folders `class/text` and `class/label` |
 //! | TFRecord | copied byte for byte, compressed as the output's name says |
-//! | Examples | .csv, .npy, .npz, or a folder of images |
+//! | .parquet, .arrow | one feature a column; a null is a feature without values |
+//! | Examples | .csv, .npy, .npz, .parquet, .arrow, or a folder of images |
+//!
+//! Parquet and Arrow need the cargo feature `arrow`.
 
 mod from_arrays;
+#[cfg(feature = "arrow")]
+mod from_columns;
 mod from_csv;
 mod from_images;
 mod to_arrays;
+#[cfg(feature = "arrow")]
+mod to_columns;
 mod to_csv;
 mod to_images;
 
@@ -19,6 +26,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tightfit_core::MemoryBudget;
+#[cfg(not(feature = "arrow"))]
+use tightfit_data::why_no_columns;
 use tightfit_data::{FileKind, FileList};
 use tightfit_format::example::{Example, ExampleError, Feature};
 use tightfit_format::message::MessageKind;
@@ -34,8 +43,8 @@ use crate::error::Error;
 pub struct ConvertOptions {
     /// Files, folders and globs, all of one kind.
     pub sources: Vec<PathBuf>,
-    /// What they become, by its name: `.csv`, `.npy`, `.npz`, `.tfrecord`, `.tfrecord.gz`, or with a slash at the end
-    /// a folder of images.
+    /// What they become, by its name: `.csv`, `.npy`, `.npz`, `.tfrecord`, `.tfrecord.gz`, `.parquet`, `.arrow`,
+    /// or with a slash at the end a folder of images.
     pub output: PathBuf,
 }
 
@@ -46,6 +55,7 @@ enum From {
     Array,
     Npz,
     Images,
+    Columns,
     Records,
 }
 
@@ -56,6 +66,8 @@ enum To {
     Npy,
     Npz,
     Images,
+    Parquet,
+    Arrow,
     Records,
 }
 
@@ -91,6 +103,16 @@ pub fn convert(options: &ConvertOptions, budget: &MemoryBudget, stop: &AtomicBoo
         (From::Records, To::Npy) => to_arrays::convert_npy(&job),
         (From::Records, To::Npz) => to_arrays::convert_npz(&job),
         (From::Records, To::Images) => to_images::convert(&job),
+        #[cfg(feature = "arrow")]
+        (From::Columns, To::Records) => from_columns::convert(&job),
+        #[cfg(feature = "arrow")]
+        (From::Records, To::Parquet) => to_columns::convert(&job, to_columns::Kind::Parquet),
+        #[cfg(feature = "arrow")]
+        (From::Records, To::Arrow) => to_columns::convert(&job, to_columns::Kind::Arrow),
+        #[cfg(not(feature = "arrow"))]
+        (From::Columns, _) => Err(Error::Usage(why_no_columns(list.path(0)))),
+        #[cfg(not(feature = "arrow"))]
+        (_, To::Parquet | To::Arrow) => Err(Error::Usage(why_no_columns(output))),
         _ => Err(Error::Usage("one side of a conversion has to be TFRecord".to_string())),
     }
 }
@@ -106,11 +128,13 @@ fn kind_of_output(path: &Path) -> Result<To, Error> {
         "csv" => To::Csv,
         "npy" => To::Npy,
         "npz" => To::Npz,
+        "parquet" => To::Parquet,
+        "arrow" => To::Arrow,
         "gz" | "gzip" | "zlib" | "zz" => To::Records,
         _ if name.contains("tfrecord") => To::Records,
         _ => {
-            let why =
-                "what it is to be is told by .tfrecord, .tfrecord.gz, .csv, .npy, .npz, or a / at the end";
+            let why = "what it is to be is told by .tfrecord, .tfrecord.gz, .csv, .npy, .npz, .parquet, .arrow, or a / at the \
+                 end";
             return Err(Error::Usage(format!("{}: {why}", path.display())));
         }
     })
@@ -125,6 +149,7 @@ fn kind_of_sources(list: &FileList) -> Result<From, Error> {
     let mut kinds = list.files.iter().map(|file| match (file.kind, extension(&file.path).as_str()) {
         (FileKind::Image, _) => From::Images,
         (FileKind::Array, _) => From::Array,
+        (FileKind::Columns, _) | (_, "parquet" | "arrow" | "arrows" | "feather") => From::Columns,
         (_, "csv") => From::Csv,
         (_, "npz") => From::Npz,
         _ => From::Records,

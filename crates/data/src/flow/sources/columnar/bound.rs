@@ -155,6 +155,8 @@ pub(crate) struct Bound {
     value_nulls: Option<NullBuffer>,
     values: Values,
     default: Option<Vec<u8>>,
+    nulls_are_empty: bool,
+    is_optional: bool,
     name: Box<str>,
     dtype: DType,
 }
@@ -163,7 +165,8 @@ impl Bound {
     /// The column `column` of a batch; an error when `array` is of another type.
     pub fn new(array: &dyn Array, column: &Column) -> Result<Bound, String> {
         let name = &column.field.name;
-        let found = field_of(name, array.data_type())?;
+        let mut found = field_of(name, array.data_type())?;
+        found.dims.extend(column.is_optional.then_some(None));
         if found != column.field {
             return Err(format!("column {name:?} is {found}, not {}", column.field));
         }
@@ -215,6 +218,8 @@ impl Bound {
             keys,
             values: Values::new(leaf, column.field.dtype)?,
             default: column.default.clone(),
+            nulls_are_empty: column.nulls_are_empty,
+            is_optional: column.is_optional,
             name: column.field.name.as_str().into(),
             dtype: column.field.dtype,
         })
@@ -242,10 +247,13 @@ impl Bound {
         if let Some((offsets, nulls)) = &self.lists {
             let is_null = nulls.as_ref().is_some_and(|nulls| row < nulls.len() && nulls.is_null(row));
             (from, count) = match is_null {
-                true if self.default.is_none() => return Err(self.null()),
+                true if self.default.is_none() && !self.nulls_are_empty => return Err(self.null()),
                 true => (0, 0),
                 false => offsets.range(row).ok_or_else(|| RowFault::Map("a broken list".to_string()))?,
             };
+        }
+        if self.is_optional && self.default.is_none() {
+            count = usize::from(!self.is_null(row));
         }
         let shape = self.shape(count)?;
         let (from, count) = (from.saturating_mul(self.per_row), shape.elements());
@@ -261,11 +269,12 @@ impl Bound {
     }
 
     fn shape(&self, count: usize) -> Result<Shape, RowFault> {
-        if self.lists.is_none() && self.sizes.is_empty() {
+        let is_ragged = self.lists.is_some() || self.is_optional;
+        if !is_ragged && self.sizes.is_empty() {
             return Ok(Shape::SCALAR);
         }
         let mut dims = [0; MAX_RANK];
-        let all = self.lists.iter().map(|_| count).chain(self.sizes.iter().copied());
+        let all = is_ragged.then_some(count).into_iter().chain(self.sizes.iter().copied());
         let rank = dims.iter_mut().zip(all).map(|(dim, size)| *dim = size).count();
         Shape::new(dims.get(..rank).unwrap_or_default()).map_err(|error| RowFault::Map(error.to_string()))
     }

@@ -71,13 +71,15 @@ pub struct ColumnFiles {
     pub columns: Option<Vec<String>>,
     /// What takes the place of nulls, by column.
     pub defaults: Vec<(String, Scalar)>,
+    /// Whether a null without a default is no value at all: then scalars have one more dimension, of 0 or 1.
+    pub nulls_are_empty: bool,
 }
 
 impl ColumnFiles {
     /// All columns of files of this kind, without nulls.
     pub fn new(kind: ColumnKind, paths: Vec<PathBuf>) -> ColumnFiles {
         let interleave = Interleave::default();
-        ColumnFiles { kind, paths, interleave, columns: None, defaults: Vec::new() }
+        ColumnFiles { kind, paths, interleave, columns: None, defaults: Vec::new(), nulls_are_empty: false }
     }
 
     /// The columns to read of a file of columns `fields`, in the order in which they become fields.
@@ -98,9 +100,12 @@ impl ColumnFiles {
             let field = fields.get(index).ok_or("a column that is not there")?;
             let wrong = |why: String| format!("column {:?}: {why}", field.name());
             let given = self.defaults.iter().find(|(name, _)| name == field.name());
-            let field = field_of(field.name(), field.data_type()).map_err(wrong)?;
+            let mut field = field_of(field.name(), field.data_type()).map_err(wrong)?;
             let default = given.map(|(_, value)| value.bytes(field.dtype)).transpose();
-            Ok(Column { index, default: default.map_err(wrong)?, field })
+            let is_optional = self.nulls_are_empty && field.dims.is_empty();
+            field.dims.extend(is_optional.then_some(None));
+            let nulls_are_empty = self.nulls_are_empty;
+            Ok(Column { index, default: default.map_err(wrong)?, field, nulls_are_empty, is_optional })
         };
         indices.into_iter().map(column).collect()
     }
@@ -158,6 +163,10 @@ pub(crate) struct Column {
     pub field: Field,
     /// What takes the place of nulls: a number as it lies in memory, or text.
     pub default: Option<Vec<u8>>,
+    /// Whether a null without a default is no value at all.
+    pub nulls_are_empty: bool,
+    /// Whether it is a list for that reason only.
+    pub is_optional: bool,
 }
 
 /// The type of the elements that `columns` become.

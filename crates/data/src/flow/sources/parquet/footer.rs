@@ -80,8 +80,8 @@ fn count_chunks(footer: &[u8]) -> Result<u64, ThriftError> {
             chunks += 1;
             while let Some(field) = thrift.field(&mut last)? {
                 if (field.id, field.kind) == (1, LIST) {
-                    // A copy, to look at the head of the list.
-                    chunks += thrift.clone().list()?.1;
+                    let mut copy = thrift;
+                    chunks += copy.list()?.1;
                 }
                 thrift.skip(field.kind)?;
             }
