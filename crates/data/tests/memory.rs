@@ -6,7 +6,6 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::io::Cursor;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use common::{Folder, column, golden, numbered, spec};
@@ -19,8 +18,6 @@ use tightfit_data::{Dataset, DatasetSpec, Resize};
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static USED: AtomicU64 = AtomicU64::new(0);
 static PEAK: AtomicU64 = AtomicU64::new(0);
-/// The counters are the process's, so one test at a time.
-static ONE: Mutex<()> = Mutex::new(());
 
 struct Counting;
 
@@ -66,9 +63,17 @@ fn steady_state_allocations(spec: DatasetSpec) -> u64 {
     COUNT.load(Relaxed) - before
 }
 
+/// All in one test: the counters are the process's, and what runs tests allocates when one of several ends.
 #[test]
+fn memory_is_what_was_promised() {
+    nothing_is_allocated_per_batch();
+    decoders_take_no_more_than_their_headers_promise();
+    the_budget_never_passes_the_plan();
+    operations_on_images_allocate_nothing();
+    decoding_and_encoding_take_no_more_than_they_promise();
+}
+
 fn nothing_is_allocated_per_batch() {
-    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let folder = Folder::new();
     let records = folder.write("x.tfrecord", &numbered(0..5000));
     let mut numbers = spec(&[records], vec![column("x", DType::F32, &[2])]);
@@ -78,9 +83,7 @@ fn nothing_is_allocated_per_batch() {
     assert_eq!(steady_state_allocations(spec(&[array], vec![column("x", DType::F32, &[3])])), 0);
 }
 
-#[test]
 fn decoders_take_no_more_than_their_headers_promise() {
-    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let names = [
         "rgb.png",
         "grey.png",
@@ -106,9 +109,7 @@ fn decoders_take_no_more_than_their_headers_promise() {
     }
 }
 
-#[test]
 fn the_budget_never_passes_the_plan() {
-    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let folder = Folder::new();
     for name in ["rgb.png", "rgb.jpg", "progressive.jpg", "grey.jpg", "alpha.png", "palette.gif"] {
         fs::copy(golden(name), folder.0.join(name)).unwrap();
@@ -138,9 +139,7 @@ fn the_budget_never_passes_the_plan() {
     }
 }
 
-#[test]
 fn operations_on_images_allocate_nothing() {
-    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let input = ImageType::new([60, 80, 3], DType::U8);
     let pixels: Vec<u8> = (0..60 * 80 * 3).map(|v| (v % 251) as u8).collect();
     let mut ops = vec![
@@ -168,9 +167,7 @@ fn operations_on_images_allocate_nothing() {
     }
 }
 
-#[test]
 fn decoding_and_encoding_take_no_more_than_they_promise() {
-    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     for name in ["alpha.png", "wide.png", "palette.png", "rgb.bmp", "palette.gif", "rgb.jpg", "grey.jpg"] {
         let bytes = fs::read(golden(name)).unwrap();
         let header = ImageHeader::read(&mut Cursor::new(&bytes), bytes.len() as u64).unwrap();
