@@ -573,3 +573,29 @@ fn operations_know_the_pass_resumed_too() {
         assert_eq!(strings(&mut resumed).join(" "), "1/7 2/7");
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// Each worker takes its shard, with as many threads as it likes: together they have every element once.
+    #[test]
+    fn shards_are_disjoint_and_cover(workers in 1u64..7, cycle in 1usize..4, seed in 0u64..9, case in 0u64..u64::MAX) {
+        let folder = Folder::new(&format!("shards-{case}"));
+        let paths = numbered(&folder, &[30, 0, 50, 21]);
+        let mut all = Vec::new();
+        for index in 0..workers {
+            let spec = records(paths.clone(), cycle, 3)
+                .then(Shuffled { buffer_bytes: 1000, seed, reshuffles: true })
+                .then(Choice::Shard { count: workers, index })
+                .then(Prefetch::default());
+            let of_threads = |threads| strings(&mut Pipeline::open(&spec, &MemoryBudget::unlimited(), threads).unwrap());
+            let shard = of_threads(1 + index as usize);
+            prop_assert_eq!(&shard, &of_threads(1));
+            prop_assert!(shard.len().abs_diff(101 / workers as usize) <= 1);
+            all.extend(shard);
+        }
+        let mut numbers: Vec<u64> = all.iter().map(|n| n.parse().unwrap()).collect();
+        numbers.sort_unstable();
+        prop_assert_eq!(numbers, (0..101).collect::<Vec<u64>>());
+    }
+}
