@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -83,14 +83,13 @@ pub(crate) fn remove_left_overs(target: &Path) {
     let Some(target_name) = target.file_name().and_then(|name| name.to_str()) else { return };
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let is_left_over = || {
-            File::open(entry.path()).is_ok_and(|file| {
-                // Locked while it is removed, so that who has just made it sees that.
-                file.try_lock().is_ok() && fs::remove_file(entry.path()).is_ok()
-            })
-        };
-        if entry.file_name().to_str().is_some_and(|name| is_partial(name, target_name)) {
-            is_left_over();
+        if !entry.file_name().to_str().is_some_and(|name| is_partial(name, target_name)) {
+            continue;
         }
+        // Locked while it is removed, so that who has just made it sees that.
+        let _: io::Result<()> = File::open(entry.path()).and_then(|file| {
+            file.try_lock()?;
+            fs::remove_file(entry.path())
+        });
     }
 }
