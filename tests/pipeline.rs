@@ -285,6 +285,7 @@ fn the_slowest_stage_is_named() {
     let table = tightfit(["data", "bench", text(&path), "--seconds", "0.2"]).stdout;
     let slowest: Vec<&str> = table.lines().filter(|line| line.contains("<- the others wait")).collect();
     assert!(slowest.len() == 1 && slowest[0].contains("Resize"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() < 160), "{table}");
     assert!(table.contains("elements/s") && table.contains("memory: reserved"), "{table}");
 }
 
@@ -336,4 +337,33 @@ fn what_a_killed_run_left_is_removed_by_the_next() {
         assert!(status.success() && !is_writing(), "{:?}", folder.names());
     }
     assert_eq!(folder.names().len(), 4);
+}
+
+/// What a person at a terminal sees, through util-linux' `script`.
+#[cfg(target_os = "linux")]
+fn on_a_terminal(args: &[&str]) -> String {
+    let program = env!("CARGO_BIN_EXE_tightfit");
+    let quoted: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
+    let line = format!("{program} {}", quoted.join(" "));
+    let output = std::process::Command::new("script").args(["-qec", &line, "/dev/null"]).output();
+    String::from_utf8_lossy(&output.expect("script starts").stdout).into_owned()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_shows_how_far_it_is() {
+    let folder = Folder::new();
+    let mut packed = Compressor::new(Compression::Gzip, Vec::new());
+    let bytes = records((0..64).map(|i| numbered(i, 4 << 20)));
+    std::io::Write::write_all(&mut packed, &bytes).expect("memory");
+    let source = folder.write("a.tfrecord.gz", packed.finish().expect("memory").repeat(16));
+    let source = text(&source);
+    for args in [&["records", "verify", source][..], &["records", "inspect", source]] {
+        let shown = on_a_terminal(args);
+        assert!(shown.contains("[") && shown.contains(" left"), "{args:?}: {shown}");
+        // The bar is taken away before anything else is said.
+        assert!(shown.contains("\r\x1b[K"), "{args:?}: {shown}");
+        let quiet = on_a_terminal(&[args, &["--quiet"]].concat());
+        assert!(!quiet.contains(" left"), "{quiet}");
+    }
 }

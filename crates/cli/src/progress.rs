@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::{IsTerminal, Write};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use tightfit::job::{JobReport, Progress};
-use tightfit::{Error, Lines, display_bytes, limits};
+use tightfit::{Error, Lines, display_bytes, limits, storage};
 
 use crate::args::Args;
 use crate::failure::Failure;
@@ -59,6 +61,63 @@ impl Bar {
         // Where stderr cannot be written to there is nobody to tell.
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
+}
+
+/// A thread that shows how many bytes of how many are read, on a terminal. Whoever works is not slowed down by it.
+#[derive(Debug)]
+pub struct Watch {
+    // Dropping it wakes the thread.
+    ends: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Shows how much of `total` bytes, where that is known, this process has read from data files since now. `total` is
+    /// only asked for where there is something to show.
+    pub fn new(is_quiet: bool, total: impl FnOnce() -> Option<u64>) -> Watch {
+        let mut bar = Bar::new(is_quiet, 0);
+        if !bar.is_shown {
+            return Watch { ends: None, thread: None };
+        }
+        let (total, begin, before) = (total(), Instant::now(), storage::bytes_read());
+        let (ends, ended) = mpsc::channel::<()>();
+        let show = move || {
+            while ended.recv_timeout(FRAME) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let bytes = storage::bytes_read().saturating_sub(before);
+                bar.show_text(|| bytes_text(bytes, total, begin.elapsed()));
+            }
+            bar.clear();
+        };
+        // Without the thread there is no bar, and the work is done all the same.
+        let thread = thread::Builder::new().stack_size(64 << 10).spawn(show).ok();
+        Watch { ends: Some(ends), thread }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.ends = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+fn bytes_text(bytes: u64, total: Option<u64>, elapsed: Duration) -> String {
+    let speed = bytes as f64 / elapsed.as_secs_f64().max(1e-9);
+    let (read, per_second) = (display_bytes(bytes), display_bytes(speed as u64));
+    // What is read several times, as a pipeline may do, has no known end.
+    let Some(total) = total.filter(|total| *total >= bytes && *total > 0) else {
+        return format!("{read} read, {per_second}/s");
+    };
+    let filled = (bytes as f64 / total as f64 * WIDTH as f64) as usize;
+    let bar = format!("[{}{}]", "#".repeat(filled), ".".repeat(WIDTH - filled));
+    let total_text = display_bytes(total);
+    if bytes == 0 {
+        return format!("{bar} {read} of {total_text}");
+    }
+    let left = Duration::from_secs_f64((total - bytes) as f64 / speed.max(1e-9));
+    format!("{bar} {read} of {total_text}, {per_second}/s, {} left", display_time(left))
 }
 
 fn bar_text(progress: &Progress, memory_bytes: u64) -> String {
@@ -223,5 +282,11 @@ mod tests {
         let text = bar_text(&Progress { total_rows: None, ..progress }, 2 << 20);
         assert_eq!(text, "100 rows, 5.0 rows/s, 1.0 MiB of 2.0 MiB");
         assert_eq!(display_time(Duration::from_secs(3700)), "1:01 h");
+        let text = |bytes, total| bytes_text(bytes, total, elapsed);
+        assert_eq!(text(1 << 20, Some(2 << 20)), "[######......] 1.0 MiB of 2.0 MiB, 102.4 KiB/s, 10 s left");
+        assert_eq!(text(0, Some(5)), "[............] 0 B of 5 B");
+        for total in [None, Some(0), Some(10)] {
+            assert_eq!(text(1 << 20, total), "1.0 MiB read, 102.4 KiB/s");
+        }
     }
 }

@@ -365,3 +365,72 @@ impl PipelineSpec {
         read(&value, other).map_err(DataError::Spec)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::image::OPS;
+
+    /// The cells of the tables of the document that begin with a name, row by row.
+    fn rows(part: &str) -> Vec<Vec<&str>> {
+        const DOCUMENT: &str = include_str!("../../../../docs/pipelines.md");
+        let part = DOCUMENT.split("\n## ").find(|text| text.starts_with(part)).unwrap();
+        let rows = part.lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.map(|row| row.trim_end_matches(" |").split(" | ").map(|cell| cell.trim_matches('`')).collect())
+            .collect()
+    }
+
+    /// That the first of `rows` are `table`, that all in their examples is known, and that they have every option.
+    fn check<T>(rows: &[Vec<&str>], table: &[(&str, T)], read: impl Fn(&T, &mut Args<'_>) -> Read<()>) {
+        for (name, reads) in table {
+            let row = rows.iter().find(|row| row[0] == *name).unwrap_or_else(|| panic!("{name} is missing"));
+            let example: Value = serde_json::from_str(row[1]).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let mut args = Args::new(&example, "row", &|_| None).unwrap();
+            assert_eq!(args.name, *name);
+            if cfg!(not(feature = "arrow")) && ["arrow", "parquet"].contains(name) {
+                continue;
+            }
+            read(reads, &mut args).and_then(|()| args.finish()).unwrap();
+            // These two are those of all operations on single elements, and the arguments of images have a table.
+            let is_common = |key: &&&str| ["threads", "unordered"].contains(*key);
+            for key in args.asked.iter().filter(|key| !is_common(key)) {
+                assert!(args.object.contains_key(*key), "{name}: the option {key} is missing");
+            }
+        }
+    }
+
+    #[test]
+    fn the_document_has_every_source_stage_and_option() {
+        let (sources, stages) = (rows("Sources"), rows("Stages"));
+        check(&sources, SOURCES, |read, args| read(args).map(drop));
+        check(&stages, STAGES, |read, args| read(args).map(drop));
+        // The tables hold nothing else, but the stage of whoever runs models.
+        let names = |rows: &[Vec<&str>]| rows.iter().map(|row| row[0].to_string()).collect::<BTreeSet<_>>();
+        let known: BTreeSet<_> = SOURCES.iter().map(|(name, _)| (*name).to_string()).collect();
+        assert_eq!(names(&sources), known);
+        let is_stage = |name: &&str| STAGES.iter().any(|(known, _)| known == name) || *name == "model";
+        let is_op = |row: &Vec<&str>| {
+            let arguments = row.get(1).map_or("", |cell| cell.trim_matches(['|', ' ']));
+            let arguments: Vec<_> = arguments.split("` `").filter(|name| !name.is_empty()).collect();
+            OPS.iter().any(|op| op.name == row[0] && op.arguments == arguments)
+        };
+        let is_feature = |row: &Vec<&str>| row[0].starts_with('{');
+        for row in &stages {
+            assert!(is_stage(&row[0]) || is_op(row) || is_feature(row), "{row:?} is nothing");
+        }
+        for op in OPS {
+            assert!(stages.iter().any(|row| row[0] == op.name && is_op(row)), "{} is missing", op.name);
+        }
+    }
+
+    #[test]
+    fn the_document_describes_features_that_are_read() {
+        for row in rows("Stages").iter().filter(|row| row[0].starts_with('{')) {
+            let spec = format!(r#"{{"parse": {{"features": {{"x": {}}}}}}}"#, row[0]);
+            let value = serde_json::from_str(&spec).unwrap();
+            read_stage(&value, &|_| None).unwrap_or_else(|e| panic!("{row:?}: {e}"));
+        }
+    }
+}

@@ -22,6 +22,7 @@ mod stores;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
 use tightfit_core::{BudgetError, MemoryBudget, Reservation};
@@ -185,6 +186,15 @@ fn no_stores(url: &str) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, why)
 }
 
+/// See [`bytes_read`].
+static BYTES_READ: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes that this process has read from files of data sets, as they are stored: how far a job is that reads files from
+/// front to back.
+pub fn bytes_read() -> u64 {
+    BYTES_READ.load(Ordering::Relaxed)
+}
+
 /// An open file of a data set. [`Read`] and [`Seek`] move one position; [`StoredFile::read_at`] leaves it alone.
 #[derive(Debug)]
 pub struct StoredFile {
@@ -270,11 +280,15 @@ fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
 
 impl Read for StoredFile {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match &mut self.source {
+        let read = match &mut self.source {
             Source::Local(file) => file.read(out),
             #[cfg(feature = "object-store")]
             Source::Remote(file) => file.read(out),
+        };
+        if let Ok(bytes) = read {
+            BYTES_READ.fetch_add(bytes as u64, Ordering::Relaxed);
         }
+        read
     }
 }
 

@@ -124,6 +124,13 @@ pub fn list_files(sources: &[PathBuf], is_records: bool, budget: &MemoryBudget) 
     Ok(list)
 }
 
+/// Bytes of all files that `sources` stand for, as they are stored; `None` when that cannot be told.
+pub fn total_bytes(sources: &[PathBuf], is_records: bool, budget: &MemoryBudget) -> Option<u64> {
+    let list = list_files(sources, is_records, budget).ok()?;
+    let bytes = |path: &Path| storage::size_and_time(path).ok().map(|(bytes, _)| bytes);
+    list.files.iter().map(|file| bytes(&file.path)).sum()
+}
+
 /// True when both are one file, by whatever names.
 pub fn is_same(a: &Path, b: &Path) -> bool {
     a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)

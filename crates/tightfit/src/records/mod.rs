@@ -16,6 +16,7 @@ mod verify;
 pub(crate) use convert::is_record_name;
 pub use convert::{ConvertOptions, convert};
 pub(crate) use files::is_same;
+pub use files::total_bytes;
 pub use inspect::{BadRecord, Inspection, Sizes, inspect};
 pub(crate) use output::RecordOutput;
 pub use schema::{FeatureSummary, Range, Scope};

@@ -77,6 +77,17 @@ fn source_bytes(measured: &Measured) -> u64 {
     measured.report.stages.iter().filter(|stage| stage.inputs.is_empty()).map(|stage| stage.bytes).sum()
 }
 
+/// Characters of a name in the table.
+const SHOWN_NAME: usize = 40;
+
+/// The name, cut off where it would widen the table: the options behind it are in the description.
+fn short(name: &str) -> String {
+    match name.char_indices().nth(SHOWN_NAME) {
+        Some((end, _)) => format!("{}..", name.get(..end).unwrap_or_default()),
+        None => name.to_string(),
+    }
+}
+
 fn text(measured: &Measured, budget_peak_bytes: u64) -> String {
     let elapsed = measured.elapsed;
     let megabytes = |bytes: u64| rate(bytes, elapsed) / 1e6;
@@ -94,7 +105,7 @@ fn text(measured: &Measured, budget_peak_bytes: u64) -> String {
         |time: Duration| format!("{:.0} %", 100.0 * time.as_secs_f64() / elapsed.as_secs_f64().max(1e-9));
     for (index, stage) in measured.report.stages.iter().enumerate() {
         rows.push(vec![
-            stage.name.clone(),
+            if stage.parts.len() > 1 { "map".to_string() } else { short(&stage.name) },
             format!("{:.0}", rate(stage.elements, elapsed)),
             format!("{:.0}", megabytes(stage.bytes)),
             share(stage.work_time),
@@ -107,7 +118,7 @@ fn text(measured: &Measured, budget_peak_bytes: u64) -> String {
         if stage.parts.len() > 1 {
             for (name, time) in &stage.parts {
                 let empty = String::new;
-                rows.push(vec![format!("  {name}"), empty(), empty(), share(*time)]);
+                rows.push(vec![format!("  {}", short(name)), empty(), empty(), share(*time)]);
             }
         }
     }

@@ -24,7 +24,10 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     let (budget, _) = super::budget(args)?;
     let begin = Instant::now();
     let options = ConvertOptions { sources: args.paths().to_vec(), output };
-    let records = convert(&options, &budget, stop_flag())?;
+    let bar = super::watch(args, args.paths(), options.passes(), &budget);
+    let records = convert(&options, &budget, stop_flag());
+    drop(bar);
+    let records = records?;
     let seconds = begin.elapsed().as_secs_f64();
     let path = options.output.display();
     super::say(args, &format!("{path}: {records} records in {seconds:.2} s\n"));

@@ -14,13 +14,16 @@ pub const COMMAND: Command = Command {
     name: "records inspect",
     positional: "FILE",
     about: "Tells what a TFRecord file holds: counts, sizes, features, the first bad record",
-    flags: &["memory", "json"],
+    flags: &["memory", "json", "quiet"],
     run,
 };
 
 fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     let (budget, _) = super::budget(args)?;
-    let inspection = inspect(args.model(), &budget, stop_flag())?;
+    let bar = super::watch(args, args.paths(), 1, &budget);
+    let inspection = inspect(args.model(), &budget, stop_flag());
+    drop(bar);
+    let inspection = inspection?;
     match args.has("json") {
         true => print(&format!("{:#}\n", json(&inspection))),
         false => print(&text(&args.model().display().to_string(), &inspection)),

@@ -12,11 +12,13 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use tightfit::fit::RUNTIME_BYTES;
+use tightfit::records::total_bytes;
 use tightfit::{Error, MemoryBudget};
 
 use super::Limits;
 use crate::args::Args;
 use crate::failure::Failure;
+use crate::progress::Watch;
 use crate::table::print;
 
 /// Records or elements that are shown, and the most that may be asked for.
@@ -35,6 +37,11 @@ pub(super) fn budget(args: &Args) -> Result<(MemoryBudget, usize), Failure> {
 /// The value of `--output`.
 fn output(args: &Args, command: &str) -> Result<PathBuf, Failure> {
     args.path("output").ok_or_else(|| Failure::Usage(format!("{command} needs --output")))
+}
+
+/// Shows how far it is with reading `sources` so many times, until what this gives is dropped.
+fn watch(args: &Args, sources: &[PathBuf], passes: u64, budget: &MemoryBudget) -> Watch {
+    Watch::new(args.has("quiet"), || Some(total_bytes(sources, true, budget)?.saturating_mul(passes)))
 }
 
 /// Says on stderr what was done, unless it is not wanted.

@@ -2,11 +2,12 @@
 
 use serde_json::json;
 use tightfit::pipeline::{StoreOptions, Stored, read_spec, store};
-use tightfit::records::MAX_SHARDS;
+use tightfit::records::{MAX_SHARDS, total_bytes};
 use tightfit::{display_bytes, limits};
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
+use crate::progress::Watch;
 use crate::system::{Start, stop_flag};
 use crate::table::print;
 
@@ -25,7 +26,11 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     let (budget, threads) = super::budget(args)?;
     let spec = read_spec(args.model(), threads, &budget)?;
     let options = StoreOptions { output, shards, threads };
-    let stored = store(&spec, &options, &budget, stop_flag())?;
+    // How much a pipeline reads is known only where it is files and nothing else.
+    let bar = Watch::new(args.has("quiet"), || total_bytes(args.paths(), false, &budget));
+    let stored = store(&spec, &options, &budget, stop_flag());
+    drop(bar);
+    let stored = stored?;
     super::say(args, &text(&options, &stored));
     match args.has("json") {
         true => print(&format!("{:#}\n", json(&options, &stored, budget.peak_bytes()))),

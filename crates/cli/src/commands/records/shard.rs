@@ -33,7 +33,11 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     let (budget, _) = super::budget(args)?;
     let begin = Instant::now();
     let dealing = if args.has("ranges") { Dealing::Ranges } else { Dealing::RoundRobin };
-    let counts = shard(&ShardOptions { sources, output, shards, dealing }, &budget, stop_flag())?;
+    let passes = if dealing == Dealing::Ranges { 2 } else { 1 };
+    let bar = super::watch(args, &sources, passes, &budget);
+    let counts = shard(&ShardOptions { sources, output, shards, dealing }, &budget, stop_flag());
+    drop(bar);
+    let counts = counts?;
     let (records, seconds) = (counts.iter().sum::<u64>(), begin.elapsed().as_secs_f64());
     super::say(args, &format!("{records} records in {shards} shards in {seconds:.2} s\n"));
     match args.has("json") {

@@ -21,7 +21,10 @@ pub const COMMAND: Command = Command {
 fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     let (budget, threads) = super::budget(args)?;
     let options = VerifyOptions { sources: args.paths().to_vec(), threads };
-    let verification = verify(&options, &budget, stop_flag())?;
+    let bar = super::watch(args, args.paths(), 1, &budget);
+    let verification = verify(&options, &budget, stop_flag());
+    drop(bar);
+    let verification = verification?;
     if args.has("json") {
         print(&format!("{:#}\n", json(&verification)))?;
     } else if !args.has("quiet") {

@@ -48,6 +48,18 @@ pub struct ConvertOptions {
     pub output: PathBuf,
 }
 
+impl ConvertOptions {
+    /// How many times the sources are read: what columns or arrays hold is found out before they are written.
+    pub fn passes(&self) -> u64 {
+        let is_csv = self.sources.iter().any(|source| extension(source) == "csv");
+        match kind_of_output(&self.output) {
+            Ok(To::Csv | To::Npy | To::Npz) => 2,
+            Ok(To::Records) if is_csv => 2,
+            _ => 1,
+        }
+    }
+}
+
 /// What sources are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum From {
