@@ -290,7 +290,7 @@ fn read_damaged(path: &Path, folder: &Folder, original: &[Vec<u8>]) -> Option<u6
     let shown: Vec<_> = std::iter::from_fn(|| shown.next_record().transpose()).collect();
     assert_eq!(shown.iter().filter(|record| record.is_ok()).count() as u64, verified.records);
     let output = folder.path("copy.tfrecord");
-    let options = ConvertOptions { sources: vec![path.to_path_buf()], output: output.clone() };
+    let options = ConvertOptions::new(vec![path.to_path_buf()], output.clone());
     match (convert(&options, &budget, &go), first_bad) {
         (Ok(records), None) => {
             let expected =

@@ -236,6 +236,21 @@ fn arrays_become_examples_and_come_back() {
     }
     let read = |path: &Path| std::fs::read(path).expect("the file");
     assert_eq!(read(&again), read(&records));
+    // 1/7 is 0x3092 as float16, 2/7 is 0x3492; records can be made of what was rounded.
+    let (halved, rounded) = (folder.path("h.npy"), folder.path("h.tfrecord"));
+    let convert = |from: &Path, to: &Path, dtype: &str| {
+        tightfit(["records", "convert", text(from), "--output", text(to), "--dtype", dtype, "--quiet"])
+    };
+    assert_eq!(convert(&records, &halved, "float16").code, 0);
+    let bytes = read(&halved);
+    assert!(bytes.windows(5).any(|w| w == b"'<f2'") && bytes.len() == 128 + 2 * 3000, "{}", bytes.len());
+    assert_eq!(bytes[128..134], [0, 0, 0x92, 0x30, 0x92, 0x34]);
+    assert_eq!(
+        tightfit(["records", "convert", text(&halved), "--output", text(&rounded), "--quiet"]).code,
+        0
+    );
+    convert(&records, &rounded, "float16").assert_fails(2, "records become .npy or .npz of it");
+    convert(&records, &halved, "bfloat16").assert_fails(2, "float16, float32 or float64");
     let ints = folder.write("u.npy", common::npy("<u8", "(1,)", &u64::MAX.to_le_bytes()));
     tightfit(["records", "convert", text(&ints), "--output", text(&folder.path("u.tfrecord"))])
         .assert_fails(1, "'u', row 0");

@@ -51,6 +51,7 @@ pub const FLAGS: &[Flag] = &[
     flag("report", "FILE", "Write what the run took as JSON"),
     flag("signature", "KEY", "The signature to run, for models that have them"),
     flag("records", "N", "How many records or elements to show (-n N) [default: 10]"),
+    flag("dtype", "NAME", "What floats become in .npy and .npz: float16, float32 or float64 [default: float32]"),
     flag("ranges", "", "Shards of records that follow each other, instead of every Nth"),
     flag("shards", "N", "Deal what is written in turn to OUT-00000-of-0000N and so on"),
     flag("seconds", "S", "How long to measure [default: 3; data bench: 10, or to the end]"),

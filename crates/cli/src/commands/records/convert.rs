@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use serde_json::json;
+use tightfit::DType;
 use tightfit::records::{ConvertOptions, convert};
 
 use crate::args::{Args, Command};
@@ -15,7 +16,7 @@ pub const COMMAND: Command = Command {
     name: "records convert",
     positional: "FILE..",
     about: "Turns .csv, .npy, .npz, .parquet, .arrow or images into TFRecord or back; compresses or unpacks TFRecord",
-    flags: &["output", "memory", "json", "quiet"],
+    flags: &["output", "dtype", "memory", "json", "quiet"],
     run,
 };
 
@@ -23,7 +24,12 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     let output = super::output(args, COMMAND.name)?;
     let (budget, _) = super::budget(args)?;
     let begin = Instant::now();
-    let options = ConvertOptions { sources: args.paths().to_vec(), output };
+    let mut options = ConvertOptions::new(args.paths().to_vec(), output);
+    if let Some(name) = args.text("dtype")? {
+        let dtype = DType::ALL.into_iter().find(|dtype| dtype.name() == name);
+        options.floats =
+            dtype.ok_or_else(|| Failure::Usage(format!("--dtype {name}: there is no such type")))?;
+    }
     let bar = super::watch(args, args.paths(), options.passes(), &budget);
     let records = convert(&options, &budget, stop_flag());
     drop(bar);

@@ -104,18 +104,19 @@ impl StageSpec for Each {
     }
 }
 
-/// The options `threads` (0 for none of its own) and `unordered`.
-pub(crate) fn read_mode(args: &mut Args<'_>) -> Read<MapMode> {
+/// The options `threads` (0 for none of its own) and `unordered`; `usual` where nothing is said.
+pub(crate) fn read_mode(args: &mut Args<'_>, usual: MapMode) -> Read<MapMode> {
     let (threads, is_ordered) = (args.number_option("threads")?, !args.flag("unordered")?);
     Ok(match threads {
         Some(0) => MapMode::Inline,
+        None if is_ordered => usual,
         threads => MapMode::Parallel { threads: threads.map(|n| n as usize), is_ordered },
     })
 }
 
 /// A stage that is `op`, with the options of [`read_mode`].
 pub(crate) fn read_each(op: impl MapOp + 'static, args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
-    Ok(Arc::new(Each { op: Arc::new(op), mode: read_mode(args)? }))
+    Ok(Arc::new(Each { op: Arc::new(op), mode: read_mode(args, MapMode::default())? }))
 }
 
 /// See the module.

@@ -9,6 +9,8 @@
 //! | .parquet, .arrow | one feature a column; a null is a feature without values |
 //! | Examples | .csv, .npy, .npz, .parquet, .arrow, or a folder of images |
 //!
+//! Floats of arrays are float32, or rounded to float16 if that is asked for.
+//!
 //! Parquet and Arrow need the cargo feature `arrow`.
 
 mod from_arrays;
@@ -25,7 +27,7 @@ mod to_images;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{DType, MemoryBudget};
 #[cfg(not(feature = "arrow"))]
 use tightfit_data::why_no_columns;
 use tightfit_data::{FileKind, FileList};
@@ -46,9 +48,16 @@ pub struct ConvertOptions {
     /// What they become, by its name: `.csv`, `.npy`, `.npz`, `.tfrecord`, `.tfrecord.gz`, `.parquet`, `.arrow`,
     /// or with a slash at the end a folder of images.
     pub output: PathBuf,
+    /// What floats become in arrays: float32 as they are, float16 or float64.
+    pub floats: DType,
 }
 
 impl ConvertOptions {
+    /// `sources` become `output`, floats as they are.
+    pub fn new(sources: Vec<PathBuf>, output: PathBuf) -> ConvertOptions {
+        ConvertOptions { sources, output, floats: DType::F32 }
+    }
+
     /// How many times the sources are read: what columns or arrays hold is found out before they are written.
     pub fn passes(&self) -> u64 {
         let is_csv = self.sources.iter().any(|source| extension(source) == "csv");
@@ -87,6 +96,7 @@ enum To {
 struct Job<'a> {
     list: &'a FileList,
     output: &'a Path,
+    floats: DType,
     budget: &'a MemoryBudget,
     stop: &'a AtomicBool,
 }
@@ -104,7 +114,16 @@ pub fn convert(options: &ConvertOptions, budget: &MemoryBudget, stop: &AtomicBoo
     if list.files.iter().any(|f| is_same(&f.path, output)) {
         return Err(Error::Usage(format!("{} would be read and written", output.display())));
     }
-    let job = Job { list: &list, output, budget, stop };
+    let floats = options.floats;
+    if floats != DType::F32 && !matches!((from, to), (From::Records, To::Npy | To::Npz)) {
+        return Err(Error::Usage(format!(
+            "--dtype {floats}: records become .npy or .npz of it, and nothing else"
+        )));
+    }
+    if !matches!(floats, DType::F16 | DType::F32 | DType::F64) {
+        return Err(Error::Usage(format!("--dtype {floats}: floats become float16, float32 or float64")));
+    }
+    let job = Job { list: &list, output, floats, budget, stop };
     match (from, to) {
         (From::Csv, To::Records) => from_csv::convert(&job),
         (From::Array, To::Records) => from_arrays::convert_npy(&job),

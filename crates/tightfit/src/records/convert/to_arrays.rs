@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use half::f16;
 use tightfit_core::{DType, Shape};
 use tightfit_format::example::{Feature, FeatureKind};
 use tightfit_format::npz::NpzWriter;
@@ -21,10 +22,10 @@ struct Column {
 }
 
 impl Column {
-    fn new(feature: &FeatureSummary) -> Result<Column, Error> {
+    fn new(feature: &FeatureSummary, floats: DType) -> Result<Column, Error> {
         let wrong = |why: String| Error::Usage(format!("feature '{}' {why}", feature.name));
         let dtype = match *feature.kinds {
-            [FeatureKind::Float] => DType::F32,
+            [FeatureKind::Float] => floats,
             [FeatureKind::Int64] => DType::I64,
             [FeatureKind::Bytes] => DType::String,
             _ => return Err(wrong("is not of one kind in all records, as an array has to be".to_string())),
@@ -58,7 +59,7 @@ impl Column {
         for run in feature.float_runs() {
             let run = run.map_err(text)?;
             values += run.len();
-            spool.push(run.as_flattened()).map_err(io)?;
+            push_floats(run, self.dtype, spool).map_err(io)?;
         }
         for value in feature.ints() {
             values += 1;
@@ -79,6 +80,16 @@ impl Column {
     }
 }
 
+/// Appends little-endian float32 `values` as `dtype`, rounded to the nearest.
+fn push_floats(values: &[[u8; 4]], dtype: DType, spool: &mut ArraySpool) -> std::io::Result<()> {
+    let each = || values.iter().map(|value| f32::from_le_bytes(*value));
+    match dtype {
+        DType::F16 => each().try_for_each(|v| spool.push(&f16::from_f32(v).to_le_bytes())),
+        DType::F64 => each().try_for_each(|v| spool.push(&f64::from(v).to_le_bytes())),
+        _ => spool.push(values.as_flattened()),
+    }
+}
+
 /// Converts all records of `job` to one array, of the only feature they have.
 pub fn convert_npy(job: &Job<'_>) -> Result<u64, Error> {
     let (features, _held) = job.schema()?;
@@ -86,7 +97,7 @@ pub fn convert_npy(job: &Job<'_>) -> Result<u64, Error> {
         let why = format!("a .npy file holds one array, and the records have {} features", features.len());
         return Err(Error::Usage(format!("{why}: use .npz")));
     };
-    let column = Column::new(feature)?;
+    let column = Column::new(feature, job.floats)?;
     let _buffers = job.budget.try_reserve("output", (BUFFER_BYTES + SPOOL_BYTES) as u64)?;
     let mut output = Output::create(job.output)?;
     let at = |error| Error::io(job.output, error);
@@ -107,7 +118,7 @@ pub fn convert_npy(job: &Job<'_>) -> Result<u64, Error> {
 /// Converts all records of `job` to an array for each feature.
 pub fn convert_npz(job: &Job<'_>) -> Result<u64, Error> {
     let (features, _held) = job.schema()?;
-    let columns = features.iter().map(Column::new).collect::<Result<Vec<_>, _>>()?;
+    let columns = features.iter().map(|f| Column::new(f, job.floats)).collect::<Result<Vec<_>, _>>()?;
     if columns.is_empty() {
         return Err(Error::Usage("the records have no features".to_string()));
     }

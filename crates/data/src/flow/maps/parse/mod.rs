@@ -48,7 +48,8 @@ pub struct Parse {
     pub spec: Option<ParseSpec>,
     /// The field that holds the records: one string.
     pub field: String,
-    /// Who does it.
+    /// Who does it. Parsing takes hardly longer than handing a record to another thread, so usually whoever takes the
+    /// elements.
     pub mode: MapMode,
 }
 
@@ -80,7 +81,7 @@ impl Parse {
 impl Default for Parse {
     /// Learns from the first records what there is to parse in the field `record`.
     fn default() -> Self {
-        Parse { spec: None, field: RECORD.to_string(), mode: MapMode::default() }
+        Parse { spec: None, field: RECORD.to_string(), mode: MapMode::Inline }
     }
 }
 
@@ -109,7 +110,7 @@ impl StageSpec for Parse {
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let spec = if args.value().is_null() { None } else { Some(ParseSpec::from_json(args.value())?) };
     let field = args.text_option("field")?.unwrap_or(RECORD).to_string();
-    Ok(Arc::new(Parse { spec, field, mode: read_mode(args)? }))
+    Ok(Arc::new(Parse { spec, field, mode: read_mode(args, MapMode::Inline)? }))
 }
 
 impl MapOp for Parse {
