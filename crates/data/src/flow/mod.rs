@@ -76,6 +76,7 @@ pub use sources::images::Images;
 pub use sources::npy::Arrays;
 pub use sources::npz::Archives;
 pub use sources::range::Range;
+pub use sources::records::RECORD;
 pub use sources::shuffled::ShuffledRecords;
 pub use sources::text::Lines;
 pub use spec::{PipelineSpec, SourceSpec, StageSpec};

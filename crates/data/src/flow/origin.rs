@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tightfit_core::MemoryBudget;
-
 use crate::error::{BadRow, DataError, RowFault};
 use crate::source::{FileKind, FileList};
 use crate::storage;
@@ -84,7 +82,7 @@ impl Names {
     }
 
     /// Every file with its size and the time of its last change: other data give another text.
-    pub fn fingerprint(&self, budget: &MemoryBudget) -> String {
+    pub fn fingerprint(&self) -> String {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
         for source in sources.iter() {
@@ -92,8 +90,7 @@ impl Names {
                 Name::Other(name) => text.push_str(&format!("{name}\n")),
                 Name::Files(list) => {
                     for file in &list.files {
-                        let known = storage::open(&file.path, budget);
-                        let (bytes, changed_ns) = known.map_or((0, None), |f| (f.len(), f.modified_ns()));
+                        let (bytes, changed_ns) = storage::size_and_time(&file.path).unwrap_or((0, None));
                         text.push_str(&format!("{} {bytes} {changed_ns:?}\n", file.path.display()));
                     }
                 }

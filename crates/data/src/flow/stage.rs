@@ -352,7 +352,7 @@ impl Context {
 
     /// What tells the elements that come so far from those of other pipelines or other files.
     pub(crate) fn key(&self) -> String {
-        format!("{}\n{}", self.trail, self.names.fingerprint(&self.budget))
+        format!("{}\n{}", self.trail, self.names.fingerprint())
     }
 
     /// The meters of all stages, sources first.

@@ -7,14 +7,11 @@ use std::time::{Duration, Instant};
 use tightfit_core::{DType, MemoryBudget};
 use tightfit_data::DataError;
 use tightfit_data::flow::{
-    Context, Each, Node, Pipeline, PipelineSpec, Report, Schema, Serialize, StageSpec,
+    Context, Each, Node, Pipeline, PipelineSpec, RECORD, Report, Schema, Serialize, StageSpec,
 };
 
 use crate::error::Error;
 use crate::records::{MAX_SHARDS, RecordOutput, ShardSet, is_record_name, is_same};
-
-/// The field that a record is.
-const RECORD: &str = "record";
 
 /// Where the elements of a pipeline go.
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ const WINDOW_BYTES: usize = 256 << 10;
 const FRAME_BYTES: u64 = 16;
 
 /// The field that a record is.
-pub(crate) const RECORD: &str = "record";
+pub const RECORD: &str = "record";
 
 /// Where the one field lies.
 pub(super) const PLACES: [Place; 1] = [Place { shape: Shape::SCALAR, offset: 0 }];
