@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 mod check;
 
-pub use check::{CheckedRecord, find_header};
+pub use check::{CheckedRecord, GrowError, find_header};
 
 use tightfit_core::{ALIGNMENT, Buffer, display_bytes};
 

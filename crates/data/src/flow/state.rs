@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tightfit_core::{Buffer, MemoryBudget};
-use tightfit_format::tfrecord::{RecordFault, RecordReader, RecordWriter};
+use tightfit_format::tfrecord::{GrowError, RecordReader, RecordWriter};
 
 use super::codec::{DecodeError, decode, encode};
 use super::element::{Element, ElementView};
@@ -118,19 +118,11 @@ impl StateReader {
     }
 
     fn next(&mut self) -> Result<&[u8], DataError> {
-        loop {
-            match self.read.advance() {
-                Ok(true) => return Ok(self.read.current().data),
-                Ok(false) => return Err(self.wrong("the state ends too early")),
-                Err(error) => match error.fault {
-                    RecordFault::TooLarge { bytes, limit_bytes } if bytes > limit_bytes => {
-                        let bytes = usize::try_from(bytes.saturating_add(16)).unwrap_or(usize::MAX);
-                        let window = Buffer::new(&self.budget, PURPOSE, bytes)?;
-                        self.read.enlarge(window).map_err(|e| io_error(&self.path, e))?;
-                    }
-                    _ => return Err(DataError::Spec(error.to_string())),
-                },
-            }
+        match self.read.advance_growing(PURPOSE, &self.budget) {
+            Ok(true) => Ok(self.read.current().data),
+            Ok(false) => Err(self.wrong("the state ends too early")),
+            Err(GrowError::Budget { error, .. }) => Err(DataError::Budget(error)),
+            Err(GrowError::Record(error)) => Err(DataError::Spec(error.to_string())),
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use tightfit_core::Buffer;
+use tightfit_core::{BudgetError, Buffer, MemoryBudget};
 
 use super::{
     Compression, FOOTER_BYTES, HEADER_BYTES, RecordError, RecordFault, RecordReader, masked, plain_length,
@@ -22,6 +22,22 @@ pub struct CheckedRecord {
     pub offset: u64,
     /// Bytes of its data.
     pub bytes: u64,
+}
+
+/// A record that could not be read through a window that grows.
+#[derive(Debug)]
+pub enum GrowError {
+    /// It is broken.
+    Record(RecordError),
+    /// There is no memory for it.
+    Budget {
+        /// Its number in the file, from 0.
+        record: u64,
+        /// Where it begins, in bytes of the uncompressed file.
+        offset: u64,
+        /// What is missing.
+        error: BudgetError,
+    },
 }
 
 impl<R: Read> RecordReader<R> {
@@ -64,6 +80,33 @@ impl<R: Read> RecordReader<R> {
             self.index = self.index.saturating_sub(1);
         }
         Ok(())
+    }
+
+    /// As [`RecordReader::advance`], but where a record is larger than the window, the window grows to it, out of `budget`
+    /// for `purpose`.
+    ///
+    /// # Errors
+    /// [`GrowError`]; the next call goes on with the record after it, as far as that is possible.
+    pub fn advance_growing(
+        &mut self,
+        purpose: &'static str,
+        budget: &MemoryBudget,
+    ) -> Result<bool, GrowError> {
+        loop {
+            let error = match self.advance() {
+                Ok(more) => return Ok(more),
+                Err(error) => error,
+            };
+            let RecordFault::TooLarge { bytes, .. } = error.fault else {
+                return Err(GrowError::Record(error));
+            };
+            let whole_bytes = bytes.saturating_add((HEADER_BYTES + FOOTER_BYTES) as u64);
+            let window = Buffer::new(budget, purpose, usize::try_from(whole_bytes).unwrap_or(usize::MAX));
+            let (record, offset) = (error.record, error.offset);
+            let window = window.map_err(|error| GrowError::Budget { record, offset, error })?;
+            let grown = self.enlarge(window);
+            grown.map_err(|io| GrowError::Record(RecordError { fault: RecordFault::Io(io), ..error }))?;
+        }
     }
 
     /// Checks both CRCs of the next record without holding it, so that its size does not matter; `None` at the end.
@@ -208,6 +251,23 @@ mod tests {
         assert_eq!((record.index, record.offset, record.data), (1, 36, &*records[1]));
         assert_eq!(reader.next_record().unwrap().unwrap().index, 2);
         assert!(reader.next_record().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_window_grows_as_far_as_the_budget_allows() {
+        let records = [vec![1; 20], vec![2; 5000], vec![3; 700], vec![4; 30]];
+        let bytes = file(&records);
+        let budget = MemoryBudget::new(2000);
+        let mut reader = reader(&bytes, 64);
+        assert!(reader.advance_growing("test", &budget).unwrap());
+        let error = reader.advance_growing("test", &budget).unwrap_err();
+        assert!(matches!(error, GrowError::Budget { record: 1, offset: 36, .. }), "{error:?}");
+        for record in &records[2..] {
+            assert!(reader.advance_growing("test", &budget).unwrap());
+            assert_eq!(reader.current().data, record);
+        }
+        assert!(!reader.advance_growing("test", &budget).unwrap());
+        assert!(budget.peak_bytes() < 2000);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
-use tightfit_format::tfrecord::{Compression, INFLATE_BYTES, RecordError, RecordFault, RecordReader};
+use tightfit_format::tfrecord::{Compression, GrowError, INFLATE_BYTES, RecordError, RecordReader};
 
 use super::{BadRead, Format, Rows};
 use crate::error::RowFault;
@@ -79,7 +79,7 @@ impl Format for RecordFormat {
         }
         let (schema, budget) = (self.schema.clone(), self.budget.clone());
         let mut rows =
-            RecordRows { schema, budget, reader, row, _inflating: inflating, inflate_bytes, string: [0; 16] };
+            RecordRows { schema, budget, reader, _inflating: inflating, inflate_bytes, string: [0; 16] };
         rows.set_string();
         Ok(Box::new(rows))
     }
@@ -89,8 +89,6 @@ struct RecordRows {
     schema: Arc<Schema>,
     budget: MemoryBudget,
     reader: RecordReader<StoredFile>,
-    /// The number of the next record.
-    row: u64,
     _inflating: tightfit_core::Reservation,
     inflate_bytes: usize,
     /// The current record as a string element: all of the text.
@@ -105,27 +103,16 @@ impl RecordRows {
 
 impl Rows for RecordRows {
     fn advance(&mut self) -> Result<bool, BadRead> {
-        loop {
-            match self.reader.advance() {
-                Ok(more) => {
-                    self.row = self.row.max(self.reader.current().index + u64::from(more));
-                    self.set_string();
-                    return Ok(more);
-                }
-                Err(error) => {
-                    let place = Some((error.record, error.offset));
-                    self.row = error.record + 1;
-                    let bad = |fault| BadRead { place, fault };
-                    let RecordFault::TooLarge { bytes, .. } = error.fault else {
-                        return Err(bad(RowFault::Record(error.fault)));
-                    };
-                    let bytes = usize::try_from(bytes.saturating_add(FRAME_BYTES)).unwrap_or(usize::MAX);
-                    let window = Buffer::new(&self.budget, PURPOSE, bytes);
-                    let window = window.map_err(|e| bad(RowFault::Memory(e)))?;
-                    self.reader.enlarge(window).map_err(|e| bad(RowFault::Io(e)))?;
-                }
+        let more = self.reader.advance_growing(PURPOSE, &self.budget).map_err(|error| match error {
+            GrowError::Record(RecordError { record, offset, fault, .. }) => {
+                BadRead { place: Some((record, offset)), fault: RowFault::Record(fault) }
             }
-        }
+            GrowError::Budget { record, offset, error } => {
+                BadRead { place: Some((record, offset)), fault: RowFault::Memory(error) }
+            }
+        })?;
+        self.set_string();
+        Ok(more)
     }
 
     fn current(&self, file: u32) -> ElementView<'_> {
@@ -135,7 +122,7 @@ impl Rows for RecordRows {
     }
 
     fn next_place(&self) -> (u64, u64) {
-        (self.row, self.reader.offset())
+        self.reader.next_place()
     }
 
     fn held_bytes(&self) -> usize {

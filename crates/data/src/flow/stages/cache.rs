@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tightfit_core::{Buffer, MemoryBudget};
-use tightfit_format::tfrecord::{RecordFault, RecordReader, RecordWriter};
+use tightfit_format::tfrecord::{GrowError, RecordReader, RecordWriter};
 
 use crate::error::{DataError, io_error};
 use crate::flow::codec::{DecodeError, decode, encode};
@@ -453,22 +453,12 @@ struct CacheReader {
 impl CacheReader {
     /// The next element; `None` behind the last.
     fn next(&mut self) -> Result<Option<&[u8]>, DataError> {
-        loop {
-            match self.read.advance() {
-                Ok(true) => break,
-                Ok(false) => return Ok(None),
-                Err(error) => match error.fault {
-                    RecordFault::TooLarge { bytes, limit_bytes } if bytes > limit_bytes => {
-                        let bytes = usize::try_from(bytes.saturating_add(16)).unwrap_or(usize::MAX);
-                        let window = Buffer::new(&self.budget, PURPOSE, bytes)?;
-                        self.read.enlarge(window).map_err(|e| io_error(&self.path, e))?;
-                    }
-                    _ => {
-                        return Err(DataError::Spec(format!(
-                            "{error}; remove the file to have it made again"
-                        )));
-                    }
-                },
+        match self.read.advance_growing(PURPOSE, &self.budget) {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(GrowError::Budget { error, .. }) => return Err(DataError::Budget(error)),
+            Err(GrowError::Record(error)) => {
+                return Err(DataError::Spec(format!("{error}; remove the file to have it made again")));
             }
         }
         let data = self.read.current().data;
