@@ -9,11 +9,11 @@ build: ## the binary, target/release/tightfit
 	cargo build --release
 
 test: ## all tests; the same command as in the README
-	cargo test --release --workspace
+	cargo test --workspace
 
 lint: ## formatting and clippy, as CI runs them
 	cargo fmt --all --check
-	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
 
 example: ## handwritten digits, the README's first command
 	cargo run --release -p tightfit-cli -- run examples/digits/digits.pb --input examples/digits/test.tfrecord --label label --memory 16MiB --output digits.jsonl

@@ -1,4 +1,4 @@
-//! docs/operators.md says what the registry says. `UPDATE_DOCS=1 cargo test --release -p tightfit-graph --test
+//! docs/operators.md says what the registry says. `UPDATE_DOCS=1 cargo test -p tightfit-graph --test
 //! operators_doc` writes it anew.
 
 use std::fmt::Write as _;
