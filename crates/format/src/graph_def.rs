@@ -5,6 +5,7 @@ pub mod data_type;
 
 mod decode;
 mod schema;
+mod segments;
 mod tensor;
 mod write;
 
@@ -17,6 +18,7 @@ use crate::ledger::Ledger;
 use crate::proto::text::TextReader;
 use crate::proto::wire::WireReader;
 use crate::source::{Cursor, SourceFile};
+pub use segments::Segments;
 pub use tensor::{InlineBytes, TensorContent, TensorDef};
 pub use write::GraphWriter;
 

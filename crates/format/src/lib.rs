@@ -29,6 +29,6 @@ pub use error::{FormatError, Place, Problem};
 pub use graph_def::data_type::DataType;
 pub use graph_def::{
     ArgDef, AttrValue, FunctionDef, GraphDef, GraphWriter, InlineBytes, ListValue, NameAttrList, NodeDef,
-    TensorContent, TensorDef, TensorShapeDef,
+    Segments, TensorContent, TensorDef, TensorShapeDef,
 };
 pub use source::{Cursor, SourceFile};

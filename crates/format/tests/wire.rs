@@ -91,6 +91,7 @@ fn floats_in_one_run_stay_in_the_file_and_others_are_decoded() {
     let one = |v: f32| [varint(5 << 3 | 5), v.to_le_bytes().to_vec()].concat();
     let (inline, _) = tensor(&[int(1, 1), shape(&[4]), one(1.0), one(2.0)]).unwrap();
     assert!(matches!(inline.content, TensorContent::Inline(_)), "{inline:?}");
+    // Few values are decoded at once; `values_in_pieces_are_read_from_where_they_stand` has many.
     let file = common::TempFile::new(&with_tensor(&[
         int(1, 1),
         shape(&[4]),
@@ -112,9 +113,25 @@ fn values_past_the_shape_are_ignored() {
 }
 
 #[test]
-fn many_packed_integers_go_into_a_buffer_of_the_budget() {
+fn many_packed_integers_stay_in_the_file() {
     const COUNT: u64 = 1_000_000;
     let graph = with_tensor(&[int(1, 9), shape(&[COUNT]), packed(10, 0..COUNT)]);
+    let file = common::TempFile::new(&graph);
+    let budget = MemoryBudget::new(128 << 10);
+    let graph = GraphDef::read(file.open(), &budget).unwrap();
+    let Some(AttrValue::Tensor(tensor)) = graph.nodes[0].attr("a") else { panic!() };
+    assert!(matches!(tensor.content, TensorContent::Segments(_)), "{tensor:?}");
+    let mut values = vec![0; 8 * COUNT as usize];
+    tensor.read_into(&file.open(), &mut values).unwrap();
+    assert!(values.chunks_exact(8).zip(0..).all(|(bytes, i): (_, u64)| bytes == i.to_le_bytes()));
+    let error = GraphDef::read(file.open(), &MemoryBudget::new(64 << 10)).unwrap_err();
+    assert!(error.as_budget().is_some(), "{error}");
+}
+
+#[test]
+fn many_integers_of_a_tensor_with_more_go_into_a_buffer_of_the_budget() {
+    const COUNT: u64 = 1_000_000;
+    let graph = with_tensor(&[int(1, 9), shape(&[COUNT + 1]), packed(10, 0..COUNT)]);
     let file = common::TempFile::new(&graph);
     let budget = MemoryBudget::new(9 << 20);
     let graph = GraphDef::read(file.open(), &budget).unwrap();
@@ -124,6 +141,51 @@ fn many_packed_integers_go_into_a_buffer_of_the_budget() {
     assert!(budget.peak_bytes() < 8 * COUNT + (80 << 10), "{}", budget.peak_bytes());
     let error = GraphDef::read(file.open(), &MemoryBudget::new(7 << 20)).unwrap_err();
     assert!(error.as_budget().is_some(), "{error}");
+}
+
+/// Values in every way a repeated field may be written; any part of them reads as the part of the whole.
+#[test]
+fn values_in_pieces_are_read_from_where_they_stand() {
+    const COUNT: usize = 9_000;
+    let floats: Vec<f32> = (0..COUNT).map(|i| i as f32 * 0.25 - 7.0).collect();
+    let run = |values: &[f32]| field(5, &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+    let one = |v: &f32| [varint(5 << 3 | 5), v.to_le_bytes().to_vec()].concat();
+    let floats_in_runs: Vec<u8> = floats.chunks(4_000).flat_map(run).collect();
+    let floats_one_by_one: Vec<u8> = floats.iter().flat_map(one).collect();
+    let floats_mixed = [run(&floats[..4_000]), floats[4_000..].iter().flat_map(one).collect()].concat();
+    let float_bytes: Vec<u8> = floats.iter().flat_map(|v| v.to_le_bytes()).collect();
+
+    // Halves of one, two and three bytes in the file.
+    let halves: Vec<u16> = (0..COUNT).map(|i| (i * 7919 % 65_536) as u16 >> (i % 3 * 5)).collect();
+    let numbers = |values: &[u16]| packed(13, values.iter().map(|v| u64::from(*v)));
+    let halves_in_runs: Vec<u8> = halves.chunks(5_000).flat_map(numbers).collect();
+    let halves_one_by_one: Vec<u8> = halves.iter().flat_map(|v| int(13, u64::from(*v))).collect();
+    let half_bytes: Vec<u8> = halves.iter().flat_map(|v| v.to_le_bytes()).collect();
+
+    const FLOAT: u64 = 1;
+    const HALF: u64 = 19;
+    for (dtype, values, expected) in [
+        (FLOAT, floats_in_runs, &float_bytes),
+        (FLOAT, floats_one_by_one, &float_bytes),
+        (FLOAT, floats_mixed, &float_bytes),
+        (HALF, numbers(&halves), &half_bytes),
+        (HALF, halves_in_runs, &half_bytes),
+        (HALF, halves_one_by_one, &half_bytes),
+    ] {
+        let file = common::TempFile::new(&with_tensor(&[int(1, dtype), shape(&[COUNT as u64]), values]));
+        let graph = GraphDef::read(file.open(), &MemoryBudget::new(72 << 10)).unwrap();
+        let Some(AttrValue::Tensor(tensor)) = graph.nodes[0].attr("a") else { panic!() };
+        assert!(matches!(tensor.content, TensorContent::Segments(_)), "{tensor:?}");
+        let source = file.open();
+        for (from, to) in
+            [(0, expected.len()), (0, 1), (3, 9), (4_001, 4_002), (15_999, 16_007), (9_999, 17_000)]
+        {
+            let mut part = vec![0; to - from];
+            tensor.read_at(&source, from as u64, &mut part).unwrap();
+            assert!(part == expected[from..to], "{tensor:?} from {from} to {to}");
+        }
+        assert!(tensor.read_at(&source, expected.len() as u64 - 3, &mut [0; 4]).is_err());
+    }
 }
 
 #[test]

@@ -5,12 +5,14 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use tightfit_core::{Buffer, DType};
 
 use super::data_type::DataType;
 use super::decode::Decoder;
 use super::schema::TENSOR;
+use super::segments::{self, Builder, Finder, Segments};
 use crate::error::{FormatError, Place, Problem};
 use crate::limits;
 use crate::proto::{Input, Run};
@@ -20,6 +22,9 @@ type Result<T> = std::result::Result<T, FormatError>;
 
 /// Inline values from this size on get a buffer of their own.
 const BUFFER_FROM_BYTES: usize = 4 << 10;
+
+/// Values are left in the file where the index of them takes at most this share of their bytes.
+const INDEX_SHARE: u64 = 16;
 
 /// A tensor (tensor.proto).
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -44,6 +49,8 @@ pub enum TensorContent {
         /// A multiple of the element's bytes.
         bytes: u64,
     },
+    /// In the file, in several runs or as numbers of variable length.
+    Segments(Arc<Segments>),
     /// In memory, decoded from numbers of variable length or from text.
     Inline(InlineBytes),
     /// The elements of a string tensor.
@@ -59,7 +66,7 @@ pub enum InlineBytes {
     /// Few bytes, at any alignment.
     Small(Box<[u8]>),
     /// Many bytes, shared when cloned.
-    Large(std::sync::Arc<Buffer>),
+    Large(Arc<Buffer>),
 }
 
 impl Deref for InlineBytes {
@@ -89,6 +96,7 @@ impl fmt::Debug for TensorContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TensorContent::File { offset, bytes } => write!(f, "File({bytes} bytes at {offset})"),
+            TensorContent::Segments(segments) => write!(f, "Segments({} bytes)", segments.bytes()),
             TensorContent::Inline(bytes) => write!(f, "Inline({bytes:?})"),
             TensorContent::Strings(strings) => write!(f, "Strings({})", strings.len()),
             TensorContent::Opaque => write!(f, "Opaque"),
@@ -116,6 +124,7 @@ impl TensorDef {
     pub fn present_bytes(&self) -> u64 {
         match &self.content {
             TensorContent::File { bytes, .. } => *bytes,
+            TensorContent::Segments(segments) => segments.bytes(),
             TensorContent::Inline(bytes) => bytes.len() as u64,
             TensorContent::Strings(_) | TensorContent::Opaque => 0,
         }
@@ -173,6 +182,7 @@ impl TensorDef {
     fn read_present(&self, source: &SourceFile, at: u64, out: &mut [u8]) -> Result<()> {
         match &self.content {
             TensorContent::File { offset, .. } if !out.is_empty() => source.read_exact_at(offset + at, out),
+            TensorContent::Segments(segments) if !out.is_empty() => segments.read_at(source, at, out),
             TensorContent::Inline(bytes) if !out.is_empty() => {
                 out.copy_from_slice(&bytes[at as usize..][..out.len()]);
                 Ok(())
@@ -275,6 +285,55 @@ impl<I: Input> Decoder<I> {
         Ok(outline)
     }
 
+    /// Calls `place` with offset, bytes and count of each run of values, and with those of each value that stands alone.
+    /// False where the file is a text.
+    fn places(
+        &mut self,
+        start: I::Mark,
+        field: u32,
+        value_bytes: u64,
+        mut place: impl FnMut(u64, u64, u64),
+    ) -> Result<bool> {
+        let mut is_binary = true;
+        self.each(start, field, |this| {
+            match this.input.run()? {
+                Some(Run { offset, bytes }) => place(offset, bytes, bytes / value_bytes),
+                None if this.input.places(&mut |offset, bytes| place(offset, bytes, 1))? => {}
+                None => {
+                    is_binary = false;
+                    this.input.skip()?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(is_binary)
+    }
+
+    /// The values of a field where they stand in the file, if an index of them is much smaller than they are.
+    fn segments(&mut self, start: I::Mark, dtype: DType, bytes: u64) -> Result<Option<Segments>> {
+        let (field, value_bytes) = value_field(dtype);
+        // What is written as a number is a bool by being other than 0, and TensorFlow's floats are never written so.
+        let is_varint = !matches!(dtype, DType::F32 | DType::F64 | DType::C64 | DType::C128);
+        if dtype == DType::Bool || bytes < BUFFER_FROM_BYTES as u64 {
+            return Ok(None);
+        }
+        let mut count = 0u64;
+        let mut finder = Finder::new(value_bytes, is_varint);
+        let is_binary = self.places(start, field, value_bytes as u64, |offset, bytes, values| {
+            count += u64::from(finder.run(offset, bytes, values));
+        })?;
+        let index_bytes = segments::index_bytes(count);
+        if !is_binary || index_bytes > bytes / INDEX_SHARE {
+            return Ok(None);
+        }
+        self.charge(index_bytes)?;
+        let mut builder = Builder::new(Finder::new(value_bytes, is_varint), count as usize);
+        self.places(start, field, value_bytes as u64, |offset, bytes, values| {
+            builder.run(offset, bytes, values)
+        })?;
+        Ok(Some(builder.finish(bytes / value_bytes as u64)))
+    }
+
     /// The values of a type with elements of fixed width, out of its repeated field.
     fn values(&mut self, start: I::Mark, dtype: DType, full_bytes: u64) -> Result<TensorContent> {
         let element_bytes = dtype.bytes() as u64;
@@ -307,6 +366,12 @@ impl<I: Input> Decoder<I> {
         let bytes = present_bytes.min(full_bytes);
         if let (1, Some(Run { offset, .. })) = (parts, run) {
             return Ok(TensorContent::File { offset, bytes });
+        }
+        // What a few values stand for is short, and is written as it is found.
+        let is_complete = bytes == full_bytes;
+        if let Some(segments) = is_complete.then(|| self.segments(start, dtype, bytes)).transpose()?.flatten()
+        {
+            return Ok(TensorContent::Segments(segments.into()));
         }
         let mut inline = self.inline(bytes)?;
         let mut slots = inline.as_mut().chunks_exact_mut(value_bytes);

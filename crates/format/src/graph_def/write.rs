@@ -165,7 +165,7 @@ fn dim_fields(sink: &mut dyn Sink, dims: &[i64]) -> io::Result<()> {
 fn tensor_fields(sink: &mut dyn Sink, tensor: &TensorDef) -> io::Result<()> {
     int_or_nothing(sink, 1, tensor.dtype.into())?;
     sink.message(2, &|sink| dim_fields(sink, &tensor.shape))?;
-    let (offset, present_bytes) = match &tensor.content {
+    let present_bytes = match &tensor.content {
         TensorContent::Strings(strings) => {
             return strings.iter().try_for_each(|string| bytes(sink, 8, string));
         }
@@ -173,12 +173,11 @@ fn tensor_fields(sink: &mut dyn Sink, tensor: &TensorDef) -> io::Result<()> {
             let why = format!("tensor values of {} cannot be written", DataType(tensor.dtype));
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
-        TensorContent::File { offset, bytes } => (*offset, *bytes),
-        TensorContent::Inline(bytes) => (0, bytes.len() as u64),
+        _ => tensor.present_bytes(),
     };
     let raw = |sink: &mut dyn Sink| match &tensor.content {
         TensorContent::Inline(bytes) => sink.raw(bytes),
-        _ => sink.file(offset, present_bytes),
+        _ => sink.file(present_bytes, &|source, at, out| tensor.read_at(source, at, out)),
     };
     // `tensor_content` must be complete; fewer values stand in the type's own field, none in no field.
     match (DataType(tensor.dtype).storage(), present_bytes) {

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use crate::error::FormatError;
 use crate::source::SourceFile;
 
 const VARINT: u32 = 0;
@@ -12,11 +13,14 @@ const FIXED32: u32 = 5;
 /// Writes the fields of a message, any number of times the same.
 pub(crate) type Body<'a> = &'a dyn Fn(&mut dyn Sink) -> io::Result<()>;
 
+/// Reads tensor values out of a file, from an offset among them on.
+pub(crate) type ReadAt<'a> = &'a dyn Fn(&SourceFile, u64, &mut [u8]) -> Result<(), FormatError>;
+
 /// Takes the parts of messages.
 pub(crate) trait Sink {
     fn raw(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Bytes out of the tensor values' file.
-    fn file(&mut self, offset: u64, bytes: u64) -> io::Result<()>;
+    /// `bytes` bytes that `read` takes out of the tensor values' file, from an offset among them on.
+    fn file(&mut self, bytes: u64, read: ReadAt) -> io::Result<()>;
     /// A nested message, or a packed list.
     fn message(&mut self, number: u32, body: Body) -> io::Result<()>;
 }
@@ -31,7 +35,7 @@ impl Sink for Count {
         Ok(())
     }
 
-    fn file(&mut self, _offset: u64, bytes: u64) -> io::Result<()> {
+    fn file(&mut self, bytes: u64, _: ReadAt) -> io::Result<()> {
         self.0 += bytes;
         Ok(())
     }
@@ -59,17 +63,17 @@ impl<W: Write> Sink for Encoder<'_, W> {
         self.out.write_all(bytes)
     }
 
-    fn file(&mut self, mut offset: u64, mut bytes: u64) -> io::Result<()> {
+    fn file(&mut self, bytes: u64, read: ReadAt) -> io::Result<()> {
         let no_source =
             || io::Error::new(io::ErrorKind::InvalidInput, "tensor values in a file, but no file");
         let source = self.source.ok_or_else(no_source)?;
-        while bytes > 0 {
-            let piece = bytes.min(self.scratch.len() as u64);
+        let mut done = 0;
+        while done < bytes {
+            let piece = (bytes - done).min(self.scratch.len() as u64);
             let part = &mut self.scratch[..piece as usize];
-            source.read_exact_at(offset, part).map_err(io::Error::other)?;
+            read(source, done, part).map_err(io::Error::other)?;
             self.out.write_all(part)?;
-            offset += piece;
-            bytes -= piece;
+            done += piece;
         }
         Ok(())
     }

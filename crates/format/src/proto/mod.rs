@@ -74,6 +74,10 @@ pub(crate) trait Input {
     /// otherwise the value is still to be taken.
     fn run(&mut self) -> Result<Option<Run>>;
 
+    /// Where each value of a repeated scalar field stands in the file: its offset and its bytes. False where they stand
+    /// there as text; then the value is still to be taken.
+    fn places(&mut self, visit: &mut dyn FnMut(u64, u64)) -> Result<bool>;
+
     /// How many bytes a bytes field has, known to be in the file. One of the next two takes them.
     fn bytes_len(&mut self) -> Result<u64>;
     /// The bytes themselves; `out` has the length that [`Input::bytes_len`] gave.

@@ -402,6 +402,10 @@ impl Input for TextReader {
         Ok(None)
     }
 
+    fn places(&mut self, _: &mut dyn FnMut(u64, u64)) -> Result<bool> {
+        Ok(false)
+    }
+
     fn bytes_len(&mut self) -> Result<u64> {
         let mark = self.mark();
         let mut bytes = 0;

@@ -132,6 +132,20 @@ impl WireReader {
         Err(self.error(Problem::Limit { name, limit: max, found: depth + 1 }))
     }
 
+    /// Stands before each value of a repeated field in turn; `take` takes it.
+    fn each_value(&mut self, take: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        if self.wire_type != LENGTH {
+            return take(self);
+        }
+        let bytes = self.length("a list of numbers")?;
+        let outer_end = std::mem::replace(&mut self.end, self.cursor.position() + bytes);
+        while self.left() > 0 {
+            take(self)?;
+        }
+        self.end = outer_end;
+        Ok(())
+    }
+
     fn one(&mut self) -> Result<u64> {
         Ok(match self.scalar {
             Scalar::Int | Scalar::DataType => self.varint()?,
@@ -196,18 +210,20 @@ impl Input for WireReader {
     }
 
     fn scalars(&mut self, visit: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
-        if self.wire_type != LENGTH {
-            let value = self.one()?;
-            return visit(value);
-        }
-        let bytes = self.length("a list of numbers")?;
-        let outer_end = std::mem::replace(&mut self.end, self.cursor.position() + bytes);
-        while self.left() > 0 {
-            let value = self.one()?;
-            visit(value)?;
-        }
-        self.end = outer_end;
-        Ok(())
+        self.each_value(&mut |this| {
+            let value = this.one()?;
+            visit(value)
+        })
+    }
+
+    fn places(&mut self, visit: &mut dyn FnMut(u64, u64)) -> Result<bool> {
+        self.each_value(&mut |this| {
+            let offset = this.cursor.position();
+            this.one()?;
+            visit(offset, this.cursor.position() - offset);
+            Ok(())
+        })?;
+        Ok(true)
     }
 
     fn run(&mut self) -> Result<Option<Run>> {
