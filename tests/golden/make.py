@@ -567,6 +567,21 @@ einsum_dense.__name__ = "keras_einsum_dense"
 keras_case(einsum_dense, shape=(6, 16))
 
 
+# ---- weights stored narrow ----------------------------------------------------------------------------------------
+
+
+@case
+def weights_compressed(x, w):
+    """Halves that are converted, and bytes with a zero point and a scale for each column; both large enough to be streamed."""
+    flat = tf.reshape(x, [-1, HEIGHT * WIDTH * DEPTH])
+    half = (w.rng.normal(size=(HEIGHT * WIDTH * DEPTH, 132)) / 16).astype(np.float16)
+    y = tf.tanh(tf.matmul(flat, tf.cast(tf.constant(half), tf.float32)))
+    levels = w.rng.integers(0, 256, (132, 500)).astype(np.uint8)
+    zero = w.rng.integers(100, 150, (1, 500)).astype(np.float32)
+    scale = w.uniform(0.0005, 0.002, 500)
+    return tf.matmul(y, (tf.cast(tf.constant(levels), tf.float32) - zero) * scale)
+
+
 # ---- writing -----------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tightfit_core::{DType, Shape};
 use tightfit_format::{SourceFile, TensorContent, TensorDef};
 
+use crate::computed::Computed;
 use crate::dim::Dims;
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator};
@@ -108,8 +109,21 @@ pub enum ConstantData {
         /// The tensor as the file describes it.
         tensor: Box<TensorDef>,
     },
+    /// Computed from another constant as it is read.
+    Computed(Computed),
     /// Strings; where there are fewer than elements, the last one repeats.
     Strings(Arc<[Box<[u8]>]>),
+}
+
+impl ConstantData {
+    /// True where the elements are read from a file each time they are wanted.
+    pub fn is_in_file(&self) -> bool {
+        match self {
+            ConstantData::File { .. } | ConstantData::Tensor { .. } => true,
+            ConstantData::Computed(computed) => computed.base().data.is_in_file(),
+            ConstantData::Memory(_) | ConstantData::Strings(_) => false,
+        }
+    }
 }
 
 impl Constant {
@@ -130,8 +144,10 @@ impl Constant {
             ConstantData::Memory(bytes) => bytes.len() as u64,
             ConstantData::Tensor { tensor, .. } => match &tensor.content {
                 TensorContent::Inline(bytes) => bytes.len() as u64,
+                TensorContent::Segments(segments) => segments.index_bytes(),
                 _ => 0,
             },
+            ConstantData::Computed(computed) => computed.base().held_bytes() + computed.held_bytes(),
             ConstantData::Strings(texts) => {
                 texts.iter().map(|t| (t.len() + size_of::<Box<[u8]>>()) as u64).sum()
             }
@@ -165,6 +181,7 @@ impl Constant {
                 out.copy_from_slice(from.get(..out.len()).ok_or(outside)?);
             }
             ConstantData::Tensor { source, tensor } => tensor.read_at(source, offset, out)?,
+            ConstantData::Computed(computed) => computed.read_at(offset, out)?,
             ConstantData::Strings(_) => {}
         }
         Ok(())

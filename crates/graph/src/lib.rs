@@ -4,6 +4,7 @@
 //! running one ([`exec::Session::run`]) allocates nothing.
 
 pub mod attributes;
+pub mod computed;
 #[cfg(test)]
 mod conformance;
 pub mod dim;

@@ -157,6 +157,31 @@ pub fn cast(pool: &ThreadPool, src: Src<'_>, dst: &mut TensorViewMut<'_>) -> Res
     }
 }
 
+/// Converts little-endian elements at any alignment to float32, in the calling thread.
+///
+/// # Errors
+/// [`KernelError::DType`] for bool, strings and complex numbers, [`KernelError::Invalid`] for sizes that differ.
+pub fn widen(from: DType, src: &[u8], dst: &mut [f32]) -> Result<()> {
+    ensure(src.len() == dst.len() * from.bytes(), KERNEL, "the input and the output have as many elements")?;
+    match from {
+        DType::F16 => widen_with::<f16>(src, dst, from_half),
+        DType::BF16 => widen_with::<bf16>(src, dst, from_half),
+        _ => {
+            for_dtype!(from, KERNEL, [F32, F64, I8, I16, I32, I64, U8, U16, U32, U64], S => widen_with::<S>(src, dst, native))
+        }
+    }
+}
+
+fn widen_with<S: Pod>(src: &[u8], dst: &mut [f32], convert: fn(&[S], &mut [f32])) -> Result<()> {
+    for (src, dst) in src.chunks(BLOCK * size_of::<S>()).zip(dst.chunks_mut(BLOCK)) {
+        let mut aligned = [S::zeroed(); BLOCK];
+        let aligned = &mut aligned[..dst.len()];
+        bytemuck::cast_slice_mut(aligned).copy_from_slice(src);
+        convert(aligned, dst);
+    }
+    Ok(())
+}
+
 const KERNEL: &str = "Cast";
 
 fn same(pool: &ThreadPool, src: Src<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {

@@ -47,7 +47,7 @@ pub use access::Src;
 pub use activation::Activation;
 pub use binary::{BinaryOp, CompareOp, binary, compare};
 pub use blocks::{batch_to_space_nd, depth_to_space, space_to_batch_nd, space_to_depth};
-pub use cast::cast;
+pub use cast::{cast, widen};
 pub use channels_first::{batch_norm_channels_first, batch_statistics_channels_first};
 pub use conv2d::{Conv2d, Conv2dParams, Window};
 pub use conv2d_f64::conv2d_f64;

@@ -132,11 +132,6 @@ impl Finder {
         Finder { open: None, form, value_bytes, values: 0 }
     }
 
-    /// One value of `bytes` at `offset`; true when it begins a segment.
-    pub fn value(&mut self, offset: u64, bytes: u64) -> bool {
-        self.run(offset, bytes, 1)
-    }
-
     /// A run of `count` values of `bytes` together at `offset`; true when it begins a segment.
     pub fn run(&mut self, offset: u64, bytes: u64, count: u64) -> bool {
         let first = self.values;

@@ -33,10 +33,8 @@ impl Caller {
     fn constant(&self, constant: &Constant) -> Value {
         let mut bytes = vec![0; constant.bytes()];
         match &constant.data {
-            ConstantData::File { source, offset } => source.read_exact_at(*offset, &mut bytes).unwrap(),
-            ConstantData::Memory(memory) => bytes.copy_from_slice(memory),
-            ConstantData::Tensor { source, tensor } => tensor.read_into(source, &mut bytes).unwrap(),
             ConstantData::Strings(texts) => return self.strings(constant.shape, texts),
+            _ => constant.read_at(0, &mut bytes).unwrap(),
         }
         Value { dtype: constant.dtype, shape: constant.shape, bytes }
     }

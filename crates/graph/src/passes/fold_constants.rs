@@ -91,6 +91,7 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
         }
         ConstantData::Memory(bytes) => ConstantData::Memory(bytes.clone()),
         ConstantData::Strings(strings) => ConstantData::Strings(strings.clone()),
+        ConstantData::Computed(computed) => ConstantData::Computed(computed.clone()),
         ConstantData::Tensor { source, tensor } => {
             let dims = shape.iter().map(|d| *d as i64).collect();
             let tensor = Box::new(TensorDef { shape: dims, ..(**tensor).clone() });

@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod common_subexpressions;
+pub mod computed_constants;
 pub mod control_edges;
 pub mod dead_nodes;
 pub mod dense;
@@ -26,6 +27,7 @@ pub type Pass = fn(&mut Graph) -> bool;
 pub static PASSES: &[(&str, Pass)] = &[
     ("control_edges", control_edges::remove),
     ("identities", identities::remove),
+    ("computed_constants", computed_constants::make),
     ("fold_constants", fold_constants::fold),
     ("neutral", neutral::remove),
     ("common_subexpressions", common_subexpressions::merge),

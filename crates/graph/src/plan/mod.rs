@@ -306,7 +306,7 @@ impl<'a> Planner<'a> {
     fn place_constant(&mut self, value: ValueRef, constant: &Arc<Constant>, weight: Option<&WeightUse>) {
         let slot = self.slot(value);
         let is_streamed = matches!(self.options.weights, WeightMode::Streamed { .. })
-            && matches!(constant.data, ConstantData::File { .. } | ConstantData::Tensor { .. })
+            && constant.data.is_in_file()
             && constant.bytes() >= STREAM_FROM_BYTES;
         if is_streamed && weight.is_some() {
             self.slots[slot].info.place = Place::Streamed;

@@ -1,0 +1,111 @@
+//! Makes a large constant that is only converted to float32, and shifted and scaled by known numbers, a constant that is
+//! computed as it is read (see [`crate::computed`]). Compressed weights are stored like this, and would otherwise be
+//! held twice: narrow as a constant, and wide as a result of each run.
+
+use std::sync::Arc;
+
+use tightfit_core::DType;
+
+use super::rewrite::known_floats;
+use crate::computed::Computed;
+use crate::ir::{Constant, ConstantData, Graph, NodeId, NodeKind, ValueRef};
+use crate::ops::{Binary, Cast};
+use crate::plan::STREAM_FROM_BYTES;
+
+/// Makes all that can be.
+pub fn make(graph: &mut Graph) -> bool {
+    let Ok(order) = graph.order() else { return false };
+    let mut has_changed = false;
+    for id in order {
+        let Some(constant) = computed(graph, id) else { continue };
+        let node = graph.node_mut(id);
+        node.facts = vec![constant.fact()];
+        node.kind = NodeKind::Constant(Arc::new(constant));
+        node.inputs.clear();
+        has_changed = true;
+    }
+    has_changed
+}
+
+/// The constant that a node is.
+fn computed(graph: &Graph, id: NodeId) -> Option<Constant> {
+    let node = graph.node(id);
+    let fact = node.facts.first().filter(|fact| fact.dtype == DType::F32 && node.control.is_empty())?;
+    let (base, computed) = if node.is::<Cast>().is_some() {
+        let base = large_constant(graph, *node.inputs.first()?)?;
+        (base, Computed::widened(base)?)
+    } else {
+        let op = node.is::<Binary>()?.op;
+        let [left, right] = node.inputs[..] else { return None };
+        let (base, other, is_reversed) = match (large_constant(graph, left), large_constant(graph, right)) {
+            (Some(base), None) => (base, right, false),
+            (None, Some(base)) => (base, left, true),
+            _ => return None,
+        };
+        let before = match &base.data {
+            ConstantData::Computed(computed) => computed.clone(),
+            _ => Computed::widened(base)?,
+        };
+        (base, before.then(op, operand(graph, other, base)?, is_reversed)?)
+    };
+    let is_same_shape = fact.dims.concrete() == Some(base.shape);
+    let data = ConstantData::Computed(computed);
+    is_same_shape.then_some(Constant { dtype: DType::F32, shape: base.shape, data })
+}
+
+/// A constant that would be streamed.
+fn large_constant(graph: &Graph, value: ValueRef) -> Option<&Arc<Constant>> {
+    let constant = graph.producer(value).constant()?;
+    (constant.data.is_in_file() && constant.bytes() >= STREAM_FROM_BYTES).then_some(constant)
+}
+
+/// The numbers of an operand that is one number, or one for each place along the last axis of `base`.
+fn operand(graph: &Graph, value: ValueRef, base: &Constant) -> Option<Arc<[f32]>> {
+    let dims = graph.fact(value).dims.concrete()?;
+    let columns = base.shape.last().copied().unwrap_or(1);
+    let is_per_column = dims.elements() == columns && dims.last() == Some(&columns);
+    if dims.rank() > base.shape.rank() || !(dims.elements() == 1 || is_per_column) {
+        return None;
+    }
+    Some(match known_floats(graph, value) {
+        Some(values) => values.into(),
+        None => {
+            let constant = graph.producer(value).constant().filter(|c| c.dtype == DType::F32)?;
+            let mut values = vec![0f32; constant.shape.elements()];
+            // An error comes up again where the node is computed, and is reported there.
+            constant.read_at(0, bytemuck::cast_slice_mut(&mut values)).ok()?;
+            values.into()
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tightfit_core::MemoryBudget;
+    use tightfit_format::{GraphDef, SourceFile};
+
+    use super::*;
+    use crate::import::{ImportOptions, import};
+
+    /// Halves, and bytes less a zero point times a scale for each column: neither is computed in a run.
+    #[test]
+    fn compressed_weights_are_read_as_they_are_used() {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/models/weights_compressed");
+        let source = SourceFile::open(folder.join("model.pb")).unwrap();
+        let def = GraphDef::read(source.clone(), &MemoryBudget::new(1 << 20)).unwrap();
+        let mut graph = import(&source, def, &ImportOptions::default()).unwrap();
+        assert!(make(&mut graph));
+        assert!(!make(&mut graph));
+        crate::passes::dead_nodes::remove(&mut graph);
+        let constants = graph.nodes.iter().filter_map(|node| node.constant());
+        let computed: Vec<usize> = constants
+            .filter(|constant| matches!(constant.data, ConstantData::Computed(_)))
+            .map(|constant| constant.shape.elements())
+            .collect();
+        assert_eq!(computed, [252 * 132, 132 * 500]);
+        assert!(graph.nodes.iter().all(|node| node.is::<Cast>().is_none() && node.is::<Binary>().is_none()));
+    }
+}
