@@ -126,7 +126,7 @@ where
 /// Converts each element of `src` to the type of `dst`. In place if both types are as many bytes.
 ///
 /// # Errors
-/// [`KernelError::DType`] for strings and complex numbers, [`KernelError::Invalid`] for sizes that differ.
+/// [`KernelError::DType`](crate::KernelError::DType) for strings and complex numbers, [`KernelError::Invalid`](crate::KernelError::Invalid) for sizes that differ.
 pub fn cast(pool: &ThreadPool, src: Src<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
     let (from, to) = (src.dtype(), dst.dtype());
     if from == to {
@@ -160,7 +160,7 @@ pub fn cast(pool: &ThreadPool, src: Src<'_>, dst: &mut TensorViewMut<'_>) -> Res
 /// Converts little-endian elements at any alignment to float32, in the calling thread.
 ///
 /// # Errors
-/// [`KernelError::DType`] for bool, strings and complex numbers, [`KernelError::Invalid`] for sizes that differ.
+/// [`KernelError::DType`](crate::KernelError::DType) for bool, strings and complex numbers, [`KernelError::Invalid`](crate::KernelError::Invalid) for sizes that differ.
 pub fn widen(from: DType, src: &[u8], dst: &mut [f32]) -> Result<()> {
     ensure(src.len() == dst.len() * from.bytes(), KERNEL, "the input and the output have as many elements")?;
     match from {
