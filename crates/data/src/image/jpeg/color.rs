@@ -80,9 +80,10 @@ const HALF: i32 = 1 << 15;
 #[inline(always)]
 fn rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
-    let red = y + ((fixed(1.402) * cr + HALF) >> 16);
-    let green = y + ((HALF - fixed(0.34414) * cb - fixed(0.71414) * cr) >> 16);
-    let blue = y + ((fixed(1.772) * cb + HALF) >> 16);
+    // Less whole multiples the constants have 16 bits, which vectors multiply fastest.
+    let red = y + cr + ((fixed(0.402) * cr + HALF) >> 16);
+    let green = y - cr + ((fixed(0.28586) * cr - fixed(0.34414) * cb + HALF) >> 16);
+    let blue = y + 2 * cb + ((HALF - fixed(0.228) * cb) >> 16);
     [red, green, blue].map(#[inline(always)] |value| value.clamp(0, 255) as u8)
 }
 

@@ -101,6 +101,21 @@ impl Table {
         Ok(())
     }
 
+    /// Bits and symbol of a code that is not looked up, at the top of `window`.
+    #[inline(never)]
+    fn long(&self, window: u64) -> (u32, u8) {
+        let next = window >> 32;
+        let mut bits = LOOK_BITS + 1;
+        while next >= self.ends[bits as usize] {
+            bits += 1;
+        }
+        if bits > 16 {
+            return (bits, 0);
+        }
+        let code = (next >> (32 - bits)) as i32;
+        (bits, self.symbols[((code + self.offsets[bits as usize]) & 255) as usize])
+    }
+
     /// Writes the entries of the bits that begin with a code.
     fn spread(&mut self, code: u32, code_bits: u32, symbol: u8) {
         let free_bits = LOOK_BITS - code_bits;
@@ -118,7 +133,7 @@ impl Table {
 }
 
 /// Bits of a scan.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Bits<'a> {
     source: InMemory<'a>,
     /// The next bits, from the top.
@@ -173,12 +188,14 @@ impl<'a> Bits<'a> {
                 return Ok(());
             }
         }
-        self.fill_bytewise()
+        // By value: what a reference is taken of does not stay in registers.
+        *self = self.filled_bytewise()?;
+        Ok(())
     }
 
     #[cold]
     #[inline(never)]
-    fn fill_bytewise(&mut self) -> Result<(), Stop> {
+    fn filled_bytewise(mut self) -> Result<Bits<'a>, Stop> {
         // Bits above the count can be there from filling eight bytes at once.
         if self.count < 64 {
             self.window &= !(u64::MAX >> self.count);
@@ -189,7 +206,7 @@ impl<'a> Bits<'a> {
                 self.is_used_up |= self.count < self.padding;
                 self.padding = self.padding.min(self.count) + missing;
                 self.count = 64;
-                return Ok(());
+                return Ok(self);
             }
             let mut byte = self.source.byte()?;
             if byte == 0xff {
@@ -205,7 +222,7 @@ impl<'a> Bits<'a> {
             self.window |= u64::from(byte) << (56 - self.count);
             self.count += 8;
         }
-        Ok(())
+        Ok(self)
     }
 
     /// Drops `bits` of those made sure of.
@@ -247,22 +264,9 @@ impl<'a> Bits<'a> {
             self.drop(entry.code_bits());
             return entry.symbol();
         }
-        self.long_symbol(table)
-    }
-
-    #[inline(never)]
-    fn long_symbol(&mut self, table: &Table) -> u8 {
-        let next = self.window >> 32;
-        let mut bits = LOOK_BITS + 1;
-        while next >= table.ends[bits as usize] {
-            bits += 1;
-        }
+        let (bits, symbol) = table.long(self.window);
         self.drop(bits);
-        if bits > 16 {
-            return 0;
-        }
-        let code = (next >> (32 - bits)) as i32;
-        table.symbols[((code + table.offsets[bits as usize]) & 255) as usize]
+        symbol
     }
 
     /// The value of `bits`, 0 to 15, of those made sure of.

@@ -165,6 +165,9 @@ fn decode_file(bytes: &[u8], size: [usize; 2], wanted: usize, out: &mut [u8]) ->
         }
         _ => wanted,
     };
+    if !frame.is_progressive {
+        file.tables.add_usual_codes();
+    }
     let mut picture = Picture::new(&frame, colors, channels)?;
     let mut made: Vec<[[Table; 4]; 2]> = Vec::new();
     made.try_reserve_exact(1).map_err(|_| Stop::Broken("there is no memory for the image"))?;

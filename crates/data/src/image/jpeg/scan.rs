@@ -195,14 +195,13 @@ impl<'a, 't> Decoder<'a, 't> {
     pub fn sequential(&mut self, part: usize, block: &mut Block) -> Result<bool, Stop> {
         let Part { component, codes } = self.scan.parts[part & 3];
         let [first, rest] = [&self.tables[0][codes[0] & 3], &self.tables[1][codes[1] & 3]];
-        let bits = &mut self.bits;
+        let mut bits = self.bits;
         bits.fill()?;
         let size = bits.symbol(first);
         let prediction = &mut self.predictions[component & 3];
         *prediction = prediction.wrapping_add(bits.value(u32::from(size & 15)));
         block[0] = *prediction as i16;
         let mut k = 1;
-        let mut is_more = false;
         while k < 64 {
             bits.fill()?;
             let entry = bits.look(rest);
@@ -210,7 +209,6 @@ impl<'a, 't> Decoder<'a, 't> {
                 bits.drop(entry.bits());
                 k += entry.run();
                 block[usize::from(ZIGZAG[k & 127] & 63)] = entry.value();
-                is_more = true;
                 k += 1;
                 continue;
             }
@@ -219,7 +217,6 @@ impl<'a, 't> Decoder<'a, 't> {
             if size > 0 {
                 k += run;
                 block[usize::from(ZIGZAG[k & 127] & 63)] = bits.value(size) as i16;
-                is_more = true;
             } else if run == 15 {
                 k += 15;
             } else {
@@ -227,7 +224,8 @@ impl<'a, 't> Decoder<'a, 't> {
             }
             k += 1;
         }
-        Ok(is_more)
+        self.bits = bits;
+        Ok(k > 1)
     }
 
     /// Decodes what a progressive scan says of a block.
@@ -267,7 +265,7 @@ impl<'a, 't> Decoder<'a, 't> {
             return Ok(());
         }
         let table = &self.tables[1][self.scan.parts[part & 3].codes[1] & 3];
-        let ([mut k, last], low, bits) = (self.scan.band, self.scan.low, &mut self.bits);
+        let ([mut k, last], low, mut bits) = (self.scan.band, self.scan.low, self.bits);
         while k <= last {
             bits.fill()?;
             let entry = bits.look(table);
@@ -291,6 +289,7 @@ impl<'a, 't> Decoder<'a, 't> {
             }
             k += 1;
         }
+        self.bits = bits;
         Ok(())
     }
 
