@@ -7,12 +7,9 @@ use image::codecs::bmp::BmpDecoder;
 use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
 use image::{ColorType, ImageDecoder, ImageResult, Limits};
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
 
 use super::header::{ImageFormat, ImageHeader};
+use super::jpeg;
 
 /// Decodes the image `bytes`, whose header is `header`, into `out`, which has at least the header's `pixel_bytes`.
 /// The pixels come out as `[height, width, channels]`; the channels, returned, are 1 if `channels` is 1 or the image is
@@ -23,7 +20,7 @@ use super::header::{ImageFormat, ImageHeader};
 pub fn decode(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8]) -> Result<usize, String> {
     // Decoders are written not to panic, but they are many lines of other people's; a record must not end the run.
     let decoded = catch_unwind(AssertUnwindSafe(|| match header.format {
-        ImageFormat::Jpeg => jpeg(bytes, header, channels, out),
+        ImageFormat::Jpeg => jpeg::decode(bytes, [header.height, header.width], if channels == 1 { 1 } else { 3 }, out),
         ImageFormat::Png => {
             let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(header));
             other(decoder, header, channels, out)
@@ -43,64 +40,6 @@ fn limits(header: &ImageHeader) -> Limits {
 }
 
 const OTHER_SIZE: &str = "its size is not what its header says";
-
-fn jpeg(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8]) -> Result<usize, String> {
-    // The decoder fills up what is missing with grey; TensorFlow refuses a JPEG without an end.
-    let data = bytes.get(header.data_offset as usize..).unwrap_or_default();
-    if !data.windows(2).rev().any(|pair| pair == [0xff, 0xd9]) {
-        return Err("the file ends inside the image".to_string());
-    }
-    let side = usize::from(u16::MAX);
-    let options = DecoderOptions::default().set_strict_mode(false).set_max_width(side).set_max_height(side);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(|e| e.to_string())?;
-    let is_cmyk = decoder.input_colorspace() == Some(ColorSpace::CMYK);
-    let color = match decoder.input_colorspace() {
-        Some(ColorSpace::Luma) => ColorType::L8,
-        Some(ColorSpace::YCbCr) if channels == 1 => ColorType::L8,
-        _ => ColorType::Rgb8,
-    };
-    let space = match color {
-        _ if is_cmyk => ColorSpace::CMYK,
-        ColorType::L8 => ColorSpace::Luma,
-        _ => ColorSpace::RGB,
-    };
-    decoder.set_options(options.jpeg_set_out_colorspace(space));
-    if decoder.dimensions() != Some((header.width, header.height)) {
-        return Err(OTHER_SIZE.to_string());
-    }
-    let size = decoder.output_buffer_size().and_then(|size| out.get_mut(..size));
-    decoder.decode_into(size.ok_or(OTHER_SIZE)?).map_err(|e| e.to_string())?;
-    if is_cmyk {
-        rgb_of_inks(is_adobe(bytes), header.width * header.height, out);
-    }
-    Ok(reduce(color, channels, header.width * header.height, out))
-}
-
-/// Whether a segment before the coded data is Adobe's, whose inks are inverted. Source: ITU-T T.872, 6.5.3.
-fn is_adobe(bytes: &[u8]) -> bool {
-    let mut at = 2usize;
-    while let Some([0xff, marker, high, low]) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        match marker {
-            0xda => return false,
-            0xee if bytes.get(at + 4..).is_some_and(|content| content.starts_with(b"Adobe")) => return true,
-            0xff => at += 1,
-            _ => at = at.saturating_add(2 + usize::from(u16::from_be_bytes([*high, *low]))),
-        }
-    }
-    false
-}
-
-/// Cyan, magenta, yellow and black in place to RGB, as TensorFlow's `jpeg_mem.cc` does.
-fn rgb_of_inks(is_inverted: bool, pixels: usize, out: &mut [u8]) {
-    for i in 0..pixels {
-        let Some(inks) = out.get(4 * i..).and_then(|rest| rest.first_chunk::<4>().copied()) else { return };
-        let [c, m, y, k] = inks.map(|ink| u32::from(if is_inverted { ink } else { 255 - ink }));
-        if let Some(to) = out.get_mut(3 * i..3 * i + 3) {
-            to.copy_from_slice(&[c, m, y].map(|ink| (ink * k / 255) as u8));
-        }
-    }
-}
 
 /// Decodes the PNG `bytes` into `out` as it is, fewer than 8 bits as 8; what is said of transparent colours is alpha.
 /// Samples of 16 bits are in this machine's order.

@@ -264,7 +264,7 @@ fn widen(dtype: DType, count: usize, out: &mut [u8]) {
 }
 
 fn is_ink(header: &ImageHeader) -> bool {
-    header.format == ImageFormat::Jpeg && header.pixel_bytes == 4 * (header.width * header.height) as u64
+    header.format == ImageFormat::Jpeg && header.components == 4
 }
 
 /// Channels of a PNG: of a palette four where it has transparent colours.

@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
+use super::jpeg;
+
 /// The formats that are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageFormat {
@@ -41,8 +43,8 @@ pub struct ImageHeader {
     pub pixel_bytes: u64,
     /// The most bytes of heap that the decoder takes, beside the file's bytes and the pixels.
     pub heap_bytes: u64,
-    /// Where the coded data begins; no end marker counts before.
-    pub(crate) data_offset: u64,
+    /// Components of a JPEG.
+    pub(crate) components: usize,
 }
 
 /// What every decoder takes for its tables and state.
@@ -50,9 +52,6 @@ const TABLES_BYTES: u64 = 192 << 10;
 
 /// The most that is kept of a PNG's texts and profiles; the decoder refuses more.
 const METADATA_BYTES: u64 = 1 << 20;
-
-/// More segments before the coded data are taken for an attack.
-const MAX_SEGMENTS: usize = 10_000;
 
 impl ImageHeader {
     /// Reads the header of `read`, which is `file_bytes` long, from its start.
@@ -66,7 +65,7 @@ impl ImageHeader {
         let head = head.get_mut(..head_bytes).unwrap_or_default();
         read.read_exact(head)?;
         match ImageFormat::detect(head) {
-            Some(ImageFormat::Jpeg) => jpeg(read, file_bytes),
+            Some(ImageFormat::Jpeg) => jpeg(read),
             Some(ImageFormat::Png) => png(head, file_bytes),
             Some(ImageFormat::Gif) => gif(head),
             Some(ImageFormat::Bmp) => bmp(head),
@@ -78,7 +77,7 @@ impl ImageHeader {
 impl ImageHeader {
     /// True for a JPEG of one component.
     pub(crate) fn is_grey(&self) -> bool {
-        self.format == ImageFormat::Jpeg && self.pixel_bytes == (self.width * self.height) as u64
+        self.format == ImageFormat::Jpeg && self.components == 1
     }
 }
 
@@ -96,7 +95,6 @@ fn header(
     [width, height]: [u64; 2],
     pixel_bytes: u64,
     heap_bytes: u64,
-    data_offset: u64,
 ) -> io::Result<ImageHeader> {
     if width == 0 || height == 0 {
         return Err(invalid("an image without pixels"));
@@ -105,7 +103,7 @@ fn header(
     let pixel_bytes =
         size.filter(|n| *n <= u64::from(u32::MAX)).ok_or_else(|| invalid("an image over 4 GB"))?;
     let (width, height) = (width as usize, height as usize);
-    Ok(ImageHeader { format, width, height, pixel_bytes, heap_bytes, data_offset })
+    Ok(ImageHeader { format, width, height, pixel_bytes, heap_bytes, components: 0 })
 }
 
 /// Source: the PNG specification, 11.2.1 IHDR.
@@ -123,7 +121,7 @@ fn png(head: &[u8], file_bytes: u64) -> io::Result<ImageHeader> {
     // Lines before and after filtering, the inflater's window, chunks kept as metadata.
     let heap_bytes =
         2 * TABLES_BYTES + 8 * size[0].saturating_mul(pixel_bytes) + file_bytes.min(METADATA_BYTES);
-    header(ImageFormat::Png, size, pixel_bytes, heap_bytes, 0)
+    header(ImageFormat::Png, size, pixel_bytes, heap_bytes)
 }
 
 /// Source: GIF89a specification, section 18.
@@ -132,7 +130,7 @@ fn gif(head: &[u8]) -> io::Result<ImageHeader> {
     let size = [u64::from(width?), u64::from(height?)];
     // A frame smaller than the screen is decoded beside it.
     let heap_bytes = TABLES_BYTES + size[0] * size[1] * 5;
-    header(ImageFormat::Gif, size, 4, heap_bytes, 0)
+    header(ImageFormat::Gif, size, 4, heap_bytes)
 }
 
 /// Source: the BITMAPCOREHEADER and BITMAPINFOHEADER structures of Windows.
@@ -145,89 +143,17 @@ fn bmp(head: &[u8]) -> io::Result<ImageHeader> {
     };
     let [width, height] = size;
     let size = [width?, height?];
-    header(ImageFormat::Bmp, size, 4, TABLES_BYTES + 16 * size[0], 0)
+    header(ImageFormat::Bmp, size, 4, TABLES_BYTES + 16 * size[0])
 }
 
-/// What a JPEG's frame header says about one component: sampling factors across and down.
-type Sampling = [u64; 2];
-
-/// Source: ITU-T T.81, annex B.
-fn jpeg(read: &mut (impl Read + Seek), file_bytes: u64) -> io::Result<ImageHeader> {
-    let mut offset = 2;
-    let mut frame: Option<(bool, [u64; 2], [Sampling; 4], usize)> = None;
-    for _ in 0..MAX_SEGMENTS {
-        let mut head = [0; 4];
-        read.seek(SeekFrom::Start(offset))?;
-        read.read_exact(&mut head)?;
-        let [mark, marker, high, low] = head;
-        if mark != 0xff {
-            return Err(invalid("a JPEG with other bytes where a marker must be"));
-        }
-        if marker == 0xff {
-            offset += 1;
-            continue;
-        }
-        match marker {
-            0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
-                let mut content = [0; 18];
-                let bytes = usize::from(u16::from_be_bytes([high, low])).saturating_sub(2).min(content.len());
-                read.read_exact(content.get_mut(..bytes).unwrap_or_default())?;
-                frame = Some(jpeg_frame(marker, &content)?);
-            }
-            0xda => {
-                let mut scan_components = [0];
-                read.read_exact(&mut scan_components)?;
-                let frame = frame.ok_or_else(|| invalid("a JPEG without a frame header"))?;
-                return jpeg_header(frame, usize::from(scan_components[0]), offset, file_bytes);
-            }
-            0xd9 => return Err(invalid("a JPEG without coded data")),
-            _ => {}
-        }
-        offset += 2 + u64::from(u16::from_be_bytes([high, low]).max(2));
-    }
-    Err(invalid("a JPEG of too many segments"))
-}
-
-fn jpeg_frame(marker: u8, content: &[u8; 18]) -> io::Result<(bool, [u64; 2], [Sampling; 4], usize)> {
-    let [_precision, h1, h0, w1, w0, components, rest @ ..] = *content;
-    let count = usize::from(components);
-    let mut sampling = [[1; 2]; 4];
-    for (to, component) in sampling.iter_mut().zip(rest.as_chunks::<3>().0).take(count) {
-        *to = [u64::from(component[1] >> 4), u64::from(component[1] & 15)];
-        if to.iter().any(|factor| !(1..=4).contains(factor)) {
-            return Err(invalid("a JPEG with a sampling factor that is none"));
-        }
-    }
-    if count == 0 || count > 4 {
-        return Err(invalid("a JPEG of a number of components that is not supported"));
-    }
-    let size = [u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0])].map(u64::from);
-    Ok((marker == 0xc2, size, sampling, count))
-}
-
-fn jpeg_header(
-    (is_progressive, size, sampling, count): (bool, [u64; 2], [Sampling; 4], usize),
-    scan_components: usize,
-    offset: u64,
-    file_bytes: u64,
-) -> io::Result<ImageHeader> {
-    let sampling = sampling.get(..count).unwrap_or_default();
-    let largest = |axis: usize| sampling.iter().filter_map(|s| s.get(axis)).copied().max().unwrap_or(1);
-    let (h_max, v_max) = (largest(0), largest(1));
-    let (across, down) = (size[0].div_ceil(8 * h_max), size[1].div_ceil(8 * v_max));
-    // A line of blocks: coefficients, and what they are upsampled to, each twice over.
-    let line_bytes = count as u64 * across * 64 * h_max * v_max * 2 * 4;
-    // Coefficients of the whole image are kept until the last scan, where there are several.
-    let blocks: u64 = sampling.iter().map(|[h, v]| h * v).sum();
-    let all_bytes = if is_progressive || scan_components < count {
-        across * down * blocks * 128 * v_max.div_ceil(h_max)
-    } else {
-        0
-    };
-    // Four inks are decoded as such and then become RGB.
-    let pixel_bytes = if count == 2 { 3 } else { count as u64 };
-    let heap_bytes = TABLES_BYTES + line_bytes + all_bytes + file_bytes.min(offset);
-    header(ImageFormat::Jpeg, size, pixel_bytes, heap_bytes, offset)
+/// What a JPEG's headers say.
+fn jpeg(read: &mut (impl Read + Seek)) -> io::Result<ImageHeader> {
+    let head = jpeg::head(read)?;
+    let size = [head.width as u64, head.height as u64];
+    // Four inks become RGB.
+    let channels = head.components.min(3);
+    let made = header(ImageFormat::Jpeg, size, channels as u64, head.heap_bytes)?;
+    Ok(ImageHeader { components: head.components, ..made })
 }
 
 #[cfg(test)]

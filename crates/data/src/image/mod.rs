@@ -19,6 +19,7 @@ mod encode;
 mod geometry;
 mod gif;
 mod header;
+mod jpeg;
 mod lanes;
 mod op;
 mod pixel;
