@@ -48,7 +48,7 @@ pub const FLAGS: &[Flag] = &[
     flag("top", "K", "Only the K largest elements of each row, for .jsonl and .csv [default with --labels: 5]"),
     flag("resume", "", "Write numbered shards of --output, and go on behind those that an earlier run has finished"),
     flag("shard-rows", "N", "Rows of a shard, made whole batches [default: 8192]"),
-    flag("report", "FILE", "Write what the run took as JSON"),
+    flag("report", "FILE", "Write what the run took: .json, or .html with bytes over time beside the plan"),
     flag("signature", "KEY", "The signature to run, for models that have them"),
     flag("records", "N", "How many records or elements to show (-n N) [default: 10]"),
     flag("dtype", "NAME", "What floats become in .npy and .npz: float16, float32 or float64 [default: float32]"),

@@ -32,7 +32,7 @@ impl Failure {
         }
         let (text, code) = match self {
             Failure::Usage(why) => (why.clone(), USAGE),
-            Failure::Job(error) => (error.to_string(), code_of(error)),
+            Failure::Job(error) => (text_of(error), code_of(error)),
             Failure::Defect => return ExitCode::from(FAILED),
         };
         let line = text.replace(['\n', '\r'], " ");
@@ -43,6 +43,15 @@ impl Failure {
 
     fn is_closed_pipe(&self) -> bool {
         matches!(self, Failure::Job(Error::Io { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// The error as it is, or, where memory is missing, as what it means for the job.
+fn text_of(error: &Error) -> String {
+    match error {
+        Error::NotFit(_) | Error::Floor { .. } => error.to_string(),
+        error if error.is_budget() => format!("does not fit: {error}"),
+        error => error.to_string(),
     }
 }
 

@@ -12,7 +12,8 @@ pub fn page(title: String, plan: &Value) -> String {
     TEMPLATE.replace("{{title}}", &escape(&title)).replace("{{plan}}", &plan)
 }
 
-fn escape(text: &str) -> String {
+/// Text that a page shows as it is.
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -5,6 +5,7 @@ mod commands;
 mod failure;
 mod html;
 mod progress;
+mod report;
 mod system;
 mod table;
 

@@ -1,6 +1,5 @@
 //! What a person sees of a run: how it goes, and what it took.
 
-use std::fs;
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc;
 use std::thread;
@@ -8,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use tightfit::job::{JobReport, Progress};
-use tightfit::{Error, Lines, display_bytes, limits, storage};
+use tightfit::usage::Usage;
+use tightfit::{Lines, display_bytes, limits, storage};
 
 use crate::args::Args;
 use crate::failure::Failure;
+use crate::report::Recording;
 use crate::table::print;
 
 /// The least time between two pictures of the bar.
@@ -122,7 +123,11 @@ fn bytes_text(bytes: u64, total: Option<u64>, elapsed: Duration) -> String {
 
 fn bar_text(progress: &Progress, memory_bytes: u64) -> String {
     let speed = (progress.rows - progress.resumed_rows) as f64 / progress.elapsed.as_secs_f64().max(1e-9);
-    let memory = format!("{} of {}", display_bytes(progress.used_bytes), display_bytes(memory_bytes));
+    let used = &progress.usage.used;
+    let mut memory = format!("{} of {}", display_bytes(used.total_bytes()), display_bytes(memory_bytes));
+    for (name, bytes) in used.named().into_iter().filter(|(_, bytes)| *bytes > 0) {
+        memory.push_str(&format!(", {name} {}", display_bytes(bytes)));
+    }
     let Some(total) = progress.total_rows.filter(|total| *total > 0) else {
         return format!("{} rows, {speed:.1} rows/s, {memory}", progress.rows);
     };
@@ -162,6 +167,8 @@ pub struct Summary {
     pub elapsed: Duration,
     /// What was planned.
     pub lines: Lines,
+    /// What was taken, and the most, by line of the plan.
+    pub usage: Usage,
     /// What was allowed.
     pub memory_bytes: u64,
     /// Rows left out.
@@ -174,7 +181,7 @@ pub struct Summary {
 
 impl Summary {
     /// The summary of a job.
-    pub fn of(report: JobReport, memory_bytes: u64) -> Summary {
+    pub fn of(report: JobReport, usage: Usage, memory_bytes: u64) -> Summary {
         Summary {
             rows: report.rows,
             resumed_rows: report.resumed_rows,
@@ -182,6 +189,7 @@ impl Summary {
             batch: report.batch,
             elapsed: report.elapsed,
             lines: report.lines,
+            usage,
             memory_bytes,
             skipped_rows: report.skipped_rows,
             skipped: report.skipped,
@@ -193,10 +201,9 @@ impl Summary {
     ///
     /// # Errors
     /// What the system says about the report.
-    pub fn finish(&self, args: &Args) -> Result<(), Failure> {
-        if let Some(path) = args.path("report") {
-            let text = format!("{:#}\n", self.json());
-            fs::write(&path, text).map_err(|error| Error::io(&path, error))?;
+    pub fn finish(&self, args: &Args, recording: Option<Recording>) -> Result<(), Failure> {
+        if let Some(recording) = recording {
+            recording.write(self, args)?;
         }
         if !args.has("quiet") {
             // Where stderr cannot be written to there is nobody to tell.
@@ -243,7 +250,9 @@ impl Summary {
         text
     }
 
-    fn json(&self) -> Value {
+    /// All of it.
+    pub fn json(&self) -> Value {
+        let by_line = |total: u64, lines: &Lines| json!({"total": total, "lines": lines_json(lines)});
         json!({
             "rows": self.rows,
             "resumed_rows": self.resumed_rows,
@@ -253,7 +262,9 @@ impl Summary {
             "skipped_rows": self.skipped_rows,
             "right_rows": self.right_rows,
             "accuracy": self.accuracy(),
-            "planned_bytes": {"total": self.lines.total_bytes(), "lines": lines_json(&self.lines)},
+            "planned_bytes": by_line(self.lines.total_bytes(), &self.lines),
+            "used_bytes": by_line(self.usage.used.total_bytes(), &self.usage.used),
+            "peak_bytes": by_line(self.usage.peak_bytes, &self.usage.peak),
             "peak_resident_bytes": limits::peak_resident_bytes(),
             "budget_bytes": self.memory_bytes,
         })
@@ -274,13 +285,14 @@ mod tests {
     #[test]
     fn the_bar_tells_how_long_it_takes() {
         let elapsed = Duration::from_secs(10);
-        let progress =
-            Progress { rows: 100, resumed_rows: 50, total_rows: Some(400), used_bytes: 1 << 20, elapsed };
+        let used = Lines { weights_bytes: 3 << 18, arena_bytes: 1 << 18, ..Lines::default() };
+        let usage = Usage { used, ..Usage::default() };
+        let progress = Progress { rows: 100, resumed_rows: 50, total_rows: Some(400), usage, elapsed };
         let text = bar_text(&progress, 2 << 20);
         assert!(text.starts_with("[###........."), "{text}");
-        assert!(text.ends_with("100 of 400 rows, 5.0 rows/s, 1:00 min left, 1.0 MiB of 2.0 MiB"), "{text}");
+        assert!(text.ends_with("100 of 400 rows, 5.0 rows/s, 1:00 min left, 1.0 MiB of 2.0 MiB, weights 768.0 KiB, arena 256.0 KiB"), "{text}");
         let text = bar_text(&Progress { total_rows: None, ..progress }, 2 << 20);
-        assert_eq!(text, "100 rows, 5.0 rows/s, 1.0 MiB of 2.0 MiB");
+        assert_eq!(text, "100 rows, 5.0 rows/s, 1.0 MiB of 2.0 MiB, weights 768.0 KiB, arena 256.0 KiB");
         assert_eq!(display_time(Duration::from_secs(3700)), "1:01 h");
         let text = |bytes, total| bytes_text(bytes, total, elapsed);
         assert_eq!(text(1 << 20, Some(2 << 20)), "[######......] 1.0 MiB of 2.0 MiB, 102.4 KiB/s, 10 s left");

@@ -54,6 +54,8 @@ pub fn stop_flag() -> &'static AtomicBool {
 pub fn prepare() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     keep_heap_small();
+    // The loader has touched most of the C library, and nobody needs that any more.
+    tightfit::process::govern();
     #[cfg(unix)]
     listen_for_signals();
     #[cfg(feature = "object-store")]

@@ -25,6 +25,7 @@ struct State {
     used_bytes: u64,
     peak_bytes: u64,
     held_bytes_by_purpose: BTreeMap<&'static str, u64>,
+    peak_bytes_by_purpose: BTreeMap<&'static str, u64>,
 }
 
 impl MemoryBudget {
@@ -63,6 +64,16 @@ impl MemoryBudget {
         holders(&self.state())
     }
 
+    /// Calls `each` with every purpose that ever held something: what it holds now, and the most that it held at once, in
+    /// bytes. Allocates nothing.
+    pub fn for_each_purpose(&self, each: &mut dyn FnMut(&'static str, u64, u64)) {
+        let state = self.state();
+        for (purpose, peak_bytes) in &state.peak_bytes_by_purpose {
+            let held_bytes = state.held_bytes_by_purpose.get(purpose).copied().unwrap_or(0);
+            each(purpose, held_bytes, *peak_bytes);
+        }
+    }
+
     /// Reserves `bytes` for `purpose`, or says why it cannot.
     ///
     /// # Errors
@@ -86,7 +97,11 @@ impl MemoryBudget {
         }
         state.used_bytes += bytes;
         state.peak_bytes = state.peak_bytes.max(state.used_bytes);
-        *state.held_bytes_by_purpose.entry(purpose).or_default() += bytes;
+        let held_bytes = state.held_bytes_by_purpose.entry(purpose).or_default();
+        *held_bytes += bytes;
+        let held_bytes = *held_bytes;
+        let peak_bytes = state.peak_bytes_by_purpose.entry(purpose).or_default();
+        *peak_bytes = held_bytes.max(*peak_bytes);
         Ok(())
     }
 
@@ -218,6 +233,9 @@ mod tests {
             assert_eq!(budget.free_bytes(), 0);
         }
         assert_eq!((budget.used_bytes(), budget.peak_bytes()), (60, 100));
+        let mut purposes = Vec::new();
+        budget.for_each_purpose(&mut |purpose, held, peak| purposes.push((purpose, held, peak)));
+        assert_eq!(purposes, [("a", 60, 60), ("b", 0, 40)]);
         drop(a);
         assert_eq!(budget.used_bytes(), 0);
         assert!(budget.holders().is_empty());

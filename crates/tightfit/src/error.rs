@@ -21,6 +21,13 @@ pub enum Error {
     Dataset(DataError),
     /// The memory.
     NotFit(Box<NotFit>),
+    /// Less memory than the process itself takes, so that nothing was begun.
+    Floor {
+        /// The memory given, in bytes.
+        memory_bytes: u64,
+        /// What the process takes before there is a model or data, in bytes.
+        floor_bytes: u64,
+    },
     /// The system.
     Io {
         /// The file.
@@ -86,6 +93,12 @@ impl fmt::Display for Error {
             Error::Format(error) => error.fmt(f),
             Error::Dataset(error) => error.fmt(f),
             Error::NotFit(not_fit) => not_fit.fmt(f),
+            Error::Floor { memory_bytes, floor_bytes } => write!(
+                f,
+                "does not fit {}: the process itself takes {floor_bytes} ({}), without a model or data",
+                display_bytes(*memory_bytes),
+                display_bytes_up(*floor_bytes)
+            ),
             Error::Io { path, error } => write!(f, "{}: {error}", path.display()),
             Error::Data { path, why } => write!(f, "{}: {why}", path.display()),
             Error::Usage(why) => f.write_str(why),
@@ -115,7 +128,7 @@ impl Error {
     /// True when it is memory that is missing.
     pub fn is_budget(&self) -> bool {
         match self {
-            Error::NotFit(_) | Error::Dataset(DataError::Budget(_)) => true,
+            Error::NotFit(_) | Error::Floor { .. } | Error::Dataset(DataError::Budget(_)) => true,
             Error::Format(error) | Error::Dataset(DataError::Format(error)) => error.as_budget().is_some(),
             Error::Dataset(DataError::Row(row)) => row.fault.is_budget(),
             Error::Graph(error) => match &**error {

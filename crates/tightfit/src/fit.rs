@@ -12,15 +12,15 @@ use tightfit_graph::{Binding, bind, passes};
 
 use crate::error::{Error, NotFit};
 use crate::model::Model;
+use crate::process;
 use crate::sink::SinkNeed;
 
-/// Resident memory of the process besides everything that is counted one by one: code, the C library, the main stack,
-/// the allocator's own. A run of a model of a few bytes takes 5.3 to 6.3 MiB, of which 3.6 MiB are pages of the program's
-/// 7 MiB and 2.3 MiB those of libraries; how many of either are mapped differs by machine and by what a job does.
-pub const RUNTIME_BYTES: u64 = 8 << 20;
+/// Resident memory of a process of TightFit's own besides everything that is counted one by one. In another process it is
+/// what [`process::floor_bytes`] says.
+pub const RUNTIME_BYTES: u64 = process::GOVERNED_BYTES;
 
 /// Resident memory of each thread: its stack, and the allocator's share. Measured are 8 to 13 KiB.
-pub const THREAD_BYTES: u64 = 64 << 10;
+pub const THREAD_BYTES: u64 = 32 << 10;
 
 /// Resident memory for each byte of the file's structure: the parsed file, the graph made from it, and the plan. It is
 /// 3.3 for a chain of 50,000 operators with one input each, and less where nodes have more in them.
@@ -139,7 +139,7 @@ impl<'m> Bound<'m> {
         let streams = (plan.window_bytes() > 0) as u64;
         let threads = options.threads as u64 + streams;
         let lines = Lines {
-            runtime_bytes: RUNTIME_BYTES
+            runtime_bytes: process::floor_bytes()
                 + threads * THREAD_BYTES
                 + METADATA_FACTOR * self.model.metadata_bytes()
                 + self.held_bytes,

@@ -12,19 +12,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tightfit_core::{DType, MemoryBudget, Shape};
+use tightfit_core::{DType, MemoryBudget, Reservation, Shape};
 use tightfit_data::{
     Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Position, Preprocess, Resize,
 };
 use tightfit_graph::exec::Feed;
 
 use crate::error::Error;
-use crate::fit::{FitOptions, Lines};
+use crate::fit::{Fit, FitOptions, Lines, fit};
 use crate::model::Model;
 use crate::pipeline::{is_pipeline, read_spec};
+use crate::process;
 use crate::run::Runner;
 use crate::sink::{Rows, Sink, SinkNeed};
 use crate::tensor::Tensor;
+use crate::usage::Usage;
 
 pub use shards::{DEFAULT_SHARD_ROWS, ShardOptions, ShardedJob};
 
@@ -106,6 +108,8 @@ pub struct Job<'m> {
     /// The column that feeds each of the runner's inputs; `None` for one that is fixed.
     columns: Vec<Option<usize>>,
     budget: MemoryBudget,
+    /// What the sink takes, which it does not count itself.
+    _sink: Reservation,
 }
 
 /// How far a job is.
@@ -117,8 +121,8 @@ pub struct Progress {
     pub resumed_rows: u64,
     /// Rows there are, where that is known.
     pub total_rows: Option<u64>,
-    /// Bytes of the budget in use.
-    pub used_bytes: u64,
+    /// Bytes of the budget in use, and the most that were, by line of the plan.
+    pub usage: Usage,
     /// Time since the first batch was asked for.
     pub elapsed: Duration,
 }
@@ -195,7 +199,9 @@ impl<'m> Job<'m> {
                 columns.len()
             )));
         }
-        Ok(Job { model, dataset, runner, batch, columns, budget: budget.clone(), options })
+        let sink_bytes = runner.lines().sink_bytes.saturating_sub(options.sink.labels_bytes);
+        let _sink = budget.try_reserve("sink", sink_bytes)?;
+        Ok(Job { model, dataset, runner, batch, columns, budget: budget.clone(), options, _sink })
     }
 
     /// The model in memory.
@@ -237,6 +243,7 @@ impl<'m> Job<'m> {
         let threads = self.options.threads;
         let mut batches = self.dataset.start_at(before.position, self.batch, threads, SLOTS, &self.budget)?;
         let mut done = before.clone();
+        let mut tended = process::Tended::default();
         while let Some(batch) = batches.next()? {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
@@ -245,11 +252,12 @@ impl<'m> Job<'m> {
             done.skip(&before, batch.skipped_rows(), &batches);
             done.position = batch.end();
             sink.checkpoint(&done)?;
+            tended.step();
             progress(&Progress {
                 rows: done.rows,
                 resumed_rows,
                 total_rows,
-                used_bytes: self.budget.used_bytes(),
+                usage: Usage::of(&self.budget),
                 elapsed: start.elapsed(),
             });
         }
@@ -262,6 +270,7 @@ impl<'m> Job<'m> {
         // Bad rows at the end are in no batch.
         done.skip(&before, batches.stats().skipped_rows, &batches);
         sink.checkpoint(&done)?;
+        process::end_job();
         sink.finish()?;
         let (elapsed, batch, lines) = (start.elapsed(), self.batch, *self.runner.lines());
         Ok(JobReport { resumed_rows, elapsed, batch, lines, ..JobReport::of(done, self.has_labels()) })
@@ -320,6 +329,22 @@ impl JobReport {
         let right_rows = has_labels.then_some(right_rows);
         JobReport { rows, skipped_rows, skipped, right_rows, ..JobReport::default() }
     }
+}
+
+/// Lays a job out as [`Job::new`] does, and reads no weight and no row: only what of the data its sizes follow from. A
+/// batch that is to be found by running is one row, which takes least. The options are those of the layout.
+///
+/// # Errors
+/// As [`Job::new`].
+pub fn plan(model: &Model, options: &JobOptions, budget: &MemoryBudget) -> Result<(FitOptions, Fit), Error> {
+    let (dataset, columns) = open_dataset(model, options, budget)?;
+    let batch = match (columns::fixed_batch(model, options), options.batch) {
+        (Some(batch), _) | (None, BatchSize::Fixed(batch)) => batch,
+        (None, BatchSize::Auto) => 1,
+    };
+    let fit_options = fit_options(options, &dataset, &columns, batch)?;
+    let fit = fit(model, &fit_options)?;
+    Ok((fit_options, fit))
 }
 
 /// The pipeline that the data of a job comes from, if it is one.
@@ -396,7 +421,7 @@ fn fit_options(
         shapes.insert(name.clone(), *tensor.shape());
     }
     let pipeline = dataset.plan(batch, options.threads, SLOTS)?;
-    let fixed_bytes: usize = options.fixed.iter().map(|(_, tensor)| tensor.bytes()).sum();
+    let fixed_bytes: u64 = options.fixed.iter().map(|(_, tensor)| tensor.held_bytes()).sum();
     let text_rows = columns.iter().filter(|c| c.dtype == DType::String).count() * batch;
     let row_bytes = dataset.spec().string_bytes;
     let string_bytes: usize = options.fixed.iter().map(|(_, tensor)| tensor.string_bytes()).sum();
@@ -406,7 +431,7 @@ fn fit_options(
         memory_bytes: options.memory_bytes,
         shapes,
         values,
-        pipeline_bytes: pipeline.total_bytes + fixed_bytes as u64,
+        pipeline_bytes: pipeline.total_bytes + fixed_bytes,
         sink: options.sink,
         string_bytes: (text_rows as u64).saturating_mul(row_bytes as u64).saturating_add(string_bytes as u64),
     })

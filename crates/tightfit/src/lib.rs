@@ -4,6 +4,7 @@
 //! [`MemoryBudget`] before the first byte is computed.
 
 mod base64;
+mod counted;
 mod error;
 mod feeds;
 pub mod fit;
@@ -13,19 +14,21 @@ pub mod limits;
 mod model;
 mod nested;
 pub mod pipeline;
+pub mod process;
 pub mod records;
 mod run;
 pub mod sink;
 mod tensor;
+pub mod usage;
 
 pub use error::{Error, NotFit};
-pub use feeds::Feeds;
+pub use feeds::{FeedSizes, Feeds};
 pub use fit::{Fit, FitOptions, Lines};
 pub use model::{Model, OpenOptions};
 pub use run::{Outputs, Runner};
 pub use tensor::Tensor;
 pub use tightfit_core::{
-    DType, MemoryBudget, Shape, TensorView, display_bytes, display_bytes_up, parse_bytes,
+    DType, MemoryBudget, Reservation, Shape, TensorView, display_bytes, display_bytes_up, parse_bytes,
 };
 pub use tightfit_data::{Preprocess, Resize, flow, shuffle, storage};
 pub use tightfit_format::FormatError;

@@ -9,6 +9,7 @@ use tightfit_graph::ir::Graph;
 use tightfit_graph::{ImportOptions, import, passes};
 
 use crate::error::Error;
+use crate::process;
 
 /// What is wanted of a model.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +39,7 @@ impl Model {
         let options = ImportOptions { fetches: options.fetches.clone(), feeds: options.feeds.clone() };
         let mut graph = import(&source, def, &options)?;
         passes::run(&mut graph)?;
+        process::tend();
         Ok(Model { path: path.to_path_buf(), graph, metadata_bytes })
     }
 

@@ -11,6 +11,12 @@ use tightfit_kernels::ThreadPool;
 use crate::error::Error;
 use crate::fit::{Bound, Fit, FitOptions, Lines};
 use crate::model::Model;
+use crate::process;
+use crate::usage::Usage;
+
+/// Runs between two looks at how much code is resident, once a run has executed all that it needs. A look takes as long as
+/// a very small model.
+const UNTENDED_RUNS: u32 = 64;
 
 /// A model with its memory and threads, for one batch size.
 pub struct Runner {
@@ -19,6 +25,9 @@ pub struct Runner {
     minimum_bytes: u64,
     weights: WeightMode,
     batch: usize,
+    budget: MemoryBudget,
+    /// Runs before the next look at how much code is resident; 0 while each step is followed by one.
+    untended_runs: u32,
 }
 
 impl Runner {
@@ -44,9 +53,14 @@ impl Runner {
         budget: &MemoryBudget,
     ) -> Result<Runner, Error> {
         let file = model.path().display().to_string();
+        // What has planned is not needed to load and run.
+        process::end_phase();
         let session = Session::new(fit.plan, &file, pool, budget, options.string_bytes as usize)?;
+        process::tend();
         Ok(Runner {
             session,
+            budget: budget.clone(),
+            untended_runs: 0,
             lines: fit.lines,
             minimum_bytes: fit.minimum_bytes,
             weights: fit.weights,
@@ -60,6 +74,8 @@ impl Runner {
     /// [`Error::Graph`] when it cannot be planned or its memory is not free; the runner does not run any more then.
     pub fn replan(&mut self, model: &Model, options: &FitOptions) -> Result<(), Error> {
         let fit = Bound::new(model, options)?.with_weights(self.weights)?;
+        process::end_phase();
+        self.untended_runs = 0;
         self.session.replan(fit.plan)?;
         if fit.lines.total_bytes() > self.lines.total_bytes() {
             self.lines = fit.lines;
@@ -92,6 +108,12 @@ impl Runner {
         self.session.plan().inputs.iter().map(|(name, _)| name.as_str())
     }
 
+    /// Bytes in use and their peak, by line of the plan: what [`Runner::lines`] are compared with. They are the counters of
+    /// the budget that the runner was made with, so what else is reserved from it is in them too.
+    pub fn usage(&self) -> Usage {
+        Usage::of(&self.budget)
+    }
+
     /// The session.
     pub fn session(&self) -> &Session {
         &self.session
@@ -120,7 +142,18 @@ impl Runner {
     /// # Errors
     /// [`Error::Graph`] for a tensor that does not fit its input, and what an operator finds.
     pub fn run(&mut self, feeds: &[Feed<'_>]) -> Result<Outputs<'_>, Error> {
-        self.session.run(feeds)?;
+        if self.untended_runs > 0 {
+            self.session.run(feeds)?;
+            self.untended_runs -= 1;
+            if self.untended_runs == 0 && !process::tend() {
+                self.untended_runs = UNTENDED_RUNS;
+            }
+        } else {
+            let mut is_let_go = false;
+            self.session.run_steps(feeds, &mut |_| is_let_go |= process::tend())?;
+            // What one run has executed, the next ones will.
+            self.untended_runs = if is_let_go { 0 } else { UNTENDED_RUNS };
+        }
         Ok(Outputs { session: &self.session, kept_rows: None })
     }
 

@@ -1,6 +1,6 @@
 //! Tensors that own their memory.
 
-use tightfit_core::{BudgetError, Buffer, DType, MemoryBudget, Shape, TensorView};
+use tightfit_core::{BudgetError, Buffer, DType, MemoryBudget, Reservation, Shape, TensorView};
 use tightfit_graph::exec::Feed;
 use tightfit_graph::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 
@@ -22,6 +22,8 @@ pub enum Tensor {
         shape: Shape,
         /// The texts.
         texts: Vec<Box<[u8]>>,
+        /// Their memory, where it is counted.
+        memory: Option<Reservation>,
     },
 }
 
@@ -58,6 +60,14 @@ impl Tensor {
         }
     }
 
+    /// Bytes of the budget that it holds.
+    pub fn held_bytes(&self) -> u64 {
+        match self {
+            Tensor::Dense { bytes, .. } => bytes.len() as u64,
+            Tensor::Strings { memory, .. } => memory.as_ref().map_or(0, Reservation::bytes),
+        }
+    }
+
     /// Bytes of all texts.
     pub fn string_bytes(&self) -> usize {
         match self {
@@ -70,7 +80,7 @@ impl Tensor {
     pub fn feed(&self) -> Option<Feed<'_>> {
         match self {
             Tensor::Dense { dtype, shape, bytes } => TensorView::new(*dtype, *shape, bytes).map(Feed::Tensor),
-            Tensor::Strings { shape, texts } => Some(Feed::Strings(*shape, texts)),
+            Tensor::Strings { shape, texts, .. } => Some(Feed::Strings(*shape, texts)),
         }
     }
 

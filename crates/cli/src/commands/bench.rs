@@ -58,8 +58,10 @@ fn run(args: &Args, start: &Start) -> Result<(), Failure> {
             return Err(Failure::Usage(why));
         }
     }
+    let memory = limits.open()?;
+    let budget = &memory.budget;
     let open = OpenOptions { fetches: args.texts("fetch")?, feeds: Vec::new() };
-    let model = Model::open(args.model(), &open, &limits.reading_budget())?;
+    let model = Model::open(args.model(), &open, budget)?;
     let batch = args.count("batch", MAX_BATCH)?.unwrap_or(1);
     let shapes = super::input_shapes(args, &model)?;
     let inputs = inputs(&model, batch, &shapes)?;
@@ -74,13 +76,12 @@ fn run(args: &Args, start: &Start) -> Result<(), Failure> {
         shapes,
         ..FitOptions::default()
     };
-    let budget = MemoryBudget::new(limits.memory_bytes);
-    let mut runner = Runner::new(&model, &options, &budget)?;
+    let mut runner = Runner::new(&model, &options, budget)?;
     runner.stop_at(stop_flag());
     let mut random = Random(SEED);
     let tensors: Vec<(String, Tensor)> = inputs
         .into_iter()
-        .map(|(name, dtype, shape)| Ok((name, random.tensor(dtype, shape, &budget)?)))
+        .map(|(name, dtype, shape)| Ok((name, random.tensor(dtype, shape, budget)?)))
         .collect::<Result<_, Failure>>()?;
     let feeds = feeds(&tensors, runner.inputs())?;
     runner.run(&feeds)?;
@@ -266,7 +267,7 @@ impl Random {
 
     fn tensor(&mut self, dtype: DType, shape: Shape, budget: &MemoryBudget) -> Result<Tensor, Failure> {
         if dtype == DType::String {
-            return Ok(Tensor::Strings { shape, texts: vec![Box::default()] });
+            return Ok(Tensor::Strings { shape, texts: vec![Box::default()], memory: None });
         }
         let mut tensor = Tensor::zeros(budget, dtype, shape).map_err(Error::from)?;
         let Tensor::Dense { bytes, .. } = &mut tensor else { return Ok(tensor) };

@@ -1,9 +1,10 @@
 //! `inspect`: what a model file is.
 
 use serde_json::{Map, Value, json};
+use tightfit::display_bytes;
 use tightfit::inspect::{Endpoint, Inspection, inspect};
-use tightfit::{MemoryBudget, display_bytes, limits};
 
+use super::Limits;
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 use crate::system::Start;
@@ -14,7 +15,7 @@ pub const COMMAND: Command = Command {
     name: "inspect",
     positional: "MODEL",
     about: "Tells what a model file is",
-    flags: &["json"],
+    flags: &["memory", "json"],
     run,
 };
 
@@ -25,7 +26,8 @@ const SHOWN: usize = 10;
 const OPERATORS_PER_LINE: usize = 4;
 
 fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    let inspection = inspect(args.model(), &MemoryBudget::new(limits::default_memory_bytes()))?;
+    let memory = Limits::read(args)?.open()?;
+    let inspection = inspect(args.model(), &memory.budget)?;
     match args.has("json") {
         true => print(&format!("{:#}\n", json(&inspection))),
         false => print(&text(&args.model().display().to_string(), &inspection)),

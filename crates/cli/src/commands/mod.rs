@@ -10,7 +10,8 @@ mod run;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use tightfit::{MemoryBudget, Model, Shape, limits};
+use tightfit::fit::THREAD_BYTES;
+use tightfit::{Error, MemoryBudget, Model, Reservation, Shape, limits, process};
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
@@ -53,10 +54,44 @@ impl Limits {
         })
     }
 
-    /// The memory in which a model's structure and small files are read. It may be more than the job is given: when the
-    /// job does not fit, only a model that has been read can say what it needs.
-    fn reading_budget(&self) -> MemoryBudget {
-        MemoryBudget::new(self.memory_bytes.max(limits::default_memory_bytes()))
+    /// The memory of a command that lays a model out. Whatever it reads comes out of it.
+    ///
+    /// Less than this process has taken by now cannot be kept to, whatever is done. So a model's structure may be read in
+    /// more than that, to tell which size works.
+    ///
+    /// # Errors
+    /// [`Error::Floor`] for less than the process itself takes, before anything is read.
+    fn open(&self) -> Result<Memory, Failure> {
+        let floor_bytes = process::floor_bytes();
+        let memory_bytes = match limits::peak_resident_bytes() {
+            Some(taken_bytes) if self.memory_bytes < taken_bytes => floor_bytes.saturating_add(LOOK_BYTES),
+            _ => self.memory_bytes,
+        };
+        check_floor(memory_bytes)?;
+        let budget = MemoryBudget::new(memory_bytes);
+        let threads_bytes = (self.threads as u64).saturating_mul(THREAD_BYTES);
+        let process_bytes = floor_bytes.saturating_add(threads_bytes);
+        let process = budget.try_reserve("runtime", process_bytes).map_err(Error::from)?;
+        Ok(Memory { budget, _process: process })
+    }
+}
+
+/// What a model's structure and the headers of data may take where the size that is given cannot be kept to.
+const LOOK_BYTES: u64 = 256 << 20;
+
+/// The memory of a command: one budget, out of which the process itself is taken.
+struct Memory {
+    budget: MemoryBudget,
+    _process: Reservation,
+}
+
+/// # Errors
+/// [`Error::Floor`] for less than the process itself takes.
+fn check_floor(memory_bytes: u64) -> Result<(), Failure> {
+    let floor_bytes = process::floor_bytes();
+    match memory_bytes < floor_bytes {
+        true => Err(Error::Floor { memory_bytes, floor_bytes }.into()),
+        false => Ok(()),
     }
 }
 

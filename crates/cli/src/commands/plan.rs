@@ -8,6 +8,7 @@ use tightfit::plan::{PlanReport, Rectangle, StepReport};
 use tightfit::sink::{SinkFormat, SinkNeed};
 use tightfit::{Error, FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
 
+use super::run::Call;
 use super::{Limits, MAX_BATCH};
 use crate::args::{Args, Command};
 use crate::failure::Failure;
@@ -21,9 +22,48 @@ pub const COMMAND: Command = Command {
     name: "plan",
     positional: "MODEL",
     about: "Shows how a model would lie in memory, without running it",
-    flags: &["fetch", "memory", "batch", "threads", "shape", "html", "text", "verbose", "json"],
+    flags: &[
+        "input",
+        "output",
+        "fetch",
+        "memory",
+        "batch",
+        "threads",
+        "shape",
+        "resize",
+        "preprocess",
+        "feature",
+        "label",
+        "skip-bad",
+        "decode-memory",
+        "record-memory",
+        "string-memory",
+        "pipeline-memory",
+        "labels",
+        "top",
+        "html",
+        "text",
+        "verbose",
+        "json",
+    ],
     run,
 };
+
+/// Flags that say something only of the data that `--input` names.
+const RUN_FLAGS: [&str; 12] = [
+    "output",
+    "resize",
+    "preprocess",
+    "feature",
+    "label",
+    "skip-bad",
+    "decode-memory",
+    "record-memory",
+    "string-memory",
+    "pipeline-memory",
+    "labels",
+    "top",
+];
 
 /// Batches that exist at once while a data set is read.
 const BATCHES: u64 = 2;
@@ -35,9 +75,19 @@ const READER_BYTES: u64 = 1 << 20;
 const SHOWN_AT_PEAK: usize = 6;
 
 fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
+    if args.has("input") && !args.has("text") {
+        // What a run of the same flags will need.
+        let call = Call::read(args)?;
+        let (options, fit) = call.plan(&call.limits().open()?)?;
+        return show(args, &options, &fit);
+    }
+    if let Some(flag) = RUN_FLAGS.iter().find(|flag| args.has(flag) && !args.has("input")) {
+        return Err(Failure::Usage(format!("--{flag} is about data: give it with --input, as to run")));
+    }
     let limits = Limits::read(args)?;
     let open = OpenOptions { fetches: args.texts("fetch")?, feeds: Vec::new() };
-    let model = Model::open(args.model(), &open, &limits.reading_budget())?;
+    let memory = limits.open()?;
+    let model = Model::open(args.model(), &open, &memory.budget)?;
     let mut options = FitOptions {
         batch: args.count("batch", MAX_BATCH)?.unwrap_or(1),
         threads: limits.threads,
@@ -53,7 +103,11 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     options.pipeline_bytes = pipeline_bytes(bound.graph());
     drop(bound);
     let fit = Bound::new(&model, &options)?.fit()?;
-    let view = View { path: args.model(), options: &options, fit: &fit, report: fit.plan.report() };
+    show(args, &options, &fit)
+}
+
+fn show(args: &Args, options: &FitOptions, fit: &Fit) -> Result<(), Failure> {
+    let view = View { path: args.model(), options, fit, report: fit.plan.report() };
     if let Some(path) = args.path("html") {
         let page = html::page(view.title(), &view.json(true));
         std::fs::write(&path, page).map_err(|error| Error::io(&path, error))?;

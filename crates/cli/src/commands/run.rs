@@ -4,17 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tightfit::fit::RUNTIME_BYTES;
 use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, ShardedJob};
 use tightfit::sink::{self, Labels, Rows, SinkFormat, SinkNeed, SinkOptions};
+use tightfit::usage::Usage;
 use tightfit::{
-    Error, Feeds, FitOptions, MemoryBudget, Model, OpenOptions, Preprocess, Resize, Runner, ThreadPool,
+    Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, OpenOptions, Preprocess, Resize, Runner,
+    ThreadPool, process,
 };
 
-use super::{Limits, MAX_BATCH, name_and_file};
+use super::{Limits, MAX_BATCH, Memory, name_and_file};
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 use crate::progress::{Bar, Summary};
+use crate::report::Recording;
 use crate::system::{Start, stop_flag};
 
 /// The command.
@@ -90,30 +92,76 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     {
         return Err(Failure::Job(Error::io(folder, std::io::ErrorKind::NotFound.into())));
     }
-    let mut call = Call { args, files: Vec::new(), limits: Limits::read(args)?, output: args.path("output") };
-    let mut sources = Vec::new();
-    for value in args.all("input") {
-        match name_and_file(value) {
-            Some(pair) => call.files.push(pair),
-            None => sources.push(PathBuf::from(value)),
-        }
-    }
-    match sources.is_empty() {
+    let call = Call::read(args)?;
+    match call.sources.is_empty() {
         true => call.run_once(),
-        false => call.run_data_set(sources),
+        false => call.run_data_set(),
     }
 }
 
-/// What every run is told.
-struct Call<'a> {
+/// What every run is told, and every plan of one.
+pub(super) struct Call<'a> {
     args: &'a Args,
     /// Tensors that are fed as they are.
     files: Vec<(String, PathBuf)>,
+    /// The data set.
+    sources: Vec<PathBuf>,
     limits: Limits,
     output: Option<PathBuf>,
 }
 
-impl Call<'_> {
+/// A call of the model on fed tensors, laid out.
+struct Once {
+    options: FitOptions,
+    fit: Fit,
+    /// The tensors, where the layout follows from what is in them.
+    feeds: Option<Feeds>,
+}
+
+impl<'a> Call<'a> {
+    /// # Errors
+    /// [`Failure::Usage`] for flags that make no sense.
+    pub(super) fn read(args: &'a Args) -> Result<Call<'a>, Failure> {
+        let limits = Limits::read(args)?;
+        let mut call =
+            Call { args, files: Vec::new(), sources: Vec::new(), limits, output: args.path("output") };
+        for value in args.all("input") {
+            match name_and_file(value) {
+                Some(pair) => call.files.push(pair),
+                None => call.sources.push(PathBuf::from(value)),
+            }
+        }
+        if call.sources.is_empty()
+            && let Some(flag) = DATA_SET_FLAGS.iter().find(|flag| args.has(flag))
+        {
+            return Err(Failure::Usage(format!("--{flag} is for a data set: give one with --input PATH")));
+        }
+        Ok(call)
+    }
+
+    /// Memory and threads.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The layout that a run of the same flags has. Where no output is named it has room for any that holds arrays.
+    ///
+    /// # Errors
+    /// As the run.
+    pub(super) fn plan(&self, memory: &Memory) -> Result<(FitOptions, Fit), Failure> {
+        let budget = &memory.budget;
+        let (_, mut sink) = self.sink(self.sources.is_empty(), budget)?;
+        if self.output.is_none() {
+            sink.format = Some(SinkFormat::Npz);
+        }
+        let model = self.open(budget)?;
+        if self.sources.is_empty() {
+            let Once { options, fit, .. } = self.lay_out(&model, sink, budget)?;
+            return Ok((options, fit));
+        }
+        Ok(tightfit::job::plan(&model, &self.job_options(&model, sink, budget)?, budget)?)
+    }
+
     fn open(&self, budget: &MemoryBudget) -> Result<Model, Failure> {
         let feeds = self.files.iter().map(|(name, _)| name.clone()).collect();
         let open = OpenOptions { fetches: self.args.texts("fetch")?, feeds };
@@ -130,24 +178,38 @@ impl Call<'_> {
         Ok((SinkOptions { top: self.args.count("top", MAX_TOP)?, labels }, need))
     }
 
-    /// One call of the model on fed tensors.
-    fn run_once(&self) -> Result<(), Failure> {
-        if let Some(flag) = DATA_SET_FLAGS.iter().find(|flag| self.args.has(flag)) {
-            return Err(Failure::Usage(format!("--{flag} is for a data set: give one with --input PATH")));
-        }
-        let begin = Instant::now();
-        let reading = self.limits.reading_budget();
-        let (sink_options, sink) = self.sink(true, &reading)?;
-        let model = self.open(&reading)?;
-        let feeds = Feeds::read(&model, &self.files, &reading)?;
+    /// Lays the model out for the fed tensors, of which only the sizes are looked at where that is enough.
+    fn lay_out(&self, model: &Model, sink: SinkNeed, budget: &MemoryBudget) -> Result<Once, Failure> {
         let (threads, memory_bytes) = (self.limits.threads, self.limits.memory_bytes);
         let mut options = FitOptions { threads, memory_bytes, sink, ..FitOptions::default() };
-        let fit = feeds.fit(&model, &mut options)?;
+        if let Some(sizes) = FeedSizes::read(model, &self.files, budget)? {
+            match sizes.fit(model, &mut options) {
+                // Shapes may follow from what is in the tensors.
+                Err(Error::Graph(_)) => {}
+                fit => return Ok(Once { options, fit: fit?, feeds: None }),
+            }
+        }
+        let feeds = Feeds::read(model, &self.files, budget)?;
+        let fit = feeds.fit(model, &mut options)?;
+        Ok(Once { options, fit, feeds: Some(feeds) })
+    }
+
+    /// One call of the model on fed tensors.
+    fn run_once(&self) -> Result<(), Failure> {
+        let begin = Instant::now();
+        let memory = self.limits.open()?;
+        let (budget, threads) = (&memory.budget, self.limits.threads);
+        let recording = Recording::start(self.args, budget);
+        let (sink_options, sink) = self.sink(true, budget)?;
+        let model = self.open(budget)?;
+        let Once { options, fit, feeds } = self.lay_out(&model, sink, budget)?;
+        let feeds = feeds.map_or_else(|| Feeds::read(&model, &self.files, budget), Ok)?;
         let stop = stop_flag();
         let mut sink = sink::create(self.output.as_deref(), sink_options)?;
+        let sink_bytes = fit.lines.sink_bytes.saturating_sub(options.sink.labels_bytes);
+        let _sink = budget.try_reserve("sink", sink_bytes).map_err(Error::from)?;
         let pool = ThreadPool::new(threads).map_err(|error| Error::io("threads", error))?;
-        let budget = MemoryBudget::new(fit.lines.total_bytes());
-        let mut runner = Runner::with_fit(&model, fit, Arc::new(pool), &options, &budget)?;
+        let mut runner = Runner::with_fit(&model, fit, Arc::new(pool), &options, budget)?;
         runner.stop_at(stop);
         let tensors = feeds.feeds(runner.inputs())?;
         let outputs = runner.run(&tensors)?;
@@ -158,60 +220,71 @@ impl Call<'_> {
             is_whole: true,
             sources: &|_| String::new(),
         })?;
+        process::end_job();
         sink.finish()?;
         let summary = Summary {
             rows: options.batch as u64,
             batch: options.batch,
             elapsed: begin.elapsed(),
             lines: *runner.lines(),
-            memory_bytes,
+            usage: runner.usage(),
+            memory_bytes: self.limits.memory_bytes,
             ..Summary::default()
         };
-        summary.finish(self.args)
+        summary.finish(self.args, recording)
+    }
+
+    /// The job of a data set.
+    fn job_options(
+        &self,
+        model: &Model,
+        sink: SinkNeed,
+        budget: &MemoryBudget,
+    ) -> Result<JobOptions, Failure> {
+        Ok(JobOptions {
+            data: self.data_options()?,
+            fixed: Feeds::read_some(model, &self.files, budget)?.into_tensors(),
+            batch: self.batch_size()?,
+            threads: self.limits.threads,
+            memory_bytes: self.limits.memory_bytes,
+            sink,
+            shapes: super::input_shapes(self.args, model)?,
+        })
     }
 
     /// The model over a data set.
-    fn run_data_set(&self, sources: Vec<PathBuf>) -> Result<(), Failure> {
+    fn run_data_set(&self) -> Result<(), Failure> {
         if self.args.has("json") && self.output.is_none() {
             return Err(Failure::Usage(
                 "--json tells what the run took: give the results an --output".into(),
             ));
         }
         let shards = self.shards()?;
-        let reading = self.limits.reading_budget();
-        let (sink_options, sink) = self.sink(false, &reading)?;
-        let data = self.data_options(sources)?;
-        let batch = self.batch_size()?;
-        let model = self.open(&reading)?;
-        let fixed = Feeds::read_some(&model, &self.files, &reading)?.into_tensors();
-        let memory_bytes = self.limits.memory_bytes;
-        let options = JobOptions {
-            data,
-            fixed,
-            batch,
-            threads: self.limits.threads,
-            memory_bytes,
-            sink,
-            shapes: super::input_shapes(self.args, &model)?,
-        };
-        // Less than the process itself never fits; the plan says so, and how much would.
-        let budget = MemoryBudget::new(memory_bytes.max(RUNTIME_BYTES));
+        // What is wrong with the flags is told before anything is read.
+        self.data_options()?;
+        self.batch_size()?;
+        let memory = self.limits.open()?;
+        let (budget, memory_bytes) = (&memory.budget, self.limits.memory_bytes);
+        let recording = Recording::start(self.args, budget);
+        let (sink_options, sink) = self.sink(false, budget)?;
+        let model = self.open(budget)?;
+        let options = self.job_options(&model, sink, budget)?;
         let mut bar = Bar::new(self.args.has("quiet"), memory_bytes);
         let report = match shards {
             Some((output, rows)) => {
                 let shards = ShardOptions { output, rows, sink: sink_options };
-                let job = ShardedJob::open(&model, options, shards, &budget)?;
+                let job = ShardedJob::open(&model, options, shards, budget)?;
                 job.run(&mut |progress| bar.show(progress), stop_flag())
             }
             None => {
-                let job = Job::new(&model, options, &budget)?;
+                let job = Job::new(&model, options, budget)?;
                 let stop = stop_flag();
                 let sink = sink::create(self.output.as_deref(), sink_options)?;
                 job.run(sink, &mut |progress| bar.show(progress), stop)
             }
         };
         bar.clear();
-        Summary::of(report?, memory_bytes).finish(self.args)
+        Summary::of(report?, Usage::of(budget), memory_bytes).finish(self.args, recording)
     }
 
     /// The name and the rows of shards, where they are asked for.
@@ -236,7 +309,7 @@ impl Call<'_> {
         Ok(BatchSize::Fixed(count?.unwrap_or(1)))
     }
 
-    fn data_options(&self, sources: Vec<PathBuf>) -> Result<DataOptions, Failure> {
+    fn data_options(&self) -> Result<DataOptions, Failure> {
         let args = self.args;
         let feature = |text: String| {
             let pair = text.split_once('=').map(|(input, name)| (input.to_string(), name.to_string()));
@@ -258,7 +331,7 @@ impl Call<'_> {
             decode_bytes: args.bytes("decode-memory")?,
             string_bytes: size("string-memory")?,
             pipeline_bytes: args.bytes("pipeline-memory")?,
-            sources,
+            sources: self.sources.clone(),
             features: args.texts("feature")?.into_iter().map(feature).collect::<Result<_, _>>()?,
             label: args.text("label")?,
             resize,

@@ -5,10 +5,10 @@ mod head;
 mod model;
 mod store;
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use serde_json::json;
 use tightfit_core::MemoryBudget;
@@ -18,7 +18,9 @@ use tightfit_data::{FileKind, list};
 pub use head::{Head, head};
 pub use store::{StoreOptions, Stored, store};
 
+use crate::counted::read_whole;
 use crate::error::Error;
+use crate::process;
 
 /// The largest description that is read.
 const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
@@ -32,11 +34,16 @@ const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
 pub fn read_spec(text: &Path, threads: usize, budget: &MemoryBudget) -> Result<PipelineSpec, Error> {
     let json = match text.to_str() {
         Some(inline) if inline.trim_start().starts_with('{') => inline.to_string(),
-        _ if text.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) => read_description(text)?,
+        _ if text.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) => {
+            read_description(text, budget)?
+        }
         _ => return files(text, budget),
     };
     let read_model =
         |args: &mut Args<'_>| (args.name() == "model").then(|| model::read(args, threads, budget));
+    // The tree of values that is made of it: the smallest ones are two bytes of text, in lists that double.
+    let tree_bytes = (json.len() as u64).saturating_mul(3 * size_of::<serde_json::Value>() as u64 / 2);
+    let _tree = budget.try_reserve("pipeline", tree_bytes)?;
     Ok(PipelineSpec::from_json(&json, &read_model)?)
 }
 
@@ -80,12 +87,14 @@ pub fn is_pipeline(source: &Path) -> bool {
         || named_source(source).is_some()
 }
 
-fn read_description(path: &Path) -> Result<String, Error> {
+fn read_description(path: &Path, budget: &MemoryBudget) -> Result<String, Error> {
     let bytes = fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
     if bytes > MAX_DESCRIPTION_BYTES {
         return Err(Error::Usage(format!("{}: too large for the description of a pipeline", path.display())));
     }
-    fs::read_to_string(path).map_err(|e| Error::io(path, e))
+    let (text, _reading) = read_whole(path, "pipeline", budget)?;
+    String::from_utf8(text)
+        .map_err(|error| Error::io(path, io::Error::new(io::ErrorKind::InvalidData, error)))
 }
 
 /// What running a pipeline took.
@@ -113,8 +122,10 @@ pub fn measure(
     let mut pipeline = Pipeline::open(spec, budget, threads)?;
     let start = Instant::now();
     let mut elements = 0u64;
+    let mut tended = process::Tended::default();
     while pipeline.advance()? {
         elements += 1;
+        tended.step();
         // A look at the clock costs as much as a small record.
         if elements.is_multiple_of(16) && (start.elapsed() >= limit || stop.load(Ordering::Relaxed)) {
             break;

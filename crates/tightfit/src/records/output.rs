@@ -7,12 +7,14 @@ use tightfit_format::compress::{Compressor, DEFLATE_BYTES};
 use tightfit_format::tfrecord::{Compression, RecordWriter};
 
 use crate::error::Error;
+use crate::process::Tended;
 use crate::sink::file::{BUFFER_BYTES, Output};
 
 /// Writes one file of records.
 pub struct RecordOutput {
     path: PathBuf,
     writer: RecordWriter<Compressor<Output>>,
+    tended: Tended,
     _reservation: Reservation,
 }
 
@@ -42,7 +44,12 @@ impl RecordOutput {
         let deflate_bytes = if compression == Compression::None { 0 } else { DEFLATE_BYTES };
         let reservation = budget.try_reserve("output", (BUFFER_BYTES + deflate_bytes) as u64)?;
         let writer = RecordWriter::new(Compressor::new(compression, create(path)?));
-        Ok(RecordOutput { path: path.to_path_buf(), writer, _reservation: reservation })
+        Ok(RecordOutput {
+            path: path.to_path_buf(),
+            writer,
+            tended: Tended::default(),
+            _reservation: reservation,
+        })
     }
 
     /// Where it will stand.
@@ -55,6 +62,7 @@ impl RecordOutput {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&mut self, record: &[u8]) -> Result<(), Error> {
+        self.tended.step();
         self.writer.write(record).map_err(|error| Error::io(&self.path, error))
     }
 

@@ -13,6 +13,7 @@ use super::files::{is_same, list_files};
 use super::output::RecordOutput;
 use crate::error::Error;
 use crate::job::Progress;
+use crate::usage::Usage;
 
 /// Records between two looks at whether to stop and how far it is.
 const STEP_RECORDS: u64 = 1 << 10;
@@ -105,7 +106,7 @@ pub fn shuffle(
                 rows: reader.position(),
                 resumed_rows: 0,
                 total_rows: Some(index.records()),
-                used_bytes: budget.used_bytes(),
+                usage: Usage::of(budget),
                 elapsed: begin.elapsed(),
             }));
         }

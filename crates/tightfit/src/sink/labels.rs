@@ -1,7 +1,5 @@
 //! Names of classes, and the largest scores of a row.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,15 +7,15 @@ use tightfit_core::{MemoryBudget, Reservation};
 
 use super::elements::number;
 use super::{Part, Rows};
+use crate::counted::read_whole;
 use crate::error::Error;
-
-/// Bytes of a name besides its text.
-const NAME_BYTES: u64 = 32;
 
 /// The names of classes in the order of their numbers: the lines of a file.
 #[derive(Debug)]
 pub struct Labels {
-    names: Vec<Box<str>>,
+    text: String,
+    /// Where each name begins in the text; behind the last, where it ends.
+    starts: Vec<usize>,
     reservation: Reservation,
 }
 
@@ -27,30 +25,39 @@ impl Labels {
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Data`] when it is no text, and the memory.
     pub fn read(path: &Path, budget: &MemoryBudget) -> Result<Labels, Error> {
-        let at = |error| Error::io(path, error);
-        let file = File::open(path).map_err(at)?;
-        // Before anything is read, so that a file without line ends is refused as well.
-        let bytes = file.metadata().map_err(at)?.len();
-        let mut reservation = budget.try_reserve("sink", bytes)?;
-        let mut names: Vec<Box<str>> = Vec::new();
-        for line in BufReader::new(file).lines() {
-            let line = line.map_err(|error| match error.kind() {
-                std::io::ErrorKind::InvalidData => {
-                    Error::data(path, format!("line {} is no UTF-8", names.len() + 1))
-                }
-                _ => at(error),
-            })?;
-            reservation.try_grow(NAME_BYTES)?;
-            names.push(line.trim().into());
-        }
+        let (text, mut reservation) = read_whole(path, "sink", budget)?;
+        let text = String::from_utf8(text).map_err(|error| {
+            let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            Error::data(path, format!("line {line} is no UTF-8"))
+        })?;
         // Empty lines at the end name nothing.
-        names.truncate(names.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1));
-        Ok(Labels { names, reservation })
+        let end = text.trim_end().len();
+        let names = if end == 0 { 0 } else { text[..end].bytes().filter(|byte| *byte == b'\n').count() + 1 };
+        reservation.try_grow(((names + 1) * size_of::<usize>()) as u64)?;
+        let mut starts = Vec::with_capacity(names + 1);
+        if names > 0 {
+            starts.push(0);
+            starts.extend(text[..end].bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1));
+            starts.push(end);
+        }
+        Ok(Labels { text, starts, reservation })
+    }
+
+    /// How many names there are.
+    pub fn count(&self) -> usize {
+        self.starts.len().saturating_sub(1)
+    }
+
+    /// The name of a class.
+    pub fn name(&self, class: usize) -> Option<&str> {
+        let (start, end) = (*self.starts.get(class)?, *self.starts.get(class + 1)?);
+        Some(self.text.get(start..end)?.trim())
     }
 
     /// The names in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(|name| &**name)
+        (0..self.count()).filter_map(|class| self.name(class))
     }
 
     /// Bytes of memory.
@@ -101,7 +108,7 @@ impl Top {
     pub fn best(&self, part: &Part<'_>, best: &mut Vec<(usize, f64)>) -> Result<(), Error> {
         best.clear();
         let classes = part.bytes.len() / part.dtype.bytes();
-        if let Some(names) = self.labels.as_ref().map(|labels| labels.names.len()).filter(|n| *n != classes) {
+        if let Some(names) = self.labels.as_ref().map(|labels| labels.count()).filter(|n| *n != classes) {
             return Err(Error::Usage(format!("--labels has {names} names, but a row has {classes} classes")));
         }
         for (index, element) in part.bytes.chunks_exact(part.dtype.bytes()).enumerate() {
@@ -121,7 +128,7 @@ impl Top {
 
     /// The name of a class.
     pub fn label(&self, index: usize) -> Option<&str> {
-        self.labels.as_ref()?.names.get(index).map(|name| &**name)
+        self.labels.as_ref()?.name(index)
     }
 }
 
@@ -137,6 +144,24 @@ mod tests {
         let mut best = Vec::new();
         Top::new(k, None).best(&part, &mut best).unwrap();
         best.into_iter().map(|(i, _)| i).collect()
+    }
+
+    #[test]
+    fn names_are_lines_without_what_is_around_them() {
+        let path = std::env::temp_dir().join(format!("tightfit-labels-{}", std::process::id()));
+        let read = |text: &[u8]| {
+            std::fs::write(&path, text).unwrap();
+            let labels = Labels::read(&path, &MemoryBudget::new(1000)).map_err(|error| error.to_string())?;
+            assert!(labels.memory_bytes() >= text.len() as u64);
+            Ok::<Vec<String>, String>(labels.names().map(str::to_string).collect())
+        };
+        assert_eq!(read("zero\r\n a b \n\nthré\n\n \n".as_bytes()).unwrap(), ["zero", "a b", "", "thré"]);
+        assert_eq!(read(b"one").unwrap(), ["one"]);
+        assert!(read(b"").unwrap().is_empty() && read(b"\n\n").unwrap().is_empty());
+        assert!(read(b"a\nb\n\xff").unwrap_err().contains("line 3 is no UTF-8"));
+        assert!(read(&[b'\n'; 990]).unwrap().is_empty());
+        assert!(read(&b"a\n".repeat(450)).unwrap_err().contains("budget"));
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -11,9 +11,9 @@ pub mod verify;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use tightfit::fit::RUNTIME_BYTES;
+use tightfit::MemoryBudget;
+use tightfit::process::floor_bytes;
 use tightfit::records::total_bytes;
-use tightfit::{Error, MemoryBudget};
 
 use super::Limits;
 use crate::args::Args;
@@ -28,10 +28,8 @@ pub(super) const MAX_SHOWN: usize = 1 << 30;
 /// The memory that `--memory` leaves for the work, and the threads.
 pub(super) fn budget(args: &Args) -> Result<(MemoryBudget, usize), Failure> {
     let limits = Limits::read(args)?;
-    let memory = MemoryBudget::new(limits.memory_bytes);
-    // The error of a limit below what any process takes names both.
-    drop(memory.try_reserve("the program itself", RUNTIME_BYTES).map_err(Error::from)?);
-    Ok((MemoryBudget::new(limits.memory_bytes - RUNTIME_BYTES), limits.threads))
+    super::check_floor(limits.memory_bytes)?;
+    Ok((MemoryBudget::new(limits.memory_bytes - floor_bytes()), limits.threads))
 }
 
 /// The value of `--output`.
