@@ -34,6 +34,12 @@ pub trait Patience: Send + Sync {
     /// `None` when the current thread is to be refused; else the bytes that its reservations leave free for others. It
     /// is asked again every few milliseconds while the thread waits.
     fn waits(&self) -> Option<u64>;
+
+    /// The current thread begins to wait.
+    fn sits_down(&self) {}
+
+    /// The current thread does not wait any more, whether it got the memory or not.
+    fn gets_up(&self) {}
 }
 
 struct Inner {
@@ -290,6 +296,19 @@ impl MemoryBudget {
         if bytes > self.limit_bytes() {
             return Err(refused);
         }
+        patience.sits_down();
+        let taken = self.wait_in_queue(purpose, bytes, patience);
+        patience.gets_up();
+        taken
+    }
+
+    fn wait_in_queue(
+        &self,
+        purpose: &'static str,
+        bytes: u64,
+        patience: &dyn Patience,
+    ) -> Result<(), BudgetError> {
+        let queue = &*self.inner.queue;
         let ticket = Ticket::new(queue);
         loop {
             let Some(spare_bytes) = patience.waits() else { return self.inner.take(purpose, bytes, 0) };

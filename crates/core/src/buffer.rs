@@ -62,9 +62,8 @@ impl Buffer {
             self.reservation.try_grow(more as u64)?;
             // SAFETY: `map` made exactly this mapping, of which this buffer is the only owner. A mapping that is moved is
             // not there any more, and one that cannot grow is as it was.
-            let start = unsafe {
-                libc::mremap(self.start.as_ptr().cast(), self.bytes, bytes, libc::MREMAP_MAYMOVE)
-            };
+            let start =
+                unsafe { libc::mremap(self.start.as_ptr().cast(), self.bytes, bytes, libc::MREMAP_MAYMOVE) };
             if let (false, Some(start)) = (start == libc::MAP_FAILED, NonNull::new(start.cast())) {
                 (self.start, self.bytes) = (start, bytes);
                 return Ok(());

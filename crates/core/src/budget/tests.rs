@@ -24,7 +24,6 @@ impl Patience for Until {
     }
 }
 
-
 #[test]
 fn counts_peak_and_gives_back() {
     let budget = MemoryBudget::new(100);
