@@ -47,6 +47,37 @@ impl Buffer {
         Ok(Buffer { start, bytes, reservation })
     }
 
+    /// Makes it `bytes` long, if it is shorter; what is in it stays, and what is new is zero. On Linux a buffer of more
+    /// than 64 KiB is never held twice for that.
+    ///
+    /// # Errors
+    /// [`BudgetError`] when there is no memory for it; the buffer is as before then.
+    pub fn grow(&mut self, budget: &MemoryBudget, bytes: usize) -> Result<(), BudgetError> {
+        let more = bytes.saturating_sub(self.bytes);
+        if more == 0 {
+            return Ok(());
+        }
+        #[cfg(target_os = "linux")]
+        if is_mapped(self.bytes) {
+            self.reservation.try_grow(more as u64)?;
+            // SAFETY: `map` made exactly this mapping, of which this buffer is the only owner. A mapping that is moved is
+            // not there any more, and one that cannot grow is as it was.
+            let start =
+                unsafe { libc::mremap(self.start.as_ptr().cast(), self.bytes, bytes, libc::MREMAP_MAYMOVE) };
+            if let (false, Some(start)) = (start == libc::MAP_FAILED, NonNull::new(start.cast())) {
+                (self.start, self.bytes) = (start, bytes);
+                return Ok(());
+            }
+            self.reservation.shrink(self.bytes as u64);
+        }
+        let mut larger = Buffer::new(budget, self.purpose(), bytes)?;
+        if let Some(to) = larger.get_mut(..self.bytes) {
+            to.copy_from_slice(self);
+        }
+        *self = larger;
+        Ok(())
+    }
+
     /// What the memory is for.
     pub fn purpose(&self) -> &'static str {
         self.reservation.purpose()
@@ -160,6 +191,28 @@ mod tests {
             buffer.fill(7);
             assert_eq!(budget.used_bytes(), bytes as u64);
         }
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn grows_and_keeps_what_is_in_it() {
+        let budget = MemoryBudget::new(3 << 20);
+        let mut buffer = Buffer::new(&budget, "test", 10).unwrap();
+        buffer.fill(7);
+        for bytes in [100, 5, MAPPED_FROM_BYTES, 1 << 20, 2 << 20] {
+            let before = buffer.len();
+            buffer.grow(&budget, bytes).unwrap();
+            assert_eq!(buffer.len(), bytes.max(before));
+            assert_eq!(budget.used_bytes(), buffer.len() as u64);
+            assert!(buffer.iter().take(before).all(|b| *b == 7));
+            assert!(buffer.iter().skip(before).all(|b| *b == 0));
+            assert_eq!(buffer.as_mut_ptr().addr() % ALIGNMENT, 0);
+            buffer.fill(7);
+        }
+        assert!(buffer.grow(&budget, 4 << 20).is_err());
+        assert_eq!((buffer.len(), budget.used_bytes()), (2 << 20, 2 << 20));
+        assert!(buffer.iter().all(|b| *b == 7));
+        drop(buffer);
         assert_eq!(budget.used_bytes(), 0);
     }
 

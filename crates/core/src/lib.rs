@@ -11,7 +11,7 @@ mod shape;
 mod size;
 mod tensor;
 
-pub use budget::{BudgetError, MemoryBudget, Reservation};
+pub use budget::{BudgetError, MemoryBudget, Patience, Reservation};
 pub use buffer::{ALIGNMENT, Buffer};
 pub use dtype::{DType, Element, StringRef};
 pub use shape::{MAX_RANK, Shape, ShapeError};

@@ -40,6 +40,8 @@ pub enum DataError {
     Thread(String),
     /// An error that had come up, and was not yet told, when the state was saved that the pipeline goes on from.
     Saved(String),
+    /// The same, of one that was about memory.
+    SavedBudget(String),
     /// An index of records that cannot be written or used.
     Index {
         /// The index, or the file it is of.
@@ -189,7 +191,10 @@ impl fmt::Display for DataError {
             DataError::Io { path, error } => write!(f, "{}: {error}", path.display()),
             DataError::Format(error) => write!(f, "{error}"),
             DataError::Row(row) => write!(f, "{row}"),
-            DataError::Spec(text) | DataError::Thread(text) | DataError::Saved(text) => f.write_str(text),
+            DataError::Spec(text)
+            | DataError::Thread(text)
+            | DataError::Saved(text)
+            | DataError::SavedBudget(text) => f.write_str(text),
             DataError::Budget(error) => write!(f, "{error}"),
             DataError::Index { path, why } => write!(f, "{}: {why}", path.display()),
             DataError::Stopped => f.write_str("interrupted"),
@@ -217,11 +222,35 @@ impl fmt::Display for BadRow {
     }
 }
 
+impl DataError {
+    /// True when it is memory that is missing, whatever that is about.
+    pub fn is_budget(&self) -> bool {
+        match self {
+            DataError::Budget(_) | DataError::SavedBudget(_) => true,
+            DataError::Row(row) => row.fault.is_budget(),
+            DataError::Format(error) => error.as_budget().is_some(),
+            DataError::Io { error, .. } => is_budget_io(error),
+            DataError::NoFiles { .. }
+            | DataError::Spec(_)
+            | DataError::Thread(_)
+            | DataError::Saved(_)
+            | DataError::Index { .. }
+            | DataError::Stopped => false,
+        }
+    }
+}
+
+/// Whether an error of reading is one of the budget, which goes through readers as what an [`io::Error`] wraps.
+fn is_budget_io(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<BudgetError>())
+}
+
 impl RowFault {
     /// True when it is memory that is missing.
     pub fn is_budget(&self) -> bool {
         match self {
             RowFault::Window { .. } | RowFault::Memory(_) => true,
+            RowFault::Io(error) => is_budget_io(error),
             RowFault::Line { fault, .. } | RowFault::Feature { fault, .. } => fault.is_budget(),
             RowFault::Array(error) => error.as_budget().is_some(),
             _ => false,
@@ -299,6 +328,7 @@ impl std::error::Error for DataError {
             | DataError::Spec(_)
             | DataError::Thread(_)
             | DataError::Saved(_)
+            | DataError::SavedBudget(_)
             | DataError::Index { .. }
             | DataError::Stopped => None,
         }

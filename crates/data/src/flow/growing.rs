@@ -8,7 +8,11 @@ const STEP_BYTES: usize = 64;
 /// The most that is asked for beyond what is needed, where nothing else was asked for before.
 const SPARE_BYTES: usize = 64 << 10;
 
-/// Bytes out of a budget, the first of them in use.
+/// Where memory is to be saved, sizes are multiples of this, and so much is kept for the next time.
+const FRUGAL_BYTES: usize = 1 << 10;
+
+/// Bytes out of a budget, the first of them in use. Of a [frugal](MemoryBudget::is_frugal) one no more is held than is in
+/// use, whatever was before, so that what fits is decided by the present element alone.
 #[derive(Debug)]
 pub(crate) struct Growing {
     budget: MemoryBudget,
@@ -35,6 +39,9 @@ impl Growing {
     /// Puts the first `used` of the bytes held in use, and no more.
     pub fn set_used(&mut self, used: usize) {
         self.used = used.min(self.held_bytes());
+        if self.used == 0 && self.budget.is_frugal() && self.held_bytes() > FRUGAL_BYTES {
+            self.buffer = None;
+        }
     }
 
     /// The bytes in use.
@@ -68,16 +75,26 @@ impl Growing {
             // Nothing is kept, so the old one need not exist beside the new.
             self.buffer = None;
         }
+        if self.budget.is_frugal() {
+            return self.hold(bytes.checked_next_multiple_of(FRUGAL_BYTES).unwrap_or(bytes));
+        }
         // A little more than asked, so that elements that differ slightly do not make a new buffer each.
         let roomy = bytes.saturating_add((bytes / 8).min(SPARE_BYTES)).max(self.used.saturating_mul(2));
-        let mut larger = match Buffer::new(&self.budget, self.purpose, roomy.next_multiple_of(STEP_BYTES)) {
-            Ok(larger) => larger,
-            Err(_) => Buffer::new(&self.budget, self.purpose, bytes)?,
-        };
-        if let Some(to) = larger.get_mut(..self.used) {
-            to.copy_from_slice(self.bytes());
+        let roomy = roomy.checked_next_multiple_of(STEP_BYTES).unwrap_or(bytes);
+        if roomy as u64 <= self.budget.free_bytes() && self.hold(roomy).is_ok() {
+            return Ok(());
         }
-        self.buffer = Some(larger);
-        Ok(())
+        self.hold(bytes)
+    }
+
+    /// Holds `bytes`, the first of them as they were.
+    fn hold(&mut self, bytes: usize) -> Result<(), BudgetError> {
+        match &mut self.buffer {
+            Some(buffer) => buffer.grow(&self.budget, bytes),
+            None => {
+                self.buffer = Some(Buffer::new(&self.budget, self.purpose, bytes)?);
+                Ok(())
+            }
+        }
     }
 }

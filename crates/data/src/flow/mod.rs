@@ -27,10 +27,13 @@
 //! # Ok::<(), tightfit_data::DataError>(())
 //! ```
 //!
-//! Invariants: all memory that grows with the data is reserved from the one budget; an element that does not fit is an
-//! error with its file and record, never a wait; the same pipeline over the same files gives the same elements in the
-//! same order, whatever the number of threads (unless it was asked not to keep the order).
+//! Invariants: all memory that grows with the data is reserved from the one budget; the same pipeline over the same files
+//! gives the same elements in the same order, whatever the number of threads, and the same error with file and record for
+//! what does not fit the budget. Whether something fits is what a run without threads says, in which nothing is held but
+//! what the present element needs: threads that work ahead wait for memory, and where that does not help, the pipeline
+//! goes on without them from the element that it had come to (see [`Pipeline`]).
 
+mod ahead;
 mod codec;
 mod element;
 mod growing;

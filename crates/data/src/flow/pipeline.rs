@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{MemoryBudget, Reservation};
 
 use super::element::{Element, ElementView, Schema};
 use super::partial::Partial;
@@ -14,12 +14,28 @@ use super::state::{StateReader, StateWriter};
 use crate::error::DataError;
 
 /// A pipeline that runs.
+///
+/// It begins with threads, which work ahead in whatever memory there is. Where that leaves too little for the next
+/// element, it goes on without them: all stages are opened again, synchronous and frugal, and come to the same element
+/// over the same way, from the start of the epoch. So whether an element fits is what a run without threads says, and
+/// depends on sizes alone. With threads it holds a little of the budget in reserve ([`RESERVE_BYTES`]), which covers what
+/// growing a buffer takes for a moment, so that what fits with them fits without.
 pub struct Pipeline {
     node: Node,
     context: Context,
+    spec: PipelineSpec,
     epoch: u64,
+    /// Elements and errors given in this epoch.
+    given: u64,
     taker: Taker,
+    /// Held as long as there are threads.
+    reserve: Option<Reservation>,
+    budget: MemoryBudget,
 }
+
+/// What is held in reserve, at most: with a small budget, a part of it.
+const RESERVE_BYTES: u64 = 128 << 10;
+const RESERVE_PART: u64 = 32;
 
 impl Pipeline {
     /// Opens all stages of `spec`. Memory comes out of `budget`, and no more than `threads` threads work at once beside
@@ -29,9 +45,52 @@ impl Pipeline {
     /// [`DataError`] when a file is missing or of another kind, a stage cannot be done to what comes, or the budget is
     /// too small.
     pub fn open(spec: &PipelineSpec, budget: &MemoryBudget, threads: usize) -> Result<Pipeline, DataError> {
-        let mut context = Context::new(budget, threads);
-        let node = spec.open(&mut context)?;
-        Ok(Pipeline { node, context, epoch: 0, taker: Taker::default() })
+        let reserve_bytes = RESERVE_BYTES.min(budget.limit_bytes() / RESERVE_PART);
+        let opened = budget.try_reserve("pipeline", reserve_bytes).map_err(DataError::Budget);
+        let opened = opened.and_then(|reserve| {
+            let mut context = Context::new(budget, threads);
+            let node = spec.open(&mut context)?;
+            Ok((node, context, Some(reserve)))
+        });
+        let (node, context, reserve) = match opened {
+            Err(error) if error.is_budget() => {
+                let (node, context) = open_synchronous(spec, budget)?;
+                (node, context, None)
+            }
+            opened => opened?,
+        };
+        let (spec, budget, taker) = (spec.clone(), budget.clone(), Taker::default());
+        Ok(Pipeline { node, context, spec, epoch: 0, given: 0, taker, reserve, budget })
+    }
+
+    /// Whether threads work ahead; not any more where memory was too short for that.
+    pub fn works_ahead(&self) -> bool {
+        !self.context.is_synchronous
+    }
+
+    /// Goes on without threads, behind the first `given` elements of the epoch.
+    fn go_on_synchronously(&mut self, given: u64) -> Result<(), DataError> {
+        // All memory is given back first.
+        self.node = Node::nothing(self.node.schema().clone());
+        self.reserve = None;
+        (self.node, self.context) = open_synchronous(&self.spec, &self.budget)?;
+        if self.epoch != 0 {
+            self.node.reset(self.epoch)?;
+        }
+        for _ in 0..given {
+            match self.node.advance() {
+                Ok(true) => {}
+                Ok(false) => break,
+                // It was told when it was its turn.
+                Err(error) if !error.is_budget() => {}
+                Err(error) => {
+                    // Nothing can come behind what was given already.
+                    self.node = Node::nothing(self.node.schema().clone());
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The type of its elements.
@@ -50,7 +109,11 @@ impl Pipeline {
     /// [`DataError`] with file and record. The next call goes on behind it, as far as that is possible.
     pub fn advance(&mut self) -> Result<bool, DataError> {
         self.taker.comes();
-        let more = self.node.advance();
+        let mut more = self.node.advance();
+        if self.works_ahead() && more.as_ref().is_err_and(DataError::is_budget) {
+            more = self.go_on_synchronously(self.given).and_then(|()| self.node.advance());
+        }
+        self.given += u64::from(!matches!(more, Ok(false)));
         self.taker.goes();
         more
     }
@@ -65,7 +128,12 @@ impl Pipeline {
     /// # Errors
     /// [`DataError::Budget`] when it has to be copied and there is no memory for that.
     pub fn take(&mut self, out: &mut Element) -> Result<(), DataError> {
-        self.node.take(out)
+        let taken = self.node.take(out);
+        if self.works_ahead() && taken.as_ref().is_err_and(DataError::is_budget) {
+            self.go_on_synchronously(self.given)?;
+            return self.node.take(out);
+        }
+        taken
     }
 
     /// Starts again, for pass number `epoch`.
@@ -73,8 +141,12 @@ impl Pipeline {
     /// # Errors
     /// [`DataError`] when the data cannot be opened again.
     pub fn reset(&mut self, epoch: u64) -> Result<(), DataError> {
-        self.epoch = epoch;
-        self.node.reset(epoch)
+        (self.epoch, self.given) = (epoch, 0);
+        let reset = self.node.reset(epoch);
+        if self.works_ahead() && reset.as_ref().is_err_and(DataError::is_budget) {
+            return self.go_on_synchronously(0);
+        }
+        reset
     }
 
     /// What each stage did so far.
@@ -99,7 +171,7 @@ impl Pipeline {
     pub fn save_state(&mut self, path: &Path) -> Result<(), DataError> {
         let (partial, file) = Partial::create(path)?;
         let mut state = StateWriter::new(path, file, &self.key(), &self.context.budget)?;
-        state.numbers(&[self.epoch])?;
+        state.numbers(&[self.epoch, self.given])?;
         self.node.save(&mut state)?;
         partial.finish(&state.finish()?)
     }
@@ -112,10 +184,24 @@ impl Pipeline {
     pub fn resume(&mut self, path: &Path) -> Result<(), DataError> {
         let key = self.key();
         let mut state = StateReader::open(path, &key, &self.context.budget)?;
-        let [epoch] = state.numbers()?;
+        let [epoch, given] = state.numbers()?;
         if epoch != self.epoch {
             self.reset(epoch)?;
         }
-        self.node.restore(&mut state)
+        let restored = self.node.restore(&mut state);
+        self.given = given;
+        if restored.as_ref().is_err_and(DataError::is_budget) {
+            // What waited in the state does not fit beside what is made anew; so it is made anew as well.
+            drop(state);
+            return self.go_on_synchronously(given);
+        }
+        restored
     }
+}
+
+/// All stages of `spec`, so that they take no more memory of `budget` than the present element needs.
+fn open_synchronous(spec: &PipelineSpec, budget: &MemoryBudget) -> Result<(Node, Context), DataError> {
+    let mut context = Context::synchronous(budget);
+    let node = spec.open(&mut context)?;
+    Ok((node, context))
 }

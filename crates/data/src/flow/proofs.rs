@@ -330,3 +330,80 @@ fn the_report_names_what_the_others_wait_for() {
         .then(batch());
     assert_eq!(find(quick, 0), name("spins"));
 }
+
+/// The largest budget of `from..to` bytes, to within `step`, that `spec` does not fit, by a run without threads.
+fn threshold(spec: &PipelineSpec, mut from: u64, mut to: u64, step: u64) -> u64 {
+    while to - from > step {
+        let budget_bytes = from.midpoint(to);
+        if fits(spec, budget_bytes, 0) { to = budget_bytes } else { from = budget_bytes }
+    }
+    from
+}
+
+/// Whether all of `spec` comes with so much memory: without threads where there are to be none.
+fn fits(spec: &PipelineSpec, budget_bytes: u64, threads: usize) -> bool {
+    let budget = MemoryBudget::new(budget_bytes);
+    let fitting = if threads == 0 {
+        let mut context = Context::synchronous(&budget);
+        let mut all = || {
+            let mut node = spec.open(&mut context)?;
+            while node.advance()? {}
+            Ok::<_, DataError>(())
+        };
+        all()
+    } else {
+        let all = || {
+            let mut pipeline = Pipeline::open(spec, &budget, threads)?;
+            while pipeline.advance()? {}
+            Ok(())
+        };
+        all()
+    };
+    if let Err(error) = &fitting {
+        assert!(error.is_budget(), "{error}");
+    }
+    assert!(budget.peak_bytes() <= budget_bytes);
+    fitting.is_ok()
+}
+
+/// Whether a pipeline fits is a matter of sizes: with any number of threads, however often, it is what a run without
+/// threads says, on both sides of the smallest budget that suffices.
+#[test]
+fn what_fits_depends_on_sizes_alone() {
+    let folder = Folder::new("threshold");
+    let size = |i: usize| (i * i * 7_919) % if i % 9 == 4 { 300_000 } else { 20_000 };
+    let paths = vec![
+        folder.records("a.tfrecord", (0..90).map(|i| vec![(i % 251) as u8; size(i)])),
+        folder.records("b.tfrecord", (0..60).map(|i| vec![(i % 251) as u8; size(i + 5)])),
+    ];
+    let prefetch = |elements| Prefetch { elements };
+    let source = || records(paths.clone(), 2, 3);
+    let specs = [
+        source(),
+        source().then(prefetch(Some(64))),
+        source().then(repeated(threads(3))),
+        source().then(prefetch(None)).then(repeated(threads(None))).then(prefetch(Some(100))),
+        source()
+            .then(repeated(threads(2)))
+            .then(RaggedBatch { size: 3, fields: Some(Vec::new()), drop_remainder: false })
+            .then(prefetch(Some(8))),
+        source()
+            .then(Shuffled { buffer_bytes: 1 << 20, seed: 1, reshuffles: true })
+            .then(repeated(threads(None)))
+            .then(prefetch(Some(8))),
+    ];
+    for spec in specs {
+        let refused = threshold(&spec, 1 << 10, 64 << 20, 64);
+        for (budget_bytes, is_enough) in [
+            (refused, false),
+            (refused + 64, true),
+            (refused - refused / 10, false),
+            (refused * 11 / 10, true),
+        ] {
+            for run in 0..25 {
+                let fitted = fits(&spec, budget_bytes, 1 + run % 4);
+                assert_eq!(fitted, is_enough, "{spec:?} with {budget_bytes} bytes, run {run}");
+            }
+        }
+    }
+}

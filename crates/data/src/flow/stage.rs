@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tightfit_core::MemoryBudget;
 
+use super::ahead::Ahead;
 use super::element::{Element, ElementView, Schema};
 use super::origin::Names;
 use super::state::{StateReader, StateWriter};
@@ -213,7 +214,41 @@ pub struct Node {
     is_slow: bool,
 }
 
+/// A stage without elements, for while there is no other.
+struct Nothing(Arc<Schema>);
+
+impl Stage for Nothing {
+    fn schema(&self) -> &Arc<Schema> {
+        &self.0
+    }
+
+    fn advance(&mut self) -> Result<bool, DataError> {
+        Ok(false)
+    }
+
+    fn current(&self) -> ElementView<'_> {
+        ElementView::new(&self.0, &[], &[], &[], Default::default())
+    }
+
+    fn reset(&mut self, _epoch: u64) -> Result<(), DataError> {
+        Ok(())
+    }
+
+    fn save(&mut self, _state: &mut StateWriter) -> Result<(), DataError> {
+        Ok(())
+    }
+
+    fn restore(&mut self, _state: &mut StateReader) -> Result<(), DataError> {
+        Ok(())
+    }
+}
+
 impl Node {
+    /// A stage of `schema` that gives nothing.
+    pub(crate) fn nothing(schema: Arc<Schema>) -> Node {
+        Node { stage: Box::new(Nothing(schema)), meter: Arc::default(), id: 0, calls: 0, is_slow: false }
+    }
+
     /// The number of the stage in its pipeline.
     pub fn id(&self) -> usize {
         self.id
@@ -312,18 +347,30 @@ pub struct Context {
     /// The names of the files.
     pub names: Names,
     pub(crate) tuner: Arc<Tuner>,
+    /// Whether every stage works in the thread of whoever takes the elements.
+    pub(crate) is_synchronous: bool,
     /// The source and the stages of this pipeline that are open, as they describe themselves.
     pub(crate) trail: String,
     meters: Vec<Arc<Meter>>,
 }
 
 impl Context {
-    /// A pipeline without stages.
+    /// A pipeline without stages. Its threads wait for memory as long as others can give some back.
     pub fn new(budget: &MemoryBudget, threads: usize) -> Context {
         let threads = threads.max(1);
         let tuner = Arc::new(Tuner::new(threads, budget));
+        let budget = budget.with_patience(Arc::new(Ahead::new(tuner.clone(), budget.limit_bytes())));
         let (names, trail, meters) = (Names::default(), String::new(), Vec::new());
-        Context { budget: budget.clone(), threads, names, tuner, trail, meters }
+        Context { budget, threads, names, tuner, is_synchronous: false, trail, meters }
+    }
+
+    /// A pipeline without stages, in which nothing works ahead and nothing is held but for the element that is being
+    /// made. What fits the budget this way depends on the elements alone.
+    pub fn synchronous(budget: &MemoryBudget) -> Context {
+        let budget = budget.frugal();
+        let tuner = Arc::new(Tuner::new(1, &budget));
+        let (names, trail, meters) = (Names::default(), String::new(), Vec::new());
+        Context { budget, threads: 1, names, tuner, is_synchronous: true, trail, meters }
     }
 
     /// A meter for the next stage, which is called `name` and reads from `inputs`.

@@ -5,12 +5,13 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tightfit_core::MemoryBudget;
 
 use super::stage::Meter;
+use super::stages::worker::Shared;
 
 /// Time between two looks at the figures: short at first, then longer and longer up to the last.
 const FIRST_INTERVAL: Duration = Duration::from_millis(5);
@@ -48,6 +49,8 @@ impl Knobs {
 thread_local! {
     /// Whether this thread has a slot.
     static HAS_SLOT: Cell<bool> = const { Cell::new(false) };
+    /// Whether it had one when it began to wait for memory.
+    static HAD_SLOT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What threads need to work, as many as may work at once. One that waits for other threads leaves its slot to them.
@@ -84,6 +87,14 @@ pub(crate) struct Tuner {
     /// When to look next, in nanoseconds from the start.
     next_ns: AtomicU64,
     known: Mutex<Known>,
+    /// The stages that may hold memory for later use.
+    holders: Mutex<Vec<Weak<Shared>>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +151,33 @@ impl Tuner {
             start: Instant::now(),
             next_ns: AtomicU64::new(FIRST_INTERVAL.as_nanos() as u64),
             known: Mutex::new(known),
+            holders: Mutex::default(),
+        }
+    }
+
+    /// Makes a stage known that keeps blocks to use them again.
+    pub fn add_holder(&self, shared: &Arc<Shared>) {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(shared));
+    }
+
+    /// Gives back all memory that is only kept to be used again, now and from now on.
+    pub fn relieve(&self) {
+        let holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        holders.iter().filter_map(Weak::upgrade).for_each(|shared| shared.relieve());
+    }
+
+    /// This thread begins to wait for memory: another may work in its place.
+    pub fn sit_down(&self) {
+        HAD_SLOT.set(HAS_SLOT.get());
+        if HAS_SLOT.get() {
+            self.slots.leave();
+        }
+    }
+
+    /// It goes on.
+    pub fn get_up(&self) {
+        if HAD_SLOT.replace(false) {
+            self.slots.enter();
         }
     }
 

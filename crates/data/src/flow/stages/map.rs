@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::parallel::{Parallel, ParallelOptions};
+use super::parallel::{self, ParallelOptions};
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::json::{Args, Read};
@@ -22,7 +22,8 @@ pub enum MapMode {
     Parallel {
         /// How many; `None` for as many as its share of the pipeline's work asks for.
         threads: Option<usize>,
-        /// Whether elements come in the order of the input, or as they are done.
+        /// Whether elements have to come in the order of the input. Today they do whatever is asked for, so that what
+        /// fits the memory does not depend on timing.
         is_ordered: bool,
     },
 }
@@ -54,10 +55,9 @@ impl MapMode {
                 let map = Map::new(input, &ops, meter.clone(), context)?;
                 Ok(context.node(map, meter))
             }
-            MapMode::Parallel { threads, is_ordered } => {
-                let options = ParallelOptions { threads, elements: None, is_ordered };
-                let map = Parallel::new(input, ops, options, meter.clone(), context)?;
-                Ok(context.node(map, meter))
+            MapMode::Parallel { threads, .. } => {
+                let options = ParallelOptions { threads, elements: None };
+                parallel::open(input, ops, options, meter, context)
             }
         }
     }

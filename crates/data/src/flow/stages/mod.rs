@@ -5,6 +5,7 @@ pub(crate) mod bucket;
 pub(crate) mod cache;
 pub(crate) mod choose;
 pub(crate) mod gather;
+mod inline;
 pub(crate) mod map;
 pub(crate) mod padded;
 pub(crate) mod parallel;

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use tightfit_core::MemoryBudget;
 
+use super::inline::Inline;
 use super::worker::{Block, Shared, State, Worker, lock};
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
@@ -41,15 +42,14 @@ pub(crate) struct Parallel {
     context: Context,
 }
 
-/// How a parallel stage is opened.
+/// How a parallel stage is opened. Its elements come in the order of the input even where that was not asked for: what
+/// has come so far is then a beginning of what a run without threads gives, which can be gone on with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ParallelOptions {
     /// Threads, if there are as many; `None` to leave that to the tuner.
     pub threads: Option<usize>,
     /// Elements that wait, at most; `None` to leave that to the tuner.
     pub elements: Option<usize>,
-    /// Whether elements come in the order of the input.
-    pub is_ordered: bool,
 }
 
 /// Elements made ready before they are asked for, by a thread of its own.
@@ -62,9 +62,8 @@ pub struct Prefetch {
 impl StageSpec for Prefetch {
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter("prefetch", &[&input]);
-        let options = ParallelOptions { threads: Some(1), elements: self.elements, is_ordered: true };
-        let stage = Parallel::new(input, Vec::new(), options, meter.clone(), context)?;
-        Ok(context.node(stage, meter))
+        let options = ParallelOptions { threads: Some(1), elements: self.elements };
+        open(input, Vec::new(), options, meter, context)
     }
 }
 
@@ -73,8 +72,24 @@ pub(crate) fn read_prefetch(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     Ok(Arc::new(Prefetch { elements }))
 }
 
+/// Opens a stage that does `ops` to the elements of `input`: with threads, or without any where there are to be none.
+pub(crate) fn open(
+    input: Node,
+    ops: Vec<Arc<dyn MapOp>>,
+    options: ParallelOptions,
+    meter: Arc<Meter>,
+    context: &mut Context,
+) -> Result<Node, DataError> {
+    if context.is_synchronous {
+        let stage = Inline::new(input, &ops, meter.clone(), context)?;
+        return Ok(context.node(stage, meter));
+    }
+    let stage = Parallel::new(input, ops, options, meter.clone(), context)?;
+    Ok(context.node(stage, meter))
+}
+
 impl Parallel {
-    pub fn new(
+    fn new(
         input: Node,
         ops: Vec<Arc<dyn MapOp>>,
         options: ParallelOptions,
@@ -96,7 +111,8 @@ impl Parallel {
         });
         meter.threads.store(1, Ordering::Relaxed);
         context.tuner.add(knobs.clone());
-        let shared = Arc::new(Shared::new(input, knobs, context.tuner.clone(), options.is_ordered));
+        let shared = Arc::new(Shared::new(input, knobs, context.tuner.clone()));
+        context.tuner.add_holder(&shared);
         Ok(Parallel {
             shared,
             schema,
@@ -148,7 +164,7 @@ impl Parallel {
             if let Some(error) = state.failure.take() {
                 break Err(error);
             }
-            if let Some(block) = state.take_ready(self.shared.is_ordered) {
+            if let Some(block) = state.take_ready() {
                 break Ok(Some(block));
             }
             if state.end.is_some_and(|end| state.next >= end) {
@@ -173,6 +189,7 @@ impl Parallel {
     /// Waits until no thread works on a block.
     fn pause(&self) -> MutexGuard<'_, State> {
         lock(&self.shared.state).is_paused = true;
+        self.budget.wake();
         self.context.tuner.without_slot(|| self.shared.wait_until_parked())
     }
 
@@ -257,8 +274,7 @@ impl Stage for Parallel {
             let mut before = 0;
             for (block, from) in blocks() {
                 for (at, error) in &block.errors {
-                    state.numbers(&[(before + at.saturating_sub(from)) as u64])?;
-                    state.text(&error.to_string())?;
+                    save_error((before + at.saturating_sub(from)) as u64, error, state)?;
                 }
                 before += block.elements.saturating_sub(from);
             }
@@ -276,19 +292,8 @@ impl Stage for Parallel {
 
     fn restore(&mut self, state: &mut StateReader) -> Result<(), DataError> {
         lock(&self.shared.input).node.restore(state)?;
-        let [elements, errors] = state.numbers()?;
         // What was saved is one block, in front of all others.
-        let mut block = Block::extra();
-        for _ in 0..errors {
-            let [before] = state.numbers()?;
-            block.errors.push_back((before as usize, DataError::Saved(state.text()?)));
-        }
-        for _ in 0..elements {
-            let mut element = Element::new(self.schema.clone(), "saved state", &self.budget);
-            state.element(&mut element)?;
-            block.outputs.push(element);
-            block.elements += 1;
-        }
+        let block = restore_block(&self.schema, &self.budget, state)?;
         (self.block, self.at) = (Some(block), usize::MAX);
         Ok(())
     }
@@ -298,9 +303,39 @@ impl Stage for Parallel {
     }
 }
 
+/// Writes down that an error comes behind `before` elements.
+pub(super) fn save_error(before: u64, error: &DataError, state: &mut StateWriter) -> Result<(), DataError> {
+    state.numbers(&[before, u64::from(error.is_budget())])?;
+    state.text(&error.to_string())
+}
+
+/// What was written down of the elements and errors that waited.
+pub(super) fn restore_block(
+    schema: &Arc<Schema>,
+    budget: &MemoryBudget,
+    state: &mut StateReader,
+) -> Result<Block, DataError> {
+    let [elements, errors] = state.numbers()?;
+    let mut block = Block::extra();
+    for _ in 0..errors {
+        let [before, is_budget] = state.numbers()?;
+        let text = state.text()?;
+        let error = if is_budget != 0 { DataError::SavedBudget(text) } else { DataError::Saved(text) };
+        block.errors.push_back((before as usize, error));
+    }
+    for _ in 0..elements {
+        let mut element = Element::new(schema.clone(), "saved state", budget);
+        state.element(&mut element)?;
+        block.outputs.push(element);
+        block.elements += 1;
+    }
+    Ok(block)
+}
+
 impl Drop for Parallel {
     fn drop(&mut self) {
         lock(&self.shared.state).stops = true;
+        self.budget.wake();
         self.shared.freed.notify_all();
         self.shared.bench.notify_all();
         for thread in self.threads.drain(..) {

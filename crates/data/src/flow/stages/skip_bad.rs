@@ -15,8 +15,8 @@ const REPEATS: usize = 4;
 /// Leaves out elements that are in error, as far as what is behind them can be read. The meter counts them and has the
 /// first messages.
 ///
-/// Errors that are not about single elements or files (of the description, of memory for the pipeline itself, of
-/// threads), and one that comes again and again without anything between, are errors all the same.
+/// Errors that are not about single elements or files (of the description, of threads), elements that do not fit the
+/// memory, which are not bad but large, and an error that comes again and again without anything between, are errors all the same.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SkipBad {
     /// The most that are left out; the next is an error.
@@ -57,11 +57,16 @@ struct Skip {
 impl Skip {
     /// Takes note of `error`, or gives it back when it is not to be passed over.
     fn pass_over(&mut self, error: DataError) -> Result<(), DataError> {
+        if error.is_budget() {
+            // It is not bad, but large.
+            return Err(error);
+        }
         match error {
             DataError::Row(_) | DataError::Saved(_) | DataError::Io { .. } | DataError::Format(_) => {}
             DataError::NoFiles { .. }
             | DataError::Spec(_)
             | DataError::Budget(_)
+            | DataError::SavedBudget(_)
             | DataError::Thread(_)
             | DataError::Index { .. }
             | DataError::Stopped => return Err(error),

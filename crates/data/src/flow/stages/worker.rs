@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tightfit_core::MemoryBudget;
 
 use crate::error::DataError;
+use crate::flow::ahead::{Filling, Taker};
 use crate::flow::element::{Element, Schema};
 use crate::flow::maps::{Chain, Verdict};
 use crate::flow::stage::{Node, WorkClock};
@@ -25,20 +26,19 @@ const BLOCK_BYTES: usize = 32 << 10;
 const BLOCK_TIME: Duration = Duration::from_millis(1);
 
 /// What the threads of a stage and whoever takes its elements have in common.
-pub(super) struct Shared {
-    pub input: Mutex<Input>,
-    pub state: Mutex<State>,
+pub(crate) struct Shared {
+    pub(super) input: Mutex<Input>,
+    pub(super) state: Mutex<State>,
     /// Told when there is room for one block more, or a pause is over.
-    pub freed: Condvar,
+    pub(super) freed: Condvar,
     /// Told when a block is ready, or there are no more.
-    pub filled: Condvar,
+    pub(super) filled: Condvar,
     /// Told when a thread is done with its block during a pause.
-    pub parked: Condvar,
+    pub(super) parked: Condvar,
     /// Where threads wait that the knobs have no use for.
-    pub bench: Condvar,
-    pub knobs: Arc<Knobs>,
+    pub(super) bench: Condvar,
+    pub(super) knobs: Arc<Knobs>,
     tuner: Arc<Tuner>,
-    pub is_ordered: bool,
     /// Elements that are taken into the next block.
     block_elements: AtomicUsize,
 }
@@ -69,6 +69,10 @@ pub(super) struct State {
     pub is_paused: bool,
     pub stops: bool,
     pub failure: Option<DataError>,
+    /// Who waits for the next block.
+    pub taker: Option<Taker>,
+    /// True once memory was short: blocks are not kept to be used again.
+    is_short: bool,
 }
 
 /// Some elements on their way.
@@ -105,7 +109,7 @@ impl Block {
 }
 
 impl Shared {
-    pub fn new(node: Node, knobs: Arc<Knobs>, tuner: Arc<Tuner>, is_ordered: bool) -> Shared {
+    pub(super) fn new(node: Node, knobs: Arc<Knobs>, tuner: Arc<Tuner>) -> Shared {
         Shared {
             input: Mutex::new(Input { node, next: 0, is_at_end: false, epoch: 0 }),
             tuner,
@@ -115,14 +119,13 @@ impl Shared {
             parked: Condvar::new(),
             bench: Condvar::new(),
             knobs,
-            is_ordered,
             // Grows with what is learnt of the elements.
             block_elements: AtomicUsize::new(1),
         }
     }
 
     /// Waits until no thread works on a block.
-    pub fn wait_until_parked(&self) -> MutexGuard<'_, State> {
+    pub(super) fn wait_until_parked(&self) -> MutexGuard<'_, State> {
         let mut state = lock(&self.state);
         while state.working > 0 {
             state = self.parked.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -131,26 +134,53 @@ impl Shared {
     }
 
     /// Waits until the block that comes next is ready, or there is none, or something went wrong.
-    pub fn wait_for_news(&self) {
+    pub(super) fn wait_for_news(&self) {
         let mut state = lock(&self.state);
-        while !state.has_news(self.is_ordered) {
+        state.taker = Some(Taker::this());
+        while !state.has_news() {
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.taker = None;
+    }
+
+    /// Who waits for block `number`, if it is the next.
+    pub(crate) fn taker_of(&self, number: u64) -> Option<Taker> {
+        let state = lock(&self.state);
+        state.taker.clone().filter(|_| state.next == number)
+    }
+
+    /// Whether its threads are to be done soon, whatever becomes of their blocks.
+    pub(crate) fn hurries(&self) -> bool {
+        let state = lock(&self.state);
+        state.stops || state.is_paused
+    }
+
+    /// Gives back the memory of blocks that are only kept to be used again, and keeps no more of them.
+    pub(crate) fn relieve(&self) {
+        let mut state = lock(&self.state);
+        state.is_short = true;
+        let free = mem::take(&mut state.free);
+        state.blocks -= free.len();
+        let held = free.iter().map(|block| block.held_bytes).sum();
+        state.held_bytes = state.held_bytes.saturating_sub(held);
+        drop(state);
+        drop(free);
+        self.freed.notify_all();
     }
 }
 
 impl State {
     /// The block that comes next, if it is ready.
-    pub fn take_ready(&mut self, is_ordered: bool) -> Option<Block> {
+    pub fn take_ready(&mut self) -> Option<Block> {
         let next = self.next;
-        let at = self.ready.iter().position(|block| !is_ordered || block.number == next)?;
+        let at = self.ready.iter().position(|block| block.number == next)?;
         self.next += 1;
         self.ready.remove(at)
     }
 
     /// Whether there is an answer for whoever asks for the next block.
-    fn has_news(&self, is_ordered: bool) -> bool {
-        let is_next = |block: &Block| !is_ordered || block.number == self.next;
+    fn has_news(&self) -> bool {
+        let is_next = |block: &Block| block.number == self.next;
         self.failure.is_some()
             || self.end.is_some_and(|end| self.next >= end)
             || self.ready.iter().any(is_next)
@@ -170,7 +200,7 @@ impl State {
         (block.elements, self.blocks) = (0, self.blocks - usize::from(!block.is_extra));
         block.errors.clear();
         // A restored block has not been counted, and after a knob was turned back there may be too many.
-        if block.is_extra || self.blocks >= knobs.block_limit() {
+        if block.is_extra || self.is_short || self.blocks >= knobs.block_limit() {
             self.held_bytes = self.held_bytes.saturating_sub(block.held_bytes);
             return;
         }
@@ -195,6 +225,7 @@ pub(super) struct Worker {
     number: usize,
     schema: Arc<Schema>,
     budget: MemoryBudget,
+    filling: Option<Arc<Filling>>,
 }
 
 impl Worker {
@@ -205,13 +236,16 @@ impl Worker {
         schema: Arc<Schema>,
         budget: &MemoryBudget,
     ) -> Worker {
-        Worker { shared, chain, number, schema, budget: budget.clone() }
+        Worker { shared, chain, number, schema, budget: budget.clone(), filling: None }
     }
 
     /// Fills blocks until there is nothing more to do.
     pub fn run(mut self) {
+        let filling = Filling::begin(self.shared.clone());
+        self.filling = Some(filling.clone());
         while let Some(block) = self.wait_for_free() {
             self.fill(block);
+            filling.end_block();
         }
     }
 
@@ -320,6 +354,9 @@ impl Worker {
 
     fn pull_from(&mut self, input: &mut Input, block: &mut Block) -> Option<u64> {
         block.number = input.next;
+        if let Some(filling) = &self.filling {
+            filling.set_block(block.number);
+        }
         (block.elements, block.used_bytes) = (0, 0);
         self.chain.begin_pass(input.epoch);
         if input.is_at_end {
