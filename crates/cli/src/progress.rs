@@ -1,6 +1,5 @@
 //! What a person sees of a run: how it goes, and what it took.
 
-use std::fs;
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc;
 use std::thread;
@@ -196,7 +195,7 @@ impl Summary {
     pub fn finish(&self, args: &Args) -> Result<(), Failure> {
         if let Some(path) = args.path("report") {
             let text = format!("{:#}\n", self.json());
-            fs::write(&path, text).map_err(|error| Error::io(&path, error))?;
+            tightfit::whole::write(&path, text.as_bytes()).map_err(|error| Error::io(&path, error))?;
         }
         if !args.has("quiet") {
             // Where stderr cannot be written to there is nobody to tell.

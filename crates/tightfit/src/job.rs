@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tightfit_core::{DType, MemoryBudget, Shape};
 use tightfit_data::{
     Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Position, Preprocess, Resize,
+    SavedStates,
 };
 use tightfit_graph::exec::Feed;
 
@@ -106,6 +107,8 @@ pub struct Job<'m> {
     /// The column that feeds each of the runner's inputs; `None` for one that is fixed.
     columns: Vec<Option<usize>>,
     budget: MemoryBudget,
+    /// Where the states of the pipeline go, in a job that is gone on with.
+    states: Option<SavedStates>,
 }
 
 /// How far a job is.
@@ -195,7 +198,7 @@ impl<'m> Job<'m> {
                 columns.len()
             )));
         }
-        Ok(Job { model, dataset, runner, batch, columns, budget: budget.clone(), options })
+        Ok(Job { model, dataset, runner, batch, columns, budget: budget.clone(), states: None, options })
     }
 
     /// The model in memory.
@@ -235,7 +238,9 @@ impl<'m> Job<'m> {
         self.runner.stop_at(stop);
         let (total_rows, resumed_rows) = (self.dataset.total_rows(), before.rows);
         let threads = self.options.threads;
-        let mut batches = self.dataset.start_at(before.position, self.batch, threads, SLOTS, &self.budget)?;
+        let sizes = (self.batch, threads, SLOTS);
+        let states = self.states.take();
+        let mut batches = self.dataset.start_saving(before.position, states, sizes, &self.budget)?;
         let mut done = before.clone();
         while let Some(batch) = batches.next()? {
             if stop.load(Ordering::Relaxed) {

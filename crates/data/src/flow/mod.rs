@@ -34,10 +34,10 @@
 mod codec;
 mod element;
 mod growing;
+pub(crate) mod identity;
 mod json;
 mod maps;
 mod origin;
-mod partial;
 mod pipeline;
 #[cfg(test)]
 mod proofs;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use tightfit_core::MemoryBudget;
 
 use super::element::{Element, ElementView, Schema};
@@ -313,7 +314,7 @@ pub struct Context {
     pub names: Names,
     pub(crate) tuner: Arc<Tuner>,
     /// The source and the stages of this pipeline that are open, as they describe themselves.
-    pub(crate) trail: String,
+    pub(crate) trail: Vec<Value>,
     meters: Vec<Arc<Meter>>,
 }
 
@@ -322,7 +323,7 @@ impl Context {
     pub fn new(budget: &MemoryBudget, threads: usize) -> Context {
         let threads = threads.max(1);
         let tuner = Arc::new(Tuner::new(threads, budget));
-        let (names, trail, meters) = (Names::default(), String::new(), Vec::new());
+        let (names, trail, meters) = (Names::default(), Vec::new(), Vec::new());
         Context { budget: budget.clone(), threads, names, tuner, trail, meters }
     }
 
@@ -351,8 +352,8 @@ impl Context {
     }
 
     /// What tells the elements that come so far from those of other pipelines or other files.
-    pub(crate) fn key(&self) -> String {
-        format!("{}\n{}", self.trail, self.names.fingerprint())
+    pub(crate) fn identity(&self) -> Value {
+        json!({"pipeline": self.trail, "files": self.names.identity()})
     }
 
     /// The meters of all stages, sources first.

@@ -15,6 +15,7 @@ use tightfit_core::MemoryBudget;
 use super::worker::{Block, Shared, State, Worker, lock};
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::maps::{Chain, MapOp, schema_of};
 use crate::flow::spec::StageSpec;
@@ -53,13 +54,17 @@ pub(crate) struct ParallelOptions {
 }
 
 /// Elements made ready before they are asked for, by a thread of its own.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
 pub struct Prefetch {
     /// Elements that wait, about; `None` for as many as are worth it.
     pub elements: Option<usize>,
 }
 
 impl StageSpec for Prefetch {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("prefetch", self)
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter("prefetch", &[&input]);
         let options = ParallelOptions { threads: Some(1), elements: self.elements, is_ordered: true };
@@ -258,7 +263,7 @@ impl Stage for Parallel {
             for (block, from) in blocks() {
                 for (at, error) in &block.errors {
                     state.numbers(&[(before + at.saturating_sub(from)) as u64])?;
-                    state.text(&error.to_string())?;
+                    state.error(error)?;
                 }
                 before += block.elements.saturating_sub(from);
             }
@@ -281,7 +286,7 @@ impl Stage for Parallel {
         let mut block = Block::extra();
         for _ in 0..errors {
             let [before] = state.numbers()?;
-            block.errors.push_back((before as usize, DataError::Saved(state.text()?)));
+            block.errors.push_back((before as usize, state.error()?));
         }
         for _ in 0..elements {
             let mut element = Element::new(self.schema.clone(), "saved state", &self.budget);
