@@ -261,7 +261,8 @@ fn sorted_rows(folder: &Folder) -> Vec<String> {
 fn runs_over_unordered_pipelines() {
     let mut random = Random::new();
     let folder = Folder::new();
-    let data = folder.write("rows.npy", rows_npy(7000));
+    let values: Vec<f32> = (0..7000 * 64u64).map(|i| (i * 7919 % 1_000_003) as f32 / 1e6).collect();
+    let data = folder.write("rows.npy", npy("<f4", "(7000, 8, 8, 1)", &floats(&values)));
     let cache = folder.path("cache");
     let pipeline = |is_unordered: bool, stage: Option<Value>| {
         let mut stages = vec![
@@ -317,7 +318,7 @@ fn states_that_cannot_be_read() {
         let number =
             last.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get("shard")?.as_u64());
         if let Some(number) = number.last()
-            && !last.contains("\"last\"")
+            && !last.contains("\"done\"")
         {
             break out.path(&format!("out.csv.resume-{number:05}"));
         }
