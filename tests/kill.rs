@@ -195,7 +195,7 @@ fn runs_over_arrays() {
     killed_runs_are_resumed(&data, &["--batch", "16", "--shard-rows", "304"], 7001);
 }
 
-/// A whole data set in random order, and a filter: rows are found by going through the pipeline again.
+/// A whole data set in random order, and a filter.
 #[test]
 fn runs_over_pipelines() {
     let folder = Folder::new();
@@ -211,6 +211,147 @@ fn runs_over_pipelines() {
         &["--batch", "8", "--shard-rows", "256", "--label", "label"],
         20 * (360 - 36),
     );
+}
+
+/// Elements that come from a cache, its file or memory, in a second pass in another order, and as a window of rows.
+#[test]
+fn runs_over_cached_pipelines() {
+    for folder_of_cache in [true, false] {
+        let folder = Folder::new();
+        let data = folder.write("data.tfrecord", many_digits(8, false));
+        let cache = if folder_of_cache { text(&folder.path("cache")).into() } else { Value::Null };
+        let pipeline = serde_json::json!({
+            "source": {"tfrecord": data},
+            "stages": [{"parse": null, "threads": 2}, {"cache": cache, "memory": "8MiB"}, {"repeat": 2},
+                       {"shuffle": "100KB", "seed": 5}, {"prefetch": 8}],
+        });
+        let data = folder.write("data.json", pipeline.to_string());
+        let more = ["--batch", "8", "--shard-rows", "256", "--label", "label"];
+        killed_runs_are_resumed(&data, &more, 2 * 8 * 360);
+    }
+}
+
+/// Stages of every kind that hold elements, in order.
+#[test]
+fn runs_over_ordered_pipelines() {
+    let folder = Folder::new();
+    let data = [folder.write("a.npy", rows_npy(4000)), folder.write("b.npy", rows_npy(3001))];
+    let pipeline = serde_json::json!({
+        "source": {"npy": data, "field": "image", "cycle": 2, "block": 3, "shuffle_files": 7},
+        "stages": [{"shuffle": "50KB", "seed": 1}, {"cast": {"image": "float64"}}, {"batch": 5}, {"unbatch": null},
+                   {"cast": {"image": "float32"}, "threads": 2}, {"shuffle": "20KB", "seed": 2},
+                   {"prefetch": null}],
+    });
+    let data = folder.write("data.json", pipeline.to_string());
+    killed_runs_are_resumed(&data, &["--batch", "16", "--shard-rows", "304"], 7001);
+}
+
+/// The rows of all shards, without the numbers that say in which order they came.
+fn sorted_rows(folder: &Folder) -> Vec<String> {
+    let shards = files(&folder.path("")).into_iter().filter(|(name, _)| name.starts_with("out-"));
+    let shards = shards.map(|(_, bytes)| String::from_utf8(bytes).expect("UTF-8"));
+    let rows = shards.flat_map(|shard| shard.lines().skip(1).map(str::to_string).collect::<Vec<_>>());
+    let mut rows: Vec<_> = rows.map(|row| row.split(',').skip(3).collect::<Vec<_>>().join(",")).collect();
+    rows.sort();
+    rows
+}
+
+/// Elements that come as they are done, in another order each time: every row is there once, whoever was killed.
+#[test]
+fn runs_over_unordered_pipelines() {
+    let mut random = Random::new();
+    let folder = Folder::new();
+    let values: Vec<f32> = (0..7000 * 64u64).map(|i| (i * 7919 % 1_000_003) as f32 / 1e6).collect();
+    let data = folder.write("rows.npy", npy("<f4", "(7000, 8, 8, 1)", &floats(&values)));
+    let cache = folder.path("cache");
+    let pipeline = |is_unordered: bool, stage: Option<Value>| {
+        let mut stages = vec![
+            serde_json::json!({"cast": {"image": "float64"}, "threads": 3, "unordered": is_unordered}),
+            serde_json::json!({"shuffle": "40KB", "seed": 3}),
+            serde_json::json!({"cast": {"image": "float32"}, "threads": 3, "unordered": is_unordered}),
+        ];
+        stages.splice(1..1, stage);
+        let source = serde_json::json!({"npy": data, "field": "image", "cycle": 2});
+        folder.write("data.json", serde_json::json!({"source": source, "stages": stages}).to_string())
+    };
+    let more = ["--batch", "8", "--shard-rows", "200"];
+    let (alone, mut wanted) = (Folder::new(), Vec::new());
+    let limit = timed(&job(&pipeline(false, None), &alone, "csv", &more)) / 3;
+    wanted.extend(sorted_rows(&alone));
+    let different = wanted.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(wanted.len() == 7000 && different > 6900, "{} rows, {different} different", wanted.len());
+    let cached = serde_json::json!({"cache": cache});
+    let in_memory = serde_json::json!({"cache": null});
+    let mut kills = 0;
+    for stage in [None, Some(cached), Some(in_memory)].into_iter().cycle() {
+        let _ = fs::remove_dir_all(&cache);
+        let killed = Folder::new();
+        let args = job(&pipeline(true, stage), &killed, "csv", &more);
+        kills += kill_until_done(&args, limit, &mut random, &mut |_| {});
+        let found = sorted_rows(&killed);
+        assert!(found == wanted, "seed {}: {} rows, of {}", random.seed, found.len(), wanted.len());
+        let states: Vec<_> = killed.names().into_iter().filter(|name| name.contains("resume-")).collect();
+        assert!(states.is_empty(), "{states:?}");
+        if kills >= KILLS {
+            break;
+        }
+    }
+}
+
+/// A state that is missing, cut off, damaged or of another version is one clear error, and nothing is lost.
+#[test]
+fn states_that_cannot_be_read() {
+    let folder = Folder::new();
+    let data = folder.write("rows.npy", rows_npy(1000));
+    let source = serde_json::json!({"npy": data, "field": "image"});
+    let stages = serde_json::json!([{"shuffle": "40KB", "seed": 3}]);
+    let spec = folder.write("data.json", serde_json::json!({"source": source, "stages": stages}).to_string());
+    let mut random = Random::new();
+    let out = Folder::new();
+    let args = job(&spec, &out, "csv", &["--batch", "4", "--shard-rows", "8"]);
+    let limit = timed(&job(&spec, &Folder::new(), "csv", &["--batch", "4", "--shard-rows", "8"]));
+    let state = loop {
+        is_killed(&args, limit, &mut random);
+        let mut states = out.names();
+        states.retain(|name| name.starts_with("out.csv.resume-"));
+        let last = fs::read_to_string(out.path("out.csv.resume")).unwrap_or_default();
+        let number =
+            last.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get("shard")?.as_u64());
+        if let Some(number) = number.last()
+            && !last.contains("\"done\"")
+        {
+            break out.path(&format!("out.csv.resume-{number:05}"));
+        }
+        out.names().iter().for_each(|name| fs::remove_file(out.path(name)).expect("it is there"));
+    };
+    let whole = fs::read(&state).expect("the state of the last shard");
+    let before = |out: &Folder| {
+        let mut files = files(&out.path(""));
+        files.retain(|name, _| name.starts_with("out-"));
+        files
+    };
+    let shards = before(&out);
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    let version = String::from_utf8_lossy(&whole[12..]).find("\"version\":2").expect("a version") + 12 + 10;
+    assert_eq!(whole[version], b'2');
+    for (bytes, why) in [
+        (Vec::new(), "resume-"),
+        (whole[..whole.len() - 1].to_vec(), "resume-"),
+        (whole[..whole.len() - 36].to_vec(), "resume-"),
+        (flipped, "CRC"),
+        (b"my notes, which are no state of a pipeline\n".to_vec(), "resume-"),
+    ] {
+        fs::write(&state, bytes).expect("a damaged state");
+        let answer = tightfit(&args);
+        assert!(answer.code == 1 || answer.code == 2, "{answer:?}");
+        assert!(answer.stderr.contains(why) && answer.stderr.lines().count() == 1, "{answer:?}");
+        assert!(before(&out) == shards, "a shard was lost");
+    }
+    fs::remove_file(&state).expect("it is there");
+    tightfit(&args).assert_fails(1, "is the state that the job goes on from, and not there");
+    fs::write(&state, whole).expect("the state");
+    timed(&args);
 }
 
 #[test]

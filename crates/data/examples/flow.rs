@@ -29,6 +29,10 @@ struct Counter {
 }
 
 impl SourceSpec for Counted {
+    fn identity(&self) -> serde_json::Value {
+        serde_json::json!({"counted": [self.rows, u64::from(self.is_ragged)]})
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let mut fields = vec![
             Field::fixed("id", DType::I64, &[]),

@@ -11,7 +11,7 @@ use crate::source::window::{ByteWindow, find_byte};
 const PURPOSE: &str = "csv row";
 
 /// How rows are cut into fields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct CsvFormat {
     /// What stands between fields.
     pub delimiter: u8,

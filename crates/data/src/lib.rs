@@ -34,7 +34,7 @@ pub use dataset::spec::{Column, DatasetSpec, MAX_COLUMNS, Resize};
 pub use encode::ExampleEncoder;
 pub use error::{BadRow, DataError, RowFault};
 pub use preprocess::Preprocess;
-pub use source::pipeline::PipelineRows;
+pub use source::pipeline::{PipelineRows, SavedStates};
 pub use source::probe::{FeatureInfo, Probe};
 pub use source::stream::Position;
 pub use source::{DataFile, FileKind, FileList, FileStamp, is_data_name, list, why_no_columns};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What is done to pixel values from 0 to 255, by the names of `keras.applications.imagenet_utils.preprocess_input`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub enum Preprocess {
     /// Nothing.
     #[default]

@@ -19,6 +19,7 @@ pub mod sequence;
 pub mod source;
 pub mod spool;
 pub mod tfrecord;
+pub mod whole;
 pub mod zip;
 
 mod ledger;

@@ -4,11 +4,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tightfit_core::{DType, Shape};
 
 use crate::npy::{NpyType, header_of};
+use crate::whole::random;
 
 /// Heap bytes that a spool holds while it grows and while it is written out.
 pub const SPOOL_BYTES: usize = 16 << 10;
@@ -17,7 +17,7 @@ pub const SPOOL_BYTES: usize = 16 << 10;
 /// no harm to remove it then: one that is found later was left by a process that was killed in that instant.
 pub fn is_spool_name(name: &str) -> bool {
     let number = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
-    number.is_some_and(|n| !n.is_empty() && n.chars().all(|c| c.is_ascii_digit() || c == '-'))
+    number.is_some_and(|n| !n.is_empty() && n.chars().all(|c| c.is_ascii_hexdigit() || c == '-'))
 }
 
 const PREFIX: &str = ".tightfit-";
@@ -52,10 +52,8 @@ impl ArraySpool {
     /// # Errors
     /// Whatever the system reports.
     pub fn create(folder: &Path, dtype: DType, rows: Rows, row_shape: Shape) -> io::Result<Self> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let path = folder.join(format!("{PREFIX}{}-{number}{SUFFIX}", std::process::id()));
+        let path = folder.join(format!("{PREFIX}{:016x}{SUFFIX}", random()));
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         let unlink_later = if cfg!(unix) {
             match fs::remove_file(&path) {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tightfit_core::{DType, MemoryBudget, Reservation, Shape};
 use tightfit_data::{
     Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Position, Preprocess, Resize,
+    SavedStates,
 };
 use tightfit_graph::exec::Feed;
 
@@ -110,6 +111,8 @@ pub struct Job<'m> {
     budget: MemoryBudget,
     /// What the sink takes, which it does not count itself.
     _sink: Reservation,
+    /// Where the states of the pipeline go, in a job that is gone on with.
+    states: Option<SavedStates>,
 }
 
 /// How far a job is.
@@ -201,7 +204,7 @@ impl<'m> Job<'m> {
         }
         let sink_bytes = runner.lines().sink_bytes.saturating_sub(options.sink.labels_bytes);
         let _sink = budget.try_reserve("sink", sink_bytes)?;
-        Ok(Job { model, dataset, runner, batch, columns, budget: budget.clone(), options, _sink })
+        Ok(Job { model, dataset, runner, batch, columns, budget: budget.clone(), states: None, options, _sink })
     }
 
     /// The model in memory.
@@ -241,7 +244,9 @@ impl<'m> Job<'m> {
         self.runner.stop_at(stop);
         let (total_rows, resumed_rows) = (self.dataset.total_rows(), before.rows);
         let threads = self.options.threads;
-        let mut batches = self.dataset.start_at(before.position, self.batch, threads, SLOTS, &self.budget)?;
+        let sizes = (self.batch, threads, SLOTS);
+        let states = self.states.take();
+        let mut batches = self.dataset.start_saving(before.position, states, sizes, &self.budget)?;
         let mut done = before.clone();
         let mut tended = process::Tended::default();
         while let Some(batch) = batches.next()? {

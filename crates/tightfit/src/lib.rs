@@ -31,7 +31,7 @@ pub use tightfit_core::{
     DType, MemoryBudget, Reservation, Shape, TensorView, display_bytes, display_bytes_up, parse_bytes,
 };
 pub use tightfit_data::{Preprocess, Resize, flow, shuffle, storage};
-pub use tightfit_format::FormatError;
+pub use tightfit_format::{FormatError, whole};
 pub use tightfit_graph::exec::Feed;
 pub use tightfit_graph::ir::Graph;
 pub use tightfit_graph::{Binding, GraphError, plan};

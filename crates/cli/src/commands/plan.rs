@@ -110,7 +110,7 @@ fn show(args: &Args, options: &FitOptions, fit: &Fit) -> Result<(), Failure> {
     let view = View { path: args.model(), options, fit, report: fit.plan.report() };
     if let Some(path) = args.path("html") {
         let page = html::page(view.title(), &view.json(true));
-        std::fs::write(&path, page).map_err(|error| Error::io(&path, error))?;
+        tightfit::whole::write(&path, page.as_bytes()).map_err(|error| Error::io(&path, error))?;
     }
     match args.has("json") {
         true => print(&format!("{:#}\n", view.json(args.has("verbose")))),

@@ -24,7 +24,7 @@ use crate::dataset::slot::{Layout, Slot, is_preprocessed};
 use crate::dataset::spec::{Column, DatasetSpec, MAX_COLUMNS};
 use crate::error::{BadRow, DataError, RowFault};
 use crate::flow::Schema;
-use crate::source::pipeline::PipelineRows;
+use crate::source::pipeline::{PipelineRows, SavedStates};
 use crate::source::scan::{FeatureSeen, Scan, read_npy_header};
 use crate::source::stream::{Position, Stream};
 use crate::source::{FileKind, FileList, list, why_no_columns};
@@ -157,6 +157,22 @@ impl Dataset {
         slots: usize,
         budget: &MemoryBudget,
     ) -> Result<Batches, DataError> {
+        self.start_saving(start, None, (batch, threads, slots), budget)
+    }
+
+    /// As [`Dataset::start_at`] for the rows of a pipeline, whose state is saved now and then: a later process goes on
+    /// from it, behind the batch after which it was saved, and no row is made again. `sizes` are the batch, the threads and
+    /// the slots. Each state is whole on the disk before its batch is given out.
+    ///
+    /// # Errors
+    /// As [`Dataset::start_at`]; that a state cannot be read or written comes when it is its turn.
+    pub fn start_saving(
+        &self,
+        start: Position,
+        states: Option<SavedStates>,
+        (batch, threads, slots): (usize, usize, usize),
+        budget: &MemoryBudget,
+    ) -> Result<Batches, DataError> {
         let layout = self.layout(batch)?;
         let (sizes, threads) = self.sizes(&layout, threads);
         let plan = sizes.plan(&layout, slots.max(1), threads, &self.list);
@@ -170,7 +186,10 @@ impl Dataset {
         let shared = Arc::new(Shared::new(layout, self.list.clone(), slots?, unbuffered));
         let pipeline = self.spec.pipeline.clone();
         let stream = Stream::new(self.list.clone(), pipeline, window, start, plan.record_bytes, &reads);
-        let reader = Reader::new(shared.clone(), stream, scratches?, self.spec.skip_bad);
+        let mut reader = Reader::new(shared.clone(), stream, scratches?, self.spec.skip_bad);
+        if let Some(states) = states {
+            reader.save_to(states);
+        }
         Batches::start(shared, plan, reader)
     }
 }

@@ -12,6 +12,7 @@ use crate::dataset::fill::{Scratch, fill};
 use crate::dataset::slot::{Row, Rows, Slot, TextPool};
 use crate::error::{BadRow, DataError, RowFault};
 use crate::source::FileList;
+use crate::source::pipeline::SavedStates;
 use crate::source::stream::{BadRead, Item, Payload, RowPlace, Stream};
 
 /// The stack of a decoding thread: decoders keep a few KiB there.
@@ -24,18 +25,44 @@ pub(crate) struct Reader {
     /// One for each thread that decodes; the first is the reading thread's own.
     scratches: Vec<Scratch>,
     skip_bad: bool,
+    /// Where states of a pipeline are saved, if they are, and the batches filled so far.
+    states: Option<SavedStates>,
+    batches: u64,
 }
 
 impl Reader {
     pub fn new(shared: Arc<Shared>, stream: Stream, scratches: Vec<Scratch>, skip_bad: bool) -> Reader {
-        Reader { shared, stream, scratches, skip_bad }
+        Reader { shared, stream, scratches, skip_bad, states: None, batches: 0 }
+    }
+
+    /// Saves the states of the pipeline that rows come from.
+    pub fn save_to(&mut self, states: SavedStates) {
+        self.stream.resume(states.resume.clone());
+        self.states = Some(states);
+    }
+
+    /// Saves the state behind a batch, where that is to be done.
+    fn save(&mut self) -> Result<(), DataError> {
+        self.batches += 1;
+        match &self.states {
+            Some(states) if self.batches.is_multiple_of(states.every.max(1)) => {
+                let number = states.first + self.batches / states.every.max(1) - 1;
+                self.stream.save(&states.path(number))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Fills slots until the rows or the pipeline end.
     pub fn run(&mut self) {
         while let Some(mut slot) = self.shared.take_free() {
             let start = Instant::now();
-            let filled = self.fill(&mut slot);
+            let filled = self.fill(&mut slot).and_then(|filled| {
+                if filled == Filled::Full {
+                    self.save()?;
+                }
+                Ok(filled)
+            });
             slot.end = self.stream.position();
             if slot.rows > 0 && filled.is_ok() {
                 if slot.rows < self.shared.layout.batch {
@@ -67,7 +94,7 @@ impl Reader {
     }
 
     fn fill_alone(&mut self, slot: &mut Slot) -> Result<Filled, DataError> {
-        let Reader { shared, stream, scratches, skip_bad } = self;
+        let Reader { shared, stream, scratches, skip_bad, .. } = self;
         let Some(scratch) = scratches.first_mut() else { return Ok(Filled::AtEnd) };
         let (mut rows, mut text) = slot.deal(&shared.layout);
         let (mut good, mut filled) = (0, Filled::Full);
@@ -102,7 +129,7 @@ impl Reader {
     }
 
     fn fill_together(&mut self, slot: &mut Slot) -> Result<Filled, DataError> {
-        let Reader { shared, stream, scratches, skip_bad } = self;
+        let Reader { shared, stream, scratches, skip_bad, .. } = self;
         let (rows, _) = slot.deal(&shared.layout);
         let work = Work {
             stream,

@@ -37,10 +37,10 @@ mod ahead;
 mod codec;
 mod element;
 mod growing;
+pub(crate) mod identity;
 mod json;
 mod maps;
 mod origin;
-mod partial;
 mod pipeline;
 #[cfg(test)]
 mod proofs;

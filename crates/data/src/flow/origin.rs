@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::{Value, json};
+
+use super::identity::Digest;
 use crate::error::{BadRow, DataError, RowFault};
 use crate::source::{FileKind, FileList};
 use crate::storage;
@@ -81,22 +84,28 @@ impl Names {
         lists.flatten().map(|file| file.path.to_path_buf()).collect()
     }
 
-    /// Every file with its size and the time of its last change: other data give another text.
-    pub fn fingerprint(&self) -> String {
+    /// How many files there are, and a digest of their names, sizes and times of their last change: other data give
+    /// another value.
+    pub(crate) fn identity(&self) -> Value {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::new();
+        let (mut digest, mut files) = (Digest::default(), 0u64);
         for source in sources.iter() {
             match &source.name {
-                Name::Other(name) => text.push_str(&format!("{name}\n")),
+                Name::Other(name) => digest.add(name.as_bytes()),
                 Name::Files(list) => {
                     for file in &list.files {
+                        // A file that is gone has no bytes, and opening it says so.
                         let (bytes, changed_ns) = storage::size_and_time(&file.path).unwrap_or((0, None));
-                        text.push_str(&format!("{} {bytes} {changed_ns:?}\n", file.path.display()));
+                        let changed_ns =
+                            changed_ns.map_or_else(|| "unknown".to_string(), |ns| ns.to_string());
+                        digest.add(file.path.as_os_str().as_encoded_bytes());
+                        digest.add(format!("{bytes} {changed_ns}").as_bytes());
+                        files += 1;
                     }
                 }
             }
         }
-        text
+        json!({"count": files, "digest": digest.text()})
     }
 
     /// The error of an element that comes from `origin`.

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
 use tightfit_core::{MemoryBudget, Reservation};
 
 use super::element::{Element, ElementView, Schema};
-use super::partial::Partial;
 use super::report::Report;
 use super::spec::PipelineSpec;
 use super::stage::{Context, Node, Taker};
@@ -160,20 +160,20 @@ impl Pipeline {
     }
 
     /// What tells this pipeline over these files from others.
-    pub(crate) fn key(&self) -> String {
-        format!("tightfit pipeline 1\n{}", self.context.key())
+    pub(crate) fn identity(&self) -> Value {
+        self.context.identity()
     }
 
-    /// Writes to `path` what is needed to go on behind the current element, whole or not at all.
+    /// Writes to `path` what is needed to go on behind the current element, whole or not at all; see
+    /// [`WholeFile`](tightfit_format::whole::WholeFile).
     ///
     /// # Errors
     /// [`DataError`] when it cannot be written.
     pub fn save_state(&mut self, path: &Path) -> Result<(), DataError> {
-        let (partial, file) = Partial::create(path)?;
-        let mut state = StateWriter::new(path, file, &self.key(), &self.context.budget)?;
+        let mut state = StateWriter::create(path, &self.identity(), &self.context.budget)?;
         state.numbers(&[self.epoch, self.given])?;
         self.node.save(&mut state)?;
-        partial.finish(&state.finish()?)
+        state.finish()
     }
 
     /// Goes where [`Pipeline::save_state`] was called: the next element is the one that would have come next. For a
@@ -182,8 +182,7 @@ impl Pipeline {
     /// # Errors
     /// [`DataError`] when the state cannot be read, or is of another pipeline, or of files that have changed.
     pub fn resume(&mut self, path: &Path) -> Result<(), DataError> {
-        let key = self.key();
-        let mut state = StateReader::open(path, &key, &self.context.budget)?;
+        let mut state = StateReader::open(path, &self.identity(), &self.context.budget)?;
         let [epoch, given] = state.numbers()?;
         if epoch != self.epoch {
             self.reset(epoch)?;
@@ -195,7 +194,8 @@ impl Pipeline {
             drop(state);
             return self.go_on_synchronously(given);
         }
-        restored
+        restored?;
+        state.finish()
     }
 }
 

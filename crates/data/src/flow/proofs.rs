@@ -236,6 +236,10 @@ struct Slow {
 }
 
 impl SourceSpec for SlowSource {
+    fn identity(&self) -> serde_json::Value {
+        serde_json::json!({"slow": self.0})
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter("source", &[]);
         let schema = Schema::new(vec![Field::fixed("x", DType::U8, &[4])]).map_err(DataError::Spec)?;

@@ -18,6 +18,18 @@ pub enum Scalar {
     Text(String),
 }
 
+impl serde::Serialize for Scalar {
+    // As text of one form for each number: JSON has neither all whole numbers nor all others.
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Scalar::Int(value) => to.collect_str(value),
+            Scalar::Float(value) => to.collect_str(value),
+            Scalar::Bool(value) => to.serialize_bool(*value),
+            Scalar::Text(text) => [text].serialize(to),
+        }
+    }
+}
+
 impl Scalar {
     /// Reads it from JSON; `None` when it is a list, an object or null.
     pub fn from_json(value: &Value) -> Option<Scalar> {

@@ -4,14 +4,19 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::maps::MapOp;
 use super::stage::{Context, Node};
 use super::stages::map::MapMode;
 use crate::error::DataError;
 
-/// A source, described. What it prints for debugging is all there is to it: two that print the same give the same
-/// elements from the same files.
+/// A source, described.
 pub trait SourceSpec: fmt::Debug + Send + Sync {
+    /// All that its elements depend on but the files themselves, which are told apart by their names, sizes and times:
+    /// two of one identity give the same elements from the same files. Caches and saved states are kept by it.
+    fn identity(&self) -> Value;
+
     /// Opens it.
     ///
     /// # Errors
@@ -21,6 +26,9 @@ pub trait SourceSpec: fmt::Debug + Send + Sync {
 
 /// A stage, described, as a [`SourceSpec`].
 pub trait StageSpec: fmt::Debug + Send + Sync {
+    /// All that its elements depend on but its input, as [`SourceSpec::identity`].
+    fn identity(&self) -> Value;
+
     /// Opens it behind `input`.
     ///
     /// # Errors
@@ -82,6 +90,11 @@ impl PipelineSpec {
         Ok(settled)
     }
 
+    /// What it is told from other pipelines by, see [`SourceSpec::identity`].
+    pub fn identity(&self) -> Value {
+        std::iter::once(self.source.identity()).chain(self.stages.iter().map(|s| s.identity())).collect()
+    }
+
     /// Opens the source and all stages.
     ///
     /// # Errors
@@ -89,18 +102,18 @@ impl PipelineSpec {
     pub fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let settled = self.settle(context)?;
         let mut node = settled.source.open(context)?;
-        context.trail = format!("{:?}", settled.source);
+        context.trail = vec![settled.source.identity()];
         let mut stages = settled.stages.as_slice();
         while let Some((stage, rest)) = stages.split_first() {
             let Some((_, mode)) = stage.as_map() else {
                 node = stage.open(node, context)?;
-                context.trail.push_str(&format!(" {stage:?}"));
+                context.trail.push(stage.identity());
                 stages = rest;
                 continue;
             };
             let ops: Vec<_> = stages.iter().map_while(|s| s.as_map().filter(|(_, m)| *m == mode)).collect();
             for stage in stages.split_off(..ops.len()).unwrap_or_default() {
-                context.trail.push_str(&format!(" {stage:?}"));
+                context.trail.push(stage.identity());
             }
             node = mode.open(ops.into_iter().map(|(op, _)| op).collect(), node, context)?;
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use tightfit_core::MemoryBudget;
 
 use super::ahead::Ahead;
@@ -350,7 +351,7 @@ pub struct Context {
     /// Whether every stage works in the thread of whoever takes the elements.
     pub(crate) is_synchronous: bool,
     /// The source and the stages of this pipeline that are open, as they describe themselves.
-    pub(crate) trail: String,
+    pub(crate) trail: Vec<Value>,
     meters: Vec<Arc<Meter>>,
 }
 
@@ -360,7 +361,7 @@ impl Context {
         let threads = threads.max(1);
         let tuner = Arc::new(Tuner::new(threads, budget));
         let budget = budget.with_patience(Arc::new(Ahead::new(tuner.clone(), budget.limit_bytes())));
-        let (names, trail, meters) = (Names::default(), String::new(), Vec::new());
+        let (names, trail, meters) = (Names::default(), Vec::new(), Vec::new());
         Context { budget, threads, names, tuner, is_synchronous: false, trail, meters }
     }
 
@@ -369,7 +370,7 @@ impl Context {
     pub fn synchronous(budget: &MemoryBudget) -> Context {
         let budget = budget.frugal();
         let tuner = Arc::new(Tuner::new(1, &budget));
-        let (names, trail, meters) = (Names::default(), String::new(), Vec::new());
+        let (names, trail, meters) = (Names::default(), Vec::new(), Vec::new());
         Context { budget, threads: 1, names, tuner, is_synchronous: true, trail, meters }
     }
 
@@ -398,8 +399,8 @@ impl Context {
     }
 
     /// What tells the elements that come so far from those of other pipelines or other files.
-    pub(crate) fn key(&self) -> String {
-        format!("{}\n{}", self.trail, self.names.fingerprint())
+    pub(crate) fn identity(&self) -> Value {
+        json!({"pipeline": self.trail, "files": self.names.identity()})
     }
 
     /// The meters of all stages, sources first.

@@ -434,7 +434,7 @@ fn a_cache_is_made_once_and_is_whole_or_none() {
         fs::read_dir(&caches)
             .unwrap()
             .flatten()
-            .filter(|e| e.path().extension().unwrap() == "partial")
+            .filter(|e| e.file_name().to_str().unwrap().contains(".tmp-"))
             .count()
     };
     let whole: Vec<String> = (0..100).map(|n| n.to_string()).collect();
@@ -457,7 +457,8 @@ fn a_cache_is_made_once_and_is_whole_or_none() {
     }
     // What a killed process left is removed by the next that writes.
     let cache = fs::read_dir(&caches).unwrap().next().unwrap().unwrap().path();
-    fs::write(cache.with_extension("tfcache.1-0.partial"), b"half").unwrap();
+    let name = cache.file_name().unwrap().to_str().unwrap();
+    fs::write(caches.join(format!(".{name}.tmp-0123456789abcdef")), b"half").unwrap();
     fs::remove_file(cache).unwrap();
     assert_eq!((run(spec(kept(0))), made(), partial()), (thrice(&whole), 100, 0));
     // Other files are another cache.
@@ -472,14 +473,32 @@ fn a_cache_is_made_once_and_is_whole_or_none() {
         bytes[at] ^= 1;
         fs::write(entry.path(), bytes).unwrap();
     }
-    let mut pipeline = Pipeline::open(&spec(kept(0)), &MemoryBudget::unlimited(), 1).unwrap();
-    let error = loop {
-        match pipeline.advance() {
-            Ok(more) => assert!(more),
-            Err(error) => break error.to_string(),
-        }
+    let error = match Pipeline::open(&spec(kept(0)), &MemoryBudget::unlimited(), 1) {
+        Err(error) => error.to_string(),
+        Ok(mut pipeline) => loop {
+            match pipeline.advance() {
+                Ok(more) => assert!(more),
+                Err(error) => break error.to_string(),
+            }
+        },
     };
     assert!(error.contains("tfcache") && error.contains("remove the file"), "{error}");
+    // Nor is one that is cut off anywhere, also where a record ends, or is something else.
+    for entry in fs::read_dir(&caches).unwrap().flatten() {
+        fs::remove_file(entry.path()).unwrap();
+    }
+    assert_eq!(run(spec(kept(0))), thrice(&whole[..40]));
+    let cache = fs::read_dir(&caches).unwrap().next().unwrap().unwrap().path();
+    let bytes = fs::read(&cache).unwrap();
+    let record_ends = (1..bytes.len()).filter(|at| tightfit_format::tfrecord::is_plain_header(&bytes[*at..]));
+    let cuts: Vec<usize> = record_ends.chain([0, 1, 100, bytes.len() - 1]).collect();
+    assert!(cuts.len() > 40, "{}", cuts.len());
+    for cut in cuts {
+        fs::write(&cache, &bytes[..cut]).unwrap();
+        let error = Pipeline::open(&spec(kept(0)), &MemoryBudget::unlimited(), 1).err().unwrap().to_string();
+        assert!(error.contains("tfcache") && error.contains("remove the file"), "{cut}: {error}");
+    }
+    fs::remove_file(&cache).unwrap();
     // Without a folder, too little memory is an error.
     let mut pipeline =
         Pipeline::open(&spec(Cache { folder: None, memory_bytes: Some(100) }), &MemoryBudget::unlimited(), 1)

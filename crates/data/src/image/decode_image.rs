@@ -18,11 +18,12 @@ use super::pixel::{ImageError, ImageType};
 const OP: &str = "decode_image";
 
 /// What `tf.io.decode_image` is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct DecodeOptions {
     /// 1, 3 or 4; 0 for what the image has.
     pub channels: usize,
     /// uint8, uint16 or float32.
+    #[serde(serialize_with = "crate::flow::identity::dtype")]
     pub dtype: DType,
     /// Whether all frames of a GIF come out, one after the other; otherwise the first
     /// (`expand_animations=False`).

@@ -19,7 +19,7 @@ use crate::Preprocess;
 ///
 /// Unless said otherwise an operation keeps shape and element type, and takes uint8, uint16, float16, float32 and
 /// float64. Those that only move pixels take every type but strings.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub enum ImageOp {
     /// `tf.image.resize`; float32 comes out, of nearest the element type that went in.
     Resize {
@@ -125,6 +125,7 @@ pub enum ImageOp {
     /// float16, float32, float64.
     ConvertImageDType {
         /// The element type that comes out.
+        #[serde(serialize_with = "crate::flow::identity::dtype")]
         dtype: DType,
         /// Whether integers that it cannot hold become the nearest.
         saturate: bool,
@@ -132,6 +133,7 @@ pub enum ImageOp {
     /// `tf.cast`, of and to the types of [`ImageOp::ConvertImageDType`].
     Cast {
         /// The element type that comes out.
+        #[serde(serialize_with = "crate::flow::identity::dtype")]
         dtype: DType,
     },
     /// `tf.image.per_image_standardization`; float32 comes out.

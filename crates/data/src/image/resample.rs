@@ -17,7 +17,7 @@ use crate::Resize;
 const OP: &str = "resize";
 
 /// `tf.image.ResizeMethod`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub enum ResizeMethod {
     #[default]

@@ -5,7 +5,7 @@ use super::blocks::Blocks;
 use super::permutation::Permutation;
 
 /// How records are put in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub enum Order {
     /// Every record can stand anywhere, whatever its neighbours do. It depends on the seed, the epoch and the number of
     /// records alone. Records are read one by one unless the window holds a good part of the data.

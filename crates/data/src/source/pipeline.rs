@@ -7,6 +7,7 @@ use tightfit_core::MemoryBudget;
 
 use super::stream::BadRead;
 use crate::error::{BadRow, DataError, RowFault};
+use crate::flow::identity::canonical;
 use crate::flow::{ElementView, Pipeline, PipelineSpec, Schema};
 
 /// A pipeline whose elements are the rows of a data set.
@@ -34,7 +35,29 @@ impl PipelineRows {
         let _reserved = budget.try_reserve("stages (--pipeline-memory)", self.memory_bytes)?;
         let pipeline = self.open()?;
         let (schema, rows) = (pipeline.schema().clone(), pipeline.rows());
-        Ok(PipelineFacts { schema, rows, key: pipeline.key() })
+        Ok(PipelineFacts { schema, rows, key: canonical(&pipeline.identity()) })
+    }
+}
+
+/// Where the states of a pipeline go that a job can be gone on from, and the one that it goes on from.
+#[derive(Debug, Clone)]
+pub struct SavedStates {
+    /// The state that [`Dataset::start_saving`](crate::Dataset::start_saving) goes on from; `None` for the beginning.
+    pub resume: Option<PathBuf>,
+    /// Batches behind which a state is saved, and again behind as many more; at least 1.
+    pub every: u64,
+    /// States are called this with their number behind it, from `first` on.
+    pub prefix: PathBuf,
+    /// The number of the first.
+    pub first: u64,
+}
+
+impl SavedStates {
+    /// The path of state `number`.
+    pub fn path(&self, number: u64) -> PathBuf {
+        let mut path = self.prefix.clone().into_os_string();
+        path.push(format!("{number:05}"));
+        PathBuf::from(path)
     }
 }
 
@@ -55,13 +78,22 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// The rows of `pipeline` behind the first `skip`.
-    pub fn open(rows: &PipelineRows, skip: u64) -> Result<Rows, BadRead> {
-        let fail = |error| bad(&rows.name, 0, error);
+    /// The rows of `pipeline` behind the first `skip`: by the state that was saved there, if there is one.
+    pub fn open(rows: &PipelineRows, skip: u64, state: Option<&Path>) -> Result<Rows, BadRead> {
+        let fail = |error| bad(&rows.name, skip, error);
         let mut open = Rows { pipeline: rows.open().map_err(fail)?, name: rows.name.clone(), next: 0 };
+        if let Some(state) = state {
+            open.pipeline.resume(state).map_err(fail)?;
+            open.next = skip;
+        }
         // Bad rows count as well as good ones; what went before is not told again.
         while open.next < skip && open.advance().unwrap_or(true) {}
         Ok(open)
+    }
+
+    /// Saves what is needed to go on behind the current row.
+    pub fn save(&mut self, path: &Path) -> Result<(), DataError> {
+        self.pipeline.save_state(path)
     }
 
     pub fn advance(&mut self) -> Result<bool, BadRead> {

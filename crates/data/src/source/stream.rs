@@ -1,6 +1,6 @@
 //! The rows of all files in order.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tightfit_core::{Buffer, MemoryBudget};
@@ -9,7 +9,7 @@ use tightfit_format::tfrecord::{RecordError, RecordFault, RecordReader};
 
 use super::pipeline::{self, PipelineRows};
 use super::{FileKind, FileList};
-use crate::error::{BadRow, RowFault};
+use crate::error::{BadRow, DataError, RowFault};
 use crate::flow::ElementView;
 use crate::source::array::{ArrayRows, Fault, header_at};
 use crate::storage::{self, StoredFile};
@@ -66,6 +66,8 @@ pub(crate) struct BadRead {
 pub(crate) struct Stream {
     list: Arc<FileList>,
     pipeline: Option<Arc<PipelineRows>>,
+    /// The state that the pipeline goes on from.
+    resume: Option<PathBuf>,
     next_file: usize,
     /// Where the next file to be opened is gone into, if not at its first row.
     enter: Option<Position>,
@@ -97,12 +99,29 @@ impl Stream {
         Stream {
             list,
             pipeline,
+            resume: None,
             next_file: start.file as usize,
             enter: (start.record > 0).then_some(start),
             open: Open::Nothing,
             window: Some(window),
             budget: budget.clone(),
             record_bytes,
+        }
+    }
+
+    /// Goes on from a state of the pipeline that was saved where this stream starts.
+    pub fn resume(&mut self, state: Option<PathBuf>) {
+        self.resume = state;
+    }
+
+    /// Saves the state of the pipeline behind the current row.
+    ///
+    /// # Errors
+    /// [`DataError`] when it cannot be written.
+    pub fn save(&mut self, path: &Path) -> Result<(), DataError> {
+        match &mut self.open {
+            Open::Pipeline(rows) => rows.save(path),
+            _ => Err(DataError::Spec("only a pipeline that is open has a state".to_string())),
         }
     }
 
@@ -196,7 +215,8 @@ impl Stream {
         }
         if let (FileKind::Pipeline, Some(rows)) = (file.kind, &self.pipeline) {
             let skip = enter.map_or(0, |place| place.record);
-            self.open = Open::Pipeline(Box::new(pipeline::Rows::open(rows, skip)?));
+            let state = self.resume.take();
+            self.open = Open::Pipeline(Box::new(pipeline::Rows::open(rows, skip, state.as_deref())?));
             return Ok(());
         }
         let opened = storage::open(&file.path, &self.budget).map_err(|e| self.bad(None, RowFault::Io(e)))?;

@@ -1,12 +1,14 @@
 //! The file that says how far a job is: a line of JSON for the job, then one for each finished shard.
 //!
 //! ```text
-//! {"tightfit resume": 1, "batch": 32, "shard_rows": 8192, "job": {"model": "..", ..}}
+//! {"tightfit resume": 2, "batch": 32, "shard_rows": 8192, "job": {"model": "..", ..}}
 //! {"shard": 0, "bytes": 71680, "rows": 8192, "skipped_rows": 0, "right_rows": 8101, "skipped": [], "position": {..}}
+//! {"shard": 1, .., "last": true}
 //! {"done": true, ..}
 //! ```
 //!
-//! Rows are all rows up to there. A line is added when its shard has its name on the disk. A line that was cut off, as a
+//! Rows are all rows up to there. Where rows come from a pipeline, its state behind the shard is in a file of its own,
+//! which is on the disk before the line is; the line says so with `"state": true`. The last shard needs none. A line is added when its shard has its name on the disk. A line that was cut off, as a
 //! power cut may do, is dropped, and its shard computed again. The file is never replaced, so that its lock, which the
 //! system lets go of when its holder ends, keeps other processes off the job.
 
@@ -16,15 +18,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use tightfit_data::{KEPT_REASONS, Position};
+use tightfit_format::whole;
 
 use super::Done;
 use super::identity::Identity;
 use super::shards::ShardNames;
 use crate::error::Error;
-use crate::sink::beside;
 
 /// Of a later version whose lines mean something else.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// What the file begins with.
 const HEAD: &[u8] = b"{\"tightfit resume\":";
@@ -40,6 +42,10 @@ pub struct Journal {
     begun: Option<Begun>,
     /// Finished shards.
     shards: u64,
+    /// Whether the pipeline's state behind the last of them was saved.
+    has_state: bool,
+    /// Whether there are no more.
+    is_last: bool,
     done: Done,
     is_done: bool,
 }
@@ -69,6 +75,9 @@ impl Journal {
             // A file that was cut off in its first line.
             names.check_none()?;
         }
+        if journal.is_last && !journal.is_done {
+            journal.put_done(&journal.done.clone())?;
+        }
         Ok(journal)
     }
 
@@ -84,9 +93,10 @@ impl Journal {
                 Err(TryLockError::Error(error)) => return Err(Error::io(path, error)),
             }
             // Somebody may have deleted it between opening and locking.
-            if beside::is_linked(&file) {
+            if whole::is_linked(&file) {
                 let (begun, done) = (None, Done::default());
-                return Ok(Journal { path, file, begun, shards: 0, done, is_done: false });
+                let (has_state, is_last, is_done) = (false, false, false);
+                return Ok(Journal { path, file, begun, shards: 0, has_state, is_last, done, is_done });
             }
         }
     }
@@ -131,7 +141,9 @@ impl Journal {
     ) -> Result<(), Error> {
         let anew = format!("delete it and {} to start anew, or give another --output", names.pattern());
         if line.get("tightfit resume").and_then(Value::as_u64) != Some(VERSION) {
-            return Err(Error::data(&self.path, format!("is of another version of TightFit; {anew}")));
+            let found = line.get("tightfit resume").map_or_else(|| "none".to_string(), Value::to_string);
+            let why = format!("has version {found} of its format, and this program reads {VERSION}; {anew}");
+            return Err(Error::data(&self.path, why));
         }
         let then = |name: &str| Some(line.get("job")?.get(name)?.as_str()?.to_string());
         if let Some(change) = identity.change(&then) {
@@ -164,6 +176,8 @@ impl Journal {
         {
             names.check(shard, bytes)?;
             self.shards += 1;
+            self.has_state = line.get("state") == Some(&Value::Bool(true));
+            self.is_last = line.get("last") == Some(&Value::Bool(true));
         } else {
             return Ok(None);
         }
@@ -184,6 +198,11 @@ impl Journal {
     /// Finished shards.
     pub fn shards(&self) -> u64 {
         self.shards
+    }
+
+    /// Whether the pipeline's state behind the last of them was saved.
+    pub fn has_state(&self) -> bool {
+        self.has_state
     }
 
     /// What is done in them.
@@ -210,17 +229,30 @@ impl Journal {
         let Begun { batch, shard_rows } = begun;
         let line = json!({"tightfit resume": VERSION, "batch": batch, "shard_rows": shard_rows, "job": job});
         self.write(&line)?;
-        File::open(beside::folder_of(&self.path)).and_then(|folder| folder.sync_all()).ok();
-        Ok(())
+        whole::sync_folder(whole::folder_of(&self.path)).map_err(|error| self.error(error))
     }
 
-    /// Writes down that the next shard, at `path`, is finished, and what is done with it.
+    /// Writes down that the next shard, at `path`, is finished, and what is done with it: whether the state behind it is
+    /// saved, and whether it is the last.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn put_shard(&mut self, path: &Path, done: &Done) -> Result<(), Error> {
+    pub fn put_shard(
+        &mut self,
+        path: &Path,
+        done: &Done,
+        has_state: bool,
+        is_last: bool,
+    ) -> Result<(), Error> {
         let bytes = fs::metadata(path).map_err(|error| Error::io(path, error))?.len();
-        self.put(json!({"shard": self.shards, "bytes": bytes}), done)?;
+        let mut line = json!({"shard": self.shards, "bytes": bytes});
+        for (key, value) in [("state", has_state), ("last", is_last)] {
+            if value {
+                line[key] = json!(true);
+            }
+        }
+        self.put(line, done)?;
+        (self.has_state, self.is_last) = (has_state, is_last);
         self.shards += 1;
         Ok(())
     }

@@ -2,20 +2,26 @@
 //!
 //! `scores.jsonl` becomes `scores-00000.jsonl`, `scores-00001.jsonl` and so on, each whole or not there, and
 //! `scores.jsonl.resume` beside them says how far the job is. A shard ends with a batch, so a job that is gone on with
-//! has the same batches and the same shards, byte for byte, as one that was never broken off.
+//! has the same batches and the same shards, byte for byte, as one that was never broken off. Where rows come from a
+//! pipeline its state behind each shard is saved in `scores.jsonl.resume-00000` and so on, of which the last stays until
+//! all is done: nothing is made again, and of a pipeline that keeps no order each row is in one shard.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use tightfit_core::MemoryBudget;
+use tightfit_data::SavedStates;
+use tightfit_format::whole;
 
 use super::identity::Identity;
 use super::journal::{Begun, Journal};
 use super::{BatchSize, Done, Job, JobOptions, JobReport, Progress, open_dataset};
 use crate::error::Error;
 use crate::model::Model;
-use crate::sink::{self, Rows, Sink, SinkFormat, SinkOptions, beside, file::Output};
+use crate::sink::{self, Rows, Sink, SinkFormat, SinkOptions, file::Output};
 
 /// Rows of a shard where nothing else is said: what a kill loses is seconds to minutes of work, and waiting for the disk
 /// at the end of each is not felt.
@@ -61,7 +67,12 @@ impl<'m> ShardedJob<'m> {
         let identity = Identity::new(model, &options, &sink, rows, &dataset)?;
         let names = ShardNames::new(output);
         let mut journal = Journal::open(&names, &identity)?;
-        beside::remove_leftovers(beside::folder_of(&names.output), &|name| names.number(name).is_some());
+        let is_ours = |name: &OsStr| {
+            name.to_str().is_some_and(|n| names.number(n).is_some() || names.state_number(n).is_some())
+        };
+        whole::remove_leftovers(whole::folder_of(&names.output), &is_ours);
+        let state = names.last_state(&journal, dataset.pipeline_key().is_some())?;
+        names.remove_states(&|number| Some(number) == state)?;
         if let Some(begun) = journal.begun() {
             options.batch = BatchSize::Fixed(begun.batch);
         }
@@ -69,13 +80,23 @@ impl<'m> ShardedJob<'m> {
             true => None,
             false => Some(Job::over(model, options, dataset, columns, budget)?),
         };
-        if let Some(job) = &job {
+        let mut job = job;
+        let mut saves_states = false;
+        if let Some(job) = &mut job {
             let batch = job.batch() as u64;
             let shard_rows = rows.unwrap_or(DEFAULT_SHARD_ROWS).div_ceil(batch).saturating_mul(batch);
             journal.put_begun(Begun { batch: job.batch(), shard_rows }, &identity)?;
+            let shard_rows = journal.begun().map_or(shard_rows, |begun| begun.shard_rows);
+            saves_states = job.dataset.pipeline_key().is_some();
+            job.states = saves_states.then(|| SavedStates {
+                resume: state.map(|number| names.state(number)),
+                every: (shard_rows / batch).max(1),
+                prefix: names.state_prefix(),
+                first: journal.shards(),
+            });
         }
         let done = journal.done().clone();
-        let shards = Shards { names, format, options: sink, journal, open: None, done };
+        let shards = Shards { names, format, options: sink, journal, saves_states, open: None, done };
         Ok(ShardedJob { job, shards, has_labels })
     }
 
@@ -104,7 +125,7 @@ impl<'m> ShardedJob<'m> {
 
 /// That shards at `output` will not be found in a folder of data when the job is gone on with.
 fn check_is_no_data(output: &Path, sources: &[PathBuf]) -> Result<(), Error> {
-    let Ok(folder) = fs::canonicalize(beside::folder_of(output)) else { return Ok(()) };
+    let Ok(folder) = fs::canonicalize(whole::folder_of(output)) else { return Ok(()) };
     let is_above =
         |source: &&PathBuf| fs::canonicalize(source).is_ok_and(|source| folder.starts_with(source));
     match sources.iter().filter(|source| source.is_dir()).find(is_above) {
@@ -123,6 +144,8 @@ struct Shards {
     format: SinkFormat,
     options: SinkOptions,
     journal: Journal,
+    /// Whether the state of a pipeline is saved behind each shard.
+    saves_states: bool,
     /// The shard that is being written, and where it goes.
     open: Option<(PathBuf, Box<dyn Sink>)>,
     /// How far the job is.
@@ -131,11 +154,16 @@ struct Shards {
 
 impl Shards {
     /// Gives the shard its name, and then writes down that it is finished: a process that is killed between the two
-    /// makes it again.
-    fn close(&mut self) -> Result<(), Error> {
+    /// makes it again. Behind the last no state is saved.
+    fn close(&mut self, is_last: bool) -> Result<(), Error> {
         let Some((path, sink)) = self.open.take() else { return Ok(()) };
         sink.finish()?;
-        self.journal.put_shard(&path, &self.done)
+        let number = self.journal.shards();
+        self.journal.put_shard(&path, &self.done, self.saves_states && !is_last, is_last)?;
+        match number.checked_sub(1).filter(|_| self.saves_states) {
+            Some(before) => self.names.remove_state(before),
+            None => Ok(()),
+        }
     }
 }
 
@@ -156,14 +184,15 @@ impl Sink for Shards {
         self.done = done.clone();
         let rows = done.rows - self.journal.done().rows;
         match self.journal.begun() {
-            Some(begun) if rows >= begun.shard_rows => self.close(),
+            Some(begun) if rows >= begun.shard_rows => self.close(false),
             _ => Ok(()),
         }
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), Error> {
-        self.close()?;
-        self.journal.put_done(&self.done)
+        self.close(true)?;
+        self.journal.put_done(&self.done)?;
+        self.names.remove_states(&|_| false)
     }
 }
 
@@ -183,6 +212,66 @@ impl ShardNames {
         let mut path = self.output.clone().into_os_string();
         path.push(".resume");
         PathBuf::from(path)
+    }
+
+    /// `scores.jsonl.resume-`, which states have before their number.
+    fn state_prefix(&self) -> PathBuf {
+        let mut path = self.journal().into_os_string();
+        path.push("-");
+        PathBuf::from(path)
+    }
+
+    /// The state behind a shard: `scores.jsonl.resume-00000`.
+    fn state(&self, shard: u64) -> PathBuf {
+        SavedStates { resume: None, every: 1, prefix: self.state_prefix(), first: 0 }.path(shard)
+    }
+
+    /// The number of the state of this name.
+    fn state_number(&self, name: &str) -> Option<u64> {
+        let prefix = self.state_prefix();
+        numbered(name.strip_prefix(prefix.file_name()?.to_str()?)?)
+    }
+
+    /// The number of the state that a job over a pipeline goes on from.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when it is not there.
+    fn last_state(&self, journal: &Journal, is_pipeline: bool) -> Result<Option<u64>, Error> {
+        let last = journal.shards().checked_sub(1).filter(|_| is_pipeline && !journal.is_done());
+        let Some(number) = last else { return Ok(None) };
+        let path = self.state(number);
+        match fs::metadata(&path) {
+            Ok(found) if found.is_file() && journal.has_state() => Ok(Some(number)),
+            _ => {
+                let (journal, pattern) = (self.journal(), self.pattern());
+                let why = format!(
+                    "is the state that the job goes on from, and not there; put it back, or delete {} and {pattern} to \
+                     start anew",
+                    journal.display()
+                );
+                Err(Error::data(path, why))
+            }
+        }
+    }
+
+    fn remove_state(&self, number: u64) -> Result<(), Error> {
+        let path = self.state(number);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the states whose number is not kept.
+    fn remove_states(&self, is_kept: &dyn Fn(u64) -> bool) -> Result<(), Error> {
+        let folder = whole::folder_of(&self.output);
+        for entry in fs::read_dir(folder).map_err(|error| Error::io(folder, error))?.flatten() {
+            let number = entry.file_name().to_str().and_then(|name| self.state_number(name));
+            if let Some(number) = number.filter(|number| !is_kept(*number)) {
+                self.remove_state(number)?;
+            }
+        }
+        Ok(())
     }
 
     /// `scores-00000.jsonl`.
@@ -209,9 +298,7 @@ impl ShardNames {
     fn number(&self, name: &str) -> Option<u64> {
         let whole = self.with("*");
         let (before, behind) = whole.file_name()?.to_str()?.rsplit_once('*')?;
-        let number = name.strip_prefix(before)?.strip_suffix(behind)?;
-        let is_number = number.len() >= 5 && number.bytes().all(|b| b.is_ascii_digit());
-        number.parse().ok().filter(|_| is_number)
+        numbered(name.strip_prefix(before)?.strip_suffix(behind)?)
     }
 
     /// That there is no shard: without a file that tells how far the job is, they are of another one.
@@ -219,7 +306,7 @@ impl ShardNames {
     /// # Errors
     /// [`Error::Data`] that names one.
     pub fn check_none(&self) -> Result<(), Error> {
-        let folder = beside::folder_of(&self.output);
+        let folder = whole::folder_of(&self.output);
         let entries = fs::read_dir(folder).map_err(|error| Error::io(folder, error))?;
         let is_shard = |name: &std::ffi::OsString| name.to_str().is_some_and(|n| self.number(n).is_some());
         match entries.flatten().map(|entry| entry.file_name()).filter(is_shard).min() {
@@ -253,6 +340,12 @@ impl ShardNames {
     }
 }
 
+/// The number of five digits or more that `text` is.
+fn numbered(text: &str) -> Option<u64> {
+    let is_number = text.len() >= 5 && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +356,9 @@ mod tests {
         assert_eq!(names.path(12), Path::new("a/b.c-00012.jsonl"));
         assert_eq!(names.journal(), Path::new("a/b.c.jsonl.resume"));
         assert_eq!(names.pattern(), "a/b.c-*.jsonl");
+        assert_eq!(names.state(3), Path::new("a/b.c.jsonl.resume-00003"));
+        assert_eq!(names.state_number("b.c.jsonl.resume-00003"), Some(3));
+        assert_eq!(names.state_number("b.c.jsonl.resume-3"), None);
         assert_eq!(names.number("b.c-00012.jsonl"), Some(12));
         assert_eq!(names.number("b.c-123456.jsonl"), Some(123_456));
         for other in ["b.c.jsonl", "b.c-12.jsonl", "b.c-00012.csv", "b.c-0001x.jsonl", "x-00012.jsonl"] {

@@ -12,11 +12,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde_json::{Value, json};
 use tightfit_core::{BudgetError, DType, MemoryBudget, Shape};
 use tightfit_data::flow::{
     Args, Each, Element, ElementView, Field, MapMode, MapOp, MapWorker, Read, Schema, StageSpec, Verdict,
 };
-use tightfit_data::{DataError, RowFault};
+use tightfit_data::{DataError, FileStamp, RowFault};
 use tightfit_graph::exec::Feed;
 use tightfit_graph::ir::NodeKind;
 
@@ -32,8 +33,8 @@ const MAX_INPUTS: usize = 64;
 /// A model as an operation on elements.
 struct ModelOp {
     model: Arc<Model>,
-    /// All options as they were given: what the operation is told from others by.
-    text: String,
+    /// What the operation is told from others by: the file and all options.
+    identity: Value,
     /// The field that feeds an input, by the input's name.
     feeds: HashMap<String, String>,
     /// The fields that go on; `None` for all.
@@ -58,15 +59,16 @@ pub(super) fn read(args: &mut Args<'_>, threads: usize, budget: &MemoryBudget) -
     let memory_bytes = args.bytes_option("memory")?;
     let mut fed: Vec<_> = feeds.iter().collect();
     fed.sort();
-    let file = std::fs::metadata(&path).ok().map(|m| (m.len(), m.modified().ok()));
-    let text = format!("model {} {file:?} {fed:?} {fetches:?} {keeps:?}", path.display());
+    let stamp = FileStamp::of(&path).map_err(|error| error.to_string())?;
+    let file = json!([path.display().to_string(), stamp.bytes, stamp.modified_ns]);
+    let identity = json!({"model": file, "feed": fed, "fetch": fetches, "keep": keeps});
     let options = OpenOptions { fetches, feeds: Vec::new() };
     let model = Model::open(&path, &options, budget).map_err(|e| e.to_string())?;
     let known = |input: &&String| model.graph().inputs.iter().all(|port| port.name != **input);
     if let Some(input) = feeds.keys().find(known) {
         return Err(format!("{}: the model has no input '{input}'", path.display()));
     }
-    let op = ModelOp { model: Arc::new(model), text, feeds, keeps, memory_bytes, threads };
+    let op = ModelOp { model: Arc::new(model), identity, feeds, keeps, memory_bytes, threads };
     // One runner with its own threads: a second would hold the weights once more.
     let mode = MapMode::Parallel { threads: Some(1), is_ordered: true };
     Ok(Arc::new(Each { op: Arc::new(op), mode }))
@@ -104,7 +106,11 @@ impl ModelOp {
 
 impl MapOp for ModelOp {
     fn name(&self) -> String {
-        self.text.clone()
+        format!("model {}", self.model.path().display())
+    }
+
+    fn identity(&self) -> Value {
+        self.identity.clone()
     }
 
     fn schema(&self, input: &Schema) -> Read<Schema> {

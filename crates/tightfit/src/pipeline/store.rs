@@ -50,6 +50,10 @@ impl Stored {
 struct Record;
 
 impl StageSpec for Record {
+    fn identity(&self) -> serde_json::Value {
+        serde_json::json!("record")
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         if is_record(input.schema()) {
             return Ok(input);

@@ -9,9 +9,9 @@ use tightfit_core::MemoryBudget;
 use super::files::{RecordFile, list_files};
 use super::output::{RecordOutput, compression_of};
 use crate::error::Error;
-use crate::sink::beside::{folder_of, remove_leftovers};
 use crate::sink::file::Output;
 use tightfit_format::tfrecord::Compression;
+use tightfit_format::whole::{folder_of, remove_leftovers};
 
 /// The most shards, which the five digits in a shard's name can number.
 pub const MAX_SHARDS: usize = 99_999;
@@ -91,7 +91,7 @@ impl ShardSet {
     /// # Errors
     /// [`Error::Io`], and the budget's error.
     pub fn create(output: &Path, shards: usize, budget: &MemoryBudget) -> Result<ShardSet, Error> {
-        remove_leftovers(folder_of(output), &|name| is_shard(output, name));
+        remove_leftovers(folder_of(output), &|name| name.to_str().is_some_and(|name| is_shard(output, name)));
         let create = |shard| RecordOutput::create_one(&shard_path(output, shard, shards), budget);
         Ok(ShardSet { outputs: (0..shards).map(create).collect::<Result<_, _>>()? })
     }

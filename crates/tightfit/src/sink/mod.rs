@@ -4,7 +4,6 @@
 //! when all of it has reached the disk; a sink that is dropped before leaves nothing behind.
 
 mod arrays;
-pub(crate) mod beside;
 mod csv;
 pub(crate) mod elements;
 mod examples;

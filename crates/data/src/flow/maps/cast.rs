@@ -9,6 +9,7 @@ use super::{MapOp, MapWorker, Verdict};
 use crate::convert;
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::spec::StageSpec;
 use crate::flow::stages::map::read_each;
@@ -19,9 +20,10 @@ use crate::flow::stages::map::read_each;
 /// rounded to the nearest. With `truncates` the results are those of `tf.cast`: integers keep their low bits, floats are
 /// cut off towards zero, and what is not zero is true. A float that is too large for the integer type, or no number, is
 /// what C++ and with it TensorFlow leave open, and an error.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Cast {
     /// The fields, and what they become.
+    #[serde(serialize_with = "identity::dtypes")]
     pub fields: Vec<(String, DType)>,
     /// Whether what does not fit is cut off.
     pub truncates: bool,
@@ -55,6 +57,10 @@ impl Cast {
 }
 
 impl MapOp for Cast {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("cast", self)
+    }
+
     fn name(&self) -> String {
         let pairs: Vec<_> = self.fields.iter().map(|(name, dtype)| format!("{name:?} to {dtype}")).collect();
         format!("cast {}{}", pairs.join(", "), if self.truncates { ", truncate" } else { "" })

@@ -7,12 +7,13 @@ use tightfit_core::MemoryBudget;
 use super::{MapOp, MapWorker, Verdict};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::spec::StageSpec;
 use crate::flow::stages::map::read_each;
 
 /// What is done to the list of fields.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Fields {
     /// These, in this order, and no others.
     Select(Vec<String>),
@@ -37,6 +38,10 @@ impl Fields {
 }
 
 impl MapOp for Fields {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("fields", self)
+    }
+
     fn name(&self) -> String {
         let quoted =
             |names: &[String]| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");

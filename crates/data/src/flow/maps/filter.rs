@@ -9,13 +9,14 @@ use super::{MapOp, MapWorker, Verdict};
 use crate::convert::{to_float, to_whole};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::scalar::Scalar;
 use crate::flow::spec::StageSpec;
 use crate::flow::stages::map::read_each;
 
 /// What a field has to be for its element to go on.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub enum Condition {
     /// This value.
     Equals(Scalar),
@@ -64,7 +65,7 @@ impl Condition {
 
 /// Leaves out elements unless all conditions hold. A value that is compared with a field of floats is one of its type:
 /// 0.1 is what a float32 field holds of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Filter {
     /// The field that is looked at.
     pub field: String,
@@ -73,6 +74,10 @@ pub struct Filter {
 }
 
 impl MapOp for Filter {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("filter", self)
+    }
+
     fn name(&self) -> String {
         format!("filter {:?} {:?}", self.field, self.conditions)
     }

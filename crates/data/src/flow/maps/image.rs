@@ -19,6 +19,7 @@ use super::{MapOp, MapWorker, Verdict};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Field, Schema};
 use crate::flow::growing::Growing;
+use crate::flow::identity;
 use crate::flow::json::{Args, Read, read_dtype};
 use crate::flow::spec::StageSpec;
 use crate::flow::stages::map::read_each;
@@ -55,7 +56,7 @@ fn shape_of(dims: &[usize]) -> Result<Shape, RowFault> {
 }
 
 /// Decodes the images of a field of strings, one in each element.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct DecodeImageOp {
     /// The field.
     pub field: String,
@@ -64,6 +65,10 @@ pub struct DecodeImageOp {
 }
 
 impl MapOp for DecodeImageOp {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("decode_image", self)
+    }
+
     fn name(&self) -> String {
         format!("decode_image {:?} {:?}", self.field, self.options)
     }
@@ -124,7 +129,7 @@ impl MapWorker for Decoder {
 }
 
 /// Does an operation to the images of a field.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct ImageFieldOp {
     /// The field.
     pub field: String,
@@ -133,6 +138,10 @@ pub struct ImageFieldOp {
 }
 
 impl MapOp for ImageFieldOp {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("image", self)
+    }
+
     fn name(&self) -> String {
         format!("image {:?} {:?}", self.field, self.op)
     }

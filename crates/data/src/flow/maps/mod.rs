@@ -30,8 +30,14 @@ use crate::error::{DataError, RowFault};
 
 /// Something done to each element.
 pub trait MapOp: Send + Sync {
-    /// What it is called in messages and statistics; a pipeline is told from others by it, too.
+    /// What it is called in messages and statistics.
     fn name(&self) -> String;
+
+    /// What it is told from other operations by, as [`StageSpec::identity`](super::StageSpec::identity); left out, its
+    /// name.
+    fn identity(&self) -> serde_json::Value {
+        serde_json::json!({"map": self.name()})
+    }
 
     /// The type of what it makes of elements of `input`.
     ///

@@ -10,13 +10,14 @@ use super::{MapOp, MapWorker, Verdict, copy_fields};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::growing::Growing;
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::spec::StageSpec;
 use crate::flow::stages::map::read_each;
 
 /// `(x - mean) / std` of a field of numbers. Integers become float32, floats keep their type; float16 and bfloat16 are
 /// computed in float32 and rounded once.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Normalise {
     /// The field.
     pub field: String,
@@ -50,6 +51,10 @@ impl Normalise {
 }
 
 impl MapOp for Normalise {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("normalise", self)
+    }
+
     fn name(&self) -> String {
         format!("normalise {:?} {:?} {:?}", self.field, self.mean, self.std)
     }

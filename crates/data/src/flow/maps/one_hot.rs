@@ -8,6 +8,7 @@ use super::{MapOp, MapWorker, Verdict, copy_fields};
 use crate::convert::to_whole;
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::scalar::Scalar;
 use crate::flow::spec::StageSpec;
@@ -15,13 +16,14 @@ use crate::flow::stages::map::read_each;
 
 /// A field of class numbers `[...]` as `[..., depth]`, with `on` where the class is and `off` elsewhere; for a number
 /// that is no class, `off` everywhere.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct OneHot {
     /// The field, of integers.
     pub field: String,
     /// How many classes there are.
     pub depth: usize,
     /// The type of the result.
+    #[serde(serialize_with = "identity::dtype")]
     pub dtype: DType,
     /// What stands for the class.
     pub on: Scalar,
@@ -37,6 +39,10 @@ impl OneHot {
 }
 
 impl MapOp for OneHot {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("one_hot", self)
+    }
+
     fn name(&self) -> String {
         let OneHot { field, depth, dtype, on, off } = self;
         format!("one_hot {field:?} {depth} {dtype} {on:?} {off:?}")

@@ -24,6 +24,7 @@ use crate::encode::ExampleEncoder;
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Field, Schema};
 use crate::flow::growing::Growing;
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::sources::records::RECORD;
 use crate::flow::spec::StageSpec;
@@ -35,7 +36,7 @@ const PURPOSE: &str = "serialize";
 const SHAPE: &str = "/shape";
 
 /// Elements into tf.train.Examples.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Serialize {
     /// The fields of numbers that become one byte string; `None` for all.
     pub raw: Option<Vec<String>>,
@@ -68,6 +69,10 @@ pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
 }
 
 impl MapOp for Serialize {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("serialize", self)
+    }
+
     fn name(&self) -> String {
         format!("{self:?}")
     }

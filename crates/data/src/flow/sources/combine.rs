@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Field, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Names;
 use crate::flow::spec::{PipelineSpec, SourceSpec};
@@ -33,7 +34,15 @@ fn open_all(inputs: &[PipelineSpec], what: &str, context: &mut Context) -> Resul
     inputs.iter().map(|input| input.open(context)).collect()
 }
 
+fn inner(inputs: &[PipelineSpec]) -> Vec<serde_json::Value> {
+    inputs.iter().map(PipelineSpec::identity).collect()
+}
+
 impl SourceSpec for Zip {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("zip", &(inner(&self.inputs), &self.prefixes))
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let inputs = open_all(&self.inputs, "zip", context)?;
         if self.prefixes.as_ref().is_some_and(|prefixes| prefixes.len() != inputs.len()) {
@@ -155,6 +164,10 @@ fn merged(a: &Schema, b: &Schema) -> Result<Schema, String> {
 }
 
 impl SourceSpec for Concatenate {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("concatenate", &inner(&self.inputs))
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let inputs = open_all(&self.inputs, "concatenate", context)?;
         let mut schema = inputs.first().map(|input| (**input.schema()).clone()).unwrap_or_default();

@@ -23,6 +23,7 @@ use super::{BadRead, Format, Rows};
 use crate::csv::{CellKind, CsvFormat, CsvReader};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Field, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read, read_dtype};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
@@ -35,9 +36,10 @@ const PURPOSE: &str = "csv row";
 const INFERENCE_ROWS: usize = 100;
 
 /// CSV files as a source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Csv {
     /// Files, folders and globs.
+    #[serde(skip)]
     pub paths: Vec<PathBuf>,
     /// How they are interleaved.
     pub interleave: Interleave,
@@ -56,11 +58,12 @@ pub struct Csv {
 }
 
 /// The type of a column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct CsvColumn {
     /// The column.
     pub name: String,
     /// What its cells become.
+    #[serde(serialize_with = "identity::dtype")]
     pub dtype: DType,
     /// The cell that stands for a missing one; `None` when none may be missing.
     pub default: Option<String>,
@@ -161,6 +164,10 @@ impl CsvColumn {
 }
 
 impl SourceSpec for Csv {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("csv", self)
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let list = list_of(&self.paths, Some(Wanted::CSV), &context.budget)?;
         let (columns, width) = self.learn(&list, &context.budget)?;

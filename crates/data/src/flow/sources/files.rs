@@ -11,6 +11,7 @@ use super::records::RecordFormat;
 use super::{BadRead, Format, Rows};
 use crate::error::DataError;
 use crate::flow::element::{ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::{Names, Origin};
 use crate::flow::spec::SourceSpec;
@@ -20,7 +21,7 @@ use crate::shuffle::Random;
 use crate::source::{FileList, Wanted, list_of};
 
 /// How files are interleaved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Interleave {
     /// Files that are open at once.
     pub cycle: usize,
@@ -38,15 +39,20 @@ impl Default for Interleave {
 }
 
 /// TFRecord files as a source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Records {
     /// Files, folders and globs.
+    #[serde(skip)]
     pub paths: Vec<PathBuf>,
     /// How they are interleaved.
     pub interleave: Interleave,
 }
 
 impl SourceSpec for Records {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("tfrecord", self)
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let list = list_of(&self.paths, Some(Wanted::RECORDS), &context.budget)?;
         open_files("tfrecord", RecordFormat::new(&context.budget), list, self.interleave, context)

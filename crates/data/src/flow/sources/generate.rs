@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::origin::{Names, Origin};
 use crate::flow::spec::SourceSpec;
 use crate::flow::stage::{Context, Meter, Node, Stage};
@@ -89,6 +90,10 @@ impl fmt::Debug for Generated {
 }
 
 impl SourceSpec for Generated {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("generated", &(&self.name, self.schema.to_string()))
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter(&self.name, &[]);
         let file = context.names.add_other(&self.name);

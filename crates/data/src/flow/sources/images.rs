@@ -14,6 +14,7 @@ use super::files::{Interleave, open_files, read_interleave};
 use super::{BadRead, Format, Rows};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{ElementView, Field, Place, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
@@ -24,15 +25,20 @@ use crate::storage;
 const PURPOSE: &str = "image files";
 
 /// Image files as a source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Images {
     /// Files, folders and globs.
+    #[serde(skip)]
     pub paths: Vec<PathBuf>,
     /// How they are interleaved: each is one element.
     pub interleave: Interleave,
 }
 
 impl SourceSpec for Images {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("images", self)
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let list = list_of(&self.paths, Some(Wanted::IMAGES), &context.budget)?;
         let fields = ["image", "path"].map(|name| Field::fixed(name, DType::String, &[]));

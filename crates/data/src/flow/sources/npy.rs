@@ -18,6 +18,7 @@ use super::files::{Interleave, open_files, read_interleave};
 use super::{BadRead, Format, Rows};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Field, Place, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
@@ -37,15 +38,17 @@ const WINDOW_BYTES: usize = 256 << 10;
 const GATHER_BYTES: usize = 4 << 20;
 
 /// Arrays as a source of their rows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Arrays {
     /// Files, folders and globs.
+    #[serde(skip)]
     pub paths: Vec<PathBuf>,
     /// How they are interleaved.
     pub interleave: Interleave,
     /// The field that a row is.
     pub field: String,
     /// Bytes that rows are read through; `None` for 256 KiB, or 4 MiB in Fortran order.
+    #[serde(skip)]
     pub window_bytes: Option<usize>,
 }
 
@@ -58,6 +61,10 @@ impl Arrays {
 }
 
 impl SourceSpec for Arrays {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("npy", self)
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let list = list_of(&self.paths, Some(Wanted::ARRAYS), &context.budget)?;
         let (mut first, mut rows) = (None, 0u64);

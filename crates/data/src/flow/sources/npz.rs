@@ -21,6 +21,7 @@ use super::npy::{PURPOSE, add_strings, field_of, window_for};
 use super::{BadRead, Format, Rows};
 use crate::error::{DataError, RowFault, io_error};
 use crate::flow::element::{Element, ElementView, Field, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
@@ -30,9 +31,10 @@ use crate::source::{DataFile, Wanted, list_of};
 use crate::storage::{self, StoredFile};
 
 /// Archives of arrays as a source of their rows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Archives {
     /// Files, folders and globs.
+    #[serde(skip)]
     pub paths: Vec<PathBuf>,
     /// How they are interleaved.
     pub interleave: Interleave,
@@ -41,6 +43,10 @@ pub struct Archives {
 }
 
 impl SourceSpec for Archives {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("npz", self)
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let list = list_of(&self.paths, Some(Wanted::ARCHIVES), &context.budget)?;
         let budget = context.budget.clone();

@@ -11,6 +11,7 @@ use tightfit_core::{DType, Shape};
 
 use crate::error::DataError;
 use crate::flow::element::{ElementView, Field, Place, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
@@ -18,7 +19,7 @@ use crate::flow::stage::{Context, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
 
 /// Numbers from `start` on in steps of `step`, up to `stop` without it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Range {
     /// The first.
     pub start: i64,
@@ -38,6 +39,10 @@ impl Range {
 }
 
 impl SourceSpec for Range {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("range", self)
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         if self.step == 0 {
             return Err(DataError::Spec("range: a step of 0".to_string()));

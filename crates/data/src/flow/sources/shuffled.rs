@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::records::{PLACES, schema, string_of};
 use crate::error::DataError;
 use crate::flow::element::{ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
@@ -19,7 +20,7 @@ use crate::source::list;
 const WINDOW_BYTES: u64 = 32 << 20;
 
 /// Records of TFRecord files in an order that depends on the seed and the pass alone.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ShuffledRecords {
     /// Files, folders and globs.
     pub paths: Vec<PathBuf>,
@@ -35,19 +36,16 @@ pub struct ShuffledRecords {
     pub shard: (u64, u64),
 }
 
-impl std::fmt::Debug for ShuffledRecords {
-    // The window of a uniform order, and where indexes are, change nothing of what comes.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { paths, order, seed, shard, .. } = self;
-        write!(f, "ShuffledRecords {paths:?} {order:?} {seed} {shard:?}")?;
-        match self.order {
-            Order::Blocks { mix_bytes: None, .. } => write!(f, " {}", self.window_bytes),
-            _ => Ok(()),
-        }
-    }
-}
-
 impl SourceSpec for ShuffledRecords {
+    fn identity(&self) -> serde_json::Value {
+        // The window of a uniform order, and where indexes are, change nothing of what comes.
+        let window_bytes = match self.order {
+            Order::Blocks { mix_bytes: None, .. } => Some(self.window_bytes),
+            _ => None,
+        };
+        identity::of("shuffled", &(self.order, self.seed, self.shard, window_bytes))
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let list = Arc::new(list(&self.paths, &context.budget)?);
         let folder = self.index_folder.as_deref();

@@ -15,6 +15,7 @@ use super::files::{Interleave, open_files, read_interleave};
 use super::{BadRead, Format, Rows};
 use crate::error::DataError;
 use crate::flow::element::{ElementView, Field, Place, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
@@ -28,9 +29,10 @@ const PURPOSE: &str = "lines";
 const LINE: &str = "line";
 
 /// Lines of text files as a source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Lines {
     /// Files, folders and globs.
+    #[serde(skip)]
     pub paths: Vec<PathBuf>,
     /// How they are interleaved.
     pub interleave: Interleave,
@@ -39,6 +41,10 @@ pub struct Lines {
 }
 
 impl SourceSpec for Lines {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("text", self)
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let list = list_of(&self.paths, Some(Wanted::TEXT), &context.budget)?;
         let schema =

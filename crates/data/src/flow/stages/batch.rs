@@ -6,6 +6,7 @@ use tightfit_core::{DType, MAX_RANK, Shape};
 
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Names;
 use crate::flow::spec::StageSpec;
@@ -13,7 +14,7 @@ use crate::flow::stage::{Context, Meter, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
 
 /// Batches of one size, but for the last.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct BatchOf {
     /// Elements of a batch.
     pub size: usize,
@@ -22,6 +23,10 @@ pub struct BatchOf {
 }
 
 impl StageSpec for BatchOf {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("batch", self)
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         if self.size == 0 {
             return Err(DataError::Spec("a batch of 0 elements".to_string()));

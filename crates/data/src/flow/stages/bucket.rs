@@ -9,6 +9,7 @@ use super::padded::Padding;
 use crate::convert::to_whole;
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Names;
 use crate::flow::spec::StageSpec;
@@ -19,7 +20,7 @@ const PURPOSE: &str = "bucket_by_length";
 
 /// Padded batches of elements of about one length. When the input is at its end, the buckets that are not empty follow,
 /// those of shorter elements first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct BucketByLength {
     /// The field that says how long an element is: its first dimension, or the value of a whole number.
     pub field: String,
@@ -54,6 +55,10 @@ impl BucketByLength {
 }
 
 impl StageSpec for BucketByLength {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("bucket_by_length", self)
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         self.check()?;
         let index = input.schema().index(&self.field).map_err(DataError::Spec)?;

@@ -3,26 +3,33 @@
 //! What is cached is pass 0 of the input, so that a cache holds the same whoever made it and when. It is kept in memory
 //! while it fits there. With a folder it is written there too, under a name that is a digest of all that its content
 //! depends on (the stages before it, and the files with their sizes and times): a file of another name until it is
-//! complete, so there is a whole cache or none (see [`Partial`]). Processes that make one cache at a time each make their
-//! own, which are equal.
+//! complete, so there is a whole cache or none (see [`WholeFile`]). Processes that make one cache at a time each make
+//! their own, which are equal unless elements come in no order.
 //!
-//! The file is a TFRecord file: the full text that the name is a digest of, then each element, then how many there were.
+//! The file is a TFRecord file: the full text that the name is a digest of (see [`identity`]), then each element, then
+//! how many there were and a digest of all. A file without that end, or of something else, is an error, as is damage
+//! before the end when it is reached.
+//!
+//! A saved state has what was given in this pass and its digest, so that another cache that was made meanwhile (by stages
+//! that keep no order) is refused; and where elements came from memory, all of these.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Read as _, Seek, SeekFrom};
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::json;
 use tightfit_core::{Buffer, MemoryBudget};
-use tightfit_format::tfrecord::{GrowError, RecordReader, RecordWriter};
+use tightfit_format::tfrecord::{GrowError, RecordError, RecordReader, RecordWriter};
+use tightfit_format::whole::{WholeFile, folder_of, remove_leftovers};
 
 use crate::error::{DataError, io_error};
 use crate::flow::codec::{DecodeError, decode, encode};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::growing::Growing;
+use crate::flow::identity::{self, Digest};
 use crate::flow::json::{Args, Read};
-use crate::flow::partial::{Partial, remove_left_overs};
 use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Meter, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
@@ -39,7 +46,7 @@ const WINDOW_BYTES: usize = 256 << 10;
 const MEMORY_BYTES: u64 = 64 << 20;
 
 /// Makes elements once.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Cache {
     /// Where it is kept for later runs, and when memory does not suffice.
     pub folder: Option<PathBuf>,
@@ -47,20 +54,19 @@ pub struct Cache {
     pub memory_bytes: Option<u64>,
 }
 
-impl std::fmt::Debug for Cache {
-    // Where it is kept changes nothing of what comes out of it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Cache")
-    }
-}
-
 impl StageSpec for Cache {
+    // Where it is kept changes nothing of what comes out of it.
+    fn identity(&self) -> serde_json::Value {
+        json!("cache")
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter("cache", &[&input]);
         let schema = input.schema().clone();
         let place = match &self.folder {
             Some(folder) => {
-                Some(CacheFile::new(folder, &format!("tightfit cache 1\n{schema}\n{}", context.key()))?)
+                let identity = json!({"schema": schema.to_string(), "input": context.identity()});
+                Some(CacheFile::new(folder, identity::header("cache", &identity))?)
             }
             None => None,
         };
@@ -75,6 +81,7 @@ impl StageSpec for Cache {
             made: Element::new(schema, PURPOSE, &budget),
             encoded: Growing::new(PURPOSE, &budget),
             given: 0,
+            digest: Digest::default(),
             budget,
             meter: meter.clone(),
         };
@@ -102,6 +109,14 @@ enum Phase {
     File(CacheReader),
 }
 
+/// Where the elements come from that a state goes on with.
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    File = 0,
+    Live = 1,
+    Memory = 2,
+}
+
 struct CacheStage {
     input: Node,
     place: Option<CacheFile>,
@@ -111,8 +126,9 @@ struct CacheStage {
     phase: Phase,
     made: Element,
     encoded: Growing,
-    /// Elements given in this pass.
+    /// Elements given in this pass, and their digest as far as they come from what was kept.
     given: u64,
+    digest: Digest,
     budget: MemoryBudget,
     meter: Arc<Meter>,
 }
@@ -193,6 +209,56 @@ impl CacheStage {
         Ok(())
     }
 
+    /// Takes what was in memory out of a state, and goes behind the first `given`.
+    fn restore_memory(&mut self, given: u64, state: &mut StateReader) -> Result<(), DataError> {
+        let [elements] = state.numbers()?;
+        let mut memory = Memory::new(self.limit_bytes, &self.budget);
+        for _ in 0..elements {
+            if !memory.push(state.bytes()?) {
+                return Err(state.wrong("the cache has no room in memory for what it holds"));
+            }
+        }
+        memory.is_complete = true;
+        let mut cursor = Cursor::default();
+        for _ in 0..given {
+            let element = memory.next(&mut cursor);
+            self.digest.add(element.ok_or_else(|| state.wrong("it is the state of another pipeline"))?);
+        }
+        (self.memory, self.given, self.phase) = (Some(memory), given, Phase::Memory(cursor));
+        Ok(())
+    }
+
+    /// Goes behind `given` elements, at record and byte of a file of the digest `whole`; `before` is that of the elements.
+    fn restore_file(
+        &mut self,
+        (given, record, offset): (u64, u64, u64),
+        before: &str,
+        whole: &str,
+        state: &mut StateReader,
+    ) -> Result<(), DataError> {
+        self.phase = match mem::replace(&mut self.phase, Phase::Start) {
+            Phase::File(reader) if reader.end.digest == whole => {
+                self.given = given;
+                self.digest = Digest::parse(before).ok_or_else(|| state.wrong("it is damaged"))?;
+                self.phase = Phase::File(reader.skip_to(given, record, offset)?);
+                return Ok(());
+            }
+            phase => phase,
+        };
+        // The file is gone, or another: the same elements come again unless they come in no order.
+        while self.given < given && self.advance()? {
+            if let Phase::Filling(_) = self.phase {
+                self.digest.add(self.encoded.bytes());
+            }
+        }
+        if self.given < given || self.digest.text() != before {
+            return Err(
+                state.wrong("the cache that it goes on from is gone, and what was made again differs")
+            );
+        }
+        Ok(())
+    }
+
     fn hold(&self) {
         let memory = self.memory.as_ref().map_or(0, |memory| memory.bytes);
         self.meter.holds(memory + self.made.held_bytes() + self.encoded.held_bytes());
@@ -229,6 +295,7 @@ impl Stage for CacheStage {
             }
             Phase::Memory(cursor) => match self.memory.as_ref().and_then(|memory| memory.next(cursor)) {
                 Some(bytes) => {
+                    self.digest.add(bytes);
                     let result = decode(bytes, &mut self.made);
                     self.decoded(result)?;
                     true
@@ -237,6 +304,7 @@ impl Stage for CacheStage {
             },
             Phase::File(reader) => match reader.next()? {
                 Some(bytes) => {
+                    self.digest.add(bytes);
                     let result = decode(bytes, &mut self.made);
                     self.decoded(result)?;
                     true
@@ -265,7 +333,7 @@ impl Stage for CacheStage {
     }
 
     fn reset(&mut self, _epoch: u64) -> Result<(), DataError> {
-        (self.given, self.phase) = (0, Phase::Start);
+        (self.given, self.digest, self.phase) = (0, Digest::default(), Phase::Start);
         if self.memory.as_ref().is_some_and(|memory| memory.is_complete) {
             return Ok(());
         }
@@ -275,23 +343,52 @@ impl Stage for CacheStage {
     }
 
     fn save(&mut self, state: &mut StateWriter) -> Result<(), DataError> {
-        let is_live = matches!(self.phase, Phase::Start | Phase::Filling(_) | Phase::Passing);
-        state.numbers(&[u64::from(is_live), self.given])?;
-        if is_live { self.input.save(state) } else { Ok(()) }
+        let mode = match &self.phase {
+            Phase::Start if self.memory.as_ref().is_some_and(|memory| memory.is_complete) => Mode::Memory,
+            Phase::Start | Phase::Filling(_) | Phase::Passing => Mode::Live,
+            Phase::Memory(_) => Mode::Memory,
+            Phase::File(_) => Mode::File,
+        };
+        let (record, offset) = match &self.phase {
+            Phase::File(reader) => reader.read.next_place(),
+            _ => (0, 0),
+        };
+        state.numbers(&[mode as u64, self.given, record, offset])?;
+        match (mode, &self.phase) {
+            (Mode::Live, _) => self.input.save(state),
+            (Mode::File, Phase::File(reader)) => {
+                state.text(&self.digest.text())?;
+                state.text(&reader.end.digest)
+            }
+            _ => {
+                let Some(memory) = &self.memory else { return Ok(()) };
+                state.numbers(&[memory.elements])?;
+                let mut cursor = Cursor::default();
+                while let Some(element) = memory.next(&mut cursor) {
+                    state.bytes(element)?;
+                }
+                Ok(())
+            }
+        }
     }
 
     fn restore(&mut self, state: &mut StateReader) -> Result<(), DataError> {
-        let [is_live, given] = state.numbers()?;
-        if is_live != 0 {
-            self.input.restore(state)?;
-            // What was kept before is gone, so this pass is only passed on; but if it has not begun, nothing is lost.
-            self.phase = if given == 0 { Phase::Start } else { Phase::Passing };
-            self.given = given;
-            return Ok(());
+        let [mode, given, record, offset] = state.numbers()?;
+        match mode {
+            mode if mode == Mode::Live as u64 => {
+                self.input.restore(state)?;
+                // What was kept before is gone, so this pass is only passed on; but if it has not begun, nothing is lost.
+                self.phase = if given == 0 { Phase::Start } else { Phase::Passing };
+                self.given = given;
+                Ok(())
+            }
+            mode if mode == Mode::Memory as u64 => self.restore_memory(given, state),
+            mode if mode == Mode::File as u64 => {
+                let (before, whole) = (state.text()?, state.text()?);
+                self.restore_file((given, record, offset), &before, &whole, state)
+            }
+            _ => Err(state.wrong("it is the state of another pipeline")),
         }
-        // The same elements come again, whether there is a file or they have to be made once more.
-        while self.given < given && self.advance()? {}
-        Ok(())
     }
 
     fn rows(&self) -> Option<u64> {
@@ -303,6 +400,7 @@ impl Stage for CacheStage {
 struct Memory {
     chunks: Vec<(Buffer, usize)>,
     bytes: usize,
+    elements: u64,
     limit_bytes: u64,
     budget: MemoryBudget,
     is_complete: bool,
@@ -317,7 +415,8 @@ struct Cursor {
 
 impl Memory {
     fn new(limit_bytes: u64, budget: &MemoryBudget) -> Memory {
-        Memory { chunks: Vec::new(), bytes: 0, limit_bytes, budget: budget.clone(), is_complete: false }
+        let (chunks, budget) = (Vec::new(), budget.clone());
+        Memory { chunks, bytes: 0, elements: 0, limit_bytes, budget, is_complete: false }
     }
 
     /// Keeps `element`; false when there is no room for it.
@@ -339,6 +438,7 @@ impl Memory {
         length.copy_from_slice(&(element.len() as u64).to_le_bytes());
         room.copy_from_slice(element);
         *used += needed;
+        self.elements += 1;
         true
     }
 
@@ -363,42 +463,62 @@ struct CacheFile {
     key: String,
 }
 
-/// FNV-1a, to name files by.
-fn digest(text: &str) -> u64 {
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+/// What to do about a file that is damaged.
+const AGAIN: &str = "remove the file to have it made again";
+
+fn damaged(path: &Path, why: &str) -> DataError {
+    DataError::Spec(format!("{}: {why}; {AGAIN}", path.display()))
+}
+
+fn bad_record(error: RecordError) -> DataError {
+    DataError::Spec(format!("{error}; {AGAIN}"))
 }
 
 impl CacheFile {
-    fn new(folder: &Path, key: &str) -> Result<CacheFile, DataError> {
+    /// The cache of what `key`, its first record, says.
+    fn new(folder: &Path, key: String) -> Result<CacheFile, DataError> {
         fs::create_dir_all(folder).map_err(|e| io_error(folder, e))?;
-        let path = folder.join(format!("{:016x}.tfcache", digest(key)));
+        let mut digest = Digest::default();
+        digest.add(key.as_bytes());
+        let path = folder.join(format!("{}.tfcache", digest.text()));
         // Nobody may ever write this cache again.
-        remove_left_overs(&path);
-        Ok(CacheFile { path, key: key.to_string() })
+        if let Some(name) = path.file_name() {
+            remove_leftovers(folder_of(&path), &|left| left == name);
+        }
+        Ok(CacheFile { path, key })
     }
 
-    /// The cache, if it is complete; one that is not, or is of something else, is none.
+    /// The cache, if there is one.
+    ///
+    /// # Errors
+    /// [`DataError`] for a file of this name that is none, or has no end: nobody leaves such files behind.
     fn open(&self, budget: &MemoryBudget) -> Result<Option<CacheReader>, DataError> {
-        let file = match File::open(&self.path) {
+        let mut file = match File::open(&self.path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error(&self.path, error)),
         };
+        let found = End::read(&mut file).map_err(|e| io_error(&self.path, e))?;
+        let end =
+            found.ok_or_else(|| damaged(&self.path, "it is cut off or damaged, as its end is missing"))?;
         let window = Buffer::new(budget, PURPOSE, WINDOW_BYTES.max(self.key.len() + 16))?;
-        let Ok(read) = RecordReader::new(Arc::from(&*self.path), file, window) else { return Ok(None) };
-        let mut reader = CacheReader { read, budget: budget.clone(), path: self.path.clone(), elements: 0 };
-        Ok(match reader.read.advance() {
-            Ok(true) if reader.read.current().data == self.key.as_bytes() => Some(reader),
-            _ => None,
-        })
+        let mut read = RecordReader::new(Arc::from(&*self.path), file, window).map_err(bad_record)?;
+        let has_key = read.advance().map_err(bad_record)?;
+        match identity::mismatch(if has_key { read.current().data } else { &[] }, "cache", &self.key) {
+            Some(why) => Err(damaged(&self.path, &why)),
+            None => {
+                let (budget, path) = (budget.clone(), self.path.clone());
+                Ok(Some(CacheReader { read, budget, path, elements: 0, end, is_at_end: false }))
+            }
+        }
     }
 
     /// A file to write a cache to.
     fn create(&self) -> Result<CacheWriter, DataError> {
-        let (partial, file) = Partial::create(&self.path)?;
+        let file = WholeFile::create(&self.path).map_err(|e| io_error(&self.path, e))?;
         let write = RecordWriter::new(BufWriter::with_capacity(64 << 10, file));
-        let mut writer = CacheWriter { write, partial, path: self.path.clone(), elements: 0 };
+        let digest = Digest::default();
+        let mut writer = CacheWriter { write, path: self.path.clone(), elements: 0, digest };
         writer.put(self.key.as_bytes())?;
         Ok(writer)
     }
@@ -407,21 +527,54 @@ impl CacheFile {
 /// What the last record begins with, and no element does.
 const END: u8 = 0xff;
 
-/// The last record: how many elements there were.
-fn end_record(elements: u64) -> [u8; 9] {
-    let mut record = [END; 9];
-    if let Some(count) = record.last_chunk_mut() {
-        *count = elements.to_le_bytes();
+/// The last record: how many elements there were, and the digest of all.
+#[derive(Debug, PartialEq)]
+struct End {
+    elements: u64,
+    digest: String,
+}
+
+impl End {
+    /// Bytes of the record.
+    const BYTES: usize = 1 + size_of::<u64>() + Digest::TEXT_BYTES;
+
+    /// Bytes around the data of a record: its length, and two CRCs.
+    const FRAME_BYTES: usize = 16;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        [&[END][..], &self.elements.to_le_bytes(), self.digest.as_bytes()].concat()
     }
-    record
+
+    fn parse(record: &[u8]) -> Option<End> {
+        let (elements, digest) = record.strip_prefix(&[END])?.split_first_chunk()?;
+        let digest = std::str::from_utf8(digest).ok().filter(|digest| digest.len() == Digest::TEXT_BYTES)?;
+        Some(End { elements: u64::from_le_bytes(*elements), digest: digest.to_string() })
+    }
+
+    /// The record at the end of `file`, which is gone back to its beginning; `None` when there is none.
+    fn read(file: &mut File) -> io::Result<Option<End>> {
+        let mut bytes = [0; End::BYTES + End::FRAME_BYTES];
+        let length = file.metadata()?.len();
+        let Some(start) = length.checked_sub(bytes.len() as u64) else { return Ok(None) };
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut bytes)?;
+        file.rewind()?;
+        let path: Arc<Path> = Arc::from(Path::new(""));
+        // The record and nothing else, of which the CRCs are checked as of any.
+        let budget = MemoryBudget::new(2 * bytes.len() as u64);
+        let Ok(window) = Buffer::new(&budget, PURPOSE, bytes.len()) else { return Ok(None) };
+        let Ok(mut read) = RecordReader::new(path, &bytes[..], window) else { return Ok(None) };
+        let is_record = matches!(read.advance(), Ok(true));
+        Ok(End::parse(read.current().data).filter(|_| is_record))
+    }
 }
 
 /// Writes a cache. Dropped before it is finished, it leaves nothing.
 struct CacheWriter {
-    write: RecordWriter<BufWriter<File>>,
-    partial: Partial,
+    write: RecordWriter<BufWriter<WholeFile>>,
     path: PathBuf,
     elements: u64,
+    digest: Digest,
 }
 
 impl CacheWriter {
@@ -431,14 +584,15 @@ impl CacheWriter {
 
     fn write(&mut self, element: &[u8]) -> Result<(), DataError> {
         self.elements += 1;
+        self.digest.add(element);
         self.put(element)
     }
 
     fn finish(mut self) -> Result<(), DataError> {
-        self.put(&end_record(self.elements))?;
-        let mut file = self.write.into_inner();
-        file.flush().map_err(|e| io_error(&self.path, e))?;
-        self.partial.finish(file.get_ref())
+        let end = End { elements: self.elements, digest: self.digest.text() };
+        self.put(&end.to_bytes())?;
+        let file = self.write.into_inner().into_inner().map_err(|error| error.into_error());
+        file.and_then(WholeFile::commit).map_err(|e| io_error(&self.path, e))
     }
 }
 
@@ -448,28 +602,40 @@ struct CacheReader {
     budget: MemoryBudget,
     path: PathBuf,
     elements: u64,
+    end: End,
+    is_at_end: bool,
 }
 
 impl CacheReader {
+    /// Goes behind the first `elements`, to the record of this number at this byte.
+    fn skip_to(mut self, elements: u64, record: u64, offset: u64) -> Result<CacheReader, DataError> {
+        let file = File::open(&self.path).map_err(|e| io_error(&self.path, e))?;
+        let read = RecordReader::new(Arc::from(&*self.path), file, self.read.into_window());
+        self.read = read.map_err(bad_record)?;
+        self.read.skip_to(record, offset).map_err(bad_record)?;
+        (self.elements, self.is_at_end) = (elements, elements == self.end.elements);
+        Ok(self)
+    }
+
     /// The next element; `None` behind the last.
     fn next(&mut self) -> Result<Option<&[u8]>, DataError> {
+        if self.is_at_end {
+            return Ok(None);
+        }
         match self.read.advance_growing(PURPOSE, &self.budget) {
             Ok(true) => {}
-            Ok(false) => return Ok(None),
+            Ok(false) => return Err(damaged(&self.path, "it is cut off, as its end is missing")),
             Err(GrowError::Budget { error, .. }) => return Err(DataError::Budget(error)),
-            Err(GrowError::Record(error)) => {
-                return Err(DataError::Spec(format!("{error}; remove the file to have it made again")));
-            }
+            Err(GrowError::Record(error)) => return Err(bad_record(error)),
         }
         let data = self.read.current().data;
         if data.first() == Some(&END) {
-            if data == end_record(self.elements) {
-                return Ok(None);
-            }
-            let path = self.path.display();
-            return Err(DataError::Spec(format!(
-                "{path}: elements are missing; remove the file to have it made again"
-            )));
+            self.is_at_end =
+                End::parse(data).is_some_and(|end| end == self.end) && self.elements == self.end.elements;
+            return match self.is_at_end {
+                true => Ok(None),
+                false => Err(damaged(&self.path, "elements are missing")),
+            };
         }
         self.elements += 1;
         Ok(Some(self.read.current().data))

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
 
 /// Which elements pass, by their number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub enum Choice {
     /// The first so many.
     Take(u64),
@@ -36,6 +37,10 @@ impl Choice {
 }
 
 impl StageSpec for Choice {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("choose", self)
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         if let Choice::Shard { count, index } = *self
             && index >= count

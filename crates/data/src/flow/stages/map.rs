@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::parallel::{self, ParallelOptions};
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::maps::{Chain, MapOp, Verdict, schema_of};
 use crate::flow::spec::StageSpec;
@@ -14,7 +15,7 @@ use crate::flow::stage::{Context, Meter, Node, Part, Stage};
 use crate::flow::state::{StateReader, StateWriter};
 
 /// Who does the operations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub enum MapMode {
     /// Whoever takes the elements.
     Inline,
@@ -95,6 +96,10 @@ impl fmt::Debug for Each {
 }
 
 impl StageSpec for Each {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("each", &(self.op.identity(), self.mode))
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         self.mode.open(vec![self.op.clone()], input, context)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::gather::{Layout, Pile, batch_schema};
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Names;
 use crate::flow::scalar::Scalar;
@@ -14,7 +15,7 @@ use crate::flow::state::{StateReader, StateWriter};
 
 /// What fields are padded to, and with what. A field that is not named is padded to the longest of its batch, with zeros,
 /// empty strings or false.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Padding {
     /// The shape that a field is padded to; `None` for a dimension that is padded to the longest.
     pub shapes: Vec<(String, Vec<Option<usize>>)>,
@@ -72,7 +73,7 @@ impl Padding {
 }
 
 /// Batches of elements that are padded to one shape: `tf.data.Dataset.padded_batch`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct PaddedBatch {
     /// Elements of a batch.
     pub size: usize,
@@ -83,6 +84,10 @@ pub struct PaddedBatch {
 }
 
 impl StageSpec for PaddedBatch {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("padded_batch", self)
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let layouts = self.padding.layouts(input.schema(), None)?;
         open("padded_batch", (self.size, self.drop_remainder), layouts, input, context)
@@ -99,7 +104,7 @@ pub(crate) fn read_padded(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
 
 /// Batches whose rows have lengths of their own: of a field `x` of shape `[n, ...]` the rows lie one behind the other in
 /// `x`, `[total, ...]`, and row `i` is what lies from `x/row_splits[i]` up to `x/row_splits[i + 1]`, `int64 [batch + 1]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct RaggedBatch {
     /// Elements of a batch.
     pub size: usize,
@@ -110,6 +115,10 @@ pub struct RaggedBatch {
 }
 
 impl StageSpec for RaggedBatch {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("ragged_batch", self)
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let schema = input.schema();
         for name in self.fields.iter().flatten() {

@@ -16,6 +16,7 @@ use super::inline::Inline;
 use super::worker::{Block, Shared, State, Worker, lock};
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::maps::{Chain, MapOp, schema_of};
 use crate::flow::spec::StageSpec;
@@ -53,13 +54,17 @@ pub(crate) struct ParallelOptions {
 }
 
 /// Elements made ready before they are asked for, by a thread of its own.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
 pub struct Prefetch {
     /// Elements that wait, about; `None` for as many as are worth it.
     pub elements: Option<usize>,
 }
 
 impl StageSpec for Prefetch {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("prefetch", self)
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter("prefetch", &[&input]);
         let options = ParallelOptions { threads: Some(1), elements: self.elements };
@@ -305,8 +310,8 @@ impl Stage for Parallel {
 
 /// Writes down that an error comes behind `before` elements.
 pub(super) fn save_error(before: u64, error: &DataError, state: &mut StateWriter) -> Result<(), DataError> {
-    state.numbers(&[before, u64::from(error.is_budget())])?;
-    state.text(&error.to_string())
+    state.numbers(&[before])?;
+    state.error(error)
 }
 
 /// What was written down of the elements and errors that waited.
@@ -318,10 +323,8 @@ pub(super) fn restore_block(
     let [elements, errors] = state.numbers()?;
     let mut block = Block::extra();
     for _ in 0..errors {
-        let [before, is_budget] = state.numbers()?;
-        let text = state.text()?;
-        let error = if is_budget != 0 { DataError::SavedBudget(text) } else { DataError::Saved(text) };
-        block.errors.push_back((before as usize, error));
+        let [before] = state.numbers()?;
+        block.errors.push_back((before as usize, state.error()?));
     }
     for _ in 0..elements {
         let mut element = Element::new(schema.clone(), "saved state", budget);

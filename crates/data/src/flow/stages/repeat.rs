@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
 
 /// Passes over the data; `None` for no end of them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Passes(pub Option<u64>);
 
 impl StageSpec for Passes {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("repeat", self)
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter("repeat", &[&input]);
         Ok(context.node(Repeat { input, count: self.0, first: 0, done: 0, had_any: false }, meter))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Meter, Node, Stage};
@@ -17,13 +18,17 @@ const REPEATS: usize = 4;
 ///
 /// Errors that are not about single elements or files (of the description, of threads), elements that do not fit the
 /// memory, which are not bad but large, and an error that comes again and again without anything between, are errors all the same.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
 pub struct SkipBad {
     /// The most that are left out; the next is an error.
     pub limit: Option<u64>,
 }
 
 impl StageSpec for SkipBad {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("skip_bad", self)
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter("skip_bad", &[&input]);
         let skip = Skip {

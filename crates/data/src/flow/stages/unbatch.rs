@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Field, Place, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Names;
 use crate::flow::spec::StageSpec;
@@ -12,10 +13,14 @@ use crate::flow::state::{StateReader, StateWriter};
 use tightfit_core::Shape;
 
 /// The rows of each element, along the first dimension of its fields.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Rows;
 
 impl StageSpec for Rows {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("unbatch", self)
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let row = |field: &Field| match field.dims.split_first() {
             Some((_, inner)) => Ok(Field::new(&field.name, field.dtype, inner)),

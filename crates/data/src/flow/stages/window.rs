@@ -7,6 +7,7 @@ use super::gather::{Columns, Layout, RowQueue, batch_schema};
 use crate::error::DataError;
 use crate::flow::codec::Cursor;
 use crate::flow::element::{Element, ElementView, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Names;
 use crate::flow::spec::StageSpec;
@@ -16,7 +17,7 @@ use crate::flow::state::{StateReader, StateWriter};
 const PURPOSE: &str = "window";
 
 /// Windows over the elements.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Windows {
     /// Elements of a window.
     pub size: usize,
@@ -29,6 +30,10 @@ pub struct Windows {
 }
 
 impl StageSpec for Windows {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("window", self)
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         if self.size == 0 || self.shift == 0 || self.stride == 0 {
             return Err(DataError::Spec("window: size, shift and stride are to be at least 1".to_string()));

@@ -1,15 +1,14 @@
 //! Builds an index: walks from record to record by their lengths, whose CRCs are checked, and writes down where each
 //! begins.
 
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use tightfit_core::{Buffer, MemoryBudget, Reservation};
 use tightfit_format::source::SourceFile;
 use tightfit_format::tfrecord::{HEADER_BYTES, RecordFault, is_plain_header, masked_crc};
+use tightfit_format::whole::WholeFile;
 
 use super::file::{
     BLOCK_RECORDS, Block, FILE_HEADER_BYTES, FRAMING_BYTES, Header, MAX_WIDTH, TABLE_ENTRY_BYTES,
@@ -30,34 +29,6 @@ const SPARSE_FROM_BYTES: u64 = 16 << 10;
 /// The buffer in front of the index.
 const OUTPUT_BYTES: usize = 64 << 10;
 
-/// An index that is being written: removed again unless it is committed.
-pub struct IndexOutput {
-    file: File,
-    temporary: PathBuf,
-    is_committed: bool,
-}
-
-/// Opens a file beside `place`.
-///
-/// # Errors
-/// What the system says.
-pub fn create(place: &Path) -> io::Result<IndexOutput> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let mut temporary = place.as_os_str().to_os_string();
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    temporary.push(format!(".tmp-{}-{number}", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    Ok(IndexOutput { file: File::create(&temporary)?, temporary, is_committed: false })
-}
-
-impl Drop for IndexOutput {
-    fn drop(&mut self) {
-        if !self.is_committed {
-            fs::remove_file(&self.temporary).ok();
-        }
-    }
-}
-
 /// Writes the index of the file `path`, which has the stamp `stamp`, to `output`, and gives it its name `place`.
 ///
 /// # Errors
@@ -65,7 +36,7 @@ impl Drop for IndexOutput {
 pub fn build(
     path: &Path,
     stamp: &FileStamp,
-    mut output: IndexOutput,
+    mut output: WholeFile,
     place: &Path,
     budget: &MemoryBudget,
     progress: &mut Progress<'_>,
@@ -73,7 +44,7 @@ pub fn build(
     let at_index = |error| io_error(place, error);
     let data = SourceFile::open(path).map_err(DataError::Format)?;
     let _output_bytes = budget.try_reserve("record index", OUTPUT_BYTES as u64)?;
-    let mut write = BufWriter::with_capacity(OUTPUT_BYTES, &mut output.file);
+    let mut write = BufWriter::with_capacity(OUTPUT_BYTES, &mut output);
     // The header is known last.
     write.write_all(&[0; FILE_HEADER_BYTES]).map_err(at_index)?;
     let mut walk = Walk::new(data, budget)?;
@@ -100,16 +71,13 @@ pub fn build(
         largest_bytes,
         table_crc: masked_crc(&blocks.table),
     };
-    output.file.seek(SeekFrom::Start(0)).map_err(at_index)?;
-    output.file.write_all(&header.to_bytes()).map_err(at_index)?;
-    // It is not waited for the disk: an index that a crash of the system has spoilt has wrong CRCs and is built anew.
+    output.seek(SeekFrom::Start(0)).map_err(at_index)?;
+    output.write_all(&header.to_bytes()).map_err(at_index)?;
     if FileStamp::of(path)? != *stamp {
         let why = "it was changed while it was indexed; start again".to_string();
         return Err(DataError::Index { path: path.to_path_buf(), why });
     }
-    fs::rename(&output.temporary, place).map_err(at_index)?;
-    output.is_committed = true;
-    Ok(())
+    output.commit().map_err(at_index)
 }
 
 /// Goes from record to record.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use tightfit_core::{MemoryBudget, Reservation};
 use tightfit_format::tfrecord::Compression;
+use tightfit_format::whole::WholeFile;
 
 pub use cursor::{IndexCursor, RecordPlace};
 
@@ -243,7 +244,7 @@ fn find_or_build(
         }
     }
     let Some(place) = places.last() else { return Err(DataError::Spec("no place for an index".to_string())) };
-    let output = build::create(place).map_err(|error| DataError::Index {
+    let output = WholeFile::create(place).map_err(|error| DataError::Index {
         path: path.to_path_buf(),
         why: format!(
             "its index cannot be written to {} ({error}); --index DIR names a folder for indexes",

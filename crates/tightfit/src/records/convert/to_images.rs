@@ -2,16 +2,16 @@
 //! Files are called after the number of their record, so that no name out of a file becomes a path; the class, if it is
 //! a plain name, is the folder.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
 
 use tightfit_data::image::ImageFormat;
 use tightfit_format::example::{Example, ExampleError};
+use tightfit_format::whole::WholeFolder;
 
 use super::Job;
 use super::from_images::format_name;
 use crate::error::Error;
-use crate::sink::beside::{create_folder, folder_of, remove_leftovers};
 
 const ENCODED: &str = "image/encoded";
 const CLASS: &str = "image/class/text";
@@ -19,48 +19,28 @@ const CLASS: &str = "image/class/text";
 /// The longest name of a class.
 const MAX_CLASS_BYTES: usize = 200;
 
-/// A folder that goes away unless it gets its name.
-struct Folder {
-    temporary: PathBuf,
-    _lock: Option<File>,
-    is_whole: bool,
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.is_whole {
-            fs::remove_dir_all(&self.temporary).ok();
-        }
-    }
-}
-
 /// Converts all records of `job`.
 pub fn convert(job: &Job<'_>) -> Result<u64, Error> {
-    // Without the slash at the end, behind which nothing can be appended.
-    let place: PathBuf = job.output.components().collect();
-    if place.exists() {
-        return Err(Error::Usage(format!("{} exists already", place.display())));
-    }
-    let at = |path: &Path, error| Error::io(path, error);
-    if let Some(name) = place.file_name().and_then(|name| name.to_str()) {
-        remove_leftovers(folder_of(&place), &|left| left == name);
-    }
-    let (temporary, lock) = create_folder(&place).map_err(|error| at(&place, error))?;
-    let mut folder = Folder { temporary, _lock: lock, is_whole: false };
+    let output = job.output;
+    let folder = WholeFolder::create(output).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::Usage(format!("{} exists already", output.display())),
+        _ => Error::io(output, error),
+    })?;
     let mut images = 0u64;
     job.each_record(&mut |place, record| {
         let image = image_of(record).map_err(|why| place.error(why))?;
         let parent = match image.class {
-            Some(class) => folder.temporary.join(class),
-            None => folder.temporary.clone(),
+            Some(class) => folder.path().join(class),
+            None => folder.path().to_path_buf(),
         };
         let path = parent.join(format!("{images:08}.{}", format_name(image.format)));
-        fs::create_dir_all(&parent).and_then(|()| fs::write(&path, image.bytes)).map_err(|e| at(&path, e))?;
+        fs::create_dir_all(&parent)
+            .and_then(|()| fs::write(&path, image.bytes))
+            .map_err(|e| Error::io(&path, e))?;
         images += 1;
         Ok(())
     })?;
-    fs::rename(&folder.temporary, &place).map_err(|error| at(&place, error))?;
-    folder.is_whole = true;
+    folder.commit().map_err(|error| Error::io(output, error))?;
     Ok(images)
 }
 

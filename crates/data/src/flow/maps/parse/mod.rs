@@ -34,6 +34,7 @@ pub use spec::{DefaultValue, FeatureForm, FeatureSpec, MessageForm, ParseSpec, P
 use super::{MapOp, MapWorker};
 use crate::error::DataError;
 use crate::flow::element::Schema;
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::pipeline::Pipeline;
 use crate::flow::sources::records::RECORD;
@@ -42,7 +43,7 @@ use crate::flow::stage::{Context, Node};
 use crate::flow::stages::map::{MapMode, read_mode};
 
 /// Records into fields.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Parse {
     /// What to parse; `None` to learn it from the first records.
     pub spec: Option<ParseSpec>,
@@ -86,6 +87,10 @@ impl Default for Parse {
 }
 
 impl StageSpec for Parse {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("parse", self)
+    }
+
     fn settle(
         &self,
         before: &PipelineSpec,
@@ -114,6 +119,10 @@ pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
 }
 
 impl MapOp for Parse {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("parse", self)
+    }
+
     fn name(&self) -> String {
         "parse".to_string()
     }

@@ -6,10 +6,11 @@ use tightfit_core::{DType, Shape};
 use crate::convert::{can_cast, cast};
 use crate::error::RowFault;
 use crate::flow::element::Field;
+use crate::flow::identity;
 use crate::flow::json::{Read, read_dtype};
 
 /// Which message records are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub enum MessageForm {
     /// tf.train.Example.
     Example,
@@ -20,7 +21,7 @@ pub enum MessageForm {
 }
 
 /// What to parse.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct ParseSpec {
     /// The message.
     pub message: MessageForm,
@@ -31,17 +32,19 @@ pub struct ParseSpec {
 }
 
 /// A feature to parse.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct FeatureSpec {
     /// What it is called in the record, and the field that it becomes.
     pub name: String,
     /// The type of the field: float types are read from floats, all numbers from integers that fit, strings from byte
     /// strings.
+    #[serde(serialize_with = "identity::dtype")]
     pub dtype: DType,
     /// Its shape.
     pub form: FeatureForm,
     /// The feature is one byte string that is numbers of this type as they lie in memory, little-endian, as
     /// `tf.io.decode_raw` reads it.
+    #[serde(serialize_with = "identity::dtype_option")]
     pub raw: Option<DType>,
     /// What it is where it is missing.
     pub default: Option<DefaultValue>,
@@ -50,7 +53,7 @@ pub struct FeatureSpec {
 }
 
 /// The shape of a feature.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum FeatureForm {
     /// Always this, as of a FixedLenFeature. Of steps: `[steps, ...]`, as of a FixedLenSequenceFeature.
     Fixed(Vec<usize>),
@@ -63,7 +66,7 @@ pub enum FeatureForm {
 }
 
 /// Which feature says where the rows of a ragged feature are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Partition {
     /// The feature of this name has the length of each row.
     RowLengths(String),
@@ -72,7 +75,7 @@ pub enum Partition {
 }
 
 /// What a feature is where it is missing: as many values as it has, or one for all.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub enum DefaultValue {
     /// Integers.
     Ints(Vec<i64>),

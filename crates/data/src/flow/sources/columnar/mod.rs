@@ -33,6 +33,7 @@ use super::files::{Files, Interleave, read_interleave};
 use super::{Format, arrow, parquet};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Field, Schema};
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::scalar::Scalar;
 use crate::flow::spec::SourceSpec;
@@ -40,7 +41,7 @@ use crate::flow::stage::{Context, Node};
 use crate::source::{Wanted, list_of};
 
 /// The kinds of files with columns of Arrow's types.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub enum ColumnKind {
     /// Parquet.
     Parquet,
@@ -59,11 +60,12 @@ impl ColumnKind {
 }
 
 /// Parquet or Arrow files as a source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct ColumnFiles {
     /// What they are.
     pub kind: ColumnKind,
     /// Files, folders and globs.
+    #[serde(skip)]
     pub paths: Vec<PathBuf>,
     /// How they are interleaved.
     pub interleave: Interleave,
@@ -112,6 +114,10 @@ impl ColumnFiles {
 }
 
 impl SourceSpec for ColumnFiles {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("columns", self)
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let wanted = match self.kind {
             ColumnKind::Parquet => Wanted::PARQUET,

@@ -21,6 +21,7 @@ use crate::error::{DataError, RowFault};
 use crate::flow::codec::{Cursor, DecodeError, decode, encode};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::growing::Growing;
+use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::origin::Names;
 use crate::flow::spec::StageSpec;
@@ -31,7 +32,7 @@ use crate::shuffle::Random;
 const PURPOSE: &str = "shuffle";
 
 /// Random order within so many bytes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Shuffled {
     /// Bytes of the buffer.
     pub buffer_bytes: u64,
@@ -42,6 +43,10 @@ pub struct Shuffled {
 }
 
 impl StageSpec for Shuffled {
+    fn identity(&self) -> serde_json::Value {
+        identity::of("shuffle", self)
+    }
+
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter("shuffle", &[&input]);
         let bytes = usize::try_from(self.buffer_bytes).unwrap_or(usize::MAX);

@@ -1,0 +1,654 @@
+//! Files and folders that are whole or not there: the one place that gives files their names.
+//!
+//! A [`WholeFile`] is written under another name beside its place, and renamed when all of it is on the disk. Whatever
+//! happens before, a crash of the system included, what stood at its place stands there still.
+//!
+//! - The temporary name, `.NAME.tmp-` and 16 random digits, cannot be foreseen, and is made exclusively: whatever stands
+//!   there already, a symbolic link among others, is neither followed nor replaced, and another name is tried.
+//! - A new file gets the mode that the umask leaves, as any other. One that replaces a file gets that one's permissions,
+//!   and its owner and group where the system allows, before the first byte is written.
+//! - A target that is a symbolic link stays one: the file it points to is replaced. A link to nothing is an error, as it
+//!   is for `cp`. Other hard links to a replaced file keep the old content.
+//! - A target that is no regular file (a device, a pipe, what is under `/dev` and `/proc`) is written as it is.
+//! - The writer holds a lock on the temporary file. The system takes a lock back when its holder ends, however it ends, so
+//!   what is not locked was left over by a process that was killed, and [`remove_leftovers`] removes it.
+//! - [`WholeFile::commit`] syncs the data, renames, and syncs the folder, so that the name is on the disk too. Dropped
+//!   before that, nothing is left.
+
+use std::collections::hash_map::RandomState;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::hash::BuildHasher;
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::spool::is_spool_name;
+
+/// Between a name and the random digits.
+const MARK: &[u8] = b".tmp-";
+
+/// Random digits of a temporary name.
+const DIGITS: usize = 16;
+
+/// Names that are tried. That one is taken does not happen by chance.
+const TRIES: usize = 16;
+
+/// The longest name that is part of a temporary one: file systems allow 255 bytes.
+const MAX_NAME_BYTES: usize = 200;
+
+/// A file on its way to its name, see the [module](self).
+#[derive(Debug)]
+pub struct WholeFile {
+    file: File,
+    /// Where it goes.
+    place: PathBuf,
+    /// What it is called until then; `None` once it has its name, and for what is written as it is.
+    temporary: Option<PathBuf>,
+}
+
+impl WholeFile {
+    /// A file that will stand at `target`. What killed processes have left of the same file is removed.
+    ///
+    /// # Errors
+    /// Whatever the system reports, [`ErrorKind::IsADirectory`] for a folder and [`ErrorKind::NotFound`] for a symbolic
+    /// link to nothing.
+    pub fn create(target: &Path) -> io::Result<WholeFile> {
+        let file = WholeFile::create_one(target)?;
+        if file.temporary.is_some()
+            && let Some(name) = file.place.file_name()
+        {
+            remove_leftovers(folder_of(&file.place), &|left| left == name);
+        }
+        Ok(file)
+    }
+
+    /// As [`WholeFile::create`] for one of many: looking for leftovers once is left to the caller.
+    ///
+    /// # Errors
+    /// As [`WholeFile::create`].
+    pub fn create_one(target: &Path) -> io::Result<WholeFile> {
+        let is_system = cfg!(unix) && ["/dev", "/proc"].iter().any(|folder| target.starts_with(folder));
+        let before = match fs::metadata(target) {
+            Ok(metadata) if metadata.is_dir() => return Err(ErrorKind::IsADirectory.into()),
+            Ok(metadata) if is_system || !metadata.is_file() => {
+                let file = OpenOptions::new().write(true).open(target)?;
+                return Ok(WholeFile { file, place: target.to_path_buf(), temporary: None });
+            }
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let place = match &before {
+            Some(_) => fs::canonicalize(target)?,
+            None if fs::symlink_metadata(target).is_ok() => {
+                let why = "a symbolic link to a file that is not there";
+                return Err(io::Error::new(ErrorKind::NotFound, why));
+            }
+            None => target.to_path_buf(),
+        };
+        let (temporary, file) = create_beside(&place, &|path| make_file(path, before.is_some()))?;
+        let whole = WholeFile { file, place, temporary: Some(temporary) };
+        if let Some(before) = &before {
+            take_over(&whole.file, before)?;
+        }
+        Ok(whole)
+    }
+
+    /// Where it goes: the target, or what that points to.
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// True when it gets its name at the end, and false for a device or a pipe.
+    pub fn is_renamed(&self) -> bool {
+        self.temporary.is_some()
+    }
+
+    /// Brings all that was written to the disk.
+    ///
+    /// # Errors
+    /// Whatever the system reports.
+    pub fn sync(&self) -> io::Result<()> {
+        if self.temporary.is_some() { self.file.sync_all() } else { Ok(()) }
+    }
+
+    /// Brings it to the disk, gives it its name and brings that to the disk.
+    ///
+    /// # Errors
+    /// Whatever the system reports. Unless only the last step failed, what was at the place is still there.
+    pub fn commit(mut self) -> io::Result<()> {
+        self.sync()?;
+        if self.rename()? { sync_folder(folder_of(&self.place)) } else { Ok(()) }
+    }
+
+    /// Commits files that belong together, the last of which completes them: at no moment are all of them there and some
+    /// from before. All are on the disk before the first gets its name; a process that ends while they are being named,
+    /// in a few milliseconds, leaves some of the new ones, beside old ones where there were any, and not the last.
+    ///
+    /// # Errors
+    /// Whatever the system reports, with the file. Where naming one fails, those before it stay.
+    pub fn commit_all(files: Vec<WholeFile>) -> Result<(), (PathBuf, io::Error)> {
+        let at = |place: &Path| {
+            let place = place.to_path_buf();
+            move |error| (place, error)
+        };
+        for file in &files {
+            file.sync().map_err(at(&file.place))?;
+        }
+        if let Some(last) = files.last().filter(|last| files.len() > 1 && last.temporary.is_some()) {
+            match fs::remove_file(&last.place) {
+                Ok(()) => sync_folder(folder_of(&last.place)).map_err(at(&last.place))?,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err((last.place.clone(), error)),
+            }
+        }
+        let count = files.len();
+        for (number, mut file) in files.into_iter().enumerate() {
+            let is_renamed = file.rename().map_err(at(&file.place))?;
+            // Before the last one too, so that it is never the first on the disk.
+            if is_renamed && number + 2 >= count {
+                sync_folder(folder_of(&file.place)).map_err(at(&file.place))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives it its name; false where it has it already.
+    fn rename(&mut self) -> io::Result<bool> {
+        let Some(temporary) = &self.temporary else { return Ok(false) };
+        fs::rename(temporary, &self.place)?;
+        self.temporary = None;
+        Ok(true)
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // What cannot be removed is found by the next one that writes there.
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for WholeFile {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.file.seek(position)
+    }
+}
+
+/// Writes `bytes` to `target`, whole or not at all.
+///
+/// # Errors
+/// As [`WholeFile::create`] and [`WholeFile::commit`].
+pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = WholeFile::create(target)?;
+    file.write_all(bytes)?;
+    file.commit()
+}
+
+/// A new folder on its way to its name, as a [`WholeFile`].
+#[derive(Debug)]
+pub struct WholeFolder {
+    place: PathBuf,
+    temporary: Option<PathBuf>,
+    /// Where the system opens and locks folders.
+    _lock: Option<File>,
+}
+
+impl WholeFolder {
+    /// A folder that will stand at `target`, where nothing is. What killed processes have left of it is removed.
+    ///
+    /// # Errors
+    /// Whatever the system reports, and [`ErrorKind::AlreadyExists`].
+    pub fn create(target: &Path) -> io::Result<WholeFolder> {
+        // Without the slash at the end, behind which nothing can be appended.
+        let place: PathBuf = target.components().collect();
+        if fs::symlink_metadata(&place).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        if let Some(name) = place.file_name() {
+            remove_leftovers(folder_of(&place), &|left| left == name);
+        }
+        let make = |path: &Path| fs::create_dir(path).map(|()| File::open(path).ok());
+        let (temporary, lock) = create_beside(&place, &make)?;
+        Ok(WholeFolder { place, temporary: Some(temporary), _lock: lock })
+    }
+
+    /// Where its files are to be written to.
+    pub fn path(&self) -> &Path {
+        self.temporary.as_deref().unwrap_or(&self.place)
+    }
+
+    /// Brings its files to the disk and gives it its name.
+    ///
+    /// # Errors
+    /// Whatever the system reports.
+    pub fn commit(mut self) -> io::Result<()> {
+        let Some(temporary) = &self.temporary else { return Ok(()) };
+        sync_tree(temporary)?;
+        fs::rename(temporary, &self.place)?;
+        self.temporary = None;
+        sync_folder(folder_of(&self.place))
+    }
+}
+
+impl Drop for WholeFolder {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            let _ = fs::remove_dir_all(temporary);
+        }
+    }
+}
+
+/// Brings the files of a folder that this process has made to the disk, and their names.
+fn sync_tree(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => sync_tree(&entry.path())?,
+            false => File::open(entry.path())?.sync_all()?,
+        }
+    }
+    sync_folder(folder)
+}
+
+/// Brings the names in a folder to the disk. Some file systems cannot, and some folders may be written but not opened:
+/// there the files are whole and have their names, and it takes the system longer to remember that.
+///
+/// # Errors
+/// What the system reports of a disk that fails.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    let Ok(opened) = File::open(folder) else { return Ok(()) };
+    match opened.sync_all() {
+        Err(error) if !is_unsupported(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    // A folder that is opened to be read is no handle that some systems sync.
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::PermissionDenied)
+}
+
+/// The folder that a file is in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A number that nobody foresees.
+pub(crate) fn random() -> u64 {
+    // Its keys are from the system's source of randomness, and others each time.
+    RandomState::new().hash_one(std::process::id())
+}
+
+/// What a file is called beside `place`.
+fn temporary_name(place: &Path) -> Option<OsString> {
+    let mut name = OsString::from(".");
+    name.push(short_name(place.file_name()?));
+    name.push(format!(".tmp-{:016x}", random()));
+    Some(name)
+}
+
+/// The name, or one that stands for it where it is too long to have anything appended.
+fn short_name(name: &OsStr) -> OsString {
+    if name.len() <= MAX_NAME_BYTES {
+        return name.to_os_string();
+    }
+    let hash = name.as_encoded_bytes().iter();
+    let hash = hash.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    OsString::from(format!("{hash:016x}"))
+}
+
+/// Something that holds a lock while it is written.
+trait Locked {
+    fn as_file(&self) -> Option<&File>;
+}
+
+impl Locked for File {
+    fn as_file(&self) -> Option<&File> {
+        Some(self)
+    }
+}
+
+impl Locked for Option<File> {
+    fn as_file(&self) -> Option<&File> {
+        self.as_ref()
+    }
+}
+
+/// Makes something new, and locks it, of a random name beside `place`.
+fn create_beside<T: Locked>(place: &Path, make: &dyn Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
+    for _ in 0..TRIES {
+        let Some(name) = temporary_name(place) else { return Err(ErrorKind::InvalidInput.into()) };
+        let path = place.with_file_name(name);
+        match make(&path) {
+            Ok(made) => {
+                // A file system without locks removes no leftovers.
+                let _ = made.as_file().map(File::lock);
+                if made.as_file().is_none_or(is_linked) {
+                    return Ok((path, made));
+                }
+                // Taken for a leftover before it was locked.
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(ErrorKind::AlreadyExists.into())
+}
+
+/// Makes a file that was not there; one that replaces another is nobody else's until it has that one's permissions.
+fn make_file(path: &Path, is_private: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(libc::O_NOFOLLOW).mode(if is_private { 0o600 } else { 0o666 });
+    }
+    let _ = is_private;
+    options.open(path)
+}
+
+/// Gives `file` the permissions of the one that it will replace, and where the system allows it its owner and group.
+#[cfg(unix)]
+fn take_over(file: &File, before: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    let own = file.metadata()?;
+    let is_same = own.uid() == before.uid() && own.gid() == before.gid();
+    let is_taken = is_same || fchown(file, Some(before.uid()), Some(before.gid())).is_ok();
+    // Where it belongs to another group, that one may not do what the old one might.
+    let mask = if is_taken { 0o777 } else { 0o707 };
+    file.set_permissions(fs::Permissions::from_mode(before.mode() & mask))
+}
+
+#[cfg(not(unix))]
+fn take_over(file: &File, before: &Metadata) -> io::Result<()> {
+    file.set_permissions(before.permissions())
+}
+
+/// Whether a file or folder still has a name.
+#[cfg(unix)]
+pub fn is_linked(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| std::os::unix::fs::MetadataExt::nlink(&metadata) > 0)
+}
+
+/// Whether a file or folder still has a name.
+#[cfg(not(unix))]
+pub fn is_linked(_file: &File) -> bool {
+    true
+}
+
+/// Removes from `folder` what dead processes left of places whose name `is_ours`, and arrays that they were about to
+/// make nameless. What cannot be removed stays: nothing depends on it.
+pub fn remove_leftovers(folder: &Path, is_ours: &dyn Fn(&OsStr) -> bool) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if cfg!(unix) && name.to_str().is_some_and(is_spool_name) {
+            // Whoever makes one of these removes its name at once and does not miss it.
+            let _ = fs::remove_file(entry.path());
+        } else if place_of(&name).is_some_and(is_ours) {
+            remove_unlocked(&entry.path());
+        }
+    }
+}
+
+/// The name that a file is written beside.
+fn place_of(name: &OsStr) -> Option<&OsStr> {
+    let bytes = name.as_encoded_bytes().strip_prefix(b".")?;
+    let (rest, digits) = bytes.split_at_checked(bytes.len().checked_sub(DIGITS)?)?;
+    let place = rest.strip_suffix(MARK)?;
+    let is_random = digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if !is_random || place.is_empty() {
+        return None;
+    }
+    #[cfg(unix)]
+    return Some(std::os::unix::ffi::OsStrExt::from_bytes(place));
+    #[cfg(not(unix))]
+    return std::str::from_utf8(place).ok().map(OsStr::new);
+}
+
+fn remove_unlocked(path: &Path) {
+    let Ok(kind) = fs::symlink_metadata(path).map(|metadata| metadata.file_type()) else { return };
+    let open = |writes: bool| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(writes);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        options.open(path)
+    };
+    let opened = match () {
+        // Some file systems lock only what may be written.
+        () if kind.is_file() => open(true).or_else(|_| open(false)),
+        () if kind.is_dir() => open(false),
+        () => return,
+    };
+    let Ok(file) = opened else { return };
+    if file.try_lock().is_ok() {
+        let _ = if kind.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let folder = std::env::temp_dir().join(format!("tightfit-whole-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).unwrap();
+            Folder(folder)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).unwrap();
+            let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn appears_whole_or_not_at_all() {
+        let folder = Folder::new("atomic");
+        let path = folder.0.join("a.csv");
+        let mut file = WholeFile::create(&path).unwrap();
+        file.write_all(b"1").unwrap();
+        assert!(!path.exists());
+        let names = folder.names();
+        assert!(names.len() == 1 && names[0].starts_with(".a.csv.tmp-"), "{names:?}");
+        drop(file);
+        assert!(folder.names().is_empty());
+        write(&path, b"2").unwrap();
+        assert_eq!((folder.names(), fs::read(&path).unwrap()), (vec!["a.csv".to_string()], b"2".to_vec()));
+        // Two writers at a time do not meet.
+        let (mut one, mut two) = (WholeFile::create(&path).unwrap(), WholeFile::create(&path).unwrap());
+        one.write_all(b"one").unwrap();
+        two.write_all(b"two").unwrap();
+        one.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        two.commit().unwrap();
+        assert_eq!((folder.names(), fs::read(&path).unwrap()), (vec!["a.csv".to_string()], b"two".to_vec()));
+    }
+
+    #[test]
+    fn names_are_not_foreseen_and_links_not_followed() {
+        let folder = Folder::new("links");
+        let victim = folder.0.join("victim");
+        fs::write(&victim, b"precious").unwrap();
+        let names: Vec<_> = (0..100).map(|_| temporary_name(Path::new("a")).unwrap()).collect();
+        assert!(names.iter().enumerate().all(|(i, name)| !names[..i].contains(name)));
+        // What is there is not opened, whatever it is.
+        let planted = folder.0.join("planted");
+        for target in ["victim", "nothing"] {
+            symlink(folder.0.join(target), &planted).unwrap();
+            assert_eq!(make_file(&planted, false).unwrap_err().kind(), ErrorKind::AlreadyExists);
+            fs::remove_file(&planted).unwrap();
+        }
+        assert_eq!(make_file(&victim, false).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(
+            (fs::read(&victim).unwrap(), folder.0.join("nothing").exists()),
+            (b"precious".to_vec(), false)
+        );
+        // Nor is it removed as a leftover through a link.
+        symlink(&victim, folder.0.join(".a.tmp-0123456789abcdef")).unwrap();
+        remove_leftovers(&folder.0, &|name| name == "a");
+        assert!(victim.exists());
+    }
+
+    #[test]
+    fn modes_are_kept() {
+        let folder = Folder::new("modes");
+        let path = folder.0.join("a");
+        write(&path, b"new").unwrap();
+        let plain = folder.0.join("plain");
+        fs::write(&plain, b"").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        assert_eq!(mode(&path), mode(&plain), "the umask's");
+        for wanted in [0o600, 0o640, 0o755, 0o666, 0o444] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(wanted)).unwrap();
+            let file = WholeFile::create(&path).unwrap();
+            assert_eq!(
+                file.file.metadata().unwrap().mode() & 0o7777,
+                wanted,
+                "before there is anything in it"
+            );
+            file.commit().unwrap();
+            assert_eq!(mode(&path), wanted);
+        }
+    }
+
+    #[test]
+    fn what_a_link_points_to_is_replaced() {
+        let folder = Folder::new("target");
+        fs::create_dir(folder.0.join("inner")).unwrap();
+        let (real, link) = (folder.0.join("inner/real"), folder.0.join("link"));
+        fs::write(&real, b"old").unwrap();
+        symlink("inner/real", &link).unwrap();
+        write(&link, b"new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&real).unwrap(), b"new");
+        fs::remove_file(&real).unwrap();
+        assert!(write(&link, b"x").unwrap_err().to_string().contains("link to a file that is not there"));
+        assert_eq!(write(&folder.0.join("inner"), b"x").unwrap_err().kind(), ErrorKind::IsADirectory);
+        assert_eq!(folder.names(), ["inner", "link"]);
+    }
+
+    #[test]
+    fn only_what_nobody_writes_is_removed() {
+        let folder = Folder::new("leftovers");
+        let place = folder.0.join("a");
+        fs::create_dir_all(folder.0.join(".a.tmp-00000000000000ff/inner")).unwrap();
+        let held = WholeFile::create_one(&place).unwrap();
+        let second = WholeFile::create_one(&place).unwrap();
+        let kept =
+            [".a.tmp-", ".a.tmp-00000000000000fg", ".b.tmp-0000000000000001", "a", "a.tmp-0000000000000001"];
+        for name in [".a.tmp-0000000000000001", ".tightfit-4-0.part", ".tightfit-x"].iter().chain(&kept) {
+            fs::write(folder.0.join(name), name).unwrap();
+        }
+        remove_leftovers(&folder.0, &|name| name == "a");
+        let name = |file: &WholeFile| {
+            file.temporary.as_ref().unwrap().file_name().unwrap().to_str().unwrap().to_string()
+        };
+        let (one, two) = (name(&held), name(&second));
+        let mut expected: Vec<&str> = kept.into_iter().chain([&*one, &*two, ".tightfit-x"]).collect();
+        expected.sort_unstable();
+        assert_eq!(folder.names(), expected);
+        // As a killed process leaves them: unlocked, not removed.
+        let unlock = |mut file: WholeFile| file.temporary.take().unwrap();
+        let left = [unlock(held), unlock(second)];
+        drop(WholeFile::create(&place).unwrap());
+        assert!(left.iter().all(|path| !path.exists()));
+    }
+
+    #[test]
+    fn long_names_have_room() {
+        let folder = Folder::new("long");
+        let path = folder.0.join("x".repeat(255));
+        write(&path, b"1").unwrap();
+        let left = WholeFile::create(&path).unwrap();
+        let name = left.temporary.as_ref().unwrap().file_name().unwrap();
+        assert_eq!(place_of(name), Some(&*short_name(path.file_name().unwrap())));
+        drop(left);
+        assert_eq!(folder.names(), ["x".repeat(255)]);
+    }
+
+    #[test]
+    fn a_set_is_not_mixed_when_naming_it_breaks_off() {
+        let folder = Folder::new("set");
+        let places: Vec<_> = ["0", "1", "2"].iter().map(|name| folder.0.join(name)).collect();
+        let outputs = || -> Vec<WholeFile> {
+            let write = |path: &PathBuf| {
+                let mut output = WholeFile::create_one(path).unwrap();
+                output.write_all(b"new").unwrap();
+                output
+            };
+            places.iter().map(write).collect()
+        };
+        places.iter().for_each(|path| fs::write(path, "old").unwrap());
+        let broken = outputs();
+        fs::remove_file(&places[1]).unwrap();
+        fs::create_dir(&places[1]).unwrap();
+        WholeFile::commit_all(broken).unwrap_err();
+        assert_eq!(fs::read(&places[0]).unwrap(), b"new");
+        assert_eq!(folder.names(), ["0", "1"]);
+        fs::remove_dir(&places[1]).unwrap();
+        WholeFile::commit_all(outputs()).unwrap();
+        assert!(places.iter().all(|path| fs::read(path).unwrap() == b"new"));
+        assert_eq!(folder.names().len(), 3);
+    }
+
+    #[test]
+    fn folders_appear_whole() {
+        let folder = Folder::new("folder");
+        let place = folder.0.join("out");
+        let whole = WholeFolder::create(&place).unwrap();
+        fs::write(whole.path().join("a"), b"1").unwrap();
+        assert!(!place.exists());
+        drop(whole);
+        assert!(folder.names().is_empty());
+        let whole = WholeFolder::create(&place).unwrap();
+        fs::write(whole.path().join("a"), b"1").unwrap();
+        whole.commit().unwrap();
+        assert_eq!(folder.names(), ["out"]);
+        assert_eq!(WholeFolder::create(&place).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn devices_are_written_as_they_are() {
+        let mut full = WholeFile::create(Path::new("/dev/full")).unwrap();
+        assert!(!full.is_renamed());
+        assert_eq!(full.write(b"1").unwrap_err().kind(), ErrorKind::StorageFull);
+        let folder = Folder::new("device");
+        let link = folder.0.join("full.csv");
+        symlink("/dev/full", &link).unwrap();
+        assert_eq!(write(&link, b"1").unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(folder.names(), ["full.csv"]);
+    }
+}
