@@ -36,7 +36,7 @@ import fuzz_exclusions
 import fuzz_ops_layers  # noqa: F401  register their operators
 import fuzz_ops_moves  # noqa: F401
 import fuzz_values
-from fuzz_graph import Graph
+from fuzz_graph import Graph, prune
 from fuzz_ops import MAKERS
 
 OPERATORS = pathlib.Path(__file__).resolve().parents[2] / "docs/operators.md"
@@ -46,7 +46,9 @@ MEMORY_BYTES = 10 << 30
 def make(seed, options):
     """The graph of a seed."""
     if options.chains or (not options.only and seed % 20 == 19):
-        return fuzz_chains.build(seed)
+        graph = fuzz_chains.build(seed)
+        prune(graph)
+        return graph
     graph = Graph(seed)
     names = options.only.split(",") if options.only else sorted(MAKERS)
     for _ in range(20):
@@ -65,6 +67,7 @@ def make(seed, options):
             graph.fetch(*more)
     if len(graph.fetches) > 1 and graph.chance(0.3):  # what is not fetched may be fused away
         graph.fetches = graph.fetches[-1:]
+    prune(graph)
     return graph
 
 

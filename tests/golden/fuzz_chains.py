@@ -32,21 +32,7 @@ def build(seed):
         for _ in range(g.int(1, 2)):
             chain(g)
         g.graph_def = graph.as_graph_def()
-    needed = needed_nodes(g)
-    g.feeds = {name: value for name, value in g.feeds.items() if name in needed}
     return g
-
-
-def needed_nodes(g):
-    """The nodes that the fetched ones need."""
-    nodes = {node.name: node for node in g.graph_def.node}
-    needed, stack = set(), [fetch.name for fetch in g.fetches]
-    while stack:
-        name = stack.pop().lstrip("^").split(":")[0]
-        if name not in needed:
-            needed.add(name)
-            stack += nodes[name].input
-    return needed
 
 
 class Chain:

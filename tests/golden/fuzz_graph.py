@@ -142,7 +142,7 @@ class Graph:
     def feed(self, value, dtype=None, const=None, derive=True):
         """A tensor with this value: a constant, a placeholder that may leave dimensions open, or what a node makes of
         another tensor."""
-        value = np.asarray(value)
+        value = np.array(value, dtype=object) if isinstance(value, bytes) else np.asarray(value)
         dtype = dtype or ("string" if value.dtype == object else value.dtype.name)
         value = value if dtype == "string" else value.astype(NUMPY[dtype])
         if self.wild and self.chance(self.wild):
@@ -293,6 +293,21 @@ class Graph:
 
     def fetch(self, *tensors):
         self.fetches += [t for t in tensors if t.name not in [f.name for f in self.fetches]]
+
+
+def prune(g):
+    """Drops the nodes that no fetched tensor needs, as the program does: TensorFlow would look at them too."""
+    nodes = {node.name: node for node in g.graph_def.node}
+    needed, stack = set(), [fetch.name for fetch in g.fetches]
+    while stack:
+        name = stack.pop().lstrip("^").split(":")[0]
+        if name not in needed:
+            needed.add(name)
+            stack += nodes[name].input
+    kept = [node for node in g.graph_def.node if node.name in needed]
+    del g.graph_def.node[:]
+    g.graph_def.node.extend(kept)
+    g.feeds = {name: value for name, value in g.feeds.items() if name in needed}
 
 
 def attr(**field):

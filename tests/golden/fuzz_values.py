@@ -147,7 +147,8 @@ def split(g, value, dtype, const):
     if not value.ndim:
         return None
     x = g.feed(np.concatenate([value, value], 0), dtype, const)
-    return g.pick(g.call("Split", g.ints(g.pick([0, -value.ndim]), "int32"), x, num_split=2))
+    parts = g.call("Split", g.ints(g.pick([0, -value.ndim]), "int32"), x, num_split=2)
+    return g.pick(parts) if parts else None
 
 
 def twice(g, value, dtype, const):
@@ -184,7 +185,10 @@ def unary(g, x):
 def binary(g, x):
     ops = ["AddV2", "Sub", "Mul", "RealDiv", "Maximum", "Minimum", "Equal", "Less", "SquaredDifference", "NotEqual",
            "BitwiseAnd", "Add", "GreaterEqual", "DivNoNan"]
-    op = g.pick([op for op in ops if x.dtype in g.allowed(op)])
+    ops = [op for op in ops if x.dtype in g.allowed(op)]
+    if not ops:
+        return None
+    op = g.pick(ops)
     if g.chance(0.3):
         return g.call(op, x, x)
     other = g.feed(g.value(x.dtype, g.pick([[], [], [1]]), *g.pick([(1, 1), (0, 0), (-3, 3), (1, 6)]), special=0.1), x.dtype)

@@ -75,8 +75,10 @@ fn read_feeds(question: &Value, input: &mut impl Read) -> Result<Vec<(String, Te
 
 fn answer(question: &Value, feeds: Vec<(String, Tensor)>) -> Result<Answer, Failure> {
     let fetches = list(question, "fetches")?.iter().filter_map(|name| name.as_str().map(String::from));
-    let open =
-        OpenOptions { fetches: fetches.collect(), feeds: feeds.iter().map(|(name, _)| name.clone()).collect() };
+    let open = OpenOptions {
+        fetches: fetches.collect(),
+        feeds: feeds.iter().map(|(name, _)| name.clone()).collect(),
+    };
     let budget = MemoryBudget::new(MEMORY_BYTES);
     let model = Model::open(Path::new(text(question, "model")?), &open, &budget)?;
     let feeds = Feeds::new(&model, feeds)?;
@@ -96,7 +98,8 @@ fn answer(question: &Value, feeds: Vec<(String, Tensor)>) -> Result<Answer, Fail
         if tensor.dtype() != DType::String {
             bytes.extend_from_slice(tensor.bytes());
         }
-        described.push(json!({ "dtype": tensor.dtype().name(), "shape": tensor.shape()[..], "texts": texts }));
+        described
+            .push(json!({ "dtype": tensor.dtype().name(), "shape": tensor.shape()[..], "texts": texts }));
     }
     Ok((described, bytes))
 }
