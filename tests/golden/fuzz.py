@@ -1,231 +1,199 @@
 #!/usr/bin/env python3
-"""Compares random graphs with TensorFlow: every registered operator, and chains that the passes rewrite.
+"""Compares random graphs with TensorFlow: every operator of docs/operators.md, alone, behind and before others, and
+chains of layers that the passes rewrite.
 
-    python tests/golden/fuzz.py --bin target/release/tightfit [--seeds 0:100] [--nodes 12] [--only Cumsum,Pad]
-                                [--chains] [--keep DIR] [--check]
+    cargo build -p tightfit --example answers
+    python tests/golden/fuzz.py --bin target/debug/examples/answers --seeds 0:10000 [--jobs 2] [--only Cumsum,Pad]
+    python tests/golden/fuzz.py --bin target/debug/examples/answers --replay 1234       # one graph, printed in full
 
-A graph holds several operators with random shapes, types and attributes (`fuzz_ops.py`), or with `--chains` one chain
-of layers (`fuzz_chains.py`). What TensorFlow refuses is dropped. The rest is run by the program, first as a whole; when
-that fails, output by output, and each failing output is kept as a case of its own in `--keep`, in the manifest form of
-`bench/oracle.py`. With `--check` every graph is also run with one and three threads and at its own smallest budget.
+A seed is a graph: one operator with random shapes, types, values and attributes (`fuzz_ops*.py`), its inputs constants,
+placeholders of known and open shapes or results of other nodes (`fuzz_values.py`), one graph of five deliberately spoilt,
+or a chain of layers (`fuzz_chains.py`). Each is either equal (the same numbers, or refused by both), wrong, refused by the
+program alone, or accepted by it alone. `fuzz_exclusions.py` lists what TensorFlow leaves open.
 """
 
 import argparse
 import collections
 import json
+import os
 import pathlib
 import re
-import shutil
-import subprocess
+import resource
 import sys
 import tempfile
+import time
+import traceback
 
-from op_cases import HERE  # noqa: F401  sets the path
-import oracle
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
+
 import numpy as np
 import tensorflow as tf
-from fuzz_graph import Graph
+from google.protobuf import text_format
+
+import fuzz_answers
 import fuzz_chains
-import fuzz_ops
+import fuzz_exclusions
+import fuzz_ops_layers  # noqa: F401  register their operators
+import fuzz_ops_moves  # noqa: F401
+import fuzz_values
+from fuzz_graph import Graph, prune
+from fuzz_ops import MAKERS
 
-tf1 = tf.compat.v1
-# How far a value may lie from TensorFlow's, relative to it and to the largest beside it.
-TOLERANCES = {"float16": 2e-3, "bfloat16": 1.6e-2, "float32": 2e-5, "float64": 1e-10}
-
-
-def differs(got, want, tolerance):
-    """Says how `got` differs from `want`, or None. Shapes, types, NaN and infinities must be the same."""
-    if want.dtype == object:
-        flat = [g if isinstance(g, bytes) else str(g).encode() for g in np.asarray(got).ravel()]
-        same = [g.rstrip(b"\0") for g in flat] == [w.rstrip(b"\0") for w in want.ravel()]
-        return None if same and got.shape == want.shape else f"strings {flat[:3]} != {want.ravel()[:3]}"
-    if got.shape != want.shape:
-        return f"shape {got.shape} != {want.shape}"
-    if got.dtype != want.dtype:
-        return f"dtype {got.dtype} != {want.dtype}"
-    if want.dtype.kind not in "fc":
-        bad = got != want
-    else:
-        kind = "c16" if want.dtype.kind == "c" else "f8"
-        got, want = got.astype(kind), want.astype(kind)
-        finite = np.isfinite(want)
-        scale = np.max(np.abs(want[finite]), initial=0.0)
-        with np.errstate(all="ignore"):
-            near = np.abs(got - want) <= tolerance * (np.abs(want) + 0.2 * min(scale, 1e3)) + 1e-30
-            bad = ~np.where(finite, near, (got == want) | (np.isnan(got) & np.isnan(want)))
-    if not bad.any():
-        return None
-    at = tuple(int(i) for i in np.argwhere(bad)[0])
-    return f"value {got[at]} != {want[at]} at {at} of {want.shape}, {int(bad.sum())} differ"
+OPERATORS = pathlib.Path(__file__).resolve().parents[2] / "docs/operators.md"
+MEMORY_BYTES = 10 << 30
 
 
-def read(output, names):
-    with np.load(output, allow_pickle=False) as file:
-        return [file[n] if n in file else None for n in names]
-
-
-class Program:
-    """The program under test."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def run(self, model, feeds, fetches, *flags):
-        """The values of `fetches`, or the line the program fails with."""
-        with tempfile.TemporaryDirectory() as folder:
-            command = [self.path, "run", str(model), "--quiet"]
-            for i, (name, value) in enumerate(feeds.items()):
-                file = f"{folder}/{i}.npy"
-                if value.dtype.kind in "OSU":
-                    file = f"{folder}/{i}.json"
-                    pathlib.Path(file).write_text(json.dumps(nested(value)))
-                else:
-                    np.save(file, value)
-                command += ["--input", f"{name}={file}"]
-            for name in fetches:
-                command += ["--fetch", name]
-            command += ["--output", f"{folder}/out.npz", *flags]
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-            except subprocess.TimeoutExpired:
-                return "timeout"
-            if done.returncode:
-                text = done.stderr.strip()
-                return f"exit {done.returncode}: " + ("PANIC " if "panicked" in text else "") + text[:400]
-            return read(f"{folder}/out.npz", fetches)
-
-
-def nested(value):
-    """A tensor of strings as the program's .json has it."""
-    import base64
-
-    if value.ndim == 0:
-        return {"b64": base64.b64encode(value.item()).decode()}
-    return [nested(np.asarray(v, dtype=object)) for v in value]
-
-
-def evaluated(graph_def, feeds, fetches):
-    """TensorFlow's values; outputs that it refuses are left out."""
-    config = tf1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    values = {}
-    with tf.Graph().as_default() as graph, tf1.Session(graph=graph, config=config) as session:
-        tf.graph_util.import_graph_def(graph_def, name="")
-        fed = {k + ":0": v for k, v in feeds.items()}
-        try:
-            return dict(zip(fetches, session.run([f + ":0" for f in fetches], fed)))
-        except Exception:
-            pass
-        for name in fetches:
-            try:
-                values[name] = session.run(name + ":0", fed)
-            except Exception:
-                pass
-    return values
-
-
-def compare(program, model, feeds, wants, tolerances, flags=()):
-    got = program.run(model, feeds, list(wants), *flags)
-    if isinstance(got, str):
-        return {name: got for name in wants}
-    bad = {}
-    for value, (name, want) in zip(got, wants.items()):
-        why = "not in the output" if value is None else differs(value, np.asarray(want), tolerances[name])
-        if why:
-            bad[name] = why
-    return bad
-
-
-def needed(graph_def, feeds):
-    names = {n.name for n in graph_def.node}
-    return {k: v for k, v in feeds.items() if k in names}
-
-
-def check_conditions(program, model, feeds, wants, tolerances):
-    """The same graph on one and three threads, and with the least memory."""
-    bad = {}
-    for threads in ("1", "3"):
-        bad |= compare(program, model, feeds, wants, tolerances, ("--threads", threads))
-    small = program.run(model, feeds, list(wants), "--memory", "100000", "--threads", "2")
-    found = re.search(r"works is (\d+)", small) if isinstance(small, str) else None
-    if found is None:
-        return bad | {next(iter(wants)): f"no smallest size in: {small}"}
-    return bad | compare(
-        program, model, feeds, wants, tolerances, ("--memory", found.group(1), "--threads", "2")
-    )
-
-
-def one_graph(program, options, seed, keep, report):
+def make(seed, options):
+    """The graph of a seed."""
+    if options.chains or (not options.only and seed % 20 == 19):
+        graph = fuzz_chains.build(seed)
+        prune(graph)
+        return graph
     graph = Graph(seed)
-    with tf.Graph().as_default() as tf_graph:
-        if options.chains:
-            fuzz_chains.build(graph)
-        else:
-            fuzz_ops.build(graph, options.nodes, options.only.split(",") if options.only else None)
-        graph_def = tf_graph.as_graph_def()
-    wants = evaluated(graph_def, graph.feeds, list(graph.outputs))
-    if not wants:
-        return 0
-    tolerances = {n: TOLERANCES.get(graph.outputs[n][1], 0.0) * graph.outputs[n][2] for n in wants}
-    model = pathlib.Path(keep) / f"all_{seed}.pb"
-    pruned = oracle.prune(graph_def, list(wants))
-    model.write_bytes(pruned.SerializeToString())
-    feeds = needed(pruned, graph.feeds)
-    bad = compare(program, model, feeds, wants, tolerances)
-    if options.check and not bad:
-        bad = check_conditions(program, model, feeds, wants, tolerances)
-        for name, why in bad.items():
-            report(seed, "conditions", graph.outputs[name][0], why)
-        bad = {} if not bad else bad
-    apart = 0
-    for name in bad:
-        alone = oracle.prune(graph_def, [name])
-        folder = pathlib.Path(keep) / f"{seed}_{name}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.pb").write_bytes(alone.SerializeToString())
-        fed = needed(alone, graph.feeds)
-        why = compare(program, folder / "model.pb", fed, {name: wants[name]}, tolerances)
-        if not why:
-            shutil.rmtree(folder)
-            continue
-        apart += 1
-        try:
-            oracle.write_case(folder, alone, fed, [name], tolerances[name], tolerances[name])
-        except Exception as error:
-            print(f"case not written: {error}")
-        report(seed, name, graph.outputs[name][0], why[name])
-    if bad and not apart:
-        report(seed, "whole", "only together: " + next(iter(bad)), next(iter(bad.values())))
-    else:
-        model.unlink()
-    return len(wants)
+    names = options.only.split(",") if options.only else sorted(MAKERS)
+    for _ in range(20):
+        graph.op = graph.pick(names)
+        made = MAKERS[graph.op](graph, graph.op)
+        if made:
+            break
+        graph = Graph(seed + 7919 * 1_000_003)
+    graph.looser = 1.0
+    graph.fetch(*made)
+    for _ in range(graph.pick([0, 0, 0, 1, 1, 2])):
+        more = fuzz_values.follow(graph, graph.pick(made))
+        if more:
+            made = more
+            graph.looser *= 10.0
+            graph.fetch(*more)
+    if len(graph.fetches) > 1 and graph.chance(0.3):  # what is not fetched may be fused away
+        graph.fetches = graph.fetches[-1:]
+    prune(graph)
+    return graph
+
+
+def one(graph, program):
+    """A graph with both answers: the verdict and what there is to say."""
+    want = fuzz_answers.tensorflow(graph)
+    got = program.ask(graph)
+    kind, why = fuzz_answers.verdict(graph, want, got)
+    if kind != "equal":
+        excluded = fuzz_exclusions.find(graph, kind, want, got, why)
+        if excluded:
+            kind, why = "excluded", excluded
+    return want, got, kind, " ".join(str(why).split())
+
+
+def work(options, first, last, step, output):
+    """Seeds `first, first + step ..` before `last`; each verdict is a line of `output`."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        program = fuzz_answers.Program(options.bin, folder)
+        for seed in range(first, last, step):
+            try:
+                graph = make(seed, options)
+                os.write(output, f"{json.dumps([seed, graph.op])}\n".encode())
+                want, got, kind, why = one(graph, program)
+                says = "; ".join(graph.log)
+                line = [seed, kind, graph.op, why[:600], says[-500:], isinstance(want, str)]
+            except Exception:
+                line = [seed, "fuzzer", "", traceback.format_exc()[-600:], "", False]
+            os.write(output, f"{json.dumps(line)}\n".encode())
+        program.close()
+
+
+def supervise(options, first, last, step, seen):
+    """A worker for its seeds, and another one behind each graph that kills TensorFlow."""
+    while first < last:
+        readable, writable = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(readable)
+            code = 1
+            try:
+                work(options, first, last, step, writable)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        os.close(writable)
+        begun, done = first - step, first - step
+        with os.fdopen(readable) as lines:
+            for text in lines:
+                line = json.loads(text)
+                begun, op = line[0], line[1]
+                if len(line) > 2:
+                    done = begun
+                    seen(line)
+        os.waitpid(child, 0)
+        if begun != done:
+            seen([begun, "tensorflow died", op, "", "", True])
+        elif begun < first:
+            raise SystemExit("the worker does not start")
+        first = begun + step
+
+
+def replay(options):
+    with tempfile.TemporaryDirectory() as folder:
+        program = fuzz_answers.Program(options.bin, folder)
+        graph = make(options.replay, options)
+        want, got, kind, why = one(graph, program)
+        if options.keep:
+            keep(graph, want, pathlib.Path(options.keep))
+    text = text_format.MessageToString(graph.graph_def)
+    print(re.sub(r'tensor_content: "(.{200}).*"', r'tensor_content: "\1..."', text))
+    np.set_printoptions(threshold=60)
+    for name, value in graph.feeds.items():
+        print(f"feed {name} {value.dtype}{list(value.shape)}: {value.tolist() if value.size < 40 else value}")
+    print(f"fetch {[f.name for f in graph.fetches]}\ngraph {'; '.join(graph.log)}")
+    print(f"TensorFlow: {want}\nprogram: {got}\n{kind}: {why}")
+
+
+def keep(graph, want, folder):
+    """Writes the graph with its feeds, for the program itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.pb").write_bytes(graph.graph_def.SerializeToString())
+    for name, value in graph.feeds.items():
+        np.save(folder / f"{name}.npy", value)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", required=True)
-    parser.add_argument("--seeds", default="0:50")
-    parser.add_argument("--nodes", type=int, default=12)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--chains", action="store_true")
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("--keep", help="where failing cases go (default: a temporary folder, not kept)")
+    parser.add_argument("--seeds", default="0:1000")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", default="", help="operators, separated by commas")
+    parser.add_argument("--chains", action="store_true", help="only chains of layers")
+    parser.add_argument("--replay", type=int, help="print one seed's graph with both answers")
+    parser.add_argument("--keep", help="with --replay: the folder for model.pb and the .npy files")
+    parser.add_argument("--log", help="a file for every verdict that is not equal, a JSON list a line")
     options = parser.parse_args()
+    listed = set(re.findall(r"`(\w+)`", " ".join(line.split("|")[2] for line in OPERATORS.read_text().splitlines()
+                                                 if line.startswith("| ") and line.count("|") > 3)))
+    missing = listed - set(MAKERS)
+    if missing:
+        sys.exit(f"operators without a maker: {sorted(missing)}")
+    if options.replay is not None:
+        return replay(options)
     first, last = map(int, options.seeds.split(":"))
-    failures = collections.Counter()
+    counts, operators, begin = collections.Counter(), collections.Counter(), time.time()
+    log = open(options.log, "w") if options.log else None
 
-    def report(seed, name, what, why):
-        failures[what.split("(")[0]] += 1
-        print(f"FAIL {seed} {name} {what[:300]}: {' '.join(why.split())[:300]}", flush=True)
+    def seen(line):
+        seed, kind, op, why, says, is_refused = line
+        counts[kind] += 1
+        counts["(refused by TensorFlow)"] += is_refused
+        if kind not in ("equal", "excluded", "tensorflow died"):
+            operators[op] += 1
+            print(f"{kind.upper()} {seed} {op} {says}: {why}"[:900], flush=True)
+        if log and kind != "equal":
+            log.write(json.dumps(line) + "\n")
 
-    temporary = tempfile.TemporaryDirectory()
-    keep = options.keep or temporary.name
-    pathlib.Path(keep).mkdir(parents=True, exist_ok=True)
-    compared = 0
-    for seed in range(first, last):
-        compared += one_graph(Program(options.bin), options, seed, keep, report)
-    print(f"{last - first} graphs, {compared} outputs compared, {sum(failures.values())} failed: {dict(failures)}")
-    sys.exit(bool(failures))
+    supervise(options, first, last, 1, seen)
+    total = last - first
+    print(f"{total} graphs in {time.time() - begin:.0f} s: {dict(counts)}")
+    print(f"by operator: {dict(operators.most_common())}")
+    sys.exit(any(counts[k] for k in ("wrong", "refused", "accepted", "fuzzer")))
 
 
 if __name__ == "__main__":

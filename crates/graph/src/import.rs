@@ -15,6 +15,7 @@ use crate::infer::infer_node;
 use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, Port, ValueRef};
 use crate::operator::OpError;
 use crate::ops;
+use crate::{narrow, signature};
 
 /// What is wanted of a graph.
 #[derive(Debug, Clone, Default)]
@@ -187,7 +188,9 @@ impl<'a> Importer<'a> {
                 self.unsupported.add(&node.op, "operator not supported", &node.name);
             } else if !self.is_fed(node) && !is_structural(&node.op) {
                 // Attributes do not depend on shapes, so their errors belong to the same list.
-                if let Err(error) = self.operator(node) {
+                if let Err(error) =
+                    signature::check_attributes(node).and_then(|()| self.operator(node).map(drop))
+                {
                     self.unsupported.add(&node.op, error.to_string(), &node.name);
                 }
             }
@@ -243,7 +246,8 @@ impl<'a> Importer<'a> {
                 inputs.push(self.value(input, &format!("node '{}'", node.name))?);
             }
         }
-        let operator = match self.operator(node) {
+        let types: Vec<DType> = inputs.iter().map(|value| self.graph.fact(*value).dtype).collect();
+        let operator = match signature::check_inputs(node, &types).and_then(|()| self.operator(node)) {
             Ok(operator) => operator,
             Err(error) => {
                 self.unsupported.add(&node.op, error.to_string(), &node.name);
@@ -256,16 +260,32 @@ impl<'a> Importer<'a> {
             Ok(facts) => {
                 self.graph.node_mut(id).facts = facts;
                 self.made.insert(index, id);
+                self.check(node, id);
             }
-            Err(GraphError::Node { source, .. }) => match half::widen(&mut self.graph, id) {
-                Some(id) => {
-                    self.made.insert(index, id);
+            Err(GraphError::Node { source, .. }) => {
+                match narrow::widen(&mut self.graph, id).or_else(|| half::widen(&mut self.graph, id)) {
+                    Some(made) => {
+                        self.made.insert(index, made);
+                        self.check(node, id);
+                    }
+                    None => self.unsupported.add(&node.op, source.to_string(), &node.name),
                 }
-                None => self.unsupported.add(&node.op, source.to_string(), &node.name),
-            },
+            }
             Err(other) => return Err(other),
         }
         Ok(())
+    }
+
+    /// Refuses what TensorFlow refuses of shapes that the file knows already.
+    fn check(&mut self, node: &NodeDef, id: NodeId) {
+        let made = self.graph.node(id);
+        let facts = self.graph.input_facts(made);
+        let checked = signature::ranks::check_in_file(&node.op, &facts);
+        let checked =
+            checked.and_then(|()| made.operator().map_or(Ok(()), |operator| operator.check(&facts)));
+        if let Err(error) = checked {
+            self.unsupported.add(&node.op, error.to_string(), &node.name);
+        }
     }
 
     fn add_input(&mut self, node: &NodeDef) -> Result<NodeId, OpError> {

@@ -10,6 +10,7 @@ use crate::exec::evaluate;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known};
 use crate::ir::{Graph, NodeId, NodeKind};
 use crate::operator::OpError;
+use crate::signature::ranks;
 
 /// What a node's outputs are, from what its inputs are. Where all inputs have known values and the outputs are small,
 /// the operator is run to know theirs too.
@@ -25,6 +26,7 @@ pub fn infer_node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>, GraphError> {
     };
     let inputs = graph.input_facts(node);
     let error = |source| node_error(graph, id, source);
+    ranks::check(operator.name(), &inputs).map_err(error)?;
     let mut facts = operator.infer(&inputs).map_err(error)?;
     let is_bound = inputs.iter().any(|f| f.is_bound);
     for fact in &mut facts {

@@ -15,10 +15,12 @@ mod half;
 pub mod import;
 pub mod infer;
 pub mod ir;
+mod narrow;
 pub mod operator;
 pub mod ops;
 pub mod passes;
 pub mod plan;
+mod signature;
 pub mod strings;
 #[cfg(test)]
 mod testing;

@@ -28,6 +28,14 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
     /// [`OpError`] when no values of these inputs could be computed.
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError>;
 
+    /// Refuses shapes that TensorFlow refuses while it reads a file, though not where they are only known as it runs.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] for an input of such a shape.
+    fn check(&self, _inputs: &[&Fact]) -> Result<(), OpError> {
+        Ok(())
+    }
+
     /// Scratch and sharing of memory at concrete shapes.
     fn memory(&self, call: &Call<'_>) -> Memory {
         let _ = call;

@@ -171,10 +171,13 @@ impl Diagonals {
             return Err(KernelError::Invalid { kernel, rule: "there are matrices" });
         };
         let outer: usize = outer.iter().product();
-        let within = self.lower <= self.upper
-            && self.lower > -(rows.max(1) as i64)
-            && self.upper < columns.max(1) as i64;
-        ensure(within, kernel, "the diagonals lie within the matrix")?;
+        ensure(self.lower <= self.upper, kernel, "the lowest diagonal is below the highest")?;
+        // The longest of them is there: others may lie outside, and have no elements.
+        ensure(
+            self.longest([rows, columns]) > 0 || elements == 0,
+            kernel,
+            "the diagonals lie within the matrix",
+        )?;
         let each = self.count().map(|c| c * self.longest([rows, columns]));
         ensure(
             each.map(|e| e * outer) == Some(elements),

@@ -73,8 +73,8 @@ pub fn softmax_cross_entropy(
                 for (class, gradient) in gradient.iter_mut().enumerate() {
                     let (label, x) = (label(class), x(class));
                     *gradient = (x - max).exp() / sum - label;
-                    // Nothing times an infinite loss is nothing.
-                    if label != 0.0 {
+                    // A class that is not the label counts for nothing, but no share of an infinite loss is NaN.
+                    if label != 0.0 || probabilities.is_some() {
                         loss[0] += label * (sum.ln() - (x - max));
                     }
                 }

@@ -364,10 +364,14 @@ pub fn local_response_norm(
         split_with_cost(pool, dst, len, len * 16, &|first, dst| {
             for (n, dst) in dst.chunks_mut(len).enumerate() {
                 let src = &src[(first + n) * len..][..len];
+                // TensorFlow multiplies all channels by a band of ones, beside which a zero times no number is none.
+                let odd = src.iter().filter(|x| !(*x * *x).is_finite()).count();
                 for (channel, dst) in dst.iter_mut().enumerate() {
                     let from = channel.saturating_sub(norm.depth_radius);
                     let to = channel.saturating_add(norm.depth_radius).saturating_add(1).min(len);
                     let squares: f32 = src[from..to].iter().map(|x| x * x).sum();
+                    let is_odd = odd > 0 && src[from..to].iter().filter(|x| !(*x * *x).is_finite()).count() < odd;
+                    let squares = if is_odd { f32::NAN } else { squares };
                     *dst = src[channel] * (norm.bias + norm.alpha * squares).powf(-norm.beta);
                 }
             }

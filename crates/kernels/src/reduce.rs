@@ -147,7 +147,12 @@ macro_rules! integer_element {
     ($($T:ident $S:ident)*) => { $(
         element!($T, $S, x, x as $S, x as $T, 0, 1, $T::MIN as $S, $T::MAX as $S,
             a b a.wrapping_add(b), a.wrapping_mul(b), if a > b { a } else { b }, if a < b { a } else { b },
-            count if count == 0 { 0 } else { a.wrapping_div(count as $S) }, (x as $T as f64).sqrt() as $S);
+            count if count == 0 { 0 } else { a.wrapping_div(count as $S) }, {
+                let root = (x as $T as f64).sqrt();
+                // What a processor makes of no number.
+                let none = if size_of::<$T>() == 8 { $S::MIN } else { i32::MIN as $S };
+                if root.is_nan() { none } else { root as $S }
+            });
     )* };
 }
 

@@ -16,7 +16,7 @@ pub fn stuffed_size([height, width]: [usize; 2], strides: [usize; 2]) -> Option<
 }
 
 /// Writes `src` `[batch, height, width, channels]` to `dst` with `strides - 1` zeros between neighbouring pixels, see
-/// [`stuffed_size`].
+/// [`stuffed_size`]; of its rows and columns, `crops` (top, bottom, left, right) are left out.
 ///
 /// # Errors
 /// [`KernelError::Invalid`] for lengths that do not go together.
@@ -24,23 +24,33 @@ pub fn stuff_zeros(
     pool: &ThreadPool,
     [batch, height, width, channels]: [usize; 4],
     strides: [usize; 2],
+    crops: [usize; 4],
     src: &[f32],
     dst: &mut [f32],
 ) -> Result<()> {
     let too_large = KernelError::Invalid { kernel: KERNEL, rule: "the strides fit memory" };
     let [rows, columns] = stuffed_size([height, width], strides).ok_or(too_large)?;
+    let [top, bottom, left, right] = crops;
+    let cropped =
+        rows.checked_sub(top.saturating_add(bottom)).zip(columns.checked_sub(left.saturating_add(right)));
+    let too_cropped =
+        KernelError::Invalid { kernel: KERNEL, rule: "an image is larger than what is left out of it" };
+    let (rows, columns) = cropped.ok_or(too_cropped)?;
     let fits =
         src.len() == batch * height * width * channels && dst.len() == batch * rows * columns * channels;
     ensure(fits, KERNEL, "the images have the sizes that follow from one another")?;
     split(pool, dst, columns * channels, &|first, dst| {
         dst.fill(0.0);
         for (n, line) in dst.chunks_exact_mut(columns * channels).enumerate() {
-            let (image, y) = ((first + n) / rows, (first + n) % rows);
+            let (image, y) = ((first + n) / rows, (first + n) % rows + top);
             if !y.is_multiple_of(strides[0]) {
                 continue;
             }
             let row = &src[(image * height + y / strides[0]) * width * channels..][..width * channels];
-            for (to, pixel) in line.chunks_mut(strides[1] * channels).zip(row.chunks_exact(channels)) {
+            let skipped = left.div_ceil(strides[1]);
+            let start = ((skipped * strides[1] - left) * channels).min(line.len());
+            let pixels = row.chunks_exact(channels).skip(skipped);
+            for (to, pixel) in line[start..].chunks_mut(strides[1] * channels).zip(pixels) {
                 to[..channels].copy_from_slice(pixel);
             }
         }

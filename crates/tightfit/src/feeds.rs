@@ -63,6 +63,31 @@ impl Feeds {
         Feeds::read_some(model, files, budget)
     }
 
+    /// Feeds these tensors, pairs of an input's name and its tensor.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an input of `model` without a tensor, [`Error::Graph`] for a tensor of another element type.
+    pub fn new(model: &Model, tensors: Vec<(String, Tensor)>) -> Result<Feeds, Error> {
+        let graph = model.graph();
+        let mut feeds = Feeds { tensors: Vec::with_capacity(tensors.len()), texts: Vec::new() };
+        for port in &graph.inputs {
+            let dtype = graph.fact(port.value).dtype;
+            let is_fed = |(name, _): &&(String, Tensor)| import::split_name(name).0 == port.name;
+            match tensors.iter().find(is_fed).map(|(_, tensor)| tensor.dtype()) {
+                Some(found) if found == dtype => {}
+                Some(found) => {
+                    let why = format!("is of type {dtype}, not {found}");
+                    return Err(GraphError::Feed { input: port.name.clone(), why }.into());
+                }
+                None => return Err(Error::Usage(format!("not fed: {}", describe(graph, port)))),
+            }
+        }
+        feeds.tensors.extend(
+            tensors.into_iter().map(|(name, tensor)| (import::split_name(&name).0.to_string(), tensor)),
+        );
+        Ok(feeds)
+    }
+
     /// Reads files for some inputs of `model`.
     ///
     /// # Errors

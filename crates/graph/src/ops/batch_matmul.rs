@@ -1,7 +1,8 @@
 //! BatchMatMul, BatchMatMulV2 and V3: `[.., m, k]` times `[.., k, n]`, either transposed (`adj_x`, `adj_y`), the
 //! dimensions before the last two broadcast by numpy's rules. Also MatMul of types other than float32.
 //!
-//! Types: float32, float64, int32, int64 (float16 and bfloat16 are converted around it); complex numbers are refused.
+//! Types: float32, float64, int32, int64 (float16 and bfloat16 are converted around it, and so are the operands of a
+//! BatchMatMulV3 that returns another type); complex numbers are refused.
 //! Both operands are used as they stand, whatever their strides.
 
 use tightfit_core::{DType, MAX_RANK, Shape};
@@ -16,14 +17,14 @@ use crate::operator::{Call, Memory, OpError, Operator, Run};
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "BatchMatMul", import },
     Registration { name: "BatchMatMulV2", import },
-    Registration { name: "BatchMatMulV3", import },
+    Registration {
+        name: "BatchMatMulV3",
+        import: |a| Ok(Box::new(BatchMatMul { output: Some(a.dtype("Tout")?), ..BatchMatMul::import(a)? })),
+    },
 ];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(BatchMatMul {
-        adj_x: attributes.bool_or("adj_x", false)?,
-        adj_y: attributes.bool_or("adj_y", false)?,
-    }))
+    Ok(Box::new(BatchMatMul::import(attributes)?))
 }
 
 /// The operator.
@@ -33,6 +34,13 @@ pub struct BatchMatMul {
     pub adj_x: bool,
     /// The right-hand side is stored `[.., n, k]`.
     pub adj_y: bool,
+    /// What the product is of, where that need not be the type of the operands: they are converted before it.
+    pub output: Option<DType>,
+}
+
+/// True when a product of this type is computed from operands of that one.
+fn is_computed_as(output: DType, operands: DType) -> bool {
+    output == operands || (operands == DType::F32 && matches!(output, DType::F16 | DType::BF16))
 }
 
 /// Types that products are of.
@@ -104,6 +112,11 @@ fn matrix<T: Copy>(dims: &[T], is_transposed: bool) -> Option<(&[T], T, T)> {
 }
 
 impl BatchMatMul {
+    fn import(attributes: &Attributes<'_>) -> Result<BatchMatMul, OpError> {
+        let (adj_x, adj_y) = (attributes.bool_or("adj_x", false)?, attributes.bool_or("adj_y", false)?);
+        Ok(BatchMatMul { adj_x, adj_y, output: None })
+    }
+
     fn layout(&self, a: &Shape, b: &Shape) -> Result<Layout, OpError> {
         let scalar = OpError::Internal("a product of less than a matrix");
         let (Some((a_batch, m, k)), Some((b_batch, _, n))) = (matrix(a, self.adj_x), matrix(b, self.adj_y))
@@ -141,6 +154,9 @@ impl Operator for BatchMatMul {
         let (a, b) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         super::need_type(0, a, TYPES)?;
         super::need_type(1, b, &[a.dtype])?;
+        if let Some(output) = self.output.filter(|output| !is_computed_as(*output, a.dtype)) {
+            return Err(OpError::input(0, format!("is of type {}, not of the product's {output}", a.dtype)));
+        }
         let no_matrix =
             |input, fact: &Fact| OpError::input(input, format!("is of shape {}, no matrix", fact.dims));
         let (Some(a_dims), Some(b_dims)) = (a.dims.get(), b.dims.get()) else {

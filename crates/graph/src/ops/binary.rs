@@ -9,7 +9,7 @@ use tightfit_core::{DType, MAX_RANK, Shape, StringRef};
 use tightfit_kernels::{BinaryOp, CompareOp, binary, compare};
 
 use super::Registration;
-use crate::dim::Dim;
+use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 
@@ -19,7 +19,10 @@ macro_rules! functions {
             $(Registration { name: $name, import: |_| Ok(Box::new(Binary { op: BinaryOp::$op })) },)*
             $(Registration {
                 name: stringify!($comparison),
-                import: |_| Ok(Box::new(Comparison { op: CompareOp::$comparison })),
+                import: |attributes| {
+                    let may_differ = !attributes.bool_or("incompatible_shape_error", true)?;
+                    Ok(Box::new(Comparison { op: CompareOp::$comparison, may_differ }))
+                },
             },)*
         ]
     };
@@ -93,6 +96,8 @@ impl Binary {
 #[derive(Debug, Clone, Copy)]
 struct Comparison {
     op: CompareOp,
+    /// Shapes that do not broadcast make tensors unequal, in place of an error.
+    may_differ: bool,
 }
 
 impl Operator for Comparison {
@@ -106,10 +111,17 @@ impl Operator for Comparison {
         if a.dtype != b.dtype || !(is_text || self.op.supports(a.dtype)) {
             return Err(OpError::input(1, format!("is of type {}, and input 0 of {}", b.dtype, a.dtype)));
         }
+        if self.may_differ && a.dims.broadcast(&b.dims).is_none() {
+            return Ok(vec![Fact::new(DType::Bool, Shape::SCALAR)]);
+        }
         Ok(vec![Fact::new(DType::Bool, super::broadcast(a, b)?)])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if self.may_differ && Dims::from(run.shape(0)).broadcast(&Dims::from(run.shape(1))).is_none() {
+            run.out_bytes(0)?.fill((self.op == CompareOp::NotEqual) as u8);
+            return Ok(());
+        }
         if run.dtype(0) == DType::String {
             return self.compare_texts(run);
         }
@@ -163,6 +175,15 @@ mod tests {
         check("Equal", &[], &[column.clone(), row.clone()], &[bools(&[2, 3], &[true; 6])]);
         check("NotEqual", &[], &[row.clone(), scalar(text)], &[bools(&[3], &[false; 3])]);
         refuses("Less", &[], &[row, scalar(text)], "string");
+    }
+
+    #[test]
+    fn shapes_that_do_not_broadcast_are_unequal_where_that_is_no_error() {
+        let (two, three) = (tensor(&[2], &[1i32, 2]), tensor(&[3], &[1i32, 2, 3]));
+        let lenient = [("incompatible_shape_error", flag(false))];
+        check("Equal", &lenient, &[two.clone(), three.clone()], &[bools(&[], &[false])]);
+        check("NotEqual", &lenient, &[two.clone(), three.clone()], &[bools(&[], &[true])]);
+        refuses("Equal", &[], &[two, three], "broadcast");
     }
 
     #[test]

@@ -176,6 +176,17 @@ impl Operator for ConcatOffset {
             ));
         }
         let axis = known_axis(0, inputs[0], rank)?;
+        if let (Some(axis), Some(first)) = (axis, first.dims_value()) {
+            for (i, shape) in inputs.iter().enumerate().skip(2) {
+                let Some(shape) = shape.dims_value() else { continue };
+                let differs = |(a, b): (&Dim, &Dim)| a.known().zip(b.known()).is_some_and(|(a, b)| a != b);
+                let other =
+                    first.iter().zip(&shape).enumerate().find(|(at, dims)| *at != axis && differs(*dims));
+                if let Some((at, _)) = other {
+                    return Err(OpError::input(i, format!("is a shape with another axis {at} than input 1")));
+                }
+            }
+        }
         let mut offset = Dim::Known(0);
         let dims = Dims::new([Dim::Known(rank as i64)]);
         let facts = inputs[1..].iter().map(|shape| {
@@ -194,8 +205,13 @@ impl Operator for ConcatOffset {
         let rank = run.shape(1).elements();
         let axis = axis_input(run, 0, rank)?;
         let mut offset = 0i64;
+        let first = run.ints::<MAX_RANK>(1)?;
         for i in 1..run.inputs() {
-            let size = run.ints::<MAX_RANK>(i)?.get(axis).copied().unwrap_or(0);
+            let shape = run.ints::<MAX_RANK>(i)?;
+            if let Some(at) = (0..rank).find(|at| *at != axis && shape.get(*at) != first.get(*at)) {
+                return Err(OpError::input(i, format!("is a shape with another axis {at} than input 1")));
+            }
+            let size = shape.get(axis).copied().unwrap_or(0);
             let too_large = || OpError::input(i, "is a shape that makes the joined tensor too large");
             match run.output_dtype(i - 1) {
                 DType::I64 => set(run.out::<i64>(i - 1)?, axis, offset),

@@ -106,6 +106,10 @@ impl Operator for Conv2d {
         Ok(vec![Fact::new(DType::F32, Dims::new(dims))])
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        self.moves.check_filter(inputs)
+    }
+
     fn memory(&self, call: &Call<'_>) -> Memory {
         let Some(kernel) = self.planned(call) else { return Memory::default() };
         let form = match call.inputs[FILTER].place {

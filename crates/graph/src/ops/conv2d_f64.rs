@@ -70,6 +70,10 @@ impl Operator for Conv2dF64 {
         Ok(vec![Fact::new(DType::F64, Dims::new([image[0], rows, columns, channels]))])
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        self.moves.check_filter(inputs)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let params = self.params(&run.shape(0), &run.shape(1));
         let params =

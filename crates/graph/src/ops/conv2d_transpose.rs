@@ -3,7 +3,7 @@
 //!
 //! float32 (float16 and bfloat16 are converted around it); data format NHWC only. It is the plain convolution, with
 //! stride 1, of the input with zeros stuffed between its pixels by the filter turned around, both made in scratch. Rows
-//! of padding beyond the filter's reach are refused.
+//! of padding beyond the filter's reach are left out of that image.
 
 use tightfit_core::{ALIGNMENT, DType};
 use tightfit_kernels::{
@@ -40,6 +40,8 @@ struct Plain {
     kernel: Kernel,
     input: [usize; 4],
     filter: [usize; 4],
+    /// Rows and columns that are left out of it: top, bottom, left, right.
+    crops: [usize; 4],
     /// Floats of the input with zeros between its pixels.
     stuffed_floats: usize,
 }
@@ -60,15 +62,23 @@ impl Conv2dTranspose {
         let window = self.moves.window([filter[0], filter[1]], [output[1], output[2]]);
         let too_large = || OpError::input(INPUT, "is too large once zeros are put between its pixels");
         let stuffed = stuffed_size([input[1], input[2]], self.moves.strides).ok_or_else(too_large)?;
-        let mut pads = [0; 4];
+        let (mut pads, mut crops) = ([0; 4], [0; 4]);
         for axis in 0..2 {
             let reach = filter[axis].saturating_sub(1).saturating_mul(self.moves.dilations[axis]);
-            let before = reach.checked_sub(window.pads[2 * axis]);
-            let after =
-                before.and_then(|before| (output[axis + 1] + reach).checked_sub(stuffed[axis] + before));
-            let too_padded = || OpError::attribute("explicit_paddings", "reach beyond the filter");
-            (pads[2 * axis], pads[2 * axis + 1]) = before.zip(after).ok_or_else(too_padded)?;
+            // What padding the filter does not reach is cut off the image.
+            let around = |size: usize, less: usize| (size.saturating_sub(less), less.saturating_sub(size));
+            let (before, crop) = around(reach, window.pads[2 * axis]);
+            let (after, crop_behind) = around(output[axis + 1] + reach + crop, stuffed[axis] + before);
+            (pads[2 * axis], pads[2 * axis + 1]) = (before, after);
+            (crops[2 * axis], crops[2 * axis + 1]) = (crop, crop_behind);
         }
+        let left =
+            |axis: usize| stuffed[axis].checked_sub(crops[2 * axis].saturating_add(crops[2 * axis + 1]));
+        let too_padded = || OpError::attribute("explicit_paddings", "reach beyond the whole image");
+        let stuffed = match (left(0), left(1)) {
+            (Some(height), Some(width)) if height > 0 && width > 0 || stuffed.contains(&0) => [height, width],
+            _ => return Err(too_padded()),
+        };
         let window = Window { strides: [1, 1], pads, ..window };
         let params = Conv2dParams {
             batch: input[0],
@@ -80,10 +90,10 @@ impl Conv2dTranspose {
             groups: 1,
         };
         let kernel = Kernel::new(Isa::detect(), params)?;
-        let is_stuffed = self.moves.strides != [1, 1];
+        let is_stuffed = self.moves.strides != [1, 1] || crops != [0; 4];
         let sizes = [input[0], stuffed[0], stuffed[1], input[3]];
         let floats = sizes.iter().try_fold(1usize, |n, size| n.checked_mul(*size)).ok_or_else(too_large)?;
-        Ok(Plain { kernel, input, filter, stuffed_floats: if is_stuffed { floats } else { 0 } })
+        Ok(Plain { kernel, input, filter, crops, stuffed_floats: if is_stuffed { floats } else { 0 } })
     }
 
     /// Height and width of the output, as the first input says.
@@ -152,7 +162,7 @@ impl Operator for Conv2dTranspose {
         let (stuffed, scratch) = floats(rest, plain.stuffed_floats)?;
         turn_filter(run.pool, plain.filter, filter, turned)?;
         let input = if plain.stuffed_floats > 0 {
-            stuff_zeros(run.pool, plain.input, self.moves.strides, input, stuffed)?;
+            stuff_zeros(run.pool, plain.input, self.moves.strides, plain.crops, input, stuffed)?;
             stuffed
         } else {
             input

@@ -88,6 +88,10 @@ impl Operator for DepthwiseConv2d {
         Ok(vec![Fact::new(DType::F32, Dims::new([image[0], rows, columns, channels]))])
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        self.moves.check_filter(inputs)
+    }
+
     fn memory(&self, call: &Call<'_>) -> Memory {
         self.fused.memory(0, call.inputs[FILTER].place)
     }

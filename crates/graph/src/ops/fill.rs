@@ -139,8 +139,12 @@ fn one(dtype: DType) -> [u8; 16] {
 struct Range;
 
 /// How many steps of `delta` lead from `start` to before `limit`.
-fn steps(start: f64, limit: f64, delta: f64) -> Option<usize> {
-    let steps = ((limit - start) / delta).ceil();
+fn steps(dtype: DType, start: f64, limit: f64, delta: f64) -> Option<usize> {
+    // In the type itself: 7 over a float32 of 0.7 is 10, though it is a little more.
+    let steps = match dtype {
+        DType::F32 => ((limit as f32 - start as f32) / delta as f32).ceil() as f64,
+        _ => ((limit - start) / delta).ceil(),
+    };
     // False for NaN: a step of 0 leads nowhere, and one away from the limit is refused.
     ((0.0..9e15).contains(&steps) && delta != 0.0).then_some(steps as usize)
 }
@@ -180,7 +184,7 @@ impl Range {
         }
         match inputs.map(|fact| fact.view().and_then(number)) {
             [Some(start), Some(limit), Some(delta)] => {
-                Ok(Dim::Known(steps(start, limit, delta).ok_or_else(bad)? as i64))
+                Ok(Dim::Known(steps(inputs[0].dtype, start, limit, delta).ok_or_else(bad)? as i64))
             }
             _ => Ok(Dim::Unknown),
         }

@@ -57,6 +57,9 @@ impl Operator for AnyPool {
         if !is_supported {
             return Err(OpError::input(0, format!("is of type {}, which is not supported", input.dtype)));
         }
+        if self.places.is_some() && input.dims.elements() == crate::dim::Dim::Known(0) && !input.is_bound {
+            return Err(OpError::input(0, format!("is of shape {}, which has no elements", input.dims)));
+        }
         if let Some(shape) = input.dims.concrete()
             && let Ok(image) = <[usize; 4]>::try_from(&shape[..])
         {
@@ -74,6 +77,10 @@ impl Operator for AnyPool {
         let mut facts = vec![Fact::new(input.dtype, dims.clone())];
         facts.extend(self.places.map(|(dtype, _)| Fact::new(dtype, dims)));
         Ok(facts)
+    }
+
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        super::input(inputs, 0)?.dims.get().map_or(Ok(()), |image| self.moves.check(self.size, image))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

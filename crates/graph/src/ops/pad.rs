@@ -121,7 +121,7 @@ impl Pad {
         let edge = if mirror == Mirror::Reflect { 1 } else { 0 };
         match (dim, before, after) {
             (Dim::Known(n), Dim::Known(before), Dim::Known(after))
-                if !is_bound && before.max(after) > (n - edge).max(0) =>
+                if !is_bound && before.max(after) > n - edge =>
             {
                 Err(OpError::input(1, format!("asks for [{before}, {after}] around an axis of {n} elements")))
             }

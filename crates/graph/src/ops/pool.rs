@@ -86,6 +86,10 @@ impl Operator for Pool {
         Ok(vec![Fact::new(DType::F32, Dims::new([image[0], rows, columns, image[3]]))])
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        super::input(inputs, 0)?.dims.get().map_or(Ok(()), |image| self.moves.check(self.size, image))
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let kernel = self.kernel(&run.shape(0))?;
         let input = run.slice::<f32>(0)?;
@@ -122,6 +126,15 @@ impl Operator for MaxPoolV2 {
                 Err(OpError::input(0, format!("is of type {}", input.dtype)))
             }
             _ => Ok(vec![Fact::new(input.dtype, Dims::of_rank(4))]),
+        }
+    }
+
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        match (super::input(inputs, 1)?.ints(), super::input(inputs, 2)?.ints()) {
+            (Some(size), Some(strides)) => {
+                self.pool(super::input(inputs, 0)?.dtype, &size, &strides)?.check(inputs)
+            }
+            _ => Ok(()),
         }
     }
 

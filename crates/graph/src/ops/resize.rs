@@ -95,7 +95,7 @@ impl Operator for Resize {
         need_number(images)?;
         let [height, width] = size(1, super::input(inputs, 1)?)?;
         let dims = super::dims_of_rank(0, images, 4)?.unwrap_or(vec![Dim::Unknown; 4]);
-        if dims[1] == Dim::Known(0) || dims[2] == Dim::Known(0) {
+        if dims[1..].contains(&Dim::Known(0)) {
             return Err(OpError::input(0, format!("is of shape {}, images without pixels", images.dims)));
         }
         let dtype = if self.how == Interpolation::Nearest { images.dtype } else { DType::F32 };

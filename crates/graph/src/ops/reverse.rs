@@ -71,6 +71,11 @@ impl Operator for Reverse {
         let rank = input.dims.rank();
         if self.by_bools {
             super::need_type(1, axes, &[DType::Bool])?;
+            if input.dims.get().is_some_and(|dims| dims.first() == Some(&crate::dim::Dim::Known(0)))
+                && !input.is_bound
+            {
+                return Err(OpError::input(0, format!("is of shape {}, which has no rows", input.dims)));
+            }
             let len = axes.dims.elements().size();
             if let (Some(rank), Some(len)) = (rank, len)
                 && rank != len

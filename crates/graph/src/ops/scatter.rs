@@ -32,6 +32,12 @@ fn check_updates(first: usize, target: &Dims, indices: &Fact, updates: &Fact) ->
     let Some((depth, places)) = at.split_last() else {
         return Err(OpError::input(first, "is a scalar; its last axis must name a place"));
     };
+    if places.is_empty() {
+        return Err(OpError::input(
+            first,
+            format!("is of shape {}; a row for each place is needed", indices.dims),
+        ));
+    }
     let Some(depth) = depth.size() else { return Ok(()) };
     let Some(slice) = target.get(depth..) else {
         return Err(OpError::input(first, format!("names places of {depth} axes in {} axes", target.len())));

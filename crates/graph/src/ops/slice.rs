@@ -182,6 +182,10 @@ impl SplitV {
     /// The sizes with the one that is -1 found out.
     fn sizes(&self, whole: Dim, sizes: &[Dim], is_bound: bool) -> Result<Vec<Dim>, OpError> {
         let is_rest = |dim: &Dim| *dim == Dim::Known(-1);
+        // A single piece is the whole; TensorFlow does not work its size out.
+        if sizes.len() == 1 && sizes.iter().any(is_rest) {
+            return Err(OpError::input(1, "gives no size to the only piece"));
+        }
         if sizes.len() != self.count || sizes.iter().filter(|d| is_rest(d)).count() > 1 {
             return Err(OpError::input(
                 1,
@@ -235,6 +239,9 @@ impl Operator for SplitV {
         let axis = axis_input(run, 2, shape.rank())?;
         let sizes = run.ints::<MAX_SPLIT>(1)?;
         let whole = shape[axis] as i64;
+        if self.count == 1 && sizes.first() == Some(&-1) {
+            return Err(OpError::input(1, "gives no size to the only piece"));
+        }
         let sum: i64 = sizes.iter().filter(|n| **n != -1).fold(0, |sum, n| sum.saturating_add(*n));
         for (i, size) in sizes.iter().take(self.count).enumerate() {
             let size = if *size == -1 { whole - sum } else { *size };

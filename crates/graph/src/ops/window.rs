@@ -5,6 +5,7 @@ use tightfit_kernels::Window;
 
 use crate::attributes::Attributes;
 use crate::dim::Dim;
+use crate::fact::Fact;
 use crate::operator::OpError;
 
 /// How a window moves.
@@ -44,6 +45,11 @@ impl Moves {
             "EXPLICIT" => Padding::Explicit(explicit(&attributes.ints("explicit_paddings")?)?),
             other => return Err(OpError::attribute("padding", format!("is {other}"))),
         };
+        if !matches!(padding, Padding::Explicit(_))
+            && !attributes.ints_or_empty("explicit_paddings")?.is_empty()
+        {
+            return Err(OpError::attribute("explicit_paddings", "is there, though padding is not EXPLICIT"));
+        }
         let dilations = if dilations.is_empty() { vec![1; 4] } else { dilations };
         Ok(Moves { strides: pair("strides", &strides)?, dilations: pair("dilations", &dilations)?, padding })
     }
@@ -76,13 +82,57 @@ impl Moves {
         Ok(output)
     }
 
+    /// Refuses an image that is smaller than the filter of a convolution, which is its second input.
+    ///
+    /// # Errors
+    /// As [`Moves::check`].
+    pub fn check_filter(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        let (Some(image), Some(filter)) =
+            (super::input(inputs, 0)?.dims.get(), super::input(inputs, 1)?.dims.get())
+        else {
+            return Ok(());
+        };
+        match (filter.first().and_then(|d| d.size()), filter.get(1).and_then(|d| d.size())) {
+            (Some(height), Some(width)) => self.check([height, width], image),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses an image, `[batch, height, width, channels]`, that is smaller than the window, which a run of the model would make no output of.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] naming the axis.
+    pub fn check(&self, size: [usize; 2], image: &[Dim]) -> Result<(), OpError> {
+        for axis in 0..2 {
+            let added = match self.padding {
+                Padding::Same => continue,
+                Padding::Valid => 0,
+                Padding::Explicit(p) => p[2 * axis].saturating_add(p[2 * axis + 1]),
+            };
+            let reach = self.reach(axis, size[axis]);
+            if let Some(pixels) = image.get(axis + 1).and_then(|dim| dim.size())
+                && pixels.saturating_add(added) < reach
+            {
+                let why =
+                    format!("has {pixels} pixels along axis {}, fewer than the window's {reach}", axis + 1);
+                return Err(OpError::input(0, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Pixels from the first to the last of a window.
+    fn reach(&self, axis: usize, size: usize) -> usize {
+        size.saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1)
+    }
+
     fn output_size(&self, axis: usize, size: usize, pixels: usize) -> Result<usize, OpError> {
         let added = match self.padding {
             Padding::Same => return Ok(pixels.div_ceil(self.strides[axis])),
             Padding::Valid => 0,
             Padding::Explicit(p) => p[2 * axis] + p[2 * axis + 1],
         };
-        let reach = size.saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1);
+        let reach = self.reach(axis, size);
         let padded = pixels.saturating_add(added);
         let Some(steps) = padded.checked_sub(reach) else {
             // TensorFlow divides what is missing by the stride, rounding towards zero.

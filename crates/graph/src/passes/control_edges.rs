@@ -4,9 +4,9 @@
 
 use crate::ir::Graph;
 
-/// Removes them.
-pub fn remove(graph: &mut Graph) -> bool {
-    let Ok(order) = graph.order() else { return false };
+/// For each node, whether it or anything that it needs has an effect; `None` for a graph with a cycle.
+pub fn effects(graph: &Graph) -> Option<Vec<bool>> {
+    let order = graph.order().ok()?;
     let mut has_effect = vec![false; graph.nodes.len()];
     for id in order {
         let node = graph.node(id);
@@ -14,6 +14,12 @@ pub fn remove(graph: &mut Graph) -> bool {
         has_effect[id.0 as usize] =
             node.operator().is_some_and(|o| !o.is_pure()) || needs.any(|n| has_effect[n.0 as usize]);
     }
+    Some(has_effect)
+}
+
+/// Removes them.
+pub fn remove(graph: &mut Graph) -> bool {
+    let Some(has_effect) = effects(graph) else { return false };
     let mut has_changed = false;
     for node in &mut graph.nodes {
         let before = node.control.len();

@@ -55,7 +55,7 @@ fn reshaped(
 
 fn batch_product(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let node = graph.node(id);
-    let BatchMatMul { adj_x, adj_y } = *node.is::<BatchMatMul>()?;
+    let BatchMatMul { adj_x, adj_y, .. } = *node.is::<BatchMatMul>()?;
     let (left, right) = (node.inputs[0], node.inputs[1]);
     graph.producer(right).constant()?;
     let shape = graph.fact(right).dims.concrete()?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tightfit_core::{ALIGNMENT, Buffer, DType, MemoryBudget, Shape, TensorView};
 use tightfit_format::TensorDef;
 
+use super::control_edges::effects;
 use crate::exec::evaluate;
 use crate::fact::{KNOWN_VALUE_MAX_BYTES, Known};
 use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, ValueRef};
@@ -28,11 +29,13 @@ const GROWTH_MAX: usize = 4;
 /// Folds all that can be.
 pub fn fold(graph: &mut Graph) -> bool {
     let mut has_changed = false;
+    // A value that is known still waits for the checks behind it, which a constant would not.
+    let Some(waits) = effects(graph) else { return false };
     let mut computed_bytes: usize = graph.ids().map(|id| computed_bytes(graph.node(id))).sum();
     for id in graph.ids() {
         let node = graph.node(id);
         let is_pure = node.operator().is_some_and(|o| o.is_pure());
-        if !is_pure || node.facts.len() != 1 || !node.control.is_empty() {
+        if !is_pure || node.facts.len() != 1 || !node.control.is_empty() || waits[id.0 as usize] {
             continue;
         }
         let folded = known_constant(node)

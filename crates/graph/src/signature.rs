@@ -1,0 +1,189 @@
+//! What TensorFlow's registry says of an operator: how many inputs of which types it takes, and which values its
+//! attributes may have. A node that breaks it is refused before the operator looks at it.
+
+pub mod ranks;
+mod table;
+
+use tightfit_core::DType;
+use tightfit_format::{AttrValue, DataType, ListValue, NodeDef};
+
+use crate::operator::OpError;
+
+/// Name, inputs and attributes. An input is `T` (a tensor of that attribute's type), `#3` (of type number 3), `T*N` (as
+/// many as N says) or `T*` (one for each type of a list). An attribute is `name:kind{allowed}=default>minimum`.
+type Row = (&'static str, &'static str, &'static str);
+
+fn row(op: &str) -> Option<&'static Row> {
+    table::ROWS.binary_search_by_key(&op, |row| row.0).ok().and_then(|at| table::ROWS.get(at))
+}
+
+/// One attribute of a row.
+struct Rule {
+    name: &'static str,
+    kind: &'static str,
+    /// The allowed values, separated by commas; `None` where there is no list.
+    allowed: Option<&'static str>,
+    default: Option<&'static str>,
+    minimum: Option<&'static str>,
+}
+
+fn rules(row: &'static Row) -> impl Iterator<Item = Rule> {
+    row.2.split_whitespace().map(|text| {
+        let (text, minimum) = text.split_once('>').map_or((text, None), |(text, n)| (text, Some(n)));
+        let (text, default) = text.split_once('=').map_or((text, None), |(text, d)| (text, Some(d)));
+        let (text, allowed) = text.split_once('{').map_or((text, None), |(text, a)| (text, Some(a)));
+        let (name, kind) = text.split_once(':').unwrap_or((text, ""));
+        Rule { name, kind, allowed: allowed.map(|list| list.trim_end_matches('}')), default, minimum }
+    })
+}
+
+impl Rule {
+    fn allows(&self, value: &str) -> bool {
+        self.allowed.is_none_or(|list| list.split(',').any(|one| one == value))
+    }
+
+    fn check(&self, node: &NodeDef) -> Result<(), OpError> {
+        let Some(value) = node.attr(self.name) else { return Ok(()) };
+        let least = self.minimum.and_then(|n| n.parse::<i64>().ok()).unwrap_or(i64::MIN);
+        let too_small = |n: i64, what: &str| {
+            OpError::attribute(self.name, format!("{what} {n}; at least {least} is needed"))
+        };
+        match (self.kind, value) {
+            ("type", AttrValue::Type(number)) if !self.allows(&DataType(*number).base().0.to_string()) => {
+                let why = format!("is {}, which {} is not for", DataType(*number), node.op);
+                Err(OpError::attribute(self.name, why))
+            }
+            ("string", AttrValue::Str(text)) if !self.allows(&String::from_utf8_lossy(text)) => {
+                let why = format!(
+                    "is '{}'; {} are what TensorFlow has",
+                    String::from_utf8_lossy(text),
+                    self.allowed.unwrap_or_default().replace(',', ", ")
+                );
+                Err(OpError::attribute(self.name, why))
+            }
+            ("int", AttrValue::Int(n)) if *n < least => Err(too_small(*n, "is")),
+            ("list(int)", AttrValue::List(ListValue::Ints(list))) if (list.len() as i64) < least => {
+                Err(too_small(list.len() as i64, "has length"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks the attributes of a node by themselves.
+///
+/// # Errors
+/// [`OpError::Attribute`] for a value that the operator does not have.
+pub fn check_attributes(node: &NodeDef) -> Result<(), OpError> {
+    row(&node.op).map_or(Ok(()), |row| rules(row).try_for_each(|rule| rule.check(node)))
+}
+
+/// Checks that the inputs of a node are of the number and the types that its attributes say. A type that the file leaves
+/// out is that of the first input that it is said of.
+///
+/// # Errors
+/// [`OpError::Input`] for an input of another type, [`OpError::Invalid`] for another number of them.
+pub fn check_inputs(node: &NodeDef, inputs: &[DType]) -> Result<(), OpError> {
+    let Some(row) = row(&node.op) else { return Ok(()) };
+    let mut at = 0;
+    let mut seen: [(&str, Option<DType>); 8] = [("", None); 8];
+    for argument in row.1.split_whitespace() {
+        let (kind, count) = argument.split_once('*').map_or((argument, None), |(kind, n)| (kind, Some(n)));
+        if count == Some("") {
+            at += check_list(node, kind, at, inputs)?;
+            continue;
+        }
+        let many = match count.map(|name| node.attr(name)) {
+            Some(Some(AttrValue::Int(n))) => usize::try_from(*n).unwrap_or_default(),
+            // A file that does not say how many has nothing else behind them.
+            Some(_) => inputs.len().saturating_sub(at + row.1.split_whitespace().count() - 1),
+            None => 1,
+        };
+        let mut wanted = declared(node, row, kind);
+        let slot = seen.iter_mut().find(|(name, _)| name.is_empty() || *name == kind);
+        if let (None, Some((name, first))) = (wanted, slot) {
+            *name = kind;
+            *first = first.or(inputs.get(at).copied());
+            wanted = *first;
+        }
+        let end = at
+            .checked_add(many)
+            .filter(|end| *end <= inputs.len())
+            .ok_or_else(|| wrong_number(node, inputs))?;
+        if let Some(index) = (at..end).find(|i| wanted.is_some_and(|wanted| inputs[*i] != wanted)) {
+            let wanted = wanted.map_or("", DType::name);
+            let why = format!("is of type {}; {} of this node takes {wanted}", inputs[index], node.op);
+            return Err(OpError::input(index, why));
+        }
+        at = end;
+    }
+    if at == inputs.len() { Ok(()) } else { Err(wrong_number(node, inputs)) }
+}
+
+fn wrong_number(node: &NodeDef, inputs: &[DType]) -> OpError {
+    OpError::Invalid(format!("{} inputs are not what {} takes", inputs.len(), node.op))
+}
+
+/// The type that a node says an argument is of; `None` where the file leaves it out and there is no default.
+fn declared(node: &NodeDef, row: &'static Row, kind: &str) -> Option<DType> {
+    if let Some(number) = kind.strip_prefix('#') {
+        return DataType(number.parse().ok()?).dtype();
+    }
+    match node.attr(kind) {
+        Some(AttrValue::Type(number)) => DataType(*number).dtype(),
+        Some(_) => None,
+        None => {
+            rules(row).find(|rule| rule.name == kind)?.default?.parse().ok().and_then(|n| DataType(n).dtype())
+        }
+    }
+}
+
+/// Checks inputs against a list of types; how many there are.
+fn check_list(node: &NodeDef, attribute: &str, at: usize, inputs: &[DType]) -> Result<usize, OpError> {
+    let rest = inputs.get(at..).unwrap_or_default();
+    let Some(AttrValue::List(ListValue::Types(types))) = node.attr(attribute) else { return Ok(rest.len()) };
+    let is_same = |(dtype, number): (&DType, &i32)| DataType(*number).dtype() == Some(*dtype);
+    if types.len() != rest.len() {
+        return Err(wrong_number(node, inputs));
+    }
+    match rest.iter().zip(types).position(|pair| !is_same(pair)) {
+        None => Ok(rest.len()),
+        Some(i) => Err(OpError::input(
+            at + i,
+            format!("is of type {}, not what attribute {attribute} says", rest[i]),
+        )),
+    }
+}
+
+/// True when an input of an operator is only of integers that say where or how much, of int32 or int64 among others.
+pub fn is_index(op: &str, input: usize) -> bool {
+    let Some(row) = row(op) else { return false };
+    // What follows a list is not looked at: no operator with narrow indices has one.
+    let Some(kind) = row.1.split_whitespace().nth(input) else { return false };
+    let integers = ["3", "4", "5", "6", "9", "17"];
+    let of_integers = |list: &str| {
+        list.split(',').all(|one| integers.contains(&one))
+            && ["3", "9"].iter().all(|n| list.split(',').any(|one| one == *n))
+    };
+    rules(row).any(|rule| rule.name == kind && rule.allowed.is_some_and(of_integers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops;
+
+    #[test]
+    fn every_operator_has_a_row_in_order() {
+        assert!(table::ROWS.is_sorted_by_key(|row| row.0));
+        for registration in ops::all() {
+            assert!(row(registration.name).is_some(), "{}", registration.name);
+        }
+    }
+
+    #[test]
+    fn narrow_integers_are_indices_where_only_integers_are_allowed() {
+        assert!(is_index("GatherNd", 1) && is_index("SplitV", 1) && is_index("StridedSlice", 3));
+        assert!(!is_index("GatherNd", 0) && !is_index("Add", 1) && !is_index("Nothing", 0));
+    }
+}

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Writes `crates/graph/src/signature/table.rs`: what TensorFlow's registry says of the operators of docs/operators.md.
+
+    python tests/golden/signatures.py
+"""
+
+import os
+import pathlib
+import re
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import tensorflow as tf  # noqa: F401  fills the registry
+from tensorflow.python.framework import op_def_registry
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HEAD = '''//! Written by tests/golden/signatures.py from TensorFlow's registry of operators.
+
+use super::Row;
+
+/// The operators in the order of their names.
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = &[
+'''
+
+
+def names():
+    rows = (ROOT / "docs/operators.md").read_text().splitlines()
+    cells = [row.split("|")[2] for row in rows if row.startswith("| ") and row.count("|") > 3]
+    return sorted(set(re.findall(r"`(\w+)`", " ".join(cells))))
+
+
+def argument(arg):
+    """`T` for a tensor of that attribute's type, `#3` for one of type number 3, `T*N` for N of them, `T*` for a list of
+    types."""
+    if arg.type_list_attr:
+        return f"{arg.type_list_attr}*"
+    kind = arg.type_attr or f"#{arg.type}"
+    return f"{kind}*{arg.number_attr}" if arg.number_attr else kind
+
+
+def attribute(attr):
+    """`name:kind`, then `{allowed}` and `=default` where there are any."""
+    text = f"{attr.name}:{attr.type}"
+    if attr.HasField("allowed_values"):
+        values = attr.allowed_values.list
+        text += "{" + ",".join([str(t) for t in values.type] + [s.decode() for s in values.s]) + "}"
+    if attr.type == "type" and attr.HasField("default_value"):
+        text += f"={attr.default_value.type}"
+    if attr.has_minimum:
+        text += f">{attr.minimum}"
+    return text
+
+
+def main():
+    lines = []
+    for name in names():
+        op = op_def_registry.get(name)
+        inputs = " ".join(argument(a) for a in op.input_arg)
+        kept = [a for a in op.attr if a.type in ("type", "string", "int", "list(int)")]
+        attrs = " ".join(attribute(a) for a in kept if a.type == "type" or a.HasField("allowed_values") or a.has_minimum)
+        lines.append(f'    ("{name}", "{inputs}", "{attrs}"),\n')
+    (ROOT / "crates/graph/src/signature/table.rs").write_text(HEAD + "".join(lines) + "];\n")
+
+
+if __name__ == "__main__":
+    main()
