@@ -21,7 +21,6 @@ pub mod spool;
 pub mod tfrecord;
 pub mod zip;
 
-mod ledger;
 mod proto;
 
 pub use detect::{ModelFormat, detect};
