@@ -1,9 +1,11 @@
 //! What everything in TightFit counts in: the one memory budget, buffers that own their share of it, and the
 //! types and shapes of tensors. Depends on no other crate of the project.
 //!
-//! Invariant: [`Buffer`] is the only large allocation in the tree, and each owns a [`Reservation`], so what
-//! [`MemoryBudget`] has counted and what the process holds cannot drift apart.
+//! Invariant: [`Buffer`] is the only large allocation in the tree, and each owns a [`Reservation`]; what is many small
+//! ones, a model's structure above all, is counted on an [`Account`]. So what [`MemoryBudget`] has counted and what the
+//! process holds cannot drift apart.
 
+mod account;
 mod budget;
 mod buffer;
 mod dtype;
@@ -11,6 +13,7 @@ mod shape;
 mod size;
 mod tensor;
 
+pub use account::{Account, array_bytes, block_bytes, list_bytes, trim_heap};
 pub use budget::{BudgetError, MemoryBudget, Patience, Reservation};
 pub use buffer::{ALIGNMENT, Buffer};
 pub use dtype::{DType, Element, StringRef};

@@ -11,10 +11,9 @@ mod write;
 
 use std::sync::Arc;
 
-use tightfit_core::{MemoryBudget, Reservation};
+use tightfit_core::{Account, MemoryBudget, Reservation};
 
 use crate::error::{FormatError, Problem};
-use crate::ledger::Ledger;
 use crate::proto::text::TextReader;
 use crate::proto::wire::WireReader;
 use crate::source::{Cursor, SourceFile};
@@ -162,11 +161,11 @@ impl GraphDef {
     /// [`FormatError`] for a file that cannot be read, is no GraphDef, passes a limit of [`crate::limits`] or
     /// whose description does not fit the budget.
     pub fn read(source: Arc<SourceFile>, budget: &MemoryBudget) -> Result<GraphDef, FormatError> {
-        let ledger = ledger(&source, budget)?;
+        let ledger = Account::new(budget, PURPOSE);
         let reader = WireReader::new(Cursor::new(source.clone(), budget)?);
         let mut decoder = Decoder::new(reader, ledger);
         let parts = decoder.graph()?;
-        Ok(GraphDef::from_parts(source, parts, decoder.into_ledger()))
+        GraphDef::from_parts(source, parts, decoder.into_ledger())
     }
 
     /// Reads a GraphDef in protobuf's text encoding. Tensor values are decoded, as none stands in the file as it is.
@@ -174,16 +173,21 @@ impl GraphDef {
     /// # Errors
     /// [`FormatError`] as for [`GraphDef::read`], with line and column.
     pub fn read_text(source: Arc<SourceFile>, budget: &MemoryBudget) -> Result<GraphDef, FormatError> {
-        let ledger = ledger(&source, budget)?;
+        let ledger = Account::new(budget, PURPOSE);
         let reader = TextReader::new(Cursor::new(source.clone(), budget)?);
         let mut decoder = Decoder::new(reader, ledger);
         let parts = decoder.graph()?;
-        Ok(GraphDef::from_parts(source, parts, decoder.into_ledger()))
+        GraphDef::from_parts(source, parts, decoder.into_ledger())
     }
 
-    fn from_parts(source: Arc<SourceFile>, parts: GraphParts, ledger: Ledger) -> GraphDef {
+    fn from_parts(
+        source: Arc<SourceFile>,
+        parts: GraphParts,
+        ledger: Account,
+    ) -> Result<GraphDef, FormatError> {
         let GraphParts { nodes, functions, producer, min_consumer } = parts;
-        GraphDef { nodes, functions, producer, min_consumer, source, reservation: ledger.finish() }
+        let reservation = ledger.finish().map_err(|e| source.error_at(0, Problem::Budget(e)))?;
+        Ok(GraphDef { nodes, functions, producer, min_consumer, source, reservation })
     }
 
     /// The node called `name`. Looks at one after the other.
@@ -195,10 +199,6 @@ impl GraphDef {
     pub fn function(&self, name: &str) -> Option<&FunctionDef> {
         self.functions.iter().find(|f| &*f.name == name)
     }
-}
-
-fn ledger(source: &SourceFile, budget: &MemoryBudget) -> Result<Ledger, FormatError> {
-    Ledger::new(budget, PURPOSE).map_err(|e| source.error_at(0, Problem::Budget(e)))
 }
 
 fn find<'a>(attrs: &'a [(Box<str>, AttrValue)], name: &str) -> Option<&'a AttrValue> {

@@ -22,7 +22,6 @@ pub mod tfrecord;
 pub mod whole;
 pub mod zip;
 
-mod ledger;
 mod proto;
 
 pub use detect::{ModelFormat, detect};

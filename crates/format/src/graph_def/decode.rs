@@ -1,13 +1,14 @@
 //! From fields to the description, for both encodings. Scalars given twice: the last one holds, as protobuf says.
 //! A message given twice in a place for one would have to be merged; no writer does that, and it is refused.
 
+use tightfit_core::Account;
+
 use super::schema::{
     ARG_DEF, ATTR_VALUE, DIM, FUNCTION_DEF, GRAPH_DEF, LIBRARY, LIST_VALUE, MAP_TO_MESSAGE, MAP_TO_STRING,
     NAME_ATTR_LIST, NODE_DEF, OP_DEF, TENSOR_SHAPE, VERSION_DEF,
 };
 use super::{ArgDef, AttrValue, FunctionDef, ListValue, NameAttrList, NodeDef, TensorDef, TensorShapeDef};
 use crate::error::{FormatError, Problem};
-use crate::ledger::Ledger;
 use crate::limits::{self, Limit};
 use crate::proto::{Field, Input};
 
@@ -25,17 +26,17 @@ pub(crate) struct GraphParts {
 /// Decodes the message that `input` stands in, counting what it keeps.
 pub(crate) struct Decoder<I> {
     pub(super) input: I,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: Account,
     /// Nodes of the graph and of its functions so far.
     nodes: u64,
 }
 
 impl<I: Input> Decoder<I> {
-    pub fn new(input: I, ledger: Ledger) -> Self {
+    pub fn new(input: I, ledger: Account) -> Self {
         Self { input, ledger, nodes: 0 }
     }
 
-    pub fn into_ledger(self) -> Ledger {
+    pub fn into_ledger(self) -> Account {
         self.ledger
     }
 
@@ -390,7 +391,7 @@ impl<I: Input> Decoder<I> {
 }
 
 fn push<T>(
-    ledger: &mut Ledger,
+    ledger: &mut Account,
     list: &mut Vec<T>,
     item: T,
     limit: Limit,
