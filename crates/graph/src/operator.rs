@@ -28,6 +28,19 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
     /// [`OpError`] when no values of these inputs could be computed.
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError>;
 
+    /// True when a larger value of this integer input makes no output smaller, and no element of one: the most that it
+    /// can be then says the most that the outputs can be. Every operator's outputs grow with its inputs' shapes.
+    fn grows_with(&self, input: usize) -> bool {
+        let _ = input;
+        false
+    }
+
+    /// True when values of its inputs can make an output larger than the most that was inferred without them. A run that
+    /// knows its inputs' values beforehand is planned with them then.
+    fn can_outgrow(&self) -> bool {
+        false
+    }
+
     /// Scratch and sharing of memory at concrete shapes.
     fn memory(&self, call: &Call<'_>) -> Memory {
         let _ = call;

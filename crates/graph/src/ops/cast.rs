@@ -46,6 +46,10 @@ impl Operator for Cast {
         "Cast"
     }
 
+    fn grows_with(&self, _: usize) -> bool {
+        true
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = super::input(inputs, 0)?;
         if !is_number(input.dtype) {

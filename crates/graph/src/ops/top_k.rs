@@ -69,6 +69,10 @@ impl Operator for TopK {
         "TopKV2"
     }
 
+    fn grows_with(&self, input: usize) -> bool {
+        input == 1
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = super::input(inputs, 0)?;
         need_number(input)?;
@@ -87,8 +91,12 @@ impl Operator for TopK {
         let last = dims.last_mut().ok_or_else(|| OpError::input(0, "is a scalar; rows are needed"))?;
         let Some(k) = k else {
             // As many as a row has at most.
+            let axis = dims.len() - 1;
             let dims = Dims::new(dims);
-            return Ok(vec![Fact::at_most(input.dtype, dims.clone()), Fact::at_most(self.places, dims)]);
+            return Ok(vec![
+                Fact::at_most_along(input.dtype, dims.clone(), axis),
+                Fact::at_most_along(self.places, dims, axis),
+            ]);
         };
         if let Some(elements) = last.size()
             && elements < k
