@@ -441,6 +441,11 @@ impl<const MAX: usize> Ints<MAX> {
         }
         let mut values = [0; MAX];
         match tensor.dtype() {
+            DType::I16 => {
+                for (v, b) in values.iter_mut().zip(tensor.bytes().chunks_exact(2)) {
+                    *v = i16::from_le_bytes([b[0], b[1]]) as i64;
+                }
+            }
             DType::I32 => {
                 for (v, b) in values.iter_mut().zip(tensor.bytes().chunks_exact(4)) {
                     *v = i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as i64;

@@ -169,7 +169,7 @@ float_functions! { c;
     wide Floor(x) x.floor();
     /// The smallest integer not below x.
     wide Ceil(x) x.ceil();
-    /// The nearest integer, of two the even one: TensorFlow's Round and Rint.
+    /// The nearest integer, of two the even one: TensorFlow's Round and Rint. Of int32 and int64 it is 0 there.
     wide Round(x) x.round_ties_even();
 }
 
@@ -231,6 +231,7 @@ impl UnaryOp {
             LogicalNot => dtype == DType::Bool,
             Invert => dtype.is_integer(),
             Abs | Neg | Sign | Square | Relu | Relu6 => dtype.is_float() || dtype.is_integer(),
+            Round => dtype.is_float() || matches!(dtype, DType::I32 | DType::I64),
             _ => dtype.is_float(),
         }
     }
@@ -364,6 +365,8 @@ macro_rules! integer {
                     UnaryOp::Square => each(x, |x| x.wrapping_mul(x)),
                     UnaryOp::Relu => each(x, |x| x.max(0)),
                     UnaryOp::Relu6 => each(x, |x| x.clamp(0, 6)),
+                    // What TensorFlow's kernel makes of every integer.
+                    UnaryOp::Round => each(x, |_| 0),
                     _ => {}
                 }
             }

@@ -41,8 +41,8 @@ impl Operator for ChannelsSecond {
             ));
         }
         let bias = super::dims_of_rank(1, bias, 1)?;
-        if input.dims.rank().is_some_and(|rank| rank < 3) {
-            return Err(OpError::input(0, format!("is of shape {}; NCHW needs at least 3 axes", input.dims)));
+        if input.dims.rank().is_some_and(|rank| rank < 2) {
+            return Err(OpError::input(0, format!("is of shape {}; NCHW needs at least 2 axes", input.dims)));
         }
         if let (Some(dims), Some(bias)) = (input.dims.get(), bias)
             && let (Some(channels), Some(elements)) = (dims[1].size(), bias[0].size())
