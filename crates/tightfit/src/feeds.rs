@@ -69,7 +69,7 @@ impl Feeds {
     /// [`Error::Usage`] for an input of `model` without a tensor, [`Error::Graph`] for a tensor of another element type.
     pub fn new(model: &Model, tensors: Vec<(String, Tensor)>) -> Result<Feeds, Error> {
         let graph = model.graph();
-        let mut feeds = Feeds { tensors: Vec::with_capacity(tensors.len()), texts: Vec::new() };
+        let mut feeds = Feeds { tensors: Vec::with_capacity(tensors.len()) };
         for port in &graph.inputs {
             let dtype = graph.fact(port.value).dtype;
             let is_fed = |(name, _): &&(String, Tensor)| import::split_name(name).0 == port.name;
@@ -134,10 +134,15 @@ impl Feeds {
     /// # Errors
     /// As [`crate::fit::fit`].
     pub fn fit(&self, model: &Model, options: &mut FitOptions) -> Result<Fit, Error> {
+        let known = |options: &mut FitOptions| {
+            options.values = self.tensors.iter().map(|(name, t)| (name.clone(), t.fact())).collect();
+            fit(model, options)
+        };
         match self.sizes().fit(model, options) {
-            Err(Error::Graph(_)) => {
-                options.values = self.tensors.iter().map(|(name, t)| (name.clone(), t.fact())).collect();
-                fit(model, options)
+            Err(Error::Graph(_)) => known(options),
+            Ok(fit) if fit.plan.steps.iter().any(|step| step.operator.can_outgrow()) => {
+                drop(fit);
+                known(options)
             }
             other => other,
         }

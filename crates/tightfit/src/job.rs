@@ -204,7 +204,17 @@ impl<'m> Job<'m> {
         }
         let sink_bytes = runner.lines().sink_bytes.saturating_sub(options.sink.labels_bytes);
         let _sink = budget.try_reserve("sink", sink_bytes)?;
-        Ok(Job { model, dataset, runner, batch, columns, budget: budget.clone(), states: None, options, _sink })
+        Ok(Job {
+            model,
+            dataset,
+            runner,
+            batch,
+            columns,
+            budget: budget.clone(),
+            states: None,
+            options,
+            _sink,
+        })
     }
 
     /// The model in memory.

@@ -20,7 +20,9 @@ use super::jpeg;
 pub fn decode(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8]) -> Result<usize, String> {
     // Decoders are written not to panic, but they are many lines of other people's; a record must not end the run.
     let decoded = catch_unwind(AssertUnwindSafe(|| match header.format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, [header.height, header.width], if channels == 1 { 1 } else { 3 }, out),
+        ImageFormat::Jpeg => {
+            jpeg::decode(bytes, [header.height, header.width], if channels == 1 { 1 } else { 3 }, out)
+        }
         ImageFormat::Png => {
             let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(header));
             other(decoder, header, channels, out)
