@@ -15,7 +15,7 @@ pub const ALIGNMENT: usize = 64;
 const MAPPED_FROM_BYTES: usize = 64 << 10;
 
 /// From this size huge pages are asked for: filling a weight arena then takes 512 times fewer page faults.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 const HUGE_FROM_BYTES: usize = 8 << 20;
 
 /// Zeroed memory, aligned to [`ALIGNMENT`], that owns the [`Reservation`] it was made from.
@@ -121,7 +121,7 @@ fn map(bytes: usize) -> Option<NonNull<u8>> {
     if start == libc::MAP_FAILED {
         return None;
     }
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     if bytes >= HUGE_FROM_BYTES {
         // SAFETY: the range was mapped just now. The advice changes no content, and a refusal costs only speed.
         unsafe { libc::madvise(start, bytes, libc::MADV_HUGEPAGE) };

@@ -18,6 +18,7 @@ pub mod operator;
 pub mod ops;
 pub mod passes;
 pub mod plan;
+mod reshape;
 pub mod strings;
 #[cfg(test)]
 mod testing;

@@ -145,7 +145,7 @@ impl Call<'_> {
         let fit = feeds.fit(&model, &mut options)?;
         let stop = stop_flag();
         let mut sink = sink::create(self.output.as_deref(), sink_options)?;
-        let pool = ThreadPool::new(threads).map_err(|error| Error::io("threads", error))?;
+        let pool = ThreadPool::new(threads).map_err(|error| Error::io("threads", error.into()))?;
         let budget = MemoryBudget::new(fit.lines.total_bytes());
         let mut runner = Runner::with_fit(&model, fit, Arc::new(pool), &options, &budget)?;
         runner.stop_at(stop);

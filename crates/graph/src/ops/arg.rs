@@ -11,6 +11,7 @@ use crate::attributes::Attributes;
 use crate::dim::Dims;
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "ArgMax", import: |attributes| import(attributes, ArgOp::Max) },
@@ -63,6 +64,12 @@ impl Operator for ArgReduce {
         let mut kept = dims.to_vec();
         kept.remove(axis_of(axis, dims.len())?);
         Ok(vec![Fact::new(self.dtype, Dims::new(kept))])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        let axis = reshape::axis(run, AXIS, shape.rank())?;
+        reshape::set(run, 0, shape.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, d)| *d))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

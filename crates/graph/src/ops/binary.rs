@@ -12,6 +12,7 @@ use super::Registration;
 use crate::dim::Dim;
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 macro_rules! functions {
     ($($name:literal => $op:ident),* ; $($comparison:ident),*) => {
@@ -63,6 +64,10 @@ impl Operator for Binary {
         Memory::overwrites(&[0, 1])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::elementwise(run)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (a, b) = (run.src(0)?, run.src(1)?);
         Ok(binary(run.pool, self.op, a, b, &mut run.output(0)?)?)
@@ -107,6 +112,10 @@ impl Operator for Comparison {
             return Err(OpError::input(1, format!("is of type {}, and input 0 of {}", b.dtype, a.dtype)));
         }
         Ok(vec![Fact::new(DType::Bool, super::broadcast(a, b)?)])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::elementwise(run)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

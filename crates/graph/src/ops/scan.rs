@@ -10,6 +10,7 @@ use super::Registration;
 use crate::attributes::Attributes;
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Cumsum", import: |attributes| import(attributes, ScanOp::Sum) },
@@ -53,6 +54,10 @@ impl Operator for Scan {
             axis_of(axis, rank)?;
         }
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
