@@ -74,7 +74,7 @@ impl Operator for ArgReduce {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
-        let axis = run.ints::<1>(AXIS)?.first().copied().unwrap_or(0);
+        let axis = super::extent::int_input(run, AXIS)?;
         let axis = axis_of(axis, input.shape().rank())?;
         Ok(arg_reduce(run.pool, self.op, axis, input, &mut run.output(0)?)?)
     }

@@ -62,7 +62,7 @@ impl Operator for Scan {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
-        let axis = run.ints::<1>(1)?.first().copied().unwrap_or(0);
+        let axis = super::extent::int_input(run, 1)?;
         let axis = axis_of(axis, input.shape().rank())?;
         Ok(scan(run.pool, self.op, axis, (self.exclusive, self.reverse), input, &mut run.output(0)?)?)
     }
