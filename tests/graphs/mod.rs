@@ -100,7 +100,8 @@ impl Graph {
     pub fn constant(&mut self, name: &str, shape: &[i64], values: &[f32]) -> &mut Graph {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         // `tensor_content` is complete, `float_val` need not be.
-        let is_whole = values.len() as i64 == shape.iter().product::<i64>();
+        let elements = shape.iter().try_fold(1i64, |n, size| n.checked_mul(*size));
+        let is_whole = elements == Some(values.len() as i64);
         let tensor =
             [int(1, 1), field(2, &dims(shape)), field(if is_whole { 4 } else { 5 }, &bytes)].concat();
         self.node(name, "Const", &[], &[float_type("dtype"), attr("value", &field(8, &tensor))])

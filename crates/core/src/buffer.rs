@@ -15,7 +15,7 @@ pub const ALIGNMENT: usize = 64;
 const MAPPED_FROM_BYTES: usize = 64 << 10;
 
 /// From this size huge pages are asked for: filling a weight arena then takes 512 times fewer page faults.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 const HUGE_FROM_BYTES: usize = 8 << 20;
 
 /// Zeroed memory, aligned to [`ALIGNMENT`], that owns the [`Reservation`] it was made from.
@@ -152,7 +152,7 @@ fn map(bytes: usize) -> Option<NonNull<u8>> {
     if start == libc::MAP_FAILED {
         return None;
     }
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     if bytes >= HUGE_FROM_BYTES {
         // SAFETY: the range was mapped just now. The advice changes no content, and a refusal costs only speed.
         unsafe { libc::madvise(start, bytes, libc::MADV_HUGEPAGE) };
@@ -183,7 +183,9 @@ mod tests {
     #[test]
     fn is_zeroed_aligned_and_counted() {
         let budget = MemoryBudget::new(64 << 20);
-        for bytes in [0, 1, 100, MAPPED_FROM_BYTES - 1, MAPPED_FROM_BYTES, 16 << 20] {
+        // Miri looks at every byte for long.
+        let large_bytes = if cfg!(miri) { 80 << 10 } else { 16 << 20 };
+        for bytes in [0, 1, 100, MAPPED_FROM_BYTES - 1, MAPPED_FROM_BYTES, large_bytes] {
             let mut buffer = Buffer::new(&budget, "test", bytes).unwrap();
             assert_eq!(buffer.len(), bytes);
             assert_eq!(buffer.as_mut_ptr().addr() % ALIGNMENT, 0);

@@ -10,6 +10,7 @@ mod budget;
 mod buffer;
 mod dtype;
 mod shape;
+mod shared;
 mod size;
 mod tensor;
 
@@ -18,5 +19,6 @@ pub use budget::{BudgetError, MemoryBudget, Patience, Reservation};
 pub use buffer::{ALIGNMENT, Buffer};
 pub use dtype::{DType, Element, StringRef};
 pub use shape::{MAX_RANK, Shape, ShapeError};
+pub use shared::{Part, Shared};
 pub use size::{SizeError, display_bytes, display_bytes_up, parse_bytes};
 pub use tensor::{TensorView, TensorViewMut};

@@ -156,7 +156,8 @@ impl<R: BufRead> Inflater<R> {
     fn field<const N: usize>(&mut self) -> io::Result<Option<[u8; N]>> {
         while self.field_bytes < N {
             let input = self.read.fill_buf()?;
-            let room = self.field.get_mut(self.field_bytes..N).unwrap_or_default();
+            let room = self.field.get_mut(self.field_bytes..N);
+            let room = room.ok_or_else(|| crate::defect("a field is longer than its room"))?;
             let bytes = input.len().min(room.len());
             if bytes == 0 {
                 return Ok(None);

@@ -32,3 +32,8 @@ pub use graph_def::{
     Segments, TensorContent, TensorDef, TensorShapeDef,
 };
 pub use source::{Cursor, SourceFile};
+
+/// The error of an invariant of this crate that does not hold.
+pub(crate) fn defect(what: &str) -> std::io::Error {
+    std::io::Error::other(format!("{what} (a defect of TightFit)"))
+}

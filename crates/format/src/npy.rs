@@ -394,7 +394,10 @@ impl<R: Read> NpyReader<R> {
         let row_bytes = self.header.row_bytes();
         let room = out.len().checked_div(row_bytes).map_or(left, |rows| (rows as u64).min(left));
         let wanted_bytes = room as usize * row_bytes;
-        let have = self.read_up_to(out.get_mut(..wanted_bytes).unwrap_or_default())?;
+        let Some(wanted) = out.get_mut(..wanted_bytes) else {
+            return Err(self.error(Problem::Io(crate::defect("rows are longer than their room"))));
+        };
+        let have = self.read_up_to(wanted)?;
         // Rows before the place where a file breaks off are good; the next call says that it does.
         let rows = have.checked_div(row_bytes).map_or(room, |rows| rows as u64);
         if rows == 0 && wanted_bytes > 0 {
@@ -471,7 +474,10 @@ impl<R: Read> NpyReader<R> {
     fn read_up_to(&mut self, out: &mut [u8]) -> Result<usize, FormatError> {
         let have = read_up_to(&mut self.read, out).map_err(|e| self.error(Problem::Io(e)))?;
         if self.header.is_big_endian {
-            swap(out.get_mut(..have).unwrap_or_default(), self.header.element.swapped_bytes());
+            let Some(read) = out.get_mut(..have) else {
+                return Err(self.error(Problem::Io(crate::defect("more was read than there is room for"))));
+            };
+            swap(read, self.header.element.swapped_bytes());
         }
         Ok(have)
     }

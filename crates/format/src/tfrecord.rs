@@ -389,7 +389,10 @@ impl<R: Read> RecordReader<R> {
         while self.end - self.start < bytes {
             let ahead = self.start + (whole_bytes + HEADER_BYTES).max(READ_BYTES);
             let to = ahead.min(self.end + READ_BYTES).next_multiple_of(ALIGNMENT).min(self.window.len());
-            match self.stream.read(self.window.get_mut(self.end..to).unwrap_or_default()) {
+            // An empty room would look like the end of the file.
+            let room = self.window.get_mut(self.end..to).filter(|room| !room.is_empty());
+            let read = room.ok_or_else(|| crate::defect("a record has no room in its window"));
+            match read.and_then(|room| self.stream.read(room)) {
                 Ok(0) => break,
                 Ok(read) => self.end += read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

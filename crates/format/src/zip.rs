@@ -328,7 +328,7 @@ impl<R: Read + Seek> Content<R> {
 impl<R: Read> Read for Content<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let room = out.len().min(usize::try_from(self.left_bytes).unwrap_or(usize::MAX));
-        let out = out.get_mut(..room).unwrap_or_default();
+        let out = out.get_mut(..room).ok_or_else(|| crate::defect("an entry is longer than its room"))?;
         if out.is_empty() {
             return Ok(0);
         }
@@ -458,14 +458,18 @@ fn central_entry(
     metadata.try_grow(rest_bytes as u64).map_err(|e| files.error(offset, Problem::Budget(e)))?;
     let mut rest = vec![0; rest_bytes];
     files.fill(read, offset + CENTRAL_BYTES as u64, &mut rest)?;
-    let extra = rest.get(name_bytes..name_bytes + extra_bytes).unwrap_or_default();
+    let parts = rest.split_at_checked(name_bytes);
+    let parts = parts.and_then(|(name, rest)| Some((name, rest.get(..extra_bytes)?)));
+    let (name, extra) = parts.ok_or_else(|| {
+        files.error(offset, Problem::Io(crate::defect("an entry's name is longer than what was read")))
+    })?;
     let mut large = zip64_values(extra);
     let mut value = |at| match u32_at(&head, at) {
         IN_EXTRA => large.next().unwrap_or(u64::from(IN_EXTRA)),
         value => u64::from(value),
     };
     let (bytes, packed_bytes, local_offset) = (value(24), value(20), value(42));
-    let name = String::from_utf8_lossy(rest.get(..name_bytes).unwrap_or_default()).into_owned();
+    let name = String::from_utf8_lossy(name).into_owned();
     let advice = "write it with numpy.savez or numpy.savez_compressed";
     let unsupported = |what| files.error(offset, Problem::Unsupported { what, advice });
     if u16_at(&head, 8) & ENCRYPTED != 0 {

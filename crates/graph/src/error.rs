@@ -6,6 +6,8 @@ use std::fmt;
 use tightfit_core::{BudgetError, display_bytes};
 use tightfit_format::FormatError;
 
+use tightfit_kernels::ThreadError;
+
 use crate::operator::OpError;
 
 /// Why a model cannot be imported, planned or run.
@@ -86,6 +88,8 @@ pub enum GraphError {
     },
     /// The memory budget does not suffice.
     Budget(BudgetError),
+    /// The system gave too few threads.
+    Threads(ThreadError),
     /// The run was asked to stop.
     Stopped,
     /// A session whose weights could not be read was run again.
@@ -170,6 +174,7 @@ impl fmt::Display for GraphError {
             }
             GraphError::Broken { node, why } => write!(f, "node '{node}': {why}"),
             GraphError::Budget(error) => error.fmt(f),
+            GraphError::Threads(error) => error.fmt(f),
             GraphError::Stopped => f.write_str("the run was stopped"),
             GraphError::Failed => f.write_str("the model does not run any more: an earlier run of it failed"),
             GraphError::Plan(why) => write!(f, "the memory plan is wrong: {why} (a defect of TightFit)"),
@@ -183,6 +188,7 @@ impl std::error::Error for GraphError {
             GraphError::Format(error) => Some(error),
             GraphError::Node { source, .. } => Some(&**source),
             GraphError::Budget(error) => Some(error),
+            GraphError::Threads(error) => Some(error),
             _ => None,
         }
     }

@@ -177,8 +177,8 @@ impl Constant {
         match &self.data {
             ConstantData::File { source, offset: start } => source.read_exact_at(start + offset, out)?,
             ConstantData::Memory(bytes) => {
-                let from = bytes.get(offset as usize..).unwrap_or_default();
-                out.copy_from_slice(from.get(..out.len()).ok_or(outside)?);
+                let from = bytes.get(offset as usize..).and_then(|from| from.get(..out.len()));
+                out.copy_from_slice(from.ok_or(outside)?);
             }
             ConstantData::Tensor { source, tensor } => tensor.read_at(source, offset, out)?,
             ConstantData::Computed(computed) => computed.read_at(offset, out)?,

@@ -20,6 +20,7 @@ pub mod operator;
 pub mod ops;
 pub mod passes;
 pub mod plan;
+mod reshape;
 mod signature;
 pub mod strings;
 #[cfg(test)]

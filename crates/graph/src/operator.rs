@@ -61,6 +61,14 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
         None
     }
 
+    /// Gives the outputs the shapes they have in this run, from the shapes and small values of the inputs that are
+    /// there, without heap memory; for a step whose shapes depend on data. What the run sets by itself may stay.
+    /// `None` where it does not know, or where the inputs do not go together: [`Operator::infer`] is asked then.
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let _ = run;
+        None
+    }
+
     /// Computes the outputs.
     ///
     /// # Errors
@@ -215,15 +223,21 @@ pub trait WeightStream: Sync {
 
 /// One tensor of a running graph.
 pub(crate) struct Slot {
-    /// Its first byte; valid for its planned bytes while the step runs.
+    /// Its first byte; valid for `capacity_bytes` while a step runs that uses it.
     pub start: *mut u8,
     pub dtype: DType,
     /// The shape of this run.
     pub shape: Cell<Shape>,
     pub place: Place,
-    /// Bytes in memory at `start`.
-    pub capacity_bytes: usize,
+    /// Bytes in memory at `start`; 0 for a tensor of the caller's while no run goes on.
+    pub capacity_bytes: Cell<usize>,
+    /// True once the step at hand has handed it out to be written.
+    pub is_taken: Cell<bool>,
 }
+
+// SAFETY: whoever makes slots owns the memory they lead into, and takes it along; what is the caller's is there only
+// during a run.
+unsafe impl Send for Slot {}
 
 /// What an operator computes with: inputs, outputs, scratch and threads of one step.
 pub struct Run<'a> {
@@ -236,11 +250,16 @@ pub struct Run<'a> {
     pub(crate) stream: Option<&'a dyn WeightStream>,
     pub(crate) scratch: Option<&'a mut [u8]>,
     pub(crate) strings: &'a StringPool,
-    /// Outputs handed out already, a bit each.
-    pub(crate) taken: u64,
 }
 
 impl<'a> Run<'a> {
+    /// Makes every output one that has not been taken.
+    pub(crate) fn begin(&mut self) {
+        for slot in self.outputs {
+            self.slots[*slot].is_taken.set(false);
+        }
+    }
+
     /// How many inputs there are.
     pub fn inputs(&self) -> usize {
         self.inputs.len()
@@ -291,11 +310,12 @@ impl<'a> Run<'a> {
     fn view(&self, slot: &Slot) -> Result<TensorView<'a>, OpError> {
         let shape = slot.shape.get();
         let bytes = shape.elements() * slot.dtype.bytes();
-        if bytes > slot.capacity_bytes {
+        if bytes > slot.capacity_bytes.get() {
             return Err(OpError::Internal("a tensor is larger than was planned"));
         }
-        // SAFETY: the slot's memory is valid for its capacity while the step runs, and the plan's validator has shown
-        // that no output or scratch of the step overlaps it but the one in-place output, which was excluded above.
+        // SAFETY: inside the slot's memory by the check above. `plan::validate` guarantees that it is valid (rules 1
+        // and 4), and that no output or scratch of the step overlaps it (rule 3) but the one output in place of an
+        // input, which `input` refuses.
         let bytes = unsafe { std::slice::from_raw_parts(slot.start, bytes) };
         TensorView::new(slot.dtype, shape, bytes)
             .ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
@@ -340,8 +360,8 @@ impl<'a> Run<'a> {
         Ok(match slot.place {
             Place::Value | Place::Resident => Weight::Dense(self.input(input)?),
             Place::Packed => {
-                // SAFETY: as in `view`; a packed weight is written before the first run and only read after.
-                let bytes = unsafe { std::slice::from_raw_parts(slot.start, slot.capacity_bytes) };
+                // SAFETY: as in `view`; a packed weight is written before the first run and only read after (rule 3).
+                let bytes = unsafe { std::slice::from_raw_parts(slot.start, slot.capacity_bytes.get()) };
                 Weight::Packed(bytes)
             }
             Place::Streamed => {
@@ -356,17 +376,17 @@ impl<'a> Run<'a> {
     /// [`OpError::Internal`] the second time.
     pub fn output(&mut self, output: usize) -> Result<TensorViewMut<'a>, OpError> {
         let slot = &self.slots[self.outputs[output]];
-        let bit = 1u64 << (output % 64);
-        if output < 64 && self.taken & bit != 0 {
+        if slot.is_taken.replace(true) {
             return Err(OpError::Internal("an output was taken twice"));
         }
-        self.taken |= bit;
         let shape = slot.shape.get();
         let bytes = shape.elements() * slot.dtype.bytes();
-        if bytes > slot.capacity_bytes {
+        if bytes > slot.capacity_bytes.get() {
             return Err(OpError::Internal("a tensor is larger than was planned"));
         }
-        // SAFETY: as in `view`; the output is handed out once, and `input` refuses the input it is in place of.
+        // SAFETY: inside the slot's memory by the check above, which overlaps no other output, no scratch and no input
+        // of the step (rules 1 and 3 of `plan::validate`) but the one it is in place of, which `input` refuses. It is
+        // handed out once.
         let bytes = unsafe { std::slice::from_raw_parts_mut(slot.start, bytes) };
         TensorViewMut::new(slot.dtype, shape, bytes)
             .ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
@@ -399,7 +419,7 @@ impl<'a> Run<'a> {
     /// [`OpError::Internal`] when it is larger than was planned.
     pub fn set_output_shape(&mut self, output: usize, shape: Shape) -> Result<(), OpError> {
         let slot = &self.slots[self.outputs[output]];
-        if shape.elements() * slot.dtype.bytes() > slot.capacity_bytes {
+        if shape.elements() * slot.dtype.bytes() > slot.capacity_bytes.get() {
             return Err(OpError::Internal("a tensor is larger than was planned"));
         }
         slot.shape.set(shape);

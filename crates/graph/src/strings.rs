@@ -33,17 +33,18 @@ impl StringPool {
         self.memory.len()
     }
 
-    /// Forgets all strings behind the first `bytes` bytes.
-    pub fn truncate(&self, bytes: usize) {
-        self.used_bytes.set(self.used_bytes.get().min(bytes));
+    /// Forgets all strings behind the first `bytes` bytes. Nobody can hold one of them: it takes the pool alone.
+    pub fn truncate(&mut self, bytes: usize) {
+        let used_bytes = self.used_bytes.get_mut();
+        *used_bytes = (*used_bytes).min(bytes);
     }
 
     /// Adds a string, or `None` when it does not fit.
     pub fn push(&self, text: &[u8]) -> Option<StringRef> {
         let start = self.used_bytes.get();
         let end = start.checked_add(text.len()).filter(|end| *end <= self.memory.len())?;
-        // SAFETY: `start..end` is inside the memory and behind every string handed out by `get` so far: bytes are
-        // only appended, and `truncate` is called between runs, when no string is borrowed by an operator.
+        // SAFETY: `start..end` is inside the memory and behind every string that `get` has handed out and that is
+        // still borrowed: bytes are only appended, and `truncate` takes the pool mutably.
         unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), self.start.add(start), text.len()) };
         self.used_bytes.set(end);
         Some(StringRef { offset: start as u64, bytes: text.len() as u64 })
@@ -51,8 +52,9 @@ impl StringPool {
 
     /// The text of a string; empty for a reference that this pool did not make.
     pub fn get(&self, string: StringRef) -> &[u8] {
-        let start = string.offset as usize;
-        let bytes = string.bytes as usize;
+        let (Ok(start), Ok(bytes)) = (usize::try_from(string.offset), usize::try_from(string.bytes)) else {
+            return &[];
+        };
         if start.checked_add(bytes).is_none_or(|end| end > self.used_bytes.get()) {
             return &[];
         }

@@ -2,7 +2,7 @@
 //! output for the threads of a pool.
 
 use bytemuck::Pod;
-use tightfit_core::{DType, TensorView, TensorViewMut};
+use tightfit_core::{DType, Shared, TensorView, TensorViewMut};
 
 use crate::ThreadPool;
 use crate::error::{KernelError, Result};
@@ -120,30 +120,6 @@ pub(crate) use for_dtype;
 /// Output elements below which a kernel stays on the calling thread: waking another costs more.
 pub(crate) const INLINE_ELEMENTS: usize = 16 << 10;
 
-/// An output that tasks write disjoint ranges of.
-pub(crate) struct Shared<T> {
-    start: *mut T,
-    len: usize,
-}
-
-// SAFETY: the ranges that tasks take of it are disjoint (the contract of `range`), and T may move between threads.
-unsafe impl<T: Send> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    pub fn new(values: &mut [T]) -> Self {
-        Shared { start: values.as_mut_ptr(), len: values.len() }
-    }
-
-    /// # Safety
-    /// The slice given to `new` is alive, and nobody else has a range that overlaps this one.
-    #[allow(clippy::mut_from_ref)]
-    pub unsafe fn range(&self, start: usize, len: usize) -> &mut [T] {
-        assert!(start <= self.len && len <= self.len - start);
-        // SAFETY: in bounds by the assertion, unique by the contract.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
-    }
-}
-
 /// Calls `f(first, units)` with consecutive ranges that make up `0..units`, on the pool's threads if a unit's
 /// `cost`, in elements touched, makes that worth while.
 pub(crate) fn split_range(pool: &ThreadPool, units: usize, cost: usize, f: &(dyn Fn(usize, usize) + Sync)) {
@@ -187,6 +163,6 @@ pub(crate) fn split_with_cost<T: Send>(
     let dst = Shared::new(dst);
     split_range(pool, units, cost, &|first, count| {
         // SAFETY: the ranges of `split_range` are disjoint, and `dst` outlives the call.
-        f(first, unsafe { dst.range(first * unit, count * unit) })
+        f(first, &mut unsafe { dst.part(first * unit, count * unit) })
     });
 }

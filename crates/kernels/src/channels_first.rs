@@ -1,7 +1,9 @@
 //! Batch normalisation of `[batch, channels, inner]`, float32: what Keras writes a layer norm with.
 
 use crate::ThreadPool;
-use crate::access::{Shared, split_range};
+use tightfit_core::Shared;
+
+use crate::access::split_range;
 use crate::error::{Result, ensure};
 use crate::norm::BatchNorm;
 
@@ -29,8 +31,8 @@ pub fn batch_statistics_channels_first(
             let center = sum(&|x| x);
             // SAFETY: each channel is visited once, and the outputs outlive the call.
             unsafe {
-                mean.range(channel, 1)[0] = center as f32;
-                variance.range(channel, 1)[0] = sum(&|x| (x - center) * (x - center)) as f32;
+                mean.part(channel, 1)[0] = center as f32;
+                variance.part(channel, 1)[0] = sum(&|x| (x - center) * (x - center)) as f32;
             }
         }
     });
@@ -58,7 +60,7 @@ pub fn batch_norm_channels_first(
             let channel = run % channels;
             let factor = norm.scale[channel] / (norm.variance[channel] + norm.epsilon).sqrt();
             // SAFETY: each run is visited once, and the output outlives the call.
-            let dst = unsafe { dst.range(run * inner, inner) };
+            let mut dst = unsafe { dst.part(run * inner, inner) };
             for (dst, x) in dst.iter_mut().zip(&src[run * inner..][..inner]) {
                 *dst = (x - norm.mean[channel]) * factor + norm.offset[channel];
             }

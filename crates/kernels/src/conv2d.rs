@@ -352,7 +352,7 @@ impl Conv2d {
         };
         let scratch = gemm.scratch(pool.threads(), rest)?;
         // SAFETY: the lengths were checked above, and `out` and `scratch` are borrowed exclusively.
-        unsafe { gemm.run(pool, scratch) };
+        unsafe { gemm.run(pool, &scratch) };
         Ok(())
     }
 }

@@ -1,9 +1,11 @@
 //! Convolutions of f64 and i32: simple, cut over output pixels for threads.
 
+use tightfit_core::Shared;
+
 use crate::conv2d::{Conv2dParams, valid_elements};
 use crate::error::{KernelError, check_exact};
 use crate::gemm::product;
-use crate::threads::{SharedPtr, ThreadPool};
+use crate::threads::ThreadPool;
 
 /// Multiply-adds that are worth a task of their own.
 const TASK_WORK: usize = 1 << 16;
@@ -22,12 +24,12 @@ fn for_each_row<T: Send>(
     let rows = out.len() / row_len;
     let tasks = (work / TASK_WORK).clamp(1, 4 * pool.threads()).min(rows);
     let per_task = rows.div_ceil(tasks);
-    let shared = SharedPtr::new(out.as_mut_ptr());
+    let shared = Shared::new(out);
     pool.run(rows.div_ceil(per_task), &|task, _| {
         for number in task * per_task..((task + 1) * per_task).min(rows) {
             // SAFETY: each row is visited once, and lies within `out`.
-            let out = unsafe { std::slice::from_raw_parts_mut(shared.get().add(number * row_len), row_len) };
-            row(number, out);
+            let mut out = unsafe { shared.part(number * row_len, row_len) };
+            row(number, &mut out);
         }
     });
 }

@@ -1,9 +1,9 @@
 //! The cross entropy of softmax and its gradient.
 
-use tightfit_core::{Shape, TensorView, TensorViewMut};
+use tightfit_core::{Shape, Shared, TensorView, TensorViewMut};
 
 use crate::ThreadPool;
-use crate::access::{Shared, for_dtype, split_range, values, values_mut};
+use crate::access::{for_dtype, split_range, values, values_mut};
 use crate::error::{Result, ensure};
 use crate::gather::Indices;
 
@@ -60,7 +60,7 @@ pub fn softmax_cross_entropy(
         split_range(pool, rows, classes * 8, &|first, count| {
             for row in first..first + count {
                 // SAFETY: every row belongs to one task, and the outputs outlive the call.
-                let (loss, gradient) = unsafe { (loss.range(row, 1), gradient.range(row * classes, classes)) };
+                let (mut loss, mut gradient) = unsafe { (loss.part(row, 1), gradient.part(row * classes, classes)) };
                 let x = |class| logits.at(row, class);
                 let max = (1..classes).fold(x(0), |a, class| a.max(x(class)));
                 let sum: T = (0..classes).map(|class| (x(class) - max).exp()).sum();

@@ -5,7 +5,7 @@ use crate::conv2d::Window;
 use crate::error::{KernelError, check_exact};
 use crate::gemm::{Epilogue, RawEpilogue, product};
 use crate::simd::{Kernel, Simd, dispatch};
-use crate::threads::{SharedPtr, ThreadPool};
+use crate::threads::ThreadPool;
 
 /// What a depthwise convolution works on: input `[batch, height, width, channels]`, filter `[window height, window
 /// width, channels, multiplier]`, output `[batch, height', width', channels · multiplier]`.
@@ -98,11 +98,9 @@ impl DepthwiseConv2d {
             rows: 0..0,
             channels: 0..0,
         };
-        let shared = SharedPtr::new(std::ptr::from_ref(&job).cast_mut());
+        let job = &job;
         pool.run(parts * chunks, &|task, _| {
             let (part, chunk) = (task % parts, task / parts);
-            // SAFETY: `job` outlives the run and is only read.
-            let job = unsafe { &*shared.get() };
             let first = chunk * rows_per_task;
             dispatch(
                 self.isa,
@@ -129,6 +127,10 @@ struct Job<'a> {
     rows: std::ops::Range<usize>,
     channels: std::ops::Range<usize>,
 }
+
+// SAFETY: the tensors outlive the run, the input and the filter are only read, and no two tasks of a run have the same
+// rows and channels of the output.
+unsafe impl Sync for Job<'_> {}
 
 /// One row of the output: where its input rows are, and which of the window's rows lie in the image.
 struct Row {

@@ -80,7 +80,7 @@ pub use select::{add_n, clip, select};
 pub use softmax::{log_softmax, softmax};
 pub use strided_sum::{StridedDim, strided_sum};
 pub use stuff::{stuff_zeros, stuffed_size, turn_filter};
-pub use threads::ThreadPool;
+pub use threads::{ThreadError, ThreadPool};
 pub use unary::{FloatTest, UnaryOp, test_floats, unary};
 
 #[cfg(not(target_endian = "little"))]

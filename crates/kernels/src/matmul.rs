@@ -173,7 +173,7 @@ impl MatMul {
         };
         let scratch = gemm.scratch(pool.threads(), scratch)?;
         // SAFETY: the lengths were checked above, and `out` and `scratch` are borrowed exclusively.
-        unsafe { gemm.run(pool, scratch) };
+        unsafe { gemm.run(pool, &scratch) };
         Ok(())
     }
 }
@@ -263,7 +263,7 @@ impl BatchMatMul<'_> {
         let scratch = gemm.scratch(pool.threads(), scratch)?;
         // SAFETY: the extents were checked above, the output's elements are disjoint, and `out` and `scratch` are
         // borrowed exclusively.
-        unsafe { gemm.run(pool, scratch) };
+        unsafe { gemm.run(pool, &scratch) };
         Ok(())
     }
 

@@ -2,12 +2,12 @@
 //! and integers.
 
 use bytemuck::Pod;
-use tightfit_core::DType;
+use tightfit_core::{DType, Shared};
 
 use crate::error::{KernelError, check_at_least};
 use crate::gemm::product;
 use crate::matmul::BatchMatMul;
-use crate::threads::{SharedPtr, ThreadPool};
+use crate::threads::ThreadPool;
 
 /// Multiply-adds that are worth a task of their own.
 const TASK_WORK: usize = 1 << 16;
@@ -82,7 +82,7 @@ impl BatchMatMul<'_> {
         self.check_disjoint()?;
         let row_work = self.n.saturating_mul(self.k.max(1));
         let tasks = (rows.saturating_mul(row_work) / TASK_WORK).clamp(1, pool.threads() * 4).min(rows);
-        let shared = SharedPtr::new(out.as_mut_ptr());
+        let shared = Shared::new(out);
         pool.run(tasks, &|task, _| {
             for row in rows * task / tasks..rows * (task + 1) / tasks {
                 let (instance, row) = (row / self.m, row % self.m);
@@ -97,7 +97,7 @@ impl BatchMatMul<'_> {
                 let b_start = offset(self.b.batch);
                 let out_start = offset(self.out.batch) + row * self.out.row;
                 // SAFETY: the row lies in the output, whose extent was checked, and no two rows share an element.
-                let sums = unsafe { std::slice::from_raw_parts_mut(shared.get().add(out_start), self.n) };
+                let mut sums = unsafe { shared.part(out_start, self.n) };
                 sums.fill(T::zeroed());
                 for k in 0..self.k {
                     let left = a[a_start + k * self.a.column];

@@ -1,11 +1,13 @@
 //! Pooling over windows, and the mean over a middle axis.
 
+use tightfit_core::Shared;
+
 use crate::Isa;
 use crate::conv2d::Window;
 use crate::error::{KernelError, check_exact};
 use crate::gemm::product;
 use crate::simd::{Kernel, Simd, dispatch};
-use crate::threads::{SharedPtr, ThreadPool};
+use crate::threads::ThreadPool;
 
 /// What pooling makes of the values in a window. Padding is not part of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,15 +85,13 @@ impl Pool2d {
         let wanted = if pool.threads() == 1 { 1 } else { (work / TASK_WORK).clamp(1, pool.threads() * 4) };
         let per_task = rows.div_ceil(wanted);
         let row_floats = width * channels;
-        let shared = SharedPtr::new(out.as_mut_ptr());
+        let shared = Shared::new(out);
         pool.run(rows.div_ceil(per_task), &|task, _| {
             let first = task * per_task;
             let count = per_task.min(rows - first);
             // SAFETY: each task has its own rows of the output, whose length was checked.
-            let out = unsafe {
-                std::slice::from_raw_parts_mut(shared.get().add(first * row_floats), count * row_floats)
-            };
-            dispatch(self.isa, Job { op: self, input, first, out });
+            let mut out = unsafe { shared.part(first * row_floats, count * row_floats) };
+            dispatch(self.isa, Job { op: self, input, first, out: &mut out });
         });
         Ok(())
     }
@@ -199,14 +199,14 @@ pub fn mean_middle_axis(
     let parts = if pool.threads() == 1 || input.len() < TASK_WORK { 1 } else { pool.threads() };
     let part = channels.div_ceil(parts).next_multiple_of(64);
     let parts = channels.div_ceil(part);
-    let shared = SharedPtr::new(out.as_mut_ptr());
+    let shared = Shared::new(out);
     pool.run(outer * parts, &|task, _| {
         let (row, first) = (task / parts, task % parts * part);
         let count = part.min(channels - first);
         // SAFETY: each task has its own channels of its own row of the output.
-        let out = unsafe { std::slice::from_raw_parts_mut(shared.get().add(row * channels + first), count) };
+        let mut out = unsafe { shared.part(row * channels + first, count) };
         let input = &input[row * n * channels..(row + 1) * n * channels];
-        dispatch(isa, Mean { input, n, channels, first, out });
+        dispatch(isa, Mean { input, n, channels, first, out: &mut out });
     });
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Pooling of any number type, and of places: plain loops, for what is rarer than float32 maxima and averages.
 
-use tightfit_core::{TensorView, TensorViewMut};
+use tightfit_core::{Shared, TensorView, TensorViewMut};
 
-use crate::access::{Shared, for_dtype, split_range, values, values_mut};
+use crate::access::{for_dtype, split_range, values, values_mut};
 use crate::error::{KernelError, Result, ensure};
 use crate::{ThreadPool, Window};
 
@@ -86,7 +86,7 @@ pub fn max_pool_any(
                     let at = best(elements).unwrap_or(0);
                     let at = if of_batch { at } else { at % image };
                     // SAFETY: each element of the output is visited once, and outlives the call.
-                    unsafe { places.range(number, 1)[0] = at as I };
+                    unsafe { places.part(number, 1)[0] = at as I };
                 });
                 Ok(())
             })?;
@@ -99,7 +99,7 @@ pub fn max_pool_any(
             };
             if let Some(value) = value {
                 // SAFETY: each element of the output is visited once, and outlives the call.
-                unsafe { dst.range(number, 1)[0] = value };
+                unsafe { dst.part(number, 1)[0] = value };
             }
         });
         Ok(())
@@ -150,7 +150,7 @@ pub fn average_pool_f64(
         windows.run(pool, &|number, elements| {
             let (sum, count) = elements.fold((0.0, 0), |(sum, count), at| (sum + src[at], count + 1));
             // SAFETY: each element of the output is visited once, and outlives the call.
-            unsafe { dst.range(number, 1)[0] = sum / count as f64 };
+            unsafe { dst.part(number, 1)[0] = sum / count as f64 };
         });
         Ok(())
     })

@@ -2,10 +2,10 @@
 //! and CropAndResize. All positions and weights are float32, computed in the same order as there.
 
 use half::{bf16, f16};
-use tightfit_core::{DType, TensorView, TensorViewMut};
+use tightfit_core::{DType, Shared, TensorView, TensorViewMut};
 
 use crate::ThreadPool;
-use crate::access::{Shared, for_dtype, split_range, values, values_mut};
+use crate::access::{for_dtype, split_range, values, values_mut};
 use crate::error::{KernelError, Result, ensure};
 use crate::gather::Indices;
 
@@ -217,8 +217,8 @@ impl Sizes {
                 for at in first..first + count {
                     // SAFETY: every row belongs to one task, which writes a tile of it at a time, and the output
                     // outlives the call.
-                    let dst = unsafe { dst.range((at * width + start) * channels, columns * channels) };
-                    row(&weights, at / height, at % height, dst);
+                    let mut dst = unsafe { dst.part((at * width + start) * channels, columns * channels) };
+                    row(&weights, at / height, at % height, &mut dst);
                 }
             }
         });

@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
-use tightfit_core::{DType, TensorView, TensorViewMut};
+use tightfit_core::{DType, Shared, TensorView, TensorViewMut};
 
 use crate::ThreadPool;
-use crate::access::{Shared, for_dtype, split_range, values, values_mut};
+use crate::access::{for_dtype, split_range, values, values_mut};
 use crate::error::{KernelError, Result, ensure};
 use crate::gather::Indices;
 
@@ -37,8 +37,8 @@ pub fn top_k(
             split_range(pool, if k == 0 { 0 } else { rows }, len * 2, &|first, count| {
                 for row in first..first + count {
                     // SAFETY: every row belongs to one task, and the outputs outlive the call.
-                    let (found, places) = unsafe { (found.range(row * k, k), places.range(row * k, k)) };
-                    let mut heap = Heap { found, places, len: 0 };
+                    let (mut found, mut places) = unsafe { (found.part(row * k, k), places.part(row * k, k)) };
+                    let mut heap = Heap { found: &mut found, places: &mut places, len: 0 };
                     for (n, x) in src[row * len..][..len].iter().enumerate() {
                         heap.offer(*x, n as I);
                     }

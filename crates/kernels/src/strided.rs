@@ -68,10 +68,26 @@ impl StridedCopy {
         low >= 0 && (high as usize) < elements
     }
 
-    /// Copies. No two elements of the box may have the same place in the destination.
+    /// Whether every element has a place of its own in the destination: each step is longer than all that is reached
+    /// by shorter ones.
+    fn is_apart(&self) -> bool {
+        let mut dims = self.dims;
+        let dims = &mut dims[..self.rank];
+        dims.sort_unstable_by_key(|d| d.to.unsigned_abs());
+        let mut reach = 0usize;
+        dims.iter().all(|d| {
+            let step = d.to.unsigned_abs();
+            let is_longer = step > reach;
+            reach = reach.saturating_add(step.saturating_mul(d.len - 1));
+            is_longer
+        })
+    }
+
+    /// Copies.
     ///
     /// # Errors
-    /// [`KernelError::Invalid`] if the box does not lie within `src` or `dst`.
+    /// [`KernelError::Invalid`] if the box does not lie within `src` or `dst`, or if two elements may have the same
+    /// place in the destination.
     pub fn run(mut self, pool: &ThreadPool, kernel: &'static str, src: &[u8], dst: &mut [u8]) -> Result<()> {
         if self.dims[..self.rank].iter().any(|d| d.len == 0) {
             return Ok(());
@@ -83,6 +99,12 @@ impl StridedCopy {
             return Err(KernelError::Invalid {
                 kernel,
                 rule: "what is copied lies within the input and the output",
+            });
+        }
+        if !self.is_apart() {
+            return Err(KernelError::Invalid {
+                kernel,
+                rule: "what is copied has places of its own in the output",
             });
         }
         self.widen();

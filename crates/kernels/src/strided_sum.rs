@@ -2,11 +2,11 @@
 //! sums around a product, as Einsum asks for them.
 
 use bytemuck::Pod;
-use tightfit_core::DType;
+use tightfit_core::{DType, Shared};
 
 use crate::error::{KernelError, check_at_least, check_exact};
 use crate::gemm::product;
-use crate::threads::{SharedPtr, ThreadPool};
+use crate::threads::ThreadPool;
 
 /// A dimension of a tensor in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,13 +98,12 @@ fn run<T: Number>(
         kept.split_last().map_or((StridedDim { size: 1, stride: 0 }, kept), |(i, o)| (*i, o));
     let rows = elements / inner.size;
     let tasks = (elements.saturating_mul(terms) / TASK_WORK).clamp(1, pool.threads() * 4).min(rows);
-    let shared = SharedPtr::new(dst.as_mut_ptr());
+    let shared = Shared::new(dst);
     pool.run(tasks, &|task, _| {
         for row in rows * task / tasks..rows * (task + 1) / tasks {
             let start = offset(outer, row);
             // SAFETY: rows are disjoint parts of `dst`, which has `rows * inner.size` elements.
-            let row =
-                unsafe { std::slice::from_raw_parts_mut(shared.get().add(row * inner.size), inner.size) };
+            let mut row = unsafe { shared.part(row * inner.size, inner.size) };
             for (i, out) in row.iter_mut().enumerate() {
                 let start = start + i * inner.stride;
                 *out = match summed {

@@ -34,6 +34,44 @@ pub struct ThreadPool {
     running: Mutex<()>,
 }
 
+/// The system gave fewer threads than were asked for.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ThreadError {
+    /// Threads asked for, the caller's among them.
+    pub wanted: usize,
+    /// Threads there were, the caller's among them.
+    pub given: usize,
+    /// What the system says.
+    pub source: std::io::Error,
+}
+
+impl ThreadError {
+    /// `given` of `wanted` threads, and what the system says of the next.
+    pub fn new(wanted: usize, given: usize, source: std::io::Error) -> ThreadError {
+        ThreadError { wanted, given, source }
+    }
+}
+
+impl std::fmt::Display for ThreadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ThreadError { wanted, given, source } = self;
+        write!(f, "the system gave {given} of {wanted} threads: {source}; ask for fewer")
+    }
+}
+
+impl std::error::Error for ThreadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+impl From<ThreadError> for std::io::Error {
+    fn from(error: ThreadError) -> std::io::Error {
+        std::io::Error::new(error.source.kind(), error)
+    }
+}
+
 /// The run at hand: written by the caller while no task is left of the run before, read by those who have taken one.
 struct Job {
     task: *const Task<'static>,
@@ -140,8 +178,8 @@ impl ThreadPool {
     /// A pool that works on `threads` threads, the caller's among them; 0 counts as 1.
     ///
     /// # Errors
-    /// What the system says when it gives no thread.
-    pub fn new(threads: usize) -> std::io::Result<ThreadPool> {
+    /// [`ThreadError`] when the system gives a thread less.
+    pub fn new(threads: usize) -> Result<ThreadPool, ThreadError> {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             job: UnsafeCell::new(Job { task: std::ptr::from_ref::<Task<'static>>(&|_, _| ()), tasks: 0 }),
@@ -158,7 +196,8 @@ impl ThreadPool {
             let thread = std::thread::Builder::new()
                 .name(format!("tightfit-{worker}"))
                 .stack_size(WORKER_STACK_BYTES)
-                .spawn(move || shared.worker(worker))?;
+                .spawn(move || shared.worker(worker))
+                .map_err(|source| ThreadError { wanted: threads, given: worker, source })?;
             pool.workers.push(thread);
         }
         Ok(pool)
@@ -218,34 +257,6 @@ impl Drop for ThreadPool {
             // A worker catches its tasks' panics, so it has nothing to report.
             let _ = worker.join();
         }
-    }
-}
-
-/// A pointer that tasks share; each task must touch only its own part of what it points to.
-#[derive(Debug)]
-pub(crate) struct SharedPtr<T>(*mut T);
-
-impl<T> Clone for SharedPtr<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for SharedPtr<T> {}
-
-// SAFETY: it is only an address; every dereference has its own argument for why the access is exclusive.
-unsafe impl<T> Send for SharedPtr<T> {}
-// SAFETY: as above.
-unsafe impl<T> Sync for SharedPtr<T> {}
-
-impl<T> SharedPtr<T> {
-    pub(crate) fn new(pointer: *mut T) -> Self {
-        Self(pointer)
-    }
-
-    #[inline(always)]
-    pub(crate) fn get(self) -> *mut T {
-        self.0
     }
 }
 

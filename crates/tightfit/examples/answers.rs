@@ -60,7 +60,11 @@ fn read_feeds(question: &Value, input: &mut impl Read) -> Result<Vec<(String, Te
         let shape = Shape::new(&dims.collect::<Option<Vec<_>>>().ok_or("a shape is not of numbers")?)?;
         let tensor = if dtype == DType::String {
             let texts = list(feed, "texts")?.iter().map(|text| text.as_str().and_then(from_hex));
-            Tensor::Strings { shape, texts: texts.collect::<Option<_>>().ok_or("a text is not hexadecimal")? }
+            Tensor::Strings {
+                shape,
+                texts: texts.collect::<Option<_>>().ok_or("a text is not hexadecimal")?,
+                memory: None,
+            }
         } else {
             let mut tensor = Tensor::zeros(&MemoryBudget::new(MEMORY_BYTES), dtype, shape)?;
             if let Tensor::Dense { bytes, .. } = &mut tensor {
@@ -85,7 +89,7 @@ fn answer(question: &Value, feeds: Vec<(String, Tensor)>) -> Result<Answer, Fail
     let threads = question["threads"].as_u64().unwrap_or(1) as usize;
     let mut options = FitOptions { threads, memory_bytes: MEMORY_BYTES, ..FitOptions::default() };
     let fit = feeds.fit(&model, &mut options)?;
-    let pool = ThreadPool::new(threads).map_err(|error| Error::io("threads", error))?;
+    let pool = ThreadPool::new(threads).map_err(|error| Error::io("threads", error.into()))?;
     let mut runner = Runner::with_fit(&model, fit, Arc::new(pool), &options, &budget)?;
     let tensors = feeds.feeds(runner.inputs())?;
     let outputs = runner.run(&tensors)?;

@@ -208,7 +208,7 @@ impl<'a> Call<'a> {
         let mut sink = sink::create(self.output.as_deref(), sink_options)?;
         let sink_bytes = fit.lines.sink_bytes.saturating_sub(options.sink.labels_bytes);
         let _sink = budget.try_reserve("sink", sink_bytes).map_err(Error::from)?;
-        let pool = ThreadPool::new(threads).map_err(|error| Error::io("threads", error))?;
+        let pool = ThreadPool::new(threads).map_err(|error| Error::io("threads", error.into()))?;
         let mut runner = Runner::with_fit(&model, fit, Arc::new(pool), &options, budget)?;
         runner.stop_at(stop);
         let tensors = feeds.feeds(runner.inputs())?;

@@ -187,9 +187,12 @@ pub fn find_header(
 ) -> io::Result<Option<u64>> {
     let (mut at, mut have) = (from, 0);
     loop {
-        let read_bytes = read_up_to(&mut read, window.get_mut(have..).unwrap_or_default())?;
+        let room = window.get_mut(have..).filter(|room| !room.is_empty());
+        let room = room.ok_or_else(|| crate::defect("a window has no room for the next header"))?;
+        let read_bytes = read_up_to(&mut read, room)?;
         have += read_bytes;
-        let filled = window.get(..have).unwrap_or_default();
+        let filled =
+            window.get(..have).ok_or_else(|| crate::defect("more was read than there is room for"))?;
         for header in filled.windows(HEADER_BYTES) {
             if at >= end {
                 return Ok(None);

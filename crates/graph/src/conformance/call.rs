@@ -58,6 +58,8 @@ struct Way {
     in_place_input: Option<usize>,
     /// What the memory of outputs and scratch holds before.
     fill: u8,
+    /// True when the shapes of the outputs are worked out as the step runs.
+    is_reshaped: bool,
 }
 
 /// Threads and strings to call with.
@@ -141,7 +143,7 @@ impl Caller {
         inputs: &[Value],
         shapes: &Shapes,
     ) -> Result<Result<Vec<Value>, OpError>, String> {
-        let plain = Way { form: Form::Dense, pool: 0, in_place_input: None, fill: 0xCD };
+        let plain = Way { form: Form::Dense, pool: 0, in_place_input: None, fill: 0xCD, is_reshaped: false };
         let expected = self.call(operator, inputs, shapes, plain)?;
         let mut forms = vec![Form::Dense];
         if let Some(weight) = self.weight(operator, inputs, shapes, usize::MAX) {
@@ -163,7 +165,8 @@ impl Caller {
             let in_place = memory.overwrites.iter().copied().filter(qualifies).map(Some);
             for in_place_input in std::iter::once(None).chain(in_place) {
                 for (pool, fill) in [(0, 0x11), (1, 0xEE)] {
-                    let way = Way { form, pool, in_place_input, fill };
+                    let is_reshaped = pool == 1 && in_place_input.is_none();
+                    let way = Way { form, pool, in_place_input, fill, is_reshaped };
                     let result = self.call(operator, inputs, shapes, way)?;
                     self.compare(&expected, &result, way)?;
                 }
@@ -256,9 +259,6 @@ impl Caller {
         let _flush = tightfit_kernels::FlushDenormals::new();
         let pool = &self.pools[way.pool];
         let memory = self.memory(operator, inputs, shapes, way.form, pool.threads());
-        if let Some(input) = memory.alias {
-            return alias(&inputs[input], shapes).map(Ok);
-        }
         let mut guarded: Vec<Guarded> = inputs.iter().map(|v| Guarded::of(&v.bytes)).collect();
         let mut places = vec![Place::Value; inputs.len()];
         let mut stream = None;
@@ -286,7 +286,7 @@ impl Caller {
         let indices: Vec<usize> = (0..slots.len()).collect();
         let (input_slots, output_slots) = indices.split_at(inputs.len());
         let strings_before = self.strings.used_bytes();
-        let result = operator.run(&mut Run {
+        let mut run = Run {
             pool,
             slots: &slots,
             inputs: input_slots,
@@ -295,8 +295,21 @@ impl Caller {
             stream: stream.as_ref().map(|s| s as &dyn WeightStream),
             scratch: Some(scratch.inner()),
             strings: &self.strings,
-            taken: 0,
-        });
+        };
+        run.begin();
+        if way.is_reshaped {
+            // As a step does whose shapes depend on data; what it leaves alone is found by the run.
+            let planned = slots[inputs.len()..].iter().map(|slot| slot.shape.get()).collect::<Vec<_>>();
+            slots[inputs.len()..].iter().zip(&shapes.planned_outputs).for_each(|(s, p)| s.shape.set(p.1));
+            if operator.reshape(&mut run).is_none() {
+                slots[inputs.len()..].iter().zip(planned).for_each(|(s, shape)| s.shape.set(shape));
+            }
+        }
+        if let Some(input) = memory.alias {
+            return alias(&inputs[input], shapes, slots[inputs.len()..].iter().map(|s| s.shape.get()))
+                .map(Ok);
+        }
+        let result = operator.run(&mut run);
         let new_strings_bytes = self.strings.used_bytes() - strings_before;
         if new_strings_bytes > memory.string_bytes {
             return Err(format!("makes {new_strings_bytes} bytes of strings, not {}", memory.string_bytes));
@@ -336,7 +349,8 @@ impl Caller {
                 dtype,
                 shape: Cell::new(shape),
                 place: places.get(i).copied().unwrap_or_default(),
-                capacity_bytes: memory.bytes,
+                capacity_bytes: Cell::new(memory.bytes),
+                is_taken: Cell::new(false),
             });
         }
         slots
@@ -373,11 +387,11 @@ fn window_of(form: Form) -> usize {
     }
 }
 
-fn alias(input: &Value, shapes: &Shapes) -> Result<Vec<Value>, String> {
+fn alias(input: &Value, shapes: &Shapes, mut set: impl Iterator<Item = Shape>) -> Result<Vec<Value>, String> {
     let ([(dtype, _)], [shape]) = (&shapes.planned_outputs[..], &shapes.outputs[..]) else {
         return Err("an alias has other than one output".to_string());
     };
-    if shape.elements() * dtype.bytes() != input.bytes.len() {
+    if shape.elements() * dtype.bytes() != input.bytes.len() || set.next() != Some(*shape) {
         return Err(format!("an alias of {input:?} is {dtype}{shape}"));
     }
     Ok(vec![Value { dtype: *dtype, shape: *shape, bytes: input.bytes.clone() }])

@@ -105,7 +105,7 @@ impl Dag<'_> {
     }
 }
 
-fn dag(random: &mut Random) -> Graph {
+pub fn dag(random: &mut Random) -> Graph {
     let graph = Graph { symbols: vec!["batch".to_string()], ..Graph::default() };
     let mut dag = Dag { graph, values: vec![], random };
     for _ in 0..1 + dag.random.below(3) {
@@ -127,7 +127,7 @@ fn dag(random: &mut Random) -> Graph {
     dag.graph
 }
 
-fn feeds(graph: &Graph, random: &mut Random, caller: &Caller) -> HashMap<String, Value> {
+pub fn feeds(graph: &Graph, random: &mut Random, caller: &Caller) -> HashMap<String, Value> {
     let feed = |port: &Port| {
         let shape = graph.fact(port.value).dims.concrete().unwrap();
         (port.name.clone(), value(DType::F32, shape, false, random, caller))
@@ -151,11 +151,11 @@ proptest! {
     }
 }
 
-/// A dense net with weights large enough to be streamed: written, read, and run with every window.
-#[test]
-fn streamed_weights_compute_what_resident_ones_do() {
-    const WIDTH: usize = 192;
-    let path = std::env::temp_dir().join(format!("tightfit-streamed-{}.pb", std::process::id()));
+const WIDTH: usize = 192;
+
+/// A dense net with weights large enough to be streamed, written and read, and what to feed it.
+pub fn streamed_net(name: &str, caller: &Caller) -> (Graph, HashMap<String, Value>) {
+    let path = std::env::temp_dir().join(format!("tightfit-{name}-{}.pb", std::process::id()));
     let budget = MemoryBudget::unlimited();
     let mut writer = GraphWriter::new(std::fs::File::create(&path).unwrap(), &budget).unwrap();
     let mut add = |name: &str, op: &str, inputs: &[&str], attrs: &[(&str, AttrValue)]| {
@@ -190,11 +190,16 @@ fn streamed_weights_compute_what_resident_ones_do() {
     let def = GraphDef::read(source.clone(), &budget).unwrap();
     let graph = import(&source, def, &ImportOptions::default()).unwrap();
     std::fs::remove_file(&path).unwrap();
-    let caller = Caller::new();
-    let x = value(DType::F32, Shape::new(&[5, WIDTH]).unwrap(), false, &mut random, &caller);
+    let x = value(DType::F32, Shape::new(&[5, WIDTH]).unwrap(), false, &mut random, caller);
     let shapes = [("x".to_string(), x.shape)].into();
     let graph = crate::bind(&graph, &crate::Binding { shapes, ..Default::default() }).unwrap();
-    let feeds = [("x".to_string(), x)].into();
+    (graph, [("x".to_string(), x)].into())
+}
+
+#[test]
+fn streamed_weights_compute_what_resident_ones_do() {
+    let caller = Caller::new();
+    let (graph, feeds) = streamed_net("streamed", &caller);
     let plain = caller.interpret(&graph, &feeds).unwrap();
     let streamed =
         [1usize, 4 << 10, 64 << 10, 1 << 20].map(|window_bytes| WeightMode::Streamed { window_bytes });

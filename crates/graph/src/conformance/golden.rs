@@ -32,7 +32,7 @@ fn golden_folder() -> PathBuf {
 }
 
 /// Every folder below `tests/golden/KIND`.
-fn folders(kind: &str) -> Vec<PathBuf> {
+pub fn folders(kind: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(golden_folder().join(kind)).unwrap();
     let mut folders: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
     folders.sort();
@@ -177,7 +177,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 /// All passes, the graph whole after each.
-fn run_passes(graph: &mut Graph) -> Result<(), String> {
+pub fn run_passes(graph: &mut Graph) -> Result<(), String> {
     for _ in 0..4 {
         let mut has_changed = false;
         for (name, pass) in passes::PASSES {
@@ -195,7 +195,7 @@ fn run_passes(graph: &mut Graph) -> Result<(), String> {
     Ok(())
 }
 
-const STREAMED: WeightMode = WeightMode::Streamed { window_bytes: 16 << 10 };
+pub const STREAMED: WeightMode = WeightMode::Streamed { window_bytes: 16 << 10 };
 
 fn check_case(case: &Case, caller: &Caller) -> Result<(), String> {
     let raw = case.import().map_err(|e| format!("import: {e}"))?;

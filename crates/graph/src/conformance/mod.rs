@@ -7,5 +7,7 @@ mod call;
 mod dags;
 mod golden;
 mod interpret;
+mod mutations;
 mod random;
+mod rules;
 mod session;

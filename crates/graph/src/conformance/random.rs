@@ -366,7 +366,7 @@ fn random_calls_are_refused_or_keep_every_promise() {
     let mut failures = Vec::new();
     let mut computed = BTreeSet::new();
     for (number, op) in ops::all().enumerate() {
-        let caller = Caller::new();
+        let mut caller = Caller::new();
         for case in 0..cases {
             let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ (number as u64 * 1_000_003 + case + 1) << 8);
             random.next();

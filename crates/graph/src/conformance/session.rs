@@ -26,6 +26,15 @@ pub fn run(
     if plan.arena_bytes < plan.arena_lower_bound_bytes {
         return Err("the arena is smaller than its lower bound".to_string());
     }
+    run_plan(plan, fed, caller)
+}
+
+/// The same for a plan that was made before.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_plan(plan: Plan, fed: &HashMap<String, Value>, caller: &Caller) -> Result<Vec<Value>, String> {
+    let threads = plan.options.threads;
     let texts: HashMap<&String, Vec<Box<[u8]>>> =
         fed.iter().map(|(name, v)| (name, texts_of(v, caller))).collect();
     let string_bytes = texts.values().flatten().map(|t| t.len()).sum();

@@ -53,7 +53,8 @@ pub fn evaluate(
             dtype: info.dtype,
             shape: Cell::new(info.shape),
             place: Place::Value,
-            capacity_bytes: memory.len(),
+            capacity_bytes: Cell::new(memory.len()),
+            is_taken: Cell::new(false),
         });
     }
     let strings = Buffer::new(&unbounded, "folding", 0).map_err(|e| OpError::Invalid(e.to_string()))?;
@@ -69,8 +70,8 @@ pub fn evaluate(
         stream: None,
         scratch: Some(rest),
         strings: &strings,
-        taken: 0,
     };
+    run.begin();
     if let Some(input) = memory.alias {
         let view = run.input(input)?;
         run.out_bytes(0)?.copy_from_slice(view.bytes());

@@ -14,7 +14,7 @@ use crate::error::GraphError;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 use crate::ir::ConstantData;
 use crate::operator::{OpError, Place, Run, Slot, WeightStream};
-use crate::plan::{Home, Plan, SlotPlan, Step};
+use crate::plan::{Home, Plan, SlotPlan, Step, validate};
 use crate::strings::StringPool;
 
 /// A tensor to feed.
@@ -40,9 +40,9 @@ pub struct Session {
     pool: Arc<ThreadPool>,
     budget: MemoryBudget,
     slots: Vec<Slot>,
-    /// The start of `arena`, through which alone it is accessed.
-    arena_start: *mut u8,
-    arena: Buffer,
+    /// The slots of the caller's memory, each with the number of the input: their addresses are there only in a run.
+    fed_slots: Vec<(usize, usize)>,
+    arena: Arena,
     weights: Weights,
     /// References of fed strings, for each input that has them.
     fed_strings: Vec<Option<Buffer>>,
@@ -51,13 +51,26 @@ pub struct Session {
     constant_string_bytes: usize,
     window: Option<Window>,
     has_failed: bool,
+    /// True from the end of a run that did not fail until the next one.
+    has_outputs: bool,
     /// Ends a run between two steps once it is true.
     stop: Option<&'static AtomicBool>,
 }
 
-// SAFETY: the pointers in `slots` and `weights` lead into buffers that the session owns, and into fed tensors only
-// during a run.
-unsafe impl Send for Session {}
+/// The memory of values and scratch, accessed through its address alone.
+struct Arena {
+    start: *mut u8,
+    memory: Buffer,
+}
+
+// SAFETY: the arena owns the memory that the address leads to.
+unsafe impl Send for Arena {}
+
+impl Arena {
+    fn new(mut memory: Buffer) -> Arena {
+        Arena { start: memory.as_mut_ptr(), memory }
+    }
+}
 
 impl Session {
     /// Reserves all memory of `plan` from `budget`, and reads the constants. `fed_string_bytes` is what the strings of
@@ -72,14 +85,15 @@ impl Session {
         budget: &MemoryBudget,
         fed_string_bytes: usize,
     ) -> Result<Session, GraphError> {
-        let mut arena = Buffer::new(budget, "arena", arena_bytes(&plan, pool.threads()))?;
+        check(&plan)?;
+        let arena = Buffer::new(budget, "arena", arena_bytes(&plan, pool.threads()))?;
         let mut session = Session {
             file: file.to_string(),
             pool,
             budget: budget.clone(),
             slots: Vec::new(),
-            arena_start: arena.as_mut_ptr(),
-            arena,
+            fed_slots: Vec::new(),
+            arena: Arena::new(arena),
             weights: Weights::default(),
             fed_strings: Vec::new(),
             fed_string_bytes,
@@ -87,6 +101,7 @@ impl Session {
             constant_string_bytes: 0,
             window: None,
             has_failed: false,
+            has_outputs: false,
             stop: None,
             plan,
         };
@@ -100,16 +115,17 @@ impl Session {
     /// # Errors
     /// As [`Session::new`]; the session does not run any more then.
     pub fn replan(&mut self, plan: Plan) -> Result<(), GraphError> {
-        self.plan = plan;
         self.has_failed = true;
+        self.has_outputs = false;
         self.slots.clear();
         self.window = None;
+        check(&plan)?;
+        self.plan = plan;
         let bytes = arena_bytes(&self.plan, self.pool.threads());
-        if bytes > self.arena.len() {
+        if bytes > self.arena.memory.len() {
             // The old arena goes first, so that both are never held at once.
-            self.arena = Buffer::new(&self.budget, "arena", 0)?;
-            self.arena = Buffer::new(&self.budget, "arena", bytes)?;
-            self.arena_start = self.arena.as_mut_ptr();
+            self.arena = Arena::new(Buffer::new(&self.budget, "arena", 0)?);
+            self.arena = Arena::new(Buffer::new(&self.budget, "arena", bytes)?);
         }
         let string_bytes = self.plan.string_bytes + self.fed_string_bytes;
         if string_bytes > self.strings.capacity_bytes() {
@@ -127,9 +143,14 @@ impl Session {
 
     /// Makes the memory that is there hold what the plan says.
     fn install(&mut self) -> Result<(), GraphError> {
-        self.weights.add(&self.plan, &self.file, &mut self.arena, &self.pool, &self.budget)?;
+        self.weights.add(&self.plan, &self.file, &mut self.arena.memory, &self.pool, &self.budget)?;
         self.window = Window::new(&self.plan, &self.budget)?;
-        self.slots = self.plan.slots.iter().map(|slot| self.make_slot(slot)).collect();
+        self.slots = self.plan.slots.iter().map(|slot| self.make_slot(slot)).collect::<Result<_, _>>()?;
+        let fed = self.plan.slots.iter().enumerate().filter_map(|(slot, s)| match s.home {
+            Home::Fed(input) => Some((slot, input)),
+            _ => None,
+        });
+        self.fed_slots = fed.collect();
         self.strings.truncate(0);
         self.place_strings()?;
         self.constant_string_bytes = self.strings.used_bytes();
@@ -142,20 +163,25 @@ impl Session {
         Ok(())
     }
 
-    fn make_slot(&self, slot: &SlotPlan) -> Slot {
+    fn make_slot(&self, slot: &SlotPlan) -> Result<Slot, GraphError> {
         let bytes = slot.info.shape.elements() * slot.info.dtype.bytes();
         let (start, capacity_bytes) = match slot.home {
-            Home::Arena(offset) => (self.arena_start.wrapping_add(offset), bytes),
-            Home::Weight(i) => (self.weights.start(&self.plan.weights[i]), self.plan.weights[i].bytes),
-            Home::Fed(_) | Home::Streamed => (std::ptr::null_mut(), bytes),
+            Home::Arena(offset) => (self.arena.start.wrapping_add(offset), bytes),
+            Home::Weight(i) => {
+                let weight = &self.plan.weights[i];
+                let bytes = if slot.info.place == Place::Packed { weight.bytes } else { bytes };
+                (self.weights.start(weight)?, bytes)
+            }
+            Home::Fed(_) | Home::Streamed => (std::ptr::null_mut(), 0),
         };
-        Slot {
+        Ok(Slot {
             start,
             dtype: slot.info.dtype,
             shape: Cell::new(slot.info.shape),
             place: slot.info.place,
-            capacity_bytes,
-        }
+            capacity_bytes: Cell::new(capacity_bytes),
+            is_taken: Cell::new(false),
+        })
     }
 
     /// Puts the texts of string constants into the pool and their references where the plan has them.
@@ -164,7 +190,7 @@ impl Session {
             let ConstantData::Strings(texts) = &weight.constant.data else { continue };
             // SAFETY: the memory of this constant, which nobody else accesses while the session is made.
             let references =
-                unsafe { std::slice::from_raw_parts_mut(self.weights.start(weight), weight.bytes) };
+                unsafe { std::slice::from_raw_parts_mut(self.weights.start(weight)?, weight.bytes) };
             push_strings(&self.strings, texts.iter().map(|t| &t[..]), references)
                 .ok_or_else(|| GraphError::Plan("string constants were not planned for".into()))?;
         }
@@ -178,7 +204,7 @@ impl Session {
 
     /// Bytes of the arena in memory.
     pub fn arena_bytes(&self) -> usize {
-        self.arena.len()
+        self.arena.memory.len()
     }
 
     /// Bytes of streamed weights read so far.
@@ -186,8 +212,8 @@ impl Session {
         self.window.as_ref().map_or(0, Window::read_bytes)
     }
 
-    /// Computes the outputs for one tensor per input of the plan, in its order. The outputs are valid until the next
-    /// run.
+    /// Computes the outputs for one tensor per input of the plan, in its order. The outputs are there until the next
+    /// run, and not after one that failed.
     ///
     /// # Errors
     /// [`GraphError::Feed`] for a tensor that does not fit its input, and what an operator finds. After an operator's
@@ -201,13 +227,20 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub fn run_steps(&mut self, feeds: &[Feed<'_>], after: &mut dyn FnMut(usize)) -> Result<(), GraphError> {
-        if self.has_failed && (self.window.is_some() || self.slots.is_empty()) {
+        if self.has_failed && (self.window.is_some() || self.slots.len() != self.plan.slots.len()) {
             return Err(GraphError::Failed);
         }
         // As on TensorFlow's threads; the caller gets its own mode back.
         let _flush = FlushDenormals::new();
+        self.has_outputs = false;
         self.strings.truncate(self.constant_string_bytes);
-        self.feed(feeds)?;
+        let result = self.feed(feeds).and_then(|()| self.compute(after));
+        self.forget_feeds();
+        self.has_outputs = result.is_ok();
+        result
+    }
+
+    fn compute(&mut self, after: &mut dyn FnMut(usize)) -> Result<(), GraphError> {
         for (position, step) in self.plan.steps.iter().enumerate() {
             if self.stop.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
                 self.has_failed = true;
@@ -250,8 +283,12 @@ impl Session {
                         .ok_or_else(too_long)?
                 }
                 (Feed::Text(references, text), Some(memory)) => {
-                    let texts =
-                        references.as_slice::<StringRef>().unwrap_or_default().iter().map(|r| cut(text, *r));
+                    let outside = || bad("has a string outside of its text".into());
+                    let references = references.as_slice::<StringRef>().ok_or_else(outside)?;
+                    if references.iter().any(|r| cut(text, *r).is_none()) {
+                        return Err(outside());
+                    }
+                    let texts = references.iter().filter_map(|r| cut(text, *r));
                     push_strings(&self.strings, texts, memory)
                         .map(|()| memory.as_mut_ptr())
                         .ok_or_else(too_long)?
@@ -260,25 +297,34 @@ impl Session {
             };
             self.slots[*slot].start = start;
         }
-        // Values that are fed inputs under another shape.
-        for slot in 0..self.slots.len() {
-            if let Home::Fed(input) = self.plan.slots[slot].home {
-                self.slots[slot].start = self.slots[self.plan.inputs[input].1].start;
-            }
+        // Values that are fed inputs under another shape lie in the same memory.
+        for (slot, input) in &self.fed_slots {
+            let start = self.slots[self.plan.inputs[*input].1].start;
+            let info = &self.plan.slots[*slot].info;
+            self.slots[*slot].start = start;
+            self.slots[*slot].capacity_bytes.set(info.shape.elements() * info.dtype.bytes());
         }
         Ok(())
     }
 
-    /// Output `index` of the plan, after a run.
-    pub fn output(&self, index: usize) -> Option<TensorView<'_>> {
-        let slot = &self.slots[self.plan.outputs.get(index)?.1];
-        if !matches!(slot.place, Place::Value | Place::Resident) {
-            return None;
+    /// Forgets the caller's memory.
+    fn forget_feeds(&mut self) {
+        for (slot, _) in &self.fed_slots {
+            self.slots[*slot].start = std::ptr::null_mut();
+            self.slots[*slot].capacity_bytes.set(0);
         }
+    }
+
+    /// Output `index` of the plan: `None` before the first run, and after one that failed or a change of the plan.
+    pub fn output(&self, index: usize) -> Option<TensorView<'_>> {
+        let slot = self.slots.get(self.plan.outputs.get(index)?.1).filter(|_| self.has_outputs)?;
         let shape = slot.shape.get();
         let bytes = shape.elements() * slot.dtype.bytes();
-        // SAFETY: the memory belongs to the session, or to a feed, which outputs alias only where the graph returns an
-        // input as it is; `run` holds the only way to change it and needs the session mutably.
+        if bytes > slot.capacity_bytes.get() {
+            return None;
+        }
+        // SAFETY: `plan::validate` guarantees that what is fetched is dense, inside the arena or the weights, which
+        // the session owns, and whole after the last step (rules 1 and 5); a run needs the session mutably.
         let bytes = unsafe { std::slice::from_raw_parts(slot.start, bytes) };
         TensorView::new(slot.dtype, shape, bytes)
     }
@@ -294,10 +340,16 @@ pub fn arena_bytes(plan: &Plan, threads: usize) -> usize {
     plan.arena_bytes.max(load_scratch_bytes(plan, threads))
 }
 
-/// The text a reference means; empty where it leads out of the text.
-fn cut(text: &[u8], reference: StringRef) -> &[u8] {
-    let start = reference.offset as usize;
-    start.checked_add(reference.bytes as usize).and_then(|end| text.get(start..end)).unwrap_or_default()
+/// A plan that keeps all rules, without which none of the memory below may be touched.
+fn check(plan: &Plan) -> Result<(), GraphError> {
+    validate(plan).map_err(|fault| GraphError::Plan(fault.to_string()))
+}
+
+/// The text a reference means, or `None` where it leads out of the text.
+fn cut(text: &[u8], reference: StringRef) -> Option<&[u8]> {
+    let start = usize::try_from(reference.offset).ok()?;
+    let end = start.checked_add(usize::try_from(reference.bytes).ok()?)?;
+    text.get(start..end)
 }
 
 /// References for `out`'s elements, the last text repeated; `None` when the pool is full.
@@ -317,20 +369,15 @@ fn push_strings<'t>(
 }
 
 fn run_step(step: &Step, session: &Session) -> Result<(), OpError> {
-    if step.is_dynamic {
-        infer_shapes(step, session)?;
-    }
-    if step.is_alias {
-        return Ok(());
-    }
     let stream = step.stream.as_ref().map(|stream| StepStream {
         window: session.window.as_ref(),
         constant: &stream.constant,
         block_bytes: stream.block_bytes,
     });
     let (offset, bytes) = step.scratch;
-    // SAFETY: the plan's validator has shown that the scratch lies in the arena and apart from all values alive.
-    let scratch = unsafe { std::slice::from_raw_parts_mut(session.arena_start.add(offset), bytes) };
+    // SAFETY: `plan::validate` guarantees that the scratch lies in the arena (rule 1) and apart from all that the step
+    // reads and writes and from all that is read later (rule 3).
+    let scratch = unsafe { std::slice::from_raw_parts_mut(session.arena.start.add(offset), bytes) };
     let mut run = Run {
         pool: &session.pool,
         slots: &session.slots,
@@ -340,12 +387,15 @@ fn run_step(step: &Step, session: &Session) -> Result<(), OpError> {
         stream: stream.as_ref().map(|s| s as &dyn WeightStream),
         scratch: Some(scratch),
         strings: &session.strings,
-        taken: 0,
     };
-    step.operator.run(&mut run)
+    run.begin();
+    if step.is_dynamic && step.operator.reshape(&mut run).is_none() {
+        infer_shapes(step, session)?;
+    }
+    if step.is_alias { Ok(()) } else { step.operator.run(&mut run) }
 }
 
-/// The shapes of outputs that depend on data, from what the inputs are in this run.
+/// The shapes of outputs that depend on data, from what the inputs are in this run, by inference.
 fn infer_shapes(step: &Step, session: &Session) -> Result<(), OpError> {
     let facts: Vec<Fact> = step.inputs.iter().map(|slot| actual_fact(&session.slots[*slot])).collect();
     let outputs = step.operator.infer(&facts.iter().collect::<Vec<_>>())?;
@@ -355,7 +405,7 @@ fn infer_shapes(step: &Step, session: &Session) -> Result<(), OpError> {
             .planned_dims()
             .concrete()
             .ok_or(OpError::Internal("a shape is open while the model runs"))?;
-        if shape.elements() * slot.dtype.bytes() > slot.capacity_bytes {
+        if shape.elements() * slot.dtype.bytes() > slot.capacity_bytes.get() {
             return Err(OpError::Internal("a tensor is larger than was planned"));
         }
         slot.shape.set(shape);
@@ -367,8 +417,10 @@ fn actual_fact(slot: &Slot) -> Fact {
     let shape = slot.shape.get();
     let bytes = shape.elements() * slot.dtype.bytes();
     let is_dense = matches!(slot.place, Place::Value | Place::Resident);
-    if is_dense && slot.dtype != DType::String && bytes <= KNOWN_VALUE_MAX_BYTES {
-        // SAFETY: an input of the step that is about to run, so its memory holds a value and nobody writes it.
+    let is_small = bytes <= KNOWN_VALUE_MAX_BYTES.min(slot.capacity_bytes.get());
+    if is_dense && slot.dtype != DType::String && is_small {
+        // SAFETY: inside the slot's memory by the check above, which holds the value of an input of the step that is
+        // about to run (rules 1, 2 and 4 of `plan::validate`), and nobody writes it now.
         let bytes = unsafe { std::slice::from_raw_parts(slot.start, bytes) };
         return Fact::known(slot.dtype, shape, bytes);
     }

@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use tightfit_core::{BudgetError, Buffer, MemoryBudget};
+use tightfit_core::{Buffer, MemoryBudget, Part, Shared};
+use tightfit_kernels::ThreadError;
 
+use crate::error::GraphError;
 use crate::ir::Constant;
 use crate::operator::{EachBlock, OpError, WeightStream};
 use crate::plan::Plan;
@@ -24,31 +26,23 @@ struct Block {
 /// The window over all streamed weights of a plan: blocks come in the order of the plan's steps, and the first block
 /// of the next run follows the last of this one.
 pub struct Window {
-    shared: Arc<Shared>,
+    ahead: Arc<Ahead>,
     reader: Option<JoinHandle<()>>,
     read_bytes: Arc<AtomicU64>,
-    _memory: Buffer,
 }
 
-struct Shared {
+/// What the reader and the consumer share.
+struct Ahead {
     blocks: Vec<Block>,
-    /// The two halves of the window.
-    halves: [Half; 2],
+    /// Both halves of the window. One is written by the reader only while `state` says that it is empty, and read by
+    /// the consumer only while it says that it is full; the mutex orders the two.
+    memory: Shared<'static, u8>,
+    /// Bytes of a half.
+    half_bytes: usize,
     state: Mutex<State>,
     changed: Condvar,
     stop: AtomicBool,
 }
-
-struct Half {
-    start: *mut u8,
-    bytes: usize,
-}
-
-// SAFETY: a half is written by the reader only while `State` says it is empty, and read by the consumer only while it
-// says it is full; the mutex orders the two.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
 
 #[derive(Default)]
 struct State {
@@ -59,9 +53,20 @@ struct State {
     error: Option<OpError>,
 }
 
-impl Shared {
+impl Ahead {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The memory of block `number`: the front of its half.
+    ///
+    /// # Safety
+    /// The half is the caller's, as `state` tells.
+    unsafe fn block(&self, number: u64) -> Part<'_, u8> {
+        let block = &self.blocks[(number % self.blocks.len() as u64) as usize];
+        // SAFETY: the halves are apart, a block is at most a half (rule 1 of `plan::validate`), and the caller vouches
+        // for the rest.
+        unsafe { self.memory.part((number % 2) as usize * self.half_bytes, block.bytes) }
     }
 }
 
@@ -69,8 +74,9 @@ impl Window {
     /// The window of a plan, or `None` where nothing is streamed in blocks.
     ///
     /// # Errors
-    /// [`BudgetError`] when the window does not fit.
-    pub fn new(plan: &Plan, budget: &MemoryBudget) -> Result<Option<Window>, BudgetError> {
+    /// [`GraphError::Budget`] when the window does not fit, [`GraphError::Threads`] when the system gives no thread to
+    /// read ahead.
+    pub fn new(plan: &Plan, budget: &MemoryBudget) -> Result<Option<Window>, GraphError> {
         let blocks: Vec<Block> = plan
             .steps
             .iter()
@@ -81,25 +87,23 @@ impl Window {
         if blocks.is_empty() {
             return Ok(None);
         }
-        let bytes = plan.block_bytes;
-        let mut memory = Buffer::new(budget, "window", 2 * bytes)?;
-        let start = memory.as_mut_ptr();
-        let halves = [Half { start, bytes }, Half { start: start.wrapping_add(bytes), bytes }];
-        let shared = Arc::new(Shared {
+        let memory = Buffer::new(budget, "window", plan.window_bytes())?;
+        let ahead = Arc::new(Ahead {
             blocks,
-            halves,
+            memory: memory.into(),
+            half_bytes: plan.block_bytes,
             state: Mutex::default(),
             changed: Condvar::new(),
             stop: AtomicBool::new(false),
         });
         let read_bytes = Arc::new(AtomicU64::new(0));
-        let (for_reader, counter) = (shared.clone(), read_bytes.clone());
+        let (for_reader, counter) = (ahead.clone(), read_bytes.clone());
         let reader = std::thread::Builder::new()
             .name("read-ahead".into())
             .stack_size(STACK_BYTES)
             .spawn(move || read_ahead(&for_reader, &counter))
-            .ok();
-        Ok(Some(Window { shared, reader, read_bytes, _memory: memory }))
+            .map_err(|source| GraphError::Threads(ThreadError::new(2, 1, source)))?;
+        Ok(Some(Window { ahead, reader: Some(reader), read_bytes }))
     }
 
     /// Bytes read from files so far.
@@ -109,8 +113,8 @@ impl Window {
 
     /// Calls `each` with the next block.
     fn next_block(&self, each: &mut dyn FnMut(&[u8]) -> Result<(), OpError>) -> Result<(), OpError> {
-        let shared = &*self.shared;
-        let mut state = shared.state();
+        let ahead = &*self.ahead;
+        let mut state = ahead.state();
         while state.filled == state.consumed {
             if let Some(error) = state.error.take() {
                 return Err(error);
@@ -120,27 +124,26 @@ impl Window {
                     "the thread that reads weights has ended after an earlier error".into(),
                 ));
             }
-            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = ahead.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let number = state.consumed;
         drop(state);
-        let block = &shared.blocks[(number % shared.blocks.len() as u64) as usize];
-        let half = &shared.halves[(number % 2) as usize];
-        // SAFETY: the half is full and stays so until `consumed` is raised below; the block fits it, see `read_ahead`.
-        let bytes = unsafe { std::slice::from_raw_parts(half.start, block.bytes) };
-        let result = each(bytes);
-        shared.state().consumed += 1;
-        shared.changed.notify_all();
+        // SAFETY: the half is full and stays so until `consumed` is raised below, after the last use of the part.
+        let block = unsafe { ahead.block(number) };
+        let result = each(&block);
+        drop(block);
+        ahead.state().consumed += 1;
+        ahead.changed.notify_all();
         result
     }
 }
 
 impl Drop for Window {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.ahead.stop.store(true, Ordering::Relaxed);
         // The lock is taken so that the reader is either before its check of `stop` or already waiting.
-        drop(self.shared.state());
-        self.shared.changed.notify_all();
+        drop(self.ahead.state());
+        self.ahead.changed.notify_all();
         if let Some(reader) = self.reader.take() {
             // A reader that panicked has nothing more to give; its block is never marked full.
             let _ = reader.join();
@@ -158,30 +161,31 @@ fn blocks_of(constant: &Arc<Constant>, block_bytes: usize) -> impl Iterator<Item
     })
 }
 
-fn read_ahead(shared: &Shared, read_bytes: &AtomicU64) {
+fn read_ahead(ahead: &Ahead, read_bytes: &AtomicU64) {
     for number in 0u64.. {
-        let mut state = shared.state();
-        while state.filled - state.consumed == 2 && !shared.stop.load(Ordering::Relaxed) {
-            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut state = ahead.state();
+        while state.filled - state.consumed == 2 && !ahead.stop.load(Ordering::Relaxed) {
+            state = ahead.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         drop(state);
-        if shared.stop.load(Ordering::Relaxed) {
+        if ahead.stop.load(Ordering::Relaxed) {
             return;
         }
-        let block = &shared.blocks[(number % shared.blocks.len() as u64) as usize];
-        let half = &shared.halves[(number % 2) as usize];
-        // SAFETY: fewer than two blocks are full, so this half is empty and nobody else uses it.
-        let memory = unsafe { std::slice::from_raw_parts_mut(half.start, half.bytes) };
-        let result = block.constant.read_at(block.offset, &mut memory[..block.bytes]);
+        let block = &ahead.blocks[(number % ahead.blocks.len() as u64) as usize];
+        // SAFETY: fewer than two blocks are full, so this half is empty until `filled` is raised below, after the last
+        // use of the part.
+        let mut memory = unsafe { ahead.block(number) };
+        let result = block.constant.read_at(block.offset, &mut memory);
+        drop(memory);
         read_bytes.fetch_add(block.bytes as u64, Ordering::Relaxed);
-        let mut state = shared.state();
+        let mut state = ahead.state();
         match result {
             Ok(()) => state.filled += 1,
             Err(error) => state.error = Some(error),
         }
         let failed = state.error.is_some();
         drop(state);
-        shared.changed.notify_all();
+        ahead.changed.notify_all();
         if failed {
             return;
         }

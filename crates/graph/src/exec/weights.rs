@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget};
+use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shared};
 use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
 
 use crate::error::GraphError;
@@ -46,13 +46,26 @@ pub struct Weights {
     places: HashMap<Key, Place>,
 }
 
-/// A constant in a layout: the constant by its address, which [`Place`] keeps taken.
-type Key = (*const Constant, WeightLayout);
-
 struct Place {
     start: *mut u8,
     _constant: Arc<Constant>,
 }
+
+/// A constant in a layout: the constant by its address, which [`Place`] keeps taken.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    constant: usize,
+    layout: WeightLayout,
+}
+
+impl Key {
+    fn of(weight: &WeightPlan) -> Key {
+        Key { constant: Arc::as_ptr(&weight.constant).addr(), layout: weight.layout }
+    }
+}
+
+// SAFETY: the address leads into one of the buffers that [`Weights`] keeps beside it.
+unsafe impl Send for Place {}
 
 impl Weights {
     /// Reads the constants of `plan` that are not there yet, with all threads.
@@ -67,7 +80,7 @@ impl Weights {
         pool: &ThreadPool,
         budget: &MemoryBudget,
     ) -> Result<(), GraphError> {
-        let is_new = |w: &&WeightPlan| !self.places.contains_key(&(Arc::as_ptr(&w.constant), w.layout));
+        let is_new = |w: &&WeightPlan| !self.places.contains_key(&Key::of(w));
         let mut new: Vec<WeightPlan> = plan.weights.iter().filter(is_new).cloned().collect();
         let mut bytes = 0;
         for weight in &mut new {
@@ -85,16 +98,21 @@ impl Weights {
         for weight in new {
             let place =
                 Place { start: start.wrapping_add(weight.offset), _constant: weight.constant.clone() };
-            self.places.insert((Arc::as_ptr(&weight.constant), weight.layout), place);
+            self.places.insert(Key::of(&weight), place);
         }
         self.memory.push(memory);
         Ok(())
     }
 
-    /// Where a constant is; null for one that was never added.
-    pub fn start(&self, weight: &WeightPlan) -> *mut u8 {
-        let place = self.places.get(&(Arc::as_ptr(&weight.constant), weight.layout));
-        place.map_or(std::ptr::null_mut(), |place| place.start)
+    /// Where a constant is.
+    ///
+    /// # Errors
+    /// [`GraphError::Plan`] for one that was never added.
+    pub fn start(&self, weight: &WeightPlan) -> Result<*mut u8, GraphError> {
+        let place = self.places.get(&Key::of(weight));
+        place
+            .map(|place| place.start)
+            .ok_or_else(|| GraphError::Plan("a constant of the plan was not read".into()))
     }
 }
 
@@ -108,18 +126,18 @@ fn load(
     let parts: Vec<Part<'_>> = weights.iter().flat_map(parts).collect();
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(None);
-    let start = SharedMemory(memory.as_mut_ptr());
+    let memory = Shared::new(memory);
     let scratch_each = scratch.len() / pool.threads();
-    let scratch_start = SharedMemory(scratch.as_mut_ptr());
+    let scratch = Shared::new(scratch);
     pool.run(pool.threads(), &|_, worker| {
         // SAFETY: each worker has its own piece of the scratch.
-        let scratch = unsafe { scratch_start.slice(worker * scratch_each, scratch_each) };
+        let mut scratch = unsafe { scratch.part(worker * scratch_each, scratch_each) };
         while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
             let (from, bytes) = part.place();
             // SAFETY: parts are disjoint ranges of the memory: weights have offsets of their own, and so have ranges
             // of whole panels of one weight.
-            let target = unsafe { start.slice(from, bytes) };
-            if let Err(error) = part.load(target, scratch) {
+            let mut target = unsafe { memory.part(from, bytes) };
+            if let Err(error) = part.load(&mut target, &mut scratch) {
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 return;
             }
@@ -128,21 +146,6 @@ fn load(
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => Ok(()),
-    }
-}
-
-struct SharedMemory(*mut u8);
-
-// SAFETY: only disjoint parts are handed out, see the callers.
-unsafe impl Sync for SharedMemory {}
-
-impl SharedMemory {
-    /// # Safety
-    /// The range must be inside the memory and in nobody else's hands.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn slice(&self, from: usize, bytes: usize) -> &mut [u8] {
-        // SAFETY: the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(from), bytes) }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::attributes::Attributes;
 use crate::dim::Dims;
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "ArgMax", import: |attributes| import(attributes, ArgOp::Max) },
@@ -65,9 +66,15 @@ impl Operator for ArgReduce {
         Ok(vec![Fact::new(self.dtype, Dims::new(kept))])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        let axis = reshape::axis(run, AXIS, shape.rank())?;
+        reshape::set(run, 0, shape.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, d)| *d))
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
-        let axis = run.ints::<1>(AXIS)?.first().copied().unwrap_or(0);
+        let axis = super::extent::int_input(run, AXIS)?;
         let axis = axis_of(axis, input.shape().rank())?;
         Ok(arg_reduce(run.pool, self.op, axis, input, &mut run.output(0)?)?)
     }

@@ -13,6 +13,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "BatchMatMul", import },
@@ -184,6 +185,15 @@ impl Operator for BatchMatMul {
         let layout = self.layout(&call.inputs[0].shape, &call.inputs[1].shape);
         let bytes = |layout: Layout| scratch_bytes(call.inputs[0].dtype, &layout.kernel(), call.threads);
         layout.map_or(Memory::default(), |layout| Memory::scratch(bytes(layout)))
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (a, b) = (run.shape(0), run.shape(1));
+        let (a_batch, m, k) = matrix(&a, self.adj_x)?;
+        let (b_batch, depth, n) = matrix(&b, self.adj_y)?;
+        (k == depth).then_some(())?;
+        let batch = reshape::broadcast(Shape::new(a_batch).ok()?, Shape::new(b_batch).ok()?)?;
+        reshape::set(run, 0, batch.iter().copied().chain([m, n]))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -11,6 +11,7 @@ use super::{Binary, Registration};
 use crate::attributes::Attributes;
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] =
     &[Registration { name: "BiasAdd", import }, Registration { name: "BiasAddV1", import }];
@@ -63,6 +64,10 @@ impl Operator for ChannelsSecond {
 
     fn memory(&self, _: &Call<'_>) -> Memory {
         Memory::overwrites(&[0])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

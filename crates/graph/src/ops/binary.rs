@@ -12,6 +12,7 @@ use super::Registration;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 macro_rules! functions {
     ($($name:literal => $op:ident),* ; $($comparison:ident),*) => {
@@ -74,6 +75,10 @@ impl Operator for Binary {
         Memory::overwrites(&[0, 1])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::elementwise(run)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (a, b) = (run.src(0)?, run.src(1)?);
         Ok(binary(run.pool, self.op, a, b, &mut run.output(0)?)?)
@@ -127,6 +132,10 @@ impl Operator for Comparison {
             return Ok(vec![Fact::new(DType::Bool, Shape::SCALAR)]);
         }
         Ok(vec![Fact::new(DType::Bool, super::broadcast(a, b)?)])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::elementwise(run)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

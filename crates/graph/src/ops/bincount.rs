@@ -14,6 +14,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration {
@@ -88,6 +89,18 @@ impl Operator for Bincount {
             }
         };
         Ok(vec![Fact::new(weights.dtype, dims)])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (values, weights) = (run.shape(0), run.shape(2).elements());
+        (weights == 0 || weights == values.elements()).then_some(())?;
+        let size = usize::try_from(reshape::int(run, 1)?).ok()?;
+        match values[..] {
+            [rows, _] if self.is_dense => reshape::set(run, 0, [rows, size]),
+            [_] => reshape::set(run, 0, [size]),
+            _ if self.is_dense => None,
+            _ => reshape::set(run, 0, [size]),
+        }
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -13,6 +13,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Cast", import: import_cast },
@@ -70,6 +71,10 @@ impl Operator for Cast {
         } else {
             Memory::overwrites(&[0])
         }
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

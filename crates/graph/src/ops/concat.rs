@@ -12,6 +12,7 @@ use super::extent::{agree, axis_input, known_axis, need_index_type, vector_len};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Concat", import: |_| Ok(Box::new(Concat { axis: Axis::First })) },
@@ -81,6 +82,23 @@ impl Operator for Concat {
             Some(values) => Fact::of_dims(first.dtype, dims, &values.concat()),
             None => Fact::new(first.dtype, dims),
         }])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let tensors = self.tensors(run.inputs());
+        let first = run.shape(tensors.start);
+        let axis = match self.axis_position(run.inputs()) {
+            Some(position) => reshape::axis(run, position, first.rank())?,
+            None => 0,
+        };
+        let mut sum = 0usize;
+        for input in tensors {
+            let shape = run.shape(input);
+            let is_like = |i: usize| i == axis || shape[i] == first[i];
+            (shape.rank() == first.rank() && (0..first.rank()).all(is_like)).then_some(())?;
+            sum = sum.checked_add(*shape.get(axis)?)?;
+        }
+        reshape::set(run, 0, first.iter().enumerate().map(|(i, d)| if i == axis { sum } else { *d }))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

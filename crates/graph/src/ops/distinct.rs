@@ -65,6 +65,11 @@ impl Operator for Where {
         }])
     }
 
+    fn reshape(&self, _: &mut Run<'_>) -> Option<()> {
+        // The run itself finds and checks the shape.
+        Some(())
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
         run.set_output_shape(0, Shape::new(&[count_nonzero(input)?, input.shape().rank()])?)?;
@@ -196,6 +201,11 @@ impl Operator for Unique {
 
     fn memory(&self, call: &Call<'_>) -> Memory {
         Memory::scratch(scratch_bytes(call, 0))
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        // The run finds how many there are; each element has a place.
+        run.set_output_shape(1, run.shape(0)).ok()
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -14,6 +14,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Fill", import: |_| Ok(Box::new(Fill)) },
@@ -67,6 +68,11 @@ impl Operator for Fill {
         Ok(vec![Fact::new(value.dtype, asked_shape(0, shape)?)])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        (run.shape(1).elements() == 1).then_some(())?;
+        reshape::set_asked(run, 0, 0)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let value = run.input(1)?;
         Ok(fill(run.pool, value.bytes(), &mut run.output(0)?)?)
@@ -90,6 +96,10 @@ impl Operator for Empty {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         Ok(vec![Fact::new(self.dtype, asked_shape(0, super::input(inputs, 0)?)?)])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::set_asked(run, 0, 0)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -119,6 +129,10 @@ impl Operator for Like {
 
     fn memory(&self, _: &Call<'_>) -> Memory {
         Memory::overwrites(&[0])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -220,6 +234,19 @@ impl Operator for Range {
         Ok(vec![Fact::new(inputs[0].dtype, Dims::new([self.count(inputs)?]))])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let count = match run.dtype(0) {
+            DType::I32 | DType::I64 => {
+                integer_steps(reshape::int(run, 0)?, reshape::int(run, 1)?, reshape::int(run, 2)?)?
+            }
+            _ => {
+                let at = |input| number(run.input(input).ok()?);
+                steps(run.dtype(0), at(0)?, at(1)?, at(2)?)?
+            }
+        };
+        reshape::set(run, 0, [count])
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (start, step) = (run.input(0)?, run.input(2)?);
         Ok(range(start, step, &mut run.output(0)?)?)
@@ -253,6 +280,12 @@ impl Operator for LinSpace {
             return Err(OpError::input(2, format!("is {count}; at least one element is needed")));
         }
         Ok(vec![Fact::new(start.dtype, Dims::new([count]))])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let count = usize::try_from(reshape::int(run, 2)?).ok()?;
+        (count > 0).then_some(())?;
+        reshape::set(run, 0, [count])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

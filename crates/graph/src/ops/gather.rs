@@ -15,6 +15,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, OpError, Operator, Run, Weight, WeightLayout, WeightStream, WeightUse};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Gather", import: |_| Ok(Box::new(Gather { has_axis: false, batch_dims: 0 })) },
@@ -106,6 +107,15 @@ impl Operator for Gather {
         is_by_row.then_some(WeightUse { input: 0, layout: WeightLayout::Dense, block_bytes: 0 })
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (from, at) = (run.shape(0), run.shape(1));
+        let batch = self.batch(at.rank()).ok()?;
+        let axis = if self.has_axis { reshape::axis(run, 2, from.rank())? } else { 0 };
+        (axis < from.rank() && batch <= axis && from[..batch] == at[..batch]).then_some(())?;
+        let dims = from[..axis].iter().chain(&at[batch..]).chain(&from[axis + 1..]);
+        reshape::set(run, 0, dims.copied())
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let axis = if self.has_axis { axis_input(run, 2, run.shape(0).rank())? } else { 0 };
         match run.weight(0)? {
@@ -172,6 +182,12 @@ impl Operator for GatherNd {
             ));
         };
         Ok(vec![Fact::new(params.dtype, Dims::new([places, slice].concat()))])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (from, at) = (run.shape(0), run.shape(1));
+        let (depth, places) = at.split_last()?;
+        reshape::set(run, 0, places.iter().chain(from.get(*depth..)?).copied())
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -10,6 +10,7 @@ use crate::attributes::Attributes;
 use crate::dim::Dim;
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Identity", import: |_| Ok(Box::new(Identity)) },
@@ -46,6 +47,10 @@ impl Operator for Identity {
 
     fn memory(&self, call: &Call<'_>) -> Memory {
         if call.inputs.len() == 1 { Memory::alias(0) } else { Memory::default() }
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        (0..run.outputs()).try_for_each(|i| run.set_output_shape(i, run.shape(i)).ok())
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -86,6 +91,16 @@ impl Operator for EnsureShape {
 
     fn memory(&self, _: &Call<'_>) -> Memory {
         Memory::alias(0)
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        let fits = |asked: &Vec<i64>| {
+            asked.len() == shape.rank()
+                && asked.iter().zip(shape.iter()).all(|(a, d)| *a < 0 || *a == *d as i64)
+        };
+        self.shape.as_ref().is_none_or(fits).then_some(())?;
+        reshape::same(run, 0)
     }
 
     fn run(&self, _: &mut Run<'_>) -> Result<(), OpError> {

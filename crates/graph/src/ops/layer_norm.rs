@@ -9,6 +9,7 @@ use tightfit_kernels::layer_norm;
 
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 /// The operator.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +55,10 @@ impl Operator for LayerNorm {
 
     fn memory(&self, _: &Call<'_>) -> Memory {
         Memory::overwrites(&[0])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

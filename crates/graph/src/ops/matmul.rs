@@ -17,6 +17,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Place, Run, Weight, WeightLayout, WeightUse};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[Registration { name: "MatMul", import }];
 
@@ -109,6 +110,19 @@ impl Operator for MatMul {
         let (k, n) = if self.transpose_b { (right[1], right[0]) } else { (right[0], right[1]) };
         let layout = WeightLayout::Panels { k, n, is_transposed: self.transpose_b, groups: 1 };
         Some(WeightUse { input: RIGHT, layout, block_bytes: Self::block_rows(&kernel, call) * right[1] * 4 })
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (left, right) = (run.shape(0), run.shape(RIGHT));
+        let [rows, columns] = right[..] else { return None };
+        let (k, n) = if self.transpose_b { (columns, rows) } else { (rows, columns) };
+        if self.transpose_a {
+            let [depth, m] = left[..] else { return None };
+            return if depth == k { reshape::set(run, 0, [m, n]) } else { None };
+        }
+        let (depth, rows) = left.split_last().filter(|(_, rows)| !rows.is_empty())?;
+        (*depth == k).then_some(())?;
+        reshape::set(run, 0, rows.iter().copied().chain([n]))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

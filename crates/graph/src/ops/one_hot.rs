@@ -13,6 +13,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[Registration { name: "OneHot", import }];
 
@@ -61,6 +62,14 @@ impl Operator for OneHot {
         let mut dims = dims.to_vec();
         dims.insert(self.axis(dims.len() + 1)?, not_negative(1, size)?);
         Ok(vec![Fact::new(on.dtype, Dims::new(dims))])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        let axis = self.axis(shape.rank() + 1).ok()?;
+        let depth = usize::try_from(reshape::int(run, 1)?).ok()?;
+        let (before, after) = shape.split_at(axis);
+        reshape::set(run, 0, before.iter().copied().chain([depth]).chain(after.iter().copied()))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -12,6 +12,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Pack", import: |a| Ok(Box::new(Pack { axis: a.int_or("axis", 0)? })) },
@@ -69,6 +70,15 @@ impl Operator for Pack {
         if call.inputs.len() == 1 { Memory::alias(0) } else { Memory::default() }
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        (1..run.inputs()).all(|i| run.shape(i) == shape).then_some(())?;
+        let axis = super::axis(self.axis, shape.rank() + 1)?;
+        let (before, after) = shape.split_at(axis);
+        let count = run.inputs();
+        reshape::set(run, 0, before.iter().copied().chain([count]).chain(after.iter().copied()))
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let shape = run.output_shape(0);
         let rank = shape.rank();
@@ -123,6 +133,14 @@ impl Operator for Unpack {
                 None => Fact::new(input.dtype, Dims::new(dims.clone())),
             })
             .collect())
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        let axis = super::axis(self.axis, shape.rank())?;
+        (shape[axis] == self.count).then_some(())?;
+        let kept = reshape::shape(shape.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, d)| *d))?;
+        (0..self.count).try_for_each(|output| run.set_output_shape(output, kept).ok())
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

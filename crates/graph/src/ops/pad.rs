@@ -12,6 +12,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Ints, OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Pad", import: |_| Ok(Box::new(Pad { fill: Around::Zero })) },
@@ -92,6 +93,17 @@ impl Operator for Pad {
             padded.push(dim.plus(before).plus(after));
         }
         Ok(vec![Fact::new(input.dtype, Dims::new(padded))])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (shape, paddings) = (run.shape(0), run.ints::<MAX_PADDINGS>(1).ok()?);
+        (paddings.len() == 2 * shape.rank()).then_some(())?;
+        let mut dims = [0; MAX_RANK];
+        for ((to, dim), around) in dims.iter_mut().zip(shape.iter()).zip(paddings.chunks_exact(2)) {
+            let [before, after] = [usize::try_from(around[0]).ok()?, usize::try_from(around[1]).ok()?];
+            *to = dim.checked_add(before)?.checked_add(after)?;
+        }
+        reshape::set(run, 0, dims[..shape.rank()].iter().copied())
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

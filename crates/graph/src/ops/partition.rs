@@ -143,6 +143,11 @@ impl Operator for DynamicStitch {
         }])
     }
 
+    fn reshape(&self, _: &mut Run<'_>) -> Option<()> {
+        // The run itself finds and checks the shape.
+        Some(())
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let count = run.inputs() / 2;
         let mut rows = 0;

@@ -11,6 +11,7 @@ use super::Registration;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 macro_rules! reductions {
     ($($name:ident),*) => {
@@ -123,6 +124,18 @@ impl Operator for Reduce {
         super::need_type(AXES, axes, &[DType::I32, DType::I64])?;
         let dims = self.dims(input, axes)?;
         Ok(vec![self.of_dims(input, axes, &dims).unwrap_or_else(|| Fact::new(input.dtype, dims))])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        let is_reduced = reduced_axes(&run.ints::<MAX_RANK>(AXES).ok()?, shape.rank()).ok()?;
+        let kept =
+            shape.iter().zip(is_reduced).filter_map(|(dim, reduced)| match (reduced, self.keep_dims) {
+                (false, _) => Some(*dim),
+                (true, true) => Some(1),
+                (true, false) => None,
+            });
+        reshape::set(run, 0, kept)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

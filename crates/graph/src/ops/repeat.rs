@@ -11,6 +11,7 @@ use super::extent::{need_index_type, not_negative, vector_len};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Tile", import: |_| Ok(Box::new(Tile)) },
@@ -46,6 +47,16 @@ impl Operator for Tile {
         };
         let tiled = dims.iter().zip(multiples).map(|(dim, times)| Ok(dim.times(not_negative(1, times)?)));
         Ok(vec![Fact::new(input.dtype, Dims::new(tiled.collect::<Result<Vec<_>, OpError>>()?))])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (shape, multiples) = (run.shape(0), run.ints::<MAX_RANK>(1).ok()?);
+        (multiples.len() == shape.rank()).then_some(())?;
+        let mut dims = [0; MAX_RANK];
+        for ((to, dim), times) in dims.iter_mut().zip(shape.iter()).zip(multiples.iter()) {
+            *to = dim.checked_mul(usize::try_from(*times).ok()?)?;
+        }
+        reshape::set(run, 0, dims[..shape.rank()].iter().copied())
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -92,6 +103,12 @@ impl Operator for BroadcastTo {
         Ok(vec![Fact::new(input.dtype, target)])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::set_asked(run, 0, 1)?;
+        let target = run.output_shape(0);
+        (reshape::broadcast(run.shape(0), target)? == target).then_some(())
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
         Ok(broadcast_to(run.pool, input, &mut run.output(0)?)?)
@@ -132,6 +149,11 @@ impl Operator for BroadcastArgs {
             Some(values) => Fact::of_dims(a.dtype, dims, values),
             None => Fact::new(a.dtype, dims),
         }])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let len = run.shape(0).elements().max(run.shape(1).elements());
+        reshape::set(run, 0, [len])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -4,13 +4,14 @@
 //! the axes of `squeeze_dims`, or every axis of size 1; ExpandDims adds one at the axis of its second input. Costs
 //! nothing: the output is the input's memory.
 
-use tightfit_core::DType;
+use tightfit_core::{DType, MAX_RANK};
 
 use super::Registration;
 use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Reshape", import: |_| Ok(Box::new(Reshape)) },
@@ -111,6 +112,19 @@ impl Operator for Reshape {
         Ok(vec![reshaped(input, dims)])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (elements, asked) = (run.shape(0).elements(), run.ints::<MAX_RANK>(1).ok()?);
+        let others =
+            |n: usize, d: &i64| if *d == -1 { Some(n) } else { n.checked_mul(usize::try_from(*d).ok()?) };
+        let others = asked.iter().try_fold(1usize, others)?;
+        let rest = match asked.iter().filter(|d| **d == -1).count() {
+            0 => (others == elements).then_some(0)?,
+            1 => (others > 0 && elements.is_multiple_of(others)).then(|| elements / others)?,
+            _ => return None,
+        };
+        reshape::set(run, 0, asked.iter().map(|d| if *d == -1 { rest } else { *d as usize }))
+    }
+
     shares_memory!();
 }
 
@@ -138,6 +152,12 @@ impl Operator for ExpandDims {
         let mut expanded = dims.to_vec();
         expanded.insert(axis, Dim::Known(1));
         Ok(vec![reshaped(input, Dims::new(expanded))])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        let (before, after) = shape.split_at(reshape::axis(run, 1, shape.rank() + 1)?);
+        reshape::set(run, 0, before.iter().copied().chain([1]).chain(after.iter().copied()))
     }
 
     shares_memory!();
@@ -180,6 +200,19 @@ impl Operator for Squeeze {
         }
         let dims: Vec<Dim> = dims.iter().zip(kept).filter(|(_, keep)| *keep).map(|(d, _)| *d).collect();
         Ok(vec![reshaped(input, Dims::new(dims))])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        let mut is_kept = [true; MAX_RANK];
+        for (kept, dim) in is_kept.iter_mut().zip(shape.iter()) {
+            *kept = !self.axes.is_empty() || *dim != 1;
+        }
+        for axis in &self.axes {
+            let axis = super::axis(*axis, shape.rank()).filter(|axis| shape[*axis] == 1)?;
+            is_kept[axis] = false;
+        }
+        reshape::set(run, 0, shape.iter().zip(is_kept).filter(|(_, kept)| *kept).map(|(d, _)| *d))
     }
 
     shares_memory!();

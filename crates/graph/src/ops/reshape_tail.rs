@@ -6,6 +6,7 @@
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 /// The operator.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,13 @@ impl Operator for ReshapeTail {
 
     fn memory(&self, _: &Call<'_>) -> Memory {
         Memory::alias(0)
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        let (kept, tail) = shape.split_at(shape.rank().checked_sub(self.axes)?);
+        (tail.iter().product::<usize>() == self.tail.iter().product::<usize>()).then_some(())?;
+        reshape::set(run, 0, kept.iter().chain(&self.tail).copied())
     }
 
     fn run(&self, _: &mut Run<'_>) -> Result<(), OpError> {

@@ -10,6 +10,7 @@ use super::Registration;
 use crate::attributes::Attributes;
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Cumsum", import: |attributes| import(attributes, ScanOp::Sum) },
@@ -55,9 +56,13 @@ impl Operator for Scan {
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
-        let axis = run.ints::<1>(1)?.first().copied().unwrap_or(0);
+        let axis = super::extent::int_input(run, 1)?;
         let axis = axis_of(axis, input.shape().rank())?;
         Ok(scan(run.pool, self.op, axis, (self.exclusive, self.reverse), input, &mut run.output(0)?)?)
     }

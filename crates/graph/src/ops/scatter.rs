@@ -13,6 +13,7 @@ use super::extent::{need_index_type, not_negative, vector_len};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "ScatterNd", import: |_| Ok(Box::new(ScatterNd)) },
@@ -83,6 +84,13 @@ impl Operator for ScatterNd {
         Ok(vec![Fact::new(updates.dtype, dims)])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::set_asked(run, 0, 2)?;
+        let (target, at, by) = (run.output_shape(0), run.shape(0), run.shape(1));
+        let (depth, places) = at.split_last()?;
+        by.iter().eq(places.iter().chain(target.get(*depth..)?)).then_some(())
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (indices, updates) = (run.input(0)?, run.input(1)?);
         let mut output = run.output(0)?;
@@ -130,6 +138,13 @@ impl Operator for Scatter {
 
     fn memory(&self, _: &Call<'_>) -> Memory {
         Memory::overwrites(&[0])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (target, at, by) = (run.shape(0), run.shape(1), run.shape(2));
+        let (depth, places) = at.split_last()?;
+        by.iter().eq(places.iter().chain(target.get(*depth..)?)).then_some(())?;
+        reshape::same(run, 0)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

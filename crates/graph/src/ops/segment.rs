@@ -13,6 +13,7 @@ use super::Registration;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 macro_rules! segments {
     ($($name:literal => $op:ident, $is_sorted:literal;)*) => {
@@ -115,6 +116,22 @@ impl Operator for Segments {
             true => Fact::at_most_along(data.dtype, output, 0),
             false => Fact::new(data.dtype, output),
         }])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (data, ids) = (run.shape(0), run.shape(IDS));
+        (data.rank() >= ids.rank() && data[..ids.rank()] == ids[..]).then_some(())?;
+        let count = if self.is_sorted {
+            let view = run.input(IDS).ok()?;
+            let last = match view.dtype() {
+                DType::I32 => view.as_slice::<i32>()?.last().map(|id| *id as i64),
+                _ => view.as_slice::<i64>()?.last().copied(),
+            };
+            sorted_count(last).ok()?
+        } else {
+            usize::try_from(reshape::int(run, COUNT)?).ok()?
+        };
+        reshape::set(run, 0, std::iter::once(count).chain(data[ids.rank()..].iter().copied()))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

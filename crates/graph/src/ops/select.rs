@@ -13,6 +13,7 @@ use super::extent::{reshaped, same_dims};
 use crate::dim::Dim;
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Select", import: |_| Ok(Box::new(Select { broadcasts: false })) },
@@ -60,6 +61,19 @@ impl Operator for Select {
 
     fn memory(&self, _: &Call<'_>) -> Memory {
         Memory::overwrites(&[1, 2])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        if self.broadcasts {
+            let both = reshape::broadcast(run.shape(1), run.shape(2))?;
+            let shape = reshape::broadcast(run.shape(0), both)?;
+            return run.set_output_shape(0, shape).ok();
+        }
+        let (condition, shape) = (run.shape(0), run.shape(1));
+        let is_for_each_row = condition.rank() == 1 && shape.first() == condition.first();
+        let fits = condition.rank() == 0 || condition == shape || is_for_each_row;
+        (fits && run.shape(2) == shape).then_some(())?;
+        reshape::same(run, 1)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -135,6 +149,10 @@ impl Operator for Clip {
         Memory::overwrites(&[0])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (input, low, high) = (run.src(0)?, run.input(1)?, run.input(2)?);
         Ok(clip(run.pool, input, low, high, &mut run.output(0)?)?)
@@ -167,6 +185,12 @@ impl Operator for AddN {
         }
         // The order of a sum is part of its result, so a later input cannot be where it begins.
         Memory::overwrites(&[0, 1])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        (1..run.inputs()).all(|i| run.shape(i) == shape).then_some(())?;
+        reshape::same(run, 0)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -11,6 +11,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Shape", import: |a| import(a, Question::Shape) },
@@ -56,6 +57,13 @@ impl Operator for Ask {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         super::input(inputs, 0)?;
         Ok(inputs.iter().map(|input| self.answer(input)).collect())
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        (0..run.outputs()).try_for_each(|i| match self.question {
+            Question::Shape => reshape::set(run, i, [run.shape(i).rank()]),
+            Question::Size | Question::Rank => reshape::set(run, i, []),
+        })
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

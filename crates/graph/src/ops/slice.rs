@@ -13,6 +13,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Slice", import: |_| Ok(Box::new(Slice)) },
@@ -101,6 +102,11 @@ impl Operator for Slice {
         }])
     }
 
+    fn reshape(&self, _: &mut Run<'_>) -> Option<()> {
+        // The run itself finds and checks the shape.
+        Some(())
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
         let (begin, size) = (run.ints::<MAX_RANK>(1)?, run.ints::<MAX_RANK>(2)?);
@@ -170,6 +176,16 @@ impl Operator for Split {
         Ok(vec![Fact::new(input.dtype, Dims::new(dims)); self.count])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(1);
+        let axis = reshape::axis(run, 0, shape.rank())?;
+        shape[axis].is_multiple_of(self.count).then_some(())?;
+        let part = reshape::shape(
+            shape.iter().enumerate().map(|(i, d)| if i == axis { d / self.count } else { *d }),
+        )?;
+        (0..self.count).try_for_each(|output| run.set_output_shape(output, part).ok())
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let axis = axis_input(run, 0, run.shape(1).rank())?;
         run_split(run, 1, axis)
@@ -236,6 +252,11 @@ impl Operator for SplitV {
                 Fact::new(input.dtype, Dims::new(dims))
             })
             .collect())
+    }
+
+    fn reshape(&self, _: &mut Run<'_>) -> Option<()> {
+        // The run itself finds and checks the shape.
+        Some(())
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -6,6 +6,7 @@
 use super::Registration;
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Softmax", import: |_| Ok(Box::new(Softmax { is_log: false })) },
@@ -35,6 +36,10 @@ impl Operator for Softmax {
 
     fn memory(&self, _: &Call<'_>) -> Memory {
         Memory::overwrites(&[0])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

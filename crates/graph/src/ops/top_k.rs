@@ -12,6 +12,7 @@ use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration {
@@ -109,6 +110,18 @@ impl Operator for TopK {
         *last = Dim::Known(k as i64);
         let dims = Dims::new(dims);
         Ok(vec![Fact::new(input.dtype, dims.clone()), Fact::new(self.places, dims)])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        let k = match self.k {
+            Some(k) => k,
+            None => usize::try_from(reshape::int(run, 1)?).ok()?,
+        };
+        let (last, rows) = shape.split_last()?;
+        (k <= *last).then_some(())?;
+        let shape = reshape::shape(rows.iter().copied().chain([k]))?;
+        (0..2).try_for_each(|output| run.set_output_shape(output, shape).ok())
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -12,6 +12,7 @@ use super::extent::{need_index_type, vector_len};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
+use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Transpose", import: |_| Ok(Box::new(Transpose { conjugate: false })) },
@@ -63,6 +64,12 @@ impl Operator for Transpose {
         let axes = permutation(1, &order, rank)?;
         let permuted: Vec<Dim> = axes[..rank].iter().map(|axis| dims[*axis]).collect();
         Ok(vec![Fact::new(input.dtype, Dims::new(permuted))])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        let axes = permutation(1, &run.ints::<MAX_RANK>(1).ok()?, shape.rank()).ok()?;
+        reshape::set(run, 0, axes[..shape.rank()].iter().map(|axis| shape[*axis]))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -10,6 +10,7 @@ use super::Registration;
 use crate::attributes::Attributes;
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::reshape;
 
 macro_rules! functions {
     ($($name:ident),* ; $($other:literal => $op:expr),* $(,)?) => {
@@ -63,6 +64,10 @@ impl Operator for Unary {
         Memory::overwrites(&[0])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.src(0)?;
         Ok(unary(run.pool, self.op, input, &mut run.output(0)?)?)
@@ -90,6 +95,10 @@ impl Operator for Test {
             return Err(OpError::input(0, format!("is of type {}; a float type is needed", input.dtype)));
         }
         Ok(vec![Fact::new(DType::Bool, input.dims.clone())])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -1,7 +1,10 @@
 //! The plan: what stands where in memory at which step, settled before the first byte is computed.
 
 pub mod arena;
+mod fetch;
+mod meaning;
 mod report;
+mod validate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +18,9 @@ use crate::ir::{Constant, ConstantData, Graph, NodeId, NodeKind, Port, ValueRef}
 use crate::operator::{Call, Operator, Place, TensorInfo, WeightLayout, WeightUse};
 use arena::{Item, Packing};
 
+pub use meaning::computes;
 pub use report::{Alive, PlanReport, Rectangle, StepReport};
+pub use validate::{PlanFault, validate};
 
 /// Constants smaller than this stay resident even where weights are streamed: a read costs more than it frees.
 pub const STREAM_FROM_BYTES: usize = 64 << 10;
@@ -45,8 +50,10 @@ pub struct PlanOptions {
 }
 
 /// A graph laid out in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan {
+    /// What it was made for.
+    pub options: PlanOptions,
     /// What is done, in order.
     pub steps: Vec<Step>,
     /// Every tensor.
@@ -74,10 +81,12 @@ pub struct Plan {
 }
 
 /// One call of an operator.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Step {
     /// The node.
     pub node: NodeId,
+    /// The values of the graph that it reads: what each slot of `inputs` must hold by then.
+    pub reads: Vec<ValueRef>,
     /// Its name.
     pub name: Arc<str>,
     /// What it computes.
@@ -101,6 +110,8 @@ pub struct Step {
 /// A weight that is read in each run.
 #[derive(Debug, Clone)]
 pub struct StreamPlan {
+    /// The value of the graph that it is.
+    pub value: ValueRef,
     /// The constant.
     pub constant: Arc<Constant>,
     /// Bytes of a block; 0 where the operator reads pieces of its own choice.
@@ -110,10 +121,25 @@ pub struct StreamPlan {
 /// A tensor.
 #[derive(Debug, Clone)]
 pub struct SlotPlan {
+    /// The value of the graph that it holds.
+    pub value: ValueRef,
+    /// The tensor whose elements these are under another shape, in the same memory.
+    pub alias_of: Option<AliasOf>,
+    /// True when the shape is an upper bound of the one in a run.
+    pub is_bound: bool,
     /// Type, shape or its upper bound, and place.
     pub info: TensorInfo,
     /// Where its memory is.
     pub home: Home,
+}
+
+/// The tensor that another one is under another shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AliasOf {
+    /// Its slot.
+    pub slot: usize,
+    /// The value of the graph that the slot must hold.
+    pub value: ValueRef,
 }
 
 /// Whose memory a tensor is in.
@@ -132,6 +158,8 @@ pub enum Home {
 /// A constant in memory.
 #[derive(Debug, Clone)]
 pub struct WeightPlan {
+    /// The value of the graph that it is.
+    pub value: ValueRef,
     /// The constant.
     pub constant: Arc<Constant>,
     /// How it is laid out.
@@ -143,7 +171,7 @@ pub struct WeightPlan {
 }
 
 /// What an item of the arena holds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct ArenaItem {
     item: Item,
     /// The slot, or `None` for scratch.
@@ -160,7 +188,9 @@ impl Plan {
         let mut planner = Planner::new(graph, options)?;
         planner.place_constants()?;
         planner.make_steps()?;
-        planner.finish()
+        let plan = planner.finish()?;
+        computes(&plan, graph).map_err(|fault| GraphError::Plan(fault.to_string()))?;
+        Ok(plan)
     }
 
     /// Bytes of window, both halves.
@@ -230,15 +260,22 @@ impl<'a> Planner<'a> {
                 self.check_size(id, shape.elements() * fact.dtype.bytes())?;
                 let info = TensorInfo { dtype: fact.dtype, shape, place: Place::Value };
                 let home = fed.map_or(Home::Arena(0), Home::Fed);
-                let slot = self.slots.len();
-                self.slots.push(SlotPlan { info, home });
-                self.root_of.push(slot);
-                self.members.push(vec![slot]);
-                self.life.push((0, 0));
-                self.slot_of.insert(ValueRef { node: id, output: output as u16 }, slot);
+                let value = ValueRef { node: id, output: output as u16 };
+                let slot =
+                    self.add_slot(SlotPlan { value, alias_of: None, is_bound: fact.is_bound, info, home });
+                self.slot_of.insert(value, slot);
             }
         }
         Ok(())
+    }
+
+    fn add_slot(&mut self, slot: SlotPlan) -> usize {
+        let number = self.slots.len();
+        self.slots.push(slot);
+        self.root_of.push(number);
+        self.members.push(vec![number]);
+        self.life.push((0, 0));
+        number
     }
 
     fn check_size(&self, id: NodeId, bytes: usize) -> Result<(), GraphError> {
@@ -320,7 +357,7 @@ impl<'a> Planner<'a> {
             WeightLayout::Panels { .. } => Place::Packed,
         };
         self.slots[slot].home = Home::Weight(self.weights.len());
-        self.weights.push(WeightPlan { constant: constant.clone(), layout, offset: 0, bytes });
+        self.weights.push(WeightPlan { value, constant: constant.clone(), layout, offset: 0, bytes });
         if let ConstantData::Strings(strings) = &constant.data {
             self.string_bytes += strings.iter().map(|s| s.len()).sum::<usize>();
         }
@@ -370,6 +407,7 @@ impl<'a> Planner<'a> {
             memory.alias.is_some_and(|input| self.slots[inputs[input]].info.place != Place::Streamed);
         if let (true, Some(input), Some(output)) = (is_alias, memory.alias, outputs.first()) {
             self.share(inputs[input], *output);
+            self.slots[*output].alias_of = Some(AliasOf { slot: inputs[input], value: node.inputs[input] });
             if !is_dynamic {
                 return Ok(());
             }
@@ -397,6 +435,7 @@ impl<'a> Planner<'a> {
         let stream = self.stream_plan(operator, &call, node.inputs.as_slice());
         self.steps.push(Step {
             node: id,
+            reads: node.inputs.clone(),
             name: node.name.clone(),
             operator: operator.clone(),
             inputs,
@@ -420,8 +459,9 @@ impl<'a> Planner<'a> {
         if call.inputs[weight.input].place != Place::Streamed {
             return None;
         }
-        let constant = self.graph.producer(inputs[weight.input]).constant()?.clone();
-        Some(StreamPlan { constant, block_bytes: weight.block_bytes })
+        let value = inputs[weight.input];
+        let constant = self.graph.producer(value).constant()?.clone();
+        Some(StreamPlan { value, constant, block_bytes: weight.block_bytes })
     }
 
     /// Makes `output` live in the memory of `input`.
@@ -452,10 +492,49 @@ impl<'a> Planner<'a> {
             && self.members[root].iter().all(|slot| last_use[*slot] <= position)
     }
 
+    /// Gives every fetched value that is in the caller's memory memory of its own, filled by a step at the end.
+    fn copy_fetched_inputs(&mut self) -> HashMap<usize, usize> {
+        let mut copies = HashMap::new();
+        for port in &self.graph.outputs {
+            let slot = self.slot(port.value);
+            if !matches!(self.slots[slot].home, Home::Fed(_)) || copies.contains_key(&slot) {
+                continue;
+            }
+            let info = TensorInfo { place: Place::Value, ..self.slots[slot].info };
+            let is_dynamic = self.slots[slot].is_bound;
+            let copy = self.add_slot(SlotPlan {
+                value: port.value,
+                alias_of: None,
+                is_bound: is_dynamic,
+                info,
+                home: Home::Arena(0),
+            });
+            let step = self.steps.len();
+            self.life[copy] = (step, step + 1);
+            self.steps.push(Step {
+                node: port.value.node,
+                reads: vec![port.value],
+                name: self.graph.producer(port.value).name.clone(),
+                operator: Arc::new(fetch::FetchedCopy),
+                inputs: vec![slot],
+                outputs: vec![copy],
+                in_place_input: None,
+                scratch: (0, 0),
+                stream: None,
+                is_dynamic,
+                is_alias: false,
+            });
+            copies.insert(slot, copy);
+        }
+        copies
+    }
+
     fn finish(mut self) -> Result<Plan, GraphError> {
+        let copies = self.copy_fetched_inputs();
         let end = self.steps.len();
         for port in &self.graph.outputs {
-            let root = self.root_of[self.slot(port.value)];
+            let slot = self.slot(port.value);
+            let root = self.root_of[copies.get(&slot).copied().unwrap_or(slot)];
             self.life[root].1 = end.max(1);
         }
         let (items, packing) = self.pack()?;
@@ -469,12 +548,15 @@ impl<'a> Planner<'a> {
         let block_bytes =
             streams.clone().map(|s| s.block_bytes).max().unwrap_or(0).next_multiple_of(ALIGNMENT);
         let streamed_bytes = streams.map(|s| s.constant.bytes() as u64).sum();
-        let slot_of = |ports: &[Port]| {
-            ports.iter().filter_map(|p| Some((p.name.clone(), *self.slot_of.get(&p.value)?))).collect()
+        let slot_of = |port: &Port| (port.name.clone(), self.slot(port.value));
+        let fetched = |port: &Port| {
+            let (name, slot) = slot_of(port);
+            (name, copies.get(&slot).copied().unwrap_or(slot))
         };
         Ok(Plan {
-            inputs: slot_of(&self.graph.inputs),
-            outputs: slot_of(&self.graph.outputs),
+            options: *self.options,
+            inputs: self.graph.inputs.iter().map(slot_of).collect(),
+            outputs: self.graph.outputs.iter().map(fetched).collect(),
             steps: self.steps,
             slots: self.slots,
             weights: self.weights,
@@ -492,8 +574,8 @@ impl<'a> Planner<'a> {
     fn pack(&mut self) -> Result<(Vec<ArenaItem>, Packing), GraphError> {
         let mut items = std::mem::take(&mut self.scratch);
         let mut names: Vec<Option<Arc<str>>> = vec![None; self.slots.len()];
-        for (value, slot) in &self.slot_of {
-            names[*slot] = Some(self.graph.producer(*value).name.clone());
+        for (slot, plan) in self.slots.iter().enumerate() {
+            names[slot] = Some(self.graph.producer(plan.value).name.clone());
         }
         for (slot, plan) in self.slots.iter().enumerate() {
             let (first, end) = self.life[slot];

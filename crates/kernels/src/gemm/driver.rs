@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use tightfit_core::{Part, Shared};
+
 use crate::error::KernelError;
 use crate::simd::dispatch;
-use crate::threads::{SharedPtr, ThreadPool};
+use crate::threads::ThreadPool;
 
 use super::RawEpilogue;
 use super::direct::Direct;
@@ -105,13 +107,12 @@ pub(crate) struct Gemm<'a, R> {
 }
 
 /// Scratch of one product, by worker.
-#[derive(Clone, Copy)]
-pub(crate) struct Scratch {
-    start: SharedPtr<u8>,
+pub(crate) struct Scratch<'s> {
+    memory: Shared<'s, u8>,
     parts: [usize; 3],
 }
 
-impl Scratch {
+impl<'s> Scratch<'s> {
     /// Cuts `floats` zeros off the front of `scratch`, aligned; they take up to 64 bytes more.
     pub(crate) fn take_zeros(scratch: &mut [u8], floats: usize) -> Result<(&[f32], &mut [u8]), KernelError> {
         let given_bytes = scratch.len();
@@ -127,14 +128,30 @@ impl Scratch {
         Ok((zeros, rest))
     }
 
-    /// One worker's pointers, copies, and panels (or sums).
-    fn of(&self, worker: usize) -> (*mut *const f32, *mut f32, *mut f32) {
-        let start = self.start.get().wrapping_add(worker * self.parts.iter().sum::<usize>());
+    /// One worker's scratch.
+    ///
+    /// # Safety
+    /// The worker has one task at a time.
+    unsafe fn of(&self, worker: usize) -> Part<'_, u8> {
+        let bytes = self.parts.iter().sum::<usize>();
+        // SAFETY: workers have parts of their own, and the caller vouches for one use of each.
+        unsafe { self.memory.part(worker * bytes, bytes) }
+    }
+
+    /// Pointers, copies, and panels (or sums) in a worker's scratch.
+    fn cut(&self, part: &mut Part<'_, u8>) -> WorkerMemory {
+        let start = part.as_mut_ptr();
         let copies = start.wrapping_add(self.parts[0]);
         let panels = copies.wrapping_add(self.parts[1]);
         (start.cast(), copies.cast(), panels.cast())
     }
 }
+
+/// Pointers, copies, and panels (or sums) of one worker.
+type WorkerMemory = (*mut *const f32, *mut f32, *mut f32);
+
+// SAFETY: the caller of `run` vouches for the pointers, and tasks write disjoint tiles of the output.
+unsafe impl<R: Rows> Sync for Gemm<'_, R> {}
 
 impl<R: Rows> Gemm<'_, R> {
     fn problem(&self) -> Problem {
@@ -154,15 +171,18 @@ impl<R: Rows> Gemm<'_, R> {
     }
 
     /// Cuts `scratch` up for the workers.
-    pub(crate) fn scratch(&self, threads: usize, scratch: &mut [u8]) -> Result<Scratch, KernelError> {
+    pub(crate) fn scratch<'s>(
+        &self,
+        threads: usize,
+        scratch: &'s mut [u8],
+    ) -> Result<Scratch<'s>, KernelError> {
         let problem = self.problem();
         let needed_bytes = problem.scratch_bytes(threads);
         if scratch.len() < needed_bytes {
             return Err(KernelError::Scratch { needed_bytes, given_bytes: scratch.len() });
         }
-        let start = scratch.as_mut_ptr();
-        let skip = start.align_offset(ALIGN).min(ALIGN);
-        Ok(Scratch { start: SharedPtr::new(start.wrapping_add(skip)), parts: problem.parts(threads) })
+        let skip = scratch.as_ptr().align_offset(ALIGN).min(scratch.len());
+        Ok(Scratch { memory: Shared::new(&mut scratch[skip..]), parts: problem.parts(threads) })
     }
 
     /// Computes the product.
@@ -170,25 +190,25 @@ impl<R: Rows> Gemm<'_, R> {
     /// # Safety
     /// The pointers in `self` are valid for the sizes in it, nothing else uses the output, and `scratch` was made by
     /// [`Self::scratch`] for `pool`'s threads.
-    pub(crate) unsafe fn run(&self, pool: &ThreadPool, scratch: Scratch) {
+    pub(crate) unsafe fn run(&self, pool: &ThreadPool, scratch: &Scratch<'_>) {
         if self.m == 0 || self.layout.n() == 0 || self.instances == 0 {
             return;
         }
         let problem = self.problem();
         let cut = problem.cut(pool.threads());
         let is_direct = problem.is_direct();
-        let shared = SharedPtr::new(std::ptr::from_ref(self).cast_mut());
         pool.run(self.instances * cut.blocks * cut.chunks, &|task, worker| {
             let (chunk, rest) = (task % cut.chunks, task / cut.chunks);
             let (block, instance) = (rest % cut.blocks, rest / cut.blocks);
             // SAFETY: tasks write disjoint tiles of the output, each worker has its own scratch, and the caller
             // vouches for the rest.
             unsafe {
-                let gemm = &*shared.get();
+                let mut part = scratch.of(worker);
+                let memory = scratch.cut(&mut part);
                 if is_direct {
-                    gemm.direct_task(&cut, scratch, worker, instance, block);
+                    self.direct_task(&cut, memory, instance, block);
                 } else {
-                    gemm.task(&cut, scratch, worker, instance, block, chunk);
+                    self.task(&cut, memory, instance, block, chunk);
                 }
             }
         });
@@ -198,10 +218,10 @@ impl<R: Rows> Gemm<'_, R> {
     ///
     /// # Safety
     /// As [`Self::run`].
-    unsafe fn direct_task(&self, cut: &Cut, scratch: Scratch, worker: usize, instance: usize, block: usize) {
+    unsafe fn direct_task(&self, cut: &Cut, memory: WorkerMemory, instance: usize, block: usize) {
         let RightHand::Strided { start, row_stride, .. } = self.b else { return };
         let offsets = self.rows.offsets(instance);
-        let (pointers, copies, sums) = scratch.of(worker);
+        let (pointers, copies, sums) = memory;
         let first = block * cut.block;
         let columns = cut.block.min(self.layout.n() - first);
         let out = offsets.out + first;
@@ -236,17 +256,9 @@ impl<R: Rows> Gemm<'_, R> {
     ///
     /// # Safety
     /// As [`Self::run`].
-    unsafe fn task(
-        &self,
-        cut: &Cut,
-        scratch: Scratch,
-        worker: usize,
-        instance: usize,
-        block: usize,
-        chunk: usize,
-    ) {
+    unsafe fn task(&self, cut: &Cut, memory: WorkerMemory, instance: usize, block: usize, chunk: usize) {
         let offsets = self.rows.offsets(instance);
-        let (pointers, copies, packed) = scratch.of(worker);
+        let (pointers, copies, packed) = memory;
         let panels = block * cut.block..((block + 1) * cut.block).min(self.layout.panels());
         // SAFETY: the caller vouches for the memory.
         let b = unsafe { self.panels(panels.clone(), offsets, packed) };

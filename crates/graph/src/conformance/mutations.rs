@@ -1,0 +1,544 @@
+//! Plans damaged in the ways that a planner's fault would damage them: each is refused, or computes the same.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tightfit_core::{DType, Shape};
+
+use super::call::{Caller, Value};
+use super::dags::{dag, feeds, streamed_net};
+use super::golden::{Case, STREAMED, folders, run_passes};
+use super::random::Random;
+use super::session::{run_plan, same_outputs};
+use crate::ir::Graph;
+use crate::operator::{Place, WeightLayout};
+use crate::plan::{AliasOf, Home, Plan, PlanOptions, WeightMode, computes, validate};
+
+/// Damages of one kind tried on each plan.
+const TRIES: usize = 6;
+
+const RESIDENT: PlanOptions = PlanOptions { threads: 2, weights: WeightMode::Resident };
+
+/// A way to damage a plan; false where this plan has nothing of the kind.
+type Damage = fn(&mut Plan, &mut Random) -> bool;
+
+/// A slot in the arena that holds something.
+fn arena_slot(plan: &Plan, random: &mut Random) -> Option<(usize, usize)> {
+    let mut slots = Vec::new();
+    for (slot, s) in plan.slots.iter().enumerate() {
+        if let Home::Arena(offset) = s.home
+            && s.info.shape.elements() > 0
+        {
+            slots.push((slot, offset));
+        }
+    }
+    (!slots.is_empty()).then(|| slots[random.below(slots.len())])
+}
+
+/// Moves everything that shares the memory of a slot.
+fn move_group(plan: &mut Plan, slot: usize, to: usize) {
+    let home = plan.slots[slot].home;
+    let mut group = vec![slot];
+    while let Some(next) = (0..plan.slots.len()).find(|s| {
+        !group.contains(s)
+            && plan.slots[*s].home == home
+            && (plan.slots[*s].alias_of.is_some_and(|of| group.contains(&of.slot))
+                || group.iter().any(|g| plan.slots[*g].alias_of.is_some_and(|of| of.slot == *s))
+                || plan.steps.iter().any(|step| {
+                    step.in_place_input.is_some_and(|i| {
+                        (step.outputs[0] == *s && group.contains(&step.inputs[i]))
+                            || (step.inputs[i] == *s && group.contains(&step.outputs[0]))
+                    })
+                }))
+    }) {
+        group.push(next);
+    }
+    for slot in group {
+        plan.slots[slot].home = Home::Arena(to);
+    }
+}
+
+fn pick(count: usize, random: &mut Random) -> Option<usize> {
+    (count > 0).then(|| random.below(count))
+}
+
+macro_rules! pick {
+    ($list:expr, $random:expr) => {
+        match pick($list, $random) {
+            Some(index) => index,
+            None => return false,
+        }
+    };
+}
+
+macro_rules! slot {
+    ($plan:expr, $random:expr) => {
+        match arena_slot($plan, $random) {
+            Some(slot) => slot,
+            None => return false,
+        }
+    };
+}
+
+/// The steps of which something holds; one of them.
+fn step_where(plan: &Plan, random: &mut Random, is_so: impl Fn(&crate::plan::Step) -> bool) -> Option<usize> {
+    let steps: Vec<usize> = (0..plan.steps.len()).filter(|s| is_so(&plan.steps[*s])).collect();
+    pick(steps.len(), random).map(|i| steps[i])
+}
+
+const OFFSETS: &[(&str, Damage)] = &[
+    ("a value is moved", |plan, random| {
+        let (slot, offset) = slot!(plan, random);
+        let by = random.of(&[64, 128, 192, 256, 4096]);
+        let to = if random.chance(50) { offset + by } else { offset.saturating_sub(by) };
+        plan.slots[slot].home = Home::Arena(to);
+        to != offset
+    }),
+    ("a value and what shares its memory are moved", |plan, random| {
+        let (slot, offset) = slot!(plan, random);
+        let by = random.of(&[64, 128, 192, 256, 4096]);
+        let to = if random.chance(50) { offset + by } else { offset.saturating_sub(by) };
+        move_group(plan, slot, to);
+        to != offset
+    }),
+    ("a value is where another is", |plan, random| {
+        let ((slot, from), (_, to)) = (slot!(plan, random), slot!(plan, random));
+        move_group(plan, slot, to);
+        from != to
+    }),
+    ("two values change places", |plan, random| {
+        let ((a, from), (b, to)) = (slot!(plan, random), slot!(plan, random));
+        plan.slots[a].home = Home::Arena(to);
+        plan.slots[b].home = Home::Arena(from);
+        from != to
+    }),
+    ("a value is not aligned", |plan, random| {
+        let (slot, offset) = slot!(plan, random);
+        move_group(plan, slot, offset + random.of(&[1, 4, 16, 32]));
+        true
+    }),
+    ("a value is past the end", |plan, random| {
+        let (slot, _) = slot!(plan, random);
+        let at = random.of(&[plan.arena_bytes, usize::MAX & !63]);
+        move_group(plan, slot, at);
+        true
+    }),
+    ("the arena is too small", |plan, random| {
+        let bytes = plan.arena_bytes;
+        plan.arena_bytes = bytes.saturating_sub(random.of(&[1, 64, 256, bytes / 2]));
+        plan.arena_bytes != bytes
+    }),
+];
+
+const SCRATCH: &[(&str, Damage)] = &[
+    ("scratch is where a value is", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| s.scratch.1 > 0) else { return false };
+        let (_, to) = slot!(plan, random);
+        let from = plan.steps[step].scratch.0;
+        plan.steps[step].scratch.0 = to;
+        from != to
+    }),
+    ("scratch is moved", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| s.scratch.1 > 0) else { return false };
+        plan.steps[step].scratch.0 += random.of(&[4, 64, 128, 1 << 40]);
+        true
+    }),
+    ("scratch is too small", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| s.scratch.1 > 0) else { return false };
+        let bytes = plan.steps[step].scratch.1;
+        plan.steps[step].scratch.1 = random.of(&[bytes - 1, bytes / 2, 0]);
+        true
+    }),
+    ("scratch is too large", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| s.scratch.1 > 0) else { return false };
+        plan.steps[step].scratch.1 = plan.arena_bytes + 1 - plan.steps[step].scratch.0;
+        true
+    }),
+];
+
+const SHARING: &[(&str, Damage)] = &[
+    ("a step is not in place any more", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| s.in_place_input.is_some()) else { return false };
+        plan.steps[step].in_place_input = None;
+        true
+    }),
+    ("a step is in place of another input", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| !s.inputs.is_empty() && !s.outputs.is_empty()) else {
+            return false;
+        };
+        let input = pick!(plan.steps[step].inputs.len() + 1, random);
+        let before = plan.steps[step].in_place_input.replace(input);
+        before != Some(input)
+    }),
+    ("a step is in place, in the memory too", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| !s.inputs.is_empty() && !s.outputs.is_empty()) else {
+            return false;
+        };
+        let input = pick!(plan.steps[step].inputs.len(), random);
+        let home = plan.slots[plan.steps[step].inputs[input]].home;
+        let (output, before) = (plan.steps[step].outputs[0], plan.steps[step].in_place_input.replace(input));
+        match home {
+            Home::Arena(to) => move_group(plan, output, to),
+            home => plan.slots[output].home = home,
+        }
+        before != Some(input)
+    }),
+    ("an output lies on an input", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| !s.inputs.is_empty() && !s.outputs.is_empty()) else {
+            return false;
+        };
+        let (i, o) =
+            (pick!(plan.steps[step].inputs.len(), random), pick!(plan.steps[step].outputs.len(), random));
+        let (home, output) = (plan.slots[plan.steps[step].inputs[i]].home, plan.steps[step].outputs[o]);
+        let before = plan.slots[output].home;
+        plan.slots[output].home = home;
+        before != home
+    }),
+    ("an alias is of another tensor", |plan, random| {
+        let aliases: Vec<usize> =
+            (0..plan.slots.len()).filter(|s| plan.slots[*s].alias_of.is_some()).collect();
+        let alias = aliases[pick!(aliases.len(), random)];
+        let slot = random.below(plan.slots.len());
+        let (home, place) = (plan.slots[slot].home, plan.slots[slot].info.place);
+        let value = if random.chance(50) { plan.slots[slot].value } else { plan.slots[alias].value };
+        let before = plan.slots[alias].alias_of.replace(AliasOf { slot, value });
+        plan.slots[alias].home = home;
+        plan.slots[alias].info.place = place;
+        before.is_some_and(|of| of.slot != slot)
+    }),
+    ("an alias is a tensor of its own", |plan, random| {
+        let aliases: Vec<usize> =
+            (0..plan.slots.len()).filter(|s| plan.slots[*s].alias_of.is_some()).collect();
+        let alias = aliases[pick!(aliases.len(), random)];
+        plan.slots[alias].alias_of = None;
+        true
+    }),
+    ("a tensor is an alias", |plan, random| {
+        let slot = random.below(plan.slots.len());
+        let of = random.below(plan.slots.len());
+        let value = plan.slots[of].value;
+        let before = plan.slots[slot].alias_of.replace(AliasOf { slot: of, value });
+        plan.slots[slot].home = plan.slots[of].home;
+        before.is_none()
+    }),
+];
+
+const STEPS: &[(&str, Damage)] = &[
+    ("a step is missing", |plan, random| {
+        let step = pick!(plan.steps.len(), random);
+        plan.steps.remove(step);
+        true
+    }),
+    ("a step is done twice", |plan, random| {
+        let step = pick!(plan.steps.len(), random);
+        let copy = plan.steps[step].clone();
+        plan.steps.insert(step + random.below(2), copy);
+        true
+    }),
+    ("two steps change places", |plan, random| {
+        let (a, b) = (pick!(plan.steps.len(), random), pick!(plan.steps.len(), random));
+        plan.steps.swap(a, b);
+        a != b
+    }),
+    ("a step is done one step later", |plan, random| {
+        let step = pick!(plan.steps.len().saturating_sub(1), random);
+        plan.steps.swap(step, step + 1);
+        true
+    }),
+    ("a step reads other slots", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| !s.inputs.is_empty()) else { return false };
+        let (input, slot) = (random.below(plan.steps[step].inputs.len()), random.below(plan.slots.len() + 1));
+        let before = std::mem::replace(&mut plan.steps[step].inputs[input], slot);
+        if random.chance(50)
+            && let Some(s) = plan.slots.get(slot)
+        {
+            plan.steps[step].reads[input] = s.value;
+        }
+        before != slot
+    }),
+    ("a step has its inputs in another order", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| s.inputs.len() > 1) else { return false };
+        let step = &mut plan.steps[step];
+        let before = step.inputs.clone();
+        step.inputs.reverse();
+        before != step.inputs
+    }),
+    ("a step makes other slots", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| !s.outputs.is_empty()) else { return false };
+        let (output, slot) =
+            (random.below(plan.steps[step].outputs.len()), random.below(plan.slots.len() + 1));
+        let before = std::mem::replace(&mut plan.steps[step].outputs[output], slot);
+        before != slot
+    }),
+    ("a step lacks an input", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| !s.inputs.is_empty()) else { return false };
+        plan.steps[step].inputs.pop();
+        plan.steps[step].reads.pop();
+        true
+    }),
+    ("a step lacks an output", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| !s.outputs.is_empty()) else { return false };
+        plan.steps[step].outputs.pop();
+        true
+    }),
+    ("a step has shapes of other runs", |plan, random| {
+        let step = pick!(plan.steps.len(), random);
+        plan.steps[step].is_dynamic ^= true;
+        true
+    }),
+    ("a step computes nothing", |plan, random| {
+        let step = pick!(plan.steps.len(), random);
+        plan.steps[step].is_alias ^= true;
+        true
+    }),
+    ("a step has another's operator", |plan, random| {
+        let (a, b) = (pick!(plan.steps.len(), random), pick!(plan.steps.len(), random));
+        let operator = plan.steps[b].operator.clone();
+        let is_other = format!("{operator:?}") != format!("{:?}", plan.steps[a].operator);
+        plan.steps[a].operator = operator;
+        is_other
+    }),
+];
+
+const TENSORS: &[(&str, Damage)] = &[
+    ("a tensor is larger", |plan, random| {
+        let slot = random.below(plan.slots.len());
+        let info = &mut plan.slots[slot].info;
+        let mut dims = info.shape.to_vec();
+        let Some(axis) = pick(dims.len(), random) else { return false };
+        dims[axis] = dims[axis] * random.of(&[2, 1 << 20]) + 1;
+        Shape::new(&dims).is_ok_and(|shape| std::mem::replace(&mut info.shape, shape) != shape)
+    }),
+    ("a tensor is smaller", |plan, random| {
+        let slot = random.below(plan.slots.len());
+        let info = &mut plan.slots[slot].info;
+        let mut dims = info.shape.to_vec();
+        let Some(axis) = pick(dims.len(), random) else { return false };
+        dims[axis] /= 2;
+        Shape::new(&dims).is_ok_and(|shape| std::mem::replace(&mut info.shape, shape) != shape)
+    }),
+    ("a tensor has another shape", |plan, random| {
+        let slot = random.below(plan.slots.len());
+        let info = &mut plan.slots[slot].info;
+        let mut dims = info.shape.to_vec();
+        dims.reverse();
+        Shape::new(&dims).is_ok_and(|shape| std::mem::replace(&mut info.shape, shape) != shape)
+    }),
+    ("a tensor has another type", |plan, random| {
+        let slot = random.below(plan.slots.len());
+        let info = &mut plan.slots[slot].info;
+        let dtype = random.of(&[DType::F32, DType::I32, DType::F64, DType::I64, DType::U8, DType::String]);
+        std::mem::replace(&mut info.dtype, dtype) != dtype
+    }),
+    ("a tensor is in another place", |plan, random| {
+        let slot = random.below(plan.slots.len());
+        let info = &mut plan.slots[slot].info;
+        let place = random.of(&[Place::Value, Place::Resident, Place::Packed, Place::Streamed]);
+        std::mem::replace(&mut info.place, place) != place
+    }),
+    ("a tensor has another home", |plan, random| {
+        let home = random.of(&[Home::Fed(0), Home::Fed(1), Home::Weight(0), Home::Weight(1), Home::Streamed]);
+        let slot = random.below(plan.slots.len());
+        std::mem::replace(&mut plan.slots[slot].home, home) != home
+    }),
+    ("a shape depends on data", |plan, random| {
+        let slot = random.below(plan.slots.len());
+        plan.slots[slot].is_bound ^= true;
+        true
+    }),
+    ("an output is another tensor", |plan, random| {
+        let output = pick!(plan.outputs.len(), random);
+        let slot = random.below(plan.slots.len() + 1);
+        std::mem::replace(&mut plan.outputs[output].1, slot) != slot
+    }),
+    ("an input is another tensor", |plan, random| {
+        let input = pick!(plan.inputs.len(), random);
+        let slot = random.below(plan.slots.len() + 1);
+        std::mem::replace(&mut plan.inputs[input].1, slot) != slot
+    }),
+];
+
+const WEIGHTS: &[(&str, Damage)] = &[
+    ("a weight is where another is", |plan, random| {
+        let (a, b) = (pick!(plan.weights.len(), random), pick!(plan.weights.len(), random));
+        let to = plan.weights[b].offset;
+        std::mem::replace(&mut plan.weights[a].offset, to) != to
+    }),
+    ("a weight is moved", |plan, random| {
+        let weight = pick!(plan.weights.len(), random);
+        plan.weights[weight].offset += random.of(&[4, 64, 1 << 40]);
+        true
+    }),
+    ("a weight is too small", |plan, random| {
+        let weight = pick!(plan.weights.len(), random);
+        let bytes = plan.weights[weight].bytes;
+        plan.weights[weight].bytes = bytes / 2;
+        bytes > 0
+    }),
+    ("a weight is too large", |plan, random| {
+        let weight = pick!(plan.weights.len(), random);
+        plan.weights[weight].bytes += 64;
+        true
+    }),
+    ("a weight has another layout", |plan, random| {
+        let weight = pick!(plan.weights.len(), random);
+        let weight = &mut plan.weights[weight];
+        let layout = match weight.layout {
+            WeightLayout::Dense => WeightLayout::Panels { k: 1, n: 1, is_transposed: false, groups: 1 },
+            WeightLayout::Panels { .. } => WeightLayout::Dense,
+        };
+        weight.layout = layout;
+        weight.bytes = layout.bytes(&weight.constant);
+        true
+    }),
+    ("two weights change places", |plan, random| {
+        let (a, b) = (pick!(plan.weights.len(), random), pick!(plan.weights.len(), random));
+        let constant = plan.weights[a].constant.clone();
+        plan.weights[a].constant = std::mem::replace(&mut plan.weights[b].constant, constant);
+        a != b
+    }),
+    ("the memory of weights is too small", |plan, random| {
+        let bytes = plan.weights_bytes;
+        plan.weights_bytes = random.of(&[bytes.saturating_sub(64), bytes / 2, 0]);
+        plan.weights_bytes < bytes
+    }),
+    ("the window is too small", |plan, random| {
+        let bytes = plan.block_bytes;
+        plan.block_bytes = random.of(&[bytes.saturating_sub(64), bytes / 2, 0]);
+        plan.block_bytes < bytes
+    }),
+    ("a stream is missing", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| s.stream.is_some()) else { return false };
+        plan.steps[step].stream = None;
+        true
+    }),
+    ("a stream has other blocks", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| s.stream.is_some()) else { return false };
+        let Some(stream) = &mut plan.steps[step].stream else { return false };
+        stream.block_bytes = stream.block_bytes / 2 + 4;
+        true
+    }),
+    ("a stream is another's", |plan, random| {
+        let Some(a) = step_where(plan, random, |s| s.stream.is_some()) else { return false };
+        let Some(b) = step_where(plan, random, |s| s.stream.is_some()) else { return false };
+        plan.steps[a].stream = plan.steps[b].stream.clone();
+        a != b
+    }),
+    ("there is no room for strings", |plan, random| {
+        let bytes = plan.string_bytes;
+        plan.string_bytes = bytes - bytes.min(1 + random.below(8));
+        plan.string_bytes < bytes
+    }),
+];
+
+fn all() -> impl Iterator<Item = &'static (&'static str, Damage)> {
+    [OFFSETS, SCRATCH, SHARING, STEPS, TENSORS, WEIGHTS].into_iter().flatten()
+}
+
+/// How often a kind of damage was refused, and how often it computed the same.
+type Counts = BTreeMap<&'static str, (usize, usize)>;
+
+struct Bench<'a> {
+    graph: &'a Graph,
+    fed: &'a HashMap<String, Value>,
+    expected: Vec<Value>,
+    caller: &'a Caller,
+}
+
+impl Bench<'_> {
+    fn damage(&self, plan: &Plan, seed: u64, counts: &mut Counts) -> Result<(), String> {
+        for (number, (name, damage)) in all().enumerate() {
+            for case in 0..TRIES {
+                let mut random = Random((seed << 20 | (number as u64) << 8 | case as u64) + 1);
+                random.next();
+                let mut damaged = plan.clone();
+                if !damage(&mut damaged, &mut random) {
+                    continue;
+                }
+                let count = counts.entry(name).or_default();
+                // Every damage is found without running anything, or is none.
+                if computes(&damaged, self.graph).and_then(|()| validate(&damaged)).is_err() {
+                    count.0 += 1;
+                    continue;
+                }
+                count.1 += 1;
+                let outputs = run_plan(damaged, self.fed, self.caller)
+                    .map_err(|why| format!("{name} (case {case}) is accepted: {why}"))?;
+                same_outputs(&format!("{name} (case {case})"), &self.expected, &outputs, self.caller)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Damages the plans of a graph.
+fn check_graph(
+    graph: &Graph,
+    fed: &HashMap<String, Value>,
+    weights: &[WeightMode],
+    seed: u64,
+    caller: &Caller,
+    counts: &mut Counts,
+) -> Result<(), String> {
+    for weights in weights {
+        let options = PlanOptions { threads: 2, weights: *weights };
+        let Ok(plan) = Plan::new(graph, &options) else { continue };
+        validate(&plan).map_err(|fault| format!("a whole plan is refused: {fault}"))?;
+        let expected = run_plan(plan.clone(), fed, caller)?;
+        Bench { graph, fed, expected, caller }.damage(&plan, seed, counts)?;
+    }
+    Ok(())
+}
+
+fn check(case: &Case, seed: u64, caller: &Caller, counts: &mut Counts) -> Result<(), String> {
+    let raw = case.import().map_err(|e| e.to_string())?;
+    let mut simple = case.import().map_err(|e| e.to_string())?;
+    run_passes(&mut simple)?;
+    for (number, graph) in [raw, simple].iter().enumerate() {
+        // With the values of the feeds known nearly all is folded away.
+        let is_planned = |bound: &Graph| Plan::new(bound, &RESIDENT).is_ok();
+        let bound = case.bind(graph, false).ok().filter(is_planned);
+        let Some(graph) = bound.or_else(|| case.bind(graph, true).ok()) else { continue };
+        let weights = [WeightMode::Resident, STREAMED];
+        check_graph(&graph, &case.feeds, &weights, seed << 1 | number as u64, caller, counts)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_damaged_plan_is_refused_or_computes_the_same() {
+    let mut counts = Counts::new();
+    let mut failures = Vec::new();
+    for kind in ["models", "ops"] {
+        for (number, folder) in folders(kind).into_iter().enumerate() {
+            let caller = Caller::new();
+            let name = folder.file_name().unwrap().to_string_lossy().to_string();
+            let case = Case::read(folder, &caller);
+            if let Err(why) = check(&case, number as u64, &caller, &mut counts) {
+                failures.push(format!("{name}: {why}"));
+            }
+        }
+    }
+    let caller = Caller::new();
+    for seed in 1..60 {
+        let mut random = Random(seed);
+        random.next();
+        let graph = dag(&mut random);
+        let fed = feeds(&graph, &mut random, &caller);
+        if let Err(why) = check_graph(&graph, &fed, &[WeightMode::Resident], seed, &caller, &mut counts) {
+            failures.push(format!("random graph {seed}: {why}"));
+        }
+    }
+    let (graph, fed) = streamed_net("damaged", &caller);
+    let windows = [4 << 10, 64 << 10].map(|window_bytes| WeightMode::Streamed { window_bytes });
+    if let Err(why) = check_graph(&graph, &fed, &windows, 1, &caller, &mut counts) {
+        failures.push(format!("streamed weights: {why}"));
+    }
+    for (name, (refused, same)) in &counts {
+        println!("{name}: {refused} refused, {same} compute the same");
+    }
+    assert!(failures.is_empty(), "{} damaged plans are accepted:\n{}", failures.len(), failures.join("\n"));
+    // Each kind of damage was done, and found.
+    let blind: Vec<_> = all().filter(|(name, _)| counts.get(name).is_none_or(|count| count.0 == 0)).collect();
+    let blind: Vec<_> = blind.into_iter().map(|(name, _)| name).collect();
+    assert!(blind.is_empty(), "never refused: {blind:?}");
+}

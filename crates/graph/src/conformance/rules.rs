@@ -1,0 +1,207 @@
+//! What a session promises to safe code: outputs are its own, and there only after a run that did not fail.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef, TensorView};
+use tightfit_kernels::ThreadPool;
+
+use crate::GraphError;
+use crate::dim::Dims;
+use crate::exec::{Feed, Session};
+use crate::fact::Fact;
+use crate::infer::infer_node;
+use crate::ir::{Graph, Node, NodeKind, Port, ValueRef};
+use crate::operator::{OpError, Place, Run, Slot};
+use crate::plan::{Plan, PlanOptions, WeightMode};
+use crate::strings::StringPool;
+use crate::testing;
+
+const OPTIONS: PlanOptions = PlanOptions { threads: 1, weights: WeightMode::Resident };
+
+fn input(graph: &mut Graph, name: &str, dtype: DType, dims: &[usize]) -> ValueRef {
+    let dims = Dims::from(Shape::new(dims).unwrap());
+    let facts = vec![Fact::new(dtype, dims.clone())];
+    let kind = NodeKind::Input { dtype, dims };
+    let value =
+        ValueRef::of(graph.add(Node { name: name.into(), kind, inputs: vec![], control: vec![], facts }));
+    graph.inputs.push(Port { name: name.into(), value });
+    value
+}
+
+fn operator(
+    graph: &mut Graph,
+    op: &str,
+    attributes: &[(&str, tightfit_format::AttrValue)],
+    inputs: &[ValueRef],
+) -> ValueRef {
+    let kind = NodeKind::Operator(Arc::from(testing::operator(op, attributes).unwrap()));
+    let name = format!("{op}{}", graph.nodes.len());
+    let node = Node { name: name.into(), kind, inputs: inputs.to_vec(), control: vec![], facts: vec![] };
+    let id = graph.add(node);
+    graph.node_mut(id).facts = infer_node(graph, id).unwrap();
+    ValueRef::of(id)
+}
+
+fn fetch(graph: &mut Graph, name: &str, value: ValueRef) {
+    graph.outputs.push(Port { name: name.into(), value });
+}
+
+fn session(graph: &Graph) -> Session {
+    let plan = Plan::new(graph, &OPTIONS).unwrap();
+    let pool = Arc::new(ThreadPool::new(1).unwrap());
+    Session::new(plan, "test", pool, &MemoryBudget::new(64 << 20), 1 << 10).unwrap()
+}
+
+fn floats(session: &Session, output: usize) -> Vec<f32> {
+    session.output(output).unwrap().as_slice::<f32>().unwrap().to_vec()
+}
+
+/// x itself, x twice over, x under another shape and once more under another, and -x.
+fn of_inputs(size: usize) -> Graph {
+    let mut graph = Graph::default();
+    let x = input(&mut graph, "x", DType::F32, &[size, 2]);
+    let flat = operator(&mut graph, "Squeeze", &[("squeeze_dims", testing::ints(&[]))], &[x]);
+    let again = operator(&mut graph, "EnsureShape", &[], &[flat]);
+    let negative = operator(&mut graph, "Neg", &[("T", testing::dtype(DType::F32))], &[x]);
+    for (name, value) in [("x", x), ("same", x), ("flat", flat), ("again", again), ("negative", negative)] {
+        fetch(&mut graph, name, value);
+    }
+    graph
+}
+
+#[test]
+fn what_is_fetched_is_never_in_the_memory_of_the_caller() {
+    let mut session = session(&of_inputs(3));
+    for round in 0..3 {
+        let fed: Vec<f32> = (0..6).map(|i| (i + round * 10) as f32).collect();
+        let range = fed.as_ptr_range();
+        let view = TensorView::from_slice(Shape::new(&[3, 2]).unwrap(), &fed).unwrap();
+        session.run(&[Feed::Tensor(view)]).unwrap();
+        for output in 0..5 {
+            let at = session.output(output).unwrap().bytes().as_ptr().cast::<f32>();
+            assert!(!range.contains(&at), "output {output} is the caller's");
+        }
+        let expected = fed.clone();
+        drop(fed);
+        for output in 0..4 {
+            assert_eq!(floats(&session, output), expected);
+        }
+        assert_eq!(floats(&session, 4), expected.iter().map(|x| -x).collect::<Vec<f32>>());
+        assert_eq!(**session.output(2).unwrap().shape(), [3, 2]);
+    }
+}
+
+#[test]
+fn fetched_strings_that_were_fed_stay() {
+    let mut graph = Graph::default();
+    let text = input(&mut graph, "text", DType::String, &[2]);
+    fetch(&mut graph, "text", text);
+    let mut session = session(&graph);
+    let shape = Shape::new(&[2]).unwrap();
+    let texts: Vec<Box<[u8]>> = vec![b"one".as_slice().into(), b"and two".as_slice().into()];
+    session.run(&[Feed::Strings(shape, &texts)]).unwrap();
+    drop(texts);
+    let output = session.output(0).unwrap();
+    let read: Vec<&[u8]> =
+        output.as_slice::<StringRef>().unwrap().iter().map(|r| session.string(*r)).collect();
+    assert_eq!(read, [b"one".as_slice(), b"and two"]);
+}
+
+#[test]
+fn a_string_outside_of_its_text_is_refused() {
+    let mut graph = Graph::default();
+    let text = input(&mut graph, "text", DType::String, &[1]);
+    fetch(&mut graph, "text", text);
+    let mut session = session(&graph);
+    for (offset, bytes) in [(0, 4), (4, 1), (u64::MAX, 2), (0, u64::MAX)] {
+        let references = [StringRef { offset, bytes }];
+        let view = TensorView::from_slice(Shape::new(&[1]).unwrap(), &references).unwrap();
+        let error = session.run(&[Feed::Text(view, b"abc")]).unwrap_err();
+        assert!(matches!(error, GraphError::Feed { .. }), "{error}");
+        assert!(session.output(0).is_none());
+    }
+}
+
+#[test]
+fn there_is_no_output_before_a_run_nor_after_one_that_failed() {
+    static STOP: AtomicBool = AtomicBool::new(true);
+    let fed = [1f32; 6];
+    let feed = || [Feed::Tensor(TensorView::from_slice(Shape::new(&[3, 2]).unwrap(), &fed).unwrap())];
+    let has_outputs = |session: &Session| (0..6).any(|i| session.output(i).is_some());
+
+    let mut session = session(&of_inputs(3));
+    assert!(!has_outputs(&session));
+    session.run(&feed()).unwrap();
+    assert!((0..5).all(|i| session.output(i).is_some()) && session.output(5).is_none());
+    assert!(session.run(&[]).is_err());
+    assert!(!has_outputs(&session));
+    session.run(&feed()).unwrap();
+    session.replan(Plan::new(&of_inputs(2), &OPTIONS).unwrap()).unwrap();
+    assert!(!has_outputs(&session));
+    assert!(session.run(&feed()).is_err());
+    assert!(!has_outputs(&session));
+    let view = TensorView::from_slice(Shape::new(&[2, 2]).unwrap(), &fed[..4]).unwrap();
+    session.run(&[Feed::Tensor(view)]).unwrap();
+    assert_eq!(floats(&session, 0), [1.0; 4]);
+    session.stop_at(&STOP);
+    assert!(matches!(session.run(&[Feed::Tensor(view)]), Err(GraphError::Stopped)));
+    assert!(!has_outputs(&session));
+}
+
+#[test]
+fn a_broken_plan_makes_no_session() {
+    let mut plan = Plan::new(&of_inputs(3), &OPTIONS).unwrap();
+    let fed = plan.inputs[0].1;
+    plan.outputs[0].1 = fed;
+    let pool = Arc::new(ThreadPool::new(1).unwrap());
+    let error = Session::new(plan.clone(), "test", pool, &MemoryBudget::new(64 << 20), 0).err().unwrap();
+    assert!(error.to_string().contains("caller's memory"), "{error}");
+    let mut session = session(&of_inputs(3));
+    assert!(session.replan(plan).is_err());
+    assert!(session.output(0).is_none());
+    let fed = [1f32; 6];
+    let view = TensorView::from_slice(Shape::new(&[3, 2]).unwrap(), &fed).unwrap();
+    assert!(session.run(&[Feed::Tensor(view)]).is_err());
+}
+
+#[test]
+fn every_output_is_taken_once() {
+    const OUTPUTS: usize = 200;
+    let budget = MemoryBudget::new(1 << 20);
+    let mut memory = Buffer::new(&budget, "test", 64 * OUTPUTS).unwrap();
+    let start = memory.as_mut_ptr();
+    let slots: Vec<Slot> = (0..OUTPUTS)
+        .map(|i| Slot {
+            start: start.wrapping_add(64 * i),
+            dtype: DType::F32,
+            shape: Cell::new(Shape::SCALAR),
+            place: Place::Value,
+            capacity_bytes: Cell::new(64),
+            is_taken: Cell::new(true),
+        })
+        .collect();
+    let pool = ThreadPool::new(1).unwrap();
+    let strings = StringPool::new(Buffer::new(&budget, "test", 0).unwrap());
+    let outputs: Vec<usize> = (0..OUTPUTS).collect();
+    let mut run = Run {
+        pool: &pool,
+        slots: &slots,
+        inputs: &[],
+        outputs: &outputs,
+        in_place_input: None,
+        stream: None,
+        scratch: None,
+        strings: &strings,
+    };
+    run.begin();
+    let mut taken: Vec<&mut [f32]> = (0..OUTPUTS).map(|i| run.out::<f32>(i).unwrap()).collect();
+    taken.iter_mut().enumerate().for_each(|(i, out)| out[0] = i as f32);
+    for i in [0, 1, 63, 64, 65, 127, 128, 199] {
+        assert!(matches!(run.output(i), Err(OpError::Internal(_))), "output {i} is taken twice");
+    }
+    assert!(taken.iter().enumerate().all(|(i, out)| out[0] == i as f32));
+    run.begin();
+    assert!(run.output(65).is_ok());
+}

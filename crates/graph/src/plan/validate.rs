@@ -1,0 +1,451 @@
+//! The proof that a plan can be run: its steps are replayed over the byte ranges that values own.
+//!
+//! It knows nothing of how the planner came to its offsets, only the rules, and what operators say of themselves
+//! ([`Operator::memory`], [`Operator::weight`]). What it guarantees, and what the unsafe code of [`crate::exec`] and
+//! [`crate::operator`] relies on:
+//!
+//! 1. *Inside*: every tensor and every scratch lies inside the memory the plan declares for it, at a multiple of
+//!    [`ALIGNMENT`]. Weights are apart from each other.
+//! 2. *Reads*: when a step runs, the whole range of each input holds the value that the graph names there.
+//! 3. *Writes*: an output or a scratch covers only bytes that no later step reads and that nothing else of its step
+//!    uses, but for the one input whose memory the first output takes over, which is not read again. Weights and what
+//!    the caller feeds are never written.
+//! 4. *Aliases*: a tensor that is another one under another shape has the same first byte and no more bytes.
+//! 5. *Outputs*: what is fetched is still whole after the last step, and never in the caller's memory.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use tightfit_core::ALIGNMENT;
+
+use super::fetch::FetchedCopy;
+use super::{Home, Plan, SlotPlan, Step, WeightMode};
+use crate::ir::{ConstantData, ValueRef};
+use crate::operator::{Call, Memory, Place, TensorInfo, WeightLayout};
+
+/// A rule that a plan breaks, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanFault {
+    /// The step, where it is one's.
+    pub step: Option<usize>,
+    /// The step's node.
+    pub node: Option<String>,
+    /// The slot or the number of the weight, where it is one's.
+    pub number: Option<usize>,
+    /// What must be and is not.
+    pub rule: &'static str,
+}
+
+impl fmt::Display for PlanFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(step), Some(node)) = (self.step, &self.node) {
+            write!(f, "step {step}, node '{node}': ")?;
+        }
+        if let Some(number) = self.number {
+            write!(f, "number {number}: ")?;
+        }
+        f.write_str(self.rule)
+    }
+}
+
+impl std::error::Error for PlanFault {}
+
+pub(super) type Check = Result<(), PlanFault>;
+
+/// Checks every rule of the module's list. Takes time in proportion to the steps and the tensors they name.
+///
+/// # Errors
+/// The first rule that the plan breaks.
+pub fn validate(plan: &Plan) -> Check {
+    let sizes = Sizes::new(plan)?;
+    check_weights(plan)?;
+    check_inputs(plan)?;
+    let roots = check_slots(plan, &sizes)?;
+    let last = last_uses(plan, &roots)?;
+    Replay { plan, sizes: &sizes.0, roots: &roots, last: &last, owned: Owned::default(), is_made: made(plan) }
+        .run()
+}
+
+pub(super) fn fault(number: impl Into<Option<usize>>, rule: &'static str) -> PlanFault {
+    PlanFault { step: None, node: None, number: number.into(), rule }
+}
+
+fn at(number: usize, step: &Step, fault: PlanFault) -> PlanFault {
+    PlanFault { step: Some(number), node: Some(step.name.to_string()), ..fault }
+}
+
+pub(super) fn need(is_so: bool, number: impl Into<Option<usize>>, rule: &'static str) -> Check {
+    if is_so { Ok(()) } else { Err(fault(number, rule)) }
+}
+
+/// Bytes of every slot.
+struct Sizes(Vec<usize>);
+
+impl Sizes {
+    fn new(plan: &Plan) -> Result<Sizes, PlanFault> {
+        let bytes = plan.slots.iter().enumerate().map(|(slot, s)| {
+            let bytes = s.info.shape.elements().checked_mul(s.info.dtype.bytes());
+            let is_small = |bytes: &usize| *bytes as u64 <= super::MAX_TENSOR_BYTES;
+            bytes
+                .filter(is_small)
+                .ok_or_else(|| fault(slot, "a tensor's size is at most the largest planned one"))
+        });
+        bytes.collect::<Result<_, _>>().map(Sizes)
+    }
+}
+
+fn check_weights(plan: &Plan) -> Check {
+    let mut order: Vec<usize> = (0..plan.weights.len()).collect();
+    order.sort_unstable_by_key(|i| (plan.weights[*i].offset, plan.weights[*i].bytes));
+    let mut end = 0;
+    for i in order {
+        let weight = &plan.weights[i];
+        let is_at = weight.offset.is_multiple_of(ALIGNMENT);
+        need(is_at, i, "a weight is aligned")?;
+        need(weight.bytes == weight.layout.bytes(&weight.constant), i, "a weight is as large as its layout")?;
+        need(weight.bytes == 0 || weight.offset >= end, i, "weights are apart from each other")?;
+        end = end.max(weight.offset.checked_add(weight.bytes).ok_or_else(|| fault(i, "a weight ends"))?);
+    }
+    need(end <= plan.weights_bytes, None, "the weights lie inside their memory")?;
+    need(plan.block_bytes.is_multiple_of(ALIGNMENT), None, "a half of the window is aligned")?;
+    let streams = plan.steps.iter().filter_map(|s| s.stream.as_ref());
+    let is_inside = streams.clone().all(|s| s.block_bytes <= plan.block_bytes);
+    need(is_inside, None, "a block of a streamed weight fits the window")?;
+    let streamed_bytes: u64 = streams.map(|s| s.constant.bytes() as u64).sum();
+    need(streamed_bytes == plan.streamed_bytes, None, "the plan says how much is streamed")
+}
+
+fn check_inputs(plan: &Plan) -> Check {
+    for (_, slot) in &plan.inputs {
+        let home = plan.slots.get(*slot).map(|s| (s.home, s.alias_of));
+        let Some((Home::Fed(input), None)) = home else {
+            return Err(fault(*slot, "an input is in the caller's memory"));
+        };
+        let is_own = plan.inputs.get(input).is_some_and(|(_, of)| of == slot);
+        need(is_own, *slot, "an input is fed under its own number")?;
+    }
+    Ok(())
+}
+
+/// Checks what each slot says of itself. Returns the slot whose memory each one's is: itself, unless it is an alias.
+fn check_slots(plan: &Plan, sizes: &Sizes) -> Result<Vec<usize>, PlanFault> {
+    let mut roots = Vec::with_capacity(plan.slots.len());
+    for (slot, s) in plan.slots.iter().enumerate() {
+        let Some(of) = s.alias_of else {
+            check_home(plan, slot, s, sizes.0[slot])?;
+            roots.push(slot);
+            continue;
+        };
+        let from = plan.slots.get(of.slot).filter(|_| of.slot < slot);
+        let from = from.ok_or_else(|| fault(slot, "an alias is of a slot before it"))?;
+        need(from.value == of.value, slot, "an alias is of the value that the graph names")?;
+        need(
+            from.home == s.home && from.info.place == s.info.place,
+            slot,
+            "an alias is where its tensor is",
+        )?;
+        let is_dense = matches!(s.info.place, Place::Value | Place::Resident);
+        need(is_dense, slot, "an alias is of a dense tensor")?;
+        need(from.info.dtype == s.info.dtype, slot, "an alias has the type of its tensor")?;
+        let (bytes, all) = (sizes.0[slot], sizes.0[of.slot]);
+        need(bytes == all || (s.is_bound && bytes < all), slot, "an alias has the bytes of its tensor")?;
+        roots.push(roots[of.slot]);
+    }
+    Ok(roots)
+}
+
+fn check_home(plan: &Plan, slot: usize, s: &SlotPlan, bytes: usize) -> Check {
+    match s.home {
+        Home::Arena(offset) => {
+            need(s.info.place == Place::Value, slot, "a tensor in the arena is a plain value")?;
+            check_range(plan, offset, bytes).map_err(|rule| fault(slot, rule))
+        }
+        Home::Fed(input) => {
+            let is_own = plan.inputs.get(input).is_some_and(|(_, of)| *of == slot);
+            need(is_own, slot, "only inputs and what aliases them are in the caller's memory")?;
+            need(s.info.place == Place::Value, slot, "what is fed is a plain value")
+        }
+        Home::Weight(number) => {
+            let weight = plan.weights.get(number).ok_or_else(|| fault(slot, "a constant has a weight"))?;
+            let place = match weight.layout {
+                WeightLayout::Dense => Place::Resident,
+                WeightLayout::Panels { .. } => Place::Packed,
+            };
+            need(s.info.place == place, slot, "a constant's place is that of its layout")?;
+            need(s.value == weight.value, slot, "a constant has its own weight")?;
+            let constant = &weight.constant;
+            let is_same = s.info.dtype == constant.dtype && s.info.shape == constant.shape;
+            need(is_same, slot, "a constant has its weight's type and shape")
+        }
+        Home::Streamed => need(s.info.place == Place::Streamed, slot, "only a streamed weight is nowhere"),
+    }
+}
+
+fn check_range(plan: &Plan, offset: usize, bytes: usize) -> Result<(), &'static str> {
+    if !offset.is_multiple_of(ALIGNMENT) {
+        return Err("what is in the arena is aligned");
+    }
+    match offset.checked_add(bytes) {
+        Some(end) if end <= plan.arena_bytes => Ok(()),
+        _ => Err("what is in the arena lies inside it"),
+    }
+}
+
+/// The last step that needs the memory of each root slot; `usize::MAX` where it is fetched.
+fn last_uses(plan: &Plan, roots: &[usize]) -> Result<Vec<usize>, PlanFault> {
+    let mut last = vec![0; roots.len()];
+    for (number, step) in plan.steps.iter().enumerate() {
+        for slot in step.inputs.iter().chain(&step.outputs) {
+            let root = roots.get(*slot).ok_or_else(|| fault(*slot, "a step's slots exist"))?;
+            last[*root] = number;
+        }
+    }
+    for (_, slot) in &plan.outputs {
+        let root = roots.get(*slot).ok_or_else(|| fault(*slot, "an output's slot exists"))?;
+        last[*root] = usize::MAX;
+    }
+    Ok(last)
+}
+
+/// The slots that need no step of their own: what is not in the arena, and aliases whose shape is always the same.
+fn made(plan: &Plan) -> Vec<bool> {
+    let made = plan.slots.iter().map(|s| match s.alias_of {
+        Some(_) => !s.is_bound,
+        None => !matches!(s.home, Home::Arena(_)),
+    });
+    made.collect()
+}
+
+/// A range of the arena in use.
+#[derive(Clone, Copy)]
+struct Range {
+    end: usize,
+    /// The slot; `None` for scratch.
+    slot: Option<usize>,
+    /// The last step that needs it.
+    last: usize,
+}
+
+/// The ranges of the arena in use, by their first byte. They are apart from each other.
+#[derive(Default)]
+struct Owned(BTreeMap<usize, Range>);
+
+impl Owned {
+    /// Takes a range for a step and what it does from then on; false where that hits what is still needed.
+    fn take(&mut self, step: usize, start: usize, range: Range) -> bool {
+        if start == range.end {
+            return true;
+        }
+        while let Some((first, hit)) =
+            self.0.range(..range.end).next_back().map(|(first, hit)| (*first, *hit))
+        {
+            if hit.end <= start {
+                break;
+            }
+            if hit.last >= step {
+                return false;
+            }
+            self.0.remove(&first);
+        }
+        self.0.insert(start, range);
+        true
+    }
+}
+
+struct Replay<'p> {
+    plan: &'p Plan,
+    sizes: &'p [usize],
+    roots: &'p [usize],
+    last: &'p [usize],
+    owned: Owned,
+    /// The slots that have been filled by now, or, of an alias, given the shape of this run.
+    is_made: Vec<bool>,
+}
+
+impl Replay<'_> {
+    fn run(mut self) -> Check {
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        let mut string_bytes = self.constant_string_bytes();
+        for (number, step) in self.plan.steps.iter().enumerate() {
+            self.names(step).map_err(|fault| at(number, step, fault))?;
+            let infos = |list: &mut Vec<TensorInfo>, slots: &[usize]| {
+                list.clear();
+                list.extend(slots.iter().map(|slot| self.plan.slots[*slot].info));
+            };
+            infos(&mut inputs, &step.inputs);
+            infos(&mut outputs, &step.outputs);
+            let call = Call {
+                inputs: &inputs,
+                outputs: &outputs,
+                threads: self.plan.options.threads,
+                window_bytes: match self.plan.options.weights {
+                    WeightMode::Resident => usize::MAX,
+                    WeightMode::Streamed { window_bytes } => window_bytes,
+                },
+            };
+            let memory = step.operator.memory(&call);
+            string_bytes = string_bytes.saturating_add(memory.string_bytes);
+            self.step(number, step, &call, &memory).map_err(|fault| at(number, step, fault))?;
+        }
+        need(string_bytes <= self.plan.string_bytes, None, "there is room for all strings")?;
+        self.plan.outputs.iter().try_for_each(|(_, slot)| self.output(*slot))
+    }
+
+    fn constant_string_bytes(&self) -> usize {
+        let texts = self.plan.weights.iter().filter_map(|w| match &w.constant.data {
+            ConstantData::Strings(texts) => Some(texts.iter().map(|t| t.len()).sum::<usize>()),
+            _ => None,
+        });
+        texts.sum()
+    }
+
+    /// The slots of a step hold what it reads, and are to hold what it makes.
+    fn names(&mut self, step: &Step) -> Check {
+        need(step.inputs.len() == step.reads.len(), None, "a step has a slot for each value it reads")?;
+        for (slot, value) in step.inputs.iter().zip(&step.reads) {
+            self.read(*slot, *value)?;
+        }
+        let mut outputs = step.outputs.iter().enumerate();
+        outputs.try_for_each(|(position, slot)| self.made_by(step, position, *slot))
+    }
+
+    fn step(&mut self, number: usize, step: &Step, call: &Call<'_>, memory: &Memory) -> Check {
+        check_weight(self.plan, step, call)?;
+        let is_dynamic = step.inputs.iter().any(|slot| self.plan.slots[*slot].is_bound);
+        need(is_dynamic == step.is_dynamic, None, "a step is dynamic where an input's shape is")?;
+        if step.is_alias {
+            return self.alias(step, memory);
+        }
+        let (offset, bytes) = step.scratch;
+        need(bytes >= memory.scratch_bytes, None, "a step has the scratch that its operator asks for")?;
+        if let Some(input) = step.in_place_input {
+            self.in_place(number, step, input, memory)?;
+        }
+        if bytes > 0 {
+            check_range(self.plan, offset, bytes).map_err(|rule| fault(None, rule))?;
+            let is_free =
+                self.owned.take(number, offset, Range { end: offset + bytes, slot: None, last: number });
+            need(is_free, None, "scratch lies where nothing is needed")?;
+        }
+        for slot in step.outputs.iter().skip(usize::from(step.in_place_input.is_some())) {
+            self.write(number, *slot)?;
+        }
+        Ok(())
+    }
+
+    /// The range of a tensor in the arena.
+    fn range(&self, slot: usize) -> Option<(usize, usize)> {
+        match self.plan.slots[slot].home {
+            Home::Arena(offset) => Some((offset, offset + self.sizes[slot])),
+            _ => None,
+        }
+    }
+
+    /// The slot holds the value, whole.
+    fn read(&self, slot: usize, value: ValueRef) -> Check {
+        need(self.plan.slots[slot].value == value, slot, "a step reads the value that the graph names")?;
+        self.is_there(slot)
+    }
+
+    fn is_there(&self, slot: usize) -> Check {
+        let root = self.roots[slot];
+        need(self.is_made[root] && self.is_made[slot], slot, "a value is made before it is read")?;
+        let Some((start, end)) = self.range(root).filter(|(start, end)| start < end) else { return Ok(()) };
+        let owned = self.owned.0.get(&start);
+        let is_whole = owned.is_some_and(|range| range.slot == Some(root) && range.end == end);
+        need(is_whole, slot, "a value is whole until it is read for the last time")
+    }
+
+    /// The slot is the output that it says.
+    fn made_by(&mut self, step: &Step, position: usize, slot: usize) -> Check {
+        let s = &self.plan.slots[slot];
+        let is_own = s.value.node == step.node && s.value.output as usize == position;
+        let is_copy = step.operator.downcast::<FetchedCopy>().is_some() && step.reads.contains(&s.value);
+        need(is_own || is_copy, slot, "a step makes the values that the graph names")?;
+        need(!step.is_dynamic || s.is_bound, slot, "the shape of what a dynamic step makes depends on data")?;
+        need(s.alias_of.is_some() == step.is_alias, slot, "only a step without work makes an alias")?;
+        let is_writable = step.is_alias || matches!(s.home, Home::Arena(_));
+        need(is_writable, slot, "a step writes into the arena")?;
+        need(!self.is_made[slot], slot, "a value is made once")?;
+        self.is_made[slot] = true;
+        Ok(())
+    }
+
+    fn alias(&self, step: &Step, memory: &Memory) -> Check {
+        let from = memory.alias.and_then(|input| step.inputs.get(input));
+        let [output] = step.outputs[..] else { return Err(fault(None, "an alias is one output")) };
+        let of = self.plan.slots[output].alias_of.map(|of| of.slot);
+        need(
+            from.is_some() && from.copied() == of,
+            output,
+            "an alias is of the input that its operator names",
+        )
+    }
+
+    /// The first output takes over the memory of an input that nobody reads again.
+    fn in_place(&mut self, number: usize, step: &Step, input: usize, memory: &Memory) -> Check {
+        need(memory.overwrites.contains(&input), None, "an operator works in place only of inputs it names")?;
+        let slots = step.inputs.get(input).zip(step.outputs.first());
+        let (from, to) = slots.ok_or_else(|| fault(None, "what is in place are an input and an output"))?;
+        let (old, new) = (&self.plan.slots[*from], &self.plan.slots[*to]);
+        let root = self.roots[*from];
+        need(!step.is_dynamic && !new.is_bound, *to, "what is in place has one shape in all runs")?;
+        need(old.info.shape == new.info.shape, *to, "what is in place has the shape of the input")?;
+        need(
+            old.info.dtype.bytes() == new.info.dtype.bytes(),
+            *to,
+            "what is in place has elements as large",
+        )?;
+        need(old.home == new.home, *to, "what is in place is where the input is")?;
+        need(self.last[root] <= number, *from, "what is overwritten is not read again")?;
+        let uses = step.inputs.iter().filter(|slot| self.roots[**slot] == root).count();
+        need(uses == 1, *from, "what is overwritten is one input only")?;
+        // The input is whole, so its range is what the output takes over.
+        if let Some((start, end)) = self.range(*to).filter(|(start, end)| start < end) {
+            need(self.range(root) == Some((start, end)), *to, "what is in place has the bytes of the input")?;
+            self.owned.0.insert(start, Range { end, slot: Some(*to), last: self.last[*to] });
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, number: usize, slot: usize) -> Check {
+        let (start, end) = self.range(slot).ok_or_else(|| fault(slot, "a step writes into the arena"))?;
+        let is_free = self.owned.take(number, start, Range { end, slot: Some(slot), last: self.last[slot] });
+        need(is_free, slot, "a step writes where nothing is needed")
+    }
+
+    fn output(&self, slot: usize) -> Check {
+        let s = &self.plan.slots[slot];
+        need(!matches!(s.home, Home::Fed(_)), slot, "what is fetched is not in the caller's memory")?;
+        let is_dense = matches!(s.info.place, Place::Value | Place::Resident);
+        need(is_dense, slot, "what is fetched is dense in memory")?;
+        self.is_there(slot)
+    }
+}
+
+/// A packed or streamed input is the weight that its operator asked for, in that form.
+fn check_weight(plan: &Plan, step: &Step, call: &Call<'_>) -> Check {
+    let is_weight = |slot: &usize| matches!(plan.slots[*slot].info.place, Place::Packed | Place::Streamed);
+    let Some(position) = step.inputs.iter().position(is_weight) else {
+        return need(step.stream.is_none(), None, "only a streamed weight has a stream");
+    };
+    let slot = step.inputs[position];
+    let count = step.inputs.iter().filter(|slot| is_weight(slot)).count();
+    let wanted = step.operator.weight(call).filter(|w| w.input == position && count == 1);
+    let wanted = wanted.ok_or_else(|| fault(slot, "only a weight is held in a form of its own"))?;
+    let s = &plan.slots[slot];
+    match (&step.stream, s.home) {
+        (None, Home::Weight(number)) => {
+            let is_same = plan.weights.get(number).is_some_and(|w| w.layout == wanted.layout);
+            need(is_same, slot, "a weight has the layout that its operator asks for")
+        }
+        (Some(stream), Home::Streamed) => {
+            let is_same = stream.value == s.value
+                && stream.block_bytes == wanted.block_bytes
+                && stream.constant.dtype == s.info.dtype
+                && stream.constant.shape == s.info.shape;
+            need(is_same, slot, "a streamed weight comes in the blocks that its operator asks for")
+        }
+        _ => Err(fault(slot, "a weight is in memory or has a stream")),
+    }
+}
