@@ -4,12 +4,12 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::codecs::bmp::BmpDecoder;
-use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
 use image::{ColorType, ImageDecoder, ImageResult, Limits};
 
 use super::header::{ImageFormat, ImageHeader};
-use super::jpeg;
+use super::png_chunks::{self, GreyTables, Needed};
+use super::{gif, jpeg};
 
 /// Decodes the image `bytes`, whose header is `header`, into `out`, which has at least the header's `pixel_bytes`.
 /// The pixels come out as `[height, width, channels]`; the channels, returned, are 1 if `channels` is 1 or the image is
@@ -24,11 +24,18 @@ pub fn decode(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8
             jpeg::decode(bytes, [header.height, header.width], if channels == 1 { 1 } else { 3 }, out)
         }
         ImageFormat::Png => {
-            let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(header));
-            other(decoder, header, channels, out)
+            let color = png(bytes, header, out)?;
+            let pixels = header.width * header.height;
+            match grey_tables(bytes, color, channels)? {
+                Some(tables) => {
+                    grey_in_place(&tables, usize::from(color.channel_count()), pixels, out);
+                    Ok(1)
+                }
+                None => Ok(reduce(color, channels, pixels, out)),
+            }
         }
         ImageFormat::Bmp => other(BmpDecoder::new(Cursor::new(bytes)), header, channels, out),
-        ImageFormat::Gif => other(GifDecoder::new(Cursor::new(bytes)), header, channels, out),
+        ImageFormat::Gif => gif(bytes, header, channels, out),
     }));
     decoded.unwrap_or_else(|_| Err("the decoder gave up".to_string()))
 }
@@ -43,10 +50,43 @@ fn limits(header: &ImageHeader) -> Limits {
 
 const OTHER_SIZE: &str = "its size is not what its header says";
 
+/// The first frame of a GIF; the picture must be as large as its screen.
+fn gif(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8]) -> Result<usize, String> {
+    let [_, height, width] = gif::size(bytes).map_err(|error| error.to_string())?;
+    if [height, width] != [header.height, header.width] {
+        return Err("a GIF whose frames are not as large as its screen".to_string());
+    }
+    let frame = out.get_mut(..height * width * 3).ok_or(OTHER_SIZE)?;
+    gif::decode(bytes, [height, width], frame).map_err(|error| error.to_string())?;
+    Ok(reduce(ColorType::Rgb8, channels, height * width, out))
+}
+
+/// What makes the colours of a PNG grey, where it takes more than their sum.
+pub(super) fn grey_tables(bytes: &[u8], color: ColorType, channels: usize) -> Result<Option<GreyTables>, String> {
+    if channels != 1 || !color.has_color() {
+        return Ok(None);
+    }
+    match png_chunks::gamma(bytes)? {
+        Some(_) if matches!(color, ColorType::Rgb16 | ColorType::Rgba16) => {
+            Err("a PNG of 16 bits with a gamma does not become grey; decode it as RGB".to_string())
+        }
+        gamma => Ok(gamma.map(GreyTables::new)),
+    }
+}
+
+fn grey_in_place(tables: &GreyTables, channels: usize, pixels: usize, out: &mut [u8]) {
+    for i in 0..pixels {
+        let Some(rgb) = out.get(i * channels..).and_then(|rest| rest.first_chunk::<3>().copied()) else { return };
+        if let Some(to) = out.get_mut(i) {
+            *to = tables.grey(rgb);
+        }
+    }
+}
+
 /// Decodes the PNG `bytes` into `out` as it is, fewer than 8 bits as 8; what is said of transparent colours is alpha.
 /// Samples of 16 bits are in this machine's order.
 pub(super) fn png(bytes: &[u8], header: &ImageHeader, out: &mut [u8]) -> Result<ColorType, String> {
-    native(PngDecoder::with_limits(Cursor::new(bytes), limits(header)), header, out)
+    native(PngDecoder::with_limits(Needed::new(bytes), limits(header)), header, out)
 }
 
 /// The grey of a colour, as libpng has it: rounded when `is_wide`, cut off when not.

@@ -14,6 +14,7 @@ use super::decode::{self, grey_of};
 use super::gif;
 use super::header::{ImageFormat, ImageHeader};
 use super::pixel::{ImageError, ImageType};
+use super::png_chunks::GreyTables;
 
 const OP: &str = "decode_image";
 
@@ -180,7 +181,7 @@ impl DecodeOptions {
                 let wanted = if channels == 1 { 1 } else { 3 };
                 let own = decode::decode(bytes, header, wanted, scratch).map_err(ImageError::Codec)?;
                 let native = Native { channels: own, is_wide: false, filler: 255, widening: 256 };
-                self.convert(native, decoded.image, scratch, out);
+                self.convert(native, None, decoded.image, scratch, out);
             }
             ImageFormat::Png => {
                 let color = decode::png(bytes, header, scratch).map_err(ImageError::Codec)?;
@@ -194,14 +195,15 @@ impl DecodeOptions {
                     filler: ((1u32 << bits) - 1) as u16,
                     widening: 257,
                 };
-                self.convert(native, decoded.image, scratch, out);
+                let tables = decode::grey_tables(bytes, color, channels).map_err(ImageError::Codec)?;
+                self.convert(native, tables.as_ref(), decoded.image, scratch, out);
             }
         }
         Ok(())
     }
 
     /// A decoder's pixels as they are wanted.
-    fn convert(&self, native: Native, image: ImageType, pixels: &[u8], out: &mut [u8]) {
+    fn convert(&self, native: Native, tables: Option<&GreyTables>, image: ImageType, pixels: &[u8], out: &mut [u8]) {
         let sample_bytes = if native.is_wide { 2 } else { 1 };
         let pixel_bytes = native.channels * sample_bytes;
         let channels = image.shape[2];
@@ -215,7 +217,11 @@ impl DecodeOptions {
             };
             let rgb = if native.channels < 3 { [sample(0); 3] } else { [sample(0), sample(1), sample(2)] };
             let alpha = if has_alpha { sample(native.channels - 1) } else { native.filler };
-            let grey = if native.channels < 3 { rgb[0] } else { grey_of(rgb, native.is_wide) };
+            let grey = match tables {
+                _ if native.channels < 3 => rgb[0],
+                Some(tables) => u16::from(tables.grey(rgb.map(|value| value as u8))),
+                None => grey_of(rgb, native.is_wide),
+            };
             let samples = match channels {
                 1 => [grey, 0, 0, 0],
                 2 => [grey, alpha, 0, 0],

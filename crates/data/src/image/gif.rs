@@ -61,6 +61,18 @@ struct Frame<'a> {
     data: usize,
 }
 
+impl Frame<'_> {
+    /// Whether all its pixels can be decoded.
+    fn is_whole(&self, bytes: &[u8]) -> bool {
+        let mut left = self.width * self.height;
+        let unpacked = unpack(Reader { bytes, at: self.data }, |indices| {
+            left = left.saturating_sub(indices.len());
+            Ok(left > 0)
+        });
+        self.width > 0 && self.height > 0 && unpacked.is_ok() && left == 0
+    }
+}
+
 /// The frames one after the other.
 struct Frames<'a> {
     reader: Reader<'a>,
@@ -117,7 +129,14 @@ impl<'a> Frames<'a> {
 pub(crate) fn size(bytes: &[u8]) -> Result<[usize; 3], ImageError> {
     let mut frames = Frames::new(bytes)?;
     let mut size = [0; 3];
-    while let Some(frame) = frames.next()? {
+    loop {
+        let found = frames.next();
+        // What is damaged behind the first frame is as if it were not there, and with it all that follows.
+        let frame = match found {
+            Ok(Some(frame)) if size[0] == 0 || frame.is_whole(bytes) => frame,
+            Err(error) if size[0] == 0 => return Err(error),
+            _ => break,
+        };
         size = [size[0] + 1, size[1].max(frame.height), size[2].max(frame.width)];
         if size[0] > MAX_FRAMES {
             return broken("a GIF of too many frames");

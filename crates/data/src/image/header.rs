@@ -50,9 +50,6 @@ pub struct ImageHeader {
 /// What every decoder takes for its tables and state.
 const TABLES_BYTES: u64 = 192 << 10;
 
-/// The most that is kept of a PNG's texts and profiles; the decoder refuses more.
-const METADATA_BYTES: u64 = 1 << 20;
-
 impl ImageHeader {
     /// Reads the header of `read`, which is `file_bytes` long, from its start.
     ///
@@ -66,7 +63,7 @@ impl ImageHeader {
         read.read_exact(head)?;
         match ImageFormat::detect(head) {
             Some(ImageFormat::Jpeg) => jpeg(read),
-            Some(ImageFormat::Png) => png(head, file_bytes),
+            Some(ImageFormat::Png) => png(head),
             Some(ImageFormat::Gif) => gif(head),
             Some(ImageFormat::Bmp) => bmp(head),
             None => Err(invalid("not a JPEG, PNG, BMP or GIF image")),
@@ -107,7 +104,7 @@ fn header(
 }
 
 /// Source: the PNG specification, 11.2.1 IHDR.
-fn png(head: &[u8], file_bytes: u64) -> io::Result<ImageHeader> {
+fn png(head: &[u8]) -> io::Result<ImageHeader> {
     let [width, height] = [16, 20].map(|at| chunk(head, at).map(u32::from_be_bytes));
     let size = [u64::from(width?), u64::from(height?)];
     let [bit_depth, colour] = chunk(head, 24)?;
@@ -118,9 +115,8 @@ fn png(head: &[u8], file_bytes: u64) -> io::Result<ImageHeader> {
         _ => return Err(invalid("a PNG of an unknown colour type")),
     };
     let pixel_bytes = channels * if bit_depth == 16 { 2 } else { 1 };
-    // Lines before and after filtering, the inflater's window, chunks kept as metadata.
-    let heap_bytes =
-        2 * TABLES_BYTES + 8 * size[0].saturating_mul(pixel_bytes) + file_bytes.min(METADATA_BYTES);
+    // Lines before and after filtering, the inflater's window.
+    let heap_bytes = 2 * TABLES_BYTES + 8 * size[0].saturating_mul(pixel_bytes);
     header(ImageFormat::Png, size, pixel_bytes, heap_bytes)
 }
 

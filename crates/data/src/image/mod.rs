@@ -3,11 +3,10 @@
 //! The way of an image: its [`ImageHeader`] says what decoding takes, [`DecodeOptions`] decode it, [`ImageOp`]s follow
 //! one another, each from given memory into given memory, [`encode_png`] makes a file of it again.
 //!
-//! Decoding is held against TensorFlow's `decode_image`: PNG, BMP and GIF give the same pixels. JPEG goes through
-//! another inverse DCT and chroma upsampling: values differ by at most 3 of 255 from those of `decode_jpeg` with
-//! `dct_method="INTEGER_ACCURATE"`, and by up to 7 (1 on average) from its default, which is as far as TensorFlow's own
-//! two transforms lie apart. A grey picture becomes RGB by repeating its value, RGB becomes grey by
-//! (9797 R + 19234 G + 3737 B) / 32768 rounded down (JPEG: its own luma), alpha is dropped, 16 bits become 8 by dropping
+//! Decoding is held against TensorFlow's `decode_image`: PNG, BMP and GIF give the same pixels, and JPEG those of
+//! `decode_jpeg` with `dct_method="INTEGER_ACCURATE"`; its default transform is coarser and differs by up to 7 of 255, by
+//! 1 on average. A grey picture becomes RGB by repeating its value, RGB becomes grey by
+//! (9797 R + 19234 G + 3737 B) / 32768 rounded down (JPEG: its own luma; a PNG with a gamma: in linear light), alpha is dropped, 16 bits become 8 by dropping
 //! the lower ones: all as TensorFlow does.
 
 mod adjust;
@@ -23,6 +22,7 @@ mod jpeg;
 mod lanes;
 mod op;
 mod pixel;
+mod png_chunks;
 mod random;
 mod resample;
 mod resize;
