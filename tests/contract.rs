@@ -191,3 +191,145 @@ fn it_works_in_a_control_group_of_its_budget() {
         assert_eq!(outcome.code, Some(0), "{job:?} in {budget_bytes}: {}", outcome.stderr);
     }
 }
+
+/// The exit code and the most resident memory of a call, as the system counts it, and what it said. The system counts the
+/// process that started it too, which is smaller than the budgets here.
+fn peak_of(command: Command) -> (Option<i32>, u64, String) {
+    let mut command = command;
+    let child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let pid = child.id() as libc::pid_t;
+    let mut stderr = child.stderr.unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut stderr, &mut text).unwrap();
+    let mut status = 0;
+    // SAFETY: an all-zero rusage is a valid value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointers are to values of this frame, and the child is waited for once.
+    assert_eq!(unsafe { libc::wait4(pid, &mut status, 0, &mut usage) }, pid);
+    let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
+    (code, usage.ru_maxrss as u64 * 1024, text)
+}
+
+#[test]
+fn refused_runs_stay_inside_too() {
+    const MEMORY_BYTES: u64 = 24 << 20;
+    let dir = TempDir::new();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = |path: &Path| path.display().to_string();
+    let digits = text(&repository.join("examples/digits/digits.pb"));
+    let mut graph = Graph::default();
+    graph.placeholder("x", &[-1, 1024]);
+    graph.node("y", "Neg", &["x"], &[float_type("T")]);
+    let model = text(&dir.write("neg.pb", &graph.finish()));
+    let large = text(&dir.npy("large.npy", &[32 << 10, 1024], 0.5));
+    let labels = text(&dir.write("labels.txt", &b"a\n".repeat(6 << 20)));
+    let strings = {
+        let mut graph = Graph::default();
+        let string_type = |name: &str| graphs::attr(name, &graphs::int(6, 7));
+        graph.node("x", "Placeholder", &[], &[string_type("dtype")]);
+        graph.node("y", "Identity", &["x"], &[string_type("T")]);
+        text(&dir.write("strings.pb", &graph.finish()))
+    };
+    let many = text(&dir.write("many.json", format!("[{}\"a\"]", "\"a\",".repeat(4 << 20)).as_bytes()));
+    let one = text(&dir.write("one.json", format!("\"{}\"", "a".repeat(64 << 20)).as_bytes()));
+    let raw = text(&dir.write("raw.bin", &vec![7; 64 << 20]));
+    let images = text(&repository.join("examples/digits/digit_2.png"));
+    let fed =
+        |model: &str, file: &str| vec!["run".into(), model.into(), "--input".into(), format!("x={file}")];
+    let labelled = ["run", &digits, "--input", &images, "--labels", &labels].map(String::from).to_vec();
+    for job in [fed(&model, &large), fed(&strings, &many), fed(&strings, &one), fed(&strings, &raw), labelled]
+    {
+        let (code, peak_bytes, stderr) = peak_of(with_memory(&job, MEMORY_BYTES, &["--quiet"]));
+        assert_eq!(code, Some(3), "{job:?}: {stderr}");
+        assert!(stderr.contains("does not fit"), "{stderr}");
+        assert!(peak_bytes <= MEMORY_BYTES, "{job:?}: {peak_bytes}: {stderr}");
+    }
+    // The size that would do is known although nothing was read.
+    let (_, _, stderr) = peak_of(with_memory(&fed(&model, &large), MEMORY_BYTES, &["--quiet"]));
+    assert!(stderr.contains("the smallest --memory that works is "), "{stderr}");
+}
+
+#[test]
+fn less_than_the_program_itself_is_refused_at_once() {
+    let missing = ["run", "no-such-model.pb", "--input", "x=no-such-file.npy"].map(String::from);
+    outcome(with_memory(&missing, 4 << 20, &[]))
+        .fails(3, &["does not fit 4.0 MiB", "the program itself takes "]);
+}
+
+#[test]
+fn what_is_planned_is_what_the_system_sees() {
+    const SLACK_BYTES: u64 = 1 << 20;
+    let dir = TempDir::new();
+    let report_path = dir.0.join("report.json");
+    let report_text = report_path.display().to_string();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = |path: PathBuf| path.display().to_string();
+    let model = text(repository.join("examples/digits/digits.pb"));
+    let records = text(repository.join("examples/digits/test.tfrecord"));
+    let output = text(dir.0.join("out.jsonl"));
+    let job = [
+        "run",
+        &model,
+        "--input",
+        &records,
+        "--label",
+        "label",
+        "--output",
+        &output,
+        "--threads",
+        "2",
+        "--quiet",
+    ];
+    let job = job.map(String::from);
+    let plan = [
+        "plan",
+        &model,
+        "--input",
+        &records,
+        "--label",
+        "label",
+        "--output",
+        &output,
+        "--threads",
+        "2",
+        "--json",
+    ];
+    let planned = tightfit(&plan).stdout(std::process::Stdio::piped()).output().unwrap();
+    let planned: serde_json::Value = serde_json::from_slice(&planned.stdout).unwrap();
+    let minimum_bytes = planned["minimum_bytes"].as_u64().unwrap();
+    for budget_bytes in [minimum_bytes, minimum_bytes, 64 << 20].into_iter().cycle().take(12) {
+        let outcome = outcome(with_memory(&job, budget_bytes, &["--report", &report_text]));
+        assert_eq!(outcome.code, Some(0), "{budget_bytes}: {}", outcome.stderr);
+        let report = report(&report_path);
+        let number = |name: &str| report[name].as_u64().unwrap();
+        let planned_bytes = report["planned_bytes"]["total"].as_u64().unwrap();
+        let peak_bytes = number("peak_resident_bytes");
+        assert!(peak_bytes <= planned_bytes && planned_bytes - peak_bytes <= SLACK_BYTES, "{report}");
+        let lines = report["peak_bytes"]["lines"].as_object().unwrap();
+        assert_eq!(lines.len(), 6, "{report}");
+        assert!(lines["weights"].as_u64().unwrap() > 0 && lines["arena"].as_u64().unwrap() > 0, "{report}");
+        assert!(report["peak_bytes"]["total"].as_u64().unwrap() <= number("budget_bytes"), "{report}");
+    }
+    outcome(with_memory(&job, minimum_bytes - SLACK_BYTES, &[])).fails(3, &["does not fit"]);
+}
+
+#[test]
+fn a_report_can_be_a_page() {
+    let dir = TempDir::new();
+    let page = dir.0.join("report.html");
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let job = ["run".to_string(), repository.join("examples/digits/digits.pb").display().to_string()];
+    let records = repository.join("examples/digits/test.tfrecord").display().to_string();
+    let (page_text, output) = (page.display().to_string(), dir.0.join("out.npz").display().to_string());
+    let more = ["--input", &records, "--output", &output, "--quiet", "--report", &page_text];
+    assert_eq!(outcome(with_memory(&job, 64 << 20, &more)).code, Some(0));
+    let page = std::fs::read_to_string(&page).unwrap();
+    for part in
+        ["<svg id=\"usage\"", "planned ", "allowed 64.0 MiB", "class=\"resident\"", "<title>arena: at most "]
+    {
+        assert!(page.contains(part), "no {part}");
+    }
+    let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+    let data: serde_json::Value = serde_json::from_str(data).unwrap();
+    assert_eq!(data["rows"], 360);
+}

@@ -95,7 +95,7 @@ impl fmt::Display for Error {
             Error::NotFit(not_fit) => not_fit.fmt(f),
             Error::Floor { memory_bytes, floor_bytes } => write!(
                 f,
-                "does not fit {}: the process itself takes {floor_bytes} ({}), without a model or data",
+                "does not fit {}: the program itself takes {floor_bytes} ({}), without a model or data",
                 display_bytes(*memory_bytes),
                 display_bytes_up(*floor_bytes)
             ),
