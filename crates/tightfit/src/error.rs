@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tightfit_core::{BudgetError, display_bytes, display_bytes_up};
 use tightfit_data::DataError;
 use tightfit_format::FormatError;
+use tightfit_format::location::{Shown, redact};
 use tightfit_graph::GraphError;
 use tightfit_graph::plan::StepReport;
 
@@ -86,9 +87,9 @@ impl fmt::Display for Error {
             Error::Format(error) => error.fmt(f),
             Error::Dataset(error) => error.fmt(f),
             Error::NotFit(not_fit) => not_fit.fmt(f),
-            Error::Io { path, error } => write!(f, "{}: {error}", path.display()),
-            Error::Data { path, why } => write!(f, "{}: {why}", path.display()),
-            Error::Usage(why) => f.write_str(why),
+            Error::Io { path, error } => write!(f, "{}: {}", Shown(path), redact(&error.to_string())),
+            Error::Data { path, why } => write!(f, "{}: {}", Shown(path), redact(why)),
+            Error::Usage(why) => f.write_str(&redact(why)),
             Error::Interrupted => f.write_str("interrupted"),
         }
     }
