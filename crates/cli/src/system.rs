@@ -58,6 +58,12 @@ pub fn prepare() {
     tightfit::process::govern();
     #[cfg(unix)]
     listen_for_signals();
+    // A file that has become too large is an error of the system with its name, and what was written goes.
+    #[cfg(unix)]
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
     #[cfg(feature = "object-store")]
     set_store_options();
     std::panic::set_hook(Box::new(|panic| {

@@ -1,5 +1,6 @@
-//! CSV as RFC 4180 has it: fields in quotes may hold delimiters, line ends and doubled quotes; lines end in LF or CRLF.
-//! Blank lines are passed over, and a quote inside a field that does not begin with one is a character like others.
+//! CSV as RFC 4180 has it: fields in quotes may hold delimiters, line ends and doubled quotes. Lines end in LF, CRLF or CR,
+//! also in one file. Blank lines are passed over, or rows of one empty field; a quote inside a field that does not begin
+//! with one is a character like others.
 
 use std::path::Path;
 
@@ -17,12 +18,14 @@ pub struct CsvFormat {
     pub delimiter: u8,
     /// Whether a field may stand in double quotes; if not, they are characters like others.
     pub has_quotes: bool,
+    /// Whether blank lines are passed over; if not, each is a row of one empty field.
+    pub skips_blank_lines: bool,
 }
 
 impl Default for CsvFormat {
-    /// Commas and quotes.
+    /// Commas and quotes, and blank lines passed over.
     fn default() -> Self {
-        CsvFormat { delimiter: b',', has_quotes: true }
+        CsvFormat { delimiter: b',', has_quotes: true, skips_blank_lines: true }
     }
 }
 
@@ -120,7 +123,7 @@ impl CsvReader {
         self.window.into_buffer()
     }
 
-    /// Goes on to the next row that is not blank; false at the end.
+    /// Goes on to the next row; false at the end.
     ///
     /// # Errors
     /// [`RowFault`] when the file cannot be read, a quote is not closed, or the row does not fit the budget. The next
@@ -137,7 +140,7 @@ impl CsvReader {
                     self.ends.clear();
                     self.window.consume(std::mem::take(&mut self.row_bytes));
                     self.next_line += 1;
-                    self.window.skip_line()?;
+                    self.skip_line()?;
                     return Err(fault);
                 }
             };
@@ -147,19 +150,23 @@ impl CsvReader {
             if self.row_bytes == 0 {
                 return Ok(false);
             }
+            if !self.format.skips_blank_lines {
+                self.end_field(0)?;
+                return Ok(true);
+            }
         }
     }
 
     /// Finds the fields of the row that the window begins with; false for a blank line, of no bytes at the end.
     fn scan(&mut self) -> Result<bool, RowFault> {
-        let CsvFormat { delimiter, has_quotes } = self.format;
+        let CsvFormat { delimiter, has_quotes, .. } = self.format;
         // The row is read at `from` and written to `to`, which is not behind it.
         let (mut from, mut to, mut state) = (0, 0, State::FieldStart);
-        let has_line_end = loop {
+        let line_end = loop {
             self.row_bytes = from;
             let unread = self.window.unread_mut();
             let Some(&byte) = unread.get(from) else {
-                if self.window.more()? { continue } else { break false }
+                if self.window.more()? { continue } else { break None }
             };
             if state == State::FieldStart && has_quotes && byte == b'"' {
                 (from, state) = (from + 1, State::Quoted);
@@ -174,8 +181,7 @@ impl CsvReader {
                         }
                         (to, state) = (to + 1, State::Quoted);
                     }
-                    b'\n' => break true,
-                    b'\r' => {}
+                    b'\n' | b'\r' => break Some(byte),
                     _ if byte == delimiter => {
                         self.end_field(to)?;
                         state = State::FieldStart;
@@ -188,11 +194,11 @@ impl CsvReader {
             let rest = unread.get(from..).unwrap_or_default();
             let run = match state {
                 State::Quoted => find_byte(rest, b'"'),
-                _ => rest.iter().position(|b| *b == delimiter || *b == b'\n'),
+                _ => rest.iter().position(|b| *b == delimiter || matches!(*b, b'\n' | b'\r')),
             };
             let end = from + run.unwrap_or(rest.len());
             if state == State::Quoted {
-                self.next_line += rest.iter().take(end - from).filter(|b| **b == b'\n').count() as u64;
+                self.next_line += lines_in(rest.get(..end - from).unwrap_or_default());
             } else if end > from {
                 state = State::Bare;
             }
@@ -205,7 +211,7 @@ impl CsvReader {
             from += 1;
             match (state, byte) {
                 (State::Quoted, _) => state = State::QuoteSeen,
-                (_, b'\n') => break true,
+                (_, b'\n' | b'\r') => break Some(byte),
                 _ => {
                     self.end_field(to)?;
                     state = State::FieldStart;
@@ -215,10 +221,10 @@ impl CsvReader {
         if state == State::Quoted {
             return Err(RowFault::Map("a quote is not closed".to_string()));
         }
-        self.next_line += u64::from(has_line_end);
-        let last = to.checked_sub(1).and_then(|last| self.window.unread().get(last));
-        if state == State::Bare && has_line_end && last == Some(&b'\r') {
-            to -= 1;
+        self.next_line += u64::from(line_end.is_some());
+        self.row_bytes = from;
+        if line_end == Some(b'\r') && self.has_line_feed(from)? {
+            from += 1;
         }
         self.row_bytes = from;
         if self.ends.is_empty() && to == 0 && state != State::QuoteSeen {
@@ -226,6 +232,29 @@ impl CsvReader {
         }
         self.end_field(to)?;
         Ok(true)
+    }
+
+    /// Whether a line feed stands at `at`.
+    fn has_line_feed(&mut self, at: usize) -> Result<bool, RowFault> {
+        while self.window.unread().len() <= at && self.window.more()? {}
+        Ok(self.window.unread().get(at) == Some(&b'\n'))
+    }
+
+    /// Passes over the rest of a line that is wrong.
+    fn skip_line(&mut self) -> Result<(), RowFault> {
+        loop {
+            let unread = self.window.unread();
+            if let Some(end) = unread.iter().position(|b| matches!(b, b'\n' | b'\r')) {
+                let is_return = unread.get(end) == Some(&b'\r');
+                let bytes = end + 1 + usize::from(is_return && self.has_line_feed(end + 1)?);
+                self.window.consume(bytes);
+                return Ok(());
+            }
+            self.window.consume(unread.len());
+            if !self.window.more()? {
+                return Ok(());
+            }
+        }
     }
 
     fn end_field(&mut self, end: usize) -> Result<(), RowFault> {
@@ -238,6 +267,17 @@ impl CsvReader {
         self.ends.push(end);
         Ok(())
     }
+}
+
+/// How many lines end in a part of a quoted field: at LF, CRLF and CR. CRLF across two parts counts twice, which is no
+/// more than a line's number that is one too high.
+fn lines_in(text: &[u8]) -> u64 {
+    let ends = |(at, byte): &(usize, &u8)| match byte {
+        b'\n' => true,
+        b'\r' => text.get(at + 1) != Some(&b'\n'),
+        _ => false,
+    };
+    text.iter().enumerate().filter(ends).count() as u64
 }
 
 /// What the cells of a column seen so far could be.
@@ -334,6 +374,57 @@ mod tests {
         let error = rows(&[b'x'; 1_000_000], 600_000).unwrap_err();
         assert!(error.contains("csv row needs"), "{error}");
         assert_eq!(rows(&[b'x'; 1_000_000], 4 << 20).unwrap(), [[vec![b'x'; 1_000_000]]]);
+    }
+
+    #[test]
+    fn lines_end_in_any_way() {
+        for text in ["a,b\r1,2\r3,4\r", "a,b\r\n1,2\r3,4\n", "a,b\n1,2\r\n3,4", "a,b\r\"1\",2\r\n3,\"4\"\r"] {
+            assert_eq!(
+                rows(text.as_bytes(), 1 << 20).unwrap(),
+                [[b"a", b"b"], [b"1", b"2"], [b"3", b"4"]],
+                "{text:?}"
+            );
+        }
+        // In quotes they are text.
+        let expected: [&[&[u8]]; 2] = [&[b"x\ry", b"p\r\nq\n"], &[b"1", b"2"]];
+        assert_eq!(rows(b"\"x\ry\",\"p\r\nq\n\"\r1,2\r", 1 << 20).unwrap(), expected);
+        assert_eq!(rows(b"a\r\r\nb\r", 1 << 20).unwrap(), [[b"a"], [b"b"]]);
+        // Across the end of what is read at once, whose place moves by one byte each time.
+        for before in 0..3 {
+            let text = "x".repeat(before) + "\r\n" + &"12,34\r\n".repeat(100_000);
+            let found = rows(text.as_bytes(), 1 << 20).unwrap();
+            assert_eq!(found.len(), 100_000 + usize::from(before > 0));
+            assert!(found.iter().skip(1).all(|row| row == &[b"12", b"34"]));
+        }
+        let error = rows(b"1\r\n2\r\"3\r4\r\n5\"x\r", 1 << 20).unwrap_err();
+        assert!(error.starts_with("line 3:") && error.contains("closing quote"), "{error}");
+    }
+
+    #[test]
+    fn blank_lines_are_rows_where_they_are_not_passed_over() {
+        let path = std::env::temp_dir().join(format!("tightfit-csv-blank-{}.csv", std::process::id()));
+        std::fs::write(&path, "a\n\r\n\rb\n").unwrap();
+        let format = CsvFormat { skips_blank_lines: false, ..CsvFormat::default() };
+        let mut reader = CsvReader::open(&path, format, &MemoryBudget::new(1 << 20)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut found = Vec::new();
+        while reader.advance().unwrap() {
+            found.push((reader.line(), reader.fields().map(<[u8]>::to_vec).collect::<Vec<_>>()));
+        }
+        let row = |line, text: &str| (line, vec![text.as_bytes().to_vec()]);
+        assert_eq!(found, [row(1, "a"), row(2, ""), row(3, ""), row(4, "b")]);
+    }
+
+    #[test]
+    fn goes_on_behind_a_bad_row_that_ends_in_a_return() {
+        let path = std::env::temp_dir().join(format!("tightfit-csv-return-{}.csv", std::process::id()));
+        std::fs::write(&path, "a\r\"b\"c\rd\r").unwrap();
+        let mut reader = CsvReader::open(&path, CsvFormat::default(), &MemoryBudget::new(1 << 20)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(reader.advance().unwrap());
+        assert!(reader.advance().is_err());
+        assert_eq!((reader.advance().unwrap(), reader.line(), reader.field(0)), (true, 3, Some(&b"d"[..])));
+        assert!(!reader.advance().unwrap());
     }
 
     #[test]

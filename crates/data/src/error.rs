@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use tightfit_core::{BudgetError, DType, display_bytes, display_bytes_up};
 use tightfit_format::FormatError;
 use tightfit_format::example::{ExampleError, FeatureKind};
+use tightfit_format::location::{Shown, redact};
 use tightfit_format::tfrecord::RecordFault;
 
 use crate::image::ImageError;
@@ -187,16 +188,16 @@ pub enum RowFault {
 impl fmt::Display for DataError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DataError::NoFiles { source, why } => write!(f, "{}: {why}", source.display()),
-            DataError::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            DataError::NoFiles { source, why } => write!(f, "{}: {why}", Shown(source)),
+            DataError::Io { path, error } => write!(f, "{}: {}", Shown(path), redact(&error.to_string())),
             DataError::Format(error) => write!(f, "{error}"),
             DataError::Row(row) => write!(f, "{row}"),
             DataError::Spec(text)
             | DataError::Thread(text)
             | DataError::Saved(text)
-            | DataError::SavedBudget(text) => f.write_str(text),
+            | DataError::SavedBudget(text) => f.write_str(&redact(text)),
             DataError::Budget(error) => write!(f, "{error}"),
-            DataError::Index { path, why } => write!(f, "{}: {why}", path.display()),
+            DataError::Index { path, why } => write!(f, "{}: {why}", Shown(path)),
             DataError::Stopped => f.write_str("interrupted"),
         }
     }
@@ -208,7 +209,7 @@ impl fmt::Display for BadRow {
             RowFault::Line { line, fault } => (Some(line), &**fault),
             fault => (None, fault),
         };
-        write!(f, "{}", self.path.display())?;
+        write!(f, "{}", Shown(&self.path))?;
         if let Some(record) = self.record {
             write!(f, ", record {record}")?;
         }
@@ -261,7 +262,7 @@ impl RowFault {
 impl fmt::Display for RowFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RowFault::Io(error) => write!(f, "{error}"),
+            RowFault::Io(error) => f.write_str(&redact(&error.to_string())),
             RowFault::Array(error) => write!(f, "{error}"),
             RowFault::Record(fault @ RecordFault::TooLarge { bytes, .. }) => {
                 write!(f, "{fault}; --record-memory {bytes} makes room")
@@ -312,7 +313,7 @@ impl fmt::Display for RowFault {
             ),
             RowFault::Unicode => f.write_str("a unicode string with an invalid code point"),
             RowFault::Memory(error) => write!(f, "{error}"),
-            RowFault::Map(why) => f.write_str(why),
+            RowFault::Map(why) => f.write_str(&redact(why)),
         }
     }
 }

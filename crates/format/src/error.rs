@@ -122,7 +122,7 @@ impl Problem {
 
 impl fmt::Display for FormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())?;
+        write!(f, "{}", crate::location::Shown(&self.path))?;
         match self.place {
             Place::Whole => {}
             Place::Offset(offset) => write!(f, ", byte {offset}")?,

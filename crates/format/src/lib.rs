@@ -12,6 +12,7 @@ pub mod example_list;
 pub mod graph_def;
 pub mod inflate;
 pub mod limits;
+pub mod location;
 pub mod message;
 pub mod npy;
 pub mod npz;

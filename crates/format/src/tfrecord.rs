@@ -167,7 +167,14 @@ impl fmt::Display for RecordFault {
 
 impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, record {} at byte {}: {}", self.path.display(), self.record, self.offset, self.fault)
+        write!(
+            f,
+            "{}, record {} at byte {}: {}",
+            crate::location::Shown(&self.path),
+            self.record,
+            self.offset,
+            self.fault
+        )
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tightfit_core::{BudgetError, display_bytes, display_bytes_up};
 use tightfit_data::DataError;
 use tightfit_format::FormatError;
+use tightfit_format::location::{Shown, redact};
 use tightfit_graph::GraphError;
 use tightfit_graph::plan::StepReport;
 
@@ -99,9 +100,9 @@ impl fmt::Display for Error {
                 display_bytes(*memory_bytes),
                 display_bytes_up(*floor_bytes)
             ),
-            Error::Io { path, error } => write!(f, "{}: {error}", path.display()),
-            Error::Data { path, why } => write!(f, "{}: {why}", path.display()),
-            Error::Usage(why) => f.write_str(why),
+            Error::Io { path, error } => write!(f, "{}: {}", Shown(path), redact(&error.to_string())),
+            Error::Data { path, why } => write!(f, "{}: {}", Shown(path), redact(why)),
+            Error::Usage(why) => f.write_str(&redact(why)),
             Error::Interrupted => f.write_str("interrupted"),
         }
     }

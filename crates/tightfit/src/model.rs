@@ -43,6 +43,20 @@ impl Model {
         Ok(Model { path: path.to_path_buf(), graph, metadata_bytes })
     }
 
+    /// Which of `tensors` the model in `path` has: `node` or `node:0`. What else was called so is something else, such as
+    /// a path with an equals sign.
+    ///
+    /// # Errors
+    /// As [`Model::open`] for a file that is no model.
+    pub fn has_tensors(path: &Path, tensors: &[&str], budget: &MemoryBudget) -> Result<Vec<bool>, Error> {
+        let (_, def) = read_graph_def(path, budget)?;
+        let is_there = |tensor: &&str| {
+            let name = import::split_name(tensor).0;
+            def.nodes.iter().any(|node| &*node.name == name)
+        };
+        Ok(tensors.iter().map(is_there).collect())
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

@@ -95,12 +95,26 @@ fn check_floor(memory_bytes: u64) -> Result<(), Failure> {
     }
 }
 
-/// A value of `--input NAME=FILE`. A path that exists is a path, whatever is in its name, and so is a URL: its query may
-/// have an equals sign.
+/// What a value of `--input` may be as `NAME=FILE`: a path that exists is a path, whatever is in its name, and so is a
+/// URL, whose query may have an equals sign. Whether it is one is for
+/// the model to say.
 fn name_and_file(value: &std::ffi::OsStr) -> Option<(String, PathBuf)> {
-    let (name, file) = value.to_str()?.split_once('=')?;
-    (!name.is_empty() && !name.contains("://") && !std::path::Path::new(value).exists())
-        .then(|| (name.to_string(), PathBuf::from(file)))
+    let at = value.as_encoded_bytes().iter().position(|byte| *byte == b'=')?;
+    let name = std::str::from_utf8(value.as_encoded_bytes().get(..at)?).ok()?;
+    let is_path = name.is_empty() || name.contains("://") || std::path::Path::new(value).exists();
+    (!is_path).then(|| (name.to_string(), PathBuf::from(part_behind(value, at + 1))))
+}
+
+/// The part of a path behind its first `bytes`, which are UTF-8.
+#[cfg(unix)]
+fn part_behind(value: &std::ffi::OsStr, bytes: usize) -> std::ffi::OsString {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(value.as_bytes().get(bytes..).unwrap_or_default()).to_os_string()
+}
+
+#[cfg(not(unix))]
+fn part_behind(value: &std::ffi::OsStr, bytes: usize) -> std::ffi::OsString {
+    value.to_string_lossy().get(bytes..).unwrap_or_default().into()
 }
 
 /// The shapes of `--shape`, each of which has to be an input of the model.

@@ -125,8 +125,16 @@ impl<'a> Call<'a> {
         let limits = Limits::read(args)?;
         let mut call =
             Call { args, files: Vec::new(), sources: Vec::new(), limits, output: args.path("output") };
-        for value in args.all("input") {
-            match name_and_file(value) {
+        let values: Vec<_> = args.all("input").map(|value| (value, name_and_file(value))).collect();
+        let names: Vec<&str> =
+            values.iter().filter_map(|(_, pair)| Some(pair.as_ref()?.0.as_str())).collect();
+        let mut are_tensors = match names.is_empty() {
+            true => Vec::new(),
+            false => Model::has_tensors(args.model(), &names, &call.limits.open()?.budget)?,
+        }
+        .into_iter();
+        for (value, pair) in values {
+            match pair.filter(|_| are_tensors.next() == Some(true)) {
                 Some(pair) => call.files.push(pair),
                 None => call.sources.push(PathBuf::from(value)),
             }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tightfit_core::{Shape, TensorView};
+use tightfit_format::location::Shown;
 
 use crate::dataset::batches::Shared;
 use crate::dataset::slot::Slot;
@@ -29,7 +30,7 @@ pub struct RowSource<'a> {
 
 impl fmt::Display for RowSource<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())?;
+        write!(f, "{}", Shown(self.path))?;
         match self.record {
             Some(record) => write!(f, ", record {record}"),
             None => Ok(()),

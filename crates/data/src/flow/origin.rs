@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
+use tightfit_format::location::Shown;
 
 use super::identity::Digest;
 use crate::error::{BadRow, DataError, RowFault};
 use crate::source::{FileKind, FileList};
-use crate::storage;
+use crate::storage::{self, Location};
 
 /// The file and record that an element comes from; of several, the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,7 +99,11 @@ impl Names {
                         let (bytes, changed_ns) = storage::size_and_time(&file.path).unwrap_or((0, None));
                         let changed_ns =
                             changed_ns.map_or_else(|| "unknown".to_string(), |ns| ns.to_string());
-                        digest.add(file.path.as_os_str().as_encoded_bytes());
+                        // A URL that was signed anew is of the same file.
+                        match Location::of(&file.path).is_url() {
+                            true => digest.add(Shown(&file.path).to_string().as_bytes()),
+                            false => digest.add(file.path.as_os_str().as_encoded_bytes()),
+                        }
                         digest.add(format!("{bytes} {changed_ns}").as_bytes());
                         files += 1;
                     }

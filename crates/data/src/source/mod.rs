@@ -1,6 +1,7 @@
 //! Where rows come from: the list of files, what is in each, and the stream of their rows in order.
 
 pub(crate) mod array;
+pub(crate) mod pattern;
 pub(crate) mod pipeline;
 pub(crate) mod probe;
 pub(crate) mod scan;
@@ -212,7 +213,7 @@ pub(crate) fn list_of(
         } else if source.exists() || !is_pattern(source) {
             add_file(source, &mut list)?;
         } else {
-            add_matches(source, &mut list)?;
+            add_matches(source, budget, &mut list)?;
         }
         if list.files.len() == before {
             let is_folder = source.is_dir() || source.as_os_str().as_encoded_bytes().ends_with(b"/");
@@ -267,22 +268,13 @@ fn add_url(
 }
 
 fn is_pattern(path: &Path) -> bool {
-    path.to_string_lossy().contains(['*', '?', '['])
+    pattern::is_pattern(path.as_os_str())
 }
 
-fn add_matches(pattern: &Path, list: &mut FileList) -> Result<(), DataError> {
-    let wrong = |why: &dyn std::fmt::Display| DataError::Spec(format!("{}: {why}", pattern.display()));
-    let text = pattern.to_str().ok_or_else(|| wrong(&"a pattern must be UTF-8"))?;
-    for path in glob::glob(text).map_err(|e| wrong(&e))? {
-        let path = path.map_err(|e| {
-            let path = e.path().to_path_buf();
-            io_error(&path, e.into())
-        })?;
-        if path.is_file() && !is_index(&path) {
-            add_file(&path, list)?;
-        }
-    }
-    Ok(())
+fn add_matches(pattern: &Path, budget: &MemoryBudget, list: &mut FileList) -> Result<(), DataError> {
+    pattern::each_match(pattern, budget, &mut |path| {
+        if path.is_file() && !is_index(path) { add_file(path, list) } else { Ok(()) }
+    })
 }
 
 fn add_folder(

@@ -4,7 +4,9 @@
 
 use std::fmt::Display;
 
+use tightfit_data::storage::Location;
 use tightfit_data::{Dataset, FileStamp};
+use tightfit_format::location::Shown;
 use tightfit_kernels::Isa;
 
 use super::{BatchSize, JobOptions};
@@ -92,11 +94,15 @@ impl Identity {
         let mut all = Digest::default();
         for (number, file) in files.iter().enumerate() {
             let stamp = FileStamp::of(&file.path)?;
-            all.add(file.path.as_os_str().as_encoded_bytes());
+            // A URL that was signed anew is of the same file.
+            match Location::of(&file.path).is_url() {
+                true => all.add(Shown(&file.path).to_string().as_bytes()),
+                false => all.add(file.path.as_os_str().as_encoded_bytes()),
+            }
             all.add(&stamp.bytes.to_le_bytes());
             all.add(&stamp.modified_ns.to_le_bytes());
             if number < NAMED_FILES {
-                let value = format!("{} {}", file.path.display(), display(stamp));
+                let value = format!("{} {}", Shown(&file.path), display(stamp));
                 self.put(format!("data file {number}"), value);
             }
         }

@@ -52,7 +52,7 @@ impl Head {
         });
         let value = json!({
             "element": self.next,
-            "file": file.display().to_string(),
+            "file": tightfit_format::location::Shown(&file).to_string(),
             "record": origin.record,
             "fields": fields.collect::<Map<_, _>>(),
         });

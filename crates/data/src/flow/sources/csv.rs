@@ -8,8 +8,9 @@
 //!
 //! The first row of each file has the names of the columns, unless they are given with `names`. A column of a dtype is
 //! required, as in CsvDataset: an empty cell, or one that is `na`, is its default or an error. The type of a column
-//! that is not described is found from the first 100 rows as `make_csv_dataset` does: int64, float32 or string, and a
-//! missing cell is 0 or empty. Blank lines are passed over, where TensorFlow takes them for one empty cell.
+//! that is not described is found from the first 100 rows as `make_csv_dataset` does: int64, float32 or string. There a
+//! missing text is empty, and a missing number an error, for no number was declared that it would be. A blank line is a
+//! row of one empty cell, as in CsvDataset: an error where there are several columns.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ impl Csv {
         Csv {
             paths,
             interleave: Interleave::default(),
-            format: CsvFormat::default(),
+            format: CsvFormat { skips_blank_lines: false, ..CsvFormat::default() },
             has_header: true,
             names: None,
             select: None,
@@ -136,11 +137,11 @@ impl Csv {
 impl CsvColumn {
     fn found(name: String, kind: CellKind) -> CsvColumn {
         let (dtype, default) = match kind {
-            CellKind::Int64 => (DType::I64, "0"),
-            CellKind::Float => (DType::F32, "0"),
-            CellKind::Text | CellKind::Unknown => (DType::String, ""),
+            CellKind::Int64 => (DType::I64, None),
+            CellKind::Float => (DType::F32, None),
+            CellKind::Text | CellKind::Unknown => (DType::String, Some(String::new())),
         };
-        CsvColumn { name, dtype, default: Some(default.to_string()) }
+        CsvColumn { name, dtype, default }
     }
 
     fn read(name: &str, value: &Value) -> Read<CsvColumn> {
@@ -237,7 +238,10 @@ impl Column {
         let wrong = |why: String| RowFault::Map(format!("column {name:?}: {why}"));
         let is_missing = cell.is_empty() || cell == na;
         if is_missing && default.is_none() {
-            return Err(wrong("it is required but missing".to_string()));
+            let options = format!("{{{name:?}: {{\"dtype\": \"{dtype}\", \"default\": ..}}}}");
+            return Err(wrong(format!(
+                "it is required but missing; \"columns\": {options} says what it is then"
+            )));
         }
         if *dtype == DType::String {
             let default = default.as_deref().unwrap_or_default().as_bytes();

@@ -159,6 +159,24 @@ fn csv_as_tensorflow() {
         let got = csv(text, &int("")).pop().unwrap();
         assert!(got.starts_with(&path) && got.contains(why), "{got}");
     }
+    // A blank line is one empty cell.
+    let one = |dtype: &str| format!(r#", "names": ["a"], "columns": {{"a": {dtype}}}"#);
+    assert_eq!(
+        csv("1\n\n3\r\n\r\n", &one(r#"{"dtype": "int32", "default": 7}"#)),
+        ["a[] 1", "a[] 7", "a[] 3", "a[] 7"]
+    );
+    let got = csv("1\n\n3\n", &one(r#""int32""#));
+    assert!(
+        got.len() == 3 && got[1].contains("line 2 at byte 2: column \"a\": it is required but missing"),
+        "{got:?}"
+    );
+    let got = csv("1,2\n\n3,4\n", &int(""));
+    assert!(
+        got.len() == 3 && got[1].contains("line 2 at byte 4: 1 fields, but there are 2 columns"),
+        "{got:?}"
+    );
+    // Lines that end in CR.
+    assert_eq!(csv("1,2\r3,4\r", &int("")), ["a[] 1; b[] 2", "a[] 3; b[] 4"]);
     // A bad row does not end the file.
     assert_eq!(csv("1,2\n\"x\"y,2\n5,6\n", &int("")).len(), 3);
     assert_eq!(csv("NA,2\n", &int(r#", "na": "NA""#)).len(), 1);
@@ -170,7 +188,20 @@ fn csv_finds_the_types_of_columns() {
     let path = folder.write("a.csv", b"\xef\xbb\xbfi,f,s,n\n1,2,x,\n,0.5,007,\n");
     assert_eq!(
         run(&format!(r#"{{"source": {{"csv": {path:?}}}}}"#)),
-        ["i[] 1; f[] 2; s[] \"x\"; n[] \"\"", "i[] 0; f[] 0.5; s[] \"007\"; n[] \"\""]
+        [
+            "i[] 1; f[] 2; s[] \"x\"; n[] \"\"".to_string(),
+            format!(
+                "{}, line 3 at byte 18: column \"i\": it is required but missing; \"columns\": {{\"i\": {{\"dtype\": \
+                 \"int64\", \"default\": ..}}}} says what it is then",
+                path.display()
+            ),
+        ]
+    );
+    assert_eq!(
+        run(&format!(
+            r#"{{"source": {{"csv": {path:?}, "columns": {{"i": {{"dtype": "int64", "default": -1}}}}}}}}"#
+        )),
+        ["i[] 1; f[] 2; s[] \"x\"; n[] \"\"", "i[] -1; f[] 0.5; s[] \"007\"; n[] \"\""]
     );
     let other = folder.write("b.csv", b"i,g,s,n\n1,2,x,\n");
     let got = run(&format!(r#"{{"source": {{"csv": [{path:?}, {other:?}]}}}}"#));
@@ -193,7 +224,7 @@ fn csv_finds_the_types_of_columns() {
 #[test]
 fn csv_goes_on() {
     let folder = Folder::new("csv-resume");
-    let rows: String = (0..15).map(|i| format!("{i},\"{}\n\"\"\"\r\n\n", "x".repeat(i))).collect();
+    let rows: String = (0..15).map(|i| format!("{i},\"{}\n\"\"\"\r\n", "x".repeat(i))).collect();
     let text = format!("a,b\n{rows}");
     let plain = folder.write("a.csv", text.as_bytes());
     let packed = folder.write("b.csv.gz", &gzip(text.as_bytes()));
