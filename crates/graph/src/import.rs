@@ -243,7 +243,9 @@ impl<'a> Importer<'a> {
                 inputs.push(self.value(input, &format!("node '{}'", node.name))?);
             }
         }
-        let operator = match self.operator(node) {
+        let types: Vec<DType> = inputs.iter().map(|value| self.graph.fact(*value).dtype).collect();
+        let kept = ops::signatures::check(&Attributes::new(node), &types);
+        let operator = match kept.and_then(|()| self.operator(node)) {
             Ok(operator) => operator,
             Err(error) => {
                 self.unsupported.add(&node.op, error.to_string(), &node.name);
@@ -270,8 +272,12 @@ impl<'a> Importer<'a> {
 
     fn add_input(&mut self, node: &NodeDef) -> Result<NodeId, OpError> {
         let attributes = Attributes::new(node);
-        let dtype =
-            if node.attr("dtype").is_some() { attributes.dtype("dtype")? } else { attributes.dtype("T")? };
+        // A fed node that is no placeholder has the type that its operator would give it.
+        let dtype = match ops::signatures::output_type(&attributes, 0)? {
+            Some(dtype) => dtype,
+            None if node.attr("dtype").is_some() => attributes.dtype("dtype")?,
+            None => attributes.dtype("T")?,
+        };
         let declared = attributes.shape_or_unknown("shape")?;
         let dims = match declared {
             // Graphs of old producers write an unknown shape as a scalar's.

@@ -47,6 +47,7 @@ mod scatter;
 mod segment;
 mod select;
 mod shape;
+pub(crate) mod signatures;
 mod slice;
 mod softmax;
 mod space;
