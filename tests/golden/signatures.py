@@ -59,7 +59,8 @@ def main():
         inputs = " ".join(argument(a) for a in op.input_arg)
         kept = [a for a in op.attr if a.type in ("type", "string", "int", "list(int)")]
         attrs = " ".join(attribute(a) for a in kept if a.type == "type" or a.HasField("allowed_values") or a.has_minimum)
-        lines.append(f'    ("{name}", "{inputs}", "{attrs}"),\n')
+        outputs = " ".join(argument(a) for a in op.output_arg)
+        lines.append(f'    ("{name}", "{inputs}", "{outputs}", "{attrs}"),\n')
     (ROOT / "crates/graph/src/signature/table.rs").write_text(HEAD + "".join(lines) + "];\n")
 
 

@@ -290,8 +290,12 @@ impl<'a> Importer<'a> {
 
     fn add_input(&mut self, node: &NodeDef) -> Result<NodeId, OpError> {
         let attributes = Attributes::new(node);
-        let dtype =
-            if node.attr("dtype").is_some() { attributes.dtype("dtype")? } else { attributes.dtype("T")? };
+        // A fed node that is no placeholder has the type that its operator would give it.
+        let dtype = match signature::output_type(node, 0) {
+            Some(dtype) => dtype,
+            None if node.attr("dtype").is_some() => attributes.dtype("dtype")?,
+            None => attributes.dtype("T")?,
+        };
         let declared = attributes.shape_or_unknown("shape")?;
         let dims = match declared {
             // Graphs of old producers write an unknown shape as a scalar's.

@@ -1,5 +1,5 @@
-//! What TensorFlow's registry says of an operator: how many inputs of which types it takes, and which values its
-//! attributes may have. A node that breaks it is refused before the operator looks at it.
+//! What TensorFlow's registry says of an operator: how many inputs of which types it takes and gives, and which
+//! values its attributes may have. A node that breaks it is refused before the operator looks at it.
 
 pub mod ranks;
 mod table;
@@ -9,9 +9,9 @@ use tightfit_format::{AttrValue, DataType, ListValue, NodeDef};
 
 use crate::operator::OpError;
 
-/// Name, inputs and attributes. An input is `T` (a tensor of that attribute's type), `#3` (of type number 3), `T*N` (as
+/// Name, inputs, outputs and attributes. An input or output is `T` (a tensor of that attribute's type), `#3` (of type number 3), `T*N` (as
 /// many as N says) or `T*` (one for each type of a list). An attribute is `name:kind{allowed}=default>minimum`.
-type Row = (&'static str, &'static str, &'static str);
+type Row = (&'static str, &'static str, &'static str, &'static str);
 
 fn row(op: &str) -> Option<&'static Row> {
     table::ROWS.binary_search_by_key(&op, |row| row.0).ok().and_then(|at| table::ROWS.get(at))
@@ -28,7 +28,7 @@ struct Rule {
 }
 
 fn rules(row: &'static Row) -> impl Iterator<Item = Rule> {
-    row.2.split_whitespace().map(|text| {
+    row.3.split_whitespace().map(|text| {
         let (text, minimum) = text.split_once('>').map_or((text, None), |(text, n)| (text, Some(n)));
         let (text, default) = text.split_once('=').map_or((text, None), |(text, d)| (text, Some(d)));
         let (text, allowed) = text.split_once('{').map_or((text, None), |(text, a)| (text, Some(a)));
@@ -109,7 +109,7 @@ pub fn check_inputs(node: &NodeDef, inputs: &[DType]) -> Result<(), OpError> {
         let end = at
             .checked_add(many)
             .filter(|end| *end <= inputs.len())
-            .ok_or_else(|| wrong_number(node, inputs))?;
+            .ok_or_else(|| wrong_number(at.saturating_add(many), inputs))?;
         if let Some(index) = (at..end).find(|i| wanted.is_some_and(|wanted| inputs[*i] != wanted)) {
             let wanted = wanted.map_or("", DType::name);
             let why = format!("is of type {}; {} of this node takes {wanted}", inputs[index], node.op);
@@ -117,11 +117,39 @@ pub fn check_inputs(node: &NodeDef, inputs: &[DType]) -> Result<(), OpError> {
         }
         at = end;
     }
-    if at == inputs.len() { Ok(()) } else { Err(wrong_number(node, inputs)) }
+    if at == inputs.len() { Ok(()) } else { Err(wrong_number(at, inputs)) }
 }
 
-fn wrong_number(node: &NodeDef, inputs: &[DType]) -> OpError {
-    OpError::Invalid(format!("{} inputs are not what {} takes", inputs.len(), node.op))
+fn wrong_number(takes: usize, inputs: &[DType]) -> OpError {
+    OpError::Invalid(format!("takes {takes} inputs, and the node has {}", inputs.len()))
+}
+
+/// The type of one of a node's outputs, where its attributes say.
+pub fn output_type(node: &NodeDef, output: usize) -> Option<DType> {
+    let row = row(&node.op)?;
+    let mut at = 0usize;
+    for argument in row.2.split_whitespace() {
+        let (kind, count) = argument.split_once('*').map_or((argument, None), |(kind, n)| (kind, Some(n)));
+        let many = match count {
+            None => 1,
+            Some("") => {
+                let Some(AttrValue::List(ListValue::Types(types))) = node.attr(kind) else { return None };
+                if let Some(number) = output.checked_sub(at).and_then(|i| types.get(i)) {
+                    return DataType(*number).dtype();
+                }
+                types.len()
+            }
+            Some(name) => match node.attr(name) {
+                Some(AttrValue::Int(n)) => usize::try_from(*n).ok()?,
+                _ => return None,
+            },
+        };
+        if output - at < many {
+            return declared(node, row, kind);
+        }
+        at = at.checked_add(many)?;
+    }
+    None
 }
 
 /// The type that a node says an argument is of; `None` where the file leaves it out and there is no default.
@@ -144,7 +172,7 @@ fn check_list(node: &NodeDef, attribute: &str, at: usize, inputs: &[DType]) -> R
     let Some(AttrValue::List(ListValue::Types(types))) = node.attr(attribute) else { return Ok(rest.len()) };
     let is_same = |(dtype, number): (&DType, &i32)| DataType(*number).dtype() == Some(*dtype);
     if types.len() != rest.len() {
-        return Err(wrong_number(node, inputs));
+        return Err(wrong_number(at + types.len(), inputs));
     }
     match rest.iter().zip(types).position(|pair| !is_same(pair)) {
         None => Ok(rest.len()),
@@ -179,6 +207,21 @@ mod tests {
         for registration in ops::all() {
             assert!(row(registration.name).is_some(), "{}", registration.name);
         }
+    }
+
+    #[test]
+    fn outputs_have_the_type_that_their_attribute_says() {
+        let node = |op: &str, attributes: &[(&str, DType)]| {
+            let attribute = |(name, dtype): &(&str, DType)| ((*name).into(), crate::testing::dtype(*dtype));
+            NodeDef { op: op.into(), attrs: attributes.iter().map(attribute).collect(), ..NodeDef::default() }
+        };
+        let cast = node("Cast", &[("SrcT", DType::I32), ("DstT", DType::F16)]);
+        assert_eq!(output_type(&cast, 0), Some(DType::F16));
+        assert_eq!(output_type(&cast, 1), None);
+        assert_eq!(output_type(&node("Equal", &[("T", DType::F32)]), 0), Some(DType::Bool));
+        let top = node("TopKV2", &[("T", DType::F32), ("index_type", DType::I64)]);
+        assert_eq!(output_type(&top, 1), Some(DType::I64));
+        assert_eq!(output_type(&node("TopKV2", &[("T", DType::F32)]), 1), Some(DType::I32));
     }
 
     #[test]
