@@ -192,63 +192,6 @@ fn it_works_in_a_control_group_of_its_budget() {
     }
 }
 
-/// The exit code and the most resident memory of a call, as the system counts it, and what it said. The system counts the
-/// process that started it too, which is smaller than the budgets here.
-fn peak_of(command: Command) -> (Option<i32>, u64, String) {
-    let mut command = command;
-    let child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let pid = child.id() as libc::pid_t;
-    let mut stderr = child.stderr.unwrap();
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut stderr, &mut text).unwrap();
-    let mut status = 0;
-    // SAFETY: an all-zero rusage is a valid value.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointers are to values of this frame, and the child is waited for once.
-    assert_eq!(unsafe { libc::wait4(pid, &mut status, 0, &mut usage) }, pid);
-    let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
-    (code, usage.ru_maxrss as u64 * 1024, text)
-}
-
-#[test]
-fn refused_runs_stay_inside_too() {
-    const MEMORY_BYTES: u64 = 24 << 20;
-    let dir = TempDir::new();
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let text = |path: &Path| path.display().to_string();
-    let digits = text(&repository.join("examples/digits/digits.pb"));
-    let mut graph = Graph::default();
-    graph.placeholder("x", &[-1, 1024]);
-    graph.node("y", "Neg", &["x"], &[float_type("T")]);
-    let model = text(&dir.write("neg.pb", &graph.finish()));
-    let large = text(&dir.npy("large.npy", &[32 << 10, 1024], 0.5));
-    let labels = text(&dir.write("labels.txt", &b"a\n".repeat(6 << 20)));
-    let strings = {
-        let mut graph = Graph::default();
-        let string_type = |name: &str| graphs::attr(name, &graphs::int(6, 7));
-        graph.node("x", "Placeholder", &[], &[string_type("dtype")]);
-        graph.node("y", "Identity", &["x"], &[string_type("T")]);
-        text(&dir.write("strings.pb", &graph.finish()))
-    };
-    let many = text(&dir.write("many.json", format!("[{}\"a\"]", "\"a\",".repeat(4 << 20)).as_bytes()));
-    let one = text(&dir.write("one.json", format!("\"{}\"", "a".repeat(64 << 20)).as_bytes()));
-    let raw = text(&dir.write("raw.bin", &vec![7; 64 << 20]));
-    let images = text(&repository.join("examples/digits/digit_2.png"));
-    let fed =
-        |model: &str, file: &str| vec!["run".into(), model.into(), "--input".into(), format!("x={file}")];
-    let labelled = ["run", &digits, "--input", &images, "--labels", &labels].map(String::from).to_vec();
-    for job in [fed(&model, &large), fed(&strings, &many), fed(&strings, &one), fed(&strings, &raw), labelled]
-    {
-        let (code, peak_bytes, stderr) = peak_of(with_memory(&job, MEMORY_BYTES, &["--quiet"]));
-        assert_eq!(code, Some(3), "{job:?}: {stderr}");
-        assert!(stderr.contains("does not fit"), "{stderr}");
-        assert!(peak_bytes <= MEMORY_BYTES, "{job:?}: {peak_bytes}: {stderr}");
-    }
-    // The size that would do is known although nothing was read.
-    let (_, _, stderr) = peak_of(with_memory(&fed(&model, &large), MEMORY_BYTES, &["--quiet"]));
-    assert!(stderr.contains("the smallest --memory that works is "), "{stderr}");
-}
-
 #[test]
 fn less_than_the_program_itself_is_refused_at_once() {
     let missing = ["run", "no-such-model.pb", "--input", "x=no-such-file.npy"].map(String::from);

@@ -1,0 +1,101 @@
+//! Runs that are refused stay inside their memory as well. In a process of its own, and without large things in memory: the
+//! system counts what the process that starts another one has.
+#![cfg(target_os = "linux")]
+
+mod graphs;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use graphs::{Graph, TempDir, float_type, tightfit};
+
+fn with_memory(job: &[String], memory_bytes: u64, more: &[&str]) -> Command {
+    let mut arguments: Vec<&str> = job.iter().map(String::as_str).collect();
+    let memory = memory_bytes.to_string();
+    arguments.extend(["--memory", &memory]);
+    arguments.extend(more);
+    tightfit(&arguments)
+}
+
+/// A file of a text many times, between two others.
+fn repeated(dir: &TempDir, name: &str, before: &str, part: &str, times: usize, after: &str) -> PathBuf {
+    let path = dir.0.join(name);
+    let mut file = BufWriter::new(File::create(&path).unwrap());
+    file.write_all(before.as_bytes()).unwrap();
+    (0..times).for_each(|_| file.write_all(part.as_bytes()).unwrap());
+    file.write_all(after.as_bytes()).unwrap();
+    file.flush().unwrap();
+    path
+}
+
+/// 128 MiB of zeros, of which only the header is on the disk.
+fn sparse_array(dir: &TempDir) -> PathBuf {
+    let path = dir.npy("large.npy", &[0, 1024], 0.0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let header = String::from_utf8_lossy(&bytes[10..]).replace("(0, 1024, ), }     ", "(32768, 1024, ), } ");
+    bytes.truncate(10);
+    bytes.extend(header.as_bytes());
+    std::fs::write(&path, &bytes).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_len(bytes.len() as u64 + (32768 * 1024 * 4)).unwrap();
+    path
+}
+
+/// The exit code and the most resident memory of a call, as the system counts it, and what it said. The system counts the
+/// process that started it too, which is smaller than the budgets here.
+fn peak_of(command: Command) -> (Option<i32>, u64, String) {
+    let mut command = command;
+    let child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let pid = child.id() as libc::pid_t;
+    let mut stderr = child.stderr.unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut stderr, &mut text).unwrap();
+    let mut status = 0;
+    // SAFETY: an all-zero rusage is a valid value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointers are to values of this frame, and the child is waited for once.
+    assert_eq!(unsafe { libc::wait4(pid, &mut status, 0, &mut usage) }, pid);
+    let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
+    (code, usage.ru_maxrss as u64 * 1024, text)
+}
+
+#[test]
+fn refused_runs_stay_inside_too() {
+    const MEMORY_BYTES: u64 = 24 << 20;
+    let dir = TempDir::new();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = |path: &Path| path.display().to_string();
+    let digits = text(&repository.join("examples/digits/digits.pb"));
+    let mut graph = Graph::default();
+    graph.placeholder("x", &[-1, 1024]);
+    graph.node("y", "Neg", &["x"], &[float_type("T")]);
+    let model = text(&dir.write("neg.pb", &graph.finish()));
+    let large = text(&sparse_array(&dir));
+    let labels = text(&repeated(&dir, "labels.txt", "", "a\n", 6 << 20, ""));
+    let strings = {
+        let mut graph = Graph::default();
+        let string_type = |name: &str| graphs::attr(name, &graphs::int(6, 7));
+        graph.node("x", "Placeholder", &[], &[string_type("dtype")]);
+        graph.node("y", "Identity", &["x"], &[string_type("T")]);
+        text(&dir.write("strings.pb", &graph.finish()))
+    };
+    let many = text(&repeated(&dir, "many.json", "[", "\"a\",", 4 << 20, "\"a\"]"));
+    let one = text(&repeated(&dir, "one.json", "\"", "a", 64 << 20, "\""));
+    let raw = text(&repeated(&dir, "raw.bin", "", "a", 64 << 20, ""));
+    let images = text(&repository.join("examples/digits/digit_2.png"));
+    let fed =
+        |model: &str, file: &str| vec!["run".into(), model.into(), "--input".into(), format!("x={file}")];
+    let labelled = ["run", &digits, "--input", &images, "--labels", &labels].map(String::from).to_vec();
+    for job in [fed(&model, &large), fed(&strings, &many), fed(&strings, &one), fed(&strings, &raw), labelled]
+    {
+        let (code, peak_bytes, stderr) = peak_of(with_memory(&job, MEMORY_BYTES, &["--quiet"]));
+        assert_eq!(code, Some(3), "{job:?}: {stderr}");
+        assert!(stderr.contains("does not fit"), "{stderr}");
+        assert!(peak_bytes <= MEMORY_BYTES, "{job:?}: {peak_bytes}: {stderr}");
+    }
+    // The size that would do is known although nothing was read.
+    let (_, _, stderr) = peak_of(with_memory(&fed(&model, &large), MEMORY_BYTES, &["--quiet"]));
+    assert!(stderr.contains("the smallest --memory that works is "), "{stderr}");
+}
