@@ -20,7 +20,9 @@ use super::{gif, jpeg};
 pub fn decode(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8]) -> Result<usize, String> {
     // Decoders are written not to panic, but they are many lines of other people's; a record must not end the run.
     let decoded = catch_unwind(AssertUnwindSafe(|| match header.format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, [header.height, header.width], if channels == 1 { 1 } else { 3 }, out),
+        ImageFormat::Jpeg => {
+            jpeg::decode(bytes, [header.height, header.width], if channels == 1 { 1 } else { 3 }, out)
+        }
         ImageFormat::Png => {
             let color = png(bytes, header, out)?;
             let pixels = header.width * header.height;
@@ -60,7 +62,11 @@ fn gif(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8]) -> R
 }
 
 /// What makes the colours of a PNG grey, where it takes more than their sum.
-pub(super) fn grey_tables(bytes: &[u8], color: ColorType, channels: usize) -> Result<Option<GreyTables>, String> {
+pub(super) fn grey_tables(
+    bytes: &[u8],
+    color: ColorType,
+    channels: usize,
+) -> Result<Option<GreyTables>, String> {
     if channels != 1 || !color.has_color() {
         return Ok(None);
     }
@@ -74,7 +80,9 @@ pub(super) fn grey_tables(bytes: &[u8], color: ColorType, channels: usize) -> Re
 
 fn grey_in_place(tables: &GreyTables, channels: usize, pixels: usize, out: &mut [u8]) {
     for i in 0..pixels {
-        let Some(rgb) = out.get(i * channels..).and_then(|rest| rest.first_chunk::<3>().copied()) else { return };
+        let Some(rgb) = out.get(i * channels..).and_then(|rest| rest.first_chunk::<3>().copied()) else {
+            return;
+        };
         if let Some(to) = out.get_mut(i) {
             *to = tables.grey(rgb);
         }

@@ -202,7 +202,14 @@ impl DecodeOptions {
     }
 
     /// A decoder's pixels as they are wanted.
-    fn convert(&self, native: Native, tables: Option<&GreyTables>, image: ImageType, pixels: &[u8], out: &mut [u8]) {
+    fn convert(
+        &self,
+        native: Native,
+        tables: Option<&GreyTables>,
+        image: ImageType,
+        pixels: &[u8],
+        out: &mut [u8],
+    ) {
         let sample_bytes = if native.is_wide { 2 } else { 1 };
         let pixel_bytes = native.channels * sample_bytes;
         let channels = image.shape[2];

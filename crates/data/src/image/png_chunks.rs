@@ -36,12 +36,17 @@ impl<'a> Needed<'a> {
 impl BufRead for Needed<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.at == self.end && self.at < self.bytes.len() {
-            let Some((kind, _, next)) = chunk(self.bytes, self.at).filter(|(.., next)| *next <= self.bytes.len()) else {
+            let Some((kind, _, next)) =
+                chunk(self.bytes, self.at).filter(|(.., next)| *next <= self.bytes.len())
+            else {
                 self.end = self.bytes.len();
                 break;
             };
             if &kind == b"IDAT" && self.is_after_data {
-                return Err(io::Error::new(ErrorKind::InvalidData, "a PNG whose pixels are not in one place"));
+                return Err(io::Error::new(
+                    ErrorKind::InvalidData,
+                    "a PNG whose pixels are not in one place",
+                ));
             }
             self.is_after_data = self.has_data && &kind != b"IDAT";
             self.has_data |= &kind == b"IDAT";
@@ -87,7 +92,9 @@ pub(super) fn gamma(bytes: &[u8]) -> Result<Option<u32>, &'static str> {
             (b"gAMA", _) if gamma.is_some() => {}
             (b"gAMA", [a, b, c, d]) => gamma = Some(u32::from_be_bytes([*a, *b, *c, *d])),
             (b"sRGB", [0..=3]) => is_srgb = true,
-            (b"gAMA" | b"sRGB", _) => return Err("a PNG whose colours do not become grey: its gAMA or sRGB is none"),
+            (b"gAMA" | b"sRGB", _) => {
+                return Err("a PNG whose colours do not become grey: its gAMA or sRGB is none");
+            }
             (b"iCCP", _) => has_profile = true,
             _ => {}
         }
@@ -118,7 +125,8 @@ impl GreyTables {
             let mut table = [0; 256];
             for (value, to) in table.iter_mut().enumerate() {
                 let exact = (value as f64 / 255.0).powf(exponent * 1e-5);
-                *to = if matches!(value, 0 | 255) { value as u8 } else { (255.0 * exact + 0.5).floor() as u8 };
+                *to =
+                    if matches!(value, 0 | 255) { value as u8 } else { (255.0 * exact + 0.5).floor() as u8 };
             }
             table
         };
@@ -154,7 +162,14 @@ mod tests {
     #[test]
     fn what_pixels_do_not_need_is_passed_over() {
         let long = vec![7; 100_000];
-        let bytes = file(&[(b"IHDR", &[1; 13]), (b"zTXt", &long), (b"tRNS", &[2]), (b"IDAT", &[3]), (b"eXIf", &long), (b"IEND", &[])]);
+        let bytes = file(&[
+            (b"IHDR", &[1; 13]),
+            (b"zTXt", &long),
+            (b"tRNS", &[2]),
+            (b"IDAT", &[3]),
+            (b"eXIf", &long),
+            (b"IEND", &[]),
+        ]);
         let mut found = Vec::new();
         Needed::new(&bytes).read_to_end(&mut found).unwrap();
         assert_eq!(found, file(&[(b"IHDR", &[1; 13]), (b"tRNS", &[2]), (b"IDAT", &[3]), (b"IEND", &[])]));

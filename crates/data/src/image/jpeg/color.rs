@@ -21,7 +21,8 @@ pub(super) enum Colors {
 impl Colors {
     /// What libjpeg takes them to be.
     pub fn new(frame: &Frame, tables: &Tables) -> Result<Colors, Stop> {
-        let ids: &[u8] = &frame.components().iter().map(|one| one.id).fold([0; 4], |[_, b, c, d], id| [b, c, d, id]);
+        let ids: &[u8] =
+            &frame.components().iter().map(|one| one.id).fold([0; 4], |[_, b, c, d], id| [b, c, d, id]);
         Ok(match (frame.components().len(), tables.adobe) {
             (1, _) => Colors::Grey,
             (3, _) if tables.is_jfif => Colors::YCbCr,
@@ -57,7 +58,8 @@ impl Colors {
             (Colors::YCbCr, _) => rgb_of_ycc(a, b, c, out),
             (Colors::Inks | Colors::YCbCrInks, _) => {
                 let is_ycc = self == Colors::YCbCrInks;
-                for ((to, abc), k) in out.as_chunks_mut::<3>().0.iter_mut().zip(a.iter().zip(b).zip(c)).zip(d) {
+                for ((to, abc), k) in out.as_chunks_mut::<3>().0.iter_mut().zip(a.iter().zip(b).zip(c)).zip(d)
+                {
                     let ((a, b), c) = abc;
                     let inks = if is_ycc { rgb(*a, *b, *c).map(|ink| 255 - ink) } else { [*a, *b, *c] };
                     // Adobe's are inverted.
@@ -84,7 +86,10 @@ fn rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     let red = y + cr + ((fixed(0.402) * cr + HALF) >> 16);
     let green = y - cr + ((fixed(0.28586) * cr - fixed(0.34414) * cb + HALF) >> 16);
     let blue = y + 2 * cb + ((HALF - fixed(0.228) * cb) >> 16);
-    [red, green, blue].map(#[inline(always)] |value| value.clamp(0, 255) as u8)
+    [red, green, blue].map(
+        #[inline(always)]
+        |value| value.clamp(0, 255) as u8,
+    )
 }
 
 vectorised! {

@@ -56,7 +56,11 @@ impl Frame {
         let is_progressive = match marker {
             0xc0 | 0xc1 => false,
             0xc2 => true,
-            _ => return Err(Stop::Broken("a JPEG of a lossless, hierarchical or arithmetic process, which is not decoded")),
+            _ => {
+                return Err(Stop::Broken(
+                    "a JPEG of a lossless, hierarchical or arithmetic process, which is not decoded",
+                ));
+            }
         };
         let [height, width] = [[*h1, *h0], [*w1, *w0]].map(|side| usize::from(u16::from_be_bytes(side)));
         if *precision != 8 {

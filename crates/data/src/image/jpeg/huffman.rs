@@ -177,7 +177,8 @@ impl<'a> Bits<'a> {
 
     #[inline(always)]
     fn fill_window(&mut self) -> Result<(), Stop> {
-        if let Some(eight) = self.source.bytes.get(self.source.at..).and_then(|rest| rest.first_chunk::<8>()) {
+        if let Some(eight) = self.source.bytes.get(self.source.at..).and_then(|rest| rest.first_chunk::<8>())
+        {
             let word = u64::from_be_bytes(*eight);
             // A byte of ones is one of zeros in the complement.
             const LOW: u64 = 0x0101_0101_0101_0101;

@@ -80,7 +80,9 @@ fn samples(block: &[i16; 64], quant: &[i16; 64]) -> [[u8; 8]; 8] {
 /// Eight values of a line or column; the results are shifted by `shift` and cut to 16 bits.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn pass(values: [i16; 8], shift: u32) -> [i16; 8] {
-    let sum = |a: i16, by_a: i16, b: i16, by_b: i16| i32::from(a) * i32::from(by_a) + i32::from(b) * i32::from(by_b);
+    let sum = |a: i16, by_a: i16, b: i16, by_b: i16| {
+        i32::from(a) * i32::from(by_a) + i32::from(b) * i32::from(by_b)
+    };
     let narrow = |value: i32| {
         (value.wrapping_add(1 << (shift - 1)) >> shift).clamp(i16::MIN.into(), i16::MAX.into()) as i16
     };
@@ -88,12 +90,8 @@ fn pass(values: [i16; 8], shift: u32) -> [i16; 8] {
     let near = sum(v2, C541, v6, C541_LESS_1847);
     let far = sum(v2, C541_AND_765, v6, C541);
     let [plus, minus] = [v0.wrapping_add(v4), v0.wrapping_sub(v4)].map(|v| i32::from(v) << CONST_BITS);
-    let even = [
-        plus.wrapping_add(far),
-        minus.wrapping_add(near),
-        minus.wrapping_sub(near),
-        plus.wrapping_sub(far),
-    ];
+    let even =
+        [plus.wrapping_add(far), minus.wrapping_add(near), minus.wrapping_sub(near), plus.wrapping_sub(far)];
     let (z3, z4) = (v7.wrapping_add(v3), v5.wrapping_add(v1));
     let (z3, z4) = (sum(z3, C1175_LESS_1961, z4, C1175), sum(z3, C1175, z4, C1175_LESS_390));
     let odd = [
@@ -275,12 +273,14 @@ mod tests {
             quant in proptest::collection::vec(prop_oneof![8 => 1..255i16, 1 => any::<i16>()], 64),
         ) {
             let (block, quant): ([i16; 64], [i16; 64]) = (block.try_into().unwrap(), quant.try_into().unwrap());
-            prop_assert_eq!(flat(&block, &quant), *samples(&block, &quant).as_flattened());
+            let whole: [u8; 64] = bytemuck::cast(samples(&block, &quant));
+            prop_assert_eq!(flat(&block, &quant), whole);
             let mut first = [0; 64];
             first[0] = block[0];
             let mut out = [0; 64];
             transform_flat(first[0], quant[0], &mut out, 8);
-            prop_assert_eq!(out, *samples(&first, &quant).as_flattened());
+            let whole: [u8; 64] = bytemuck::cast(samples(&first, &quant));
+            prop_assert_eq!(out, whole);
         }
 
         #[test]

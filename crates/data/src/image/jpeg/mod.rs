@@ -245,7 +245,8 @@ impl File<'_> {
                     let is_decoded = decoder.begin()?;
                     for (part, component) in frame.components().iter().enumerate() {
                         for at in 0..component.v * component.h {
-                            let place = [x * component.h + at % component.h, y * component.v + at / component.h];
+                            let place =
+                                [x * component.h + at % component.h, y * component.v + at / component.h];
                             clear(&mut block, &mut is_used);
                             let is_more = is_decoded && decoder.sequential(part, &mut block)?;
                             is_used = is_more;
@@ -296,7 +297,9 @@ impl File<'_> {
             return Err(Stop::Broken("a progressive JPEG without the scans of its first coefficients"));
         }
         for y in 0..frame.mcus[1] {
-            for (at, (component, blocks)) in frame.components().iter().zip(&blocks).take(picture.planes.len()).enumerate() {
+            for (at, (component, blocks)) in
+                frame.components().iter().zip(&blocks).take(picture.planes.len()).enumerate()
+            {
                 for line in y * component.v..(y + 1) * component.v {
                     let blocks = blocks.chunks_exact(component.padded[0]).nth(line).unwrap_or(&[]);
                     for (x, block) in blocks.iter().take(component.blocks[0]).enumerate() {
@@ -435,14 +438,27 @@ impl<'f> Picture<'f> {
             });
         }
         let quants = [None; 4];
-        Ok(Picture { frame, colors, channels, is_adobe: false, planes, has_neighbours, quants, decoded: 0, written: 0 })
+        Ok(Picture {
+            frame,
+            colors,
+            channels,
+            is_adobe: false,
+            planes,
+            has_neighbours,
+            quants,
+            decoded: 0,
+            written: 0,
+        })
     }
 
     /// Keeps the quantisation table of a component, if this is its first scan.
     fn latch(&mut self, component: usize, tables: &Tables) -> Result<(), Stop> {
         self.is_adobe |= tables.adobe.is_some();
-        let Some(latched) = self.quants.get_mut(component).filter(|latched| latched.is_none()) else { return Ok(()) };
-        let number = self.frame.components().get(component).map_or(0, |component| usize::from(component.quant));
+        let Some(latched) = self.quants.get_mut(component).filter(|latched| latched.is_none()) else {
+            return Ok(());
+        };
+        let number =
+            self.frame.components().get(component).map_or(0, |component| usize::from(component.quant));
         let quant = tables.quants.get(number).copied().flatten();
         let quant = quant.ok_or(Stop::Broken("a JPEG with a component whose quantisation is not defined"))?;
         *latched = Some(quant);

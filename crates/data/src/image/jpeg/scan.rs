@@ -48,7 +48,8 @@ impl Scan {
             let mut rest = frame.components().iter().enumerate().skip(at);
             let component = rest.find(|(_, component)| component.id == id).map(|(place, _)| place);
             let component = component.filter(|place| parts[..at].iter().all(|part| part.component != *place));
-            let component = component.ok_or(Stop::Broken("a JPEG with a scan of a component that is none"))?;
+            let component =
+                component.ok_or(Stop::Broken("a JPEG with a scan of a component that is none"))?;
             parts[at] = Part { component, codes: [usize::from(codes >> 4), usize::from(codes & 15)] };
         }
         let band = [usize::from(source.byte()?), usize::from(source.byte()?)];
