@@ -62,14 +62,18 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Whether all its pixels can be decoded.
-    fn is_whole(&self, bytes: &[u8]) -> bool {
+    /// Whether it has pixels, and codes of all of them. Codes that stand for nothing are an error: what TensorFlow
+    /// makes of them, and of the frames behind, depends on its decoder's state.
+    fn is_whole(&self, bytes: &[u8]) -> Result<bool, ImageError> {
         let mut left = self.width * self.height;
-        let unpacked = unpack(Reader { bytes, at: self.data }, |indices| {
+        if left == 0 {
+            return Ok(false);
+        }
+        unpack(Reader { bytes, at: self.data }, |indices| {
             left = left.saturating_sub(indices.len());
             Ok(left > 0)
-        });
-        self.width > 0 && self.height > 0 && unpacked.is_ok() && left == 0
+        })?;
+        Ok(left == 0)
     }
 }
 
@@ -133,7 +137,7 @@ pub(crate) fn size(bytes: &[u8]) -> Result<[usize; 3], ImageError> {
         let found = frames.next();
         // What is damaged behind the first frame is as if it were not there, and with it all that follows.
         let frame = match found {
-            Ok(Some(frame)) if size[0] == 0 || frame.is_whole(bytes) => frame,
+            Ok(Some(frame)) if size[0] == 0 || frame.is_whole(bytes)? => frame,
             Err(error) if size[0] == 0 => return Err(error),
             _ => break,
         };
