@@ -4,8 +4,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{BadRow, DataError, RowFault};
-use crate::source::{FileKind, FileList};
+use crate::source::{DataFile, FileKind, FileList};
 use crate::storage;
+
+/// Of more files than this a fingerprint has sums.
+const LISTED_FILES: usize = 64;
+
+/// Two 64-bit sums after FNV-1a that begin differently.
+const SUM_STARTS: [u64; 2] = [0xcbf2_9ce4_8422_2325, 0x6c62_272e_07bb_0142];
+
+fn sum(sums: [u64; 2], text: &str) -> [u64; 2] {
+    const PRIMES: [u64; 2] = [0x0100_0000_01b3, 0x9e37_79b9_7f4a_7c15];
+    text.bytes().fold(sums, |[a, b], byte| {
+        let byte = u64::from(byte);
+        [(a ^ byte).wrapping_mul(PRIMES[0]), (b ^ byte).wrapping_mul(PRIMES[1]).rotate_left(29)]
+    })
+}
 
 /// The file and record that an element comes from; of several, the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,17 +85,18 @@ impl Names {
         }
     }
 
-    /// All files.
-    pub fn paths(&self) -> Vec<PathBuf> {
+    /// Whether `is` is true of the path of one of the files.
+    pub fn any_path(&self, mut is: impl FnMut(&Path) -> bool) -> bool {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let lists = sources.iter().filter_map(|source| match &source.name {
             Name::Files(list) => Some(&list.files),
             Name::Other(_) => None,
         });
-        lists.flatten().map(|file| file.path.to_path_buf()).collect()
+        lists.flatten().any(|file| is(&file.path))
     }
 
-    /// Every file with its size and the time of its last change: other data give another text.
+    /// Every file with its size and the time of its last change: other data give another text. Of many files it is their
+    /// number and two sums over them, so that the text does not grow with their number.
     pub fn fingerprint(&self) -> String {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
@@ -89,10 +104,16 @@ impl Names {
             match &source.name {
                 Name::Other(name) => text.push_str(&format!("{name}\n")),
                 Name::Files(list) => {
-                    for file in &list.files {
+                    let line = |file: &DataFile| {
                         let (bytes, changed_ns) = storage::size_and_time(&file.path).unwrap_or((0, None));
-                        text.push_str(&format!("{} {bytes} {changed_ns:?}\n", file.path.display()));
+                        format!("{} {bytes} {changed_ns:?}\n", file.path.display())
+                    };
+                    if list.files.len() <= LISTED_FILES {
+                        list.files.iter().for_each(|file| text.push_str(&line(file)));
+                        continue;
                     }
+                    let sums = list.files.iter().fold(SUM_STARTS, |sums, file| sum(sums, &line(file)));
+                    text.push_str(&format!("{} files {:016x}{:016x}\n", list.files.len(), sums[0], sums[1]));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Where rows come from: the list of files, what is in each, and the stream of their rows in order.
 
 pub(crate) mod array;
+mod glob;
 pub(crate) mod pipeline;
 pub(crate) mod probe;
 pub(crate) mod scan;
@@ -207,8 +208,9 @@ pub(crate) fn list_of(
             add_url(url, wanted, budget, &mut list)?;
         } else if source.is_dir() {
             add_folder(source, 0, wanted, &mut list)?;
-            let found = list.files.get_mut(before..).unwrap_or_default();
-            found.sort_by(|a, b| a.path.cmp(&b.path));
+            if let Some(found) = list.files.get_mut(before..) {
+                found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+            }
         } else if source.exists() || !is_pattern(source) {
             add_file(source, &mut list)?;
         } else {
@@ -261,8 +263,9 @@ fn add_url(
             add_file(path, list)?;
         }
     }
-    let found = list.files.get_mut(before..).unwrap_or_default();
-    found.sort_by(|a, b| a.path.cmp(&b.path));
+    if let Some(found) = list.files.get_mut(before..) {
+        found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    }
     Ok(())
 }
 
@@ -273,15 +276,13 @@ fn is_pattern(path: &Path) -> bool {
 fn add_matches(pattern: &Path, list: &mut FileList) -> Result<(), DataError> {
     let wrong = |why: &dyn std::fmt::Display| DataError::Spec(format!("{}: {why}", pattern.display()));
     let text = pattern.to_str().ok_or_else(|| wrong(&"a pattern must be UTF-8"))?;
-    for path in glob::glob(text).map_err(|e| wrong(&e))? {
-        let path = path.map_err(|e| {
-            let path = e.path().to_path_buf();
-            io_error(&path, e.into())
-        })?;
-        if path.is_file() && !is_index(&path) {
-            add_file(&path, list)?;
-        }
-    }
+    let pattern = glob::Glob::new(text).map_err(|e| wrong(&e))?;
+    let before = list.files.len();
+    pattern.each(&mut |path| {
+        if path.is_file() && !is_index(path) { add_file(path, list) } else { Ok(()) }
+    })?;
+    let found = list.files.get_mut(before..).ok_or_else(|| wrong(&"the list of files has shrunk"))?;
+    found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(())
 }
 
