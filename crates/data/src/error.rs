@@ -177,6 +177,13 @@ pub enum RowFault {
         /// Bytes of the window.
         window_bytes: u64,
     },
+    /// An element that is larger than the buffer of a shuffle.
+    Buffer {
+        /// Bytes of the element.
+        needed_bytes: u64,
+        /// Bytes of the buffer.
+        buffer_bytes: u64,
+    },
     /// A unicode string with an invalid code point.
     Unicode,
     /// There is no memory for it.
@@ -250,7 +257,7 @@ impl RowFault {
     /// True when it is memory that is missing.
     pub fn is_budget(&self) -> bool {
         match self {
-            RowFault::Window { .. } | RowFault::Memory(_) => true,
+            RowFault::Window { .. } | RowFault::Buffer { .. } | RowFault::Memory(_) => true,
             RowFault::Io(error) => is_budget_io(error),
             RowFault::Line { fault, .. } | RowFault::Feature { fault, .. } => fault.is_budget(),
             RowFault::Array(error) => error.as_budget().is_some(),
@@ -311,6 +318,9 @@ impl fmt::Display for RowFault {
                 display_bytes(*window_bytes),
                 display_bytes_up(needed_bytes.saturating_sub(*window_bytes))
             ),
+            RowFault::Buffer { needed_bytes, buffer_bytes } => {
+                write!(f, "it takes {needed_bytes} bytes, and the shuffle has {buffer_bytes}")
+            }
             RowFault::Unicode => f.write_str("a unicode string with an invalid code point"),
             RowFault::Memory(error) => write!(f, "{error}"),
             RowFault::Map(why) => f.write_str(&redact(why)),

@@ -74,8 +74,8 @@ impl<R: Read + Seek> NpzReader<R> {
     }
 
     /// The zip file that it is.
-    pub fn into_zip(self) -> ZipReader<R> {
-        self.zip
+    pub fn zip(&self) -> &ZipReader<R> {
+        &self.zip
     }
 
     /// A reader of the array `name`, or `None` when there is none.

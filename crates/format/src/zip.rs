@@ -13,8 +13,14 @@ use crate::inflate::{Inflater, Wrapping};
 /// The most entries accepted.
 pub const MAX_ENTRIES: u64 = 65_536;
 
-/// Heap bytes that reading one entry takes: the input buffer and an inflater.
-pub const ENTRY_BYTES: u64 = (INPUT_BYTES + (64 << 10)) as u64;
+/// Heap bytes that reading one entry takes, at most: the input buffer and an inflater.
+pub const ENTRY_BYTES: u64 = INPUT_BYTES as u64 + UNPACK_BYTES;
+
+/// What the allocator adds to a block.
+const BLOCK_BYTES: u64 = 32;
+
+/// What unpacking a deflated entry takes.
+const UNPACK_BYTES: u64 = 64 << 10;
 
 const INPUT_BYTES: usize = 32 << 10;
 const LOCAL: u32 = 0x0403_4b50;
@@ -213,8 +219,8 @@ impl<R: Read + Seek> ZipReader<R> {
         let mut buffered = BufReader::with_capacity(INPUT_BYTES, &mut read);
         let mut offset = directory.offset;
         for _ in 0..directory.entries {
-            // Vec doubles, and holds the old and the new list while it does; 3 covers both.
-            let entry_bytes = 3 * size_of::<ZipEntry>() as u64;
+            // Vec doubles, and holds the old and the new list while it does; 3 covers both. The name is a block by itself.
+            let entry_bytes = 3 * size_of::<ZipEntry>() as u64 + BLOCK_BYTES;
             let (entry, bytes) = central_entry(&files, &mut buffered, offset, &mut metadata)?;
             metadata.try_grow(entry_bytes).map_err(|e| files.error(offset, Problem::Budget(e)))?;
             entries.push(entry);
@@ -244,41 +250,61 @@ impl<R: Read + Seek> ZipReader<R> {
         Content::new(read, entry, data_offset, &Files { path }, budget)
     }
 
-    /// As [`ZipReader::content`], by a reader that keeps what it reads from.
+    /// As [`ZipReader::content`], through `read`, another reader of the same file. Many entries can be read side by side
+    /// this way.
     ///
     /// # Errors
     /// As [`ZipReader::content`].
-    pub fn into_content(mut self, index: usize) -> Result<Content<R>, FormatError> {
-        let data_offset = self.data_offset(index)?;
-        let entry = self.entries.get(index);
-        Content::new(self.read, entry, data_offset, &Files { path: &self.path }, &self.budget)
+    pub fn content_through<S: Read + Seek>(
+        &self,
+        index: usize,
+        mut read: S,
+    ) -> Result<Content<S>, FormatError> {
+        let data_offset = self.data_offset_through(index, &mut read)?;
+        Content::new(read, self.entries.get(index), data_offset, &Files { path: &self.path }, &self.budget)
     }
 
     /// Where the content of an entry stands in the file as it is; `None` when it is packed.
     ///
     /// # Errors
     /// As [`ZipReader::content`].
-    pub fn stored_at(&mut self, index: usize) -> Result<Option<u64>, FormatError> {
-        let data_offset = self.data_offset(index)?;
+    pub fn stored_at_through(
+        &self,
+        index: usize,
+        read: &mut (impl Read + Seek),
+    ) -> Result<Option<u64>, FormatError> {
+        let data_offset = self.data_offset_through(index, read)?;
         Ok(self.entries.get(index).filter(|entry| !entry.is_deflated).map(|_| data_offset))
     }
 
     /// Where the bytes of an entry begin.
     fn data_offset(&mut self, index: usize) -> Result<u64, FormatError> {
-        let files = Files { path: &self.path };
-        let count = self.entries.len();
-        let missing = || Problem::invalid(format!("entry {index}"), format!("{count} entries"));
-        let entry = self.entries.get(index).ok_or_else(|| files.error(0, missing()))?;
-        let at = entry.local_offset;
-        files.seek(&mut self.read, at)?;
-        let mut head = [0; LOCAL_BYTES];
-        files.fill(&mut self.read, at, &mut head)?;
-        if u32_at(&head, 0) != LOCAL {
-            return Err(files.error(at, Problem::invalid("a local header", "other bytes")));
-        }
-        let skip = u64::from(u16_at(&head, 26)) + u64::from(u16_at(&head, 28));
-        Ok(at.saturating_add(LOCAL_BYTES as u64).saturating_add(skip))
+        let ZipReader { path, read, entries, .. } = self;
+        data_offset(&Files { path }, entries, index, read)
     }
+
+    fn data_offset_through(&self, index: usize, read: &mut (impl Read + Seek)) -> Result<u64, FormatError> {
+        data_offset(&Files { path: &self.path }, &self.entries, index, read)
+    }
+}
+
+fn data_offset(
+    files: &Files<'_>,
+    entries: &[ZipEntry],
+    index: usize,
+    read: &mut (impl Read + Seek),
+) -> Result<u64, FormatError> {
+    let missing = || Problem::invalid(format!("entry {index}"), format!("{} entries", entries.len()));
+    let entry = entries.get(index).ok_or_else(|| files.error(0, missing()))?;
+    let at = entry.local_offset;
+    files.seek(read, at)?;
+    let mut head = [0; LOCAL_BYTES];
+    files.fill(read, at, &mut head)?;
+    if u32_at(&head, 0) != LOCAL {
+        return Err(files.error(at, Problem::invalid("a local header", "other bytes")));
+    }
+    let skip = u64::from(u16_at(&head, 26)) + u64::from(u16_at(&head, 28));
+    Ok(at.saturating_add(LOCAL_BYTES as u64).saturating_add(skip))
 }
 
 type Packed<R> = Take<BufReader<R>>;
@@ -309,11 +335,14 @@ impl<R: Read + Seek> Content<R> {
     ) -> Result<Content<R>, FormatError> {
         let missing = || files.error(data_offset, Problem::invalid("an entry", "none"));
         let entry = entry.ok_or_else(missing)?;
+        // An entry of a few bytes needs no more room for them.
+        let input_bytes = entry.packed_bytes.clamp(1, INPUT_BYTES as u64);
+        let unpack_bytes = if entry.is_deflated { UNPACK_BYTES } else { 0 };
         let reservation = budget
-            .try_reserve("unpacking", ENTRY_BYTES)
+            .try_reserve("unpacking", input_bytes.saturating_add(unpack_bytes))
             .map_err(|e| files.error(data_offset, Problem::Budget(e)))?;
         files.seek(&mut read, data_offset)?;
-        let packed = BufReader::with_capacity(INPUT_BYTES, read).take(entry.packed_bytes);
+        let packed = BufReader::with_capacity(input_bytes as usize, read).take(entry.packed_bytes);
         let unpack = if entry.is_deflated {
             Unpack::Deflated(Box::new(Inflater::new(Wrapping::Raw, packed)))
         } else {

@@ -4,7 +4,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tightfit_core::{BudgetError, DType, MAX_RANK, MemoryBudget, Shape, StringRef, TensorView};
+use std::collections::HashSet;
+
+use tightfit_core::{BudgetError, DType, MAX_RANK, MemoryBudget, Reservation, Shape, StringRef, TensorView};
 
 use super::growing::Growing;
 use super::origin::Origin;
@@ -70,6 +72,9 @@ impl fmt::Display for Field {
     }
 }
 
+/// What a field takes in a schema: itself, its shape, and what the allocator adds for its name and its dimensions.
+const FIELD_BYTES: usize = size_of::<Field>() + size_of::<Option<Shape>>() + 96;
+
 /// The type of the elements of a stage: its fields in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Schema {
@@ -84,13 +89,23 @@ impl Schema {
     /// # Errors
     /// When two fields have one name.
     pub fn new(fields: Vec<Field>) -> Result<Schema, String> {
-        for (i, field) in fields.iter().enumerate() {
-            if fields.iter().take(i).any(|f| f.name == field.name) {
-                return Err(format!("two fields are called {:?}", field.name));
-            }
+        let mut names = HashSet::with_capacity(fields.len());
+        if let Some(field) = fields.iter().find(|field| !names.insert(field.name.as_str())) {
+            return Err(format!("two fields are called {:?}", field.name));
         }
+        drop(names);
         let shapes = fields.iter().map(Field::shape).collect();
         Ok(Schema { fields, shapes })
+    }
+
+    /// Bytes that a schema takes whose fields have names of `name_bytes` together.
+    pub(crate) fn bytes_of(fields: usize, name_bytes: usize) -> u64 {
+        (fields.saturating_mul(FIELD_BYTES)).saturating_add(name_bytes) as u64
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        Schema::bytes_of(self.fields.len(), self.fields.iter().map(|field| field.name.len()).sum())
     }
 
     /// The shape of the field `index`, when no dimension is open.
@@ -273,15 +288,31 @@ pub struct Element {
     values: Growing,
     text: Growing,
     places: Vec<Place>,
+    /// Counts `places`.
+    table: Option<Reservation>,
+    purpose: &'static str,
+    budget: MemoryBudget,
     origin: Origin,
 }
 
 impl Element {
     /// An empty element whose memory will come out of `budget`, for `purpose`.
     pub fn new(schema: Arc<Schema>, purpose: &'static str, budget: &MemoryBudget) -> Element {
-        let places = Vec::with_capacity(schema.fields.len());
         let growing = || Growing::new(purpose, budget);
-        Element { schema, values: growing(), text: growing(), places, origin: Origin::default() }
+        let (values, text, budget) = (growing(), growing(), budget.clone());
+        let (places, origin) = (Vec::new(), Origin::default());
+        Element { schema, values, text, places, table: None, purpose, budget, origin }
+    }
+
+    /// Makes room for the places of all fields, when the first comes.
+    fn hold_places(&mut self) -> Result<(), BudgetError> {
+        let fields = self.schema.fields.len();
+        if self.table.is_none() {
+            let bytes = fields.saturating_mul(size_of::<Place>()) as u64;
+            self.table = Some(self.budget.try_reserve(self.purpose, bytes)?);
+            self.places.reserve_exact(fields);
+        }
+        Ok(())
     }
 
     /// Its type.
@@ -291,7 +322,8 @@ impl Element {
 
     /// Bytes it holds, used or not.
     pub fn held_bytes(&self) -> usize {
-        self.values.held_bytes() + self.text.held_bytes()
+        let table = self.table.as_ref().map_or(0, |table| table.bytes() as usize);
+        self.values.held_bytes() + self.text.held_bytes() + table
     }
 
     /// Fields that were added.
@@ -312,6 +344,7 @@ impl Element {
     /// # Errors
     /// [`BudgetError`] when it does not fit.
     pub fn add(&mut self, shape: Shape) -> Result<&mut [u8], BudgetError> {
+        self.hold_places()?;
         let dtype = self.schema.fields.get(self.places.len()).map_or(DType::U8, |f| f.dtype);
         let bytes = shape.elements().saturating_mul(dtype.bytes());
         // A power of two, for which the mask is much quicker than a division.
@@ -424,6 +457,7 @@ impl Element {
     /// [`BudgetError`] when it does not fit.
     pub fn copy_from(&mut self, view: &ElementView<'_>) -> Result<(), BudgetError> {
         self.begin(view.origin);
+        self.hold_places()?;
         if view.is_compact() {
             self.values.extend(view.values)?;
             self.text.extend(view.text)?;

@@ -75,14 +75,14 @@ impl Names {
         }
     }
 
-    /// All files.
-    pub fn paths(&self) -> Vec<PathBuf> {
+    /// Whether `is` is true of the path of one of the files.
+    pub fn any_path(&self, mut is: impl FnMut(&Path) -> bool) -> bool {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let lists = sources.iter().filter_map(|source| match &source.name {
             Name::Files(list) => Some(&list.files),
             Name::Other(_) => None,
         });
-        lists.flatten().map(|file| file.path.to_path_buf()).collect()
+        lists.flatten().any(|file| is(&file.path))
     }
 
     /// How many files there are, and a digest of their names, sizes and times of their last change: other data give

@@ -106,12 +106,14 @@ impl PipelineSpec {
         let mut stages = settled.stages.as_slice();
         while let Some((stage, rest)) = stages.split_first() {
             let Some((_, mode)) = stage.as_map() else {
+                context.count_columns(node.schema(), 1)?;
                 node = stage.open(node, context)?;
                 context.trail.push(stage.identity());
                 stages = rest;
                 continue;
             };
             let ops: Vec<_> = stages.iter().map_while(|s| s.as_map().filter(|(_, m)| *m == mode)).collect();
+            context.count_columns(node.schema(), ops.len())?;
             for stage in stages.split_off(..ops.len()).unwrap_or_default() {
                 context.trail.push(stage.identity());
             }

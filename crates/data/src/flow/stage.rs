@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tightfit_core::MemoryBudget;
+use tightfit_core::{BudgetError, MemoryBudget, Reservation};
 
 use super::ahead::Ahead;
 use super::element::{Element, ElementView, Schema};
@@ -136,6 +136,9 @@ impl Meter {
 pub(crate) fn add(figure: &AtomicU64, more: u64) {
     figure.store(figure.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
+
+/// What a stage keeps for each field beside a schema: its shape now and in the element before, and where it goes.
+const STAGE_FIELD_BYTES: usize = 256;
 
 /// An element that took at least this long is worth a look at the clock each time.
 const SLOW_NS: u64 = 4_000;
@@ -350,6 +353,8 @@ pub struct Context {
     pub(crate) tuner: Arc<Tuner>,
     /// Whether every stage works in the thread of whoever takes the elements.
     pub(crate) is_synchronous: bool,
+    /// Counts the schemas of the stages, and what stages keep for each field.
+    columns: Arc<Mutex<Option<Reservation>>>,
     /// The source and the stages of this pipeline that are open, as they describe themselves.
     pub(crate) trail: Vec<Value>,
     meters: Vec<Arc<Meter>>,
@@ -362,7 +367,8 @@ impl Context {
         let tuner = Arc::new(Tuner::new(threads, budget));
         let budget = budget.with_patience(Arc::new(Ahead::new(tuner.clone(), budget.limit_bytes())));
         let (names, trail, meters) = (Names::default(), Vec::new(), Vec::new());
-        Context { budget, threads, names, tuner, is_synchronous: false, trail, meters }
+        let columns = Arc::default();
+        Context { budget, threads, names, tuner, is_synchronous: false, columns, trail, meters }
     }
 
     /// A pipeline without stages, in which nothing works ahead and nothing is held but for the element that is being
@@ -371,7 +377,22 @@ impl Context {
         let budget = budget.frugal();
         let tuner = Arc::new(Tuner::new(1, &budget));
         let (names, trail, meters) = (Names::default(), Vec::new(), Vec::new());
-        Context { budget, threads: 1, names, tuner, is_synchronous: true, trail, meters }
+        let columns = Arc::default();
+        Context { budget, threads: 1, names, tuner, is_synchronous: true, columns, trail, meters }
+    }
+
+    /// Counts what `stages` stages, which get elements of `schema`, are going to keep for each of its fields.
+    pub(crate) fn count_columns(&self, schema: &Schema, stages: usize) -> Result<(), BudgetError> {
+        let table_bytes = schema.fields().len().saturating_mul(STAGE_FIELD_BYTES) as u64;
+        let bytes = schema.bytes().saturating_add(table_bytes).saturating_mul(stages as u64);
+        let mut columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *columns {
+            Some(columns) => columns.try_grow(bytes),
+            None => {
+                *columns = Some(self.budget.try_reserve("columns", bytes)?);
+                Ok(())
+            }
+        }
     }
 
     /// A meter for the next stage, which is called `name` and reads from `inputs`.

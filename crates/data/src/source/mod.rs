@@ -208,8 +208,9 @@ pub(crate) fn list_of(
             add_url(url, wanted, budget, &mut list)?;
         } else if source.is_dir() {
             add_folder(source, 0, wanted, &mut list)?;
-            let found = list.files.get_mut(before..).unwrap_or_default();
-            found.sort_by(|a, b| a.path.cmp(&b.path));
+            if let Some(found) = list.files.get_mut(before..) {
+                found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+            }
         } else if source.exists() || !is_pattern(source) {
             add_file(source, &mut list)?;
         } else {
@@ -262,8 +263,9 @@ fn add_url(
             add_file(path, list)?;
         }
     }
-    let found = list.files.get_mut(before..).unwrap_or_default();
-    found.sort_by(|a, b| a.path.cmp(&b.path));
+    if let Some(found) = list.files.get_mut(before..) {
+        found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    }
     Ok(())
 }
 

@@ -195,6 +195,11 @@ pub fn bytes_read() -> u64 {
     BYTES_READ.load(Ordering::Relaxed)
 }
 
+/// Counts bytes that were read at a place given.
+pub(crate) fn has_read(bytes: u64) {
+    BYTES_READ.fetch_add(bytes, Ordering::Relaxed);
+}
+
 /// An open file of a data set. [`Read`] and [`Seek`] move one position; [`StoredFile::read_at`] leaves it alone.
 #[derive(Debug)]
 pub struct StoredFile {

@@ -113,7 +113,7 @@ pub fn store(
         return Err(Error::Usage(format!("there can be 1 to {MAX_SHARDS} shards")));
     }
     let mut pipeline = Pipeline::open(&spec.clone().then(Record), budget, options.threads)?;
-    if pipeline.context().names.paths().iter().any(|path| is_same(path, output)) {
+    if pipeline.context().names.any_path(|path| is_same(path, output)) {
         return Err(Error::Usage(format!("{} would be read and written", output.display())));
     }
     let mut target = match options.shards {

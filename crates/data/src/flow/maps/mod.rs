@@ -114,20 +114,19 @@ struct Step {
 }
 
 impl Chain {
-    /// `ops` done to elements of `input`; `meter` has a part for each.
+    /// `ops` done to elements of the first of `schemas`, of which each makes the next; `meter` has a part for each.
     pub fn new(
         ops: &[Arc<dyn MapOp>],
-        input: &Schema,
+        schemas: &[Arc<Schema>],
         meter: Arc<Meter>,
         names: &Names,
         budget: &MemoryBudget,
     ) -> Result<Chain, DataError> {
-        let mut schema = Arc::new(input.clone());
         let mut steps = Vec::with_capacity(ops.len());
-        for op in ops {
-            let worker = op.worker(&schema, budget)?;
-            schema = Arc::new(op.schema(&schema).map_err(DataError::Spec)?);
-            steps.push(Step { worker, made: Element::new(schema.clone(), "map", budget) });
+        for (op, schemas) in ops.iter().zip(schemas.windows(2)) {
+            let [before, made] = schemas else { break };
+            let worker = op.worker(before, budget)?;
+            steps.push(Step { worker, made: Element::new(made.clone(), "map", budget) });
         }
         Ok(Chain { steps, names: names.clone(), meter, runs: 0, epoch: 0 })
     }
@@ -187,13 +186,21 @@ impl Chain {
     }
 }
 
-/// The type of what `ops` make of elements of `input`.
-pub(crate) fn schema_of(ops: &[Arc<dyn MapOp>], input: &Schema) -> Result<Schema, DataError> {
-    let mut schema = input.clone();
+/// The types of elements before and behind each of `ops`: that of `input` first, that of what comes out last.
+pub(crate) fn schemas_of(ops: &[Arc<dyn MapOp>], input: &Arc<Schema>) -> Result<Vec<Arc<Schema>>, DataError> {
+    let mut schemas = vec![input.clone()];
+    let mut last = input.clone();
     for op in ops {
-        schema = op.schema(&schema).map_err(|why| DataError::Spec(format!("{}: {why}", op.name())))?;
+        let made = op.schema(&last).map_err(|why| DataError::Spec(format!("{}: {why}", op.name())))?;
+        last = Arc::new(made);
+        schemas.push(last.clone());
     }
-    Ok(schema)
+    Ok(schemas)
+}
+
+/// The type of what comes out, of those of [`schemas_of`].
+pub(crate) fn last_of(schemas: &[Arc<Schema>]) -> Arc<Schema> {
+    schemas.last().cloned().unwrap_or_default()
 }
 
 /// The memory of a list, emptied, for items of another lifetime: collecting in place keeps it.

@@ -12,17 +12,18 @@
 //! missing text is empty, and a missing number an error, for no number was declared that it would be. A blank line is a
 //! row of one empty cell, as in CsvDataset: an error where there are several columns.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use half::{bf16, f16};
 use serde_json::Value;
-use tightfit_core::{Buffer, DType, MemoryBudget, Shape};
+use tightfit_core::{Buffer, DType, MemoryBudget, Reservation, Shape};
 
 use super::files::{Interleave, open_files, read_interleave};
 use super::{BadRead, Format, Rows};
 use crate::csv::{CellKind, CsvFormat, CsvReader};
-use crate::error::{DataError, RowFault};
+use crate::error::{BadRow, DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Field, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read, read_dtype};
@@ -86,19 +87,36 @@ impl Csv {
     }
 
     /// The columns to read: from the description, and the first rows of the first file.
-    fn learn(&self, list: &FileList, budget: &MemoryBudget) -> Result<(Vec<Column>, usize), DataError> {
+    fn learn(&self, list: &FileList, budget: &MemoryBudget) -> Result<Learnt, DataError> {
         let wrong = |why: String| DataError::Spec(format!("{}: {why}", list.path(0).display()));
         let mut reader = CsvReader::open(list.path(0), self.format, budget)?;
-        let fault = |reader: &CsvReader, fault| wrong(format!("line {}: {fault}", reader.line()));
-        let mut names = self.names.clone().unwrap_or_default();
-        if self.has_header {
-            if !reader.advance().map_err(|why| fault(&reader, why))? {
-                return Err(wrong("no row with the names of the columns".to_string()));
+        let fault = |reader: &CsvReader, fault: RowFault| {
+            if !fault.is_budget() {
+                return wrong(format!("line {}: {fault}", reader.line()));
             }
-            if self.names.is_none() {
-                names = reader.fields().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-            }
+            let fault = RowFault::Line { line: reader.line(), fault: Box::new(fault) };
+            let (path, offset) = (list.path(0).to_path_buf(), Some(reader.offset()));
+            DataError::Row(Box::new(BadRow { path, record: None, offset, fault }))
+        };
+        if self.has_header && !reader.advance().map_err(|why| fault(&reader, why))? {
+            return Err(wrong("no row with the names of the columns".to_string()));
         }
+        let count = |names: &mut dyn Iterator<Item = usize>| {
+            let (columns, name_bytes) = names.fold((0, 0), |(n, sum), bytes| (n + 1, sum + bytes));
+            budget.try_reserve(PURPOSE, column_bytes(columns, name_bytes))
+        };
+        let (names, reservation) = match &self.names {
+            Some(names) => {
+                let reservation = count(&mut names.iter().map(String::len))?;
+                (names.clone(), reservation)
+            }
+            None => {
+                // A byte that is no UTF-8 becomes a character of three.
+                let reservation = count(&mut reader.fields().map(|name| 3 * name.len()))?;
+                let name = |name| String::from_utf8_lossy(name).into_owned();
+                (reader.fields().map(name).collect::<Vec<_>>(), reservation)
+            }
+        };
         let mut kinds = vec![CellKind::Unknown; names.len()];
         for _ in 0..INFERENCE_ROWS {
             // A row that is wrong is told when it is its turn.
@@ -109,10 +127,12 @@ impl Csv {
                 *kind = if cell == self.na.as_bytes() { *kind } else { kind.with(cell) };
             }
         }
-        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        // Of two columns of one name the first is meant.
+        let by_name: HashMap<&str, usize> =
+            names.iter().enumerate().rev().map(|(index, name)| (name.as_str(), index)).collect();
         let find = |name: &str| {
-            let index = known.iter().position(|known| *known == name);
-            index.ok_or_else(|| wrong(format!("there is no column {name:?}, but {}", known.join(", "))))
+            let index = by_name.get(name).copied();
+            index.ok_or_else(|| wrong(format!("there is no column {name:?}, but {}", shown(&names))))
         };
         for column in &self.columns {
             find(&column.name)?;
@@ -121,17 +141,48 @@ impl Csv {
             None => (0..names.len()).collect(),
             Some(select) => select.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?,
         };
+        let specified: HashMap<&str, &CsvColumn> =
+            self.columns.iter().rev().map(|column| (column.name.as_str(), column)).collect();
         let column = |index: usize| {
-            let name = names.get(index).cloned().unwrap_or_default();
-            let spec = match self.columns.iter().find(|column| column.name == name) {
-                Some(column) => column.clone(),
-                None => CsvColumn::found(name, kinds.get(index).copied().unwrap_or_default()),
+            let (Some(name), Some(kind)) = (names.get(index), kinds.get(index)) else {
+                return Err(wrong(format!("there is no column {index}")));
+            };
+            let spec = match specified.get(name.as_str()) {
+                Some(column) => (*column).clone(),
+                None => CsvColumn::found(name.clone(), *kind),
             };
             Column::new(index, spec).map_err(wrong)
         };
         let columns = selected.into_iter().map(column).collect::<Result<_, _>>()?;
-        Ok((columns, names.len()))
+        Ok(Learnt { columns, width: names.len(), reservation })
     }
+}
+
+/// What [`Csv::learn`] finds out.
+struct Learnt {
+    columns: Vec<Column>,
+    /// Cells of a row.
+    width: usize,
+    /// Counts what is kept for each column.
+    reservation: Reservation,
+}
+
+/// What `columns` columns take whose names have `name_bytes` bytes: twice their names and kinds, once themselves, an entry
+/// to find them by, and a schema.
+fn column_bytes(columns: usize, name_bytes: usize) -> u64 {
+    /// Beside what stands in the lists: the name's and the default's blocks, and the entry.
+    const BLOCKS_BYTES: usize = 192;
+    let each = size_of::<String>() + size_of::<Column>() + BLOCKS_BYTES;
+    let tables = columns.saturating_mul(each).saturating_add(name_bytes.saturating_mul(2)) as u64;
+    tables.saturating_add(Schema::bytes_of(columns, name_bytes))
+}
+
+/// The names of columns for messages, which do not grow with their number.
+fn shown(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let first = names.get(..SHOWN).unwrap_or(names).join(", ");
+    let others = names.len().saturating_sub(SHOWN);
+    if others == 0 { first } else { format!("{first} and {others} others") }
 }
 
 impl CsvColumn {
@@ -171,7 +222,7 @@ impl SourceSpec for Csv {
 
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let list = list_of(&self.paths, Some(Wanted::CSV), &context.budget)?;
-        let (columns, width) = self.learn(&list, &context.budget)?;
+        let Learnt { columns, width, reservation } = self.learn(&list, &context.budget)?;
         let fields = columns.iter().map(|c| Field::fixed(&c.spec.name, c.spec.dtype, &[])).collect();
         let schema = Arc::new(Schema::new(fields).map_err(DataError::Spec)?);
         let format = RowFormat {
@@ -180,6 +231,7 @@ impl SourceSpec for Csv {
             width,
             spec: Arc::new(self.clone()),
             budget: context.budget.clone(),
+            _columns: reservation,
         };
         open_files("csv", format, list, self.interleave, context)
     }
@@ -300,6 +352,7 @@ struct RowFormat {
     width: usize,
     spec: Arc<Csv>,
     budget: MemoryBudget,
+    _columns: Reservation,
 }
 
 impl RowFormat {

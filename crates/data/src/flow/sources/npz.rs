@@ -7,10 +7,12 @@
 //! Packed arrays are unpacked as they are read, so a saved state goes on behind what has to be unpacked once more.
 //! Those in Fortran order can only be read from archives that are not packed.
 
+use std::collections::HashMap;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tightfit_core::{Buffer, DType, MemoryBudget, Shape};
+use tightfit_core::{Buffer, DType, MemoryBudget, Reservation, Shape};
 use tightfit_format::npy::{NpyHeader, NpyReader};
 use tightfit_format::npz::NpzReader;
 use tightfit_format::zip::Content;
@@ -22,7 +24,7 @@ use super::{BadRead, Format, Rows};
 use crate::error::{DataError, RowFault, io_error};
 use crate::flow::element::{Element, ElementView, Field, Schema};
 use crate::flow::identity;
-use crate::flow::json::{Args, Read};
+use crate::flow::json::{self, Args};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
 use crate::flow::stage::{Context, Node};
@@ -51,15 +53,18 @@ impl SourceSpec for Archives {
         let list = list_of(&self.paths, Some(Wanted::ARCHIVES), &context.budget)?;
         let budget = context.budget.clone();
         let (mut known, mut rows) = (None::<Vec<Field>>, 0u64);
+        let mut columns = None;
         for file in &list.files {
             let wrong = |why: String| DataError::Spec(format!("{}: {why}", file.path.display()));
-            let names = match &self.fields {
-                Some(names) => names.clone(),
-                None => archive(&file.path, &budget)?.names().map(str::to_string).collect(),
-            };
-            let (mut fields, mut file_rows) = (Vec::with_capacity(names.len()), None);
-            for name in &names {
-                let header = *Member::open(&file.path, name, &budget)?.header();
+            let archive = Archive::open(&file.path, &budget)?;
+            let members = archive.find(self.fields.as_deref())?;
+            let name_bytes = members.iter().map(|(name, _)| name.len()).sum();
+            let column_bytes = Schema::bytes_of(members.len(), name_bytes);
+            // Those of the first file stay, those of this one are compared with them.
+            let counted = budget.try_reserve("columns", column_bytes.saturating_mul(2))?;
+            let (mut fields, mut file_rows) = (Vec::with_capacity(members.len()), None);
+            for (name, index) in members {
+                let header = *archive.member(name, index, &budget)?.header();
                 fields.push(field_of(name, &header).map_err(|why| wrong(format!("{name:?}: {why}")))?);
                 let first = *file_rows.get_or_insert(header.rows());
                 if header.rows() != first {
@@ -67,66 +72,155 @@ impl SourceSpec for Archives {
                     return Err(wrong(format!("{name:?} has {found} rows, the first array has {first}")));
                 }
             }
-            if fields.is_empty() {
-                return Err(wrong("no arrays".to_string()));
-            }
-            rows = rows.saturating_add(file_rows.unwrap_or_default());
+            let file_rows = file_rows.ok_or_else(|| wrong("no arrays".to_string()))?;
+            rows = rows.saturating_add(file_rows);
             match &known {
-                None => known = Some(fields),
+                None => (known, columns) = (Some(fields), Some(counted)),
                 Some(known) if *known == fields => {}
                 Some(_) => return Err(wrong("other arrays than the first file has".to_string())),
             }
         }
-        let schema = Arc::new(Schema::new(known.unwrap_or_default()).map_err(DataError::Spec)?);
-        open_files("npz", ArchiveFormat { schema, rows, budget }, list, self.interleave, context)
+        let fields = known.ok_or_else(|| DataError::Spec("no files".to_string()))?;
+        let schema = Arc::new(Schema::new(fields).map_err(DataError::Spec)?);
+        let format = ArchiveFormat { schema, rows, budget, _columns: columns };
+        open_files("npz", format, list, self.interleave, context)
     }
 }
 
-pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
+pub(crate) fn read(args: &mut Args<'_>) -> json::Read<Arc<dyn SourceSpec>> {
     let (paths, interleave) = (args.paths()?, read_interleave(args)?);
     let fields = args.texts_option("fields")?;
     Ok(Arc::new(Archives { paths, interleave, fields }))
 }
 
-fn archive(path: &Path, budget: &MemoryBudget) -> Result<NpzReader<StoredFile>, DataError> {
-    let file = storage::open(path, budget).map_err(|e| io_error(path, e))?;
-    NpzReader::new(Arc::from(path), file, budget).map_err(DataError::Format)
+/// What reading an array takes beside its windows: its place in lists, its path, and what the allocator adds.
+const MEMBER_BYTES: u64 = 512;
+
+/// A file that several read from, each at a place of its own.
+#[derive(Debug)]
+enum Shared {
+    /// One that was opened once for all.
+    File { file: Arc<StoredFile>, at: u64 },
+    /// One of its own: an object is read ahead from one place.
+    Own(StoredFile),
 }
 
-/// One array of an archive, opened but for its window. Arrays stand one after the other and are read side by side, each
-/// through a file of its own.
-enum Member {
-    /// It stands in the file as it is, in Fortran order.
-    Placed { file: StoredFile, offset: u64, header: NpyHeader, path: Arc<Path> },
-    /// It is read from front to back, and its CRC checked.
-    Streamed(NpyReader<Content<StoredFile>>),
+impl Read for Shared {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Shared::File { file, at } => {
+                let read = file.read_at(out, *at)?;
+                *at = at.saturating_add(read as u64);
+                storage::has_read(read as u64);
+                Ok(read)
+            }
+            Shared::Own(file) => file.read(out),
+        }
+    }
 }
 
-impl Member {
-    fn open(path: &Path, name: &str, budget: &MemoryBudget) -> Result<Member, DataError> {
-        let npz = archive(path, budget)?;
-        let index = npz.names().position(|n| n == name);
-        let index = index
-            .ok_or_else(|| DataError::Spec(format!("{}: there is no array {name:?}", path.display())))?;
-        let mut zip = npz.into_zip();
-        let stored_at = zip.stored_at(index).map_err(DataError::Format)?;
-        let member: Arc<Path> = Arc::from(path.join(name));
-        let content = zip.into_content(index).map_err(DataError::Format)?;
+impl Seek for Shared {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let (file, at) = match self {
+            Shared::File { file, at } => (file, at),
+            Shared::Own(file) => return file.seek(to),
+        };
+        let place = match to {
+            SeekFrom::Start(place) => Some(place),
+            SeekFrom::End(by) => file.len().checked_add_signed(by),
+            SeekFrom::Current(by) => at.checked_add_signed(by),
+        };
+        *at = place.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(*at)
+    }
+}
+
+/// An archive whose directory was read. Its arrays stand one after the other and are read side by side.
+struct Archive {
+    path: Arc<Path>,
+    npz: NpzReader<Shared>,
+    file: Option<Arc<StoredFile>>,
+    budget: MemoryBudget,
+    _names: Reservation,
+}
+
+impl Archive {
+    fn open(path: &Path, budget: &MemoryBudget) -> Result<Archive, DataError> {
+        let opened = storage::open(path, budget).map_err(|e| io_error(path, e))?;
+        let path: Arc<Path> = Arc::from(path);
+        let (read, file) = if storage::Location::of(&path).is_url() {
+            (Shared::Own(opened), None)
+        } else {
+            let file = Arc::new(opened);
+            (Shared::File { file: file.clone(), at: 0 }, Some(file))
+        };
+        let npz = NpzReader::new(path.clone(), read, budget).map_err(DataError::Format)?;
+        // A list of the arrays to read, and an entry each to find it by its name.
+        let entry_bytes = 3 * size_of::<(&str, usize)>() + 16;
+        let bytes = npz.names().count().saturating_mul(entry_bytes) as u64;
+        let names = budget.try_reserve("columns", bytes)?;
+        Ok(Archive { path, npz, file, budget: budget.clone(), _names: names })
+    }
+
+    /// The arrays called `wanted`, or all, each with its number.
+    fn find<'a>(&'a self, wanted: Option<&'a [String]>) -> Result<Vec<(&'a str, usize)>, DataError> {
+        let Some(wanted) = wanted else {
+            return Ok(self.npz.names().enumerate().map(|(index, name)| (name, index)).collect());
+        };
+        // Of two of one name the first is meant.
+        let mut by_name = HashMap::with_capacity(self.npz.names().count());
+        self.npz.names().enumerate().for_each(|(index, name)| {
+            by_name.entry(name).or_insert(index);
+        });
+        let find = |name: &'a String| {
+            let index = by_name.get(name.as_str()).copied();
+            let missing = || DataError::Spec(format!("{}: there is no array {name:?}", self.path.display()));
+            Ok((name.as_str(), index.ok_or_else(missing)?))
+        };
+        wanted.iter().map(find).collect()
+    }
+
+    fn read(&self) -> Result<Shared, DataError> {
+        match &self.file {
+            Some(file) => Ok(Shared::File { file: file.clone(), at: 0 }),
+            None => {
+                let opened = storage::open(&self.path, &self.budget);
+                opened.map(Shared::Own).map_err(|e| io_error(&self.path, e))
+            }
+        }
+    }
+
+    /// Array number `index`, which is called `name`.
+    fn member(&self, name: &str, index: usize, budget: &MemoryBudget) -> Result<Member, DataError> {
+        let member: Arc<Path> = Arc::from(self.path.join(name));
+        let zip = self.npz.zip();
+        let content = zip.content_through(index, self.read()?).map_err(DataError::Format)?;
         let reader = NpyReader::new(member.clone(), content).map_err(DataError::Format)?;
-        let header = *reader.header();
-        if !header.is_fortran_order {
+        if !reader.header().is_fortran_order {
             return Ok(Member::Streamed(reader));
         }
+        drop(reader);
+        let stored_at = zip.stored_at_through(index, &mut self.read()?).map_err(DataError::Format)?;
         let Some(offset) = stored_at else {
             let what = "a packed array in Fortran order".to_string();
             let problem = Problem::Unsupported { what, advice: "save it with numpy.savez, or as .npy" };
             return Err(DataError::Format(FormatError::new(&member, FilePlace::Whole, problem)));
         };
-        let file = storage::open(path, budget).map_err(|e| io_error(path, e))?;
+        let file = storage::open(&self.path, budget).map_err(|e| io_error(&self.path, e))?;
         let header = header_at(&file, offset, &member).map_err(DataError::Format)?;
         Ok(Member::Placed { file, offset, header, path: member })
     }
+}
 
+/// One array of an archive, opened but for its window.
+enum Member {
+    /// It stands in the file as it is, in Fortran order.
+    Placed { file: StoredFile, offset: u64, header: NpyHeader, path: Arc<Path> },
+    /// It is read from front to back, and its CRC checked.
+    Streamed(NpyReader<Content<Shared>>),
+}
+
+impl Member {
     fn header(&self) -> &NpyHeader {
         match self {
             Member::Placed { header, .. } => header,
@@ -152,7 +246,7 @@ impl Member {
 
 /// The rows of an array that is read from front to back.
 struct Streamed {
-    reader: NpyReader<Content<StoredFile>>,
+    reader: NpyReader<Content<Shared>>,
     window: Buffer,
     /// Rows in the window, and the one of them that is next.
     read: usize,
@@ -225,6 +319,7 @@ struct ArchiveFormat {
     schema: Arc<Schema>,
     rows: u64,
     budget: MemoryBudget,
+    _columns: Option<Reservation>,
 }
 
 impl Format for ArchiveFormat {
@@ -239,15 +334,23 @@ impl Format for ArchiveFormat {
         _window: Option<Buffer>,
     ) -> Result<Box<dyn Rows>, BadRead> {
         let bad = |fault| BadRead { place: None, fault };
-        let mut members = Vec::with_capacity(self.schema.fields().len());
-        for field in self.schema.fields() {
-            let member = Member::open(&file.path, &field.name, &self.budget).map_err(|error| {
-                bad(match error {
-                    DataError::Format(error) => RowFault::Array(error),
-                    DataError::Budget(error) => RowFault::Memory(error),
-                    error => RowFault::Map(error.to_string()),
-                })
-            })?;
+        let failed = |error| {
+            bad(match error {
+                DataError::Format(error) => RowFault::Array(error),
+                DataError::Budget(error) => RowFault::Memory(error),
+                DataError::Io { error, .. } => RowFault::Io(error),
+                error => RowFault::Map(error.to_string()),
+            })
+        };
+        let fields = self.schema.fields();
+        let path_bytes = file.path.as_os_str().len() as u64 + MEMBER_BYTES;
+        let counted = self.budget.try_reserve(PURPOSE, path_bytes.saturating_mul(fields.len() as u64));
+        let counted = counted.map_err(|error| bad(RowFault::Memory(error)))?;
+        let archive = Archive::open(&file.path, &self.budget).map_err(failed)?;
+        let names: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
+        let mut members = Vec::with_capacity(fields.len());
+        for (field, (name, index)) in fields.iter().zip(archive.find(Some(&names)).map_err(failed)?) {
+            let member = archive.member(name, index, &self.budget).map_err(failed)?;
             let shape = Shape::new(member.header().row_shape()).ok();
             let shape =
                 shape.filter(|shape| field.allows(shape) && field.dtype == member.header().element.dtype());
@@ -256,7 +359,7 @@ impl Format for ArchiveFormat {
             members.push((member.rows(from.0, &self.budget).map_err(bad)?, shape));
         }
         let made = Element::new(self.schema.clone(), PURPOSE, &self.budget);
-        Ok(Box::new(ArchiveRows { members, made, row: from.0, is_broken: false }))
+        Ok(Box::new(ArchiveRows { members, made, row: from.0, is_broken: false, _counted: counted }))
     }
 
     fn rows(&self, _files: &[DataFile]) -> Result<Option<u64>, DataError> {
@@ -271,6 +374,7 @@ struct ArchiveRows {
     row: u64,
     /// True after an error: arrays would not be at the same row behind it.
     is_broken: bool,
+    _counted: Reservation,
 }
 
 impl ArchiveRows {

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
-use tightfit_core::{Buffer, MemoryBudget};
+use tightfit_core::{BudgetError, Buffer, MemoryBudget};
 use tightfit_format::tfrecord::{GrowError, RecordError, RecordReader, RecordWriter};
 use tightfit_format::whole::{WholeFile, folder_of, remove_leftovers};
 
@@ -173,11 +173,14 @@ impl CacheStage {
         match (&self.place, kept) {
             (None, true) => {}
             (None, false) => {
-                let memory = self.memory.take().unwrap_or_else(|| Memory::new(0, &self.budget));
-                return Err(DataError::Spec(format!(
-                    "the cache has no room: {} bytes in memory are not enough; give it a folder",
-                    memory.bytes
-                )));
+                let held_bytes = self.memory.take().map_or(0, |memory| memory.bytes as u64);
+                return Err(DataError::Budget(BudgetError {
+                    purpose: "the cache (give it a folder)",
+                    asked_bytes: bytes.len() as u64,
+                    free_bytes: self.budget.free_bytes().min(self.limit_bytes.saturating_sub(held_bytes)),
+                    limit_bytes: self.limit_bytes.min(self.budget.limit_bytes()),
+                    holders: vec![(PURPOSE, held_bytes)],
+                }));
             }
             (Some(place), _) => {
                 if !kept {

@@ -10,7 +10,7 @@ use super::parallel::{restore_block, save_error};
 use super::worker::Block;
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
-use crate::flow::maps::{Chain, MapOp, Verdict, schema_of};
+use crate::flow::maps::{Chain, MapOp, Verdict, last_of, schemas_of};
 use crate::flow::stage::{Context, Meter, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
 
@@ -40,10 +40,10 @@ impl Inline {
         meter: Arc<Meter>,
         context: &Context,
     ) -> Result<Inline, DataError> {
-        let schema = Arc::new(schema_of(ops, input.schema())?);
+        let schemas = schemas_of(ops, input.schema())?;
         let budget = context.budget.clone();
-        let chain = Chain::new(ops, input.schema(), meter.clone(), &context.names, &budget)?;
-        let made = Element::new(schema, "map", &budget);
+        let chain = Chain::new(ops, &schemas, meter.clone(), &context.names, &budget)?;
+        let made = Element::new(last_of(&schemas), "map", &budget);
         Ok(Inline { input, chain, made, saved: None, given: 0, current: Current::Made, budget, meter })
     }
 

@@ -9,7 +9,7 @@ use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
-use crate::flow::maps::{Chain, MapOp, Verdict, schema_of};
+use crate::flow::maps::{Chain, MapOp, Verdict, last_of, schemas_of};
 use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Meter, Node, Part, Stage};
 use crate::flow::state::{StateReader, StateWriter};
@@ -139,9 +139,9 @@ impl Map {
         meter: Arc<Meter>,
         context: &Context,
     ) -> Result<Map, DataError> {
-        let schema = Arc::new(schema_of(ops, input.schema())?);
-        let chain = Chain::new(ops, input.schema(), meter.clone(), &context.names, &context.budget)?;
-        Ok(Map { input, chain, made: Element::new(schema, "map", &context.budget), meter })
+        let schemas = schemas_of(ops, input.schema())?;
+        let chain = Chain::new(ops, &schemas, meter.clone(), &context.names, &context.budget)?;
+        Ok(Map { input, chain, made: Element::new(last_of(&schemas), "map", &context.budget), meter })
     }
 }
 

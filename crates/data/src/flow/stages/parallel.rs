@@ -18,7 +18,7 @@ use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
-use crate::flow::maps::{Chain, MapOp, schema_of};
+use crate::flow::maps::{Chain, MapOp, last_of, schemas_of};
 use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Meter, Node, Stage, add, has_waited};
 use crate::flow::state::{StateReader, StateWriter};
@@ -31,6 +31,8 @@ const STACK_BYTES: usize = 512 << 10;
 pub(crate) struct Parallel {
     shared: Arc<Shared>,
     schema: Arc<Schema>,
+    /// Those before and behind each operation.
+    schemas: Vec<Arc<Schema>>,
     ops: Vec<Arc<dyn MapOp>>,
     budget: MemoryBudget,
     threads: Vec<JoinHandle<()>>,
@@ -101,7 +103,7 @@ impl Parallel {
         meter: Arc<Meter>,
         context: &Context,
     ) -> Result<Parallel, DataError> {
-        let schema = Arc::new(schema_of(&ops, input.schema())?);
+        let schemas = schemas_of(&ops, input.schema())?;
         // Without anything to do, a second thread would only wait for the first.
         let max_threads = if ops.is_empty() { 1 } else { options.threads.unwrap_or(context.threads).max(1) };
         let knobs = Arc::new(Knobs {
@@ -120,7 +122,8 @@ impl Parallel {
         context.tuner.add_holder(&shared);
         Ok(Parallel {
             shared,
-            schema,
+            schema: last_of(&schemas),
+            schemas,
             ops,
             budget: context.budget.clone(),
             threads: Vec::new(),
@@ -133,9 +136,8 @@ impl Parallel {
     }
 
     fn worker(&self, number: usize) -> Result<Worker, DataError> {
-        let input = lock(&self.shared.input).node.schema().clone();
         let Context { names, budget, .. } = &self.context;
-        let chain = Chain::new(&self.ops, &input, self.meter.clone(), names, budget)?;
+        let chain = Chain::new(&self.ops, &self.schemas, self.meter.clone(), names, budget)?;
         Ok(Worker::new(self.shared.clone(), chain, number, self.schema.clone(), budget))
     }
 

@@ -159,7 +159,7 @@ fn a_batch_that_does_not_fit_is_an_error_and_the_next_comes() {
     let spec = of_lengths(&folder, &[1, 1, 40_000, 1, 1, 1, 2, 1]);
     let batch = PaddedBatch { size: 4, padding: Padding::default(), drop_remainder: false };
     let mut pipeline =
-        Pipeline::open(&spec.clone().then(batch.clone()), &MemoryBudget::new(6 << 20), 1).unwrap();
+        Pipeline::open(&spec.clone().then(batch.clone()), &MemoryBudget::new(3 << 20), 1).unwrap();
     let error = pipeline.advance().unwrap_err().to_string();
     assert!(error.contains("lengths.tfrecord, record 0 at byte 0: padded_batch"), "{error}");
     assert!(pipeline.advance().unwrap());

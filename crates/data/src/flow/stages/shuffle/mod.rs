@@ -23,7 +23,7 @@ use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::growing::Growing;
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
-use crate::flow::origin::Names;
+use crate::flow::origin::{Names, Origin};
 use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Meter, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
@@ -100,10 +100,14 @@ impl Shuffle {
                     return Ok(());
                 }
                 if std::mem::take(&mut self.is_waiting) {
-                    let why =
-                        format!("it takes {bytes} bytes, and the shuffle has {}", self.arena.held_bytes());
-                    let origin = Cursor::new(self.pulled.bytes()).map(|c| c.origin()).unwrap_or_default();
-                    return Err(self.names.bad(origin, RowFault::Map(why)));
+                    let buffer_bytes = self.arena.held_bytes() as u64;
+                    let needed_bytes = bytes as u64;
+                    return Err(match Cursor::new(self.pulled.bytes()) {
+                        Ok(cursor) => {
+                            self.names.bad(cursor.origin(), RowFault::Buffer { needed_bytes, buffer_bytes })
+                        }
+                        Err(_) => self.names.bad(Origin::default(), fault(DecodeError::Broken)),
+                    });
                 }
             }
             if self.is_at_end || !self.input.advance()? {
