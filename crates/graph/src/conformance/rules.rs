@@ -14,7 +14,7 @@ use crate::fact::Fact;
 use crate::infer::infer_node;
 use crate::ir::{Graph, Node, NodeKind, Port, ValueRef};
 use crate::operator::{OpError, Place, Run, Slot};
-use crate::plan::{Plan, PlanOptions, WeightMode};
+use crate::plan::{Plan, PlanOptions, WeightMode, computes, validate};
 use crate::strings::StringPool;
 use crate::testing;
 
@@ -204,4 +204,31 @@ fn every_output_is_taken_once() {
     assert!(taken.iter().enumerate().all(|(i, out)| out[0] == i as f32));
     run.begin();
     assert!(run.output(65).is_ok());
+}
+
+#[test]
+fn a_plan_of_a_hundred_thousand_steps_is_checked_at_once() {
+    const STEPS: usize = 100_000;
+    let mut graph = Graph::default();
+    let mut last = input(&mut graph, "x", DType::F32, &[16]);
+    let negate = Arc::from(testing::operator("Neg", &[]).unwrap());
+    for step in 0..STEPS {
+        let facts = vec![graph.fact(last).clone()];
+        let kind = NodeKind::Operator(Arc::clone(&negate));
+        let node = Node { name: "neg".into(), kind, inputs: vec![last], control: vec![], facts };
+        last = ValueRef::of(graph.add(node));
+        // Some live to the end.
+        if step % 100 == 0 {
+            fetch(&mut graph, "kept", last);
+        }
+    }
+    fetch(&mut graph, "last", last);
+    let plan = Plan::new(&graph, &OPTIONS).unwrap();
+    assert_eq!(plan.steps.len(), STEPS);
+    let start = std::time::Instant::now();
+    validate(&plan).unwrap();
+    let replayed = start.elapsed();
+    computes(&plan, &graph).unwrap();
+    println!("replayed in {replayed:?}, held against the graph in {:?}", start.elapsed() - replayed);
+    assert!(replayed.as_secs() < 5, "{replayed:?}");
 }
