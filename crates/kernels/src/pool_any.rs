@@ -121,7 +121,7 @@ pub fn max_over_channels(
     for_dtype!(src.dtype(), KERNEL, numbers, T => {
         let (src, dst) = (values::<T>(src.bytes(), KERNEL)?, values_mut::<T>(dst.bytes(), KERNEL)?);
         ensure(dst.len().checked_mul(channels) == Some(src.len()), KERNEL, "a value is made of each window")?;
-        crate::access::split(pool, dst, channels, &|first, dst| {
+        crate::access::split(pool, dst, 1, &|first, dst| {
             for (at, dst) in (first..).zip(dst) {
                 let window = src[at * channels..][..channels].iter().copied();
                 *dst = window.reduce(|max, x| if x > max { x } else { max }).unwrap_or(*dst);

@@ -243,6 +243,14 @@ mod tests {
     }
 
     #[test]
+    fn channels_are_pooled_in_windows_of_their_own() {
+        let x = tensor(&[1, 1, 2, 6], &(0..12).map(|v| v as f32).collect::<Vec<_>>());
+        let pool =
+            [("ksize", ints(&[1, 1, 1, 3])), ("strides", ints(&[1, 1, 1, 3])), ("padding", text("VALID"))];
+        check("MaxPool", &pool, &[x], &[tensor(&[1, 1, 2, 2], &[2.0f32, 5.0, 8.0, 11.0])]);
+    }
+
+    #[test]
     fn refuses_what_is_not_supported() {
         let x = tensor(&[1, 2, 2, 2], &[0.0f32; 8]);
         let pool = |ksize, padding| {
