@@ -16,12 +16,24 @@ pub const KNOWN_VALUE_MAX_BYTES: usize = 16 << 10;
 pub struct Fact {
     /// The element type.
     pub dtype: DType,
-    /// The shape. In a bound graph every dimension is a number.
+    /// The shape. In a bound graph every dimension is a number, but those that depend on data, which stay unknown.
     pub dims: Dims,
     /// The value, where it is known.
     pub value: Option<Known>,
-    /// True when `dims` is only an upper bound of the shape at run time, because the shape depends on data.
+    /// The most it can be, where shape or value depend on data: what memory is planned for, and never a size.
+    pub largest: Option<Arc<Largest>>,
+    /// True where an operator is asked for the most that its outputs can be: `dims` and `value` are then this input's
+    /// most.
     pub is_bound: bool,
+}
+
+/// The most that a tensor can be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Largest {
+    /// Its shape.
+    pub dims: Dims,
+    /// The elements of an integer tensor that is computed from sizes.
+    pub value: Option<Known>,
 }
 
 /// The value of a small tensor.
@@ -36,12 +48,39 @@ pub enum Known {
 impl Fact {
     /// A tensor of which type and shape are known.
     pub fn new(dtype: DType, dims: impl Into<Dims>) -> Fact {
-        Fact { dtype, dims: dims.into(), value: None, is_bound: false }
+        Fact { dtype, dims: dims.into(), value: None, largest: None, is_bound: false }
     }
 
     /// A tensor whose shape at run time is at most `dims`, depending on data.
     pub fn at_most(dtype: DType, dims: impl Into<Dims>) -> Fact {
-        Fact { is_bound: true, ..Fact::new(dtype, dims) }
+        Fact::at_most_where(dtype, dims, |_| true)
+    }
+
+    /// A tensor whose shape at run time is `dims`, or less along `axis`, depending on data.
+    pub fn at_most_along(dtype: DType, dims: impl Into<Dims>, axis: usize) -> Fact {
+        Fact::at_most_where(dtype, dims, |a| a == axis)
+    }
+
+    /// A tensor whose shape at run time is `dims`, or less along some axes, depending on data.
+    pub fn at_most_where(dtype: DType, dims: impl Into<Dims>, is_bound: impl Fn(usize) -> bool) -> Fact {
+        let dims = dims.into();
+        let sure = dims.get().map(|dims| {
+            let sure =
+                dims.iter().enumerate().map(|(axis, dim)| if is_bound(axis) { Dim::Unknown } else { *dim });
+            Dims::new(sure.collect::<Vec<_>>())
+        });
+        let largest = Some(Arc::new(Largest { dims, value: None }));
+        Fact { largest, ..Fact::new(dtype, sure.unwrap_or(Dims::UNKNOWN)) }
+    }
+
+    /// The shape that memory is planned for: the largest there can be.
+    pub fn planned_dims(&self) -> &Dims {
+        self.largest.as_ref().map_or(&self.dims, |largest| &largest.dims)
+    }
+
+    /// True when shape or value depend on data.
+    pub fn depends_on_data(&self) -> bool {
+        self.largest.is_some()
     }
 
     /// A tensor of known value.
@@ -127,7 +166,7 @@ pub fn read_ints(dtype: DType, bytes: &[u8]) -> Option<Vec<i64>> {
 
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bound = if self.is_bound { "<=" } else { "" };
-        write!(f, "{}{bound}{}", self.dtype, self.dims)
+        let bound = if self.largest.is_some() || self.is_bound { "<=" } else { "" };
+        write!(f, "{}{bound}{}", self.dtype, self.planned_dims())
     }
 }

@@ -1,15 +1,16 @@
 //! Shape inference over a graph, and the values that follow from it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tightfit_core::{DType, Shape};
 
 use crate::dim::{Dim, Dims, Symbol};
 use crate::error::GraphError;
 use crate::exec::evaluate;
-use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known};
+use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known, Largest};
 use crate::ir::{Graph, NodeId, NodeKind};
-use crate::operator::OpError;
+use crate::operator::{OpError, Operator};
 use crate::signature::ranks;
 
 /// What a node's outputs are, from what its inputs are. Where all inputs have known values and the outputs are small,
@@ -24,18 +25,90 @@ pub fn infer_node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>, GraphError> {
         NodeKind::Constant(constant) => return Ok(vec![constant.fact()]),
         NodeKind::Input { .. } => return Ok(node.facts.clone()),
     };
-    let inputs = graph.input_facts(node);
-    let error = |source| node_error(graph, id, source);
-    ranks::check(operator.name(), &inputs).map_err(error)?;
-    let mut facts = operator.infer(&inputs).map_err(error)?;
-    let is_bound = inputs.iter().any(|f| f.is_bound);
-    for fact in &mut facts {
-        fact.is_bound |= is_bound;
+    infer_outputs(&**operator, &graph.input_facts(node)).map_err(|source| node_error(graph, id, source))
+}
+
+/// What is sure of an operator's outputs and, where shapes or values of its inputs depend on data, the most they can be.
+fn infer_outputs(operator: &dyn Operator, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+    ranks::check(operator.name(), inputs)?;
+    let mut facts = infer_values(operator, inputs)?;
+    if inputs.iter().all(|input| input.largest.is_none()) {
+        return Ok(facts);
     }
+    let largest = largest_inputs(operator, inputs);
+    // Of inputs that must have one size each may have a bound of its own.
+    let found = infer_values(operator, &largest.iter().collect::<Vec<_>>()).or_else(|_| {
+        let raised = raised(inputs, &largest);
+        infer_values(operator, &raised.iter().collect::<Vec<_>>())
+    });
+    if let Ok(found) = found {
+        facts.iter_mut().zip(found).for_each(|(fact, most)| bound(fact, most));
+    }
+    Ok(facts)
+}
+
+/// The inputs as the most they can be; integers whose growth says nothing of the outputs' are not known.
+fn largest_inputs(operator: &dyn Operator, inputs: &[&Fact]) -> Vec<Fact> {
+    let at_most = |(index, input): (usize, &&Fact)| {
+        let Some(largest) = &input.largest else { return (*input).clone() };
+        let value = largest.value.clone().filter(|_| operator.grows_with(index));
+        let value = input.value.clone().or(value);
+        Fact { value, is_bound: true, ..Fact::new(input.dtype, largest.dims.clone()) }
+    };
+    inputs.iter().enumerate().map(at_most).collect()
+}
+
+/// The same with every dimension that depends on data as large as the largest of them.
+fn raised(inputs: &[&Fact], largest: &[Fact]) -> Vec<Fact> {
+    let open = |input: &Fact, axis: usize| {
+        input.largest.is_some()
+            && input.dims.get().and_then(|dims| dims.get(axis)).is_none_or(|d| *d == Dim::Unknown)
+    };
+    let sizes = inputs.iter().zip(largest).flat_map(|(input, most)| {
+        let dims = most.dims.get().unwrap_or_default().iter().enumerate();
+        dims.filter(|(axis, _)| open(input, *axis)).filter_map(|(_, dim)| dim.known())
+    });
+    let Some(size) = sizes.max() else { return largest.to_vec() };
+    let raise = |(input, most): (&&Fact, &Fact)| {
+        let dims = most.dims.get().unwrap_or_default().iter().enumerate();
+        let dims = dims.map(|(axis, dim)| if open(input, axis) { Dim::Known(size) } else { *dim });
+        let dims = most.dims.get().map_or(Dims::UNKNOWN, |_| Dims::new(dims.collect::<Vec<_>>()));
+        Fact { dims, ..most.clone() }
+    };
+    inputs.iter().zip(largest).map(raise).collect()
+}
+
+/// Adds to what is sure of an output the most it can be.
+fn bound(fact: &mut Fact, most: Fact) {
+    let is_negative = |value: &Vec<Dim>| value.iter().any(|dim| matches!(dim, Dim::Known(..0)));
+    let value = match (&fact.value, most.dims_value()) {
+        (None, Some(value)) if !is_negative(&value) => most.value.clone(),
+        _ => None,
+    };
+    let is_open = fact.dims.get().is_none_or(|dims| dims.contains(&Dim::Unknown));
+    if !is_open && value.is_none() {
+        return;
+    }
+    let bounds = most.planned_dims();
+    let dims = match (fact.dims.get(), bounds.get()) {
+        (Some(sure), Some(bounds)) if sure.len() == bounds.len() => {
+            let dims = sure.iter().zip(bounds).map(|(sure, bound)| match sure {
+                Dim::Unknown => *bound,
+                sure => *sure,
+            });
+            Dims::new(dims.collect::<Vec<_>>())
+        }
+        _ => bounds.clone(),
+    };
+    fact.largest = Some(Arc::new(Largest { dims, value }));
+}
+
+/// What an operator infers. Where all inputs have known values and the outputs are small, it is run to know theirs too.
+fn infer_values(operator: &dyn Operator, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+    let mut facts = operator.infer(inputs)?;
     let is_small = |f: &Fact| {
-        !f.is_bound
-            && f.dtype != DType::String
-            && f.dims.concrete().is_some_and(|s| s.elements() * f.dtype.bytes() <= KNOWN_VALUE_MAX_BYTES)
+        let shape = f.planned_dims().concrete().filter(|_| f.dtype != DType::String);
+        shape.is_some_and(|s| s.elements().saturating_mul(f.dtype.bytes()) <= KNOWN_VALUE_MAX_BYTES)
     };
     let is_open = facts.iter().any(|f| !matches!(f.value, Some(Known::Bytes(_))));
     if is_open
@@ -45,7 +118,7 @@ pub fn infer_node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>, GraphError> {
         && inputs.iter().all(|f| f.dtype != DType::String && f.view().is_some())
     {
         let views: Vec<_> = inputs.iter().filter_map(|f| f.view()).collect();
-        let values = evaluate(&**operator, &views, &facts).map_err(error)?;
+        let values = evaluate(operator, &views, &facts)?;
         for (fact, (shape, bytes)) in facts.iter_mut().zip(values) {
             *fact = Fact::known(fact.dtype, shape, bytes);
         }

@@ -36,6 +36,19 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// True when a larger value of this integer input makes no output smaller, and no element of one: the most that it
+    /// can be then says the most that the outputs can be. Every operator's outputs grow with its inputs' shapes.
+    fn grows_with(&self, input: usize) -> bool {
+        let _ = input;
+        false
+    }
+
+    /// True when values of its inputs can make an output larger than the most that was inferred without them. A run that
+    /// knows its inputs' values beforehand is planned with them then.
+    fn can_outgrow(&self) -> bool {
+        false
+    }
+
     /// Scratch and sharing of memory at concrete shapes.
     fn memory(&self, call: &Call<'_>) -> Memory {
         let _ = call;
@@ -436,6 +449,11 @@ impl<const MAX: usize> Ints<MAX> {
         }
         let mut values = [0; MAX];
         match tensor.dtype() {
+            DType::I16 => {
+                for (v, b) in values.iter_mut().zip(tensor.bytes().chunks_exact(2)) {
+                    *v = i16::from_le_bytes([b[0], b[1]]) as i64;
+                }
+            }
             DType::I32 => {
                 for (v, b) in values.iter_mut().zip(tensor.bytes().chunks_exact(4)) {
                     *v = i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as i64;

@@ -31,11 +31,11 @@ pub enum BinaryOp {
     DivNoNan,
     /// 0 if b is 0, else a b; of floats.
     MulNoNan,
-    /// 0 if a is 0, else a / b; of floats.
+    /// a if that is 0, else a / b; of floats.
     Xdivy,
-    /// 0 if a is 0, else a ln b; of floats.
+    /// a if that is 0, else a ln b; of floats.
     Xlogy,
-    /// 0 if a is 0, else a ln(1 + b); of floats.
+    /// a if that is 0, else a ln(1 + b); of floats.
     Xlog1py,
     /// The remainder with the sign of b.
     FloorMod,
@@ -165,15 +165,15 @@ macro_rules! float_number {
                     wide FloorDiv (x / y).floor();
                     wide DivNoNan if y == 0.0 { 0.0 } else { x / y };
                     wide MulNoNan if y == 0.0 { 0.0 } else { x * y };
-                    wide Xdivy if x == 0.0 { 0.0 } else { x / y };
-                    plain Xlogy if x == 0.0 { 0.0 } else { x * y.ln() };
-                    plain Xlog1py if x == 0.0 { 0.0 } else { x * y.ln_1p() };
+                    wide Xdivy if x == 0.0 { $F::copysign(0.0, x) } else { x / y };
+                    plain Xlogy if x == 0.0 { $F::copysign(0.0, x) } else { x * y.flushed().ln() };
+                    plain Xlog1py if x == 0.0 { $F::copysign(0.0, x) } else { x * y.ln_1p() };
                     plain FloorMod {
-                        let rest = x % y;
+                        let rest = x.flushed() % y.flushed();
                         if rest != 0.0 && (rest < 0.0) != (y < 0.0) { rest + y } else { rest }
                     };
-                    plain TruncateMod x % y;
-                    plain Pow x.powf(y);
+                    plain TruncateMod x.flushed() % y.flushed();
+                    plain Pow x.flushed().powf(y.flushed());
                     wide Maximum x.max_nan(y);
                     wide Minimum x.min_nan(y);
                     wide SquaredDifference (x - y) * (x - y);
@@ -264,7 +264,24 @@ macro_rules! half_number {
                 widened(a, b, dst, |a, b, dst| {
                     let mut result = [0.0f32; BLOCK];
                     let result = &mut result[..dst.len()];
-                    f32::zip(op, result, a, b);
+                    let round: fn(f32) -> f32 = match op {
+                        BinaryOp::FloorDiv => f32::floor,
+                        BinaryOp::TruncateDiv => f32::trunc,
+                        // Of zeros of both signs TensorFlow takes the first in these types.
+                        BinaryOp::Maximum | BinaryOp::Minimum => {
+                            f32::zip(op, result, b, a);
+                            return dst.convert_from_f32_slice(result);
+                        }
+                        _ => {
+                            f32::zip(op, result, a, b);
+                            return dst.convert_from_f32_slice(result);
+                        }
+                    };
+                    // The quotient is one of this type before it is made whole.
+                    f32::zip(BinaryOp::Div, result, a, b);
+                    dst.convert_from_f32_slice(result);
+                    dst.convert_to_f32_slice(result);
+                    result.iter_mut().for_each(|x| *x = round(*x));
                     dst.convert_from_f32_slice(result);
                 });
             }

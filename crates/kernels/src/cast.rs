@@ -157,6 +157,32 @@ pub fn cast(pool: &ThreadPool, src: Src<'_>, dst: &mut TensorViewMut<'_>) -> Res
     }
 }
 
+/// [`cast`] with TensorFlow's `Truncate`: of float32 to float16 and bfloat16 and of float64 to float16, the bits that the
+/// narrow type has no room for are cut off first. Other types are cast as they are.
+///
+/// # Errors
+/// As [`cast`].
+pub fn cast_truncated(pool: &ThreadPool, src: Src<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
+    /// Casts what is left of each element without these bits.
+    macro_rules! cut {
+        ($S:ident, $D:ty, $bits:expr) => {
+            blocks::<$S, $D>(pool, src, dst.bytes(), |src, dst| {
+                let mut short = [0 as $S; BLOCK];
+                for (short, x) in short.iter_mut().zip(src) {
+                    *short = if x.is_nan() { *x } else { $S::from_bits(x.to_bits() >> $bits << $bits) };
+                }
+                to_half(&short[..src.len()], dst);
+            })
+        };
+    }
+    match (src.dtype(), dst.dtype()) {
+        (DType::F32, DType::F16) => cut!(f32, f16, 13),
+        (DType::F32, DType::BF16) => cut!(f32, bf16, 16),
+        (DType::F64, DType::F16) => cut!(f64, f16, 42),
+        _ => cast(pool, src, dst),
+    }
+}
+
 const KERNEL: &str = "Cast";
 
 fn same(pool: &ThreadPool, src: Src<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
@@ -248,5 +274,24 @@ mod tests {
         check(&[1.9f32, -0.0, 0.5], &[1i16, 0, 0]);
         check(&[-1i8, 127], &[-1.0f64, 127.0]);
         check(&[-1i64, 1 << 32], &[u8::MAX, 0]);
+    }
+
+    /// Values of TensorFlow 2.21.
+    #[test]
+    fn truncation_cuts_bits_off() {
+        let x = [1.007f32, -5e-5, 65519.0, 2.0007, 3e38, f32::NAN];
+        let shape = Shape::new(&[6]).unwrap();
+        let pool = ThreadPool::new(1).unwrap();
+        let run = |dtype: DType| {
+            let mut dst = [0u16; 6];
+            let mut view = TensorViewMut::new(dtype, shape, bytemuck::cast_slice_mut(&mut dst)).unwrap();
+            cast_truncated(&pool, TensorView::from_slice(shape, &x).unwrap().into(), &mut view).unwrap();
+            dst
+        };
+        let halves = run(DType::F16).map(|bits| f16::from_bits(bits).to_f32());
+        assert_eq!(halves[..5], [1.006_835_9, -4.994_869_2e-5, 65504.0, 2.0, f32::INFINITY]);
+        let brains = run(DType::BF16).map(|bits| bf16::from_bits(bits).to_f32());
+        assert_eq!(brains[..5], [1.0, -4.982_948_3e-5, 65280.0, 2.0, 2.990_763e38]);
+        assert!(halves[5].is_nan() && brains[5].is_nan());
     }
 }

@@ -37,7 +37,8 @@ impl Window {
             let span =
                 self.size[axis].saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1);
             let covered = (size.div_ceil(stride).max(1) - 1).saturating_mul(stride).saturating_add(span);
-            let total = covered.saturating_sub(size);
+            // Around nothing there is nothing.
+            let total = if size == 0 { 0 } else { covered.saturating_sub(size) };
             pads[2 * axis] = total / 2;
             pads[2 * axis + 1] = total - total / 2;
         }

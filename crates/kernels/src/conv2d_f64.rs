@@ -1,4 +1,4 @@
-//! Convolutions of f64: simple, cut over output pixels for threads.
+//! Convolutions of f64 and i32: simple, cut over output pixels for threads.
 
 use crate::conv2d::{Conv2dParams, valid_elements};
 use crate::error::{KernelError, check_exact};
@@ -9,12 +9,12 @@ use crate::threads::{SharedPtr, ThreadPool};
 const TASK_WORK: usize = 1 << 16;
 
 /// Calls `row(number, the row)` for each row of `out`, on all threads.
-fn for_each_row(
+fn for_each_row<T: Send>(
     pool: &ThreadPool,
-    out: &mut [f64],
+    out: &mut [T],
     row_len: usize,
     work: usize,
-    row: &(dyn Fn(usize, &mut [f64]) + Sync),
+    row: &(dyn Fn(usize, &mut [T]) + Sync),
 ) {
     if out.is_empty() {
         return;
@@ -32,13 +32,6 @@ fn for_each_row(
     });
 }
 
-/// to += factor · from
-fn add_scaled(to: &mut [f64], factor: f64, from: &[f64]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to += factor * from;
-    }
-}
-
 /// A convolution of `[batch, height, width, in_channels]` by `[window height, window width, in_channels / groups,
 /// out_channels]`. A depthwise one has as many groups as input channels.
 ///
@@ -51,6 +44,31 @@ pub fn conv2d_f64(
     filter: &[f64],
     out: &mut [f64],
 ) -> Result<(), KernelError> {
+    conv2d(pool, p, input, filter, out, |sum, x, w| sum + x * w)
+}
+
+/// [`conv2d_f64`] of integers, whose sums wrap.
+///
+/// # Errors
+/// As there.
+pub fn conv2d_i32(
+    pool: &ThreadPool,
+    p: &Conv2dParams,
+    input: &[i32],
+    filter: &[i32],
+    out: &mut [i32],
+) -> Result<(), KernelError> {
+    conv2d(pool, p, input, filter, out, |sum, x, w| sum.wrapping_add(x.wrapping_mul(w)))
+}
+
+fn conv2d<T: Copy + Default + Send + Sync>(
+    pool: &ThreadPool,
+    p: &Conv2dParams,
+    input: &[T],
+    filter: &[T],
+    out: &mut [T],
+    add: impl Fn(T, T, T) -> T + Sync,
+) -> Result<(), KernelError> {
     let [height, width] = p.check()?;
     let [rows, columns] = p.window.size;
     let (ci, co) = (p.in_channels / p.groups, p.out_channels / p.groups);
@@ -60,14 +78,16 @@ pub fn conv2d_f64(
     let work = out.len().saturating_mul(rows * columns * ci);
     for_each_row(pool, out, p.out_channels, work, &|pixel, sums| {
         let (x, y, image) = (pixel % width, pixel / width % height, pixel / width / height);
-        sums.fill(0.0);
+        sums.fill(T::default());
         for (ky, iy) in valid_elements(&p.window, 0, y, p.height) {
             for (kx, ix) in valid_elements(&p.window, 1, x, p.width) {
                 let from =
                     &input[((image * p.height + iy) * p.width + ix) * p.in_channels..][..p.in_channels];
                 for (c, value) in from.iter().enumerate() {
                     let tap = ((ky * columns + kx) * ci + c % ci) * p.out_channels + c / ci * co;
-                    add_scaled(&mut sums[c / ci * co..][..co], *value, &filter[tap..tap + co]);
+                    for (sum, weight) in sums[c / ci * co..][..co].iter_mut().zip(&filter[tap..tap + co]) {
+                        *sum = add(*sum, *value, *weight);
+                    }
                 }
             }
         }

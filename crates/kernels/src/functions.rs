@@ -45,6 +45,9 @@ pub(crate) trait Float:
     fn asinh(self) -> Self;
     fn acosh(self) -> Self;
     fn atanh(self) -> Self;
+    /// Itself, but 0 of its sign in place of a denormal: for functions that look at the bits, whatever the thread's
+    /// mode (see [`crate::FlushDenormals`]).
+    fn flushed(self) -> Self;
 
     #[inline(always)]
     fn sigmoid(self) -> Self {
@@ -80,10 +83,14 @@ macro_rules! float {
                 sqrt = $F::sqrt, floor = $F::floor, ceil = $F::ceil, round_ties_even = $F::round_ties_even,
                 exp_m1 = $F::exp_m1, ln_1p = $F::ln_1p, sin = $F::sin, cos = $F::cos, tan = $F::tan,
                 asin = $F::asin, acos = $F::acos, atan = $F::atan, sinh = $F::sinh, cosh = $F::cosh,
-                asinh = asinh_of, acosh = $F::acosh, atanh = $F::atanh);
+                asinh = asinh_of, acosh = acosh_of, atanh = atanh_of);
             #[inline(always)]
             fn is_nan(self) -> bool {
                 $F::is_nan(self)
+            }
+            #[inline(always)]
+            fn flushed(self) -> Self {
+                if $F::abs(self) < $F::MIN_POSITIVE { $F::copysign(0.0, self) } else { self }
             }
         }
     };
@@ -99,8 +106,24 @@ macro_rules! float {
 float!(f32, |x| erf_f64(x as f64) as f32, |x| erfc_f64(x as f64) as f32);
 float!(f64, erf_f64, erfc_f64);
 
+/// Where a square is past the range, or its root all of it.
+const LARGE: f64 = 1e9;
+
 fn asinh_of<F: Float>(x: F) -> F {
-    F::of(x.to_f64().asinh())
+    let x = x.to_f64();
+    let size = x.abs();
+    F::of(if size > LARGE { (size.ln() + std::f64::consts::LN_2).copysign(x) } else { x.asinh() })
+}
+
+fn acosh_of<F: Float>(x: F) -> F {
+    let x = x.to_f64();
+    F::of(if x > LARGE { x.ln() + std::f64::consts::LN_2 } else { x.acosh() })
+}
+
+/// By the size, so that it is as exact near -1 as near 1.
+fn atanh_of<F: Float>(x: F) -> F {
+    let x = x.to_f64();
+    F::of(x.abs().atanh().copysign(x))
 }
 
 #[inline(always)]
@@ -213,18 +236,50 @@ pub(crate) fn lgamma(x: f64) -> f64 {
     if x.is_infinite() {
         return f64::INFINITY;
     }
-    if x == 1.0 || x == 2.0 {
-        return 0.0;
+    // So near to 0 gamma is 1 / x; the logarithm looks at the bits, so denormals have theirs as TensorFlow's have.
+    if x.abs() < 1e-17 {
+        return -x.abs().ln();
+    }
+    for root in [1.0, 2.0] {
+        if (x - root).abs() < 0.1 {
+            let z = x - root;
+            return near_one(z) + if root == 2.0 { z.ln_1p() } else { 0.0 };
+        }
     }
     if x < 0.5 {
         // A pole at each integer that is not positive.
-        let sine = (PI * (x - x.floor())).sin().abs();
+        let sine = (PI * (x - x.round())).sin().abs();
         return if x == x.floor() { f64::INFINITY } else { (PI / sine).ln() - lgamma(1.0 - x) };
     }
     let x = x - 1.0;
     let t = x + 7.5;
     let sum: f64 = TERMS[0] + TERMS[1..].iter().zip(1..).map(|(c, i)| c / (x + i as f64)).sum::<f64>();
     0.5 * (2.0 * PI).ln() + (x + 0.5) * t.ln() - t + sum.ln()
+}
+
+/// ln gamma(1 + z) for |z| < 0.1, where Lanczos' sum would lose its digits: -γ z and, from the second power on,
+/// ζ(k) (-z)^k / k.
+fn near_one(z: f64) -> f64 {
+    const EULER: f64 = 0.577_215_664_901_532_9;
+    const ZETA: [f64; 15] = [
+        1.644_934_066_848_226_4,
+        1.202_056_903_159_594_2,
+        1.082_323_233_711_138_2,
+        1.036_927_755_143_37,
+        1.017_343_061_984_449,
+        1.008_349_277_381_922_9,
+        1.004_077_356_197_944_3,
+        1.002_008_392_826_082_2,
+        1.000_994_575_127_818,
+        1.000_494_188_604_119_4,
+        1.000_246_086_553_308,
+        1.000_122_713_347_578_4,
+        1.000_061_248_135_058_7,
+        1.000_030_588_236_307,
+        1.000_015_282_259_408_6,
+    ];
+    let series = ZETA.iter().enumerate().rev().fold(0.0, |sum, (i, zeta)| -z * (sum + zeta / (i + 2) as f64));
+    z * (-series - EULER)
 }
 
 /// The derivative of ln gamma, by its asymptotic series from 10 on, recurrence and reflection below. At a pole it is
@@ -235,7 +290,7 @@ pub(crate) fn digamma(x: f64) -> f64 {
         if x == x.floor() {
             return f64::NAN;
         }
-        return digamma(1.0 - x) - PI / (PI * (x - x.floor())).tan();
+        return digamma(1.0 - x) - PI / (PI * (x - x.round())).tan();
     }
     let mut x = x;
     let mut sum = 0.0;
@@ -275,6 +330,17 @@ mod tests {
         close(lgamma(0.1), 2.252_712_651_734_206);
         close(lgamma(10.5), 13.940_625_219_403_763);
         close(lgamma(-1.5), 0.860_047_015_376_481_2);
+        close(lgamma(0.93), 0.044_579_486_589_279_24);
+        close(lgamma(2.07), 0.031_152_372_144_252_15);
+        assert!((lgamma(1.000_000_1) / -5.772_155_869_943_063e-8 - 1.0).abs() < 1e-14);
+        close(lgamma(-1e-20), 46.051_701_859_880_914);
+        close(lgamma(-1e-6), 13.815_511_135_180_762);
+        assert_eq!(digamma(-1e-20), 1e20);
+        assert!((digamma(-1e-6) / 999_999.422_782_690_3 - 1.0).abs() < 1e-15);
+        assert_eq!(atanh_of(-0.5f64), -atanh_of(0.5f64));
+        assert_eq!((acosh_of(3e38f32), asinh_of(-3e38f32)), (89.289_99, -89.289_99));
+        assert!(acosh_of(f64::MAX).is_finite() && acosh_of(0.5f64).is_nan());
+        assert_eq!(acosh_of(f64::INFINITY), f64::INFINITY);
         close(digamma(1.0), -0.577_215_664_901_532_9);
         close(digamma(-0.5), 0.036_489_973_978_576_5);
         close(digamma(30.25), 3.392_876_200_343_285);

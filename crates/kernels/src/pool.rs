@@ -154,7 +154,7 @@ fn pool_block<S: Simd, const N: usize>(
     let (first_y, end_y) = op.valid(0, y, op.height);
     let (first_x, end_x) = op.valid(1, x, op.width);
     let is_max = op.kind == PoolKind::Max;
-    let mut values = [s.splat(if is_max { f32::NEG_INFINITY } else { 0.0 }); N];
+    let mut values = [s.splat(if is_max { f32::MIN } else { 0.0 }); N];
     for ky in first_y..end_y {
         let row = y * op.window.strides[0] + ky * op.window.dilations[0] - op.window.pads[0];
         for kx in first_x..end_x {
@@ -163,7 +163,8 @@ fn pool_block<S: Simd, const N: usize>(
             for (v, value) in values.iter_mut().enumerate() {
                 // SAFETY: row and column lie in the image, and `count` channels (N whole vectors) are left.
                 let next = unsafe { s.load_partial(input.as_ptr().add(at + v * S::LANES), count) };
-                *value = if is_max { s.max_or_nan(*value, next) } else { s.add(*value, next) };
+                // A NaN is passed over, as in TensorFlow.
+                *value = if is_max { s.max(next, *value) } else { s.add(*value, next) };
             }
         }
     }

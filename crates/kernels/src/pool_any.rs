@@ -55,8 +55,9 @@ impl Windows {
     }
 }
 
-/// The largest element of each window of `src` `[batch, height, width, channels]`, of numbers, NaN if one is, and, in
-/// `places` (int32, int64), its place in its image or, with `of_batch`, in all of `src`; of equal ones the first.
+/// The largest element of each window of `src` `[batch, height, width, channels]`, of numbers, and, in `places` (int32,
+/// int64), its place in its image or, with `of_batch`, in all of `src`; of equal ones the first. NaN is as TensorFlow
+/// has it: passed over, but with places kept where it comes first.
 ///
 /// # Errors
 /// [`KernelError::Invalid`] for shapes that do not go together and a window outside of the image,
@@ -73,14 +74,9 @@ pub fn max_pool_any(
     for_dtype!(src.dtype(), KERNEL, numbers, T => {
         let src = values::<T>(src.bytes(), KERNEL)?;
         let best = |elements: &mut dyn Iterator<Item = usize>| {
-            // A NaN is unlike itself.
-            #[allow(clippy::eq_op)]
-            let larger = |best: usize, at: usize| {
-                let is_larger = src[at] > src[best] || (src[at] != src[at] && src[best] == src[best]);
-                if is_larger { at } else { best }
-            };
-            elements.reduce(larger)
+            elements.reduce(|best, at| if src[at] > src[best] { at } else { best })
         };
+        let has_places = places.is_some();
         if let Some((places, of_batch)) = places {
             let image: usize = windows.from[1..].iter().product();
             ensure(places.shape() == dst.shape(), KERNEL, "there is a place for each maximum")?;
@@ -97,9 +93,38 @@ pub fn max_pool_any(
         }
         let dst = Shared::new(values_mut::<T>(dst.bytes(), KERNEL)?);
         windows.run(pool, &|number, elements| {
-            if let Some(at) = best(elements) {
+            let value = match has_places {
+                true => best(elements).map(|at| src[at]),
+                false => Some(elements.fold(T::MIN, |max, at| if src[at] > max { src[at] } else { max })),
+            };
+            if let Some(value) = value {
                 // SAFETY: each element of the output is visited once, and outlives the call.
-                unsafe { dst.range(number, 1)[0] = src[at] };
+                unsafe { dst.range(number, 1)[0] = value };
+            }
+        });
+        Ok(())
+    })
+}
+
+/// The largest of each `channels` neighbouring channels of `src`, whose last axis they divide, into `dst`. NaN is
+/// passed over but where it comes first.
+///
+/// # Errors
+/// [`KernelError::Invalid`] for sizes that do not go together, [`KernelError::DType`] for types that are no numbers.
+pub fn max_over_channels(
+    pool: &ThreadPool,
+    channels: usize,
+    src: TensorView<'_>,
+    dst: &mut TensorViewMut<'_>,
+) -> Result<()> {
+    ensure(src.dtype() == dst.dtype(), KERNEL, "the input and the output have one element type")?;
+    for_dtype!(src.dtype(), KERNEL, numbers, T => {
+        let (src, dst) = (values::<T>(src.bytes(), KERNEL)?, values_mut::<T>(dst.bytes(), KERNEL)?);
+        ensure(dst.len().checked_mul(channels) == Some(src.len()), KERNEL, "a value is made of each window")?;
+        crate::access::split(pool, dst, channels, &|first, dst| {
+            for (at, dst) in (first..).zip(dst) {
+                let window = src[at * channels..][..channels].iter().copied();
+                *dst = window.reduce(|max, x| if x > max { x } else { max }).unwrap_or(*dst);
             }
         });
         Ok(())

@@ -362,6 +362,12 @@ fn area_mean<T: Pixel>(
     dst: &mut [f32],
 ) {
     let channels = sizes.to[3];
+    // The corners of one pixel are not apart: it covers every pixel of the output.
+    let whole = |axis: Axis, output: usize| match axis.input {
+        1 => Axis::new(1, output, Alignment::Legacy),
+        _ => axis,
+    };
+    let (rows, columns) = (whole(rows, sizes.to[1]), whole(columns, sizes.to[2]));
     let scale = 1.0 / (rows.scale * columns.scale);
     let cost = (1.0 / scale) as usize + 8;
     let tile = |start: usize| std::array::from_fn::<Cover, COLUMNS, _>(|x| columns.cover(start + x));

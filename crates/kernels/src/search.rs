@@ -31,7 +31,7 @@ pub fn top_k(
     ensure(fits, KERNEL, "the outputs have k elements for each row, and a row has as many")?;
     for_dtype!(src.dtype(), KERNEL, numbers, T => {
         let (src, found) = (values::<T>(src.bytes(), KERNEL)?, values_mut::<T>(found.bytes(), KERNEL)?);
-        for_dtype!(places.dtype(), KERNEL, [I32, I64], I => {
+        for_dtype!(places.dtype(), KERNEL, [I16, I32, I64], I => {
             let places = values_mut::<I>(places.bytes(), KERNEL)?;
             let (found, places) = (Shared::new(found), Shared::new(places));
             split_range(pool, if k == 0 { 0 } else { rows }, len * 2, &|first, count| {
@@ -189,7 +189,7 @@ pub fn unique(
     let order = &mut scratch[..len];
     for_dtype!(src.dtype(), KERNEL, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool], T => {
         let (src, found) = (values::<T>(src.bytes(), KERNEL)?, values_mut::<T>(found.bytes(), KERNEL)?);
-        for_dtype!(places.dtype(), KERNEL, [I32, I64], I => {
+        for_dtype!(places.dtype(), KERNEL, [I16, I32, I64], I => {
             let places = values_mut::<I>(places.bytes(), KERNEL)?;
             (0..).zip(order.iter_mut()).for_each(|(n, o)| *o = n);
             order.sort_unstable_by(|a, b| {

@@ -3,7 +3,7 @@
 use tightfit_core::{DType, TensorView, TensorViewMut};
 
 use crate::ThreadPool;
-use crate::access::{Src, split, values_mut};
+use crate::access::{Src, for_dtype, split, values, values_mut};
 use crate::binary::{BinaryOp, binary};
 use crate::broadcast::{Broadcast, Operand};
 use crate::error::{KernelError, Result, ensure};
@@ -88,10 +88,29 @@ where
     Ok(())
 }
 
-/// `src` held within `low` and `high`, which broadcast to its shape; NaN stays. Numbers.
+struct ClipLoop<'a, T> {
+    dst: &'a mut [T],
+    x: &'a [T],
+    low: &'a [T],
+    high: &'a [T],
+}
+
+impl<T: Copy + PartialOrd> Loop for ClipLoop<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        for (((dst, x), low), high) in self.dst.iter_mut().zip(self.x).zip(self.low).zip(self.high) {
+            let below = if high < x { *high } else { *x };
+            *dst = if below < *low { *low } else { below };
+        }
+    }
+}
+
+/// `max(min(src, high), low)`, where a comparison with NaN keeps what there is: a limit that is NaN is none, and a NaN
+/// stays. `low` and `high` broadcast to the shape of `src`. Numbers.
 ///
 /// # Errors
-/// As [`binary`].
+/// [`KernelError::DType`] for a type that is none, [`KernelError::Invalid`] for types that differ and shapes that do
+/// not broadcast.
 pub fn clip(
     pool: &ThreadPool,
     src: Src<'_>,
@@ -99,8 +118,31 @@ pub fn clip(
     high: TensorView<'_>,
     dst: &mut TensorViewMut<'_>,
 ) -> Result<()> {
-    binary(pool, BinaryOp::Maximum, src, low.into(), dst)?;
-    binary(pool, BinaryOp::Minimum, Src::InPlace(dst.dtype()), high.into(), dst)
+    const KERNEL: &str = "ClipByValue";
+    let dtype = dst.dtype();
+    let is_one_type = [src.dtype(), low.dtype(), high.dtype()].iter().all(|d| *d == dtype);
+    ensure(is_one_type, KERNEL, "the inputs and the output have one element type")?;
+    let broadcast = Broadcast::new(KERNEL, dst.shape(), [src.shape(dst), low.shape(), high.shape()])?;
+    for_dtype!(dtype, KERNEL, numbers, T => {
+        let src = src.values::<T>(KERNEL)?;
+        let (low, high) = (values::<T>(low.bytes(), KERNEL)?, values::<T>(high.bytes(), KERNEL)?);
+        split(pool, values_mut::<T>(dst.bytes(), KERNEL)?, 1, &|first, dst| {
+            let zero = <T as bytemuck::Zeroable>::zeroed();
+            let mut x = Operand::new(&broadcast, 0, src, zero);
+            let mut low = Operand::new(&broadcast, 1, Some(low), zero);
+            let mut high = Operand::new(&broadcast, 2, Some(high), zero);
+            let mut done = 0;
+            while done < dst.len() {
+                let at = first + done;
+                let len = broadcast.block(at, dst.len() - done);
+                let dst = &mut dst[done..done + len];
+                let x = x.block(at, dst);
+                vectorised(ClipLoop { dst, x, low: low.block_apart(at, len), high: high.block_apart(at, len) });
+                done += len;
+            }
+        });
+        Ok(())
+    })
 }
 
 /// The sum of `inputs`, which are of the shape of `dst`; one of them may be in place. Numbers.
@@ -175,6 +217,14 @@ mod tests {
             clip(p, view(&[3], &x).into(), view(&[], &[-1.0f32]), view(&[], &[1.0f32]), d)
         });
         assert!(result[0].is_nan() && result[1..] == [1.0, -1.0]);
+        let clipped = |low: f32, high: f32| {
+            run(&[3], &[0.0; 3], |p, d| {
+                clip(p, view(&[3], &x).into(), view(&[], &[low]), view(&[], &[high]), d)
+            })
+        };
+        assert!(clipped(1.0, -1.0)[0].is_nan() && clipped(1.0, -1.0)[1..] == [1.0, 1.0]);
+        assert_eq!(clipped(f32::NAN, 1.0)[1..], [1.0, -5.0]);
+        assert_eq!(clipped(-1.0, f32::NAN)[1..], [5.0, -1.0]);
         let (a, b) = ([1.0f32, 2.0], [10.0f32, 20.0]);
         let (a, b) = (view(&[2], &a), view(&[2], &b));
         assert_eq!(run(&[2], &[0.0; 2], |p, d| add_n(p, &[a.into(), b.into(), a.into()], d)), [12.0, 24.0]);

@@ -11,6 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::FlushDenormals;
+
 /// The stack of a worker in bytes. Kernels keep no more than a few KiB on it.
 pub const WORKER_STACK_BYTES: usize = 256 << 10;
 
@@ -105,6 +107,7 @@ impl Shared {
     }
 
     fn worker(&self, worker: usize) {
+        let _flush = FlushDenormals::new();
         while !self.stopping.load(Ordering::Relaxed) {
             self.work(worker);
             let idle = Instant::now();
@@ -172,6 +175,8 @@ impl ThreadPool {
     /// # Panics
     /// When a task panicked, after all others are done.
     pub fn run(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+        // The caller is a worker as well.
+        let _flush = FlushDenormals::new();
         let guard = (tasks > 1 && tasks <= u32::MAX as usize && !self.workers.is_empty())
             .then(|| self.running.try_lock().ok())
             .flatten();

@@ -106,7 +106,7 @@ float_functions! { c;
     /// e^x - 1.
     plain Expm1(x) x.exp_m1();
     /// The natural logarithm.
-    plain Log(x) x.log();
+    plain Log(x) x.flushed().log();
     /// ln(1 + x).
     plain Log1p(x) x.ln_1p();
     /// The sine.
@@ -138,17 +138,17 @@ float_functions! { c;
     /// 1 - erf(x), exact also where that is small.
     plain Erfc(x) x.erfc();
     /// ln |gamma(x)|.
-    plain Lgamma(x) c(lgamma(x.to_f64()));
+    plain Lgamma(x) if x == c(0.0) { -x.abs().log() } else { c(lgamma(x.to_f64())) };
     /// The derivative of ln gamma.
     plain Digamma(x) c(digamma(x.to_f64()));
     /// 1 / (1 + e^-x).
     plain Sigmoid(x) x.sigmoid();
     /// ln(1 + e^x).
-    plain Softplus(x) softplus(x);
+    plain Softplus(x) softplus(x, F::EPSILON);
     /// x / (1 + |x|).
     wide Softsign(x) x / (c(1.0) + x.abs());
     /// max(x, 0); also of integers.
-    wide Relu(x) if x < c(0.0) { c(0.0) } else { x };
+    wide Relu(x) if x <= c(0.0) { c(0.0) } else { x };
     /// min(max(x, 0), 6); also of integers.
     wide Relu6(x) clamp(x, c(0.0), c(6.0));
     /// x if x >= 0, else e^x - 1.
@@ -169,7 +169,7 @@ float_functions! { c;
     wide Floor(x) x.floor();
     /// The smallest integer not below x.
     wide Ceil(x) x.ceil();
-    /// The nearest integer, of two the even one: TensorFlow's Round and Rint.
+    /// The nearest integer, of two the even one: TensorFlow's Round and Rint. Of int32 and int64 it is 0 there.
     wide Round(x) x.round_ties_even();
 }
 
@@ -197,13 +197,13 @@ const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
 #[inline(always)]
 fn clamp<F: Float>(x: F, low: F, high: F) -> F {
-    let x = if x < low { low } else { x };
+    let x = if x <= low { low } else { x };
     if x > high { high } else { x }
 }
 
 /// As TensorFlow computes it: where 1 + e^x rounds to e^x or to 1, x or e^x.
-fn softplus<F: Float>(x: F) -> F {
-    let threshold = F::EPSILON.log() + F::of(2.0);
+fn softplus<F: Float>(x: F, epsilon: F) -> F {
+    let threshold = epsilon.log() + F::of(2.0);
     if x > -threshold {
         x
     } else if x < threshold {
@@ -231,6 +231,7 @@ impl UnaryOp {
             LogicalNot => dtype == DType::Bool,
             Invert => dtype.is_integer(),
             Abs | Neg | Sign | Square | Relu | Relu6 => dtype.is_float() || dtype.is_integer(),
+            Round => dtype.is_float() || matches!(dtype, DType::I32 | DType::I64),
             _ => dtype.is_float(),
         }
     }
@@ -314,17 +315,35 @@ fn blocks<T: Copy + Send + Sync>(
     Ok(())
 }
 
-fn map_halves<H>(op: UnaryOp, x: &mut [H])
+fn map_halves<H: Half>(op: UnaryOp, x: &mut [H])
 where
     [H]: HalfFloatSliceExt,
 {
+    let epsilon = H::EPSILON;
     let mut block = [0.0f32; BLOCK];
     for x in x.chunks_mut(BLOCK) {
         let block = &mut block[..x.len()];
         x.convert_to_f32_slice(block);
-        map_f32(op, block);
+        match op {
+            UnaryOp::Softplus => block.iter_mut().for_each(|x| *x = softplus(*x, epsilon)),
+            _ => map_f32(op, block),
+        }
         x.convert_from_f32_slice(block);
     }
+}
+
+/// A float of 16 bits.
+trait Half: Copy {
+    /// The step from 1 to the next number.
+    const EPSILON: f32;
+}
+
+impl Half for half::f16 {
+    const EPSILON: f32 = half::f16::EPSILON.to_f32_const();
+}
+
+impl Half for half::bf16 {
+    const EPSILON: f32 = half::bf16::EPSILON.to_f32_const();
 }
 
 trait Integer: Copy {
@@ -346,6 +365,8 @@ macro_rules! integer {
                     UnaryOp::Square => each(x, |x| x.wrapping_mul(x)),
                     UnaryOp::Relu => each(x, |x| x.max(0)),
                     UnaryOp::Relu6 => each(x, |x| x.clamp(0, 6)),
+                    // What TensorFlow's kernel makes of every integer.
+                    UnaryOp::Round => each(x, |_| 0),
                     _ => {}
                 }
             }

@@ -206,10 +206,15 @@ impl Feeds {
         options.shapes = self.tensors.iter().map(|(name, t)| (name.clone(), *t.shape())).collect();
         options.string_bytes = self.tensors.iter().map(|(_, t)| t.string_bytes() as u64).sum();
         options.pipeline_bytes = self.memory_bytes();
+        let known = |options: &mut FitOptions| {
+            options.values = self.tensors.iter().map(|(name, t)| (name.clone(), t.fact())).collect();
+            fit(model, options)
+        };
         match fit(model, options) {
-            Err(Error::Graph(_)) => {
-                options.values = self.tensors.iter().map(|(name, t)| (name.clone(), t.fact())).collect();
-                fit(model, options)
+            Err(Error::Graph(_)) => known(options),
+            Ok(fit) if fit.plan.steps.iter().any(|step| step.operator.can_outgrow()) => {
+                drop(fit);
+                known(options)
             }
             other => other,
         }

@@ -252,6 +252,8 @@ impl Caller {
         shapes: &Shapes,
         way: Way,
     ) -> Result<Result<Vec<Value>, OpError>, String> {
+        // As a session does.
+        let _flush = tightfit_kernels::FlushDenormals::new();
         let pool = &self.pools[way.pool];
         let memory = self.memory(operator, inputs, shapes, way.form, pool.threads());
         if let Some(input) = memory.alias {

@@ -82,11 +82,12 @@ impl Caller {
 }
 
 fn shapes(graph: &Graph, node: &Node, inputs: &[Value]) -> Result<Shapes, String> {
-    let concrete = |fact: &Fact| fact.dims.concrete().ok_or_else(|| format!("the shape of {fact} is open"));
+    let concrete =
+        |fact: &Fact| fact.planned_dims().concrete().ok_or_else(|| format!("the shape of {fact} is open"));
     let facts = graph.input_facts(node);
     let planned = |fact: &Fact| concrete(fact).map(|shape| (fact.dtype, shape));
     let planned_outputs = node.facts.iter().map(planned).collect::<Result<Vec<_>, _>>()?;
-    let is_dynamic = facts.iter().any(|f| f.is_bound);
+    let is_dynamic = facts.iter().any(|f| f.depends_on_data());
     let outputs = if is_dynamic {
         let actual: Vec<Fact> = inputs.iter().map(Value::fact).collect();
         let operator = node.operator().ok_or("is no operator")?;
@@ -101,17 +102,19 @@ fn shapes(graph: &Graph, node: &Node, inputs: &[Value]) -> Result<Shapes, String
 
 /// Fails when a fact says what is not so.
 pub fn describes(fact: &Fact, value: &Value) -> Result<(), String> {
-    let fits = |dims: &Dims| {
+    let fits = |dims: &Dims, is_bound: bool| {
         let dims = dims.get()?;
         let pairs = dims.iter().zip(value.shape.iter());
         let fits = |(dim, size): (&crate::dim::Dim, &usize)| match dim.size() {
-            Some(n) if fact.is_bound => *size <= n,
+            Some(n) if is_bound => *size <= n,
             Some(n) => *size == n,
             None => dim.known().is_none(),
         };
         Some(dims.len() == value.shape.rank() && pairs.into_iter().all(fits))
     };
-    if fact.dtype != value.dtype || fits(&fact.dims) == Some(false) {
+    let is_wrong = fits(&fact.dims, false) == Some(false)
+        || fits(fact.planned_dims(), fact.depends_on_data()) == Some(false);
+    if fact.dtype != value.dtype || is_wrong {
         return Err(format!("inferred is {fact}, computed {}{}", value.dtype, value.shape));
     }
     if let Some(view) = fact.view()

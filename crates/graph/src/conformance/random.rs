@@ -300,7 +300,8 @@ fn check(op: &ops::Registration, random: &mut Random, caller: &Caller) -> Result
     let partly = operator.infer(&partly.iter().collect::<Vec<_>>());
     let known: Vec<Fact> = inputs.iter().map(Value::fact).collect();
     let Ok(known) = operator.infer(&known.iter().collect::<Vec<_>>()) else { return Ok(false) };
-    let planned = known.iter().map(|f| Some((f.dtype, f.dims.concrete()?))).collect::<Option<Vec<_>>>();
+    let planned =
+        known.iter().map(|f| Some((f.dtype, f.planned_dims().concrete()?))).collect::<Option<Vec<_>>>();
     let Some(planned_outputs) = planned else { return Ok(false) };
     let planned_inputs: Vec<Shape> = inputs.iter().map(|v| v.shape).collect();
     let outputs = planned_outputs.iter().map(|(_, shape)| *shape).collect();
@@ -328,7 +329,8 @@ fn check_partly(
     outputs: &[Value],
     caller: &Caller,
 ) -> Result<(), String> {
-    let planned = partly.iter().map(|f| Some((f.dtype, f.dims.concrete()?))).collect::<Option<Vec<_>>>();
+    let planned =
+        partly.iter().map(|f| Some((f.dtype, f.planned_dims().concrete()?))).collect::<Option<Vec<_>>>();
     if let Some(planned_outputs) = planned.filter(|planned| is_small(operator, inputs, planned)) {
         let outputs_now = planned_outputs.iter().map(|(_, shape)| *shape).collect();
         let planned_inputs = planned_inputs.to_vec();
@@ -336,12 +338,12 @@ fn check_partly(
         return match caller.check(operator, inputs, &shapes)? {
             Ok(again) if outputs.iter().zip(&again).all(|(a, b)| caller.same(a, b)) => Ok(()),
             Ok(again) => Err(format!("is {outputs:?}, but {again:?} where only {partly:?} is known")),
-            Err(_) if partly.iter().any(|f| f.is_bound) => Ok(()),
+            Err(_) if partly.iter().any(|f| f.depends_on_data()) => Ok(()),
             Err(error) => Err(format!("is refused where only {partly:?} is known: {error}")),
         };
     }
     // A bound holds for what is planned, which is never open.
-    let described = partly.iter().zip(outputs).filter(|(fact, _)| !fact.is_bound);
+    let described = partly.iter().zip(outputs).filter(|(fact, _)| !fact.depends_on_data());
     described.into_iter().try_for_each(|(fact, output)| describes(fact, output))
 }
 

@@ -3,14 +3,14 @@
 use std::cell::Cell;
 
 use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shape, TensorView};
-use tightfit_kernels::ThreadPool;
+use tightfit_kernels::{FlushDenormals, ThreadPool};
 
 use crate::fact::Fact;
 use crate::operator::{Call, OpError, Operator, Place, Run, Slot, TensorInfo};
 use crate::strings::StringPool;
 
 /// The outputs of `operator` for these inputs: the shape and bytes of each. `outputs` is what it inferred, with
-/// every dimension known.
+/// every dimension known, or a bound of it.
 ///
 /// # Errors
 /// What the operator refuses.
@@ -21,12 +21,14 @@ pub fn evaluate(
 ) -> Result<Vec<(Shape, Vec<u8>)>, OpError> {
     // The caller's own thread: folding happens at import, on values of a few bytes.
     let pool = &ThreadPool::new(1).map_err(|e| OpError::Invalid(e.to_string()))?;
+    // What is folded must be what a run would compute.
+    let _flush = FlushDenormals::new();
     let open = || OpError::Internal("an operator is evaluated whose output is not known");
     let info =
         |view: &TensorView<'_>| TensorInfo { dtype: view.dtype(), shape: *view.shape(), place: Place::Value };
     let input_infos: Vec<_> = inputs.iter().map(info).collect();
     let output_infos = outputs.iter().map(|fact| {
-        Some(TensorInfo { dtype: fact.dtype, shape: fact.dims.concrete()?, place: Place::Value })
+        Some(TensorInfo { dtype: fact.dtype, shape: fact.planned_dims().concrete()?, place: Place::Value })
     });
     let output_infos: Vec<TensorInfo> = output_infos.collect::<Option<_>>().ok_or_else(open)?;
     let call = Call { inputs: &input_infos, outputs: &output_infos, threads: 1, window_bytes: usize::MAX };

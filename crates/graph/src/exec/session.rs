@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef, TensorView};
-use tightfit_kernels::ThreadPool;
+use tightfit_kernels::{FlushDenormals, ThreadPool};
 
 use super::stream::{StepStream, Window};
 use super::weights::{Weights, load_scratch_bytes};
@@ -204,6 +204,8 @@ impl Session {
         if self.has_failed && (self.window.is_some() || self.slots.is_empty()) {
             return Err(GraphError::Failed);
         }
+        // As on TensorFlow's threads; the caller gets its own mode back.
+        let _flush = FlushDenormals::new();
         self.strings.truncate(self.constant_string_bytes);
         self.feed(feeds)?;
         for (position, step) in self.plan.steps.iter().enumerate() {
@@ -349,7 +351,10 @@ fn infer_shapes(step: &Step, session: &Session) -> Result<(), OpError> {
     let outputs = step.operator.infer(&facts.iter().collect::<Vec<_>>())?;
     for (slot, fact) in step.outputs.iter().zip(outputs) {
         let slot = &session.slots[*slot];
-        let shape = fact.dims.concrete().ok_or(OpError::Internal("a shape is open while the model runs"))?;
+        let shape = fact
+            .planned_dims()
+            .concrete()
+            .ok_or(OpError::Internal("a shape is open while the model runs"))?;
         if shape.elements() * slot.dtype.bytes() > slot.capacity_bytes {
             return Err(OpError::Internal("a tensor is larger than was planned"));
         }

@@ -7,7 +7,7 @@
 //! In inference (`is_training` false) the other outputs are mean and variance as they came in. In training they are
 //! those of the batch, mixed with what came in where `exponential_avg_factor` is not 1, the variance times n / (n - 1);
 //! outputs 3 and 4 are the batch's own mean and variance. Of the sixth output of V3, which only a gradient reads, there
-//! is one element, 0.
+//! is a scalar, 0.
 
 use tightfit_core::DType;
 use tightfit_kernels::{
@@ -168,7 +168,7 @@ impl Operator for BatchNorm {
         let mut facts = vec![Fact::new(x.dtype, x.dims.clone())];
         facts.resize(5, Fact::new(DType::F32, Dims::new([channels])));
         if self.outputs == 6 {
-            facts.push(Fact::new(DType::F32, Dims::new([Dim::Known(1)])));
+            facts.push(Fact::new(DType::F32, Dims::scalar()));
         }
         Ok(facts)
     }

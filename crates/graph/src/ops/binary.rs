@@ -50,6 +50,14 @@ impl Operator for Binary {
         self.op.name()
     }
 
+    fn grows_with(&self, input: usize) -> bool {
+        match self.op {
+            BinaryOp::Add | BinaryOp::Mul | BinaryOp::Maximum | BinaryOp::Minimum | BinaryOp::Sub => true,
+            BinaryOp::FloorDiv | BinaryOp::Div | BinaryOp::TruncateDiv => input == 0,
+            _ => false,
+        }
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (a, b) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         if a.dtype != b.dtype || !self.op.supports(a.dtype) {
@@ -75,6 +83,10 @@ impl Operator for Binary {
 impl Binary {
     /// The result for integers some of which are open dimensions, as models compute shapes with.
     fn of_dims(&self, a: &Fact, b: &Fact) -> Option<Vec<Dim>> {
+        if self.op == BinaryOp::Sub && b.is_bound {
+            // The most there can be is left where nothing is taken away.
+            return a.dims_value().filter(|_| b.dims.elements() == Dim::Known(1));
+        }
         let function = match self.op {
             BinaryOp::Add => Dim::plus,
             BinaryOp::Mul => Dim::times,

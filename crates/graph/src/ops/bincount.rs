@@ -62,6 +62,10 @@ impl Operator for Bincount {
         if self.is_dense { "DenseBincount" } else { "Bincount" }
     }
 
+    fn grows_with(&self, input: usize) -> bool {
+        input == 1
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (values, weights) = (super::input(inputs, 0)?, super::input(inputs, 2)?);
         super::need_type(0, values, &[DType::I32, DType::I64])?;

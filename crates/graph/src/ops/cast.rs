@@ -1,12 +1,12 @@
 //! The same numbers in another type, and the same bits: Cast, Bitcast.
 //!
 //! Shape: Cast keeps it. Bitcast to a smaller type adds a last axis of as many elements as one becomes, to a larger
-//! one removes such an axis. Types: Cast takes every number and bool, to the results TensorFlow has on x86; attribute
-//! `Truncate` (rounding to float16 and bfloat16 by cutting bits off) is refused, as are strings and complex numbers.
+//! one removes such an axis. Types: Cast takes every number and bool, to the results TensorFlow has on x86; with
+//! `Truncate` the bits that float16 and bfloat16 have no room for are cut off. Strings and complex numbers are refused.
 //! Bitcast takes every type but bool and string, and costs nothing: the output is the input's memory.
 
 use tightfit_core::DType;
-use tightfit_kernels::cast;
+use tightfit_kernels::{cast, cast_truncated};
 
 use super::Registration;
 use crate::attributes::Attributes;
@@ -21,13 +21,11 @@ pub(super) const OPS: &[Registration] = &[
 
 fn import_cast(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     let to = attributes.dtype("DstT")?;
-    if attributes.bool_or("Truncate", false)? && matches!(to, DType::F16 | DType::BF16) {
-        return Err(OpError::attribute("Truncate", "is true; only rounding is supported"));
-    }
     if !is_number(to) {
         return Err(OpError::attribute("DstT", format!("is {to}; only numbers and bool are supported")));
     }
-    Ok(Box::new(Cast { to }))
+    let is_truncated = attributes.bool_or("Truncate", false)?;
+    Ok(if is_truncated { Box::new(TruncatingCast(Cast { to })) } else { Box::new(Cast { to }) })
 }
 
 fn is_number(dtype: DType) -> bool {
@@ -44,6 +42,10 @@ pub struct Cast {
 impl Operator for Cast {
     fn name(&self) -> &'static str {
         "Cast"
+    }
+
+    fn grows_with(&self, _: usize) -> bool {
+        true
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
@@ -73,6 +75,33 @@ impl Operator for Cast {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.src(0)?;
         Ok(cast(run.pool, input, &mut run.output(0)?)?)
+    }
+}
+
+/// A cast that cuts off the bits that float16 and bfloat16 have no room for.
+#[derive(Debug)]
+struct TruncatingCast(Cast);
+
+impl Operator for TruncatingCast {
+    fn name(&self) -> &'static str {
+        "Cast"
+    }
+
+    fn grows_with(&self, input: usize) -> bool {
+        self.0.grows_with(input)
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        self.0.infer(inputs)
+    }
+
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        self.0.memory(call)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let input = run.src(0)?;
+        Ok(cast_truncated(run.pool, input, &mut run.output(0)?)?)
     }
 }
 

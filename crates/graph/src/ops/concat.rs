@@ -46,6 +46,10 @@ impl Operator for Concat {
         }
     }
 
+    fn grows_with(&self, _: usize) -> bool {
+        true
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let tensors = self.tensors(inputs.len());
         let first = super::input(inputs, tensors.start)?;
@@ -150,6 +154,10 @@ struct ConcatOffset;
 impl Operator for ConcatOffset {
     fn name(&self) -> &'static str {
         "ConcatOffset"
+    }
+
+    fn grows_with(&self, _: usize) -> bool {
+        true
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {

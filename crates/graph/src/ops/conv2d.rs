@@ -1,6 +1,6 @@
 //! Conv2D: input `[batch, height, width, in_channels]`, filter `[height, width, in_channels / groups, out_channels]`.
 //!
-//! float32 (float64 in [`super::conv2d_f64`], float16 and bfloat16 are converted around it); data format NHWC only. The
+//! float32 (float64 and int32 in [`super::conv2d_f64`], float16 and bfloat16 are converted around it); data format NHWC only. The
 //! filter's input channels must divide the input's: there are as many groups as they fit. Padding SAME, VALID or EXPLICIT,
 //! strides and dilations along height and width.
 //!
@@ -26,7 +26,7 @@ pub(super) const OPS: &[Registration] = &[Registration { name: "Conv2D", import 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     let moves = Moves::import(attributes)?;
     Ok(match attributes.dtype_or("T", DType::F32)? {
-        DType::F64 => Box::new(Conv2dF64 { moves, is_depthwise: false }),
+        DType::F64 | DType::I32 => Box::new(Conv2dF64 { moves, is_depthwise: false }),
         _ => Box::new(Conv2d { moves, fused: Fused::default() }),
     })
 }
@@ -83,13 +83,17 @@ impl Operator for Conv2d {
         let Some(image) = super::dims_of_rank(0, input, 4)? else {
             return Ok(vec![Fact::new(DType::F32, Dims::of_rank(4))]);
         };
+        let Some(window) = super::dims_of_rank(FILTER, filter, 4)? else {
+            return Ok(vec![Fact::new(DType::F32, Dims::of_rank(4))]);
+        };
         let Some([height, width, depth, out_channels]) =
             filter.dims.concrete().and_then(|s| <[usize; 4]>::try_from(&s[..]).ok())
         else {
-            return Err(OpError::input(
-                FILTER,
-                format!("is of shape {}; a known shape of rank 4 is needed", filter.dims),
-            ));
+            let [rows, columns] = match (window[0].size(), window[1].size()) {
+                (Some(height), Some(width)) => self.moves.output([height, width], &image[1..3])?,
+                _ => [Dim::Unknown; 2],
+            };
+            return Ok(vec![Fact::new(DType::F32, Dims::new([image[0], rows, columns, window[3]]))]);
         };
         if let Some(channels) = image[3].size()
             && (depth == 0 || channels % depth != 0 || out_channels % (channels / depth).max(1) != 0)

@@ -1,8 +1,8 @@
-//! Conv2D and DepthwiseConv2dNative of float64: the inputs and padding of [`super::conv2d`] and [`super::depthwise`], by
+//! Conv2D of float64 and int32, and DepthwiseConv2dNative of float64: the inputs and padding of [`super::conv2d`] and [`super::depthwise`], by
 //! a plain kernel without an epilogue. The filter of the latter is that of as many groups as there are channels.
 
 use tightfit_core::DType;
-use tightfit_kernels::{Conv2dParams, conv2d_f64};
+use tightfit_kernels::{Conv2dParams, conv2d_f64, conv2d_i32};
 
 use super::window::Moves;
 use crate::dim::{Dim, Dims};
@@ -42,11 +42,12 @@ impl Operator for Conv2dF64 {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, filter) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
-        super::need_type(0, input, &[DType::F64])?;
-        super::need_type(1, filter, &[DType::F64])?;
+        let types = if self.is_depthwise { &[DType::F64][..] } else { &[DType::F64, DType::I32] };
+        super::need_type(0, input, types)?;
+        super::need_type(1, filter, &[input.dtype])?;
         let (image, window) = (super::dims_of_rank(0, input, 4)?, super::dims_of_rank(1, filter, 4)?);
         let (Some(image), Some(window)) = (image, window) else {
-            return Ok(vec![Fact::new(DType::F64, Dims::of_rank(4))]);
+            return Ok(vec![Fact::new(input.dtype, Dims::of_rank(4))]);
         };
         if let (Some(input), Some(filter)) = (input.dims.concrete(), filter.dims.concrete())
             && self.params(&input, &filter).is_none()
@@ -57,7 +58,7 @@ impl Operator for Conv2dF64 {
             ));
         }
         let (Some(rows), Some(columns)) = (window[0].size(), window[1].size()) else {
-            return Ok(vec![Fact::new(DType::F64, Dims::of_rank(4))]);
+            return Ok(vec![Fact::new(input.dtype, Dims::of_rank(4))]);
         };
         let [rows, columns] = self.moves.output([rows, columns], &image[1..3])?;
         let channels = match (self.is_depthwise, window[2].size(), window[3].size()) {
@@ -67,7 +68,7 @@ impl Operator for Conv2dF64 {
             }
             (true, ..) => Dim::Unknown,
         };
-        Ok(vec![Fact::new(DType::F64, Dims::new([image[0], rows, columns, channels]))])
+        Ok(vec![Fact::new(input.dtype, Dims::new([image[0], rows, columns, channels]))])
     }
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
@@ -78,6 +79,10 @@ impl Operator for Conv2dF64 {
         let params = self.params(&run.shape(0), &run.shape(1));
         let params =
             params.ok_or(OpError::Internal("a convolution's shapes are not as they were inferred"))?;
+        if run.dtype(0) == DType::I32 {
+            let (input, filter) = (run.slice::<i32>(0)?, run.slice::<i32>(1)?);
+            return Ok(conv2d_i32(run.pool, &params, input, filter, run.out(0)?)?);
+        }
         let (input, filter) = (run.slice::<f64>(0)?, run.slice::<f64>(1)?);
         Ok(conv2d_f64(run.pool, &params, input, filter, run.out(0)?)?)
     }

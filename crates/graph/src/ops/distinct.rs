@@ -53,7 +53,7 @@ impl Operator for Where {
             ));
         }
         let Some(rank) = input.dims.rank() else {
-            return Ok(vec![Fact::at_most(DType::I64, Dims::of_rank(2))]);
+            return Ok(vec![Fact::new(DType::I64, Dims::of_rank(2))]);
         };
         if rank > MAX_RANK {
             return Err(OpError::input(0, format!("has {rank} dimensions")));
@@ -61,7 +61,7 @@ impl Operator for Where {
         let dims = |count| Dims::new([count, Dim::Known(rank as i64)]);
         Ok(vec![match input.view() {
             Some(view) => Fact::new(DType::I64, dims(Dim::Known(count_known(view)))),
-            None => Fact::at_most(DType::I64, dims(input.dims.elements())),
+            None => Fact::at_most_along(DType::I64, dims(input.dims.elements()), 0),
         }])
     }
 
@@ -204,8 +204,7 @@ impl Operator for Unique {
         let size = input.dtype().bytes();
         let scratch = run.scratch()?;
         let order = sorted(scratch, len, |i| key(run, input, i))?;
-        run.set_output_shape(0, Shape::new(&[len])?)?;
-        let (found, mut places) = (run.out_bytes(0)?, Places::new(run, 1)?);
+        let mut places = Places::new(run, 1)?;
         // First the place of each element's first like: sorted, likes stand together, the first one first.
         let mut first = 0;
         for n in 0..len {
@@ -217,6 +216,9 @@ impl Operator for Unique {
             first = if is_like { first } else { at };
             places.set(at, first);
         }
+        let count = (0..len).filter(|n| places.get(*n) == *n).count();
+        run.set_output_shape(0, Shape::new(&[count])?)?;
+        let found = run.out_bytes(0)?;
         // Then, in order of appearance, the number of that: those before have theirs already.
         let mut count = 0;
         for n in 0..len {
@@ -229,7 +231,6 @@ impl Operator for Unique {
                 places.set(n, places.get(first));
             }
         }
-        run.set_output_shape(0, Shape::new(&[count])?)?;
         if self.has_counts {
             run.set_output_shape(2, Shape::new(&[count])?)?;
             let mut counts = Places::new(run, 2)?;
@@ -272,23 +273,18 @@ impl Operator for ListDiff {
         let size = x.dtype().bytes();
         let scratch = run.scratch()?;
         let order = sorted(scratch, y.shape().elements(), |i| key(run, y, i))?;
-        for output in 0..2 {
-            run.set_output_shape(output, Shape::new(&[len])?)?;
-        }
-        let (found, mut places) = (run.out_bytes(0)?, Places::new(run, 1)?);
-        let mut count = 0;
-        for i in 0..len {
+        let is_in = |run: &Run<'_>, i: usize| {
             let element = key(run, x, i);
-            let is_in = element.is_some()
-                && order.binary_search_by(|n| key(run, y, *n as usize).cmp(&element)).is_ok();
-            if !is_in {
-                found[count * size..][..size].copy_from_slice(&x.bytes()[i * size..][..size]);
-                places.set(count, i);
-                count += 1;
-            }
-        }
+            element.is_some() && order.binary_search_by(|n| key(run, y, *n as usize).cmp(&element)).is_ok()
+        };
+        let count = (0..len).filter(|i| !is_in(run, *i)).count();
         for output in 0..2 {
             run.set_output_shape(output, Shape::new(&[count])?)?;
+        }
+        let (found, mut places) = (run.out_bytes(0)?, Places::new(run, 1)?);
+        for (at, i) in (0..len).filter(|i| !is_in(run, *i)).enumerate() {
+            found[at * size..][..size].copy_from_slice(&x.bytes()[i * size..][..size]);
+            places.set(at, i);
         }
         Ok(())
     }

@@ -57,6 +57,10 @@ impl Operator for Fill {
         "Fill"
     }
 
+    fn grows_with(&self, _: usize) -> bool {
+        true
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (shape, value) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         need_scalar(1, value)?;
@@ -78,6 +82,10 @@ struct Empty {
 impl Operator for Empty {
     fn name(&self) -> &'static str {
         "Empty"
+    }
+
+    fn grows_with(&self, _: usize) -> bool {
+        true
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
@@ -175,6 +183,8 @@ impl Range {
             let values =
                 inputs.map(|f| f.dims_value().and_then(|v| v.first().copied()).unwrap_or(Dim::Unknown));
             return match values {
+                // A limit that is a bound says nothing where the steps lead down.
+                [.., Dim::Known(..1)] if inputs[1].is_bound => Ok(Dim::Unknown),
                 [Dim::Known(start), Dim::Known(limit), Dim::Known(delta)] => {
                     Ok(Dim::Known(integer_steps(start, limit, delta).ok_or_else(bad)? as i64))
                 }
@@ -194,6 +204,10 @@ impl Range {
 impl Operator for Range {
     fn name(&self) -> &'static str {
         "Range"
+    }
+
+    fn grows_with(&self, input: usize) -> bool {
+        input == 1
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
@@ -219,6 +233,10 @@ struct LinSpace;
 impl Operator for LinSpace {
     fn name(&self) -> &'static str {
         "LinSpace"
+    }
+
+    fn grows_with(&self, input: usize) -> bool {
+        input == 2
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {

@@ -52,6 +52,10 @@ impl Operator for Gather {
         if self.has_axis { "GatherV2" } else { "Gather" }
     }
 
+    fn grows_with(&self, input: usize) -> bool {
+        input == 0
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (params, indices) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         need_index_type(1, indices)?;

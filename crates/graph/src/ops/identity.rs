@@ -36,6 +36,10 @@ impl Operator for Identity {
         "Identity"
     }
 
+    fn grows_with(&self, _: usize) -> bool {
+        true
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         Ok(inputs.iter().map(|fact| (*fact).clone()).collect())
     }
@@ -63,6 +67,10 @@ struct EnsureShape {
 impl Operator for EnsureShape {
     fn name(&self) -> &'static str {
         "EnsureShape"
+    }
+
+    fn grows_with(&self, _: usize) -> bool {
+        true
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {

@@ -41,6 +41,10 @@ impl Operator for OneHot {
         "OneHot"
     }
 
+    fn grows_with(&self, input: usize) -> bool {
+        input == 1
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (indices, depth) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         let (on, off) = (super::input(inputs, 2)?, super::input(inputs, 3)?);

@@ -38,6 +38,10 @@ impl Operator for Pack {
         "Pack"
     }
 
+    fn grows_with(&self, _: usize) -> bool {
+        true
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let first = super::input(inputs, 0)?;
         for (i, input) in inputs.iter().enumerate() {
@@ -92,6 +96,10 @@ struct Unpack {
 impl Operator for Unpack {
     fn name(&self) -> &'static str {
         "Unpack"
+    }
+
+    fn grows_with(&self, _: usize) -> bool {
+        true
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {

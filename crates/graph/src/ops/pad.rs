@@ -59,6 +59,10 @@ impl Operator for Pad {
         }
     }
 
+    fn grows_with(&self, input: usize) -> bool {
+        input == 1
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, paddings) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         need_index_type(1, paddings)?;

@@ -64,11 +64,14 @@ impl Operator for DynamicPartition {
         let (data, partitions) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         super::need_type(1, partitions, &[DType::I32])?;
         let Some(slice) = behind(1, partitions, data)? else {
-            return Ok(vec![Fact::at_most(data.dtype, Dims::UNKNOWN); self.count]);
+            return Ok(vec![Fact::new(data.dtype, Dims::UNKNOWN); self.count]);
         };
         let dims = |rows| Dims::new([&[rows], slice].concat());
         let Some(ids) = partitions.ints() else {
-            return Ok(vec![Fact::at_most(data.dtype, dims(partitions.dims.elements())); self.count]);
+            return Ok(vec![
+                Fact::at_most_along(data.dtype, dims(partitions.dims.elements()), 0);
+                self.count
+            ]);
         };
         let count = |id: i64| ids.iter().filter(|i| **i == id).count() as i64;
         Ok((0..self.count as i64).map(|id| Fact::new(data.dtype, dims(Dim::Known(count(id))))).collect())
@@ -100,6 +103,10 @@ impl Operator for DynamicStitch {
         "DynamicStitch"
     }
 
+    fn can_outgrow(&self) -> bool {
+        true
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let count = inputs.len() / 2;
         if count == 0 || inputs.len() % 2 == 1 {
@@ -128,11 +135,11 @@ impl Operator for DynamicStitch {
             highest = highest.zip(at.ints()).map(|(max, ints)| ints.into_iter().fold(max, i64::max));
         }
         let dtype = data[0].dtype;
-        let Some(slice) = slice else { return Ok(vec![Fact::at_most(dtype, Dims::UNKNOWN)]) };
+        let Some(slice) = slice else { return Ok(vec![Fact::new(dtype, Dims::UNKNOWN)]) };
         let dims = |rows| Dims::new([&[rows], &slice[..]].concat());
         Ok(vec![match highest {
             Some(highest) => Fact::new(dtype, dims(Dim::Known(highest + 1))),
-            None => Fact::at_most(dtype, dims(rows)),
+            None => Fact::at_most_along(dtype, dims(rows), 0),
         }])
     }
 

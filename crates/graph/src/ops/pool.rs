@@ -1,17 +1,17 @@
 //! Pooling of `[batch, height, width, channels]`: MaxPool, MaxPoolV2 and AvgPool.
 //!
-//! float32 (float16 and bfloat16 are converted around it, other types in [`super::max_pool_with_argmax`]), data format NHWC, no pooling over batch or channels. The
-//! window is the attribute `ksize`; MaxPoolV2 has window and strides as inputs, which must be constants. An average is
+//! float32 (float16 and bfloat16 are converted around it, other types in [`super::max_pool_with_argmax`]), data format NHWC, no pooling over the batch; MaxPool
+//! also over channels, in windows that do not overlap. The window is the attribute `ksize`; MaxPoolV2 has window and strides as inputs, which must be constants. An average is
 //! over those pixels of the window that lie in the image.
 
 use tightfit_core::DType;
-use tightfit_kernels::{Isa, Pool2d, PoolKind};
+use tightfit_kernels::{Isa, Pool2d, PoolKind, max_over_channels};
 
 use super::Registration;
 use super::max_pool_with_argmax::AnyPool;
 use super::window::{Moves, Padding, pair};
 use crate::attributes::Attributes;
-use crate::dim::Dims;
+use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
 
@@ -22,9 +22,72 @@ pub(super) const OPS: &[Registration] = &[
 ];
 
 fn import(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operator>, OpError> {
+    let (ksize, strides) = (attributes.ints("ksize")?, attributes.ints("strides")?);
+    if kind == PoolKind::Max
+        && attributes.text_or("data_format", "NHWC")? == "NHWC"
+        && let Some(pool) = over_channels(&ksize, &strides)?
+    {
+        return Ok(pool);
+    }
     let size = pair("ksize", &attributes.ints("ksize")?)?;
     let moves = Moves::import(attributes)?;
     Ok(max_or_average(attributes.dtype_or("T", DType::F32)?, kind, size, moves))
+}
+
+/// The pool over channels that window and strides ask for, if they do.
+///
+/// # Errors
+/// [`OpError::Attribute`] for what TensorFlow refuses: windows that overlap, and those that also cover other pixels.
+fn over_channels(ksize: &[i64], strides: &[i64]) -> Result<Option<Box<dyn Operator>>, OpError> {
+    let &[_, _, _, channels] = ksize else { return Ok(None) };
+    if channels <= 1 {
+        return Ok(None);
+    }
+    if ksize[..3] != [1; 3] {
+        let why = format!("is {ksize:?}; a window covers either channels or pixels");
+        return Err(OpError::attribute("ksize", why));
+    }
+    if strides != ksize {
+        let why = format!("is {strides:?}; over channels it must be the window's {ksize:?}");
+        return Err(OpError::attribute("strides", why));
+    }
+    Ok(Some(Box::new(ChannelPool { channels: channels as usize })))
+}
+
+/// The largest of each of several neighbouring channels.
+#[derive(Debug)]
+struct ChannelPool {
+    channels: usize,
+}
+
+impl Operator for ChannelPool {
+    fn name(&self) -> &'static str {
+        "MaxPool"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let input = super::input(inputs, 0)?;
+        if !input.dtype.is_float() && !input.dtype.is_integer() {
+            return Err(OpError::input(0, format!("is of type {}, which is not supported", input.dtype)));
+        }
+        let Some(mut dims) = super::dims_of_rank(0, input, 4)? else {
+            return Ok(vec![Fact::new(input.dtype, Dims::of_rank(4))]);
+        };
+        if dims[3].size().is_some_and(|size| size % self.channels != 0) {
+            let why = format!(
+                "is of shape {}, whose channels a window of {} does not divide",
+                input.dims, self.channels
+            );
+            return Err(OpError::input(0, why));
+        }
+        dims[3] = dims[3].divided_by(Dim::Known(self.channels as i64));
+        Ok(vec![Fact::new(input.dtype, Dims::new(dims))])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let input = run.input(0)?;
+        Ok(max_over_channels(run.pool, self.channels, input, &mut run.output(0)?)?)
+    }
 }
 
 /// The pool for elements of this type.
@@ -105,6 +168,9 @@ struct MaxPoolV2 {
 
 impl MaxPoolV2 {
     fn pool(&self, dtype: DType, size: &[i64], strides: &[i64]) -> Result<Box<dyn Operator>, OpError> {
+        if let Some(pool) = over_channels(size, strides)? {
+            return Ok(pool);
+        }
         let of =
             |input: usize, values: &[i64]| pair("", values).map_err(|e| OpError::input(input, e.to_string()));
         let moves = Moves { strides: of(2, strides)?, dilations: [1, 1], padding: self.padding };
@@ -182,7 +248,9 @@ mod tests {
         let pool = |ksize, padding| {
             [("ksize", ints(ksize)), ("strides", ints(&[1, 1, 1, 1])), ("padding", text(padding))]
         };
-        refuses("MaxPool", &pool(&[1, 1, 1, 2], "SAME"), &[x.clone()], "ksize");
+        refuses("MaxPool", &pool(&[1, 1, 1, 2], "SAME"), &[x.clone()], "strides");
+        refuses("MaxPool", &pool(&[1, 2, 1, 2], "SAME"), &[x.clone()], "ksize");
+        refuses("AvgPool", &pool(&[1, 1, 1, 2], "SAME"), &[x.clone()], "ksize");
         refuses("MaxPool", &pool(&[1, 4, 4, 1], "VALID"), &[x.clone()], "window");
         refuses("AvgPool", &pool(&[1, 1, 1, 1], "NONE"), &[x.clone()], "padding");
         refuses("MaxPool", &[("ksize", int(2))], &[x], "ksize");

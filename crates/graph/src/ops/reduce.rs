@@ -108,6 +108,10 @@ impl Operator for Reduce {
         self.op.name()
     }
 
+    fn grows_with(&self, input: usize) -> bool {
+        input == 0 && matches!(self.op, ReduceOp::Sum | ReduceOp::Prod | ReduceOp::Max | ReduceOp::Min)
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, axes) = (super::input(inputs, 0)?, super::input(inputs, AXES)?);
         if !self.supports(input.dtype) {

@@ -27,6 +27,10 @@ impl Operator for Tile {
         "Tile"
     }
 
+    fn grows_with(&self, _: usize) -> bool {
+        true
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, multiples) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         need_index_type(1, multiples)?;
@@ -57,6 +61,10 @@ struct BroadcastTo;
 impl Operator for BroadcastTo {
     fn name(&self) -> &'static str {
         "BroadcastTo"
+    }
+
+    fn grows_with(&self, _: usize) -> bool {
+        true
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
@@ -97,6 +105,10 @@ struct BroadcastArgs;
 impl Operator for BroadcastArgs {
     fn name(&self) -> &'static str {
         "BroadcastArgs"
+    }
+
+    fn grows_with(&self, _: usize) -> bool {
+        true
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {

@@ -52,6 +52,10 @@ impl Operator for Reshape {
         "Reshape"
     }
 
+    fn grows_with(&self, _: usize) -> bool {
+        true
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, shape) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         super::need_type(1, shape, &[DType::I32, DType::I64])?;
@@ -68,11 +72,22 @@ impl Operator for Reshape {
         match open[..] {
             [] => {}
             [axis] => {
-                let others =
-                    dims.iter().filter(|d| **d != Dim::Known(-1)).fold(Dim::Known(1), |n, d| n.times(*d));
-                dims[axis] = match (elements, others) {
-                    // No size of the open axis is wrong then; TensorFlow takes 0.
-                    (Dim::Known(0), Dim::Known(0)) => Dim::Known(0),
+                let product = |dims: &[Dim], skips: fn(&Dim) -> bool| {
+                    dims.iter().filter(|d| !skips(d)).fold(Dim::Known(1), |n, d| n.times(*d))
+                };
+                let others = product(&dims, |d| *d == Dim::Known(-1));
+                dims[axis] = match (elements, others, input.dims.get()) {
+                    // Where there are no elements, TensorFlow leaves the zeros of both shapes out.
+                    (_, Dim::Known(0), Some(from)) => {
+                        let others = product(&dims, |d| matches!(d, Dim::Known(-1 | 0)));
+                        match (product(from, |d| *d == Dim::Known(0)), others) {
+                            (Dim::Known(a), Dim::Known(b)) => {
+                                a.checked_div(b).map_or(Dim::Unknown, Dim::Known)
+                            }
+                            (a, b) => a.divided_by(b),
+                        }
+                    }
+                    (_, Dim::Known(0), None) => Dim::Unknown,
                     _ => elements.divided_by(others),
                 };
                 if let (Dim::Known(n), Dim::Known(m), Dim::Unknown) = (elements, others, dims[axis]) {
@@ -108,6 +123,10 @@ impl Operator for ExpandDims {
         "ExpandDims"
     }
 
+    fn grows_with(&self, input: usize) -> bool {
+        input == 0
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, axis) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         super::need_type(1, axis, &[DType::I32, DType::I64])?;
@@ -133,6 +152,10 @@ struct Squeeze {
 impl Operator for Squeeze {
     fn name(&self) -> &'static str {
         "Squeeze"
+    }
+
+    fn grows_with(&self, input: usize) -> bool {
+        input == 0
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {

@@ -61,6 +61,10 @@ impl Operator for ScatterNd {
         "ScatterNd"
     }
 
+    fn grows_with(&self, input: usize) -> bool {
+        input == 2
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (indices, updates, shape) =
             (super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?);

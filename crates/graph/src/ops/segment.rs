@@ -62,6 +62,14 @@ impl Operator for Segments {
         self.name
     }
 
+    fn can_outgrow(&self) -> bool {
+        self.is_sorted
+    }
+
+    fn grows_with(&self, input: usize) -> bool {
+        input == COUNT
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (data, ids) = (super::input(inputs, 0)?, super::input(inputs, IDS)?);
         if !(data.dtype.is_float() || data.dtype.is_integer()) {
@@ -102,8 +110,11 @@ impl Operator for Segments {
         };
         let mut output = vec![count];
         output.extend(&dims[id_dims.len()..]);
-        let fact = Fact::new(data.dtype, Dims::new(output));
-        Ok(vec![Fact { is_bound, ..fact }])
+        let output = Dims::new(output);
+        Ok(vec![match is_bound {
+            true => Fact::at_most_along(data.dtype, output, 0),
+            false => Fact::new(data.dtype, output),
+        }])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -2,7 +2,7 @@
 //!
 //! Select and SelectV2 take a bool condition and two tensors of one type, strings included: Select needs one shape,
 //! the condition may be a scalar or say something for each row; SelectV2 broadcasts all three by numpy's rules.
-//! ClipByValue holds numbers within bounds that broadcast to them. AddN and AccumulateNV2 sum tensors of one shape.
+//! ClipByValue is `max(min(x, high), low)`, each bound of the shape of `x` or a scalar; one that is NaN is none. AddN and AccumulateNV2 sum tensors of one shape.
 //! The output may take the memory of an input of its shape.
 
 use tightfit_core::{DType, MAX_RANK};
@@ -31,6 +31,10 @@ struct Select {
 impl Operator for Select {
     fn name(&self) -> &'static str {
         if self.broadcasts { "SelectV2" } else { "Select" }
+    }
+
+    fn grows_with(&self, input: usize) -> bool {
+        input > 0
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
@@ -118,14 +122,9 @@ impl Operator for Clip {
         for i in 1..3 {
             let bound = super::input(inputs, i)?;
             super::need_type(i, bound, &[input.dtype])?;
-            let both = input.dims.broadcast(&bound.dims);
-            let is_wider = |dims: &crate::dim::Dims| {
-                input.dims.get().zip(dims.get()).is_some_and(|(a, b)| {
-                    a.len() != b.len() || a.iter().zip(b).any(|(a, b)| a.known().is_some() && a != b)
-                })
-            };
-            if both.is_none_or(|dims| is_wider(&dims)) {
-                let why = format!("of shape {} does not broadcast to {}", bound.dims, input.dims);
+            let is_scalar = bound.dims.rank() == Some(0);
+            if !is_scalar && same_dims([(0, input), (i, bound)].into_iter()).is_err() {
+                let why = format!("is of shape {}; {} or a scalar is needed", bound.dims, input.dims);
                 return Err(OpError::input(i, why));
             }
         }
@@ -221,7 +220,13 @@ mod tests {
             &[tensor(&[3], &[-3i32, 1, 9]), low, scalar(5i32)],
             &[tensor(&[3], &[0i32, 1, 5])],
         );
-        refuses("ClipByValue", &[], &[scalar(1f32), x.clone(), scalar(1f32)], "broadcast");
+        refuses("ClipByValue", &[], &[scalar(1f32), x.clone(), scalar(1f32)], "scalar");
+        refuses("ClipByValue", &[], &[x.clone(), tensor(&[1], &[1f32]), scalar(1f32)], "scalar");
+        let ends =
+            |low: f32, high: f32| run("ClipByValue", &[], &[x.clone(), scalar(low), scalar(high)]).unwrap();
+        assert_eq!(ends(1.0, -1.0)[0].values::<f32>(), [1.0; 3]);
+        assert_eq!(ends(f32::NAN, 1.0)[0].values::<f32>(), [-2.0, 0.5, 1.0]);
+        assert_eq!(ends(0.0, f32::NAN)[0].values::<f32>(), [0.0, 0.5, 9.0]);
         let sum = tensor(&[3], &[-6f32, 1.5, 27.0]);
         check("AddN", &[], &[x.clone(), x.clone(), x.clone()], &[sum]);
         check("AccumulateNV2", &[], &[x.clone()], &[x.clone()]);

@@ -50,6 +50,10 @@ impl Operator for Slice {
         "Slice"
     }
 
+    fn grows_with(&self, input: usize) -> bool {
+        input == 0 || input == 2
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, begin, size) =
             (super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?);
@@ -65,7 +69,7 @@ impl Operator for Slice {
         let Some(rank) = rank else { return Ok(vec![Fact::new(input.dtype, Dims::UNKNOWN)]) };
         let whole = input.dims.get().map_or(vec![Dim::Unknown; rank], <[Dim]>::to_vec);
         let (begins, sizes) = (begin.dims_value(), size.dims_value());
-        let mut is_bound = false;
+        let mut is_bound = vec![false; rank];
         let mut dims = Vec::with_capacity(rank);
         for (axis, whole) in whole.into_iter().enumerate() {
             let at = |values: &Option<Vec<Dim>>| {
@@ -74,7 +78,7 @@ impl Operator for Slice {
             let (begin, size) = (at(&begins), at(&sizes));
             check_box(axis, whole, begin, size, input.is_bound)?;
             let len = if size == Dim::Known(-1) { minus(whole, begin) } else { size };
-            is_bound |= len == Dim::Unknown;
+            is_bound[axis] = len == Dim::Unknown && whole != Dim::Unknown;
             dims.push(match len {
                 Dim::Unknown => whole,
                 // Only of a tensor that is smaller than its bound, where nothing may be left.
@@ -83,7 +87,7 @@ impl Operator for Slice {
             });
         }
         let values = match (input.dims_value(), begin.int(), &dims[..]) {
-            (Some(values), Some(begin), [Dim::Known(len)]) if !is_bound => {
+            (Some(values), Some(begin), [Dim::Known(len)]) if !is_bound[0] => {
                 let end = usize::try_from(begin + len).ok();
                 end.and_then(|end| values.get(begin as usize..end).map(<[Dim]>::to_vec))
             }
@@ -92,7 +96,7 @@ impl Operator for Slice {
         let dims = Dims::new(dims);
         Ok(vec![match values {
             Some(values) => Fact::of_dims(input.dtype, dims, &values),
-            None if is_bound => Fact::at_most(input.dtype, dims),
+            None if is_bound.contains(&true) => Fact::at_most_where(input.dtype, dims, |axis| is_bound[axis]),
             None => Fact::new(input.dtype, dims),
         }])
     }
@@ -218,10 +222,10 @@ impl Operator for SplitV {
             return Ok(vec![Fact::new(input.dtype, Dims::UNKNOWN); self.count]);
         };
         let Some(axis) = known_axis(2, axis, dims.len())? else {
-            return Ok(vec![Fact::at_most(input.dtype, Dims::of_rank(dims.len())); self.count]);
+            return Ok(vec![Fact::at_most(input.dtype, input.dims.clone()); self.count]);
         };
         let Some(sizes) = sizes.dims_value() else {
-            return Ok(vec![Fact::at_most(input.dtype, input.dims.clone()); self.count]);
+            return Ok(vec![Fact::at_most_along(input.dtype, input.dims.clone(), axis); self.count]);
         };
         let sizes = self.sizes(dims[axis], &sizes, input.is_bound)?;
         Ok(sizes

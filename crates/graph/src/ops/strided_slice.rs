@@ -199,6 +199,10 @@ impl Operator for StridedSlice {
         "StridedSlice"
     }
 
+    fn grows_with(&self, input: usize) -> bool {
+        input == 0
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = super::input(inputs, 0)?;
         let mut entries = None;
@@ -220,7 +224,7 @@ impl Operator for StridedSlice {
             strides: inputs[3].dims_value(),
         };
         let items = self.items(entries, dims.len())?;
-        let mut is_bound = false;
+        let mut bounds_at = Vec::new();
         let mut sliced = Vec::new();
         for item in items.iter() {
             match item {
@@ -242,7 +246,9 @@ impl Operator for StridedSlice {
                     };
                     // What the values will be is found when the model runs; the axis is the most there can be.
                     let is_open = len == Dim::Unknown && dims[axis].known().is_some();
-                    is_bound |= is_open;
+                    if is_open {
+                        bounds_at.push(sliced.len());
+                    }
                     sliced.push(if is_open { dims[axis] } else { len });
                 }
             }
@@ -251,7 +257,9 @@ impl Operator for StridedSlice {
         let dims = Dims::new(sliced);
         Ok(vec![match values {
             Some(values) => Fact::of_dims(input.dtype, dims, &values),
-            None if is_bound => Fact::at_most(input.dtype, dims),
+            None if !bounds_at.is_empty() => {
+                Fact::at_most_where(input.dtype, dims, |axis| bounds_at.contains(&axis))
+            }
             None => Fact::new(input.dtype, dims),
         }])
     }

@@ -35,8 +35,11 @@ pub(super) const OPS: &[Registration] = &[
 
 fn import_v2(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     let places = attributes.dtype_or("index_type", DType::I32)?;
-    if !matches!(places, DType::I32 | DType::I64) {
-        return Err(OpError::attribute("index_type", format!("is {places}; int32 and int64 are supported")));
+    if !matches!(places, DType::I16 | DType::I32 | DType::I64) {
+        return Err(OpError::attribute(
+            "index_type",
+            format!("is {places}; int16, int32 and int64 are supported"),
+        ));
     }
     Ok(Box::new(TopK { k: None, places, is_sorted: attributes.bool_or("sorted", true)? }))
 }
@@ -69,6 +72,10 @@ impl Operator for TopK {
         "TopKV2"
     }
 
+    fn grows_with(&self, input: usize) -> bool {
+        input == 1
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = super::input(inputs, 0)?;
         need_number(input)?;
@@ -76,7 +83,7 @@ impl Operator for TopK {
             Some(k) => Some(k),
             None => {
                 let k = super::input(inputs, 1)?;
-                super::need_type(1, k, &[DType::I32, DType::I64])?;
+                super::need_type(1, k, &[DType::I16, DType::I32, DType::I64])?;
                 k.ints().map(|values| count(1, &values)).transpose()?
             }
         };
@@ -87,8 +94,12 @@ impl Operator for TopK {
         let last = dims.last_mut().ok_or_else(|| OpError::input(0, "is a scalar; rows are needed"))?;
         let Some(k) = k else {
             // As many as a row has at most.
+            let axis = dims.len() - 1;
             let dims = Dims::new(dims);
-            return Ok(vec![Fact::at_most(input.dtype, dims.clone()), Fact::at_most(self.places, dims)]);
+            return Ok(vec![
+                Fact::at_most_along(input.dtype, dims.clone(), axis),
+                Fact::at_most_along(self.places, dims, axis),
+            ]);
         };
         if let Some(elements) = last.size()
             && elements < k
@@ -119,7 +130,9 @@ impl Operator for TopK {
         if !self.is_sorted && found.shape() == input.shape() {
             found.bytes().copy_from_slice(input.bytes());
             let row = input.shape().last().copied().unwrap_or(1);
-            if let Some(places) = places.as_slice::<i32>() {
+            if let Some(places) = places.as_slice::<i16>() {
+                places.iter_mut().enumerate().for_each(|(i, place)| *place = (i % row) as i16);
+            } else if let Some(places) = places.as_slice::<i32>() {
                 places.iter_mut().enumerate().for_each(|(i, place)| *place = (i % row) as i32);
             } else if let Some(places) = places.as_slice::<i64>() {
                 places.iter_mut().enumerate().for_each(|(i, place)| *place = (i % row) as i64);

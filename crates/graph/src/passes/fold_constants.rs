@@ -12,7 +12,7 @@ use tightfit_format::TensorDef;
 
 use super::control_edges::effects;
 use crate::exec::evaluate;
-use crate::fact::{KNOWN_VALUE_MAX_BYTES, Known};
+use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known};
 use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, ValueRef};
 use crate::operator::{Call, OpError, Place, TensorInfo};
 use crate::ops::{Slice, StridedSlice};
@@ -35,10 +35,14 @@ pub fn fold(graph: &mut Graph) -> bool {
     for id in graph.ids() {
         let node = graph.node(id);
         let is_pure = node.operator().is_some_and(|o| o.is_pure());
-        if !is_pure || node.facts.len() != 1 || !node.control.is_empty() || waits[id.0 as usize] {
+        if !is_pure || !node.control.is_empty() || waits[id.0 as usize] {
             continue;
         }
-        let folded = known_constant(node)
+        if node.facts.len() != 1 {
+            has_changed |= fold_outputs(graph, id);
+            continue;
+        }
+        let folded = known_value(&node.facts[0])
             .or_else(|| reshaped_constant(graph, id))
             .or_else(|| sliced_constant(graph, id))
             .or_else(|| computed_constant(graph, id, TOTAL_MAX_BYTES.saturating_sub(computed_bytes)));
@@ -54,6 +58,21 @@ pub fn fold(graph: &mut Graph) -> bool {
     has_changed
 }
 
+/// Makes constants of the outputs of a node that are all known.
+fn fold_outputs(graph: &mut Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    let Some(constants) = node.facts.iter().map(known_value).collect::<Option<Vec<_>>>() else {
+        return false;
+    };
+    let name = node.name.clone();
+    let is_folded = !constants.is_empty();
+    for (output, constant) in constants.into_iter().enumerate() {
+        let new = graph.add_constant(&name, constant);
+        graph.replace(ValueRef { node: id, output: output as _ }, new);
+    }
+    is_folded
+}
+
 /// Bytes of a constant in memory that is larger than values known to inference are.
 fn computed_bytes(node: &Node) -> usize {
     match node.constant().map(|constant| &constant.data) {
@@ -62,8 +81,7 @@ fn computed_bytes(node: &Node) -> usize {
     }
 }
 
-fn known_constant(node: &Node) -> Option<Constant> {
-    let fact = &node.facts[0];
+fn known_value(fact: &Fact) -> Option<Constant> {
     match (&fact.value, fact.dims.concrete()) {
         (Some(Known::Bytes(bytes)), Some(shape)) => {
             Some(Constant::in_memory(fact.dtype, shape, bytes.clone()))
@@ -107,7 +125,7 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
 fn sliced_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
     let node = graph.node(id);
     let fact = &node.facts[0];
-    let shape = fact.dims.concrete().filter(|_| !fact.is_bound)?;
+    let shape = fact.dims.concrete().filter(|_| !fact.depends_on_data())?;
     let constant = graph.producer(*node.inputs.first()?).constant()?;
     let ConstantData::File { source, offset } = &constant.data else { return None };
     let facts = graph.input_facts(node);
@@ -127,7 +145,7 @@ fn sliced_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
 fn computed_constant(graph: &Graph, id: NodeId, free_bytes: usize) -> Option<Constant> {
     let node = graph.node(id);
     let fact = &node.facts[0];
-    let shape = fact.dims.concrete().filter(|_| !fact.is_bound && fact.dtype != DType::String)?;
+    let shape = fact.dims.concrete().filter(|_| !fact.depends_on_data() && fact.dtype != DType::String)?;
     let bytes = shape.elements() * fact.dtype.bytes();
     let input_bytes = node.inputs.iter().try_fold(0usize, |sum, value| {
         let constant = input_constant(graph, *value)?;

@@ -19,8 +19,8 @@ fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
         return None;
     }
     let (a, b) = (*node.inputs.first()?, *node.inputs.get(1)?);
-    let has_one_shape =
-        [a, b].iter().all(|v| graph.fact(*v).dims.is_surely(&node.facts[0].dims)) && !node.facts[0].is_bound;
+    let has_one_shape = [a, b].iter().all(|v| graph.fact(*v).dims.is_surely(&node.facts[0].dims))
+        && !node.facts[0].depends_on_data();
     if !has_one_shape || a.node == b.node {
         return None;
     }

@@ -49,6 +49,10 @@ fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let scale: Vec<f32> = (0..channels).map(|i| (scale[i] * at(&linear.factor, i)) as f32).collect();
     let shift: Vec<f32> =
         (0..channels).map(|i| (shift[i] * at(&linear.factor, i) + at(&linear.summand, i)) as f32).collect();
+    // A sum times infinity is not what the sum over zero is where weights or the shift are 0.
+    if !scale.iter().chain(&shift).all(|value| value.is_finite()) {
+        return None;
+    }
     let fused = Fused {
         has_scale: scale.iter().any(|s| *s != 1.0),
         has_shift: shift.iter().any(|s| *s != 0.0),

@@ -219,12 +219,12 @@ impl<'a> Planner<'a> {
             let node = self.graph.node(id);
             let fed = self.graph.inputs.iter().position(|port| port.value.node == id);
             for (output, fact) in node.facts.iter().enumerate() {
-                let shape = Shape::try_from(&fact.dims).map_err(|error| match error {
+                let shape = Shape::try_from(fact.planned_dims()).map_err(|error| match error {
                     Some(error) => node_error(self.graph, id, error.into()),
                     None => GraphError::Unbounded {
                         node: node.name.to_string(),
                         op: node.op_name().to_string(),
-                        dims: fact.dims.to_string(),
+                        dims: fact.planned_dims().to_string(),
                     },
                 })?;
                 self.check_size(id, shape.elements() * fact.dtype.bytes())?;
@@ -365,7 +365,7 @@ impl<'a> Planner<'a> {
         let inputs: Vec<usize> = node.inputs.iter().map(|v| self.slot(*v)).collect();
         let outputs: Vec<usize> =
             (0..node.facts.len() as u16).map(|output| self.slot(ValueRef { node: id, output })).collect();
-        let is_dynamic = self.graph.input_facts(node).iter().any(|f| f.is_bound);
+        let is_dynamic = self.graph.input_facts(node).iter().any(|f| f.depends_on_data());
         let is_alias =
             memory.alias.is_some_and(|input| self.slots[inputs[input]].info.place != Place::Streamed);
         if let (true, Some(input), Some(output)) = (is_alias, memory.alias, outputs.first()) {

@@ -94,8 +94,6 @@ impl Simd for Avx2 {
         mul_add(a: __m256, b: __m256, c: __m256) = _mm256_fmadd_ps(a, b, c);
         min(a: __m256, b: __m256) = _mm256_min_ps(a, b);
         max(a: __m256, b: __m256) = _mm256_max_ps(a, b);
-        max_or_nan(a: __m256, b: __m256) =
-            _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a));
         round(x: __m256) = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
         scale_pow2(x: __m256, n: __m256) = {
             let half = Avx2(()).round(_mm256_mul_ps(n, _mm256_set1_ps(0.5)));

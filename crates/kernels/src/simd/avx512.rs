@@ -82,8 +82,6 @@ impl Simd for Avx512 {
         mul_add(a: __m512, b: __m512, c: __m512) = _mm512_fmadd_ps(a, b, c);
         min(a: __m512, b: __m512) = _mm512_min_ps(a, b);
         max(a: __m512, b: __m512) = _mm512_max_ps(a, b);
-        max_or_nan(a: __m512, b: __m512) =
-            _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), a);
         round(x: __m512) = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
         scale_pow2(x: __m512, n: __m512) = _mm512_scalef_ps(x, n);
         select_lt(a: __m512, b: __m512, x: __m512, y: __m512) =

@@ -63,8 +63,6 @@ pub(crate) trait Simd: Copy {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// The larger; `b` when either is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The larger; NaN when either is NaN.
-    fn max_or_nan(self, a: Self::V, b: Self::V) -> Self::V;
     /// To the nearest integer, ties to even, for |x| < 2^22.
     fn round(self, x: Self::V) -> Self::V;
     /// x · 2^n for integral n in -252..=254, with overflow to infinity and underflow through subnormals.

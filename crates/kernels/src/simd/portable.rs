@@ -110,11 +110,6 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn max_or_nan(self, a: V, b: V) -> V {
-        zip(a, b, |a, b| if a > b || a.is_nan() { a } else { b })
-    }
-
-    #[inline(always)]
     fn round(self, x: V) -> V {
         x.map(round)
     }
