@@ -20,7 +20,6 @@ import pathlib
 import re
 import resource
 import sys
-import sys
 import tempfile
 import time
 import traceback
