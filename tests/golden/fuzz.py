@@ -3,7 +3,7 @@
 chains of layers that the passes rewrite.
 
     cargo build -p tightfit --example answers
-    python tests/golden/fuzz.py --bin target/debug/examples/answers --seeds 0:10000 [--jobs 2] [--only Cumsum,Pad]
+    python tests/golden/fuzz.py --bin target/debug/examples/answers --seeds 0:10000 [--only Cumsum,Pad]
     python tests/golden/fuzz.py --bin target/debug/examples/answers --replay 1234       # one graph, printed in full
 
 A seed is a graph: one operator with random shapes, types, values and attributes (`fuzz_ops*.py`), its inputs constants,
@@ -161,7 +161,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", required=True)
     parser.add_argument("--seeds", default="0:1000")
-    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only", default="", help="operators, separated by commas")
     parser.add_argument("--chains", action="store_true", help="only chains of layers")
     parser.add_argument("--replay", type=int, help="print one seed's graph with both answers")

@@ -14,7 +14,7 @@ tf1 = tf.compat.v1
 # How far a value may lie from TensorFlow's, relative to it, and relative to the largest beside it or that was fed.
 TOLERANCES = {"float16": (8e-3, 4e-3), "bfloat16": (4e-2, 3e-2), "float32": (1e-4, 2e-5), "float64": (1e-9, 1e-10),
               "complex64": (1e-4, 2e-5), "complex128": (1e-9, 1e-10)}
-# Largest output that is asked for: above, it is memory that decides.
+# How long an answer may take.
 SECONDS = 30
 
 

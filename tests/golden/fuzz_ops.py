@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fuzz_graph import FLOATS, INTS, NUMBERS, REAL, is_float, is_int
+from fuzz_graph import NUMBERS, REAL, is_float, is_int
 
 MAKERS = {}
 
@@ -290,6 +290,3 @@ def segment(g, name):
     ids = np.sort(g.rng.integers(0, max(shape[0], 1) + g.pick([0, 0, 3]), shape[0])).astype(kind)
     return g.call(name, data, g.feed(ids))
 
-
-FLOAT_KINDS = sorted(set(FLOATS))
-WHOLE = INTS

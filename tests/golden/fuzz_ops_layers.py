@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from fuzz_graph import FLOATS
 from fuzz_ops import broadcast_pair, maker
 
 
@@ -209,5 +208,3 @@ def crop(g, name):
     return g.call(name, g.input(g.dtype(name), shape, 0, 100, special=0), g.feed(corners), g.feed(index), g.ints(size, "int32"),
                   method=g.pick(["bilinear", "nearest"]), extrapolation_value=g.pick([0.0, -7.0, float("nan")]))
 
-
-KINDS = FLOATS

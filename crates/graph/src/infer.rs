@@ -25,14 +25,12 @@ pub fn infer_node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>, GraphError> {
         NodeKind::Constant(constant) => return Ok(vec![constant.fact()]),
         NodeKind::Input { .. } => return Ok(node.facts.clone()),
     };
-    let inputs = graph.input_facts(node);
-    let error = |source| node_error(graph, id, source);
-    ranks::check(operator.name(), &inputs).map_err(error)?;
-    infer_outputs(&**operator, &inputs).map_err(error)
+    infer_outputs(&**operator, &graph.input_facts(node)).map_err(|source| node_error(graph, id, source))
 }
 
 /// What is sure of an operator's outputs and, where shapes or values of its inputs depend on data, the most they can be.
 fn infer_outputs(operator: &dyn Operator, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+    ranks::check(operator.name(), inputs)?;
     let mut facts = infer_values(operator, inputs)?;
     if inputs.iter().all(|input| input.largest.is_none()) {
         return Ok(facts);

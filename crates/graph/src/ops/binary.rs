@@ -128,8 +128,8 @@ impl Operator for Comparison {
         if a.dtype != b.dtype || !(is_text || self.op.supports(a.dtype)) {
             return Err(OpError::input(1, format!("is of type {}, and input 0 of {}", b.dtype, a.dtype)));
         }
-        if self.may_differ && a.dims.broadcast(&b.dims).is_none() {
-            return Ok(vec![Fact::new(DType::Bool, Shape::SCALAR)]);
+        if self.may_differ {
+            return Ok(vec![Fact::new(DType::Bool, lenient_dims(&a.dims, &b.dims))]);
         }
         Ok(vec![Fact::new(DType::Bool, super::broadcast(a, b)?)])
     }
@@ -148,6 +148,20 @@ impl Operator for Comparison {
         }
         let (a, b) = (run.src(0)?, run.src(1)?);
         Ok(compare(run.pool, self.op, a, b, &mut run.output(0)?)?)
+    }
+}
+
+/// The shape of a comparison that may be of shapes which do not broadcast: a scalar then, and open while that is.
+fn lenient_dims(a: &Dims, b: &Dims) -> Dims {
+    let (Some(x), Some(y)) = (a.get(), b.get()) else { return Dims::UNKNOWN };
+    let is_settled = |(x, y): (&Dim, &Dim)| {
+        let is_one = *x == Dim::Known(1) || *y == Dim::Known(1);
+        is_one || (x == y && *x != Dim::Unknown) || (x.known().is_some() && y.known().is_some())
+    };
+    match a.broadcast(b) {
+        None => Dims::scalar(),
+        Some(dims) if x.iter().rev().zip(y.iter().rev()).all(is_settled) => dims,
+        Some(_) => Dims::UNKNOWN,
     }
 }
 
