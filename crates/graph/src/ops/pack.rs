@@ -19,7 +19,7 @@ pub(super) const OPS: &[Registration] = &[
 ];
 
 fn unpack(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(Unpack { count: attributes.count("num")?, axis: attributes.int_or("axis", 0)? }))
+    Ok(Box::new(Unpack { count: attributes.outputs("num")?, axis: attributes.int_or("axis", 0)? }))
 }
 
 fn attribute_axis(axis: i64, rank: usize) -> Result<usize, OpError> {
@@ -92,6 +92,10 @@ struct Unpack {
 impl Operator for Unpack {
     fn name(&self) -> &'static str {
         "Unpack"
+    }
+
+    fn max_outputs(&self, _inputs: usize) -> usize {
+        self.count
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {

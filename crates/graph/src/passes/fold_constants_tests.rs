@@ -6,7 +6,7 @@ use tightfit_format::{AttrValue, SourceFile};
 
 /// A graph of one operator over these constants.
 fn graph(op: &str, attributes: &[(&str, AttrValue)], constants: Vec<Constant>) -> (Graph, NodeId) {
-    let mut graph = Graph::default();
+    let mut graph = Graph::new("test", &tightfit_core::MemoryBudget::unlimited());
     let inputs: Vec<ValueRef> = constants.into_iter().map(|c| graph.add_constant("constant", c)).collect();
     let kind = NodeKind::Operator(operator(op, attributes).unwrap().into());
     let id = graph.add(Node { name: "node".into(), kind, inputs, control: vec![], facts: vec![] });
@@ -27,7 +27,7 @@ fn file(name: &str, rows: usize, columns: usize) -> (Constant, std::path::PathBu
     bytes.extend((0..rows * columns).flat_map(|i| (i as f32).to_le_bytes()));
     std::fs::write(&path, bytes).unwrap();
     let data = ConstantData::File { source: SourceFile::open(&path).unwrap(), offset: 12 };
-    (Constant { dtype: DType::F32, shape: Shape::new(&[rows, columns]).unwrap(), data }, path)
+    (Constant { dtype: DType::F32, shape: Shape::new(&[rows, columns]).unwrap(), data, held: None }, path)
 }
 
 #[test]
