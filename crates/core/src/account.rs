@@ -156,6 +156,11 @@ impl Account {
         self.refused.clone().map_or(Ok(()), Err)
     }
 
+    /// Remembers what was refused elsewhere, as if it had been here.
+    pub fn refuse(&mut self, error: BudgetError) {
+        self.refused.get_or_insert(error);
+    }
+
     /// True when something was refused.
     pub fn is_refused(&self) -> bool {
         self.refused.is_some()

@@ -98,6 +98,19 @@ impl<'a> Attributes<'a> {
         usize::try_from(n).map_err(|_| OpError::attribute(name, format!("is {n}; it must not be negative")))
     }
 
+    /// How many outputs a node has: as [`Attributes::count`], and like TensorFlow no more than 31 bits count.
+    ///
+    /// # Errors
+    /// [`OpError::Attribute`] when it is missing, no integer, negative or more.
+    pub fn outputs(&self, name: &str) -> Result<usize, OpError> {
+        match self.count(name)? {
+            n if n > i32::MAX as usize => {
+                Err(OpError::attribute(name, format!("is {n}; a node has at most {} outputs", i32::MAX)))
+            }
+            n => Ok(n),
+        }
+    }
+
     /// A number.
     ///
     /// # Errors

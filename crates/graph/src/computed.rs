@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytemuck::cast_slice;
-use tightfit_core::DType;
+use tightfit_core::{DType, block_bytes, list_bytes};
 use tightfit_kernels::{BinaryOp, widen};
 
 use crate::ir::Constant;
@@ -64,9 +64,10 @@ impl Computed {
         &self.base
     }
 
-    /// Bytes of memory that the numbers it is computed with take.
-    pub fn held_bytes(&self) -> u64 {
-        self.steps.iter().map(|step| size_of_val(&*step.operand) as u64).sum()
+    /// Bytes of the heap that the operations and their numbers take.
+    pub fn heap_bytes(&self) -> u64 {
+        let operand = |step: &Arithmetic| block_bytes(16 + size_of_val(&*step.operand) as u64);
+        list_bytes(&self.steps) + self.steps.iter().map(operand).sum::<u64>()
     }
 
     /// Fills `out` with the bytes of the result from `offset` on.

@@ -23,7 +23,7 @@ pub enum Dim {
 
 /// A dimension of an input that the model leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Symbol(pub u16);
+pub struct Symbol(pub u32);
 
 impl Symbol {
     /// The first dimension of every input that leaves it open.

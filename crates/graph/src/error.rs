@@ -90,6 +90,15 @@ pub enum GraphError {
     Budget(BudgetError),
     /// The system gave too few threads.
     Threads(ThreadError),
+    /// The memory budget does not suffice for the structure of the model.
+    Memory {
+        /// The model's file.
+        file: String,
+        /// The node that was being made and its operator; `None` for the graph as a whole.
+        node: Option<(String, String)>,
+        /// What does not fit.
+        source: BudgetError,
+    },
     /// The run was asked to stop.
     Stopped,
     /// A session whose weights could not be read was run again.
@@ -98,13 +107,25 @@ pub enum GraphError {
     Plan(String),
 }
 
-/// All nodes of a model that cannot be run, grouped by operator and reason.
+/// All nodes of a model that cannot be run, grouped by operator and reason. However many there are, it keeps a few
+/// names and groups and counts the others.
 #[derive(Debug, Default)]
 pub struct Unsupported {
     /// The model's file.
     pub file: String,
-    /// Nodes by operator and reason, in the order of the file.
-    pub nodes: BTreeMap<(String, String), Vec<String>>,
+    /// Nodes by operator and reason.
+    pub groups: BTreeMap<(String, String), UnsupportedNodes>,
+    /// Number of nodes in all.
+    pub(crate) count: usize,
+}
+
+/// Nodes that cannot be run for one reason.
+#[derive(Debug, Default)]
+pub struct UnsupportedNodes {
+    /// The names of the first, in the order of the file.
+    pub first: Vec<String>,
+    /// How many there are.
+    pub count: usize,
 }
 
 /// How many node names of a group are written out.
@@ -115,12 +136,21 @@ const GROUPS: usize = 40;
 impl Unsupported {
     /// Adds a node.
     pub fn add(&mut self, op: &str, why: impl Into<String>, node: &str) {
-        self.nodes.entry((op.to_string(), why.into())).or_default().push(node.to_string());
+        self.count += 1;
+        let key = (op.to_string(), why.into());
+        if self.groups.len() == GROUPS && !self.groups.contains_key(&key) {
+            return;
+        }
+        let group = self.groups.entry(key).or_default();
+        group.count += 1;
+        if group.first.len() < NAMES_PER_GROUP {
+            group.first.push(node.to_string());
+        }
     }
 
     /// Number of nodes.
     pub fn count(&self) -> usize {
-        self.nodes.values().map(Vec::len).sum()
+        self.count
     }
 }
 
@@ -128,13 +158,14 @@ impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.count();
         write!(f, "{}: {count} node{} cannot be run: ", self.file, if count == 1 { "" } else { "s" })?;
-        for (i, ((op, why), nodes)) in self.nodes.iter().enumerate() {
-            if i == GROUPS {
-                return write!(f, "; and {} groups more", self.nodes.len() - GROUPS);
-            }
-            let names = nodes.iter().take(NAMES_PER_GROUP).map(String::as_str).collect::<Vec<_>>().join(", ");
-            let more = if nodes.len() > NAMES_PER_GROUP { ", .." } else { "" };
-            write!(f, "{}{op} ({why}) x {}: {names}{more}", if i > 0 { "; " } else { "" }, nodes.len())?;
+        for (i, ((op, why), group)) in self.groups.iter().enumerate() {
+            let more = if group.count > group.first.len() { ", .." } else { "" };
+            let names = group.first.join(", ");
+            write!(f, "{}{op} ({why}) x {}: {names}{more}", if i > 0 { "; " } else { "" }, group.count)?;
+        }
+        let others = self.count - self.groups.values().map(|group| group.count).sum::<usize>();
+        if others > 0 {
+            write!(f, "; and {others} nodes more")?;
         }
         Ok(())
     }
@@ -175,6 +206,12 @@ impl fmt::Display for GraphError {
             GraphError::Broken { node, why } => write!(f, "node '{node}': {why}"),
             GraphError::Budget(error) => error.fmt(f),
             GraphError::Threads(error) => error.fmt(f),
+            GraphError::Memory { file, node: Some((node, op)), source } => {
+                write!(f, "{file}: node '{node}' ({op}): {source}; give it more memory")
+            }
+            GraphError::Memory { file, node: None, source } => {
+                write!(f, "{file}: {source}; give it more memory")
+            }
             GraphError::Stopped => f.write_str("the run was stopped"),
             GraphError::Failed => f.write_str("the model does not run any more: an earlier run of it failed"),
             GraphError::Plan(why) => write!(f, "the memory plan is wrong: {why} (a defect of TightFit)"),
@@ -187,7 +224,7 @@ impl std::error::Error for GraphError {
         match self {
             GraphError::Format(error) => Some(error),
             GraphError::Node { source, .. } => Some(&**source),
-            GraphError::Budget(error) => Some(error),
+            GraphError::Budget(error) | GraphError::Memory { source: error, .. } => Some(error),
             GraphError::Threads(error) => Some(error),
             _ => None,
         }

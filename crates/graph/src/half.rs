@@ -36,7 +36,7 @@ pub fn widen(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
     graph.node_mut(id).facts = facts.clone();
     let mut outputs = Vec::new();
     for (output, fact) in facts.iter().enumerate() {
-        let value = ValueRef { node: id, output: output as u16 };
+        let value = ValueRef { node: id, output: output as u32 };
         let is_half = fact.dtype == DType::F32 && (output == 0 || !is_mixed);
         outputs.push(if is_half { cast(graph, id, value, half)? } else { value });
     }

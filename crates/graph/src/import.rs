@@ -1,21 +1,27 @@
 //! GraphDef -> [`Graph`]: only what the fetched tensors need, and all that cannot be run in one error.
 
-use std::collections::HashMap;
+mod names;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use tightfit_core::{DType, Shape};
-use tightfit_format::{AttrValue, DataType, GraphDef, NodeDef, SourceFile, TensorContent, TensorDef};
+use tightfit_core::{BudgetError, DType, MemoryBudget, Reservation, Shape, block_bytes, list_bytes};
+use tightfit_format::{
+    AttrValue, DataType, GraphDef, InlineBytes, ListValue, NodeDef, SourceFile, TensorContent, TensorDef,
+};
 
 use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims, Symbol};
 use crate::error::{GraphError, Unsupported};
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 use crate::half;
-use crate::infer::infer_node;
+use crate::infer::{Values, graph_memory_error, infer_node, memory_error};
 use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, Port, ValueRef};
 use crate::operator::OpError;
 use crate::ops;
+use crate::passes::dead_nodes;
 use crate::{narrow, signature};
+use names::Names;
 
 /// What is wanted of a graph.
 #[derive(Debug, Clone, Default)]
@@ -26,23 +32,23 @@ pub struct ImportOptions {
     pub feeds: Vec<String>,
 }
 
-/// Reads a frozen graph, binary or text.
+/// Reads a frozen graph, binary or text. The graph grows within `budget`; the description is let go of.
 ///
 /// # Errors
 /// [`GraphError`] for a file that is none, a tensor that does not exist, a cycle, and for everything that cannot be
-/// run, all at once.
+/// run, all at once; [`GraphError::Memory`] when the graph does not fit the budget beside its description.
 pub fn import(
     source: &Arc<SourceFile>,
-    mut def: GraphDef,
+    def: GraphDef,
     options: &ImportOptions,
+    budget: &MemoryBudget,
 ) -> Result<Graph, GraphError> {
-    let tensors = def.nodes.iter_mut().map(take_tensor).collect();
-    Importer::new(source, &def, tensors, options)?.import()
+    Importer::new(source, def, options, budget)?.import()
 }
 
 /// The value of a Const node, out of its attributes.
 fn take_tensor(node: &mut NodeDef) -> Option<TensorDef> {
-    let (_, value) = node.attrs.iter_mut().find(|(name, _)| &*node.op == "Const" && &**name == "value")?;
+    let (_, value) = node.attrs.iter_mut().find(|(name, _)| &**name == "value")?;
     match std::mem::replace(value, AttrValue::None) {
         AttrValue::Tensor(tensor) => Some(*tensor),
         _ => None,
@@ -50,123 +56,183 @@ fn take_tensor(node: &mut NodeDef) -> Option<TensorDef> {
 }
 
 /// A tensor's name, split: `node:1` is output 1 of `node`, `node` its first.
-pub fn split_name(name: &str) -> (&str, u16) {
+pub fn split_name(name: &str) -> (&str, u32) {
     match name.rsplit_once(':').map(|(node, output)| (node, output.parse())) {
         Some((node, Ok(output))) => (node, output),
         _ => (name, 0),
     }
 }
 
+/// A node of the file that is not in the graph.
+const NOT_MADE: u32 = u32::MAX;
+
 struct Importer<'a> {
     source: &'a Arc<SourceFile>,
-    def: &'a GraphDef,
+    def: GraphDef,
     options: &'a ImportOptions,
-    by_name: HashMap<&'a str, usize>,
+    names: Names,
+    is_fed: Vec<bool>,
     graph: Graph,
     /// The graph's node for a node of the file.
-    made: HashMap<usize, NodeId>,
+    made: Vec<u32>,
+    /// For each node of the file, how often nodes that are needed take it.
+    users: Vec<u32>,
+    is_fetched: Vec<bool>,
+    values: Values,
     unsupported: Unsupported,
-    /// The value of each Const node of the file.
-    tensors: Vec<Option<TensorDef>>,
+    /// The tables above, while the graph is made.
+    _working: Reservation,
 }
+
+/// What the tables of an import take for each node: two marks, three numbers, and in the search for what is needed a
+/// mark, its place in the order, and on the stack, which grows by doubling, up to three.
+const WORKING_BYTES: u64 = (2 + 3 * size_of::<u32>() + 1 + 4 * size_of::<(usize, usize)>()) as u64;
 
 impl<'a> Importer<'a> {
     fn new(
         source: &'a Arc<SourceFile>,
-        def: &'a GraphDef,
-        tensors: Vec<Option<TensorDef>>,
+        def: GraphDef,
         options: &'a ImportOptions,
+        budget: &MemoryBudget,
     ) -> Result<Self, GraphError> {
-        let mut by_name = HashMap::with_capacity(def.nodes.len());
-        for (index, node) in def.nodes.iter().enumerate() {
-            if by_name.insert(&*node.name, index).is_some() {
-                return Err(GraphError::DuplicateNode { node: node.name.to_string() });
-            }
-        }
         let file = source.path().display().to_string();
-        let graph = Graph { file: file.clone(), symbols: vec!["batch".into()], ..Graph::default() };
+        let graph = Graph::new(file.clone(), budget);
+        let count = def.nodes.len();
+        let bytes = Names::bytes(count) + count as u64 * WORKING_BYTES + Values::bytes(count as u64);
+        let working = graph.memory().room(bytes).map_err(|source| graph_memory_error(&graph, source))?;
+        let names = Names::new(count, |i| &def.nodes[i].name)
+            .map_err(|i| GraphError::DuplicateNode { node: def.nodes[i].name.to_string() })?;
         let unsupported = Unsupported { file, ..Unsupported::default() };
-        Ok(Importer { source, def, options, by_name, graph, made: HashMap::new(), unsupported, tensors })
+        Ok(Importer {
+            source,
+            options,
+            names,
+            is_fed: vec![false; count],
+            values: Values::new(&graph),
+            graph,
+            made: vec![NOT_MADE; count],
+            users: vec![0; count],
+            is_fetched: vec![false; count],
+            unsupported,
+            _working: working,
+            def,
+        })
     }
 
     fn import(mut self) -> Result<Graph, GraphError> {
-        let fetches =
-            if self.options.fetches.is_empty() { self.sinks() } else { self.options.fetches.clone() };
+        let fetches = self.fetches()?;
+        for feed in &self.options.feeds {
+            let index = self.index(split_name(feed).0, || "--input".into())?;
+            self.is_fed[index] = true;
+        }
+        for fetch in fetches.iter() {
+            let index = self.index(split_name(fetch).0, || "--fetch".into())?;
+            self.is_fetched[index] = true;
+        }
         let order = self.needed(&fetches)?;
         self.report_unknown(&order)?;
+        self.graph.reserve_nodes(order.len()).map_err(|source| graph_memory_error(&self.graph, source))?;
         for index in order {
             self.add(index)?;
         }
         if self.unsupported.count() > 0 {
             return Err(GraphError::Unsupported(self.unsupported));
         }
-        for name in fetches {
-            let value = self.value(&name, "--fetch")?;
-            self.graph.outputs.push(Port { name, value });
+        for name in fetches.iter() {
+            let value = self.value(name, || "--fetch".into())?;
+            self.graph.add_output(Port { name: name.clone(), value });
         }
-        Ok(self.graph)
+        let Importer { mut graph, values, def, _working, .. } = self;
+        drop(def);
+        if values.has_folded {
+            dead_nodes::remove(&mut graph);
+        }
+        graph.recount().map_err(|source| graph_memory_error(&graph, source))?;
+        Ok(graph)
+    }
+
+    /// The tensors to compute: those that are asked for, or what nobody in the graph uses.
+    fn fetches(&mut self) -> Result<Cow<'a, [String]>, GraphError> {
+        if !self.options.fetches.is_empty() {
+            return Ok(Cow::Borrowed(&self.options.fetches));
+        }
+        let sinks = self.sinks();
+        let name_bytes = |index: &usize| block_bytes(self.def.nodes[*index].name.len() as u64);
+        // As the name that is asked for, and once more in the graph.
+        let names = sinks.iter().map(name_bytes).sum::<u64>();
+        let bytes = 2 * (names + (sinks.len() * size_of::<Port>()) as u64);
+        let room =
+            self.graph.memory().room(bytes).map_err(|source| graph_memory_error(&self.graph, source))?;
+        let names = sinks.into_iter().map(|index| self.def.nodes[index].name.to_string()).collect();
+        // From here on the graph's own count has them.
+        drop(room);
+        Ok(Cow::Owned(names))
     }
 
     /// The nodes that compute something nobody in the graph uses.
-    fn sinks(&self) -> Vec<String> {
+    fn sinks(&self) -> Vec<usize> {
         let mut used = vec![false; self.def.nodes.len()];
         for node in &self.def.nodes {
             for input in node.inputs.iter().filter(|i| !i.starts_with('^')) {
-                if let Some(index) = self.by_name.get(split_name(input).0) {
-                    used[*index] = true;
+                if let Some(index) = self.find(split_name(input).0) {
+                    used[index] = true;
                 }
             }
         }
         let is_sink =
             |node: &NodeDef| !matches!(&*node.op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2");
-        let nodes = self.def.nodes.iter().zip(used);
-        nodes.filter(|(node, used)| !used && is_sink(node)).map(|(node, _)| node.name.to_string()).collect()
+        let nodes = self.def.nodes.iter().zip(used).enumerate();
+        nodes.filter(|(_, (node, used))| !used && is_sink(node)).map(|(index, _)| index).collect()
     }
 
-    fn index(&self, name: &str, asked_by: &str) -> Result<usize, GraphError> {
-        self.by_name.get(name).copied().ok_or_else(|| GraphError::NoSuchTensor {
-            asked_by: asked_by.to_string(),
+    fn find(&self, name: &str) -> Option<usize> {
+        self.names.find(name, |i| &self.def.nodes[i].name)
+    }
+
+    fn index(&self, name: &str, asked_by: impl Fn() -> String) -> Result<usize, GraphError> {
+        self.find(name).ok_or_else(|| GraphError::NoSuchTensor {
+            asked_by: asked_by(),
             name: name.to_string(),
             similar: similar(name, self.def.nodes.iter().map(|n| &*n.name)),
         })
     }
 
-    fn is_fed(&self, node: &NodeDef) -> bool {
-        self.options.feeds.iter().any(|feed| split_name(feed).0 == &*node.name)
-    }
-
-    /// The nodes that the fetches need, each behind all it needs.
-    fn needed(&self, fetches: &[String]) -> Result<Vec<usize>, GraphError> {
+    /// The nodes that the fetches need, each behind all it needs. Counts the users of each.
+    fn needed(&mut self, fetches: &[String]) -> Result<Vec<usize>, GraphError> {
         let mut is_done: Vec<Option<bool>> = vec![None; self.def.nodes.len()];
-        let mut order = Vec::new();
+        let mut order = Vec::with_capacity(self.def.nodes.len());
         let mut stack = Vec::new();
-        let roots = fetches
-            .iter()
-            .map(|name| (name, "--fetch"))
-            .chain(self.options.feeds.iter().map(|n| (n, "--input")));
-        for (name, asked_by) in roots {
-            stack.push((self.index(split_name(name).0, asked_by)?, 0));
+        let mut has_loop = false;
+        let roots = fetches.iter().map(|name| (name, "--fetch"));
+        for (name, asked_by) in roots.chain(self.options.feeds.iter().map(|name| (name, "--input"))) {
+            stack.push((self.index(split_name(name).0, || asked_by.into())?, 0));
             while let Some((index, next)) = stack.pop() {
-                let node = &self.def.nodes[index];
                 if next == 0 && is_done[index].is_some() {
                     continue;
                 }
                 is_done[index] = Some(false);
-                let inputs: &[Box<str>] = if self.is_fed(node) { &[] } else { &node.inputs };
+                let node = &self.def.nodes[index];
+                let inputs: &[Box<str>] = if self.is_fed[index] { &[] } else { &node.inputs };
                 let Some(input) = inputs.get(next) else {
                     is_done[index] = Some(true);
                     order.push(index);
                     continue;
                 };
                 stack.push((index, next + 1));
-                let need = self
-                    .index(split_name(input.trim_start_matches('^')).0, &format!("node '{}'", node.name))?;
+                let need = self.index(split_name(input.trim_start_matches('^')).0, || asked_by_node(node))?;
                 match is_done[need] {
                     None => stack.push((need, 0)),
-                    Some(false) if !self.is_loop(&stack, need) => {
-                        return Err(GraphError::Cycle { node: node.name.to_string() });
+                    // Once there is a loop the graph cannot be run, and the error says why.
+                    Some(false) if !has_loop => {
+                        has_loop = self.is_loop(&stack, need);
+                        if !has_loop {
+                            return Err(GraphError::Cycle { node: node.name.to_string() });
+                        }
                     }
                     Some(_) => {}
+                }
+                if !input.starts_with('^') {
+                    self.users[need] += 1;
                 }
             }
         }
@@ -182,15 +248,14 @@ impl<'a> Importer<'a> {
     /// Names every operator that has no registration, before any shape is looked at: one missing operator would
     /// otherwise hide the next.
     fn report_unknown(&mut self, order: &[usize]) -> Result<(), GraphError> {
-        for node in order.iter().map(|i| &self.def.nodes[*i]) {
-            let is_known = self.is_fed(node) || ops::is_supported(&node.op);
-            if !is_known {
+        for index in order.iter().filter(|index| !self.is_fed[**index]) {
+            let node = &self.def.nodes[*index];
+            if !ops::is_supported(&node.op) {
                 self.unsupported.add(&node.op, "operator not supported", &node.name);
-            } else if !self.is_fed(node) && !is_structural(&node.op) {
+            } else if !is_structural(&node.op) {
                 // Attributes do not depend on shapes, so their errors belong to the same list.
-                if let Err(error) =
-                    signature::check_attributes(node).and_then(|()| self.operator(node).map(drop))
-                {
+                let checked = signature::check_attributes(node).and_then(|()| operator(node).map(drop));
+                if let Err(error) = checked {
                     self.unsupported.add(&node.op, error.to_string(), &node.name);
                 }
             }
@@ -201,53 +266,71 @@ impl<'a> Importer<'a> {
         Err(GraphError::Unsupported(std::mem::take(&mut self.unsupported)))
     }
 
-    fn operator(&self, node: &NodeDef) -> Result<Arc<dyn crate::operator::Operator>, OpError> {
-        let registration =
-            ops::find(&node.op).ok_or_else(|| OpError::Unsupported("operator not supported".to_string()))?;
-        (registration.import)(&Attributes::new(node)).map(Arc::from)
-    }
-
     fn add(&mut self, index: usize) -> Result<(), GraphError> {
-        let node = &self.def.nodes[index];
-        let made = if self.is_fed(node) {
-            self.add_input(node)
+        let made = if self.is_fed[index] {
+            self.add_input(index)
         } else {
-            match &*node.op {
+            match &*self.def.nodes[index].op {
                 "Const" => self.add_constant(index),
-                "Placeholder" => self.add_input(node),
+                "Placeholder" => self.add_input(index),
                 _ => return self.add_operator(index),
             }
         };
         match made {
-            Ok(id) => {
-                self.made.insert(index, id);
+            Ok(id) => self.made(index, id),
+            Err(OpError::Budget(source)) => {
+                let node = &self.def.nodes[index];
+                let file = self.graph.file.clone();
+                let node = Some((node.name.to_string(), node.op.to_string()));
+                Err(GraphError::Memory { file, node, source })
             }
             Err(error) => {
+                let node = &self.def.nodes[index];
                 self.unsupported.add(&node.op, error.to_string(), &node.name);
+                Ok(())
             }
         }
-        Ok(())
+    }
+
+    /// Node `id` of the graph is node `index` of the file, and all is known of it that there will be.
+    fn made(&mut self, index: usize, id: NodeId) -> Result<(), GraphError> {
+        let before = self.values.nodes();
+        self.values.add_nodes(&self.graph);
+        self.values.expect_users(id, self.users[index], self.is_fetched[index]);
+        // A chain of at most three nodes was made, in any order: what they wait for is known after as many rounds.
+        for _ in 0..3 {
+            (before..self.graph.nodes.len()).for_each(|id| self.values.note(&self.graph, NodeId(id as u32)));
+        }
+        // What was made on the way to it, casts of halves, is behind it now.
+        for other in (before..self.graph.nodes.len()).map(|id| NodeId(id as u32)).filter(|other| *other != id)
+        {
+            self.values.inferred(&mut self.graph, other);
+        }
+        self.values.inferred(&mut self.graph, id);
+        self.made[index] = id.0;
+        self.graph.check().map_err(|source| memory_error(&self.graph, id, source))
     }
 
     fn add_operator(&mut self, index: usize) -> Result<(), GraphError> {
         let node = &self.def.nodes[index];
-        let mut inputs = Vec::new();
-        let mut control = Vec::new();
+        let mut inputs =
+            Vec::with_capacity(node.inputs.iter().filter(|input| !input.starts_with('^')).count());
+        let mut control = Vec::with_capacity(node.inputs.len() - inputs.capacity());
         for input in &node.inputs {
             let (name, _) = split_name(input.trim_start_matches('^'));
-            let need = self.index(name, &node.name)?;
-            let Some(id) = self.made.get(&need).copied() else {
+            let need = self.index(name, || asked_by_node(node))?;
+            if self.made[need] == NOT_MADE {
                 // What it needs is in the list of what cannot be run already.
                 return Ok(());
-            };
+            }
             if input.starts_with('^') {
-                control.push(id);
+                control.push(NodeId(self.made[need]));
             } else {
-                inputs.push(self.value(input, &format!("node '{}'", node.name))?);
+                inputs.push(self.value(input, || asked_by_node(node))?);
             }
         }
         let types: Vec<DType> = inputs.iter().map(|value| self.graph.fact(*value).dtype).collect();
-        let operator = match signature::check_inputs(node, &types).and_then(|()| self.operator(node)) {
+        let operator = match signature::check_inputs(node, &types).and_then(|()| operator(node)) {
             Ok(operator) => operator,
             Err(error) => {
                 self.unsupported.add(&node.op, error.to_string(), &node.name);
@@ -256,28 +339,33 @@ impl<'a> Importer<'a> {
         };
         let kind = NodeKind::Operator(operator);
         let id = self.graph.add(Node { name: (&*node.name).into(), kind, inputs, control, facts: vec![] });
+        self.graph.count_operator_lists(lists_bytes(node));
+        self.graph.check().map_err(|source| memory_error(&self.graph, id, source))?;
         match infer_node(&self.graph, id) {
             Ok(facts) => {
-                self.graph.node_mut(id).facts = facts;
-                self.made.insert(index, id);
-                self.check(node, id);
+                self.graph.set_facts(id, facts);
+                self.check(index, id);
+                self.made(index, id)
             }
             Err(GraphError::Node { source, .. }) => {
                 match narrow::widen(&mut self.graph, id).or_else(|| half::widen(&mut self.graph, id)) {
                     Some(made) => {
-                        self.made.insert(index, made);
-                        self.check(node, id);
+                        self.check(index, id);
+                        self.made(index, made)
                     }
-                    None => self.unsupported.add(&node.op, source.to_string(), &node.name),
+                    None => {
+                        self.unsupported.add(&node.op, source.to_string(), &node.name);
+                        Ok(())
+                    }
                 }
             }
-            Err(other) => return Err(other),
+            Err(other) => Err(other),
         }
-        Ok(())
     }
 
     /// Refuses what TensorFlow refuses of shapes that the file knows already.
-    fn check(&mut self, node: &NodeDef, id: NodeId) {
+    fn check(&mut self, index: usize, id: NodeId) {
+        let node = &self.def.nodes[index];
         let made = self.graph.node(id);
         let facts = self.graph.input_facts(made);
         let checked = signature::ranks::check_in_file(&node.op, &facts);
@@ -288,7 +376,8 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn add_input(&mut self, node: &NodeDef) -> Result<NodeId, OpError> {
+    fn add_input(&mut self, index: usize) -> Result<NodeId, OpError> {
+        let node = &self.def.nodes[index];
         let attributes = Attributes::new(node);
         // A fed node that is no placeholder has the type that its operator would give it.
         let dtype = match signature::output_type(node, 0) {
@@ -299,49 +388,95 @@ impl<'a> Importer<'a> {
         let declared = attributes.shape_or_unknown("shape")?;
         let dims = match declared {
             // Graphs of old producers write an unknown shape as a scalar's.
-            Some(dims) if !(dims.is_empty() && self.def.producer < 24) => self.input_dims(&node.name, &dims),
+            Some(dims) if !(dims.is_empty() && self.def.producer < 24) => {
+                input_dims(&mut self.graph, &node.name, &dims)
+            }
             _ => Dims::UNKNOWN,
         };
         let facts = vec![Fact::new(dtype, dims.clone())];
         let kind = NodeKind::Input { dtype, dims };
         let id =
             self.graph.add(Node { name: (&*node.name).into(), kind, inputs: vec![], control: vec![], facts });
-        self.graph.inputs.push(Port { name: node.name.to_string(), value: ValueRef::of(id) });
+        self.graph.add_input(Port { name: node.name.to_string(), value: ValueRef::of(id) });
         Ok(id)
     }
 
-    /// Open dimensions become symbols: the first of every input is the batch.
-    fn input_dims(&mut self, name: &str, dims: &[i64]) -> Dims {
-        let dims = dims.iter().enumerate().map(|(axis, dim)| match (axis, dim) {
-            (0, ..0) => Dim::of(Symbol::BATCH),
-            (_, ..0) => {
-                let number = u16::try_from(self.graph.symbols.len()).unwrap_or(u16::MAX);
-                self.graph.symbols.push(format!("axis {axis} of {name}"));
-                Dim::of(Symbol(number))
-            }
-            (_, n) => Dim::Known(*n),
-        });
-        Dims::new(dims.collect::<Vec<_>>())
-    }
-
     fn add_constant(&mut self, index: usize) -> Result<NodeId, OpError> {
-        let node = &self.def.nodes[index];
-        let tensor = self.tensors[index]
-            .take()
+        let tensor = take_tensor(&mut self.def.nodes[index])
             .ok_or_else(|| OpError::attribute("value", "is missing or no tensor"))?;
-        let constant = constant(self.source, tensor)?;
+        let constant = self.constant(tensor)?;
         let facts = vec![constant.fact()];
-        let kind = NodeKind::Constant(Arc::new(constant));
-        Ok(self.graph.add(Node { name: (&*node.name).into(), kind, inputs: vec![], control: vec![], facts }))
+        let kind = NodeKind::Constant(self.graph.hold(constant));
+        let name = (&*self.def.nodes[index].name).into();
+        Ok(self.graph.add(Node { name, kind, inputs: vec![], control: vec![], facts }))
     }
 
-    fn value(&self, name: &str, asked_by: &str) -> Result<ValueRef, GraphError> {
+    /// The constant of a tensor in the file: small ones are read, large ones stay there.
+    fn constant(&mut self, tensor: TensorDef) -> Result<Constant, OpError> {
+        let data_type = DataType(tensor.dtype);
+        let dtype = data_type.dtype().ok_or_else(|| {
+            OpError::attribute("value", format!("is a tensor of {data_type}, a type that is not supported"))
+        })?;
+        let dims: Result<Vec<usize>, _> = tensor.shape.iter().map(|d| usize::try_from(*d)).collect();
+        let dims = dims.map_err(|_| OpError::attribute("value", "is a tensor of open shape"))?;
+        let shape = Shape::new(&dims)?;
+        let bytes = shape.elements() * dtype.bytes();
+        let source = self.source;
+        let data = match tensor.content {
+            TensorContent::Strings(strings) if dtype == DType::String => {
+                // The list is copied behind its counters; the texts go from the description to the constant.
+                let texts = strings.iter().map(|text| block_bytes(text.len() as u64)).sum::<u64>();
+                let list = block_bytes(2 * size_of::<usize>() as u64 + size_of_val(&*strings) as u64);
+                let held = self.hold_of_file(texts, list)?;
+                return Ok(Constant { dtype, shape, data: ConstantData::Strings(strings.into()), held });
+            }
+            _ if dtype == DType::String => {
+                return Err(OpError::attribute("value", "holds no strings in a tensor of strings"));
+            }
+            TensorContent::Strings(_) | TensorContent::Opaque => {
+                return Err(OpError::attribute("value", format!("does not hold elements of {dtype}")));
+            }
+            _ if bytes <= KNOWN_VALUE_MAX_BYTES => {
+                let held = self.hold_of_file(0, block_bytes(2 * size_of::<usize>() as u64 + bytes as u64))?;
+                let mut elements = vec![0; bytes];
+                tensor.read_into(source, &mut elements)?;
+                return Ok(Constant { dtype, shape, data: ConstantData::Memory(elements.into()), held });
+            }
+            TensorContent::File { offset, bytes: present } if present == bytes as u64 => {
+                ConstantData::File { source: source.clone(), offset }
+            }
+            _ => ConstantData::Tensor { source: source.clone(), tensor: Box::new(tensor) },
+        };
+        let held = match &data {
+            ConstantData::Tensor { tensor, .. } => {
+                let inline = match &tensor.content {
+                    TensorContent::Inline(InlineBytes::Small(bytes)) => block_bytes(bytes.len() as u64),
+                    _ => 0,
+                };
+                let own = block_bytes(size_of::<TensorDef>() as u64) + list_bytes(&tensor.shape);
+                self.hold_of_file(inline, own)?
+            }
+            _ => None,
+        };
+        Ok(Constant { dtype, shape, data, held })
+    }
+
+    /// The reservation of a constant: `moved` bytes come from the description, which had reserved them.
+    fn hold_of_file(&mut self, moved: u64, new: u64) -> Result<Option<Arc<Reservation>>, BudgetError> {
+        let own = block_bytes(2 * size_of::<usize>() as u64 + size_of::<Constant>() as u64);
+        let left = self.def.reservation.bytes().saturating_sub(moved);
+        self.def.reservation.shrink(left);
+        self.graph.reserve_constant(moved + new + own).map(Some)
+    }
+
+    fn value(&self, name: &str, asked_by: impl Fn() -> String) -> Result<ValueRef, GraphError> {
         let (node, output) = split_name(name);
-        let index = self.index(node, asked_by)?;
-        let value = self.made.get(&index).map(|id| ValueRef { node: *id, output });
+        let index = self.index(node, &asked_by)?;
+        let made = Some(self.made[index]).filter(|id| *id != NOT_MADE);
+        let value = made.map(|id| ValueRef { node: NodeId(id), output });
         value.filter(|v| (v.output as usize) < self.graph.node(v.node).facts.len()).ok_or_else(|| {
             GraphError::NoSuchTensor {
-                asked_by: asked_by.to_string(),
+                asked_by: asked_by(),
                 name: name.to_string(),
                 similar: vec![node.to_string()],
             }
@@ -349,42 +484,45 @@ impl<'a> Importer<'a> {
     }
 }
 
+fn asked_by_node(node: &NodeDef) -> String {
+    format!("node '{}'", node.name)
+}
+
+fn operator(node: &NodeDef) -> Result<Arc<dyn crate::operator::Operator>, OpError> {
+    let registration =
+        ops::find(&node.op).ok_or_else(|| OpError::Unsupported("operator not supported".to_string()))?;
+    (registration.import)(&Attributes::new(node)).map(Arc::from)
+}
+
+/// What an operator may keep of the lists among a node's attributes.
+fn lists_bytes(node: &NodeDef) -> u64 {
+    let lists = node.attrs.iter().map(|(_, value)| match value {
+        AttrValue::List(ListValue::Empty) => 0,
+        AttrValue::List(list) => block_bytes(list.len() as u64 * size_of::<i64>() as u64),
+        AttrValue::Shape(shape) => block_bytes(shape.dims.as_ref().map_or(0, |d| d.len() as u64 * 8)),
+        AttrValue::Str(text) => block_bytes(text.len() as u64),
+        _ => 0,
+    });
+    lists.sum()
+}
+
+/// Open dimensions become symbols: the first of every input is the batch.
+fn input_dims(graph: &mut Graph, name: &str, dims: &[i64]) -> Dims {
+    let dims = dims.iter().enumerate().map(|(axis, dim)| match (axis, dim) {
+        (0, ..0) => Dim::of(Symbol::BATCH),
+        (_, ..0) => {
+            let number = graph.symbols.len() as u32;
+            graph.add_symbol(format!("axis {axis} of {name}"));
+            Dim::of(Symbol(number))
+        }
+        (_, n) => Dim::Known(*n),
+    });
+    Dims::new(dims.collect::<Vec<_>>())
+}
+
 /// Nodes that are no operator but part of the graph's own structure.
 fn is_structural(op: &str) -> bool {
     matches!(op, "Const" | "Placeholder")
-}
-
-/// The constant of a tensor in the file: small ones are read, large ones stay there.
-fn constant(source: &Arc<SourceFile>, tensor: TensorDef) -> Result<Constant, OpError> {
-    let data_type = DataType(tensor.dtype);
-    let dtype = data_type.dtype().ok_or_else(|| {
-        OpError::attribute("value", format!("is a tensor of {data_type}, a type that is not supported"))
-    })?;
-    let dims: Result<Vec<usize>, _> = tensor.shape.iter().map(|d| usize::try_from(*d)).collect();
-    let dims = dims.map_err(|_| OpError::attribute("value", "is a tensor of open shape"))?;
-    let shape = Shape::new(&dims)?;
-    let bytes = shape.elements() * dtype.bytes();
-    let data = match &tensor.content {
-        TensorContent::Strings(strings) if dtype == DType::String => {
-            ConstantData::Strings(strings.clone().into())
-        }
-        _ if dtype == DType::String => {
-            return Err(OpError::attribute("value", "holds no strings in a tensor of strings"));
-        }
-        TensorContent::Strings(_) | TensorContent::Opaque => {
-            return Err(OpError::attribute("value", format!("does not hold elements of {dtype}")));
-        }
-        _ if bytes <= KNOWN_VALUE_MAX_BYTES => {
-            let mut elements = vec![0; bytes];
-            tensor.read_into(source, &mut elements)?;
-            ConstantData::Memory(elements.into())
-        }
-        TensorContent::File { offset, bytes: present } if *present == bytes as u64 => {
-            ConstantData::File { source: source.clone(), offset: *offset }
-        }
-        _ => ConstantData::Tensor { source: source.clone(), tensor: Box::new(tensor) },
-    };
-    Ok(Constant { dtype, shape, data })
 }
 
 /// How many names are suggested in place of one that does not exist.
@@ -393,14 +531,20 @@ const SUGGESTIONS: usize = 3;
 /// The names that share the most with `name`, best first.
 pub fn similar<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Vec<String> {
     let lower = name.to_ascii_lowercase();
-    let mut scored: Vec<(usize, &str)> = names
-        .filter_map(|candidate| {
-            let other = candidate.to_ascii_lowercase();
-            let common = lower.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-            let score = if other.contains(&lower) || lower.contains(&other) { 100 } else { common };
-            (score >= 3.min(lower.len().max(1))).then_some((score, candidate))
-        })
-        .collect();
-    scored.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.len().cmp(&b.1.len())));
-    scored.into_iter().take(SUGGESTIONS).map(|(_, n)| n.to_string()).collect()
+    let mut best: Vec<(usize, &str)> = Vec::with_capacity(SUGGESTIONS + 1);
+    for candidate in names {
+        let other = candidate.to_ascii_lowercase();
+        let common = lower.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+        let score = if other.contains(&lower) || lower.contains(&other) { 100 } else { common };
+        if score < 3.min(lower.len().max(1)) {
+            continue;
+        }
+        let is_behind = |better: &(usize, &str)| {
+            better.0 > score || (better.0 == score && better.1.len() <= candidate.len())
+        };
+        let place = best.iter().take_while(|better| is_behind(better)).count();
+        best.insert(place, (score, candidate));
+        best.truncate(SUGGESTIONS);
+    }
+    best.into_iter().map(|(_, name)| name.to_string()).collect()
 }

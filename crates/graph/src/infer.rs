@@ -1,16 +1,21 @@
 //! Shape inference over a graph, and the values that follow from it.
+//!
+//! A value is known only for as long as a node that needs it has not been inferred: a node whose one output is known
+//! becomes a constant at once, and a constant that nobody takes any more is let go of. A chain of a thousand operators
+//! on a known value so takes the memory of two of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tightfit_core::{DType, Shape};
+use tightfit_core::{BudgetError, DType, MemoryBudget, Shape, array_bytes};
 
 use crate::dim::{Dim, Dims, Symbol};
 use crate::error::GraphError;
 use crate::exec::evaluate;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known, Largest};
-use crate::ir::{Graph, NodeId, NodeKind};
+use crate::ir::{Constant, Graph, NodeId, NodeKind};
 use crate::operator::{OpError, Operator};
+use crate::passes::dead_nodes;
 use crate::signature::ranks;
 
 /// What a node's outputs are, from what its inputs are. Where all inputs have known values and the outputs are small,
@@ -25,21 +30,31 @@ pub fn infer_node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>, GraphError> {
         NodeKind::Constant(constant) => return Ok(vec![constant.fact()]),
         NodeKind::Input { .. } => return Ok(node.facts.clone()),
     };
-    infer_outputs(&**operator, &graph.input_facts(node)).map_err(|source| node_error(graph, id, source))
+    let inputs = graph.input_facts(node);
+    // Given back when the facts are counted as the node's.
+    let _room = graph
+        .memory()
+        .room(facts_room_bytes(&**operator, &inputs))
+        .map_err(|source| memory_error(graph, id, source))?;
+    infer_outputs(&**operator, &inputs, graph.budget()).map_err(|source| node_error(graph, id, source))
 }
 
 /// What is sure of an operator's outputs and, where shapes or values of its inputs depend on data, the most they can be.
-fn infer_outputs(operator: &dyn Operator, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+fn infer_outputs(
+    operator: &dyn Operator,
+    inputs: &[&Fact],
+    budget: &MemoryBudget,
+) -> Result<Vec<Fact>, OpError> {
     ranks::check(operator.name(), inputs)?;
-    let mut facts = infer_values(operator, inputs)?;
+    let mut facts = infer_values(operator, inputs, budget)?;
     if inputs.iter().all(|input| input.largest.is_none()) {
         return Ok(facts);
     }
     let largest = largest_inputs(operator, inputs);
     // Of inputs that must have one size each may have a bound of its own.
-    let found = infer_values(operator, &largest.iter().collect::<Vec<_>>()).or_else(|_| {
+    let found = infer_values(operator, &largest.iter().collect::<Vec<_>>(), budget).or_else(|_| {
         let raised = raised(inputs, &largest);
-        infer_values(operator, &raised.iter().collect::<Vec<_>>())
+        infer_values(operator, &raised.iter().collect::<Vec<_>>(), budget)
     });
     if let Ok(found) = found {
         facts.iter_mut().zip(found).for_each(|(fact, most)| bound(fact, most));
@@ -104,7 +119,11 @@ fn bound(fact: &mut Fact, most: Fact) {
 }
 
 /// What an operator infers. Where all inputs have known values and the outputs are small, it is run to know theirs too.
-fn infer_values(operator: &dyn Operator, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+fn infer_values(
+    operator: &dyn Operator,
+    inputs: &[&Fact],
+    budget: &MemoryBudget,
+) -> Result<Vec<Fact>, OpError> {
     let mut facts = operator.infer(inputs)?;
     let is_small = |f: &Fact| {
         let shape = f.planned_dims().concrete().filter(|_| f.dtype != DType::String);
@@ -118,7 +137,7 @@ fn infer_values(operator: &dyn Operator, inputs: &[&Fact]) -> Result<Vec<Fact>, 
         && inputs.iter().all(|f| f.dtype != DType::String && f.view().is_some())
     {
         let views: Vec<_> = inputs.iter().filter_map(|f| f.view()).collect();
-        let values = evaluate(operator, &views, &facts)?;
+        let values = evaluate(operator, &views, &facts, budget)?;
         for (fact, (shape, bytes)) in facts.iter_mut().zip(values) {
             *fact = Fact::known(fact.dtype, shape, bytes);
         }
@@ -126,9 +145,44 @@ fn infer_values(operator: &dyn Operator, inputs: &[&Fact]) -> Result<Vec<Fact>, 
     Ok(facts)
 }
 
+/// Outputs up to which nothing is reserved for what is said of them before they are inferred.
+const FEW_OUTPUTS: usize = 64;
+
+/// Bytes that the facts of a node with many outputs may take while they are made.
+fn facts_room_bytes(operator: &dyn Operator, inputs: &[&Fact]) -> u64 {
+    let count = operator.max_outputs(inputs.len());
+    let listed = array_bytes::<&Fact>(inputs.len());
+    if count <= FEW_OUTPUTS {
+        return listed;
+    }
+    let rank = inputs.iter().filter_map(|fact| fact.dims.rank()).max().unwrap_or(0);
+    let is_known = inputs.iter().any(|fact| fact.value.is_some());
+    let value = if is_known { array_bytes::<Dim>(2) } else { 0 };
+    let each = array_bytes::<Dim>(rank + 1) + value;
+    array_bytes::<Fact>(count).saturating_add((count as u64).saturating_mul(each)).saturating_add(listed)
+}
+
+/// The error of a node whose outputs cannot be described in the memory there is.
+pub(crate) fn memory_error(graph: &Graph, id: NodeId, source: BudgetError) -> GraphError {
+    let node = graph.node(id);
+    GraphError::Memory {
+        file: graph.file.clone(),
+        node: Some((node.name.to_string(), node.op_name().to_string())),
+        source,
+    }
+}
+
+/// The error of a graph that is too large for the memory there is.
+pub(crate) fn graph_memory_error(graph: &Graph, source: BudgetError) -> GraphError {
+    GraphError::Memory { file: graph.file.clone(), node: None, source }
+}
+
 /// The error of a node's operator.
 pub fn node_error(graph: &Graph, id: NodeId, source: OpError) -> GraphError {
     let node = graph.node(id);
+    if let OpError::Budget(source) = source {
+        return memory_error(graph, id, source);
+    }
     GraphError::Node {
         file: graph.file.clone(),
         node: node.name.to_string(),
@@ -137,17 +191,163 @@ pub fn node_error(graph: &Graph, id: NodeId, source: OpError) -> GraphError {
     }
 }
 
-/// Infers every node anew, in order.
+/// Infers every node anew, in order. Nodes whose value is known become constants.
 ///
 /// # Errors
-/// [`GraphError::Cycle`], and that of the first operator that refuses its inputs.
+/// [`GraphError::Cycle`], that of the first operator that refuses its inputs, and [`GraphError::Memory`] when what is
+/// known does not fit the graph's budget.
 pub fn infer(graph: &mut Graph) -> Result<(), GraphError> {
     let order = graph.order().map_err(|id| GraphError::Cycle { node: graph.node(id).name.to_string() })?;
+    let mut values = Values::new(graph);
+    for id in &order {
+        values.expect(graph.node(*id).inputs.iter().map(|value| value.node));
+    }
     for id in order {
         let facts = infer_node(graph, id)?;
-        graph.node_mut(id).facts = facts;
+        graph.set_facts(id, facts);
+        values.inferred(graph, id);
+        graph.check().map_err(|source| memory_error(graph, id, source))?;
+    }
+    if values.has_folded {
+        dead_nodes::remove(graph);
+        graph.recount().map_err(|source| graph_memory_error(graph, source))?;
     }
     Ok(())
+}
+
+/// Who still needs to know the value of each node.
+pub(crate) struct Values {
+    /// For each node, how often those take it that are not inferred yet.
+    waiting: Vec<u32>,
+    /// For each node, how often any node takes it.
+    taken: Vec<u32>,
+    is_output: Vec<bool>,
+    /// For each node, whether it or anything that it needs has an effect. Its value is computed behind that effect, so it
+    /// does not become a constant though it is known.
+    waits: Vec<bool>,
+    /// What a constant becomes that nobody takes.
+    nothing: Arc<Constant>,
+    /// True when a node was made a constant.
+    pub has_folded: bool,
+}
+
+impl Values {
+    /// Of a graph as it is: nobody waits yet.
+    pub fn new(graph: &Graph) -> Values {
+        let nothing = Arc::new(Constant::in_memory(DType::U8, Shape::SCALAR, Vec::new()));
+        let mut values = Values {
+            waiting: vec![],
+            taken: vec![],
+            is_output: vec![],
+            waits: vec![],
+            nothing,
+            has_folded: false,
+        };
+        values.add_nodes(graph);
+        for port in &graph.outputs {
+            values.is_output[port.value.node.0 as usize] = true;
+        }
+        values
+    }
+
+    /// Bytes that it takes for so many nodes.
+    pub fn bytes(nodes: u64) -> u64 {
+        10 * nodes
+    }
+
+    /// How many nodes it knows.
+    pub fn nodes(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// Takes in the nodes that were added to the graph.
+    pub fn add_nodes(&mut self, graph: &Graph) {
+        let known = self.taken.len();
+        self.waiting.resize(graph.nodes.len(), 0);
+        self.taken.resize(graph.nodes.len(), 0);
+        self.is_output.resize(graph.nodes.len(), false);
+        self.waits.resize(graph.nodes.len(), false);
+        for value in graph.nodes[known..].iter().flat_map(|node| &node.inputs) {
+            self.taken[value.node.0 as usize] += 1;
+        }
+    }
+
+    /// Each of `nodes` will be taken by one that is inferred later.
+    pub fn expect(&mut self, nodes: impl Iterator<Item = NodeId>) {
+        nodes.for_each(|node| self.waiting[node.0 as usize] += 1);
+    }
+
+    /// Node `id` will be taken so often by nodes that are inferred later, and is fetched or not.
+    pub fn expect_users(&mut self, id: NodeId, users: u32, is_output: bool) {
+        self.waiting[id.0 as usize] = users;
+        self.is_output[id.0 as usize] = is_output;
+    }
+
+    /// Notes whether `id` has an effect or needs what has one, from what is noted of the nodes that it needs.
+    pub fn note(&mut self, graph: &Graph, id: NodeId) {
+        let node = graph.node(id);
+        let mut needs = node.inputs.iter().map(|value| value.node).chain(node.control.iter().copied());
+        self.waits[id.0 as usize] = node.operator().is_some_and(|operator| !operator.is_pure())
+            || needs.any(|need| self.waits[need.0 as usize]);
+    }
+
+    /// What is known of `id` now is all there will be. It becomes a constant where that is its value; of what it takes
+    /// it needs to know nothing more.
+    pub fn inferred(&mut self, graph: &mut Graph, id: NodeId) {
+        self.note(graph, id);
+        let inputs = match known_constant(graph, id).filter(|_| !self.waits[id.0 as usize]) {
+            Some(constant) => {
+                self.has_folded = true;
+                let inputs = std::mem::take(&mut graph.node_mut(id).inputs);
+                inputs.iter().for_each(|value| self.taken[value.node.0 as usize] -= 1);
+                graph.make_constant(id, constant);
+                inputs
+            }
+            None => Vec::new(),
+        };
+        self.settle(graph, id);
+        if inputs.is_empty() {
+            for position in 0..graph.node(id).inputs.len() {
+                self.release(graph, graph.node(id).inputs[position].node);
+            }
+        } else {
+            inputs.iter().for_each(|value| self.release(graph, value.node));
+        }
+    }
+
+    /// One fewer waits for the value of `id`.
+    pub fn release(&mut self, graph: &mut Graph, id: NodeId) {
+        let waiting = &mut self.waiting[id.0 as usize];
+        *waiting = waiting.saturating_sub(1);
+        self.settle(graph, id);
+    }
+
+    fn settle(&mut self, graph: &mut Graph, id: NodeId) {
+        if self.waiting[id.0 as usize] > 0 {
+            return;
+        }
+        match graph.node(id).kind {
+            NodeKind::Constant(_) if self.taken[id.0 as usize] == 0 && !self.is_output[id.0 as usize] => {
+                graph.node_mut(id).kind = NodeKind::Constant(self.nothing.clone());
+                graph.set_facts(id, Vec::new());
+            }
+            NodeKind::Operator(_) => graph.forget_values(id),
+            NodeKind::Constant(_) | NodeKind::Input { .. } => {}
+        }
+    }
+}
+
+/// The constant that a node is whose value is known.
+pub(crate) fn known_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
+    let node = graph.node(id);
+    let is_pure = node.operator().is_some_and(|operator| operator.is_pure());
+    let [fact] = &node.facts[..] else { return None };
+    match (&fact.value, fact.dims.concrete()) {
+        (Some(Known::Bytes(bytes)), Some(shape)) if is_pure && node.control.is_empty() => {
+            Some(Constant::in_memory(fact.dtype, shape, bytes.clone()))
+        }
+        _ => None,
+    }
 }
 
 /// What is said of a graph's inputs to make it concrete.
@@ -167,17 +367,14 @@ pub struct Binding {
 /// [`GraphError::OpenShape`] for an input of which nobody says what shape it has, [`GraphError::Feed`] for a shape the
 /// input cannot have, and what inference finds.
 pub fn bind(graph: &Graph, binding: &Binding) -> Result<Graph, GraphError> {
-    let mut bound = Graph {
-        file: graph.file.clone(),
-        nodes: graph.nodes.clone(),
-        inputs: graph.inputs.clone(),
-        outputs: graph.outputs.clone(),
-        symbols: graph.symbols.clone(),
-    };
+    let mut bound = graph.copy_to_bind().map_err(|source| graph_memory_error(graph, source))?;
+    let working = crate::passes::working_bytes(&bound);
+    let _working = bound.memory().room(working).map_err(|source| graph_memory_error(graph, source))?;
     for port in &graph.inputs {
-        let node = bound.node_mut(port.value.node);
-        let NodeKind::Input { dtype, dims } = &node.kind else { continue };
-        node.facts = vec![bind_input(&port.name, *dtype, dims, binding)?];
+        let id = port.value.node;
+        let NodeKind::Input { dtype, dims } = &bound.node(id).kind else { continue };
+        let fact = bind_input(&port.name, *dtype, dims, binding)?;
+        bound.set_facts(id, vec![fact]);
     }
     infer(&mut bound)?;
     Ok(bound)

@@ -1,15 +1,18 @@
 //! The graph: nodes in no particular order, joined by value references.
 
+mod memory;
+
 use std::fmt;
 use std::sync::Arc;
 
-use tightfit_core::{DType, Shape};
-use tightfit_format::{SourceFile, TensorContent, TensorDef};
+use tightfit_core::{Account, DType, Reservation, Shape};
+use tightfit_format::{SourceFile, TensorDef};
 
 use crate::computed::Computed;
 use crate::dim::Dims;
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator};
+pub(crate) use memory::BOUND_CONSTANTS;
 
 /// A node's place in [`Graph::nodes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,11 +24,11 @@ pub struct ValueRef {
     /// The node.
     pub node: NodeId,
     /// Which of its outputs.
-    pub output: u16,
+    pub output: u32,
 }
 
 /// A computation over tensors.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Graph {
     /// The file it was read from, for messages.
     pub file: String,
@@ -37,6 +40,11 @@ pub struct Graph {
     pub outputs: Vec<Port>,
     /// What each [`crate::dim::Symbol`] stands for: `batch`, or an input and its axis.
     pub symbols: Vec<String>,
+    memory: Account,
+    /// True for a copy with shapes bound, which shares names, operators and constants with the graph it is of.
+    is_bound: bool,
+    /// Bytes that operators hold besides their own fields.
+    operator_bytes: u64,
 }
 
 /// An input or output of the graph under the name that was asked for.
@@ -88,6 +96,8 @@ pub struct Constant {
     pub shape: Shape,
     /// The elements.
     pub data: ConstantData,
+    /// The memory of the elements and of itself, once it is part of a graph.
+    pub held: Option<Arc<Reservation>>,
 }
 
 /// Where the elements of a constant are.
@@ -129,29 +139,12 @@ impl ConstantData {
 impl Constant {
     /// A constant of these bytes.
     pub fn in_memory(dtype: DType, shape: Shape, bytes: impl Into<Arc<[u8]>>) -> Constant {
-        Constant { dtype, shape, data: ConstantData::Memory(bytes.into()) }
+        Constant { dtype, shape, data: ConstantData::Memory(bytes.into()), held: None }
     }
 
     /// Bytes of all elements.
     pub fn bytes(&self) -> usize {
         self.shape.elements() * self.dtype.bytes()
-    }
-
-    /// Bytes of memory it holds itself; those in a file count nothing.
-    pub fn held_bytes(&self) -> u64 {
-        match &self.data {
-            ConstantData::File { .. } => 0,
-            ConstantData::Memory(bytes) => bytes.len() as u64,
-            ConstantData::Tensor { tensor, .. } => match &tensor.content {
-                TensorContent::Inline(bytes) => bytes.len() as u64,
-                TensorContent::Segments(segments) => segments.index_bytes(),
-                _ => 0,
-            },
-            ConstantData::Computed(computed) => computed.base().held_bytes() + computed.held_bytes(),
-            ConstantData::Strings(texts) => {
-                texts.iter().map(|t| (t.len() + size_of::<Box<[u8]>>()) as u64).sum()
-            }
-        }
     }
 
     /// Bytes of its dense form behind which the last element only repeats; at most one element more than is written
@@ -269,8 +262,9 @@ impl Graph {
         (0..self.nodes.len() as u32).map(NodeId)
     }
 
-    /// Adds a node.
+    /// Adds a node. That it does not fit the budget is told by [`Graph::check`].
     pub fn add(&mut self, node: Node) -> NodeId {
+        self.count_node(&node);
         self.nodes.push(node);
         NodeId(self.nodes.len() as u32 - 1)
     }
@@ -278,7 +272,7 @@ impl Graph {
     /// Adds a constant in memory under a name.
     pub fn add_constant(&mut self, name: &str, constant: Constant) -> ValueRef {
         let facts = vec![constant.fact()];
-        let kind = NodeKind::Constant(Arc::new(constant));
+        let kind = NodeKind::Constant(self.hold(constant));
         ValueRef::of(self.add(Node { name: name.into(), kind, inputs: vec![], control: vec![], facts }))
     }
 
@@ -304,7 +298,10 @@ impl Graph {
             }
             while let Some((id, next)) = stack.last_mut() {
                 let node = self.node(*id);
-                let needs = node.inputs.iter().map(|v| v.node).chain(node.control.iter().copied()).nth(*next);
+                let needs = match node.inputs.get(*next) {
+                    Some(value) => Some(value.node),
+                    None => node.control.get(*next - node.inputs.len()).copied(),
+                };
                 *next += 1;
                 match needs {
                     Some(need) => match marks[need.0 as usize] {
@@ -328,33 +325,6 @@ impl Graph {
 
     fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.outputs.iter().chain(&self.inputs).map(|port| port.value.node)
-    }
-
-    /// For every node, the users of its outputs: the user, the input's position, and which output. Graph outputs
-    /// are not among them.
-    pub fn users(&self) -> Vec<Vec<(NodeId, usize, u16)>> {
-        let mut users = vec![Vec::new(); self.nodes.len()];
-        for id in self.ids() {
-            for (position, value) in self.node(id).inputs.iter().enumerate() {
-                users[value.node.0 as usize].push((id, position, value.output));
-            }
-        }
-        users
-    }
-
-    /// True when the value is fetched.
-    pub fn is_output(&self, value: ValueRef) -> bool {
-        self.outputs.iter().any(|port| port.value == value)
-    }
-
-    /// Makes every user of `old` use `new` instead, graph outputs too.
-    pub fn replace(&mut self, old: ValueRef, new: ValueRef) {
-        let values = self.nodes.iter_mut().flat_map(|n| &mut n.inputs);
-        for value in values.chain(self.outputs.iter_mut().map(|port| &mut port.value)) {
-            if *value == old {
-                *value = new;
-            }
-        }
     }
 }
 

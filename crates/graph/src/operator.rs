@@ -8,7 +8,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 
-use tightfit_core::{DType, Element, Shape, StringRef, TensorView, TensorViewMut};
+use tightfit_core::{BudgetError, DType, Element, Shape, StringRef, TensorView, TensorViewMut};
 use tightfit_format::FormatError;
 use tightfit_kernels::{KernelError, Src, ThreadPool};
 
@@ -47,6 +47,12 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
     /// knows its inputs' values beforehand is planned with them then.
     fn can_outgrow(&self) -> bool {
         false
+    }
+
+    /// The most outputs that it has with so many inputs. What an attribute counts is no larger than what memory was
+    /// reserved for before [`Operator::infer`].
+    fn max_outputs(&self, inputs: usize) -> usize {
+        inputs.max(8)
     }
 
     /// Scratch and sharing of memory at concrete shapes.
@@ -519,6 +525,8 @@ pub enum OpError {
     Unsupported(String),
     /// Values that cannot be computed with.
     Invalid(String),
+    /// The memory that is needed is not free.
+    Budget(BudgetError),
     /// A file that holds a weight failed.
     File(FormatError),
     /// A kernel refused its arguments.
@@ -545,6 +553,7 @@ impl fmt::Display for OpError {
             OpError::Attribute { attribute, why } => write!(f, "attribute {attribute} {why}"),
             OpError::Input { input, why } => write!(f, "input {input} {why}"),
             OpError::Unsupported(why) | OpError::Invalid(why) => f.write_str(why),
+            OpError::Budget(error) => error.fmt(f),
             OpError::File(error) => error.fmt(f),
             OpError::Kernel(error) => error.fmt(f),
             OpError::Internal(why) => write!(f, "{why} (a defect of TightFit)"),
@@ -553,6 +562,12 @@ impl fmt::Display for OpError {
 }
 
 impl std::error::Error for OpError {}
+
+impl From<BudgetError> for OpError {
+    fn from(error: BudgetError) -> OpError {
+        OpError::Budget(error)
+    }
+}
 
 impl From<FormatError> for OpError {
     fn from(error: FormatError) -> OpError {

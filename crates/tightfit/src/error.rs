@@ -133,7 +133,7 @@ impl Error {
             Error::Format(error) | Error::Dataset(DataError::Format(error)) => error.as_budget().is_some(),
             Error::Dataset(DataError::Row(row)) => row.fault.is_budget(),
             Error::Graph(error) => match &**error {
-                GraphError::Budget(_) => true,
+                GraphError::Budget(_) | GraphError::Memory { .. } => true,
                 GraphError::Format(error) => error.as_budget().is_some(),
                 _ => false,
             },

@@ -1,7 +1,7 @@
 //! Making a model fit a number of bytes.
 
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use tightfit_core::Shape;
 use tightfit_graph::exec::arena_bytes;
@@ -21,10 +21,6 @@ pub const RUNTIME_BYTES: u64 = process::GOVERNED_BYTES;
 
 /// Resident memory of each thread: its stack, and the allocator's share. Measured are 8 to 13 KiB.
 pub const THREAD_BYTES: u64 = 32 << 10;
-
-/// Resident memory for each byte of the file's structure: the parsed file, the graph made from it, and the plan. It is
-/// 3.3 for a chain of 50,000 operators with one input each, and less where nodes have more in them.
-const METADATA_FACTOR: u64 = 4;
 
 /// Sizes of one block of streamed weights, largest first. From the smallest on a pass costs more than it reads.
 const WINDOWS_BYTES: [usize; 5] = [4 << 20, 2 << 20, 1 << 20, 512 << 10, 256 << 10];
@@ -104,8 +100,10 @@ pub struct Fit {
 pub struct Bound<'m> {
     model: &'m Model,
     graph: Graph,
-    /// Bytes of constants that the graphs hold in memory besides what a session makes of them.
-    held_bytes: u64,
+    /// Bytes that were in use before the shapes were bound.
+    before_bytes: u64,
+    /// The most bytes that binding and planning have taken beside the model so far.
+    planning_bytes: Cell<u64>,
     options: FitOptions,
 }
 
@@ -120,12 +118,14 @@ impl<'m> Bound<'m> {
             shapes: options.shapes.clone(),
             values: options.values.clone(),
         };
+        let budget = model.graph().budget();
+        let (before_bytes, peak_bytes) = (budget.used_bytes(), budget.peak_bytes());
         let mut graph = bind(model.graph(), &binding)?;
         passes::run_bound(&mut graph)?;
-        let constants = model.graph().nodes.iter().chain(&graph.nodes).filter_map(|node| node.constant());
-        let distinct: HashMap<_, u64> = constants.map(|c| (Arc::as_ptr(c), c.held_bytes())).collect();
-        let held_bytes = distinct.values().sum();
-        Ok(Bound { model, graph, held_bytes, options: options.clone() })
+        let bound =
+            Bound { model, graph, before_bytes, planning_bytes: Cell::new(0), options: options.clone() };
+        bound.count_planning(peak_bytes);
+        Ok(bound)
     }
 
     /// The graph, all shapes known.
@@ -133,16 +133,24 @@ impl<'m> Bound<'m> {
         &self.graph
     }
 
+    /// Notes what was taken since the peak was `peak_bytes`. Where it did not rise, what rose it before is in the lines.
+    fn count_planning(&self, peak_bytes: u64) {
+        let peak = self.model.graph().budget().peak_bytes();
+        if peak > peak_bytes {
+            self.planning_bytes.set(self.planning_bytes.get().max(peak.saturating_sub(self.before_bytes)));
+        }
+    }
+
     fn plan(&self, weights: WeightMode) -> Result<(Plan, Lines), Error> {
         let options = &self.options;
+        let peak_bytes = self.model.graph().budget().peak_bytes();
         let plan = Plan::new(&self.graph, &PlanOptions { threads: options.threads, weights })?;
+        self.count_planning(peak_bytes);
         let streams = (plan.window_bytes() > 0) as u64;
         let threads = options.threads as u64 + streams;
-        let lines = Lines {
-            runtime_bytes: process::floor_bytes()
-                + threads * THREAD_BYTES
-                + METADATA_FACTOR * self.model.metadata_bytes()
-                + self.held_bytes,
+        let structure_bytes = self.model.structure_bytes() + plan.structure_bytes();
+        let mut lines = Lines {
+            runtime_bytes: process::floor_bytes() + threads * THREAD_BYTES + structure_bytes,
             weights_bytes: plan.weights_bytes as u64,
             window_bytes: plan.window_bytes() as u64,
             arena_bytes: (arena_bytes(&plan, options.threads) + plan.string_bytes) as u64
@@ -150,6 +158,11 @@ impl<'m> Bound<'m> {
             pipeline_bytes: options.pipeline_bytes,
             sink_bytes: options.sink.memory_bytes(&self.graph, options.batch),
         };
+        // Before there is anything to run, the model was read and laid out; that has to fit as well.
+        let planning_bytes =
+            self.model.structure_bytes() + self.planning_bytes.get() + options.pipeline_bytes;
+        let before_bytes = process::floor_bytes() + self.model.opening_bytes().max(planning_bytes);
+        lines.runtime_bytes += before_bytes.saturating_sub(lines.total_bytes());
         Ok((plan, lines))
     }
 

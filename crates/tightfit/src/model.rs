@@ -25,22 +25,25 @@ pub struct OpenOptions {
 pub struct Model {
     path: PathBuf,
     graph: Graph,
-    metadata_bytes: u64,
+    opening_bytes: u64,
 }
 
 impl Model {
-    /// Reads the structure of a model; weights stay in the file.
+    /// Reads the structure of a model, which `budget` holds from then on; weights stay in the file.
     ///
     /// # Errors
-    /// [`Error::Format`] and [`Error::Graph`] for a file that is no model or one that cannot be run.
+    /// [`Error::Format`] and [`Error::Graph`] for a file that is no model, for one that cannot be run, and for one whose
+    /// structure does not fit the budget.
     pub fn open(path: &Path, options: &OpenOptions, budget: &MemoryBudget) -> Result<Model, Error> {
+        let before_bytes = budget.used_bytes();
         let (source, def) = read_graph_def(path, budget)?;
-        let metadata_bytes = def.reservation.bytes();
         let options = ImportOptions { fetches: options.fetches.clone(), feeds: options.feeds.clone() };
-        let mut graph = import(&source, def, &options)?;
+        let mut graph = import(&source, def, &options, budget)?;
         passes::run(&mut graph)?;
-        process::tend();
-        Ok(Model { path: path.to_path_buf(), graph, metadata_bytes })
+        // The description is gone; weights and values, which come next, are blocks of their own.
+        process::end_phase();
+        let opening_bytes = budget.peak_bytes().saturating_sub(before_bytes);
+        Ok(Model { path: path.to_path_buf(), graph, opening_bytes })
     }
 
     /// Which of `tensors` the model in `path` has: `node` or `node:0`. What else was called so is something else, such as
@@ -67,9 +70,15 @@ impl Model {
         &self.graph
     }
 
-    /// Bytes of the file's structure in memory.
-    pub fn metadata_bytes(&self) -> u64 {
-        self.metadata_bytes
+    /// Bytes that its structure takes: the graph and the constants that are kept in memory.
+    pub fn structure_bytes(&self) -> u64 {
+        self.graph.structure_bytes()
+    }
+
+    /// The most bytes that reading it took: the description in the file and the graph at once, and what passes work
+    /// with. No smaller memory can open it.
+    pub fn opening_bytes(&self) -> u64 {
+        self.opening_bytes
     }
 }
 

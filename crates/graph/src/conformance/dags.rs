@@ -106,7 +106,7 @@ impl Dag<'_> {
 }
 
 pub fn dag(random: &mut Random) -> Graph {
-    let graph = Graph { symbols: vec!["batch".to_string()], ..Graph::default() };
+    let graph = Graph::new("test", &MemoryBudget::unlimited());
     let mut dag = Dag { graph, values: vec![], random };
     for _ in 0..1 + dag.random.below(3) {
         let dims = dag.random.of(&SHAPES);
@@ -188,7 +188,7 @@ pub fn streamed_net(name: &str, caller: &Caller) -> (Graph, HashMap<String, Valu
     writer.finish(1000, 0).unwrap();
     let source = SourceFile::open(&path).unwrap();
     let def = GraphDef::read(source.clone(), &budget).unwrap();
-    let graph = import(&source, def, &ImportOptions::default()).unwrap();
+    let graph = import(&source, def, &ImportOptions::default(), &budget).unwrap();
     std::fs::remove_file(&path).unwrap();
     let x = value(DType::F32, Shape::new(&[5, WIDTH]).unwrap(), false, &mut random, caller);
     let shapes = [("x".to_string(), x.shape)].into();

@@ -63,10 +63,11 @@ impl Case {
     /// The graph as the file has it, without passes.
     pub fn import(&self) -> Result<Graph, GraphError> {
         let source = SourceFile::open(self.folder.join("model.pb")).unwrap();
-        let def = GraphDef::read(source.clone(), &MemoryBudget::unlimited()).unwrap();
+        let budget = MemoryBudget::unlimited();
+        let def = GraphDef::read(source.clone(), &budget).unwrap();
         let fetches = self.expected.iter().map(|(name, _)| name.clone()).collect();
         let feeds = self.feeds.keys().cloned().collect();
-        import(&source, def, &ImportOptions { fetches, feeds })
+        import(&source, def, &ImportOptions { fetches, feeds }, &budget)
     }
 
     /// The graph with the shapes of the feeds and, if asked, their values.

@@ -55,7 +55,7 @@ impl Caller {
                     .map_err(|why| format!("node '{}' ({:?}): {why}", node.name, node.operator()))?,
             };
             for (output, value) in outputs.into_iter().enumerate() {
-                values.insert(ValueRef { node: id, output: output as u16 }, value);
+                values.insert(ValueRef { node: id, output: output as u32 }, value);
             }
         }
         Ok(graph.outputs.iter().map(|port| values[&port.value].clone()).collect())

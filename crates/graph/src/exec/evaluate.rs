@@ -2,22 +2,26 @@
 
 use std::cell::Cell;
 
-use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shape, TensorView};
+use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shape, TensorView, block_bytes};
 use tightfit_kernels::{FlushDenormals, ThreadPool};
 
 use crate::fact::Fact;
 use crate::operator::{Call, OpError, Operator, Place, Run, Slot, TensorInfo};
 use crate::strings::StringPool;
 
+/// What the memory of an operator is reserved for that runs by itself.
+const PURPOSE: &str = "values computed ahead";
+
 /// The outputs of `operator` for these inputs: the shape and bytes of each. `outputs` is what it inferred, with
 /// every dimension known, or a bound of it.
 ///
 /// # Errors
-/// What the operator refuses.
+/// What the operator refuses, and [`OpError::Budget`] when its memory is not free.
 pub fn evaluate(
     operator: &dyn Operator,
     inputs: &[TensorView<'_>],
     outputs: &[Fact],
+    budget: &MemoryBudget,
 ) -> Result<Vec<(Shape, Vec<u8>)>, OpError> {
     // The caller's own thread: folding happens at import, on values of a few bytes.
     let pool = &ThreadPool::new(1).map_err(|e| OpError::Invalid(e.to_string()))?;
@@ -36,10 +40,12 @@ pub fn evaluate(
 
     let bytes = |info: &TensorInfo| (info.shape.elements() * info.dtype.bytes()).next_multiple_of(ALIGNMENT);
     let infos = || input_infos.iter().chain(&output_infos);
-    let total = infos().map(bytes).sum::<usize>() + memory.scratch_bytes;
-    let unbounded = MemoryBudget::unlimited();
-    let mut buffer =
-        Buffer::new(&unbounded, "folding", total).map_err(|e| OpError::Invalid(e.to_string()))?;
+    let total = infos().map(bytes).fold(memory.scratch_bytes, usize::saturating_add);
+    let infos_bytes = infos().count() * (size_of::<TensorInfo>() + size_of::<Slot>() + size_of::<usize>());
+    let results = outputs_bytes(&output_infos);
+    // The lists, and the results once more outside of the buffer.
+    let _room = budget.try_reserve(PURPOSE, infos_bytes as u64 + results)?;
+    let mut buffer = Buffer::new(budget, PURPOSE, total)?;
     let mut rest: &mut [u8] = &mut buffer;
     let mut slots = Vec::new();
     for (i, info) in infos().enumerate() {
@@ -57,7 +63,7 @@ pub fn evaluate(
             is_taken: Cell::new(false),
         });
     }
-    let strings = Buffer::new(&unbounded, "folding", 0).map_err(|e| OpError::Invalid(e.to_string()))?;
+    let strings = Buffer::new(budget, PURPOSE, 0)?;
     let indices: Vec<usize> = (0..slots.len()).collect();
     let (input_slots, output_slots) = indices.split_at(inputs.len());
     let strings = StringPool::new(strings);
@@ -86,4 +92,10 @@ pub fn evaluate(
         (shape, bytes.to_vec())
     });
     Ok(values.collect())
+}
+
+/// What the results take as blocks of their own.
+fn outputs_bytes(infos: &[TensorInfo]) -> u64 {
+    let bytes = |info: &TensorInfo| (info.shape.elements() as u64).saturating_mul(info.dtype.bytes() as u64);
+    infos.iter().map(|info| block_bytes(bytes(info))).fold(0, u64::saturating_add)
 }

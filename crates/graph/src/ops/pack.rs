@@ -20,7 +20,7 @@ pub(super) const OPS: &[Registration] = &[
 ];
 
 fn unpack(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(Unpack { count: attributes.count("num")?, axis: attributes.int_or("axis", 0)? }))
+    Ok(Box::new(Unpack { count: attributes.outputs("num")?, axis: attributes.int_or("axis", 0)? }))
 }
 
 fn attribute_axis(axis: i64, rank: usize) -> Result<usize, OpError> {
@@ -110,6 +110,10 @@ impl Operator for Unpack {
 
     fn grows_with(&self, _: usize) -> bool {
         true
+    }
+
+    fn max_outputs(&self, _inputs: usize) -> usize {
+        self.count
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {

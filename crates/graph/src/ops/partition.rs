@@ -22,7 +22,7 @@ pub(super) const OPS: &[Registration] = &[
 ];
 
 fn import_partition(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    match attributes.count("num_partitions")? {
+    match attributes.outputs("num_partitions")? {
         0 => Err(OpError::attribute("num_partitions", "is 0")),
         count => Ok(Box::new(DynamicPartition { count })),
     }
@@ -60,6 +60,10 @@ impl Operator for DynamicPartition {
         "DynamicPartition"
     }
 
+    fn max_outputs(&self, _inputs: usize) -> usize {
+        self.count
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (data, partitions) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         super::need_type(1, partitions, &[DType::I32])?;
@@ -73,8 +77,13 @@ impl Operator for DynamicPartition {
                 self.count
             ]);
         };
-        let count = |id: i64| ids.iter().filter(|i| **i == id).count() as i64;
-        Ok((0..self.count as i64).map(|id| Fact::new(data.dtype, dims(Dim::Known(count(id))))).collect())
+        let mut rows = vec![0i64; self.count];
+        for id in ids {
+            if let Some(rows) = usize::try_from(id).ok().and_then(|id| rows.get_mut(id)) {
+                *rows += 1;
+            }
+        }
+        Ok(rows.into_iter().map(|rows| Fact::new(data.dtype, dims(Dim::Known(rows)))).collect())
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -8,7 +8,9 @@ use tightfit_core::MAX_RANK;
 use tightfit_kernels::slice;
 
 use super::Registration;
-use super::extent::{axis_input, known_axis, minus, need_index_type, not_negative, shape_of, vector_len};
+use super::extent::{
+    Indices, axis_input, known_axis, minus, need_index_type, not_negative, shape_of, vector_len,
+};
 use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -22,7 +24,7 @@ pub(super) const OPS: &[Registration] = &[
 ];
 
 fn count(attributes: &Attributes<'_>) -> Result<usize, OpError> {
-    match attributes.count("num_split")? {
+    match attributes.outputs("num_split")? {
         0 => Err(OpError::attribute("num_split", "is 0")),
         count => Ok(count),
     }
@@ -155,6 +157,10 @@ impl Operator for Split {
         "Split"
     }
 
+    fn max_outputs(&self, _inputs: usize) -> usize {
+        self.count
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (axis, input) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
         let Some(dims) = input.dims.get() else {
@@ -230,6 +236,10 @@ impl Operator for SplitV {
         "SplitV"
     }
 
+    fn max_outputs(&self, _inputs: usize) -> usize {
+        self.count
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, sizes, axis) =
             (super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?);
@@ -262,14 +272,15 @@ impl Operator for SplitV {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let shape = run.shape(0);
         let axis = axis_input(run, 2, shape.rank())?;
-        let sizes = run.ints::<MAX_SPLIT>(1)?;
+        let sizes = Indices::new(run, 1)?;
         let whole = shape[axis] as i64;
-        if self.count == 1 && sizes.first() == Some(&-1) {
+        let each = || (0..sizes.len()).map(|i| sizes.get(i));
+        if self.count == 1 && each().next() == Some(-1) {
             return Err(OpError::input(1, "gives no size to the only piece"));
         }
-        let sum: i64 = sizes.iter().filter(|n| **n != -1).fold(0, |sum, n| sum.saturating_add(*n));
-        for (i, size) in sizes.iter().take(self.count).enumerate() {
-            let size = if *size == -1 { whole - sum } else { *size };
+        let sum: i64 = each().filter(|n| *n != -1).fold(0, i64::saturating_add);
+        for (i, size) in each().take(self.count).enumerate() {
+            let size = if size == -1 { whole.saturating_sub(sum) } else { size };
             let mut dims = [0i64; MAX_RANK];
             dims.iter_mut().zip(shape.iter()).for_each(|(to, from)| *to = *from as i64);
             dims[axis] = size;
@@ -278,9 +289,6 @@ impl Operator for SplitV {
         run_split(run, 0, axis)
     }
 }
-
-/// The most pieces SplitV makes.
-const MAX_SPLIT: usize = 1024;
 
 /// Cuts input `from` into the outputs, one after the other along `axis`.
 fn run_split(run: &mut Run<'_>, from: usize, axis: usize) -> Result<(), OpError> {

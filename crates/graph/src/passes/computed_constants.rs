@@ -8,7 +8,7 @@ use tightfit_core::DType;
 
 use super::rewrite::known_floats;
 use crate::computed::Computed;
-use crate::ir::{Constant, ConstantData, Graph, NodeId, NodeKind, ValueRef};
+use crate::ir::{Constant, ConstantData, Graph, NodeId, ValueRef};
 use crate::ops::{Binary, Cast};
 use crate::plan::STREAM_FROM_BYTES;
 
@@ -18,10 +18,7 @@ pub fn make(graph: &mut Graph) -> bool {
     let mut has_changed = false;
     for id in order {
         let Some(constant) = computed(graph, id) else { continue };
-        let node = graph.node_mut(id);
-        node.facts = vec![constant.fact()];
-        node.kind = NodeKind::Constant(Arc::new(constant));
-        node.inputs.clear();
+        graph.make_constant(id, constant);
         has_changed = true;
     }
     has_changed
@@ -50,7 +47,7 @@ fn computed(graph: &Graph, id: NodeId) -> Option<Constant> {
     };
     let is_same_shape = fact.dims.concrete() == Some(base.shape);
     let data = ConstantData::Computed(computed);
-    is_same_shape.then_some(Constant { dtype: DType::F32, shape: base.shape, data })
+    is_same_shape.then_some(Constant { dtype: DType::F32, shape: base.shape, data, held: None })
 }
 
 /// A constant that would be streamed.
@@ -96,7 +93,8 @@ mod tests {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/models/weights_compressed");
         let source = SourceFile::open(folder.join("model.pb")).unwrap();
         let def = GraphDef::read(source.clone(), &MemoryBudget::new(1 << 20)).unwrap();
-        let mut graph = import(&source, def, &ImportOptions::default()).unwrap();
+        let budget = MemoryBudget::new(8 << 20);
+        let mut graph = import(&source, def, &ImportOptions::default(), &budget).unwrap();
         assert!(make(&mut graph));
         assert!(!make(&mut graph));
         crate::passes::dead_nodes::remove(&mut graph);

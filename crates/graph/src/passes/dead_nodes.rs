@@ -2,24 +2,32 @@
 
 use crate::ir::{Graph, NodeId};
 
+/// The place of a node that is not kept.
+const GONE: u32 = u32::MAX;
+
 /// Removes them, and numbers the others in the order of computation.
 pub fn remove(graph: &mut Graph) {
     let Ok(order) = graph.order() else { return };
-    let mut place = vec![NodeId(0); graph.nodes.len()];
+    let mut place = vec![GONE; graph.nodes.len()];
     for (new, old) in order.iter().enumerate() {
-        place[old.0 as usize] = NodeId(new as u32);
+        place[old.0 as usize] = new as u32;
     }
-    let mut old: Vec<Option<_>> = std::mem::take(&mut graph.nodes).into_iter().map(Some).collect();
-    graph.nodes = order.iter().filter_map(|id| old[id.0 as usize].take()).collect();
-    for node in &mut graph.nodes {
-        for value in &mut node.inputs {
-            value.node = place[value.node.0 as usize];
-        }
-        for control in &mut node.control {
-            *control = place[control.0 as usize];
-        }
+    for old in &order {
+        let node = graph.node_mut(*old);
+        let values = node.inputs.iter_mut().map(|value| &mut value.node);
+        values.chain(&mut node.control).for_each(|id| *id = NodeId(place[id.0 as usize]));
     }
     for port in graph.outputs.iter_mut().chain(&mut graph.inputs) {
-        port.value.node = place[port.value.node.0 as usize];
+        port.value.node = NodeId(place[port.value.node.0 as usize]);
     }
+    // Every exchange brings one node to its place.
+    for at in 0..place.len() {
+        while place[at] != GONE && place[at] as usize != at {
+            let to = place[at] as usize;
+            graph.nodes.swap(at, to);
+            place.swap(at, to);
+        }
+    }
+    graph.nodes.truncate(order.len());
+    graph.nodes.shrink_to_fit();
 }

@@ -5,15 +5,17 @@
 //! and what is computed from constants alone is computed here once instead of in every run, as long as it is not
 //! large, nor much larger than what it is computed from, and all such results together stay within a limit.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use tightfit_core::{ALIGNMENT, Buffer, DType, MemoryBudget, Shape, TensorView};
+use tightfit_core::{ALIGNMENT, BudgetError, Buffer, DType, Shape, TensorView};
 use tightfit_format::TensorDef;
 
 use super::control_edges::effects;
 use crate::exec::evaluate;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known};
-use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, ValueRef};
+use crate::infer::known_constant;
+use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, ValueRef};
 use crate::operator::{Call, OpError, Place, TensorInfo};
 use crate::ops::{Slice, StridedSlice};
 
@@ -29,6 +31,7 @@ const GROWTH_MAX: usize = 4;
 /// Folds all that can be.
 pub fn fold(graph: &mut Graph) -> bool {
     let mut has_changed = false;
+    let mut replaced = HashMap::new();
     // A value that is known still waits for the checks behind it, which a constant would not.
     let Some(waits) = effects(graph) else { return false };
     let mut computed_bytes: usize = graph.ids().map(|id| computed_bytes(graph.node(id))).sum();
@@ -39,38 +42,48 @@ pub fn fold(graph: &mut Graph) -> bool {
             continue;
         }
         if node.facts.len() != 1 {
-            has_changed |= fold_outputs(graph, id);
+            fold_outputs(graph, id, &mut replaced);
             continue;
         }
-        let folded = known_value(&node.facts[0])
+        let folded = known_constant(graph, id)
             .or_else(|| reshaped_constant(graph, id))
             .or_else(|| sliced_constant(graph, id))
-            .or_else(|| computed_constant(graph, id, TOTAL_MAX_BYTES.saturating_sub(computed_bytes)));
+            .map_or_else(
+                || computed_constant(graph, id, TOTAL_MAX_BYTES.saturating_sub(computed_bytes)),
+                |c| Ok(Some(c)),
+            );
+        let folded = folded.unwrap_or_else(|error| {
+            graph.refuse(error);
+            None
+        });
         if let Some(constant) = folded {
-            let node = graph.node_mut(id);
-            node.facts = vec![constant.fact()];
-            node.kind = NodeKind::Constant(Arc::new(constant));
-            node.inputs.clear();
-            computed_bytes += self::computed_bytes(node);
+            graph.make_constant(id, constant);
+            computed_bytes += self::computed_bytes(graph.node(id));
+            has_changed = true;
+        }
+        if graph.is_refused() {
+            break;
+        }
+    }
+    let inputs = graph.nodes.iter_mut().flat_map(|node| &mut node.inputs);
+    for value in inputs.chain(graph.outputs.iter_mut().map(|port| &mut port.value)) {
+        if let Some(constant) = replaced.get(value) {
+            *value = *constant;
             has_changed = true;
         }
     }
     has_changed
 }
 
-/// Makes constants of the outputs of a node that are all known.
-fn fold_outputs(graph: &mut Graph, id: NodeId) -> bool {
+/// Makes constants of the outputs of a node that are all known, to be taken instead of them.
+fn fold_outputs(graph: &mut Graph, id: NodeId, replaced: &mut HashMap<ValueRef, ValueRef>) {
     let node = graph.node(id);
-    let Some(constants) = node.facts.iter().map(known_value).collect::<Option<Vec<_>>>() else {
-        return false;
-    };
+    let Some(constants) = node.facts.iter().map(known_value).collect::<Option<Vec<_>>>() else { return };
     let name = node.name.clone();
-    let is_folded = !constants.is_empty();
     for (output, constant) in constants.into_iter().enumerate() {
         let new = graph.add_constant(&name, constant);
-        graph.replace(ValueRef { node: id, output: output as _ }, new);
+        replaced.insert(ValueRef { node: id, output: output as u32 }, new);
     }
-    is_folded
 }
 
 /// Bytes of a constant in memory that is larger than values known to inference are.
@@ -94,6 +107,8 @@ fn known_value(fact: &Fact) -> Option<Constant> {
 fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
     let node = graph.node(id);
     let shape = node.facts[0].dims.concrete()?;
+    // The one that it is an alias of must be a constant.
+    node.inputs.iter().find(|value| graph.producer(**value).constant().is_some())?;
     let infos: Option<Vec<TensorInfo>> = node
         .inputs
         .iter()
@@ -106,6 +121,11 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
     let call = Call { inputs: &infos?, outputs: &outputs, threads: 1, window_bytes: usize::MAX };
     let input = node.operator()?.memory(&call).alias?;
     let constant = graph.producer(node.inputs[input]).constant()?;
+    // Bytes that are shared are reserved for once.
+    let held = match &constant.data {
+        ConstantData::Memory(_) | ConstantData::Strings(_) => constant.held.clone(),
+        ConstantData::File { .. } | ConstantData::Tensor { .. } | ConstantData::Computed(_) => None,
+    };
     let data = match &constant.data {
         ConstantData::File { source, offset } => {
             ConstantData::File { source: source.clone(), offset: *offset }
@@ -119,7 +139,7 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
             ConstantData::Tensor { source: source.clone(), tensor }
         }
     };
-    Some(Constant { dtype: node.facts[0].dtype, shape, data })
+    Some(Constant { dtype: node.facts[0].dtype, shape, data, held })
 }
 
 /// A constant of which some rows are taken, as one of its own over their bytes in the file.
@@ -139,26 +159,33 @@ fn sliced_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
     let start = first.checked_mul(row_bytes)?;
     let end = start.checked_add(shape.elements() * constant.dtype.bytes())?;
     let data = ConstantData::File { source: source.clone(), offset: offset + start as u64 };
-    (end <= constant.bytes()).then_some(Constant { dtype: constant.dtype, shape, data })
+    (end <= constant.bytes()).then_some(Constant { dtype: constant.dtype, shape, data, held: None })
 }
 
 /// The value of a node all of whose inputs are constants, where it is small enough.
-fn computed_constant(graph: &Graph, id: NodeId, free_bytes: usize) -> Option<Constant> {
+///
+/// # Errors
+/// [`BudgetError`] when computing it does not fit the budget: whether it is computed must not depend on that.
+fn computed_constant(graph: &Graph, id: NodeId, free_bytes: usize) -> Result<Option<Constant>, BudgetError> {
     let node = graph.node(id);
     let fact = &node.facts[0];
-    let shape = fact.dims.concrete().filter(|_| !fact.depends_on_data() && fact.dtype != DType::String)?;
-    let bytes = shape.elements() * fact.dtype.bytes();
+    let shape = fact.dims.concrete().filter(|_| !fact.depends_on_data() && fact.dtype != DType::String);
     let input_bytes = node.inputs.iter().try_fold(0usize, |sum, value| {
         let constant = input_constant(graph, *value)?;
         sum.checked_add(constant.bytes())
-    })?;
+    });
+    let (Some(shape), Some(input_bytes)) = (shape, input_bytes) else { return Ok(None) };
+    let bytes = shape.elements() * fact.dtype.bytes();
     let is_small = bytes <= RESULT_MAX_BYTES.min(free_bytes) && input_bytes <= INPUTS_MAX_BYTES;
     if !is_small || bytes > input_bytes.saturating_mul(GROWTH_MAX) {
-        return None;
+        return Ok(None);
     }
-    // An error comes up again where the node is computed or the constant is loaded, and is reported there.
-    let (shape, bytes) = compute(graph, node, input_bytes).ok()??;
-    Some(Constant::in_memory(fact.dtype, shape, bytes))
+    match compute(graph, node, input_bytes) {
+        Ok(Some((shape, bytes))) => Ok(Some(Constant::in_memory(fact.dtype, shape, bytes))),
+        Err(OpError::Budget(error)) => Err(error),
+        // An error comes up again where the node is computed or the constant is loaded, and is reported there.
+        Ok(None) | Err(_) => Ok(None),
+    }
 }
 
 /// The constant that an input is, if it is of numbers.
@@ -170,8 +197,7 @@ fn compute(graph: &Graph, node: &Node, input_bytes: usize) -> Result<Option<(Sha
     let Some(operator) = node.operator() else { return Ok(None) };
     let room = input_bytes + node.inputs.len() * ALIGNMENT;
     // Given back before the next node is looked at.
-    let memory = Buffer::new(&MemoryBudget::unlimited(), "folding", room);
-    let mut memory = memory.map_err(|error| OpError::Invalid(error.to_string()))?;
+    let mut memory = Buffer::new(graph.budget(), "values computed ahead", room)?;
     let mut rest: &mut [u8] = &mut memory;
     let mut views = Vec::with_capacity(node.inputs.len());
     for value in &node.inputs {
@@ -184,7 +210,7 @@ fn compute(graph: &Graph, node: &Node, input_bytes: usize) -> Result<Option<(Sha
         let Some(view) = TensorView::new(constant.dtype, constant.shape, to) else { return Ok(None) };
         views.push(view);
     }
-    Ok(evaluate(operator, &views, &node.facts)?.pop())
+    Ok(evaluate(operator, &views, &node.facts, graph.budget())?.pop())
 }
 
 #[cfg(test)]

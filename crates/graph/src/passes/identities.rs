@@ -12,7 +12,7 @@ pub fn remove(graph: &mut Graph) -> bool {
             return None;
         }
         for (output, input) in node.inputs.clone().into_iter().enumerate() {
-            forward(graph, uses, ValueRef { node: id, output: output as u16 }, input);
+            forward(graph, uses, ValueRef { node: id, output: output as u32 }, input);
         }
         Some(())
     })

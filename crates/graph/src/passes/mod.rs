@@ -17,8 +17,9 @@ pub mod scale_shift;
 pub mod smooth_activations;
 
 use crate::error::GraphError;
-use crate::infer::infer;
-use crate::ir::Graph;
+use crate::infer::{Values, graph_memory_error, infer};
+use crate::ir::{Graph, NodeId};
+use crate::operator::TensorInfo;
 
 /// A pass: changes the graph, and says whether it did.
 pub type Pass = fn(&mut Graph) -> bool;
@@ -51,9 +52,14 @@ pub fn run(graph: &mut Graph) -> Result<(), GraphError> {
     for _ in 0..ROUNDS {
         let mut has_changed = false;
         for (name, pass) in PASSES {
-            if pass(graph) {
+            let working = graph.memory().room(working_bytes(graph));
+            let _working = working.map_err(|source| graph_memory_error(graph, source))?;
+            let changes = pass(graph);
+            graph.check().map_err(|source| graph_memory_error(graph, source))?;
+            if changes {
                 has_changed = true;
                 dead_nodes::remove(graph);
+                graph.recount().map_err(|source| graph_memory_error(graph, source))?;
                 infer(graph).map_err(|error| match error {
                     GraphError::Node { node, source, .. } => {
                         GraphError::Broken { node, why: format!("after the pass {name}: {source}") }
@@ -74,7 +80,26 @@ pub fn run(graph: &mut Graph) -> Result<(), GraphError> {
 /// # Errors
 /// [`GraphError`] when the result is no longer whole, which would be a defect of a pass.
 pub fn run_bound(graph: &mut Graph) -> Result<(), GraphError> {
+    let working = graph.memory().room(working_bytes(graph));
+    let _working = working.map_err(|source| graph_memory_error(graph, source))?;
     fold_constants::fold(graph);
     dead_nodes::remove(graph);
-    Ok(())
+    graph.recount().map_err(|source| graph_memory_error(graph, source))
+}
+
+/// The most bytes that a pass takes besides what the graph holds: the order of the nodes, who uses what, and tables.
+pub(crate) fn working_bytes(graph: &Graph) -> u64 {
+    let nodes = graph.nodes.len() as u64;
+    let (mut values, mut edges, mut most) = (0, graph.outputs.len(), 0);
+    for node in &graph.nodes {
+        values += node.facts.len();
+        edges += node.inputs.len();
+        most = most.max(node.inputs.len() + node.facts.len());
+    }
+    // What is put in order is on a stack that may be as long as the graph, and grows by doubling.
+    let order = nodes * (1 + size_of::<NodeId>() + 3 * size_of::<(NodeId, usize)>()) as u64;
+    // As a pass changes uses, the list of them grows; the old one is there until the new one is filled.
+    let uses = rewrite::Uses::bytes(nodes, values as u64, 3 * edges as u64);
+    let lists = 3 * (most * size_of::<TensorInfo>()) as u64;
+    order + lists + (uses + common_subexpressions::table_bytes(nodes)).max(Values::bytes(nodes))
 }

@@ -1,6 +1,5 @@
 //! What passes share: who uses what, and taking one node into another.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use tightfit_core::DType;
@@ -9,53 +8,140 @@ use crate::infer::infer_node;
 use crate::ir::{Constant, Graph, Node, NodeId, NodeKind, ValueRef};
 use crate::operator::Operator;
 
-/// Who uses each node, kept true while a pass changes the graph.
+/// Marks the end of a list, and a use that is a fetched tensor's.
+const NONE: u32 = u32::MAX;
+
+/// One use of a value. Uses of one value are a list; what has become untrue is left in it and skipped.
+#[derive(Clone, Copy)]
+struct Use {
+    /// The node, or [`NONE`] for the graph's output.
+    user: u32,
+    /// Which of its inputs, or which of the graph's outputs.
+    position: u32,
+    /// The next use of the same value.
+    next: u32,
+}
+
+/// Who uses each value, kept true while a pass changes the graph. Everything is found by its number: a pass takes time
+/// in proportion to what it changes, however many users one value has.
 pub struct Uses {
-    users: Vec<Vec<NodeId>>,
-    outputs: HashSet<ValueRef>,
+    /// For each node, the place of its first output in `heads`.
+    first: Vec<u32>,
+    /// For each value, its first use.
+    heads: Vec<u32>,
+    uses: Vec<Use>,
+    /// For each node, how often its outputs are used, control edges included and fetches not.
+    counts: Vec<u32>,
+    /// For each value, how often it is fetched.
+    fetches: Vec<u32>,
 }
 
 impl Uses {
     /// Of a graph without dead nodes.
     pub fn new(graph: &Graph) -> Uses {
-        let mut users = vec![Vec::new(); graph.nodes.len()];
+        let values = graph.nodes.iter().map(|node| node.facts.len()).sum();
+        let edges: usize = graph.nodes.iter().map(|node| node.inputs.len()).sum();
+        let mut all = Uses {
+            first: Vec::with_capacity(graph.nodes.len()),
+            heads: Vec::with_capacity(values),
+            uses: Vec::with_capacity(edges + graph.outputs.len()),
+            counts: vec![0; graph.nodes.len()],
+            fetches: vec![0; values],
+        };
+        graph.ids().for_each(|id| all.add_node(graph, id));
         for id in graph.ids() {
             let node = graph.node(id);
-            for need in node.inputs.iter().map(|v| v.node).chain(node.control.iter().copied()) {
-                users[need.0 as usize].push(id);
+            for (position, value) in node.inputs.iter().enumerate() {
+                all.add(id, position, *value);
+            }
+            for control in &node.control {
+                all.counts[control.0 as usize] += 1;
             }
         }
-        Uses { users, outputs: graph.outputs.iter().map(|port| port.value).collect() }
+        for (position, port) in graph.outputs.iter().enumerate() {
+            let value = all.place(port.value);
+            all.fetches[value] += 1;
+            all.link(value, NONE, position);
+        }
+        all
     }
 
-    /// The nodes that use any output of `node`, once for each use.
-    pub fn of(&self, node: NodeId) -> &[NodeId] {
-        self.users.get(node.0 as usize).map_or(&[], Vec::as_slice)
+    /// Bytes that it takes for a graph of so many nodes, outputs of them, and uses.
+    pub fn bytes(nodes: u64, values: u64, uses: u64) -> u64 {
+        nodes * 8 + values * 8 + uses * size_of::<Use>() as u64
+    }
+
+    fn add_node(&mut self, graph: &Graph, id: NodeId) {
+        self.first.push(self.heads.len() as u32);
+        self.heads.resize(self.heads.len() + graph.node(id).facts.len(), NONE);
+        self.fetches.resize(self.heads.len().max(self.fetches.len()), 0);
+        self.counts.resize(self.first.len().max(self.counts.len()), 0);
+    }
+
+    /// Takes in the nodes that have been added to the graph.
+    fn add_missing(&mut self, graph: &Graph) {
+        (self.first.len()..graph.nodes.len()).for_each(|id| self.add_node(graph, NodeId(id as u32)));
+    }
+
+    fn place(&self, value: ValueRef) -> usize {
+        (self.first[value.node.0 as usize] + value.output) as usize
     }
 
     /// True when `value` is the only output of its node that is used, once, and not fetched.
     pub fn is_used_once(&self, value: ValueRef) -> bool {
-        self.of(value.node).len() == 1 && !self.is_output(value)
+        self.counts[value.node.0 as usize] == 1 && !self.is_output(value)
     }
 
     /// True when the value is fetched.
     pub fn is_output(&self, value: ValueRef) -> bool {
-        self.outputs.contains(&value)
+        self.fetches[self.place(value)] > 0
     }
 
-    fn add(&mut self, user: NodeId, value: ValueRef) {
-        let index = value.node.0 as usize;
-        if index >= self.users.len() {
-            self.users.resize(index + 1, Vec::new());
+    /// True when a node takes the value or it is fetched.
+    pub fn is_used(&self, graph: &Graph, value: ValueRef) -> bool {
+        let mut at = self.heads[self.place(value)];
+        while let Some(one) = self.uses.get(at as usize) {
+            if one.is_true(graph, value) {
+                return true;
+            }
+            at = one.next;
         }
-        self.users[index].push(user);
+        false
     }
 
-    fn remove(&mut self, user: NodeId, value: ValueRef) {
-        let users = &mut self.users[value.node.0 as usize];
-        if let Some(position) = users.iter().position(|u| *u == user) {
-            users.remove(position);
+    fn link(&mut self, value: usize, user: u32, position: usize) {
+        let number = self.uses.len() as u32;
+        self.uses.push(Use { user, position: position as u32, next: self.heads[value] });
+        self.heads[value] = number;
+    }
+
+    fn add(&mut self, user: NodeId, position: usize, value: ValueRef) {
+        self.counts[value.node.0 as usize] += 1;
+        let value = self.place(value);
+        self.link(value, user.0, position);
+    }
+
+    /// Counts one use fewer. Its entry is left where it is, see [`Use::is_true`].
+    fn remove(&mut self, node: NodeId) {
+        let count = &mut self.counts[node.0 as usize];
+        *count = count.saturating_sub(1);
+    }
+
+    /// True when nothing uses the node and none of its outputs is fetched.
+    fn is_dead(&self, graph: &Graph, node: NodeId) -> bool {
+        let first = self.first[node.0 as usize] as usize;
+        let fetches = self.fetches.get(first..first + graph.node(node).facts.len()).unwrap_or(&[]);
+        self.counts[node.0 as usize] == 0 && fetches.iter().all(|count| *count == 0)
+    }
+}
+
+impl Use {
+    /// True when the user has not changed its mind since.
+    fn is_true(&self, graph: &Graph, value: ValueRef) -> bool {
+        if self.user == NONE {
+            return graph.outputs.get(self.position as usize).is_some_and(|port| port.value == value);
         }
+        graph.node(NodeId(self.user)).inputs.get(self.position as usize) == Some(&value)
     }
 }
 
@@ -68,6 +154,9 @@ pub fn sweep(
     let mut has_changed = false;
     for id in graph.ids() {
         has_changed |= rewrite(graph, &mut uses, id).is_some();
+        if graph.is_refused() {
+            break;
+        }
     }
     has_changed
 }
@@ -81,27 +170,24 @@ pub fn replace(
     operator: Arc<dyn Operator>,
     inputs: Vec<ValueRef>,
 ) {
-    for value in &inputs {
-        uses.add(id, *value);
+    uses.add_missing(graph);
+    for (position, value) in inputs.iter().enumerate() {
+        uses.add(id, position, *value);
     }
     let node = graph.node_mut(id);
     node.kind = NodeKind::Operator(operator);
     let old = std::mem::replace(&mut node.inputs, inputs);
-    for value in old {
-        release(graph, uses, id, value);
-    }
+    release(graph, uses, old.into_iter().map(|value| value.node).collect());
 }
 
-fn release(graph: &mut Graph, uses: &mut Uses, user: NodeId, value: ValueRef) {
-    let mut work = vec![(user, value)];
-    while let Some((user, value)) = work.pop() {
-        uses.remove(user, value);
-        let is_fetched = uses.outputs.iter().any(|output| output.node == value.node);
-        if uses.of(value.node).is_empty() && !is_fetched {
-            let dead = graph.node_mut(value.node);
-            let control = std::mem::take(&mut dead.control);
-            work.extend(std::mem::take(&mut dead.inputs).into_iter().map(|v| (value.node, v)));
-            work.extend(control.into_iter().map(|c| (value.node, ValueRef::of(c))));
+/// Counts one use fewer of each of `nodes`, and of what those need that are dead then.
+fn release(graph: &mut Graph, uses: &mut Uses, mut nodes: Vec<NodeId>) {
+    while let Some(id) = nodes.pop() {
+        uses.remove(id);
+        if uses.is_dead(graph, id) {
+            let dead = graph.node_mut(id);
+            nodes.extend(std::mem::take(&mut dead.inputs).into_iter().map(|value| value.node));
+            nodes.append(&mut dead.control);
         }
     }
 }
@@ -122,27 +208,33 @@ pub fn insert(
         return None;
     };
     graph.node_mut(id).facts = facts;
-    inputs.into_iter().for_each(|value| uses.add(id, value));
+    uses.add_missing(graph);
+    for (position, value) in inputs.into_iter().enumerate() {
+        uses.add(id, position, value);
+    }
     Some(ValueRef::of(id))
 }
 
 /// Makes all users of `old` use `new` instead.
 pub fn forward(graph: &mut Graph, uses: &mut Uses, old: ValueRef, new: ValueRef) {
-    let mut users = std::mem::take(&mut uses.users[old.node.0 as usize]);
-    let (mine, others): (Vec<NodeId>, Vec<NodeId>) =
-        users.drain(..).partition(|user| graph.node(*user).inputs.contains(&old));
-    uses.users[old.node.0 as usize] = others;
-    for user in mine {
-        for input in graph.node_mut(user).inputs.iter_mut().filter(|input| **input == old) {
-            *input = new;
+    let (from, to) = (uses.place(old), uses.place(new));
+    let mut at = std::mem::replace(&mut uses.heads[from], NONE);
+    while let Some(one) = uses.uses.get(at as usize).copied() {
+        let number = std::mem::replace(&mut at, one.next);
+        if !one.is_true(graph, old) {
+            continue;
         }
-        uses.add(user, new);
-    }
-    if uses.outputs.remove(&old) {
-        uses.outputs.insert(new);
-        for port in graph.outputs.iter_mut().filter(|port| port.value == old) {
-            port.value = new;
+        if one.user == NONE {
+            graph.outputs[one.position as usize].value = new;
+            uses.fetches[from] -= 1;
+            uses.fetches[to] += 1;
+        } else {
+            graph.node_mut(NodeId(one.user)).inputs[one.position as usize] = new;
+            uses.counts[old.node.0 as usize] -= 1;
+            uses.counts[new.node.0 as usize] += 1;
         }
+        uses.uses[number as usize].next = uses.heads[to];
+        uses.heads[to] = number;
     }
 }
 
@@ -160,9 +252,11 @@ pub fn known_floats(graph: &Graph, value: ValueRef) -> Option<Vec<f32>> {
 
 /// The one number of a small constant all of whose elements are the same, float32.
 pub fn known_scalar(graph: &Graph, value: ValueRef) -> Option<f32> {
-    let values = known_floats(graph, value)?;
-    let first = *values.first()?;
-    values.iter().all(|v| *v == first).then_some(first)
+    let fact = graph.fact(value);
+    let view = fact.view().filter(|_| fact.dtype == DType::F32)?;
+    let mut values = view.bytes().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let first = values.next()?;
+    values.all(|v| v == first).then_some(first)
 }
 
 /// The operator of the node that computes `value`, when it is a `T`, and the node.

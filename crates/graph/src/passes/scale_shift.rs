@@ -25,7 +25,7 @@ pub fn fuse(graph: &mut Graph) -> bool {
 
 fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let node = graph.node(id);
-    let (x, linear) = linear(graph, id)?;
+    let (x, linear) = linear(graph, uses, id)?;
     let product_node = graph.producer(x);
     let product = product_node.operator()?.as_product()?;
     let fused = product.fused();
@@ -74,10 +74,10 @@ fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
 }
 
 /// The node as a linear function per channel of one of its inputs.
-fn linear(graph: &Graph, id: NodeId) -> Option<(ValueRef, Linear)> {
+fn linear(graph: &Graph, uses: &Uses, id: NodeId) -> Option<(ValueRef, Linear)> {
     let node = graph.node(id);
     if let Some(norm) = node.is::<BatchNorm>() {
-        return batch_norm(graph, id, norm);
+        return batch_norm(graph, uses, id, norm);
     }
     let Binary { op } = node.is()?;
     let (a, b) = (*node.inputs.first()?, *node.inputs.get(1)?);
@@ -104,10 +104,10 @@ fn linear(graph: &Graph, id: NodeId) -> Option<(ValueRef, Linear)> {
     is_finite.then_some((b, Linear { factor, summand }))
 }
 
-fn batch_norm(graph: &Graph, id: NodeId, norm: &BatchNorm) -> Option<(ValueRef, Linear)> {
+fn batch_norm(graph: &Graph, uses: &Uses, id: NodeId, norm: &BatchNorm) -> Option<(ValueRef, Linear)> {
     let node = graph.node(id);
-    let uses_statistics = graph.nodes.iter().any(|n| n.inputs.iter().any(|v| v.node == id && v.output > 0))
-        || graph.outputs.iter().any(|port| port.value.node == id && port.value.output > 0);
+    let uses_statistics =
+        (1..node.facts.len() as u32).any(|output| uses.is_used(graph, ValueRef { node: id, output }));
     if norm.is_training || uses_statistics {
         return None;
     }

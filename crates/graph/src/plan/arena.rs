@@ -5,6 +5,8 @@
 //! as small as it can. Largest first into the tightest gap comes within a few per cent of the lower bound on neural
 //! networks (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 /// Something that needs memory for a range of steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Item {
@@ -25,18 +27,63 @@ pub struct Packing {
     pub height_bytes: usize,
 }
 
-impl Item {
-    fn meets(&self, other: &Item) -> bool {
-        self.first < other.end && other.first < self.end
-    }
+/// The most pairs of items that live together, up to which every item is tried in every gap.
+const MAX_PAIRS: usize = 1 << 20;
+
+/// Packs `items`, each at a multiple of `alignment`. Several ways are tried and the lowest block is kept.
+///
+/// Where very many items live at once, looking at every gap would take the square of their number. Then the largest
+/// items are packed so, as far as their pairs allow, and the others, which are small, are put on top of what lives
+/// beside them; or all are packed as an allocator would that learns of them one after the other.
+pub fn pack(items: &[Item], alignment: usize) -> Packing {
+    pack_within(items, alignment, MAX_PAIRS)
 }
 
-/// Packs `items`, each at a multiple of `alignment`. Several orders are tried and the lowest block is kept.
-pub fn pack(items: &[Item], alignment: usize) -> Packing {
+fn pack_within(items: &[Item], alignment: usize, max_pairs: usize) -> Packing {
+    if let Some(meetings) = Meetings::new(items, max_pairs) {
+        return pack_by_gaps(items, &meetings, alignment);
+    }
+    let (on_top, in_turn) = (pack_on_top(items, alignment, max_pairs), pack_in_turn(items, alignment));
+    if in_turn.height_bytes < on_top.height_bytes { in_turn } else { on_top }
+}
+
+/// The most bytes that packing takes besides the items and their offsets.
+pub(super) fn working_bytes(items: &[Item]) -> u64 {
+    let pairs = pairs(items);
+    let count = items.len() as u64;
+    let listed = 8 * pairs.min(MAX_PAIRS) as u64;
+    if pairs <= MAX_PAIRS {
+        // Lists of the pairs, orders, the offsets of the best way and the next.
+        return listed + count * 64;
+    }
+    let steps = items.iter().map(|item| item.end).max().unwrap_or(0) as u64;
+    // Both ways: the larger half as above, the tops of the steps, and two trees of free ranges.
+    listed + count * 200 + steps * 64
+}
+
+/// How many pairs of items live together.
+fn pairs(items: &[Item]) -> usize {
+    let alive = || items.iter().filter(|item| item.first < item.end);
+    let mut firsts: Vec<usize> = alive().map(|item| item.first).collect();
+    let mut ends: Vec<usize> = alive().map(|item| item.end).collect();
+    firsts.sort_unstable();
+    ends.sort_unstable();
+    let mut ended = 0;
+    let before = firsts.iter().enumerate().map(|(begun, first)| {
+        while ends[ended] <= *first {
+            ended += 1;
+        }
+        begun - ended
+    });
+    before.fold(0, usize::saturating_add)
+}
+
+/// Best fit by size, by area and by the first step, the lowest kept.
+fn pack_by_gaps(items: &[Item], meetings: &Meetings, alignment: usize) -> Packing {
     let by = |key: &dyn Fn(&Item) -> (usize, usize)| {
         let mut order: Vec<usize> = (0..items.len()).collect();
         order.sort_by_key(|i| (std::cmp::Reverse(key(&items[*i])), *i));
-        pack_in_order(items, &order, alignment)
+        pack_in_order(items, meetings, &order, alignment)
     };
     let area = |item: &Item| item.bytes.saturating_mul(item.end - item.first);
     let tries = [
@@ -48,15 +95,15 @@ pub fn pack(items: &[Item], alignment: usize) -> Packing {
     best.unwrap_or(Packing { offsets: vec![], height_bytes: 0 })
 }
 
-fn pack_in_order(items: &[Item], order: &[usize], alignment: usize) -> Packing {
-    let mut offsets = vec![0usize; items.len()];
-    let mut placed = Placed::new(items);
-    let mut meeting = Vec::new();
+fn pack_in_order(items: &[Item], meetings: &Meetings, order: &[usize], alignment: usize) -> Packing {
+    const NOT_PLACED: usize = usize::MAX;
+    let mut offsets = vec![NOT_PLACED; items.len()];
+    let mut meeting: Vec<usize> = Vec::new();
     let mut height_bytes = 0;
     for &i in order {
         let size = items[i].bytes.next_multiple_of(alignment);
         meeting.clear();
-        placed.meeting(&items[i], &mut meeting);
+        meeting.extend(meetings.of(i).map(|j| j as usize).filter(|j| offsets[*j] != NOT_PLACED));
         meeting.sort_unstable_by_key(|j| offsets[*j]);
         let mut end = 0usize;
         let mut best: Option<(usize, usize)> = None;
@@ -69,59 +116,242 @@ fn pack_in_order(items: &[Item], order: &[usize], alignment: usize) -> Packing {
         }
         offsets[i] = best.map_or(end, |(_, start)| start);
         height_bytes = height_bytes.max(offsets[i] + size);
-        placed.insert(i, &items[i]);
     }
     Packing { offsets, height_bytes }
 }
 
-/// The items placed so far, found by the steps they live in: in a deep graph few of very many meet.
-struct Placed {
-    /// Leaves of the tree: a power of two.
-    steps: usize,
-    /// A segment tree over steps, root at 1: an item is in the few nodes that together are its life.
-    tree: Vec<Vec<usize>>,
-    /// The items that begin at each step.
-    starts: Vec<Vec<usize>>,
+/// Which items live together: for each the others, as one list.
+struct Meetings {
+    /// Where the list of each item starts; one more at the end.
+    starts: Vec<u32>,
+    others: Vec<u32>,
 }
 
-impl Placed {
-    fn new(items: &[Item]) -> Placed {
-        let steps = items.iter().map(|item| item.end).max().unwrap_or(0).next_power_of_two();
-        Placed { steps, tree: vec![Vec::new(); 2 * steps], starts: vec![Vec::new(); steps] }
+impl Meetings {
+    /// `None` when there are more than `max_pairs` pairs.
+    fn new(items: &[Item], max_pairs: usize) -> Option<Meetings> {
+        let pairs = pairs(items);
+        if pairs > max_pairs {
+            return None;
+        }
+        let mut starts = vec![0; items.len() + 1];
+        each_pair(items, |a, b| {
+            starts[a as usize] += 1;
+            starts[b as usize] += 1;
+        });
+        let mut sum = 0;
+        for start in &mut starts {
+            sum += *start;
+            *start = sum;
+        }
+        let mut others = vec![0; 2 * pairs];
+        each_pair(items, |a, b| {
+            for (item, other) in [(a, b), (b, a)] {
+                starts[item as usize] -= 1;
+                others[starts[item as usize] as usize] = other;
+            }
+        });
+        Some(Meetings { starts, others })
     }
 
-    fn insert(&mut self, number: usize, item: &Item) {
-        if item.first >= item.end {
-            return;
-        }
-        self.starts[item.first].push(number);
-        let (mut low, mut high) = (item.first + self.steps, item.end + self.steps);
-        while low < high {
-            if low % 2 == 1 {
-                self.tree[low].push(number);
-                low += 1;
+    fn of(&self, item: usize) -> impl Iterator<Item = u32> + '_ {
+        self.others[self.starts[item] as usize..self.starts[item + 1] as usize].iter().copied()
+    }
+}
+
+/// Calls `each` with every two items that live together.
+fn each_pair(items: &[Item], mut each: impl FnMut(u32, u32)) {
+    let mut by_first: Vec<u32> = (0..items.len() as u32).collect();
+    by_first.retain(|i| items[*i as usize].first < items[*i as usize].end);
+    by_first.sort_unstable_by_key(|i| items[*i as usize].first);
+    let mut alive: Vec<u32> = Vec::new();
+    for i in by_first {
+        let mut at = 0;
+        while let Some(j) = alive.get(at).copied() {
+            if items[j as usize].end <= items[i as usize].first {
+                alive.swap_remove(at);
+            } else {
+                each(j, i);
+                at += 1;
             }
-            if high % 2 == 1 {
-                high -= 1;
-                self.tree[high].push(number);
+        }
+        alive.push(i);
+    }
+}
+
+/// The largest items by gaps, the others on top of whatever is alive beside them.
+fn pack_on_top(items: &[Item], alignment: usize, max_pairs: usize) -> Packing {
+    let mut by_size: Vec<usize> = (0..items.len()).collect();
+    by_size.sort_by_key(|i| (std::cmp::Reverse(items[*i].bytes), items[*i].first, *i));
+    let mut count = items.len() / 2;
+    let (large, base) = loop {
+        let large: Vec<Item> = by_size[..count].iter().map(|i| items[*i]).collect();
+        if let Some(meetings) = Meetings::new(&large, max_pairs) {
+            let base = pack_by_gaps(&large, &meetings, alignment);
+            break (large, base);
+        }
+        count /= 2;
+    };
+    let mut offsets = vec![0; items.len()];
+    let mut tops = Tops::new(items);
+    for ((i, item), offset) in by_size.iter().zip(&large).zip(&base.offsets) {
+        offsets[*i] = *offset;
+        tops.raise(item, offset + item.bytes.next_multiple_of(alignment));
+    }
+    let mut height_bytes = base.height_bytes;
+    for &i in &by_size[count..] {
+        offsets[i] = tops.highest(&items[i]);
+        let end = offsets[i] + items[i].bytes.next_multiple_of(alignment);
+        tops.raise(&items[i], end);
+        height_bytes = height_bytes.max(end);
+    }
+    Packing { offsets, height_bytes }
+}
+
+/// How high the memory is filled in each step: a segment tree, root at 1.
+struct Tops {
+    /// Leaves of the tree: a power of two.
+    steps: usize,
+    /// The highest of all steps below a node.
+    highest: Vec<usize>,
+    /// What all steps below a node are at least.
+    at_least: Vec<usize>,
+}
+
+impl Tops {
+    fn new(items: &[Item]) -> Tops {
+        let steps = items.iter().map(|item| item.end).max().unwrap_or(0).next_power_of_two();
+        Tops { steps, highest: vec![0; 2 * steps], at_least: vec![0; 2 * steps] }
+    }
+
+    /// The highest of the steps that `item` lives in.
+    fn highest(&self, item: &Item) -> usize {
+        if item.first >= item.end {
+            return 0;
+        }
+        let (mut low, mut high) = (item.first + self.steps, item.end - 1 + self.steps);
+        let mut top = self.highest[low].max(self.highest[high]);
+        while low > 1 {
+            // Whole nodes between the two ways up, and what holds for all that is below the ways themselves.
+            if low / 2 != high / 2 {
+                if low % 2 == 0 {
+                    top = top.max(self.highest[low + 1]);
+                }
+                if high % 2 == 1 {
+                    top = top.max(self.highest[high - 1]);
+                }
             }
             (low, high) = (low / 2, high / 2);
+            top = top.max(self.at_least[low]).max(self.at_least[high]);
         }
+        top
     }
 
-    /// Adds every item that meets `item`: those alive at its first step, and those that begin after.
-    fn meeting(&self, item: &Item, list: &mut Vec<usize>) {
+    /// Makes every step that `item` lives in at least `top`.
+    fn raise(&mut self, item: &Item, top: usize) {
         if item.first >= item.end {
             return;
         }
-        let mut node = item.first + self.steps;
-        while node > 0 {
-            list.extend(&self.tree[node]);
-            node /= 2;
+        let (first, last) = (item.first + self.steps, item.end - 1 + self.steps);
+        let (mut low, mut high) = (first, last + 1);
+        while low < high {
+            for node in
+                [(low % 2 == 1).then_some(low), (high % 2 == 1).then(|| high - 1)].into_iter().flatten()
+            {
+                self.highest[node] = self.highest[node].max(top);
+                self.at_least[node] = self.at_least[node].max(top);
+            }
+            (low, high) = (low.div_ceil(2), high / 2);
         }
-        for starts in &self.starts[item.first + 1..item.end] {
-            list.extend(starts);
+        for mut node in [first, last] {
+            while node > 1 {
+                node /= 2;
+                let below = self.highest[2 * node].max(self.highest[2 * node + 1]);
+                self.highest[node] = self.highest[node].max(below);
+            }
         }
+    }
+}
+
+/// As an allocator does it that learns of the items step by step: best fit among the free ranges, which join.
+fn pack_in_turn(items: &[Item], alignment: usize) -> Packing {
+    let mut by_first: Vec<usize> = (0..items.len()).filter(|i| items[*i].first < items[*i].end).collect();
+    let mut by_end = by_first.clone();
+    by_first.sort_by_key(|i| (items[*i].first, std::cmp::Reverse(items[*i].bytes), *i));
+    by_end.sort_by_key(|i| (items[*i].end, *i));
+    let mut ends = by_end.into_iter().peekable();
+    let mut offsets = vec![0; items.len()];
+    let mut free = Free::default();
+    for i in by_first {
+        while let Some(dead) = ends.next_if(|j| items[*j].end <= items[i].first) {
+            free.give_back(offsets[dead], items[dead].bytes.next_multiple_of(alignment));
+        }
+        offsets[i] = free.take(items[i].bytes.next_multiple_of(alignment));
+    }
+    // What lives at no step lies anywhere in the block.
+    let idle =
+        items.iter().filter(|item| item.first >= item.end).map(|item| item.bytes.next_multiple_of(alignment));
+    let height_bytes = idle.fold(free.height_bytes, usize::max);
+    Packing { offsets, height_bytes }
+}
+
+/// Free ranges of a block that grows.
+#[derive(Default)]
+struct Free {
+    /// Bytes of each by its start.
+    by_start: BTreeMap<usize, usize>,
+    /// Bytes and start of each.
+    by_bytes: BTreeSet<(usize, usize)>,
+    height_bytes: usize,
+}
+
+impl Free {
+    fn remove(&mut self, start: usize, bytes: usize) {
+        self.by_start.remove(&start);
+        self.by_bytes.remove(&(bytes, start));
+    }
+
+    fn insert(&mut self, start: usize, bytes: usize) {
+        if bytes > 0 {
+            self.by_start.insert(start, bytes);
+            self.by_bytes.insert((bytes, start));
+        }
+    }
+
+    fn take(&mut self, bytes: usize) -> usize {
+        if bytes == 0 {
+            return 0;
+        }
+        if let Some((found, start)) = self.by_bytes.range((bytes, 0)..).next().copied() {
+            self.remove(start, found);
+            self.insert(start + bytes, found - bytes);
+            return start;
+        }
+        // None is large enough; the last one is grown when it ends where the block does.
+        let last = self.by_start.last_key_value().map(|(start, bytes)| (*start, *bytes));
+        let last = last.filter(|(start, bytes)| start + bytes == self.height_bytes);
+        let start = last.map_or(self.height_bytes, |(start, _)| start);
+        if let Some((start, bytes)) = last {
+            self.remove(start, bytes);
+        }
+        self.height_bytes = start + bytes;
+        start
+    }
+
+    fn give_back(&mut self, mut start: usize, mut bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let before = self.by_start.range(..start).next_back().map(|(start, bytes)| (*start, *bytes));
+        if let Some((first, size)) = before.filter(|(first, size)| first + size == start) {
+            self.remove(first, size);
+            (start, bytes) = (first, bytes + size);
+        }
+        if let Some(size) = self.by_start.get(&(start + bytes)).copied() {
+            self.remove(start + bytes, size);
+            bytes += size;
+        }
+        self.insert(start, bytes);
     }
 }
 
@@ -152,10 +382,7 @@ pub fn validate(items: &[Item], packing: &Packing, alignment: usize) -> Result<(
         return Err(format!("{} items have {} offsets", items.len(), packing.offsets.len()));
     }
     let range = |i: usize| packing.offsets[i]..packing.offsets[i] + items[i].bytes;
-    let mut by_start: Vec<usize> = (0..items.len()).collect();
-    by_start.sort_by_key(|i| items[*i].first);
-    let mut alive: Vec<usize> = Vec::new();
-    for i in by_start {
+    for i in 0..items.len() {
         if !packing.offsets[i].is_multiple_of(alignment) {
             return Err(format!("item {i} at {} is not aligned to {alignment}", packing.offsets[i]));
         }
@@ -166,18 +393,28 @@ pub fn validate(items: &[Item], packing: &Packing, alignment: usize) -> Result<(
                 packing.height_bytes
             ));
         }
-        alive.retain(|j| items[*j].end > items[i].first);
-        let overlap = alive.iter().find(|j| {
-            items[**j].meets(&items[i]) && range(**j).start < range(i).end && range(i).start < range(**j).end
-        });
-        if let Some(j) = overlap {
+    }
+    // What is alive lies apart, so whoever comes can only overlap its neighbours.
+    let mut by_first: Vec<usize> = (0..items.len()).collect();
+    by_first.retain(|i| items[*i].first < items[*i].end && items[*i].bytes > 0);
+    let mut by_end = by_first.clone();
+    by_first.sort_unstable_by_key(|i| items[*i].first);
+    by_end.sort_unstable_by_key(|i| items[*i].end);
+    let mut ends = by_end.into_iter().peekable();
+    let mut alive: BTreeMap<usize, usize> = BTreeMap::new();
+    for i in by_first {
+        while let Some(dead) = ends.next_if(|j| items[*j].end <= items[i].first) {
+            alive.remove(&packing.offsets[dead]);
+        }
+        let before = alive.range(..range(i).end).next_back().map(|(_, j)| *j);
+        if let Some(j) = before.filter(|j| range(*j).end > range(i).start) {
             return Err(format!(
                 "items {j} at {:?} and {i} at {:?} live together and overlap",
-                range(*j),
+                range(j),
                 range(i)
             ));
         }
-        alive.push(i);
+        alive.insert(packing.offsets[i], i);
     }
     Ok(())
 }
@@ -222,7 +459,49 @@ mod tests {
         assert!(validate(&items, &Packing { offsets: vec![0], height_bytes: 64 }, 64).is_err());
     }
 
+    #[test]
+    fn pairs_are_counted_as_they_are_listed() {
+        let items = [item(0, 2, 1), item(1, 3, 1), item(2, 2, 1), item(2, 5, 1), item(0, 5, 1)];
+        let mut listed = Vec::new();
+        each_pair(&items, |a, b| listed.push((a.min(b), a.max(b))));
+        listed.sort_unstable();
+        assert_eq!(listed, [(0, 1), (0, 4), (1, 3), (1, 4), (3, 4)]);
+        assert_eq!(pairs(&items), listed.len());
+        assert!(Meetings::new(&items, 4).is_none());
+        assert_eq!(Meetings::new(&items, 5).unwrap().of(1).count(), 3);
+    }
+
+    #[test]
+    fn very_many_at_once_take_no_square() {
+        // What Unpack makes: one large input, and scalars that are all alive until the last is used.
+        let scalars = (0..100_000).map(|i| item(1, 2 + i, 4));
+        let staircase: Vec<Item> = [item(0, 2, 400_000)].into_iter().chain(scalars).collect();
+        let bound = load_bytes(&staircase, 64).into_iter().max().unwrap();
+        let packing = pack(&staircase, 64);
+        validate(&staircase, &packing, 64).unwrap();
+        assert_eq!(packing.height_bytes, bound);
+        // What AddN takes: each made in turn, all used at the end.
+        let sum: Vec<Item> = (0..100_000).map(|i| item(i, 100_000, 256)).collect();
+        let packing = pack(&sum, 64);
+        validate(&sum, &packing, 64).unwrap();
+        assert_eq!(packing.height_bytes, 25_600_000);
+    }
+
     proptest! {
+        #[test]
+        fn every_way_is_valid_and_above_the_bound(
+            items in prop::collection::vec((0usize..20, 0usize..8, 0usize..5000), 0..60),
+            max_pairs in 0usize..400,
+        ) {
+            let items: Vec<Item> = items.into_iter().map(|(first, life, bytes)| item(first, first + life, bytes)).collect();
+            let bound = load_bytes(&items, 64).into_iter().max().unwrap_or(0);
+            let on_top = pack_on_top(&items, 64, max_pairs);
+            for packing in [pack_within(&items, 64, max_pairs), on_top, pack_in_turn(&items, 64)] {
+                prop_assert_eq!(validate(&items, &packing, 64), Ok(()));
+                prop_assert!(packing.height_bytes >= bound);
+            }
+        }
+
         #[test]
         fn every_packing_is_valid_and_above_the_bound(
             items in prop::collection::vec((0usize..20, 1usize..8, 0usize..5000), 0..60),

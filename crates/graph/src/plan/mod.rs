@@ -3,13 +3,14 @@
 pub mod arena;
 mod fetch;
 mod meaning;
+mod memory;
 mod report;
 mod validate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tightfit_core::{ALIGNMENT, Shape};
+use tightfit_core::{ALIGNMENT, Account, Reservation, Shape};
 use tightfit_kernels::{Isa, PackedLayout};
 
 use crate::error::GraphError;
@@ -78,6 +79,8 @@ pub struct Plan {
     pub outputs: Vec<(String, usize)>,
     items: Vec<ArenaItem>,
     packing: Packing,
+    /// What the plan itself takes, and what a session makes of it besides the memory that it lays out.
+    memory: Arc<Reservation>,
 }
 
 /// One call of an operator.
@@ -183,13 +186,21 @@ impl Plan {
     /// Lays out a graph all of whose shapes are known (see [`crate::infer::bind`]).
     ///
     /// # Errors
-    /// [`GraphError`] for a tensor whose size is not known, and for a cycle.
+    /// [`GraphError`] for a tensor whose size is not known, for a cycle, and when the plan itself does not fit the
+    /// budget that the graph is in.
     pub fn new(graph: &Graph, options: &PlanOptions) -> Result<Plan, GraphError> {
-        let mut planner = Planner::new(graph, options)?;
+        let sizes = memory::Sizes::of(graph);
+        let mut account = Account::new(graph.budget(), memory::PURPOSE);
+        account.grow(sizes.plan_bytes())?;
+        let working = account.room(sizes.working_bytes())?;
+        let mut planner = Planner::new(graph, options, &sizes)?;
         planner.place_constants()?;
         planner.make_steps()?;
-        let plan = planner.finish()?;
+        let mut plan = planner.finish(&account)?;
         computes(&plan, graph).map_err(|fault| GraphError::Plan(fault.to_string()))?;
+        drop(working);
+        account.set(plan.heap_bytes())?;
+        plan.memory = Arc::new(account.finish()?);
         Ok(plan)
     }
 
@@ -208,12 +219,16 @@ struct Planner<'a> {
     graph: &'a Graph,
     options: &'a PlanOptions,
     order: Vec<NodeId>,
-    slot_of: HashMap<ValueRef, usize>,
+    /// For each node of the graph, the slot of its first output; the others follow.
+    first_slot: Vec<u32>,
     slots: Vec<SlotPlan>,
     /// Where a slot's memory comes from: itself, or the slot it shares memory with.
     root_of: Vec<usize>,
-    /// The slots that share the memory of a root slot, itself among them.
-    members: Vec<Vec<usize>>,
+    /// For every slot, the position in the order of the last node that reads it; the end for fetched ones. For a root
+    /// slot, of all slots that share its memory.
+    last_use: Vec<usize>,
+    /// How often each root slot is an input of the step that is being made.
+    in_step: Vec<u32>,
     /// First step and end of life of a root slot.
     life: Vec<(usize, usize)>,
     weights: Vec<WeightPlan>,
@@ -223,31 +238,36 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a Graph, options: &'a PlanOptions) -> Result<Self, GraphError> {
+    fn new(graph: &'a Graph, options: &'a PlanOptions, sizes: &memory::Sizes) -> Result<Self, GraphError> {
         let order =
             graph.order().map_err(|id| GraphError::Cycle { node: graph.node(id).name.to_string() })?;
         let mut planner = Planner {
             graph,
             options,
             order,
-            slot_of: HashMap::new(),
-            slots: vec![],
-            root_of: vec![],
-            members: vec![],
-            life: vec![],
-            weights: vec![],
-            steps: vec![],
-            scratch: vec![],
+            first_slot: vec![0; sizes.nodes],
+            slots: Vec::with_capacity(sizes.slots),
+            root_of: Vec::with_capacity(sizes.slots),
+            last_use: Vec::new(),
+            in_step: vec![0; sizes.slots],
+            life: Vec::with_capacity(sizes.slots),
+            weights: Vec::with_capacity(sizes.constants),
+            steps: Vec::with_capacity(sizes.operators),
+            scratch: Vec::with_capacity(sizes.operators + sizes.slots),
             string_bytes: 0,
         };
         planner.make_slots()?;
+        planner.last_use = planner.last_uses();
         Ok(planner)
     }
 
     fn make_slots(&mut self) -> Result<(), GraphError> {
-        for id in self.order.clone() {
+        let inputs = self.graph.inputs.iter().enumerate();
+        let fed: HashMap<NodeId, usize> = inputs.map(|(number, port)| (port.value.node, number)).collect();
+        for position in 0..self.order.len() {
+            let id = self.order[position];
             let node = self.graph.node(id);
-            let fed = self.graph.inputs.iter().position(|port| port.value.node == id);
+            self.first_slot[id.0 as usize] = self.slots.len() as u32;
             for (output, fact) in node.facts.iter().enumerate() {
                 let shape = Shape::try_from(fact.planned_dims()).map_err(|error| match error {
                     Some(error) => node_error(self.graph, id, error.into()),
@@ -259,11 +279,10 @@ impl<'a> Planner<'a> {
                 })?;
                 self.check_size(id, shape.elements() * fact.dtype.bytes())?;
                 let info = TensorInfo { dtype: fact.dtype, shape, place: Place::Value };
-                let home = fed.map_or(Home::Arena(0), Home::Fed);
-                let value = ValueRef { node: id, output: output as u16 };
-                let slot =
-                    self.add_slot(SlotPlan { value, alias_of: None, is_bound: fact.is_bound, info, home });
-                self.slot_of.insert(value, slot);
+                let home = fed.get(&id).map_or(Home::Arena(0), |number| Home::Fed(*number));
+                let value = ValueRef { node: id, output: output as u32 };
+                let is_bound = fact.depends_on_data();
+                self.add_slot(SlotPlan { value, alias_of: None, is_bound, info, home });
             }
         }
         Ok(())
@@ -273,7 +292,6 @@ impl<'a> Planner<'a> {
         let number = self.slots.len();
         self.slots.push(slot);
         self.root_of.push(number);
-        self.members.push(vec![number]);
         self.life.push((0, 0));
         number
     }
@@ -291,7 +309,7 @@ impl<'a> Planner<'a> {
     }
 
     fn slot(&self, value: ValueRef) -> usize {
-        self.slot_of[&value]
+        self.first_slot[value.node.0 as usize] as usize + value.output as usize
     }
 
     fn call<'c>(&self, inputs: &'c [TensorInfo], outputs: &'c [TensorInfo]) -> Call<'c> {
@@ -308,7 +326,7 @@ impl<'a> Planner<'a> {
 
     fn node_infos(&self, id: NodeId) -> (Vec<TensorInfo>, Vec<TensorInfo>) {
         let node = self.graph.node(id);
-        let outputs = (0..node.facts.len() as u16).map(|output| ValueRef { node: id, output });
+        let outputs = (0..node.facts.len() as u32).map(|output| ValueRef { node: id, output });
         (self.infos(node.inputs.iter().copied()), self.infos(outputs))
     }
 
@@ -316,11 +334,11 @@ impl<'a> Planner<'a> {
     /// need it to have a single user that asks for it.
     fn place_constants(&mut self) -> Result<(), GraphError> {
         let mut wanted: HashMap<NodeId, WeightUse> = HashMap::new();
-        let mut uses: HashMap<NodeId, usize> = HashMap::new();
+        let mut uses = vec![0u32; self.graph.nodes.len()];
         for id in &self.order {
             let node = self.graph.node(*id);
             for value in &node.inputs {
-                *uses.entry(value.node).or_default() += 1;
+                uses[value.node.0 as usize] += 1;
             }
             if let Some(operator) = node.operator() {
                 let (inputs, outputs) = self.node_infos(*id);
@@ -330,11 +348,12 @@ impl<'a> Planner<'a> {
             }
         }
         for port in &self.graph.outputs {
-            *uses.entry(port.value.node).or_default() += 2;
+            uses[port.value.node.0 as usize] += 2;
         }
-        for id in self.order.clone() {
+        for position in 0..self.order.len() {
+            let id = self.order[position];
             let NodeKind::Constant(constant) = &self.graph.node(id).kind else { continue };
-            let weight = wanted.get(&id).filter(|_| uses.get(&id) == Some(&1));
+            let weight = wanted.get(&id).filter(|_| uses[id.0 as usize] == 1);
             self.place_constant(ValueRef::of(id), constant, weight);
         }
         Ok(())
@@ -364,11 +383,10 @@ impl<'a> Planner<'a> {
     }
 
     fn make_steps(&mut self) -> Result<(), GraphError> {
-        let last_use = self.last_uses();
         for position in 0..self.order.len() {
             let id = self.order[position];
             let NodeKind::Operator(operator) = &self.graph.node(id).kind else { continue };
-            self.make_step(position, id, operator, &last_use)?;
+            self.make_step(position, id, operator)?;
         }
         Ok(())
     }
@@ -392,7 +410,6 @@ impl<'a> Planner<'a> {
         position: usize,
         id: NodeId,
         operator: &Arc<dyn Operator>,
-        last_use: &[usize],
     ) -> Result<(), GraphError> {
         let node = self.graph.node(id);
         let (input_infos, output_infos) = self.node_infos(id);
@@ -401,7 +418,7 @@ impl<'a> Planner<'a> {
         self.check_size(id, memory.scratch_bytes.max(memory.string_bytes))?;
         let inputs: Vec<usize> = node.inputs.iter().map(|v| self.slot(*v)).collect();
         let outputs: Vec<usize> =
-            (0..node.facts.len() as u16).map(|output| self.slot(ValueRef { node: id, output })).collect();
+            (0..node.facts.len() as u32).map(|output| self.slot(ValueRef { node: id, output })).collect();
         let is_dynamic = self.graph.input_facts(node).iter().any(|f| f.depends_on_data());
         let is_alias =
             memory.alias.is_some_and(|input| self.slots[inputs[input]].info.place != Place::Streamed);
@@ -413,10 +430,11 @@ impl<'a> Planner<'a> {
             }
         }
         let step = self.steps.len();
+        inputs.iter().for_each(|slot| self.in_step[self.root_of[*slot]] += 1);
         let in_place_input = memory.overwrites.iter().copied().filter(|_| !is_dynamic && !outputs.is_empty());
-        let in_place_input = in_place_input
-            .into_iter()
-            .find(|i| self.can_overwrite(position, inputs[*i], &inputs, outputs[0], last_use));
+        let in_place_input =
+            in_place_input.into_iter().find(|i| self.can_overwrite(position, inputs[*i], outputs[0]));
+        inputs.iter().for_each(|slot| self.in_step[self.root_of[*slot]] = 0);
         if let Some(input) = in_place_input {
             self.share(inputs[input], outputs[0]);
         }
@@ -468,28 +486,20 @@ impl<'a> Planner<'a> {
     fn share(&mut self, input: usize, output: usize) {
         let root = self.root_of[input];
         self.root_of[output] = root;
-        self.members[root].push(output);
+        self.last_use[root] = self.last_use[root].max(self.last_use[output]);
         self.slots[output].home = self.slots[input].home;
         self.slots[output].info.place = self.slots[input].info.place;
     }
 
     /// True when nothing else needs the memory of `input` from this node on.
-    fn can_overwrite(
-        &self,
-        position: usize,
-        input: usize,
-        inputs: &[usize],
-        output: usize,
-        last_use: &[usize],
-    ) -> bool {
+    fn can_overwrite(&self, position: usize, input: usize, output: usize) -> bool {
         let root = self.root_of[input];
         let (from, to) = (&self.slots[input].info, &self.slots[output].info);
-        let is_alone = inputs.iter().filter(|slot| self.root_of[**slot] == root).count() == 1;
         matches!(self.slots[root].home, Home::Arena(_))
             && from.dtype.bytes() == to.dtype.bytes()
             && from.shape == to.shape
-            && is_alone
-            && self.members[root].iter().all(|slot| last_use[*slot] <= position)
+            && self.in_step[root] == 1
+            && self.last_use[root] <= position
     }
 
     /// Gives every fetched value that is in the caller's memory memory of its own, filled by a step at the end.
@@ -529,7 +539,7 @@ impl<'a> Planner<'a> {
         copies
     }
 
-    fn finish(mut self) -> Result<Plan, GraphError> {
+    fn finish(mut self, account: &Account) -> Result<Plan, GraphError> {
         let copies = self.copy_fetched_inputs();
         let end = self.steps.len();
         for port in &self.graph.outputs {
@@ -537,7 +547,7 @@ impl<'a> Planner<'a> {
             let root = self.root_of[copies.get(&slot).copied().unwrap_or(slot)];
             self.life[root].1 = end.max(1);
         }
-        let (items, packing) = self.pack()?;
+        let (items, packing) = self.pack(account)?;
         let loads = arena::load_bytes(&items.iter().map(|i| i.item).collect::<Vec<_>>(), ALIGNMENT);
         let mut weights_bytes = 0;
         for weight in &mut self.weights {
@@ -568,26 +578,28 @@ impl<'a> Planner<'a> {
             string_bytes: self.string_bytes,
             items,
             packing,
+            memory: Arc::new(account.room(0)?),
         })
     }
 
-    fn pack(&mut self) -> Result<(Vec<ArenaItem>, Packing), GraphError> {
+    fn pack(&mut self, account: &Account) -> Result<(Vec<ArenaItem>, Packing), GraphError> {
         let mut items = std::mem::take(&mut self.scratch);
-        let mut names: Vec<Option<Arc<str>>> = vec![None; self.slots.len()];
-        for (slot, plan) in self.slots.iter().enumerate() {
-            names[slot] = Some(self.graph.producer(plan.value).name.clone());
-        }
         for (slot, plan) in self.slots.iter().enumerate() {
             let (first, end) = self.life[slot];
             if self.root_of[slot] == slot && matches!(plan.home, Home::Arena(_)) && end > first {
                 let bytes = plan.info.shape.elements() * plan.info.dtype.bytes();
-                let name = names[slot].clone().unwrap_or_default();
-                items.push(ArenaItem { item: Item { first, end, bytes }, slot: Some(slot), name });
+                items.push(ArenaItem {
+                    item: Item { first, end, bytes },
+                    slot: Some(slot),
+                    name: self.graph.producer(plan.value).name.clone(),
+                });
             }
         }
+        items.shrink_to_fit();
         let plain: Vec<Item> = items.iter().map(|i| i.item).collect();
+        let working = account.room(arena::working_bytes(&plain))?;
         let packing = arena::pack(&plain, ALIGNMENT);
-        arena::validate(&plain, &packing, ALIGNMENT).map_err(GraphError::Plan)?;
+        drop(working);
         for (item, offset) in items.iter().zip(&packing.offsets) {
             match item.slot {
                 Some(slot) => self.slots[slot].home = Home::Arena(*offset),

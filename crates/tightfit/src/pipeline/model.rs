@@ -179,7 +179,7 @@ impl ModelWorker {
         let options = FitOptions {
             batch: self.shapes.first().and_then(|shape| shape.first().copied()).unwrap_or(1),
             threads: self.threads,
-            memory_bytes: free_bytes.saturating_add(floor_bytes()),
+            memory_bytes: free_bytes.saturating_add(floor_bytes() + self.model.structure_bytes()),
             shapes: names.zip(self.shapes.iter().copied()).collect(),
             string_bytes: text_bytes.saturating_mul(2),
             ..FitOptions::default()

@@ -1,0 +1,119 @@
+//! What a plan takes itself: its steps, slots and items, and what making it needs for a while.
+
+use std::collections::HashMap;
+
+use tightfit_core::{array_bytes, block_bytes, list_bytes};
+
+use super::{ArenaItem, Item, Plan, SlotPlan, Step, WeightPlan};
+use crate::ir::{Graph, NodeId, NodeKind, Port, ValueRef};
+use crate::operator::{Slot, TensorInfo, WeightUse};
+
+/// What the memory of a plan is reserved for.
+pub(super) const PURPOSE: &str = "the plan";
+
+/// What a session keeps for each constant: where it is, and in which layout.
+const LOADED_WEIGHT_BYTES: u64 = 128;
+
+/// How much of everything a graph has: what the size of its plan follows from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub nodes: usize,
+    pub operators: usize,
+    pub constants: usize,
+    /// Outputs of all nodes.
+    pub slots: usize,
+    /// Bytes of the lists of inputs and outputs of all steps.
+    list_bytes: u64,
+    /// The most inputs and outputs of one node.
+    most: usize,
+    /// Bytes of the names of the graph's inputs and outputs, and of their lists.
+    port_bytes: u64,
+}
+
+impl Sizes {
+    pub fn of(graph: &Graph) -> Sizes {
+        let mut sizes = Sizes { nodes: graph.nodes.len(), ..Sizes::default() };
+        for node in &graph.nodes {
+            let (inputs, outputs) = (node.inputs.len(), node.facts.len());
+            sizes.slots += outputs;
+            sizes.most = sizes.most.max(inputs + outputs);
+            match node.kind {
+                NodeKind::Operator(_) => {
+                    sizes.operators += 1;
+                    sizes.list_bytes += array_bytes::<usize>(inputs) + array_bytes::<usize>(outputs);
+                    sizes.list_bytes += array_bytes::<ValueRef>(inputs);
+                }
+                NodeKind::Constant(_) => sizes.constants += 1,
+                NodeKind::Input { .. } => {}
+            }
+        }
+        // A fetched value that is fed is copied, by a step and into a slot of its own.
+        let is_fed = |port: &&Port| matches!(graph.producer(port.value).kind, NodeKind::Input { .. });
+        let copies = graph.outputs.iter().filter(is_fed).count();
+        sizes.slots += copies;
+        sizes.operators += copies;
+        for ports in [&graph.inputs, &graph.outputs] {
+            sizes.port_bytes += array_bytes::<(String, usize)>(ports.len());
+            sizes.port_bytes += ports.iter().map(|port| block_bytes(port.name.len() as u64)).sum::<u64>();
+        }
+        sizes
+    }
+
+    /// The most bytes that the plan may take.
+    pub fn plan_bytes(&self) -> u64 {
+        let items = self.operators + self.slots;
+        self.list_bytes
+            + self.port_bytes
+            + array_bytes::<Step>(self.operators)
+            + array_bytes::<SlotPlan>(self.slots)
+            + array_bytes::<WeightPlan>(self.constants)
+            + array_bytes::<ArenaItem>(items)
+            + array_bytes::<usize>(items)
+    }
+
+    /// What making it takes besides, the packing of the arena aside.
+    pub fn working_bytes(&self) -> u64 {
+        let order = (size_of::<(NodeId, usize)>() + 2 * size_of::<NodeId>() + 1) as u64;
+        let slot = (5 * size_of::<usize>() + size_of::<u32>()) as u64;
+        // A table has up to twice the buckets that it needs, and while it grows the old one beside them.
+        let wanted = 3 * (size_of::<(NodeId, WeightUse)>() + 1) as u64;
+        let items = (self.operators + self.slots) as u64;
+        self.nodes as u64 * (order + 2 * size_of::<u32>() as u64)
+            + self.slots as u64 * slot
+            + self.constants as u64 * wanted
+            + items * size_of::<Item>() as u64
+            + 2 * array_bytes::<TensorInfo>(self.most)
+            + self.operators as u64 * 2 * size_of::<usize>() as u64
+    }
+}
+
+impl Plan {
+    /// Bytes of the heap that the plan takes, and a session's own lists of its slots and constants.
+    pub(super) fn heap_bytes(&self) -> u64 {
+        let step_bytes =
+            |step: &Step| list_bytes(&step.inputs) + list_bytes(&step.outputs) + list_bytes(&step.reads);
+        let port_bytes = |(name, _): &(String, usize)| block_bytes(name.len() as u64);
+        list_bytes(&self.steps)
+            + self.steps.iter().map(step_bytes).sum::<u64>()
+            + list_bytes(&self.slots)
+            + list_bytes(&self.weights)
+            + list_bytes(&self.inputs)
+            + list_bytes(&self.outputs)
+            + self.inputs.iter().chain(&self.outputs).map(port_bytes).sum::<u64>()
+            + list_bytes(&self.items)
+            + list_bytes(&self.packing.offsets)
+            + array_bytes::<Slot>(self.slots.len())
+            + self.weights.len() as u64 * LOADED_WEIGHT_BYTES
+    }
+
+    /// Bytes that are reserved for the plan itself, besides all that it lays out; constants that were made for it, values
+    /// that follow from the shapes it is bound to, are counted too.
+    pub fn structure_bytes(&self) -> u64 {
+        let bound = self.weights.iter().filter_map(|weight| {
+            let held = weight.constant.held.as_ref()?;
+            (held.purpose() == crate::ir::BOUND_CONSTANTS)
+                .then_some((std::sync::Arc::as_ptr(held), held.bytes()))
+        });
+        self.memory.bytes() + bound.collect::<HashMap<_, _>>().values().sum::<u64>()
+    }
+}
