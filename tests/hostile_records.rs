@@ -168,7 +168,7 @@ fn ten_millions_of_everything() {
     for (name, data) in attacks {
         println!("-- {name}: {} bytes", data.len());
         let path = one_record(&folder, &data);
-        for ending in endings(&path, &folder, 16 * MIB) {
+        for ending in endings(&path, &folder, 14 * MIB) {
             // A record is checked without being held. For a run, which plans for four times the first, it is larger than
             // was planned, or what was planned does not fit.
             let expected = match ending.name {

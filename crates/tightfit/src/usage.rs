@@ -90,7 +90,7 @@ impl History {
                 self.samples[kept] = if b.resident_bytes > a.resident_bytes { b } else { a };
             }
             self.samples.truncate(MAX_SAMPLES / 2);
-            self.interval *= 2;
+            self.interval = self.interval.saturating_mul(2);
         }
         self.samples.push(sample);
     }
