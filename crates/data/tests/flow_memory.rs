@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use common::{Folder, numbered};
 use tightfit_core::MemoryBudget;
+use tightfit_data::Access;
 use tightfit_data::flow::{Pipeline, PipelineSpec};
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -46,7 +47,7 @@ fn nothing_is_allocated_per_batch() {
         format!(r#"{{"shuffle": "100KB"}}, {parse}, {{"batch": 16}}, {{"prefetch": 2}}"#),
     ] {
         let json = format!(r#"{{"source": {{"tfrecord": {records:?}}}, "stages": [{stages}]}}"#);
-        let spec = PipelineSpec::from_json(&json, &|_| None).unwrap();
+        let spec = PipelineSpec::from_json(&json, &Access::everything(), &|_| None).unwrap();
         let mut pipeline = Pipeline::open(&spec, &MemoryBudget::unlimited(), 2).unwrap();
         let allocated = |_| {
             let before = COUNT.load(Relaxed);

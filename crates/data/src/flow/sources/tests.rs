@@ -10,12 +10,13 @@ use tightfit_core::{DType, MemoryBudget, Shape};
 use tightfit_format::npz::NpzWriter;
 use tightfit_format::spool::Rows as SpoolRows;
 
+use crate::Access;
 use crate::error::RowFault;
 use crate::flow::tests::{Folder, show};
 use crate::flow::{Element, Field, Generated, Pipeline, PipelineSpec, Schema};
 
 fn spec(json: &str) -> PipelineSpec {
-    PipelineSpec::from_json(json, &|_| None).unwrap()
+    PipelineSpec::from_json(json, &Access::everything(), &|_| None).unwrap()
 }
 
 /// Elements and errors in order.
@@ -39,7 +40,8 @@ fn run(json: &str) -> Vec<String> {
 }
 
 fn error(json: &str) -> String {
-    let read = PipelineSpec::from_json(json, &|_| None).map_err(|error| error.to_string());
+    let read =
+        PipelineSpec::from_json(json, &Access::everything(), &|_| None).map_err(|error| error.to_string());
     read.and_then(|spec| open(spec, 16 << 20).map(drop)).unwrap_err()
 }
 
