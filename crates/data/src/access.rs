@@ -181,14 +181,13 @@ fn ipv4(name: &str) -> Option<Ipv4Addr> {
     let numbers: Vec<u32> = name.split('.').map(number).collect::<Option<_>>()?;
     let (last, first) = numbers.split_last().filter(|(_, first)| first.len() < 4)?;
     let (mut bits, mut shift) = (*last, 32);
-    if first.len() > 0 && last.checked_shr(32 - 8 * first.len() as u32).unwrap_or(0) != 0 {
-        return None;
-    }
     for byte in first {
         shift -= 8;
-        bits |= u32::from(u8::try_from(*byte).ok()?).checked_shl(shift)?;
+        bits |= u32::from(u8::try_from(*byte).ok()?) << shift;
     }
-    Some(Ipv4Addr::from(bits))
+    // The last stays in what the others leave.
+    let is_fit = shift == 32 || last >> shift == 0;
+    is_fit.then(|| Ipv4Addr::from(bits))
 }
 
 /// Whether an address may be asked.
