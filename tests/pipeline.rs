@@ -170,6 +170,10 @@ fn what_is_wrong_with_a_description_is_a_line() {
     store(&with(json!([{"decode_image": "picture"}]))).assert_fails(2, "no field \"picture\"");
     store(&with(json!([{"model": "absent.pb"}]))).assert_fails(2, "absent.pb");
     store(&with(json!([{"parse": 3}]))).assert_fails(2, "parse");
+    let metadata = json!({"text": "http://169.254.169.254/latest/meta-data/"});
+    store(&spec(metadata, json!([]))).assert_fails(2, "may not open it: its host is link-local");
+    store(&spec(json!({"text": "file:///etc/passwd"}), json!([])))
+        .assert_fails(2, "may not open it: of URLs, s3");
     store("absent.json").assert_fails(1, "absent.json");
     store("absent.tfrecord").assert_fails(1, "absent.tfrecord");
     let to = |output: &Path| tightfit(["records", "preprocess", text(&data), "--output", text(output)]);

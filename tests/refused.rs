@@ -45,6 +45,7 @@ fn sparse_array(dir: &TempDir) -> PathBuf {
 
 /// The exit code and the most resident memory of a call, as the system counts it, and what it said. The system counts the
 /// process that started it too, which is smaller than the budgets here.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
 fn peak_of(command: Command) -> (Option<i32>, u64, String) {
     let mut command = command;
     let child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();

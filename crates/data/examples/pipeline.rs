@@ -20,6 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tightfit_core::{MemoryBudget, parse_bytes};
+use tightfit_data::Access;
 use tightfit_data::flow::{
     Args, Each, ElementView, FunctionOp, MapMode, Pipeline, PipelineSpec, Read, StageSpec, Verdict,
 };
@@ -115,7 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let text = spec.ok_or(USAGE)?;
     let text = if text.starts_with('{') { text } else { fs::read_to_string(Path::new(&text))? };
-    let spec = PipelineSpec::from_json(&text, &slow)?;
+    let spec = PipelineSpec::from_json(&text, &Access::everything(), &slow)?;
     let budget = MemoryBudget::new(memory_bytes);
     let mut pipeline = Pipeline::open(&spec, &budget, threads)?;
     let mut told = (0, 0, 0.0);

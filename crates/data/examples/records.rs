@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape};
 use tightfit_data::flow::{Pipeline, PipelineSpec};
-use tightfit_data::{Column, Dataset, DatasetSpec};
+use tightfit_data::{Access, Column, Dataset, DatasetSpec};
 use tightfit_format::tfrecord::RecordReader;
 
 /// What this may hold: the target for peak resident memory less the process itself.
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn flow(json: &str, threads: usize, are_batches: bool) -> Result<u64, Box<dyn Error>> {
-    let spec = PipelineSpec::from_json(json, &|_| None)?;
+    let spec = PipelineSpec::from_json(json, &Access::everything(), &|_| None)?;
     let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(MEMORY_BYTES), threads)?;
     let (mut records, mut bytes) = (0, 0);
     while pipeline.advance()? {

@@ -13,6 +13,7 @@
 //! Invariant: what a data set holds is what its [`PipelinePlan`] says, and what a pipeline holds is reserved from one
 //! budget. Once started, nothing is allocated on the way from records and arrays to a batch.
 
+mod access;
 mod convert;
 pub mod csv;
 mod dataset;
@@ -26,6 +27,7 @@ pub mod shuffle;
 mod source;
 pub mod storage;
 
+pub use access::Access;
 pub use dataset::Dataset;
 pub use dataset::batch::{Batch, RowSource};
 pub use dataset::batches::{Batches, KEPT_REASONS, PipelineStats};

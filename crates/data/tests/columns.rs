@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tightfit_core::{DType, MemoryBudget};
+use tightfit_data::Access;
 use tightfit_data::flow::{ElementView, Pipeline, PipelineSpec};
 
 const BUDGET_BYTES: u64 = 64 << 20;
@@ -21,8 +22,11 @@ fn temp(name: &str) -> PathBuf {
 fn open(path: &Path, options: &str, budget_bytes: u64) -> Result<Pipeline, String> {
     let is_parquet = path.extension().is_some_and(|e| e == "parquet");
     let kind = if is_parquet { "parquet" } else { "arrow" };
-    let spec =
-        PipelineSpec::from_json(&format!(r#"{{"source": {{"{kind}": [{path:?}]{options}}}}}"#), &|_| None);
+    let spec = PipelineSpec::from_json(
+        &format!(r#"{{"source": {{"{kind}": [{path:?}]{options}}}}}"#),
+        &Access::everything(),
+        &|_| None,
+    );
     let spec = spec.map_err(|error| error.to_string())?;
     Pipeline::open(&spec, &MemoryBudget::new(budget_bytes), 1).map_err(|error| error.to_string())
 }
@@ -214,7 +218,7 @@ fn a_file_of_other_columns_is_an_error() {
         golden("nulls.parquet")
     );
     let json = json.replace("]}}", r#"], "columns": ["x"]}}"#);
-    let spec = PipelineSpec::from_json(&json, &|_| None).unwrap();
+    let spec = PipelineSpec::from_json(&json, &Access::everything(), &|_| None).unwrap();
     let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(BUDGET_BYTES), 1).unwrap();
     let rows = all(&mut pipeline);
     assert_eq!(rows.len(), 3);

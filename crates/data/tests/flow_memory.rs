@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use common::{Folder, numbered};
 use tightfit_core::MemoryBudget;
+use tightfit_data::Access;
 use tightfit_data::flow::{Pipeline, PipelineSpec};
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -31,14 +32,15 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Batches of one look at the counter, and looks.
+/// Batches of one look at the counter, and looks: so many that all blocks there may be, ten of 256 elements at most, are
+/// made long before the end.
 const BATCHES: usize = 100;
-const WINDOWS: usize = 10;
+const WINDOWS: usize = 40;
 
 #[test]
 fn nothing_is_allocated_per_batch() {
     let folder = Folder::new();
-    let records = folder.write("x.tfrecord", &numbered(0..20_000));
+    let records = folder.write("x.tfrecord", &numbered(0..80_000));
     let parse = r#"{"parse": {"features": {"x": {"dtype": "float32", "shape": [2]}, "label": {"dtype": "int64", "shape": []}}}}"#;
     for stages in [
         format!(r#"{parse}, {{"batch": 16}}, {{"prefetch": null}}"#),
@@ -46,7 +48,7 @@ fn nothing_is_allocated_per_batch() {
         format!(r#"{{"shuffle": "100KB"}}, {parse}, {{"batch": 16}}, {{"prefetch": 2}}"#),
     ] {
         let json = format!(r#"{{"source": {{"tfrecord": {records:?}}}, "stages": [{stages}]}}"#);
-        let spec = PipelineSpec::from_json(&json, &|_| None).unwrap();
+        let spec = PipelineSpec::from_json(&json, &Access::everything(), &|_| None).unwrap();
         let mut pipeline = Pipeline::open(&spec, &MemoryBudget::unlimited(), 2).unwrap();
         let allocated = |_| {
             let before = COUNT.load(Relaxed);

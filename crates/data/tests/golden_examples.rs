@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use common::golden;
 use tightfit_core::{DType, MemoryBudget};
+use tightfit_data::Access;
 use tightfit_data::flow::{ElementView, Parse, Pipeline, PipelineSpec};
 use tightfit_format::npy::{NpyReader, trim_zeros};
 
@@ -19,7 +20,7 @@ const PARSE: &str = r#"{"parse": {"features": {
 fn open(source: &str, stages: &str) -> Pipeline {
     let source = golden(source);
     let json = format!(r#"{{"source": {{"tfrecord": {source:?}}}, "stages": [{stages}]}}"#);
-    let spec = PipelineSpec::from_json(&json, &|_| None).unwrap();
+    let spec = PipelineSpec::from_json(&json, &Access::everything(), &|_| None).unwrap();
     Pipeline::open(&spec, &MemoryBudget::new(16 << 20), 2).unwrap()
 }
 
@@ -87,6 +88,7 @@ fn writes_what_tensorflow_writes() {
 fn learns_the_same_features() {
     let before = PipelineSpec::from_json(
         &format!(r#"{{"source": {{"tfrecord": {:?}}}}}"#, golden("examples.tfrecord")),
+        &Access::everything(),
         &|_| None,
     );
     let spec = Parse::default().infer(&before.unwrap(), &MemoryBudget::new(4 << 20)).unwrap();

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use common::Folder;
 use tightfit_core::MemoryBudget;
+use tightfit_data::Access;
 use tightfit_data::flow::{ElementView, Pipeline, PipelineSpec};
 use tightfit_format::tfrecord::RecordWriter;
 
@@ -73,7 +74,7 @@ fn last_state(folder: &Path) -> Option<(u64, PathBuf)> {
 #[test]
 fn job() {
     let (Ok(spec), Ok(folder)) = (env::var(SPEC), env::var(FOLDER)) else { return };
-    let spec = PipelineSpec::from_json(&spec, &|_| None).unwrap();
+    let spec = PipelineSpec::from_json(&spec, &Access::everything(), &|_| None).unwrap();
     let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(16 << 20), 2).unwrap();
     let folder = Path::new(&folder);
     let mut out =

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use tightfit_core::{DType, MemoryBudget, Reservation, Shape};
 use tightfit_data::{
-    Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Position, Preprocess, Resize,
-    SavedStates,
+    Access, Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Position, Preprocess,
+    Resize, SavedStates,
 };
 use tightfit_graph::exec::Feed;
 
@@ -48,6 +48,8 @@ const STRING_BYTES: usize = 1024;
 pub struct DataOptions {
     /// Files, folders and globs; or one pipeline, as [`crate::pipeline::is_pipeline`] knows them.
     pub sources: Vec<PathBuf>,
+    /// What a pipeline, a table or text among them may open; the default is nothing.
+    pub access: Access,
     /// The most memory that the stages of a pipeline take, in bytes; left out, 32 MiB.
     pub pipeline_bytes: Option<u64>,
     /// The tf.Example feature for an input, where it is not named as the input.
@@ -372,7 +374,7 @@ fn open_pipeline(options: &JobOptions, budget: &MemoryBudget) -> Result<Option<A
             name.display()
         )));
     }
-    let spec = read_spec(name, options.threads, budget)?;
+    let spec = read_spec(name, &options.data.access, options.threads, budget)?;
     let memory_bytes = options.data.pipeline_bytes.unwrap_or(PIPELINE_BYTES);
     Ok(Some(Arc::new(PipelineRows { name: name.clone(), spec, memory_bytes, threads: options.threads })))
 }

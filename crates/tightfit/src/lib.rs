@@ -30,7 +30,7 @@ pub use tensor::Tensor;
 pub use tightfit_core::{
     DType, MemoryBudget, Reservation, Shape, TensorView, display_bytes, display_bytes_up, parse_bytes,
 };
-pub use tightfit_data::{Preprocess, Resize, flow, shuffle, storage};
+pub use tightfit_data::{Access, Preprocess, Resize, flow, shuffle, storage};
 pub use tightfit_format::{FormatError, whole};
 pub use tightfit_graph::exec::Feed;
 pub use tightfit_graph::ir::Graph;

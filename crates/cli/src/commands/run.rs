@@ -8,8 +8,8 @@ use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, Shard
 use tightfit::sink::{self, Labels, Rows, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{
-    Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, OpenOptions, Preprocess, Resize, Runner,
-    ThreadPool, process,
+    Access, Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, OpenOptions, Preprocess, Resize,
+    Runner, ThreadPool, process,
 };
 
 use super::{Limits, MAX_BATCH, Memory, name_and_file};
@@ -335,6 +335,7 @@ impl<'a> Call<'a> {
             bytes.map_err(|_| Failure::Usage(format!("--{flag}: more than the address space")))
         };
         Ok(DataOptions {
+            access: Access::everything(),
             record_bytes: size("record-memory")?,
             decode_bytes: args.bytes("decode-memory")?,
             string_bytes: size("string-memory")?,

@@ -34,6 +34,7 @@ use super::maps;
 use super::sources;
 use super::spec::{PipelineSpec, SourceSpec, StageSpec};
 use super::stages;
+use crate::access::Access;
 use crate::error::DataError;
 
 /// The result of reading a description; the error says what is wrong with it.
@@ -90,6 +91,13 @@ const STAGES: &[(&str, ReadStage)] = &[
     ("window", stages::window::read),
 ];
 
+/// What whoever reads a description says of it.
+#[derive(Clone, Copy)]
+struct Host<'a> {
+    access: &'a Access,
+    other: ReadOther<'a>,
+}
+
 /// One object of a description: the name, its value and the options. Each is to be asked for; one that was not is an
 /// unknown option.
 pub struct Args<'a> {
@@ -97,14 +105,14 @@ pub struct Args<'a> {
     value: &'a Value,
     object: &'a Map<String, Value>,
     asked: Vec<&'static str>,
-    other: ReadOther<'a>,
+    host: Host<'a>,
 }
 
 impl<'a> Args<'a> {
-    fn new(value: &'a Value, what: &str, other: ReadOther<'a>) -> Read<Args<'a>> {
+    fn new(value: &'a Value, what: &str, host: Host<'a>) -> Read<Args<'a>> {
         let object = value.as_object().ok_or_else(|| format!("a {what} is an object, not {value}"))?;
         let (name, value) = object.iter().next().ok_or_else(|| format!("a {what} without a name"))?;
-        Ok(Args { name, value, object, asked: Vec::new(), other })
+        Ok(Args { name, value, object, asked: Vec::new(), host })
     }
 
     /// The name.
@@ -148,16 +156,32 @@ impl<'a> Args<'a> {
     /// The value behind the name, a path or a list of them.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is none, or one that the pipeline may not open.
     pub fn paths(&self) -> Read<Vec<PathBuf>> {
-        let wrong = || self.wrong(self.name, "a path or a list of paths");
-        match self.value {
-            Value::String(path) => Ok(vec![PathBuf::from(path)]),
-            Value::Array(paths) => {
-                paths.iter().map(|path| path.as_str().map(PathBuf::from).ok_or_else(wrong)).collect()
-            }
-            _ => Err(wrong()),
-        }
+        let paths = texts(self.value).ok_or_else(|| self.wrong(self.name, "a path or a list of paths"))?;
+        paths.iter().map(|path| self.allowed(path)).collect()
+    }
+
+    /// The value behind the name, a path.
+    ///
+    /// # Errors
+    /// When it is none, or one that the pipeline may not open.
+    pub fn path(&self) -> Read<PathBuf> {
+        self.allowed(self.text()?)
+    }
+
+    /// An option that is a path.
+    ///
+    /// # Errors
+    /// When it is there and none, or one that the pipeline may not open.
+    pub fn path_option(&mut self, key: &'static str) -> Read<Option<PathBuf>> {
+        self.text_option(key)?.map(|path| self.allowed(path)).transpose()
+    }
+
+    fn allowed(&self, path: &str) -> Read<PathBuf> {
+        let path = PathBuf::from(path);
+        self.host.access.check(&path)?;
+        Ok(path)
     }
 
     /// An option that is a whole number.
@@ -279,7 +303,7 @@ impl<'a> Args<'a> {
     /// When the value behind the name is no list of descriptions.
     pub fn pipelines(&self) -> Read<Vec<PipelineSpec>> {
         let list = self.value.as_array().ok_or_else(|| self.wrong(self.name, "a list of pipelines"))?;
-        list.iter().map(|value| read(value, self.other)).collect()
+        list.iter().map(|value| read(value, self.host)).collect()
     }
 
     fn finish(&self) -> Read<()> {
@@ -316,8 +340,8 @@ fn known<T>(table: &[(&str, T)]) -> String {
     table.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
-fn read_source(value: &Value, other: ReadOther<'_>) -> Read<Arc<dyn SourceSpec>> {
-    let mut args = Args::new(value, "source", other)?;
+fn read_source(value: &Value, host: Host<'_>) -> Read<Arc<dyn SourceSpec>> {
+    let mut args = Args::new(value, "source", host)?;
     let Some((_, read)) = SOURCES.iter().find(|(name, _)| *name == args.name) else {
         return Err(format!("there is no source {:?}, but {}", args.name, known(SOURCES)));
     };
@@ -326,11 +350,11 @@ fn read_source(value: &Value, other: ReadOther<'_>) -> Read<Arc<dyn SourceSpec>>
     Ok(source)
 }
 
-fn read_stage(value: &Value, other: ReadOther<'_>) -> Read<Arc<dyn StageSpec>> {
-    let mut args = Args::new(value, "stage", other)?;
+fn read_stage(value: &Value, host: Host<'_>) -> Read<Arc<dyn StageSpec>> {
+    let mut args = Args::new(value, "stage", host)?;
     let stage = match STAGES.iter().find(|(name, _)| *name == args.name) {
         Some((_, read)) => read(&mut args)?,
-        None => match other(&mut args) {
+        None => match (host.other)(&mut args) {
             Some(stage) => stage?,
             None => return Err(format!("there is no stage {:?}, but {}", args.name, known(STAGES))),
         },
@@ -339,39 +363,46 @@ fn read_stage(value: &Value, other: ReadOther<'_>) -> Read<Arc<dyn StageSpec>> {
     Ok(stage)
 }
 
-fn read(value: &Value, other: ReadOther<'_>) -> Read<PipelineSpec> {
+fn read(value: &Value, host: Host<'_>) -> Read<PipelineSpec> {
     let object = value.as_object().ok_or("a pipeline is an object with a source and stages")?;
     if let Some(key) = object.keys().find(|key| !["source", "stages"].contains(&key.as_str())) {
         return Err(format!("a pipeline has a source and stages, not {key:?}"));
     }
-    let source = read_source(object.get("source").ok_or("the pipeline has no source")?, other)?;
+    let source = read_source(object.get("source").ok_or("the pipeline has no source")?, host)?;
     let stages = match object.get("stages") {
         None => Vec::new(),
         Some(stages) => {
             let stages = stages.as_array().ok_or("stages are to be a list")?;
-            stages.iter().map(|stage| read_stage(stage, other)).collect::<Read<_>>()?
+            stages.iter().map(|stage| read_stage(stage, host)).collect::<Read<_>>()?
         }
     };
-    Ok(PipelineSpec { source, stages })
+    Ok(PipelineSpec { source, stages, access: host.access.clone() })
 }
 
 impl PipelineSpec {
-    /// Reads a description in JSON; `other` reads stages that are not known here.
+    /// Reads a description in JSON, which may open what `access` allows; `other` reads stages that are not known here.
     ///
     /// # Errors
-    /// [`DataError::Spec`] that says what is wrong with it.
-    pub fn from_json(text: &str, other: ReadOther<'_>) -> Result<PipelineSpec, DataError> {
+    /// [`DataError::Spec`] that says what is wrong with it, or what it may not open.
+    pub fn from_json(text: &str, access: &Access, other: ReadOther<'_>) -> Result<PipelineSpec, DataError> {
         let value = serde_json::from_str(text).map_err(|e| DataError::Spec(format!("not JSON: {e}")))?;
-        read(&value, other).map_err(DataError::Spec)
+        read(&value, Host { access, other }).map_err(DataError::Spec)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::LazyLock;
 
     use super::*;
     use crate::image::OPS;
+
+    /// A host that allows everything and knows no more stages.
+    fn host() -> Host<'static> {
+        static ACCESS: LazyLock<Access> = LazyLock::new(Access::everything);
+        Host { access: &ACCESS, other: &|_| None }
+    }
 
     /// The cells of the tables of the document that begin with a name, row by row.
     fn rows(part: &str) -> Vec<Vec<&str>> {
@@ -387,7 +418,7 @@ mod tests {
         for (name, reads) in table {
             let row = rows.iter().find(|row| row[0] == *name).unwrap_or_else(|| panic!("{name} is missing"));
             let example: Value = serde_json::from_str(row[1]).unwrap_or_else(|e| panic!("{name}: {e}"));
-            let mut args = Args::new(&example, "row", &|_| None).unwrap();
+            let mut args = Args::new(&example, "row", host()).unwrap();
             assert_eq!(args.name, *name);
             if cfg!(not(feature = "arrow")) && ["arrow", "parquet"].contains(name) {
                 continue;
@@ -430,7 +461,7 @@ mod tests {
         for row in rows("Stages").iter().filter(|row| row[0].starts_with('{')) {
             let spec = format!(r#"{{"parse": {{"features": {{"x": {}}}}}}}"#, row[0]);
             let value = serde_json::from_str(&spec).unwrap();
-            read_stage(&value, &|_| None).unwrap_or_else(|e| panic!("{row:?}: {e}"));
+            read_stage(&value, host()).unwrap_or_else(|e| panic!("{row:?}: {e}"));
         }
     }
 }

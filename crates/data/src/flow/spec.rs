@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::maps::MapOp;
 use super::stage::{Context, Node};
 use super::stages::map::MapMode;
+use crate::access::Access;
 use crate::error::DataError;
 
 /// A source, described.
@@ -62,12 +63,15 @@ pub struct PipelineSpec {
     pub source: Arc<dyn SourceSpec>,
     /// What is done to them, in order.
     pub stages: Vec<Arc<dyn StageSpec>>,
+    /// What they may open.
+    pub access: Access,
 }
 
 impl PipelineSpec {
-    /// A pipeline of the elements of `source`.
+    /// A pipeline of the elements of `source`. Whoever builds one names its files himself: it may open
+    /// [`everything`](Access::everything).
     pub fn new(source: impl SourceSpec + 'static) -> PipelineSpec {
-        PipelineSpec { source: Arc::new(source), stages: Vec::new() }
+        PipelineSpec { source: Arc::new(source), stages: Vec::new(), access: Access::everything() }
     }
 
     /// The same pipeline with one more stage.
@@ -82,7 +86,8 @@ impl PipelineSpec {
     /// # Errors
     /// [`DataError`], as the stages.
     pub fn settle(&self, context: &Context) -> Result<PipelineSpec, DataError> {
-        let mut settled = PipelineSpec { source: self.source.clone(), stages: Vec::new() };
+        let (source, access) = (self.source.clone(), self.access.clone());
+        let mut settled = PipelineSpec { source, stages: Vec::new(), access };
         for stage in &self.stages {
             let stage = stage.settle(&settled, context)?.unwrap_or_else(|| stage.clone());
             settled.stages.push(stage);
@@ -100,6 +105,14 @@ impl PipelineSpec {
     /// # Errors
     /// [`DataError`], as the source and the stages.
     pub fn open(&self, context: &mut Context) -> Result<Node, DataError> {
+        // A pipeline inside of another has an access of its own.
+        let outer = std::mem::replace(&mut context.access, self.access.clone());
+        let opened = self.open_stages(context);
+        context.access = outer;
+        opened
+    }
+
+    fn open_stages(&self, context: &mut Context) -> Result<Node, DataError> {
         let settled = self.settle(context)?;
         let mut node = settled.source.open(context)?;
         context.trail = vec![settled.source.identity()];

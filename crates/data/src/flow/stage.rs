@@ -13,6 +13,7 @@ use super::element::{Element, ElementView, Schema};
 use super::origin::Names;
 use super::state::{StateReader, StateWriter};
 use super::tuner::Tuner;
+use crate::access::Access;
 use crate::error::DataError;
 
 /// A stage: elements one after the other, each lent until the next is asked for.
@@ -350,6 +351,8 @@ pub struct Context {
     pub threads: usize,
     /// The names of the files.
     pub names: Names,
+    /// What the pipeline may open: all that its description names is checked against it.
+    pub access: Access,
     pub(crate) tuner: Arc<Tuner>,
     /// Whether every stage works in the thread of whoever takes the elements.
     pub(crate) is_synchronous: bool,
@@ -368,7 +371,8 @@ impl Context {
         let budget = budget.with_patience(Arc::new(Ahead::new(tuner.clone(), budget.limit_bytes())));
         let (names, trail, meters) = (Names::default(), Vec::new(), Vec::new());
         let columns = Arc::default();
-        Context { budget, threads, names, tuner, is_synchronous: false, columns, trail, meters }
+        let access = Access::everything();
+        Context { budget, threads, names, access, tuner, is_synchronous: false, columns, trail, meters }
     }
 
     /// A pipeline without stages, in which nothing works ahead and nothing is held but for the element that is being
@@ -378,7 +382,8 @@ impl Context {
         let tuner = Arc::new(Tuner::new(1, &budget));
         let (names, trail, meters) = (Names::default(), Vec::new(), Vec::new());
         let columns = Arc::default();
-        Context { budget, threads: 1, names, tuner, is_synchronous: true, columns, trail, meters }
+        let access = Access::everything();
+        Context { budget, threads: 1, names, access, tuner, is_synchronous: true, columns, trail, meters }
     }
 
     /// Counts what `stages` stages, which get elements of `schema`, are going to keep for each of its fields.

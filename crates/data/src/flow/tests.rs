@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::Access;
 use proptest::prelude::*;
 use tightfit_core::MemoryBudget;
 use tightfit_format::tfrecord::RecordWriter;
@@ -384,7 +385,7 @@ fn a_state_of_other_files_is_refused() {
 fn reads_descriptions_in_json() {
     let folder = Folder::new("json");
     let paths = numbered(&folder, &[10, 10]);
-    let read = |text: &str| PipelineSpec::from_json(text, &|_| None);
+    let read = |text: &str| PipelineSpec::from_json(text, &Access::everything(), &|_| None);
     let source = format!(r#"{{"tfrecord": [{:?}, {:?}], "cycle": 2}}"#, paths[0], paths[1]);
     let spec = read(&format!(
         r#"{{"source": {source}, "stages": [{{"skip": 2}}, {{"take": 7}}, {{"batch": 2, "drop_remainder": true}}, {{"prefetch": null}}]}}"#

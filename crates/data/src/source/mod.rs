@@ -15,6 +15,7 @@ use tightfit_core::{MemoryBudget, Reservation};
 use tightfit_format::npy::MAGIC;
 use tightfit_format::tfrecord::{Compression, is_plain_header};
 
+use crate::access::Access;
 use crate::error::{DataError, io_error};
 use crate::image::ImageFormat;
 use crate::shuffle::INDEX_EXTENSION;
@@ -144,7 +145,7 @@ fn entry_bytes(path: &Path) -> u64 {
 /// # Errors
 /// [`DataError`] when a source stands for no file, a file cannot be read, or the budget is too small.
 pub fn list(sources: &[PathBuf], budget: &MemoryBudget) -> Result<FileList, DataError> {
-    list_of(sources, None, budget)
+    list_of(sources, None, &Access::everything(), budget)
 }
 
 /// Files that are taken for what they were named as, whatever they begin with.
@@ -191,18 +192,20 @@ impl Wanted {
     }
 }
 
-/// As [`list`], of files that are all `wanted`, if that is said.
+/// As [`list`], of files that are all `wanted`, if that is said, and that `access` allows.
 ///
 /// # Errors
-/// As [`list`].
+/// As [`list`], and for a file that is not allowed.
 pub(crate) fn list_of(
     sources: &[PathBuf],
     wanted: Option<Wanted>,
+    access: &Access,
     budget: &MemoryBudget,
 ) -> Result<FileList, DataError> {
     let mut list =
         FileList { files: Vec::new(), reservation: budget.try_reserve("file list", 0)?, stores: None };
     for source in sources {
+        access.check(source).map_err(DataError::Spec)?;
         let before = list.files.len();
         if let Location::Url(url) = Location::of(source) {
             add_url(url, wanted, budget, &mut list)?;
@@ -232,6 +235,8 @@ pub(crate) fn list_of(
     if u32::try_from(list.files.len()).is_err() {
         return Err(DataError::Spec("more than four billion files".to_string()));
     }
+    // Links in folders may lead anywhere; nothing has been opened so far.
+    list.files.iter().try_for_each(|file| access.check(&file.path)).map_err(DataError::Spec)?;
     find_kinds(&mut list.files, wanted, budget)?;
     Ok(list)
 }

@@ -28,7 +28,7 @@ use std::time::UNIX_EPOCH;
 use tightfit_core::{BudgetError, MemoryBudget, Reservation};
 
 /// The schemes that name a file in an object store.
-const SCHEMES: [&str; 4] = ["s3://", "gs://", "http://", "https://"];
+pub(crate) const SCHEMES: [&str; 4] = ["s3://", "gs://", "http://", "https://"];
 
 /// What the name of a source stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

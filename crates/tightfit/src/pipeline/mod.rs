@@ -13,7 +13,7 @@ use std::{fs, io};
 use serde_json::json;
 use tightfit_core::MemoryBudget;
 use tightfit_data::flow::{Args, Pipeline, PipelineSpec, Report};
-use tightfit_data::{FileKind, list};
+use tightfit_data::{Access, FileKind, list};
 
 pub use head::{Head, head};
 pub use store::{StoreOptions, Stored, store};
@@ -27,24 +27,29 @@ const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
 
 /// Reads a pipeline, whose models compute with `threads` and keep their structure in `budget`: JSON if it begins with a
 /// brace or is the name of a .json file, and otherwise a file, a folder or a pattern of them, without stages, read by
-/// the source for such files.
+/// the source for such files. All that is named, but the .json file itself, is opened as far as `access` allows.
 ///
 /// # Errors
 /// What is wrong with the description.
-pub fn read_spec(text: &Path, threads: usize, budget: &MemoryBudget) -> Result<PipelineSpec, Error> {
+pub fn read_spec(
+    text: &Path,
+    access: &Access,
+    threads: usize,
+    budget: &MemoryBudget,
+) -> Result<PipelineSpec, Error> {
     let json = match text.to_str() {
         Some(inline) if inline.trim_start().starts_with('{') => inline.to_string(),
         _ if text.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) => {
             read_description(text, budget)?
         }
-        _ => return files(text, budget),
+        _ => return files(text, access, budget),
     };
     let read_model =
         |args: &mut Args<'_>| (args.name() == "model").then(|| model::read(args, threads, budget));
     // The tree of values that is made of it: the smallest ones are two bytes of text, in lists that double.
     let tree_bytes = (json.len() as u64).saturating_mul(3 * size_of::<serde_json::Value>() as u64 / 2);
     let _tree = budget.try_reserve("pipeline", tree_bytes)?;
-    Ok(PipelineSpec::from_json(&json, &read_model)?)
+    Ok(PipelineSpec::from_json(&json, access, &read_model)?)
 }
 
 /// Files that are told by the ends of their names alone, with the sources that read them.
@@ -64,7 +69,7 @@ fn named_source(path: &Path) -> Option<&'static str> {
 }
 
 /// The pipeline of the rows of files that nothing else is said of.
-fn files(path: &Path, budget: &MemoryBudget) -> Result<PipelineSpec, Error> {
+fn files(path: &Path, access: &Access, budget: &MemoryBudget) -> Result<PipelineSpec, Error> {
     // What cannot be listed is told when the pipeline is opened.
     let first = || list(&[path.to_path_buf()], budget).ok()?.files.into_iter().next().map(|file| file.kind);
     let source = named_source(path).unwrap_or_else(|| match first() {
@@ -76,7 +81,7 @@ fn files(path: &Path, budget: &MemoryBudget) -> Result<PipelineSpec, Error> {
         return Err(Error::Usage(format!("{}: its name is no UTF-8", path.display())));
     };
     let json = json!({"source": {source: text}});
-    Ok(PipelineSpec::from_json(&json.to_string(), &|_| None)?)
+    Ok(PipelineSpec::from_json(&json.to_string(), access, &|_| None)?)
 }
 
 /// Whether the rows of a source come from a pipeline: it is described here or in a .json file, or is a table, an archive

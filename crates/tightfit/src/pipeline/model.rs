@@ -9,7 +9,6 @@
 //! when shapes change.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -45,7 +44,7 @@ struct ModelOp {
 
 /// Reads the stage `model`, which computes with `threads`. The model's structure comes out of `budget`.
 pub(super) fn read(args: &mut Args<'_>, threads: usize, budget: &MemoryBudget) -> Read<Arc<dyn StageSpec>> {
-    let path = PathBuf::from(args.text()?);
+    let path = args.path()?;
     let mut feeds = HashMap::new();
     if let Some(value) = args.option("feed") {
         let pairs = value.as_object().ok_or_else(|| args.wrong("feed", "an object of inputs and fields"))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tightfit::flow::StageReport;
 use tightfit::pipeline::{Measured, measure, read_spec};
-use tightfit::{display_bytes, limits};
+use tightfit::{Access, display_bytes, limits};
 
 use crate::args::{Args, Command};
 use crate::commands::records;
@@ -28,7 +28,7 @@ const SECONDS: f64 = 10.0;
 fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     let (budget, threads) = records::budget(args)?;
     let seconds = args.seconds()?.unwrap_or(SECONDS);
-    let spec = read_spec(args.model(), threads, &budget)?;
+    let spec = read_spec(args.model(), &Access::everything(), threads, &budget)?;
     let measured = measure(&spec, threads, Duration::from_secs_f64(seconds), &budget, stop_flag())?;
     match args.has("json") {
         true => print(&format!("{:#}\n", json(&measured, budget.peak_bytes()))),

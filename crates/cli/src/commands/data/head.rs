@@ -1,6 +1,7 @@
 //! `data head`: the first elements of a pipeline.
 
 use serde_json::{Value, json};
+use tightfit::Access;
 use tightfit::flow::Field;
 use tightfit::pipeline::{head, read_spec};
 
@@ -22,7 +23,7 @@ pub const COMMAND: Command = Command {
 fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     let (budget, threads) = records::budget(args)?;
     let elements = args.count("records", records::MAX_SHOWN)?.unwrap_or(records::SHOWN);
-    let spec = read_spec(args.model(), threads, &budget)?;
+    let spec = read_spec(args.model(), &Access::everything(), threads, &budget)?;
     let mut head = head(&spec, elements as u64, threads, &budget)?;
     let fields = head.schema().fields();
     let opening = args.has("json").then(|| {

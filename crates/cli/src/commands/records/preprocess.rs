@@ -3,7 +3,7 @@
 use serde_json::json;
 use tightfit::pipeline::{StoreOptions, Stored, read_spec, store};
 use tightfit::records::{MAX_SHARDS, total_bytes};
-use tightfit::{display_bytes, limits};
+use tightfit::{Access, display_bytes, limits};
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
@@ -24,7 +24,7 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     let output = super::output(args, COMMAND.name)?;
     let shards = args.count("shards", MAX_SHARDS)?;
     let (budget, threads) = super::budget(args)?;
-    let spec = read_spec(args.model(), threads, &budget)?;
+    let spec = read_spec(args.model(), &Access::everything(), threads, &budget)?;
     let options = StoreOptions { output, shards, threads };
     // How much a pipeline reads is known only where it is files and nothing else.
     let bar = Watch::new(args.has("quiet"), || total_bytes(args.paths(), false, &budget));

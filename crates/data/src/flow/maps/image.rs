@@ -295,6 +295,7 @@ fn numbers_of(value: &Value) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Access;
     use crate::flow::tests::Folder;
     use crate::flow::{Pipeline, PipelineSpec};
     use crate::image::encode_png;
@@ -308,7 +309,7 @@ mod tests {
         });
         let path = folder.records("images.tfrecord", images);
         let text = format!(r#"{{"source": {{"tfrecord": {path:?}}}, "stages": [{stages}]}}"#);
-        let spec = PipelineSpec::from_json(&text, &|_| None)?;
+        let spec = PipelineSpec::from_json(&text, &Access::everything(), &|_| None)?;
         Pipeline::open(&spec, &MemoryBudget::unlimited(), 2)
     }
 

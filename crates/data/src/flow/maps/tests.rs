@@ -5,6 +5,7 @@ use bytemuck::Pod;
 use half::{bf16, f16};
 use tightfit_core::{DType, Element as Number, MemoryBudget, Shape};
 
+use crate::Access;
 use crate::error::DataError;
 use crate::flow::tests::Folder;
 use crate::flow::*;
@@ -197,7 +198,7 @@ fn filters_numbers_from_files() {
         let text =
             format!(r#"{{"source": {{"tfrecord": "x"}}, "stages": [{{"filter": "label", {condition}}}]}}"#);
         let mut spec = numbers(dtype);
-        spec.stages.extend(PipelineSpec::from_json(&text, &|_| None).unwrap().stages);
+        spec.stages.extend(PipelineSpec::from_json(&text, &Access::everything(), &|_| None).unwrap().stages);
         let mut pipeline = Pipeline::open(&spec, &MemoryBudget::unlimited(), 2).unwrap();
         let mut kept = Vec::new();
         while pipeline.advance().unwrap() {

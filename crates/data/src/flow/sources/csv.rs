@@ -221,7 +221,7 @@ impl SourceSpec for Csv {
     }
 
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
-        let list = list_of(&self.paths, Some(Wanted::CSV), &context.budget)?;
+        let list = list_of(&self.paths, Some(Wanted::CSV), &context.access, &context.budget)?;
         let Learnt { columns, width, reservation } = self.learn(&list, &context.budget)?;
         let fields = columns.iter().map(|c| Field::fixed(&c.spec.name, c.spec.dtype, &[])).collect();
         let schema = Arc::new(Schema::new(fields).map_err(DataError::Spec)?);

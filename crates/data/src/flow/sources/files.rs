@@ -54,7 +54,7 @@ impl SourceSpec for Records {
     }
 
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
-        let list = list_of(&self.paths, Some(Wanted::RECORDS), &context.budget)?;
+        let list = list_of(&self.paths, Some(Wanted::RECORDS), &context.access, &context.budget)?;
         open_files("tfrecord", RecordFormat::new(&context.budget), list, self.interleave, context)
     }
 }

@@ -40,7 +40,7 @@ impl SourceSpec for Images {
     }
 
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
-        let list = list_of(&self.paths, Some(Wanted::IMAGES), &context.budget)?;
+        let list = list_of(&self.paths, Some(Wanted::IMAGES), &context.access, &context.budget)?;
         let fields = ["image", "path"].map(|name| Field::fixed(name, DType::String, &[]));
         let schema = Arc::new(Schema::new(fields.to_vec()).map_err(DataError::Spec)?);
         let format = ImageFormat { schema, budget: context.budget.clone() };

@@ -66,7 +66,7 @@ impl SourceSpec for Arrays {
     }
 
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
-        let list = list_of(&self.paths, Some(Wanted::ARRAYS), &context.budget)?;
+        let list = list_of(&self.paths, Some(Wanted::ARRAYS), &context.access, &context.budget)?;
         let (mut first, mut rows) = (None, 0u64);
         for file in &list.files {
             let header = read_npy_header(&file.path, &context.budget)?;

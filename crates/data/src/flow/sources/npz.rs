@@ -50,7 +50,7 @@ impl SourceSpec for Archives {
     }
 
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
-        let list = list_of(&self.paths, Some(Wanted::ARCHIVES), &context.budget)?;
+        let list = list_of(&self.paths, Some(Wanted::ARCHIVES), &context.access, &context.budget)?;
         let budget = context.budget.clone();
         let (mut known, mut rows) = (None::<Vec<Field>>, 0u64);
         let mut columns = None;

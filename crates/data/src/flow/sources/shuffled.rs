@@ -14,7 +14,7 @@ use crate::flow::spec::SourceSpec;
 use crate::flow::stage::{Context, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
 use crate::shuffle::{Order, RecordIndex, ShuffleOptions, ShuffleReader};
-use crate::source::list;
+use crate::source::list_of;
 
 /// The window where nothing is said.
 const WINDOW_BYTES: u64 = 32 << 20;
@@ -47,8 +47,9 @@ impl SourceSpec for ShuffledRecords {
     }
 
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
-        let list = Arc::new(list(&self.paths, &context.budget)?);
+        let list = Arc::new(list_of(&self.paths, None, &context.access, &context.budget)?);
         let folder = self.index_folder.as_deref();
+        folder.map_or(Ok(()), |folder| context.access.check(folder)).map_err(DataError::Spec)?;
         let index = Arc::new(RecordIndex::open(&list, folder, &context.budget, &mut |_| true)?);
         let window_bytes = self.window_bytes.min(ShuffleReader::whole_bytes(&index));
         let options = ShuffleOptions {
@@ -77,7 +78,7 @@ pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
         order,
         seed: args.number_option("seed")?.unwrap_or(0),
         window_bytes: args.bytes_option("memory")?.unwrap_or(WINDOW_BYTES),
-        index_folder: args.text_option("index")?.map(PathBuf::from),
+        index_folder: args.path_option("index")?,
         shard,
     }))
 }

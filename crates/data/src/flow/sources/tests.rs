@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 
 use half::bf16;
 use proptest::prelude::*;
+use serde_json::{Value, json};
 use tightfit_core::{DType, MemoryBudget, Shape};
 use tightfit_format::npz::NpzWriter;
 use tightfit_format::spool::Rows as SpoolRows;
 
+use crate::Access;
 use crate::error::RowFault;
 use crate::flow::tests::{Folder, show};
 use crate::flow::{Element, Field, Generated, Pipeline, PipelineSpec, Schema};
 
 fn spec(json: &str) -> PipelineSpec {
-    PipelineSpec::from_json(json, &|_| None).unwrap()
+    PipelineSpec::from_json(json, &Access::everything(), &|_| None).unwrap()
 }
 
 /// Elements and errors in order.
@@ -39,7 +41,8 @@ fn run(json: &str) -> Vec<String> {
 }
 
 fn error(json: &str) -> String {
-    let read = PipelineSpec::from_json(json, &|_| None).map_err(|error| error.to_string());
+    let read =
+        PipelineSpec::from_json(json, &Access::everything(), &|_| None).map_err(|error| error.to_string());
     read.and_then(|spec| open(spec, 16 << 20).map(drop)).unwrap_err()
 }
 
@@ -493,4 +496,67 @@ proptest! {
             }
         }
     }
+}
+
+/// What a host that allows one folder and one scheme makes of `json`: the elements, or why it is refused, when it is
+/// read or when its files are opened.
+fn run_in(folder: &Path, json: &str) -> Result<Vec<String>, String> {
+    let access = Access::default().with_folder(folder).unwrap().with_scheme("http");
+    let spec = PipelineSpec::from_json(json, &access, &|_| None).map_err(|error| error.to_string())?;
+    Ok(all(&mut open(spec, 16 << 20)?))
+}
+
+#[cfg(unix)]
+#[test]
+fn a_description_opens_what_its_host_allows() {
+    use std::os::unix::fs::symlink;
+    let folder = Folder::new("access");
+    let (inside, outside) = (folder.path("in"), folder.path("out"));
+    fs::create_dir_all(inside.join("sub")).unwrap();
+    fs::create_dir_all(&outside).unwrap();
+    fs::write(inside.join("a.txt"), "a\n").unwrap();
+    fs::write(outside.join("s.txt"), "secret\n").unwrap();
+    let linked = inside.join("linked");
+    fs::create_dir_all(&linked).unwrap();
+    symlink(outside.join("s.txt"), linked.join("s.txt")).unwrap();
+    symlink(&outside, inside.join("sub/out")).unwrap();
+    let text = |path: &Path| json!({"text": path});
+    let check = |source: Value, stages: Value| {
+        run_in(&inside, &json!({"source": source, "stages": stages}).to_string())
+    };
+    let a = vec![r#"line[] "a""#.to_string()];
+    assert_eq!(check(text(&inside.join("a.txt")), json!([])), Ok(a.clone()));
+    assert_eq!(check(text(&inside.join("*.txt")), json!([{"cache": inside.join("new")}])), Ok(a.clone()));
+    let inner = |path: &Path| json!({"source": text(path)});
+    let concatenate = |path: &Path| json!({"concatenate": [inner(&inside.join("a.txt")), inner(path)]});
+    assert_eq!(check(concatenate(&inside.join("a.txt")), json!([])), Ok([a.clone(), a].concat()));
+    let records = folder.records("in/x.tfrecord", [b"x".to_vec()]);
+    let no_stages = || json!([]);
+    let refused = [
+        (text(&outside.join("s.txt")), no_stages(), "outside the folders"),
+        (text(&inside.join("../in/a.txt")), no_stages(), "'..'"),
+        (text(&inside.join("*/../../out/s.txt")), no_stages(), "'..'"),
+        (text(&linked.join("s.txt")), no_stages(), "outside the folders"),
+        (text(&linked.join("*.txt")), no_stages(), "linked/s.txt: this pipeline may not open it"),
+        (text(&inside.join("**/s.txt")), no_stages(), "s.txt: this pipeline may not open it"),
+        (text(&linked), no_stages(), "linked/s.txt: this pipeline may not open it"),
+        (text(&inside.join("sub")), no_stages(), "sub/out/s.txt: this pipeline may not open it"),
+        (text(&inside.join("sub/out/*")), no_stages(), "outside the folders"),
+        (concatenate(&outside.join("s.txt")), no_stages(), "outside the folders"),
+        (text(&inside.join("a.txt")), json!([{"cache": outside}]), "outside the folders"),
+        (text(&inside.join("a.txt")), json!([{"cache": inside.join("sub/out/new")}]), "outside the folders"),
+        (json!({"shuffled": records, "index": outside}), no_stages(), "outside the folders"),
+        (json!({"text": "http://169.254.169.254/latest/meta-data/"}), no_stages(), "link-local"),
+        (json!({"text": "https://example.com/x.txt"}), no_stages(), "of URLs, http are allowed"),
+        (json!({"text": "file:///etc/passwd"}), no_stages(), "of URLs, http are allowed"),
+    ];
+    for (source, stages, why) in refused {
+        let answer = check(source.clone(), stages.clone());
+        assert!(answer.as_ref().is_err_and(|error| error.contains(why)), "{source} {stages}: {answer:?}");
+    }
+    assert!(!outside.join("new").exists() && fs::read_dir(&outside).unwrap().count() == 1);
+    // What a host says later counts as well.
+    let mut late = spec(&json!({"source": text(&inside.join("a.txt"))}).to_string());
+    late.access = Access::default();
+    assert!(open(late, 16 << 20).map(drop).unwrap_err().contains("may not open it"));
 }

@@ -46,7 +46,7 @@ impl SourceSpec for Lines {
     }
 
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
-        let list = list_of(&self.paths, Some(Wanted::TEXT), &context.budget)?;
+        let list = list_of(&self.paths, Some(Wanted::TEXT), &context.access, &context.budget)?;
         let schema =
             Arc::new(Schema::new(vec![Field::fixed(LINE, DType::String, &[])]).map_err(DataError::Spec)?);
         let format = LineFormat { schema, skip_empty: self.skip_empty, budget: context.budget.clone() };

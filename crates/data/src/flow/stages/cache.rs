@@ -65,6 +65,7 @@ impl StageSpec for Cache {
         let schema = input.schema().clone();
         let place = match &self.folder {
             Some(folder) => {
+                context.access.check(folder).map_err(DataError::Spec)?;
                 let identity = json!({"schema": schema.to_string(), "input": context.identity()});
                 Some(CacheFile::new(folder, identity::header("cache", &identity))?)
             }
@@ -91,7 +92,7 @@ impl StageSpec for Cache {
 }
 
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
-    let folder = if args.value().is_null() { None } else { Some(PathBuf::from(args.text()?)) };
+    let folder = if args.value().is_null() { None } else { Some(args.path()?) };
     Ok(Arc::new(Cache { folder, memory_bytes: args.bytes_option("memory")? }))
 }
 

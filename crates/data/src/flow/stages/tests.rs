@@ -2,6 +2,7 @@
 //! along the first dimension, and of buckets but for those padded to their boundary; the rest follows from its
 //! documentation.
 
+use crate::Access;
 use tightfit_core::{DType, MemoryBudget, Shape, TensorView};
 
 use crate::flow::tests::{Folder, numbered, records, run};
@@ -393,7 +394,11 @@ fn reads_stages_in_json() {
     let source = format!(r#"{{"tfrecord": {:?}}}"#, paths[0]);
     let open = |stages: &str| {
         let text = format!(r#"{{"source": {source}, "stages": [{stages}]}}"#);
-        Pipeline::open(&PipelineSpec::from_json(&text, &|_| None)?, &MemoryBudget::unlimited(), 1)
+        Pipeline::open(
+            &PipelineSpec::from_json(&text, &Access::everything(), &|_| None)?,
+            &MemoryBudget::unlimited(),
+            1,
+        )
     };
     for (stages, schema) in [
         (r#"{"shuffle": "64KiB", "seed": 1, "reshuffle": true}"#, "record: string []"),

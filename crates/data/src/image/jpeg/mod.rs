@@ -102,7 +102,8 @@ fn heap_bytes(frame: &Frame, first: usize) -> u64 {
         let plane = plane_lines(component, has_neighbours) * 8 * component.padded[0];
         let [line, sums] = line_sizes(frame, component, upsampling);
         let blocks = if frame.has_many_scans(first) { component.padded[0] * component.padded[1] } else { 0 };
-        (plane + line + sums * size_of::<u16>()) as u64 + (blocks * size_of::<Block>()) as u64
+        (size_of::<Plane>() + plane + line + sums * size_of::<u16>()) as u64
+            + (blocks * size_of::<Block>()) as u64
     };
     let components = frame.components().iter().map(of_component).sum::<u64>();
     size_of::<[[Table; 4]; 2]>() as u64 + components
@@ -421,6 +422,7 @@ impl<'f> Picture<'f> {
         let needed = colors.needed(channels);
         let has_neighbours = has_neighbours(frame, needed);
         let mut planes = Vec::new();
+        planes.try_reserve_exact(needed).map_err(|_| Stop::Broken("there is no memory for the image"))?;
         for component in frame.components().iter().take(needed) {
             let upsampling = Upsampling::new(frame, component)
                 .ok_or(Stop::Broken("a JPEG with components whose sizes are no multiples"))?;

@@ -114,7 +114,7 @@ impl<'a, 't> Decoder<'a, 't> {
         made: &'t mut [[Table; 4]; 2],
     ) -> Result<Decoder<'a, 't>, Stop> {
         for part in scan.parts() {
-            for class in 0..2 {
+            for (class, (made, codes)) in made.iter_mut().zip(&tables.codes).enumerate() {
                 let is_taken = match (frame.is_progressive, class) {
                     (false, _) => true,
                     (true, 0) => scan.band[0] == 0 && scan.high == 0,
@@ -124,9 +124,11 @@ impl<'a, 't> Decoder<'a, 't> {
                     continue;
                 }
                 let number = part.codes[class];
-                let codes = tables.codes[class].get(number).and_then(|codes| codes.as_ref());
-                let codes = codes.ok_or(Stop::Broken("a JPEG with a scan of codes that are not defined"))?;
-                made[class][number].set(codes, class == 0)?;
+                let codes = codes.get(number).and_then(|codes| codes.as_ref());
+                let (Some(codes), Some(made)) = (codes, made.get_mut(number)) else {
+                    return Err(Stop::Broken("a JPEG with a scan of codes that are not defined"));
+                };
+                made.set(codes, class == 0)?;
             }
         }
         Ok(Decoder {

@@ -24,7 +24,7 @@ impl Upsampling {
     /// What `component` takes; `None` where the picture's samples are no whole number of its own.
     pub fn new(frame: &Frame, component: &Component) -> Option<Upsampling> {
         let (h, v) = (frame.h_max / component.h, frame.v_max / component.v);
-        if frame.h_max % component.h != 0 || frame.v_max % component.v != 0 {
+        if !frame.h_max.is_multiple_of(component.h) || !frame.v_max.is_multiple_of(component.v) {
             return None;
         }
         Some(match (h, v, component.width > 2) {
@@ -47,7 +47,7 @@ impl Upsampling {
             Upsampling::None | Upsampling::Across => [y, y],
             Upsampling::Repeat([_, v]) => [y / v, y / v],
             Upsampling::Down | Upsampling::Both => {
-                let far = if y % 2 == 0 { (y / 2).saturating_sub(1) } else { y / 2 + 1 };
+                let far = if y.is_multiple_of(2) { (y / 2).saturating_sub(1) } else { y / 2 + 1 };
                 [y / 2, far.min(height.saturating_sub(1))]
             }
         }

@@ -123,7 +123,7 @@ impl SourceSpec for ColumnFiles {
             ColumnKind::Parquet => Wanted::PARQUET,
             ColumnKind::Arrow => Wanted::ARROW,
         };
-        let list = Arc::new(list_of(&self.paths, Some(wanted), &context.budget)?);
+        let list = Arc::new(list_of(&self.paths, Some(wanted), &context.access, &context.budget)?);
         let first = list.files.first().ok_or_else(|| DataError::Spec("no files".to_string()))?;
         let spec = Arc::new(self.clone());
         let format: Result<Box<dyn Format>, RowFault> = match self.kind {
