@@ -156,11 +156,11 @@ pub enum RowFault {
         /// `[height, width]` of the image.
         found: [usize; 2],
     },
-    /// An image that needs more memory to decode than was planned.
+    /// An image that needs more memory to decode than one may take.
     DecodeBytes {
         /// Bytes it needs.
         needed_bytes: u64,
-        /// Bytes planned.
+        /// Bytes that one may take.
         planned_bytes: u64,
     },
     /// Text that does not fit into its batch.
@@ -258,6 +258,9 @@ impl RowFault {
     pub fn is_budget(&self) -> bool {
         match self {
             RowFault::Window { .. } | RowFault::Buffer { .. } | RowFault::Memory(_) => true,
+            // Whatever is wrong with them cannot be known: they were not read.
+            RowFault::DecodeBytes { .. } | RowFault::StringBytes { .. } => true,
+            RowFault::Record(fault) => matches!(fault, RecordFault::TooLarge { .. }),
             RowFault::Io(error) => is_budget_io(error),
             RowFault::Line { fault, .. } | RowFault::Feature { fault, .. } => fault.is_budget(),
             RowFault::Array(error) => error.as_budget().is_some(),
@@ -272,7 +275,7 @@ impl fmt::Display for RowFault {
             RowFault::Io(error) => f.write_str(&redact(&error.to_string())),
             RowFault::Array(error) => write!(f, "{error}"),
             RowFault::Record(fault @ RecordFault::TooLarge { bytes, .. }) => {
-                write!(f, "{fault}; --record-memory {bytes} makes room")
+                write!(f, "{fault}; --record-memory {bytes} allows it")
             }
             RowFault::Record(fault) => write!(f, "{fault}"),
             RowFault::Example(error) => write!(f, "{error}"),
@@ -302,14 +305,14 @@ impl fmt::Display for RowFault {
             ),
             RowFault::DecodeBytes { needed_bytes, planned_bytes } => write!(
                 f,
-                "the image needs {} to decode, but {} were planned for; --decode-memory {needed_bytes} plans for it",
+                "the image needs {} to decode, and may take {}; --decode-memory {needed_bytes} allows it",
                 display_bytes_up(*needed_bytes),
                 display_bytes(*planned_bytes)
             ),
             RowFault::StringBytes { needed_bytes, left_bytes } => {
                 write!(
                     f,
-                    "{needed_bytes} bytes of text, but {left_bytes} are left for its batch; give --string-memory"
+                    "{needed_bytes} bytes of text, but {left_bytes} are left for its batch; give a larger --string-memory"
                 )
             }
             RowFault::Window { needed_bytes, window_bytes } => write!(

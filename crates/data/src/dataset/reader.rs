@@ -120,7 +120,7 @@ impl Reader {
                     good += 1;
                     next = rows.deal();
                 }
-                Err(bad) if *skip_bad && bad.can_skip => shared.skip(&bad.bad),
+                Err(bad) if bad.is_left_out(*skip_bad) => shared.skip(&bad.bad),
                 Err(bad) => return Err(DataError::Row(bad.bad)),
             }
         }
@@ -157,7 +157,7 @@ impl Reader {
         let Work { dealt, filled, mut bad, .. } = work.into_inner().unwrap_or_else(PoisonError::into_inner);
         bad.sort_by_key(|(row, _)| *row);
         for (_, bad) in bad {
-            if !*skip_bad || !bad.can_skip {
+            if !bad.is_left_out(*skip_bad) {
                 return Err(DataError::Row(bad.bad));
             }
             shared.skip(&bad.bad);
@@ -190,7 +190,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn put_bad(&mut self, row: usize, bad: BadRead) {
-        self.is_over |= !self.skip_bad || !bad.can_skip;
+        self.is_over |= !bad.is_left_out(self.skip_bad);
         self.bad.push((row, bad));
     }
 }

@@ -62,6 +62,13 @@ pub(crate) struct BadRead {
     pub can_skip: bool,
 }
 
+impl BadRead {
+    /// Whether it is left out where bad rows are: never for want of memory, since what is large is not bad.
+    pub fn is_left_out(&self, skip_bad: bool) -> bool {
+        skip_bad && self.can_skip && !self.bad.fault.is_budget()
+    }
+}
+
 /// The rows of a list of files, one at a time, through one window.
 pub(crate) struct Stream {
     list: Arc<FileList>,
