@@ -170,6 +170,20 @@ pub enum RowFault {
         /// Bytes that are left for the batch.
         left_bytes: usize,
     },
+    /// An image that there is not enough memory to decode.
+    LargeImage {
+        /// Bytes it needs.
+        bytes: u64,
+        /// What is missing.
+        error: BudgetError,
+    },
+    /// A record that there is not enough memory to read.
+    LargeRecord {
+        /// Bytes of its data.
+        bytes: u64,
+        /// What is missing.
+        error: BudgetError,
+    },
     /// A record that the window of a shuffle has no room for.
     Window {
         /// Bytes of a window that would.
@@ -258,6 +272,7 @@ impl RowFault {
     pub fn is_budget(&self) -> bool {
         match self {
             RowFault::Window { .. } | RowFault::Buffer { .. } | RowFault::Memory(_) => true,
+            RowFault::LargeImage { .. } | RowFault::LargeRecord { .. } => true,
             // Whatever is wrong with them cannot be known: they were not read.
             RowFault::DecodeBytes { .. } | RowFault::StringBytes { .. } => true,
             RowFault::Record(fault) => matches!(fault, RecordFault::TooLarge { .. }),
@@ -314,6 +329,12 @@ impl fmt::Display for RowFault {
                     f,
                     "{needed_bytes} bytes of text, but {left_bytes} are left for its batch; give a larger --string-memory"
                 )
+            }
+            RowFault::LargeImage { bytes, error } => {
+                write!(f, "the image needs {} to decode: {error}", display_bytes_up(*bytes))
+            }
+            RowFault::LargeRecord { bytes, error } => {
+                write!(f, "it is {} long: {error}", display_bytes_up(*bytes))
             }
             RowFault::Window { needed_bytes, window_bytes } => write!(
                 f,
