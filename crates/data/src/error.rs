@@ -156,11 +156,11 @@ pub enum RowFault {
         /// `[height, width]` of the image.
         found: [usize; 2],
     },
-    /// An image that needs more memory to decode than was planned.
+    /// An image that needs more memory to decode than one may take.
     DecodeBytes {
         /// Bytes it needs.
         needed_bytes: u64,
-        /// Bytes planned.
+        /// Bytes that one may take.
         planned_bytes: u64,
     },
     /// Text that does not fit into its batch.
@@ -169,6 +169,20 @@ pub enum RowFault {
         needed_bytes: usize,
         /// Bytes that are left for the batch.
         left_bytes: usize,
+    },
+    /// An image that there is not enough memory to decode.
+    LargeImage {
+        /// Bytes it needs.
+        bytes: u64,
+        /// What is missing.
+        error: BudgetError,
+    },
+    /// A record that there is not enough memory to read.
+    LargeRecord {
+        /// Bytes of its data.
+        bytes: u64,
+        /// What is missing.
+        error: BudgetError,
     },
     /// A record that the window of a shuffle has no room for.
     Window {
@@ -258,6 +272,10 @@ impl RowFault {
     pub fn is_budget(&self) -> bool {
         match self {
             RowFault::Window { .. } | RowFault::Buffer { .. } | RowFault::Memory(_) => true,
+            RowFault::LargeImage { .. } | RowFault::LargeRecord { .. } => true,
+            // Whatever is wrong with them cannot be known: they were not read.
+            RowFault::DecodeBytes { .. } | RowFault::StringBytes { .. } => true,
+            RowFault::Record(fault) => matches!(fault, RecordFault::TooLarge { .. }),
             RowFault::Io(error) => is_budget_io(error),
             RowFault::Line { fault, .. } | RowFault::Feature { fault, .. } => fault.is_budget(),
             RowFault::Array(error) => error.as_budget().is_some(),
@@ -272,7 +290,7 @@ impl fmt::Display for RowFault {
             RowFault::Io(error) => f.write_str(&redact(&error.to_string())),
             RowFault::Array(error) => write!(f, "{error}"),
             RowFault::Record(fault @ RecordFault::TooLarge { bytes, .. }) => {
-                write!(f, "{fault}; --record-memory {bytes} makes room")
+                write!(f, "{fault}; --record-memory {bytes} allows it")
             }
             RowFault::Record(fault) => write!(f, "{fault}"),
             RowFault::Example(error) => write!(f, "{error}"),
@@ -302,15 +320,21 @@ impl fmt::Display for RowFault {
             ),
             RowFault::DecodeBytes { needed_bytes, planned_bytes } => write!(
                 f,
-                "the image needs {} to decode, but {} were planned for; --decode-memory {needed_bytes} plans for it",
+                "the image needs {} to decode, and may take {}; --decode-memory {needed_bytes} allows it",
                 display_bytes_up(*needed_bytes),
                 display_bytes(*planned_bytes)
             ),
             RowFault::StringBytes { needed_bytes, left_bytes } => {
                 write!(
                     f,
-                    "{needed_bytes} bytes of text, but {left_bytes} are left for its batch; give --string-memory"
+                    "{needed_bytes} bytes of text, but {left_bytes} are left for its batch; give a larger --string-memory"
                 )
+            }
+            RowFault::LargeImage { bytes, error } => {
+                write!(f, "the image needs {} to decode: {error}", display_bytes_up(*bytes))
+            }
+            RowFault::LargeRecord { bytes, error } => {
+                write!(f, "it is {} long: {error}", display_bytes_up(*bytes))
             }
             RowFault::Window { needed_bytes, window_bytes } => write!(
                 f,

@@ -410,3 +410,90 @@ proptest! {
         }
     }
 }
+
+/// A PNG of one colour.
+fn png(height: usize, width: usize) -> Vec<u8> {
+    let pixels = vec![height as u8; height * width * 3];
+    let mut out = Vec::new();
+    let encoder = image::codecs::png::PngEncoder::new(&mut out);
+    let (width, height) = (width as u32, height as u32);
+    image::ImageEncoder::write_image(encoder, &pixels, width, height, image::ExtendedColorType::Rgb8)
+        .unwrap();
+    out
+}
+
+/// Records whose sizes cannot be known before they are read.
+fn zipped(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
+}
+
+#[test]
+fn what_is_larger_than_the_first_takes_free_memory_or_is_refused() {
+    let folder = Folder::new();
+    let images: Vec<Vec<u8>> = (0..60).map(|i| png(4 + i * i % 97 * 7, 5 + i * 5)).collect();
+    let slices: Vec<[&[u8]; 1]> = images.iter().map(|image| [&**image]).collect();
+    let noise: Vec<u8> = (0..300_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let examples: Vec<_> = slices
+        .iter()
+        .enumerate()
+        .map(|(i, image)| {
+            let extra: &[u8] = if i == 40 { &noise } else { &[] };
+            let extra: &'static [&'static [u8]] = Box::leak(Box::new([&*extra.to_vec().leak()]));
+            vec![("image", Values::Bytes(image)), ("noise", Values::Bytes(extra))]
+        })
+        .collect();
+    let source = folder.write("i.tfrecord.gz", &zipped(&records(&examples)));
+    let mut spec = spec(&[source.clone()], vec![column("image", DType::U8, &[8, 8, 3])]);
+    (spec.resize, spec.skip_bad) = (Some(Resize::Nearest), true);
+    let dataset = open(spec.clone()).unwrap();
+    for threads in [1, 3] {
+        let (values, rows) = read::<u8>(&dataset, 7, threads).unwrap();
+        assert_eq!(rows.len(), 60);
+        let colours: Vec<u8> = values.iter().step_by(8 * 8 * 3).copied().collect();
+        assert_eq!(colours, (0..60).map(|i| (4 + i * i % 97 * 7) as u8).collect::<Vec<_>>());
+        // With what was planned and nothing else it is refused, for memory and not as a bad row.
+        let budget = MemoryBudget::new(dataset.plan(7, threads, 2).unwrap().total_bytes);
+        let dataset = Dataset::open(spec.clone(), &budget).unwrap();
+        let mut batches = dataset.start(7, threads, 2, &budget).unwrap();
+        let error = loop {
+            match batches.next() {
+                Ok(batch) => assert!(batch.is_some(), "nothing was refused"),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.is_budget() && batches.stats().skipped_rows == 0, "{error}");
+        assert!(error.to_string().contains(&format!("{}, record ", source.display())), "{error}");
+    }
+    // Limits hold whatever is free.
+    let refused = |change: &dyn Fn(&mut tightfit_data::DatasetSpec)| {
+        let mut limited = spec.clone();
+        change(&mut limited);
+        let error = read::<u8>(&open(limited).unwrap(), 7, 2).unwrap_err();
+        assert!(error.is_budget(), "{error}");
+        error.to_string()
+    };
+    let error = refused(&|spec| spec.record_bytes = Some(100_000));
+    assert!(error.contains("record 40") && error.contains("--record-memory"), "{error}");
+    let error = refused(&|spec| spec.decode_bytes = Some(1_000_000));
+    assert!(error.contains("--decode-memory"), "{error}");
+}
+
+#[test]
+fn a_length_that_the_file_cannot_hold_is_a_bad_row() {
+    let folder = Folder::new();
+    let mut bytes = numbered(0..3);
+    let length = (1u64 << 40).to_le_bytes();
+    bytes.extend(length);
+    bytes.extend(tightfit_format::tfrecord::masked_crc(&length).to_le_bytes());
+    bytes.extend([0; 100]);
+    let sources = [folder.write("x.tfrecord", &bytes), folder.write("y.tfrecord", &numbered(3..4))];
+    let mut spec = spec(&sources, vec![column("x", DType::F32, &[2])]);
+    let bad = row_error(read::<f32>(&open(spec.clone()).unwrap(), 2, 1));
+    assert!(bad.record == Some(3) && bad.to_string().contains("ends inside"), "{bad}");
+    spec.skip_bad = true;
+    let dataset = open(spec).unwrap();
+    let (values, _) = read::<f32>(&dataset, 2, 1).unwrap();
+    assert_eq!(values.iter().step_by(2).copied().collect::<Vec<_>>(), [0., 1., 2., 3.]);
+}

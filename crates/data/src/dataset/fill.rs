@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tightfit_core::{BudgetError, Buffer, DType, MemoryBudget, StringRef};
 use tightfit_format::example::{Example, Feature, FeatureKind};
@@ -17,7 +18,7 @@ use crate::feature::numbers;
 use crate::flow::ElementView;
 use crate::image::{ImageFormat, ImageHeader, Resizer, WEIGHT_BYTES, decode};
 use crate::source::stream::Payload;
-use crate::storage;
+use crate::storage::{self, StoredFile};
 
 /// What one thread needs.
 #[derive(Debug)]
@@ -42,15 +43,48 @@ struct Decoder {
     line: Buffer,
     heap_bytes: u64,
     resize: Option<Resize>,
+    /// The most that one image may take, if that is limited: thrice its pixels, or one and a half times the rest.
+    limit_bytes: Option<u64>,
+    spare: Arc<Spare>,
+}
+
+/// What is free of a budget, for one image at a time that is larger than was planned for: so what fits does not depend
+/// on how many threads there are.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    budget: MemoryBudget,
+    turn: Mutex<()>,
+}
+
+impl Spare {
+    pub fn new(budget: &MemoryBudget) -> Spare {
+        Spare { budget: budget.clone(), turn: Mutex::new(()) }
+    }
+
+    /// Waits until no other image takes any.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        // There is nothing that a panic could have broken.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// # Errors
+    /// [`RowFault::LargeImage`], which needs `needed_bytes` in all.
+    fn buffer(&self, bytes: u64, needed_bytes: u64) -> Result<Buffer, RowFault> {
+        let size = usize::try_from(bytes).unwrap_or(usize::MAX);
+        Buffer::new(&self.budget, "pipeline", size)
+            .map_err(|error| RowFault::LargeImage { bytes: needed_bytes, error })
+    }
 }
 
 impl Scratch {
-    /// Buffers come out of `budget`, and what open files take out of `reads`.
+    /// Buffers come out of `budget`, what open files take out of `reads`, and what images take that are larger than `sizes`
+    /// out of `spare`, up to the limit.
     pub fn new(
         sizes: &Sizes,
-        resize: Option<Resize>,
+        (resize, limit_bytes): (Option<Resize>, Option<u64>),
         budget: &MemoryBudget,
         reads: &MemoryBudget,
+        spare: &Arc<Spare>,
     ) -> Result<Scratch, BudgetError> {
         let buffer = |bytes| Buffer::new(budget, "pipeline", bytes);
         let decoder = Decoder {
@@ -58,6 +92,8 @@ impl Scratch {
             line: buffer(sizes.line_bytes)?,
             heap_bytes: sizes.decoder_bytes,
             resize,
+            limit_bytes,
+            spare: spare.clone(),
         };
         let record = buffer(sizes.record_copy_bytes)?;
         let file = buffer(sizes.file_bytes)?;
@@ -86,8 +122,7 @@ pub(crate) fn fill(
             let (Some(column), Some(target)) = (layout.columns.first(), row.columns.first_mut()) else {
                 return Ok(());
             };
-            let bytes = read_file(path, &mut scratch.file, &scratch.reads)?;
-            image(column, bytes, target, &mut scratch.decoder)
+            image_file(column, path, target, scratch)
         }
     }
 }
@@ -131,21 +166,32 @@ fn element_row(
     Ok(())
 }
 
-fn read_file<'a>(path: &Path, room: &'a mut Buffer, reads: &MemoryBudget) -> Result<&'a [u8], RowFault> {
-    let mut file = storage::open(path, reads).map_err(RowFault::Io)?;
-    let bytes = file.len();
-    let planned_bytes = room.len() as u64;
-    let room = usize::try_from(bytes).ok().and_then(|bytes| room.get_mut(..bytes));
-    // It fitted when the files were listed, or its header could not be read then.
-    let room = room.ok_or(RowFault::DecodeBytes { needed_bytes: bytes, planned_bytes });
-    let room = match room {
-        Ok(room) => room,
-        Err(fault) => return Err(ImageHeader::read(&mut file, bytes).err().map_or(fault, image_fault)),
+/// Reads and decodes an image file into a row.
+fn image_file(
+    column: &ColumnLayout,
+    path: &Path,
+    target: &mut [u8],
+    scratch: &mut FillScratch,
+) -> Result<(), RowFault> {
+    let mut opened = storage::open(path, &scratch.reads).map_err(RowFault::Io)?;
+    let bytes = opened.len();
+    let read = |opened: &StoredFile, room: &mut [u8]| match opened.read_at(room, 0) {
+        Ok(have) if have < room.len() => Err(RowFault::Io(std::io::ErrorKind::UnexpectedEof.into())),
+        Ok(_) => Ok(()),
+        Err(error) => Err(RowFault::Io(error)),
     };
-    if file.read_at(room, 0).map_err(RowFault::Io)? < room.len() {
-        return Err(RowFault::Io(std::io::ErrorKind::UnexpectedEof.into()));
+    let room = usize::try_from(bytes).ok().and_then(|bytes| scratch.file.get_mut(..bytes));
+    if let Some(room) = room {
+        read(&opened, room)?;
+        return image(column, room, target, &mut scratch.decoder, None);
     }
-    Ok(room)
+    // It has grown since the files were listed, or its header could not be read then.
+    let header = ImageHeader::read(&mut opened, bytes).map_err(image_fault)?;
+    let spare = scratch.decoder.spare.clone();
+    let turn = spare.turn();
+    let mut room = spare.buffer(bytes, bytes.saturating_add(header.pixel_bytes + header.heap_bytes))?;
+    read(&opened, &mut room)?;
+    image(column, &room, target, &mut scratch.decoder, Some(turn))
 }
 
 fn image_fault(error: std::io::Error) -> RowFault {
@@ -156,12 +202,13 @@ fn image_fault(error: std::io::Error) -> RowFault {
     }
 }
 
-/// Decodes an image into a row, resized and preprocessed.
+/// Decodes an image into a row, resized and preprocessed. `turn` is given by who has taken spare memory for it.
 fn image(
     column: &ColumnLayout,
     bytes: &[u8],
     target: &mut [u8],
     decoder: &mut Decoder,
+    turn: Option<MutexGuard<'_, ()>>,
 ) -> Result<(), RowFault> {
     let Some(shape) = column.image else {
         return Err(RowFault::Image(format!("an input of shape {} takes no image", column.row_shape)));
@@ -176,32 +223,43 @@ fn image(
         Some(method) if !is_same => method,
         _ => Resize::Nearest,
     };
-    let planned_pixels = decoder.pixels.len() as u64;
-    if header.pixel_bytes > planned_pixels || header.heap_bytes > decoder.heap_bytes {
-        // In terms of `decode_bytes`, a third of which goes to pixels.
-        let needed_bytes = (header.pixel_bytes * 3).max(header.heap_bytes.div_ceil(2) * 3);
-        let planned_bytes = (planned_pixels * 3).min(decoder.heap_bytes / 2 * 3);
+    // A third of what an image may take is for pixels.
+    let needed_bytes = header.pixel_bytes.saturating_mul(3).max(header.heap_bytes.div_ceil(2).saturating_mul(3));
+    if let Some(planned_bytes) = decoder.limit_bytes.filter(|limit| needed_bytes > *limit) {
         return Err(RowFault::DecodeBytes { needed_bytes, planned_bytes });
     }
-    let channels = decode(bytes, &header, shape.channels, &mut decoder.pixels).map_err(RowFault::Image)?;
-    pixels(column, shape, method, &header, channels, target, decoder)
+    let Decoder { pixels: own, line, heap_bytes, spare, .. } = decoder;
+    if header.pixel_bytes <= own.len() as u64 && header.heap_bytes <= *heap_bytes {
+        let channels = decode(bytes, &header, shape.channels, own).map_err(RowFault::Image)?;
+        return pixels(column, shape, method, (&header, own, channels), target, line);
+    }
+    let _turn = turn.unwrap_or_else(|| spare.turn());
+    let needed_bytes = header.pixel_bytes.saturating_add(header.heap_bytes);
+    let _heap = spare.budget.try_reserve("pipeline", header.heap_bytes.saturating_sub(*heap_bytes));
+    let _heap = _heap.map_err(|error| RowFault::LargeImage { bytes: needed_bytes, error })?;
+    let mut larger = None;
+    let room = match header.pixel_bytes <= own.len() as u64 {
+        true => own,
+        false => larger.insert(spare.buffer(header.pixel_bytes, needed_bytes)?),
+    };
+    let channels = decode(bytes, &header, shape.channels, room).map_err(RowFault::Image)?;
+    pixels(column, shape, method, (&header, room, channels), target, line)
 }
 
 fn pixels(
     column: &ColumnLayout,
     shape: ImageShape,
     method: Resize,
-    header: &ImageHeader,
-    channels: usize,
+    (header, pixels, channels): (&ImageHeader, &[u8], usize),
     target: &mut [u8],
-    decoder: &mut Decoder,
+    line: &mut Buffer,
 ) -> Result<(), RowFault> {
     let broken = || RowFault::Image("its memory was not planned for".to_string());
-    let (weights, line) = decoder.line.split_at_mut_checked(shape.width * WEIGHT_BYTES).ok_or_else(broken)?;
+    let (weights, line) = line.split_at_mut_checked(shape.width * WEIGHT_BYTES).ok_or_else(broken)?;
     let line: &mut [f32] = bytemuck::try_cast_slice_mut(line).map_err(|_| broken())?;
     let line = line.get_mut(..shape.width * shape.channels).ok_or_else(broken)?;
     let (from, to) = ([header.height, header.width], [shape.height, shape.width]);
-    let resizer = Resizer::new(method, &decoder.pixels, from, channels, to, weights).ok_or_else(broken)?;
+    let resizer = Resizer::new(method, pixels, from, channels, to, weights).ok_or_else(broken)?;
     let line_bytes = line.len() * column.dtype.bytes();
     for (y, out) in target.chunks_exact_mut(line_bytes).enumerate() {
         if channels == shape.channels {
@@ -368,7 +426,7 @@ fn one_value(
 ) -> Result<(), RowFault> {
     let is_raw = value.len() == target.len();
     if !is_raw && column.image.is_some() && ImageFormat::detect(value).is_some() {
-        return image(column, value, target, decoder);
+        return image(column, value, target, decoder, None);
     }
     if is_raw {
         cast(column.dtype, value, column.dtype, target)?;

@@ -17,7 +17,7 @@ use tightfit_format::npy::NpyHeader;
 
 use crate::convert::can_cast;
 use crate::dataset::batches::{Batches, Shared};
-use crate::dataset::fill::Scratch;
+use crate::dataset::fill::{Scratch, Spare};
 use crate::dataset::plan::{PipelinePlan, Sizes, decodes_images};
 use crate::dataset::reader::Reader;
 use crate::dataset::slot::{Layout, Slot, is_preprocessed};
@@ -130,7 +130,8 @@ impl Dataset {
         Ok(sizes.plan(&layout, slots.max(1), threads, &self.list))
     }
 
-    /// Takes the planned memory out of `budget` and begins to read.
+    /// Takes the planned memory out of `budget` and begins to read. A record or image that needs more than was planned takes
+    /// what is free of it by then, up to the limits of the specification.
     ///
     /// # Errors
     /// [`DataError::Budget`] when it does not fit.
@@ -180,13 +181,16 @@ impl Dataset {
         // A file that is opened later finds its memory here, whatever else the budget is used for by then.
         let reads = MemoryBudget::new(self.list.read_ahead_bytes(threads));
         let window = Buffer::new(budget, "pipeline", sizes.window_bytes)?;
+        let spare = Arc::new(Spare::new(budget));
+        let how = (self.spec.resize, self.spec.decode_bytes);
         let scratches: Result<Vec<_>, _> =
-            (0..threads).map(|_| Scratch::new(&sizes, self.spec.resize, budget, &reads)).collect();
+            (0..threads).map(|_| Scratch::new(&sizes, how, budget, &reads, &spare)).collect();
         let slots: Result<Vec<_>, _> = (0..plan.slots).map(|_| Slot::new(&layout, budget)).collect();
         let shared = Arc::new(Shared::new(layout, self.list.clone(), slots?, unbuffered));
         let pipeline = self.spec.pipeline.clone();
-        let stream = Stream::new(self.list.clone(), pipeline, window, start, plan.record_bytes, &reads);
-        let mut reader = Reader::new(shared.clone(), stream, scratches?, self.spec.skip_bad);
+        let limit_bytes = self.spec.record_bytes.map_or(u64::MAX, |bytes| bytes as u64);
+        let stream = Stream::new(self.list.clone(), pipeline, window, start, limit_bytes, &reads);
+        let mut reader = Reader::new(shared.clone(), stream, scratches?, self.spec.skip_bad, budget);
         if let Some(states) = states {
             reader.save_to(states);
         }

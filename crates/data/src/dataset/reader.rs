@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use tightfit_format::tfrecord::RecordFault;
+use tightfit_core::MemoryBudget;
 
 use crate::dataset::batches::Shared;
 use crate::dataset::fill::{Scratch, fill};
@@ -25,14 +25,24 @@ pub(crate) struct Reader {
     /// One for each thread that decodes; the first is the reading thread's own.
     scratches: Vec<Scratch>,
     skip_bad: bool,
+    /// Where large rows find memory that was not planned for.
+    budget: MemoryBudget,
     /// Where states of a pipeline are saved, if they are, and the batches filled so far.
     states: Option<SavedStates>,
     batches: u64,
 }
 
 impl Reader {
-    pub fn new(shared: Arc<Shared>, stream: Stream, scratches: Vec<Scratch>, skip_bad: bool) -> Reader {
-        Reader { shared, stream, scratches, skip_bad, states: None, batches: 0 }
+    /// Rows that are larger than was planned for take what is free of `budget`.
+    pub fn new(
+        shared: Arc<Shared>,
+        stream: Stream,
+        scratches: Vec<Scratch>,
+        skip_bad: bool,
+        budget: &MemoryBudget,
+    ) -> Reader {
+        let budget = budget.clone();
+        Reader { shared, stream, scratches, skip_bad, budget, states: None, batches: 0 }
     }
 
     /// Saves the states of the pipeline that rows come from.
@@ -94,7 +104,7 @@ impl Reader {
     }
 
     fn fill_alone(&mut self, slot: &mut Slot) -> Result<Filled, DataError> {
-        let Reader { shared, stream, scratches, skip_bad, .. } = self;
+        let Reader { shared, stream, scratches, skip_bad, budget, .. } = self;
         let Some(scratch) = scratches.first_mut() else { return Ok(Filled::AtEnd) };
         let (mut rows, mut text) = slot.deal(&shared.layout);
         let (mut good, mut filled) = (0, Filled::Full);
@@ -109,6 +119,10 @@ impl Reader {
                     filled = Filled::AtEnd;
                     break;
                 }
+                Err(bad) if bad.grows_to.is_some() => match stream.grow(bad, budget) {
+                    Ok(()) => continue,
+                    Err(bad) => Err(bad),
+                },
                 Err(bad) => Err(bad),
                 Ok(true) => match stream.current() {
                     None => continue,
@@ -120,7 +134,7 @@ impl Reader {
                     good += 1;
                     next = rows.deal();
                 }
-                Err(bad) if *skip_bad && bad.can_skip => shared.skip(&bad.bad),
+                Err(bad) if bad.is_left_out(*skip_bad) => shared.skip(&bad.bad),
                 Err(bad) => return Err(DataError::Row(bad.bad)),
             }
         }
@@ -138,6 +152,7 @@ impl Reader {
             filled: Filled::Full,
             skip_bad: *skip_bad,
             bad: Vec::new(),
+            large: None,
             is_over: false,
         };
         let work = Mutex::new(work);
@@ -154,15 +169,18 @@ impl Reader {
             started
         });
         started.map_err(|e| DataError::Thread(format!("a decoding thread cannot start: {e}")))?;
-        let Work { dealt, filled, mut bad, .. } = work.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Work { dealt, filled, mut bad, large, .. } = work.into_inner().unwrap_or_else(PoisonError::into_inner);
         bad.sort_by_key(|(row, _)| *row);
         for (_, bad) in bad {
-            if !*skip_bad || !bad.can_skip {
+            if !bad.is_left_out(*skip_bad) {
                 return Err(DataError::Row(bad.bad));
             }
             shared.skip(&bad.bad);
         }
         slot.close_up(&shared.layout, dealt);
+        // Nothing else is under way now, so that what fits does not depend on threads.
+        let grown = large.map_or(Ok(()), |large| self.stream.grow(large, &self.budget));
+        grown.map_err(|bad| DataError::Row(bad.bad))?;
         Ok(filled)
     }
 }
@@ -184,13 +202,15 @@ struct Work<'a> {
     skip_bad: bool,
     /// Bad rows by the number of the row they were, or would have been, dealt.
     bad: Vec<(usize, BadRead)>,
+    /// The record that the window has to grow to before there are more rows.
+    large: Option<BadRead>,
     /// True when an error has made further rows pointless.
     is_over: bool,
 }
 
 impl Work<'_> {
     fn put_bad(&mut self, row: usize, bad: BadRead) {
-        self.is_over |= !self.skip_bad || !bad.can_skip;
+        self.is_over |= !bad.is_left_out(self.skip_bad);
         self.bad.push((row, bad));
     }
 }
@@ -224,7 +244,7 @@ fn decode_rows(shared: &Shared, work: &Mutex<Work<'_>>, scratch: &mut Scratch) {
         *row.is_good = filled.is_ok();
         if let Err(fault) = filled {
             let bad = bad_row(&shared.list, &item, fault);
-            lock(work).put_bad(index, BadRead { bad, can_skip: true });
+            lock(work).put_bad(index, BadRead { bad, can_skip: true, grows_to: None });
         }
     }
 }
@@ -253,6 +273,10 @@ fn take_row<'a>(
                 work.filled = Filled::AtEnd;
                 return None;
             }
+            Err(bad) if bad.grows_to.is_some() => {
+                (work.large, work.is_over) = (Some(bad), true);
+                return None;
+            }
             Err(bad) => {
                 work.put_bad(index, bad);
                 if work.is_over {
@@ -266,18 +290,12 @@ fn take_row<'a>(
     *row.position = item.position;
     let fault = match &item.payload {
         Payload::Image(_) => return Some((index, row, Taken::Image)),
-        Payload::Record { offset, data } => match scratch.record.get_mut(..data.len()) {
-            Some(room) => {
-                room.copy_from_slice(data);
-                return Some((index, row, Taken::Record { offset: *offset, bytes: data.len() }));
-            }
-            None => RowFault::Record(RecordFault::TooLarge {
-                bytes: data.len() as u64,
-                limit_bytes: scratch.record.len() as u64,
-            }),
-        },
-        // No more than a copy, so it is done at once.
-        Payload::Row { .. } | Payload::Element(_) => {
+        Payload::Record { offset, data } if data.len() <= scratch.record.len() => {
+            scratch.record.get_mut(..data.len()).unwrap_or_default().copy_from_slice(data);
+            return Some((index, row, Taken::Record { offset: *offset, bytes: data.len() }));
+        }
+        // The others are no more than a copy, and a large record stays in the window; so it is done at once.
+        Payload::Record { .. } | Payload::Row { .. } | Payload::Element(_) => {
             match fill(&shared.layout, &item.payload, &mut row, text, &mut scratch.fill) {
                 Ok(()) => {
                     *row.is_good = true;
@@ -288,7 +306,7 @@ fn take_row<'a>(
         }
     };
     let bad = bad_row(&shared.list, &item, fault);
-    work.put_bad(index, BadRead { bad, can_skip: true });
+    work.put_bad(index, BadRead { bad, can_skip: true, grows_to: None });
     Some((index, row, Taken::Nothing))
 }
 
@@ -308,7 +326,7 @@ fn fill_row(
         }
         Err(fault) => {
             text.go_back(text_bytes);
-            Err(BadRead { bad: bad_row(&shared.list, item, fault), can_skip: true })
+            Err(BadRead { bad: bad_row(&shared.list, item, fault), can_skip: true, grows_to: None })
         }
     }
 }

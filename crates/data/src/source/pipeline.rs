@@ -122,5 +122,5 @@ fn bad(name: &Path, number: u64, error: DataError) -> BadRead {
         DataError::Budget(error) => Box::new(own(RowFault::Memory(error))),
         error => Box::new(own(RowFault::Map(error.to_string()))),
     };
-    BadRead { bad, can_skip }
+    BadRead { bad, can_skip, grows_to: None }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tightfit_core::{Buffer, MemoryBudget};
 use tightfit_format::npy::NpyHeader;
-use tightfit_format::tfrecord::{RecordError, RecordFault, RecordReader};
+use tightfit_format::tfrecord::{Compression, RecordFault, RecordReader};
 
 use super::pipeline::{self, PipelineRows};
 use super::{FileKind, FileList};
@@ -60,6 +60,15 @@ pub(crate) struct BadRead {
     pub bad: Box<BadRow>,
     /// False when reading on makes no sense, whatever was asked for bad rows.
     pub can_skip: bool,
+    /// The record's size, where it can be read once the window has [grown](Stream::grow) to it.
+    pub grows_to: Option<u64>,
+}
+
+impl BadRead {
+    /// Whether it is left out where bad rows are: never for want of memory, since what is large is not bad.
+    pub fn is_left_out(&self, skip_bad: bool) -> bool {
+        skip_bad && self.can_skip && !self.bad.fault.is_budget()
+    }
 }
 
 /// The rows of a list of files, one at a time, through one window.
@@ -74,20 +83,22 @@ pub(crate) struct Stream {
     open: Open,
     window: Option<Buffer>,
     budget: MemoryBudget,
+    /// The largest record that is allowed.
     record_bytes: u64,
 }
 
 enum Open {
     Nothing,
     Image,
-    Records(Box<RecordReader<StoredFile>>),
+    /// With the bytes of the file, where no record can be larger.
+    Records(Box<RecordReader<StoredFile>>, Option<u64>),
     Array(Box<ArrayRows>),
     Pipeline(Box<pipeline::Rows>),
 }
 
 impl Stream {
-    /// The stream of the rows of `list` behind `start`, read through `window`. Records may be `record_bytes` long. What
-    /// files take to be open comes out of `budget`.
+    /// The stream of the rows of `list` behind `start`, read through `window`. Records may be `record_bytes` long, for
+    /// which the window may have to grow. What files take to be open comes out of `budget`.
     pub fn new(
         list: Arc<FileList>,
         pipeline: Option<Arc<PipelineRows>>,
@@ -131,7 +142,7 @@ impl Stream {
         match &self.open {
             // An image file is one row.
             Open::Nothing | Open::Image => Position { file: self.next_file as u32, record: 0, offset: 0 },
-            Open::Records(reader) => {
+            Open::Records(reader, _) => {
                 let (record, offset) = reader.next_place();
                 Position { file, record, offset }
             }
@@ -148,7 +159,9 @@ impl Stream {
         loop {
             let has_row = match &mut self.open {
                 Open::Nothing | Open::Image => Ok(false),
-                Open::Records(reader) => advance_records(reader, self.record_bytes),
+                Open::Records(reader, file_bytes) => {
+                    advance_records(reader, *file_bytes, self.record_bytes)
+                }
                 Open::Array(rows) => rows.advance(),
                 Open::Pipeline(rows) => match rows.advance()? {
                     true => return Ok(true),
@@ -158,7 +171,7 @@ impl Stream {
             match has_row {
                 Ok(true) => return Ok(true),
                 Ok(false) => self.close(),
-                Err((place, fault)) => return Err(self.bad(place, fault)),
+                Err((place, fault)) => return Err(self.bad_record(place, fault)),
             }
             if self.next_file >= self.list.files.len() {
                 return Ok(false);
@@ -179,7 +192,7 @@ impl Stream {
             Open::Image => {
                 Item { position: at(0), payload: Payload::Image(&self.list.files.get(file)?.path) }
             }
-            Open::Records(reader) => {
+            Open::Records(reader, _) => {
                 let record = reader.current();
                 let payload = Payload::Record { offset: record.offset, data: record.data };
                 Item { position: at(record.index), payload }
@@ -199,7 +212,7 @@ impl Stream {
     fn close(&mut self) {
         self.window = match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing | Open::Image | Open::Pipeline(_) => self.window.take(),
-            Open::Records(reader) => Some(reader.into_window()),
+            Open::Records(reader, _) => Some(reader.into_window()),
             Open::Array(rows) => Some(rows.into_window()),
         };
     }
@@ -229,10 +242,12 @@ impl Stream {
             return Ok(());
         }
         let Some(window) = self.window.take() else { return Ok(()) };
+        let file_bytes = opened.len();
         match RecordReader::new(path, opened, window) {
             Ok(mut reader) => {
                 let entered = enter.map_or(Ok(()), |place| reader.skip_to(place.record, place.offset));
-                self.open = Open::Records(Box::new(reader));
+                let file_bytes = (reader.compression() == Compression::None).then_some(file_bytes);
+                self.open = Open::Records(Box::new(reader), file_bytes);
                 entered.map_err(|e| self.bad(Some((e.record, e.offset)), RowFault::Record(e.fault)))
             }
             Err(error) => Err(self.bad(None, RowFault::Record(error.fault))),
@@ -244,15 +259,65 @@ impl Stream {
         let (record, offset) = (place.map(|p| p.0), place.map(|p| p.1));
         // Without a window nothing more can be read.
         let can_skip = self.window.is_some() || !matches!(self.open, Open::Nothing);
-        BadRead { bad: Box::new(BadRow { path, record, offset, fault }), can_skip }
+        BadRead { bad: Box::new(BadRow { path, record, offset, fault }), can_skip, grows_to: None }
+    }
+
+    /// As [`Stream::bad`] for a record, which may be one that needs a larger window.
+    fn bad_record(&mut self, place: Option<(u64, u64)>, fault: RowFault) -> BadRead {
+        let grows_to = match &fault {
+            RowFault::Record(RecordFault::TooLarge { bytes, .. }) => {
+                Some(*bytes).filter(|bytes| *bytes <= self.record_bytes)
+            }
+            _ => None,
+        };
+        let bad = BadRead { grows_to, ..self.bad(place, fault) };
+        if let RowFault::Record(RecordFault::Truncated) = bad.bad.fault {
+            // There is nothing behind it.
+            self.close();
+        }
+        bad
+    }
+
+    /// Makes room for the record that the last [`Stream::advance`] found too large, which the next one goes to. The window
+    /// stays as large.
+    ///
+    /// # Errors
+    /// [`BadRead`] of that record when there is no memory for it in `budget`.
+    pub fn grow(&mut self, bad: BadRead, budget: &MemoryBudget) -> Result<(), BadRead> {
+        let (Some(bytes), Open::Records(reader, _)) = (bad.grows_to, &mut self.open) else {
+            return Err(bad);
+        };
+        reader.grow(bytes, budget).map_err(|error| {
+            let BadRow { path, record, offset, .. } = *bad.bad;
+            let fault = RowFault::LargeRecord { bytes, error };
+            BadRead { bad: Box::new(BadRow { path, record, offset, fault }), grows_to: None, ..bad }
+        })
     }
 }
 
-/// Goes on to the next record of no more than `limit_bytes`. The window may have room for more, but not so the memory
-/// of a thread that decodes: which records are too large must not depend on how many threads there are.
-fn advance_records(reader: &mut RecordReader<StoredFile>, limit_bytes: u64) -> Result<bool, Fault> {
-    let fault = |error: RecordError| (Some((error.record, error.offset)), RowFault::Record(error.fault));
-    let has_record = reader.advance().map_err(fault)?;
+/// Goes on to the next record of no more than `limit_bytes`. The window may have room for more: what is too large must not
+/// depend on how it has grown. A length that `file_bytes` cannot hold is that of a broken file.
+fn advance_records(
+    reader: &mut RecordReader<StoredFile>,
+    file_bytes: Option<u64>,
+    limit_bytes: u64,
+) -> Result<bool, Fault> {
+    let has_record = reader.advance().map_err(|error| {
+        let is_cut_off = match error.fault {
+            RecordFault::TooLarge { bytes, .. } => {
+                file_bytes.is_some_and(|all| bytes > all.saturating_sub(error.offset))
+            }
+            _ => false,
+        };
+        let fault = match error.fault {
+            _ if is_cut_off => RecordFault::Truncated,
+            RecordFault::TooLarge { bytes, .. } if bytes > limit_bytes => {
+                RecordFault::TooLarge { bytes, limit_bytes }
+            }
+            fault => fault,
+        };
+        (Some((error.record, error.offset)), RowFault::Record(fault))
+    })?;
     let record = reader.current();
     let bytes = record.data.len() as u64;
     if has_record && bytes > limit_bytes {

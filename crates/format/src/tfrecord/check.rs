@@ -82,6 +82,21 @@ impl<R: Read> RecordReader<R> {
         Ok(())
     }
 
+    /// Makes the window hold a record of `bytes` bytes, out of `budget`. After [`RecordFault::TooLarge`] the next record is the
+    /// one that was too large.
+    ///
+    /// # Errors
+    /// [`BudgetError`]; nothing is changed then.
+    pub fn grow(&mut self, bytes: u64, budget: &MemoryBudget) -> Result<(), BudgetError> {
+        let whole_bytes = bytes.saturating_add((HEADER_BYTES + FOOTER_BYTES) as u64);
+        self.window.grow(budget, usize::try_from(whole_bytes).unwrap_or(usize::MAX))?;
+        if self.pass_over_bytes > 0 {
+            self.pass_over_bytes = 0;
+            self.index = self.index.saturating_sub(1);
+        }
+        Ok(())
+    }
+
     /// As [`RecordReader::advance`], but where a record is larger than the window, the window grows to it, out of `budget`
     /// for `purpose`.
     ///
