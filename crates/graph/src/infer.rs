@@ -24,19 +24,23 @@ use crate::signature::ranks;
 /// # Errors
 /// [`GraphError::Node`] when the operator refuses its inputs.
 pub fn infer_node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>, GraphError> {
+    infer_from(graph, id, &graph.input_facts(graph.node(id)))
+}
+
+/// The same from these facts of its inputs.
+pub(crate) fn infer_from(graph: &Graph, id: NodeId, inputs: &[&Fact]) -> Result<Vec<Fact>, GraphError> {
     let node = graph.node(id);
     let operator = match &node.kind {
         NodeKind::Operator(operator) => operator,
         NodeKind::Constant(constant) => return Ok(vec![constant.fact()]),
         NodeKind::Input { .. } => return Ok(node.facts.clone()),
     };
-    let inputs = graph.input_facts(node);
     // Given back when the facts are counted as the node's.
     let _room = graph
         .memory()
-        .room(facts_room_bytes(&**operator, &inputs))
+        .room(facts_room_bytes(&**operator, inputs))
         .map_err(|source| memory_error(graph, id, source))?;
-    infer_outputs(&**operator, &inputs, graph.budget()).map_err(|source| node_error(graph, id, source))
+    infer_outputs(&**operator, inputs, graph.budget()).map_err(|source| node_error(graph, id, source))
 }
 
 /// What is sure of an operator's outputs and, where shapes or values of its inputs depend on data, the most they can be.

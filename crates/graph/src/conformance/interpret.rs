@@ -48,6 +48,8 @@ impl Caller {
         for id in graph.order().map_err(|id| format!("a cycle at {id}"))? {
             let node = graph.node(id);
             let outputs = match &node.kind {
+                // One that was let go of: nobody takes it.
+                NodeKind::Constant(_) if node.facts.is_empty() => vec![],
                 NodeKind::Constant(constant) => vec![self.constant(constant)],
                 NodeKind::Input { .. } => vec![feeds[&*node.name].clone()],
                 NodeKind::Operator(_) => self
