@@ -7,13 +7,12 @@ use std::path::PathBuf;
 use tightfit_core::{BudgetError, DType, display_bytes, display_bytes_up};
 use tightfit_format::FormatError;
 use tightfit_format::example::{ExampleError, FeatureKind};
-use tightfit_format::location::{Shown, redact};
+use tightfit_format::location::{Shown, debug_error, redact};
 use tightfit_format::tfrecord::RecordFault;
 
 use crate::image::ImageError;
 
 /// A data set that cannot be opened or read on.
-#[derive(Debug)]
 pub enum DataError {
     /// A source that stands for no file.
     NoFiles {
@@ -55,7 +54,6 @@ pub enum DataError {
 }
 
 /// A row that cannot be used: where it is, and why.
-#[derive(Debug)]
 pub struct BadRow {
     /// The file.
     pub path: PathBuf,
@@ -68,7 +66,6 @@ pub struct BadRow {
 }
 
 /// Why a row cannot be used.
-#[derive(Debug)]
 pub enum RowFault {
     /// It cannot be read.
     Io(io::Error),
@@ -206,6 +203,12 @@ pub enum RowFault {
     Map(String),
 }
 
+impl fmt::Debug for DataError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_error("DataError", self, f)
+    }
+}
+
 impl fmt::Display for DataError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -221,6 +224,12 @@ impl fmt::Display for DataError {
             DataError::Index { path, why } => write!(f, "{}: {why}", Shown(path)),
             DataError::Stopped => f.write_str("interrupted"),
         }
+    }
+}
+
+impl fmt::Debug for BadRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_error("BadRow", self, f)
     }
 }
 
@@ -281,6 +290,12 @@ impl RowFault {
             RowFault::Array(error) => error.as_budget().is_some(),
             _ => false,
         }
+    }
+}
+
+impl fmt::Debug for RowFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_error("RowFault", self, f)
     }
 }
 
@@ -387,4 +402,29 @@ impl From<ExampleError> for RowFault {
 /// The error of an operation on `path`.
 pub(crate) fn io_error(path: &std::path::Path, error: io::Error) -> DataError {
     DataError::Io { path: path.to_path_buf(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn developers_see_no_secrets_either() {
+        let path = PathBuf::from("https://user:SECRET@host/x?signature=SECRET");
+        let io = || io::Error::other("GET https://host/x?signature=SECRET failed");
+        let bad = BadRow { path: path.clone(), record: Some(3), offset: None, fault: RowFault::Io(io()) };
+        let errors = [
+            DataError::NoFiles { source: path.clone(), why: "nothing matches this pattern" },
+            DataError::Io { path: path.clone(), error: io() },
+            DataError::Row(Box::new(bad)),
+            DataError::Spec(format!("{}: wrong", path.display())),
+            DataError::Index { path, why: "it is damaged".to_string() },
+        ];
+        for error in errors {
+            let text = format!("{error:?} {error:#?} {error}");
+            assert!(!text.contains("SECRET") && text.contains("host/x?signature=***"), "{text}");
+        }
+        let fault = format!("{:?}", RowFault::Io(io()));
+        assert_eq!(fault, r#"RowFault("GET https://host/x?signature=*** failed")"#);
+    }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use tightfit_core::{BudgetError, display_bytes};
 
 /// What is wrong with a file, and where.
-#[derive(Debug)]
 pub struct FormatError {
     path: Arc<Path>,
     place: Place,
@@ -33,7 +32,6 @@ pub enum Place {
 }
 
 /// What can be wrong with a file.
-#[derive(Debug)]
 pub enum Problem {
     /// The system refused to open or read it.
     Io(io::Error),
@@ -120,6 +118,12 @@ impl Problem {
     }
 }
 
+impl fmt::Debug for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::location::debug_error("FormatError", self, f)
+    }
+}
+
 impl fmt::Display for FormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", crate::location::Shown(&self.path))?;
@@ -128,7 +132,13 @@ impl fmt::Display for FormatError {
             Place::Offset(offset) => write!(f, ", byte {offset}")?,
             Place::Line { line, column } => write!(f, ":{line}:{column}")?,
         }
-        write!(f, ": {}", self.problem)
+        write!(f, ": {}", crate::location::redact(&self.problem.to_string()))
+    }
+}
+
+impl fmt::Debug for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::location::debug_error("Problem", self, f)
     }
 }
 

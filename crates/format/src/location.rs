@@ -21,6 +21,16 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// Writes an error for developers: the name of its type, and what it says to people, without what is secret in URLs. The
+/// fields themselves may hold a path that is one.
+///
+/// # Errors
+/// Those of `f`.
+pub fn debug_error(name: &str, error: &dyn fmt::Display, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let text = error.to_string();
+    f.debug_tuple(name).field(&redact(&text)).finish()
+}
+
 fn is_scheme(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
 }

@@ -104,7 +104,6 @@ fn masked(crc: u32) -> u32 {
 }
 
 /// A record that could not be read.
-#[derive(Debug)]
 pub struct RecordError {
     /// The file.
     pub path: Arc<Path>,
@@ -117,7 +116,6 @@ pub struct RecordError {
 }
 
 /// What is wrong with a record.
-#[derive(Debug)]
 pub enum RecordFault {
     /// The file could not be read.
     Io(io::Error),
@@ -145,6 +143,12 @@ impl RecordError {
     }
 }
 
+impl fmt::Debug for RecordFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::location::debug_error("RecordFault", self, f)
+    }
+}
+
 impl fmt::Display for RecordFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -162,6 +166,12 @@ impl fmt::Display for RecordFault {
                 display_bytes(*limit_bytes)
             ),
         }
+    }
+}
+
+impl fmt::Debug for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::location::debug_error("RecordError", self, f)
     }
 }
 

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use tightfit_core::{BudgetError, display_bytes, display_bytes_up};
 use tightfit_data::DataError;
 use tightfit_format::FormatError;
-use tightfit_format::location::{Shown, redact};
+use tightfit_format::location::{Shown, debug_error, redact};
 use tightfit_graph::GraphError;
 use tightfit_graph::plan::StepReport;
 
 /// Why a job cannot be done.
-#[derive(Debug)]
 pub enum Error {
     /// The model.
     Graph(Box<GraphError>),
@@ -84,6 +83,12 @@ impl fmt::Display for NotFit {
             write!(f, "; a smaller --batch needs less")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_error("Error", self, f)
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tightfit_core::Patience;
 
@@ -30,6 +30,8 @@ pub(crate) struct Filling {
     block: AtomicU64,
     /// How often it was looked at the budget since the block was waited for.
     looks: AtomicUsize,
+    /// Whether it waits for memory.
+    is_waiting: AtomicBool,
 }
 
 /// Who waits for a block.
@@ -72,7 +74,12 @@ enum Need {
 impl Filling {
     /// Says that the calling thread fills blocks of `shared` from now on.
     pub fn begin(shared: Arc<Shared>) -> Arc<Filling> {
-        let filling = Filling { shared, block: AtomicU64::new(NO_BLOCK), looks: AtomicUsize::new(0) };
+        let filling = Filling {
+            shared,
+            block: AtomicU64::new(NO_BLOCK),
+            looks: AtomicUsize::new(0),
+            is_waiting: AtomicBool::new(false),
+        };
         let filling = Arc::new(filling);
         FILLING.set(Some(filling.clone()));
         filling
@@ -112,12 +119,23 @@ impl Ahead {
     }
 }
 
+/// Says whether the calling thread waits for memory.
+fn set_waiting(is_waiting: bool) {
+    FILLING.with_borrow(|filling| {
+        if let Some(filling) = filling {
+            filling.is_waiting.store(is_waiting, Ordering::Relaxed);
+        }
+    });
+}
+
 impl Patience for Ahead {
     fn waits(&self) -> Option<u64> {
         let filling = FILLING.with_borrow(Clone::clone)?;
         match filling.need() {
             Need::Never => None,
             Need::Later => Some(self.spare_bytes),
+            // As long as it gets what it asks for, nobody has to give anything back.
+            Need::Next if !filling.is_waiting.load(Ordering::Relaxed) => Some(0),
             Need::Next => {
                 // Whatever is only kept to be used again is worth less than what is waited for.
                 self.tuner.relieve();
@@ -127,10 +145,12 @@ impl Patience for Ahead {
     }
 
     fn sits_down(&self) {
+        set_waiting(true);
         self.tuner.sit_down();
     }
 
     fn gets_up(&self) {
+        set_waiting(false);
         self.tuner.get_up();
     }
 }

@@ -320,10 +320,15 @@ impl Element {
         &self.schema
     }
 
+    /// Bytes it holds for values and text, used or not.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.values.held_bytes() + self.text.held_bytes()
+    }
+
     /// Bytes it holds, used or not.
     pub fn held_bytes(&self) -> usize {
         let table = self.table.as_ref().map_or(0, |table| table.bytes() as usize);
-        self.values.held_bytes() + self.text.held_bytes() + table
+        self.buffer_bytes() + table
     }
 
     /// Fields that were added.

@@ -27,7 +27,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tightfit_core::DType;
 
 use super::maps;
@@ -96,6 +96,8 @@ const STAGES: &[(&str, ReadStage)] = &[
 struct Host<'a> {
     access: &'a Access,
     other: ReadOther<'a>,
+    /// The files of the source, where they are given beside the description.
+    files: Option<&'a [PathBuf]>,
 }
 
 /// One object of a description: the name, its value and the options. Each is to be asked for; one that was not is an
@@ -158,8 +160,11 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is none, or one that the pipeline may not open.
     pub fn paths(&self) -> Read<Vec<PathBuf>> {
+        if let Some(files) = self.host.files {
+            return files.iter().map(|path| self.allowed(path.clone())).collect();
+        }
         let paths = texts(self.value).ok_or_else(|| self.wrong(self.name, "a path or a list of paths"))?;
-        paths.iter().map(|path| self.allowed(path)).collect()
+        paths.into_iter().map(|path| self.allowed(path.into())).collect()
     }
 
     /// The value behind the name, a path.
@@ -167,7 +172,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is none, or one that the pipeline may not open.
     pub fn path(&self) -> Read<PathBuf> {
-        self.allowed(self.text()?)
+        self.allowed(self.text()?.into())
     }
 
     /// An option that is a path.
@@ -175,11 +180,10 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is there and none, or one that the pipeline may not open.
     pub fn path_option(&mut self, key: &'static str) -> Read<Option<PathBuf>> {
-        self.text_option(key)?.map(|path| self.allowed(path)).transpose()
+        self.text_option(key)?.map(|path| self.allowed(path.into())).transpose()
     }
 
-    fn allowed(&self, path: &str) -> Read<PathBuf> {
-        let path = PathBuf::from(path);
+    fn allowed(&self, path: PathBuf) -> Read<PathBuf> {
         self.host.access.check(&path)?;
         Ok(path)
     }
@@ -386,7 +390,19 @@ impl PipelineSpec {
     /// [`DataError::Spec`] that says what is wrong with it, or what it may not open.
     pub fn from_json(text: &str, access: &Access, other: ReadOther<'_>) -> Result<PipelineSpec, DataError> {
         let value = serde_json::from_str(text).map_err(|e| DataError::Spec(format!("not JSON: {e}")))?;
-        read(&value, Host { access, other }).map_err(DataError::Spec)
+        read(&value, Host { access, other, files: None }).map_err(DataError::Spec)
+    }
+
+    /// A pipeline without stages: the source called `source`, without options, over files, folders and patterns of any
+    /// names, as far as `access` allows them.
+    ///
+    /// # Errors
+    /// [`DataError::Spec`] when there is no such source, or it may not open one of them.
+    pub fn of_files(source: &str, files: &[PathBuf], access: &Access) -> Result<PipelineSpec, DataError> {
+        let value = json!({source: []});
+        let host = Host { access, other: &|_| None, files: Some(files) };
+        let source = read_source(&value, host).map_err(DataError::Spec)?;
+        Ok(PipelineSpec { source, stages: Vec::new(), access: access.clone() })
     }
 }
 
@@ -401,7 +417,7 @@ mod tests {
     /// A host that allows everything and knows no more stages.
     fn host() -> Host<'static> {
         static ACCESS: LazyLock<Access> = LazyLock::new(Access::everything);
-        Host { access: &ACCESS, other: &|_| None }
+        Host { access: &ACCESS, other: &|_| None, files: None }
     }
 
     /// The cells of the tables of the document that begin with a name, row by row.

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use serde_json::json;
 use tightfit_core::MemoryBudget;
 use tightfit_data::flow::{Args, Pipeline, PipelineSpec, Report};
 use tightfit_data::{Access, FileKind, list};
@@ -77,11 +76,7 @@ fn files(path: &Path, access: &Access, budget: &MemoryBudget) -> Result<Pipeline
         Some(FileKind::Image) => "images",
         _ => "tfrecord",
     });
-    let Some(text) = path.to_str() else {
-        return Err(Error::Usage(format!("{}: its name is no UTF-8", path.display())));
-    };
-    let json = json!({"source": {source: text}});
-    Ok(PipelineSpec::from_json(&json.to_string(), access, &|_| None)?)
+    Ok(PipelineSpec::of_files(source, &[path.to_path_buf()], access)?)
 }
 
 /// Whether the rows of a source come from a pipeline: it is described here or in a .json file, or is a table, an archive

@@ -101,7 +101,9 @@ impl Block {
     /// Gives its memory back when it has become much more than its elements need: the next ones are hardly ever all as
     /// large as the largest before them.
     fn trim(&mut self) {
-        if self.held_bytes > 2 * (self.used_bytes + BLOCK_BYTES) {
+        // Without the tables of their fields, which they need whatever is in them.
+        let buffers = self.inputs.iter().chain(&self.outputs).map(Element::buffer_bytes);
+        if buffers.sum::<usize>() > 2 * (self.used_bytes + BLOCK_BYTES) {
             self.inputs.clear();
             self.outputs.clear();
         }
