@@ -77,6 +77,12 @@ fn jobs(dir: &TempDir) -> Vec<Vec<String>> {
         digits("test.tfrecord", "32"),
         digits("digit_2.png", "1"),
         job(dense_net(dir).0, rows, &["--batch", "64", "--output", &output]),
+        // Laid out once more for the last batch, beside everything else.
+        job(
+            deep_net(dir).0,
+            text(dir.npy("seven.npy", &[7, 4], 1.0)),
+            &["--batch", "4", "--output", &output],
+        ),
     ]
 }
 
@@ -122,6 +128,59 @@ fn the_process_never_passes_the_budget_it_accepts() {
         }
         outcome(with_memory(&job, minimum_bytes - 1, &[])).fails(3, &["does not fit"]);
     }
+}
+
+/// A bitmap of one colour.
+fn bitmap(height: usize, width: usize) -> Vec<u8> {
+    let bytes = height * (width * 3).next_multiple_of(4);
+    let mut file = b"BM".to_vec();
+    for number in [54 + bytes as u32, 0, 54, 40, width as u32, height as u32, 1 | 24 << 16] {
+        file.extend(number.to_le_bytes());
+    }
+    file.extend([0; 24]);
+    file.resize(54 + bytes, 77);
+    file
+}
+
+#[test]
+fn images_of_all_sizes_are_scored_in_the_memory_that_plan_names() {
+    let dir = TempDir::new();
+    let images = dir.0.join("images");
+    std::fs::create_dir(&images).unwrap();
+    for i in 0..200 {
+        let bitmap = bitmap(1 + i * 37 % 200 * 3, 1 + i * 53 % 200 * 4);
+        std::fs::write(images.join(format!("{i:03}.bmp")), bitmap).unwrap();
+    }
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let model = repository.join("examples/digits/digits.pb").display().to_string();
+    let (output, report_path) = (dir.0.join("out.jsonl"), dir.0.join("report.json"));
+    let flags = format!(
+        "--input {} --output {} --batch 32 --resize 8x8 --skip-bad --threads 2",
+        images.display(),
+        output.display()
+    );
+    let job = |command: &str| {
+        [command, &model].into_iter().chain(flags.split(' ')).map(String::from).collect::<Vec<_>>()
+    };
+    let mut plan = with_memory(&job("plan"), 1 << 30, &["--json"]);
+    let plan = plan.stdout(std::process::Stdio::piped()).output().unwrap();
+    let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+    let minimum_bytes = plan["minimum_bytes"].as_u64().unwrap();
+    let report_text = report_path.display().to_string();
+    for _ in 0..5 {
+        let outcome =
+            outcome(with_memory(&job("run"), minimum_bytes, &["--quiet", "--report", &report_text]));
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        let report = report(&report_path);
+        assert_eq!((&report["rows"], &report["skipped_rows"]), (&200.into(), &0.into()), "{report}");
+        assert_eq!(std::fs::read_to_string(&output).unwrap().lines().count(), 200);
+    }
+    outcome(with_memory(&job("run"), minimum_bytes - (1 << 20), &["--quiet"])).fails(3, &["does not fit"]);
+    // What is too large is not bad.
+    std::fs::write(images.join("large.bmp"), bitmap(3000, 3000)).unwrap();
+    outcome(with_memory(&job("run"), minimum_bytes, &["--quiet"])).fails(3, &["does not fit"]);
+    let limited = ["--quiet", "--decode-memory", "8MiB"];
+    outcome(with_memory(&job("run"), 1 << 30, &limited)).fails(3, &["large.bmp", "--decode-memory"]);
 }
 
 #[test]

@@ -69,6 +69,7 @@ struct Tickets {
 struct State {
     used_bytes: u64,
     peak_bytes: u64,
+    recent_peak_bytes: u64,
     held_bytes_by_purpose: BTreeMap<&'static str, u64>,
     peak_bytes_by_purpose: BTreeMap<&'static str, u64>,
 }
@@ -98,6 +99,7 @@ impl Inner {
         }
         state.used_bytes += bytes;
         state.peak_bytes = state.peak_bytes.max(state.used_bytes);
+        state.recent_peak_bytes = state.recent_peak_bytes.max(state.used_bytes);
         let held_bytes = state.held_bytes_by_purpose.entry(purpose).or_default();
         *held_bytes += bytes;
         let held_bytes = *held_bytes;
@@ -224,6 +226,18 @@ impl MemoryBudget {
     /// The most bytes that were ever reserved at once.
     pub fn peak_bytes(&self) -> u64 {
         self.inner.state().peak_bytes
+    }
+
+    /// The most bytes that were reserved at once since [`MemoryBudget::restart_recent_peak`].
+    pub fn recent_peak_bytes(&self) -> u64 {
+        self.inner.state().recent_peak_bytes
+    }
+
+    /// Begins to count anew what [`MemoryBudget::recent_peak_bytes`] tells, for who measures what one piece of work takes
+    /// while nobody else does.
+    pub fn restart_recent_peak(&self) {
+        let mut state = self.inner.state();
+        state.recent_peak_bytes = state.used_bytes;
     }
 
     /// Bytes that can still be reserved, here and in all parents.

@@ -137,7 +137,7 @@ fn numbers_that_do_not_fit_are_bad_rows() {
     assert!(matches!(bad.fault, RowFault::Count { expected: 4, found: 1, .. }));
     let text = folder.write("t.tfrecord", &records(&[vec![("x", Values::Bytes(&[&[b'a'; 100]]))]]));
     let mut spec = spec(&[text], vec![column("x", DType::String, &[1])]);
-    spec.string_bytes = 99;
+    spec.string_bytes = Some(99);
     let bad = row_error(read::<StringRef>(&open(spec).unwrap(), 1, 1));
     assert!(matches!(bad.fault, RowFault::StringBytes { needed_bytes: 100, left_bytes: 99 }));
 }
@@ -478,6 +478,43 @@ fn what_is_larger_than_the_first_takes_free_memory_or_is_refused() {
     assert!(error.contains("record 40") && error.contains("--record-memory"), "{error}");
     let error = refused(&|spec| spec.decode_bytes = Some(1_000_000));
     assert!(error.contains("--decode-memory"), "{error}");
+}
+
+/// Rows of all sizes in files that can be looked at: what is planned is enough, and no byte less.
+#[test]
+fn what_is_planned_is_what_the_largest_row_takes() {
+    let folder = Folder::new();
+    let images: Vec<Vec<u8>> = (0..50).map(|i| png(3 + i * 29 % 50 * 6, 4 + i * 37 % 50 * 7)).collect();
+    let slices: Vec<[&[u8]; 1]> = images.iter().map(|image| [&**image]).collect();
+    let text = "x".repeat(3000);
+    let texts: Vec<[&[u8]; 1]> = (0..50).map(|i| [&text.as_bytes()[..i * 61]]).collect();
+    let of_images: Vec<_> = slices.iter().map(|image| vec![("x", Values::Bytes(image))]).collect();
+    let of_texts: Vec<_> = texts.iter().map(|text| vec![("x", Values::Bytes(text))]).collect();
+    let pictures = column("x", DType::U8, &[8, 8, 3]);
+    for (name, bytes, column) in [
+        ("i.tfrecord", records(&of_images), pictures),
+        ("t.tfrecord", records(&of_texts), column("x", DType::String, &[1])),
+    ] {
+        let mut spec = spec(&[folder.write(name, &bytes)], vec![column]);
+        (spec.resize, spec.skip_bad) = (Some(Resize::Bilinear), true);
+        let unlimited = MemoryBudget::unlimited();
+        for threads in [1, 2] {
+            let plan = Dataset::open(spec.clone(), &unlimited).unwrap().plan(7, threads, 2).unwrap();
+            let budget = MemoryBudget::new(plan.total_bytes);
+            let dataset = Dataset::open(spec.clone(), &budget).unwrap();
+            let mut batches = dataset.start(7, threads, 2, &budget).unwrap();
+            let mut rows = 0;
+            while let Some(batch) = batches.next().unwrap() {
+                rows += batch.rows();
+            }
+            assert_eq!((rows, batches.stats().skipped_rows), (50, 0), "{name}");
+            assert_eq!(budget.peak_bytes(), plan.total_bytes);
+            drop(batches);
+            let budget = MemoryBudget::new(plan.total_bytes - 1);
+            let dataset = Dataset::open(spec.clone(), &budget).unwrap();
+            assert!(dataset.start(7, threads, 2, &budget).unwrap_err().is_budget());
+        }
+    }
 }
 
 #[test]

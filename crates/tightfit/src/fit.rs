@@ -44,6 +44,9 @@ pub struct FitOptions {
     pub sink: SinkNeed,
     /// Bytes of fed strings.
     pub string_bytes: u64,
+    /// True where the model is laid out again for another batch while it is in memory, which takes as much beside it as the
+    /// first time.
+    pub replans: bool,
 }
 
 /// The budget, line by line, in bytes.
@@ -104,6 +107,8 @@ pub struct Bound<'m> {
     before_bytes: u64,
     /// The most bytes that binding and planning have taken beside the model so far.
     planning_bytes: Cell<u64>,
+    /// The same, whatever was taken before.
+    replanning_bytes: Cell<u64>,
     options: FitOptions,
 }
 
@@ -120,10 +125,12 @@ impl<'m> Bound<'m> {
         };
         let budget = model.graph().budget();
         let (before_bytes, peak_bytes) = (budget.used_bytes(), budget.peak_bytes());
+        budget.restart_recent_peak();
         let mut graph = bind(model.graph(), &binding)?;
         passes::run_bound(&mut graph)?;
+        let (planning_bytes, replanning_bytes) = (Cell::new(0), Cell::new(0));
         let bound =
-            Bound { model, graph, before_bytes, planning_bytes: Cell::new(0), options: options.clone() };
+            Bound { model, graph, before_bytes, planning_bytes, replanning_bytes, options: options.clone() };
         bound.count_planning(peak_bytes);
         Ok(bound)
     }
@@ -135,7 +142,10 @@ impl<'m> Bound<'m> {
 
     /// Notes what was taken since the peak was `peak_bytes`. Where it did not rise, what rose it before is in the lines.
     fn count_planning(&self, peak_bytes: u64) {
-        let peak = self.model.graph().budget().peak_bytes();
+        let budget = self.model.graph().budget();
+        let recent_bytes = budget.recent_peak_bytes().saturating_sub(self.before_bytes);
+        self.replanning_bytes.set(self.replanning_bytes.get().max(recent_bytes));
+        let peak = budget.peak_bytes();
         if peak > peak_bytes {
             self.planning_bytes.set(self.planning_bytes.get().max(peak.saturating_sub(self.before_bytes)));
         }
@@ -143,14 +153,17 @@ impl<'m> Bound<'m> {
 
     fn plan(&self, weights: WeightMode) -> Result<(Plan, Lines), Error> {
         let options = &self.options;
-        let peak_bytes = self.model.graph().budget().peak_bytes();
+        let budget = self.model.graph().budget();
+        let peak_bytes = budget.peak_bytes();
+        budget.restart_recent_peak();
         let plan = Plan::new(&self.graph, &PlanOptions { threads: options.threads, weights })?;
         self.count_planning(peak_bytes);
         let streams = (plan.window_bytes() > 0) as u64;
         let threads = options.threads as u64 + streams;
         let structure_bytes = self.model.structure_bytes() + plan.structure_bytes();
+        let again_bytes = if options.replans { self.replanning_bytes.get() } else { 0 };
         let mut lines = Lines {
-            runtime_bytes: process::floor_bytes() + threads * THREAD_BYTES + structure_bytes,
+            runtime_bytes: process::floor_bytes() + threads * THREAD_BYTES + structure_bytes + again_bytes,
             weights_bytes: plan.weights_bytes as u64,
             window_bytes: plan.window_bytes() as u64,
             arena_bytes: (arena_bytes(&plan, options.threads) + plan.string_bytes) as u64

@@ -40,9 +40,6 @@ const PIPELINE_BYTES: u64 = 32 << 20;
 /// Inputs of a model, at most.
 const MAX_INPUTS: usize = 64;
 
-/// Bytes of text for each row of a string input, where nothing else is said.
-const STRING_BYTES: usize = 1024;
-
 /// A data set for a model.
 #[derive(Debug, Clone, Default)]
 pub struct DataOptions {
@@ -64,12 +61,12 @@ pub struct DataOptions {
     pub preprocess: Preprocess,
     /// Bad rows are skipped and counted.
     pub skip_bad: bool,
-    /// Bytes of the largest record; left out, four times the first, and at least 64 KiB.
+    /// The most bytes that a record may have; left out, as many as there is memory for.
     pub record_bytes: Option<usize>,
-    /// Bytes that decoding the largest image of a record takes; left out, four times what the first takes.
+    /// The most bytes that decoding an image may take; left out, as many as there are.
     pub decode_bytes: Option<u64>,
-    /// Bytes of text for each row of a string input, where one row may use what others of its batch leave; left out,
-    /// 1 KiB.
+    /// The most bytes of text for each row of a string input, where one row may use what others of its batch leave; left
+    /// out, what the longest row has.
     pub string_bytes: Option<usize>,
 }
 
@@ -188,7 +185,7 @@ impl<'m> Job<'m> {
         columns: Vec<Column>,
         budget: &MemoryBudget,
     ) -> Result<Job<'m>, Error> {
-        let plan_for = |batch: usize| fit_options(&options, &dataset, &columns, batch);
+        let plan_for = |batch: usize| fit_options(model, &options, &dataset, &columns, batch);
         let fixed_batch = columns::fixed_batch(model, &options);
         let (runner, batch) = match (fixed_batch, options.batch) {
             (Some(batch), _) | (None, BatchSize::Fixed(batch)) => {
@@ -258,7 +255,7 @@ impl<'m> Job<'m> {
         let threads = self.options.threads;
         let sizes = (self.batch, threads, SLOTS);
         let states = self.states.take();
-        let mut batches = self.dataset.start_saving(before.position, states, sizes, &self.budget)?;
+        let mut batches = self.dataset.start_saving(before.position, states, sizes, &self.data_budget()?)?;
         let mut done = before.clone();
         let mut tended = process::Tended::default();
         while let Some(batch) = batches.next()? {
@@ -293,6 +290,13 @@ impl<'m> Job<'m> {
         Ok(JobReport { resumed_rows, elapsed, batch, lines, ..JobReport::of(done, self.has_labels()) })
     }
 
+    /// What reading may take: its line of the plan, and what no line needs. What others take later is left to them.
+    fn data_budget(&self) -> Result<MemoryBudget, Error> {
+        let planned_bytes = self.dataset.plan(self.batch, self.options.threads, SLOTS)?.total_bytes;
+        let free_bytes = self.options.memory_bytes.saturating_sub(self.runner.lines().total_bytes());
+        Ok(self.budget.child(planned_bytes.saturating_add(free_bytes)))
+    }
+
     fn has_labels(&self) -> bool {
         self.options.data.label.is_some()
     }
@@ -303,7 +307,8 @@ impl<'m> Job<'m> {
         let planned = if is_padded { self.batch } else { batch.rows() };
         if planned != self.runner.batch() {
             // The last batch is smaller: the same memory, laid out anew.
-            let options = fit_options(&self.options, &self.dataset, &self.dataset.spec().columns, planned)?;
+            let columns = &self.dataset.spec().columns;
+            let options = fit_options(self.model, &self.options, &self.dataset, columns, planned)?;
             self.runner.replan(self.model, &options)?;
         }
         let mut feeds = [Feed::NONE; MAX_INPUTS];
@@ -359,7 +364,7 @@ pub fn plan(model: &Model, options: &JobOptions, budget: &MemoryBudget) -> Resul
         (Some(batch), _) | (None, BatchSize::Fixed(batch)) => batch,
         (None, BatchSize::Auto) => 1,
     };
-    let fit_options = fit_options(options, &dataset, &columns, batch)?;
+    let fit_options = fit_options(model, options, &dataset, &columns, batch)?;
     let fit = fit(model, &fit_options)?;
     Ok((fit_options, fit))
 }
@@ -393,7 +398,7 @@ fn open_dataset(
         resize: options.data.method,
         record_bytes: options.data.record_bytes,
         decode_bytes: options.data.decode_bytes,
-        string_bytes: options.data.string_bytes.unwrap_or(STRING_BYTES),
+        string_bytes: options.data.string_bytes,
         preprocess: options.data.preprocess,
         skip_bad: options.data.skip_bad,
         ..DatasetSpec::new(options.data.sources.clone(), columns.clone())
@@ -419,8 +424,19 @@ fn feed<'a>(
     Ok(if view.dtype() == DType::String { Feed::Text(view, batch.text()) } else { Feed::Tensor(view) })
 }
 
+/// Whether a job may come to another batch than its first: in the search for the fastest, or as the last one is smaller.
+fn replans(model: &Model, options: &JobOptions, dataset: &Dataset) -> bool {
+    if columns::fixed_batch(model, options).is_some() {
+        return false;
+    }
+    let BatchSize::Fixed(batch) = options.batch else { return true };
+    let is_even = |rows: u64| rows.is_multiple_of(batch.max(1) as u64) && !options.data.skip_bad;
+    batch > 1 && !dataset.total_rows().is_some_and(is_even)
+}
+
 /// What a model is to fit for a batch of the data set.
 fn fit_options(
+    model: &Model,
     options: &JobOptions,
     dataset: &Dataset,
     columns: &[Column],
@@ -439,8 +455,7 @@ fn fit_options(
     }
     let pipeline = dataset.plan(batch, options.threads, SLOTS)?;
     let fixed_bytes: u64 = options.fixed.iter().map(|(_, tensor)| tensor.held_bytes()).sum();
-    let text_rows = columns.iter().filter(|c| c.dtype == DType::String).count() * batch;
-    let row_bytes = dataset.spec().string_bytes;
+    let text_columns = columns.iter().filter(|c| c.dtype == DType::String).count() as u64;
     let string_bytes: usize = options.fixed.iter().map(|(_, tensor)| tensor.string_bytes()).sum();
     Ok(FitOptions {
         batch,
@@ -450,6 +465,9 @@ fn fit_options(
         values,
         pipeline_bytes: pipeline.total_bytes + fixed_bytes,
         sink: options.sink,
-        string_bytes: (text_rows as u64).saturating_mul(row_bytes as u64).saturating_add(string_bytes as u64),
+        string_bytes: text_columns
+            .saturating_mul(dataset.text_bytes(batch))
+            .saturating_add(string_bytes as u64),
+        replans: replans(model, options, dataset),
     })
 }

@@ -26,6 +26,7 @@ pub struct Model {
     path: PathBuf,
     graph: Graph,
     opening_bytes: u64,
+    held_bytes: u64,
 }
 
 impl Model {
@@ -43,7 +44,8 @@ impl Model {
         // The description is gone; weights and values, which come next, are blocks of their own.
         process::end_phase();
         let opening_bytes = budget.peak_bytes().saturating_sub(before_bytes);
-        Ok(Model { path: path.to_path_buf(), graph, opening_bytes })
+        let held_bytes = budget.used_bytes().saturating_sub(before_bytes);
+        Ok(Model { path: path.to_path_buf(), graph, opening_bytes, held_bytes })
     }
 
     /// Which of `tensors` the model in `path` has: `node` or `node:0`. What else was called so is something else, such as
@@ -70,9 +72,9 @@ impl Model {
         &self.graph
     }
 
-    /// Bytes that its structure takes: the graph and the constants that are kept in memory.
+    /// Bytes that its structure takes: the graph and the constants that are kept in memory, and what those are parts of.
     pub fn structure_bytes(&self) -> u64 {
-        self.graph.structure_bytes()
+        self.graph.structure_bytes().max(self.held_bytes)
     }
 
     /// The most bytes that reading it took: the description in the file and the graph at once, and what passes work

@@ -224,7 +224,8 @@ fn image(
         _ => Resize::Nearest,
     };
     // A third of what an image may take is for pixels.
-    let needed_bytes = header.pixel_bytes.saturating_mul(3).max(header.heap_bytes.div_ceil(2).saturating_mul(3));
+    let needed_bytes =
+        header.pixel_bytes.saturating_mul(3).max(header.heap_bytes.div_ceil(2).saturating_mul(3));
     if let Some(planned_bytes) = decoder.limit_bytes.filter(|limit| needed_bytes > *limit) {
         return Err(RowFault::DecodeBytes { needed_bytes, planned_bytes });
     }

@@ -24,6 +24,7 @@ use crate::dataset::slot::{Layout, Slot, is_preprocessed};
 use crate::dataset::spec::{Column, DatasetSpec, MAX_COLUMNS};
 use crate::error::{BadRow, DataError, RowFault};
 use crate::flow::Schema;
+use crate::source::look::Features;
 use crate::source::pipeline::{PipelineRows, SavedStates};
 use crate::source::scan::{FeatureSeen, Scan, read_npy_header};
 use crate::source::stream::{Position, Stream};
@@ -59,8 +60,9 @@ impl Dataset {
                 check_array(&file.path, &read_npy_header(&file.path, budget)?, column)?;
             }
         }
-        let scan = Scan::new(&list, budget)?;
+        let mut scan = Scan::new(&list, budget)?;
         let features = find_features(&spec, &scan)?;
+        scan.look(&list, looked_into(&spec, &features), budget);
         Ok(Dataset { spec, list: Arc::new(list), scan, features, key: None })
     }
 
@@ -110,7 +112,26 @@ impl Dataset {
 
     fn layout(&self, batch: usize) -> Result<Layout, DataError> {
         let too_large = || DataError::Spec(format!("a batch of {batch} rows does not fit the address space"));
-        Layout::new(&self.spec, &self.features, batch.max(1)).ok_or_else(too_large)
+        let batch = batch.max(1);
+        let pool_bytes = usize::try_from(self.text_bytes(batch)).map_err(|_| too_large())?;
+        Layout::new(&self.spec, &self.features, batch, pool_bytes).ok_or_else(too_large)
+    }
+
+    /// The most bytes of text that a batch of `batch` rows has.
+    pub fn text_bytes(&self, batch: usize) -> u64 {
+        if !self.spec.columns.iter().any(|column| column.dtype == DType::String) {
+            return 0;
+        }
+        let of_rows = |bytes: u64| bytes.saturating_mul(batch as u64);
+        let limit = self.spec.string_bytes.map(|bytes| of_rows(bytes as u64));
+        let largest = &self.scan.largest;
+        match self.scan.is_whole {
+            true => {
+                let known = of_rows(largest.text_bytes).min(largest.all_text_bytes);
+                known.min(limit.unwrap_or(u64::MAX))
+            }
+            false => limit.unwrap_or_else(|| of_rows(STRING_BYTES.max(largest.text_bytes))),
+        }
     }
 
     fn sizes(&self, layout: &Layout, threads: usize) -> (Sizes, usize) {
@@ -268,6 +289,21 @@ fn check_array(path: &Path, header: &NpyHeader, column: &Column) -> Result<(), D
     let (from, to) = (header.element.dtype(), column.dtype);
     if can_cast(from, to) { Ok(()) } else { bad(RowFault::Cast { from, to }) }
 }
+
+/// What is looked at of each record to know what it takes.
+fn looked_into<'a>(spec: &DatasetSpec, features: &'a [String]) -> Features<'a> {
+    let of = |is_wanted: &dyn Fn(&Column) -> bool| {
+        let columns = spec.columns.iter().zip(features).filter(|(column, _)| is_wanted(column));
+        columns.map(|(_, feature)| feature.as_bytes()).collect()
+    };
+    Features {
+        images: of(&|column| column.image_shape().is_some()),
+        texts: of(&|column| column.dtype == DType::String),
+    }
+}
+
+/// Bytes of text for each row, where not all rows were looked at.
+const STRING_BYTES: u64 = 1024;
 
 /// How many features an error names.
 const SHOWN_FEATURES: usize = 20;

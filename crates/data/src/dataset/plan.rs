@@ -82,10 +82,13 @@ pub(crate) fn decodes_images(scan: &Scan) -> bool {
 impl Sizes {
     pub fn new(spec: &DatasetSpec, scan: &Scan, layout: &Layout, threads: usize) -> Sizes {
         let guessed = scan.first_record_bytes.map_or(0, |bytes| bytes.saturating_mul(GROWTH as usize));
+        let clamp = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let largest = clamp(scan.largest.record_bytes);
         let record_bytes = match spec.record_bytes {
             _ if !scan.has_records => 0,
+            limit if scan.is_whole => largest.min(limit.unwrap_or(usize::MAX)),
             Some(bytes) => bytes,
-            None => guessed.max(MIN_RECORD_BYTES),
+            None => guessed.max(MIN_RECORD_BYTES).max(largest),
         };
         let records = if scan.has_records { record_bytes.saturating_add(16 + READ_AHEAD_BYTES) } else { 0 };
         let arrays = match scan.array_row_bytes {
@@ -95,27 +98,24 @@ impl Sizes {
         // A column may be an image although the record that was looked at had none, or was broken.
         let line =
             layout.image_shapes().map(|s| s.width * (s.channels * 4 + WEIGHT_BYTES)).max().unwrap_or(0);
-        let growth = if scan.has_record_images { GROWTH } else { 1 };
-        let (pixel_bytes, decoder_bytes) = match spec.decode_bytes {
-            Some(bytes) => (bytes / 3, bytes - bytes / 3),
-            None => (scan.pixel_bytes.saturating_mul(growth), scan.heap_bytes.saturating_mul(growth)),
-        };
-        let clamp = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let is_guessed = scan.has_records && !scan.is_whole;
+        let growth = if scan.has_record_images && is_guessed { GROWTH } else { 1 };
+        let (mut pixel_bytes, mut decoder_bytes) =
+            (scan.pixel_bytes.saturating_mul(growth), scan.heap_bytes.saturating_mul(growth));
+        if let Some(limit) = spec.decode_bytes {
+            let (pixels, heap) = (limit / 3, limit - limit / 3);
+            (pixel_bytes, decoder_bytes) = match is_guessed {
+                true => (pixels, heap),
+                false => (pixel_bytes.min(pixels), decoder_bytes.min(heap)),
+            };
+        }
         Sizes {
             window_bytes: records.max(arrays),
             file_bytes: clamp(scan.image_file_bytes),
             record_copy_bytes: if threads > 1 { record_bytes } else { 0 },
-            pixel_bytes: if decodes_images(scan) || spec.decode_bytes.is_some() {
-                clamp(pixel_bytes)
-            } else {
-                0
-            },
+            pixel_bytes: clamp(pixel_bytes),
             line_bytes: line,
-            decoder_bytes: if decodes_images(scan) || spec.decode_bytes.is_some() {
-                decoder_bytes
-            } else {
-                0
-            },
+            decoder_bytes,
             inflate_bytes: if scan.has_compressed { INFLATE_BYTES as u64 } else { 0 },
             record_bytes,
             stage_bytes: scan.pipeline_bytes,

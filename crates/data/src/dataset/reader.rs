@@ -169,7 +169,8 @@ impl Reader {
             started
         });
         started.map_err(|e| DataError::Thread(format!("a decoding thread cannot start: {e}")))?;
-        let Work { dealt, filled, mut bad, large, .. } = work.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Work { dealt, filled, mut bad, large, .. } =
+            work.into_inner().unwrap_or_else(PoisonError::into_inner);
         bad.sort_by_key(|(row, _)| *row);
         for (_, bad) in bad {
             if !bad.is_left_out(*skip_bad) {

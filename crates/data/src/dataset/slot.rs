@@ -33,9 +33,9 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The layout of batches of `batch` rows of the columns of `spec`, which read `features`; `None` when one would
-    /// not fit the address space.
-    pub fn new(spec: &DatasetSpec, features: &[String], batch: usize) -> Option<Layout> {
+    /// The layout of batches of `batch` rows of the columns of `spec`, which read `features`, with `pool_bytes` of text;
+    /// `None` when one would not fit the address space.
+    pub fn new(spec: &DatasetSpec, features: &[String], batch: usize, pool_bytes: usize) -> Option<Layout> {
         let mut offset = 0usize;
         let mut columns = Vec::with_capacity(spec.columns.len());
         for (column, feature) in spec.columns.iter().zip(features) {
@@ -57,8 +57,6 @@ impl Layout {
             let end = offset.checked_add(row_bytes.checked_mul(batch)?)?;
             offset = end.checked_next_multiple_of(COLUMN_ALIGNMENT)?;
         }
-        let has_strings = spec.columns.iter().any(|c| c.dtype == DType::String);
-        let pool_bytes = if has_strings { spec.string_bytes.checked_mul(batch)? } else { 0 };
         offset.checked_add(pool_bytes).filter(|bytes| *bytes <= isize::MAX as usize)?;
         Some(Layout { batch, columns, label: spec.label.clone(), pool_offset: offset, pool_bytes })
     }

@@ -53,14 +53,17 @@ pub struct DatasetSpec {
     pub preprocess: Preprocess,
     /// Bad rows are left out and counted, instead of ending the run.
     pub skip_bad: bool,
-    /// The largest record of a TFRecord file, in bytes. Left out, it is guessed from each file's first record: four
-    /// times that, and at least 64 KiB.
+    /// The largest record of a TFRecord file that is allowed, in bytes; left out, any that there is memory for. What is
+    /// planned is the largest there is, where that can be told from the lengths of the records. For compressed files and
+    /// very many records it is this limit, or left out, four times each file's first record, and at least 64 KiB.
     pub record_bytes: Option<usize>,
-    /// The memory one image may take while it is decoded: its pixels and the decoder's own. Left out, it is what the
-    /// headers of all image files ask for, and for images inside records four times what each file's first asks for.
+    /// The most memory one image may take while it is decoded: its pixels and the decoder's own; left out, any that there is
+    /// memory for. What is planned is what the headers of all images ask for. For images inside records that cannot all be
+    /// looked at it is this limit, or left out, four times what each file's first asks for.
     pub decode_bytes: Option<u64>,
-    /// Bytes of text for each row with string columns; one row may use what others leave.
-    pub string_bytes: usize,
+    /// The most bytes of text for each row with string columns, where one row may use what others leave. Left out, it is
+    /// what the longest row has, or 1 KiB where not all rows could be looked at.
+    pub string_bytes: Option<usize>,
 }
 
 impl DatasetSpec {
@@ -76,7 +79,7 @@ impl DatasetSpec {
             skip_bad: false,
             record_bytes: None,
             decode_bytes: None,
-            string_bytes: 1024,
+            string_bytes: None,
         }
     }
 }

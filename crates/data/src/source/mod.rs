@@ -1,6 +1,7 @@
 //! Where rows come from: the list of files, what is in each, and the stream of their rows in order.
 
 pub(crate) mod array;
+pub(crate) mod look;
 pub(crate) mod pattern;
 pub(crate) mod pipeline;
 pub(crate) mod probe;

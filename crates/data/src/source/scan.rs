@@ -9,10 +9,11 @@ use tightfit_format::example::{Example, Feature, FeatureKind};
 use tightfit_format::npy::NpyHeader;
 use tightfit_format::tfrecord::{Compression, RecordFault, RecordReader};
 
+use super::look::{Features, Largest, Look};
 use super::{FileKind, FileList};
 use crate::error::{DataError, io_error};
 use crate::image::{ImageFormat, ImageHeader};
-use crate::storage::{self, StoredFile};
+use crate::storage::{self, Location, StoredFile};
 
 /// The first window through which a record is looked at; a larger record gets a second, of its size.
 const PEEK_BYTES: usize = 64 << 10;
@@ -35,14 +36,20 @@ pub(crate) struct Scan {
     pub heap_bytes: u64,
     /// The largest row of an array in its file.
     pub array_row_bytes: usize,
+    /// All arrays together.
+    pub array_bytes: u64,
     /// The largest first record of a TFRecord file.
     pub first_record_bytes: Option<usize>,
     pub has_records: bool,
     /// What the stages of a pipeline may take.
     pub pipeline_bytes: u64,
     pub has_compressed: bool,
-    /// True when a record's image was seen, so that sizes are only guessed.
+    /// True when a record's image was seen, so that images are decoded.
     pub has_record_images: bool,
+    /// The most that any record takes, where all were looked at; what was seen where not.
+    pub largest: Largest,
+    /// True when nothing of the records or the text is only guessed.
+    pub is_whole: bool,
     /// The features of the first record that could be read.
     pub features: Vec<FeatureSeen>,
 }
@@ -81,6 +88,32 @@ impl Scan {
         Ok(scan)
     }
 
+    /// Looks at all records of local files that are not compressed, as long as that is cheap: at their lengths, and at the
+    /// headers of what `features` hold.
+    pub fn look(&mut self, list: &FileList, features: Features<'_>, budget: &MemoryBudget) {
+        let mut look = Look::new(features);
+        self.is_whole = true;
+        for file in &list.files {
+            self.is_whole &= match file.kind {
+                FileKind::Image | FileKind::Array => continue,
+                FileKind::Records(Compression::None) if !Location::of(&file.path).is_url() => {
+                    // One that cannot be opened has no rows.
+                    storage::open(&file.path, budget).map_or(true, |opened| look.file(&opened))
+                }
+                _ => false,
+            };
+            if !self.is_whole {
+                break;
+            }
+        }
+        self.largest = look.largest;
+        self.pixel_bytes = self.pixel_bytes.max(self.largest.pixel_bytes);
+        self.heap_bytes = self.heap_bytes.max(self.largest.heap_bytes);
+        // The strings of arrays are as long as their elements at most.
+        self.largest.text_bytes = self.largest.text_bytes.max(self.array_row_bytes as u64);
+        self.largest.all_text_bytes = self.largest.all_text_bytes.saturating_add(self.array_bytes);
+    }
+
     fn image(&mut self, opened: io::Result<StoredFile>) {
         self.rows = self.rows.map(|rows| rows + 1);
         let Ok(mut file) = opened else { return };
@@ -98,6 +131,8 @@ impl Scan {
     fn array(&mut self, header: &NpyHeader) {
         self.rows = self.rows.map(|rows| rows.saturating_add(header.rows()));
         self.array_row_bytes = self.array_row_bytes.max(header.row_bytes());
+        let bytes = header.rows().saturating_mul(header.row_bytes() as u64);
+        self.array_bytes = self.array_bytes.saturating_add(bytes);
     }
 
     fn records(

@@ -159,9 +159,7 @@ impl Stream {
         loop {
             let has_row = match &mut self.open {
                 Open::Nothing | Open::Image => Ok(false),
-                Open::Records(reader, file_bytes) => {
-                    advance_records(reader, *file_bytes, self.record_bytes)
-                }
+                Open::Records(reader, file_bytes) => advance_records(reader, *file_bytes, self.record_bytes),
                 Open::Array(rows) => rows.advance(),
                 Open::Pipeline(rows) => match rows.advance()? {
                     true => return Ok(true),
