@@ -67,7 +67,8 @@ pub use layout::{
 };
 pub use matmul::{BatchMatMul, MatMul, MatrixStrides};
 pub use norm::{
-    BatchNorm, LocalResponse, batch_norm, batch_statistics, l2_normalize, layer_norm, local_response_norm,
+    BatchNorm, LocalResponse, batch_norm, batch_norm_f64, batch_statistics, l2_normalize, layer_norm,
+    local_response_norm,
 };
 pub use nth::{histogram, nth_element};
 pub use pool::{Pool2d, PoolKind, mean_middle_axis};

@@ -64,8 +64,10 @@ pub fn histogram(src: TensorView<'_>, range: TensorView<'_>, dst: &mut TensorVie
         for_dtype!(dst.dtype(), KERNEL, [I32, I64], C => {
             let dst = values_mut::<C>(dst.bytes(), KERNEL)?;
             dst.fill(0);
+            #[allow(clippy::eq_op)] // a NaN is unlike itself
+            let is_nan = |x: &T| x != x;
+            ensure(!src.iter().any(is_nan), KERNEL, "no value is NaN")?;
             for x in src {
-                // NaN goes to the first part.
                 let part = ((*x as f64 - low as f64) / step).max(0.0).min((parts - 1) as f64);
                 dst[part as usize] += 1;
             }
