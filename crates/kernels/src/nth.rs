@@ -47,7 +47,7 @@ pub fn nth_element(
 /// `dst` (int32, int64) has elements; what lies outside counts for the first or last part.
 ///
 /// # Errors
-/// [`KernelError::Invalid`] for a range that does not rise, [`KernelError::DType`] for other types.
+/// [`KernelError::Invalid`] for a range that does not rise and a NaN, [`KernelError::DType`] for other types.
 #[allow(clippy::unnecessary_cast)] // one of the types is float64 already
 pub fn histogram(src: TensorView<'_>, range: TensorView<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
     const KERNEL: &str = "HistogramFixedWidth";
