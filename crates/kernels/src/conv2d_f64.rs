@@ -63,6 +63,75 @@ pub fn conv2d_i32(
     conv2d(pool, p, input, filter, out, |sum, x, w| sum.wrapping_add(x.wrapping_mul(w)))
 }
 
+/// The transpose of [`conv2d_f64`], of one group: `input`, `[batch, height', width', out_channels]`, is what the
+/// convolution would make, and `out` `[batch, height, width, in_channels]` what it would be made from.
+///
+/// # Errors
+/// As there.
+pub fn conv2d_transpose_f64(
+    pool: &ThreadPool,
+    p: &Conv2dParams,
+    input: &[f64],
+    filter: &[f64],
+    out: &mut [f64],
+) -> Result<(), KernelError> {
+    transpose(pool, p, input, filter, out, |sum, x, w| sum + x * w)
+}
+
+/// [`conv2d_transpose_f64`] of integers, whose sums wrap.
+///
+/// # Errors
+/// As there.
+pub fn conv2d_transpose_i32(
+    pool: &ThreadPool,
+    p: &Conv2dParams,
+    input: &[i32],
+    filter: &[i32],
+    out: &mut [i32],
+) -> Result<(), KernelError> {
+    transpose(pool, p, input, filter, out, |sum, x, w| sum.wrapping_add(x.wrapping_mul(w)))
+}
+
+fn transpose<T: Copy + Default + Send + Sync>(
+    pool: &ThreadPool,
+    p: &Conv2dParams,
+    input: &[T],
+    filter: &[T],
+    out: &mut [T],
+    add: impl Fn(T, T, T) -> T + Sync,
+) -> Result<(), KernelError> {
+    let [height, width] = p.check()?;
+    let [rows, columns] = p.window.size;
+    crate::error::ensure(p.groups == 1, "Conv2DBackpropInput", "there is one group")?;
+    let (channels, from_channels) = (p.in_channels, p.out_channels);
+    check_exact("the input", product(&[p.batch, height, width, from_channels])?, input.len())?;
+    check_exact("the filter", product(&[rows, columns, channels, from_channels])?, filter.len())?;
+    check_exact("the output", product(&[p.batch, p.height, p.width, channels])?, out.len())?;
+    let work = out.len().saturating_mul(rows * columns * from_channels);
+    // The place in the input from which an element of the window reaches a place of the output.
+    let reaching = |axis: usize, at: usize, element: usize, size: usize| {
+        let ahead = (at + p.window.pads[2 * axis]).checked_sub(element * p.window.dilations[axis])?;
+        let place = ahead / p.window.strides[axis];
+        (ahead.is_multiple_of(p.window.strides[axis]) && place < size).then_some(place)
+    };
+    for_each_row(pool, out, channels, work, &|pixel, sums| {
+        let (x, y, image) = (pixel % p.width, pixel / p.width % p.height, pixel / p.width / p.height);
+        sums.fill(T::default());
+        for ky in 0..rows {
+            let Some(iy) = reaching(0, y, ky, height) else { continue };
+            for kx in 0..columns {
+                let Some(ix) = reaching(1, x, kx, width) else { continue };
+                let from = &input[((image * height + iy) * width + ix) * from_channels..][..from_channels];
+                let taps = &filter[(ky * columns + kx) * channels * from_channels..];
+                for (sum, weights) in sums.iter_mut().zip(taps.chunks_exact(from_channels.max(1))) {
+                    *sum = from.iter().zip(weights).fold(*sum, |sum, (x, w)| add(sum, *x, *w));
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
 fn conv2d<T: Copy + Default + Send + Sync>(
     pool: &ThreadPool,
     p: &Conv2dParams,

@@ -51,7 +51,7 @@ pub use blocks::{batch_to_space_nd, depth_to_space, space_to_batch_nd, space_to_
 pub use cast::{cast, cast_truncated, widen};
 pub use channels_first::{batch_norm_channels_first, batch_statistics_channels_first};
 pub use conv2d::{Conv2d, Conv2dParams, Window};
-pub use conv2d_f64::{conv2d_f64, conv2d_i32};
+pub use conv2d_f64::{conv2d_f64, conv2d_i32, conv2d_transpose_f64, conv2d_transpose_i32};
 pub use cpu::Isa;
 pub use create::{Diagonals, linspace, matrix_band_part, matrix_diag_part, matrix_set_diag, one_hot, range};
 pub use cross_entropy::{Labels, softmax_cross_entropy};
@@ -67,7 +67,8 @@ pub use layout::{
 };
 pub use matmul::{BatchMatMul, MatMul, MatrixStrides};
 pub use norm::{
-    BatchNorm, LocalResponse, batch_norm, batch_statistics, l2_normalize, layer_norm, local_response_norm,
+    BatchNorm, LocalResponse, batch_norm, batch_norm_f64, batch_statistics, l2_normalize, layer_norm,
+    local_response_norm,
 };
 pub use nth::{histogram, nth_element};
 pub use pool::{Pool2d, PoolKind, mean_middle_axis};

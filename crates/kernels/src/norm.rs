@@ -281,6 +281,36 @@ pub fn batch_norm(
     })
 }
 
+/// [`batch_norm`] of float64 throughout: x, and mean, variance, offset and, unless it is 1, scale of each channel. Without
+/// `src`, `dst` holds x.
+///
+/// # Errors
+/// [`KernelError::Invalid`] for lengths that do not go together.
+pub fn batch_norm_f64(
+    [mean, variance, offset]: [&[f64]; 3],
+    scale: Option<&[f64]>,
+    epsilon: f64,
+    src: Option<&[f64]>,
+    dst: &mut [f64],
+) -> Result<()> {
+    const KERNEL: &str = "FusedBatchNorm";
+    let len = mean.len();
+    let fits = [Some(variance), Some(offset), scale].into_iter().flatten().all(|p| p.len() == len);
+    ensure(fits, KERNEL, "the parameters have one value for each channel")?;
+    if let Some(src) = src {
+        ensure(src.len() == dst.len(), KERNEL, "the output has the size of the input")?;
+        dst.copy_from_slice(src);
+    }
+    for row in dst.chunks_mut(len.max(1)) {
+        for (channel, x) in row.iter_mut().enumerate() {
+            let scale = scale.map_or(1.0, |scale| scale[channel]);
+            let factor = scale / (variance[channel] + epsilon).sqrt();
+            *x = (*x - mean[channel]) * factor + offset[channel];
+        }
+    }
+    Ok(())
+}
+
 /// The mean and the biased variance of each channel (last axis) of `src`, of float32, over all other axes.
 ///
 /// # Errors

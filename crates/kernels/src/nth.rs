@@ -47,7 +47,7 @@ pub fn nth_element(
 /// `dst` (int32, int64) has elements; what lies outside counts for the first or last part.
 ///
 /// # Errors
-/// [`KernelError::Invalid`] for a range that does not rise, [`KernelError::DType`] for other types.
+/// [`KernelError::Invalid`] for a range that does not rise and a NaN, [`KernelError::DType`] for other types.
 #[allow(clippy::unnecessary_cast)] // one of the types is float64 already
 pub fn histogram(src: TensorView<'_>, range: TensorView<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
     const KERNEL: &str = "HistogramFixedWidth";
@@ -64,8 +64,10 @@ pub fn histogram(src: TensorView<'_>, range: TensorView<'_>, dst: &mut TensorVie
         for_dtype!(dst.dtype(), KERNEL, [I32, I64], C => {
             let dst = values_mut::<C>(dst.bytes(), KERNEL)?;
             dst.fill(0);
+            #[allow(clippy::eq_op)] // a NaN is unlike itself
+            let is_nan = |x: &T| x != x;
+            ensure(!src.iter().any(is_nan), KERNEL, "no value is NaN")?;
             for x in src {
-                // NaN goes to the first part.
                 let part = ((*x as f64 - low as f64) / step).max(0.0).min((parts - 1) as f64);
                 dst[part as usize] += 1;
             }

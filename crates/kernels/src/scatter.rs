@@ -176,7 +176,9 @@ pub fn segment_reduce(
         ensure(rank == 1 && rows.len() == ids.len(), KERNEL, "there is a row for each segment id")?;
         rows.check(KERNEL, |_| shape[0])?;
     }
-    for position in 0..ids.len() {
+    // Ids that nothing is added up for are not looked at, as in TensorFlow, unless they are sorted.
+    let checked = if sorted || shape.elements() > 0 { ids.len() } else { 0 };
+    for position in 0..checked {
         let index = ids.get(position);
         if index >= count as i64 || (sorted && index < 0) {
             return Err(KernelError::Index { kernel: KERNEL, position, index, bound: count });
@@ -197,13 +199,18 @@ pub fn segment_reduce(
         let is_bound = matches!(op, SegmentOp::Max | SegmentOp::Min);
         dst.fill(if sorted && is_bound { <T as Number>::of(0.0) } else { start });
         let mut seen = 0usize;
-        for position in 0..ids.len() {
+        for position in 0..checked {
             let Ok(id) = usize::try_from(ids.get(position)) else { continue };
             let row = rows.map_or(position, |r| r.get(position) as usize);
             let (dst, data) = (&mut dst[id * len..][..len], &data[row * len..][..len]);
             let is_first = sorted && (position == 0 || ids.get(position - 1) as usize != id);
             seen = if is_first { 1 } else { seen + 1 };
-            combine_row(if is_first { Combine::Update } else { how }, dst, data);
+            if is_bound && !is_first {
+                // What came before stays only where it is beyond the new one: TensorFlow's answer where one is NaN.
+                dst.iter_mut().zip(data).for_each(|(dst, x)| *dst = x.combine(how, *dst));
+            } else {
+                combine_row(if is_first { Combine::Update } else { how }, dst, data);
+            }
             let is_last = position + 1 == ids.len() || ids.get(position + 1) as usize != id;
             if averages && is_last {
                 let by = if op == SegmentOp::Mean { seen as f64 } else { (seen as f64).sqrt() };

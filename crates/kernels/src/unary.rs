@@ -260,6 +260,12 @@ pub fn unary(pool: &ThreadPool, op: UnaryOp, src: Src<'_>, dst: &mut TensorViewM
         }
         _ => {}
     }
+    // A slope is one of the elements' type: a large one is infinite there.
+    let op = match (op, dtype) {
+        (UnaryOp::LeakyRelu(slope), DType::F16) => UnaryOp::LeakyRelu(half::f16::from_f32(slope).to_f32()),
+        (UnaryOp::LeakyRelu(slope), DType::BF16) => UnaryOp::LeakyRelu(half::bf16::from_f32(slope).to_f32()),
+        _ => op,
+    };
     match dtype {
         DType::F32 => typed::<f32>(pool, op, src, dst, map_f32),
         DType::F64 => typed::<f64>(pool, op, src, dst, map_floats),

@@ -95,6 +95,9 @@ fn floats_as_tensorflow() {
         assert_close(*op, run(*op, &bf16s).unwrap().into_iter().map(f64::from), expected, 8e-3);
     }
     let leaky = run(UnaryOp::LeakyRelu(0.25), &X).unwrap();
+    // 1e30 is infinite as a float16, and infinity times 0 NaN.
+    let half = run(UnaryOp::LeakyRelu(1e30), &[half::f16::ZERO, half::f16::ONE]).unwrap();
+    assert!(half[0].is_nan() && half[1] == half::f16::ONE);
     assert_eq!(leaky[..3], [-7.25 / 4.0, -2.5 / 4.0, -1.5 / 4.0]);
     assert_eq!(leaky[6..], X[6..]);
 }

@@ -389,10 +389,25 @@ fn run_step(step: &Step, session: &Session) -> Result<(), OpError> {
         strings: &session.strings,
     };
     run.begin();
-    if step.is_dynamic && step.operator.reshape(&mut run).is_none() {
-        infer_shapes(step, session)?;
+    if step.is_dynamic {
+        if step.operator.reshape(&mut run).is_none() {
+            infer_shapes(step, session)?;
+        }
+        check_shapes(step, session)?;
     }
     if step.is_alias { Ok(()) } else { step.operator.run(&mut run) }
+}
+
+/// Checks that an output whose shape does not depend on data has the planned one: later steps take it as it was planned.
+fn check_shapes(step: &Step, session: &Session) -> Result<(), OpError> {
+    let differs = |slot: &&usize| {
+        let planned = &session.plan.slots[**slot];
+        !planned.is_bound && planned.info.shape != session.slots[**slot].shape.get()
+    };
+    match step.outputs.iter().find(differs) {
+        None => Ok(()),
+        Some(_) => Err(OpError::Internal("a shape that does not depend on data is not as it was planned")),
+    }
 }
 
 /// The shapes of outputs that depend on data, from what the inputs are in this run, by inference.

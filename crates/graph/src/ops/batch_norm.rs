@@ -1,7 +1,8 @@
 //! Batch normalisation: FusedBatchNorm, V2 and V3, and the older BatchNormWithGlobalNormalization.
 //!
 //! `y = (x - mean) * scale / sqrt(variance + epsilon) + offset` for x of `[batch, height, width, channels]`, the other
-//! inputs vectors of one float32 per channel: scale, offset, mean, variance. x is float32, float16 or bfloat16 (V2 and
+//! inputs vectors of one float32 per channel: scale, offset, mean, variance. BatchNormWithGlobalNormalization is of
+//! float32 or float64 throughout; for the others x is float32, float16 or bfloat16 (V2 and
 //! V3) with channels last, and float32 with channels second (NCHW), as in the layer norm of older Keras.
 //!
 //! In inference (`is_training` false) the other outputs are mean and variance as they came in. In training they are
@@ -11,7 +12,7 @@
 
 use tightfit_core::DType;
 use tightfit_kernels::{
-    BatchNorm as Norm, batch_norm, batch_norm_channels_first, batch_statistics,
+    BatchNorm as Norm, batch_norm, batch_norm_channels_first, batch_norm_f64, batch_statistics,
     batch_statistics_channels_first,
 };
 
@@ -80,12 +81,13 @@ fn check_vectors(
     inputs: &[&Fact],
     in_x: Option<&Dim>,
     vectors: &[usize],
+    dtype: DType,
     may_be_empty: bool,
 ) -> Result<Dim, OpError> {
     let mut channels = in_x.copied().unwrap_or(Dim::Unknown);
     for index in vectors {
         let fact = super::input(inputs, *index)?;
-        super::need_type(*index, fact, &[DType::F32])?;
+        super::need_type(*index, fact, &[dtype])?;
         let Some(dims) = super::dims_of_rank(*index, fact, 1)? else { continue };
         match (channels, dims[0]) {
             (_, Dim::Known(0)) if may_be_empty && *index >= MEAN => {}
@@ -158,13 +160,21 @@ impl Operator for BatchNorm {
         let x = super::input(inputs, 0)?;
         let is_plain = self.is_training || self.is_channels_first;
         super::need_type(0, x, if is_plain { &[DType::F32] } else { TYPES })?;
-        if x.dims.rank().is_some_and(|rank| !(4..=5).contains(&rank)) {
-            return Err(OpError::input(0, format!("is of shape {}; rank 4 or 5 is needed", x.dims)));
+        // Volumes have come with the third version.
+        let ranks = if self.outputs == 6 { 4..=5 } else { 4..=4 };
+        if x.dims.rank().is_some_and(|rank| !ranks.contains(&rank)) {
+            let why = format!(
+                "is of shape {}; rank {} is needed",
+                x.dims,
+                if self.outputs == 6 { "4 or 5" } else { "4" }
+            );
+            return Err(OpError::input(0, why));
         }
         let may_be_empty = self.is_training && self.average_factor == 1.0;
         let dims = x.dims.get();
         let in_x = dims.and_then(|dims| if self.is_channels_first { dims.get(1) } else { dims.last() });
-        let channels = check_vectors(inputs, in_x, &[SCALE, OFFSET, MEAN, VARIANCE], may_be_empty)?;
+        let channels =
+            check_vectors(inputs, in_x, &[SCALE, OFFSET, MEAN, VARIANCE], DType::F32, may_be_empty)?;
         let mut facts = vec![Fact::new(x.dtype, x.dims.clone())];
         facts.resize(5, Fact::new(DType::F32, Dims::new([channels])));
         if self.outputs == 6 {
@@ -203,6 +213,15 @@ struct GlobalNormalization {
     has_scale: bool,
 }
 
+impl GlobalNormalization {
+    fn run_f64(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let vectors = [run.slice::<f64>(1)?, run.slice::<f64>(2)?, run.slice::<f64>(3)?];
+        let scale = if self.has_scale { Some(run.slice::<f64>(4)?) } else { None };
+        let x = if run.is_in_place(0) { None } else { Some(run.slice::<f64>(0)?) };
+        Ok(batch_norm_f64(vectors, scale, f64::from(self.epsilon), x, run.out(0)?)?)
+    }
+}
+
 impl Operator for GlobalNormalization {
     fn name(&self) -> &'static str {
         "BatchNormWithGlobalNormalization"
@@ -210,19 +229,24 @@ impl Operator for GlobalNormalization {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let x = super::input(inputs, 0)?;
-        super::need_type(0, x, &[DType::F32])?;
+        super::need_type(0, x, &[DType::F32, DType::F64])?;
         super::dims_of_rank(0, x, 4)?;
-        check_vectors(inputs, x.dims.get().and_then(|dims| dims.last()), &[1, 2, 3, 4], false)?;
-        Ok(vec![Fact::new(DType::F32, x.dims.clone())])
+        let in_x = x.dims.get().and_then(|dims| dims.last());
+        check_vectors(inputs, in_x, &[1, 2, 3, 4], x.dtype, false)?;
+        Ok(vec![Fact::new(x.dtype, x.dims.clone())])
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
         // Ones, in place of a scale.
-        let scratch_bytes = if self.has_scale { 0 } else { call.inputs[1].shape.elements() * 4 };
+        let has_none = self.has_scale || call.inputs[0].dtype == DType::F64;
+        let scratch_bytes = if has_none { 0 } else { call.inputs[1].shape.elements() * 4 };
         Memory { scratch_bytes, ..Memory::overwrites(&[0]) }
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if run.dtype(0) == DType::F64 {
+            return self.run_f64(run);
+        }
         let ones: &mut [f32] = bytemuck::try_cast_slice_mut(run.scratch()?)
             .map_err(|_| OpError::Internal("the scratch is not aligned"))?;
         let (mean, variance, offset) = (run.slice::<f32>(1)?, run.slice::<f32>(2)?, run.slice::<f32>(3)?);
@@ -260,6 +284,22 @@ mod tests {
         let attributes = [("variance_epsilon", float(0.0)), ("scale_after_normalization", flag(false))];
         let plain = tensor(&[1, 1, 2, 2], &[1.0f32, -1.0, 2.0, -1.0 / 3.0]);
         check_close("BatchNormWithGlobalNormalization", &attributes, &global, &plain, 1e-6);
+        let wide = |v: [f64; 2]| tensor(&[2], &v);
+        let global = [
+            tensor(&[1, 1, 2, 2], &[1.0f64, 2.0, 3.0, 4.0]),
+            wide([1.0, -1.0]),
+            wide([4.0, 9.0]),
+            wide([1.0, -1.0]),
+            wide([2.0, 3.0]),
+        ];
+        let expected = tensor(&[1, 1, 2, 2], &[1.0f64, 0.0, 2.0, 2.0 / 3.0]);
+        let result = run("BatchNormWithGlobalNormalization", &attributes, &global).unwrap();
+        for (got, want) in result[0].values::<f64>().iter().zip(expected.values::<f64>()) {
+            assert!((got - want).abs() < 1e-12, "{got} {want}");
+        }
+        let volume = tensor(&[1, 1, 1, 1, 2], &[1.0f32, 2.0]);
+        let inputs = [volume, offset.clone(), offset.clone(), offset.clone(), offset.clone()];
+        refuses("FusedBatchNormV2", &[("is_training", flag(false))], &inputs, "rank 4");
         refuses("FusedBatchNorm", &[], &[x, tensor(&[1], &[1.0f32]), offset, mean, variance], "1 elements");
     }
 

@@ -190,6 +190,13 @@ mod tests {
     use crate::testing::{check, flag, refuses, scalar, tensor};
 
     #[test]
+    fn nan_falls_into_no_part() {
+        let values = tensor(&[2], &[f64::NAN, 1.0]);
+        let inputs = [values, tensor(&[2], &[0f64, 2.0]), scalar(3i32)];
+        refuses("HistogramFixedWidth", &[], &inputs, "NaN");
+    }
+
+    #[test]
     fn counts_values() {
         let values = tensor(&[2, 3], &[1i32, 1, 3, 0, 7, 1]);
         let none = tensor(&[0], &[0i64; 0]);

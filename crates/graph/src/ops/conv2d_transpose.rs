@@ -1,14 +1,15 @@
 //! Conv2DBackpropInput, the transposed convolution: inputs the output's shape (int32, `[batch, height, width, channels]`
 //! or `[height, width]`), the filter `[height, width, channels, in_channels]`, and `[batch, rows, columns, in_channels]`.
 //!
-//! float32 (float16 and bfloat16 are converted around it); data format NHWC only. It is the plain convolution, with
+//! float32 (float16 and bfloat16 are converted around it), float64 and int32, whose sums wrap; data format NHWC only.
+//! float64 and int32 have a plain kernel. Of float32 it is the plain convolution, with
 //! stride 1, of the input with zeros stuffed between its pixels by the filter turned around, both made in scratch. Rows
 //! of padding beyond the filter's reach are left out of that image.
 
 use tightfit_core::{ALIGNMENT, DType};
 use tightfit_kernels::{
-    Conv2d as Kernel, Conv2dParams, Epilogue, Isa, WeightForm, Weights, Window, stuff_zeros, stuffed_size,
-    turn_filter,
+    Conv2d as Kernel, Conv2dParams, Epilogue, Isa, WeightForm, Weights, Window, conv2d_transpose_f64,
+    conv2d_transpose_i32, stuff_zeros, stuffed_size, turn_filter,
 };
 
 use super::Registration;
@@ -96,6 +97,28 @@ impl Conv2dTranspose {
         Ok(Plain { kernel, input, filter, crops, stuffed_floats: if is_stuffed { floats } else { 0 } })
     }
 
+    /// float64 and int32, by a plain kernel without scratch.
+    fn run_directly(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let (output, filter, input) = (run.output_shape(0), run.shape(FILTER), run.shape(INPUT));
+        let (&[batch, height, width, in_channels], &[rows, columns, _, out_channels]) =
+            (&output[..], &filter[..])
+        else {
+            return Err(OpError::Internal("a convolution of other than four dimensions"));
+        };
+        let window = self.moves.window([rows, columns], [height, width]);
+        let params = Conv2dParams { batch, height, width, in_channels, out_channels, window, groups: 1 };
+        if input.elements() == 0 || filter.elements() == 0 {
+            run.output(0)?.bytes().fill(0);
+            return Ok(());
+        }
+        if run.dtype(FILTER) == DType::I32 {
+            let (filter, input) = (run.slice::<i32>(FILTER)?, run.slice::<i32>(INPUT)?);
+            return Ok(conv2d_transpose_i32(run.pool, &params, input, filter, run.out(0)?)?);
+        }
+        let (filter, input) = (run.slice::<f64>(FILTER)?, run.slice::<f64>(INPUT)?);
+        Ok(conv2d_transpose_f64(run.pool, &params, input, filter, run.out(0)?)?)
+    }
+
     /// Height and width of the output, as the first input says.
     fn size(&self, sizes: &Fact) -> Result<[Dim; 2], OpError> {
         super::need_type(SIZES, sizes, &[DType::I32])?;
@@ -114,8 +137,9 @@ impl Operator for Conv2dTranspose {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (filter, input) = (super::input(inputs, FILTER)?, super::input(inputs, INPUT)?);
-        super::need_type(FILTER, filter, &[DType::F32])?;
-        super::need_type(INPUT, input, &[DType::F32])?;
+        super::need_type(FILTER, filter, &[DType::F32, DType::F64, DType::I32])?;
+        super::need_type(INPUT, input, &[filter.dtype])?;
+        let filter_type = filter.dtype;
         let [height, width] = self.size(super::input(inputs, SIZES)?)?;
         let unknown = || vec![Dim::Unknown; 4];
         let window = super::dims_of_rank(FILTER, filter, 4)?.unwrap_or_else(unknown);
@@ -140,13 +164,17 @@ impl Operator for Conv2dTranspose {
         let output = Dims::new([image[0], height, width, window[2]]);
         if let (Some(output), Some(filter), Some(input)) =
             (output.concrete(), filter.dims.concrete(), input.dims.concrete())
+            && filter_type == DType::F32
         {
             self.plain(&output, &filter, &input)?;
         }
-        Ok(vec![Fact::new(DType::F32, output)])
+        Ok(vec![Fact::new(filter_type, output)])
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
+        if call.inputs[FILTER].dtype != DType::F32 {
+            return Memory::default();
+        }
         let (filter, input) = (call.inputs[FILTER].shape, call.inputs[INPUT].shape);
         let Ok(plain) = self.plain(&call.outputs[0].shape, &filter, &input) else { return Memory::default() };
         let copies = [plain.filter_floats(), plain.stuffed_floats]
@@ -156,6 +184,9 @@ impl Operator for Conv2dTranspose {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if run.dtype(FILTER) != DType::F32 {
+            return self.run_directly(run);
+        }
         let plain = self.plain(&run.output_shape(0), &run.shape(FILTER), &run.shape(INPUT))?;
         let (filter, input) = (run.slice::<f32>(FILTER)?, run.slice::<f32>(INPUT)?);
         let (turned, rest) = floats(run.scratch()?, plain.filter_floats())?;
@@ -182,7 +213,7 @@ fn floats(memory: &mut [u8], count: usize) -> Result<(&mut [f32], &mut [u8]), Op
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check_close, ints, refuses, tensor, text};
+    use crate::testing::{check, check_close, ints, refuses, tensor, text};
 
     /// Each pixel of the input adds the filter to the output, as the definition says.
     #[test]
@@ -227,6 +258,21 @@ mod tests {
             let expected = tensor(&[1, size, size, channels], &expected);
             check_close("Conv2DBackpropInput", &attributes, &inputs, &expected, 1e-5);
         }
+    }
+
+    #[test]
+    fn other_types_as_tensorflow() {
+        let attributes = [("strides", ints(&[1, 2, 2, 1])), ("padding", text("SAME"))];
+        let expected = [1, 2, 2, 4, 3, 4, 6, 8, 3, 6, 4, 8];
+        let sizes = tensor(&[4], &[1i32, 3, 4, 1]);
+        let four = tensor(&[2, 2, 1, 1], &[1i32, 2, 3, 4]);
+        let x = tensor(&[1, 2, 2, 1], &[1i32, 2, 3, 4]);
+        let inputs = [sizes.clone(), four, x];
+        check("Conv2DBackpropInput", &attributes, &inputs, &[tensor(&[1, 3, 4, 1], &expected)]);
+        let four = tensor(&[2, 2, 1, 1], &[1f64, 2.0, 3.0, 4.0]);
+        let x = tensor(&[1, 2, 2, 1], &[1f64, 2.0, 3.0, 4.0]);
+        let expected = tensor(&[1, 3, 4, 1], &expected.map(f64::from));
+        check("Conv2DBackpropInput", &attributes, &[sizes, four, x], &[expected]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::operator::{OpError, Operator, Run};
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "FakeQuantWithMinMaxArgs", import: import_args },
     Registration { name: "FakeQuantWithMinMaxVars", import: import_vars },
-    Registration { name: "FakeQuantWithMinMaxVarsPerChannel", import: import_vars },
+    Registration { name: "FakeQuantWithMinMaxVarsPerChannel", import: import_vectors },
 ];
 
 fn range(attributes: &Attributes<'_>) -> Result<QuantRange, OpError> {
@@ -30,11 +30,15 @@ fn import_args(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError
     if min.is_nan() || max.is_nan() || min >= max {
         return Err(OpError::attribute("min", format!("is {min}, not below max, which is {max}")));
     }
-    Ok(Box::new(FakeQuant { range: range(attributes)?, ends: Some([min, max]) }))
+    Ok(Box::new(FakeQuant { range: range(attributes)?, ends: Some([min, max]), end_rank: 0 }))
 }
 
 fn import_vars(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(FakeQuant { range: range(attributes)?, ends: None }))
+    Ok(Box::new(FakeQuant { range: range(attributes)?, ends: None, end_rank: 0 }))
+}
+
+fn import_vectors(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    Ok(Box::new(FakeQuant { range: range(attributes)?, ends: None, end_rank: 1 }))
 }
 
 /// The operator.
@@ -43,6 +47,8 @@ struct FakeQuant {
     range: QuantRange,
     /// Minimum and maximum, where they are no inputs.
     ends: Option<[f32; 2]>,
+    /// 1 where there is a minimum and a maximum for each channel.
+    end_rank: usize,
 }
 
 impl Operator for FakeQuant {
@@ -57,6 +63,7 @@ impl Operator for FakeQuant {
         for index in [1, 2].into_iter().filter(|_| self.ends.is_none()) {
             let end = super::input(inputs, index)?;
             super::need_type(index, end, &[DType::F32])?;
+            super::dims_of_rank(index, end, self.end_rank)?;
             let elements = end.dims.elements().size();
             if elements.is_some_and(|n| n != 1 && last.is_some_and(|last| n != last)) {
                 return Err(OpError::input(index, format!("is of shape {} for {}", end.dims, input.dims)));
@@ -92,6 +99,13 @@ mod tests {
         check_close("FakeQuantWithMinMaxVarsPerChannel", &bits, &ends, &expected, 1e-6);
         let nan = run("FakeQuantWithMinMaxArgs", &attributes, &[tensor(&[1], &[f32::NAN])]).unwrap();
         assert!(nan[0].values::<f32>()[0].is_nan());
+        let row = tensor(&[1, 2], &[1.0f32, 2.0]);
+        refuses(
+            "FakeQuantWithMinMaxVarsPerChannel",
+            &[],
+            &[x.clone(), row, tensor(&[2], &[3.0f32, 3.0])],
+            "rank 1",
+        );
         refuses("FakeQuantWithMinMaxArgs", &[("num_bits", int(1))], &[x], "num_bits");
     }
 }

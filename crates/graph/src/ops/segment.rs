@@ -161,7 +161,21 @@ impl Operator for Segments {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check, refuses, scalar, tensor};
+    use crate::testing::{check, refuses, run, scalar, tensor};
+
+    /// A NaN is followed by what comes after it, as in TensorFlow.
+    #[test]
+    fn the_last_nan_of_a_segment_stays() {
+        let nan = f32::NAN;
+        let x = tensor(&[7], &[1.0, nan, 2.0, nan, nan, nan, 3.0]);
+        let ids = tensor(&[7], &[0i32, 0, 0, 1, 2, 2, 2]);
+        for op in ["SegmentMax", "SegmentMin", "UnsortedSegmentMax", "UnsortedSegmentMin"] {
+            let mut inputs = vec![x.clone(), ids.clone()];
+            inputs.extend(op.starts_with('U').then(|| scalar(3i32)));
+            let values = run(op, &[], &inputs).unwrap()[0].values::<f32>();
+            assert!(values[0] == 2.0 && values[1].is_nan() && values[2] == 3.0, "{op}: {values:?}");
+        }
+    }
 
     #[test]
     fn rows_of_a_segment_become_one() {
@@ -177,6 +191,8 @@ mod tests {
         let products = [tensor(&[3, 2], &[3.0f32, 4.0, 7.0, 16.0, 1.0, 1.0])];
         check("UnsortedSegmentProd", &[], &[x.clone(), ids, scalar(3i32)], &products);
         refuses("SegmentSum", &[], &[x.clone(), tensor(&[4], &[0i32, 2, 1, 2])], "never fall");
+        let nothing = [tensor::<f32>(&[2, 0], &[]), tensor(&[2], &[3i32, 0]), scalar(0i32)];
+        check("UnsortedSegmentSum", &[], &nothing, &[tensor::<f32>(&[0, 0], &[])]);
         refuses("SegmentSum", &[], &[x.clone(), tensor(&[3], &[0i32, 1, 2])], "shape");
         refuses("UnsortedSegmentSum", &[], &[x, tensor(&[4], &[0i32, 3, 0, 0]), scalar(3i32)], "3");
     }

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use tightfit_core::ALIGNMENT;
+use tightfit_core::{ALIGNMENT, DType};
 
 use super::fetch::FetchedCopy;
 use super::{Home, Plan, SlotPlan, Step, WeightMode};
@@ -146,12 +146,19 @@ fn check_slots(plan: &Plan, sizes: &Sizes) -> Result<Vec<usize>, PlanFault> {
         )?;
         let is_dense = matches!(s.info.place, Place::Value | Place::Resident);
         need(is_dense, slot, "an alias is of a dense tensor")?;
-        need(from.info.dtype == s.info.dtype, slot, "an alias has the type of its tensor")?;
+        let (dtype, other) = (s.info.dtype, from.info.dtype);
+        let is_same = dtype == other || (is_any_bits(dtype) && is_any_bits(other));
+        need(is_same, slot, "an alias has the type of its tensor, or both are numbers")?;
         let (bytes, all) = (sizes.0[slot], sizes.0[of.slot]);
         need(bytes == all || (s.is_bound && bytes < all), slot, "an alias has the bytes of its tensor")?;
         roots.push(roots[of.slot]);
     }
     Ok(roots)
+}
+
+/// True for a type that any bits are a value of: Bitcast reads one as another.
+fn is_any_bits(dtype: DType) -> bool {
+    !matches!(dtype, DType::Bool | DType::String)
 }
 
 fn check_home(plan: &Plan, slot: usize, s: &SlotPlan, bytes: usize) -> Check {
@@ -362,7 +369,6 @@ impl Replay<'_> {
         let is_own = s.value.node == step.node && s.value.output as usize == position;
         let is_copy = step.operator.downcast::<FetchedCopy>().is_some() && step.reads.contains(&s.value);
         need(is_own || is_copy, slot, "a step makes the values that the graph names")?;
-        need(!step.is_dynamic || s.is_bound, slot, "the shape of what a dynamic step makes depends on data")?;
         need(s.alias_of.is_some() == step.is_alias, slot, "only a step without work makes an alias")?;
         let is_writable = step.is_alias || matches!(s.home, Home::Arena(_));
         need(is_writable, slot, "a step writes into the arena")?;
