@@ -186,15 +186,21 @@ mod tests {
     #[test]
     fn a_long_history_keeps_its_peaks_and_its_size() {
         let mut history = History::new();
-        let count = 100_000;
-        for at in 0..count {
-            let resident_bytes = if at == 4321 { 99 } else { 1 };
-            history.push(Sample { seconds: at as f64, resident_bytes, ..Sample::default() });
+        let (mut at_ms, mut peak_ms) = (0, None);
+        while at_ms < 10_000_000 {
+            let is_peak = peak_ms.is_none() && at_ms >= 5_000_000;
+            peak_ms = if is_peak { Some(at_ms) } else { peak_ms };
+            let resident_bytes = if is_peak { 99 } else { 1 };
+            history.push(Sample { seconds: at_ms as f64, resident_bytes, ..Sample::default() });
             assert!(history.samples.len() <= MAX_SAMPLES && history.samples.capacity() == MAX_SAMPLES);
+            at_ms += history.interval.as_millis() as u64;
         }
+        let peak_ms = peak_ms.unwrap() as f64;
         assert!(history.samples.is_sorted_by(|a, b| a.seconds < b.seconds));
         assert_eq!(history.samples[0].seconds, 0.0);
-        assert!(history.samples.iter().any(|sample| sample.seconds == 4321.0 && sample.resident_bytes == 99));
+        assert!(
+            history.samples.iter().any(|sample| sample.seconds == peak_ms && sample.resident_bytes == 99)
+        );
         assert!(history.samples.len() >= MAX_SAMPLES / 2 && history.interval >= 256 * FIRST_INTERVAL);
     }
 

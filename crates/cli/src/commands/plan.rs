@@ -82,7 +82,9 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
         return show(args, &options, &fit);
     }
     if let Some(flag) = RUN_FLAGS.iter().find(|flag| args.has(flag) && !args.has("input")) {
-        return Err(Failure::Usage(format!("plan does not take '--{flag}' without --input: it is about data")));
+        return Err(Failure::Usage(format!(
+            "plan does not take '--{flag}' without --input: it is about data"
+        )));
     }
     let limits = Limits::read(args)?;
     let open = OpenOptions { fetches: args.texts("fetch")?, feeds: Vec::new() };

@@ -134,7 +134,9 @@ impl<'a> Call<'a> {
         }
         .into_iter();
         for (value, pair) in values {
-            match pair.filter(|_| are_tensors.next() == Some(true)) {
+            // What is neither an input nor a file is most likely a misspelt input.
+            let is_path = Path::new(value).exists() || value.to_string_lossy().contains(['*', '?', '[']);
+            match pair.filter(|_| are_tensors.next() == Some(true) || !is_path) {
                 Some(pair) => call.files.push(pair),
                 None => call.sources.push(PathBuf::from(value)),
             }

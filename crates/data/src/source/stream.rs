@@ -244,8 +244,11 @@ impl Stream {
         match RecordReader::new(path, opened, window) {
             Ok(mut reader) => {
                 let entered = enter.map_or(Ok(()), |place| reader.skip_to(place.record, place.offset));
-                let file_bytes = (reader.compression() == Compression::None).then_some(file_bytes);
-                self.open = Open::Records(Box::new(reader), file_bytes);
+                let most_bytes = match reader.compression() {
+                    Compression::None => file_bytes,
+                    _ => file_bytes.saturating_mul(DEFLATE_MAX_RATIO),
+                };
+                self.open = Open::Records(Box::new(reader), Some(most_bytes));
                 entered.map_err(|e| self.bad(Some((e.record, e.offset)), RowFault::Record(e.fault)))
             }
             Err(error) => Err(self.bad(None, RowFault::Record(error.fault))),
@@ -292,6 +295,9 @@ impl Stream {
         })
     }
 }
+
+/// A byte of a deflated file stands for no more than so many (zlib's technical details).
+const DEFLATE_MAX_RATIO: u64 = 1032;
 
 /// Goes on to the next record of no more than `limit_bytes`. The window may have room for more: what is too large must not
 /// depend on how it has grown. A length that `file_bytes` cannot hold is that of a broken file.
