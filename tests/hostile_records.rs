@@ -238,8 +238,8 @@ fn files_that_inflate_to_gigabytes() {
     bomb(&path, &length_field(3 << 30), &[0], 40);
     for ending in endings(&path, &folder, 16 * MIB) {
         let (code, why) = match ending.name {
-            "verify" => (1, "record 0 at byte 0: the file ends inside it"),
-            "run" => (3, "record 0 at byte 0: it is 3.00 GiB long"),
+            // So few bytes cannot inflate to so many.
+            "verify" | "run" => (1, "record 0 at byte 0: the file ends inside it"),
             _ => (3, "byte 0: record window needs 3.00 GiB"),
         };
         assert!(ending.code == code && ending.stderr.contains(why), "{ending:?}");

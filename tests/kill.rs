@@ -317,7 +317,7 @@ fn states_that_cannot_be_read() {
         let last = fs::read_to_string(out.path("out.csv.resume")).unwrap_or_default();
         let number =
             last.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get("shard")?.as_u64());
-        if let Some(number) = number.last()
+        if let Some(number) = number.next_back()
             && !last.contains("\"done\"")
         {
             break out.path(&format!("out.csv.resume-{number:05}"));

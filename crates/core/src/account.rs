@@ -91,7 +91,8 @@ impl Account {
         let slack_bytes = self.reserved_bytes() - self.used_bytes;
         if bytes > slack_bytes {
             let missing = bytes - slack_bytes;
-            let step = missing.max(STEP_BYTES.min(self.budget.free_bytes()));
+            // The same whatever is free, so that what fits follows from sizes alone.
+            let step = missing.max(STEP_BYTES);
             let grown = match &mut self.reservation {
                 Some(reservation) => reservation.try_grow(step),
                 None => self.budget.try_reserve(self.purpose, step).map(|new| self.reservation = Some(new)),

@@ -97,7 +97,7 @@ pub enum GraphError {
         /// The node that was being made and its operator; `None` for the graph as a whole.
         node: Option<(String, String)>,
         /// What does not fit.
-        source: BudgetError,
+        source: Box<BudgetError>,
     },
     /// The run was asked to stop.
     Stopped,
@@ -224,7 +224,8 @@ impl std::error::Error for GraphError {
         match self {
             GraphError::Format(error) => Some(error),
             GraphError::Node { source, .. } => Some(&**source),
-            GraphError::Budget(error) | GraphError::Memory { source: error, .. } => Some(error),
+            GraphError::Budget(error) => Some(error),
+            GraphError::Memory { source, .. } => Some(&**source),
             GraphError::Threads(error) => Some(error),
             _ => None,
         }

@@ -282,7 +282,7 @@ impl<'a> Importer<'a> {
                 let node = &self.def.nodes[index];
                 let file = self.graph.file.clone();
                 let node = Some((node.name.to_string(), node.op.to_string()));
-                Err(GraphError::Memory { file, node, source })
+                Err(GraphError::Memory { file, node, source: Box::new(source) })
             }
             Err(error) => {
                 let node = &self.def.nodes[index];

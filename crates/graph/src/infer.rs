@@ -172,13 +172,13 @@ pub(crate) fn memory_error(graph: &Graph, id: NodeId, source: BudgetError) -> Gr
     GraphError::Memory {
         file: graph.file.clone(),
         node: Some((node.name.to_string(), node.op_name().to_string())),
-        source,
+        source: Box::new(source),
     }
 }
 
 /// The error of a graph that is too large for the memory there is.
 pub(crate) fn graph_memory_error(graph: &Graph, source: BudgetError) -> GraphError {
-    GraphError::Memory { file: graph.file.clone(), node: None, source }
+    GraphError::Memory { file: graph.file.clone(), node: None, source: Box::new(source) }
 }
 
 /// The error of a node's operator.

@@ -12,7 +12,7 @@ use crate::threads::ThreadPool;
 /// What pooling makes of the values in a window. Padding is not part of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolKind {
-    /// The largest; NaN if one is NaN.
+    /// The largest, NaN passed over as TensorFlow does; the lowest finite float32 if all are NaN.
     Max,
     /// The sum divided by the number of values that lie in the image.
     Average,
