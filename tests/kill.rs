@@ -315,7 +315,7 @@ fn states_that_cannot_be_read() {
         let mut states = out.names();
         states.retain(|name| name.starts_with("out.csv.resume-"));
         let last = fs::read_to_string(out.path("out.csv.resume")).unwrap_or_default();
-        let number =
+        let mut number =
             last.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get("shard")?.as_u64());
         if let Some(number) = number.next_back()
             && !last.contains("\"done\"")

@@ -139,7 +139,7 @@ impl Feeds {
             fit(model, options)
         };
         match self.sizes().fit(model, options) {
-            Err(Error::Graph(_)) => known(options),
+            Err(error @ Error::Graph(_)) if !error.is_budget() => known(options),
             Ok(fit) if fit.plan.steps.iter().any(|step| step.operator.can_outgrow()) => {
                 drop(fit);
                 known(options)

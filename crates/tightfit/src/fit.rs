@@ -174,7 +174,8 @@ impl<'m> Bound<'m> {
         // Before there is anything to run, the model was read and laid out; that has to fit as well.
         let planning_bytes =
             self.model.structure_bytes() + self.planning_bytes.get() + options.pipeline_bytes;
-        let before_bytes = process::floor_bytes() + self.model.opening_bytes().max(planning_bytes);
+        let before_bytes =
+            process::floor_bytes() + threads * THREAD_BYTES + self.model.opening_bytes().max(planning_bytes);
         lines.runtime_bytes += before_bytes.saturating_sub(lines.total_bytes());
         Ok((plan, lines))
     }

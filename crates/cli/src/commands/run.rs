@@ -195,7 +195,7 @@ impl<'a> Call<'a> {
         if let Some(sizes) = FeedSizes::read(model, &self.files, budget)? {
             match sizes.fit(model, &mut options) {
                 // Shapes may follow from what is in the tensors.
-                Err(Error::Graph(_)) => {}
+                Err(error @ Error::Graph(_)) if !error.is_budget() => {}
                 fit => return Ok(Once { options, fit: fit?, feeds: None }),
             }
         }
