@@ -138,7 +138,7 @@ fn real_path(path: &Path) -> io::Result<PathBuf> {
     Ok(known.canonicalize()?.join(rest))
 }
 
-const UNREADABLE: &str = "its host is to be letters, digits, '.', '-' and '_', or an address";
+const UNREADABLE: &str = "its host or bucket is to be letters, digits, '.', '-' and '_', or an address";
 const METADATA: &str = "its host is link-local, or tells a machine's credentials";
 
 /// Hosts by which clouds tell machines what they are.
