@@ -1,0 +1,16 @@
+//! Elements moved and made, not computed with: copies under another layout, gathers, scatters, and new tensors.
+
+mod blocks;
+mod create;
+mod gather;
+pub(crate) mod layout;
+mod scatter;
+
+pub use blocks::{batch_to_space_nd, depth_to_space, space_to_batch_nd, space_to_depth};
+pub use create::{Diagonals, linspace, matrix_band_part, matrix_diag_part, matrix_set_diag, one_hot, range};
+pub use gather::{gather, gather_nd};
+pub use layout::{
+    Mirror, broadcast_to, concat, copy, copy_into, fill, mirror_pad, pad, reverse, roll, slice,
+    strided_slice, tile, transpose,
+};
+pub use scatter::{Combine, SegmentOp, bincount, dynamic_partition, scatter_nd, segment_reduce};

@@ -1,0 +1,386 @@
+//! Runs a product: tasks, and the tiles of each.
+
+use std::ops::Range;
+
+use tightfit_core::{Part, Shared};
+
+use crate::base::error::KernelError;
+use crate::base::simd::dispatch;
+use crate::base::threads::ThreadPool;
+
+use super::RawEpilogue;
+use super::direct::Direct;
+use super::panels::{PackPanel, PackedLayout, pack};
+use super::plan::{ALIGN, Cut, Form, Problem};
+use super::tile::{self, Tile};
+
+/// The part of k that is summed up at once: `taps` runs of `len` elements, each starting `offset` into its tap.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment {
+    pub first_tap: usize,
+    pub taps: usize,
+    pub offset: usize,
+    pub len: usize,
+}
+
+impl Segment {
+    /// Rows `first..first + count` of B, when a tap has `tap_len` of them: whole taps, or a part of one.
+    pub(crate) fn new(tap_len: usize, first: usize, count: usize) -> Result<Segment, KernelError> {
+        if count == 0 || tap_len == 0 {
+            return Ok(Segment { first_tap: 0, taps: 0, offset: 0, len: 0 });
+        }
+        let (first_tap, offset) = (first / tap_len, first % tap_len);
+        if offset == 0 && count.is_multiple_of(tap_len) {
+            return Ok(Segment { first_tap, taps: count / tap_len, offset, len: tap_len });
+        }
+        if count > tap_len - offset {
+            return Err(KernelError::Attribute("a block of rows must be whole taps, or within one tap"));
+        }
+        Ok(Segment { first_tap, taps: 1, offset, len: count })
+    }
+
+    fn k(&self) -> usize {
+        self.taps * self.len
+    }
+}
+
+/// Where an instance of a product (a group of a convolution, an element of a batch) starts, in floats.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Offsets {
+    pub a: usize,
+    pub b: usize,
+    pub out: usize,
+    /// Of scale and shift.
+    pub channel: usize,
+}
+
+/// The left-hand side.
+pub(crate) trait Rows: Sync {
+    /// Floats of scratch that [`Self::fill`] needs for copies.
+    fn copy_floats(&self) -> usize;
+
+    /// Whether [`Self::fill`] copies every row, so that it should not be called for each few panels.
+    fn copies_all(&self) -> bool;
+
+    /// Where instance `number` starts.
+    fn offsets(&self, number: usize) -> Offsets;
+
+    /// Writes to `pointers[tap · MAX_ROWS + row]`, for each tap of `segment` and each of `count` rows from
+    /// `first_row`, where that run of A begins, for an instance that starts at `a` floats.
+    ///
+    /// # Safety
+    /// `pointers` has room for `segment.taps · MAX_ROWS`, `copies` for [`Self::copy_floats`].
+    unsafe fn fill(
+        &self,
+        a: usize,
+        first_row: usize,
+        count: usize,
+        segment: Segment,
+        pointers: *mut *const f32,
+        copies: *mut f32,
+    );
+}
+
+/// The right-hand side.
+#[derive(Clone, Copy)]
+pub(crate) enum RightHand {
+    /// Packed by the layout.
+    Packed(*const f32),
+    /// Any strides, in floats; any alignment.
+    Strided { start: *const f32, row_stride: usize, column_stride: usize },
+}
+
+/// A product, or a batch of them, ready to run.
+pub(crate) struct Gemm<'a, R> {
+    pub rows: &'a R,
+    pub m: usize,
+    /// Columns, and how panels of them are packed: for a k of the segment's.
+    pub layout: PackedLayout,
+    pub instances: usize,
+    pub segment: Segment,
+    pub b: RightHand,
+    pub out: *mut f32,
+    pub out_stride: usize,
+    /// Whether the sums start at 0, or at what the output holds.
+    pub first: bool,
+    pub epilogue: RawEpilogue,
+}
+
+/// Scratch of one product, by worker.
+pub(crate) struct Scratch<'s> {
+    memory: Shared<'s, u8>,
+    parts: [usize; 3],
+}
+
+impl<'s> Scratch<'s> {
+    /// Cuts `floats` zeros off the front of `scratch`, aligned; they take up to 64 bytes more.
+    pub(crate) fn take_zeros(scratch: &mut [u8], floats: usize) -> Result<(&[f32], &mut [u8]), KernelError> {
+        let given_bytes = scratch.len();
+        let skip = scratch.as_ptr().align_offset(ALIGN).min(ALIGN);
+        let needed_bytes = skip + 4 * floats;
+        let Some((front, rest)) = scratch.split_at_mut_checked(needed_bytes) else {
+            return Err(KernelError::Scratch { needed_bytes, given_bytes });
+        };
+        let front = &mut front[skip..];
+        front.fill(0);
+        let zeros = bytemuck::try_cast_slice(front)
+            .map_err(|_| KernelError::Attribute("the scratch memory cannot be aligned"))?;
+        Ok((zeros, rest))
+    }
+
+    /// One worker's scratch.
+    ///
+    /// # Safety
+    /// The worker has one task at a time.
+    unsafe fn of(&self, worker: usize) -> Part<'_, u8> {
+        let bytes = self.parts.iter().sum::<usize>();
+        // SAFETY: workers have parts of their own, and the caller vouches for one use of each.
+        unsafe { self.memory.part(worker * bytes, bytes) }
+    }
+
+    /// Pointers, copies, and panels (or sums) in a worker's scratch.
+    fn cut(&self, part: &mut Part<'_, u8>) -> WorkerMemory {
+        let start = part.as_mut_ptr();
+        let copies = start.wrapping_add(self.parts[0]);
+        let panels = copies.wrapping_add(self.parts[1]);
+        (start.cast(), copies.cast(), panels.cast())
+    }
+}
+
+/// Pointers, copies, and panels (or sums) of one worker.
+type WorkerMemory = (*mut *const f32, *mut f32, *mut f32);
+
+// SAFETY: the caller of `run` vouches for the pointers, and tasks write disjoint tiles of the output.
+unsafe impl<R: Rows> Sync for Gemm<'_, R> {}
+
+impl<R: Rows> Gemm<'_, R> {
+    fn problem(&self) -> Problem {
+        Problem {
+            m: self.m,
+            layout: self.layout,
+            k: self.segment.k(),
+            taps: self.segment.taps,
+            instances: self.instances,
+            form: match self.b {
+                RightHand::Packed(_) => Form::Packed,
+                RightHand::Strided { column_stride, .. } => Form::of_column_stride(column_stride),
+            },
+            copy_floats: self.rows.copy_floats(),
+            copies_all: self.rows.copies_all(),
+        }
+    }
+
+    /// Cuts `scratch` up for the workers.
+    pub(crate) fn scratch<'s>(
+        &self,
+        threads: usize,
+        scratch: &'s mut [u8],
+    ) -> Result<Scratch<'s>, KernelError> {
+        let problem = self.problem();
+        let needed_bytes = problem.scratch_bytes(threads);
+        if scratch.len() < needed_bytes {
+            return Err(KernelError::Scratch { needed_bytes, given_bytes: scratch.len() });
+        }
+        let skip = scratch.as_ptr().align_offset(ALIGN).min(scratch.len());
+        Ok(Scratch { memory: Shared::new(&mut scratch[skip..]), parts: problem.parts(threads) })
+    }
+
+    /// Computes the product.
+    ///
+    /// # Safety
+    /// The pointers in `self` are valid for the sizes in it, nothing else uses the output, and `scratch` was made by
+    /// [`Self::scratch`] for `pool`'s threads.
+    pub(crate) unsafe fn run(&self, pool: &ThreadPool, scratch: &Scratch<'_>) {
+        if self.m == 0 || self.layout.n() == 0 || self.instances == 0 {
+            return;
+        }
+        let problem = self.problem();
+        let cut = problem.cut(pool.threads());
+        let is_direct = problem.is_direct();
+        pool.run(self.instances * cut.blocks * cut.chunks, &|task, worker| {
+            let (chunk, rest) = (task % cut.chunks, task / cut.chunks);
+            let (block, instance) = (rest % cut.blocks, rest / cut.blocks);
+            // SAFETY: tasks write disjoint tiles of the output, each worker has its own scratch, and the caller
+            // vouches for the rest.
+            unsafe {
+                let mut part = scratch.of(worker);
+                let memory = scratch.cut(&mut part);
+                if is_direct {
+                    self.direct_task(&cut, memory, instance, block);
+                } else {
+                    self.task(&cut, memory, instance, block, chunk);
+                }
+            }
+        });
+    }
+
+    /// A block of columns of a few rows, with B where it stands.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
+    unsafe fn direct_task(&self, cut: &Cut, memory: WorkerMemory, instance: usize, block: usize) {
+        let RightHand::Strided { start, row_stride, .. } = self.b else { return };
+        let offsets = self.rows.offsets(instance);
+        let (pointers, copies, sums) = memory;
+        let first = block * cut.block;
+        let columns = cut.block.min(self.layout.n() - first);
+        let out = offsets.out + first;
+        let mut epilogue = self.epilogue.starting_at(offsets.channel + first, out);
+        let after = epilogue.after.take();
+        // SAFETY: the caller vouches for the memory.
+        unsafe { self.rows.fill(offsets.a, 0, self.m, self.segment, pointers, copies) };
+        dispatch(
+            self.layout.isa(),
+            Direct {
+                rows: pointers,
+                count: self.m,
+                segment: self.segment,
+                b: start.wrapping_add(offsets.b + first),
+                b_stride: row_stride,
+                sums,
+                out: self.out.wrapping_add(out),
+                out_stride: self.out_stride,
+                columns,
+                first: self.first,
+                epilogue,
+            },
+        );
+        for r in 0..if after.is_some() { self.m } else { 0 } {
+            let to = self.out.wrapping_add(out + r * self.out_stride);
+            // SAFETY: these elements have just been written.
+            unsafe { after.unwrap_or_default().apply_raw(self.layout.isa(), to, to, columns) };
+        }
+    }
+
+    /// A block of panels of a chunk of rows.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
+    unsafe fn task(&self, cut: &Cut, memory: WorkerMemory, instance: usize, block: usize, chunk: usize) {
+        let offsets = self.rows.offsets(instance);
+        let (pointers, copies, packed) = memory;
+        let panels = block * cut.block..((block + 1) * cut.block).min(self.layout.panels());
+        // SAFETY: the caller vouches for the memory.
+        let b = unsafe { self.panels(panels.clone(), offsets, packed) };
+        let mut source = self.packed_on_the_way(offsets);
+        let first_row = chunk * cut.rows_per_chunk;
+        let rows = cut.rows_per_chunk.min(self.m - first_row);
+        // Tiles of nearly the same height waste less than full ones and a low last one.
+        let tiles = rows.div_ceil(tile::max_rows(self.layout.isa()));
+        let mut done = 0;
+        for number in 0..tiles {
+            let count = (rows - done).div_ceil(tiles - number);
+            // SAFETY: as above.
+            unsafe {
+                self.rows.fill(offsets.a, first_row + done, count, self.segment, pointers, copies);
+                self.tiles(panels.clone(), b, source, pointers, offsets, first_row + done, count);
+            }
+            source = None;
+            done += count;
+        }
+    }
+
+    /// Where B begins, and the floats from one row to the next, if the first tiles pack full panels as they read them.
+    fn packed_on_the_way(&self, offsets: Offsets) -> Option<(*const f32, usize)> {
+        match self.b {
+            RightHand::Strided { start, row_stride, column_stride: 1 } => {
+                Some((start.wrapping_add(offsets.b), row_stride))
+            }
+            _ => None,
+        }
+    }
+
+    /// Where the panels lie such that panel p starts at the result plus its offset; packs those that are not, and that
+    /// the first tiles will not pack.
+    ///
+    /// # Safety
+    /// As [`Self::run`]; `to` has room for the panels.
+    unsafe fn panels(&self, panels: Range<usize>, offsets: Offsets, to: *mut f32) -> *mut f32 {
+        match self.b {
+            RightHand::Packed(start) => start.wrapping_add(offsets.b).cast_mut(),
+            RightHand::Strided { start, row_stride, column_stride } => {
+                let base = self.layout.panel(panels.start).offset;
+                for number in panels {
+                    let panel = self.layout.panel(number);
+                    if column_stride == 1 && panel.columns == tile::width(self.layout.isa()) {
+                        continue;
+                    }
+                    // SAFETY: the caller vouches for the memory.
+                    unsafe {
+                        pack(
+                            self.layout.isa(),
+                            PackPanel {
+                                to: to.add(panel.offset - base),
+                                width: panel.width,
+                                columns: panel.columns,
+                                from: start.wrapping_add(offsets.b + panel.first * column_stride),
+                                rows: self.segment.k(),
+                                row_stride,
+                                column_stride,
+                                padded: true,
+                            },
+                        );
+                    }
+                }
+                to.wrapping_sub(base)
+            }
+        }
+    }
+
+    /// All tiles of `count` rows. Full panels are first packed from `source`, if there is one.
+    ///
+    /// # Safety
+    /// As [`Self::run`]; `pointers` has been filled for these rows, and `b` comes from [`Self::panels`].
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn tiles(
+        &self,
+        panels: Range<usize>,
+        b: *mut f32,
+        source: Option<(*const f32, usize)>,
+        pointers: *const *const f32,
+        offsets: Offsets,
+        first_row: usize,
+        count: usize,
+    ) {
+        let isa = self.layout.isa();
+        let row = offsets.out + first_row * self.out_stride;
+        let columns = panels.clone();
+        for number in panels {
+            let panel = self.layout.panel(number);
+            let out = row + panel.first;
+            let packed = b.wrapping_add(panel.offset);
+            let (b, b_stride, b_copy) = match source {
+                Some((start, stride)) if panel.columns == tile::width(isa) => {
+                    (start.wrapping_add(panel.first), stride, packed)
+                }
+                _ => (packed.cast_const(), panel.width, std::ptr::null_mut()),
+            };
+            let tile = Tile {
+                rows: pointers,
+                taps: self.segment.taps,
+                tap_len: self.segment.len,
+                b,
+                b_stride,
+                b_copy,
+                out: self.out.wrapping_add(out),
+                out_stride: self.out_stride,
+                columns: panel.columns,
+                first: self.first,
+                epilogue: self.epilogue.starting_at(offsets.channel + panel.first, out),
+            };
+            // SAFETY: the layout was made for an available isa; the caller vouches for the memory.
+            unsafe { tile::select(isa, count, panel.width, !b_copy.is_null())(&tile) };
+        }
+        if let Some(activation) = self.epilogue.after {
+            let (first, last) = (self.layout.panel(columns.start), self.layout.panel(columns.end - 1));
+            let len = last.first + last.columns - first.first;
+            // Rows without a gap between them are one piece.
+            let (pieces, len) = if len == self.out_stride { (1, count * len) } else { (count, len) };
+            for piece in 0..pieces {
+                let to = self.out.wrapping_add(row + piece * self.out_stride + first.first);
+                // SAFETY: these are the elements that the tiles have just written.
+                unsafe { activation.apply_raw(isa, to, to, len) };
+            }
+        }
+    }
+}

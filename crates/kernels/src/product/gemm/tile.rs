@@ -1,0 +1,223 @@
+//! The inner loop: a few rows of A times a panel of B, summed in registers.
+
+use crate::base::cpu::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::base::simd::{Avx2, Avx512};
+use crate::base::simd::{Portable, Simd};
+
+use super::RawEpilogue;
+
+/// The most rows a tile has on any [`Isa`].
+pub(crate) const MAX_ROWS: usize = 14;
+
+/// How many rows ahead of its use a B that is not packed is asked for.
+pub(super) const PREFETCHED_ROWS: usize = 12;
+
+/// Vectors in a full panel.
+const VECTORS: usize = 2;
+
+/// Columns of a full panel.
+pub(crate) const fn width(isa: Isa) -> usize {
+    VECTORS * isa.lanes()
+}
+
+/// The most rows a tile has: as many as leave registers for a row of B and an element of A.
+pub(crate) const fn max_rows(isa: Isa) -> usize {
+    match isa {
+        Isa::Avx512 => 14,
+        Isa::Avx2 => 6,
+        Isa::Portable => 4,
+    }
+}
+
+/// One tile of the output.
+pub(crate) struct Tile {
+    /// `taps` times [`MAX_ROWS`] pointers, of which the first as many as the tile has rows are used, each to
+    /// `tap_len` floats of A.
+    pub rows: *const *const f32,
+    pub taps: usize,
+    pub tap_len: usize,
+    /// `taps · tap_len` rows of the panel, at any alignment.
+    pub b: *const f32,
+    /// Floats from one row of the panel to the next.
+    pub b_stride: usize,
+    /// Where to pack the panel's rows as they are read, for the tiles to come; or null. Only for full panels.
+    pub b_copy: *mut f32,
+    pub out: *mut f32,
+    pub out_stride: usize,
+    /// Columns that are meant; the panel's may be more.
+    pub columns: usize,
+    /// Whether the sum starts at 0, or at what the output holds.
+    pub first: bool,
+    /// Its channels are the panel's columns, its residual starts at the tile and has the output's stride.
+    pub epilogue: RawEpilogue,
+}
+
+/// Computes a tile.
+///
+/// # Safety
+/// All that the [`Tile`] points to is valid, and the processor has the instructions.
+pub(crate) type TileFn = unsafe fn(&Tile);
+
+/// The function for tiles of `rows` rows and a panel of `width` columns, which is packed on the way or not.
+pub(crate) fn select(isa: Isa, rows: usize, width: usize, packs: bool) -> TileFn {
+    let vectors = width / isa.lanes();
+    debug_assert!((1..=max_rows(isa)).contains(&rows) && (1..=VECTORS).contains(&vectors));
+    debug_assert!(!packs || vectors == VECTORS);
+    macro_rules! table {
+        ($function:ident: $($rows:literal)*) => {
+            match (rows, vectors, packs) {
+                $(
+                    ($rows, 1, _) => $function::<$rows, 1, false>,
+                    ($rows, _, false) => $function::<$rows, 2, false>,
+                    ($rows, _, true) => $function::<$rows, 2, true>,
+                )*
+                _ => unreachable!("a tile has between 1 and max_rows rows"),
+            }
+        };
+    }
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => table!(avx512: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => table!(avx2: 1 2 3 4 5 6),
+        _ => table!(portable: 1 2 3 4),
+    }
+}
+
+/// # Safety
+/// As [`TileFn`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+unsafe fn avx512<const ROWS: usize, const VECTORS: usize, const PACK: bool>(tile: &Tile) {
+    // SAFETY: the caller vouches for memory and instructions.
+    unsafe { compute::<_, ROWS, VECTORS, PACK>(Avx512::new(), tile) }
+}
+
+/// # Safety
+/// As [`TileFn`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2<const ROWS: usize, const VECTORS: usize, const PACK: bool>(tile: &Tile) {
+    // SAFETY: the caller vouches for memory and instructions.
+    unsafe { compute::<_, ROWS, VECTORS, PACK>(Avx2::new(), tile) }
+}
+
+/// # Safety
+/// As [`TileFn`].
+unsafe fn portable<const ROWS: usize, const VECTORS: usize, const PACK: bool>(tile: &Tile) {
+    // SAFETY: the caller vouches for the memory.
+    unsafe { compute::<_, ROWS, VECTORS, PACK>(Portable, tile) }
+}
+
+/// # Safety
+/// As [`TileFn`].
+#[inline(always)]
+unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize, const PACK: bool>(s: S, t: &Tile) {
+    let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+    // SAFETY: the caller vouches for the pointers and counts in the tile; partial vectors end at `columns`.
+    unsafe {
+        if !t.first {
+            for (r, row) in sums.iter_mut().enumerate() {
+                for (v, sum) in row.iter_mut().enumerate() {
+                    *sum = load_columns(s, t.out.add(r * t.out_stride), v, t.columns);
+                }
+            }
+        }
+        let mut b = t.b;
+        let mut copy = t.b_copy;
+        let mut rows = t.rows;
+        for _ in 0..t.taps {
+            let mut a = [std::ptr::null(); ROWS];
+            for (r, pointer) in a.iter_mut().enumerate() {
+                *pointer = *rows.add(r);
+            }
+            rows = rows.add(MAX_ROWS);
+            for k in 0..t.tap_len {
+                let mut columns = [s.splat(0.0); VECTORS];
+                for (v, column) in columns.iter_mut().enumerate() {
+                    *column = s.load(b.wrapping_add(v * S::LANES));
+                }
+                if PACK {
+                    for (v, column) in columns.iter().enumerate() {
+                        s.store(copy.add(v * S::LANES), *column);
+                    }
+                    copy = copy.wrapping_add(VECTORS * S::LANES);
+                    // The rows are far apart, which no hardware prefetcher follows.
+                    for line in (0..VECTORS * S::LANES).step_by(16) {
+                        s.prefetch(b.wrapping_add(PREFETCHED_ROWS * t.b_stride + line));
+                    }
+                }
+                b = b.wrapping_add(t.b_stride);
+                for r in 0..ROWS {
+                    let x = s.splat(*a[r].add(k));
+                    for v in 0..VECTORS {
+                        sums[r][v] = s.mul_add(x, columns[v], sums[r][v]);
+                    }
+                }
+            }
+        }
+        if t.columns == VECTORS * S::LANES {
+            finish::<S, ROWS, VECTORS, true>(s, t, &sums);
+        } else {
+            finish::<S, ROWS, VECTORS, false>(s, t, &sums);
+        }
+    }
+}
+
+/// The `v`th vector at `from`, as far as there are columns.
+///
+/// # Safety
+/// `columns` floats can be read.
+#[inline(always)]
+unsafe fn load_columns<S: Simd>(s: S, from: *const f32, v: usize, columns: usize) -> S::V {
+    let count = columns.saturating_sub(v * S::LANES).min(S::LANES);
+    // SAFETY: the vector is cut to what can be read.
+    unsafe { s.load_partial(from.wrapping_add(v * S::LANES), count) }
+}
+
+/// Scales, shifts, adds, clamps and stores.
+///
+/// # Safety
+/// As [`TileFn`]; with `FULL` all of the panel's columns are meant.
+#[inline(always)]
+unsafe fn finish<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL: bool>(
+    s: S,
+    t: &Tile,
+    sums: &[[S::V; VECTORS]; ROWS],
+) {
+    let e = &t.epilogue;
+    let (min, max) = (s.splat(e.min), s.splat(e.max));
+    // SAFETY: the caller vouches for the pointers; partial vectors end at `columns`.
+    unsafe {
+        let load = |from: *const f32, v: usize| {
+            if FULL { s.load(from.add(v * S::LANES)) } else { load_columns(s, from, v, t.columns) }
+        };
+        let mut scale = [s.splat(1.0); VECTORS];
+        let mut shift = [s.splat(0.0); VECTORS];
+        for v in 0..VECTORS {
+            if !e.scale.is_null() {
+                scale[v] = load(e.scale, v);
+            }
+            if !e.shift.is_null() {
+                shift[v] = load(e.shift, v);
+            }
+        }
+        for (r, row) in sums.iter().enumerate() {
+            let out = t.out.add(r * t.out_stride);
+            for (v, sum) in row.iter().enumerate() {
+                let mut x = s.mul_add(*sum, scale[v], shift[v]);
+                if !e.residual.is_null() {
+                    x = s.add(x, load(e.residual.add(r * t.out_stride), v));
+                }
+                x = s.min(max, s.max(min, x));
+                if FULL {
+                    s.store(out.add(v * S::LANES), x);
+                } else {
+                    let count = t.columns.saturating_sub(v * S::LANES).min(S::LANES);
+                    s.store_partial(out.wrapping_add(v * S::LANES), x, count);
+                }
+            }
+        }
+    }
+}

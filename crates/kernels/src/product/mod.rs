@@ -1,0 +1,16 @@
+//! Sums of products: matrix products, convolutions and sums over strided axes.
+
+pub(crate) mod conv2d;
+mod conv2d_f64;
+pub(crate) mod gemm;
+pub(crate) mod matmul;
+mod matmul_any;
+mod strided_sum;
+mod stuff;
+
+pub use conv2d::{Conv2d, Conv2dParams};
+pub use conv2d_f64::{conv2d_f64, conv2d_i32, conv2d_transpose_f64, conv2d_transpose_i32};
+pub use gemm::{Block, Epilogue, PackedLayout, Residual, WeightForm, Weights};
+pub use matmul::{BatchMatMul, MatMul, MatrixStrides};
+pub use strided_sum::{StridedDim, strided_sum};
+pub use stuff::{stuff_zeros, stuffed_size, turn_filter};

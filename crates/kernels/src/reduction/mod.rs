@@ -1,0 +1,20 @@
+//! What is known of many elements at once: sums and extremes, norms, softmax, counts, order and distinct values.
+
+mod channels_first;
+mod cross_entropy;
+mod norm;
+mod nth;
+mod reduce;
+mod search;
+mod softmax;
+
+pub use channels_first::{batch_norm_channels_first, batch_statistics_channels_first};
+pub use cross_entropy::{Labels, softmax_cross_entropy};
+pub use norm::{
+    BatchNorm, LocalResponse, batch_norm, batch_norm_f64, batch_statistics, l2_normalize, layer_norm,
+    local_response_norm,
+};
+pub use nth::{histogram, nth_element};
+pub use reduce::{ArgOp, ReduceOp, ScanOp, arg_reduce, reduce, scan};
+pub use search::{count_nonzero, invert_permutation, reverse_sequence, top_k, unique, where_indices};
+pub use softmax::{log_softmax, softmax};

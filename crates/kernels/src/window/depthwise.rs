@@ -1,0 +1,415 @@
+//! Depthwise convolution, f32: each input channel has filters of its own.
+
+use crate::base::cpu::Isa;
+use crate::base::error::{KernelError, check_exact, product};
+use crate::base::simd::{Kernel, Simd, dispatch};
+use crate::base::threads::ThreadPool;
+use crate::base::window::Window;
+use crate::product::gemm::{Epilogue, RawEpilogue};
+
+/// What a depthwise convolution works on: input `[batch, height, width, channels]`, filter `[window height, window
+/// width, channels, multiplier]`, output `[batch, height', width', channels · multiplier]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DepthwiseParams {
+    /// Images.
+    pub batch: usize,
+    /// Of the input.
+    pub height: usize,
+    /// Of the input.
+    pub width: usize,
+    /// Of the input.
+    pub channels: usize,
+    /// Output channels per input channel.
+    pub multiplier: usize,
+    /// The filter's window.
+    pub window: Window,
+}
+
+/// A depthwise convolution. Cheap to make; needs no packing and no scratch.
+#[derive(Debug, Clone, Copy)]
+pub struct DepthwiseConv2d {
+    isa: Isa,
+    p: DepthwiseParams,
+    output: [usize; 2],
+}
+
+/// Multiply-adds that are worth a task of their own.
+const TASK_WORK: usize = 1 << 17;
+
+impl DepthwiseConv2d {
+    /// The convolution with these parameters.
+    ///
+    /// # Errors
+    /// [`KernelError`] for parameters that make no sense or sizes that overflow, or when the processor lacks `isa`.
+    pub fn new(isa: Isa, p: DepthwiseParams) -> Result<DepthwiseConv2d, KernelError> {
+        if !isa.is_available() {
+            return Err(KernelError::Isa(isa));
+        }
+        let output = p.window.output(p.height, p.width)?;
+        product(&[p.batch, p.height, p.width, p.channels])?;
+        product(&[p.batch, output[0], output[1], p.channels, p.multiplier])?;
+        product(&[p.window.size[0], p.window.size[1], p.channels, p.multiplier])?;
+        Ok(DepthwiseConv2d { isa, p, output })
+    }
+
+    /// The output's shape, `[batch, height', width', channels · multiplier]`.
+    pub fn output_shape(&self) -> [usize; 4] {
+        [self.p.batch, self.output[0], self.output[1], self.p.channels * self.p.multiplier]
+    }
+
+    /// Computes the convolution. `filter` is the file's bytes: little-endian floats at any alignment.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] when a length is wrong.
+    pub fn run(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        filter: &[u8],
+        out: &mut [f32],
+        epilogue: Epilogue<'_>,
+    ) -> Result<(), KernelError> {
+        let p = &self.p;
+        let [_, height, width, channels] = self.output_shape();
+        let taps = p.window.size[0] * p.window.size[1];
+        check_exact("the input", p.batch * p.height * p.width * p.channels, input.len())?;
+        check_exact("the filter", 4 * taps * channels, filter.len())?;
+        check_exact("the output", p.batch * height * width * channels, out.len())?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        let (out, out_len) = (out.as_mut_ptr(), out.len());
+        let epilogue = epilogue.to_raw(channels, out, out_len)?;
+        let rows = p.batch * height;
+        let work = rows * width * channels * taps;
+        let wanted = if pool.threads() == 1 { 1 } else { (work / TASK_WORK).clamp(1, pool.threads() * 6) };
+        // Few rows are cut across the channels too, at whole cache lines.
+        let parts = if p.multiplier == 1 && rows < wanted { 2 } else { 1 };
+        let part_channels = channels.div_ceil(parts).next_multiple_of(16).min(channels);
+        let parts = channels.div_ceil(part_channels);
+        let rows_per_task = rows.div_ceil(wanted.div_ceil(parts).min(rows));
+        let chunks = rows.div_ceil(rows_per_task);
+        let job = Job {
+            op: self,
+            input: input.as_ptr(),
+            filter: filter.as_ptr().cast(),
+            out,
+            epilogue,
+            rows: 0..0,
+            channels: 0..0,
+        };
+        let job = &job;
+        pool.run(parts * chunks, &|task, _| {
+            let (part, chunk) = (task % parts, task / parts);
+            let first = chunk * rows_per_task;
+            dispatch(
+                self.isa,
+                Job {
+                    rows: first..(first + rows_per_task).min(rows),
+                    channels: part * part_channels..((part + 1) * part_channels).min(channels),
+                    ..*job
+                },
+            );
+        });
+        Ok(())
+    }
+}
+
+/// Some rows and channels of the output. The pointers are to the whole tensors, whose lengths have been checked.
+struct Job<'a> {
+    op: &'a DepthwiseConv2d,
+    input: *const f32,
+    /// At any alignment.
+    filter: *const f32,
+    out: *mut f32,
+    epilogue: RawEpilogue,
+    /// Rows of all images' outputs.
+    rows: std::ops::Range<usize>,
+    channels: std::ops::Range<usize>,
+}
+
+// SAFETY: the tensors outlive the run, the input and the filter are only read, and no two tasks of a run have the same
+// rows and channels of the output.
+unsafe impl Sync for Job<'_> {}
+
+/// One row of the output: where its input rows are, and which of the window's rows lie in the image.
+struct Row {
+    /// The input row of the window's row 0, which may lie outside.
+    top: isize,
+    image: usize,
+    /// The window's rows from `first` up to `end` lie in the image.
+    first: usize,
+    end: usize,
+    /// The output row's start, in floats.
+    out: usize,
+}
+
+/// Output pixels that are computed together.
+const PIXELS: usize = 4;
+
+impl Kernel for Job<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let p = &self.op.p;
+        let w = &p.window;
+        let [height, width] = self.op.output;
+        let all_channels = p.channels * p.multiplier;
+        for number in self.rows.clone() {
+            let (image, y) = (number / height, number % height);
+            let top = (y * w.strides[0]) as isize - w.pads[0] as isize;
+            let (first, end) = valid(top, w.dilations[0], w.size[0], p.height);
+            let row = Row { top, image, first, end, out: number * width * all_channels };
+            if p.multiplier != 1 {
+                self.multiplied(s, &row);
+            } else {
+                match (w.size[1], w.strides[1], w.dilations[1]) {
+                    (3, 1, 1) => self.blocks::<S, 3, 1>(s, &row),
+                    (3, 2, 1) => self.blocks::<S, 3, 2>(s, &row),
+                    (5, 1, 1) => self.blocks::<S, 5, 1>(s, &row),
+                    (5, 2, 1) => self.blocks::<S, 5, 2>(s, &row),
+                    _ => (0..width).for_each(|x| self.any_pixel(s, &row, x)),
+                }
+            }
+            self.after(&row, width, all_channels);
+        }
+    }
+}
+
+/// Which elements of a window of `size` that starts at `start` lie in `0..limit`: from the first up to the second.
+#[inline(always)]
+fn valid(start: isize, dilation: usize, size: usize, limit: usize) -> (usize, usize) {
+    let first = if start < 0 { start.unsigned_abs().div_ceil(dilation) } else { 0 };
+    let end = (limit as isize - start).max(0).unsigned_abs().div_ceil(dilation);
+    let end = end.min(size);
+    (first.min(end), end)
+}
+
+impl Job<'_> {
+    /// The input pixel in the window's row `ky` of an output row, `x` pixels from the left.
+    #[inline(always)]
+    fn pixel(&self, row: &Row, ky: usize, x: usize) -> *const f32 {
+        let p = &self.op.p;
+        let y = (row.top + (ky * p.window.dilations[0]) as isize) as usize;
+        self.input.wrapping_add(((row.image * p.height + y) * p.width + x) * p.channels)
+    }
+
+    /// An output pixel of any window.
+    #[inline(always)]
+    fn any_pixel<S: Simd>(&self, s: S, row: &Row, x: usize) {
+        let p = &self.op.p;
+        let w = &p.window;
+        let left = (x * w.strides[1]) as isize - w.pads[2] as isize;
+        let (first, end) = valid(left, w.dilations[1], w.size[1], p.width);
+        let mut c = self.channels.start;
+        while c < self.channels.end {
+            let count = (self.channels.end - c).min(S::LANES);
+            let mut sum = s.splat(0.0);
+            for ky in row.first..row.end {
+                for kx in first..end {
+                    let column = (left + (kx * w.dilations[1]) as isize) as usize;
+                    let tap = (ky * w.size[1] + kx) * p.channels + c;
+                    // SAFETY: the window's row and column lie in the image, and `count` channels are left.
+                    unsafe {
+                        let value = s.load_partial(self.pixel(row, ky, column).wrapping_add(c), count);
+                        let weight = s.load_partial(self.filter.wrapping_add(tap), count);
+                        sum = s.mul_add(value, weight, sum);
+                    }
+                }
+            }
+            self.finish(s, [sum], 1, row.out + x * p.channels + c, c, count);
+            c += count;
+        }
+    }
+
+    /// A row of output pixels, some together.
+    #[inline(always)]
+    fn blocks<S: Simd, const WIDTH: usize, const STRIDE: usize>(&self, s: S, row: &Row) {
+        let p = &self.op.p;
+        for x in (0..self.op.output[1]).step_by(PIXELS) {
+            let left = (x * STRIDE) as isize - p.window.pads[2] as isize;
+            let span = (PIXELS - 1) * STRIDE + WIDTH;
+            let live = PIXELS.min(self.op.output[1] - x);
+            if live == PIXELS && left >= 0 && left + span as isize <= p.width as isize {
+                self.pixels::<S, WIDTH, STRIDE, false>(s, row, x, left, live);
+            } else {
+                self.pixels::<S, WIDTH, STRIDE, true>(s, row, x, left, live);
+            }
+        }
+    }
+
+    /// The first `live` of [`PIXELS`] output pixels from `x` on: each vector of the input is loaded once for all of
+    /// them. With `EDGE` their windows may stick out of the image, which lies from column `-left` of them on.
+    #[inline(always)]
+    fn pixels<S: Simd, const WIDTH: usize, const STRIDE: usize, const EDGE: bool>(
+        &self,
+        s: S,
+        row: &Row,
+        x: usize,
+        left: isize,
+        live: usize,
+    ) {
+        let p = &self.op.p;
+        let mut c = self.channels.start;
+        while c < self.channels.end {
+            let count = (self.channels.end - c).min(S::LANES);
+            let mut sums = [s.splat(0.0); PIXELS];
+            for ky in row.first..row.end {
+                let taps = TapRow::<WIDTH> {
+                    channels: p.channels,
+                    start: self.pixel(row, ky, 0).wrapping_offset(left * p.channels as isize).wrapping_add(c),
+                    filter: self.filter.wrapping_add(ky * WIDTH * p.channels + c),
+                    valid: if EDGE {
+                        (-left).max(0) as usize..(p.width as isize - left).max(0) as usize
+                    } else {
+                        0..usize::MAX
+                    },
+                };
+                // SAFETY: the valid columns lie in the image, and `count` channels are left.
+                unsafe {
+                    if count == S::LANES {
+                        taps.add::<S, STRIDE, EDGE>(s, &mut sums, |from: *const f32| s.load(from));
+                    } else {
+                        taps.add::<S, STRIDE, EDGE>(s, &mut sums, |from: *const f32| {
+                            s.load_partial(from, count)
+                        });
+                    }
+                }
+            }
+            self.finish(s, sums, live, row.out + x * p.channels + c, c, count);
+            c += count;
+        }
+    }
+
+    /// Scales, shifts, adds, clamps and stores `count` channels from `c` of the first `live` of neighbouring pixels,
+    /// the first at `out`.
+    #[inline(always)]
+    fn finish<S: Simd, const COUNT: usize>(
+        &self,
+        s: S,
+        sums: [S::V; COUNT],
+        live: usize,
+        out: usize,
+        c: usize,
+        count: usize,
+    ) {
+        let e = &self.epilogue;
+        let (min, max) = (s.splat(e.min), s.splat(e.max));
+        // SAFETY: `count` channels from `c` of the pixels at `out` are this task's own part of the output.
+        unsafe {
+            let scale = if e.scale.is_null() { s.splat(1.0) } else { s.load_partial(e.scale.add(c), count) };
+            let shift = if e.shift.is_null() { s.splat(0.0) } else { s.load_partial(e.shift.add(c), count) };
+            for (i, sum) in sums.into_iter().enumerate() {
+                if i >= live {
+                    break;
+                }
+                let at = out + i * self.op.p.channels;
+                let mut x = s.mul_add(sum, scale, shift);
+                if !e.residual.is_null() {
+                    x = s.add(x, s.load_partial(e.residual.add(at), count));
+                }
+                x = s.min(max, s.max(min, x));
+                if count == S::LANES {
+                    s.store(self.out.add(at), x);
+                } else {
+                    s.store_partial(self.out.add(at), x, count);
+                }
+            }
+        }
+    }
+
+    /// A row with any multiplier, one output value at a time.
+    #[inline(always)]
+    fn multiplied<S: Simd>(&self, _: S, row: &Row) {
+        let p = &self.op.p;
+        let w = &p.window;
+        let e = &self.epilogue;
+        let all = p.channels * p.multiplier;
+        for x in 0..self.op.output[1] {
+            let left = (x * w.strides[1]) as isize - w.pads[2] as isize;
+            let (first, end) = valid(left, w.dilations[1], w.size[1], p.width);
+            for c in self.channels.clone() {
+                let mut sum = 0.0f32;
+                let at = row.out + x * all + c;
+                // SAFETY: the window's valid part lies in the image; `at` is in this task's rows of the output.
+                unsafe {
+                    for ky in row.first..row.end {
+                        for kx in first..end {
+                            let column = (left + (kx * w.dilations[1]) as isize) as usize;
+                            let value = *self.pixel(row, ky, column).wrapping_add(c / p.multiplier);
+                            let tap = (ky * w.size[1] + kx) * all + c;
+                            sum += value * self.filter.wrapping_add(tap).read_unaligned();
+                        }
+                    }
+                    if !e.scale.is_null() {
+                        sum *= *e.scale.add(c);
+                    }
+                    if !e.shift.is_null() {
+                        sum += *e.shift.add(c);
+                    }
+                    if !e.residual.is_null() {
+                        sum += *e.residual.add(at);
+                    }
+                    // Unlike `f32::max`, comparisons let NaN through.
+                    sum = if sum < e.min { e.min } else { sum };
+                    *self.out.add(at) = if sum > e.max { e.max } else { sum };
+                }
+            }
+        }
+    }
+
+    /// Applies an activation that is more than a clamp.
+    fn after(&self, row: &Row, width: usize, all_channels: usize) {
+        let Some(activation) = self.epilogue.after else { return };
+        let whole = self.channels.len() == all_channels;
+        let (pieces, len) = if whole { (1, width * all_channels) } else { (width, self.channels.len()) };
+        for piece in 0..pieces {
+            let to = self.out.wrapping_add(row.out + piece * all_channels + self.channels.start);
+            // SAFETY: this task has just written these elements.
+            unsafe { activation.apply_raw(self.op.isa, to, to, len) };
+        }
+    }
+}
+
+/// A row of the window of [`PIXELS`] neighbouring output pixels.
+struct TapRow<const WIDTH: usize> {
+    /// Floats from one pixel to the next.
+    channels: usize,
+    /// The first pixel's leftmost column.
+    start: *const f32,
+    filter: *const f32,
+    /// Columns that lie in the image, counted from the first.
+    valid: std::ops::Range<usize>,
+}
+
+impl<const WIDTH: usize> TapRow<WIDTH> {
+    /// Adds the row's products.
+    ///
+    /// # Safety
+    /// `load` can read at the filter's taps and at all valid columns.
+    #[inline(always)]
+    unsafe fn add<S: Simd, const STRIDE: usize, const EDGE: bool>(
+        &self,
+        s: S,
+        sums: &mut [S::V; PIXELS],
+        load: impl Fn(*const f32) -> S::V,
+    ) {
+        let mut weights = [s.splat(0.0); WIDTH];
+        for (kx, weight) in weights.iter_mut().enumerate() {
+            *weight = load(self.filter.wrapping_add(kx * self.channels));
+        }
+        for i in 0..(PIXELS - 1) * STRIDE + WIDTH {
+            if EDGE && !self.valid.contains(&i) {
+                continue;
+            }
+            let value = load(self.start.wrapping_add(i * self.channels));
+            for (pixel, sum) in sums.iter_mut().enumerate() {
+                let kx = i.wrapping_sub(pixel * STRIDE);
+                if kx < WIDTH {
+                    *sum = s.mul_add(value, weights[kx], *sum);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Pooling over windows, and the mean over a middle axis.
+
+use tightfit_core::Shared;
+
+use crate::base::cpu::Isa;
+use crate::base::error::{KernelError, check_exact, product};
+use crate::base::simd::{Kernel, Simd, dispatch};
+use crate::base::threads::ThreadPool;
+use crate::base::window::Window;
+
+/// What pooling makes of the values in a window. Padding is not part of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolKind {
+    /// The largest, NaN passed over as TensorFlow does; the lowest finite float32 if all are NaN.
+    Max,
+    /// The sum divided by the number of values that lie in the image.
+    Average,
+}
+
+/// Pooling of `[batch, height, width, channels]`, f32. Needs no scratch.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool2d {
+    isa: Isa,
+    kind: PoolKind,
+    batch: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    window: Window,
+    output: [usize; 2],
+}
+
+/// Vectors of channels that are worked on together.
+const VECTORS: usize = 4;
+
+/// Values read that are worth a task of their own.
+const TASK_WORK: usize = 1 << 17;
+
+impl Pool2d {
+    /// Pooling of images of this shape. Each window must touch the image.
+    ///
+    /// # Errors
+    /// [`KernelError`] for a window that makes no sense or sizes that overflow, or when the processor lacks `isa`.
+    pub fn new(isa: Isa, kind: PoolKind, shape: [usize; 4], window: Window) -> Result<Pool2d, KernelError> {
+        if !isa.is_available() {
+            return Err(KernelError::Isa(isa));
+        }
+        let [batch, height, width, channels] = shape;
+        let output = window.output(height, width)?;
+        product(&shape)?;
+        product(&[batch, output[0], output[1], channels])?;
+        let op = Pool2d { isa, kind, batch, height, width, channels, window, output };
+        for (axis, size) in [height, width].into_iter().enumerate() {
+            let touches = |position: usize| {
+                let (first, end) = op.valid(axis, position, size);
+                first < end
+            };
+            // Windows in between lie further inside than the first or the last, unless dilation steps over the image.
+            if output[axis] > 0 && !(0..output[axis]).all(touches) {
+                return Err(KernelError::Attribute("a pooling window lies outside the image"));
+            }
+        }
+        Ok(op)
+    }
+
+    /// The output's shape, `[batch, height', width', channels]`.
+    pub fn output_shape(&self) -> [usize; 4] {
+        [self.batch, self.output[0], self.output[1], self.channels]
+    }
+
+    /// Computes the pooling.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] when a length is wrong.
+    pub fn run(&self, pool: &ThreadPool, input: &[f32], out: &mut [f32]) -> Result<(), KernelError> {
+        let [batch, height, width, channels] = self.output_shape();
+        check_exact("the input", batch * self.height * self.width * channels, input.len())?;
+        check_exact("the output", batch * height * width * channels, out.len())?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        let rows = batch * height;
+        let work = out.len().saturating_mul(self.window.size[0] * self.window.size[1]);
+        let wanted = if pool.threads() == 1 { 1 } else { (work / TASK_WORK).clamp(1, pool.threads() * 4) };
+        let per_task = rows.div_ceil(wanted);
+        let row_floats = width * channels;
+        let shared = Shared::new(out);
+        pool.run(rows.div_ceil(per_task), &|task, _| {
+            let first = task * per_task;
+            let count = per_task.min(rows - first);
+            // SAFETY: each task has its own rows of the output, whose length was checked.
+            let mut out = unsafe { shared.part(first * row_floats, count * row_floats) };
+            dispatch(self.isa, Job { op: self, input, first, out: &mut out });
+        });
+        Ok(())
+    }
+
+    /// Which elements of the window at this output position lie in the image: from the first up to the second.
+    #[inline(always)]
+    fn valid(&self, axis: usize, position: usize, size: usize) -> (usize, usize) {
+        let dilation = self.window.dilations[axis];
+        let start = (position * self.window.strides[axis]) as isize - self.window.pads[2 * axis] as isize;
+        let first = if start < 0 { start.unsigned_abs().div_ceil(dilation) } else { 0 };
+        let end =
+            (size as isize - start).max(0).unsigned_abs().div_ceil(dilation).min(self.window.size[axis]);
+        (first.min(end), end)
+    }
+}
+
+struct Job<'a> {
+    op: &'a Pool2d,
+    input: &'a [f32],
+    /// The first row, counted over all images' outputs.
+    first: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Job<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let [_, height, width, channels] = self.op.output_shape();
+        for (number, row) in self.out.chunks_exact_mut(width * channels).enumerate() {
+            let (image, y) = ((self.first + number) / height, (self.first + number) % height);
+            for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
+                let mut c = 0;
+                while c + VECTORS * S::LANES <= channels {
+                    pool_block::<S, VECTORS>(s, self.op, self.input, [image, y, x], c, S::LANES, pixel);
+                    c += VECTORS * S::LANES;
+                }
+                while c < channels {
+                    let count = (channels - c).min(S::LANES);
+                    pool_block::<S, 1>(s, self.op, self.input, [image, y, x], c, count, pixel);
+                    c += count;
+                }
+            }
+        }
+    }
+}
+
+/// `N` vectors of one output pixel, from channel `c` on; only the first `count` lanes if `N` is 1.
+#[inline(always)]
+fn pool_block<S: Simd, const N: usize>(
+    s: S,
+    op: &Pool2d,
+    input: &[f32],
+    [image, y, x]: [usize; 3],
+    c: usize,
+    count: usize,
+    pixel: &mut [f32],
+) {
+    let (first_y, end_y) = op.valid(0, y, op.height);
+    let (first_x, end_x) = op.valid(1, x, op.width);
+    let is_max = op.kind == PoolKind::Max;
+    let mut values = [s.splat(if is_max { f32::MIN } else { 0.0 }); N];
+    for ky in first_y..end_y {
+        let row = y * op.window.strides[0] + ky * op.window.dilations[0] - op.window.pads[0];
+        for kx in first_x..end_x {
+            let column = x * op.window.strides[1] + kx * op.window.dilations[1] - op.window.pads[2];
+            let at = ((image * op.height + row) * op.width + column) * op.channels + c;
+            for (v, value) in values.iter_mut().enumerate() {
+                // SAFETY: row and column lie in the image, and `count` channels (N whole vectors) are left.
+                let next = unsafe { s.load_partial(input.as_ptr().add(at + v * S::LANES), count) };
+                // A NaN is passed over, as in TensorFlow.
+                *value = if is_max { s.max(next, *value) } else { s.add(*value, next) };
+            }
+        }
+    }
+    let divisor = s.splat(((end_y - first_y) * (end_x - first_x)) as f32);
+    for (v, value) in values.into_iter().enumerate() {
+        let value = if is_max { value } else { s.div(value, divisor) };
+        // SAFETY: `count` channels (N whole vectors) of the pixel are left from `c`.
+        unsafe { s.store_partial(pixel.as_mut_ptr().add(c + v * S::LANES), value, count) };
+    }
+}
+
+/// The mean over the middle axis of `[outer, n, channels]`, into `[outer, channels]`: global average pooling.
+///
+/// # Errors
+/// [`KernelError::Length`] when a length is wrong, [`KernelError::Attribute`] when `n` is 0.
+pub fn mean_middle_axis(
+    isa: Isa,
+    pool: &ThreadPool,
+    [outer, n, channels]: [usize; 3],
+    input: &[f32],
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    check_exact("the input", product(&[outer, n, channels])?, input.len())?;
+    check_exact("the output", product(&[outer, channels])?, out.len())?;
+    if n == 0 {
+        return Err(KernelError::Attribute("the mean of no values"));
+    }
+    if out.is_empty() {
+        return Ok(());
+    }
+    // Channels are cut at whole cache lines.
+    let parts = if pool.threads() == 1 || input.len() < TASK_WORK { 1 } else { pool.threads() };
+    let part = channels.div_ceil(parts).next_multiple_of(64);
+    let parts = channels.div_ceil(part);
+    let shared = Shared::new(out);
+    pool.run(outer * parts, &|task, _| {
+        let (row, first) = (task / parts, task % parts * part);
+        let count = part.min(channels - first);
+        // SAFETY: each task has its own channels of its own row of the output.
+        let mut out = unsafe { shared.part(row * channels + first, count) };
+        let input = &input[row * n * channels..(row + 1) * n * channels];
+        dispatch(isa, Mean { input, n, channels, first, out: &mut out });
+    });
+    Ok(())
+}
+
+struct Mean<'a> {
+    /// `[n, channels]`
+    input: &'a [f32],
+    n: usize,
+    channels: usize,
+    /// The channel that `out` starts at.
+    first: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Mean<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let mut c = 0;
+        while c + VECTORS * S::LANES <= self.out.len() {
+            self.block::<S, VECTORS>(s, c, S::LANES);
+            c += VECTORS * S::LANES;
+        }
+        while c < self.out.len() {
+            let count = (self.out.len() - c).min(S::LANES);
+            self.block::<S, 1>(s, c, count);
+            c += count;
+        }
+    }
+}
+
+impl Mean<'_> {
+    #[inline(always)]
+    fn block<S: Simd, const N: usize>(&mut self, s: S, c: usize, count: usize) {
+        let mut sums = [s.splat(0.0); N];
+        let factor = s.splat(self.n as f32);
+        // SAFETY: `count` channels (N whole vectors) are left in the row of the output, and so in each input row.
+        unsafe {
+            for i in 0..self.n {
+                let from = self.input.as_ptr().add(i * self.channels + self.first + c);
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = s.add(*sum, s.load_partial(from.add(v * S::LANES), count));
+                }
+            }
+            for (v, sum) in sums.into_iter().enumerate() {
+                s.store_partial(self.out.as_mut_ptr().add(c + v * S::LANES), s.div(sum, factor), count);
+            }
+        }
+    }
+}
