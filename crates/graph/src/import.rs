@@ -1,6 +1,8 @@
 //! GraphDef -> [`Graph`]: only what the fetched tensors need, and all that cannot be run in one error.
 
+mod half;
 mod names;
+mod narrow;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,17 +12,16 @@ use tightfit_format::{
     AttrValue, DataType, GraphDef, InlineBytes, ListValue, NodeDef, SourceFile, TensorContent, TensorDef,
 };
 
-use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims, Symbol};
 use crate::error::{GraphError, Unsupported};
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
-use crate::half;
 use crate::infer::{Values, graph_memory_error, infer_node, memory_error};
+use crate::ir::dead_nodes;
 use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, Port, ValueRef};
 use crate::operator::OpError;
+use crate::operator::attributes::Attributes;
 use crate::ops;
-use crate::passes::dead_nodes;
-use crate::{narrow, signature};
+use crate::signature;
 use names::Names;
 
 /// What is wanted of a graph.

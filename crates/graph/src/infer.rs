@@ -11,11 +11,11 @@ use tightfit_core::{BudgetError, DType, MemoryBudget, Shape, array_bytes};
 
 use crate::dim::{Dim, Dims, Symbol};
 use crate::error::GraphError;
-use crate::exec::evaluate;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known, Largest};
+use crate::ir::dead_nodes;
 use crate::ir::{Constant, Graph, NodeId, NodeKind};
+use crate::operator::evaluate;
 use crate::operator::{OpError, Operator};
-use crate::passes::dead_nodes;
 use crate::signature::ranks;
 
 /// What a node's outputs are, from what its inputs are. Where all inputs have known values and the outputs are small,

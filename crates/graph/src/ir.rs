@@ -1,5 +1,7 @@
 //! The graph: nodes in no particular order, joined by value references.
 
+pub mod computed;
+pub mod dead_nodes;
 mod memory;
 
 use std::fmt;
@@ -8,9 +10,9 @@ use std::sync::Arc;
 use tightfit_core::{Account, DType, Reservation, Shape};
 use tightfit_format::{SourceFile, TensorDef};
 
-use crate::computed::Computed;
 use crate::dim::Dims;
 use crate::fact::Fact;
+use crate::ir::computed::Computed;
 use crate::operator::{OpError, Operator};
 pub(crate) use memory::BOUND_CONSTANTS;
 

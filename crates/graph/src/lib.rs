@@ -3,26 +3,20 @@
 //! Invariant: everything is settled before the first byte is computed. A [`plan::Plan`] holds every offset, and
 //! running one ([`exec::Session::run`]) allocates nothing.
 
-pub mod attributes;
-pub mod computed;
 #[cfg(test)]
 mod conformance;
 pub mod dim;
 mod error;
 pub mod exec;
 pub mod fact;
-mod half;
 pub mod import;
 pub mod infer;
 pub mod ir;
-mod narrow;
 pub mod operator;
 pub mod ops;
 pub mod passes;
 pub mod plan;
-mod reshape;
 mod signature;
-pub mod strings;
 #[cfg(test)]
 mod testing;
 mod verify;

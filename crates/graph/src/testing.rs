@@ -6,10 +6,10 @@
 use tightfit_core::{DType, Element, Shape, TensorView};
 use tightfit_format::{AttrValue, ListValue, NodeDef};
 
-use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
-use crate::exec::evaluate;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
+use crate::operator::attributes::Attributes;
+use crate::operator::evaluate;
 use crate::operator::{OpError, Operator};
 use crate::ops;
 

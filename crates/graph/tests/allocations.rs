@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tightfit_core::{DType, MemoryBudget, Shape, TensorView};
 use tightfit_format::{AttrValue, ListValue, NodeDef};
-use tightfit_graph::attributes::Attributes;
 use tightfit_graph::dim::Dims;
 use tightfit_graph::exec::{Feed, Session};
 use tightfit_graph::fact::Fact;
 use tightfit_graph::infer::infer_node;
 use tightfit_graph::ir::{Constant, Graph, Node, NodeKind, Port, ValueRef};
+use tightfit_graph::operator::attributes::Attributes;
 use tightfit_graph::ops;
 use tightfit_graph::plan::{Plan, PlanOptions, WeightMode};
 use tightfit_kernels::ThreadPool;

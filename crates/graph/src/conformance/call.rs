@@ -6,10 +6,10 @@ use std::fmt;
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
 use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
 
+use crate::operator::strings::StringPool;
 use crate::operator::{
     Call, Memory, OpError, Operator, Place, Run, Slot, TensorInfo, WeightLayout, WeightStream, WeightUse,
 };
-use crate::strings::StringPool;
 
 /// Bytes in front of and behind each tensor that nobody may change.
 const GUARD_BYTES: usize = 256;

@@ -184,7 +184,7 @@ pub fn run_passes(graph: &mut Graph) -> Result<(), String> {
         for (name, pass) in passes::PASSES {
             if pass(graph) {
                 has_changed = true;
-                passes::dead_nodes::remove(graph);
+                crate::ir::dead_nodes::remove(graph);
                 crate::infer::infer(graph).map_err(|e| format!("inference after the pass {name}: {e}"))?;
                 verify(graph).map_err(|e| format!("after the pass {name}: {e}"))?;
             }

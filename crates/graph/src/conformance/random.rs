@@ -9,9 +9,9 @@ use tightfit_format::{AttrValue, ListValue, NodeDef};
 
 use super::call::{Caller, Shapes, Value};
 use super::interpret::describes;
-use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims, Symbol};
 use crate::fact::Fact;
+use crate::operator::attributes::Attributes;
 use crate::operator::{Call, Operator, Place, TensorInfo};
 use crate::ops;
 use crate::testing;
@@ -290,7 +290,7 @@ fn fact(value: &Value, random: &mut Random) -> Fact {
     }
 }
 
-fn check(op: &ops::Registration, random: &mut Random, caller: &Caller) -> Result<bool, String> {
+fn check(op: &crate::operator::Registration, random: &mut Random, caller: &Caller) -> Result<bool, String> {
     let node = node(op.name, random);
     let Ok(operator) = (op.import)(&Attributes::new(&node)) else { return Ok(false) };
     let operator = &*operator;

@@ -13,9 +13,9 @@ use crate::exec::{Feed, Session};
 use crate::fact::Fact;
 use crate::infer::infer_node;
 use crate::ir::{Graph, Node, NodeKind, Port, ValueRef};
+use crate::operator::strings::StringPool;
 use crate::operator::{OpError, Place, Run, Slot};
 use crate::plan::{Plan, PlanOptions, WeightMode, computes, validate};
-use crate::strings::StringPool;
 use crate::testing;
 
 const OPTIONS: PlanOptions = PlanOptions { threads: 1, weights: WeightMode::Resident };

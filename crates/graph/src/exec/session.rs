@@ -13,9 +13,9 @@ use crate::dim::Dims;
 use crate::error::GraphError;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 use crate::ir::ConstantData;
+use crate::operator::strings::StringPool;
 use crate::operator::{OpError, Place, Run, Slot, WeightStream};
 use crate::plan::{Home, Plan, SlotPlan, Step, validate};
-use crate::strings::StringPool;
 
 /// A tensor to feed.
 #[derive(Debug, Clone, Copy)]

@@ -4,8 +4,8 @@ use tightfit_kernels::{Activation, UnaryOp};
 
 use super::rewrite::{Uses, replace, sweep};
 use crate::ir::{Graph, NodeId};
-use crate::ops::Unary;
-use crate::ops::fused::Fused;
+use crate::operator::product::Fused;
+use crate::ops::math::unary::Unary;
 
 /// Takes in all that can be.
 pub fn fuse(graph: &mut Graph) -> bool {

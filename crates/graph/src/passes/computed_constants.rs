@@ -1,5 +1,5 @@
 //! Makes a large constant that is only converted to float32, and shifted and scaled by known numbers, a constant that is
-//! computed as it is read (see [`crate::computed`]). Compressed weights are stored like this, and would otherwise be
+//! computed as it is read (see [`crate::ir::computed`]). Compressed weights are stored like this, and would otherwise be
 //! held twice: narrow as a constant, and wide as a result of each run.
 
 use std::sync::Arc;
@@ -7,9 +7,10 @@ use std::sync::Arc;
 use tightfit_core::DType;
 
 use super::rewrite::known_floats;
-use crate::computed::Computed;
+use crate::ir::computed::Computed;
 use crate::ir::{Constant, ConstantData, Graph, NodeId, ValueRef};
-use crate::ops::{Binary, Cast};
+use crate::ops::math::binary::Binary;
+use crate::ops::math::cast::Cast;
 use crate::plan::STREAM_FROM_BYTES;
 
 /// Makes all that can be.
@@ -97,7 +98,7 @@ mod tests {
         let mut graph = import(&source, def, &ImportOptions::default(), &budget).unwrap();
         assert!(make(&mut graph));
         assert!(!make(&mut graph));
-        crate::passes::dead_nodes::remove(&mut graph);
+        crate::ir::dead_nodes::remove(&mut graph);
         let constants = graph.nodes.iter().filter_map(|node| node.constant());
         let computed: Vec<usize> = constants
             .filter(|constant| matches!(constant.data, ConstantData::Computed(_)))

@@ -13,11 +13,13 @@ use tightfit_kernels::BinaryOp;
 use super::rewrite::{Uses, insert, replace, sweep};
 use crate::ir::{Constant, Graph, NodeId, ValueRef};
 use crate::operator::Operator;
-use crate::ops::einsum::Einsum;
-use crate::ops::fused::Fused;
-use crate::ops::matmul::MatMul;
-use crate::ops::reshape_tail::ReshapeTail;
-use crate::ops::{BatchMatMul, Binary, Reshape};
+use crate::operator::product::Fused;
+use crate::ops::array::reshape::Reshape;
+use crate::ops::array::reshape_tail::ReshapeTail;
+use crate::ops::math::batch_matmul::BatchMatMul;
+use crate::ops::math::binary::Binary;
+use crate::ops::math::einsum::Einsum;
+use crate::ops::math::matmul::MatMul;
 
 /// Makes all that can be.
 pub fn make(graph: &mut Graph) -> bool {

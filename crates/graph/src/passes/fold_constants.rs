@@ -12,12 +12,13 @@ use tightfit_core::{ALIGNMENT, BudgetError, Buffer, DType, Shape, TensorView};
 use tightfit_format::TensorDef;
 
 use super::control_edges::effects;
-use crate::exec::evaluate;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known};
 use crate::infer::known_constant;
 use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, ValueRef};
+use crate::operator::evaluate;
 use crate::operator::{Call, OpError, Place, TensorInfo};
-use crate::ops::{Slice, StridedSlice};
+use crate::ops::array::slice::Slice;
+use crate::ops::array::strided_slice::StridedSlice;
 
 /// The largest result that is computed at import.
 const RESULT_MAX_BYTES: usize = 1 << 20;

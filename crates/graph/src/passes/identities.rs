@@ -2,7 +2,7 @@
 
 use super::rewrite::{forward, sweep};
 use crate::ir::{Graph, ValueRef};
-use crate::ops::identity::Identity;
+use crate::ops::array::identity::Identity;
 
 /// Makes the users of each use its input. One that must wait for another node stays.
 pub fn remove(graph: &mut Graph) -> bool {

@@ -12,9 +12,10 @@ use tightfit_kernels::{BinaryOp, ReduceOp, UnaryOp};
 
 use super::rewrite::{Uses, known_scalar, produced_by, replace, sweep};
 use crate::ir::{Graph, NodeId, ValueRef};
-use crate::ops::layer_norm::LayerNorm;
-use crate::ops::reduce::Reduce;
-use crate::ops::{Binary, Unary};
+use crate::ops::math::binary::Binary;
+use crate::ops::math::reduce::Reduce;
+use crate::ops::math::unary::Unary;
+use crate::ops::nn::layer_norm::LayerNorm;
 
 /// Makes all that can be.
 pub fn fuse(graph: &mut Graph) -> bool {

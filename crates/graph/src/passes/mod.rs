@@ -4,7 +4,6 @@ pub mod activation;
 pub mod common_subexpressions;
 pub mod computed_constants;
 pub mod control_edges;
-pub mod dead_nodes;
 pub mod dense;
 pub mod fold_constants;
 pub mod identities;
@@ -18,7 +17,7 @@ pub mod smooth_activations;
 
 use crate::error::GraphError;
 use crate::infer::{Values, graph_memory_error, infer};
-use crate::ir::{Graph, NodeId};
+use crate::ir::{Graph, NodeId, dead_nodes};
 use crate::operator::TensorInfo;
 
 /// A pass: changes the graph, and says whether it did.

@@ -5,7 +5,7 @@ use tightfit_kernels::BinaryOp;
 
 use super::rewrite::{forward, known_floats, sweep};
 use crate::ir::{Graph, NodeId, ValueRef};
-use crate::ops::Binary;
+use crate::ops::math::binary::Binary;
 
 /// Makes the users of each use its input.
 pub fn remove(graph: &mut Graph) -> bool {

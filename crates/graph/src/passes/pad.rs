@@ -2,7 +2,6 @@
 
 use super::rewrite::{Uses, replace, sweep};
 use crate::ir::{Graph, NodeId};
-use crate::ops::window::{Moves, Padding};
 
 /// Takes in all that can be.
 pub fn fuse(graph: &mut Graph) -> bool {
@@ -12,12 +11,6 @@ pub fn fuse(graph: &mut Graph) -> bool {
 fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let node = graph.node(id);
     let product = node.operator()?.as_product()?;
-    let moves = product.moves()?;
-    let own = match moves.padding {
-        Padding::Valid => [0; 4],
-        Padding::Explicit(own) => own,
-        Padding::Same => return None,
-    };
     let x = node.inputs[0];
     let pad = graph.producer(x);
     if !matches!(pad.op_name(), "Pad" | "PadV2") || !pad.control.is_empty() {
@@ -33,8 +26,7 @@ fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
         return None;
     }
     let added = [top, bottom, left, right].map(|p| p as usize);
-    let padding = Padding::Explicit(std::array::from_fn(|side| own[side] + added[side]));
-    let operator = product.with_moves(Moves { padding, ..*moves })?;
+    let operator = product.padded(added)?;
     let mut inputs = node.inputs.clone();
     inputs[0] = pad.inputs[0];
     replace(graph, uses, id, operator, inputs);

@@ -5,8 +5,8 @@ use tightfit_kernels::BinaryOp;
 
 use super::rewrite::{Uses, replace, sweep};
 use crate::ir::{Graph, NodeId};
-use crate::ops::Binary;
-use crate::ops::fused::Fused;
+use crate::operator::product::Fused;
+use crate::ops::math::binary::Binary;
 
 /// Takes in all that can be.
 pub fn fuse(graph: &mut Graph) -> bool {

@@ -8,9 +8,9 @@ use tightfit_kernels::BinaryOp;
 
 use super::rewrite::{Uses, known_floats, replace, sweep, vector_constant};
 use crate::ir::{Graph, NodeId, ValueRef};
-use crate::ops::Binary;
-use crate::ops::batch_norm::BatchNorm;
-use crate::ops::fused::{Fused, OWN_INPUTS};
+use crate::operator::product::{Fused, OWN_INPUTS};
+use crate::ops::math::binary::Binary;
+use crate::ops::nn::batch_norm::BatchNorm;
 
 /// `factor * x + summand` per channel; one element for all channels, or one for each.
 struct Linear {

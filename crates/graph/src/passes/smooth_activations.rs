@@ -12,7 +12,8 @@ use tightfit_kernels::{BinaryOp, UnaryOp};
 
 use super::rewrite::{known_scalar, replace, sweep};
 use crate::ir::{Graph, NodeId, NodeKind, ValueRef};
-use crate::ops::{Binary, Unary};
+use crate::ops::math::binary::Binary;
+use crate::ops::math::unary::Unary;
 
 /// Makes all that can be.
 pub fn fuse(graph: &mut Graph) -> bool {

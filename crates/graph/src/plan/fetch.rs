@@ -1,8 +1,8 @@
 //! The copy of a fetched value that is an input: memory of its own, since the caller's is gone after the run.
 
 use crate::fact::Fact;
+use crate::operator::reshape;
 use crate::operator::{OpError, Operator, Run};
-use crate::reshape;
 
 /// The operator. Types and shapes: any; the output is the input.
 #[derive(Debug)]

@@ -1,0 +1,60 @@
+//! float16 and bfloat16 for operators that compute in float32 alone: products, pools and their like get their inputs
+//! converted, and what they return is rounded back, which is what TensorFlow's own kernels amount to.
+
+use std::sync::Arc;
+
+use tightfit_core::DType;
+
+use crate::infer::infer_node;
+use crate::ir::{Graph, Node, NodeId, NodeKind, ValueRef};
+use crate::operator::Operator;
+use crate::ops::array::identity::Identity;
+use crate::ops::math::cast::Cast;
+
+/// Converts around the node, which refused its inputs: returns the node whose outputs are those that it would have had,
+/// or `None` when the type is not what it refused.
+pub fn widen(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
+    let inputs = graph.node(id).inputs.clone();
+    let half_of = |graph: &Graph, value: &ValueRef| {
+        Some(graph.fact(*value).dtype).filter(|dtype| matches!(dtype, DType::F16 | DType::BF16))
+    };
+    let half = inputs.iter().find_map(|value| half_of(graph, value))?;
+    // Where some inputs are float32 by themselves, as a batch norm's statistics, so are the outputs that belong to them.
+    let is_mixed = inputs.iter().any(|value| graph.fact(*value).dtype == DType::F32);
+    let mut widened = Vec::new();
+    for value in &inputs {
+        widened.push(match half_of(graph, value) {
+            Some(_) => cast(graph, id, *value, DType::F32)?,
+            None => *value,
+        });
+    }
+    graph.node_mut(id).inputs = widened;
+    let Ok(facts) = infer_node(graph, id) else {
+        graph.node_mut(id).inputs = inputs;
+        return None;
+    };
+    graph.node_mut(id).facts = facts.clone();
+    let mut outputs = Vec::new();
+    for (output, fact) in facts.iter().enumerate() {
+        let value = ValueRef { node: id, output: output as u32 };
+        let is_half = fact.dtype == DType::F32 && (output == 0 || !is_mixed);
+        outputs.push(if is_half { cast(graph, id, value, half)? } else { value });
+    }
+    match outputs[..] {
+        [one] => Some(one.node),
+        _ => add(graph, id, Arc::new(Identity), outputs),
+    }
+}
+
+fn cast(graph: &mut Graph, id: NodeId, value: ValueRef, to: DType) -> Option<ValueRef> {
+    add(graph, id, Arc::new(Cast { to }), vec![value]).map(ValueRef::of)
+}
+
+/// A node under the name of `id`.
+fn add(graph: &mut Graph, id: NodeId, operator: Arc<dyn Operator>, inputs: Vec<ValueRef>) -> Option<NodeId> {
+    let name = graph.node(id).name.clone();
+    let node = Node { name, kind: NodeKind::Operator(operator), inputs, control: vec![], facts: vec![] };
+    let added = graph.add(node);
+    graph.node_mut(added).facts = infer_node(graph, added).ok()?;
+    Some(added)
+}

@@ -1,0 +1,269 @@
+//! What an operator computes with, and the unsafe code that leads from a plan's offsets to slices.
+
+use std::cell::Cell;
+
+use tightfit_core::{DType, Element, Shape, StringRef, TensorView, TensorViewMut};
+use tightfit_kernels::{Src, ThreadPool};
+
+use super::call::Place;
+use super::error::OpError;
+use super::ints::Ints;
+use super::strings::StringPool;
+
+/// A weight at run time.
+#[derive(Clone, Copy)]
+pub enum Weight<'a> {
+    /// In the layout asked for.
+    Packed(&'a [u8]),
+    /// Dense and row-major in memory.
+    Dense(TensorView<'a>),
+    /// Still in the file.
+    Streamed(&'a dyn WeightStream),
+}
+
+/// What is done with a block of a weight: its offset in the weight, and its bytes.
+pub type EachBlock<'a> = dyn FnMut(u64, &[u8]) -> Result<(), OpError> + 'a;
+
+/// A weight that is read while it is used.
+pub trait WeightStream: Sync {
+    /// Calls `each` with every block in order: its offset in the weight and its bytes, which may lie at any alignment.
+    ///
+    /// # Errors
+    /// The first error of the file or of `each`.
+    fn blocks(&self, each: &mut EachBlock<'_>) -> Result<(), OpError>;
+
+    /// Reads the bytes at `offset` of the weight.
+    ///
+    /// # Errors
+    /// [`OpError::File`] when the file fails.
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), OpError>;
+}
+
+/// One tensor of a running graph.
+pub(crate) struct Slot {
+    /// Its first byte; valid for `capacity_bytes` while a step runs that uses it.
+    pub start: *mut u8,
+    pub dtype: DType,
+    /// The shape of this run.
+    pub shape: Cell<Shape>,
+    pub place: Place,
+    /// Bytes in memory at `start`; 0 for a tensor of the caller's while no run goes on.
+    pub capacity_bytes: Cell<usize>,
+    /// True once the step at hand has handed it out to be written.
+    pub is_taken: Cell<bool>,
+}
+
+// SAFETY: whoever makes slots owns the memory they lead into, and takes it along; what is the caller's is there only
+// during a run.
+unsafe impl Send for Slot {}
+
+/// What an operator computes with: inputs, outputs, scratch and threads of one step.
+pub struct Run<'a> {
+    /// The threads to compute with.
+    pub pool: &'a ThreadPool,
+    pub(crate) slots: &'a [Slot],
+    pub(crate) inputs: &'a [usize],
+    pub(crate) outputs: &'a [usize],
+    pub(crate) in_place_input: Option<usize>,
+    pub(crate) stream: Option<&'a dyn WeightStream>,
+    pub(crate) scratch: Option<&'a mut [u8]>,
+    pub(crate) strings: &'a StringPool,
+}
+
+impl<'a> Run<'a> {
+    /// Makes every output one that has not been taken.
+    pub(crate) fn begin(&mut self) {
+        for slot in self.outputs {
+            self.slots[*slot].is_taken.set(false);
+        }
+    }
+
+    /// How many inputs there are.
+    pub fn inputs(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// How many outputs there are.
+    pub fn outputs(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// The shape of an input in this run.
+    pub fn shape(&self, input: usize) -> Shape {
+        self.slots[self.inputs[input]].shape.get()
+    }
+
+    /// The type of an input.
+    pub fn dtype(&self, input: usize) -> DType {
+        self.slots[self.inputs[input]].dtype
+    }
+
+    /// The type of an output.
+    pub fn output_dtype(&self, output: usize) -> DType {
+        self.slots[self.outputs[output]].dtype
+    }
+
+    /// The shape of an output in this run, as inferred or as set by [`Run::set_output_shape`].
+    pub fn output_shape(&self, output: usize) -> Shape {
+        self.slots[self.outputs[output]].shape.get()
+    }
+
+    /// True when the first output takes the place of `input`: read it with [`Run::src`].
+    pub fn is_in_place(&self, input: usize) -> bool {
+        self.in_place_input == Some(input)
+    }
+
+    /// An input to read.
+    ///
+    /// # Errors
+    /// [`OpError::Internal`] for an input that is computed in place or is not dense in memory.
+    pub fn input(&self, input: usize) -> Result<TensorView<'a>, OpError> {
+        let slot = &self.slots[self.inputs[input]];
+        if self.is_in_place(input) || !matches!(slot.place, Place::Value | Place::Resident) {
+            return Err(OpError::Internal("an input that is in place or packed was read as a dense one"));
+        }
+        self.view(slot)
+    }
+
+    fn view(&self, slot: &Slot) -> Result<TensorView<'a>, OpError> {
+        let shape = slot.shape.get();
+        let bytes = shape.elements() * slot.dtype.bytes();
+        if bytes > slot.capacity_bytes.get() {
+            return Err(OpError::Internal("a tensor is larger than was planned"));
+        }
+        // SAFETY: inside the slot's memory by the check above. `plan::validate` guarantees that it is valid (rules 1
+        // and 4), and that no output or scratch of the step overlaps it (rule 3) but the one output in place of an
+        // input, which `input` refuses.
+        let bytes = unsafe { std::slice::from_raw_parts(slot.start, bytes) };
+        TensorView::new(slot.dtype, shape, bytes)
+            .ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
+    }
+
+    /// The elements of an input.
+    ///
+    /// # Errors
+    /// As [`Run::input`], and [`OpError::Internal`] when it is of another type.
+    pub fn slice<T: Element>(&self, input: usize) -> Result<&'a [T], OpError> {
+        self.input(input)?
+            .as_slice()
+            .ok_or(OpError::Internal("an input is not of the type that was inferred"))
+    }
+
+    /// An input for a kernel that can compute in place.
+    ///
+    /// # Errors
+    /// As [`Run::input`].
+    pub fn src(&self, input: usize) -> Result<Src<'a>, OpError> {
+        if self.is_in_place(input) {
+            Ok(Src::InPlace(self.dtype(input)))
+        } else {
+            self.input(input).map(Src::View)
+        }
+    }
+
+    /// Integers of a small input, an axis or a shape: at most `MAX` of them.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] when it has more, or is not of an integer type.
+    pub fn ints<const MAX: usize>(&self, input: usize) -> Result<Ints<MAX>, OpError> {
+        Ints::read(self.input(input)?).map_err(|why| OpError::input(input, why))
+    }
+
+    /// A constant input in whatever form it was planned.
+    ///
+    /// # Errors
+    /// As [`Run::input`].
+    pub fn weight(&self, input: usize) -> Result<Weight<'a>, OpError> {
+        let slot = &self.slots[self.inputs[input]];
+        Ok(match slot.place {
+            Place::Value | Place::Resident => Weight::Dense(self.input(input)?),
+            Place::Packed => {
+                // SAFETY: as in `view`; a packed weight is written before the first run and only read after (rule 3).
+                let bytes = unsafe { std::slice::from_raw_parts(slot.start, slot.capacity_bytes.get()) };
+                Weight::Packed(bytes)
+            }
+            Place::Streamed => {
+                Weight::Streamed(self.stream.ok_or(OpError::Internal("a streamed weight has no stream"))?)
+            }
+        })
+    }
+
+    /// An output to write; each can be taken once.
+    ///
+    /// # Errors
+    /// [`OpError::Internal`] the second time.
+    pub fn output(&mut self, output: usize) -> Result<TensorViewMut<'a>, OpError> {
+        let slot = &self.slots[self.outputs[output]];
+        if slot.is_taken.replace(true) {
+            return Err(OpError::Internal("an output was taken twice"));
+        }
+        let shape = slot.shape.get();
+        let bytes = shape.elements() * slot.dtype.bytes();
+        if bytes > slot.capacity_bytes.get() {
+            return Err(OpError::Internal("a tensor is larger than was planned"));
+        }
+        // SAFETY: inside the slot's memory by the check above, which overlaps no other output, no scratch and no input
+        // of the step (rules 1 and 3 of `plan::validate`) but the one it is in place of, which `input` refuses. It is
+        // handed out once.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(slot.start, bytes) };
+        TensorViewMut::new(slot.dtype, shape, bytes)
+            .ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
+    }
+
+    /// The elements of an output; each can be taken once.
+    ///
+    /// # Errors
+    /// As [`Run::output`], and [`OpError::Internal`] when it is of another type.
+    pub fn out<T: Element>(&mut self, output: usize) -> Result<&'a mut [T], OpError> {
+        let dtype = self.output_dtype(output);
+        let bytes = self.out_bytes(output)?;
+        if dtype != T::DTYPE {
+            return Err(OpError::Internal("an output is not of the type that was inferred"));
+        }
+        bytemuck::try_cast_slice_mut(bytes).map_err(|_| OpError::Internal("an output is not aligned"))
+    }
+
+    /// The bytes of an output; each can be taken once.
+    ///
+    /// # Errors
+    /// As [`Run::output`].
+    pub fn out_bytes(&mut self, output: usize) -> Result<&'a mut [u8], OpError> {
+        Ok(self.output(output)?.into_bytes())
+    }
+
+    /// Says what shape an output whose shape depends on data has in this run; before [`Run::output`].
+    ///
+    /// # Errors
+    /// [`OpError::Internal`] when it is larger than was planned.
+    pub fn set_output_shape(&mut self, output: usize, shape: Shape) -> Result<(), OpError> {
+        let slot = &self.slots[self.outputs[output]];
+        if shape.elements() * slot.dtype.bytes() > slot.capacity_bytes.get() {
+            return Err(OpError::Internal("a tensor is larger than was planned"));
+        }
+        slot.shape.set(shape);
+        Ok(())
+    }
+
+    /// The scratch that [`Operator::memory`] asked for; once.
+    ///
+    /// # Errors
+    /// [`OpError::Internal`] the second time.
+    pub fn scratch(&mut self) -> Result<&'a mut [u8], OpError> {
+        self.scratch.take().ok_or(OpError::Internal("the scratch was taken twice"))
+    }
+
+    /// The text of one element of a string tensor.
+    pub fn string(&self, string: StringRef) -> &'a [u8] {
+        self.strings.get(string)
+    }
+
+    /// Makes a new string.
+    ///
+    /// # Errors
+    /// [`OpError::Invalid`] when the strings of this run pass what was planned for them.
+    pub fn new_string(&self, text: &[u8]) -> Result<StringRef, OpError> {
+        self.strings
+            .push(text)
+            .ok_or_else(|| OpError::Invalid("the strings of this run pass their memory".into()))
+    }
+}

@@ -1,0 +1,342 @@
+//! Elements found in a tensor, of which how many depends on the data: Where, Unique, UniqueWithCounts, ListDiff.
+//!
+//! Where takes numbers or bools and gives, int64 `[count, rank]`, the coordinates of those that are not 0. Unique takes
+//! a vector and gives its distinct elements in order of appearance, the place of each element's like among them, and
+//! with counts how often each comes. ListDiff gives the elements of its first vector that are not in the second, and
+//! their places. Numbers, bools and strings; every NaN is distinct; places and counts are of type `out_idx`. Memory is
+//! planned for the most there can be: as many as the input has.
+
+use tightfit_core::{DType, MAX_RANK, Shape, StringRef, TensorView};
+use tightfit_kernels::{count_nonzero, where_indices};
+
+use crate::dim::{Dim, Dims};
+use crate::fact::Fact;
+use crate::operator::Registration;
+use crate::operator::attributes::Attributes;
+use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::ops::shared;
+
+pub(crate) const OPS: &[Registration] = &[
+    Registration { name: "Where", import: |_| Ok(Box::new(Where)) },
+    Registration {
+        name: "Unique",
+        import: |a| Ok(Box::new(Unique { index: index_type(a)?, has_counts: false })),
+    },
+    Registration {
+        name: "UniqueWithCounts",
+        import: |a| Ok(Box::new(Unique { index: index_type(a)?, has_counts: true })),
+    },
+    Registration { name: "ListDiff", import: |a| Ok(Box::new(ListDiff { index: index_type(a)? })) },
+];
+
+fn index_type(attributes: &Attributes<'_>) -> Result<DType, OpError> {
+    match attributes.dtype_or("out_idx", DType::I32)? {
+        dtype @ (DType::I32 | DType::I64) => Ok(dtype),
+        other => Err(OpError::attribute("out_idx", format!("is {other}; int32 or int64 is needed"))),
+    }
+}
+
+/// The coordinates of elements that are not 0.
+#[derive(Debug)]
+struct Where;
+
+impl Operator for Where {
+    fn name(&self) -> &'static str {
+        "Where"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let input = shared::input(inputs, 0)?;
+        if input.dtype.is_complex() || input.dtype == DType::String {
+            return Err(OpError::input(
+                0,
+                format!("is of type {}; numbers and bools are supported", input.dtype),
+            ));
+        }
+        let Some(rank) = input.dims.rank() else {
+            return Ok(vec![Fact::new(DType::I64, Dims::of_rank(2))]);
+        };
+        if rank > MAX_RANK {
+            return Err(OpError::input(0, format!("has {rank} dimensions")));
+        }
+        let dims = |count| Dims::new([count, Dim::Known(rank as i64)]);
+        Ok(vec![match input.view() {
+            Some(view) => Fact::new(DType::I64, dims(Dim::Known(count_known(view)))),
+            None => Fact::at_most_along(DType::I64, dims(input.dims.elements()), 0),
+        }])
+    }
+
+    fn reshape(&self, _: &mut Run<'_>) -> Option<()> {
+        // The run itself finds and checks the shape.
+        Some(())
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let input = run.input(0)?;
+        run.set_output_shape(0, Shape::new(&[count_nonzero(input)?, input.shape().rank()])?)?;
+        Ok(where_indices(input, &mut run.output(0)?)?)
+    }
+}
+
+/// How many elements of a known value are not 0. It lies at any alignment, so bytes are looked at.
+fn count_known(view: TensorView<'_>) -> i64 {
+    // Of floats both zeros are 0: the sign does not count.
+    let sign = if view.dtype().is_float() { 0x80 } else { 0 };
+    let is_set = |element: &&[u8]| {
+        element.split_last().is_some_and(|(last, rest)| last & !sign != 0 || rest.iter().any(|b| *b != 0))
+    };
+    view.bytes().chunks_exact(view.dtype().bytes()).filter(is_set).count() as i64
+}
+
+/// An element by which it is told apart from others; `None` is unlike everything, as NaN is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Key<'a> {
+    /// The bits of a number, the same for both zeros.
+    Bits(u64),
+    Text(&'a [u8]),
+}
+
+/// Element `i` of a tensor.
+fn key<'a>(run: &Run<'a>, tensor: TensorView<'a>, i: usize) -> Option<Key<'a>> {
+    let size = tensor.dtype().bytes();
+    let bytes = tensor.bytes().get(i * size..(i + 1) * size)?;
+    if tensor.dtype() == DType::String {
+        return Some(Key::Text(run.string(bytemuck::pod_read_unaligned::<StringRef>(bytes))));
+    }
+    let mut word = [0; 8];
+    word.get_mut(..size)?.copy_from_slice(bytes);
+    let bits = u64::from_le_bytes(word);
+    let exponent = match tensor.dtype() {
+        DType::F64 => 0x7ff0_0000_0000_0000,
+        DType::F32 => 0x7f80_0000,
+        DType::F16 => 0x7c00,
+        DType::BF16 => 0x7f80,
+        _ => return Some(Key::Bits(bits)),
+    };
+    let magnitude = bits & !(1 << (size * 8 - 1));
+    // A magnitude past that of infinity is NaN.
+    (magnitude <= exponent).then_some(Key::Bits(if magnitude == 0 { 0 } else { bits }))
+}
+
+/// Numbers 0 to `count` in scratch, sorted by their keys and among equals by themselves.
+fn sorted<'s, 'k>(
+    scratch: &'s mut [u8],
+    count: usize,
+    key: impl Fn(usize) -> Option<Key<'k>>,
+) -> Result<&'s mut [u32], OpError> {
+    let order: &mut [u32] = scratch
+        .get_mut(..count * 4)
+        .and_then(|bytes| bytemuck::try_cast_slice_mut(bytes).ok())
+        .ok_or(OpError::Internal("scratch is too small or not aligned"))?;
+    order.iter_mut().zip(0..).for_each(|(to, i)| *to = i);
+    order.sort_unstable_by_key(|i| (key(*i as usize), *i));
+    Ok(order)
+}
+
+fn scratch_bytes(call: &Call<'_>, input: usize) -> usize {
+    call.inputs.get(input).map_or(0, |input| input.shape.elements() * 4)
+}
+
+/// The type and length of a vector whose elements can be told apart.
+fn vector(index: usize, fact: &Fact) -> Result<Dim, OpError> {
+    if fact.dtype.is_complex() {
+        return Err(OpError::input(index, format!("is of type {}, which is not supported", fact.dtype)));
+    }
+    let len = shared::dims_of_rank(index, fact, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
+    if len.size().is_some_and(|n| u32::try_from(n).is_err()) {
+        return Err(OpError::input(index, "has more than 2^32 elements"));
+    }
+    Ok(len)
+}
+
+/// Integers of either type to write.
+enum Places<'a> {
+    I32(&'a mut [i32]),
+    I64(&'a mut [i64]),
+}
+
+impl<'a> Places<'a> {
+    fn new(run: &mut Run<'a>, output: usize) -> Result<Places<'a>, OpError> {
+        match run.output_dtype(output) {
+            DType::I64 => Ok(Places::I64(run.out(output)?)),
+            _ => Ok(Places::I32(run.out(output)?)),
+        }
+    }
+
+    fn set(&mut self, i: usize, value: usize) {
+        match self {
+            Places::I32(places) => places[i] = value as i32,
+            Places::I64(places) => places[i] = value as i64,
+        }
+    }
+
+    fn get(&self, i: usize) -> usize {
+        match self {
+            Places::I32(places) => places[i] as usize,
+            Places::I64(places) => places[i] as usize,
+        }
+    }
+}
+
+/// Distinct elements.
+#[derive(Debug)]
+struct Unique {
+    index: DType,
+    has_counts: bool,
+}
+
+impl Operator for Unique {
+    fn name(&self) -> &'static str {
+        if self.has_counts { "UniqueWithCounts" } else { "Unique" }
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let input = shared::input(inputs, 0)?;
+        let dims = Dims::new([vector(0, input)?]);
+        let mut facts = vec![Fact::at_most(input.dtype, dims.clone()), Fact::new(self.index, dims.clone())];
+        if self.has_counts {
+            facts.push(Fact::at_most(self.index, dims));
+        }
+        Ok(facts)
+    }
+
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        Memory::scratch(scratch_bytes(call, 0))
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        // The run finds how many there are; each element has a place.
+        run.set_output_shape(1, run.shape(0)).ok()
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let input = run.input(0)?;
+        let len = input.shape().elements();
+        let size = input.dtype().bytes();
+        let scratch = run.scratch()?;
+        let order = sorted(scratch, len, |i| key(run, input, i))?;
+        let mut places = Places::new(run, 1)?;
+        // First the place of each element's first like: sorted, likes stand together, the first one first.
+        let mut first = 0;
+        for n in 0..len {
+            let at = order[n] as usize;
+            let is_like = n > 0 && {
+                let (a, b) = (key(run, input, at), key(run, input, order[n - 1] as usize));
+                a.is_some() && a == b
+            };
+            first = if is_like { first } else { at };
+            places.set(at, first);
+        }
+        let count = (0..len).filter(|n| places.get(*n) == *n).count();
+        run.set_output_shape(0, Shape::new(&[count])?)?;
+        let found = run.out_bytes(0)?;
+        // Then, in order of appearance, the number of that: those before have theirs already.
+        let mut count = 0;
+        for n in 0..len {
+            let first = places.get(n);
+            if first == n {
+                found[count * size..][..size].copy_from_slice(&input.bytes()[n * size..][..size]);
+                places.set(n, count);
+                count += 1;
+            } else {
+                places.set(n, places.get(first));
+            }
+        }
+        if self.has_counts {
+            run.set_output_shape(2, Shape::new(&[count])?)?;
+            let mut counts = Places::new(run, 2)?;
+            (0..count).for_each(|i| counts.set(i, 0));
+            for n in 0..len {
+                let place = places.get(n);
+                counts.set(place, counts.get(place) + 1);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Elements of one vector that are not in another.
+#[derive(Debug)]
+struct ListDiff {
+    index: DType,
+}
+
+impl Operator for ListDiff {
+    fn name(&self) -> &'static str {
+        "ListDiff"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (x, y) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
+        shared::need_type(1, y, &[x.dtype])?;
+        vector(1, y)?;
+        let dims = Dims::new([vector(0, x)?]);
+        Ok(vec![Fact::at_most(x.dtype, dims.clone()), Fact::at_most(self.index, dims)])
+    }
+
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        Memory::scratch(scratch_bytes(call, 1))
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let (x, y) = (run.input(0)?, run.input(1)?);
+        let len = x.shape().elements();
+        let size = x.dtype().bytes();
+        let scratch = run.scratch()?;
+        let order = sorted(scratch, y.shape().elements(), |i| key(run, y, i))?;
+        let is_in = |run: &Run<'_>, i: usize| {
+            let element = key(run, x, i);
+            element.is_some() && order.binary_search_by(|n| key(run, y, *n as usize).cmp(&element)).is_ok()
+        };
+        let count = (0..len).filter(|i| !is_in(run, *i)).count();
+        for output in 0..2 {
+            run.set_output_shape(output, Shape::new(&[count])?)?;
+        }
+        let (found, mut places) = (run.out_bytes(0)?, Places::new(run, 1)?);
+        for (at, i) in (0..len).filter(|i| !is_in(run, *i)).enumerate() {
+            found[at * size..][..size].copy_from_slice(&x.bytes()[i * size..][..size]);
+            places.set(at, i);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::*;
+    use tightfit_core::DType;
+
+    #[test]
+    fn finds_coordinates() {
+        let x = bools(&[2, 2], &[true, false, false, true]);
+        check("Where", &[], &[x], &[tensor(&[2, 2], &[0i64, 0, 1, 1])]);
+        check("Where", &[], &[tensor(&[3], &[0f32, -0.0, 2.0])], &[tensor(&[1, 1], &[2i64])]);
+        check("Where", &[], &[bools(&[], &[true])], &[tensor::<i64>(&[1, 0], &[])]);
+        check("Where", &[], &[tensor::<i32>(&[0], &[])], &[tensor::<i64>(&[0, 1], &[])]);
+    }
+
+    #[test]
+    fn tells_elements_apart() {
+        let x = tensor(&[6], &[5i32, 3, 5, 9, 3, 3]);
+        let (y, places) = (tensor(&[3], &[5i32, 3, 9]), tensor(&[6], &[0i32, 1, 0, 2, 1, 1]));
+        check("Unique", &[], &[x.clone()], &[y.clone(), places.clone()]);
+        check("UniqueWithCounts", &[], &[x], &[y, places, tensor(&[3], &[2i32, 3, 1])]);
+        let wide = [("out_idx", dtype(DType::I64))];
+        let outputs = run("Unique", &wide, &[tensor(&[4], &[0f32, f32::NAN, -0.0, f32::NAN])]).unwrap();
+        assert_eq!(outputs[1], tensor(&[4], &[0i64, 1, 0, 2]));
+        check(
+            "Unique",
+            &wide,
+            &[tensor::<i8>(&[0], &[])],
+            &[tensor::<i8>(&[0], &[]), tensor::<i64>(&[0], &[])],
+        );
+        refuses("Unique", &[], &[tensor(&[1, 1], &[1i32])], "rank 1");
+    }
+
+    #[test]
+    fn takes_away() {
+        let (x, y) = (tensor(&[5], &[1u8, 2, 3, 2, 4]), tensor(&[2], &[2u8, 4]));
+        check("ListDiff", &[], &[x.clone(), y], &[tensor(&[2], &[1u8, 3]), tensor(&[2], &[0i32, 2])]);
+        refuses("ListDiff", &[], &[x, tensor(&[1], &[1i32])], "type");
+    }
+}

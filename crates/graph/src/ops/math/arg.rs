@@ -1,0 +1,97 @@
+//! ArgMax and ArgMin: the place of the largest or smallest element along an axis, of equal ones the first.
+//!
+//! Inputs: the tensor, and the axis (int32 or int64). Shape: the input's without the axis, which must have elements.
+//! Types: numbers and bools; the output is int64 or what `output_type` says.
+
+use tightfit_core::DType;
+use tightfit_kernels::{ArgOp, arg_reduce};
+
+use crate::dim::Dims;
+use crate::fact::Fact;
+use crate::operator::Registration;
+use crate::operator::attributes::Attributes;
+use crate::operator::reshape;
+use crate::operator::{OpError, Operator, Run};
+use crate::ops::shared;
+
+pub(crate) const OPS: &[Registration] = &[
+    Registration { name: "ArgMax", import: |attributes| import(attributes, ArgOp::Max) },
+    Registration { name: "ArgMin", import: |attributes| import(attributes, ArgOp::Min) },
+];
+
+fn import(attributes: &Attributes<'_>, op: ArgOp) -> Result<Box<dyn Operator>, OpError> {
+    let dtype = attributes.dtype_or("output_type", DType::I64)?;
+    if !matches!(dtype, DType::I32 | DType::I64 | DType::I16 | DType::U16) {
+        return Err(OpError::attribute("output_type", format!("is {dtype}, which places are not of")));
+    }
+    Ok(Box::new(ArgReduce { op, dtype }))
+}
+
+/// The operator.
+#[derive(Debug)]
+struct ArgReduce {
+    op: ArgOp,
+    dtype: DType,
+}
+
+const AXIS: usize = 1;
+
+fn axis_of(axis: i64, rank: usize) -> Result<usize, OpError> {
+    shared::axis(axis, rank)
+        .ok_or_else(|| OpError::input(AXIS, format!("is {axis}, no axis of a tensor of rank {rank}")))
+}
+
+impl Operator for ArgReduce {
+    fn name(&self) -> &'static str {
+        match self.op {
+            ArgOp::Max => "ArgMax",
+            ArgOp::Min => "ArgMin",
+        }
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (input, axis) = (shared::input(inputs, 0)?, shared::input(inputs, AXIS)?);
+        if !(input.dtype.is_float() || input.dtype.is_integer() || input.dtype == DType::Bool) {
+            return Err(OpError::input(
+                0,
+                format!("is of type {}; numbers or bools are needed", input.dtype),
+            ));
+        }
+        shared::need_type(AXIS, axis, &[DType::I32, DType::I64])?;
+        let Some(dims) = input.dims.get() else { return Ok(vec![Fact::new(self.dtype, Dims::UNKNOWN)]) };
+        let Some(axis) = axis.int() else {
+            return Ok(vec![Fact::new(self.dtype, Dims::of_rank(dims.len().saturating_sub(1)))]);
+        };
+        let mut kept = dims.to_vec();
+        kept.remove(axis_of(axis, dims.len())?);
+        Ok(vec![Fact::new(self.dtype, Dims::new(kept))])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let shape = run.shape(0);
+        let axis = reshape::axis(run, AXIS, shape.rank())?;
+        reshape::set(run, 0, shape.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, d)| *d))
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let input = run.input(0)?;
+        let axis = crate::ops::shared::extent::int_input(run, AXIS)?;
+        let axis = axis_of(axis, input.shape().rank())?;
+        Ok(arg_reduce(run.pool, self.op, axis, input, &mut run.output(0)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, dtype, refuses, scalar, tensor};
+    use tightfit_core::DType;
+
+    #[test]
+    fn the_first_of_equals() {
+        let x = tensor(&[2, 3], &[1.0f32, 5.0, 5.0, 2.0, 0.0, 0.0]);
+        check("ArgMax", &[], &[x.clone(), scalar(-1i32)], &[tensor(&[2], &[1i64, 0])]);
+        let narrow = [("output_type", dtype(DType::I32))];
+        check("ArgMin", &narrow, &[x.clone(), scalar(0i64)], &[tensor(&[3], &[0i32, 1, 1])]);
+        refuses("ArgMax", &[], &[x, scalar(2i32)], "no axis");
+    }
+}

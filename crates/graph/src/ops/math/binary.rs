@@ -1,0 +1,241 @@
+//! Functions of two elements: Add, Mul, Maximum, Pow, Less, LogicalAnd and their like.
+//!
+//! Shape: the inputs', broadcast by numpy's rules. Types: both inputs of one; float16 and bfloat16 are computed in
+//! float32, integers wrap, and an integer division by zero or a negative integer exponent is an error. Equal and
+//! NotEqual also compare strings, by their bytes. The output may take the memory of an input of its shape;
+//! comparisons' may not, since bools are smaller.
+
+use tightfit_core::{DType, MAX_RANK, Shape, StringRef};
+use tightfit_kernels::{BinaryOp, CompareOp, binary, compare};
+
+use crate::dim::{Dim, Dims};
+use crate::fact::Fact;
+use crate::operator::Registration;
+use crate::operator::reshape;
+use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::ops::shared;
+
+macro_rules! functions {
+    ($($name:literal => $op:ident),* ; $($comparison:ident),*) => {
+        &[
+            $(Registration { name: $name, import: |_| Ok(Box::new(Binary { op: BinaryOp::$op })) },)*
+            $(Registration {
+                name: stringify!($comparison),
+                import: |attributes| {
+                    let may_differ = !attributes.bool_or("incompatible_shape_error", true)?;
+                    Ok(Box::new(Comparison { op: CompareOp::$comparison, may_differ }))
+                },
+            },)*
+        ]
+    };
+}
+
+pub(crate) const OPS: &[Registration] = functions! {
+    "Add" => Add, "AddV2" => Add, "Sub" => Sub, "Mul" => Mul, "Div" => Div, "RealDiv" => Div, "TruncateDiv" => TruncateDiv,
+    "FloorDiv" => FloorDiv, "DivNoNan" => DivNoNan, "MulNoNan" => MulNoNan, "Xdivy" => Xdivy, "Xlogy" => Xlogy,
+    "Xlog1py" => Xlog1py, "FloorMod" => FloorMod, "Mod" => TruncateMod, "TruncateMod" => TruncateMod, "Pow" => Pow,
+    "Maximum" => Maximum, "Minimum" => Minimum, "SquaredDifference" => SquaredDifference, "Atan2" => Atan2,
+    "LogicalAnd" => And, "LogicalOr" => Or, "BitwiseAnd" => And, "BitwiseOr" => Or, "BitwiseXor" => Xor,
+    "LeftShift" => LeftShift, "RightShift" => RightShift;
+    Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual
+};
+
+/// A function of two elements to one of the same type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Binary {
+    /// Which.
+    pub op: BinaryOp,
+}
+
+impl Operator for Binary {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+
+    fn grows_with(&self, input: usize) -> bool {
+        match self.op {
+            BinaryOp::Add | BinaryOp::Mul | BinaryOp::Maximum | BinaryOp::Minimum | BinaryOp::Sub => true,
+            BinaryOp::FloorDiv | BinaryOp::Div | BinaryOp::TruncateDiv => input == 0,
+            _ => false,
+        }
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (a, b) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
+        if a.dtype != b.dtype || !self.op.supports(a.dtype) {
+            return Err(OpError::input(1, format!("is of type {}, and input 0 of {}", b.dtype, a.dtype)));
+        }
+        let dims = shared::broadcast(a, b)?;
+        Ok(vec![match self.of_dims(a, b) {
+            Some(values) => Fact::of_dims(a.dtype, dims, &values),
+            None => Fact::new(a.dtype, dims),
+        }])
+    }
+
+    fn memory(&self, _: &Call<'_>) -> Memory {
+        Memory::overwrites(&[0, 1])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::elementwise(run)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let (a, b) = (run.src(0)?, run.src(1)?);
+        Ok(binary(run.pool, self.op, a, b, &mut run.output(0)?)?)
+    }
+}
+
+impl Binary {
+    /// The result for integers some of which are open dimensions, as models compute shapes with.
+    fn of_dims(&self, a: &Fact, b: &Fact) -> Option<Vec<Dim>> {
+        if self.op == BinaryOp::Sub && b.is_bound {
+            // The most there can be is left where nothing is taken away.
+            return a.dims_value().filter(|_| b.dims.elements() == Dim::Known(1));
+        }
+        let function = match self.op {
+            BinaryOp::Add => Dim::plus,
+            BinaryOp::Mul => Dim::times,
+            BinaryOp::FloorDiv | BinaryOp::Div | BinaryOp::TruncateDiv => Dim::divided_by,
+            _ => return None,
+        };
+        if !matches!(a.dtype, DType::I32 | DType::I64) {
+            return None;
+        }
+        let (a, b) = (a.dims_value()?, b.dims_value()?);
+        let at = |v: &[Dim], i: usize| if v.len() == 1 { v[0] } else { v[i] };
+        let is_plain = a.len() == b.len() || a.len() == 1 || b.len() == 1;
+        let len = if a.len() == 1 { b.len() } else { a.len() };
+        is_plain.then(|| (0..len).map(|i| function(at(&a, i), at(&b, i))).collect())
+    }
+}
+
+/// A comparison of two elements, answered with a bool.
+#[derive(Debug, Clone, Copy)]
+struct Comparison {
+    op: CompareOp,
+    /// Shapes that do not broadcast make tensors unequal, in place of an error.
+    may_differ: bool,
+}
+
+impl Operator for Comparison {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (a, b) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
+        let is_text = a.dtype == DType::String && matches!(self.op, CompareOp::Equal | CompareOp::NotEqual);
+        if a.dtype != b.dtype || !(is_text || self.op.supports(a.dtype)) {
+            return Err(OpError::input(1, format!("is of type {}, and input 0 of {}", b.dtype, a.dtype)));
+        }
+        if self.may_differ {
+            return Ok(vec![Fact::new(DType::Bool, lenient_dims(&a.dims, &b.dims))]);
+        }
+        Ok(vec![Fact::new(DType::Bool, shared::broadcast(a, b)?)])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::elementwise(run)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if self.may_differ && Dims::from(run.shape(0)).broadcast(&Dims::from(run.shape(1))).is_none() {
+            run.out_bytes(0)?.fill((self.op == CompareOp::NotEqual) as u8);
+            return Ok(());
+        }
+        if run.dtype(0) == DType::String {
+            return self.compare_texts(run);
+        }
+        let (a, b) = (run.src(0)?, run.src(1)?);
+        Ok(compare(run.pool, self.op, a, b, &mut run.output(0)?)?)
+    }
+}
+
+/// The shape of a comparison that may be of shapes which do not broadcast: a scalar then, and open while that is.
+fn lenient_dims(a: &Dims, b: &Dims) -> Dims {
+    let (Some(x), Some(y)) = (a.get(), b.get()) else { return Dims::UNKNOWN };
+    let is_settled = |(x, y): (&Dim, &Dim)| {
+        let is_one = *x == Dim::Known(1) || *y == Dim::Known(1);
+        is_one || (x == y && *x != Dim::Unknown) || (x.known().is_some() && y.known().is_some())
+    };
+    match a.broadcast(b) {
+        None => Dims::scalar(),
+        Some(dims) if x.iter().rev().zip(y.iter().rev()).all(is_settled) => dims,
+        Some(_) => Dims::UNKNOWN,
+    }
+}
+
+impl Comparison {
+    /// Strings, by their bytes.
+    fn compare_texts(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let shape = run.output_shape(0);
+        let (a, b) = (run.slice::<StringRef>(0)?, run.slice::<StringRef>(1)?);
+        let steps =
+            [broadcast_steps(&run.shape(0), shape.rank()), broadcast_steps(&run.shape(1), shape.rank())];
+        for (i, out) in run.out_bytes(0)?.iter_mut().enumerate() {
+            let [x, y] = steps.map(|steps| place(i, &shape, &steps));
+            let is_same = run.string(a[x]) == run.string(b[y]);
+            *out = (is_same == (self.op == CompareOp::Equal)) as u8;
+        }
+        Ok(())
+    }
+}
+
+/// Elements from one index to the next along each axis of a result of `rank`, for an operand that is broadcast to it.
+fn broadcast_steps(shape: &Shape, rank: usize) -> [usize; MAX_RANK] {
+    let mut steps = [0; MAX_RANK];
+    let missing = rank - shape.rank();
+    for (axis, stride) in shape.strides().into_iter().take(shape.rank()).enumerate() {
+        steps[missing + axis] = if shape[axis] == 1 { 0 } else { stride };
+    }
+    steps
+}
+
+/// The element of an operand for element `i` of a result.
+fn place(i: usize, shape: &Shape, steps: &[usize; MAX_RANK]) -> usize {
+    let strides = shape.strides();
+    (0..shape.rank()).map(|axis| i / strides[axis] % shape[axis] * steps[axis]).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    #[test]
+    fn compares_strings_by_their_texts() {
+        // Without a pool every text is empty: only shapes and broadcasting show here.
+        let text = StringRef { offset: 0, bytes: 0 };
+        let (column, row) = (tensor(&[2, 1], &[text; 2]), tensor(&[3], &[text; 3]));
+        check("Equal", &[], &[column.clone(), row.clone()], &[bools(&[2, 3], &[true; 6])]);
+        check("NotEqual", &[], &[row.clone(), scalar(text)], &[bools(&[3], &[false; 3])]);
+        refuses("Less", &[], &[row, scalar(text)], "string");
+    }
+
+    #[test]
+    fn shapes_that_do_not_broadcast_are_unequal_where_that_is_no_error() {
+        let (two, three) = (tensor(&[2], &[1i32, 2]), tensor(&[3], &[1i32, 2, 3]));
+        let lenient = [("incompatible_shape_error", flag(false))];
+        check("Equal", &lenient, &[two.clone(), three.clone()], &[bools(&[], &[false])]);
+        check("NotEqual", &lenient, &[two.clone(), three.clone()], &[bools(&[], &[true])]);
+        refuses("Equal", &[], &[two, three], "broadcast");
+    }
+
+    #[test]
+    fn truncates_quotients_of_every_type() {
+        let floats = [tensor(&[3], &[7.0f32, -7.0, 1.0]), scalar(4.0f32)];
+        check("TruncateDiv", &[], &floats, &[tensor(&[3], &[1.0f32, -1.0, 0.0])]);
+        let whole = [tensor(&[2], &[7i32, -7]), scalar(4i32)];
+        check("TruncateDiv", &[], &whole, &[tensor(&[2], &[1i32, -1])]);
+    }
+
+    #[test]
+    fn operands_are_broadcast() {
+        let shape = Shape::new(&[2, 3]).unwrap();
+        let steps = broadcast_steps(&Shape::new(&[2, 1]).unwrap(), 2);
+        assert_eq!([0, 2, 3, 5].map(|i| place(i, &shape, &steps)), [0, 0, 1, 1]);
+        let steps = broadcast_steps(&Shape::new(&[3]).unwrap(), 2);
+        assert_eq!([0, 2, 3, 5].map(|i| place(i, &shape, &steps)), [0, 2, 0, 2]);
+    }
+}

@@ -1,0 +1,187 @@
+//! The same numbers in another type, and the same bits: Cast, Bitcast.
+//!
+//! Shape: Cast keeps it. Bitcast to a smaller type adds a last axis of as many elements as one becomes, to a larger
+//! one removes such an axis. Types: Cast takes every number and bool, to the results TensorFlow has on x86; with
+//! `Truncate` the bits that float16 and bfloat16 have no room for are cut off. Strings and complex numbers are refused.
+//! Bitcast takes every type but bool and string, and costs nothing: the output is the input's memory.
+
+use tightfit_core::DType;
+use tightfit_kernels::{cast, cast_truncated};
+
+use crate::dim::{Dim, Dims};
+use crate::fact::Fact;
+use crate::operator::Registration;
+use crate::operator::attributes::Attributes;
+use crate::operator::reshape;
+use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::ops::shared;
+
+pub(crate) const OPS: &[Registration] = &[
+    Registration { name: "Cast", import: import_cast },
+    Registration { name: "Bitcast", import: |a| Ok(Box::new(Bitcast { to: a.dtype("type")? })) },
+];
+
+fn import_cast(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    let to = attributes.dtype("DstT")?;
+    if !is_number(to) {
+        return Err(OpError::attribute("DstT", format!("is {to}; only numbers and bool are supported")));
+    }
+    let is_truncated = attributes.bool_or("Truncate", false)?;
+    Ok(if is_truncated { Box::new(TruncatingCast(Cast { to })) } else { Box::new(Cast { to }) })
+}
+
+fn is_number(dtype: DType) -> bool {
+    !dtype.is_complex() && dtype != DType::String
+}
+
+/// Conversion to another type.
+#[derive(Debug, Clone, Copy)]
+pub struct Cast {
+    /// The type of the output.
+    pub to: DType,
+}
+
+impl Operator for Cast {
+    fn name(&self) -> &'static str {
+        "Cast"
+    }
+
+    fn grows_with(&self, _: usize) -> bool {
+        true
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let input = shared::input(inputs, 0)?;
+        if !is_number(input.dtype) {
+            return Err(OpError::input(
+                0,
+                format!("is of type {}; only numbers and bool are supported", input.dtype),
+            ));
+        }
+        let is_index = |dtype| matches!(dtype, DType::I32 | DType::I64);
+        let values = input.dims_value().filter(|_| is_index(input.dtype) && is_index(self.to));
+        Ok(vec![match values {
+            Some(values) => Fact::of_dims(self.to, input.dims.clone(), &values),
+            None => Fact::new(self.to, input.dims.clone()),
+        }])
+    }
+
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        if call.inputs.iter().all(|i| i.dtype == self.to) {
+            Memory::alias(0)
+        } else {
+            Memory::overwrites(&[0])
+        }
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let input = run.src(0)?;
+        Ok(cast(run.pool, input, &mut run.output(0)?)?)
+    }
+}
+
+/// A cast that cuts off the bits that float16 and bfloat16 have no room for.
+#[derive(Debug)]
+struct TruncatingCast(Cast);
+
+impl Operator for TruncatingCast {
+    fn name(&self) -> &'static str {
+        "Cast"
+    }
+
+    fn grows_with(&self, input: usize) -> bool {
+        self.0.grows_with(input)
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        self.0.infer(inputs)
+    }
+
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        self.0.memory(call)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let input = run.src(0)?;
+        Ok(cast_truncated(run.pool, input, &mut run.output(0)?)?)
+    }
+}
+
+/// The same bits as another type.
+#[derive(Debug)]
+struct Bitcast {
+    to: DType,
+}
+
+impl Operator for Bitcast {
+    fn name(&self) -> &'static str {
+        "Bitcast"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let input = shared::input(inputs, 0)?;
+        if [input.dtype, self.to].iter().any(|t| matches!(t, DType::Bool | DType::String)) {
+            return Err(OpError::input(
+                0,
+                format!("is of type {}, which has no bits as {}", input.dtype, self.to),
+            ));
+        }
+        let Some(dims) = input.dims.get() else { return Ok(vec![Fact::new(self.to, Dims::UNKNOWN)]) };
+        let (from, to) = (input.dtype.bytes(), self.to.bytes());
+        let mut dims = dims.to_vec();
+        if from > to {
+            dims.push(Dim::Known((from / to) as i64));
+        } else if from < to {
+            let needed = (to / from) as i64;
+            if dims.pop().is_none_or(|last| last.known().is_some_and(|n| n != needed)) {
+                let why = format!("is {}{}; its last axis must be of size {needed}", input.dtype, input.dims);
+                return Err(OpError::input(0, why));
+            }
+        }
+        Ok(vec![Fact::new(self.to, Dims::new(dims))])
+    }
+
+    fn memory(&self, _: &Call<'_>) -> Memory {
+        Memory::alias(0)
+    }
+
+    fn run(&self, _: &mut Run<'_>) -> Result<(), OpError> {
+        Err(OpError::Internal("an operator that only changes a type was run"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    #[test]
+    fn casts() {
+        let to = |t| [("DstT", dtype(t))];
+        check("Cast", &to(DType::I32), &[tensor(&[2], &[1.9f32, -1.9])], &[tensor(&[2], &[1i32, -1])]);
+        check("Cast", &to(DType::F32), &[bools(&[2], &[true, false])], &[tensor(&[2], &[1f32, 0.0])]);
+        check(
+            "Cast",
+            &to(DType::Bool),
+            &[tensor(&[3], &[0i64, 2, -1])],
+            &[bools(&[3], &[false, true, true])],
+        );
+        check("Cast", &to(DType::I64), &[tensor::<i64>(&[0, 2], &[])], &[tensor::<i64>(&[0, 2], &[])]);
+        refuses("Cast", &to(DType::String), &[scalar(1f32)], "DstT");
+    }
+
+    #[test]
+    fn bitcasts() {
+        let to = |t| [("type", dtype(t))];
+        let x = tensor(&[1], &[0x1234_5678u32]);
+        check("Bitcast", &to(DType::U8), &[x], &[tensor(&[1, 4], &[0x78u8, 0x56, 0x34, 0x12])]);
+        check("Bitcast", &to(DType::I16), &[tensor(&[1, 2], &[1u8, 1])], &[tensor(&[1], &[257i16])]);
+        check("Bitcast", &to(DType::I32), &[scalar(1f32)], &[scalar(0x3f80_0000i32)]);
+        refuses("Bitcast", &to(DType::I32), &[tensor(&[3], &[1u8, 1, 1])], "size 4");
+        refuses("Bitcast", &to(DType::I32), &[scalar(1u8)], "size 4");
+    }
+}

@@ -1,0 +1,200 @@
+//! Reductions of rows by the segment each belongs to: SegmentSum, Mean, Max, Min and Prod of sorted segments, and
+//! UnsortedSegmentSum, Max, Min and Prod.
+//!
+//! Inputs: data of numbers, and segment ids (int32 or int64): of sorted ones one for each row, which never fall; of
+//! unsorted ones of the first dimensions of the data, a negative one dropping its row, and as a third input the number
+//! of segments. How many sorted segments there are depends on the ids; more than there are rows are refused where the
+//! ids are not known beforehand.
+
+use tightfit_core::{DType, MAX_RANK, Shape};
+use tightfit_kernels::{SegmentOp, segment_reduce};
+
+use crate::dim::{Dim, Dims};
+use crate::fact::Fact;
+use crate::operator::Registration;
+use crate::operator::reshape;
+use crate::operator::{OpError, Operator, Run};
+use crate::ops::shared;
+
+macro_rules! segments {
+    ($($name:literal => $op:ident, $is_sorted:literal;)*) => {
+        &[$(Registration {
+            name: $name,
+            import: |_| Ok(Box::new(Segments { name: $name, op: SegmentOp::$op, is_sorted: $is_sorted })),
+        }),*]
+    };
+}
+
+pub(crate) const OPS: &[Registration] = segments! {
+    "SegmentSum" => Sum, true;
+    "SegmentMean" => Mean, true;
+    "SegmentMax" => Max, true;
+    "SegmentMin" => Min, true;
+    "SegmentProd" => Prod, true;
+    "UnsortedSegmentSum" => Sum, false;
+    "UnsortedSegmentMax" => Max, false;
+    "UnsortedSegmentMin" => Min, false;
+    "UnsortedSegmentProd" => Prod, false;
+};
+
+/// The operator.
+#[derive(Debug)]
+struct Segments {
+    name: &'static str,
+    op: SegmentOp,
+    is_sorted: bool,
+}
+
+const IDS: usize = 1;
+const COUNT: usize = 2;
+
+/// How many segments sorted ids make: one more than the last.
+fn sorted_count(last: Option<i64>) -> Result<usize, OpError> {
+    match last {
+        None => Ok(0),
+        Some(last) => usize::try_from(last)
+            .ok()
+            .and_then(|last| last.checked_add(1))
+            .ok_or_else(|| OpError::input(IDS, format!("ends with {last}, no segment"))),
+    }
+}
+
+impl Operator for Segments {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn can_outgrow(&self) -> bool {
+        self.is_sorted
+    }
+
+    fn grows_with(&self, input: usize) -> bool {
+        input == COUNT
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (data, ids) = (shared::input(inputs, 0)?, shared::input(inputs, IDS)?);
+        if !(data.dtype.is_float() || data.dtype.is_integer()) {
+            return Err(OpError::input(0, format!("is of type {}; numbers are needed", data.dtype)));
+        }
+        shared::need_type(IDS, ids, &[DType::I32, DType::I64])?;
+        if self.is_sorted {
+            shared::dims_of_rank(IDS, ids, 1)?;
+        }
+        let (Some(dims), Some(id_dims)) = (data.dims.get(), ids.dims.get()) else {
+            return Ok(vec![Fact::new(data.dtype, Dims::UNKNOWN)]);
+        };
+        let fits = dims.len() >= id_dims.len()
+            && dims.iter().zip(id_dims).all(|(d, i)| d.known().zip(i.known()).is_none_or(|(d, i)| d == i));
+        if !fits {
+            return Err(OpError::input(
+                IDS,
+                format!("is of shape {} for data of shape {}", ids.dims, data.dims),
+            ));
+        }
+        let mut is_bound = false;
+        let count = if self.is_sorted {
+            match ids.ints() {
+                Some(ids) => Dim::Known(sorted_count(ids.last().copied())? as i64),
+                None => {
+                    is_bound = true;
+                    id_dims[0]
+                }
+            }
+        } else {
+            let count = shared::input(inputs, COUNT)?;
+            shared::need_type(COUNT, count, &[DType::I32, DType::I64])?;
+            match count.dims_value().as_deref() {
+                Some([Dim::Known(n)]) if *n < 0 => return Err(OpError::input(COUNT, format!("is {n}"))),
+                Some([count]) => *count,
+                _ => Dim::Unknown,
+            }
+        };
+        let mut output = vec![count];
+        output.extend(&dims[id_dims.len()..]);
+        let output = Dims::new(output);
+        Ok(vec![match is_bound {
+            true => Fact::at_most_along(data.dtype, output, 0),
+            false => Fact::new(data.dtype, output),
+        }])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (data, ids) = (run.shape(0), run.shape(IDS));
+        (data.rank() >= ids.rank() && data[..ids.rank()] == ids[..]).then_some(())?;
+        let count = if self.is_sorted {
+            let view = run.input(IDS).ok()?;
+            let last = match view.dtype() {
+                DType::I32 => view.as_slice::<i32>()?.last().map(|id| *id as i64),
+                _ => view.as_slice::<i64>()?.last().copied(),
+            };
+            sorted_count(last).ok()?
+        } else {
+            usize::try_from(reshape::int(run, COUNT)?).ok()?
+        };
+        reshape::set(run, 0, std::iter::once(count).chain(data[ids.rank()..].iter().copied()))
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let (data, ids) = (run.input(0)?, run.input(IDS)?);
+        if self.is_sorted {
+            let last = match ids.as_slice::<i32>() {
+                Some(ids) => ids.last().map(|id| *id as i64),
+                None => ids.as_slice::<i64>().and_then(|ids| ids.last().copied()),
+            };
+            let planned = run.output_shape(0);
+            let count = sorted_count(last)?;
+            if count > planned[0] {
+                let why = format!(
+                    "asks for {count} segments of {} rows; at most one for each is supported",
+                    planned[0]
+                );
+                return Err(OpError::input(IDS, why));
+            }
+            let mut dims = [0; MAX_RANK];
+            dims[..planned.rank()].copy_from_slice(&planned);
+            dims[0] = count;
+            run.set_output_shape(0, Shape::new(&dims[..planned.rank()])?)?;
+        }
+        Ok(segment_reduce(self.op, self.is_sorted, data, None, ids, &mut run.output(0)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, refuses, run, scalar, tensor};
+
+    /// A NaN is followed by what comes after it, as in TensorFlow.
+    #[test]
+    fn the_last_nan_of_a_segment_stays() {
+        let nan = f32::NAN;
+        let x = tensor(&[7], &[1.0, nan, 2.0, nan, nan, nan, 3.0]);
+        let ids = tensor(&[7], &[0i32, 0, 0, 1, 2, 2, 2]);
+        for op in ["SegmentMax", "SegmentMin", "UnsortedSegmentMax", "UnsortedSegmentMin"] {
+            let mut inputs = vec![x.clone(), ids.clone()];
+            inputs.extend(op.starts_with('U').then(|| scalar(3i32)));
+            let values = run(op, &[], &inputs).unwrap()[0].values::<f32>();
+            assert!(values[0] == 2.0 && values[1].is_nan() && values[2] == 3.0, "{op}: {values:?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_a_segment_become_one() {
+        let x = tensor(&[4, 2], &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        let ids = tensor(&[4], &[0i32, 0, 2, 2]);
+        let sums = [tensor(&[3, 2], &[4.0f32, 6.0, 0.0, 0.0, 12.0, 14.0])];
+        check("SegmentSum", &[], &[x.clone(), ids.clone()], &sums);
+        let means = [tensor(&[3, 2], &[2.0f32, 3.0, 0.0, 0.0, 6.0, 7.0])];
+        check("SegmentMean", &[], &[x.clone(), ids.clone()], &means);
+        let products = [tensor(&[3, 2], &[3.0f32, 8.0, 1.0, 1.0, 35.0, 48.0])];
+        check("SegmentProd", &[], &[x.clone(), ids], &products);
+        let ids = tensor(&[4], &[1i64, 0, -1, 1]);
+        let products = [tensor(&[3, 2], &[3.0f32, 4.0, 7.0, 16.0, 1.0, 1.0])];
+        check("UnsortedSegmentProd", &[], &[x.clone(), ids, scalar(3i32)], &products);
+        refuses("SegmentSum", &[], &[x.clone(), tensor(&[4], &[0i32, 2, 1, 2])], "never fall");
+        let nothing = [tensor::<f32>(&[2, 0], &[]), tensor(&[2], &[3i32, 0]), scalar(0i32)];
+        check("UnsortedSegmentSum", &[], &nothing, &[tensor::<f32>(&[0, 0], &[])]);
+        refuses("SegmentSum", &[], &[x.clone(), tensor(&[3], &[0i32, 1, 2])], "shape");
+        refuses("UnsortedSegmentSum", &[], &[x, tensor(&[4], &[0i32, 3, 0, 0]), scalar(3i32)], "3");
+    }
+}

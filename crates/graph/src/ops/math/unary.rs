@@ -1,0 +1,109 @@
+//! Functions of one element: Abs, Exp, Relu, Floor, IsNan and their like.
+//!
+//! Shape: the input's. Types: every float type (float16 and bfloat16 are computed in float32), and integers where the
+//! function is defined for them; another type is refused. The output may take the input's memory.
+
+use tightfit_core::DType;
+use tightfit_kernels::{FloatTest, UnaryOp, test_floats, unary};
+
+use crate::fact::Fact;
+use crate::operator::Registration;
+use crate::operator::attributes::Attributes;
+use crate::operator::reshape;
+use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::ops::shared;
+
+macro_rules! functions {
+    ($($name:ident),* ; $($other:literal => $op:expr),* $(,)?) => {
+        &[
+            $(Registration { name: stringify!($name), import: |_| Ok(Box::new(Unary { op: UnaryOp::$name })) },)*
+            $(Registration { name: $other, import: |_| Ok(Box::new(Unary { op: $op })) },)*
+            Registration { name: "LeakyRelu", import: leaky_relu },
+            Registration { name: "IsNan", import: |_| Ok(Box::new(Test { test: FloatTest::IsNan })) },
+            Registration { name: "IsInf", import: |_| Ok(Box::new(Test { test: FloatTest::IsInf })) },
+            Registration { name: "IsFinite", import: |_| Ok(Box::new(Test { test: FloatTest::IsFinite })) },
+        ]
+    };
+}
+
+pub(crate) const OPS: &[Registration] = functions! {
+    Abs, Neg, Sign, Square, Sqrt, Rsqrt, Reciprocal, Exp, Expm1, Log, Log1p, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh,
+    Tanh, Asinh, Acosh, Atanh, Erf, Erfc, Lgamma, Digamma, Sigmoid, Softplus, Softsign, Relu, Relu6, Elu, Selu, Floor,
+    Ceil, Round, LogicalNot, Invert;
+    "Inv" => UnaryOp::Reciprocal,
+    "Rint" => UnaryOp::Round,
+};
+
+fn leaky_relu(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    Ok(Box::new(Unary { op: UnaryOp::LeakyRelu(attributes.float_or("alpha", 0.2)?) }))
+}
+
+/// A function of one element to one of the same type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Unary {
+    /// Which.
+    pub op: UnaryOp,
+}
+
+impl Operator for Unary {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let input = shared::input(inputs, 0)?;
+        if !self.op.supports(input.dtype) {
+            return Err(OpError::input(
+                0,
+                format!("is of type {}, which {} is not for", input.dtype, self.name()),
+            ));
+        }
+        Ok(vec![Fact::new(input.dtype, input.dims.clone())])
+    }
+
+    fn memory(&self, _: &Call<'_>) -> Memory {
+        Memory::overwrites(&[0])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let input = run.src(0)?;
+        Ok(unary(run.pool, self.op, input, &mut run.output(0)?)?)
+    }
+}
+
+/// A question about one float, answered with a bool.
+#[derive(Debug, Clone, Copy)]
+struct Test {
+    test: FloatTest,
+}
+
+impl Operator for Test {
+    fn name(&self) -> &'static str {
+        match self.test {
+            FloatTest::IsNan => "IsNan",
+            FloatTest::IsInf => "IsInf",
+            FloatTest::IsFinite => "IsFinite",
+        }
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let input = shared::input(inputs, 0)?;
+        if !input.dtype.is_float() {
+            return Err(OpError::input(0, format!("is of type {}; a float type is needed", input.dtype)));
+        }
+        Ok(vec![Fact::new(DType::Bool, input.dims.clone())])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let input = run.input(0)?;
+        Ok(test_floats(run.pool, self.test, input, &mut run.output(0)?)?)
+    }
+}

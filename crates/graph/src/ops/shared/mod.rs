@@ -1,0 +1,61 @@
+//! What several families use: checks of inputs, arithmetic on dimensions, and windows.
+
+pub mod extent;
+pub mod window;
+
+use tightfit_core::DType;
+
+use crate::dim::{Dim, Dims};
+use crate::fact::Fact;
+use crate::operator::OpError;
+
+pub(crate) use crate::operator::axis;
+
+/// The fact of an input.
+///
+/// # Errors
+/// [`OpError::Input`] when the node has fewer inputs.
+pub(crate) fn input<'a>(inputs: &[&'a Fact], index: usize) -> Result<&'a Fact, OpError> {
+    inputs.get(index).copied().ok_or_else(|| OpError::input(index, "is missing"))
+}
+
+/// The shape of an elementwise result.
+///
+/// # Errors
+/// [`OpError::Input`] when the shapes do not broadcast.
+pub(crate) fn broadcast(a: &Fact, b: &Fact) -> Result<Dims, OpError> {
+    let why = || OpError::input(1, format!("of shape {} does not broadcast with {}", b.dims, a.dims));
+    a.dims.broadcast(&b.dims).ok_or_else(why)
+}
+
+/// Checks the type of an input.
+///
+/// # Errors
+/// [`OpError::Input`] that names both.
+pub(crate) fn need_type(index: usize, fact: &Fact, types: &[DType]) -> Result<(), OpError> {
+    if types.contains(&fact.dtype) {
+        return Ok(());
+    }
+    let names = types.iter().map(|t| t.name()).collect::<Vec<_>>().join(", ");
+    Err(OpError::input(index, format!("is of type {}; supported: {names}", fact.dtype)))
+}
+
+/// Checks that an input is of a float type.
+///
+/// # Errors
+/// [`OpError::Input`] when it is not.
+pub(crate) fn need_float(index: usize, fact: &Fact) -> Result<(), OpError> {
+    need_type(index, fact, &[DType::F32, DType::F64, DType::F16, DType::BF16])
+}
+
+/// The dimensions of an input that must be of a rank, or `None` when nothing is known of its shape.
+///
+/// # Errors
+/// [`OpError::Input`] when it is of another rank.
+pub(crate) fn dims_of_rank(index: usize, fact: &Fact, rank: usize) -> Result<Option<Vec<Dim>>, OpError> {
+    match fact.dims.get() {
+        None => Ok(None),
+        Some(dims) if dims.len() == rank => Ok(Some(dims.to_vec())),
+        Some(_) => Err(OpError::input(index, format!("is of shape {}; rank {rank} is needed", fact.dims))),
+    }
+}

@@ -1,0 +1,183 @@
+//! What convolutions and pools share: strides, dilations and padding of a window over `[batch, height, width,
+//! channels]`.
+
+use tightfit_kernels::Window;
+
+use crate::dim::Dim;
+use crate::fact::Fact;
+use crate::operator::OpError;
+use crate::operator::attributes::Attributes;
+
+/// How a window moves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moves {
+    /// Steps down and to the right.
+    pub strides: [usize; 2],
+    /// Pixels from one element of the window to the next.
+    pub dilations: [usize; 2],
+    /// What is around the image.
+    pub padding: Padding,
+}
+
+/// What is around the image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Padding {
+    /// As much as gives `ceil(size / stride)` outputs; an odd amount has its larger part at the bottom and right.
+    Same,
+    /// Nothing.
+    Valid,
+    /// Rows and columns: top, bottom, left, right.
+    Explicit([usize; 4]),
+}
+
+impl Moves {
+    /// From the attributes `strides`, `dilations`, `padding`, `explicit_paddings` and `data_format`.
+    ///
+    /// # Errors
+    /// [`OpError::Attribute`] for what is not supported: formats other than NHWC, and moves along batch or channels.
+    pub fn import(attributes: &Attributes<'_>) -> Result<Moves, OpError> {
+        attributes.only("data_format", "NHWC")?;
+        let strides = attributes.ints("strides")?;
+        let dilations = attributes.ints_or_empty("dilations")?;
+        let padding = match attributes.text("padding")? {
+            "SAME" => Padding::Same,
+            "VALID" => Padding::Valid,
+            "EXPLICIT" => Padding::Explicit(explicit(&attributes.ints("explicit_paddings")?)?),
+            other => return Err(OpError::attribute("padding", format!("is {other}"))),
+        };
+        if !matches!(padding, Padding::Explicit(_))
+            && !attributes.ints_or_empty("explicit_paddings")?.is_empty()
+        {
+            return Err(OpError::attribute("explicit_paddings", "is there, though padding is not EXPLICIT"));
+        }
+        let dilations = if dilations.is_empty() { vec![1; 4] } else { dilations };
+        Ok(Moves { strides: pair("strides", &strides)?, dilations: pair("dilations", &dilations)?, padding })
+    }
+
+    /// The same with so many zeros more around the image; `None` where how many there are depends on its size.
+    pub fn padded(&self, zeros: [usize; 4]) -> Option<Moves> {
+        let own = match self.padding {
+            Padding::Valid => [0; 4],
+            Padding::Explicit(own) => own,
+            Padding::Same => return None,
+        };
+        let padding = Padding::Explicit(std::array::from_fn(|side| own[side] + zeros[side]));
+        Some(Moves { padding, ..*self })
+    }
+
+    /// The window of this size over an image of that size.
+    pub fn window(&self, size: [usize; 2], image: [usize; 2]) -> Window {
+        let window =
+            Window { strides: self.strides, dilations: self.dilations, ..Window::new(size[0], size[1]) };
+        match self.padding {
+            Padding::Same => window.same(image[0], image[1]),
+            Padding::Valid => window,
+            Padding::Explicit(padding) => Window { pads: padding, ..window },
+        }
+    }
+
+    /// Height and width of the output, where they follow.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] when the window passes the image by two steps or more; by less, there is no output.
+    pub fn output(&self, size: [usize; 2], image: &[Dim]) -> Result<[Dim; 2], OpError> {
+        let mut output = [Dim::Unknown; 2];
+        for axis in 0..2 {
+            output[axis] = match image[axis].size() {
+                Some(pixels) => Dim::Known(self.output_size(axis, size[axis], pixels)? as i64),
+                // Without steps and with as many pixels added as the window takes away, the size stays.
+                None if self.strides[axis] == 1 && self.padding == Padding::Same => image[axis],
+                None => Dim::Unknown,
+            };
+        }
+        Ok(output)
+    }
+
+    /// Refuses an image that is smaller than the filter of a convolution, which is its second input.
+    ///
+    /// # Errors
+    /// As [`Moves::check`].
+    pub fn check_filter(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        let (Some(image), Some(filter)) =
+            (super::input(inputs, 0)?.dims.get(), super::input(inputs, 1)?.dims.get())
+        else {
+            return Ok(());
+        };
+        match (filter.first().and_then(|d| d.size()), filter.get(1).and_then(|d| d.size())) {
+            (Some(height), Some(width)) => self.check([height, width], image),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses an image, `[batch, height, width, channels]`, that is smaller than the window, which a run of the model would make no output of.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] naming the axis.
+    pub fn check(&self, size: [usize; 2], image: &[Dim]) -> Result<(), OpError> {
+        for axis in 0..2 {
+            let added = match self.padding {
+                Padding::Same => continue,
+                Padding::Valid => 0,
+                Padding::Explicit(p) => p[2 * axis].saturating_add(p[2 * axis + 1]),
+            };
+            let reach = self.reach(axis, size[axis]);
+            if let Some(pixels) = image.get(axis + 1).and_then(|dim| dim.size())
+                && pixels.saturating_add(added) < reach
+            {
+                let why =
+                    format!("has {pixels} pixels along axis {}, fewer than the window's {reach}", axis + 1);
+                return Err(OpError::input(0, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Pixels from the first to the last of a window.
+    fn reach(&self, axis: usize, size: usize) -> usize {
+        size.saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1)
+    }
+
+    fn output_size(&self, axis: usize, size: usize, pixels: usize) -> Result<usize, OpError> {
+        let added = match self.padding {
+            Padding::Same => return Ok(pixels.div_ceil(self.strides[axis])),
+            Padding::Valid => 0,
+            Padding::Explicit(p) => p[2 * axis] + p[2 * axis + 1],
+        };
+        let reach = self.reach(axis, size);
+        let padded = pixels.saturating_add(added);
+        let Some(steps) = padded.checked_sub(reach) else {
+            // TensorFlow divides what is missing by the stride, rounding towards zero.
+            if reach - padded < 2 * self.strides[axis] {
+                return Ok(0);
+            }
+            return Err(OpError::input(
+                0,
+                format!("has {padded} pixels along axis {}, fewer than the window's {reach}", axis + 1),
+            ));
+        };
+        Ok(steps / self.strides[axis] + 1)
+    }
+}
+
+/// The two middle ones of four, for `[batch, height, width, channels]`; the others must be 1.
+///
+/// # Errors
+/// [`OpError::Attribute`] when there are not four, or they are not so.
+pub fn pair(attribute: &str, values: &[i64]) -> Result<[usize; 2], OpError> {
+    match *values {
+        [1, height, width, 1] if height >= 1 && width >= 1 => Ok([height as usize, width as usize]),
+        _ => Err(OpError::attribute(attribute, format!("is {values:?}; [1, height, width, 1] is supported"))),
+    }
+}
+
+fn explicit(paddings: &[i64]) -> Result<[usize; 4], OpError> {
+    match *paddings {
+        [0, 0, top, bottom, left, right, 0, 0] if paddings.iter().all(|p| *p >= 0) => {
+            Ok([top as usize, bottom as usize, left as usize, right as usize])
+        }
+        _ => {
+            let why = format!("is {paddings:?}; batch and channels cannot be padded");
+            Err(OpError::attribute("explicit_paddings", why))
+        }
+    }
+}
