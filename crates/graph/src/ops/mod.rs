@@ -20,9 +20,9 @@ macro_rules! families {
             }
         )*
 
-        /// Every family of operators, by the name of its file, with what it registers.
+        /// Every family of operators, by the path of its file, with what it registers.
         pub static FAMILIES: &[(&str, &[Registration])] =
-            &[$($((stringify!($family), $group::$family::OPS)),*),*];
+            &[$($((concat!(stringify!($group), "/", stringify!($family)), $group::$family::OPS)),*),*];
     };
 }
 
