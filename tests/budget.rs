@@ -91,7 +91,7 @@ fn check(path: &Path, options: &FitOptions) -> u64 {
     });
     let mut runner = Runner::with_fit(&model, fit, pool.into(), options, &budget)
         .unwrap_or_else(|error| panic!("{}: {error}", what()));
-    let plan = runner.session().plan();
+    let plan = runner.context().plan();
     let feed = |slot: &usize| {
         let info = &plan.slots[*slot].info;
         Tensor::zeros(&MemoryBudget::unlimited(), info.dtype, info.shape).unwrap()

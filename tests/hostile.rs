@@ -239,8 +239,8 @@ mod changing_files {
         let (path, model, options) = streamed(&dir);
         let budget = MemoryBudget::unlimited();
         let mut runner = Runner::new(&model, &options, &budget).unwrap();
-        assert!(runner.session().plan().streamed_bytes > 0);
-        let shape = runner.session().plan().slots[runner.session().plan().inputs[0].1].info.shape;
+        assert!(runner.context().plan().streamed_bytes > 0);
+        let shape = runner.context().plan().slots[runner.context().plan().inputs[0].1].info.shape;
         let x = Tensor::zeros(&budget, tightfit::DType::F32, shape).unwrap();
         let second_name = dir.0.join("second");
         std::fs::hard_link(&path, &second_name).unwrap();

@@ -12,6 +12,7 @@ mod dtype;
 mod shape;
 mod shared;
 mod size;
+mod stop;
 mod tensor;
 
 pub use account::{Account, array_bytes, block_bytes, list_bytes, trim_heap};
@@ -21,4 +22,5 @@ pub use dtype::{DType, Element, StringRef};
 pub use shape::{MAX_RANK, Shape, ShapeError};
 pub use shared::{Part, Shared};
 pub use size::{SizeError, display_bytes, display_bytes_up, parse_bytes};
+pub use stop::StopFlag;
 pub use tensor::{TensorView, TensorViewMut};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tightfit_core::{DType, MemoryBudget, Shape, TensorView};
 use tightfit_format::{AttrValue, ListValue, NodeDef};
 use tightfit_graph::dim::Dims;
-use tightfit_graph::exec::{Feed, Session};
+use tightfit_graph::exec::{Context, Feed};
 use tightfit_graph::fact::Fact;
 use tightfit_graph::infer::infer_node;
 use tightfit_graph::ir::{Constant, Graph, Node, NodeKind, Port, ValueRef};
@@ -209,48 +209,48 @@ fn graph() -> Graph {
     b.0
 }
 
-fn floats(session: &Session, name: &str) -> Vec<f32> {
-    let index = session.plan().outputs.iter().position(|(n, _)| n == name).unwrap();
-    session.output(index).unwrap().as_slice::<f32>().unwrap().to_vec()
+fn floats(context: &Context, name: &str) -> Vec<f32> {
+    let index = context.plan().outputs.iter().position(|(n, _)| n == name).unwrap();
+    context.output(index).unwrap().as_slice::<f32>().unwrap().to_vec()
 }
 
-fn shape(session: &Session, name: &str) -> Vec<usize> {
-    let index = session.plan().outputs.iter().position(|(n, _)| n == name).unwrap();
-    session.output(index).unwrap().shape().to_vec()
+fn shape(context: &Context, name: &str) -> Vec<usize> {
+    let index = context.plan().outputs.iter().position(|(n, _)| n == name).unwrap();
+    context.output(index).unwrap().shape().to_vec()
 }
 
-fn check(session: &Session, mask: &[u8], params: &[f32]) {
+fn check(context: &Context, mask: &[u8], params: &[f32]) {
     let kept: Vec<&[f32]> =
         params.chunks(4).zip(mask).filter(|(_, is_set)| **is_set == 1).map(|(row, _)| row).collect();
     let n = kept.len();
-    assert_eq!(floats(session, "rows"), kept.concat());
-    assert_eq!(shape(session, "product"), [n, 3]);
+    assert_eq!(floats(context, "rows"), kept.concat());
+    assert_eq!(shape(context, "product"), [n, 3]);
     let product: Vec<f32> = kept.iter().flat_map(|row| [0.5 * row.iter().sum::<f32>(); 3]).collect();
-    assert_eq!(floats(session, "product"), product);
-    assert_eq!(shape(session, "reshaped"), [n, 2, 2]);
-    assert_eq!(shape(session, "turned"), [4, n]);
-    assert_eq!(shape(session, "square"), [4, 4]);
-    assert_eq!(shape(session, "expanded"), [1, n, 4]);
-    assert_eq!(shape(session, "joined"), [2 * n, 4]);
-    assert_eq!(shape(session, "packed"), [n, 2, 4]);
-    assert_eq!(floats(session, "tiled"), [kept.concat(), kept.concat()].concat());
-    assert_eq!(shape(session, "padded"), [n + 3, 5]);
+    assert_eq!(floats(context, "product"), product);
+    assert_eq!(shape(context, "reshaped"), [n, 2, 2]);
+    assert_eq!(shape(context, "turned"), [4, n]);
+    assert_eq!(shape(context, "square"), [4, 4]);
+    assert_eq!(shape(context, "expanded"), [1, n, 4]);
+    assert_eq!(shape(context, "joined"), [2 * n, 4]);
+    assert_eq!(shape(context, "packed"), [n, 2, 4]);
+    assert_eq!(floats(context, "tiled"), [kept.concat(), kept.concat()].concat());
+    assert_eq!(shape(context, "padded"), [n + 3, 5]);
     assert_eq!(
-        floats(session, "sliced"),
+        floats(context, "sliced"),
         kept.iter().flat_map(|row| row[1..3].to_vec()).collect::<Vec<f32>>()
     );
-    assert_eq!(floats(session, "strided"), kept[n.saturating_sub(2)..].concat());
+    assert_eq!(floats(context, "strided"), kept[n.saturating_sub(2)..].concat());
     assert_eq!(
-        floats(session, "part 1"),
+        floats(context, "part 1"),
         kept.iter().flat_map(|row| row[2..].to_vec()).collect::<Vec<f32>>()
     );
-    assert_eq!(floats(session, "column 3"), kept.iter().map(|row| row[3]).collect::<Vec<f32>>());
+    assert_eq!(floats(context, "column 3"), kept.iter().map(|row| row[3]).collect::<Vec<f32>>());
     let total: Vec<f32> = (0..4).map(|c| kept.iter().map(|row| row[c]).sum()).collect();
-    assert_eq!(floats(session, "total"), total);
-    assert_eq!(shape(session, "best"), [n, 2]);
-    assert_eq!(shape(session, "marks"), [n, 8]);
-    assert_eq!(floats(session, "nested"), kept.concat());
-    assert_eq!(shape(session, "back"), [n]);
+    assert_eq!(floats(context, "total"), total);
+    assert_eq!(shape(context, "best"), [n, 2]);
+    assert_eq!(shape(context, "marks"), [n, 8]);
+    assert_eq!(floats(context, "nested"), kept.concat());
+    assert_eq!(shape(context, "back"), [n]);
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn a_run_allocates_nothing_where_shapes_depend_on_data() {
     let dynamic = plan.steps.iter().filter(|step| step.is_dynamic).count();
     assert!(dynamic >= 36, "only {dynamic} steps have shapes that depend on data");
     let pool = Arc::new(ThreadPool::new(2).unwrap());
-    let mut session = Session::new(plan, "test", pool, &MemoryBudget::new(64 << 20), 0).unwrap();
+    let mut context = Context::load(plan, "test", pool, &MemoryBudget::new(64 << 20), 0).unwrap();
     let params: Vec<f32> = (0..ROWS * 4).map(|i| (i * 7 % 13) as f32 - 4.0).collect();
     let ids: Vec<i32> = (0..ROWS as i32).map(|i| i * i % 5).collect();
     let mut most = 0;
@@ -273,7 +273,7 @@ fn a_run_allocates_nothing_where_shapes_depend_on_data() {
         ];
         let mut by_step = [0usize; 128];
         let mut before = COUNT.load(Ordering::Relaxed);
-        session
+        context
             .run_steps(&feeds, &mut |step| {
                 let now = COUNT.load(Ordering::Relaxed);
                 by_step[step] = now - before;
@@ -281,10 +281,10 @@ fn a_run_allocates_nothing_where_shapes_depend_on_data() {
             })
             .unwrap();
         for (step, count) in by_step.iter().enumerate().filter(|(_, count)| **count > 0) {
-            println!("{count} allocations in {}", session.plan().steps[step].name);
+            println!("{count} allocations in {}", context.plan().steps[step].name);
             most += count;
         }
-        check(&session, &mask, &params);
+        check(&context, &mask, &params);
     }
     assert_eq!(most, 0, "runs allocate");
 }

@@ -9,10 +9,9 @@ mod tune;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tightfit_core::{DType, MemoryBudget, Reservation, Shape};
+use tightfit_core::{DType, MemoryBudget, Reservation, Shape, StopFlag};
 use tightfit_data::{
     Access, Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Position, Preprocess,
     Resize, SavedStates,
@@ -236,7 +235,7 @@ impl<'m> Job<'m> {
         self,
         sink: Box<dyn Sink>,
         progress: &mut dyn FnMut(&Progress),
-        stop: &'static AtomicBool,
+        stop: impl Into<StopFlag>,
     ) -> Result<JobReport, Error> {
         self.run_behind(Done::default(), sink, progress, stop)
     }
@@ -247,10 +246,11 @@ impl<'m> Job<'m> {
         before: Done,
         mut sink: Box<dyn Sink>,
         progress: &mut dyn FnMut(&Progress),
-        stop: &'static AtomicBool,
+        stop: impl Into<StopFlag>,
     ) -> Result<JobReport, Error> {
         let start = Instant::now();
-        self.runner.stop_at(stop);
+        let stop = stop.into();
+        self.runner.stop_at(stop.clone());
         let (total_rows, resumed_rows) = (self.dataset.total_rows(), before.rows);
         let threads = self.options.threads;
         let sizes = (self.batch, threads, SLOTS);
@@ -259,7 +259,7 @@ impl<'m> Job<'m> {
         let mut done = before.clone();
         let mut tended = process::Tended::default();
         while let Some(batch) = batches.next()? {
-            if stop.load(Ordering::Relaxed) {
+            if stop.is_set() {
                 return Err(Error::Interrupted);
             }
             self.run_batch(&batch, &mut *sink, &mut done)?;

@@ -28,7 +28,8 @@ pub use model::{Model, OpenOptions};
 pub use run::{Outputs, Runner};
 pub use tensor::Tensor;
 pub use tightfit_core::{
-    DType, MemoryBudget, Reservation, Shape, TensorView, display_bytes, display_bytes_up, parse_bytes,
+    DType, MemoryBudget, Reservation, Shape, StopFlag, TensorView, display_bytes, display_bytes_up,
+    parse_bytes,
 };
 pub use tightfit_data::{Access, Preprocess, Resize, flow, shuffle, storage};
 pub use tightfit_format::{FormatError, whole};

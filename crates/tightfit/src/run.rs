@@ -1,10 +1,9 @@
 //! A model in memory, ready to run.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use tightfit_core::{MemoryBudget, Shape, StringRef, TensorView};
-use tightfit_graph::exec::{Feed, Session};
+use tightfit_core::{MemoryBudget, Shape, StopFlag, StringRef, TensorView};
+use tightfit_graph::exec::{Context, Feed};
 use tightfit_graph::plan::WeightMode;
 use tightfit_kernels::ThreadPool;
 
@@ -20,7 +19,7 @@ const UNTENDED_RUNS: u32 = 64;
 
 /// A model with its memory and threads, for one batch size.
 pub struct Runner {
-    session: Session,
+    context: Context,
     lines: Lines,
     minimum_bytes: u64,
     weights: WeightMode,
@@ -55,16 +54,33 @@ impl Runner {
         let file = model.path().display().to_string();
         // What has planned is not needed to load and run.
         process::end_phase();
-        let session = Session::new(fit.plan, &file, pool, budget, options.string_bytes as usize)?;
+        let context = Context::load(fit.plan, &file, pool, budget, options.string_bytes as usize)?;
         process::tend();
         Ok(Runner {
-            session,
+            context,
             budget: budget.clone(),
             untended_runs: 0,
             lines: fit.lines,
             minimum_bytes: fit.minimum_bytes,
             weights: fit.weights,
             batch: options.batch,
+        })
+    }
+
+    /// Another runner of the same loaded model, to run at the same time: weights and threads are shared, and what a run
+    /// writes is reserved from the same budget once more.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when its memory is not free.
+    pub fn try_clone(&self) -> Result<Runner, Error> {
+        Ok(Runner {
+            context: self.context.try_clone()?,
+            lines: self.lines,
+            minimum_bytes: self.minimum_bytes,
+            weights: self.weights,
+            batch: self.batch,
+            budget: self.budget.clone(),
+            untended_runs: 0,
         })
     }
 
@@ -76,7 +92,7 @@ impl Runner {
         let fit = Bound::new(model, options)?.with_weights(self.weights)?;
         process::end_phase();
         self.untended_runs = 0;
-        self.session.replan(fit.plan)?;
+        self.context.replan(fit.plan)?;
         if fit.lines.total_bytes() > self.lines.total_bytes() {
             self.lines = fit.lines;
         }
@@ -93,9 +109,9 @@ impl Runner {
         Ok(fit.lines.total_bytes() <= options.memory_bytes)
     }
 
-    /// From now on a run ends between two steps, with [`Error::Interrupted`], once `flag` is true.
-    pub fn stop_at(&mut self, flag: &'static AtomicBool) {
-        self.session.stop_at(flag);
+    /// From now on a run ends between two steps, with [`Error::Interrupted`], once `flag` is set.
+    pub fn stop_at(&mut self, flag: impl Into<StopFlag>) {
+        self.context.stop_at(flag);
     }
 
     /// Rows at once.
@@ -105,7 +121,7 @@ impl Runner {
 
     /// The names of the inputs, in the order they are fed.
     pub fn inputs(&self) -> impl Iterator<Item = &str> {
-        self.session.plan().inputs.iter().map(|(name, _)| name.as_str())
+        self.context.plan().inputs.iter().map(|(name, _)| name.as_str())
     }
 
     /// Bytes in use and their peak, by line of the plan: what [`Runner::lines`] are compared with. They are the counters of
@@ -114,9 +130,9 @@ impl Runner {
         Usage::of(&self.budget)
     }
 
-    /// The session.
-    pub fn session(&self) -> &Session {
-        &self.session
+    /// The context.
+    pub fn context(&self) -> &Context {
+        &self.context
     }
 
     /// The budget, line by line, of the largest batch it was laid out for: a smaller one keeps its memory.
@@ -134,7 +150,7 @@ impl Runner {
     /// # Errors
     /// As [`Runner::run`].
     pub fn run_steps(&mut self, feeds: &[Feed<'_>], after: &mut dyn FnMut(usize)) -> Result<(), Error> {
-        Ok(self.session.run_steps(feeds, after)?)
+        Ok(self.context.run_steps(feeds, after)?)
     }
 
     /// Computes the outputs, which are valid until the next run.
@@ -143,30 +159,30 @@ impl Runner {
     /// [`Error::Graph`] for a tensor that does not fit its input, and what an operator finds.
     pub fn run(&mut self, feeds: &[Feed<'_>]) -> Result<Outputs<'_>, Error> {
         if self.untended_runs > 0 {
-            self.session.run(feeds)?;
+            self.context.run(feeds)?;
             self.untended_runs -= 1;
             if self.untended_runs == 0 && !process::tend() {
                 self.untended_runs = UNTENDED_RUNS;
             }
         } else {
             let mut is_let_go = false;
-            self.session.run_steps(feeds, &mut |_| is_let_go |= process::tend())?;
+            self.context.run_steps(feeds, &mut |_| is_let_go |= process::tend())?;
             // What one run has executed, the next ones will.
             self.untended_runs = if is_let_go { 0 } else { UNTENDED_RUNS };
         }
-        Ok(Outputs { session: &self.session, kept_rows: None })
+        Ok(Outputs { context: &self.context, kept_rows: None })
     }
 
     /// The outputs of no row at all, each with its type and the shape of a row. One that has no rows is left out.
     pub fn no_rows(&self) -> Outputs<'_> {
-        Outputs { session: &self.session, kept_rows: Some((self.batch, 0)) }
+        Outputs { context: &self.context, kept_rows: Some((self.batch, 0)) }
     }
 }
 
 /// The outputs of a run.
 #[derive(Clone, Copy)]
 pub struct Outputs<'a> {
-    session: &'a Session,
+    context: &'a Context,
     /// Rows computed and rows kept, where the last of a batch were only there to fill it.
     kept_rows: Option<(usize, usize)>,
 }
@@ -174,7 +190,7 @@ pub struct Outputs<'a> {
 impl<'a> Outputs<'a> {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.session.plan().outputs.len()
+        self.context.plan().outputs.len()
     }
 
     /// True when there are none.
@@ -184,7 +200,7 @@ impl<'a> Outputs<'a> {
 
     /// The name that was asked for.
     pub fn name(&self, index: usize) -> Option<&'a str> {
-        self.session.plan().outputs.get(index).map(|(name, _)| name.as_str())
+        self.context.plan().outputs.get(index).map(|(name, _)| name.as_str())
     }
 
     /// The tensor.
@@ -192,7 +208,7 @@ impl<'a> Outputs<'a> {
         if let Some((computed, 0)) = self.kept_rows {
             return self.empty(index, computed);
         }
-        let tensor = self.session.output(index)?;
+        let tensor = self.context.output(index)?;
         let Some((computed, kept)) = self.kept_rows else { return Some(tensor) };
         let Some((_, row)) = tensor.shape().split_first().filter(|(rows, _)| **rows == computed) else {
             return Some(tensor);
@@ -205,7 +221,7 @@ impl<'a> Outputs<'a> {
 
     /// The tensor without rows. Nothing needs to have run.
     fn empty(&self, index: usize, computed: usize) -> Option<TensorView<'a>> {
-        let plan = self.session.plan();
+        let plan = self.context.plan();
         let info = &plan.slots.get(plan.outputs.get(index)?.1)?.info;
         let (_, row) = info.shape.split_first().filter(|(rows, _)| **rows == computed)?;
         let mut dims = vec![0];
@@ -220,6 +236,6 @@ impl<'a> Outputs<'a> {
 
     /// The text of an element of a string tensor.
     pub fn string(&self, string: StringRef) -> &'a [u8] {
-        self.session.string(string)
+        self.context.string(string)
     }
 }

@@ -171,7 +171,7 @@ struct StepTime {
 
 /// The `count` steps that take longest.
 fn time_steps(runner: &mut Runner, feeds: &[Feed<'_>], count: usize) -> Result<Vec<StepTime>, Failure> {
-    let mut shortest = vec![Duration::MAX; runner.session().plan().steps.len()];
+    let mut shortest = vec![Duration::MAX; runner.context().plan().steps.len()];
     for _ in 0..STEP_RUNS {
         let mut begin = Instant::now();
         runner.run_steps(feeds, &mut |step| {
@@ -182,7 +182,7 @@ fn time_steps(runner: &mut Runner, feeds: &[Feed<'_>], count: usize) -> Result<V
     }
     let micros = |time: &Duration| time.as_secs_f64() * 1e6;
     let all: f64 = shortest.iter().map(micros).sum();
-    let steps = runner.session().plan().steps.iter().zip(&shortest).map(|(step, time)| StepTime {
+    let steps = runner.context().plan().steps.iter().zip(&shortest).map(|(step, time)| StepTime {
         node: step.name.to_string(),
         op: step.operator.name(),
         micros: micros(time),

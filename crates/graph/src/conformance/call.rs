@@ -6,7 +6,7 @@ use std::fmt;
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
 use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
 
-use crate::operator::strings::StringPool;
+use crate::operator::strings::{StringPool, Texts};
 use crate::operator::{
     Call, Memory, OpError, Operator, Place, Run, Slot, TensorInfo, WeightLayout, WeightStream, WeightUse,
 };
@@ -130,7 +130,7 @@ impl Caller {
         let strings =
             Buffer::new(&MemoryBudget::unlimited(), "test", STRING_BYTES).expect("memory for a test");
         let pool = |threads| ThreadPool::new(threads).expect("threads for a test");
-        Caller { pools: [pool(1), pool(3)], strings: StringPool::new(strings) }
+        Caller { pools: [pool(1), pool(3)], strings: StringPool::new(Texts::default(), strings) }
     }
 
     /// Calls `operator` in every way there is. The inner result is the operator's own.

@@ -11,8 +11,8 @@ use tightfit_format::{
 };
 
 use super::call::{Caller, Value};
+use super::context::{self, same_outputs};
 use super::random::{Random, value};
-use super::session::{self, same_outputs};
 use crate::dim::Dims;
 use crate::fact::Fact;
 use crate::infer::infer_node;
@@ -146,7 +146,7 @@ proptest! {
         let feeds = feeds(&graph, &mut random, &caller);
         let plain = caller.interpret(&graph, &feeds).unwrap();
         let threads = 1 + random.below(2);
-        let planned = session::run(&graph, &feeds, WeightMode::Resident, threads, &caller).unwrap();
+        let planned = context::run(&graph, &feeds, WeightMode::Resident, threads, &caller).unwrap();
         prop_assert_eq!(same_outputs("the session", &plain, &planned, &caller), Ok(()), "{}", graph);
     }
 }
@@ -209,7 +209,7 @@ fn streamed_weights_compute_what_resident_ones_do() {
     }
     for weights in [WeightMode::Resident].into_iter().chain(streamed) {
         for threads in [1, 3] {
-            let outputs = session::run(&graph, &feeds, weights, threads, &caller).unwrap();
+            let outputs = context::run(&graph, &feeds, weights, threads, &caller).unwrap();
             same_outputs(&format!("{weights:?}"), &plain, &outputs, &caller).unwrap();
         }
     }

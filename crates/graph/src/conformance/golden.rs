@@ -13,7 +13,7 @@ use tightfit_format::npy::{NpyReader, NpyType};
 use tightfit_format::{GraphDef, SourceFile};
 
 use super::call::{Caller, Value};
-use super::session::{self, same_outputs};
+use super::context::{self, same_outputs};
 use crate::ir::Graph;
 use crate::plan::{Plan, PlanOptions, WeightMode};
 use crate::{Binding, GraphError, ImportOptions, bind, import, passes, verify};
@@ -223,7 +223,7 @@ fn check_case(case: &Case, caller: &Caller) -> Result<(), String> {
         case.check(&how("passes"), &by_hand, caller)?;
         for (weights, threads) in [(WeightMode::Resident, 1), (WeightMode::Resident, 3), (STREAMED, 2)] {
             let how = how(&format!("session {weights:?} with {threads} threads"));
-            let outputs = session::run(&fused, &case.feeds, weights, threads, caller)
+            let outputs = context::run(&fused, &case.feeds, weights, threads, caller)
                 .map_err(|e| format!("{how}: {e}"))?;
             same_outputs(&how, &by_hand, &outputs, caller)?;
         }

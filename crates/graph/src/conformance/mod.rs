@@ -3,11 +3,13 @@
 //! depends neither on the threads, nor on the place of a weight, nor on computing in place, nor on what was in the
 //! memory before.
 
+mod build;
 mod call;
+mod context;
 mod dags;
 mod golden;
 mod interpret;
 mod mutations;
 mod random;
 mod rules;
-mod session;
+mod sharing;

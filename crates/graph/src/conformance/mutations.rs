@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use tightfit_core::{DType, Shape};
 
 use super::call::{Caller, Value};
+use super::context::{run_plan, same_outputs};
 use super::dags::{dag, feeds, streamed_net};
 use super::golden::{Case, STREAMED, folders, run_passes};
 use super::random::Random;
-use super::session::{run_plan, same_outputs};
 use crate::ir::Graph;
 use crate::operator::{Place, WeightLayout};
 use crate::plan::{AliasOf, Home, Plan, PlanOptions, WeightMode, computes, validate};

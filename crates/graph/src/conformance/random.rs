@@ -370,7 +370,7 @@ fn random_calls_are_refused_or_keep_every_promise() {
         for case in 0..cases {
             let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ (number as u64 * 1_000_003 + case + 1) << 8);
             random.next();
-            caller.strings.truncate(0);
+            caller.strings.clear();
             match catch_unwind(AssertUnwindSafe(|| check(op, &mut random, &caller))) {
                 Ok(Ok(false)) => continue,
                 Ok(Ok(true)) => {

@@ -1,61 +1,30 @@
-//! What a session promises to safe code: outputs are its own, and there only after a run that did not fail.
+//! What a context promises to safe code: outputs are its own, and there only after a run that did not fail.
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef, TensorView};
+use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StopFlag, StringRef, TensorView};
 use tightfit_kernels::ThreadPool;
 
+use super::build::{fetch, input, operator};
 use crate::GraphError;
-use crate::dim::Dims;
-use crate::exec::{Feed, Session};
-use crate::fact::Fact;
-use crate::infer::infer_node;
-use crate::ir::{Graph, Node, NodeKind, Port, ValueRef};
-use crate::operator::strings::StringPool;
+use crate::exec::{Context, Feed};
+use crate::ir::{Graph, Node, NodeKind, ValueRef};
+use crate::operator::strings::{StringPool, Texts};
 use crate::operator::{OpError, Place, Run, Slot};
 use crate::plan::{Plan, PlanOptions, WeightMode, computes, validate};
 use crate::testing;
 
 const OPTIONS: PlanOptions = PlanOptions { threads: 1, weights: WeightMode::Resident };
 
-fn input(graph: &mut Graph, name: &str, dtype: DType, dims: &[usize]) -> ValueRef {
-    let dims = Dims::from(Shape::new(dims).unwrap());
-    let facts = vec![Fact::new(dtype, dims.clone())];
-    let kind = NodeKind::Input { dtype, dims };
-    let value =
-        ValueRef::of(graph.add(Node { name: name.into(), kind, inputs: vec![], control: vec![], facts }));
-    graph.inputs.push(Port { name: name.into(), value });
-    value
-}
-
-fn operator(
-    graph: &mut Graph,
-    op: &str,
-    attributes: &[(&str, tightfit_format::AttrValue)],
-    inputs: &[ValueRef],
-) -> ValueRef {
-    let kind = NodeKind::Operator(Arc::from(testing::operator(op, attributes).unwrap()));
-    let name = format!("{op}{}", graph.nodes.len());
-    let node = Node { name: name.into(), kind, inputs: inputs.to_vec(), control: vec![], facts: vec![] };
-    let id = graph.add(node);
-    graph.node_mut(id).facts = infer_node(graph, id).unwrap();
-    ValueRef::of(id)
-}
-
-fn fetch(graph: &mut Graph, name: &str, value: ValueRef) {
-    graph.outputs.push(Port { name: name.into(), value });
-}
-
-fn session(graph: &Graph) -> Session {
+fn context(graph: &Graph) -> Context {
     let plan = Plan::new(graph, &OPTIONS).unwrap();
     let pool = Arc::new(ThreadPool::new(1).unwrap());
-    Session::new(plan, "test", pool, &MemoryBudget::new(64 << 20), 1 << 10).unwrap()
+    Context::load(plan, "test", pool, &MemoryBudget::new(64 << 20), 1 << 10).unwrap()
 }
 
-fn floats(session: &Session, output: usize) -> Vec<f32> {
-    session.output(output).unwrap().as_slice::<f32>().unwrap().to_vec()
+fn floats(context: &Context, output: usize) -> Vec<f32> {
+    context.output(output).unwrap().as_slice::<f32>().unwrap().to_vec()
 }
 
 /// x itself, x twice over, x under another shape and once more under another, and -x.
@@ -73,23 +42,23 @@ fn of_inputs(size: usize) -> Graph {
 
 #[test]
 fn what_is_fetched_is_never_in_the_memory_of_the_caller() {
-    let mut session = session(&of_inputs(3));
+    let mut context = context(&of_inputs(3));
     for round in 0..3 {
         let fed: Vec<f32> = (0..6).map(|i| (i + round * 10) as f32).collect();
         let range = fed.as_ptr_range();
         let view = TensorView::from_slice(Shape::new(&[3, 2]).unwrap(), &fed).unwrap();
-        session.run(&[Feed::Tensor(view)]).unwrap();
+        context.run(&[Feed::Tensor(view)]).unwrap();
         for output in 0..5 {
-            let at = session.output(output).unwrap().bytes().as_ptr().cast::<f32>();
+            let at = context.output(output).unwrap().bytes().as_ptr().cast::<f32>();
             assert!(!range.contains(&at), "output {output} is the caller's");
         }
         let expected = fed.clone();
         drop(fed);
         for output in 0..4 {
-            assert_eq!(floats(&session, output), expected);
+            assert_eq!(floats(&context, output), expected);
         }
-        assert_eq!(floats(&session, 4), expected.iter().map(|x| -x).collect::<Vec<f32>>());
-        assert_eq!(**session.output(2).unwrap().shape(), [3, 2]);
+        assert_eq!(floats(&context, 4), expected.iter().map(|x| -x).collect::<Vec<f32>>());
+        assert_eq!(**context.output(2).unwrap().shape(), [3, 2]);
     }
 }
 
@@ -98,14 +67,14 @@ fn fetched_strings_that_were_fed_stay() {
     let mut graph = Graph::new("test", &MemoryBudget::unlimited());
     let text = input(&mut graph, "text", DType::String, &[2]);
     fetch(&mut graph, "text", text);
-    let mut session = session(&graph);
+    let mut context = context(&graph);
     let shape = Shape::new(&[2]).unwrap();
     let texts: Vec<Box<[u8]>> = vec![b"one".as_slice().into(), b"and two".as_slice().into()];
-    session.run(&[Feed::Strings(shape, &texts)]).unwrap();
+    context.run(&[Feed::Strings(shape, &texts)]).unwrap();
     drop(texts);
-    let output = session.output(0).unwrap();
+    let output = context.output(0).unwrap();
     let read: Vec<&[u8]> =
-        output.as_slice::<StringRef>().unwrap().iter().map(|r| session.string(*r)).collect();
+        output.as_slice::<StringRef>().unwrap().iter().map(|r| context.string(*r)).collect();
     assert_eq!(read, [b"one".as_slice(), b"and two"]);
 }
 
@@ -114,40 +83,41 @@ fn a_string_outside_of_its_text_is_refused() {
     let mut graph = Graph::new("test", &MemoryBudget::unlimited());
     let text = input(&mut graph, "text", DType::String, &[1]);
     fetch(&mut graph, "text", text);
-    let mut session = session(&graph);
+    let mut context = context(&graph);
     for (offset, bytes) in [(0, 4), (4, 1), (u64::MAX, 2), (0, u64::MAX)] {
         let references = [StringRef { offset, bytes }];
         let view = TensorView::from_slice(Shape::new(&[1]).unwrap(), &references).unwrap();
-        let error = session.run(&[Feed::Text(view, b"abc")]).unwrap_err();
+        let error = context.run(&[Feed::Text(view, b"abc")]).unwrap_err();
         assert!(matches!(error, GraphError::Feed { .. }), "{error}");
-        assert!(session.output(0).is_none());
+        assert!(context.output(0).is_none());
     }
 }
 
 #[test]
 fn there_is_no_output_before_a_run_nor_after_one_that_failed() {
-    static STOP: AtomicBool = AtomicBool::new(true);
     let fed = [1f32; 6];
     let feed = || [Feed::Tensor(TensorView::from_slice(Shape::new(&[3, 2]).unwrap(), &fed).unwrap())];
-    let has_outputs = |session: &Session| (0..6).any(|i| session.output(i).is_some());
+    let has_outputs = |context: &Context| (0..6).any(|i| context.output(i).is_some());
 
-    let mut session = session(&of_inputs(3));
-    assert!(!has_outputs(&session));
-    session.run(&feed()).unwrap();
-    assert!((0..5).all(|i| session.output(i).is_some()) && session.output(5).is_none());
-    assert!(session.run(&[]).is_err());
-    assert!(!has_outputs(&session));
-    session.run(&feed()).unwrap();
-    session.replan(Plan::new(&of_inputs(2), &OPTIONS).unwrap()).unwrap();
-    assert!(!has_outputs(&session));
-    assert!(session.run(&feed()).is_err());
-    assert!(!has_outputs(&session));
+    let mut context = context(&of_inputs(3));
+    assert!(!has_outputs(&context));
+    context.run(&feed()).unwrap();
+    assert!((0..5).all(|i| context.output(i).is_some()) && context.output(5).is_none());
+    assert!(context.run(&[]).is_err());
+    assert!(!has_outputs(&context));
+    context.run(&feed()).unwrap();
+    context.replan(Plan::new(&of_inputs(2), &OPTIONS).unwrap()).unwrap();
+    assert!(!has_outputs(&context));
+    assert!(context.run(&feed()).is_err());
+    assert!(!has_outputs(&context));
     let view = TensorView::from_slice(Shape::new(&[2, 2]).unwrap(), &fed[..4]).unwrap();
-    session.run(&[Feed::Tensor(view)]).unwrap();
-    assert_eq!(floats(&session, 0), [1.0; 4]);
-    session.stop_at(&STOP);
-    assert!(matches!(session.run(&[Feed::Tensor(view)]), Err(GraphError::Stopped)));
-    assert!(!has_outputs(&session));
+    context.run(&[Feed::Tensor(view)]).unwrap();
+    assert_eq!(floats(&context, 0), [1.0; 4]);
+    let stop = StopFlag::new();
+    context.stop_at(stop.clone());
+    stop.set();
+    assert!(matches!(context.run(&[Feed::Tensor(view)]), Err(GraphError::Stopped)));
+    assert!(!has_outputs(&context));
 }
 
 #[test]
@@ -156,14 +126,14 @@ fn a_broken_plan_makes_no_session() {
     let fed = plan.inputs[0].1;
     plan.outputs[0].1 = fed;
     let pool = Arc::new(ThreadPool::new(1).unwrap());
-    let error = Session::new(plan.clone(), "test", pool, &MemoryBudget::new(64 << 20), 0).err().unwrap();
+    let error = Context::load(plan.clone(), "test", pool, &MemoryBudget::new(64 << 20), 0).err().unwrap();
     assert!(error.to_string().contains("caller's memory"), "{error}");
-    let mut session = session(&of_inputs(3));
-    assert!(session.replan(plan).is_err());
-    assert!(session.output(0).is_none());
+    let mut context = context(&of_inputs(3));
+    assert!(context.replan(plan).is_err());
+    assert!(context.output(0).is_none());
     let fed = [1f32; 6];
     let view = TensorView::from_slice(Shape::new(&[3, 2]).unwrap(), &fed).unwrap();
-    assert!(session.run(&[Feed::Tensor(view)]).is_err());
+    assert!(context.run(&[Feed::Tensor(view)]).is_err());
 }
 
 #[test]
@@ -183,7 +153,7 @@ fn every_output_is_taken_once() {
         })
         .collect();
     let pool = ThreadPool::new(1).unwrap();
-    let strings = StringPool::new(Buffer::new(&budget, "test", 0).unwrap());
+    let strings = StringPool::new(Texts::default(), Buffer::new(&budget, "test", 0).unwrap());
     let outputs: Vec<usize> = (0..OUTPUTS).collect();
     let mut run = Run {
         pool: &pool,

@@ -8,7 +8,8 @@ use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shared};
 use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
 
 use crate::error::GraphError;
-use crate::ir::Constant;
+use crate::ir::{Constant, ConstantData};
+use crate::operator::strings::Texts;
 use crate::operator::{OpError, WeightLayout};
 use crate::plan::{Plan, WeightPlan};
 
@@ -19,7 +20,7 @@ const CHUNK_BYTES: usize = 512 << 10;
 const SPLIT_COLUMNS: usize = 2048;
 
 /// Bytes of scratch that [`Weights::add`] needs.
-pub fn load_scratch_bytes(plan: &Plan, threads: usize) -> usize {
+pub(super) fn load_scratch_bytes(plan: &Plan, threads: usize) -> usize {
     let packed = plan.weights.iter().filter(|w| w.layout != WeightLayout::Dense);
     let each = packed.map(|w| CHUNK_BYTES.min(w.constant.bytes()).max(row_bytes(w))).max();
     each.unwrap_or(0) * threads
@@ -39,20 +40,24 @@ struct Part<'p> {
     columns: std::ops::Range<usize>,
 }
 
-/// The constants of a session in memory. A plan for another batch finds most of them there already.
-#[derive(Default)]
+/// The constants of a model in memory, which nobody writes any more. A clone shares them, and a plan for another batch
+/// finds most of them there already.
+#[derive(Clone, Default)]
 pub struct Weights {
-    memory: Vec<Buffer>,
+    memory: Vec<Arc<Buffer>>,
     places: HashMap<Key, Place>,
+    texts: Texts,
 }
 
+#[derive(Clone)]
 struct Place {
-    start: *mut u8,
+    piece: usize,
+    offset: usize,
     _constant: Arc<Constant>,
 }
 
 /// A constant in a layout: the constant by its address, which [`Place`] keeps taken.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     constant: usize,
     layout: WeightLayout,
@@ -63,9 +68,6 @@ impl Key {
         Key { constant: Arc::as_ptr(&weight.constant).addr(), layout: weight.layout }
     }
 }
-
-// SAFETY: the address leads into one of the buffers that [`Weights`] keeps beside it.
-unsafe impl Send for Place {}
 
 impl Weights {
     /// Reads the constants of `plan` that are not there yet, with all threads.
@@ -94,25 +96,54 @@ impl Weights {
             op: "Const".to_string(),
             source: Box::new(source),
         })?;
-        let start = memory.as_mut_ptr();
+        let has_room = self.add_texts(&new, &mut memory, budget)?;
         for weight in new {
             let place =
-                Place { start: start.wrapping_add(weight.offset), _constant: weight.constant.clone() };
+                Place { piece: self.memory.len(), offset: weight.offset, _constant: weight.constant.clone() };
             self.places.insert(Key::of(&weight), place);
         }
-        self.memory.push(memory);
-        Ok(())
+        self.memory.push(Arc::new(memory));
+        has_room.then_some(()).ok_or_else(|| GraphError::Plan("string constants were not planned for".into()))
     }
 
-    /// Where a constant is.
+    /// Keeps the texts of string constants, and writes their references where the constants are.
+    fn add_texts(
+        &mut self,
+        new: &[WeightPlan],
+        memory: &mut [u8],
+        budget: &MemoryBudget,
+    ) -> Result<bool, GraphError> {
+        let mut lists = Vec::new();
+        let (mut rest, mut passed, mut bytes) = (memory, 0, 0);
+        for weight in new {
+            let ConstantData::Strings(texts) = &weight.constant.data else { continue };
+            let outside = || GraphError::Plan("a constant lies outside of its memory".into());
+            let (_, from) = rest.split_at_mut_checked(weight.offset - passed).ok_or_else(outside)?;
+            let (references, behind) = from.split_at_mut_checked(weight.bytes).ok_or_else(outside)?;
+            lists.push((&texts[..], references));
+            bytes += texts.iter().map(|text| text.len()).sum::<usize>();
+            (rest, passed) = (behind, weight.offset + weight.bytes);
+        }
+        if lists.is_empty() {
+            return Ok(true);
+        }
+        Ok(self.texts.add(lists.into_iter(), bytes, budget)?)
+    }
+
+    /// Where a constant is: memory that is only read.
     ///
     /// # Errors
     /// [`GraphError::Plan`] for one that was never added.
     pub fn start(&self, weight: &WeightPlan) -> Result<*mut u8, GraphError> {
-        let place = self.places.get(&Key::of(weight));
-        place
-            .map(|place| place.start)
-            .ok_or_else(|| GraphError::Plan("a constant of the plan was not read".into()))
+        let missing = || GraphError::Plan("a constant of the plan was not read".into());
+        let place = self.places.get(&Key::of(weight)).ok_or_else(missing)?;
+        let piece = self.memory.get(place.piece).ok_or_else(missing)?;
+        Ok(piece.as_ptr().wrapping_add(place.offset).cast_mut())
+    }
+
+    /// The texts that string constants refer to.
+    pub fn texts(&self) -> &Texts {
+        &self.texts
     }
 }
 

@@ -6,7 +6,7 @@ use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shape, TensorView, block_by
 use tightfit_kernels::{FlushDenormals, ThreadPool};
 
 use crate::fact::Fact;
-use crate::operator::strings::StringPool;
+use crate::operator::strings::{StringPool, Texts};
 use crate::operator::{Call, OpError, Operator, Place, Run, Slot, TensorInfo};
 
 /// What the memory of an operator is reserved for that runs by itself.
@@ -66,7 +66,7 @@ pub fn evaluate(
     let strings = Buffer::new(budget, PURPOSE, 0)?;
     let indices: Vec<usize> = (0..slots.len()).collect();
     let (input_slots, output_slots) = indices.split_at(inputs.len());
-    let strings = StringPool::new(strings);
+    let strings = StringPool::new(Texts::default(), strings);
     let mut run = Run {
         pool,
         slots: &slots,

@@ -209,6 +209,15 @@ impl Plan {
         2 * self.block_bytes
     }
 
+    /// Bytes of the texts of string constants, a part of [`Plan::string_bytes`].
+    pub fn constant_text_bytes(&self) -> usize {
+        let texts = self.weights.iter().filter_map(|w| match &w.constant.data {
+            ConstantData::Strings(texts) => Some(texts.iter().map(|t| t.len()).sum::<usize>()),
+            _ => None,
+        });
+        texts.sum()
+    }
+
     /// Everything a session holds for it: constants, window, arena and strings.
     pub fn total_bytes(&self) -> u64 {
         (self.weights_bytes + self.window_bytes() + self.arena_bytes + self.string_bytes) as u64

@@ -20,7 +20,7 @@ use tightfit_core::{ALIGNMENT, DType};
 
 use super::fetch::FetchedCopy;
 use super::{Home, Plan, SlotPlan, Step, WeightMode};
-use crate::ir::{ConstantData, ValueRef};
+use crate::ir::ValueRef;
 use crate::operator::{Call, Memory, Place, TensorInfo, WeightLayout};
 
 /// A rule that a plan breaks, and where.
@@ -272,7 +272,7 @@ struct Replay<'p> {
 impl Replay<'_> {
     fn run(mut self) -> Check {
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
-        let mut string_bytes = self.constant_string_bytes();
+        let mut string_bytes = self.plan.constant_text_bytes();
         for (number, step) in self.plan.steps.iter().enumerate() {
             self.names(step).map_err(|fault| at(number, step, fault))?;
             let infos = |list: &mut Vec<TensorInfo>, slots: &[usize]| {
@@ -296,14 +296,6 @@ impl Replay<'_> {
         }
         need(string_bytes <= self.plan.string_bytes, None, "there is room for all strings")?;
         self.plan.outputs.iter().try_for_each(|(_, slot)| self.output(*slot))
-    }
-
-    fn constant_string_bytes(&self) -> usize {
-        let texts = self.plan.weights.iter().filter_map(|w| match &w.constant.data {
-            ConstantData::Strings(texts) => Some(texts.iter().map(|t| t.len()).sum::<usize>()),
-            _ => None,
-        });
-        texts.sum()
     }
 
     /// The slots of a step hold what it reads, and are to hold what it makes.

@@ -1,8 +1,9 @@
-//! A small pool of threads for kernels.
+//! A small pool of threads for kernels, which works for many callers at once.
 //!
-//! A run hands out task numbers 0..tasks; whoever is free takes the next. Workers spin for a short while after a run,
-//! since in a network the next one follows in microseconds, and then sleep. A worker that wakes late costs nothing:
-//! the caller waits only for tasks that were taken. Nothing is allocated per run.
+//! A run hands out task numbers 0..tasks; whoever is free takes the next. Each caller works on its own run, and a worker
+//! takes one task of each run in turn, so that none waits for another to end. Workers spin for a short while after a run,
+//! since in a network the next one follows in microseconds, and then sleep. A worker that wakes late costs nothing: the
+//! caller waits only for tasks that were taken. Nothing is allocated per run.
 
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,16 +23,18 @@ const SPIN: Duration = Duration::from_micros(100);
 /// How often the caller looks for the last task's end before it gives its core away.
 const SPINS_BEFORE_YIELD: u32 = 2000;
 
+/// Runs that have workers at a time; one more is done by its caller alone.
+const MAX_RUNS: usize = 64;
+
 /// What `ThreadPool::run` calls for each task: `f(task_index, worker_index)`.
 type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-/// A fixed number of threads that work on one run at a time. The thread that calls [`ThreadPool::run`] is worker 0.
+/// A fixed number of threads, which work on the runs of any number of callers. The thread that calls [`ThreadPool::run`]
+/// is worker 0 of its run.
 #[derive(Debug)]
 pub struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// Held during a run, so that a run from another thread, or from within a task, goes inline instead.
-    running: Mutex<()>,
 }
 
 /// The system gave fewer threads than were asked for.
@@ -72,20 +75,31 @@ impl From<ThreadError> for std::io::Error {
     }
 }
 
-/// The run at hand: written by the caller while no task is left of the run before, read by those who have taken one.
+/// What is to be done in a run: written by its caller while no task is left of the run before, read by those who have
+/// taken one.
 struct Job {
     task: *const Task<'static>,
     tasks: usize,
 }
 
-struct Shared {
+/// The place of a run. On cache lines of its own: callers do not disturb each other.
+#[repr(align(128))]
+struct Slot {
     /// The run's number in the high half, the tasks not yet taken in the low half. Whoever lowers the low half by
     /// one has taken a task, and until it is counted in `done` the run cannot end, so the job stays as it is.
     state: AtomicU64,
     job: UnsafeCell<Job>,
     done: AtomicUsize,
-    panicked: AtomicBool,
-    stopping: AtomicBool,
+    has_panicked: AtomicBool,
+}
+
+struct Shared {
+    slots: [Slot; MAX_RUNS],
+    /// A bit for each slot that a caller has.
+    held: AtomicU64,
+    /// A bit for each slot that has tasks nobody has taken.
+    waiting: AtomicU64,
+    is_stopping: AtomicBool,
     sleepers: AtomicUsize,
     sleep: Mutex<()>,
     wake: Condvar,
@@ -97,30 +111,47 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-// SAFETY: `job` is written only between runs and read only by holders of a task, as `state` tells.
+// SAFETY: the job of a slot is written only by the caller that holds the slot, between runs, and read only by holders of a
+// task, as `state` tells.
 unsafe impl Sync for Shared {}
-// SAFETY: the pointer in `job` is used only during a run, which outlives no borrow of its closure.
+// SAFETY: the pointer in a job is used only during a run, which outlives no borrow of its closure.
 unsafe impl Send for Shared {}
 
 fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Slot {
+    fn new() -> Slot {
+        Slot {
+            state: AtomicU64::new(0),
+            job: UnsafeCell::new(Job { task: std::ptr::from_ref::<Task<'static>>(&|_, _| ()), tasks: 0 }),
+            done: AtomicUsize::new(0),
+            has_panicked: AtomicBool::new(false),
+        }
+    }
+}
+
 impl Shared {
-    /// Takes one task, if any is left.
-    fn take(&self) -> Option<(&Task<'static>, usize)> {
-        let mut state = self.state.load(Ordering::Acquire);
+    /// Takes one task of a slot, if any is left.
+    fn take(&self, number: usize) -> Option<(&Task<'static>, usize)> {
+        let slot = &self.slots[number];
+        let mut state = slot.state.load(Ordering::Acquire);
         loop {
             let left = state as u32;
             if left == 0 {
                 return None;
             }
-            match self.state.compare_exchange_weak(state, state - 1, Ordering::AcqRel, Ordering::Acquire) {
+            match slot.state.compare_exchange_weak(state, state - 1, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
+                    if left == 1 {
+                        // Before the task is counted, and so before the caller can begin the slot's next run.
+                        self.waiting.fetch_and(!(1 << number), Ordering::SeqCst);
+                    }
                     // SAFETY: a task of this run is ours, so the run is not over and nobody writes the job; the
                     // caller of `run` keeps the closure alive until all tasks are done.
                     let (job, task) = unsafe {
-                        let job = &*self.job.get();
+                        let job = &*slot.job.get();
                         (job, &*job.task)
                     };
                     return Some((task, job.tasks - left as usize));
@@ -130,24 +161,29 @@ impl Shared {
         }
     }
 
-    /// Works until no task is left to take.
-    fn work(&self, worker: usize) {
-        while let Some((task, index)) = self.take() {
-            if catch_unwind(AssertUnwindSafe(|| task(index, worker))).is_err() {
-                self.panicked.store(true, Ordering::Relaxed);
-            }
-            self.done.fetch_add(1, Ordering::Release);
+    /// Does one task of a slot; false where none is left.
+    fn work(&self, number: usize, worker: usize) -> bool {
+        let Some((task, index)) = self.take(number) else { return false };
+        let slot = &self.slots[number];
+        if catch_unwind(AssertUnwindSafe(|| task(index, worker))).is_err() {
+            slot.has_panicked.store(true, Ordering::Relaxed);
         }
+        slot.done.fetch_add(1, Ordering::Release);
+        true
     }
 
     fn has_work(&self) -> bool {
-        self.state.load(Ordering::SeqCst) as u32 != 0 || self.stopping.load(Ordering::SeqCst)
+        self.waiting.load(Ordering::SeqCst) != 0 || self.is_stopping.load(Ordering::SeqCst)
     }
 
     fn worker(&self, worker: usize) {
         let _flush = FlushDenormals::new();
-        while !self.stopping.load(Ordering::Relaxed) {
-            self.work(worker);
+        let mut next = 0;
+        while !self.is_stopping.load(Ordering::Relaxed) {
+            while let Some(number) = first_from(self.waiting.load(Ordering::Acquire), next) {
+                self.work(number, worker);
+                next = number + 1;
+            }
             let idle = Instant::now();
             while !self.has_work() && idle.elapsed() < SPIN {
                 for _ in 0..16 {
@@ -172,6 +208,71 @@ impl Shared {
             self.wake.notify_all();
         }
     }
+
+    /// A slot of the caller's own; `None` where all are held.
+    fn hold(&self) -> Option<Held<'_>> {
+        let mut held = self.held.load(Ordering::Relaxed);
+        loop {
+            let number = (!held).trailing_zeros() as usize;
+            if number >= MAX_RUNS {
+                return None;
+            }
+            match self.held.compare_exchange_weak(
+                held,
+                held | 1 << number,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(Held { shared: self, number }),
+                Err(now) => held = now,
+            }
+        }
+    }
+}
+
+/// The first bit that is set in `bits`, counted from bit `from` on and around.
+fn first_from(bits: u64, from: usize) -> Option<usize> {
+    let from = from % MAX_RUNS;
+    (bits != 0).then(|| (from + bits.rotate_right(from as u32).trailing_zeros() as usize) % MAX_RUNS)
+}
+
+/// A slot that a caller has, until it is dropped.
+struct Held<'s> {
+    shared: &'s Shared,
+    number: usize,
+}
+
+impl Held<'_> {
+    /// Runs all tasks; true where one of them panicked.
+    fn run(&self, task: *const Task<'static>, tasks: usize) -> bool {
+        let Held { shared, number } = self;
+        let slot = &shared.slots[*number];
+        // SAFETY: no task is left of the run before, and nobody else has the slot.
+        unsafe { *slot.job.get() = Job { task, tasks } };
+        slot.done.store(0, Ordering::Relaxed);
+        let run = (slot.state.load(Ordering::Relaxed) >> 32).wrapping_add(1) << 32;
+        // The bit comes first: whoever takes the last task takes it away.
+        shared.waiting.fetch_or(1 << number, Ordering::SeqCst);
+        slot.state.store(run | tasks as u64, Ordering::SeqCst);
+        shared.wake_all();
+        while shared.work(*number, 0) {}
+        let mut spins = 0u32;
+        while slot.done.load(Ordering::Acquire) < tasks {
+            spins = spins.saturating_add(1);
+            if spins < SPINS_BEFORE_YIELD {
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
+        }
+        slot.has_panicked.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.shared.held.fetch_and(!(1 << self.number), Ordering::Release);
+    }
 }
 
 impl ThreadPool {
@@ -181,16 +282,15 @@ impl ThreadPool {
     /// [`ThreadError`] when the system gives a thread less.
     pub fn new(threads: usize) -> Result<ThreadPool, ThreadError> {
         let shared = Arc::new(Shared {
-            state: AtomicU64::new(0),
-            job: UnsafeCell::new(Job { task: std::ptr::from_ref::<Task<'static>>(&|_, _| ()), tasks: 0 }),
-            done: AtomicUsize::new(0),
-            panicked: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
+            slots: std::array::from_fn(|_| Slot::new()),
+            held: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            is_stopping: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
             sleep: Mutex::new(()),
             wake: Condvar::new(),
         });
-        let mut pool = ThreadPool { shared, workers: Vec::new(), running: Mutex::new(()) };
+        let mut pool = ThreadPool { shared, workers: Vec::new() };
         for worker in 1..threads {
             let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new()
@@ -208,49 +308,30 @@ impl ThreadPool {
         self.workers.len() + 1
     }
 
-    /// Calls `task(task_index, worker_index)` once for each index below `tasks`, and returns when all calls have.
-    /// A run from within a task, or while another thread's goes on, is done inline as worker 0.
+    /// Calls `task(task_index, worker_index)` once for each index below `tasks`, and returns when all calls have. No two
+    /// calls at a time have one `worker_index`. Other threads may run tasks of their own meanwhile.
     ///
     /// # Panics
     /// When a task panicked, after all others are done.
     pub fn run(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
         // The caller is a worker as well.
         let _flush = FlushDenormals::new();
-        let guard = (tasks > 1 && tasks <= u32::MAX as usize && !self.workers.is_empty())
-            .then(|| self.running.try_lock().ok())
-            .flatten();
-        let Some(guard) = guard else {
+        let has_parts = tasks > 1 && tasks <= u32::MAX as usize && !self.workers.is_empty();
+        let Some(held) = has_parts.then(|| self.shared.hold()).flatten() else {
             (0..tasks).for_each(|index| task(index, 0));
             return;
         };
-        let shared = &*self.shared;
-        // SAFETY: only the lifetime is changed, and no call outlives this function: it waits for `done`.
+        // SAFETY: only the lifetime is changed, and no call outlives this function: it waits for all tasks.
         let task = unsafe { std::mem::transmute::<*const Task<'_>, *const Task<'static>>(task) };
-        // SAFETY: no task is left of the run before, and the lock keeps other runs out.
-        unsafe { *shared.job.get() = Job { task, tasks } };
-        shared.done.store(0, Ordering::Relaxed);
-        let run = (shared.state.load(Ordering::Relaxed) >> 32).wrapping_add(1) << 32;
-        shared.state.store(run | tasks as u64, Ordering::SeqCst);
-        shared.wake_all();
-        shared.work(0);
-        let mut spins = 0u32;
-        while shared.done.load(Ordering::Acquire) < tasks {
-            spins = spins.saturating_add(1);
-            if spins < SPINS_BEFORE_YIELD {
-                std::hint::spin_loop();
-            } else {
-                std::thread::yield_now();
-            }
-        }
-        let panicked = shared.panicked.swap(false, Ordering::Relaxed);
-        drop(guard);
-        assert!(!panicked, "a task of the thread pool panicked");
+        let has_panicked = held.run(task, tasks);
+        drop(held);
+        assert!(!has_panicked, "a task of the thread pool panicked");
     }
 }
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.is_stopping.store(true, Ordering::SeqCst);
         drop(lock(&self.shared.sleep));
         self.shared.wake.notify_all();
         for worker in self.workers.drain(..) {
@@ -336,5 +417,74 @@ mod tests {
             }
         });
         assert_eq!(count.load(Ordering::Relaxed), 2 * 100 * 4 * 3);
+    }
+
+    #[test]
+    fn bits_are_found_in_turn() {
+        assert_eq!(first_from(0, 3), None);
+        assert_eq!(
+            [0, 1, 2, 5, 6, 63, 64].map(|from| first_from(0b10_0001, from)),
+            [0, 5, 5, 5, 0, 0, 0].map(Some)
+        );
+        assert_eq!(first_from(1 << 63, 9), Some(63));
+    }
+
+    #[test]
+    fn workers_serve_callers_in_turn() {
+        // One caller has a long run; those of another get a worker's help all the same, each within one of its tasks.
+        let pool = ThreadPool::new(2).unwrap();
+        let is_over = AtomicBool::new(false);
+        let helped = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    pool.run(1000, &|_, _| std::thread::sleep(Duration::from_micros(20)));
+                }
+            });
+            // Ends only when a worker took a task of this caller.
+            while helped.load(Ordering::Relaxed) < 20 {
+                pool.run(8, &|_, worker| {
+                    helped.fetch_add(worker, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_micros(20));
+                });
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn no_two_tasks_at_a_time_have_one_worker_index() {
+        let pool = ThreadPool::new(3).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let busy: Vec<AtomicBool> = (0..3).map(|_| AtomicBool::new(false)).collect();
+                    for _ in 0..500 {
+                        pool.run(7, &|_, worker| {
+                            assert!(!busy[worker].swap(true, Ordering::SeqCst));
+                            std::hint::spin_loop();
+                            busy[worker].store(false, Ordering::SeqCst);
+                        });
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn more_callers_than_slots() {
+        let pool = ThreadPool::new(2).unwrap();
+        let count = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..MAX_RUNS + 6 {
+                scope.spawn(|| {
+                    pool.run(3, &|_, _| {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        std::thread::sleep(Duration::from_millis(1));
+                    });
+                });
+            }
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 3 * (MAX_RUNS + 6));
     }
 }

@@ -10,9 +10,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{MemoryBudget, StopFlag};
 use tightfit_data::SavedStates;
 use tightfit_format::whole;
 
@@ -108,7 +107,7 @@ impl<'m> ShardedJob<'m> {
     pub fn run(
         self,
         progress: &mut dyn FnMut(&Progress),
-        stop: &'static AtomicBool,
+        stop: impl Into<StopFlag>,
     ) -> Result<JobReport, Error> {
         let done = self.shards.done.clone();
         match self.job {

@@ -56,7 +56,7 @@ pub fn fastest(
 
 /// The speed of a runner on zeros.
 fn rows_per_second(runner: &mut Runner, budget: &MemoryBudget) -> Result<f64, Error> {
-    let plan = runner.session().plan();
+    let plan = runner.context().plan();
     let infos: Vec<_> = plan.inputs.iter().map(|(_, slot)| plan.slots[*slot].info).collect();
     let zeros = infos.iter().map(|info| Tensor::zeros(budget, info.dtype, info.shape));
     let zeros = zeros.collect::<Result<Vec<_>, _>>()?;

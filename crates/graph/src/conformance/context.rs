@@ -1,4 +1,4 @@
-//! A session run on plain values.
+//! A context run on plain values.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use tightfit_core::{DType, MemoryBudget, TensorView};
 use tightfit_kernels::ThreadPool;
 
 use super::call::{Caller, Value};
-use crate::exec::{Feed, Session};
+use crate::exec::{Context, Feed};
 use crate::ir::Graph;
 use crate::plan::{Plan, PlanOptions, WeightMode};
 
-/// The outputs of a session, twice over: the second run finds the memory of the first.
+/// The outputs of a context, twice over: the second run finds the memory of the first.
 ///
 /// # Errors
 /// What it finds, and where the two runs differ.
@@ -40,8 +40,8 @@ pub fn run_plan(plan: Plan, fed: &HashMap<String, Value>, caller: &Caller) -> Re
     let string_bytes = texts.values().flatten().map(|t| t.len()).sum();
     let pool = Arc::new(ThreadPool::new(threads).unwrap());
     let budget = MemoryBudget::new(plan.total_bytes() + (16 << 20));
-    let mut session = Session::new(plan, "test", pool, &budget, string_bytes).map_err(|e| e.to_string())?;
-    let names: Vec<String> = session.plan().inputs.iter().map(|(name, _)| name.clone()).collect();
+    let mut context = Context::load(plan, "test", pool, &budget, string_bytes).map_err(|e| e.to_string())?;
+    let names: Vec<String> = context.plan().inputs.iter().map(|(name, _)| name.clone()).collect();
     let aligned: Vec<Vec<u128>> = names.iter().map(|name| aligned(&fed[name].bytes)).collect();
     let feeds = names.iter().zip(&aligned).map(|(name, memory)| {
         let value = &fed[name];
@@ -56,12 +56,12 @@ pub fn run_plan(plan: Plan, fed: &HashMap<String, Value>, caller: &Caller) -> Re
     let feeds: Vec<Feed<'_>> = feeds.collect();
     let mut runs = Vec::new();
     for _ in 0..2 {
-        session.run(&feeds).map_err(|e| e.to_string())?;
-        let outputs = (0..session.plan().outputs.len()).map(|i| {
-            let view = session.output(i).expect("an output is in memory");
+        context.run(&feeds).map_err(|e| e.to_string())?;
+        let outputs = (0..context.plan().outputs.len()).map(|i| {
+            let view = context.output(i).expect("an output is in memory");
             if view.dtype() == DType::String {
                 let references = view.as_slice().unwrap();
-                let texts: Vec<&[u8]> = references.iter().map(|r| session.string(*r)).collect();
+                let texts: Vec<&[u8]> = references.iter().map(|r| context.string(*r)).collect();
                 return caller.strings(*view.shape(), &texts);
             }
             Value { dtype: view.dtype(), shape: *view.shape(), bytes: view.bytes().to_vec() }
