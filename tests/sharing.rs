@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use serde_json::Value as Json;
-use tightfit::{DType, FitOptions, Feed, MemoryBudget, Model, OpenOptions, Runner, Shape, TensorView};
+use tightfit::{DType, Feed, FitOptions, MemoryBudget, Model, OpenOptions, Runner, Shape, TensorView};
 
 const ROUNDS: usize = 20;
 
@@ -34,8 +34,10 @@ fn run(runner: &mut Runner, seed: usize) -> Vec<Vec<u8>> {
         (info.shape, (0..info.shape.elements()).map(value).collect::<Vec<f32>>())
     });
     let inputs: Vec<_> = inputs.collect();
-    let feeds: Vec<Feed<'_>> =
-        inputs.iter().map(|(shape, values)| Feed::Tensor(TensorView::from_slice(*shape, values).unwrap())).collect();
+    let feeds: Vec<Feed<'_>> = inputs
+        .iter()
+        .map(|(shape, values)| Feed::Tensor(TensorView::from_slice(*shape, values).unwrap()))
+        .collect();
     let outputs = runner.run(&feeds).unwrap();
     (0..outputs.len()).map(|i| outputs.tensor(i).unwrap().bytes().to_vec()).collect()
 }
@@ -76,7 +78,8 @@ fn two_runners_share_the_weights_and_compute_what_each_would_alone() {
         let path = folder(name).join("model.pb");
         let model = Model::open(&path, &OpenOptions::default(), &MemoryBudget::new(64 << 20)).unwrap();
         let shapes = shapes(&folder(name)).into_iter().collect();
-        let ample = FitOptions { batch: 1, threads: 2, memory_bytes: 1 << 30, shapes, ..FitOptions::default() };
+        let ample =
+            FitOptions { batch: 1, threads: 2, memory_bytes: 1 << 30, shapes, ..FitOptions::default() };
         let resident = check(&model, &ample);
         let minimum_bytes = tightfit::fit::fit(&model, &ample).unwrap().minimum_bytes;
         let streamed = check(&model, &FitOptions { memory_bytes: minimum_bytes, ..ample });

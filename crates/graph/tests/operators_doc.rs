@@ -1,11 +1,12 @@
-//! docs/operators.md says what the registry says. `UPDATE_DOCS=1 cargo test -p tightfit-graph --test
+//! docs/operators.md says what the registry says, and docs/functions.md what the table of functions says. `UPDATE_DOCS=1 cargo test -p tightfit-graph --test
 //! operators_doc` writes it anew.
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tightfit_graph::ops::FAMILIES;
+use tightfit_kernels::UnaryOp;
 
 const HEAD: &str = "\
 # Operators
@@ -19,20 +20,49 @@ shapes and types it takes, and what it refuses. `Const` and `Placeholder` are pa
 
 #[test]
 fn the_list_of_operators_is_true() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut text = HEAD.to_string();
     for (family, operators) in FAMILIES {
         let names: Vec<_> = operators.iter().map(|o| format!("`{}`", o.name)).collect();
-        let source = root.join(format!("crates/graph/src/ops/{family}.rs"));
+        let source = root().join(format!("crates/graph/src/ops/{family}.rs"));
         let summary = summary(&fs::read_to_string(&source).unwrap());
         writeln!(text, "| {family} | {} | {summary} |", names.join(", ")).unwrap();
     }
-    let path = root.join("docs/operators.md");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &text).unwrap();
+    check("docs/operators.md", &text);
+}
+
+const FUNCTIONS_HEAD: &str = "\
+# Functions of one element
+
+What `crates/kernels/src/elementwise/functions.rs` computes of each element. Those with vector code run it for float32, and
+where it says so a convolution or matrix product applies them to its sums before it stores them.
+
+| function | operators | what it computes | vector code | behind products |
+| --- | --- | --- | --- | --- |
+";
+
+#[test]
+fn the_list_of_functions_is_true() {
+    let mut text = FUNCTIONS_HEAD.to_string();
+    for row in UnaryOp::TABLE {
+        let nodes: Vec<_> = row.nodes.iter().map(|node| format!("`{node}`")).collect();
+        let meaning = row.meaning.trim().replace('|', "\\|");
+        let yes = |is: bool| if is { "yes" } else { "" };
+        let (vector, fused) = (yes(row.op.has_vector_code()), yes(row.op.epilogue().is_some()));
+        writeln!(text, "| {} | {} | {meaning} | {vector} | {fused} |", row.name, nodes.join(", ")).unwrap();
     }
-    let written = fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == text, "docs/operators.md is out of date: see the head of this test");
+    check("docs/functions.md", &text);
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn check(path: &str, text: &str) {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(root().join(path), text).unwrap();
+    }
+    let written = fs::read_to_string(root().join(path)).unwrap_or_default();
+    assert!(written == text, "{path} is out of date: see the head of this test");
 }
 
 /// The first sentence of a file's own documentation.

@@ -13,7 +13,7 @@ use crate::ir::{Constant, Graph};
 use crate::plan::{Plan, PlanOptions, WeightMode};
 use crate::testing;
 
-const WIDTH: usize = 256;
+const WIDTH: usize = 1024;
 const OPTIONS: PlanOptions = PlanOptions { threads: 2, weights: WeightMode::Resident };
 
 /// `rows` rows times a matrix that has 2 on its diagonal.
@@ -51,7 +51,7 @@ fn contexts_run_at_once_with_the_weights_once_in_memory() {
     thread::scope(|scope| {
         for (number, context) in contexts.iter_mut().enumerate() {
             scope.spawn(move || {
-                for round in 0..200 {
+                for round in 0..50 {
                     let value = (1000 * number + round) as f32;
                     assert_eq!(run(context, 4, value).unwrap(), vec![2.0 * value; 4 * WIDTH]);
                 }

@@ -29,6 +29,7 @@ pub(crate) use run::Slot;
 pub use run::{EachBlock, Run, Weight, WeightStream};
 
 /// How a node of a file becomes an operator.
+#[derive(Clone, Copy)]
 pub struct Registration {
     /// The operator's name in TensorFlow.
     pub name: &'static str,

@@ -1,6 +1,6 @@
 //! Takes the activation behind a product into its epilogue.
 
-use tightfit_kernels::{Activation, UnaryOp};
+use tightfit_kernels::Activation;
 
 use super::rewrite::{Uses, replace, sweep};
 use crate::ir::{Graph, NodeId};
@@ -14,7 +14,7 @@ pub fn fuse(graph: &mut Graph) -> bool {
 
 fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let node = graph.node(id);
-    let activation = activation(node.is::<Unary>()?.op)?;
+    let activation = node.is::<Unary>()?.op.epilogue()?;
     let x = node.inputs[0];
     let product_node = graph.producer(x);
     let product = product_node.operator()?.as_product()?;
@@ -26,25 +26,4 @@ fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let inputs = product_node.inputs.clone();
     replace(graph, uses, id, operator, inputs);
     Some(())
-}
-
-/// The activation that computes what an operator does.
-fn activation(op: UnaryOp) -> Option<Activation> {
-    Some(match op {
-        UnaryOp::Relu => Activation::Relu,
-        UnaryOp::Relu6 => Activation::Relu6,
-        UnaryOp::LeakyRelu(alpha) => Activation::LeakyRelu { alpha },
-        UnaryOp::Elu => Activation::Elu { alpha: 1.0 },
-        UnaryOp::Selu => Activation::Selu,
-        UnaryOp::Sigmoid => Activation::Sigmoid,
-        UnaryOp::Tanh => Activation::Tanh,
-        UnaryOp::Swish => Activation::Swish,
-        UnaryOp::HardSwish => Activation::HardSwish,
-        UnaryOp::HardSigmoid => Activation::HardSigmoid,
-        UnaryOp::Gelu => Activation::Gelu,
-        UnaryOp::GeluTanh => Activation::GeluTanh,
-        UnaryOp::Softplus => Activation::Softplus,
-        UnaryOp::Softsign => Activation::Softsign,
-        _ => return None,
-    })
 }

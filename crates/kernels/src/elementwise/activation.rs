@@ -1,65 +1,9 @@
-//! Activation functions.
+//! Activation functions of float32, over slices and over the sums of a product.
 
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact};
-use crate::base::math;
-use crate::base::simd::{Kernel, Simd, dispatch};
-
-/// A function of one float. NaN goes in, NaN comes out.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum Activation {
-    /// x
-    #[default]
-    None,
-    /// max(x, 0)
-    Relu,
-    /// min(max(x, 0), 6)
-    Relu6,
-    /// min(max(x, min), max)
-    Clamp {
-        /// The least result.
-        min: f32,
-        /// The greatest result.
-        max: f32,
-    },
-    /// 1 / (1 + e^-x)
-    Sigmoid,
-    /// tanh x
-    Tanh,
-    /// x · sigmoid(x)
-    Swish,
-    /// x/2 · (1 + erf(x/√2))
-    Gelu,
-    /// x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))
-    GeluTanh,
-    /// x · relu6(x + 3) / 6
-    HardSwish,
-    /// relu6(x + 3) / 6
-    HardSigmoid,
-    /// x, or alpha · x below 0
-    LeakyRelu {
-        /// The slope below 0.
-        alpha: f32,
-    },
-    /// x, or alpha · (e^x - 1) below 0
-    Elu {
-        /// The limit below 0, negated.
-        alpha: f32,
-    },
-    /// Elu with alpha 1.67326324, times 1.05070098
-    Selu,
-    /// ln(1 + e^x)
-    Softplus,
-    /// x / (1 + |x|)
-    Softsign,
-    /// e^x
-    Exp,
-    /// The error function.
-    Erf,
-}
-
-const SELU_ALPHA: f32 = 1.673_263_2;
-const SELU_SCALE: f32 = 1.050_701;
+use crate::base::simd::dispatch;
+use crate::elementwise::functions::Activation;
 
 impl Activation {
     /// The bounds, when the function does nothing but clamp (None clamps to the infinities).
@@ -101,102 +45,18 @@ impl Activation {
     }
 }
 
-struct Apply {
-    activation: Activation,
-    from: *const f32,
-    to: *mut f32,
-    count: usize,
-}
-
-/// Goes over all values with one expression of `$x`. A closure in its place would be compiled without the vector
-/// instructions, and called for each vector.
-macro_rules! map {
-    ($apply:ident, $s:ident, $x:ident => $result:expr) => {{
-        let mut i = 0;
-        while i < $apply.count {
-            let left = ($apply.count - i).min(S::LANES);
-            let (from, to) = ($apply.from.wrapping_add(i), $apply.to.wrapping_add(i));
-            // SAFETY: `apply_raw`'s caller vouches for `count` floats on both sides, of which `left` are left.
-            unsafe {
-                let $x = if left == S::LANES { $s.load(from) } else { $s.load_partial(from, left) };
-                let result = $result;
-                if left == S::LANES {
-                    $s.store(to, result);
-                } else {
-                    $s.store_partial(to, result, left);
-                }
-            }
-            i += left;
-        }
-    }};
-}
-
-impl Kernel for Apply {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let zero = s.splat(0.0);
-        let one = s.splat(1.0);
-        match self.activation {
-            Activation::None => map!(self, s, x => x),
-            Activation::Relu => map!(self, s, x => s.max(zero, x)),
-            Activation::Relu6 => map!(self, s, x => s.min(s.splat(6.0), s.max(zero, x))),
-            Activation::Clamp { min, max } => {
-                let (min, max) = (s.splat(min), s.splat(max));
-                map!(self, s, x => s.min(max, s.max(min, x)))
-            }
-            Activation::Sigmoid => map!(self, s, x => math::sigmoid(s, x)),
-            Activation::Tanh => map!(self, s, x => math::tanh(s, x)),
-            Activation::Swish => map!(self, s, x => s.mul(x, math::sigmoid(s, x))),
-            Activation::Gelu => map!(self, s, x => gelu(s, x)),
-            Activation::GeluTanh => map!(self, s, x => gelu_tanh(s, x)),
-            Activation::HardSwish => map!(self, s, x => s.mul(x, hard_sigmoid(s, x))),
-            Activation::HardSigmoid => map!(self, s, x => hard_sigmoid(s, x)),
-            Activation::LeakyRelu { alpha } => {
-                let alpha = s.splat(alpha);
-                map!(self, s, x => s.select_lt(x, zero, s.mul(x, alpha), x))
-            }
-            Activation::Elu { alpha } => map!(self, s, x => elu(s, x, alpha)),
-            Activation::Selu => map!(self, s, x => s.mul(s.splat(SELU_SCALE), elu(s, x, SELU_ALPHA))),
-            Activation::Softplus => map!(self, s, x => math::softplus(s, x)),
-            Activation::Softsign => map!(self, s, x => s.div(x, s.add(one, s.abs(x)))),
-            Activation::Exp => map!(self, s, x => math::exp(s, x)),
-            Activation::Erf => map!(self, s, x => math::erf(s, x)),
-        }
-    }
-}
-
-#[inline(always)]
-fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
-    let erf = math::erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2)));
-    s.mul(s.mul(s.splat(0.5), x), s.add(s.splat(1.0), erf))
-}
-
-#[inline(always)]
-fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
-    let cube = s.mul(s.mul(x, x), s.mul(x, s.splat(0.044_715)));
-    let tanh = math::tanh(s, s.mul(s.splat(0.797_884_6), s.add(x, cube)));
-    s.mul(s.mul(s.splat(0.5), x), s.add(s.splat(1.0), tanh))
-}
-
-#[inline(always)]
-fn hard_sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
-    let shifted = s.add(x, s.splat(3.0));
-    s.mul(s.min(s.splat(6.0), s.max(s.splat(0.0), shifted)), s.splat(1.0 / 6.0))
-}
-
-#[inline(always)]
-fn elu<S: Simd>(s: S, x: S::V, alpha: f32) -> S::V {
-    let zero = s.splat(0.0);
-    // The argument is held at or below 0, where the polynomial is good; positive lanes take x itself.
-    let below = math::exp_minus_1_of_negative(s, s.min(zero, x));
-    s.select_lt(x, zero, s.mul(below, s.splat(alpha)), x)
+/// A function over floats in memory: its vector code is in [`functions`](super::functions).
+pub(super) struct Apply {
+    pub activation: Activation,
+    pub from: *const f32,
+    pub to: *mut f32,
+    pub count: usize,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::elementwise::functions::{FunctionRow, UnaryOp, map_floats};
 
     /// A published approximation is no reference for 1e-6: the series, and for large x the continued fraction.
     fn erf(x: f64) -> f64 {
@@ -241,7 +101,7 @@ mod tests {
                     x
                 }
             }
-            Activation::Elu { alpha } => elu(f64::from(alpha)),
+            Activation::Elu => elu(1.0),
             Activation::Selu => 1.050_700_987_355_480_5 * elu(1.673_263_242_354_377_2),
             Activation::Softplus => {
                 if x > 30.0 {
@@ -253,29 +113,28 @@ mod tests {
             Activation::Softsign => x / (1.0 + x.abs()),
             Activation::Exp => x.exp(),
             Activation::Erf => erf(x),
+            #[allow(unreachable_patterns)]
+            other => defined(other, x),
         }
     }
 
-    const ALL: [Activation; 18] = [
-        Activation::None,
-        Activation::Relu,
-        Activation::Relu6,
-        Activation::Clamp { min: -0.5, max: 1.5 },
-        Activation::Sigmoid,
-        Activation::Tanh,
-        Activation::Swish,
-        Activation::Gelu,
-        Activation::GeluTanh,
-        Activation::HardSwish,
-        Activation::HardSigmoid,
-        Activation::LeakyRelu { alpha: 0.2 },
-        Activation::Elu { alpha: 0.7 },
-        Activation::Selu,
-        Activation::Softplus,
-        Activation::Softsign,
-        Activation::Exp,
-        Activation::Erf,
-    ];
+    /// The definition of a function in the table, for those that have no reference of their own above.
+    fn defined(activation: Activation, x: f64) -> f64 {
+        let is_it = |row: &&FunctionRow| [row.op.of_f32(), row.op.epilogue()].contains(&Some(activation));
+        let row = UnaryOp::TABLE.iter().find(is_it).unwrap();
+        let mut values = [x];
+        map_floats(row.op, &mut values);
+        values[0]
+    }
+
+    fn all() -> impl Iterator<Item = Activation> {
+        let with_parameters = [
+            Activation::None,
+            Activation::Clamp { min: -0.5, max: 1.5 },
+            Activation::LeakyRelu { alpha: 0.2 },
+        ];
+        with_parameters.into_iter().chain(Activation::ALL.iter().copied())
+    }
 
     fn isas() -> impl Iterator<Item = Isa> {
         Isa::ALL.into_iter().filter(|isa| isa.is_available())
@@ -287,7 +146,7 @@ mod tests {
         inputs.extend((-300..300).flat_map(|e| [1.37 * 1.1f32.powi(e / 4), -1.37 * 1.1f32.powi(e)]));
         inputs.extend([0.0, 0.34, -0.34, 0.625, -0.625, 1.0, -1.0, 4.0, -4.0, 88.0, -87.0, 60.5, -60.5]);
         inputs.retain(|x| x.abs() < 87.0);
-        for (isa, activation) in isas().flat_map(|isa| ALL.map(|a| (isa, a))) {
+        for (isa, activation) in isas().flat_map(|isa| all().map(move |a| (isa, a))) {
             let mut outputs = vec![0.0; inputs.len()];
             activation.apply(isa, &inputs, &mut outputs).unwrap();
             let mut in_place = inputs.clone();
@@ -311,6 +170,20 @@ mod tests {
     }
 
     #[test]
+    fn the_references_are_what_the_table_says() {
+        for activation in Activation::ALL {
+            for x in [-20.0, -3.5, -1.0, -0.25, 0.0, 0.5, 1.75, 6.5, 20.0] {
+                let (expected, defined) = (reference(*activation, x), defined(*activation, x));
+                let error = (expected - defined).abs();
+                assert!(
+                    error <= 1e-12 * expected.abs().max(1.0),
+                    "{activation:?} of {x}: {expected}, {defined}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn limits() {
         let infinity = f32::INFINITY;
         for isa in isas() {
@@ -319,7 +192,7 @@ mod tests {
                 activation.apply_in_place(isa, &mut values);
                 values[4]
             };
-            for activation in ALL {
+            for activation in all() {
                 assert!(of(activation, f32::NAN).is_nan(), "{activation:?} on {isa:?}");
             }
             for (activation, low, high) in [
@@ -330,7 +203,7 @@ mod tests {
                 (Activation::HardSigmoid, 0.0, 1.0),
                 (Activation::Softplus, 0.0, infinity),
                 (Activation::Relu6, 0.0, 6.0),
-                (Activation::Elu { alpha: 2.0 }, -2.0, infinity),
+                (Activation::Elu, -1.0, infinity),
             ] {
                 assert_eq!(of(activation, -infinity), low, "{activation:?} on {isa:?}");
                 assert_eq!(of(activation, infinity), high, "{activation:?} on {isa:?}");

@@ -9,7 +9,7 @@ use crate::base::broadcast::{BLOCK, Broadcast, Operand};
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::threads::ThreadPool;
 use crate::base::width::{Loop, vectorised};
-use crate::elementwise::functions::Float;
+use crate::elementwise::float::Float;
 
 /// A function of two elements to one of the same type, named as TensorFlow's op. Those without a word on types take
 /// every number; float16 and bfloat16 are computed in float32, integers wrap.

@@ -1,7 +1,8 @@
 //! Functions of one element: Abs, Exp, Relu, Floor, IsNan and their like.
 //!
 //! Shape: the input's. Types: every float type (float16 and bfloat16 are computed in float32), and integers where the
-//! function is defined for them; another type is refused. The output may take the input's memory.
+//! function is defined for them; another type is refused. The output may take the input's memory. The functions are
+//! those of `tightfit_kernels`' table, which docs/functions.md lists.
 
 use tightfit_core::DType;
 use tightfit_kernels::{FloatTest, UnaryOp, test_floats, unary};
@@ -13,26 +14,51 @@ use crate::operator::reshape;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
 
-macro_rules! functions {
-    ($($name:ident),* ; $($other:literal => $op:expr),* $(,)?) => {
-        &[
-            $(Registration { name: stringify!($name), import: |_| Ok(Box::new(Unary { op: UnaryOp::$name })) },)*
-            $(Registration { name: $other, import: |_| Ok(Box::new(Unary { op: $op })) },)*
-            Registration { name: "LeakyRelu", import: leaky_relu },
-            Registration { name: "IsNan", import: |_| Ok(Box::new(Test { test: FloatTest::IsNan })) },
-            Registration { name: "IsInf", import: |_| Ok(Box::new(Test { test: FloatTest::IsInf })) },
-            Registration { name: "IsFinite", import: |_| Ok(Box::new(Test { test: FloatTest::IsFinite })) },
-        ]
-    };
+/// Those that have more to say than the table of functions.
+const OTHERS: [Registration; 4] = [
+    Registration { name: "LeakyRelu", import: leaky_relu },
+    Registration { name: "IsNan", import: |_| Ok(Box::new(Test { test: FloatTest::IsNan })) },
+    Registration { name: "IsInf", import: |_| Ok(Box::new(Test { test: FloatTest::IsInf })) },
+    Registration { name: "IsFinite", import: |_| Ok(Box::new(Test { test: FloatTest::IsFinite })) },
+];
+
+/// The operators of the table, and those.
+pub(crate) const OPS: &[Registration] = &{
+    let mut all = [OTHERS[0]; table_len() + OTHERS.len()];
+    let mut count = 0;
+    let mut row = 0;
+    while row < UnaryOp::TABLE.len() {
+        let mut node = 0;
+        while node < UnaryOp::TABLE[row].nodes.len() {
+            all[count] = Registration { name: UnaryOp::TABLE[row].nodes[node], import };
+            (count, node) = (count + 1, node + 1);
+        }
+        row += 1;
+    }
+    let mut other = 0;
+    while other < OTHERS.len() {
+        all[count + other] = OTHERS[other];
+        other += 1;
+    }
+    all
+};
+
+/// How many operators the table has.
+const fn table_len() -> usize {
+    let (mut row, mut count) = (0, 0);
+    while row < UnaryOp::TABLE.len() {
+        count += UnaryOp::TABLE[row].nodes.len();
+        row += 1;
+    }
+    count
 }
 
-pub(crate) const OPS: &[Registration] = functions! {
-    Abs, Neg, Sign, Square, Sqrt, Rsqrt, Reciprocal, Exp, Expm1, Log, Log1p, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh,
-    Tanh, Asinh, Acosh, Atanh, Erf, Erfc, Lgamma, Digamma, Sigmoid, Softplus, Softsign, Relu, Relu6, Elu, Selu, Floor,
-    Ceil, Round, LogicalNot, Invert;
-    "Inv" => UnaryOp::Reciprocal,
-    "Rint" => UnaryOp::Round,
-};
+fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    let name = &attributes.node().op[..];
+    let row = UnaryOp::TABLE.iter().find(|row| row.nodes.contains(&name));
+    let row = row.ok_or(OpError::Internal("a function of one element is not in their table"))?;
+    Ok(Box::new(Unary { op: row.op }))
+}
 
 fn leaky_relu(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(Unary { op: UnaryOp::LeakyRelu(attributes.float_or("alpha", 0.2)?) }))
