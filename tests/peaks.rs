@@ -29,7 +29,7 @@ fn plans(path: &Path, batch: usize) -> [Plan; 2] {
     let options = FitOptions { batch, threads: THREADS, ..FitOptions::default() };
     let bound = Bound::new(&model, &options).unwrap();
     [WeightMode::Resident, WeightMode::Streamed { window_bytes: WINDOW_BYTES }].map(|weights| {
-        let plan = Plan::new(bound.graph(), &PlanOptions { threads: THREADS, weights }).unwrap();
+        let plan = Plan::new(bound.graph(), &PlanOptions::new(THREADS, weights)).unwrap();
         assert!(plan.arena_bytes >= plan.arena_lower_bound_bytes);
         plan
     })

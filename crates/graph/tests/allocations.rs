@@ -255,7 +255,7 @@ fn check(context: &Context, mask: &[u8], params: &[f32]) {
 
 #[test]
 fn a_run_allocates_nothing_where_shapes_depend_on_data() {
-    let options = PlanOptions { threads: 2, weights: WeightMode::Resident };
+    let options = PlanOptions::new(2, WeightMode::Resident);
     let plan = Plan::new(&graph(), &options).unwrap();
     let dynamic = plan.steps.iter().filter(|step| step.is_dynamic).count();
     assert!(dynamic >= 36, "only {dynamic} steps have shapes that depend on data");

@@ -156,7 +156,7 @@ impl<'m> Bound<'m> {
         let budget = self.model.graph().budget();
         let peak_bytes = budget.peak_bytes();
         budget.restart_recent_peak();
-        let plan = Plan::new(&self.graph, &PlanOptions { threads: options.threads, weights })?;
+        let plan = Plan::new(&self.graph, &PlanOptions::new(options.threads, weights))?;
         self.count_planning(peak_bytes);
         let streams = (plan.window_bytes() > 0) as u64;
         let threads = options.threads as u64 + streams;

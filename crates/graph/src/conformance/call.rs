@@ -220,7 +220,13 @@ impl Caller {
         window_bytes: usize,
     ) -> Option<WeightUse> {
         let (inputs, outputs) = self.infos(inputs, shapes);
-        operator.weight(&Call { inputs: &inputs, outputs: &outputs, threads: 1, window_bytes })
+        operator.weight(&Call {
+            inputs: &inputs,
+            outputs: &outputs,
+            threads: 1,
+            isa: Isa::detect(),
+            window_bytes,
+        })
     }
 
     fn memory(
@@ -245,7 +251,13 @@ impl Caller {
                 (_, WeightLayout::Panels { .. }) => Place::Packed,
             };
         }
-        operator.memory(&Call { inputs: &input_infos, outputs: &outputs, threads, window_bytes })
+        operator.memory(&Call {
+            inputs: &input_infos,
+            outputs: &outputs,
+            threads,
+            isa: Isa::detect(),
+            window_bytes,
+        })
     }
 
     fn call(

@@ -22,7 +22,20 @@ pub fn run(
     threads: usize,
     caller: &Caller,
 ) -> Result<Vec<Value>, String> {
-    let plan = Plan::new(graph, &PlanOptions { threads, weights }).map_err(|e| e.to_string())?;
+    run_with(graph, fed, &PlanOptions::new(threads, weights), caller)
+}
+
+/// The same for any options.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    graph: &Graph,
+    fed: &HashMap<String, Value>,
+    options: &PlanOptions,
+    caller: &Caller,
+) -> Result<Vec<Value>, String> {
+    let plan = Plan::new(graph, options).map_err(|e| e.to_string())?;
     if plan.arena_bytes < plan.arena_lower_bound_bytes {
         return Err("the arena is smaller than its lower bound".to_string());
     }
@@ -38,7 +51,7 @@ pub fn run_plan(plan: Plan, fed: &HashMap<String, Value>, caller: &Caller) -> Re
     let texts: HashMap<&String, Vec<Box<[u8]>>> =
         fed.iter().map(|(name, v)| (name, texts_of(v, caller))).collect();
     let string_bytes = texts.values().flatten().map(|t| t.len()).sum();
-    let pool = Arc::new(ThreadPool::new(threads).unwrap());
+    let pool = Arc::new(ThreadPool::with_isa(threads, plan.options.isa).unwrap());
     let budget = MemoryBudget::new(plan.total_bytes() + (16 << 20));
     let mut context = Context::load(plan, "test", pool, &budget, string_bytes).map_err(|e| e.to_string())?;
     let names: Vec<String> = context.plan().inputs.iter().map(|(name, _)| name.clone()).collect();

@@ -204,7 +204,7 @@ fn streamed_weights_compute_what_resident_ones_do() {
     let streamed =
         [1usize, 4 << 10, 64 << 10, 1 << 20].map(|window_bytes| WeightMode::Streamed { window_bytes });
     for weights in streamed {
-        let plan = Plan::new(&graph, &PlanOptions { threads: 1, weights }).unwrap();
+        let plan = Plan::new(&graph, &PlanOptions::new(1, weights)).unwrap();
         assert_eq!(plan.streamed_bytes, (4 * WIDTH * WIDTH * 4) as u64, "{weights:?}");
     }
     for weights in [WeightMode::Resident].into_iter().chain(streamed) {

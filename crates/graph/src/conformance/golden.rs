@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use tightfit_core::{DType, MemoryBudget, Shape};
 use tightfit_format::npy::{NpyReader, NpyType};
 use tightfit_format::{GraphDef, SourceFile};
+use tightfit_kernels::Isa;
 
 use super::call::{Caller, Value};
 use super::context::{self, same_outputs};
@@ -212,7 +213,7 @@ fn check_case(case: &Case, caller: &Caller) -> Result<(), String> {
             _ if !with_values => continue,
             (Err(error), _) | (_, Err(error)) => return Err(how(&format!("bind: {error}"))),
         };
-        let options = PlanOptions { threads: 2, weights: WeightMode::Resident };
+        let options = PlanOptions::new(2, WeightMode::Resident);
         if !with_values && Plan::new(&fused, &options).is_err() {
             continue;
         }
@@ -226,6 +227,12 @@ fn check_case(case: &Case, caller: &Caller) -> Result<(), String> {
             let outputs = context::run(&fused, &case.feeds, weights, threads, caller)
                 .map_err(|e| format!("{how}: {e}"))?;
             same_outputs(&how, &by_hand, &outputs, caller)?;
+        }
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available() && *isa != Isa::detect()) {
+            let how = how(&format!("session on {isa:?}"));
+            let options = PlanOptions { isa, ..options };
+            let outputs = context::run_with(&fused, &case.feeds, &options, caller);
+            case.check(&how, &outputs.map_err(|e| format!("{how}: {e}"))?, caller)?;
         }
     }
     if is_planned { Ok(()) } else { Err("was never planned".to_string()) }

@@ -1,6 +1,7 @@
 //! Plans damaged in the ways that a planner's fault would damage them: each is refused, or computes the same.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use tightfit_core::{DType, Shape};
 
@@ -16,7 +17,7 @@ use crate::plan::{AliasOf, Home, Plan, PlanOptions, WeightMode, computes, valida
 /// Damages of one kind tried on each plan.
 const TRIES: usize = 6;
 
-const RESIDENT: PlanOptions = PlanOptions { threads: 2, weights: WeightMode::Resident };
+static RESIDENT: LazyLock<PlanOptions> = LazyLock::new(|| PlanOptions::new(2, WeightMode::Resident));
 
 /// A way to damage a plan; false where this plan has nothing of the kind.
 type Damage = fn(&mut Plan, &mut Random) -> bool;
@@ -387,7 +388,7 @@ const WEIGHTS: &[(&str, Damage)] = &[
             WeightLayout::Panels { .. } => WeightLayout::Dense,
         };
         weight.layout = layout;
-        weight.bytes = layout.bytes(&weight.constant);
+        weight.bytes = layout.bytes(&weight.constant, plan.options.isa);
         true
     }),
     ("two weights change places", |plan, random| {
@@ -480,7 +481,7 @@ fn check_graph(
     counts: &mut Counts,
 ) -> Result<(), String> {
     for weights in weights {
-        let options = PlanOptions { threads: 2, weights: *weights };
+        let options = PlanOptions::new(2, *weights);
         let Ok(plan) = Plan::new(graph, &options) else { continue };
         validate(&plan).map_err(|fault| format!("a whole plan is refused: {fault}"))?;
         let expected = run_plan(plan.clone(), fed, caller)?;

@@ -352,7 +352,13 @@ fn is_small(operator: &dyn Operator, inputs: &[Value], outputs: &[(DType, Shape)
     let info = |dtype, shape| TensorInfo { dtype, shape, place: Place::Value };
     let inputs: Vec<TensorInfo> = inputs.iter().map(|v| info(v.dtype, v.shape)).collect();
     let outputs: Vec<TensorInfo> = outputs.iter().map(|(dtype, shape)| info(*dtype, *shape)).collect();
-    let call = Call { inputs: &inputs, outputs: &outputs, threads: 2, window_bytes: 1 << 20 };
+    let call = Call {
+        inputs: &inputs,
+        outputs: &outputs,
+        threads: 2,
+        isa: tightfit_kernels::Isa::detect(),
+        window_bytes: 1 << 20,
+    };
     let memory = operator.memory(&call);
     let weight = operator.weight(&call);
     let bytes = outputs.iter().map(|i| i.shape.elements().saturating_mul(i.dtype.bytes()));

@@ -1,7 +1,7 @@
 //! What a context promises to safe code: outputs are its own, and there only after a run that did not fail.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StopFlag, StringRef, TensorView};
 use tightfit_kernels::ThreadPool;
@@ -15,7 +15,7 @@ use crate::operator::{OpError, Place, Run, Slot};
 use crate::plan::{Plan, PlanOptions, WeightMode, computes, validate};
 use crate::testing;
 
-const OPTIONS: PlanOptions = PlanOptions { threads: 1, weights: WeightMode::Resident };
+static OPTIONS: LazyLock<PlanOptions> = LazyLock::new(|| PlanOptions::new(1, WeightMode::Resident));
 
 fn context(graph: &Graph) -> Context {
     let plan = Plan::new(graph, &OPTIONS).unwrap();

@@ -1,6 +1,6 @@
 //! Contexts of one loaded model: what they share is there once, and what each computes is its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use tightfit_core::{DType, MemoryBudget, Shape, StopFlag, TensorView};
@@ -14,7 +14,7 @@ use crate::plan::{Plan, PlanOptions, WeightMode};
 use crate::testing;
 
 const WIDTH: usize = 1024;
-const OPTIONS: PlanOptions = PlanOptions { threads: 2, weights: WeightMode::Resident };
+static OPTIONS: LazyLock<PlanOptions> = LazyLock::new(|| PlanOptions::new(2, WeightMode::Resident));
 
 /// `rows` rows times a matrix that has 2 on its diagonal.
 fn doubled(rows: usize) -> Graph {

@@ -115,7 +115,7 @@ impl Context {
         self.has_outputs = false;
         self.slots.clear();
         self.window = None;
-        check(&plan)?;
+        check(&plan, self.loaded.pool())?;
         let bytes = arena_bytes(&plan, self.loaded.pool().threads());
         if bytes > self.arena.memory.len() {
             // The old arena goes first, so that both are never held at once.

@@ -31,7 +31,7 @@ impl Loaded {
         pool: Arc<ThreadPool>,
         budget: &MemoryBudget,
     ) -> Result<Loaded, GraphError> {
-        check(&plan)?;
+        check(&plan, &pool)?;
         let mut scratch = Buffer::new(budget, "arena", load_scratch_bytes(&plan, pool.threads()))?;
         let mut weights = Weights::default();
         weights.add(&plan, file, &mut scratch, &pool, budget)?;
@@ -80,7 +80,13 @@ pub fn arena_bytes(plan: &Plan, threads: usize) -> usize {
     plan.arena_bytes.max(load_scratch_bytes(plan, threads))
 }
 
-/// A plan that keeps all rules, without which none of its memory may be touched.
-pub(super) fn check(plan: &Plan) -> Result<(), GraphError> {
+/// A plan that keeps all rules, without which none of its memory may be touched, and threads that it was made for.
+pub(super) fn check(plan: &Plan, pool: &ThreadPool) -> Result<(), GraphError> {
+    let (planned, given) = (plan.options.isa, pool.isa());
+    if planned != given {
+        return Err(GraphError::Plan(format!(
+            "it is made for {planned:?} instructions, and the threads use {given:?}"
+        )));
+    }
     validate(plan).map_err(|fault| GraphError::Plan(fault.to_string()))
 }

@@ -168,7 +168,7 @@ fn load(
             // SAFETY: parts are disjoint ranges of the memory: weights have offsets of their own, and so have ranges
             // of whole panels of one weight.
             let mut target = unsafe { memory.part(from, bytes) };
-            if let Err(error) = part.load(&mut target, &mut scratch) {
+            if let Err(error) = part.load(pool.isa(), &mut target, &mut scratch) {
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 return;
             }
@@ -205,17 +205,17 @@ impl Part<'_> {
         }
     }
 
-    fn load(&self, target: &mut [u8], scratch: &mut [u8]) -> Result<(), OpError> {
+    fn load(&self, isa: Isa, target: &mut [u8], scratch: &mut [u8]) -> Result<(), OpError> {
         let constant = &self.weight.constant;
         let WeightLayout::Panels { k, n, is_transposed, groups } = self.weight.layout else {
             return constant.read_at(0, target);
         };
         if is_transposed {
-            let layout = PackedLayout::new(Isa::detect(), k, self.columns.len(), 1)?;
+            let layout = PackedLayout::new(isa, k, self.columns.len(), 1)?;
             return self.pack_columns(&layout, k, target, scratch);
         }
         let columns_each = if groups == 1 { self.columns.len() } else { n };
-        let layout = PackedLayout::new(Isa::detect(), k, columns_each, groups)?;
+        let layout = PackedLayout::new(isa, k, columns_each, groups)?;
         self.pack_rows(&layout, (k, n * groups), target, scratch)
     }
 

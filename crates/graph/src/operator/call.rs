@@ -1,6 +1,7 @@
 //! What an operator is told and says of memory before it runs.
 
 use tightfit_core::{DType, Shape};
+use tightfit_kernels::Isa;
 
 /// Type, shape and place of a tensor an operator is about to be called with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Call<'a> {
     pub outputs: &'a [TensorInfo],
     /// How many threads will compute.
     pub threads: usize,
+    /// The vector instructions that they will use.
+    pub isa: Isa,
     /// The most bytes of a streamed weight that are in memory at once.
     pub window_bytes: usize,
 }

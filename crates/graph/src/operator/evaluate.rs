@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shape, TensorView, block_bytes};
-use tightfit_kernels::{FlushDenormals, ThreadPool};
+use tightfit_kernels::{FlushDenormals, Isa, ThreadPool};
 
 use crate::fact::Fact;
 use crate::operator::strings::{StringPool, Texts};
@@ -35,7 +35,13 @@ pub fn evaluate(
         Some(TensorInfo { dtype: fact.dtype, shape: fact.planned_dims().concrete()?, place: Place::Value })
     });
     let output_infos: Vec<TensorInfo> = output_infos.collect::<Option<_>>().ok_or_else(open)?;
-    let call = Call { inputs: &input_infos, outputs: &output_infos, threads: 1, window_bytes: usize::MAX };
+    let call = Call {
+        inputs: &input_infos,
+        outputs: &output_infos,
+        threads: 1,
+        isa: Isa::detect(),
+        window_bytes: usize::MAX,
+    };
     let memory = operator.memory(&call);
 
     let bytes = |info: &TensorInfo| (info.shape.elements() * info.dtype.bytes()).next_multiple_of(ALIGNMENT);

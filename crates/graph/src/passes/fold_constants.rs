@@ -12,6 +12,8 @@ use tightfit_core::{ALIGNMENT, BudgetError, Buffer, DType, Shape, TensorView};
 use tightfit_format::TensorDef;
 
 use super::control_edges::effects;
+use tightfit_kernels::Isa;
+
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known};
 use crate::infer::known_constant;
 use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, ValueRef};
@@ -119,7 +121,8 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
         })
         .collect();
     let outputs = [TensorInfo { dtype: node.facts[0].dtype, shape, place: Place::Value }];
-    let call = Call { inputs: &infos?, outputs: &outputs, threads: 1, window_bytes: usize::MAX };
+    let call =
+        Call { inputs: &infos?, outputs: &outputs, threads: 1, isa: Isa::detect(), window_bytes: usize::MAX };
     let input = node.operator()?.memory(&call).alias?;
     let constant = graph.producer(node.inputs[input]).constant()?;
     // Bytes that are shared are reserved for once.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::fetch::FetchedCopy;
 use super::validate::{Check, fault, need};
 use super::{Plan, Step};
+use tightfit_kernels::Isa;
+
 use crate::ir::{Graph, Node, Port, ValueRef};
 use crate::operator::{Call, Place, TensorInfo};
 
@@ -62,7 +64,13 @@ fn alias_of(graph: &Graph, node: &Node) -> Option<ValueRef> {
     };
     let inputs: Option<Vec<_>> = graph.input_facts(node).into_iter().map(info).collect();
     let outputs: Option<Vec<_>> = node.facts.iter().map(info).collect();
-    let call = Call { inputs: &inputs?, outputs: &outputs?, threads: 1, window_bytes: usize::MAX };
+    let call = Call {
+        inputs: &inputs?,
+        outputs: &outputs?,
+        threads: 1,
+        isa: Isa::detect(),
+        window_bytes: usize::MAX,
+    };
     node.inputs.get(node.operator()?.memory(&call).alias?).copied()
 }
 

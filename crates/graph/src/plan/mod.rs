@@ -48,6 +48,15 @@ pub struct PlanOptions {
     pub threads: usize,
     /// How the weights are held.
     pub weights: WeightMode,
+    /// The vector instructions that will be used, on which the layout of weights depends.
+    pub isa: Isa,
+}
+
+impl PlanOptions {
+    /// For the fastest vector instructions that there are.
+    pub fn new(threads: usize, weights: WeightMode) -> PlanOptions {
+        PlanOptions { threads, weights, isa: Isa::detect() }
+    }
 }
 
 /// A graph laid out in memory.
@@ -326,7 +335,7 @@ impl<'a> Planner<'a> {
             WeightMode::Resident => usize::MAX,
             WeightMode::Streamed { window_bytes } => window_bytes,
         };
-        Call { inputs, outputs, threads: self.options.threads, window_bytes }
+        Call { inputs, outputs, threads: self.options.threads, isa: self.options.isa, window_bytes }
     }
 
     fn infos(&self, values: impl Iterator<Item = ValueRef>) -> Vec<TensorInfo> {
@@ -379,7 +388,7 @@ impl<'a> Planner<'a> {
             return;
         }
         let layout = weight.map_or(WeightLayout::Dense, |w| w.layout);
-        let bytes = layout.bytes(constant);
+        let bytes = layout.bytes(constant, self.options.isa);
         self.slots[slot].info.place = match layout {
             WeightLayout::Dense => Place::Resident,
             WeightLayout::Panels { .. } => Place::Packed,
@@ -623,12 +632,13 @@ impl<'a> Planner<'a> {
 }
 
 impl WeightLayout {
-    /// Bytes of a constant in this layout.
-    pub fn bytes(&self, constant: &Constant) -> usize {
+    /// Bytes of a constant in this layout, for these vector instructions.
+    pub fn bytes(&self, constant: &Constant, isa: Isa) -> usize {
         match self {
             WeightLayout::Dense => constant.bytes(),
-            WeightLayout::Panels { k, n, groups, .. } => PackedLayout::new(Isa::detect(), *k, *n, *groups)
-                .map_or(usize::MAX, |layout| layout.packed_bytes()),
+            WeightLayout::Panels { k, n, groups, .. } => {
+                PackedLayout::new(isa, *k, *n, *groups).map_or(usize::MAX, |layout| layout.packed_bytes())
+            }
         }
     }
 }

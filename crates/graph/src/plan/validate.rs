@@ -102,7 +102,11 @@ fn check_weights(plan: &Plan) -> Check {
         let weight = &plan.weights[i];
         let is_at = weight.offset.is_multiple_of(ALIGNMENT);
         need(is_at, i, "a weight is aligned")?;
-        need(weight.bytes == weight.layout.bytes(&weight.constant), i, "a weight is as large as its layout")?;
+        need(
+            weight.bytes == weight.layout.bytes(&weight.constant, plan.options.isa),
+            i,
+            "a weight is as large as its layout",
+        )?;
         need(weight.bytes == 0 || weight.offset >= end, i, "weights are apart from each other")?;
         end = end.max(weight.offset.checked_add(weight.bytes).ok_or_else(|| fault(i, "a weight ends"))?);
     }
@@ -285,6 +289,7 @@ impl Replay<'_> {
                 inputs: &inputs,
                 outputs: &outputs,
                 threads: self.plan.options.threads,
+                isa: self.plan.options.isa,
                 window_bytes: match self.plan.options.weights {
                     WeightMode::Resident => usize::MAX,
                     WeightMode::Streamed { window_bytes } => window_bytes,

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::base::cpu::Isa;
 use crate::base::denormals::FlushDenormals;
 
 /// The stack of a worker in bytes. Kernels keep no more than a few KiB on it.
@@ -33,6 +34,7 @@ type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 /// is worker 0 of its run.
 #[derive(Debug)]
 pub struct ThreadPool {
+    isa: Isa,
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -276,11 +278,21 @@ impl Drop for Held<'_> {
 }
 
 impl ThreadPool {
-    /// A pool that works on `threads` threads, the caller's among them; 0 counts as 1.
+    /// A pool that works on `threads` threads, the caller's among them (0 counts as 1), with the fastest vector
+    /// instructions that there are.
     ///
     /// # Errors
     /// [`ThreadError`] when the system gives a thread less.
     pub fn new(threads: usize) -> Result<ThreadPool, ThreadError> {
+        ThreadPool::with_isa(threads, Isa::detect())
+    }
+
+    /// The same with these vector instructions, or the fastest where the processor does not have them.
+    ///
+    /// # Errors
+    /// [`ThreadError`] when the system gives a thread less.
+    pub fn with_isa(threads: usize, isa: Isa) -> Result<ThreadPool, ThreadError> {
+        let isa = if isa.is_available() { isa } else { Isa::detect() };
         let shared = Arc::new(Shared {
             slots: std::array::from_fn(|_| Slot::new()),
             held: AtomicU64::new(0),
@@ -290,7 +302,7 @@ impl ThreadPool {
             sleep: Mutex::new(()),
             wake: Condvar::new(),
         });
-        let mut pool = ThreadPool { shared, workers: Vec::new() };
+        let mut pool = ThreadPool { isa, shared, workers: Vec::new() };
         for worker in 1..threads {
             let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new()
@@ -301,6 +313,11 @@ impl ThreadPool {
             pool.workers.push(thread);
         }
         Ok(pool)
+    }
+
+    /// The vector instructions that its kernels use.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// How many threads work on a run: `worker_index` is below it.

@@ -1,12 +1,12 @@
 //! Two-dimensional convolution, f32, as a product over pixels.
 
+use super::weighted::{Parts, check_residual};
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::threads::ThreadPool;
 use crate::base::window::Window;
 use crate::product::gemm::{
-    Block, Epilogue, Form, Gemm, MAX_ROWS, Offsets, PackedLayout, Problem, Residual, RightHand, Rows,
-    Scratch, Segment, WeightForm, Weights,
+    Epilogue, Form, Gemm, MAX_ROWS, Offsets, PackedLayout, Problem, RightHand, Rows, Scratch, Segment,
 };
 use crate::product::matmul::{ALIASING_FLOATS, copy_pitch};
 
@@ -89,112 +89,9 @@ impl Conv2d {
         [self.p.batch, self.output[0], self.output[1], self.p.out_channels]
     }
 
-    /// How the filter is packed; fill it with [`PackedLayout::pack_rows`], where a row is the filter's innermost
-    /// dimension. It does not depend on the input's batch, height and width.
-    pub fn layout(&self) -> PackedLayout {
-        self.layout
-    }
-
     /// The filter's rows (of `out_channels` floats): window height · window width · in_channels / groups.
     pub fn filter_rows(&self) -> usize {
         self.layout.k()
-    }
-
-    /// Rows of the filter in each block, when a block may have `max_block_bytes`: all, or whole taps, or a divisor of
-    /// one tap. `None` when not even one row fits.
-    pub fn block_rows(&self, max_block_bytes: usize) -> Option<usize> {
-        let rows = self.filter_rows();
-        let fitting = (max_block_bytes / 4).checked_div(self.p.out_channels).unwrap_or(rows);
-        if fitting >= rows {
-            return Some(rows.max(1));
-        }
-        if fitting >= self.tap_len {
-            return Some(fitting - fitting % self.tap_len);
-        }
-        (1..=fitting).rev().find(|count| self.tap_len.is_multiple_of(*count))
-    }
-
-    /// Bytes of scratch that a call needs, with the filter in this form.
-    pub fn scratch_bytes(&self, threads: usize, form: WeightForm) -> usize {
-        let all = self.filter_rows();
-        match form {
-            WeightForm::Packed => self.part_scratch_bytes(threads, all, Form::Packed),
-            WeightForm::Unpacked => self.part_scratch_bytes(threads, all, Form::RowMajor),
-            WeightForm::Blocks { rows } => {
-                // The last block is smaller, and may for that be packed in wider pieces.
-                let rows = rows.clamp(1, all.max(1));
-                let bytes = |rows| self.part_scratch_bytes(threads, rows, Form::RowMajor);
-                bytes(rows).max(if all.is_multiple_of(rows) { 0 } else { bytes(all % rows) })
-            }
-        }
-    }
-
-    /// Bytes of scratch for `k` rows of the filter.
-    fn part_scratch_bytes(&self, threads: usize, k: usize, form: Form) -> usize {
-        let taps = k.checked_div(self.tap_len).unwrap_or(0).max(1);
-        let problem = Problem {
-            m: self.pixels(),
-            layout: self.block_layout(k),
-            k,
-            taps,
-            instances: self.p.groups,
-            form,
-            copy_floats: self.copy_floats(taps, k),
-            copies_all: self.copies_all(),
-        };
-        // The zeros are aligned too.
-        4 * self.zero_floats() + 64 + problem.scratch_bytes(threads)
-    }
-
-    /// Computes the convolution. `scratch` needs no alignment.
-    ///
-    /// # Errors
-    /// [`KernelError`] when a length is wrong or the scratch too small.
-    pub fn run(
-        &self,
-        pool: &ThreadPool,
-        input: &[f32],
-        filter: Weights<'_>,
-        out: &mut [f32],
-        epilogue: Epilogue<'_>,
-        scratch: &mut [u8],
-    ) -> Result<(), KernelError> {
-        let right = match filter {
-            Weights::Packed(bytes) => {
-                check_exact("the packed filter", self.layout.packed_bytes(), bytes.len())?;
-                RightHand::Packed(bytes.as_ptr().cast())
-            }
-            Weights::Unpacked(bytes) => {
-                check_exact("the filter", 4 * self.filter_rows() * self.p.out_channels, bytes.len())?;
-                self.strided(bytes)
-            }
-        };
-        self.go(pool, input, right, (0, self.filter_rows()), out, epilogue, scratch)
-    }
-
-    /// Adds the part of the convolution that belongs to one block of the filter's rows, of a size that
-    /// [`Self::block_rows`] allows (the last may be smaller by whole such parts). Blocks come in order, from row 0 to
-    /// the last. The sums are kept in `out`; the epilogue follows the last block, and until then `out` must not be
-    /// touched.
-    ///
-    /// # Errors
-    /// [`KernelError`] when a length is wrong or the scratch too small, and for [`Residual::Output`] unless the block
-    /// is the whole filter.
-    pub fn accumulate(
-        &self,
-        pool: &ThreadPool,
-        input: &[f32],
-        block: Block<'_>,
-        out: &mut [f32],
-        epilogue: Epilogue<'_>,
-        scratch: &mut [u8],
-    ) -> Result<(), KernelError> {
-        block.check(self.filter_rows(), self.p.out_channels)?;
-        self.go(pool, input, self.strided(block.bytes), (block.first, block.count), out, epilogue, scratch)
-    }
-
-    fn strided(&self, bytes: &[u8]) -> RightHand {
-        RightHand::Strided { start: bytes.as_ptr().cast(), row_stride: self.p.out_channels, column_stride: 1 }
     }
 
     fn block_layout(&self, k: usize) -> PackedLayout {
@@ -230,13 +127,51 @@ impl Conv2d {
             0
         }
     }
+}
 
-    #[allow(clippy::too_many_arguments)]
-    fn go(
+impl Parts for Conv2d {
+    /// Fill it with [`PackedLayout::pack_rows`], where a row is the filter's innermost dimension.
+    fn packed(&self) -> PackedLayout {
+        self.layout
+    }
+
+    fn stored(&self) -> (usize, usize) {
+        (self.filter_rows(), self.p.out_channels)
+    }
+
+    /// Whole taps, or a divisor of one tap.
+    fn fitting_rows(&self, fitting: usize) -> Option<usize> {
+        if fitting >= self.tap_len {
+            return Some(fitting - fitting % self.tap_len);
+        }
+        (1..=fitting).rev().find(|count| self.tap_len.is_multiple_of(*count))
+    }
+
+    fn strides(&self) -> (usize, usize) {
+        (self.p.out_channels, 1)
+    }
+
+    fn part_scratch_bytes(&self, threads: usize, rows: usize, form: Form) -> usize {
+        let taps = rows.checked_div(self.tap_len).unwrap_or(0).max(1);
+        let problem = Problem {
+            m: self.pixels(),
+            layout: self.block_layout(rows),
+            k: rows,
+            taps,
+            instances: self.p.groups,
+            form,
+            copy_floats: self.copy_floats(taps, rows),
+            copies_all: self.copies_all(),
+        };
+        // The zeros are aligned too.
+        4 * self.zero_floats() + 64 + problem.scratch_bytes(threads)
+    }
+
+    fn part(
         &self,
         pool: &ThreadPool,
         input: &[f32],
-        filter: RightHand,
+        right: RightHand,
         (first_row, count): (usize, usize),
         out: &mut [f32],
         epilogue: Epilogue<'_>,
@@ -246,11 +181,7 @@ impl Conv2d {
         check_exact("the input", p.batch * p.height * p.width * p.in_channels, input.len())?;
         check_exact("the output", self.pixels() * p.out_channels, out.len())?;
         let (first, last) = (first_row == 0, first_row + count == self.filter_rows());
-        if matches!(epilogue.residual, Residual::Output) && !(first && last) {
-            return Err(KernelError::Attribute(
-                "a residual in the output memory needs the whole filter at once",
-            ));
-        }
+        check_residual(&epilogue, first && last)?;
         let (out, out_len) = (out.as_mut_ptr(), out.len());
         let epilogue = epilogue.to_raw(p.out_channels, out, out_len)?.only_if(last);
         let (zeros, rest) = Scratch::take_zeros(scratch, self.zero_floats())?;
@@ -260,7 +191,7 @@ impl Conv2d {
             input,
             zeros,
             copy_floats: self.copy_floats(segment.taps, count),
-            packed: matches!(filter, RightHand::Packed(_)),
+            packed: matches!(right, RightHand::Packed(_)),
         };
         let gemm = Gemm {
             rows: &rows,
@@ -268,7 +199,7 @@ impl Conv2d {
             layout: self.block_layout(count),
             instances: p.groups,
             segment,
-            b: filter,
+            b: right,
             out,
             out_stride: p.out_channels,
             first,

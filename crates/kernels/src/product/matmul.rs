@@ -1,11 +1,11 @@
 //! Matrix products: one matrix by weights, and batches of run-time matrices.
 
+use super::weighted::{Parts, check_residual};
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_at_least, check_exact, product};
 use crate::base::threads::ThreadPool;
 use crate::product::gemm::{
-    Block, Epilogue, Form, Gemm, MAX_ROWS, Offsets, PackedLayout, Problem, Residual, RightHand, Rows,
-    Segment, WeightForm, Weights,
+    Epilogue, Form, Gemm, MAX_ROWS, Offsets, PackedLayout, Problem, RightHand, Rows, Segment,
 };
 
 /// `[m, k] · [k, n]` -> `[m, n]`, f32, where the right-hand side is weights. Cheap to make; holds no memory.
@@ -38,124 +38,53 @@ impl MatMul {
         Ok(MatMul { m, k, n, transpose_a, transpose_b, layout: PackedLayout::new(isa, k, n, 1)? })
     }
 
-    /// How `b` is packed. It depends on k, n and the isa alone. Fill it with [`PackedLayout::pack_rows`], or with
-    /// [`PackedLayout::pack_columns`] when `b` is stored transposed.
-    pub fn layout(&self) -> PackedLayout {
-        self.layout
-    }
-
-    /// Rows of the stored `b` in each block, when a block may have `max_block_bytes`; `None` when not even one row
-    /// fits. With `transpose_b` these are columns of the product.
-    pub fn block_rows(&self, max_block_bytes: usize) -> Option<usize> {
-        let (rows, row_floats) = if self.transpose_b { (self.n, self.k) } else { (self.k, self.n) };
-        let fitting = (max_block_bytes / 4).checked_div(row_floats).unwrap_or(rows);
-        (fitting > 0).then(|| fitting.min(rows).max(1))
-    }
-
-    /// Bytes of scratch that a call needs, with `b` in this form.
-    pub fn scratch_bytes(&self, threads: usize, form: WeightForm) -> usize {
-        let unpacked = Form::of_column_stride(if self.transpose_b { self.k } else { 1 });
-        match form {
-            WeightForm::Packed => self.part_scratch_bytes(threads, self.k, self.n, Form::Packed),
-            WeightForm::Unpacked => self.part_scratch_bytes(threads, self.k, self.n, unpacked),
-            WeightForm::Blocks { rows } => {
-                // The last block is smaller, and may for that be packed in wider pieces.
-                let all = if self.transpose_b { self.n } else { self.k };
-                let rows = rows.clamp(1, all.max(1));
-                let bytes = |rows| match self.transpose_b {
-                    true => self.part_scratch_bytes(threads, self.k, rows, unpacked),
-                    false => self.part_scratch_bytes(threads, rows, self.n, unpacked),
-                };
-                bytes(rows).max(if all.is_multiple_of(rows) { 0 } else { bytes(all % rows) })
-            }
-        }
-    }
-
-    /// Bytes of scratch for a part of the product.
-    fn part_scratch_bytes(&self, threads: usize, k: usize, n: usize, form: Form) -> usize {
-        let layout = PackedLayout::new(self.layout.isa(), k, n, 1).unwrap_or(self.layout);
-        self.rows(&[], 0, k).problem(self.m, layout, k, 1, form).scratch_bytes(threads)
-    }
-
-    /// Computes the product. `scratch` needs no alignment.
-    ///
-    /// # Errors
-    /// [`KernelError`] when a length is wrong or the scratch too small.
-    pub fn run(
-        &self,
-        pool: &ThreadPool,
-        a: &[f32],
-        b: Weights<'_>,
-        out: &mut [f32],
-        epilogue: Epilogue<'_>,
-        scratch: &mut [u8],
-    ) -> Result<(), KernelError> {
-        let right = match b {
-            Weights::Packed(bytes) => {
-                check_exact("the packed matrix", self.layout.packed_bytes(), bytes.len())?;
-                RightHand::Packed(bytes.as_ptr().cast())
-            }
-            Weights::Unpacked(bytes) => {
-                check_exact("the matrix", 4 * self.k * self.n, bytes.len())?;
-                self.strided(bytes)
-            }
-        };
-        self.go(pool, a, right, (0, self.k), (0, self.n), out, epilogue, scratch)
-    }
-
-    /// Adds the part of the product that belongs to one block of rows of the stored `b`. Blocks come in order, from
-    /// row 0 to the last. The sums are kept in `out`; the epilogue follows the last block, and until then `out` must
-    /// not be touched. With `transpose_b` each block gives finished columns instead.
-    ///
-    /// # Errors
-    /// [`KernelError`] when a length is wrong or the scratch too small, and for [`Residual::Output`] unless the block
-    /// is all of `b` or `transpose_b` is set.
-    pub fn accumulate(
-        &self,
-        pool: &ThreadPool,
-        a: &[f32],
-        block: Block<'_>,
-        out: &mut [f32],
-        epilogue: Epilogue<'_>,
-        scratch: &mut [u8],
-    ) -> Result<(), KernelError> {
-        let (rows, row_floats) = if self.transpose_b { (self.n, self.k) } else { (self.k, self.n) };
-        block.check(rows, row_floats)?;
-        let part = (block.first, block.count);
-        let (k, n) = if self.transpose_b { ((0, self.k), part) } else { (part, (0, self.n)) };
-        self.go(pool, a, self.strided(block.bytes), k, n, out, epilogue, scratch)
-    }
-
-    fn strided(&self, bytes: &[u8]) -> RightHand {
-        let (row_stride, column_stride) = if self.transpose_b { (1, self.k) } else { (self.n, 1) };
-        RightHand::Strided { start: bytes.as_ptr().cast(), row_stride, column_stride }
-    }
-
     /// The left-hand side, for `k` of its columns from `first_k`.
     fn rows<'a>(&self, a: &'a [f32], first_k: usize, k: usize) -> MatrixRows<'a> {
         let (row_stride, column_stride) = if self.transpose_a { (1, self.m) } else { (self.k, 1) };
         MatrixRows::new(a, first_k, self.m, k, self.n, row_stride, column_stride, Batches::NONE)
     }
+}
 
-    /// The product over part of k and of n, both given as (first, count).
-    #[allow(clippy::too_many_arguments)]
-    fn go(
+impl Parts for MatMul {
+    /// It depends on k, n and the isa alone. Fill it with [`PackedLayout::pack_rows`], or with
+    /// [`PackedLayout::pack_columns`] when `b` is stored transposed.
+    fn packed(&self) -> PackedLayout {
+        self.layout
+    }
+
+    fn stored(&self) -> (usize, usize) {
+        if self.transpose_b { (self.n, self.k) } else { (self.k, self.n) }
+    }
+
+    fn fitting_rows(&self, fitting: usize) -> Option<usize> {
+        (fitting > 0).then_some(fitting)
+    }
+
+    fn strides(&self) -> (usize, usize) {
+        if self.transpose_b { (1, self.k) } else { (self.n, 1) }
+    }
+
+    fn part_scratch_bytes(&self, threads: usize, rows: usize, form: Form) -> usize {
+        let (k, n) = if self.transpose_b { (self.k, rows) } else { (rows, self.n) };
+        let layout = PackedLayout::new(self.layout.isa(), k, n, 1).unwrap_or(self.layout);
+        self.rows(&[], 0, k).problem(self.m, layout, k, 1, form).scratch_bytes(threads)
+    }
+
+    fn part(
         &self,
         pool: &ThreadPool,
         a: &[f32],
-        b: RightHand,
-        k: (usize, usize),
-        n: (usize, usize),
+        right: RightHand,
+        rows: (usize, usize),
         out: &mut [f32],
         epilogue: Epilogue<'_>,
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
         check_exact("the left-hand side", self.m * self.k, a.len())?;
         check_exact("the output", self.m * self.n, out.len())?;
+        let (k, n) = if self.transpose_b { ((0, self.k), rows) } else { (rows, (0, self.n)) };
         let (first, last) = (k.0 == 0, k.0 + k.1 == self.k);
-        if matches!(epilogue.residual, Residual::Output) && !(first && last) {
-            return Err(KernelError::Attribute("a residual in the output memory needs all of k at once"));
-        }
+        check_residual(&epilogue, first && last)?;
         let out = out.as_mut_ptr();
         let epilogue = epilogue.to_raw(self.n, out, self.m * self.n)?.starting_at(n.0, n.0).only_if(last);
         let rows = self.rows(a, k.0, k.1);
@@ -165,7 +94,7 @@ impl MatMul {
             layout: PackedLayout::new(self.layout.isa(), k.1, n.1, 1)?,
             instances: 1,
             segment: Segment::new(k.1, 0, k.1)?,
-            b,
+            b: right,
             out: out.wrapping_add(n.0),
             out_stride: self.n,
             first,

@@ -7,6 +7,7 @@ pub(crate) mod matmul;
 mod matmul_any;
 mod strided_sum;
 mod stuff;
+mod weighted;
 
 pub use conv2d::{Conv2d, Conv2dParams};
 pub use conv2d_f64::{conv2d_f64, conv2d_i32, conv2d_transpose_f64, conv2d_transpose_i32};
@@ -14,3 +15,4 @@ pub use gemm::{Block, Epilogue, PackedLayout, Residual, WeightForm, Weights};
 pub use matmul::{BatchMatMul, MatMul, MatrixStrides};
 pub use strided_sum::{StridedDim, strided_sum};
 pub use stuff::{stuff_zeros, stuffed_size, turn_filter};
+pub use weighted::WeightedProduct;

@@ -237,7 +237,13 @@ mod tests {
         };
         let weight = |params: &[usize], indices: &[usize], output: &[usize]| {
             let (inputs, outputs) = ([info(params), info(indices)], [info(output)]);
-            let call = Call { inputs: &inputs, outputs: &outputs, threads: 1, window_bytes: 1 };
+            let call = Call {
+                inputs: &inputs,
+                outputs: &outputs,
+                threads: 1,
+                isa: tightfit_kernels::Isa::detect(),
+                window_bytes: 1,
+            };
             operator("GatherV2", &[]).unwrap().weight(&call).is_some()
         };
         assert!(weight(&[100, 8], &[2, 3], &[2, 3, 8]));

@@ -88,14 +88,14 @@ struct Layout {
 }
 
 impl Layout {
-    fn kernel(&self) -> Kernel<'_> {
+    fn kernel(&self, isa: Isa) -> Kernel<'_> {
         let [m, k, n] = self.size;
         let matrix = |is_transposed: bool, rows: usize, columns: usize, batch| {
             let (row, column) = if is_transposed { (1, rows) } else { (columns, 1) };
             MatrixStrides { row, column, batch }
         };
         Kernel {
-            isa: Isa::detect(),
+            isa,
             batch: &self.batch[..self.rank],
             m,
             k,
@@ -184,7 +184,8 @@ impl Operator for BatchMatMul {
 
     fn memory(&self, call: &Call<'_>) -> Memory {
         let layout = self.layout(&call.inputs[0].shape, &call.inputs[1].shape);
-        let bytes = |layout: Layout| scratch_bytes(call.inputs[0].dtype, &layout.kernel(), call.threads);
+        let bytes =
+            |layout: Layout| scratch_bytes(call.inputs[0].dtype, &layout.kernel(call.isa), call.threads);
         layout.map_or(Memory::default(), |layout| Memory::scratch(bytes(layout)))
     }
 
@@ -201,7 +202,7 @@ impl Operator for BatchMatMul {
         let layout = self.layout(&run.shape(0), &run.shape(1))?;
         let (a, b) = (run.input(0)?, run.input(1)?);
         let (out, scratch) = (run.out_bytes(0)?, run.scratch()?);
-        multiply(run.pool, a.dtype(), &layout.kernel(), (a.bytes(), b.bytes(), out), scratch)
+        multiply(run.pool, a.dtype(), &layout.kernel(run.pool.isa()), (a.bytes(), b.bytes(), out), scratch)
     }
 }
 

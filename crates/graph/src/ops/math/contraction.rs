@@ -171,10 +171,10 @@ impl Contraction {
         Contraction { is_swapped, has_terms, operands, output, batch, m, k, n }
     }
 
-    fn kernel(&self) -> BatchMatMul<'_> {
+    fn kernel(&self, isa: Isa) -> BatchMatMul<'_> {
         let [dims, a, b, out] = &self.batch;
         BatchMatMul {
-            isa: Isa::detect(),
+            isa,
             batch: dims,
             m: self.m.size,
             k: self.k.size,
@@ -192,9 +192,9 @@ impl Contraction {
     }
 
     /// Scratch bytes of [`Contraction::run`].
-    pub fn scratch_bytes(&self, dtype: DType, threads: usize) -> usize {
+    pub fn scratch_bytes(&self, dtype: DType, isa: Isa, threads: usize) -> usize {
         let copies = self.copy_bytes(dtype).map(|bytes| bytes.next_multiple_of(ALIGNMENT));
-        copies.iter().sum::<usize>() + scratch_bytes(dtype, &self.kernel(), threads)
+        copies.iter().sum::<usize>() + scratch_bytes(dtype, &self.kernel(isa), threads)
     }
 
     /// Computes the output from both operands, in the order of the equation.
@@ -221,9 +221,9 @@ impl Contraction {
         let a = place(pool, dtype, &self.operands[LEFT], a, left)?;
         let b = place(pool, dtype, &self.operands[RIGHT], b, right)?;
         let Some(output) = &self.output else {
-            return multiply(pool, dtype, &self.kernel(), (a, b, out), scratch);
+            return multiply(pool, dtype, &self.kernel(pool.isa()), (a, b, out), scratch);
         };
-        multiply(pool, dtype, &self.kernel(), (a, b, product), scratch)?;
+        multiply(pool, dtype, &self.kernel(pool.isa()), (a, b, product), scratch)?;
         output.run(pool, dtype, product, out)
     }
 }
@@ -344,7 +344,7 @@ mod tests {
         assert!(contraction.output.is_none());
         assert_eq!([contraction.m.size, contraction.k.size, contraction.n.size], [6, 5, 3]);
         assert_eq!(*contraction.batch[0], [2, 4]);
-        assert!(contraction.scratch_bytes(DType::I32, 1) == 0);
+        assert!(contraction.scratch_bytes(DType::I32, Isa::Portable, 1) == 0);
     }
 
     #[test]

@@ -244,7 +244,8 @@ impl Operator for Einsum {
     fn memory(&self, call: &Call<'_>) -> Memory {
         let [a, b] = call.inputs else { return Memory::default() };
         let contraction = self.contraction(&[a.shape, b.shape]);
-        contraction.map_or(Memory::default(), |c| Memory::scratch(c.scratch_bytes(a.dtype, call.threads)))
+        contraction
+            .map_or(Memory::default(), |c| Memory::scratch(c.scratch_bytes(a.dtype, call.isa, call.threads)))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use tightfit_core::{DType, Shape};
-use tightfit_kernels::{Block, Isa, MatMul as Kernel, WeightForm, Weights};
+use tightfit_kernels::{Isa, MatMul as Kernel};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -17,9 +17,10 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::product::{Fused, Product};
 use crate::operator::reshape;
-use crate::operator::{Call, Memory, OpError, Operator, Place, Run, Weight, WeightLayout, WeightUse};
+use crate::operator::{Call, Memory, OpError, Operator, Run, WeightUse};
 use crate::ops::math::batch_matmul::BatchMatMul;
 use crate::ops::shared;
+use crate::ops::shared::weighted;
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "MatMul", import }];
 
@@ -45,22 +46,21 @@ pub struct MatMul {
     pub fused: Fused,
 }
 
-const RIGHT: usize = 1;
+const RIGHT: usize = weighted::WEIGHT;
 
 impl MatMul {
-    fn kernel(&self, left: &Shape, right: &Shape) -> Result<Kernel, OpError> {
+    fn kernel(&self, isa: Isa, left: &Shape, right: &Shape) -> Result<Kernel, OpError> {
         let (k, n) = if self.transpose_b { (right[1], right[0]) } else { (right[0], right[1]) };
         let m = match (self.transpose_a, left.split_last()) {
             (true, _) => left[1],
             (false, Some((_, rows))) => rows.iter().product(),
             (false, None) => return Err(OpError::Internal("a product of a scalar")),
         };
-        Ok(Kernel::new(Isa::detect(), m, k, n, self.transpose_a, self.transpose_b)?)
+        Ok(Kernel::new(isa, m, k, n, self.transpose_a, self.transpose_b)?)
     }
 
-    /// Rows of the stored right-hand side in a block of a streamed pass; at least one, however small the window.
-    fn block_rows(kernel: &Kernel, call: &Call<'_>) -> usize {
-        kernel.block_rows(call.window_bytes).unwrap_or(1)
+    fn planned(&self, call: &Call<'_>) -> Option<Kernel> {
+        self.kernel(call.isa, &call.inputs[0].shape, &call.inputs[RIGHT].shape).ok()
     }
 }
 
@@ -95,23 +95,11 @@ impl Operator for MatMul {
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        let Ok(kernel) = self.kernel(&call.inputs[0].shape, &call.inputs[RIGHT].shape) else {
-            return Memory::default();
-        };
-        let form = match call.inputs[RIGHT].place {
-            Place::Packed => WeightForm::Packed,
-            Place::Streamed => WeightForm::Blocks { rows: Self::block_rows(&kernel, call) },
-            Place::Value | Place::Resident => WeightForm::Unpacked,
-        };
-        self.fused.memory(kernel.scratch_bytes(call.threads, form), call.inputs[RIGHT].place)
+        self.planned(call).map_or(Memory::default(), |kernel| weighted::memory(&kernel, &self.fused, call))
     }
 
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
-        let right = call.inputs[RIGHT].shape;
-        let kernel = self.kernel(&call.inputs[0].shape, &right).ok()?;
-        let (k, n) = if self.transpose_b { (right[1], right[0]) } else { (right[0], right[1]) };
-        let layout = WeightLayout::Panels { k, n, is_transposed: self.transpose_b, groups: 1 };
-        Some(WeightUse { input: RIGHT, layout, block_bytes: Self::block_rows(&kernel, call) * right[1] * 4 })
+        Some(weighted::weight_use(&self.planned(call)?, call, self.transpose_b, 1))
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
@@ -128,29 +116,8 @@ impl Operator for MatMul {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let right_shape = run.shape(RIGHT);
-        let kernel = self.kernel(&run.shape(0), &right_shape)?;
-        let (left, right) = (run.slice::<f32>(0)?, run.weight(RIGHT)?);
-        let epilogue = self.fused.epilogue(run)?;
-        let (output, scratch) = (run.out::<f32>(0)?, run.scratch()?);
-        let pool = run.pool;
-        match right {
-            Weight::Packed(bytes) => {
-                kernel.run(pool, left, Weights::Packed(bytes), output, epilogue, scratch)?
-            }
-            Weight::Dense(view) => {
-                kernel.run(pool, left, Weights::Unpacked(view.bytes()), output, epilogue, scratch)?;
-            }
-            Weight::Streamed(stream) => {
-                let row_bytes = right_shape[1] * 4;
-                stream.blocks(&mut |offset, bytes| {
-                    let block =
-                        Block { first: offset as usize / row_bytes, count: bytes.len() / row_bytes, bytes };
-                    Ok(kernel.accumulate(pool, left, block, output, epilogue, scratch)?)
-                })?;
-            }
-        }
-        Ok(())
+        let kernel = self.kernel(run.pool.isa(), &run.shape(0), &run.shape(RIGHT))?;
+        weighted::run(&kernel, &self.fused, run)
     }
 
     fn as_product(&self) -> Option<&dyn Product> {

@@ -5,7 +5,7 @@
 //! and Any of bools. A reduction to an axis that is not there, or to one twice, is refused.
 
 use tightfit_core::{DType, MAX_RANK};
-use tightfit_kernels::{Isa, ReduceOp, mean_middle_axis, reduce};
+use tightfit_kernels::{ReduceOp, mean_middle_axis, reduce};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -155,7 +155,7 @@ impl Operator for Reduce {
             && let Some(dims) = middle_axis(&shape, axes)
         {
             let values = run.slice::<f32>(0)?;
-            return Ok(mean_middle_axis(Isa::detect(), run.pool, dims, values, run.out(0)?)?);
+            return Ok(mean_middle_axis(run.pool.isa(), run.pool, dims, values, run.out(0)?)?);
         }
         Ok(reduce(run.pool, self.op, axes, input, &mut run.output(0)?)?)
     }

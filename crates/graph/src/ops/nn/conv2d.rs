@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use tightfit_core::DType;
-use tightfit_kernels::{Block, Conv2d as Kernel, Conv2dParams, Isa, WeightForm, Weights};
+use tightfit_kernels::{Conv2d as Kernel, Conv2dParams, Isa};
 
 use super::conv2d_f64::Conv2dF64;
 use crate::dim::{Dim, Dims};
@@ -18,8 +18,9 @@ use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::product::{Fused, Product};
-use crate::operator::{Call, Memory, OpError, Operator, Place, Run, Weight, WeightLayout, WeightUse};
+use crate::operator::{Call, Memory, OpError, Operator, Run, WeightUse};
 use crate::ops::shared;
+use crate::ops::shared::weighted;
 use crate::ops::shared::window::Moves;
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "Conv2D", import }];
@@ -41,10 +42,10 @@ pub struct Conv2d {
     pub fused: Fused,
 }
 
-const FILTER: usize = 1;
+const FILTER: usize = weighted::WEIGHT;
 
 impl Conv2d {
-    fn kernel(&self, input: &[usize], filter: &[usize]) -> Result<Kernel, OpError> {
+    fn kernel(&self, isa: Isa, input: &[usize], filter: &[usize]) -> Result<Kernel, OpError> {
         let ([batch, height, width, in_channels], [filter_height, filter_width, depth, out_channels]) =
             (input, filter)
         else {
@@ -59,16 +60,11 @@ impl Conv2d {
             window: self.moves.window([*filter_height, *filter_width], [*height, *width]),
             groups: in_channels / (*depth).max(1),
         };
-        Ok(Kernel::new(Isa::detect(), params)?)
+        Ok(Kernel::new(isa, params)?)
     }
 
     fn planned(&self, call: &Call<'_>) -> Option<Kernel> {
-        self.kernel(&call.inputs.first()?.shape, &call.inputs.get(FILTER)?.shape).ok()
-    }
-
-    /// Rows of the filter in a block of a streamed pass; at least one, however small the window.
-    fn block_rows(kernel: &Kernel, call: &Call<'_>) -> usize {
-        kernel.block_rows(call.window_bytes).unwrap_or(1)
+        self.kernel(call.isa, &call.inputs.first()?.shape, &call.inputs.get(FILTER)?.shape).ok()
     }
 }
 
@@ -116,53 +112,17 @@ impl Operator for Conv2d {
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        let Some(kernel) = self.planned(call) else { return Memory::default() };
-        let form = match call.inputs[FILTER].place {
-            Place::Packed => WeightForm::Packed,
-            Place::Streamed => WeightForm::Blocks { rows: Self::block_rows(&kernel, call) },
-            Place::Value | Place::Resident => WeightForm::Unpacked,
-        };
-        self.fused.memory(kernel.scratch_bytes(call.threads, form), call.inputs[FILTER].place)
+        self.planned(call).map_or(Memory::default(), |kernel| weighted::memory(&kernel, &self.fused, call))
     }
 
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
-        let kernel = self.planned(call)?;
-        let filter = call.inputs[FILTER].shape;
-        let groups = call.inputs[0].shape[3] / filter[2].max(1);
-        let layout = WeightLayout::Panels {
-            k: kernel.filter_rows(),
-            n: filter[3] / groups.max(1),
-            is_transposed: false,
-            groups,
-        };
-        let block_bytes = Self::block_rows(&kernel, call) * filter[3] * 4;
-        Some(WeightUse { input: FILTER, layout, block_bytes })
+        let groups = call.inputs[0].shape[3] / call.inputs[FILTER].shape[2].max(1);
+        Some(weighted::weight_use(&self.planned(call)?, call, false, groups))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let filter_shape = run.shape(FILTER);
-        let kernel = self.kernel(&run.shape(0), &filter_shape)?;
-        let (input, filter) = (run.slice::<f32>(0)?, run.weight(FILTER)?);
-        let epilogue = self.fused.epilogue(run)?;
-        let (output, scratch) = (run.out::<f32>(0)?, run.scratch()?);
-        let pool = run.pool;
-        match filter {
-            Weight::Packed(bytes) => {
-                kernel.run(pool, input, Weights::Packed(bytes), output, epilogue, scratch)?
-            }
-            Weight::Dense(view) => {
-                kernel.run(pool, input, Weights::Unpacked(view.bytes()), output, epilogue, scratch)?;
-            }
-            Weight::Streamed(stream) => {
-                let row_bytes = filter_shape[3] * 4;
-                stream.blocks(&mut |offset, bytes| {
-                    let block =
-                        Block { first: offset as usize / row_bytes, count: bytes.len() / row_bytes, bytes };
-                    Ok(kernel.accumulate(pool, input, block, output, epilogue, scratch)?)
-                })?;
-            }
-        }
-        Ok(())
+        let kernel = self.kernel(run.pool.isa(), &run.shape(0), &run.shape(FILTER))?;
+        weighted::run(&kernel, &self.fused, run)
     }
 
     fn as_product(&self) -> Option<&dyn Product> {

@@ -8,8 +8,8 @@
 
 use tightfit_core::{ALIGNMENT, DType};
 use tightfit_kernels::{
-    Conv2d as Kernel, Conv2dParams, Epilogue, Isa, WeightForm, Weights, Window, conv2d_transpose_f64,
-    conv2d_transpose_i32, stuff_zeros, stuffed_size, turn_filter,
+    Conv2d as Kernel, Conv2dParams, Epilogue, Isa, WeightForm, WeightedProduct as _, Weights, Window,
+    conv2d_transpose_f64, conv2d_transpose_i32, stuff_zeros, stuffed_size, turn_filter,
 };
 
 use crate::dim::{Dim, Dims};
@@ -55,7 +55,7 @@ impl Plain {
 }
 
 impl Conv2dTranspose {
-    fn plain(&self, output: &[usize], filter: &[usize], input: &[usize]) -> Result<Plain, OpError> {
+    fn plain(&self, isa: Isa, output: &[usize], filter: &[usize], input: &[usize]) -> Result<Plain, OpError> {
         let four = |shape: &[usize]| {
             <[usize; 4]>::try_from(shape)
                 .map_err(|_| OpError::Internal("a convolution of other than four dimensions"))
@@ -91,7 +91,7 @@ impl Conv2dTranspose {
             window,
             groups: 1,
         };
-        let kernel = Kernel::new(Isa::detect(), params)?;
+        let kernel = Kernel::new(isa, params)?;
         let is_stuffed = self.moves.strides != [1, 1] || crops != [0; 4];
         let sizes = [input[0], stuffed[0], stuffed[1], input[3]];
         let floats = sizes.iter().try_fold(1usize, |n, size| n.checked_mul(*size)).ok_or_else(too_large)?;
@@ -167,7 +167,7 @@ impl Operator for Conv2dTranspose {
             (output.concrete(), filter.dims.concrete(), input.dims.concrete())
             && filter_type == DType::F32
         {
-            self.plain(&output, &filter, &input)?;
+            self.plain(Isa::Portable, &output, &filter, &input)?;
         }
         Ok(vec![Fact::new(filter_type, output)])
     }
@@ -177,7 +177,9 @@ impl Operator for Conv2dTranspose {
             return Memory::default();
         }
         let (filter, input) = (call.inputs[FILTER].shape, call.inputs[INPUT].shape);
-        let Ok(plain) = self.plain(&call.outputs[0].shape, &filter, &input) else { return Memory::default() };
+        let Ok(plain) = self.plain(call.isa, &call.outputs[0].shape, &filter, &input) else {
+            return Memory::default();
+        };
         let copies = [plain.filter_floats(), plain.stuffed_floats]
             .map(|floats| floats.saturating_mul(4).next_multiple_of(ALIGNMENT));
         let kernel = plain.kernel.scratch_bytes(call.threads, WeightForm::Unpacked);
@@ -188,7 +190,8 @@ impl Operator for Conv2dTranspose {
         if run.dtype(FILTER) != DType::F32 {
             return self.run_directly(run);
         }
-        let plain = self.plain(&run.output_shape(0), &run.shape(FILTER), &run.shape(INPUT))?;
+        let plain =
+            self.plain(run.pool.isa(), &run.output_shape(0), &run.shape(FILTER), &run.shape(INPUT))?;
         let (filter, input) = (run.slice::<f32>(FILTER)?, run.slice::<f32>(INPUT)?);
         let (turned, rest) = floats(run.scratch()?, plain.filter_floats())?;
         let (stuffed, scratch) = floats(rest, plain.stuffed_floats)?;

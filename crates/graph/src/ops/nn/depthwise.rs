@@ -44,7 +44,7 @@ pub struct DepthwiseConv2d {
 const FILTER: usize = 1;
 
 impl DepthwiseConv2d {
-    fn kernel(&self, input: &[usize], filter: &[usize]) -> Result<Kernel, OpError> {
+    fn kernel(&self, isa: Isa, input: &[usize], filter: &[usize]) -> Result<Kernel, OpError> {
         let ([batch, height, width, channels], [filter_height, filter_width, _, multiplier]) =
             (input, filter)
         else {
@@ -58,7 +58,7 @@ impl DepthwiseConv2d {
             multiplier: *multiplier,
             window: self.moves.window([*filter_height, *filter_width], [*height, *width]),
         };
-        Ok(Kernel::new(Isa::detect(), params)?)
+        Ok(Kernel::new(isa, params)?)
     }
 }
 
@@ -98,7 +98,7 @@ impl Operator for DepthwiseConv2d {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let kernel = self.kernel(&run.shape(0), &run.shape(FILTER))?;
+        let kernel = self.kernel(run.pool.isa(), &run.shape(0), &run.shape(FILTER))?;
         let (input, filter) = (run.slice::<f32>(0)?, run.input(FILTER)?);
         let epilogue = self.fused.epilogue(run)?;
         Ok(kernel.run(run.pool, input, filter.bytes(), run.out(0)?, epilogue)?)

@@ -121,11 +121,11 @@ pub struct Pool {
 }
 
 impl Pool {
-    fn kernel(&self, input: &[usize]) -> Result<Pool2d, OpError> {
+    fn kernel(&self, isa: Isa, input: &[usize]) -> Result<Pool2d, OpError> {
         let shape = <[usize; 4]>::try_from(input)
             .map_err(|_| OpError::Internal("pooling of other than four axes"))?;
         let window = self.moves.window(self.size, [shape[1], shape[2]]);
-        Ok(Pool2d::new(Isa::detect(), self.kind, shape, window)?)
+        Ok(Pool2d::new(isa, self.kind, shape, window)?)
     }
 }
 
@@ -145,7 +145,7 @@ impl Operator for Pool {
         };
         let [rows, columns] = self.moves.output(self.size, &image[1..3])?;
         if let Some(shape) = input.dims.concrete() {
-            self.kernel(&shape)?;
+            self.kernel(Isa::Portable, &shape)?;
         }
         Ok(vec![Fact::new(DType::F32, Dims::new([image[0], rows, columns, image[3]]))])
     }
@@ -155,7 +155,7 @@ impl Operator for Pool {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let kernel = self.kernel(&run.shape(0))?;
+        let kernel = self.kernel(run.pool.isa(), &run.shape(0))?;
         let input = run.slice::<f32>(0)?;
         Ok(kernel.run(run.pool, input, run.out(0)?)?)
     }

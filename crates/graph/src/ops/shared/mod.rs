@@ -1,6 +1,7 @@
-//! What several families use: checks of inputs, arithmetic on dimensions, and windows.
+//! What several families use: checks of inputs, arithmetic on dimensions, windows, and products with a weight.
 
 pub mod extent;
+pub mod weighted;
 pub mod window;
 
 use tightfit_core::DType;
