@@ -1,0 +1,86 @@
+//! The last of planning: lives are packed into the arena, and slots get their places in it.
+
+use std::sync::Arc;
+
+use tightfit_core::{ALIGNMENT, Account};
+
+use super::arena::{self, Item, Packing};
+use super::planner::Planner;
+use super::{ArenaItem, Home, Plan};
+use crate::error::GraphError;
+use crate::ir::Port;
+
+impl Planner<'_> {
+    pub(super) fn finish(mut self, account: &Account) -> Result<Plan, GraphError> {
+        let copies = self.copy_fetched_inputs();
+        let end = self.steps.len();
+        for port in &self.graph.outputs {
+            let slot = self.slot(port.value);
+            let root = self.root_of[copies.get(&slot).copied().unwrap_or(slot)];
+            self.life[root].1 = end.max(1);
+        }
+        let (items, packing) = self.pack(account)?;
+        let loads = arena::load_bytes(&items.iter().map(|i| i.item).collect::<Vec<_>>(), ALIGNMENT);
+        let mut weights_bytes = 0;
+        for weight in &mut self.weights {
+            weight.offset = weights_bytes;
+            weights_bytes += weight.bytes.next_multiple_of(ALIGNMENT);
+        }
+        let streams = self.steps.iter().filter_map(|s| s.stream.as_ref());
+        let block_bytes =
+            streams.clone().map(|s| s.block_bytes).max().unwrap_or(0).next_multiple_of(ALIGNMENT);
+        let streamed_bytes = streams.map(|s| s.constant.bytes() as u64).sum();
+        let slot_of = |port: &Port| (port.name.clone(), self.slot(port.value));
+        let fetched = |port: &Port| {
+            let (name, slot) = slot_of(port);
+            (name, copies.get(&slot).copied().unwrap_or(slot))
+        };
+        Ok(Plan {
+            options: *self.options,
+            inputs: self.graph.inputs.iter().map(slot_of).collect(),
+            outputs: self.graph.outputs.iter().map(fetched).collect(),
+            steps: self.steps,
+            slots: self.slots,
+            weights: self.weights,
+            weights_bytes,
+            streamed_bytes,
+            block_bytes,
+            arena_bytes: packing.height_bytes,
+            arena_lower_bound_bytes: loads.into_iter().max().unwrap_or(0),
+            string_bytes: self.string_bytes,
+            items,
+            packing,
+            memory: Arc::new(account.room(0)?),
+        })
+    }
+
+    pub(super) fn pack(&mut self, account: &Account) -> Result<(Vec<ArenaItem>, Packing), GraphError> {
+        let mut items = std::mem::take(&mut self.scratch);
+        for (slot, plan) in self.slots.iter().enumerate() {
+            let (first, end) = self.life[slot];
+            if self.root_of[slot] == slot && matches!(plan.home, Home::Arena(_)) && end > first {
+                let bytes = plan.info.shape.elements() * plan.info.dtype.bytes();
+                items.push(ArenaItem {
+                    item: Item { first, end, bytes },
+                    slot: Some(slot),
+                    name: self.graph.producer(plan.value).name.clone(),
+                });
+            }
+        }
+        items.shrink_to_fit();
+        let plain: Vec<Item> = items.iter().map(|i| i.item).collect();
+        let working = account.room(arena::working_bytes(&plain))?;
+        let packing = arena::pack(&plain, ALIGNMENT);
+        drop(working);
+        for (item, offset) in items.iter().zip(&packing.offsets) {
+            match item.slot {
+                Some(slot) => self.slots[slot].home = Home::Arena(*offset),
+                None => self.steps[item.item.first].scratch.0 = *offset,
+            }
+        }
+        for slot in 0..self.slots.len() {
+            self.slots[slot].home = self.slots[self.root_of[slot]].home;
+        }
+        Ok((items, packing))
+    }
+}
