@@ -15,7 +15,7 @@ use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known, Largest};
 use crate::ir::dead_nodes;
 use crate::ir::{Constant, Graph, NodeId, NodeKind};
 use crate::operator::evaluate;
-use crate::operator::{OpError, Operator};
+use crate::operator::{OpError, Operator, TensorInfo};
 use crate::signature::ranks;
 
 /// What a node's outputs are, from what its inputs are. Where all inputs have known values and the outputs are small,
@@ -354,6 +354,21 @@ pub(crate) fn known_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
     }
 }
 
+/// The most bytes that putting a graph in order takes, with the lists of one node.
+pub(crate) fn order_bytes(graph: &Graph) -> u64 {
+    let most = graph.nodes.iter().map(|node| node.inputs.len() + node.facts.len()).max().unwrap_or(0);
+    // What is put in order is on a stack that may be as long as the graph, and grows by doubling.
+    let node = 1 + size_of::<NodeId>() + 3 * size_of::<(NodeId, usize)>();
+    (graph.nodes.len() * node + 3 * most * size_of::<TensorInfo>()) as u64
+}
+
+/// The most bytes that [`infer`] takes besides what the graph holds and the order: who still waits for a value, and where
+/// nodes go once some are not needed.
+pub(crate) fn notes_bytes(graph: &Graph) -> u64 {
+    let nodes = graph.nodes.len() as u64;
+    Values::bytes(nodes) + nodes * (size_of::<NodeId>() + size_of::<u32>()) as u64
+}
+
 /// What is said of a graph's inputs to make it concrete.
 #[derive(Debug, Clone, Default)]
 pub struct Binding {
@@ -372,7 +387,7 @@ pub struct Binding {
 /// input cannot have, and what inference finds.
 pub fn bind(graph: &Graph, binding: &Binding) -> Result<Graph, GraphError> {
     let mut bound = graph.copy_to_bind().map_err(|source| graph_memory_error(graph, source))?;
-    let working = crate::passes::working_bytes(&bound);
+    let working = order_bytes(&bound) + notes_bytes(&bound);
     let _working = bound.memory().room(working).map_err(|source| graph_memory_error(graph, source))?;
     for port in &graph.inputs {
         let id = port.value.node;

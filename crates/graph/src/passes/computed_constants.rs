@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tightfit_core::DType;
 
 use super::rewrite::known_floats;
-use crate::ir::computed::Computed;
+use crate::ir::Computed;
 use crate::ir::{Constant, ConstantData, Graph, NodeId, ValueRef};
 use crate::ops::math::binary::Binary;
 use crate::ops::math::cast::Cast;

@@ -16,9 +16,8 @@ pub mod scale_shift;
 pub mod smooth_activations;
 
 use crate::error::GraphError;
-use crate::infer::{Values, graph_memory_error, infer};
-use crate::ir::{Graph, NodeId, dead_nodes};
-use crate::operator::TensorInfo;
+use crate::infer::{self, graph_memory_error, infer};
+use crate::ir::{Graph, dead_nodes};
 
 /// A pass: changes the graph, and says whether it did.
 pub type Pass = fn(&mut Graph) -> bool;
@@ -86,19 +85,14 @@ pub fn run_bound(graph: &mut Graph) -> Result<(), GraphError> {
     graph.recount().map_err(|source| graph_memory_error(graph, source))
 }
 
-/// The most bytes that a pass takes besides what the graph holds: the order of the nodes, who uses what, and tables.
-pub(crate) fn working_bytes(graph: &Graph) -> u64 {
+/// The most bytes that a pass takes besides what the graph holds, or inference after it: the order of the nodes, and who
+/// uses what with tables, or what inference notes.
+fn working_bytes(graph: &Graph) -> u64 {
     let nodes = graph.nodes.len() as u64;
-    let (mut values, mut edges, mut most) = (0, graph.outputs.len(), 0);
-    for node in &graph.nodes {
-        values += node.facts.len();
-        edges += node.inputs.len();
-        most = most.max(node.inputs.len() + node.facts.len());
-    }
-    // What is put in order is on a stack that may be as long as the graph, and grows by doubling.
-    let order = nodes * (1 + size_of::<NodeId>() + 3 * size_of::<(NodeId, usize)>()) as u64;
+    let values: usize = graph.nodes.iter().map(|node| node.facts.len()).sum();
+    let edges = graph.nodes.iter().map(|node| node.inputs.len()).sum::<usize>() + graph.outputs.len();
     // As a pass changes uses, the list of them grows; the old one is there until the new one is filled.
     let uses = rewrite::Uses::bytes(nodes, values as u64, 3 * edges as u64);
-    let lists = 3 * (most * size_of::<TensorInfo>()) as u64;
-    order + lists + (uses + common_subexpressions::table_bytes(nodes)).max(Values::bytes(nodes))
+    let tables = uses + common_subexpressions::table_bytes(nodes);
+    infer::order_bytes(graph) + tables.max(infer::notes_bytes(graph))
 }

@@ -1,20 +1,14 @@
 //! The graph: nodes in no particular order, joined by value references.
 
-pub mod computed;
-pub mod dead_nodes;
-mod memory;
-
 use std::fmt;
 use std::sync::Arc;
 
-use tightfit_core::{Account, DType, Reservation, Shape};
-use tightfit_format::{SourceFile, TensorDef};
+use tightfit_core::{Account, DType};
 
+use super::constant::Constant;
 use crate::dim::Dims;
 use crate::fact::Fact;
-use crate::ir::computed::Computed;
-use crate::operator::{OpError, Operator};
-pub(crate) use memory::BOUND_CONSTANTS;
+use crate::operator::Operator;
 
 /// A node's place in [`Graph::nodes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,11 +36,11 @@ pub struct Graph {
     pub outputs: Vec<Port>,
     /// What each [`crate::dim::Symbol`] stands for: `batch`, or an input and its axis.
     pub symbols: Vec<String>,
-    memory: Account,
+    pub(super) memory: Account,
     /// True for a copy with shapes bound, which shares names, operators and constants with the graph it is of.
-    is_bound: bool,
+    pub(super) is_bound: bool,
     /// Bytes that operators hold besides their own fields.
-    operator_bytes: u64,
+    pub(super) operator_bytes: u64,
 }
 
 /// An input or output of the graph under the name that was asked for.
@@ -87,110 +81,6 @@ pub enum NodeKind {
     Constant(Arc<Constant>),
     /// From an operator.
     Operator(Arc<dyn Operator>),
-}
-
-/// A tensor whose value is part of the model.
-#[derive(Debug)]
-pub struct Constant {
-    /// The element type.
-    pub dtype: DType,
-    /// The shape.
-    pub shape: Shape,
-    /// The elements.
-    pub data: ConstantData,
-    /// The memory of the elements and of itself, once it is part of a graph.
-    pub held: Option<Arc<Reservation>>,
-}
-
-/// Where the elements of a constant are.
-#[derive(Debug)]
-pub enum ConstantData {
-    /// Dense and little-endian in a file.
-    File {
-        /// The file.
-        source: Arc<SourceFile>,
-        /// Where they start.
-        offset: u64,
-    },
-    /// Dense in memory. Only small tensors are.
-    Memory(Arc<[u8]>),
-    /// In a form that has to be expanded as it is read: one element that stands for all, or a text.
-    Tensor {
-        /// The file.
-        source: Arc<SourceFile>,
-        /// The tensor as the file describes it.
-        tensor: Box<TensorDef>,
-    },
-    /// Computed from another constant as it is read.
-    Computed(Computed),
-    /// Strings; where there are fewer than elements, the last one repeats.
-    Strings(Arc<[Box<[u8]>]>),
-}
-
-impl ConstantData {
-    /// True where the elements are read from a file each time they are wanted.
-    pub fn is_in_file(&self) -> bool {
-        match self {
-            ConstantData::File { .. } | ConstantData::Tensor { .. } => true,
-            ConstantData::Computed(computed) => computed.base().data.is_in_file(),
-            ConstantData::Memory(_) | ConstantData::Strings(_) => false,
-        }
-    }
-}
-
-impl Constant {
-    /// A constant of these bytes.
-    pub fn in_memory(dtype: DType, shape: Shape, bytes: impl Into<Arc<[u8]>>) -> Constant {
-        Constant { dtype, shape, data: ConstantData::Memory(bytes.into()), held: None }
-    }
-
-    /// Bytes of all elements.
-    pub fn bytes(&self) -> usize {
-        self.shape.elements() * self.dtype.bytes()
-    }
-
-    /// Bytes of its dense form behind which the last element only repeats; at most one element more than is written
-    /// out.
-    pub fn distinct_bytes(&self) -> usize {
-        let written = match &self.data {
-            ConstantData::Tensor { tensor, .. } => tensor.present_bytes() as usize + self.dtype.bytes(),
-            _ => self.bytes(),
-        };
-        written.min(self.bytes())
-    }
-
-    /// Fills `out` with the bytes of its dense form from `offset` on. Of strings there are none: their references are
-    /// made by a session.
-    ///
-    /// # Errors
-    /// [`OpError::File`] when the file fails, [`OpError::Internal`] for a range outside of it.
-    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), OpError> {
-        let outside = OpError::Internal("bytes outside of a constant were read");
-        if offset.checked_add(out.len() as u64).is_none_or(|end| end > self.bytes() as u64) {
-            return Err(outside);
-        }
-        match &self.data {
-            ConstantData::File { source, offset: start } => source.read_exact_at(start + offset, out)?,
-            ConstantData::Memory(bytes) => {
-                let from = bytes.get(offset as usize..).and_then(|from| from.get(..out.len()));
-                out.copy_from_slice(from.ok_or(outside)?);
-            }
-            ConstantData::Tensor { source, tensor } => tensor.read_at(source, offset, out)?,
-            ConstantData::Computed(computed) => computed.read_at(offset, out)?,
-            ConstantData::Strings(_) => {}
-        }
-        Ok(())
-    }
-
-    /// What is known of it.
-    pub fn fact(&self) -> Fact {
-        match &self.data {
-            ConstantData::Memory(bytes) if bytes.len() <= crate::fact::KNOWN_VALUE_MAX_BYTES => {
-                Fact::known(self.dtype, self.shape, bytes.clone())
-            }
-            _ => Fact::new(self.dtype, self.shape),
-        }
-    }
 }
 
 impl Node {
