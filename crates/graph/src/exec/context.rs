@@ -227,12 +227,17 @@ impl Context {
     }
 
     fn compute(&mut self, after: &mut dyn FnMut(usize)) -> Result<(), GraphError> {
-        for (position, step) in self.loaded.plan().steps.iter().enumerate() {
+        let loaded = self.loaded.clone();
+        for (position, step) in loaded.plan().steps.iter().enumerate() {
             if self.stop.as_ref().is_some_and(StopFlag::is_set) {
                 self.has_failed = true;
                 return Err(GraphError::Stopped);
             }
-            if let Err(source) = run_step(step, self) {
+            let mut result = run_step(step, self);
+            if let Err(OpError::Strings { bytes }) = result {
+                result = self.make_room(bytes).and_then(|()| run_step(step, self));
+            }
+            if let Err(source) = result {
                 self.has_failed = true;
                 return Err(GraphError::Node {
                     file: self.loaded.file().to_string(),
@@ -243,6 +248,15 @@ impl Context {
             }
             after(position);
         }
+        Ok(())
+    }
+
+    /// Room for so many bytes of strings that the step at hand makes: how many is only known as it runs. It is kept for
+    /// the runs to come.
+    fn make_room(&mut self, bytes: u64) -> Result<(), OpError> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(self.strings.used_bytes());
+        let memory = Buffer::new(&self.budget, "strings", bytes)?;
+        self.strings.moved_to(memory);
         Ok(())
     }
 

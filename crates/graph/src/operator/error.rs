@@ -33,6 +33,11 @@ pub enum OpError {
     File(FormatError),
     /// A kernel refused its arguments.
     Kernel(KernelError),
+    /// New strings need more memory than there is for them.
+    Strings {
+        /// How much.
+        bytes: u64,
+    },
     /// A promise between plan, executor and operator was broken.
     Internal(&'static str),
 }
@@ -58,6 +63,9 @@ impl fmt::Display for OpError {
             OpError::Budget(error) => error.fmt(f),
             OpError::File(error) => error.fmt(f),
             OpError::Kernel(error) => error.fmt(f),
+            OpError::Strings { bytes } => {
+                write!(f, "makes {bytes} bytes of strings, for which there is no room")
+            }
             OpError::Internal(why) => write!(f, "{why} (a defect of TightFit)"),
         }
     }

@@ -16,6 +16,7 @@ pub mod strings;
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::fact::Fact;
 use attributes::Attributes;
@@ -55,6 +56,11 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
     /// [`OpError::Input`] for an input of such a shape.
     fn check(&self, _inputs: &[&Fact]) -> Result<(), OpError> {
         Ok(())
+    }
+
+    /// The operator as a plainer one that computes the same for what is known of its inputs, and that passes know.
+    fn plainer(&self, _inputs: &[&Fact]) -> Option<Arc<dyn Operator>> {
+        None
     }
 
     /// True when a larger value of this integer input makes no output smaller, and no element of one: the most that it

@@ -257,13 +257,23 @@ impl<'a> Run<'a> {
         self.strings.get(string)
     }
 
-    /// Makes a new string.
+    /// Asks for room for so many bytes of new strings, whose lengths are not known before the run. Nothing of a step is
+    /// written over its inputs before.
     ///
     /// # Errors
-    /// [`OpError::Invalid`] when the strings of this run pass what was planned for them.
-    pub fn new_string(&self, text: &[u8]) -> Result<StringRef, OpError> {
+    /// [`OpError::Strings`] when there is less: the session finds more memory and runs the step again.
+    pub fn need_strings(&self, bytes: u64) -> Result<(), OpError> {
+        let free = self.strings.capacity_bytes() - self.strings.used_bytes();
+        if bytes <= free as u64 { Ok(()) } else { Err(OpError::Strings { bytes }) }
+    }
+
+    /// Makes a new string of two.
+    ///
+    /// # Errors
+    /// [`OpError::Internal`] when [`Run::need_strings`] was not asked for it.
+    pub fn joined_strings(&self, first: StringRef, second: StringRef) -> Result<StringRef, OpError> {
         self.strings
-            .push(text)
-            .ok_or_else(|| OpError::Invalid("the strings of this run pass their memory".into()))
+            .join(first, second)
+            .ok_or(OpError::Internal("strings pass the memory that was asked for"))
     }
 }

@@ -1,6 +1,19 @@
 //! The operators, one file per family, grouped as TensorFlow groups its own. Each file is in the same order: meaning,
 //! attributes and import, inference, memory, run, cases.
 
+/// The methods of an operator whose first output is of its first input's type and shape, and may take its memory.
+macro_rules! takes_over_its_input {
+    () => {
+        fn memory(&self, _: &$crate::operator::Call<'_>) -> $crate::operator::Memory {
+            $crate::operator::Memory::overwrites(&[0])
+        }
+
+        fn reshape(&self, run: &mut $crate::operator::Run<'_>) -> Option<()> {
+            $crate::operator::reshape::same(run, 0)
+        }
+    };
+}
+
 pub mod shared;
 
 use std::collections::HashMap;

@@ -56,24 +56,40 @@ pub(crate) struct Places<'a> {
     pub count: usize,
     pub slice_elements: usize,
     strides: [usize; MAX_RANK],
+    of: Shape,
+}
+
+/// What an index outside of its tensor does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BadIndex {
+    /// It is an error.
+    #[default]
+    Refused,
+    /// It names no place: nothing is written there, and a slice read there is zeros.
+    PassedOver,
 }
 
 impl<'a> Places<'a> {
-    pub fn new(kernel: &'static str, indices: TensorView<'a>, of: &Shape) -> Result<Self> {
+    pub fn new(kernel: &'static str, indices: TensorView<'a>, of: &Shape, bad: BadIndex) -> Result<Self> {
         let shape = *indices.shape();
         let depth = *shape.last().ok_or(KernelError::Invalid { kernel, rule: "the indices have an axis" })?;
         ensure(depth <= of.rank(), kernel, "an index has no more parts than the tensor has dimensions")?;
         let indices = Indices::new(kernel, indices)?;
-        indices.check(kernel, |position| of[position % depth])?;
+        if bad == BadIndex::Refused {
+            indices.check(kernel, |position| of[position % depth])?;
+        }
         let count = shape[..shape.rank() - 1].iter().product();
         let slice_elements = of[depth..].iter().product();
         // Without parts, every index names the whole tensor, of which there is none if a dimension is 0.
-        Ok(Places { indices, depth, count, slice_elements, strides: of.strides() })
+        Ok(Places { indices, depth, count, slice_elements, strides: of.strides(), of: *of })
     }
 
-    /// The element at which place `n` starts.
+    /// The element at which place `n` starts; `None` where its index is outside of the tensor.
     #[inline]
-    pub fn start(&self, n: usize) -> usize {
-        (0..self.depth).map(|d| self.indices.get(n * self.depth + d) as usize * self.strides[d]).sum()
+    pub fn start(&self, n: usize) -> Option<usize> {
+        (0..self.depth).try_fold(0, |sum, d| {
+            let index = usize::try_from(self.indices.get(n * self.depth + d)).ok()?;
+            (index < self.of[d]).then(|| sum + index * self.strides[d])
+        })
     }
 }

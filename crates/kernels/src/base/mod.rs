@@ -17,5 +17,6 @@ pub use access::Src;
 pub use cpu::Isa;
 pub use denormals::FlushDenormals;
 pub use error::{KernelError, Result};
+pub use indices::BadIndex;
 pub use threads::{ThreadError, ThreadPool};
 pub use window::Window;

@@ -5,7 +5,7 @@ use tightfit_core::{TensorView, TensorViewMut};
 
 use crate::base::access::split;
 use crate::base::error::{Result, ensure};
-use crate::base::indices::{Indices, Places};
+use crate::base::indices::{BadIndex, Indices, Places};
 use crate::base::threads::ThreadPool;
 
 /// Copies slices of `params` along `axis`: `dst[batch, outer, index, inner] = params[batch, outer,
@@ -41,6 +41,10 @@ pub fn gather(
         "the output has the size of what is read",
     )?;
     let indices = Indices::new(KERNEL, indices)?;
+    if dst.bytes().is_empty() {
+        // Of slices without elements TensorFlow does not look at the indices.
+        return Ok(());
+    }
     indices.check(KERNEL, |_| from[axis])?;
     let bytes = inner * params.dtype().bytes();
     let src = params.bytes();
@@ -59,16 +63,17 @@ pub fn gather(
 /// Copies the slices of `params` that the last axis of `indices` names: `dst[i] = params[indices[i]]`.
 ///
 /// # Errors
-/// As [`gather`].
+/// As [`gather`], for an index outside of `params` only where `bad` refuses one.
 pub fn gather_nd(
     pool: &ThreadPool,
+    bad: BadIndex,
     params: TensorView<'_>,
     indices: TensorView<'_>,
     dst: &mut TensorViewMut<'_>,
 ) -> Result<()> {
     const KERNEL: &str = "GatherNd";
     ensure(params.dtype() == dst.dtype(), KERNEL, "the input and the output have one element type")?;
-    let places = Places::new(KERNEL, indices, params.shape())?;
+    let places = Places::new(KERNEL, indices, params.shape(), bad)?;
     let elements = places.count * places.slice_elements;
     ensure(dst.shape().elements() == elements, KERNEL, "the output has the size of what is read")?;
     let size = params.dtype().bytes();
@@ -76,8 +81,10 @@ pub fn gather_nd(
     let src = params.bytes();
     split(pool, dst.bytes(), bytes, &|first, dst| {
         for (n, dst) in dst.chunks_mut(bytes).enumerate() {
-            let start = places.start(first + n) * size;
-            dst.copy_from_slice(&src[start..start + bytes]);
+            match places.start(first + n) {
+                Some(start) => dst.copy_from_slice(&src[start * size..start * size + bytes]),
+                None => dst.fill(0),
+            }
         }
     });
     Ok(())
@@ -117,6 +124,11 @@ mod tests {
                 gather(p, (axis, batch), a, i, d)
             }
         };
+        let nd = |bad| {
+            move |p: &ThreadPool, a: TensorView<'_>, i: TensorView<'_>, d: &mut TensorViewMut<'_>| {
+                gather_nd(p, bad, a, i, d)
+            }
+        };
         assert_eq!(run(&[3, 2], (&[2], &[2, 0]), 4, along(0, 0)).unwrap(), [4, 5, 0, 1]);
         assert_eq!(run(&[2, 3], (&[2], &[2, 0]), 4, along(1, 0)).unwrap(), [2, 0, 5, 3]);
         assert_eq!(run(&[2, 3], (&[2, 2], &[2, 0, 1, 1]), 4, along(1, 1)).unwrap(), [2, 0, 4, 4]);
@@ -126,8 +138,10 @@ mod tests {
         );
         assert!(run(&[3, 2], (&[1], &[-1]), 2, along(0, 0)).is_err());
         assert!(run(&[3, 2], (&[1], &[1]), 3, along(0, 0)).is_err());
-        assert_eq!(run(&[2, 3], (&[2, 2], &[1, 2, 0, 1]), 2, gather_nd).unwrap(), [5, 1]);
-        assert_eq!(run(&[2, 3], (&[2, 1], &[1, 0]), 6, gather_nd).unwrap(), [3, 4, 5, 0, 1, 2]);
-        assert!(run(&[2, 3], (&[1, 2], &[1, 3]), 1, gather_nd).is_err());
+        assert_eq!(run(&[2, 3], (&[2, 2], &[1, 2, 0, 1]), 2, nd(BadIndex::Refused)).unwrap(), [5, 1]);
+        assert_eq!(run(&[2, 3], (&[2, 1], &[1, 0]), 6, nd(BadIndex::Refused)).unwrap(), [3, 4, 5, 0, 1, 2]);
+        assert!(run(&[2, 3], (&[1, 2], &[1, 3]), 1, nd(BadIndex::Refused)).is_err());
+        let passed_over = run(&[2, 3], (&[3, 2], &[1, 3, 1, 2, -1, 0]), 3, nd(BadIndex::PassedOver));
+        assert_eq!(passed_over.unwrap(), [0, 5, 0]);
     }
 }

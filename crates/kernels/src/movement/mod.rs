@@ -13,4 +13,6 @@ pub use layout::{
     Mirror, broadcast_to, concat, copy, copy_into, fill, mirror_pad, pad, reverse, roll, slice,
     strided_slice, tile, transpose,
 };
-pub use scatter::{Combine, SegmentOp, bincount, dynamic_partition, scatter_nd, segment_reduce};
+pub use scatter::{
+    Combine, SegmentOp, bincount, dynamic_partition, for_each_place, scatter_nd, segment_reduce,
+};

@@ -10,7 +10,7 @@ mod stuff;
 mod weighted;
 
 pub use conv2d::{Conv2d, Conv2dParams};
-pub use conv2d_f64::{conv2d_f64, conv2d_i32, conv2d_transpose_f64, conv2d_transpose_i32};
+pub use conv2d_f64::{Term, conv2d_plain, conv2d_transpose_plain};
 pub use gemm::{Block, Epilogue, PackedLayout, Residual, WeightForm, Weights};
 pub use matmul::{BatchMatMul, MatMul, MatrixStrides};
 pub use strided_sum::{StridedDim, strided_sum};

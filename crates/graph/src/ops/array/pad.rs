@@ -52,6 +52,21 @@ pub struct Pad {
 
 const MAX_PADDINGS: usize = 2 * MAX_RANK;
 
+/// The most axes of TensorFlow's kernels, of which neighbours without padding are one.
+const MAX_APART: usize = 6;
+
+/// How many axes there are where neighbours without padding are one.
+fn apart(paddings: &[i64]) -> usize {
+    let is_padded = |pair: &[i64]| pair.iter().any(|n| *n != 0);
+    let mut pairs = paddings.chunks_exact(2);
+    let first = pairs.next().map(is_padded);
+    let joined = |(count, was_padded): (usize, bool), pair: &[i64]| {
+        let is_padded = is_padded(pair);
+        (count + (is_padded || was_padded) as usize, is_padded)
+    };
+    first.map_or(0, |first| pairs.fold((1, first), joined).0)
+}
+
 impl Operator for Pad {
     fn name(&self) -> &'static str {
         match self.fill {
@@ -116,6 +131,13 @@ impl Operator for Pad {
             *before = usize::try_from(around[0]).map_err(|_| OpError::input(1, "has a negative number"))?;
             let dim = Dim::Known(shape.get(axis).copied().unwrap_or(0) as i64);
             self.check_mirror(dim, Dim::Known(around[0]), Dim::Known(around[1]), false)?;
+        }
+        let most = if matches!(self.fill, Around::Mirror(_)) { 5 } else { 8 };
+        if shape.rank() > most || (run.output_shape(0) != shape && apart(&paddings) > MAX_APART) {
+            return Err(OpError::input(
+                0,
+                format!("is of shape {shape}, which has too many axes to be padded"),
+            ));
         }
         let before = &before[..shape.rank()];
         let mut output = run.output(0)?;

@@ -11,7 +11,7 @@ use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::reshape;
-use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
 
 /// Those that have more to say than the table of functions.
@@ -87,13 +87,7 @@ impl Operator for Unary {
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
     }
 
-    fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::overwrites(&[0])
-    }
-
-    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        reshape::same(run, 0)
-    }
+    takes_over_its_input!();
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.src(0)?;

@@ -13,7 +13,7 @@ use tightfit_core::DType;
 use tightfit_kernels::{DepthwiseConv2d as Kernel, DepthwiseParams, Isa};
 
 use super::conv2d_f64::Conv2dF64;
-use crate::dim::{Dim, Dims};
+use crate::dim::Dims;
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
@@ -82,10 +82,7 @@ impl Operator for DepthwiseConv2d {
         }
         let channels = window[2].times(window[3]);
         self.fused.check(inputs, channels.size())?;
-        let [rows, columns] = match (window[0].size(), window[1].size()) {
-            (Some(height), Some(width)) => self.moves.output([height, width], &image[1..3])?,
-            _ => [Dim::Unknown; 2],
-        };
+        let [rows, columns] = self.moves.output_by(filter, &image[1..3])?;
         Ok(vec![Fact::new(DType::F32, Dims::new([image[0], rows, columns, channels]))])
     }
 
