@@ -80,7 +80,7 @@ def main():
         inputs = " ".join(argument(a) for a in op.input_arg)
         kept = [a for a in op.attr if a.type in ("type", "string", "int", "list(int)")]
         attrs = " ".join(attribute(name, a) for a in kept if a.type == "type" or a.HasField("allowed_values") or a.has_minimum)
-        outputs = " ".join(argument(a) for a in op.output_arg)
+        outputs = " ".join(f"{a.name}:{argument(a)}" for a in op.output_arg)
         lines.append(f'    ("{name}", "{inputs}", "{outputs}", "{attrs}"),\n')
     (ROOT / "crates/graph/src/signature/table.rs").write_text(HEAD + "".join(lines) + "];\n")
 

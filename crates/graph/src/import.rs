@@ -1,5 +1,6 @@
 //! GraphDef -> [`Graph`]: only what the fetched tensors need, and all that cannot be run in one error.
 
+mod calls;
 mod half;
 mod names;
 mod narrow;
@@ -44,6 +45,8 @@ pub fn import(
     options: &ImportOptions,
     budget: &MemoryBudget,
 ) -> Result<Graph, GraphError> {
+    let mut def = def;
+    calls::inline(&mut def, options)?;
     Importer::new(source, def, options, budget)?.import()
 }
 

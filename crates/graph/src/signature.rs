@@ -9,7 +9,7 @@ use tightfit_format::{AttrValue, DataType, ListValue, NodeDef};
 
 use crate::operator::OpError;
 
-/// Name, inputs, outputs and attributes. An input or output is `T` (a tensor of that attribute's type), `#3` (of type number 3), `T*N` (as
+/// Name, inputs, outputs and attributes. An output has its name before it, as in `idx:T`. An input or output is `T` (a tensor of that attribute's type), `#3` (of type number 3), `T*N` (as
 /// many as N says) or `T*` (one for each type of a list). An attribute is `name:kind{allowed}=default>minimum`.
 type Row = (&'static str, &'static str, &'static str, &'static str);
 
@@ -124,30 +124,59 @@ fn wrong_number(takes: usize, inputs: &[DType]) -> OpError {
     OpError::Invalid(format!("takes {takes} inputs, and the node has {}", inputs.len()))
 }
 
+/// The outputs of a node: the name of each in TensorFlow, what it is of, and how many tensors it is, `None` where the node
+/// does not say. Nothing for an operator that has no row.
+fn outputs(node: &NodeDef) -> impl Iterator<Item = (&'static str, &'static str, Option<usize>)> {
+    let arguments = row(&node.op).map_or("", |row| row.2).split_whitespace();
+    arguments.map(|argument| {
+        let (name, argument) = argument.split_once(':').unwrap_or(("", argument));
+        let (kind, count) = argument.split_once('*').map_or((argument, None), |(kind, n)| (kind, Some(n)));
+        let tensors = match count {
+            None => Some(1),
+            Some("") => match node.attr(kind) {
+                Some(AttrValue::List(ListValue::Types(types))) => Some(types.len()),
+                Some(AttrValue::List(ListValue::Empty)) => Some(0),
+                _ => None,
+            },
+            Some(name) => match node.attr(name) {
+                Some(AttrValue::Int(n)) => usize::try_from(*n).ok(),
+                _ => None,
+            },
+        };
+        (name, kind, tensors)
+    })
+}
+
+/// The number of the first tensor of the output of this name; `None` for a name that the operator does not have.
+pub fn first_output(node: &NodeDef, output: &str) -> Option<usize> {
+    let mut at = 0usize;
+    for (name, _, tensors) in outputs(node) {
+        if name == output {
+            return Some(at);
+        }
+        at = at.checked_add(tensors?)?;
+    }
+    None
+}
+
+/// True when it is known which outputs the operator has.
+pub fn has_row(op: &str) -> bool {
+    row(op).is_some()
+}
+
 /// The type of one of a node's outputs, where its attributes say.
 pub fn output_type(node: &NodeDef, output: usize) -> Option<DType> {
     let row = row(&node.op)?;
     let mut at = 0usize;
-    for argument in row.2.split_whitespace() {
-        let (kind, count) = argument.split_once('*').map_or((argument, None), |(kind, n)| (kind, Some(n)));
-        let many = match count {
-            None => 1,
-            Some("") => {
-                let Some(AttrValue::List(ListValue::Types(types))) = node.attr(kind) else { return None };
-                if let Some(number) = output.checked_sub(at).and_then(|i| types.get(i)) {
-                    return DataType(*number).dtype();
-                }
-                types.len()
-            }
-            Some(name) => match node.attr(name) {
-                Some(AttrValue::Int(n)) => usize::try_from(*n).ok()?,
-                _ => return None,
-            },
-        };
-        if output - at < many {
-            return declared(node, row, kind);
+    for (_, kind, tensors) in outputs(node) {
+        let tensors = tensors?;
+        if output - at < tensors {
+            return match node.attr(kind) {
+                Some(AttrValue::List(ListValue::Types(types))) => DataType(*types.get(output - at)?).dtype(),
+                _ => declared(node, row, kind),
+            };
         }
-        at = at.checked_add(many)?;
+        at = at.checked_add(tensors)?;
     }
     None
 }
@@ -222,6 +251,16 @@ mod tests {
         let top = node("TopKV2", &[("T", DType::F32), ("index_type", DType::I64)]);
         assert_eq!(output_type(&top, 1), Some(DType::I64));
         assert_eq!(output_type(&node("TopKV2", &[("T", DType::F32)]), 1), Some(DType::I32));
+    }
+
+    #[test]
+    fn outputs_are_found_by_name() {
+        let node = |op: &str| NodeDef { op: op.into(), ..NodeDef::default() };
+        assert_eq!(first_output(&node("UniqueWithCounts"), "y"), Some(0));
+        assert_eq!(first_output(&node("UniqueWithCounts"), "count"), Some(2));
+        assert_eq!(first_output(&node("FusedBatchNormV3"), "reserve_space_3"), Some(5));
+        assert_eq!(first_output(&node("Split"), "output"), Some(0));
+        assert_eq!(first_output(&node("Unique"), "count"), None);
     }
 
     #[test]
