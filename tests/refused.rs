@@ -100,3 +100,42 @@ fn refused_runs_stay_inside_too() {
     let (_, _, stderr) = peak_of(with_memory(&fed(&model, &large), MEMORY_BYTES, &["--quiet"]));
     assert!(stderr.contains("the smallest --memory that works is "), "{stderr}");
 }
+
+/// A Fill of so many elements, and 20,000 Neg behind it, all of which are known before anything is run.
+fn known_chain(dir: &TempDir, elements: usize) -> PathBuf {
+    let attr = |name: &str, value: &str| format!("attr {{ key: '{name}' value {{ {value} }} }}");
+    let float = attr("T", "type: DT_FLOAT");
+    let constant = |name: &str, dtype: &str, shape: &str, value: &str| {
+        let tensor = format!("tensor {{ dtype: {dtype} tensor_shape {{ {shape} }} {value} }}");
+        let attrs = attr("dtype", &format!("type: {dtype}")) + &attr("value", &tensor);
+        format!("node {{ name: '{name}' op: 'Const' {attrs} }}\n")
+    };
+    let mut text = constant("dims", "DT_INT32", "dim { size: 1 }", &format!("int_val: {elements}"));
+    text += &constant("one", "DT_FLOAT", "", "float_val: 1");
+    let index = attr("index_type", "type: DT_INT32");
+    text += &format!("node {{ name: 'n0' op: 'Fill' input: 'dims' input: 'one' {float} {index} }}\n");
+    for i in 1..=20_000 {
+        text += &format!("node {{ name: 'n{i}' op: 'Neg' input: 'n{}' {float} }}\n", i - 1);
+    }
+    dir.write(&format!("chain-{elements}.pbtxt"), text.as_bytes())
+}
+
+#[test]
+fn what_is_known_ahead_stays_inside_too() {
+    const MEMORY_BYTES: u64 = 64 << 20;
+    let dir = TempDir::new();
+    // Up to 16 KiB are known to inference; more are folded, or, past 64 KiB, computed in the run.
+    for elements in [1, 100, 1000, 4000, 4096, 4097, 8000, 20_000] {
+        let model = known_chain(&dir, elements).display().to_string();
+        let output = dir.0.join("out.npy").display().to_string();
+        let run = vec!["run".into(), model.clone(), "--output".into(), output.clone()];
+        for job in [vec!["plan".into(), model], run] {
+            let (code, peak_bytes, stderr) = peak_of(with_memory(&job, MEMORY_BYTES, &[]));
+            assert_eq!(code, Some(0), "{job:?}: {stderr}");
+            assert!(peak_bytes <= MEMORY_BYTES, "{job:?}: {peak_bytes}: {stderr}");
+        }
+        let bytes = std::fs::read(&output).unwrap();
+        let values = &bytes[bytes.len() - 4 * elements..];
+        assert!(values.chunks_exact(4).all(|value| value == 1f32.to_le_bytes()));
+    }
+}

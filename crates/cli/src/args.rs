@@ -219,7 +219,7 @@ fn distance(a: &str, b: &str) -> usize {
             above[column + 1] = change.min(diagonal + 1).min(above[column] + 1);
         }
     }
-    above.last().copied().unwrap_or_default()
+    above[b.chars().count()]
 }
 
 fn find_flag(name: &str, command: Option<&'static Command>) -> Result<&'static Flag, Failure> {

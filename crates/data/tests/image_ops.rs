@@ -30,7 +30,7 @@ struct Array {
 fn arrays(name: &str) -> impl FnMut(&str) -> Array {
     let path = folder().join(name);
     let file = File::open(&path).unwrap();
-    let mut npz = NpzReader::new(Arc::from(path), file, &MemoryBudget::unlimited()).unwrap();
+    let mut npz = NpzReader::new(Arc::from(path), file, &MemoryBudget::new(u64::MAX)).unwrap();
     move |name| {
         let mut reader = npz.array(name).unwrap().unwrap();
         let header = reader.header();

@@ -165,7 +165,7 @@ pub struct CrcWriter<'a, W> {
 impl<W: Write> Write for CrcWriter<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.write.write(bytes)?;
-        self.hasher.update(bytes.get(..written).unwrap_or_default());
+        self.hasher.update(crate::first(bytes, written)?);
         self.bytes += written as u64;
         Ok(written)
     }
@@ -368,7 +368,7 @@ impl<R: Read> Read for Content<R> {
         if bytes == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.hasher.update(out.get(..bytes).unwrap_or_default());
+        self.hasher.update(crate::first(out, bytes)?);
         self.left_bytes -= bytes as u64;
         if self.left_bytes == 0 && self.hasher.clone().finalize() != self.crc {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the CRC of the zip entry is wrong"));

@@ -87,6 +87,11 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
         true
     }
 
+    /// True where running it may end the run or differ from run to run, as far as is known of its inputs.
+    fn has_effect(&self, _inputs: &[&Fact]) -> bool {
+        !self.is_pure()
+    }
+
     /// The operator as one with an epilogue that passes can add to.
     fn as_product(&self) -> Option<&dyn Product> {
         None
@@ -443,16 +448,6 @@ impl<'a> Run<'a> {
     /// The text of one element of a string tensor.
     pub fn string(&self, string: StringRef) -> &'a [u8] {
         self.strings.get(string)
-    }
-
-    /// Makes a new string.
-    ///
-    /// # Errors
-    /// [`OpError::Invalid`] when the strings of this run pass what was planned for them.
-    pub fn new_string(&self, text: &[u8]) -> Result<StringRef, OpError> {
-        self.strings
-            .push(text)
-            .ok_or_else(|| OpError::Invalid("the strings of this run pass their memory".into()))
     }
 }
 

@@ -348,7 +348,8 @@ fn read_npy_strings(
     // No wider than the data, which is in the budget, unless there is no element at all.
     let mut utf8 = vec![0; width.min(data.len())];
     for i in 0..shape.elements() {
-        let element = data.get(i * width..(i + 1) * width).unwrap_or_default();
+        let element = data.get(i * width..(i + 1) * width);
+        let element = element.ok_or(Error::Defect("an element lies outside of its array"))?;
         let text = match header.element {
             NpyType::Unicode(_) => {
                 let bytes = utf8_of_ucs4(element, &mut utf8).and_then(|bytes| utf8.get(..bytes));

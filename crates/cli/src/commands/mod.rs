@@ -102,19 +102,19 @@ fn name_and_file(value: &std::ffi::OsStr) -> Option<(String, PathBuf)> {
     let at = value.as_encoded_bytes().iter().position(|byte| *byte == b'=')?;
     let name = std::str::from_utf8(value.as_encoded_bytes().get(..at)?).ok()?;
     let is_path = name.is_empty() || name.contains("://") || std::path::Path::new(value).exists();
-    (!is_path).then(|| (name.to_string(), PathBuf::from(part_behind(value, at + 1))))
+    if is_path { None } else { Some((name.to_string(), PathBuf::from(part_behind(value, at + 1)?))) }
 }
 
 /// The part of a path behind its first `bytes`, which are UTF-8.
 #[cfg(unix)]
-fn part_behind(value: &std::ffi::OsStr, bytes: usize) -> std::ffi::OsString {
+fn part_behind(value: &std::ffi::OsStr, bytes: usize) -> Option<std::ffi::OsString> {
     use std::os::unix::ffi::OsStrExt;
-    std::ffi::OsStr::from_bytes(value.as_bytes().get(bytes..).unwrap_or_default()).to_os_string()
+    Some(std::ffi::OsStr::from_bytes(value.as_bytes().get(bytes..)?).to_os_string())
 }
 
 #[cfg(not(unix))]
-fn part_behind(value: &std::ffi::OsStr, bytes: usize) -> std::ffi::OsString {
-    value.to_string_lossy().get(bytes..).unwrap_or_default().into()
+fn part_behind(value: &std::ffi::OsStr, bytes: usize) -> Option<std::ffi::OsString> {
+    Some(value.to_string_lossy().get(bytes..)?.into())
 }
 
 /// The shapes of `--shape`, each of which has to be an input of the model.

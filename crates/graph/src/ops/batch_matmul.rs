@@ -176,7 +176,7 @@ impl Operator for BatchMatMul {
                 format!("of shape {} does not broadcast with {} before the last two", b.dims, a.dims),
             )
         })?;
-        let mut dims = batch.get().unwrap_or_default().to_vec();
+        let mut dims = batch.get().ok_or(OpError::Internal("a batch of unknown rank"))?.to_vec();
         dims.extend([m, n]);
         Ok(vec![Fact::new(a.dtype, Dims::new(dims))])
     }

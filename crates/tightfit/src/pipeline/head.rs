@@ -76,7 +76,7 @@ fn tensor_json(view: &ElementView<'_>, index: usize, tensor: TensorView<'_>) -> 
 fn value_json(dtype: DType, value: &[u8]) -> Value {
     match dtype {
         DType::Bool => json!(value != [0]),
-        DType::U64 => json!(u64::from_le_bytes(value.try_into().unwrap_or_default())),
+        DType::U64 => value.first_chunk().map_or(Value::Null, |bytes| json!(u64::from_le_bytes(*bytes))),
         DType::F64 => match number(dtype, value) {
             Some(number) if number.is_finite() => json!(number),
             number => json!(number.unwrap_or(f64::NAN).to_string()),

@@ -70,7 +70,7 @@ impl<'a> Rows<'a> {
     fn named(&self) -> impl Iterator<Item = Result<(&'a str, TensorView<'a>), Error>> + use<'a> {
         let outputs = self.outputs;
         (0..outputs.len()).map(move |i| {
-            let name = outputs.name(i).unwrap_or_default();
+            let name = outputs.name(i).ok_or(Error::Defect("an output has no name"))?;
             let tensor = outputs.tensor(i);
             tensor
                 .map(|t| (name, t))
@@ -88,7 +88,8 @@ impl<'a> Rows<'a> {
         }
         let row_shape = row_shape(name, tensor, self.rows)?;
         let bytes = row_shape.elements() * tensor.dtype().bytes();
-        let bytes = tensor.bytes().get(row * bytes..(row + 1) * bytes).unwrap_or_default();
+        let bytes = tensor.bytes().get(row * bytes..(row + 1) * bytes);
+        let bytes = bytes.ok_or(Error::Defect("a row lies outside of its tensor"))?;
         Ok(Part { dtype: tensor.dtype(), shape: row_shape, bytes })
     }
 

@@ -48,7 +48,7 @@ fn of_lengths(folder: &Folder, lengths: &[usize]) -> PipelineSpec {
 }
 
 fn open(spec: PipelineSpec) -> Pipeline {
-    Pipeline::open(&spec, &MemoryBudget::unlimited(), 1).unwrap()
+    Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), 1).unwrap()
 }
 
 /// Numbers of a field, row by row, as Python prints lists of lists.
@@ -298,8 +298,9 @@ fn pipelines_are_zipped_and_concatenated() {
     }
     assert_eq!(pairs, ["0-3", "1-4", "2-5"]);
     assert!(!pipeline.advance().unwrap());
-    let refused =
-        |spec: PipelineSpec| Pipeline::open(&spec, &MemoryBudget::unlimited(), 1).err().unwrap().to_string();
+    let refused = |spec: PipelineSpec| {
+        Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), 1).err().unwrap().to_string()
+    };
     let error = refused(PipelineSpec::new(zip(None)));
     assert!(error.contains("two fields are called \"record\"; prefixes"), "{error}");
     let inputs = vec![b.clone(), a.clone(), b.clone().then(Choice::Take(1))];
@@ -396,7 +397,7 @@ fn reads_stages_in_json() {
         let text = format!(r#"{{"source": {source}, "stages": [{stages}]}}"#);
         Pipeline::open(
             &PipelineSpec::from_json(&text, &Access::everything(), &|_| None)?,
-            &MemoryBudget::unlimited(),
+            &MemoryBudget::new(u64::MAX),
             1,
         )
     };
