@@ -124,7 +124,7 @@ fn known_chain(dir: &TempDir, elements: usize) -> PathBuf {
 fn what_is_known_ahead_stays_inside_too() {
     const MEMORY_BYTES: u64 = 64 << 20;
     let dir = TempDir::new();
-    // Up to 16 KiB are known to inference; more are folded, or, past 64 KiB, computed in the run.
+    // Up to 16 KiB are known to inference; what is larger is folded by a pass.
     for elements in [1, 100, 1000, 4000, 4096, 4097, 8000, 20_000] {
         let model = known_chain(&dir, elements).display().to_string();
         let output = dir.0.join("out.npy").display().to_string();

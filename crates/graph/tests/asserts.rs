@@ -35,7 +35,7 @@ fn graph(name: &str, condition: &str, budget: &MemoryBudget) -> Graph {
     let path: PathBuf = std::env::temp_dir().join(format!("tightfit-{name}-{}.pbtxt", std::process::id()));
     std::fs::write(&path, text).unwrap();
     let source = SourceFile::open(&path).unwrap();
-    let def = GraphDef::read(source.clone(), budget).unwrap();
+    let def = GraphDef::read_text(source.clone(), budget).unwrap();
     let options = ImportOptions { fetches: vec!["out".into()], ..ImportOptions::default() };
     let mut graph = import(&source, def, &options, budget).unwrap();
     std::fs::remove_file(path).unwrap();

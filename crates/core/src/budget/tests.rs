@@ -179,13 +179,15 @@ fn many_threads_never_pass_a_limit_and_none_waits_for_ever() {
     assert!(budget.holders().is_empty());
 }
 
+const STEPS: usize = if cfg!(miri) { 12 } else { 200 };
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever is reserved, grown, shrunk, split and dropped: each budget holds the sum of what was reserved through it
     /// and its children, and never more than its limit.
     #[test]
-    fn counts_are_sums(steps in prop::collection::vec((0usize..4, 0usize..5, 0u64..80, 0usize..8), 1..200)) {
+    fn counts_are_sums(steps in prop::collection::vec((0usize..4, 0usize..5, 0u64..80, 0usize..8), 1..STEPS)) {
         let root = MemoryBudget::new(150);
         let left = root.child(100);
         let budgets = [root.clone(), left.clone(), root.child(90), left.child(50)];
