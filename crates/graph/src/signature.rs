@@ -57,7 +57,7 @@ impl Rule {
                 let why = format!(
                     "is '{}'; {} are what TensorFlow has",
                     String::from_utf8_lossy(text),
-                    self.allowed.unwrap_or_default().replace(',', ", ")
+                    self.allowed.map_or_else(|| "others".to_string(), |list| list.replace(',', ", "))
                 );
                 Err(OpError::attribute(self.name, why))
             }

@@ -17,6 +17,7 @@ use tightfit_kernels::ThreadPool;
 fn graph(name: &str, condition: &str, budget: &MemoryBudget) -> Graph {
     let text = format!(
         r#"
+        versions {{ producer: 1882 }}
         node {{ name: "x" op: "Placeholder" attr {{ key: "dtype" value {{ type: DT_FLOAT }} }}
                 attr {{ key: "shape" value {{ shape {{ dim {{ size: 2 }} }} }} }} }}
         node {{ name: "a" op: "Const" attr {{ key: "dtype" value {{ type: DT_INT32 }} }}

@@ -68,9 +68,9 @@ pub(super) fn multiply(
     Ok(product.run(pool, a, b, out, Epilogue::default(), scratch)?)
 }
 
-/// Scratch bytes of [`multiply`].
+/// Scratch bytes of [`multiply`]; more than any plan has room for where the kernel refuses the sizes.
 pub(super) fn scratch_bytes(dtype: DType, product: &Kernel<'_>, threads: usize) -> usize {
-    if dtype == DType::F32 { product.scratch_bytes(threads).unwrap_or(0) } else { 0 }
+    if dtype == DType::F32 { product.scratch_bytes(threads).unwrap_or(usize::MAX) } else { 0 }
 }
 
 /// Sizes and strides of a product.
