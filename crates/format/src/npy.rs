@@ -13,8 +13,7 @@ use std::fmt;
 
 use tightfit_core::DType;
 
-pub(crate) use header::header_of;
-pub use header::{MAX_HEADER_BYTES, NpyHeader};
+pub use header::{MAX_HEADER_BYTES, NpyHeader, header_of};
 pub use reader::NpyReader;
 pub use writer::{NpyWriter, write_tensor};
 

@@ -449,6 +449,16 @@ impl<'a> Run<'a> {
     pub fn string(&self, string: StringRef) -> &'a [u8] {
         self.strings.get(string)
     }
+
+    /// Makes a new string.
+    ///
+    /// # Errors
+    /// [`OpError::Invalid`] when the strings of this run pass what was planned for them.
+    pub fn new_string(&self, text: &[u8]) -> Result<StringRef, OpError> {
+        self.strings
+            .push(text)
+            .ok_or_else(|| OpError::Invalid("the strings of this run pass their memory".into()))
+    }
 }
 
 /// A few integers read from a tensor, without heap memory.
