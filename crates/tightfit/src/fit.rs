@@ -172,8 +172,10 @@ impl<'m> Bound<'m> {
             sink_bytes: options.sink.memory_bytes(&self.graph, options.batch),
         };
         // Before there is anything to run, the model was read and laid out; that has to fit as well.
-        let planning_bytes =
-            self.model.structure_bytes() + self.planning_bytes.get() + options.pipeline_bytes;
+        let planning_bytes = self.model.structure_bytes()
+            + self.planning_bytes.get()
+            + options.pipeline_bytes
+            + options.sink.labels_bytes;
         let before_bytes =
             process::floor_bytes() + threads * THREAD_BYTES + self.model.opening_bytes().max(planning_bytes);
         lines.runtime_bytes += before_bytes.saturating_sub(lines.total_bytes());

@@ -33,6 +33,25 @@ pub static COMMANDS: &[Command] = &[
     data::bench::COMMAND,
 ];
 
+/// Flags of a run and of the plan of one.
+const JOB_FLAGS: &[&str] = &["input", "output", "fetch", "memory", "batch", "threads", "shape"];
+
+/// How the rows of a data set are read.
+const DATA_FLAGS: &[&str] = &[
+    "resize",
+    "preprocess",
+    "feature",
+    "label",
+    "skip-bad",
+    "decode-memory",
+    "record-memory",
+    "string-memory",
+    "pipeline-memory",
+];
+
+/// What is written of the results.
+const RESULT_FLAGS: &[&str] = &["labels", "top"];
+
 /// The most threads that are accepted.
 const MAX_THREADS: usize = 256;
 

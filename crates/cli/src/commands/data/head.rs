@@ -16,7 +16,7 @@ pub const COMMAND: Command = Command {
     name: "data head",
     positional: "SPEC",
     about: "Shows the type and the first elements of a pipeline (JSON, a .json file, or data files)",
-    flags: &["records", "memory", "threads", "json"],
+    flags: &[&["records", "memory", "threads", "json"]],
     run,
 };
 

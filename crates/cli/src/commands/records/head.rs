@@ -11,7 +11,7 @@ pub const COMMAND: Command = Command {
     name: "records head",
     positional: "FILE",
     about: "Shows the first records of a TFRecord file, one JSON object a line",
-    flags: &["records", "memory", "json"],
+    flags: &[&["records", "memory", "json"]],
     run,
 };
 
