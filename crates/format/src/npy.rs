@@ -558,7 +558,7 @@ fn header(element: NpyType, dims: impl Iterator<Item = u64>, padded_bytes: usize
 }
 
 /// The header of an array of this shape.
-pub(crate) fn header_of(element: NpyType, shape: &[u64]) -> Vec<u8> {
+pub fn header_of(element: NpyType, shape: &[u64]) -> Vec<u8> {
     header(element, shape.iter().copied(), 0)
 }
 

@@ -78,6 +78,7 @@ impl ModelFile {
         budget.restart_recent_peak();
         let options = ImportOptions { fetches: options.fetches.clone(), feeds: options.feeds.clone() };
         let mut graph = import(&source, def, &options, &budget)?;
+        process::end_phase();
         passes::run(&mut graph)?;
         // The description is gone; weights and values, which come next, are blocks of their own.
         process::end_phase();

@@ -8,8 +8,8 @@ use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, Shard
 use tightfit::sink::{self, Labels, Rows, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{
-    Access, Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions, Preprocess,
-    Resize, Runner, ThreadPool, process,
+    Access, Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions,
+    Preprocess, Resize, Runner, ThreadPool, process,
 };
 
 use super::{DATA_FLAGS, JOB_FLAGS, Limits, MAX_BATCH, Memory, RESULT_FLAGS, name_and_file};
@@ -24,13 +24,7 @@ pub const COMMAND: Command = Command {
     name: "run",
     positional: "MODEL",
     about: "Computes a model's outputs for a data set, or for single tensors",
-    flags: &[
-        JOB_FLAGS,
-        DATA_FLAGS,
-        RESULT_FLAGS,
-        SHARD_FLAGS,
-        &["report", "signature", "json", "quiet"],
-    ],
+    flags: &[JOB_FLAGS, DATA_FLAGS, RESULT_FLAGS, SHARD_FLAGS, &["report", "signature", "json", "quiet"]],
     run,
 };
 
@@ -196,6 +190,7 @@ impl<'a> Call<'a> {
             match sizes.fit(model, &mut options) {
                 // Shapes may follow from what is in the tensors.
                 Err(error @ Error::Graph(_)) if !error.is_budget() => {}
+                Ok(fit) if fit.can_outgrow() => {}
                 fit => return Ok(Once { options, fit: fit?, feeds: None }),
             }
         }
@@ -220,6 +215,8 @@ impl<'a> Call<'a> {
         runner.stop_at(stop);
         let tensors = feeds.feeds(runner.inputs())?;
         let outputs = runner.run(&tensors)?;
+        // What has computed is not needed to write.
+        process::end_phase();
         sink.write(&Rows {
             outputs,
             rows: options.batch,
@@ -227,7 +224,7 @@ impl<'a> Call<'a> {
             is_whole: true,
             sources: &|_| String::new(),
         })?;
-        process::end_job();
+        process::end_phase();
         sink.finish()?;
         let summary = Summary {
             rows: options.batch as u64,
