@@ -36,7 +36,7 @@ fn limited(args: &[&OsStr], bytes: u64) -> Answer {
     answer_of(command)
 }
 
-fn words<'a>(text: &'a str) -> Vec<&'a OsStr> {
+fn words(text: &str) -> Vec<&OsStr> {
     text.split(' ').map(OsStr::new).collect()
 }
 
