@@ -100,3 +100,51 @@ fn refused_runs_stay_inside_too() {
     let (_, _, stderr) = peak_of(with_memory(&fed(&model, &large), MEMORY_BYTES, &["--quiet"]));
     assert!(stderr.contains("the smallest --memory that works is "), "{stderr}");
 }
+
+/// A text graph: a Fill and a chain of `nodes` Neg, all of which are known before it runs.
+fn chain(dir: &TempDir, nodes: usize) -> PathBuf {
+    let constant = |name: &str, dtype: &str, shape: &str, value: &str| {
+        format!(
+            "node {{ name: '{name}' op: 'Const' attr {{ key: 'dtype' value {{ type: {dtype} }} }} attr {{ key: 'value' \
+             value {{ tensor {{ dtype: {dtype} tensor_shape {{ {shape} }} {value} }} }} }} }}\n"
+        )
+    };
+    let mut text = constant("d", "DT_INT32", "dim { size: 1 }", "int_val: 64");
+    text += &constant("v", "DT_FLOAT", "", "float_val: 1.0");
+    text +=
+        "node { name: 'n0' op: 'Fill' input: 'd' input: 'v' attr { key: 'T' value { type: DT_FLOAT } } }\n";
+    for i in 1..=nodes {
+        let before = i - 1;
+        text += &format!(
+            "node {{ name: 'n{i}' op: 'Neg' input: 'n{before}' attr {{ key: 'T' value {{ type: DT_FLOAT }} }} }}\n"
+        );
+    }
+    dir.write("chain.pbtxt", text.as_bytes())
+}
+
+#[test]
+fn what_is_many_and_small_stays_inside() {
+    let dir = TempDir::new();
+    let text = |path: &Path| path.display().to_string();
+    let chain = text(&chain(&dir, 20_000));
+    // 50,000 columns and their names, and one row.
+    let names: Vec<String> = (0..50_000).map(|i| format!("c{i}")).collect();
+    let table = format!("{}\n{}1\n", names.join(","), "1,".repeat(49_999));
+    let table = text(&dir.write("wide.csv", table.as_bytes()));
+    let output = text(&dir.0.join("out.npz"));
+    let run = ["run", &chain, "--output", &output, "--quiet"].map(String::from).to_vec();
+    let plan = ["plan", &chain, "--json"].map(String::from).to_vec();
+    let head = ["data", "head", &table].map(String::from).to_vec();
+    let mut codes = Vec::new();
+    for job in [run, plan, head] {
+        for memory_bytes in (14..48).step_by(3).map(|mebibytes| mebibytes << 20) {
+            let (code, peak_bytes, stderr) = peak_of(with_memory(&job, memory_bytes, &[]));
+            assert!(peak_bytes <= memory_bytes, "{job:?}: {peak_bytes} in {memory_bytes}: {stderr}");
+            assert!(matches!(code, Some(0 | 3)), "{job:?} in {memory_bytes}: {stderr}");
+            codes.push((code, memory_bytes));
+        }
+        // With the last size each of them was done, and with the first none.
+        assert_eq!(codes.last(), Some(&(Some(0), 47 << 20)), "{job:?}");
+    }
+    assert_eq!(codes.first(), Some(&(Some(3), 14 << 20)));
+}
