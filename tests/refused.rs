@@ -139,3 +139,30 @@ fn what_is_known_ahead_stays_inside_too() {
         assert!(values.chunks_exact(4).all(|value| value == 1f32.to_le_bytes()));
     }
 }
+
+#[test]
+fn what_is_many_and_small_stays_inside() {
+    let dir = TempDir::new();
+    let text = |path: &Path| path.display().to_string();
+    let chain = text(&known_chain(&dir, 64));
+    // 50,000 columns and their names, and one row.
+    let names: Vec<String> = (0..50_000).map(|i| format!("c{i}")).collect();
+    let table = format!("{}\n{}1\n", names.join(","), "1,".repeat(49_999));
+    let table = text(&dir.write("wide.csv", table.as_bytes()));
+    let output = text(&dir.0.join("out.npz"));
+    let run = ["run", &chain, "--output", &output, "--quiet"].map(String::from).to_vec();
+    let plan = ["plan", &chain, "--json"].map(String::from).to_vec();
+    let head = ["data", "head", &table].map(String::from).to_vec();
+    let mut codes = Vec::new();
+    for job in [run, plan, head] {
+        for memory_bytes in (14..48).step_by(3).map(|mebibytes| mebibytes << 20) {
+            let (code, peak_bytes, stderr) = peak_of(with_memory(&job, memory_bytes, &[]));
+            assert!(peak_bytes <= memory_bytes, "{job:?}: {peak_bytes} in {memory_bytes}: {stderr}");
+            assert!(matches!(code, Some(0 | 3)), "{job:?} in {memory_bytes}: {stderr}");
+            codes.push((code, memory_bytes));
+        }
+        // With the last size each of them was done, and with the first none.
+        assert_eq!(codes.last(), Some(&(Some(0), 47 << 20)), "{job:?}");
+    }
+    assert_eq!(codes.first(), Some(&(Some(3), 14 << 20)));
+}

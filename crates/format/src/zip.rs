@@ -38,6 +38,13 @@ const ENCRYPTED: u16 = 1;
 /// Bytes of the fixed part of a central entry, and of a local header.
 const CENTRAL_BYTES: usize = 46;
 const LOCAL_BYTES: usize = 30;
+/// Sizes and offset of an entry where 32 bits do not hold them, and what they begin with.
+const MAX_EXTRA_BYTES: usize = 28;
+
+/// The most bytes that an entry takes in the directory, which a [`ZipWriter`] holds until the end.
+pub fn entry_bytes(name: &str) -> usize {
+    CENTRAL_BYTES + MAX_EXTRA_BYTES + name.len()
+}
 
 /// Writes a zip file, entry after entry.
 #[derive(Debug)]
@@ -50,7 +57,12 @@ pub struct ZipWriter<W: Write + Seek> {
 impl<W: Write + Seek> ZipWriter<W> {
     /// A zip file that begins at the start of `write`.
     pub fn new(write: W) -> Self {
-        ZipWriter { write, central: Vec::new(), entries: 0 }
+        Self::with_directory(write, 0)
+    }
+
+    /// The same with room for a directory of `bytes`: what [`entry_bytes`] says of each entry.
+    pub fn with_directory(write: W, bytes: usize) -> Self {
+        ZipWriter { write, central: Vec::with_capacity(bytes), entries: 0 }
     }
 
     /// Appends the entry `name`, whose `bytes` bytes `content` writes. They are stored as they are.

@@ -140,7 +140,7 @@ impl Feeds {
         };
         match self.sizes().fit(model, options) {
             Err(error @ Error::Graph(_)) if !error.is_budget() => known(options),
-            Ok(fit) if fit.plan.steps.iter().any(|step| step.operator.can_outgrow()) => {
+            Ok(fit) if fit.can_outgrow() => {
                 drop(fit);
                 known(options)
             }

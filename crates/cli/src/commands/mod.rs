@@ -33,6 +33,25 @@ pub static COMMANDS: &[Command] = &[
     data::bench::COMMAND,
 ];
 
+/// Flags of a run and of the plan of one.
+const JOB_FLAGS: &[&str] = &["input", "output", "fetch", "memory", "batch", "threads", "shape"];
+
+/// How the rows of a data set are read.
+const DATA_FLAGS: &[&str] = &[
+    "resize",
+    "preprocess",
+    "feature",
+    "label",
+    "skip-bad",
+    "decode-memory",
+    "record-memory",
+    "string-memory",
+    "pipeline-memory",
+];
+
+/// What is written of the results.
+const RESULT_FLAGS: &[&str] = &["labels", "top"];
+
 /// The most threads that are accepted.
 const MAX_THREADS: usize = 256;
 
@@ -70,9 +89,9 @@ impl Limits {
         check_floor(memory_bytes)?;
         let budget = MemoryBudget::new(memory_bytes);
         let threads_bytes = (self.threads as u64).saturating_mul(THREAD_BYTES);
-        let process_bytes = floor_bytes.saturating_add(threads_bytes);
-        let process = budget.try_reserve("runtime", process_bytes).map_err(Error::from)?;
-        Ok(Memory { budget, _process: process })
+        let threads = budget.try_reserve("runtime", threads_bytes).map_err(Error::from)?;
+        process::occupy(&budget).map_err(Error::from)?;
+        Ok(Memory { budget, _threads: threads })
     }
 }
 
@@ -82,7 +101,13 @@ const LOOK_BYTES: u64 = 256 << 20;
 /// The memory of a command: one budget, out of which the process itself is taken.
 struct Memory {
     budget: MemoryBudget,
-    _process: Reservation,
+    _threads: Reservation,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        process::leave();
+    }
 }
 
 /// # Errors

@@ -160,15 +160,25 @@ impl SinkFormat {
     }
 
     /// The most memory that a sink of this format takes for records of `elements`, labels aside.
-    fn memory_bytes(self, outputs: usize, elements: u64) -> u64 {
+    fn memory_bytes(self, outputs: &Arrays, is_whole: bool, elements: u64) -> u64 {
         let buffer = file::BUFFER_BYTES as u64;
         match self {
+            SinkFormat::Npz | SinkFormat::Npy if is_whole => buffer.saturating_add(outputs.directory_bytes),
             // While one spool is written out it is read through a second buffer.
-            SinkFormat::Npz | SinkFormat::Npy => buffer + (outputs as u64 + 1) * SPOOL_BYTES as u64,
+            SinkFormat::Npz | SinkFormat::Npy => {
+                buffer + outputs.directory_bytes + (outputs.count as u64 + 1) * SPOOL_BYTES as u64
+            }
             SinkFormat::Jsonl | SinkFormat::Csv => buffer,
             SinkFormat::TfRecord => buffer.saturating_add(elements.saturating_mul(examples::ELEMENT_BYTES)),
         }
     }
+}
+
+/// The arrays that outputs make.
+struct Arrays {
+    count: usize,
+    /// What names and places of all take until the file is whole.
+    directory_bytes: u64,
 }
 
 /// What the memory of a sink follows from.
@@ -191,7 +201,9 @@ impl SinkNeed {
             let is_by_rows = !self.is_whole && shape.first() == Some(&batch);
             Some(if is_by_rows { shape[1..].iter().product::<usize>() } else { shape.elements() } as u64)
         });
-        format.memory_bytes(graph.outputs.len(), elements.sum()) + self.labels_bytes
+        let directory_bytes = graph.outputs.iter().map(|port| arrays::entry_bytes(&port.name)).sum();
+        let outputs = Arrays { count: graph.outputs.len(), directory_bytes };
+        format.memory_bytes(&outputs, self.is_whole, elements.sum()) + self.labels_bytes
     }
 }
 

@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
     name: "data bench",
     positional: "SPEC",
     about: "Measures a data pipeline (JSON, or TFRecord files): records/s, MB/s, bytes held by stage",
-    flags: &["memory", "threads", "seconds", "json"],
+    flags: &[&["memory", "threads", "seconds", "json"]],
     run,
 };
 
