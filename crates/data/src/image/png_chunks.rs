@@ -3,6 +3,8 @@
 
 use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom};
 
+use tightfit_format::inflate::{Inflater, Wrapping};
+
 /// Bytes of a chunk beside its data.
 const FRAME_BYTES: usize = 12;
 
@@ -86,6 +88,7 @@ impl Seek for Needed<'_> {
 /// A file whose colours are managed in a way of which libpng makes something else.
 pub(super) fn gamma(bytes: &[u8]) -> Result<Option<u32>, &'static str> {
     let (mut at, mut gamma, mut is_srgb, mut has_profile) = (SIGNATURE_BYTES, None, false, false);
+    const PROFILE: &str = "a PNG with a colour profile does not become grey; decode it as RGB";
     while let Some((kind, data, next)) = chunk(bytes, at) {
         match (&kind, data) {
             (b"IDAT" | b"PLTE" | b"IEND", _) => break,
@@ -95,16 +98,46 @@ pub(super) fn gamma(bytes: &[u8]) -> Result<Option<u32>, &'static str> {
             (b"gAMA" | b"sRGB", _) => {
                 return Err("a PNG whose colours do not become grey: its gAMA or sRGB is none");
             }
-            (b"iCCP", _) => has_profile = true,
+            // One behind sRGB is passed over. After one that is none, libpng looks at no gamma any more.
+            (b"iCCP", data) if !is_srgb => {
+                if data.len() >= LEAST_PROFILE_BYTES && !is_profile(data) {
+                    return Err(PROFILE);
+                }
+                has_profile = true;
+            }
             _ => {}
         }
         at = next;
     }
     let gamma = if is_srgb { Some(SRGB) } else { gamma.filter(|gamma| *gamma > 0) };
     if has_profile && gamma != Some(SRGB) {
-        return Err("a PNG with a colour profile does not become grey; decode it as RGB");
+        return Err(PROFILE);
     }
     Ok(gamma.filter(|gamma| gamma.abs_diff(UNIT) > UNIT / 20))
+}
+
+/// A shorter iCCP is passed over.
+const LEAST_PROFILE_BYTES: usize = 14;
+
+/// Whether an iCCP is a profile of RGB. Source: ICC.1, 7.2, the profile's header.
+fn is_profile(data: &[u8]) -> bool {
+    let name_bytes = data.iter().take(80).position(|byte| *byte == 0);
+    let Some([0, deflated @ ..]) = name_bytes.filter(|n| *n > 0).and_then(|n| data.get(n + 1..)) else {
+        return false;
+    };
+    let mut head = [0; 132];
+    let mut profile = Inflater::new(Wrapping::Zlib, deflated);
+    if profile.read_exact(&mut head).is_err() {
+        return false;
+    }
+    let bytes = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+    let rest = io::copy(&mut profile, &mut io::sink());
+    bytes.is_multiple_of(4)
+        && rest.is_ok_and(|rest| rest + head.len() as u64 == u64::from(bytes))
+        && matches!(&head[12..16], b"scnr" | b"mntr" | b"prtr" | b"spac")
+        && &head[16..20] == b"RGB "
+        && matches!(&head[20..24], b"XYZ " | b"Lab ")
+        && &head[36..40] == b"acsp"
 }
 
 /// What sRGB takes for a gamma.
@@ -185,5 +218,8 @@ mod tests {
         assert_eq!(gamma(&file(&[(b"PLTE", &[]), (b"gAMA", &gama(45_455))])), Ok(None));
         assert_eq!(gamma(&file(&[(b"iCCP", &[]), (b"gAMA", &gama(45_455))])), Ok(Some(45_455)));
         assert!(gamma(&file(&[(b"iCCP", &[])])).is_err());
+        // What is no profile makes libpng pass over sRGB behind it, and is passed over behind sRGB.
+        assert!(gamma(&file(&[(b"iCCP", &[7; 200]), (b"sRGB", &[0])])).is_err());
+        assert_eq!(gamma(&file(&[(b"sRGB", &[0]), (b"iCCP", &[7; 200])])), Ok(Some(45_455)));
     }
 }
