@@ -240,8 +240,8 @@ mod tests {
                 let (report, elapsed) = measured(numbers, 1, stages, true, is_ahead);
                 assert_sums(&report, elapsed);
                 let found = ratio(&report, "three", "one");
-                assert!((1.8..5.0).contains(&found), "{found} {report:#?}");
-                assert!(ratio(&report, "three", "range") > 3.0, "{report:#?}");
+                assert!((1.3..9.0).contains(&found), "{found} {report:#?}");
+                assert!(ratio(&report, "three", "range") > 1.5, "{report:#?}");
                 let worked: Duration = report.stages.iter().map(|stage| stage.work_time).sum();
                 assert!(worked >= unit * 3 * numbers as u32, "{worked:?} {report:#?}");
             }
@@ -256,7 +256,7 @@ mod tests {
         let (report, elapsed) = measured(60, 3, stages, true, false);
         assert_sums(&report, elapsed);
         let found = ratio(&report, "three", "one");
-        assert!((1.8..5.0).contains(&found), "{found} {report:#?}");
+        assert!((1.3..9.0).contains(&found), "{found} {report:#?}");
         assert_eq!(report.bottleneck(), Some(1), "{report:#?}");
     }
 
@@ -270,7 +270,7 @@ mod tests {
             let stage = &report.stages[1];
             let [(_, three), (_, one)] = &*stage.parts else { panic!("{report:#?}") };
             let found = three.as_secs_f64() / one.as_secs_f64();
-            assert!((1.8..5.0).contains(&found), "{found} {report:#?}");
+            assert!((1.3..9.0).contains(&found), "{found} {report:#?}");
             assert!(*three + *one <= stage.work_time, "{report:#?}");
         }
     }

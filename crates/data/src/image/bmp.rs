@@ -4,6 +4,8 @@
 //! nothing else. What has fewer bits than eight, or 16, or runs, TensorFlow refuses. Source: TensorFlow's
 //! `decode_image_op.cc`, and the BITMAPFILEHEADER and BITMAPINFOHEADER structures of Windows.
 
+use std::cmp::Ordering;
+
 use super::pixel::ImageError;
 
 /// Where the pixels of a file are.
@@ -47,7 +49,13 @@ impl<'a> Bmp<'a> {
         let line_bytes = width.checked_mul(channels).and_then(|bytes| bytes.checked_next_multiple_of(4));
         let all_bytes = line_bytes.and_then(|bytes| bytes.checked_mul(height));
         let data = usize::try_from(word(10)).ok().and_then(|at| bytes.get(at..));
-        let data = data.and_then(|data| data.get(..all_bytes?)).ok_or_else(ends)?;
+        let (data, all_bytes) = data.zip(all_bytes).ok_or_else(ends)?;
+        // TensorFlow takes no other bytes for a BMP either.
+        match data.len().cmp(&all_bytes) {
+            Ordering::Less => return Err(ends()),
+            Ordering::Greater => return Err(broken("a BMP with bytes behind its pixels")),
+            Ordering::Equal => {}
+        }
         Ok(Bmp { data, channels, is_top_down: word(22) > i32::MAX as u32 })
     }
 

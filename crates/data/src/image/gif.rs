@@ -61,7 +61,9 @@ impl<R: Read> Reader<R> {
     fn more(&mut self) -> io::Result<usize> {
         loop {
             match self.read.read(&mut self.held) {
-                Ok(0) => return broken("the file ends inside the image"),
+                Ok(0) => {
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, "the file ends inside the image"));
+                }
                 Ok(count) => return Ok(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -191,6 +193,11 @@ impl<R: Read> Frames<R> {
     }
 }
 
+/// Whether an error is about what the file holds.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+}
+
 /// `[frames, height, width]` of a file, read from its start.
 ///
 /// # Errors
@@ -201,15 +208,21 @@ pub(crate) fn size(read: impl Read) -> io::Result<[usize; 3]> {
     loop {
         let frame = match frames.next() {
             Ok(Some(frame)) => frame,
-            Err(error) if size[0] == 0 => return Err(error),
+            Err(error) if size[0] == 0 || !is_damage(&error) => return Err(error),
             // What is damaged behind the first frame is as if it were not there, and with it all that follows.
             _ => break,
         };
         if size[0] == 0 {
             frames.reader.byte()?;
             frames.reader.skip_blocks()?;
-        } else if frame.width * frame.height == 0 || frames.pixels(&frame, |_| Ok(()))? > 0 {
+        } else if frame.width * frame.height == 0 {
             break;
+        } else {
+            match frames.pixels(&frame, |_| Ok(())) {
+                Ok(0) => {}
+                Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(error),
+                _ => break,
+            }
         }
         size = [size[0] + 1, size[1].max(frame.height), size[2].max(frame.width)];
         if size[0] > MAX_FRAMES {

@@ -93,11 +93,14 @@ pub(super) fn gamma(bytes: &[u8]) -> Result<Option<u32>, &'static str> {
         match (&kind, data) {
             (b"IDAT" | b"PLTE" | b"IEND", _) => break,
             (b"gAMA", _) if gamma.is_some() => {}
-            (b"gAMA", [a, b, c, d]) => gamma = Some(u32::from_be_bytes([*a, *b, *c, *d])),
+            (b"gAMA", [a, b, c, d]) => match u32::from_be_bytes([*a, *b, *c, *d]) {
+                value if GAMMAS.contains(&value) => gamma = Some(value),
+                _ if is_srgb => return Err(NO_GAMMA),
+                // Nothing that follows counts any more.
+                _ => return Ok(None),
+            },
             (b"sRGB", [0..=3]) => is_srgb = true,
-            (b"gAMA" | b"sRGB", _) => {
-                return Err("a PNG whose colours do not become grey: its gAMA or sRGB is none");
-            }
+            (b"gAMA" | b"sRGB", _) => return Err(NO_GAMMA),
             // One behind sRGB is passed over. After one that is none, libpng looks at no gamma any more.
             (b"iCCP", data) if !is_srgb => {
                 if data.len() >= LEAST_PROFILE_BYTES && !is_profile(data) {
@@ -109,7 +112,7 @@ pub(super) fn gamma(bytes: &[u8]) -> Result<Option<u32>, &'static str> {
         }
         at = next;
     }
-    let gamma = if is_srgb { Some(SRGB) } else { gamma.filter(|gamma| *gamma > 0) };
+    let gamma = if is_srgb { Some(SRGB) } else { gamma };
     if has_profile && gamma != Some(SRGB) {
         return Err(PROFILE);
     }
@@ -142,6 +145,11 @@ fn is_profile(data: &[u8]) -> bool {
 
 /// What sRGB takes for a gamma.
 const SRGB: u32 = 45_455;
+
+/// What libpng takes for a gamma.
+const GAMMAS: std::ops::RangeInclusive<u32> = 16..=625_000_000;
+
+const NO_GAMMA: &str = "a PNG whose colours do not become grey: its gAMA or sRGB is none";
 
 /// A gamma of 1.
 const UNIT: u32 = 100_000;
@@ -218,6 +226,8 @@ mod tests {
         assert_eq!(gamma(&file(&[(b"PLTE", &[]), (b"gAMA", &gama(45_455))])), Ok(None));
         assert_eq!(gamma(&file(&[(b"iCCP", &[]), (b"gAMA", &gama(45_455))])), Ok(Some(45_455)));
         assert!(gamma(&file(&[(b"iCCP", &[])])).is_err());
+        // After a gamma that is none libpng looks at no other.
+        assert_eq!(gamma(&file(&[(b"gAMA", &gama(0)), (b"sRGB", &[0])])), Ok(None));
         // What is no profile makes libpng pass over sRGB behind it, and is passed over behind sRGB.
         assert!(gamma(&file(&[(b"iCCP", &[7; 200]), (b"sRGB", &[0])])).is_err());
         assert_eq!(gamma(&file(&[(b"sRGB", &[0]), (b"iCCP", &[7; 200])])), Ok(Some(45_455)));
