@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use common::{Folder, column, golden, numbered, read, records, spec};
 use proptest::prelude::*;
 use tightfit_core::{DType, MemoryBudget, StringRef};
+use tightfit_data::image::{ImageType, encode_png};
 use tightfit_data::{DataError, Dataset, Preprocess, Probe, Resize, RowFault};
 use tightfit_format::example::Values;
 
@@ -415,10 +416,8 @@ proptest! {
 fn png(height: usize, width: usize) -> Vec<u8> {
     let pixels = vec![height as u8; height * width * 3];
     let mut out = Vec::new();
-    let encoder = image::codecs::png::PngEncoder::new(&mut out);
-    let (width, height) = (width as u32, height as u32);
-    image::ImageEncoder::write_image(encoder, &pixels, width, height, image::ExtendedColorType::Rgb8)
-        .unwrap();
+    let image = ImageType::new([height, width, 3], DType::U8);
+    encode_png(image, &pixels, &mut out).unwrap();
     out
 }
 

@@ -10,9 +10,6 @@ use tightfit_core::{Buffer, MemoryBudget, Reservation};
 use crate::error::{FormatError, Place, Problem};
 use crate::inflate::{Inflater, Wrapping};
 
-/// The most entries accepted.
-pub const MAX_ENTRIES: u64 = 65_536;
-
 /// Heap bytes that reading one entry takes, at most: the input buffer and an inflater.
 pub const ENTRY_BYTES: u64 = INPUT_BYTES as u64 + UNPACK_BYTES;
 
@@ -222,11 +219,8 @@ impl<R: Read + Seek> ZipReader<R> {
         let mut metadata = budget
             .try_reserve("zip directory", INPUT_BYTES as u64)
             .map_err(|e| files.error(directory.offset, Problem::Budget(e)))?;
-        if directory.entries > MAX_ENTRIES {
-            let (limit, found) = (MAX_ENTRIES, directory.entries);
-            return Err(files.error(directory.offset, Problem::Limit { name: "entries", limit, found }));
-        }
         files.seek(&mut read, directory.offset)?;
+        // As many as it says; each takes its bytes of the file and of the budget before there is another.
         let mut entries = Vec::new();
         let mut buffered = BufReader::with_capacity(INPUT_BYTES, &mut read);
         let mut offset = directory.offset;
