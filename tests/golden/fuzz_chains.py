@@ -13,6 +13,7 @@ class Layers(Graph):
 
     def feed(self, value, dtype=None, const=None):
         value = np.asarray(value)
+        self.largest = max(self.largest, float(np.abs(value).max(initial=0)))
         if const:
             return tf.constant(value)
         name = self.name("in")

@@ -43,6 +43,7 @@ class Graph:
         self.graph_def = graph_pb2.GraphDef()
         self.graph_def.versions.producer = 1882
         self.feeds, self.fetches, self.log = {}, [], []
+        self.written = []  # the values of all constants and placeholders
         # How likely each input and attribute is spoilt: most graphs are meant to be valid.
         self.wild = (0.12 if self.chance(0.2) else 0.0) if wild is None else wild
         self.count = 0
@@ -67,7 +68,7 @@ class Graph:
     def shape(self, low=0, high=5, least=0):
         rank = self.int(low, high)
         if rank == high and high >= 5 and self.chance(0.3):
-            rank = self.int(high, 9)
+            rank = self.int(high, self.pick([9, 9, 9, 12]))
         shape = [self.dim(least) for _ in range(rank)]
         while np.prod(shape, dtype=np.float64) > 4000:
             shape[int(np.argmax(shape))] = self.int(1, 2)
@@ -147,12 +148,16 @@ class Graph:
         value = value if dtype == "string" else value.astype(NUMPY[dtype])
         if self.wild and self.chance(self.wild):
             value = self.spoil(value, dtype)
+            if dtype == "string" and not isinstance(value, np.ndarray):
+                value = np.array(value, dtype=object)
         if derive and self.deep < 2 and self.chance(0.12):
             self.deep += 1
             made = self.derived(value, dtype, const)
             self.deep -= 1
             if made is not None:
                 return made
+        if dtype != "string":
+            self.written.append(value)
         if self.chance(0.25) if const is None else const:
             return self.constant(value, dtype)
         return self.placeholder(value, dtype)

@@ -124,6 +124,8 @@ def scan(g, name):
 @maker("Cast")
 def cast(g, name):
     source, to = g.pick(REAL[:-1] if g.chance(0.95) else REAL), g.pick(REAL[:-1])
+    if g.chance(0.15):
+        source, to = g.pick([(source, "complex64"), ("complex128", to), ("complex64", "complex128"), ("complex64", "float16")])
     low, high = g.pick([(0, 100), (-100, 100), (-1e4, 1e4), (-1e9, 1e9)])
     if is_float(source) and is_int(to):
         # What lies outside of the target's range is undefined in C++, and differs by the loop that is compiled.
@@ -217,10 +219,10 @@ def top_k(g, name):
     shape = g.shape(1, 4)
     k = g.int(0, shape[-1])
     dtype = g.dtype(name)
-    # TensorFlow leaves open where NaN comes.
-    x = g.feed(np.nan_to_num(v) if is_float(dtype) and dtype != "bfloat16" else v, dtype) if (
-        (v := g.value(dtype, shape, special=0.2)) is not None and (dtype != "bfloat16" or not np.isnan(v.astype("f4")).any())
-    ) else g.input(dtype, shape, special=0)
+    value = g.value(dtype, shape, special=0.2)
+    if is_float(dtype) and g.chance(0.9):  # TensorFlow leaves open where NaN comes
+        value = np.where(np.isnan(value.astype("float64")), np.ones([], value.dtype), value)
+    x = g.feed(value, dtype)
     if name == "NthElement":
         return g.call(name, x, g.ints(min(k, max(shape[-1] - 1, 0)), "int32"), reverse=g.chance(0.5))
     if name == "TopK":

@@ -17,7 +17,8 @@ def matmul(g, name):
     a, b = one + ([k, m] if ta else [m, k]), two + ([n, k] if tb else [k, n])
     if name == "BatchMatMulV3":
         kinds = g.pick([("float32",) * 3, ("int32",) * 3, ("int8", "int8", "int32"), ("uint8", "int8", "int32"), ("bfloat16",) * 3,
-                        ("float16",) * 3, ("float64",) * 3, ("int64",) * 3, ("bfloat16", "bfloat16", "float32")])
+                        ("float16",) * 3, ("float64",) * 3, ("int64",) * 3, ("bfloat16", "bfloat16", "float32"), ("int16",) * 3,
+                        ("uint8", "bfloat16", "bfloat16"), ("bfloat16", "int8", "bfloat16"), ("uint8", "uint8", "int32")])
         return g.call(name, g.input(kinds[0], a, huge=False), g.input(kinds[1], b, huge=False), Tout=kinds[2], adj_x=ta, adj_y=tb)
     dtype = g.dtype(name)
     x, y = g.input(dtype, a, special=0.05, huge=False), g.input(dtype, b, special=0.05, huge=False)

@@ -94,7 +94,7 @@ def expand(g, value, dtype, const):
 
 def neutral(g, value, dtype, const):
     """Arithmetic that changes nothing, or only adds to integers."""
-    if dtype in ("bool", "string"):
+    if dtype in ("bool", "string") or dtype.startswith("complex"):
         return None
     x = g.feed(value, dtype, const)
     one = np.ones(g.pick([[], [1]]) if value.ndim else [], NUMPY[dtype])
@@ -109,7 +109,7 @@ def neutral(g, value, dtype, const):
 def shape_of(g, value, dtype, const):
     if dtype not in ("int32", "int64") or value.ndim != 1 or not 0 < value.size < 7:
         return None
-    if (value < 0).any() or np.prod(value.astype("float64")) > 3000:
+    if (value < 0).any() or np.prod(np.maximum(value, 1).astype("float64")) > 3000:
         return None
     x = g.feed(g.value("float32", [int(d) for d in value]), "float32", const)
     return g.call("Shape", x, out_type=dtype)[0]
@@ -167,7 +167,7 @@ WAYS = [identity, reshape, pack, concat, slice_, transpose, cast, squeeze, expan
 
 def follow(g, x):
     """A node behind `x`, of whose shape nothing needs to be known."""
-    if x.dtype is None or x.dtype not in NUMPY:
+    if x.dtype is None or x.dtype not in NUMPY or x.dtype.startswith("complex"):  # which nothing is computed of
         return None
     return g.pick(FOLLOWERS)(g, x)
 

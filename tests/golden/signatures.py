@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes `crates/graph/src/signature/table.rs`: what TensorFlow's registry says of the operators of docs/operators.md.
+"""Writes `crates/graph/src/signature/table.rs`: what TensorFlow's registries say of the operators of docs/operators.md, of
+types only those that it has a kernel for on a CPU.
 
     python tests/golden/signatures.py
 """
@@ -11,10 +12,10 @@ import re
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import tensorflow as tf  # noqa: F401  fills the registry
-from tensorflow.python.framework import op_def_registry
+from tensorflow.python.framework import kernels, op_def_registry
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-HEAD = '''//! Written by tests/golden/signatures.py from TensorFlow's registry of operators.
+HEAD = '''//! Written by tests/golden/signatures.py from TensorFlow's registries of operators and of kernels.
 
 use super::Row;
 
@@ -39,12 +40,32 @@ def argument(arg):
     return f"{kind}*{arg.number_attr}" if arg.number_attr else kind
 
 
-def attribute(attr):
+# Types of which there is a kernel, which refuses to run.
+REFUSED = {("Where", "T"): {"19"}}
+
+
+def computed(op, attr):
+    """The values of an attribute that a kernel for a CPU takes; `None` where every one takes them all."""
+    found = []
+    for kernel in kernels.get_registered_kernels_for_op(op).kernel:
+        if kernel.device_type not in ("CPU", "DEFAULT") or kernel.label:
+            continue
+        lists = [c.allowed_values.list for c in kernel.constraint if c.name == attr]
+        found.append({*map(str, lists[0].type), *(s.decode() for s in lists[0].s)} if lists else None)
+    if not found or None in found:
+        return None
+    return set().union(*found) - REFUSED.get((op, attr), set())
+
+
+def attribute(op, attr):
     """`name:kind`, then `{allowed}` and `=default` where there are any."""
     text = f"{attr.name}:{attr.type}"
-    if attr.HasField("allowed_values"):
-        values = attr.allowed_values.list
-        text += "{" + ",".join([str(t) for t in values.type] + [s.decode() for s in values.s]) + "}"
+    values = attr.allowed_values.list
+    allowed = [str(t) for t in values.type] + [s.decode() for s in values.s]
+    if (of_kernels := computed(op, attr.name)) is not None:
+        allowed = [v for v in allowed or sorted(of_kernels, key=int) if v in of_kernels]
+    if allowed:
+        text += "{" + ",".join(allowed) + "}"
     if attr.type == "type" and attr.HasField("default_value"):
         text += f"={attr.default_value.type}"
     if attr.has_minimum:
@@ -58,7 +79,7 @@ def main():
         op = op_def_registry.get(name)
         inputs = " ".join(argument(a) for a in op.input_arg)
         kept = [a for a in op.attr if a.type in ("type", "string", "int", "list(int)")]
-        attrs = " ".join(attribute(a) for a in kept if a.type == "type" or a.HasField("allowed_values") or a.has_minimum)
+        attrs = " ".join(attribute(name, a) for a in kept if a.type == "type" or a.HasField("allowed_values") or a.has_minimum)
         outputs = " ".join(argument(a) for a in op.output_arg)
         lines.append(f'    ("{name}", "{inputs}", "{outputs}", "{attrs}"),\n')
     (ROOT / "crates/graph/src/signature/table.rs").write_text(HEAD + "".join(lines) + "];\n")

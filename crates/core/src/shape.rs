@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 /// The most dimensions a tensor may have here.
-pub const MAX_RANK: usize = 10;
+pub const MAX_RANK: usize = 32;
 
 /// The dimensions of a tensor, outermost first, as in `[batch, height, width, channels]`. It is `Copy` and holds no
 /// heap memory. The product of the dimensions is known to fit `isize`.
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be() {
-        assert_eq!(Shape::new(&[1; 11]), Err(ShapeError::Rank(11)));
+        assert_eq!(Shape::new(&[1; MAX_RANK + 1]), Err(ShapeError::Rank(MAX_RANK + 1)));
         assert!(Shape::new(&[usize::MAX, 2]).is_err());
         assert!(Shape::new(&[0, usize::MAX, usize::MAX]).is_err());
     }

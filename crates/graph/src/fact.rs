@@ -92,6 +92,10 @@ impl Fact {
     /// when one of them cannot be expressed, or there are too many.
     pub fn of_dims(dtype: DType, shape: impl Into<Dims>, values: &[Dim]) -> Fact {
         let mut fact = Fact::new(dtype, shape);
+        // Operands that were broadcast have fewer elements than what is made of them.
+        if fact.dims.elements().known().is_some_and(|n| n != values.len() as i64) {
+            return fact;
+        }
         if values.len() * 8 > KNOWN_VALUE_MAX_BYTES || values.contains(&Dim::Unknown) {
             return fact;
         }

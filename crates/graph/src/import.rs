@@ -345,6 +345,11 @@ impl<'a> Importer<'a> {
             Ok(facts) => {
                 self.graph.set_facts(id, facts);
                 self.check(index, id);
+                let made = self.graph.node(id);
+                let facts = self.graph.input_facts(made);
+                if let Some(plainer) = made.operator().and_then(|operator| operator.plainer(&facts)) {
+                    self.graph.node_mut(id).kind = NodeKind::Operator(plainer);
+                }
                 self.made(index, id)
             }
             Err(GraphError::Node { source, .. }) => {
@@ -368,7 +373,7 @@ impl<'a> Importer<'a> {
         let node = &self.def.nodes[index];
         let made = self.graph.node(id);
         let facts = self.graph.input_facts(made);
-        let checked = signature::ranks::check_in_file(&node.op, &facts);
+        let checked = signature::ranks::check_in_file(node, &facts);
         let checked =
             checked.and_then(|()| made.operator().map_or(Ok(()), |operator| operator.check(&facts)));
         if let Err(error) = checked {

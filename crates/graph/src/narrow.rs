@@ -20,8 +20,11 @@ pub fn widen(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
     let target = |graph: &Graph, position: usize, value: &ValueRef| {
         let dtype = graph.fact(*value).dtype;
         match product {
-            Some(BatchMatMul { output: Some(output), .. }) => (dtype != output).then_some(output),
-            Some(_) => product_type(dtype),
+            Some(BatchMatMul { output: Some(output), .. }) => {
+                let computed = product_type(output).unwrap_or(output);
+                (dtype != computed).then_some(computed)
+            }
+            Some(_) => product_type(dtype).filter(|_| dtype.is_integer()),
             None => {
                 let is_narrow = matches!(dtype, DType::I8 | DType::U8 | DType::I16 | DType::U16);
                 (is_narrow && signature::is_index(name, position)).then_some(DType::I32)
@@ -43,9 +46,9 @@ pub fn widen(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
         Ok(facts) => {
             graph.node_mut(id).facts = facts;
             // A product of integers wraps in its own type, as what is cut off a wider one does.
-            match product {
-                Some(BatchMatMul { output: None, .. }) => {
-                    let own = graph.fact(*inputs.first()?).dtype;
+            let own = product.and_then(|p| p.output.or(Some(graph.fact(*inputs.first()?).dtype)));
+            match own {
+                Some(own) if own != graph.node(id).facts[0].dtype => {
                     cast(graph, id, ValueRef::of(id), own).map(|value| value.node)
                 }
                 _ => Some(id),
@@ -58,11 +61,12 @@ pub fn widen(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
     }
 }
 
-/// The type that products of these integers are computed in.
+/// The type that products of these types are computed in.
 fn product_type(dtype: DType) -> Option<DType> {
     match dtype {
         DType::I8 | DType::U8 | DType::I16 | DType::U16 => Some(DType::I32),
         DType::U32 | DType::U64 => Some(DType::I64),
+        DType::F16 | DType::BF16 => Some(DType::F32),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
+use std::sync::Arc;
 
 use tightfit_core::{BudgetError, DType, Element, Shape, StringRef, TensorView, TensorViewMut};
 use tightfit_format::FormatError;
@@ -34,6 +35,11 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
     /// [`OpError::Input`] for an input of such a shape.
     fn check(&self, _inputs: &[&Fact]) -> Result<(), OpError> {
         Ok(())
+    }
+
+    /// The operator as a plainer one that computes the same for what is known of its inputs, and that passes know.
+    fn plainer(&self, _inputs: &[&Fact]) -> Option<Arc<dyn Operator>> {
+        None
     }
 
     /// True when a larger value of this integer input makes no output smaller, and no element of one: the most that it
@@ -450,14 +456,24 @@ impl<'a> Run<'a> {
         self.strings.get(string)
     }
 
-    /// Makes a new string.
+    /// Asks for room for so many bytes of new strings, whose lengths are not known before the run. Nothing of a step is
+    /// written over its inputs before.
     ///
     /// # Errors
-    /// [`OpError::Invalid`] when the strings of this run pass what was planned for them.
-    pub fn new_string(&self, text: &[u8]) -> Result<StringRef, OpError> {
+    /// [`OpError::Strings`] when there is less: the session finds more memory and runs the step again.
+    pub fn need_strings(&self, bytes: u64) -> Result<(), OpError> {
+        let free = self.strings.capacity_bytes() - self.strings.used_bytes();
+        if bytes <= free as u64 { Ok(()) } else { Err(OpError::Strings { bytes }) }
+    }
+
+    /// Makes a new string of two.
+    ///
+    /// # Errors
+    /// [`OpError::Internal`] when [`Run::need_strings`] was not asked for it.
+    pub fn joined_strings(&self, first: StringRef, second: StringRef) -> Result<StringRef, OpError> {
         self.strings
-            .push(text)
-            .ok_or_else(|| OpError::Invalid("the strings of this run pass their memory".into()))
+            .join(first, second)
+            .ok_or(OpError::Internal("strings pass the memory that was asked for"))
     }
 }
 
@@ -536,6 +552,11 @@ pub enum OpError {
     File(FormatError),
     /// A kernel refused its arguments.
     Kernel(KernelError),
+    /// New strings need more memory than there is for them.
+    Strings {
+        /// How much.
+        bytes: u64,
+    },
     /// A promise between plan, executor and operator was broken.
     Internal(&'static str),
 }
@@ -561,6 +582,9 @@ impl fmt::Display for OpError {
             OpError::Budget(error) => error.fmt(f),
             OpError::File(error) => error.fmt(f),
             OpError::Kernel(error) => error.fmt(f),
+            OpError::Strings { bytes } => {
+                write!(f, "makes {bytes} bytes of strings, for which there is no room")
+            }
             OpError::Internal(why) => write!(f, "{why} (a defect of TightFit)"),
         }
     }

@@ -50,6 +50,23 @@ impl StringPool {
         Some(StringRef { offset: start as u64, bytes: text.len() as u64 })
     }
 
+    /// Adds the texts of two strings as one, or `None` when they do not fit.
+    pub fn join(&self, first: StringRef, second: StringRef) -> Option<StringRef> {
+        let (first, second) = (self.push(self.get(first))?, self.push(self.get(second))?);
+        // One lies behind the other.
+        Some(StringRef { offset: first.offset, bytes: first.bytes + second.bytes })
+    }
+
+    /// The same strings, under the same references, in `memory`, which has room for them.
+    pub fn moved_to(&mut self, memory: Buffer) {
+        let used_bytes = self.used_bytes.get();
+        let mut moved = StringPool::new(memory);
+        // SAFETY: the first bytes of two buffers, one of which is owned by nobody else, both of them as long.
+        unsafe { std::ptr::copy_nonoverlapping(self.start, moved.start, used_bytes.min(moved.memory.len())) };
+        *moved.used_bytes.get_mut() = used_bytes.min(moved.memory.len());
+        *self = moved;
+    }
+
     /// The text of a string; empty for a reference that this pool did not make.
     pub fn get(&self, string: StringRef) -> &[u8] {
         let (Ok(start), Ok(bytes)) = (usize::try_from(string.offset), usize::try_from(string.bytes)) else {

@@ -123,14 +123,84 @@ where
     dst.convert_from_f32_slice(wide);
 }
 
+/// A complex number in memory: its real and its imaginary part.
+type Complex<F> = [F; 2];
+
+fn real_parts<F: Pod, D>(src: &[Complex<F>], dst: &mut [D], convert: fn(&[F], &mut [D])) {
+    let mut parts = [F::zeroed(); BLOCK];
+    parts.iter_mut().zip(src).for_each(|(part, x)| *part = x[0]);
+    convert(&parts[..src.len()], dst);
+}
+
+fn as_real_parts<S, F: Pod>(src: &[S], dst: &mut [Complex<F>], convert: fn(&[S], &mut [F])) {
+    let mut parts = [F::zeroed(); BLOCK];
+    convert(src, &mut parts[..src.len()]);
+    dst.iter_mut().zip(parts).for_each(|(x, part)| *x = [part, F::zeroed()]);
+}
+
+fn cut_off<F: To<W>, W: To<D>, D>(src: &[F], dst: &mut [D]) {
+    dst.iter_mut().zip(src).for_each(|(dst, x)| *dst = x.to().to());
+}
+
+fn other_complex<F: To<G>, G>(src: &[Complex<F>], dst: &mut [Complex<G>]) {
+    dst.iter_mut().zip(src).for_each(|(dst, x)| *dst = x.map(To::to));
+}
+
+/// [`cast`] from or to complex numbers: of one to another type their real part.
+fn cast_complex(pool: &ThreadPool, src: Src<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
+    let (from, to) = (src.dtype(), dst.dtype());
+    let bytes = dst.bytes();
+    macro_rules! from_complex {
+        ($F:ty) => {
+            match to {
+                DType::F16 => blocks::<Complex<$F>, f16>(pool, src, bytes, |s, d| real_parts(s, d, to_half)),
+                DType::BF16 => blocks::<Complex<$F>, bf16>(pool, src, bytes, |s, d| real_parts(s, d, to_half)),
+                DType::Bool => blocks::<Complex<$F>, Truth>(pool, src, bytes, |s, d| real_parts(s, d, native)),
+                // One by one, and so wider and cut off: not as real numbers, many at a time.
+                DType::I8 | DType::I16 | DType::U8 | DType::U16 => for_dtype!(to, KERNEL, [I8, I16, U8, U16], D => {
+                    blocks::<Complex<$F>, D>(pool, src, bytes, |s, d| real_parts(s, d, cut_off::<$F, i32, D>))
+                }),
+                DType::U32 => blocks::<Complex<$F>, u32>(pool, src, bytes, |s, d| {
+                    real_parts(s, d, cut_off::<$F, i64, u32>)
+                }),
+                to => for_dtype!(to, KERNEL, [F32, F64, I32, I64, U64], D => {
+                    blocks::<Complex<$F>, D>(pool, src, bytes, |s, d| real_parts(s, d, native))
+                }),
+            }
+        };
+    }
+    macro_rules! to_complex {
+        ($F:ty) => {
+            match from {
+                DType::F16 => blocks::<f16, Complex<$F>>(pool, src, bytes, |s, d| as_real_parts(s, d, from_half)),
+                DType::BF16 => blocks::<bf16, Complex<$F>>(pool, src, bytes, |s, d| as_real_parts(s, d, from_half)),
+                from => for_dtype!(from, KERNEL, natives, S => {
+                    blocks::<S, Complex<$F>>(pool, src, bytes, |s, d| as_real_parts(s, d, native))
+                }),
+            }
+        };
+    }
+    match (from, to) {
+        (DType::C64, DType::C128) => blocks::<Complex<f32>, Complex<f64>>(pool, src, bytes, other_complex),
+        (DType::C128, DType::C64) => blocks::<Complex<f64>, Complex<f32>>(pool, src, bytes, other_complex),
+        (DType::C64, _) => from_complex!(f32),
+        (DType::C128, _) => from_complex!(f64),
+        (_, DType::C64) => to_complex!(f32),
+        _ => to_complex!(f64),
+    }
+}
+
 /// Converts each element of `src` to the type of `dst`. In place if both types are as many bytes.
 ///
 /// # Errors
-/// [`KernelError::DType`](crate::KernelError::DType) for strings and complex numbers, [`KernelError::Invalid`](crate::KernelError::Invalid) for sizes that differ.
+/// [`KernelError::DType`](crate::KernelError::DType) for strings, [`KernelError::Invalid`](crate::KernelError::Invalid) for sizes that differ.
 pub fn cast(pool: &ThreadPool, src: Src<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
     let (from, to) = (src.dtype(), dst.dtype());
     if from == to {
         return same(pool, src, dst);
+    }
+    if from.is_complex() || to.is_complex() {
+        return cast_complex(pool, src, dst);
     }
     let bytes = dst.bytes();
     macro_rules! run {

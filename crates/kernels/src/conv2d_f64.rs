@@ -1,4 +1,4 @@
-//! Convolutions of f64 and i32: simple, cut over output pixels for threads.
+//! Convolutions of f64 and i32, and their transposes: simple, cut over output pixels for threads.
 
 use tightfit_core::Shared;
 
@@ -34,71 +34,37 @@ fn for_each_row<T: Send>(
     });
 }
 
-/// A convolution of `[batch, height, width, in_channels]` by `[window height, window width, in_channels / groups,
-/// out_channels]`. A depthwise one has as many groups as input channels.
-///
-/// # Errors
-/// [`KernelError`] when the parameters make no sense or a length is wrong.
-pub fn conv2d_f64(
-    pool: &ThreadPool,
-    p: &Conv2dParams,
-    input: &[f64],
-    filter: &[f64],
-    out: &mut [f64],
-) -> Result<(), KernelError> {
-    conv2d(pool, p, input, filter, out, |sum, x, w| sum + x * w)
+/// An element that sums of products are made of; sums of integers wrap.
+pub trait Term: Copy + Default + Send + Sync {
+    /// The sum and `x` times `w`.
+    fn plus(self, x: Self, w: Self) -> Self;
 }
 
-/// [`conv2d_f64`] of integers, whose sums wrap.
-///
-/// # Errors
-/// As there.
-pub fn conv2d_i32(
-    pool: &ThreadPool,
-    p: &Conv2dParams,
-    input: &[i32],
-    filter: &[i32],
-    out: &mut [i32],
-) -> Result<(), KernelError> {
-    conv2d(pool, p, input, filter, out, |sum, x, w| sum.wrapping_add(x.wrapping_mul(w)))
+impl Term for f64 {
+    #[inline]
+    fn plus(self, x: f64, w: f64) -> f64 {
+        self + x * w
+    }
 }
 
-/// The transpose of [`conv2d_f64`], of one group: `input`, `[batch, height', width', out_channels]`, is what the
+impl Term for i32 {
+    #[inline]
+    fn plus(self, x: i32, w: i32) -> i32 {
+        self.wrapping_add(x.wrapping_mul(w))
+    }
+}
+
+/// The transpose of [`conv2d_plain`], of one group: `input`, `[batch, height', width', out_channels]`, is what the
 /// convolution would make, and `out` `[batch, height, width, in_channels]` what it would be made from.
 ///
 /// # Errors
 /// As there.
-pub fn conv2d_transpose_f64(
-    pool: &ThreadPool,
-    p: &Conv2dParams,
-    input: &[f64],
-    filter: &[f64],
-    out: &mut [f64],
-) -> Result<(), KernelError> {
-    transpose(pool, p, input, filter, out, |sum, x, w| sum + x * w)
-}
-
-/// [`conv2d_transpose_f64`] of integers, whose sums wrap.
-///
-/// # Errors
-/// As there.
-pub fn conv2d_transpose_i32(
-    pool: &ThreadPool,
-    p: &Conv2dParams,
-    input: &[i32],
-    filter: &[i32],
-    out: &mut [i32],
-) -> Result<(), KernelError> {
-    transpose(pool, p, input, filter, out, |sum, x, w| sum.wrapping_add(x.wrapping_mul(w)))
-}
-
-fn transpose<T: Copy + Default + Send + Sync>(
+pub fn conv2d_transpose_plain<T: Term>(
     pool: &ThreadPool,
     p: &Conv2dParams,
     input: &[T],
     filter: &[T],
     out: &mut [T],
-    add: impl Fn(T, T, T) -> T + Sync,
 ) -> Result<(), KernelError> {
     let [height, width] = p.check()?;
     let [rows, columns] = p.window.size;
@@ -124,7 +90,7 @@ fn transpose<T: Copy + Default + Send + Sync>(
                 let from = &input[((image * height + iy) * width + ix) * from_channels..][..from_channels];
                 let taps = &filter[(ky * columns + kx) * channels * from_channels..];
                 for (sum, weights) in sums.iter_mut().zip(taps.chunks_exact(from_channels.max(1))) {
-                    *sum = from.iter().zip(weights).fold(*sum, |sum, (x, w)| add(sum, *x, *w));
+                    *sum = from.iter().zip(weights).fold(*sum, |sum, (x, w)| sum.plus(*x, *w));
                 }
             }
         }
@@ -132,13 +98,17 @@ fn transpose<T: Copy + Default + Send + Sync>(
     Ok(())
 }
 
-fn conv2d<T: Copy + Default + Send + Sync>(
+/// A convolution of `[batch, height, width, in_channels]` by `[window height, window width, in_channels / groups,
+/// out_channels]`. A depthwise one has as many groups as input channels.
+///
+/// # Errors
+/// [`KernelError`] when the parameters make no sense or a length is wrong.
+pub fn conv2d_plain<T: Term>(
     pool: &ThreadPool,
     p: &Conv2dParams,
     input: &[T],
     filter: &[T],
     out: &mut [T],
-    add: impl Fn(T, T, T) -> T + Sync,
 ) -> Result<(), KernelError> {
     let [height, width] = p.check()?;
     let [rows, columns] = p.window.size;
@@ -157,7 +127,7 @@ fn conv2d<T: Copy + Default + Send + Sync>(
                 for (c, value) in from.iter().enumerate() {
                     let tap = ((ky * columns + kx) * ci + c % ci) * p.out_channels + c / ci * co;
                     for (sum, weight) in sums[c / ci * co..][..co].iter_mut().zip(&filter[tap..tap + co]) {
-                        *sum = add(*sum, *value, *weight);
+                        *sum = sum.plus(*value, *weight);
                     }
                 }
             }

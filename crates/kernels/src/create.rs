@@ -35,7 +35,21 @@ macro_rules! counted {
 counted!(i8 i16 i32 i64 u8 u16 u32 u64);
 counted!(@ f32 f64);
 
-/// `start`, `start + step`, `start + 2 step` ... into `dst`; scalars of float32, float64 or an integer type.
+/// As everywhere in these types, each step of the way is rounded.
+macro_rules! counted_half {
+    ($($T:ty)*) => { $(
+        impl Counted for $T {
+            #[inline]
+            fn after(self, n: usize, step: Self) -> Self {
+                self + step * <$T>::from_f32(n as f32)
+            }
+        }
+    )* };
+}
+
+counted_half!(half::f16 half::bf16);
+
+/// `start`, `start + step`, `start + 2 step` ... into `dst`; scalars of a float or integer type.
 ///
 /// # Errors
 /// [`KernelError::DType`] for other types, [`KernelError::Invalid`] for types that differ or no scalars.
@@ -43,7 +57,7 @@ pub fn range(start: TensorView<'_>, step: TensorView<'_>, dst: &mut TensorViewMu
     const KERNEL: &str = "Range";
     let dtype = dst.dtype();
     ensure(start.dtype() == dtype && step.dtype() == dtype, KERNEL, "all have one element type")?;
-    for_dtype!(dtype, KERNEL, [F32, F64, I8, I16, I32, I64, U8, U16, U32, U64], T => {
+    for_dtype!(dtype, KERNEL, numbers, T => {
         let (start, step) = (values::<T>(start.bytes(), KERNEL)?, values::<T>(step.bytes(), KERNEL)?);
         let (&[start], &[step]) = (start, step) else {
             return Err(KernelError::Invalid { kernel: KERNEL, rule: "start and step are scalars" });
@@ -65,6 +79,9 @@ pub fn linspace(start: f64, stop: f64, dst: &mut TensorViewMut<'_>) -> Result<()
         let (start, stop) = (start as T, stop as T);
         let step = (stop - start) / (dst.len().max(2) - 1) as T;
         dst.iter_mut().enumerate().for_each(|(n, x)| *x = start + step * n as T);
+        if let [first, ..] = dst {
+            *first = start;
+        }
         if let [_, .., last] = dst {
             *last = stop;
         }

@@ -83,6 +83,10 @@ pub fn gather(
         "the output has the size of what is read",
     )?;
     let indices = Indices::new(KERNEL, indices)?;
+    if dst.bytes().is_empty() {
+        // Of slices without elements TensorFlow does not look at the indices.
+        return Ok(());
+    }
     indices.check(KERNEL, |_| from[axis])?;
     let bytes = inner * params.dtype().bytes();
     let src = params.bytes();
@@ -106,41 +110,63 @@ pub(crate) struct Places<'a> {
     pub count: usize,
     pub slice_elements: usize,
     strides: [usize; tightfit_core::MAX_RANK],
+    of: tightfit_core::Shape,
+}
+
+/// What an index outside of its tensor does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BadIndex {
+    /// It is an error.
+    #[default]
+    Refused,
+    /// It names no place: nothing is written there, and a slice read there is zeros.
+    PassedOver,
 }
 
 impl<'a> Places<'a> {
-    pub fn new(kernel: &'static str, indices: TensorView<'a>, of: &tightfit_core::Shape) -> Result<Self> {
+    pub fn new(
+        kernel: &'static str,
+        indices: TensorView<'a>,
+        of: &tightfit_core::Shape,
+        bad: BadIndex,
+    ) -> Result<Self> {
         let shape = *indices.shape();
         let depth = *shape.last().ok_or(KernelError::Invalid { kernel, rule: "the indices have an axis" })?;
         ensure(depth <= of.rank(), kernel, "an index has no more parts than the tensor has dimensions")?;
         let indices = Indices::new(kernel, indices)?;
-        indices.check(kernel, |position| of[position % depth])?;
+        if bad == BadIndex::Refused {
+            indices.check(kernel, |position| of[position % depth])?;
+        }
         let count = shape[..shape.rank() - 1].iter().product();
         let slice_elements = of[depth..].iter().product();
         // Without parts, every index names the whole tensor, of which there is none if a dimension is 0.
-        Ok(Places { indices, depth, count, slice_elements, strides: of.strides() })
+        Ok(Places { indices, depth, count, slice_elements, strides: of.strides(), of: *of })
     }
 
-    /// The element at which place `n` starts.
+    /// The element at which place `n` starts; `None` where its index is outside of the tensor.
     #[inline]
-    pub fn start(&self, n: usize) -> usize {
-        (0..self.depth).map(|d| self.indices.get(n * self.depth + d) as usize * self.strides[d]).sum()
+    pub fn start(&self, n: usize) -> Option<usize> {
+        (0..self.depth).try_fold(0, |sum, d| {
+            let index = usize::try_from(self.indices.get(n * self.depth + d)).ok()?;
+            (index < self.of[d]).then(|| sum + index * self.strides[d])
+        })
     }
 }
 
 /// Copies the slices of `params` that the last axis of `indices` names: `dst[i] = params[indices[i]]`.
 ///
 /// # Errors
-/// As [`gather`].
+/// As [`gather`], for an index outside of `params` only where `bad` refuses one.
 pub fn gather_nd(
     pool: &ThreadPool,
+    bad: BadIndex,
     params: TensorView<'_>,
     indices: TensorView<'_>,
     dst: &mut TensorViewMut<'_>,
 ) -> Result<()> {
     const KERNEL: &str = "GatherNd";
     ensure(params.dtype() == dst.dtype(), KERNEL, "the input and the output have one element type")?;
-    let places = Places::new(KERNEL, indices, params.shape())?;
+    let places = Places::new(KERNEL, indices, params.shape(), bad)?;
     let elements = places.count * places.slice_elements;
     ensure(dst.shape().elements() == elements, KERNEL, "the output has the size of what is read")?;
     let size = params.dtype().bytes();
@@ -148,8 +174,10 @@ pub fn gather_nd(
     let src = params.bytes();
     split(pool, dst.bytes(), bytes, &|first, dst| {
         for (n, dst) in dst.chunks_mut(bytes).enumerate() {
-            let start = places.start(first + n) * size;
-            dst.copy_from_slice(&src[start..start + bytes]);
+            match places.start(first + n) {
+                Some(start) => dst.copy_from_slice(&src[start * size..start * size + bytes]),
+                None => dst.fill(0),
+            }
         }
     });
     Ok(())
@@ -188,6 +216,11 @@ mod tests {
                 gather(p, (axis, batch), a, i, d)
             }
         };
+        let nd = |bad| {
+            move |p: &ThreadPool, a: TensorView<'_>, i: TensorView<'_>, d: &mut TensorViewMut<'_>| {
+                gather_nd(p, bad, a, i, d)
+            }
+        };
         assert_eq!(run(&[3, 2], (&[2], &[2, 0]), 4, along(0, 0)).unwrap(), [4, 5, 0, 1]);
         assert_eq!(run(&[2, 3], (&[2], &[2, 0]), 4, along(1, 0)).unwrap(), [2, 0, 5, 3]);
         assert_eq!(run(&[2, 3], (&[2, 2], &[2, 0, 1, 1]), 4, along(1, 1)).unwrap(), [2, 0, 4, 4]);
@@ -197,8 +230,10 @@ mod tests {
         );
         assert!(run(&[3, 2], (&[1], &[-1]), 2, along(0, 0)).is_err());
         assert!(run(&[3, 2], (&[1], &[1]), 3, along(0, 0)).is_err());
-        assert_eq!(run(&[2, 3], (&[2, 2], &[1, 2, 0, 1]), 2, gather_nd).unwrap(), [5, 1]);
-        assert_eq!(run(&[2, 3], (&[2, 1], &[1, 0]), 6, gather_nd).unwrap(), [3, 4, 5, 0, 1, 2]);
-        assert!(run(&[2, 3], (&[1, 2], &[1, 3]), 1, gather_nd).is_err());
+        assert_eq!(run(&[2, 3], (&[2, 2], &[1, 2, 0, 1]), 2, nd(BadIndex::Refused)).unwrap(), [5, 1]);
+        assert_eq!(run(&[2, 3], (&[2, 1], &[1, 0]), 6, nd(BadIndex::Refused)).unwrap(), [3, 4, 5, 0, 1, 2]);
+        assert!(run(&[2, 3], (&[1, 2], &[1, 3]), 1, nd(BadIndex::Refused)).is_err());
+        let passed_over = run(&[2, 3], (&[3, 2], &[1, 3, 1, 2, -1, 0]), 3, nd(BadIndex::PassedOver));
+        assert_eq!(passed_over.unwrap(), [0, 5, 0]);
     }
 }

@@ -51,7 +51,7 @@ pub use blocks::{batch_to_space_nd, depth_to_space, space_to_batch_nd, space_to_
 pub use cast::{cast, cast_truncated, widen};
 pub use channels_first::{batch_norm_channels_first, batch_statistics_channels_first};
 pub use conv2d::{Conv2d, Conv2dParams, Window};
-pub use conv2d_f64::{conv2d_f64, conv2d_i32, conv2d_transpose_f64, conv2d_transpose_i32};
+pub use conv2d_f64::{Term, conv2d_plain, conv2d_transpose_plain};
 pub use cpu::Isa;
 pub use create::{Diagonals, linspace, matrix_band_part, matrix_diag_part, matrix_set_diag, one_hot, range};
 pub use cross_entropy::{Labels, softmax_cross_entropy};
@@ -59,7 +59,7 @@ pub use denormals::FlushDenormals;
 pub use depthwise::{DepthwiseConv2d, DepthwiseParams};
 pub use error::{KernelError, Result};
 pub use fake_quant::{QuantRange, fake_quant};
-pub use gather::{gather, gather_nd};
+pub use gather::{BadIndex, gather, gather_nd};
 pub use gemm::{Block, Epilogue, PackedLayout, Residual, WeightForm, Weights};
 pub use layout::{
     Mirror, broadcast_to, concat, copy, copy_into, fill, mirror_pad, pad, reverse, roll, slice,
@@ -75,7 +75,9 @@ pub use pool::{Pool2d, PoolKind, mean_middle_axis};
 pub use pool_any::{average_pool_f64, max_over_channels, max_pool_any};
 pub use reduce::{ArgOp, ReduceOp, ScanOp, arg_reduce, reduce, scan};
 pub use resize::{Alignment, Interpolation, crop_and_resize, resize};
-pub use scatter::{Combine, SegmentOp, bincount, dynamic_partition, scatter_nd, segment_reduce};
+pub use scatter::{
+    Combine, SegmentOp, bincount, dynamic_partition, for_each_place, scatter_nd, segment_reduce,
+};
 pub use search::{count_nonzero, invert_permutation, reverse_sequence, top_k, unique, where_indices};
 pub use select::{add_n, clip, select};
 pub use softmax::{log_softmax, softmax};

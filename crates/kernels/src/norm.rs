@@ -373,6 +373,17 @@ pub struct LocalResponse {
     pub beta: f32,
 }
 
+impl LocalResponse {
+    /// What an element is multiplied by, as TensorFlow computes the power: of a negative number there is none.
+    fn factor(&self, sum: f32) -> f32 {
+        match self.beta {
+            0.5 => 1.0 / sum.sqrt(),
+            1.0 => 1.0 / sum,
+            beta => (sum.ln() as f64 * -beta as f64).exp() as f32,
+        }
+    }
+}
+
 /// x / (bias + alpha sum of squares)^beta, the sum over channels (last axis) at most `depth_radius` away: TensorFlow's
 /// LRN. Float32.
 ///
@@ -402,7 +413,7 @@ pub fn local_response_norm(
                     let squares: f32 = src[from..to].iter().map(|x| x * x).sum();
                     let is_odd = odd > 0 && src[from..to].iter().filter(|x| !(*x * *x).is_finite()).count() < odd;
                     let squares = if is_odd { f32::NAN } else { squares };
-                    *dst = src[channel] * (norm.bias + norm.alpha * squares).powf(-norm.beta);
+                    *dst = src[channel] * norm.factor(norm.bias + norm.alpha * squares);
                 }
             }
         });

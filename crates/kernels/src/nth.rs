@@ -60,10 +60,16 @@ pub fn histogram(src: TensorView<'_>, range: TensorView<'_>, dst: &mut TensorVie
         ensure(low < high, KERNEL, "the range rises")?;
         let parts = dst.shape().elements();
         ensure(parts > 0, KERNEL, "there is a part to count for")?;
-        let step = (high as f64 - low as f64) / parts as f64;
+        // As TensorFlow computes it: one part is a little more or less than the quotient of the difference.
+        let step = high as f64 / parts as f64 - low as f64 / parts as f64;
         for_dtype!(dst.dtype(), KERNEL, [I32, I64], C => {
             let dst = values_mut::<C>(dst.bytes(), KERNEL)?;
             dst.fill(0);
+            if let [all] = dst {
+                // One part has all, NaN among them.
+                *all = src.len() as C;
+                return Ok(());
+            }
             #[allow(clippy::eq_op)] // a NaN is unlike itself
             let is_nan = |x: &T| x != x;
             ensure(!src.iter().any(is_nan), KERNEL, "no value is NaN")?;

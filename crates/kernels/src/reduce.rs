@@ -29,8 +29,8 @@ pub enum ReduceOp {
     Any,
     /// Whether all are true; of bools.
     All,
-    /// The sum of squares.
-    SumOfSquares,
+    /// Half the sum of squares; of floats.
+    L2Loss,
     /// The square root of the sum of squares.
     EuclideanNorm,
 }
@@ -46,7 +46,7 @@ impl ReduceOp {
             ReduceOp::Min => "Min",
             ReduceOp::Any => "Any",
             ReduceOp::All => "All",
-            ReduceOp::SumOfSquares => "SumOfSquares",
+            ReduceOp::L2Loss => "L2Loss",
             ReduceOp::EuclideanNorm => "EuclideanNorm",
         }
     }
@@ -70,11 +70,14 @@ trait Element: Copy + Send + Sync {
     fn min(a: Self::Sum, b: Self::Sum) -> Self::Sum;
     fn mean(sum: Self::Sum, count: usize) -> Self::Sum;
     fn sqrt(sum: Self::Sum) -> Self::Sum;
+    /// The square as an element is one: a float16 has none of more than 65504.
+    fn square(self) -> Self::Sum;
+    fn half(sum: Self::Sum) -> Self::Sum;
 }
 
 macro_rules! element {
     ($T:ty, $S:ty, $x:ident, $widen:expr, $narrow:expr, $zero:expr, $one:expr, $low:expr, $high:expr,
-     $a:ident $b:ident $add:expr, $mul:expr, $max:expr, $min:expr, $count:ident $mean:expr, $sqrt:expr) => {
+     $a:ident $b:ident $add:expr, $mul:expr, $max:expr, $min:expr, $count:ident $mean:expr, $sqrt:expr, $half:expr) => {
         impl Element for $T {
             type Sum = $S;
             #[inline(always)]
@@ -124,6 +127,15 @@ macro_rules! element {
             fn sqrt($x: $S) -> $S {
                 $sqrt
             }
+            #[inline(always)]
+            fn square(self) -> $S {
+                let x = self.widen();
+                Self::narrow(Self::mul(x, x)).widen()
+            }
+            #[inline(always)]
+            fn half($x: $S) -> $S {
+                $half
+            }
         }
     };
 }
@@ -132,7 +144,8 @@ macro_rules! float_element {
     ($($T:ty, $x:ident, $widen:expr, $narrow:expr;)*) => { $(
         element!($T, f64, $x, $widen, $narrow, 0.0, 1.0, f64::NEG_INFINITY, f64::INFINITY,
             a b a + b, a * b, if a > b || a.is_nan() { a } else { b }, if a < b || a.is_nan() { a } else { b },
-            count a / count as f64, $x.sqrt());
+            // The sum is an element before it is divided or its root taken: infinite where the type ends.
+            count <$T>::narrow(a).widen() / count as f64, <$T>::narrow($x).widen().sqrt(), $x * 0.5);
     )* };
 }
 
@@ -152,7 +165,7 @@ macro_rules! integer_element {
                 // What a processor makes of no number.
                 let none = if size_of::<$T>() == 8 { $S::MIN } else { i32::MIN as $S };
                 if root.is_nan() { none } else { root as $S }
-            });
+            }, x / 2);
     )* };
 }
 
@@ -194,7 +207,7 @@ step! {
     Product one mul;
     Largest lowest max;
     Smallest highest min;
-    Squares zero add, x T::mul(x.widen(), x.widen());
+    Squares zero add, x x.square();
 }
 
 /// The input's dimensions, merged until kept and reduced ones alternate.
@@ -455,6 +468,11 @@ pub fn reduce(
         (ReduceOp::Any | ReduceOp::All, dtype) => return Err(KernelError::DType { kernel, dtype }),
         _ => {}
     }
+    if count == 1 && !matches!(op, ReduceOp::L2Loss | ReduceOp::EuclideanNorm) {
+        // Nothing is added up: -0 and denormals stay what they are.
+        dst.bytes().copy_from_slice(src.bytes());
+        return Ok(());
+    }
     for_dtype!(dtype, kernel, numbers, T => {
         let (src, dst) = (values::<T>(src.bytes(), kernel)?, values_mut::<T>(dst.bytes(), kernel)?);
         match op {
@@ -463,7 +481,7 @@ pub fn reduce(
             ReduceOp::Prod => run(pool, &plan, src, dst, Product, &|x| x),
             ReduceOp::Max => run(pool, &plan, src, dst, Largest, &|x| x),
             ReduceOp::Min => run(pool, &plan, src, dst, Smallest, &|x| x),
-            ReduceOp::SumOfSquares => run(pool, &plan, src, dst, Squares, &|x| x),
+            ReduceOp::L2Loss => run(pool, &plan, src, dst, Squares, &|x| <T as Element>::half(x)),
             ReduceOp::EuclideanNorm => run(pool, &plan, src, dst, Squares, &|x| <T as Element>::sqrt(x)),
             ReduceOp::Any | ReduceOp::All => {}
         }
@@ -471,7 +489,8 @@ pub fn reduce(
     })
 }
 
-/// Which element's index [`arg_reduce`] gives: of equal ones the first. NaNs are passed over.
+/// Which element's index [`arg_reduce`] gives: of equal ones the first. NaNs are passed over, and so is what is not beyond
+/// the type's last number on the other side, so that of infinities alone it is the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArgOp {
     /// The largest.
@@ -520,24 +539,40 @@ pub fn arg_reduce(
     })
 }
 
-#[allow(clippy::eq_op)]
-fn first_extreme<'a, T: Copy + PartialOrd + 'a>(op: ArgOp, line: impl Iterator<Item = &'a T>) -> usize {
-    let mut best: Option<(usize, T)> = None;
+fn first_extreme<'a, T: Extremes + 'a>(op: ArgOp, line: impl Iterator<Item = &'a T>) -> usize {
+    let start = match op {
+        ArgOp::Max => T::LOWEST,
+        ArgOp::Min => T::HIGHEST,
+    };
+    let mut best = (0, start);
     for (n, x) in line.enumerate() {
-        let better = match best {
-            // A NaN is unlike itself.
-            None => x == x,
-            Some((_, best)) => match op {
-                ArgOp::Max => *x > best,
-                ArgOp::Min => *x < best,
-            },
+        let is_better = match op {
+            ArgOp::Max => *x > best.1,
+            ArgOp::Min => *x < best.1,
         };
-        if better {
-            best = Some((n, *x));
+        if is_better {
+            best = (n, *x);
         }
     }
-    best.map_or(0, |(n, _)| n)
+    best.0
 }
+
+/// The finite numbers that a type ends with.
+trait Extremes: Copy + PartialOrd {
+    const LOWEST: Self;
+    const HIGHEST: Self;
+}
+
+macro_rules! extremes {
+    ($($T:ty)*) => { $(
+        impl Extremes for $T {
+            const LOWEST: Self = <$T>::MIN;
+            const HIGHEST: Self = <$T>::MAX;
+        }
+    )* };
+}
+
+extremes!(f32 f64 f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64);
 
 /// A running reduction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

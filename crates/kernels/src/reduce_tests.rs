@@ -62,7 +62,7 @@ fn edges_as_tensorflow() {
     assert_eq!(run(ReduceOp::Mean, &[3], &[0], &[200u8, 200, 200], 1), [200]);
     assert_eq!(run(ReduceOp::Sum, &[3], &[0], &[200u8, 200, 200], 1), [88]);
     assert_eq!(run(ReduceOp::EuclideanNorm, &[2], &[0], &[3.0f32, 4.0], 1), [5.0]);
-    assert_eq!(run(ReduceOp::SumOfSquares, &[2, 2], &[0], &[1.0f32, 2.0, 3.0, 4.0], 1), [10.0, 20.0]);
+    assert_eq!(run(ReduceOp::L2Loss, &[2, 2], &[0], &[1.0f32, 2.0, 3.0, 4.0], 1), [5.0, 10.0]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use tightfit_core::{TensorView, TensorViewMut};
 
 use crate::access::{for_dtype, values, values_mut};
 use crate::error::{KernelError, Result, ensure};
-use crate::gather::{Indices, Places};
+use crate::gather::{BadIndex, Indices, Places};
 
 /// What is done with an element and an update of it. All but `Update` are of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,21 +78,42 @@ number! {
     bf16, x bf16::from_f64(x), |a: bf16, x| bf16::from_f64(a.to_f64() / x), bf16::MIN, bf16::MAX, Add::add, Sub::sub, Mul::mul;
 }
 
+/// Calls `each(n, element)` for slice `n` of the updates that goes to the place in a tensor of shape `of` that starts at
+/// `element`, for the types that this crate does not combine.
+///
+/// # Errors
+/// As [`scatter_nd`], for indices alone.
+pub fn for_each_place(
+    indices: TensorView<'_>,
+    of: &tightfit_core::Shape,
+    bad: BadIndex,
+    each: &mut dyn FnMut(usize, usize),
+) -> Result<()> {
+    let places = Places::new("ScatterNd", indices, of, bad)?;
+    (0..places.count).for_each(|n| {
+        if let Some(start) = places.start(n) {
+            each(n, start);
+        }
+    });
+    Ok(())
+}
+
 /// Combines the slices of `updates` into those of `dst` that the last axis of `indices` (int32, int64) names. `dst`
 /// has its initial content: zeros for ScatterNd, the tensor for TensorScatterUpdate and the like.
 ///
 /// # Errors
-/// [`KernelError::Index`] for an index outside of `dst`, [`KernelError::Invalid`] for shapes that do not go together,
-/// [`KernelError::DType`] for types that are not combined so.
+/// [`KernelError::Index`] for an index outside of `dst` where `bad` refuses one, [`KernelError::Invalid`] for shapes that
+/// do not go together, [`KernelError::DType`] for types that are not combined so.
 pub fn scatter_nd(
     how: Combine,
+    bad: BadIndex,
     indices: TensorView<'_>,
     updates: TensorView<'_>,
     dst: &mut TensorViewMut<'_>,
 ) -> Result<()> {
     const KERNEL: &str = "ScatterNd";
     ensure(updates.dtype() == dst.dtype(), KERNEL, "the updates and the output have one element type")?;
-    let places = Places::new(KERNEL, indices, dst.shape())?;
+    let places = Places::new(KERNEL, indices, dst.shape(), bad)?;
     let len = places.slice_elements;
     ensure(updates.shape().elements() == places.count * len, KERNEL, "there is an update for each index")?;
     if len == 0 {
@@ -103,14 +124,18 @@ pub fn scatter_nd(
         let (updates, size) = (updates.bytes(), dst.dtype().bytes());
         let dst = dst.bytes();
         for (n, update) in updates.chunks(bytes).enumerate() {
-            dst[places.start(n) * size..][..bytes].copy_from_slice(update);
+            if let Some(start) = places.start(n) {
+                dst[start * size..][..bytes].copy_from_slice(update);
+            }
         }
         return Ok(());
     }
     for_dtype!(dst.dtype(), KERNEL, numbers, T => {
         let (updates, dst) = (values::<T>(updates.bytes(), KERNEL)?, values_mut::<T>(dst.bytes(), KERNEL)?);
         for (n, update) in updates.chunks(len).enumerate() {
-            combine_row(how, &mut dst[places.start(n)..][..len], update);
+            if let Some(start) = places.start(n) {
+                combine_row(how, &mut dst[start..][..len], update);
+            }
         }
         Ok(())
     })
@@ -307,19 +332,20 @@ mod tests {
         let at = view(&[3, 1], &[2i32, 0, 2]);
         let by = view(&[3, 2], &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert_eq!(
-            run(&[3, 2], &[0.0f32; 6], |d| scatter_nd(Combine::Add, at, by, d)).unwrap(),
+            run(&[3, 2], &[0.0f32; 6], |d| scatter_nd(Combine::Add, BadIndex::Refused, at, by, d)).unwrap(),
             [3., 4., 0., 0., 6., 8.]
         );
         assert_eq!(
-            run(&[3, 2], &[9.0f32; 6], |d| scatter_nd(Combine::Update, at, by, d)).unwrap(),
+            run(&[3, 2], &[9.0f32; 6], |d| scatter_nd(Combine::Update, BadIndex::Refused, at, by, d))
+                .unwrap(),
             [3., 4., 9., 9., 5., 6.]
         );
         assert_eq!(
-            run(&[3, 2], &[2.0f32; 6], |d| scatter_nd(Combine::Min, at, by, d)).unwrap(),
+            run(&[3, 2], &[2.0f32; 6], |d| scatter_nd(Combine::Min, BadIndex::Refused, at, by, d)).unwrap(),
             [2., 2., 2., 2., 1., 2.]
         );
         assert!(matches!(
-            run(&[2, 2], &[0.0f32; 4], |d| scatter_nd(Combine::Add, at, by, d)),
+            run(&[2, 2], &[0.0f32; 4], |d| scatter_nd(Combine::Add, BadIndex::Refused, at, by, d)),
             Err(KernelError::Index { .. })
         ));
     }

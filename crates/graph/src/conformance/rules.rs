@@ -110,6 +110,35 @@ fn fetched_strings_that_were_fed_stay() {
 }
 
 #[test]
+fn strings_are_joined_in_memory_that_a_run_takes_as_it_needs() {
+    let mut graph = Graph::new("test", &MemoryBudget::unlimited());
+    let (a, b) =
+        (input(&mut graph, "a", DType::String, &[2, 1]), input(&mut graph, "b", DType::String, &[2]));
+    let both = operator(&mut graph, "Add", &[("T", testing::dtype(DType::String))], &[a, b]);
+    let twice = operator(&mut graph, "Add", &[("T", testing::dtype(DType::String))], &[both, both]);
+    fetch(&mut graph, "both", both);
+    fetch(&mut graph, "twice", twice);
+    let mut session = session(&graph);
+    let shapes = [Shape::new(&[2, 1]).unwrap(), Shape::new(&[2]).unwrap()];
+    // The second run's strings are longer than those that there was room for after the first.
+    for times in [1, 50, 3] {
+        let texts =
+            |list: [&str; 2]| list.map(|text| Box::<[u8]>::from(text.repeat(times).as_bytes())).to_vec();
+        let (a, b) = (texts(["x", ""]), texts(["one", "2"]));
+        session.run(&[Feed::Strings(shapes[0], &a), Feed::Strings(shapes[1], &b)]).unwrap();
+        let read = |output| {
+            let references = session.output(output).unwrap();
+            let texts = references.as_slice::<StringRef>().unwrap().iter();
+            texts.map(|r| String::from_utf8(session.string(*r).to_vec()).unwrap()).collect::<Vec<_>>()
+        };
+        let joined = [["x", "one"], ["x", "2"], ["", "one"], ["", "2"]]
+            .map(|[a, b]| format!("{}{}", a.repeat(times), b.repeat(times)));
+        assert_eq!(read(0), joined);
+        assert_eq!(read(1), joined.map(|text| text.repeat(2)));
+    }
+}
+
+#[test]
 fn a_string_outside_of_its_text_is_refused() {
     let mut graph = Graph::new("test", &MemoryBudget::new(u64::MAX));
     let text = input(&mut graph, "text", DType::String, &[1]);

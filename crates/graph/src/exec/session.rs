@@ -241,12 +241,17 @@ impl Session {
     }
 
     fn compute(&mut self, after: &mut dyn FnMut(usize)) -> Result<(), GraphError> {
-        for (position, step) in self.plan.steps.iter().enumerate() {
+        for position in 0..self.plan.steps.len() {
             if self.stop.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
                 self.has_failed = true;
                 return Err(GraphError::Stopped);
             }
-            if let Err(source) = run_step(step, self) {
+            let mut result = run_step(&self.plan.steps[position], self);
+            if let Err(OpError::Strings { bytes }) = result {
+                result = self.make_room(bytes).and_then(|()| run_step(&self.plan.steps[position], self));
+            }
+            if let Err(source) = result {
+                let step = &self.plan.steps[position];
                 self.has_failed = true;
                 return Err(GraphError::Node {
                     file: self.file.clone(),
@@ -257,6 +262,15 @@ impl Session {
             }
             after(position);
         }
+        Ok(())
+    }
+
+    /// Room for so many bytes of strings that the step at hand makes: how many is only known as it runs. It is kept for
+    /// the runs to come.
+    fn make_room(&mut self, bytes: u64) -> Result<(), OpError> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(self.strings.used_bytes());
+        let memory = Buffer::new(&self.budget, "strings", bytes)?;
+        self.strings.moved_to(memory);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use tightfit_kernels::{ArgOp, arg_reduce};
 
 use super::Registration;
 use crate::attributes::Attributes;
-use crate::dim::Dims;
+use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
 use crate::reshape;
@@ -34,6 +34,9 @@ struct ArgReduce {
 }
 
 const AXIS: usize = 1;
+
+/// The most axes of TensorFlow's kernels.
+const MAX_AXES: usize = 7;
 
 fn axis_of(axis: i64, rank: usize) -> Result<usize, OpError> {
     super::axis(axis, rank)
@@ -62,7 +65,12 @@ impl Operator for ArgReduce {
             return Ok(vec![Fact::new(self.dtype, Dims::of_rank(dims.len().saturating_sub(1)))]);
         };
         let mut kept = dims.to_vec();
-        kept.remove(axis_of(axis, dims.len())?);
+        if kept.remove(axis_of(axis, dims.len())?) == Dim::Known(0) && !input.is_bound {
+            return Err(OpError::input(
+                0,
+                format!("is of shape {}, with nothing along axis {axis}", input.dims),
+            ));
+        }
         Ok(vec![Fact::new(self.dtype, Dims::new(kept))])
     }
 
@@ -76,6 +84,13 @@ impl Operator for ArgReduce {
         let input = run.input(0)?;
         let axis = super::extent::int_input(run, AXIS)?;
         let axis = axis_of(axis, input.shape().rank())?;
+        let shape = input.shape();
+        if shape[axis] == 0 || (shape.rank() > MAX_AXES && shape.elements() > 0) {
+            let why = format!(
+                "is of shape {shape}; 1 to {MAX_AXES} axes, and elements along axis {axis}, are needed"
+            );
+            return Err(OpError::input(0, why));
+        }
         Ok(arg_reduce(run.pool, self.op, axis, input, &mut run.output(0)?)?)
     }
 }
@@ -92,5 +107,10 @@ mod tests {
         let narrow = [("output_type", dtype(DType::I32))];
         check("ArgMin", &narrow, &[x.clone(), scalar(0i64)], &[tensor(&[3], &[0i32, 1, 1])]);
         refuses("ArgMax", &[], &[x, scalar(2i32)], "no axis");
+        refuses("ArgMin", &[], &[tensor(&[0, 0], &[0f32; 0]), scalar(1i32)], "nothing along");
+        // Nothing is beyond infinity but what is beyond the largest number.
+        let infinite = [f32::NAN, f32::INFINITY, f32::MAX, 1.0];
+        check("ArgMin", &[], &[tensor(&[4], &infinite), scalar(0i32)], &[scalar(3i64)]);
+        check("ArgMin", &[], &[tensor(&[3], &infinite[..3]), scalar(0i32)], &[scalar(0i64)]);
     }
 }

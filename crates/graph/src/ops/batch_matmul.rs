@@ -16,13 +16,29 @@ use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
-    Registration { name: "BatchMatMul", import },
-    Registration { name: "BatchMatMulV2", import },
     Registration {
-        name: "BatchMatMulV3",
-        import: |a| Ok(Box::new(BatchMatMul { output: Some(a.dtype("Tout")?), ..BatchMatMul::import(a)? })),
+        name: "BatchMatMul",
+        import: |a| Ok(Box::new(BatchMatMul { broadcasts: false, ..BatchMatMul::import(a)? })),
     },
+    Registration { name: "BatchMatMulV2", import },
+    Registration { name: "BatchMatMulV3", import: import_v3 },
 ];
+
+fn import_v3(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    let output = attributes.dtype("Tout")?;
+    let types = [attributes.dtype_or("Ta", output)?, attributes.dtype_or("Tb", output)?];
+    let is_byte = |dtype: &DType| matches!(dtype, DType::I8 | DType::U8);
+    let is_computed = match output {
+        DType::I32 if types.iter().all(is_byte) => true,
+        DType::BF16 => types.iter().all(|t| is_byte(t) || *t == output) && !types.iter().all(is_byte),
+        _ => types == [output; 2],
+    };
+    if !is_computed {
+        let why = format!("is {output}, which TensorFlow does not make of {} and {}", types[0], types[1]);
+        return Err(OpError::attribute("Tout", why));
+    }
+    Ok(Box::new(BatchMatMul { output: Some(output), ..BatchMatMul::import(attributes)? }))
+}
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(BatchMatMul::import(attributes)?))
@@ -35,13 +51,19 @@ pub struct BatchMatMul {
     pub adj_x: bool,
     /// The right-hand side is stored `[.., n, k]`.
     pub adj_y: bool,
+    /// Batch dimensions of size 1 are repeated; otherwise they are the same for both operands.
+    pub broadcasts: bool,
     /// What the product is of, where that need not be the type of the operands: they are converted before it.
     pub output: Option<DType>,
 }
 
 /// True when a product of this type is computed from operands of that one.
 fn is_computed_as(output: DType, operands: DType) -> bool {
-    output == operands || (operands == DType::F32 && matches!(output, DType::F16 | DType::BF16))
+    match output {
+        DType::F16 | DType::BF16 => operands == DType::F32,
+        DType::I16 => operands == DType::I32,
+        _ => output == operands,
+    }
 }
 
 /// Types that products are of.
@@ -115,7 +137,7 @@ fn matrix<T: Copy>(dims: &[T], is_transposed: bool) -> Option<(&[T], T, T)> {
 impl BatchMatMul {
     fn import(attributes: &Attributes<'_>) -> Result<BatchMatMul, OpError> {
         let (adj_x, adj_y) = (attributes.bool_or("adj_x", false)?, attributes.bool_or("adj_y", false)?);
-        Ok(BatchMatMul { adj_x, adj_y, output: None })
+        Ok(BatchMatMul { adj_x, adj_y, broadcasts: true, output: None })
     }
 
     fn layout(&self, a: &Shape, b: &Shape) -> Result<Layout, OpError> {
@@ -170,6 +192,13 @@ impl Operator for BatchMatMul {
         {
             return Err(OpError::input(1, format!("has {depth} rows where input 0 has {k} columns")));
         }
+        let is_same = |(a, b): (&Dim, &Dim)| a.known().zip(b.known()).is_none_or(|(a, b)| a == b);
+        let is_alike = a_batch.len() == b_batch.len() && a_batch.iter().zip(b_batch).all(is_same);
+        if !self.broadcasts && !is_alike && !(a.is_bound || b.is_bound) {
+            let why =
+                format!("is of shape {} for {}; those before the last two are the same", b.dims, a.dims);
+            return Err(OpError::input(1, why));
+        }
         let batch = Dims::new(a_batch).broadcast(&Dims::new(b_batch)).ok_or_else(|| {
             OpError::input(
                 1,
@@ -191,7 +220,7 @@ impl Operator for BatchMatMul {
         let (a, b) = (run.shape(0), run.shape(1));
         let (a_batch, m, k) = matrix(&a, self.adj_x)?;
         let (b_batch, depth, n) = matrix(&b, self.adj_y)?;
-        (k == depth).then_some(())?;
+        (k == depth && (self.broadcasts || a_batch == b_batch)).then_some(())?;
         let batch = reshape::broadcast(Shape::new(a_batch).ok()?, Shape::new(b_batch).ok()?)?;
         reshape::set(run, 0, batch.iter().copied().chain([m, n]))
     }

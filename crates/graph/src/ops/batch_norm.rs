@@ -82,7 +82,7 @@ fn check_vectors(
     in_x: Option<&Dim>,
     vectors: &[usize],
     dtype: DType,
-    may_be_empty: bool,
+    has_own: bool,
 ) -> Result<Dim, OpError> {
     let mut channels = in_x.copied().unwrap_or(Dim::Unknown);
     for index in vectors {
@@ -90,7 +90,7 @@ fn check_vectors(
         super::need_type(*index, fact, &[dtype])?;
         let Some(dims) = super::dims_of_rank(*index, fact, 1)? else { continue };
         match (channels, dims[0]) {
-            (_, Dim::Known(0)) if may_be_empty && *index >= MEAN => {}
+            _ if has_own && *index >= MEAN => {}
             (Dim::Known(a), Dim::Known(b)) if a != b => {
                 return Err(OpError::input(*index, format!("has {b} elements for {a} channels")));
             }
@@ -170,11 +170,11 @@ impl Operator for BatchNorm {
             );
             return Err(OpError::input(0, why));
         }
-        let may_be_empty = self.is_training && self.average_factor == 1.0;
+        // Nothing is read then of the statistics that come in.
+        let has_own = self.is_training && self.average_factor == 1.0;
         let dims = x.dims.get();
         let in_x = dims.and_then(|dims| if self.is_channels_first { dims.get(1) } else { dims.last() });
-        let channels =
-            check_vectors(inputs, in_x, &[SCALE, OFFSET, MEAN, VARIANCE], DType::F32, may_be_empty)?;
+        let channels = check_vectors(inputs, in_x, &[SCALE, OFFSET, MEAN, VARIANCE], DType::F32, has_own)?;
         let mut facts = vec![Fact::new(x.dtype, x.dims.clone())];
         facts.resize(5, Fact::new(DType::F32, Dims::new([channels])));
         if self.outputs == 6 {

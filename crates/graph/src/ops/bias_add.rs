@@ -1,34 +1,53 @@
 //! BiasAdd: a vector added along the channels.
 //!
-//! With channels last (NHWC) it is an Add, which broadcasts the vector the same way. With channels second (NCHW) the
-//! vector is added as if it were of shape `[channels, 1, ..]`. Types: every number. The output may take the memory of
-//! the tensor.
+//! With channels last (NHWC) it is an Add, which broadcasts the vector the same way, as soon as the shapes are known to
+//! be those of a BiasAdd. With channels second (NCHW) the vector is added as if it were of shape `[channels, 1, ..]`.
+//! Types: every number. The output may take the memory of the tensor.
+
+use std::sync::Arc;
 
 use tightfit_core::{Shape, TensorView};
 use tightfit_kernels::{BinaryOp, Src, binary};
 
 use super::{Binary, Registration};
 use crate::attributes::Attributes;
+use crate::dim::Dim;
 use crate::fact::Fact;
-use crate::operator::{Call, Memory, OpError, Operator, Run};
-use crate::reshape;
+use crate::operator::{OpError, Operator, Run};
 
 pub(super) const OPS: &[Registration] =
     &[Registration { name: "BiasAdd", import }, Registration { name: "BiasAddV1", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     match attributes.text_or("data_format", "NHWC")? {
-        "NHWC" => Ok(Box::new(Binary { op: BinaryOp::Add })),
-        "NCHW" => Ok(Box::new(ChannelsSecond)),
+        "NHWC" => Ok(Box::new(BiasAdd { is_second: false })),
+        "NCHW" => Ok(Box::new(BiasAdd { is_second: true })),
         other => Err(OpError::attribute("data_format", format!("is {other}; NHWC and NCHW are supported"))),
     }
 }
 
-/// BiasAdd with channels second.
+/// The operator.
 #[derive(Debug)]
-struct ChannelsSecond;
+struct BiasAdd {
+    /// True where the channels are the second axis, false where they are the last.
+    is_second: bool,
+}
 
-impl Operator for ChannelsSecond {
+impl BiasAdd {
+    /// The channels of a tensor, where its rank is known, and the elements of a bias.
+    fn channels(&self, inputs: &[&Fact]) -> Result<Option<[Dim; 2]>, OpError> {
+        let (input, bias) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
+        let bias = super::dims_of_rank(1, bias, 1)?;
+        let Some(dims) = input.dims.get() else { return Ok(None) };
+        if dims.len() < 2 {
+            return Err(OpError::input(0, format!("is of shape {}; at least 2 axes are needed", input.dims)));
+        }
+        let channels = if self.is_second { dims[1] } else { dims[dims.len() - 1] };
+        Ok(bias.map(|bias| [channels, bias[0]]))
+    }
+}
+
+impl Operator for BiasAdd {
     fn name(&self) -> &'static str {
         "BiasAdd"
     }
@@ -41,13 +60,11 @@ impl Operator for ChannelsSecond {
                 format!("is of type {}, and input 0 of {}", bias.dtype, input.dtype),
             ));
         }
-        let bias = super::dims_of_rank(1, bias, 1)?;
-        if input.dims.rank().is_some_and(|rank| rank < 2) {
-            return Err(OpError::input(0, format!("is of shape {}; NCHW needs at least 2 axes", input.dims)));
-        }
-        if let (Some(dims), Some(bias)) = (input.dims.get(), bias)
-            && let (Some(channels), Some(elements)) = (dims[1].size(), bias[0].size())
+        if let Some([channels, elements]) = self.channels(inputs)?
+            && let (Some(channels), Some(elements)) = (channels.size(), elements.size())
             && channels != elements
+            && !input.is_bound
+            && !bias.is_bound
         {
             return Err(OpError::input(1, format!("has {elements} elements for {channels} channels")));
         }
@@ -56,25 +73,26 @@ impl Operator for ChannelsSecond {
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
         let input = super::input(inputs, 0)?;
-        if input.dims.rank().is_some_and(|rank| rank < 3) {
+        if self.is_second && input.dims.rank().is_some_and(|rank| rank < 3) {
             return Err(OpError::input(0, format!("is of shape {}; NCHW needs at least 3 axes", input.dims)));
         }
         Ok(())
     }
 
-    fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::overwrites(&[0])
+    fn plainer(&self, inputs: &[&Fact]) -> Option<Arc<dyn Operator>> {
+        let [channels, elements] = self.channels(inputs).ok()??;
+        let is_add = !self.is_second && channels.known().is_some() && channels == elements;
+        is_add.then(|| Arc::new(Binary { op: BinaryOp::Add }) as Arc<dyn Operator>)
     }
 
-    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        reshape::same(run, 0)
-    }
+    takes_over_its_input!();
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (input, bias) = (run.src(0)?, run.input(1)?);
         let mut dims = [1; tightfit_core::MAX_RANK];
         dims[0] = bias.shape().elements();
-        let shape = Shape::new(&dims[..run.shape(0).rank() - 1])?;
+        let behind = if self.is_second { run.shape(0).rank() - 2 } else { 0 };
+        let shape = Shape::new(&dims[..1 + behind])?;
         let bias = TensorView::new(bias.dtype(), shape, bias.bytes())
             .ok_or(OpError::Internal("a bias is no vector"))?;
         Ok(binary(run.pool, BinaryOp::Add, input, Src::View(bias), &mut run.output(0)?)?)
@@ -83,7 +101,7 @@ impl Operator for ChannelsSecond {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check, refuses, tensor, text};
+    use crate::testing::{check, refuses, scalar, tensor, text};
 
     #[test]
     fn adds_along_the_channels() {
@@ -101,6 +119,12 @@ mod tests {
             &[x.clone(), bias],
             &[tensor(&[1, 2, 1, 2], &[11.0f32, 12.0, 23.0, 24.0])],
         );
-        refuses("BiasAdd", &[("data_format", text("NCHW"))], &[x, tensor(&[3], &[0.0f32; 3])], "3 elements");
+        let three = tensor(&[3], &[0.0f32; 3]);
+        refuses("BiasAdd", &[("data_format", text("NCHW"))], &[x.clone(), three], "3 elements");
+        // What would be broadcast is no bias.
+        refuses("BiasAdd", &[], &[x.clone(), tensor(&[1], &[0.0f32])], "1 elements");
+        refuses("BiasAddV1", &[], &[x.clone(), tensor(&[1, 2], &[0.0f32; 2])], "rank 1");
+        refuses("BiasAddV1", &[], &[x, scalar(0.0f32)], "rank 1");
+        refuses("BiasAdd", &[], &[tensor(&[2], &[0.0f32; 2]), tensor(&[2], &[0.0f32; 2])], "2 axes");
     }
 }

@@ -1,8 +1,8 @@
 //! Functions of two elements: Add, Mul, Maximum, Pow, Less, LogicalAnd and their like.
 //!
 //! Shape: the inputs', broadcast by numpy's rules. Types: both inputs of one; float16 and bfloat16 are computed in
-//! float32, integers wrap, and an integer division by zero or a negative integer exponent is an error. Equal and
-//! NotEqual also compare strings, by their bytes. The output may take the memory of an input of its shape;
+//! float32, integers wrap, and an integer division by zero or a negative integer exponent is an error. Add also joins
+//! strings, for which it takes free memory as it runs; Equal and NotEqual compare them, by their bytes. The output may take the memory of an input of its shape;
 //! comparisons' may not, since bools are smaller.
 
 use tightfit_core::{DType, MAX_RANK, Shape, StringRef};
@@ -61,7 +61,8 @@ impl Operator for Binary {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (a, b) = (super::input(inputs, 0)?, super::input(inputs, 1)?);
-        if a.dtype != b.dtype || !self.op.supports(a.dtype) {
+        let is_text = a.dtype == DType::String && self.op == BinaryOp::Add;
+        if a.dtype != b.dtype || !(is_text || self.op.supports(a.dtype)) {
             return Err(OpError::input(1, format!("is of type {}, and input 0 of {}", b.dtype, a.dtype)));
         }
         let dims = super::broadcast(a, b)?;
@@ -71,8 +72,9 @@ impl Operator for Binary {
         }])
     }
 
-    fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::overwrites(&[0, 1])
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        let is_text = call.inputs.iter().any(|input| input.dtype == DType::String);
+        if is_text { Memory::default() } else { Memory::overwrites(&[0, 1]) }
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
@@ -80,6 +82,10 @@ impl Operator for Binary {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        super::check_broadcast(&run.shape(0), &run.shape(1))?;
+        if run.dtype(0) == DType::String {
+            return join_texts(run);
+        }
         let (a, b) = (run.src(0)?, run.src(1)?);
         Ok(binary(run.pool, self.op, a, b, &mut run.output(0)?)?)
     }
@@ -143,6 +149,7 @@ impl Operator for Comparison {
             run.out_bytes(0)?.fill((self.op == CompareOp::NotEqual) as u8);
             return Ok(());
         }
+        super::check_broadcast(&run.shape(0), &run.shape(1))?;
         if run.dtype(0) == DType::String {
             return self.compare_texts(run);
         }
@@ -165,16 +172,35 @@ fn lenient_dims(a: &Dims, b: &Dims) -> Dims {
     }
 }
 
+/// The two strings for each element of the output.
+fn text_pairs<'a>(run: &Run<'a>) -> Result<impl Iterator<Item = [StringRef; 2]> + Clone + use<'a>, OpError> {
+    let shape = run.output_shape(0);
+    let (a, b) = (run.slice::<StringRef>(0)?, run.slice::<StringRef>(1)?);
+    let steps = [broadcast_steps(&run.shape(0), shape.rank()), broadcast_steps(&run.shape(1), shape.rank())];
+    Ok((0..shape.elements()).map(move |i| {
+        let [x, y] = steps.map(|steps| place(i, &shape, &steps));
+        [a[x], b[y]]
+    }))
+}
+
+/// One string behind the other.
+fn join_texts(run: &mut Run<'_>) -> Result<(), OpError> {
+    let pairs = text_pairs(run)?;
+    let bytes = pairs.clone().flatten().map(|text| text.bytes).fold(0, u64::saturating_add);
+    run.need_strings(bytes)?;
+    let output = run.out::<StringRef>(0)?;
+    for (to, [a, b]) in output.iter_mut().zip(pairs) {
+        *to = run.joined_strings(a, b)?;
+    }
+    Ok(())
+}
+
 impl Comparison {
     /// Strings, by their bytes.
     fn compare_texts(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let shape = run.output_shape(0);
-        let (a, b) = (run.slice::<StringRef>(0)?, run.slice::<StringRef>(1)?);
-        let steps =
-            [broadcast_steps(&run.shape(0), shape.rank()), broadcast_steps(&run.shape(1), shape.rank())];
-        for (i, out) in run.out_bytes(0)?.iter_mut().enumerate() {
-            let [x, y] = steps.map(|steps| place(i, &shape, &steps));
-            let is_same = run.string(a[x]) == run.string(b[y]);
+        let pairs = text_pairs(run)?;
+        for (out, [a, b]) in run.out_bytes(0)?.iter_mut().zip(pairs) {
+            let is_same = run.string(a) == run.string(b);
             *out = (is_same == (self.op == CompareOp::Equal)) as u8;
         }
         Ok(())
@@ -227,6 +253,14 @@ mod tests {
         check("TruncateDiv", &[], &floats, &[tensor(&[3], &[1.0f32, -1.0, 0.0])]);
         let whole = [tensor(&[2], &[7i32, -7]), scalar(4i32)];
         check("TruncateDiv", &[], &whole, &[tensor(&[2], &[1i32, -1])]);
+    }
+
+    #[test]
+    fn known_operands_of_as_many_elements_may_be_broadcast() {
+        let (column, row) = (tensor(&[2, 1], &[1i32, 2]), tensor(&[1, 2], &[10i32, 20]));
+        check("Add", &[], &[column.clone(), row.clone()], &[tensor(&[2, 2], &[11i32, 21, 12, 22])]);
+        let chosen = tensor(&[2, 2], &[1i32, 1, 2, 2]);
+        check("SelectV2", &[], &[bools(&[], &[true]), column, row], &[chosen]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Counting values: Bincount, DenseBincount and HistogramFixedWidth.
 //!
 //! Bincount: inputs values (int32, of any shape), size, weights (of the output's type and the values' shape, or empty
-//! for 1 each); output `[size]`. DenseBincount: the same for values `[n]` or `[rows, n]` of int32 or int64, output
+//! for 1 each); output `[size]`. DenseBincount: the same for values `[]`, `[n]` or `[rows, n]` of int32 or int64, output
 //! `[size]` or `[rows, size]`, 1 for each value that occurs with `binary_output`. Values past the size are dropped,
 //! negative ones refused. HistogramFixedWidth: inputs values, range `[low, high]`, number of parts; output int32 or
 //! int64.
@@ -72,32 +72,39 @@ impl Operator for Bincount {
         super::need_type(0, values, &[DType::I32, DType::I64])?;
         super::need_type(2, weights, &[DType::I32, DType::I64, DType::F32, DType::F64])?;
         let size = size(1, super::input(inputs, 1)?)?;
-        if let (Some(weights_count), Some(count)) =
-            (weights.dims.elements().size(), values.dims.elements().size())
-            && weights_count != 0
-            && weights_count != count
-        {
-            return Err(OpError::input(2, format!("has {weights_count} weights for {count} values")));
+        if let (Some(of), Some(by)) = (values.dims.get(), weights.dims.get()) {
+            let is_bound = values.is_bound || weights.is_bound;
+            let differs = |(a, b): (&Dim, &Dim)| a.known().zip(b.known()).is_some_and(|(a, b)| a != b);
+            let is_like = of.len() == by.len() && (is_bound || !of.iter().zip(by).any(differs));
+            // Where there are none, each weighs 1.
+            let may_be_empty = by.iter().any(|d| d.known().is_none_or(|n| n == 0));
+            if !is_like && !may_be_empty {
+                let why = format!("is of shape {} for values of {}", weights.dims, values.dims);
+                return Err(OpError::input(2, why));
+            }
         }
         let dims = match values.dims.get() {
             None if self.is_dense => Dims::UNKNOWN,
             Some(&[rows, _]) if self.is_dense => Dims::new([rows, size]),
-            Some([_]) | None => Dims::new([size]),
+            Some([] | [_]) | None => Dims::new([size]),
             Some(_) if !self.is_dense => Dims::new([size]),
             Some(_) => {
-                return Err(OpError::input(0, format!("is of shape {}; rank 1 or 2 is needed", values.dims)));
+                return Err(OpError::input(
+                    0,
+                    format!("is of shape {}; at most rank 2 is needed", values.dims),
+                ));
             }
         };
         Ok(vec![Fact::new(weights.dtype, dims)])
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        let (values, weights) = (run.shape(0), run.shape(2).elements());
-        (weights == 0 || weights == values.elements()).then_some(())?;
+        let (values, weights) = (run.shape(0), run.shape(2));
+        (weights.elements() == 0 || weights == values).then_some(())?;
         let size = usize::try_from(reshape::int(run, 1)?).ok()?;
         match values[..] {
             [rows, _] if self.is_dense => reshape::set(run, 0, [rows, size]),
-            [_] => reshape::set(run, 0, [size]),
+            [] | [_] => reshape::set(run, 0, [size]),
             _ if self.is_dense => None,
             _ => reshape::set(run, 0, [size]),
         }
@@ -194,6 +201,8 @@ mod tests {
         let values = tensor(&[2], &[f64::NAN, 1.0]);
         let inputs = [values, tensor(&[2], &[0f64, 2.0]), scalar(3i32)];
         refuses("HistogramFixedWidth", &[], &inputs, "NaN");
+        let [values, range, _] = inputs;
+        check("HistogramFixedWidth", &[], &[values, range, scalar(1i32)], &[tensor(&[1], &[2i32])]);
     }
 
     #[test]
@@ -216,6 +225,13 @@ mod tests {
         let zeros = [values.clone(), scalar(3i32), tensor(&[2, 3], &[0.0f32; 6])];
         let rows = [tensor(&[2, 3], &[0.0f32, 1.0, 0.0, 1.0, 1.0, 0.0])];
         check("DenseBincount", &binary, &zeros, &rows);
+        check(
+            "DenseBincount",
+            &[],
+            &[scalar(2i32), scalar(3i32), none.clone()],
+            &[tensor(&[3], &[0i64, 0, 1])],
+        );
+        refuses("DenseBincount", &[], &[scalar(2i32), scalar(3i32), tensor(&[1], &[1i64])], "shape");
         let sums = [tensor(&[2], &[4.0f32, 1.75])];
         check("Bincount", &[], &[values, scalar(2i32), weights], &sums);
         refuses("Bincount", &[], &[tensor(&[1], &[-1i32]), scalar(2i32), none], "-1");
@@ -226,5 +242,8 @@ mod tests {
         let inputs =
             [tensor(&[6], &[-1.0f32, 0.0, 1.5, 2.0, 5.0, 15.0]), tensor(&[2], &[0.0f32, 5.0]), scalar(5i32)];
         check("HistogramFixedWidth", &[], &inputs, &[tensor(&[5], &[2i32, 1, 1, 0, 2])]);
+        // Where a part begins is rounded as TensorFlow rounds it.
+        let inputs = [tensor(&[1], &[-2i64]), tensor(&[2], &[-3i64, -1]), scalar(6i32)];
+        check("HistogramFixedWidth", &[], &inputs, &[tensor(&[6], &[0i32, 0, 1, 0, 0, 0])]);
     }
 }

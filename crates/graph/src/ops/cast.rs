@@ -1,8 +1,8 @@
 //! The same numbers in another type, and the same bits: Cast, Bitcast.
 //!
 //! Shape: Cast keeps it. Bitcast to a smaller type adds a last axis of as many elements as one becomes, to a larger
-//! one removes such an axis. Types: Cast takes every number and bool, to the results TensorFlow has on x86; with
-//! `Truncate` the bits that float16 and bfloat16 have no room for are cut off. Strings and complex numbers are refused.
+//! one removes such an axis. Types: Cast takes every number and bool, to the results TensorFlow has on x86 (of complex numbers the real part); with
+//! `Truncate` the bits that float16 and bfloat16 have no room for are cut off. Strings are refused.
 //! Bitcast takes every type but bool and string, and costs nothing: the output is the input's memory.
 
 use tightfit_core::DType;
@@ -30,7 +30,7 @@ fn import_cast(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError
 }
 
 fn is_number(dtype: DType) -> bool {
-    !dtype.is_complex() && dtype != DType::String
+    dtype != DType::String
 }
 
 /// Conversion to another type.
@@ -157,6 +157,7 @@ impl Operator for Bitcast {
 mod tests {
     use super::*;
     use crate::testing::*;
+    use tightfit_core::Shape;
 
     #[test]
     fn casts() {
@@ -171,6 +172,34 @@ mod tests {
         );
         check("Cast", &to(DType::I64), &[tensor::<i64>(&[0, 2], &[])], &[tensor::<i64>(&[0, 2], &[])]);
         refuses("Cast", &to(DType::String), &[scalar(1f32)], "DstT");
+    }
+
+    #[test]
+    fn casts_complex_numbers() {
+        let to = |t| [("DstT", dtype(t))];
+        let complex = |dtype, parts: &[f64]| {
+            let bytes = match dtype {
+                DType::C64 => parts.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect(),
+                _ => parts.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            };
+            Tensor { dtype, shape: Shape::new(&[parts.len() / 2]).unwrap(), bytes }
+        };
+        let parts = [1.5, 2.0, 0.0, 3.0, -3.75, -1.0];
+        for from in [DType::C64, DType::C128] {
+            let x = [complex(from, &parts)];
+            check("Cast", &to(DType::F64), &x, &[tensor(&[3], &[1.5f64, 0.0, -3.75])]);
+            check("Cast", &to(DType::I32), &x, &[tensor(&[3], &[1i32, 0, -3])]);
+            check("Cast", &to(DType::Bool), &x, &[bools(&[3], &[true, false, true])]);
+            let halves = [1.5, 0.0, -3.75].map(half::bf16::from_f32);
+            check("Cast", &to(DType::BF16), &x, &[tensor(&[3], &halves)]);
+            for other in [DType::C64, DType::C128] {
+                check("Cast", &to(other), &x, &[complex(other, &parts)]);
+            }
+            let real = [complex(from, &[1.5, 0.0, -2.0, 0.0])];
+            check("Cast", &to(from), &[tensor(&[2], &[1.5f64, -2.0])], &real);
+            check("Cast", &to(from), &[tensor(&[2], &[1.5, -2.0].map(half::f16::from_f32))], &real);
+            check("Cast", &to(from), &[bools(&[1], &[true])], &[complex(from, &[1.0, 0.0])]);
+        }
     }
 
     #[test]

@@ -86,13 +86,10 @@ impl Operator for Conv2d {
         let Some(window) = super::dims_of_rank(FILTER, filter, 4)? else {
             return Ok(vec![Fact::new(DType::F32, Dims::of_rank(4))]);
         };
-        let Some([height, width, depth, out_channels]) =
+        let Some([_, _, depth, out_channels]) =
             filter.dims.concrete().and_then(|s| <[usize; 4]>::try_from(&s[..]).ok())
         else {
-            let [rows, columns] = match (window[0].size(), window[1].size()) {
-                (Some(height), Some(width)) => self.moves.output([height, width], &image[1..3])?,
-                _ => [Dim::Unknown; 2],
-            };
+            let [rows, columns] = self.moves.output_by(filter, &image[1..3])?;
             return Ok(vec![Fact::new(DType::F32, Dims::new([image[0], rows, columns, window[3]]))]);
         };
         if let Some(channels) = image[3].size()
@@ -104,7 +101,7 @@ impl Operator for Conv2d {
             );
             return Err(OpError::input(FILTER, why));
         }
-        let [rows, columns] = self.moves.output([height, width], &image[1..3])?;
+        let [rows, columns] = self.moves.output_by(filter, &image[1..3])?;
         self.fused.check(inputs, Some(out_channels))?;
         let dims = vec![image[0], rows, columns, Dim::Known(out_channels as i64)];
         Ok(vec![Fact::new(DType::F32, Dims::new(dims))])

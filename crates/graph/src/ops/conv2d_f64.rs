@@ -2,7 +2,7 @@
 //! a plain kernel without an epilogue. The filter of the latter is that of as many groups as there are channels.
 
 use tightfit_core::DType;
-use tightfit_kernels::{Conv2dParams, conv2d_f64, conv2d_i32};
+use tightfit_kernels::{Conv2dParams, conv2d_plain};
 
 use super::window::Moves;
 use crate::dim::{Dim, Dims};
@@ -57,10 +57,7 @@ impl Operator for Conv2dF64 {
                 format!("is of shape {filter}, which an input of {input} has no groups for"),
             ));
         }
-        let (Some(rows), Some(columns)) = (window[0].size(), window[1].size()) else {
-            return Ok(vec![Fact::new(input.dtype, Dims::of_rank(4))]);
-        };
-        let [rows, columns] = self.moves.output([rows, columns], &image[1..3])?;
+        let [rows, columns] = self.moves.output_by(filter, &image[1..3])?;
         let channels = match (self.is_depthwise, window[2].size(), window[3].size()) {
             (false, ..) => window[3],
             (true, Some(channels), Some(multiplier)) => {
@@ -81,9 +78,9 @@ impl Operator for Conv2dF64 {
             params.ok_or(OpError::Internal("a convolution's shapes are not as they were inferred"))?;
         if run.dtype(0) == DType::I32 {
             let (input, filter) = (run.slice::<i32>(0)?, run.slice::<i32>(1)?);
-            return Ok(conv2d_i32(run.pool, &params, input, filter, run.out(0)?)?);
+            return Ok(conv2d_plain(run.pool, &params, input, filter, run.out(0)?)?);
         }
         let (input, filter) = (run.slice::<f64>(0)?, run.slice::<f64>(1)?);
-        Ok(conv2d_f64(run.pool, &params, input, filter, run.out(0)?)?)
+        Ok(conv2d_plain(run.pool, &params, input, filter, run.out(0)?)?)
     }
 }

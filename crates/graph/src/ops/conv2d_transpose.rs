@@ -8,8 +8,8 @@
 
 use tightfit_core::{ALIGNMENT, DType};
 use tightfit_kernels::{
-    Conv2d as Kernel, Conv2dParams, Epilogue, Isa, WeightForm, Weights, Window, conv2d_transpose_f64,
-    conv2d_transpose_i32, stuff_zeros, stuffed_size, turn_filter,
+    Conv2d as Kernel, Conv2dParams, Epilogue, Isa, WeightForm, Weights, Window, conv2d_transpose_plain,
+    stuff_zeros, stuffed_size, turn_filter,
 };
 
 use super::Registration;
@@ -113,15 +113,16 @@ impl Conv2dTranspose {
         }
         if run.dtype(FILTER) == DType::I32 {
             let (filter, input) = (run.slice::<i32>(FILTER)?, run.slice::<i32>(INPUT)?);
-            return Ok(conv2d_transpose_i32(run.pool, &params, input, filter, run.out(0)?)?);
+            return Ok(conv2d_transpose_plain(run.pool, &params, input, filter, run.out(0)?)?);
         }
         let (filter, input) = (run.slice::<f64>(FILTER)?, run.slice::<f64>(INPUT)?);
-        Ok(conv2d_transpose_f64(run.pool, &params, input, filter, run.out(0)?)?)
+        Ok(conv2d_transpose_plain(run.pool, &params, input, filter, run.out(0)?)?)
     }
 
     /// Height and width of the output, as the first input says.
     fn size(&self, sizes: &Fact) -> Result<[Dim; 2], OpError> {
         super::need_type(SIZES, sizes, &[DType::I32])?;
+        super::dims_of_rank(SIZES, sizes, 1)?;
         match sizes.dims_value().as_deref() {
             None => Ok([Dim::Unknown; 2]),
             Some(&[_, height, width, _] | &[height, width]) => Ok([height, width]),
@@ -148,6 +149,12 @@ impl Operator for Conv2dTranspose {
             && a != b
         {
             return Err(OpError::input(FILTER, format!("has {a} channels where input {INPUT} has {b}")));
+        }
+        if window[2] == Dim::Known(0) && !filter.is_bound {
+            return Err(OpError::input(
+                FILTER,
+                format!("is of shape {}, for images of no channels", filter.dims),
+            ));
         }
         if let (Some(rows), Some(columns)) = (window[0].size(), window[1].size()) {
             // A convolution of the output must give the input.

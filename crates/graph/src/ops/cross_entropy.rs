@@ -37,6 +37,9 @@ impl CrossEntropy {
             let dims = super::broadcast(logits, labels)?;
             return Ok(dims.get().map_or(unknown, <[Dim]>::to_vec));
         }
+        if logit_dims.as_ref().is_some_and(|dims| dims[1] == Dim::Known(0)) && !logits.is_bound {
+            return Err(OpError::input(0, format!("is of shape {}, of no classes", logits.dims)));
+        }
         let rows = super::dims_of_rank(1, labels, 1)?.map(|dims| dims[0]);
         if let (Some(dims), Some(Dim::Known(rows))) = (&logit_dims, rows)
             && dims[0].known().is_some_and(|n| n != rows)
@@ -94,5 +97,7 @@ mod tests {
         );
         let bad = [logits, tensor(&[2], &[3i32, 0])];
         refuses("SparseSoftmaxCrossEntropyWithLogits", &[], &bad, "3");
+        let none = [tensor(&[3, 0], &[0f32; 0]), tensor(&[3], &[0i32; 3])];
+        refuses("SparseSoftmaxCrossEntropyWithLogits", &[], &none, "no classes");
     }
 }

@@ -17,7 +17,7 @@ use super::conv2d_f64::Conv2dF64;
 use super::fused::{Fused, Product};
 use super::window::Moves;
 use crate::attributes::Attributes;
-use crate::dim::{Dim, Dims};
+use crate::dim::Dims;
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 
@@ -81,10 +81,7 @@ impl Operator for DepthwiseConv2d {
         }
         let channels = window[2].times(window[3]);
         self.fused.check(inputs, channels.size())?;
-        let [rows, columns] = match (window[0].size(), window[1].size()) {
-            (Some(height), Some(width)) => self.moves.output([height, width], &image[1..3])?,
-            _ => [Dim::Unknown; 2],
-        };
+        let [rows, columns] = self.moves.output_by(filter, &image[1..3])?;
         Ok(vec![Fact::new(DType::F32, Dims::new([image[0], rows, columns, channels]))])
     }
 

@@ -331,6 +331,13 @@ impl Operator for MatrixBandPart {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (lower, upper) = (int_input(run, 1)?, int_input(run, 2)?);
+        let shape = run.shape(0);
+        for (index, n) in [(1, lower), (2, upper)] {
+            let most = shape[shape.rank() + index - 3];
+            if n > most as i64 {
+                return Err(OpError::input(index, format!("is {n}, more than the {most} of a matrix")));
+            }
+        }
         let mut output = output_with_input(run)?;
         Ok(matrix_band_part(run.pool, lower, upper, &mut output)?)
     }
@@ -445,6 +452,9 @@ mod tests {
         let band = tensor(&[3, 3], &[1f32, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0]);
         check("MatrixBandPart", &[], &[m.clone(), scalar(-1i64), scalar(0i64)], &[band]);
         let band = tensor(&[3, 3], &[1f32, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0]);
-        check("MatrixBandPart", &[], &[m, scalar(0i32), scalar(1i32)], &[band]);
+        check("MatrixBandPart", &[], &[m.clone(), scalar(0i32), scalar(1i32)], &[band]);
+        check("MatrixBandPart", &[], &[m.clone(), scalar(3i32), scalar(-9i32)], &[m.clone()]);
+        refuses("MatrixBandPart", &[], &[m.clone(), scalar(4i32), scalar(1i32)], "input 1 is 4");
+        refuses("MatrixBandPart", &[], &[m, scalar(0i32), scalar(4i32)], "input 2 is 4");
     }
 }

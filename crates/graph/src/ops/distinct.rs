@@ -46,10 +46,10 @@ impl Operator for Where {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = super::input(inputs, 0)?;
-        if input.dtype.is_complex() || input.dtype == DType::String {
+        if input.dtype.is_complex() || matches!(input.dtype, DType::String | DType::F16) {
             return Err(OpError::input(
                 0,
-                format!("is of type {}; numbers and bools are supported", input.dtype),
+                format!("is of type {}; other numbers and bools are supported", input.dtype),
             ));
         }
         let Some(rank) = input.dims.rank() else {
@@ -105,16 +105,19 @@ fn key<'a>(run: &Run<'a>, tensor: TensorView<'a>, i: usize) -> Option<Key<'a>> {
     let mut word = [0; 8];
     word.get_mut(..size)?.copy_from_slice(bytes);
     let bits = u64::from_le_bytes(word);
-    let exponent = match tensor.dtype() {
-        DType::F64 => 0x7ff0_0000_0000_0000,
-        DType::F32 => 0x7f80_0000,
-        DType::F16 => 0x7c00,
-        DType::BF16 => 0x7f80,
+    // Of infinity, and of the smallest number that is not denormal.
+    let (exponent, least) = match tensor.dtype() {
+        DType::F64 => (0x7ff0_0000_0000_0000, 0x0010_0000_0000_0000),
+        DType::F32 => (0x7f80_0000, 0x0080_0000),
+        DType::F16 => (0x7c00, 0),
+        DType::BF16 => (0x7f80, 0),
         _ => return Some(Key::Bits(bits)),
     };
     let magnitude = bits & !(1 << (size * 8 - 1));
     // A magnitude past that of infinity is NaN.
-    (magnitude <= exponent).then_some(Key::Bits(if magnitude == 0 { 0 } else { bits }))
+    // Both zeros and denormals are one, but not of the types of 16 bits, which TensorFlow tells apart by their bits.
+    let is_zero = magnitude < least;
+    (magnitude <= exponent).then_some(Key::Bits(if is_zero { 0 } else { bits }))
 }
 
 /// Numbers 0 to `count` in scratch, sorted by their keys and among equals by themselves.
@@ -323,6 +326,12 @@ mod tests {
         let wide = [("out_idx", dtype(DType::I64))];
         let outputs = run("Unique", &wide, &[tensor(&[4], &[0f32, f32::NAN, -0.0, f32::NAN])]).unwrap();
         assert_eq!(outputs[1], tensor(&[4], &[0i64, 1, 0, 2]));
+        let zeros = [f32::from_bits(1), 0.0, -0.0, f32::MIN_POSITIVE];
+        let outputs = run("Unique", &wide, &[tensor(&[4], &zeros)]).unwrap();
+        assert_eq!(outputs[1], tensor(&[4], &[0i64, 0, 0, 1]));
+        let zeros = [half::bf16::ZERO, half::bf16::NEG_ZERO, half::bf16::ZERO];
+        let outputs = run("Unique", &wide, &[tensor(&[3], &zeros)]).unwrap();
+        assert_eq!(outputs[1], tensor(&[3], &[0i64, 1, 0]));
         check(
             "Unique",
             &wide,

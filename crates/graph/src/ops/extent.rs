@@ -114,6 +114,34 @@ pub(super) fn not_negative(index: usize, dim: Dim) -> Result<Dim, OpError> {
     }
 }
 
+/// The most axes that TensorFlow's kernels cut along.
+const MAX_CUT: usize = 8;
+
+/// What a slice takes of a tensor, as far as TensorFlow has ways of its own for it.
+pub(super) struct Cut {
+    /// All of it.
+    pub is_all: bool,
+    /// Neighbouring slices of its first axis.
+    pub is_of_rows: bool,
+}
+
+/// Checks that TensorFlow's kernels have a way to cut a tensor of so many axes.
+///
+/// # Errors
+/// [`OpError::Input`] for one of too many.
+pub(super) fn check_cut(input: &TensorView<'_>, cut: Cut, output: &Shape) -> Result<(), OpError> {
+    let shape = input.shape();
+    if shape.rank() <= MAX_CUT || cut.is_all || output.elements() == 0 {
+        return Ok(());
+    }
+    // Slices along the first axis share their memory with the tensor where they begin at whole lines of it.
+    let row_bytes = shape[1..].iter().product::<usize>() * input.dtype().bytes();
+    if cut.is_of_rows && row_bytes.is_multiple_of(64) {
+        return Ok(());
+    }
+    Err(OpError::input(0, format!("is of shape {shape}; at most {MAX_CUT} axes are cut")))
+}
+
 /// The shape with these dimensions.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! Fill takes a shape (int32 or int64) and a scalar of any type; Empty, a shape, and is zeros here. ZerosLike and
 //! OnesLike take the shape and type of their input, of any type (ones of numbers and bools). Range counts from `start`
-//! by `delta` to before `limit`, in int32, int64, float32 or float64; LinSpace takes `num` even steps from `start` to
+//! by `delta` to before `limit`, in int32, int64 or a float type, how often computed in that type; LinSpace takes `num` even steps from `start` to
 //! `stop`, in float32 or float64.
 
 use tightfit_core::{DType, TensorView};
@@ -13,7 +13,7 @@ use super::extent::{minus, need_index_type, not_negative, vector_len};
 use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
-use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::operator::{OpError, Operator, Run};
 use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
@@ -127,13 +127,7 @@ impl Operator for Like {
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
     }
 
-    fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::overwrites(&[0])
-    }
-
-    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        reshape::same(run, 0)
-    }
+    takes_over_its_input!();
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let mut output = run.output(0)?;
@@ -165,6 +159,14 @@ fn steps(dtype: DType, start: f64, limit: f64, delta: f64) -> Option<usize> {
     // In the type itself: 7 over a float32 of 0.7 is 10, though it is a little more.
     let steps = match dtype {
         DType::F32 => ((limit as f32 - start as f32) / delta as f32).ceil() as f64,
+        DType::F16 => {
+            let [start, limit, delta] = [start, limit, delta].map(half::f16::from_f64);
+            ((limit - start) / delta).to_f64().ceil()
+        }
+        DType::BF16 => {
+            let [start, limit, delta] = [start, limit, delta].map(half::bf16::from_f64);
+            ((limit - start) / delta).to_f64().ceil()
+        }
         _ => ((limit - start) / delta).ceil(),
     };
     // False for NaN: a step of 0 leads nowhere, and one away from the limit is refused.
@@ -180,11 +182,13 @@ fn integer_steps(start: i64, limit: i64, delta: i64) -> Option<usize> {
     usize::try_from((distance as u64).div_ceil(delta)).ok()
 }
 
-/// The one float of a tensor, float32 or float64.
+/// The one float of a tensor.
 fn number(view: TensorView<'_>) -> Option<f64> {
     match view.dtype() {
         DType::F32 => view.bytes().try_into().ok().map(|bytes| f32::from_le_bytes(bytes) as f64),
         DType::F64 => view.bytes().try_into().ok().map(f64::from_le_bytes),
+        DType::F16 => view.bytes().try_into().ok().map(|bytes| half::f16::from_le_bytes(bytes).to_f64()),
+        DType::BF16 => view.bytes().try_into().ok().map(|bytes| half::bf16::from_le_bytes(bytes).to_f64()),
         _ => None,
     }
 }
@@ -226,7 +230,8 @@ impl Operator for Range {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let inputs = [super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?];
-        super::need_type(0, inputs[0], &[DType::I32, DType::I64, DType::F32, DType::F64])?;
+        let types = [DType::I32, DType::I64, DType::F32, DType::F64, DType::F16, DType::BF16];
+        super::need_type(0, inputs[0], &types)?;
         for (i, input) in inputs.iter().enumerate() {
             super::need_type(i, input, &[inputs[0].dtype])?;
             need_scalar(i, input)?;

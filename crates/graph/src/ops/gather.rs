@@ -7,10 +7,11 @@
 //! a run needs.
 
 use tightfit_core::TensorView;
-use tightfit_kernels::{gather, gather_nd};
+use tightfit_kernels::{BadIndex, gather, gather_nd};
 
 use super::Registration;
 use super::extent::{Indices, agree, axis_input, known_axis, need_index_type};
+use super::scatter::bad_index;
 use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -23,7 +24,7 @@ pub(super) const OPS: &[Registration] = &[
         name: "GatherV2",
         import: |a| Ok(Box::new(Gather { has_axis: true, batch_dims: batch_dims(a)? })),
     },
-    Registration { name: "GatherNd", import: |_| Ok(Box::new(GatherNd)) },
+    Registration { name: "GatherNd", import: |a| Ok(Box::new(GatherNd { bad: bad_index(a)? })) },
 ];
 
 fn batch_dims(attributes: &Attributes<'_>) -> Result<i64, OpError> {
@@ -158,7 +159,12 @@ fn gathered_values(params: &Fact, indices: &Fact) -> Option<Vec<Dim>> {
 
 /// GatherNd.
 #[derive(Debug)]
-struct GatherNd;
+struct GatherNd {
+    bad: BadIndex,
+}
+
+/// The most axes that a place is named in.
+const MAX_DEPTH: usize = 7;
 
 impl Operator for GatherNd {
     fn name(&self) -> &'static str {
@@ -192,7 +198,18 @@ impl Operator for GatherNd {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (params, indices): (TensorView<'_>, TensorView<'_>) = (run.input(0)?, run.input(1)?);
-        Ok(gather_nd(run.pool, params, indices, &mut run.output(0)?)?)
+        let (depth, places) = indices.shape().split_last().unwrap_or((&0, &[]));
+        if places.iter().all(|d| *d > 0) {
+            if params.shape().elements() == 0 {
+                let why = format!("is of shape {}, of which there is nothing to gather", params.shape());
+                return Err(OpError::input(0, why));
+            }
+            if *depth > MAX_DEPTH {
+                let why = format!("names places of {depth} axes; at most {MAX_DEPTH} are supported");
+                return Err(OpError::input(1, why));
+            }
+        }
+        Ok(gather_nd(run.pool, self.bad, params, indices, &mut run.output(0)?)?)
     }
 }
 
@@ -223,7 +240,14 @@ mod tests {
         let places = tensor(&[2, 2], &[2i32, 1, 0, 0]);
         check("GatherNd", &[], &[x.clone(), places], &[tensor(&[2], &[5f32, 0.0])]);
         check("GatherNd", &[], &[x.clone(), tensor(&[1, 1], &[1i64])], &[tensor(&[1, 2], &[2f32, 3.0])]);
-        refuses("GatherNd", &[], &[x, tensor(&[1, 3], &[0i32, 0, 0])], "3 axes");
+        refuses("GatherNd", &[], &[x.clone(), tensor(&[1, 3], &[0i32, 0, 0])], "3 axes");
+        let outside = [x, tensor(&[2, 2], &[2i32, 1, 3, 0])];
+        refuses("GatherNd", &[], &outside, "3");
+        let ignore = [("bad_indices_policy", crate::testing::text("IGNORE"))];
+        check("GatherNd", &ignore, &outside, &[tensor(&[2], &[5f32, 0.0])]);
+        let nothing = tensor(&[3, 0], &[0f32; 0]);
+        refuses("GatherNd", &[], &[nothing.clone(), tensor(&[1, 1], &[0i32])], "nothing to gather");
+        check("GatherNd", &[], &[nothing, tensor(&[0, 1], &[0i32; 0])], &[tensor(&[0, 0], &[0f32; 0])]);
     }
 
     #[test]

@@ -89,6 +89,15 @@ impl Operator for EnsureShape {
         Ok(vec![input.clone()])
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        let input = super::input(inputs, 0)?;
+        match (&self.shape, input.dims.rank()) {
+            // To TensorFlow a shape of unknown rank is here one of rank -1.
+            (None, Some(_)) => Err(OpError::input(0, format!("is of shape {}, not of any rank", input.dims))),
+            _ => Ok(()),
+        }
+    }
+
     fn memory(&self, _: &Call<'_>) -> Memory {
         Memory::alias(0)
     }

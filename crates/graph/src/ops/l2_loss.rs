@@ -1,7 +1,7 @@
 //! L2Loss: half the sum of the squares of all elements, a scalar. Types: every float type.
 
-use tightfit_core::{DType, MAX_RANK, Shape, TensorView};
-use tightfit_kernels::{BinaryOp, ReduceOp, Src, binary, reduce};
+use tightfit_core::MAX_RANK;
+use tightfit_kernels::{ReduceOp, reduce};
 
 use super::Registration;
 use crate::dim::Dims;
@@ -29,20 +29,7 @@ impl Operator for L2Loss {
         let input = run.input(0)?;
         let axes: [usize; MAX_RANK] = std::array::from_fn(|axis| axis);
         let mut output = run.output(0)?;
-        reduce(run.pool, ReduceOp::SumOfSquares, &axes[..input.shape().rank()], input, &mut output)?;
-        // 2 in each type: the sum is exact to halve.
-        let two: &[u8] = match input.dtype() {
-            DType::F64 => &2.0f64.to_le_bytes(),
-            DType::F32 => &2.0f32.to_le_bytes(),
-            // float16 and bfloat16 share these bits.
-            _ => &0x4000u16.to_le_bytes(),
-        };
-        let mut aligned = [0u64; 1];
-        let aligned: &mut [u8] = bytemuck::cast_slice_mut(&mut aligned);
-        aligned[..two.len()].copy_from_slice(two);
-        let two = TensorView::new(input.dtype(), Shape::SCALAR, &aligned[..two.len()])
-            .ok_or(OpError::Internal("a constant of the wrong size"))?;
-        Ok(binary(run.pool, BinaryOp::Div, Src::InPlace(input.dtype()), Src::View(two), &mut output)?)
+        Ok(reduce(run.pool, ReduceOp::L2Loss, &axes[..input.shape().rank()], input, &mut output)?)
     }
 }
 
@@ -54,6 +41,15 @@ mod tests {
     fn half_the_squares() {
         check("L2Loss", &[], &[tensor(&[2, 2], &[1.0f32, 2.0, 3.0, 4.0])], &[scalar(15.0f32)]);
         check("L2Loss", &[], &[tensor(&[0], &[0.0f64; 0])], &[scalar(0.0f64)]);
+        // Each square is a float16, the sum of them is not before it is halved.
+        let halves = |values: &[f32]| values.iter().map(|x| half::f16::from_f32(*x)).collect::<Vec<_>>();
+        check(
+            "L2Loss",
+            &[],
+            &[tensor(&[2], &halves(&[250.0, 250.0]))],
+            &[scalar(half::f16::from_f32(62500.0))],
+        );
+        check("L2Loss", &[], &[tensor(&[1], &halves(&[300.0]))], &[scalar(half::f16::INFINITY)]);
         refuses("L2Loss", &[], &[scalar(1i32)], "int32");
     }
 }

@@ -8,8 +8,7 @@ use tightfit_core::DType;
 use tightfit_kernels::layer_norm;
 
 use crate::fact::Fact;
-use crate::operator::{Call, Memory, OpError, Operator, Run};
-use crate::reshape;
+use crate::operator::{OpError, Operator, Run};
 
 /// The operator.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,13 +52,7 @@ impl Operator for LayerNorm {
         Ok(vec![Fact::new(DType::F32, x.dims.clone())])
     }
 
-    fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::overwrites(&[0])
-    }
-
-    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        reshape::same(run, 0)
-    }
+    takes_over_its_input!();
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let vector = |input: Option<usize>| input.map(|input| run.slice::<f32>(input)).transpose();

@@ -53,7 +53,7 @@ impl Operator for Lrn {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check_close, float, int, tensor};
+    use crate::testing::{check_close, float, int, run, tensor};
 
     #[test]
     fn neighbours_count() {
@@ -64,5 +64,11 @@ mod tests {
         let expected: Vec<f32> = x.iter().zip(sums).map(|(x, s)| x / (1.0 + 0.5 * s)).collect();
         let inputs = [tensor(&[1, 1, 1, 4], &x)];
         check_close("LRN", &attributes, &inputs, &tensor(&[1, 1, 1, 4], &expected), 1e-6);
+        // The power is that of a logarithm.
+        for (bias, beta) in [(f32::NAN, 0.0), (-1.0, 2.0), (f32::INFINITY, 0.0)] {
+            let attributes = [("alpha", float(0.0)), ("bias", float(bias)), ("beta", float(beta))];
+            let output = run("LRN", &attributes, &inputs).unwrap();
+            assert!(output[0].values::<f32>().iter().all(|x| x.is_nan()), "{bias} {beta}");
+        }
     }
 }

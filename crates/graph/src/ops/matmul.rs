@@ -28,7 +28,12 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
         DType::F32 | DType::F16 | DType::BF16 => {
             Ok(Box::new(MatMul { transpose_a, transpose_b, fused: Fused::default() }))
         }
-        _ => Ok(Box::new(BatchMatMul { adj_x: transpose_a, adj_y: transpose_b, output: None })),
+        _ => Ok(Box::new(BatchMatMul {
+            adj_x: transpose_a,
+            adj_y: transpose_b,
+            broadcasts: true,
+            output: None,
+        })),
     }
 }
 

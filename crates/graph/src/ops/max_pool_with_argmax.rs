@@ -8,6 +8,7 @@ use tightfit_core::DType;
 use tightfit_kernels::{Isa, Pool2d, PoolKind, average_pool_f64, max_pool_any};
 
 use super::Registration;
+use super::pool::channel_window;
 use super::window::{Moves, pair};
 use crate::attributes::Attributes;
 use crate::dim::Dims;
@@ -21,10 +22,13 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     if !matches!(places, DType::I32 | DType::I64) {
         return Err(OpError::attribute("Targmax", format!("is {places}; int32 and int64 are supported")));
     }
+    let (ksize, strides) = (attributes.ints("ksize")?, attributes.ints("strides")?);
+    let channels = channel_window(&ksize, &strides)?;
     Ok(Box::new(AnyPool {
         kind: PoolKind::Max,
-        size: pair("ksize", &attributes.ints("ksize")?)?,
-        moves: Moves::import(attributes)?,
+        size: if channels.is_some() { [1, 1] } else { pair("ksize", &ksize)? },
+        moves: if channels.is_some() { Moves::NONE } else { Moves::import(attributes)? },
+        channels: channels.unwrap_or(1),
         places: Some((places, attributes.bool_or("include_batch_in_index", false)?)),
     }))
 }
@@ -35,6 +39,9 @@ pub(super) struct AnyPool {
     pub(super) kind: PoolKind,
     pub(super) size: [usize; 2],
     pub(super) moves: Moves,
+    /// Over how many channels a window asks to go: TensorFlow's kernel needs them to divide the input's, and goes over
+    /// one.
+    pub(super) channels: usize,
     /// The type of the places, and whether they count through the whole batch; `None` where only values are wanted.
     pub(super) places: Option<(DType, bool)>,
 }
@@ -69,6 +76,10 @@ impl Operator for AnyPool {
         }
         let dims = match super::dims_of_rank(0, input, 4)? {
             None => Dims::of_rank(4),
+            Some(image) if image[3].size().is_some_and(|size| size % self.channels != 0) => {
+                let why = format!("is of shape {}, not of windows of {} channels", input.dims, self.channels);
+                return Err(OpError::input(0, why));
+            }
             Some(image) => {
                 let [rows, columns] = self.moves.output(self.size, &image[1..3])?;
                 Dims::new([image[0], rows, columns, image[3]])
@@ -120,6 +131,13 @@ mod tests {
         let places = |v: [i64; 2]| tensor(&[2, 1, 1, 1], &v);
         check("MaxPoolWithArgmax", &pool(false), std::slice::from_ref(&x), &[values.clone(), places([1, 3])]);
         check("MaxPoolWithArgmax", &pool(true), &[x], &[values, places([1, 7])]);
+        // TensorFlow's kernel takes windows over channels, and leaves them as they are.
+        let x = tensor(&[1, 1, 2, 2], &[1.0f32, 3.0, 2.0, 0.0]);
+        let mut over_channels = pool(false);
+        over_channels[0].1 = ints(&[1, 1, 1, 2]);
+        over_channels[1].1 = ints(&[1, 1, 1, 2]);
+        let places = tensor(&[1, 1, 2, 2], &[0i64, 1, 2, 3]);
+        check("MaxPoolWithArgmax", &over_channels, &[x.clone()], &[x, places]);
     }
 
     #[test]

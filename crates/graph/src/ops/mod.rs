@@ -1,6 +1,19 @@
 //! The operators, one file per family. Each file is in the same order: meaning, attributes and import, inference,
 //! memory, run, cases.
 
+/// The methods of an operator whose first output is of its first input's type and shape, and may take its memory.
+macro_rules! takes_over_its_input {
+    () => {
+        fn memory(&self, _: &$crate::operator::Call<'_>) -> $crate::operator::Memory {
+            $crate::operator::Memory::overwrites(&[0])
+        }
+
+        fn reshape(&self, run: &mut $crate::operator::Run<'_>) -> Option<()> {
+            $crate::reshape::same(run, 0)
+        }
+    };
+}
+
 mod arg;
 mod assert;
 mod batch_matmul;
@@ -171,6 +184,34 @@ pub(crate) fn axis(axis: i64, rank: usize) -> Option<usize> {
 pub(crate) fn broadcast(a: &Fact, b: &Fact) -> Result<Dims, OpError> {
     let why = || OpError::input(1, format!("of shape {} does not broadcast with {}", b.dims, a.dims));
     a.dims.broadcast(&b.dims).ok_or_else(why)
+}
+
+/// The most axes that TensorFlow broadcasts along, where neighbours that are broadcast alike are one.
+const MAX_BROADCAST: usize = 5;
+
+/// Checks that TensorFlow's kernels broadcast these shapes, which go together.
+///
+/// # Errors
+/// [`OpError::Input`] for shapes that differ in too many ways.
+pub(crate) fn check_broadcast(a: &[usize], b: &[usize]) -> Result<(), OpError> {
+    if a.len().max(b.len()) <= MAX_BROADCAST || a == b || a.contains(&0) || b.contains(&0) {
+        return Ok(());
+    }
+    let (mut runs, mut last) = (0, None);
+    for axis in 1..=a.len().max(b.len()) {
+        let is_one = [a, b].map(|dims| dims.len().checked_sub(axis).is_none_or(|at| dims[at] == 1));
+        if is_one != [true; 2] && last != Some(is_one) {
+            runs += 1;
+            last = Some(is_one);
+        }
+    }
+    if runs <= MAX_BROADCAST {
+        return Ok(());
+    }
+    let why = format!(
+        "of shape {b:?} is broadcast with {a:?} along {runs} axes; at most {MAX_BROADCAST} are supported"
+    );
+    Err(OpError::input(1, why))
 }
 
 /// Checks the type of an input.

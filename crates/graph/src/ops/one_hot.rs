@@ -18,7 +18,10 @@ use crate::reshape;
 pub(super) const OPS: &[Registration] = &[Registration { name: "OneHot", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(OneHot { axis: attributes.int_or("axis", -1)? }))
+    match attributes.int_or("axis", -1)? {
+        axis @ ..-1 => Err(OpError::attribute("axis", format!("is {axis}; at least -1 is needed"))),
+        axis => Ok(Box::new(OneHot { axis })),
+    }
 }
 
 /// The operator.

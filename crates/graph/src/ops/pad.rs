@@ -51,6 +51,21 @@ pub struct Pad {
 
 const MAX_PADDINGS: usize = 2 * MAX_RANK;
 
+/// The most axes of TensorFlow's kernels, of which neighbours without padding are one.
+const MAX_APART: usize = 6;
+
+/// How many axes there are where neighbours without padding are one.
+fn apart(paddings: &[i64]) -> usize {
+    let is_padded = |pair: &[i64]| pair.iter().any(|n| *n != 0);
+    let mut pairs = paddings.chunks_exact(2);
+    let first = pairs.next().map(is_padded);
+    let joined = |(count, was_padded): (usize, bool), pair: &[i64]| {
+        let is_padded = is_padded(pair);
+        (count + (is_padded || was_padded) as usize, is_padded)
+    };
+    first.map_or(0, |first| pairs.fold((1, first), joined).0)
+}
+
 impl Operator for Pad {
     fn name(&self) -> &'static str {
         match self.fill {
@@ -117,6 +132,13 @@ impl Operator for Pad {
                 *shape.get(axis).ok_or_else(|| OpError::input(1, "has more rows than there are axes"))?;
             let dim = Dim::Known(size as i64);
             self.check_mirror(dim, Dim::Known(around[0]), Dim::Known(around[1]), false)?;
+        }
+        let most = if matches!(self.fill, Around::Mirror(_)) { 5 } else { 8 };
+        if shape.rank() > most || (run.output_shape(0) != shape && apart(&paddings) > MAX_APART) {
+            return Err(OpError::input(
+                0,
+                format!("is of shape {shape}, which has too many axes to be padded"),
+            ));
         }
         let before = &before[..shape.rank()];
         let mut output = run.output(0)?;

@@ -1,6 +1,6 @@
 //! Pooling of `[batch, height, width, channels]`: MaxPool, MaxPoolV2 and AvgPool.
 //!
-//! float32 (float16 and bfloat16 are converted around it, other types in [`super::max_pool_with_argmax`]), data format NHWC, no pooling over the batch; MaxPool
+//! float32 (averages of float16 and bfloat16 are converted around it, other types in [`super::max_pool_with_argmax`]), data format NHWC, no pooling over the batch; MaxPool
 //! also over channels, in windows that do not overlap. The window is the attribute `ksize`; MaxPoolV2 has window and strides as inputs, which must be constants. An average is
 //! over those pixels of the window that lie in the image.
 
@@ -29,8 +29,14 @@ fn import(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operato
     {
         return Ok(pool);
     }
-    let size = pair("ksize", &attributes.ints("ksize")?)?;
+    let size = pair("ksize", &ksize)?;
     let moves = Moves::import(attributes)?;
+    if let Padding::Explicit([top, bottom, left, right]) = moves.padding
+        && (top.max(bottom) >= size[0] || left.max(right) >= size[1])
+    {
+        let why = format!("has more than windows of {size:?} reach over");
+        return Err(OpError::attribute("explicit_paddings", why));
+    }
     Ok(max_or_average(attributes.dtype_or("T", DType::F32)?, kind, size, moves))
 }
 
@@ -39,6 +45,15 @@ fn import(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operato
 /// # Errors
 /// [`OpError::Attribute`] for what TensorFlow refuses: windows that overlap, and those that also cover other pixels.
 fn over_channels(ksize: &[i64], strides: &[i64]) -> Result<Option<Box<dyn Operator>>, OpError> {
+    Ok(channel_window(ksize, strides)?
+        .map(|channels| Box::new(ChannelPool { channels }) as Box<dyn Operator>))
+}
+
+/// How many channels a window covers, where it is more than one.
+///
+/// # Errors
+/// As [`over_channels`].
+pub(super) fn channel_window(ksize: &[i64], strides: &[i64]) -> Result<Option<usize>, OpError> {
     let &[_, _, _, channels] = ksize else { return Ok(None) };
     if channels <= 1 {
         return Ok(None);
@@ -51,7 +66,7 @@ fn over_channels(ksize: &[i64], strides: &[i64]) -> Result<Option<Box<dyn Operat
         let why = format!("is {strides:?}; over channels it must be the window's {ksize:?}");
         return Err(OpError::attribute("strides", why));
     }
-    Ok(Some(Box::new(ChannelPool { channels: channels as usize })))
+    Ok(Some(channels as usize))
 }
 
 /// The largest of each of several neighbouring channels.
@@ -93,8 +108,10 @@ impl Operator for ChannelPool {
 /// The pool for elements of this type.
 fn max_or_average(dtype: DType, kind: PoolKind, size: [usize; 2], moves: Moves) -> Box<dyn Operator> {
     match dtype {
-        DType::F32 | DType::F16 | DType::BF16 => Box::new(Pool { kind, size, moves }),
-        _ => Box::new(AnyPool { kind, size, moves, places: None }),
+        DType::F32 => Box::new(Pool { kind, size, moves }),
+        // Averages are converted around it; the largest of nothing but NaN is the type's own lowest number.
+        DType::F16 | DType::BF16 if kind == PoolKind::Average => Box::new(Pool { kind, size, moves }),
+        _ => Box::new(AnyPool { kind, size, moves, channels: 1, places: None }),
     }
 }
 
@@ -187,10 +204,6 @@ impl Operator for MaxPoolV2 {
         let input = super::input(inputs, 0)?;
         match (super::input(inputs, 1)?.ints(), super::input(inputs, 2)?.ints()) {
             (Some(size), Some(strides)) => self.pool(input.dtype, &size, &strides)?.infer(inputs),
-            // float16 and bfloat16 are converted around it, which they are where they are refused.
-            _ if matches!(input.dtype, DType::F16 | DType::BF16) => {
-                Err(OpError::input(0, format!("is of type {}", input.dtype)))
-            }
             _ => Ok(vec![Fact::new(input.dtype, Dims::of_rank(4))]),
         }
     }
@@ -211,6 +224,7 @@ impl Operator for MaxPoolV2 {
 
 #[cfg(test)]
 mod tests {
+    use super::DType;
     use crate::testing::{check, int, ints, refuses, tensor, text};
 
     #[test]
@@ -239,7 +253,23 @@ mod tests {
             ("explicit_paddings", ints(&[0, 0, 1, 0, 1, 0, 0, 0])),
         ];
         let expected = [tensor(&[1, 2, 2, 1], &[1.0f32, 3.0, 7.0, 9.0])];
-        check("MaxPool", &explicit, &[x], &expected);
+        check("MaxPool", &explicit, &[x.clone()], &expected);
+        let mut wide = explicit;
+        wide[3].1 = ints(&[0, 0, 1, 2, 1, 0, 0, 0]);
+        refuses("MaxPool", &wide, &[x], "explicit_paddings");
+    }
+
+    #[test]
+    fn the_largest_of_no_numbers_is_the_lowest_of_the_type() {
+        use half::{bf16, f16};
+        let pool =
+            [("ksize", ints(&[1, 2, 1, 1])), ("strides", ints(&[1, 2, 1, 1])), ("padding", text("VALID"))];
+        let typed = |t| [pool.as_slice(), &[("T", crate::testing::dtype(t))]].concat();
+        let values = [f32::NAN, f32::NEG_INFINITY, f32::NAN, 1.0];
+        let halves = tensor(&[1, 4, 1, 1], &values.map(f16::from_f32));
+        check("MaxPool", &typed(DType::F16), &[halves], &[tensor(&[1, 2, 1, 1], &[f16::MIN, f16::ONE])]);
+        let halves = tensor(&[1, 4, 1, 1], &values.map(bf16::from_f32));
+        check("MaxPool", &typed(DType::BF16), &[halves], &[tensor(&[1, 2, 1, 1], &[bf16::MIN, bf16::ONE])]);
     }
 
     #[test]

@@ -74,6 +74,10 @@ impl Reduce {
             ));
         }
         let Some(axes) = axes.ints() else {
+            if axes.is_bound {
+                // Of fewer axes than there can be the result is larger, and the largest of none.
+                return Ok(input.dims.clone());
+            }
             // TensorFlow refuses an axis that is there twice, so their number says the rank.
             let count = axes.dims.elements().size().and_then(|count| dims.len().checked_sub(count));
             let rank = if self.keep_dims { Some(dims.len()) } else { count };
@@ -177,6 +181,14 @@ mod tests {
     use super::*;
     use crate::dim::Symbol;
     use crate::testing::{bools, check, check_close, flag, operator, refuses, scalar, tensor};
+
+    #[test]
+    fn fewer_axes_than_there_can_be_leave_more() {
+        let sum = operator("Sum", &[]).unwrap();
+        let x = Fact::new(DType::F32, Dims::new([Dim::Known(2), Dim::Known(3)]));
+        let axes = Fact { is_bound: true, ..Fact::new(DType::I32, Dims::new([Dim::Known(2)])) };
+        assert_eq!(sum.infer(&[&x, &axes]).unwrap()[0].dims, x.dims);
+    }
 
     #[test]
     fn sums_over_any_axes() {

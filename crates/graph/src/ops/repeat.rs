@@ -61,6 +61,10 @@ impl Operator for Tile {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
+        let target = run.output_shape(0);
+        if input.dtype() == DType::U16 && target != *input.shape() && target.elements() > 0 {
+            return Err(OpError::input(0, "is of type uint16, which TensorFlow has no Tile for"));
+        }
         Ok(tile(run.pool, input, &mut run.output(0)?)?)
     }
 }
@@ -111,6 +115,7 @@ impl Operator for BroadcastTo {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
+        super::check_broadcast(&run.output_shape(0), input.shape())?;
         Ok(broadcast_to(run.pool, input, &mut run.output(0)?)?)
     }
 }

@@ -91,7 +91,7 @@ impl Operator for Reshape {
                     (_, Dim::Known(0), None) => Dim::Unknown,
                     _ => elements.divided_by(others),
                 };
-                if let (Dim::Known(n), Dim::Known(m), Dim::Unknown) = (elements, others, dims[axis]) {
+                if let (Dim::Known(n), Dim::Known(m @ 1..), Dim::Unknown) = (elements, others, dims[axis]) {
                     return Err(OpError::input(
                         1,
                         format!("asks for a multiple of {m} elements where there are {n}"),

@@ -97,6 +97,10 @@ impl Operator for Reverse {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
         let rank = input.shape().rank();
+        if input.bytes().is_empty() {
+            // Of nothing TensorFlow does not look at the axes.
+            return Ok(());
+        }
         let axes = if self.by_bools {
             let mut axes = Axes::default();
             let bools = run.input(1)?.bytes().iter().take(rank).enumerate();
@@ -161,10 +165,12 @@ fn shifts(shape: &[usize], by: &[i64], axes: &[i64]) -> Result<[i64; MAX_RANK], 
         return Err(OpError::input(2, format!("names {} axes for {} shifts", axes.len(), by.len())));
     }
     let mut sums = [0i64; MAX_RANK];
-    for (by, value) in by.iter().zip(axes) {
+    // TensorFlow looks at the lower 32 bits of both.
+    for (by, value) in by.iter().map(|by| *by as i32 as i64).zip(axes.iter().map(|axis| *axis as i32 as i64))
+    {
         let why =
             || OpError::input(2, format!("has {value}, no axis of a tensor of {} dimensions", shape.len()));
-        let axis = super::axis(*value, shape.len()).ok_or_else(why)?;
+        let axis = super::axis(value, shape.len()).ok_or_else(why)?;
         let size = shape[axis].max(1) as i64;
         sums[axis] = (sums[axis] + by.rem_euclid(size)).rem_euclid(size);
     }

@@ -3,30 +3,78 @@
 //! The last axis of `indices` (int32 or int64) names a place in the first axes of the result, and `updates` holds what
 //! comes there. ScatterNd adds up updates in zeros of the shape of its third input; the others start from a tensor,
 //! whose memory they may take. Types: TensorScatterUpdate any, strings included; the others numbers, ScatterNd of
-//! bools too, where one true makes the place true. An index out of range is an error.
+//! bools too, where one true makes the place true, and of strings, which are joined. An index out of range is an error
+//! unless `bad_indices_policy` is IGNORE: then what belongs there goes nowhere.
 
-use tightfit_core::{DType, TensorView, TensorViewMut};
-use tightfit_kernels::{Combine, copy, scatter_nd};
+use tightfit_core::{DType, Shape, StringRef, TensorView, TensorViewMut};
+use tightfit_kernels::{BadIndex, Combine, copy, for_each_place, scatter_nd};
 
 use super::Registration;
 use super::extent::{need_index_type, not_negative, vector_len};
+use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::reshape;
 
 pub(super) const OPS: &[Registration] = &[
-    Registration { name: "ScatterNd", import: |_| Ok(Box::new(ScatterNd)) },
-    Registration { name: "TensorScatterUpdate", import: |_| Ok(Box::new(Scatter { how: Combine::Update })) },
-    Registration { name: "TensorScatterAdd", import: |_| Ok(Box::new(Scatter { how: Combine::Add })) },
-    Registration { name: "TensorScatterSub", import: |_| Ok(Box::new(Scatter { how: Combine::Sub })) },
-    Registration { name: "TensorScatterMax", import: |_| Ok(Box::new(Scatter { how: Combine::Max })) },
-    Registration { name: "TensorScatterMin", import: |_| Ok(Box::new(Scatter { how: Combine::Min })) },
+    Registration { name: "ScatterNd", import: |a| Ok(Box::new(ScatterNd { bad: bad_index(a)? })) },
+    Registration { name: "TensorScatterUpdate", import: |a| scatter(a, Combine::Update) },
+    Registration { name: "TensorScatterAdd", import: |a| scatter(a, Combine::Add) },
+    Registration { name: "TensorScatterSub", import: |a| scatter(a, Combine::Sub) },
+    Registration { name: "TensorScatterMax", import: |a| scatter(a, Combine::Max) },
+    Registration { name: "TensorScatterMin", import: |a| scatter(a, Combine::Min) },
 ];
+
+fn scatter(attributes: &Attributes<'_>, how: Combine) -> Result<Box<dyn Operator>, OpError> {
+    Ok(Box::new(Scatter { how, bad: bad_index(attributes)? }))
+}
+
+/// What `bad_indices_policy` says; on a CPU its default is to refuse.
+pub(super) fn bad_index(attributes: &Attributes<'_>) -> Result<BadIndex, OpError> {
+    match attributes.text_or("bad_indices_policy", "")? {
+        "" | "DEFAULT" | "ERROR" => Ok(BadIndex::Refused),
+        "IGNORE" => Ok(BadIndex::PassedOver),
+        other => {
+            Err(OpError::attribute("bad_indices_policy", format!("is {other}; ERROR and IGNORE are meant")))
+        }
+    }
+}
+
+/// The most axes that a place is named in.
+const MAX_DEPTH: usize = 7;
+
+/// Checks what TensorFlow does of shapes that are there.
+fn check_shapes(first: usize, target: Shape, indices: Shape, updates: Shape) -> Result<(), OpError> {
+    let is_empty = [target, indices, updates].map(|shape| shape.elements() == 0);
+    if is_empty != [false; 3] && !(is_empty[1] && is_empty[2]) {
+        let why =
+            format!("is of shape {indices} for updates of {updates} in {target}; all have elements, or none");
+        return Err(OpError::input(first, why));
+    }
+    let depth = indices.last().copied().unwrap_or(0);
+    if !is_empty[0] && !(1..=MAX_DEPTH).contains(&depth) {
+        return Err(OpError::input(
+            first,
+            format!("names places of {depth} axes; 1 to {MAX_DEPTH} are supported"),
+        ));
+    }
+    Ok(())
+}
 
 /// Checks that there is an update for each place; `first` is the number of the input with indices, updates come next.
 fn check_updates(first: usize, target: &Dims, indices: &Fact, updates: &Fact) -> Result<(), OpError> {
     need_index_type(first, indices)?;
+    if updates.dims.rank() == Some(0) {
+        return Err(OpError::input(first + 1, "is a scalar; an update for each place is needed"));
+    }
+    if let (Some(target), Some(at), Some(by)) =
+        (target.concrete(), indices.dims.concrete(), updates.dims.concrete())
+        && !indices.is_bound
+        && !updates.is_bound
+    {
+        check_shapes(first, target, at, by)?;
+    }
     let (Some(target), Some(at), Some(by)) = (target.get(), indices.dims.get(), updates.dims.get()) else {
         return Ok(());
     };
@@ -55,7 +103,9 @@ fn check_updates(first: usize, target: &Dims, indices: &Fact, updates: &Fact) ->
 
 /// Adds up in zeros.
 #[derive(Debug)]
-struct ScatterNd;
+struct ScatterNd {
+    bad: BadIndex,
+}
 
 impl Operator for ScatterNd {
     fn name(&self) -> &'static str {
@@ -70,7 +120,7 @@ impl Operator for ScatterNd {
         let (indices, updates, shape) =
             (super::input(inputs, 0)?, super::input(inputs, 1)?, super::input(inputs, 2)?);
         need_index_type(2, shape)?;
-        if updates.dtype == DType::String || updates.dtype.is_complex() {
+        if updates.dtype.is_complex() {
             return Err(OpError::input(1, format!("is of type {}, which is not added up", updates.dtype)));
         }
         let rank = vector_len(2, shape)?;
@@ -93,17 +143,52 @@ impl Operator for ScatterNd {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (indices, updates) = (run.input(0)?, run.input(1)?);
+        check_shapes(0, run.output_shape(0), *indices.shape(), *updates.shape())?;
+        if updates.dtype() == DType::String {
+            return self.join(run, indices);
+        }
         let mut output = run.output(0)?;
         output.bytes().fill(0);
         if updates.dtype() != DType::Bool {
-            return Ok(scatter_nd(Combine::Add, indices, updates, &mut output)?);
+            return Ok(scatter_nd(Combine::Add, self.bad, indices, updates, &mut output)?);
         }
         // Of bools as bytes of 0 and 1, the largest is 1 when one of them is.
         let differs = OpError::Internal("bools were looked at as bytes of another number");
         let bytes = TensorView::new(DType::U8, *updates.shape(), updates.bytes());
         let out = TensorViewMut::new(DType::U8, *output.shape(), output.into_bytes());
         let (Some(bytes), Some(mut out)) = (bytes, out) else { return Err(differs) };
-        Ok(scatter_nd(Combine::Max, indices, bytes, &mut out)?)
+        Ok(scatter_nd(Combine::Max, self.bad, indices, bytes, &mut out)?)
+    }
+}
+
+impl ScatterNd {
+    /// Strings for one place become one, in the order of their indices.
+    fn join(&self, run: &mut Run<'_>, indices: TensorView<'_>) -> Result<(), OpError> {
+        let (updates, shape) = (run.slice::<StringRef>(1)?, run.output_shape(0));
+        let len =
+            updates.len().checked_div(indices.shape().split_last().map_or(0, |(_, at)| at.iter().product()));
+        let len = len.unwrap_or(0);
+        let output = run.out::<StringRef>(0)?;
+        output.fill(StringRef::default());
+        let mut bytes = 0u64;
+        for_each_place(indices, &shape, self.bad, &mut |n, start| {
+            for (to, update) in output[start..][..len].iter_mut().zip(&updates[n * len..]) {
+                to.bytes = to.bytes.saturating_add(update.bytes);
+                bytes = bytes.saturating_add(to.bytes);
+            }
+        })?;
+        run.need_strings(bytes)?;
+        output.fill(StringRef::default());
+        let mut joined = Ok(());
+        for_each_place(indices, &shape, self.bad, &mut |n, start| {
+            for (to, update) in output[start..][..len].iter_mut().zip(&updates[n * len..]) {
+                match run.joined_strings(*to, *update) {
+                    Ok(text) => *to = text,
+                    Err(error) => joined = Err(error),
+                }
+            }
+        })?;
+        joined
     }
 }
 
@@ -111,6 +196,7 @@ impl Operator for ScatterNd {
 #[derive(Debug)]
 struct Scatter {
     how: Combine,
+    bad: BadIndex,
 }
 
 impl Operator for Scatter {
@@ -149,12 +235,13 @@ impl Operator for Scatter {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (indices, updates) = (run.input(1)?, run.input(2)?);
+        check_shapes(1, run.output_shape(0), *indices.shape(), *updates.shape())?;
         let tensor = if run.is_in_place(0) { None } else { Some(run.input(0)?) };
         let mut output = run.output(0)?;
         if let Some(tensor) = tensor {
             copy(run.pool, tensor, &mut output)?;
         }
-        Ok(scatter_nd(self.how, indices, updates, &mut output)?)
+        Ok(scatter_nd(self.how, self.bad, indices, updates, &mut output)?)
     }
 }
 
@@ -187,5 +274,32 @@ mod tests {
         run("TensorScatterSub", [1.0, 3.0, -3.0]);
         run("TensorScatterMax", [3.0, 3.0, 5.0]);
         run("TensorScatterMin", [2.0, 3.0, 1.0]);
+        refuses("TensorScatterMin", &[], &[x.clone(), at, scalar(1f32)], "is a scalar");
+    }
+
+    #[test]
+    fn bad_indices_are_refused_or_passed_over() {
+        let inputs =
+            [tensor(&[2], &[1f32, 2.0]), tensor(&[3, 1], &[1i32, 9, -1]), tensor(&[3], &[5f32, 6.0, 7.0])];
+        let policy = |name| [("bad_indices_policy", text(name))];
+        check("TensorScatterAdd", &policy("IGNORE"), &inputs, &[tensor(&[2], &[1f32, 7.0])]);
+        for refusing in ["", "DEFAULT", "ERROR"] {
+            refuses("TensorScatterAdd", &policy(refusing), &inputs, "9");
+        }
+        refuses("TensorScatterAdd", &policy("WRONG"), &[], "bad_indices_policy");
+        let [_, at, by] = inputs;
+        let asked = tensor(&[1], &[2i32]);
+        check("ScatterNd", &policy("IGNORE"), &[at, by, asked], &[tensor(&[2], &[0f32, 5.0])]);
+    }
+
+    #[test]
+    fn all_have_elements_or_none() {
+        let none = tensor(&[0, 1], &[0i32; 0]);
+        let x = tensor(&[3, 0], &[0f32; 0]);
+        check("TensorScatterAdd", &[], &[x.clone(), none, tensor(&[0, 0], &[0f32; 0])], &[x.clone()]);
+        let at = tensor(&[2, 1], &[0i32, 0]);
+        refuses("TensorScatterAdd", &[], &[x, at, tensor(&[2, 0], &[0f32; 0])], "or none");
+        let everywhere = [tensor(&[2, 0], &[0i32; 0]), tensor(&[2, 3], &[0f32; 6]), tensor(&[1], &[3i32])];
+        refuses("ScatterNd", &[], &everywhere, "or none");
     }
 }

@@ -23,6 +23,9 @@ pub(super) const OPS: &[Registration] = &[
     Registration { name: "AccumulateNV2", import: |_| Ok(Box::new(AddN)) },
 ];
 
+/// The most axes of TensorFlow's kernel for SelectV2.
+const MAX_BROADCAST: usize = 8;
+
 /// One of two elements.
 #[derive(Debug)]
 struct Select {
@@ -81,6 +84,10 @@ impl Operator for Select {
         let (a, b) = (run.src(1)?, run.src(2)?);
         let mut output = run.output(0)?;
         let rank = output.shape().rank();
+        if self.broadcasts && rank > MAX_BROADCAST && output.shape().elements() > 0 {
+            let why = format!("is of shape {}; at most {MAX_BROADCAST} axes are supported", output.shape());
+            return Err(OpError::input(0, why));
+        }
         if !self.broadcasts && condition.shape().rank() == 1 && rank > 1 {
             // A condition for each row is one for every element of it.
             let mut dims = [1; MAX_RANK];
@@ -145,13 +152,7 @@ impl Operator for Clip {
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
     }
 
-    fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::overwrites(&[0])
-    }
-
-    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        reshape::same(run, 0)
-    }
+    takes_over_its_input!();
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (input, low, high) = (run.src(0)?, run.input(1)?, run.input(2)?);

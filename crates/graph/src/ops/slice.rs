@@ -9,7 +9,8 @@ use tightfit_kernels::slice;
 
 use super::Registration;
 use super::extent::{
-    Indices, axis_input, known_axis, minus, need_index_type, not_negative, shape_of, vector_len,
+    Cut, Indices, axis_input, check_cut, known_axis, minus, need_index_type, not_negative, shape_of,
+    vector_len,
 };
 use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
@@ -120,7 +121,12 @@ impl Operator for Slice {
             first[axis] = begin[axis] as usize;
             dims[axis] = if size[axis] == -1 { whole - begin[axis] } else { size[axis] };
         }
-        run.set_output_shape(0, shape_of(2, &dims[..rank])?)?;
+        let target = shape_of(2, &dims[..rank])?;
+        let is_whole = |axis: usize| dims[axis] as usize == input.shape()[axis];
+        let is_of_rows = (1..rank).all(is_whole);
+        let is_all = is_of_rows && (rank == 0 || is_whole(0));
+        check_cut(&input, Cut { is_all, is_of_rows }, &target)?;
+        run.set_output_shape(0, target)?;
         let mut output = run.output(0)?;
         if output.bytes().is_empty() {
             return Ok(());
@@ -279,6 +285,11 @@ impl Operator for SplitV {
             return Err(OpError::input(1, "gives no size to the only piece"));
         }
         let sum: i64 = each().filter(|n| *n != -1).fold(0, i64::saturating_add);
+        let rests = each().filter(|n| *n == -1).count();
+        let is_whole = if rests == 0 { sum == whole } else { sum <= whole };
+        if sizes.len() != self.count || rests > 1 || each().any(|n| n < -1) || !is_whole {
+            return Err(OpError::input(1, format!("gives sizes that do not make up {whole}")));
+        }
         for (i, size) in each().take(self.count).enumerate() {
             let size = if size == -1 { whole.saturating_sub(sum) } else { size };
             let mut dims = [0i64; MAX_RANK];
@@ -311,6 +322,16 @@ mod tests {
     use super::*;
     use crate::testing::*;
     use tightfit_core::DType;
+
+    #[test]
+    fn pieces_make_up_the_whole() {
+        let x = tensor(&[4], &[0i8, 1, 2, 3]);
+        let one = [("num_split", int(1))];
+        check("SplitV", &one, &[x.clone(), tensor(&[1], &[4i32]), scalar(0i32)], &[x.clone()]);
+        for size in [3i32, 5, -1, -2] {
+            refuses("SplitV", &one, &[x.clone(), tensor(&[1], &[size]), scalar(0i32)], "input 1");
+        }
+    }
 
     #[test]
     fn slices() {

@@ -5,8 +5,7 @@
 
 use super::Registration;
 use crate::fact::Fact;
-use crate::operator::{Call, Memory, OpError, Operator, Run};
-use crate::reshape;
+use crate::operator::{OpError, Operator, Run};
 
 pub(super) const OPS: &[Registration] = &[
     Registration { name: "Softmax", import: |_| Ok(Box::new(Softmax { is_log: false })) },
@@ -34,13 +33,7 @@ impl Operator for Softmax {
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
     }
 
-    fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::overwrites(&[0])
-    }
-
-    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        reshape::same(run, 0)
-    }
+    takes_over_its_input!();
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.src(0)?;

@@ -70,6 +70,9 @@ fn quotient(a: Dim, b: Dim, is_bound: bool) -> Option<Dim> {
     }
 }
 
+/// The most axes of TensorFlow's kernels, of those that are left alone only what lies between others.
+const MAX_MOVED: usize = 4;
+
 /// Exchange with the batch.
 #[derive(Debug)]
 struct Batch {
@@ -136,6 +139,20 @@ impl Operator for Batch {
                 inputs[1].dims_value()
             }
         };
+        let axes = match self.block {
+            Some(_) => Some(2),
+            None => vector_len(1, inputs[1])?,
+        };
+        if let Some(table) = super::dims_of_rank(self.pads_input(), pads, 2)?
+            && !table
+                .iter()
+                .zip([axes, Some(2)])
+                .all(|(dim, size)| dim.size().zip(size).is_none_or(|(a, b)| a == b))
+        {
+            let axes = axes.map_or("axes".into(), |n| n.to_string());
+            let why = format!("is of shape {}; [{axes}, 2] is needed", pads.dims);
+            return Err(OpError::input(self.pads_input(), why));
+        }
         let (Some(block), Some(pads), Some(_)) = (block, pads.dims_value(), input.dims.rank()) else {
             return Ok(vec![Fact::new(input.dtype, input.dims.rank().map_or(Dims::UNKNOWN, Dims::of_rank))]);
         };
@@ -167,6 +184,12 @@ impl Operator for Batch {
             *to = [size(self.pads_input(), pair[0])?, size(self.pads_input(), pair[1])?];
         }
         let (block, pads) = (&block[..axes], &pads[..axes]);
+        let is_moved = |axis: &usize| block[*axis] != 1 || pads[*axis] != [0, 0];
+        let moved = (0..axes).find(is_moved).zip((0..axes).rfind(is_moved)).map_or(0, |(a, b)| b - a + 1);
+        if moved > MAX_MOVED {
+            let why = format!("moves {moved} axes; at most {MAX_MOVED} are supported");
+            return Err(OpError::input(self.pads_input(), why));
+        }
         let mut output = run.output(0)?;
         match self.way {
             Way::Apart => space_to_batch_nd(run.pool, block, pads, input, &mut output)?,
@@ -265,6 +288,11 @@ mod tests {
         check("BatchToSpaceND", &[], &[apart, block.clone(), pads], &[rows.clone()]);
         refuses("SpaceToBatchND", &[], &[rows, block, tensor(&[1, 2], &[0i32, 0])], "divide");
         refuses("SpaceToBatch", &[("block_size", int(1))], &[], "block_size");
+        let image = tensor(&[1, 2, 2, 1], &[0i32, 1, 2, 3]);
+        for dims in [&[4][..], &[1, 4], &[2, 2, 1]] {
+            let pads = tensor(dims, &[0i32; 4]);
+            refuses("SpaceToBatch", &[("block_size", int(2))], &[image.clone(), pads], "needed");
+        }
     }
 
     #[test]

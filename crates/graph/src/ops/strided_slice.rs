@@ -11,7 +11,7 @@ use tightfit_core::MAX_RANK;
 use tightfit_kernels::strided_slice;
 
 use super::Registration;
-use super::extent::{minus, need_index_type, shape_of, vector_len};
+use super::extent::{Cut, check_cut, minus, need_index_type, shape_of, vector_len};
 use crate::attributes::Attributes;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -278,6 +278,7 @@ impl Operator for StridedSlice {
         let (mut first, mut steps, mut sizes) = ([0; MAX_RANK], [1isize; MAX_RANK], [0; MAX_RANK]);
         sizes[..rank].copy_from_slice(input.shape());
         let (mut dims, mut output_rank) = ([0i64; MAX_ENTRIES + MAX_RANK], 0);
+        let mut is_stepped = [false; MAX_RANK];
         for item in self.items(entries, rank)?.iter() {
             let size = match item {
                 Item::New => 1,
@@ -286,12 +287,14 @@ impl Operator for StridedSlice {
                     first[axis] =
                         self.index(entry, sizes[axis] as i64, begin[entry], strides[entry])? as usize;
                     sizes[axis] = 1;
+                    is_stepped[axis] = strides[entry] != 1;
                     continue;
                 }
                 Item::Sliced { axis, entry } => {
                     let (from, len) =
                         self.range(entry, sizes[axis] as i64, begin[entry], end[entry], strides[entry])?;
                     first[axis] = from.max(0) as usize;
+                    is_stepped[axis] = strides[entry] != 1;
                     // A single index has no next one, however long the step.
                     steps[axis] = if len > 1 { strides[entry] as isize } else { 1 };
                     sizes[axis] = len as usize;
@@ -301,7 +304,12 @@ impl Operator for StridedSlice {
             dims[output_rank] = size;
             output_rank += 1;
         }
-        run.set_output_shape(0, shape_of(0, &dims[..output_rank])?)?;
+        let target = shape_of(0, &dims[..output_rank])?;
+        let is_whole = |axis: usize| !is_stepped[axis] && sizes[axis] == input.shape()[axis];
+        let is_of_rows = !is_stepped[0] && (1..rank).all(is_whole);
+        let is_all = is_of_rows && (rank == 0 || is_whole(0));
+        check_cut(&input, Cut { is_all, is_of_rows }, &target)?;
+        run.set_output_shape(0, target)?;
         let mut output = run.output(0)?;
         Ok(strided_slice(run.pool, input, &first[..rank], &steps[..rank], &sizes[..rank], &mut output)?)
     }

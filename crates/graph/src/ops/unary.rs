@@ -9,7 +9,7 @@ use tightfit_kernels::{FloatTest, UnaryOp, test_floats, unary};
 use super::Registration;
 use crate::attributes::Attributes;
 use crate::fact::Fact;
-use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::operator::{OpError, Operator, Run};
 use crate::reshape;
 
 macro_rules! functions {
@@ -60,13 +60,7 @@ impl Operator for Unary {
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
     }
 
-    fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::overwrites(&[0])
-    }
-
-    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        reshape::same(run, 0)
-    }
+    takes_over_its_input!();
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.src(0)?;

@@ -31,6 +31,9 @@ pub enum Padding {
 }
 
 impl Moves {
+    /// One step at a time over what there is.
+    pub const NONE: Moves = Moves { strides: [1, 1], dilations: [1, 1], padding: Padding::Valid };
+
     /// From the attributes `strides`, `dilations`, `padding`, `explicit_paddings` and `data_format`.
     ///
     /// # Errors
@@ -82,6 +85,20 @@ impl Moves {
         Ok(output)
     }
 
+    /// [`Moves::output`] of a convolution by this filter of four axes. Of a filter that may be smaller than is known the
+    /// output may be larger: it is the largest then, that of the smallest filter.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn output_by(&self, filter: &Fact, image: &[Dim]) -> Result<[Dim; 2], OpError> {
+        let sizes = filter.dims.get().unwrap_or_default();
+        match (sizes.first().and_then(|d| d.size()), sizes.get(1).and_then(|d| d.size())) {
+            _ if filter.is_bound => self.output([1, 1], image),
+            (Some(height), Some(width)) => self.output([height, width], image),
+            _ => Ok([Dim::Unknown; 2]),
+        }
+    }
+
     /// Refuses an image that is smaller than the filter of a convolution, which is its second input.
     ///
     /// # Errors
@@ -92,10 +109,9 @@ impl Moves {
         else {
             return Ok(());
         };
-        match (filter.first().and_then(|d| d.size()), filter.get(1).and_then(|d| d.size())) {
-            (Some(height), Some(width)) => self.check([height, width], image),
-            _ => Ok(()),
-        }
+        // Of one size alone what is known of the other axis is not less.
+        let size = |axis: usize| filter.get(axis).and_then(|d| d.size()).unwrap_or(1);
+        self.check([size(0), size(1)], image)
     }
 
     /// Refuses an image, `[batch, height, width, channels]`, that is smaller than the window, which a run of the model would make no output of.
@@ -168,5 +184,23 @@ fn explicit(paddings: &[i64]) -> Result<[usize; 4], OpError> {
             let why = format!("is {paddings:?}; batch and channels cannot be padded");
             Err(OpError::attribute("explicit_paddings", why))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dim::Dims;
+    use tightfit_core::DType;
+
+    #[test]
+    fn the_output_of_a_filter_that_may_be_smaller_is_that_of_the_smallest() {
+        let moves = Moves { strides: [1, 2], ..Moves::NONE };
+        let dims = Dims::new([3, 4, 1, 1].map(Dim::Known));
+        let image = [7, 7].map(Dim::Known);
+        let filter = Fact::new(DType::F32, dims);
+        assert_eq!(moves.output_by(&filter, &image).unwrap(), [5, 2].map(Dim::Known));
+        let filter = Fact { is_bound: true, ..filter };
+        assert_eq!(moves.output_by(&filter, &image).unwrap(), [7, 4].map(Dim::Known));
     }
 }

@@ -2,6 +2,11 @@
 
 use std::ops::RangeInclusive;
 
+use tightfit_core::DType;
+use tightfit_format::NodeDef;
+
+use crate::attributes::Attributes;
+use crate::dim::Dim;
 use crate::fact::Fact;
 use crate::operator::OpError;
 
@@ -18,11 +23,10 @@ const ALWAYS: &[Rule] = &[
     (&["OneHot", "MatrixBandPart"], 1, 0..=0),
     (&["OneHot", "MatrixBandPart", "GatherV2", "PadV2", "LinSpace"], 2, 0..=0),
     (&["UnsortedSegmentSum", "UnsortedSegmentMax", "UnsortedSegmentMin", "UnsortedSegmentProd"], 2, 0..=0),
-    (&["HistogramFixedWidth", "InTopKV2", "MatrixDiagPartV2", "MatrixDiagPartV3"], 2, 0..=0),
+    (&["HistogramFixedWidth", "InTopKV2"], 2, 0..=0),
     (&["OneHot"], 3, 0..=0),
     (&["MatrixDiagV2", "MatrixDiagV3"], 2, 0..=0),
     (&["MatrixDiagV2", "MatrixDiagV3"], 3, 0..=0),
-    (&["MatrixDiagV2", "MatrixDiagV3"], 4, 0..=0),
     (&["Split", "LinSpace", "ConcatOffset", "Assert"], 0, 0..=0),
     (&["LinSpace", "BroadcastArgs"], 1, 0..=1),
     (&["LinSpace"], 1, 0..=0),
@@ -32,6 +36,9 @@ const ALWAYS: &[Rule] = &[
     (&["Roll"], 2, 0..=1),
     (&["MatrixDiagV2", "MatrixDiagV3", "MatrixDiagPartV2", "MatrixDiagPartV3"], 1, 0..=1),
     (&["MatrixSetDiagV2", "MatrixSetDiagV3"], 2, 0..=1),
+    (&["Reverse", "ReverseV2"], 0, 0..=8),
+    (&["Where"], 0, 1..=8),
+    (&["ReverseSequence"], 0, 2..=5),
 ];
 
 /// What only the reading of a file refuses: a vector of one element passes where the shape is not known then.
@@ -45,6 +52,9 @@ const IN_A_FILE: &[Rule] = &[
     (&["SplitV", "Reshape", "Tile"], 1, 1..=1),
     (&["Sum", "Mean", "Prod", "Max", "Min", "EuclideanNorm", "All", "Any"], 1, 0..=1),
     (&["SpaceToBatchND", "BatchToSpaceND"], 1, 1..=1),
+    (&["SpaceToBatch", "BatchToSpace"], 0, 4..=4),
+    (&["MatrixDiagPartV2", "MatrixDiagPartV3"], 2, 0..=0),
+    (&["MatrixDiagV2", "MatrixDiagV3"], 4, 0..=0),
 ];
 
 /// Checks the inputs of an operator, where their number of axes is known.
@@ -59,12 +69,101 @@ pub fn check(op: &str, inputs: &[&Fact]) -> Result<(), OpError> {
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_in_file(op: &str, inputs: &[&Fact]) -> Result<(), OpError> {
-    follow(IN_A_FILE, op, inputs)?;
-    match (op, inputs.split_last()) {
+pub fn check_in_file(node: &NodeDef, inputs: &[&Fact]) -> Result<(), OpError> {
+    follow(IN_A_FILE, &node.op, inputs)?;
+    match (&*node.op, inputs.split_last()) {
         ("ConcatV2", Some((axis, values))) => need(values.len(), axis, &(0..=0)),
+        ("PlaceholderWithDefault", Some((default, _))) => {
+            let declared = Attributes::new(node).shape_or_unknown("shape")?;
+            declared.map_or(Ok(()), |declared| fits(0, default, &declared))
+        }
+        ("ParallelConcat", _) => {
+            if let Some(mut declared) = Attributes::new(node).shape_or_unknown("shape")? {
+                declared.iter_mut().take(1).for_each(|rows| *rows = 1);
+                inputs.iter().enumerate().try_for_each(|(input, fact)| fits(input, fact, &declared))?;
+            }
+            let open =
+                |fact: &&Fact| fact.dims.get().is_none_or(|dims| dims.iter().any(|d| d.size().is_none()));
+            match inputs.iter().position(open) {
+                Some(input) => {
+                    let why = format!("is of shape {}, which must be known here", inputs[input].dims);
+                    Err(OpError::input(input, why))
+                }
+                None => Ok(()),
+            }
+        }
+        ("SpaceToBatchND" | "BatchToSpaceND", _) => {
+            let blocks = inputs.get(1).and_then(|fact| fact.dims.get()).and_then(|dims| dims.first()?.size());
+            blocks.map(drop).ok_or_else(|| OpError::input(1, "must be of a size that is known here"))
+        }
+        ("Range", _) if inputs.iter().all(|fact| fact.dtype == DType::F16 && fact.value.is_some()) => {
+            Err(OpError::input(0, "is float16, of which TensorFlow works no size out as it reads a file"))
+        }
+        ("SplitV", _) => split_along_the_last(inputs),
+        ("MatrixDiagV2" | "MatrixDiagV3", _) => diagonals_of_open_size(inputs),
+        ("MatrixSetDiagV2" | "MatrixSetDiagV3", _) => {
+            let [Some(matrix), Some(diagonal)] = [0, 1].map(|i| inputs.get(i)) else { return Ok(()) };
+            let is_open = matrix.dims.concrete().is_none();
+            if is_open && matrix.dims.rank().is_some() && matrix.dims.rank() == diagonal.dims.rank() {
+                // Before k is looked at, it is taken for one diagonal.
+                return Err(OpError::input(
+                    1,
+                    format!("is of shape {}, more than a diagonal", diagonal.dims),
+                ));
+            }
+            Ok(())
+        }
         _ => Ok(()),
     }
+}
+
+/// TensorFlow takes an axis of SplitV that is not known as it reads a file for the last one.
+fn split_along_the_last(inputs: &[&Fact]) -> Result<(), OpError> {
+    let [Some(input), Some(sizes), Some(axis)] = [0, 1, 2].map(|i| inputs.get(i)) else { return Ok(()) };
+    let last = input.dims.get().and_then(|dims| dims.last()?.known());
+    let (Some(last), Some(sizes), None) = (last, sizes.ints(), axis.ints()) else { return Ok(()) };
+    let sum: i64 = sizes.iter().filter(|size| **size != -1).fold(0, |sum, size| sum.saturating_add(*size));
+    let fits = if sizes.contains(&-1) { sum <= last } else { sum == last };
+    if fits { Ok(()) } else { Err(OpError::input(1, format!("is {sizes:?}, which do not make up {last}"))) }
+}
+
+/// TensorFlow takes a size that is not known as it reads a file for -1 where it checks the diagonals of a matrix.
+fn diagonals_of_open_size(inputs: &[&Fact]) -> Result<(), OpError> {
+    let values = |input: usize| inputs.get(input).and_then(|fact| fact.ints());
+    let (Some(dims), Some(k)) = (inputs.first().and_then(|fact| fact.dims.get()), values(1)) else {
+        return Ok(());
+    };
+    let ([lower, ..], [.., upper]) = (&k[..], &k[..]) else { return Ok(()) };
+    let [rows, columns] = [2, 3].map(|i| values(i).and_then(|n| n.first().copied()).unwrap_or(-1));
+    let size =
+        |from_last: usize| dims.len().checked_sub(from_last).and_then(|at| dims[at].known()).unwrap_or(-1);
+    if dims.iter().rev().take(2).all(|dim| dim.known().is_some()) {
+        return Ok(());
+    }
+    let counted = lower == upper || size(2) == upper - lower + 1;
+    let least = [size(1) - upper.min(&0), size(1) + lower.max(&0)];
+    let given = match (rows, columns) {
+        (-1, -1) => [least[0].max(least[1]); 2],
+        (-1, columns) => [least[0], columns],
+        (rows, -1) => [rows, least[1]],
+        both => [both.0, both.1],
+    };
+    let is_enough =
+        given[0] >= least[0] && given[1] >= least[1] && (given[0] == least[0] || given[1] == least[1]);
+    if counted && is_enough {
+        return Ok(());
+    }
+    Err(OpError::input(0, format!("is of shape {:?}, which the diagonals {k:?} are not of", inputs[0].dims)))
+}
+
+/// Checks that a shape is one that was declared, -1 where that is open.
+fn fits(input: usize, fact: &Fact, declared: &[i64]) -> Result<(), OpError> {
+    let Some(dims) = fact.dims.get() else { return Ok(()) };
+    let is_same = |(dim, n): (&Dim, &i64)| *n < 0 || dim.known().is_none_or(|dim| dim == *n);
+    if dims.len() == declared.len() && dims.iter().zip(declared).all(is_same) {
+        return Ok(());
+    }
+    Err(OpError::input(input, format!("is of shape {}, not of {declared:?}", fact.dims)))
 }
 
 fn follow(rules: &[Rule], op: &str, inputs: &[&Fact]) -> Result<(), OpError> {
@@ -82,8 +181,10 @@ fn need(input: usize, fact: &Fact, ranks: &RangeInclusive<usize>) -> Result<(), 
     }
     let needed = match (ranks.start(), ranks.end()) {
         (0, 0) => "a scalar",
-        (0, _) => "a scalar or a vector",
-        _ => "a vector",
+        (0, 1) => "a scalar or a vector",
+        (1, 1) => "a vector",
+        (least, most) if least == most => &format!("rank {least}"),
+        (least, most) => &format!("a tensor of {least} to {most} axes"),
     };
     Err(OpError::input(input, format!("is of shape {}; {needed} is needed", fact.dims)))
 }
