@@ -111,7 +111,7 @@ fn fetched_strings_that_were_fed_stay() {
 
 #[test]
 fn strings_are_joined_in_memory_that_a_run_takes_as_it_needs() {
-    let mut graph = Graph::new("test", &MemoryBudget::unlimited());
+    let mut graph = Graph::new("test", &MemoryBudget::new(64 << 20));
     let (a, b) =
         (input(&mut graph, "a", DType::String, &[2, 1]), input(&mut graph, "b", DType::String, &[2]));
     let both = operator(&mut graph, "Add", &[("T", testing::dtype(DType::String))], &[a, b]);
