@@ -77,7 +77,7 @@ fn check(path: &Path, options: &FitOptions) -> u64 {
     let what = || format!("{}, {} threads, {} bytes", path.display(), options.threads, options.memory_bytes);
     let heap_before = HEAP_BYTES.load(Relaxed);
     HEAP_PEAK_BYTES.store(heap_before, Relaxed);
-    let model = Model::open(path, &OpenOptions::default(), &MemoryBudget::unlimited()).unwrap();
+    let model = Model::open(path, &OpenOptions::default(), &MemoryBudget::new(u64::MAX)).unwrap();
     let fit: Fit = tightfit::fit::fit(&model, options).unwrap_or_else(|error| panic!("{}: {error}", what()));
     let minimum_bytes = fit.minimum_bytes;
     let lines = fit.lines;
@@ -94,7 +94,7 @@ fn check(path: &Path, options: &FitOptions) -> u64 {
     let plan = runner.context().plan();
     let feed = |slot: &usize| {
         let info = &plan.slots[*slot].info;
-        Tensor::zeros(&MemoryBudget::unlimited(), info.dtype, info.shape).unwrap()
+        Tensor::zeros(&MemoryBudget::new(u64::MAX), info.dtype, info.shape).unwrap()
     };
     let tensors: Vec<Tensor> = plan.inputs.iter().map(|(_, slot)| feed(slot)).collect();
     let feeds: Vec<_> = tensors.iter().map(|tensor| tensor.feed().unwrap()).collect();

@@ -269,33 +269,12 @@ fn what_is_planned_is_what_the_system_sees() {
     let model = text(repository.join("examples/digits/digits.pb"));
     let records = text(repository.join("examples/digits/test.tfrecord"));
     let output = text(dir.0.join("out.jsonl"));
-    let job = [
-        "run",
-        &model,
-        "--input",
-        &records,
-        "--label",
-        "label",
-        "--output",
-        &output,
-        "--threads",
-        "2",
-        "--quiet",
-    ];
-    let job = job.map(String::from);
-    let plan = [
-        "plan",
-        &model,
-        "--input",
-        &records,
-        "--label",
-        "label",
-        "--output",
-        &output,
-        "--threads",
-        "2",
-        "--json",
-    ];
+    let data = ["--input", &records, "--label", "label", "--output", &output, "--threads", "2"];
+    let call = |command: &str, flag: &str| -> Vec<String> {
+        [&[command, model.as_str()], &data[..], &[flag]].concat().into_iter().map(String::from).collect()
+    };
+    let (job, plan) = (call("run", "--quiet"), call("plan", "--json"));
+    let plan: Vec<&str> = plan.iter().map(String::as_str).collect();
     let planned = tightfit(&plan).stdout(std::process::Stdio::piped()).output().unwrap();
     let planned: serde_json::Value = serde_json::from_slice(&planned.stdout).unwrap();
     let minimum_bytes = planned["minimum_bytes"].as_u64().unwrap();
@@ -313,6 +292,41 @@ fn what_is_planned_is_what_the_system_sees() {
         assert!(report["peak_bytes"]["total"].as_u64().unwrap() <= number("budget_bytes"), "{report}");
     }
     outcome(with_memory(&job, minimum_bytes - SLACK_BYTES, &[])).fails(3, &["does not fit"]);
+}
+
+#[test]
+fn models_are_planned_with_what_they_take() {
+    const SLACK_BYTES: u64 = 1 << 20;
+    let dir = TempDir::new();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (report_path, output) = (dir.0.join("report.json"), dir.0.join("out.npz"));
+    let report_text = report_path.display().to_string();
+    for (name, size) in
+        [("mobilenet_v2", 224), ("resnet50", 224), ("inception_v3", 299), ("efficientnet_b0", 224)]
+    {
+        let model = repository.join(format!("tests/golden/structures/{name}.pb"));
+        let x = dir.npy(&format!("{name}.npy"), &[1, size, size, 3], 0.25);
+        let job = format!(
+            "run {} --input input={} --output {} --threads 2 --quiet",
+            model.display(),
+            x.display(),
+            output.display()
+        );
+        let job: Vec<String> = job.split(' ').map(String::from).collect();
+        let minimum_bytes = minimum(&job);
+        for budget_bytes in [minimum_bytes, 1 << 30, minimum_bytes, 1 << 30] {
+            let outcome = outcome(with_memory(&job, budget_bytes, &["--report", &report_text]));
+            assert_eq!(outcome.code, Some(0), "{name} in {budget_bytes}: {}", outcome.stderr);
+            let report = report(&report_path);
+            let planned_bytes = report["planned_bytes"]["total"].as_u64().unwrap();
+            let peak_bytes = report["peak_resident_bytes"].as_u64().unwrap();
+            assert!(
+                peak_bytes <= planned_bytes && planned_bytes - peak_bytes <= SLACK_BYTES,
+                "{name} in {budget_bytes}: {report}"
+            );
+        }
+        outcome(with_memory(&job, minimum_bytes - SLACK_BYTES, &[])).fails(3, &["does not fit"]);
+    }
 }
 
 #[test]

@@ -227,7 +227,7 @@ mod changing_files {
             last = name;
         }
         let path = dir.write("streamed.pb", &graph.finish());
-        let model = Model::open(&path, &OpenOptions::default(), &MemoryBudget::unlimited()).unwrap();
+        let model = Model::open(&path, &OpenOptions::default(), &MemoryBudget::new(u64::MAX)).unwrap();
         let ample = FitOptions { batch: 1, threads: 1, memory_bytes: 1 << 30, ..FitOptions::default() };
         let memory_bytes = tightfit::fit::fit(&model, &ample).unwrap().minimum_bytes;
         (path, model, FitOptions { memory_bytes, ..ample })
@@ -237,7 +237,7 @@ mod changing_files {
     fn a_file_that_is_removed_can_still_be_read_and_one_that_shrinks_is_an_error() {
         let dir = TempDir::new();
         let (path, model, options) = streamed(&dir);
-        let budget = MemoryBudget::unlimited();
+        let budget = MemoryBudget::new(u64::MAX);
         let mut runner = Runner::new(&model, &options, &budget).unwrap();
         assert!(runner.context().plan().streamed_bytes > 0);
         let shape = runner.context().plan().slots[runner.context().plan().inputs[0].1].info.shape;

@@ -95,6 +95,45 @@ fn a_run_over_objects_is_resumed() {
 }
 
 #[test]
+fn what_is_secret_in_an_address_is_written_nowhere() {
+    let (folder, (model, records)) = (Folder::new(), digits());
+    let url = server().put("secret/a.tfrecord", fs::read(records).expect("the records"));
+    let url = url.to_str().expect("UTF-8").replacen("://", "://user:SECRET@", 1);
+    let url = format!("{url}?X-Amz-Signature=SECRET&expires=SECRET");
+    let report = folder.path("report.json");
+    let run = |output: &str, more: &[&str]| {
+        let output = folder.path(output);
+        let fixed =
+            ["run", text(&model), "--batch", "9", "--report", text(&report), "--output", text(&output)];
+        let answer = tightfit(&[&fixed[..], &["--input", &url], more].concat());
+        let shown = [answer.stdout.as_str(), &answer.stderr].concat();
+        assert!(!shown.contains("SECRET"), "{answer:?}");
+        answer
+    };
+    // Rows name their source in these two, and the journal tells the job by its data.
+    let shards = ["--resume", "--shard-rows", "99"];
+    for (output, more) in [("a.jsonl", &[][..]), ("a.csv", &[]), ("b.jsonl", &shards), ("b.csv", &shards)] {
+        let answer = run(output, more);
+        assert_eq!(answer.code, 0, "{answer:?}");
+    }
+    let lines = fs::read_to_string(folder.path("a.jsonl")).expect("the rows");
+    assert!(lines.contains("***@") && lines.contains("secret/a.tfrecord?X-Amz-Signature=***"), "{lines}");
+    let names = folder.names();
+    assert!(names.contains(&"b.csv.resume".to_string()), "{names:?}");
+    for name in names {
+        let bytes = fs::read(folder.path(&name)).expect("it");
+        assert!(
+            !bytes.windows(6).any(|word| word == b"SECRET"),
+            "{name}: {}",
+            String::from_utf8_lossy(&bytes)
+        );
+    }
+    // That the data has changed is told without them as well.
+    server().put("secret/a.tfrecord", Vec::new());
+    run("b.csv", &shards).assert_fails(1, "secret/a.tfrecord");
+}
+
+#[test]
 fn commands_of_records_read_objects() {
     let folder = Folder::new();
     for (name, compression) in [("a.tfrecord", Compression::None), ("a.tfrecord.gz", Compression::Gzip)] {

@@ -25,7 +25,7 @@ fn golden() -> PathBuf {
 }
 
 fn plans(path: &Path, batch: usize) -> [Plan; 2] {
-    let model = Model::open(path, &OpenOptions::default(), &MemoryBudget::unlimited()).unwrap();
+    let model = Model::open(path, &OpenOptions::default(), &MemoryBudget::new(u64::MAX)).unwrap();
     let options = FitOptions { batch, threads: THREADS, ..FitOptions::default() };
     let bound = Bound::new(&model, &options).unwrap();
     [WeightMode::Resident, WeightMode::Streamed { window_bytes: WINDOW_BYTES }].map(|weights| {

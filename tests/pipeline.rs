@@ -157,6 +157,39 @@ fn files_of_every_kind_are_a_pipeline() {
 }
 
 #[test]
+fn folders_that_say_what_they_hold_are_paths() {
+    let folder = Folder::new();
+    for (part, ids) in [("dt=2024", 0..3), ("dt=2025", 3..5)] {
+        std::fs::create_dir(folder.path(part)).expect("a folder");
+        folder.write(&format!("{part}/a=b.tfrecord"), records(ids.map(|i| numbered(i, 5))));
+    }
+    let found = |source: &str| {
+        let elements = tightfit(["data", "head", source, "-n", "9", "--json"]).json();
+        elements["elements"].as_array().map(Vec::len)
+    };
+    let within = |pattern: &str| text(&folder.path(pattern)).to_string();
+    assert_eq!(found(&within("dt=2024/*.tfrecord")), Some(3));
+    assert_eq!(found(&within("dt=*/a=b.tfrecord")), Some(5));
+    assert_eq!(found(&within("dt=2025")), Some(2));
+    let described = spec(json!({"tfrecord": within("dt=2024/*.tfrecord")}), json!([]));
+    assert_eq!(found(&described), Some(3));
+    // The same as rows of a job, where what is in front of a `=` may be an input.
+    let output = folder.path("out.tfrecord");
+    let args = ["records", "preprocess", &within("dt=2024/*.tfrecord"), "--output", text(&output), "--quiet"];
+    assert_eq!(tightfit(args).code, 0);
+    assert_eq!(features(&output, 9).len(), 3);
+    let (model, data) = digits();
+    fs::copy(&data, folder.path("dt=2025/digits.tfrecord")).expect("a copy");
+    let rows = |input: &str| {
+        let output = folder.path("rows.jsonl");
+        let run = ["run", text(&model), "--input", input, "--output", text(&output), "--quiet"];
+        assert_eq!(tightfit(run).code, 0);
+        fs::read_to_string(output).expect("the rows")
+    };
+    assert_eq!(rows(&within("dt=2025/d*.tfrecord")), rows(text(&data)));
+}
+
+#[test]
 fn what_is_wrong_with_a_description_is_a_line() {
     let folder = Folder::new();
     let data = digits().1;

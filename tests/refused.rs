@@ -100,3 +100,69 @@ fn refused_runs_stay_inside_too() {
     let (_, _, stderr) = peak_of(with_memory(&fed(&model, &large), MEMORY_BYTES, &["--quiet"]));
     assert!(stderr.contains("the smallest --memory that works is "), "{stderr}");
 }
+
+/// A Fill of so many elements, and 20,000 Neg behind it, all of which are known before anything is run.
+fn known_chain(dir: &TempDir, elements: usize) -> PathBuf {
+    let attr = |name: &str, value: &str| format!("attr {{ key: '{name}' value {{ {value} }} }}");
+    let float = attr("T", "type: DT_FLOAT");
+    let constant = |name: &str, dtype: &str, shape: &str, value: &str| {
+        let tensor = format!("tensor {{ dtype: {dtype} tensor_shape {{ {shape} }} {value} }}");
+        let attrs = attr("dtype", &format!("type: {dtype}")) + &attr("value", &tensor);
+        format!("node {{ name: '{name}' op: 'Const' {attrs} }}\n")
+    };
+    let mut text = constant("dims", "DT_INT32", "dim { size: 1 }", &format!("int_val: {elements}"));
+    text += &constant("one", "DT_FLOAT", "", "float_val: 1");
+    let index = attr("index_type", "type: DT_INT32");
+    text += &format!("node {{ name: 'n0' op: 'Fill' input: 'dims' input: 'one' {float} {index} }}\n");
+    for i in 1..=20_000 {
+        text += &format!("node {{ name: 'n{i}' op: 'Neg' input: 'n{}' {float} }}\n", i - 1);
+    }
+    dir.write(&format!("chain-{elements}.pbtxt"), text.as_bytes())
+}
+
+#[test]
+fn what_is_known_ahead_stays_inside_too() {
+    const MEMORY_BYTES: u64 = 64 << 20;
+    let dir = TempDir::new();
+    // Up to 16 KiB are known to inference; what is larger is folded by a pass.
+    for elements in [1, 100, 1000, 4000, 4096, 4097, 8000, 20_000] {
+        let model = known_chain(&dir, elements).display().to_string();
+        let output = dir.0.join("out.npy").display().to_string();
+        let run = vec!["run".into(), model.clone(), "--output".into(), output.clone()];
+        for job in [vec!["plan".into(), model], run] {
+            let (code, peak_bytes, stderr) = peak_of(with_memory(&job, MEMORY_BYTES, &[]));
+            assert_eq!(code, Some(0), "{job:?}: {stderr}");
+            assert!(peak_bytes <= MEMORY_BYTES, "{job:?}: {peak_bytes}: {stderr}");
+        }
+        let bytes = std::fs::read(&output).unwrap();
+        let values = &bytes[bytes.len() - 4 * elements..];
+        assert!(values.chunks_exact(4).all(|value| value == 1f32.to_le_bytes()));
+    }
+}
+
+#[test]
+fn what_is_many_and_small_stays_inside() {
+    let dir = TempDir::new();
+    let text = |path: &Path| path.display().to_string();
+    let chain = text(&known_chain(&dir, 64));
+    // 50,000 columns and their names, and one row.
+    let names: Vec<String> = (0..50_000).map(|i| format!("c{i}")).collect();
+    let table = format!("{}\n{}1\n", names.join(","), "1,".repeat(49_999));
+    let table = text(&dir.write("wide.csv", table.as_bytes()));
+    let output = text(&dir.0.join("out.npz"));
+    let run = ["run", &chain, "--output", &output, "--quiet"].map(String::from).to_vec();
+    let plan = ["plan", &chain, "--json"].map(String::from).to_vec();
+    let head = ["data", "head", &table].map(String::from).to_vec();
+    let mut codes = Vec::new();
+    for job in [run, plan, head] {
+        for memory_bytes in (14..48).step_by(3).map(|mebibytes| mebibytes << 20) {
+            let (code, peak_bytes, stderr) = peak_of(with_memory(&job, memory_bytes, &[]));
+            assert!(peak_bytes <= memory_bytes, "{job:?}: {peak_bytes} in {memory_bytes}: {stderr}");
+            assert!(matches!(code, Some(0 | 3)), "{job:?} in {memory_bytes}: {stderr}");
+            codes.push((code, memory_bytes));
+        }
+        // With the last size each of them was done, and with the first none.
+        assert_eq!(codes.last(), Some(&(Some(0), 47 << 20)), "{job:?}");
+    }
+    assert_eq!(codes.first(), Some(&(Some(3), 14 << 20)));
+}

@@ -6,8 +6,8 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tightfit_core::{Buffer, MemoryBudget};
-use tightfit_data::image::{ImageFormat, ImageHeader};
+use tightfit_core::{Buffer, DType, MemoryBudget};
+use tightfit_data::image::{DecodeOptions, ImageFormat, ImageHeader, decode};
 use tightfit_format::example::{Example, ExampleError, Feature, FeatureKind};
 use tightfit_format::example_list::ExampleListWithContext;
 use tightfit_format::message::MessageKind;
@@ -453,4 +453,27 @@ pub fn images(data: &[u8]) {
     let pixels = header.width as u64 * header.height as u64;
     assert!(pixels > 0 && header.pixel_bytes >= pixels && header.pixel_bytes <= u64::from(u32::MAX));
     assert!(header.heap_bytes < 1 << 40);
+    if header.pixel_bytes > BUDGET_BYTES / 4 {
+        return;
+    }
+    for channels in [0, 1, 3] {
+        let options = DecodeOptions { channels, dtype: DType::U8, expand_animations: channels == 0 };
+        let first = decoded(&options, &header, data, 0);
+        assert_eq!(first, decoded(&options, &header, data, 0xff), "what was there before shows");
+        let mut pixels = vec![0x55; header.pixel_bytes as usize];
+        if channels > 0
+            && let Ok(found) = decode(data, &header, channels, &mut pixels)
+        {
+            assert!(found == 1 || found == channels);
+        }
+    }
+}
+
+/// The pixels of a picture decoded to where bytes of `filler` were; `None` for what is not decoded.
+fn decoded(options: &DecodeOptions, header: &ImageHeader, data: &[u8], filler: u8) -> Option<Vec<u8>> {
+    let made = options.output(data, header).ok()?;
+    let bytes = made.bytes().ok().filter(|bytes| *bytes as u64 <= BUDGET_BYTES)?;
+    let (mut out, mut scratch) = (vec![filler; bytes], vec![filler; made.scratch_bytes]);
+    options.decode(data, header, &mut out, &mut scratch).ok()?;
+    Some(out)
 }

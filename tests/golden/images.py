@@ -17,6 +17,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+import compare_images
+
 OUT = Path(__file__).parent / "images"
 HEIGHT, WIDTH = 17, 23
 
@@ -269,6 +271,18 @@ def coded():
         "cmyk.jpg": with_pillow(cmyk, "CMYK", format="JPEG", quality=92),
         "keptrgb.jpg": with_pillow(Image.fromarray(large), "RGB", format="JPEG", quality=92, keep_rgb=True),
     }  # fmt: skip
+    large_frame = np.tile(index, (2, 2))
+    files["larger.gif"] = gif_by_hand([(index, 0, 0, None, False), (large_frame, 1, 1, None, False)], (5, 4))
+    behind = gif_by_hand([(index, 0, 0, None, False), (index[::-1], 0, 0, None, False)], (WIDTH, HEIGHT))
+    files["damagedbehind.gif"] = behind[:-40]
+    files["nopalette.gif"] = behind[:10] + b"\0" + behind[11:13] + behind[13 + 768 :]
+    for bits in (1, 4, 16):
+        head = struct.pack("<IiiHHIIiiII", 40, 8, 4, 1, bits, 0, 64, 2835, 2835, 0, 0)
+        files[f"bits{bits}.bmp"] = struct.pack("<2sIHHI", b"BM", 200, 0, 0, 54) + head + bytes(range(128))
+    rows = bmp(grey)
+    files["runs.bmp"] = rows[:30] + b"\1" + rows[31:]
+    rows = bmp(rgba)
+    files["masks.bmp"] = rows[:30] + b"\3" + rows[31:]
     # The same inks without the Adobe marker, which says that they are inverted.
     data = files["cmyk.jpg"]
     at = data.index(b"\xff\xee")
@@ -289,8 +303,24 @@ def decoding():
                     cases.add([name, "refused", str(channels), dtype], np.zeros(0, np.uint8))
                     continue
                 cases.add([name, "image", str(channels), dtype], image)
-        if name.endswith(".gif"):
+        if name.endswith(".gif") and name != "nopalette.gif":
             cases.add([name, "frames", "0", "uint8"], tf.io.decode_gif(content))
+    # Whatever chance brings.
+    for kind in compare_images.MADE:
+        number = 0
+        while number < 12:
+            rng = np.random.default_rng([7, number])
+            content = compare_images.MADE[kind](rng)
+            name = f"chance{number}.{kind}"
+            number += 1
+            files[name] = content
+            for channels in (0, 1, 3):
+                try:
+                    image = compare_images.tensorflow(kind, content, channels, "uint8", 0)
+                except tf.errors.InvalidArgumentError:
+                    cases.add([name, "refused", str(channels), "uint8"], np.zeros(0, np.uint8))
+                    continue
+                cases.add([name, "image", str(channels), "uint8"], image)
     cases.save("files", {name: np.frombuffer(content, np.uint8) for name, content in files.items()})
 
 

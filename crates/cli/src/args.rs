@@ -84,10 +84,17 @@ pub struct Command {
     pub positional: &'static str,
     /// One line of help.
     pub about: &'static str,
-    /// The flags it takes.
-    pub flags: &'static [&'static str],
+    /// The flags it takes: lists of its own, and those that it shares with others.
+    pub flags: &'static [&'static [&'static str]],
     /// What it does.
     pub run: fn(&Args, &Start) -> Result<(), Failure>,
+}
+
+impl Command {
+    /// Every flag that it takes.
+    fn flags(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.flags.iter().flat_map(|list| list.iter().copied())
+    }
 }
 
 /// A command line that was understood.
@@ -179,7 +186,7 @@ pub fn parse() -> Result<Call, Failure> {
 }
 
 fn takes(command: Option<&Command>, flag: &str) -> bool {
-    command.is_some_and(|c| c.flags.contains(&flag))
+    command.is_some_and(|c| c.flags().any(|taken| taken == flag))
 }
 
 fn takes_many(command: Option<&Command>) -> bool {
@@ -219,7 +226,7 @@ fn distance(a: &str, b: &str) -> usize {
             above[column + 1] = change.min(diagonal + 1).min(above[column] + 1);
         }
     }
-    above.last().copied().unwrap_or_default()
+    above[b.chars().count()]
 }
 
 fn find_flag(name: &str, command: Option<&'static Command>) -> Result<&'static Flag, Failure> {
@@ -234,8 +241,7 @@ fn find_flag(name: &str, command: Option<&'static Command>) -> Result<&'static F
 fn unexpected(what: &str, command: Option<&'static Command>) -> Failure {
     match command {
         Some(command) => {
-            let flags = command.flags.iter().copied();
-            let similar = what.strip_prefix("--").and_then(|name| closest(name, flags));
+            let similar = what.strip_prefix("--").and_then(|name| closest(name, command.flags()));
             let advice = match similar {
                 Some(similar) => format!("did you mean --{similar}?"),
                 None => format!("see `tightfit {} --help`", command.name),
@@ -265,7 +271,7 @@ fn help(command: Option<&'static Command>) -> Result<Call, Failure> {
                 "{}\n\nUsage: tightfit {} {} [FLAGS]\n",
                 command.about, command.name, command.positional
             );
-            for flag in FLAGS.iter().filter(|f| command.flags.contains(&f.name)) {
+            for flag in FLAGS.iter().filter(|f| takes(Some(command), f.name)) {
                 let name = format!("--{} {}", flag.name, flag.value);
                 let more = if flag.is_list { " (may be repeated)" } else { "" };
                 let _ = writeln!(text, "  {name:<26}{}{more}", flag.help);

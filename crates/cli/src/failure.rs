@@ -63,7 +63,11 @@ fn code_of(error: &Error) -> u8 {
             GraphError::OpenShape { .. } => USAGE,
             GraphError::TooLarge { .. } => NO_FIT,
             // A name on the command line that the model does not have.
-            GraphError::NoSuchTensor { asked_by, .. } if asked_by.starts_with("--") => USAGE,
+            GraphError::NoSuchTensor { asked_by, .. } | GraphError::NoSuchOutput { asked_by, .. }
+                if asked_by.starts_with("--") =>
+            {
+                USAGE
+            }
             _ => FAILED,
         },
         _ => FAILED,

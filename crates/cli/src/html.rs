@@ -2,14 +2,17 @@
 
 use serde_json::Value;
 
-/// The page, with marks where title and plan go.
+/// The page, with marks where style, title and plan go.
 const TEMPLATE: &str = include_str!("plan.html");
+
+/// What all pages look like.
+pub const STYLE: &str = include_str!("page.css");
 
 /// The page of a plan, which is its JSON with every rectangle.
 pub fn page(title: String, plan: &Value) -> String {
     // In a script only `</` could end it early, and only a `<!--` change how it is read.
     let plan = plan.to_string().replace('<', "\\u003c");
-    TEMPLATE.replace("{{title}}", &escape(&title)).replace("{{plan}}", &plan)
+    TEMPLATE.replace("{{style}}", STYLE).replace("{{title}}", &escape(&title)).replace("{{plan}}", &plan)
 }
 
 /// Text that a page shows as it is.

@@ -1,7 +1,6 @@
 //! `--report`: what a run took, as JSON, or as a page with bytes over time beside the plan.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -10,7 +9,7 @@ use tightfit::{Error, MemoryBudget, display_bytes, limits};
 
 use crate::args::Args;
 use crate::failure::Failure;
-use crate::html::escape;
+use crate::html::{STYLE, escape};
 use crate::progress::Summary;
 
 /// The page, with marks where things go.
@@ -47,7 +46,8 @@ impl Recording {
             None => format!("{:#}\n", summary.json()),
             Some(recorder) => page(&args.model().display().to_string(), summary, &recorder.finish()),
         };
-        fs::write(&self.path, text).map_err(|error| Error::io(&self.path, error).into())
+        tightfit::whole::write(&self.path, text.as_bytes())
+            .map_err(|error| Error::io(&self.path, error).into())
     }
 }
 
@@ -61,6 +61,7 @@ fn page(model: &str, summary: &Summary, samples: &[Sample]) -> String {
     let subtitle =
         format!("{} rows in {:.2} s, batch {}", summary.rows, summary.elapsed.as_secs_f64(), summary.batch);
     TEMPLATE
+        .replace("{{style}}", STYLE)
         .replace("{{title}}", &escape(model))
         .replace("{{subtitle}}", &subtitle)
         .replace("{{tiles}}", &tiles(summary))

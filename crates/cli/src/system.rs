@@ -88,6 +88,9 @@ fn keep_heap_small() {
     // SAFETY: no thread has been started, so nothing else is using the allocator. A refused option has no effect.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
+        // Small blocks are put together with free neighbours at once, not some time: the description of a model is small
+        // blocks, and would otherwise not make room for the graph that is made of it.
+        libc::mallopt(libc::M_MXFAST, 0);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 64 << 10);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 10);
     }

@@ -11,8 +11,16 @@ use crate::failure::Failure;
 /// # Errors
 /// What the system says; a closed pipe is told apart by [`Failure`].
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_by(|out| out.write_all(text.as_bytes()))
+}
+
+/// Prints what `write` writes: for texts that grow with their data and are never in memory as a whole.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_by(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let printed = write(&mut out).and_then(|()| out.flush());
     printed.map_err(|error| Failure::Job(Error::io("standard output", error)))
 }
 

@@ -179,11 +179,6 @@ impl MemoryBudget {
         Self { inner: Arc::new(inner), patience: None, is_frugal: false }
     }
 
-    /// A budget without a limit, for tests and for tools that only count.
-    pub fn unlimited() -> Self {
-        Self::new(u64::MAX)
-    }
-
     /// A budget of at most `limit_bytes` whose reservations count in this one as well: both limits hold. It has this
     /// handle's manner.
     #[must_use]

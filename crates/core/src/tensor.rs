@@ -91,9 +91,4 @@ impl<'a> TensorViewMut<'a> {
     pub fn into_bytes(self) -> &'a mut [u8] {
         self.bytes
     }
-
-    /// The same tensor to read.
-    pub fn as_view(&self) -> TensorView<'_> {
-        TensorView { dtype: self.dtype, shape: self.shape, bytes: self.bytes }
-    }
 }

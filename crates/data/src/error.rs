@@ -201,6 +201,8 @@ pub enum RowFault {
     Memory(BudgetError),
     /// An operation cannot be done to it.
     Map(String),
+    /// What this program has counted on does not hold: nothing is wrong with the row.
+    Broken(&'static str),
 }
 
 impl fmt::Debug for DataError {
@@ -277,6 +279,15 @@ fn is_budget_io(error: &io::Error) -> bool {
 }
 
 impl RowFault {
+    /// True when nothing is known to be wrong with the row, so that it is never left out.
+    pub fn is_broken(&self) -> bool {
+        match self {
+            RowFault::Broken(_) => true,
+            RowFault::Line { fault, .. } | RowFault::Feature { fault, .. } => fault.is_broken(),
+            _ => false,
+        }
+    }
+
     /// True when it is memory that is missing.
     pub fn is_budget(&self) -> bool {
         match self {
@@ -363,6 +374,9 @@ impl fmt::Display for RowFault {
             RowFault::Unicode => f.write_str("a unicode string with an invalid code point"),
             RowFault::Memory(error) => write!(f, "{error}"),
             RowFault::Map(why) => f.write_str(&redact(why)),
+            RowFault::Broken(what) => {
+                write!(f, "{what}; that is a fault of this program, please report it with the file")
+            }
         }
     }
 }
@@ -396,6 +410,24 @@ impl From<BudgetError> for DataError {
 impl From<ExampleError> for RowFault {
     fn from(error: ExampleError) -> Self {
         RowFault::Example(error)
+    }
+}
+
+/// What has to be there.
+pub(crate) trait Needed<T> {
+    /// It; or, where it is not, the error that says what is missing.
+    fn needed(self, what: &'static str) -> Result<T, RowFault>;
+}
+
+impl<T> Needed<T> for Option<T> {
+    fn needed(self, what: &'static str) -> Result<T, RowFault> {
+        self.ok_or(RowFault::Broken(what))
+    }
+}
+
+impl<T> Needed<T> for Result<T, bytemuck::PodCastError> {
+    fn needed(self, what: &'static str) -> Result<T, RowFault> {
+        self.map_err(|_| RowFault::Broken(what))
     }
 }
 

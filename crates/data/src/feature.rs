@@ -4,7 +4,10 @@ use tightfit_core::DType;
 use tightfit_format::example::{Feature, FeatureKind};
 
 use crate::convert::cast;
-use crate::error::RowFault;
+use crate::error::{Needed, RowFault};
+
+/// A feature of more values than were counted.
+const NO_ROOM: &str = "a feature has more values than there is room for";
 
 /// Writes the numbers of `feature` into `target` as `dtype`; how many there are, which may be more than `target` has
 /// room for. `None` when it holds byte strings, or what `dtype` cannot hold: floats become floats, integers all
@@ -36,7 +39,7 @@ fn floats(feature: &Feature<'_>, dtype: DType, target: &mut [u8]) -> Result<usiz
     let mut count = 0usize;
     for run in feature.float_runs() {
         let run = run?;
-        let rest = target.get_mut(count.saturating_mul(dtype.bytes())..).unwrap_or_default();
+        let rest = target.get_mut(count.saturating_mul(dtype.bytes())..).needed(NO_ROOM)?;
         cast(DType::F32, run.as_flattened(), dtype, rest)?;
         count += run.len();
     }
@@ -54,8 +57,8 @@ fn ints(feature: &Feature<'_>, dtype: DType, target: &mut [u8]) -> Result<usize,
             in_block += 1;
         }
         if value.is_none() || in_block == block.len() {
-            let rest = target.get_mut(count.saturating_mul(dtype.bytes())..).unwrap_or_default();
-            let filled = block.get(..in_block).unwrap_or_default();
+            let rest = target.get_mut(count.saturating_mul(dtype.bytes())..).needed(NO_ROOM)?;
+            let filled = block.get(..in_block).needed("a block of numbers is overfull")?;
             cast(DType::I64, bytemuck::cast_slice(filled), dtype, rest)?;
             count += in_block;
             in_block = 0;

@@ -10,11 +10,12 @@ use std::path::PathBuf;
 use common::{Folder, column, golden, numbered, read, records, spec};
 use proptest::prelude::*;
 use tightfit_core::{DType, MemoryBudget, StringRef};
+use tightfit_data::image::{ImageType, encode_png};
 use tightfit_data::{DataError, Dataset, Preprocess, Probe, Resize, RowFault};
 use tightfit_format::example::Values;
 
 fn open(spec: tightfit_data::DatasetSpec) -> Result<Dataset, DataError> {
-    Dataset::open(spec, &MemoryBudget::unlimited())
+    Dataset::open(spec, &MemoryBudget::new(u64::MAX))
 }
 
 fn row_error(result: Result<impl Sized, DataError>) -> tightfit_data::BadRow {
@@ -41,7 +42,7 @@ fn several_sources_in_order_with_labels() {
     spec.label = Some("label".to_string());
     let dataset = open(spec).unwrap();
     assert_eq!((dataset.total_rows(), dataset.files(), dataset.feature(0)), (None, 4, Some("x")));
-    let budget = MemoryBudget::unlimited();
+    let budget = MemoryBudget::new(u64::MAX);
     let mut batches = dataset.start(4, 2, 2, &budget).unwrap();
     let batch = batches.next().unwrap().unwrap();
     assert_eq!(batch.labels().unwrap(), [0, 1, 2, 3]);
@@ -81,7 +82,7 @@ fn several_inputs_of_all_kinds() {
     let mut spec = spec(&[source], columns);
     spec.columns[4].feature = Some("ids".to_string());
     let dataset = open(spec).unwrap();
-    let mut batches = dataset.start(2, 1, 1, &MemoryBudget::unlimited()).unwrap();
+    let mut batches = dataset.start(2, 1, 1, &MemoryBudget::new(u64::MAX)).unwrap();
     let batch = batches.next().unwrap().unwrap();
     assert_eq!(batch.column(0).unwrap().as_slice::<i32>().unwrap(), [1, 2, 300, 1, 2, 300]);
     assert_eq!(batch.column(1).unwrap().as_slice::<f64>().unwrap()[..3], [0., 128., 255.]);
@@ -113,7 +114,7 @@ fn bad_records_are_named_or_skipped() {
     let dataset = open(spec).unwrap();
     let (values, _) = read::<f32>(&dataset, 3, 1).unwrap();
     assert_eq!(values.iter().step_by(2).copied().collect::<Vec<_>>(), [0., 1., 3., 4., 5., 7.]);
-    let mut batches = dataset.start(10, 1, 1, &MemoryBudget::unlimited()).unwrap();
+    let mut batches = dataset.start(10, 1, 1, &MemoryBudget::new(u64::MAX)).unwrap();
     assert_eq!(batches.next().unwrap().unwrap().rows(), 6);
     let stats = batches.stats();
     assert_eq!((stats.skipped_rows, stats.skipped.len()), (4, 4));
@@ -201,7 +202,7 @@ fn strings_out_of_arrays() {
     bytes.extend("é\0ab".chars().flat_map(|c| (c as u32).to_le_bytes()));
     let source = folder.write("s.npy", &bytes);
     let dataset = open(spec(&[source], vec![column("x", DType::String, &[])])).unwrap();
-    let mut batches = dataset.start(2, 1, 1, &MemoryBudget::unlimited()).unwrap();
+    let mut batches = dataset.start(2, 1, 1, &MemoryBudget::new(u64::MAX)).unwrap();
     let batch = batches.next().unwrap().unwrap();
     assert_eq!(batch.text(), "éab".as_bytes());
 }
@@ -274,7 +275,7 @@ fn images_inside_records() {
     let rgb =
         read::<f32>(&open(common::spec(&[golden("rgb.png")], spec.columns.clone())).unwrap(), 1, 1).unwrap();
     assert_eq!(alone[..rgb.0.len()], rgb.0);
-    match Probe::open(&[source], &MemoryBudget::unlimited()).unwrap() {
+    match Probe::open(&[source], &MemoryBudget::new(u64::MAX)).unwrap() {
         Probe::Records(features) => {
             assert_eq!(features[0].image_size, Some([37, 45]));
             assert_eq!((features[1].name.as_str(), features[1].count), ("label", 1));
@@ -329,7 +330,7 @@ fn dropping_stops_while_batches_are_out() {
     let folder = Folder::new();
     let source = folder.write("x.tfrecord", &numbered(0..1000));
     let dataset = open(spec(&[source], vec![column("x", DType::F32, &[2])])).unwrap();
-    let budget = MemoryBudget::unlimited();
+    let budget = MemoryBudget::new(u64::MAX);
     let mut batches = dataset.start(1, 1, 2, &budget).unwrap();
     let (first, second) = (batches.next().unwrap().unwrap(), batches.next().unwrap().unwrap());
     drop(batches);
@@ -370,7 +371,7 @@ proptest! {
         }).collect();
         let mut spec = spec(&sources, vec![column("x", DType::F32, &[2])]);
         spec.label = Some("label".to_string());
-        let budget = MemoryBudget::unlimited();
+        let budget = MemoryBudget::new(u64::MAX);
         let dataset = Dataset::open(spec, &budget).unwrap();
         let plan = dataset.plan(batch, 1, slots).unwrap();
         let mut batches = dataset.start(batch, 1, slots, &budget).unwrap();
@@ -415,10 +416,8 @@ proptest! {
 fn png(height: usize, width: usize) -> Vec<u8> {
     let pixels = vec![height as u8; height * width * 3];
     let mut out = Vec::new();
-    let encoder = image::codecs::png::PngEncoder::new(&mut out);
-    let (width, height) = (width as u32, height as u32);
-    image::ImageEncoder::write_image(encoder, &pixels, width, height, image::ExtendedColorType::Rgb8)
-        .unwrap();
+    let image = ImageType::new([height, width, 3], DType::U8);
+    encode_png(image, &pixels, &mut out).unwrap();
     out
 }
 
@@ -497,7 +496,7 @@ fn what_is_planned_is_what_the_largest_row_takes() {
     ] {
         let mut spec = spec(&[folder.write(name, &bytes)], vec![column]);
         (spec.resize, spec.skip_bad) = (Some(Resize::Bilinear), true);
-        let unlimited = MemoryBudget::unlimited();
+        let unlimited = MemoryBudget::new(u64::MAX);
         for threads in [1, 2] {
             let plan = Dataset::open(spec.clone(), &unlimited).unwrap().plan(7, threads, 2).unwrap();
             let budget = MemoryBudget::new(plan.total_bytes);

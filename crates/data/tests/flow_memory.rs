@@ -49,7 +49,7 @@ fn nothing_is_allocated_per_batch() {
     ] {
         let json = format!(r#"{{"source": {{"tfrecord": {records:?}}}, "stages": [{stages}]}}"#);
         let spec = PipelineSpec::from_json(&json, &Access::everything(), &|_| None).unwrap();
-        let mut pipeline = Pipeline::open(&spec, &MemoryBudget::unlimited(), 2).unwrap();
+        let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), 2).unwrap();
         let allocated = |_| {
             let before = COUNT.load(Relaxed);
             (0..BATCHES).for_each(|_| assert!(pipeline.advance().unwrap()));

@@ -87,7 +87,7 @@ fn resizes_as_tensorflow_does() {
             assert_eq!(shape, [height, width, 3]);
             let mut spec = spec(&[golden("rgb.png")], vec![column("x", DType::F32, &shape)]);
             spec.resize = Some(method);
-            let dataset = Dataset::open(spec, &MemoryBudget::unlimited()).unwrap();
+            let dataset = Dataset::open(spec, &MemoryBudget::new(u64::MAX)).unwrap();
             let (values, _) = read::<f32>(&dataset, 1, 1).unwrap();
             let expected: Vec<f32> = bytemuck::pod_collect_to_vec(&expected);
             let error = values.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -101,7 +101,7 @@ fn preprocesses_what_it_decodes() {
     let (_, pixels) = array("rgb.png.3.npy");
     let mut spec = spec(&[golden("rgb.png")], vec![column("x", DType::F32, &[37, 45, 3])]);
     spec.preprocess = Preprocess::Caffe;
-    let dataset = Dataset::open(spec, &MemoryBudget::unlimited()).unwrap();
+    let dataset = Dataset::open(spec, &MemoryBudget::new(u64::MAX)).unwrap();
     let (values, _) = read::<f32>(&dataset, 1, 1).unwrap();
     let expected =
         pixels.as_chunks::<3>().0.iter().flat_map(|[r, g, b]| [(*b, 103.939), (*g, 116.779), (*r, 123.68)]);

@@ -73,7 +73,7 @@ fn assert_same(local: &[PathBuf], remote: &[PathBuf], dims: &[usize]) {
     let rows = |sources: &[PathBuf]| {
         let mut spec = spec(sources, vec![column("x", DType::F32, dims)]);
         spec.resize = Some(Resize::Bilinear);
-        read::<f32>(&Dataset::open(spec, &MemoryBudget::unlimited()).unwrap(), 32, 2).unwrap()
+        read::<f32>(&Dataset::open(spec, &MemoryBudget::new(u64::MAX)).unwrap(), 32, 2).unwrap()
     };
     let ((expected, from), (found, from_remote)) = (rows(local), rows(remote));
     assert!(!expected.is_empty());
@@ -114,7 +114,7 @@ fn folders_and_patterns_are_listed_in_order() {
         server.put(&format!("listed/{key}"), fs::read(golden("rgb.png")).unwrap());
     }
     let names = |source: &str| {
-        let budget = MemoryBudget::unlimited();
+        let budget = MemoryBudget::new(u64::MAX);
         let list = tightfit_data::list(&[source.into()], &budget).unwrap();
         let names = list
             .files
@@ -133,7 +133,7 @@ fn folders_and_patterns_are_listed_in_order() {
         assert_eq!(names(&format!("{scheme}://listed/p/e f.png")), ["p/e f.png"]);
     }
     let error = |source: &str| {
-        tightfit_data::list(&[source.into()], &MemoryBudget::unlimited()).unwrap_err().to_string()
+        tightfit_data::list(&[source.into()], &MemoryBudget::new(u64::MAX)).unwrap_err().to_string()
     };
     assert!(error("s3://listed/none/").contains("no images"));
     assert!(error("s3://listed/none*").contains("nothing matches"));
@@ -255,7 +255,7 @@ fn what_stays_is_told_with_place_and_status() {
         assert_eq!(file.read(&mut [0; 10]).unwrap(), 10, "{fault:?}");
     }
     server.fail("stays", &[Fault::Status(403); 1000]);
-    let error = tightfit_data::list(&[url.clone()], &MemoryBudget::unlimited()).unwrap_err().to_string();
+    let error = tightfit_data::list(&[url.clone()], &MemoryBudget::new(u64::MAX)).unwrap_err().to_string();
     server.fail("stays", &[]);
     assert!(error.starts_with(&format!("{}: bytes 0 to 65536: ", url.display())), "{error}");
 }
@@ -317,7 +317,7 @@ fn many_objects_are_looked_at_side_by_side() {
     for i in 0..40 {
         server.put(&format!("many/{i:02}.png"), fs::read(golden("rgb.png")).unwrap());
     }
-    let (budget, begin) = (MemoryBudget::unlimited(), Instant::now());
+    let (budget, begin) = (MemoryBudget::new(u64::MAX), Instant::now());
     server.delay("many/", Duration::from_millis(50));
     let images = spec(&["s3://many/".into()], vec![column("x", DType::F32, &[8, 8, 3])]);
     assert_eq!(Dataset::open(images, &budget).unwrap().total_rows(), Some(40));
@@ -355,7 +355,7 @@ fn a_pipeline_takes_what_its_plan_says() {
     let array = server.put("plan/a.npy", fs::read(array).unwrap());
     for (sources, dims) in [(vec![records], [2]), (vec![array], [3])] {
         let spec = spec(&sources, vec![column("x", DType::F32, &dims)]);
-        let plan = Dataset::open(spec.clone(), &MemoryBudget::unlimited()).unwrap().plan(64, 2, 2).unwrap();
+        let plan = Dataset::open(spec.clone(), &MemoryBudget::new(u64::MAX)).unwrap().plan(64, 2, 2).unwrap();
         assert!(plan.lines().iter().any(|(name, bytes)| *name == "object stores" && *bytes > READ_BYTES));
         let budget = MemoryBudget::new(plan.total_bytes);
         let dataset = Dataset::open(spec, &budget).unwrap();

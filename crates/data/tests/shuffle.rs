@@ -25,7 +25,7 @@ fn file(first: u64, count: u64, size: impl Fn(u64) -> usize) -> Vec<u8> {
 }
 
 fn index(paths: &[PathBuf]) -> Arc<RecordIndex> {
-    let budget = MemoryBudget::unlimited();
+    let budget = MemoryBudget::new(u64::MAX);
     Arc::new(RecordIndex::open(&list(paths, &budget).unwrap(), None, &budget, &mut |_| true).unwrap())
 }
 
@@ -41,7 +41,7 @@ fn three_files(folder: &Folder) -> Vec<PathBuf> {
 }
 
 fn reader(index: &Arc<RecordIndex>, options: ShuffleOptions) -> ShuffleReader {
-    ShuffleReader::new(index.clone(), options, &MemoryBudget::unlimited()).unwrap()
+    ShuffleReader::new(index.clone(), options, &MemoryBudget::new(u64::MAX)).unwrap()
 }
 
 /// The number of the next record, whose data is looked at.
@@ -144,7 +144,7 @@ fn shards_are_disjoint_and_cover() {
             assert!(parts > 3000 || found.iter().all(Option::is_some));
         }
         let none = ShuffleOptions { shard: (2, 2), ..options };
-        let none = ShuffleReader::new(index.clone(), none, &MemoryBudget::unlimited());
+        let none = ShuffleReader::new(index.clone(), none, &MemoryBudget::new(u64::MAX));
         assert!(matches!(none, Err(DataError::Spec(_))));
     }
 }

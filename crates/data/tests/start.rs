@@ -25,7 +25,7 @@ fn all(mut batches: Batches) -> (Vec<Seen>, u64) {
 
 /// Starts behind every batch of every size, with one thread and with several.
 fn starts_anywhere(spec: DatasetSpec, rows: usize) {
-    let budget = MemoryBudget::unlimited();
+    let budget = MemoryBudget::new(u64::MAX);
     let dataset = Dataset::open(spec, &budget).unwrap();
     for batch in [1, 2, 3, 7, 100] {
         let (whole, skipped_rows) = all(dataset.start(batch, 1, 2, &budget).unwrap());

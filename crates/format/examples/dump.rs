@@ -19,7 +19,7 @@ fn dump(path: &str) -> Result<(), FormatError> {
         ModelFormat::GraphDefText => GraphDef::read_text,
         _ => return Ok(()),
     };
-    let budget = MemoryBudget::unlimited();
+    let budget = MemoryBudget::new(1 << 30);
     let started = std::time::Instant::now();
     let graph = read(SourceFile::open(path)?, &budget)?;
     let took = started.elapsed();

@@ -21,7 +21,7 @@ const FLOAT: i32 = 1;
 fn main() -> Result<(), Box<dyn Error>> {
     let paths: Vec<String> = std::env::args().skip(1).collect();
     let [from, to] = &paths[..] else { return Err("usage: structure MODEL.pb OUT.pb".into()) };
-    let budget = MemoryBudget::unlimited();
+    let budget = MemoryBudget::new(1 << 30);
     let source = SourceFile::open(from)?;
     let mut graph = GraphDef::read(source.clone(), &budget)?;
     for (_, value) in graph.nodes.iter_mut().filter(|n| &*n.op == "Const").flat_map(|n| &mut n.attrs) {

@@ -111,7 +111,7 @@ mod tests {
             (0..100u8).for_each(|i| writer.write(&[i; 50]).unwrap());
             let bytes = writer.into_inner().finish().unwrap();
             assert_eq!(bytes.len() == 6600, compression == Compression::None);
-            let window = Buffer::new(&MemoryBudget::unlimited(), "test", 1000).unwrap();
+            let window = Buffer::new(&MemoryBudget::new(u64::MAX), "test", 1000).unwrap();
             let mut reader = RecordReader::new(Arc::from(Path::new("f")), &bytes[..], window).unwrap();
             assert_eq!(reader.compression(), compression);
             for i in 0..100u8 {

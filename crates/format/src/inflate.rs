@@ -181,7 +181,7 @@ impl<R: BufRead> Inflater<R> {
     fn skip(&mut self, count: impl FnOnce(&[u8]) -> usize) -> io::Result<usize> {
         let input = self.read.fill_buf()?;
         let bytes = count(input).min(input.len());
-        self.hasher.update(input.get(..bytes).unwrap_or_default());
+        self.hasher.update(crate::first(input, bytes)?);
         self.read.consume(bytes);
         Ok(bytes)
     }
@@ -226,7 +226,7 @@ impl<R: BufRead> Inflater<R> {
         let bytes = (self.deflated.total_out() - out_before) as usize;
         self.read.consume(consumed_bytes);
         if self.wrapping == Wrapping::Gzip {
-            self.hasher.update(out.get(..bytes).unwrap_or_default());
+            self.hasher.update(crate::first(out, bytes)?);
             self.content_bytes = self.content_bytes.wrapping_add(bytes as u32);
         }
         let stage = match (status, self.wrapping) {

@@ -38,3 +38,11 @@ pub use source::{Cursor, SourceFile};
 pub(crate) fn defect(what: &str) -> std::io::Error {
     std::io::Error::other(format!("{what} (a defect of TightFit)"))
 }
+
+/// The first `count` of `bytes`, which the caller knows to be there.
+///
+/// # Errors
+/// [`defect`] when there are fewer.
+pub(crate) fn first(bytes: &[u8], count: usize) -> std::io::Result<&[u8]> {
+    bytes.get(..count).ok_or_else(|| defect("more bytes were counted than there are"))
+}

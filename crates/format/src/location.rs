@@ -43,19 +43,18 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     }
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let before = rest.get(..at).unwrap_or_default();
+    while let Some((before, _)) = rest.split_once("://") {
         let is_part = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-        let scheme = before.trim_end_matches(is_part).len();
-        shown.push_str(before.get(..scheme).unwrap_or_default());
-        let url = rest.get(scheme..).unwrap_or_default();
+        let before = before.trim_end_matches(is_part);
+        shown.push_str(before);
+        let url = &rest[before.len()..];
         let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`');
         let end = url.find(ends).unwrap_or(url.len());
         let (url, behind) = url.split_at(end);
         // What ends the sentence, or begins the reason.
         let whole = url.trim_end_matches([':', ',', ';', '.', ')', ']', '}']);
         shown.push_str(&redact_url(whole));
-        shown.push_str(url.get(whole.len()..).unwrap_or_default());
+        shown.push_str(&url[whole.len()..]);
         rest = behind;
     }
     shown.push_str(rest);
@@ -63,7 +62,7 @@ pub fn redact(text: &str) -> Cow<'_, str> {
 }
 
 fn redact_url(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let Some((scheme, rest)) = url.split_once("://") else { return HIDDEN.to_string() };
     let is_http = scheme.get(..4).is_some_and(|s| s.eq_ignore_ascii_case("http"));
     // Keys of buckets may have a question mark, and have no query.
     let query_at = rest.find('?').filter(|_| is_http).unwrap_or(rest.len());

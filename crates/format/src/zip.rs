@@ -10,9 +10,6 @@ use tightfit_core::{Buffer, MemoryBudget, Reservation};
 use crate::error::{FormatError, Place, Problem};
 use crate::inflate::{Inflater, Wrapping};
 
-/// The most entries accepted.
-pub const MAX_ENTRIES: u64 = 65_536;
-
 /// Heap bytes that reading one entry takes, at most: the input buffer and an inflater.
 pub const ENTRY_BYTES: u64 = INPUT_BYTES as u64 + UNPACK_BYTES;
 
@@ -38,6 +35,13 @@ const ENCRYPTED: u16 = 1;
 /// Bytes of the fixed part of a central entry, and of a local header.
 const CENTRAL_BYTES: usize = 46;
 const LOCAL_BYTES: usize = 30;
+/// Sizes and offset of an entry where 32 bits do not hold them, and what they begin with.
+const MAX_EXTRA_BYTES: usize = 28;
+
+/// The most bytes that an entry takes in the directory, which a [`ZipWriter`] holds until the end.
+pub fn entry_bytes(name: &str) -> usize {
+    CENTRAL_BYTES + MAX_EXTRA_BYTES + name.len()
+}
 
 /// Writes a zip file, entry after entry.
 #[derive(Debug)]
@@ -50,7 +54,12 @@ pub struct ZipWriter<W: Write + Seek> {
 impl<W: Write + Seek> ZipWriter<W> {
     /// A zip file that begins at the start of `write`.
     pub fn new(write: W) -> Self {
-        ZipWriter { write, central: Vec::new(), entries: 0 }
+        Self::with_directory(write, 0)
+    }
+
+    /// The same with room for a directory of `bytes`: what [`entry_bytes`] says of each entry.
+    pub fn with_directory(write: W, bytes: usize) -> Self {
+        ZipWriter { write, central: Vec::with_capacity(bytes), entries: 0 }
     }
 
     /// Appends the entry `name`, whose `bytes` bytes `content` writes. They are stored as they are.
@@ -165,7 +174,7 @@ pub struct CrcWriter<'a, W> {
 impl<W: Write> Write for CrcWriter<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.write.write(bytes)?;
-        self.hasher.update(bytes.get(..written).unwrap_or_default());
+        self.hasher.update(crate::first(bytes, written)?);
         self.bytes += written as u64;
         Ok(written)
     }
@@ -210,11 +219,8 @@ impl<R: Read + Seek> ZipReader<R> {
         let mut metadata = budget
             .try_reserve("zip directory", INPUT_BYTES as u64)
             .map_err(|e| files.error(directory.offset, Problem::Budget(e)))?;
-        if directory.entries > MAX_ENTRIES {
-            let (limit, found) = (MAX_ENTRIES, directory.entries);
-            return Err(files.error(directory.offset, Problem::Limit { name: "entries", limit, found }));
-        }
         files.seek(&mut read, directory.offset)?;
+        // As many as it says; each takes its bytes of the file and of the budget before there is another.
         let mut entries = Vec::new();
         let mut buffered = BufReader::with_capacity(INPUT_BYTES, &mut read);
         let mut offset = directory.offset;
@@ -368,7 +374,7 @@ impl<R: Read> Read for Content<R> {
         if bytes == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.hasher.update(out.get(..bytes).unwrap_or_default());
+        self.hasher.update(crate::first(out, bytes)?);
         self.left_bytes -= bytes as u64;
         if self.left_bytes == 0 && self.hasher.clone().finalize() != self.crc {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the CRC of the zip entry is wrong"));

@@ -77,7 +77,7 @@ fn compression_takes_what_is_said() {
         let left = write_all(Sink(Some(&mut file)));
         assert!(left > 0);
         file.truncate(file.len() - left);
-        let window = Buffer::new(&MemoryBudget::unlimited(), "test", 256 << 10).unwrap();
+        let window = Buffer::new(&MemoryBudget::new(u64::MAX), "test", 256 << 10).unwrap();
         let path: Arc<Path> = Arc::from(Path::new("f"));
         let (peak_bytes, records) = peak_of(|| {
             let mut reader = RecordReader::new(path, &file[..], window).unwrap();

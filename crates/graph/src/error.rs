@@ -42,6 +42,17 @@ pub enum GraphError {
         /// Names that are close to it.
         similar: Vec<String>,
     },
+    /// A node's input, or a tensor that was asked for, is of a node that has fewer outputs.
+    NoSuchOutput {
+        /// Who asked: a node or `--fetch`.
+        asked_by: String,
+        /// The name: a node's, or with a colon and a number.
+        name: String,
+        /// The node's operator.
+        op: String,
+        /// How many outputs it has.
+        outputs: usize,
+    },
     /// Two nodes have one name.
     DuplicateNode {
         /// The name.
@@ -185,6 +196,14 @@ impl fmt::Display for GraphError {
             GraphError::NoSuchTensor { asked_by, name, similar } => {
                 write!(f, "{asked_by} asks for '{name}', which the graph does not have")?;
                 if similar.is_empty() { Ok(()) } else { write!(f, "; did you mean {}?", similar.join(", ")) }
+            }
+            GraphError::NoSuchOutput { asked_by, name, op, outputs } => {
+                let count = match outputs {
+                    0 => "no outputs".to_string(),
+                    1 => "1 output".to_string(),
+                    outputs => format!("{outputs} outputs"),
+                };
+                write!(f, "{asked_by} asks for '{name}', but the node is a {op}, which has {count}")
             }
             GraphError::DuplicateNode { node } => write!(f, "two nodes are named '{node}'"),
             GraphError::OpenShape { input, dims } => {

@@ -482,13 +482,13 @@ impl<'a> Importer<'a> {
         let (node, output) = split_name(name);
         let index = self.index(node, &asked_by)?;
         let made = Some(self.made[index]).filter(|id| *id != NOT_MADE);
+        let outputs = made.map_or(0, |id| self.graph.node(NodeId(id)).facts.len());
         let value = made.map(|id| ValueRef { node: NodeId(id), output });
-        value.filter(|v| (v.output as usize) < self.graph.node(v.node).facts.len()).ok_or_else(|| {
-            GraphError::NoSuchTensor {
-                asked_by: asked_by(),
-                name: name.to_string(),
-                similar: vec![node.to_string()],
-            }
+        value.filter(|value| (value.output as usize) < outputs).ok_or_else(|| GraphError::NoSuchOutput {
+            asked_by: asked_by(),
+            name: name.to_string(),
+            op: self.def.nodes[index].op.to_string(),
+            outputs,
         })
     }
 }

@@ -84,14 +84,17 @@ fn raised(inputs: &[&Fact], largest: &[Fact]) -> Vec<Fact> {
             && input.dims.get().and_then(|dims| dims.get(axis)).is_none_or(|d| *d == Dim::Unknown)
     };
     let sizes = inputs.iter().zip(largest).flat_map(|(input, most)| {
-        let dims = most.dims.get().unwrap_or_default().iter().enumerate();
+        let dims = most.dims.get().into_iter().flatten().enumerate();
         dims.filter(|(axis, _)| open(input, *axis)).filter_map(|(_, dim)| dim.known())
     });
     let Some(size) = sizes.max() else { return largest.to_vec() };
     let raise = |(input, most): (&&Fact, &Fact)| {
-        let dims = most.dims.get().unwrap_or_default().iter().enumerate();
-        let dims = dims.map(|(axis, dim)| if open(input, axis) { Dim::Known(size) } else { *dim });
-        let dims = most.dims.get().map_or(Dims::UNKNOWN, |_| Dims::new(dims.collect::<Vec<_>>()));
+        let Some(dims) = most.dims.get() else { return most.clone() };
+        let raised = dims
+            .iter()
+            .enumerate()
+            .map(|(axis, dim)| if open(input, axis) { Dim::Known(size) } else { *dim });
+        let dims = Dims::new(raised.collect::<Vec<_>>());
         Fact { dims, ..most.clone() }
     };
     inputs.iter().zip(largest).map(raise).collect()
@@ -291,8 +294,7 @@ impl Values {
     pub fn note(&mut self, graph: &Graph, id: NodeId) {
         let node = graph.node(id);
         let mut needs = node.inputs.iter().map(|value| value.node).chain(node.control.iter().copied());
-        self.waits[id.0 as usize] = node.operator().is_some_and(|operator| !operator.is_pure())
-            || needs.any(|need| self.waits[need.0 as usize]);
+        self.waits[id.0 as usize] = graph.has_effect(node) || needs.any(|need| self.waits[need.0 as usize]);
     }
 
     /// What is known of `id` now is all there will be. It becomes a constant where that is its value; of what it takes

@@ -57,7 +57,7 @@ impl Rule {
                 let why = format!(
                     "is '{}'; {} are what TensorFlow has",
                     String::from_utf8_lossy(text),
-                    self.allowed.unwrap_or_default().replace(',', ", ")
+                    self.allowed.map_or_else(|| "others".to_string(), |list| list.replace(',', ", "))
                 );
                 Err(OpError::attribute(self.name, why))
             }
@@ -94,7 +94,9 @@ pub fn check_inputs(node: &NodeDef, inputs: &[DType]) -> Result<(), OpError> {
             continue;
         }
         let many = match count.map(|name| node.attr(name)) {
-            Some(Some(AttrValue::Int(n))) => usize::try_from(*n).unwrap_or_default(),
+            Some(Some(AttrValue::Int(n))) => usize::try_from(*n).map_err(|_| {
+                OpError::Invalid(format!("takes {n} inputs, and the node has {}", inputs.len()))
+            })?,
             // A file that does not say how many has nothing else behind them.
             Some(_) => inputs.len().saturating_sub(at + row.1.split_whitespace().count() - 1),
             None => 1,
@@ -197,7 +199,7 @@ fn declared(node: &NodeDef, row: &'static Row, kind: &str) -> Option<DType> {
 
 /// Checks inputs against a list of types; how many there are.
 fn check_list(node: &NodeDef, attribute: &str, at: usize, inputs: &[DType]) -> Result<usize, OpError> {
-    let rest = inputs.get(at..).unwrap_or_default();
+    let rest = inputs.get(at..).ok_or_else(|| wrong_number(at, inputs))?;
     let Some(AttrValue::List(ListValue::Types(types))) = node.attr(attribute) else { return Ok(rest.len()) };
     let is_same = |(dtype, number): (&DType, &i32)| DataType(*number).dtype() == Some(*dtype);
     if types.len() != rest.len() {

@@ -188,7 +188,7 @@ fn infer(operator: &dyn Operator, facts: &[Fact]) -> Result<Vec<Fact>, OpError> 
 
 fn compute(operator: &dyn Operator, inputs: &[Tensor], facts: &[Fact]) -> Result<Vec<Tensor>, OpError> {
     let views: Vec<_> = inputs.iter().map(Tensor::view).collect();
-    let values = evaluate(operator, &views, facts, &tightfit_core::MemoryBudget::unlimited())?;
+    let values = evaluate(operator, &views, facts, &tightfit_core::MemoryBudget::new(u64::MAX))?;
     let outputs = values.into_iter().zip(facts);
     Ok(outputs.map(|((shape, bytes), fact)| Tensor { dtype: fact.dtype, shape, bytes }).collect())
 }

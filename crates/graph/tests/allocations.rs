@@ -104,7 +104,7 @@ const ROWS: usize = 8;
 
 /// Everything that is done to `[n, 4]` rows taken by a mask of eight.
 fn graph() -> Graph {
-    let mut b = Builder(Graph::new("test", &MemoryBudget::unlimited()));
+    let mut b = Builder(Graph::new("test", &MemoryBudget::new(u64::MAX)));
     let mask = b.input("mask", DType::Bool, &[ROWS]);
     let params = b.input("params", DType::F32, &[ROWS, 4]);
     let ids = b.input("ids", DType::I32, &[ROWS]);

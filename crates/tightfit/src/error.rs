@@ -46,6 +46,8 @@ pub enum Error {
     Usage(String),
     /// The job was asked to stop.
     Interrupted,
+    /// Something that always holds does not: what it is.
+    Defect(&'static str),
 }
 
 /// A model that does not fit the memory it was given.
@@ -109,6 +111,7 @@ impl fmt::Display for Error {
             Error::Data { path, why } => write!(f, "{}: {}", Shown(path), redact(why)),
             Error::Usage(why) => f.write_str(&redact(why)),
             Error::Interrupted => f.write_str("interrupted"),
+            Error::Defect(what) => write!(f, "{what} (a defect of TightFit)"),
         }
     }
 }
@@ -123,6 +126,11 @@ impl std::error::Error for Error {
             _ => None,
         }
     }
+}
+
+/// [`Error::Defect`] where an error of the system is wanted.
+pub(crate) fn defect(what: &'static str) -> io::Error {
+    io::Error::other(Error::Defect(what))
 }
 
 impl Error {

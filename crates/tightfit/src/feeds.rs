@@ -140,7 +140,7 @@ impl Feeds {
         };
         match self.sizes().fit(model, options) {
             Err(error @ Error::Graph(_)) if !error.is_budget() => known(options),
-            Ok(fit) if fit.plan.steps.iter().any(|step| step.operator.can_outgrow()) => {
+            Ok(fit) if fit.can_outgrow() => {
                 drop(fit);
                 known(options)
             }
@@ -348,7 +348,8 @@ fn read_npy_strings(
     // No wider than the data, which is in the budget, unless there is no element at all.
     let mut utf8 = vec![0; width.min(data.len())];
     for i in 0..shape.elements() {
-        let element = data.get(i * width..(i + 1) * width).unwrap_or_default();
+        let element = data.get(i * width..(i + 1) * width);
+        let element = element.ok_or(Error::Defect("an element lies outside of its array"))?;
         let text = match header.element {
             NpyType::Unicode(_) => {
                 let bytes = utf8_of_ucs4(element, &mut utf8).and_then(|bytes| utf8.get(..bytes));

@@ -284,7 +284,7 @@ impl<'m> Job<'m> {
         // Bad rows at the end are in no batch.
         done.skip(&before, batches.stats().skipped_rows, &batches);
         sink.checkpoint(&done)?;
-        process::end_job();
+        process::end_phase();
         sink.finish()?;
         let (elapsed, batch, lines) = (start.elapsed(), self.batch, *self.runner.lines());
         Ok(JobReport { resumed_rows, elapsed, batch, lines, ..JobReport::of(done, self.has_labels()) })
@@ -464,6 +464,7 @@ fn fit_options(
         shapes,
         values,
         pipeline_bytes: pipeline.total_bytes + fixed_bytes,
+        code_bytes: process::rows_bytes(),
         sink: options.sink,
         string_bytes: text_columns
             .saturating_mul(dataset.text_bytes(batch))

@@ -24,7 +24,7 @@ pub mod usage;
 pub use error::{Error, NotFit};
 pub use feeds::{FeedSizes, Feeds};
 pub use fit::{Fit, FitOptions, Lines};
-pub use model::{Model, OpenOptions};
+pub use model::{Model, ModelFile, OpenOptions};
 pub use run::{Outputs, Runner};
 pub use tensor::Tensor;
 pub use tightfit_core::{

@@ -29,6 +29,65 @@ pub struct Model {
     held_bytes: u64,
 }
 
+/// A model file of which the structure has been read, and nothing been made yet.
+#[derive(Debug)]
+pub struct ModelFile {
+    path: PathBuf,
+    source: Arc<SourceFile>,
+    def: GraphDef,
+    budget: MemoryBudget,
+    /// The most bytes that reading took, and those that it still holds.
+    reading_bytes: u64,
+    held_bytes: u64,
+}
+
+impl ModelFile {
+    /// Reads the structure of the model in `path`, which `budget` holds from then on.
+    ///
+    /// # Errors
+    /// [`Error::Format`] and [`Error::Data`] for a file that is no model, and for a structure that does not fit the
+    /// budget.
+    pub fn read(path: &Path, budget: &MemoryBudget) -> Result<ModelFile, Error> {
+        let before_bytes = budget.used_bytes();
+        budget.restart_recent_peak();
+        let (source, def) = read_graph_def(path, budget)?;
+        Ok(ModelFile {
+            path: path.to_path_buf(),
+            source,
+            def,
+            budget: budget.clone(),
+            reading_bytes: budget.recent_peak_bytes().saturating_sub(before_bytes),
+            held_bytes: budget.used_bytes().saturating_sub(before_bytes),
+        })
+    }
+
+    /// True when the model has the tensor: `node` or `node:0`. What else is called so is something else, such as a path
+    /// with an equals sign.
+    pub fn has_tensor(&self, tensor: &str) -> bool {
+        let name = import::split_name(tensor).0;
+        self.def.nodes.iter().any(|node| &*node.name == name)
+    }
+
+    /// Makes the graph. Weights stay in the file.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] for a model that cannot be run, and for a graph that does not fit the budget.
+    pub fn open(self, options: &OpenOptions) -> Result<Model, Error> {
+        let ModelFile { path, source, def, budget, reading_bytes, held_bytes } = self;
+        let before_bytes = budget.used_bytes().saturating_sub(held_bytes);
+        budget.restart_recent_peak();
+        let options = ImportOptions { fetches: options.fetches.clone(), feeds: options.feeds.clone() };
+        let mut graph = import(&source, def, &options, &budget)?;
+        process::end_phase();
+        passes::run(&mut graph)?;
+        // The description is gone; weights and values, which come next, are blocks of their own.
+        process::end_phase();
+        let opening_bytes = budget.recent_peak_bytes().saturating_sub(before_bytes).max(reading_bytes);
+        let held_bytes = budget.used_bytes().saturating_sub(before_bytes);
+        Ok(Model { path, graph, opening_bytes, held_bytes })
+    }
+}
+
 impl Model {
     /// Reads the structure of a model, which `budget` holds from then on; weights stay in the file.
     ///
@@ -36,30 +95,7 @@ impl Model {
     /// [`Error::Format`] and [`Error::Graph`] for a file that is no model, for one that cannot be run, and for one whose
     /// structure does not fit the budget.
     pub fn open(path: &Path, options: &OpenOptions, budget: &MemoryBudget) -> Result<Model, Error> {
-        let before_bytes = budget.used_bytes();
-        let (source, def) = read_graph_def(path, budget)?;
-        let options = ImportOptions { fetches: options.fetches.clone(), feeds: options.feeds.clone() };
-        let mut graph = import(&source, def, &options, budget)?;
-        passes::run(&mut graph)?;
-        // The description is gone; weights and values, which come next, are blocks of their own.
-        process::end_phase();
-        let opening_bytes = budget.peak_bytes().saturating_sub(before_bytes);
-        let held_bytes = budget.used_bytes().saturating_sub(before_bytes);
-        Ok(Model { path: path.to_path_buf(), graph, opening_bytes, held_bytes })
-    }
-
-    /// Which of `tensors` the model in `path` has: `node` or `node:0`. What else was called so is something else, such as
-    /// a path with an equals sign.
-    ///
-    /// # Errors
-    /// As [`Model::open`] for a file that is no model.
-    pub fn has_tensors(path: &Path, tensors: &[&str], budget: &MemoryBudget) -> Result<Vec<bool>, Error> {
-        let (_, def) = read_graph_def(path, budget)?;
-        let is_there = |tensor: &&str| {
-            let name = import::split_name(tensor).0;
-            def.nodes.iter().any(|node| &*node.name == name)
-        };
-        Ok(tensors.iter().map(is_there).collect())
+        ModelFile::read(path, budget)?.open(options)
     }
 
     /// The file.
@@ -106,5 +142,9 @@ pub fn read_graph_def(path: &Path, budget: &MemoryBudget) -> Result<(Arc<SourceF
         }
         other => return Err(Error::data(path, format!("is {other}"))),
     };
+    // Most files of another kind that happen to be wire format have no field that is a node.
+    if def.nodes.is_empty() {
+        return Err(Error::data(path, "is no frozen GraphDef, or an empty one: it has no nodes"));
+    }
     Ok((def.source.clone(), def))
 }

@@ -1,38 +1,45 @@
 //! The process itself: what it takes besides everything that is counted one by one, and how that is kept small.
 //!
-//! Most of it is code: pages of the program and its libraries that have been executed. Which they are follows from the
-//! job, from where the libraries were loaded and from the sixteen pages that the system maps around each that is
-//! touched, so it cannot be known beforehand to within a mebibyte. It can be kept below a bound: pages of code are
-//! copies of what is in files, and letting them go costs no more than mapping them again, from the system's cache, when
-//! they are next executed. So a process that is TightFit's own ([`govern`]) lets its code go between the phases of a job,
-//! which have little of it in common, and whenever there is more of it than the plan has room for ([`tend`]).
+//! Most of it is code: pages of the program and its libraries that have been executed. The system maps up to sixteen pages
+//! around each that is touched, so a job would hold several times what it executes, and how much depends on where the
+//! libraries were loaded. A process that is TightFit's own ([`govern`]) makes these windows four pages narrow. It also lets
+//! its code go between the phases of a job, which have little of it in common, and whenever there is more of it than the
+//! plan has room for ([`tend`]): pages of code are copies of what is in files, and mapping them again costs little.
+//!
+//! The loader has done its work by then, with windows as wide as ever, so a process has a floor that no job is below:
+//! [`floor_bytes`]. Opening and planning a model takes less code ([`opening_bytes`]), and running it less again
+//! ([`running_bytes`]).
 //!
 //! A process that is somebody else's is left as it is. What it has taken when it first plans is what it takes, and the
 //! code that a job will execute is added.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// The most code of a process of TightFit's own that is resident. A batch of one of the usual models, or of records with
-/// their parsing and writing, executes 2.6 to 3.6 MiB: what is mapped for it, in windows of 64 KiB.
-const CODE_BYTES: u64 = if IS_CHECKED { 47 << 17 } else { 36 << 17 };
+use tightfit_core::{BudgetError, MemoryBudget, Reservation};
 
-/// With overflow checks and assertions there is more code: a batch executes up to 4.6 MiB.
+/// What loading the program takes, and the least memory there is: 3.8 MiB are measured, and with checks 4.2.
+pub const FLOOR_BYTES: u64 = if IS_CHECKED { 70 << 16 } else { 65 << 16 };
+
+/// The code of what comes before a run: reading a model, laying it out, looking at data. Measured are up to 2.4 MiB.
+const OPENING_CODE_BYTES: u64 = if IS_CHECKED { 52 << 16 } else { 44 << 16 };
+
+/// The code of a run: reading weights, a batch, or writing the results. Measured are 1.1 to 1.7 MiB.
+const CODE_BYTES: u64 = 29 << 16;
+
+/// The code besides it of a run over a data set: reading, decoding and writing rows. All that the examples execute in their
+/// loops is 2.2 to 2.7 MiB.
+const ROWS_CODE_BYTES: u64 = 10 << 16;
+
+/// With overflow checks and assertions there is more code.
 const IS_CHECKED: bool = cfg!(debug_assertions);
 
-/// Code is let go of when this much is resident, which is more than a batch executes: up to [`CODE_BYTES`] a step may
-/// execute before it is looked at again.
-const TENDED_CODE_BYTES: u64 = if IS_CHECKED { 38 << 17 } else { 29 << 17 };
+/// Code that a step may execute for the first time before there is another look at how much is resident.
+const STEP_CODE_BYTES: u64 = 4 << 16;
 
-/// What ends a job executes: writing the output out, the summary, giving back.
-const END_CODE_BYTES: u64 = 5 << 18;
-
-/// What is no code: relocated tables, the main stack, buffers of the standard streams, the command line; and what the
-/// system's own count of resident pages may be off, some tens of pages for each processor. Measured are 320 to 450 KiB.
-const DATA_BYTES: u64 = if IS_CHECKED { 5 << 17 } else { 4 << 17 };
-
-/// What a process of TightFit's own takes besides all that is counted.
-pub const GOVERNED_BYTES: u64 = CODE_BYTES + DATA_BYTES;
+/// What is no code: relocated tables, the main stack, buffers of the standard streams, the command line. Measured are 320 to
+/// 340 KiB, and 450 with checks.
+const DATA_BYTES: u64 = if IS_CHECKED { 30 << 14 } else { 22 << 14 };
 
 /// The code of a job in a process that is not TightFit's own.
 const GUEST_CODE_BYTES: u64 = 3 << 20;
@@ -42,6 +49,12 @@ const UNKNOWN_BYTES: u64 = 8 << 20;
 
 /// True in a process of TightFit's own.
 static IS_GOVERNED: AtomicBool = AtomicBool::new(false);
+
+/// The most code that is to be resident, in bytes.
+static CODE_ROOM_BYTES: AtomicU64 = AtomicU64::new(FLOOR_BYTES - DATA_BYTES);
+
+/// The process' share of the budget of a job.
+static SHARE: Mutex<Option<Reservation>> = Mutex::new(None);
 
 /// Resident memory of this process, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,19 +77,70 @@ impl Resident {
 pub fn govern() {
     if system::is_governable() {
         IS_GOVERNED.store(true, Ordering::Relaxed);
+        system::narrow_windows();
         end_phase();
     }
 }
 
-/// What the process takes besides all that is counted, in bytes: the same for every job of a program, and within a
+/// The least memory there is for a process, in bytes, whatever else it takes: the same for every job of a program, and within a
 /// process from the first call on.
 pub fn floor_bytes() -> u64 {
-    static FLOOR_BYTES: OnceLock<u64> = OnceLock::new();
-    *FLOOR_BYTES.get_or_init(|| match (IS_GOVERNED.load(Ordering::Relaxed), resident()) {
-        (true, _) => GOVERNED_BYTES,
+    static TAKEN_BYTES: OnceLock<u64> = OnceLock::new();
+    *TAKEN_BYTES.get_or_init(|| match (IS_GOVERNED.load(Ordering::Relaxed), resident()) {
+        (true, _) => FLOOR_BYTES,
         (false, Some(resident)) => resident.total_bytes() + GUEST_CODE_BYTES,
         (false, None) => UNKNOWN_BYTES,
     })
+}
+
+/// What it takes besides all that is counted while a model is opened and planned.
+pub fn opening_bytes() -> u64 {
+    governed_or_floor_bytes(OPENING_CODE_BYTES + DATA_BYTES)
+}
+
+/// What it takes besides all that is counted while a model runs.
+pub fn running_bytes() -> u64 {
+    governed_or_floor_bytes(CODE_BYTES + DATA_BYTES)
+}
+
+fn governed_or_floor_bytes(governed_bytes: u64) -> u64 {
+    if IS_GOVERNED.load(Ordering::Relaxed) { governed_bytes } else { floor_bytes() }
+}
+
+/// What a process of TightFit's own takes more where the rows of a data set are read and written.
+pub fn rows_bytes() -> u64 {
+    if IS_GOVERNED.load(Ordering::Relaxed) { ROWS_CODE_BYTES } else { 0 }
+}
+
+/// Takes [`opening_bytes`] out of `budget`, until [`leave`]. Of them no more than a running process takes is held from
+/// [`begin_run`] on.
+///
+/// # Errors
+/// [`BudgetError`] when they are not free.
+pub fn occupy(budget: &MemoryBudget) -> Result<(), BudgetError> {
+    *share() = Some(budget.try_reserve("runtime", opening_bytes())?);
+    Ok(())
+}
+
+/// Gives back what [`occupy`] took.
+pub fn leave() {
+    share().take();
+}
+
+fn share() -> MutexGuard<'static, Option<Reservation>> {
+    // It is there or not after every statement.
+    SHARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A job that was laid out begins to run: its process takes no more than the plan has for it, which is `spare_bytes` above
+/// [`running_bytes`].
+pub fn begin_run(spare_bytes: u64) {
+    if let Some(share) = share().as_mut() {
+        share.shrink(running_bytes().saturating_add(spare_bytes));
+        let code_bytes = CODE_BYTES.saturating_add(spare_bytes).min(FLOOR_BYTES - DATA_BYTES);
+        // A model within the data has a layout of its own, and no more room.
+        CODE_ROOM_BYTES.fetch_min(code_bytes, Ordering::Relaxed);
+    }
 }
 
 /// What is resident now; `None` where the system does not say. Allocates nothing.
@@ -92,15 +156,16 @@ pub fn end_phase() {
     }
 }
 
-/// Lets go of all code, in a process of TightFit's own, when there is no room left for that which ends a job.
-pub fn end_job() {
-    tend_above(CODE_BYTES - END_CODE_BYTES);
-}
-
 /// Lets go of all code, in a process of TightFit's own, when there is nearly as much as there is room for. True when it
 /// did: then what is executed next is mapped anew, and has to be looked at again. Takes a microsecond.
 pub fn tend() -> bool {
-    tend_above(TENDED_CODE_BYTES)
+    let most_bytes = CODE_ROOM_BYTES.load(Ordering::Relaxed) - STEP_CODE_BYTES;
+    let is_much = || resident().is_some_and(|resident| resident.code_bytes > most_bytes);
+    let is_over = IS_GOVERNED.load(Ordering::Relaxed) && is_much();
+    if is_over {
+        system::let_code_go();
+    }
+    is_over
 }
 
 /// Steps of a job that are short, and after which [`tend`] is called now and again: at first each time.
@@ -117,15 +182,6 @@ impl Tended {
             tend();
         }
     }
-}
-
-fn tend_above(bytes: u64) -> bool {
-    let is_much = || resident().is_some_and(|resident| resident.code_bytes > bytes);
-    let is_over = IS_GOVERNED.load(Ordering::Relaxed) && is_much();
-    if is_over {
-        system::let_code_go();
-    }
-    is_over
 }
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
@@ -199,6 +255,30 @@ mod system {
         resident().is_some() && ranges().len > 0
     }
 
+    /// Bytes of code that are mapped at once.
+    const WINDOW_BYTES: usize = 16 << 10;
+
+    /// Makes the mappings of code as short as a window, beyond whose ends the system maps nothing when a page is touched: of
+    /// one that differs from its neighbours in some way it makes a mapping of its own. That of every other window is not
+    /// dumped, which code that stands in a file never is.
+    pub fn narrow_windows() {
+        if page_bytes() >= WINDOW_BYTES {
+            return;
+        }
+        let ranges = ranges();
+        for range in ranges.list.iter().take(ranges.len) {
+            let end = range.start.saturating_add(range.bytes);
+            let mut start = range.start.next_multiple_of(2 * WINDOW_BYTES);
+            while start < end {
+                let bytes = WINDOW_BYTES.min(end - start);
+                // SAFETY: the pages are of a mapping that the loader made and nobody unmaps, and stay as they are. A refusal
+                // costs only memory.
+                unsafe { libc::madvise(start as *mut c_void, bytes, libc::MADV_DONTDUMP) };
+                start += 2 * WINDOW_BYTES;
+            }
+        }
+    }
+
     pub fn let_code_go() {
         let ranges = ranges();
         for range in ranges.list.iter().take(ranges.len) {
@@ -238,6 +318,8 @@ mod system {
     pub fn is_governable() -> bool {
         false
     }
+
+    pub fn narrow_windows() {}
 
     pub fn let_code_go() {}
 

@@ -54,8 +54,10 @@ impl Runner {
         let file = model.path().display().to_string();
         // What has planned is not needed to load and run.
         process::end_phase();
+        process::begin_run(fit.spare_bytes);
         let context = Context::load(fit.plan, &file, pool, budget, options.string_bytes as usize)?;
-        process::tend();
+        // Nor is what has loaded needed to run.
+        process::end_phase();
         Ok(Runner {
             context,
             budget: budget.clone(),

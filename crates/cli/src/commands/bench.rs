@@ -20,7 +20,7 @@ pub const COMMAND: Command = Command {
     name: "bench",
     positional: "MODEL",
     about: "Measures how long a model takes on random input",
-    flags: &["fetch", "memory", "batch", "threads", "shape", "seconds", "steps", "precision", "json"],
+    flags: &[&["fetch", "memory", "batch", "threads", "shape", "seconds", "steps", "precision", "json"]],
     run,
 };
 

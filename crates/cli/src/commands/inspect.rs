@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     name: "inspect",
     positional: "MODEL",
     about: "Tells what a model file is",
-    flags: &["memory", "json"],
+    flags: &[&["memory", "json"]],
     run,
 };
 

@@ -33,6 +33,25 @@ pub static COMMANDS: &[Command] = &[
     data::bench::COMMAND,
 ];
 
+/// Flags of a run and of the plan of one.
+const JOB_FLAGS: &[&str] = &["input", "output", "fetch", "memory", "batch", "threads", "shape"];
+
+/// How the rows of a data set are read.
+const DATA_FLAGS: &[&str] = &[
+    "resize",
+    "preprocess",
+    "feature",
+    "label",
+    "skip-bad",
+    "decode-memory",
+    "record-memory",
+    "string-memory",
+    "pipeline-memory",
+];
+
+/// What is written of the results.
+const RESULT_FLAGS: &[&str] = &["labels", "top"];
+
 /// The most threads that are accepted.
 const MAX_THREADS: usize = 256;
 
@@ -70,9 +89,9 @@ impl Limits {
         check_floor(memory_bytes)?;
         let budget = MemoryBudget::new(memory_bytes);
         let threads_bytes = (self.threads as u64).saturating_mul(THREAD_BYTES);
-        let process_bytes = floor_bytes.saturating_add(threads_bytes);
-        let process = budget.try_reserve("runtime", process_bytes).map_err(Error::from)?;
-        Ok(Memory { budget, _process: process })
+        let threads = budget.try_reserve("runtime", threads_bytes).map_err(Error::from)?;
+        process::occupy(&budget).map_err(Error::from)?;
+        Ok(Memory { budget, _threads: threads })
     }
 }
 
@@ -82,7 +101,13 @@ const LOOK_BYTES: u64 = 256 << 20;
 /// The memory of a command: one budget, out of which the process itself is taken.
 struct Memory {
     budget: MemoryBudget,
-    _process: Reservation,
+    _threads: Reservation,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        process::leave();
+    }
 }
 
 /// # Errors
@@ -102,19 +127,19 @@ fn name_and_file(value: &std::ffi::OsStr) -> Option<(String, PathBuf)> {
     let at = value.as_encoded_bytes().iter().position(|byte| *byte == b'=')?;
     let name = std::str::from_utf8(value.as_encoded_bytes().get(..at)?).ok()?;
     let is_path = name.is_empty() || name.contains("://") || std::path::Path::new(value).exists();
-    (!is_path).then(|| (name.to_string(), PathBuf::from(part_behind(value, at + 1))))
+    if is_path { None } else { Some((name.to_string(), PathBuf::from(part_behind(value, at + 1)?))) }
 }
 
 /// The part of a path behind its first `bytes`, which are UTF-8.
 #[cfg(unix)]
-fn part_behind(value: &std::ffi::OsStr, bytes: usize) -> std::ffi::OsString {
+fn part_behind(value: &std::ffi::OsStr, bytes: usize) -> Option<std::ffi::OsString> {
     use std::os::unix::ffi::OsStrExt;
-    std::ffi::OsStr::from_bytes(value.as_bytes().get(bytes..).unwrap_or_default()).to_os_string()
+    Some(std::ffi::OsStr::from_bytes(value.as_bytes().get(bytes..)?).to_os_string())
 }
 
 #[cfg(not(unix))]
-fn part_behind(value: &std::ffi::OsStr, bytes: usize) -> std::ffi::OsString {
-    value.to_string_lossy().get(bytes..).unwrap_or_default().into()
+fn part_behind(value: &std::ffi::OsStr, bytes: usize) -> Option<std::ffi::OsString> {
+    Some(value.to_string_lossy().get(bytes..)?.into())
 }
 
 /// The shapes of `--shape`, each of which has to be an input of the model.

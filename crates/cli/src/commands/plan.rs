@@ -9,7 +9,7 @@ use tightfit::sink::{SinkFormat, SinkNeed};
 use tightfit::{Error, FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
 
 use super::run::Call;
-use super::{Limits, MAX_BATCH};
+use super::{DATA_FLAGS, JOB_FLAGS, Limits, MAX_BATCH, RESULT_FLAGS};
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 use crate::html;
@@ -22,48 +22,9 @@ pub const COMMAND: Command = Command {
     name: "plan",
     positional: "MODEL",
     about: "Shows how a model would lie in memory, without running it",
-    flags: &[
-        "input",
-        "output",
-        "fetch",
-        "memory",
-        "batch",
-        "threads",
-        "shape",
-        "resize",
-        "preprocess",
-        "feature",
-        "label",
-        "skip-bad",
-        "decode-memory",
-        "record-memory",
-        "string-memory",
-        "pipeline-memory",
-        "labels",
-        "top",
-        "html",
-        "text",
-        "verbose",
-        "json",
-    ],
+    flags: &[JOB_FLAGS, DATA_FLAGS, RESULT_FLAGS, &["html", "text", "verbose", "json"]],
     run,
 };
-
-/// Flags that say something only of the data that `--input` names.
-const RUN_FLAGS: [&str; 12] = [
-    "output",
-    "resize",
-    "preprocess",
-    "feature",
-    "label",
-    "skip-bad",
-    "decode-memory",
-    "record-memory",
-    "string-memory",
-    "pipeline-memory",
-    "labels",
-    "top",
-];
 
 /// Batches that exist at once while a data set is read.
 const BATCHES: u64 = 2;
@@ -77,11 +38,11 @@ const SHOWN_AT_PEAK: usize = 6;
 fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     if args.has("input") && !args.has("text") {
         // What a run of the same flags will need.
-        let call = Call::read(args)?;
-        let (options, fit) = call.plan(&call.limits().open()?)?;
+        let (options, fit) = Call::read(args)?.plan()?;
         return show(args, &options, &fit);
     }
-    if let Some(flag) = RUN_FLAGS.iter().find(|flag| args.has(flag) && !args.has("input")) {
+    let of_data = ["output"].iter().chain(DATA_FLAGS).chain(RESULT_FLAGS);
+    if let Some(flag) = of_data.copied().find(|flag| args.has(flag) && !args.has("input")) {
         return Err(Failure::Usage(format!(
             "plan does not take '--{flag}' without --input: it is about data"
         )));

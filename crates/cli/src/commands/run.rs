@@ -8,11 +8,11 @@ use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, Shard
 use tightfit::sink::{self, Labels, Rows, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{
-    Access, Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, OpenOptions, Preprocess, Resize,
-    Runner, ThreadPool, process,
+    Access, Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions,
+    Preprocess, Resize, Runner, ThreadPool, process,
 };
 
-use super::{Limits, MAX_BATCH, Memory, name_and_file};
+use super::{DATA_FLAGS, JOB_FLAGS, Limits, MAX_BATCH, Memory, RESULT_FLAGS, name_and_file};
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 use crate::progress::{Bar, Summary};
@@ -24,51 +24,12 @@ pub const COMMAND: Command = Command {
     name: "run",
     positional: "MODEL",
     about: "Computes a model's outputs for a data set, or for single tensors",
-    flags: &[
-        "input",
-        "output",
-        "fetch",
-        "memory",
-        "batch",
-        "threads",
-        "shape",
-        "resize",
-        "preprocess",
-        "feature",
-        "label",
-        "skip-bad",
-        "decode-memory",
-        "record-memory",
-        "string-memory",
-        "pipeline-memory",
-        "labels",
-        "top",
-        "resume",
-        "shard-rows",
-        "report",
-        "signature",
-        "json",
-        "quiet",
-    ],
+    flags: &[JOB_FLAGS, DATA_FLAGS, RESULT_FLAGS, SHARD_FLAGS, &["report", "signature", "json", "quiet"]],
     run,
 };
 
-/// Flags that make sense for a data set only.
-const DATA_SET_FLAGS: [&str; 13] = [
-    "batch",
-    "shape",
-    "resize",
-    "preprocess",
-    "feature",
-    "label",
-    "skip-bad",
-    "decode-memory",
-    "record-memory",
-    "string-memory",
-    "pipeline-memory",
-    "resume",
-    "shard-rows",
-];
+/// Flags of a job in shards, which is one over a data set.
+const SHARD_FLAGS: &[&str] = &["resume", "shard-rows"];
 
 /// The most classes that are shown of a row.
 const MAX_TOP: usize = 1 << 16;
@@ -92,7 +53,7 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     {
         return Err(Failure::Job(Error::io(folder, std::io::ErrorKind::NotFound.into())));
     }
-    let call = Call::read(args)?;
+    let mut call = Call::read(args)?;
     match call.sources.is_empty() {
         true => call.run_once(),
         false => call.run_data_set(),
@@ -108,6 +69,16 @@ pub(super) struct Call<'a> {
     sources: Vec<PathBuf>,
     limits: Limits,
     output: Option<PathBuf>,
+    begin: Instant,
+    /// What has been opened already, where `--input` could only be understood with the model.
+    opening: Option<Opening>,
+}
+
+/// The memory of a call, and the model's structure in it.
+struct Opening {
+    memory: Memory,
+    recording: Option<Recording>,
+    file: ModelFile,
 }
 
 /// A call of the model on fed tensors, laid out.
@@ -122,49 +93,74 @@ impl<'a> Call<'a> {
     /// # Errors
     /// [`Failure::Usage`] for flags that make no sense.
     pub(super) fn read(args: &'a Args) -> Result<Call<'a>, Failure> {
-        let limits = Limits::read(args)?;
-        let mut call =
-            Call { args, files: Vec::new(), sources: Vec::new(), limits, output: args.path("output") };
-        let values: Vec<_> = args.all("input").map(|value| (value, name_and_file(value))).collect();
-        let names: Vec<&str> =
-            values.iter().filter_map(|(_, pair)| Some(pair.as_ref()?.0.as_str())).collect();
-        let mut are_tensors = match names.is_empty() {
-            true => Vec::new(),
-            false => Model::has_tensors(args.model(), &names, &call.limits.open()?.budget)?,
-        }
-        .into_iter();
-        for (value, pair) in values {
+        let mut call = Call {
+            args,
+            files: Vec::new(),
+            sources: Vec::new(),
+            limits: Limits::read(args)?,
+            output: args.path("output"),
+            begin: Instant::now(),
+            opening: None,
+        };
+        // What is wrong with the flags is told before anything is read.
+        call.format()?;
+        call.shards()?;
+        call.data_options()?;
+        call.batch_size()?;
+        for value in args.all("input") {
             // What is neither an input nor a file is most likely a misspelt input.
             let is_path = Path::new(value).exists() || value.to_string_lossy().contains(['*', '?', '[']);
-            match pair.filter(|_| are_tensors.next() == Some(true) || !is_path) {
-                Some(pair) => call.files.push(pair),
-                None => call.sources.push(PathBuf::from(value)),
+            match name_and_file(value) {
+                Some(pair) if call.model_file()?.has_tensor(&pair.0) || !is_path => call.files.push(pair),
+                _ => call.sources.push(PathBuf::from(value)),
             }
         }
         if call.sources.is_empty()
-            && let Some(flag) = DATA_SET_FLAGS.iter().find(|flag| args.has(flag))
+            && let Some(flag) = of_data_set().find(|flag| args.has(flag))
         {
             return Err(Failure::Usage(format!("--{flag} is for a data set: give one with --input PATH")));
         }
         Ok(call)
     }
 
-    /// Memory and threads.
-    pub(super) fn limits(&self) -> &Limits {
-        &self.limits
+    /// The model's structure, which is read the first time.
+    fn model_file(&mut self) -> Result<&ModelFile, Failure> {
+        let opening = match self.opening.take() {
+            Some(opening) => opening,
+            None => self.read_model()?,
+        };
+        Ok(&self.opening.insert(opening).file)
+    }
+
+    fn read_model(&self) -> Result<Opening, Failure> {
+        let memory = self.limits.open()?;
+        let recording = Recording::start(self.args, &memory.budget);
+        let file = ModelFile::read(self.args.model(), &memory.budget)?;
+        Ok(Opening { memory, recording, file })
+    }
+
+    /// The memory, and the model in it.
+    fn open(&mut self) -> Result<(Memory, Option<Recording>, Model), Failure> {
+        let Opening { memory, recording, file } = match self.opening.take() {
+            Some(opening) => opening,
+            None => self.read_model()?,
+        };
+        let feeds = self.files.iter().map(|(name, _)| name.clone()).collect();
+        let model = file.open(&OpenOptions { fetches: self.args.texts("fetch")?, feeds })?;
+        Ok((memory, recording, model))
     }
 
     /// The layout that a run of the same flags has. Where no output is named it has room for any that holds arrays.
     ///
     /// # Errors
     /// As the run.
-    pub(super) fn plan(&self, memory: &Memory) -> Result<(FitOptions, Fit), Failure> {
+    pub(super) fn plan(&mut self) -> Result<(FitOptions, Fit), Failure> {
+        let (memory, _, model) = self.open()?;
         let budget = &memory.budget;
         let (_, mut sink) = self.sink(self.sources.is_empty(), budget)?;
         if self.output.is_none() {
             sink.format = Some(SinkFormat::Npz);
         }
-        let model = self.open(budget)?;
         if self.sources.is_empty() {
             let Once { options, fit, .. } = self.lay_out(&model, sink, budget)?;
             return Ok((options, fit));
@@ -172,15 +168,13 @@ impl<'a> Call<'a> {
         Ok(tightfit::job::plan(&model, &self.job_options(&model, sink, budget)?, budget)?)
     }
 
-    fn open(&self, budget: &MemoryBudget) -> Result<Model, Failure> {
-        let feeds = self.files.iter().map(|(name, _)| name.clone()).collect();
-        let open = OpenOptions { fetches: self.args.texts("fetch")?, feeds };
-        Ok(Model::open(self.args.model(), &open, budget)?)
+    fn format(&self) -> Result<SinkFormat, Failure> {
+        Ok(self.output.as_deref().map_or(Ok(SinkFormat::Jsonl), SinkFormat::of)?)
     }
 
     /// What the output is to be, and what its memory follows from.
     fn sink(&self, is_whole: bool, budget: &MemoryBudget) -> Result<(SinkOptions, SinkNeed), Failure> {
-        let format = self.output.as_deref().map_or(Ok(SinkFormat::Jsonl), SinkFormat::of)?;
+        let format = self.format()?;
         let labels = self.args.path("labels").map(|path| Labels::read(&path, budget)).transpose()?;
         let labels = labels.map(Arc::new);
         let labels_bytes = labels.as_ref().map_or(0, |labels| labels.memory_bytes());
@@ -196,6 +190,7 @@ impl<'a> Call<'a> {
             match sizes.fit(model, &mut options) {
                 // Shapes may follow from what is in the tensors.
                 Err(error @ Error::Graph(_)) if !error.is_budget() => {}
+                Ok(fit) if fit.can_outgrow() => {}
                 fit => return Ok(Once { options, fit: fit?, feeds: None }),
             }
         }
@@ -205,13 +200,10 @@ impl<'a> Call<'a> {
     }
 
     /// One call of the model on fed tensors.
-    fn run_once(&self) -> Result<(), Failure> {
-        let begin = Instant::now();
-        let memory = self.limits.open()?;
+    fn run_once(&mut self) -> Result<(), Failure> {
+        let (memory, recording, model) = self.open()?;
         let (budget, threads) = (&memory.budget, self.limits.threads);
-        let recording = Recording::start(self.args, budget);
         let (sink_options, sink) = self.sink(true, budget)?;
-        let model = self.open(budget)?;
         let Once { options, fit, feeds } = self.lay_out(&model, sink, budget)?;
         let feeds = feeds.map_or_else(|| Feeds::read(&model, &self.files, budget), Ok)?;
         let stop = stop_flag();
@@ -223,6 +215,8 @@ impl<'a> Call<'a> {
         runner.stop_at(stop);
         let tensors = feeds.feeds(runner.inputs())?;
         let outputs = runner.run(&tensors)?;
+        // What has computed is not needed to write.
+        process::end_phase();
         sink.write(&Rows {
             outputs,
             rows: options.batch,
@@ -230,12 +224,12 @@ impl<'a> Call<'a> {
             is_whole: true,
             sources: &|_| String::new(),
         })?;
-        process::end_job();
+        process::end_phase();
         sink.finish()?;
         let summary = Summary {
             rows: options.batch as u64,
             batch: options.batch,
-            elapsed: begin.elapsed(),
+            elapsed: self.begin.elapsed(),
             lines: *runner.lines(),
             usage: runner.usage(),
             memory_bytes: self.limits.memory_bytes,
@@ -263,21 +257,16 @@ impl<'a> Call<'a> {
     }
 
     /// The model over a data set.
-    fn run_data_set(&self) -> Result<(), Failure> {
+    fn run_data_set(&mut self) -> Result<(), Failure> {
         if self.args.has("json") && self.output.is_none() {
             return Err(Failure::Usage(
                 "--json tells what the run took: give the results an --output".into(),
             ));
         }
         let shards = self.shards()?;
-        // What is wrong with the flags is told before anything is read.
-        self.data_options()?;
-        self.batch_size()?;
-        let memory = self.limits.open()?;
+        let (memory, recording, model) = self.open()?;
         let (budget, memory_bytes) = (&memory.budget, self.limits.memory_bytes);
-        let recording = Recording::start(self.args, budget);
         let (sink_options, sink) = self.sink(false, budget)?;
-        let model = self.open(budget)?;
         let options = self.job_options(&model, sink, budget)?;
         let mut bar = Bar::new(self.args.has("quiet"), memory_bytes);
         let report = match shards {
@@ -351,6 +340,11 @@ impl<'a> Call<'a> {
             skip_bad: args.has("skip-bad"),
         })
     }
+}
+
+/// Flags that make sense for a data set only.
+fn of_data_set() -> impl Iterator<Item = &'static str> {
+    ["batch", "shape"].iter().chain(DATA_FLAGS).chain(SHARD_FLAGS).copied()
 }
 
 fn height_and_width(text: &str) -> Result<[usize; 2], Failure> {

@@ -268,7 +268,7 @@ fn pixels(
         } else {
             let (_, grey) = line.split_at_mut(shape.width * (shape.channels - channels));
             resizer.line(y, grey);
-            spread(line, shape.width);
+            spread(line, shape.width).ok_or_else(broken)?;
         }
         column.preprocess.apply(line);
         store_pixels(line, column.dtype, out);
@@ -276,14 +276,15 @@ fn pixels(
     Ok(())
 }
 
-/// Makes RGB of the `width` grey values at the end of `line`.
-fn spread(line: &mut [f32], width: usize) {
-    let grey = line.len() - width;
+/// Makes RGB of the `width` grey values at the end of `line`; `None` where it is too short for that.
+fn spread(line: &mut [f32], width: usize) -> Option<()> {
+    let grey = line.len().checked_sub(width)?;
     for x in 0..width {
         // A pixel ends at 3 x + 3, never behind the grey value 2 width + x that is read next.
-        let value = line.get(grey + x).copied().unwrap_or_default();
-        line.get_mut(3 * x..3 * x + 3).unwrap_or_default().fill(value);
+        let value = *line.get(grey + x)?;
+        line.get_mut(3 * x..3 * x + 3)?.fill(value);
     }
+    Some(())
 }
 
 fn array_row(

@@ -34,6 +34,7 @@
 //! goes on without them from the element that it had come to (see [`Pipeline`]).
 
 mod ahead;
+mod clock;
 mod codec;
 mod element;
 mod growing;

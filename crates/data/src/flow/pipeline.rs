@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde_json::Value;
 use tightfit_core::{MemoryBudget, Reservation};
 
+use super::clock::Taker;
 use super::element::{Element, ElementView, Schema};
 use super::report::Report;
 use super::spec::PipelineSpec;
-use super::stage::{Context, Node, Taker};
+use super::stage::{Context, Node};
 use super::state::{StateReader, StateWriter};
 use crate::error::DataError;
 
@@ -59,7 +60,8 @@ impl Pipeline {
             }
             opened => opened?,
         };
-        let (spec, budget, taker) = (spec.clone(), budget.clone(), Taker::default());
+        let taker = Taker::new(context.meters_of_thread(&node));
+        let (spec, budget) = (spec.clone(), budget.clone());
         Ok(Pipeline { node, context, spec, epoch: 0, given: 0, taker, reserve, budget })
     }
 
@@ -74,6 +76,7 @@ impl Pipeline {
         self.node = Node::nothing(self.node.schema().clone());
         self.reserve = None;
         (self.node, self.context) = open_synchronous(&self.spec, &self.budget)?;
+        self.taker.goes_on_with(self.context.meters_of_thread(&self.node));
         if self.epoch != 0 {
             self.node.reset(self.epoch)?;
         }
@@ -108,13 +111,12 @@ impl Pipeline {
     /// # Errors
     /// [`DataError`] with file and record. The next call goes on behind it, as far as that is possible.
     pub fn advance(&mut self) -> Result<bool, DataError> {
-        self.taker.comes();
-        let mut more = self.node.advance();
+        let Pipeline { node, taker, .. } = self;
+        let mut more = taker.takes(|| node.advance());
         if self.works_ahead() && more.as_ref().is_err_and(DataError::is_budget) {
             more = self.go_on_synchronously(self.given).and_then(|()| self.node.advance());
         }
         self.given += u64::from(!matches!(more, Ok(false)));
-        self.taker.goes();
         more
     }
 
@@ -151,7 +153,7 @@ impl Pipeline {
 
     /// What each stage did so far.
     pub fn report(&self) -> Report {
-        Report::new(self.context.meters(), self.taker.time())
+        Report::new(self.context.meters(), self.taker.away(), self.taker.total())
     }
 
     /// What the pipeline was opened with.

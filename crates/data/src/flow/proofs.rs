@@ -125,7 +125,7 @@ proptest! {
         let run = |plan: &Plan, batch| {
             let (spec, threads) = (plan.spec(&paths, batch), plan.threads);
             watched(format!("{plan:?}"), move || {
-                outcome(&mut Pipeline::open(&spec, &MemoryBudget::unlimited(), threads).unwrap()).0
+                outcome(&mut Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), threads).unwrap()).0
             })
         };
         if plan.is_ordered {
@@ -182,7 +182,7 @@ fn no_more_threads_work_than_there_are() {
         };
         let all = Choice::Skip(0);
         let spec = records(paths.clone(), 1, 1).then(count()).then(all).then(count()).then(all).then(count());
-        let mut pipeline = Pipeline::open(&spec, &MemoryBudget::unlimited(), limit).unwrap();
+        let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), limit).unwrap();
         assert_eq!(outcome(&mut pipeline).0.len(), 400);
         let most = most.load(Ordering::SeqCst);
         assert!(most == limit, "{most} of {limit}, {wanted:?} wanted");
@@ -196,7 +196,7 @@ fn large_elements_now_and_then_do_not_fill_the_memory() {
     let paths = vec![folder.records("a.tfrecord", lengths)];
     let copy = || map("copy", threads(2), |_| {});
     let spec = records(paths, 1, 1).then(copy()).then(Prefetch::default());
-    let budget = MemoryBudget::unlimited();
+    let budget = MemoryBudget::new(u64::MAX);
     let mut pipeline = Pipeline::open(&spec, &budget, 3).unwrap();
     assert_eq!(outcome(&mut pipeline).0.len(), 20_000);
     assert!(budget.peak_bytes() < 24 << 20, "{}", budget.peak_bytes());
@@ -214,7 +214,7 @@ fn a_panic_is_an_error_and_no_end() {
         });
         let spec = records(paths.clone(), 1, 1).then(panics).then(Prefetch::default());
         watched("panic".to_string(), move || {
-            let mut pipeline = Pipeline::open(&spec, &MemoryBudget::unlimited(), threads).unwrap();
+            let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), threads).unwrap();
             let (_, errors) = outcome(&mut pipeline);
             assert_eq!(errors.len(), 1);
             assert!(errors[0].to_string().contains("panicked"), "{}", errors[0]);
@@ -298,7 +298,7 @@ fn the_report_names_what_the_others_wait_for() {
     let all = Choice::Skip(0);
     let source = |us| PipelineSpec::new(SlowSource(400, Duration::from_micros(us)));
     let find = |spec: PipelineSpec, taker_us| {
-        let mut pipeline = Pipeline::open(&spec, &MemoryBudget::unlimited(), 2).unwrap();
+        let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), 2).unwrap();
         while pipeline.advance().unwrap() {
             thread::sleep(Duration::from_micros(taker_us));
         }

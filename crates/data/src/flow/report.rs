@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::clock::scaled;
 use super::stage::{Meter, Part};
 
 /// What one stage did.
@@ -17,8 +18,12 @@ pub struct StageReport {
     pub elements: u64,
     /// Bytes of these.
     pub bytes: u64,
-    /// Time it worked itself, its inputs left out, in all threads. Quick stages are looked at now and then only.
+    /// Time it worked itself, its inputs and waiting left out, in all threads. Of quick stages some blocks of elements are
+    /// timed, and stand for those between them.
     pub work_time: Duration,
+    /// Time of the threads it works in, working or not: its own, or those that take its elements. What the stages of the
+    /// same threads work adds up to no more.
+    pub thread_time: Duration,
     /// Time that whoever takes its elements waited for its threads.
     pub wait_time: Duration,
     /// Threads of its own that work; 0 when it works in its taker's.
@@ -40,7 +45,7 @@ pub struct StageReport {
 pub struct Report {
     /// The stages.
     pub stages: Vec<StageReport>,
-    /// Time that whoever takes the elements did other things.
+    /// Time that whoever takes the elements did other things between them.
     pub taker_time: Duration,
 }
 
@@ -68,9 +73,22 @@ impl Line {
 }
 
 impl Report {
-    /// Reads the meters of a pipeline, whose elements were taken by someone who was away for `taker_time`.
-    pub fn new(meters: &[Arc<Meter>], taker_time: Duration) -> Report {
-        Report { stages: meters.iter().map(|meter| stage(meter, meters)).collect(), taker_time }
+    /// Reads the meters of a pipeline, whose elements were taken within `total_time` by someone who did other things for
+    /// `taker_time`.
+    pub fn new(meters: &[Arc<Meter>], taker_time: Duration, total_time: Duration) -> Report {
+        let mut stages: Vec<_> = meters.iter().map(|meter| stage(meter)).collect();
+        // Stages come behind those that they read from, so whoever takes their elements is known before they are.
+        let mut takers = vec![total_time; stages.len()];
+        for (index, (stage, meter)) in stages.iter_mut().zip(meters).enumerate().rev() {
+            let of_taker = takers.get(index).copied().unwrap_or(total_time);
+            stage.thread_time = if stage.threads > 0 { meter.awake.time() } else { of_taker };
+            for input in stage.inputs.iter().filter(|input| **input < index) {
+                if let Some(taker) = takers.get_mut(*input) {
+                    *taker = stage.thread_time;
+                }
+            }
+        }
+        Report { stages, taker_time }
     }
 
     /// The number of the stage that the others wait for; nothing when all of them wait for whoever takes the elements.
@@ -111,17 +129,20 @@ fn read(figure: &AtomicU64) -> u64 {
     figure.load(Ordering::Relaxed)
 }
 
-fn stage(meter: &Meter, all: &[Arc<Meter>]) -> StageReport {
+fn stage(meter: &Meter) -> StageReport {
     let threads = read(&meter.threads);
-    let work_ns = if threads > 0 {
-        read(&meter.busy_ns)
-    } else {
-        let inputs = meter.inputs.iter().filter_map(|input| all.get(*input));
-        let inputs_ns: u64 = inputs.map(|input| read(&input.inclusive_ns)).sum();
-        read(&meter.inclusive_ns).saturating_sub(inputs_ns)
+    let work_ns = match threads {
+        0 => meter.own.ns(),
+        _ => read(&meter.busy_ns).saturating_add(read(&meter.pull_own_ns)),
     };
+    // The only part is all of the work, and not timed by itself.
+    let only = u64::from(meter.parts.len() == 1);
+    let parts_ns = || meter.parts.iter().map(|part| read(&part.busy_ns).max(only));
+    // What of the stage's work is none of the parts' is shared out among them.
+    let times = work_ns as f64 / parts_ns().fold(0, u64::saturating_add).max(1) as f64;
+    let parts = meter.parts.iter().zip(parts_ns());
+    let part = |(part, ns): (&Part, u64)| (part.name.clone(), Duration::from_nanos(scaled(ns, times)));
     let (skipped, messages) = meter.skipped();
-    let part = |part: &Part| (part.name.clone(), Duration::from_nanos(read(&part.busy_ns)));
     StageReport {
         skipped,
         messages,
@@ -130,10 +151,127 @@ fn stage(meter: &Meter, all: &[Arc<Meter>]) -> StageReport {
         elements: read(&meter.elements),
         bytes: read(&meter.bytes),
         work_time: Duration::from_nanos(work_ns),
+        thread_time: Duration::ZERO,
         wait_time: Duration::from_nanos(read(&meter.wait_ns)),
         threads,
         held_bytes: read(&meter.held_bytes),
         peak_bytes: read(&meter.peak_bytes),
-        parts: meter.parts.iter().map(part).collect(),
+        parts: parts.map(part).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+    use std::time::Instant;
+
+    use tightfit_core::MemoryBudget;
+
+    use super::*;
+    use crate::flow::{Choice, Each, FunctionOp, MapMode, Pipeline, PipelineSpec, Prefetch, Range};
+
+    /// An operation that takes `time` for each element: quick ones keep the processor busy.
+    fn takes(name: &'static str, time: Duration, mode: MapMode) -> Each {
+        let op = FunctionOp::filter(name, move |_| {
+            let start = Instant::now();
+            if time > Duration::from_millis(1) {
+                sleep(time);
+            }
+            while start.elapsed() < time {}
+            true
+        });
+        Each { mode, ..Each::new(op) }
+    }
+
+    /// What is found of a pipeline of `stages` over so many numbers.
+    fn measured(
+        numbers: i64,
+        threads: usize,
+        stages: [Each; 2],
+        is_apart: bool,
+        is_ahead: bool,
+    ) -> (Report, Duration) {
+        let [first, second] = stages;
+        let mut spec = PipelineSpec::new(Range { start: 0, stop: numbers, step: 1 }).then(first);
+        if is_apart {
+            spec = spec.then(Choice::Skip(0));
+        }
+        spec = spec.then(second);
+        if is_ahead {
+            spec = spec.then(Prefetch::default());
+        }
+        let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(4 << 20), threads).unwrap();
+        let start = Instant::now();
+        while pipeline.advance().unwrap() {}
+        (pipeline.report(), start.elapsed())
+    }
+
+    fn ratio(report: &Report, name: &str, other: &str) -> f64 {
+        let time = |name| report.stages.iter().find(|stage| stage.name == name).unwrap().work_time;
+        time(name).as_secs_f64() / time(other).as_secs_f64()
+    }
+
+    /// Holds the sums of the stages that work in the same threads against the time of these.
+    fn assert_sums(report: &Report, elapsed: Duration) {
+        let stages = &report.stages;
+        let mut first = 0;
+        // A row of stages: those without threads in front of one that has some work in its threads.
+        for (last, stage) in stages.iter().enumerate() {
+            if stage.threads == 0 && last + 1 < stages.len() {
+                continue;
+            }
+            let together = &stages[first..=last];
+            let worked: Duration = together.iter().map(|stage| stage.work_time).sum();
+            assert!(together.iter().all(|other| other.thread_time == stage.thread_time), "{report:#?}");
+            assert!(worked <= stage.thread_time, "{report:#?}");
+            assert!(stage.thread_time <= elapsed * stage.threads.max(1) as u32, "{report:#?} {elapsed:?}");
+            first = last + 1;
+        }
+        assert!(report.taker_time <= elapsed);
+    }
+
+    #[test]
+    fn stages_have_the_shares_that_they_take_and_these_add_up_to_no_more_than_there_was() {
+        let inline = MapMode::Inline;
+        // Each element is timed of the first, and hardly any of the second; the clock costs as much as their work.
+        for (numbers, unit) in [(40, Duration::from_millis(2)), (200_000, Duration::from_nanos(400))] {
+            for is_ahead in [false, true] {
+                let stages = [takes("three", unit * 3, inline), takes("one", unit, inline)];
+                let (report, elapsed) = measured(numbers, 1, stages, true, is_ahead);
+                assert_sums(&report, elapsed);
+                let found = ratio(&report, "three", "one");
+                assert!((1.3..9.0).contains(&found), "{found} {report:#?}");
+                assert!(ratio(&report, "three", "range") > 1.5, "{report:#?}");
+                let worked: Duration = report.stages.iter().map(|stage| stage.work_time).sum();
+                assert!(worked >= unit * 3 * numbers as u32, "{worked:?} {report:#?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_several_threads_work_is_a_part_of_their_time() {
+        let of = |threads| MapMode::Parallel { threads: Some(threads), is_ordered: true };
+        let unit = Duration::from_millis(2);
+        let stages = [takes("three", unit * 3, of(2)), takes("one", unit, of(1))];
+        let (report, elapsed) = measured(60, 3, stages, true, false);
+        assert_sums(&report, elapsed);
+        let found = ratio(&report, "three", "one");
+        assert!((1.3..9.0).contains(&found), "{found} {report:#?}");
+        assert_eq!(report.bottleneck(), Some(1), "{report:#?}");
+    }
+
+    #[test]
+    fn the_time_of_parts_is_that_of_their_stage() {
+        for mode in [MapMode::Inline, MapMode::default()] {
+            let quick = Duration::from_micros(3);
+            let stages = [takes("three", quick * 3, mode), takes("one", quick, mode)];
+            let (report, elapsed) = measured(20_000, 1, stages, false, false);
+            assert_sums(&report, elapsed);
+            let stage = &report.stages[1];
+            let [(_, three), (_, one)] = &*stage.parts else { panic!("{report:#?}") };
+            let found = three.as_secs_f64() / one.as_secs_f64();
+            assert!((1.3..9.0).contains(&found), "{found} {report:#?}");
+            assert!(*three + *one <= stage.work_time, "{report:#?}");
+        }
     }
 }

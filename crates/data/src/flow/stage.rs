@@ -1,14 +1,13 @@
 //! What all stages have in common: they are pulled, lend their element, measure themselves, and can be saved.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tightfit_core::{BudgetError, MemoryBudget, Reservation};
 
 use super::ahead::Ahead;
+use super::clock::{Awake, Own};
 use super::element::{Element, ElementView, Schema};
 use super::origin::Names;
 use super::state::{StateReader, StateWriter};
@@ -77,11 +76,15 @@ pub struct Meter {
     pub parts: Vec<Part>,
     pub(crate) elements: AtomicU64,
     pub(crate) bytes: AtomicU64,
-    /// Time inside `advance`, the inputs' included, but for what was spent waiting for other threads.
-    pub(crate) inclusive_ns: AtomicU64,
-    /// Time that threads of its own worked, where it has some, and that they took to get what they work on.
+    /// Time it took in its taker's thread.
+    pub(crate) own: Own,
+    /// Time that threads of its own worked, where it has some; that they took to get what they work on, and how much of
+    /// that was not their inputs' work.
     pub(crate) busy_ns: AtomicU64,
     pub(crate) pull_ns: AtomicU64,
+    pub(crate) pull_own_ns: AtomicU64,
+    /// The time of these threads.
+    pub(crate) awake: Awake,
     /// Time that whoever takes its elements waited for them, where threads make them.
     pub(crate) wait_ns: AtomicU64,
     pub(crate) held_bytes: AtomicU64,
@@ -141,82 +144,11 @@ pub(crate) fn add(figure: &AtomicU64, more: u64) {
 /// What a stage keeps for each field beside a schema: its shape now and in the element before, and where it goes.
 const STAGE_FIELD_BYTES: usize = 256;
 
-/// An element that took at least this long is worth a look at the clock each time.
-const SLOW_NS: u64 = 4_000;
-
-/// Of quicker ones, one in so many is timed. A prime, so that it is not always the same one of a batch.
-const SAMPLE: u64 = 31;
-
-thread_local! {
-    /// Time that this thread has waited for others.
-    static WAITED_NS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Says that this thread has waited for others.
-pub(crate) fn has_waited(time: Duration) {
-    WAITED_NS.set(WAITED_NS.get().wrapping_add(time.as_nanos() as u64));
-}
-
-/// A clock that stands while its thread waits for others.
-pub(crate) struct WorkClock {
-    start: Instant,
-    waited_ns: u64,
-}
-
-impl WorkClock {
-    pub fn start() -> WorkClock {
-        WorkClock { start: Instant::now(), waited_ns: WAITED_NS.get() }
-    }
-
-    /// Time this thread has worked since the start.
-    pub fn elapsed_ns(&self) -> u64 {
-        let waited_ns = WAITED_NS.get().wrapping_sub(self.waited_ns);
-        (self.start.elapsed().as_nanos() as u64).saturating_sub(waited_ns)
-    }
-}
-
-/// Measures what whoever takes the elements does between two of them.
-#[derive(Debug, Default)]
-pub(crate) struct Taker {
-    left: Option<Instant>,
-    calls: u64,
-    is_slow: bool,
-    away_ns: u64,
-}
-
-impl Taker {
-    fn weight(&self) -> u64 {
-        if self.is_slow { 1 } else { SAMPLE }
-    }
-
-    /// It asks for the next element.
-    pub fn comes(&mut self) {
-        if let Some(left) = self.left.take() {
-            let away_ns = left.elapsed().as_nanos() as u64;
-            self.away_ns = self.away_ns.saturating_add(away_ns.saturating_mul(self.weight()));
-            self.is_slow = away_ns > SLOW_NS;
-        }
-        self.calls = self.calls.wrapping_add(1);
-    }
-
-    /// It was given an element.
-    pub fn goes(&mut self) {
-        self.left = self.calls.is_multiple_of(self.weight()).then(Instant::now);
-    }
-
-    /// Time it was away, in all.
-    pub fn time(&self) -> Duration {
-        Duration::from_nanos(self.away_ns)
-    }
-}
-
 /// A stage with its meter: what stages hold as their input.
 pub struct Node {
     stage: Box<dyn Stage>,
     meter: Arc<Meter>,
     id: usize,
-    calls: u64,
-    is_slow: bool,
 }
 
 /// A stage without elements, for while there is no other.
@@ -251,7 +183,7 @@ impl Stage for Nothing {
 impl Node {
     /// A stage of `schema` that gives nothing.
     pub(crate) fn nothing(schema: Arc<Schema>) -> Node {
-        Node { stage: Box::new(Nothing(schema)), meter: Arc::default(), id: 0, calls: 0, is_slow: false }
+        Node { stage: Box::new(Nothing(schema)), meter: Arc::default(), id: 0 }
     }
 
     /// The number of the stage in its pipeline.
@@ -264,11 +196,6 @@ impl Node {
         &self.meter
     }
 
-    /// Whether the last element that was timed took long.
-    pub(crate) fn is_slow(&self) -> bool {
-        self.is_slow
-    }
-
     /// See [`Stage::schema`].
     pub fn schema(&self) -> &Arc<Schema> {
         self.stage.schema()
@@ -279,24 +206,13 @@ impl Node {
     /// # Errors
     /// As [`Stage::advance`].
     pub fn advance(&mut self) -> Result<bool, DataError> {
-        self.calls = self.calls.wrapping_add(1);
-        let weight = if self.is_slow { 1 } else { SAMPLE };
-        if !self.calls.is_multiple_of(weight) {
-            let more = self.stage.advance()?;
-            add(&self.meter.elements, u64::from(more));
-            return Ok(more);
+        let Node { stage, meter, .. } = self;
+        let more = meter.own.time(|| stage.advance())?;
+        if more {
+            add(&meter.elements, 1);
+            add(&meter.bytes, stage.current().bytes() as u64);
         }
-        let clock = WorkClock::start();
-        let more = self.stage.advance();
-        let took_ns = clock.elapsed_ns();
-        add(&self.meter.inclusive_ns, took_ns.saturating_mul(weight));
-        self.is_slow = took_ns > SLOW_NS;
-        if let Ok(true) = more {
-            add(&self.meter.elements, 1);
-            let bytes = self.stage.current().bytes() as u64;
-            add(&self.meter.bytes, bytes.saturating_mul(weight));
-        }
-        more
+        Ok(more)
     }
 
     /// See [`Stage::current`].
@@ -421,12 +337,24 @@ impl Context {
     /// The stage that `meter` was made for last, as an input of others.
     pub fn node(&self, stage: impl Stage + 'static, meter: Arc<Meter>) -> Node {
         let id = self.meters.iter().position(|m| Arc::ptr_eq(m, &meter)).unwrap_or_default();
-        Node { stage: Box::new(stage), meter, id, calls: 0, is_slow: true }
+        Node { stage: Box::new(stage), meter, id }
     }
 
     /// What tells the elements that come so far from those of other pipelines or other files.
     pub(crate) fn identity(&self) -> Value {
         json!({"pipeline": self.trail, "files": self.names.identity()})
+    }
+
+    /// The meters of the stages that work in the thread that takes the elements of `node`.
+    pub(crate) fn meters_of_thread(&self, node: &Node) -> Vec<Arc<Meter>> {
+        let (mut meters, mut waiting) = (Vec::new(), vec![node.id]);
+        while let Some(meter) = waiting.pop().and_then(|id| self.meters.get(id)) {
+            meters.push(meter.clone());
+            if meter.threads.load(Ordering::Relaxed) == 0 {
+                waiting.extend(&meter.inputs);
+            }
+        }
+        meters
     }
 
     /// The meters of all stages, sources first.

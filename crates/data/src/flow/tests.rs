@@ -88,7 +88,7 @@ fn strings(pipeline: &mut Pipeline) -> Vec<String> {
 }
 
 pub(crate) fn run(spec: PipelineSpec) -> Vec<String> {
-    strings(&mut Pipeline::open(&spec, &MemoryBudget::unlimited(), 3).unwrap())
+    strings(&mut Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), 3).unwrap())
 }
 
 /// A map that adds a letter, and a filter that leaves out every seventh.
@@ -347,7 +347,7 @@ proptest! {
         let folder = Folder::new(&format!("state-{case}"));
         let paths = numbered(&folder, &[30, 0, 150, 41]);
         let spec = || with(records(paths.clone(), cycle, block), &kinds, &folder);
-        let open = |threads| Pipeline::open(&spec(), &MemoryBudget::unlimited(), threads).unwrap();
+        let open = |threads| Pipeline::open(&spec(), &MemoryBudget::new(u64::MAX), threads).unwrap();
         let whole = rest(&mut open(3));
         let mut pipeline = open(2);
         let mut seen = Vec::new();
@@ -369,7 +369,7 @@ fn a_state_of_other_files_is_refused() {
     let folder = Folder::new("other");
     let paths = numbered(&folder, &[5, 5]);
     let open = |paths: &[PathBuf]| {
-        Pipeline::open(&records(paths.to_vec(), 1, 1), &MemoryBudget::unlimited(), 1).unwrap()
+        Pipeline::open(&records(paths.to_vec(), 1, 1), &MemoryBudget::new(u64::MAX), 1).unwrap()
     };
     let state = folder.path("state");
     open(&paths).save_state(&state).unwrap();
@@ -446,7 +446,7 @@ fn a_cache_is_made_once_and_is_whole_or_none() {
     assert_eq!((all, made()), (thrice(&whole), 100));
     let kept = |bytes| Cache { folder: Some(caches.clone()), memory_bytes: Some(bytes) };
     // Ended too early: nothing is left that could be taken for it.
-    let mut pipeline = Pipeline::open(&spec(kept(0)), &MemoryBudget::unlimited(), 1).unwrap();
+    let mut pipeline = Pipeline::open(&spec(kept(0)), &MemoryBudget::new(u64::MAX), 1).unwrap();
     (0..50).for_each(|_| assert!(pipeline.advance().unwrap()));
     assert_eq!(partial(), 1);
     drop(pipeline);
@@ -474,7 +474,7 @@ fn a_cache_is_made_once_and_is_whole_or_none() {
         bytes[at] ^= 1;
         fs::write(entry.path(), bytes).unwrap();
     }
-    let error = match Pipeline::open(&spec(kept(0)), &MemoryBudget::unlimited(), 1) {
+    let error = match Pipeline::open(&spec(kept(0)), &MemoryBudget::new(u64::MAX), 1) {
         Err(error) => error.to_string(),
         Ok(mut pipeline) => loop {
             match pipeline.advance() {
@@ -496,14 +496,18 @@ fn a_cache_is_made_once_and_is_whole_or_none() {
     assert!(cuts.len() > 40, "{}", cuts.len());
     for cut in cuts {
         fs::write(&cache, &bytes[..cut]).unwrap();
-        let error = Pipeline::open(&spec(kept(0)), &MemoryBudget::unlimited(), 1).err().unwrap().to_string();
+        let error =
+            Pipeline::open(&spec(kept(0)), &MemoryBudget::new(u64::MAX), 1).err().unwrap().to_string();
         assert!(error.contains("tfcache") && error.contains("remove the file"), "{cut}: {error}");
     }
     fs::remove_file(&cache).unwrap();
     // Without a folder, too little memory is an error.
-    let mut pipeline =
-        Pipeline::open(&spec(Cache { folder: None, memory_bytes: Some(100) }), &MemoryBudget::unlimited(), 1)
-            .unwrap();
+    let mut pipeline = Pipeline::open(
+        &spec(Cache { folder: None, memory_bytes: Some(100) }),
+        &MemoryBudget::new(u64::MAX),
+        1,
+    )
+    .unwrap();
     let error = loop {
         match pipeline.advance() {
             Ok(more) => assert!(more),
@@ -537,10 +541,10 @@ fn shuffled_records_go_on_from_a_saved_state_in_any_memory_and_thread() {
     let shards: Vec<String> = (0..3).flat_map(|i| run(spec(1000, (3, i))).into_iter().take(200)).collect();
     assert_eq!(sorted(&shards), all);
     for at in [0, 1, 599, 600, 777, 1200] {
-        let mut pipeline = Pipeline::open(&spec(1 << 20, (1, 0)), &MemoryBudget::unlimited(), 1).unwrap();
+        let mut pipeline = Pipeline::open(&spec(1 << 20, (1, 0)), &MemoryBudget::new(u64::MAX), 1).unwrap();
         (0..at).for_each(|_| assert!(pipeline.advance().unwrap()));
         pipeline.save_state(&folder.path("state")).unwrap();
-        let mut resumed = Pipeline::open(&spec(2000, (1, 0)), &MemoryBudget::unlimited(), 3).unwrap();
+        let mut resumed = Pipeline::open(&spec(2000, (1, 0)), &MemoryBudget::new(u64::MAX), 3).unwrap();
         resumed.resume(&folder.path("state")).unwrap();
         assert_eq!(strings(&mut resumed), whole[at..]);
     }
@@ -583,12 +587,12 @@ fn operations_know_the_pass_resumed_too() {
     for mode in [MapMode::Inline, MapMode::Parallel { threads: Some(2), is_ordered: true }] {
         let once = records(paths.clone(), 1, 1).then(Each { op: std::sync::Arc::new(Pass::default()), mode });
         assert_eq!(run(once.clone().then(Passes(Some(2)))).join(" "), "0/0 1/0 2/0 0/1 1/1 2/1");
-        let mut pipeline = Pipeline::open(&once, &MemoryBudget::unlimited(), 2).unwrap();
+        let mut pipeline = Pipeline::open(&once, &MemoryBudget::new(u64::MAX), 2).unwrap();
         assert_eq!(strings(&mut pipeline).join(" "), "0/0 1/0 2/0");
         pipeline.reset(7).unwrap();
         assert!(pipeline.advance().unwrap());
         pipeline.save_state(&folder.path("state")).unwrap();
-        let mut resumed = Pipeline::open(&once, &MemoryBudget::unlimited(), 2).unwrap();
+        let mut resumed = Pipeline::open(&once, &MemoryBudget::new(u64::MAX), 2).unwrap();
         resumed.resume(&folder.path("state")).unwrap();
         assert_eq!(strings(&mut resumed).join(" "), "1/7 2/7");
     }
@@ -608,7 +612,7 @@ proptest! {
                 .then(Shuffled { buffer_bytes: 1000, seed, reshuffles: true })
                 .then(Choice::Shard { count: workers, index })
                 .then(Prefetch::default());
-            let of_threads = |threads| strings(&mut Pipeline::open(&spec, &MemoryBudget::unlimited(), threads).unwrap());
+            let of_threads = |threads| strings(&mut Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), threads).unwrap());
             let shard = of_threads(1 + index as usize);
             prop_assert_eq!(&shard, &of_threads(1));
             prop_assert!(shard.len().abs_diff(101 / workers as usize) <= 1);

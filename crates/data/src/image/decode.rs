@@ -1,12 +1,8 @@
 //! Coded images into 8-bit pixels in given memory.
 
-use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use image::codecs::bmp::BmpDecoder;
-use image::codecs::png::PngDecoder;
-use image::{ColorType, ImageDecoder, ImageResult, Limits};
-
+use super::bmp::Bmp;
 use super::header::{ImageFormat, ImageHeader};
 use super::png_chunks::{self, GreyTables, Needed};
 use super::{gif, jpeg};
@@ -28,50 +24,51 @@ pub fn decode(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8
             let pixels = header.width * header.height;
             match grey_tables(bytes, color, channels)? {
                 Some(tables) => {
-                    grey_in_place(&tables, usize::from(color.channel_count()), pixels, out);
+                    grey_in_place(&tables, color.channels, pixels, out);
                     Ok(1)
                 }
-                None => Ok(reduce(color, channels, pixels, out)),
+                None => reduce(color, channels, pixels, out),
             }
         }
-        ImageFormat::Bmp => other(BmpDecoder::new(Cursor::new(bytes)), header, channels, out),
+        ImageFormat::Bmp => bmp(bytes, header, channels, out),
         ImageFormat::Gif => gif(bytes, header, channels, out),
     }));
     decoded.unwrap_or_else(|_| Err("the decoder gave up".to_string()))
 }
 
-fn limits(header: &ImageHeader) -> Limits {
-    let mut limits = Limits::no_limits();
-    limits.max_image_width = Some(header.width as u32);
-    limits.max_image_height = Some(header.height as u32);
-    limits.max_alloc = Some(header.heap_bytes);
-    limits
-}
-
 const OTHER_SIZE: &str = "its size is not what its header says";
 
-/// The first frame of a GIF; the picture must be as large as its screen.
+/// A BMP; one of bytes is grey.
+fn bmp(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8]) -> Result<usize, String> {
+    let bmp = Bmp::new(bytes, [header.height, header.width]).map_err(|error| error.to_string())?;
+    let color = PixelKind { channels: bmp.channels.min(3), is_wide: false };
+    let pixels = header.width * header.height;
+    bmp.pixels(header.width, color.channels, out.get_mut(..pixels * color.channels).ok_or(OTHER_SIZE)?);
+    reduce(color, channels, pixels, out)
+}
+
+/// The first frame of a GIF.
 fn gif(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8]) -> Result<usize, String> {
     let [_, height, width] = gif::size(bytes).map_err(|error| error.to_string())?;
     if [height, width] != [header.height, header.width] {
-        return Err("a GIF whose frames are not as large as its screen".to_string());
+        return Err(OTHER_SIZE.to_string());
     }
     let frame = out.get_mut(..height * width * 3).ok_or(OTHER_SIZE)?;
     gif::decode(bytes, [height, width], frame).map_err(|error| error.to_string())?;
-    Ok(reduce(ColorType::Rgb8, channels, height * width, out))
+    reduce(PixelKind { channels: 3, is_wide: false }, channels, height * width, out)
 }
 
 /// What makes the colours of a PNG grey, where it takes more than their sum.
 pub(super) fn grey_tables(
     bytes: &[u8],
-    color: ColorType,
+    color: PixelKind,
     channels: usize,
 ) -> Result<Option<GreyTables>, String> {
     if channels != 1 || !color.has_color() {
         return Ok(None);
     }
     match png_chunks::gamma(bytes)? {
-        Some(_) if matches!(color, ColorType::Rgb16 | ColorType::Rgba16) => {
+        Some(_) if color.is_wide => {
             Err("a PNG of 16 bits with a gamma does not become grey; decode it as RGB".to_string())
         }
         gamma => Ok(gamma.map(GreyTables::new)),
@@ -89,10 +86,36 @@ fn grey_in_place(tables: &GreyTables, channels: usize, pixels: usize, out: &mut 
     }
 }
 
+/// A decoder's pixels: one channel or three, and alpha beside them where it is two or four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PixelKind {
+    pub channels: usize,
+    /// Whether they have 16 bits, the higher first.
+    pub is_wide: bool,
+}
+
+impl PixelKind {
+    fn has_color(self) -> bool {
+        self.channels > 2
+    }
+}
+
 /// Decodes the PNG `bytes` into `out` as it is, fewer than 8 bits as 8; what is said of transparent colours is alpha.
-/// Samples of 16 bits are in this machine's order.
-pub(super) fn png(bytes: &[u8], header: &ImageHeader, out: &mut [u8]) -> Result<ColorType, String> {
-    native(PngDecoder::with_limits(Needed::new(bytes), limits(header)), header, out)
+pub(super) fn png(bytes: &[u8], header: &ImageHeader, out: &mut [u8]) -> Result<PixelKind, String> {
+    let mut options = png::DecodeOptions::default();
+    options.set_ignore_adler32(false);
+    let mut decoder = png::Decoder::new_with_options(Needed::new(bytes), options);
+    decoder.set_limits(png::Limits { bytes: usize::try_from(header.heap_bytes).unwrap_or(usize::MAX) });
+    decoder.set_transformations(png::Transformations::EXPAND);
+    let mut reader = decoder.read_info().map_err(|e| e.to_string())?;
+    if reader.info().size() != (header.width as u32, header.height as u32) {
+        return Err(OTHER_SIZE.to_string());
+    }
+    let (color, depth) = reader.output_color_type();
+    let size = reader.output_buffer_size().and_then(|size| out.get_mut(..size));
+    reader.next_frame(size.ok_or(OTHER_SIZE)?).map_err(|e| e.to_string())?;
+    reader.finish().map_err(|e| e.to_string())?;
+    Ok(PixelKind { channels: color.samples(), is_wide: depth == png::BitDepth::Sixteen })
 }
 
 /// The grey of a colour, as libpng has it: rounded when `is_wide`, cut off when not.
@@ -102,63 +125,34 @@ pub(super) fn grey_of(rgb: [u16; 3], is_wide: bool) -> u16 {
     ((9797 * r + 19234 * g + 3737 * b + half) >> 15) as u16
 }
 
-fn other<D: ImageDecoder>(
-    decoder: ImageResult<D>,
-    header: &ImageHeader,
-    channels: usize,
-    out: &mut [u8],
-) -> Result<usize, String> {
-    let color = native(decoder, header, out)?;
-    Ok(reduce(color, channels, header.width * header.height, out))
-}
-
-fn native<D: ImageDecoder>(
-    decoder: ImageResult<D>,
-    header: &ImageHeader,
-    out: &mut [u8],
-) -> Result<ColorType, String> {
-    let mut decoder = decoder.map_err(|e| e.to_string())?;
-    decoder.set_limits(limits(header)).map_err(|e| e.to_string())?;
-    if decoder.dimensions() != (header.width as u32, header.height as u32) {
-        return Err(OTHER_SIZE.to_string());
-    }
-    let color = decoder.color_type();
-    let size = usize::try_from(decoder.total_bytes()).ok().and_then(|size| out.get_mut(..size));
-    decoder.read_image(size.ok_or(OTHER_SIZE)?).map_err(|e| e.to_string())?;
-    Ok(color)
-}
-
 /// Turns decoded pixels in place into 8 bits and 1 or 3 channels, and returns which.
-fn reduce(color: ColorType, channels: usize, pixels: usize, out: &mut [u8]) -> usize {
-    let is_wide = matches!(color, ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16);
-    let is_grey = !color.has_color();
-    let sample_bytes = if is_wide { 2 } else { 1 };
-    let pixel_bytes = usize::from(color.channel_count()) * sample_bytes;
-    let reduced = if channels == 1 || is_grey { 1 } else { 3 };
+fn reduce(color: PixelKind, channels: usize, pixels: usize, out: &mut [u8]) -> Result<usize, String> {
+    let pixel_bytes = color.channels * if color.is_wide { 2 } else { 1 };
+    let reduced = if channels == 1 || !color.has_color() { 1 } else { 3 };
     if pixel_bytes == reduced {
-        return reduced;
+        return Ok(reduced);
     }
-    for i in 0..pixels {
-        let sample = |channel: usize| {
-            let at = i * pixel_bytes + channel * sample_bytes;
-            let byte = |at: usize| out.get(at).copied().unwrap_or_default();
-            // The decoder's wide samples are in this machine's order.
-            if is_wide { u16::from_ne_bytes([byte(at), byte(at + 1)]) } else { u16::from(byte(at)) }
+    let out = pixels.checked_mul(pixel_bytes).and_then(|bytes| out.get_mut(..bytes)).ok_or(OTHER_SIZE)?;
+    for at in 0..pixels {
+        let mut pixel = [0; MAX_PIXEL_BYTES];
+        pixel[..pixel_bytes].copy_from_slice(&out[at * pixel_bytes..(at + 1) * pixel_bytes]);
+        let made = match (color.is_wide, color.has_color(), reduced) {
+            (false, true, 1) => [grey_of([pixel[0], pixel[1], pixel[2]].map(u16::from), false) as u8, 0, 0],
+            (false, ..) => [pixel[0], pixel[1], pixel[2]],
+            (true, true, 1) => {
+                let wide = [0, 2, 4].map(|at| u16::from_be_bytes([pixel[at], pixel[at + 1]]));
+                [(grey_of(wide, true) >> 8) as u8, 0, 0]
+            }
+            // The higher bytes.
+            (true, ..) => [pixel[0], pixel[2], pixel[4]],
         };
-        let narrow = |value: u16| if is_wide { (value >> 8) as u8 } else { value as u8 };
-        let pixel = if is_grey {
-            [narrow(sample(0)); 3]
-        } else if reduced == 1 {
-            [narrow(grey_of([sample(0), sample(1), sample(2)], is_wide)); 3]
-        } else {
-            [sample(0), sample(1), sample(2)].map(narrow)
-        };
-        for (to, value) in out.iter_mut().skip(i * reduced).take(reduced).zip(pixel) {
-            *to = value;
-        }
+        out[at * reduced..(at + 1) * reduced].copy_from_slice(&made[..reduced]);
     }
-    reduced
+    Ok(reduced)
 }
+
+/// Bytes of four channels of 16 bits.
+const MAX_PIXEL_BYTES: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -166,17 +160,22 @@ mod tests {
 
     #[test]
     fn reduces_in_place() {
+        let kind = |channels, is_wide| PixelKind { channels, is_wide };
         let mut rgba = [1, 2, 3, 99, 4, 5, 6, 99];
-        assert_eq!(reduce(ColorType::Rgba8, 3, 2, &mut rgba), 3);
+        assert_eq!(reduce(kind(4, false), 3, 2, &mut rgba), Ok(3));
         assert_eq!(rgba[..6], [1, 2, 3, 4, 5, 6]);
         let mut rgb = [255, 255, 255, 10, 20, 30];
-        assert_eq!(reduce(ColorType::Rgb8, 1, 2, &mut rgb), 1);
+        assert_eq!(reduce(kind(3, false), 1, 2, &mut rgb), Ok(1));
         assert_eq!(rgb[..2], [255, 18]);
         let mut grey = [7, 255, 8, 0];
-        assert_eq!(reduce(ColorType::La8, 3, 2, &mut grey), 1);
+        assert_eq!(reduce(kind(2, false), 3, 2, &mut grey), Ok(1));
         assert_eq!(grey[..2], [7, 8]);
-        let mut wide: [u8; 4] = bytemuck::cast([0x1234u16, 0xabcd]);
-        assert_eq!(reduce(ColorType::L16, 3, 2, &mut wide), 1);
+        let mut wide = [0x12, 0x34, 0xab, 0xcd];
+        assert_eq!(reduce(kind(1, true), 3, 2, &mut wide), Ok(1));
         assert_eq!(wide[..2], [0x12, 0xab]);
+        let mut wide = [0x12, 0x34, 0xab, 0xcd, 0x56, 0x78, 0xff, 0xff];
+        assert_eq!(reduce(kind(4, true), 3, 1, &mut wide), Ok(3));
+        assert_eq!(wide[..3], [0x12, 0xab, 0x56]);
+        assert!(reduce(kind(4, true), 3, 2, &mut wide).is_err());
     }
 }

@@ -5,11 +5,12 @@
 //! formats it is `value * 256`. float32 is from 0 to 1. EXIF is ignored. How far pixels of JPEGs differ is said in
 //! [`super`].
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use image::ColorType;
 use tightfit_core::DType;
 
+use super::bmp::Bmp;
 use super::decode::{self, grey_of};
 use super::gif;
 use super::header::{ImageFormat, ImageHeader};
@@ -66,7 +67,7 @@ struct Native {
 
 impl DecodeOptions {
     /// Output and scratch bytes that suffice for the first frame of every image with this header, its other bytes
-    /// being what they may. (A GIF whose frames are larger than its screen is an error when it is decoded.)
+    /// being what they may.
     pub fn most_bytes(&self, header: &ImageHeader) -> [u64; 2] {
         let channels = if self.channels == 0 { 4 } else { self.channels };
         let pixels = header.width as u64 * header.height as u64;
@@ -98,7 +99,7 @@ impl DecodeOptions {
                 }
             }
             (ImageFormat::Gif, _) => 3,
-            (ImageFormat::Bmp, _) => Bmp::new(bytes)?.channels,
+            (ImageFormat::Bmp, _) => Bmp::new(bytes, [header.height, header.width])?.channels,
             (ImageFormat::Png, _) => png_channels(bytes)?,
         };
         let channels = if self.channels == 0 { own } else { self.channels };
@@ -109,7 +110,7 @@ impl DecodeOptions {
         };
         match header.format {
             ImageFormat::Gif => {
-                let [frames, height, width] = gif::size(bytes)?;
+                let [frames, height, width] = gif::size(bytes).map_err(codec)?;
                 decoded.image.shape = [height, width, 3];
                 decoded.frames = if self.expand_animations { frames } else { 1 };
                 decoded.scratch_bytes = 0;
@@ -166,12 +167,12 @@ impl DecodeOptions {
                 let size = [height, width];
                 // Decoded to the front, spread from the back.
                 let count = decoded.frames * height * width * 3;
-                gif::decode(bytes, size, &mut out[..count])?;
+                gif::decode(bytes, size, &mut out[..count]).map_err(codec)?;
                 widen(self.dtype, count, out);
             }
             ImageFormat::Bmp => {
                 let count = height * width * channels;
-                Bmp::new(bytes)?.pixels(bytes, decoded.image.shape, &mut out[..count])?;
+                Bmp::new(bytes, [height, width])?.pixels(width, channels, &mut out[..count]);
                 widen(self.dtype, count, out);
             }
             ImageFormat::Jpeg if decoded.scratch_bytes == 0 => {
@@ -187,11 +188,8 @@ impl DecodeOptions {
                 let color = decode::png(bytes, header, scratch).map_err(ImageError::Codec)?;
                 let bits = u32::from(bytes.get(24).copied().unwrap_or(8)).min(16);
                 let native = Native {
-                    channels: usize::from(color.channel_count()),
-                    is_wide: matches!(
-                        color,
-                        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16
-                    ),
+                    channels: color.channels,
+                    is_wide: color.is_wide,
                     filler: ((1u32 << bits) - 1) as u16,
                     widening: 257,
                 };
@@ -217,8 +215,7 @@ impl DecodeOptions {
         let has_alpha = native.channels.is_multiple_of(2);
         for (pixel, to) in pixels.chunks_exact(pixel_bytes).zip(out.chunks_exact_mut(image.pixel_bytes())) {
             let sample = |channel: usize| match pixel.get(channel * sample_bytes..) {
-                // The decoder's wide samples are in this machine's order.
-                Some([low, high, ..]) if native.is_wide => u16::from_ne_bytes([*low, *high]),
+                Some([high, low, ..]) if native.is_wide => u16::from_be_bytes([*high, *low]),
                 Some([byte, ..]) => u16::from(*byte),
                 _ => 0,
             };
@@ -277,6 +274,10 @@ fn widen(dtype: DType, count: usize, out: &mut [u8]) {
     }
 }
 
+fn codec(error: io::Error) -> ImageError {
+    ImageError::Codec(error.to_string())
+}
+
 fn is_ink(header: &ImageHeader) -> bool {
     header.format == ImageFormat::Jpeg && header.components == 4
 }
@@ -304,55 +305,4 @@ fn has_transparency(bytes: &[u8]) -> bool {
         }
     }
     false
-}
-
-/// A Windows bitmap of whole bytes, uncompressed.
-#[derive(Debug)]
-struct Bmp {
-    data: usize,
-    channels: usize,
-    is_top_down: bool,
-}
-
-impl Bmp {
-    fn new(bytes: &[u8]) -> Result<Bmp, ImageError> {
-        let broken = |why: &str| ImageError::Codec(why.to_string());
-        let head: &[u8; 34] = bytes.first_chunk().ok_or_else(|| broken("the file ends inside the image"))?;
-        let word = |at: usize| [head[at], head[at + 1], head[at + 2], head[at + 3]];
-        let channels = usize::from(u16::from_le_bytes([head[28], head[29]])) / 8;
-        if !matches!(channels, 1 | 3 | 4) || u32::from_le_bytes(word(14)) < 40 {
-            return Err(broken("a BMP that is not of 8, 24 or 32 bits"));
-        }
-        // Uncompressed, or with masks, which TensorFlow takes to be the usual ones.
-        if !matches!(u32::from_le_bytes(word(30)), 0 | 3) {
-            return Err(broken("a compressed BMP"));
-        }
-        let data = u32::from_le_bytes(word(10)) as usize;
-        Ok(Bmp { data, channels, is_top_down: i32::from_le_bytes(word(22)) < 0 })
-    }
-
-    fn pixels(
-        &self,
-        bytes: &[u8],
-        [height, width, channels]: [usize; 3],
-        out: &mut [u8],
-    ) -> Result<(), ImageError> {
-        let line_bytes = (self.channels * width).next_multiple_of(4);
-        let data = bytes.get(self.data..).and_then(|data| data.get(..line_bytes.checked_mul(height)?));
-        let data = data.ok_or_else(|| ImageError::Codec("the file ends inside the image".to_string()))?;
-        for (y, out) in out.chunks_exact_mut(width * channels).enumerate() {
-            let line = if self.is_top_down { y } else { height - 1 - y };
-            let line = &data[line * line_bytes..(line + 1) * line_bytes];
-            for (to, from) in out.chunks_exact_mut(channels).zip(line.chunks_exact(self.channels)) {
-                let pixel = match *from {
-                    [grey] => [grey, grey, grey, 255],
-                    [b, g, r] => [r, g, b, 255],
-                    [b, g, r, a] => [r, g, b, a],
-                    _ => [0; 4],
-                };
-                to.copy_from_slice(&pixel[..channels]);
-            }
-        }
-        Ok(())
-    }
 }

@@ -2,9 +2,7 @@
 
 use std::io::Write;
 
-use image::ExtendedColorType;
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ImageEncoder, ImageError as CodecError};
+use png::{BitDepth, ColorType, Compression, Encoder, Filter};
 use tightfit_core::DType;
 
 use super::pixel::{ImageError, ImageType};
@@ -32,15 +30,12 @@ pub fn encode_png_heap_bytes(image: ImageType) -> Result<usize, ImageError> {
 pub fn encode_png(image: ImageType, pixels: &[u8], file: impl Write) -> Result<(), ImageError> {
     let [height, width, channels] = image.shape;
     let shape = |why| ImageError::Shape { op: OP, shape: image.shape, why };
+    let depth = if image.dtype == DType::U16 { BitDepth::Sixteen } else { BitDepth::Eight };
     let color = match (image.dtype, channels) {
-        (DType::U8, 1) => ExtendedColorType::L8,
-        (DType::U8, 2) => ExtendedColorType::La8,
-        (DType::U8, 3) => ExtendedColorType::Rgb8,
-        (DType::U8, 4) => ExtendedColorType::Rgba8,
-        (DType::U16, 1) => ExtendedColorType::L16,
-        (DType::U16, 2) => ExtendedColorType::La16,
-        (DType::U16, 3) => ExtendedColorType::Rgb16,
-        (DType::U16, 4) => ExtendedColorType::Rgba16,
+        (DType::U8 | DType::U16, 1) => ColorType::Grayscale,
+        (DType::U8 | DType::U16, 2) => ColorType::GrayscaleAlpha,
+        (DType::U8 | DType::U16, 3) => ColorType::Rgb,
+        (DType::U8 | DType::U16, 4) => ColorType::Rgba,
         (DType::U8 | DType::U16, _) => return Err(shape("it takes one to four channels")),
         (dtype, _) => return Err(ImageError::DType { op: OP, dtype }),
     };
@@ -53,7 +48,24 @@ pub fn encode_png(image: ImageType, pixels: &[u8], file: impl Write) -> Result<(
     if found_bytes != needed_bytes {
         return Err(ImageError::Memory { what: "input", needed_bytes, found_bytes });
     }
-    let encoder = PngEncoder::new_with_quality(file, CompressionType::Default, FilterType::Adaptive);
-    let result = encoder.write_image(pixels, width, height, color);
-    result.map_err(|error: CodecError| ImageError::Codec(error.to_string()))
+    let mut encoder = Encoder::new(file, width, height);
+    encoder.set_color(color);
+    encoder.set_depth(depth);
+    encoder.set_compression(Compression::Balanced);
+    encoder.set_filter(Filter::Adaptive);
+    let mut swapped = Vec::new();
+    let samples = match depth {
+        BitDepth::Sixteen => {
+            swapped.reserve_exact(pixels.len());
+            let (words, _) = pixels.as_chunks::<2>();
+            swapped.extend(words.iter().flat_map(|word| u16::from_ne_bytes(*word).to_be_bytes()));
+            &swapped
+        }
+        _ => pixels,
+    };
+    let written = encoder.write_header().and_then(|mut writer| {
+        writer.write_image_data(samples)?;
+        writer.finish()
+    });
+    written.map_err(|error| ImageError::Codec(error.to_string()))
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
-use super::jpeg;
+use super::{gif, jpeg};
 
 /// The formats that are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum ImageFormat {
     Png,
     /// Windows bitmap.
     Bmp,
-    /// GIF, of which the first frame counts.
+    /// GIF, of which the first frame counts; it is as large as its largest frame.
     Gif,
 }
 
@@ -64,7 +64,7 @@ impl ImageHeader {
         match ImageFormat::detect(head) {
             Some(ImageFormat::Jpeg) => jpeg(read),
             Some(ImageFormat::Png) => png(head),
-            Some(ImageFormat::Gif) => gif(head),
+            Some(ImageFormat::Gif) => gif(read),
             Some(ImageFormat::Bmp) => bmp(head),
             None => Err(invalid("not a JPEG, PNG, BMP or GIF image")),
         }
@@ -120,13 +120,11 @@ fn png(head: &[u8]) -> io::Result<ImageHeader> {
     header(ImageFormat::Png, size, pixel_bytes, heap_bytes)
 }
 
-/// Source: GIF89a specification, section 18.
-fn gif(head: &[u8]) -> io::Result<ImageHeader> {
-    let [width, height] = [6, 8].map(|at| chunk(head, at).map(u16::from_le_bytes));
-    let size = [u64::from(width?), u64::from(height?)];
-    // A frame smaller than the screen is decoded beside it.
-    let heap_bytes = TABLES_BYTES + size[0] * size[1] * 5;
-    header(ImageFormat::Gif, size, 4, heap_bytes)
+/// As large as the largest frame, whatever the screen is.
+fn gif(read: &mut (impl Read + Seek)) -> io::Result<ImageHeader> {
+    read.seek(SeekFrom::Start(0))?;
+    let [_, height, width] = gif::size(read)?;
+    header(ImageFormat::Gif, [width as u64, height as u64], 4, 0)
 }
 
 /// Source: the BITMAPCOREHEADER and BITMAPINFOHEADER structures of Windows.
@@ -139,7 +137,7 @@ fn bmp(head: &[u8]) -> io::Result<ImageHeader> {
     };
     let [width, height] = size;
     let size = [width?, height?];
-    header(ImageFormat::Bmp, size, 4, TABLES_BYTES + 16 * size[0])
+    header(ImageFormat::Bmp, size, 4, 0)
 }
 
 /// What a JPEG's headers say.

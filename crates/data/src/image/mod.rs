@@ -10,6 +10,7 @@
 //! the lower ones: all as TensorFlow does.
 
 mod adjust;
+mod bmp;
 mod color;
 mod decode;
 mod decode_image;

@@ -3,6 +3,8 @@
 
 use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom};
 
+use tightfit_format::inflate::{Inflater, Wrapping};
+
 /// Bytes of a chunk beside its data.
 const FRAME_BYTES: usize = 12;
 
@@ -86,29 +88,68 @@ impl Seek for Needed<'_> {
 /// A file whose colours are managed in a way of which libpng makes something else.
 pub(super) fn gamma(bytes: &[u8]) -> Result<Option<u32>, &'static str> {
     let (mut at, mut gamma, mut is_srgb, mut has_profile) = (SIGNATURE_BYTES, None, false, false);
+    const PROFILE: &str = "a PNG with a colour profile does not become grey; decode it as RGB";
     while let Some((kind, data, next)) = chunk(bytes, at) {
         match (&kind, data) {
             (b"IDAT" | b"PLTE" | b"IEND", _) => break,
             (b"gAMA", _) if gamma.is_some() => {}
-            (b"gAMA", [a, b, c, d]) => gamma = Some(u32::from_be_bytes([*a, *b, *c, *d])),
+            (b"gAMA", [a, b, c, d]) => match u32::from_be_bytes([*a, *b, *c, *d]) {
+                value if GAMMAS.contains(&value) => gamma = Some(value),
+                _ if is_srgb => return Err(NO_GAMMA),
+                // Nothing that follows counts any more.
+                _ => return Ok(None),
+            },
             (b"sRGB", [0..=3]) => is_srgb = true,
-            (b"gAMA" | b"sRGB", _) => {
-                return Err("a PNG whose colours do not become grey: its gAMA or sRGB is none");
+            (b"gAMA" | b"sRGB", _) => return Err(NO_GAMMA),
+            // One behind sRGB is passed over. After one that is none, libpng looks at no gamma any more.
+            (b"iCCP", data) if !is_srgb => {
+                if data.len() >= LEAST_PROFILE_BYTES && !is_profile(data) {
+                    return Err(PROFILE);
+                }
+                has_profile = true;
             }
-            (b"iCCP", _) => has_profile = true,
             _ => {}
         }
         at = next;
     }
-    let gamma = if is_srgb { Some(SRGB) } else { gamma.filter(|gamma| *gamma > 0) };
+    let gamma = if is_srgb { Some(SRGB) } else { gamma };
     if has_profile && gamma != Some(SRGB) {
-        return Err("a PNG with a colour profile does not become grey; decode it as RGB");
+        return Err(PROFILE);
     }
     Ok(gamma.filter(|gamma| gamma.abs_diff(UNIT) > UNIT / 20))
 }
 
+/// A shorter iCCP is passed over.
+const LEAST_PROFILE_BYTES: usize = 14;
+
+/// Whether an iCCP is a profile of RGB. Source: ICC.1, 7.2, the profile's header.
+fn is_profile(data: &[u8]) -> bool {
+    let name_bytes = data.iter().take(80).position(|byte| *byte == 0);
+    let Some([0, deflated @ ..]) = name_bytes.filter(|n| *n > 0).and_then(|n| data.get(n + 1..)) else {
+        return false;
+    };
+    let mut head = [0; 132];
+    let mut profile = Inflater::new(Wrapping::Zlib, deflated);
+    if profile.read_exact(&mut head).is_err() {
+        return false;
+    }
+    let bytes = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+    let rest = io::copy(&mut profile, &mut io::sink());
+    bytes.is_multiple_of(4)
+        && rest.is_ok_and(|rest| rest + head.len() as u64 == u64::from(bytes))
+        && matches!(&head[12..16], b"scnr" | b"mntr" | b"prtr" | b"spac")
+        && &head[16..20] == b"RGB "
+        && matches!(&head[20..24], b"XYZ " | b"Lab ")
+        && &head[36..40] == b"acsp"
+}
+
 /// What sRGB takes for a gamma.
 const SRGB: u32 = 45_455;
+
+/// What libpng takes for a gamma.
+const GAMMAS: std::ops::RangeInclusive<u32> = 16..=625_000_000;
+
+const NO_GAMMA: &str = "a PNG whose colours do not become grey: its gAMA or sRGB is none";
 
 /// A gamma of 1.
 const UNIT: u32 = 100_000;
@@ -185,5 +226,10 @@ mod tests {
         assert_eq!(gamma(&file(&[(b"PLTE", &[]), (b"gAMA", &gama(45_455))])), Ok(None));
         assert_eq!(gamma(&file(&[(b"iCCP", &[]), (b"gAMA", &gama(45_455))])), Ok(Some(45_455)));
         assert!(gamma(&file(&[(b"iCCP", &[])])).is_err());
+        // After a gamma that is none libpng looks at no other.
+        assert_eq!(gamma(&file(&[(b"gAMA", &gama(0)), (b"sRGB", &[0])])), Ok(None));
+        // What is no profile makes libpng pass over sRGB behind it, and is passed over behind sRGB.
+        assert!(gamma(&file(&[(b"iCCP", &[7; 200]), (b"sRGB", &[0])])).is_err());
+        assert_eq!(gamma(&file(&[(b"sRGB", &[0]), (b"iCCP", &[7; 200])])), Ok(Some(45_455)));
     }
 }

@@ -12,8 +12,11 @@ use tightfit_core::{Buffer, MAX_RANK};
 use tightfit_format::npy::{NpyHeader, swap};
 use tightfit_format::{FormatError, Place, Problem};
 
-use crate::error::RowFault;
+use crate::error::{Needed, RowFault};
 use crate::storage::StoredFile;
+
+/// A window that is smaller than what is read into it.
+const NO_ROOM: &str = "the window of an array has no room for its rows";
 
 /// What runs are read through; where rows are few, several at once.
 const RUN_BYTES: usize = 16 << 10;
@@ -27,7 +30,8 @@ pub(crate) type Fault = (Option<(u64, u64)>, RowFault);
 /// See the module.
 pub(crate) struct ArrayRows {
     path: Arc<Path>,
-    file: StoredFile,
+    /// Read at places of its own, so that several arrays of a file share it.
+    file: Arc<StoredFile>,
     header: NpyHeader,
     data_offset: u64,
     window: Buffer,
@@ -63,7 +67,7 @@ impl ArrayRows {
     /// through `window`.
     pub fn new(
         path: Arc<Path>,
-        file: StoredFile,
+        file: Arc<StoredFile>,
         offset: u64,
         header: NpyHeader,
         row: u64,
@@ -151,7 +155,7 @@ impl ArrayRows {
             rows
         } else {
             let offset = self.offset(self.first);
-            let out = self.window.get_mut(..bytes).unwrap_or_default();
+            let out = self.window.get_mut(..bytes).needed(NO_ROOM)?;
             let have = self.file.read_at(out, offset).map_err(|e| self.error(Problem::Io(e)))?;
             // Rows before the place where a file breaks off are good; the next call says that it does.
             have.checked_div(row_bytes).unwrap_or(rows)
@@ -162,7 +166,7 @@ impl ArrayRows {
             return Err(self.error(Problem::Truncated { what, needed_bytes, present_bytes }));
         }
         if self.header.is_big_endian {
-            let filled = self.window.get_mut(..whole * row_bytes).unwrap_or_default();
+            let filled = self.window.get_mut(..whole * row_bytes).needed(NO_ROOM)?;
             swap(filled, self.header.element.swapped_bytes());
         }
         Ok(whole)

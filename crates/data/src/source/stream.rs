@@ -65,9 +65,10 @@ pub(crate) struct BadRead {
 }
 
 impl BadRead {
-    /// Whether it is left out where bad rows are: never for want of memory, since what is large is not bad.
+    /// Whether it is left out where bad rows are: never for want of memory, since what is large is not
+    /// bad, nor for a fault of this program.
     pub fn is_left_out(&self, skip_bad: bool) -> bool {
-        skip_bad && self.can_skip && !self.bad.fault.is_budget()
+        skip_bad && self.can_skip && !self.bad.fault.is_budget() && !self.bad.fault.is_broken()
     }
 }
 
@@ -236,7 +237,7 @@ impl Stream {
             let header = header_at(&opened, 0, &path).map_err(|e| self.bad(None, RowFault::Array(e)))?;
             let row = enter.map_or(0, |place| place.record);
             let Some(window) = self.window.take() else { return Ok(()) };
-            self.open = Open::Array(Box::new(ArrayRows::new(path, opened, 0, header, row, window)));
+            self.open = Open::Array(Box::new(ArrayRows::new(path, Arc::new(opened), 0, header, row, window)));
             return Ok(());
         }
         let Some(window) = self.window.take() else { return Ok(()) };

@@ -7,8 +7,11 @@ use tightfit_core::{Buffer, MemoryBudget, Reservation};
 use tightfit_format::compress::Decompressor;
 use tightfit_format::tfrecord::{Compression, INFLATE_BYTES};
 
-use crate::error::RowFault;
+use crate::error::{Needed, RowFault};
 use crate::storage::{self, StoredFile};
+
+/// A window that is smaller than what is in it.
+const NO_ROOM: &str = "a window has no room for what it holds";
 
 /// What files are read through at first.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -117,12 +120,11 @@ impl ByteWindow {
         if self.end == self.buffer.len() {
             let bytes = self.buffer.len().max(WINDOW_BYTES / 2).saturating_mul(2);
             let mut larger = Buffer::new(&self.budget, self.purpose, bytes)?;
-            if let Some(to) = larger.get_mut(..self.end) {
-                to.copy_from_slice(self.buffer.get(..self.end).unwrap_or_default());
-            }
+            let to = larger.get_mut(..self.end).needed(NO_ROOM)?;
+            to.copy_from_slice(self.buffer.get(..self.end).needed(NO_ROOM)?);
             self.buffer = larger;
         }
-        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
+        let room = self.buffer.get_mut(self.end..).needed(NO_ROOM)?;
         loop {
             match self.read.read(room) {
                 Ok(bytes) => {

@@ -268,7 +268,8 @@ async fn fetch(
     bytes: usize,
     mut buffer: Buffer,
 ) -> io::Result<Buffer> {
-    let out = buffer.get_mut(..bytes).unwrap_or_default();
+    let out = buffer.get_mut(..bytes);
+    let out = out.ok_or_else(|| io::Error::other("a piece of an object has no room"))?;
     object.fetch(start, out, Some(&version)).await?;
     Ok(buffer)
 }

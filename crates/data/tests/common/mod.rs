@@ -83,7 +83,7 @@ pub fn read<T: Element>(
     batch: usize,
     threads: usize,
 ) -> Result<(Vec<T>, Vec<String>), DataError> {
-    let budget = tightfit_core::MemoryBudget::unlimited();
+    let budget = tightfit_core::MemoryBudget::new(u64::MAX);
     let mut batches = dataset.start(batch, threads, 3, &budget)?;
     let (mut values, mut sources) = (Vec::new(), Vec::new());
     while let Some(batch) = batches.next()? {

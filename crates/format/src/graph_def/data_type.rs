@@ -63,13 +63,6 @@ const ROWS: [Row; 33] = [
 ];
 
 impl DataType {
-    /// No type.
-    pub const INVALID: DataType = DataType(0);
-    /// A handle of a variable or table.
-    pub const RESOURCE: DataType = DataType(20);
-    /// A value of any kind, as tensor lists are.
-    pub const VARIANT: DataType = DataType(21);
-
     /// True for a reference to a variable's value, as in TensorFlow 1's `VariableV2`.
     pub fn is_ref(self) -> bool {
         self.0 > REF_OFFSET

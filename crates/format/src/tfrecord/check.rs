@@ -70,11 +70,13 @@ impl<R: Read> RecordReader<R> {
     /// # Errors
     /// `InvalidInput` when `window` is smaller than what was read ahead; nothing is changed then.
     pub fn enlarge(&mut self, mut window: Buffer) -> io::Result<()> {
-        let unread = self.unread();
+        let unread = self.window.get(self.start..self.end);
+        let unread = unread.ok_or_else(|| crate::defect("unread bytes lie outside of their window"))?;
         let unread_bytes = unread.len();
         let room = window.get_mut(..unread_bytes);
         room.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(unread);
         (self.start, self.end, self.window) = (0, unread_bytes, window);
+        self.current.2 = 0..0;
         if self.pass_over_bytes > 0 {
             self.pass_over_bytes = 0;
             self.index = self.index.saturating_sub(1);
@@ -142,7 +144,7 @@ impl<R: Read> RecordReader<R> {
             have if have < HEADER_BYTES => return Err(self.end_with(RecordFault::Truncated)),
             _ => {}
         }
-        let Some(bytes) = plain_length(self.unread()) else {
+        let Some(bytes) = plain_length(self.unread()?) else {
             return Err(self.end_with(RecordFault::LengthCrc));
         };
         let (index, offset) = (self.index, self.offset);
@@ -154,7 +156,7 @@ impl<R: Read> RecordReader<R> {
             self.ended = true;
             return Err(self.error_at(index, offset, RecordFault::Truncated));
         };
-        let stored = self.unread().first_chunk().map(|footer| u32::from_le_bytes(*footer));
+        let stored = self.unread()?.first_chunk().map(|footer| u32::from_le_bytes(*footer));
         self.consume(FOOTER_BYTES);
         self.index += 1;
         match stored == Some(crc) {
@@ -171,7 +173,7 @@ impl<R: Read> RecordReader<R> {
     fn crc_of(&mut self, bytes: u64) -> Result<Option<u32>, RecordError> {
         let (mut left, mut crc) = (bytes, 0);
         while left > 0 {
-            let have = match self.unread().len() {
+            let have = match self.unread()?.len() {
                 0 => self.fill(1)?,
                 have => have,
             };
@@ -179,7 +181,9 @@ impl<R: Read> RecordReader<R> {
             if part_bytes == 0 {
                 return Ok(None);
             }
-            crc = crc32c::crc32c_append(crc, self.unread().get(..part_bytes).unwrap_or_default());
+            let part = crate::first(self.unread()?, part_bytes);
+            let appended = part.map(|part| crc32c::crc32c_append(crc, part));
+            crc = appended.map_err(|error| self.end_with_io(error))?;
             self.consume(part_bytes);
             left -= part_bytes as u64;
         }
@@ -204,7 +208,7 @@ pub fn find_header(
     loop {
         let room = window.get_mut(have..).filter(|room| !room.is_empty());
         let room = room.ok_or_else(|| crate::defect("a window has no room for the next header"))?;
-        let read_bytes = read_up_to(&mut read, room)?;
+        let read_bytes = read_up_to(&mut read, room)?.len();
         have += read_bytes;
         let filled =
             window.get(..have).ok_or_else(|| crate::defect("more was read than there is room for"))?;
@@ -238,7 +242,7 @@ mod tests {
     use super::*;
 
     fn window(bytes: usize) -> Buffer {
-        Buffer::new(&MemoryBudget::unlimited(), "test", bytes).unwrap()
+        Buffer::new(&MemoryBudget::new(u64::MAX), "test", bytes).unwrap()
     }
 
     fn file(records: &[Vec<u8>]) -> Vec<u8> {

@@ -36,11 +36,11 @@ pub fn data(name: &str) -> PathBuf {
 }
 
 pub fn read(content: &[u8]) -> Result<GraphDef, FormatError> {
-    GraphDef::read(TempFile::new(content).open(), &MemoryBudget::unlimited())
+    GraphDef::read(TempFile::new(content).open(), &MemoryBudget::new(u64::MAX))
 }
 
 pub fn read_text(content: &str) -> Result<GraphDef, FormatError> {
-    GraphDef::read_text(TempFile::new(content.as_bytes()).open(), &MemoryBudget::unlimited())
+    GraphDef::read_text(TempFile::new(content.as_bytes()).open(), &MemoryBudget::new(u64::MAX))
 }
 
 pub fn varint(mut value: u64) -> Vec<u8> {

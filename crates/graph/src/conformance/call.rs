@@ -75,7 +75,7 @@ struct Guarded {
 
 impl Guarded {
     fn new(bytes: usize, fill: u8) -> Guarded {
-        let mut memory = Buffer::new(&MemoryBudget::unlimited(), "test", bytes + 2 * GUARD_BYTES)
+        let mut memory = Buffer::new(&MemoryBudget::new(u64::MAX), "test", bytes + 2 * GUARD_BYTES)
             .expect("memory for a test");
         memory.fill(GUARD);
         memory[GUARD_BYTES..GUARD_BYTES + bytes].fill(fill);
@@ -128,7 +128,7 @@ impl WeightStream for OddStream {
 impl Caller {
     pub fn new() -> Caller {
         let strings =
-            Buffer::new(&MemoryBudget::unlimited(), "test", STRING_BYTES).expect("memory for a test");
+            Buffer::new(&MemoryBudget::new(u64::MAX), "test", STRING_BYTES).expect("memory for a test");
         let pool = |threads| ThreadPool::new(threads).expect("threads for a test");
         Caller { pools: [pool(1), pool(3)], strings: StringPool::new(Texts::default(), strings) }
     }

@@ -106,7 +106,7 @@ impl Dag<'_> {
 }
 
 pub fn dag(random: &mut Random) -> Graph {
-    let graph = Graph::new("test", &MemoryBudget::unlimited());
+    let graph = Graph::new("test", &MemoryBudget::new(u64::MAX));
     let mut dag = Dag { graph, values: vec![], random };
     for _ in 0..1 + dag.random.below(3) {
         let dims = dag.random.of(&SHAPES);
@@ -156,7 +156,7 @@ const WIDTH: usize = 192;
 /// A dense net with weights large enough to be streamed, written and read, and what to feed it.
 pub fn streamed_net(name: &str, caller: &Caller) -> (Graph, HashMap<String, Value>) {
     let path = std::env::temp_dir().join(format!("tightfit-{name}-{}.pb", std::process::id()));
-    let budget = MemoryBudget::unlimited();
+    let budget = MemoryBudget::new(u64::MAX);
     let mut writer = GraphWriter::new(std::fs::File::create(&path).unwrap(), &budget).unwrap();
     let mut add = |name: &str, op: &str, inputs: &[&str], attrs: &[(&str, AttrValue)]| {
         let node = NodeDef {

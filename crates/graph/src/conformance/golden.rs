@@ -64,7 +64,7 @@ impl Case {
     /// The graph as the file has it, without passes.
     pub fn import(&self) -> Result<Graph, GraphError> {
         let source = SourceFile::open(self.folder.join("model.pb")).unwrap();
-        let budget = MemoryBudget::unlimited();
+        let budget = MemoryBudget::new(u64::MAX);
         let def = GraphDef::read(source.clone(), &budget).unwrap();
         let fetches = self.expected.iter().map(|(name, _)| name.clone()).collect();
         let feeds = self.feeds.keys().cloned().collect();

@@ -82,7 +82,10 @@ fn needed_of_graph(
     }
     let find = |name: &str| names.get(split_name(name.trim_start_matches('^')).0).copied();
     let mut is_needed = vec![false; nodes.len()];
-    let mut stack: Vec<usize> = options.fetches.iter().filter_map(|name| find(name)).collect();
+    // A name that is not there may be that of a body's node, behind the name of its call.
+    let in_call = |name: &str| name.match_indices('/').rev().find_map(|(at, _)| find(&name[..at]));
+    let roots = options.fetches.iter().filter_map(|name| find(name).or_else(|| in_call(name)));
+    let mut stack: Vec<usize> = roots.collect();
     while let Some(index) = stack.pop() {
         if !std::mem::replace(&mut is_needed[index], true) {
             stack.extend(nodes[index].inputs.iter().filter_map(|input| find(input)));

@@ -149,6 +149,12 @@ impl Graph {
         node.inputs.iter().map(|v| self.fact(*v)).collect()
     }
 
+    /// True where running a node may end the run or differ from run to run, as far as is known of its inputs.
+    pub fn has_effect(&self, node: &Node) -> bool {
+        let operator = node.operator().filter(|operator| !operator.is_pure());
+        operator.is_some_and(|operator| operator.has_effect(&self.input_facts(node)))
+    }
+
     /// Every node's id.
     pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len() as u32).map(NodeId)

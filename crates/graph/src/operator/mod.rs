@@ -114,6 +114,11 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
         true
     }
 
+    /// True where running it may end the run or differ from run to run, as far as is known of its inputs.
+    fn has_effect(&self, _inputs: &[&Fact]) -> bool {
+        !self.is_pure()
+    }
+
     /// The operator as one with an epilogue that passes can add to.
     fn as_product(&self) -> Option<&dyn Product> {
         None

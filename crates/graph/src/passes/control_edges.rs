@@ -1,6 +1,7 @@
 //! Removes control edges that order nothing: those to nodes behind which nothing has an effect.
 //!
-//! A frozen graph is full of them (`^NoOp`, `^Placeholder`); those that lead to an `Assert` must stay.
+//! A frozen graph is full of them (`^NoOp`, `^Placeholder`); those that lead to an `Assert` must stay, unless its
+//! condition is known to hold.
 
 use crate::ir::Graph;
 
@@ -11,8 +12,7 @@ pub fn effects(graph: &Graph) -> Option<Vec<bool>> {
     for id in order {
         let node = graph.node(id);
         let mut needs = node.inputs.iter().map(|v| v.node).chain(node.control.iter().copied());
-        has_effect[id.0 as usize] =
-            node.operator().is_some_and(|o| !o.is_pure()) || needs.any(|n| has_effect[n.0 as usize]);
+        has_effect[id.0 as usize] = graph.has_effect(node) || needs.any(|n| has_effect[n.0 as usize]);
     }
     Some(has_effect)
 }

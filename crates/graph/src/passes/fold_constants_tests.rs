@@ -7,7 +7,7 @@ use tightfit_format::{AttrValue, SourceFile};
 
 /// A graph of one operator over these constants.
 fn graph(op: &str, attributes: &[(&str, AttrValue)], constants: Vec<Constant>) -> (Graph, NodeId) {
-    let mut graph = Graph::new("test", &tightfit_core::MemoryBudget::unlimited());
+    let mut graph = Graph::new("test", &tightfit_core::MemoryBudget::new(u64::MAX));
     let inputs: Vec<ValueRef> = constants.into_iter().map(|c| graph.add_constant("constant", c)).collect();
     let kind = NodeKind::Operator(operator(op, attributes).unwrap().into());
     let id = graph.add(Node { name: "node".into(), kind, inputs, control: vec![], facts: vec![] });

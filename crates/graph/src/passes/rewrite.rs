@@ -128,10 +128,10 @@ impl Uses {
     }
 
     /// True when nothing uses the node and none of its outputs is fetched.
-    fn is_dead(&self, graph: &Graph, node: NodeId) -> bool {
+    fn is_dead(&self, node: NodeId) -> bool {
         let first = self.first[node.0 as usize] as usize;
-        let fetches = self.fetches.get(first..first + graph.node(node).facts.len()).unwrap_or(&[]);
-        self.counts[node.0 as usize] == 0 && fetches.iter().all(|count| *count == 0)
+        let end = self.first.get(node.0 as usize + 1).map_or(self.fetches.len(), |next| *next as usize);
+        self.counts[node.0 as usize] == 0 && self.fetches[first..end].iter().all(|count| *count == 0)
     }
 }
 
@@ -184,7 +184,7 @@ pub fn replace(
 fn release(graph: &mut Graph, uses: &mut Uses, mut nodes: Vec<NodeId>) {
     while let Some(id) = nodes.pop() {
         uses.remove(id);
-        if uses.is_dead(graph, id) {
+        if uses.is_dead(id) {
             let dead = graph.node_mut(id);
             nodes.extend(std::mem::take(&mut dead.inputs).into_iter().map(|value| value.node));
             nodes.append(&mut dead.control);
@@ -238,11 +238,11 @@ pub fn forward(graph: &mut Graph, uses: &mut Uses, old: ValueRef, new: ValueRef)
     }
 }
 
-/// A float32 vector as a constant under the name of the node it is for.
-pub fn vector_constant(graph: &mut Graph, name: &str, values: &[f32]) -> ValueRef {
+/// A float32 vector as a constant under the name of the node it is for; `None` for one too long for a tensor.
+pub fn vector_constant(graph: &mut Graph, name: &str, values: &[f32]) -> Option<ValueRef> {
+    let shape = tightfit_core::Shape::new(&[values.len()]).ok()?;
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let shape = tightfit_core::Shape::new(&[values.len()]).unwrap_or(tightfit_core::Shape::SCALAR);
-    graph.add_constant(name, Constant::in_memory(DType::F32, shape, bytes))
+    Some(graph.add_constant(name, Constant::in_memory(DType::F32, shape, bytes)))
 }
 
 /// The float32 elements of a small constant.

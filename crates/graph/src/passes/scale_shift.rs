@@ -62,10 +62,10 @@ fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let mut inputs = product_node.inputs[..OWN_INPUTS].to_vec();
     let name = node.name.to_string();
     if fused.has_scale {
-        inputs.push(vector_constant(graph, &format!("{name}/scale"), &scale));
+        inputs.push(vector_constant(graph, &format!("{name}/scale"), &scale)?);
     }
     if fused.has_shift {
-        inputs.push(vector_constant(graph, &format!("{name}/shift"), &shift));
+        inputs.push(vector_constant(graph, &format!("{name}/shift"), &shift)?);
     }
     // The statistics that a batch norm also returns were not used, see `linear`.
     graph.node_mut(id).facts.truncate(1);

@@ -1,6 +1,6 @@
 //! The plan: what stands where in memory at which step, settled before the first byte is computed.
 
-pub mod arena;
+mod arena;
 mod fetch;
 mod finish;
 mod meaning;

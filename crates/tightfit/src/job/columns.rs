@@ -121,7 +121,7 @@ pub fn fixed_batch(model: &Model, options: &JobOptions) -> Option<usize> {
 /// # Errors
 /// [`Error::Usage`] when the first output has no scores of classes.
 pub fn right_rows(outputs: &Outputs<'_>, labels: &[i64]) -> Result<u64, Error> {
-    let name = outputs.name(0).unwrap_or_default();
+    let name = outputs.name(0).ok_or_else(|| Error::Usage("--label: the model has no output".to_string()))?;
     let no_scores =
         || Error::Usage(format!("--label: '{name}' holds no float32 scores of classes for each row"));
     let tensor = outputs.tensor(0).filter(|t| t.dtype() == DType::F32).ok_or_else(no_scores)?;

@@ -119,6 +119,7 @@ impl Identity {
     /// behind it are its consequences more often than not.
     pub fn change(&self, before: &dyn Fn(&str) -> Option<String>) -> Option<String> {
         let mut changes = self.entries().filter_map(|(name, now)| {
+            // A journal of an earlier version lacks what came to be of account later.
             let then = before(name).unwrap_or_default();
             (then != now).then(|| format!("{name} was '{then}' and is '{now}'"))
         });

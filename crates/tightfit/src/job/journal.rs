@@ -162,9 +162,8 @@ impl Journal {
     fn go_on(&mut self, line: &Map<String, Value>, names: &ShardNames) -> Result<Option<()>, Error> {
         let number = |name: &str| line.get(name).and_then(Value::as_u64);
         let place = |name: &str| line.get("position")?.get(name)?.as_u64();
-        let (Some(rows), Some(skipped_rows)) = (number("rows"), number("skipped_rows")) else {
-            return Ok(None);
-        };
+        let counts = (number("rows"), number("skipped_rows"), number("right_rows"));
+        let (Some(rows), Some(skipped_rows), Some(right_rows)) = counts else { return Ok(None) };
         let file = place("file").and_then(|file| u32::try_from(file).ok());
         let (Some(file), Some(record), Some(offset)) = (file, place("record"), place("offset")) else {
             return Ok(None);
@@ -185,7 +184,7 @@ impl Journal {
         self.done.skipped.extend(reasons.filter_map(|why| Some(why.as_str()?.to_string())));
         self.done.skipped.truncate(KEPT_REASONS);
         (self.done.rows, self.done.skipped_rows) = (rows, skipped_rows);
-        self.done.right_rows = number("right_rows").unwrap_or(0);
+        self.done.right_rows = right_rows;
         self.done.position = Position { file, record, offset };
         Ok(Some(()))
     }
@@ -269,7 +268,8 @@ impl Journal {
 
     fn put(&mut self, mut line: Value, done: &Done) -> Result<(), Error> {
         let Position { file, record, offset } = done.position;
-        let new_reasons = done.skipped.get(self.done.skipped.len()..).unwrap_or_default();
+        let new_reasons = done.skipped.get(self.done.skipped.len()..);
+        let new_reasons = new_reasons.ok_or(Error::Defect("reasons that were told are missing"))?;
         line["rows"] = json!(done.rows);
         line["skipped_rows"] = json!(done.skipped_rows);
         line["right_rows"] = json!(done.right_rows);

@@ -1,6 +1,8 @@
 //! The first elements of a pipeline as JSON for people: long tensors are cut, and say so.
 
-use serde_json::{Map, Value, json};
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
 use tightfit_core::{DType, MemoryBudget, TensorView};
 use tightfit_data::flow::{ElementView, Pipeline, PipelineSpec, Schema};
 
@@ -34,30 +36,36 @@ impl Head {
         self.pipeline.schema()
     }
 
-    /// The next element as a JSON object: its number `element`, the `file` and `record` that it comes from, and of each
-    /// of its `fields` the `shape` and the first `values`. `None` at the end.
+    /// Goes to the next element; false at the end.
     ///
     /// # Errors
     /// [`Error`] for what is wrong with the element, with its place.
-    pub fn next_element(&mut self) -> Result<Option<Value>, Error> {
-        if self.next == self.elements || !self.pipeline.advance()? {
-            return Ok(None);
-        }
+    pub fn advance(&mut self) -> Result<bool, Error> {
+        let is_there = self.next < self.elements && self.pipeline.advance()?;
+        self.next += u64::from(is_there);
+        Ok(is_there)
+    }
+
+    /// Writes the element as a JSON object: its number `element`, the `file` and `record` that it comes from, and of each
+    /// of its `fields` the `shape` and the first `values`. One field at a time is in memory.
+    ///
+    /// # Errors
+    /// Whatever `write` reports.
+    pub fn write(&self, write: &mut dyn Write) -> io::Result<()> {
         let view = self.pipeline.current();
         let origin = view.origin();
         let file = self.pipeline.context().names.find(origin.file).0;
-        let fields = view.schema().fields().iter().enumerate();
-        let fields = fields.filter_map(|(index, field)| {
-            Some((field.name.clone(), tensor_json(&view, index, view.tensor(index)?)))
-        });
-        let value = json!({
-            "element": self.next,
-            "file": tightfit_format::location::Shown(&file).to_string(),
-            "record": origin.record,
-            "fields": fields.collect::<Map<_, _>>(),
-        });
-        self.next += 1;
-        Ok(Some(value))
+        let file = Value::from(tightfit_format::location::Shown(&file).to_string());
+        let (element, record) = (self.next.saturating_sub(1), origin.record);
+        write!(write, "{{\"element\":{element},\"file\":{file},\"record\":{record},\"fields\":{{")?;
+        let mut before = "";
+        for (index, field) in view.schema().fields().iter().enumerate() {
+            let Some(tensor) = view.tensor(index) else { continue };
+            let tensor = tensor_json(&view, index, tensor);
+            write!(write, "{before}{}:{tensor}", Value::from(field.name.as_str()))?;
+            before = ",";
+        }
+        write.write_all(b"}}")
     }
 }
 
@@ -76,7 +84,7 @@ fn tensor_json(view: &ElementView<'_>, index: usize, tensor: TensorView<'_>) -> 
 fn value_json(dtype: DType, value: &[u8]) -> Value {
     match dtype {
         DType::Bool => json!(value != [0]),
-        DType::U64 => json!(u64::from_le_bytes(value.try_into().unwrap_or_default())),
+        DType::U64 => value.first_chunk().map_or(Value::Null, |bytes| json!(u64::from_le_bytes(*bytes))),
         DType::F64 => match number(dtype, value) {
             Some(number) if number.is_finite() => json!(number),
             number => json!(number.unwrap_or(f64::NAN).to_string()),

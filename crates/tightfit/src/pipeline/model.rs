@@ -213,8 +213,10 @@ impl MapWorker for ModelWorker {
             };
         }
         let count = names.len();
-        let outputs = runner.run(feeds.get(..count).unwrap_or_default());
-        let outputs = outputs.map_err(|error| fault(&self.model, &self.budget, &error))?;
+        let outputs = feeds.get(..count).ok_or(Error::Defect("more inputs than there is room for"));
+        let outputs = outputs
+            .and_then(|feeds| runner.run(feeds))
+            .map_err(|error| fault(&self.model, &self.budget, &error))?;
         for index in &self.kept {
             if let Some(tensor) = input.tensor(*index) {
                 out.add_copy(tensor, input.text())?;

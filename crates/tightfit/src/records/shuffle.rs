@@ -135,7 +135,8 @@ fn open_reader(
     let needed_bytes = ShuffleReader::least_window_bytes(index);
     if window_bytes < needed_bytes {
         let Some(place) = index.largest() else { return Err(no_room(fixed_bytes, budget)) };
-        let path = index.files().get(place.file as usize).map(|f| f.path().to_path_buf()).unwrap_or_default();
+        let path = index.files().get(place.file as usize).map(|f| f.path().to_path_buf());
+        let path = path.ok_or(Error::Defect("a record is of no file"))?;
         let fault = RowFault::Window { needed_bytes, window_bytes };
         let (record, offset) = (Some(place.index), Some(place.offset));
         return Err(DataError::Row(Box::new(BadRow { path, record, offset, fault })).into());

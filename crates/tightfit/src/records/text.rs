@@ -138,7 +138,7 @@ pub fn kind_name(kind: FeatureKind) -> &'static str {
 }
 
 fn text_of(name: &[u8]) -> String {
-    let shown = String::from_utf8_lossy(name.get(..name.len().min(4 * SHOWN_BYTES)).unwrap_or_default());
+    let shown = String::from_utf8_lossy(name.get(..4 * SHOWN_BYTES).unwrap_or(name));
     shown.into_owned()
 }
 
@@ -152,7 +152,7 @@ pub(crate) fn float_json(value: f32) -> Value {
 
 /// A short text as it is; else as much as is shown, as text or in base64, and how long it is.
 pub(crate) fn bytes_json(bytes: &[u8]) -> Value {
-    let shown = bytes.get(..bytes.len().min(SHOWN_BYTES)).unwrap_or_default();
+    let shown = bytes.get(..SHOWN_BYTES).unwrap_or(bytes);
     let text = match std::str::from_utf8(shown) {
         Ok(text) => Some(text),
         // A character that the cut goes through.

@@ -313,7 +313,8 @@ impl<'a> Work<'a> {
             };
             total.records += checked.records;
             total.bad_records += checked.bad_records;
-            let path = self.list.files.get(piece.file).map(|f| f.path.to_path_buf()).unwrap_or_default();
+            let path = self.list.files.get(piece.file).map(|f| f.path.to_path_buf());
+            let path = path.ok_or(Error::Defect("a piece is of no file"))?;
             let numbered = checked.bad.into_iter().map(|b| BadRecord { record: b.record + index, ..b });
             total.bad.extend(numbered.map(|bad| (path.clone(), bad)));
             index += checked.records + checked.bad_records;

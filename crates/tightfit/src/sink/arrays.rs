@@ -2,13 +2,18 @@
 //!
 //! Rows of several batches make one array. A tensor that is not by rows can only be written of a single batch. numpy
 //! has no bfloat16, so those are widened to float32, which holds the same values.
+//!
+//! The results of a single call are whole when they come, so they go straight into the file. Rows of many batches are
+//! spooled, an array each, until there are all.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use tightfit_core::{DType, Shape, TensorView};
+use tightfit_format::npy::{self, NpyType};
 use tightfit_format::npz::NpzWriter;
 use tightfit_format::spool::{ArraySpool, Rows as Spooled};
+use tightfit_format::zip::{self, ZipWriter};
 
 use super::elements::string;
 use super::file::Output;
@@ -28,6 +33,7 @@ pub enum Kind {
 /// Arrays that grow until they are written out at the end.
 pub struct Arrays {
     output: Output,
+    kind: Kind,
     store: Store,
     /// An array that is no array of rows, if there is one.
     not_by_rows: Option<String>,
@@ -37,6 +43,8 @@ pub struct Arrays {
 enum Store {
     Npz(NpzWriter),
     Npy(Option<ArraySpool>),
+    /// All is in the file.
+    Written,
 }
 
 impl Store {
@@ -51,6 +59,7 @@ impl Store {
         match self {
             Store::Npz(npz) => npz.add(name, dtype, rows, shape).map(|_| ()),
             Store::Npy(spool) => ArraySpool::create(folder, dtype, rows, shape).map(|s| *spool = Some(s)),
+            Store::Written => Ok(()),
         }
     }
 
@@ -58,6 +67,7 @@ impl Store {
         match self {
             Store::Npz(npz) => npz.array(index),
             Store::Npy(spool) => spool.as_mut().filter(|_| index == 0),
+            Store::Written => None,
         }
     }
 }
@@ -69,19 +79,25 @@ impl Arrays {
             Kind::Npz => Store::Npz(NpzWriter::new(output.folder())),
             Kind::Npy => Store::Npy(None),
         };
-        Arrays { output, store, not_by_rows: None, batches: 0 }
+        Arrays { output, kind, store, not_by_rows: None, batches: 0 }
+    }
+
+    fn check_count(&self, rows: &Rows<'_>) -> Result<(), Error> {
+        match (self.kind, rows.outputs.len()) {
+            (Kind::Npz, _) | (Kind::Npy, 1) => Ok(()),
+            (Kind::Npy, count) => {
+                let why = format!("a .npy holds one tensor, and there are {count}: use .npz or --fetch");
+                Err(Error::Usage(why))
+            }
+        }
     }
 
     fn start(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
-        if matches!(self.store, Store::Npy(_)) && rows.outputs.len() != 1 {
-            let why =
-                format!("a .npy holds one tensor, and there are {}: use .npz or --fetch", rows.outputs.len());
-            return Err(Error::Usage(why));
-        }
+        self.check_count(rows)?;
         for named in rows.named() {
             let (name, tensor) = named?;
-            let by_rows = if rows.is_whole { None } else { row_shape(name, &tensor, rows.rows).ok() };
-            if by_rows.is_none() && !rows.is_whole {
+            let by_rows = row_shape(name, &tensor, rows.rows).ok();
+            if by_rows.is_none() {
                 self.not_by_rows = Some(name.to_string());
             }
             let kept = if by_rows.is_some() { Spooled::Counted } else { Spooled::None };
@@ -95,6 +111,11 @@ impl Arrays {
 
 impl Sink for Arrays {
     fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
+        if rows.is_whole {
+            self.check_count(rows)?;
+            self.store = Store::Written;
+            return write_whole(&mut self.output, self.kind, rows);
+        }
         if self.batches == 0 {
             self.start(rows)?;
         } else if let Some(name) = &self.not_by_rows {
@@ -105,7 +126,7 @@ impl Sink for Arrays {
         self.batches += 1;
         for (index, named) in rows.named().enumerate() {
             let (name, tensor) = named?;
-            if !rows.is_whole && self.not_by_rows.is_none() {
+            if self.not_by_rows.is_none() {
                 row_shape(name, &tensor, rows.rows)?;
             }
             let Some(spool) = self.store.array(index) else { continue };
@@ -119,6 +140,7 @@ impl Sink for Arrays {
         let written = match store {
             Store::Npz(npz) => npz.finish(&mut output).map(|_| ()),
             Store::Npy(spool) => spool.into_iter().try_for_each(|spool| spool.write_npy(&mut output)),
+            Store::Written => Ok(()),
         };
         written.map_err(|error| output.error(error))?;
         output.commit()
@@ -128,6 +150,82 @@ impl Sink for Arrays {
 /// The type that elements have in the file.
 fn written(dtype: DType) -> DType {
     if dtype == DType::BF16 { DType::F32 } else { dtype }
+}
+
+/// What the entry of an array takes in the directory of an archive, which is held until the end.
+pub fn entry_bytes(name: &str) -> u64 {
+    (zip::entry_bytes(name) + ENDING.len()) as u64
+}
+
+const ENDING: &str = ".npy";
+
+/// Writes tensors that are all there.
+fn write_whole(output: &mut Output, kind: Kind, rows: &Rows<'_>) -> Result<(), Error> {
+    let outputs = &rows.outputs;
+    if kind == Kind::Npy {
+        let Some(named) = rows.named().next() else { return Ok(()) };
+        let array = Whole::new(outputs, named?.1);
+        return array.write(output).map_err(|error| output.error(error));
+    }
+    let names = (0..outputs.len()).filter_map(|index| outputs.name(index));
+    let directory_bytes: u64 = names.map(entry_bytes).sum();
+    let path = output.path().to_path_buf();
+    let at = |error| Error::io(&path, error);
+    let mut zip = ZipWriter::with_directory(&mut *output, directory_bytes as usize);
+    for named in rows.named() {
+        let (name, tensor) = named?;
+        let array = Whole::new(outputs, tensor);
+        zip.entry(&format!("{name}{ENDING}"), array.bytes(), |content| array.write(content)).map_err(at)?;
+    }
+    zip.finish().map_err(at)?;
+    Ok(())
+}
+
+/// A tensor as a .npy file.
+struct Whole<'a> {
+    outputs: &'a Outputs<'a>,
+    tensor: TensorView<'a>,
+    element: NpyType,
+}
+
+impl<'a> Whole<'a> {
+    fn new(outputs: &'a Outputs<'a>, tensor: TensorView<'a>) -> Whole<'a> {
+        let element = match written(tensor.dtype()) {
+            DType::String => {
+                let elements = tensor.bytes().chunks_exact(DType::String.bytes());
+                // numpy reads |S0 as |S1, so an array of empty strings is written as the latter.
+                NpyType::Bytes(elements.map(|e| string(outputs, e).len()).fold(1, usize::max))
+            }
+            dtype => NpyType::Plain(dtype),
+        };
+        Whole { outputs, tensor, element }
+    }
+
+    fn header(&self) -> Vec<u8> {
+        let dims: Vec<u64> = self.tensor.shape().iter().map(|d| *d as u64).collect();
+        npy::header_of(self.element, &dims)
+    }
+
+    fn bytes(&self) -> u64 {
+        let elements = self.tensor.shape().elements() as u64;
+        elements.saturating_mul(self.element.bytes() as u64).saturating_add(self.header().len() as u64)
+    }
+
+    fn write(&self, write: &mut impl Write) -> io::Result<()> {
+        write.write_all(&self.header())?;
+        let mut elements = self.tensor.bytes().chunks_exact(self.tensor.dtype().bytes());
+        match self.tensor.dtype() {
+            DType::String => elements.try_for_each(|element| {
+                let text = string(self.outputs, element);
+                write.write_all(text)?;
+                let padding_bytes = self.element.bytes().saturating_sub(text.len()) as u64;
+                io::copy(&mut io::repeat(0).take(padding_bytes), write).map(|_| ())
+            }),
+            // A bfloat16 is the upper half of a float32.
+            DType::BF16 => elements.try_for_each(|e| write.write_all(&[0, 0, e[0], e[1]])),
+            _ => write.write_all(self.tensor.bytes()),
+        }
+    }
 }
 
 fn push(spool: &mut ArraySpool, outputs: &Outputs<'_>, tensor: &TensorView<'_>) -> io::Result<()> {

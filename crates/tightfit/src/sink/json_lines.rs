@@ -8,7 +8,7 @@ use super::elements::{write_json, write_json_score, write_json_text};
 use super::file::Output;
 use super::labels::Top;
 use super::{Part, Rows, Sink};
-use crate::error::Error;
+use crate::error::{Error, defect};
 use crate::run::Outputs;
 
 /// Writes JSON lines.
@@ -90,13 +90,14 @@ fn write_nested(write: &mut impl Write, part: &Part<'_>, outputs: &Outputs<'_>) 
         return write_json(write, part.dtype, part.bytes, outputs);
     };
     write.write_all(b"[")?;
-    let bytes = part.bytes.len().checked_div(*first).unwrap_or(0);
-    let shape = tightfit_core::Shape::new(rest).unwrap_or(tightfit_core::Shape::SCALAR);
+    let shape = tightfit_core::Shape::new(rest).map_err(io::Error::other)?;
+    let bytes = shape.elements() * part.dtype.bytes();
     for i in 0..*first {
         if i > 0 {
             write.write_all(b", ")?;
         }
-        let inner = part.bytes.get(i * bytes..(i + 1) * bytes).unwrap_or_default();
+        let inner = part.bytes.get(i * bytes..(i + 1) * bytes);
+        let inner = inner.ok_or_else(|| defect("a part lies outside of its tensor"))?;
         write_nested(write, &Part { dtype: part.dtype, shape, bytes: inner }, outputs)?;
     }
     write.write_all(b"]")

@@ -27,8 +27,8 @@ impl Labels {
     pub fn read(path: &Path, budget: &MemoryBudget) -> Result<Labels, Error> {
         let (text, mut reservation) = read_whole(path, "sink", budget)?;
         let text = String::from_utf8(text).map_err(|error| {
-            let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let good = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+            let line = good.filter(|byte| **byte == b'\n').count() + 1;
             Error::data(path, format!("line {line} is no UTF-8"))
         })?;
         // Empty lines at the end name nothing.

@@ -70,7 +70,7 @@ impl<'a> Rows<'a> {
     fn named(&self) -> impl Iterator<Item = Result<(&'a str, TensorView<'a>), Error>> + use<'a> {
         let outputs = self.outputs;
         (0..outputs.len()).map(move |i| {
-            let name = outputs.name(i).unwrap_or_default();
+            let name = outputs.name(i).ok_or(Error::Defect("an output has no name"))?;
             let tensor = outputs.tensor(i);
             tensor
                 .map(|t| (name, t))
@@ -88,7 +88,8 @@ impl<'a> Rows<'a> {
         }
         let row_shape = row_shape(name, tensor, self.rows)?;
         let bytes = row_shape.elements() * tensor.dtype().bytes();
-        let bytes = tensor.bytes().get(row * bytes..(row + 1) * bytes).unwrap_or_default();
+        let bytes = tensor.bytes().get(row * bytes..(row + 1) * bytes);
+        let bytes = bytes.ok_or(Error::Defect("a row lies outside of its tensor"))?;
         Ok(Part { dtype: tensor.dtype(), shape: row_shape, bytes })
     }
 
@@ -159,15 +160,25 @@ impl SinkFormat {
     }
 
     /// The most memory that a sink of this format takes for records of `elements`, labels aside.
-    fn memory_bytes(self, outputs: usize, elements: u64) -> u64 {
+    fn memory_bytes(self, outputs: &Arrays, is_whole: bool, elements: u64) -> u64 {
         let buffer = file::BUFFER_BYTES as u64;
         match self {
+            SinkFormat::Npz | SinkFormat::Npy if is_whole => buffer.saturating_add(outputs.directory_bytes),
             // While one spool is written out it is read through a second buffer.
-            SinkFormat::Npz | SinkFormat::Npy => buffer + (outputs as u64 + 1) * SPOOL_BYTES as u64,
+            SinkFormat::Npz | SinkFormat::Npy => {
+                buffer + outputs.directory_bytes + (outputs.count as u64 + 1) * SPOOL_BYTES as u64
+            }
             SinkFormat::Jsonl | SinkFormat::Csv => buffer,
             SinkFormat::TfRecord => buffer.saturating_add(elements.saturating_mul(examples::ELEMENT_BYTES)),
         }
     }
+}
+
+/// The arrays that outputs make.
+struct Arrays {
+    count: usize,
+    /// What names and places of all take until the file is whole.
+    directory_bytes: u64,
 }
 
 /// What the memory of a sink follows from.
@@ -190,7 +201,9 @@ impl SinkNeed {
             let is_by_rows = !self.is_whole && shape.first() == Some(&batch);
             Some(if is_by_rows { shape[1..].iter().product::<usize>() } else { shape.elements() } as u64)
         });
-        format.memory_bytes(graph.outputs.len(), elements.sum()) + self.labels_bytes
+        let directory_bytes = graph.outputs.iter().map(|port| arrays::entry_bytes(&port.name)).sum();
+        let outputs = Arrays { count: graph.outputs.len(), directory_bytes };
+        format.memory_bytes(&outputs, self.is_whole, elements.sum()) + self.labels_bytes
     }
 }
 

@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
     name: "data bench",
     positional: "SPEC",
     about: "Measures a data pipeline (JSON, or TFRecord files): records/s, MB/s, bytes held by stage",
-    flags: &["memory", "threads", "seconds", "json"],
+    flags: &[&["memory", "threads", "seconds", "json"]],
     run,
 };
 
@@ -50,6 +50,7 @@ fn json(measured: &Measured, budget_peak_bytes: u64) -> Value {
             "elements": stage.elements,
             "bytes": stage.bytes,
             "work_seconds": stage.work_time.as_secs_f64(),
+            "thread_seconds": stage.thread_time.as_secs_f64(),
             "wait_seconds": stage.wait_time.as_secs_f64(),
             "threads": stage.threads,
             "held_bytes": stage.held_bytes,
@@ -101,15 +102,16 @@ fn text(measured: &Measured, budget_peak_bytes: u64) -> String {
     let head = ["stage", "elements/s", "MB/s", "work", "waited for", "threads", "holds", "at most", ""];
     let mut rows = vec![head.map(str::to_string).to_vec()];
     let slowest = measured.report.bottleneck();
-    let share =
-        |time: Duration| format!("{:.0} %", 100.0 * time.as_secs_f64() / elapsed.as_secs_f64().max(1e-9));
+    let share = |part: Duration, of: Duration| {
+        format!("{:.0} %", 100.0 * part.as_secs_f64() / of.as_secs_f64().max(1e-9))
+    };
     for (index, stage) in measured.report.stages.iter().enumerate() {
         rows.push(vec![
             if stage.parts.len() > 1 { "map".to_string() } else { short(&stage.name) },
             format!("{:.0}", rate(stage.elements, elapsed)),
             format!("{:.0}", megabytes(stage.bytes)),
-            share(stage.work_time),
-            if stage.threads > 0 { share(stage.wait_time) } else { String::new() },
+            share(stage.work_time, stage.thread_time),
+            if stage.threads > 0 { share(stage.wait_time, elapsed) } else { String::new() },
             if stage.threads > 0 { stage.threads.to_string() } else { String::new() },
             display_bytes(stage.held_bytes),
             display_bytes(stage.peak_bytes),
@@ -118,7 +120,12 @@ fn text(measured: &Measured, budget_peak_bytes: u64) -> String {
         if stage.parts.len() > 1 {
             for (name, time) in &stage.parts {
                 let empty = String::new;
-                rows.push(vec![format!("  {}", short(name)), empty(), empty(), share(*time)]);
+                rows.push(vec![
+                    format!("  {}", short(name)),
+                    empty(),
+                    empty(),
+                    share(*time, stage.thread_time),
+                ]);
             }
         }
     }

@@ -16,7 +16,7 @@ pub const COMMAND: Command = Command {
     name: "records convert",
     positional: "FILE..",
     about: "Turns .csv, .npy, .npz, .parquet, .arrow or images into TFRecord or back; compresses or unpacks TFRecord",
-    flags: &["output", "dtype", "memory", "json", "quiet"],
+    flags: &[&["output", "dtype", "memory", "json", "quiet"]],
     run,
 };
 

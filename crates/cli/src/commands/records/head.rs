@@ -5,13 +5,14 @@ use tightfit::records::head;
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 use crate::system::Start;
+use crate::table::print;
 
 /// The command.
 pub const COMMAND: Command = Command {
     name: "records head",
     positional: "FILE",
     about: "Shows the first records of a TFRecord file, one JSON object a line",
-    flags: &["records", "memory", "json"],
+    flags: &[&["records", "memory", "json"]],
     run,
 };
 
@@ -19,6 +20,10 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     let (budget, _) = super::budget(args)?;
     let records = args.count("records", super::MAX_SHOWN)?.unwrap_or(super::SHOWN);
     let mut head = head(args.model(), records as u64, &budget)?;
-    let mut next = || Ok(head.next_record()?);
+    let mut next = |before: &str| {
+        let Some(record) = head.next_record()? else { return Ok(false) };
+        print(&format!("{before}{record}"))?;
+        Ok(true)
+    };
     super::print_list(&mut next, args.has("json").then_some("{\"records\": ["))
 }

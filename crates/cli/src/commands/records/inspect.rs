@@ -14,7 +14,7 @@ pub const COMMAND: Command = Command {
     name: "records inspect",
     positional: "FILE",
     about: "Tells what a TFRecord file holds: counts, sizes, features, the first bad record",
-    flags: &["memory", "json", "quiet"],
+    flags: &[&["memory", "json", "quiet"]],
     run,
 };
 

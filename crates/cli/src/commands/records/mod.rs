@@ -10,7 +10,6 @@ pub mod verify;
 
 use std::path::PathBuf;
 
-use serde_json::Value;
 use tightfit::MemoryBudget;
 use tightfit::process::floor_bytes;
 use tightfit::records::total_bytes;
@@ -50,8 +49,8 @@ fn say(args: &Args, text: &str) {
     }
 }
 
-/// What gives one thing of a list after the other, and `None` at the end.
-type Next<'n> = dyn FnMut() -> Result<Option<Value>, Failure> + 'n;
+/// Prints a text and the next thing of a list behind it, as one line of JSON; nothing and false at the end.
+type Next<'n> = dyn FnMut(&str) -> Result<bool, Failure> + 'n;
 
 /// Prints a list as it comes, so that no more than one thing of it is held: an object a line, or one object that begins
 /// with `opening`.
@@ -60,9 +59,9 @@ pub(super) fn print_list(next: &mut Next<'_>, opening: Option<&str>) -> Result<(
     let (mut before, between) = (first.as_str(), if opening.is_some() { ",\n" } else { "\n" });
     let mut has_any = false;
     let ending = loop {
-        match next() {
-            Ok(Some(value)) => print(&format!("{before}{value}"))?,
-            Ok(None) => break Ok(()),
+        match next(before) {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
             Err(error) => break Err(error),
         }
         (before, has_any) = (between, true);

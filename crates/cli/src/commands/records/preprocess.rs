@@ -16,7 +16,7 @@ pub const COMMAND: Command = Command {
     name: "records preprocess",
     positional: "SPEC",
     about: "Runs a pipeline (JSON, a .json file, or data files) once and stores its elements as tf.Examples",
-    flags: &["output", "shards", "memory", "threads", "json", "quiet"],
+    flags: &[&["output", "shards", "memory", "threads", "json", "quiet"]],
     run,
 };
 

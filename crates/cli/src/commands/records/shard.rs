@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     name: "records shard",
     positional: "N FILE..",
     about: "Splits TFRecord files into OUT-00000-of-0000N and so on",
-    flags: &["output", "ranges", "memory", "json", "quiet"],
+    flags: &[&["output", "ranges", "memory", "json", "quiet"]],
     run,
 };
 

@@ -17,7 +17,7 @@ pub const COMMAND: Command = Command {
     name: "records shuffle",
     positional: "FILE..",
     about: "Writes the records of TFRecord files, however large, in random order",
-    flags: &["output", "seed", "epoch", "blocks", "index", "memory", "threads", "json", "quiet"],
+    flags: &[&["output", "seed", "epoch", "blocks", "index", "memory", "threads", "json", "quiet"]],
     run,
 };
 

@@ -14,7 +14,7 @@ pub const COMMAND: Command = Command {
     name: "records verify",
     positional: "FILE..",
     about: "Checks every CRC of TFRecord files, folders or globs",
-    flags: &["memory", "threads", "json", "quiet"],
+    flags: &[&["memory", "threads", "json", "quiet"]],
     run,
 };
 

@@ -310,7 +310,7 @@ mod tests {
         let path = folder.records("images.tfrecord", images);
         let text = format!(r#"{{"source": {{"tfrecord": {path:?}}}, "stages": [{stages}]}}"#);
         let spec = PipelineSpec::from_json(&text, &Access::everything(), &|_| None)?;
-        Pipeline::open(&spec, &MemoryBudget::unlimited(), 2)
+        Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), 2)
     }
 
     #[test]

@@ -13,19 +13,20 @@ pub(crate) mod serialize;
 #[cfg(test)]
 mod tests;
 
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use tightfit_core::{BudgetError, MemoryBudget};
 
 pub use function::FunctionOp;
 pub use image::{DecodeImageOp, ImageFieldOp};
 
+use super::clock;
 use super::element::{Element, ElementView, Schema};
 use super::origin::Names;
-use super::stage::Meter;
+use super::stage::{Meter, Node};
 use crate::error::{DataError, RowFault};
 
 /// Something done to each element.
@@ -95,15 +96,11 @@ pub(crate) fn copy_fields(
     Ok(())
 }
 
-/// Elements between two looks at the clock.
-const SAMPLE: u64 = 16;
-
 /// Several operations, one after the other, for one thread.
 pub(crate) struct Chain {
     steps: Vec<Step>,
     names: Names,
     meter: Arc<Meter>,
-    runs: u64,
     epoch: u64,
 }
 
@@ -111,6 +108,8 @@ struct Step {
     worker: Box<dyn MapWorker>,
     /// What it makes, unless it is the last.
     made: Element,
+    /// Time it took where that was measured, and what is not among that of its part yet.
+    fresh_ns: u64,
 }
 
 impl Chain {
@@ -126,9 +125,9 @@ impl Chain {
         for (op, schemas) in ops.iter().zip(schemas.windows(2)) {
             let [before, made] = schemas else { break };
             let worker = op.worker(before, budget)?;
-            steps.push(Step { worker, made: Element::new(made.clone(), "map", budget) });
+            steps.push(Step { worker, made: Element::new(made.clone(), "map", budget), fresh_ns: 0 });
         }
-        Ok(Chain { steps, names: names.clone(), meter, runs: 0, epoch: 0 })
+        Ok(Chain { steps, names: names.clone(), meter, epoch: 0 })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -152,29 +151,53 @@ impl Chain {
         self.steps.iter().map(|step| step.made.held_bytes()).sum()
     }
 
+    /// Adds what the steps took since the last call, `times` over, to the figures of their parts.
+    pub fn settle(&mut self, times: f64) {
+        for (step, part) in self.steps.iter_mut().zip(&self.meter.parts) {
+            let ns = clock::scaled(mem::take(&mut step.fresh_ns), times);
+            if ns > 0 {
+                part.busy_ns.fetch_add(ns, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Goes on to the next element of `input` that is kept, and makes `made` of it, in the thread of whoever takes it;
+    /// false when there is none.
+    ///
+    /// # Errors
+    /// [`DataError`], with the place of the element.
+    pub fn advance(&mut self, input: &mut Node, made: &mut Element) -> Result<bool, DataError> {
+        while input.advance()? {
+            let verdict = self.run(&input.current(), made);
+            self.settle(1.0);
+            self.meter.holds(made.held_bytes() + self.held_bytes());
+            if verdict? == Verdict::Keep {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Makes `out` of `input`.
     ///
     /// # Errors
     /// [`DataError::Row`], with the place of the element.
     pub fn run(&mut self, input: &ElementView<'_>, out: &mut Element) -> Result<Verdict, DataError> {
-        self.runs = self.runs.wrapping_add(1);
-        let is_timed = self.runs.is_multiple_of(SAMPLE) || self.runs < SAMPLE;
-        let weight = if self.runs < SAMPLE { 1 } else { SAMPLE };
         let origin = input.origin();
+        let mut start = if self.steps.len() > 1 { clock::part_begins() } else { None };
         let last = self.steps.len().saturating_sub(1);
         for index in 0..self.steps.len() {
             let (before, rest) = self.steps.split_at_mut(index);
             let Some(step) = rest.first_mut() else { break };
             let made = if index == last { &mut *out } else { &mut step.made };
             made.begin(origin);
-            let start = is_timed.then(Instant::now);
             let verdict = match before.last() {
                 None => step.worker.run(input, made),
                 Some(before) => step.worker.run(&before.made.view(), made),
             };
-            if let (Some(start), Some(part)) = (start, self.meter.parts.get(index)) {
-                let took_ns = (start.elapsed().as_nanos() as u64).saturating_mul(weight);
-                part.busy_ns.fetch_add(took_ns, Ordering::Relaxed);
+            if let Some(start) = &mut start {
+                let (took_ns, now) = clock::part_ends(*start);
+                (step.fresh_ns, *start) = (step.fresh_ns.saturating_add(took_ns), now);
             }
             match verdict {
                 Ok(Verdict::Keep) => {}

@@ -7,7 +7,7 @@ use tightfit_core::{DType, MemoryBudget};
 
 use super::cast::cast_as;
 use super::{MapOp, MapWorker, Verdict, copy_fields};
-use crate::error::{DataError, RowFault};
+use crate::error::{DataError, Needed, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::growing::Growing;
 use crate::flow::identity;
@@ -110,6 +110,9 @@ fn in_f32(value: &mut f32, mean: f64, std: f64) {
     *value = (*value - mean as f32) / std as f32;
 }
 
+/// Numbers that do not lie as they have to.
+const MISPLACED: &str = "numbers do not lie where they can be worked on";
+
 impl MapWorker for Worker {
     fn run(&mut self, input: &ElementView<'_>, out: &mut Element) -> Result<Verdict, RowFault> {
         copy_fields(input, 0..self.index, out)?;
@@ -128,14 +131,14 @@ impl MapWorker for Worker {
         match self.dtype {
             DType::F64 => {
                 made.copy_from_slice(tensor.bytes());
-                let values: &mut [f64] = bytemuck::try_cast_slice_mut(made).unwrap_or_default();
+                let values: &mut [f64] = bytemuck::try_cast_slice_mut(made).needed(MISPLACED)?;
                 self.scale.apply(values, last, |value, mean, std| *value = (*value - mean) / std);
             }
             DType::F16 | DType::BF16 => {
                 self.scratch.set_used(0);
                 let wide = self.scratch.grow_to(4 * shape.elements())?;
                 cast_as(tensor.dtype(), tensor.bytes(), DType::F32, wide)?;
-                let values: &mut [f32] = bytemuck::try_cast_slice_mut(wide).unwrap_or_default();
+                let values: &mut [f32] = bytemuck::try_cast_slice_mut(wide).needed(MISPLACED)?;
                 self.scale.apply(values, last, in_f32);
                 for (to, value) in made.as_chunks_mut().0.iter_mut().zip(values) {
                     *to = match self.dtype {
@@ -146,7 +149,8 @@ impl MapWorker for Worker {
             }
             _ => {
                 cast_as(tensor.dtype(), tensor.bytes(), DType::F32, made)?;
-                self.scale.apply(bytemuck::try_cast_slice_mut(made).unwrap_or_default(), last, in_f32);
+                let values = bytemuck::try_cast_slice_mut(made).needed(MISPLACED)?;
+                self.scale.apply(values, last, in_f32);
             }
         }
         copy_fields(input, self.index + 1..input.places().len(), out)?;

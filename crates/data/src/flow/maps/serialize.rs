@@ -21,7 +21,7 @@ use tightfit_format::example::{NamedValues, Values};
 use super::{MapOp, MapWorker, Verdict, recycled};
 use crate::convert::cast;
 use crate::encode::ExampleEncoder;
-use crate::error::{DataError, RowFault};
+use crate::error::{DataError, Needed, RowFault};
 use crate::flow::element::{Element, ElementView, Field, Schema};
 use crate::flow::growing::Growing;
 use crate::flow::identity;
@@ -140,6 +140,19 @@ struct Feature {
     range: Range<usize>,
 }
 
+impl Feature {
+    /// Its values, of those of all features.
+    fn values<'a>(&self, numbers: &'a [u8], strings: &'a [&'a [u8]]) -> Result<Values<'a>, RowFault> {
+        const LOST: &str = "a feature has lost its values";
+        let bytes = || numbers.get(self.range.clone()).needed(LOST);
+        Ok(match self.kind {
+            Kind::Floats => Values::Float(bytemuck::try_cast_slice(bytes()?).needed(LOST)?),
+            Kind::Ints | Kind::Shape => Values::Int64(bytemuck::try_cast_slice(bytes()?).needed(LOST)?),
+            Kind::Strings | Kind::Raw => Values::Bytes(strings.get(self.range.clone()).needed(LOST)?),
+        })
+    }
+}
+
 /// One thread's memory; all of it is used again.
 struct SerializeWorker {
     features: Vec<Feature>,
@@ -214,23 +227,13 @@ impl MapWorker for SerializeWorker {
         let noted = self.note(input, &mut strings);
         let mut lists: Vec<NamedValues<'_>> = mem::take(&mut self.lists);
         let numbers = self.numbers.bytes();
-        lists.extend(self.features.iter().map(|feature| {
-            let bytes = numbers.get(feature.range.clone()).unwrap_or_default();
-            let values = match feature.kind {
-                Kind::Floats => Values::Float(bytemuck::try_cast_slice(bytes).unwrap_or_default()),
-                Kind::Ints | Kind::Shape => {
-                    Values::Int64(bytemuck::try_cast_slice(bytes).unwrap_or_default())
-                }
-                Kind::Strings | Kind::Raw => {
-                    Values::Bytes(strings.get(feature.range.clone()).unwrap_or_default())
-                }
-            };
-            (feature.name.as_str(), values)
-        }));
-        let encoded = match noted {
-            Ok(()) => self.encoder.encode(&lists).map_err(RowFault::Memory),
-            Err(fault) => Err(fault),
-        };
+        let listed = noted.and_then(|()| {
+            for feature in &self.features {
+                lists.push((feature.name.as_str(), feature.values(numbers, &strings)?));
+            }
+            Ok(())
+        });
+        let encoded = listed.and_then(|()| self.encoder.encode(&lists).map_err(RowFault::Memory));
         let added = encoded.and_then(|record| Ok(out.add_string(record)?));
         self.lists = recycled(lists);
         self.strings = recycled(strings);

@@ -13,7 +13,8 @@ use crate::flow::*;
 /// An element with the fields `x: [n]` and `s`, a string.
 fn element<T: Number>(values: &[T], text: &str) -> Element {
     let schema = Schema::new(vec![Field::new("x", T::DTYPE, &[None]), Field::fixed("s", DType::String, &[])]);
-    let mut element = Element::new(std::sync::Arc::new(schema.unwrap()), "test", &MemoryBudget::unlimited());
+    let mut element =
+        Element::new(std::sync::Arc::new(schema.unwrap()), "test", &MemoryBudget::new(u64::MAX));
     element.begin(Origin::default());
     element.add(Shape::new(&[values.len()]).unwrap()).unwrap().copy_from_slice(bytemuck::cast_slice(values));
     element.add_string(text.as_bytes()).unwrap();
@@ -22,7 +23,7 @@ fn element<T: Number>(values: &[T], text: &str) -> Element {
 
 /// What `op` makes of `input`; `None` when it leaves it out.
 fn done(op: &dyn MapOp, input: &Element) -> Result<Option<Element>, String> {
-    let budget = MemoryBudget::unlimited();
+    let budget = MemoryBudget::new(u64::MAX);
     let schema = op.schema(input.schema())?;
     let mut worker = op.worker(input.schema(), &budget).map_err(|error: DataError| error.to_string())?;
     let mut out = Element::new(std::sync::Arc::new(schema), "test", &budget);
@@ -199,7 +200,7 @@ fn filters_numbers_from_files() {
             format!(r#"{{"source": {{"tfrecord": "x"}}, "stages": [{{"filter": "label", {condition}}}]}}"#);
         let mut spec = numbers(dtype);
         spec.stages.extend(PipelineSpec::from_json(&text, &Access::everything(), &|_| None).unwrap().stages);
-        let mut pipeline = Pipeline::open(&spec, &MemoryBudget::unlimited(), 2).unwrap();
+        let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), 2).unwrap();
         let mut kept = Vec::new();
         while pipeline.advance().unwrap() {
             kept.push(pipeline.current().origin().record);

@@ -16,7 +16,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 use bytes::Bytes;
 use tightfit_core::{Buffer, MemoryBudget, Reservation};
 
-use super::columnar::{Bound, Column, ColumnFiles, check_same, schema_of};
+use super::columnar::{Bound, Column, ColumnFiles, check_same, count_columns, schema_of};
 use super::{BadRead, Format, Rows};
 use crate::error::RowFault;
 use crate::flow::element::{Element, ElementView, Schema};
@@ -59,9 +59,11 @@ pub(super) fn open_format(
     budget: &MemoryBudget,
 ) -> Result<Box<dyn Format>, RowFault> {
     let stream = Messages::open(first, budget)?;
+    let _columns = stream.count_columns()?;
     let columns = spec.columns(stream.schema.fields()).map_err(RowFault::Map)?;
     let schema = Arc::new(schema_of(&columns).map_err(RowFault::Map)?);
-    Ok(Box::new(ArrowFormat { schema, spec, budget: budget.clone() }))
+    let columns = budget.try_reserve("columns", schema.bytes()).map_err(RowFault::Memory)?;
+    Ok(Box::new(ArrowFormat { schema, spec, budget: budget.clone(), _columns: columns }))
 }
 
 /// Where the stream of a file begins: behind the zeros that align it, of which writers have up to 64 bytes.
@@ -77,6 +79,8 @@ struct ArrowFormat {
     schema: Arc<Schema>,
     spec: Arc<ColumnFiles>,
     budget: MemoryBudget,
+    /// Counts the schema.
+    _columns: Reservation,
 }
 
 impl Format for ArrowFormat {
@@ -92,11 +96,21 @@ impl Format for ArrowFormat {
     ) -> Result<Box<dyn Rows>, BadRead> {
         let bad = |fault| BadRead { place: None, fault };
         let messages = Messages::open(file, &self.budget).map_err(bad)?;
+        let counted = messages.count_columns().map_err(bad)?;
         let columns = self.spec.columns(messages.schema.fields()).map_err(|why| bad(wrong(why)))?;
         check_same(&columns, &self.schema).map_err(|why| bad(wrong(why)))?;
         let projection = columns.iter().map(|column| column.index).collect();
         let made = Element::new(self.schema.clone(), "arrow row", &self.budget);
-        Ok(Box::new(ArrowRows { messages, columns, projection, row: 0, skipped: from.0, batch: None, made }))
+        Ok(Box::new(ArrowRows {
+            messages,
+            _counted: counted,
+            columns,
+            projection,
+            row: 0,
+            skipped: from.0,
+            batch: None,
+            made,
+        }))
     }
 }
 
@@ -177,6 +191,13 @@ impl Messages {
         messages.schema = guarded(|| arrow_ipc::convert::try_fb_to_schema(schema)).map(SchemaRef::new)?;
         messages.version = version;
         Ok(messages)
+    }
+
+    /// Counts what is made of the schema's columns.
+    fn count_columns(&self) -> Result<Reservation, RowFault> {
+        let fields = self.schema.fields();
+        let name_bytes = fields.iter().map(|field| field.name().len() as u64).sum();
+        count_columns(fields.len(), name_bytes, &self.budget)
     }
 
     /// The next message; `None` at the end.
@@ -299,6 +320,7 @@ impl Messages {
 
 struct ArrowRows {
     messages: Messages,
+    _counted: Reservation,
     columns: Vec<Column>,
     projection: Vec<usize>,
     /// The number of the next row.

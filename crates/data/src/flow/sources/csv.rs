@@ -23,7 +23,7 @@ use tightfit_core::{Buffer, DType, MemoryBudget, Reservation, Shape};
 use super::files::{Interleave, open_files, read_interleave};
 use super::{BadRead, Format, Rows};
 use crate::csv::{CellKind, CsvFormat, CsvReader};
-use crate::error::{BadRow, DataError, RowFault};
+use crate::error::{BadRow, DataError, Needed, RowFault};
 use crate::flow::element::{Element, ElementView, Field, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read, read_dtype};
@@ -276,7 +276,8 @@ impl Column {
             return Err(format!("column {:?}: there are no complex columns", spec.name));
         }
         if let Some(text) = spec.default.as_deref().filter(|_| spec.dtype != DType::String) {
-            let target = default.get_mut(..spec.dtype.bytes()).unwrap_or_default();
+            let target = default.get_mut(..spec.dtype.bytes());
+            let target = target.ok_or_else(|| format!("column {:?}: no number of CSV", spec.name))?;
             put_number(text, spec.dtype, target).ok_or_else(|| {
                 format!("column {:?}: the default {text:?} is no {}", spec.name, spec.dtype)
             })?;
@@ -301,12 +302,13 @@ impl Column {
         }
         let target = out.add(Shape::SCALAR)?;
         if is_missing {
-            target.copy_from_slice(self.default.get(..dtype.bytes()).unwrap_or_default());
+            let default = self.default.get(..dtype.bytes());
+            target.copy_from_slice(default.needed("the default of a column is of another type")?);
             return Ok(());
         }
-        let text = std::str::from_utf8(cell).unwrap_or_default().trim_ascii();
-        put_number(text, *dtype, target)
-            .ok_or_else(|| wrong(format!("{:?} is no {dtype}", String::from_utf8_lossy(cell))))
+        let put =
+            std::str::from_utf8(cell).ok().and_then(|text| put_number(text.trim_ascii(), *dtype, target));
+        put.ok_or_else(|| wrong(format!("{:?} is no {dtype}", String::from_utf8_lossy(cell))))
     }
 }
 
@@ -412,7 +414,7 @@ impl CsvRows {
             return Err(RowFault::Map(format!("{found} fields, but there are {} columns", self.width)));
         }
         for column in self.columns.iter() {
-            let cell = self.reader.field(column.index).unwrap_or_default();
+            let cell = self.reader.field(column.index).needed("a row of CSV has lost a cell")?;
             column.add(cell, self.spec.na.as_bytes(), &mut self.made)?;
         }
         Ok(())

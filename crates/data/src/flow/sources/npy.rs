@@ -181,7 +181,7 @@ impl Format for ArrayFormat {
         let shape =
             shape.ok_or_else(|| bad(RowFault::Map("it has changed since it was listed".to_string())))?;
         let window = window_for(&header, self.window_bytes, window, &self.budget).map_err(bad)?;
-        let rows = ArrayRows::new(path, opened, 0, header, from.0, window);
+        let rows = ArrayRows::new(path, Arc::new(opened), 0, header, from.0, window);
         let is_text = header.element.dtype() == DType::String;
         let text = is_text.then(|| Element::new(self.schema.clone(), PURPOSE, &self.budget));
         let places = [Place { shape, offset: 0 }];

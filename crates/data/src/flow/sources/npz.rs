@@ -7,6 +7,7 @@
 //! Packed arrays are unpacked as they are read, so a saved state goes on behind what has to be unpacked once more.
 //! Those in Fortran order can only be read from archives that are not packed.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -140,6 +141,8 @@ struct Archive {
     path: Arc<Path>,
     npz: NpzReader<Shared>,
     file: Option<Arc<StoredFile>>,
+    /// What arrays in Fortran order are read from, once there is one.
+    placed: OnceCell<Arc<StoredFile>>,
     budget: MemoryBudget,
     _names: Reservation,
 }
@@ -159,7 +162,7 @@ impl Archive {
         let entry_bytes = 3 * size_of::<(&str, usize)>() + 16;
         let bytes = npz.names().count().saturating_mul(entry_bytes) as u64;
         let names = budget.try_reserve("columns", bytes)?;
-        Ok(Archive { path, npz, file, budget: budget.clone(), _names: names })
+        Ok(Archive { path, npz, file, placed: OnceCell::new(), budget: budget.clone(), _names: names })
     }
 
     /// The arrays called `wanted`, or all, each with its number.
@@ -190,6 +193,15 @@ impl Archive {
         }
     }
 
+    /// The file for what is read at places of its own, one for all arrays.
+    fn placed_file(&self, budget: &MemoryBudget) -> Result<Arc<StoredFile>, DataError> {
+        if let Some(file) = self.file.as_ref().or(self.placed.get()) {
+            return Ok(file.clone());
+        }
+        let file = storage::open(&self.path, budget).map_err(|e| io_error(&self.path, e))?;
+        Ok(self.placed.get_or_init(|| Arc::new(file)).clone())
+    }
+
     /// Array number `index`, which is called `name`.
     fn member(&self, name: &str, index: usize, budget: &MemoryBudget) -> Result<Member, DataError> {
         let member: Arc<Path> = Arc::from(self.path.join(name));
@@ -206,7 +218,7 @@ impl Archive {
             let problem = Problem::Unsupported { what, advice: "save it with numpy.savez, or as .npy" };
             return Err(DataError::Format(FormatError::new(&member, FilePlace::Whole, problem)));
         };
-        let file = storage::open(&self.path, budget).map_err(|e| io_error(&self.path, e))?;
+        let file = self.placed_file(budget)?;
         let header = header_at(&file, offset, &member).map_err(DataError::Format)?;
         Ok(Member::Placed { file, offset, header, path: member })
     }
@@ -215,7 +227,7 @@ impl Archive {
 /// One array of an archive, opened but for its window.
 enum Member {
     /// It stands in the file as it is, in Fortran order.
-    Placed { file: StoredFile, offset: u64, header: NpyHeader, path: Arc<Path> },
+    Placed { file: Arc<StoredFile>, offset: u64, header: NpyHeader, path: Arc<Path> },
     /// It is read from front to back, and its CRC checked.
     Streamed(NpyReader<Content<Shared>>),
 }

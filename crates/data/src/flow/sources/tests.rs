@@ -388,19 +388,52 @@ fn archives() {
 
 /// A zip file with one entry that is not packed.
 fn stored_zip(out: &mut Vec<u8>, name: &str, content: &[u8]) {
+    stored_entries(out, &[name.to_string()], content);
+}
+
+/// A zip file with entries of these names that are not packed, all of one content.
+fn stored_entries(out: &mut Vec<u8>, names: &[String], content: &[u8]) {
     let mut crc = flate2::Crc::new();
     crc.update(content);
     let (crc, bytes) = (crc.sum().to_le_bytes(), (content.len() as u32).to_le_bytes());
-    let name_bytes = (name.len() as u16).to_le_bytes();
-    let common = [&[20, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &crc, &bytes, &bytes, &name_bytes, &[0, 0]].concat();
-    out.extend([&b"PK\x03\x04"[..], &common, name.as_bytes(), content].concat());
-    let directory = out.len() as u32;
-    out.extend([&b"PK\x01\x02\x14\0"[..], &common, &[0; 14], name.as_bytes()].concat());
-    let end = out.len() as u32 - directory;
-    out.extend(
-        [&b"PK\x05\x06\0\0\0\0\x01\0\x01\0"[..], &end.to_le_bytes(), &directory.to_le_bytes(), &[0, 0]]
-            .concat(),
-    );
+    let mut directory = Vec::new();
+    for name in names {
+        let name_bytes = (name.len() as u16).to_le_bytes();
+        let common =
+            [&[20, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &crc, &bytes, &bytes, &name_bytes, &[0, 0]].concat();
+        let at = (out.len() as u32).to_le_bytes();
+        out.extend([&b"PK\x03\x04"[..], &common, name.as_bytes(), content].concat());
+        directory.extend([&b"PK\x01\x02\x14\0"[..], &common, &[0; 10], &at, name.as_bytes()].concat());
+    }
+    let (start, count) = ((out.len() as u32).to_le_bytes(), (names.len() as u16).to_le_bytes());
+    out.extend(&directory);
+    let end = (directory.len() as u32).to_le_bytes();
+    out.extend([&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &end, &start, &[0, 0]].concat());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn arrays_of_one_archive_share_its_file() {
+    let folder = Folder::new("npz-many");
+    let names: Vec<String> = (0..1500).map(|i| format!("x{i}.npy")).collect();
+    for is_fortran in [false, true] {
+        let bytes: Vec<u8> =
+            numbers(&[3, 2], is_fortran).iter().flat_map(|v| (*v as f32).to_le_bytes()).collect();
+        let mut zip = Vec::new();
+        stored_entries(&mut zip, &names, &npy("<f4", is_fortran, &[3, 2], &bytes));
+        let path = folder.write("many.npz", &zip);
+        let spec = spec(&format!(r#"{{"source": {{"npz": {path:?}}}}}"#));
+        let mut pipeline = open(spec, 256 << 20).unwrap();
+        assert!(pipeline.advance().unwrap());
+        let view = pipeline.current();
+        assert_eq!(view.places().len(), 1500);
+        assert_eq!(view.tensor(1499).unwrap().as_slice::<f32>(), Some(&[0.0, 1.0][..]));
+        let links = std::fs::read_dir("/proc/self/fd").unwrap();
+        let is_it = |link: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_link(link.unwrap().path()).is_ok_and(|to| to == path)
+        };
+        assert!(links.map(is_it).filter(|is_it| *is_it).count() <= 4);
+    }
 }
 
 #[test]

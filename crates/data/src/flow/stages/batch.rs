@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tightfit_core::{DType, MAX_RANK, Shape};
 
-use crate::error::{DataError, RowFault};
+use crate::error::{DataError, Needed, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
@@ -118,7 +118,8 @@ fn put(made: &mut Element, columns: &[Column], row: &ElementView<'_>, at: usize)
         if place.shape != column.shape {
             return Err(differs(row, index, &column.shape));
         }
-        let from = values.get(place.offset..place.offset.saturating_add(column.bytes)).unwrap_or_default();
+        let from = values.get(place.offset..place.offset.saturating_add(column.bytes));
+        let from = from.needed("a field of a row is not where it is said to be")?;
         if column.is_string {
             made.put_strings(index, at * column.bytes, from, row.text())?;
             continue;
@@ -129,7 +130,7 @@ fn put(made: &mut Element, columns: &[Column], row: &ElementView<'_>, at: usize)
             (4, 4) => copy::<4>(from, to),
             (8, 8) => copy::<8>(from, to),
             (a, b) if a == b => to.copy_from_slice(from),
-            _ => {}
+            _ => return Err(RowFault::Broken("a batch has no room for a row")),
         }
     }
     Ok(())

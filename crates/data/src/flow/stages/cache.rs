@@ -3,7 +3,7 @@
 //! What is cached is pass 0 of the input, so that a cache holds the same whoever made it and when. It is kept in memory
 //! while it fits there. With a folder it is written there too, under a name that is a digest of all that its content
 //! depends on (the stages before it, and the files with their sizes and times): a file of another name until it is
-//! complete, so there is a whole cache or none (see [`WholeFile`]). Processes that make one cache at a time each make
+//! complete, so there is a whole cache or none (see [`WholeFile`](tightfit_format::whole::WholeFile)). Processes that make one cache at a time each make
 //! their own, which are equal unless elements come in no order.
 //!
 //! The file is a TFRecord file: the full text that the name is a digest of (see [`identity`]), then each element, then
@@ -13,18 +13,17 @@
 //! A saved state has what was given in this pass and its digest, so that another cache that was made meanwhile (by stages
 //! that keep no order) is refused; and where elements came from memory, all of these.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Read as _, Seek, SeekFrom};
+mod file;
+
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
 use tightfit_core::{BudgetError, Buffer, MemoryBudget};
-use tightfit_format::tfrecord::{GrowError, RecordError, RecordReader, RecordWriter};
-use tightfit_format::whole::{WholeFile, folder_of, remove_leftovers};
 
-use crate::error::{DataError, io_error};
+use self::file::{CacheFile, CacheReader, CacheWriter};
+use crate::error::DataError;
 use crate::flow::codec::{DecodeError, decode, encode};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::growing::Growing;
@@ -38,9 +37,6 @@ const PURPOSE: &str = "cache";
 
 /// Memory grows by so much, or by an element if that is larger.
 const CHUNK_BYTES: usize = 1 << 20;
-
-/// What a file is read through at first.
-const WINDOW_BYTES: usize = 256 << 10;
 
 /// The memory of a cache that has a folder too, where nothing is said.
 const MEMORY_BYTES: u64 = 64 << 20;
@@ -174,11 +170,12 @@ impl CacheStage {
         match (&self.place, kept) {
             (None, true) => {}
             (None, false) => {
+                let free_bytes = self.budget.free_bytes();
                 let held_bytes = self.memory.take().map_or(0, |memory| memory.bytes as u64);
                 return Err(DataError::Budget(BudgetError {
                     purpose: "the cache (give it a folder)",
                     asked_bytes: bytes.len() as u64,
-                    free_bytes: self.budget.free_bytes().min(self.limit_bytes.saturating_sub(held_bytes)),
+                    free_bytes: free_bytes.min(self.limit_bytes.saturating_sub(held_bytes)),
                     limit_bytes: self.limit_bytes.min(self.budget.limit_bytes()),
                     holders: vec![(PURPOSE, held_bytes)],
                 }));
@@ -241,7 +238,7 @@ impl CacheStage {
         state: &mut StateReader,
     ) -> Result<(), DataError> {
         self.phase = match mem::replace(&mut self.phase, Phase::Start) {
-            Phase::File(reader) if reader.end.digest == whole => {
+            Phase::File(reader) if reader.digest() == whole => {
                 self.given = given;
                 self.digest = Digest::parse(before).ok_or_else(|| state.wrong("it is damaged"))?;
                 self.phase = Phase::File(reader.skip_to(given, record, offset)?);
@@ -354,7 +351,7 @@ impl Stage for CacheStage {
             Phase::File(_) => Mode::File,
         };
         let (record, offset) = match &self.phase {
-            Phase::File(reader) => reader.read.next_place(),
+            Phase::File(reader) => reader.next_place(),
             _ => (0, 0),
         };
         state.numbers(&[mode as u64, self.given, record, offset])?;
@@ -362,7 +359,7 @@ impl Stage for CacheStage {
             (Mode::Live, _) => self.input.save(state),
             (Mode::File, Phase::File(reader)) => {
                 state.text(&self.digest.text())?;
-                state.text(&reader.end.digest)
+                state.text(reader.digest())
             }
             _ => {
                 let Some(memory) = &self.memory else { return Ok(()) };
@@ -432,7 +429,7 @@ impl Memory {
             if chunk > left {
                 return false;
             }
-            let Ok(chunk) = Buffer::new(&self.budget, PURPOSE, chunk) else { return false };
+            let Some(chunk) = self.chunk(chunk, needed) else { return false };
             self.bytes += chunk.len();
             self.chunks.push((chunk, 0));
         }
@@ -444,6 +441,17 @@ impl Memory {
         *used += needed;
         self.elements += 1;
         true
+    }
+
+    /// Memory of `bytes`, or as much of it as there is but `needed` at least.
+    fn chunk(&self, mut bytes: usize, needed: usize) -> Option<Buffer> {
+        loop {
+            match Buffer::new(&self.budget, PURPOSE, bytes) {
+                Ok(chunk) => return Some(chunk),
+                Err(_) if bytes > needed => bytes = (bytes / 2).max(needed),
+                Err(_) => return None,
+            }
+        }
     }
 
     /// The element at `cursor`, which goes on to the next.
@@ -458,190 +466,5 @@ impl Memory {
             }
             *cursor = Cursor { chunk: cursor.chunk + 1, offset: 0 };
         }
-    }
-}
-
-/// Where a cache is kept.
-struct CacheFile {
-    path: PathBuf,
-    key: String,
-}
-
-/// What to do about a file that is damaged.
-const AGAIN: &str = "remove the file to have it made again";
-
-fn damaged(path: &Path, why: &str) -> DataError {
-    DataError::Spec(format!("{}: {why}; {AGAIN}", path.display()))
-}
-
-fn bad_record(error: RecordError) -> DataError {
-    DataError::Spec(format!("{error}; {AGAIN}"))
-}
-
-impl CacheFile {
-    /// The cache of what `key`, its first record, says.
-    fn new(folder: &Path, key: String) -> Result<CacheFile, DataError> {
-        fs::create_dir_all(folder).map_err(|e| io_error(folder, e))?;
-        let mut digest = Digest::default();
-        digest.add(key.as_bytes());
-        let path = folder.join(format!("{}.tfcache", digest.text()));
-        // Nobody may ever write this cache again.
-        if let Some(name) = path.file_name() {
-            remove_leftovers(folder_of(&path), &|left| left == name);
-        }
-        Ok(CacheFile { path, key })
-    }
-
-    /// The cache, if there is one.
-    ///
-    /// # Errors
-    /// [`DataError`] for a file of this name that is none, or has no end: nobody leaves such files behind.
-    fn open(&self, budget: &MemoryBudget) -> Result<Option<CacheReader>, DataError> {
-        let mut file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_error(&self.path, error)),
-        };
-        let found = End::read(&mut file).map_err(|e| io_error(&self.path, e))?;
-        let end =
-            found.ok_or_else(|| damaged(&self.path, "it is cut off or damaged, as its end is missing"))?;
-        let window = Buffer::new(budget, PURPOSE, WINDOW_BYTES.max(self.key.len() + 16))?;
-        let mut read = RecordReader::new(Arc::from(&*self.path), file, window).map_err(bad_record)?;
-        let has_key = read.advance().map_err(bad_record)?;
-        match identity::mismatch(if has_key { read.current().data } else { &[] }, "cache", &self.key) {
-            Some(why) => Err(damaged(&self.path, &why)),
-            None => {
-                let (budget, path) = (budget.clone(), self.path.clone());
-                Ok(Some(CacheReader { read, budget, path, elements: 0, end, is_at_end: false }))
-            }
-        }
-    }
-
-    /// A file to write a cache to.
-    fn create(&self) -> Result<CacheWriter, DataError> {
-        let file = WholeFile::create(&self.path).map_err(|e| io_error(&self.path, e))?;
-        let write = RecordWriter::new(BufWriter::with_capacity(64 << 10, file));
-        let digest = Digest::default();
-        let mut writer = CacheWriter { write, path: self.path.clone(), elements: 0, digest };
-        writer.put(self.key.as_bytes())?;
-        Ok(writer)
-    }
-}
-
-/// What the last record begins with, and no element does.
-const END: u8 = 0xff;
-
-/// The last record: how many elements there were, and the digest of all.
-#[derive(Debug, PartialEq)]
-struct End {
-    elements: u64,
-    digest: String,
-}
-
-impl End {
-    /// Bytes of the record.
-    const BYTES: usize = 1 + size_of::<u64>() + Digest::TEXT_BYTES;
-
-    /// Bytes around the data of a record: its length, and two CRCs.
-    const FRAME_BYTES: usize = 16;
-
-    fn to_bytes(&self) -> Vec<u8> {
-        [&[END][..], &self.elements.to_le_bytes(), self.digest.as_bytes()].concat()
-    }
-
-    fn parse(record: &[u8]) -> Option<End> {
-        let (elements, digest) = record.strip_prefix(&[END])?.split_first_chunk()?;
-        let digest = std::str::from_utf8(digest).ok().filter(|digest| digest.len() == Digest::TEXT_BYTES)?;
-        Some(End { elements: u64::from_le_bytes(*elements), digest: digest.to_string() })
-    }
-
-    /// The record at the end of `file`, which is gone back to its beginning; `None` when there is none.
-    fn read(file: &mut File) -> io::Result<Option<End>> {
-        let mut bytes = [0; End::BYTES + End::FRAME_BYTES];
-        let length = file.metadata()?.len();
-        let Some(start) = length.checked_sub(bytes.len() as u64) else { return Ok(None) };
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(&mut bytes)?;
-        file.rewind()?;
-        let path: Arc<Path> = Arc::from(Path::new(""));
-        // The record and nothing else, of which the CRCs are checked as of any.
-        let budget = MemoryBudget::new(2 * bytes.len() as u64);
-        let Ok(window) = Buffer::new(&budget, PURPOSE, bytes.len()) else { return Ok(None) };
-        let Ok(mut read) = RecordReader::new(path, &bytes[..], window) else { return Ok(None) };
-        let is_record = matches!(read.advance(), Ok(true));
-        Ok(End::parse(read.current().data).filter(|_| is_record))
-    }
-}
-
-/// Writes a cache. Dropped before it is finished, it leaves nothing.
-struct CacheWriter {
-    write: RecordWriter<BufWriter<WholeFile>>,
-    path: PathBuf,
-    elements: u64,
-    digest: Digest,
-}
-
-impl CacheWriter {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), DataError> {
-        self.write.write(bytes).map_err(|e| io_error(&self.path, e))
-    }
-
-    fn write(&mut self, element: &[u8]) -> Result<(), DataError> {
-        self.elements += 1;
-        self.digest.add(element);
-        self.put(element)
-    }
-
-    fn finish(mut self) -> Result<(), DataError> {
-        let end = End { elements: self.elements, digest: self.digest.text() };
-        self.put(&end.to_bytes())?;
-        let file = self.write.into_inner().into_inner().map_err(|error| error.into_error());
-        file.and_then(WholeFile::commit).map_err(|e| io_error(&self.path, e))
-    }
-}
-
-/// Reads a cache.
-struct CacheReader {
-    read: RecordReader<File>,
-    budget: MemoryBudget,
-    path: PathBuf,
-    elements: u64,
-    end: End,
-    is_at_end: bool,
-}
-
-impl CacheReader {
-    /// Goes behind the first `elements`, to the record of this number at this byte.
-    fn skip_to(mut self, elements: u64, record: u64, offset: u64) -> Result<CacheReader, DataError> {
-        let file = File::open(&self.path).map_err(|e| io_error(&self.path, e))?;
-        let read = RecordReader::new(Arc::from(&*self.path), file, self.read.into_window());
-        self.read = read.map_err(bad_record)?;
-        self.read.skip_to(record, offset).map_err(bad_record)?;
-        (self.elements, self.is_at_end) = (elements, elements == self.end.elements);
-        Ok(self)
-    }
-
-    /// The next element; `None` behind the last.
-    fn next(&mut self) -> Result<Option<&[u8]>, DataError> {
-        if self.is_at_end {
-            return Ok(None);
-        }
-        match self.read.advance_growing(PURPOSE, &self.budget) {
-            Ok(true) => {}
-            Ok(false) => return Err(damaged(&self.path, "it is cut off, as its end is missing")),
-            Err(GrowError::Budget { error, .. }) => return Err(DataError::Budget(error)),
-            Err(GrowError::Record(error)) => return Err(bad_record(error)),
-        }
-        let data = self.read.current().data;
-        if data.first() == Some(&END) {
-            self.is_at_end =
-                End::parse(data).is_some_and(|end| end == self.end) && self.elements == self.end.elements;
-            return match self.is_at_end {
-                true => Ok(None),
-                false => Err(damaged(&self.path, "elements are missing")),
-            };
-        }
-        self.elements += 1;
-        Ok(Some(self.read.current().data))
     }
 }

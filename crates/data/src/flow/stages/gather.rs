@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tightfit_core::{BudgetError, DType, MAX_RANK, MemoryBudget, Shape};
 
 use super::batch::batched;
-use crate::error::{DataError, RowFault};
+use crate::error::{DataError, Needed, RowFault};
 use crate::flow::codec::{Broken, Cursor, encode, strings};
 use crate::flow::element::{Element, ElementView, Field, Place, Schema};
 use crate::flow::growing::Growing;
@@ -340,6 +340,9 @@ fn padded(
     Ok(Column { shape: Shape::new(sizes).map_err(|error| error.to_string())?, total: 0 })
 }
 
+/// A batch that is smaller than its rows.
+const NO_ROOM: &str = "a batch has no room for a row";
+
 /// Where the rows of one field go.
 struct Slots<'a> {
     column: &'a Column,
@@ -377,32 +380,30 @@ impl Slots<'_> {
                 let start = self.at * inner;
                 self.at += rows;
                 let splits = made.field_mut(self.target + 1).as_chunks_mut().0;
-                if let Some(split) = splits.get_mut(number + 1) {
-                    *split = (self.at as i64).to_le_bytes();
-                }
+                let split = splits.get_mut(number + 1).needed(NO_ROOM)?;
+                *split = (self.at as i64).to_le_bytes();
                 (start, elements)
             }
         };
         let width = self.dtype.bytes();
         let slot = made.values_mut(self.offset + start * width, size * width);
         if elements == size && self.dtype != DType::String {
-            if slot.len() == values.len() {
-                slot.copy_from_slice(values);
+            if slot.len() != values.len() {
+                return Err(RowFault::Broken(NO_ROOM));
             }
+            slot.copy_from_slice(values);
             return Ok(());
         }
         let runs = if elements == size { Runs::whole(size) } else { Runs::new(shape, &self.column.shape) };
         if elements < size {
-            fill(slot, self.pad.get(..width).unwrap_or_default());
+            fill(slot, self.pad.get(..width).needed("a padding value is of another type")?);
         }
         if self.dtype != DType::String {
             for run in 0..runs.count {
                 let (from, to) = (run * runs.elements * width, runs.offset(run) * width);
                 let bytes = runs.elements * width;
-                if let (Some(to), Some(from)) = (slot.get_mut(to..to + bytes), values.get(from..from + bytes))
-                {
-                    to.copy_from_slice(from);
-                }
+                let to = slot.get_mut(to..to + bytes).needed(NO_ROOM)?;
+                to.copy_from_slice(values.get(from..from + bytes).needed(NO_ROOM)?);
             }
             return Ok(());
         }

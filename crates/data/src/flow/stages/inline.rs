@@ -10,7 +10,7 @@ use super::parallel::{restore_block, save_error};
 use super::worker::Block;
 use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
-use crate::flow::maps::{Chain, MapOp, Verdict, last_of, schemas_of};
+use crate::flow::maps::{Chain, MapOp, last_of, schemas_of};
 use crate::flow::stage::{Context, Meter, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
 
@@ -25,7 +25,6 @@ pub(super) struct Inline {
     /// Where the current element is.
     current: Current,
     budget: MemoryBudget,
-    meter: Arc<Meter>,
 }
 
 enum Current {
@@ -42,9 +41,9 @@ impl Inline {
     ) -> Result<Inline, DataError> {
         let schemas = schemas_of(ops, input.schema())?;
         let budget = context.budget.clone();
-        let chain = Chain::new(ops, &schemas, meter.clone(), &context.names, &budget)?;
+        let chain = Chain::new(ops, &schemas, meter, &context.names, &budget)?;
         let made = Element::new(last_of(&schemas), "map", &budget);
-        Ok(Inline { input, chain, made, saved: None, given: 0, current: Current::Made, budget, meter })
+        Ok(Inline { input, chain, made, saved: None, given: 0, current: Current::Made, budget })
     }
 
     /// The next of what a saved state had waiting: nothing when there is no more of it.
@@ -78,14 +77,7 @@ impl Stage for Inline {
             return self.input.advance();
         }
         self.current = Current::Made;
-        while self.input.advance()? {
-            let verdict = self.chain.run(&self.input.current(), &mut self.made)?;
-            self.meter.holds(self.made.held_bytes() + self.chain.held_bytes());
-            if verdict == Verdict::Keep {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.chain.advance(&mut self.input, &mut self.made)
     }
 
     fn current(&self) -> ElementView<'_> {

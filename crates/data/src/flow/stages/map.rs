@@ -9,7 +9,7 @@ use crate::error::DataError;
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
-use crate::flow::maps::{Chain, MapOp, Verdict, last_of, schemas_of};
+use crate::flow::maps::{Chain, MapOp, last_of, schemas_of};
 use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Meter, Node, Part, Stage};
 use crate::flow::state::{StateReader, StateWriter};
@@ -129,7 +129,6 @@ pub(crate) struct Map {
     input: Node,
     chain: Chain,
     made: Element,
-    meter: Arc<Meter>,
 }
 
 impl Map {
@@ -140,8 +139,8 @@ impl Map {
         context: &Context,
     ) -> Result<Map, DataError> {
         let schemas = schemas_of(ops, input.schema())?;
-        let chain = Chain::new(ops, &schemas, meter.clone(), &context.names, &context.budget)?;
-        Ok(Map { input, chain, made: Element::new(last_of(&schemas), "map", &context.budget), meter })
+        let chain = Chain::new(ops, &schemas, meter, &context.names, &context.budget)?;
+        Ok(Map { input, chain, made: Element::new(last_of(&schemas), "map", &context.budget) })
     }
 }
 
@@ -151,14 +150,7 @@ impl Stage for Map {
     }
 
     fn advance(&mut self) -> Result<bool, DataError> {
-        while self.input.advance()? {
-            let verdict = self.chain.run(&self.input.current(), &mut self.made)?;
-            self.meter.holds(self.made.held_bytes() + self.chain.held_bytes());
-            if verdict == Verdict::Keep {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.chain.advance(&mut self.input, &mut self.made)
     }
 
     fn current(&self) -> ElementView<'_> {

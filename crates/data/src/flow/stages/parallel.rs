@@ -15,12 +15,13 @@ use tightfit_core::MemoryBudget;
 use super::inline::Inline;
 use super::worker::{Block, Shared, State, Worker, lock};
 use crate::error::DataError;
+use crate::flow::clock::{Blocks, has_waited};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
 use crate::flow::maps::{Chain, MapOp, last_of, schemas_of};
 use crate::flow::spec::StageSpec;
-use crate::flow::stage::{Context, Meter, Node, Stage, add, has_waited};
+use crate::flow::stage::{Context, Meter, Node, Stage, add};
 use crate::flow::state::{StateReader, StateWriter};
 use crate::flow::tuner::Knobs;
 
@@ -118,7 +119,8 @@ impl Parallel {
         });
         meter.threads.store(1, Ordering::Relaxed);
         context.tuner.add(knobs.clone());
-        let shared = Arc::new(Shared::new(input, knobs, context.tuner.clone()));
+        let blocks = Blocks::new(context.meters_of_thread(&input));
+        let shared = Arc::new(Shared::new(input, blocks, knobs, context.tuner.clone()));
         context.tuner.add_holder(&shared);
         Ok(Parallel {
             shared,

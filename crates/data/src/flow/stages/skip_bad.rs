@@ -66,7 +66,8 @@ impl Skip {
             // It is not bad, but large.
             return Err(error);
         }
-        match error {
+        match &error {
+            DataError::Row(row) if row.fault.is_broken() => return Err(error),
             DataError::Row(_) | DataError::Saved(_) | DataError::Io { .. } | DataError::Format(_) => {}
             DataError::NoFiles { .. }
             | DataError::Spec(_)

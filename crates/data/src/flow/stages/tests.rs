@@ -48,7 +48,7 @@ fn of_lengths(folder: &Folder, lengths: &[usize]) -> PipelineSpec {
 }
 
 fn open(spec: PipelineSpec) -> Pipeline {
-    Pipeline::open(&spec, &MemoryBudget::unlimited(), 1).unwrap()
+    Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), 1).unwrap()
 }
 
 /// Numbers of a field, row by row, as Python prints lists of lists.
@@ -298,8 +298,9 @@ fn pipelines_are_zipped_and_concatenated() {
     }
     assert_eq!(pairs, ["0-3", "1-4", "2-5"]);
     assert!(!pipeline.advance().unwrap());
-    let refused =
-        |spec: PipelineSpec| Pipeline::open(&spec, &MemoryBudget::unlimited(), 1).err().unwrap().to_string();
+    let refused = |spec: PipelineSpec| {
+        Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), 1).err().unwrap().to_string()
+    };
     let error = refused(PipelineSpec::new(zip(None)));
     assert!(error.contains("two fields are called \"record\"; prefixes"), "{error}");
     let inputs = vec![b.clone(), a.clone(), b.clone().then(Choice::Take(1))];
@@ -396,7 +397,7 @@ fn reads_stages_in_json() {
         let text = format!(r#"{{"source": {source}, "stages": [{stages}]}}"#);
         Pipeline::open(
             &PipelineSpec::from_json(&text, &Access::everything(), &|_| None)?,
-            &MemoryBudget::unlimited(),
+            &MemoryBudget::new(u64::MAX),
             1,
         )
     };
@@ -431,5 +432,39 @@ fn reads_stages_in_json() {
     ] {
         let error = open(stages).err().unwrap().to_string();
         assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn a_pipeline_may_have_one_cache_twice() {
+    let folder = Folder::new("twice");
+    let paths = numbered(&folder, &[30, 20]);
+    let whole: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    for (name, memory_bytes) in [("disk", 0), ("memory", 1 << 20)] {
+        let caches = folder.path(name);
+        let part = || {
+            let kept = Cache { folder: Some(caches.clone()), memory_bytes: Some(memory_bytes) };
+            records(paths.clone(), 1, 1).then(kept)
+        };
+        // Both at once, then from what one of them has left.
+        for _ in 0..2 {
+            let prefixes = Some(["a/", "b/"].map(str::to_string).to_vec());
+            let both = PipelineSpec::new(Zip { inputs: vec![part(), part()], prefixes });
+            let mut pipeline = Pipeline::open(&both, &MemoryBudget::new(16 << 20), 2).unwrap();
+            let mut found = Vec::new();
+            while pipeline.advance().unwrap() {
+                let view = pipeline.current();
+                let text = |field| String::from_utf8(view.string(field).unwrap().to_vec()).unwrap();
+                assert_eq!(text(0), text(1));
+                found.push(text(0));
+            }
+            assert_eq!(found, whole);
+        }
+        let again = PipelineSpec::new(Concatenate { inputs: vec![part(), part()] });
+        assert_eq!(run(again), [&whole[..], &whole[..]].concat());
+        // Each is whole under a name of its own, as what stands before it is another.
+        let names = std::fs::read_dir(&caches).unwrap().map(|e| e.unwrap().file_name());
+        let names: Vec<_> = names.map(|name| name.to_str().unwrap().to_string()).collect();
+        assert!(!names.is_empty() && names.iter().all(|name| name.ends_with(".tfcache")), "{names:?}");
     }
 }

@@ -11,9 +11,10 @@ use tightfit_core::MemoryBudget;
 
 use crate::error::DataError;
 use crate::flow::ahead::{Filling, Taker};
+use crate::flow::clock::Blocks;
 use crate::flow::element::{Element, Schema};
 use crate::flow::maps::{Chain, Verdict};
-use crate::flow::stage::{Node, WorkClock};
+use crate::flow::stage::Node;
 use crate::flow::tuner::{Knobs, Tuner};
 
 /// A block is full with this many elements, ...
@@ -24,6 +25,12 @@ const BLOCK_BYTES: usize = 32 << 10;
 
 /// ... or when filling it has taken this long: a slow input is not waited for.
 const BLOCK_TIME: Duration = Duration::from_millis(1);
+
+/// Where elements took less than this, ...
+const QUICK: Duration = Duration::from_micros(4);
+
+/// ... the clock is looked at behind so many.
+const ELEMENTS_UNSEEN: usize = 16;
 
 /// What the threads of a stage and whoever takes its elements have in common.
 pub(crate) struct Shared {
@@ -45,6 +52,9 @@ pub(crate) struct Shared {
 
 pub(super) struct Input {
     pub node: Node,
+    /// Of its time, and what an element took of it last.
+    blocks: Blocks,
+    element_time: Duration,
     /// The number of the next block.
     pub next: u64,
     pub is_at_end: bool,
@@ -111,9 +121,16 @@ impl Block {
 }
 
 impl Shared {
-    pub(super) fn new(node: Node, knobs: Arc<Knobs>, tuner: Arc<Tuner>) -> Shared {
+    pub(super) fn new(node: Node, blocks: Blocks, knobs: Arc<Knobs>, tuner: Arc<Tuner>) -> Shared {
         Shared {
-            input: Mutex::new(Input { node, next: 0, is_at_end: false, epoch: 0 }),
+            input: Mutex::new(Input {
+                node,
+                blocks,
+                element_time: Duration::MAX,
+                next: 0,
+                is_at_end: false,
+                epoch: 0,
+            }),
             tuner,
             state: Mutex::new(State::default()),
             freed: Condvar::new(),
@@ -228,6 +245,8 @@ pub(super) struct Worker {
     schema: Arc<Schema>,
     budget: MemoryBudget,
     filling: Option<Arc<Filling>>,
+    /// Of the time it works on what it has got.
+    blocks: Blocks,
 }
 
 impl Worker {
@@ -238,17 +257,28 @@ impl Worker {
         schema: Arc<Schema>,
         budget: &MemoryBudget,
     ) -> Worker {
-        Worker { shared, chain, number, schema, budget: budget.clone(), filling: None }
+        Worker {
+            shared,
+            chain,
+            number,
+            schema,
+            budget: budget.clone(),
+            filling: None,
+            blocks: Blocks::new(Vec::new()),
+        }
     }
 
     /// Fills blocks until there is nothing more to do.
     pub fn run(mut self) {
         let filling = Filling::begin(self.shared.clone());
         self.filling = Some(filling.clone());
+        let shared = self.shared.clone();
+        shared.knobs.meter.awake.gets_up();
         while let Some(block) = self.wait_for_free() {
             self.fill(block);
             filling.end_block();
         }
+        shared.knobs.meter.awake.sits_down();
     }
 
     /// A free block; `None` when there is nothing more to do.
@@ -259,20 +289,21 @@ impl Worker {
             if state.stops {
                 return None;
             }
-            let wait = if self.number >= knobs.threads.load(Ordering::Relaxed).max(1) {
+            if self.number >= knobs.threads.load(Ordering::Relaxed).max(1) {
                 // What it was woken for is another's now.
                 freed.notify_one();
-                bench
-            } else {
-                if !state.is_paused && state.end.is_none() {
-                    if state.has_room(knobs) {
-                        return Some(state.take_free());
-                    }
-                    knobs.full.fetch_add(1, Ordering::Relaxed);
+                knobs.meter.awake.sits_down();
+                state = bench.wait(state).unwrap_or_else(PoisonError::into_inner);
+                knobs.meter.awake.gets_up();
+                continue;
+            }
+            if !state.is_paused && state.end.is_none() {
+                if state.has_room(knobs) {
+                    return Some(state.take_free());
                 }
-                freed
-            };
-            state = wait.wait(state).unwrap_or_else(PoisonError::into_inner);
+                knobs.full.fetch_add(1, Ordering::Relaxed);
+            }
+            state = freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -296,9 +327,7 @@ impl Worker {
         let end = self.pull(&mut block);
         let pulled = block.elements;
         let is_empty = pulled == 0 && block.errors.is_empty() && end.is_some();
-        let clock = WorkClock::start();
-        self.work(&mut block);
-        let worked_ns = clock.elapsed_ns();
+        let worked_ns = self.work_timed(&mut block);
         let Knobs { meter, block_bytes, .. } = &*self.shared.knobs;
         meter.busy_ns.fetch_add(worked_ns, Ordering::Relaxed);
         if pulled > 0 {
@@ -348,9 +377,17 @@ impl Worker {
         let mut input = lock(&shared.input);
         // Who has a slot never waits for this lock, so one that is to get a slot gets it.
         shared.tuner.enter();
-        let clock = WorkClock::start();
-        let end = self.pull_from(&mut input, block);
-        shared.knobs.meter.pull_ns.fetch_add(clock.elapsed_ns(), Ordering::Relaxed);
+        // It is put back below; a thread that panics ends the stage.
+        let mut blocks = mem::replace(&mut input.blocks, Blocks::new(Vec::new()));
+        let start = Instant::now();
+        let end = blocks.work(|| self.pull_from(&mut input, block));
+        let took = start.elapsed();
+        let ended = blocks.end(took);
+        input.blocks = blocks;
+        input.element_time = took / u32::try_from(block.elements.max(1)).unwrap_or(u32::MAX);
+        let meter = &shared.knobs.meter;
+        meter.pull_ns.fetch_add(ended.worked_ns, Ordering::Relaxed);
+        meter.pull_own_ns.fetch_add(ended.rest_ns, Ordering::Relaxed);
         end
     }
 
@@ -384,8 +421,9 @@ impl Worker {
                     break;
                 }
             }
-            // A whole block of quick elements takes less than that, and looking at the clock takes longer than some.
-            if input.node.is_slow() && start.elapsed() > BLOCK_TIME {
+            // Looking at the clock takes longer than some elements.
+            let looks = input.element_time > QUICK || block.elements.is_multiple_of(ELEMENTS_UNSEEN);
+            if looks && start.elapsed() > BLOCK_TIME {
                 break;
             }
         }
@@ -407,6 +445,19 @@ impl Worker {
         })?;
         block.used_bytes += used_bytes(element);
         Ok(())
+    }
+
+    /// Makes the outputs of `block` of its inputs; how many nanoseconds that took.
+    fn work_timed(&mut self, block: &mut Block) -> u64 {
+        let mut blocks = mem::replace(&mut self.blocks, Blocks::new(Vec::new()));
+        let start = Instant::now();
+        blocks.work(|| self.work(block));
+        let ended = blocks.end(start.elapsed());
+        self.blocks = blocks;
+        if let Some(times) = ended.times {
+            self.chain.settle(times);
+        }
+        ended.worked_ns
     }
 
     /// Makes the outputs of `block` of its inputs.

@@ -302,7 +302,8 @@ impl File<'_> {
                 frame.components().iter().zip(&blocks).take(picture.planes.len()).enumerate()
             {
                 for line in y * component.v..(y + 1) * component.v {
-                    let blocks = blocks.chunks_exact(component.padded[0]).nth(line).unwrap_or(&[]);
+                    let blocks = blocks.chunks_exact(component.padded[0]).nth(line);
+                    let blocks = blocks.ok_or(Stop::Broken("a JPEG of fewer lines than it has"))?;
                     for (x, block) in blocks.iter().take(component.blocks[0]).enumerate() {
                         picture.put(at, [x, line], block, true);
                     }

@@ -55,7 +55,11 @@ pub(super) trait Source {
         match marker {
             0x01 | 0xd0..=0xd7 | EOI => Ok(0),
             SOI => Err(Stop::Broken("a JPEG that begins twice")),
-            0xc0..=0xfe if !matches!(marker, 0xde..=0xdf | 0xf0..=0xfd) => Ok(self.word()?.saturating_sub(2)),
+            0xc0..=0xfe if !matches!(marker, 0xde..=0xdf | 0xf0..=0xfd) => match (marker, self.word()?) {
+                // Of other segments libjpeg passes over what is said to be there.
+                (DHT | DQT, 0..2) => Err(Stop::Broken("a JPEG with a table of no length")),
+                (_, bytes) => Ok(bytes.saturating_sub(2)),
+            },
             _ => Err(Stop::Broken("a JPEG with a marker of no known kind")),
         }
     }

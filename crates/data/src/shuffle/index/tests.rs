@@ -42,7 +42,7 @@ impl Drop for Folder {
 
 /// The index, and how often a file was read for it.
 fn open(paths: &[PathBuf], folder: Option<&Path>) -> Result<(Arc<RecordIndex>, u32), DataError> {
-    let budget = MemoryBudget::unlimited();
+    let budget = MemoryBudget::new(u64::MAX);
     let mut reads = 0;
     let index = RecordIndex::open(&list(paths, &budget)?, folder, &budget, &mut |_| {
         reads += 1;
@@ -52,7 +52,7 @@ fn open(paths: &[PathBuf], folder: Option<&Path>) -> Result<(Arc<RecordIndex>, u
 }
 
 fn places(index: &Arc<RecordIndex>) -> Vec<RecordPlace> {
-    let mut cursor = IndexCursor::new(index.clone(), &MemoryBudget::unlimited()).unwrap();
+    let mut cursor = IndexCursor::new(index.clone(), &MemoryBudget::new(u64::MAX)).unwrap();
     assert_eq!(cursor.locate(index.records()).unwrap(), None);
     (0..index.records()).map(|record| cursor.locate(record).unwrap().unwrap()).collect()
 }
@@ -60,7 +60,8 @@ fn places(index: &Arc<RecordIndex>) -> Vec<RecordPlace> {
 /// What a reader of the whole file says.
 fn reference(path: &Path, file: u32) -> Vec<RecordPlace> {
     let bytes = fs::read(path).unwrap();
-    let window = tightfit_core::Buffer::new(&MemoryBudget::unlimited(), "test", bytes.len().max(64)).unwrap();
+    let window =
+        tightfit_core::Buffer::new(&MemoryBudget::new(u64::MAX), "test", bytes.len().max(64)).unwrap();
     let mut reader = RecordReader::new(Arc::from(path), &bytes[..], window).unwrap();
     let mut list = Vec::new();
     while let Some(record) = reader.next_record().unwrap() {
@@ -91,8 +92,8 @@ fn several_files_are_one_sequence() {
     assert_eq!(index_bytes, 80 + 3 * 32);
     assert_eq!(open(&paths, None).unwrap().1, 0);
     // An index is no data.
-    assert_eq!(list(&[folder.0.clone()], &MemoryBudget::unlimited()).unwrap().files.len(), 3);
-    assert_eq!(list(&[folder.0.join("*")], &MemoryBudget::unlimited()).unwrap().files.len(), 3);
+    assert_eq!(list(&[folder.0.clone()], &MemoryBudget::new(u64::MAX)).unwrap().files.len(), 3);
+    assert_eq!(list(&[folder.0.join("*")], &MemoryBudget::new(u64::MAX)).unwrap().files.len(), 3);
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn a_changed_file_or_a_damaged_index_is_built_anew() {
     let (new, reads) = open(&[path.clone()], None).unwrap();
     assert_eq!((reads > 0, places(&new)), (true, reference(&path, 0)));
     // Whoever still has the old one is told.
-    let mut cursor = IndexCursor::new(old, &MemoryBudget::unlimited()).unwrap();
+    let mut cursor = IndexCursor::new(old, &MemoryBudget::new(u64::MAX)).unwrap();
     assert!(cursor.locate(0).unwrap_err().to_string().contains("changed since it was indexed"));
     assert_eq!(folder.names(), [".a.tfrecord.tfindex", "a.tfrecord"]);
 }
@@ -152,7 +153,7 @@ fn what_cannot_be_indexed() {
     fs::write(&path, bytes).unwrap();
     assert!(open(&[path.clone()], None).unwrap_err().to_string().contains("the file ends inside it"));
     fs::write(&path, &whole).unwrap();
-    let budget = MemoryBudget::unlimited();
+    let budget = MemoryBudget::new(u64::MAX);
     let files = list(&[path], &budget).unwrap();
     let stopped = RecordIndex::open(&files, None, &budget, &mut |_| false);
     assert!(matches!(stopped, Err(DataError::Stopped)));
@@ -171,7 +172,7 @@ fn indexes_in_a_folder_of_their_own() {
     let path = folder.write("a.tfrecord", [10, 20, 30]);
     // Permissions would not stop root.
     let place = folder.0.join("no/such/folder/x");
-    let budget = MemoryBudget::unlimited();
+    let budget = MemoryBudget::new(u64::MAX);
     let error = find_or_build(&path, &[place], 0, &budget, &mut |_| true).unwrap_err().to_string();
     assert!(error.contains("a.tfrecord: its index cannot be written to") && error.contains("--index DIR"));
     let indexes = folder.0.join("indexes/of/mine");

@@ -114,7 +114,7 @@ impl Operator for Concat {
         for i in tensors {
             let part = run.input(i)?;
             copy_into(run.pool, part, &begin[..rank], &mut output)?;
-            begin[axis] += part.shape().get(axis).copied().unwrap_or(0);
+            begin[axis] += part.shape().get(axis).ok_or(OpError::Internal("a part has no such axis"))?;
         }
         Ok(())
     }
@@ -238,7 +238,8 @@ impl Operator for ConcatOffset {
             if let Some(at) = (0..rank).find(|at| *at != axis && shape.get(*at) != first.get(*at)) {
                 return Err(OpError::input(i, format!("is a shape with another axis {at} than input 1")));
             }
-            let size = shape.get(axis).copied().unwrap_or(0);
+            let size =
+                shape.get(axis).copied().ok_or_else(|| OpError::input(i, "has fewer axes than input 1"))?;
             let too_large = || OpError::input(i, "is a shape that makes the joined tensor too large");
             match run.output_dtype(i - 1) {
                 DType::I64 => set(run.out::<i64>(i - 1)?, axis, offset),

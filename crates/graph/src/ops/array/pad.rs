@@ -129,7 +129,9 @@ impl Operator for Pad {
         let mut before = [0; MAX_RANK];
         for (axis, (before, around)) in before.iter_mut().zip(paddings.chunks_exact(2)).enumerate() {
             *before = usize::try_from(around[0]).map_err(|_| OpError::input(1, "has a negative number"))?;
-            let dim = Dim::Known(shape.get(axis).copied().unwrap_or(0) as i64);
+            let size =
+                *shape.get(axis).ok_or_else(|| OpError::input(1, "has more rows than there are axes"))?;
+            let dim = Dim::Known(size as i64);
             self.check_mirror(dim, Dim::Known(around[0]), Dim::Known(around[1]), false)?;
         }
         let most = if matches!(self.fill, Around::Mirror(_)) { 5 } else { 8 };

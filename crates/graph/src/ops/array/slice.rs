@@ -309,7 +309,7 @@ fn run_split(run: &mut Run<'_>, from: usize, axis: usize) -> Result<(), OpError>
     let mut begin = [0; MAX_RANK];
     for i in 0..run.outputs() {
         let mut output = run.output(i)?;
-        let size = output.shape().get(axis).copied().unwrap_or(0);
+        let size = output.shape().get(axis).copied().ok_or(OpError::Internal("a part has no such axis"))?;
         if !output.bytes().is_empty() {
             slice(run.pool, input, &begin[..rank], &mut output)?;
         }

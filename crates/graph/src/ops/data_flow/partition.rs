@@ -43,7 +43,7 @@ fn behind<'d>(index: usize, prefix: &Fact, data: &'d Fact) -> Result<Option<&'d 
 
 /// The shape of `rows` slices of the shape that is behind the first `rank` axes of `data`.
 fn rows_shape(rows: usize, rank: usize, data: &Shape) -> Result<Shape, OpError> {
-    let slice = data.get(rank..).unwrap_or(&[]);
+    let slice = data.get(rank..).ok_or(OpError::Internal("data have fewer axes than were inferred"))?;
     let mut dims = [0; MAX_RANK + 1];
     dims[0] = rows;
     dims[1..=slice.len()].copy_from_slice(slice);

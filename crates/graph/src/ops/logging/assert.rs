@@ -84,6 +84,11 @@ impl Operator for Assert {
     fn is_pure(&self) -> bool {
         false
     }
+
+    fn has_effect(&self, inputs: &[&Fact]) -> bool {
+        let condition = inputs.first().and_then(|fact| fact.view());
+        condition.is_none_or(|condition| condition.bytes().contains(&0))
+    }
 }
 
 /// CheckNumerics.

@@ -91,9 +91,9 @@ pub(crate) fn multiply(
     Ok(product.run(pool, a, b, out, Epilogue::default(), scratch)?)
 }
 
-/// Scratch bytes of [`multiply`].
+/// Scratch bytes of [`multiply`]; more than any plan has room for where the kernel refuses the sizes.
 pub(crate) fn scratch_bytes(dtype: DType, product: &Kernel<'_>, threads: usize) -> usize {
-    if dtype == DType::F32 { product.scratch_bytes(threads).unwrap_or(0) } else { 0 }
+    if dtype == DType::F32 { product.scratch_bytes(threads).unwrap_or(usize::MAX) } else { 0 }
 }
 
 /// Sizes and strides of a product.
@@ -206,7 +206,7 @@ impl Operator for BatchMatMul {
                 format!("of shape {} does not broadcast with {} before the last two", b.dims, a.dims),
             )
         })?;
-        let mut dims = batch.get().unwrap_or_default().to_vec();
+        let mut dims = batch.get().ok_or(OpError::Internal("a batch of unknown rank"))?.to_vec();
         dims.extend([m, n]);
         Ok(vec![Fact::new(a.dtype, Dims::new(dims))])
     }

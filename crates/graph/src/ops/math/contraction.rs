@@ -194,7 +194,7 @@ impl Contraction {
     /// Scratch bytes of [`Contraction::run`].
     pub fn scratch_bytes(&self, dtype: DType, isa: Isa, threads: usize) -> usize {
         let copies = self.copy_bytes(dtype).map(|bytes| bytes.next_multiple_of(ALIGNMENT));
-        copies.iter().sum::<usize>() + scratch_bytes(dtype, &self.kernel(isa), threads)
+        copies.iter().sum::<usize>().saturating_add(scratch_bytes(dtype, &self.kernel(isa), threads))
     }
 
     /// Computes the output from both operands, in the order of the equation.

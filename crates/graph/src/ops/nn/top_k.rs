@@ -65,7 +65,7 @@ struct TopK {
 
 /// The one integer of an input that counts.
 fn count(input: usize, values: &[i64]) -> Result<usize, OpError> {
-    let value = values.first().copied().unwrap_or(0);
+    let value = values.first().copied().ok_or_else(|| OpError::input(input, "is no number"))?;
     usize::try_from(value).map_err(|_| OpError::input(input, format!("is {value}; it must not be negative")))
 }
 
@@ -143,7 +143,7 @@ impl Operator for TopK {
         let (mut found, mut places) = (run.output(0)?, run.output(1)?);
         if !self.is_sorted && found.shape() == input.shape() {
             found.bytes().copy_from_slice(input.bytes());
-            let row = input.shape().last().copied().unwrap_or(1);
+            let row = input.shape().last().copied().ok_or(OpError::Internal("the largest of a scalar"))?;
             if let Some(places) = places.as_slice::<i16>() {
                 places.iter_mut().enumerate().for_each(|(i, place)| *place = (i % row) as i16);
             } else if let Some(places) = places.as_slice::<i32>() {
@@ -232,7 +232,7 @@ impl Operator for InTopK {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let k = match self.k {
             Some(k) => k,
-            None => run.ints::<1>(2)?.first().copied().unwrap_or(0),
+            None => run.ints::<1>(2)?.first().copied().ok_or_else(|| OpError::input(2, "is no number"))?,
         };
         let classes = run.shape(0)[1];
         let predictions = run.slice::<f32>(0)?;

@@ -46,7 +46,8 @@ enum Row {
 /// Converts the one .npy file of `job`.
 pub fn convert_npy(job: &Job<'_>) -> Result<u64, Error> {
     let Some(file) = job.list.files.first() else { return Ok(0) };
-    let name = file.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let name =
+        file.path.file_stem().ok_or(Error::Defect("a file has no name"))?.to_string_lossy().into_owned();
     let read = storage::open(&file.path, job.budget).map_err(|error| Error::io(&file.path, error))?;
     let reader = NpyReader::new(Arc::from(&*file.path), read)?;
     write(job, &file.path, vec![Column::new(name, reader, &file.path, job.budget)?])
@@ -142,7 +143,8 @@ impl<R: Read> Column<R> {
             self.row = 0;
         }
         let start = self.row * self.row_bytes;
-        let bytes = self.window.get(start..start + self.row_bytes).unwrap_or_default();
+        let bytes = self.window.get(start..start + self.row_bytes);
+        let bytes = bytes.ok_or(Error::Defect("a row lies outside of its window"))?;
         let element = self.reader.header().element;
         self.values.read(bytes, element).ok_or_else(|| {
             Error::data(path, format!("'{}', row {number}: a value that int64 or UTF-8 has not", self.name))
@@ -205,7 +207,7 @@ impl Row {
     fn texts(&self) -> Vec<&[u8]> {
         let Row::Text(text, ends) = self else { return Vec::new() };
         let starts = std::iter::once(0).chain(ends.iter().copied());
-        starts.zip(ends).map(|(start, end)| text.get(start..*end).unwrap_or_default()).collect()
+        starts.zip(ends).map(|(start, end)| &text[start..*end]).collect()
     }
 }
 

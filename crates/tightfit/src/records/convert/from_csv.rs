@@ -135,11 +135,12 @@ fn write_row(
 }
 
 fn value(kind: CellKind, cell: &[u8]) -> Cell {
-    let text = std::str::from_utf8(cell).unwrap_or_default().trim_ascii();
+    // What is no text is no number either.
+    let text = std::str::from_utf8(cell).ok().map(str::trim_ascii);
     match kind {
         _ if cell.is_empty() => Cell::Missing,
-        CellKind::Int64 => text.parse().map_or(Cell::Missing, |v| Cell::Int64([v])),
-        CellKind::Float => text.parse().map_or(Cell::Missing, |v| Cell::Float([v])),
+        CellKind::Int64 => text.and_then(|t| t.parse().ok()).map_or(Cell::Missing, |v| Cell::Int64([v])),
+        CellKind::Float => text.and_then(|t| t.parse().ok()).map_or(Cell::Missing, |v| Cell::Float([v])),
         CellKind::Text | CellKind::Unknown => Cell::Text,
     }
 }

@@ -38,12 +38,13 @@ pub fn convert(job: &Job<'_>, sources: &[PathBuf]) -> Result<u64, Error> {
             drop(std::mem::replace(&mut buffer, Buffer::new(job.budget, "image file", 0)?));
             buffer = Buffer::new(job.budget, "image file", file_bytes)?;
         }
-        let bytes = buffer.get_mut(..file_bytes).unwrap_or_default();
+        let bytes = buffer.get_mut(..file_bytes).ok_or(Error::Defect("a file is longer than its buffer"))?;
         read.read_exact(bytes).map_err(at)?;
         let header = ImageHeader::read(&mut Cursor::new(&*bytes), file_bytes as u64).map_err(at)?;
         let class = class_of(&file.path, sources);
         let label = class.as_ref().and_then(|name| classes.binary_search(name).ok());
-        let name = file.path.file_name().map(|n| n.as_encoded_bytes()).unwrap_or_default();
+        let name = file.path.file_name().map(|n| n.as_encoded_bytes());
+        let name = name.ok_or(Error::Defect("a file has no name"))?;
         let example = Image { bytes, header, name, class: class.as_deref().zip(label) };
         output.write(example.encode(&mut encoder)?)?;
     }
@@ -82,8 +83,8 @@ impl Image<'_> {
             ("image/height", Values::Int64(&height)),
             ("image/width", Values::Int64(&width)),
         ];
-        let first = if self.class.is_some() { 0 } else { 2 };
-        Ok(encoder.encode(features.get(first..).unwrap_or_default())?)
+        let [_, _, unlabelled @ ..] = &features;
+        Ok(encoder.encode(if self.class.is_some() { &features } else { unlabelled })?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Examples to .npy and .npz: float32, int64 and byte strings, of features that have as many values in all records.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use half::f16;
 use tightfit_core::{DType, Shape};
@@ -8,10 +8,45 @@ use tightfit_format::example::{Feature, FeatureKind};
 use tightfit_format::npz::NpzWriter;
 use tightfit_format::spool::{ArraySpool, Rows, SPOOL_BYTES};
 
-use super::{Job, PICKED_BYTES, picked};
+use super::{Job, PICKED_BYTES, RecordPlace, picked};
 use crate::error::Error;
 use crate::records::schema::FeatureSummary;
 use crate::sink::file::{BUFFER_BYTES, Output};
+
+/// Why the values of a record did not become a row.
+enum Fault {
+    /// They cannot.
+    Record(String),
+    /// There is no place for them.
+    Output(io::Error),
+}
+
+impl From<&str> for Fault {
+    fn from(why: &str) -> Fault {
+        Fault::Record(why.to_string())
+    }
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Fault {
+        Fault::Record(why)
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        Fault::Output(error)
+    }
+}
+
+impl Fault {
+    fn error(self, job: &Job<'_>, place: &RecordPlace<'_>, feature: &str) -> Error {
+        match self {
+            Fault::Record(why) => place.error(format!("'{feature}': {why}")),
+            Fault::Output(error) => Error::io(job.output, error),
+        }
+    }
+}
 
 /// A feature that becomes an array.
 struct Column {
@@ -51,37 +86,36 @@ impl Column {
     }
 
     /// Appends the values of a record.
-    fn push(&self, found: Option<Feature<'_>>, spool: &mut ArraySpool) -> Result<(), String> {
+    fn push(&self, found: Option<Feature<'_>>, spool: &mut ArraySpool) -> Result<(), Fault> {
         let text = |error: tightfit_format::example::ExampleError| error.to_string();
-        let io = |error: std::io::Error| error.to_string();
         let feature = found.ok_or("it is gone: the file has changed")?;
         let mut values = 0;
         for run in feature.float_runs() {
             let run = run.map_err(text)?;
             values += run.len();
-            push_floats(run, self.dtype, spool).map_err(io)?;
+            push_floats(run, self.dtype, spool)?;
         }
         for value in feature.ints() {
             values += 1;
-            spool.push(&value.map_err(text)?.to_le_bytes()).map_err(io)?;
+            spool.push(&value.map_err(text)?.to_le_bytes())?;
         }
         for value in feature.bytes() {
             let value = value.map_err(text)?;
             if value.ends_with(&[0]) {
-                return Err("a byte string that ends with a zero byte, which numpy would cut off".to_string());
+                return Err("a byte string that ends with a zero byte, which numpy would cut off".into());
             }
             values += 1;
-            spool.push_string(value).map_err(io)?;
+            spool.push_string(value)?;
         }
         match values == self.values {
             true => Ok(()),
-            false => Err("another number of values: the file has changed".to_string()),
+            false => Err("another number of values: the file has changed".into()),
         }
     }
 }
 
 /// Appends little-endian float32 `values` as `dtype`, rounded to the nearest.
-fn push_floats(values: &[[u8; 4]], dtype: DType, spool: &mut ArraySpool) -> std::io::Result<()> {
+fn push_floats(values: &[[u8; 4]], dtype: DType, spool: &mut ArraySpool) -> io::Result<()> {
     let each = || values.iter().map(|value| f32::from_le_bytes(*value));
     match dtype {
         DType::F16 => each().try_for_each(|v| spool.push(&f16::from_f32(v).to_le_bytes())),
@@ -108,7 +142,7 @@ pub fn convert_npy(job: &Job<'_>) -> Result<u64, Error> {
         rows += 1;
         let found = picked(&features, record).map_err(|error| place.error(error))?;
         let found = found.first().copied().flatten();
-        column.push(found, &mut spool).map_err(|why| place.error(format!("'{}': {why}", column.name)))
+        column.push(found, &mut spool).map_err(|fault| fault.error(job, place, &column.name))
     })?;
     spool.write_npy(&mut output).and_then(|()| output.flush()).map_err(at)?;
     output.commit()?;
@@ -136,7 +170,7 @@ pub fn convert_npz(job: &Job<'_>) -> Result<u64, Error> {
         let found = picked(&features, record).map_err(|error| place.error(error))?;
         for (index, (column, found)) in columns.iter().zip(found).enumerate() {
             let Some(spool) = npz.array(index) else { continue };
-            column.push(found, spool).map_err(|why| place.error(format!("'{}': {why}", column.name)))?;
+            column.push(found, spool).map_err(|fault| fault.error(job, place, &column.name))?;
         }
         Ok(())
     })?;

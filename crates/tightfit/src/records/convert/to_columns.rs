@@ -20,7 +20,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use tightfit_core::Reservation;
 use tightfit_format::example::{ExampleError, Feature, FeatureKind};
 
-use super::{Job, PICKED_BYTES, picked};
+use super::{Job, PICKED_BYTES, RecordPlace, picked};
 use crate::error::Error;
 use crate::records::schema::FeatureSummary;
 use crate::sink::file::{BUFFER_BYTES, Output};
@@ -273,23 +273,23 @@ impl<'a> Table<'a> {
     }
 
     /// Adds a record.
-    fn push(&mut self, found: Vec<Option<Feature<'_>>>) -> Result<(), String> {
+    fn push(&mut self, place: &RecordPlace<'_>, found: Vec<Option<Feature<'_>>>) -> Result<(), Error> {
         let needed = |all: u64, found: &Option<Feature<'_>>| {
             let bytes = found.as_ref().map_or(Ok(0), values_bytes)?;
             Ok::<_, ExampleError>(all.saturating_add(bytes).saturating_add(32))
         };
-        let needed_bytes = found.iter().try_fold(0, needed).map_err(|error| error.to_string())?;
+        let needed_bytes = found.iter().try_fold(0, needed).map_err(|error| place.error(error))?;
         let fixed_bytes = self.columns.iter().map(|column| match column.rows {
             Rows::Fixed(size) => size as u64 * 16,
             _ => 0,
         });
         let needed_bytes = needed_bytes.saturating_add(fixed_bytes.sum());
         if self.batch_rows > 0 && self.batch.bytes().saturating_add(needed_bytes) > BATCH_BYTES {
-            self.write().map_err(|error| error.to_string())?;
+            self.write()?;
         }
-        self.batch.try_grow(needed_bytes).map_err(|error| error.to_string())?;
+        self.batch.try_grow(needed_bytes)?;
         for (column, found) in self.columns.iter_mut().zip(found) {
-            column.push(found).map_err(|why| format!("'{}': {why}", column.name))?;
+            column.push(found).map_err(|why| place.error(format!("'{}': {why}", column.name)))?;
         }
         self.batch_rows += 1;
         Ok(())
@@ -355,7 +355,7 @@ pub fn convert(job: &Job<'_>, kind: Kind) -> Result<u64, Error> {
     let mut table = Table::create(job, kind, &features)?;
     job.each_record(&mut |place, record| {
         let found = picked(&features, record).map_err(|error| place.error(error))?;
-        table.push(found).map_err(|why| place.error(why))
+        table.push(place, found)
     })?;
     table.finish()
 }

@@ -11,10 +11,13 @@ use tightfit_format::sequence::{FeatureList, SequenceExample};
 
 use super::spec::{DefaultValue, FeatureForm, FeatureSpec, MessageForm, ParseSpec, Partition};
 use crate::convert::cast;
-use crate::error::{DataError, RowFault};
+use crate::error::{DataError, Needed, RowFault};
 use crate::feature::numbers;
 use crate::flow::element::{Element, ElementView};
 use crate::flow::maps::{MapWorker, Verdict, recycled};
+
+/// An element whose field is smaller than what it is to hold.
+const NO_ROOM: &str = "an element has no room for a feature";
 
 const PURPOSE: &str = "parse";
 
@@ -159,12 +162,12 @@ impl Target {
                 let (feature, found_bytes) = (self.spec.name.clone(), bytes.len());
                 return Err(RowFault::RawBytes { feature, expected_bytes, found_bytes });
             }
-            let target = out.field_mut(index).get_mut(from..).unwrap_or_default();
+            let target = out.field_mut(index).get_mut(from..).needed(NO_ROOM)?;
             return cast(raw, bytes, dtype, target).map_err(|fault| self.wrong(fault));
         }
         if dtype != DType::String {
-            let target = out.field_mut(index).get_mut(from..).unwrap_or_default();
-            let target = target.get_mut(..expected * dtype.bytes()).unwrap_or_default();
+            let target = out.field_mut(index).get_mut(from..).needed(NO_ROOM)?;
+            let target = target.get_mut(..expected * dtype.bytes()).needed(NO_ROOM)?;
             return self.numbers(feature, expected, target);
         }
         if !matches!(feature.kind(), FeatureKind::Bytes | FeatureKind::Empty) {
@@ -440,7 +443,7 @@ impl ParseWorker {
                     table.reserve_exact(more);
                 }
                 table.resize(from + width, None);
-                let row = table.get_mut(from..).unwrap_or_default();
+                let row = table.get_mut(from..).needed("a list of Examples has lost one")?;
                 note(example?.features(), &mut self.step_names, row)?;
                 count += 1;
             }
@@ -487,7 +490,7 @@ impl MapWorker for ParseWorker {
                 out.add_copy(tensor, input.text())?;
             }
         }
-        let data = input.string(self.field).unwrap_or_default();
+        let data = input.string(self.field).needed("the field of records is none of text")?;
         match self.message {
             MessageForm::Example => self.features(Example::new(data).features(), out)?,
             MessageForm::SequenceExample => {

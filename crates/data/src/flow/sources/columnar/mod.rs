@@ -21,11 +21,12 @@
 
 mod bound;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_schema::DataType;
-use tightfit_core::{DType, MAX_RANK};
+use tightfit_core::{DType, MAX_RANK, MemoryBudget, Reservation};
 
 pub(crate) use bound::Bound;
 
@@ -87,8 +88,15 @@ impl ColumnFiles {
     /// The columns to read of a file of columns `fields`, in the order in which they become fields.
     pub(crate) fn columns(&self, fields: &arrow_schema::Fields) -> Result<Vec<Column>, String> {
         let known = || fields.iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ");
+        // Of two of one name the first is meant.
+        let mut by_name = HashMap::new();
+        if self.columns.is_some() || !self.defaults.is_empty() {
+            fields.iter().enumerate().for_each(|(index, field)| {
+                by_name.entry(field.name().as_str()).or_insert(index);
+            });
+        }
         let find = |name: &str| {
-            let index = fields.iter().position(|field| field.name() == name);
+            let index = by_name.get(name).copied();
             index.ok_or_else(|| format!("there is no column {name:?}, but {}", known()))
         };
         for (name, _) in &self.defaults {
@@ -173,6 +181,20 @@ pub(crate) struct Column {
     pub nulls_are_empty: bool,
     /// Whether it is a list for that reason only.
     pub is_optional: bool,
+}
+
+/// What the lists of a column take beside its name: it is in the description of the file as Arrow has it, in what is asked
+/// of it, among what is read, and in the schema.
+const COLUMN_BYTES: u64 = 1024;
+
+/// Counts the lists of `columns` columns, before they are made, whose names and types take `name_bytes` in the file.
+pub(crate) fn count_columns(
+    columns: usize,
+    name_bytes: u64,
+    budget: &MemoryBudget,
+) -> Result<Reservation, RowFault> {
+    let bytes = (columns as u64).saturating_mul(COLUMN_BYTES).saturating_add(name_bytes.saturating_mul(4));
+    budget.try_reserve("columns", bytes).map_err(RowFault::Memory)
 }
 
 /// The type of the elements that `columns` become.

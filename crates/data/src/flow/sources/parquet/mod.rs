@@ -15,6 +15,7 @@ mod header;
 mod pages;
 mod thrift;
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use tightfit_core::{BudgetError, Buffer, MemoryBudget, Reservation};
 
 use self::footer::Footer;
 use self::pages::{Chunk, ChunkPages, Ledger};
-use super::columnar::{Bound, Column, ColumnFiles, check_same, schema_of};
+use super::columnar::{Bound, Column, ColumnFiles, check_same, count_columns, schema_of};
 use super::{BadRead, Format, Rows};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
@@ -82,19 +83,23 @@ pub(super) fn open_format(
 ) -> Result<Box<dyn Format>, RowFault> {
     let file = storage::open(&first.path, budget).map_err(RowFault::Io)?;
     let footer = footer::read(&file, budget)?;
-    let plan = Plan::new(&footer, &spec)?;
+    let plan = Plan::new(&footer, &spec, budget)?;
     let schema = Arc::new(schema_of(&plan.columns).map_err(RowFault::Map)?);
-    Ok(Box::new(ParquetFormat { schema, spec, budget: budget.clone() }))
+    let columns = budget.try_reserve("columns", schema.bytes()).map_err(RowFault::Memory)?;
+    Ok(Box::new(ParquetFormat { schema, spec, budget: budget.clone(), _columns: columns }))
 }
 
 struct ParquetFormat {
     schema: Arc<Schema>,
     spec: Arc<ColumnFiles>,
     budget: MemoryBudget,
+    /// Counts the schema.
+    _columns: Reservation,
 }
 
 /// What is read of a file.
 struct Plan {
+    _held: Reservation,
     columns: Vec<Column>,
     levels: FieldLevels,
     /// The numbers of the leaf columns.
@@ -104,24 +109,26 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(footer: &Footer, spec: &ColumnFiles) -> Result<Plan, RowFault> {
+    fn new(footer: &Footer, spec: &ColumnFiles, budget: &MemoryBudget) -> Result<Plan, RowFault> {
         let descr = footer.metadata.file_metadata().schema_descr_ptr();
+        let names = descr.columns().iter().map(|column| column.path().string().len() as u64).sum();
+        let held = count_columns(descr.num_columns(), names, budget)?;
         let pairs = footer.metadata.file_metadata().key_value_metadata();
         let arrow = guarded(|| parquet_to_arrow_schema(&descr, pairs)).map_err(fault_of)?;
         let wanted: Fields = arrow.fields().iter().map(|field| wanted_field(field)).collect();
         let columns = spec.columns(&wanted).map_err(RowFault::Map)?;
         let mask = ProjectionMask::roots(&descr, columns.iter().map(|column| column.index));
         let leaves: Vec<usize> = (0..descr.num_columns()).filter(|leaf| mask.leaf_included(*leaf)).collect();
+        let by_root: HashMap<usize, &Column> = columns.iter().map(|column| (column.index, column)).collect();
         let repeat = |leaf: &usize| {
-            let root = descr.get_column_root_idx(*leaf);
-            let column = columns.iter().find(|column| column.index == root);
+            let column = by_root.get(&descr.get_column_root_idx(*leaf));
             let sizes = column.into_iter().flat_map(|column| column.field.dims.iter().flatten());
             sizes.fold(1u64, |all, size| all.saturating_mul(*size as u64))
         };
         let repeats = leaves.iter().map(repeat).collect();
         let levels =
             guarded(|| parquet_to_arrow_field_levels(&descr, mask, Some(&wanted))).map_err(fault_of)?;
-        Ok(Plan { columns, levels, leaves, repeats })
+        Ok(Plan { _held: held, columns, levels, leaves, repeats })
     }
 
     /// The place of column `index` of the file among those that are read.
@@ -256,7 +263,7 @@ impl ParquetRows {
         let budget = format.budget.clone();
         let file = Arc::new(storage::open(&file.path, &budget).map_err(RowFault::Io)?);
         let footer = footer::read(&file, &budget)?;
-        let plan = Plan::new(&footer, &format.spec)?;
+        let plan = Plan::new(&footer, &format.spec, &budget)?;
         check_same(&plan.columns, &format.schema).map_err(RowFault::Map)?;
         let (mut group, mut group_row) = (0, 0u64);
         while group < footer.metadata.num_row_groups() {

@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn holds_what_a_list_holds() {
         for (bytes, largest) in [(1000, 40), (10_000, 200), (100_000, 9000), (64, 20)] {
-            let mut arena = Arena::new(&MemoryBudget::unlimited(), "test", bytes).unwrap();
+            let mut arena = Arena::new(&MemoryBudget::new(u64::MAX), "test", bytes).unwrap();
             let mut list: Vec<Vec<u8>> = Vec::new();
             let mut random = Random::new(1, 0);
             for step in 0..20_000u64 {
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn small_entries_cost_little() {
-        let mut arena = Arena::new(&MemoryBudget::unlimited(), "test", 100_000).unwrap();
+        let mut arena = Arena::new(&MemoryBudget::new(u64::MAX), "test", 100_000).unwrap();
         while arena.push(&[1; 16]) {}
         // 16 bytes, a head of 8 and 4 in the list, in seven eighths of the buffer.
         assert_eq!(arena.len(), 100_000 / 8 * 7 / 28);
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn one_entry_may_take_all() {
-        let mut arena = Arena::new(&MemoryBudget::unlimited(), "test", 1000).unwrap();
+        let mut arena = Arena::new(&MemoryBudget::new(u64::MAX), "test", 1000).unwrap();
         assert!(!arena.fits(989));
         assert!(arena.push(&[3; 984]) && !arena.fits(0));
         assert_eq!(arena.get(0), [3; 984]);

@@ -23,7 +23,7 @@ fn every_order_is_as_likely() {
     let folder = Folder::new("orders");
     let paths = numbered(&folder, &[4]);
     let spec = records(paths, 1, 1).then(shuffled(1 << 10, 5));
-    let mut pipeline = Pipeline::open(&spec, &MemoryBudget::unlimited(), 1).unwrap();
+    let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), 1).unwrap();
     let mut counts = [0; 4 * 4 * 4 * 4];
     for epoch in 0..4800 {
         pipeline.reset(epoch).unwrap();
@@ -89,7 +89,7 @@ fn an_element_larger_than_the_buffer_is_an_error_with_its_place() {
     let folder = Folder::new("too-large");
     let path = folder.records("data.tfrecord", [vec![b'1'; 10], vec![b'2'; 2000], vec![b'3'; 10]]);
     let spec = records(vec![path], 1, 1).then(shuffled(1000, 0));
-    let mut pipeline = Pipeline::open(&spec, &MemoryBudget::unlimited(), 1).unwrap();
+    let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(u64::MAX), 1).unwrap();
     // What is before it comes first, as there is no room for both.
     assert!(pipeline.advance().unwrap());
     let error = pipeline.advance().unwrap_err().to_string();
