@@ -112,7 +112,7 @@ pub enum GraphError {
     },
     /// The run was asked to stop.
     Stopped,
-    /// A session whose weights could not be read was run again.
+    /// A context whose weights could not be read was run again.
     Failed,
     /// The plan broke one of its own rules.
     Plan(String),

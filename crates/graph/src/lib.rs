@@ -1,7 +1,7 @@
 //! The model: a graph read from a file, made simpler by passes, laid out in memory by a plan, and run.
 //!
 //! Invariant: everything is settled before the first byte is computed. A [`plan::Plan`] holds every offset, and
-//! running one ([`exec::Session::run`]) allocates nothing.
+//! running one ([`exec::Context::run`]) allocates nothing.
 
 #[cfg(test)]
 mod conformance;

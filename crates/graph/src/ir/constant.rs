@@ -84,7 +84,7 @@ impl Constant {
     }
 
     /// Fills `out` with the bytes of its dense form from `offset` on. Of strings there are none: their references are
-    /// made by a session.
+    /// made as it is loaded.
     ///
     /// # Errors
     /// [`OpError::File`] when the file fails, [`OpError::Internal`] for a range outside of it.

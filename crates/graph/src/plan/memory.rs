@@ -11,7 +11,7 @@ use crate::operator::{Slot, TensorInfo, WeightUse};
 /// What the memory of a plan is reserved for.
 pub(super) const PURPOSE: &str = "the plan";
 
-/// What a session keeps for each constant: where it is, and in which layout.
+/// What a loaded model keeps for each constant: where it is, and in which layout.
 const LOADED_WEIGHT_BYTES: u64 = 128;
 
 /// How much of everything a graph has: what the size of its plan follows from.
@@ -88,7 +88,7 @@ impl Sizes {
 }
 
 impl Plan {
-    /// Bytes of the heap that the plan takes, and a session's own lists of its slots and constants.
+    /// Bytes of the heap that the plan takes, and a context's own lists of its slots and constants.
     pub(super) fn heap_bytes(&self) -> u64 {
         let step_bytes =
             |step: &Step| list_bytes(&step.inputs) + list_bytes(&step.outputs) + list_bytes(&step.reads);

@@ -91,7 +91,7 @@ pub struct Plan {
     pub outputs: Vec<(String, usize)>,
     items: Vec<ArenaItem>,
     packing: Packing,
-    /// What the plan itself takes, and what a session makes of it besides the memory that it lays out.
+    /// What the plan itself takes, and what a context makes of it besides the memory that it lays out.
     memory: Arc<Reservation>,
 }
 
@@ -230,7 +230,7 @@ impl Plan {
         texts.sum()
     }
 
-    /// Everything a session holds for it: constants, window, arena and strings.
+    /// Everything a context and its loaded model hold for it: constants, window, arena and strings.
     pub fn total_bytes(&self) -> u64 {
         (self.weights_bytes + self.window_bytes() + self.arena_bytes + self.string_bytes) as u64
     }
