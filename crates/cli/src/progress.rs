@@ -6,7 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
-use tightfit::job::{JobReport, Progress};
+use tightfit::Progress;
+use tightfit::job::JobReport;
 use tightfit::usage::Usage;
 use tightfit::{Lines, display_bytes, limits, storage};
 

@@ -13,16 +13,18 @@ use std::time::{Duration, Instant};
 
 use tightfit_core::{DType, MemoryBudget, Reservation, Shape, StopFlag};
 use tightfit_data::{
-    Access, Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Position, Preprocess,
-    Resize, SavedStates,
+    Access, Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Preprocess, Resize,
+    SavedStates,
 };
 use tightfit_graph::exec::Feed;
 
 use crate::error::Error;
-use crate::fit::{Fit, FitOptions, Lines, fit};
+use crate::fit::{Fit, FitOptions, fit};
+use crate::lines::Lines;
 use crate::model::Model;
 use crate::pipeline::{is_pipeline, read_spec};
 use crate::process;
+use crate::progress::{Done, Progress};
 use crate::run::Runner;
 use crate::sink::{Rows, Sink, SinkNeed};
 use crate::tensor::Tensor;
@@ -111,36 +113,6 @@ pub struct Job<'m> {
     _sink: Reservation,
     /// Where the states of the pipeline go, in a job that is gone on with.
     states: Option<SavedStates>,
-}
-
-/// How far a job is.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Progress {
-    /// Rows done.
-    pub rows: u64,
-    /// Rows among them that an earlier process did.
-    pub resumed_rows: u64,
-    /// Rows there are, where that is known.
-    pub total_rows: Option<u64>,
-    /// Bytes of the budget in use, and the most that were, by line of the plan.
-    pub usage: Usage,
-    /// Time since the first batch was asked for.
-    pub elapsed: Duration,
-}
-
-/// What of a job is done, from the first row up to a place in its data.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Done {
-    /// Rows computed.
-    pub rows: u64,
-    /// Rows left out because they were bad.
-    pub skipped_rows: u64,
-    /// Why the first of them were.
-    pub skipped: Vec<String>,
-    /// Rows whose top class was the label.
-    pub right_rows: u64,
-    /// The place behind them.
-    pub position: Position,
 }
 
 /// What a job did.

@@ -11,10 +11,13 @@ pub mod fit;
 pub mod inspect;
 pub mod job;
 pub mod limits;
+mod lines;
 mod model;
 mod nested;
+mod outputs;
 pub mod pipeline;
 pub mod process;
+mod progress;
 pub mod records;
 mod run;
 pub mod sink;
@@ -23,9 +26,12 @@ pub mod usage;
 
 pub use error::{Error, NotFit};
 pub use feeds::{FeedSizes, Feeds};
-pub use fit::{Fit, FitOptions, Lines};
+pub use fit::{Fit, FitOptions};
+pub use lines::Lines;
 pub use model::{Model, ModelFile, OpenOptions};
-pub use run::{Outputs, Runner};
+pub use outputs::Outputs;
+pub use progress::{Done, Progress};
+pub use run::Runner;
 pub use tensor::Tensor;
 pub use tightfit_core::{
     DType, MemoryBudget, Reservation, Shape, StopFlag, TensorView, display_bytes, display_bytes_up,

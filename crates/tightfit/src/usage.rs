@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tightfit_core::MemoryBudget;
 
-use crate::fit::Lines;
+use crate::lines::Lines;
 use crate::process;
 
 /// Bytes of the budget in use, and the most that were, by line of the plan.

@@ -76,7 +76,10 @@ fn refuses_with_a_reason() {
         ("{'descr': '<f4', 'fortran_order': Maybe, 'shape': (), }", "True or False"),
         ("{'descr': '<f8', 'fortran_order': False, 'shape': (9223372036854775807,2)}", "elements"),
         ("{'descr': '|S9223372036854775807', 'fortran_order': False, 'shape': (9,)}", "elements"),
-        ("{'descr': '<f8', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1,1,1)}", "dimensions"),
+        (
+            "{'descr': '<f8', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1)}",
+            "dimensions",
+        ),
         ("{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999999999,)}", "a dimension"),
         ("", "'{'"),
     ] {

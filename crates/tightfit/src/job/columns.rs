@@ -8,7 +8,7 @@ use tightfit_graph::ir::{NodeKind, Port};
 use super::JobOptions;
 use crate::error::Error;
 use crate::model::Model;
-use crate::run::Outputs;
+use crate::outputs::Outputs;
 
 /// Dimensions of a colour image, the batch among them.
 const IMAGE_RANK: usize = 4;

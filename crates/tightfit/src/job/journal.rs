@@ -20,10 +20,10 @@ use serde_json::{Map, Value, json};
 use tightfit_data::{KEPT_REASONS, Position};
 use tightfit_format::whole;
 
-use super::Done;
 use super::identity::Identity;
 use super::shards::ShardNames;
 use crate::error::Error;
+use crate::progress::Done;
 
 /// Of a later version whose lines mean something else.
 const VERSION: u64 = 2;

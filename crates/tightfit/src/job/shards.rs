@@ -17,9 +17,10 @@ use tightfit_format::whole;
 
 use super::identity::Identity;
 use super::journal::{Begun, Journal};
-use super::{BatchSize, Done, Job, JobOptions, JobReport, Progress, open_dataset};
+use super::{BatchSize, Job, JobOptions, JobReport, open_dataset};
 use crate::error::Error;
 use crate::model::Model;
+use crate::progress::{Done, Progress};
 use crate::sink::{self, Rows, Sink, SinkFormat, SinkOptions, file::Output};
 
 /// Rows of a shard where nothing else is said: what a kill loses is seconds to minutes of work, and waiting for the disk

@@ -19,7 +19,7 @@ use super::elements::string;
 use super::file::Output;
 use super::{Rows, Sink, row_shape};
 use crate::error::Error;
-use crate::run::Outputs;
+use crate::outputs::Outputs;
 
 /// Which file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use tightfit_core::{DType, StringRef};
 
 use crate::base64;
-use crate::run::Outputs;
+use crate::outputs::Outputs;
 
 /// An element as a number; `None` for strings and complex numbers.
 pub fn number(dtype: DType, element: &[u8]) -> Option<f64> {

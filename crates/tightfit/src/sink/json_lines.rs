@@ -9,7 +9,7 @@ use super::file::Output;
 use super::labels::Top;
 use super::{Part, Rows, Sink};
 use crate::error::{Error, defect};
-use crate::run::Outputs;
+use crate::outputs::Outputs;
 
 /// Writes JSON lines.
 pub struct JsonLines {

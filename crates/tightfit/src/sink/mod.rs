@@ -19,8 +19,8 @@ use tightfit_format::spool::SPOOL_BYTES;
 use tightfit_graph::ir::Graph;
 
 use crate::error::Error;
-use crate::job::Done;
-use crate::run::Outputs;
+use crate::outputs::Outputs;
+use crate::progress::Done;
 
 pub use labels::Labels;
 
