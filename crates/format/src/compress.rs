@@ -5,7 +5,35 @@ use std::io::{self, BufReader, Read, Write};
 use flate2::write::{GzEncoder, ZlibEncoder};
 
 use crate::inflate::{Inflater, Wrapping};
-use crate::tfrecord::{Compression, INPUT_BYTES};
+
+/// Heap bytes that a reader of a compressed file takes beside its window: the input buffer, and the inflater's
+/// 32 KiB of history with its tables. To be reserved by whoever plans memory.
+pub const INFLATE_BYTES: usize = INPUT_BYTES + (64 << 10);
+
+/// What compressed bytes are read through.
+pub(crate) const INPUT_BYTES: usize = 64 << 10;
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// RFC 1952, also of several members.
+    Gzip,
+    /// RFC 1950.
+    Zlib,
+}
+
+impl Compression {
+    /// TensorFlow's name: `""`, `"GZIP"` or `"ZLIB"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "",
+            Compression::Gzip => "GZIP",
+            Compression::Zlib => "ZLIB",
+        }
+    }
+}
 
 /// Heap bytes that a [`Compressor`] takes when it compresses: zlib's window, tables and pending output.
 pub const DEFLATE_BYTES: usize = 416 << 10;
@@ -63,7 +91,7 @@ impl<W: Write> Write for Compressor<W> {
     }
 }
 
-/// Reads through from `R`, unpacked or as it is. It takes [`INFLATE_BYTES`](crate::tfrecord::INFLATE_BYTES) when it
+/// Reads through from `R`, unpacked or as it is. It takes [`INFLATE_BYTES`] when it
 /// unpacks. Of a damaged file all bytes in front of the damage are read before the error is.
 pub enum Decompressor<R: Read> {
     /// As it is.

@@ -1,8 +1,6 @@
 //! A graph as a file describes it: nodes, functions and where tensor values lie. Independent of the encoding, and
 //! nothing in it has been interpreted: inputs are strings as written, types are TensorFlow's numbers.
 
-pub mod data_type;
-
 mod decode;
 mod schema;
 mod segments;
@@ -71,7 +69,7 @@ pub enum AttrValue {
     Float(f32),
     /// A bool.
     Bool(bool),
-    /// A number of [`data_type::DataType`].
+    /// A number of [`crate::data_type::DataType`].
     Type(i32),
     /// A shape, maybe unknown in part.
     Shape(TensorShapeDef),
@@ -144,7 +142,7 @@ pub struct FunctionDef {
 pub struct ArgDef {
     /// Its name.
     pub name: Box<str>,
-    /// A number of [`data_type::DataType`]; 0 when `type_attr` says it.
+    /// A number of [`crate::data_type::DataType`]; 0 when `type_attr` says it.
     pub dtype: i32,
     /// The attribute that holds the type, or empty.
     pub type_attr: Box<str>,

@@ -5,6 +5,7 @@
 //! against the bytes that are there, the named [`limits`] and the memory budget.
 
 pub mod compress;
+pub mod data_type;
 pub mod detect;
 pub mod error;
 pub mod example;
@@ -16,6 +17,7 @@ pub mod location;
 pub mod message;
 pub mod npy;
 pub mod npz;
+mod random;
 pub mod sequence;
 pub mod source;
 pub mod spool;
@@ -25,9 +27,9 @@ pub mod zip;
 
 mod proto;
 
+pub use data_type::DataType;
 pub use detect::{ModelFormat, detect};
 pub use error::{FormatError, Place, Problem};
-pub use graph_def::data_type::DataType;
 pub use graph_def::{
     ArgDef, AttrValue, FunctionDef, GraphDef, GraphWriter, InlineBytes, ListValue, NameAttrList, NodeDef,
     Segments, TensorContent, TensorDef, TensorShapeDef,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tightfit_core::{DType, Shape};
 
 use crate::npy::{NpyType, header_of};
-use crate::whole::random;
+use crate::random::random;
 
 /// Heap bytes that a spool holds while it grows and while it is written out.
 pub const SPOOL_BYTES: usize = 16 << 10;

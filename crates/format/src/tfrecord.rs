@@ -22,19 +22,13 @@ pub use check::{CheckedRecord, GrowError, find_header};
 use tightfit_core::{ALIGNMENT, Buffer, display_bytes};
 
 use crate::compress::Decompressor;
+pub use crate::compress::{Compression, INFLATE_BYTES};
 
 /// Bytes before a record's data.
 pub const HEADER_BYTES: usize = 12;
 
 /// Bytes after a record's data.
 pub const FOOTER_BYTES: usize = 4;
-
-/// Heap bytes that a reader of a compressed file takes beside its window: the input buffer, and the inflater's
-/// 32 KiB of history with its tables. To be reserved by whoever plans memory.
-pub const INFLATE_BYTES: usize = INPUT_BYTES + (64 << 10);
-
-/// What compressed bytes are read through.
-pub(crate) const INPUT_BYTES: usize = 64 << 10;
 
 /// The most that is read at once: enough that system calls are not felt, and little enough that it is still in the
 /// cache when its CRC is computed.
@@ -44,17 +38,6 @@ const READ_BYTES: usize = 256 << 10;
 const MOVE_BYTES: usize = 4 << 10;
 
 const CRC_MASK: u32 = 0xa282_ead8;
-
-/// How a file is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// RFC 1952, also of several members.
-    Gzip,
-    /// RFC 1950.
-    Zlib,
-}
 
 impl Compression {
     /// The compression of a TFRecord file that begins with `head` (12 bytes, fewer if the file has fewer). A plain
@@ -70,15 +53,6 @@ impl Compression {
                 Compression::Zlib
             }
             _ => Compression::None,
-        }
-    }
-
-    /// TensorFlow's name: `""`, `"GZIP"` or `"ZLIB"`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Compression::None => "",
-            Compression::Gzip => "GZIP",
-            Compression::Zlib => "ZLIB",
         }
     }
 }

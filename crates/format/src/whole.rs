@@ -15,13 +15,12 @@
 //! - [`WholeFile::commit`] syncs the data, renames, and syncs the folder, so that the name is on the disk too. Dropped
 //!   before that, nothing is left.
 
-use std::collections::hash_map::RandomState;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::hash::BuildHasher;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use crate::random::random;
 use crate::spool::is_spool_name;
 
 /// Between a name and the random digits.
@@ -284,12 +283,6 @@ fn is_unsupported(error: &io::Error) -> bool {
 /// The folder that a file is in.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// A number that nobody foresees.
-pub(crate) fn random() -> u64 {
-    // Its keys are from the system's source of randomness, and others each time.
-    RandomState::new().hash_one(std::process::id())
 }
 
 /// What a file is called beside `place`.

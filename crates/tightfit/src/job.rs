@@ -3,6 +3,7 @@
 mod columns;
 mod identity;
 mod journal;
+mod names;
 mod shards;
 mod tune;
 

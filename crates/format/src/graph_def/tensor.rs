@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use tightfit_core::{Buffer, DType};
 
-use super::data_type::DataType;
 use super::decode::Decoder;
 use super::schema::TENSOR;
 use super::segments::{self, Builder, Finder, Segments};
+use crate::data_type::DataType;
 use crate::error::{FormatError, Place, Problem};
 use crate::limits;
 use crate::proto::{Input, Run};

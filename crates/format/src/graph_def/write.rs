@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use tightfit_core::{Buffer, DType, MemoryBudget};
 
-use super::data_type::DataType;
 use super::tensor::value_field;
 use super::{
     ArgDef, AttrValue, FunctionDef, GraphDef, ListValue, NameAttrList, NodeDef, TensorContent, TensorDef,
     TensorShapeDef,
 };
+use crate::data_type::DataType;
 use crate::proto::encode::{Encoder, Sink, bytes, float, int, int_or_nothing, text_or_nothing, varint};
 use crate::source::SourceFile;
 

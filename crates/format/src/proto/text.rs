@@ -1,8 +1,8 @@
 //! Protobuf's text encoding (protobuf.dev/reference/protobuf/textformat-spec): `name: value name { ... }`.
 
 use super::{Field, Input, Kind, Result, Run, Scalar};
+use crate::data_type::DataType;
 use crate::error::{FormatError, Place, Problem};
-use crate::graph_def::data_type::DataType;
 use crate::limits;
 use crate::source::Cursor;
 

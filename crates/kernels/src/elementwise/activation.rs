@@ -3,7 +3,7 @@
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact};
 use crate::base::simd::dispatch;
-use crate::elementwise::functions::Activation;
+use crate::elementwise::functions::{Activation, Apply};
 
 impl Activation {
     /// The bounds, when the function does nothing but clamp (None clamps to the infinities).
@@ -43,14 +43,6 @@ impl Activation {
         }
         dispatch(isa, Apply { activation: self, from, to, count })
     }
-}
-
-/// A function over floats in memory: its vector code is in [`functions`](super::functions).
-pub(super) struct Apply {
-    pub activation: Activation,
-    pub from: *const f32,
-    pub to: *mut f32,
-    pub count: usize,
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@
 use crate::base::math;
 use crate::base::simd::{Kernel, Simd};
 use crate::base::width::{Loop, vectorised};
-use crate::elementwise::activation::Apply;
 use crate::elementwise::float::{Float, digamma, lgamma};
 
 /// A function of one element.
@@ -27,6 +26,14 @@ impl<F: Copy, M: Map<F>> Loop for MapLoop<'_, F, M> {
             *x = self.1.apply(*x);
         }
     }
+}
+
+/// A function over floats in memory.
+pub(super) struct Apply {
+    pub activation: Activation,
+    pub from: *const f32,
+    pub to: *mut f32,
+    pub count: usize,
 }
 
 /// What is said of a function in words.

@@ -21,7 +21,7 @@ use tightfit_data::{KEPT_REASONS, Position};
 use tightfit_format::whole;
 
 use super::identity::Identity;
-use super::shards::ShardNames;
+use super::names::ShardNames;
 use crate::error::Error;
 use crate::progress::Done;
 

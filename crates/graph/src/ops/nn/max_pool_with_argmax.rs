@@ -7,14 +7,13 @@
 use tightfit_core::DType;
 use tightfit_kernels::{Isa, Pool2d, PoolKind, average_pool_f64, max_pool_any};
 
-use super::pool::channel_window;
 use crate::dim::Dims;
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::window::{Moves, pair};
+use crate::ops::shared::window::{Moves, channel_window, pair};
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "MaxPoolWithArgmax", import }];
 

@@ -14,7 +14,7 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::window::{Moves, Padding, pair};
+use crate::ops::shared::window::{Moves, Padding, channel_window, pair};
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "MaxPool", import: |attributes| import(attributes, PoolKind::Max) },
@@ -48,26 +48,6 @@ fn import(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operato
 fn over_channels(ksize: &[i64], strides: &[i64]) -> Result<Option<Box<dyn Operator>>, OpError> {
     Ok(channel_window(ksize, strides)?
         .map(|channels| Box::new(ChannelPool { channels }) as Box<dyn Operator>))
-}
-
-/// How many channels a window covers, where it is more than one.
-///
-/// # Errors
-/// As [`over_channels`].
-pub(super) fn channel_window(ksize: &[i64], strides: &[i64]) -> Result<Option<usize>, OpError> {
-    let &[_, _, _, channels] = ksize else { return Ok(None) };
-    if channels <= 1 {
-        return Ok(None);
-    }
-    if ksize[..3] != [1; 3] {
-        let why = format!("is {ksize:?}; a window covers either channels or pixels");
-        return Err(OpError::attribute("ksize", why));
-    }
-    if strides != ksize {
-        let why = format!("is {strides:?}; over channels it must be the window's {ksize:?}");
-        return Err(OpError::attribute("strides", why));
-    }
-    Ok(Some(channels as usize))
 }
 
 /// The largest of each of several neighbouring channels.

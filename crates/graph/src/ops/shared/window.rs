@@ -186,6 +186,26 @@ pub fn pair(attribute: &str, values: &[i64]) -> Result<[usize; 2], OpError> {
     }
 }
 
+/// How many channels a window covers, where it is more than one.
+///
+/// # Errors
+/// [`OpError::Attribute`] for what TensorFlow refuses: windows that overlap, and those that also cover other pixels.
+pub fn channel_window(ksize: &[i64], strides: &[i64]) -> Result<Option<usize>, OpError> {
+    let &[_, _, _, channels] = ksize else { return Ok(None) };
+    if channels <= 1 {
+        return Ok(None);
+    }
+    if ksize[..3] != [1; 3] {
+        let why = format!("is {ksize:?}; a window covers either channels or pixels");
+        return Err(OpError::attribute("ksize", why));
+    }
+    if strides != ksize {
+        let why = format!("is {strides:?}; over channels it must be the window's {ksize:?}");
+        return Err(OpError::attribute("strides", why));
+    }
+    Ok(Some(channels as usize))
+}
+
 fn explicit(paddings: &[i64]) -> Result<[usize; 4], OpError> {
     match *paddings {
         [0, 0, top, bottom, left, right, 0, 0] if paddings.iter().all(|p| *p >= 0) => {

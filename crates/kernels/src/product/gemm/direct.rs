@@ -4,7 +4,7 @@
 use crate::base::simd::{Kernel, Simd};
 
 use super::RawEpilogue;
-use super::driver::Segment;
+use super::segment::Segment;
 use super::tile::MAX_ROWS;
 
 /// The most rows that are multiplied this way.

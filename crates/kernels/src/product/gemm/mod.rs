@@ -10,13 +10,15 @@ mod driver;
 mod epilogue;
 mod panels;
 mod plan;
+mod segment;
 mod tile;
 
-pub(crate) use driver::{Gemm, Offsets, RightHand, Rows, Scratch, Segment};
+pub(crate) use driver::{Gemm, Offsets, RightHand, Rows, Scratch};
 pub(crate) use epilogue::RawEpilogue;
 pub use epilogue::{Epilogue, Residual};
 pub use panels::PackedLayout;
 pub(crate) use plan::{Form, Problem};
+pub(crate) use segment::Segment;
 pub(crate) use tile::MAX_ROWS;
 
 use crate::base::error::{KernelError, check_exact};
