@@ -101,25 +101,39 @@ fn refused_runs_stay_inside_too() {
     assert!(stderr.contains("the smallest --memory that works is "), "{stderr}");
 }
 
-/// A text graph: a Fill and a chain of `nodes` Neg, all of which are known before it runs.
+/// Writes a text graph: a Fill and a chain of `nodes` Neg, all of which are known before it runs.
 fn chain(dir: &TempDir, nodes: usize) -> PathBuf {
-    let constant = |name: &str, dtype: &str, shape: &str, value: &str| {
-        format!(
+    let path = dir.0.join("chain.pbtxt");
+    let mut file = BufWriter::new(File::create(&path).unwrap());
+    for (name, dtype, shape, value) in
+        [("d", "DT_INT32", "dim { size: 1 }", "int_val: 64"), ("v", "DT_FLOAT", "", "float_val: 1.0")]
+    {
+        writeln!(
+            file,
             "node {{ name: '{name}' op: 'Const' attr {{ key: 'dtype' value {{ type: {dtype} }} }} attr {{ key: 'value' \
-             value {{ tensor {{ dtype: {dtype} tensor_shape {{ {shape} }} {value} }} }} }} }}\n"
+             value {{ tensor {{ dtype: {dtype} tensor_shape {{ {shape} }} {value} }} }} }} }}"
         )
-    };
-    let mut text = constant("d", "DT_INT32", "dim { size: 1 }", "int_val: 64");
-    text += &constant("v", "DT_FLOAT", "", "float_val: 1.0");
-    text +=
-        "node { name: 'n0' op: 'Fill' input: 'd' input: 'v' attr { key: 'T' value { type: DT_FLOAT } } }\n";
-    for i in 1..=nodes {
-        let before = i - 1;
-        text += &format!(
-            "node {{ name: 'n{i}' op: 'Neg' input: 'n{before}' attr {{ key: 'T' value {{ type: DT_FLOAT }} }} }}\n"
-        );
+        .unwrap();
     }
-    dir.write("chain.pbtxt", text.as_bytes())
+    let float = "attr { key: 'T' value { type: DT_FLOAT } }";
+    writeln!(file, "node {{ name: 'n0' op: 'Fill' input: 'd' input: 'v' {float} }}").unwrap();
+    for i in 1..=nodes {
+        writeln!(file, "node {{ name: 'n{i}' op: 'Neg' input: 'n{}' {float} }}", i - 1).unwrap();
+    }
+    file.flush().unwrap();
+    path
+}
+
+/// Writes a table of so many columns and one row.
+fn wide(dir: &TempDir, columns: usize) -> PathBuf {
+    let path = dir.0.join("wide.csv");
+    let mut file = BufWriter::new(File::create(&path).unwrap());
+    (1..columns).for_each(|i| write!(file, "c{i},").unwrap());
+    writeln!(file, "c").unwrap();
+    (1..columns).for_each(|_| write!(file, "1,").unwrap());
+    writeln!(file, "1").unwrap();
+    file.flush().unwrap();
+    path
 }
 
 #[test]
@@ -127,10 +141,7 @@ fn what_is_many_and_small_stays_inside() {
     let dir = TempDir::new();
     let text = |path: &Path| path.display().to_string();
     let chain = text(&chain(&dir, 20_000));
-    // 50,000 columns and their names, and one row.
-    let names: Vec<String> = (0..50_000).map(|i| format!("c{i}")).collect();
-    let table = format!("{}\n{}1\n", names.join(","), "1,".repeat(49_999));
-    let table = text(&dir.write("wide.csv", table.as_bytes()));
+    let table = text(&wide(&dir, 50_000));
     let output = text(&dir.0.join("out.npz"));
     let run = ["run", &chain, "--output", &output, "--quiet"].map(String::from).to_vec();
     let plan = ["plan", &chain, "--json"].map(String::from).to_vec();
