@@ -11,8 +11,8 @@ use half::f16;
 use proptest::prelude::*;
 use tightfit_core::{DType, MemoryBudget};
 use tightfit_data::image::{
-    Argument, DecodeOptions, Decoded, ImageError, ImageHeader, ImageOp, ImageType, OPS, ResizeMethod, encode_png,
-    op_by_name,
+    Argument, DecodeOptions, Decoded, ImageError, ImageHeader, ImageOp, ImageType, OPS, ResizeMethod,
+    encode_png, op_by_name,
 };
 use tightfit_format::npz::NpzReader;
 

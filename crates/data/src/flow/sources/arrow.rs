@@ -101,7 +101,16 @@ impl Format for ArrowFormat {
         check_same(&columns, &self.schema).map_err(|why| bad(wrong(why)))?;
         let projection = columns.iter().map(|column| column.index).collect();
         let made = Element::new(self.schema.clone(), "arrow row", &self.budget);
-        Ok(Box::new(ArrowRows { messages, _counted: counted, columns, projection, row: 0, skipped: from.0, batch: None, made }))
+        Ok(Box::new(ArrowRows {
+            messages,
+            _counted: counted,
+            columns,
+            projection,
+            row: 0,
+            skipped: from.0,
+            batch: None,
+            made,
+        }))
     }
 }
 
