@@ -12,6 +12,8 @@ pub struct StringPool {
     start: *mut u8,
     memory: Buffer,
     used_bytes: Cell<usize>,
+    /// What was asked for by steps that make strings, room or not, of all runs.
+    asked_bytes: Cell<u64>,
 }
 
 // SAFETY: the pool owns its memory, and the pointer into it moves along.
@@ -20,7 +22,7 @@ unsafe impl Send for StringPool {}
 impl StringPool {
     /// A pool over `memory`.
     pub fn new(mut memory: Buffer) -> StringPool {
-        StringPool { start: memory.as_mut_ptr(), memory, used_bytes: Cell::new(0) }
+        StringPool { start: memory.as_mut_ptr(), memory, used_bytes: Cell::new(0), asked_bytes: Cell::new(0) }
     }
 
     /// Bytes used.
@@ -31,6 +33,18 @@ impl StringPool {
     /// Bytes there is room for.
     pub fn capacity_bytes(&self) -> usize {
         self.memory.len()
+    }
+
+    /// True when there is room for so many bytes more.
+    pub fn ask(&self, bytes: u64) -> bool {
+        self.asked_bytes.set(self.asked_bytes.get().saturating_add(bytes));
+        bytes <= (self.memory.len() - self.used_bytes.get()) as u64
+    }
+
+    /// Bytes that were ever asked for.
+    #[cfg(test)]
+    pub fn asked_bytes(&self) -> u64 {
+        self.asked_bytes.get()
     }
 
     /// Forgets all strings behind the first `bytes` bytes. Nobody can hold one of them: it takes the pool alone.
