@@ -229,11 +229,11 @@ fn too_little_memory_is_told_with_the_record() {
     let output = folder.path("out.tfrecord");
     let features = json!({"features": {"padding": {"dtype": "string", "shape": []}}});
     let spec = spec(json!({"tfrecord": text(&source)}), json!([{"parse": features}, {"batch": 2}]));
-    let args = ["records", "preprocess", &spec, "--output", text(&output), "--memory", "14MiB"];
+    let args = ["records", "preprocess", &spec, "--output", text(&output), "--memory", "12MiB"];
     tightfit(args).assert_fails(3, "a.tfrecord, record 4 at byte");
     assert_eq!(folder.names(), ["a.tfrecord"]);
     // What comes before is shown.
-    let head = tightfit(["data", "head", &spec, "--memory", "14MiB"]);
+    let head = tightfit(["data", "head", &spec, "--memory", "12MiB"]);
     assert_eq!((head.code, head.stdout.lines().filter(|line| line.starts_with('{')).count()), (3, 2));
     tightfit(["records", "preprocess", text(&source), "--output", text(&output), "--memory", "1MiB"])
         .assert_fails(3, "the program itself");

@@ -101,23 +101,28 @@ fn refused_runs_stay_inside_too() {
     assert!(stderr.contains("the smallest --memory that works is "), "{stderr}");
 }
 
-/// A Fill of so many elements, and 20,000 Neg behind it, all of which are known before anything is run.
+/// Writes a text graph: a Fill of so many elements, and 20,000 Neg behind it, all of which are known before anything is run.
+/// It is written piece by piece: the system counts what a program's starter holds as the program's own.
 fn known_chain(dir: &TempDir, elements: usize) -> PathBuf {
+    let path = dir.0.join(format!("chain-{elements}.pbtxt"));
+    let mut file = BufWriter::new(File::create(&path).unwrap());
     let attr = |name: &str, value: &str| format!("attr {{ key: '{name}' value {{ {value} }} }}");
     let float = attr("T", "type: DT_FLOAT");
-    let constant = |name: &str, dtype: &str, shape: &str, value: &str| {
+    for (name, dtype, shape, value) in [
+        ("dims", "DT_INT32", "dim { size: 1 }", format!("int_val: {elements}")),
+        ("one", "DT_FLOAT", "", "float_val: 1".to_string()),
+    ] {
         let tensor = format!("tensor {{ dtype: {dtype} tensor_shape {{ {shape} }} {value} }}");
         let attrs = attr("dtype", &format!("type: {dtype}")) + &attr("value", &tensor);
-        format!("node {{ name: '{name}' op: 'Const' {attrs} }}\n")
-    };
-    let mut text = constant("dims", "DT_INT32", "dim { size: 1 }", &format!("int_val: {elements}"));
-    text += &constant("one", "DT_FLOAT", "", "float_val: 1");
-    let index = attr("index_type", "type: DT_INT32");
-    text += &format!("node {{ name: 'n0' op: 'Fill' input: 'dims' input: 'one' {float} {index} }}\n");
-    for i in 1..=20_000 {
-        text += &format!("node {{ name: 'n{i}' op: 'Neg' input: 'n{}' {float} }}\n", i - 1);
+        writeln!(file, "node {{ name: '{name}' op: 'Const' {attrs} }}").unwrap();
     }
-    dir.write(&format!("chain-{elements}.pbtxt"), text.as_bytes())
+    let index = attr("index_type", "type: DT_INT32");
+    writeln!(file, "node {{ name: 'n0' op: 'Fill' input: 'dims' input: 'one' {float} {index} }}").unwrap();
+    for i in 1..=20_000 {
+        writeln!(file, "node {{ name: 'n{i}' op: 'Neg' input: 'n{}' {float} }}", i - 1).unwrap();
+    }
+    file.flush().unwrap();
+    path
 }
 
 #[test]
@@ -140,15 +145,24 @@ fn what_is_known_ahead_stays_inside_too() {
     }
 }
 
+/// Writes a table of so many columns and one row.
+fn wide(dir: &TempDir, columns: usize) -> PathBuf {
+    let path = dir.0.join("wide.csv");
+    let mut file = BufWriter::new(File::create(&path).unwrap());
+    (1..columns).for_each(|i| write!(file, "c{i},").unwrap());
+    writeln!(file, "c").unwrap();
+    (1..columns).for_each(|_| write!(file, "1,").unwrap());
+    writeln!(file, "1").unwrap();
+    file.flush().unwrap();
+    path
+}
+
 #[test]
 fn what_is_many_and_small_stays_inside() {
     let dir = TempDir::new();
     let text = |path: &Path| path.display().to_string();
     let chain = text(&known_chain(&dir, 64));
-    // 50,000 columns and their names, and one row.
-    let names: Vec<String> = (0..50_000).map(|i| format!("c{i}")).collect();
-    let table = format!("{}\n{}1\n", names.join(","), "1,".repeat(49_999));
-    let table = text(&dir.write("wide.csv", table.as_bytes()));
+    let table = text(&wide(&dir, 50_000));
     let output = text(&dir.0.join("out.npz"));
     let run = ["run", &chain, "--output", &output, "--quiet"].map(String::from).to_vec();
     let plan = ["plan", &chain, "--json"].map(String::from).to_vec();

@@ -176,7 +176,7 @@ def main():
         return replay(options)
     first, last = map(int, options.seeds.split(":"))
     counts, operators, begin = collections.Counter(), collections.Counter(), time.time()
-    log = open(options.log, "w") if options.log else None
+    log = open(options.log, "w", buffering=1) if options.log else None
 
     def seen(line):
         seed, kind, op, why, says, is_refused = line

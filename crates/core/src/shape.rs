@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 /// The most dimensions a tensor may have here.
-pub const MAX_RANK: usize = 32;
+pub const MAX_RANK: usize = 20;
 
 /// The dimensions of a tensor, outermost first, as in `[batch, height, width, channels]`. It is `Copy` and holds no
 /// heap memory. The product of the dimensions is known to fit `isize`.

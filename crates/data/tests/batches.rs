@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use common::{Folder, column, golden, numbered, read, records, spec};
 use proptest::prelude::*;
 use tightfit_core::{DType, MemoryBudget, StringRef};
-use tightfit_data::image::{ImageType, encode_png};
 use tightfit_data::{DataError, Dataset, Preprocess, Probe, Resize, RowFault};
 use tightfit_format::example::Values;
 
@@ -416,8 +415,10 @@ proptest! {
 fn png(height: usize, width: usize) -> Vec<u8> {
     let pixels = vec![height as u8; height * width * 3];
     let mut out = Vec::new();
-    let image = ImageType::new([height, width, 3], DType::U8);
-    encode_png(image, &pixels, &mut out).unwrap();
+    let mut encoder = png::Encoder::new(&mut out, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_compression(png::Compression::Fast);
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
     out
 }
 

@@ -1,7 +1,8 @@
-//! BMP as TensorFlow reads it: whole bytes for a pixel, uncompressed.
+//! BMP as TensorFlow reads it: whole bytes for a pixel.
 //!
 //! One byte is one channel, its palette is not looked at; three are blue, green and red, four alpha as well, and masks say
-//! nothing else. What has fewer bits than eight, or 16, or runs, TensorFlow refuses. Source: TensorFlow's
+//! nothing else. What has fewer bits than eight, or 16, TensorFlow refuses, and what is not as long as its pixels, which
+//! runs hardly ever are; it does not look at what compression is said to be. Source: TensorFlow's
 //! `decode_image_op.cc`, and the BITMAPFILEHEADER and BITMAPINFOHEADER structures of Windows.
 
 use std::cmp::Ordering;
@@ -40,10 +41,6 @@ impl<'a> Bmp<'a> {
         let bits = usize::from(u16::from_le_bytes([head[28], head[29]]));
         if !matches!(bits, 8 | 24 | 32) || word(14) < INFO_BYTES {
             return Err(broken("a BMP that is not of 8, 24 or 32 bits"));
-        }
-        // Uncompressed, or with masks, which are taken to be the usual ones.
-        if !matches!(word(30), 0 | 3) {
-            return Err(broken("a compressed BMP"));
         }
         let channels = bits / 8;
         let line_bytes = width.checked_mul(channels).and_then(|bytes| bytes.checked_next_multiple_of(4));

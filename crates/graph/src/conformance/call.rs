@@ -297,7 +297,7 @@ impl Caller {
         let slots = self.slots(inputs, shapes, &places, &mut guarded, way.in_place_input);
         let indices: Vec<usize> = (0..slots.len()).collect();
         let (input_slots, output_slots) = indices.split_at(inputs.len());
-        let strings_before = self.strings.used_bytes();
+        let (strings_before, asked_before) = (self.strings.used_bytes(), self.strings.asked_bytes());
         let mut run = Run {
             pool,
             slots: &slots,
@@ -323,8 +323,12 @@ impl Caller {
         }
         let result = operator.run(&mut run);
         let new_strings_bytes = self.strings.used_bytes() - strings_before;
-        if new_strings_bytes > memory.string_bytes {
-            return Err(format!("makes {new_strings_bytes} bytes of strings, not {}", memory.string_bytes));
+        let asked_bytes = (self.strings.asked_bytes() - asked_before) as usize;
+        if new_strings_bytes > memory.string_bytes.saturating_add(asked_bytes) {
+            let planned_bytes = memory.string_bytes;
+            return Err(format!(
+                "makes {new_strings_bytes} bytes of strings, not {planned_bytes} and {asked_bytes}"
+            ));
         }
         let actual: Vec<Shape> = slots[inputs.len()..].iter().map(|slot| slot.shape.get()).collect();
         self.check_guards(inputs, &mut guarded, &scratch, &places, way)?;

@@ -263,8 +263,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`OpError::Strings`] when there is less: the context finds more memory and runs the step again.
     pub fn need_strings(&self, bytes: u64) -> Result<(), OpError> {
-        let free = self.strings.capacity_bytes() - self.strings.used_bytes();
-        if bytes <= free as u64 { Ok(()) } else { Err(OpError::Strings { bytes }) }
+        if self.strings.ask(bytes) { Ok(()) } else { Err(OpError::Strings { bytes }) }
     }
 
     /// Makes a new string of two.

@@ -79,6 +79,8 @@ pub struct StringPool {
     start: *mut u8,
     memory: Buffer,
     used_bytes: Cell<usize>,
+    /// What was asked for by steps that make strings, room or not, of all runs.
+    asked_bytes: Cell<u64>,
 }
 
 // SAFETY: the pool owns its memory, and the pointer into it moves along.
@@ -87,7 +89,8 @@ unsafe impl Send for StringPool {}
 impl StringPool {
     /// A pool of its own texts in `memory`, behind those of constants.
     pub fn new(constants: Texts, mut memory: Buffer) -> StringPool {
-        StringPool { constants, start: memory.as_mut_ptr(), memory, used_bytes: Cell::new(0) }
+        let (used_bytes, asked_bytes) = (Cell::new(0), Cell::new(0));
+        StringPool { constants, start: memory.as_mut_ptr(), memory, used_bytes, asked_bytes }
     }
 
     /// Bytes of its own texts.
@@ -98,6 +101,18 @@ impl StringPool {
     /// Bytes there is room for.
     pub fn capacity_bytes(&self) -> usize {
         self.memory.len()
+    }
+
+    /// True when there is room for so many bytes more.
+    pub fn ask(&self, bytes: u64) -> bool {
+        self.asked_bytes.set(self.asked_bytes.get().saturating_add(bytes));
+        bytes <= (self.memory.len() - self.used_bytes.get()) as u64
+    }
+
+    /// Bytes that were ever asked for.
+    #[cfg(test)]
+    pub fn asked_bytes(&self) -> u64 {
+        self.asked_bytes.get()
     }
 
     /// Forgets all texts but those of constants. Nobody can hold one of them: it takes the pool alone.

@@ -92,7 +92,12 @@ struct Rows<'a, T> {
 
 impl<'a, T: Copy> Rows<'a, T> {
     fn new(values: &'a [T], shape: &Shape, sizes: [usize; 2]) -> Result<Self> {
-        let given = <[usize; 2]>::try_from(&shape[..]).unwrap_or([0; 2]);
+        let given = match shape[..] {
+            [] => [1, 1],
+            [classes] => [1, classes],
+            [rows, classes] => [rows, classes],
+            _ => [0; 2],
+        };
         let fits = given.iter().zip(sizes).all(|(given, size)| *given == size || *given == 1);
         ensure(
             fits,

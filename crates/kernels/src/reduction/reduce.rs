@@ -620,6 +620,8 @@ pub fn scan(
                             ScanOp::Sum => <T as Element>::add(sum, src[at].widen()),
                             ScanOp::Prod => <T as Element>::mul(sum, src[at].widen()),
                         };
+                        // Each result so far is an element: past the range it stays infinite.
+                        sum = T::narrow(sum).widen();
                         dst[at] = T::narrow(if exclusive { before } else { sum });
                     }
                 }

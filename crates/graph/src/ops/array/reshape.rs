@@ -64,6 +64,10 @@ impl Operator for Reshape {
         shared::dims_of_rank(1, shape, 1)?;
         let Some(mut dims) = shape.dims_value() else {
             let rank = shape.dims.get().and_then(|dims| dims.first().map_or(Some(0), |d| d.size()));
+            if rank == Some(1) && !input.is_bound {
+                // Whatever the one size is given as, it is that of all elements.
+                return Ok(vec![Fact::new(input.dtype, Dims::new([input.dims.elements()]))]);
+            }
             return Ok(vec![Fact::new(input.dtype, rank.map_or(Dims::UNKNOWN, Dims::of_rank))]);
         };
         if dims.iter().any(|d| matches!(d, Dim::Known(..-1))) {

@@ -195,7 +195,7 @@ impl Operator for BatchMatMul {
         }
         let is_same = |(a, b): (&Dim, &Dim)| a.known().zip(b.known()).is_none_or(|(a, b)| a == b);
         let is_alike = a_batch.len() == b_batch.len() && a_batch.iter().zip(b_batch).all(is_same);
-        if !self.broadcasts && !is_alike && !(a.is_bound || b.is_bound) {
+        if !(self.broadcasts || is_alike || a.is_bound || b.is_bound) {
             let why =
                 format!("is of shape {} for {}; those before the last two are the same", b.dims, a.dims);
             return Err(OpError::input(1, why));

@@ -126,6 +126,9 @@ impl Conv2dTranspose {
         shared::dims_of_rank(SIZES, sizes, 1)?;
         match sizes.dims_value().as_deref() {
             None => Ok([Dim::Unknown; 2]),
+            Some(sizes) if sizes.iter().any(|size| matches!(size, Dim::Known(..0))) => {
+                Err(OpError::input(SIZES, format!("is {}, no shape of images", Dims::new(sizes))))
+            }
             Some(&[_, height, width, _] | &[height, width]) => Ok([height, width]),
             Some(other) => Err(OpError::input(SIZES, format!("is {}, no shape of images", Dims::new(other)))),
         }

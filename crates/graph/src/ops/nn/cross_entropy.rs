@@ -32,12 +32,15 @@ struct CrossEntropy {
 impl CrossEntropy {
     fn dims(&self, logits: &Fact, labels: &Fact) -> Result<Vec<Dim>, OpError> {
         let unknown = vec![Dim::Unknown; 2];
-        let logit_dims = shared::dims_of_rank(0, logits, 2)?;
         if !self.is_sparse {
-            shared::dims_of_rank(1, labels, 2)?;
             let dims = shared::broadcast(logits, labels)?;
+            if dims.rank().is_some_and(|rank| rank != 2) {
+                let why = format!("is of shape {}, no rows of classes with {}", labels.dims, logits.dims);
+                return Err(OpError::input(1, why));
+            }
             return Ok(dims.get().map_or(unknown, <[Dim]>::to_vec));
         }
+        let logit_dims = shared::dims_of_rank(0, logits, 2)?;
         if logit_dims.as_ref().is_some_and(|dims| dims[1] == Dim::Known(0)) && !logits.is_bound {
             return Err(OpError::input(0, format!("is of shape {}, of no classes", logits.dims)));
         }
@@ -95,6 +98,12 @@ mod tests {
         assert_eq!(
             run("SoftmaxCrossEntropyWithLogits", &[], &one_label).unwrap(),
             run("SoftmaxCrossEntropyWithLogits", &[], &for_each).unwrap()
+        );
+        let row = [tensor(&[3], &[1.0f64, 2.0, 3.0]), tensor(&[2, 1], &[0.5f64, 1.0])];
+        let rows = [tensor(&[2, 3], &[1.0f64, 2.0, 3.0, 1.0, 2.0, 3.0]), row[1].clone()];
+        assert_eq!(
+            run("SoftmaxCrossEntropyWithLogits", &[], &row).unwrap(),
+            run("SoftmaxCrossEntropyWithLogits", &[], &rows).unwrap()
         );
         let bad = [logits, tensor(&[2], &[3i32, 0])];
         refuses("SparseSoftmaxCrossEntropyWithLogits", &[], &bad, "3");
