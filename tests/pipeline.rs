@@ -184,7 +184,8 @@ fn folders_that_say_what_they_hold_are_paths() {
         let output = folder.path("rows.jsonl");
         let run = ["run", text(&model), "--input", input, "--output", text(&output), "--quiet"];
         assert_eq!(tightfit(run).code, 0);
-        fs::read_to_string(output).expect("the rows")
+        let rows = fs::read_to_string(output).expect("the rows");
+        rows.replace(text(&data), "DATA").replace(&within("dt=2025/digits.tfrecord"), "DATA")
     };
     assert_eq!(rows(&within("dt=2025/d*.tfrecord")), rows(text(&data)));
 }

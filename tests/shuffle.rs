@@ -72,7 +72,7 @@ fn the_same_order_in_any_memory_and_another_in_any_epoch() {
     let (order, report) = shuffle(&folder, &inputs, &["--seed", "3"]);
     assert_complete(&order, 40_000);
     assert_eq!((&report["order"], &report["windows"]), (&json!("uniform"), &json!(1)));
-    for more in [["--memory", "8MiB", "--threads", "1"], ["--memory", "9MiB", "--threads", "3"]] {
+    for more in [["--memory", "6MiB", "--threads", "1"], ["--memory", "6500KiB", "--threads", "3"]] {
         let (again, report) = shuffle(&folder, &inputs, &[&["--seed", "3"][..], &more].concat());
         assert!(again == order, "the same seed gives the same order");
         assert!(report["windows"].as_u64() > Some(3), "{report}");
@@ -100,7 +100,7 @@ fn uniform_after_chi_squared() {
     let folder = Folder::new();
     let path = folder.write("a.tfrecord", numbered(0..COUNT, 50));
     for seed in ["1", "2", "3"] {
-        let (order, report) = shuffle(&folder, &[&path], &["--seed", seed, "--memory", "10MiB"]);
+        let (order, report) = shuffle(&folder, &[&path], &["--seed", seed, "--memory", "7MiB"]);
         assert_complete(&order, COUNT);
         assert!(report["windows"].as_u64() > Some(3), "{report}");
         let (mut cells, mut distances) = (BTreeMap::new(), BTreeMap::new());
@@ -205,7 +205,7 @@ fn what_cannot_be_shuffled() {
     assert_eq!(tightfit(["records", "convert", text(&path), "--output", text(&gzip), "--quiet"]).code, 0);
     call(&gzip, &[]).assert_fails(2, "is compressed (GZIP)");
     let large = folder.write("large.tfrecord", numbered(0..3, 4_000_000));
-    call(&large, &["--memory", "10MiB", "--quiet"])
+    call(&large, &["--memory", "7MiB", "--quiet"])
         .assert_fails(3, "large.tfrecord, record 0 at byte 0: the shuffle window");
     fs::remove_file(&output).expect("the output");
     // Broken where only reading shows it, and where the index does.

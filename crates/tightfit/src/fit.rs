@@ -56,6 +56,8 @@ pub struct FitOptions {
     /// True where the model is laid out again for another batch while it is in memory, which takes as much beside it as the
     /// first time.
     pub replans: bool,
+    /// True where the process, its threads and the model's structure are counted by whoever asks, as in a pipeline.
+    pub is_inner: bool,
 }
 
 /// A model laid out in a number of bytes.
@@ -156,6 +158,7 @@ impl<'m> Bound<'m> {
             + threads * THREAD_BYTES
             + structure_bytes
             + again_bytes.max(kept_bytes);
+        let runtime_bytes = if options.is_inner { plan.structure_bytes() } else { runtime_bytes };
         let mut lines = Lines {
             runtime_bytes,
             weights_bytes: plan.weights_bytes as u64,
@@ -165,6 +168,9 @@ impl<'m> Bound<'m> {
             pipeline_bytes: options.pipeline_bytes,
             sink_bytes: options.sink.memory_bytes(&self.graph, options.batch),
         };
+        if options.is_inner {
+            return Ok((plan, lines, 0));
+        }
         // Before there is anything to run, the model was read and laid out; that has to fit as well.
         let planning_bytes = self.model.structure_bytes()
             + self.planning_bytes.get()

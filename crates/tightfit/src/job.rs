@@ -443,5 +443,6 @@ fn fit_options(
             .saturating_mul(dataset.text_bytes(batch))
             .saturating_add(string_bytes as u64),
         replans: replans(model, options, dataset),
+        is_inner: false,
     })
 }

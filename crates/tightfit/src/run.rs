@@ -56,7 +56,9 @@ impl Runner {
         let file = model.path().display().to_string();
         // What has planned is not needed to load and run.
         process::end_phase();
-        process::begin_run(fit.spare_bytes);
+        if !options.is_inner {
+            process::begin_run(fit.spare_bytes);
+        }
         let context = Context::load(fit.plan, &file, pool, budget, options.string_bytes as usize)?;
         // Nor is what has loaded needed to run.
         process::end_phase();

@@ -23,7 +23,6 @@ use tightfit_graph::ir::NodeKind;
 use crate::error::Error;
 use crate::fit::FitOptions;
 use crate::model::{Model, OpenOptions};
-use crate::process::floor_bytes;
 use crate::run::Runner;
 
 /// Inputs of a model, at most.
@@ -178,7 +177,8 @@ impl ModelWorker {
         let options = FitOptions {
             batch: self.shapes.first().and_then(|shape| shape.first().copied()).unwrap_or(1),
             threads: self.threads,
-            memory_bytes: free_bytes.saturating_add(floor_bytes() + self.model.structure_bytes()),
+            memory_bytes: free_bytes,
+            is_inner: true,
             shapes: names.zip(self.shapes.iter().copied()).collect(),
             string_bytes: text_bytes.saturating_mul(2),
             ..FitOptions::default()
@@ -246,7 +246,7 @@ fn fault(model: &Model, budget: &MemoryBudget, error: &Error) -> RowFault {
     match error {
         Error::NotFit(not_fit) => RowFault::Memory(BudgetError {
             purpose: "the model",
-            asked_bytes: not_fit.minimum_bytes.saturating_sub(floor_bytes()),
+            asked_bytes: not_fit.minimum_bytes,
             free_bytes: budget.free_bytes(),
             limit_bytes: budget.limit_bytes(),
             holders: budget.holders(),
