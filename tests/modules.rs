@@ -99,7 +99,7 @@ fn edges(root: &Path) -> Edges {
             // What both have in common is the folder that the two modules are in.
             let shared = module.iter().zip(&named).take_while(|(a, b)| a == b).count();
             let (Some(from), Some(to)) = (module.get(shared), named.get(shared)) else { continue };
-            if modules.contains(&named[..=shared].to_vec()) {
+            if modules.contains(&named[..=shared]) {
                 let folder = edges.entry(module[..shared].to_vec()).or_default();
                 folder.entry(from.clone()).or_default().insert(to.clone());
             }

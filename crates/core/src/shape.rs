@@ -16,6 +16,7 @@ pub struct Shape {
 
 /// Dimensions that make no shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ShapeError {
     /// More than [`MAX_RANK`] dimensions: how many.
     Rank(usize),

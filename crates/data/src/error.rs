@@ -13,6 +13,7 @@ use tightfit_format::tfrecord::RecordFault;
 use crate::image::ImageError;
 
 /// A data set that cannot be opened or read on.
+#[non_exhaustive]
 pub enum DataError {
     /// A source that stands for no file.
     NoFiles {

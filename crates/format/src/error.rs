@@ -32,6 +32,7 @@ pub enum Place {
 }
 
 /// What can be wrong with a file.
+#[non_exhaustive]
 pub enum Problem {
     /// The system refused to open or read it.
     Io(io::Error),

@@ -22,6 +22,7 @@ pub(crate) use write::{features_bytes, field_bytes, put_entry, put_features, put
 
 /// Bytes that are no tf.train.Example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ExampleError {
     /// A field ends behind the message around it.
     Truncated,

@@ -90,6 +90,7 @@ pub struct RecordError {
 }
 
 /// What is wrong with a record.
+#[non_exhaustive]
 pub enum RecordFault {
     /// The file could not be read.
     Io(io::Error),

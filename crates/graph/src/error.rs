@@ -12,6 +12,7 @@ use crate::operator::OpError;
 
 /// Why a model cannot be imported, planned or run.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum GraphError {
     /// The file cannot be read.
     Format(FormatError),

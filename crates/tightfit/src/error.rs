@@ -12,6 +12,7 @@ use tightfit_graph::GraphError;
 use tightfit_graph::plan::StepReport;
 
 /// Why a job cannot be done.
+#[non_exhaustive]
 pub enum Error {
     /// The model.
     Graph(Box<GraphError>),

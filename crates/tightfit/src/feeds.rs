@@ -47,7 +47,7 @@ struct FeedSize {
 
 /// A file that feeds an input, opened.
 enum FeedFile {
-    Npy(NpyReader<BufReader<File>>),
+    Npy(Box<NpyReader<BufReader<File>>>),
     Json(File),
     /// A file whose bytes are one string, and how many they are.
     Bytes(File, u64),
@@ -229,7 +229,7 @@ impl FeedFile {
                     format!("is of type {dtype}, but {} holds {found}: save it as {dtype}", path.display());
                 return Err(GraphError::Feed { input: input.to_string(), why }.into());
             }
-            return Ok(FeedFile::Npy(reader));
+            return Ok(FeedFile::Npy(Box::new(reader)));
         }
         if dtype != DType::String {
             let why =
@@ -270,8 +270,8 @@ impl FeedFile {
 
     fn read(self, dtype: DType, path: &Path, budget: &MemoryBudget) -> Result<Tensor, Error> {
         match self {
-            FeedFile::Npy(reader) if dtype == DType::String => read_npy_strings(reader, path, budget),
-            FeedFile::Npy(reader) => read_npy(reader, dtype, budget),
+            FeedFile::Npy(reader) if dtype == DType::String => read_npy_strings(*reader, path, budget),
+            FeedFile::Npy(reader) => read_npy(*reader, dtype, budget),
             FeedFile::Json(file) => {
                 let nested = nested::read(BufReader::new(file), budget).map_err(|e| json_error(path, e))?;
                 let Nested { shape, texts, reservation, .. } = nested;

@@ -38,6 +38,7 @@ pub struct Nested {
 
 /// Why a JSON file holds no string tensor.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum NestedError {
     /// What is wrong in the text, and where.
     Json(serde_json::Error),

@@ -58,6 +58,7 @@ impl fmt::Display for ImageType {
 
 /// Why an operation cannot be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImageError {
     /// An element type it does not take.
     DType {

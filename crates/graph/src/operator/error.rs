@@ -8,6 +8,7 @@ use tightfit_kernels::KernelError;
 
 /// Why an operator cannot be made, inferred or run. The graph adds node and file.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum OpError {
     /// An attribute is missing, of the wrong kind, or has a value that is not supported.
     Attribute {

@@ -6,6 +6,7 @@ use tightfit_core::DType;
 
 /// Arguments that a kernel cannot work with. Kernels check them before they touch any memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KernelError {
     /// A slice has the wrong length.
     Length {
