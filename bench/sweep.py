@@ -4,13 +4,14 @@
     python bench/sweep.py [--count N] [--seed N] [--models DIR] [--bin PATH] [--only WORD]
 
 Each case is a command that takes `--memory`. It runs once without, which gives its natural peak, and then N times with a
-random budget from the program's floor (the most that `--help` ever took) to a mebibyte above that peak. The peak resident memory of every run has to
-be at most its budget, whatever the exit code. Cases are the benchmark models that are there, the examples, and inputs made
+random budget from the program's floor (the most that `--help` ever took) to a mebibyte above that peak. The peak resident
+memory of every run has to be at most its budget, whatever the exit code. Cases are the benchmark models that are there, the examples, and inputs made
 here that are large where a program may not expect it. Prints a table; exit status 1 when a budget was passed.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import random
 import sys
@@ -129,6 +130,9 @@ def main():
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "target/release/tightfit")
     parser.add_argument("--only", default="", help="only cases with this word in their names")
     options = parser.parse_args()
+    options.bin, options.models = options.bin.resolve(), options.models.resolve()
+    # The example pipeline names its files from there.
+    os.chdir(ROOT)
     if not options.bin.exists():
         parser.error(f"no {options.bin}: build it with `cargo build --release` or give --bin")
     numbers = random.Random(options.seed)
