@@ -12,7 +12,7 @@ test: ## all tests; the same command as in the README
 	cargo test --workspace
 
 lint: ## formatting and clippy, as CI runs them
-	cargo fmt --all --check
+	.ci/fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
 example: ## handwritten digits, the README's first command
