@@ -183,7 +183,7 @@ fn the_process_stays_inside_its_memory() {
         text(&report),
     ];
     args.extend(["--input", "s3://peak/a.tfrecord", "--memory"]);
-    let refused = tightfit(&[args.clone(), vec!["20MiB"]].concat());
+    let refused = tightfit(&[args.clone(), vec!["15MiB"]].concat());
     assert_eq!(refused.code, 3, "{refused:?}");
     // The smallest memory that works, as the error has it.
     let least = refused.stderr.split("that works is ").nth(1).and_then(|rest| rest.split(' ').next());
