@@ -13,7 +13,7 @@ impl<const MAX: usize> Ints<MAX> {
     /// The elements of an integer tensor.
     ///
     /// # Errors
-    /// What is wrong with it, for [`OpError::Input`].
+    /// What is wrong with it, for [`OpError::Input`](super::OpError::Input).
     pub fn read(tensor: TensorView<'_>) -> Result<Self, String> {
         let count = tensor.shape().elements();
         if count > MAX {

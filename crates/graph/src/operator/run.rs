@@ -244,7 +244,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The scratch that [`Operator::memory`] asked for; once.
+    /// The scratch that [`Operator::memory`](super::Operator::memory) asked for; once.
     ///
     /// # Errors
     /// [`OpError::Internal`] the second time.

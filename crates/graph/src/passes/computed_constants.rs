@@ -1,5 +1,5 @@
 //! Makes a large constant that is only converted to float32, and shifted and scaled by known numbers, a constant that is
-//! computed as it is read (see [`crate::ir::computed`]). Compressed weights are stored like this, and would otherwise be
+//! computed as it is read (see [`crate::ir::Computed`]). Compressed weights are stored like this, and would otherwise be
 //! held twice: narrow as a constant, and wide as a result of each run.
 
 use std::sync::Arc;

@@ -15,6 +15,10 @@ use crate::base::threads::ThreadPool;
 /// # Errors
 /// [`KernelError::Index`] for an index that is not below the axis' length, [`KernelError::Invalid`] for dimensions
 /// that do not go together, [`KernelError::DType`] for indices of another type than int32 and int64.
+///
+/// [`KernelError::Index`]: crate::KernelError::Index
+/// [`KernelError::Invalid`]: crate::KernelError::Invalid
+/// [`KernelError::DType`]: crate::KernelError::DType
 pub fn gather(
     pool: &ThreadPool,
     (axis, batch_dims): (usize, usize),
