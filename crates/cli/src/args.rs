@@ -39,7 +39,7 @@ pub const FLAGS: &[Flag] = &[
     flag("preprocess", "NAME", "What is done to pixels: tf, torch, caffe, unit or none [default: none]"),
     list("feature", "INPUT=NAME", "The tf.Example feature for an input, where it has another name"),
     flag("label", "NAME", "The tf.Example feature with the right class, to tell the accuracy"),
-    flag("skip-bad", "", "Leave out rows that cannot be read, and count them"),
+    flag("skip-bad", "", "Skip rows that cannot be read, and count them"),
     flag("decode-memory", "SIZE", "The most that decoding an image may take [default: what is free]"),
     flag("record-memory", "SIZE", "The most that a record may take [default: what is free]"),
     flag("pipeline-memory", "SIZE", "For the stages of a pipeline that is given as --input FILE.json [default: 32MiB]"),

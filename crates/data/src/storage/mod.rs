@@ -5,8 +5,8 @@
 //!
 //! Objects are read with the cargo feature `object-store`. Opening one brings its first 64 KiB; who reads on has up to
 //! four ranges of 1 MiB ahead of him, in buffers of the budget that was given to [`open`]. Every request after the first
-//! is for the version that was opened, and an object that was replaced meanwhile is an error. What passes (answers 429
-//! and 5xx, connections refused or broken) is tried again with growing waits; no answer within 30 seconds, or what the
+//! is for the version that was opened, and an object that was replaced meanwhile is an error. Transient errors
+//! (answers 429 and 5xx, connections refused or broken) are retried with growing waits; no answer within 30 seconds, or what the
 //! option `timeout` says, counts as broken. One thread of the process drives all connections, and calls wait for it: they
 //! are not to be made from inside an async task.
 

@@ -11,7 +11,7 @@ use object_store::{Error, GetOptions, GetResult, ObjectMeta, ObjectStore};
 use tightfit_core::display_bytes;
 
 /// Requests for one range whose answers break off, before that is an error. What the server refuses, and a connection
-/// that cannot be made, is tried again below this, by the store's own rule.
+/// that cannot be made, is retried below this, by the store's own rule.
 const ATTEMPTS: u32 = 3;
 
 /// No request is made again this long after the first.
