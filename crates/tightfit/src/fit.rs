@@ -56,7 +56,7 @@ pub struct FitOptions {
     /// True where the model is laid out again for another batch while it is in memory, which takes as much beside it as the
     /// first time.
     pub replans: bool,
-    /// True where the process, its threads and the model's structure are counted by whoever asks, as in a pipeline.
+    /// True where the process and the model's structure are counted by whoever asks, as in a pipeline.
     pub is_inner: bool,
 }
 
@@ -158,7 +158,10 @@ impl<'m> Bound<'m> {
             + threads * THREAD_BYTES
             + structure_bytes
             + again_bytes.max(kept_bytes);
-        let runtime_bytes = if options.is_inner { plan.structure_bytes() } else { runtime_bytes };
+        let runtime_bytes = match options.is_inner {
+            true => threads * THREAD_BYTES + plan.structure_bytes(),
+            false => runtime_bytes,
+        };
         let mut lines = Lines {
             runtime_bytes,
             weights_bytes: plan.weights_bytes as u64,

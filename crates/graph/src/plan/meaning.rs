@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use tightfit_kernels::Isa;
+
 use super::fetch::FetchedCopy;
 use super::validate::{Check, fault, need};
 use super::{Plan, Step};
-use tightfit_kernels::Isa;
-
 use crate::ir::{Graph, Node, Port, ValueRef};
 use crate::operator::{Call, Place, TensorInfo};
 
