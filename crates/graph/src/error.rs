@@ -160,6 +160,20 @@ impl Unsupported {
         }
     }
 
+    /// Adds all nodes of another list.
+    pub(crate) fn append(&mut self, other: Unsupported) {
+        self.count += other.count;
+        for (key, nodes) in other.groups {
+            if self.groups.len() == GROUPS && !self.groups.contains_key(&key) {
+                continue;
+            }
+            let group = self.groups.entry(key).or_default();
+            group.count += nodes.count;
+            let left = NAMES_PER_GROUP.saturating_sub(group.first.len());
+            group.first.extend(nodes.first.into_iter().take(left));
+        }
+    }
+
     /// Number of nodes.
     pub fn count(&self) -> usize {
         self.count

@@ -4,6 +4,7 @@ mod calls;
 mod half;
 mod names;
 mod narrow;
+mod regions;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,7 +24,9 @@ use crate::operator::OpError;
 use crate::operator::attributes::Attributes;
 use crate::ops;
 use crate::signature;
+use calls::Library;
 use names::Names;
+pub use regions::has_bodies;
 
 /// What is wanted of a graph.
 #[derive(Debug, Clone, Default)]
@@ -46,8 +49,9 @@ pub fn import(
     budget: &MemoryBudget,
 ) -> Result<Graph, GraphError> {
     let mut def = def;
-    calls::inline(&mut def, options)?;
-    Importer::new(source, def, options, budget)?.import()
+    let library = Arc::new(calls::take_library(&mut def));
+    calls::inline(&mut def, &library, options)?;
+    Importer::new(source, def, options, budget, library)?.import()
 }
 
 /// The value of a Const node, out of its attributes.
@@ -84,9 +88,18 @@ struct Importer<'a> {
     is_fetched: Vec<bool>,
     values: Values,
     unsupported: Unsupported,
+    /// The functions of the file, of which nodes with bodies name some.
+    library: Arc<Library>,
+    /// What a body is given: its first nodes.
+    given: Vec<Fact>,
+    /// The functions whose bodies this one is in.
+    within: Vec<Box<str>>,
     /// The tables above, while the graph is made.
     _working: Reservation,
 }
+
+/// What a node takes: its inputs, and the nodes that must have run before.
+type Taken = (Vec<ValueRef>, Vec<NodeId>);
 
 /// What the tables of an import take for each node: two marks, three numbers, and in the search for what is needed a
 /// mark, its place in the order, and on the stack, which grows by doubling, up to three.
@@ -98,6 +111,7 @@ impl<'a> Importer<'a> {
         def: GraphDef,
         options: &'a ImportOptions,
         budget: &MemoryBudget,
+        library: Arc<Library>,
     ) -> Result<Self, GraphError> {
         let file = source.path().display().to_string();
         let graph = Graph::new(file.clone(), budget);
@@ -118,6 +132,9 @@ impl<'a> Importer<'a> {
             users: vec![0; count],
             is_fetched: vec![false; count],
             unsupported,
+            library,
+            given: Vec::new(),
+            within: Vec::new(),
             _working: working,
             def,
         })
@@ -125,6 +142,21 @@ impl<'a> Importer<'a> {
 
     fn import(mut self) -> Result<Graph, GraphError> {
         let fetches = self.fetches()?;
+        self.import_roots(&fetches, &[])
+    }
+
+    /// Imports the function that node `call` calls: a body, whose first nodes are what it is given.
+    fn import_body(self, call: &str, outputs: usize) -> Result<Graph, GraphError> {
+        let fetches: Vec<String> = (0..outputs).map(|output| format!("{call}:{output}")).collect();
+        let given = 0..self.given.len();
+        let mut roots: Vec<usize> = given.clone().collect();
+        roots.push(self.index(call, || format!("body '{call}'"))?);
+        self.import_roots(&fetches, &roots)
+    }
+
+    /// Imports what the fetches need, and these nodes of the file with all that they need. What a body is given is an input
+    /// each.
+    fn import_roots(mut self, fetches: &[String], roots: &[usize]) -> Result<Graph, GraphError> {
         for feed in &self.options.feeds {
             let index = self.index(split_name(feed).0, || "--input".into())?;
             self.is_fed[index] = true;
@@ -133,7 +165,7 @@ impl<'a> Importer<'a> {
             let index = self.index(split_name(fetch).0, || "--fetch".into())?;
             self.is_fetched[index] = true;
         }
-        let order = self.needed(&fetches)?;
+        let order = self.needed(fetches, roots)?;
         self.report_unknown(&order)?;
         self.graph.reserve_nodes(order.len()).map_err(|source| graph_memory_error(&self.graph, source))?;
         for index in order {
@@ -145,6 +177,16 @@ impl<'a> Importer<'a> {
         for name in fetches.iter() {
             let value = self.value(name, || "--fetch".into())?;
             self.graph.add_output(Port { name: name.clone(), value });
+        }
+        for given in 0..self.given.len() {
+            let value = ValueRef::of(NodeId(self.made[given]));
+            self.graph.add_input(Port { name: self.def.nodes[given].name.to_string(), value });
+        }
+        for root in roots.iter().map(|root| NodeId(self.made[*root])) {
+            // What returns nothing is there for its effects.
+            if self.graph.node(root).facts.is_empty() {
+                self.graph.effects.push(root);
+            }
         }
         let Importer { mut graph, values, def, _working, .. } = self;
         drop(def);
@@ -202,14 +244,17 @@ impl<'a> Importer<'a> {
     }
 
     /// The nodes that the fetches need, each behind all it needs. Counts the users of each.
-    fn needed(&mut self, fetches: &[String]) -> Result<Vec<usize>, GraphError> {
+    fn needed(&mut self, fetches: &[String], roots: &[usize]) -> Result<Vec<usize>, GraphError> {
         let mut is_done: Vec<Option<bool>> = vec![None; self.def.nodes.len()];
         let mut order = Vec::with_capacity(self.def.nodes.len());
         let mut stack = Vec::new();
         let mut has_loop = false;
-        let roots = fetches.iter().map(|name| (name, "--fetch"));
-        for (name, asked_by) in roots.chain(self.options.feeds.iter().map(|name| (name, "--input"))) {
-            stack.push((self.index(split_name(name).0, || asked_by.into())?, 0));
+        let named = fetches.iter().map(|name| (name, "--fetch"));
+        let named = named.chain(self.options.feeds.iter().map(|name| (name, "--input")));
+        let named = named.map(|(name, asked_by)| self.index(split_name(name).0, || asked_by.into()));
+        let roots: Vec<usize> = named.chain(roots.iter().copied().map(Ok)).collect::<Result<_, _>>()?;
+        for root in roots {
+            stack.push((root, 0));
             while let Some((index, next)) = stack.pop() {
                 if next == 0 && is_done[index].is_some() {
                     continue;
@@ -254,7 +299,9 @@ impl<'a> Importer<'a> {
     fn report_unknown(&mut self, order: &[usize]) -> Result<(), GraphError> {
         for index in order.iter().filter(|index| !self.is_fed[**index]) {
             let node = &self.def.nodes[*index];
-            if !ops::is_supported(&node.op) {
+            if has_bodies(&node.op) {
+                regions::report_unknown(node, &self.library, &mut self.unsupported);
+            } else if !ops::is_supported(&node.op) && &*node.op != regions::GIVEN {
                 self.unsupported.add(&node.op, "operator not supported", &node.name);
             } else if !is_structural(&node.op) {
                 // Attributes do not depend on shapes, so their errors belong to the same list.
@@ -277,6 +324,8 @@ impl<'a> Importer<'a> {
             match &*self.def.nodes[index].op {
                 "Const" => self.add_constant(index),
                 "Placeholder" => self.add_input(index),
+                regions::GIVEN => self.add_given(index),
+                op if has_bodies(op) => return self.add_region(index),
                 _ => return self.add_operator(index),
             }
         };
@@ -315,17 +364,17 @@ impl<'a> Importer<'a> {
         self.graph.check().map_err(|source| memory_error(&self.graph, id, source))
     }
 
-    fn add_operator(&mut self, index: usize) -> Result<(), GraphError> {
+    /// Finds what a node takes; `None` where some of it cannot be run, which is reported already.
+    fn made_inputs(&self, index: usize) -> Result<Option<Taken>, GraphError> {
         let node = &self.def.nodes[index];
-        let mut inputs =
-            Vec::with_capacity(node.inputs.iter().filter(|input| !input.starts_with('^')).count());
-        let mut control = Vec::with_capacity(node.inputs.len() - inputs.capacity());
+        let count = node.inputs.iter().filter(|input| !input.starts_with('^')).count();
+        let mut inputs = Vec::with_capacity(count);
+        let mut control = Vec::with_capacity(node.inputs.len() - count);
         for input in &node.inputs {
             let (name, _) = split_name(input.trim_start_matches('^'));
             let need = self.index(name, || asked_by_node(node))?;
             if self.made[need] == NOT_MADE {
-                // What it needs is in the list of what cannot be run already.
-                return Ok(());
+                return Ok(None);
             }
             if input.starts_with('^') {
                 control.push(NodeId(self.made[need]));
@@ -333,6 +382,13 @@ impl<'a> Importer<'a> {
                 inputs.push(self.value(input, || asked_by_node(node))?);
             }
         }
+        Ok(Some((inputs, control)))
+    }
+
+    fn add_operator(&mut self, index: usize) -> Result<(), GraphError> {
+        // What cannot be run is in the list already.
+        let Some((inputs, control)) = self.made_inputs(index)? else { return Ok(()) };
+        let node = &self.def.nodes[index];
         let types: Vec<DType> = inputs.iter().map(|value| self.graph.fact(*value).dtype).collect();
         let operator = match signature::check_inputs(node, &types).and_then(|()| operator(node)) {
             Ok(operator) => operator,
@@ -531,7 +587,7 @@ fn input_dims(graph: &mut Graph, name: &str, dims: &[i64]) -> Dims {
 
 /// Nodes that are no operator but part of the graph's own structure.
 fn is_structural(op: &str) -> bool {
-    matches!(op, "Const" | "Placeholder")
+    matches!(op, "Const" | "Placeholder" | regions::GIVEN)
 }
 
 /// How many names are suggested in place of one that does not exist.

@@ -4,6 +4,8 @@
 //! becomes a constant at once, and a constant that nobody takes any more is let go of. A chain of a thousand operators
 //! on a known value so takes the memory of two of them.
 
+mod region;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use crate::ir::{Constant, Graph, NodeId, NodeKind};
 use crate::operator::evaluate;
 use crate::operator::{OpError, Operator, TensorInfo};
 use crate::signature::ranks;
+pub(crate) use region::join;
 
 /// What a node's outputs are, from what its inputs are. Where all inputs have known values and the outputs are small,
 /// the operator is run to know theirs too.
@@ -34,6 +37,7 @@ pub(crate) fn infer_from(graph: &Graph, id: NodeId, inputs: &[&Fact]) -> Result<
         NodeKind::Operator(operator) => operator,
         NodeKind::Constant(constant) => return Ok(vec![constant.fact()]),
         NodeKind::Input { .. } => return Ok(node.facts.clone()),
+        NodeKind::Region(of) => return region::outputs(graph, id, of, inputs),
     };
     // Given back when the facts are counted as the node's.
     let _room = graph
@@ -198,7 +202,7 @@ pub fn node_error(graph: &Graph, id: NodeId, source: OpError) -> GraphError {
     }
 }
 
-/// Infers every node anew, in order. Nodes whose value is known become constants.
+/// Infers every node anew, in order, bodies included. Nodes whose value is known become constants.
 ///
 /// # Errors
 /// [`GraphError::Cycle`], that of the first operator that refuses its inputs, and [`GraphError::Memory`] when what is
@@ -210,7 +214,10 @@ pub fn infer(graph: &mut Graph) -> Result<(), GraphError> {
         values.expect(graph.node(*id).inputs.iter().map(|value| value.node));
     }
     for id in order {
-        let facts = infer_node(graph, id)?;
+        let facts = match graph.node(id).kind {
+            NodeKind::Region(_) => region::infer(graph, id)?,
+            _ => infer_node(graph, id)?,
+        };
         graph.set_facts(id, facts);
         values.inferred(graph, id);
         graph.check().map_err(|source| memory_error(graph, id, source))?;
@@ -337,7 +344,7 @@ impl Values {
                 graph.node_mut(id).kind = NodeKind::Constant(self.nothing.clone());
                 graph.set_facts(id, Vec::new());
             }
-            NodeKind::Operator(_) => graph.forget_values(id),
+            NodeKind::Operator(_) | NodeKind::Region(_) => graph.forget_values(id),
             NodeKind::Constant(_) | NodeKind::Input { .. } => {}
         }
     }

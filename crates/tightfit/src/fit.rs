@@ -80,7 +80,10 @@ impl Fit {
     /// True where shapes follow from what is fed and may be larger than is planned, so that a call on tensors that are all
     /// there is laid out with their values.
     pub fn can_outgrow(&self) -> bool {
-        self.plan.steps.iter().any(|step| step.operator.can_outgrow())
+        self.plan
+            .all()
+            .flat_map(|plan| &plan.steps)
+            .any(|step| step.operator().is_some_and(|o| o.can_outgrow()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tightfit_core::MemoryBudget;
 use tightfit_format::{AttrValue, DataType, NodeDef};
+use tightfit_graph::import::has_bodies;
 use tightfit_graph::ops;
 
 use crate::error::Error;
@@ -71,7 +72,7 @@ pub fn inspect(path: &Path, budget: &MemoryBudget) -> Result<Inspection, Error> 
             && !matches!(&*node.op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2")
     };
     let scopes = bytes_by_scope(&weights);
-    let unsupported = operators.iter().filter(|(op, _)| !ops::is_supported(op));
+    let unsupported = operators.iter().filter(|(op, _)| !ops::is_supported(op) && !has_bodies(op));
     Ok(Inspection {
         format: "frozen GraphDef".to_string(),
         file_bytes: source.len(),

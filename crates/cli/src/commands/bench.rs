@@ -184,7 +184,7 @@ fn time_steps(runner: &mut Runner, feeds: &[Feed<'_>], count: usize) -> Result<V
     let all: f64 = shortest.iter().map(micros).sum();
     let steps = runner.context().plan().steps.iter().zip(&shortest).map(|(step, time)| StepTime {
         node: step.name.to_string(),
-        op: step.operator.name(),
+        op: step.op_name(),
         micros: micros(time),
         share: micros(time) / all.max(f64::MIN_POSITIVE),
     });

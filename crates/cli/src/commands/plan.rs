@@ -128,7 +128,7 @@ impl View<'_> {
         if let (true, Some(object)) = (is_verbose, value.as_object_mut()) {
             let rectangles = fit.plan.rectangles();
             object.insert("rectangles".to_string(), rectangles.iter().map(rectangle_json).collect());
-            let steps = fit.plan.steps.iter().map(|step| json!([&*step.name, step.operator.name()]));
+            let steps = fit.plan.steps.iter().map(|step| json!([&*step.name, step.op_name()]));
             object.insert("step_nodes".to_string(), steps.collect());
         }
         value

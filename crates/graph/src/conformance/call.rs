@@ -361,7 +361,9 @@ impl Caller {
             };
             let in_place = in_place_input.filter(|_| i == inputs.len());
             slots.push(Slot {
-                start: in_place.map_or(memory.inner().as_mut_ptr(), |input| slots[input].start),
+                start: Cell::new(
+                    in_place.map_or(memory.inner().as_mut_ptr(), |input| slots[input].start.get()),
+                ),
                 dtype,
                 shape: Cell::new(shape),
                 place: places.get(i).copied().unwrap_or_default(),

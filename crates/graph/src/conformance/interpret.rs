@@ -7,7 +7,7 @@ use tightfit_core::{DType, Shape};
 use super::call::{Caller, Shapes, Value};
 use crate::dim::Dims;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
-use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, ValueRef};
+use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, Region, RegionKind, ValueRef};
 
 impl Value {
     /// What is known of it as it is.
@@ -52,6 +52,13 @@ impl Caller {
                 NodeKind::Constant(_) if node.facts.is_empty() => vec![],
                 NodeKind::Constant(constant) => vec![self.constant(constant)],
                 NodeKind::Input { .. } => vec![feeds[&*node.name].clone()],
+                NodeKind::Region(region) => {
+                    let inputs: Vec<Value> = node.inputs.iter().map(|v| values[v].clone()).collect();
+                    let outputs =
+                        self.region(region, &inputs).map_err(|why| format!("node '{}': {why}", node.name))?;
+                    node.facts.iter().zip(&outputs).try_for_each(|(fact, value)| describes(fact, value))?;
+                    outputs
+                }
                 NodeKind::Operator(_) => self
                     .node(graph, id, &values)
                     .map_err(|why| format!("node '{}' ({:?}): {why}", node.name, node.operator()))?,
@@ -61,6 +68,33 @@ impl Caller {
             }
         }
         Ok(graph.outputs.iter().map(|port| values[&port.value].clone()).collect())
+    }
+
+    fn region(&self, region: &Region, inputs: &[Value]) -> Result<Vec<Value>, String> {
+        let run = |body: &Graph, given: &[Value]| {
+            let names = body.inputs.iter().map(|port| body.producer(port.value).name.to_string());
+            self.interpret(body, &names.zip(given.iter().cloned()).collect())
+        };
+        match region.kind {
+            RegionKind::Branch => {
+                let last = region.bodies.len() - 1;
+                let number = match inputs[0].dtype {
+                    DType::Bool => usize::from(inputs[0].bytes[0] == 0),
+                    _ => usize::try_from(i32::from_le_bytes(inputs[0].bytes[..].try_into().unwrap()))
+                        .map_or(last, |number| number.min(last)),
+                };
+                run(&region.bodies[number], &inputs[1..])
+            }
+            RegionKind::Loop => {
+                let mut values = inputs.to_vec();
+                while run(&region.bodies[0], &values)?[0].bytes[0] != 0 {
+                    let next = run(&region.bodies[1], &values)?;
+                    values.splice(..next.len(), next);
+                }
+                values.truncate(region.variables());
+                Ok(values)
+            }
+        }
     }
 
     fn node(

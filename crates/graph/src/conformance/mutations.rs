@@ -12,7 +12,7 @@ use super::golden::{Case, STREAMED, folders, run_passes};
 use super::random::Random;
 use crate::ir::Graph;
 use crate::operator::{Place, WeightLayout};
-use crate::plan::{AliasOf, Home, Plan, PlanOptions, WeightMode, computes, validate};
+use crate::plan::{Action, AliasOf, Home, Plan, PlanOptions, WeightMode, computes, validate};
 
 /// Damages of one kind tried on each plan.
 const TRIES: usize = 6;
@@ -293,9 +293,9 @@ const STEPS: &[(&str, Damage)] = &[
     }),
     ("a step has another's operator", |plan, random| {
         let (a, b) = (pick!(plan.steps.len(), random), pick!(plan.steps.len(), random));
-        let operator = plan.steps[b].operator.clone();
-        let is_other = format!("{operator:?}") != format!("{:?}", plan.steps[a].operator);
-        plan.steps[a].operator = operator;
+        let operator = plan.steps[b].operator().unwrap().clone();
+        let is_other = format!("{operator:?}") != format!("{:?}", plan.steps[a].operator().unwrap());
+        plan.steps[a].action = Action::Operator(operator);
         is_other
     }),
 ];

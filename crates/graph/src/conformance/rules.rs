@@ -173,7 +173,7 @@ fn every_output_is_taken_once() {
     let start = memory.as_mut_ptr();
     let slots: Vec<Slot> = (0..OUTPUTS)
         .map(|i| Slot {
-            start: start.wrapping_add(64 * i),
+            start: Cell::new(start.wrapping_add(64 * i)),
             dtype: DType::F32,
             shape: Cell::new(Shape::SCALAR),
             place: Place::Value,

@@ -1,28 +1,24 @@
 //! A loaded model being run.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use tightfit_core::{Buffer, DType, MemoryBudget, StopFlag, StringRef, TensorView};
 use tightfit_kernels::{FlushDenormals, ThreadPool};
 
 use super::feed::{Feed, cut};
+use super::frame::{Frame, Halt, Running};
 use super::loaded::{Loaded, arena_bytes, check};
-use super::stream::{StepStream, Window};
-use crate::dim::Dims;
+use super::stream::Window;
 use crate::error::GraphError;
-use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
+use crate::operator::OpError;
 use crate::operator::strings::{StringPool, Texts, refer};
-use crate::operator::{OpError, Place, Run, Slot, WeightStream};
-use crate::plan::{Home, Plan, SlotPlan, Step};
+use crate::plan::Plan;
 
 /// The memory in which a loaded model is run: values, fed strings, the window of streamed weights. Running allocates
 /// nothing.
 pub struct Context {
     loaded: Arc<Loaded>,
-    slots: Vec<Slot>,
-    /// The slots of the caller's memory, each with the number of the input: their addresses are there only in a run.
-    fed_slots: Vec<(usize, usize)>,
+    frame: Frame,
     arena: Arena,
     /// References of fed strings, for each input that has them.
     fed_strings: Vec<Option<Buffer>>,
@@ -66,8 +62,7 @@ impl Context {
     ) -> Result<Context, GraphError> {
         let own = own_string_bytes(loaded.plan(), fed_string_bytes);
         let mut context = Context {
-            slots: Vec::new(),
-            fed_slots: Vec::new(),
+            frame: Frame::default(),
             arena: Arena::new(Buffer::new(budget, "arena", loaded.plan().arena_bytes)?),
             fed_strings: Vec::new(),
             fed_string_bytes,
@@ -113,7 +108,7 @@ impl Context {
     pub fn replan(&mut self, plan: Plan) -> Result<(), GraphError> {
         self.has_failed = true;
         self.has_outputs = false;
-        self.slots.clear();
+        self.frame = Frame::default();
         self.window = None;
         check(&plan, self.loaded.pool())?;
         let bytes = arena_bytes(&plan, self.loaded.pool().threads());
@@ -141,12 +136,7 @@ impl Context {
     fn install(&mut self) -> Result<(), GraphError> {
         let plan = self.loaded.plan();
         self.window = Window::new(plan, &self.budget)?;
-        self.slots = plan.slots.iter().map(|slot| self.make_slot(slot)).collect::<Result<_, _>>()?;
-        let fed = plan.slots.iter().enumerate().filter_map(|(slot, s)| match s.home {
-            Home::Fed(input) => Some((slot, input)),
-            _ => None,
-        });
-        self.fed_slots = fed.collect();
+        self.frame = Frame::new(plan, &self.loaded, self.arena.start)?;
         self.strings.set_constants(self.loaded.weights().texts().clone());
         let references = plan.inputs.iter().map(|(_, slot)| {
             let info = &plan.slots[*slot].info;
@@ -155,27 +145,6 @@ impl Context {
         });
         self.fed_strings = references.collect::<Result<_, _>>()?;
         Ok(())
-    }
-
-    fn make_slot(&self, slot: &SlotPlan) -> Result<Slot, GraphError> {
-        let bytes = slot.info.shape.elements() * slot.info.dtype.bytes();
-        let (start, capacity_bytes) = match slot.home {
-            Home::Arena(offset) => (self.arena.start.wrapping_add(offset), bytes),
-            Home::Weight(i) => {
-                let weight = &self.loaded.plan().weights[i];
-                let bytes = if slot.info.place == Place::Packed { weight.bytes } else { bytes };
-                (self.loaded.weights().start(weight)?, bytes)
-            }
-            Home::Fed(_) | Home::Streamed => (std::ptr::null_mut(), 0),
-        };
-        Ok(Slot {
-            start,
-            dtype: slot.info.dtype,
-            shape: Cell::new(slot.info.shape),
-            place: slot.info.place,
-            capacity_bytes: Cell::new(capacity_bytes),
-            is_taken: Cell::new(false),
-        })
     }
 
     /// The model that it runs.
@@ -213,7 +182,9 @@ impl Context {
     /// # Errors
     /// As [`Context::run`].
     pub fn run_steps(&mut self, feeds: &[Feed<'_>], after: &mut dyn FnMut(usize)) -> Result<(), GraphError> {
-        if self.has_failed && (self.window.is_some() || self.slots.len() != self.loaded.plan().slots.len()) {
+        if self.has_failed
+            && (self.window.is_some() || self.frame.slots.len() != self.loaded.plan().slots.len())
+        {
             return Err(GraphError::Failed);
         }
         // As on TensorFlow's threads; the caller gets its own mode back.
@@ -221,34 +192,46 @@ impl Context {
         self.has_outputs = false;
         self.strings.clear();
         let result = self.feed(feeds).and_then(|()| self.compute(after));
-        self.forget_feeds();
+        self.frame.forget_feeds();
         self.has_outputs = result.is_ok();
         result
     }
 
     fn compute(&mut self, after: &mut dyn FnMut(usize)) -> Result<(), GraphError> {
         let loaded = self.loaded.clone();
-        for (position, step) in loaded.plan().steps.iter().enumerate() {
-            if self.stop.as_ref().is_some_and(StopFlag::is_set) {
-                self.has_failed = true;
-                return Err(GraphError::Stopped);
+        let plan = loaded.plan();
+        for position in 0..plan.steps.len() {
+            let mut result = self.run_step(plan, position);
+            if let Some(bytes) = result.as_ref().err().and_then(Halt::string_bytes) {
+                let at = &plan.steps[position];
+                result = self.make_room(bytes).map_err(|source| Halt::at(at, source));
+                result = result.and_then(|()| self.run_step(plan, position));
             }
-            let mut result = run_step(step, self);
-            if let Err(OpError::Strings { bytes }) = result {
-                result = self.make_room(bytes).and_then(|()| run_step(step, self));
-            }
-            if let Err(source) = result {
+            if let Err(halt) = result {
                 self.has_failed = true;
-                return Err(GraphError::Node {
-                    file: self.loaded.file().to_string(),
-                    node: step.name.to_string(),
-                    op: step.operator.name().to_string(),
-                    source: Box::new(source),
+                return Err(match halt {
+                    Halt::Stopped => GraphError::Stopped,
+                    Halt::Node { name, op, source } => GraphError::Node {
+                        file: loaded.file().to_string(),
+                        node: name,
+                        op: op.to_string(),
+                        source: Box::new(source),
+                    },
                 });
             }
             after(position);
         }
         Ok(())
+    }
+
+    fn run_step(&self, plan: &Plan, position: usize) -> Result<(), Halt> {
+        let running = Running {
+            pool: self.loaded.pool(),
+            window: self.window.as_ref(),
+            strings: &self.strings,
+            stop: self.stop.as_ref(),
+        };
+        self.frame.run_step(plan, position, &running)
     }
 
     /// Room for so many bytes of strings that the step at hand makes: how many is only known as it runs. It is kept for
@@ -296,29 +279,17 @@ impl Context {
                 }
                 _ => return Err(bad("is of strings, or it is not".into())),
             };
-            self.slots[*slot].start = start;
+            self.frame.slots[*slot].start.set(start);
         }
         // Values that are fed inputs under another shape lie in the same memory.
-        for (slot, input) in &self.fed_slots {
-            let start = self.slots[plan.inputs[*input].1].start;
-            let info = &plan.slots[*slot].info;
-            self.slots[*slot].start = start;
-            self.slots[*slot].capacity_bytes.set(info.shape.elements() * info.dtype.bytes());
-        }
+        self.frame.feed(plan, |input| self.frame.slots[plan.inputs[input].1].start.get());
         Ok(())
-    }
-
-    /// Forgets the caller's memory.
-    fn forget_feeds(&mut self) {
-        for (slot, _) in &self.fed_slots {
-            self.slots[*slot].start = std::ptr::null_mut();
-            self.slots[*slot].capacity_bytes.set(0);
-        }
     }
 
     /// Output `index` of the plan: `None` before the first run, and after one that failed or a change of the plan.
     pub fn output(&self, index: usize) -> Option<TensorView<'_>> {
-        let slot = self.slots.get(self.loaded.plan().outputs.get(index)?.1).filter(|_| self.has_outputs)?;
+        let slot =
+            self.frame.slots.get(self.loaded.plan().outputs.get(index)?.1).filter(|_| self.has_outputs)?;
         let shape = slot.shape.get();
         let bytes = shape.elements() * slot.dtype.bytes();
         if bytes > slot.capacity_bytes.get() {
@@ -326,7 +297,7 @@ impl Context {
         }
         // SAFETY: `plan::validate` guarantees that what is fetched is dense, inside the arena or the weights, which
         // the context owns, and whole after the last step (rules 1 and 5); a run needs the context mutably.
-        let bytes = unsafe { std::slice::from_raw_parts(slot.start, bytes) };
+        let bytes = unsafe { std::slice::from_raw_parts(slot.start.get(), bytes) };
         TensorView::new(slot.dtype, shape, bytes)
     }
 
@@ -339,78 +310,4 @@ impl Context {
 /// What operators make and what is fed: the texts of constants are the loaded model's.
 fn own_string_bytes(plan: &Plan, fed_string_bytes: usize) -> usize {
     plan.string_bytes - plan.constant_text_bytes() + fed_string_bytes
-}
-
-fn run_step(step: &Step, context: &Context) -> Result<(), OpError> {
-    let stream = step.stream.as_ref().map(|stream| StepStream {
-        window: context.window.as_ref(),
-        constant: &stream.constant,
-        block_bytes: stream.block_bytes,
-    });
-    let (offset, bytes) = step.scratch;
-    // SAFETY: `plan::validate` guarantees that the scratch lies in the arena (rule 1) and apart from all that the step
-    // reads and writes and from all that is read later (rule 3).
-    let scratch = unsafe { std::slice::from_raw_parts_mut(context.arena.start.add(offset), bytes) };
-    let mut run = Run {
-        pool: context.loaded.pool(),
-        slots: &context.slots,
-        inputs: &step.inputs,
-        outputs: &step.outputs,
-        in_place_input: step.in_place_input,
-        stream: stream.as_ref().map(|s| s as &dyn WeightStream),
-        scratch: Some(scratch),
-        strings: &context.strings,
-    };
-    run.begin();
-    if step.is_dynamic {
-        if step.operator.reshape(&mut run).is_none() {
-            infer_shapes(step, context)?;
-        }
-        check_shapes(step, context)?;
-    }
-    if step.is_alias { Ok(()) } else { step.operator.run(&mut run) }
-}
-
-/// Checks that an output whose shape does not depend on data has the planned one: later steps take it as it was planned.
-fn check_shapes(step: &Step, context: &Context) -> Result<(), OpError> {
-    let differs = |slot: &&usize| {
-        let planned = &context.loaded.plan().slots[**slot];
-        !planned.is_bound && planned.info.shape != context.slots[**slot].shape.get()
-    };
-    match step.outputs.iter().find(differs) {
-        None => Ok(()),
-        Some(_) => Err(OpError::Internal("a shape that does not depend on data is not as it was planned")),
-    }
-}
-
-/// The shapes of outputs that depend on data, from what the inputs are in this run, by inference.
-fn infer_shapes(step: &Step, context: &Context) -> Result<(), OpError> {
-    let facts: Vec<Fact> = step.inputs.iter().map(|slot| actual_fact(&context.slots[*slot])).collect();
-    let outputs = step.operator.infer(&facts.iter().collect::<Vec<_>>())?;
-    for (slot, fact) in step.outputs.iter().zip(outputs) {
-        let slot = &context.slots[*slot];
-        let shape = fact
-            .planned_dims()
-            .concrete()
-            .ok_or(OpError::Internal("a shape is open while the model runs"))?;
-        if shape.elements() * slot.dtype.bytes() > slot.capacity_bytes.get() {
-            return Err(OpError::Internal("a tensor is larger than was planned"));
-        }
-        slot.shape.set(shape);
-    }
-    Ok(())
-}
-
-fn actual_fact(slot: &Slot) -> Fact {
-    let shape = slot.shape.get();
-    let bytes = shape.elements() * slot.dtype.bytes();
-    let is_dense = matches!(slot.place, Place::Value | Place::Resident);
-    let is_small = bytes <= KNOWN_VALUE_MAX_BYTES.min(slot.capacity_bytes.get());
-    if is_dense && slot.dtype != DType::String && is_small {
-        // SAFETY: inside the slot's memory by the check above, which holds the value of an input of the step that is
-        // about to run (rules 1, 2 and 4 of `plan::validate`), and nobody writes it now.
-        let bytes = unsafe { std::slice::from_raw_parts(slot.start, bytes) };
-        return Fact::known(slot.dtype, shape, bytes);
-    }
-    Fact::new(slot.dtype, Dims::from(shape))
 }

@@ -5,6 +5,7 @@
 
 mod context;
 mod feed;
+mod frame;
 mod loaded;
 mod stream;
 mod weights;

@@ -1,6 +1,6 @@
 //! Reading constants into memory, each straight into the layout its user wants.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,9 +21,14 @@ const SPLIT_COLUMNS: usize = 2048;
 
 /// Bytes of scratch that [`Weights::add`] needs.
 pub(super) fn load_scratch_bytes(plan: &Plan, threads: usize) -> usize {
-    let packed = plan.weights.iter().filter(|w| w.layout != WeightLayout::Dense);
+    let packed = all(plan).filter(|w| w.layout != WeightLayout::Dense);
     let each = packed.map(|w| CHUNK_BYTES.min(w.constant.bytes()).max(row_bytes(w))).max();
     each.unwrap_or(0) * threads
+}
+
+/// The constants of a plan and of the bodies in it.
+fn all(plan: &Plan) -> impl Iterator<Item = &WeightPlan> {
+    plan.all().flat_map(|plan| &plan.weights)
 }
 
 fn row_bytes(weight: &WeightPlan) -> usize {
@@ -83,7 +88,9 @@ impl Weights {
         budget: &MemoryBudget,
     ) -> Result<(), GraphError> {
         let is_new = |w: &&WeightPlan| !self.places.contains_key(&Key::of(w));
-        let mut new: Vec<WeightPlan> = plan.weights.iter().filter(is_new).cloned().collect();
+        let mut seen = HashSet::new();
+        let is_first = |w: &&WeightPlan| seen.insert(Key::of(w));
+        let mut new: Vec<WeightPlan> = all(plan).filter(is_new).filter(is_first).cloned().collect();
         let mut bytes = 0;
         for weight in &mut new {
             weight.offset = bytes;

@@ -23,26 +23,32 @@ const MAX_DEPTH: usize = 64;
 /// Bytes that the table of names takes for each node: a name's place and number, in a table that doubles.
 const NAME_BYTES: u64 = 3 * (size_of::<(u64, usize)>() as u64 + 1);
 
+/// The functions of a file by name.
+pub type Library = HashMap<Box<str>, FunctionDef>;
+
+/// Takes the functions out of a description.
+pub fn take_library(def: &mut GraphDef) -> Library {
+    std::mem::take(&mut def.functions).into_iter().map(|f| (f.name.clone(), f)).collect()
+}
+
 /// Puts the bodies of functions in the place of the calls that the fetched tensors need.
 ///
 /// # Errors
 /// [`GraphError::Node`] for a function that does not exist or that calls itself, [`GraphError::NoSuchTensor`] for a name
 /// that a body does not have, [`GraphError::Memory`] when the bodies do not fit the budget.
-pub fn inline(def: &mut GraphDef, options: &ImportOptions) -> Result<(), GraphError> {
-    let library: HashMap<Box<str>, FunctionDef> =
-        std::mem::take(&mut def.functions).into_iter().map(|f| (f.name.clone(), f)).collect();
-    if !def.nodes.iter().any(|node| callee(node, &library).is_some()) {
+pub fn inline(def: &mut GraphDef, library: &Library, options: &ImportOptions) -> Result<(), GraphError> {
+    if !def.nodes.iter().any(|node| callee(node, library).is_some()) {
         return Ok(());
     }
-    let mut inliner = Inliner { file: def.source.path().display().to_string(), library: &library, def };
+    let mut inliner = Inliner { file: def.source.path().display().to_string(), library, def };
     inliner.reserve(inliner.def.nodes.len() as u64 * NAME_BYTES)?;
     let mut names = inliner.names(0);
     let needed = needed_of_graph(&inliner.def.nodes, &names, options);
-    let is_call = |nodes: &[NodeDef], index: usize| callee(&nodes[index], &library).is_some();
+    let is_call = |nodes: &[NodeDef], index: usize| callee(&nodes[index], library).is_some();
     let calls = needed.into_iter().filter(|index| is_call(&inliner.def.nodes, *index));
     let mut calls: Vec<(usize, Vec<String>)> = calls.map(|index| (index, Vec::new())).collect();
     while let Some((index, mut within)) = calls.pop() {
-        let Some(function) = callee(&inliner.def.nodes[index], &library).map(str::to_string) else {
+        let Some(function) = callee(&inliner.def.nodes[index], library).map(str::to_string) else {
             continue;
         };
         let first = inliner.def.nodes.len();
@@ -55,7 +61,7 @@ pub fn inline(def: &mut GraphDef, options: &ImportOptions) -> Result<(), GraphEr
 }
 
 /// The name of the function that a node calls.
-fn callee<'n>(node: &'n NodeDef, library: &'n HashMap<Box<str>, FunctionDef>) -> Option<&'n str> {
+fn callee<'n>(node: &'n NodeDef, library: &'n Library) -> Option<&'n str> {
     if let Some((name, _)) = library.get_key_value(&node.op) {
         return Some(name);
     }
@@ -96,7 +102,7 @@ fn needed_of_graph(
 
 struct Inliner<'d> {
     file: String,
-    library: &'d HashMap<Box<str>, FunctionDef>,
+    library: &'d Library,
     def: &'d mut GraphDef,
 }
 
@@ -184,7 +190,7 @@ struct Body<'b> {
     call: &'b NodeDef,
     given: &'b [(Box<str>, AttrValue)],
     prefix: &'b str,
-    library: &'b HashMap<Box<str>, FunctionDef>,
+    library: &'b Library,
     /// The body's nodes by name.
     nodes: HashMap<&'b str, usize>,
     /// The function's inputs by name: the first of the call's inputs that belongs to it, and how many do.
@@ -200,7 +206,7 @@ impl<'b> Body<'b> {
         call: &'b NodeDef,
         given: &'b [(Box<str>, AttrValue)],
         prefix: &'b str,
-        library: &'b HashMap<Box<str>, FunctionDef>,
+        library: &'b Library,
     ) -> Body<'b> {
         let (control, inputs) = call.inputs.iter().map(|input| &**input).partition(|i| i.starts_with('^'));
         let mut arguments = HashMap::new();
@@ -376,7 +382,7 @@ fn first_part(name: &str) -> &str {
 }
 
 /// How many tensors an argument is.
-fn tensors(arg: &ArgDef, attributes: &[(Box<str>, AttrValue)]) -> usize {
+pub fn tensors(arg: &ArgDef, attributes: &[(Box<str>, AttrValue)]) -> usize {
     let find = |name: &str| attributes.iter().find(|(given, _)| &**given == name).map(|(_, value)| value);
     match (find(&arg.number_attr), find(&arg.type_list_attr)) {
         (Some(AttrValue::Int(count)), _) => usize::try_from(*count).unwrap_or(0),

@@ -20,6 +20,7 @@ pub fn remove(graph: &mut Graph) {
     for port in graph.outputs.iter_mut().chain(&mut graph.inputs) {
         port.value.node = NodeId(place[port.value.node.0 as usize]);
     }
+    graph.effects.iter_mut().for_each(|id| *id = NodeId(place[id.0 as usize]));
     // Every exchange brings one node to its place.
     for at in 0..place.len() {
         while place[at] != GONE && place[at] as usize != at {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tightfit_core::{Account, DType};
 
 use super::constant::Constant;
+use super::region::Region;
 use crate::dim::Dims;
 use crate::fact::Fact;
 use crate::operator::Operator;
@@ -34,6 +35,8 @@ pub struct Graph {
     pub inputs: Vec<Port>,
     /// The tensors that are fetched.
     pub outputs: Vec<Port>,
+    /// Nodes that must run though no output needs them.
+    pub effects: Vec<NodeId>,
     /// What each [`crate::dim::Symbol`] stands for: `batch`, or an input and its axis.
     pub symbols: Vec<String>,
     pub(super) memory: Account,
@@ -81,6 +84,8 @@ pub enum NodeKind {
     Constant(Arc<Constant>),
     /// From an operator.
     Operator(Arc<dyn Operator>),
+    /// From bodies of its own. Nobody shares them while they may change.
+    Region(Arc<Region>),
 }
 
 impl Node {
@@ -113,12 +118,21 @@ impl Node {
         }
     }
 
+    /// The bodies, when it has some.
+    pub fn region(&self) -> Option<&Region> {
+        match &self.kind {
+            NodeKind::Region(region) => Some(region),
+            _ => None,
+        }
+    }
+
     /// What computes it: the operator's name, `Const` or `Placeholder`.
     pub fn op_name(&self) -> &'static str {
         match &self.kind {
             NodeKind::Input { .. } => "Placeholder",
             NodeKind::Constant(_) => "Const",
             NodeKind::Operator(operator) => operator.name(),
+            NodeKind::Region(region) => region.op,
         }
     }
 }
@@ -151,8 +165,26 @@ impl Graph {
 
     /// True where running a node may end the run or differ from run to run, as far as is known of its inputs.
     pub fn has_effect(&self, node: &Node) -> bool {
-        let operator = node.operator().filter(|operator| !operator.is_pure());
-        operator.is_some_and(|operator| operator.has_effect(&self.input_facts(node)))
+        match &node.kind {
+            NodeKind::Operator(operator) => {
+                !operator.is_pure() && operator.has_effect(&self.input_facts(node))
+            }
+            NodeKind::Region(region) => region.has_effect(),
+            NodeKind::Input { .. } | NodeKind::Constant(_) => false,
+        }
+    }
+
+    /// The bodies of a node to change, when it has some and nobody shares them.
+    pub fn region_mut(&mut self, id: NodeId) -> Option<&mut Region> {
+        match &mut self.node_mut(id).kind {
+            NodeKind::Region(region) => Arc::get_mut(region),
+            _ => None,
+        }
+    }
+
+    /// The nodes that have bodies.
+    pub fn regions(&self) -> Vec<NodeId> {
+        self.ids().filter(|id| self.node(*id).region().is_some()).collect()
     }
 
     /// Every node's id.
@@ -222,7 +254,8 @@ impl Graph {
     }
 
     fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.outputs.iter().chain(&self.inputs).map(|port| port.value.node)
+        let ports = self.outputs.iter().chain(&self.inputs).map(|port| port.value.node);
+        ports.chain(self.effects.iter().copied())
     }
 }
 
@@ -257,6 +290,10 @@ impl fmt::Display for Graph {
             write!(f, "{id} = ")?;
             match &node.kind {
                 NodeKind::Operator(operator) => write!(f, "{operator:?}")?,
+                NodeKind::Region(region) => {
+                    writeln!(f, "{} {{", region.op)?;
+                    region.bodies.iter().try_for_each(|body| writeln!(f, "{body}}}"))?;
+                }
                 _ => f.write_str(node.op_name())?,
             }
             f.write_str("(")?;

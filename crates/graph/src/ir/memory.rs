@@ -90,6 +90,7 @@ impl Graph {
             nodes: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            effects: Vec::new(),
             symbols: vec!["batch".into()],
             memory: Account::new(budget, PURPOSE),
             is_bound: false,
@@ -140,7 +141,13 @@ impl Graph {
         copy.nodes.clone_from(&self.nodes);
         copy.inputs.clone_from(&self.inputs);
         copy.outputs.clone_from(&self.outputs);
+        copy.effects.clone_from(&self.effects);
         copy.symbols.clone_from(&self.symbols);
+        for node in &mut copy.nodes {
+            if let NodeKind::Region(region) = &mut node.kind {
+                *region = Arc::new(region.copy_to_bind()?);
+            }
+        }
         Ok(copy)
     }
 
@@ -168,7 +175,8 @@ impl Graph {
             };
             bytes(constant) + base
         });
-        self.memory.used_bytes() + constants.sum::<u64>()
+        let bodies = self.nodes.iter().filter_map(|node| node.region()).flat_map(|region| &region.bodies);
+        self.memory.used_bytes() + constants.sum::<u64>() + bodies.map(Graph::structure_bytes).sum::<u64>()
     }
 
     fn constants_purpose(&self) -> &'static str {
@@ -243,6 +251,7 @@ impl Graph {
     /// Bytes that a node takes besides its place in the list. Names and operators of a copy are the original's.
     fn node_bytes(&self, node: &Node) -> u64 {
         let operator = match &node.kind {
+            NodeKind::Region(region) => block_bytes(SHARED_BYTES) + region.heap_bytes(),
             _ if self.is_bound => 0,
             NodeKind::Operator(operator) => block_bytes(SHARED_BYTES + size_of_val(&**operator) as u64),
             NodeKind::Input { dims, .. } => dims.get().map_or(0, |dims| array_bytes::<Dim>(dims.len())),
@@ -255,7 +264,10 @@ impl Graph {
 
     fn names_bytes(&self) -> u64 {
         let symbols = self.symbols.iter().map(|name| block_bytes(name.len() as u64)).sum::<u64>();
-        let lists = ports_bytes(&self.inputs) + ports_bytes(&self.outputs) + list_bytes(&self.symbols);
+        let lists = ports_bytes(&self.inputs)
+            + ports_bytes(&self.outputs)
+            + list_bytes(&self.effects)
+            + list_bytes(&self.symbols);
         lists + symbols + block_bytes(self.file.len() as u64)
     }
 

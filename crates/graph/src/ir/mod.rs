@@ -4,7 +4,9 @@ mod constant;
 pub mod dead_nodes;
 mod graph;
 mod memory;
+mod region;
 
 pub use constant::{Computed, Constant, ConstantData};
 pub use graph::{Graph, Node, NodeId, NodeKind, Port, ValueRef};
 pub(crate) use memory::BOUND_CONSTANTS;
+pub use region::{Region, RegionKind};

@@ -61,7 +61,7 @@ pub fn evaluate(
             memory[..view.bytes().len()].copy_from_slice(view.bytes());
         }
         slots.push(Slot {
-            start: memory.as_mut_ptr(),
+            start: Cell::new(memory.as_mut_ptr()),
             dtype: info.dtype,
             shape: Cell::new(info.shape),
             place: Place::Value,
@@ -94,7 +94,8 @@ pub fn evaluate(
         let slot = &slots[*slot];
         let shape = slot.shape.get();
         // SAFETY: the slot's memory is a part of `buffer`, which is alive and borrowed by nobody else now.
-        let bytes = unsafe { std::slice::from_raw_parts(slot.start, shape.elements() * slot.dtype.bytes()) };
+        let bytes =
+            unsafe { std::slice::from_raw_parts(slot.start.get(), shape.elements() * slot.dtype.bytes()) };
         (shape, bytes.to_vec())
     });
     Ok(values.collect())

@@ -42,7 +42,7 @@ pub trait WeightStream: Sync {
 /// One tensor of a running graph.
 pub(crate) struct Slot {
     /// Its first byte; valid for `capacity_bytes` while a step runs that uses it.
-    pub start: *mut u8,
+    pub start: Cell<*mut u8>,
     pub dtype: DType,
     /// The shape of this run.
     pub shape: Cell<Shape>,
@@ -134,7 +134,7 @@ impl<'a> Run<'a> {
         // SAFETY: inside the slot's memory by the check above. `plan::validate` guarantees that it is valid (rules 1
         // and 4), and that no output or scratch of the step overlaps it (rule 3) but the one output in place of an
         // input, which `input` refuses.
-        let bytes = unsafe { std::slice::from_raw_parts(slot.start, bytes) };
+        let bytes = unsafe { std::slice::from_raw_parts(slot.start.get(), bytes) };
         TensorView::new(slot.dtype, shape, bytes)
             .ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
     }
@@ -179,7 +179,8 @@ impl<'a> Run<'a> {
             Place::Value | Place::Resident => Weight::Dense(self.input(input)?),
             Place::Packed => {
                 // SAFETY: as in `view`; a packed weight is written before the first run and only read after (rule 3).
-                let bytes = unsafe { std::slice::from_raw_parts(slot.start, slot.capacity_bytes.get()) };
+                let bytes =
+                    unsafe { std::slice::from_raw_parts(slot.start.get(), slot.capacity_bytes.get()) };
                 Weight::Packed(bytes)
             }
             Place::Streamed => {
@@ -205,7 +206,7 @@ impl<'a> Run<'a> {
         // SAFETY: inside the slot's memory by the check above, which overlaps no other output, no scratch and no input
         // of the step (rules 1 and 3 of `plan::validate`) but the one it is in place of, which `input` refuses. It is
         // handed out once.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(slot.start, bytes) };
+        let bytes = unsafe { std::slice::from_raw_parts_mut(slot.start.get(), bytes) };
         TensorViewMut::new(slot.dtype, shape, bytes)
             .ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
     }

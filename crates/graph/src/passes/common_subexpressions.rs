@@ -59,7 +59,7 @@ fn key(graph: &Graph, id: NodeId) -> Option<u64> {
             read(constant, 0, start)?;
             (constant.dtype, constant.shape, start).hash(&mut hasher);
         }
-        NodeKind::Operator(_) | NodeKind::Input { .. } => return None,
+        NodeKind::Operator(_) | NodeKind::Region(_) | NodeKind::Input { .. } => return None,
     }
     Some(hasher.finish())
 }

@@ -10,6 +10,7 @@ pub mod identities;
 pub mod layer_norm;
 pub mod neutral;
 pub mod pad;
+pub mod regions;
 pub mod residual;
 mod rewrite;
 pub mod scale_shift;
@@ -24,6 +25,7 @@ pub type Pass = fn(&mut Graph) -> bool;
 
 /// The passes that need no concrete shapes, in the order they run.
 pub static PASSES: &[(&str, Pass)] = &[
+    ("regions", regions::simplify),
     ("control_edges", control_edges::remove),
     ("identities", identities::remove),
     ("computed_constants", computed_constants::make),
@@ -42,11 +44,22 @@ pub static PASSES: &[(&str, Pass)] = &[
 /// How often the list is run at most, for passes that make work for earlier ones.
 const ROUNDS: usize = 4;
 
-/// Runs all passes until none changes anything.
+/// Runs all passes until none changes anything, on the graph and then on the bodies in it.
 ///
 /// # Errors
 /// [`GraphError`] when the result is no longer whole, which would be a defect of a pass.
 pub fn run(graph: &mut Graph) -> Result<(), GraphError> {
+    run_on(graph)?;
+    let regions = graph.regions();
+    for id in &regions {
+        let bodies = graph.region_mut(*id).map(|region| &mut region.bodies);
+        bodies.into_iter().flatten().try_for_each(run)?;
+    }
+    if regions.is_empty() { Ok(()) } else { infer(graph) }
+}
+
+/// Runs all passes on a graph, until none changes anything, and leaves the bodies in it as they are.
+fn run_on(graph: &mut Graph) -> Result<(), GraphError> {
     for _ in 0..ROUNDS {
         let mut has_changed = false;
         for (name, pass) in PASSES {
@@ -82,6 +95,10 @@ pub fn run_bound(graph: &mut Graph) -> Result<(), GraphError> {
     let _working = working.map_err(|source| graph_memory_error(graph, source))?;
     fold_constants::fold(graph);
     dead_nodes::remove(graph);
+    for id in graph.regions() {
+        let bodies = graph.region_mut(id).map(|region| &mut region.bodies);
+        bodies.into_iter().flatten().try_for_each(run_bound)?;
+    }
     graph.recount().map_err(|source| graph_memory_error(graph, source))
 }
 

@@ -6,17 +6,16 @@ use tightfit_core::{ALIGNMENT, Account};
 
 use super::arena::{self, Item, Packing};
 use super::planner::Planner;
-use super::{ArenaItem, Home, Plan};
+use super::{ArenaItem, Home, Plan, Step};
 use crate::error::GraphError;
 use crate::ir::Port;
 
 impl Planner<'_> {
     pub(super) fn finish(mut self, account: &Account) -> Result<Plan, GraphError> {
-        let copies = self.copy_fetched_inputs();
+        let fetched = self.fetched_slots();
         let end = self.steps.len();
-        for port in &self.graph.outputs {
-            let slot = self.slot(port.value);
-            let root = self.root_of[copies.get(&slot).copied().unwrap_or(slot)];
+        for slot in &fetched {
+            let root = self.root_of[*slot];
             self.life[root].1 = end.max(1);
         }
         let (items, packing) = self.pack(account)?;
@@ -29,22 +28,21 @@ impl Planner<'_> {
         let streams = self.steps.iter().filter_map(|s| s.stream.as_ref());
         let block_bytes =
             streams.clone().map(|s| s.block_bytes).max().unwrap_or(0).next_multiple_of(ALIGNMENT);
-        let streamed_bytes = streams.map(|s| s.constant.bytes() as u64).sum();
+        let streamed_bytes: u64 = streams.map(|s| s.constant.bytes() as u64).sum();
+        let bodies = self.steps.iter().filter_map(Step::region).flat_map(|region| &region.bodies);
         let slot_of = |port: &Port| (port.name.clone(), self.slot(port.value));
-        let fetched = |port: &Port| {
-            let (name, slot) = slot_of(port);
-            (name, copies.get(&slot).copied().unwrap_or(slot))
-        };
+        let outputs = self.graph.outputs.iter().zip(&fetched);
         Ok(Plan {
             options: *self.options,
+            role: self.role,
             inputs: self.graph.inputs.iter().map(slot_of).collect(),
-            outputs: self.graph.outputs.iter().map(fetched).collect(),
+            outputs: outputs.map(|(port, slot)| (port.name.clone(), *slot)).collect(),
+            weights_bytes: weights_bytes + bodies.clone().map(|body| body.weights_bytes).sum::<usize>(),
+            streamed_bytes: streamed_bytes + bodies.clone().map(|body| body.streamed_bytes).sum::<u64>(),
+            block_bytes: bodies.map(|body| body.block_bytes).fold(block_bytes, usize::max),
             steps: self.steps,
             slots: self.slots,
             weights: self.weights,
-            weights_bytes,
-            streamed_bytes,
-            block_bytes,
             arena_bytes: packing.height_bytes,
             arena_lower_bound_bytes: loads.into_iter().max().unwrap_or(0),
             string_bytes: self.string_bytes,

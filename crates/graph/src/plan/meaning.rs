@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use tightfit_kernels::Isa;
 
-use super::fetch::FetchedCopy;
 use super::validate::{Check, fault, need};
-use super::{Plan, Step};
-use crate::ir::{Graph, Node, Port, ValueRef};
+use super::{Action, Plan, RegionPlan, Step};
+use crate::ir::{Graph, Node, NodeKind, Port, Region, ValueRef};
 use crate::operator::{Call, Place, TensorInfo};
 
 /// Checks that every tensor is what the graph infers, that every operator of the graph has its step, with the graph's
@@ -44,7 +43,9 @@ pub fn computes(plan: &Plan, graph: &Graph) -> Check {
         is_done[step.node.0 as usize] = true;
     }
     let order = graph.order().map_err(|_| fault(None, "a graph has no cycle"))?;
-    let is_left = |node: &Node, is_done: bool| node.operator().is_some() && !is_done;
+    let is_left = |node: &Node, is_done: bool| {
+        matches!(node.kind, NodeKind::Operator(_) | NodeKind::Region(_)) && !is_done
+    };
     let left = order.iter().find(|id| is_left(graph.node(**id), is_done[id.0 as usize]));
     need(left.is_none(), left.map(|id| id.0 as usize), "every operator of the graph has its step")?;
     ports(plan, &plan.inputs, &graph.inputs)?;
@@ -77,18 +78,28 @@ fn alias_of(graph: &Graph, node: &Node) -> Option<ValueRef> {
 fn is_step_of(graph: &Graph, step: &Step) -> Check {
     let node = graph.nodes.get(step.node.0 as usize);
     let node = node.ok_or_else(|| fault(None, "a step's node is one of the graph"))?;
-    if step.operator.downcast::<FetchedCopy>().is_some() {
+    if step.is_copy() {
         let is_own = step.reads.iter().all(|value| value.node == step.node);
         return need(is_own && step.reads.len() == 1, None, "a copy is of the value of its node");
     }
-    let is_same = node.operator_arc().is_some_and(|operator| Arc::ptr_eq(&operator, &step.operator));
-    need(is_same, None, "a step has its node's operator")?;
+    match (&step.action, &node.kind) {
+        (Action::Operator(operator), NodeKind::Operator(own)) if Arc::ptr_eq(operator, own) => {}
+        (Action::Region(plans), NodeKind::Region(region)) => are_bodies_of(plans, region)?,
+        _ => return Err(fault(None, "a step does what its node does")),
+    }
     need(step.reads == node.inputs, None, "a step reads its node's inputs")?;
     need(step.outputs.len() == node.facts.len(), None, "a step makes all outputs of its node")?;
     let Some(stream) = &step.stream else { return Ok(()) };
     let constant = graph.nodes.get(stream.value.node.0 as usize).and_then(Node::constant);
     let is_same = constant.is_some_and(|c| Arc::ptr_eq(c, &stream.constant));
     need(is_same, None, "a stream is of the graph's constant")
+}
+
+/// Each body's plan computes that body.
+fn are_bodies_of(plans: &RegionPlan, region: &Region) -> Check {
+    let is_same = plans.kind == region.kind && plans.bodies.len() == region.bodies.len();
+    need(is_same, None, "a step has its node's bodies")?;
+    plans.bodies.iter().zip(&region.bodies).try_for_each(|(plan, body)| computes(plan, body))
 }
 
 fn ports(plan: &Plan, slots: &[(String, usize)], ports: &[Port]) -> Check {

@@ -38,7 +38,7 @@ impl Sizes {
             sizes.slots += outputs;
             sizes.most = sizes.most.max(inputs + outputs);
             match node.kind {
-                NodeKind::Operator(_) => {
+                NodeKind::Operator(_) | NodeKind::Region(_) => {
                     sizes.operators += 1;
                     sizes.list_bytes += array_bytes::<usize>(inputs) + array_bytes::<usize>(outputs);
                     sizes.list_bytes += array_bytes::<ValueRef>(inputs);

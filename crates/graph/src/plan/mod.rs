@@ -7,6 +7,8 @@ mod meaning;
 mod memory;
 mod place;
 mod planner;
+mod region;
+mod region_rules;
 mod report;
 mod steps;
 mod validate;
@@ -23,6 +25,7 @@ use arena::{Item, Packing};
 use planner::Planner;
 
 pub use meaning::computes;
+pub use region::{RegionPlan, Role};
 pub use report::{Alive, PlanReport, Rectangle, StepReport};
 pub use validate::{PlanFault, validate};
 
@@ -67,15 +70,17 @@ impl PlanOptions {
 pub struct Plan {
     /// What it was made for.
     pub options: PlanOptions,
+    /// What it is a plan of.
+    pub role: Role,
     /// What is done, in order.
     pub steps: Vec<Step>,
     /// Every tensor.
     pub slots: Vec<SlotPlan>,
-    /// The constants in memory, in the order of their offsets.
+    /// The constants in memory, in the order of their offsets; a body has its own.
     pub weights: Vec<WeightPlan>,
-    /// Bytes of all constants in memory.
+    /// Bytes of all constants in memory, those of bodies included.
     pub weights_bytes: usize,
-    /// Bytes of all streamed weights in their files.
+    /// Bytes of all streamed weights in their files, those of bodies included.
     pub streamed_bytes: u64,
     /// Bytes of one half of the double-buffered window; 0 where nothing is streamed.
     pub block_bytes: usize,
@@ -95,7 +100,16 @@ pub struct Plan {
     memory: Arc<Reservation>,
 }
 
-/// One call of an operator.
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Calls an operator.
+    Operator(Arc<dyn Operator>),
+    /// Runs bodies.
+    Region(Arc<RegionPlan>),
+}
+
+/// One call of an operator, or one choice or loop of bodies.
 #[derive(Debug, Clone)]
 pub struct Step {
     /// The node.
@@ -104,8 +118,8 @@ pub struct Step {
     pub reads: Vec<ValueRef>,
     /// Its name.
     pub name: Arc<str>,
-    /// What it computes.
-    pub operator: Arc<dyn Operator>,
+    /// What it does.
+    pub action: Action,
     /// Slots of the inputs.
     pub inputs: Vec<usize>,
     /// Slots of the outputs.
@@ -131,6 +145,47 @@ pub struct StreamPlan {
     pub constant: Arc<Constant>,
     /// Bytes of a block; 0 where the operator reads pieces of its own choice.
     pub block_bytes: usize,
+    /// The number of its first block among those of the whole plan.
+    pub first_block: u64,
+}
+
+impl StreamPlan {
+    /// How many blocks it comes in.
+    pub fn blocks(&self) -> u64 {
+        let bytes = self.constant.bytes() as u64;
+        if self.block_bytes == 0 { 0 } else { bytes.div_ceil(self.block_bytes as u64) }
+    }
+}
+
+impl Step {
+    /// The operator that it calls.
+    pub fn operator(&self) -> Option<&Arc<dyn Operator>> {
+        match &self.action {
+            Action::Operator(operator) => Some(operator),
+            Action::Region(_) => None,
+        }
+    }
+
+    /// True for the copy of a fetched value into memory of its own.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.operator().is_some_and(|operator| operator.downcast::<fetch::FetchedCopy>().is_some())
+    }
+
+    /// The bodies that it runs.
+    pub fn region(&self) -> Option<&RegionPlan> {
+        match &self.action {
+            Action::Operator(_) => None,
+            Action::Region(region) => Some(region),
+        }
+    }
+
+    /// The name of its operator, in TensorFlow or of the fused step it stands for.
+    pub fn op_name(&self) -> &'static str {
+        match &self.action {
+            Action::Operator(operator) => operator.name(),
+            Action::Region(region) => region.op,
+        }
+    }
 }
 
 /// A tensor.
@@ -201,11 +256,18 @@ impl Plan {
     /// [`GraphError`] for a tensor whose size is not known, for a cycle, and when the plan itself does not fit the
     /// budget that the graph is in.
     pub fn new(graph: &Graph, options: &PlanOptions) -> Result<Plan, GraphError> {
+        let mut plan = Plan::with_role(graph, options, Role::Whole)?;
+        plan.number_blocks(&mut 0);
+        Ok(plan)
+    }
+
+    /// Lays out a graph or a body.
+    fn with_role(graph: &Graph, options: &PlanOptions, role: Role) -> Result<Plan, GraphError> {
         let sizes = memory::Sizes::of(graph);
         let mut account = Account::new(graph.budget(), memory::PURPOSE);
         account.grow(sizes.plan_bytes())?;
         let working = account.room(sizes.working_bytes())?;
-        let mut planner = Planner::new(graph, options, &sizes)?;
+        let mut planner = Planner::new(graph, options, role, &sizes)?;
         planner.place_constants()?;
         planner.make_steps()?;
         let mut plan = planner.finish(&account)?;
@@ -216,6 +278,36 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The plan and those of all bodies in it.
+    pub fn all(&self) -> impl Iterator<Item = &Plan> {
+        let mut left = vec![self];
+        std::iter::from_fn(move || {
+            let plan = left.pop()?;
+            left.extend(plan.bodies().rev());
+            Some(plan)
+        })
+    }
+
+    /// The plans of the bodies of its steps, in their order.
+    pub(crate) fn bodies(&self) -> impl DoubleEndedIterator<Item = &Plan> {
+        self.steps.iter().filter_map(Step::region).flat_map(|region| &region.bodies)
+    }
+
+    /// Numbers the blocks of streamed weights in the order of the steps, those of bodies in their place.
+    fn number_blocks(&mut self, next: &mut u64) {
+        for step in &mut self.steps {
+            if let Some(stream) = &mut step.stream {
+                stream.first_block = *next;
+                *next += stream.blocks();
+            }
+            if let Action::Region(region) = &mut step.action {
+                // Nobody shares a plan that is being made.
+                let bodies = Arc::get_mut(region).map(|region| &mut region.bodies);
+                bodies.into_iter().flatten().for_each(|body| body.number_blocks(next));
+            }
+        }
+    }
+
     /// Bytes of window, both halves.
     pub fn window_bytes(&self) -> usize {
         2 * self.block_bytes
@@ -223,7 +315,8 @@ impl Plan {
 
     /// Bytes of the texts of string constants, a part of [`Plan::string_bytes`].
     pub fn constant_text_bytes(&self) -> usize {
-        let texts = self.weights.iter().filter_map(|w| match &w.constant.data {
+        let weights = self.all().flat_map(|plan| &plan.weights);
+        let texts = weights.filter_map(|w| match &w.constant.data {
             ConstantData::Strings(texts) => Some(texts.iter().map(|t| t.len()).sum::<usize>()),
             _ => None,
         });

@@ -80,7 +80,12 @@ impl Planner<'_> {
     pub(super) fn can_overwrite(&self, position: usize, input: usize, output: usize) -> bool {
         let root = self.root_of[input];
         let (from, to) = (&self.slots[input].info, &self.slots[output].info);
-        matches!(self.slots[root].home, Home::Arena(_))
+        let is_writable = match self.slots[root].home {
+            Home::Arena(_) => true,
+            Home::Fed(input) => self.role.may_write(input),
+            Home::Weight(_) | Home::Streamed => false,
+        };
+        is_writable
             && from.dtype.bytes() == to.dtype.bytes()
             && from.shape == to.shape
             && self.in_step[root] == 1

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use tightfit_core::Shape;
 
-use super::{ArenaItem, Home, MAX_TENSOR_BYTES, PlanOptions, SlotPlan, Step, WeightMode, WeightPlan, memory};
+use super::{
+    ArenaItem, Home, MAX_TENSOR_BYTES, PlanOptions, Role, SlotPlan, Step, WeightMode, WeightPlan, memory,
+};
 use crate::error::GraphError;
 use crate::infer::node_error;
 use crate::ir::{Graph, NodeId, ValueRef};
@@ -14,6 +16,7 @@ use crate::operator::{Call, Place, TensorInfo};
 pub(super) struct Planner<'a> {
     pub graph: &'a Graph,
     pub options: &'a PlanOptions,
+    pub role: Role,
     pub order: Vec<NodeId>,
     /// For each node of the graph, the slot of its first output; the others follow.
     pub first_slot: Vec<u32>,
@@ -37,6 +40,7 @@ impl<'a> Planner<'a> {
     pub(super) fn new(
         graph: &'a Graph,
         options: &'a PlanOptions,
+        role: Role,
         sizes: &memory::Sizes,
     ) -> Result<Self, GraphError> {
         let order =
@@ -44,6 +48,7 @@ impl<'a> Planner<'a> {
         let mut planner = Planner {
             graph,
             options,
+            role,
             order,
             first_slot: vec![0; sizes.nodes],
             slots: Vec::with_capacity(sizes.slots),

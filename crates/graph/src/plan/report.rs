@@ -123,7 +123,7 @@ impl Plan {
             .collect();
         alive.sort_by_key(|a| std::cmp::Reverse(a.bytes));
         let (node, op) = match self.steps.get(step) {
-            Some(s) => (s.name.to_string(), s.operator.name().to_string()),
+            Some(s) => (s.name.to_string(), s.op_name().to_string()),
             None => Default::default(),
         };
         Some(StepReport { step, node, op, alive_bytes: *peak as u64, alive })

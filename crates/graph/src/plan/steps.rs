@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::arena::Item;
 use super::planner::Planner;
-use super::{AliasOf, ArenaItem, Home, SlotPlan, Step, StreamPlan, fetch};
+use super::{Action, AliasOf, ArenaItem, Home, SlotPlan, Step, StreamPlan, fetch};
 use crate::error::GraphError;
 use crate::ir::{NodeId, NodeKind, ValueRef};
 use crate::operator::{Call, Operator, Place, TensorInfo};
@@ -14,8 +14,11 @@ impl Planner<'_> {
     pub(super) fn make_steps(&mut self) -> Result<(), GraphError> {
         for position in 0..self.order.len() {
             let id = self.order[position];
-            let NodeKind::Operator(operator) = &self.graph.node(id).kind else { continue };
-            self.make_step(position, id, operator)?;
+            match &self.graph.node(id).kind {
+                NodeKind::Operator(operator) => self.make_step(position, id, operator)?,
+                NodeKind::Region(region) => self.make_region_step(id, region)?,
+                NodeKind::Input { .. } | NodeKind::Constant(_) => {}
+            }
         }
         Ok(())
     }
@@ -44,7 +47,6 @@ impl Planner<'_> {
                 return Ok(());
             }
         }
-        let step = self.steps.len();
         inputs.iter().for_each(|slot| self.in_step[self.root_of[*slot]] += 1);
         let in_place_input = memory.overwrites.iter().copied().filter(|_| !is_dynamic && !outputs.is_empty());
         let in_place_input =
@@ -53,24 +55,13 @@ impl Planner<'_> {
         if let Some(input) = in_place_input {
             self.share(inputs[input], outputs[0]);
         }
-        for slot in outputs.iter().filter(|slot| self.root_of[**slot] == **slot) {
-            self.life[*slot] = (step, step + 1);
-        }
-        for slot in inputs.iter().chain(&outputs) {
-            let root = self.root_of[*slot];
-            self.life[root].1 = self.life[root].1.max(step + 1);
-        }
-        if memory.scratch_bytes > 0 {
-            let item = Item { first: step, end: step + 1, bytes: memory.scratch_bytes };
-            self.scratch.push(ArenaItem { item, slot: None, name: node.name.clone() });
-        }
         self.string_bytes += memory.string_bytes;
         let stream = self.stream_plan(operator, &call, node.inputs.as_slice());
-        self.steps.push(Step {
+        self.push_step(Step {
             node: id,
             reads: node.inputs.clone(),
             name: node.name.clone(),
-            operator: operator.clone(),
+            action: Action::Operator(operator.clone()),
             inputs,
             outputs,
             in_place_input,
@@ -80,6 +71,23 @@ impl Planner<'_> {
             is_alias,
         });
         Ok(())
+    }
+
+    /// Adds a step: its outputs and scratch live from it on, and what it reads until it is done.
+    pub(super) fn push_step(&mut self, step: Step) {
+        let number = self.steps.len();
+        for slot in step.outputs.iter().filter(|slot| self.root_of[**slot] == **slot) {
+            self.life[*slot] = (number, number + 1);
+        }
+        for slot in step.inputs.iter().chain(&step.outputs) {
+            let root = self.root_of[*slot];
+            self.life[root].1 = self.life[root].1.max(number + 1);
+        }
+        if step.scratch.1 > 0 {
+            let item = Item { first: number, end: number + 1, bytes: step.scratch.1 };
+            self.scratch.push(ArenaItem { item, slot: None, name: step.name.clone() });
+        }
+        self.steps.push(step);
     }
 
     pub(super) fn stream_plan(
@@ -94,15 +102,23 @@ impl Planner<'_> {
         }
         let value = inputs[weight.input];
         let constant = self.graph.producer(value).constant()?.clone();
-        Some(StreamPlan { value, constant, block_bytes: weight.block_bytes })
+        Some(StreamPlan { value, constant, block_bytes: weight.block_bytes, first_block: 0 })
     }
 
-    /// Gives every fetched value that is in the caller's memory memory of its own, filled by a step at the end.
-    pub(super) fn copy_fetched_inputs(&mut self) -> HashMap<usize, usize> {
+    /// The slot of each output. One that is where it may not stay, in the caller's memory, has memory of its own, filled
+    /// by a step at the end.
+    pub(super) fn fetched_slots(&mut self) -> Vec<usize> {
         let mut copies = HashMap::new();
-        for port in &self.graph.outputs {
+        let mut fetched = Vec::with_capacity(self.graph.outputs.len());
+        for (output, port) in self.graph.outputs.iter().enumerate() {
             let slot = self.slot(port.value);
-            if !matches!(self.slots[slot].home, Home::Fed(_)) || copies.contains_key(&slot) {
+            let Home::Fed(input) = self.slots[slot].home else {
+                fetched.push(slot);
+                continue;
+            };
+            let is_kept = self.role.may_return(output, input);
+            if let Some(done) = if is_kept { Some(&slot) } else { copies.get(&slot) } {
+                fetched.push(*done);
                 continue;
             }
             let info = TensorInfo { place: Place::Value, ..self.slots[slot].info };
@@ -114,13 +130,11 @@ impl Planner<'_> {
                 info,
                 home: Home::Arena(0),
             });
-            let step = self.steps.len();
-            self.life[copy] = (step, step + 1);
-            self.steps.push(Step {
+            self.push_step(Step {
                 node: port.value.node,
                 reads: vec![port.value],
                 name: self.graph.producer(port.value).name.clone(),
-                operator: Arc::new(fetch::FetchedCopy),
+                action: Action::Operator(Arc::new(fetch::FetchedCopy)),
                 inputs: vec![slot],
                 outputs: vec![copy],
                 in_place_input: None,
@@ -130,7 +144,8 @@ impl Planner<'_> {
                 is_alias: false,
             });
             copies.insert(slot, copy);
+            fetched.push(copy);
         }
-        copies
+        fetched
     }
 }

@@ -9,17 +9,19 @@
 //! 2. *Reads*: when a step runs, the whole range of each input holds the value that the graph names there.
 //! 3. *Writes*: an output or a scratch covers only bytes that no later step reads and that nothing else of its step
 //!    uses, but for the one input whose memory the first output takes over, which is not read again. Weights and what
-//!    the caller feeds are never written.
+//!    the caller feeds are never written, the variables of a loop by its body aside.
 //! 4. *Aliases*: a tensor that is another one under another shape has the same first byte and no more bytes.
-//! 5. *Outputs*: what is fetched is still whole after the last step, and never in the caller's memory.
+//! 5. *Outputs*: what is fetched is still whole after the last step, and never in the caller's memory. What a body
+//!    returns may be in that of a capture, and the next value of a variable in the variable's own.
+//! 6. *Bodies*: the plan of a body keeps all rules, its arena fits the scratch of its step, and what it is given and
+//!    returns has the types and at most the bytes of what the step reads and makes.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use tightfit_core::{ALIGNMENT, DType};
 
-use super::fetch::FetchedCopy;
-use super::{Home, Plan, SlotPlan, Step, WeightMode};
+use super::{Action, Home, Plan, Role, SlotPlan, Step, WeightMode};
 use crate::ir::ValueRef;
 use crate::operator::{Call, Memory, Place, TensorInfo, WeightLayout};
 
@@ -59,6 +61,9 @@ pub(super) type Check = Result<(), PlanFault>;
 pub fn validate(plan: &Plan) -> Check {
     let sizes = Sizes::new(plan)?;
     check_weights(plan)?;
+    if plan.role == Role::Whole {
+        check_blocks(plan, &mut 0)?;
+    }
     check_inputs(plan)?;
     let roots = check_slots(plan, &sizes)?;
     let last = last_uses(plan, &roots)?;
@@ -110,13 +115,33 @@ fn check_weights(plan: &Plan) -> Check {
         need(weight.bytes == 0 || weight.offset >= end, i, "weights are apart from each other")?;
         end = end.max(weight.offset.checked_add(weight.bytes).ok_or_else(|| fault(i, "a weight ends"))?);
     }
-    need(end <= plan.weights_bytes, None, "the weights lie inside their memory")?;
+    let in_bodies: usize = plan.bodies().map(|body| body.weights_bytes).fold(0, usize::saturating_add);
+    need(end.saturating_add(in_bodies) <= plan.weights_bytes, None, "the weights lie inside their memory")?;
     need(plan.block_bytes.is_multiple_of(ALIGNMENT), None, "a half of the window is aligned")?;
     let streams = plan.steps.iter().filter_map(|s| s.stream.as_ref());
     let is_inside = streams.clone().all(|s| s.block_bytes <= plan.block_bytes);
     need(is_inside, None, "a block of a streamed weight fits the window")?;
+    let in_bodies = plan.bodies().map(|body| body.block_bytes).max().unwrap_or(0);
+    need(in_bodies <= plan.block_bytes, None, "a block of a body's weight fits the window")?;
     let streamed_bytes: u64 = streams.map(|s| s.constant.bytes() as u64).sum();
+    let in_bodies: u64 = plan.bodies().map(|body| body.streamed_bytes).sum();
+    let streamed_bytes = streamed_bytes.saturating_add(in_bodies);
     need(streamed_bytes == plan.streamed_bytes, None, "the plan says how much is streamed")
+}
+
+/// Streamed weights are numbered in the order in which the window reads them.
+fn check_blocks(plan: &Plan, next: &mut u64) -> Check {
+    for step in &plan.steps {
+        if let Some(stream) = &step.stream {
+            need(stream.first_block == *next, None, "a streamed weight has its place in the window's order")?;
+            *next += stream.blocks();
+        }
+        step.region()
+            .into_iter()
+            .flat_map(|region| &region.bodies)
+            .try_for_each(|b| check_blocks(b, next))?;
+    }
+    Ok(())
 }
 
 fn check_inputs(plan: &Plan) -> Check {
@@ -173,7 +198,9 @@ fn check_home(plan: &Plan, slot: usize, s: &SlotPlan, bytes: usize) -> Check {
         }
         Home::Fed(input) => {
             let is_own = plan.inputs.get(input).is_some_and(|(_, of)| *of == slot);
-            need(is_own, slot, "only inputs and what aliases them are in the caller's memory")?;
+            // What takes over the memory of a variable is made by a step, which is checked where it is replayed.
+            let is_new = !plan.inputs.iter().any(|(_, of)| *of == slot) && plan.role.may_write(input);
+            need(is_own || is_new, slot, "only inputs and what aliases them are in the caller's memory")?;
             need(s.info.place == Place::Value, slot, "what is fed is a plain value")
         }
         Home::Weight(number) => {
@@ -218,11 +245,13 @@ fn last_uses(plan: &Plan, roots: &[usize]) -> Result<Vec<usize>, PlanFault> {
     Ok(last)
 }
 
-/// The slots that need no step of their own: what is not in the arena, and aliases whose shape is always the same.
+/// The slots that need no step of their own: constants, inputs, and aliases whose shape is always the same.
 fn made(plan: &Plan) -> Vec<bool> {
-    let made = plan.slots.iter().map(|s| match s.alias_of {
-        Some(_) => !s.is_bound,
-        None => !matches!(s.home, Home::Arena(_)),
+    let made = plan.slots.iter().enumerate().map(|(slot, s)| match (s.alias_of, s.home) {
+        (Some(_), _) => !s.is_bound,
+        (None, Home::Arena(_)) => false,
+        (None, Home::Fed(input)) => plan.inputs.get(input).is_some_and(|(_, of)| *of == slot),
+        (None, Home::Weight(_) | Home::Streamed) => true,
     });
     made.collect()
 }
@@ -295,12 +324,24 @@ impl Replay<'_> {
                     WeightMode::Streamed { window_bytes } => window_bytes,
                 },
             };
-            let memory = step.operator.memory(&call);
+            let memory = match &step.action {
+                Action::Operator(operator) => operator.memory(&call),
+                Action::Region(plans) => {
+                    super::region_rules::check(plans, &call, self.plan, step)
+                        .map_err(|fault| at(number, step, fault))?;
+                    Memory {
+                        scratch_bytes: plans.scratch_bytes(),
+                        string_bytes: plans.bodies.iter().map(|body| body.string_bytes).sum(),
+                        ..Memory::default()
+                    }
+                }
+            };
             string_bytes = string_bytes.saturating_add(memory.string_bytes);
             self.step(number, step, &call, &memory).map_err(|fault| at(number, step, fault))?;
         }
         need(string_bytes <= self.plan.string_bytes, None, "there is room for all strings")?;
-        self.plan.outputs.iter().try_for_each(|(_, slot)| self.output(*slot))
+        let mut outputs = self.plan.outputs.iter().enumerate();
+        outputs.try_for_each(|(output, (_, slot))| self.output(output, *slot))
     }
 
     /// The slots of a step hold what it reads, and are to hold what it makes.
@@ -364,11 +405,17 @@ impl Replay<'_> {
     fn made_by(&mut self, step: &Step, position: usize, slot: usize) -> Check {
         let s = &self.plan.slots[slot];
         let is_own = s.value.node == step.node && s.value.output as usize == position;
-        let is_copy = step.operator.downcast::<FetchedCopy>().is_some() && step.reads.contains(&s.value);
+        let is_copy = step.is_copy() && step.reads.contains(&s.value);
         need(is_own || is_copy, slot, "a step makes the values that the graph names")?;
         need(s.alias_of.is_some() == step.is_alias, slot, "only a step without work makes an alias")?;
-        let is_writable = step.is_alias || matches!(s.home, Home::Arena(_));
-        need(is_writable, slot, "a step writes into the arena")?;
+        let is_writable = match s.home {
+            Home::Arena(_) => true,
+            Home::Fed(input) => {
+                self.plan.role.may_write(input) && step.in_place_input.is_some() && position == 0
+            }
+            Home::Weight(_) | Home::Streamed => false,
+        };
+        need(step.is_alias || is_writable, slot, "a step writes into the arena or over a variable")?;
         need(!self.is_made[slot], slot, "a value is made once")?;
         self.is_made[slot] = true;
         Ok(())
@@ -403,6 +450,10 @@ impl Replay<'_> {
         need(self.last[root] <= number, *from, "what is overwritten is not read again")?;
         let uses = step.inputs.iter().filter(|slot| self.roots[**slot] == root).count();
         need(uses == 1, *from, "what is overwritten is one input only")?;
+        // In the memory of a variable nothing but this says that the input is gone.
+        if matches!(old.home, Home::Fed(_)) {
+            self.is_made[root] = false;
+        }
         // The input is whole, so its range is what the output takes over.
         if let Some((start, end)) = self.range(*to).filter(|(start, end)| start < end) {
             need(self.range(root) == Some((start, end)), *to, "what is in place has the bytes of the input")?;
@@ -417,9 +468,13 @@ impl Replay<'_> {
         need(is_free, slot, "a step writes where nothing is needed")
     }
 
-    fn output(&self, slot: usize) -> Check {
+    fn output(&self, output: usize, slot: usize) -> Check {
         let s = &self.plan.slots[slot];
-        need(!matches!(s.home, Home::Fed(_)), slot, "what is fetched is not in the caller's memory")?;
+        let may_stay = match s.home {
+            Home::Fed(input) => self.plan.role.may_return(output, input),
+            _ => true,
+        };
+        need(may_stay, slot, "what is fetched is not in the caller's memory")?;
         let is_dense = matches!(s.info.place, Place::Value | Place::Resident);
         need(is_dense, slot, "what is fetched is dense in memory")?;
         self.is_there(slot)
@@ -434,7 +489,8 @@ fn check_weight(plan: &Plan, step: &Step, call: &Call<'_>) -> Check {
     };
     let slot = step.inputs[position];
     let count = step.inputs.iter().filter(|slot| is_weight(slot)).count();
-    let wanted = step.operator.weight(call).filter(|w| w.input == position && count == 1);
+    let weight = step.operator().and_then(|operator| operator.weight(call));
+    let wanted = weight.filter(|w| w.input == position && count == 1);
     let wanted = wanted.ok_or_else(|| fault(slot, "only a weight is held in a form of its own"))?;
     let s = &plan.slots[slot];
     match (&step.stream, s.home) {

@@ -1,0 +1,349 @@
+//! The tensors of a plan in memory, and running its steps over them. Each body of a step has a frame of its own.
+
+use std::cell::Cell;
+
+use tightfit_core::{DType, Shape, StopFlag};
+use tightfit_kernels::ThreadPool;
+
+use super::loaded::Loaded;
+use super::stream::{StepStream, Window};
+use crate::dim::Dims;
+use crate::error::GraphError;
+use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
+use crate::ir::RegionKind;
+use crate::operator::strings::StringPool;
+use crate::operator::{OpError, Operator, Place, Run, Slot, WeightStream};
+use crate::plan::{Action, Home, Plan, RegionPlan, SlotPlan, Step};
+
+/// The tensors of a plan. The plan is handed in anew with each call: it is always the one that the frame was made for.
+#[derive(Default)]
+pub(super) struct Frame {
+    pub slots: Vec<Slot>,
+    /// The slots of memory that is given, each with the number of the input: their addresses are there only in a run.
+    fed: Vec<(usize, usize)>,
+    /// The start of the arena, of a body that of its step's scratch.
+    arena: Cell<Option<std::ptr::NonNull<u8>>>,
+    /// The frames of the bodies of each step that has some.
+    bodies: Vec<Vec<Frame>>,
+}
+
+/// What a run works with besides tensors.
+pub(super) struct Running<'a> {
+    pub pool: &'a ThreadPool,
+    pub window: Option<&'a Window>,
+    pub strings: &'a StringPool,
+    /// Ends the run between two steps once it is set.
+    pub stop: Option<&'a StopFlag>,
+}
+
+/// Why a run ended before its last step.
+pub(super) enum Halt {
+    /// It was asked to.
+    Stopped,
+    /// A node could not be computed.
+    Node { name: String, op: &'static str, source: OpError },
+}
+
+impl Halt {
+    pub fn at(step: &Step, source: OpError) -> Halt {
+        Halt::Node { name: step.name.to_string(), op: step.op_name(), source }
+    }
+
+    /// The bytes of strings that it asks for.
+    pub fn string_bytes(&self) -> Option<u64> {
+        match self {
+            Halt::Node { source: OpError::Strings { bytes }, .. } => Some(*bytes),
+            _ => None,
+        }
+    }
+}
+
+// SAFETY: whoever makes a frame owns the arena that its addresses lead into, and takes it along.
+unsafe impl Send for Frame {}
+
+impl Frame {
+    /// The frame of `plan`, which `loaded` has the constants of, over an arena that starts at `arena`.
+    ///
+    /// # Errors
+    /// [`GraphError::Plan`] for a constant that was not read.
+    pub fn new(plan: &Plan, loaded: &Loaded, arena: *mut u8) -> Result<Frame, GraphError> {
+        let slots = plan.slots.iter().map(|slot| make_slot(plan, loaded, arena, slot));
+        let fed = plan.slots.iter().enumerate().filter_map(|(slot, s)| match s.home {
+            Home::Fed(input) => Some((slot, input)),
+            _ => None,
+        });
+        let steps = plan.steps.iter().filter_map(|step| step.region().map(|region| (step, region)));
+        let bodies = steps.map(|(step, region)| {
+            let arena = arena.wrapping_add(step.scratch.0);
+            region.bodies.iter().map(|body| Frame::new(body, loaded, arena)).collect()
+        });
+        Ok(Frame {
+            slots: slots.collect::<Result<_, _>>()?,
+            fed: fed.collect(),
+            arena: Cell::new(std::ptr::NonNull::new(arena)),
+            bodies: bodies.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Says where what is fed is: `starts` gives the address of each input.
+    pub fn feed(&self, plan: &Plan, start: impl Fn(usize) -> *mut u8) {
+        for (slot, input) in &self.fed {
+            let info = &plan.slots[*slot].info;
+            self.slots[*slot].start.set(start(*input));
+            self.slots[*slot].capacity_bytes.set(info.shape.elements() * info.dtype.bytes());
+        }
+    }
+
+    /// Forgets the caller's memory.
+    pub fn forget_feeds(&self) {
+        for (slot, _) in &self.fed {
+            self.slots[*slot].start.set(std::ptr::null_mut());
+            self.slots[*slot].capacity_bytes.set(0);
+        }
+    }
+
+    /// Runs a step.
+    pub fn run_step(&self, plan: &Plan, position: usize, running: &Running<'_>) -> Result<(), Halt> {
+        if running.stop.is_some_and(StopFlag::is_set) {
+            return Err(Halt::Stopped);
+        }
+        let step = &plan.steps[position];
+        match &step.action {
+            Action::Operator(operator) => {
+                self.call(plan, step, &**operator, running).map_err(|source| Halt::at(step, source))
+            }
+            Action::Region(region) => self.run_region(plan, step, region, running),
+        }
+    }
+
+    fn run(&self, plan: &Plan, running: &Running<'_>) -> Result<(), Halt> {
+        (0..plan.steps.len()).try_for_each(|position| self.run_step(plan, position, running))
+    }
+
+    fn call(
+        &self,
+        plan: &Plan,
+        step: &Step,
+        operator: &dyn Operator,
+        running: &Running<'_>,
+    ) -> Result<(), OpError> {
+        let stream = step.stream.as_ref().map(|plan| StepStream { window: running.window, plan });
+        let (offset, bytes) = step.scratch;
+        let arena = self.arena.get().ok_or(OpError::Internal("a plan has no arena"))?;
+        // SAFETY: `plan::validate` guarantees that the scratch lies in the arena (rule 1) and apart from all that the step
+        // reads and writes and from all that is read later (rule 3).
+        let scratch = unsafe { std::slice::from_raw_parts_mut(arena.as_ptr().add(offset), bytes) };
+        let mut run = Run {
+            pool: running.pool,
+            slots: &self.slots,
+            inputs: &step.inputs,
+            outputs: &step.outputs,
+            in_place_input: step.in_place_input,
+            stream: stream.as_ref().map(|s| s as &dyn WeightStream),
+            scratch: Some(scratch),
+            strings: running.strings,
+        };
+        run.begin();
+        if step.is_dynamic {
+            if operator.reshape(&mut run).is_none() {
+                self.infer_shapes(step, operator)?;
+            }
+            self.check_shapes(plan, step)?;
+        }
+        if step.is_alias { Ok(()) } else { operator.run(&mut run) }
+    }
+
+    /// Checks that an output whose shape does not depend on data has the planned one: later steps take it as it was planned.
+    fn check_shapes(&self, plan: &Plan, step: &Step) -> Result<(), OpError> {
+        let differs = |slot: &&usize| {
+            let planned = &plan.slots[**slot];
+            !planned.is_bound && planned.info.shape != self.slots[**slot].shape.get()
+        };
+        match step.outputs.iter().find(differs) {
+            None => Ok(()),
+            Some(_) => Err(UNPLANNED_SHAPE),
+        }
+    }
+
+    /// The shapes of outputs that depend on data, from what the inputs are in this run, by inference.
+    fn infer_shapes(&self, step: &Step, operator: &dyn Operator) -> Result<(), OpError> {
+        let facts: Vec<Fact> = step.inputs.iter().map(|slot| actual_fact(&self.slots[*slot])).collect();
+        let outputs = operator.infer(&facts.iter().collect::<Vec<_>>())?;
+        for (slot, fact) in step.outputs.iter().zip(outputs) {
+            let shape = fact
+                .planned_dims()
+                .concrete()
+                .ok_or(OpError::Internal("a shape is open while the model runs"))?;
+            set_shape(&self.slots[*slot], shape)?;
+        }
+        Ok(())
+    }
+
+    fn run_region(
+        &self,
+        plan: &Plan,
+        step: &Step,
+        region: &RegionPlan,
+        running: &Running<'_>,
+    ) -> Result<(), Halt> {
+        let at = |source| Halt::at(step, source);
+        let own = region.kind.own_inputs();
+        let body = |number: usize| {
+            let frame = self.bodies.get(region.number).and_then(|frames| frames.get(number));
+            region.bodies.get(number).zip(frame).ok_or_else(|| at(OpError::Internal("a step has its bodies")))
+        };
+        match region.kind {
+            RegionKind::Branch => {
+                let chosen = self.chosen(step, region).map_err(at)?;
+                let (branch, frame) = body(chosen)?;
+                frame.give(branch, |input| &self.slots[step.inputs[input + own]]).map_err(at)?;
+                frame.run(branch, running)?;
+                self.take(plan, step, branch, frame).map_err(at)
+            }
+            RegionKind::Loop => {
+                let ((condition, condition_frame), (turn, frame)) = (body(0)?, body(1)?);
+                let variables = step.outputs.len();
+                for (input, output) in step.inputs.iter().zip(&step.outputs) {
+                    copy(&self.slots[*input], &self.slots[*output], &plan.slots[*output]).map_err(at)?;
+                }
+                let given = |input: usize| {
+                    let slots = if input < variables { &step.outputs } else { &step.inputs };
+                    &self.slots[slots[input]]
+                };
+                loop {
+                    if running.stop.is_some_and(StopFlag::is_set) {
+                        return Err(Halt::Stopped);
+                    }
+                    condition_frame.give(condition, given).map_err(at)?;
+                    condition_frame.run(condition, running)?;
+                    if !condition_frame.is_true(condition).map_err(at)? {
+                        return Ok(());
+                    }
+                    frame.give(turn, given).map_err(at)?;
+                    frame.run(turn, running)?;
+                    self.take(plan, step, turn, frame).map_err(at)?;
+                }
+            }
+        }
+    }
+
+    /// Gives a body its inputs, each a tensor of the step's.
+    fn give<'s>(&self, plan: &Plan, given: impl Fn(usize) -> &'s Slot) -> Result<(), OpError> {
+        for (input, (_, slot)) in plan.inputs.iter().enumerate() {
+            let (planned, shape) = (&plan.slots[*slot], given(input).shape.get());
+            let fits = if planned.is_bound {
+                shape.elements() <= planned.info.shape.elements()
+            } else {
+                shape == planned.info.shape
+            };
+            if !fits {
+                return Err(UNPLANNED_SHAPE);
+            }
+            self.slots[*slot].shape.set(shape);
+        }
+        self.feed(plan, |input| given(input).start.get());
+        Ok(())
+    }
+
+    /// Makes what a body returns the outputs of the step.
+    fn take(&self, plan: &Plan, step: &Step, body: &Plan, frame: &Frame) -> Result<(), OpError> {
+        for ((_, slot), output) in body.outputs.iter().zip(&step.outputs) {
+            copy(&frame.slots[*slot], &self.slots[*output], &plan.slots[*output])?;
+        }
+        Ok(())
+    }
+
+    /// The number of the body that a branch takes.
+    fn chosen(&self, step: &Step, region: &RegionPlan) -> Result<usize, OpError> {
+        let selector = step.inputs.first().and_then(|slot| self.slots.get(*slot));
+        let selector = selector.ok_or(OpError::Internal("a branch has a selector"))?;
+        let last = region.bodies.len() - 1;
+        Ok(match (selector.dtype, bytes_of(selector)?) {
+            (DType::Bool, [bool]) => usize::from(*bool == 0),
+            (DType::I32, [a, b, c, d]) => {
+                let number = i32::from_le_bytes([*a, *b, *c, *d]);
+                usize::try_from(number).unwrap_or(last).min(last)
+            }
+            _ => return Err(OpError::Internal("a branch is chosen by one bool or int32")),
+        })
+    }
+
+    /// What a loop's condition has returned.
+    fn is_true(&self, plan: &Plan) -> Result<bool, OpError> {
+        let slot = plan.outputs.first().and_then(|(_, slot)| self.slots.get(*slot));
+        match slot.map(bytes_of) {
+            Some(Ok([bool])) => Ok(*bool != 0),
+            _ => Err(OpError::Internal("a loop's condition is one bool")),
+        }
+    }
+}
+
+const UNPLANNED_SHAPE: OpError =
+    OpError::Internal("a shape that does not depend on data is not as it was planned");
+
+fn make_slot(plan: &Plan, loaded: &Loaded, arena: *mut u8, slot: &SlotPlan) -> Result<Slot, GraphError> {
+    let bytes = slot.info.shape.elements() * slot.info.dtype.bytes();
+    let (start, capacity_bytes) = match slot.home {
+        Home::Arena(offset) => (arena.wrapping_add(offset), bytes),
+        Home::Weight(i) => {
+            let weight = &plan.weights[i];
+            let bytes = if slot.info.place == Place::Packed { weight.bytes } else { bytes };
+            (loaded.weights().start(weight)?, bytes)
+        }
+        Home::Fed(_) | Home::Streamed => (std::ptr::null_mut(), 0),
+    };
+    Ok(Slot {
+        start: Cell::new(start),
+        dtype: slot.info.dtype,
+        shape: Cell::new(slot.info.shape),
+        place: slot.info.place,
+        capacity_bytes: Cell::new(capacity_bytes),
+        is_taken: Cell::new(false),
+    })
+}
+
+/// Gives a tensor the shape of this run.
+fn set_shape(slot: &Slot, shape: Shape) -> Result<(), OpError> {
+    if shape.elements() * slot.dtype.bytes() > slot.capacity_bytes.get() {
+        return Err(OpError::Internal("a tensor is larger than was planned"));
+    }
+    slot.shape.set(shape);
+    Ok(())
+}
+
+/// Copies one tensor's shape and elements into another, unless they are there already.
+fn copy(from: &Slot, to: &Slot, planned: &SlotPlan) -> Result<(), OpError> {
+    let shape = from.shape.get();
+    if from.dtype != to.dtype || (!planned.is_bound && planned.info.shape != shape) {
+        return Err(UNPLANNED_SHAPE);
+    }
+    set_shape(to, shape)?;
+    let bytes = bytes_of(from)?;
+    if from.start.get() != to.start.get() {
+        // SAFETY: `set_shape` has checked that it fits the output's memory, which nothing else of the step uses (rules 1
+        // and 3 of `plan::validate`): what is copied is an input of the step, in a body's arena, or given to the body.
+        unsafe { to.start.get().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+    Ok(())
+}
+
+/// The elements of a dense tensor.
+fn bytes_of(slot: &Slot) -> Result<&[u8], OpError> {
+    let bytes = slot.shape.get().elements() * slot.dtype.bytes();
+    if bytes > slot.capacity_bytes.get() || !matches!(slot.place, Place::Value | Place::Resident) {
+        return Err(OpError::Internal("a tensor is larger than was planned"));
+    }
+    // SAFETY: inside the slot's memory by the check above, and what it holds is whole (rules 1, 2 and 5 of
+    // `plan::validate`); nobody writes it before the slice is gone.
+    Ok(unsafe { std::slice::from_raw_parts(slot.start.get(), bytes) })
+}
+
+fn actual_fact(slot: &Slot) -> Fact {
+    let shape = slot.shape.get();
+    let bytes = shape.elements() * slot.dtype.bytes();
+    let is_small = bytes <= KNOWN_VALUE_MAX_BYTES.min(slot.capacity_bytes.get());
+    match bytes_of(slot) {
+        Ok(bytes) if is_small && slot.dtype != DType::String => Fact::known(slot.dtype, shape, bytes),
+        _ => Fact::new(slot.dtype, Dims::from(shape)),
+    }
+}
