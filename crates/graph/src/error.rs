@@ -111,6 +111,11 @@ pub enum GraphError {
         /// What does not fit.
         source: Box<BudgetError>,
     },
+    /// A run reads a variable that nothing has given a value.
+    Unset {
+        /// The variable.
+        variable: String,
+    },
     /// The run was asked to stop.
     Stopped,
     /// A context whose weights could not be read was run again.
@@ -245,6 +250,9 @@ impl fmt::Display for GraphError {
             }
             GraphError::Memory { file, node: None, source } => {
                 write!(f, "{file}: {source}; give it more memory")
+            }
+            GraphError::Unset { variable } => {
+                write!(f, "variable '{variable}' is read before anything gives it a value")
             }
             GraphError::Stopped => f.write_str("the run was stopped"),
             GraphError::Failed => f.write_str("the model does not run any more: an earlier run of it failed"),

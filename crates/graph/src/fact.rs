@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tightfit_core::{DType, Shape, TensorView};
+use tightfit_core::{DType, Quantization, Shape, TensorView};
 
 use crate::dim::{Dim, Dims};
 
@@ -22,6 +22,10 @@ pub struct Fact {
     pub value: Option<Known>,
     /// The most it can be, where shape or value depend on data: what memory is planned for, and never a size.
     pub largest: Option<Arc<Largest>>,
+    /// The length, where the tensor is a list of tensors: the first dimension counts them, the others are an element's.
+    pub list: Option<Dim>,
+    /// What the numbers stand for, where they are quantised.
+    pub quantization: Option<Arc<Quantization>>,
     /// True where an operator is asked for the most that its outputs can be: `dims` and `value` are then this input's
     /// most.
     pub is_bound: bool,
@@ -48,7 +52,8 @@ pub enum Known {
 impl Fact {
     /// A tensor of which type and shape are known.
     pub fn new(dtype: DType, dims: impl Into<Dims>) -> Fact {
-        Fact { dtype, dims: dims.into(), value: None, largest: None, is_bound: false }
+        let dims = dims.into();
+        Fact { dtype, dims, value: None, largest: None, list: None, quantization: None, is_bound: false }
     }
 
     /// A tensor whose shape at run time is at most `dims`, depending on data.

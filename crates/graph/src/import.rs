@@ -1,10 +1,14 @@
 //! GraphDef -> [`Graph`]: only what the fetched tensors need, and all that cannot be run in one error.
 
 mod calls;
+mod control_flow;
 mod half;
 mod names;
 mod narrow;
 mod regions;
+mod state;
+#[cfg(test)]
+mod text_graph;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,6 +31,8 @@ use crate::signature;
 use calls::Library;
 use names::Names;
 pub use regions::has_bodies;
+use regions::{Body, Given};
+use state::{Taken, Variables, is_of_variables};
 
 /// What is wanted of a graph.
 #[derive(Debug, Clone, Default)]
@@ -49,16 +55,23 @@ pub fn import(
     budget: &MemoryBudget,
 ) -> Result<Graph, GraphError> {
     let mut def = def;
-    let library = Arc::new(calls::take_library(&mut def));
+    let mut library = calls::take_library(&mut def);
     calls::inline(&mut def, &library, options)?;
+    control_flow::structure(&mut def, &mut library)?;
+    let library = Arc::new(library);
     Importer::new(source, def, options, budget, library)?.import()
+}
+
+/// A value out of a node's attributes.
+fn take_attribute(node: &mut NodeDef, attribute: &str) -> Option<AttrValue> {
+    let (_, value) = node.attrs.iter_mut().find(|(name, _)| &**name == attribute)?;
+    Some(std::mem::replace(value, AttrValue::None))
 }
 
 /// The value of a Const node, out of its attributes.
 fn take_tensor(node: &mut NodeDef) -> Option<TensorDef> {
-    let (_, value) = node.attrs.iter_mut().find(|(name, _)| &**name == "value")?;
-    match std::mem::replace(value, AttrValue::None) {
-        AttrValue::Tensor(tensor) => Some(*tensor),
+    match take_attribute(node, "value") {
+        Some(AttrValue::Tensor(tensor)) => Some(*tensor),
         _ => None,
     }
 }
@@ -91,7 +104,9 @@ struct Importer<'a> {
     /// The functions of the file, of which nodes with bodies name some.
     library: Arc<Library>,
     /// What a body is given: its first nodes.
-    given: Vec<Fact>,
+    given: Vec<Given>,
+    /// The variables that runs change.
+    variables: Variables,
     /// The functions whose bodies this one is in.
     within: Vec<Box<str>>,
     /// The tables above, while the graph is made.
@@ -99,7 +114,7 @@ struct Importer<'a> {
 }
 
 /// What a node takes: its inputs, and the nodes that must have run before.
-type Taken = (Vec<ValueRef>, Vec<NodeId>);
+type Inputs = (Vec<Taken>, Vec<NodeId>);
 
 /// What the tables of an import take for each node: two marks, three numbers, and in the search for what is needed a
 /// mark, its place in the order, and on the stack, which grows by doubling, up to three.
@@ -134,6 +149,7 @@ impl<'a> Importer<'a> {
             unsupported,
             library,
             given: Vec::new(),
+            variables: Variables::default(),
             within: Vec::new(),
             _working: working,
             def,
@@ -142,21 +158,26 @@ impl<'a> Importer<'a> {
 
     fn import(mut self) -> Result<Graph, GraphError> {
         let fetches = self.fetches()?;
-        self.import_roots(&fetches, &[])
+        self.import_roots(&fetches, &[])?;
+        self.keep_states()?;
+        self.finish()
     }
 
     /// Imports the function that node `call` calls: a body, whose first nodes are what it is given.
-    fn import_body(self, call: &str, outputs: usize) -> Result<Graph, GraphError> {
+    fn import_body(mut self, call: &str, outputs: usize) -> Result<Body, GraphError> {
         let fetches: Vec<String> = (0..outputs).map(|output| format!("{call}:{output}")).collect();
-        let given = 0..self.given.len();
-        let mut roots: Vec<usize> = given.clone().collect();
+        let mut roots: Vec<usize> = (0..self.given.len()).collect();
         roots.push(self.index(call, || format!("body '{call}'"))?);
-        self.import_roots(&fetches, &roots)
+        let returned = self.import_roots(&fetches, &roots)?;
+        let variables = self.keep_states()?;
+        let mut graph = self.finish()?;
+        let states = variables.into_iter().zip(std::mem::take(&mut graph.states)).collect();
+        Ok(Body { returned, states, graph })
     }
 
     /// Imports what the fetches need, and these nodes of the file with all that they need. What a body is given is an input
-    /// each.
-    fn import_roots(mut self, fetches: &[String], roots: &[usize]) -> Result<Graph, GraphError> {
+    /// each. Returns what is fetched: tensors, which are outputs, and of bodies handles of variables, which are none.
+    fn import_roots(&mut self, fetches: &[String], roots: &[usize]) -> Result<Vec<Taken>, GraphError> {
         for feed in &self.options.feeds {
             let index = self.index(split_name(feed).0, || "--input".into())?;
             self.is_fed[index] = true;
@@ -172,15 +193,21 @@ impl<'a> Importer<'a> {
             self.add(index)?;
         }
         if self.unsupported.count() > 0 {
-            return Err(GraphError::Unsupported(self.unsupported));
+            return Err(GraphError::Unsupported(std::mem::take(&mut self.unsupported)));
         }
-        for name in fetches.iter() {
-            let value = self.value(name, || "--fetch".into())?;
-            self.graph.add_output(Port { name: name.clone(), value });
+        let mut returned = Vec::with_capacity(fetches.len());
+        for name in fetches {
+            let taken = self.taken(name, || "--fetch".into())?;
+            returned.push(taken);
+            if let Some(value) = self.values(&[taken]).and_then(|values| values.first().copied()) {
+                self.graph.add_output(Port { name: name.clone(), value });
+            }
         }
         for given in 0..self.given.len() {
-            let value = ValueRef::of(NodeId(self.made[given]));
-            self.graph.add_input(Port { name: self.def.nodes[given].name.to_string(), value });
+            if matches!(self.given[given], Given::Value(_)) {
+                let value = ValueRef::of(NodeId(self.made[given]));
+                self.graph.add_input(Port { name: self.def.nodes[given].name.to_string(), value });
+            }
         }
         for root in roots.iter().map(|root| NodeId(self.made[*root])) {
             // What returns nothing is there for its effects.
@@ -188,6 +215,11 @@ impl<'a> Importer<'a> {
                 self.graph.effects.push(root);
             }
         }
+        Ok(returned)
+    }
+
+    /// The graph, without what nothing needs.
+    fn finish(self) -> Result<Graph, GraphError> {
         let Importer { mut graph, values, def, _working, .. } = self;
         drop(def);
         if values.has_folded {
@@ -299,6 +331,9 @@ impl<'a> Importer<'a> {
     fn report_unknown(&mut self, order: &[usize]) -> Result<(), GraphError> {
         for index in order.iter().filter(|index| !self.is_fed[**index]) {
             let node = &self.def.nodes[*index];
+            if is_of_variables(&node.op) {
+                continue;
+            }
             if has_bodies(&node.op) {
                 regions::report_unknown(node, &self.library, &mut self.unsupported);
             } else if !ops::is_supported(&node.op) && &*node.op != regions::GIVEN {
@@ -325,7 +360,6 @@ impl<'a> Importer<'a> {
                 "Const" => self.add_constant(index),
                 "Placeholder" => self.add_input(index),
                 regions::GIVEN => self.add_given(index),
-                op if has_bodies(op) => return self.add_region(index),
                 _ => return self.add_operator(index),
             }
         };
@@ -365,7 +399,7 @@ impl<'a> Importer<'a> {
     }
 
     /// Finds what a node takes; `None` where some of it cannot be run, which is reported already.
-    fn made_inputs(&self, index: usize) -> Result<Option<Taken>, GraphError> {
+    fn made_inputs(&self, index: usize) -> Result<Option<Inputs>, GraphError> {
         let node = &self.def.nodes[index];
         let count = node.inputs.iter().filter(|input| !input.starts_with('^')).count();
         let mut inputs = Vec::with_capacity(count);
@@ -379,7 +413,7 @@ impl<'a> Importer<'a> {
             if input.starts_with('^') {
                 control.push(NodeId(self.made[need]));
             } else {
-                inputs.push(self.value(input, || asked_by_node(node))?);
+                inputs.push(self.taken(input, || asked_by_node(node))?);
             }
         }
         Ok(Some((inputs, control)))
@@ -387,10 +421,39 @@ impl<'a> Importer<'a> {
 
     fn add_operator(&mut self, index: usize) -> Result<(), GraphError> {
         // What cannot be run is in the list already.
-        let Some((inputs, control)) = self.made_inputs(index)? else { return Ok(()) };
+        let Some((taken, control)) = self.made_inputs(index)? else { return Ok(()) };
+        let op = &self.def.nodes[index].op;
+        if has_bodies(op) {
+            return self.add_region(index, &taken, control);
+        }
+        let hands_on = matches!(&**op, "Identity" | "IdentityN")
+            && taken.iter().any(|taken| matches!(taken, Taken::Handle(_)));
+        if is_of_variables(op) || hands_on {
+            return match self.add_of_variables(index, &taken, control) {
+                Ok(id) => self.made(index, id),
+                Err(error) => {
+                    let node = &self.def.nodes[index];
+                    self.unsupported.add(&node.op, error.to_string(), &node.name);
+                    Ok(())
+                }
+            };
+        }
+        let Some(inputs) = self.values(&taken) else {
+            let node = &self.def.nodes[index];
+            self.unsupported.add(&node.op, "is given a variable, which is not supported", &node.name);
+            return Ok(());
+        };
         let node = &self.def.nodes[index];
+        let is_list = |value: &ValueRef| self.graph.fact(*value).list.is_some();
+        let has_lists = inputs.iter().any(is_list);
+        if has_lists && !takes_lists(&node.op) {
+            self.unsupported.add(&node.op, "is given a list of tensors, which is not supported", &node.name);
+            return Ok(());
+        }
         let types: Vec<DType> = inputs.iter().map(|value| self.graph.fact(*value).dtype).collect();
-        let operator = match signature::check_inputs(node, &types).and_then(|()| operator(node)) {
+        // A list is of its elements' type here, and a variant in the file.
+        let checked = if has_lists { Ok(()) } else { signature::check_inputs(node, &types) };
+        let operator = match checked.and_then(|()| operator(node)) {
             Ok(operator) => operator,
             Err(error) => {
                 self.unsupported.add(&node.op, error.to_string(), &node.name);
@@ -534,13 +597,18 @@ impl<'a> Importer<'a> {
         self.graph.reserve_constant(moved + new + own).map(Some)
     }
 
-    fn value(&self, name: &str, asked_by: impl Fn() -> String) -> Result<ValueRef, GraphError> {
+    /// What a name means: a tensor, or a variable's handle.
+    fn taken(&self, name: &str, asked_by: impl Fn() -> String) -> Result<Taken, GraphError> {
         let (node, output) = split_name(name);
         let index = self.index(node, &asked_by)?;
+        if let Some(taken) = self.variables.output(index, output) {
+            return Ok(taken);
+        }
         let made = Some(self.made[index]).filter(|id| *id != NOT_MADE);
         let outputs = made.map_or(0, |id| self.graph.node(NodeId(id)).facts.len());
         let value = made.map(|id| ValueRef { node: NodeId(id), output });
-        value.filter(|value| (value.output as usize) < outputs).ok_or_else(|| GraphError::NoSuchOutput {
+        let value = value.filter(|value| (value.output as usize) < outputs);
+        value.map(Taken::Value).ok_or_else(|| GraphError::NoSuchOutput {
             asked_by: asked_by(),
             name: name.to_string(),
             op: self.def.nodes[index].op.to_string(),
@@ -583,6 +651,46 @@ fn input_dims(graph: &mut Graph, name: &str, dims: &[i64]) -> Dims {
         (_, n) => Dim::Known(*n),
     });
     Dims::new(dims.collect::<Vec<_>>())
+}
+
+/// What a file may have besides operators, by what it becomes: names, and what they are.
+pub const STRUCTURE: [(&str, &[&str], &str); 3] = [
+    (
+        "nodes with bodies",
+        &["If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile"],
+        "One of several functions, or one again and again; planned with the graph around it.",
+    ),
+    (
+        "loops and branches of TensorFlow 1",
+        &["Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"],
+        "Become While and If before anything else.",
+    ),
+    (
+        "variables",
+        &[
+            "VarHandleOp",
+            "VariableV2",
+            "Variable",
+            "ReadVariableOp",
+            "AssignVariableOp",
+            "AssignAddVariableOp",
+            "AssignSubVariableOp",
+            "Assign",
+            "AssignAdd",
+            "AssignSub",
+        ],
+        "What a run assigns the next one finds.",
+    ),
+];
+
+/// True for an operator of lists of tensors, which are made by such operators alone.
+pub(crate) fn takes_only_lists(op: &str) -> bool {
+    op.starts_with("TensorList") || op == "EmptyTensorList"
+}
+
+/// The same, and for one that hands on what it is given.
+fn takes_lists(op: &str) -> bool {
+    takes_only_lists(op) || matches!(op, "Identity" | "IdentityN" | "StopGradient" | "NoOp")
 }
 
 /// Nodes that are no operator but part of the graph's own structure.

@@ -137,7 +137,8 @@ fn infer_values(
 ) -> Result<Vec<Fact>, OpError> {
     let mut facts = operator.infer(inputs)?;
     let is_small = |f: &Fact| {
-        let shape = f.planned_dims().concrete().filter(|_| f.dtype != DType::String);
+        let is_plain = f.dtype != DType::String && f.list.is_none() && f.quantization.is_none();
+        let shape = f.planned_dims().concrete().filter(|_| is_plain);
         shape.is_some_and(|s| s.elements().saturating_mul(f.dtype.bytes()) <= KNOWN_VALUE_MAX_BYTES)
     };
     let is_open = facts.iter().any(|f| !matches!(f.value, Some(Known::Bytes(_))));
@@ -258,8 +259,8 @@ impl Values {
             has_folded: false,
         };
         values.add_nodes(graph);
-        for port in &graph.outputs {
-            values.is_output[port.value.node.0 as usize] = true;
+        for value in graph.results() {
+            values.is_output[value.node.0 as usize] = true;
         }
         values
     }

@@ -25,6 +25,12 @@ pub fn verify(graph: &Graph) -> Result<(), GraphError> {
     if let Some(port) = graph.outputs.iter().chain(&graph.inputs).find(|port| !exists(&port.value)) {
         return Err(GraphError::Broken { node: port.name.clone(), why: "this tensor does not exist".into() });
     }
+    if let Some(state) = graph.states.iter().find(|state| !exists(&state.before) || !exists(&state.after)) {
+        return Err(GraphError::Broken {
+            node: state.name.clone(),
+            why: "this variable has no value".into(),
+        });
+    }
     let order = graph.order().map_err(|id| GraphError::Cycle { node: graph.node(id).name.to_string() })?;
     // Inferred anew from the inputs and constants on: what was known of a value is let go of once its users are inferred.
     let mut inferred: Vec<Vec<Fact>> = vec![Vec::new(); graph.nodes.len()];

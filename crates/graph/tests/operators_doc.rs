@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tightfit_graph::import::STRUCTURE;
 use tightfit_graph::ops::FAMILIES;
 use tightfit_kernels::UnaryOp;
 
@@ -18,6 +19,14 @@ shapes and types it takes, and what it refuses. `Const` and `Placeholder` are pa
 | --- | --- | --- |
 ";
 
+const STRUCTURE_HEAD: &str = "
+Calls of functions are inlined: PartitionedCall, StatefulPartitionedCall, and nodes that have a function's name. The rest
+of a graph's structure:
+
+| what | nodes | what becomes of them |
+| --- | --- | --- |
+";
+
 #[test]
 fn the_list_of_operators_is_true() {
     let mut text = HEAD.to_string();
@@ -26,6 +35,11 @@ fn the_list_of_operators_is_true() {
         let source = root().join(format!("crates/graph/src/ops/{family}.rs"));
         let summary = summary(&fs::read_to_string(&source).unwrap());
         writeln!(text, "| {family} | {} | {summary} |", names.join(", ")).unwrap();
+    }
+    text.push_str(STRUCTURE_HEAD);
+    for (what, names, meaning) in STRUCTURE {
+        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+        writeln!(text, "| {what} | {} | {meaning} |", names.join(", ")).unwrap();
     }
     check("docs/operators.md", &text);
 }

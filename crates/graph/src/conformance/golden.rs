@@ -194,6 +194,15 @@ pub fn run_passes(graph: &mut Graph) -> Result<(), String> {
             break;
         }
     }
+    let regions = graph.regions();
+    for id in &regions {
+        let bodies = graph.region_mut(*id).map(|region| &mut region.bodies);
+        bodies.into_iter().flatten().try_for_each(run_passes)?;
+    }
+    if !regions.is_empty() {
+        crate::infer::infer(graph).map_err(|e| format!("inference after the passes of bodies: {e}"))?;
+        verify(graph).map_err(|e| format!("after the passes of bodies: {e}"))?;
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Plans damaged in the ways that a planner's fault would damage them: each is refused, or computes the same.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use tightfit_core::{DType, Shape};
 
@@ -10,9 +10,11 @@ use super::context::{run_plan, same_outputs};
 use super::dags::{dag, feeds, streamed_net};
 use super::golden::{Case, STREAMED, folders, run_passes};
 use super::random::Random;
-use crate::ir::Graph;
+use crate::ir::{Graph, RegionKind};
 use crate::operator::{Place, WeightLayout};
-use crate::plan::{Action, AliasOf, Home, Plan, PlanOptions, WeightMode, computes, validate};
+use crate::plan::{
+    Action, AliasOf, Home, Plan, PlanOptions, RegionPlan, Role, WeightMode, computes, validate,
+};
 
 /// Damages of one kind tried on each plan.
 const TRIES: usize = 6;
@@ -291,11 +293,11 @@ const STEPS: &[(&str, Damage)] = &[
         plan.steps[step].is_alias ^= true;
         true
     }),
-    ("a step has another's operator", |plan, random| {
+    ("a step does what another does", |plan, random| {
         let (a, b) = (pick!(plan.steps.len(), random), pick!(plan.steps.len(), random));
-        let operator = plan.steps[b].operator().unwrap().clone();
-        let is_other = format!("{operator:?}") != format!("{:?}", plan.steps[a].operator().unwrap());
-        plan.steps[a].action = Action::Operator(operator);
+        let action = plan.steps[b].action.clone();
+        let is_other = format!("{action:?}") != format!("{:?}", plan.steps[a].action);
+        plan.steps[a].action = action;
         is_other
     }),
 ];
@@ -424,6 +426,12 @@ const WEIGHTS: &[(&str, Damage)] = &[
         plan.steps[a].stream = plan.steps[b].stream.clone();
         a != b
     }),
+    ("a stream is another place of the window", |plan, random| {
+        let Some(step) = step_where(plan, random, |s| s.stream.is_some()) else { return false };
+        let Some(stream) = &mut plan.steps[step].stream else { return false };
+        stream.first_block += 1;
+        true
+    }),
     ("there is no room for strings", |plan, random| {
         let bytes = plan.string_bytes;
         plan.string_bytes = bytes - bytes.min(1 + random.below(8));
@@ -431,8 +439,58 @@ const WEIGHTS: &[(&str, Damage)] = &[
     }),
 ];
 
+const BODIES: &[(&str, Damage)] = &[
+    ("bodies change places", |plan, random| {
+        let Some(region) = some_region(plan, random) else { return false };
+        region.bodies.rotate_left(1);
+        region.bodies.len() > 1
+    }),
+    ("a body is missing", |plan, random| {
+        some_region(plan, random).is_some_and(|region| region.bodies.pop().is_some())
+    }),
+    ("a body writes over what it is given", |plan, random| {
+        let Some(region) = some_region(plan, random) else { return false };
+        let body = random.below(region.bodies.len());
+        let role = Role::Body { variables: random.below(4) };
+        std::mem::replace(&mut region.bodies[body].role, role) != role
+    }),
+    ("a body needs a larger arena", |plan, random| {
+        let Some(region) = some_region(plan, random) else { return false };
+        let body = random.below(region.bodies.len());
+        let largest = region.bodies.iter().map(|body| body.arena_bytes).max().unwrap_or(0);
+        region.bodies[body].arena_bytes = largest + 64;
+        true
+    }),
+    ("a branch is a loop", |plan, random| {
+        let Some(region) = some_region(plan, random) else { return false };
+        region.kind = match region.kind {
+            RegionKind::Branch => RegionKind::Loop,
+            RegionKind::Loop => RegionKind::Branch,
+        };
+        true
+    }),
+];
+
+fn some_region<'p>(plan: &'p mut Plan, random: &mut Random) -> Option<&'p mut RegionPlan> {
+    let step = step_where(plan, random, |step| step.region().is_some())?;
+    match &mut plan.steps[step].action {
+        Action::Region(region) => Some(Arc::make_mut(region)),
+        Action::Operator(_) => None,
+    }
+}
+
+/// The plan, or that of a body in it.
+fn somewhere<'p>(plan: &'p mut Plan, random: &mut Random) -> &'p mut Plan {
+    if random.chance(40) || plan.bodies().next().is_none() {
+        return plan;
+    }
+    let region = some_region(plan, random).expect("a plan with bodies has a step with them");
+    let body = random.below(region.bodies.len());
+    somewhere(&mut region.bodies[body], random)
+}
+
 fn all() -> impl Iterator<Item = &'static (&'static str, Damage)> {
-    [OFFSETS, SCRATCH, SHARING, STEPS, TENSORS, WEIGHTS].into_iter().flatten()
+    [OFFSETS, SCRATCH, SHARING, STEPS, TENSORS, WEIGHTS, BODIES].into_iter().flatten()
 }
 
 /// How often a kind of damage was refused, and how often it computed the same.
@@ -452,7 +510,7 @@ impl Bench<'_> {
                 let mut random = Random((seed << 20 | (number as u64) << 8 | case as u64) + 1);
                 random.next();
                 let mut damaged = plan.clone();
-                if !damage(&mut damaged, &mut random) {
+                if !damage(somewhere(&mut damaged, &mut random), &mut random) {
                     continue;
                 }
                 let count = counts.entry(name).or_default();

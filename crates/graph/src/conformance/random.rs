@@ -394,8 +394,10 @@ fn random_calls_are_refused_or_keep_every_promise() {
             break;
         }
     }
-    let never: Vec<&str> = ops::all().map(|op| op.name).filter(|name| !computed.contains(name)).collect();
+    // Lists of tensors are made by operators alone.
+    let plain = || ops::all().map(|op| op.name).filter(|name| !crate::import::takes_only_lists(name));
+    let never: Vec<&str> = plain().filter(|name| !computed.contains(name)).collect();
     assert!(failures.is_empty(), "{} operators fail:\n{}", failures.len(), failures.join("\n"));
-    let share = computed.len() as f64 / ops::all().count() as f64;
+    let share = computed.len() as f64 / plain().count() as f64;
     assert!(share >= MIN_COMPUTED, "operators that never computed anything: {never:?}");
 }

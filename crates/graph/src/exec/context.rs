@@ -23,6 +23,8 @@ pub struct Context {
     /// References of fed strings, for each input that has them.
     fed_strings: Vec<Option<Buffer>>,
     fed_string_bytes: usize,
+    /// What each variable is, by its name.
+    states: Vec<Kept>,
     strings: StringPool,
     window: Option<Window>,
     budget: MemoryBudget,
@@ -31,6 +33,14 @@ pub struct Context {
     has_outputs: bool,
     /// Ends a run between two steps once it is set.
     stop: Option<StopFlag>,
+}
+
+/// What a variable is between two runs.
+struct Kept {
+    name: String,
+    memory: Buffer,
+    /// False until it has a value.
+    is_set: bool,
 }
 
 /// The memory of values and scratch, accessed through its address alone.
@@ -66,6 +76,7 @@ impl Context {
             arena: Arena::new(Buffer::new(budget, "arena", loaded.plan().arena_bytes)?),
             fed_strings: Vec::new(),
             fed_string_bytes,
+            states: Vec::new(),
             strings: StringPool::new(Texts::default(), Buffer::new(budget, "strings", own)?),
             window: None,
             budget: budget.clone(),
@@ -75,6 +86,7 @@ impl Context {
             loaded,
         };
         context.install()?;
+        context.reset()?;
         Ok(context)
     }
 
@@ -143,7 +155,40 @@ impl Context {
             let bytes = info.shape.elements() * info.dtype.bytes();
             (info.dtype == DType::String).then(|| Buffer::new(&self.budget, "strings", bytes)).transpose()
         });
+        // A variable keeps its value under another plan.
+        let mut before = std::mem::take(&mut self.states);
+        for state in &plan.states {
+            let info = &plan.slots[state.before].info;
+            let bytes = info.shape.elements() * info.dtype.bytes();
+            let kept = before.iter().position(|kept| kept.name == state.name && kept.memory.len() == bytes);
+            self.states.push(match kept {
+                Some(place) => before.swap_remove(place),
+                None => Kept {
+                    name: state.name.clone(),
+                    memory: Buffer::new(&self.budget, "variables", bytes)?,
+                    is_set: false,
+                },
+            });
+        }
         self.fed_strings = references.collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// Makes every variable what it is before the first run.
+    ///
+    /// # Errors
+    /// [`GraphError::Node`] when a value cannot be read from its file.
+    pub fn reset(&mut self) -> Result<(), GraphError> {
+        for (kept, state) in self.states.iter_mut().zip(&self.loaded.plan().states) {
+            kept.is_set = state.initial.is_some();
+            let Some(initial) = &state.initial else { continue };
+            initial.read_at(0, &mut kept.memory).map_err(|source| GraphError::Node {
+                file: self.loaded.file().to_string(),
+                node: state.name.clone(),
+                op: "Variable".to_string(),
+                source: Box::new(source),
+            })?;
+        }
         Ok(())
     }
 
@@ -192,6 +237,9 @@ impl Context {
         self.has_outputs = false;
         self.strings.clear();
         let result = self.feed(feeds).and_then(|()| self.compute(after));
+        if result.is_ok() {
+            self.keep_states();
+        }
         self.frame.forget_feeds();
         self.has_outputs = result.is_ok();
         result
@@ -281,9 +329,31 @@ impl Context {
             };
             self.frame.slots[*slot].start.set(start);
         }
+        for (kept, state) in self.states.iter_mut().zip(&plan.states) {
+            if state.is_read && !kept.is_set {
+                return Err(GraphError::Unset { variable: state.name.clone() });
+            }
+            self.frame.slots[state.before].start.set(kept.memory.as_mut_ptr());
+        }
         // Values that are fed inputs under another shape lie in the same memory.
-        self.frame.feed(plan, |input| self.frame.slots[plan.inputs[input].1].start.get());
+        let start = |slot: usize| self.frame.slots[slot].start.get();
+        self.frame.feed(plan, |input| plan.given_slot(input).map_or(std::ptr::null_mut(), start));
         Ok(())
+    }
+
+    /// Makes what the variables are behind the run what they are before the next one.
+    fn keep_states(&mut self) {
+        for (kept, state) in self.states.iter_mut().zip(&self.loaded.plan().states) {
+            kept.is_set = true;
+            let slot = &self.frame.slots[state.after];
+            if slot.start.get() == kept.memory.as_mut_ptr() {
+                continue;
+            }
+            // SAFETY: `plan::validate` guarantees that what is left of a run is whole, in the arena or the weights, which
+            // the context owns (rule 5), and that it has as many bytes as the variable (`check_inputs`).
+            let value = unsafe { std::slice::from_raw_parts(slot.start.get(), kept.memory.len()) };
+            kept.memory.copy_from_slice(value);
+        }
     }
 
     /// Output `index` of the plan: `None` before the first run, and after one that failed or a change of the plan.

@@ -7,7 +7,7 @@ use tightfit_kernels::ThreadPool;
 
 use super::weights::{Weights, load_scratch_bytes};
 use crate::error::GraphError;
-use crate::plan::{Plan, validate};
+use crate::plan::{Plan, Role, validate};
 
 /// A plan with its constants in memory, and the threads that compute. Any number of [`Context`](super::Context)s run it,
 /// at once if they like.
@@ -87,6 +87,9 @@ pub(super) fn check(plan: &Plan, pool: &ThreadPool) -> Result<(), GraphError> {
         return Err(GraphError::Plan(format!(
             "it is made for {planned:?} instructions, and the threads use {given:?}"
         )));
+    }
+    if !matches!(plan.role, Role::Whole { .. }) {
+        return Err(GraphError::Plan("it is the plan of a body".into()));
     }
     validate(plan).map_err(|fault| GraphError::Plan(fault.to_string()))
 }

@@ -393,7 +393,7 @@ pub fn tensors(arg: &ArgDef, attributes: &[(Box<str>, AttrValue)]) -> usize {
 }
 
 /// Bytes of the heap that a copy of a node takes.
-fn node_bytes(node: &NodeDef) -> u64 {
+pub fn node_bytes(node: &NodeDef) -> u64 {
     let text = |text: &str| block_bytes(text.len() as u64);
     let value = |value: &AttrValue| match value {
         AttrValue::Str(bytes) => block_bytes(bytes.len() as u64),

@@ -4,19 +4,22 @@
 //! the node, the function's part (`then`, `body`) and the function's own. What a loop's variables are is known once its body
 //! has been imported, so a body whose variables change their shape is imported again for what they are in all turns.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tightfit_core::DType;
 use tightfit_format::{AttrValue, FunctionDef, GraphDef, ListValue, NameAttrList, NodeDef};
 
 use super::calls::{self, Library, tensors};
+use super::state::{Taken, add_before, is_of_variables};
 use super::{ImportOptions, Importer};
 use crate::error::{GraphError, Unsupported};
 use crate::fact::Fact;
 use crate::infer::{infer_node, join};
-use crate::ir::{Graph, Node, NodeId, NodeKind, Region, RegionKind, ValueRef};
+use crate::ir::{Graph, Node, NodeId, NodeKind, Port, Region, RegionKind, State, ValueRef};
 use crate::operator::OpError;
 use crate::ops;
+use crate::ops::array::identity::Identity;
 
 /// The operators with bodies: kind, and the attributes that name the functions, with what a body is called in names.
 const REGIONS: [(&str, RegionKind, &[(&str, &str)]); 6] = [
@@ -75,7 +78,8 @@ pub(super) fn report_unknown(node: &NodeDef, library: &Library, unsupported: &mu
         for inner in &function.nodes {
             let called: Vec<&str> = named(inner).chain([&*inner.op]).collect();
             let called: Vec<&FunctionDef> = called.iter().filter_map(|name| library.get(*name)).collect();
-            let is_known = ops::is_supported(&inner.op) || has_bodies(&inner.op) || !called.is_empty();
+            let is_own = has_bodies(&inner.op) || is_of_variables(&inner.op);
+            let is_known = ops::is_supported(&inner.op) || is_own || !called.is_empty();
             if !is_known {
                 let name = format!("{}/{}", function.name, inner.name);
                 unsupported.add(&inner.op, "operator not supported", &name);
@@ -97,13 +101,59 @@ fn named(node: &NodeDef) -> impl Iterator<Item = &str> {
     })
 }
 
+/// What a body is given.
+#[derive(Debug, Clone)]
+pub(super) enum Given {
+    Value(Fact),
+    /// A variable, by its number.
+    Handle(u32),
+}
+
+/// A body while its node is made.
+pub(super) struct Body {
+    pub graph: Graph,
+    /// What its function returns; tensors are outputs of the graph.
+    pub returned: Vec<Taken>,
+    /// The variables that it reads or assigns, by their numbers.
+    pub states: Vec<(u32, State)>,
+}
+
+impl Body {
+    fn state(&self, variable: u32) -> Option<&State> {
+        self.states.iter().find(|(number, _)| *number == variable).map(|(_, state)| state)
+    }
+
+    fn assigns(&self, variable: u32) -> bool {
+        self.state(variable).is_some_and(|state| state.before != state.after)
+    }
+}
+
+/// A node with bodies while it is made.
+struct Made {
+    region: Region,
+    inputs: Vec<ValueRef>,
+    /// What the outputs of the file's node are: those of the region by their numbers, or handles.
+    outputs: Vec<Output>,
+    /// The variables that it assigns, each with the number of the output that is its value from then on.
+    assigned: Vec<(u32, usize)>,
+}
+
+/// An output of a node with bodies in the file.
+enum Output {
+    Value(usize),
+    Handle(u32),
+}
+
 impl Importer<'_> {
     /// Adds a node with bodies.
-    pub(super) fn add_region(&mut self, index: usize) -> Result<(), GraphError> {
-        let Some((inputs, control)) = self.made_inputs(index)? else { return Ok(()) };
-        let node = &self.def.nodes[index];
-        let made = self.region(node, inputs);
-        let (region, inputs) = match made {
+    pub(super) fn add_region(
+        &mut self,
+        index: usize,
+        taken: &[Taken],
+        control: Vec<NodeId>,
+    ) -> Result<(), GraphError> {
+        let node = self.def.nodes[index].clone();
+        let made = match self.region(&node, taken) {
             Ok(made) => made,
             Err(GraphError::Unsupported(inner)) => {
                 self.unsupported.append(inner);
@@ -115,9 +165,9 @@ impl Importer<'_> {
             }
             Err(other) => return Err(other),
         };
-        let name = (&*self.def.nodes[index].name).into();
-        let kind = NodeKind::Region(Arc::new(region));
-        let id = self.graph.add(Node { name, kind, inputs, control, facts: vec![] });
+        let kind = NodeKind::Region(Arc::new(made.region));
+        let name = (&*node.name).into();
+        let id = self.graph.add(Node { name, kind, inputs: made.inputs, control, facts: vec![] });
         match infer_node(&self.graph, id) {
             Ok(facts) => self.graph.set_facts(id, facts),
             Err(GraphError::Node { node, op, source, .. }) => {
@@ -126,34 +176,108 @@ impl Importer<'_> {
             }
             Err(other) => return Err(other),
         }
+        for (output, is) in made.outputs.into_iter().enumerate() {
+            let is = match is {
+                Output::Value(own) => Taken::Value(ValueRef { node: id, output: own as u32 }),
+                Output::Handle(variable) => Taken::Handle(variable),
+            };
+            self.variables.set_output(index, output as u32, is);
+        }
+        for (variable, output) in made.assigned {
+            self.set_current(variable, ValueRef { node: id, output: output as u32 });
+        }
         self.made(index, id)
     }
 
     /// The bodies of a node, and what it is given: a selector, variables and captures.
-    fn region(&self, node: &NodeDef, inputs: Vec<ValueRef>) -> Result<(Region, Vec<ValueRef>), GraphError> {
-        let at = |source| GraphError::Node {
-            file: self.graph.file.clone(),
+    fn region(&mut self, node: &NodeDef, taken: &[Taken]) -> Result<Made, GraphError> {
+        let at = |file: &str, source| GraphError::Node {
+            file: file.to_string(),
             node: node.name.to_string(),
             op: node.op.to_string(),
             source: Box::new(source),
         };
-        let (op, kind, calls) = body_calls(node).map_err(at)?;
-        let facts: Vec<Fact> = inputs.iter().map(|value| self.graph.fact(*value).clone()).collect();
+        let (op, kind, calls) = body_calls(node).map_err(|source| at(&self.graph.file, source))?;
+        let own = kind.own_inputs().min(taken.len());
+        let selector = self.values(&taken[..own]).unwrap_or_default();
         if kind == RegionKind::Branch {
-            let selector = facts.first().map(|fact| (fact.dtype, fact.dims.elements().known()));
+            let selector = selector.first().map(|value| self.graph.fact(*value));
+            let selector = selector.map(|fact| (fact.dtype, fact.dims.elements().known()));
             if !matches!(selector, Some((DType::Bool | DType::I32, Some(1)))) {
                 let why = "is chosen by a tensor that is not one bool or int32, which is not supported";
-                return Err(at(OpError::Unsupported(why.into())));
+                return Err(at(&self.graph.file, OpError::Unsupported(why.into())));
             }
         }
-        let given = &facts[kind.own_inputs().min(facts.len())..];
-        let bodies = match kind {
+        let given = &taken[own..];
+        let facts: Vec<Given> = given
+            .iter()
+            .map(|taken| match taken {
+                Taken::Value(value) => Given::Value(self.graph.fact(*value).clone()),
+                Taken::Handle(variable) => Given::Handle(*variable),
+            })
+            .collect();
+        let mut bodies = match kind {
             RegionKind::Branch => {
-                calls.iter().map(|call| self.body(node, call, given)).collect::<Result<_, _>>()?
+                calls.iter().map(|call| self.body(node, call, &facts)).collect::<Result<Vec<_>, _>>()?
             }
-            RegionKind::Loop => self.loop_bodies(node, &calls, given)?,
+            RegionKind::Loop => self.loop_bodies(node, &calls, facts)?,
         };
-        Ok((Region { op, kind, bodies }, inputs))
+        let mut inputs = selector;
+        inputs.extend(given.iter().filter_map(|taken| match taken {
+            Taken::Value(value) => Some(*value),
+            Taken::Handle(_) => None,
+        }));
+        let returned = bodies.last().map_or(&[][..], |body| &body.returned);
+        let mut values = 0..;
+        let outputs: Vec<Output> = returned
+            .iter()
+            .map(|taken| match taken {
+                Taken::Value(_) => Output::Value(values.next().unwrap_or_default()),
+                Taken::Handle(variable) => Output::Handle(*variable),
+            })
+            .collect();
+        let assigned = self.give_states(kind, &mut bodies, &mut inputs);
+        let region = Region { op, kind, bodies: bodies.into_iter().map(|body| body.graph).collect() };
+        Ok(Made { region, inputs, outputs, assigned })
+    }
+
+    /// Gives bodies the variables that one of them reads or assigns, and makes them return those that one assigns.
+    fn give_states(
+        &mut self,
+        kind: RegionKind,
+        bodies: &mut [Body],
+        inputs: &mut Vec<ValueRef>,
+    ) -> Vec<(u32, usize)> {
+        let used: BTreeSet<u32> =
+            bodies.iter().flat_map(|b| &b.states).map(|(variable, _)| *variable).collect();
+        // What a loop assigns are variables of the loop, which come before captures.
+        let (assigned, read): (Vec<u32>, Vec<u32>) =
+            used.into_iter().partition(|variable| bodies.iter().any(|body| body.assigns(*variable)));
+        let mut outputs = Vec::with_capacity(assigned.len());
+        for variable in assigned.iter().chain(&read) {
+            let is_assigned = outputs.len() < assigned.len();
+            let (name, fact) = self.declared(*variable);
+            inputs.push(self.current(*variable));
+            for (number, body) in bodies.iter_mut().enumerate() {
+                let (before, after) = match body.state(*variable) {
+                    Some(state) => (state.before, state.after),
+                    None => {
+                        let value = add_before(&mut body.graph, &name, fact.clone());
+                        (value, value)
+                    }
+                };
+                body.graph.add_input(Port { name: name.clone(), value: before });
+                let returns = is_assigned && (kind == RegionKind::Branch || number == 1);
+                if returns {
+                    body.graph.add_output(Port { name: name.clone(), value: after });
+                }
+            }
+            if is_assigned {
+                let of = bodies.last().map_or(0, |body| body.graph.outputs.len());
+                outputs.push((*variable, of.saturating_sub(1)));
+            }
+        }
+        outputs
     }
 
     /// The condition and the body of a loop, imported for what the variables are in all turns.
@@ -161,69 +285,53 @@ impl Importer<'_> {
         &self,
         node: &NodeDef,
         calls: &[BodyCall<'_>],
-        given: &[Fact],
-    ) -> Result<Vec<Graph>, GraphError> {
-        let mut facts: Vec<Fact> = given.iter().map(|fact| Fact { value: None, ..fact.clone() }).collect();
+        mut given: Vec<Given>,
+    ) -> Result<Vec<Body>, GraphError> {
+        for given in &mut given {
+            if let Given::Value(fact) = given {
+                fact.value = None;
+            }
+        }
         loop {
-            let body = self.body(node, &calls[1], &facts)?;
-            let returned = body.outputs.iter().map(|port| body.fact(port.value));
-            // What does not go together is told when the node is inferred.
-            let joined = facts.iter().zip(returned).map(|(a, b)| join(a, b, false));
-            let joined: Option<Vec<Fact>> = joined.map(|fact| Some(Fact { value: None, ..fact? })).collect();
-            match joined.filter(|joined| *joined != facts && joined.len() == facts.len()) {
-                // Each time round something more is open.
-                Some(joined) => facts = joined,
-                None => return Ok(vec![self.body(node, &calls[0], &facts)?, body]),
+            let body = self.body(node, &calls[1], &given)?;
+            let mut has_changed = false;
+            let mut returned = body.graph.outputs.iter();
+            for (given, taken) in given.iter_mut().zip(&body.returned) {
+                let (Given::Value(fact), Taken::Value(_)) = (given, taken) else { continue };
+                let Some(port) = returned.next() else { continue };
+                // What does not go together is told when the node is inferred. Each time round something more is open.
+                let Some(joined) = join(fact, body.graph.fact(port.value), false) else { continue };
+                let joined = Fact { value: None, ..joined };
+                has_changed |= joined != *fact;
+                *fact = joined;
+            }
+            if !has_changed {
+                return Ok(vec![self.body(node, &calls[0], &given)?, body]);
             }
         }
     }
 
-    /// The function of a body as a graph that is given tensors of these facts.
-    fn body(&self, node: &NodeDef, call: &BodyCall<'_>, given: &[Fact]) -> Result<Graph, GraphError> {
-        let name = format!("{}/{}", node.name, call.label);
-        let function = self.library.get(&call.function.name).ok_or_else(|| GraphError::Node {
+    /// The function of a body as a graph that is given these tensors.
+    fn body(&self, node: &NodeDef, call: &BodyCall<'_>, given: &[Given]) -> Result<Body, GraphError> {
+        let refused = |why: String| GraphError::Node {
             file: self.graph.file.clone(),
             node: node.name.to_string(),
             op: node.op.to_string(),
-            source: Box::new(OpError::Unsupported(format!(
-                "has function '{}' for a body, which the file does not have",
-                call.function.name
-            ))),
+            source: Box::new(OpError::Unsupported(why)),
+        };
+        let name = format!("{}/{}", node.name, call.label);
+        let function = self.library.get(&call.function.name).ok_or_else(|| {
+            refused(format!("has function '{}' for a body, which the file does not have", call.function.name))
         })?;
-        if self.within.iter().any(|outer| *outer == function.name) {
-            return Err(GraphError::Node {
-                file: self.graph.file.clone(),
-                node: node.name.to_string(),
-                op: node.op.to_string(),
-                source: Box::new(OpError::Unsupported(format!(
-                    "has function '{}' for a body within that function, which is not supported",
-                    function.name
-                ))),
-            });
+        if self.within.contains(&function.name) {
+            return Err(refused(format!(
+                "has function '{}' for a body within that function, which is not supported",
+                function.name
+            )));
         }
         let outputs: usize = function.output_args.iter().map(|arg| tensors(arg, &call.function.attrs)).sum();
-        let placeholder = |input: usize| NodeDef {
-            name: format!("{name}/given{input}").into(),
-            op: GIVEN.into(),
-            ..NodeDef::default()
-        };
-        let mut nodes: Vec<NodeDef> = (0..given.len()).map(placeholder).collect();
-        let types = node.attr("Tout").or_else(|| node.attr("T")).cloned();
-        nodes.push(NodeDef {
-            name: name.as_str().into(),
-            op: "PartitionedCall".into(),
-            inputs: nodes.iter().map(|node| node.name.clone()).collect(),
-            attrs: [
-                Some(("f".into(), AttrValue::Func(Box::new(call.function.clone())))),
-                types.map(|types| ("Tout".into(), types)),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
-            ..NodeDef::default()
-        });
         let mut def = GraphDef {
-            nodes,
+            nodes: body_nodes(node, &name, call, given.len()),
             functions: Vec::new(),
             producer: self.def.producer,
             min_consumer: self.def.min_consumer,
@@ -233,19 +341,47 @@ impl Importer<'_> {
         let fetches = (0..outputs).map(|output| format!("{name}:{output}")).collect();
         let options = ImportOptions { fetches, feeds: Vec::new() };
         calls::inline(&mut def, &self.library, &options)?;
-        let mut importer =
-            Importer::new(self.source, def, &options, self.graph.budget(), self.library.clone())?;
+        let library = self.library.clone();
+        let mut importer = Importer::new(self.source, def, &options, self.graph.budget(), library)?;
         importer.given = given.to_vec();
+        importer.variables = self.variables.of_body();
         importer.within = self.within.iter().cloned().chain([function.name.clone()]).collect();
         importer.import_body(&name, outputs)
     }
 
     /// Adds a placeholder of what a body is given.
     pub(super) fn add_given(&mut self, index: usize) -> Result<NodeId, OpError> {
-        let fact = self.given.get(index).cloned();
-        let fact = fact.ok_or(OpError::Internal("a body is given what its function takes"))?;
-        let kind = NodeKind::Input { dtype: fact.dtype, dims: fact.dims.clone() };
+        let given = self.given.get(index).cloned();
         let name = (&*self.def.nodes[index].name).into();
-        Ok(self.graph.add(Node { name, kind, inputs: vec![], control: vec![], facts: vec![fact] }))
+        let (kind, facts) = match given.ok_or(OpError::Internal("a body is given what its function takes"))? {
+            Given::Value(fact) => {
+                (NodeKind::Input { dtype: fact.dtype, dims: fact.dims.clone() }, vec![fact])
+            }
+            Given::Handle(variable) => {
+                self.variables.set_output(index, 0, Taken::Handle(variable));
+                (NodeKind::Operator(Arc::new(Identity)), vec![])
+            }
+        };
+        Ok(self.graph.add(Node { name, kind, inputs: vec![], control: vec![], facts }))
     }
+}
+
+/// The nodes of a body: placeholders of what it is given, and the call of its function.
+fn body_nodes(node: &NodeDef, name: &str, call: &BodyCall<'_>, given: usize) -> Vec<NodeDef> {
+    let placeholder = |input: usize| NodeDef {
+        name: format!("{name}/given{input}").into(),
+        op: GIVEN.into(),
+        ..NodeDef::default()
+    };
+    let mut nodes: Vec<NodeDef> = (0..given).map(placeholder).collect();
+    let types = node.attr("Tout").or_else(|| node.attr("T")).cloned();
+    let function = Some(("f".into(), AttrValue::Func(Box::new(call.function.clone()))));
+    nodes.push(NodeDef {
+        name: name.into(),
+        op: "PartitionedCall".into(),
+        inputs: nodes.iter().map(|node| node.name.clone()).collect(),
+        attrs: function.into_iter().chain(types.map(|types| ("Tout".into(), types))).collect(),
+        ..NodeDef::default()
+    });
+    nodes
 }

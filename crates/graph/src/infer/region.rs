@@ -11,8 +11,9 @@ use super::{graph_memory_error, infer as infer_graph, node_error};
 use crate::dim::{Dim, Dims};
 use crate::error::GraphError;
 use crate::fact::{Fact, Largest};
-use crate::ir::{Graph, NodeId, Region, RegionKind};
+use crate::ir::{Graph, NodeId, NodeKind, Region, RegionKind};
 use crate::operator::OpError;
+use crate::ops::data_flow::tensor_list::Reserve;
 
 /// How often the variables of a loop are tried: as they are given, with bounds, and open.
 const TURNS: usize = 4;
@@ -44,6 +45,9 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId) -> Result<Vec<Fact>, GraphErr
         Some(region) if region.kind == RegionKind::Loop => Some(variables(graph, id, region, &inputs)?),
         _ => None,
     };
+    if let Some(facts) = &variables {
+        size_lists(graph, id, facts);
+    }
     // Taken out while the graph is asked for names.
     let bodies = graph.region_mut(id).map(|region| std::mem::take(&mut region.bodies));
     let mut bodies = bodies.ok_or_else(|| GraphError::Broken {
@@ -61,6 +65,21 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId) -> Result<Vec<Fact>, GraphErr
         region.bodies = bodies;
     }
     result
+}
+
+/// Gives lists that a loop fills the room that their elements take: that is known only from what it puts there.
+fn size_lists(graph: &mut Graph, id: NodeId, variables: &[Fact]) {
+    for (number, fact) in variables.iter().enumerate() {
+        let value = graph.node(id).inputs[number];
+        let (Some(_), Some(dims), before) = (fact.list, fact.dims.get(), graph.fact(value)) else { continue };
+        let Some(reserve) = graph.producer(value).is::<Reserve>().filter(|_| before.dims != fact.dims) else {
+            continue;
+        };
+        let reserve = reserve.of_elements(Dims::new(dims[1..].to_vec()));
+        let facts = vec![Fact { dims: fact.dims.clone(), ..before.clone() }];
+        graph.node_mut(value.node).kind = NodeKind::Operator(Arc::new(reserve));
+        graph.set_facts(value.node, facts);
+    }
 }
 
 fn trial(graph: &Graph, region: &Region) -> Result<Region, GraphError> {
@@ -124,11 +143,15 @@ fn variables(graph: &Graph, id: NodeId, region: &Region, inputs: &[Fact]) -> Res
 /// What is one or the other; `None` for two types. Where dimensions differ the larger one is a bound if that is wanted, and
 /// else nothing is known of them.
 pub(crate) fn join(a: &Fact, b: &Fact, with_bound: bool) -> Option<Fact> {
-    if a.dtype != b.dtype {
+    if a.dtype != b.dtype || a.list.is_some() != b.list.is_some() || a.quantization != b.quantization {
         return None;
     }
     if a == b {
         return Some(a.clone());
+    }
+    if let (Some(one), Some(other)) = (a.list, b.list) {
+        let length = if one == other { one } else { Dim::Unknown };
+        return Some(Fact { list: Some(length), ..Fact::new(a.dtype, list_dims(&a.dims, &b.dims)) });
     }
     let dims = each(&a.dims, &b.dims, |a, b| if a == b { a } else { Dim::Unknown });
     let value = a.value.clone().filter(|_| a.value == b.value);
@@ -142,7 +165,21 @@ pub(crate) fn join(a: &Fact, b: &Fact, with_bound: bool) -> Option<Fact> {
     let has_bound = largest.get().is_some_and(|dims| !dims.contains(&Dim::Unknown));
     let is_wanted = !is_sure && has_bound && (with_bound || most_a == most_b);
     let largest = is_wanted.then(|| Arc::new(Largest { dims: largest, value: None }));
-    Some(Fact { value, largest, ..Fact::new(a.dtype, dims) })
+    let quantization = a.quantization.clone();
+    Some(Fact { value, largest, quantization, ..Fact::new(a.dtype, dims) })
+}
+
+/// The shape of two lists, of whose elements one may know more than the other: what is not set yet is of any shape.
+fn list_dims(a: &Dims, b: &Dims) -> Dims {
+    match (a.get(), b.get()) {
+        (None, _) => b.clone(),
+        (_, None) => a.clone(),
+        _ => each(a, b, |a, b| match (a, b) {
+            (Dim::Unknown, dim) | (dim, Dim::Unknown) => dim,
+            (a, b) if a == b => a,
+            _ => Dim::Unknown,
+        }),
+    }
 }
 
 fn each(a: &Dims, b: &Dims, dim: impl Fn(Dim, Dim) -> Dim) -> Dims {

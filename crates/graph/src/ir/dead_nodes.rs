@@ -17,8 +17,10 @@ pub fn remove(graph: &mut Graph) {
         let values = node.inputs.iter_mut().map(|value| &mut value.node);
         values.chain(&mut node.control).for_each(|id| *id = NodeId(place[id.0 as usize]));
     }
-    for port in graph.outputs.iter_mut().chain(&mut graph.inputs) {
-        port.value.node = NodeId(place[port.value.node.0 as usize]);
+    let ports = graph.outputs.iter_mut().chain(&mut graph.inputs).map(|port| &mut port.value);
+    let states = graph.states.iter_mut().flat_map(|state| [&mut state.before, &mut state.after]);
+    for value in ports.chain(states) {
+        value.node = NodeId(place[value.node.0 as usize]);
     }
     graph.effects.iter_mut().for_each(|id| *id = NodeId(place[id.0 as usize]));
     // Every exchange brings one node to its place.

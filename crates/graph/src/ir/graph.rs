@@ -7,6 +7,7 @@ use tightfit_core::{Account, DType};
 
 use super::constant::Constant;
 use super::region::Region;
+use super::state::State;
 use crate::dim::Dims;
 use crate::fact::Fact;
 use crate::operator::Operator;
@@ -35,6 +36,8 @@ pub struct Graph {
     pub inputs: Vec<Port>,
     /// The tensors that are fetched.
     pub outputs: Vec<Port>,
+    /// The variables that a run leaves for the next one.
+    pub states: Vec<State>,
     /// Nodes that must run though no output needs them.
     pub effects: Vec<NodeId>,
     /// What each [`crate::dim::Symbol`] stands for: `batch`, or an input and its axis.
@@ -163,6 +166,35 @@ impl Graph {
         node.inputs.iter().map(|v| self.fact(*v)).collect()
     }
 
+    /// What comes from outside: the inputs, and what the variables are before a run.
+    pub fn given(&self) -> impl Iterator<Item = ValueRef> + Clone + '_ {
+        let inputs = self.inputs.iter().map(|port| port.value);
+        inputs.chain(self.states.iter().map(|state| state.before))
+    }
+
+    /// What is left of a run: the fetched tensors, and what the variables are behind it.
+    pub fn results(&self) -> impl Iterator<Item = ValueRef> + Clone + '_ {
+        let outputs = self.outputs.iter().map(|port| port.value);
+        outputs.chain(self.states.iter().map(|state| state.after))
+    }
+
+    /// One of [`Graph::results`] to change.
+    pub fn result_mut(&mut self, number: usize) -> Option<&mut ValueRef> {
+        let outputs = self.outputs.len();
+        match number.checked_sub(outputs) {
+            None => self.outputs.get_mut(number).map(|port| &mut port.value),
+            Some(state) => self.states.get_mut(state).map(|state| &mut state.after),
+        }
+    }
+
+    /// One of [`Graph::results`].
+    pub fn result(&self, number: usize) -> Option<ValueRef> {
+        match number.checked_sub(self.outputs.len()) {
+            None => self.outputs.get(number).map(|port| port.value),
+            Some(state) => self.states.get(state).map(|state| state.after),
+        }
+    }
+
     /// True where running a node may end the run or differ from run to run, as far as is known of its inputs.
     pub fn has_effect(&self, node: &Node) -> bool {
         match &node.kind {
@@ -254,8 +286,8 @@ impl Graph {
     }
 
     fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let ports = self.outputs.iter().chain(&self.inputs).map(|port| port.value.node);
-        ports.chain(self.effects.iter().copied())
+        let values = self.results().chain(self.given()).map(|value| value.node);
+        values.chain(self.effects.iter().copied())
     }
 }
 
@@ -311,6 +343,9 @@ impl fmt::Display for Graph {
         }
         for port in &self.outputs {
             writeln!(f, "return {} as {}", port.value, port.name)?;
+        }
+        for state in &self.states {
+            writeln!(f, "keep {} as {}", state.after, state.name)?;
         }
         Ok(())
     }

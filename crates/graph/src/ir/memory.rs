@@ -56,7 +56,10 @@ impl Fact {
             let dims = largest.dims.get().map_or(0, |dims| array_bytes::<Dim>(dims.len()));
             block_bytes(SHARED_BYTES + size_of::<Largest>() as u64) + value + dims
         });
-        self.dims_bytes() + self.value.as_ref().map_or(0, value_bytes) + largest
+        let quantization = self.quantization.as_ref().map_or(0, |quantization| {
+            block_bytes(SHARED_BYTES + size_of_val(&**quantization) as u64) + quantization.heap_bytes()
+        });
+        self.dims_bytes() + self.value.as_ref().map_or(0, value_bytes) + largest + quantization
     }
 
     fn dims_bytes(&self) -> u64 {
@@ -90,6 +93,7 @@ impl Graph {
             nodes: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            states: Vec::new(),
             effects: Vec::new(),
             symbols: vec!["batch".into()],
             memory: Account::new(budget, PURPOSE),
@@ -141,6 +145,7 @@ impl Graph {
         copy.nodes.clone_from(&self.nodes);
         copy.inputs.clone_from(&self.inputs);
         copy.outputs.clone_from(&self.outputs);
+        copy.states.clone_from(&self.states);
         copy.effects.clone_from(&self.effects);
         copy.symbols.clone_from(&self.symbols);
         for node in &mut copy.nodes {
@@ -267,6 +272,8 @@ impl Graph {
         let lists = ports_bytes(&self.inputs)
             + ports_bytes(&self.outputs)
             + list_bytes(&self.effects)
+            + list_bytes(&self.states)
+            + self.states.iter().map(|state| block_bytes(state.name.len() as u64)).sum::<u64>()
             + list_bytes(&self.symbols);
         lists + symbols + block_bytes(self.file.len() as u64)
     }

@@ -69,7 +69,9 @@ pub fn fold(graph: &mut Graph) -> bool {
         }
     }
     let inputs = graph.nodes.iter_mut().flat_map(|node| &mut node.inputs);
-    for value in inputs.chain(graph.outputs.iter_mut().map(|port| &mut port.value)) {
+    let outputs = graph.outputs.iter_mut().map(|port| &mut port.value);
+    let states = graph.states.iter_mut().map(|state| &mut state.after);
+    for value in inputs.chain(outputs).chain(states) {
         if let Some(constant) = replaced.get(value) {
             *value = *constant;
             has_changed = true;
@@ -173,7 +175,8 @@ fn sliced_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
 fn computed_constant(graph: &Graph, id: NodeId, free_bytes: usize) -> Result<Option<Constant>, BudgetError> {
     let node = graph.node(id);
     let fact = &node.facts[0];
-    let shape = fact.dims.concrete().filter(|_| !fact.depends_on_data() && fact.dtype != DType::String);
+    let is_plain = fact.dtype != DType::String && fact.list.is_none() && fact.quantization.is_none();
+    let shape = fact.dims.concrete().filter(|_| !fact.depends_on_data() && is_plain);
     let input_bytes = node.inputs.iter().try_fold(0usize, |sum, value| {
         let constant = input_constant(graph, *value)?;
         sum.checked_add(constant.bytes())

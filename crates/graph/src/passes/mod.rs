@@ -107,7 +107,7 @@ pub fn run_bound(graph: &mut Graph) -> Result<(), GraphError> {
 fn working_bytes(graph: &Graph) -> u64 {
     let nodes = graph.nodes.len() as u64;
     let values: usize = graph.nodes.iter().map(|node| node.facts.len()).sum();
-    let edges = graph.nodes.iter().map(|node| node.inputs.len()).sum::<usize>() + graph.outputs.len();
+    let edges = graph.nodes.iter().map(|node| node.inputs.len()).sum::<usize>() + graph.results().count();
     // As a pass changes uses, the list of them grows; the old one is there until the new one is filled.
     let uses = rewrite::Uses::bytes(nodes, values as u64, 3 * edges as u64);
     let tables = uses + common_subexpressions::table_bytes(nodes);

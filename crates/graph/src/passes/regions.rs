@@ -89,7 +89,7 @@ fn drop_unread(graph: &mut Graph, id: NodeId) -> bool {
 fn read_inputs(body: &Graph) -> Vec<bool> {
     let mut is_read = vec![false; body.nodes.len()];
     let values = body.nodes.iter().flat_map(|node| &node.inputs);
-    let values = values.chain(body.outputs.iter().map(|port| &port.value));
+    let values = values.copied().chain(body.results());
     values.for_each(|value| is_read[value.node.0 as usize] = true);
     body.inputs.iter().map(|port| is_read[port.value.node.0 as usize]).collect()
 }
@@ -123,5 +123,9 @@ fn rename(graph: &mut Graph, renamed: &HashMap<ValueRef, ValueRef>) {
     for node in &mut graph.nodes {
         node.inputs.iter_mut().for_each(|value| *value = last(*value));
     }
-    graph.outputs.iter_mut().for_each(|port| port.value = last(port.value));
+    for number in 0..graph.results().count() {
+        if let Some(value) = graph.result_mut(number) {
+            *value = last(*value);
+        }
+    }
 }

@@ -14,9 +14,9 @@ const NONE: u32 = u32::MAX;
 /// One use of a value. Uses of one value are a list; what has become untrue is left in it and skipped.
 #[derive(Clone, Copy)]
 struct Use {
-    /// The node, or [`NONE`] for the graph's output.
+    /// The node, or [`NONE`] for the graph's results.
     user: u32,
-    /// Which of its inputs, or which of the graph's outputs.
+    /// Which of its inputs, or which of the graph's results.
     position: u32,
     /// The next use of the same value.
     next: u32,
@@ -44,7 +44,7 @@ impl Uses {
         let mut all = Uses {
             first: Vec::with_capacity(graph.nodes.len()),
             heads: Vec::with_capacity(values),
-            uses: Vec::with_capacity(edges + graph.outputs.len()),
+            uses: Vec::with_capacity(edges + graph.results().count()),
             counts: vec![0; graph.nodes.len()],
             fetches: vec![0; values],
         };
@@ -58,8 +58,8 @@ impl Uses {
                 all.counts[control.0 as usize] += 1;
             }
         }
-        for (position, port) in graph.outputs.iter().enumerate() {
-            let value = all.place(port.value);
+        for (position, value) in graph.results().enumerate() {
+            let value = all.place(value);
             all.fetches[value] += 1;
             all.link(value, NONE, position);
         }
@@ -139,7 +139,7 @@ impl Use {
     /// True when the user has not changed its mind since.
     fn is_true(&self, graph: &Graph, value: ValueRef) -> bool {
         if self.user == NONE {
-            return graph.outputs.get(self.position as usize).is_some_and(|port| port.value == value);
+            return graph.result(self.position as usize) == Some(value);
         }
         graph.node(NodeId(self.user)).inputs.get(self.position as usize) == Some(&value)
     }
@@ -225,7 +225,9 @@ pub fn forward(graph: &mut Graph, uses: &mut Uses, old: ValueRef, new: ValueRef)
             continue;
         }
         if one.user == NONE {
-            graph.outputs[one.position as usize].value = new;
+            if let Some(result) = graph.result_mut(one.position as usize) {
+                *result = new;
+            }
             uses.fetches[from] -= 1;
             uses.fetches[to] += 1;
         } else {

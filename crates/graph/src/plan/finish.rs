@@ -6,7 +6,7 @@ use tightfit_core::{ALIGNMENT, Account};
 
 use super::arena::{self, Item, Packing};
 use super::planner::Planner;
-use super::{ArenaItem, Home, Plan, Step};
+use super::{ArenaItem, Home, Plan, StatePlan, Step};
 use crate::error::GraphError;
 use crate::ir::Port;
 
@@ -32,11 +32,20 @@ impl Planner<'_> {
         let bodies = self.steps.iter().filter_map(Step::region).flat_map(|region| &region.bodies);
         let slot_of = |port: &Port| (port.name.clone(), self.slot(port.value));
         let outputs = self.graph.outputs.iter().zip(&fetched);
+        let states = self.graph.states.iter().zip(&fetched[self.graph.outputs.len()..]);
+        let states = states.map(|(state, after)| {
+            let before = self.slot(state.before);
+            let is_read =
+                self.root_of.iter().zip(&self.last_use).any(|(root, last)| *root == before && *last > 0);
+            let (name, initial) = (state.name.clone(), state.initial.clone());
+            StatePlan { name, before, after: *after, is_read, initial }
+        });
         Ok(Plan {
             options: *self.options,
             role: self.role,
             inputs: self.graph.inputs.iter().map(slot_of).collect(),
             outputs: outputs.map(|(port, slot)| (port.name.clone(), *slot)).collect(),
+            states: states.collect(),
             weights_bytes: weights_bytes + bodies.clone().map(|body| body.weights_bytes).sum::<usize>(),
             streamed_bytes: streamed_bytes + bodies.clone().map(|body| body.streamed_bytes).sum::<u64>(),
             block_bytes: bodies.map(|body| body.block_bytes).fold(block_bytes, usize::max),

@@ -49,7 +49,16 @@ pub fn computes(plan: &Plan, graph: &Graph) -> Check {
     let left = order.iter().find(|id| is_left(graph.node(**id), is_done[id.0 as usize]));
     need(left.is_none(), left.map(|id| id.0 as usize), "every operator of the graph has its step")?;
     ports(plan, &plan.inputs, &graph.inputs)?;
-    ports(plan, &plan.outputs, &graph.outputs)
+    ports(plan, &plan.outputs, &graph.outputs)?;
+    need(plan.states.len() == graph.states.len(), None, "a plan has the variables of its graph")?;
+    for (kept, state) in plan.states.iter().zip(&graph.states) {
+        let value = |slot: usize| plan.slots.get(slot).map(|s| s.value);
+        let is_same = kept.name == state.name
+            && value(kept.before) == Some(state.before)
+            && value(kept.after) == Some(state.after);
+        need(is_same, kept.before, "a variable is the graph's")?;
+    }
+    Ok(())
 }
 
 fn node(graph: &Graph, value: ValueRef, number: usize) -> Result<&Node, super::PlanFault> {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use tightfit_core::{array_bytes, block_bytes, list_bytes};
 
-use super::{ArenaItem, Item, Plan, SlotPlan, Step, WeightPlan};
-use crate::ir::{Graph, NodeId, NodeKind, Port, ValueRef};
+use super::{ArenaItem, Item, Plan, SlotPlan, StatePlan, Step, WeightPlan};
+use crate::ir::{Graph, NodeId, NodeKind, ValueRef};
 use crate::operator::{Slot, TensorInfo, WeightUse};
 
 /// What the memory of a plan is reserved for.
@@ -48,14 +48,16 @@ impl Sizes {
             }
         }
         // A fetched value that is fed is copied, by a step and into a slot of its own.
-        let is_fed = |port: &&Port| matches!(graph.producer(port.value).kind, NodeKind::Input { .. });
-        let copies = graph.outputs.iter().filter(is_fed).count();
+        let is_fed = |value: &ValueRef| matches!(graph.producer(*value).kind, NodeKind::Input { .. });
+        let copies = graph.results().filter(is_fed).count();
         sizes.slots += copies;
         sizes.operators += copies;
         for ports in [&graph.inputs, &graph.outputs] {
             sizes.port_bytes += array_bytes::<(String, usize)>(ports.len());
             sizes.port_bytes += ports.iter().map(|port| block_bytes(port.name.len() as u64)).sum::<u64>();
         }
+        sizes.port_bytes += array_bytes::<StatePlan>(graph.states.len());
+        sizes.port_bytes += graph.states.iter().map(|s| block_bytes(s.name.len() as u64)).sum::<u64>();
         sizes
     }
 
@@ -100,6 +102,8 @@ impl Plan {
             + list_bytes(&self.inputs)
             + list_bytes(&self.outputs)
             + self.inputs.iter().chain(&self.outputs).map(port_bytes).sum::<u64>()
+            + list_bytes(&self.states)
+            + self.states.iter().map(|state| block_bytes(state.name.len() as u64)).sum::<u64>()
             + list_bytes(&self.items)
             + list_bytes(&self.packing.offsets)
             + array_bytes::<Slot>(self.slots.len())

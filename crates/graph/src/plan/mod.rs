@@ -15,7 +15,7 @@ mod validate;
 
 use std::sync::Arc;
 
-use tightfit_core::{Account, Reservation};
+use tightfit_core::{ALIGNMENT, Account, Reservation};
 use tightfit_kernels::{Isa, PackedLayout};
 
 use crate::error::GraphError;
@@ -94,6 +94,8 @@ pub struct Plan {
     pub inputs: Vec<(String, usize)>,
     /// The slots of the graph's outputs, in its order.
     pub outputs: Vec<(String, usize)>,
+    /// The graph's variables, in its order: memory that a context keeps from run to run.
+    pub states: Vec<StatePlan>,
     items: Vec<ArenaItem>,
     packing: Packing,
     /// What the plan itself takes, and what a context makes of it besides the memory that it lays out.
@@ -217,12 +219,27 @@ pub struct AliasOf {
 pub enum Home {
     /// The arena, at an offset.
     Arena(usize),
-    /// The caller's: the number of the graph's input.
+    /// The caller's, or what a context keeps of a variable: the number of the graph's input, variables behind the others.
     Fed(usize),
     /// The memory of constants: the number of the weight.
     Weight(usize),
     /// Nobody's: it stays in the file.
     Streamed,
+}
+
+/// A variable that a run leaves for the next one.
+#[derive(Debug, Clone)]
+pub struct StatePlan {
+    /// Its name.
+    pub name: String,
+    /// The slot of what it is before a run: in the memory that the context keeps for it.
+    pub before: usize,
+    /// The slot of what it is behind it: there too, or copied there.
+    pub after: usize,
+    /// True when a run reads what the one before it has left.
+    pub is_read: bool,
+    /// What it is before the first run.
+    pub initial: Option<Arc<Constant>>,
 }
 
 /// A constant in memory.
@@ -256,7 +273,7 @@ impl Plan {
     /// [`GraphError`] for a tensor whose size is not known, for a cycle, and when the plan itself does not fit the
     /// budget that the graph is in.
     pub fn new(graph: &Graph, options: &PlanOptions) -> Result<Plan, GraphError> {
-        let mut plan = Plan::with_role(graph, options, Role::Whole)?;
+        let mut plan = Plan::with_role(graph, options, Role::of(graph))?;
         plan.number_blocks(&mut 0);
         Ok(plan)
     }
@@ -308,6 +325,30 @@ impl Plan {
         }
     }
 
+    /// The slots of what comes from outside: inputs, and what variables are before a run.
+    pub(crate) fn given(&self) -> impl Iterator<Item = usize> + '_ {
+        self.inputs.iter().map(|(_, slot)| *slot).chain(self.states.iter().map(|state| state.before))
+    }
+
+    /// The slot of one of [`Plan::given`].
+    pub(crate) fn given_slot(&self, number: usize) -> Option<usize> {
+        match self.inputs.get(number) {
+            Some((_, slot)) => Some(*slot),
+            None => self.states.get(number - self.inputs.len()).map(|state| state.before),
+        }
+    }
+
+    /// The slots of what is left of a run: outputs, and what variables are behind it.
+    pub(crate) fn results(&self) -> impl Iterator<Item = usize> + '_ {
+        self.outputs.iter().map(|(_, slot)| *slot).chain(self.states.iter().map(|state| state.after))
+    }
+
+    /// Bytes of what a context keeps from run to run.
+    pub fn state_bytes(&self) -> usize {
+        let infos = self.states.iter().filter_map(|state| self.slots.get(state.before)).map(|slot| slot.info);
+        infos.map(|info| (info.shape.elements() * info.dtype.bytes()).next_multiple_of(ALIGNMENT)).sum()
+    }
+
     /// Bytes of window, both halves.
     pub fn window_bytes(&self) -> usize {
         2 * self.block_bytes
@@ -323,9 +364,10 @@ impl Plan {
         texts.sum()
     }
 
-    /// Everything a context and its loaded model hold for it: constants, window, arena and strings.
+    /// Everything a context and its loaded model hold for it: constants, window, arena, strings and variables.
     pub fn total_bytes(&self) -> u64 {
-        (self.weights_bytes + self.window_bytes() + self.arena_bytes + self.string_bytes) as u64
+        (self.weights_bytes + self.window_bytes() + self.arena_bytes + self.string_bytes + self.state_bytes())
+            as u64
     }
 }
 

@@ -27,8 +27,8 @@ impl Planner<'_> {
                 }
             }
         }
-        for port in &self.graph.outputs {
-            uses[port.value.node.0 as usize] += 2;
+        for value in self.graph.results() {
+            uses[value.node.0 as usize] += 2;
         }
         for position in 0..self.order.len() {
             let id = self.order[position];

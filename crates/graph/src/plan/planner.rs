@@ -67,8 +67,8 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn make_slots(&mut self) -> Result<(), GraphError> {
-        let inputs = self.graph.inputs.iter().enumerate();
-        let fed: HashMap<NodeId, usize> = inputs.map(|(number, port)| (port.value.node, number)).collect();
+        let given = self.graph.given().enumerate();
+        let fed: HashMap<NodeId, usize> = given.map(|(number, value)| (value.node, number)).collect();
         for position in 0..self.order.len() {
             let id = self.order[position];
             let node = self.graph.node(id);
@@ -101,8 +101,8 @@ impl<'a> Planner<'a> {
                 last[self.slot(*value)] = position;
             }
         }
-        for port in &self.graph.outputs {
-            last[self.slot(port.value)] = usize::MAX;
+        for value in self.graph.results() {
+            last[self.slot(value)] = usize::MAX;
         }
         last
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::planner::Planner;
 use super::{Action, Plan, PlanOptions, Step, WeightMode};
 use crate::error::GraphError;
-use crate::ir::{NodeId, Region, RegionKind, ValueRef};
+use crate::ir::{Graph, NodeId, Region, RegionKind, ValueRef};
 
 /// The bodies of a step, laid out.
 #[derive(Debug, Clone)]
@@ -23,8 +23,14 @@ pub struct RegionPlan {
 /// What a plan is a plan of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// A whole graph: what the caller feeds is never written, and what is fetched is never in the caller's memory.
-    Whole,
+    /// A whole graph: what the caller feeds is never written, and what is fetched is never in the caller's memory. Behind
+    /// inputs and outputs there are those of its variables, one of each for one variable, in memory that may be written.
+    Whole {
+        /// How many inputs the caller feeds.
+        inputs: usize,
+        /// How many outputs the caller fetches.
+        outputs: usize,
+    },
     /// A body. What it returns may be in the memory of what it is given.
     Body {
         /// How many inputs, from the first on, are variables of a loop: memory that it may write. What it returns of the
@@ -34,15 +40,24 @@ pub enum Role {
 }
 
 impl Role {
+    pub(super) fn of(graph: &Graph) -> Role {
+        Role::Whole { inputs: graph.inputs.len(), outputs: graph.outputs.len() }
+    }
+
     /// True where the plan may write into what it is given as that input.
     pub(super) fn may_write(self, input: usize) -> bool {
-        matches!(self, Role::Body { variables } if input < variables)
+        match self {
+            Role::Whole { inputs, .. } => input >= inputs,
+            Role::Body { variables } => input < variables,
+        }
     }
 
     /// True where that output may stay in the memory of that input.
     pub(super) fn may_return(self, output: usize, input: usize) -> bool {
         match self {
-            Role::Whole => false,
+            Role::Whole { inputs, outputs } => {
+                input >= inputs && output >= outputs && input - inputs == output - outputs
+            }
             Role::Body { variables } => input >= variables || input == output,
         }
     }

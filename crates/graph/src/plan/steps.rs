@@ -105,13 +105,13 @@ impl Planner<'_> {
         Some(StreamPlan { value, constant, block_bytes: weight.block_bytes, first_block: 0 })
     }
 
-    /// The slot of each output. One that is where it may not stay, in the caller's memory, has memory of its own, filled
+    /// The slot of each result. One that is where it may not stay, in the caller's memory, has memory of its own, filled
     /// by a step at the end.
     pub(super) fn fetched_slots(&mut self) -> Vec<usize> {
         let mut copies = HashMap::new();
-        let mut fetched = Vec::with_capacity(self.graph.outputs.len());
-        for (output, port) in self.graph.outputs.iter().enumerate() {
-            let slot = self.slot(port.value);
+        let mut fetched = Vec::with_capacity(self.graph.results().count());
+        for (output, value) in self.graph.results().enumerate() {
+            let slot = self.slot(value);
             let Home::Fed(input) = self.slots[slot].home else {
                 fetched.push(slot);
                 continue;
@@ -124,16 +124,16 @@ impl Planner<'_> {
             let info = TensorInfo { place: Place::Value, ..self.slots[slot].info };
             let is_dynamic = self.slots[slot].is_bound;
             let copy = self.add_slot(SlotPlan {
-                value: port.value,
+                value,
                 alias_of: None,
                 is_bound: is_dynamic,
                 info,
                 home: Home::Arena(0),
             });
             self.push_step(Step {
-                node: port.value.node,
-                reads: vec![port.value],
-                name: self.graph.producer(port.value).name.clone(),
+                node: value.node,
+                reads: vec![value],
+                name: self.graph.producer(value).name.clone(),
                 action: Action::Operator(Arc::new(fetch::FetchedCopy)),
                 inputs: vec![slot],
                 outputs: vec![copy],

@@ -61,7 +61,7 @@ pub(super) type Check = Result<(), PlanFault>;
 pub fn validate(plan: &Plan) -> Check {
     let sizes = Sizes::new(plan)?;
     check_weights(plan)?;
-    if plan.role == Role::Whole {
+    if matches!(plan.role, Role::Whole { .. }) {
         check_blocks(plan, &mut 0)?;
     }
     check_inputs(plan)?;
@@ -145,13 +145,28 @@ fn check_blocks(plan: &Plan, next: &mut u64) -> Check {
 }
 
 fn check_inputs(plan: &Plan) -> Check {
-    for (_, slot) in &plan.inputs {
-        let home = plan.slots.get(*slot).map(|s| (s.home, s.alias_of));
+    for slot in plan.given() {
+        let home = plan.slots.get(slot).map(|s| (s.home, s.alias_of));
         let Some((Home::Fed(input), None)) = home else {
-            return Err(fault(*slot, "an input is in the caller's memory"));
+            return Err(fault(slot, "an input is in the caller's memory"));
         };
-        let is_own = plan.inputs.get(input).is_some_and(|(_, of)| of == slot);
-        need(is_own, *slot, "an input is fed under its own number")?;
+        need(plan.given_slot(input) == Some(slot), slot, "an input is fed under its own number")?;
+    }
+    if let Role::Whole { inputs, outputs } = plan.role {
+        let is_same = (inputs, outputs) == (plan.inputs.len(), plan.outputs.len());
+        need(is_same, None, "only variables may be written over")?;
+    }
+    for state in &plan.states {
+        let info = |slot: usize| plan.slots.get(slot).map(|s| (s.info.dtype, s.info.shape, s.is_bound));
+        let (before, after) = (info(state.before), info(state.after));
+        let is_whole = before.is_some_and(|(dtype, _, is_bound)| dtype != DType::String && !is_bound);
+        need(is_whole && before == after, state.before, "a variable keeps its type and shape")?;
+        let initial = state.initial.as_ref().map(|constant| (constant.dtype, constant.shape, false));
+        need(
+            initial.is_none() || initial == before,
+            state.before,
+            "a variable begins in its type and shape",
+        )?;
     }
     Ok(())
 }
@@ -197,9 +212,9 @@ fn check_home(plan: &Plan, slot: usize, s: &SlotPlan, bytes: usize) -> Check {
             check_range(plan, offset, bytes).map_err(|rule| fault(slot, rule))
         }
         Home::Fed(input) => {
-            let is_own = plan.inputs.get(input).is_some_and(|(_, of)| *of == slot);
+            let is_own = plan.given_slot(input) == Some(slot);
             // What takes over the memory of a variable is made by a step, which is checked where it is replayed.
-            let is_new = !plan.inputs.iter().any(|(_, of)| *of == slot) && plan.role.may_write(input);
+            let is_new = plan.given_slot(input).is_some() && plan.role.may_write(input);
             need(is_own || is_new, slot, "only inputs and what aliases them are in the caller's memory")?;
             need(s.info.place == Place::Value, slot, "what is fed is a plain value")
         }
@@ -238,8 +253,8 @@ fn last_uses(plan: &Plan, roots: &[usize]) -> Result<Vec<usize>, PlanFault> {
             last[*root] = number;
         }
     }
-    for (_, slot) in &plan.outputs {
-        let root = roots.get(*slot).ok_or_else(|| fault(*slot, "an output's slot exists"))?;
+    for slot in plan.results() {
+        let root = roots.get(slot).ok_or_else(|| fault(slot, "an output's slot exists"))?;
         last[*root] = usize::MAX;
     }
     Ok(last)
@@ -250,7 +265,7 @@ fn made(plan: &Plan) -> Vec<bool> {
     let made = plan.slots.iter().enumerate().map(|(slot, s)| match (s.alias_of, s.home) {
         (Some(_), _) => !s.is_bound,
         (None, Home::Arena(_)) => false,
-        (None, Home::Fed(input)) => plan.inputs.get(input).is_some_and(|(_, of)| *of == slot),
+        (None, Home::Fed(input)) => plan.given_slot(input) == Some(slot),
         (None, Home::Weight(_) | Home::Streamed) => true,
     });
     made.collect()
@@ -340,8 +355,8 @@ impl Replay<'_> {
             self.step(number, step, &call, &memory).map_err(|fault| at(number, step, fault))?;
         }
         need(string_bytes <= self.plan.string_bytes, None, "there is room for all strings")?;
-        let mut outputs = self.plan.outputs.iter().enumerate();
-        outputs.try_for_each(|(output, (_, slot))| self.output(output, *slot))
+        let mut results = self.plan.results().enumerate();
+        results.try_for_each(|(result, slot)| self.output(result, slot))
     }
 
     /// The slots of a step hold what it reads, and are to hold what it makes.
@@ -468,10 +483,10 @@ impl Replay<'_> {
         need(is_free, slot, "a step writes where nothing is needed")
     }
 
-    fn output(&self, output: usize, slot: usize) -> Check {
+    fn output(&self, result: usize, slot: usize) -> Check {
         let s = &self.plan.slots[slot];
         let may_stay = match s.home {
-            Home::Fed(input) => self.plan.role.may_return(output, input),
+            Home::Fed(input) => self.plan.role.may_return(result, input),
             _ => true,
         };
         need(may_stay, slot, "what is fetched is not in the caller's memory")?;

@@ -1,34 +1,14 @@
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tightfit_core::{MemoryBudget, Shape, TensorView};
-use tightfit_format::SourceFile;
+use tightfit_core::{Shape, TensorView};
 use tightfit_kernels::ThreadPool;
 
 use super::*;
 use crate::exec::{Context, Feed};
-use crate::import::import;
+use crate::import::text_graph::{budget, graph};
 use crate::infer::{Binding, bind};
 use crate::ir::Graph;
 use crate::plan::{Plan, PlanOptions, WeightMode};
-
-fn budget() -> MemoryBudget {
-    MemoryBudget::new(64 << 20)
-}
-
-/// The graph of a text, as a file is read.
-fn graph(text: &str, fetches: &[&str]) -> Result<Graph, GraphError> {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let path: PathBuf = std::env::temp_dir().join(format!("calls-{}-{number}.pbtxt", std::process::id()));
-    std::fs::write(&path, text).unwrap();
-    let source = SourceFile::open(&path).unwrap();
-    let def = GraphDef::read_text(source.clone(), &budget()).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    let fetches = fetches.iter().map(|name| name.to_string()).collect();
-    import(&source, def, &ImportOptions { fetches, feeds: vec![] }, &budget())
-}
 
 /// The outputs for one input of floats.
 fn run(graph: &Graph, x: &[f32]) -> Vec<Vec<f32>> {

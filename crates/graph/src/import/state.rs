@@ -1,0 +1,317 @@
+//! Variables that a run changes: the nodes that read and assign them become values that follow each other.
+//!
+//! A handle (VarHandleOp, VariableV2, and what hands it on) is no tensor here: it says which variable is meant. A read is the
+//! value that the variable has by then, an assignment makes the next one. Nodes are imported behind all that they need,
+//! control edges included, so they are in an order that TensorFlow may run them in. A body with reads or assignments is given
+//! the variable, and returns it where it assigns it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tightfit_core::DType;
+use tightfit_format::{AttrValue, NodeDef, TensorDef};
+
+use super::{Importer, take_attribute};
+use crate::dim::{Dim, Dims};
+use crate::error::GraphError;
+use crate::fact::Fact;
+use crate::ir::{Graph, Node, NodeId, NodeKind, State, ValueRef};
+use crate::operator::attributes::Attributes;
+use crate::operator::{OpError, Operator};
+use crate::ops::array::identity::Identity;
+
+/// The attribute of a variable that holds what it is before the first run; no file has it.
+pub(super) const INITIAL: &str = "_initial_value";
+
+/// What a node takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    Value(ValueRef),
+    /// A variable, by its number.
+    Handle(u32),
+}
+
+/// A variable while the graph is made.
+#[derive(Debug, Clone)]
+pub(super) struct Variable {
+    name: String,
+    dtype: DType,
+    dims: Dims,
+    /// True for one that nodes take like a tensor (VariableV2), false for one behind a resource.
+    is_reference: bool,
+    initial: Option<TensorDef>,
+    /// What it is when the graph begins, once something has read it.
+    before: Option<ValueRef>,
+    /// What it is after what has been imported by now.
+    current: Option<ValueRef>,
+}
+
+/// The variables of a graph while it is made, and which outputs are handles of them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Variables {
+    pub all: Vec<Variable>,
+    /// What outputs of the file's nodes are, that are not those of the node made of them.
+    outputs: HashMap<(usize, u32), Taken>,
+}
+
+impl Variables {
+    /// The same variables for a body, in which nothing has read or assigned them.
+    pub fn of_body(&self) -> Variables {
+        let all =
+            self.all.iter().map(|v| Variable { before: None, current: None, initial: None, ..v.clone() });
+        Variables { all: all.collect(), outputs: HashMap::new() }
+    }
+
+    /// What output of a node of the file is, where that is not an output of the node made of it.
+    pub fn output(&self, index: usize, output: u32) -> Option<Taken> {
+        self.outputs.get(&(index, output)).copied()
+    }
+
+    /// Says what an output of a node of the file is.
+    pub fn set_output(&mut self, index: usize, output: u32, is: Taken) {
+        self.outputs.insert((index, output), is);
+    }
+}
+
+/// True for an operator that makes, reads or assigns variables.
+pub fn is_of_variables(op: &str) -> bool {
+    is_variable(op) || assignment(op).is_some() || op == "ReadVariableOp"
+}
+
+fn is_variable(op: &str) -> bool {
+    matches!(op, "VarHandleOp" | "VariableV2" | "Variable")
+}
+
+/// What an operator assigns: the value that it is given, or that and the old one put together by another operator.
+fn assignment(op: &str) -> Option<Option<&'static str>> {
+    match op {
+        "Assign" | "AssignVariableOp" => Some(None),
+        "AssignAdd" | "AssignAddVariableOp" => Some(Some("AddV2")),
+        "AssignSub" | "AssignSubVariableOp" => Some(Some("Sub")),
+        _ => None,
+    }
+}
+
+impl Importer<'_> {
+    /// Adds a node of variables, or one that hands on their handles.
+    pub(super) fn add_of_variables(
+        &mut self,
+        index: usize,
+        taken: &[Taken],
+        control: Vec<NodeId>,
+    ) -> Result<NodeId, OpError> {
+        let op = self.def.nodes[index].op.clone();
+        if is_variable(&op) {
+            let number = self.declare(index)?;
+            self.variables.set_output(index, 0, Taken::Handle(number));
+            return Ok(self.pass(index, Vec::new(), control));
+        }
+        if let Some(with) = assignment(&op) {
+            return self.assign(index, taken, control, with);
+        }
+        match (&*op, taken) {
+            ("ReadVariableOp", [Taken::Handle(variable)]) => {
+                let value = self.current(*variable);
+                Ok(self.pass(index, vec![value], control))
+            }
+            // Identity of a reference is what the variable is by then.
+            ("Identity", [Taken::Handle(variable)])
+                if self.variables.all[*variable as usize].is_reference =>
+            {
+                let value = self.current(*variable);
+                Ok(self.pass(index, vec![value], control))
+            }
+            ("Identity" | "IdentityN", taken) => {
+                let mut values = Vec::with_capacity(taken.len());
+                for (output, is) in taken.iter().enumerate() {
+                    if let Taken::Value(value) = is {
+                        values.push((output, *value));
+                    } else {
+                        self.variables.set_output(index, output as u32, *is);
+                    }
+                }
+                let id = self.pass(index, values.iter().map(|(_, value)| *value).collect(), control);
+                for (own, (output, _)) in values.into_iter().enumerate() {
+                    let value = ValueRef { node: id, output: own as u32 };
+                    self.variables.set_output(index, output as u32, Taken::Value(value));
+                }
+                Ok(id)
+            }
+            _ => Err(OpError::Unsupported("is given a variable, which is not supported".into())),
+        }
+    }
+
+    /// The values that a node takes: of a reference, what the variable is by then. `None` for a resource.
+    pub(super) fn values(&mut self, taken: &[Taken]) -> Option<Vec<ValueRef>> {
+        taken
+            .iter()
+            .map(|taken| match taken {
+                Taken::Value(value) => Some(*value),
+                Taken::Handle(variable) if self.variables.all[*variable as usize].is_reference => {
+                    Some(self.current(*variable))
+                }
+                Taken::Handle(_) => None,
+            })
+            .collect()
+    }
+
+    /// A node that hands on values, for its own name and its control edges.
+    fn pass(&mut self, index: usize, inputs: Vec<ValueRef>, control: Vec<NodeId>) -> NodeId {
+        let facts = inputs.iter().map(|value| self.graph.fact(*value).clone()).collect();
+        let kind = NodeKind::Operator(Arc::new(Identity));
+        self.graph.add(Node { name: (&*self.def.nodes[index].name).into(), kind, inputs, control, facts })
+    }
+
+    fn assign(
+        &mut self,
+        index: usize,
+        taken: &[Taken],
+        control: Vec<NodeId>,
+        with: Option<&str>,
+    ) -> Result<NodeId, OpError> {
+        let [Taken::Handle(variable), Taken::Value(value)] = taken else {
+            return Err(OpError::Unsupported("assigns to what is no variable of the graph".into()));
+        };
+        let id = match with {
+            None => self.pass(index, vec![*value], control),
+            Some(op) => {
+                let inputs = vec![self.current(*variable), *value];
+                let operator = self.plain_operator(op, self.variables.all[*variable as usize].dtype)?;
+                let facts = operator.infer(&[self.graph.fact(inputs[0]), self.graph.fact(inputs[1])])?;
+                let name = (&*self.def.nodes[index].name).into();
+                let kind = NodeKind::Operator(operator);
+                self.graph.add(Node { name, kind, inputs, control, facts })
+            }
+        };
+        let variable_ = &mut self.variables.all[*variable as usize];
+        let fact = self.graph.fact(ValueRef::of(id));
+        let fits = fact.dims.get().zip(variable_.dims.get()).is_none_or(|(new, own)| {
+            new.len() == own.len()
+                && new
+                    .iter()
+                    .zip(own)
+                    .all(|(new, own)| new == own || new.known().is_none() || own.known().is_none())
+        });
+        if fact.dtype != variable_.dtype || !fits {
+            let (name, own) = (&variable_.name, Fact::new(variable_.dtype, variable_.dims.clone()));
+            return Err(OpError::input(1, format!("is {fact}; variable '{name}' is {own}")));
+        }
+        variable_.current = Some(ValueRef::of(id));
+        if variable_.is_reference {
+            self.variables.set_output(index, 0, Taken::Handle(*variable));
+        }
+        Ok(id)
+    }
+
+    /// An operator of one type attribute.
+    fn plain_operator(&self, op: &str, dtype: DType) -> Result<Arc<dyn Operator>, OpError> {
+        let number = tightfit_format::DataType::from(dtype).0;
+        let attrs = vec![("T".into(), AttrValue::Type(number))];
+        super::operator(&NodeDef { op: op.into(), attrs, ..NodeDef::default() })
+    }
+
+    /// The number of a variable that a node names.
+    fn declare(&mut self, index: usize) -> Result<u32, OpError> {
+        let initial = match take_attribute(&mut self.def.nodes[index], INITIAL) {
+            Some(AttrValue::Tensor(tensor)) => Some(*tensor),
+            _ => None,
+        };
+        let node = &self.def.nodes[index];
+        let attributes = Attributes::new(node);
+        let shared = match node.attr("shared_name") {
+            Some(AttrValue::Str(name)) => String::from_utf8_lossy(name).into_owned(),
+            _ => String::new(),
+        };
+        let name = if shared.is_empty() { node.name.to_string() } else { shared };
+        let found = self.variables.all.iter().position(|variable| variable.name == name);
+        if let Some(number) = found {
+            return Ok(number as u32);
+        }
+        let dtype = attributes.dtype("dtype")?;
+        if dtype == DType::String {
+            return Err(OpError::Unsupported("is a variable of strings, which is not supported".into()));
+        }
+        let declared = attributes.shape_or_unknown("shape")?;
+        let stored = initial.as_ref().map(|tensor| tensor.shape.to_vec());
+        let dims = match stored.or(declared) {
+            Some(dims) if dims.iter().all(|dim| *dim >= 0) => {
+                Dims::new(dims.into_iter().map(Dim::Known).collect::<Vec<_>>())
+            }
+            _ => {
+                return Err(OpError::Unsupported(
+                    "is a variable of open shape that a run changes, which is not supported".into(),
+                ));
+            }
+        };
+        let is_reference = &*node.op != "VarHandleOp";
+        let variable = Variable { name, dtype, dims, is_reference, initial, before: None, current: None };
+        self.variables.all.push(variable);
+        Ok(self.variables.all.len() as u32 - 1)
+    }
+
+    /// What a variable is by now.
+    pub(super) fn current(&mut self, variable: u32) -> ValueRef {
+        let of = &mut self.variables.all[variable as usize];
+        if let Some(value) = of.current {
+            return value;
+        }
+        let value = add_before(&mut self.graph, &of.name, Fact::new(of.dtype, of.dims.clone()));
+        of.before = Some(value);
+        of.current = Some(value);
+        value
+    }
+
+    /// Sets what a variable is from now on.
+    pub(super) fn set_current(&mut self, variable: u32, value: ValueRef) {
+        self.variables.all[variable as usize].current = Some(value);
+    }
+
+    /// What is known of a variable before it is read: its name, and its type and shape.
+    pub(super) fn declared(&self, variable: u32) -> (String, Fact) {
+        let of = &self.variables.all[variable as usize];
+        (of.name.clone(), Fact::new(of.dtype, of.dims.clone()))
+    }
+
+    /// Makes the variables that were read or assigned the graph's, and returns their numbers.
+    pub(super) fn keep_states(&mut self) -> Result<Vec<u32>, GraphError> {
+        let mut kept = Vec::new();
+        for number in 0..self.variables.all.len() {
+            let variable = self.variables.all[number].clone();
+            let Some(after) = variable.current else { continue };
+            let initial = match variable.initial {
+                Some(tensor) => match self.constant(tensor) {
+                    Ok(constant) => Some(self.graph.hold(constant)),
+                    Err(source) => {
+                        return Err(GraphError::Node {
+                            file: self.graph.file.clone(),
+                            node: variable.name,
+                            op: "Variable".into(),
+                            source: Box::new(source),
+                        });
+                    }
+                },
+                None => None,
+            };
+            let before = match variable.before {
+                Some(before) => before,
+                None => {
+                    let fact = Fact::new(variable.dtype, variable.dims.clone());
+                    add_before(&mut self.graph, &variable.name, fact)
+                }
+            };
+            self.graph.states.push(State { name: variable.name, before, after, initial });
+            kept.push(number as u32);
+        }
+        Ok(kept)
+    }
+}
+
+/// Adds what a variable is before a graph runs.
+pub(super) fn add_before(graph: &mut Graph, name: &str, fact: Fact) -> ValueRef {
+    let kind = NodeKind::Input { dtype: fact.dtype, dims: fact.dims.clone() };
+    let id = graph.add(Node { name: name.into(), kind, inputs: vec![], control: vec![], facts: vec![fact] });
+    ValueRef::of(id)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+use tightfit_core::{Shape, TensorView};
+
+use crate::error::GraphError;
+use crate::exec::{Context, Feed};
+use crate::import::text_graph::{context, graph, node};
+
+const FLOAT: &str =
+    "attr { key: 'T' value { type: DT_FLOAT } } attr { key: 'dtype' value { type: DT_FLOAT } }";
+const PAIR: &str = "attr { key: 'shape' value { shape { dim { size: 2 } } } }";
+const INITIAL: &str = "attr { key: '_initial_value' value { tensor { dtype: DT_FLOAT tensor_shape { dim { size: 2 } } \
+                       float_val: 10 float_val: 20 } } }";
+
+fn nodes(nodes: &[String]) -> String {
+    nodes.iter().map(|node| format!("node {{ {node} }}\n")).collect()
+}
+
+fn x() -> String {
+    node("x", "Placeholder", "", &format!("{FLOAT} {PAIR}"))
+}
+
+fn run(context: &mut Context, x: [f32; 2]) -> Result<Vec<f32>, GraphError> {
+    let shape = Shape::new(&[2]).unwrap();
+    let feeds = [Feed::Tensor(TensorView::from_slice(shape, &x).unwrap())];
+    context.run(&feeds[..context.plan().inputs.len()])?;
+    Ok(context.output(0).unwrap().as_slice::<f32>().unwrap().to_vec())
+}
+
+#[test]
+fn a_run_finds_what_the_one_before_has_assigned() {
+    let text = nodes(&[
+        x(),
+        node("v", "VarHandleOp", "", &format!("{FLOAT} {PAIR} {INITIAL}")),
+        node("add", "AssignAddVariableOp", "v x", FLOAT),
+        node("read", "ReadVariableOp", "v ^add", FLOAT),
+    ]);
+    let mut context = context(graph(&text, &["read"]).unwrap(), 1);
+    assert_eq!(run(&mut context, [1.0, 2.0]).unwrap(), [11.0, 22.0]);
+    assert_eq!(run(&mut context, [1.0, 2.0]).unwrap(), [12.0, 24.0]);
+    let mut other = context.try_clone().unwrap();
+    assert_eq!(run(&mut other, [0.0, 0.0]).unwrap(), [10.0, 20.0]);
+    context.reset().unwrap();
+    assert_eq!(run(&mut context, [0.5, 0.5]).unwrap(), [10.5, 20.5]);
+}
+
+#[test]
+fn reads_and_assignments_have_the_order_of_control_edges() {
+    let text = nodes(&[
+        x(),
+        node("v", "VariableV2", "", &format!("{FLOAT} {PAIR} {INITIAL}")),
+        node("before", "Identity", "v", FLOAT),
+        node("assign", "Assign", "v x ^before", FLOAT),
+        node("sub", "AssignSub", "assign x", FLOAT),
+        node("after", "Identity", "sub", FLOAT),
+        node("all", "Sub", "before after", FLOAT),
+    ]);
+    let mut context = context(graph(&text, &["all"]).unwrap(), 1);
+    assert_eq!(run(&mut context, [1.0, 2.0]).unwrap(), [10.0, 20.0]);
+    // `before` is 0 from then on.
+    assert_eq!(run(&mut context, [1.0, 2.0]).unwrap(), [0.0, 0.0]);
+}
+
+#[test]
+fn what_is_read_before_it_has_a_value_is_an_error() {
+    let variable = node("v", "VarHandleOp", "", &format!("{FLOAT} {PAIR}"));
+    let read = nodes(&[
+        x(),
+        variable.clone(),
+        node("read", "ReadVariableOp", "v", FLOAT),
+        node("y", "Mul", "read x", FLOAT),
+    ]);
+    let error = run(&mut context(graph(&read, &["y"]).unwrap(), 1), [1.0, 2.0]).unwrap_err();
+    assert_eq!(error.to_string(), "variable 'v' is read before anything gives it a value");
+    let assigned = nodes(&[
+        x(),
+        variable,
+        node("set", "AssignVariableOp", "v x", FLOAT),
+        node("read", "ReadVariableOp", "v ^set", FLOAT),
+    ]);
+    assert_eq!(run(&mut context(graph(&assigned, &["read"]).unwrap(), 1), [1.0, 2.0]).unwrap(), [1.0, 2.0]);
+}
+
+#[test]
+fn an_assignment_of_another_shape_is_refused() {
+    let text = nodes(&[
+        node(
+            "x",
+            "Placeholder",
+            "",
+            &format!("{FLOAT} attr {{ key: 'shape' value {{ shape {{ dim {{ size: 3 }} }} }} }}"),
+        ),
+        node("v", "VarHandleOp", "", &format!("{FLOAT} {PAIR}")),
+        node("set", "AssignVariableOp", "v x", FLOAT),
+        node("read", "ReadVariableOp", "v ^set", FLOAT),
+    ]);
+    let error = graph(&text, &["read"]).unwrap_err().to_string();
+    assert!(error.contains("input 1 is float32[3]; variable 'v' is float32[2]"), "{error}");
+    assert!(error.contains("AssignVariableOp"), "{error}");
+}
+
+/// A loop over `i` below 3 and a branch, whose bodies add to the variable that they are given.
+fn bodies() -> String {
+    let scalar = |value: &str| {
+        format!(
+            "attr {{ key: 'dtype' value {{ type: DT_INT32 }} }} \
+             attr {{ key: 'value' value {{ tensor {{ dtype: DT_INT32 tensor_shape {{ }} int_val: {value} }} }} }}"
+        )
+    };
+    let int = "attr { key: 'T' value { type: DT_INT32 } }";
+    let types = "attr { key: 'T' value { list { type: DT_INT32 type: DT_RESOURCE type: DT_FLOAT } } }";
+    let function = |name: &str, arguments: &str, returned: &str, body: &[String], rets: &str| {
+        let body: String = body.iter().map(|node| format!("node_def {{ {node} }}\n")).collect();
+        format!("function {{ signature {{ name: '{name}' {arguments} {returned} }}\n{body} {rets} }}\n")
+    };
+    let given = "input_arg { name: 'i' type: DT_INT32 } input_arg { name: 'v' type: DT_RESOURCE } \
+                 input_arg { name: 'x' type: DT_FLOAT }";
+    let cond = [node("n", "Const", "", &scalar("3")), node("less", "Less", "i n:output:0", int)];
+    let body = [
+        node("one", "Const", "", &scalar("1")),
+        node("add", "AssignAddVariableOp", "v x", FLOAT),
+        node("next", "AddV2", "i one:output:0", int),
+    ];
+    let then =
+        [node("read", "ReadVariableOp", "v", FLOAT), node("set", "AssignVariableOp", "v x ^read", FLOAT)];
+    let library = [
+        function(
+            "cond",
+            given,
+            "output_arg { name: 'c' type: DT_BOOL }",
+            &cond,
+            "ret { key: 'c' value: 'less:z:0' }",
+        ),
+        function(
+            "body",
+            given,
+            "output_arg { name: 'i2' type: DT_INT32 } output_arg { name: 'v2' type: DT_RESOURCE } \
+             output_arg { name: 'x2' type: DT_FLOAT }",
+            &body,
+            "ret { key: 'i2' value: 'next:z:0' } ret { key: 'v2' value: 'v' } ret { key: 'x2' value: 'x' } \
+             control_ret { key: 'add' value: 'add' }",
+        ),
+        function(
+            "then",
+            "input_arg { name: 'v' type: DT_RESOURCE } input_arg { name: 'x' type: DT_FLOAT }",
+            "output_arg { name: 'y' type: DT_FLOAT }",
+            &then,
+            "ret { key: 'y' value: 'read:value:0' } control_ret { key: 'set' value: 'set' }",
+        ),
+        function(
+            "else",
+            "input_arg { name: 'v' type: DT_RESOURCE } input_arg { name: 'x' type: DT_FLOAT }",
+            "output_arg { name: 'y' type: DT_FLOAT }",
+            &[],
+            "ret { key: 'y' value: 'x' }",
+        ),
+    ];
+    let func =
+        |key: &str, name: &str| format!("attr {{ key: '{key}' value {{ func {{ name: '{name}' }} }} }} ");
+    let main = nodes(&[
+        x(),
+        node("v", "VarHandleOp", "", &format!("{FLOAT} {PAIR} {INITIAL}")),
+        node("zero", "Const", "", &scalar("0")),
+        node("while", "While", "zero v x", &(func("cond", "cond") + &func("body", "body") + types)),
+        node("read", "ReadVariableOp", "while:1", FLOAT),
+        node("axis", "Const", "", &scalar("0")),
+        node(
+            "least",
+            "Min",
+            "x axis",
+            "attr { key: 'T' value { type: DT_FLOAT } } attr { key: 'Tidx' value { type: DT_INT32 } }",
+        ),
+        node(
+            "limit",
+            "Const",
+            "",
+            "attr { key: 'dtype' value { type: DT_FLOAT } } \
+             attr { key: 'value' value { tensor { dtype: DT_FLOAT tensor_shape { } float_val: 0 } } }",
+        ),
+        node("is_less", "Less", "limit least", "attr { key: 'T' value { type: DT_FLOAT } }"),
+        node(
+            "if",
+            "If",
+            "is_less v x ^while",
+            &(func("then_branch", "then")
+                + &func("else_branch", "else")
+                + "attr { key: 'Tout' value { list { type: DT_FLOAT } } }"),
+        ),
+        node("last", "ReadVariableOp", "v ^if", FLOAT),
+    ]);
+    format!("{main} library {{ {} }}", library.join(""))
+}
+
+#[test]
+fn bodies_read_and_assign_the_variables_they_are_given() {
+    let text = bodies();
+    let mut read = context(graph(&text, &["read"]).unwrap(), 1);
+    assert_eq!(run(&mut read, [1.0, 2.0]).unwrap(), [13.0, 26.0]);
+    assert_eq!(run(&mut read, [1.0, 2.0]).unwrap(), [16.0, 32.0]);
+    // The branch returns what the variable was, and makes it `x`; the other does neither.
+    let mut branch = context(graph(&text, &["if"]).unwrap(), 1);
+    assert_eq!(run(&mut branch, [1.0, 2.0]).unwrap(), [13.0, 26.0]);
+    assert_eq!(run(&mut branch, [1.0, 2.0]).unwrap(), [4.0, 8.0]);
+    assert_eq!(run(&mut branch, [-1.0, 2.0]).unwrap(), [-1.0, 2.0]);
+    let mut last = context(graph(&text, &["last"]).unwrap(), 1);
+    assert_eq!(run(&mut last, [-1.0, 2.0]).unwrap(), [7.0, 26.0]);
+    assert_eq!(run(&mut last, [1.0, 2.0]).unwrap(), [1.0, 2.0]);
+}

@@ -1,0 +1,454 @@
+//! Lists of tensors: TensorListReserve and its kin, which loops of TensorFlow 2 read and write.
+//!
+//! A list is held as one dense tensor of shape `[length, ..element]`, so that its memory is planned as that of any other:
+//! [`Fact::list`] marks it, and is its length. Stack and FromTensor cost nothing, and SetItem writes one element where the list
+//! has no other reader. An element that was never set is zero, as TensorFlow reads it. Types: any. Refused: elements of
+//! different shapes in one list, and lists whose length changes from turn to turn of a loop.
+
+use tightfit_core::DType;
+
+use crate::dim::{Dim, Dims};
+use crate::fact::Fact;
+use crate::operator::Registration;
+use crate::operator::attributes::Attributes;
+use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::ops::shared;
+
+pub(crate) const OPS: &[Registration] = &[
+    Registration { name: "EmptyTensorList", import: |a| reserve(a, true) },
+    Registration { name: "TensorListReserve", import: |a| reserve(a, false) },
+    Registration { name: "TensorListFromTensor", import: |a| Ok(Box::new(FromTensor(dtype(a)?))) },
+    Registration { name: "TensorListSetItem", import: |a| Ok(Box::new(SetItem(dtype(a)?))) },
+    Registration { name: "TensorListPushBack", import: |a| Ok(Box::new(PushBack(dtype(a)?))) },
+    Registration { name: "TensorListPopBack", import: |a| Ok(Box::new(PopBack(dtype(a)?))) },
+    Registration { name: "TensorListGetItem", import: |a| Ok(Box::new(GetItem(dtype(a)?))) },
+    Registration { name: "TensorListGather", import: |a| Ok(Box::new(Gather(dtype(a)?))) },
+    Registration { name: "TensorListStack", import: stack },
+    Registration { name: "TensorListConcatV2", import: |a| Ok(Box::new(Concat(dtype(a)?))) },
+    Registration { name: "TensorListLength", import: |_| Ok(Box::new(Length)) },
+    Registration { name: "TensorListElementShape", import: element_shape },
+];
+
+fn dtype(attributes: &Attributes<'_>) -> Result<DType, OpError> {
+    attributes.dtype("element_dtype")
+}
+
+fn reserve(attributes: &Attributes<'_>, is_empty: bool) -> Result<Box<dyn Operator>, OpError> {
+    Ok(Box::new(Reserve { dtype: dtype(attributes)?, is_empty, element: Dims::UNKNOWN }))
+}
+
+fn stack(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    let length = attributes.int_or("num_elements", -1)?;
+    Ok(Box::new(Stack { dtype: dtype(attributes)?, length: usize::try_from(length).ok() }))
+}
+
+fn element_shape(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    match attributes.dtype_or("shape_type", DType::I32)? {
+        dtype @ (DType::I32 | DType::I64) => Ok(Box::new(ElementShape(dtype))),
+        other => Err(OpError::attribute("shape_type", format!("is {other}; int32 and int64 are what there is"))),
+    }
+}
+
+/// What is known of a list.
+fn list(dtype: DType, length: Dim, element: &Dims) -> Fact {
+    let dims = element.get().map_or(Dims::UNKNOWN, |element| {
+        Dims::new([&[length], element].concat())
+    });
+    Fact { list: Some(length), ..Fact::new(dtype, dims) }
+}
+
+/// The length of a list, and the shape of its elements.
+fn parts<'f>(inputs: &[&'f Fact], dtype: DType) -> Result<(&'f Fact, Dim, Dims), OpError> {
+    let fact = shared::input(inputs, 0)?;
+    let length = fact.list.ok_or_else(|| OpError::input(0, "is no list of tensors"))?;
+    if fact.dtype != dtype {
+        return Err(OpError::input(0, format!("is a list of {}, not of {dtype}", fact.dtype)));
+    }
+    let element = fact.dims.get().map_or(Dims::UNKNOWN, |dims| Dims::new(dims[1..].to_vec()));
+    Ok((fact, length, element))
+}
+
+/// The shape that an input names, -1 in it for a dimension of any size; a scalar -1 is a shape of any rank.
+fn asked(fact: &Fact) -> Dims {
+    if fact.dims.rank() == Some(0) {
+        return Dims::UNKNOWN;
+    }
+    match (fact.dims_value(), fact.dims.elements().known()) {
+        (Some(dims), _) => {
+            let dim = |dim: &Dim| if matches!(dim, Dim::Known(..0)) { Dim::Unknown } else { *dim };
+            Dims::new(dims.iter().map(dim).collect::<Vec<_>>())
+        }
+        (None, Some(rank)) => usize::try_from(rank).map_or(Dims::UNKNOWN, Dims::of_rank),
+        (None, None) => Dims::UNKNOWN,
+    }
+}
+
+/// What two shapes of the same elements say together.
+fn both(a: &Dims, b: &Dims, input: usize) -> Result<Dims, OpError> {
+    let (Some(one), Some(other)) = (a.get(), b.get()) else {
+        return Ok(if a.get().is_some() { a.clone() } else { b.clone() });
+    };
+    let why = || OpError::input(input, format!("says {b} of elements of shape {a}"));
+    if one.len() != other.len() {
+        return Err(why());
+    }
+    let dims = one.iter().zip(other).map(|(a, b)| match (a, b) {
+        (Dim::Unknown, dim) | (dim, Dim::Unknown) => Ok(*dim),
+        (Dim::Known(m), Dim::Known(n)) if m != n => Err(why()),
+        (Dim::Known(_), _) => Ok(*a),
+        _ => Ok(*b),
+    });
+    Ok(Dims::new(dims.collect::<Result<Vec<_>, _>>()?))
+}
+
+fn scalar(inputs: &[&Fact], input: usize) -> Result<Dim, OpError> {
+    let fact = shared::input(inputs, input)?;
+    Ok(match fact.dims_value().as_deref() {
+        Some([one]) => *one,
+        _ => Dim::Unknown,
+    })
+}
+
+/// The place of the element that an input names, in a list of so many.
+fn place(run: &Run<'_>, input: usize, length: usize) -> Result<usize, OpError> {
+    let index = match run.ints::<1>(input)?[..] {
+        [index] => index,
+        _ => return Err(OpError::input(input, "is no index")),
+    };
+    usize::try_from(index).ok().filter(|place| *place < length).ok_or_else(|| {
+        OpError::input(input, format!("is {index}, and the list has {length} elements"))
+    })
+}
+
+/// Bytes of one element of the list that is input 0.
+fn element_bytes(run: &Run<'_>) -> usize {
+    run.shape(0)[1..].iter().product::<usize>() * run.dtype(0).bytes()
+}
+
+/// A list of elements that are not set yet.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    dtype: DType,
+    is_empty: bool,
+    /// What is known of elements besides what the node says.
+    element: Dims,
+}
+
+impl Reserve {
+    /// The same for elements of which more is known: what is set later says it.
+    pub(crate) fn of_elements(&self, element: Dims) -> Reserve {
+        Reserve { element, ..*self }
+    }
+}
+
+impl Operator for Reserve {
+    fn name(&self) -> &'static str {
+        if self.is_empty { "EmptyTensorList" } else { "TensorListReserve" }
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let element = both(&self.element, &asked(shared::input(inputs, 0)?), 0)?;
+        let length = if self.is_empty { Dim::Known(0) } else { scalar(inputs, 1)? };
+        if let Dim::Known(n @ ..0) = length {
+            return Err(OpError::input(1, format!("is {n}, which no list has for a length")));
+        }
+        Ok(vec![list(self.dtype, length, &element)])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        run.out_bytes(0)?.fill(0);
+        Ok(())
+    }
+}
+
+/// The rows of a tensor as a list.
+#[derive(Debug)]
+struct FromTensor(DType);
+
+impl Operator for FromTensor {
+    fn name(&self) -> &'static str {
+        "TensorListFromTensor"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (tensor, shape) = (shared::input(inputs, 0)?, asked(shared::input(inputs, 1)?));
+        let Some(dims) = tensor.dims.get() else { return Ok(vec![list(self.0, Dim::Unknown, &shape)]) };
+        let (length, element) = dims.split_first().ok_or_else(|| OpError::input(0, "is a scalar"))?;
+        Ok(vec![list(self.0, *length, &both(&Dims::new(element.to_vec()), &shape, 1)?)])
+    }
+
+    fn memory(&self, _: &Call<'_>) -> Memory {
+        Memory::alias(0)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let view = run.input(0)?;
+        run.out_bytes(0)?.copy_from_slice(view.bytes());
+        Ok(())
+    }
+}
+
+/// A list with another element at a place.
+#[derive(Debug)]
+struct SetItem(DType);
+
+impl Operator for SetItem {
+    fn name(&self) -> &'static str {
+        "TensorListSetItem"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (_, length, element) = parts(inputs, self.0)?;
+        let item = shared::input(inputs, 2)?;
+        if item.dtype != self.0 {
+            return Err(OpError::input(2, format!("is {}, and the list is of {}", item.dtype, self.0)));
+        }
+        Ok(vec![list(self.0, length, &both(&element, &item.dims, 2)?)])
+    }
+
+    fn memory(&self, _: &Call<'_>) -> Memory {
+        Memory::overwrites(&[0])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let (bytes, at) = (element_bytes(run), place(run, 1, run.shape(0)[0])?);
+        let item = run.input(2)?;
+        if item.shape()[..] != run.shape(0)[1..] {
+            return Err(OpError::input(2, "is of another shape than the elements of the list"));
+        }
+        let before = if run.is_in_place(0) { None } else { Some(run.input(0)?) };
+        let out = run.out_bytes(0)?;
+        if let Some(before) = before {
+            out.copy_from_slice(before.bytes());
+        }
+        out[at * bytes..][..bytes].copy_from_slice(item.bytes());
+        Ok(())
+    }
+}
+
+/// A list and one more element.
+#[derive(Debug)]
+struct PushBack(DType);
+
+impl Operator for PushBack {
+    fn name(&self) -> &'static str {
+        "TensorListPushBack"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (_, length, element) = parts(inputs, self.0)?;
+        let length = length.known().map_or(Dim::Unknown, |n| Dim::Known(n + 1));
+        Ok(vec![list(self.0, length, &both(&element, &shared::input(inputs, 1)?.dims, 1)?)])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let (before, item) = (run.input(0)?, run.input(1)?);
+        let (front, back) = run.out_bytes(0)?.split_at_mut(before.bytes().len());
+        front.copy_from_slice(before.bytes());
+        if back.len() != item.bytes().len() {
+            return Err(OpError::input(1, "is of another shape than the elements of the list"));
+        }
+        back.copy_from_slice(item.bytes());
+        Ok(())
+    }
+}
+
+/// A list without its last element, and that.
+#[derive(Debug)]
+struct PopBack(DType);
+
+impl Operator for PopBack {
+    fn name(&self) -> &'static str {
+        "TensorListPopBack"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (_, length, element) = parts(inputs, self.0)?;
+        let element = both(&element, &asked(shared::input(inputs, 1)?), 1)?;
+        let length = match length {
+            Dim::Known(0) => return Err(OpError::input(0, "is an empty list")),
+            Dim::Known(n) => Dim::Known(n - 1),
+            _ => Dim::Unknown,
+        };
+        Ok(vec![list(self.0, length, &element), Fact::new(self.0, element)])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let before = run.input(0)?;
+        let (out, item) = (run.out_bytes(0)?, run.out_bytes(1)?);
+        let (front, back) = before.bytes().split_at(out.len());
+        out.copy_from_slice(front);
+        item.copy_from_slice(back);
+        Ok(())
+    }
+}
+
+/// One element of a list.
+#[derive(Debug)]
+struct GetItem(DType);
+
+impl Operator for GetItem {
+    fn name(&self) -> &'static str {
+        "TensorListGetItem"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (_, _, element) = parts(inputs, self.0)?;
+        Ok(vec![Fact::new(self.0, both(&element, &asked(shared::input(inputs, 2)?), 2)?)])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let (bytes, at) = (element_bytes(run), place(run, 1, run.shape(0)[0])?);
+        let list = run.input(0)?;
+        run.out_bytes(0)?.copy_from_slice(&list.bytes()[at * bytes..][..bytes]);
+        Ok(())
+    }
+}
+
+/// The elements at several places as a tensor.
+#[derive(Debug)]
+struct Gather(DType);
+
+impl Operator for Gather {
+    fn name(&self) -> &'static str {
+        "TensorListGather"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (_, _, element) = parts(inputs, self.0)?;
+        let element = both(&element, &asked(shared::input(inputs, 2)?), 2)?;
+        let count = shared::input(inputs, 1)?.dims.elements();
+        let dims = element.get().map_or(Dims::UNKNOWN, |dims| Dims::new([&[count], dims].concat()));
+        Ok(vec![Fact::new(self.0, dims)])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let (bytes, length) = (element_bytes(run), run.shape(0)[0]);
+        let (list, indices, out) = (run.input(0)?, run.slice::<i32>(1)?, run.out_bytes(0)?);
+        for (place, index) in indices.iter().enumerate() {
+            let from = usize::try_from(*index).ok().filter(|from| *from < length).ok_or_else(|| {
+                OpError::input(1, format!("has {index}, and the list has {length} elements"))
+            })?;
+            out[place * bytes..][..bytes].copy_from_slice(&list.bytes()[from * bytes..][..bytes]);
+        }
+        Ok(())
+    }
+}
+
+/// The elements of a list as the rows of a tensor.
+#[derive(Debug)]
+struct Stack {
+    dtype: DType,
+    /// How many there must be, where that is said.
+    length: Option<usize>,
+}
+
+impl Operator for Stack {
+    fn name(&self) -> &'static str {
+        "TensorListStack"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (_, length, element) = parts(inputs, self.dtype)?;
+        if let (Some(wanted), Some(length)) = (self.length, length.size())
+            && wanted != length
+        {
+            return Err(OpError::input(0, format!("has {length} elements; num_elements says {wanted}")));
+        }
+        let element = both(&element, &asked(shared::input(inputs, 1)?), 1)?;
+        let dims = element.get().map_or(Dims::UNKNOWN, |dims| Dims::new([&[length], dims].concat()));
+        Ok(vec![Fact::new(self.dtype, dims)])
+    }
+
+    fn memory(&self, _: &Call<'_>) -> Memory {
+        Memory::alias(0)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let view = run.input(0)?;
+        run.out_bytes(0)?.copy_from_slice(view.bytes());
+        Ok(())
+    }
+}
+
+/// The elements of a list one behind the other along their first axis, and how long each is.
+#[derive(Debug)]
+struct Concat(DType);
+
+impl Operator for Concat {
+    fn name(&self) -> &'static str {
+        "TensorListConcatV2"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (_, length, element) = parts(inputs, self.0)?;
+        let element = both(&element, &asked(shared::input(inputs, 1)?), 1)?;
+        let lengths = Fact::new(DType::I64, Dims::new(vec![length]));
+        let Some(dims) = element.get() else { return Ok(vec![Fact::new(self.0, Dims::UNKNOWN), lengths]) };
+        let (rows, rest) = dims.split_first().ok_or_else(|| OpError::input(0, "is a list of scalars"))?;
+        let rows = match (length.known(), rows.known()) {
+            (Some(length), Some(rows)) => length.checked_mul(rows).map_or(Dim::Unknown, Dim::Known),
+            _ => Dim::Unknown,
+        };
+        Ok(vec![Fact::new(self.0, Dims::new([&[rows], rest].concat())), lengths])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let (list, rows) = (run.input(0)?, run.shape(0).get(1).copied());
+        run.out_bytes(0)?.copy_from_slice(list.bytes());
+        run.out::<i64>(1)?.fill(rows.unwrap_or_default() as i64);
+        Ok(())
+    }
+}
+
+/// How many elements a list has.
+#[derive(Debug)]
+struct Length;
+
+impl Operator for Length {
+    fn name(&self) -> &'static str {
+        "TensorListLength"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let list = shared::input(inputs, 0)?;
+        let length = list.list.ok_or_else(|| OpError::input(0, "is no list of tensors"))?;
+        Ok(vec![Fact::of_dims(DType::I32, Dims::new(vec![]), &[length])])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let length = run.shape(0).first().copied().and_then(|n| i32::try_from(n).ok());
+        let length = length.ok_or_else(|| OpError::input(0, "has more elements than int32 counts"))?;
+        run.out::<i32>(0)?.fill(length);
+        Ok(())
+    }
+}
+
+/// The shape of a list's elements.
+#[derive(Debug)]
+struct ElementShape(DType);
+
+impl Operator for ElementShape {
+    fn name(&self) -> &'static str {
+        "TensorListElementShape"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let list = shared::input(inputs, 0)?;
+        list.list.ok_or_else(|| OpError::input(0, "is no list of tensors"))?;
+        let Some(dims) = list.dims.get() else { return Ok(vec![Fact::new(self.0, Dims::of_rank(1))]) };
+        let element = &dims[1..];
+        Ok(vec![Fact::of_dims(self.0, Dims::new(vec![Dim::Known(element.len() as i64)]), element)])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let shape = run.shape(0);
+        let element = &shape[1..];
+        if self.0 == DType::I32 {
+            run.out::<i32>(0)?.iter_mut().zip(element).for_each(|(out, dim)| *out = *dim as i32);
+        } else {
+            run.out::<i64>(0)?.iter_mut().zip(element).for_each(|(out, dim)| *out = *dim as i64);
+        }
+        Ok(())
+    }
+}
