@@ -41,7 +41,9 @@ pub fn fold(graph: &mut Graph) -> bool {
     for id in graph.ids() {
         let node = graph.node(id);
         let is_pure = node.operator().is_some_and(|o| o.is_pure());
-        if !is_pure || !node.control.is_empty() || waits[id.0 as usize] {
+        // A constant is no list, whose elements it could hold.
+        let has_lists = node.facts.iter().any(|fact| fact.list.is_some());
+        if !is_pure || has_lists || !node.control.is_empty() || waits[id.0 as usize] {
             continue;
         }
         if node.facts.len() != 1 {

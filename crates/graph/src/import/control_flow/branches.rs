@@ -52,8 +52,8 @@ fn describe(nodes: &Nodes, merge: usize) -> Option<Group> {
     }
     let [first, second] = &sides[..] else { return None };
     let all = || first.iter().chain(second);
-    let predicate = nodes.tensor(all().next()?.0, 1)?;
-    if !all().all(|(switch, _)| nodes.tensor(*switch, 1) == Some(predicate)) {
+    let predicate = predicate(nodes, all().next()?.0)?;
+    if !all().all(|(switch, _)| self::predicate(nodes, *switch) == Some(predicate)) {
         return None;
     }
     let side = |side: &HashSet<(usize, u32)>| {
@@ -77,6 +77,19 @@ fn describe(nodes: &Nodes, merge: usize) -> Option<Group> {
         if_true: vec![if_true],
         switches: switches.into_iter().map(switched).collect::<Option<_>>()?,
     })
+}
+
+/// The predicate of a Switch, behind the names that `tf.cond` gives it.
+fn predicate(nodes: &Nodes, switch: usize) -> Option<Input> {
+    let mut predicate = nodes.tensor(switch, 1)?;
+    // A graph may be a circle.
+    for _ in 0..nodes.all.len() {
+        if nodes.op(predicate.node) != "Identity" {
+            return Some(predicate);
+        }
+        predicate = nodes.tensor(predicate.node, 0)?;
+    }
+    None
 }
 
 /// The outputs of Switch nodes that a value's cone ends at.

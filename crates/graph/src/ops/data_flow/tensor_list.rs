@@ -45,15 +45,15 @@ fn stack(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
 fn element_shape(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     match attributes.dtype_or("shape_type", DType::I32)? {
         dtype @ (DType::I32 | DType::I64) => Ok(Box::new(ElementShape(dtype))),
-        other => Err(OpError::attribute("shape_type", format!("is {other}; int32 and int64 are what there is"))),
+        other => {
+            Err(OpError::attribute("shape_type", format!("is {other}; int32 and int64 are what there is")))
+        }
     }
 }
 
 /// What is known of a list.
 fn list(dtype: DType, length: Dim, element: &Dims) -> Fact {
-    let dims = element.get().map_or(Dims::UNKNOWN, |element| {
-        Dims::new([&[length], element].concat())
-    });
+    let dims = element.get().map_or(Dims::UNKNOWN, |element| Dims::new([&[length], element].concat()));
     Fact { list: Some(length), ..Fact::new(dtype, dims) }
 }
 
@@ -115,9 +115,10 @@ fn place(run: &Run<'_>, input: usize, length: usize) -> Result<usize, OpError> {
         [index] => index,
         _ => return Err(OpError::input(input, "is no index")),
     };
-    usize::try_from(index).ok().filter(|place| *place < length).ok_or_else(|| {
-        OpError::input(input, format!("is {index}, and the list has {length} elements"))
-    })
+    usize::try_from(index)
+        .ok()
+        .filter(|place| *place < length)
+        .ok_or_else(|| OpError::input(input, format!("is {index}, and the list has {length} elements")))
 }
 
 /// Bytes of one element of the list that is input 0.
