@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Writes golden models with bodies: If, Case and While over functions, as TensorFlow 2 saves them.
+"""Writes golden models with bodies: If, Case and While over functions, as TensorFlow 2 saves them, and the same as
+TensorFlow 1 has them, of Switch, Merge and Enter.
 
     python tests/golden/regions.py [--only TEXT]
 
-A case is `models/region_NAME/model.pb` with `ref_tf/` beside it, as `make.py` writes them.
+A case is `models/region_NAME/model.pb`, of TensorFlow 1 `models/region_NAME_tf1/model.pb`, with `ref_tf/` beside it, as
+`make.py` writes them.
 """
 
 import argparse
@@ -136,10 +138,10 @@ def in_call(p, x):
 def tensor_lists(x):
     """Two recurrent layers as Keras writes them: loops over lists of tensors, one of them backwards."""
     w, u, b = weight(1, 6, 8), weight(2, 8, 8), weight(3, 1, 8)
-    steps = tf.TensorArray(tf.float32, 7).unstack(tf.transpose(x, [1, 0, 2]))
+    steps = tf.TensorArray(tf.float32, 7, clear_after_read=False).unstack(tf.transpose(x, [1, 0, 2]))
 
     def layer(steps, w, places):
-        out = tf.TensorArray(tf.float32, 7, element_shape=[None, 8])
+        out = tf.TensorArray(tf.float32, 7, element_shape=[None, 8], clear_after_read=False)
         turn = lambda i, h, out: (
             i + 1, *(lambda h: (h, out.write(i, h)))(tf.tanh(steps.read(places(i)) @ w + h @ u + b))
         )
@@ -159,16 +161,36 @@ def main():
         if options.only not in name:
             continue
         function = tf.function(build).get_concrete_function(*specs)
-        graph_def = function.graph.as_graph_def()
-        for node in graph_def.node:
+        inputs, outputs = [tensor.op.name for tensor in function.inputs], function.outputs
+        write(name, function.graph.as_graph_def(), inputs, feeds, outputs)
+        if name not in FUNCTIONS_ONLY:
+            write(f"{name}_tf1", *as_tensorflow_1(build, specs, feeds))
+
+
+# Of functions, and of weights that one case of is enough.
+FUNCTIONS_ONLY = {"in_call", "branch_weights"}
+
+
+def as_tensorflow_1(build, specs, feeds):
+    with tf.Graph().as_default() as graph:
+        inputs = [tf.compat.v1.placeholder(s.dtype, s.shape, name=name) for s, name in zip(specs, feeds)]
+        tf.compat.v1.disable_control_flow_v2()
+        outputs = [tf.identity(y) for y in tf.nest.flatten(build(*inputs))]
+        tf.compat.v1.enable_control_flow_v2()
+    return graph.as_graph_def(), [tensor.op.name for tensor in inputs], feeds, outputs
+
+
+def write(name, graph_def, inputs, feeds, outputs):
+    for node in graph_def.node:
+        node.device = ""
+    for body in graph_def.library.function:
+        for node in body.node_def:
             node.device = ""
-        for body in graph_def.library.function:
-            for node in body.node_def:
-                node.device = ""
-        inputs = dict(zip([tensor.op.name for tensor in function.inputs], feeds.values()))
-        outputs = [tensor.name.removesuffix(":0") for tensor in function.outputs]
-        values = oracle.write_case(HERE / "models" / f"region_{name}", graph_def, inputs, outputs, rtol=1e-4, atol=1e-5)
-        print(f"{name}: {', '.join(str(list(v.shape)) for v in values.values())}")
+    outputs = [tensor.name.removesuffix(":0") for tensor in outputs]
+    graph_def = graph_def if graph_def.library.function else oracle.prune(graph_def, [o.split(":")[0] for o in outputs])
+    folder = HERE / "models" / f"region_{name}"
+    values = oracle.write_case(folder, graph_def, dict(zip(inputs, feeds.values())), outputs, rtol=1e-4, atol=1e-5)
+    print(f"{name}: {len(graph_def.node)} nodes, {', '.join(str(list(v.shape)) for v in values.values())}")
 
 
 if __name__ == "__main__":

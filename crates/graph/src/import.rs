@@ -452,7 +452,11 @@ impl<'a> Importer<'a> {
         }
         let types: Vec<DType> = inputs.iter().map(|value| self.graph.fact(*value).dtype).collect();
         // A list is of its elements' type here, and a variant in the file.
-        let checked = if has_lists { Ok(()) } else { signature::check_inputs(node, &types) };
+        let checked = if has_lists || takes_only_lists(&node.op) {
+            Ok(())
+        } else {
+            signature::check_inputs(node, &types)
+        };
         let operator = match checked.and_then(|()| operator(node)) {
             Ok(operator) => operator,
             Err(error) => {
@@ -685,7 +689,7 @@ pub const STRUCTURE: [(&str, &[&str], &str); 3] = [
 
 /// True for an operator of lists of tensors, which are made by such operators alone.
 pub(crate) fn takes_only_lists(op: &str) -> bool {
-    op.starts_with("TensorList") || op == "EmptyTensorList"
+    op.starts_with("TensorList") || op.starts_with("TensorArray") || op == "EmptyTensorList"
 }
 
 /// The same, and for one that hands on what it is given.

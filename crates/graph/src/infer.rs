@@ -219,6 +219,11 @@ pub fn infer(graph: &mut Graph) -> Result<(), GraphError> {
             NodeKind::Region(_) => region::infer(graph, id)?,
             _ => infer_node(graph, id)?,
         };
+        let is_operator = graph.node(id).operator().is_some();
+        if let Some(filled) = facts.first().filter(|fact| is_operator && fact.list.is_some()).cloned() {
+            let lists = graph.node(id).inputs.clone();
+            lists.iter().for_each(|list| region::size_list(graph, *list, &filled));
+        }
         graph.set_facts(id, facts);
         values.inferred(graph, id);
         graph.check().map_err(|source| memory_error(graph, id, source))?;

@@ -169,7 +169,8 @@ impl<'m> Bound<'m> {
             runtime_bytes,
             weights_bytes: plan.weights_bytes as u64,
             window_bytes: plan.window_bytes() as u64,
-            arena_bytes: (arena_bytes(&plan, options.threads) + plan.string_bytes) as u64
+            arena_bytes: (arena_bytes(&plan, options.threads) + plan.string_bytes + plan.state_bytes())
+                as u64
                 + options.string_bytes,
             pipeline_bytes: options.pipeline_bytes,
             sink_bytes: options.sink.memory_bytes(&self.graph, options.batch),

@@ -11,7 +11,7 @@ use super::{graph_memory_error, infer as infer_graph, node_error};
 use crate::dim::{Dim, Dims};
 use crate::error::GraphError;
 use crate::fact::{Fact, Largest};
-use crate::ir::{Graph, NodeId, NodeKind, Region, RegionKind};
+use crate::ir::{Graph, NodeId, NodeKind, Region, RegionKind, ValueRef};
 use crate::operator::OpError;
 use crate::ops::data_flow::tensor_list::Reserve;
 
@@ -46,7 +46,8 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId) -> Result<Vec<Fact>, GraphErr
         _ => None,
     };
     if let Some(facts) = &variables {
-        size_lists(graph, id, facts);
+        let inputs = graph.node(id).inputs.clone();
+        inputs.iter().zip(facts).for_each(|(value, fact)| size_list(graph, *value, fact));
     }
     // Taken out while the graph is asked for names.
     let bodies = graph.region_mut(id).map(|region| std::mem::take(&mut region.bodies));
@@ -67,19 +68,19 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId) -> Result<Vec<Fact>, GraphErr
     result
 }
 
-/// Gives lists that a loop fills the room that their elements take: that is known only from what it puts there.
-fn size_lists(graph: &mut Graph, id: NodeId, variables: &[Fact]) {
-    for (number, fact) in variables.iter().enumerate() {
-        let value = graph.node(id).inputs[number];
-        let (Some(_), Some(dims), before) = (fact.list, fact.dims.get(), graph.fact(value)) else { continue };
-        let Some(reserve) = graph.producer(value).is::<Reserve>().filter(|_| before.dims != fact.dims) else {
-            continue;
-        };
-        let reserve = reserve.of_elements(Dims::new(dims[1..].to_vec()));
-        let facts = vec![Fact { dims: fact.dims.clone(), ..before.clone() }];
-        graph.node_mut(value.node).kind = NodeKind::Operator(Arc::new(reserve));
-        graph.set_facts(value.node, facts);
+/// Makes the room of a list's elements as large as is known where something is put there: the node that makes the list may
+/// not say it.
+pub(super) fn size_list(graph: &mut Graph, value: ValueRef, filled: &Fact) {
+    let (Some(_), Some(dims), before) = (filled.list, filled.dims.get(), graph.fact(value)) else { return };
+    if before.list.is_none() || before.dims == filled.dims {
+        return;
     }
+    let Some(reserve) = graph.producer(value).is::<Reserve>() else { return };
+    let reserve = reserve.of_elements(Dims::new(dims[1..].to_vec()));
+    let mut facts = graph.node(value.node).facts.clone();
+    facts[value.output as usize].dims = filled.dims.clone();
+    graph.node_mut(value.node).kind = NodeKind::Operator(Arc::new(reserve));
+    graph.set_facts(value.node, facts);
 }
 
 fn trial(graph: &Graph, region: &Region) -> Result<Region, GraphError> {

@@ -144,7 +144,7 @@ impl Nodes {
     }
 
     /// The nodes that `values` need, up to the arguments. Control edges lead on as well, but those from what has become an
-    /// argument: what stands there is given. `None` for a cone with a loop or a branch in it that is no node yet.
+    /// argument: what stands there is given. `None` for a cone with a loop in it that is no node yet.
     fn cone(&self, values: &[Input], arguments: &Arguments) -> Option<Vec<usize>> {
         let given: HashSet<usize> = arguments.keys().map(|(node, _)| *node).collect();
         let mut seen = HashSet::new();
@@ -156,10 +156,10 @@ impl Nodes {
                 continue;
             }
             match self.op(input.node) {
-                "Exit" | "RefExit" | "Enter" | "RefEnter" | "NextIteration" | "RefNextIteration"
-                | "Merge" | "RefMerge" => {
+                "Exit" | "RefExit" | "Enter" | "RefEnter" | "NextIteration" | "RefNextIteration" => {
                     return None;
                 }
+                "Merge" | "RefMerge" if self.is_of_loop(input.node) => return None,
                 "LoopCond" if input.is_control => continue,
                 ARGUMENT => continue,
                 _ => {}
@@ -171,6 +171,12 @@ impl Nodes {
         let mut nodes: Vec<usize> = seen.into_iter().collect();
         nodes.sort_unstable();
         Some(nodes)
+    }
+
+    /// True for a Merge that begins the turns of a loop.
+    fn is_of_loop(&self, merge: usize) -> bool {
+        let mut ops = self.inputs(merge).map(|input| self.op(input.node));
+        ops.any(|op| matches!(op, "Enter" | "RefEnter" | "NextIteration" | "RefNextIteration"))
     }
 
     /// A function of the nodes of a cone: what it is given and returns.

@@ -18,14 +18,30 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "EmptyTensorList", import: |a| reserve(a, true) },
     Registration { name: "TensorListReserve", import: |a| reserve(a, false) },
     Registration { name: "TensorListFromTensor", import: |a| Ok(Box::new(FromTensor(dtype(a)?))) },
-    Registration { name: "TensorListSetItem", import: |a| Ok(Box::new(SetItem(dtype(a)?))) },
+    Registration {
+        name: "TensorListSetItem",
+        import: |a| Ok(Box::new(SetItem { dtype: dtype(a)?, list: 0 })),
+    },
+    Registration {
+        name: "TensorListScatterIntoExistingList",
+        import: |a| Ok(Box::new(Scatter { dtype: dtype(a)?, list: 0 })),
+    },
     Registration { name: "TensorListPushBack", import: |a| Ok(Box::new(PushBack(dtype(a)?))) },
     Registration { name: "TensorListPopBack", import: |a| Ok(Box::new(PopBack(dtype(a)?))) },
-    Registration { name: "TensorListGetItem", import: |a| Ok(Box::new(GetItem(dtype(a)?))) },
-    Registration { name: "TensorListGather", import: |a| Ok(Box::new(Gather(dtype(a)?))) },
+    Registration {
+        name: "TensorListGetItem",
+        import: |a| Ok(Box::new(GetItem { dtype: dtype(a)?, list: 0, shape: Said::Input(2) })),
+    },
+    Registration {
+        name: "TensorListGather",
+        import: |a| Ok(Box::new(Gather { dtype: dtype(a)?, list: 0, shape: Said::Input(2) })),
+    },
     Registration { name: "TensorListStack", import: stack },
-    Registration { name: "TensorListConcatV2", import: |a| Ok(Box::new(Concat(dtype(a)?))) },
-    Registration { name: "TensorListLength", import: |_| Ok(Box::new(Length)) },
+    Registration {
+        name: "TensorListConcatV2",
+        import: |a| Ok(Box::new(Concat { dtype: dtype(a)?, list: 0, shape: Said::Input(1) })),
+    },
+    Registration { name: "TensorListLength", import: |_| Ok(Box::new(Length { list: 0 })) },
     Registration { name: "TensorListElementShape", import: element_shape },
 ];
 
@@ -34,7 +50,8 @@ fn dtype(attributes: &Attributes<'_>) -> Result<DType, OpError> {
 }
 
 fn reserve(attributes: &Attributes<'_>, is_empty: bool) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(Reserve { dtype: dtype(attributes)?, is_empty, element: Dims::UNKNOWN }))
+    let kind = if is_empty { Kind::Empty } else { Kind::List };
+    Ok(Box::new(Reserve { dtype: dtype(attributes)?, kind, element: Dims::UNKNOWN }))
 }
 
 fn stack(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
@@ -52,20 +69,39 @@ fn element_shape(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpErr
 }
 
 /// What is known of a list.
-fn list(dtype: DType, length: Dim, element: &Dims) -> Fact {
+pub(super) fn list(dtype: DType, length: Dim, element: &Dims) -> Fact {
     let dims = element.get().map_or(Dims::UNKNOWN, |element| Dims::new([&[length], element].concat()));
     Fact { list: Some(length), ..Fact::new(dtype, dims) }
 }
 
-/// The length of a list, and the shape of its elements.
-fn parts<'f>(inputs: &[&'f Fact], dtype: DType) -> Result<(&'f Fact, Dim, Dims), OpError> {
-    let fact = shared::input(inputs, 0)?;
-    let length = fact.list.ok_or_else(|| OpError::input(0, "is no list of tensors"))?;
+/// The length of the list that is this input, and the shape of its elements.
+fn parts(inputs: &[&Fact], list: usize, dtype: DType) -> Result<(Dim, Dims), OpError> {
+    let fact = shared::input(inputs, list)?;
+    let length = fact.list.ok_or_else(|| OpError::input(list, "is no list of tensors"))?;
     if fact.dtype != dtype {
-        return Err(OpError::input(0, format!("is a list of {}, not of {dtype}", fact.dtype)));
+        return Err(OpError::input(list, format!("is a list of {}, not of {dtype}", fact.dtype)));
     }
     let element = fact.dims.get().map_or(Dims::UNKNOWN, |dims| Dims::new(dims[1..].to_vec()));
-    Ok((fact, length, element))
+    Ok((length, element))
+}
+
+/// Where the shape of elements is said besides the list itself.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// By an input.
+    Input(usize),
+    /// By an attribute.
+    Attribute(Dims),
+}
+
+impl Said {
+    /// What is known of the elements of a list, that included.
+    fn with(&self, element: &Dims, inputs: &[&Fact]) -> Result<Dims, OpError> {
+        match self {
+            Said::Input(input) => both(element, &asked(shared::input(inputs, *input)?), *input),
+            Said::Attribute(dims) => both(element, dims, 0),
+        }
+    }
 }
 
 /// The shape that an input names, -1 in it for a dimension of any size; a scalar -1 is a shape of any rank.
@@ -101,7 +137,7 @@ fn both(a: &Dims, b: &Dims, input: usize) -> Result<Dims, OpError> {
     Ok(Dims::new(dims.collect::<Result<Vec<_>, _>>()?))
 }
 
-fn scalar(inputs: &[&Fact], input: usize) -> Result<Dim, OpError> {
+pub(super) fn scalar(inputs: &[&Fact], input: usize) -> Result<Dim, OpError> {
     let fact = shared::input(inputs, input)?;
     Ok(match fact.dims_value().as_deref() {
         Some([one]) => *one,
@@ -121,21 +157,37 @@ fn place(run: &Run<'_>, input: usize, length: usize) -> Result<usize, OpError> {
         .ok_or_else(|| OpError::input(input, format!("is {index}, and the list has {length} elements")))
 }
 
-/// Bytes of one element of the list that is input 0.
-fn element_bytes(run: &Run<'_>) -> usize {
-    run.shape(0)[1..].iter().product::<usize>() * run.dtype(0).bytes()
+/// Bytes of one element of the list that is this input.
+fn element_bytes(run: &Run<'_>, list: usize) -> usize {
+    run.shape(list)[1..].iter().product::<usize>() * run.dtype(list).bytes()
 }
 
 /// A list of elements that are not set yet.
 #[derive(Debug)]
 pub(crate) struct Reserve {
     dtype: DType,
-    is_empty: bool,
-    /// What is known of elements besides what the node says.
+    kind: Kind,
+    /// What is known of elements besides what inputs say.
     element: Dims,
 }
 
+/// What a list is made by.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// EmptyTensorList, of a shape and the most elements.
+    Empty,
+    /// TensorListReserve, of a shape and how many elements.
+    List,
+    /// TensorArrayV3, of how many elements: the first output is its handle.
+    Array,
+}
+
 impl Reserve {
+    /// An array of elements of which this much is known.
+    pub(super) fn array(dtype: DType, element: Dims) -> Reserve {
+        Reserve { dtype, kind: Kind::Array, element }
+    }
+
     /// The same for elements of which more is known: what is set later says it.
     pub(crate) fn of_elements(&self, element: Dims) -> Reserve {
         Reserve { element, ..*self }
@@ -144,20 +196,31 @@ impl Reserve {
 
 impl Operator for Reserve {
     fn name(&self) -> &'static str {
-        if self.is_empty { "EmptyTensorList" } else { "TensorListReserve" }
+        match self.kind {
+            Kind::Empty => "EmptyTensorList",
+            Kind::List => "TensorListReserve",
+            Kind::Array => "TensorArrayV3",
+        }
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let element = both(&self.element, &asked(shared::input(inputs, 0)?), 0)?;
-        let length = if self.is_empty { Dim::Known(0) } else { scalar(inputs, 1)? };
+        let (element, length) = match self.kind {
+            Kind::Array => (self.element.clone(), scalar(inputs, 0)?),
+            Kind::List => (both(&self.element, &asked(shared::input(inputs, 0)?), 0)?, scalar(inputs, 1)?),
+            Kind::Empty => (both(&self.element, &asked(shared::input(inputs, 0)?), 0)?, Dim::Known(0)),
+        };
         if let Dim::Known(n @ ..0) = length {
-            return Err(OpError::input(1, format!("is {n}, which no list has for a length")));
+            return Err(OpError::Invalid(format!("makes a list of {n} elements")));
         }
-        Ok(vec![list(self.dtype, length, &element)])
+        let list = list(self.dtype, length, &element);
+        Ok(match self.kind {
+            Kind::Array => vec![Fact::new(DType::U8, Dims::new(vec![Dim::Known(0)])), list],
+            Kind::Empty | Kind::List => vec![list],
+        })
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        run.out_bytes(0)?.fill(0);
+        (0..run.outputs()).try_for_each(|output| run.out_bytes(output).map(|bytes| bytes.fill(0)))?;
         Ok(())
     }
 }
@@ -189,9 +252,13 @@ impl Operator for FromTensor {
     }
 }
 
-/// A list with another element at a place.
+/// A list with another element at a place. Its inputs besides the list: the place and the element.
 #[derive(Debug)]
-struct SetItem(DType);
+pub(super) struct SetItem {
+    pub dtype: DType,
+    /// Which input is the list.
+    pub list: usize,
+}
 
 impl Operator for SetItem {
     fn name(&self) -> &'static str {
@@ -199,25 +266,25 @@ impl Operator for SetItem {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (_, length, element) = parts(inputs, self.0)?;
+        let (length, element) = parts(inputs, self.list, self.dtype)?;
         let item = shared::input(inputs, 2)?;
-        if item.dtype != self.0 {
-            return Err(OpError::input(2, format!("is {}, and the list is of {}", item.dtype, self.0)));
+        if item.dtype != self.dtype {
+            return Err(OpError::input(2, format!("is {}, and the list is of {}", item.dtype, self.dtype)));
         }
-        Ok(vec![list(self.0, length, &both(&element, &item.dims, 2)?)])
+        Ok(vec![list(self.dtype, length, &both(&element, &item.dims, 2)?)])
     }
 
     fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::overwrites(&[0])
+        Memory::overwrites(&[self.list])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, at) = (element_bytes(run), place(run, 1, run.shape(0)[0])?);
+        let (bytes, at) = (element_bytes(run, self.list), place(run, 1, run.shape(self.list)[0])?);
         let item = run.input(2)?;
-        if item.shape()[..] != run.shape(0)[1..] {
+        if item.shape()[..] != run.shape(self.list)[1..] {
             return Err(OpError::input(2, "is of another shape than the elements of the list"));
         }
-        let before = if run.is_in_place(0) { None } else { Some(run.input(0)?) };
+        let before = if run.is_in_place(self.list) { None } else { Some(run.input(self.list)?) };
         let out = run.out_bytes(0)?;
         if let Some(before) = before {
             out.copy_from_slice(before.bytes());
@@ -237,7 +304,7 @@ impl Operator for PushBack {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (_, length, element) = parts(inputs, self.0)?;
+        let (length, element) = parts(inputs, 0, self.0)?;
         let length = length.known().map_or(Dim::Unknown, |n| Dim::Known(n + 1));
         Ok(vec![list(self.0, length, &both(&element, &shared::input(inputs, 1)?.dims, 1)?)])
     }
@@ -264,7 +331,7 @@ impl Operator for PopBack {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (_, length, element) = parts(inputs, self.0)?;
+        let (length, element) = parts(inputs, 0, self.0)?;
         let element = both(&element, &asked(shared::input(inputs, 1)?), 1)?;
         let length = match length {
             Dim::Known(0) => return Err(OpError::input(0, "is an empty list")),
@@ -284,9 +351,14 @@ impl Operator for PopBack {
     }
 }
 
-/// One element of a list.
+/// One element of a list, whose place is input 1.
 #[derive(Debug)]
-struct GetItem(DType);
+pub(super) struct GetItem {
+    pub dtype: DType,
+    /// Which input is the list.
+    pub list: usize,
+    pub shape: Said,
+}
 
 impl Operator for GetItem {
     fn name(&self) -> &'static str {
@@ -294,21 +366,26 @@ impl Operator for GetItem {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (_, _, element) = parts(inputs, self.0)?;
-        Ok(vec![Fact::new(self.0, both(&element, &asked(shared::input(inputs, 2)?), 2)?)])
+        let (_, element) = parts(inputs, self.list, self.dtype)?;
+        Ok(vec![Fact::new(self.dtype, self.shape.with(&element, inputs)?)])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, at) = (element_bytes(run), place(run, 1, run.shape(0)[0])?);
-        let list = run.input(0)?;
+        let (bytes, at) = (element_bytes(run, self.list), place(run, 1, run.shape(self.list)[0])?);
+        let list = run.input(self.list)?;
         run.out_bytes(0)?.copy_from_slice(&list.bytes()[at * bytes..][..bytes]);
         Ok(())
     }
 }
 
-/// The elements at several places as a tensor.
+/// The elements at the places that input 1 names as a tensor.
 #[derive(Debug)]
-struct Gather(DType);
+pub(super) struct Gather {
+    pub dtype: DType,
+    /// Which input is the list.
+    pub list: usize,
+    pub shape: Said,
+}
 
 impl Operator for Gather {
     fn name(&self) -> &'static str {
@@ -316,21 +393,74 @@ impl Operator for Gather {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (_, _, element) = parts(inputs, self.0)?;
-        let element = both(&element, &asked(shared::input(inputs, 2)?), 2)?;
+        let (_, element) = parts(inputs, self.list, self.dtype)?;
+        let element = self.shape.with(&element, inputs)?;
         let count = shared::input(inputs, 1)?.dims.elements();
         let dims = element.get().map_or(Dims::UNKNOWN, |dims| Dims::new([&[count], dims].concat()));
-        Ok(vec![Fact::new(self.0, dims)])
+        Ok(vec![Fact::new(self.dtype, dims)])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, length) = (element_bytes(run), run.shape(0)[0]);
-        let (list, indices, out) = (run.input(0)?, run.slice::<i32>(1)?, run.out_bytes(0)?);
+        let (bytes, length) = (element_bytes(run, self.list), run.shape(self.list)[0]);
+        let (list, indices, out) = (run.input(self.list)?, run.slice::<i32>(1)?, run.out_bytes(0)?);
         for (place, index) in indices.iter().enumerate() {
-            let from = usize::try_from(*index).ok().filter(|from| *from < length).ok_or_else(|| {
-                OpError::input(1, format!("has {index}, and the list has {length} elements"))
-            })?;
+            let from = place_of(*index, length)?;
             out[place * bytes..][..bytes].copy_from_slice(&list.bytes()[from * bytes..][..bytes]);
+        }
+        Ok(())
+    }
+}
+
+/// The place in a list of so many that an element of input 1 names.
+fn place_of(index: i32, length: usize) -> Result<usize, OpError> {
+    usize::try_from(index)
+        .ok()
+        .filter(|place| *place < length)
+        .ok_or_else(|| OpError::input(1, format!("has {index}, and the list has {length} elements")))
+}
+
+/// A list with the rows of input 2 at the places that input 1 names.
+#[derive(Debug)]
+pub(super) struct Scatter {
+    pub dtype: DType,
+    /// Which input is the list.
+    pub list: usize,
+}
+
+impl Operator for Scatter {
+    fn name(&self) -> &'static str {
+        "TensorListScatterIntoExistingList"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (length, element) = parts(inputs, self.list, self.dtype)?;
+        let rows = shared::input(inputs, 2)?;
+        if rows.dtype != self.dtype {
+            return Err(OpError::input(2, format!("is {}, and the list is of {}", rows.dtype, self.dtype)));
+        }
+        let Some(dims) = rows.dims.get() else { return Ok(vec![list(self.dtype, length, &element)]) };
+        let (_, row) = dims.split_first().ok_or_else(|| OpError::input(2, "is a scalar"))?;
+        Ok(vec![list(self.dtype, length, &both(&element, &Dims::new(row.to_vec()), 2)?)])
+    }
+
+    fn memory(&self, _: &Call<'_>) -> Memory {
+        Memory::overwrites(&[self.list])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let (bytes, length) = (element_bytes(run, self.list), run.shape(self.list)[0]);
+        let (indices, rows) = (run.slice::<i32>(1)?, run.input(2)?);
+        if rows.bytes().len() != indices.len() * bytes {
+            return Err(OpError::input(2, "has not one row of the list's shape for each index"));
+        }
+        let before = if run.is_in_place(self.list) { None } else { Some(run.input(self.list)?) };
+        let out = run.out_bytes(0)?;
+        if let Some(before) = before {
+            out.copy_from_slice(before.bytes());
+        }
+        for (row, index) in indices.iter().enumerate() {
+            let to = place_of(*index, length)?;
+            out[to * bytes..][..bytes].copy_from_slice(&rows.bytes()[row * bytes..][..bytes]);
         }
         Ok(())
     }
@@ -350,7 +480,7 @@ impl Operator for Stack {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (_, length, element) = parts(inputs, self.dtype)?;
+        let (length, element) = parts(inputs, 0, self.dtype)?;
         if let (Some(wanted), Some(length)) = (self.length, length.size())
             && wanted != length
         {
@@ -374,7 +504,12 @@ impl Operator for Stack {
 
 /// The elements of a list one behind the other along their first axis, and how long each is.
 #[derive(Debug)]
-struct Concat(DType);
+pub(super) struct Concat {
+    pub dtype: DType,
+    /// Which input is the list.
+    pub list: usize,
+    pub shape: Said,
+}
 
 impl Operator for Concat {
     fn name(&self) -> &'static str {
@@ -382,20 +517,23 @@ impl Operator for Concat {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (_, length, element) = parts(inputs, self.0)?;
-        let element = both(&element, &asked(shared::input(inputs, 1)?), 1)?;
+        let (length, element) = parts(inputs, self.list, self.dtype)?;
+        let element = self.shape.with(&element, inputs)?;
         let lengths = Fact::new(DType::I64, Dims::new(vec![length]));
-        let Some(dims) = element.get() else { return Ok(vec![Fact::new(self.0, Dims::UNKNOWN), lengths]) };
-        let (rows, rest) = dims.split_first().ok_or_else(|| OpError::input(0, "is a list of scalars"))?;
+        let Some(dims) = element.get() else {
+            return Ok(vec![Fact::new(self.dtype, Dims::UNKNOWN), lengths]);
+        };
+        let (rows, rest) =
+            dims.split_first().ok_or_else(|| OpError::input(self.list, "is a list of scalars"))?;
         let rows = match (length.known(), rows.known()) {
             (Some(length), Some(rows)) => length.checked_mul(rows).map_or(Dim::Unknown, Dim::Known),
             _ => Dim::Unknown,
         };
-        Ok(vec![Fact::new(self.0, Dims::new([&[rows], rest].concat())), lengths])
+        Ok(vec![Fact::new(self.dtype, Dims::new([&[rows], rest].concat())), lengths])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (list, rows) = (run.input(0)?, run.shape(0).get(1).copied());
+        let (list, rows) = (run.input(self.list)?, run.shape(self.list).get(1).copied());
         run.out_bytes(0)?.copy_from_slice(list.bytes());
         run.out::<i64>(1)?.fill(rows.unwrap_or_default() as i64);
         Ok(())
@@ -404,7 +542,10 @@ impl Operator for Concat {
 
 /// How many elements a list has.
 #[derive(Debug)]
-struct Length;
+pub(super) struct Length {
+    /// Which input is the list.
+    pub list: usize,
+}
 
 impl Operator for Length {
     fn name(&self) -> &'static str {
@@ -412,14 +553,15 @@ impl Operator for Length {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let list = shared::input(inputs, 0)?;
-        let length = list.list.ok_or_else(|| OpError::input(0, "is no list of tensors"))?;
+        let list = shared::input(inputs, self.list)?;
+        let length = list.list.ok_or_else(|| OpError::input(self.list, "is no list of tensors"))?;
         Ok(vec![Fact::of_dims(DType::I32, Dims::new(vec![]), &[length])])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let length = run.shape(0).first().copied().and_then(|n| i32::try_from(n).ok());
-        let length = length.ok_or_else(|| OpError::input(0, "has more elements than int32 counts"))?;
+        let length = run.shape(self.list).first().copied().and_then(|n| i32::try_from(n).ok());
+        let length =
+            length.ok_or_else(|| OpError::input(self.list, "has more elements than int32 counts"))?;
         run.out::<i32>(0)?.fill(length);
         Ok(())
     }
