@@ -25,6 +25,8 @@ pub enum ModelFormat {
     Checkpoint,
     /// A MetaGraphDef: a checkpoint's `.meta`.
     MetaGraph,
+    /// The same in protobuf's text encoding.
+    MetaGraphText,
     /// A TensorFlow Lite model.
     TfLite,
     /// Records, which are data and no model.
@@ -44,6 +46,7 @@ impl fmt::Display for ModelFormat {
             ModelFormat::SavedModelFile => "the saved_model.pb of a SavedModel",
             ModelFormat::Checkpoint => "a checkpoint",
             ModelFormat::MetaGraph => "a MetaGraph",
+            ModelFormat::MetaGraphText => "a MetaGraph as text",
             ModelFormat::TfLite => "a TensorFlow Lite model",
             ModelFormat::TfRecord => "a TFRecord file",
             ModelFormat::Foreign(name) => name,
@@ -142,12 +145,8 @@ fn text_kind(head: &[u8]) -> Option<ModelFormat> {
     }
     match name {
         b"node" | b"versions" | b"version" | b"library" => Some(ModelFormat::GraphDefText),
-        b"saved_model_schema_version" | b"meta_graphs" => {
-            Some(ModelFormat::Foreign("a SavedModel as text; convert saved_model.pbtxt to saved_model.pb"))
-        }
-        b"meta_info_def" | b"graph_def" => {
-            Some(ModelFormat::Foreign("a MetaGraph as text; write it as binary"))
-        }
+        b"saved_model_schema_version" | b"meta_graphs" => Some(ModelFormat::SavedModelFile),
+        b"meta_info_def" | b"graph_def" => Some(ModelFormat::MetaGraphText),
         _ => None,
     }
 }

@@ -4,6 +4,9 @@ mod calls;
 mod half;
 mod names;
 mod narrow;
+mod plain;
+mod ports;
+mod variables;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,6 +27,9 @@ use crate::operator::attributes::Attributes;
 use crate::ops;
 use crate::signature;
 use names::Names;
+pub use plain::{Fetched, plain};
+pub use ports::PortNames;
+pub use variables::Checkpoint;
 
 /// What is wanted of a graph.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +38,10 @@ pub struct ImportOptions {
     pub fetches: Vec<String>,
     /// Tensors that the caller feeds besides the placeholders. A fed node needs none of its inputs.
     pub feeds: Vec<String>,
+    /// What callers call the model's inputs and outputs, where it has names for them.
+    pub ports: PortNames,
+    /// Where the values of variables are.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// Reads a frozen graph, binary or text. The graph grows within `budget`; the description is let go of.
@@ -46,8 +56,9 @@ pub fn import(
     budget: &MemoryBudget,
 ) -> Result<Graph, GraphError> {
     let mut def = def;
-    calls::inline(&mut def, options)?;
-    Importer::new(source, def, options, budget)?.import()
+    let (options, shown) = options.ports.resolve(options);
+    plain::prepare(&mut def, &options, budget)?;
+    Importer::new(source, def, &options, shown, budget)?.import()
 }
 
 /// The value of a Const node, out of its attributes.
@@ -74,6 +85,8 @@ struct Importer<'a> {
     source: &'a Arc<SourceFile>,
     def: GraphDef,
     options: &'a ImportOptions,
+    /// What the caller calls the fetches.
+    shown: Vec<String>,
     names: Names,
     is_fed: Vec<bool>,
     graph: Graph,
@@ -97,6 +110,7 @@ impl<'a> Importer<'a> {
         source: &'a Arc<SourceFile>,
         def: GraphDef,
         options: &'a ImportOptions,
+        shown: Vec<String>,
         budget: &MemoryBudget,
     ) -> Result<Self, GraphError> {
         let file = source.path().display().to_string();
@@ -110,6 +124,7 @@ impl<'a> Importer<'a> {
         Ok(Importer {
             source,
             options,
+            shown,
             names,
             is_fed: vec![false; count],
             values: Values::new(&graph),
@@ -129,6 +144,13 @@ impl<'a> Importer<'a> {
             let index = self.index(split_name(feed).0, || "--input".into())?;
             self.is_fed[index] = true;
         }
+        for (tensor, _) in &self.options.ports.inputs {
+            if self.options.ports.are_fed
+                && let Some(index) = self.find(split_name(tensor).0)
+            {
+                self.is_fed[index] = true;
+            }
+        }
         for fetch in fetches.iter() {
             let index = self.index(split_name(fetch).0, || "--fetch".into())?;
             self.is_fetched[index] = true;
@@ -142,9 +164,10 @@ impl<'a> Importer<'a> {
         if self.unsupported.count() > 0 {
             return Err(GraphError::Unsupported(self.unsupported));
         }
-        for name in fetches.iter() {
+        for (number, name) in fetches.iter().enumerate() {
             let value = self.value(name, || "--fetch".into())?;
-            self.graph.add_output(Port { name: name.clone(), value });
+            let name = self.shown.get(number).unwrap_or(name).clone();
+            self.graph.add_output(Port { name, value });
         }
         let Importer { mut graph, values, def, _working, .. } = self;
         drop(def);
@@ -406,7 +429,8 @@ impl<'a> Importer<'a> {
         let kind = NodeKind::Input { dtype, dims };
         let id =
             self.graph.add(Node { name: (&*node.name).into(), kind, inputs: vec![], control: vec![], facts });
-        self.graph.add_input(Port { name: node.name.to_string(), value: ValueRef::of(id) });
+        let name = self.options.ports.input_key(&node.name).unwrap_or(&node.name).to_string();
+        self.graph.add_input(Port { name, value: ValueRef::of(id) });
         Ok(id)
     }
 
@@ -460,6 +484,7 @@ impl<'a> Importer<'a> {
             ConstantData::Tensor { tensor, .. } => {
                 let inline = match &tensor.content {
                     TensorContent::Inline(InlineBytes::Small(bytes)) => block_bytes(bytes.len() as u64),
+                    TensorContent::Stored(stored) => stored.heap_bytes(),
                     _ => 0,
                 };
                 let own = block_bytes(size_of::<TensorDef>() as u64) + list_bytes(&tensor.shape);

@@ -114,3 +114,46 @@ pub(crate) const ARG_DEF: &[Field] = &[
     bytes("number_attr", 5),
     bytes("type_list_attr", 6),
 ];
+
+/// saved_model.proto
+pub(crate) const SAVED_MODEL: &[Field] =
+    &[scalar("saved_model_schema_version", 1, Int), message("meta_graphs", 2)];
+
+/// meta_graph.proto's `MetaGraphDef`
+pub(crate) const META_GRAPH: &[Field] = &[
+    message("meta_info_def", 1),
+    message("graph_def", 2),
+    message("saver_def", 3),
+    message("collection_def", 4),
+    message("signature_def", 5),
+    message("asset_file_def", 6),
+];
+
+/// The same where only the tags are looked for.
+pub(crate) const META_INFO_ONLY: &[Field] = &[message("meta_info_def", 1)];
+
+/// meta_graph.proto's `MetaInfoDef`
+pub(crate) const META_INFO: &[Field] = &[bytes("tags", 4), bytes("tensorflow_version", 5)];
+
+/// saver.proto
+pub(crate) const SAVER: &[Field] = &[bytes("filename_tensor_name", 1), bytes("restore_op_name", 3)];
+
+/// meta_graph.proto's `CollectionDef`
+pub(crate) const COLLECTION: &[Field] = &[message("node_list", 1)];
+
+/// meta_graph.proto's `NodeList`
+pub(crate) const COLLECTION_NODES: &[Field] = &[bytes("value", 1)];
+
+/// meta_graph.proto's `SignatureDef`
+pub(crate) const SIGNATURE: &[Field] =
+    &[message("inputs", 1), message("outputs", 2), bytes("method_name", 3)];
+
+/// meta_graph.proto's `TensorInfo`
+pub(crate) const TENSOR_INFO: &[Field] =
+    &[bytes("name", 1), scalar("dtype", 2, DataType), message("tensor_shape", 3)];
+
+/// The same where only the name is looked for.
+pub(crate) const TENSOR_NAME: &[Field] = &[bytes("name", 1)];
+
+/// meta_graph.proto's `AssetFileDef`
+pub(crate) const ASSET_FILE: &[Field] = &[message("tensor_info", 1), bytes("filename", 2)];

@@ -31,18 +31,30 @@ const NAME_BYTES: u64 = 3 * (size_of::<(u64, usize)>() as u64 + 1);
 pub fn inline(def: &mut GraphDef, options: &ImportOptions) -> Result<(), GraphError> {
     let library: HashMap<Box<str>, FunctionDef> =
         std::mem::take(&mut def.functions).into_iter().map(|f| (f.name.clone(), f)).collect();
-    if !def.nodes.iter().any(|node| callee(node, &library).is_some()) {
+    let inlined = inline_calls(def, &library, options);
+    // What other nodes than calls name, branches and loops, is still wanted.
+    def.functions = library.into_values().collect();
+    def.functions.sort_by(|a, b| a.name.cmp(&b.name));
+    inlined
+}
+
+fn inline_calls(
+    def: &mut GraphDef,
+    library: &HashMap<Box<str>, FunctionDef>,
+    options: &ImportOptions,
+) -> Result<(), GraphError> {
+    if !def.nodes.iter().any(|node| callee(node, library).is_some()) {
         return Ok(());
     }
-    let mut inliner = Inliner { file: def.source.path().display().to_string(), library: &library, def };
+    let mut inliner = Inliner { file: def.source.path().display().to_string(), library, def };
     inliner.reserve(inliner.def.nodes.len() as u64 * NAME_BYTES)?;
     let mut names = inliner.names(0);
     let needed = needed_of_graph(&inliner.def.nodes, &names, options);
-    let is_call = |nodes: &[NodeDef], index: usize| callee(&nodes[index], &library).is_some();
+    let is_call = |nodes: &[NodeDef], index: usize| callee(&nodes[index], library).is_some();
     let calls = needed.into_iter().filter(|index| is_call(&inliner.def.nodes, *index));
     let mut calls: Vec<(usize, Vec<String>)> = calls.map(|index| (index, Vec::new())).collect();
     while let Some((index, mut within)) = calls.pop() {
-        let Some(function) = callee(&inliner.def.nodes[index], &library).map(str::to_string) else {
+        let Some(function) = callee(&inliner.def.nodes[index], library).map(str::to_string) else {
             continue;
         };
         let first = inliner.def.nodes.len();
@@ -84,7 +96,9 @@ fn needed_of_graph(
     let mut is_needed = vec![false; nodes.len()];
     // A name that is not there may be that of a body's node, behind the name of its call.
     let in_call = |name: &str| name.match_indices('/').rev().find_map(|(at, _)| find(&name[..at]));
-    let roots = options.fetches.iter().filter_map(|name| find(name).or_else(|| in_call(name)));
+    // What restores the variables says which values are theirs.
+    let restore = options.checkpoint.iter().map(|checkpoint| &checkpoint.restore_op);
+    let roots = options.fetches.iter().chain(restore).filter_map(|name| find(name).or_else(|| in_call(name)));
     let mut stack: Vec<usize> = roots.collect();
     while let Some(index) = stack.pop() {
         if !std::mem::replace(&mut is_needed[index], true) {
@@ -354,7 +368,7 @@ impl<'b> Body<'b> {
             inputs.push(format!("^{}/{node}", self.prefix).into());
         }
         inputs.extend(self.control.iter().map(|input| Box::from(*input)));
-        let types = self.call.attr("Tout").cloned().filter(|_| count > 1);
+        let types = self.types(count);
         Ok(NodeDef {
             name: self.call.name.clone(),
             op: match count {
@@ -368,6 +382,25 @@ impl<'b> Body<'b> {
             attrs: types.map(|types| ("T".into(), types)).into_iter().collect(),
             offset: self.call.offset,
         })
+    }
+
+    /// What Identity or IdentityN says of the types of what is returned.
+    fn types(&self, count: usize) -> Option<AttrValue> {
+        let find = |name: &str| self.given.iter().find(|(given, _)| &**given == name).map(|(_, value)| value);
+        let mut types = Vec::with_capacity(count);
+        for arg in &self.function.output_args {
+            match (find(&arg.type_list_attr), find(&arg.type_attr)) {
+                (Some(AttrValue::List(ListValue::Types(list))), _) => types.extend(list),
+                (_, Some(AttrValue::Type(dtype))) => types.extend(vec![*dtype; tensors(arg, self.given)]),
+                _ => types.extend(vec![arg.dtype; tensors(arg, self.given)]),
+            }
+        }
+        match &types[..] {
+            [] => None,
+            [0, ..] => self.call.attr("Tout").cloned().filter(|_| count > 1),
+            [one] => Some(AttrValue::Type(*one)),
+            _ => Some(AttrValue::List(ListValue::Types(types))),
+        }
     }
 }
 
@@ -387,7 +420,7 @@ fn tensors(arg: &ArgDef, attributes: &[(Box<str>, AttrValue)]) -> usize {
 }
 
 /// Bytes of the heap that a copy of a node takes.
-fn node_bytes(node: &NodeDef) -> u64 {
+pub(super) fn node_bytes(node: &NodeDef) -> u64 {
     let text = |text: &str| block_bytes(text.len() as u64);
     let value = |value: &AttrValue| match value {
         AttrValue::Str(bytes) => block_bytes(bytes.len() as u64),

@@ -27,7 +27,7 @@ fn graph(text: &str, fetches: &[&str]) -> Result<Graph, GraphError> {
     let def = GraphDef::read_text(source.clone(), &budget()).unwrap();
     std::fs::remove_file(&path).unwrap();
     let fetches = fetches.iter().map(|name| name.to_string()).collect();
-    import(&source, def, &ImportOptions { fetches, feeds: vec![] }, &budget())
+    import(&source, def, &ImportOptions { fetches, ..ImportOptions::default() }, &budget())
 }
 
 /// The outputs for one input of floats.
