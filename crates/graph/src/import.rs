@@ -40,6 +40,8 @@ pub struct ImportOptions {
     pub feeds: Vec<String>,
     /// What callers call the model's inputs and outputs, where it has names for them.
     pub ports: PortNames,
+    /// Nodes that [`plain`] keeps besides what the fetches need, as the one that fills tables.
+    pub keep: Vec<String>,
     /// Where the values of variables are.
     pub checkpoint: Option<Checkpoint>,
 }

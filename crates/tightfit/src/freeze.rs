@@ -40,7 +40,9 @@ pub struct Frozen {
     pub inputs: Vec<(String, String)>,
     /// Outputs: what was asked for, and the tensor.
     pub outputs: Vec<(String, String)>,
-    /// Constants, and the bytes of them.
+    /// The operator that TensorFlow has to run once before others, because it fills tables.
+    pub init_op: Option<String>,
+    /// How many constants there are.
     pub constants: usize,
     /// Bytes of their values.
     pub constant_bytes: u64,
@@ -68,10 +70,12 @@ pub fn freeze(
     let mut described = Described::read(path, &options.source, budget)?;
     described.check_fetches(&options.fetches)?;
     let ports = described.ports();
+    let keep = table_initializer(&described);
     let import = ImportOptions {
         fetches: options.fetches.clone(),
         feeds: Vec::new(),
         ports: ports.clone(),
+        keep: keep.clone(),
         checkpoint: described.checkpoint.take(),
     };
     let fetched = plain(&mut described.def, &import, budget)?;
@@ -93,8 +97,18 @@ pub fn freeze(
         (name, format!("{node}:{number}"))
     };
     frozen.outputs = fetched.into_iter().map(shown).collect();
+    frozen.init_op = keep.into_iter().next();
     frozen.bytes = write(&described.def, output, stop, budget)?;
     Ok(frozen)
+}
+
+/// The operator that fills the model's tables, where it has any: who runs the result has to run it first.
+fn table_initializer(described: &Described) -> Vec<String> {
+    let is_table = |node: &NodeDef| node.op.contains("HashTable") || node.op.starts_with("LookupTable");
+    let def = &described.def;
+    let mut nodes = def.nodes.iter().chain(def.functions.iter().flat_map(|function| &function.nodes));
+    let init_op = described.info.init_op.as_deref().filter(|_| nodes.any(is_table));
+    init_op.map(|name| name.trim_start_matches('^').to_string()).into_iter().collect()
 }
 
 /// Takes off a node what means something only where it was saved.

@@ -91,6 +91,7 @@ impl ModelFile {
             fetches: options.fetches.clone(),
             feeds: options.feeds.clone(),
             ports: described.ports(),
+            keep: Vec::new(),
             checkpoint: described.checkpoint.take(),
         };
         let Described { file, def, signature, info, .. } = described;

@@ -98,7 +98,12 @@ fn needed_of_graph(
     let in_call = |name: &str| name.match_indices('/').rev().find_map(|(at, _)| find(&name[..at]));
     // What restores the variables says which values are theirs.
     let restore = options.checkpoint.iter().map(|checkpoint| &checkpoint.restore_op);
-    let roots = options.fetches.iter().chain(restore).filter_map(|name| find(name).or_else(|| in_call(name)));
+    let roots = options
+        .fetches
+        .iter()
+        .chain(restore)
+        .chain(&options.keep)
+        .filter_map(|name| find(name).or_else(|| in_call(name)));
     let mut stack: Vec<usize> = roots.collect();
     while let Some(index) = stack.pop() {
         if !std::mem::replace(&mut is_needed[index], true) {

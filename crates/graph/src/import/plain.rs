@@ -54,7 +54,14 @@ pub fn plain(
             });
         }
     }
-    let needed = graph.reachable(options.fetches.iter().map(String::as_str), true);
+    // An input that no output needs is one all the same: callers feed it.
+    let inputs = options.ports.inputs.iter().filter(|_| options.ports.are_fed).map(|(tensor, _)| tensor);
+    let inputs = inputs.filter(|tensor| {
+        let node = graph.find(split_name(tensor).0).map(|index| &def.nodes[index]);
+        node.is_some_and(|node| node.inputs.is_empty())
+    });
+    let roots = options.fetches.iter().chain(&options.keep).chain(inputs);
+    let needed = graph.reachable(roots.map(String::as_str), options.fetches.is_empty());
     drop(graph);
     let mut marks = needed.into_iter();
     def.nodes.retain(|_| marks.next().unwrap_or(false));

@@ -82,7 +82,7 @@ pub fn freeze(def: &mut GraphDef, options: &ImportOptions, budget: &MemoryBudget
     let bytes = Names::bytes(count) + count as u64 * WORKING_BYTES;
     let mut working = budget.try_reserve(PURPOSE, bytes).map_err(|source| memory_error(def, source))?;
     let graph = Graph::new(def)?;
-    let fetched = graph.reachable(options.fetches.iter().map(|name| name.as_str()), true);
+    let fetched = graph.reachable(options.fetches.iter().map(String::as_str), options.fetches.is_empty());
     let constant = graph.constant_variables(&fetched);
     let Some(checkpoint) = &options.checkpoint else {
         return match constant.iter().min() {
@@ -168,10 +168,9 @@ impl<'d> Graph<'d> {
         self.nodes.get(index).map_or(Role::Other, |node| role(&node.op))
     }
 
-    /// Marks the nodes that `roots` need; without roots, all nodes where `all_of_none`.
-    pub fn reachable<'n>(&self, roots: impl Iterator<Item = &'n str>, all_of_none: bool) -> Vec<bool> {
-        let mut roots = roots.peekable();
-        if all_of_none && roots.peek().is_none() {
+    /// Marks the nodes that `roots` need; all nodes where `is_all`.
+    pub fn reachable<'n>(&self, roots: impl Iterator<Item = &'n str>, is_all: bool) -> Vec<bool> {
+        if is_all {
             return vec![true; self.nodes.len()];
         }
         let node_of = |name: &str| self.find(split_name(name.trim_start_matches('^')).0);
@@ -268,17 +267,17 @@ impl<'c> Keys<'c> {
         working: &mut Reservation,
     ) -> Result<Keys<'c>, GraphError> {
         let mut restored = HashMap::new();
-        // A graph without such an operator may still read other checkpoints, to begin training with.
-        if !checkpoint.restore_op.is_empty() {
-            let needed = graph.reachable([checkpoint.restore_op.as_str()].into_iter(), false);
-            for index in (0..graph.nodes.len()).filter(|index| needed[*index]) {
-                if let Some((variable, key, spec)) = restored_by(graph, index) {
-                    let identity = graph.identity(variable).to_string();
-                    let texts = [identity.len(), key.len(), spec.len()].map(|n| block_bytes(n as u64));
-                    let bytes = ENTRY_BYTES + texts.iter().sum::<u64>();
-                    working.try_grow(bytes).map_err(|source| memory_error(def, source))?;
-                    restored.insert(identity, (key, spec));
-                }
+        let needed = match checkpoint.restore_op.as_str() {
+            "" => vec![true; graph.nodes.len()],
+            operator => graph.reachable([operator].into_iter(), false),
+        };
+        for index in (0..graph.nodes.len()).filter(|index| needed[*index]) {
+            if let Some((variable, key, spec)) = restored_by(graph, index) {
+                let identity = graph.identity(variable).to_string();
+                let texts = [identity.len(), key.len(), spec.len()].map(|n| block_bytes(n as u64));
+                let bytes = ENTRY_BYTES + texts.iter().sum::<u64>();
+                working.try_grow(bytes).map_err(|source| memory_error(def, source))?;
+                restored.insert(identity, (key, spec));
             }
         }
         Ok(Keys { checkpoint, restored, objects: None, budget })
@@ -294,11 +293,15 @@ impl<'c> Keys<'c> {
         let bundle = &self.checkpoint.bundle;
         let has = |key: &str| bundle.entry(key).is_some();
         let names = [graph.identity(index), &*def.nodes[index].name];
-        if let Some((key, spec)) = self.restored.get(names[0]).filter(|(key, _)| has(key)) {
-            return Ok(Some((key.clone(), spec.clone())));
-        }
-        if let Some(own) = names.into_iter().find(|name| has(name)) {
-            return Ok(Some((own.to_string(), String::new())));
+        let restored = self.restored.get(names[0]).filter(|(key, _)| has(key)).cloned();
+        let own = || names.into_iter().find(|name| has(name)).map(|name| (name.to_string(), String::new()));
+        // A graph that does not say what restores it may have operators that read other checkpoints, to begin training with.
+        let found = match self.checkpoint.restore_op.is_empty() {
+            true => own().or(restored),
+            false => restored.or_else(own),
+        };
+        if found.is_some() {
+            return Ok(found);
         }
         let objects = match self.objects.take() {
             Some(objects) => objects,

@@ -216,6 +216,7 @@ fn give_assets(graph: &mut MetaGraphDef, folder: &Path) -> Result<(), Error> {
             ));
         }
         let path = folder.join("assets").join(&**file);
+        let path = std::path::absolute(&path).map_err(|error| Error::io(&path, error))?;
         let name = tightfit_graph::import::split_name(tensor).0;
         let node = graph.graph.nodes.iter_mut().find(|node| &*node.name == name && &*node.op == "Const");
         let value = node.and_then(|node| node.attrs.iter_mut().find(|(key, _)| &**key == "value"));
