@@ -62,8 +62,15 @@ const HEAD_BYTES: usize = 512;
 const TABLE_MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 
 const FOREIGN: [(&[u8], &str); 4] = [
-    (b"\x89HDF\r\n\x1a\n", "a Keras model in HDF5; export it as a SavedModel or frozen graph"),
-    (b"PK\x03\x04", "a zip archive, as .keras files are; export it as a SavedModel or frozen graph"),
+    (
+        b"\x89HDF\r\n\x1a\n",
+        "a Keras model in HDF5; export it in Python: import keras; keras.models.load_model('FILE').export('FOLDER')",
+    ),
+    (
+        b"PK\x03\x04",
+        "a zip archive, as .keras files are; export one in Python: import keras; \
+         keras.models.load_model('FILE').export('FOLDER')",
+    ),
     (b"\x1f\x8b", "a gzip file; unpack it first"),
     (b"\x93NUMPY", "a numpy array"),
 ];

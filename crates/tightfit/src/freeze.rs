@@ -40,8 +40,8 @@ pub struct Frozen {
     pub inputs: Vec<(String, String)>,
     /// Outputs: what was asked for, and the tensor.
     pub outputs: Vec<(String, String)>,
-    /// The operator that TensorFlow has to run once before others, because it fills tables.
-    pub init_op: Option<String>,
+    /// Operators that TensorFlow has to run once before others, because they fill tables.
+    pub init_ops: Vec<String>,
     /// How many constants there are.
     pub constants: usize,
     /// Bytes of their values.
@@ -70,7 +70,7 @@ pub fn freeze(
     let mut described = Described::read(path, &options.source, budget)?;
     described.check_fetches(&options.fetches)?;
     let ports = described.ports();
-    let keep = table_initializer(&described);
+    let keep = table_initializers(&described);
     let import = ImportOptions {
         fetches: options.fetches.clone(),
         feeds: Vec::new(),
@@ -97,18 +97,24 @@ pub fn freeze(
         (name, format!("{node}:{number}"))
     };
     frozen.outputs = fetched.into_iter().map(shown).collect();
-    frozen.init_op = keep.into_iter().next();
+    frozen.init_ops = keep;
     frozen.bytes = write(&described.def, output, stop, budget)?;
     Ok(frozen)
 }
 
-/// The operator that fills the model's tables, where it has any: who runs the result has to run it first.
-fn table_initializer(described: &Described) -> Vec<String> {
+/// The operators that fill the model's tables, where it has any: who runs the result has to run them first.
+fn table_initializers(described: &Described) -> Vec<String> {
     let is_table = |node: &NodeDef| node.op.contains("HashTable") || node.op.starts_with("LookupTable");
-    let def = &described.def;
+    let (def, info) = (&described.def, &described.info);
     let mut nodes = def.nodes.iter().chain(def.functions.iter().flat_map(|function| &function.nodes));
-    let init_op = described.info.init_op.as_deref().filter(|_| nodes.any(is_table));
-    init_op.map(|name| name.trim_start_matches('^').to_string()).into_iter().collect()
+    if !nodes.any(is_table) {
+        return Vec::new();
+    }
+    let operators = match &info.init_op {
+        Some(operator) => std::slice::from_ref(operator),
+        None => &info.table_initializers[..],
+    };
+    operators.iter().map(|name| name.trim_start_matches('^').to_string()).collect()
 }
 
 /// Takes off a node what means something only where it was saved.

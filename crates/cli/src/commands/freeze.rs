@@ -57,7 +57,7 @@ fn json(output: &str, frozen: &Frozen) -> Value {
         "constant_bytes": frozen.constant_bytes,
         "inputs": pairs(&frozen.inputs),
         "outputs": pairs(&frozen.outputs),
-        "init_op": frozen.init_op,
+        "init_ops": frozen.init_ops,
         "tensorflow_can_read": !frozen.is_too_large_for_tensorflow(),
     })
 }
@@ -73,8 +73,9 @@ fn text(output: &str, frozen: &Frozen) -> String {
         let rows: Vec<_> = list.iter().map(|(name, tensor)| vec![name.clone(), tensor.clone()]).collect();
         text.push_str(&format!("{title}\n{}", columns(&rows, &[])));
     }
-    if let Some(operator) = &frozen.init_op {
-        text.push_str(&format!("In TensorFlow run {operator} first: it fills tables.\n"));
+    if !frozen.init_ops.is_empty() {
+        let operators = frozen.init_ops.join(", ");
+        text.push_str(&format!("Run first in TensorFlow, to fill tables: {operators}\n"));
     }
     text
 }

@@ -8,11 +8,12 @@ use tightfit_core::{Account, MemoryBudget};
 
 use super::decode::{Decoder, GraphParts};
 use super::schema::{
-    ASSET_FILE, COLLECTION, COLLECTION_NODES, MAP_TO_MESSAGE, META_GRAPH, META_INFO, META_INFO_ONLY,
-    SAVED_MODEL, SAVER, SIGNATURE, TENSOR_INFO, TENSOR_NAME,
+    ANY, ASSET_FILE, COLLECTION, COLLECTION_ANYS, COLLECTION_NODES, COMPOSITE, COO_SPARSE, MAP_TO_MESSAGE,
+    META_GRAPH, META_INFO, META_INFO_ONLY, SAVED_MODEL, SAVER, SIGNATURE, TENSOR_INFO, TENSOR_NAME,
 };
 use super::{GraphDef, PURPOSE, TensorShapeDef};
 use crate::error::{FormatError, Place, Problem};
+use crate::example::{Message, Wire};
 use crate::limits;
 use crate::proto::Input;
 use crate::proto::text::TextReader;
@@ -47,6 +48,8 @@ pub struct MetaInfo {
     pub assets: Vec<(Box<str>, Box<str>)>,
     /// The operator to run once before anything else, if there is one.
     pub init_op: Option<Box<str>>,
+    /// The operators that fill the graph's tables, where they are listed one by one.
+    pub table_initializers: Vec<Box<str>>,
 }
 
 /// What a caller feeds and fetches.
@@ -65,6 +68,8 @@ pub struct SignatureDef {
 pub struct TensorInfo {
     /// Its name in the graph; empty for what is several tensors, as a sparse one is.
     pub name: Box<str>,
+    /// The names of those.
+    pub components: Vec<Box<str>>,
     /// A number of [`crate::DataType`].
     pub dtype: i32,
     /// Its shape, as far as it is known.
@@ -253,27 +258,40 @@ impl<I: Input> Decoder<I> {
         })
     }
 
-    /// TensorFlow 1 keeps the operator to begin with in a collection.
+    /// TensorFlow 1 keeps the operator to begin with in a collection, and the files that come with the graph.
     fn collection(&mut self, info: &mut MetaInfo) -> Result<()> {
         let mut key = Box::default();
-        let mut first = None;
+        let mut names = Vec::new();
+        let mut assets = Vec::new();
         self.message(MAP_TO_MESSAGE, |this, field| {
             if field == 1 {
                 key = this.name()?;
                 return Ok(());
             }
-            this.message(COLLECTION, |this, _| {
-                this.message(COLLECTION_NODES, |this, _| {
-                    if first.is_some() {
-                        return this.input.skip();
-                    }
-                    first = Some(this.name()?);
-                    Ok(())
-                })
+            this.message(COLLECTION, |this, field| match field {
+                1 if is_initializer(&key) => this.message(COLLECTION_NODES, |this, _| {
+                    let name = this.name()?;
+                    this.keep(&mut names, name, limits::SIGNATURES)
+                }),
+                _ if &*key == "saved_model_assets" => this.message(COLLECTION_ANYS, |this, _| {
+                    this.message(ANY, |this, _| {
+                        let packed = this.bytes(limits::NAME_BYTES)?;
+                        match asset_file(&packed) {
+                            Some((tensor, file)) => {
+                                this.charge((tensor.len() + file.len()) as u64)?;
+                                this.keep(&mut assets, (tensor.into(), file.into()), limits::SIGNATURES)
+                            }
+                            None => Ok(()),
+                        }
+                    })
+                }),
+                _ => this.input.skip(),
             })
         })?;
-        if matches!(&*key, "saved_model_main_op" | "legacy_init_op") && info.init_op.is_none() {
-            info.init_op = first;
+        info.assets.append(&mut assets);
+        match &*key {
+            "table_initializer" => info.table_initializers.append(&mut names),
+            _ => info.init_op = info.init_op.take().or(names.into_iter().next()),
         }
         Ok(())
     }
@@ -316,6 +334,16 @@ impl<I: Input> Decoder<I> {
             match field {
                 1 => info.name = this.name()?,
                 2 => info.dtype = this.int32()?,
+                4 => this.message(COO_SPARSE, |this, _| {
+                    let name = this.name()?;
+                    this.keep(&mut info.components, name, limits::SIGNATURES)
+                })?,
+                5 => this.message(COMPOSITE, |this, _| {
+                    this.message(TENSOR_NAME, |this, _| {
+                        let name = this.name()?;
+                        this.keep(&mut info.components, name, limits::SIGNATURES)
+                    })
+                })?,
                 _ => {
                     this.only_one(info.shape.dims.is_some(), "shape of a tensor")?;
                     info.shape = this.shape()?;
@@ -325,4 +353,25 @@ impl<I: Input> Decoder<I> {
         })?;
         Ok(info)
     }
+}
+
+/// True for the collections of operators that are run before all others.
+fn is_initializer(key: &str) -> bool {
+    matches!(key, "saved_model_main_op" | "legacy_init_op" | "table_initializer")
+}
+
+/// The tensor and the file of an AssetFileDef that stands packed in a message.
+fn asset_file(packed: &[u8]) -> Option<(&str, &str)> {
+    let (mut tensor, mut file) = ("", "");
+    let mut message = Message(packed);
+    while let Some((number, value)) = message.field().ok()? {
+        match (number, value) {
+            (1, Wire::Bytes(info)) => {
+                tensor = std::str::from_utf8(Message(info).next_bytes(1).ok()??).ok()?;
+            }
+            (2, Wire::Bytes(name)) => file = std::str::from_utf8(name).ok()?,
+            _ => {}
+        }
+    }
+    (!tensor.is_empty() && !file.is_empty()).then_some((tensor, file))
 }

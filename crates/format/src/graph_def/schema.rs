@@ -139,7 +139,13 @@ pub(crate) const META_INFO: &[Field] = &[bytes("tags", 4), bytes("tensorflow_ver
 pub(crate) const SAVER: &[Field] = &[bytes("filename_tensor_name", 1), bytes("restore_op_name", 3)];
 
 /// meta_graph.proto's `CollectionDef`
-pub(crate) const COLLECTION: &[Field] = &[message("node_list", 1)];
+pub(crate) const COLLECTION: &[Field] = &[message("node_list", 1), message("any_list", 5)];
+
+/// meta_graph.proto's `AnyList`
+pub(crate) const COLLECTION_ANYS: &[Field] = &[message("value", 1)];
+
+/// any.proto
+pub(crate) const ANY: &[Field] = &[bytes("value", 2)];
 
 /// meta_graph.proto's `NodeList`
 pub(crate) const COLLECTION_NODES: &[Field] = &[bytes("value", 1)];
@@ -149,8 +155,20 @@ pub(crate) const SIGNATURE: &[Field] =
     &[message("inputs", 1), message("outputs", 2), bytes("method_name", 3)];
 
 /// meta_graph.proto's `TensorInfo`
-pub(crate) const TENSOR_INFO: &[Field] =
-    &[bytes("name", 1), scalar("dtype", 2, DataType), message("tensor_shape", 3)];
+pub(crate) const TENSOR_INFO: &[Field] = &[
+    bytes("name", 1),
+    scalar("dtype", 2, DataType),
+    message("tensor_shape", 3),
+    message("coo_sparse", 4),
+    message("composite_tensor", 5),
+];
+
+/// meta_graph.proto's `CooSparse`
+pub(crate) const COO_SPARSE: &[Field] =
+    &[bytes("values_tensor_name", 1), bytes("indices_tensor_name", 2), bytes("dense_shape_tensor_name", 3)];
+
+/// meta_graph.proto's `CompositeTensor`
+pub(crate) const COMPOSITE: &[Field] = &[message("components", 2)];
 
 /// The same where only the name is looked for.
 pub(crate) const TENSOR_NAME: &[Field] = &[bytes("name", 1)];

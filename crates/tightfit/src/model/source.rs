@@ -106,11 +106,14 @@ impl Described {
         let named = |(key, tensor): &(Box<str>, tightfit_format::TensorInfo)| {
             (!tensor.name.is_empty()).then(|| (key.to_string(), tensor.name.to_string()))
         };
-        PortNames {
-            inputs: signature.inputs.iter().filter_map(named).map(|(key, tensor)| (tensor, key)).collect(),
-            outputs: signature.outputs.iter().filter_map(named).collect(),
-            are_fed: false,
+        let mut inputs: Vec<_> =
+            signature.inputs.iter().filter_map(named).map(|(key, tensor)| (tensor, key)).collect();
+        // The parts of a sparse tensor have no names of their own.
+        for part in signature.inputs.iter().flat_map(|(_, tensor)| &tensor.components) {
+            let name = tightfit_graph::import::split_name(part).0;
+            inputs.push((part.to_string(), name.to_string()));
         }
+        PortNames { inputs, outputs: signature.outputs.iter().filter_map(named).collect(), are_fed: false }
     }
 
     /// Checks that it is known what to compute.
