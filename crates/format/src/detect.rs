@@ -6,6 +6,7 @@ use std::path::Path;
 use tightfit_core::MemoryBudget;
 
 use crate::error::FormatError;
+use crate::graph_def::mapped_package::is_package;
 use crate::proto::wire::WireReader;
 use crate::proto::{Field, Input, Kind, Scalar};
 use crate::source::{Cursor, SourceFile};
@@ -27,6 +28,8 @@ pub enum ModelFormat {
     MetaGraph,
     /// The same in protobuf's text encoding.
     MetaGraphText,
+    /// A memory-mapped package: a GraphDef with its tensors beside it in one file.
+    MappedPackage,
     /// A TensorFlow Lite model.
     TfLite,
     /// Records, which are data and no model.
@@ -47,6 +50,7 @@ impl fmt::Display for ModelFormat {
             ModelFormat::Checkpoint => "a checkpoint",
             ModelFormat::MetaGraph => "a MetaGraph",
             ModelFormat::MetaGraphText => "a MetaGraph as text",
+            ModelFormat::MappedPackage => "a memory-mapped package",
             ModelFormat::TfLite => "a TensorFlow Lite model",
             ModelFormat::TfRecord => "a TFRecord file",
             ModelFormat::Foreign(name) => name,
@@ -54,6 +58,9 @@ impl fmt::Display for ModelFormat {
         })
     }
 }
+
+/// What a look at the directory of a package takes: a window and a name.
+const PACKAGE_BYTES: u64 = (crate::source::WINDOW_BYTES as u64) + (96 << 10);
 
 /// The first bytes that decide most kinds.
 const HEAD_BYTES: usize = 512;
@@ -115,6 +122,10 @@ pub fn detect(path: impl AsRef<Path>) -> Result<ModelFormat, FormatError> {
     }
     if let Some(kind) = text_kind(head) {
         return Ok(kind);
+    }
+    let budget = MemoryBudget::new(PACKAGE_BYTES);
+    if is_package(&source, &budget) {
+        return Ok(ModelFormat::MappedPackage);
     }
     let budget = MemoryBudget::new(crate::source::WINDOW_BYTES as u64);
     let reader = WireReader::new(Cursor::new(source, &budget)?);

@@ -2,6 +2,7 @@
 //! nothing in it has been interpreted: inputs are strings as written, types are TensorFlow's numbers.
 
 mod decode;
+pub(crate) mod mapped_package;
 mod meta_graph;
 mod schema;
 mod segments;

@@ -175,3 +175,10 @@ pub(crate) const TENSOR_NAME: &[Field] = &[bytes("name", 1)];
 
 /// meta_graph.proto's `AssetFileDef`
 pub(crate) const ASSET_FILE: &[Field] = &[message("tensor_info", 1), bytes("filename", 2)];
+
+/// memmapped_file_system.proto's `MemmappedFileSystemDirectory`
+pub(crate) const PACKAGE: &[Field] = &[message("element", 1)];
+
+/// memmapped_file_system.proto's `MemmappedFileSystemDirectoryElement`
+pub(crate) const PACKAGE_ELEMENT: &[Field] =
+    &[scalar("offset", 1, Int), bytes("name", 2), scalar("length", 3, Int)];

@@ -58,6 +58,9 @@ impl Described {
         let (graph, own) = match format {
             ModelFormat::GraphDef => (plain(GraphDef::read(SourceFile::open(path)?, budget)?), None),
             ModelFormat::GraphDefText => (plain(GraphDef::read_text(SourceFile::open(path)?, budget)?), None),
+            ModelFormat::MappedPackage => {
+                (plain(GraphDef::read_mapped_package(SourceFile::open(path)?, budget)?), None)
+            }
             ModelFormat::SavedModelDir => saved_model(path, wanted, budget)?,
             ModelFormat::SavedModelFile => saved_model(folder_of(path), wanted, budget)?,
             ModelFormat::MetaGraph | ModelFormat::MetaGraphText => {
@@ -122,8 +125,8 @@ impl Described {
     /// [`Error::Usage`] where there are several signatures and none is the default, and where there is none at all but the
     /// graph was saved with all that trains it.
     pub fn check_fetches(&self, fetches: &[String]) -> Result<(), Error> {
-        let is_frozen = matches!(self.format, ModelFormat::GraphDef | ModelFormat::GraphDefText)
-            && self.checkpoint.is_none();
+        use ModelFormat::{GraphDef, GraphDefText, MappedPackage};
+        let is_frozen = matches!(self.format, GraphDef | GraphDefText | MappedPackage) && self.checkpoint.is_none();
         if !fetches.is_empty() || is_frozen || self.signature.is_some() {
             return Ok(());
         }
