@@ -21,6 +21,7 @@ mod random;
 pub mod sequence;
 pub mod source;
 pub mod spool;
+pub mod stored;
 mod table;
 pub mod tensor_bundle;
 pub mod tfrecord;
@@ -38,7 +39,8 @@ pub use graph_def::{
     saved_model_file, saved_model_tags,
 };
 pub use source::{Cursor, SourceFile};
-pub use tensor_bundle::{BundleEntry, Objects, Stored, TensorBundle};
+pub use stored::Stored;
+pub use tensor_bundle::{BundleEntry, Objects, TensorBundle};
 
 /// The error of an invariant of this crate that does not hold.
 pub(crate) fn defect(what: &str) -> std::io::Error {

@@ -3,7 +3,6 @@
 
 mod entry;
 mod objects;
-mod stored;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,12 +15,11 @@ use crate::error::{FormatError, Place, Problem};
 use crate::graph_def::{TensorContent, TensorDef};
 use crate::limits;
 use crate::source::{Cursor, SourceFile};
+use crate::stored::{self, Extent, Stored};
 use crate::table;
 use entry::Header;
 pub use entry::{BundleEntry, SliceDef};
 pub use objects::Objects;
-use stored::Extent;
-pub use stored::Stored;
 
 type Result<T> = std::result::Result<T, FormatError>;
 

@@ -93,15 +93,18 @@ fn tensor_of(
         return Err(wrong("dtype, shape and memory region", "not all of them".to_string()));
     };
     let shown = || name.escape_ascii().to_string();
-    let region = find(name).ok_or_else(|| wrong("the memory region", format!("no '{}' in the package", shown())))?;
+    let region =
+        find(name).ok_or_else(|| wrong("the memory region", format!("no '{}' in the package", shown())))?;
     let shape = shape.dims.clone().unwrap_or_default();
     let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(u64::try_from(*d).ok()?));
     let element_bytes = DataType(*dtype).storage().filter(|d| *d != tightfit_core::DType::String);
     let bytes = elements.zip(element_bytes).and_then(|(n, dtype)| n.checked_mul(dtype.bytes() as u64));
     match bytes.filter(|bytes| *bytes <= region.bytes && *bytes <= i64::MAX as u64) {
-        Some(bytes) => {
-            Ok(TensorDef { dtype: *dtype, shape, content: TensorContent::File { offset: region.offset, bytes } })
-        }
+        Some(bytes) => Ok(TensorDef {
+            dtype: *dtype,
+            shape,
+            content: TensorContent::File { offset: region.offset, bytes },
+        }),
         None => {
             let found = format!("{} bytes for {} {shape:?}", region.bytes, DataType(*dtype));
             Err(wrong("the memory region", found))

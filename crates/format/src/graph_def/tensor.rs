@@ -17,7 +17,7 @@ use crate::error::{FormatError, Place, Problem};
 use crate::limits;
 use crate::proto::{Input, Run};
 use crate::source::SourceFile;
-use crate::tensor_bundle::Stored;
+use crate::stored::Stored;
 
 type Result<T> = std::result::Result<T, FormatError>;
 

@@ -89,7 +89,7 @@ impl BundleEntry {
 
     /// How many elements it has; `None` past 2^63 bytes of the widest type.
     pub fn elements(&self) -> Option<u64> {
-        elements(&self.shape)
+        crate::stored::elements(&self.shape)
     }
 
     /// Bytes of the lists it holds.
@@ -97,12 +97,6 @@ impl BundleEntry {
         let extents = self.slices.iter().map(|slice| tightfit_core::list_bytes(&slice.0)).sum::<u64>();
         tightfit_core::list_bytes(&self.shape) + tightfit_core::list_bytes(&self.slices) + extents
     }
-}
-
-/// The product of the dimensions, where elements of 16 bytes would still have less than 2^63 bytes.
-pub(super) fn elements(shape: &[i64]) -> Option<u64> {
-    let count = shape.iter().try_fold(1u64, |n, d| n.checked_mul(u64::try_from(*d).ok()?))?;
-    (count <= i64::MAX as u64 / 16).then_some(count)
 }
 
 fn dims(shape: &[u8], dims: &mut Vec<i64>) -> Result<bool, ExampleError> {

@@ -126,7 +126,8 @@ impl Described {
     /// graph was saved with all that trains it.
     pub fn check_fetches(&self, fetches: &[String]) -> Result<(), Error> {
         use ModelFormat::{GraphDef, GraphDefText, MappedPackage};
-        let is_frozen = matches!(self.format, GraphDef | GraphDefText | MappedPackage) && self.checkpoint.is_none();
+        let is_frozen =
+            matches!(self.format, GraphDef | GraphDefText | MappedPackage) && self.checkpoint.is_none();
         if !fetches.is_empty() || is_frozen || self.signature.is_some() {
             return Ok(());
         }

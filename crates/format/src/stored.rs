@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::entry::elements;
 use crate::error::{FormatError, Problem};
 use crate::source::SourceFile;
 
@@ -31,7 +30,7 @@ struct Part {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
     pub start: u64,
     pub length: u64,
     pub array_start: u64,
@@ -39,7 +38,7 @@ pub(super) struct Extent {
 }
 
 /// Bytes of a shard.
-pub(super) struct Place {
+pub(crate) struct Place {
     source: Arc<SourceFile>,
     key: Box<str>,
     offset: u64,
@@ -95,8 +94,14 @@ impl Place {
     }
 }
 
+/// The product of the dimensions, where elements of 16 bytes would still have less than 2^63 bytes.
+pub(crate) fn elements(shape: &[i64]) -> Option<u64> {
+    let count = shape.iter().try_fold(1u64, |n, d| n.checked_mul(u64::try_from(*d).ok()?))?;
+    (count <= i64::MAX as u64 / 16).then_some(count)
+}
+
 /// The error of a tensor that is not what was saved.
-pub(super) fn wrong_checksum(source: &SourceFile, offset: u64, key: &str) -> FormatError {
+pub(crate) fn wrong_checksum(source: &SourceFile, offset: u64, key: &str) -> FormatError {
     let expected = format!("the values of '{key}' with the checksum that the index has of them");
     let found = "others; the checkpoint is damaged, or its files are not of one save";
     source.error_at(offset, Problem::invalid(expected, found))
@@ -104,7 +109,7 @@ pub(super) fn wrong_checksum(source: &SourceFile, offset: u64, key: &str) -> For
 
 impl Stored {
     /// All of one place.
-    pub(super) fn whole(place: Place, element_bytes: u64) -> Stored {
+    pub(crate) fn whole(place: Place, element_bytes: u64) -> Stored {
         let bytes = place.bytes;
         let length = bytes / element_bytes;
         let extent = Extent { start: 0, length, array_start: 0, array_length: length };
@@ -113,7 +118,7 @@ impl Stored {
     }
 
     /// A tensor of `shape` out of blocks; `None` where they do not cover it exactly.
-    pub(super) fn of_parts(
+    pub(crate) fn of_parts(
         shape: &[u64],
         parts: Vec<(Place, Vec<Extent>)>,
         element_bytes: u64,
