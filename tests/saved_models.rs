@@ -31,7 +31,14 @@ fn check(model: &[String], input: &str, fetch: &str, expected: &str) {
     let output = folder.path("out.npy");
     let mut args = vec!["run".to_string()];
     args.extend_from_slice(model);
-    args.extend(["--input".into(), input.into(), "--fetch".into(), fetch.into(), "--memory".into(), "16MiB".into()]);
+    args.extend([
+        "--input".into(),
+        input.into(),
+        "--fetch".into(),
+        fetch.into(),
+        "--memory".into(),
+        "16MiB".into(),
+    ]);
     args.extend(["--output".into(), text(&output), "--quiet".into()]);
     let answer = tightfit(&args);
     assert_eq!(answer.code, 0, "{args:?}: {answer:?}");
@@ -59,8 +66,20 @@ fn cases() -> Vec<Case> {
     let out = vec![("out", "a_out.npy")];
     vec![
         (model("keras_export", &[]), "image", "serving_default_image:0", "image.npy", image.clone()),
-        (model("keras_export", &["--signature", "serve"]), "image", "serve_image:0", "image.npy", image.clone()),
-        (model("keras_export/saved_model.pb", &[]), "image", "serving_default_image:0", "image.npy", image.clone()),
+        (
+            model("keras_export", &["--signature", "serve"]),
+            "image",
+            "serve_image:0",
+            "image.npy",
+            image.clone(),
+        ),
+        (
+            model("keras_export/saved_model.pb", &[]),
+            "image",
+            "serving_default_image:0",
+            "image.npy",
+            image.clone(),
+        ),
         (model("keras_saved", &[]), "inputs", "serving_default_inputs:0", "image.npy", image),
         (model("functions", &["--signature", "look"]), "ids", "look_ids:0", "ids.npy", look),
         (
@@ -107,7 +126,9 @@ fn a_frozen_model_gives_the_same() {
         }
         let inspected = tightfit(["inspect", &frozen, "--json"]).json();
         assert!(inspected["unsupported"].as_object().unwrap().is_empty(), "{inspected}");
-        for op in ["VarHandleOp", "ReadVariableOp", "VariableV2", "RestoreV2", "SaveV2", "ApplyAdam", "Assign"] {
+        for op in
+            ["VarHandleOp", "ReadVariableOp", "VariableV2", "RestoreV2", "SaveV2", "ApplyAdam", "Assign"]
+        {
             assert!(inspected["operators"][op].is_null(), "{op}: {inspected}");
         }
     }
@@ -188,7 +209,8 @@ fn inspect_tells_signatures_and_checkpoints() {
     let prefix = text(golden("keras_export/variables/variables"));
     let tensors = tightfit(["inspect", &prefix, "--json"]).json();
     assert_eq!(tensors["format"], "checkpoint");
-    let kernel = tensors["tensors"].as_array().unwrap().iter().find(|t| t["shape"] == serde_json::json!([3, 3, 2, 4]));
+    let kernel =
+        tensors["tensors"].as_array().unwrap().iter().find(|t| t["shape"] == serde_json::json!([3, 3, 2, 4]));
     assert_eq!(kernel.unwrap()["dtype"], "float32");
 }
 
@@ -198,7 +220,8 @@ fn a_freeze_that_does_not_fit_leaves_nothing() {
     let output = folder.path("frozen.pb");
     // More than the memory that is given: the process itself takes more.
     let model = text(golden("keras_export"));
-    tightfit(["freeze", &model, "--output", &text(&output), "--memory", "1MiB"]).assert_fails(3, "does not fit");
+    tightfit(["freeze", &model, "--output", &text(&output), "--memory", "1MiB"])
+        .assert_fails(3, "does not fit");
     assert!(folder.names().is_empty());
     let mut child = command(["freeze", &model, "--output", &text(&output), "--quiet"]).spawn().unwrap();
     assert!(child.wait().unwrap().success());

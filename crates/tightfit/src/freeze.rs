@@ -13,6 +13,7 @@ use tightfit_graph::{GraphError, ImportOptions};
 
 use crate::error::Error;
 use crate::model::{Described, ModelSource};
+use crate::process;
 
 /// The most bytes of a message that protobuf, and so TensorFlow, reads.
 pub const MESSAGE_MAX_BYTES: u64 = i32::MAX as u64;
@@ -98,6 +99,8 @@ pub fn freeze(
     };
     frozen.outputs = fetched.into_iter().map(shown).collect();
     frozen.init_ops = keep;
+    // What has read the description is not needed to write it.
+    process::end_phase();
     frozen.bytes = write(&described.def, output, stop, budget)?;
     Ok(frozen)
 }

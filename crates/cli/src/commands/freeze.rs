@@ -1,11 +1,12 @@
 //! `freeze`: a model as one GraphDef that TensorFlow loads, with its variables as constants.
 
 use serde_json::{Value, json};
-use tightfit::display_bytes;
+use tightfit::fit::THREAD_BYTES;
 use tightfit::freeze::{FreezeOptions, Frozen, freeze};
+use tightfit::{Error, MemoryBudget, display_bytes, process};
 
-use super::Limits;
 use super::source::{self, SOURCE_FLAGS};
+use super::{Limits, Memory, check_floor};
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 use crate::system::{Start, stop_flag};
@@ -29,7 +30,7 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
         return Err(Failure::Usage("--output: only a .pb is written yet".into()));
     }
     let options = FreezeOptions { source: source::read(args)?, fetches: args.texts("fetch")? };
-    let memory = Limits::read(args)?.open()?;
+    let memory = open(&Limits::read(args)?)?;
     let frozen = freeze(args.model(), &options, &output, stop_flag(), &memory.budget)?;
     if frozen.is_too_large_for_tensorflow() && !args.has("quiet") {
         eprintln!(
@@ -43,6 +44,15 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
         false if args.has("quiet") => Ok(()),
         false => print(&text(&output.display().to_string(), &frozen)),
     }
+}
+
+/// The memory, out of which the process is taken. It is kept to from the start, since nothing is planned.
+fn open(limits: &Limits) -> Result<Memory, Failure> {
+    check_floor(limits.memory_bytes)?;
+    let budget = MemoryBudget::new(limits.memory_bytes);
+    process::occupy(&budget).map_err(Error::from)?;
+    let threads = budget.try_reserve("runtime", THREAD_BYTES).map_err(Error::from)?;
+    Ok(Memory { budget, _threads: threads })
 }
 
 fn json(output: &str, frozen: &Frozen) -> Value {
