@@ -21,16 +21,15 @@ const TRAILER_BYTES: u64 = 5;
 const SNAPPY_RATIO: u64 = 22;
 const PURPOSE: &str = "index of a checkpoint";
 
+/// Takes a key, its value and the offset of their block.
+pub(crate) type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8], u64) -> Result<()>;
+
 /// Calls `visit` with every key and value of the table, in the order of the keys, and with the offset of their block.
 ///
 /// # Errors
 /// [`FormatError`] for a file that is no table, lies about a length or has a wrong checksum, for keys out of order, for
 /// blocks that do not fit the budget, and those of `visit`.
-pub(crate) fn for_each(
-    source: &Arc<SourceFile>,
-    budget: &MemoryBudget,
-    visit: &mut dyn FnMut(&[u8], &[u8], u64) -> Result<()>,
-) -> Result<()> {
+pub(crate) fn for_each(source: &Arc<SourceFile>, budget: &MemoryBudget, visit: Visit<'_>) -> Result<()> {
     let index = footer(source)?;
     let blocks = Block::read(source, index, budget)?;
     let mut last: Vec<u8> = Vec::new();

@@ -112,12 +112,11 @@ fn tensor_of(
     }
 }
 
+/// Takes a part of the file by its name.
+type Visit<'v> = &'v mut dyn FnMut(&mut Decoder<WireReader>, Box<str>, Region) -> Result<()>;
+
 /// Calls `visit` with each part of the file, which is known to lie in it; returns what is counted of the list.
-fn each_region(
-    source: &Arc<SourceFile>,
-    budget: &MemoryBudget,
-    visit: &mut dyn FnMut(&mut Decoder<WireReader>, Box<str>, Region) -> Result<()>,
-) -> Result<Account> {
+fn each_region(source: &Arc<SourceFile>, budget: &MemoryBudget, visit: Visit<'_>) -> Result<Account> {
     let none = || source.error_at(0, Problem::invalid("a memory-mapped package", "another file"));
     let end = source.len().checked_sub(FOOTER_BYTES).ok_or_else(none)?;
     let mut offset = [0; FOOTER_BYTES as usize];
