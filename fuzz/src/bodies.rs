@@ -17,7 +17,10 @@ use tightfit_format::sequence::SequenceExample;
 use tightfit_format::tfrecord::{
     Compression, RecordFault, RecordReader, RecordWriter, find_header, masked_crc,
 };
-use tightfit_format::{GraphDef, SourceFile, detect};
+use tightfit_format::{
+    AttrValue, GraphDef, MetaGraphDef, NodeDef, SourceFile, TensorBundle, TensorContent, detect,
+    saved_model_tags,
+};
 
 use self::reference::Held;
 
@@ -420,6 +423,102 @@ pub fn graphs(data: &[u8]) {
         let [before, after]: [Vec<_>; 2] = [names(&graph), names(&again)];
         assert_eq!(before, after);
         assert_eq!(graph.functions.len(), again.functions.len());
+    }
+}
+
+/// SavedModels, MetaGraphs and memory-mapped packages, binary and text: what is read lies in the file, and no memory is lost.
+pub fn saved_models(data: &[u8]) {
+    let file = TemporaryFile::new(data);
+    let _ = detect(&file.0);
+    let source = || SourceFile::open(&file.0).expect("the file");
+    for is_text in [false, true] {
+        let budget = MemoryBudget::new(BUDGET_BYTES);
+        if let Ok(tags) = saved_model_tags(&source(), is_text, &budget) {
+            for index in 0..tags.len().min(3) + 1 {
+                let Ok(graph) = MetaGraphDef::read_saved_model(source(), is_text, index, &budget) else {
+                    continue;
+                };
+                assert!(index < tags.len());
+                lies_in_file(&graph.graph, data);
+            }
+        }
+        if let Ok(graph) = MetaGraphDef::read(source(), is_text, &budget) {
+            lies_in_file(&graph.graph, data);
+        }
+        assert_eq!(budget.used_bytes(), 0);
+    }
+    let budget = MemoryBudget::new(BUDGET_BYTES);
+    if let Ok(graph) = GraphDef::read_mapped_package(source(), &budget) {
+        lies_in_file(&graph, data);
+    }
+}
+
+fn lies_in_file(graph: &GraphDef, data: &[u8]) {
+    let in_bodies = graph.functions.iter().flat_map(|function| &function.nodes);
+    for (_, value) in graph.nodes.iter().chain(in_bodies).flat_map(|node: &NodeDef| &node.attrs) {
+        let AttrValue::Tensor(tensor) = value else { continue };
+        if let TensorContent::File { offset, bytes } = &tensor.content {
+            assert!(offset + bytes <= data.len() as u64);
+        }
+    }
+}
+
+/// Indexes of checkpoints, of which the checksums are made right: tensors that are read, or errors.
+pub fn tensor_bundles(data: &[u8]) {
+    let mut data = data.to_vec();
+    repair(&mut data);
+    let file = TemporaryFile::new(&data);
+    let name = |ending: &str| PathBuf::from(format!("{}{ending}", file.0.display()));
+    let index = TemporaryFile(name(".index"));
+    std::fs::rename(&file.0, &index.0).expect("a temporary file");
+    let shard: Vec<u8> = (0..4096).map(|i| (i % 7) as u8).collect();
+    let shards = [TemporaryFile(name(".data-00000-of-00001")), TemporaryFile(name(".data-00001-of-00002"))];
+    shards.iter().for_each(|file| std::fs::write(&file.0, &shard).expect("a temporary file"));
+    let budget = MemoryBudget::new(BUDGET_BYTES);
+    let Ok(bundle) = TensorBundle::open(&file.0, &budget) else { return };
+    let _ = bundle.objects(&budget).map(|objects| objects.key("name").is_some());
+    for (name, entry) in bundle.entries().take(20) {
+        for spec in ["", "2 3 0,1:-", "4 1,2"] {
+            let mut memory = budget.try_reserve("test", 0).expect("nothing");
+            let Ok(tensor) = bundle.tensor(name, spec, &mut memory) else { continue };
+            assert!(!spec.is_empty() || tensor.shape == entry.shape);
+            let Some(bytes) = tensor.bytes().filter(|bytes| *bytes <= BUDGET_BYTES) else { continue };
+            let (mut whole, mut pieces) = (vec![1; bytes as usize], vec![2; bytes as usize]);
+            let middle = pieces.len() / 2;
+            let (head, tail) = pieces.split_at_mut(middle);
+            // Most seeds have the checksums of other values than those that are here.
+            if tensor.read_into(bundle.index(), &mut whole).is_ok() {
+                tensor.read_at(bundle.index(), middle as u64, tail).expect("a part of what was read");
+                tensor.read_at(bundle.index(), 0, head).expect("a part of what was read");
+                assert_eq!(pieces, whole);
+            }
+        }
+    }
+}
+
+/// Makes the checksums right of the block at the beginning and of the index, where there are such.
+fn repair(data: &mut [u8]) {
+    let number = |bytes: &mut &[u8]| {
+        let mut value = 0u64;
+        for (i, byte) in bytes.iter().enumerate().take(9) {
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte & 0x80 == 0 {
+                *bytes = &bytes[i + 1..];
+                return Some(value as usize);
+            }
+        }
+        None
+    };
+    let Some(footer_at) = data.len().checked_sub(48) else { return };
+    let footer = data[footer_at..].to_vec();
+    let mut handles = &footer[..];
+    let numbers = [(); 4].map(|()| number(&mut handles));
+    let [Some(meta), Some(_), Some(index), Some(bytes)] = numbers else { return };
+    for (offset, bytes) in [(0, meta.saturating_sub(5)), (index, bytes)] {
+        let end = offset.checked_add(bytes).and_then(|end| end.checked_add(1));
+        let Some(end) = end.filter(|end| end + 4 <= footer_at) else { continue };
+        let crc = tightfit_format::tfrecord::masked_crc(&data[offset..end]);
+        data[end..end + 4].copy_from_slice(&crc.to_le_bytes());
     }
 }
 

@@ -38,9 +38,99 @@ pub fn seeds(target: &str, root: &Path) -> Vec<Vec<u8>> {
             let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
             files(&folders, &["pb", "pbtxt"])
         }
+        "saved_models" => {
+            let graphs = seeds("graphs", root);
+            let binary = graphs.iter().filter(|graph| !graph.is_empty() && graph[0] == 0x0a);
+            binary.take(12).flat_map(|graph| [meta_graph(graph), saved_model(graph)]).collect()
+        }
+        "tensor_bundles" => {
+            let models = root.join("tests/golden/saved_models");
+            let folders =
+                ["checkpoint", "functions/variables", "keras_export/variables"].map(|name| models.join(name));
+            let mut seeds = files(&folders.each_ref().map(PathBuf::as_path), &["index"]);
+            seeds.extend((1..6).map(index));
+            seeds
+        }
         "images" => files(&[&images], &["png", "jpg", "gif", "bmp"]),
         _ => Vec::new(),
     }
+}
+
+fn field(out: &mut Vec<u8>, number: u8, body: &[u8]) {
+    out.push(number << 3 | 2);
+    let mut bytes = body.len();
+    while bytes >= 0x80 {
+        out.push(bytes as u8 | 0x80);
+        bytes >>= 7;
+    }
+    out.push(bytes as u8);
+    out.extend(body);
+}
+
+/// A graph with tags, a signature, an asset and what restores it.
+fn meta_graph(graph: &[u8]) -> Vec<u8> {
+    let text = |fields: &[(u8, &[u8])]| {
+        let mut out = Vec::new();
+        fields.iter().for_each(|(number, body)| field(&mut out, *number, body));
+        out
+    };
+    let tensor = text(&[(1, b"x:0"), (3, b"\x12\x02\x08\x02")]);
+    let port = text(&[(1, b"key"), (2, &tensor)]);
+    let signature = text(&[(1, b"serving_default"), (2, &text(&[(1, &port), (2, &port), (3, b"method")]))]);
+    let nodes = text(&[(1, &text(&[(1, b"init")]))]);
+    text(&[
+        (1, &text(&[(4, b"serve"), (5, b"2.21")])),
+        (2, graph),
+        (3, &text(&[(1, b"save/Const:0"), (3, b"save/restore_all")])),
+        (4, &text(&[(1, b"saved_model_main_op"), (2, &nodes)])),
+        (5, &signature),
+        (6, &text(&[(1, &tensor), (2, b"words.txt")])),
+    ])
+}
+
+fn saved_model(graph: &[u8]) -> Vec<u8> {
+    let mut out = vec![8, 1];
+    field(&mut out, 2, &meta_graph(graph));
+    out
+}
+
+/// The index of a checkpoint of so many tensors, whose values are those that `bodies` puts in its shard.
+fn index(tensors: usize) -> Vec<u8> {
+    let shard: Vec<u8> = (0..4096).map(|i| (i % 7) as u8).collect();
+    let mut block = Vec::new();
+    let mut entry = |key: &[u8], value: &[u8]| {
+        block.extend([0, key.len() as u8, value.len() as u8]);
+        block.extend(key);
+        block.extend(value);
+    };
+    entry(b"", &[8, 1]);
+    for number in 0..tensors {
+        // float32 [2, 3]: its place, and the masked checksum of its 24 bytes.
+        let mut value =
+            vec![8, 1, 0x12, 8, 0x12, 2, 8, 2, 0x12, 2, 8, 3, 0x20, 24 * number as u8, 0x28, 24, 0x35];
+        let stored = tightfit_format::tfrecord::masked_crc(&shard[24 * number..][..24]);
+        value.extend(stored.to_le_bytes());
+        entry(&[b'a' + number as u8], &value);
+    }
+    let mut table = Vec::new();
+    let mut end = |content: &mut Vec<u8>| {
+        // Where keys share nothing, and how many places those are; no compression; the checksum.
+        content.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+        let handle = [table.len(), content.len()].map(|n| [n as u8 & 0x7f | 0x80, (n >> 7) as u8]).concat();
+        content.push(0);
+        let crc = tightfit_format::tfrecord::masked_crc(content);
+        table.append(content);
+        table.extend(crc.to_le_bytes());
+        handle
+    };
+    let data = end(&mut block);
+    let mut footer = end(&mut Vec::new());
+    let mut pointer = [&[0, 1, data.len() as u8, b'z'][..], &data].concat();
+    footer.extend(end(&mut pointer));
+    footer.resize(40, 0);
+    table.extend(footer);
+    table.extend(0xdb47_7524_8b80_fb57u64.to_le_bytes());
+    table
 }
 
 /// Small files of some folders, by their extensions.

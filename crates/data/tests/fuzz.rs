@@ -113,3 +113,13 @@ fn graphs() {
 fn images() {
     check("images", bodies::images);
 }
+
+#[test]
+fn saved_models() {
+    check("saved_models", bodies::saved_models);
+}
+
+#[test]
+fn tensor_bundles() {
+    check("tensor_bundles", bodies::tensor_bundles);
+}

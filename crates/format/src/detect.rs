@@ -6,6 +6,7 @@ use std::path::Path;
 use tightfit_core::MemoryBudget;
 
 use crate::error::FormatError;
+use crate::graph_def::mapped_package::is_package;
 use crate::proto::wire::WireReader;
 use crate::proto::{Field, Input, Kind, Scalar};
 use crate::source::{Cursor, SourceFile};
@@ -25,6 +26,10 @@ pub enum ModelFormat {
     Checkpoint,
     /// A MetaGraphDef: a checkpoint's `.meta`.
     MetaGraph,
+    /// The same in protobuf's text encoding.
+    MetaGraphText,
+    /// A memory-mapped package: a GraphDef with its tensors beside it in one file.
+    MappedPackage,
     /// A TensorFlow Lite model.
     TfLite,
     /// Records, which are data and no model.
@@ -44,6 +49,8 @@ impl fmt::Display for ModelFormat {
             ModelFormat::SavedModelFile => "the saved_model.pb of a SavedModel",
             ModelFormat::Checkpoint => "a checkpoint",
             ModelFormat::MetaGraph => "a MetaGraph",
+            ModelFormat::MetaGraphText => "a MetaGraph as text",
+            ModelFormat::MappedPackage => "a memory-mapped package",
             ModelFormat::TfLite => "a TensorFlow Lite model",
             ModelFormat::TfRecord => "a TFRecord file",
             ModelFormat::Foreign(name) => name,
@@ -52,6 +59,9 @@ impl fmt::Display for ModelFormat {
     }
 }
 
+/// What a look at the directory of a package takes: a window and a name.
+const PACKAGE_BYTES: u64 = (crate::source::WINDOW_BYTES as u64) + (96 << 10);
+
 /// The first bytes that decide most kinds.
 const HEAD_BYTES: usize = 512;
 
@@ -59,8 +69,15 @@ const HEAD_BYTES: usize = 512;
 const TABLE_MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 
 const FOREIGN: [(&[u8], &str); 4] = [
-    (b"\x89HDF\r\n\x1a\n", "a Keras model in HDF5; export it as a SavedModel or frozen graph"),
-    (b"PK\x03\x04", "a zip archive, as .keras files are; export it as a SavedModel or frozen graph"),
+    (
+        b"\x89HDF\r\n\x1a\n",
+        "a Keras model in HDF5; export it in Python: import keras; keras.models.load_model('FILE').export('FOLDER')",
+    ),
+    (
+        b"PK\x03\x04",
+        "a zip archive, as .keras files are; export one in Python: import keras; \
+         keras.models.load_model('FILE').export('FOLDER')",
+    ),
     (b"\x1f\x8b", "a gzip file; unpack it first"),
     (b"\x93NUMPY", "a numpy array"),
 ];
@@ -106,6 +123,10 @@ pub fn detect(path: impl AsRef<Path>) -> Result<ModelFormat, FormatError> {
     if let Some(kind) = text_kind(head) {
         return Ok(kind);
     }
+    let budget = MemoryBudget::new(PACKAGE_BYTES);
+    if is_package(&source, &budget) {
+        return Ok(ModelFormat::MappedPackage);
+    }
     let budget = MemoryBudget::new(crate::source::WINDOW_BYTES as u64);
     let reader = WireReader::new(Cursor::new(source, &budget)?);
     Ok(binary_kind(reader).unwrap_or(ModelFormat::Unknown))
@@ -142,12 +163,8 @@ fn text_kind(head: &[u8]) -> Option<ModelFormat> {
     }
     match name {
         b"node" | b"versions" | b"version" | b"library" => Some(ModelFormat::GraphDefText),
-        b"saved_model_schema_version" | b"meta_graphs" => {
-            Some(ModelFormat::Foreign("a SavedModel as text; convert saved_model.pbtxt to saved_model.pb"))
-        }
-        b"meta_info_def" | b"graph_def" => {
-            Some(ModelFormat::Foreign("a MetaGraph as text; write it as binary"))
-        }
+        b"saved_model_schema_version" | b"meta_graphs" => Some(ModelFormat::SavedModelFile),
+        b"meta_info_def" | b"graph_def" => Some(ModelFormat::MetaGraphText),
         _ => None,
     }
 }

@@ -2,6 +2,8 @@
 //! nothing in it has been interpreted: inputs are strings as written, types are TensorFlow's numbers.
 
 mod decode;
+pub(crate) mod mapped_package;
+mod meta_graph;
 mod schema;
 mod segments;
 mod tensor;
@@ -15,6 +17,7 @@ use crate::error::{FormatError, Problem};
 use crate::proto::text::TextReader;
 use crate::proto::wire::WireReader;
 use crate::source::{Cursor, SourceFile};
+pub use meta_graph::{MetaGraphDef, MetaInfo, SignatureDef, TensorInfo, saved_model_file, saved_model_tags};
 pub use segments::Segments;
 pub use tensor::{InlineBytes, TensorContent, TensorDef};
 pub use write::GraphWriter;

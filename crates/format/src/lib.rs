@@ -21,6 +21,9 @@ mod random;
 pub mod sequence;
 pub mod source;
 pub mod spool;
+pub mod stored;
+mod table;
+pub mod tensor_bundle;
 pub mod tfrecord;
 pub mod whole;
 pub mod zip;
@@ -31,10 +34,13 @@ pub use data_type::DataType;
 pub use detect::{ModelFormat, detect};
 pub use error::{FormatError, Place, Problem};
 pub use graph_def::{
-    ArgDef, AttrValue, FunctionDef, GraphDef, GraphWriter, InlineBytes, ListValue, NameAttrList, NodeDef,
-    Segments, TensorContent, TensorDef, TensorShapeDef,
+    ArgDef, AttrValue, FunctionDef, GraphDef, GraphWriter, InlineBytes, ListValue, MetaGraphDef, MetaInfo,
+    NameAttrList, NodeDef, Segments, SignatureDef, TensorContent, TensorDef, TensorInfo, TensorShapeDef,
+    saved_model_file, saved_model_tags,
 };
 pub use source::{Cursor, SourceFile};
+pub use stored::Stored;
+pub use tensor_bundle::{BundleEntry, Objects, TensorBundle};
 
 /// The error of an invariant of this crate that does not hold.
 pub(crate) fn defect(what: &str) -> std::io::Error {

@@ -35,3 +35,11 @@ pub const NAME_BYTES: Limit = limit("bytes of a name", 1 << 16);
 pub const STRING_BYTES: Limit = limit("bytes of a string", 1 << 28);
 /// Elements of a string tensor.
 pub const STRINGS: Limit = limit("strings of a tensor", 1 << 26);
+/// Shards of a checkpoint.
+pub const SHARDS: Limit = limit("shards of a checkpoint", 1 << 16);
+/// Parts of a partitioned variable.
+pub const SLICES: Limit = limit("parts of a variable", 1 << 12);
+/// Graphs of a SavedModel.
+pub const META_GRAPHS: Limit = limit("graphs of a SavedModel", 1 << 10);
+/// Signatures, assets, tags and tensors of a signature.
+pub const SIGNATURES: Limit = limit("signatures, tags or assets of a SavedModel", 1 << 14);

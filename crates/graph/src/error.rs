@@ -29,6 +29,15 @@ pub enum GraphError {
         /// What is wrong.
         source: Box<OpError>,
     },
+    /// The graph reads variables, and no checkpoint says their values.
+    NotFrozen {
+        /// The model's file.
+        file: String,
+        /// One of them.
+        variable: String,
+        /// How many there are.
+        count: usize,
+    },
     /// A node needs itself.
     Cycle {
         /// The node.
@@ -210,6 +219,15 @@ impl fmt::Display for GraphError {
             GraphError::Node { file, node, op, source } => {
                 write!(f, "{file}: node '{node}' ({op}): {source}")
             }
+            GraphError::NotFrozen { file, variable, count } => write!(
+                f,
+                "{file} is not frozen: '{variable}'{} is a variable whose value is in a checkpoint; give the checkpoint \
+                 too, or the SavedModel it was saved in",
+                match count {
+                    1 => String::new(),
+                    more => format!(" and {} others", more - 1),
+                }
+            ),
             GraphError::Cycle { node } => {
                 write!(f, "node '{node}' needs its own result: the graph has a cycle")
             }

@@ -5,10 +5,13 @@ mod control_flow;
 mod half;
 mod names;
 mod narrow;
+mod plain;
+mod ports;
 mod regions;
 mod state;
 #[cfg(test)]
 mod text_graph;
+mod variables;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -30,9 +33,12 @@ use crate::ops;
 use crate::signature;
 use calls::Library;
 use names::Names;
-pub use regions::has_bodies;
+pub use plain::{Fetched, plain};
+pub use ports::PortNames;
+use regions::has_bodies;
 use regions::{Body, Given};
 use state::{Taken, Variables, is_of_variables};
+pub use variables::Checkpoint;
 
 /// What is wanted of a graph.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +47,12 @@ pub struct ImportOptions {
     pub fetches: Vec<String>,
     /// Tensors that the caller feeds besides the placeholders. A fed node needs none of its inputs.
     pub feeds: Vec<String>,
+    /// What callers call the model's inputs and outputs, where it has names for them.
+    pub ports: PortNames,
+    /// Nodes that [`plain`] keeps besides what the fetches need, as the one that fills tables.
+    pub keep: Vec<String>,
+    /// Where the values of variables are.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// Reads a frozen graph, binary or text. The graph grows within `budget`; the description is let go of.
@@ -55,11 +67,11 @@ pub fn import(
     budget: &MemoryBudget,
 ) -> Result<Graph, GraphError> {
     let mut def = def;
+    let (options, shown) = options.ports.resolve(options);
+    plain::prepare(&mut def, &options, budget, true)?;
     let mut library = calls::take_library(&mut def);
-    calls::inline(&mut def, &library, options)?;
     control_flow::structure(&mut def, &mut library)?;
-    let library = Arc::new(library);
-    Importer::new(source, def, options, budget, library)?.import()
+    Importer::new(source, def, &options, shown, budget, Arc::new(library))?.import()
 }
 
 /// A value out of a node's attributes.
@@ -91,6 +103,8 @@ struct Importer<'a> {
     source: &'a Arc<SourceFile>,
     def: GraphDef,
     options: &'a ImportOptions,
+    /// What the caller calls the fetches.
+    shown: Vec<String>,
     names: Names,
     is_fed: Vec<bool>,
     graph: Graph,
@@ -125,6 +139,7 @@ impl<'a> Importer<'a> {
         source: &'a Arc<SourceFile>,
         def: GraphDef,
         options: &'a ImportOptions,
+        shown: Vec<String>,
         budget: &MemoryBudget,
         library: Arc<Library>,
     ) -> Result<Self, GraphError> {
@@ -139,6 +154,7 @@ impl<'a> Importer<'a> {
         Ok(Importer {
             source,
             options,
+            shown,
             names,
             is_fed: vec![false; count],
             values: Values::new(&graph),
@@ -182,6 +198,13 @@ impl<'a> Importer<'a> {
             let index = self.index(split_name(feed).0, || "--input".into())?;
             self.is_fed[index] = true;
         }
+        for (tensor, _) in &self.options.ports.inputs {
+            if self.options.ports.are_fed
+                && let Some(index) = self.find(split_name(tensor).0)
+            {
+                self.is_fed[index] = true;
+            }
+        }
         for fetch in fetches.iter() {
             let index = self.index(split_name(fetch).0, || "--fetch".into())?;
             self.is_fetched[index] = true;
@@ -196,11 +219,12 @@ impl<'a> Importer<'a> {
             return Err(GraphError::Unsupported(std::mem::take(&mut self.unsupported)));
         }
         let mut returned = Vec::with_capacity(fetches.len());
-        for name in fetches {
+        for (number, name) in fetches.iter().enumerate() {
             let taken = self.taken(name, || "--fetch".into())?;
             returned.push(taken);
             if let Some(value) = self.values(&[taken]).and_then(|values| values.first().copied()) {
-                self.graph.add_output(Port { name: name.clone(), value });
+                let name = self.shown.get(number).unwrap_or(name).clone();
+                self.graph.add_output(Port { name, value });
             }
         }
         for given in 0..self.given.len() {
@@ -529,7 +553,8 @@ impl<'a> Importer<'a> {
         let kind = NodeKind::Input { dtype, dims };
         let id =
             self.graph.add(Node { name: (&*node.name).into(), kind, inputs: vec![], control: vec![], facts });
-        self.graph.add_input(Port { name: node.name.to_string(), value: ValueRef::of(id) });
+        let name = self.options.ports.input_key(&node.name).unwrap_or(&node.name).to_string();
+        self.graph.add_input(Port { name, value: ValueRef::of(id) });
         Ok(id)
     }
 
@@ -583,6 +608,7 @@ impl<'a> Importer<'a> {
             ConstantData::Tensor { tensor, .. } => {
                 let inline = match &tensor.content {
                     TensorContent::Inline(InlineBytes::Small(bytes)) => block_bytes(bytes.len() as u64),
+                    TensorContent::Stored(stored) => stored.heap_bytes(),
                     _ => 0,
                 };
                 let own = block_bytes(size_of::<TensorDef>() as u64) + list_bytes(&tensor.shape);
@@ -686,6 +712,12 @@ pub const STRUCTURE: [(&str, &[&str], &str); 3] = [
         "What a run assigns the next one finds.",
     ),
 ];
+
+/// True when nodes of this kind can be imported: operators, and what belongs to a graph's structure.
+pub fn is_supported(op: &str) -> bool {
+    let is_structure = STRUCTURE.iter().any(|(_, names, _)| names.contains(&op));
+    is_structure || ops::is_supported(op) || matches!(op, "PartitionedCall" | "StatefulPartitionedCall")
+}
 
 /// True for an operator of lists of tensors, which are made by such operators alone.
 pub(crate) fn takes_only_lists(op: &str) -> bool {

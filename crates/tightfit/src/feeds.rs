@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape};
 use tightfit_format::npy::{NpyHeader, NpyReader, NpyType, trim_zeros, utf8_of_ucs4};
+use tightfit_graph::GraphError;
 use tightfit_graph::exec::Feed;
 use tightfit_graph::ir::{Graph, Port};
-use tightfit_graph::{GraphError, import};
 
 use crate::error::Error;
 use crate::fit::{Fit, FitOptions, fit};
@@ -72,7 +72,7 @@ impl Feeds {
         let mut feeds = Feeds { tensors: Vec::with_capacity(tensors.len()) };
         for port in &graph.inputs {
             let dtype = graph.fact(port.value).dtype;
-            let is_fed = |(name, _): &&(String, Tensor)| import::split_name(name).0 == port.name;
+            let is_fed = |(name, _): &&(String, Tensor)| model.is_called(port, name);
             match tensors.iter().find(is_fed).map(|(_, tensor)| tensor.dtype()) {
                 Some(found) if found == dtype => {}
                 Some(found) => {
@@ -82,9 +82,10 @@ impl Feeds {
                 None => return Err(Error::Usage(format!("not fed: {}", describe(graph, port)))),
             }
         }
-        feeds.tensors.extend(
-            tensors.into_iter().map(|(name, tensor)| (import::split_name(&name).0.to_string(), tensor)),
-        );
+        feeds.tensors.extend(tensors.into_iter().map(|(name, tensor)| {
+            let port = graph.inputs.iter().find(|port| model.is_called(port, &name));
+            (port.map_or(name, |port| port.name.clone()), tensor)
+        }));
         Ok(feeds)
     }
 
@@ -290,7 +291,7 @@ fn for_each_file(
 ) -> Result<(), Error> {
     let graph = model.graph();
     for port in &graph.inputs {
-        let mut files = files.iter().filter(|(name, _)| import::split_name(name).0 == port.name);
+        let mut files = files.iter().filter(|(name, _)| model.is_called(port, name));
         let Some((_, path)) = files.next() else { continue };
         if files.next().is_some() {
             return Err(Error::Usage(format!("input '{}' is fed twice", port.name)));
@@ -302,7 +303,7 @@ fn for_each_file(
 
 fn check_all_fed(model: &Model, files: &[(String, PathBuf)]) -> Result<(), Error> {
     let graph = model.graph();
-    let is_fed = |port: &&Port| files.iter().any(|(name, _)| import::split_name(name).0 == port.name);
+    let is_fed = |port: &&Port| files.iter().any(|(name, _)| model.is_called(port, name));
     let missing: Vec<String> =
         graph.inputs.iter().filter(|port| !is_fed(port)).map(|port| describe(graph, port)).collect();
     match missing.is_empty() {

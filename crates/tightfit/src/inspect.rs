@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tightfit_core::MemoryBudget;
-use tightfit_format::{AttrValue, DataType, NodeDef};
-use tightfit_graph::import::has_bodies;
-use tightfit_graph::ops;
+use tightfit_format::{
+    AttrValue, DataType, MetaInfo, ModelFormat, NodeDef, SignatureDef, TensorBundle, TensorInfo,
+    TensorShapeDef, detect,
+};
+use tightfit_graph::import::{is_supported, plain};
+use tightfit_graph::{GraphError, ImportOptions};
 
 use crate::error::Error;
-use crate::model::read_graph_def;
+use crate::model::{Described, ModelSource};
 
 /// A model file in figures.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,6 +35,23 @@ pub struct Inspection {
     pub weight_bytes_by_scope: Vec<(String, u64)>,
     /// Bytes of all constants.
     pub weight_bytes: u64,
+    /// The signatures.
+    pub signatures: Vec<Signature>,
+    /// The key of the one that inputs, outputs and operators are of.
+    pub signature: Option<String>,
+    /// Of a checkpoint without a graph, its tensors.
+    pub tensors: Vec<Endpoint>,
+}
+
+/// What a caller may feed and fetch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Signature {
+    /// Its key.
+    pub key: String,
+    /// Its inputs by name.
+    pub inputs: Vec<Endpoint>,
+    /// Its outputs by name.
+    pub outputs: Vec<Endpoint>,
 }
 
 /// An input.
@@ -45,12 +65,48 @@ pub struct Endpoint {
     pub shape: Option<Vec<i64>>,
 }
 
-/// Reads a model's structure.
+/// Reads a model's structure, or the index of a checkpoint. Of a model with signatures, operators and weights are those
+/// that its signature needs.
 ///
 /// # Errors
-/// [`Error::Format`] for a file that is no model.
-pub fn inspect(path: &Path, budget: &MemoryBudget) -> Result<Inspection, Error> {
-    let (source, def) = read_graph_def(path, budget)?;
+/// [`Error::Format`] for a file that is no model, and [`Error::Usage`] for a signature that is not there.
+pub fn inspect(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Result<Inspection, Error> {
+    let format = detect(path)?;
+    if format == ModelFormat::Checkpoint
+        && !tightfit_format::tensor_bundle::with_ending(
+            &tightfit_format::tensor_bundle::prefix(path),
+            ".meta",
+        )
+        .is_file()
+    {
+        return inspect_checkpoint(path, budget);
+    }
+    let mut described = Described::read(path, wanted, budget)?;
+    let ports = described.ports();
+    let signature = described.signature.clone();
+    if signature.is_some() {
+        let options =
+            ImportOptions { ports, checkpoint: described.checkpoint.take(), ..ImportOptions::default() };
+        match plain(&mut described.def, &options, budget) {
+            // It is told of all the same.
+            Ok(_) | Err(GraphError::NotFrozen { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Inspection {
+        format: match format {
+            ModelFormat::GraphDef | ModelFormat::GraphDefText => "frozen GraphDef".to_string(),
+            other => other.to_string().trim_start_matches("a ").to_string(),
+        },
+        file_bytes: described.file.len(),
+        signatures: signatures(&described.info),
+        ..figures(&described, signature)
+    })
+}
+
+/// Nodes, operators and weights.
+fn figures(described: &Described, signature: Option<String>) -> Inspection {
+    let def = &described.def;
     let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
     let mut weights: Vec<(&str, u64)> = Vec::new();
     let mut used: std::collections::HashSet<&str> = Default::default();
@@ -67,22 +123,69 @@ pub fn inspect(path: &Path, budget: &MemoryBudget) -> Result<Inspection, Error> 
             inputs.push(endpoint(node));
         }
     }
+    // Without a signature the graph is as it was saved, and the checkpoint beside it has the weights.
+    if let Some(checkpoint) = &described.checkpoint {
+        let stored = checkpoint.bundle.entries();
+        weights.extend(stored.map(|(name, entry)| (name, entry.bytes)));
+    }
     let is_output = |node: &&NodeDef| {
         !used.contains(&*node.name)
             && !matches!(&*node.op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2")
     };
+    let mut outputs: Vec<String> = def.nodes.iter().filter(is_output).map(|n| n.name.to_string()).collect();
+    if let Some(own) = signature.as_deref().and_then(|key| described.info.signature(key)) {
+        inputs = endpoints(&own.inputs);
+        outputs = own.outputs.iter().map(|(key, _)| key.to_string()).collect();
+    }
     let scopes = bytes_by_scope(&weights);
-    let unsupported = operators.iter().filter(|(op, _)| !ops::is_supported(op) && !has_bodies(op));
-    Ok(Inspection {
-        format: "frozen GraphDef".to_string(),
-        file_bytes: source.len(),
+    let unsupported = operators.iter().filter(|(op, _)| !is_supported(op));
+    Inspection {
         inputs,
-        outputs: def.nodes.iter().filter(is_output).map(|n| n.name.to_string()).collect(),
+        outputs,
         nodes: def.nodes.len(),
         unsupported: most_first(unsupported.map(|(op, n)| (*op, *n))),
         weight_bytes: scopes.values().sum(),
         operators: most_first(operators.iter().map(|(op, n)| (*op, *n))),
         weight_bytes_by_scope: most_first(scopes.iter().map(|(scope, n)| (*scope, *n))),
+        signature,
+        ..Inspection::default()
+    }
+}
+
+fn signatures(info: &MetaInfo) -> Vec<Signature> {
+    let signature = |(key, signature): &(Box<str>, SignatureDef)| Signature {
+        key: key.to_string(),
+        inputs: endpoints(&signature.inputs),
+        outputs: endpoints(&signature.outputs),
+    };
+    info.signatures.iter().map(signature).collect()
+}
+
+fn endpoints(tensors: &[(Box<str>, TensorInfo)]) -> Vec<Endpoint> {
+    let one = |(key, tensor): &(Box<str>, TensorInfo)| typed(key, tensor.dtype, tensor.shape.dims.clone());
+    tensors.iter().map(one).collect()
+}
+
+fn typed(name: &str, dtype: i32, shape: Option<Vec<i64>>) -> Endpoint {
+    let dtype = DataType(dtype).dtype().map_or_else(|| DataType(dtype).to_string(), |d| d.to_string());
+    Endpoint { name: name.to_string(), dtype, shape }
+}
+
+/// What a checkpoint holds that has no graph beside it.
+fn inspect_checkpoint(path: &Path, budget: &MemoryBudget) -> Result<Inspection, Error> {
+    let bundle = TensorBundle::open(path, budget)?;
+    let weights: Vec<(&str, u64)> = bundle.entries().map(|(name, entry)| (name, entry.bytes)).collect();
+    let scopes = bytes_by_scope(&weights);
+    let tensor = |(name, entry): (&str, &tightfit_format::BundleEntry)| {
+        typed(name, entry.dtype, Some(entry.shape.clone()))
+    };
+    Ok(Inspection {
+        format: "checkpoint".to_string(),
+        file_bytes: bundle.index().len(),
+        weight_bytes: scopes.values().sum(),
+        weight_bytes_by_scope: most_first(scopes.iter().map(|(scope, n)| (*scope, *n))),
+        tensors: bundle.entries().map(tensor).collect(),
+        ..Inspection::default()
     })
 }
 
@@ -111,17 +214,14 @@ fn common_scope<'n>(a: &'n str, b: &str) -> &'n str {
 }
 
 fn endpoint(node: &NodeDef) -> Endpoint {
-    let dtype = match node.attr("dtype") {
-        Some(AttrValue::Type(number)) => {
-            DataType(*number).dtype().map_or_else(|| DataType(*number).to_string(), |d| d.to_string())
-        }
-        _ => "?".to_string(),
-    };
     let shape = match node.attr("shape") {
-        Some(AttrValue::Shape(shape)) => shape.dims.clone(),
+        Some(AttrValue::Shape(TensorShapeDef { dims })) => dims.clone(),
         _ => None,
     };
-    Endpoint { name: node.name.to_string(), dtype, shape }
+    match node.attr("dtype") {
+        Some(AttrValue::Type(number)) => typed(&node.name, *number, shape),
+        _ => Endpoint { name: node.name.to_string(), dtype: "?".to_string(), shape },
+    }
 }
 
 fn most_first<N: Ord + Copy>(counts: impl Iterator<Item = (impl ToString, N)>) -> Vec<(String, N)> {

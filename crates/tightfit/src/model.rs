@@ -1,15 +1,17 @@
 //! A model file, opened.
 
+mod source;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use tightfit_core::MemoryBudget;
-use tightfit_format::{GraphDef, ModelFormat, SourceFile, detect};
-use tightfit_graph::ir::Graph;
+use tightfit_graph::ir::{Graph, Port};
 use tightfit_graph::{ImportOptions, import, passes};
 
 use crate::error::Error;
 use crate::process;
+pub(crate) use source::Described;
+pub use source::{DEFAULT_SIGNATURE, ModelSource};
 
 /// What is wanted of a model.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +20,8 @@ pub struct OpenOptions {
     pub fetches: Vec<String>,
     /// Tensors that are fed besides the model's own inputs.
     pub feeds: Vec<String>,
+    /// Which graph and which values are meant, for [`Model::open`].
+    pub source: ModelSource,
 }
 
 /// A model: its graph, made simple, with open dimensions.
@@ -25,6 +29,7 @@ pub struct OpenOptions {
 pub struct Model {
     path: PathBuf,
     graph: Graph,
+    signature: Option<String>,
     opening_bytes: u64,
     held_bytes: u64,
 }
@@ -33,8 +38,7 @@ pub struct Model {
 #[derive(Debug)]
 pub struct ModelFile {
     path: PathBuf,
-    source: Arc<SourceFile>,
-    def: GraphDef,
+    described: Described,
     budget: MemoryBudget,
     /// The most bytes that reading took, and those that it still holds.
     reading_bytes: u64,
@@ -48,24 +52,30 @@ impl ModelFile {
     /// [`Error::Format`] and [`Error::Data`] for a file that is no model, and for a structure that does not fit the
     /// budget.
     pub fn read(path: &Path, budget: &MemoryBudget) -> Result<ModelFile, Error> {
+        ModelFile::read_source(path, &ModelSource::default(), budget)
+    }
+
+    /// The same of one graph of several, with the values of variables.
+    ///
+    /// # Errors
+    /// As [`ModelFile::read`], and [`Error::Usage`] for a graph, a signature or a checkpoint that is not there.
+    pub fn read_source(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Result<ModelFile, Error> {
         let before_bytes = budget.used_bytes();
         budget.restart_recent_peak();
-        let (source, def) = read_graph_def(path, budget)?;
+        let described = Described::read(path, wanted, budget)?;
         Ok(ModelFile {
             path: path.to_path_buf(),
-            source,
-            def,
+            described,
             budget: budget.clone(),
             reading_bytes: budget.recent_peak_bytes().saturating_sub(before_bytes),
             held_bytes: budget.used_bytes().saturating_sub(before_bytes),
         })
     }
 
-    /// True when the model has the tensor: `node` or `node:0`. What else is called so is something else, such as a path
-    /// with an equals sign.
+    /// True when the model has the tensor: a key of its signature, `node` or `node:0`. What else is called so is something
+    /// else, such as a path with an equals sign.
     pub fn has_tensor(&self, tensor: &str) -> bool {
-        let name = import::split_name(tensor).0;
-        self.def.nodes.iter().any(|node| &*node.name == name)
+        self.described.has_tensor(tensor)
     }
 
     /// Makes the graph. Weights stay in the file.
@@ -73,18 +83,28 @@ impl ModelFile {
     /// # Errors
     /// [`Error::Graph`] for a model that cannot be run, and for a graph that does not fit the budget.
     pub fn open(self, options: &OpenOptions) -> Result<Model, Error> {
-        let ModelFile { path, source, def, budget, reading_bytes, held_bytes } = self;
+        let ModelFile { path, mut described, budget, reading_bytes, held_bytes } = self;
+        described.check_fetches(&options.fetches)?;
         let before_bytes = budget.used_bytes().saturating_sub(held_bytes);
         budget.restart_recent_peak();
-        let options = ImportOptions { fetches: options.fetches.clone(), feeds: options.feeds.clone() };
-        let mut graph = import(&source, def, &options, &budget)?;
+        let options = ImportOptions {
+            fetches: options.fetches.clone(),
+            feeds: options.feeds.clone(),
+            ports: described.ports(),
+            keep: Vec::new(),
+            checkpoint: described.checkpoint.take(),
+        };
+        let Described { file, def, signature, info, .. } = described;
+        drop(info);
+        let mut graph = import(&file, def, &options, &budget)?;
+        drop(options);
         process::end_phase();
         passes::run(&mut graph)?;
         // The description is gone; weights and values, which come next, are blocks of their own.
         process::end_phase();
         let opening_bytes = budget.recent_peak_bytes().saturating_sub(before_bytes).max(reading_bytes);
         let held_bytes = budget.used_bytes().saturating_sub(before_bytes);
-        Ok(Model { path, graph, opening_bytes, held_bytes })
+        Ok(Model { path, graph, signature, opening_bytes, held_bytes })
     }
 }
 
@@ -95,12 +115,26 @@ impl Model {
     /// [`Error::Format`] and [`Error::Graph`] for a file that is no model, for one that cannot be run, and for one whose
     /// structure does not fit the budget.
     pub fn open(path: &Path, options: &OpenOptions, budget: &MemoryBudget) -> Result<Model, Error> {
-        ModelFile::read(path, budget)?.open(options)
+        ModelFile::read_source(path, &options.source, budget)?.open(options)
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The key of the signature whose names its inputs and outputs have, where there is one.
+    pub fn signature(&self) -> Option<&str> {
+        self.signature.as_deref()
+    }
+
+    /// True when a caller means this input by `name`: what it is called, or its tensor, `node` or `node:0`.
+    pub fn is_called(&self, input: &Port, name: &str) -> bool {
+        if self.graph.inputs.iter().any(|port| port.name == name) {
+            return input.name == name;
+        }
+        let tensor = import::split_name(name).0;
+        *self.graph.producer(input.value).name == *tensor || input.name == tensor
     }
 
     /// The graph.
@@ -118,33 +152,4 @@ impl Model {
     pub fn opening_bytes(&self) -> u64 {
         self.opening_bytes
     }
-}
-
-/// The GraphDef of a file, binary or text.
-///
-/// # Errors
-/// [`Error::Format`] for a file that cannot be read, and [`Error::Data`] for one of another kind.
-pub fn read_graph_def(path: &Path, budget: &MemoryBudget) -> Result<(Arc<SourceFile>, GraphDef), Error> {
-    let format = detect(path)?;
-    let source = || SourceFile::open(path);
-    let def = match format {
-        ModelFormat::GraphDef => GraphDef::read(source()?, budget)?,
-        ModelFormat::GraphDefText => GraphDef::read_text(source()?, budget)?,
-        ModelFormat::SavedModelDir
-        | ModelFormat::SavedModelFile
-        | ModelFormat::Checkpoint
-        | ModelFormat::MetaGraph
-        | ModelFormat::TfLite => {
-            return Err(Error::data(path, format!("is {format}; only frozen GraphDefs are supported yet")));
-        }
-        ModelFormat::Unknown if path.is_dir() => {
-            return Err(Error::data(path, "is a folder without a saved_model.pb"));
-        }
-        other => return Err(Error::data(path, format!("is {other}"))),
-    };
-    // Most files of another kind that happen to be wire format have no field that is a node.
-    if def.nodes.is_empty() {
-        return Err(Error::data(path, "is no frozen GraphDef, or an empty one: it has no nodes"));
-    }
-    Ok((def.source.clone(), def))
 }

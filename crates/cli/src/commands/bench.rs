@@ -9,6 +9,7 @@ use tightfit::{
     limits,
 };
 
+use super::source::{self, SOURCE_FLAGS};
 use super::{Limits, MAX_BATCH};
 use crate::args::{Args, Command};
 use crate::failure::Failure;
@@ -20,7 +21,10 @@ pub const COMMAND: Command = Command {
     name: "bench",
     positional: "MODEL",
     about: "Measures how long a model takes on random input",
-    flags: &[&["fetch", "memory", "batch", "threads", "shape", "seconds", "steps", "precision", "json"]],
+    flags: &[
+        &["fetch", "memory", "batch", "threads", "shape", "seconds", "steps", "precision", "json"],
+        SOURCE_FLAGS,
+    ],
     run,
 };
 
@@ -60,7 +64,7 @@ fn run(args: &Args, start: &Start) -> Result<(), Failure> {
     }
     let memory = limits.open()?;
     let budget = &memory.budget;
-    let open = OpenOptions { fetches: args.texts("fetch")?, feeds: Vec::new() };
+    let open = OpenOptions { fetches: args.texts("fetch")?, feeds: Vec::new(), source: source::read(args)? };
     let model = Model::open(args.model(), &open, budget)?;
     let batch = args.count("batch", MAX_BATCH)?.unwrap_or(1);
     let shapes = super::input_shapes(args, &model)?;

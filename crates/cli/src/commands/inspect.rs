@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 use tightfit::display_bytes;
-use tightfit::inspect::{Endpoint, Inspection, inspect};
+use tightfit::inspect::{Endpoint, Inspection, Signature, inspect};
 
 use super::Limits;
+use super::source::{self, SOURCE_FLAGS};
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 use crate::system::Start;
@@ -15,7 +16,7 @@ pub const COMMAND: Command = Command {
     name: "inspect",
     positional: "MODEL",
     about: "Tells what a model file is",
-    flags: &[&["memory", "json"]],
+    flags: &[&["memory"], SOURCE_FLAGS, &["json"]],
     run,
 };
 
@@ -26,8 +27,9 @@ const SHOWN: usize = 10;
 const OPERATORS_PER_LINE: usize = 4;
 
 fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
+    let wanted = source::read(args)?;
     let memory = Limits::read(args)?.open()?;
-    let inspection = inspect(args.model(), &memory.budget)?;
+    let inspection = inspect(args.model(), &wanted, &memory.budget)?;
     match args.has("json") {
         true => print(&format!("{:#}\n", json(&inspection))),
         false => print(&text(&args.model().display().to_string(), &inspection)),
@@ -40,23 +42,51 @@ fn json(inspection: &Inspection) -> Value {
     let bytes: Map<_, _> =
         inspection.weight_bytes_by_scope.iter().map(|(k, n)| (k.clone(), json!(n))).collect();
     let input = |e: &Endpoint| json!({"name": e.name, "dtype": e.dtype, "shape": e.shape});
-    json!({
+    let inputs = |list: &[Endpoint]| list.iter().map(input).collect::<Vec<_>>();
+    let signature =
+        |s: &Signature| (s.key.clone(), json!({"inputs": inputs(&s.inputs), "outputs": inputs(&s.outputs)}));
+    let mut value = json!({
         "format": inspection.format,
         "file_bytes": inspection.file_bytes,
-        "inputs": inspection.inputs.iter().map(input).collect::<Vec<_>>(),
+        "inputs": inputs(&inspection.inputs),
         "outputs": inspection.outputs,
         "nodes": inspection.nodes,
         "operators": counts(&inspection.operators),
         "unsupported": counts(&inspection.unsupported),
         "weight_bytes": inspection.weight_bytes,
         "weight_bytes_by_scope": bytes,
-    })
+        "signature": inspection.signature,
+        "signatures": inspection.signatures.iter().map(signature).collect::<Map<_, _>>(),
+    });
+    if let (false, Some(object)) = (inspection.tensors.is_empty(), value.as_object_mut()) {
+        object.insert("tensors".to_string(), json!(inputs(&inspection.tensors)));
+    }
+    value
 }
 
 fn text(path: &str, inspection: &Inspection) -> String {
     let mut text = format!("{path}: {}, {}\n", inspection.format, display_bytes(inspection.file_bytes));
-    let inputs = inspection.inputs.iter().map(|e| vec![e.name.clone(), format!("{}{}", e.dtype, shape(e))]);
-    section(&mut text, "Inputs", inputs.collect(), inspection.inputs.len(), &[]);
+    let endpoints = |list: &[Endpoint]| -> Vec<_> {
+        list.iter().map(|e| vec![e.name.clone(), format!("{}{}", e.dtype, shape(e))]).collect()
+    };
+    if !inspection.tensors.is_empty() {
+        // A list like any other: all of it.
+        text.push_str(&format!(
+            "Tensors: {}\n{}",
+            inspection.tensors.len(),
+            columns(&endpoints(&inspection.tensors), &[])
+        ));
+        return text;
+    }
+    let keys: Vec<_> = inspection.signatures.iter().map(|s| vec![s.key.clone()]).collect();
+    if !keys.is_empty() {
+        let count = keys.len();
+        section(&mut text, "Signatures", keys, count, &[]);
+    }
+    if let Some(key) = &inspection.signature {
+        text.push_str(&format!("Of {key}:\n"));
+    }
+    section(&mut text, "Inputs", endpoints(&inspection.inputs), inspection.inputs.len(), &[]);
     let outputs = inspection.outputs.iter().map(|name| vec![name.clone()]);
     section(&mut text, "Outputs", outputs.collect(), inspection.outputs.len(), &[]);
     let operators: Vec<String> = inspection.operators.iter().map(|(op, n)| format!("{n} {op}")).collect();

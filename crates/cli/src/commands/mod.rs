@@ -2,10 +2,12 @@
 
 mod bench;
 mod data;
+mod freeze;
 mod inspect;
 mod plan;
 mod records;
 mod run;
+mod source;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ pub static COMMANDS: &[Command] = &[
     plan::COMMAND,
     run::COMMAND,
     bench::COMMAND,
+    freeze::COMMAND,
     records::inspect::COMMAND,
     records::head::COMMAND,
     records::verify::COMMAND,

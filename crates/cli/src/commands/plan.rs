@@ -9,6 +9,7 @@ use tightfit::sink::{SinkFormat, SinkNeed};
 use tightfit::{Error, FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
 
 use super::run::Call;
+use super::source::{self, SOURCE_FLAGS};
 use super::{DATA_FLAGS, JOB_FLAGS, Limits, MAX_BATCH, RESULT_FLAGS};
 use crate::args::{Args, Command};
 use crate::failure::Failure;
@@ -22,7 +23,7 @@ pub const COMMAND: Command = Command {
     name: "plan",
     positional: "MODEL",
     about: "Shows how a model would lie in memory, without running it",
-    flags: &[JOB_FLAGS, DATA_FLAGS, RESULT_FLAGS, &["html", "text", "verbose", "json"]],
+    flags: &[JOB_FLAGS, SOURCE_FLAGS, DATA_FLAGS, RESULT_FLAGS, &["html", "text", "verbose", "json"]],
     run,
 };
 
@@ -48,7 +49,7 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
         )));
     }
     let limits = Limits::read(args)?;
-    let open = OpenOptions { fetches: args.texts("fetch")?, feeds: Vec::new() };
+    let open = OpenOptions { fetches: args.texts("fetch")?, feeds: Vec::new(), source: source::read(args)? };
     let memory = limits.open()?;
     let model = Model::open(args.model(), &open, &memory.budget)?;
     let mut options = FitOptions {

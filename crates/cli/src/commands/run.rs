@@ -12,6 +12,7 @@ use tightfit::{
     Preprocess, Resize, Runner, ThreadPool, process,
 };
 
+use super::source::{self, SOURCE_FLAGS};
 use super::{DATA_FLAGS, JOB_FLAGS, Limits, MAX_BATCH, Memory, RESULT_FLAGS, name_and_file};
 use crate::args::{Args, Command};
 use crate::failure::Failure;
@@ -24,7 +25,7 @@ pub const COMMAND: Command = Command {
     name: "run",
     positional: "MODEL",
     about: "Computes a model's outputs for a data set, or for single tensors",
-    flags: &[JOB_FLAGS, DATA_FLAGS, RESULT_FLAGS, SHARD_FLAGS, &["report", "signature", "json", "quiet"]],
+    flags: &[JOB_FLAGS, DATA_FLAGS, RESULT_FLAGS, SHARD_FLAGS, SOURCE_FLAGS, &["report", "json", "quiet"]],
     run,
 };
 
@@ -41,11 +42,6 @@ const MAX_SHARD_ROWS: usize = 1 << 40;
 const MAX_SIDE: usize = 1 << 15;
 
 fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    if args.has("signature") {
-        return Err(Failure::Usage(
-            "--signature: a frozen graph has no signatures; name tensors with --fetch".into(),
-        ));
-    }
     // Hours later it would be too late to say so.
     if let Some(folder) = args.path("report").as_deref().and_then(Path::parent)
         && !folder.as_os_str().is_empty()
@@ -135,7 +131,7 @@ impl<'a> Call<'a> {
     fn read_model(&self) -> Result<Opening, Failure> {
         let memory = self.limits.open()?;
         let recording = Recording::start(self.args, &memory.budget);
-        let file = ModelFile::read(self.args.model(), &memory.budget)?;
+        let file = ModelFile::read_source(self.args.model(), &source::read(self.args)?, &memory.budget)?;
         Ok(Opening { memory, recording, file })
     }
 
@@ -146,7 +142,8 @@ impl<'a> Call<'a> {
             None => self.read_model()?,
         };
         let feeds = self.files.iter().map(|(name, _)| name.clone()).collect();
-        let model = file.open(&OpenOptions { fetches: self.args.texts("fetch")?, feeds })?;
+        let model =
+            file.open(&OpenOptions { fetches: self.args.texts("fetch")?, feeds, ..OpenOptions::default() })?;
         Ok((memory, recording, model))
     }
 

@@ -331,7 +331,7 @@ impl<I: Input> Decoder<I> {
         Ok(())
     }
 
-    fn int32(&mut self) -> Result<i32> {
+    pub(super) fn int32(&mut self) -> Result<i32> {
         Ok(self.input.scalar()? as i32)
     }
 
@@ -345,7 +345,7 @@ impl<I: Input> Decoder<I> {
         Ok(out)
     }
 
-    fn name(&mut self) -> Result<Box<str>> {
+    pub(super) fn name(&mut self) -> Result<Box<str>> {
         let bytes = self.bytes(limits::NAME_BYTES)?;
         match String::from_utf8(bytes.into_vec()) {
             Ok(name) => Ok(name.into_boxed_str()),
@@ -358,7 +358,13 @@ impl<I: Input> Decoder<I> {
     }
 
     /// Sets the entry `key` of a map, in which a later entry replaces an earlier one.
-    fn set<T>(&mut self, map: &mut Vec<(Box<str>, T)>, key: Box<str>, value: T, limit: Limit) -> Result<()> {
+    pub(super) fn set<T>(
+        &mut self,
+        map: &mut Vec<(Box<str>, T)>,
+        key: Box<str>,
+        value: T,
+        limit: Limit,
+    ) -> Result<()> {
         match map.iter_mut().find(|(k, _)| *k == key) {
             Some((_, old)) => *old = value,
             None => self.keep(map, (key, value), limit)?,

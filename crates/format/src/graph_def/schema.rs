@@ -114,3 +114,71 @@ pub(crate) const ARG_DEF: &[Field] = &[
     bytes("number_attr", 5),
     bytes("type_list_attr", 6),
 ];
+
+/// saved_model.proto
+pub(crate) const SAVED_MODEL: &[Field] =
+    &[scalar("saved_model_schema_version", 1, Int), message("meta_graphs", 2)];
+
+/// meta_graph.proto's `MetaGraphDef`
+pub(crate) const META_GRAPH: &[Field] = &[
+    message("meta_info_def", 1),
+    message("graph_def", 2),
+    message("saver_def", 3),
+    message("collection_def", 4),
+    message("signature_def", 5),
+    message("asset_file_def", 6),
+];
+
+/// The same where only the tags are looked for.
+pub(crate) const META_INFO_ONLY: &[Field] = &[message("meta_info_def", 1)];
+
+/// meta_graph.proto's `MetaInfoDef`
+pub(crate) const META_INFO: &[Field] = &[bytes("tags", 4), bytes("tensorflow_version", 5)];
+
+/// saver.proto
+pub(crate) const SAVER: &[Field] = &[bytes("filename_tensor_name", 1), bytes("restore_op_name", 3)];
+
+/// meta_graph.proto's `CollectionDef`
+pub(crate) const COLLECTION: &[Field] = &[message("node_list", 1), message("any_list", 5)];
+
+/// meta_graph.proto's `AnyList`
+pub(crate) const COLLECTION_ANYS: &[Field] = &[message("value", 1)];
+
+/// any.proto
+pub(crate) const ANY: &[Field] = &[bytes("value", 2)];
+
+/// meta_graph.proto's `NodeList`
+pub(crate) const COLLECTION_NODES: &[Field] = &[bytes("value", 1)];
+
+/// meta_graph.proto's `SignatureDef`
+pub(crate) const SIGNATURE: &[Field] =
+    &[message("inputs", 1), message("outputs", 2), bytes("method_name", 3)];
+
+/// meta_graph.proto's `TensorInfo`
+pub(crate) const TENSOR_INFO: &[Field] = &[
+    bytes("name", 1),
+    scalar("dtype", 2, DataType),
+    message("tensor_shape", 3),
+    message("coo_sparse", 4),
+    message("composite_tensor", 5),
+];
+
+/// meta_graph.proto's `CooSparse`
+pub(crate) const COO_SPARSE: &[Field] =
+    &[bytes("values_tensor_name", 1), bytes("indices_tensor_name", 2), bytes("dense_shape_tensor_name", 3)];
+
+/// meta_graph.proto's `CompositeTensor`
+pub(crate) const COMPOSITE: &[Field] = &[message("components", 2)];
+
+/// The same where only the name is looked for.
+pub(crate) const TENSOR_NAME: &[Field] = &[bytes("name", 1)];
+
+/// meta_graph.proto's `AssetFileDef`
+pub(crate) const ASSET_FILE: &[Field] = &[message("tensor_info", 1), bytes("filename", 2)];
+
+/// memmapped_file_system.proto's `MemmappedFileSystemDirectory`
+pub(crate) const PACKAGE: &[Field] = &[message("element", 1)];
+
+/// memmapped_file_system.proto's `MemmappedFileSystemDirectoryElement`
+pub(crate) const PACKAGE_ELEMENT: &[Field] =
+    &[scalar("offset", 1, Int), bytes("name", 2), scalar("length", 3, Int)];

@@ -17,6 +17,7 @@ use crate::error::{FormatError, Place, Problem};
 use crate::limits;
 use crate::proto::{Input, Run};
 use crate::source::SourceFile;
+use crate::stored::Stored;
 
 type Result<T> = std::result::Result<T, FormatError>;
 
@@ -53,6 +54,8 @@ pub enum TensorContent {
     Segments(Arc<Segments>),
     /// In memory, decoded from numbers of variable length or from text.
     Inline(InlineBytes),
+    /// In the shards of a checkpoint.
+    Stored(Arc<Stored>),
     /// The elements of a string tensor.
     Strings(Vec<Box<[u8]>>),
     /// Values of a type that has no plain elements here: resource, variant, float8, int4.
@@ -97,6 +100,7 @@ impl fmt::Debug for TensorContent {
         match self {
             TensorContent::File { offset, bytes } => write!(f, "File({bytes} bytes at {offset})"),
             TensorContent::Segments(segments) => write!(f, "Segments({} bytes)", segments.bytes()),
+            TensorContent::Stored(stored) => write!(f, "{stored:?}"),
             TensorContent::Inline(bytes) => write!(f, "Inline({bytes:?})"),
             TensorContent::Strings(strings) => write!(f, "Strings({})", strings.len()),
             TensorContent::Opaque => write!(f, "Opaque"),
@@ -125,6 +129,7 @@ impl TensorDef {
         match &self.content {
             TensorContent::File { bytes, .. } => *bytes,
             TensorContent::Segments(segments) => segments.bytes(),
+            TensorContent::Stored(stored) => stored.bytes(),
             TensorContent::Inline(bytes) => bytes.len() as u64,
             TensorContent::Strings(_) | TensorContent::Opaque => 0,
         }
@@ -183,6 +188,7 @@ impl TensorDef {
         match &self.content {
             TensorContent::File { offset, .. } if !out.is_empty() => source.read_exact_at(offset + at, out),
             TensorContent::Segments(segments) if !out.is_empty() => segments.read_at(source, at, out),
+            TensorContent::Stored(stored) if !out.is_empty() => stored.read_at(at, out),
             TensorContent::Inline(bytes) if !out.is_empty() => {
                 out.copy_from_slice(&bytes[at as usize..][..out.len()]);
                 Ok(())

@@ -35,6 +35,13 @@ impl WireReader {
         Self { cursor, end, depth: 0, wire_type: VARINT, scalar: Scalar::Int }
     }
 
+    /// A reader of `bytes` from `offset` on as one message; what is past the file's end is not there.
+    pub fn of_part(mut cursor: Cursor, offset: u64, bytes: u64) -> Self {
+        cursor.seek(offset);
+        let end = offset + bytes.min(cursor.remaining());
+        Self { cursor, end, depth: 0, wire_type: VARINT, scalar: Scalar::Int }
+    }
+
     fn left(&self) -> u64 {
         self.end.saturating_sub(self.cursor.position())
     }

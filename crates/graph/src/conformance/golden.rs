@@ -68,7 +68,7 @@ impl Case {
         let def = GraphDef::read(source.clone(), &budget).unwrap();
         let fetches = self.expected.iter().map(|(name, _)| name.clone()).collect();
         let feeds = self.feeds.keys().cloned().collect();
-        import(&source, def, &ImportOptions { fetches, feeds }, &budget)
+        import(&source, def, &ImportOptions { fetches, feeds, ..ImportOptions::default() }, &budget)
     }
 
     /// The graph with the shapes of the feeds and, if asked, their values.

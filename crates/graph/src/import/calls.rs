@@ -36,7 +36,20 @@ pub fn take_library(def: &mut GraphDef) -> Library {
 /// # Errors
 /// [`GraphError::Node`] for a function that does not exist or that calls itself, [`GraphError::NoSuchTensor`] for a name
 /// that a body does not have, [`GraphError::Memory`] when the bodies do not fit the budget.
-pub fn inline(def: &mut GraphDef, library: &Library, options: &ImportOptions) -> Result<(), GraphError> {
+pub fn inline(def: &mut GraphDef, options: &ImportOptions) -> Result<(), GraphError> {
+    let library = take_library(def);
+    let inlined = inline_from(def, &library, options);
+    // What other nodes than calls name, branches and loops, is still wanted.
+    def.functions = library.into_values().collect();
+    def.functions.sort_by(|a, b| a.name.cmp(&b.name));
+    inlined
+}
+
+/// The same for a description whose functions are in `library`.
+///
+/// # Errors
+/// As [`inline`].
+pub fn inline_from(def: &mut GraphDef, library: &Library, options: &ImportOptions) -> Result<(), GraphError> {
     if !def.nodes.iter().any(|node| callee(node, library).is_some()) {
         return Ok(());
     }
@@ -90,7 +103,14 @@ fn needed_of_graph(
     let mut is_needed = vec![false; nodes.len()];
     // A name that is not there may be that of a body's node, behind the name of its call.
     let in_call = |name: &str| name.match_indices('/').rev().find_map(|(at, _)| find(&name[..at]));
-    let roots = options.fetches.iter().filter_map(|name| find(name).or_else(|| in_call(name)));
+    // What restores the variables says which values are theirs.
+    let restore = options.checkpoint.iter().map(|checkpoint| &checkpoint.restore_op);
+    let roots = options
+        .fetches
+        .iter()
+        .chain(restore)
+        .chain(&options.keep)
+        .filter_map(|name| find(name).or_else(|| in_call(name)));
     let mut stack: Vec<usize> = roots.collect();
     while let Some(index) = stack.pop() {
         if !std::mem::replace(&mut is_needed[index], true) {
@@ -360,7 +380,7 @@ impl<'b> Body<'b> {
             inputs.push(format!("^{}/{node}", self.prefix).into());
         }
         inputs.extend(self.control.iter().map(|input| Box::from(*input)));
-        let types = self.call.attr("Tout").cloned().filter(|_| count > 1);
+        let types = self.types(count);
         Ok(NodeDef {
             name: self.call.name.clone(),
             op: match count {
@@ -374,6 +394,25 @@ impl<'b> Body<'b> {
             attrs: types.map(|types| ("T".into(), types)).into_iter().collect(),
             offset: self.call.offset,
         })
+    }
+
+    /// What Identity or IdentityN says of the types of what is returned.
+    fn types(&self, count: usize) -> Option<AttrValue> {
+        let find = |name: &str| self.given.iter().find(|(given, _)| &**given == name).map(|(_, value)| value);
+        let mut types = Vec::with_capacity(count);
+        for arg in &self.function.output_args {
+            match (find(&arg.type_list_attr), find(&arg.type_attr)) {
+                (Some(AttrValue::List(ListValue::Types(list))), _) => types.extend(list),
+                (_, Some(AttrValue::Type(dtype))) => types.extend(vec![*dtype; tensors(arg, self.given)]),
+                _ => types.extend(vec![arg.dtype; tensors(arg, self.given)]),
+            }
+        }
+        match &types[..] {
+            [] => None,
+            [0, ..] => self.call.attr("Tout").cloned().filter(|_| count > 1),
+            [one] => Some(AttrValue::Type(*one)),
+            _ => Some(AttrValue::List(ListValue::Types(types))),
+        }
     }
 }
 

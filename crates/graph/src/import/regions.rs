@@ -339,10 +339,11 @@ impl Importer<'_> {
             reservation: self.graph.memory().room(0)?,
         };
         let fetches = (0..outputs).map(|output| format!("{name}:{output}")).collect();
-        let options = ImportOptions { fetches, feeds: Vec::new() };
-        calls::inline(&mut def, &self.library, &options)?;
+        let options = ImportOptions { fetches, ..ImportOptions::default() };
+        calls::inline_from(&mut def, &self.library, &options)?;
         let library = self.library.clone();
-        let mut importer = Importer::new(self.source, def, &options, self.graph.budget(), library)?;
+        let mut importer =
+            Importer::new(self.source, def, &options, Vec::new(), self.graph.budget(), library)?;
         importer.given = given.to_vec();
         importer.variables = self.variables.of_body();
         importer.within = self.within.iter().cloned().chain([function.name.clone()]).collect();

@@ -299,6 +299,17 @@ impl Importer<'_> {
                     add_before(&mut self.graph, &variable.name, fact)
                 }
             };
+            // What no run assigns is a constant: bodies are given it as what it is.
+            if before == after && self.within.is_empty() {
+                let Some(initial) = initial else {
+                    let (file, variable) = (self.graph.file.clone(), variable.name);
+                    return Err(GraphError::NotFrozen { file, variable, count: 1 });
+                };
+                let facts = vec![initial.fact()];
+                self.graph.node_mut(before.node).kind = NodeKind::Constant(initial);
+                self.graph.set_facts(before.node, facts);
+                continue;
+            }
             self.graph.states.push(State { name: variable.name, before, after, initial });
             kept.push(number as u32);
         }

@@ -24,7 +24,7 @@ pub fn graph(text: &str, fetches: &[&str]) -> Result<Graph, GraphError> {
     let def = GraphDef::read_text(source.clone(), &budget()).unwrap();
     std::fs::remove_file(&path).unwrap();
     let fetches = fetches.iter().map(|name| name.to_string()).collect();
-    import(&source, def, &ImportOptions { fetches, feeds: vec![] }, &budget())
+    import(&source, def, &ImportOptions { fetches, ..ImportOptions::default() }, &budget())
 }
 
 /// A node: its name, operator, inputs and attributes.

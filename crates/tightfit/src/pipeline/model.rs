@@ -60,7 +60,7 @@ pub(super) fn read(args: &mut Args<'_>, threads: usize, budget: &MemoryBudget) -
     let stamp = FileStamp::of(&path).map_err(|error| error.to_string())?;
     let file = json!([path.display().to_string(), stamp.bytes, stamp.modified_ns]);
     let identity = json!({"model": file, "feed": fed, "fetch": fetches, "keep": keeps});
-    let options = OpenOptions { fetches, feeds: Vec::new() };
+    let options = OpenOptions { fetches, ..OpenOptions::default() };
     let model = Model::open(&path, &options, budget).map_err(|e| e.to_string())?;
     let known = |input: &&String| model.graph().inputs.iter().all(|port| port.name != **input);
     if let Some(input) = feeds.keys().find(known) {

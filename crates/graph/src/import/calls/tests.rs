@@ -3,7 +3,6 @@ use std::sync::Arc;
 use tightfit_core::{Shape, TensorView};
 use tightfit_kernels::ThreadPool;
 
-use super::*;
 use crate::exec::{Context, Feed};
 use crate::import::text_graph::{budget, graph};
 use crate::infer::{Binding, bind};

@@ -66,10 +66,14 @@ fn what_is_read_before_it_has_a_value_is_an_error() {
         x(),
         variable.clone(),
         node("read", "ReadVariableOp", "v", FLOAT),
-        node("y", "Mul", "read x", FLOAT),
+        node("set", "AssignVariableOp", "v x ^read", FLOAT),
+        node("y", "Mul", "read x ^set", FLOAT),
     ]);
     let error = run(&mut context(graph(&read, &["y"]).unwrap(), 1), [1.0, 2.0]).unwrap_err();
     assert_eq!(error.to_string(), "variable 'v' is read before anything gives it a value");
+    let never = nodes(&[x(), variable.clone(), node("read", "ReadVariableOp", "v", FLOAT)]);
+    let error = graph(&never, &["read"]).unwrap_err().to_string();
+    assert!(error.contains("is not frozen: 'v' is a variable whose value is in a checkpoint"), "{error}");
     let assigned = nodes(&[
         x(),
         variable,

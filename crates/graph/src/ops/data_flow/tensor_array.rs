@@ -29,7 +29,9 @@ pub(crate) const OPS: &[Registration] = &[
     },
     Registration {
         name: "TensorArrayGatherV3",
-        import: |a| Ok(Box::new(Gather { dtype: a.dtype("dtype")?, list: 2, shape: element(a, "element_shape")? })),
+        import: |a| {
+            Ok(Box::new(Gather { dtype: a.dtype("dtype")?, list: 2, shape: element(a, "element_shape")? }))
+        },
     },
     Registration {
         name: "TensorArrayScatterV3",
@@ -51,7 +53,9 @@ pub(crate) const OPS: &[Registration] = &[
 fn element(attributes: &Attributes<'_>, name: &str) -> Result<Said, OpError> {
     let dim = |dim: i64| if dim < 0 { Dim::Unknown } else { Dim::Known(dim) };
     let dims = attributes.shape_or_unknown(name)?;
-    Ok(Said::Attribute(dims.map_or(Dims::UNKNOWN, |dims| Dims::new(dims.into_iter().map(dim).collect::<Vec<_>>()))))
+    Ok(Said::Attribute(
+        dims.map_or(Dims::UNKNOWN, |dims| Dims::new(dims.into_iter().map(dim).collect::<Vec<_>>())),
+    ))
 }
 
 fn array(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
@@ -83,7 +87,10 @@ impl Operator for Split {
         let piece = match lengths.ints().as_deref() {
             Some([first, rest @ ..]) if rest.iter().all(|other| other == first) => Dim::Known(*first),
             Some([_, ..]) => {
-                return Err(OpError::input(2, "asks for pieces of different lengths, which is not supported"));
+                return Err(OpError::input(
+                    2,
+                    "asks for pieces of different lengths, which is not supported",
+                ));
             }
             _ => Dim::Unknown,
         };

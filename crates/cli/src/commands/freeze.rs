@@ -1,0 +1,91 @@
+//! `freeze`: a model as one GraphDef that TensorFlow loads, with its variables as constants.
+
+use serde_json::{Value, json};
+use tightfit::fit::THREAD_BYTES;
+use tightfit::freeze::{FreezeOptions, Frozen, freeze};
+use tightfit::{Error, MemoryBudget, display_bytes, process};
+
+use super::source::{self, SOURCE_FLAGS};
+use super::{Limits, Memory, check_floor};
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+use crate::system::{Start, stop_flag};
+use crate::table::{columns, print};
+
+/// The command.
+pub const COMMAND: Command = Command {
+    name: "freeze",
+    positional: "MODEL",
+    about: "Writes a SavedModel or a checkpoint as one GraphDef, variables as constants",
+    flags: &[&["output", "fetch", "memory"], SOURCE_FLAGS, &["json", "quiet"]],
+    run,
+};
+
+fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
+    let Some(output) = args.path("output") else {
+        return Err(Failure::Usage("freeze needs an --output".into()));
+    };
+    let extension = output.extension().and_then(|extension| extension.to_str());
+    if extension.is_some_and(|extension| extension.eq_ignore_ascii_case("tflite")) {
+        return Err(Failure::Usage("--output: only a .pb is written yet".into()));
+    }
+    let options = FreezeOptions { source: source::read(args)?, fetches: args.texts("fetch")? };
+    let memory = open(&Limits::read(args)?)?;
+    let frozen = freeze(args.model(), &options, &output, stop_flag(), &memory.budget)?;
+    if frozen.is_too_large_for_tensorflow() && !args.has("quiet") {
+        eprintln!(
+            "tightfit: {} is {}; TensorFlow reads no file of 2 GiB or more: for it, `partition` the model",
+            output.display(),
+            display_bytes(frozen.bytes)
+        );
+    }
+    match args.has("json") {
+        true => print(&format!("{:#}\n", json(&output.display().to_string(), &frozen))),
+        false if args.has("quiet") => Ok(()),
+        false => print(&text(&output.display().to_string(), &frozen)),
+    }
+}
+
+/// The memory, out of which the process is taken. It is kept to from the start, since nothing is planned.
+fn open(limits: &Limits) -> Result<Memory, Failure> {
+    check_floor(limits.memory_bytes)?;
+    let budget = MemoryBudget::new(limits.memory_bytes);
+    process::occupy(&budget).map_err(Error::from)?;
+    let threads = budget.try_reserve("runtime", THREAD_BYTES).map_err(Error::from)?;
+    Ok(Memory { budget, _threads: threads })
+}
+
+fn json(output: &str, frozen: &Frozen) -> Value {
+    let pairs = |list: &[(String, String)]| {
+        Value::Object(list.iter().map(|(name, tensor)| (name.clone(), json!(tensor))).collect())
+    };
+    json!({
+        "output": output,
+        "bytes": frozen.bytes,
+        "nodes": frozen.nodes,
+        "constants": frozen.constants,
+        "constant_bytes": frozen.constant_bytes,
+        "inputs": pairs(&frozen.inputs),
+        "outputs": pairs(&frozen.outputs),
+        "init_ops": frozen.init_ops,
+        "tensorflow_can_read": !frozen.is_too_large_for_tensorflow(),
+    })
+}
+
+fn text(output: &str, frozen: &Frozen) -> String {
+    let Frozen { bytes, nodes, constants, constant_bytes, .. } = frozen;
+    let mut text = format!(
+        "{output}: {}, {nodes} nodes, {constants} constants with {}\n",
+        display_bytes(*bytes),
+        display_bytes(*constant_bytes)
+    );
+    for (title, list) in [("Inputs", &frozen.inputs), ("Outputs", &frozen.outputs)] {
+        let rows: Vec<_> = list.iter().map(|(name, tensor)| vec![name.clone(), tensor.clone()]).collect();
+        text.push_str(&format!("{title}\n{}", columns(&rows, &[])));
+    }
+    if !frozen.init_ops.is_empty() {
+        let operators = frozen.init_ops.join(", ");
+        text.push_str(&format!("Run first in TensorFlow, to fill tables: {operators}\n"));
+    }
+    text
+}
