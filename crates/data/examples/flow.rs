@@ -73,7 +73,7 @@ impl Stage for Counter {
                 self.made.add(shape((number % 64) as usize))?.fill(2);
             }
         }
-        self.made.field_mut(0).copy_from_slice(&number.to_le_bytes());
+        self.made.field_mut(0)?.copy_from_slice(&number.to_le_bytes());
         Ok(true)
     }
 

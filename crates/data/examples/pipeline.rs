@@ -67,7 +67,7 @@ fn write_element(out: &mut impl Write, element: &ElementView<'_>) -> Result<(), 
     for index in 0..element.places().len() {
         let Some(tensor) = element.tensor(index) else { continue };
         if tensor.dtype() == tightfit_core::DType::String {
-            element.strings(index).try_for_each(|text| out.write_all(text))?;
+            element.strings(index).try_for_each(|text| out.write_all(text?))?;
         } else {
             out.write_all(tensor.bytes())?;
         }

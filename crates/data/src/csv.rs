@@ -91,13 +91,15 @@ impl CsvReader {
 
     /// The fields of the current row.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        (0..self.ends.len()).map(|index| self.field(index).unwrap_or_default())
+        let (text, mut start) = (self.window.unread(), 0);
+        self.ends.iter().map(move |end| &text[std::mem::replace(&mut start, *end)..*end])
     }
 
     /// Field `index` of the current row.
     pub fn field(&self, index: usize) -> Option<&[u8]> {
-        let start = index.checked_sub(1).and_then(|i| self.ends.get(i)).copied().unwrap_or(0);
-        self.window.unread().get(start..*self.ends.get(index)?)
+        let end = *self.ends.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some(&self.window.unread()[start..end])
     }
 
     /// The line that the current row begins in, or that is wrong, from 1.
@@ -176,9 +178,7 @@ impl CsvReader {
                 from += 1;
                 match byte {
                     b'"' => {
-                        if let Some(to) = unread.get_mut(to) {
-                            *to = byte;
-                        }
+                        unread[to] = byte;
                         (to, state) = (to + 1, State::Quoted);
                     }
                     b'\n' | b'\r' => break Some(byte),
@@ -191,14 +191,14 @@ impl CsvReader {
                 continue;
             }
             // What is taken as it is goes up to the next byte that means something.
-            let rest = unread.get(from..).unwrap_or_default();
+            let rest = &unread[from..];
             let run = match state {
                 State::Quoted => find_byte(rest, b'"'),
                 _ => rest.iter().position(|b| *b == delimiter || matches!(*b, b'\n' | b'\r')),
             };
             let end = from + run.unwrap_or(rest.len());
             if state == State::Quoted {
-                self.next_line += lines_in(rest.get(..end - from).unwrap_or_default());
+                self.next_line += lines_in(&rest[..end - from]);
             } else if end > from {
                 state = State::Bare;
             }

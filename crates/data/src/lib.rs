@@ -34,7 +34,7 @@ pub use dataset::batches::{Batches, KEPT_REASONS, PipelineStats};
 pub use dataset::plan::PipelinePlan;
 pub use dataset::spec::{Column, DatasetSpec, MAX_COLUMNS, Resize};
 pub use encode::ExampleEncoder;
-pub use error::{BadRow, DataError, RowFault};
+pub use error::{BadRow, DataError, Defect, RowFault};
 pub use preprocess::Preprocess;
 pub use source::pipeline::{PipelineRows, SavedStates};
 pub use source::probe::{FeatureInfo, Probe};

@@ -49,7 +49,7 @@ pub(crate) fn show(view: &ElementView<'_>) -> Vec<String> {
         let tensor = view.tensor(index).unwrap();
         let values: Vec<String> = match tensor.dtype() {
             tightfit_core::DType::String => {
-                view.strings(index).map(|s| format!("{:?}", String::from_utf8_lossy(s))).collect()
+                view.strings(index).map(|s| format!("{:?}", String::from_utf8_lossy(s.unwrap()))).collect()
             }
             dtype => {
                 let mut out = vec![0; tensor.shape().elements() * 8];
@@ -81,7 +81,7 @@ pub(crate) fn records(paths: Vec<PathBuf>, cycle: usize, block: usize) -> Pipeli
 fn strings(pipeline: &mut Pipeline) -> Vec<String> {
     let mut all = Vec::new();
     while pipeline.advance().unwrap() {
-        let strings = pipeline.current().strings(0).map(|s| String::from_utf8_lossy(s).into_owned());
+        let strings = pipeline.current().strings(0).map(|s| String::from_utf8_lossy(s.unwrap()).into_owned());
         all.push(strings.collect::<Vec<_>>().join(" "));
     }
     all
@@ -142,7 +142,7 @@ fn an_element_larger_than_the_budget_is_an_error_with_its_place() {
 pub(crate) fn shown(element: &ElementView<'_>) -> String {
     let field = |index: usize| {
         let tensor = element.tensor(index).unwrap();
-        let strings: Vec<_> = element.strings(index).map(String::from_utf8_lossy).collect();
+        let strings: Vec<_> = element.strings(index).map(|s| String::from_utf8_lossy(s.unwrap())).collect();
         let bytes = if strings.is_empty() { tensor.bytes() } else { &[] };
         format!("{} {strings:?} {bytes:?}", tensor.shape())
     };

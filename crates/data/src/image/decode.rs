@@ -6,6 +6,7 @@ use super::bmp::Bmp;
 use super::header::{ImageFormat, ImageHeader};
 use super::png_chunks::{self, GreyTables, Needed};
 use super::{gif, jpeg};
+use crate::error::clamped;
 
 /// Decodes the image `bytes`, whose header is `header`, into `out`, which has at least the header's `pixel_bytes`.
 /// The pixels come out as `[height, width, channels]`; the channels, returned, are 1 if `channels` is 1 or the image is
@@ -77,12 +78,8 @@ pub(super) fn grey_tables(
 
 fn grey_in_place(tables: &GreyTables, channels: usize, pixels: usize, out: &mut [u8]) {
     for i in 0..pixels {
-        let Some(rgb) = out.get(i * channels..).and_then(|rest| rest.first_chunk::<3>().copied()) else {
-            return;
-        };
-        if let Some(to) = out.get_mut(i) {
-            *to = tables.grey(rgb);
-        }
+        let at = i * channels;
+        out[i] = tables.grey([out[at], out[at + 1], out[at + 2]]);
     }
 }
 
@@ -105,7 +102,7 @@ pub(super) fn png(bytes: &[u8], header: &ImageHeader, out: &mut [u8]) -> Result<
     let mut options = png::DecodeOptions::default();
     options.set_ignore_adler32(false);
     let mut decoder = png::Decoder::new_with_options(Needed::new(bytes), options);
-    decoder.set_limits(png::Limits { bytes: usize::try_from(header.heap_bytes).unwrap_or(usize::MAX) });
+    decoder.set_limits(png::Limits { bytes: clamped(header.heap_bytes) });
     decoder.set_transformations(png::Transformations::EXPAND);
     let mut reader = decoder.read_info().map_err(|e| e.to_string())?;
     if reader.info().size() != (header.width as u32, header.height as u32) {

@@ -16,6 +16,7 @@ use super::gif;
 use super::header::{ImageFormat, ImageHeader};
 use super::pixel::{ImageError, ImageType};
 use super::png_chunks::GreyTables;
+use crate::error::clamped;
 
 const OP: &str = "decode_image";
 
@@ -106,7 +107,7 @@ impl DecodeOptions {
         let mut decoded = Decoded {
             image: ImageType::new([header.height, header.width, channels], self.dtype),
             frames: 1,
-            scratch_bytes: usize::try_from(header.pixel_bytes).unwrap_or(usize::MAX),
+            scratch_bytes: clamped(header.pixel_bytes),
         };
         match header.format {
             ImageFormat::Gif => {
@@ -186,7 +187,9 @@ impl DecodeOptions {
             }
             ImageFormat::Png => {
                 let color = decode::png(bytes, header, scratch).map_err(ImageError::Codec)?;
-                let bits = u32::from(bytes.get(24).copied().unwrap_or(8)).min(16);
+                let bits =
+                    bytes.get(24).ok_or_else(|| ImageError::Codec("a PNG without a header".to_string()))?;
+                let bits = u32::from(*bits).min(16);
                 let native = Native {
                     channels: color.channels,
                     is_wide: color.is_wide,

@@ -33,7 +33,8 @@ struct Block {
 
 impl Block {
     fn get(&self) -> &[u8] {
-        self.bytes.get(..self.count).unwrap_or(&self.bytes)
+        // `block` reads no more than there is room for.
+        &self.bytes[..self.count]
     }
 }
 
@@ -44,7 +45,7 @@ impl<R: Read> Reader<R> {
 
     fn fill(&mut self, mut to: &mut [u8]) -> io::Result<()> {
         while !to.is_empty() {
-            let held = self.held.get(self.at..self.end).unwrap_or(&[]);
+            let held = &self.held[self.at..self.end];
             if held.is_empty() {
                 (self.at, self.end) = (0, self.more()?);
                 continue;
@@ -64,7 +65,7 @@ impl<R: Read> Reader<R> {
                 Ok(0) => {
                     return Err(io::Error::new(ErrorKind::UnexpectedEof, "the file ends inside the image"));
                 }
-                Ok(count) => return Ok(count),
+                Ok(count) => return Ok(count.min(self.held.len())),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

@@ -59,7 +59,7 @@ impl ImageHeader {
         read.seek(SeekFrom::Start(0))?;
         let mut head = [0; 30];
         let head_bytes = file_bytes.min(head.len() as u64) as usize;
-        let head = head.get_mut(..head_bytes).unwrap_or_default();
+        let head = &mut head[..head_bytes];
         read.read_exact(head)?;
         match ImageFormat::detect(head) {
             Some(ImageFormat::Jpeg) => jpeg(read),

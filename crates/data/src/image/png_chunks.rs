@@ -57,7 +57,8 @@ impl BufRead for Needed<'_> {
                 self.at = next;
             }
         }
-        Ok(self.bytes.get(self.at..self.end).unwrap_or(&[]))
+        // What moves them keeps them in order and inside.
+        Ok(&self.bytes[self.at..self.end])
     }
 
     fn consume(&mut self, count: usize) {

@@ -336,6 +336,21 @@ mod tests {
     }
 
     #[test]
+    fn every_random_operation_draws_from_a_stream_of_its_own() {
+        let mut streams = Vec::new();
+        for (place, spec) in OPS.iter().enumerate().filter(|(_, spec)| spec.arguments.contains(&"seed")) {
+            let given = spec.arguments.iter().map(|name| match *name {
+                "size" | "range" => (*name, Argument::Numbers(&[1.0, 2.0])),
+                name => (name, Argument::Number(0.25 * f64::from(name != "seed"))),
+            });
+            let op = op_by_name(spec.name, &given.collect::<Vec<_>>()).unwrap().unwrap();
+            streams.push((op.seed(), place as u64));
+        }
+        assert_eq!(streams.len(), 7);
+        assert!(streams.iter().all(|(drawn, place)| *drawn == Some((0, *place))), "{streams:?}");
+    }
+
+    #[test]
     fn arguments_reach_the_operation() {
         let size = ("size", Argument::Numbers(&[3.0, 4.0]));
         let op = op_by_name("resize", &[size, ("method", Argument::Text("area"))]).unwrap().unwrap();

@@ -17,7 +17,7 @@ use tightfit_format::npy::MAGIC;
 use tightfit_format::tfrecord::{Compression, is_plain_header};
 
 use crate::access::Access;
-use crate::error::{DataError, io_error};
+use crate::error::{DataError, Needed, io_error};
 use crate::image::ImageFormat;
 use crate::shuffle::INDEX_EXTENSION;
 use crate::storage::{self, HEAD_BYTES, Location, READ_BYTES};
@@ -358,7 +358,7 @@ fn find_kinds(
         let mut head = [0; 16];
         let read = opened.and_then(|opened| opened.read_at(&mut head, 0));
         let have = read.map_err(|e| io_error(&file.path, e))?;
-        let head = head.get(..have).unwrap_or_default();
+        let head = head.get(..have).needed("more of a file was read than was asked for")?;
         file.kind = match kind_of(head) {
             _ if is_wanted => FileKind::Records(Compression::detect(head)),
             // An image that is empty or damaged is a bad row, and not a file of no records.

@@ -87,7 +87,14 @@ impl Rows {
             open.next = skip;
         }
         // Bad rows count as well as good ones; what went before is not told again.
-        while open.next < skip && open.advance().unwrap_or(true) {}
+        while open.next < skip {
+            match open.advance() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(bad) if bad.can_skip => {}
+                Err(bad) => return Err(bad),
+            }
+        }
         Ok(open)
     }
 

@@ -67,7 +67,7 @@ impl Probe {
     /// # Errors
     /// [`DataError`] when there is no file, or the first cannot be read.
     pub fn open(sources: &[PathBuf], budget: &MemoryBudget) -> Result<Probe, DataError> {
-        let mut list = list(sources.get(..1).unwrap_or_default(), budget)?;
+        let mut list = list(&sources[..sources.len().min(1)], budget)?;
         list.files.truncate(1);
         Probe::first(&list, budget)
     }

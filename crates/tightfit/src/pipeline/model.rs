@@ -232,9 +232,7 @@ impl MapWorker for ModelWorker {
             out.add(*tensor.shape())?;
             for (i, element) in tensor.bytes().as_chunks::<16>().0.iter().enumerate() {
                 let string = out.add_text(outputs.string(bytemuck::cast(*element)))?;
-                if let Some(to) = out.field_mut(field).get_mut(16 * i..16 * (i + 1)) {
-                    to.copy_from_slice(bytemuck::bytes_of(&string));
-                }
+                out.put_string(field, i, string)?;
             }
         }
         Ok(Verdict::Keep)

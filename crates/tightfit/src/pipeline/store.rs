@@ -126,7 +126,7 @@ pub fn store(
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let record = pipeline.current().string(0).ok_or(Error::Defect("an element has no record"))?;
+        let record = pipeline.current().string(0).map_err(|defect| Error::Defect(defect.0))?;
         target.write(index, record)?;
         (index, bytes) = (index + 1, bytes + record.len() as u64);
     }

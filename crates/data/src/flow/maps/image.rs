@@ -110,7 +110,7 @@ struct Decoder {
 impl MapWorker for Decoder {
     fn run(&mut self, input: &ElementView<'_>, out: &mut Element) -> Result<Verdict, RowFault> {
         let Decoder { index, options, scratch, heap } = self;
-        let bytes = input.string(*index).unwrap_or_default();
+        let bytes = input.string(*index)?;
         let header = ImageHeader::read(&mut Cursor::new(bytes), bytes.len() as u64);
         let header = header.map_err(|error| RowFault::Image(error.to_string()))?;
         heap.try_grow(header.heap_bytes.saturating_sub(heap.bytes()))?;
@@ -122,7 +122,7 @@ impl MapWorker for Decoder {
         let shape = shape_of(if options.expand_animations { &dims } else { &dims[1..] })?;
         with_field(input, *index, out, |out| {
             let room = out.add(shape)?;
-            options.decode(bytes, &header, room, scratch.range_mut(0, decoded.scratch_bytes))?;
+            options.decode(bytes, &header, room, scratch.range_mut(0, decoded.scratch_bytes)?)?;
             Ok(())
         })
     }
@@ -182,15 +182,16 @@ impl ImageFieldOp {
     /// different sides.
     fn open_dims(&self, image: [Option<usize>; 3]) -> Result<[Option<usize>; 3], String> {
         const SIDES: [[usize; 3]; 3] = [[1 << 20, 1, 1], [1, 1 << 20, 3], [1000, 1400, 4]];
-        let mut common: Option<[Option<usize>; 3]> = None;
-        for sides in SIDES {
+        let output = |sides: [usize; 3]| {
             let shape = [0, 1, 2].map(|i| image[i].unwrap_or(sides[i]));
-            let found = self.op.output_shape(shape).map_err(|error| error.to_string())?;
-            let merged =
-                |before: [Option<usize>; 3]| [0, 1, 2].map(|i| before[i].filter(|dim| *dim == found[i]));
-            common = Some(common.map_or(found.map(Some), merged));
+            self.op.output_shape(shape).map_err(|error| error.to_string())
+        };
+        let mut common = output(SIDES[0])?.map(Some);
+        for sides in &SIDES[1..] {
+            let found = output(*sides)?;
+            common = [0, 1, 2].map(|i| common[i].filter(|dim| *dim == found[i]));
         }
-        Ok(common.unwrap_or_default())
+        Ok(common)
     }
 }
 
@@ -229,7 +230,7 @@ impl MapWorker for Images {
             let room = out.add(shape)?;
             let frames = tensor.bytes().chunks_exact(in_bytes).zip(room.chunks_exact_mut(out_bytes));
             for (pixels, room) in frames {
-                op.run(image, pixels, room, scratch.range_mut(0, scratch_bytes), position)?;
+                op.run(image, pixels, room, scratch.range_mut(0, scratch_bytes)?, position)?;
             }
             Ok(())
         })
@@ -260,12 +261,13 @@ pub(crate) fn read_image(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let name = args.text()?;
     let field = args.text_option("field")?.ok_or("image: which field? Give its name")?.to_string();
     let known = || OPS.iter().map(|op| op.name).collect::<Vec<_>>().join(", ");
-    let spec = OPS.iter().find(|op| op.name == name);
-    let spec = spec.ok_or_else(|| format!("there is no image operation {name:?}, but {}", known()))?;
+    let unknown = || format!("there is no image operation {name:?}, but {}", known());
+    let spec = OPS.iter().find(|op| op.name == name).ok_or_else(unknown)?;
     let mut given = Vec::new();
     for key in spec.arguments.iter().map(|key| key.trim_matches(['[', ']'])) {
         if let Some(value) = args.option(key) {
-            given.push((key, value, numbers_of(value)));
+            let numbers = numbers_of(value).ok_or_else(|| args.wrong(key, "numbers"))?;
+            given.push((key, value, numbers));
         }
     }
     let mut arguments = Vec::with_capacity(given.len());
@@ -274,21 +276,22 @@ pub(crate) fn read_image(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
             Value::Bool(flag) => Argument::Flag(*flag),
             Value::String(text) => Argument::Text(text),
             Value::Array(_) => Argument::Numbers(numbers),
-            Value::Number(_) => Argument::Number(numbers.first().copied().unwrap_or(f64::NAN)),
+            Value::Number(number) => {
+                Argument::Number(number.as_f64().ok_or_else(|| args.wrong(key, "a number"))?)
+            }
             _ => return Err(args.wrong(key, "a number, text, true or false, or numbers")),
         };
         arguments.push((*key, argument));
     }
-    let op =
-        op_by_name(name, &arguments).unwrap_or(Err(ImageError::Argument { op: spec.name, why: "unknown" }));
+    let op = op_by_name(name, &arguments).ok_or_else(|| unknown())?;
     read_each(ImageFieldOp { field, op: op.map_err(|error| error.to_string())? }, args)
 }
 
-/// The numbers of a value; others are none, so that there are not as many as there must be.
-fn numbers_of(value: &Value) -> Vec<f64> {
+/// The numbers of a list; of what is none, no numbers. `None` for a list of something else.
+fn numbers_of(value: &Value) -> Option<Vec<f64>> {
     match value {
-        Value::Array(values) => values.iter().filter_map(Value::as_f64).collect(),
-        value => value.as_f64().into_iter().collect(),
+        Value::Array(values) => values.iter().map(Value::as_f64).collect(),
+        _ => Some(Vec::new()),
     }
 }
 

@@ -16,7 +16,7 @@ use tightfit_format::npy::{NpyHeader, NpyType, trim_zeros, utf8_of_ucs4};
 
 use super::files::{Interleave, open_files, read_interleave};
 use super::{BadRead, Format, Rows};
-use crate::error::{DataError, RowFault};
+use crate::error::{DataError, RowFault, clamped};
 use crate::flow::element::{Element, ElementView, Field, Place, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
@@ -91,7 +91,7 @@ impl SourceSpec for Arrays {
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
     let (paths, interleave) = (args.paths()?, read_interleave(args)?);
     let field = args.text_option("field")?.unwrap_or(FIELD).to_string();
-    let window_bytes = args.bytes_option("window")?.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let window_bytes = args.bytes_option("window")?.map(clamped);
     Ok(Arc::new(Arrays { paths, interleave, field, window_bytes }))
 }
 
@@ -112,7 +112,7 @@ pub(super) fn window_for(
 ) -> Result<Buffer, RowFault> {
     let row_bytes = header.row_bytes();
     let usual_bytes = if header.is_fortran_order { GATHER_BYTES } else { WINDOW_BYTES };
-    let all_bytes = usize::try_from(header.data_bytes()).unwrap_or(usize::MAX);
+    let all_bytes = clamped(header.data_bytes());
     let wanted_bytes = bytes.unwrap_or(usual_bytes).min(all_bytes).max(row_bytes);
     match found {
         Some(found) if found.len() >= wanted_bytes => Ok(found),
@@ -145,9 +145,7 @@ pub(super) fn add_strings(
         } else {
             out.add_text(trim_zeros(element))?
         };
-        if let Some(to) = out.field_mut(index).as_chunks_mut::<16>().0.get_mut(at) {
-            *to = bytemuck::cast(string);
-        }
+        out.put_string(index, at, string)?;
     }
     Ok(())
 }

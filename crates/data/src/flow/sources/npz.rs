@@ -287,8 +287,9 @@ impl Streamed {
 
     fn current(&self) -> &[u8] {
         let row_bytes = self.reader.header().row_bytes();
-        let end = self.next * row_bytes;
-        self.window.get(end.saturating_sub(row_bytes)..end).unwrap_or_default()
+        // Before the first there is none; the reader says how many rows the window holds.
+        let Some(row) = self.next.checked_sub(1) else { return &[] };
+        &self.window[row * row_bytes..][..row_bytes]
     }
 }
 

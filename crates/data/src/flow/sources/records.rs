@@ -29,7 +29,7 @@ pub(super) const PLACES: [Place; 1] = [Place { shape: Shape::SCALAR, offset: 0 }
 
 /// The type of a record.
 pub(super) fn schema() -> Arc<Schema> {
-    Arc::new(Schema::new(vec![Field::fixed(RECORD, DType::String, &[])]).unwrap_or_default())
+    Arc::new(Schema::single(Field::fixed(RECORD, DType::String, &[])))
 }
 
 /// A record of so many bytes as a string element, when it is all of the text.

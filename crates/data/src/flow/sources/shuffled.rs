@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::records::{PLACES, schema, string_of};
-use crate::error::DataError;
+use crate::error::{DataError, clamped};
 use crate::flow::element::{ElementView, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
@@ -56,7 +56,7 @@ impl SourceSpec for ShuffledRecords {
             order: self.order,
             shard: self.shard,
             threads: context.threads,
-            ..ShuffleOptions::new(self.seed, usize::try_from(window_bytes).unwrap_or(usize::MAX))
+            ..ShuffleOptions::new(self.seed, clamped(window_bytes))
         };
         let meter = context.meter("shuffled", &[]);
         let held = window_bytes as usize + ShuffleReader::fixed_bytes(&index, options.threads);

@@ -106,7 +106,7 @@ impl LineRows {
         let mut looked_at = 0;
         loop {
             let unread = self.window.unread();
-            if let Some(end) = find_byte(unread.get(looked_at..).unwrap_or_default(), b'\n') {
+            if let Some(end) = find_byte(&unread[looked_at..], b'\n') {
                 let end = looked_at + end;
                 self.used = end + 1;
                 let is_crlf = end > 0 && unread.get(end - 1) == Some(&b'\r');

@@ -121,10 +121,10 @@ fn put(made: &mut Element, columns: &[Column], row: &ElementView<'_>, at: usize)
         let from = values.get(place.offset..place.offset.saturating_add(column.bytes));
         let from = from.needed("a field of a row is not where it is said to be")?;
         if column.is_string {
-            made.put_strings(index, at * column.bytes, from, row.text())?;
+            made.put_strings(index, at * column.shape.elements(), from, row.text())?;
             continue;
         }
-        let to = made.values_mut(column.offset + at * column.bytes, column.bytes);
+        let to = made.values_mut(column.offset + at * column.bytes, column.bytes)?;
         // Most fields are single numbers, for which a call to copy would take longer than copying.
         match (to.len(), from.len()) {
             (4, 4) => copy::<4>(from, to),
@@ -171,7 +171,7 @@ impl Stage for Batch {
         if rows < self.size && (rows == 0 || self.drops_rest) {
             return Ok(false);
         }
-        self.made.keep_rows(rows);
+        self.made.keep_rows(rows)?;
         self.meter.holds(self.made.held_bytes());
         Ok(true)
     }

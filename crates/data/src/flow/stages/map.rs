@@ -140,7 +140,7 @@ impl Map {
     ) -> Result<Map, DataError> {
         let schemas = schemas_of(ops, input.schema())?;
         let chain = Chain::new(ops, &schemas, meter, &context.names, &context.budget)?;
-        Ok(Map { input, chain, made: Element::new(last_of(&schemas), "map", &context.budget) })
+        Ok(Map { input, chain, made: Element::new(last_of(&schemas)?, "map", &context.budget) })
     }
 }
 

@@ -84,7 +84,7 @@ fn all(pipeline: &mut Pipeline, name: &str) -> Vec<String> {
 fn texts(element: &ElementView<'_>, name: &str) -> String {
     let index = element.schema().find(name).unwrap();
     let texts: Vec<_> =
-        element.strings(index).map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+        element.strings(index).map(|text| String::from_utf8_lossy(text.unwrap()).into_owned()).collect();
     texts.join(",")
 }
 

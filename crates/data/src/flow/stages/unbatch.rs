@@ -91,7 +91,7 @@ impl Unbatch {
             self.places.push(Place { shape, offset: place.offset.wrapping_sub(bytes) });
             self.steps.push(bytes);
         }
-        self.left = rows.unwrap_or(0);
+        self.left = rows.ok_or_else(|| RowFault::Map("it has no fields, and so no rows".to_string()))?;
         Ok(())
     }
 

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::gather::{Columns, Layout, RowQueue, batch_schema};
-use crate::error::DataError;
+use crate::error::{DataError, RowFault};
 use crate::flow::codec::Cursor;
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
-use crate::flow::origin::Names;
+use crate::flow::origin::{Names, Origin};
 use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Meter, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
@@ -94,10 +94,26 @@ impl Window {
                 self.to_skip -= 1;
             } else {
                 let row = self.input.current();
-                self.rows.push(&row).map_err(|error| self.names.bad(row.origin(), error.into()))?;
+                self.rows.push(&row).map_err(|fault| self.names.bad(row.origin(), fault))?;
             }
         }
         Ok(())
+    }
+}
+
+impl Window {
+    /// Makes a window of the first `rows` of those held.
+    fn lay_out(&mut self, rows: usize) -> Result<(), (Origin, RowFault)> {
+        let chosen = || (0..rows).step_by(self.spec.stride).map(|index| self.rows.get(index));
+        self.columns.clear();
+        let origin = self.rows.origin().map_err(|fault| (Origin::default(), fault))?;
+        self.made.begin(origin);
+        for row in chosen() {
+            let row = row.map_err(|defect| (origin, defect.into()))?;
+            let own = Cursor::new(row).map_or(origin, |row| row.origin());
+            self.columns.add_encoded(row).map_err(|fault| (own, fault))?;
+        }
+        self.columns.lay_out(chosen(), &mut self.made).map_err(|fault| (origin, fault))
     }
 }
 
@@ -113,24 +129,12 @@ impl Stage for Window {
             self.rows.clear();
             return Ok(false);
         }
-        let chosen = || (0..rows).step_by(self.spec.stride).map(|index| self.rows.get(index));
-        self.columns.clear();
-        let mut origin = Cursor::new(self.rows.get(0)).map(|row| row.origin()).unwrap_or_default();
-        self.made.begin(origin);
-        let mut laid = Ok(());
-        for row in chosen() {
-            laid = self.columns.add_encoded(row);
-            if laid.is_err() {
-                origin = Cursor::new(row).map(|row| row.origin()).unwrap_or_default();
-                break;
-            }
-        }
-        let laid = laid.and_then(|()| self.columns.lay_out(chosen(), &mut self.made));
+        let laid = self.lay_out(rows);
         let gone = self.spec.shift.min(rows);
-        self.rows.pop(gone);
+        self.rows.pop(gone)?;
         self.to_skip = self.spec.shift - gone;
         self.meter.holds(self.rows.held_bytes() + self.made.held_bytes());
-        laid.map_err(|fault| self.names.bad(origin, fault))?;
+        laid.map_err(|(origin, fault)| self.names.bad(origin, fault))?;
         Ok(true)
     }
 

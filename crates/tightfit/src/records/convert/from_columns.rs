@@ -30,7 +30,7 @@ pub fn convert(job: &Job<'_>) -> Result<u64, Error> {
     let mut rows = Pipeline::open(&spec, job.budget, 1)?;
     while rows.advance()? {
         job.check_stop()?;
-        output.write(rows.current().string(0).ok_or(Error::Defect("an Example was not made"))?)?;
+        output.write(rows.current().string(0).map_err(|defect| Error::Defect(defect.0))?)?;
     }
     finish(output)
 }

@@ -312,9 +312,10 @@ impl ParquetRows {
             let rows = self.footer.group_rows(group);
             self.offset = self.footer.group_offset(group);
             self.group += 1;
-            self.group_row = first.saturating_add(*rows.as_ref().unwrap_or(&0));
-            let skipped = self.row.saturating_sub(first);
+            // How far a group reaches whose rows are not known, the next one does not say either.
             let rows = rows?;
+            self.group_row = first.saturating_add(rows);
+            let skipped = self.row.saturating_sub(first);
             if skipped < rows {
                 self.reader = Some(self.reader_of(group, rows, skipped)?);
                 return Ok(true);
