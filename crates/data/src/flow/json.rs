@@ -472,6 +472,26 @@ mod tests {
         }
     }
 
+    /// Saved states and caches are of a pipeline by these: they change only together with the version of their format.
+    #[test]
+    fn identities_are_those_of_files_that_there_are() {
+        use crate::flow::identity::canonical;
+
+        const KNOWN: &str = include_str!("identities.txt");
+        let mut found = String::new();
+        for row in rows("Sources").iter().filter(|row| !["arrow", "parquet"].contains(&row[0])) {
+            let source = read_source(&serde_json::from_str(row[1]).unwrap(), host()).unwrap();
+            found += &format!("{} {}\n", row[0], canonical(&source.identity()));
+        }
+        for row in
+            rows("Stages").iter().filter(|row| row.len() == 3 && row[1].starts_with('{') && row[0] != "model")
+        {
+            let stage = read_stage(&serde_json::from_str(row[1]).unwrap(), host()).unwrap();
+            found += &format!("{} {}\n", row[0], canonical(&stage.identity()));
+        }
+        assert_eq!(found, KNOWN);
+    }
+
     #[test]
     fn the_document_describes_features_that_are_read() {
         for row in rows("Stages").iter().filter(|row| row[0].starts_with('{')) {

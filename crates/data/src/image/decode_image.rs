@@ -15,7 +15,7 @@ use super::decode::{self, grey_of};
 use super::gif;
 use super::header::{ImageFormat, ImageHeader};
 use super::pixel::{ImageError, ImageType};
-use super::png_chunks::GreyTables;
+use super::png_grey::Grey;
 use crate::error::clamped;
 
 const OP: &str = "decode_image";
@@ -196,8 +196,9 @@ impl DecodeOptions {
                     filler: ((1u32 << bits) - 1) as u16,
                     widening: 257,
                 };
-                let tables = decode::grey_tables(bytes, color, channels).map_err(ImageError::Codec)?;
-                self.convert(native, tables.as_ref(), decoded.image, scratch, out);
+                let is_cut = self.dtype == DType::U8;
+                let grey = decode::grey(bytes, color, channels, is_cut).map_err(ImageError::Codec)?;
+                self.convert(native, grey.as_ref(), decoded.image, scratch, out);
             }
         }
         Ok(())
@@ -207,7 +208,7 @@ impl DecodeOptions {
     fn convert(
         &self,
         native: Native,
-        tables: Option<&GreyTables>,
+        managed: Option<&Grey>,
         image: ImageType,
         pixels: &[u8],
         out: &mut [u8],
@@ -224,9 +225,9 @@ impl DecodeOptions {
             };
             let rgb = if native.channels < 3 { [sample(0); 3] } else { [sample(0), sample(1), sample(2)] };
             let alpha = if has_alpha { sample(native.channels - 1) } else { native.filler };
-            let grey = match tables {
+            let grey = match managed {
                 _ if native.channels < 3 => rgb[0],
-                Some(tables) => u16::from(tables.grey(rgb.map(|value| value as u8))),
+                Some(managed) => managed.of(rgb),
                 None => grey_of(rgb, native.is_wide),
             };
             let samples = match channels {

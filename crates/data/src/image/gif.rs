@@ -367,9 +367,10 @@ fn unpack<R: Read>(
         if let Some(before) = before.filter(|_| next < CODES) {
             (prefixes[next], lasts[next]) = (before as u16, first);
             next += 1;
-            if next == 1 << code_bits && code_bits < 12 {
-                code_bits += 1;
-            }
+        }
+        // With codes of one bit the first that is read fills the table up already.
+        if next == 1 << code_bits && code_bits < 12 {
+            code_bits += 1;
         }
         before = Some(code);
         if !sink(&string[start..])? {
