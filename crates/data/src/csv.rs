@@ -7,7 +7,7 @@ use std::path::Path;
 use tightfit_core::{Buffer, MemoryBudget, Reservation};
 
 use crate::error::{DataError, RowFault};
-use crate::source::window::{ByteWindow, find_byte};
+use crate::source::window::ByteWindow;
 
 const PURPOSE: &str = "csv row";
 
@@ -193,8 +193,8 @@ impl CsvReader {
             // What is taken as it is goes up to the next byte that means something.
             let rest = &unread[from..];
             let run = match state {
-                State::Quoted => find_byte(rest, b'"'),
-                _ => rest.iter().position(|b| *b == delimiter || matches!(*b, b'\n' | b'\r')),
+                State::Quoted => memchr::memchr(b'"', rest),
+                _ => memchr::memchr3(delimiter, b'\n', b'\r', rest),
             };
             let end = from + run.unwrap_or(rest.len());
             if state == State::Quoted {
@@ -244,7 +244,7 @@ impl CsvReader {
     fn skip_line(&mut self) -> Result<(), RowFault> {
         loop {
             let unread = self.window.unread();
-            if let Some(end) = unread.iter().position(|b| matches!(b, b'\n' | b'\r')) {
+            if let Some(end) = memchr::memchr2(b'\n', b'\r', unread) {
                 let is_return = unread.get(end) == Some(&b'\r');
                 let bytes = end + 1 + usize::from(is_return && self.has_line_feed(end + 1)?);
                 self.window.consume(bytes);

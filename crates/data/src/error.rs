@@ -57,6 +57,7 @@ pub enum DataError {
 }
 
 /// A row that cannot be used: where it is, and why.
+#[non_exhaustive]
 pub struct BadRow {
     /// The file.
     pub path: PathBuf,
@@ -69,6 +70,7 @@ pub struct BadRow {
 }
 
 /// Why a row cannot be used.
+#[non_exhaustive]
 pub enum RowFault {
     /// It cannot be read.
     Io(io::Error),
@@ -233,6 +235,13 @@ impl fmt::Display for DataError {
     }
 }
 
+impl BadRow {
+    /// The row of `path` with this number that begins at this byte, where it has one, and what is wrong with it.
+    pub fn new(path: PathBuf, record: Option<u64>, offset: Option<u64>, fault: RowFault) -> BadRow {
+        BadRow { path, record, offset, fault }
+    }
+}
+
 impl fmt::Debug for BadRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         debug_error("BadRow", self, f)
@@ -261,7 +270,7 @@ impl fmt::Display for BadRow {
 
 impl DataError {
     /// The error of what is of no single row.
-    pub(crate) fn of_fault(fault: RowFault) -> DataError {
+    pub fn of_fault(fault: RowFault) -> DataError {
         match fault {
             RowFault::Memory(error) => DataError::Budget(error),
             RowFault::Broken(what) => DataError::Defect(what),

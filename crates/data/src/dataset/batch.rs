@@ -21,6 +21,7 @@ pub struct Batch {
 
 /// Where a row came from; it displays as the file's path, and the record's number where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RowSource<'a> {
     /// The file.
     pub path: &'a Path,

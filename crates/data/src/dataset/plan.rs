@@ -26,6 +26,7 @@ const THREAD_BYTES: u64 = 128 << 10;
 
 /// The memory of a pipeline, line by line, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PipelinePlan {
     /// Rows of a batch.
     pub batch: usize,

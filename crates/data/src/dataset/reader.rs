@@ -9,7 +9,7 @@ use tightfit_core::MemoryBudget;
 
 use crate::dataset::batches::Shared;
 use crate::dataset::fill::{Scratch, fill};
-use crate::dataset::slot::{Row, Rows, Slot, TextPool};
+use crate::dataset::slot::{FreeRows, Row, Slot, TextPool};
 use crate::error::{BadRow, DataError, Needed, RowFault};
 use crate::source::FileList;
 use crate::source::pipeline::SavedStates;
@@ -201,7 +201,7 @@ enum Filled {
 /// What decoding threads share while they fill one slot.
 struct Work<'a> {
     stream: &'a mut Stream,
-    rows: Rows<'a>,
+    rows: FreeRows<'a>,
     /// Rows dealt out.
     dealt: usize,
     filled: Filled,

@@ -136,7 +136,7 @@ impl Slot {
     ///
     /// # Errors
     /// [`Defect`] when the slot is smaller than `layout`.
-    pub fn deal(&mut self, layout: &Layout) -> Result<(Rows<'_>, TextPool<'_>), Defect> {
+    pub fn deal(&mut self, layout: &Layout) -> Result<(FreeRows<'_>, TextPool<'_>), Defect> {
         let from = self.rows;
         let mut columns: [Column<'_>; MAX_COLUMNS] = std::array::from_fn(|_| Column::default());
         let (mut rest, pool) = self.buffer.split_at_mut_checked(layout.pool_offset).needed(SMALL)?;
@@ -149,7 +149,7 @@ impl Slot {
             at = column.offset + column.row_bytes * layout.batch;
             rest = tail;
         }
-        let rows = Rows {
+        let rows = FreeRows {
             columns,
             positions: self.positions.get_mut(from..).needed(SMALL)?,
             labels: self.labels.get_mut(from..).needed(SMALL)?,
@@ -198,7 +198,7 @@ struct Column<'a> {
 
 /// The free rows of a slot, dealt out one by one; each has its own part of every column.
 #[derive(Debug)]
-pub(crate) struct Rows<'a> {
+pub(crate) struct FreeRows<'a> {
     columns: [Column<'a>; MAX_COLUMNS],
     positions: &'a mut [RowPlace],
     labels: &'a mut [i64],
@@ -214,7 +214,7 @@ pub(crate) struct Row<'a> {
     pub is_good: &'a mut bool,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> FreeRows<'a> {
     pub fn deal(&mut self) -> Option<Row<'a>> {
         let position = self.positions.split_off_first_mut()?;
         let label = self.labels.split_off_first_mut()?;

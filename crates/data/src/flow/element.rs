@@ -13,6 +13,7 @@ use tightfit_core::{
 use super::growing::Growing;
 use super::origin::Origin;
 use crate::error::{Defect, Needed, RowFault, clamped};
+use crate::nearest::did_you_mean;
 
 /// Fields of at least this size begin at a multiple of it, so that any vector register can be filled from them.
 const WIDE_ALIGNMENT: usize = 64;
@@ -136,7 +137,11 @@ impl Schema {
     /// # Errors
     /// When there is none: a message with those that there are.
     pub fn index(&self, name: &str) -> Result<usize, String> {
-        self.find(name).ok_or_else(|| format!("there is no field {name:?} here, but {self}"))
+        let missing = || {
+            let names: Vec<_> = self.fields.iter().map(|field| field.name.as_str()).collect();
+            format!("there is no field {name:?} here, but {self}{}", did_you_mean(name, &names))
+        };
+        self.find(name).ok_or_else(missing)
     }
 
     /// The same fields with `change` done to the field `index`.

@@ -9,6 +9,7 @@ use super::stage::{Meter, Part};
 
 /// What one stage did.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct StageReport {
     /// What it is called.
     pub name: String,
@@ -42,6 +43,7 @@ pub struct StageReport {
 
 /// What the stages of a pipeline did, sources first.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Report {
     /// The stages.
     pub stages: Vec<StageReport>,
@@ -168,10 +170,10 @@ mod tests {
     use tightfit_core::MemoryBudget;
 
     use super::*;
-    use crate::flow::{Choice, Each, FunctionOp, MapMode, Pipeline, PipelineSpec, Prefetch, Range};
+    use crate::flow::{FunctionOp, Map, MapMode, Pipeline, PipelineSpec, Prefetch, Range, Skip};
 
     /// An operation that takes `time` for each element: quick ones keep the processor busy.
-    fn takes(name: &'static str, time: Duration, mode: MapMode) -> Each {
+    fn takes(name: &'static str, time: Duration, mode: MapMode) -> Map {
         let op = FunctionOp::filter(name, move |_| {
             let start = Instant::now();
             if time > Duration::from_millis(1) {
@@ -180,21 +182,21 @@ mod tests {
             while start.elapsed() < time {}
             true
         });
-        Each { mode, ..Each::new(op) }
+        Map { mode, ..Map::new(op) }
     }
 
     /// What is found of a pipeline of `stages` over so many numbers.
     fn measured(
         numbers: i64,
         threads: usize,
-        stages: [Each; 2],
+        stages: [Map; 2],
         is_apart: bool,
         is_ahead: bool,
     ) -> (Report, Duration) {
         let [first, second] = stages;
         let mut spec = PipelineSpec::new(Range { start: 0, stop: numbers, step: 1 }).then(first);
         if is_apart {
-            spec = spec.then(Choice::Skip(0));
+            spec = spec.then(Skip(0));
         }
         spec = spec.then(second);
         if is_ahead {

@@ -103,6 +103,7 @@ const MESSAGES: usize = 8;
 
 /// One of several things that a stage does to each element.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Part {
     /// What it is called.
     pub name: String,

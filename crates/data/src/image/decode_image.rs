@@ -35,6 +35,7 @@ pub struct DecodeOptions {
 
 /// What an image is decoded to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Decoded {
     /// One frame.
     pub image: ImageType,

@@ -213,6 +213,9 @@ pub(crate) fn size(read: impl Read) -> io::Result<[usize; 3]> {
             // What is damaged behind the first frame is as if it were not there, and with it all that follows.
             _ => break,
         };
+        if frame.width * frame.height == 0 && size[0] == 0 {
+            return broken("a GIF whose first frame has no pixels");
+        }
         if size[0] == 0 {
             frames.reader.byte()?;
             frames.reader.skip_blocks()?;

@@ -6,6 +6,7 @@ use super::{gif, jpeg};
 
 /// The formats that are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImageFormat {
     /// JPEG, sequential and progressive.
     Jpeg,
@@ -18,6 +19,16 @@ pub enum ImageFormat {
 }
 
 impl ImageFormat {
+    /// Its name, which is also the extension of its files.
+    pub fn name(self) -> &'static str {
+        match self {
+            ImageFormat::Jpeg => "jpeg",
+            ImageFormat::Png => "png",
+            ImageFormat::Bmp => "bmp",
+            ImageFormat::Gif => "gif",
+        }
+    }
+
     /// The format of a file that begins with `head` (8 bytes, fewer if it has fewer).
     pub fn detect(head: &[u8]) -> Option<ImageFormat> {
         match head {
@@ -32,6 +43,7 @@ impl ImageFormat {
 
 /// What the header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImageHeader {
     /// The format.
     pub format: ImageFormat,

@@ -22,6 +22,7 @@ use crate::Preprocess;
 /// Unless said otherwise an operation keeps shape and element type, and takes uint8, uint16, float16, float32 and
 /// float64. Those that only move pixels take every type but strings.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub enum ImageOp {
     /// `tf.image.resize`; float32 comes out, of nearest the element type that went in.
     Resize {

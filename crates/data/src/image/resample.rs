@@ -19,6 +19,7 @@ const OP: &str = "resize";
 /// `tf.image.ResizeMethod`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum ResizeMethod {
     #[default]
     Bilinear,

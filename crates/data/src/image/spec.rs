@@ -9,6 +9,7 @@ use crate::Preprocess;
 
 /// The value of an argument.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Argument<'a> {
     /// A number.
     Number(f64),
@@ -22,6 +23,7 @@ pub enum Argument<'a> {
 
 /// An operation that can be asked for by name.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct OpSpec {
     /// What [`ImageOp::name`] says.
     pub name: &'static str,

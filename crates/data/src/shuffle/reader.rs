@@ -55,6 +55,7 @@ impl ShuffleOptions {
 
 /// One record, lent by a [`ShuffleReader`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ShuffledRecord<'a> {
     /// The file.
     pub path: &'a Path,

@@ -24,6 +24,7 @@ use crate::storage::{self, HEAD_BYTES, Location, READ_BYTES};
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FileKind {
     /// One image.
     Image,
@@ -58,6 +59,7 @@ impl AsRef<Path> for DataFile {
 
 /// What tells whether a file is still the one it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FileStamp {
     /// Its bytes.
     pub bytes: u64,

@@ -16,6 +16,7 @@ use crate::storage;
 
 /// What the first file of some sources holds.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Probe {
     /// An image of this size.
     Image {
@@ -39,6 +40,7 @@ pub enum Probe {
 
 /// A feature of a tf.Example.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct FeatureInfo {
     /// Its name.
     pub name: String,

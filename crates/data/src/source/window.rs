@@ -149,40 +149,13 @@ impl ByteWindow {
     /// [`RowFault::Io`].
     pub fn skip_line(&mut self) -> Result<(), RowFault> {
         loop {
-            if let Some(end) = find_byte(self.unread(), b'\n') {
+            if let Some(end) = memchr::memchr(b'\n', self.unread()) {
                 self.consume(end + 1);
                 return Ok(());
             }
             self.consume(self.unread().len());
             if !self.more()? {
                 return Ok(());
-            }
-        }
-    }
-}
-
-/// The place of the first `byte`. Compilers turn the test of a block into a few vector instructions, not so a search.
-pub(crate) fn find_byte(bytes: &[u8], byte: u8) -> Option<usize> {
-    const BLOCK: usize = 32;
-    let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    let is_in = |block: &[u8; BLOCK]| block.iter().fold(0, |any, b| any | u8::from(*b == byte)) != 0;
-    let from = blocks.iter().position(is_in).unwrap_or(blocks.len()) * BLOCK;
-    let rest = bytes.get(from..).unwrap_or_default();
-    rest.iter().position(|b| *b == byte).map(|at| from + at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_the_first() {
-        for length in 0..100 {
-            let mut bytes = vec![b'a'; length];
-            assert_eq!(find_byte(&bytes, b'\n'), None);
-            for at in (0..length).rev() {
-                bytes[at] = b'\n';
-                assert_eq!(find_byte(&bytes, b'\n'), Some(at));
             }
         }
     }

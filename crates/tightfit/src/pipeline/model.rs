@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tightfit_core::{BudgetError, DType, MemoryBudget, Shape};
 use tightfit_data::flow::{
-    Args, Each, Element, ElementView, Field, MapMode, MapOp, MapWorker, Read, Schema, StageSpec, Verdict,
+    Args, Element, ElementView, Field, Map, MapMode, MapOp, MapWorker, Read, Schema, StageSpec, Verdict,
 };
 use tightfit_data::{DataError, FileStamp, RowFault};
 use tightfit_graph::exec::Feed;
@@ -69,7 +69,7 @@ pub(super) fn read(args: &mut Args<'_>, threads: usize, budget: &MemoryBudget) -
     let op = ModelOp { model: Arc::new(model), identity, feeds, keeps, memory_bytes, threads };
     // One runner with its own threads: a second would hold the weights once more.
     let mode = MapMode::Parallel { threads: Some(1), is_ordered: true };
-    Ok(Arc::new(Each { op: Arc::new(op), mode }))
+    Ok(Arc::new(Map { op: Arc::new(op), mode }))
 }
 
 impl ModelOp {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tightfit_core::{DType, MemoryBudget};
 use tightfit_data::DataError;
 use tightfit_data::flow::{
-    Context, Each, Node, Pipeline, PipelineSpec, RECORD, Report, Schema, Serialize, StageSpec,
+    Context, Map, Node, Pipeline, PipelineSpec, RECORD, Report, Schema, Serialize, StageSpec,
 };
 
 use crate::error::Error;
@@ -58,7 +58,7 @@ impl StageSpec for Record {
         if is_record(input.schema()) {
             return Ok(input);
         }
-        Each::new(Serialize { has_shapes: true, ..Serialize::new() }).open(input, context)
+        Map::new(Serialize { has_shapes: true, ..Serialize::new() }).open(input, context)
     }
 }
 

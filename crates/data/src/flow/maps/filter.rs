@@ -17,6 +17,7 @@ use crate::flow::stages::map::read_each;
 
 /// What a field has to be for its element to go on.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub enum Condition {
     /// This value.
     Equals(Scalar),

@@ -24,6 +24,7 @@ use crate::flow::json::{Args, Read, read_dtype};
 use crate::flow::spec::StageSpec;
 use crate::flow::stages::map::read_each;
 use crate::image::{Argument, DecodeOptions, ImageError, ImageHeader, ImageOp, ImageType, OPS, op_by_name};
+use crate::nearest::did_you_mean;
 
 /// What memory for these is for.
 const PURPOSE: &str = "image";
@@ -57,14 +58,14 @@ fn shape_of(dims: &[usize]) -> Result<Shape, RowFault> {
 
 /// Decodes the images of a field of strings, one in each element.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct DecodeImageOp {
+pub struct DecodeImage {
     /// The field.
     pub field: String,
     /// What is asked for.
     pub options: DecodeOptions,
 }
 
-impl MapOp for DecodeImageOp {
+impl MapOp for DecodeImage {
     fn identity(&self) -> serde_json::Value {
         identity::of("decode_image", self)
     }
@@ -253,16 +254,25 @@ pub(crate) fn read_decode_image(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>>
     let channels = args.number_option("channels")?.unwrap_or(0) as usize;
     let dtype = args.option("dtype").map_or(Ok(DType::U8), read_dtype)?;
     let options = DecodeOptions { channels, dtype, expand_animations: args.flag("expand_animations")? };
-    read_each(DecodeImageOp { field: args.text()?.to_string(), options }, args)
+    read_each(DecodeImage { field: args.text()?.to_string(), options }, args)
 }
 
 /// `{"image": OPERATION, "field": FIELD, ARGUMENT: VALUE...}`, with the arguments of [`OPS`].
 pub(crate) fn read_image(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let name = args.text()?;
     let field = args.text_option("field")?.ok_or("image: which field? Give its name")?.to_string();
-    let known = || OPS.iter().map(|op| op.name).collect::<Vec<_>>().join(", ");
-    let unknown = || format!("there is no image operation {name:?}, but {}", known());
+    let names = || OPS.iter().map(|op| op.name).collect::<Vec<_>>();
+    let unknown = || {
+        format!(
+            "there is no image operation {name:?}, but {}{}",
+            names().join(", "),
+            did_you_mean(name, &names())
+        )
+    };
     let spec = OPS.iter().find(|op| op.name == name).ok_or_else(unknown)?;
+    for key in OPS.iter().flat_map(|op| op.arguments) {
+        args.mention(key.trim_matches(['[', ']']));
+    }
     let mut given = Vec::new();
     for key in spec.arguments.iter().map(|key| key.trim_matches(['[', ']'])) {
         if let Some(value) = args.option(key) {

@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 use tightfit_core::{BudgetError, MemoryBudget};
 
 pub use function::FunctionOp;
-pub use image::{DecodeImageOp, ImageFieldOp};
+pub use image::{DecodeImage, ImageFieldOp};
 
 use super::clock;
 use super::element::{Element, ElementView, Schema};
@@ -55,6 +55,7 @@ pub trait MapOp: Send + Sync {
 
 /// What becomes of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// It goes on.
     Keep,

@@ -192,8 +192,8 @@ fn filters_numbers_from_files() {
             }
             Ok(Verdict::Keep)
         });
-        PipelineSpec::new(Records { paths: vec![path.clone()], interleave: Interleave::default() })
-            .then(Each::new(op))
+        PipelineSpec::new(TfRecord { paths: vec![path.clone()], interleave: Interleave::default() })
+            .then(Map::new(op))
     };
     let kept = |dtype, condition: &str| {
         let text =

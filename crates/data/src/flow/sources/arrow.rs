@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tightfit_core::{Buffer, MemoryBudget, Reservation};
 
 use super::columnar::{Bound, Column, ColumnFiles, check_same, count_columns, schema_of};
-use super::{BadRead, Format, Rows};
+use super::{BadRead, FileRows, Format};
 use crate::error::{RowFault, clamped};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::origin::Origin;
@@ -93,7 +93,7 @@ impl Format for ArrowFormat {
         file: &DataFile,
         from: (u64, u64),
         _window: Option<Buffer>,
-    ) -> Result<Box<dyn Rows>, BadRead> {
+    ) -> Result<Box<dyn FileRows>, BadRead> {
         let bad = |fault| BadRead { place: None, fault };
         let messages = Messages::open(file, &self.budget).map_err(bad)?;
         let counted = messages.count_columns().map_err(bad)?;
@@ -369,7 +369,7 @@ impl ArrowRows {
     }
 }
 
-impl Rows for ArrowRows {
+impl FileRows for ArrowRows {
     fn advance(&mut self) -> Result<bool, BadRead> {
         loop {
             if let Some(batch) = &mut self.batch

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
 
 use super::files::{Interleave, open_files, read_interleave};
-use super::{BadRead, Format, Rows};
+use super::{BadRead, FileRows, Format};
 use crate::error::{DataError, Needed, RowFault, clamped};
 use crate::flow::element::{ElementView, Field, Place, Schema};
 use crate::flow::identity;
@@ -67,7 +67,7 @@ impl Format for ImageFormat {
         file: &DataFile,
         from: (u64, u64),
         window: Option<Buffer>,
-    ) -> Result<Box<dyn Rows>, BadRead> {
+    ) -> Result<Box<dyn FileRows>, BadRead> {
         let schema = self.schema.clone();
         let mut rows = ImageRows { schema, window, strings: [[0; 16]; 2], text_bytes: 0, row: 1 };
         if from.0 == 0 {
@@ -124,7 +124,7 @@ impl ImageRows {
     }
 }
 
-impl Rows for ImageRows {
+impl FileRows for ImageRows {
     fn advance(&mut self) -> Result<bool, BadRead> {
         self.row += 1;
         Ok(self.row == 1)

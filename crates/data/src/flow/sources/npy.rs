@@ -15,7 +15,7 @@ use tightfit_core::{Buffer, DType, MemoryBudget, Shape};
 use tightfit_format::npy::{NpyHeader, NpyType, trim_zeros, utf8_of_ucs4};
 
 use super::files::{Interleave, open_files, read_interleave};
-use super::{BadRead, Format, Rows};
+use super::{BadRead, FileRows, Format};
 use crate::error::{DataError, RowFault, clamped};
 use crate::flow::element::{Element, ElementView, Field, Place, Schema};
 use crate::flow::identity;
@@ -39,7 +39,7 @@ const GATHER_BYTES: usize = 4 << 20;
 
 /// Arrays as a source of their rows.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Arrays {
+pub struct Npy {
     /// Files, folders and globs.
     #[serde(skip)]
     pub paths: Vec<PathBuf>,
@@ -52,15 +52,15 @@ pub struct Arrays {
     pub window_bytes: Option<usize>,
 }
 
-impl Arrays {
+impl Npy {
     /// The rows of `paths`, one file after the other, as the field `array`.
-    pub fn new(paths: Vec<PathBuf>) -> Arrays {
+    pub fn new(paths: Vec<PathBuf>) -> Npy {
         let interleave = Interleave::default();
-        Arrays { paths, interleave, field: FIELD.to_string(), window_bytes: None }
+        Npy { paths, interleave, field: FIELD.to_string(), window_bytes: None }
     }
 }
 
-impl SourceSpec for Arrays {
+impl SourceSpec for Npy {
     fn identity(&self) -> serde_json::Value {
         identity::of("npy", self)
     }
@@ -92,7 +92,7 @@ pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
     let (paths, interleave) = (args.paths()?, read_interleave(args)?);
     let field = args.text_option("field")?.unwrap_or(FIELD).to_string();
     let window_bytes = args.bytes_option("window")?.map(clamped);
-    Ok(Arc::new(Arrays { paths, interleave, field, window_bytes }))
+    Ok(Arc::new(Npy { paths, interleave, field, window_bytes }))
 }
 
 /// The field that a row of an array with this header is.
@@ -167,7 +167,7 @@ impl Format for ArrayFormat {
         file: &DataFile,
         from: (u64, u64),
         window: Option<Buffer>,
-    ) -> Result<Box<dyn Rows>, BadRead> {
+    ) -> Result<Box<dyn FileRows>, BadRead> {
         let bad = |fault| BadRead { place: None, fault };
         let path: Arc<Path> = Arc::from(&*file.path);
         let opened = storage::open(&path, &self.budget).map_err(|e| bad(RowFault::Io(e)))?;
@@ -199,7 +199,7 @@ struct NpyRows {
     text: Option<Element>,
 }
 
-impl Rows for NpyRows {
+impl FileRows for NpyRows {
     fn advance(&mut self) -> Result<bool, BadRead> {
         let more = self.rows.advance().map_err(|(place, fault)| BadRead { place, fault })?;
         if let Some(text) = self.text.as_mut().filter(|_| more) {

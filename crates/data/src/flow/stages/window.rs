@@ -18,7 +18,7 @@ const PURPOSE: &str = "window";
 
 /// Windows over the elements.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct Windows {
+pub struct Window {
     /// Elements of a window.
     pub size: usize,
     /// Elements from the beginning of one window to that of the next.
@@ -29,7 +29,7 @@ pub struct Windows {
     pub drop_remainder: bool,
 }
 
-impl StageSpec for Windows {
+impl StageSpec for Window {
     fn identity(&self) -> serde_json::Value {
         identity::of("window", self)
     }
@@ -44,7 +44,7 @@ impl StageSpec for Windows {
         let dim = self.drop_remainder.then_some(self.size);
         let schema = Arc::new(batch_schema(input.schema(), &layouts, dim)?);
         let meter = context.meter(PURPOSE, &[&input]);
-        let window = Window {
+        let window = WindowStage {
             columns: Columns::new(input.schema().clone(), layouts),
             input,
             spec: *self,
@@ -65,13 +65,13 @@ pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let shift = args.number_option("shift")?.unwrap_or(size) as usize;
     let stride = args.number_option("stride")?.unwrap_or(1) as usize;
     let drop_remainder = args.flag("drop_remainder")?;
-    Ok(Arc::new(Windows { size: size as usize, shift, stride, drop_remainder }))
+    Ok(Arc::new(Window { size: size as usize, shift, stride, drop_remainder }))
 }
 
 /// See the module.
-struct Window {
+struct WindowStage {
     input: Node,
-    spec: Windows,
+    spec: Window,
     /// Elements from the first of a window to its last.
     span: usize,
     /// The elements from where the next window begins on.
@@ -85,7 +85,7 @@ struct Window {
     meter: Arc<Meter>,
 }
 
-impl Window {
+impl WindowStage {
     fn fill(&mut self) -> Result<(), DataError> {
         while !self.is_at_end && self.rows.len() < self.span {
             if !self.input.advance()? {
@@ -101,7 +101,7 @@ impl Window {
     }
 }
 
-impl Window {
+impl WindowStage {
     /// Makes a window of the first `rows` of those held.
     fn lay_out(&mut self, rows: usize) -> Result<(), (Origin, RowFault)> {
         let chosen = || (0..rows).step_by(self.spec.stride).map(|index| self.rows.get(index));
@@ -117,7 +117,7 @@ impl Window {
     }
 }
 
-impl Stage for Window {
+impl Stage for WindowStage {
     fn schema(&self) -> &Arc<Schema> {
         self.made.schema()
     }

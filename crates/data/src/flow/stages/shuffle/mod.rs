@@ -33,7 +33,7 @@ const PURPOSE: &str = "shuffle";
 
 /// Random order within so many bytes.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct Shuffled {
+pub struct Shuffle {
     /// Bytes of the buffer.
     pub buffer_bytes: u64,
     /// What the order depends on.
@@ -42,7 +42,7 @@ pub struct Shuffled {
     pub reshuffles: bool,
 }
 
-impl StageSpec for Shuffled {
+impl StageSpec for Shuffle {
     fn identity(&self) -> serde_json::Value {
         identity::of("shuffle", self)
     }
@@ -52,7 +52,7 @@ impl StageSpec for Shuffled {
         let bytes = clamped(self.buffer_bytes);
         let arena = Arena::new(&context.budget, PURPOSE, bytes)?;
         let made = Element::new(input.schema().clone(), PURPOSE, &context.budget);
-        let shuffle = Shuffle {
+        let shuffle = ShuffleStage {
             input,
             spec: *self,
             arena,
@@ -71,13 +71,13 @@ impl StageSpec for Shuffled {
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let seed = args.number_option("seed")?.unwrap_or(0);
     let reshuffles = args.option("reshuffle").is_none() || args.flag("reshuffle")?;
-    Ok(Arc::new(Shuffled { buffer_bytes: args.bytes()?, seed, reshuffles }))
+    Ok(Arc::new(Shuffle { buffer_bytes: args.bytes()?, seed, reshuffles }))
 }
 
 /// See the module.
-pub(crate) struct Shuffle {
+pub(crate) struct ShuffleStage {
     input: Node,
-    spec: Shuffled,
+    spec: Shuffle,
     arena: Arena,
     random: Random,
     /// The input's element as bytes, and whether it waits for room.
@@ -89,7 +89,7 @@ pub(crate) struct Shuffle {
     meter: Arc<Meter>,
 }
 
-impl Shuffle {
+impl ShuffleStage {
     /// Pulls elements until one has no room.
     fn fill(&mut self) -> Result<(), DataError> {
         loop {
@@ -131,7 +131,7 @@ pub(crate) fn fault(error: DecodeError) -> RowFault {
     }
 }
 
-impl Stage for Shuffle {
+impl Stage for ShuffleStage {
     fn schema(&self) -> &Arc<Schema> {
         self.made.schema()
     }
