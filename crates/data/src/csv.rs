@@ -345,14 +345,19 @@ pub fn put_field(out: &mut Vec<u8>, field: &[u8]) {
 mod tests {
     use super::*;
 
-    fn rows(text: &[u8], budget_bytes: u64) -> Result<Vec<Vec<Vec<u8>>>, String> {
+    /// A reader of a file that holds `text`.
+    fn open(text: &[u8], format: CsvFormat, budget_bytes: u64) -> Result<CsvReader, DataError> {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("tightfit-csv-{}-{number}.csv", std::process::id()));
         std::fs::write(&path, text).unwrap();
-        let budget = MemoryBudget::new(budget_bytes);
-        let mut reader = CsvReader::open(&path, CsvFormat::default(), &budget).map_err(|e| e.to_string())?;
+        let reader = CsvReader::open(&path, format, &MemoryBudget::new(budget_bytes));
         std::fs::remove_file(&path).unwrap();
+        reader
+    }
+
+    fn rows(text: &[u8], budget_bytes: u64) -> Result<Vec<Vec<Vec<u8>>>, String> {
+        let mut reader = open(text, CsvFormat::default(), budget_bytes).map_err(|e| e.to_string())?;
         let mut rows = Vec::new();
         while reader.advance().map_err(|fault| format!("line {}: {fault}", reader.line()))? {
             rows.push(reader.fields().map(<[u8]>::to_vec).collect());
@@ -402,29 +407,14 @@ mod tests {
 
     #[test]
     fn blank_lines_are_rows_where_they_are_not_passed_over() {
-        let path = std::env::temp_dir().join(format!("tightfit-csv-blank-{}.csv", std::process::id()));
-        std::fs::write(&path, "a\n\r\n\rb\n").unwrap();
         let format = CsvFormat { skips_blank_lines: false, ..CsvFormat::default() };
-        let mut reader = CsvReader::open(&path, format, &MemoryBudget::new(1 << 20)).unwrap();
-        std::fs::remove_file(&path).unwrap();
+        let mut reader = open(b"a\n\r\n\rb\n", format, 1 << 20).unwrap();
         let mut found = Vec::new();
         while reader.advance().unwrap() {
             found.push((reader.line(), reader.fields().map(<[u8]>::to_vec).collect::<Vec<_>>()));
         }
         let row = |line, text: &str| (line, vec![text.as_bytes().to_vec()]);
         assert_eq!(found, [row(1, "a"), row(2, ""), row(3, ""), row(4, "b")]);
-    }
-
-    #[test]
-    fn goes_on_behind_a_bad_row_that_ends_in_a_return() {
-        let path = std::env::temp_dir().join(format!("tightfit-csv-return-{}.csv", std::process::id()));
-        std::fs::write(&path, "a\r\"b\"c\rd\r").unwrap();
-        let mut reader = CsvReader::open(&path, CsvFormat::default(), &MemoryBudget::new(1 << 20)).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        assert!(reader.advance().unwrap());
-        assert!(reader.advance().is_err());
-        assert_eq!((reader.advance().unwrap(), reader.line(), reader.field(0)), (true, 3, Some(&b"d"[..])));
-        assert!(!reader.advance().unwrap());
     }
 
     #[test]
@@ -445,14 +435,16 @@ mod tests {
 
     #[test]
     fn goes_on_behind_a_bad_row() {
-        let path = std::env::temp_dir().join(format!("tightfit-csv-bad-{}.csv", std::process::id()));
-        std::fs::write(&path, "a\n\"b\"c\nd\n").unwrap();
-        let mut reader = CsvReader::open(&path, CsvFormat::default(), &MemoryBudget::new(1 << 20)).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        assert!(reader.advance().unwrap());
-        assert!(reader.advance().is_err());
-        assert_eq!((reader.advance().unwrap(), reader.line(), reader.field(0)), (true, 3, Some(&b"d"[..])));
-        assert!(!reader.advance().unwrap());
+        for text in ["a\n\"b\"c\nd\n", "a\r\"b\"c\rd\r"] {
+            let mut reader = open(text.as_bytes(), CsvFormat::default(), 1 << 20).unwrap();
+            assert!(reader.advance().unwrap());
+            assert!(reader.advance().is_err());
+            assert_eq!(
+                (reader.advance().unwrap(), reader.line(), reader.field(0)),
+                (true, 3, Some(&b"d"[..]))
+            );
+            assert!(!reader.advance().unwrap());
+        }
     }
 
     #[test]
