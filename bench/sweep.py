@@ -103,6 +103,32 @@ def fault_cases(work):
     yield "long description", ["data", "head", write("deep.json", deep)]
 
 
+def pipeline_cases(work):
+    """Every way in which a pipeline holds elements: batches, buffers, windows, caches, threads, images, text."""
+    digits = ROOT / "examples/digits"
+    records, images = str(digits / "test.tfrecord"), str(digits / "digit_*.png")
+    table = work / "table.csv"
+    table.write_text("a,b,c\n" + "".join(f"{i},{i / 7},{'x' * (i % 90)}\n" for i in range(30_000)))
+    np.save(work / "rows.npy", np.arange(4 << 20, dtype=np.float32).reshape(-1, 256))
+    parse, decode = {"parse": None}, {"decode_image": "image", "channels": 1}
+    resize = {"image": "resize", "field": "image", "size": [64, 64]}
+    specs = {
+        "batches": ({"tfrecord": records}, [{"repeat": 20}, parse, {"batch": 64}, {"prefetch": None}]),
+        "shuffle": ({"tfrecord": records}, [{"repeat": 20}, {"shuffle": "1MiB"}, parse, {"batch": 32}]),
+        "shuffled": ({"shuffled": records, "memory": "1MiB", "index": str(work)}, [{"repeat": 20}, parse]),
+        "window": ({"tfrecord": records}, [{"repeat": 5}, parse, {"window": 50, "shift": 10}]),
+        "cache": ({"tfrecord": records}, [parse, {"cache": None}, {"repeat": 20}, {"batch": 16}]),
+        "images": ({"images": images}, [{"repeat": 200}, decode, resize, {"batch": 16}, {"prefetch": 2}]),
+        "lengths": ({"csv": str(table)}, [{"select": ["c"]}, {"padded_batch": 100}]),
+        "table": ({"csv": str(table)}, [{"batch": 500, "drop_remainder": True}, {"unbatch": None}]),
+        "arrays": ({"npy": str(work / "rows.npy")}, [{"normalise": "array", "mean": [5], "std": [3]}, {"batch": 100}]),
+        "zip": ({"zip": [{"source": {"range": 9000}}, {"source": {"csv": str(table)}}]}, [{"ragged_batch": 10, "fields": []}]),
+    }
+    for name, (source, stages) in specs.items():
+        spec = json.dumps({"source": source, "stages": stages})
+        yield f"pipeline {name}", ["records", "preprocess", spec, "--output", work / "q.tfrecord", "--quiet"]
+
+
 def call(binary, arguments, memory_bytes=None):
     command = [str(binary), *map(str, arguments)]
     command += ["--memory", str(memory_bytes)] if memory_bytes else []
@@ -143,7 +169,7 @@ def main():
     total = 0
     with tempfile.TemporaryDirectory() as work:
         work = pathlib.Path(work)
-        cases = [*example_cases(work), *fault_cases(work), *model_cases(options.models, work)]
+        cases = [*example_cases(work), *pipeline_cases(work), *fault_cases(work), *model_cases(options.models, work)]
         for name, arguments in cases:
             if options.only not in name:
                 continue

@@ -131,7 +131,7 @@ def png(rng):
     out = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced))
     extras = []
     if rng.random() < 0.3:
-        extras.append(chunk(b"gAMA", struct.pack(">I", int(rng.choice([45455, 100000, 60000, 22000, 96000, 0])))))
+        extras.append(chunk(b"gAMA", struct.pack(">I", int(rng.choice([45455, 100000, 60000, 22000, 96000, 95100, 0])))))
     if rng.random() < 0.2:
         extras.append(chunk(b"sRGB", bytes([int(rng.integers(0, 5))])))
     if rng.random() < 0.1:

@@ -385,6 +385,8 @@ def damaged(rng, content):
     """The same with some bytes changed, lost or doubled, mostly in the coded data."""
     content = bytearray(content)
     for _ in range(int(rng.integers(1, 4))):
+        if len(content) < 4:
+            break
         at = int(rng.integers(2, len(content)))
         what = rng.random()
         if what < 0.5:

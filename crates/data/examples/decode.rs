@@ -11,10 +11,17 @@ use std::io::{Cursor, Read, Write};
 use tightfit_core::DType;
 use tightfit_data::image::{DecodeOptions, ImageHeader};
 
+/// What a damaged header may ask for and get.
+const MAX_BYTES: usize = 1 << 30;
+
 fn decoded(options: &DecodeOptions, file: &[u8]) -> Result<([usize; 4], Vec<u8>), String> {
     let header = ImageHeader::read(&mut Cursor::new(file), file.len() as u64).map_err(|e| e.to_string())?;
     let made = options.output(file, &header).map_err(|e| e.to_string())?;
-    let mut out = vec![0; made.bytes().map_err(|e| e.to_string())?];
+    let bytes = made.bytes().map_err(|e| e.to_string())?;
+    if bytes.max(made.scratch_bytes) > MAX_BYTES {
+        return Err(format!("an image of {bytes} bytes"));
+    }
+    let mut out = vec![0; bytes];
     let mut scratch = vec![0; made.scratch_bytes];
     let made = options.decode(file, &header, &mut out, &mut scratch).map_err(|e| e.to_string())?;
     let [height, width, channels] = made.image.shape;

@@ -67,13 +67,13 @@ impl Stage for Counter {
             let shape = |size: usize| Shape::new(&[size]).unwrap_or(Shape::SCALAR);
             self.made.begin(Origin { file: 0, record: number, offset: number });
             for shape in [Shape::SCALAR, Shape::SCALAR, Shape::SCALAR, shape(4), shape(8)] {
-                self.made.add(shape)?.fill(1);
+                self.made.add(shape).map_err(DataError::of_fault)?.fill(1);
             }
             if self.spec.is_ragged {
-                self.made.add(shape((number % 64) as usize))?.fill(2);
+                self.made.add(shape((number % 64) as usize)).map_err(DataError::of_fault)?.fill(2);
             }
         }
-        self.made.field_mut(0).copy_from_slice(&number.to_le_bytes());
+        self.made.field_mut(0)?.copy_from_slice(&number.to_le_bytes());
         Ok(true)
     }
 
@@ -117,20 +117,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rows: u64 = std::env::args().nth(1).map_or(Ok(1_000_000), |text| text.parse())?;
     let even = || PipelineSpec::new(Counted { rows, is_ragged: false });
     let ragged = || PipelineSpec::new(Counted { rows, is_ragged: true });
-    let batch = |size| BatchOf { size, drop_remainder: false };
-    let shuffle = |bytes| Shuffled { buffer_bytes: bytes, seed: 1, reshuffles: true };
+    let batch = |size| Batch { size, drop_remainder: false };
+    let shuffle = |bytes| Shuffle { buffer_bytes: bytes, seed: 1, reshuffles: true };
     let padded = PaddedBatch { size: 64, padding: Padding::default(), drop_remainder: false };
     let ragged_batch = RaggedBatch { size: 64, fields: None, drop_remainder: false };
-    let window = Windows { size: 8, shift: 8, stride: 1, drop_remainder: false };
+    let window = Window { size: 8, shift: 8, stride: 1, drop_remainder: false };
     let cast = Cast { fields: vec![("id".to_string(), DType::F32)], truncates: false };
-    let inline = Each { op: Arc::new(cast), mode: MapMode::Inline };
+    let inline = Map { op: Arc::new(cast), mode: MapMode::Inline };
     let all = [
         ("source", even()),
-        ("take, skip, repeat", even().then(Choice::Take(rows)).then(Choice::Skip(1)).then(Passes(Some(1)))),
+        ("take, skip, repeat", even().then(Take(rows)).then(Skip(1)).then(Repeat(Some(1)))),
         ("batch 256", even().then(batch(256))),
         ("batch 256, prefetch", even().then(batch(256)).then(Prefetch::default())),
         ("prefetch", even().then(Prefetch::default())),
-        ("batch 256, unbatch", even().then(batch(256)).then(Rows)),
+        ("batch 256, unbatch", even().then(batch(256)).then(Unbatch)),
         ("cast", even().then(inline)),
         ("window 8", even().then(window)),
         ("shuffle 1 MiB", even().then(shuffle(1 << 20))),

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tightfit_core::{MemoryBudget, parse_bytes};
 use tightfit_data::Access;
 use tightfit_data::flow::{
-    Args, Each, ElementView, FunctionOp, MapMode, Pipeline, PipelineSpec, Read, StageSpec, Verdict,
+    Args, ElementView, FunctionOp, Map, MapMode, Pipeline, PipelineSpec, Read, StageSpec, Verdict,
 };
 
 const USAGE: &str =
@@ -58,7 +58,7 @@ fn slow(args: &mut Args<'_>) -> Option<Read<Arc<dyn StageSpec>>> {
                 Ok(Verdict::Keep)
             },
         );
-        Ok(Arc::new(Each { op: Arc::new(op), mode }))
+        Ok(Arc::new(Map { op: Arc::new(op), mode }))
     };
     Some(read(args))
 }
@@ -67,7 +67,7 @@ fn write_element(out: &mut impl Write, element: &ElementView<'_>) -> Result<(), 
     for index in 0..element.places().len() {
         let Some(tensor) = element.tensor(index) else { continue };
         if tensor.dtype() == tightfit_core::DType::String {
-            element.strings(index).try_for_each(|text| out.write_all(text))?;
+            element.strings(index).try_for_each(|text| out.write_all(text?))?;
         } else {
             out.write_all(tensor.bytes())?;
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use tightfit_core::{Buffer, MemoryBudget, Reservation};
 
 use crate::error::{DataError, RowFault};
-use crate::source::window::{ByteWindow, find_byte};
+use crate::source::window::ByteWindow;
 
 const PURPOSE: &str = "csv row";
 
@@ -91,13 +91,15 @@ impl CsvReader {
 
     /// The fields of the current row.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        (0..self.ends.len()).map(|index| self.field(index).unwrap_or_default())
+        let (text, mut start) = (self.window.unread(), 0);
+        self.ends.iter().map(move |end| &text[std::mem::replace(&mut start, *end)..*end])
     }
 
     /// Field `index` of the current row.
     pub fn field(&self, index: usize) -> Option<&[u8]> {
-        let start = index.checked_sub(1).and_then(|i| self.ends.get(i)).copied().unwrap_or(0);
-        self.window.unread().get(start..*self.ends.get(index)?)
+        let end = *self.ends.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some(&self.window.unread()[start..end])
     }
 
     /// The line that the current row begins in, or that is wrong, from 1.
@@ -176,9 +178,7 @@ impl CsvReader {
                 from += 1;
                 match byte {
                     b'"' => {
-                        if let Some(to) = unread.get_mut(to) {
-                            *to = byte;
-                        }
+                        unread[to] = byte;
                         (to, state) = (to + 1, State::Quoted);
                     }
                     b'\n' | b'\r' => break Some(byte),
@@ -191,14 +191,14 @@ impl CsvReader {
                 continue;
             }
             // What is taken as it is goes up to the next byte that means something.
-            let rest = unread.get(from..).unwrap_or_default();
+            let rest = &unread[from..];
             let run = match state {
-                State::Quoted => find_byte(rest, b'"'),
-                _ => rest.iter().position(|b| *b == delimiter || matches!(*b, b'\n' | b'\r')),
+                State::Quoted => memchr::memchr(b'"', rest),
+                _ => memchr::memchr3(delimiter, b'\n', b'\r', rest),
             };
             let end = from + run.unwrap_or(rest.len());
             if state == State::Quoted {
-                self.next_line += lines_in(rest.get(..end - from).unwrap_or_default());
+                self.next_line += lines_in(&rest[..end - from]);
             } else if end > from {
                 state = State::Bare;
             }
@@ -244,7 +244,7 @@ impl CsvReader {
     fn skip_line(&mut self) -> Result<(), RowFault> {
         loop {
             let unread = self.window.unread();
-            if let Some(end) = unread.iter().position(|b| matches!(b, b'\n' | b'\r')) {
+            if let Some(end) = memchr::memchr2(b'\n', b'\r', unread) {
                 let is_return = unread.get(end) == Some(&b'\r');
                 let bytes = end + 1 + usize::from(is_return && self.has_line_feed(end + 1)?);
                 self.window.consume(bytes);
@@ -345,14 +345,19 @@ pub fn put_field(out: &mut Vec<u8>, field: &[u8]) {
 mod tests {
     use super::*;
 
-    fn rows(text: &[u8], budget_bytes: u64) -> Result<Vec<Vec<Vec<u8>>>, String> {
+    /// A reader of a file that holds `text`.
+    fn open(text: &[u8], format: CsvFormat, budget_bytes: u64) -> Result<CsvReader, DataError> {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("tightfit-csv-{}-{number}.csv", std::process::id()));
         std::fs::write(&path, text).unwrap();
-        let budget = MemoryBudget::new(budget_bytes);
-        let mut reader = CsvReader::open(&path, CsvFormat::default(), &budget).map_err(|e| e.to_string())?;
+        let reader = CsvReader::open(&path, format, &MemoryBudget::new(budget_bytes));
         std::fs::remove_file(&path).unwrap();
+        reader
+    }
+
+    fn rows(text: &[u8], budget_bytes: u64) -> Result<Vec<Vec<Vec<u8>>>, String> {
+        let mut reader = open(text, CsvFormat::default(), budget_bytes).map_err(|e| e.to_string())?;
         let mut rows = Vec::new();
         while reader.advance().map_err(|fault| format!("line {}: {fault}", reader.line()))? {
             rows.push(reader.fields().map(<[u8]>::to_vec).collect());
@@ -402,29 +407,14 @@ mod tests {
 
     #[test]
     fn blank_lines_are_rows_where_they_are_not_passed_over() {
-        let path = std::env::temp_dir().join(format!("tightfit-csv-blank-{}.csv", std::process::id()));
-        std::fs::write(&path, "a\n\r\n\rb\n").unwrap();
         let format = CsvFormat { skips_blank_lines: false, ..CsvFormat::default() };
-        let mut reader = CsvReader::open(&path, format, &MemoryBudget::new(1 << 20)).unwrap();
-        std::fs::remove_file(&path).unwrap();
+        let mut reader = open(b"a\n\r\n\rb\n", format, 1 << 20).unwrap();
         let mut found = Vec::new();
         while reader.advance().unwrap() {
             found.push((reader.line(), reader.fields().map(<[u8]>::to_vec).collect::<Vec<_>>()));
         }
         let row = |line, text: &str| (line, vec![text.as_bytes().to_vec()]);
         assert_eq!(found, [row(1, "a"), row(2, ""), row(3, ""), row(4, "b")]);
-    }
-
-    #[test]
-    fn goes_on_behind_a_bad_row_that_ends_in_a_return() {
-        let path = std::env::temp_dir().join(format!("tightfit-csv-return-{}.csv", std::process::id()));
-        std::fs::write(&path, "a\r\"b\"c\rd\r").unwrap();
-        let mut reader = CsvReader::open(&path, CsvFormat::default(), &MemoryBudget::new(1 << 20)).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        assert!(reader.advance().unwrap());
-        assert!(reader.advance().is_err());
-        assert_eq!((reader.advance().unwrap(), reader.line(), reader.field(0)), (true, 3, Some(&b"d"[..])));
-        assert!(!reader.advance().unwrap());
     }
 
     #[test]
@@ -445,14 +435,16 @@ mod tests {
 
     #[test]
     fn goes_on_behind_a_bad_row() {
-        let path = std::env::temp_dir().join(format!("tightfit-csv-bad-{}.csv", std::process::id()));
-        std::fs::write(&path, "a\n\"b\"c\nd\n").unwrap();
-        let mut reader = CsvReader::open(&path, CsvFormat::default(), &MemoryBudget::new(1 << 20)).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        assert!(reader.advance().unwrap());
-        assert!(reader.advance().is_err());
-        assert_eq!((reader.advance().unwrap(), reader.line(), reader.field(0)), (true, 3, Some(&b"d"[..])));
-        assert!(!reader.advance().unwrap());
+        for text in ["a\n\"b\"c\nd\n", "a\r\"b\"c\rd\r"] {
+            let mut reader = open(text.as_bytes(), CsvFormat::default(), 1 << 20).unwrap();
+            assert!(reader.advance().unwrap());
+            assert!(reader.advance().is_err());
+            assert_eq!(
+                (reader.advance().unwrap(), reader.line(), reader.field(0)),
+                (true, 3, Some(&b"d"[..]))
+            );
+            assert!(!reader.advance().unwrap());
+        }
     }
 
     #[test]

@@ -52,9 +52,12 @@ pub enum DataError {
     },
     /// The work was asked to stop.
     Stopped,
+    /// What this program has counted on does not hold: nothing is wrong with the data.
+    Defect(&'static str),
 }
 
 /// A row that cannot be used: where it is, and why.
+#[non_exhaustive]
 pub struct BadRow {
     /// The file.
     pub path: PathBuf,
@@ -67,6 +70,7 @@ pub struct BadRow {
 }
 
 /// Why a row cannot be used.
+#[non_exhaustive]
 pub enum RowFault {
     /// It cannot be read.
     Io(io::Error),
@@ -226,7 +230,15 @@ impl fmt::Display for DataError {
             DataError::Budget(error) => write!(f, "{error}"),
             DataError::Index { path, why } => write!(f, "{}: {why}", Shown(path)),
             DataError::Stopped => f.write_str("interrupted"),
+            DataError::Defect(what) => write!(f, "{}", Defect(what)),
         }
+    }
+}
+
+impl BadRow {
+    /// The row of `path` with this number that begins at this byte, where it has one, and what is wrong with it.
+    pub fn new(path: PathBuf, record: Option<u64>, offset: Option<u64>, fault: RowFault) -> BadRow {
+        BadRow { path, record, offset, fault }
     }
 }
 
@@ -257,6 +269,15 @@ impl fmt::Display for BadRow {
 }
 
 impl DataError {
+    /// The error of what is of no single row.
+    pub fn of_fault(fault: RowFault) -> DataError {
+        match fault {
+            RowFault::Memory(error) => DataError::Budget(error),
+            RowFault::Broken(what) => DataError::Defect(what),
+            fault => DataError::Spec(fault.to_string()),
+        }
+    }
+
     /// True when it is memory that is missing, whatever that is about.
     pub fn is_budget(&self) -> bool {
         match self {
@@ -269,7 +290,8 @@ impl DataError {
             | DataError::Thread(_)
             | DataError::Saved(_)
             | DataError::Index { .. }
-            | DataError::Stopped => false,
+            | DataError::Stopped
+            | DataError::Defect(_) => false,
         }
     }
 }
@@ -375,9 +397,7 @@ impl fmt::Display for RowFault {
             RowFault::Unicode => f.write_str("a unicode string with an invalid code point"),
             RowFault::Memory(error) => write!(f, "{error}"),
             RowFault::Map(why) => f.write_str(&redact(why)),
-            RowFault::Broken(what) => {
-                write!(f, "{what}; that is a fault of this program, please report it with the file")
-            }
+            RowFault::Broken(what) => write!(f, "{}", Defect(what)),
         }
     }
 }
@@ -395,7 +415,8 @@ impl std::error::Error for DataError {
             | DataError::Saved(_)
             | DataError::SavedBudget(_)
             | DataError::Index { .. }
-            | DataError::Stopped => None,
+            | DataError::Stopped
+            | DataError::Defect(_) => None,
         }
     }
 }
@@ -414,22 +435,57 @@ impl From<ExampleError> for RowFault {
     }
 }
 
+/// What this program has counted on does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Defect(pub &'static str);
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; that is a fault of this program, please report it with the file", self.0)
+    }
+}
+
+impl std::error::Error for Defect {}
+
+impl From<Defect> for RowFault {
+    fn from(Defect(what): Defect) -> Self {
+        RowFault::Broken(what)
+    }
+}
+
+impl From<Defect> for DataError {
+    fn from(Defect(what): Defect) -> Self {
+        DataError::Defect(what)
+    }
+}
+
+impl From<Defect> for io::Error {
+    fn from(defect: Defect) -> Self {
+        io::Error::other(defect)
+    }
+}
+
 /// What has to be there.
 pub(crate) trait Needed<T> {
     /// It; or, where it is not, the error that says what is missing.
-    fn needed(self, what: &'static str) -> Result<T, RowFault>;
+    fn needed(self, what: &'static str) -> Result<T, Defect>;
 }
 
 impl<T> Needed<T> for Option<T> {
-    fn needed(self, what: &'static str) -> Result<T, RowFault> {
-        self.ok_or(RowFault::Broken(what))
+    fn needed(self, what: &'static str) -> Result<T, Defect> {
+        self.ok_or(Defect(what))
     }
 }
 
 impl<T> Needed<T> for Result<T, bytemuck::PodCastError> {
-    fn needed(self, what: &'static str) -> Result<T, RowFault> {
-        self.map_err(|_| RowFault::Broken(what))
+    fn needed(self, what: &'static str) -> Result<T, Defect> {
+        self.map_err(|_| Defect(what))
     }
+}
+
+/// A size as an address can have it; one that no memory has becomes the largest, which no budget grants.
+pub(crate) fn clamped(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// The error of an operation on `path`.

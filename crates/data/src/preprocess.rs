@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 /// What is done to pixel values from 0 to 255, by the names of `keras.applications.imagenet_utils.preprocess_input`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[non_exhaustive]
 pub enum Preprocess {
     /// Nothing.
     #[default]

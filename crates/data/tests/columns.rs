@@ -38,6 +38,7 @@ fn row(view: &ElementView<'_>) -> Value {
         let values: Vec<Value> = match tensor.dtype() {
             DType::String => view
                 .strings(index)
+                .map(Result::unwrap)
                 .map(|text| text.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
                 .collect(),
             dtype => tensor.bytes().chunks_exact(dtype.bytes()).map(|bytes| number(dtype, bytes)).collect(),

@@ -44,7 +44,9 @@ fn array(name: &str) -> Values {
 fn values(view: &ElementView<'_>, field: &str) -> Values {
     let tensor = view.field(field).unwrap();
     match tensor.dtype() {
-        DType::String => view.strings(view.schema().find(field).unwrap()).map(<[u8]>::to_vec).collect(),
+        DType::String => {
+            view.strings(view.schema().find(field).unwrap()).map(|text| text.unwrap().to_vec()).collect()
+        }
         dtype => tensor.bytes().chunks_exact(dtype.bytes()).map(<[u8]>::to_vec).collect(),
     }
 }

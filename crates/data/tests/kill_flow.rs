@@ -56,7 +56,7 @@ impl Random {
 }
 
 fn write_element(out: &mut impl Write, element: &ElementView<'_>) {
-    element.strings(0).for_each(|text| out.write_all(text).unwrap());
+    element.strings(0).for_each(|text| out.write_all(text.unwrap()).unwrap());
 }
 
 /// The state in `folder` that was saved last, and the bytes of output that go before it.

@@ -211,7 +211,7 @@ fn memory_is_given_back_and_its_lack_is_told() {
 }
 
 #[test]
-fn what_passes_is_tried_again() {
+fn transient_failures_are_retried() {
     let (bytes, server) = (noise(2_500_000), server());
     let url = server.put("passes", bytes.clone());
     for faults in [

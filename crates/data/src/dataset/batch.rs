@@ -21,6 +21,7 @@ pub struct Batch {
 
 /// Where a row came from; it displays as the file's path, and the record's number where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RowSource<'a> {
     /// The file.
     pub path: &'a Path,
@@ -43,13 +44,16 @@ impl Batch {
         Batch { slot: Some(slot), shared }
     }
 
-    fn slot(&self) -> Option<&Slot> {
-        self.slot.as_ref()
+    fn slot(&self) -> &Slot {
+        match &self.slot {
+            Some(slot) => slot,
+            None => unreachable!("only dropping a batch takes its memory"),
+        }
     }
 
     /// Rows it has: the batch size asked for, or fewer in the last one.
     pub fn rows(&self) -> usize {
-        self.slot().map_or(0, |slot| slot.rows)
+        self.slot().rows
     }
 
     /// Column `index` of the data set's columns, `[rows, ...row_shape]`; `None` when there are fewer columns.
@@ -68,34 +72,34 @@ impl Batch {
         let rank = column.row_shape.rank() + 1;
         dims.get_mut(1..rank)?.copy_from_slice(&column.row_shape);
         let shape = Shape::new(dims.get(..rank)?).ok()?;
-        let memory = self.slot()?.column(&self.shared.layout, index);
+        let memory = self.slot().column(&self.shared.layout, index)?;
         TensorView::new(column.dtype, shape, memory.get(..rows * column.row_bytes)?)
     }
 
     /// The bytes that the elements of string columns refer to.
     pub fn text(&self) -> &[u8] {
-        self.slot().map(|slot| slot.text(&self.shared.layout)).unwrap_or_default()
+        self.slot().text(&self.shared.layout)
     }
 
     /// The label of each row, when the data set has labels.
     pub fn labels(&self) -> Option<&[i64]> {
         self.shared.layout.label.as_ref()?;
-        self.slot()?.labels.get(..self.rows())
+        self.slot().labels.get(..self.rows())
     }
 
     /// The place behind its last row, to start at later. Bad rows that were left out before it are behind this too.
     pub fn end(&self) -> Position {
-        self.slot().map(|slot| slot.end).unwrap_or_default()
+        self.slot().end
     }
 
     /// Bad rows that were left out between the start and [`Batch::end`].
     pub fn skipped_rows(&self) -> u64 {
-        self.slot().map_or(0, |slot| slot.skipped_rows)
+        self.slot().skipped_rows
     }
 
     /// Where row `row` came from; `None` when there are fewer rows.
     pub fn source(&self, row: usize) -> Option<RowSource<'_>> {
-        let position = self.slot()?.positions.get(..self.rows())?.get(row)?;
+        let position = self.slot().positions.get(..self.rows())?.get(row)?;
         let file = self.shared.list.files.get(position.file as usize)?;
         let record = (file.kind != FileKind::Image).then_some(position.record);
         Some(RowSource { path: &file.path, record })

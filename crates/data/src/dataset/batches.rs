@@ -22,6 +22,7 @@ pub const KEPT_REASONS: usize = 8;
 
 /// What a pipeline has done so far.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct PipelineStats {
     /// Rows put into batches.
     pub rows: u64,

@@ -13,7 +13,7 @@ use crate::dataset::is_row_of;
 use crate::dataset::plan::Sizes;
 use crate::dataset::slot::{ColumnLayout, Layout, Row, TextPool};
 use crate::dataset::spec::{ImageShape, MAX_COLUMNS, Resize};
-use crate::error::RowFault;
+use crate::error::{RowFault, clamped};
 use crate::feature::numbers;
 use crate::flow::ElementView;
 use crate::image::{ImageFormat, ImageHeader, Resizer, WEIGHT_BYTES, decode};
@@ -70,8 +70,7 @@ impl Spare {
     /// # Errors
     /// [`RowFault::LargeImage`], which needs `needed_bytes` in all.
     fn buffer(&self, bytes: u64, needed_bytes: u64) -> Result<Buffer, RowFault> {
-        let size = usize::try_from(bytes).unwrap_or(usize::MAX);
-        Buffer::new(&self.budget, "pipeline", size)
+        Buffer::new(&self.budget, "pipeline", clamped(bytes))
             .map_err(|error| RowFault::LargeImage { bytes: needed_bytes, error })
     }
 }
@@ -147,7 +146,7 @@ fn element_row(
         }
         if column.dtype == DType::String {
             for (string, to) in element.strings(index).zip(target.as_chunks_mut::<16>().0) {
-                put_text(string, to, text)?;
+                put_text(string?, to, text)?;
             }
             continue;
         }

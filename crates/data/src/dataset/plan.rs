@@ -7,6 +7,7 @@ use tightfit_format::tfrecord::INFLATE_BYTES;
 
 use crate::dataset::slot::Layout;
 use crate::dataset::spec::DatasetSpec;
+use crate::error::clamped;
 use crate::image::WEIGHT_BYTES;
 use crate::source::FileList;
 use crate::source::scan::Scan;
@@ -25,6 +26,7 @@ const THREAD_BYTES: u64 = 128 << 10;
 
 /// The memory of a pipeline, line by line, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PipelinePlan {
     /// Rows of a batch.
     pub batch: usize,
@@ -82,8 +84,7 @@ pub(crate) fn decodes_images(scan: &Scan) -> bool {
 impl Sizes {
     pub fn new(spec: &DatasetSpec, scan: &Scan, layout: &Layout, threads: usize) -> Sizes {
         let guessed = scan.first_record_bytes.map_or(0, |bytes| bytes.saturating_mul(GROWTH as usize));
-        let clamp = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let largest = clamp(scan.largest.record_bytes);
+        let largest = clamped(scan.largest.record_bytes);
         let record_bytes = match spec.record_bytes {
             _ if !scan.has_records => 0,
             limit if scan.is_whole => largest.min(limit.unwrap_or(usize::MAX)),
@@ -111,9 +112,9 @@ impl Sizes {
         }
         Sizes {
             window_bytes: records.max(arrays),
-            file_bytes: clamp(scan.image_file_bytes),
+            file_bytes: clamped(scan.image_file_bytes),
             record_copy_bytes: if threads > 1 { record_bytes } else { 0 },
-            pixel_bytes: clamp(pixel_bytes),
+            pixel_bytes: clamped(pixel_bytes),
             line_bytes: line,
             decoder_bytes,
             inflate_bytes: if scan.has_compressed { INFLATE_BYTES as u64 } else { 0 },

@@ -9,14 +9,17 @@ use tightfit_core::MemoryBudget;
 
 use crate::dataset::batches::Shared;
 use crate::dataset::fill::{Scratch, fill};
-use crate::dataset::slot::{Row, Rows, Slot, TextPool};
-use crate::error::{BadRow, DataError, RowFault};
+use crate::dataset::slot::{FreeRows, Row, Slot, TextPool};
+use crate::error::{BadRow, DataError, Needed, RowFault};
 use crate::source::FileList;
 use crate::source::pipeline::SavedStates;
 use crate::source::stream::{BadRead, Item, Payload, RowPlace, Stream};
 
 /// The stack of a decoding thread: decoders keep a few KiB there.
 const STACK_BYTES: usize = 512 << 10;
+
+/// A reader without anything to decode with.
+const NO_SCRATCH: &str = "a reader has no memory to decode in";
 
 /// The reading thread.
 pub(crate) struct Reader {
@@ -74,10 +77,12 @@ impl Reader {
                 Ok(filled)
             });
             slot.end = self.stream.position();
+            let cleared = match slot.rows < self.shared.layout.batch {
+                true => slot.clear_rest(&self.shared.layout),
+                false => Ok(()),
+            };
+            let filled = filled.and_then(|filled| cleared.map(|()| filled).map_err(DataError::from));
             if slot.rows > 0 && filled.is_ok() {
-                if slot.rows < self.shared.layout.batch {
-                    slot.clear_rest(&self.shared.layout);
-                }
                 self.shared.put_ready(slot, start.elapsed());
             } else {
                 self.shared.give_back(slot);
@@ -105,8 +110,8 @@ impl Reader {
 
     fn fill_alone(&mut self, slot: &mut Slot) -> Result<Filled, DataError> {
         let Reader { shared, stream, scratches, skip_bad, budget, .. } = self;
-        let Some(scratch) = scratches.first_mut() else { return Ok(Filled::AtEnd) };
-        let (mut rows, mut text) = slot.deal(&shared.layout);
+        let scratch = scratches.first_mut().needed(NO_SCRATCH)?;
+        let (mut rows, mut text) = slot.deal(&shared.layout)?;
         let (mut good, mut filled) = (0, Filled::Full);
         let mut next = rows.deal();
         while let Some(row) = &mut next {
@@ -138,13 +143,14 @@ impl Reader {
                 Err(bad) => return Err(DataError::Row(bad.bad)),
             }
         }
-        slot.close_up(&shared.layout, good);
+        slot.close_up(&shared.layout, good)?;
         Ok(filled)
     }
 
     fn fill_together(&mut self, slot: &mut Slot) -> Result<Filled, DataError> {
         let Reader { shared, stream, scratches, skip_bad, .. } = self;
-        let (rows, _) = slot.deal(&shared.layout);
+        let (own, others) = scratches.split_first_mut().needed(NO_SCRATCH)?;
+        let (rows, _) = slot.deal(&shared.layout)?;
         let work = Work {
             stream,
             rows,
@@ -157,7 +163,6 @@ impl Reader {
         };
         let work = Mutex::new(work);
         let started = thread::scope(|scope| {
-            let Some((own, others)) = scratches.split_first_mut() else { return Ok(()) };
             let mut started = Ok(());
             for scratch in others {
                 let thread =
@@ -178,7 +183,7 @@ impl Reader {
             }
             shared.skip(&bad.bad);
         }
-        slot.close_up(&shared.layout, dealt);
+        slot.close_up(&shared.layout, dealt)?;
         // Nothing else is under way now, so that what fits does not depend on threads.
         let grown = large.map_or(Ok(()), |large| self.stream.grow(large, &self.budget));
         grown.map_err(|bad| DataError::Row(bad.bad))?;
@@ -196,7 +201,7 @@ enum Filled {
 /// What decoding threads share while they fill one slot.
 struct Work<'a> {
     stream: &'a mut Stream,
-    rows: Rows<'a>,
+    rows: FreeRows<'a>,
     /// Rows dealt out.
     dealt: usize,
     filled: Filled,
@@ -236,9 +241,8 @@ fn decode_rows(shared: &Shared, work: &Mutex<Work<'_>>, scratch: &mut Scratch) {
         let payload = match taken {
             Taken::Nothing => continue,
             Taken::Image => Payload::Image(path),
-            Taken::Record { offset, bytes } => {
-                Payload::Record { offset, data: scratch.record.get(..bytes).unwrap_or_default() }
-            }
+            // It was put there by this thread.
+            Taken::Record { offset, bytes } => Payload::Record { offset, data: &scratch.record[..bytes] },
         };
         let item = Item { position: *row.position, payload };
         let filled = fill(&shared.layout, &item.payload, &mut row, &mut text, &mut scratch.fill);
@@ -292,7 +296,7 @@ fn take_row<'a>(
     let fault = match &item.payload {
         Payload::Image(_) => return Some((index, row, Taken::Image)),
         Payload::Record { offset, data } if data.len() <= scratch.record.len() => {
-            scratch.record.get_mut(..data.len()).unwrap_or_default().copy_from_slice(data);
+            scratch.record[..data.len()].copy_from_slice(data);
             return Some((index, row, Taken::Record { offset: *offset, bytes: data.len() }));
         }
         // The others are no more than a copy, and a large record stays in the window; so it is done at once.

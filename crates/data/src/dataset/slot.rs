@@ -3,6 +3,7 @@
 use tightfit_core::{BudgetError, Buffer, DType, MemoryBudget, Shape, StringRef};
 
 use crate::dataset::spec::{DatasetSpec, ImageShape, MAX_COLUMNS};
+use crate::error::{Defect, Needed};
 use crate::preprocess::Preprocess;
 use crate::source::stream::{Position, RowPlace};
 
@@ -85,6 +86,9 @@ pub(crate) fn is_preprocessed(spec: &DatasetSpec, is_image: bool, dtype: DType) 
     dtype.is_float() && (is_image || spec.columns.len() == 1 && !spec.preprocess.needs_rgb())
 }
 
+/// A slot of another layout.
+const SMALL: &str = "the memory of a batch is smaller than the batch";
+
 /// The memory of one batch.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -117,46 +121,48 @@ impl Slot {
     }
 
     /// The memory of a column, all rows of the batch.
-    pub fn column(&self, layout: &Layout, column: usize) -> &[u8] {
-        let bytes = layout.columns.get(column).map(|c| c.offset..c.offset + c.row_bytes * layout.batch);
-        bytes.and_then(|range| self.buffer.get(range)).unwrap_or_default()
+    pub fn column(&self, layout: &Layout, column: usize) -> Option<&[u8]> {
+        let column = layout.columns.get(column)?;
+        self.buffer.get(column.offset..)?.get(..column.row_bytes * layout.batch)
     }
 
     /// The text that string columns refer to.
     pub fn text(&self, layout: &Layout) -> &[u8] {
-        self.buffer.get(layout.pool_offset..layout.pool_offset + self.text_bytes).unwrap_or_default()
+        // A pool gives no more than it has.
+        &self.buffer[layout.pool_offset..][..self.text_bytes]
     }
 
     /// The rows that are not filled yet, to be dealt out in order, and the free part of the text pool.
-    pub fn deal(&mut self, layout: &Layout) -> (Rows<'_>, TextPool<'_>) {
+    ///
+    /// # Errors
+    /// [`Defect`] when the slot is smaller than `layout`.
+    pub fn deal(&mut self, layout: &Layout) -> Result<(FreeRows<'_>, TextPool<'_>), Defect> {
         let from = self.rows;
         let mut columns: [Column<'_>; MAX_COLUMNS] = std::array::from_fn(|_| Column::default());
-        let (mut rest, pool) =
-            self.buffer.split_at_mut_checked(layout.pool_offset).unwrap_or((&mut [], &mut []));
+        let (mut rest, pool) = self.buffer.split_at_mut_checked(layout.pool_offset).needed(SMALL)?;
         let mut at = 0;
         for (to, column) in columns.iter_mut().zip(&layout.columns) {
-            let (_, tail) = rest.split_at_mut_checked(column.offset - at).unwrap_or((&mut [], &mut []));
-            let (own, tail) =
-                tail.split_at_mut_checked(column.row_bytes * layout.batch).unwrap_or((&mut [], &mut []));
-            let free = own.get_mut(column.row_bytes * from..).unwrap_or_default();
+            let (_, tail) = rest.split_at_mut_checked(column.offset - at).needed(SMALL)?;
+            let (own, tail) = tail.split_at_mut_checked(column.row_bytes * layout.batch).needed(SMALL)?;
+            let free = own.get_mut(column.row_bytes * from..).needed(SMALL)?;
             *to = Column { free, row_bytes: column.row_bytes };
             at = column.offset + column.row_bytes * layout.batch;
             rest = tail;
         }
-        let rows = Rows {
+        let rows = FreeRows {
             columns,
-            positions: self.positions.get_mut(from..).unwrap_or_default(),
-            labels: self.labels.get_mut(from..).unwrap_or_default(),
-            is_good: self.is_good.get_mut(from..).unwrap_or_default(),
+            positions: self.positions.get_mut(from..).needed(SMALL)?,
+            labels: self.labels.get_mut(from..).needed(SMALL)?,
+            is_good: self.is_good.get_mut(from..).needed(SMALL)?,
         };
-        (rows, TextPool { text: pool, used_bytes: &mut self.text_bytes })
+        Ok((rows, TextPool { text: pool, used_bytes: &mut self.text_bytes }))
     }
 
     /// Moves the good rows of the `dealt` rows dealt last together behind those that were filled before.
-    pub fn close_up(&mut self, layout: &Layout, dealt: usize) {
+    pub fn close_up(&mut self, layout: &Layout, dealt: usize) -> Result<(), Defect> {
         let from = self.rows;
         for row in from..from + dealt {
-            if !self.is_good.get(row).copied().unwrap_or(false) {
+            if !*self.is_good.get(row).needed(SMALL)? {
                 continue;
             }
             if row != self.rows {
@@ -170,15 +176,17 @@ impl Slot {
             }
             self.rows += 1;
         }
+        Ok(())
     }
 
     /// Zeroes the rows of a last, partial batch that are not filled.
-    pub fn clear_rest(&mut self, layout: &Layout) {
+    pub fn clear_rest(&mut self, layout: &Layout) -> Result<(), Defect> {
         for column in &layout.columns {
             let start = column.offset + self.rows * column.row_bytes;
             let end = column.offset + layout.batch * column.row_bytes;
-            self.buffer.get_mut(start..end).unwrap_or_default().fill(0);
+            self.buffer.get_mut(start..end).needed(SMALL)?.fill(0);
         }
+        Ok(())
     }
 }
 
@@ -190,7 +198,7 @@ struct Column<'a> {
 
 /// The free rows of a slot, dealt out one by one; each has its own part of every column.
 #[derive(Debug)]
-pub(crate) struct Rows<'a> {
+pub(crate) struct FreeRows<'a> {
     columns: [Column<'a>; MAX_COLUMNS],
     positions: &'a mut [RowPlace],
     labels: &'a mut [i64],
@@ -206,7 +214,7 @@ pub(crate) struct Row<'a> {
     pub is_good: &'a mut bool,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> FreeRows<'a> {
     pub fn deal(&mut self) -> Option<Row<'a>> {
         let position = self.positions.split_off_first_mut()?;
         let label = self.labels.split_off_first_mut()?;

@@ -26,6 +26,7 @@ pub struct Column {
 
 /// How an image of another size is brought to `[height, width]` of its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Resize {
     /// `tf.image.resize(method="bilinear")`: half-pixel centres, no antialiasing.
     Bilinear,

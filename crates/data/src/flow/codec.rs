@@ -14,12 +14,13 @@ use tightfit_core::{BudgetError, DType, MAX_RANK, Shape};
 use super::element::{Element, ElementView, Field, Schema};
 use super::growing::Growing;
 use super::origin::Origin;
+use crate::error::{Needed, RowFault};
 
 /// The most bytes of a varint.
 const VARINT_BYTES: usize = 10;
 
 /// Adds `view` to `out`; when that fails, `out` is as it was.
-pub(crate) fn encode(view: &ElementView<'_>, out: &mut Growing) -> Result<(), BudgetError> {
+pub(crate) fn encode(view: &ElementView<'_>, out: &mut Growing) -> Result<(), RowFault> {
     let before = out.used();
     let encoded = encode_fields(view, out);
     if encoded.is_err() {
@@ -28,7 +29,7 @@ pub(crate) fn encode(view: &ElementView<'_>, out: &mut Growing) -> Result<(), Bu
     encoded
 }
 
-fn encode_fields(view: &ElementView<'_>, out: &mut Growing) -> Result<(), BudgetError> {
+fn encode_fields(view: &ElementView<'_>, out: &mut Growing) -> Result<(), RowFault> {
     let schema = view.schema();
     let fields = || schema.fields().iter().zip(view.places()).enumerate();
     let is_typical = fields().all(|(index, (field, place))| match schema.shape(index) {
@@ -54,16 +55,18 @@ fn encode_fields(view: &ElementView<'_>, out: &mut Growing) -> Result<(), Budget
         head.flush(out)?;
         if field.dtype == DType::String {
             for string in view.strings(index) {
+                let string = string?;
                 head.put(string.len() as u64);
                 head.flush(out)?;
                 out.extend(string)?;
             }
         } else {
             let end = place.offset.saturating_add(place.shape.elements() * field.dtype.bytes());
-            out.extend(view.values().get(place.offset..end).unwrap_or_default())?;
+            let values = view.values().get(place.offset..end);
+            out.extend(values.needed("a field lies outside its element")?)?;
         }
     }
-    head.flush(out)
+    Ok(head.flush(out)?)
 }
 
 /// Varints on their way: the head of an element, or the rank and the dimensions of a field.
@@ -93,7 +96,8 @@ impl Head {
 
     fn flush(&mut self, out: &mut Growing) -> Result<(), BudgetError> {
         let used = std::mem::take(&mut self.used);
-        out.extend(self.bytes.get(..used).unwrap_or_default())
+        // `put` goes no further than there are bytes.
+        out.extend(&self.bytes[..used])
     }
 }
 
@@ -106,13 +110,13 @@ pub(crate) struct Broken;
 pub(crate) enum DecodeError {
     /// They are none.
     Broken,
-    /// There is no memory for it.
-    Budget(BudgetError),
+    /// There is no memory for it, or no room where there has to be.
+    Fault(RowFault),
 }
 
-impl From<BudgetError> for DecodeError {
-    fn from(error: BudgetError) -> Self {
-        DecodeError::Budget(error)
+impl<E: Into<RowFault>> From<E> for DecodeError {
+    fn from(error: E) -> Self {
+        DecodeError::Fault(error.into())
     }
 }
 
@@ -193,8 +197,8 @@ impl<'a> Cursor<'a> {
 }
 
 /// The strings of a field as [`Cursor::field`] gives it.
-pub(crate) fn strings(mut values: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || if values.is_empty() { None } else { take_string(&mut values).ok() })
+pub(crate) fn strings(mut values: &[u8]) -> impl Iterator<Item = Result<&[u8], Broken>> {
+    std::iter::from_fn(move || if values.is_empty() { None } else { Some(take_string(&mut values)) })
 }
 
 fn take_string<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Broken> {
@@ -215,10 +219,8 @@ pub(crate) fn decode(bytes: &[u8], element: &mut Element) -> Result<(), DecodeEr
             continue;
         }
         for (i, text) in strings(values).enumerate() {
-            let string = element.add_text(text)?;
-            if let Some(to) = element.field_mut(index).get_mut(16 * i..16 * (i + 1)) {
-                to.copy_from_slice(bytemuck::bytes_of(&string));
-            }
+            let string = element.add_text(text?)?;
+            element.put_string(index, i, string)?;
         }
     }
     if cursor.rest().is_empty() { Ok(()) } else { Err(DecodeError::Broken) }
@@ -271,7 +273,7 @@ mod tests {
             element.add(shape).unwrap().fill(1);
             element.add(Shape::new(&[2]).unwrap()).unwrap();
             let refs = [b"".as_slice(), b"text"].map(|text| element.add_text(text).unwrap());
-            element.field_mut(2).copy_from_slice(bytemuck::cast_slice(&refs));
+            element.field_mut(2).unwrap().copy_from_slice(bytemuck::cast_slice(&refs));
             out.set_used(0);
             encode(&element.view(), &mut out).unwrap();
             assert!(out.used() < 40 + 8 * dims.iter().product::<usize>());
@@ -283,7 +285,7 @@ mod tests {
                 (b.origin(), b.places(), b.values().len())
             );
             assert_eq!(a.tensor(1).unwrap().bytes(), b.tensor(1).unwrap().bytes());
-            assert_eq!(b.strings(2).collect::<Vec<_>>(), [&b""[..], b"text"]);
+            assert_eq!(b.strings(2).collect::<Vec<_>>(), [Ok(&b""[..]), Ok(b"text")]);
             for end in 0..out.used() {
                 assert!(decode(&out.bytes()[..end], &mut back).is_err(), "{end}");
             }

@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use std::collections::HashSet;
 
-use tightfit_core::{BudgetError, DType, MAX_RANK, MemoryBudget, Reservation, Shape, StringRef, TensorView};
+use tightfit_core::{
+    BudgetError, DType, MAX_RANK, MemoryBudget, Reservation, Shape, ShapeError, StringRef, TensorView,
+};
 
 use super::growing::Growing;
 use super::origin::Origin;
+use crate::error::{Defect, Needed, RowFault, clamped};
+use crate::nearest::did_you_mean;
 
 /// Fields of at least this size begin at a multiple of it, so that any vector register can be filled from them.
 const WIDE_ALIGNMENT: usize = 64;
@@ -98,6 +102,11 @@ impl Schema {
         Ok(Schema { fields, shapes })
     }
 
+    /// A schema of one field.
+    pub fn single(field: Field) -> Schema {
+        Schema { shapes: vec![field.shape()], fields: vec![field] }
+    }
+
     /// Bytes that a schema takes whose fields have names of `name_bytes` together.
     pub(crate) fn bytes_of(fields: usize, name_bytes: usize) -> u64 {
         (fields.saturating_mul(FIELD_BYTES)).saturating_add(name_bytes) as u64
@@ -128,7 +137,11 @@ impl Schema {
     /// # Errors
     /// When there is none: a message with those that there are.
     pub fn index(&self, name: &str) -> Result<usize, String> {
-        self.find(name).ok_or_else(|| format!("there is no field {name:?} here, but {self}"))
+        let missing = || {
+            let names: Vec<_> = self.fields.iter().map(|field| field.name.as_str()).collect();
+            format!("there is no field {name:?} here, but {self}{}", did_you_mean(name, &names))
+        };
+        self.find(name).ok_or_else(missing)
     }
 
     /// The same fields with `change` done to the field `index`.
@@ -227,23 +240,36 @@ impl<'a> ElementView<'a> {
         self.tensor(self.schema.find(name)?)
     }
 
-    /// The strings of field `index`, row-major; none when it is a field of numbers.
-    pub fn strings(&self, index: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let tensor = self.tensor(index).filter(|t| t.dtype() == DType::String);
-        let refs = tensor.map_or(&[][..], |t| t.bytes()).as_chunks::<16>().0;
+    /// The strings of field `index`, row-major; none when it is a field of numbers. A [`Defect`] in place of one that
+    /// does not lie in the element's text.
+    pub fn strings(&self, index: usize) -> impl Iterator<Item = Result<&'a [u8], Defect>> + use<'a> {
         let text = self.text;
-        refs.iter().map(move |bytes| string(text, bytes))
+        self.string_refs(index).iter().map(move |bytes| string(text, bytes))
+    }
+
+    fn string_refs(&self, index: usize) -> &'a [[u8; 16]] {
+        let tensor = self.tensor(index).filter(|t| t.dtype() == DType::String);
+        tensor.map_or(&[][..], |t| t.bytes()).as_chunks().0
+    }
+
+    /// Bytes of the text of field `index`.
+    fn string_bytes(&self, index: usize) -> usize {
+        let bytes = |element: &[u8; 16]| clamped(bytemuck::cast::<_, StringRef>(*element).bytes);
+        self.string_refs(index).iter().map(bytes).fold(0, usize::saturating_add)
     }
 
     /// The first string of field `index`.
-    pub fn string(&self, index: usize) -> Option<&'a [u8]> {
-        self.strings(index).next()
+    ///
+    /// # Errors
+    /// [`Defect`] when it has none: it is not there, has no elements or is one of numbers.
+    pub fn string(&self, index: usize) -> Result<&'a [u8], Defect> {
+        self.strings(index).next().needed("a field that has to be text is not").flatten()
     }
 
     /// Bytes of its numbers and its strings.
     pub fn bytes(&self) -> usize {
         let of_field = |(index, (field, place)): (usize, (&Field, &Place))| match field.dtype {
-            DType::String => self.strings(index).map(<[u8]>::len).sum(),
+            DType::String => self.string_bytes(index),
             dtype => dtype.bytes().saturating_mul(place.shape.elements()),
         };
         self.schema.fields.iter().zip(self.places).enumerate().map(of_field).sum()
@@ -262,10 +288,19 @@ impl<'a> ElementView<'a> {
         }
         let is_string =
             |index: &usize| self.schema.fields.get(*index).is_some_and(|f| f.dtype == DType::String);
-        let strings = (0..self.places.len()).filter(is_string).flat_map(|index| self.strings(index));
+        let texts = (0..self.places.len()).filter(is_string).map(|index| self.string_bytes(index));
         self.values.len() <= values.saturating_add(WIDE_ALIGNMENT * self.places.len())
-            && (self.text.is_empty() || self.text.len() <= strings.map(<[u8]>::len).sum())
+            && (self.text.is_empty() || self.text.len() <= texts.fold(0, usize::saturating_add))
     }
+}
+
+/// `shape` with `first` for its first dimension, if it has one.
+pub(crate) fn with_first(shape: &Shape, first: usize) -> Result<Shape, ShapeError> {
+    let Some((_, inner)) = shape.split_first() else { return Ok(*shape) };
+    let mut dims = [first; MAX_RANK];
+    let dims = &mut dims[..shape.rank()];
+    dims[1..].copy_from_slice(inner);
+    Shape::new(dims)
 }
 
 /// What the place of a field of `bytes` is a multiple of.
@@ -274,11 +309,11 @@ fn alignment(bytes: usize) -> usize {
 }
 
 /// The bytes that a string element refers to.
-pub(crate) fn string<'a>(text: &'a [u8], element: &[u8; 16]) -> &'a [u8] {
+pub(crate) fn string<'a>(text: &'a [u8], element: &[u8; 16]) -> Result<&'a [u8], Defect> {
     let StringRef { offset, bytes } = bytemuck::cast(*element);
     let range = usize::try_from(offset).ok().zip(usize::try_from(bytes).ok());
     let range = range.and_then(|(from, bytes)| Some(from..from.checked_add(bytes)?));
-    range.and_then(|range| text.get(range)).unwrap_or_default()
+    range.and_then(|range| text.get(range)).needed("a string lies outside its text")
 }
 
 /// The memory of one element, used again for the next. It grows to the largest it has held.
@@ -347,10 +382,11 @@ impl Element {
     /// The memory of the next field, in the order of the schema, to be filled: it may hold what was there before.
     ///
     /// # Errors
-    /// [`BudgetError`] when it does not fit.
-    pub fn add(&mut self, shape: Shape) -> Result<&mut [u8], BudgetError> {
+    /// [`RowFault::Memory`] when it does not fit, [`RowFault::Broken`] when the schema has no more fields.
+    pub fn add(&mut self, shape: Shape) -> Result<&mut [u8], RowFault> {
         self.hold_places()?;
-        let dtype = self.schema.fields.get(self.places.len()).map_or(DType::U8, |f| f.dtype);
+        let field = self.schema.fields.get(self.places.len());
+        let dtype = field.needed("an element has more fields than its schema")?.dtype;
         let bytes = shape.elements().saturating_mul(dtype.bytes());
         // A power of two, for which the mask is much quicker than a division.
         let below = alignment(bytes) - 1;
@@ -358,7 +394,7 @@ impl Element {
         let end = offset.saturating_add(bytes);
         self.values.grow_to(end)?;
         self.places.push(Place { shape, offset });
-        Ok(self.values.range_mut(offset, end))
+        Ok(self.values.range_mut(offset, end)?)
     }
 
     /// Room for `bytes` of text, to be filled, and what a string element holds to refer to it.
@@ -387,23 +423,35 @@ impl Element {
     }
 
     /// The memory of a field that was added before.
-    pub fn field_mut(&mut self, index: usize) -> &mut [u8] {
-        let Some((place, field)) = self.places.get(index).zip(self.schema.fields.get(index)) else {
-            return &mut [];
-        };
+    ///
+    /// # Errors
+    /// [`Defect`] when it was not.
+    pub fn field_mut(&mut self, index: usize) -> Result<&mut [u8], Defect> {
+        let field = self.places.get(index).zip(self.schema.fields.get(index));
+        let (place, field) = field.needed("a field is filled before it is added")?;
         self.values.range_mut(place.offset, place.offset + place.shape.elements() * field.dtype.bytes())
     }
 
-    /// Part of the memory of fields that were added before, `bytes` from `offset` on; nothing when it is not all there.
-    pub(crate) fn values_mut(&mut self, offset: usize, bytes: usize) -> &mut [u8] {
+    /// Element `at` of the string field `index`, which was added before, becomes `string`.
+    ///
+    /// # Errors
+    /// [`Defect`] when the field has no such element.
+    pub fn put_string(&mut self, index: usize, at: usize, string: StringRef) -> Result<(), Defect> {
+        let to = self.field_mut(index)?.as_chunks_mut::<16>().0.get_mut(at);
+        *to.needed("a field has no room for a string")? = bytemuck::cast(string);
+        Ok(())
+    }
+
+    /// Part of the memory of fields that were added before, `bytes` from `offset` on.
+    pub(crate) fn values_mut(&mut self, offset: usize, bytes: usize) -> Result<&mut [u8], Defect> {
         self.values.range_mut(offset, offset.saturating_add(bytes))
     }
 
     /// Adds a field with one string.
     ///
     /// # Errors
-    /// [`BudgetError`] when it does not fit.
-    pub fn add_string(&mut self, text: &[u8]) -> Result<(), BudgetError> {
+    /// As [`Element::add`].
+    pub fn add_string(&mut self, text: &[u8]) -> Result<(), RowFault> {
         let string = self.add_text(text)?;
         self.add(Shape::SCALAR)?.copy_from_slice(bytemuck::bytes_of(&string));
         Ok(())
@@ -412,8 +460,8 @@ impl Element {
     /// Adds a field that is equal to `tensor`, whose strings lie in `text`.
     ///
     /// # Errors
-    /// [`BudgetError`] when it does not fit.
-    pub fn add_copy(&mut self, tensor: TensorView<'_>, text: &[u8]) -> Result<(), BudgetError> {
+    /// As [`Element::add`], and [`RowFault::Broken`] when a string does not lie in `text`.
+    pub fn add_copy(&mut self, tensor: TensorView<'_>, text: &[u8]) -> Result<(), RowFault> {
         let index = self.places.len();
         self.add(*tensor.shape())?.copy_from_slice(tensor.bytes());
         if tensor.dtype() == DType::String {
@@ -422,45 +470,39 @@ impl Element {
         Ok(())
     }
 
-    /// Makes the elements of string field `index`, from its byte `at` on, equal to the elements `refs`, whose bytes
+    /// Makes the elements of string field `index`, from element `at` on, equal to the elements `refs`, whose bytes
     /// lie in `text`.
     ///
     /// # Errors
-    /// [`BudgetError`] when it does not fit.
-    pub fn put_strings(
-        &mut self,
-        index: usize,
-        at: usize,
-        refs: &[u8],
-        text: &[u8],
-    ) -> Result<(), BudgetError> {
+    /// [`RowFault::Memory`] when it does not fit, [`RowFault::Broken`] when there are fewer elements or the strings lie
+    /// elsewhere.
+    pub fn put_strings(&mut self, index: usize, at: usize, refs: &[u8], text: &[u8]) -> Result<(), RowFault> {
         for (i, element) in refs.as_chunks::<16>().0.iter().enumerate() {
-            let own = self.add_text(string(text, element))?;
-            if let Some(to) = self.field_mut(index).get_mut(at + 16 * i..at + 16 * (i + 1)) {
-                to.copy_from_slice(bytemuck::bytes_of(&own));
-            }
+            let own = self.add_text(string(text, element)?)?;
+            self.put_string(index, at + i, own)?;
         }
         Ok(())
     }
 
     /// Leaves of each field only the first `rows` along its first dimension.
-    pub fn keep_rows(&mut self, rows: usize) {
+    ///
+    /// # Errors
+    /// [`Defect`] when the shapes that come out are none.
+    pub fn keep_rows(&mut self, rows: usize) -> Result<(), Defect> {
         for place in &mut self.places {
-            let mut dims = [0; MAX_RANK];
-            let dims = dims.get_mut(..place.shape.rank()).unwrap_or_default();
-            dims.copy_from_slice(&place.shape[..]);
-            if let Some(first) = dims.first_mut() {
-                *first = rows.min(*first);
+            if let Some(first) = place.shape.first() {
+                let fewer = with_first(&place.shape, rows.min(*first));
+                place.shape = fewer.map_err(|_| Defect("fewer rows do not have a shape"))?;
             }
-            place.shape = Shape::new(dims).unwrap_or(place.shape);
         }
+        Ok(())
     }
 
     /// Becomes equal to `view`, which has the same schema.
     ///
     /// # Errors
-    /// [`BudgetError`] when it does not fit.
-    pub fn copy_from(&mut self, view: &ElementView<'_>) -> Result<(), BudgetError> {
+    /// [`RowFault::Memory`] when it does not fit, [`RowFault::Broken`] when the view's fields do not lie in its memory.
+    pub fn copy_from(&mut self, view: &ElementView<'_>) -> Result<(), RowFault> {
         self.begin(view.origin);
         self.hold_places()?;
         if view.is_compact() {
@@ -470,9 +512,7 @@ impl Element {
             return Ok(());
         }
         for index in 0..view.places.len() {
-            if let Some(tensor) = view.tensor(index) {
-                self.add_copy(tensor, view.text)?;
-            }
+            self.add_copy(view.tensor(index).needed("a field lies outside its element")?, view.text)?;
         }
         Ok(())
     }

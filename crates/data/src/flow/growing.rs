@@ -2,6 +2,8 @@
 
 use tightfit_core::{BudgetError, Buffer, MemoryBudget};
 
+use crate::error::{Defect, Needed};
+
 /// Sizes are multiples of this.
 const STEP_BYTES: usize = 64;
 
@@ -46,12 +48,18 @@ impl Growing {
 
     /// The bytes in use.
     pub fn bytes(&self) -> &[u8] {
-        self.buffer.as_ref().and_then(|b| b.get(..self.used)).unwrap_or_default()
+        // No more is in use than is held: what sets the one looks at the other.
+        self.buffer.as_ref().map_or(&[], |buffer| &buffer[..self.used])
     }
 
     /// Part of the bytes in use.
-    pub fn range_mut(&mut self, from: usize, to: usize) -> &mut [u8] {
-        self.buffer.as_mut().and_then(|b| b.get_mut(from..to)).unwrap_or_default()
+    pub fn range_mut(&mut self, from: usize, to: usize) -> Result<&mut [u8], Defect> {
+        match &mut self.buffer {
+            None if from == 0 && to == 0 => Ok(&mut []),
+            buffer => {
+                buffer.as_mut().and_then(|b| b.get_mut(from..to)).needed("memory ends before its fields")
+            }
+        }
     }
 
     /// Puts bytes up to `end` in use; those from the old end on hold anything. The part behind it.
@@ -61,7 +69,7 @@ impl Growing {
             self.reserve(end)?;
         }
         self.used = self.used.max(end);
-        Ok(self.range_mut(from, end))
+        Ok(self.buffer.as_mut().map_or(&mut [], |buffer| &mut buffer[from..end]))
     }
 
     /// Adds `bytes`.

@@ -24,72 +24,37 @@
 //! A source and a stage are objects whose first key is their name and whose other keys are options. A list of stages
 //! may also hold what the caller knows and this crate does not, such as models.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tightfit_core::DType;
 
-use super::maps;
-use super::sources;
+use super::catalogue::{SOURCES, STAGES};
+use super::schema::Kind;
 use super::spec::{PipelineSpec, SourceSpec, StageSpec};
-use super::stages;
 use crate::access::Access;
 use crate::error::DataError;
+use crate::nearest::did_you_mean;
 
 /// The result of reading a description; the error says what is wrong with it.
 pub type Read<T> = Result<T, String>;
 
-type ReadSource = fn(&mut Args<'_>) -> Read<Arc<dyn SourceSpec>>;
-type ReadStage = fn(&mut Args<'_>) -> Read<Arc<dyn StageSpec>>;
+pub(super) type ReadSource = fn(&mut Args<'_>) -> Read<Arc<dyn SourceSpec>>;
+pub(super) type ReadStage = fn(&mut Args<'_>) -> Read<Arc<dyn StageSpec>>;
 
 /// Reads a stage that this crate does not know, by its name; `None` when it is not known there either.
 pub type ReadOther<'a> = &'a dyn Fn(&mut Args<'_>) -> Option<Read<Arc<dyn StageSpec>>>;
 
-/// Every source.
-const SOURCES: &[(&str, ReadSource)] = &[
-    ("arrow", sources::read_arrow),
-    ("concatenate", sources::combine::read_concatenate),
-    ("csv", sources::csv::read),
-    ("images", sources::images::read),
-    ("npy", sources::npy::read),
-    ("npz", sources::npz::read),
-    ("parquet", sources::read_parquet),
-    ("range", sources::range::read),
-    ("shuffled", sources::shuffled::read),
-    ("text", sources::text::read),
-    ("tfrecord", sources::files::read_tfrecord),
-    ("zip", sources::combine::read_zip),
-];
-
-/// Every stage.
-const STAGES: &[(&str, ReadStage)] = &[
-    ("batch", stages::batch::read),
-    ("bucket_by_length", stages::bucket::read),
-    ("cache", stages::cache::read),
-    ("cast", maps::cast::read),
-    ("decode_image", maps::image::read_decode_image),
-    ("drop", maps::fields::read_drop),
-    ("filter", maps::filter::read),
-    ("image", maps::image::read_image),
-    ("normalise", maps::normalise::read),
-    ("one_hot", maps::one_hot::read),
-    ("padded_batch", stages::padded::read_padded),
-    ("parse", maps::parse::read),
-    ("prefetch", stages::parallel::read_prefetch),
-    ("ragged_batch", stages::padded::read_ragged),
-    ("rename", maps::fields::read_rename),
-    ("repeat", stages::repeat::read),
-    ("select", maps::fields::read_select),
-    ("serialize", maps::serialize::read),
-    ("shard", stages::choose::read_shard),
-    ("shuffle", stages::shuffle::read),
-    ("skip", stages::choose::read_skip),
-    ("skip_bad", stages::skip_bad::read),
-    ("take", stages::choose::read_take),
-    ("unbatch", stages::unbatch::read),
-    ("window", stages::window::read),
-];
+/// A source or a stage by its name.
+pub(super) struct Entry<T> {
+    pub name: &'static str,
+    pub read: T,
+    /// It with all its options, and what they are, as docs/pipelines.md has it.
+    pub example: &'static str,
+    pub about: &'static str,
+}
 
 /// What whoever reads a description says of it.
 #[derive(Clone, Copy)]
@@ -106,7 +71,13 @@ pub struct Args<'a> {
     name: &'a str,
     value: &'a Value,
     object: &'a Map<String, Value>,
-    asked: Vec<&'static str>,
+    /// The options that were asked for, and as what.
+    pub(super) asked: Vec<(&'static str, Kind)>,
+    /// What the value behind the name was taken for.
+    pub(super) taken: Cell<Option<Kind>>,
+    pub(super) may_be_null: Cell<bool>,
+    /// Options that it may have beside another value of the name.
+    pub(super) mentioned: Vec<(&'static str, Kind)>,
     host: Host<'a>,
 }
 
@@ -114,7 +85,16 @@ impl<'a> Args<'a> {
     fn new(value: &'a Value, what: &str, host: Host<'a>) -> Read<Args<'a>> {
         let object = value.as_object().ok_or_else(|| format!("a {what} is an object, not {value}"))?;
         let (name, value) = object.iter().next().ok_or_else(|| format!("a {what} without a name"))?;
-        Ok(Args { name, value, object, asked: Vec::new(), host })
+        Ok(Args {
+            name,
+            value,
+            object,
+            asked: Vec::new(),
+            taken: Cell::new(None),
+            may_be_null: Cell::new(false),
+            mentioned: Vec::new(),
+            host,
+        })
     }
 
     /// The name.
@@ -124,19 +104,37 @@ impl<'a> Args<'a> {
 
     /// The value behind the name.
     pub fn value(&self) -> &'a Value {
+        self.may_be_null.set(true);
         self.value
     }
 
     /// An option.
     pub fn option(&mut self, key: &'static str) -> Option<&'a Value> {
-        self.asked.push(key);
+        self.option_of(key, Kind::Any)
+    }
+
+    fn option_of(&mut self, key: &'static str, kind: Kind) -> Option<&'a Value> {
+        self.asked.push((key, kind));
         self.object.get(key)
+    }
+
+    /// Tells the schema of an option that there is only beside another value of the name.
+    pub(crate) fn mention(&mut self, key: &'static str) {
+        self.mentioned.push((key, Kind::Any));
+    }
+
+    /// Takes the value behind the name for a `kind`.
+    fn take(&self, kind: Kind) -> &'a Value {
+        self.taken.set(Some(kind));
+        self.value
     }
 
     /// What is wrong with the value of `key`.
     pub fn wrong(&self, key: &str, needed: &str) -> String {
-        let found = self.object.get(key).unwrap_or(&Value::Null);
-        format!("{}: {key} is to be {needed}, not {found}", self.name)
+        match self.object.get(key) {
+            Some(found) => format!("{}: {key} is to be {needed}, not {found}", self.name),
+            None => format!("{}: {key} is to be {needed}, and is missing", self.name),
+        }
     }
 
     /// The value behind the name, a whole number.
@@ -144,7 +142,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is none.
     pub fn number(&self) -> Read<u64> {
-        self.value.as_u64().ok_or_else(|| self.wrong(self.name, "a whole number"))
+        self.take(Kind::Whole).as_u64().ok_or_else(|| self.wrong(self.name, "a whole number"))
     }
 
     /// The value behind the name, text.
@@ -152,7 +150,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is none.
     pub fn text(&self) -> Read<&'a str> {
-        self.value.as_str().ok_or_else(|| self.wrong(self.name, "text"))
+        self.take(Kind::Text).as_str().ok_or_else(|| self.wrong(self.name, "text"))
     }
 
     /// The value behind the name, a path or a list of them.
@@ -163,7 +161,8 @@ impl<'a> Args<'a> {
         if let Some(files) = self.host.files {
             return files.iter().map(|path| self.allowed(path.clone())).collect();
         }
-        let paths = texts(self.value).ok_or_else(|| self.wrong(self.name, "a path or a list of paths"))?;
+        let paths = texts(self.take(Kind::Texts))
+            .ok_or_else(|| self.wrong(self.name, "a path or a list of paths"))?;
         paths.into_iter().map(|path| self.allowed(path.into())).collect()
     }
 
@@ -193,7 +192,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is there and none.
     pub fn number_option(&mut self, key: &'static str) -> Read<Option<u64>> {
-        let Some(value) = self.option(key) else { return Ok(None) };
+        let Some(value) = self.option_of(key, Kind::Whole) else { return Ok(None) };
         value.as_u64().map(Some).ok_or_else(|| self.wrong(key, "a whole number"))
     }
 
@@ -202,7 +201,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is there and none.
     pub fn bytes_option(&mut self, key: &'static str) -> Read<Option<u64>> {
-        let Some(value) = self.option(key) else { return Ok(None) };
+        let Some(value) = self.option_of(key, Kind::Size) else { return Ok(None) };
         bytes(value).map(Some).ok_or_else(|| self.wrong(key, "a size, as 64MiB"))
     }
 
@@ -211,7 +210,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is none.
     pub fn bytes(&self) -> Read<u64> {
-        bytes(self.value).ok_or_else(|| self.wrong(self.name, "a size, as 64MiB"))
+        bytes(self.take(Kind::Size)).ok_or_else(|| self.wrong(self.name, "a size, as 64MiB"))
     }
 
     /// An option that is true or false; false when left out.
@@ -219,7 +218,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is there and neither.
     pub fn flag(&mut self, key: &'static str) -> Read<bool> {
-        let Some(value) = self.option(key) else { return Ok(false) };
+        let Some(value) = self.option_of(key, Kind::Flag) else { return Ok(false) };
         value.as_bool().ok_or_else(|| self.wrong(key, "true or false"))
     }
 
@@ -228,7 +227,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is there and none.
     pub fn text_option(&mut self, key: &'static str) -> Read<Option<&'a str>> {
-        let Some(value) = self.option(key) else { return Ok(None) };
+        let Some(value) = self.option_of(key, Kind::Text) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| self.wrong(key, "text"))
     }
 
@@ -237,7 +236,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is there and none.
     pub fn numbers_option(&mut self, key: &'static str) -> Read<Option<Vec<u64>>> {
-        let Some(value) = self.option(key) else { return Ok(None) };
+        let Some(value) = self.option_of(key, Kind::Wholes) else { return Ok(None) };
         let numbers = value.as_array().and_then(|list| list.iter().map(Value::as_u64).collect());
         numbers.map(Some).ok_or_else(|| self.wrong(key, "a list of whole numbers"))
     }
@@ -247,7 +246,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is there and none.
     pub fn floats_option(&mut self, key: &'static str) -> Read<Option<Vec<f64>>> {
-        let Some(value) = self.option(key) else { return Ok(None) };
+        let Some(value) = self.option_of(key, Kind::Floats) else { return Ok(None) };
         let numbers = match value {
             Value::Array(list) => list.iter().map(Value::as_f64).collect(),
             value => value.as_f64().map(|number| vec![number]),
@@ -270,7 +269,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is there and none.
     pub fn texts_option(&mut self, key: &'static str) -> Read<Option<Vec<String>>> {
-        let Some(value) = self.option(key) else { return Ok(None) };
+        let Some(value) = self.option_of(key, Kind::Texts) else { return Ok(None) };
         texts(value).map(Some).ok_or_else(|| self.wrong(key, "a list of texts"))
     }
 
@@ -279,7 +278,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is none.
     pub fn texts(&self) -> Read<Vec<String>> {
-        texts(self.value).ok_or_else(|| self.wrong(self.name, "a list of texts"))
+        texts(self.take(Kind::Texts)).ok_or_else(|| self.wrong(self.name, "a list of texts"))
     }
 
     /// An option that is an object.
@@ -287,7 +286,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is there and none.
     pub fn object_option(&mut self, key: &'static str) -> Read<Option<&'a Map<String, Value>>> {
-        let Some(value) = self.option(key) else { return Ok(None) };
+        let Some(value) = self.option_of(key, Kind::Object) else { return Ok(None) };
         value.as_object().map(Some).ok_or_else(|| self.wrong(key, "an object"))
     }
 
@@ -297,7 +296,8 @@ impl<'a> Args<'a> {
     /// When it is none.
     pub fn text_pairs(&self) -> Read<Vec<(String, String)>> {
         let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_string()));
-        let pairs = self.value.as_object().and_then(|object| object.iter().map(pair).collect());
+        let pairs =
+            self.take(Kind::TextPairs).as_object().and_then(|object| object.iter().map(pair).collect());
         pairs.ok_or_else(|| self.wrong(self.name, "an object of texts"))
     }
 
@@ -306,16 +306,27 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When the value behind the name is no list of descriptions.
     pub fn pipelines(&self) -> Read<Vec<PipelineSpec>> {
-        let list = self.value.as_array().ok_or_else(|| self.wrong(self.name, "a list of pipelines"))?;
-        list.iter().map(|value| read(value, self.host)).collect()
+        let list = self
+            .take(Kind::Pipelines)
+            .as_array()
+            .ok_or_else(|| self.wrong(self.name, "a list of pipelines"))?;
+        let read = |(number, value)| {
+            read(value, self.host).map_err(|why| format!("{}: pipeline {number}: {why}", self.name))
+        };
+        list.iter().enumerate().map(read).collect()
     }
 
-    fn finish(&self) -> Read<()> {
-        let is_unknown = |key: &&String| *key != self.name && !self.asked.contains(&key.as_str());
-        match self.object.keys().find(is_unknown) {
-            Some(key) => Err(format!("{} has no option {key:?}", self.name)),
-            None => Ok(()),
-        }
+    pub(super) fn finish(&self) -> Read<()> {
+        let is_asked = |key: &str| self.asked.iter().any(|(asked, _)| *asked == key);
+        let Some(key) = self.object.keys().find(|key| *key != self.name && !is_asked(key)) else {
+            return Ok(());
+        };
+        let options: Vec<_> = self.asked.iter().map(|(key, _)| *key).collect();
+        let has = match options.as_slice() {
+            [] => "it has none".to_string(),
+            options => format!("it has {}", options.join(", ")),
+        };
+        Err(format!("{} has no option {key:?}; {has}{}", self.name, did_you_mean(key, &options)))
     }
 }
 
@@ -340,28 +351,25 @@ fn texts(value: &Value) -> Option<Vec<String>> {
     }
 }
 
-fn known<T>(table: &[(&str, T)]) -> String {
-    table.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+/// That there is no `what` of this name, but those of `table`.
+fn unknown<T>(what: &str, name: &str, table: &[Entry<T>]) -> String {
+    let names: Vec<_> = table.iter().map(|entry| entry.name).collect();
+    format!("there is no {what} {name:?}, but {}{}", names.join(", "), did_you_mean(name, &names))
 }
 
 fn read_source(value: &Value, host: Host<'_>) -> Read<Arc<dyn SourceSpec>> {
     let mut args = Args::new(value, "source", host)?;
-    let Some((_, read)) = SOURCES.iter().find(|(name, _)| *name == args.name) else {
-        return Err(format!("there is no source {:?}, but {}", args.name, known(SOURCES)));
-    };
-    let source = read(&mut args)?;
+    let entry = SOURCES.iter().find(|entry| entry.name == args.name);
+    let source = (entry.ok_or_else(|| unknown("source", args.name, SOURCES))?.read)(&mut args)?;
     args.finish()?;
     Ok(source)
 }
 
 fn read_stage(value: &Value, host: Host<'_>) -> Read<Arc<dyn StageSpec>> {
     let mut args = Args::new(value, "stage", host)?;
-    let stage = match STAGES.iter().find(|(name, _)| *name == args.name) {
-        Some((_, read)) => read(&mut args)?,
-        None => match (host.other)(&mut args) {
-            Some(stage) => stage?,
-            None => return Err(format!("there is no stage {:?}, but {}", args.name, known(STAGES))),
-        },
+    let stage = match STAGES.iter().find(|entry| entry.name == args.name) {
+        Some(entry) => (entry.read)(&mut args)?,
+        None => (host.other)(&mut args).ok_or_else(|| unknown("stage", args.name, STAGES))??,
     };
     args.finish()?;
     Ok(stage)
@@ -369,15 +377,20 @@ fn read_stage(value: &Value, host: Host<'_>) -> Read<Arc<dyn StageSpec>> {
 
 fn read(value: &Value, host: Host<'_>) -> Read<PipelineSpec> {
     let object = value.as_object().ok_or("a pipeline is an object with a source and stages")?;
-    if let Some(key) = object.keys().find(|key| !["source", "stages"].contains(&key.as_str())) {
-        return Err(format!("a pipeline has a source and stages, not {key:?}"));
+    const PARTS: [&str; 2] = ["source", "stages"];
+    if let Some(key) = object.keys().find(|key| !PARTS.contains(&key.as_str())) {
+        return Err(format!("a pipeline has a source and stages, not {key:?}{}", did_you_mean(key, &PARTS)));
     }
-    let source = read_source(object.get("source").ok_or("the pipeline has no source")?, host)?;
+    let source = object.get("source").ok_or("the pipeline has no source")?;
+    let source = read_source(source, host).map_err(|why| format!("source: {why}"))?;
     let stages = match object.get("stages") {
         None => Vec::new(),
         Some(stages) => {
             let stages = stages.as_array().ok_or("stages are to be a list")?;
-            stages.iter().map(|stage| read_stage(stage, host)).collect::<Read<_>>()?
+            // Numbered as elements and records are, from 0.
+            let read =
+                |(number, stage)| read_stage(stage, host).map_err(|why| format!("stage {number}: {why}"));
+            stages.iter().enumerate().map(read).collect::<Read<_>>()?
         }
     };
     Ok(PipelineSpec { source, stages, access: host.access.clone() })
@@ -406,6 +419,20 @@ impl PipelineSpec {
     }
 }
 
+/// Reads `example`, of which nothing is opened, with `reader`, and hands the arguments to `look`.
+pub(super) fn look_at<T>(
+    example: &str,
+    reader: impl FnOnce(&mut Args<'_>) -> Read<T>,
+    look: impl FnOnce(&Args<'_>),
+) -> Read<()> {
+    let value: Value = serde_json::from_str(example).map_err(|error| error.to_string())?;
+    let access = Access::everything();
+    let mut args = Args::new(&value, "example", Host { access: &access, other: &|_| None, files: None })?;
+    reader(&mut args)?;
+    look(&args);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -430,9 +457,14 @@ mod tests {
     }
 
     /// That the first of `rows` are `table`, that all in their examples is known, and that they have every option.
-    fn check<T>(rows: &[Vec<&str>], table: &[(&str, T)], read: impl Fn(&T, &mut Args<'_>) -> Read<()>) {
-        for (name, reads) in table {
+    fn check<T>(rows: &[Vec<&str>], table: &[Entry<T>], read: impl Fn(&T, &mut Args<'_>) -> Read<()>) {
+        for Entry { name, read: reads, example, about } in table {
             let row = rows.iter().find(|row| row[0] == *name).unwrap_or_else(|| panic!("{name} is missing"));
+            assert_eq!(
+                row[1..],
+                [*example, about.trim_matches('`')],
+                "the row of {name} in docs/pipelines.md"
+            );
             let example: Value = serde_json::from_str(row[1]).unwrap_or_else(|e| panic!("{name}: {e}"));
             let mut args = Args::new(&example, "row", host()).unwrap();
             assert_eq!(args.name, *name);
@@ -441,8 +473,8 @@ mod tests {
             }
             read(reads, &mut args).and_then(|()| args.finish()).unwrap();
             // These two are those of all operations on single elements, and the arguments of images have a table.
-            let is_common = |key: &&&str| ["threads", "unordered"].contains(*key);
-            for key in args.asked.iter().filter(|key| !is_common(key)) {
+            let is_common = |key: &str| ["threads", "unordered"].contains(&key);
+            for (key, _) in args.asked.iter().filter(|(key, _)| !is_common(key)) {
                 assert!(args.object.contains_key(*key), "{name}: the option {key} is missing");
             }
         }
@@ -455,9 +487,9 @@ mod tests {
         check(&stages, STAGES, |read, args| read(args).map(drop));
         // The tables hold nothing else, but the stage of whoever runs models.
         let names = |rows: &[Vec<&str>]| rows.iter().map(|row| row[0].to_string()).collect::<BTreeSet<_>>();
-        let known: BTreeSet<_> = SOURCES.iter().map(|(name, _)| (*name).to_string()).collect();
+        let known: BTreeSet<_> = SOURCES.iter().map(|entry| entry.name.to_string()).collect();
         assert_eq!(names(&sources), known);
-        let is_stage = |name: &&str| STAGES.iter().any(|(known, _)| known == name) || *name == "model";
+        let is_stage = |name: &&str| STAGES.iter().any(|entry| entry.name == *name) || *name == "model";
         let is_op = |row: &Vec<&str>| {
             let arguments = row.get(1).map_or("", |cell| cell.trim_matches(['|', ' ']));
             let arguments: Vec<_> = arguments.split("` `").filter(|name| !name.is_empty()).collect();
@@ -470,6 +502,26 @@ mod tests {
         for op in OPS {
             assert!(stages.iter().any(|row| row[0] == op.name && is_op(row)), "{} is missing", op.name);
         }
+    }
+
+    /// Saved states and caches are of a pipeline by these: they change only together with the version of their format.
+    #[test]
+    fn identities_are_those_of_files_that_there_are() {
+        use crate::flow::identity::canonical;
+
+        const KNOWN: &str = include_str!("identities.txt");
+        let mut found = String::new();
+        for row in rows("Sources").iter().filter(|row| !["arrow", "parquet"].contains(&row[0])) {
+            let source = read_source(&serde_json::from_str(row[1]).unwrap(), host()).unwrap();
+            found += &format!("{} {}\n", row[0], canonical(&source.identity()));
+        }
+        for row in
+            rows("Stages").iter().filter(|row| row.len() == 3 && row[1].starts_with('{') && row[0] != "model")
+        {
+            let stage = read_stage(&serde_json::from_str(row[1]).unwrap(), host()).unwrap();
+            found += &format!("{} {}\n", row[0], canonical(&stage.identity()));
+        }
+        assert_eq!(found, KNOWN);
     }
 
     #[test]

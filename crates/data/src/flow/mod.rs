@@ -8,14 +8,14 @@
 //!
 //! ```
 //! use tightfit_core::MemoryBudget;
-//! use tightfit_data::flow::{BatchOf, FunctionOp, Each, Pipeline, PipelineSpec, Prefetch, Range};
+//! use tightfit_data::flow::{Batch, FunctionOp, Map, Pipeline, PipelineSpec, Prefetch, Range};
 //!
 //! let even = FunctionOp::filter("even", |element| {
 //!     element.tensor(0).and_then(|tensor| tensor.as_slice::<i64>()).is_some_and(|values| values[0] % 2 == 0)
 //! });
 //! let spec = PipelineSpec::new(Range { start: 0, stop: 10, step: 1 })
-//!     .then(Each::new(even))
-//!     .then(BatchOf { size: 2, drop_remainder: true })
+//!     .then(Map::new(even))
+//!     .then(Batch { size: 2, drop_remainder: true })
 //!     .then(Prefetch::default());
 //! let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(1 << 20), 2)?;
 //! let mut batches = Vec::new();
@@ -34,6 +34,7 @@
 //! goes on without them from the element that it had come to (see [`Pipeline`]).
 
 mod ahead;
+mod catalogue;
 mod clock;
 mod codec;
 mod element;
@@ -47,6 +48,7 @@ mod pipeline;
 mod proofs;
 mod report;
 mod scalar;
+mod schema;
 mod sources;
 mod spec;
 mod stage;
@@ -65,36 +67,37 @@ pub use maps::normalise::Normalise;
 pub use maps::one_hot::OneHot;
 pub use maps::parse::{DefaultValue, FeatureForm, FeatureSpec, MessageForm, Parse, ParseSpec, Partition};
 pub use maps::serialize::Serialize;
-pub use maps::{DecodeImageOp, FunctionOp, ImageFieldOp, MapOp, MapWorker, Verdict};
+pub use maps::{DecodeImage, FunctionOp, ImageFieldOp, MapOp, MapWorker, Verdict};
 pub use origin::{Names, Origin};
 pub use pipeline::Pipeline;
 pub use report::{Report, StageReport};
 pub use scalar::Scalar;
+pub use schema::{OtherStage, json_schema};
 #[cfg(feature = "arrow")]
 pub use sources::columnar::{ColumnFiles, ColumnKind};
 pub use sources::combine::{Concatenate, Zip};
 pub use sources::csv::{Csv, CsvColumn};
-pub use sources::files::{Interleave, Records};
+pub use sources::files::{Interleave, TfRecord};
 pub use sources::generate::{Generated, Generator};
 pub use sources::images::Images;
-pub use sources::npy::Arrays;
-pub use sources::npz::Archives;
+pub use sources::npy::Npy;
+pub use sources::npz::Npz;
 pub use sources::range::Range;
 pub use sources::records::RECORD;
-pub use sources::shuffled::ShuffledRecords;
-pub use sources::text::Lines;
+pub use sources::shuffled::Shuffled;
+pub use sources::text::Text;
 pub use spec::{PipelineSpec, SourceSpec, StageSpec};
 pub use stage::{Context, Meter, Node, Part, Stage};
-pub use stages::batch::BatchOf;
+pub use stages::batch::Batch;
 pub use stages::bucket::BucketByLength;
 pub use stages::cache::Cache;
-pub use stages::choose::Choice;
-pub use stages::map::{Each, MapMode};
+pub use stages::choose::{Shard, Skip, Take};
+pub use stages::map::{Map, MapMode};
 pub use stages::padded::{PaddedBatch, Padding, RaggedBatch};
 pub use stages::parallel::Prefetch;
-pub use stages::repeat::Passes;
-pub use stages::shuffle::Shuffled;
+pub use stages::repeat::Repeat;
+pub use stages::shuffle::Shuffle;
 pub use stages::skip_bad::SkipBad;
-pub use stages::unbatch::Rows;
-pub use stages::window::Windows;
+pub use stages::unbatch::Unbatch;
+pub use stages::window::Window;
 pub use state::{StateReader, StateWriter};

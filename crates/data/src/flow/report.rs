@@ -9,6 +9,7 @@ use super::stage::{Meter, Part};
 
 /// What one stage did.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct StageReport {
     /// What it is called.
     pub name: String,
@@ -42,6 +43,7 @@ pub struct StageReport {
 
 /// What the stages of a pipeline did, sources first.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Report {
     /// The stages.
     pub stages: Vec<StageReport>,
@@ -168,33 +170,54 @@ mod tests {
     use tightfit_core::MemoryBudget;
 
     use super::*;
-    use crate::flow::{Choice, Each, FunctionOp, MapMode, Pipeline, PipelineSpec, Prefetch, Range};
+    use crate::flow::{FunctionOp, Map, MapMode, Pipeline, PipelineSpec, Prefetch, Range, Skip};
 
     /// An operation that takes `time` for each element: quick ones keep the processor busy.
-    fn takes(name: &'static str, time: Duration, mode: MapMode) -> Each {
+    fn takes(name: &'static str, time: Duration, mode: MapMode) -> Map {
+        takes_noted(name, time, mode, &Arc::default())
+    }
+
+    /// The same; adds the nanoseconds that it really took to `spent_ns`.
+    fn takes_noted(name: &'static str, time: Duration, mode: MapMode, spent_ns: &Arc<AtomicU64>) -> Map {
+        let spent_ns = spent_ns.clone();
         let op = FunctionOp::filter(name, move |_| {
             let start = Instant::now();
             if time > Duration::from_millis(1) {
                 sleep(time);
             }
             while start.elapsed() < time {}
+            spent_ns.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
             true
         });
-        Each { mode, ..Each::new(op) }
+        Map { mode, ..Map::new(op) }
     }
+
+    /// Two stages of which the first takes three times as long, what they really took, and how much more that was.
+    fn three_to_one(unit: Duration, modes: [MapMode; 2]) -> ([Map; 2], impl Fn() -> f64) {
+        let spent: [Arc<AtomicU64>; 2] = Default::default();
+        let stages = [
+            takes_noted("three", unit * 3, modes[0], &spent[0]),
+            takes_noted("one", unit, modes[1], &spent[1]),
+        ];
+        let ratio = move || spent[0].load(Ordering::Relaxed) as f64 / spent[1].load(Ordering::Relaxed) as f64;
+        (stages, ratio)
+    }
+
+    /// Stages of which each element is timed have their time to some per cent, however busy the machine is.
+    const TIMED: std::ops::Range<f64> = 0.9..1.1;
 
     /// What is found of a pipeline of `stages` over so many numbers.
     fn measured(
         numbers: i64,
         threads: usize,
-        stages: [Each; 2],
+        stages: [Map; 2],
         is_apart: bool,
         is_ahead: bool,
     ) -> (Report, Duration) {
         let [first, second] = stages;
         let mut spec = PipelineSpec::new(Range { start: 0, stop: numbers, step: 1 }).then(first);
         if is_apart {
-            spec = spec.then(Choice::Skip(0));
+            spec = spec.then(Skip(0));
         }
         spec = spec.then(second);
         if is_ahead {
@@ -236,11 +259,13 @@ mod tests {
         // Each element is timed of the first, and hardly any of the second; the clock costs as much as their work.
         for (numbers, unit) in [(40, Duration::from_millis(2)), (200_000, Duration::from_nanos(400))] {
             for is_ahead in [false, true] {
-                let stages = [takes("three", unit * 3, inline), takes("one", unit, inline)];
+                let (stages, real) = three_to_one(unit, [inline; 2]);
                 let (report, elapsed) = measured(numbers, 1, stages, true, is_ahead);
                 assert_sums(&report, elapsed);
                 let found = ratio(&report, "three", "one");
                 assert!((1.3..9.0).contains(&found), "{found} {report:#?}");
+                let found = found / real();
+                assert!(numbers > 40 || TIMED.contains(&found), "{found} {report:#?}");
                 assert!(ratio(&report, "three", "range") > 1.5, "{report:#?}");
                 let worked: Duration = report.stages.iter().map(|stage| stage.work_time).sum();
                 assert!(worked >= unit * 3 * numbers as u32, "{worked:?} {report:#?}");
@@ -252,11 +277,13 @@ mod tests {
     fn what_several_threads_work_is_a_part_of_their_time() {
         let of = |threads| MapMode::Parallel { threads: Some(threads), is_ordered: true };
         let unit = Duration::from_millis(2);
-        let stages = [takes("three", unit * 3, of(2)), takes("one", unit, of(1))];
+        let (stages, real) = three_to_one(unit, [of(2), of(1)]);
         let (report, elapsed) = measured(60, 3, stages, true, false);
         assert_sums(&report, elapsed);
         let found = ratio(&report, "three", "one");
         assert!((1.3..9.0).contains(&found), "{found} {report:#?}");
+        let found = found / real();
+        assert!(TIMED.contains(&found), "{found} {report:#?}");
         assert_eq!(report.bottleneck(), Some(1), "{report:#?}");
     }
 

@@ -7,6 +7,7 @@ use crate::convert::cast;
 
 /// A value, to become one element of a tensor.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Scalar {
     /// A whole number.
     Int(i128),

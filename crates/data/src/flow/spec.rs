@@ -10,7 +10,7 @@ use super::maps::MapOp;
 use super::stage::{Context, Node};
 use super::stages::map::MapMode;
 use crate::access::Access;
-use crate::error::DataError;
+use crate::error::{DataError, Needed};
 
 /// A source, described.
 pub trait SourceSpec: fmt::Debug + Send + Sync {
@@ -127,7 +127,7 @@ impl PipelineSpec {
             };
             let ops: Vec<_> = stages.iter().map_while(|s| s.as_map().filter(|(_, m)| *m == mode)).collect();
             context.count_columns(node.schema(), ops.len())?;
-            for stage in stages.split_off(..ops.len()).unwrap_or_default() {
+            for stage in stages.split_off(..ops.len()).needed("more operations than stages")? {
                 context.trail.push(stage.identity());
             }
             node = mode.open(ops.into_iter().map(|(op, _)| op).collect(), node, context)?;

@@ -37,7 +37,7 @@ pub trait Stage: Send {
     /// # Errors
     /// [`DataError::Budget`] when it has to be copied and there is no memory for that.
     fn take(&mut self, out: &mut Element) -> Result<(), DataError> {
-        Ok(out.copy_from(&self.current())?)
+        out.copy_from(&self.current()).map_err(DataError::of_fault)
     }
 
     /// Starts again before the first element, for pass number `epoch` over the data: what is shuffled comes in another
@@ -70,6 +70,8 @@ pub trait Stage: Send {
 pub struct Meter {
     /// What the stage is called.
     pub name: String,
+    /// The number of the stage in its pipeline.
+    id: usize,
     /// The numbers of the stages it reads from.
     pub inputs: Vec<usize>,
     /// What is done to each element, where that is several things.
@@ -101,6 +103,7 @@ const MESSAGES: usize = 8;
 
 /// One of several things that a stage does to each element.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Part {
     /// What it is called.
     pub name: String,
@@ -329,14 +332,15 @@ impl Context {
         parts: Vec<Part>,
     ) -> Arc<Meter> {
         let inputs = inputs.iter().map(|node| node.id).collect();
-        let meter = Arc::new(Meter { name: name.into(), inputs, parts, ..Meter::default() });
+        let id = self.meters.len();
+        let meter = Arc::new(Meter { name: name.into(), id, inputs, parts, ..Meter::default() });
         self.meters.push(meter.clone());
         meter
     }
 
     /// The stage that `meter` was made for last, as an input of others.
     pub fn node(&self, stage: impl Stage + 'static, meter: Arc<Meter>) -> Node {
-        let id = self.meters.iter().position(|m| Arc::ptr_eq(m, &meter)).unwrap_or_default();
+        let id = meter.id;
         Node { stage: Box::new(stage), meter, id }
     }
 

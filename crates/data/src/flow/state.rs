@@ -89,7 +89,7 @@ impl StateWriter {
     /// [`DataError::Io`], and [`DataError::Budget`] when there is no memory to encode it.
     pub fn element(&mut self, view: &ElementView<'_>) -> Result<(), DataError> {
         self.scratch.set_used(0);
-        encode(view, &mut self.scratch)?;
+        encode(view, &mut self.scratch).map_err(DataError::of_fault)?;
         self.write.write(self.scratch.bytes()).map_err(|e| io_error(&self.path, e))
     }
 
@@ -246,7 +246,7 @@ impl StateReader {
         match decode(self.next()?, element) {
             Ok(()) => Ok(()),
             Err(DecodeError::Broken) => Err(self.wrong("it is the state of another pipeline")),
-            Err(DecodeError::Budget(error)) => Err(DataError::Budget(error)),
+            Err(DecodeError::Fault(fault)) => Err(DataError::of_fault(fault)),
         }
     }
 }

@@ -4,8 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::bmp::Bmp;
 use super::header::{ImageFormat, ImageHeader};
-use super::png_chunks::{self, GreyTables, Needed};
+use super::png_chunks::{self, Needed};
+use super::png_grey::{Grey, Narrow, Wide};
 use super::{gif, jpeg};
+use crate::error::clamped;
 
 /// Decodes the image `bytes`, whose header is `header`, into `out`, which has at least the header's `pixel_bytes`.
 /// The pixels come out as `[height, width, channels]`; the channels, returned, are 1 if `channels` is 1 or the image is
@@ -22,9 +24,9 @@ pub fn decode(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8
         ImageFormat::Png => {
             let color = png(bytes, header, out)?;
             let pixels = header.width * header.height;
-            match grey_tables(bytes, color, channels)? {
-                Some(tables) => {
-                    grey_in_place(&tables, color.channels, pixels, out);
+            match grey(bytes, color, channels, true)? {
+                Some(grey) => {
+                    grey_in_place(&grey, color, pixels, out);
                     Ok(1)
                 }
                 None => reduce(color, channels, pixels, out),
@@ -58,30 +60,32 @@ fn gif(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8]) -> R
     reduce(PixelKind { channels: 3, is_wide: false }, channels, height * width, out)
 }
 
-/// What makes the colours of a PNG grey, where it takes more than their sum.
-pub(super) fn grey_tables(
+/// What makes the colours of a PNG grey, where it takes more than their sum; of 16 bits the higher byte will be kept if
+/// `is_cut`.
+pub(super) fn grey(
     bytes: &[u8],
     color: PixelKind,
     channels: usize,
-) -> Result<Option<GreyTables>, String> {
+    is_cut: bool,
+) -> Result<Option<Grey>, String> {
     if channels != 1 || !color.has_color() {
         return Ok(None);
     }
-    match png_chunks::gamma(bytes)? {
-        Some(_) if color.is_wide => {
-            Err("a PNG of 16 bits with a gamma does not become grey; decode it as RGB".to_string())
-        }
-        gamma => Ok(gamma.map(GreyTables::new)),
-    }
+    Ok(png_chunks::gamma(bytes)?.map(|gamma| match color.is_wide {
+        true => Grey::Wide(Box::new(Wide::new(gamma, png_chunks::significant_bits(bytes), is_cut))),
+        false => Grey::Narrow(Box::new(Narrow::new(gamma))),
+    }))
 }
 
-fn grey_in_place(tables: &GreyTables, channels: usize, pixels: usize, out: &mut [u8]) {
+fn grey_in_place(grey: &Grey, color: PixelKind, pixels: usize, out: &mut [u8]) {
     for i in 0..pixels {
-        let Some(rgb) = out.get(i * channels..).and_then(|rest| rest.first_chunk::<3>().copied()) else {
-            return;
-        };
-        if let Some(to) = out.get_mut(i) {
-            *to = tables.grey(rgb);
+        if color.is_wide {
+            let at = 2 * i * color.channels;
+            let rgb = [at, at + 2, at + 4].map(|at| u16::from_be_bytes([out[at], out[at + 1]]));
+            out[i] = (grey.of(rgb) >> 8) as u8;
+        } else {
+            let at = i * color.channels;
+            out[i] = grey.of([at, at + 1, at + 2].map(|at| u16::from(out[at]))) as u8;
         }
     }
 }
@@ -105,7 +109,7 @@ pub(super) fn png(bytes: &[u8], header: &ImageHeader, out: &mut [u8]) -> Result<
     let mut options = png::DecodeOptions::default();
     options.set_ignore_adler32(false);
     let mut decoder = png::Decoder::new_with_options(Needed::new(bytes), options);
-    decoder.set_limits(png::Limits { bytes: usize::try_from(header.heap_bytes).unwrap_or(usize::MAX) });
+    decoder.set_limits(png::Limits { bytes: clamped(header.heap_bytes) });
     decoder.set_transformations(png::Transformations::EXPAND);
     let mut reader = decoder.read_info().map_err(|e| e.to_string())?;
     if reader.info().size() != (header.width as u32, header.height as u32) {
@@ -115,6 +119,10 @@ pub(super) fn png(bytes: &[u8], header: &ImageHeader, out: &mut [u8]) -> Result<
     let size = reader.output_buffer_size().and_then(|size| out.get_mut(..size));
     reader.next_frame(size.ok_or(OTHER_SIZE)?).map_err(|e| e.to_string())?;
     reader.finish().map_err(|e| e.to_string())?;
+    drop(reader);
+    if !png_chunks::is_finished(bytes) {
+        return Err("the file ends inside the image".to_string());
+    }
     Ok(PixelKind { channels: color.samples(), is_wide: depth == png::BitDepth::Sixteen })
 }
 

@@ -15,7 +15,8 @@ use super::decode::{self, grey_of};
 use super::gif;
 use super::header::{ImageFormat, ImageHeader};
 use super::pixel::{ImageError, ImageType};
-use super::png_chunks::GreyTables;
+use super::png_grey::Grey;
+use crate::error::clamped;
 
 const OP: &str = "decode_image";
 
@@ -34,6 +35,7 @@ pub struct DecodeOptions {
 
 /// What an image is decoded to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Decoded {
     /// One frame.
     pub image: ImageType,
@@ -106,7 +108,7 @@ impl DecodeOptions {
         let mut decoded = Decoded {
             image: ImageType::new([header.height, header.width, channels], self.dtype),
             frames: 1,
-            scratch_bytes: usize::try_from(header.pixel_bytes).unwrap_or(usize::MAX),
+            scratch_bytes: clamped(header.pixel_bytes),
         };
         match header.format {
             ImageFormat::Gif => {
@@ -186,15 +188,18 @@ impl DecodeOptions {
             }
             ImageFormat::Png => {
                 let color = decode::png(bytes, header, scratch).map_err(ImageError::Codec)?;
-                let bits = u32::from(bytes.get(24).copied().unwrap_or(8)).min(16);
+                let bits =
+                    bytes.get(24).ok_or_else(|| ImageError::Codec("a PNG without a header".to_string()))?;
+                let bits = u32::from(*bits).min(16);
                 let native = Native {
                     channels: color.channels,
                     is_wide: color.is_wide,
                     filler: ((1u32 << bits) - 1) as u16,
                     widening: 257,
                 };
-                let tables = decode::grey_tables(bytes, color, channels).map_err(ImageError::Codec)?;
-                self.convert(native, tables.as_ref(), decoded.image, scratch, out);
+                let is_cut = self.dtype == DType::U8;
+                let grey = decode::grey(bytes, color, channels, is_cut).map_err(ImageError::Codec)?;
+                self.convert(native, grey.as_ref(), decoded.image, scratch, out);
             }
         }
         Ok(())
@@ -204,7 +209,7 @@ impl DecodeOptions {
     fn convert(
         &self,
         native: Native,
-        tables: Option<&GreyTables>,
+        managed: Option<&Grey>,
         image: ImageType,
         pixels: &[u8],
         out: &mut [u8],
@@ -221,9 +226,9 @@ impl DecodeOptions {
             };
             let rgb = if native.channels < 3 { [sample(0); 3] } else { [sample(0), sample(1), sample(2)] };
             let alpha = if has_alpha { sample(native.channels - 1) } else { native.filler };
-            let grey = match tables {
+            let grey = match managed {
                 _ if native.channels < 3 => rgb[0],
-                Some(tables) => u16::from(tables.grey(rgb.map(|value| value as u8))),
+                Some(managed) => managed.of(rgb),
                 None => grey_of(rgb, native.is_wide),
             };
             let samples = match channels {

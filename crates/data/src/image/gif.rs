@@ -33,7 +33,8 @@ struct Block {
 
 impl Block {
     fn get(&self) -> &[u8] {
-        self.bytes.get(..self.count).unwrap_or(&self.bytes)
+        // `block` reads no more than there is room for.
+        &self.bytes[..self.count]
     }
 }
 
@@ -44,7 +45,7 @@ impl<R: Read> Reader<R> {
 
     fn fill(&mut self, mut to: &mut [u8]) -> io::Result<()> {
         while !to.is_empty() {
-            let held = self.held.get(self.at..self.end).unwrap_or(&[]);
+            let held = &self.held[self.at..self.end];
             if held.is_empty() {
                 (self.at, self.end) = (0, self.more()?);
                 continue;
@@ -64,7 +65,7 @@ impl<R: Read> Reader<R> {
                 Ok(0) => {
                     return Err(io::Error::new(ErrorKind::UnexpectedEof, "the file ends inside the image"));
                 }
-                Ok(count) => return Ok(count),
+                Ok(count) => return Ok(count.min(self.held.len())),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -212,6 +213,9 @@ pub(crate) fn size(read: impl Read) -> io::Result<[usize; 3]> {
             // What is damaged behind the first frame is as if it were not there, and with it all that follows.
             _ => break,
         };
+        if frame.width * frame.height == 0 && size[0] == 0 {
+            return broken("a GIF whose first frame has no pixels");
+        }
         if size[0] == 0 {
             frames.reader.byte()?;
             frames.reader.skip_blocks()?;
@@ -366,9 +370,10 @@ fn unpack<R: Read>(
         if let Some(before) = before.filter(|_| next < CODES) {
             (prefixes[next], lasts[next]) = (before as u16, first);
             next += 1;
-            if next == 1 << code_bits && code_bits < 12 {
-                code_bits += 1;
-            }
+        }
+        // With codes of one bit the first that is read fills the table up already.
+        if next == 1 << code_bits && code_bits < 12 {
+            code_bits += 1;
         }
         before = Some(code);
         if !sink(&string[start..])? {

@@ -6,6 +6,7 @@ use super::{gif, jpeg};
 
 /// The formats that are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImageFormat {
     /// JPEG, sequential and progressive.
     Jpeg,
@@ -18,6 +19,16 @@ pub enum ImageFormat {
 }
 
 impl ImageFormat {
+    /// Its name, which is also the extension of its files.
+    pub fn name(self) -> &'static str {
+        match self {
+            ImageFormat::Jpeg => "jpeg",
+            ImageFormat::Png => "png",
+            ImageFormat::Bmp => "bmp",
+            ImageFormat::Gif => "gif",
+        }
+    }
+
     /// The format of a file that begins with `head` (8 bytes, fewer if it has fewer).
     pub fn detect(head: &[u8]) -> Option<ImageFormat> {
         match head {
@@ -32,6 +43,7 @@ impl ImageFormat {
 
 /// What the header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImageHeader {
     /// The format.
     pub format: ImageFormat,
@@ -59,7 +71,7 @@ impl ImageHeader {
         read.seek(SeekFrom::Start(0))?;
         let mut head = [0; 30];
         let head_bytes = file_bytes.min(head.len() as u64) as usize;
-        let head = head.get_mut(..head_bytes).unwrap_or_default();
+        let head = &mut head[..head_bytes];
         read.read_exact(head)?;
         match ImageFormat::detect(head) {
             Some(ImageFormat::Jpeg) => jpeg(read),

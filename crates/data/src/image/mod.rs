@@ -24,6 +24,7 @@ mod lanes;
 mod op;
 mod pixel;
 mod png_chunks;
+mod png_grey;
 mod random;
 mod resample;
 mod resize;

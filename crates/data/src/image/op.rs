@@ -22,6 +22,7 @@ use crate::Preprocess;
 /// Unless said otherwise an operation keeps shape and element type, and takes uint8, uint16, float16, float32 and
 /// float64. Those that only move pixels take every type but strings.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub enum ImageOp {
     /// `tf.image.resize`; float32 comes out, of nearest the element type that went in.
     Resize {
@@ -248,15 +249,17 @@ impl ImageOp {
         self.seed().is_some()
     }
 
-    fn seed(&self) -> Option<u64> {
+    /// Of a random operation its seed, and the number of the stream it draws from: its place in [`super::spec::OPS`] once
+    /// and for all, so that what is drawn does not change when operations are added.
+    pub(super) fn seed(&self) -> Option<(u64, u64)> {
         match *self {
-            ImageOp::RandomCrop { seed, .. }
-            | ImageOp::RandomFlipLeftRight { seed }
-            | ImageOp::RandomFlipUpDown { seed }
-            | ImageOp::RandomBrightness { seed, .. }
-            | ImageOp::RandomContrast { seed, .. }
-            | ImageOp::RandomHue { seed, .. }
-            | ImageOp::RandomSaturation { seed, .. } => Some(seed),
+            ImageOp::RandomCrop { seed, .. } => Some((seed, 10)),
+            ImageOp::RandomFlipLeftRight { seed } => Some((seed, 11)),
+            ImageOp::RandomFlipUpDown { seed } => Some((seed, 12)),
+            ImageOp::RandomBrightness { seed, .. } => Some((seed, 13)),
+            ImageOp::RandomContrast { seed, .. } => Some((seed, 14)),
+            ImageOp::RandomHue { seed, .. } => Some((seed, 15)),
+            ImageOp::RandomSaturation { seed, .. } => Some((seed, 16)),
             _ => None,
         }
     }
@@ -382,9 +385,8 @@ impl ImageOp {
 
     /// The operation without chance that a random one is at `position`.
     fn settled(self, [height, width, _]: [usize; 3], position: u64) -> ImageOp {
-        let Some(seed) = self.seed() else { return self };
-        let number = super::spec::OPS.iter().position(|op| op.name == self.name()).unwrap_or_default();
-        let mut draws = Draws::new(seed, number as u64, position);
+        let Some((seed, stream)) = self.seed() else { return self };
+        let mut draws = Draws::new(seed, stream, position);
         match self {
             ImageOp::RandomCrop { size, .. } => {
                 let offset = [draws.below(height - size[0] + 1), draws.below(width - size[1] + 1)];

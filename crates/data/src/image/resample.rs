@@ -19,6 +19,7 @@ const OP: &str = "resize";
 /// `tf.image.ResizeMethod`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum ResizeMethod {
     #[default]
     Bilinear,
@@ -96,9 +97,11 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn line(&mut self, y: usize, bytes: usize) -> &mut [u8] {
-        let from = self.offset + y * self.stride;
-        self.bytes.get_mut(from..from + bytes).unwrap_or_default()
+    fn line(&mut self, y: usize, bytes: usize) -> Result<&mut [u8], ImageError> {
+        let (from, found_bytes) = (self.offset + y * self.stride, self.bytes.len());
+        let needed_bytes = from + bytes;
+        let line = self.bytes.get_mut(from..needed_bytes);
+        line.ok_or(ImageError::Memory { what: "output", needed_bytes, found_bytes })
     }
 }
 
@@ -180,8 +183,7 @@ impl Resampling {
                 self.separable::<T>(sampling, input, elements("input", pixels)?, target, scratch)
             }),
             None if self.method == ResizeMethod::Nearest => {
-                nearest(self.size, input, pixels, target, scratch);
-                Ok(())
+                nearest(self.size, input, pixels, target, scratch)
             }
             None => with_sample!(OP, input.dtype, T => {
                 self.bilinear::<T>(input, elements("input", pixels)?, target, scratch)
@@ -203,7 +205,7 @@ impl Resampling {
         let needed_bytes = self.size[1].saturating_mul(WEIGHT_BYTES);
         let resizer = resizer.ok_or(ImageError::Memory { what: "scratch", needed_bytes, found_bytes })?;
         for y in 0..self.size[0] {
-            resizer.line(y, elements_mut("output", target.line(y, self.size[1] * channels * 4))?);
+            resizer.line(y, elements_mut("output", target.line(y, self.size[1] * channels * 4)?)?);
         }
         Ok(())
     }
@@ -241,7 +243,7 @@ impl Resampling {
             let (start, count) = rows.span(y, row_weights);
             let source = &pixels[start * stride..(start + count) * stride];
             sum_rows::<T>(source, stride, &row_weights[..count], &mut line[..stride]);
-            let out: &mut [f32] = elements_mut("output", target.line(y, out_width * channels * 4))?;
+            let out: &mut [f32] = elements_mut("output", target.line(y, out_width * channels * 4)?)?;
             match channels {
                 1 => sum_columns::<1>(line, spans, column_weights, columns.span_size, factor, out),
                 3 => sum_columns::<3>(line, spans, column_weights, columns.span_size, factor, out),
@@ -293,7 +295,7 @@ impl Resampling {
                     }
                 }
             }
-            let out: &mut [f32] = elements_mut("output", target.line(y, out_width * channels * 4))?;
+            let out: &mut [f32] = elements_mut("output", target.line(y, out_width * channels * 4)?)?;
             lerp_rows(bytemuck::cast_slice(top), bytemuck::cast_slice(bottom), row.lerp, out);
         }
         Ok(())
@@ -315,10 +317,7 @@ vectorised! {
         for (i, block) in blocks.iter_mut().enumerate() {
             let mut sums = [0.0f32; AT_ONCE];
             for (row, weight) in source.chunks_exact(stride).zip(weights) {
-                let Some(values) = row.get(i * AT_ONCE..).and_then(|row| row.first_chunk::<AT_ONCE>()) else {
-                    continue;
-                };
-                for (sum, value) in sums.iter_mut().zip(values) {
+                for (sum, value) in sums.iter_mut().zip(&row[i * AT_ONCE..][..AT_ONCE]) {
                     *sum += weight * value.value();
                 }
             }
@@ -355,8 +354,7 @@ fn sum_columns<const C: usize>(
         let mut sums = [0.0f32; 4];
         // Four values whatever the channels are: one vector. Those beyond the pixel are summed up for nothing.
         let mut add = |values: &[f32], weight: f32| {
-            let values: &[f32; 4] = values.first_chunk().unwrap_or(&[0.0; 4]);
-            for (sum, value) in sums.iter_mut().zip(values) {
+            for (sum, value) in sums.iter_mut().zip(&values[..4]) {
                 *sum += weight * value;
             }
         };
@@ -401,8 +399,8 @@ fn sum_any_columns(
 
 fn lerp_columns<T: Sample, const C: usize>(row: &[T], columns: &[Between], line: &mut [f32]) {
     let pixel = |at: u32| -> [f32; C] {
-        let pixel: Option<&[T; C]> = row.get(at as usize..).and_then(|row| row.first_chunk());
-        pixel.map_or([0.0; C], |pixel| pixel.map(T::value))
+        let pixel = &row[at as usize..][..C];
+        std::array::from_fn(|channel| pixel[channel].value())
     };
     for (out, column) in line.as_chunks_mut::<C>().0.iter_mut().zip(columns) {
         let (left, right) = (pixel(column.lower), pixel(column.upper));
@@ -431,7 +429,13 @@ vectorised! {
 }
 
 /// Copies the pixel that lies nearest to each output pixel's centre.
-fn nearest(size: [usize; 2], input: ImageType, pixels: &[u8], mut target: Target<'_>, columns: &mut [u32]) {
+fn nearest(
+    size: [usize; 2],
+    input: ImageType,
+    pixels: &[u8],
+    mut target: Target<'_>,
+    columns: &mut [u32],
+) -> Result<(), ImageError> {
     let [in_height, in_width, _] = input.shape;
     let [out_height, out_width] = size;
     let pixel_bytes = input.pixel_bytes();
@@ -446,7 +450,7 @@ fn nearest(size: [usize; 2], input: ImageType, pixels: &[u8], mut target: Target
     for y in 0..out_height {
         let from = at(y, scale, in_height) * input.line_bytes();
         let row = &pixels[from..from + input.line_bytes()];
-        let out = target.line(y, out_width * pixel_bytes);
+        let out = target.line(y, out_width * pixel_bytes)?;
         match pixel_bytes {
             1 => pick::<1>(row, columns, out),
             2 => pick::<2>(row, columns, out),
@@ -460,10 +464,11 @@ fn nearest(size: [usize; 2], input: ImageType, pixels: &[u8], mut target: Target
             }
         }
     }
+    Ok(())
 }
 
 fn pick<const N: usize>(row: &[u8], columns: &[u32], out: &mut [u8]) {
     for (to, column) in out.as_chunks_mut::<N>().0.iter_mut().zip(columns) {
-        *to = row.get(*column as usize..).and_then(|row| row.first_chunk().copied()).unwrap_or([0; N]);
+        to.copy_from_slice(&row[*column as usize..][..N]);
     }
 }

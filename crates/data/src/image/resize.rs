@@ -79,7 +79,11 @@ impl<'a> Resizer<'a> {
     }
 
     /// Writes line `y` of the result, `[width, channels]`, into `line`.
+    ///
+    /// # Panics
+    /// When `line` is of another length.
     pub fn line(&self, y: usize, line: &mut [f32]) {
+        assert_eq!(line.len(), self.columns.len() * self.channels, "the length of a resized line");
         match self.channels {
             1 => self.line_of::<1>(y, line),
             3 => self.line_of::<3>(y, line),
@@ -91,7 +95,7 @@ impl<'a> Resizer<'a> {
         let row = Between::new(self.method, y, self.scale_y, self.in_height);
         let source = |row: u32| {
             let from = row as usize * self.line_bytes;
-            self.pixels.get(from..from + self.line_bytes).unwrap_or_default()
+            &self.pixels[from..from + self.line_bytes]
         };
         let (top, bottom) = (source(row.lower), source(row.upper));
         let out = line.as_chunks_mut::<C>().0;
@@ -113,8 +117,8 @@ impl<'a> Resizer<'a> {
 /// The first `N` bytes of a pixel; of the next one, too, where `N` is more than the channels.
 #[inline(always)]
 fn pixel<const N: usize>(line: &[u8], at: u32) -> [f32; N] {
-    let bytes = line.get(at as usize..).and_then(|line| line.first_chunk::<N>());
-    bytes.copied().unwrap_or([0; N]).map(f32::from)
+    let bytes = &line[at as usize..][..N];
+    std::array::from_fn(|i| f32::from(bytes[i]))
 }
 
 /// One value between four: first across, then down, as TensorFlow rounds it.
@@ -136,9 +140,7 @@ fn color_line<const C: usize>(top: &[u8], bottom: &[u8], columns: &[Between], do
     for (x, column) in columns.iter().enumerate() {
         let at = [(top, column.lower), (top, column.upper), (bottom, column.lower), (bottom, column.upper)];
         let value = lerp(at.map(|(line, at)| pixel::<4>(line, at)), [column.lerp; 4], down);
-        if let Some(out) = line.get_mut(x * C..x * C + 4) {
-            out.copy_from_slice(&value);
-        }
+        line[x * C..x * C + 4].copy_from_slice(&value);
     }
     let last = line.as_chunks_mut::<C>().0.iter_mut().skip(fast);
     for (out, column) in last.zip(last_columns) {
@@ -153,7 +155,7 @@ fn grey_line(top: &[u8], bottom: &[u8], columns: &[Between], down: f32, line: &m
     for (out, columns) in line.chunks_mut(AT_ONCE).zip(columns.chunks(AT_ONCE)) {
         let mut bytes = [[0u8; AT_ONCE]; 4];
         let mut across = [0.0; AT_ONCE];
-        let byte = |line: &[u8], at: u32| line.get(at as usize).copied().unwrap_or_default();
+        let byte = |line: &[u8], at: u32| line[at as usize];
         for (i, column) in columns.iter().enumerate() {
             bytes[0][i] = byte(top, column.lower);
             bytes[1][i] = byte(top, column.upper);

@@ -135,7 +135,7 @@ impl Axis {
             total += *weight;
             count += 1;
         }
-        let weights = weights.get_mut(..count).unwrap_or_default();
+        let weights = &mut weights[..count];
         normalise(weights, total);
         trimmed(start, weights)
     }
@@ -156,7 +156,7 @@ impl Axis {
             *weight = value;
             count += 1;
         }
-        let weights = weights.get_mut(..count).unwrap_or_default();
+        let weights = &mut weights[..count];
         normalise(weights, total);
         (first.max(0) as usize, count)
     }

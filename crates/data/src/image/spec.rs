@@ -9,6 +9,7 @@ use crate::Preprocess;
 
 /// The value of an argument.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Argument<'a> {
     /// A number.
     Number(f64),
@@ -22,6 +23,7 @@ pub enum Argument<'a> {
 
 /// An operation that can be asked for by name.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct OpSpec {
     /// What [`ImageOp::name`] says.
     pub name: &'static str,
@@ -333,6 +335,21 @@ mod tests {
             assert_eq!(op_by_name(spec.name, &[]).unwrap().is_err(), needs_any, "{}", spec.name);
         }
         assert!(op_by_name("resise", &[]).is_none());
+    }
+
+    #[test]
+    fn every_random_operation_draws_from_a_stream_of_its_own() {
+        let mut streams = Vec::new();
+        for (place, spec) in OPS.iter().enumerate().filter(|(_, spec)| spec.arguments.contains(&"seed")) {
+            let given = spec.arguments.iter().map(|name| match *name {
+                "size" | "range" => (*name, Argument::Numbers(&[1.0, 2.0])),
+                name => (name, Argument::Number(0.25 * f64::from(name != "seed"))),
+            });
+            let op = op_by_name(spec.name, &given.collect::<Vec<_>>()).unwrap().unwrap();
+            streams.push((op.seed(), place as u64));
+        }
+        assert_eq!(streams.len(), 7);
+        assert!(streams.iter().all(|(drawn, place)| *drawn == Some((0, *place))), "{streams:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::permutation::Permutation;
 
 /// How records are put in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub enum Order {
     /// Every record can stand anywhere, whatever its neighbours do. It depends on the seed, the epoch and the number of
     /// records alone. Records are read one by one unless the window holds a good part of the data.
@@ -35,6 +36,7 @@ pub enum Order {
 ///
 /// A uniform order is one group of blocks of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mixing {
     /// Records, `n`.
     pub records: u64,

@@ -13,10 +13,13 @@ use tightfit_format::tfrecord::{FOOTER_BYTES, HEADER_BYTES, RecordFault};
 use super::index::{IndexCursor, RecordIndex, RecordPlace};
 use super::order::{Mixing, Order, Sequence};
 use super::window::{Entry, Fetch, State, by_slot};
-use crate::error::{DataError, RowFault};
+use crate::error::{DataError, Needed, RowFault};
 
 /// Bytes that a record takes in the window besides its own.
 const ENTRY_BYTES: u64 = size_of::<Entry>() as u64;
+
+/// A window that holds something else than was put there.
+const OTHER_ENTRIES: &str = "a window of records has others than its order says";
 
 /// Bytes around a record's data.
 const FRAMING_BYTES: u64 = (HEADER_BYTES + FOOTER_BYTES) as u64;
@@ -52,6 +55,7 @@ impl ShuffleOptions {
 
 /// One record, lent by a [`ShuffleReader`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ShuffledRecord<'a> {
     /// The file.
     pub path: &'a Path,
@@ -182,40 +186,41 @@ impl ShuffleReader {
             }
             self.filled = self.fill(position)?;
         }
-        let Some(entry) = self.entries().get(self.next).copied() else { return Ok(false) };
+        let entry = *self.entries().get(self.next).needed(OTHER_ENTRIES)?;
         self.next += 1;
-        let fault = match entry.state() {
+        let fault = match entry.state()? {
             State::Good => return Ok(true),
             State::BadData => RowFault::Record(RecordFault::DataCrc),
             State::BadLength => RowFault::Record(RecordFault::LengthCrc),
             State::TooLarge => {
-                let Some(place) = self.cursor.locate(entry.record)? else { return Ok(false) };
+                let place = self.cursor.locate(entry.record)?.needed(OTHER_ENTRIES)?;
                 let needed_bytes = place.bytes.saturating_add(FRAMING_BYTES + ENTRY_BYTES);
                 RowFault::Window { needed_bytes, window_bytes: self.options.window_bytes as u64 }
             }
         };
-        Err(self.cursor.index().bad_record(&self.place_of(&entry), fault))
+        let place = self.place_of(&entry).needed(OTHER_ENTRIES)?;
+        Err(self.cursor.index().bad_record(&place, fault))
     }
 
     /// The record that the last [`ShuffleReader::advance`] went to; `None` before the first.
     pub fn current(&self) -> Option<ShuffledRecord<'_>> {
         let entry = self.entries().get(self.next.checked_sub(1)?).filter(|_| self.next <= self.filled)?;
-        if entry.state() != State::Good {
+        if entry.state() != Ok(State::Good) {
             return None;
         }
-        let RecordPlace { file, index, offset, .. } = self.place_of(entry);
+        let RecordPlace { file, index, offset, .. } = self.place_of(entry)?;
         let whole = self.data.get(entry.start as usize..)?.get(..entry.bytes as usize)?;
         let data = whole.get(HEADER_BYTES..whole.len().checked_sub(FOOTER_BYTES)?)?;
         let path = self.cursor.index().files().get(file as usize)?.path();
         Some(ShuffledRecord { path, file, index, offset, data })
     }
 
-    fn place_of(&self, entry: &Entry) -> RecordPlace {
+    fn place_of(&self, entry: &Entry) -> Option<RecordPlace> {
         let index = self.cursor.index();
-        let file = index.file_number(entry.record).unwrap_or_default();
-        let first = index.files().get(file).map_or(0, |f| f.first_record());
+        let file = index.file_number(entry.record)?;
+        let first = index.files().get(file)?.first_record();
         let (index, bytes) = (entry.record - first, u64::from(entry.bytes).saturating_sub(FRAMING_BYTES));
-        RecordPlace { file: file as u32, index, offset: entry.offset, bytes }
+        Some(RecordPlace { file: file as u32, index, offset: entry.offset, bytes })
     }
 
     fn entries(&self) -> &[Entry] {
@@ -227,18 +232,18 @@ impl ShuffleReader {
         let count = self.count_at(position);
         let ShuffleReader { cursor, sequence, options, entries, data, fetch, .. } = self;
         let entries: &mut [Entry] = bytemuck::cast_slice_mut(entries);
-        let mut entries = entries.get_mut(..count).unwrap_or_default();
+        let mut entries = entries.get_mut(..count).needed(OTHER_ENTRIES)?;
         let (parts, part) = options.shard;
         for (slot, entry) in entries.iter_mut().enumerate() {
             let at = part + (position + slot as u64) * parts;
-            *entry = Entry::new(sequence.record_at(at).unwrap_or_default(), slot as u32);
+            *entry = Entry::new(sequence.record_at(at).needed(OTHER_ENTRIES)?, slot as u32);
         }
         entries.sort_unstable_by_key(|entry| entry.record);
         let mut used_bytes = locate(cursor, entries, data.len())?;
         if used_bytes > data.len() as u64 {
             by_slot(entries);
             let fits = fitting(entries, data.len() as u64);
-            entries = entries.get_mut(..fits).unwrap_or_default();
+            entries = &mut entries[..fits];
             entries.sort_unstable_by_key(|entry| entry.record);
             used_bytes = entries.iter().map(|entry| u64::from(entry.bytes)).sum();
         }
@@ -247,7 +252,7 @@ impl ShuffleReader {
             entry.start = start;
             start += entry.bytes;
         }
-        let data = data.get_mut(..used_bytes as usize).unwrap_or_default();
+        let data = data.get_mut(..used_bytes as usize).needed(OTHER_ENTRIES)?;
         fetch.read(cursor.index(), entries, data)?;
         by_slot(entries);
         self.windows += 1;
@@ -299,7 +304,7 @@ fn mixing_of(index: &RecordIndex, order: Order, room: u64) -> Mixing {
 fn locate(cursor: &mut IndexCursor, entries: &mut [Entry], window_bytes: usize) -> Result<u64, DataError> {
     let mut used_bytes = 0;
     for entry in entries {
-        let Some(place) = cursor.locate(entry.record)? else { continue };
+        let place = cursor.locate(entry.record)?.needed(OTHER_ENTRIES)?;
         let whole_bytes = place.bytes.saturating_add(FRAMING_BYTES);
         entry.offset = place.offset;
         match u32::try_from(whole_bytes) {

@@ -8,7 +8,7 @@ use tightfit_format::source::SourceFile;
 use tightfit_format::tfrecord::{FOOTER_BYTES, HEADER_BYTES, is_plain_header, masked_crc};
 
 use super::index::{IndexedFile, RecordIndex};
-use crate::error::{DataError, io_error};
+use crate::error::{DataError, Defect, Needed, io_error};
 
 /// Where records are close to each other they are read together with what is between them, up to this many bytes:
 /// copying these takes no longer than another call of the system.
@@ -63,8 +63,8 @@ impl Entry {
         Entry { record, offset: 0, start: 0, bytes: 0, slot, state: State::Good as u32 }
     }
 
-    pub fn state(&self) -> State {
-        STATES.get(self.state as usize).copied().unwrap_or(State::BadData)
+    pub fn state(&self) -> Result<State, Defect> {
+        STATES.get(self.state as usize).copied().needed("a record is in a state that is none")
     }
 
     pub fn set_state(&mut self, state: State) {
@@ -76,7 +76,7 @@ impl Entry {
     }
 
     fn is_there(&self) -> bool {
-        self.state() != State::TooLarge
+        self.state != State::TooLarge as u32
     }
 }
 
@@ -118,7 +118,8 @@ impl Fetch {
         entries: &mut [Entry],
         data: &mut [u8],
     ) -> Result<(), DataError> {
-        let Some((own, others)) = self.stagings.split_first_mut() else { return Ok(()) };
+        let stagings = self.stagings.split_first_mut();
+        let (own, others) = stagings.needed("records are read without a buffer")?;
         if others.is_empty() || data.len() < THREADS_FROM_BYTES {
             return read_part(index, entries, data, staging_of(own));
         }
@@ -151,7 +152,7 @@ impl Fetch {
 
 /// The part of a thread's buffer that is read into; the rest of it stands for the thread's stack and is never touched.
 fn staging_of(buffer: &mut Buffer) -> &mut [u8] {
-    buffer.get_mut(..STAGING_BYTES).unwrap_or_default()
+    &mut buffer[..STAGING_BYTES]
 }
 
 /// Takes `count` entries and their bytes.
@@ -197,7 +198,7 @@ fn read_part(
     let mut open: Option<Open<'_>> = None;
     while let Some(first) = entries.first() {
         if !first.is_there() {
-            entries = entries.get_mut(1..).unwrap_or_default();
+            entries = &mut entries[1..];
             continue;
         }
         let open = match &mut open {
@@ -256,13 +257,13 @@ impl Run {
         origin: u32,
         staging: &mut [u8],
     ) -> Result<(), DataError> {
-        let no_room = || DataError::Spec("a record beyond its window".to_string());
+        let no_room = || DataError::Defect("a record lies beyond its window");
         if self.is_staged {
             let staging = staging.get_mut(..self.bytes).ok_or_else(no_room)?;
             open.source.read_exact_at(self.offset, staging).map_err(DataError::Format)?;
             for entry in entries.iter() {
-                let from = staging.get((entry.offset - self.offset) as usize..).unwrap_or_default();
-                let from = from.get(..entry.bytes as usize).ok_or_else(no_room)?;
+                let from = staging.get((entry.offset - self.offset) as usize..);
+                let from = from.and_then(|from| from.get(..entry.bytes as usize)).ok_or_else(no_room)?;
                 place_of(data, entry, origin).ok_or_else(no_room)?.copy_from_slice(from);
             }
         } else {

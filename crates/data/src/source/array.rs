@@ -12,7 +12,7 @@ use tightfit_core::{Buffer, MAX_RANK};
 use tightfit_format::npy::{NpyHeader, swap};
 use tightfit_format::{FormatError, Place, Problem};
 
-use crate::error::{Needed, RowFault};
+use crate::error::{Needed, RowFault, clamped};
 use crate::storage::StoredFile;
 
 /// A window that is smaller than what is read into it.
@@ -136,14 +136,15 @@ impl ArrayRows {
     /// The current row, row-major and little-endian.
     pub fn current(&self) -> &[u8] {
         let row_bytes = self.header.row_bytes();
-        let end = self.next * row_bytes;
-        self.window.get(end.saturating_sub(row_bytes)..end).unwrap_or_default()
+        // Before the first there is none; `fill` says how many there are.
+        let Some(row) = self.next.checked_sub(1) else { return &[] };
+        &self.window[row * row_bytes..][..row_bytes]
     }
 
     /// Puts rows from `first` on into the window; how many, at least 1.
     fn fill(&mut self) -> Result<usize, RowFault> {
         let row_bytes = self.header.row_bytes();
-        let left = usize::try_from(self.header.rows() - self.first).unwrap_or(usize::MAX);
+        let left = clamped(self.header.rows() - self.first);
         let rows = self.window.len().checked_div(row_bytes).unwrap_or(left).min(left);
         if rows == 0 {
             let (needed_bytes, planned_bytes) = (row_bytes as u64, self.window.len() as u64);
@@ -208,9 +209,8 @@ impl ArrayRows {
                 let found = run.get(&self.file, offset, count * value_bytes, is_dense)?;
                 for (i, value) in found.chunks_exact(value_bytes).enumerate() {
                     let to = ((part + i) * values + at) * value_bytes;
-                    if let Some(to) = self.window.get_mut(to..to + value_bytes) {
-                        to.copy_from_slice(value);
-                    }
+                    let to = self.window.get_mut(to..to + value_bytes).needed(NO_ROOM);
+                    to.map_err(|defect| Problem::Io(defect.into()))?.copy_from_slice(value);
                 }
             }
             for (i, dim) in index.iter_mut().zip(row_shape) {
@@ -257,6 +257,7 @@ impl Run {
             }
         }
         let from = (offset - self.from) as usize;
-        Ok(self.bytes.get(from..from + bytes).unwrap_or_default())
+        // All of it is here, as was looked at above.
+        Ok(&self.bytes[from..from + bytes])
     }
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use tightfit_format::tfrecord::{FOOTER_BYTES, HEADER_BYTES, is_plain_header};
 
+use crate::error::clamped;
 use crate::image::ImageHeader;
 use crate::storage::StoredFile;
 
@@ -102,7 +103,7 @@ impl<'a> Look<'a> {
                 _ => {}
             }
         }
-        let bytes = usize::try_from(name.end - name.start).unwrap_or(usize::MAX);
+        let bytes = clamped(name.end - name.start);
         let Some(name) = chunk.get(name.start, bytes) else { return 0 };
         let is_image = self.features.images.contains(&name);
         let texts = self.features.texts.iter().filter(|text| **text == name).count() as u64;
@@ -206,12 +207,10 @@ struct Part<'c, 'f> {
 
 impl Read for Part<'_, '_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.range.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let left = clamped(self.range.end.saturating_sub(self.at));
         let bytes = out.len().min(left).min(CHUNK_BYTES);
         let found = self.chunk.get(self.at, bytes).ok_or(io::ErrorKind::UnexpectedEof)?;
-        if let Some(out) = out.get_mut(..bytes) {
-            out.copy_from_slice(found);
-        }
+        out[..bytes].copy_from_slice(found);
         self.at += bytes as u64;
         Ok(bytes)
     }

@@ -17,13 +17,14 @@ use tightfit_format::npy::MAGIC;
 use tightfit_format::tfrecord::{Compression, is_plain_header};
 
 use crate::access::Access;
-use crate::error::{DataError, io_error};
+use crate::error::{DataError, Needed, io_error};
 use crate::image::ImageFormat;
 use crate::shuffle::INDEX_EXTENSION;
 use crate::storage::{self, HEAD_BYTES, Location, READ_BYTES};
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FileKind {
     /// One image.
     Image,
@@ -58,6 +59,7 @@ impl AsRef<Path> for DataFile {
 
 /// What tells whether a file is still the one it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FileStamp {
     /// Its bytes.
     pub bytes: u64,
@@ -358,7 +360,7 @@ fn find_kinds(
         let mut head = [0; 16];
         let read = opened.and_then(|opened| opened.read_at(&mut head, 0));
         let have = read.map_err(|e| io_error(&file.path, e))?;
-        let head = head.get(..have).unwrap_or_default();
+        let head = head.get(..have).needed("more of a file was read than was asked for")?;
         file.kind = match kind_of(head) {
             _ if is_wanted => FileKind::Records(Compression::detect(head)),
             // An image that is empty or damaged is a bad row, and not a file of no records.

@@ -83,16 +83,11 @@ impl Walk<'_> {
     }
 }
 
-/// Bytes of the character that `text` begins with; of what is no UTF-8 one byte.
-fn character(text: &[u8]) -> usize {
-    let longest = text.get(..4).unwrap_or(text);
-    let valid = match std::str::from_utf8(longest) {
-        Ok(valid) => valid,
-        Err(error) => {
-            std::str::from_utf8(longest.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or("")
-        }
-    };
-    valid.chars().next().map_or(1, char::len_utf8)
+/// The character that `text` begins with, of what is no UTF-8 one byte, and what is behind it; `None` of nothing.
+fn split_character(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let longest = &text[..text.len().min(4)];
+    let first = longest.utf8_chunks().next()?.valid().chars().next();
+    text.split_at_checked(first.map_or(1, char::len_utf8))
 }
 
 /// Whether `name` is what `pattern` says.
@@ -108,25 +103,23 @@ fn matches(mut pattern: &[u8], mut name: &[u8]) -> bool {
             }
             [] if name.is_empty() => return true,
             [] => None,
-            [b'?', rest @ ..] if !name.is_empty() => Some((rest, character(name))),
-            [b'[', rest @ ..] if !name.is_empty() => match set(rest) {
-                Some((set, is_not, behind)) => {
-                    let bytes = character(name);
-                    let is_in = is_in_set(set, name.get(..bytes).unwrap_or_default());
-                    (is_in != is_not).then_some((behind, bytes))
-                }
-                None => name.starts_with(b"[").then_some((rest, 1)),
+            [b'?', rest @ ..] => split_character(name).map(|(_, name)| (rest, name)),
+            [b'[', rest @ ..] => match set(rest) {
+                Some((set, is_not, behind)) => split_character(name)
+                    .filter(|(character, _)| is_in_set(set, character) != is_not)
+                    .map(|(_, name)| (behind, name)),
+                None => name.strip_prefix(b"[").map(|name| (rest, name)),
             },
-            [byte, rest @ ..] => (name.first() == Some(byte)).then_some((rest, 1)),
+            [byte, rest @ ..] => name.strip_prefix(&[*byte]).map(|name| (rest, name)),
         };
         (pattern, name) = match (step, retry) {
-            (Some((rest, bytes)), _) => (rest, name.get(bytes..).unwrap_or_default()),
-            (None, Some((behind, taken))) if !taken.is_empty() => {
-                let taken = taken.get(character(taken)..).unwrap_or_default();
+            (Some(behind), _) => behind,
+            (None, Some((behind, taken))) => {
+                let Some((_, taken)) = split_character(taken) else { return false };
                 retry = Some((behind, taken));
                 (behind, taken)
             }
-            _ => return false,
+            (None, None) => return false,
         };
     }
 }
@@ -143,22 +136,14 @@ fn set(text: &[u8]) -> Option<(&[u8], bool, &[u8])> {
 }
 
 fn is_in_set(mut set: &[u8], one: &[u8]) -> bool {
-    let take = |set: &mut &[u8]| {
-        let (first, rest) = set.split_at(character(set).min(set.len()));
-        *set = rest;
-        first.to_vec()
-    };
-    while !set.is_empty() {
-        let first = take(&mut set);
-        let mut last = first.clone();
-        if let [b'-', rest @ ..] = set
-            && !rest.is_empty()
-        {
-            set = rest;
-            last = take(&mut set);
+    while let Some((first, mut rest)) = split_character(set) {
+        let mut last = first;
+        if let Some((end, behind)) = rest.strip_prefix(b"-").and_then(split_character) {
+            (last, rest) = (end, behind);
         }
+        set = rest;
         // The order of UTF-8 is that of its characters.
-        if (first.as_slice()..=last.as_slice()).contains(&one) {
+        if (first..=last).contains(&one) {
             return true;
         }
     }

@@ -70,24 +70,31 @@ pub(crate) struct PipelineFacts {
 }
 
 /// The rows of an open pipeline.
-pub(crate) struct Rows {
+pub(crate) struct ElementRows {
     pipeline: Pipeline,
     name: PathBuf,
     /// Rows that were given, bad ones included: the number of the next.
     next: u64,
 }
 
-impl Rows {
+impl ElementRows {
     /// The rows of `pipeline` behind the first `skip`: by the state that was saved there, if there is one.
-    pub fn open(rows: &PipelineRows, skip: u64, state: Option<&Path>) -> Result<Rows, BadRead> {
+    pub fn open(rows: &PipelineRows, skip: u64, state: Option<&Path>) -> Result<ElementRows, BadRead> {
         let fail = |error| bad(&rows.name, skip, error);
-        let mut open = Rows { pipeline: rows.open().map_err(fail)?, name: rows.name.clone(), next: 0 };
+        let mut open = ElementRows { pipeline: rows.open().map_err(fail)?, name: rows.name.clone(), next: 0 };
         if let Some(state) = state {
             open.pipeline.resume(state).map_err(fail)?;
             open.next = skip;
         }
         // Bad rows count as well as good ones; what went before is not told again.
-        while open.next < skip && open.advance().unwrap_or(true) {}
+        while open.next < skip {
+            match open.advance() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(bad) if bad.can_skip => {}
+                Err(bad) => return Err(bad),
+            }
+        }
         Ok(open)
     }
 

@@ -16,6 +16,7 @@ use crate::storage;
 
 /// What the first file of some sources holds.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Probe {
     /// An image of this size.
     Image {
@@ -39,6 +40,7 @@ pub enum Probe {
 
 /// A feature of a tf.Example.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct FeatureInfo {
     /// Its name.
     pub name: String,
@@ -67,7 +69,7 @@ impl Probe {
     /// # Errors
     /// [`DataError`] when there is no file, or the first cannot be read.
     pub fn open(sources: &[PathBuf], budget: &MemoryBudget) -> Result<Probe, DataError> {
-        let mut list = list(sources.get(..1).unwrap_or_default(), budget)?;
+        let mut list = list(&sources[..sources.len().min(1)], budget)?;
         list.files.truncate(1);
         Probe::first(&list, budget)
     }

@@ -94,7 +94,7 @@ enum Open {
     /// With the bytes of the file, where no record can be larger.
     Records(Box<RecordReader<StoredFile>>, Option<u64>),
     Array(Box<ArrayRows>),
-    Pipeline(Box<pipeline::Rows>),
+    Pipeline(Box<pipeline::ElementRows>),
 }
 
 impl Stream {
@@ -228,7 +228,7 @@ impl Stream {
         if let (FileKind::Pipeline, Some(rows)) = (file.kind, &self.pipeline) {
             let skip = enter.map_or(0, |place| place.record);
             let state = self.resume.take();
-            self.open = Open::Pipeline(Box::new(pipeline::Rows::open(rows, skip, state.as_deref())?));
+            self.open = Open::Pipeline(Box::new(pipeline::ElementRows::open(rows, skip, state.as_deref())?));
             return Ok(());
         }
         let opened = storage::open(&file.path, &self.budget).map_err(|e| self.bad(None, RowFault::Io(e)))?;

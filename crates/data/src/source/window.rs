@@ -7,7 +7,7 @@ use tightfit_core::{Buffer, MemoryBudget, Reservation};
 use tightfit_format::compress::Decompressor;
 use tightfit_format::tfrecord::{Compression, INFLATE_BYTES};
 
-use crate::error::{Needed, RowFault};
+use crate::error::{Needed, RowFault, clamped};
 use crate::storage::{self, StoredFile};
 
 /// A window that is smaller than what is in it.
@@ -67,7 +67,7 @@ impl ByteWindow {
         };
         // There is no other way to a place in a compressed file than through what is before it.
         while window.offset < offset && window.more()? {
-            let ahead = usize::try_from(offset - window.offset).unwrap_or(usize::MAX);
+            let ahead = clamped(offset - window.offset);
             window.consume(ahead.min(window.unread().len()));
         }
         Ok(window)
@@ -90,12 +90,13 @@ impl ByteWindow {
 
     /// What was read and not yet used.
     pub fn unread(&self) -> &[u8] {
-        self.buffer.get(self.start..self.end).unwrap_or_default()
+        // What moves the one end looks at the other, and at how much there is.
+        &self.buffer[self.start..self.end]
     }
 
     /// The same, to be changed in place.
     pub fn unread_mut(&mut self) -> &mut [u8] {
-        self.buffer.get_mut(self.start..self.end).unwrap_or_default()
+        &mut self.buffer[self.start..self.end]
     }
 
     /// The first `bytes` bytes that are unread are used.
@@ -128,7 +129,8 @@ impl ByteWindow {
         loop {
             match self.read.read(room) {
                 Ok(bytes) => {
-                    self.end += bytes;
+                    // No reader says that it has filled more than there was.
+                    self.end = self.buffer.len().min(self.end + bytes);
                     self.is_at_end = bytes == 0;
                     return Ok(bytes > 0);
                 }
@@ -147,40 +149,13 @@ impl ByteWindow {
     /// [`RowFault::Io`].
     pub fn skip_line(&mut self) -> Result<(), RowFault> {
         loop {
-            if let Some(end) = find_byte(self.unread(), b'\n') {
+            if let Some(end) = memchr::memchr(b'\n', self.unread()) {
                 self.consume(end + 1);
                 return Ok(());
             }
             self.consume(self.unread().len());
             if !self.more()? {
                 return Ok(());
-            }
-        }
-    }
-}
-
-/// The place of the first `byte`. Compilers turn the test of a block into a few vector instructions, not so a search.
-pub(crate) fn find_byte(bytes: &[u8], byte: u8) -> Option<usize> {
-    const BLOCK: usize = 32;
-    let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    let is_in = |block: &[u8; BLOCK]| block.iter().fold(0, |any, b| any | u8::from(*b == byte)) != 0;
-    let from = blocks.iter().position(is_in).unwrap_or(blocks.len()) * BLOCK;
-    let rest = bytes.get(from..).unwrap_or_default();
-    rest.iter().position(|b| *b == byte).map(|at| from + at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_the_first() {
-        for length in 0..100 {
-            let mut bytes = vec![b'a'; length];
-            assert_eq!(find_byte(&bytes, b'\n'), None);
-            for at in (0..length).rev() {
-                bytes[at] = b'\n';
-                assert_eq!(find_byte(&bytes, b'\n'), Some(at));
             }
         }
     }

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::object::{Object, Version, no_room};
 use super::{HEAD_BYTES, PIECE_BYTES, PIECES, stores};
+use crate::error::{Needed, clamped};
 
 /// What the buffers are called in the budget.
 const PURPOSE: &str = "object reads";
@@ -125,12 +126,12 @@ impl RemoteFile {
     /// Reads at `offset` straight into `out`; fewer bytes only at the end of the object.
     pub fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         let left_bytes = self.version.bytes.saturating_sub(offset);
-        let bytes = usize::try_from(left_bytes).unwrap_or(usize::MAX).min(out.len());
+        let bytes = clamped(left_bytes).min(out.len());
         let mut filled = self.copy_head(out, offset);
         // In pieces, so that one that breaks off does not cost the whole.
         while let Some(rest) = out.get_mut(filled..bytes).filter(|rest| !rest.is_empty()) {
             let length = rest.len().min(PIECE_BYTES);
-            let part = rest.get_mut(..length).unwrap_or_default();
+            let part = &mut rest[..length];
             let fetch = self.object.fetch(offset + filled as u64, part, Some(&self.version));
             filled += self.runtime.block_on(fetch)?.1;
         }
@@ -139,9 +140,9 @@ impl RemoteFile {
 
     /// Copies what the first bytes have of `out` at `offset`.
     fn copy_head(&self, out: &mut [u8], offset: u64) -> usize {
-        let head = self.head.get(..self.head_bytes).unwrap_or_default();
-        let rest = usize::try_from(offset).ok().and_then(|at| head.get(at..)).unwrap_or_default();
-        copy(rest, out)
+        let head = &self.head[..self.head_bytes];
+        let rest = usize::try_from(offset).ok().and_then(|at| head.get(at..));
+        rest.map_or(0, |rest| copy(rest, out))
     }
 
     pub fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
@@ -190,7 +191,10 @@ impl RemoteFile {
         }
         let Content::Here(buffer) = &piece.content else { return Ok(0) };
         let at = (position - piece.start) as usize;
-        Ok(copy(buffer.get(at..piece.bytes).unwrap_or_default(), out))
+        Ok(copy(
+            buffer.get(at..piece.bytes).needed("a piece of an object ends before what is read of it")?,
+            out,
+        ))
     }
 
     /// Asks for pieces until there are as many as there may be, or as memory allows.
@@ -198,7 +202,7 @@ impl RemoteFile {
         while self.pieces.len() < self.depth {
             let start = self.pieces.back().map_or(self.position, Piece::end);
             let left_bytes = self.version.bytes.saturating_sub(start);
-            let bytes = usize::try_from(left_bytes).unwrap_or(usize::MAX).min(PIECE_BYTES);
+            let bytes = clamped(left_bytes).min(PIECE_BYTES);
             if bytes == 0 {
                 break;
             }
@@ -281,6 +285,6 @@ fn may_be_empty(error: &io::Error) -> bool {
 /// Copies as much of `from` as `to` has room for.
 fn copy(from: &[u8], to: &mut [u8]) -> usize {
     let bytes = from.len().min(to.len());
-    to.get_mut(..bytes).unwrap_or_default().copy_from_slice(from.get(..bytes).unwrap_or_default());
+    to[..bytes].copy_from_slice(&from[..bytes]);
     bytes
 }

@@ -97,7 +97,7 @@ fn probed_shape(probe: &Probe, name: &str, dims: &Dims) -> Option<Shape> {
             let only = if schema.fields().len() == 1 { Some(0) } else { None };
             schema.fields().get(schema.find(name).or(only)?)?.shape()?.to_vec()
         }
-        Probe::Records(_) => return None,
+        _ => return None,
     };
     let row = Shape::new(&found).ok()?;
     let fits = dims.get().is_none_or(|dims| {

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 use tightfit_core::{DType, MemoryBudget, TensorView};
+use tightfit_data::Defect;
 use tightfit_data::flow::{ElementView, Pipeline, PipelineSpec, Schema};
 
 use crate::error::Error;
@@ -61,7 +62,7 @@ impl Head {
         let mut before = "";
         for (index, field) in view.schema().fields().iter().enumerate() {
             let Some(tensor) = view.tensor(index) else { continue };
-            let tensor = tensor_json(&view, index, tensor);
+            let tensor = tensor_json(&view, index, tensor).map_err(io::Error::other)?;
             write!(write, "{before}{}:{tensor}", Value::from(field.name.as_str()))?;
             before = ",";
         }
@@ -69,16 +70,19 @@ impl Head {
     }
 }
 
-fn tensor_json(view: &ElementView<'_>, index: usize, tensor: TensorView<'_>) -> Value {
+fn tensor_json(view: &ElementView<'_>, index: usize, tensor: TensorView<'_>) -> Result<Value, Defect> {
     let dtype = tensor.dtype();
     let values: Vec<Value> = match dtype {
-        DType::String => view.strings(index).take(SHOWN_VALUES).map(bytes_json).collect(),
+        DType::String => {
+            let strings = view.strings(index).take(SHOWN_VALUES);
+            strings.map(|string| string.map(bytes_json)).collect::<Result<_, _>>()?
+        }
         _ => {
             let values = tensor.bytes().chunks_exact(dtype.bytes()).take(SHOWN_VALUES);
             values.map(|value| value_json(dtype, value)).collect()
         }
     };
-    json!({"shape": &tensor.shape()[..], "values": values})
+    Ok(json!({"shape": &tensor.shape()[..], "values": values}))
 }
 
 fn value_json(dtype: DType, value: &[u8]) -> Value {

@@ -51,6 +51,15 @@ pub fn read_spec(
     Ok(PipelineSpec::from_json(&json, access, &read_model)?)
 }
 
+/// The JSON schema (draft 2020-12) of what [`read_spec`] reads.
+///
+/// # Errors
+/// [`Error::Usage`] when the example of a stage is none.
+pub fn json_schema() -> Result<serde_json::Value, Error> {
+    let model = |args: &mut Args<'_>| model::describe(args).map(drop);
+    tightfit_data::flow::json_schema(&[(model::EXAMPLE, model::ABOUT, &model)]).map_err(Error::Usage)
+}
+
 /// Files that are told by the ends of their names alone, with the sources that read them.
 const NAMED: [(&str, &[&str]); 5] = [
     ("arrow", &[".arrow", ".arrows", ".feather"]),
@@ -135,4 +144,21 @@ pub fn measure(
         return Err(Error::Interrupted);
     }
     Ok(Measured { elements, elapsed: start.elapsed(), report: pipeline.report() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_and_the_schema_have_the_stage_of_models() {
+        let row = format!("| `model` | `{}` | {} |", model::EXAMPLE, model::ABOUT);
+        assert!(include_str!("../../../../docs/pipelines.md").lines().any(|line| line == row), "{row}");
+        let schema = json_schema().unwrap();
+        let stages = schema.pointer("/$defs/stage/anyOf").and_then(serde_json::Value::as_array).unwrap();
+        let model = stages.iter().find(|stage| stage.pointer("/properties/model").is_some()).unwrap();
+        for option in ["feed", "fetch", "keep", "memory"] {
+            assert!(model.pointer(&format!("/properties/{option}")).is_some(), "{option}");
+        }
+    }
 }

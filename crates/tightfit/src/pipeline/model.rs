@@ -9,12 +9,13 @@
 //! when shapes change.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tightfit_core::{BudgetError, DType, MemoryBudget, Shape};
 use tightfit_data::flow::{
-    Args, Each, Element, ElementView, Field, MapMode, MapOp, MapWorker, Read, Schema, StageSpec, Verdict,
+    Args, Element, ElementView, Field, Map, MapMode, MapOp, MapWorker, Read, Schema, StageSpec, Verdict,
 };
 use tightfit_data::{DataError, FileStamp, RowFault};
 use tightfit_graph::exec::Feed;
@@ -41,8 +42,21 @@ struct ModelOp {
     threads: usize,
 }
 
-/// Reads the stage `model`, which computes with `threads`. The model's structure comes out of `budget`.
-pub(super) fn read(args: &mut Args<'_>, threads: usize, budget: &MemoryBudget) -> Read<Arc<dyn StageSpec>> {
+/// The stage with all its options, and what they are, as docs/pipelines.md has it.
+pub(super) const EXAMPLE: &str = r#"{"model": "features.pb", "feed": {"input": "image"}, "fetch": ["pool"], "keep": ["label"], "memory": "64MiB"}"#;
+pub(super) const ABOUT: &str = "Runs a model: its outputs become fields. `feed` [fields of the inputs' names, or the only one]; `fetch` [the model's outputs]; `keep` [all that the outputs do not replace]; `memory` [all that is free]";
+
+/// What a description says of the stage.
+pub(super) struct Described {
+    path: PathBuf,
+    feeds: HashMap<String, String>,
+    fetches: Vec<String>,
+    keeps: Option<Vec<String>>,
+    memory_bytes: Option<u64>,
+}
+
+/// Reads what a description says of the stage, and opens nothing.
+pub(super) fn describe(args: &mut Args<'_>) -> Read<Described> {
     let path = args.path()?;
     let mut feeds = HashMap::new();
     if let Some(value) = args.option("feed") {
@@ -55,6 +69,12 @@ pub(super) fn read(args: &mut Args<'_>, threads: usize, budget: &MemoryBudget) -
     let fetches = args.texts_option("fetch")?.unwrap_or_default();
     let keeps = args.texts_option("keep")?;
     let memory_bytes = args.bytes_option("memory")?;
+    Ok(Described { path, feeds, fetches, keeps, memory_bytes })
+}
+
+/// Reads the stage `model`, which computes with `threads`. The model's structure comes out of `budget`.
+pub(super) fn read(args: &mut Args<'_>, threads: usize, budget: &MemoryBudget) -> Read<Arc<dyn StageSpec>> {
+    let Described { path, feeds, fetches, keeps, memory_bytes } = describe(args)?;
     let mut fed: Vec<_> = feeds.iter().collect();
     fed.sort();
     let stamp = FileStamp::of(&path).map_err(|error| error.to_string())?;
@@ -69,7 +89,7 @@ pub(super) fn read(args: &mut Args<'_>, threads: usize, budget: &MemoryBudget) -
     let op = ModelOp { model: Arc::new(model), identity, feeds, keeps, memory_bytes, threads };
     // One runner with its own threads: a second would hold the weights once more.
     let mode = MapMode::Parallel { threads: Some(1), is_ordered: true };
-    Ok(Arc::new(Each { op: Arc::new(op), mode }))
+    Ok(Arc::new(Map { op: Arc::new(op), mode }))
 }
 
 impl ModelOp {
@@ -232,9 +252,7 @@ impl MapWorker for ModelWorker {
             out.add(*tensor.shape())?;
             for (i, element) in tensor.bytes().as_chunks::<16>().0.iter().enumerate() {
                 let string = out.add_text(outputs.string(bytemuck::cast(*element)))?;
-                if let Some(to) = out.field_mut(field).get_mut(16 * i..16 * (i + 1)) {
-                    to.copy_from_slice(bytemuck::bytes_of(&string));
-                }
+                out.put_string(field, i, string)?;
             }
         }
         Ok(Verdict::Keep)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tightfit_core::{DType, MemoryBudget};
 use tightfit_data::DataError;
 use tightfit_data::flow::{
-    Context, Each, Node, Pipeline, PipelineSpec, RECORD, Report, Schema, Serialize, StageSpec,
+    Context, Map, Node, Pipeline, PipelineSpec, RECORD, Report, Schema, Serialize, StageSpec,
 };
 
 use crate::error::Error;
@@ -58,7 +58,7 @@ impl StageSpec for Record {
         if is_record(input.schema()) {
             return Ok(input);
         }
-        Each::new(Serialize { has_shapes: true, ..Serialize::new() }).open(input, context)
+        Map::new(Serialize { has_shapes: true, ..Serialize::new() }).open(input, context)
     }
 }
 
@@ -126,7 +126,7 @@ pub fn store(
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let record = pipeline.current().string(0).ok_or(Error::Defect("an element has no record"))?;
+        let record = pipeline.current().string(0).map_err(|defect| Error::Defect(defect.0))?;
         target.write(index, record)?;
         (index, bytes) = (index + 1, bytes + record.len() as u64);
     }

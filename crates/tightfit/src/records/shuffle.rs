@@ -139,7 +139,7 @@ fn open_reader(
         let path = path.ok_or(Error::Defect("a record is of no file"))?;
         let fault = RowFault::Window { needed_bytes, window_bytes };
         let (record, offset) = (Some(place.index), Some(place.offset));
-        return Err(DataError::Row(Box::new(BadRow { path, record, offset, fault })).into());
+        return Err(DataError::Row(Box::new(BadRow::new(path, record, offset, fault))).into());
     }
     let order = match options.block_bytes {
         None => Order::Uniform,

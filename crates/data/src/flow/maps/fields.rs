@@ -14,6 +14,7 @@ use crate::flow::stages::map::read_each;
 
 /// What is done to the list of fields.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub enum Fields {
     /// These, in this order, and no others.
     Select(Vec<String>),

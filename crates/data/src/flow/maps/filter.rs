@@ -17,6 +17,7 @@ use crate::flow::stages::map::read_each;
 
 /// What a field has to be for its element to go on.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub enum Condition {
     /// This value.
     Equals(Scalar),
@@ -153,7 +154,10 @@ impl Worker {
                     Some(Scalar::Bool(value)) if !dtype.is_float() => Value::Whole(i128::from(*value)),
                     // A whole number compared with a fraction.
                     Some(Scalar::Float(value)) if !dtype.is_float() => Value::Float(*value),
-                    Some(value) => Value::Float(to_float(dtype, &value.bytes(dtype)?).unwrap_or(f64::NAN)),
+                    Some(value) => {
+                        let value = to_float(dtype, &value.bytes(dtype)?);
+                        Value::Float(value.ok_or_else(|| format!("{field} cannot be compared"))?)
+                    }
                 };
                 if dtype.is_complex() {
                     return Err(format!("{field} cannot be compared"));
@@ -174,11 +178,11 @@ impl Worker {
                 (Value::Float(value), _) => {
                     condition.holds(to_float(tensor.dtype(), tensor.bytes())?.partial_cmp(value))
                 }
-                (Value::Text(value), _) => condition.holds(Some(input.string(self.index)?.cmp(value))),
+                (Value::Text(value), _) => condition.holds(Some(input.string(self.index).ok()?.cmp(value))),
                 (Value::Length, _) => {
                     let length = match tensor.shape().first() {
                         Some(first) => *first,
-                        None => input.string(self.index)?.len(),
+                        None => input.string(self.index).ok()?.len(),
                     };
                     match condition {
                         Condition::MinLength(least) => length as u64 >= *least,

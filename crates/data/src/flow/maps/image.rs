@@ -24,6 +24,7 @@ use crate::flow::json::{Args, Read, read_dtype};
 use crate::flow::spec::StageSpec;
 use crate::flow::stages::map::read_each;
 use crate::image::{Argument, DecodeOptions, ImageError, ImageHeader, ImageOp, ImageType, OPS, op_by_name};
+use crate::nearest::did_you_mean;
 
 /// What memory for these is for.
 const PURPOSE: &str = "image";
@@ -57,14 +58,14 @@ fn shape_of(dims: &[usize]) -> Result<Shape, RowFault> {
 
 /// Decodes the images of a field of strings, one in each element.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct DecodeImageOp {
+pub struct DecodeImage {
     /// The field.
     pub field: String,
     /// What is asked for.
     pub options: DecodeOptions,
 }
 
-impl MapOp for DecodeImageOp {
+impl MapOp for DecodeImage {
     fn identity(&self) -> serde_json::Value {
         identity::of("decode_image", self)
     }
@@ -110,7 +111,7 @@ struct Decoder {
 impl MapWorker for Decoder {
     fn run(&mut self, input: &ElementView<'_>, out: &mut Element) -> Result<Verdict, RowFault> {
         let Decoder { index, options, scratch, heap } = self;
-        let bytes = input.string(*index).unwrap_or_default();
+        let bytes = input.string(*index)?;
         let header = ImageHeader::read(&mut Cursor::new(bytes), bytes.len() as u64);
         let header = header.map_err(|error| RowFault::Image(error.to_string()))?;
         heap.try_grow(header.heap_bytes.saturating_sub(heap.bytes()))?;
@@ -122,7 +123,7 @@ impl MapWorker for Decoder {
         let shape = shape_of(if options.expand_animations { &dims } else { &dims[1..] })?;
         with_field(input, *index, out, |out| {
             let room = out.add(shape)?;
-            options.decode(bytes, &header, room, scratch.range_mut(0, decoded.scratch_bytes))?;
+            options.decode(bytes, &header, room, scratch.range_mut(0, decoded.scratch_bytes)?)?;
             Ok(())
         })
     }
@@ -182,15 +183,16 @@ impl ImageFieldOp {
     /// different sides.
     fn open_dims(&self, image: [Option<usize>; 3]) -> Result<[Option<usize>; 3], String> {
         const SIDES: [[usize; 3]; 3] = [[1 << 20, 1, 1], [1, 1 << 20, 3], [1000, 1400, 4]];
-        let mut common: Option<[Option<usize>; 3]> = None;
-        for sides in SIDES {
+        let output = |sides: [usize; 3]| {
             let shape = [0, 1, 2].map(|i| image[i].unwrap_or(sides[i]));
-            let found = self.op.output_shape(shape).map_err(|error| error.to_string())?;
-            let merged =
-                |before: [Option<usize>; 3]| [0, 1, 2].map(|i| before[i].filter(|dim| *dim == found[i]));
-            common = Some(common.map_or(found.map(Some), merged));
+            self.op.output_shape(shape).map_err(|error| error.to_string())
+        };
+        let mut common = output(SIDES[0])?.map(Some);
+        for sides in &SIDES[1..] {
+            let found = output(*sides)?;
+            common = [0, 1, 2].map(|i| common[i].filter(|dim| *dim == found[i]));
         }
-        Ok(common.unwrap_or_default())
+        Ok(common)
     }
 }
 
@@ -229,7 +231,7 @@ impl MapWorker for Images {
             let room = out.add(shape)?;
             let frames = tensor.bytes().chunks_exact(in_bytes).zip(room.chunks_exact_mut(out_bytes));
             for (pixels, room) in frames {
-                op.run(image, pixels, room, scratch.range_mut(0, scratch_bytes), position)?;
+                op.run(image, pixels, room, scratch.range_mut(0, scratch_bytes)?, position)?;
             }
             Ok(())
         })
@@ -252,20 +254,30 @@ pub(crate) fn read_decode_image(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>>
     let channels = args.number_option("channels")?.unwrap_or(0) as usize;
     let dtype = args.option("dtype").map_or(Ok(DType::U8), read_dtype)?;
     let options = DecodeOptions { channels, dtype, expand_animations: args.flag("expand_animations")? };
-    read_each(DecodeImageOp { field: args.text()?.to_string(), options }, args)
+    read_each(DecodeImage { field: args.text()?.to_string(), options }, args)
 }
 
 /// `{"image": OPERATION, "field": FIELD, ARGUMENT: VALUE...}`, with the arguments of [`OPS`].
 pub(crate) fn read_image(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let name = args.text()?;
     let field = args.text_option("field")?.ok_or("image: which field? Give its name")?.to_string();
-    let known = || OPS.iter().map(|op| op.name).collect::<Vec<_>>().join(", ");
-    let spec = OPS.iter().find(|op| op.name == name);
-    let spec = spec.ok_or_else(|| format!("there is no image operation {name:?}, but {}", known()))?;
+    let names = || OPS.iter().map(|op| op.name).collect::<Vec<_>>();
+    let unknown = || {
+        format!(
+            "there is no image operation {name:?}, but {}{}",
+            names().join(", "),
+            did_you_mean(name, &names())
+        )
+    };
+    let spec = OPS.iter().find(|op| op.name == name).ok_or_else(unknown)?;
+    for key in OPS.iter().flat_map(|op| op.arguments) {
+        args.mention(key.trim_matches(['[', ']']));
+    }
     let mut given = Vec::new();
     for key in spec.arguments.iter().map(|key| key.trim_matches(['[', ']'])) {
         if let Some(value) = args.option(key) {
-            given.push((key, value, numbers_of(value)));
+            let numbers = numbers_of(value).ok_or_else(|| args.wrong(key, "numbers"))?;
+            given.push((key, value, numbers));
         }
     }
     let mut arguments = Vec::with_capacity(given.len());
@@ -274,21 +286,22 @@ pub(crate) fn read_image(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
             Value::Bool(flag) => Argument::Flag(*flag),
             Value::String(text) => Argument::Text(text),
             Value::Array(_) => Argument::Numbers(numbers),
-            Value::Number(_) => Argument::Number(numbers.first().copied().unwrap_or(f64::NAN)),
+            Value::Number(number) => {
+                Argument::Number(number.as_f64().ok_or_else(|| args.wrong(key, "a number"))?)
+            }
             _ => return Err(args.wrong(key, "a number, text, true or false, or numbers")),
         };
         arguments.push((*key, argument));
     }
-    let op =
-        op_by_name(name, &arguments).unwrap_or(Err(ImageError::Argument { op: spec.name, why: "unknown" }));
+    let op = op_by_name(name, &arguments).ok_or_else(|| unknown())?;
     read_each(ImageFieldOp { field, op: op.map_err(|error| error.to_string())? }, args)
 }
 
-/// The numbers of a value; others are none, so that there are not as many as there must be.
-fn numbers_of(value: &Value) -> Vec<f64> {
+/// The numbers of a list; of what is none, no numbers. `None` for a list of something else.
+fn numbers_of(value: &Value) -> Option<Vec<f64>> {
     match value {
-        Value::Array(values) => values.iter().filter_map(Value::as_f64).collect(),
-        value => value.as_f64().into_iter().collect(),
+        Value::Array(values) => values.iter().map(Value::as_f64).collect(),
+        _ => Some(Vec::new()),
     }
 }
 

@@ -21,13 +21,13 @@ use std::sync::atomic::Ordering;
 use tightfit_core::{BudgetError, MemoryBudget};
 
 pub use function::FunctionOp;
-pub use image::{DecodeImageOp, ImageFieldOp};
+pub use image::{DecodeImage, ImageFieldOp};
 
 use super::clock;
 use super::element::{Element, ElementView, Schema};
 use super::origin::Names;
 use super::stage::{Meter, Node};
-use crate::error::{DataError, RowFault};
+use crate::error::{DataError, Defect, Needed, RowFault};
 
 /// Something done to each element.
 pub trait MapOp: Send + Sync {
@@ -55,6 +55,7 @@ pub trait MapOp: Send + Sync {
 
 /// What becomes of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// It goes on.
     Keep,
@@ -222,8 +223,8 @@ pub(crate) fn schemas_of(ops: &[Arc<dyn MapOp>], input: &Arc<Schema>) -> Result<
 }
 
 /// The type of what comes out, of those of [`schemas_of`].
-pub(crate) fn last_of(schemas: &[Arc<Schema>]) -> Arc<Schema> {
-    schemas.last().cloned().unwrap_or_default()
+pub(crate) fn last_of(schemas: &[Arc<Schema>]) -> Result<Arc<Schema>, Defect> {
+    schemas.last().cloned().needed("a chain of operations without a type")
 }
 
 /// The memory of a list, emptied, for items of another lifetime: collecting in place keeps it.

@@ -180,7 +180,7 @@ impl SerializeWorker {
             let from = self.numbers.used().next_multiple_of(8);
             let end = from.saturating_add(count.saturating_mul(to.bytes()));
             self.numbers.grow_to(end)?;
-            let target = self.numbers.range_mut(from, end);
+            let target = self.numbers.range_mut(from, end)?;
             if feature.kind == Kind::Shape {
                 for (dim, to) in tensor.shape().iter().zip(target.as_chunks_mut::<8>().0) {
                     *to = (*dim as i64).to_le_bytes();
@@ -212,7 +212,9 @@ impl SerializeWorker {
             }
             match feature.kind {
                 Kind::Raw => strings.extend(input.tensor(feature.field).map(|tensor| tensor.bytes())),
-                _ => strings.extend(input.strings(feature.field)),
+                _ => input
+                    .strings(feature.field)
+                    .try_for_each(|string| Ok::<_, RowFault>(strings.push(string?)))?,
             }
             feature.range = from..strings.len();
         }
@@ -234,7 +236,7 @@ impl MapWorker for SerializeWorker {
             Ok(())
         });
         let encoded = listed.and_then(|()| self.encoder.encode(&lists).map_err(RowFault::Memory));
-        let added = encoded.and_then(|record| Ok(out.add_string(record)?));
+        let added = encoded.and_then(|record| out.add_string(record));
         self.lists = recycled(lists);
         self.strings = recycled(strings);
         added.map(|()| Verdict::Keep)

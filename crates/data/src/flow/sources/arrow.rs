@@ -17,8 +17,8 @@ use bytes::Bytes;
 use tightfit_core::{Buffer, MemoryBudget, Reservation};
 
 use super::columnar::{Bound, Column, ColumnFiles, check_same, count_columns, schema_of};
-use super::{BadRead, Format, Rows};
-use crate::error::RowFault;
+use super::{BadRead, FileRows, Format};
+use crate::error::{RowFault, clamped};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::origin::Origin;
 use crate::source::DataFile;
@@ -93,7 +93,7 @@ impl Format for ArrowFormat {
         file: &DataFile,
         from: (u64, u64),
         _window: Option<Buffer>,
-    ) -> Result<Box<dyn Rows>, BadRead> {
+    ) -> Result<Box<dyn FileRows>, BadRead> {
         let bad = |fault| BadRead { place: None, fault };
         let messages = Messages::open(file, &self.budget).map_err(bad)?;
         let counted = messages.count_columns().map_err(bad)?;
@@ -237,7 +237,7 @@ impl Messages {
     }
 
     fn body(&self, framed: &Framed) -> Result<ArrowBuffer, RowFault> {
-        let bytes = usize::try_from(framed.body_bytes).unwrap_or(usize::MAX);
+        let bytes = clamped(framed.body_bytes);
         let mut body = Buffer::new(&self.budget, PURPOSE, bytes).map_err(RowFault::Memory)?;
         if self.file.read_at(&mut body, framed.body_at).map_err(RowFault::Io)? < bytes {
             return Err(wrong("the file ends in a batch"));
@@ -256,11 +256,17 @@ impl Messages {
         }
         let mut block_bytes = 0u64;
         for buffer in batch.buffers().into_iter().flatten().filter(|buffer| buffer.length() > 0) {
-            let from = usize::try_from(buffer.offset()).unwrap_or(usize::MAX);
-            let Some((size, frame)) = body.get(from..).and_then(|rest| rest.split_first_chunk::<8>()) else {
-                continue;
+            let from = usize::try_from(buffer.offset()).ok();
+            let Some((size, frame)) =
+                from.and_then(|from| body.get(from..)).and_then(|rest| rest.split_first_chunk::<8>())
+            else {
+                return Err(wrong("a buffer that lies outside its batch"));
             };
-            bytes = bytes.saturating_add(u64::try_from(i64::from_le_bytes(*size)).unwrap_or(0));
+            // -1 says that it is not compressed.
+            let size = i64::from_le_bytes(*size);
+            let own_bytes = if size == -1 { buffer.length() } else { size };
+            let own_bytes = u64::try_from(own_bytes).map_err(|_| wrong("a buffer of no size"))?;
+            bytes = bytes.saturating_add(own_bytes);
             // Byte 5 of a frame says how large its blocks are: 64 KiB, or 4, 16 or 64 times that.
             let code = frame.get(5).map_or(4, |byte| byte >> 4 & 7);
             block_bytes = block_bytes.max((64 << 10) << (2 * (code.clamp(4, 7) - 4)));
@@ -363,7 +369,7 @@ impl ArrowRows {
     }
 }
 
-impl Rows for ArrowRows {
+impl FileRows for ArrowRows {
     fn advance(&mut self) -> Result<bool, BadRead> {
         loop {
             if let Some(batch) = &mut self.batch

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::error::DataError;
+use crate::error::{DataError, Needed};
 use crate::flow::element::{Element, ElementView, Field, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
@@ -104,13 +104,14 @@ impl Stage for Zipped {
         if self.is_at_end {
             return Ok(false);
         }
-        let origin = self.inputs.first().map(|input| input.current().origin()).unwrap_or_default();
+        let origin = self.inputs.first().needed("a zip of nothing")?.current().origin();
         self.made.begin(origin);
         for input in &self.inputs {
             let element = input.current();
-            for tensor in (0..element.places().len()).filter_map(|index| element.tensor(index)) {
+            for index in 0..element.places().len() {
+                let tensor = element.tensor(index).needed("a field lies outside its element")?;
                 let copied = self.made.add_copy(tensor, element.text());
-                copied.map_err(|error| self.names.bad(element.origin(), error.into()))?;
+                copied.map_err(|fault| self.names.bad(element.origin(), fault))?;
             }
         }
         self.meter.holds(self.made.held_bytes());
@@ -170,7 +171,9 @@ impl SourceSpec for Concatenate {
 
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let inputs = open_all(&self.inputs, "concatenate", context)?;
-        let mut schema = inputs.first().map(|input| (**input.schema()).clone()).unwrap_or_default();
+        let first =
+            inputs.first().ok_or_else(|| DataError::Spec("concatenate: there is no pipeline".into()))?;
+        let mut schema = (**first.schema()).clone();
         for input in &inputs {
             schema = merged(&schema, input.schema()).map_err(DataError::Spec)?;
         }
@@ -220,7 +223,7 @@ impl Stage for Chained {
         match self.inputs.get_mut(self.at) {
             // An element keeps its schema when it is moved, so it has to be the same.
             Some(input) if *input.schema() == self.schema => input.take(out),
-            _ => Ok(out.copy_from(&self.current())?),
+            _ => out.copy_from(&self.current()).map_err(DataError::of_fault),
         }
     }
 

@@ -21,7 +21,7 @@ use serde_json::Value;
 use tightfit_core::{Buffer, DType, MemoryBudget, Reservation, Shape};
 
 use super::files::{Interleave, open_files, read_interleave};
-use super::{BadRead, Format, Rows};
+use super::{BadRead, FileRows, Format};
 use crate::csv::{CellKind, CsvFormat, CsvReader};
 use crate::error::{BadRow, DataError, Needed, RowFault};
 use crate::flow::element::{Element, ElementView, Field, Schema};
@@ -384,7 +384,7 @@ impl Format for RowFormat {
         file: &DataFile,
         from: (u64, u64),
         window: Option<Buffer>,
-    ) -> Result<Box<dyn Rows>, BadRead> {
+    ) -> Result<Box<dyn FileRows>, BadRead> {
         let bad = |place| move |fault| BadRead { place, fault };
         let reader = CsvReader::open_at(&file.path, self.spec.format, from, window, &self.budget);
         let mut reader = reader.map_err(bad(None))?;
@@ -421,7 +421,7 @@ impl CsvRows {
     }
 }
 
-impl Rows for CsvRows {
+impl FileRows for CsvRows {
     fn advance(&mut self) -> Result<bool, BadRead> {
         let more = self.reader.advance();
         let filled = more.and_then(|more| if more { self.fill().map(|()| true) } else { Ok(false) });

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tightfit_core::{Buffer, Reservation};
 
 use super::records::RecordFormat;
-use super::{BadRead, Format, Rows};
+use super::{BadRead, FileRows, Format};
 use crate::error::DataError;
 use crate::flow::element::{ElementView, Schema};
 use crate::flow::identity;
@@ -40,7 +40,7 @@ impl Default for Interleave {
 
 /// TFRecord files as a source.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Records {
+pub struct TfRecord {
     /// Files, folders and globs.
     #[serde(skip)]
     pub paths: Vec<PathBuf>,
@@ -48,7 +48,7 @@ pub struct Records {
     pub interleave: Interleave,
 }
 
-impl SourceSpec for Records {
+impl SourceSpec for TfRecord {
     fn identity(&self) -> serde_json::Value {
         identity::of("tfrecord", self)
     }
@@ -73,7 +73,7 @@ pub(crate) fn open_files(
 }
 
 pub(crate) fn read_tfrecord(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
-    Ok(Arc::new(Records { paths: args.paths()?, interleave: read_interleave(args)? }))
+    Ok(Arc::new(TfRecord { paths: args.paths()?, interleave: read_interleave(args)? }))
 }
 
 /// The options `cycle`, `block` and `shuffle_files`, a seed.
@@ -86,7 +86,7 @@ pub(crate) fn read_interleave(args: &mut Args<'_>) -> Read<Interleave> {
 /// An open file and its number in the list; nothing where a file ended and there was no other.
 struct Slot {
     file: usize,
-    rows: Option<Box<dyn Rows>>,
+    rows: Option<Box<dyn FileRows>>,
 }
 
 /// See the module.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
 
 use super::files::{Interleave, open_files, read_interleave};
-use super::{BadRead, Format, Rows};
-use crate::error::{DataError, RowFault};
+use super::{BadRead, FileRows, Format};
+use crate::error::{DataError, Needed, RowFault, clamped};
 use crate::flow::element::{ElementView, Field, Place, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
@@ -67,7 +67,7 @@ impl Format for ImageFormat {
         file: &DataFile,
         from: (u64, u64),
         window: Option<Buffer>,
-    ) -> Result<Box<dyn Rows>, BadRead> {
+    ) -> Result<Box<dyn FileRows>, BadRead> {
         let schema = self.schema.clone();
         let mut rows = ImageRows { schema, window, strings: [[0; 16]; 2], text_bytes: 0, row: 1 };
         if from.0 == 0 {
@@ -101,7 +101,7 @@ impl ImageRows {
     fn read(&mut self, file: &DataFile, budget: &MemoryBudget) -> Result<(), RowFault> {
         let opened = storage::open(&file.path, budget).map_err(RowFault::Io)?;
         let path = file.path.as_os_str().as_encoded_bytes();
-        let bytes = usize::try_from(opened.len()).unwrap_or(usize::MAX);
+        let bytes = clamped(opened.len());
         let text_bytes = bytes.saturating_add(path.len());
         let mut window = match self.window.take().filter(|window| window.len() >= text_bytes) {
             Some(window) => window,
@@ -109,14 +109,13 @@ impl ImageRows {
             None => Buffer::new(budget, PURPOSE, text_bytes.saturating_add(text_bytes / 4))
                 .or_else(|_| Buffer::new(budget, PURPOSE, text_bytes))?,
         };
-        if let Some((image, rest)) = window.get_mut(..text_bytes).and_then(|w| w.split_at_mut_checked(bytes))
-        {
-            let read = opened.read_at(image, 0).map_err(RowFault::Io)?;
-            if read < bytes {
-                return Err(RowFault::Io(std::io::ErrorKind::UnexpectedEof.into()));
-            }
-            rest.copy_from_slice(path);
+        let parts = window.get_mut(..text_bytes).and_then(|w| w.split_at_mut_checked(bytes));
+        let (image, rest) = parts.needed("a window has no room for its image")?;
+        let read = opened.read_at(image, 0).map_err(RowFault::Io)?;
+        if read < bytes {
+            return Err(RowFault::Io(std::io::ErrorKind::UnexpectedEof.into()));
         }
+        rest.copy_from_slice(path);
         let path = StringRef { offset: bytes as u64, bytes: path.len() as u64 };
         let image = StringRef { offset: 0, bytes: bytes as u64 };
         self.strings = [bytemuck::cast(image), bytemuck::cast(path)];
@@ -125,17 +124,18 @@ impl ImageRows {
     }
 }
 
-impl Rows for ImageRows {
+impl FileRows for ImageRows {
     fn advance(&mut self) -> Result<bool, BadRead> {
         self.row += 1;
         Ok(self.row == 1)
     }
 
     fn current(&self, file: u32) -> ElementView<'_> {
-        let text = self.window.as_ref().and_then(|window| window.get(..self.text_bytes));
+        // Without a window nothing was read.
+        let text = self.window.as_ref().map_or(&[][..], |window| &window[..self.text_bytes]);
         let origin = Origin { file, record: 0, offset: 0 };
         let values = self.strings.as_flattened();
-        ElementView::new(&self.schema, &PLACES, values, text.unwrap_or_default(), origin)
+        ElementView::new(&self.schema, &PLACES, values, text, origin)
     }
 
     fn next_place(&self) -> (u64, u64) {

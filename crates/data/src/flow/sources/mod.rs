@@ -1,5 +1,5 @@
 //! Where elements come from. Files of one kind are read by [`files::Files`], in the order they are listed or
-//! interleaved; what differs between the kinds is [`Rows`], the rows of one open file.
+//! interleaved; what differs between the kinds is [`FileRows`], the rows of one open file.
 
 #[cfg(feature = "arrow")]
 mod arrow;
@@ -43,7 +43,7 @@ pub(crate) struct BadRead {
 
 /// The rows of one open file. After an error it can be asked for the next row; a file that cannot be read on then says
 /// that it is at its end.
-pub(crate) trait Rows: Send {
+pub(crate) trait FileRows: Send {
     /// Goes on to the next row; false at the end of the file.
     fn advance(&mut self) -> Result<bool, BadRead>;
 
@@ -74,7 +74,7 @@ pub(crate) trait Format: Send {
         file: &DataFile,
         from: (u64, u64),
         window: Option<Buffer>,
-    ) -> Result<Box<dyn Rows>, BadRead>;
+    ) -> Result<Box<dyn FileRows>, BadRead>;
 
     /// Rows of all files, where their headers say so.
     fn rows(&self, files: &[DataFile]) -> Result<Option<u64>, DataError> {

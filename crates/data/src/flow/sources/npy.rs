@@ -15,8 +15,8 @@ use tightfit_core::{Buffer, DType, MemoryBudget, Shape};
 use tightfit_format::npy::{NpyHeader, NpyType, trim_zeros, utf8_of_ucs4};
 
 use super::files::{Interleave, open_files, read_interleave};
-use super::{BadRead, Format, Rows};
-use crate::error::{DataError, RowFault};
+use super::{BadRead, FileRows, Format};
+use crate::error::{DataError, RowFault, clamped};
 use crate::flow::element::{Element, ElementView, Field, Place, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
@@ -39,7 +39,7 @@ const GATHER_BYTES: usize = 4 << 20;
 
 /// Arrays as a source of their rows.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Arrays {
+pub struct Npy {
     /// Files, folders and globs.
     #[serde(skip)]
     pub paths: Vec<PathBuf>,
@@ -52,15 +52,15 @@ pub struct Arrays {
     pub window_bytes: Option<usize>,
 }
 
-impl Arrays {
+impl Npy {
     /// The rows of `paths`, one file after the other, as the field `array`.
-    pub fn new(paths: Vec<PathBuf>) -> Arrays {
+    pub fn new(paths: Vec<PathBuf>) -> Npy {
         let interleave = Interleave::default();
-        Arrays { paths, interleave, field: FIELD.to_string(), window_bytes: None }
+        Npy { paths, interleave, field: FIELD.to_string(), window_bytes: None }
     }
 }
 
-impl SourceSpec for Arrays {
+impl SourceSpec for Npy {
     fn identity(&self) -> serde_json::Value {
         identity::of("npy", self)
     }
@@ -91,8 +91,8 @@ impl SourceSpec for Arrays {
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
     let (paths, interleave) = (args.paths()?, read_interleave(args)?);
     let field = args.text_option("field")?.unwrap_or(FIELD).to_string();
-    let window_bytes = args.bytes_option("window")?.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-    Ok(Arc::new(Arrays { paths, interleave, field, window_bytes }))
+    let window_bytes = args.bytes_option("window")?.map(clamped);
+    Ok(Arc::new(Npy { paths, interleave, field, window_bytes }))
 }
 
 /// The field that a row of an array with this header is.
@@ -112,7 +112,7 @@ pub(super) fn window_for(
 ) -> Result<Buffer, RowFault> {
     let row_bytes = header.row_bytes();
     let usual_bytes = if header.is_fortran_order { GATHER_BYTES } else { WINDOW_BYTES };
-    let all_bytes = usize::try_from(header.data_bytes()).unwrap_or(usize::MAX);
+    let all_bytes = clamped(header.data_bytes());
     let wanted_bytes = bytes.unwrap_or(usual_bytes).min(all_bytes).max(row_bytes);
     match found {
         Some(found) if found.len() >= wanted_bytes => Ok(found),
@@ -145,9 +145,7 @@ pub(super) fn add_strings(
         } else {
             out.add_text(trim_zeros(element))?
         };
-        if let Some(to) = out.field_mut(index).as_chunks_mut::<16>().0.get_mut(at) {
-            *to = bytemuck::cast(string);
-        }
+        out.put_string(index, at, string)?;
     }
     Ok(())
 }
@@ -169,7 +167,7 @@ impl Format for ArrayFormat {
         file: &DataFile,
         from: (u64, u64),
         window: Option<Buffer>,
-    ) -> Result<Box<dyn Rows>, BadRead> {
+    ) -> Result<Box<dyn FileRows>, BadRead> {
         let bad = |fault| BadRead { place: None, fault };
         let path: Arc<Path> = Arc::from(&*file.path);
         let opened = storage::open(&path, &self.budget).map_err(|e| bad(RowFault::Io(e)))?;
@@ -201,7 +199,7 @@ struct NpyRows {
     text: Option<Element>,
 }
 
-impl Rows for NpyRows {
+impl FileRows for NpyRows {
     fn advance(&mut self) -> Result<bool, BadRead> {
         let more = self.rows.advance().map_err(|(place, fault)| BadRead { place, fault })?;
         if let Some(text) = self.text.as_mut().filter(|_| more) {

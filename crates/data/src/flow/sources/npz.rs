@@ -21,7 +21,7 @@ use tightfit_format::{FormatError, Place as FilePlace, Problem};
 
 use super::files::{Interleave, open_files, read_interleave};
 use super::npy::{PURPOSE, add_strings, field_of, window_for};
-use super::{BadRead, Format, Rows};
+use super::{BadRead, FileRows, Format};
 use crate::error::{DataError, RowFault, io_error};
 use crate::flow::element::{Element, ElementView, Field, Schema};
 use crate::flow::identity;
@@ -35,7 +35,7 @@ use crate::storage::{self, StoredFile};
 
 /// Archives of arrays as a source of their rows.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Archives {
+pub struct Npz {
     /// Files, folders and globs.
     #[serde(skip)]
     pub paths: Vec<PathBuf>,
@@ -45,7 +45,7 @@ pub struct Archives {
     pub fields: Option<Vec<String>>,
 }
 
-impl SourceSpec for Archives {
+impl SourceSpec for Npz {
     fn identity(&self) -> serde_json::Value {
         identity::of("npz", self)
     }
@@ -91,7 +91,7 @@ impl SourceSpec for Archives {
 pub(crate) fn read(args: &mut Args<'_>) -> json::Read<Arc<dyn SourceSpec>> {
     let (paths, interleave) = (args.paths()?, read_interleave(args)?);
     let fields = args.texts_option("fields")?;
-    Ok(Arc::new(Archives { paths, interleave, fields }))
+    Ok(Arc::new(Npz { paths, interleave, fields }))
 }
 
 /// What reading an array takes beside its windows: its place in lists, its path, and what the allocator adds.
@@ -287,8 +287,9 @@ impl Streamed {
 
     fn current(&self) -> &[u8] {
         let row_bytes = self.reader.header().row_bytes();
-        let end = self.next * row_bytes;
-        self.window.get(end.saturating_sub(row_bytes)..end).unwrap_or_default()
+        // Before the first there is none; the reader says how many rows the window holds.
+        let Some(row) = self.next.checked_sub(1) else { return &[] };
+        &self.window[row * row_bytes..][..row_bytes]
     }
 }
 
@@ -344,7 +345,7 @@ impl Format for ArchiveFormat {
         file: &DataFile,
         from: (u64, u64),
         _window: Option<Buffer>,
-    ) -> Result<Box<dyn Rows>, BadRead> {
+    ) -> Result<Box<dyn FileRows>, BadRead> {
         let bad = |fault| BadRead { place: None, fault };
         let failed = |error| {
             bad(match error {
@@ -406,7 +407,7 @@ impl ArchiveRows {
     }
 }
 
-impl Rows for ArchiveRows {
+impl FileRows for ArchiveRows {
     fn advance(&mut self) -> Result<bool, BadRead> {
         if self.is_broken {
             return Ok(false);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
 use tightfit_format::tfrecord::{Compression, GrowError, INFLATE_BYTES, RecordError, RecordReader};
 
-use super::{BadRead, Format, Rows};
+use super::{BadRead, FileRows, Format};
 use crate::error::RowFault;
 use crate::flow::element::{ElementView, Field, Place, Schema};
 use crate::flow::origin::Origin;
@@ -29,7 +29,7 @@ pub(super) const PLACES: [Place; 1] = [Place { shape: Shape::SCALAR, offset: 0 }
 
 /// The type of a record.
 pub(super) fn schema() -> Arc<Schema> {
-    Arc::new(Schema::new(vec![Field::fixed(RECORD, DType::String, &[])]).unwrap_or_default())
+    Arc::new(Schema::single(Field::fixed(RECORD, DType::String, &[])))
 }
 
 /// A record of so many bytes as a string element, when it is all of the text.
@@ -59,7 +59,7 @@ impl Format for RecordFormat {
         file: &DataFile,
         from: (u64, u64),
         window: Option<Buffer>,
-    ) -> Result<Box<dyn Rows>, BadRead> {
+    ) -> Result<Box<dyn FileRows>, BadRead> {
         let bad = |fault| BadRead { place: None, fault };
         let memory = |error| bad(RowFault::Memory(error));
         let window = match window {
@@ -101,7 +101,7 @@ impl RecordRows {
     }
 }
 
-impl Rows for RecordRows {
+impl FileRows for RecordRows {
     fn advance(&mut self) -> Result<bool, BadRead> {
         let more = self.reader.advance_growing(PURPOSE, &self.budget).map_err(|error| match error {
             GrowError::Record(RecordError { record, offset, fault, .. }) => {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::records::{PLACES, schema, string_of};
-use crate::error::DataError;
+use crate::error::{DataError, clamped};
 use crate::flow::element::{ElementView, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
@@ -21,7 +21,7 @@ const WINDOW_BYTES: u64 = 32 << 20;
 
 /// Records of TFRecord files in an order that depends on the seed and the pass alone.
 #[derive(Debug, Clone)]
-pub struct ShuffledRecords {
+pub struct Shuffled {
     /// Files, folders and globs.
     pub paths: Vec<PathBuf>,
     /// The order.
@@ -36,7 +36,7 @@ pub struct ShuffledRecords {
     pub shard: (u64, u64),
 }
 
-impl SourceSpec for ShuffledRecords {
+impl SourceSpec for Shuffled {
     fn identity(&self) -> serde_json::Value {
         // The window of a uniform order, and where indexes are, change nothing of what comes.
         let window_bytes = match self.order {
@@ -56,14 +56,14 @@ impl SourceSpec for ShuffledRecords {
             order: self.order,
             shard: self.shard,
             threads: context.threads,
-            ..ShuffleOptions::new(self.seed, usize::try_from(window_bytes).unwrap_or(usize::MAX))
+            ..ShuffleOptions::new(self.seed, clamped(window_bytes))
         };
         let meter = context.meter("shuffled", &[]);
         let held = window_bytes as usize + ShuffleReader::fixed_bytes(&index, options.threads);
         let reader = ShuffleReader::new(index, options, &context.budget)?;
         meter.holds(held);
         let first = context.names.add_files(list);
-        Ok(context.node(Shuffled { schema: schema(), reader, first, string: [0; 16] }, meter))
+        Ok(context.node(Shuffle { schema: schema(), reader, first, string: [0; 16] }, meter))
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
         None => Order::Uniform,
     };
     let shard = (args.number_option("shards")?.unwrap_or(1), args.number_option("shard")?.unwrap_or(0));
-    Ok(Arc::new(ShuffledRecords {
+    Ok(Arc::new(Shuffled {
         paths: args.paths()?,
         order,
         seed: args.number_option("seed")?.unwrap_or(0),
@@ -83,7 +83,7 @@ pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
     }))
 }
 
-struct Shuffled {
+struct Shuffle {
     schema: Arc<Schema>,
     reader: ShuffleReader,
     /// The number of the first file.
@@ -92,7 +92,7 @@ struct Shuffled {
     string: [u8; 16],
 }
 
-impl Stage for Shuffled {
+impl Stage for Shuffle {
     fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
 
 use super::files::{Interleave, open_files, read_interleave};
-use super::{BadRead, Format, Rows};
+use super::{BadRead, FileRows, Format};
 use crate::error::DataError;
 use crate::flow::element::{ElementView, Field, Place, Schema};
 use crate::flow::identity;
@@ -20,7 +20,7 @@ use crate::flow::json::{Args, Read};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
 use crate::flow::stage::{Context, Node};
-use crate::source::window::{ByteWindow, find_byte};
+use crate::source::window::ByteWindow;
 use crate::source::{DataFile, Wanted, list_of};
 
 const PURPOSE: &str = "lines";
@@ -30,7 +30,7 @@ const LINE: &str = "line";
 
 /// Lines of text files as a source.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Lines {
+pub struct Text {
     /// Files, folders and globs.
     #[serde(skip)]
     pub paths: Vec<PathBuf>,
@@ -40,7 +40,7 @@ pub struct Lines {
     pub skip_empty: bool,
 }
 
-impl SourceSpec for Lines {
+impl SourceSpec for Text {
     fn identity(&self) -> serde_json::Value {
         identity::of("text", self)
     }
@@ -56,7 +56,7 @@ impl SourceSpec for Lines {
 
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
     let (paths, interleave) = (args.paths()?, read_interleave(args)?);
-    Ok(Arc::new(Lines { paths, interleave, skip_empty: args.flag("skip_empty")? }))
+    Ok(Arc::new(Text { paths, interleave, skip_empty: args.flag("skip_empty")? }))
 }
 
 struct LineFormat {
@@ -75,7 +75,7 @@ impl Format for LineFormat {
         file: &DataFile,
         from: (u64, u64),
         window: Option<Buffer>,
-    ) -> Result<Box<dyn Rows>, BadRead> {
+    ) -> Result<Box<dyn FileRows>, BadRead> {
         let (line, offset) = from;
         let window = ByteWindow::open(&file.path, offset, window, PURPOSE, &self.budget);
         let window = window.map_err(|fault| BadRead { place: None, fault })?;
@@ -106,7 +106,7 @@ impl LineRows {
         let mut looked_at = 0;
         loop {
             let unread = self.window.unread();
-            if let Some(end) = find_byte(unread.get(looked_at..).unwrap_or_default(), b'\n') {
+            if let Some(end) = memchr::memchr(b'\n', &unread[looked_at..]) {
                 let end = looked_at + end;
                 self.used = end + 1;
                 let is_crlf = end > 0 && unread.get(end - 1) == Some(&b'\r');
@@ -132,7 +132,7 @@ impl LineRows {
     }
 }
 
-impl Rows for LineRows {
+impl FileRows for LineRows {
     fn advance(&mut self) -> Result<bool, BadRead> {
         while let Some(bytes) = self.next_line()? {
             self.line += 1;

@@ -15,14 +15,14 @@ use crate::flow::state::{StateReader, StateWriter};
 
 /// Batches of one size, but for the last.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct BatchOf {
+pub struct Batch {
     /// Elements of a batch.
     pub size: usize,
     /// Whether a last batch of fewer is left out.
     pub drop_remainder: bool,
 }
 
-impl StageSpec for BatchOf {
+impl StageSpec for Batch {
     fn identity(&self) -> serde_json::Value {
         identity::of("batch", self)
     }
@@ -37,8 +37,8 @@ impl StageSpec for BatchOf {
         let meter = context.meter("batch", &[&input]);
         let made = Element::new(schema, "batch", &context.budget);
         let names = context.names.clone();
-        let BatchOf { size, drop_remainder: drops_rest } = *self;
-        let batch = Batch {
+        let Batch { size, drop_remainder: drops_rest } = *self;
+        let batch = BatchStage {
             input,
             size,
             drops_rest,
@@ -53,11 +53,11 @@ impl StageSpec for BatchOf {
 }
 
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
-    Ok(Arc::new(BatchOf { size: args.number()? as usize, drop_remainder: args.flag("drop_remainder")? }))
+    Ok(Arc::new(Batch { size: args.number()? as usize, drop_remainder: args.flag("drop_remainder")? }))
 }
 
 /// See the module.
-pub(crate) struct Batch {
+pub(crate) struct BatchStage {
     input: Node,
     size: usize,
     drops_rest: bool,
@@ -121,10 +121,10 @@ fn put(made: &mut Element, columns: &[Column], row: &ElementView<'_>, at: usize)
         let from = values.get(place.offset..place.offset.saturating_add(column.bytes));
         let from = from.needed("a field of a row is not where it is said to be")?;
         if column.is_string {
-            made.put_strings(index, at * column.bytes, from, row.text())?;
+            made.put_strings(index, at * column.shape.elements(), from, row.text())?;
             continue;
         }
-        let to = made.values_mut(column.offset + at * column.bytes, column.bytes);
+        let to = made.values_mut(column.offset + at * column.bytes, column.bytes)?;
         // Most fields are single numbers, for which a call to copy would take longer than copying.
         match (to.len(), from.len()) {
             (4, 4) => copy::<4>(from, to),
@@ -151,7 +151,7 @@ fn differs(row: &ElementView<'_>, index: usize, before: &Shape) -> RowFault {
     ))
 }
 
-impl Stage for Batch {
+impl Stage for BatchStage {
     fn schema(&self) -> &Arc<Schema> {
         self.made.schema()
     }
@@ -171,7 +171,7 @@ impl Stage for Batch {
         if rows < self.size && (rows == 0 || self.drops_rest) {
             return Ok(false);
         }
-        self.made.keep_rows(rows);
+        self.made.keep_rows(rows)?;
         self.meter.holds(self.made.held_bytes());
         Ok(true)
     }

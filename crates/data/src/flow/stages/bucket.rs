@@ -7,7 +7,7 @@ use tightfit_core::DType;
 use super::gather::{Pile, batch_schema};
 use super::padded::Padding;
 use crate::convert::to_whole;
-use crate::error::{DataError, RowFault};
+use crate::error::{DataError, Needed, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
@@ -74,7 +74,7 @@ impl StageSpec for BucketByLength {
         };
         let bounds = self.boundaries.iter().map(Some).chain([None]);
         let buckets = bounds.map(pile).collect::<Result<Vec<_>, DataError>>()?;
-        let first = self.batch_sizes.first().copied().unwrap_or(1);
+        let first = *self.batch_sizes.first().needed(NO_BUCKET)?;
         let is_fixed = self.drop_remainder && self.batch_sizes.iter().all(|size| *size == first);
         let layouts = self.padding.layouts(input.schema(), None)?;
         let schema = batch_schema(input.schema(), &layouts, is_fixed.then_some(first as usize))?;
@@ -106,6 +106,9 @@ pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     }))
 }
 
+/// Buckets that are not those of the boundaries.
+const NO_BUCKET: &str = "a bucket is missing";
+
 /// See the module.
 struct Bucket {
     input: Node,
@@ -132,10 +135,11 @@ impl Bucket {
             *tensor.shape().first().ok_or_else(missing)? as u64
         };
         let bucket = self.spec.boundaries.partition_point(|boundary| *boundary <= length);
-        if self.spec.pad_to_boundary && bucket == self.spec.boundaries.len() {
+        if let Some(last) =
+            self.spec.boundaries.last().filter(|last| self.spec.pad_to_boundary && **last <= length)
+        {
             return Err(RowFault::Map(format!(
-                "it is {length} long, but is to be padded to less than {}, the last boundary",
-                self.spec.boundaries.last().unwrap_or(&0)
+                "it is {length} long, but is to be padded to less than {last}, the last boundary"
             )));
         }
         Ok(bucket)
@@ -143,7 +147,7 @@ impl Bucket {
 
     /// Goes on to the batch of bucket `number`.
     fn give(&mut self, number: usize) -> Result<bool, DataError> {
-        let Some(bucket) = self.buckets.get_mut(number) else { return Ok(false) };
+        let bucket = self.buckets.get_mut(number).needed(NO_BUCKET)?;
         let laid = bucket.lay_out(&mut self.made);
         let held: usize = self.buckets.iter().map(Pile::held_bytes).sum();
         self.meter.holds(held + self.made.held_bytes());
@@ -166,10 +170,9 @@ impl Stage for Bucket {
             let row = self.input.current();
             let bad = |fault| self.names.bad(row.origin(), fault);
             let number = self.find(&row).map_err(bad)?;
-            let Some(bucket) = self.buckets.get_mut(number) else { continue };
+            let bucket = self.buckets.get_mut(number).needed(NO_BUCKET)?;
             bucket.add(&row).map_err(bad)?;
-            let size = self.spec.batch_sizes.get(number).copied().unwrap_or(1);
-            if bucket.len() as u64 >= size {
+            if bucket.len() as u64 >= *self.spec.batch_sizes.get(number).needed(NO_BUCKET)? {
                 return self.give(number);
             }
         }

@@ -23,7 +23,7 @@ use serde_json::json;
 use tightfit_core::{BudgetError, Buffer, MemoryBudget};
 
 use self::file::{CacheFile, CacheReader, CacheWriter};
-use crate::error::DataError;
+use crate::error::{DataError, clamped};
 use crate::flow::codec::{DecodeError, decode, encode};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::growing::Growing;
@@ -160,7 +160,7 @@ impl CacheStage {
     /// Keeps the element that the input stands at.
     fn keep(&mut self) -> Result<(), DataError> {
         self.encoded.set_used(0);
-        encode(&self.input.current(), &mut self.encoded)?;
+        encode(&self.input.current(), &mut self.encoded).map_err(DataError::of_fault)?;
         let Phase::Filling(writer) = &mut self.phase else { return Ok(()) };
         let bytes = self.encoded.bytes();
         let kept = match &mut self.memory {
@@ -267,7 +267,7 @@ impl CacheStage {
 
     fn decoded(&self, result: Result<(), DecodeError>) -> Result<(), DataError> {
         result.map_err(|error| match error {
-            DecodeError::Budget(error) => DataError::Budget(error),
+            DecodeError::Fault(fault) => DataError::of_fault(fault),
             DecodeError::Broken => DataError::Spec("the cache holds what is no element".to_string()),
         })
     }
@@ -424,7 +424,7 @@ impl Memory {
     fn push(&mut self, element: &[u8]) -> bool {
         let needed = element.len() + size_of::<u64>();
         if self.chunks.last().is_none_or(|(chunk, used)| chunk.len() - used < needed) {
-            let left = usize::try_from(self.limit_bytes).unwrap_or(usize::MAX).saturating_sub(self.bytes);
+            let left = clamped(self.limit_bytes).saturating_sub(self.bytes);
             let chunk = needed.max(CHUNK_BYTES.min(left));
             if chunk > left {
                 return false;

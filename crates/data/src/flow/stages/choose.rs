@@ -10,63 +10,97 @@ use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
 
+/// The first so many elements: `tf.data.Dataset.take`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Take(pub u64);
+
+/// All but the first so many: `tf.data.Dataset.skip`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skip(pub u64);
+
+/// Those whose number leaves the remainder `index` when divided by `count`: `tf.data.Dataset.shard`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// How many shards there are.
+    pub count: u64,
+    /// Which one this is, from 0.
+    pub index: u64,
+}
+
 /// Which elements pass, by their number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub enum Choice {
-    /// The first so many.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+enum Choice {
     Take(u64),
-    /// All but the first so many.
     Skip(u64),
-    /// Those whose number leaves the remainder `index` when divided by `count`.
-    Shard {
-        /// How many shards there are.
-        count: u64,
-        /// Which one this is, from 0.
-        index: u64,
-    },
+    Shard { count: u64, index: u64 },
 }
 
 impl Choice {
-    fn name(self) -> &'static str {
-        match self {
-            Choice::Take(_) => "take",
-            Choice::Skip(_) => "skip",
-            Choice::Shard { .. } => "shard",
-        }
+    fn identity(self) -> serde_json::Value {
+        identity::of("choose", &self)
+    }
+
+    fn open(self, name: &'static str, input: Node, context: &mut Context) -> Node {
+        let meter = context.meter(name, &[&input]);
+        context.node(Choose { input, choice: self, next: 0 }, meter)
     }
 }
 
-impl StageSpec for Choice {
+impl StageSpec for Take {
     fn identity(&self) -> serde_json::Value {
-        identity::of("choose", self)
+        Choice::Take(self.0).identity()
     }
 
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
-        if let Choice::Shard { count, index } = *self
-            && index >= count
-        {
+        Ok(Choice::Take(self.0).open("take", input, context))
+    }
+}
+
+impl StageSpec for Skip {
+    fn identity(&self) -> serde_json::Value {
+        Choice::Skip(self.0).identity()
+    }
+
+    fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
+        Ok(Choice::Skip(self.0).open("skip", input, context))
+    }
+}
+
+impl Shard {
+    fn choice(self) -> Choice {
+        Choice::Shard { count: self.count, index: self.index }
+    }
+}
+
+impl StageSpec for Shard {
+    fn identity(&self) -> serde_json::Value {
+        self.choice().identity()
+    }
+
+    fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
+        let Shard { count, index } = *self;
+        if index >= count {
             return Err(DataError::Spec(format!("shard {index} of {count}: they are numbered from 0")));
         }
-        let meter = context.meter(self.name(), &[&input]);
-        Ok(context.node(Choose { input, choice: *self, next: 0 }, meter))
+        Ok(self.choice().open("shard", input, context))
     }
 }
 
 pub(crate) fn read_take(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
-    Ok(Arc::new(Choice::Take(args.number()?)))
+    Ok(Arc::new(Take(args.number()?)))
 }
 
 pub(crate) fn read_skip(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
-    Ok(Arc::new(Choice::Skip(args.number()?)))
+    Ok(Arc::new(Skip(args.number()?)))
 }
 
 pub(crate) fn read_shard(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let index = args.number_option("index")?.ok_or("shard: which? Give its index, from 0")?;
-    Ok(Arc::new(Choice::Shard { count: args.number()?, index }))
+    Ok(Arc::new(Shard { count: args.number()?, index }))
 }
 
 /// See the module.
-pub(crate) struct Choose {
+struct Choose {
     input: Node,
     choice: Choice,
     /// The number of the next element.

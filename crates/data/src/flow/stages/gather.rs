@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tightfit_core::{BudgetError, DType, MAX_RANK, MemoryBudget, Shape};
 
 use super::batch::batched;
-use crate::error::{DataError, Needed, RowFault};
+use crate::error::{DataError, Defect, Needed, RowFault};
 use crate::flow::codec::{Broken, Cursor, encode, strings};
-use crate::flow::element::{Element, ElementView, Field, Place, Schema};
+use crate::flow::element::{Element, ElementView, Field, Place, Schema, with_first};
 use crate::flow::growing::Growing;
 use crate::flow::origin::Origin;
 use crate::flow::state::{StateReader, StateWriter};
@@ -76,28 +76,36 @@ impl RowQueue {
     }
 
     /// Where row `number` ends, of those that were taken out too.
-    fn end(&self, number: usize) -> usize {
+    fn end(&self, number: usize) -> Result<usize, Defect> {
         let ends = self.ends.bytes().as_chunks().0;
-        ends.get(number).map_or(0, |end| u64::from_le_bytes(*end) as usize)
+        Ok(u64::from_le_bytes(*ends.get(number).needed(NO_ROW)?) as usize)
     }
 
-    fn start(&self, number: usize) -> usize {
-        number.checked_sub(1).map_or(0, |before| self.end(before))
+    fn start(&self, number: usize) -> Result<usize, Defect> {
+        number.checked_sub(1).map_or(Ok(0), |before| self.end(before))
     }
 
-    pub fn get(&self, index: usize) -> &[u8] {
+    pub fn get(&self, index: usize) -> Result<&[u8], Defect> {
         let number = self.first + index;
-        self.bytes.bytes().get(self.start(number)..self.end(number)).unwrap_or_default()
+        self.bytes.bytes().get(self.start(number)?..self.end(number)?).needed(NO_ROW)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn iter(&self) -> impl Iterator<Item = Result<&[u8], Defect>> {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    pub fn push(&mut self, row: &ElementView<'_>) -> Result<(), BudgetError> {
+    /// Where the first row comes from; of no rows, nowhere.
+    pub fn origin(&self) -> Result<Origin, RowFault> {
+        if self.len() == 0 {
+            return Ok(Origin::default());
+        }
+        Ok(Cursor::new(self.get(0)?).map_err(broken)?.origin())
+    }
+
+    pub fn push(&mut self, row: &ElementView<'_>) -> Result<(), RowFault> {
         let before = self.bytes.used();
         encode(row, &mut self.bytes)?;
-        self.add_end(before)
+        Ok(self.add_end(before)?)
     }
 
     fn push_bytes(&mut self, row: &[u8]) -> Result<(), BudgetError> {
@@ -116,26 +124,25 @@ impl RowQueue {
     }
 
     /// Takes out the first `count`.
-    pub fn pop(&mut self, count: usize) {
+    pub fn pop(&mut self, count: usize) -> Result<(), Defect> {
         self.first += count.min(self.len());
         // As much is moved as was taken out before, so a row is moved once on average.
-        if self.first > self.len() {
-            self.move_to_front();
-        }
+        if self.first > self.len() { self.move_to_front() } else { Ok(()) }
     }
 
-    fn move_to_front(&mut self) {
-        let (from, end) = (self.start(self.first), self.bytes.used());
-        self.bytes.range_mut(0, end).copy_within(from.., 0);
+    fn move_to_front(&mut self) -> Result<(), Defect> {
+        let (from, end) = (self.start(self.first)?, self.bytes.used());
+        self.bytes.range_mut(0, end)?.copy_within(from.., 0);
         self.bytes.set_used(end - from);
         let ends = self.ends.used();
-        let numbers = self.ends.range_mut(0, ends);
+        let numbers = self.ends.range_mut(0, ends)?;
         numbers.copy_within(8 * self.first.., 0);
         for number in numbers.as_chunks_mut().0 {
             *number = u64::from_le_bytes(*number).wrapping_sub(from as u64).to_le_bytes();
         }
         self.ends.set_used(ends - 8 * self.first);
         self.first = 0;
+        Ok(())
     }
 
     pub fn clear(&mut self) {
@@ -146,7 +153,7 @@ impl RowQueue {
 
     pub fn save(&self, state: &mut StateWriter) -> Result<(), DataError> {
         state.numbers(&[self.len() as u64])?;
-        self.iter().try_for_each(|row| state.bytes(row))
+        self.iter().try_for_each(|row| state.bytes(row?))
     }
 
     pub fn restore(&mut self, state: &mut StateReader) -> Result<(), DataError> {
@@ -210,7 +217,7 @@ impl Columns {
     pub fn add(
         &mut self,
         row: &ElementView<'_>,
-        keep: impl FnOnce() -> Result<(), BudgetError>,
+        keep: impl FnOnce() -> Result<(), RowFault>,
     ) -> Result<(), RowFault> {
         let same = |(place, (column, layout)): (&Place, (&Column, &Layout))| {
             !matches!(layout, Layout::Ragged) && place.shape == column.shape
@@ -243,26 +250,19 @@ impl Columns {
     /// Makes `made` a batch of `rows`, whose shapes were added.
     pub fn lay_out<'a>(
         &self,
-        rows: impl Iterator<Item = &'a [u8]>,
+        rows: impl Iterator<Item = Result<&'a [u8], Defect>>,
         made: &mut Element,
     ) -> Result<(), RowFault> {
         let mut slots = Vec::with_capacity(self.columns.len());
         let mut target = 0;
         for ((column, layout), field) in self.columns.iter().zip(&self.layouts).zip(self.schema.fields()) {
             let shape = match layout {
-                Layout::Ragged => {
-                    let mut dims = [0; MAX_RANK];
-                    let dims = dims.get_mut(..column.shape.rank()).unwrap_or_default();
-                    dims.copy_from_slice(&column.shape);
-                    if let Some(first) = dims.first_mut() {
-                        *first = column.total;
-                    }
-                    Shape::new(dims).map_err(|error| RowFault::Map(error.to_string()))?
-                }
+                Layout::Ragged => with_first(&column.shape, column.total)
+                    .map_err(|error| RowFault::Map(error.to_string()))?,
                 _ => batched(self.rows, &column.shape)?,
             };
             made.add(shape)?;
-            let offset = made.view().places().last().map_or(0, |place| place.offset);
+            let offset = made.view().places().last().needed("a field was not added")?.offset;
             if let Layout::Ragged = layout {
                 let splits =
                     Shape::new(&[self.rows + 1]).map_err(|error| RowFault::Map(error.to_string()))?;
@@ -280,7 +280,7 @@ impl Columns {
             target += if let Layout::Ragged = layout { 2 } else { 1 };
         }
         for (number, row) in rows.enumerate() {
-            let mut cursor = Cursor::new(row).map_err(broken)?;
+            let mut cursor = Cursor::new(row?).map_err(broken)?;
             for (index, slot) in slots.iter_mut().enumerate() {
                 let (shape, values) = cursor.field(&self.schema, index).map_err(broken)?;
                 slot.put(made, number, &shape, values)?;
@@ -299,7 +299,8 @@ fn equal(before: Option<&Column>, shape: &Shape, axis: usize, field: &Field) -> 
     let Some(inner) = shape.get(axis..) else {
         return Err(format!("{} is a scalar here, which cannot be ragged", field.name));
     };
-    let total = shape.first().copied().unwrap_or(0);
+    // Of a scalar, which is never ragged, there is nothing to sum up.
+    let total = shape.first().map_or(0, |rows| *rows);
     match before {
         None => Ok(Column { shape: *shape, total }),
         Some(before) if before.shape.get(axis..) == Some(inner) => {
@@ -327,10 +328,12 @@ fn padded(
         return Err(format!("{name} is {shape} here, which is not of {} dimensions", dims.len()));
     }
     let mut sizes = [0; MAX_RANK];
-    let sizes = sizes.get_mut(..dims.len()).unwrap_or_default();
+    let sizes = &mut sizes[..shape.rank()];
     for (axis, (to, (size, dim))) in sizes.iter_mut().zip(shape.iter().zip(dims)).enumerate() {
-        let longest = before.and_then(|before| before.shape.get(axis)).copied().unwrap_or(0);
-        *to = dim.unwrap_or((*size).max(longest));
+        // The first row has none before it that could be longer.
+        let longest =
+            before.and_then(|before| before.shape.get(axis)).map_or(*size, |longest| *longest.max(size));
+        *to = dim.map_or(longest, |dim| dim);
         if *size > *to {
             return Err(format!(
                 "{name} is {shape} here, and is to be padded to {to} along dimension {axis}"
@@ -339,6 +342,9 @@ fn padded(
     }
     Ok(Column { shape: Shape::new(sizes).map_err(|error| error.to_string())?, total: 0 })
 }
+
+/// A queue that is shorter than it says.
+const NO_ROW: &str = "a row that was put by is not there";
 
 /// A batch that is smaller than its rows.
 const NO_ROOM: &str = "a batch has no room for a row";
@@ -375,18 +381,18 @@ impl Slots<'_> {
                 (number * size, size)
             }
             Layout::Ragged => {
-                let rows = shape.first().copied().unwrap_or(0);
+                let rows = *shape.first().needed("a ragged row is a scalar")?;
                 let inner: usize = shape.iter().skip(1).product();
                 let start = self.at * inner;
                 self.at += rows;
-                let splits = made.field_mut(self.target + 1).as_chunks_mut().0;
+                let splits = made.field_mut(self.target + 1)?.as_chunks_mut().0;
                 let split = splits.get_mut(number + 1).needed(NO_ROOM)?;
                 *split = (self.at as i64).to_le_bytes();
                 (start, elements)
             }
         };
         let width = self.dtype.bytes();
-        let slot = made.values_mut(self.offset + start * width, size * width);
+        let slot = made.values_mut(self.offset + start * width, size * width)?;
         if elements == size && self.dtype != DType::String {
             if slot.len() != values.len() {
                 return Err(RowFault::Broken(NO_ROOM));
@@ -411,11 +417,8 @@ impl Slots<'_> {
         for run in 0..runs.count {
             let at = start + runs.offset(run);
             for (i, text) in texts.by_ref().take(runs.elements).enumerate() {
-                let string = made.add_text(text)?;
-                let refs = made.field_mut(self.target).as_chunks_mut().0;
-                if let Some(to) = refs.get_mut(at + i) {
-                    *to = bytemuck::cast::<_, [u8; 16]>(string);
-                }
+                let string = made.add_text(text.map_err(broken)?)?;
+                made.put_string(self.target, at + i, string)?;
             }
         }
         Ok(())
@@ -504,7 +507,7 @@ impl Pile {
 
     /// Makes `made` a batch of all rows, which are then gone, also when there is no memory for it.
     pub fn lay_out(&mut self, made: &mut Element) -> Result<(), (Origin, RowFault)> {
-        let origin = Cursor::new(self.rows.get(0)).map(|first| first.origin()).unwrap_or_default();
+        let origin = self.rows.origin().map_err(|fault| (Origin::default(), fault))?;
         made.begin(origin);
         let laid = self.columns.lay_out(self.rows.iter(), made);
         self.clear();
@@ -523,7 +526,7 @@ impl Pile {
     pub fn restore(&mut self, state: &mut StateReader) -> Result<(), DataError> {
         self.rows.restore(state)?;
         self.columns.clear();
-        let shapes = self.rows.iter().try_for_each(|row| self.columns.add_encoded(row));
+        let shapes = self.rows.iter().try_for_each(|row| self.columns.add_encoded(row?));
         shapes.map_err(|fault| state.wrong(&fault.to_string()))
     }
 }

@@ -8,7 +8,7 @@ use tightfit_core::MemoryBudget;
 
 use super::parallel::{restore_block, save_error};
 use super::worker::Block;
-use crate::error::DataError;
+use crate::error::{DataError, Needed};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::maps::{Chain, MapOp, last_of, schemas_of};
 use crate::flow::stage::{Context, Meter, Node, Stage};
@@ -42,7 +42,7 @@ impl Inline {
         let schemas = schemas_of(ops, input.schema())?;
         let budget = context.budget.clone();
         let chain = Chain::new(ops, &schemas, meter, &context.names, &budget)?;
-        let made = Element::new(last_of(&schemas), "map", &budget);
+        let made = Element::new(last_of(&schemas)?, "map", &budget);
         Ok(Inline { input, chain, made, saved: None, given: 0, current: Current::Made, budget })
     }
 
@@ -106,7 +106,7 @@ impl Stage for Inline {
     fn save(&mut self, state: &mut StateWriter) -> Result<(), DataError> {
         self.input.save(state)?;
         let Some(block) = &self.saved else { return state.numbers(&[0, 0]) };
-        let elements = block.outputs.get(self.given..).unwrap_or(&[]);
+        let elements = block.outputs.get(self.given..).needed("more elements were given than there were")?;
         state.numbers(&[elements.len() as u64, block.errors.len() as u64])?;
         for (before, error) in &block.errors {
             save_error(before.saturating_sub(self.given) as u64, error, state)?;

@@ -16,6 +16,7 @@ use crate::flow::state::{StateReader, StateWriter};
 
 /// Who does the operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub enum MapMode {
     /// Whoever takes the elements.
     Inline,
@@ -53,7 +54,7 @@ impl MapMode {
         let meter = context.meter_of_parts(name, &[&input], parts);
         match self {
             MapMode::Inline => {
-                let map = Map::new(input, &ops, meter.clone(), context)?;
+                let map = MapStage::new(input, &ops, meter.clone(), context)?;
                 Ok(context.node(map, meter))
             }
             MapMode::Parallel { threads, .. } => {
@@ -75,27 +76,27 @@ fn label(name: &str) -> String {
 
 /// An operation as a stage.
 #[derive(Clone)]
-pub struct Each {
+pub struct Map {
     /// The operation.
     pub op: Arc<dyn MapOp>,
     /// Who does it.
     pub mode: MapMode,
 }
 
-impl Each {
+impl Map {
     /// `op`, done by as many threads as are worth it, in order.
-    pub fn new(op: impl MapOp + 'static) -> Each {
-        Each { op: Arc::new(op), mode: MapMode::default() }
+    pub fn new(op: impl MapOp + 'static) -> Map {
+        Map { op: Arc::new(op), mode: MapMode::default() }
     }
 }
 
-impl fmt::Debug for Each {
+impl fmt::Debug for Map {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:?}", self.op.name(), self.mode)
     }
 }
 
-impl StageSpec for Each {
+impl StageSpec for Map {
     fn identity(&self) -> serde_json::Value {
         identity::of("each", &(self.op.identity(), self.mode))
     }
@@ -121,30 +122,30 @@ pub(crate) fn read_mode(args: &mut Args<'_>, usual: MapMode) -> Read<MapMode> {
 
 /// A stage that is `op`, with the options of [`read_mode`].
 pub(crate) fn read_each(op: impl MapOp + 'static, args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
-    Ok(Arc::new(Each { op: Arc::new(op), mode: read_mode(args, MapMode::default())? }))
+    Ok(Arc::new(Map { op: Arc::new(op), mode: read_mode(args, MapMode::default())? }))
 }
 
 /// See the module.
-pub(crate) struct Map {
+pub(crate) struct MapStage {
     input: Node,
     chain: Chain,
     made: Element,
 }
 
-impl Map {
+impl MapStage {
     pub fn new(
         input: Node,
         ops: &[Arc<dyn MapOp>],
         meter: Arc<Meter>,
         context: &Context,
-    ) -> Result<Map, DataError> {
+    ) -> Result<MapStage, DataError> {
         let schemas = schemas_of(ops, input.schema())?;
         let chain = Chain::new(ops, &schemas, meter, &context.names, &context.budget)?;
-        Ok(Map { input, chain, made: Element::new(last_of(&schemas), "map", &context.budget) })
+        Ok(MapStage { input, chain, made: Element::new(last_of(&schemas)?, "map", &context.budget) })
     }
 }
 
-impl Stage for Map {
+impl Stage for MapStage {
     fn schema(&self) -> &Arc<Schema> {
         self.made.schema()
     }

@@ -124,7 +124,7 @@ impl Parallel {
         context.tuner.add_holder(&shared);
         Ok(Parallel {
             shared,
-            schema: last_of(&schemas),
+            schema: last_of(&schemas)?,
             schemas,
             ops,
             budget: context.budget.clone(),

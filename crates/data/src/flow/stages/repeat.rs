@@ -12,26 +12,26 @@ use crate::flow::state::{StateReader, StateWriter};
 
 /// Passes over the data; `None` for no end of them.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct Passes(pub Option<u64>);
+pub struct Repeat(pub Option<u64>);
 
-impl StageSpec for Passes {
+impl StageSpec for Repeat {
     fn identity(&self) -> serde_json::Value {
         identity::of("repeat", self)
     }
 
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter("repeat", &[&input]);
-        Ok(context.node(Repeat { input, count: self.0, first: 0, done: 0, had_any: false }, meter))
+        Ok(context.node(RepeatStage { input, count: self.0, first: 0, done: 0, had_any: false }, meter))
     }
 }
 
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let count = if args.value().is_null() { None } else { Some(args.number()?) };
-    Ok(Arc::new(Passes(count)))
+    Ok(Arc::new(Repeat(count)))
 }
 
 /// See the module.
-pub(crate) struct Repeat {
+pub(crate) struct RepeatStage {
     input: Node,
     /// Passes; `None` for no end of them.
     count: Option<u64>,
@@ -42,7 +42,7 @@ pub(crate) struct Repeat {
     had_any: bool,
 }
 
-impl Stage for Repeat {
+impl Stage for RepeatStage {
     fn schema(&self) -> &Arc<Schema> {
         self.input.schema()
     }
@@ -96,7 +96,7 @@ impl Stage for Repeat {
     }
 }
 
-impl Repeat {
+impl RepeatStage {
     /// The number of the pass that is on.
     fn epoch(&self) -> u64 {
         self.first.saturating_add(self.done)

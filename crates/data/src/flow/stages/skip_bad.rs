@@ -75,7 +75,8 @@ impl Skip {
             | DataError::SavedBudget(_)
             | DataError::Thread(_)
             | DataError::Index { .. }
-            | DataError::Stopped => return Err(error),
+            | DataError::Stopped
+            | DataError::Defect(_) => return Err(error),
         }
         let message = error.to_string();
         self.repeats = if message == self.last { self.repeats + 1 } else { 1 };

@@ -12,7 +12,7 @@ use crate::flow::*;
 const LENGTHS: [usize; 13] = [1, 5, 2, 9, 3, 12, 4, 6, 7, 2, 15, 1, 8];
 
 /// Element `i` is `i` as often as the `i`th of the records says, which are numbers as text.
-fn repeated() -> Each {
+fn repeated() -> Map {
     let fields = vec![
         Field::new("x", DType::I64, &[None]),
         Field::fixed("n", DType::I32, &[]),
@@ -39,7 +39,7 @@ fn repeated() -> Each {
             Ok(Verdict::Keep)
         },
     );
-    Each { op: std::sync::Arc::new(op), mode: MapMode::Inline }
+    Map { op: std::sync::Arc::new(op), mode: MapMode::Inline }
 }
 
 fn of_lengths(folder: &Folder, lengths: &[usize]) -> PipelineSpec {
@@ -84,7 +84,7 @@ fn all(pipeline: &mut Pipeline, name: &str) -> Vec<String> {
 fn texts(element: &ElementView<'_>, name: &str) -> String {
     let index = element.schema().find(name).unwrap();
     let texts: Vec<_> =
-        element.strings(index).map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+        element.strings(index).map(|text| String::from_utf8_lossy(text.unwrap()).into_owned()).collect();
     texts.join(",")
 }
 
@@ -110,11 +110,11 @@ fn pads_as_tensorflow() {
         values: vec![("x".to_string(), Scalar::Int(7))],
     };
     let batch = PaddedBatch { size: 2, padding, drop_remainder: true };
-    let mut pipeline = open(spec.clone().then(Choice::Take(3)).then(batch.clone()));
+    let mut pipeline = open(spec.clone().then(Take(3)).then(batch.clone()));
     assert_eq!(pipeline.schema().fields()[0].to_string(), "x: int64 [2, 6]");
     assert_eq!(all(&mut pipeline, "x"), ["[[0, 7, 7, 7, 7, 7], [1, 1, 1, 1, 1, 7]]"]);
     // What is too long is an error of its own, and the rest goes on.
-    let mut pipeline = open(spec.then(Choice::Skip(2)).then(batch));
+    let mut pipeline = open(spec.then(Skip(2)).then(batch));
     let error = pipeline.advance().unwrap_err().to_string();
     assert!(error.contains("record 3 at byte 51: x is [9] here, and is to be padded to 6"), "{error}");
     assert!(pipeline.advance().unwrap());
@@ -141,7 +141,7 @@ fn pads_inner_dimensions_and_strings() {
             Ok(Verdict::Keep)
         },
     );
-    let wide = Each { op: std::sync::Arc::new(wide), mode: MapMode::Inline };
+    let wide = Map { op: std::sync::Arc::new(wide), mode: MapMode::Inline };
     let mut pipeline = open(spec.then(wide).then(PaddedBatch { size: 3, padding, drop_remainder: false }));
     assert!(pipeline.advance().unwrap());
     let batch = pipeline.current();
@@ -242,8 +242,8 @@ fn windows_as_tensorflow() {
     let folder = Folder::new("windows");
     let paths = numbered(&folder, &[10]);
     let run = |count: u64, size: usize, shift: usize, stride: usize, drop_remainder: bool| {
-        let spec = records(paths.clone(), 1, 1).then(Choice::Take(count));
-        run(spec.then(Windows { size, shift, stride, drop_remainder }))
+        let spec = records(paths.clone(), 1, 1).then(Take(count));
+        run(spec.then(Window { size, shift, stride, drop_remainder }))
     };
     assert_eq!(run(7, 3, 1, 1, false), ["0 1 2", "1 2 3", "2 3 4", "3 4 5", "4 5 6", "5 6", "6"]);
     assert_eq!(run(7, 3, 1, 1, true), ["0 1 2", "1 2 3", "2 3 4", "3 4 5", "4 5 6"]);
@@ -262,8 +262,8 @@ fn windows_as_tensorflow() {
 fn rows_of_batches_are_lent_where_they_lie() {
     let folder = Folder::new("unbatch");
     let spec = of_lengths(&folder, &[2, 2, 2, 2, 2]);
-    let batch = BatchOf { size: 3, drop_remainder: false };
-    let mut pipeline = open(spec.clone().then(batch).then(Rows));
+    let batch = Batch { size: 3, drop_remainder: false };
+    let mut pipeline = open(spec.clone().then(batch).then(Unbatch));
     assert_eq!(pipeline.schema().to_string(), "x: int64 [?]; n: int32 []; m: float32 [?, 2]; s: string [?]");
     let mut seen = Vec::new();
     let mut starts = Vec::new();
@@ -275,7 +275,7 @@ fn rows_of_batches_are_lent_where_they_lie() {
     assert_eq!(seen[0], "[[0, 0], [0, 0]] 0,0");
     assert_eq!((seen.len(), seen[4].as_str()), (5, "[[4, 4], [4, 4]] 4,4"));
     assert!(starts[1] == starts[0] + 16 && starts[2] == starts[1] + 16);
-    let ragged = spec.then(RaggedBatch { size: 3, fields: None, drop_remainder: false }).then(Rows);
+    let ragged = spec.then(RaggedBatch { size: 3, fields: None, drop_remainder: false }).then(Unbatch);
     let error = open(ragged).advance().unwrap_err().to_string();
     assert!(error.contains("x/row_splits has 4 rows, and other fields have others"), "{error}");
 }
@@ -303,10 +303,10 @@ fn pipelines_are_zipped_and_concatenated() {
     };
     let error = refused(PipelineSpec::new(zip(None)));
     assert!(error.contains("two fields are called \"record\"; prefixes"), "{error}");
-    let inputs = vec![b.clone(), a.clone(), b.clone().then(Choice::Take(1))];
-    let spec = PipelineSpec::new(Concatenate { inputs }).then(Passes(Some(2)));
+    let inputs = vec![b.clone(), a.clone(), b.clone().then(Take(1))];
+    let spec = PipelineSpec::new(Concatenate { inputs }).then(Repeat(Some(2)));
     assert_eq!(run(spec).join(" "), "3 4 5 6 7 0 1 2 3 3 4 5 6 7 0 1 2 3");
-    let batches = |size| b.clone().then(BatchOf { size, drop_remainder: true });
+    let batches = |size| b.clone().then(Batch { size, drop_remainder: true });
     let spec = PipelineSpec::new(Concatenate { inputs: vec![batches(2), batches(3)] });
     assert_eq!(open(spec.clone()).schema().to_string(), "record: string [?]");
     assert_eq!(run(spec), ["3 4", "5 6", "3 4 5"]);
@@ -332,7 +332,7 @@ fn what_is_wrong_is_passed_over_and_counted() {
             Ok(Verdict::Keep)
         },
     );
-    let bad = |mode| Each { op: std::sync::Arc::new(bad.clone()), mode };
+    let bad = |mode| Map { op: std::sync::Arc::new(bad.clone()), mode };
     for mode in [MapMode::Inline, MapMode::default()] {
         let spec = records(paths.clone(), 1, 1).then(bad(mode));
         let mut pipeline = open(spec.clone().then(SkipBad::default()));
@@ -348,7 +348,7 @@ fn what_is_wrong_is_passed_over_and_counted() {
         assert!(error.contains("record 23"), "{error}");
     }
     // A file that is gone is an error each time it is its turn, and no end of errors.
-    let spec = records(paths.clone(), 1, 1).then(Passes(None)).then(SkipBad::default());
+    let spec = records(paths.clone(), 1, 1).then(Repeat(None)).then(SkipBad::default());
     let mut pipeline = open(spec);
     std::fs::remove_file(&paths[0]).unwrap();
     assert!((0..10).any(|_| matches!(pipeline.advance(), Ok(false) | Err(_))));
@@ -360,7 +360,7 @@ fn files_come_in_an_order_by_seed_and_epoch() {
     let paths = numbered(&folder, &[2; 9]);
     let order = |cycle, seed, passes| {
         let interleave = Interleave { cycle, block: 2, shuffle_seed: Some(seed) };
-        run(PipelineSpec::new(Records { paths: paths.clone(), interleave }).then(Passes(Some(passes))))
+        run(PipelineSpec::new(TfRecord { paths: paths.clone(), interleave }).then(Repeat(Some(passes))))
     };
     let first = order(1, 3, 1);
     assert_ne!(order(1, 4, 1), first);
@@ -373,7 +373,7 @@ fn files_come_in_an_order_by_seed_and_epoch() {
     sorted.sort();
     assert!(sorted.into_iter().eq(0..18));
     let interleave = Interleave { cycle: 2, block: 1, shuffle_seed: Some(5) };
-    let spec = || PipelineSpec::new(Records { paths: paths.clone(), interleave });
+    let spec = || PipelineSpec::new(TfRecord { paths: paths.clone(), interleave });
     let mut pipeline = open(spec());
     pipeline.reset(7).unwrap();
     assert!(pipeline.advance().unwrap() && pipeline.advance().unwrap() && pipeline.advance().unwrap());

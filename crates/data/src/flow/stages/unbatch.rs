@@ -14,9 +14,9 @@ use tightfit_core::Shape;
 
 /// The rows of each element, along the first dimension of its fields.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct Rows;
+pub struct Unbatch;
 
-impl StageSpec for Rows {
+impl StageSpec for Unbatch {
     fn identity(&self) -> serde_json::Value {
         identity::of("unbatch", self)
     }
@@ -31,7 +31,7 @@ impl StageSpec for Rows {
         let meter = context.meter("unbatch", &[&input]);
         let own = Element::new(input.schema().clone(), "unbatch", &context.budget);
         let (names, places, steps) = (context.names.clone(), Vec::new(), Vec::new());
-        let unbatch = Unbatch {
+        let unbatch = UnbatchStage {
             input,
             schema,
             own,
@@ -47,11 +47,11 @@ impl StageSpec for Rows {
 }
 
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
-    if args.value().is_null() { Ok(Arc::new(Rows)) } else { Err(args.wrong(args.name(), "null")) }
+    if args.value().is_null() { Ok(Arc::new(Unbatch)) } else { Err(args.wrong(args.name(), "null")) }
 }
 
 /// See the module.
-struct Unbatch {
+struct UnbatchStage {
     input: Node,
     schema: Arc<Schema>,
     /// The batch, when it comes from a saved state and not from the input.
@@ -60,13 +60,13 @@ struct Unbatch {
     /// Where the current row lies in the batch, and how far behind it the next does.
     places: Vec<Place>,
     steps: Vec<usize>,
-    /// Rows behind the current one.
+    /// Unbatch behind the current one.
     left: usize,
     names: Names,
     meter: Arc<Meter>,
 }
 
-impl Unbatch {
+impl UnbatchStage {
     fn batch(&self) -> ElementView<'_> {
         if self.is_own { self.own.view() } else { self.input.current() }
     }
@@ -91,7 +91,7 @@ impl Unbatch {
             self.places.push(Place { shape, offset: place.offset.wrapping_sub(bytes) });
             self.steps.push(bytes);
         }
-        self.left = rows.unwrap_or(0);
+        self.left = rows.ok_or_else(|| RowFault::Map("it has no fields, and so no rows".to_string()))?;
         Ok(())
     }
 
@@ -103,7 +103,7 @@ impl Unbatch {
     }
 }
 
-impl Stage for Unbatch {
+impl Stage for UnbatchStage {
     fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::gather::{Columns, Layout, RowQueue, batch_schema};
-use crate::error::DataError;
+use crate::error::{DataError, RowFault};
 use crate::flow::codec::Cursor;
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::identity;
 use crate::flow::json::{Args, Read};
-use crate::flow::origin::Names;
+use crate::flow::origin::{Names, Origin};
 use crate::flow::spec::StageSpec;
 use crate::flow::stage::{Context, Meter, Node, Stage};
 use crate::flow::state::{StateReader, StateWriter};
@@ -18,7 +18,7 @@ const PURPOSE: &str = "window";
 
 /// Windows over the elements.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct Windows {
+pub struct Window {
     /// Elements of a window.
     pub size: usize,
     /// Elements from the beginning of one window to that of the next.
@@ -29,7 +29,7 @@ pub struct Windows {
     pub drop_remainder: bool,
 }
 
-impl StageSpec for Windows {
+impl StageSpec for Window {
     fn identity(&self) -> serde_json::Value {
         identity::of("window", self)
     }
@@ -44,7 +44,7 @@ impl StageSpec for Windows {
         let dim = self.drop_remainder.then_some(self.size);
         let schema = Arc::new(batch_schema(input.schema(), &layouts, dim)?);
         let meter = context.meter(PURPOSE, &[&input]);
-        let window = Window {
+        let window = WindowStage {
             columns: Columns::new(input.schema().clone(), layouts),
             input,
             spec: *self,
@@ -65,13 +65,13 @@ pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let shift = args.number_option("shift")?.unwrap_or(size) as usize;
     let stride = args.number_option("stride")?.unwrap_or(1) as usize;
     let drop_remainder = args.flag("drop_remainder")?;
-    Ok(Arc::new(Windows { size: size as usize, shift, stride, drop_remainder }))
+    Ok(Arc::new(Window { size: size as usize, shift, stride, drop_remainder }))
 }
 
 /// See the module.
-struct Window {
+struct WindowStage {
     input: Node,
-    spec: Windows,
+    spec: Window,
     /// Elements from the first of a window to its last.
     span: usize,
     /// The elements from where the next window begins on.
@@ -85,7 +85,7 @@ struct Window {
     meter: Arc<Meter>,
 }
 
-impl Window {
+impl WindowStage {
     fn fill(&mut self) -> Result<(), DataError> {
         while !self.is_at_end && self.rows.len() < self.span {
             if !self.input.advance()? {
@@ -94,14 +94,30 @@ impl Window {
                 self.to_skip -= 1;
             } else {
                 let row = self.input.current();
-                self.rows.push(&row).map_err(|error| self.names.bad(row.origin(), error.into()))?;
+                self.rows.push(&row).map_err(|fault| self.names.bad(row.origin(), fault))?;
             }
         }
         Ok(())
     }
 }
 
-impl Stage for Window {
+impl WindowStage {
+    /// Makes a window of the first `rows` of those held.
+    fn lay_out(&mut self, rows: usize) -> Result<(), (Origin, RowFault)> {
+        let chosen = || (0..rows).step_by(self.spec.stride).map(|index| self.rows.get(index));
+        self.columns.clear();
+        let origin = self.rows.origin().map_err(|fault| (Origin::default(), fault))?;
+        self.made.begin(origin);
+        for row in chosen() {
+            let row = row.map_err(|defect| (origin, defect.into()))?;
+            let own = Cursor::new(row).map_or(origin, |row| row.origin());
+            self.columns.add_encoded(row).map_err(|fault| (own, fault))?;
+        }
+        self.columns.lay_out(chosen(), &mut self.made).map_err(|fault| (origin, fault))
+    }
+}
+
+impl Stage for WindowStage {
     fn schema(&self) -> &Arc<Schema> {
         self.made.schema()
     }
@@ -113,24 +129,12 @@ impl Stage for Window {
             self.rows.clear();
             return Ok(false);
         }
-        let chosen = || (0..rows).step_by(self.spec.stride).map(|index| self.rows.get(index));
-        self.columns.clear();
-        let mut origin = Cursor::new(self.rows.get(0)).map(|row| row.origin()).unwrap_or_default();
-        self.made.begin(origin);
-        let mut laid = Ok(());
-        for row in chosen() {
-            laid = self.columns.add_encoded(row);
-            if laid.is_err() {
-                origin = Cursor::new(row).map(|row| row.origin()).unwrap_or_default();
-                break;
-            }
-        }
-        let laid = laid.and_then(|()| self.columns.lay_out(chosen(), &mut self.made));
+        let laid = self.lay_out(rows);
         let gone = self.spec.shift.min(rows);
-        self.rows.pop(gone);
+        self.rows.pop(gone)?;
         self.to_skip = self.spec.shift - gone;
         self.meter.holds(self.rows.held_bytes() + self.made.held_bytes());
-        laid.map_err(|fault| self.names.bad(origin, fault))?;
+        laid.map_err(|(origin, fault)| self.names.bad(origin, fault))?;
         Ok(true)
     }
 

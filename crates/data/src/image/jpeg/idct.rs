@@ -33,9 +33,7 @@ pub(super) fn transform(block: &[i16; 64], quant: &[i16; 64], out: &mut [u8], st
     #[cfg(not(target_arch = "x86_64"))]
     let samples = samples(block, quant);
     for (y, line) in samples.iter().enumerate() {
-        if let Some(to) = out.get_mut(y * stride..y * stride + 8) {
-            to.copy_from_slice(line);
-        }
+        out[y * stride..y * stride + 8].copy_from_slice(line);
     }
 }
 
@@ -45,9 +43,7 @@ pub(super) fn transform_flat(first: i16, quant: i16, out: &mut [u8], stride: usi
     let scaled = first.wrapping_mul(quant).wrapping_shl(PASS_BITS);
     let sample = ((i32::from(scaled) + (1 << (PASS_BITS + 2))) >> (PASS_BITS + 3)).clamp(-128, 127) + 128;
     for y in 0..8 {
-        if let Some(to) = out.get_mut(y * stride..y * stride + 8) {
-            to.fill(sample as u8);
-        }
+        out[y * stride..y * stride + 8].fill(sample as u8);
     }
 }
 

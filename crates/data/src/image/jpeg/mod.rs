@@ -98,6 +98,7 @@ fn read_frame(marker: u8, bytes: usize, source: &mut impl Source) -> Result<Fram
 fn heap_bytes(frame: &Frame, first: usize) -> u64 {
     let has_neighbours = has_neighbours(frame, frame.components().len());
     let of_component = |component: &Component| {
+        // One that cannot be brought to the picture's size is refused where it is needed.
         let upsampling = Upsampling::new(frame, component).unwrap_or(Upsampling::None);
         let plane = plane_lines(component, has_neighbours) * 8 * component.padded[0];
         let [line, sums] = line_sizes(frame, component, upsampling);
@@ -238,7 +239,7 @@ impl File<'_> {
                         clear(&mut block, &mut is_used);
                         let is_more = decoder.begin()? && decoder.sequential(0, &mut block)?;
                         is_used = is_more;
-                        picture.put(0, [x, line], &block, is_more);
+                        picture.put(0, [x, line], &block, is_more)?;
                     }
                 }
             } else {
@@ -251,7 +252,7 @@ impl File<'_> {
                             clear(&mut block, &mut is_used);
                             let is_more = is_decoded && decoder.sequential(part, &mut block)?;
                             is_used = is_more;
-                            picture.put(part, place, &block, is_more);
+                            picture.put(part, place, &block, is_more)?;
                         }
                     }
                 }
@@ -305,7 +306,7 @@ impl File<'_> {
                     let blocks = blocks.chunks_exact(component.padded[0]).nth(line);
                     let blocks = blocks.ok_or(Stop::Broken("a JPEG of fewer lines than it has"))?;
                     for (x, block) in blocks.iter().take(component.blocks[0]).enumerate() {
-                        picture.put(at, [x, line], block, true);
+                        picture.put(at, [x, line], block, true)?;
                     }
                 }
             }
@@ -383,7 +384,8 @@ struct Plane {
 impl Plane {
     fn sample_line(&self, y: usize) -> &[u8] {
         let at = y % self.lines * self.stride;
-        self.samples.get(at..at + self.component.width).unwrap_or(&[])
+        // As many lines as `y` is kept below, each with room for a component's.
+        &self.samples[at..at + self.component.width]
     }
 
     /// Makes line `y` of the picture.
@@ -484,17 +486,19 @@ impl<'f> Picture<'f> {
 
     /// Transforms a block of component `at` to its place, in blocks across and down.
     #[inline(always)]
-    fn put(&mut self, at: usize, [x, y]: [usize; 2], block: &Block, is_more: bool) {
-        const NONE: [i16; 64] = [0; 64];
-        let Some(plane) = self.planes.get_mut(at) else { return };
+    fn put(&mut self, at: usize, [x, y]: [usize; 2], block: &Block, is_more: bool) -> Result<(), Stop> {
+        // Components that are not needed have none.
+        let Some(plane) = self.planes.get_mut(at) else { return Ok(()) };
         let start = 8 * y % plane.lines * plane.stride + 8 * x;
-        let (stride, quant) = (plane.stride, plane.quant.as_ref().unwrap_or(&NONE));
-        let Some(out) = plane.samples.get_mut(start..) else { return };
+        let quant =
+            plane.quant.as_ref().ok_or(Stop::Broken("a JPEG with a block before its quantisation"))?;
+        let (stride, out) = (plane.stride, &mut plane.samples[start..]);
         if is_more {
             idct::transform(block, quant, out, stride);
         } else {
             idct::transform_flat(block[0], quant[0], out, stride);
         }
+        Ok(())
     }
 
     /// Writes the lines that can be made now that another line of MCUs is decoded, the last if `is_last`.

@@ -13,7 +13,7 @@ use tightfit_format::whole::WholeFile;
 use super::file::{
     BLOCK_RECORDS, Block, FILE_HEADER_BYTES, FRAMING_BYTES, Header, MAX_WIDTH, TABLE_ENTRY_BYTES,
 };
-use crate::error::{BadRow, DataError, RowFault, io_error};
+use crate::error::{BadRow, DataError, Needed, RowFault, io_error};
 use crate::source::FileStamp;
 
 /// Called with the bytes that have been passed over; false ends the work.
@@ -143,7 +143,7 @@ impl Walk {
         let wanted = if self.last_bytes < SPARSE_FROM_BYTES { self.window.len() } else { HEADER_BYTES };
         let present_bytes = self.data.len().saturating_sub(self.at);
         let read_bytes = present_bytes.min(wanted as u64) as usize;
-        let window = self.window.get_mut(..read_bytes).unwrap_or_default();
+        let window = &mut self.window[..read_bytes];
         self.data.read_exact_at(self.at, window).map_err(DataError::Format)?;
         (self.start, self.filled, self.refilled) = (self.at, read_bytes, true);
         Ok(self.held_header())
@@ -197,9 +197,8 @@ impl Blocks {
             self.table_reservation.try_grow(2 * TABLE_ENTRY_BYTES as u64)?;
         }
         let at = self.count * MAX_WIDTH;
-        if let Some(place) = self.offsets.get_mut(at..at + MAX_WIDTH) {
-            place.copy_from_slice(&offset.to_le_bytes());
-        }
+        // A block that is full was written and is empty again.
+        self.offsets[at..at + MAX_WIDTH].copy_from_slice(&offset.to_le_bytes());
         self.count += 1;
         Ok(self.count == BLOCK_RECORDS)
     }
@@ -207,28 +206,28 @@ impl Blocks {
     /// Writes the block, if there is anything in it.
     fn write(&mut self, write: &mut impl Write) -> io::Result<()> {
         let numbers: &mut [u64] = bytemuck::cast_slice_mut(&mut self.offsets);
-        let numbers = numbers.get_mut(..self.count).unwrap_or_default();
+        let numbers = &numbers[..self.count];
         let (Some(base), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(()) };
         let (base, last) = (u64::from_le(*base), u64::from_le(*last));
-        let slope = (last - base).checked_div(self.count as u64 - 1).unwrap_or_default();
+        let slope = (last - base) / (self.count as u64 - 1).max(1);
         // Offsets are below 2^63, as files are, so their differences fit.
         let stray = |record: usize, offset: u64| {
             u64::from_le(offset).wrapping_sub(base.wrapping_add(record as u64 * slope)).cast_signed()
         };
-        let strays = || numbers.iter().enumerate().map(|(record, offset)| stray(record, *offset));
-        let (least, most) = (strays().min().unwrap_or_default(), strays().max().unwrap_or_default());
+        // The first stands on the line.
+        let strays = numbers.iter().enumerate().map(|(record, offset)| stray(record, *offset));
+        let (least, most) = strays.fold((0, 0), |(least, most), s| (s.min(least), s.max(most)));
         let width = (u64::BITS - most.wrapping_sub(least).cast_unsigned().leading_zeros()).div_ceil(8);
         for record in 0..self.count {
             // A delta is no wider than what it is packed out of, so nothing is overwritten before it is read.
             let from = record * MAX_WIDTH;
-            let offset = super::file::number(&self.offsets, from, MAX_WIDTH).unwrap_or_default();
+            let offset = super::file::number(&self.offsets, from, MAX_WIDTH);
+            let offset = offset.needed("the offsets of a block are cut off")?;
             let delta = stray(record, offset.to_le()).wrapping_sub(least).cast_unsigned().to_le_bytes();
-            let to = record * width as usize;
-            if let Some(place) = self.offsets.get_mut(to..to + width as usize) {
-                place.iter_mut().zip(delta).for_each(|(place, byte)| *place = byte);
-            }
+            let (to, width) = (record * width as usize, width as usize);
+            self.offsets[to..to + width].copy_from_slice(&delta[..width]);
         }
-        let deltas = self.offsets.get(..self.count * width as usize).unwrap_or_default();
+        let deltas = &self.offsets[..self.count * width as usize];
         let block = Block { base, slope, least, at: self.written_bytes, width, crc: masked_crc(deltas) };
         write.write_all(deltas)?;
         self.table.extend(block.to_bytes());

@@ -12,6 +12,7 @@ use crate::error::DataError;
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecordPlace {
     /// The file's number in the list.
     pub file: u32,

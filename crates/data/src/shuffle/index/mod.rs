@@ -115,7 +115,7 @@ impl RecordIndex {
             let path = &data_file.path;
             check_kind(path, data_file.kind)?;
             let places = places(path, folder)?;
-            let place_bytes = places.iter().map(|p| p.as_os_str().len()).max().unwrap_or_default();
+            let place_bytes = places.iter().map(|p| p.as_os_str().len()).fold(0, usize::max);
             let entry_bytes = path.as_os_str().len() + place_bytes + 2 * size_of::<IndexedFile>() + 64;
             index.reservation.try_grow(entry_bytes as u64)?;
             let (place, file) = find_or_build(path, &places, index.whole_bytes, budget, progress)?;
@@ -207,7 +207,8 @@ fn check_kind(path: &Path, kind: FileKind) -> Result<(), DataError> {
 
 /// Where the index of `path` may be: beside it, and in the folder for indexes, if there is one.
 fn places(path: &Path, folder: Option<&Path>) -> Result<Vec<PathBuf>, DataError> {
-    let name = path.file_name().unwrap_or_default();
+    let nameless = || DataError::Spec(format!("{} has no name that an index could go by", path.display()));
+    let name = path.file_name().ok_or_else(nameless)?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     hidden.push(format!(".{EXTENSION}"));

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tightfit_data::flow::{ColumnFiles, ColumnKind, Each, MapMode, Pipeline, PipelineSpec, Serialize};
+use tightfit_data::flow::{ColumnFiles, ColumnKind, Map, MapMode, Pipeline, PipelineSpec, Serialize};
 use tightfit_data::storage;
 
 use super::{Job, finish};
@@ -25,12 +25,12 @@ pub fn convert(job: &Job<'_>) -> Result<u64, Error> {
     let paths = job.list.files.iter().map(|file| file.path.to_path_buf()).collect();
     let files = ColumnFiles::new(kind.unwrap_or(ColumnKind::Parquet), paths);
     let files = ColumnFiles { nulls_are_empty: true, ..files };
-    let spec = PipelineSpec::new(files).then(Each { op: Arc::new(Serialize::new()), mode: MapMode::Inline });
+    let spec = PipelineSpec::new(files).then(Map { op: Arc::new(Serialize::new()), mode: MapMode::Inline });
     let mut output = RecordOutput::create(job.output, job.budget)?;
     let mut rows = Pipeline::open(&spec, job.budget, 1)?;
     while rows.advance()? {
         job.check_stop()?;
-        output.write(rows.current().string(0).ok_or(Error::Defect("an Example was not made"))?)?;
+        output.write(rows.current().string(0).map_err(|defect| Error::Defect(defect.0))?)?;
     }
     finish(output)
 }

@@ -90,10 +90,5 @@ impl Image<'_> {
 
 /// The name of a format, which is also the extension of its files.
 pub fn format_name(format: ImageFormat) -> &'static str {
-    match format {
-        ImageFormat::Jpeg => "jpeg",
-        ImageFormat::Png => "png",
-        ImageFormat::Bmp => "bmp",
-        ImageFormat::Gif => "gif",
-    }
+    format.name()
 }

@@ -102,8 +102,8 @@ pub(super) fn infer(pipeline: &mut Pipeline, field: usize) -> Result<ParseSpec, 
     let mut records = 0;
     while records < RECORDS && pipeline.advance()? {
         let row = pipeline.current();
-        let record = row.string(field).unwrap_or_default();
         let bad = |fault| pipeline.context().names.bad(row.origin(), fault);
+        let record = row.string(field).map_err(|defect| bad(defect.into()))?;
         let found = match MessageKind::of(record) {
             // Also a sequence without lists, and a list of examples without features.
             MessageKind::Example => message,

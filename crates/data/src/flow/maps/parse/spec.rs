@@ -11,6 +11,7 @@ use crate::flow::json::{Read, read_dtype};
 
 /// Which message records are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub enum MessageForm {
     /// tf.train.Example.
     Example,
@@ -54,6 +55,7 @@ pub struct FeatureSpec {
 
 /// The shape of a feature.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub enum FeatureForm {
     /// Always this, as of a FixedLenFeature. Of steps: `[steps, ...]`, as of a FixedLenSequenceFeature.
     Fixed(Vec<usize>),
@@ -67,6 +69,7 @@ pub enum FeatureForm {
 
 /// Which feature says where the rows of a ragged feature are.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub enum Partition {
     /// The feature of this name has the length of each row.
     RowLengths(String),
@@ -76,6 +79,7 @@ pub enum Partition {
 
 /// What a feature is where it is missing: as many values as it has, or one for all.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub enum DefaultValue {
     /// Integers.
     Ints(Vec<i64>),

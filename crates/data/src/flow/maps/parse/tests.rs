@@ -12,7 +12,7 @@ use crate::error::RowFault;
 use crate::flow::element::{Element, Field};
 use crate::flow::origin::Origin;
 use crate::flow::tests::{Folder, show};
-use crate::flow::{Pipeline, Records};
+use crate::flow::{Pipeline, TfRecord};
 
 fn parse(spec: serde_json::Value, record: &[u8]) -> Result<Vec<String>, String> {
     let budget = MemoryBudget::new(1 << 20);
@@ -199,7 +199,7 @@ fn learns_what_there_is() {
     let folder = Folder::new("infer");
     let learn = |records: Vec<Vec<u8>>| {
         let path = folder.records("a.tfrecord", records);
-        let before = PipelineSpec::new(Records { paths: vec![path], interleave: Default::default() });
+        let before = PipelineSpec::new(TfRecord { paths: vec![path], interleave: Default::default() });
         let spec = Parse::default().infer(&before, &MemoryBudget::new(8 << 20)).map(|spec| spec.to_json());
         // And it can be used.
         if spec.is_ok() {

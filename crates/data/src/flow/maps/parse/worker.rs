@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::mem;
 
-use tightfit_core::{BudgetError, DType, MAX_RANK, MemoryBudget, Reservation, Shape};
+use tightfit_core::{DType, MAX_RANK, MemoryBudget, Reservation, Shape};
 use tightfit_format::example::{Example, ExampleError, Feature, FeatureKind};
 use tightfit_format::example_list::ExampleListWithContext;
 use tightfit_format::sequence::{FeatureList, SequenceExample};
 
 use super::spec::{DefaultValue, FeatureForm, FeatureSpec, MessageForm, ParseSpec, Partition};
 use crate::convert::cast;
-use crate::error::{DataError, Needed, RowFault};
+use crate::error::{DataError, Defect, Needed, RowFault};
 use crate::feature::numbers;
 use crate::flow::element::{Element, ElementView};
 use crate::flow::maps::{MapWorker, Verdict, recycled};
@@ -162,11 +162,11 @@ impl Target {
                 let (feature, found_bytes) = (self.spec.name.clone(), bytes.len());
                 return Err(RowFault::RawBytes { feature, expected_bytes, found_bytes });
             }
-            let target = out.field_mut(index).get_mut(from..).needed(NO_ROOM)?;
+            let target = out.field_mut(index)?.get_mut(from..).needed(NO_ROOM)?;
             return cast(raw, bytes, dtype, target).map_err(|fault| self.wrong(fault));
         }
         if dtype != DType::String {
-            let target = out.field_mut(index).get_mut(from..).needed(NO_ROOM)?;
+            let target = out.field_mut(index)?.get_mut(from..).needed(NO_ROOM)?;
             let target = target.get_mut(..expected * dtype.bytes()).needed(NO_ROOM)?;
             return self.numbers(feature, expected, target);
         }
@@ -249,12 +249,12 @@ impl Target {
         out.add(self.shape)?;
         if let DefaultValue::Strings(strings) = default {
             for at in 0..self.elements {
-                let string = strings.get(at).or_else(|| strings.first());
-                put_string(out, index, at, string.map_or(&[][..], Vec::as_slice))?;
+                let string = strings.get(at).or_else(|| strings.first()).needed("a default has no values")?;
+                put_string(out, index, at, string)?;
             }
             return Ok(());
         }
-        for part in out.field_mut(index).chunks_exact_mut(self.default.len().max(1)) {
+        for part in out.field_mut(index)?.chunks_exact_mut(self.default.len().max(1)) {
             part.copy_from_slice(&self.default);
         }
         Ok(())
@@ -280,7 +280,7 @@ impl Target {
                 return Err(RowFault::Kind { feature, dtype: DType::I64, found });
             }
             None if values == 0 => {
-                Ok::<_, BudgetError>(out.add(one_dim(1)?)?.fill(0))?;
+                out.add(one_dim(1)?)?.fill(0);
                 return Ok(());
             }
             None => return Err(RowFault::MissingFeature { feature: name.clone() }),
@@ -333,14 +333,13 @@ impl Target {
         out.add(one_dim(count + 1)?)?;
         let mut at = 0;
         for (number, step) in steps.enumerate() {
-            put_split(out, index + 1, number, at);
+            put_split(out, index + 1, number, at)?;
             let Some(step) = step?.filter(|step| step.kind() != FeatureKind::Empty) else { continue };
             let of_step = step.count()?;
             self.values(&step, of_step, out, index, at)?;
             at += of_step;
         }
-        put_split(out, index + 1, count, at);
-        Ok(())
+        Ok(put_split(out, index + 1, count, at)?)
     }
 }
 
@@ -348,19 +347,16 @@ fn one_dim(count: usize) -> Result<Shape, RowFault> {
     Shape::new(&[count]).map_err(|e| RowFault::Map(e.to_string()))
 }
 
-fn put_split(out: &mut Element, index: usize, number: usize, value: usize) {
-    if let Some(to) = out.field_mut(index).as_chunks_mut::<8>().0.get_mut(number) {
-        *to = (value as i64).to_le_bytes();
-    }
+fn put_split(out: &mut Element, index: usize, number: usize, value: usize) -> Result<(), Defect> {
+    let to = out.field_mut(index)?.as_chunks_mut::<8>().0.get_mut(number);
+    *to.needed(NO_ROOM)? = (value as i64).to_le_bytes();
+    Ok(())
 }
 
 /// Makes element `at` of string field `index` a copy of `value`.
-fn put_string(out: &mut Element, index: usize, at: usize, value: &[u8]) -> Result<(), BudgetError> {
+fn put_string(out: &mut Element, index: usize, at: usize, value: &[u8]) -> Result<(), RowFault> {
     let string = out.add_text(value)?;
-    if let Some(to) = out.field_mut(index).as_chunks_mut::<16>().0.get_mut(at) {
-        *to = bytemuck::cast(string);
-    }
-    Ok(())
+    Ok(out.put_string(index, at, string)?)
 }
 
 /// See the module.
@@ -490,7 +486,7 @@ impl MapWorker for ParseWorker {
                 out.add_copy(tensor, input.text())?;
             }
         }
-        let data = input.string(self.field).needed("the field of records is none of text")?;
+        let data = input.string(self.field)?;
         match self.message {
             MessageForm::Example => self.features(Example::new(data).features(), out)?,
             MessageForm::SequenceExample => {

@@ -1,7 +1,7 @@
 //! One column of a batch, made ready to be read row by row.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{BinaryViewType, ByteViewType, StringViewType};
+use arrow_array::types::{BinaryViewType, StringViewType};
 use arrow_array::{
     Array, BinaryArray, FixedSizeBinaryArray, GenericByteViewArray, LargeBinaryArray, LargeStringArray,
     StringArray,
@@ -11,7 +11,7 @@ use arrow_schema::DataType;
 use tightfit_core::{DType, MAX_RANK, Shape};
 
 use super::{Column, field_of};
-use crate::error::RowFault;
+use crate::error::{Needed, RowFault, clamped};
 use crate::flow::element::Element;
 
 /// Where the lists of a column begin and end in its values.
@@ -57,21 +57,17 @@ impl Texts {
         })
     }
 
-    /// Nothing for what is not there.
-    fn get(&self, index: usize) -> &[u8] {
-        fn view<T: ByteViewType>(array: &GenericByteViewArray<T>, index: usize) -> &[u8] {
-            if index < array.len() { array.value(index).as_ref() } else { &[] }
-        }
-        match self {
+    fn get(&self, index: usize) -> Result<&[u8], RowFault> {
+        Ok(match self {
             Texts::Utf8(array) if index < array.len() => array.value(index).as_bytes(),
             Texts::LargeUtf8(array) if index < array.len() => array.value(index).as_bytes(),
             Texts::Binary(array) if index < array.len() => array.value(index),
             Texts::LargeBinary(array) if index < array.len() => array.value(index),
-            Texts::Utf8View(array) => view(array, index),
-            Texts::BinaryView(array) => view(array, index),
+            Texts::Utf8View(array) if index < array.len() => array.value(index).as_bytes(),
+            Texts::BinaryView(array) if index < array.len() => array.value(index),
             Texts::Fixed(array) if index < array.len() => array.value(index),
-            _ => &[],
-        }
+            _ => return Err(no_value()),
+        })
     }
 }
 
@@ -96,18 +92,24 @@ impl Values {
     }
 
     /// Writes the number `index` to `to`.
-    fn number(&self, index: usize, to: &mut [u8]) {
+    fn number(&self, index: usize, to: &mut [u8]) -> Result<(), RowFault> {
         match self {
             Values::Numbers(bytes, stride) => {
                 let from = index.saturating_mul(*stride);
-                if let Some(bytes) = bytes.get(from..from.saturating_add(to.len())) {
-                    to.copy_from_slice(bytes);
-                }
+                let bytes = bytes.get(from..from.saturating_add(to.len()));
+                to.copy_from_slice(bytes.ok_or_else(no_value)?);
             }
-            Values::Booleans(bits) => to.fill(u8::from(index < bits.len() && bits.value(index))),
-            Values::Texts(_) => {}
+            Values::Booleans(bits) if index < bits.len() => to.fill(u8::from(bits.value(index))),
+            Values::Booleans(_) => return Err(no_value()),
+            Values::Texts(_) => return Err(RowFault::Broken("text where there have to be numbers")),
         }
+        Ok(())
     }
+}
+
+/// What a file is wrong about whose lists or keys point behind its values.
+fn no_value() -> RowFault {
+    RowFault::Map("a value of the column is not there".to_string())
 }
 
 /// The values of an array of numbers of `width` bytes.
@@ -131,14 +133,14 @@ impl Keys {
     }
 
     /// Negative ones become too large to be there.
-    fn get(&self, index: usize) -> usize {
+    fn get(&self, index: usize) -> Result<usize, RowFault> {
         let from = index.saturating_mul(self.width);
         let mut key = [0; 8];
-        let bytes = self.bytes.get(from..from.saturating_add(self.width)).unwrap_or_default();
-        if let Some(to) = key.get_mut(..bytes.len()) {
-            to.copy_from_slice(bytes);
-        }
-        usize::try_from(u64::from_le_bytes(key)).unwrap_or(usize::MAX)
+        let bytes = self.bytes.get(from..from.saturating_add(self.width)).ok_or_else(no_value)?;
+        key.get_mut(..bytes.len())
+            .needed("a key of a dictionary is wider than there are")?
+            .copy_from_slice(bytes);
+        Ok(clamped(u64::from_le_bytes(key)))
     }
 }
 
@@ -200,8 +202,10 @@ impl Bound {
         let mut nulls = Vec::new();
         for (level, mask) in levels.into_iter().enumerate().rev() {
             nulls.extend(mask.map(|mask| (stride, mask)));
-            stride =
-                stride.checked_mul(level.checked_sub(1).and_then(|l| sizes.get(l)).copied().unwrap_or(1))?;
+            // The outermost level has none around it.
+            if let Some(outer) = level.checked_sub(1) {
+                stride = stride.checked_mul(*sizes.get(outer)?)?;
+            }
         }
         let dictionary = inner.as_any_dictionary_opt();
         let keys = match dictionary {
@@ -225,16 +229,21 @@ impl Bound {
         })
     }
 
-    fn is_null(&self, index: usize) -> bool {
+    fn is_null(&self, index: usize) -> Result<bool, RowFault> {
         let is_null = |nulls: &NullBuffer, i: usize| i < nulls.len() && nulls.is_null(i);
         let is_masked = |(stride, nulls): &(usize, NullBuffer)| is_null(nulls, index / (*stride).max(1));
-        self.nulls.iter().any(is_masked)
-            || self.value_nulls.as_ref().is_some_and(|nulls| is_null(nulls, self.place(index)))
+        if self.nulls.iter().any(is_masked) {
+            return Ok(true);
+        }
+        match &self.value_nulls {
+            Some(nulls) => Ok(is_null(nulls, self.place(index)?)),
+            None => Ok(false),
+        }
     }
 
     /// Where the value of element `index` is.
-    fn place(&self, index: usize) -> usize {
-        self.keys.as_ref().map_or(index, |keys| keys.get(index))
+    fn place(&self, index: usize) -> Result<usize, RowFault> {
+        self.keys.as_ref().map_or(Ok(index), |keys| keys.get(index))
     }
 
     fn null(&self) -> RowFault {
@@ -253,18 +262,22 @@ impl Bound {
             };
         }
         if self.is_optional && self.default.is_none() {
-            count = usize::from(!self.is_null(row));
+            count = usize::from(!self.is_null(row)?);
         }
         let shape = self.shape(count)?;
         let (from, count) = (from.saturating_mul(self.per_row), shape.elements());
-        let has_nulls = !self.nulls.is_empty() || self.value_nulls.is_some();
-        let has_nulls = has_nulls && (from..from + count).any(|index| self.is_null(index));
+        let mut has_nulls = false;
+        if !self.nulls.is_empty() || self.value_nulls.is_some() {
+            for index in from..from + count {
+                has_nulls |= self.is_null(index)?;
+            }
+        }
         if has_nulls && self.default.is_none() {
             return Err(self.null());
         }
         match &self.values {
             Values::Texts(texts) => self.add_texts(texts, index, shape, from, has_nulls, out),
-            _ => Ok(self.add_numbers(shape, from, has_nulls, out)?),
+            _ => self.add_numbers(shape, from, has_nulls, out),
         }
     }
 
@@ -276,7 +289,7 @@ impl Bound {
         let mut dims = [0; MAX_RANK];
         let all = is_ragged.then_some(count).into_iter().chain(self.sizes.iter().copied());
         let rank = dims.iter_mut().zip(all).map(|(dim, size)| *dim = size).count();
-        Shape::new(dims.get(..rank).unwrap_or_default()).map_err(|error| RowFault::Map(error.to_string()))
+        Shape::new(&dims[..rank]).map_err(|error| RowFault::Map(error.to_string()))
     }
 
     fn add_numbers(
@@ -285,22 +298,20 @@ impl Bound {
         from: usize,
         has_nulls: bool,
         out: &mut Element,
-    ) -> Result<(), tightfit_core::BudgetError> {
+    ) -> Result<(), RowFault> {
         let width = self.dtype.bytes();
         let room = out.add(shape)?;
         if let (Values::Numbers(bytes, stride), None, false) = (&self.values, &self.keys, has_nulls)
             && *stride == width
         {
             let from = from.saturating_mul(width);
-            if let Some(bytes) = bytes.get(from..from.saturating_add(room.len())) {
-                room.copy_from_slice(bytes);
-            }
+            room.copy_from_slice(bytes.get(from..from.saturating_add(room.len())).ok_or_else(no_value)?);
             return Ok(());
         }
         for (i, to) in room.chunks_exact_mut(width).enumerate() {
             match &self.default {
-                Some(default) if has_nulls && self.is_null(from + i) => to.copy_from_slice(default),
-                _ => self.values.number(self.place(from + i), to),
+                Some(default) if has_nulls && self.is_null(from + i)? => to.copy_from_slice(default),
+                _ => self.values.number(self.place(from + i)?, to)?,
             }
         }
         Ok(())
@@ -318,13 +329,11 @@ impl Bound {
         out.add(shape)?;
         for i in 0..shape.elements() {
             let text = match &self.default {
-                Some(default) if has_nulls && self.is_null(from + i) => default,
-                _ => texts.get(self.place(from + i)),
+                Some(default) if has_nulls && self.is_null(from + i)? => default,
+                _ => texts.get(self.place(from + i)?)?,
             };
             let string = out.add_text(text)?;
-            if let Some(to) = out.field_mut(index).get_mut(16 * i..16 * (i + 1)) {
-                to.copy_from_slice(bytemuck::bytes_of(&string));
-            }
+            out.put_string(index, i, string)?;
         }
         Ok(())
     }

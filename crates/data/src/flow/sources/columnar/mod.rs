@@ -43,6 +43,7 @@ use crate::source::{Wanted, list_of};
 
 /// The kinds of files with columns of Arrow's types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub enum ColumnKind {
     /// Parquet.
     Parquet,

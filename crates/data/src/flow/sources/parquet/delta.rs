@@ -65,8 +65,8 @@ fn packed(bytes: &[u8], from: u64, width: u64) -> u64 {
     let (first, shift) = ((from / 8) as usize, from % 8);
     let mut window = [0; 16];
     let end = bytes.len().min(first + 9);
-    let have = bytes.get(first..end).unwrap_or_default();
-    window.iter_mut().zip(have).for_each(|(to, byte)| *to = *byte);
+    let have = &bytes[first.min(end)..end];
+    window[..have.len()].copy_from_slice(have);
     let mask = if width == 64 { u64::MAX } else { (1 << width) - 1 };
     (u128::from_le_bytes(window) >> shift) as u64 & mask
 }

@@ -104,7 +104,8 @@ impl Footer {
         groups.map(|group| self.group_rows(group)).try_fold(0u64, |all, rows| Ok(all.saturating_add(rows?)))
     }
 
-    /// Where row group `group` begins.
+    /// Where row group `group` begins; of one behind the last, or without columns or a place, the start of the file. For
+    /// messages only: what is read is found by [`Footer::chunk`], which refuses those.
     pub fn group_offset(&self, group: usize) -> u64 {
         let group = self.metadata.row_groups().get(group);
         let first = group.and_then(|group| group.columns().first());
@@ -134,7 +135,7 @@ impl Footer {
                 column.compression()
             )));
         }
-        let (stored_bytes, array_bytes) = widths(descr);
+        let (stored_bytes, array_bytes) = widths(descr)?;
         Ok(Chunk {
             leaf,
             from,
@@ -153,9 +154,8 @@ impl Footer {
 }
 
 /// Bytes of a value in a dictionary (of byte arrays, the least) and in an array.
-fn widths(descr: &ColumnDescriptor) -> (usize, u64) {
-    let fixed = usize::try_from(descr.type_length()).unwrap_or(0);
-    match descr.physical_type() {
+fn widths(descr: &ColumnDescriptor) -> Result<(usize, u64), RowFault> {
+    Ok(match descr.physical_type() {
         Type::BOOLEAN => (1, 1),
         Type::INT32 | Type::FLOAT => (4, 8),
         Type::INT64 | Type::DOUBLE => (8, 8),
@@ -163,6 +163,10 @@ fn widths(descr: &ColumnDescriptor) -> (usize, u64) {
         // A view, or the length in front of it.
         Type::BYTE_ARRAY => (4, 16),
         Type::FIXED_LEN_BYTE_ARRAY if descr.logical_type_ref() == Some(&LogicalType::Float16) => (2, 4),
-        Type::FIXED_LEN_BYTE_ARRAY => (fixed, fixed as u64),
-    }
+        Type::FIXED_LEN_BYTE_ARRAY => {
+            let fixed = usize::try_from(descr.type_length());
+            let fixed = fixed.map_err(|_| wrong("values of a negative number of bytes"))?;
+            (fixed, fixed as u64)
+        }
+    })
 }

@@ -30,7 +30,7 @@ use tightfit_core::{BudgetError, Buffer, MemoryBudget, Reservation};
 use self::footer::Footer;
 use self::pages::{Chunk, ChunkPages, Ledger};
 use super::columnar::{Bound, Column, ColumnFiles, check_same, count_columns, schema_of};
-use super::{BadRead, Format, Rows};
+use super::{BadRead, FileRows, Format};
 use crate::error::{DataError, RowFault};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::origin::Origin;
@@ -168,7 +168,7 @@ impl Format for ParquetFormat {
         file: &DataFile,
         from: (u64, u64),
         _window: Option<Buffer>,
-    ) -> Result<Box<dyn Rows>, BadRead> {
+    ) -> Result<Box<dyn FileRows>, BadRead> {
         let rows = ParquetRows::open(self, file, from.0);
         Ok(Box::new(rows.map_err(|fault| BadRead { place: None, fault })?))
     }
@@ -312,9 +312,10 @@ impl ParquetRows {
             let rows = self.footer.group_rows(group);
             self.offset = self.footer.group_offset(group);
             self.group += 1;
-            self.group_row = first.saturating_add(*rows.as_ref().unwrap_or(&0));
-            let skipped = self.row.saturating_sub(first);
+            // How far a group reaches whose rows are not known, the next one does not say either.
             let rows = rows?;
+            self.group_row = first.saturating_add(rows);
+            let skipped = self.row.saturating_sub(first);
             if skipped < rows {
                 self.reader = Some(self.reader_of(group, rows, skipped)?);
                 return Ok(true);
@@ -410,7 +411,7 @@ impl ParquetRows {
     }
 }
 
-impl Rows for ParquetRows {
+impl FileRows for ParquetRows {
     fn advance(&mut self) -> Result<bool, BadRead> {
         loop {
             if let Some(batch) = &mut self.batch

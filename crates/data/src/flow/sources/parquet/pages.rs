@@ -13,6 +13,7 @@ use super::delta;
 use super::external;
 use super::header::{PageHeader, PageKind};
 use super::thrift::ThriftError;
+use crate::error::clamped;
 use crate::storage::StoredFile;
 
 const PURPOSE: &str = "parquet page";
@@ -172,7 +173,7 @@ impl ChunkPages {
     }
 
     fn read_header(&mut self) -> Result<(PageHeader, usize)> {
-        let most = usize::try_from(self.chunk.to - self.at).unwrap_or(usize::MAX).min(MAX_HEADER_BYTES);
+        let most = clamped(self.chunk.to - self.at).min(MAX_HEADER_BYTES);
         match PageHeader::read(&self.ahead) {
             Ok(found) => return Ok(found),
             Err(ThriftError::Broken) => return Err(self.wrong("no header of a page")),
@@ -182,7 +183,7 @@ impl ChunkPages {
         loop {
             let mut window = self.buffer(bytes.min(most))?;
             let have = self.read_at(&mut window, self.at)?;
-            match PageHeader::read(window.get(..have).unwrap_or_default()) {
+            match PageHeader::read(&window[..have.min(window.len())]) {
                 Ok(found) => return Ok(found),
                 Err(ThriftError::Short) if have == window.len() && bytes < most => bytes *= 16,
                 Err(_) => return Err(self.wrong("no header of a page")),
@@ -203,20 +204,21 @@ impl ChunkPages {
     /// What the page has in the file, and behind it what the next header may be.
     fn read_stored(&mut self, header: &PageHeader, header_bytes: usize) -> Result<(Buffer, Vec<u8>)> {
         let from = self.at + header_bytes as u64;
-        let behind = usize::try_from(self.chunk.to.saturating_sub(from)).unwrap_or(usize::MAX);
+        let behind = clamped(self.chunk.to.saturating_sub(from));
         let ahead_bytes = behind.saturating_sub(header.compressed_bytes).min(HEADER_BYTES);
         let mut stored = self.buffer(header.compressed_bytes + ahead_bytes)?;
         if self.read_at(&mut stored, from)? < header.compressed_bytes {
             return Err(self.wrong("the file ends in it"));
         }
-        let ahead = stored.get(header.compressed_bytes..).unwrap_or_default().to_vec();
+        let (page, ahead) = stored.split_at(header.compressed_bytes);
         if let Some(expected) = header.crc {
             let mut crc = flate2::Crc::new();
-            crc.update(stored.get(..header.compressed_bytes).unwrap_or_default());
+            crc.update(page);
             if crc.sum() != expected {
                 return Err(self.wrong("its checksum is another"));
             }
         }
+        let ahead = ahead.to_vec();
         Ok((stored, ahead))
     }
 
@@ -235,11 +237,11 @@ impl ChunkPages {
             }
             return Ok(Bytes::from_owner(Owner(stored)).slice(..header.compressed_bytes));
         }
-        let stored = stored.get(..header.compressed_bytes).unwrap_or_default();
+        // `read_stored` has read as much, and there are no more levels than that.
+        let (levels_stored, body_stored) = stored[..header.compressed_bytes].split_at(levels);
         let mut page = self.buffer(header.uncompressed_bytes)?;
         let (head, body) = page.split_at_mut(levels);
-        head.copy_from_slice(stored.get(..levels).unwrap_or_default());
-        let body_stored = stored.get(levels..).unwrap_or_default();
+        head.copy_from_slice(levels_stored);
         // Some writers store nothing for a page of nulls.
         if !(body.is_empty() && body_stored.is_empty()) {
             super::decompress::decompress(self.chunk.codec, body_stored, body, &self.budget).map_err(
@@ -289,7 +291,8 @@ impl ChunkPages {
             Encoding::DELTA_BYTE_ARRAY => {
                 let data = data()?;
                 let prefixes = delta::walk(data, values).map_err(broken)?;
-                let suffixes = delta::count(data.get(prefixes.end..).unwrap_or_default()).map_err(broken)?;
+                let suffixes =
+                    data.get(prefixes.end..).ok_or(delta::NoDeltas).and_then(delta::count).map_err(broken)?;
                 // The suffixes are in the page.
                 Some((suffixes, prefixes.sum.saturating_add(page.len() as u64).saturating_mul(2)))
             }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use arena::Arena;
 
-use crate::error::{DataError, RowFault};
+use crate::error::{DataError, RowFault, clamped};
 use crate::flow::codec::{Cursor, DecodeError, decode, encode};
 use crate::flow::element::{Element, ElementView, Schema};
 use crate::flow::growing::Growing;
@@ -33,7 +33,7 @@ const PURPOSE: &str = "shuffle";
 
 /// Random order within so many bytes.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct Shuffled {
+pub struct Shuffle {
     /// Bytes of the buffer.
     pub buffer_bytes: u64,
     /// What the order depends on.
@@ -42,17 +42,17 @@ pub struct Shuffled {
     pub reshuffles: bool,
 }
 
-impl StageSpec for Shuffled {
+impl StageSpec for Shuffle {
     fn identity(&self) -> serde_json::Value {
         identity::of("shuffle", self)
     }
 
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError> {
         let meter = context.meter("shuffle", &[&input]);
-        let bytes = usize::try_from(self.buffer_bytes).unwrap_or(usize::MAX);
+        let bytes = clamped(self.buffer_bytes);
         let arena = Arena::new(&context.budget, PURPOSE, bytes)?;
         let made = Element::new(input.schema().clone(), PURPOSE, &context.budget);
-        let shuffle = Shuffle {
+        let shuffle = ShuffleStage {
             input,
             spec: *self,
             arena,
@@ -71,13 +71,13 @@ impl StageSpec for Shuffled {
 pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let seed = args.number_option("seed")?.unwrap_or(0);
     let reshuffles = args.option("reshuffle").is_none() || args.flag("reshuffle")?;
-    Ok(Arc::new(Shuffled { buffer_bytes: args.bytes()?, seed, reshuffles }))
+    Ok(Arc::new(Shuffle { buffer_bytes: args.bytes()?, seed, reshuffles }))
 }
 
 /// See the module.
-pub(crate) struct Shuffle {
+pub(crate) struct ShuffleStage {
     input: Node,
-    spec: Shuffled,
+    spec: Shuffle,
     arena: Arena,
     random: Random,
     /// The input's element as bytes, and whether it waits for room.
@@ -89,13 +89,13 @@ pub(crate) struct Shuffle {
     meter: Arc<Meter>,
 }
 
-impl Shuffle {
+impl ShuffleStage {
     /// Pulls elements until one has no room.
     fn fill(&mut self) -> Result<(), DataError> {
         loop {
             if self.is_waiting {
                 let bytes = self.pulled.used();
-                self.is_waiting = !self.arena.push(self.pulled.bytes());
+                self.is_waiting = !self.arena.push(self.pulled.bytes())?;
                 if self.is_waiting && self.arena.len() > 0 {
                     return Ok(());
                 }
@@ -117,7 +117,7 @@ impl Shuffle {
             let element = self.input.current();
             self.pulled.set_used(0);
             let encoded = encode(&element, &mut self.pulled);
-            encoded.map_err(|error| self.names.bad(element.origin(), error.into()))?;
+            encoded.map_err(|fault| self.names.bad(element.origin(), fault))?;
             self.is_waiting = true;
         }
     }
@@ -127,11 +127,11 @@ impl Shuffle {
 pub(crate) fn fault(error: DecodeError) -> RowFault {
     match error {
         DecodeError::Broken => RowFault::Map("it is none of this type".to_string()),
-        DecodeError::Budget(error) => RowFault::Memory(error),
+        DecodeError::Fault(fault) => fault,
     }
 }
 
-impl Stage for Shuffle {
+impl Stage for ShuffleStage {
     fn schema(&self) -> &Arc<Schema> {
         self.made.schema()
     }
@@ -142,8 +142,8 @@ impl Stage for Shuffle {
             return Ok(false);
         }
         let number = self.random.below(self.arena.len() as u64) as usize;
-        let decoded = decode(self.arena.get(number), &mut self.made);
-        self.arena.swap_remove(number);
+        let decoded = decode(self.arena.get(number)?, &mut self.made);
+        self.arena.swap_remove(number)?;
         decoded.map_err(|error| self.names.bad(self.made.view().origin(), fault(error)))?;
         self.meter.holds(self.arena.held_bytes() + self.pulled.held_bytes() + self.made.held_bytes());
         Ok(true)
@@ -170,7 +170,7 @@ impl Stage for Shuffle {
         let [a, b, c, d] = self.random.state();
         let flags = u64::from(self.is_at_end) | u64::from(self.is_waiting) << 1;
         state.numbers(&[a, b, c, d, flags, self.arena.len() as u64])?;
-        (0..self.arena.len()).try_for_each(|number| state.bytes(self.arena.get(number)))?;
+        (0..self.arena.len()).try_for_each(|number| state.bytes(self.arena.get(number)?))?;
         if self.is_waiting { state.bytes(self.pulled.bytes()) } else { Ok(()) }
     }
 
@@ -182,7 +182,7 @@ impl Stage for Shuffle {
         (self.is_at_end, self.is_waiting) = (flags & 1 != 0, flags & 2 != 0);
         self.arena.clear();
         for _ in 0..count {
-            if !self.arena.push(state.bytes()?) {
+            if !self.arena.push(state.bytes()?)? {
                 return Err(state.wrong("it holds more elements than the shuffle"));
             }
         }

@@ -3,8 +3,8 @@ use tightfit_core::MemoryBudget;
 use crate::flow::tests::{Folder, numbered, records, run};
 use crate::flow::*;
 
-fn shuffled(bytes: u64, seed: u64) -> Shuffled {
-    Shuffled { buffer_bytes: bytes, seed, reshuffles: true }
+fn shuffled(bytes: u64, seed: u64) -> Shuffle {
+    Shuffle { buffer_bytes: bytes, seed, reshuffles: true }
 }
 
 /// The numbers that come, in their order.
@@ -72,15 +72,15 @@ fn elements_stay_as_long_as_chance_has_it() {
 fn epochs_have_orders_of_their_own_unless_told_not_to() {
     let folder = Folder::new("epochs");
     let paths = numbered(&folder, &[40]);
-    let passes = |shuffle: Shuffled| {
-        let order = order(records(paths.clone(), 1, 1).then(shuffle).then(Passes(Some(2))));
+    let passes = |shuffle: Shuffle| {
+        let order = order(records(paths.clone(), 1, 1).then(shuffle).then(Repeat(Some(2))));
         (order[..40].to_vec(), order[40..].to_vec())
     };
     let (first, second) = passes(shuffled(1 << 20, 1));
     assert_ne!(first, second);
     assert_eq!(passes(shuffled(1 << 20, 1)), (first.clone(), second));
     assert_ne!(passes(shuffled(1 << 20, 2)).0, first);
-    let (again, same) = passes(Shuffled { reshuffles: false, ..shuffled(1 << 20, 1) });
+    let (again, same) = passes(Shuffle { reshuffles: false, ..shuffled(1 << 20, 1) });
     assert_eq!((&again, &same), (&first, &first));
 }
 
@@ -95,7 +95,7 @@ fn an_element_larger_than_the_buffer_is_an_error_with_its_place() {
     let error = pipeline.advance().unwrap_err().to_string();
     assert!(error.contains("data.tfrecord, record 1 at byte 26: it takes 20"), "{error}");
     assert!(pipeline.advance().unwrap());
-    assert_eq!(pipeline.current().string(0), Some(&[b'3'; 10][..]));
+    assert_eq!(pipeline.current().string(0), Ok(&[b'3'; 10][..]));
     assert!(!pipeline.advance().unwrap());
     let spec = records(vec![folder.path("data.tfrecord")], 1, 1).then(shuffled(1 << 30, 0));
     assert!(Pipeline::open(&spec, &MemoryBudget::new(1 << 20), 1).is_err());
