@@ -547,8 +547,8 @@ fn first_extreme<'a, T: Extremes + 'a>(op: ArgOp, line: impl Iterator<Item = &'a
     let mut best = (0, start);
     for (n, x) in line.enumerate() {
         let is_better = match op {
-            ArgOp::Max => *x > best.1,
-            ArgOp::Min => *x < best.1,
+            ArgOp::Max => x.is_above(best.1),
+            ArgOp::Min => best.1.is_above(*x),
         };
         if is_better {
             best = (n, *x);
@@ -558,21 +558,29 @@ fn first_extreme<'a, T: Extremes + 'a>(op: ArgOp, line: impl Iterator<Item = &'a
 }
 
 /// The finite numbers that a type ends with.
-trait Extremes: Copy + PartialOrd {
+trait Extremes: Copy {
     const LOWEST: Self;
     const HIGHEST: Self;
+    /// Greater; of halves as float32, in which the thread's mode may take denormals for 0.
+    fn is_above(self, other: Self) -> bool;
 }
 
 macro_rules! extremes {
-    ($($T:ty)*) => { $(
+    ($($T:ty)*; $wide:expr) => { $(
         impl Extremes for $T {
             const LOWEST: Self = <$T>::MIN;
             const HIGHEST: Self = <$T>::MAX;
+            #[inline(always)]
+            fn is_above(self, other: Self) -> bool {
+                $wide(self) > $wide(other)
+            }
         }
     )* };
 }
 
-extremes!(f32 f64 f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64);
+extremes!(f32 f64 i8 i16 i32 i64 u8 u16 u32 u64; std::convert::identity);
+extremes!(f16; f16::to_f32);
+extremes!(bf16; bf16::to_f32);
 
 /// A running reduction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -138,7 +138,7 @@ impl Moves {
             };
             let reach = self.reach(axis, size[axis]);
             if let Some(pixels) = image.get(axis + 1).and_then(|dim| dim.size())
-                && pixels.saturating_add(added) < reach
+                && (pixels.saturating_add(added) as i128) < reach
             {
                 let why =
                     format!("has {pixels} pixels along axis {}, fewer than the window's {reach}", axis + 1);
@@ -148,30 +148,26 @@ impl Moves {
         Ok(())
     }
 
-    /// Pixels from the first to the last of a window.
-    fn reach(&self, axis: usize, size: usize) -> usize {
-        size.saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1)
+    /// Pixels from the first to the last of a window; of one without any it is 0 or less, as TensorFlow counts them.
+    fn reach(&self, axis: usize, size: usize) -> i128 {
+        (size as i128 - 1) * self.dilations[axis] as i128 + 1
     }
 
     fn output_size(&self, axis: usize, size: usize, pixels: usize) -> Result<usize, OpError> {
         let added = match self.padding {
             Padding::Same => return Ok(pixels.div_ceil(self.strides[axis])),
             Padding::Valid => 0,
-            Padding::Explicit(p) => p[2 * axis] + p[2 * axis + 1],
+            Padding::Explicit(p) => p[2 * axis].saturating_add(p[2 * axis + 1]),
         };
-        let reach = self.reach(axis, size);
+        let (reach, stride) = (self.reach(axis, size), self.strides[axis] as i128);
         let padded = pixels.saturating_add(added);
-        let Some(steps) = padded.checked_sub(reach) else {
-            // TensorFlow divides what is missing by the stride, rounding towards zero.
-            if reach - padded < 2 * self.strides[axis] {
-                return Ok(0);
-            }
-            return Err(OpError::input(
+        // TensorFlow divides what is missing by the stride too, rounding towards zero.
+        usize::try_from((padded as i128 - reach + stride) / stride).map_err(|_| {
+            OpError::input(
                 0,
                 format!("has {padded} pixels along axis {}, fewer than the window's {reach}", axis + 1),
-            ));
-        };
-        Ok(steps / self.strides[axis] + 1)
+            )
+        })
     }
 }
 
