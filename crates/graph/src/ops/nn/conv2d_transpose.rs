@@ -130,6 +130,22 @@ impl Conv2dTranspose {
         Ok(conv2d_transpose_plain(run.pool, &params, input, filter, run.out(0)?)?)
     }
 
+    /// Checks that the batch and the channels that the first input says, where it does, are those of the others.
+    fn check_sizes(sizes: &[Dim], batch: Dim, channels: Dim) -> Result<(), OpError> {
+        let &[asked_batch, _, _, asked_channels] = sizes else { return Ok(()) };
+        for (what, asked, have) in [("batch", asked_batch, batch), ("channels", asked_channels, channels)] {
+            if let (Dim::Known(asked), Dim::Known(have)) = (asked, have)
+                && asked != have
+            {
+                return Err(OpError::input(
+                    SIZES,
+                    format!("asks for {what} of {asked} where there are {have}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Height and width of the output, as the first input says.
     fn size(&self, sizes: &Fact) -> Result<[Dim; 2], OpError> {
         shared::need_type(SIZES, sizes, &[DType::I32])?;
@@ -163,6 +179,10 @@ impl Operator for Conv2dTranspose {
             && a != b
         {
             return Err(OpError::input(FILTER, format!("has {a} channels where input {INPUT} has {b}")));
+        }
+        let is_bound = filter.is_bound || input.is_bound || inputs[SIZES].is_bound;
+        if let Some(sizes) = inputs[SIZES].dims_value().filter(|_| !is_bound) {
+            Self::check_sizes(&sizes, image[0], window[2])?;
         }
         if window[2] == Dim::Known(0) && !filter.is_bound {
             return Err(OpError::input(
@@ -207,6 +227,14 @@ impl Operator for Conv2dTranspose {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let sizes = run.ints::<4>(SIZES)?;
+        if let [batch, height, width, channels] = sizes[..] {
+            let dim = |input: usize, axis: usize| {
+                run.shape(input).get(axis).map_or(Dim::Unknown, |d| Dim::Known(*d as i64))
+            };
+            let sizes = [batch, height, width, channels].map(Dim::Known);
+            Self::check_sizes(&sizes, dim(INPUT, 0), dim(FILTER, 2))?;
+        }
         if run.dtype(FILTER) != DType::F32 {
             return self.run_directly(run);
         }
@@ -330,5 +358,9 @@ mod tests {
         let (filter, x) = (tensor(&[1, 1, 1, 1], &[1.0f32]), tensor(&[1, 2, 2, 1], &[0.0f32; 4]));
         let inputs = [tensor(&[4], &[1i32, 5, 4, 1]), filter, x];
         refuses("Conv2DBackpropInput", &attributes, &inputs, "no size");
+        for (sizes, why) in [([2, 4, 4, 1], "batch of 2"), ([1, 4, 4, 2], "channels of 2")] {
+            let inputs = [tensor(&[4], &sizes), inputs[1].clone(), inputs[2].clone()];
+            refuses("Conv2DBackpropInput", &attributes, &inputs, why);
+        }
     }
 }

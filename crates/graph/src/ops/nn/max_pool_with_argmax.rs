@@ -91,7 +91,11 @@ impl Operator for AnyPool {
     }
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
-        shared::input(inputs, 0)?.dims.get().map_or(Ok(()), |image| self.moves.check(self.size, image))
+        let Some(image) = shared::input(inputs, 0)?.dims.get() else { return Ok(()) };
+        if self.kind == PoolKind::Max {
+            self.moves.check_channels(image)?;
+        }
+        self.moves.check(self.size, image)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

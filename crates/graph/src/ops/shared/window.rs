@@ -148,6 +148,17 @@ impl Moves {
         Ok(())
     }
 
+    /// Refuses an image of no channels for a MaxPool without SAME padding, which takes its window's one channel for more.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] for such an image.
+    pub fn check_channels(&self, image: &[Dim]) -> Result<(), OpError> {
+        if self.padding != Padding::Same && image.get(3) == Some(&Dim::Known(0)) {
+            return Err(OpError::input(0, "has no channels, fewer than the window's 1"));
+        }
+        Ok(())
+    }
+
     /// Pixels from the first to the last of a window; of one without any it is 0 or less, as TensorFlow counts them.
     fn reach(&self, axis: usize, size: usize) -> i128 {
         (size as i128 - 1) * self.dilations[axis] as i128 + 1
