@@ -27,7 +27,7 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(AnyPool {
         kind: PoolKind::Max,
         size: if channels.is_some() { [1, 1] } else { pair("ksize", &ksize)? },
-        moves: if channels.is_some() { Moves::NONE } else { Moves::import(attributes)? },
+        moves: if channels.is_some() { Moves::NONE } else { Moves::import_pool(attributes)? },
         channels: channels.unwrap_or(1),
         places: Some((places, attributes.bool_or("include_batch_in_index", false)?)),
     }))

@@ -39,8 +39,22 @@ impl Moves {
     /// # Errors
     /// [`OpError::Attribute`] for what is not supported: formats other than NHWC, and moves along batch or channels.
     pub fn import(attributes: &Attributes<'_>) -> Result<Moves, OpError> {
+        Moves::import_with(attributes, pair("strides", &attributes.ints("strides")?))
+    }
+
+    /// [`Moves::import`] of a pool over pixels.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn import_pool(attributes: &Attributes<'_>) -> Result<Moves, OpError> {
+        Moves::import_with(attributes, pool_strides("strides", &attributes.ints("strides")?))
+    }
+
+    fn import_with(
+        attributes: &Attributes<'_>,
+        strides: Result<[usize; 2], OpError>,
+    ) -> Result<Moves, OpError> {
         attributes.only("data_format", "NHWC")?;
-        let strides = attributes.ints("strides")?;
         let dilations = attributes.ints_or_empty("dilations")?;
         let padding = match attributes.text("padding")? {
             "SAME" => Padding::Same,
@@ -54,7 +68,7 @@ impl Moves {
             return Err(OpError::attribute("explicit_paddings", "is there, though padding is not EXPLICIT"));
         }
         let dilations = if dilations.is_empty() { vec![1; 4] } else { dilations };
-        Ok(Moves { strides: pair("strides", &strides)?, dilations: pair("dilations", &dilations)?, padding })
+        Ok(Moves { strides: strides?, dilations: pair("dilations", &dilations)?, padding })
     }
 
     /// The same with so many zeros more around the image; `None` where how many there are depends on its size.
@@ -190,6 +204,18 @@ pub fn pair(attribute: &str, values: &[i64]) -> Result<[usize; 2], OpError> {
     match *values {
         [1, height, width, 1] if height >= 1 && width >= 1 => Ok([height as usize, width as usize]),
         _ => Err(OpError::attribute(attribute, format!("is {values:?}; [1, height, width, 1] is supported"))),
+    }
+}
+
+/// The steps of a pool down and to the right; TensorFlow does not look at the step over channels of a window that covers
+/// one.
+///
+/// # Errors
+/// As [`pair`].
+pub fn pool_strides(attribute: &str, values: &[i64]) -> Result<[usize; 2], OpError> {
+    match *values {
+        [batch, height, width, channels] if channels >= 1 => pair(attribute, &[batch, height, width, 1]),
+        _ => pair(attribute, values),
     }
 }
 
