@@ -122,8 +122,6 @@ EXCLUSIONS = [
              for n in g.graph_def.node)),
     ("TensorFlow adds up where a slice of nothing ends past the largest number",
      lambda g, kind, want, got, why: kind == "refused" and "ask for 9223372036854775807 elements from" in got),
-    ("A scalar for a shape passes in TensorFlow by which node it comes from", refused("Shape must be rank 1 but is rank 0 for '{{node Reshape",
-                                                                                    "Shape must be rank 1 but is rank 0 for '{{node Fill")),
     ("The open first dimensions of all inputs are one batch here, and what is added is not repeated along it",
      lambda g, kind, want, got, why: kind == "refused" and "the residual has length" in got),
     ("The order of the largest elements is open where they are not to be sorted",

@@ -45,14 +45,16 @@ const ALWAYS: &[Rule] = &[
     (&["ReverseSequence"], 0, 2..=5),
 ];
 
-/// What only the reading of a file refuses: a vector of one element passes where the shape is not known then.
+/// What only the reading of a file refuses: a vector of one element passes for a scalar where the shape is not known
+/// then, and a scalar for a vector.
 const IN_A_FILE: &[Rule] = &[
     (&["Concat", "Range"], 0, 0..=0),
     (&["Fill", "Range", "FakeQuantWithMinMaxVars"], 1, 0..=0),
     (&["FakeQuantWithMinMaxVars"], 2, 0..=0),
     (&["Range"], 2, 0..=0),
     (&["SplitV"], 2, 0..=0),
-    (&["SplitV", "Tile", "MaxPoolV2"], 1, 1..=1),
+    (&["Fill"], 0, 1..=1),
+    (&["SplitV", "Reshape", "Tile", "MaxPoolV2"], 1, 1..=1),
     (&["MaxPoolV2"], 2, 1..=1),
     (&["Sum", "Mean", "Prod", "Max", "Min", "EuclideanNorm", "All", "Any"], 1, 0..=1),
     (&["SpaceToBatchND", "BatchToSpaceND"], 1, 1..=1),
@@ -102,6 +104,10 @@ pub fn check_in_file(node: &NodeDef, inputs: &[&Fact]) -> Result<(), OpError> {
         }
         ("Range", _) if inputs.iter().all(|fact| fact.dtype == DType::F16 && fact.value.is_some()) => {
             Err(OpError::input(0, "is float16, of which TensorFlow works no size out as it reads a file"))
+        }
+        ("FusedBatchNormV3", _) => {
+            let rank = Attributes::new(node).text_or("data_format", "NHWC")?.len();
+            inputs.first().map_or(Ok(()), |x| need(0, x, &(rank..=rank)))
         }
         ("SplitV", _) => split_along_the_last(inputs),
         ("MatrixDiagV2" | "MatrixDiagV3", _) => diagonals_of_open_size(inputs),
@@ -236,6 +242,8 @@ mod tests {
         assert!(check("Range", &[&of(0), &of(2), &of(0)]).is_err());
         assert!(check("InTopKV2", &[&of(2), &of(1), &of(1)]).is_err());
         assert!(check_in_file(&node("MaxPoolV2"), &[&of(1), &of(2), &of(1)]).is_err());
-        assert!(check_in_file(&node("Reshape"), &[&of(1), &of(0)]).is_ok());
+        assert!(check_in_file(&node("Reshape"), &[&of(1), &of(0)]).is_err());
+        assert!(check("Reshape", &[&of(1), &of(0)]).is_ok());
+        assert!(check_in_file(&node("FusedBatchNormV3"), &[&of(3)]).is_err());
     }
 }
