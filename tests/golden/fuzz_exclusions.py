@@ -1,6 +1,7 @@
 """What is open in TensorFlow itself, so that no answer is right or wrong: each line is a narrow condition and why."""
 
 import numpy as np
+import tensorflow as tf
 
 
 def find(graph, kind, want, got, why):
@@ -18,6 +19,12 @@ def refused(*texts):
 
 def has(graph, *operators):
     return any(node.op in operators for node in graph.graph_def.node)
+
+
+def has_of(graph, types, *operators):
+    """True where one of the operators is of one of these types."""
+    enums = {tf.as_dtype(name).as_datatype_enum for name in types}
+    return any(node.op in operators and node.attr["T"].type in enums for node in graph.graph_def.node)
 
 
 def has_nan(graph):
@@ -66,7 +73,8 @@ def is_step_behind_rounding(graph, name):
     nodes = ancestors(graph, name)
     if nodes[0].op in SUMS and graph.largest > 1e5:  # what is left of numbers that nearly cancel out
         return True
-    return nodes[0].op in STEPS and any(node.op in ROUNDED for node in nodes[1:])
+    steps = [node.name for node in nodes if node.op in STEPS]
+    return any(node.op in ROUNDED for step in steps for node in ancestors(graph, step)[1:])
 
 
 def is_only_asked_for_its_shape(graph, kind, want, got, why):
@@ -84,6 +92,8 @@ def is_only_asked_for_its_shape(graph, kind, want, got, why):
 
 
 EXCLUSIONS = [
+    ("Tensors have at most 20 axes here: shapes are copied wherever tensors go, and TensorFlow's 254 would take 2 KiB each",
+     lambda g, kind, want, got, why: kind == "refused" and "at most 20 are supported" in got),
     ("TensorFlow's own registration of TopK needs an attribute that TopK does not have",
      refused("OpKernel 'TopK' has constraint on attr 'index_type' not in NodeDef")),
     ("TensorFlow runs out of memory", lambda g, kind, want, got, why: "ResourceExhausted" in want),
@@ -103,8 +113,29 @@ EXCLUSIONS = [
     ("Only the shape of what TensorFlow refuses is asked for, which the program knows without it", is_only_asked_for_its_shape),
     ("A step in a function behind a result that is rounded otherwise",
      lambda g, kind, want, got, why: kind == "wrong" and is_step_behind_rounding(g, why.split(":")[0])),
-    ("The logarithm of a denormal, and a power by one, differ in TensorFlow between the vectorised part of a tensor and its tail",
-     lambda g, kind, want, got, why: kind == "wrong" and has(g, "Log", "Log1p", "Xlogy", "Xlog1py", "Pow") and has_denormal(g)),
+    ("Of denormals, logarithms, powers and angles differ in TensorFlow between the vectorised part of a tensor and its tail",
+     lambda g, kind, want, got, why: kind == "wrong" and has_denormal(g) and (has(g, "Log", "Log1p", "Xlogy", "Xlog1py")
+                                                                               or has_of(g, ("float32", "float64"), "Pow", "Atan2"))),
+    ("A float outside of an integer's range is undefined in C++",
+     lambda g, kind, want, got, why: kind == "wrong" and g.wild
+     and any(n.op == "Cast" and tf.as_dtype(n.attr["SrcT"].type).is_floating and tf.as_dtype(n.attr["DstT"].type).is_integer
+             for n in g.graph_def.node)),
+    ("TensorFlow adds up where a slice of nothing ends past the largest number",
+     lambda g, kind, want, got, why: kind == "refused" and "ask for 9223372036854775807 elements from" in got),
+    ("The open first dimensions of all inputs are one batch here, and what is added is not repeated along it",
+     lambda g, kind, want, got, why: kind == "refused" and "the residual has length" in got),
+    ("The order of the largest elements is open where they are not to be sorted",
+     lambda g, kind, want, got, why: kind == "wrong" and any(n.op in ("TopK", "TopKV2") and "sorted" in n.attr
+                                                              and not n.attr["sorted"].b for n in g.graph_def.node)),
+    ("TensorFlow's library for products refuses a filter without rows that its other types take", refused("Failed to call dnnl_sgemm")),
+    ("TensorFlow counts segments in the type of their indices, where its own inference counts them in that of the count",
+     lambda g, kind, want, got, why: kind == "wrong" and "shape (" in why
+     and any(n.op.startswith("UnsortedSegment") and n.attr["Tindices"].type == 5 for n in g.graph_def.node)),
+    ("As it reads a file TensorFlow takes a size that is open for -1 where it infers matrices of diagonals, and refuses them or "
+     "what follows", lambda g, kind, want, got, why: kind == "accepted" and want.startswith("ValueError") and "MatrixDiagV" in want
+     or kind == "accepted" and want.startswith("ValueError") and "MatrixSetDiagV" in want and "?" in want),
+    ("A shape of one number that is not known is that of all elements, which the program knows without it",
+     refused("but the requested shape has", "Size 0 must be non-negative, not")),
     ("The order of NaN in TopK follows from a comparison that sorting forbids",
      lambda g, kind, want, got, why: kind == "wrong" and has(g, "TopK", "TopKV2", "NthElement") and has_nan(g)),
     ("TensorFlow reads an axis of int16 from more bytes than it has",

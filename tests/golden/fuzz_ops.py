@@ -126,8 +126,11 @@ def cast(g, name):
     source, to = g.pick(REAL[:-1] if g.chance(0.95) else REAL), g.pick(REAL[:-1])
     if g.chance(0.15):
         source, to = g.pick([(source, "complex64"), ("complex128", to), ("complex64", "complex128"), ("complex64", "float16")])
+    is_cut = (is_float(source) or source.startswith("complex")) and is_int(to)
     low, high = g.pick([(0, 100), (-100, 100), (-1e4, 1e4), (-1e9, 1e9)])
-    if is_float(source) and is_int(to):
+    if is_cut and source.startswith("complex"):
+        x = g.feed(np.trunc(g.value(source, g.shape(0, 5), *((0, 100) if to.startswith("u") else (-100, 100)), special=0).real), source)
+    elif is_cut:
         # What lies outside of the target's range is undefined in C++, and differs by the loop that is compiled.
         info = np.iinfo(to)
         low, high = max(low, info.min, -60000), min(high, info.max, 60000)

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
-/// The most dimensions a tensor may have here.
+/// The most dimensions a tensor may have here. TensorFlow allows 254, but has few kernels for more than 8: a shape is copied
+/// wherever a tensor goes, and would take 2 KiB.
 pub const MAX_RANK: usize = 20;
 
 /// The dimensions of a tensor, outermost first, as in `[batch, height, width, channels]`. It is `Copy` and holds no

@@ -158,6 +158,15 @@ pub fn check(op: &str, attributes: &[(&str, AttrValue)], inputs: &[Tensor], expe
     }
 }
 
+/// Checks that an operator takes inputs of these shapes, and refuses them once it sees their values.
+pub fn refuses_as_it_runs(op: &str, attributes: &[(&str, AttrValue)], inputs: &[Tensor], why: &str) {
+    let operator = operator(op, attributes).unwrap();
+    let without_values: Vec<Fact> = inputs.iter().map(|t| Fact::new(t.dtype, t.shape)).collect();
+    let inferred = infer(&*operator, &without_values).unwrap();
+    let error = compute(&*operator, inputs, &inferred).unwrap_err().to_string();
+    assert!(error.contains(why), "{op}: {error}");
+}
+
 /// Checks the one float32 output of an operator against values that may differ by `tolerance`, absolute or relative.
 pub fn check_close(
     op: &str,

@@ -1,13 +1,14 @@
-//! docs/operators.md says what the registry says, and docs/functions.md what the table of functions says. `UPDATE_DOCS=1 cargo test -p tightfit-graph --test
+//! docs/operators.md says what the registry says, and docs/functions.md what the tables of functions say. `UPDATE_DOCS=1 cargo test -p tightfit-graph --test
 //! operators_doc` writes it anew.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tightfit_core::DType;
 use tightfit_graph::import::STRUCTURE;
 use tightfit_graph::ops::FAMILIES;
-use tightfit_kernels::UnaryOp;
+use tightfit_kernels::{BinaryOp, CompareOp, FunctionRow, UnaryOp};
 
 const HEAD: &str = "\
 # Operators
@@ -45,7 +46,7 @@ fn the_list_of_operators_is_true() {
 }
 
 const FUNCTIONS_HEAD: &str = "\
-# Functions of one element
+# Functions of one element and of two
 
 What `crates/kernels/src/elementwise/functions.rs` computes of each element. Those with vector code run it for float32, and
 where it says so a convolution or matrix product applies them to its sums before it stores them.
@@ -53,6 +54,24 @@ where it says so a convolution or matrix product applies them to its sums before
 | function | operators | what it computes | vector code | behind products |
 | --- | --- | --- | --- | --- |
 ";
+
+const PAIRS_HEAD: &str = "
+What `crates/kernels/src/elementwise/binary_functions.rs` computes of two elements, a and b, and for which types.
+
+| function | operators | what it computes | types |
+| --- | --- | --- | --- |
+";
+
+fn pairs<Op>(text: &mut String, rows: &[FunctionRow<Op>], supports: impl Fn(&Op, DType) -> bool) {
+    for row in rows {
+        let nodes: Vec<_> = row.nodes.iter().map(|node| format!("`{node}`")).collect();
+        let kinds = [("floats", DType::F32), ("integers", DType::I32), ("bool", DType::Bool)];
+        let types: Vec<_> =
+            kinds.iter().filter(|kind| supports(&row.op, kind.1)).map(|kind| kind.0).collect();
+        let meaning = row.meaning.trim().replace('|', "\\|");
+        writeln!(text, "| {} | {} | {meaning} | {} |", row.name, nodes.join(", "), types.join(", ")).unwrap();
+    }
+}
 
 #[test]
 fn the_list_of_functions_is_true() {
@@ -64,6 +83,9 @@ fn the_list_of_functions_is_true() {
         let (vector, fused) = (yes(row.op.has_vector_code()), yes(row.op.epilogue().is_some()));
         writeln!(text, "| {} | {} | {meaning} | {vector} | {fused} |", row.name, nodes.join(", ")).unwrap();
     }
+    text.push_str(PAIRS_HEAD);
+    pairs(&mut text, BinaryOp::TABLE, |op, dtype| op.supports(dtype));
+    pairs(&mut text, CompareOp::TABLE, |op, dtype| op.supports(dtype));
     check("docs/functions.md", &text);
 }
 

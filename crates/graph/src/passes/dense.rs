@@ -35,7 +35,7 @@ pub fn make(graph: &mut Graph) -> bool {
 }
 
 fn dense(transpose_b: bool) -> Arc<dyn Operator> {
-    Arc::new(MatMul { transpose_a: false, transpose_b, fused: Fused::default() })
+    Arc::new(MatMul { transpose_a: false, transpose_b, has_rows: true, fused: Fused::default() })
 }
 
 /// The constant under another shape of as many elements.

@@ -37,19 +37,25 @@ const ALWAYS: &[Rule] = &[
     (&["MatrixDiagV2", "MatrixDiagV3", "MatrixDiagPartV2", "MatrixDiagPartV3"], 1, 0..=1),
     (&["MatrixSetDiagV2", "MatrixSetDiagV3"], 2, 0..=1),
     (&["Reverse", "ReverseV2"], 0, 0..=8),
+    (&["Empty"], 0, 1..=1),
+    (&["Concat", "Range"], 0, 0..=1),
+    (&["Fill", "Range"], 1, 0..=1),
+    (&["Range"], 2, 0..=1),
     (&["Where"], 0, 1..=8),
     (&["ReverseSequence"], 0, 2..=5),
 ];
 
-/// What only the reading of a file refuses: a vector of one element passes where the shape is not known then.
+/// What only the reading of a file refuses: a vector of one element passes for a scalar where the shape is not known
+/// then, and a scalar for a vector.
 const IN_A_FILE: &[Rule] = &[
     (&["Concat", "Range"], 0, 0..=0),
     (&["Fill", "Range", "FakeQuantWithMinMaxVars"], 1, 0..=0),
     (&["FakeQuantWithMinMaxVars"], 2, 0..=0),
     (&["Range"], 2, 0..=0),
     (&["SplitV"], 2, 0..=0),
-    (&["Fill", "Empty"], 0, 1..=1),
-    (&["SplitV", "Reshape", "Tile"], 1, 1..=1),
+    (&["Fill"], 0, 1..=1),
+    (&["SplitV", "Reshape", "Tile", "MaxPoolV2"], 1, 1..=1),
+    (&["MaxPoolV2"], 2, 1..=1),
     (&["Sum", "Mean", "Prod", "Max", "Min", "EuclideanNorm", "All", "Any"], 1, 0..=1),
     (&["SpaceToBatchND", "BatchToSpaceND"], 1, 1..=1),
     (&["SpaceToBatch", "BatchToSpace"], 0, 4..=4),
@@ -99,12 +105,24 @@ pub fn check_in_file(node: &NodeDef, inputs: &[&Fact]) -> Result<(), OpError> {
         ("Range", _) if inputs.iter().all(|fact| fact.dtype == DType::F16 && fact.value.is_some()) => {
             Err(OpError::input(0, "is float16, of which TensorFlow works no size out as it reads a file"))
         }
+        ("FusedBatchNormV3", _) => {
+            let rank = Attributes::new(node).text_or("data_format", "NHWC")?.len();
+            inputs.first().map_or(Ok(()), |x| need(0, x, &(rank..=rank)))
+        }
         ("SplitV", _) => split_along_the_last(inputs),
         ("MatrixDiagV2" | "MatrixDiagV3", _) => diagonals_of_open_size(inputs),
         ("MatrixSetDiagV2" | "MatrixSetDiagV3", _) => {
             let [Some(matrix), Some(diagonal)] = [0, 1].map(|i| inputs.get(i)) else { return Ok(()) };
-            let is_open = matrix.dims.concrete().is_none();
-            if is_open && matrix.dims.rank().is_some() && matrix.dims.rank() == diagonal.dims.rank() {
+            let is_open = matrix.dims.get().is_some_and(|dims| dims.iter().any(|d| d.size().is_none()));
+            // What data says is open there too, but of how many axes it is not.
+            let is_sure = [matrix, diagonal]
+                .iter()
+                .all(|fact| !fact.dims.get().unwrap_or_default().contains(&Dim::Unknown));
+            if is_open
+                && is_sure
+                && matrix.dims.rank().is_some()
+                && matrix.dims.rank() == diagonal.dims.rank()
+            {
                 // Before k is looked at, it is taken for one diagonal.
                 return Err(OpError::input(
                     1,
@@ -137,7 +155,9 @@ fn diagonals_of_open_size(inputs: &[&Fact]) -> Result<(), OpError> {
     let [rows, columns] = [2, 3].map(|i| values(i).and_then(|n| n.first().copied()).unwrap_or(-1));
     let size =
         |from_last: usize| dims.len().checked_sub(from_last).and_then(|at| dims[at].known()).unwrap_or(-1);
-    if dims.iter().rev().take(2).all(|dim| dim.known().is_some()) {
+    let last = || dims.iter().rev().take(2);
+    // What data says is open there too, but of how many axes it is not.
+    if last().all(|dim| dim.known().is_some()) || dims.contains(&Dim::Unknown) {
         return Ok(());
     }
     let counted = lower == upper || size(2) == upper - lower + 1;
@@ -187,4 +207,43 @@ fn need(input: usize, fact: &Fact, ranks: &RangeInclusive<usize>) -> Result<(), 
         (least, most) => &format!("a tensor of {least} to {most} axes"),
     };
     Err(OpError::input(input, format!("is of shape {}; {needed} is needed", fact.dims)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{int, ints, operator, text};
+
+    /// What infers a graph anew asks by the name that an operator has then.
+    #[test]
+    fn rules_are_named_as_their_operators_are() {
+        let attributes = [
+            ("num_split", int(1)),
+            ("seq_dim", int(1)),
+            ("strides", ints(&[1; 4])),
+            ("padding", text("SAME")),
+            ("dtype", crate::testing::dtype(DType::I32)),
+        ];
+        for (names, input, _) in ALWAYS {
+            for name in *names {
+                let found = operator(name, &attributes).unwrap();
+                let is_in = |(names, at, _): &&Rule| at == input && names.contains(&found.name());
+                assert!(ALWAYS.iter().any(|rule| is_in(&rule)), "{name}, which is {}", found.name());
+            }
+        }
+    }
+
+    #[test]
+    fn scalars_pass_for_vectors_and_vectors_for_scalars_where_tensorflow_lets_them() {
+        let of = |rank: usize| Fact::new(DType::I32, tightfit_core::Shape::new(&[1; 3][..rank]).unwrap());
+        let node = |op: &str| NodeDef { op: op.into(), ..NodeDef::default() };
+        assert!(check("Fill", &[&of(0), &of(1)]).is_ok());
+        assert!(check("Fill", &[&of(1), &of(2)]).is_err());
+        assert!(check("Range", &[&of(0), &of(2), &of(0)]).is_err());
+        assert!(check("InTopKV2", &[&of(2), &of(1), &of(1)]).is_err());
+        assert!(check_in_file(&node("MaxPoolV2"), &[&of(1), &of(2), &of(1)]).is_err());
+        assert!(check_in_file(&node("Reshape"), &[&of(1), &of(0)]).is_err());
+        assert!(check("Reshape", &[&of(1), &of(0)]).is_ok());
+        assert!(check_in_file(&node("FusedBatchNormV3"), &[&of(3)]).is_err());
+    }
 }

@@ -7,19 +7,19 @@ pub(crate) trait Loop {
     fn run(self);
 }
 
-/// Runs `body` as compiled for the widest vectors the processor has. No version fuses multiplications with
-/// additions, so all give the same bits.
+/// Runs `body` as compiled for the vectors of `isa`, or for those of [`Isa::Portable`] when the processor has them not.
+/// No version fuses multiplications with additions, so all give the same bits.
 #[inline]
-pub(crate) fn vectorised<L: Loop>(body: L) {
-    #[cfg(target_arch = "x86_64")]
-    match Isa::detect() {
-        // SAFETY: the features were detected.
-        Isa::Avx512 => return unsafe { wide(body) },
-        // SAFETY: the feature was detected.
-        Isa::Avx2 => return unsafe { medium(body) },
-        Isa::Portable => {}
+pub(crate) fn vectorised<L: Loop>(isa: Isa, body: L) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor has the features.
+        Isa::Avx512 if isa.is_available() => unsafe { wide(body) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor has the feature.
+        Isa::Avx2 if isa.is_available() => unsafe { medium(body) },
+        _ => body.run(),
     }
-    body.run();
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -63,18 +63,14 @@ impl Window {
     }
 }
 
-/// The elements of a window at this output position that lie in an image of `size`, with where they lie, along one
-/// axis.
-pub(crate) fn valid_elements(
+/// Where an element of a window at this output position lies in an image of `size`, along one axis; `None` outside.
+pub(crate) fn element_at(
     window: &Window,
     axis: usize,
     position: usize,
+    element: usize,
     size: usize,
-) -> impl Iterator<Item = (usize, usize)> {
-    let (start, dilation, pad) =
-        (position * window.strides[axis], window.dilations[axis], window.pads[2 * axis]);
-    (0..window.size[axis]).filter_map(move |element| {
-        let at = (start + element * dilation).checked_sub(pad)?;
-        (at < size).then_some((element, at))
-    })
+) -> Option<usize> {
+    let at = position * window.strides[axis] + element * window.dilations[axis];
+    at.checked_sub(window.pads[2 * axis]).filter(|at| *at < size)
 }

@@ -115,7 +115,7 @@ mod tests {
         let is_it = |row: &&FunctionRow| [row.op.of_f32(), row.op.epilogue()].contains(&Some(activation));
         let row = UnaryOp::TABLE.iter().find(is_it).unwrap();
         let mut values = [x];
-        map_floats(row.op, &mut values);
+        map_floats(Isa::Portable, row.op, &mut values);
         values[0]
     }
 

@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use tightfit_core::{DType, TensorViewMut};
 
 use crate::base::access::{Src, for_dtype, split, values_mut};
+use crate::base::cpu::Isa;
 use crate::base::error::{Result, ensure};
 use crate::base::threads::ThreadPool;
 use crate::base::width::{Loop, vectorised};
@@ -87,11 +88,11 @@ struct Truth(u8);
 to!(i8 i16 i32 i64 u8 u16 u32 u64 => Truth, x Truth((x != 0) as u8));
 to!(f32 f64 => Truth, x Truth((x != 0.0) as u8));
 
-fn native<S: To<D>, D>(src: &[S], dst: &mut [D]) {
-    vectorised(CastLoop(src, dst));
+fn native<S: To<D>, D>(isa: Isa, src: &[S], dst: &mut [D]) {
+    vectorised(isa, CastLoop(src, dst));
 }
 
-fn from_half<H, D>(src: &[H], dst: &mut [D])
+fn from_half<H, D>(isa: Isa, src: &[H], dst: &mut [D])
 where
     [H]: HalfFloatSliceExt,
     f32: To<D>,
@@ -99,20 +100,20 @@ where
     let mut wide = [0.0f32; BLOCK];
     let wide = &mut wide[..src.len()];
     src.convert_to_f32_slice(wide);
-    native(wide, dst);
+    native(isa, wide, dst);
 }
 
-fn to_half<S: To<f32>, H>(src: &[S], dst: &mut [H])
+fn to_half<S: To<f32>, H>(isa: Isa, src: &[S], dst: &mut [H])
 where
     [H]: HalfFloatSliceExt,
 {
     let mut wide = [0.0f32; BLOCK];
     let wide = &mut wide[..src.len()];
-    native(src, wide);
+    native(isa, src, wide);
     dst.convert_from_f32_slice(wide);
 }
 
-fn half_to_half<G, H>(src: &[G], dst: &mut [H])
+fn half_to_half<G, H>(_: Isa, src: &[G], dst: &mut [H])
 where
     [G]: HalfFloatSliceExt,
     [H]: HalfFloatSliceExt,
@@ -123,26 +124,29 @@ where
     dst.convert_from_f32_slice(wide);
 }
 
+/// Converts a block with these instructions.
+type Convert<S, D> = fn(Isa, &[S], &mut [D]);
+
 /// A complex number in memory: its real and its imaginary part.
 type Complex<F> = [F; 2];
 
-fn real_parts<F: Pod, D>(src: &[Complex<F>], dst: &mut [D], convert: fn(&[F], &mut [D])) {
+fn real_parts<F: Pod, D>(isa: Isa, src: &[Complex<F>], dst: &mut [D], convert: Convert<F, D>) {
     let mut parts = [F::zeroed(); BLOCK];
     parts.iter_mut().zip(src).for_each(|(part, x)| *part = x[0]);
-    convert(&parts[..src.len()], dst);
+    convert(isa, &parts[..src.len()], dst);
 }
 
-fn as_real_parts<S, F: Pod>(src: &[S], dst: &mut [Complex<F>], convert: fn(&[S], &mut [F])) {
+fn as_real_parts<S, F: Pod>(isa: Isa, src: &[S], dst: &mut [Complex<F>], convert: Convert<S, F>) {
     let mut parts = [F::zeroed(); BLOCK];
-    convert(src, &mut parts[..src.len()]);
+    convert(isa, src, &mut parts[..src.len()]);
     dst.iter_mut().zip(parts).for_each(|(x, part)| *x = [part, F::zeroed()]);
 }
 
-fn cut_off<F: To<W>, W: To<D>, D>(src: &[F], dst: &mut [D]) {
+fn cut_off<F: To<W>, W: To<D>, D>(_: Isa, src: &[F], dst: &mut [D]) {
     dst.iter_mut().zip(src).for_each(|(dst, x)| *dst = x.to().to());
 }
 
-fn other_complex<F: To<G>, G>(src: &[Complex<F>], dst: &mut [Complex<G>]) {
+fn other_complex<F: To<G>, G>(_: Isa, src: &[Complex<F>], dst: &mut [Complex<G>]) {
     dst.iter_mut().zip(src).for_each(|(dst, x)| *dst = x.map(To::to));
 }
 
@@ -153,18 +157,18 @@ fn cast_complex(pool: &ThreadPool, src: Src<'_>, dst: &mut TensorViewMut<'_>) ->
     macro_rules! from_complex {
         ($F:ty) => {
             match to {
-                DType::F16 => blocks::<Complex<$F>, f16>(pool, src, bytes, |s, d| real_parts(s, d, to_half)),
-                DType::BF16 => blocks::<Complex<$F>, bf16>(pool, src, bytes, |s, d| real_parts(s, d, to_half)),
-                DType::Bool => blocks::<Complex<$F>, Truth>(pool, src, bytes, |s, d| real_parts(s, d, native)),
+                DType::F16 => blocks::<Complex<$F>, f16>(pool, src, bytes, |i, s, d| real_parts(i, s, d, to_half)),
+                DType::BF16 => blocks::<Complex<$F>, bf16>(pool, src, bytes, |i, s, d| real_parts(i, s, d, to_half)),
+                DType::Bool => blocks::<Complex<$F>, Truth>(pool, src, bytes, |i, s, d| real_parts(i, s, d, native)),
                 // One by one, and so wider and cut off: not as real numbers, many at a time.
                 DType::I8 | DType::I16 | DType::U8 | DType::U16 => for_dtype!(to, KERNEL, [I8, I16, U8, U16], D => {
-                    blocks::<Complex<$F>, D>(pool, src, bytes, |s, d| real_parts(s, d, cut_off::<$F, i32, D>))
+                    blocks::<Complex<$F>, D>(pool, src, bytes, |i, s, d| real_parts(i, s, d, cut_off::<$F, i32, D>))
                 }),
-                DType::U32 => blocks::<Complex<$F>, u32>(pool, src, bytes, |s, d| {
-                    real_parts(s, d, cut_off::<$F, i64, u32>)
+                DType::U32 => blocks::<Complex<$F>, u32>(pool, src, bytes, |i, s, d| {
+                    real_parts(i, s, d, cut_off::<$F, i64, u32>)
                 }),
                 to => for_dtype!(to, KERNEL, [F32, F64, I32, I64, U64], D => {
-                    blocks::<Complex<$F>, D>(pool, src, bytes, |s, d| real_parts(s, d, native))
+                    blocks::<Complex<$F>, D>(pool, src, bytes, |i, s, d| real_parts(i, s, d, native))
                 }),
             }
         };
@@ -172,10 +176,10 @@ fn cast_complex(pool: &ThreadPool, src: Src<'_>, dst: &mut TensorViewMut<'_>) ->
     macro_rules! to_complex {
         ($F:ty) => {
             match from {
-                DType::F16 => blocks::<f16, Complex<$F>>(pool, src, bytes, |s, d| as_real_parts(s, d, from_half)),
-                DType::BF16 => blocks::<bf16, Complex<$F>>(pool, src, bytes, |s, d| as_real_parts(s, d, from_half)),
+                DType::F16 => blocks::<f16, Complex<$F>>(pool, src, bytes, |i, s, d| as_real_parts(i, s, d, from_half)),
+                DType::BF16 => blocks::<bf16, Complex<$F>>(pool, src, bytes, |i, s, d| as_real_parts(i, s, d, from_half)),
                 from => for_dtype!(from, KERNEL, natives, S => {
-                    blocks::<S, Complex<$F>>(pool, src, bytes, |s, d| as_real_parts(s, d, native))
+                    blocks::<S, Complex<$F>>(pool, src, bytes, |i, s, d| as_real_parts(i, s, d, native))
                 }),
             }
         };
@@ -242,12 +246,13 @@ pub fn widen(from: DType, src: &[u8], dst: &mut [f32]) -> Result<()> {
     }
 }
 
-fn widen_with<S: Pod>(src: &[u8], dst: &mut [f32], convert: fn(&[S], &mut [f32])) -> Result<()> {
+fn widen_with<S: Pod>(src: &[u8], dst: &mut [f32], convert: Convert<S, f32>) -> Result<()> {
+    let isa = Isa::detect();
     for (src, dst) in src.chunks(BLOCK * size_of::<S>()).zip(dst.chunks_mut(BLOCK)) {
         let mut aligned = [S::zeroed(); BLOCK];
         let aligned = &mut aligned[..dst.len()];
         bytemuck::cast_slice_mut(aligned).copy_from_slice(src);
-        convert(aligned, dst);
+        convert(isa, aligned, dst);
     }
     Ok(())
 }
@@ -261,12 +266,12 @@ pub fn cast_truncated(pool: &ThreadPool, src: Src<'_>, dst: &mut TensorViewMut<'
     /// Casts what is left of each element without these bits.
     macro_rules! cut {
         ($S:ident, $D:ty, $bits:expr) => {
-            blocks::<$S, $D>(pool, src, dst.bytes(), |src, dst| {
+            blocks::<$S, $D>(pool, src, dst.bytes(), |isa, src, dst| {
                 let mut short = [0 as $S; BLOCK];
                 for (short, x) in short.iter_mut().zip(src) {
                     *short = if x.is_nan() { *x } else { $S::from_bits(x.to_bits() >> $bits << $bits) };
                 }
-                to_half(&short[..src.len()], dst);
+                to_half(isa, &short[..src.len()], dst);
             })
         };
     }
@@ -293,24 +298,25 @@ fn blocks<S: Pod + Send + Sync, D: Pod + Send + Sync>(
     pool: &ThreadPool,
     src: Src<'_>,
     dst: &mut [u8],
-    convert: fn(&[S], &mut [D]),
+    convert: Convert<S, D>,
 ) -> Result<()> {
     let dst = values_mut::<D>(dst, KERNEL)?;
     let in_place = size_of::<S>() == size_of::<D>();
     ensure(matches!(src, Src::View(_)) || in_place, KERNEL, "only a type of as many bytes is cast in place")?;
     let src = src.same_size::<S>(dst.len(), KERNEL)?;
+    let isa = pool.isa();
     split(pool, dst, 1, &|first, dst| {
         for (n, dst) in dst.chunks_mut(BLOCK).enumerate() {
             match src {
                 Some(src) => {
                     let at = first + n * BLOCK;
-                    convert(&src[at..at + dst.len()], dst);
+                    convert(isa, &src[at..at + dst.len()], dst);
                 }
                 None => {
                     let mut before = [S::zeroed(); BLOCK];
                     let before = &mut before[..dst.len()];
                     before.copy_from_slice(bytemuck::cast_slice(dst));
-                    convert(before, dst);
+                    convert(isa, before, dst);
                 }
             }
         }
@@ -363,7 +369,7 @@ mod tests {
         check(&[2049.0000001f64, 70000.0], &[f16::from_f32(2048.0), f16::INFINITY]);
         let x = [1.003_906_3f32, 1.011_718_8, f32::NAN, -f32::NAN, 3.4e38];
         let mut dst = [bf16::ZERO; 5];
-        to_half(&x, &mut dst);
+        to_half(Isa::Portable, &x, &mut dst);
         assert_eq!(dst.map(bf16::to_bits), [16256, 16258, 32704, 65472, 32640]);
         check(&[f16::from_f32(1.5), f16::from_f32(-2.0)], &[bf16::from_f32(1.5), bf16::from_f32(-2.0)]);
         check(&[1.9f32, -0.0, 0.5], &[1i16, 0, 0]);

@@ -48,6 +48,10 @@ pub(crate) trait Float:
     /// Itself, but 0 of its sign in place of a denormal: for functions that look at the bits, whatever the thread's
     /// mode (see [`crate::base::denormals::FlushDenormals`]).
     fn flushed(self) -> Self;
+    /// A denormal, by its bits.
+    fn is_subnormal(self) -> bool;
+    fn atan2(self, x: Self) -> Self;
+    fn copysign(self, sign: Self) -> Self;
 
     #[inline(always)]
     fn sigmoid(self) -> Self {
@@ -87,6 +91,18 @@ macro_rules! float {
             #[inline(always)]
             fn is_nan(self) -> bool {
                 $F::is_nan(self)
+            }
+            #[inline(always)]
+            fn is_subnormal(self) -> bool {
+                $F::is_subnormal(self)
+            }
+            #[inline(always)]
+            fn atan2(self, x: Self) -> Self {
+                $F::atan2(self, x)
+            }
+            #[inline(always)]
+            fn copysign(self, sign: Self) -> Self {
+                $F::copysign(self, sign)
             }
             #[inline(always)]
             fn flushed(self) -> Self {

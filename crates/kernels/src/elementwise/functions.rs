@@ -7,6 +7,7 @@
 //! whole tensors where the list in brackets says `f32`, and behind products where it says `epilogue`. In an expression, `c(1.5)` is
 //! the constant in the type of `x`, and `s` the instruction set.
 
+use crate::base::cpu::Isa;
 use crate::base::math;
 use crate::base::simd::{Kernel, Simd};
 use crate::base::width::{Loop, vectorised};
@@ -38,15 +39,46 @@ pub(super) struct Apply {
 
 /// What is said of a function in words.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct FunctionRow {
+pub struct FunctionRow<Op: 'static = UnaryOp> {
     /// The function.
-    pub op: UnaryOp,
+    pub op: Op,
     /// Its name here.
     pub name: &'static str,
     /// The operators of TensorFlow that compute it; none where only a chain of operators does.
     pub nodes: &'static [&'static str],
     /// What it computes.
     pub meaning: &'static str,
+}
+
+impl<Op> FunctionRow<Op> {
+    /// How many operators of TensorFlow the rows name.
+    pub const fn count(rows: &[FunctionRow<Op>]) -> usize {
+        let (mut row, mut count) = (0, 0);
+        while row < rows.len() {
+            count += rows[row].nodes.len();
+            row += 1;
+        }
+        count
+    }
+
+    /// The name of one of those operators; empty behind the last.
+    pub const fn node(rows: &[FunctionRow<Op>], index: usize) -> &'static str {
+        let (mut row, mut before) = (0, 0);
+        while row < rows.len() {
+            let nodes = rows[row].nodes;
+            if index - before < nodes.len() {
+                return nodes[index - before];
+            }
+            before += nodes.len();
+            row += 1;
+        }
+        ""
+    }
+
+    /// The row of an operator of TensorFlow.
+    pub fn of_node(rows: &'static [FunctionRow<Op>], node: &str) -> Option<&'static FunctionRow<Op>> {
+        rows.iter().find(|row| row.nodes.contains(&node))
+    }
 }
 
 /// Goes over all values with one expression of `$x`. A closure in its place would be compiled without the vector
@@ -194,11 +226,11 @@ macro_rules! table {
         }
 
         /// Replaces each of `x` by the function of it.
-        pub(super) fn map_floats<F: Float>(op: UnaryOp, x: &mut [F]) {
+        pub(super) fn map_floats<F: Float>(isa: Isa, op: UnaryOp, x: &mut [F]) {
             match op {
-                $(UnaryOp::$name => table!(@$how x, function::$name),)*
-                $(UnaryOp::$scalar_name => table!(@$scalar_how x, function::$scalar_name),)*
-                UnaryOp::LeakyRelu(slope) => vectorised(MapLoop(x, LeakyRelu(slope))),
+                $(UnaryOp::$name => table!(@$how isa, x, function::$name),)*
+                $(UnaryOp::$scalar_name => table!(@$scalar_how isa, x, function::$scalar_name),)*
+                UnaryOp::LeakyRelu(slope) => vectorised(isa, MapLoop(x, LeakyRelu(slope))),
                 UnaryOp::LogicalNot | UnaryOp::Invert => {}
             }
         }
@@ -235,8 +267,8 @@ macro_rules! table {
             }
         }
     };
-    (@wide $x:ident, $map:expr) => { vectorised(MapLoop($x, $map)) };
-    (@plain $x:ident, $map:expr) => { MapLoop($x, $map).run() };
+    (@wide $isa:ident, $x:ident, $map:expr) => { vectorised($isa, MapLoop($x, $map)) };
+    (@plain $isa:ident, $x:ident, $map:expr) => { MapLoop($x, $map).run() };
 }
 
 table! { x c s;

@@ -2,6 +2,7 @@
 
 mod activation;
 pub(crate) mod binary;
+mod binary_functions;
 mod cast;
 mod fake_quant;
 mod float;
@@ -9,7 +10,8 @@ mod functions;
 mod select;
 mod unary;
 
-pub use binary::{BinaryOp, CompareOp, binary, compare};
+pub use binary::{binary, compare};
+pub use binary_functions::{BinaryOp, CompareOp};
 pub use cast::{cast, cast_truncated, widen};
 pub use fake_quant::{QuantRange, fake_quant};
 pub use functions::{Activation, FunctionRow, UnaryOp};

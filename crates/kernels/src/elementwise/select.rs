@@ -7,7 +7,8 @@ use crate::base::broadcast::{Broadcast, Operand};
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::threads::ThreadPool;
 use crate::base::width::{Loop, vectorised};
-use crate::elementwise::binary::{BinaryOp, binary};
+use crate::elementwise::binary::binary;
+use crate::elementwise::binary_functions::BinaryOp;
 use crate::movement::layout;
 
 struct SelectLoop<'a, T> {
@@ -81,7 +82,7 @@ where
             let len = broadcast.block(at, dst.len() - done);
             let dst = &mut dst[done..done + len];
             let (a, b) = (a.block(at, dst), b.block(at, dst));
-            vectorised(SelectLoop { dst, condition: condition.block_apart(at, len), a, b });
+            vectorised(pool.isa(), SelectLoop { dst, condition: condition.block_apart(at, len), a, b });
             done += len;
         }
     });
@@ -137,7 +138,7 @@ pub fn clip(
                 let len = broadcast.block(at, dst.len() - done);
                 let dst = &mut dst[done..done + len];
                 let x = x.block(at, dst);
-                vectorised(ClipLoop { dst, x, low: low.block_apart(at, len), high: high.block_apart(at, len) });
+                vectorised(pool.isa(), ClipLoop { dst, x, low: low.block_apart(at, len), high: high.block_apart(at, len) });
                 done += len;
             }
         });

@@ -13,10 +13,10 @@ use crate::elementwise::functions::{UnaryOp, map_floats, softplus};
 /// Elements computed at a time: what is read stays in the first-level cache until it is overwritten.
 const BLOCK: usize = 1024;
 
-fn map_f32(op: UnaryOp, x: &mut [f32]) {
+fn map_f32(isa: Isa, op: UnaryOp, x: &mut [f32]) {
     match op.of_f32() {
-        Some(activation) => activation.apply_in_place(Isa::detect(), x),
-        None => map_floats(op, x),
+        Some(activation) => activation.apply_in_place(isa, x),
+        None => map_floats(isa, op, x),
     }
 }
 
@@ -46,7 +46,7 @@ pub fn unary(pool: &ThreadPool, op: UnaryOp, src: Src<'_>, dst: &mut TensorViewM
     }
     match op {
         UnaryOp::LogicalNot => {
-            return typed::<u8>(pool, op, src, dst, |_, x| {
+            return typed::<u8>(pool, op, src, dst, |_, _, x| {
                 x.iter_mut().for_each(|x| *x = (*x == 0) as u8);
             });
         }
@@ -86,11 +86,12 @@ fn typed<T: bytemuck::Pod + Send + Sync>(
     op: UnaryOp,
     src: Src<'_>,
     dst: &mut TensorViewMut<'_>,
-    map: fn(UnaryOp, &mut [T]),
+    map: fn(Isa, UnaryOp, &mut [T]),
 ) -> Result<()> {
     let dst = values_mut::<T>(dst.bytes(), op.name())?;
     let src = src.same_size::<T>(dst.len(), op.name())?;
-    blocks(pool, src, dst, &|x| map(op, x))
+    let isa = pool.isa();
+    blocks(pool, src, dst, &|x| map(isa, op, x))
 }
 
 /// Copies `src` to `dst` block by block, and has `map` overwrite each.
@@ -118,7 +119,7 @@ fn blocks<T: Copy + Send + Sync>(
     Ok(())
 }
 
-fn map_halves<H: Half>(op: UnaryOp, x: &mut [H])
+fn map_halves<H: Half>(isa: Isa, op: UnaryOp, x: &mut [H])
 where
     [H]: HalfFloatSliceExt,
 {
@@ -129,7 +130,7 @@ where
         x.convert_to_f32_slice(block);
         match op {
             UnaryOp::Softplus => block.iter_mut().for_each(|x| *x = softplus(*x, epsilon)),
-            _ => map_f32(op, block),
+            _ => map_f32(isa, op, block),
         }
         x.convert_from_f32_slice(block);
     }
@@ -150,13 +151,13 @@ impl Half for half::bf16 {
 }
 
 trait Integer: Copy {
-    fn map(op: UnaryOp, x: &mut [Self]);
+    fn map(isa: Isa, op: UnaryOp, x: &mut [Self]);
 }
 
 macro_rules! integer {
     ($($T:ident $abs:expr;)*) => { $(
         impl Integer for $T {
-            fn map(op: UnaryOp, x: &mut [Self]) {
+            fn map(_: Isa, op: UnaryOp, x: &mut [Self]) {
                 fn each(x: &mut [$T], f: impl Fn($T) -> $T) {
                     x.iter_mut().for_each(|x| *x = f(*x));
                 }

@@ -4,7 +4,7 @@ use tightfit_core::Shared;
 
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::threads::ThreadPool;
-use crate::base::window::valid_elements;
+use crate::base::window::element_at;
 use crate::product::conv2d::Conv2dParams;
 
 /// Multiply-adds that are worth a task of their own.
@@ -120,15 +120,19 @@ pub fn conv2d_plain<T: Term>(
     for_each_row(pool, out, p.out_channels, work, &|pixel, sums| {
         let (x, y, image) = (pixel % width, pixel / width % height, pixel / width / height);
         sums.fill(T::default());
-        for (ky, iy) in valid_elements(&p.window, 0, y, p.height) {
-            for (kx, ix) in valid_elements(&p.window, 1, x, p.width) {
-                let from =
-                    &input[((image * p.height + iy) * p.width + ix) * p.in_channels..][..p.in_channels];
-                for (c, value) in from.iter().enumerate() {
-                    let tap = ((ky * columns + kx) * ci + c % ci) * p.out_channels + c / ci * co;
-                    for (sum, weight) in sums[c / ci * co..][..co].iter_mut().zip(&filter[tap..tap + co]) {
-                        *sum = sum.plus(*value, *weight);
-                    }
+        for tap in 0..rows * columns {
+            let (ky, kx) = (tap / columns, tap % columns);
+            let place =
+                element_at(&p.window, 0, y, ky, p.height).zip(element_at(&p.window, 1, x, kx, p.width));
+            let from = place.map(|(iy, ix)| {
+                &input[((image * p.height + iy) * p.width + ix) * p.in_channels..][..p.in_channels]
+            });
+            for c in 0..p.in_channels {
+                // Around the image are zeros, which times an infinite weight are NaN.
+                let value = from.map_or(T::default(), |from| from[c]);
+                let tap = ((ky * columns + kx) * ci + c % ci) * p.out_channels + c / ci * co;
+                for (sum, weight) in sums[c / ci * co..][..co].iter_mut().zip(&filter[tap..tap + co]) {
+                    *sum = sum.plus(value, *weight);
                 }
             }
         }

@@ -5,6 +5,7 @@ use half::{bf16, f16};
 use tightfit_core::{TensorView, TensorViewMut};
 
 use crate::base::access::{Src, for_dtype, split_with_cost, values, values_mut};
+use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::threads::ThreadPool;
 use crate::base::width::{Loop, vectorised};
@@ -84,9 +85,9 @@ impl<T: Single> Loop for Moment<'_, T> {
     }
 }
 
-fn moment<T: Single>(row: &[T], shift: f32, squared: bool) -> f64 {
+fn moment<T: Single>(isa: Isa, row: &[T], shift: f32, squared: bool) -> f64 {
     let mut sum = 0.0;
-    vectorised(Moment { row, shift, squared, sum: &mut sum });
+    vectorised(isa, Moment { row, shift, squared, sum: &mut sum });
     sum
 }
 
@@ -196,8 +197,8 @@ fn each_row<'p>(
                     row.copy_from_slice(&src[(first + n) * len..][..len]);
                 }
                 let (mean, factor, gamma, beta) =
-                    parameters(RowSums { sum: &|shift, squared| moment(row, shift, squared) });
-                vectorised(Normalise { row, mean, factor, gamma, beta });
+                    parameters(RowSums { sum: &|shift, squared| moment(pool.isa(), row, shift, squared) });
+                vectorised(pool.isa(), Normalise { row, mean, factor, gamma, beta });
             }
         });
         Ok(())
@@ -273,7 +274,7 @@ pub fn batch_norm(
                 }
                 let (mean, offset) = (&norm.mean[tile.clone()], &norm.offset[tile.clone()]);
                 for row in dst.chunks_mut(len) {
-                    vectorised(ScaleRow { row: &mut row[tile.clone()], mean, factor: &factors, offset });
+                    vectorised(pool.isa(), ScaleRow { row: &mut row[tile.clone()], mean, factor: &factors, offset });
                 }
             }
         });

@@ -8,6 +8,7 @@ use half::{bf16, f16};
 use tightfit_core::{DType, MAX_RANK, TensorView, TensorViewMut};
 
 use crate::base::access::{for_dtype, split_with_cost, values, values_mut};
+use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::threads::ThreadPool;
 use crate::base::width::{Loop, vectorised};
@@ -332,7 +333,7 @@ impl<T: Element, S: Step<T>> Loop for RowsLoop<'_, T, S> {
 }
 
 /// The reduction of one output element, whose reduced elements come in contiguous runs.
-fn along_runs<T: Element, S: Step<T>>(plan: &Plan, src: &[T], base: usize, step: S) -> T::Sum {
+fn along_runs<T: Element, S: Step<T>>(isa: Isa, plan: &Plan, src: &[T], base: usize, step: S) -> T::Sum {
     let reduced = plan.reduced();
     let (run, _) = Plan::inner(reduced);
     let outer = &reduced[..reduced.len().saturating_sub(1)];
@@ -340,7 +341,7 @@ fn along_runs<T: Element, S: Step<T>>(plan: &Plan, src: &[T], base: usize, step:
     let mut lanes = [S::start(); LANES];
     for n in 0..runs {
         let at = base + Plan::offset(outer, n);
-        vectorised(RunLoop(&src[at..at + run], &mut lanes, step));
+        vectorised(isa, RunLoop(&src[at..at + run], &mut lanes, step));
     }
     let mut len = LANES;
     while len > 1 {
@@ -354,6 +355,7 @@ fn along_runs<T: Element, S: Step<T>>(plan: &Plan, src: &[T], base: usize, step:
 
 /// The reductions of up to `LANES` neighbouring output elements, whose columns lie side by side from `base` on.
 fn along_rows<T: Element, S: Step<T>>(
+    isa: Isa,
     plan: &Plan,
     src: &[T],
     base: usize,
@@ -367,7 +369,7 @@ fn along_rows<T: Element, S: Step<T>>(
     let mut lanes = [S::start(); LANES];
     for n in 0..blocks {
         let src = &src[base + Plan::offset(outer, n)..];
-        vectorised(RowsLoop { src, stride, count, lanes: &mut lanes, width, step });
+        vectorised(isa, RowsLoop { src, stride, count, lanes: &mut lanes, width, step });
     }
     lanes
 }
@@ -384,7 +386,7 @@ fn reduce_all<T: Element, S: Step<T>>(pool: &ThreadPool, src: &[T], step: S) -> 
             let start = (first + n) * piece;
             let part = &src[start..src.len().min(start + piece)];
             let plan = Plan::new(&[part.len()], &[0]);
-            *dst = along_runs(&plan, part, 0, step);
+            *dst = along_runs(pool.isa(), &plan, part, 0, step);
         }
     });
     partial.into_iter().fold(S::start(), S::merge)
@@ -402,7 +404,7 @@ fn run<T: Element, S: Step<T>>(
     if count == 0 {
         return dst.fill(T::narrow(finish(S::start())));
     }
-    let kept = plan.kept();
+    let (kept, isa) = (plan.kept(), pool.isa());
     if kept.is_empty() && plan.reduced_rank == 1 {
         dst[0] = T::narrow(finish(reduce_all(pool, src, step)));
         return;
@@ -411,7 +413,7 @@ fn run<T: Element, S: Step<T>>(
     if runs {
         split_with_cost(pool, dst, 1, count, &|first, dst| {
             for (n, dst) in dst.iter_mut().enumerate() {
-                *dst = T::narrow(finish(along_runs(plan, src, Plan::offset(kept, first + n), step)));
+                *dst = T::narrow(finish(along_runs(isa, plan, src, Plan::offset(kept, first + n), step)));
             }
         });
         return;
@@ -423,7 +425,7 @@ fn run<T: Element, S: Step<T>>(
         while done < dst.len() {
             let at = first + done;
             let width = LANES.min(row - at % row).min(dst.len() - done);
-            let sums = along_rows(plan, src, Plan::offset(kept, at), width, step);
+            let sums = along_rows(isa, plan, src, Plan::offset(kept, at), width, step);
             for (dst, sum) in dst[done..done + width].iter_mut().zip(sums) {
                 *dst = T::narrow(finish(sum));
             }
@@ -547,8 +549,8 @@ fn first_extreme<'a, T: Extremes + 'a>(op: ArgOp, line: impl Iterator<Item = &'a
     let mut best = (0, start);
     for (n, x) in line.enumerate() {
         let is_better = match op {
-            ArgOp::Max => *x > best.1,
-            ArgOp::Min => *x < best.1,
+            ArgOp::Max => x.is_above(best.1),
+            ArgOp::Min => best.1.is_above(*x),
         };
         if is_better {
             best = (n, *x);
@@ -558,21 +560,29 @@ fn first_extreme<'a, T: Extremes + 'a>(op: ArgOp, line: impl Iterator<Item = &'a
 }
 
 /// The finite numbers that a type ends with.
-trait Extremes: Copy + PartialOrd {
+trait Extremes: Copy {
     const LOWEST: Self;
     const HIGHEST: Self;
+    /// Greater; of halves as float32, in which the thread's mode may take denormals for 0.
+    fn is_above(self, other: Self) -> bool;
 }
 
 macro_rules! extremes {
-    ($($T:ty)*) => { $(
+    ($($T:ty)*; $wide:expr) => { $(
         impl Extremes for $T {
             const LOWEST: Self = <$T>::MIN;
             const HIGHEST: Self = <$T>::MAX;
+            #[inline(always)]
+            fn is_above(self, other: Self) -> bool {
+                $wide(self) > $wide(other)
+            }
         }
     )* };
 }
 
-extremes!(f32 f64 f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64);
+extremes!(f32 f64 i8 i16 i32 i64 u8 u16 u32 u64; std::convert::identity);
+extremes!(f16; f16::to_f32);
+extremes!(bf16; bf16::to_f32);
 
 /// A running reduction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

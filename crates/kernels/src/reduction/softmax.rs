@@ -4,7 +4,6 @@ use half::{bf16, f16};
 use tightfit_core::{DType, TensorViewMut};
 
 use crate::base::access::{Src, for_dtype, split_with_cost, values_mut};
-use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::math;
 use crate::base::simd::{Kernel, Simd, dispatch};
@@ -43,7 +42,7 @@ fn rows(
     if dtype == DType::F32 {
         let dst = values_mut::<f32>(dst.bytes(), kernel)?;
         let src = src.same_size::<f32>(dst.len(), kernel)?;
-        let isa = Isa::detect();
+        let isa = pool.isa();
         split_with_cost(pool, dst, len, COST * len, &|first, dst| {
             for (n, dst) in dst.chunks_mut(len).enumerate() {
                 if let Some(src) = src {
@@ -178,6 +177,7 @@ fn row_in_f64<T: ByF64>(row: &mut [T], log: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::cpu::Isa;
     use tightfit_core::{Shape, TensorView};
 
     #[test]

@@ -4,7 +4,7 @@ use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::simd::{Kernel, Simd, dispatch};
 use crate::base::threads::ThreadPool;
-use crate::base::window::Window;
+use crate::base::window::{Window, element_at};
 use crate::product::gemm::{Epilogue, RawEpilogue};
 
 /// What a depthwise convolution works on: input `[batch, height, width, channels]`, filter `[window height, window
@@ -78,8 +78,8 @@ impl DepthwiseConv2d {
         if out.is_empty() {
             return Ok(());
         }
-        let (out, out_len) = (out.as_mut_ptr(), out.len());
-        let epilogue = epilogue.to_raw(channels, out, out_len)?;
+        let (out_start, out_len) = (out.as_mut_ptr(), out.len());
+        let epilogue = epilogue.to_raw(channels, out_start, out_len)?;
         let rows = p.batch * height;
         let work = rows * width * channels * taps;
         let wanted = if pool.threads() == 1 { 1 } else { (work / TASK_WORK).clamp(1, pool.threads() * 6) };
@@ -93,7 +93,7 @@ impl DepthwiseConv2d {
             op: self,
             input: input.as_ptr(),
             filter: filter.as_ptr().cast(),
-            out,
+            out: out_start,
             epilogue,
             rows: 0..0,
             channels: 0..0,
@@ -111,7 +111,36 @@ impl DepthwiseConv2d {
                 },
             );
         });
+        self.spoil_padding(filter, out);
         Ok(())
+    }
+
+    /// Around the image are zeros, which the kernels leave out: times a weight that is not finite they are NaN, and so
+    /// is what any epilogue makes of the sum.
+    fn spoil_padding(&self, filter: &[u8], out: &mut [f32]) {
+        let p = &self.p;
+        let ([height, width], channels) = (self.output, p.channels * p.multiplier);
+        const INFINITE: u32 = 0x7f80_0000;
+        let bits = |weight: &[u8]| u32::from_le_bytes([weight[0], weight[1], weight[2], weight[3]]);
+        let odd = filter.chunks_exact(4).fold(0, |n, w| n | u32::from(bits(w) & INFINITE == INFINITE));
+        if odd == 0 {
+            return;
+        }
+        for (index, weight) in filter.chunks_exact(4).enumerate() {
+            if bits(weight) & INFINITE != INFINITE {
+                continue;
+            }
+            let (tap, channel) = (index / channels, index % channels);
+            let (ky, kx) = (tap / p.window.size[1], tap % p.window.size[1]);
+            for (pixel, sums) in out.chunks_exact_mut(channels).enumerate() {
+                let (x, y) = (pixel % width, pixel / width % height);
+                let is_inside = element_at(&p.window, 0, y, ky, p.height).is_some()
+                    && element_at(&p.window, 1, x, kx, p.width).is_some();
+                if !is_inside {
+                    sums[channel] = f32::NAN;
+                }
+            }
+        }
     }
 }
 

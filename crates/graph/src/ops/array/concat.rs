@@ -73,7 +73,16 @@ impl Operator for Concat {
             return Err(OpError::input(tensors.start, "is a scalar, which cannot be joined to others"));
         }
         let axis = match self.axis_position(inputs.len()) {
-            Some(position) => known_axis(position, shared::input(inputs, position)?, rank)?,
+            Some(position) => {
+                let axis = shared::input(inputs, position)?;
+                if axis.dims.rank().is_some_and(|rank| rank > 1) {
+                    return Err(OpError::input(
+                        position,
+                        format!("is of shape {}; a scalar is needed", axis.dims),
+                    ));
+                }
+                known_axis(position, axis, rank)?
+            }
             None => Some(0),
         };
         let Some(axis) = axis else { return Ok(vec![Fact::new(first.dtype, Dims::of_rank(rank))]) };

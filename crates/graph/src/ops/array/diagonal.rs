@@ -98,6 +98,19 @@ impl Form {
     }
 }
 
+/// Checks that a matrix, which is input number `index`, has these diagonals.
+///
+/// # Errors
+/// [`OpError::Input`] where it has not.
+fn check_within(index: usize, diagonals: &Diagonals, rows: usize, columns: usize) -> Result<(), OpError> {
+    let is_in = |k: i64| k == 0 || (k > -(rows as i64) && k < columns as i64);
+    if is_in(diagonals.lower) && is_in(diagonals.upper) {
+        return Ok(());
+    }
+    let why = format!("has no diagonals {} to {}", diagonals.lower, diagonals.upper);
+    Err(OpError::input(index, format!("of [{rows}, {columns}] {why}")))
+}
+
 /// The dimensions behind `outer` of the diagonals of a matrix.
 fn diagonal_dims(
     index: usize,
@@ -112,11 +125,7 @@ fn diagonal_dims(
     }
     dims.push(match (rows.size(), columns.size()) {
         (Some(rows), Some(columns)) => {
-            let is_in = |k: i64| k == 0 || (k > -(rows as i64) && k < columns as i64);
-            if !is_in(diagonals.lower) || !is_in(diagonals.upper) {
-                let why = format!("has no diagonals {} to {}", diagonals.lower, diagonals.upper);
-                return Err(OpError::input(index, format!("of [{rows}, {columns}] {why}")));
-            }
+            check_within(index, diagonals, rows, columns)?;
             Dim::Known(diagonals.longest([rows, columns]) as i64)
         }
         _ if diagonals.lower == 0 && diagonals.upper == 0 && rows == columns => rows,
@@ -255,6 +264,24 @@ struct MatrixSetDiag {
     form: Form,
 }
 
+/// Checks that a matrix has these diagonals and that they have this shape, once all of it is known.
+///
+/// # Errors
+/// [`OpError::Input`] for the one that is not so.
+fn check_set(diagonals: &Diagonals, matrix: &Shape, diagonal: &Shape) -> Result<(), OpError> {
+    let [outer @ .., rows, columns] = &matrix[..] else {
+        return Err(OpError::input(0, format!("is of shape {matrix}, no matrix")));
+    };
+    check_within(0, diagonals, *rows, *columns)?;
+    let count = usize::try_from(diagonals.upper - diagonals.lower + 1).ok().filter(|count| *count > 1);
+    let longest = diagonals.longest([*rows, *columns]);
+    if outer.iter().copied().chain(count).chain([longest]).eq(diagonal.iter().copied()) {
+        return Ok(());
+    }
+    let why = format!("is of shape {diagonal}; {} of {longest} elements are needed", count.unwrap_or(1));
+    Err(OpError::input(1, why))
+}
+
 impl Operator for MatrixSetDiag {
     fn name(&self) -> &'static str {
         if self.form.has_k { "MatrixSetDiagV3" } else { "MatrixSetDiag" }
@@ -288,6 +315,8 @@ impl Operator for MatrixSetDiag {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (diagonal, diagonals) = (run.input(1)?, self.form.actual(run, 2)?);
+        // Where k is only known now, nothing has looked at it: the output's shape follows without.
+        check_set(&diagonals, &run.shape(0), diagonal.shape())?;
         let mut output = output_with_input(run)?;
         if diagonal.bytes().is_empty() {
             return Ok(());
@@ -445,6 +474,23 @@ mod tests {
         let narrow = [tensor(&[2], &[1i32, 2]), scalar(1i32), scalar(2i32), scalar(2i32), scalar(9i32)];
         refuses("MatrixDiagV2", &[], &narrow, "diagonals of 2");
         refuses("MatrixDiagPartV2", &[], &[m, scalar(4i32), scalar(0i32)], "no diagonals");
+    }
+
+    /// Where there are no elements, too, as TensorFlow does.
+    #[test]
+    fn refuses_diagonals_of_another_shape_however_late_they_are_known() {
+        let matrix = tensor::<f32>(&[5, 0, 4, 2], &[]);
+        for (diagonal, k, text) in [
+            (&[5, 0, 1][..], &[0][..], "is of shape"),
+            (&[5, 0, 2], &[9], "has no"),
+            (&[5, 0, 2, 2], &[0, 2], "has no"),
+        ] {
+            let inputs = [matrix.clone(), tensor::<f32>(diagonal, &[]), tensor(&[k.len()], k)];
+            refuses("MatrixSetDiagV3", &[], &inputs, text);
+            refuses_as_it_runs("MatrixSetDiagV3", &[], &inputs, text);
+        }
+        let fine = [matrix.clone(), tensor::<f32>(&[5, 0, 2], &[]), tensor(&[1], &[0i32])];
+        check("MatrixSetDiagV3", &[], &fine, &[matrix]);
     }
 
     #[test]

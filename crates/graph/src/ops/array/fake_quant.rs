@@ -66,7 +66,7 @@ impl Operator for FakeQuant {
             shared::need_type(index, end, &[DType::F32])?;
             shared::dims_of_rank(index, end, self.end_rank)?;
             let elements = end.dims.elements().size();
-            if elements.is_some_and(|n| n != 1 && last.is_some_and(|last| n != last)) {
+            if self.end_rank == 1 && elements.is_some_and(|n| last.is_some_and(|last| n != last)) {
                 return Err(OpError::input(index, format!("is of shape {} for {}", end.dims, input.dims)));
             }
         }

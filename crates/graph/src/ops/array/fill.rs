@@ -15,7 +15,7 @@ use crate::operator::attributes::Attributes;
 use crate::operator::reshape;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::extent::{minus, need_index_type, not_negative, vector_len};
+use crate::ops::shared::extent::{minus, need_index_type, not_negative, scalar_or_vector_len};
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "Fill", import: |_| Ok(Box::new(Fill)) },
@@ -33,7 +33,7 @@ fn import_empty(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpErro
 /// The shape that an input asks for.
 fn asked_shape(index: usize, fact: &Fact) -> Result<Dims, OpError> {
     need_index_type(index, fact)?;
-    let rank = vector_len(index, fact)?;
+    let rank = scalar_or_vector_len(index, fact)?;
     match fact.dims_value() {
         Some(dims) => {
             Ok(Dims::new(dims.into_iter().map(|d| not_negative(index, d)).collect::<Result<Vec<_>, _>>()?))

@@ -13,6 +13,7 @@ use crate::operator::attributes::Attributes;
 use crate::operator::reshape;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
+use crate::ops::shared::extent::scalar_or_vector_len;
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "Reshape", import: |_| Ok(Box::new(Reshape)) },
@@ -61,9 +62,8 @@ impl Operator for Reshape {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, shape) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
         shared::need_type(1, shape, &[DType::I32, DType::I64])?;
-        shared::dims_of_rank(1, shape, 1)?;
+        let rank = scalar_or_vector_len(1, shape)?;
         let Some(mut dims) = shape.dims_value() else {
-            let rank = shape.dims.get().and_then(|dims| dims.first().map_or(Some(0), |d| d.size()));
             if rank == Some(1) && !input.is_bound {
                 // Whatever the one size is given as, it is that of all elements.
                 return Ok(vec![Fact::new(input.dtype, Dims::new([input.dims.elements()]))]);

@@ -188,6 +188,11 @@ impl Operator for Roll {
             (shared::input(inputs, 0)?, shared::input(inputs, 1)?, shared::input(inputs, 2)?);
         need_index_type(1, by)?;
         need_index_type(2, axes)?;
+        if let (Some(a), Some(b)) = (by.dims.rank(), axes.dims.rank())
+            && a != b
+        {
+            return Err(OpError::input(2, format!("is of shape {} for shifts of {}", axes.dims, by.dims)));
+        }
         if let (Some(shape), Some(by), Some(axes)) = (input.dims.concrete(), by.ints(), axes.ints()) {
             shifts(&shape, &by, &axes)?;
         }
@@ -240,6 +245,7 @@ mod tests {
         );
         let twice = [x.clone(), tensor(&[3], &[-1i64, 3, -1]), tensor(&[3], &[1i32, 0, 1])];
         check("Roll", &[], &twice, &[tensor(&[2, 3], &[5i32, 3, 4, 2, 0, 1])]);
-        refuses("Roll", &[], &[x, tensor(&[2], &[1i32, 1]), scalar(0i32)], "shifts");
+        refuses("Roll", &[], &[x.clone(), tensor(&[2], &[1i32, 1]), scalar(0i32)], "shifts");
+        refuses("Roll", &[], &[x, tensor(&[1], &[1i32]), scalar(0i32)], "shifts");
     }
 }

@@ -193,6 +193,21 @@ impl Bounds {
         let at = |values: &Option<Vec<Dim>>| values.as_ref()?.get(entry)?.known();
         Some([at(&self.begin)?, at(&self.end)?, at(&self.strides)?])
     }
+
+    /// Checks the stride of an entry, which may be known where the rest of it is not.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] for 0 and, where one index is taken of an axis whose size is known, a negative one.
+    fn check_stride(&self, entry: usize, is_taken: bool) -> Result<(), OpError> {
+        match self.strides.as_ref().and_then(|strides| strides.get(entry)?.known()) {
+            Some(0) => Err(OpError::input(3, format!("has a stride of 0 at {entry}"))),
+            Some(stride @ ..0) if is_taken => Err(OpError::input(
+                3,
+                format!("has a stride of {stride} at {entry}, where one index is taken"),
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Operator for StridedSlice {
@@ -232,6 +247,7 @@ impl Operator for StridedSlice {
                 Item::New => sliced.push(Dim::Known(1)),
                 Item::Whole(axis) => sliced.push(dims[axis]),
                 Item::Taken { axis, entry } => {
+                    bounds.check_stride(entry, dims[axis].known().is_some())?;
                     if let (Some([begin, _, stride]), Some(size), false) =
                         (bounds.numbers(entry), dims[axis].known(), input.is_bound)
                     {
@@ -239,6 +255,7 @@ impl Operator for StridedSlice {
                     }
                 }
                 Item::Sliced { axis, entry } => {
+                    bounds.check_stride(entry, false)?;
                     let len = match (bounds.numbers(entry), dims[axis].known()) {
                         (Some([begin, end, stride]), Some(size)) => {
                             Dim::Known(self.range(entry, size, begin, end, stride)?.1)
@@ -422,6 +439,25 @@ mod tests {
             &[x, two.clone(), two.clone(), two],
             "ellipsis",
         );
+    }
+
+    #[test]
+    fn strides_are_looked_at_where_the_rest_is_not_known() {
+        let known = |x: i32| Fact::known(DType::I32, Shape::new(&[1]).unwrap(), x.to_le_bytes());
+        let (x, open) = (
+            Fact::new(DType::F32, Shape::new(&[4]).unwrap()),
+            Fact::new(DType::I32, Shape::new(&[1]).unwrap()),
+        );
+        let why = |masks: &[(&str, tightfit_format::AttrValue)], stride| {
+            operator("StridedSlice", masks)
+                .unwrap()
+                .infer(&[&x, &open, &open, &known(stride)])
+                .err()
+                .map(|e| e.to_string())
+        };
+        assert!(why(&[], 0).unwrap().contains("stride of 0"));
+        assert_eq!(why(&[], -1), None);
+        assert!(why(&[("shrink_axis_mask", int(1))], -1).unwrap().contains("one index"));
     }
 
     #[test]

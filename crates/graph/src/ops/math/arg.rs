@@ -113,5 +113,8 @@ mod tests {
         let infinite = [f32::NAN, f32::INFINITY, f32::MAX, 1.0];
         check("ArgMin", &[], &[tensor(&[4], &infinite), scalar(0i32)], &[scalar(3i64)]);
         check("ArgMin", &[], &[tensor(&[3], &infinite[..3]), scalar(0i32)], &[scalar(0i64)]);
+        // Denormals are 0, and the first of equals is found.
+        let small = [-2.5, f32::NAN, 0.0, -104.0, 9e-41].map(half::bf16::from_f32);
+        check("ArgMax", &[], &[tensor(&[5], &small), scalar(0i32)], &[scalar(2i64)]);
     }
 }

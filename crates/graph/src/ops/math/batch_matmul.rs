@@ -19,7 +19,7 @@ use crate::ops::shared;
 pub(crate) const OPS: &[Registration] = &[
     Registration {
         name: "BatchMatMul",
-        import: |a| Ok(Box::new(BatchMatMul { broadcasts: false, ..BatchMatMul::import(a)? })),
+        import: |a| Ok(Box::new(BatchMatMul { batch: Batch::Same, ..BatchMatMul::import(a)? })),
     },
     Registration { name: "BatchMatMulV2", import },
     Registration { name: "BatchMatMulV3", import: import_v3 },
@@ -45,6 +45,17 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(BatchMatMul::import(attributes)?))
 }
 
+/// The axes before the matrices of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Batch {
+    /// None: MatMul.
+    None,
+    /// The same for both operands: BatchMatMul.
+    Same,
+    /// Of size 1 they are repeated: BatchMatMulV2 and V3.
+    Broadcast,
+}
+
 /// The operator.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchMatMul {
@@ -52,8 +63,8 @@ pub struct BatchMatMul {
     pub adj_x: bool,
     /// The right-hand side is stored `[.., n, k]`.
     pub adj_y: bool,
-    /// Batch dimensions of size 1 are repeated; otherwise they are the same for both operands.
-    pub broadcasts: bool,
+    /// What may be before the last two axes.
+    pub batch: Batch,
     /// What the product is of, where that need not be the type of the operands: they are converted before it.
     pub output: Option<DType>,
 }
@@ -138,7 +149,7 @@ fn matrix<T: Copy>(dims: &[T], is_transposed: bool) -> Option<(&[T], T, T)> {
 impl BatchMatMul {
     fn import(attributes: &Attributes<'_>) -> Result<BatchMatMul, OpError> {
         let (adj_x, adj_y) = (attributes.bool_or("adj_x", false)?, attributes.bool_or("adj_y", false)?);
-        Ok(BatchMatMul { adj_x, adj_y, broadcasts: true, output: None })
+        Ok(BatchMatMul { adj_x, adj_y, batch: Batch::Broadcast, output: None })
     }
 
     fn layout(&self, a: &Shape, b: &Shape) -> Result<Layout, OpError> {
@@ -195,9 +206,19 @@ impl Operator for BatchMatMul {
         }
         let is_same = |(a, b): (&Dim, &Dim)| a.known().zip(b.known()).is_none_or(|(a, b)| a == b);
         let is_alike = a_batch.len() == b_batch.len() && a_batch.iter().zip(b_batch).all(is_same);
-        if !(self.broadcasts || is_alike || a.is_bound || b.is_bound) {
-            let why =
-                format!("is of shape {} for {}; those before the last two are the same", b.dims, a.dims);
+        let has_batch = a_batch.len() + b_batch.len() > 0;
+        let is_fine = match self.batch {
+            Batch::None => !has_batch,
+            Batch::Same => is_alike || a.is_bound || b.is_bound,
+            Batch::Broadcast => true,
+        };
+        if !is_fine {
+            let rule = if self.batch == Batch::None {
+                "there are none before the last two"
+            } else {
+                "those before the last two are the same"
+            };
+            let why = format!("is of shape {} for {}; {rule}", b.dims, a.dims);
             return Err(OpError::input(1, why));
         }
         let batch = Dims::new(a_batch).broadcast(&Dims::new(b_batch)).ok_or_else(|| {
@@ -222,7 +243,12 @@ impl Operator for BatchMatMul {
         let (a, b) = (run.shape(0), run.shape(1));
         let (a_batch, m, k) = matrix(&a, self.adj_x)?;
         let (b_batch, depth, n) = matrix(&b, self.adj_y)?;
-        (k == depth && (self.broadcasts || a_batch == b_batch)).then_some(())?;
+        let is_fine = match self.batch {
+            Batch::None => a_batch.is_empty() && b_batch.is_empty(),
+            Batch::Same => a_batch == b_batch,
+            Batch::Broadcast => true,
+        };
+        (k == depth && is_fine).then_some(())?;
         let batch = reshape::broadcast(Shape::new(a_batch).ok()?, Shape::new(b_batch).ok()?)?;
         reshape::set(run, 0, batch.iter().copied().chain([m, n]))
     }

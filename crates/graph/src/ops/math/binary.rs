@@ -3,42 +3,51 @@
 //! Shape: the inputs', broadcast by numpy's rules. Types: both inputs of one; float16 and bfloat16 are computed in
 //! float32, integers wrap, and an integer division by zero or a negative integer exponent is an error. Add also joins
 //! strings, for which it takes free memory as it runs; Equal and NotEqual compare them, by their bytes. The output may take the memory of an input of its shape;
-//! comparisons' may not, since bools are smaller.
+//! comparisons' may not, since bools are smaller. The functions are those of `tightfit_kernels`' tables, which
+//! docs/functions.md lists.
 
 use tightfit_core::{DType, MAX_RANK, Shape, StringRef};
-use tightfit_kernels::{BinaryOp, CompareOp, binary, compare};
+use tightfit_kernels::{BinaryOp, CompareOp, FunctionRow, binary, compare};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
+use crate::operator::attributes::Attributes;
 use crate::operator::reshape;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
 
-macro_rules! functions {
-    ($($name:literal => $op:ident),* ; $($comparison:ident),*) => {
-        &[
-            $(Registration { name: $name, import: |_| Ok(Box::new(Binary { op: BinaryOp::$op })) },)*
-            $(Registration {
-                name: stringify!($comparison),
-                import: |attributes| {
-                    let may_differ = !attributes.bool_or("incompatible_shape_error", true)?;
-                    Ok(Box::new(Comparison { op: CompareOp::$comparison, may_differ }))
-                },
-            },)*
-        ]
-    };
+const FUNCTIONS: usize = FunctionRow::count(BinaryOp::TABLE);
+const COMPARISONS: usize = FunctionRow::count(CompareOp::TABLE);
+
+/// The operators of both tables.
+pub(crate) const OPS: &[Registration] = &{
+    let mut all = [Registration { name: "", import }; FUNCTIONS + COMPARISONS];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = match at.checked_sub(FUNCTIONS) {
+            None => Registration { name: FunctionRow::node(BinaryOp::TABLE, at), import },
+            Some(at) => {
+                Registration { name: FunctionRow::node(CompareOp::TABLE, at), import: import_comparison }
+            }
+        };
+        at += 1;
+    }
+    all
+};
+
+const NO_ROW: OpError = OpError::Internal("a function of two elements is not in their table");
+
+fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    let row = FunctionRow::of_node(BinaryOp::TABLE, &attributes.node().op).ok_or(NO_ROW)?;
+    Ok(Box::new(Binary { op: row.op }))
 }
 
-pub(crate) const OPS: &[Registration] = functions! {
-    "Add" => Add, "AddV2" => Add, "Sub" => Sub, "Mul" => Mul, "Div" => Div, "RealDiv" => Div, "TruncateDiv" => TruncateDiv,
-    "FloorDiv" => FloorDiv, "DivNoNan" => DivNoNan, "MulNoNan" => MulNoNan, "Xdivy" => Xdivy, "Xlogy" => Xlogy,
-    "Xlog1py" => Xlog1py, "FloorMod" => FloorMod, "Mod" => TruncateMod, "TruncateMod" => TruncateMod, "Pow" => Pow,
-    "Maximum" => Maximum, "Minimum" => Minimum, "SquaredDifference" => SquaredDifference, "Atan2" => Atan2,
-    "LogicalAnd" => And, "LogicalOr" => Or, "BitwiseAnd" => And, "BitwiseOr" => Or, "BitwiseXor" => Xor,
-    "LeftShift" => LeftShift, "RightShift" => RightShift;
-    Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual
-};
+fn import_comparison(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    let row = FunctionRow::of_node(CompareOp::TABLE, &attributes.node().op).ok_or(NO_ROW)?;
+    let may_differ = !attributes.bool_or("incompatible_shape_error", true)?;
+    Ok(Box::new(Comparison { op: row.op, may_differ }))
+}
 
 /// A function of two elements to one of the same type.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -136,7 +145,9 @@ impl Operator for Comparison {
             return Err(OpError::input(1, format!("is of type {}, and input 0 of {}", b.dtype, a.dtype)));
         }
         if self.may_differ {
-            return Ok(vec![Fact::new(DType::Bool, lenient_dims(&a.dims, &b.dims))]);
+            let dims =
+                if a.is_bound || b.is_bound { most_dims(a, b) } else { lenient_dims(&a.dims, &b.dims) };
+            return Ok(vec![Fact::new(DType::Bool, dims)]);
         }
         Ok(vec![Fact::new(DType::Bool, shared::broadcast(a, b)?)])
     }
@@ -171,6 +182,21 @@ fn lenient_dims(a: &Dims, b: &Dims) -> Dims {
         Some(dims) if x.iter().rev().zip(y.iter().rev()).all(is_settled) => dims,
         Some(_) => Dims::UNKNOWN,
     }
+}
+
+/// The most that operands which may be smaller can make: bounds that do not broadcast are of shapes that may.
+fn most_dims(a: &Fact, b: &Fact) -> Dims {
+    let (Some(x), Some(y)) = (a.dims.get(), b.dims.get()) else { return Dims::UNKNOWN };
+    let rank = x.len().max(y.len());
+    let at =
+        |dims: &[Dim], axis: usize| (axis + dims.len()).checked_sub(rank).map_or(Dim::Known(1), |i| dims[i]);
+    let most = |axis: usize| match (at(x, axis), at(y, axis)) {
+        (Dim::Known(a), Dim::Known(b)) => Dim::Known(a.max(b)),
+        (a, b) if a == b || b == Dim::Known(1) => a,
+        (Dim::Known(1), b) => b,
+        _ => Dim::Unknown,
+    };
+    Dims::new((0..rank).map(most).collect::<Vec<_>>())
 }
 
 /// The two strings for each element of the output.
@@ -246,6 +272,17 @@ mod tests {
         check("Equal", &lenient, &[two.clone(), three.clone()], &[bools(&[], &[false])]);
         check("NotEqual", &lenient, &[two.clone(), three.clone()], &[bools(&[], &[true])]);
         refuses("Equal", &[], &[two, three], "broadcast");
+    }
+
+    #[test]
+    fn bounds_that_do_not_broadcast_are_of_shapes_that_may() {
+        let fact = |dims: &[i64], is_bound| {
+            let dims = Dims::new(dims.iter().map(|n| Dim::Known(*n)).collect::<Vec<_>>());
+            Fact { is_bound, ..Fact::new(DType::I32, dims) }
+        };
+        let equal = operator("Equal", &[("incompatible_shape_error", flag(false))]).unwrap();
+        let facts = equal.infer(&[&fact(&[18, 3, 7], true), &fact(&[17, 1, 5], false)]).unwrap();
+        assert_eq!(facts[0].dims, Dims::new([18, 3, 7].map(Dim::Known)));
     }
 
     #[test]

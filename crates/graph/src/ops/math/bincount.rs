@@ -76,7 +76,12 @@ impl Operator for Bincount {
         if let (Some(of), Some(by)) = (values.dims.get(), weights.dims.get()) {
             let is_bound = values.is_bound || weights.is_bound;
             let differs = |(a, b): (&Dim, &Dim)| a.known().zip(b.known()).is_some_and(|(a, b)| a != b);
-            let is_like = of.len() == by.len() && (is_bound || !of.iter().zip(by).any(differs));
+            // Bincount looks at how many there are alone.
+            let is_like = if self.is_dense {
+                of.len() == by.len() && (is_bound || !of.iter().zip(by).any(differs))
+            } else {
+                is_bound || !differs((&values.dims.elements(), &weights.dims.elements()))
+            };
             // Where there are none, each weighs 1.
             let may_be_empty = by.iter().any(|d| d.known().is_none_or(|n| n == 0));
             if !is_like && !may_be_empty {
@@ -101,7 +106,8 @@ impl Operator for Bincount {
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         let (values, weights) = (run.shape(0), run.shape(2));
-        (weights.elements() == 0 || weights == values).then_some(())?;
+        let is_like = if self.is_dense { weights == values } else { weights.elements() == values.elements() };
+        (weights.elements() == 0 || is_like).then_some(())?;
         let size = usize::try_from(reshape::int(run, 1)?).ok()?;
         match values[..] {
             [rows, _] if self.is_dense => reshape::set(run, 0, [rows, size]),
@@ -216,6 +222,10 @@ mod tests {
             &[values.clone(), scalar(4i32), none.clone()],
             &[tensor(&[4], &[1i64, 3, 0, 1])],
         );
+        let weights = tensor(&[1, 6], &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let weighed = [values.clone(), scalar(4i32), weights.clone()];
+        check("Bincount", &[], &weighed, &[tensor(&[4], &[4.0f32, 9.0, 0.0, 3.0])]);
+        refuses("DenseBincount", &[], &weighed, "for values of");
         let rows = [tensor(&[2, 3], &[0i64, 2, 0, 1, 1, 0])];
         check("DenseBincount", &[], &[values.clone(), scalar(3i32), none.clone()], &rows);
         let rows = [tensor(&[2, 3], &[0i64, 1, 0, 1, 1, 0])];

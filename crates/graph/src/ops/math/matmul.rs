@@ -1,7 +1,7 @@
 //! MatMul: `[m, k]` times `[k, n]`, either transposed.
 //!
-//! float32 (float16 and bfloat16 are converted around it; other types are [`super::batch_matmul::BatchMatMul`]'s). The left-hand side may have more dimensions when it is not
-//! transposed: `[.., k]` gives `[.., n]`, which is what a dense layer over a sequence becomes.
+//! float32 (float16 and bfloat16 are converted around it; other types are [`super::batch_matmul::BatchMatMul`]'s). The left-hand side of what passes make has more axes:
+//! `[.., k]` gives `[.., n]`, a dense layer over a sequence.
 //!
 //! A constant right-hand side is a weight: read into the kernel's panels when it is resident, multiplied block by block
 //! of its rows when it is streamed. See [`crate::operator::product`] for the inputs behind it.
@@ -18,7 +18,7 @@ use crate::operator::attributes::Attributes;
 use crate::operator::product::{Fused, Product};
 use crate::operator::reshape;
 use crate::operator::{Call, Memory, OpError, Operator, Run, WeightUse};
-use crate::ops::math::batch_matmul::BatchMatMul;
+use crate::ops::math::batch_matmul::{Batch, BatchMatMul};
 use crate::ops::shared;
 use crate::ops::shared::weighted;
 
@@ -29,12 +29,12 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     let transpose_b = attributes.bool_or("transpose_b", false)?;
     match attributes.dtype_or("T", DType::F32)? {
         DType::F32 | DType::F16 | DType::BF16 => {
-            Ok(Box::new(MatMul { transpose_a, transpose_b, fused: Fused::default() }))
+            Ok(Box::new(MatMul { transpose_a, transpose_b, has_rows: false, fused: Fused::default() }))
         }
         _ => Ok(Box::new(BatchMatMul {
             adj_x: transpose_a,
             adj_y: transpose_b,
-            broadcasts: true,
+            batch: Batch::None,
             output: None,
         })),
     }
@@ -47,6 +47,8 @@ pub struct MatMul {
     pub transpose_a: bool,
     /// The right-hand side is stored `[n, k]`.
     pub transpose_b: bool,
+    /// The left-hand side may have more axes, as a dense layer's has that passes make.
+    pub has_rows: bool,
     /// What is done to the sums.
     pub fused: Fused,
 }
@@ -84,7 +86,7 @@ impl Operator for MatMul {
         let mut dims = match left.dims.get() {
             None => return Ok(vec![Fact::new(DType::F32, Dims::UNKNOWN)]),
             Some([a, b]) if self.transpose_a => vec![*b, *a],
-            Some(dims) if dims.len() >= 2 && !self.transpose_a => dims.to_vec(),
+            Some(dims) if dims.len() == 2 || (dims.len() > 2 && self.has_rows) => dims.to_vec(),
             Some(_) => return Err(OpError::input(0, format!("is of shape {}, no matrix", left.dims))),
         };
         if let Some(depth) = dims.last_mut() {
@@ -137,5 +139,25 @@ impl Product for MatMul {
 
     fn with_fused(&self, fused: Fused) -> Arc<dyn Operator> {
         Arc::new(MatMul { fused, ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{dtype, refuses, tensor};
+    use tightfit_core::DType;
+
+    #[test]
+    fn takes_matrices_alone() {
+        let (row, cube) = (tensor(&[1, 3], &[1.0f32; 3]), tensor(&[1, 3, 1], &[1.0f32; 3]));
+        refuses(
+            "MatMul",
+            &[],
+            &[tensor(&[1, 1, 3], &[1.0f32; 3]), tensor(&[3, 1], &[1.0f32; 3])],
+            "no matrix",
+        );
+        refuses("MatMul", &[], &[row, cube], "rank 2");
+        let doubles = [tensor(&[1, 1, 3], &[1.0f64; 3]), tensor(&[3, 1], &[1.0f64; 3])];
+        refuses("MatMul", &[("T", dtype(DType::F64))], &doubles, "before the last two");
     }
 }

@@ -76,8 +76,11 @@ impl Reduce {
         }
         let Some(axes) = axes.ints() else {
             if axes.is_bound {
-                // Of fewer axes than there can be the result is larger, and the largest of none.
-                return Ok(input.dims.clone());
+                // Of fewer axes than there can be the result is larger, and the largest of none; an empty axis becomes
+                // one element.
+                let least_one =
+                    dims.iter().map(|dim| if *dim == Dim::Known(0) { Dim::Known(1) } else { *dim });
+                return Ok(Dims::new(least_one.collect::<Vec<_>>()));
             }
             // TensorFlow refuses an axis that is there twice, so their number says the rank.
             let count = axes.dims.elements().size().and_then(|count| dims.len().checked_sub(count));
@@ -189,6 +192,18 @@ mod tests {
         let x = Fact::new(DType::F32, Dims::new([Dim::Known(2), Dim::Known(3)]));
         let axes = Fact { is_bound: true, ..Fact::new(DType::I32, Dims::new([Dim::Known(2)])) };
         assert_eq!(sum.infer(&[&x, &axes]).unwrap()[0].dims, x.dims);
+    }
+
+    /// An empty axis that is summed away leaves one element.
+    #[test]
+    fn an_axis_that_is_not_known_yet_may_be_an_empty_one() {
+        let bound = |dims: &[i64], dtype| {
+            let dims = Dims::new(dims.iter().map(|n| Dim::Known(*n)).collect::<Vec<_>>());
+            Fact { is_bound: true, ..Fact::new(dtype, dims) }
+        };
+        let sum = operator("Sum", &[("keep_dims", flag(true))]).unwrap();
+        let facts = sum.infer(&[&bound(&[5, 0], DType::F32), &bound(&[1], DType::I32)]).unwrap();
+        assert_eq!(facts[0].dims, Dims::new([5, 1].map(Dim::Known)));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! those of `tightfit_kernels`' table, which docs/functions.md lists.
 
 use tightfit_core::DType;
-use tightfit_kernels::{FloatTest, UnaryOp, test_floats, unary};
+use tightfit_kernels::{FloatTest, FunctionRow, UnaryOp, test_floats, unary};
 
 use crate::fact::Fact;
 use crate::operator::Registration;
@@ -22,40 +22,24 @@ const OTHERS: [Registration; 4] = [
     Registration { name: "IsFinite", import: |_| Ok(Box::new(Test { test: FloatTest::IsFinite })) },
 ];
 
+const TABLE: usize = FunctionRow::count(UnaryOp::TABLE);
+
 /// The operators of the table, and those.
 pub(crate) const OPS: &[Registration] = &{
-    let mut all = [OTHERS[0]; table_len() + OTHERS.len()];
-    let mut count = 0;
-    let mut row = 0;
-    while row < UnaryOp::TABLE.len() {
-        let mut node = 0;
-        while node < UnaryOp::TABLE[row].nodes.len() {
-            all[count] = Registration { name: UnaryOp::TABLE[row].nodes[node], import };
-            (count, node) = (count + 1, node + 1);
-        }
-        row += 1;
-    }
-    let mut other = 0;
-    while other < OTHERS.len() {
-        all[count + other] = OTHERS[other];
-        other += 1;
+    let mut all = [OTHERS[0]; TABLE + OTHERS.len()];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = match at.checked_sub(TABLE) {
+            None => Registration { name: FunctionRow::node(UnaryOp::TABLE, at), import },
+            Some(other) => OTHERS[other],
+        };
+        at += 1;
     }
     all
 };
 
-/// How many operators the table has.
-const fn table_len() -> usize {
-    let (mut row, mut count) = (0, 0);
-    while row < UnaryOp::TABLE.len() {
-        count += UnaryOp::TABLE[row].nodes.len();
-        row += 1;
-    }
-    count
-}
-
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    let name = &attributes.node().op[..];
-    let row = UnaryOp::TABLE.iter().find(|row| row.nodes.contains(&name));
+    let row = FunctionRow::of_node(UnaryOp::TABLE, &attributes.node().op);
     let row = row.ok_or(OpError::Internal("a function of one element is not in their table"))?;
     Ok(Box::new(Unary { op: row.op }))
 }

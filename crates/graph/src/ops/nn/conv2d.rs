@@ -118,6 +118,11 @@ impl Operator for Conv2d {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let is_empty = run.shape(0).elements() == 0 && self.fused == Fused::default();
+        if run.shape(FILTER).elements() == 0 && (run.output_shape(0).elements() == 0 || is_empty) {
+            run.out_bytes(0)?.fill(0);
+            return Ok(());
+        }
         let kernel = self.kernel(run.pool.isa(), &run.shape(0), &run.shape(FILTER))?;
         weighted::run(&kernel, &self.fused, run)
     }

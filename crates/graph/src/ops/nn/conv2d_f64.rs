@@ -25,11 +25,14 @@ impl Conv2dF64 {
         };
         let (depth, out_channels) = match self.is_depthwise {
             true if depth != in_channels => return None,
+            // Of no channels there is nothing to put in groups.
+            true if depth == 0 => (0, 0),
             true => (1, depth.checked_mul(out_channels)?),
             false => (depth, out_channels),
         };
         let groups =
-            in_channels.checked_div(depth).filter(|groups| groups * depth == in_channels && *groups > 0)?;
+            in_channels.checked_div(depth).filter(|groups| groups * depth == in_channels && *groups > 0);
+        let groups = if self.is_depthwise { groups.unwrap_or(1) } else { groups? };
         let window = self.moves.window([rows, columns], [height, width]);
         let is_whole = out_channels % groups == 0;
         is_whole.then_some(Conv2dParams { batch, height, width, in_channels, out_channels, window, groups })
@@ -75,6 +78,11 @@ impl Operator for Conv2dF64 {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let params = self.params(&run.shape(0), &run.shape(1));
+        let is_empty = run.output_shape(0).elements() == 0 || run.shape(0).elements() == 0;
+        if run.shape(1).elements() == 0 && (is_empty || self.is_depthwise) {
+            run.out_bytes(0)?.fill(0);
+            return Ok(());
+        }
         let params =
             params.ok_or(OpError::Internal("a convolution's shapes are not as they were inferred"))?;
         if run.dtype(0) == DType::I32 {

@@ -55,12 +55,22 @@ impl Plain {
 }
 
 impl Conv2dTranspose {
-    fn plain(&self, isa: Isa, output: &[usize], filter: &[usize], input: &[usize]) -> Result<Plain, OpError> {
+    /// The plain convolution; `None` where the filter reaches no pixel of the output, which is 0 then.
+    fn plain(
+        &self,
+        isa: Isa,
+        output: &[usize],
+        filter: &[usize],
+        input: &[usize],
+    ) -> Result<Option<Plain>, OpError> {
         let four = |shape: &[usize]| {
             <[usize; 4]>::try_from(shape)
                 .map_err(|_| OpError::Internal("a convolution of other than four dimensions"))
         };
         let (output, filter, input) = (four(output)?, four(filter)?, four(input)?);
+        if [output, filter, input].iter().any(|dims| dims.contains(&0)) {
+            return Ok(None);
+        }
         let window = self.moves.window([filter[0], filter[1]], [output[1], output[2]]);
         let too_large = || OpError::input(INPUT, "is too large once zeros are put between its pixels");
         let stuffed = stuffed_size([input[1], input[2]], self.moves.strides).ok_or_else(too_large)?;
@@ -76,10 +86,10 @@ impl Conv2dTranspose {
         }
         let left =
             |axis: usize| stuffed[axis].checked_sub(crops[2 * axis].saturating_add(crops[2 * axis + 1]));
-        let too_padded = || OpError::attribute("explicit_paddings", "reach beyond the whole image");
         let stuffed = match (left(0), left(1)) {
-            (Some(height), Some(width)) if height > 0 && width > 0 || stuffed.contains(&0) => [height, width],
-            _ => return Err(too_padded()),
+            (Some(height), Some(width)) if height > 0 && width > 0 => [height, width],
+            // All of it lies in the padding.
+            _ => return Ok(None),
         };
         let window = Window { strides: [1, 1], pads, ..window };
         let params = Conv2dParams {
@@ -95,7 +105,7 @@ impl Conv2dTranspose {
         let is_stuffed = self.moves.strides != [1, 1] || crops != [0; 4];
         let sizes = [input[0], stuffed[0], stuffed[1], input[3]];
         let floats = sizes.iter().try_fold(1usize, |n, size| n.checked_mul(*size)).ok_or_else(too_large)?;
-        Ok(Plain { kernel, input, filter, crops, stuffed_floats: if is_stuffed { floats } else { 0 } })
+        Ok(Some(Plain { kernel, input, filter, crops, stuffed_floats: if is_stuffed { floats } else { 0 } }))
     }
 
     /// float64 and int32, by a plain kernel without scratch.
@@ -118,6 +128,22 @@ impl Conv2dTranspose {
         }
         let (filter, input) = (run.slice::<f64>(FILTER)?, run.slice::<f64>(INPUT)?);
         Ok(conv2d_transpose_plain(run.pool, &params, input, filter, run.out(0)?)?)
+    }
+
+    /// Checks that the batch and the channels that the first input says, where it does, are those of the others.
+    fn check_sizes(sizes: &[Dim], batch: Dim, channels: Dim) -> Result<(), OpError> {
+        let &[asked_batch, _, _, asked_channels] = sizes else { return Ok(()) };
+        for (what, asked, have) in [("batch", asked_batch, batch), ("channels", asked_channels, channels)] {
+            if let (Dim::Known(asked), Dim::Known(have)) = (asked, have)
+                && asked != have
+            {
+                return Err(OpError::input(
+                    SIZES,
+                    format!("asks for {what} of {asked} where there are {have}"),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Height and width of the output, as the first input says.
@@ -154,6 +180,10 @@ impl Operator for Conv2dTranspose {
         {
             return Err(OpError::input(FILTER, format!("has {a} channels where input {INPUT} has {b}")));
         }
+        let is_bound = filter.is_bound || input.is_bound || inputs[SIZES].is_bound;
+        if let Some(sizes) = inputs[SIZES].dims_value().filter(|_| !is_bound) {
+            Self::check_sizes(&sizes, image[0], window[2])?;
+        }
         if window[2] == Dim::Known(0) && !filter.is_bound {
             return Err(OpError::input(
                 FILTER,
@@ -187,7 +217,7 @@ impl Operator for Conv2dTranspose {
             return Memory::default();
         }
         let (filter, input) = (call.inputs[FILTER].shape, call.inputs[INPUT].shape);
-        let Ok(plain) = self.plain(call.isa, &call.outputs[0].shape, &filter, &input) else {
+        let Ok(Some(plain)) = self.plain(call.isa, &call.outputs[0].shape, &filter, &input) else {
             return Memory::default();
         };
         let copies = [plain.filter_floats(), plain.stuffed_floats]
@@ -197,11 +227,23 @@ impl Operator for Conv2dTranspose {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let sizes = run.ints::<4>(SIZES)?;
+        if let [batch, height, width, channels] = sizes[..] {
+            let dim = |input: usize, axis: usize| {
+                run.shape(input).get(axis).map_or(Dim::Unknown, |d| Dim::Known(*d as i64))
+            };
+            let sizes = [batch, height, width, channels].map(Dim::Known);
+            Self::check_sizes(&sizes, dim(INPUT, 0), dim(FILTER, 2))?;
+        }
         if run.dtype(FILTER) != DType::F32 {
             return self.run_directly(run);
         }
         let plain =
             self.plain(run.pool.isa(), &run.output_shape(0), &run.shape(FILTER), &run.shape(INPUT))?;
+        let Some(plain) = plain else {
+            run.out_bytes(0)?.fill(0);
+            return Ok(());
+        };
         let (filter, input) = (run.slice::<f32>(FILTER)?, run.slice::<f32>(INPUT)?);
         let (turned, rest) = floats(run.scratch()?, plain.filter_floats())?;
         let (stuffed, scratch) = floats(rest, plain.stuffed_floats)?;
@@ -289,11 +331,36 @@ mod tests {
         check("Conv2DBackpropInput", &attributes, &[sizes, four, x], &[expected]);
     }
 
+    /// What the filter puts into the padding is nowhere; TensorFlow counts a filter without rows as one of -1.
+    #[test]
+    fn nothing_reaches_the_image() {
+        let attributes = [
+            ("strides", ints(&[1, 3, 1, 1])),
+            ("padding", text("EXPLICIT")),
+            ("explicit_paddings", ints(&[0, 0, 2, 1, 0, 0, 0, 0])),
+        ];
+        let sizes = tensor(&[4], &[1i32, 1, 1, 1]);
+        let inputs = [sizes, tensor(&[2, 1, 1, 1], &[5.0f32; 2]), tensor(&[1, 1, 1, 1], &[7.0f32])];
+        check("Conv2DBackpropInput", &attributes, &inputs, &[tensor(&[1, 1, 1, 1], &[0.0f32])]);
+        let valid = [("strides", ints(&[1; 4])), ("padding", text("VALID"))];
+        let sizes = tensor(&[4], &[1i32, 2, 1, 1]);
+        let inputs = |rows: usize| {
+            let x = tensor(&[1, rows, 1, 1], &vec![7i32; rows]);
+            [sizes.clone(), tensor::<i32>(&[0, 1, 1, 1], &[]), x]
+        };
+        check("Conv2DBackpropInput", &valid, &inputs(3), &[tensor(&[1, 2, 1, 1], &[0i32; 2])]);
+        refuses("Conv2DBackpropInput", &valid, &inputs(2), "no size");
+    }
+
     #[test]
     fn refuses_sizes_that_do_not_follow() {
         let attributes = [("strides", ints(&[1, 2, 2, 1])), ("padding", text("SAME"))];
         let (filter, x) = (tensor(&[1, 1, 1, 1], &[1.0f32]), tensor(&[1, 2, 2, 1], &[0.0f32; 4]));
         let inputs = [tensor(&[4], &[1i32, 5, 4, 1]), filter, x];
         refuses("Conv2DBackpropInput", &attributes, &inputs, "no size");
+        for (sizes, why) in [([2, 4, 4, 1], "batch of 2"), ([1, 4, 4, 2], "channels of 2")] {
+            let inputs = [tensor(&[4], &sizes), inputs[1].clone(), inputs[2].clone()];
+            refuses("Conv2DBackpropInput", &attributes, &inputs, why);
+        }
     }
 }

@@ -95,6 +95,10 @@ impl Operator for DepthwiseConv2d {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if run.shape(FILTER).elements() == 0 && self.fused == Fused::default() {
+            run.out_bytes(0)?.fill(0);
+            return Ok(());
+        }
         let kernel = self.kernel(run.pool.isa(), &run.shape(0), &run.shape(FILTER))?;
         let (input, filter) = (run.slice::<f32>(0)?, run.input(FILTER)?);
         let epilogue = self.fused.epilogue(run)?;
@@ -122,8 +126,27 @@ impl Product for DepthwiseConv2d {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check, check_close, dtype, ints, refuses, tensor, text};
+    use crate::testing::{check, check_close, dtype, ints, refuses, run, tensor, text};
     use tightfit_core::DType;
+
+    /// A row of padding is a row of zeros: TensorFlow multiplies them too.
+    #[test]
+    fn infinite_weights_times_padding_are_nan() {
+        let attributes = [("strides", ints(&[1; 4])), ("padding", text("SAME"))];
+        let x = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let f = [1.0f32, f32::INFINITY, 1.0, 1.0, 1.0, 1.0];
+        let inputs = [tensor(&[1, 3, 1, 2], &x), tensor(&[3, 1, 2, 1], &f)];
+        let sums = run("DepthwiseConv2dNative", &attributes, &inputs).unwrap()[0].values::<f32>();
+        assert!(sums[1].is_nan());
+        assert_eq!(
+            [sums[0], sums[2], sums[3], sums[4], sums[5]],
+            [4.0, 9.0, f32::INFINITY, 8.0, f32::INFINITY]
+        );
+        let doubles = |values: &[f32]| values.iter().map(|v| *v as f64).collect::<Vec<_>>();
+        let inputs = [tensor(&[1, 3, 1, 2], &doubles(&x)), tensor(&[3, 1, 2, 1], &doubles(&f))];
+        let attributes = [attributes.as_slice(), &[("T", dtype(DType::F64))]].concat();
+        assert!(run("DepthwiseConv2dNative", &attributes, &inputs).unwrap()[0].values::<f64>()[1].is_nan());
+    }
 
     #[test]
     fn each_channel_has_its_filters() {
@@ -151,6 +174,8 @@ mod tests {
         let attributes_f64 = [attributes.as_slice(), &[("T", dtype(DType::F64))]].concat();
         let expected = [tensor(&[1, 3, 3, 6], &doubles(&expected))];
         check("DepthwiseConv2dNative", &attributes_f64, &inputs, &expected);
+        let nothing = [tensor(&[1, 1, 1, 1], &[7.0f32]), tensor::<f32>(&[0, 1, 1, 1], &[])];
+        check("DepthwiseConv2dNative", &attributes, &nothing, &[tensor(&[1, 1, 1, 1], &[0.0f32])]);
         let wrong = [tensor(&[1, 5, 5, 3], &x), tensor(&[3, 3, 2, 3], &f)];
         refuses("DepthwiseConv2dNative", &attributes, &wrong, "2 channels");
     }

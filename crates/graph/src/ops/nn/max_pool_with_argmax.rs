@@ -27,7 +27,7 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(AnyPool {
         kind: PoolKind::Max,
         size: if channels.is_some() { [1, 1] } else { pair("ksize", &ksize)? },
-        moves: if channels.is_some() { Moves::NONE } else { Moves::import(attributes)? },
+        moves: if channels.is_some() { Moves::NONE } else { Moves::import_pool(attributes)? },
         channels: channels.unwrap_or(1),
         places: Some((places, attributes.bool_or("include_batch_in_index", false)?)),
     }))
@@ -91,7 +91,11 @@ impl Operator for AnyPool {
     }
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
-        shared::input(inputs, 0)?.dims.get().map_or(Ok(()), |image| self.moves.check(self.size, image))
+        let Some(image) = shared::input(inputs, 0)?.dims.get() else { return Ok(()) };
+        if self.kind == PoolKind::Max {
+            self.moves.check_channels(image)?;
+        }
+        self.moves.check(self.size, image)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -14,7 +14,7 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::window::{Moves, Padding, channel_window, pair};
+use crate::ops::shared::window::{Moves, Padding, channel_window, pair, pool_strides};
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "MaxPool", import: |attributes| import(attributes, PoolKind::Max) },
@@ -31,7 +31,7 @@ fn import(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operato
         return Ok(pool);
     }
     let size = pair("ksize", &ksize)?;
-    let moves = Moves::import(attributes)?;
+    let moves = Moves::import_pool(attributes)?;
     if let Padding::Explicit([top, bottom, left, right]) = moves.padding
         && (top.max(bottom) >= size[0] || left.max(right) >= size[1])
     {
@@ -148,7 +148,11 @@ impl Operator for Pool {
     }
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
-        shared::input(inputs, 0)?.dims.get().map_or(Ok(()), |image| self.moves.check(self.size, image))
+        let Some(image) = shared::input(inputs, 0)?.dims.get() else { return Ok(()) };
+        if self.kind == PoolKind::Max {
+            self.moves.check_channels(image)?;
+        }
+        self.moves.check(self.size, image)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -169,10 +173,10 @@ impl MaxPoolV2 {
         if let Some(pool) = over_channels(size, strides)? {
             return Ok(pool);
         }
-        let of =
-            |input: usize, values: &[i64]| pair("", values).map_err(|e| OpError::input(input, e.to_string()));
-        let moves = Moves { strides: of(2, strides)?, dilations: [1, 1], padding: self.padding };
-        Ok(max_or_average(dtype, PoolKind::Max, of(1, size)?, moves))
+        let named = |input: usize| move |error: OpError| OpError::input(input, error.to_string());
+        let strides = pool_strides("", strides).map_err(named(2))?;
+        let moves = Moves { strides, dilations: [1, 1], padding: self.padding };
+        Ok(max_or_average(dtype, PoolKind::Max, pair("", size).map_err(named(1))?, moves))
     }
 }
 
@@ -217,6 +221,10 @@ mod tests {
         check("MaxPool", &same("SAME"), &[x.clone()], &[tensor(&[1, 2, 2, 1], &[5.0f32, 6.0, 8.0, 9.0])]);
         check("AvgPool", &same("SAME"), &[x.clone()], &[tensor(&[1, 2, 2, 1], &[3.0f32, 4.5, 7.5, 9.0])]);
         check("AvgPool", &same("VALID"), &[x.clone()], &[tensor(&[1, 1, 1, 1], &[3.0f32])]);
+        // The step over channels is not looked at where the window covers one.
+        let [ksize, _, padding] = same("VALID");
+        let strides = ("strides", ints(&[1, 2, 2, 3]));
+        check("AvgPool", &[ksize, strides, padding], &[x.clone()], &[tensor(&[1, 1, 1, 1], &[3.0f32])]);
         let sizes = [x.clone(), tensor(&[4], &[1i32, 2, 2, 1]), tensor(&[4], &[1i32, 1, 1, 1])];
         let expected = [tensor(&[1, 2, 2, 1], &[5.0f32, 6.0, 8.0, 9.0])];
         check("MaxPoolV2", &[("padding", text("VALID"))], &sizes, &expected);

@@ -206,7 +206,7 @@ struct InTopK {
 
 impl Operator for InTopK {
     fn name(&self) -> &'static str {
-        "InTopK"
+        if self.k.is_some() { "InTopK" } else { "InTopKV2" }
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {

@@ -56,6 +56,15 @@ pub(crate) fn minus(a: Dim, b: Dim) -> Dim {
     }
 }
 
+/// The number of elements of a vector that says something for each axis, where it is known; a scalar is a vector of one
+/// element, as in old graphs.
+///
+/// # Errors
+/// [`OpError::Input`] when it has more axes.
+pub(crate) fn scalar_or_vector_len(index: usize, fact: &Fact) -> Result<Option<usize>, OpError> {
+    if fact.dims.rank() == Some(0) { Ok(Some(1)) } else { vector_len(index, fact) }
+}
+
 /// The number of elements of a vector that says something for each axis, where it is known.
 ///
 /// # Errors

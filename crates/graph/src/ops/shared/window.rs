@@ -39,8 +39,22 @@ impl Moves {
     /// # Errors
     /// [`OpError::Attribute`] for what is not supported: formats other than NHWC, and moves along batch or channels.
     pub fn import(attributes: &Attributes<'_>) -> Result<Moves, OpError> {
+        Moves::import_with(attributes, pair("strides", &attributes.ints("strides")?))
+    }
+
+    /// [`Moves::import`] of a pool over pixels.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn import_pool(attributes: &Attributes<'_>) -> Result<Moves, OpError> {
+        Moves::import_with(attributes, pool_strides("strides", &attributes.ints("strides")?))
+    }
+
+    fn import_with(
+        attributes: &Attributes<'_>,
+        strides: Result<[usize; 2], OpError>,
+    ) -> Result<Moves, OpError> {
         attributes.only("data_format", "NHWC")?;
-        let strides = attributes.ints("strides")?;
         let dilations = attributes.ints_or_empty("dilations")?;
         let padding = match attributes.text("padding")? {
             "SAME" => Padding::Same,
@@ -54,7 +68,7 @@ impl Moves {
             return Err(OpError::attribute("explicit_paddings", "is there, though padding is not EXPLICIT"));
         }
         let dilations = if dilations.is_empty() { vec![1; 4] } else { dilations };
-        Ok(Moves { strides: pair("strides", &strides)?, dilations: pair("dilations", &dilations)?, padding })
+        Ok(Moves { strides: strides?, dilations: pair("dilations", &dilations)?, padding })
     }
 
     /// The same with so many zeros more around the image; `None` where how many there are depends on its size.
@@ -138,7 +152,7 @@ impl Moves {
             };
             let reach = self.reach(axis, size[axis]);
             if let Some(pixels) = image.get(axis + 1).and_then(|dim| dim.size())
-                && pixels.saturating_add(added) < reach
+                && (pixels.saturating_add(added) as i128) < reach
             {
                 let why =
                     format!("has {pixels} pixels along axis {}, fewer than the window's {reach}", axis + 1);
@@ -148,30 +162,37 @@ impl Moves {
         Ok(())
     }
 
-    /// Pixels from the first to the last of a window.
-    fn reach(&self, axis: usize, size: usize) -> usize {
-        size.saturating_sub(1).saturating_mul(self.dilations[axis]).saturating_add(1)
+    /// Refuses an image of no channels for a MaxPool without SAME padding, which takes its window's one channel for more.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] for such an image.
+    pub fn check_channels(&self, image: &[Dim]) -> Result<(), OpError> {
+        if self.padding != Padding::Same && image.get(3) == Some(&Dim::Known(0)) {
+            return Err(OpError::input(0, "has no channels, fewer than the window's 1"));
+        }
+        Ok(())
+    }
+
+    /// Pixels from the first to the last of a window; of one without any it is 0 or less, as TensorFlow counts them.
+    fn reach(&self, axis: usize, size: usize) -> i128 {
+        (size as i128 - 1) * self.dilations[axis] as i128 + 1
     }
 
     fn output_size(&self, axis: usize, size: usize, pixels: usize) -> Result<usize, OpError> {
         let added = match self.padding {
             Padding::Same => return Ok(pixels.div_ceil(self.strides[axis])),
             Padding::Valid => 0,
-            Padding::Explicit(p) => p[2 * axis] + p[2 * axis + 1],
+            Padding::Explicit(p) => p[2 * axis].saturating_add(p[2 * axis + 1]),
         };
-        let reach = self.reach(axis, size);
+        let (reach, stride) = (self.reach(axis, size), self.strides[axis] as i128);
         let padded = pixels.saturating_add(added);
-        let Some(steps) = padded.checked_sub(reach) else {
-            // TensorFlow divides what is missing by the stride, rounding towards zero.
-            if reach - padded < 2 * self.strides[axis] {
-                return Ok(0);
-            }
-            return Err(OpError::input(
+        // TensorFlow divides what is missing by the stride too, rounding towards zero.
+        usize::try_from((padded as i128 - reach + stride) / stride).map_err(|_| {
+            OpError::input(
                 0,
                 format!("has {padded} pixels along axis {}, fewer than the window's {reach}", axis + 1),
-            ));
-        };
-        Ok(steps / self.strides[axis] + 1)
+            )
+        })
     }
 }
 
@@ -183,6 +204,18 @@ pub fn pair(attribute: &str, values: &[i64]) -> Result<[usize; 2], OpError> {
     match *values {
         [1, height, width, 1] if height >= 1 && width >= 1 => Ok([height as usize, width as usize]),
         _ => Err(OpError::attribute(attribute, format!("is {values:?}; [1, height, width, 1] is supported"))),
+    }
+}
+
+/// The steps of a pool down and to the right; TensorFlow does not look at the step over channels of a window that covers
+/// one.
+///
+/// # Errors
+/// As [`pair`].
+pub fn pool_strides(attribute: &str, values: &[i64]) -> Result<[usize; 2], OpError> {
+    match *values {
+        [batch, height, width, channels] if channels >= 1 => pair(attribute, &[batch, height, width, 1]),
+        _ => pair(attribute, values),
     }
 }
 

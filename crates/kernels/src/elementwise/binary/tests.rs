@@ -1,4 +1,5 @@
 use super::*;
+use half::f16;
 use proptest::prelude::*;
 use tightfit_core::{Element, Shape, TensorView};
 
@@ -49,6 +50,30 @@ fn floats_as_tensorflow() {
     same(DivNoNan, &[nan, inf, 1.], &[0., 0., nan], &[0., 0., nan]);
     same(Pow, &[2., 9.], &[3., 0.5], &[8., 3.]);
     same(SquaredDifference, &[2., 9.], &[3.], &[1., 36.]);
+    let tiny = 1e-40;
+    same(Pow, &[tiny, 2., tiny, nan, -2.], &[1., tiny, 0.5, tiny, tiny], &[tiny, 1., 0., 1., 1.]);
+    let (eighth, far) = (std::f32::consts::FRAC_PI_4, 3.0 * std::f32::consts::FRAC_PI_4);
+    same(
+        Atan2,
+        &[tiny, 0., tiny, -tiny, 0.],
+        &[tiny, -tiny, 0., -0., -0.],
+        &[eighth, far, eighth, -far, 4.0 * eighth],
+    );
+}
+
+/// Halves are one by one in TensorFlow: a denormal exponent counts, as C's powf has it.
+#[test]
+fn halves_as_tensorflow() {
+    use BinaryOp::*;
+    let of = |x: &[f32]| x.iter().map(|x| half::bf16::from_f32(*x)).collect::<Vec<_>>();
+    let inf = f32::INFINITY;
+    let powers = vector(Pow, &of(&[inf, 0.0, 2.0, -2.0]), &of(&[1e-40; 4])).unwrap();
+    assert_eq!(powers[..3], of(&[inf, 0.0, 1.0]));
+    assert!(powers[3].is_nan());
+    let quotient = |op| vector(op, &[f16::from_f32(2047.0)], &[f16::from_f32(2048.0)]).unwrap();
+    assert_eq!((quotient(FloorDiv), quotient(TruncateDiv)), (vec![f16::ZERO], vec![f16::ZERO]));
+    let zeros = vector(Maximum, &of(&[-0.0, 0.0]), &of(&[0.0, -0.0])).unwrap();
+    assert_eq!([zeros[0].to_bits(), zeros[1].to_bits()], [0x8000, 0]);
 }
 
 #[test]
