@@ -1,16 +1,16 @@
 //! `--report`: what a run took, as JSON, or as a page with bytes over time beside the plan.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tightfit::usage::{Recorder, Sample};
 use tightfit::{Error, MemoryBudget, display_bytes, limits};
 
-use crate::args::Args;
 use crate::failure::Failure;
 use crate::html::{STYLE, escape};
 use crate::progress::Summary;
+use crate::show::Gallery;
 
 /// The page, with marks where things go.
 const TEMPLATE: &str = include_str!("report.html");
@@ -30,10 +30,10 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Begins what `--report` asks for; `None` without the flag.
-    pub fn start(args: &Args, budget: &MemoryBudget) -> Option<Recording> {
-        let path = args.path("report")?;
-        let is_page = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("html"));
+    /// Begins the report that goes to `path`; `None` without one.
+    pub fn start(path: Option<&Path>, budget: &MemoryBudget) -> Option<Recording> {
+        let path = path?.to_path_buf();
+        let is_page = is_page(&path);
         Some(Recording { path, recorder: is_page.then(|| Recorder::start(budget)) })
     }
 
@@ -41,14 +41,22 @@ impl Recording {
     ///
     /// # Errors
     /// What the system says about the file.
-    pub fn write(self, summary: &Summary, args: &Args) -> Result<(), Failure> {
+    pub fn write(self, summary: &Summary, model: &str, gallery: Option<&Gallery>) -> Result<(), Failure> {
         let text = match self.recorder {
             None => format!("{:#}\n", summary.json()),
-            Some(recorder) => page(&args.model().display().to_string(), summary, &recorder.finish()),
+            Some(recorder) => {
+                let rows = gallery.map_or_else(String::new, Gallery::html);
+                page(model, summary, &recorder.finish()).replace("{{rows}}", &rows)
+            }
         };
         tightfit::whole::write(&self.path, text.as_bytes())
             .map_err(|error| Error::io(&self.path, error).into())
     }
+}
+
+/// Whether a report of this name is a page.
+pub fn is_page(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("html"))
 }
 
 fn page(model: &str, summary: &Summary, samples: &[Sample]) -> String {

@@ -8,6 +8,7 @@
 mod account;
 mod budget;
 mod buffer;
+mod closest;
 mod dtype;
 mod shape;
 mod shared;
@@ -18,6 +19,7 @@ mod tensor;
 pub use account::{Account, array_bytes, block_bytes, list_bytes, trim_heap};
 pub use budget::{BudgetError, MemoryBudget, Patience, Reservation};
 pub use buffer::{ALIGNMENT, Buffer};
+pub use closest::closest;
 pub use dtype::{DType, Element, StringRef};
 pub use shape::{MAX_RANK, Shape, ShapeError};
 pub use shared::{Part, Shared};
