@@ -6,6 +6,7 @@ use std::path::Path;
 use tightfit_core::MemoryBudget;
 
 use crate::error::FormatError;
+use crate::foreign::{self, Foreign};
 use crate::proto::wire::WireReader;
 use crate::proto::{Field, Input, Kind, Scalar};
 use crate::source::{Cursor, SourceFile};
@@ -29,8 +30,8 @@ pub enum ModelFormat {
     TfLite,
     /// Records, which are data and no model.
     TfRecord,
-    /// Another framework's or container's format, by name.
-    Foreign(&'static str),
+    /// Another framework's or container's format, or something else that is known.
+    Foreign(&'static Foreign),
     /// Nothing that is known.
     Unknown,
 }
@@ -40,14 +41,30 @@ impl fmt::Display for ModelFormat {
         f.write_str(match self {
             ModelFormat::GraphDef => "a GraphDef",
             ModelFormat::GraphDefText => "a GraphDef as text",
-            ModelFormat::SavedModelDir => "a SavedModel",
-            ModelFormat::SavedModelFile => "the saved_model.pb of a SavedModel",
-            ModelFormat::Checkpoint => "a checkpoint",
-            ModelFormat::MetaGraph => "a MetaGraph",
-            ModelFormat::TfLite => "a TensorFlow Lite model",
-            ModelFormat::TfRecord => "a TFRecord file",
-            ModelFormat::Foreign(name) => name,
-            ModelFormat::Unknown => "no model of a kind that is known here, or a damaged one",
+            ModelFormat::SavedModelDir
+            | ModelFormat::SavedModelFile
+            | ModelFormat::Checkpoint
+            | ModelFormat::MetaGraph
+            | ModelFormat::TfLite
+            | ModelFormat::TfRecord
+            | ModelFormat::Foreign(_) => self.foreign().map_or("", |kind| kind.name),
+            ModelFormat::Unknown => "not a model of a known kind, or a damaged one",
+        })
+    }
+}
+
+impl ModelFormat {
+    /// What to tell of a file that is not a GraphDef; `None` for one that is, or of which nothing is known.
+    pub fn foreign(self) -> Option<&'static Foreign> {
+        Some(match self {
+            ModelFormat::SavedModelDir => &foreign::SAVED_MODEL,
+            ModelFormat::SavedModelFile => &foreign::SAVED_MODEL_FILE,
+            ModelFormat::Checkpoint => &foreign::CHECKPOINT,
+            ModelFormat::MetaGraph => &foreign::META_GRAPH,
+            ModelFormat::TfLite => &foreign::TF_LITE,
+            ModelFormat::TfRecord => &foreign::TF_RECORD,
+            ModelFormat::Foreign(kind) => kind,
+            ModelFormat::GraphDef | ModelFormat::GraphDefText | ModelFormat::Unknown => return None,
         })
     }
 }
@@ -58,13 +75,6 @@ const HEAD_BYTES: usize = 512;
 /// What ends a LevelDB table, as a checkpoint's index is one.
 const TABLE_MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 
-const FOREIGN: [(&[u8], &str); 4] = [
-    (b"\x89HDF\r\n\x1a\n", "a Keras model in HDF5; export it as a SavedModel or frozen graph"),
-    (b"PK\x03\x04", "a zip archive, as .keras files are; export it as a SavedModel or frozen graph"),
-    (b"\x1f\x8b", "a gzip file; unpack it first"),
-    (b"\x93NUMPY", "a numpy array"),
-];
-
 /// Finds what `path` is. Reads a few blocks at most.
 ///
 /// # Errors
@@ -74,7 +84,10 @@ pub fn detect(path: impl AsRef<Path>) -> Result<ModelFormat, FormatError> {
     if path.is_dir() {
         let is_saved_model =
             ["saved_model.pb", "saved_model.pbtxt"].iter().any(|name| path.join(name).is_file());
-        return Ok(if is_saved_model { ModelFormat::SavedModelDir } else { ModelFormat::Unknown });
+        return Ok(match is_saved_model {
+            true => ModelFormat::SavedModelDir,
+            false => ModelFormat::Foreign(foreign::by_folder(path)),
+        });
     }
     if !path.exists() {
         let mut index = path.as_os_str().to_owned();
@@ -90,8 +103,11 @@ pub fn detect(path: impl AsRef<Path>) -> Result<ModelFormat, FormatError> {
     if head.get(4..8) == Some(b"TFL3") {
         return Ok(ModelFormat::TfLite);
     }
-    if let Some((_, name)) = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return Ok(ModelFormat::Foreign(name));
+    if starts_a_record(head) {
+        return Ok(ModelFormat::TfRecord);
+    }
+    if let Some(kind) = foreign::by_head(head, source.len()) {
+        return Ok(ModelFormat::Foreign(kind));
     }
     if let Some(magic_at) = source.len().checked_sub(8) {
         let mut magic = [0; 8];
@@ -100,15 +116,17 @@ pub fn detect(path: impl AsRef<Path>) -> Result<ModelFormat, FormatError> {
             return Ok(ModelFormat::Checkpoint);
         }
     }
-    if starts_a_record(head) {
-        return Ok(ModelFormat::TfRecord);
-    }
     if let Some(kind) = text_kind(head) {
         return Ok(kind);
     }
+    let text = head.to_vec();
     let budget = MemoryBudget::new(crate::source::WINDOW_BYTES as u64);
     let reader = WireReader::new(Cursor::new(source, &budget)?);
-    Ok(binary_kind(reader).unwrap_or(ModelFormat::Unknown))
+    let kind = binary_kind(reader).unwrap_or(ModelFormat::Unknown);
+    Ok(match foreign::by_text(&text).filter(|_| kind == ModelFormat::Unknown) {
+        Some(text) => ModelFormat::Foreign(text),
+        None => kind,
+    })
 }
 
 /// A record's length is followed by its masked CRC-32C.
@@ -143,10 +161,10 @@ fn text_kind(head: &[u8]) -> Option<ModelFormat> {
     match name {
         b"node" | b"versions" | b"version" | b"library" => Some(ModelFormat::GraphDefText),
         b"saved_model_schema_version" | b"meta_graphs" => {
-            Some(ModelFormat::Foreign("a SavedModel as text; convert saved_model.pbtxt to saved_model.pb"))
+            Some(ModelFormat::Foreign(&foreign::SAVED_MODEL_TEXT))
         }
         b"meta_info_def" | b"graph_def" => {
-            Some(ModelFormat::Foreign("a MetaGraph as text; write it as binary"))
+            Some(ModelFormat::Foreign(&foreign::META_GRAPH_TEXT))
         }
         _ => None,
     }
@@ -170,7 +188,7 @@ fn binary_kind(mut reader: WireReader) -> Result<ModelFormat, FormatError> {
         let version = reader.scalar()?;
         return Ok(match (version, reader.next(TOP_INT)?) {
             (1, Some(2)) => ModelFormat::SavedModelFile,
-            (_, Some(_)) => ModelFormat::Foreign("a model of another framework, maybe ONNX"),
+            (_, Some(_)) => ModelFormat::Foreign(&foreign::ONNX),
             _ => ModelFormat::Unknown,
         });
     }
