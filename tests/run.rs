@@ -112,7 +112,7 @@ fn every_format_holds_every_row() {
     }
     assert_eq!(rows, 360);
     let lines = fs::read_to_string(folder.path("out.csv")).unwrap();
-    assert!(lines.starts_with("row,source,probabilities[0],probabilities[1],"), "{}", &lines[..80]);
+    assert!(lines.starts_with("row,file,record,probabilities[0],probabilities[1],"), "{}", &lines[..80]);
     assert_eq!(lines.lines().count(), 361);
     // Each record: length, two checksums, and an Example of one list of ten floats.
     let records = fs::read(folder.path("out.tfrecord")).unwrap();
@@ -378,7 +378,7 @@ fn rows_of_a_pipeline_are_those_of_its_files() {
             2,
             "there is no field \"pixels\" here, but image: float32 [64]",
         ),
-        (r#"{"parse": null}"#, &["--memory", "20MiB"][..], 3, "stages (--pipeline-memory) needs 32.0 MiB"),
+        (r#"{"parse": null}"#, &["--memory", "20MiB"][..], 3, "the data pipeline needs 32.0 MiB"),
         (r#"{"parse": null}"#, &["--pipeline-memory", "64KiB"][..], 3, "reading"),
     ] {
         let (answer, output) = of_pipeline("c.npy", stages, args);

@@ -14,7 +14,7 @@ use tightfit_format::{
 };
 
 use crate::dim::{Dim, Dims, Symbol};
-use crate::error::{GraphError, Unsupported};
+use crate::error::{A_FEED, A_FETCH, GraphError, Unsupported};
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 use crate::infer::{Values, graph_memory_error, infer_node, memory_error};
 use crate::ir::dead_nodes;
@@ -126,11 +126,11 @@ impl<'a> Importer<'a> {
     fn import(mut self) -> Result<Graph, GraphError> {
         let fetches = self.fetches()?;
         for feed in &self.options.feeds {
-            let index = self.index(split_name(feed).0, || "--input".into())?;
+            let index = self.index(split_name(feed).0, || A_FEED.into())?;
             self.is_fed[index] = true;
         }
         for fetch in fetches.iter() {
-            let index = self.index(split_name(fetch).0, || "--fetch".into())?;
+            let index = self.index(split_name(fetch).0, || A_FETCH.into())?;
             self.is_fetched[index] = true;
         }
         let order = self.needed(&fetches)?;
@@ -143,7 +143,7 @@ impl<'a> Importer<'a> {
             return Err(GraphError::Unsupported(self.unsupported));
         }
         for name in fetches.iter() {
-            let value = self.value(name, || "--fetch".into())?;
+            let value = self.value(name, || A_FETCH.into())?;
             self.graph.add_output(Port { name: name.clone(), value });
         }
         let Importer { mut graph, values, def, _working, .. } = self;
@@ -207,8 +207,8 @@ impl<'a> Importer<'a> {
         let mut order = Vec::with_capacity(self.def.nodes.len());
         let mut stack = Vec::new();
         let mut has_loop = false;
-        let roots = fetches.iter().map(|name| (name, "--fetch"));
-        for (name, asked_by) in roots.chain(self.options.feeds.iter().map(|name| (name, "--input"))) {
+        let roots = fetches.iter().map(|name| (name, A_FETCH));
+        for (name, asked_by) in roots.chain(self.options.feeds.iter().map(|name| (name, A_FEED))) {
             stack.push((self.index(split_name(name).0, || asked_by.into())?, 0));
             while let Some((index, next)) = stack.pop() {
                 if next == 0 && is_done[index].is_some() {

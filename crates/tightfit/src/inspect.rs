@@ -8,7 +8,7 @@ use tightfit_format::{AttrValue, DataType, NodeDef};
 use tightfit_graph::ops;
 
 use crate::error::Error;
-use crate::model::read_graph_def;
+use crate::model::{VARIABLES, read_graph_def};
 
 /// A model file in figures.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -72,8 +72,9 @@ pub fn inspect(path: &Path, budget: &MemoryBudget) -> Result<Inspection, Error> 
     };
     let scopes = bytes_by_scope(&weights);
     let unsupported = operators.iter().filter(|(op, _)| !ops::is_supported(op));
+    let is_frozen = !operators.keys().any(|op| VARIABLES.contains(op));
     Ok(Inspection {
-        format: "frozen GraphDef".to_string(),
+        format: if is_frozen { "frozen GraphDef" } else { "GraphDef that is not frozen" }.to_string(),
         file_bytes: source.len(),
         inputs,
         outputs: def.nodes.iter().filter(is_output).map(|n| n.name.to_string()).collect(),

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tightfit_core::MemoryBudget;
-use tightfit_format::{GraphDef, ModelFormat, SourceFile, detect};
+use tightfit_format::{GraphDef, ModelFormat, SourceFile, detect, foreign};
 use tightfit_graph::ir::Graph;
-use tightfit_graph::{ImportOptions, import, passes};
+use tightfit_graph::{GraphError, ImportOptions, import, passes};
 
 use crate::error::Error;
 use crate::process;
@@ -77,7 +77,7 @@ impl ModelFile {
         let before_bytes = budget.used_bytes().saturating_sub(held_bytes);
         budget.restart_recent_peak();
         let options = ImportOptions { fetches: options.fetches.clone(), feeds: options.feeds.clone() };
-        let mut graph = import(&source, def, &options, &budget)?;
+        let mut graph = import(&source, def, &options, &budget).map_err(|error| why_not(error, &path))?;
         process::end_phase();
         passes::run(&mut graph)?;
         // The description is gone; weights and values, which come next, are blocks of their own.
@@ -85,6 +85,22 @@ impl ModelFile {
         let opening_bytes = budget.recent_peak_bytes().saturating_sub(before_bytes).max(reading_bytes);
         let held_bytes = budget.used_bytes().saturating_sub(before_bytes);
         Ok(Model { path, graph, opening_bytes, held_bytes })
+    }
+}
+
+/// Operators of weights that are not in the graph.
+pub(crate) const VARIABLES: [&str; 5] = ["Variable", "VariableV2", "VarHandleOp", "ReadVariableOp", "RestoreV2"];
+
+/// The error of a graph that cannot be run: one that is not frozen has nodes for weights that are elsewhere.
+fn why_not(error: GraphError, path: &Path) -> Error {
+    match &error {
+        GraphError::Unsupported(nodes)
+            if nodes.groups.keys().any(|(op, _)| VARIABLES.contains(&op.as_str())) =>
+        {
+            let unfrozen = &foreign::UNFROZEN;
+            Error::data(path, format!("is {unfrozen}; {}", unfrozen.advice(path)))
+        }
+        _ => error.into(),
     }
 }
 
@@ -130,21 +146,17 @@ pub fn read_graph_def(path: &Path, budget: &MemoryBudget) -> Result<(Arc<SourceF
     let def = match format {
         ModelFormat::GraphDef => GraphDef::read(source()?, budget)?,
         ModelFormat::GraphDefText => GraphDef::read_text(source()?, budget)?,
-        ModelFormat::SavedModelDir
-        | ModelFormat::SavedModelFile
-        | ModelFormat::Checkpoint
-        | ModelFormat::MetaGraph
-        | ModelFormat::TfLite => {
-            return Err(Error::data(path, format!("is {format}; only frozen GraphDefs are supported yet")));
+        other => {
+            let why = match other.foreign() {
+                Some(kind) => format!("is {kind}; {}", kind.advice(path)),
+                None => format!("is {other}"),
+            };
+            return Err(Error::data(path, why));
         }
-        ModelFormat::Unknown if path.is_dir() => {
-            return Err(Error::data(path, "is a folder without a saved_model.pb"));
-        }
-        other => return Err(Error::data(path, format!("is {other}"))),
     };
     // Most files of another kind that happen to be wire format have no field that is a node.
     if def.nodes.is_empty() {
-        return Err(Error::data(path, "is no frozen GraphDef, or an empty one: it has no nodes"));
+        return Err(Error::data(path, "is not a frozen GraphDef, or an empty one: it has no nodes"));
     }
     Ok((def.source.clone(), def))
 }

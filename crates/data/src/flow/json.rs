@@ -322,7 +322,7 @@ impl<'a> Args<'a> {
 /// An element type by TensorFlow's name, as `float32`.
 pub(crate) fn read_dtype(value: &Value) -> Read<DType> {
     let dtype = DType::ALL.into_iter().find(|dtype| Some(dtype.name()) == value.as_str());
-    dtype.ok_or_else(|| format!("{value} is no element type, as \"float32\""))
+    dtype.ok_or_else(|| format!("{value} is not an element type such as \"float32\""))
 }
 
 fn bytes(value: &Value) -> Option<u64> {
@@ -340,14 +340,19 @@ fn texts(value: &Value) -> Option<Vec<String>> {
     }
 }
 
-fn known<T>(table: &[(&str, T)]) -> String {
-    table.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+/// What is told of a name that is not in a table: the one that was meant, or all that there are.
+fn unknown<T>(what: &str, name: &str, table: &[(&str, T)]) -> String {
+    let names = || table.iter().map(|(name, _)| *name);
+    match tightfit_core::closest(name, names()) {
+        Some(meant) => format!("there is no {what} {name:?}; did you mean {meant:?}?"),
+        None => format!("there is no {what} {name:?}, but {}", names().collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn read_source(value: &Value, host: Host<'_>) -> Read<Arc<dyn SourceSpec>> {
     let mut args = Args::new(value, "source", host)?;
     let Some((_, read)) = SOURCES.iter().find(|(name, _)| *name == args.name) else {
-        return Err(format!("there is no source {:?}, but {}", args.name, known(SOURCES)));
+        return Err(unknown("source", args.name, SOURCES));
     };
     let source = read(&mut args)?;
     args.finish()?;
@@ -360,7 +365,7 @@ fn read_stage(value: &Value, host: Host<'_>) -> Read<Arc<dyn StageSpec>> {
         Some((_, read)) => read(&mut args)?,
         None => match (host.other)(&mut args) {
             Some(stage) => stage?,
-            None => return Err(format!("there is no stage {:?}, but {}", args.name, known(STAGES))),
+            None => return Err(unknown("stage", args.name, STAGES)),
         },
     };
     args.finish()?;

@@ -394,14 +394,14 @@ fn reads_descriptions_in_json() {
     for (text, why) in [
         ("{", "not JSON"),
         ("{}", "no source"),
-        (r#"{"source": {"tfrecords": "a"}}"#, "there is no source \"tfrecords\", but"),
+        (r#"{"source": {"tfrecords": "a"}}"#, "there is no source \"tfrecords\"; did you mean \"tfrecord\"?"),
         (r#"{"source": {"tfrecord": 3}}"#, "a path or a list of paths"),
         (r#"{"source": {"tfrecord": "a", "cycles": 3}}"#, "tfrecord has no option \"cycles\""),
         (
             r#"{"source": {"tfrecord": "a"}, "stages": [{"take": -1}]}"#,
             "take is to be a whole number, not -1",
         ),
-        (r#"{"source": {"tfrecord": "a"}, "stages": [{"tak": 1}]}"#, "there is no stage \"tak\""),
+        (r#"{"source": {"tfrecord": "a"}, "stages": [{"tak": 1}]}"#, "there is no stage \"tak\"; did you mean \"take\"?"),
         (r#"{"source": {"tfrecord": "a"}, "stage": []}"#, "not \"stage\""),
     ] {
         let error = read(text).unwrap_err().to_string();

@@ -77,7 +77,7 @@ impl MapOp for DecodeImageOp {
         let index = input.index(&self.field)?;
         let DecodeOptions { channels, dtype, expand_animations } = self.options;
         if input.fields().get(index).is_some_and(|field| field.dtype != DType::String) {
-            return Err(format!("the field {:?} is no coded image, but of numbers", self.field));
+            return Err(format!("the field {:?} holds numbers, not an encoded image", self.field));
         }
         if !matches!(channels, 0 | 1 | 3 | 4) || !matches!(dtype, DType::U8 | DType::U16 | DType::F32) {
             return Err(
@@ -165,7 +165,7 @@ impl ImageFieldOp {
         let (frames, image) = match field.dims.as_slice() {
             [height, width, channels] => (None, [*height, *width, *channels]),
             [frames, height, width, channels] => (Some(*frames), [*height, *width, *channels]),
-            _ => return Err(format!("the field {field} is no image: those are [height, width, channels]")),
+            _ => return Err(format!("the field {field} is not an image [height, width, channels]")),
         };
         let dtype = self.op.output_dtype(field.dtype);
         let dims = match image {
@@ -261,7 +261,10 @@ pub(crate) fn read_image(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let field = args.text_option("field")?.ok_or("image: which field? Give its name")?.to_string();
     let known = || OPS.iter().map(|op| op.name).collect::<Vec<_>>().join(", ");
     let spec = OPS.iter().find(|op| op.name == name);
-    let spec = spec.ok_or_else(|| format!("there is no image operation {name:?}, but {}", known()))?;
+    let spec = spec.ok_or_else(|| match tightfit_core::closest(name, OPS.iter().map(|op| op.name)) {
+        Some(meant) => format!("there is no image operation {name:?}; did you mean {meant:?}?"),
+        None => format!("there is no image operation {name:?}, but {}", known()),
+    })?;
     let mut given = Vec::new();
     for key in spec.arguments.iter().map(|key| key.trim_matches(['[', ']'])) {
         if let Some(value) = args.option(key) {
