@@ -1,7 +1,7 @@
 //! README and docs tell the truth: every command in them runs as printed and prints what is shown.
 //!
 //! Commands stand in blocks marked `console`, each behind `$ `, with what it prints below it. A line `..` stands for any
-//! lines, and in lines about time, speed and peak memory every number is as good as another. A block marked
+//! lines, and in lines about time, speed, shares and peak memory every number is as good as another. A block marked
 //! `console no-run` needs what is not in the repository; it says so in the text around it.
 #![cfg(unix)]
 
@@ -66,11 +66,14 @@ fn commands(lines: &[String]) -> Vec<Shown> {
     shown
 }
 
-/// The line with every number the same where it is about what differs from run to run.
+/// Whether a line is about what differs from run to run.
+fn is_measured(line: &str) -> bool {
+    let is_share = line.contains(" %") && !line.starts_with("accuracy");
+    is_share || MEASURED.iter().any(|part| line.contains(part))
+}
+
+/// The line with every number the same.
 fn settled(line: &str) -> String {
-    if !MEASURED.iter().any(|part| line.contains(part)) {
-        return line.trim_end().to_string();
-    }
     let mut text = String::new();
     for c in line.chars() {
         let c = if c.is_ascii_digit() || c == '.' { '0' } else { c };
@@ -95,7 +98,10 @@ fn fits(pattern: &[String], lines: &[String]) -> bool {
 
 /// Whether a line is the one that is shown, which may leave out its end or a part with `..`.
 fn line_fits(shown: &str, line: &str) -> bool {
-    let (shown, line) = (settled(shown), settled(line));
+    let (shown, line) = match is_measured(shown) {
+        true => (settled(shown), settled(line)),
+        false => (shown.trim_end().to_string(), line.trim_end().to_string()),
+    };
     match shown.split_once("..").filter(|_| shown != line) {
         Some((start, end)) => line.starts_with(start.trim_end()) && line.ends_with(end.trim_start()),
         None => shown == line,

@@ -46,7 +46,7 @@ impl Recording {
             None => format!("{:#}\n", summary.json()),
             Some(recorder) => {
                 let rows = gallery.map_or_else(String::new, Gallery::html);
-                page(model, summary, &recorder.finish()).replace("{{rows}}", &rows)
+                page(model, summary, &recorder.finish(), &rows)
             }
         };
         tightfit::whole::write(&self.path, text.as_bytes())
@@ -59,7 +59,7 @@ pub fn is_page(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("html"))
 }
 
-fn page(model: &str, summary: &Summary, samples: &[Sample]) -> String {
+fn page(model: &str, summary: &Summary, samples: &[Sample], rows: &str) -> String {
     let mut value = summary.json();
     if let Some(object) = value.as_object_mut() {
         object.insert("model".to_string(), json!(model));
@@ -75,6 +75,7 @@ fn page(model: &str, summary: &Summary, samples: &[Sample]) -> String {
         .replace("{{tiles}}", &tiles(summary))
         .replace("{{legend}}", &legend(summary))
         .replace("{{picture}}", &Picture::new(summary, samples).svg())
+        .replace("{{rows}}", rows)
         .replace("{{lines}}", &table(summary))
         .replace("{{data}}", &data)
 }
@@ -263,7 +264,7 @@ mod tests {
             memory_bytes: 1000,
             ..Summary::default()
         };
-        let page = page("<script>&", &summary, &[sample(0.0, 0), sample(1.0, 50), sample(2.0, 0)]);
+        let page = page("<script>&", &summary, &[sample(0.0, 0), sample(1.0, 50), sample(2.0, 0)], "");
         for part in [
             "&lt;script&gt;&amp;",
             "class=\"c0\"",

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tightfit::sink::{Labels, Rows, Sink};
+use tightfit::sink::{Labels, RowPlace, Rows, Sink};
 use tightfit::{DType, Done, Error, Feed, MemoryBudget, Reservation, TensorView};
 
 use crate::html::escape;
+use crate::stdin;
 use crate::style::Style;
 
 /// The largest side of a picture: larger images are thinned out.
@@ -290,18 +291,25 @@ fn values_of(tensor: &TensorView<'_>, row: usize, count: usize) -> Option<Vec<f3
     }
 }
 
-/// A sink that shows a gallery what goes by.
+/// A sink that shows a gallery what goes by, and calls the standard input by its name.
 pub struct Watched {
     /// Where results go.
     pub sink: Box<dyn Sink>,
     /// Who looks at them.
-    pub gallery: Rc<RefCell<Gallery>>,
+    pub gallery: Option<Rc<RefCell<Gallery>>>,
 }
 
 impl Sink for Watched {
     fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
-        self.gallery.borrow_mut().take(rows);
-        self.sink.write(rows)
+        let sources = |row| {
+            let place = (rows.sources)(row);
+            RowPlace { file: stdin::shown(place.file), ..place }
+        };
+        let rows = Rows { sources: &sources, ..*rows };
+        if let Some(gallery) = &self.gallery {
+            gallery.borrow_mut().take(&rows);
+        }
+        self.sink.write(&rows)
     }
 
     fn checkpoint(&mut self, done: &Done) -> Result<(), Error> {

@@ -55,6 +55,12 @@ pub fn data_of(path: &Path) -> Result<PathBuf, Failure> {
     std::fs::read_to_string(&found).map(PathBuf::from).map_err(failed)
 }
 
+/// The name of a file as it was given: `-` for the standard input.
+pub fn shown(name: String) -> String {
+    let is_stdin = FILE.get().is_some_and(|file| path_to(file).as_os_str() == name.as_str());
+    if is_stdin { "-".to_string() } else { name }
+}
+
 fn failed(error: io::Error) -> Failure {
     Failure::Job(Error::io(NAME, error))
 }

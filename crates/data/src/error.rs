@@ -338,10 +338,9 @@ impl fmt::Display for RowFault {
             RowFault::Cast { from, to } => write!(f, "{from} values cannot become {to}; convert them first"),
             RowFault::ImageOp(error) => write!(f, "{error}"),
             RowFault::Image(why) => write!(f, "the image cannot be decoded: {why}"),
-            RowFault::ImageSize { expected: [eh, ew], found: [h, w] } => write!(
-                f,
-                "the image is {h} high and {w} wide, the input needs {eh} by {ew}"
-            ),
+            RowFault::ImageSize { expected: [eh, ew], found: [h, w] } => {
+                write!(f, "the image is {h} high and {w} wide, the input needs {eh} by {ew}")
+            }
             RowFault::DecodeBytes { needed_bytes, planned_bytes } => write!(
                 f,
                 "the image needs {} to decode, and may take {}",
@@ -349,10 +348,7 @@ impl fmt::Display for RowFault {
                 display_bytes(*planned_bytes)
             ),
             RowFault::StringBytes { needed_bytes, left_bytes } => {
-                write!(
-                    f,
-                    "it has {needed_bytes} bytes of text, but {left_bytes} are left for its batch"
-                )
+                write!(f, "it has {needed_bytes} bytes of text, but {left_bytes} are left for its batch")
             }
             RowFault::LargeImage { bytes, error } => {
                 write!(f, "the image needs {} to decode: {error}", display_bytes_up(*bytes))
@@ -373,7 +369,7 @@ impl fmt::Display for RowFault {
             RowFault::Memory(error) => write!(f, "{error}"),
             RowFault::Map(why) => f.write_str(&redact(why)),
             RowFault::Broken(what) => {
-                write!(f, "{what}; this is a defect of TightFit, please report it with the file")
+                write!(f, "{what}; this is a fault of TightFit, please report it with the file")
             }
         }
     }

@@ -72,9 +72,10 @@ impl Given {
     }
 }
 
-/// Whether errors are wanted as JSON. It has to be known where the command line is wrong, too.
+/// Whether errors are wanted as JSON: of a command that was given `--json`, also where its other flags are wrong.
 pub fn wants_json() -> bool {
-    std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json")
+    let behind_command = std::env::args_os().skip(1).skip_while(|arg| !is_bare(arg));
+    behind_command.take_while(|arg| arg != "--").any(|arg| arg == "--json")
 }
 
 /// Reads the process' command line. Help and version are printed here, and then there is nothing to do.

@@ -132,7 +132,10 @@ fn no_command(typed: &str, place: &Place<'_>, program: &Command) -> String {
 fn missing_command(place: &Place<'_>) -> String {
     match place.name.as_str() {
         "" => "no command; `tightfit --help` lists them".to_string(),
-        group => format!("{group} needs a command: {}", place.commands().join(", ")),
+        group => {
+            let commands = place.commands().into_iter().map(|name| format!("{group} {name}"));
+            format!("{group} needs a command: {}", commands.collect::<Vec<_>>().join(", "))
+        }
     }
 }
 

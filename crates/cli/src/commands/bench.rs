@@ -25,7 +25,7 @@ Examples:
 
 /// Measure how long a model takes on random input
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit bench MODEL [OPTIONS]")]
 pub struct Flags {
     /// The model's file, or - for standard input
     #[arg(value_name = "MODEL")]

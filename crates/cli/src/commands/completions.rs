@@ -15,7 +15,7 @@ Examples:
 
 /// Print the script with which a shell completes commands and flags
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit completions SHELL")]
 pub struct Flags {
     /// The shell: bash, zsh, fish, elvish or powershell
     #[arg(value_name = "SHELL", value_parser = shell)]

@@ -20,7 +20,7 @@ Examples:
 
 /// Show what a model file contains, and what of it cannot run
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit inspect MODEL [OPTIONS]")]
 pub struct Flags {
     /// The model's file, or - for standard input
     #[arg(value_name = "MODEL")]

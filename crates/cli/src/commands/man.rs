@@ -17,7 +17,7 @@ Examples:
 
 /// Print a command's manual page, or write all of them to a folder
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit man [COMMAND|DIR]")]
 pub struct Flags {
     /// A command, as run or records verify, or an existing folder [default: the
     /// program's own page]

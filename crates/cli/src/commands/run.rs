@@ -12,8 +12,8 @@ use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, Shard
 use tightfit::sink::{self, Labels, RowPlace, Rows, Sink, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{
-    Access, Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions,
-    Resize, Runner, ThreadPool, process,
+    Access, Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions, Resize,
+    Runner, ThreadPool, process,
 };
 
 use super::{Limits, Memory, name_and_file};
@@ -348,7 +348,8 @@ impl<'a> Call<'a> {
             None => {
                 let job = Job::new(&model, options, budget)?;
                 let stop = stop_flag();
-                let sink = self.watched(self.create_sink(sink_options)?, &gallery);
+                let sink =
+                    Box::new(Watched { sink: self.create_sink(sink_options)?, gallery: gallery.clone() });
                 job.run(sink, &mut |progress| bar.show(progress), stop)
             }
         };
@@ -391,13 +392,6 @@ impl<'a> Call<'a> {
         wants_any.then(|| Gallery::new(first, wrong, options.labels.clone(), budget)).flatten()
     }
 
-    fn watched(&self, sink: Box<dyn Sink>, gallery: &Option<Rc<RefCell<Gallery>>>) -> Box<dyn Sink> {
-        match gallery {
-            Some(gallery) => Box::new(Watched { sink, gallery: gallery.clone() }),
-            None => sink,
-        }
-    }
-
     /// Whether results are a table on a terminal.
     fn is_table(&self) -> bool {
         self.flags.results.output.is_none() && Stream::Out.is_terminal()
@@ -416,8 +410,10 @@ impl<'a> Call<'a> {
         let rows = self.wishes.shard_rows.map(|rows| rows as u64);
         match (self.wishes.resume, &self.output) {
             (true, Some(output)) => Ok(Some((output.clone(), rows))),
-            (true, _) if self.wishes.show.is_some() => Err(Failure::Usage("--show does not go with --resume".into())),
-            (true, None) => Err(Failure::Usage("--resume needs --output FILE".into())),
+            (true, _) if self.wishes.show.is_some() => {
+                Err(Failure::Usage("--show does not go with --resume".into()))
+            }
+            (true, None) => Err(Failure::Usage("--resume needs an --output FILE".into())),
             (false, _) if rows.is_some() => Err(Failure::Usage("--shard-rows goes with --resume".into())),
             (false, _) => Ok(None),
         }

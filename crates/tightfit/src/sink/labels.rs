@@ -109,7 +109,7 @@ impl Top {
         best.clear();
         let classes = part.bytes.len() / part.dtype.bytes();
         if let Some(names) = self.labels.as_ref().map(|labels| labels.count()).filter(|n| *n != classes) {
-            let why = format!("there are {names} names, but {classes} classes in a row");
+            let why = format!("there are {names} names, but a row has {classes} classes");
             return Err(Error::option("labels", "", why));
         }
         for (index, element) in part.bytes.chunks_exact(part.dtype.bytes()).enumerate() {

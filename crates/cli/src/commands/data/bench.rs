@@ -21,7 +21,7 @@ Examples:
 
 /// Measure a pipeline: its speed, the stage that holds it up, bytes held
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit data bench SPEC [OPTIONS]")]
 pub struct Flags {
     #[command(flatten)]
     spec: SpecArg,

@@ -19,7 +19,7 @@ Examples:
 
 /// Show what comes out of a pipeline: its fields and the first elements
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit data head SPEC [OPTIONS]")]
 pub struct Flags {
     #[command(flatten)]
     spec: SpecArg,

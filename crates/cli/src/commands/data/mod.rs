@@ -9,7 +9,7 @@ use crate::failure::Failure;
 
 /// Show what comes out of a data pipeline, and which stage holds it up
 #[derive(Debug, Subcommand)]
-#[command(subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
+#[command(override_usage = "tightfit data COMMAND [OPTIONS]", subcommand_help_heading = "Commands")]
 pub enum Command {
     Head(head::Flags),
     Bench(bench::Flags),

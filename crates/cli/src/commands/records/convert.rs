@@ -20,7 +20,7 @@ Examples:
 
 /// Convert .csv, .npy, .npz, .parquet, .arrow and images to TFRecord and back, or compress and unpack TFRecord
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records convert FILE... --output FILE [OPTIONS]")]
 pub struct Flags {
     /// Files to convert, folders and globs, - for standard input
     #[arg(value_name = "FILE", required = true)]
@@ -59,8 +59,5 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     let path = options.output.display();
     super::say(flags.quiet.quiet, &format!("{path}: {} in {seconds:.2} s\n", count_of(records, "record")));
     let output = path.to_string();
-    super::print_json(
-        flags.json.json,
-        || json!({"records": records, "output": output, "seconds": seconds}),
-    )
+    super::print_json(flags.json.json, || json!({"records": records, "output": output, "seconds": seconds}))
 }

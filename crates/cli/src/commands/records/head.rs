@@ -16,7 +16,7 @@ Examples:
 
 /// Show the first records of a TFRecord file, one JSON object a line
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records head FILE [OPTIONS]")]
 pub struct Flags {
     /// A TFRecord file, or - for standard input
     #[arg(value_name = "FILE")]

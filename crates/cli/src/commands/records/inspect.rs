@@ -11,7 +11,7 @@ use crate::args::{JsonFlag, MemoryFlag, QuietFlag};
 use crate::failure::Failure;
 use crate::stdin;
 use crate::system::stop_flag;
-use crate::table::{columns, print};
+use crate::table::{columns, count_of, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +19,7 @@ Examples:
 
 /// Show what a TFRecord file holds: counts, sizes, features, bad records
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records inspect FILE [OPTIONS]")]
 pub struct Flags {
     /// A TFRecord file, or - for standard input
     #[arg(value_name = "FILE")]
@@ -115,7 +115,7 @@ fn text(path: &str, inspection: &Inspection) -> String {
             display_bytes(inspection.plain_bytes)
         ),
     };
-    let mut text = format!("{path}: {} records, {stored}\n", inspection.records);
+    let mut text = format!("{path}: {}, {stored}\n", count_of(inspection.records, "record"));
     for (kind, records) in MessageKind::ALL.iter().zip(inspection.messages).filter(|(_, n)| *n > 0) {
         text.push_str(&format!("  {records} {kind}\n"));
     }

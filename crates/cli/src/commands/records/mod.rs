@@ -28,7 +28,7 @@ pub(super) const MAX_SHOWN: usize = 1 << 30;
 
 /// Check, show, convert, shard, shuffle and make TFRecord files
 #[derive(Debug, Subcommand)]
-#[command(subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
+#[command(override_usage = "tightfit records COMMAND [OPTIONS]", subcommand_help_heading = "Commands")]
 pub enum Command {
     Inspect(inspect::Flags),
     Head(head::Flags),

@@ -20,7 +20,7 @@ Examples:
 
 /// Run a pipeline once and store its elements as tf.train.Examples
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records preprocess SPEC --output FILE [OPTIONS]")]
 pub struct Flags {
     #[command(flatten)]
     spec: SpecArg,

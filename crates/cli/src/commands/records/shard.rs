@@ -18,10 +18,10 @@ Examples:
 
 /// Deal the records of TFRecord files to N files
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records shard N FILE... --output OUT [OPTIONS]")]
 pub struct Flags {
     /// How many files to write
-    #[arg(value_name = "N", value_parser = count::<MAX_SHARDS>)]
+    #[arg(value_name = "N", value_parser = shard_count)]
     shards: usize,
     /// TFRecord files, folders and globs, - for standard input
     #[arg(value_name = "FILE", required = true)]
@@ -38,6 +38,10 @@ pub struct Flags {
     quiet: QuietFlag,
     #[command(flatten)]
     memory: MemoryFlag,
+}
+
+fn shard_count(text: &str) -> Result<usize, String> {
+    count::<MAX_SHARDS>(text).map_err(|why| format!("how many shards? {why}"))
 }
 
 /// # Errors

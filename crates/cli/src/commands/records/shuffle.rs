@@ -20,7 +20,7 @@ Examples:
 
 /// Write the records of TFRecord files, however large, in random order
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records shuffle FILE... --output FILE [OPTIONS]")]
 pub struct Flags {
     /// TFRecord files, folders and globs, - for standard input
     #[arg(value_name = "FILE", required = true)]
@@ -79,8 +79,11 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
 fn text(output: &std::path::Path, done: &Shuffling) -> String {
     let seconds = (done.index_elapsed + done.shuffle_elapsed).as_secs_f64();
     let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
-    let mut text =
-        format!("{}: {} in {seconds:.2} s, peak memory {peak}\n", output.display(), count_of(done.records, "record"));
+    let mut text = format!(
+        "{}: {} in {seconds:.2} s, peak memory {peak}\n",
+        output.display(),
+        count_of(done.records, "record")
+    );
     if done.mixing.block_records > 1 {
         let mixing = &done.mixing;
         text.push_str(&format!(

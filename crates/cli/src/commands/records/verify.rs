@@ -10,7 +10,7 @@ use tightfit::{Error, display_bytes};
 use crate::args::{JsonFlag, LimitFlags, QuietFlag};
 use crate::failure::Failure;
 use crate::system::stop_flag;
-use crate::table::print;
+use crate::table::{count_of, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +19,7 @@ Examples:
 
 /// Check every CRC of TFRecord files
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records verify FILE... [OPTIONS]")]
 pub struct Flags {
     /// TFRecord files, folders and globs, - for standard input
     #[arg(value_name = "FILE", required = true)]
@@ -84,9 +84,9 @@ const SHOWN: usize = 20;
 fn text(verification: &Verification) -> String {
     let seconds = verification.elapsed.as_secs_f64().max(1e-9);
     let mut text = format!(
-        "{} files, {} good records, {} bad, {} in {seconds:.2} s: {}/s\n",
-        verification.files,
-        verification.records,
+        "{}, {}, {} bad, {} in {seconds:.2} s: {}/s\n",
+        count_of(verification.files, "file"),
+        count_of(verification.records, "good record"),
         verification.bad_records,
         display_bytes(verification.bytes),
         display_bytes((verification.bytes as f64 / seconds) as u64),
