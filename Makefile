@@ -1,19 +1,25 @@
-# `make` lists what there is to do.
+# `make` lists the targets.
 
-.PHONY: help build test lint example
+.PHONY: help build test lint example dist image
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-build: ## the binary, target/release/tightfit
-	cargo build --release
+build: ## build the binary, target/release/tightfit
+	cargo build --release -p tightfit-cli
 
-test: ## all tests; the same command as in the README
+test: ## run all tests
 	cargo test --workspace
 
-lint: ## formatting and clippy, as CI runs them
+lint: ## check formatting and run clippy, as CI does
 	.ci/fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-example: ## handwritten digits, the README's first command
-	cargo run --release -p tightfit-cli -- run examples/digits/digits.pb --input examples/digits/test.tfrecord --label label --memory 16MiB --output digits.jsonl
+example: build ## recognise handwritten digits, and draw them
+	target/release/tightfit run examples/digits/digits.pb --input examples/digits/test.tfrecord --label label --memory 16MiB --show 4 --output digits.jsonl
+
+dist: ## pack binary, completions and man pages into target/dist
+	.ci/dist
+
+image: ## build a container image with the binary alone
+	docker build -t tightfit .

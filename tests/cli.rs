@@ -24,6 +24,91 @@ fn help_tells_every_command_and_flag() {
     assert_eq!((version.code, version.stdout.trim()), (0, concat!("tightfit ", env!("CARGO_PKG_VERSION"))));
 }
 
+/// Every command, in words.
+const COMMANDS: [&str; 18] = [
+    "",
+    "inspect",
+    "plan",
+    "run",
+    "bench",
+    "records",
+    "records inspect",
+    "records head",
+    "records verify",
+    "records convert",
+    "records shard",
+    "records shuffle",
+    "records preprocess",
+    "data",
+    "data head",
+    "data bench",
+    "completions",
+    "man",
+];
+
+#[test]
+fn help_fits_80_columns_and_is_the_same_in_both_ways() {
+    for command in COMMANDS {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let help = tightfit([&words[..], &["--help"]].concat());
+        assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{command}");
+        let wide: Vec<&str> = help.stdout.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(wide.is_empty(), "{command}: {wide:?}");
+        assert!(help.stdout.contains(&format!("Usage: tightfit {command}")), "{help:?}");
+        assert!(!help.stdout.contains('\x1b'), "colours without a terminal");
+        assert_eq!(tightfit([&["help"], &words[..]].concat()).stdout, help.stdout, "{command}");
+    }
+}
+
+#[test]
+fn man_pages_and_completions() {
+    let folder = Folder::new();
+    let man = tightfit(["man".as_ref(), folder.path("").as_os_str()]);
+    assert_eq!((man.code, man.stderr.as_str()), (0, ""));
+    let names = folder.names();
+    assert_eq!(names.len(), COMMANDS.len(), "{names:?}");
+    for command in COMMANDS {
+        let name = format!("tightfit {command}").trim().replace(' ', "-");
+        let page = std::fs::read_to_string(folder.path(&format!("{name}.1"))).unwrap();
+        assert!(page.contains(&format!(".TH {name} 1")), "{name}: {page}");
+    }
+    assert!(tightfit(["man", "records", "verify"]).stdout.contains("\\-\\-threads"));
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = tightfit(["completions", shell]).stdout;
+        assert!(script.contains("memory") && script.contains("preprocess"), "{shell}");
+    }
+}
+
+#[test]
+fn errors_are_objects_under_json() {
+    let folder = Folder::new();
+    let model = digits().0;
+    let model = model.to_str().unwrap();
+    let absent = folder.path("absent.pb").display().to_string();
+    let bad = folder.write("bad.tfrecord", "not records, but more than twelve bytes").display().to_string();
+    let cases: &[(&[&str], i32, &str, &str)] = &[
+        (&["inspect", &absent, "--json"], 1, "format", "file"),
+        (&["plan", model, "--json", "--memory", "1MiB"], 3, "memory", "minimum_bytes"),
+        (&["run", model, "--input", &bad, "--output", "x.npz", "--json"], 1, "data", "record"),
+        (&["bench", model, "--json", "--batch", "0"], 2, "usage", "message"),
+    ];
+    for (args, code, kind, fact) in cases {
+        let answer = tightfit(args.iter());
+        let json: Value = serde_json::from_str(&answer.stdout).unwrap();
+        let error = &json["error"];
+        assert_eq!((answer.code, &error["kind"]), (*code, &Value::from(*kind)), "{answer:?}");
+        assert!(error.get(*fact).is_some() && error["exit_code"] == *code, "{answer:?}");
+        assert!(answer.stderr.starts_with("tightfit: "), "{answer:?}");
+    }
+    // What is printed already stays one object.
+    let verified = tightfit(["records", "verify", &bad, "--json"]);
+    let json: Value = serde_json::from_str(&verified.stdout).unwrap();
+    assert_eq!((verified.code, json["bad_records"].as_u64()), (1, Some(1)));
+    let head = tightfit(["records", "head", &bad, "--json"]);
+    let json: Value = serde_json::from_str(&head.stdout).unwrap();
+    assert_eq!((head.code, &json["error"]["kind"]), (1, &Value::from("data")));
+}
+
 #[test]
 fn wrong_usage_is_exit_2() {
     let model = digits().0;

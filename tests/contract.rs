@@ -255,7 +255,7 @@ fn it_works_in_a_control_group_of_its_budget() {
 fn less_than_the_program_itself_is_refused_at_once() {
     let missing = ["run", "no-such-model.pb", "--input", "x=no-such-file.npy"].map(String::from);
     outcome(with_memory(&missing, 4 << 20, &[]))
-        .fails(3, &["does not fit 4.0 MiB", "the program itself takes "]);
+        .fails(3, &["does not fit 4.0 MiB", "the program itself needs "]);
 }
 
 #[test]

@@ -349,7 +349,7 @@ fn states_that_cannot_be_read() {
         assert!(before(&out) == shards, "a shard was lost");
     }
     fs::remove_file(&state).expect("it is there");
-    tightfit(&args).assert_fails(1, "is the state that the job goes on from, and not there");
+    tightfit(&args).assert_fails(1, "is missing, and the job continues from it");
     fs::write(&state, whole).expect("the state");
     timed(&args);
 }
@@ -433,7 +433,7 @@ fn a_job_stays_the_same() {
     assert_eq!(files(&folder.path(""))["out.csv.resume"], done["out.csv.resume"]);
     // Started anew, it does not mix with what is there.
     fs::remove_file(folder.path("out.csv.resume")).expect("it is there");
-    with(&[]).assert_fails(1, "out-00000.csv: is there already");
+    with(&[]).assert_fails(1, "out-00000.csv: exists, but");
     for shard in 0..4 {
         fs::remove_file(folder.path(&format!("out-{shard:05}.csv"))).expect("four shards");
     }
@@ -462,7 +462,7 @@ fn a_file_that_was_cut_off_loses_a_shard_at_most() {
     timed(&args);
     assert_eq!(files(&folder.path("")), whole);
     // Without its first line the shards are of nobody knows which job, and what is no such file is left alone.
-    for (other, why) in [(&state[..ends[0]], "is there already"), (b"my notes\n", "no file that tells")] {
+    for (other, why) in [(&state[..ends[0]], "exists, but"), (b"my notes\n", "does not tell how far")] {
         folder.write("out.npy.resume", other);
         tightfit(&args).assert_fails(1, why);
     }
@@ -477,7 +477,8 @@ fn flags_of_resumed_runs() {
     run(&["--resume"]).assert_fails(2, "--resume needs an --output");
     run(&["--output", "x.csv", "--shard-rows", "5"]).assert_fails(2, "--shard-rows goes with --resume");
     run(&["--output", "x.csv", "--resume", "--shard-rows", "0"]).assert_fails(2, "--shard-rows 0");
-    run(&["--output", "x.npy", "--resume", "--top", "3"]).assert_fails(2, "--top and --labels are for");
+    run(&["--output", "x.npy", "--resume", "--top", "3"])
+        .assert_fails(2, "--top: x.npy is neither .jsonl nor .csv");
     run(&["--output", "no/such/x.csv", "--resume"]).assert_fails(1, "no/such");
     let folder = Folder::new();
     folder.write("data.tfrecord", many_digits(1, false));
@@ -524,7 +525,7 @@ fn an_interrupted_job_keeps_whole_shards_alone() {
     let status = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(status.expect("kill starts").success());
     let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
     let mut names = folder.names();
     names.retain(|name| !name.starts_with("out-"));
     assert_eq!(names, ["out.jsonl.resume"]);

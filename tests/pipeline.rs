@@ -198,8 +198,9 @@ fn what_is_wrong_with_a_description_is_a_line() {
     let store = |spec: &str| tightfit(["records", "preprocess", spec, "--output", text(&output)]);
     let with = |stages: Value| spec(json!({"tfrecord": text(&data)}), stages);
     store("{").assert_fails(2, "not JSON");
-    store("{\"source\": {\"tfrecordz\": \"a\"}}").assert_fails(2, "there is no source \"tfrecordz\", but");
-    store(&with(json!([{"bach": 3}]))).assert_fails(2, "there is no stage \"bach\", but batch");
+    store("{\"source\": {\"tfrecordz\": \"a\"}}")
+        .assert_fails(2, "there is no source \"tfrecordz\"; did you mean \"tfrecord\"?");
+    store(&with(json!([{"bach": 3}]))).assert_fails(2, "there is no stage \"bach\"; did you mean \"batch\"?");
     store(&with(json!([{"batch": 3, "drop": true}]))).assert_fails(2, "batch has no option \"drop\"");
     store(&with(json!([{"decode_image": "picture"}]))).assert_fails(2, "no field \"picture\"");
     store(&with(json!([{"model": "absent.pb"}]))).assert_fails(2, "absent.pb");
@@ -332,7 +333,7 @@ fn the_slowest_stage_is_named() {
 fn an_interrupted_run_leaves_nothing() {
     let folder = Folder::new();
     let spec = spec(json!({"range": 1_000_000_000_000u64}), json!([{"batch": 16}]));
-    for (signal, shards) in [("-INT", &[][..]), ("-TERM", &["--shards", "3"])] {
+    for (signal, code, shards) in [("-INT", 130, &[][..]), ("-TERM", 143, &["--shards", "3"])] {
         let output = folder.path("out.tfrecord");
         let args = ["records", "preprocess", &spec, "--output", text(&output)];
         let mut child = common::command([&args[..], shards].concat());
@@ -345,7 +346,7 @@ fn an_interrupted_run_leaves_nothing() {
         let status = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status();
         assert!(status.expect("kill starts").success());
         let ended = child.wait_with_output().expect("it ends");
-        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert_eq!(ended.status.code(), Some(code), "{ended:?}");
         assert!(String::from_utf8_lossy(&ended.stderr).contains("interrupted"), "{ended:?}");
         assert!(folder.names().is_empty(), "{:?}", folder.names());
     }

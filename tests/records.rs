@@ -249,7 +249,7 @@ fn arrays_become_examples_and_come_back() {
         tightfit(["records", "convert", text(&halved), "--output", text(&rounded), "--quiet"]).code,
         0
     );
-    convert(&records, &rounded, "float16").assert_fails(2, "records become .npy or .npz of it");
+    convert(&records, &rounded, "float16").assert_fails(2, "only .npy and .npz made from records");
     convert(&records, &halved, "bfloat16").assert_fails(2, "float16, float32 or float64");
     let ints = folder.write("u.npy", common::npy("<u8", "(1,)", &u64::MAX.to_le_bytes()));
     tightfit(["records", "convert", text(&ints), "--output", text(&folder.path("u.tfrecord"))])
@@ -294,7 +294,7 @@ fn images_become_examples_and_come_back() {
     let evil = folder.write("evil.tfrecord", self::records(Compression::None, &[evil]));
     let evil_out = format!("{}/", text(&folder.path("evil")));
     tightfit(["records", "convert", text(&evil), "--output", &evil_out])
-        .assert_fails(1, "no name for a folder");
+        .assert_fails(1, "cannot name a folder");
     assert_eq!(folder.names(), ["evil.tfrecord", "i.tfrecord", "in", "out"]);
 }
 
@@ -317,7 +317,7 @@ fn convert_refuses_with_a_reason() {
         (&ragged, "o.csv", 2, "feature 'x' has 1 to 2 values"),
         (&ragged, "o.npz", 2, "equally long"),
         (&zero, "o.npz", 1, "ends with a zero byte"),
-        (&plain, "o.csv", 1, "record 0 at byte 0: it is no tf.train.Example but other"),
+        (&plain, "o.csv", 1, "record 0 at byte 0: it is not a tf.train.Example but other"),
         (&bad, "o.tfrecord", 1, "record 1 at byte"),
         (&csv, "o.tfrecord", 1, "line 3: 1 fields, but there are 2 columns"),
         (&twice, "o.tfrecord", 1, "two columns are called 'a'"),
@@ -372,7 +372,7 @@ fn shards_are_disjoint_and_complete() {
         }
     }
     tightfit(["records", "shard", "0", text(&first), "--output", "x"]).assert_fails(2, "how many shards");
-    tightfit(["records", "shard", "3", "--output", "x"]).assert_fails(2, "needs N FILE..");
+    tightfit(["records", "shard", "3", "--output", "x"]).assert_fails(2, "needs a FILE");
     let names = folder.names();
     let output = folder.path("many.tfrecord");
     tightfit(["records", "shard", "1000", text(&first), "--output", text(&output), "--memory", "16MiB"])

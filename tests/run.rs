@@ -112,7 +112,7 @@ fn every_format_holds_every_row() {
     }
     assert_eq!(rows, 360);
     let lines = fs::read_to_string(folder.path("out.csv")).unwrap();
-    assert!(lines.starts_with("row,source,probabilities[0],probabilities[1],"), "{}", &lines[..80]);
+    assert!(lines.starts_with("row,file,record,probabilities[0],probabilities[1],"), "{}", &lines[..80]);
     assert_eq!(lines.lines().count(), 361);
     // Each record: length, two checksums, and an Example of one list of ten floats.
     let records = fs::read(folder.path("out.tfrecord")).unwrap();
@@ -270,13 +270,13 @@ fn a_full_disk_is_one_clear_error() {
 #[test]
 #[cfg(unix)]
 fn an_interrupted_run_leaves_nothing() {
-    for signal in ["-INT", "-TERM", "-HUP"] {
-        interrupt(signal);
+    for (signal, code) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
+        interrupt(signal, code);
     }
 }
 
 #[cfg(unix)]
-fn interrupt(signal: &str) {
+fn interrupt(signal: &str, code: i32) {
     let folder = Folder::new();
     let (model, records) = digits();
     let output = folder.path("out.jsonl");
@@ -291,7 +291,7 @@ fn interrupt(signal: &str) {
     let killed = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "tightfit: interrupted\n");
     assert!(folder.names().is_empty(), "{:?}", folder.names());
 }
@@ -371,14 +371,19 @@ fn rows_of_a_pipeline_are_those_of_its_files() {
     let (answer, _) = of_pipeline("b.npy", &stages, &[]);
     answer.assert_fails(2, "image needs rows of [8, 8, 1], and there is image: float32 [10]");
     for (stages, args, code, why) in [
-        (r#"{"parse": null}, {"bacth": 3}"#, &[][..], 2, "there is no stage \"bacth\""),
+        (
+            r#"{"parse": null}, {"bacth": 3}"#,
+            &[][..],
+            2,
+            "there is no stage \"bacth\"; did you mean \"batch\"?",
+        ),
         (
             r#"{"parse": null}"#,
             &["--feature", "image=pixels"][..],
             2,
             "there is no field \"pixels\" here, but image: float32 [64]",
         ),
-        (r#"{"parse": null}"#, &["--memory", "20MiB"][..], 3, "stages (--pipeline-memory) needs 32.0 MiB"),
+        (r#"{"parse": null}"#, &["--memory", "20MiB"][..], 3, "the data pipeline needs 32.0 MiB"),
         (r#"{"parse": null}"#, &["--pipeline-memory", "64KiB"][..], 3, "reading"),
     ] {
         let (answer, output) = of_pipeline("c.npy", stages, args);

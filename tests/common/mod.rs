@@ -18,12 +18,21 @@ pub struct Answer {
 
 /// Calls the program.
 pub fn tightfit<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Answer {
-    let output = command(args).output().expect("the program starts");
+    answer(&mut command(args))
+}
+
+fn answer(command: &mut Command) -> Answer {
+    let output = command.output().expect("the program starts");
     Answer {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8(output.stdout).expect("UTF-8 on stdout"),
         stderr: String::from_utf8(output.stderr).expect("UTF-8 on stderr"),
     }
+}
+
+/// Calls the program in a folder.
+pub fn tightfit_in<I: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item = I>) -> Answer {
+    answer(command(args).current_dir(folder))
 }
 
 /// The program with arguments, to be started.

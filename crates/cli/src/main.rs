@@ -6,6 +6,10 @@ mod failure;
 mod html;
 mod progress;
 mod report;
+mod rows;
+mod show;
+mod stdin;
+mod style;
 mod system;
 mod table;
 
@@ -16,10 +20,14 @@ use failure::Failure;
 fn main() -> ExitCode {
     let start = system::Start::now();
     system::prepare();
-    let outcome =
-        std::panic::catch_unwind(|| args::parse().and_then(|call| (call.command.run)(&call.args, &start)));
+    let outcome = std::panic::catch_unwind(|| {
+        let Some(call) = args::parse()? else { return Ok(()) };
+        // What has read the command line is not needed any more.
+        tightfit::process::end_phase();
+        call.command.run(&call.given, &start)
+    });
     match outcome.unwrap_or(Err(Failure::Defect)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(args::wants_json()),
     }
 }

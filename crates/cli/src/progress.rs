@@ -11,10 +11,7 @@ use tightfit::job::JobReport;
 use tightfit::usage::Usage;
 use tightfit::{Lines, display_bytes, limits, storage};
 
-use crate::args::Args;
-use crate::failure::Failure;
-use crate::report::Recording;
-use crate::table::print;
+use crate::table::count_of;
 
 /// The least time between two pictures of the bar.
 const FRAME: Duration = Duration::from_millis(100);
@@ -198,22 +195,10 @@ impl Summary {
         }
     }
 
-    /// Shows it on stderr, or with `--json` and a file for the results on stdout, and writes what `--report` asks for.
-    ///
-    /// # Errors
-    /// What the system says about the report.
-    pub fn finish(&self, args: &Args, recording: Option<Recording>) -> Result<(), Failure> {
-        if let Some(recording) = recording {
-            recording.write(self, args)?;
-        }
-        if !args.has("quiet") {
-            // Where stderr cannot be written to there is nobody to tell.
-            let _ = std::io::stderr().write_all(self.text().as_bytes());
-        }
-        if args.has("json") && args.has("output") {
-            print(&format!("{:#}\n", self.json()))?;
-        }
-        Ok(())
+    /// Shows it on stderr.
+    pub fn show(&self) {
+        // Where stderr cannot be written to there is nobody to tell.
+        let _ = std::io::stderr().write_all(self.text().as_bytes());
     }
 
     fn rows_per_second(&self) -> f64 {
@@ -225,8 +210,7 @@ impl Summary {
     }
 
     fn text(&self) -> String {
-        let plural = |n: u64| if n == 1 { "" } else { "s" };
-        let mut text = format!("{} row{}", self.rows, plural(self.rows));
+        let mut text = count_of(self.rows, "row");
         if self.resumed_rows > 0 && !self.was_done {
             text.push_str(&format!(", {} of them before,", self.resumed_rows));
         }
@@ -241,7 +225,7 @@ impl Summary {
             text.push_str(&format!("accuracy {:.2} %: {right} of {} right\n", 100.0 * accuracy, self.rows));
         }
         if self.skipped_rows > 0 {
-            text.push_str(&format!("skipped {} bad row{}\n", self.skipped_rows, plural(self.skipped_rows)));
+            text.push_str(&format!("skipped {}\n", count_of(self.skipped_rows, "bad row")));
             self.skipped.iter().for_each(|why| text.push_str(&format!("  {}\n", why.replace('\n', " "))));
         }
         let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);

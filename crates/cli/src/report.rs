@@ -1,16 +1,16 @@
 //! `--report`: what a run took, as JSON, or as a page with bytes over time beside the plan.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tightfit::usage::{Recorder, Sample};
 use tightfit::{Error, MemoryBudget, display_bytes, limits};
 
-use crate::args::Args;
 use crate::failure::Failure;
 use crate::html::{STYLE, escape};
 use crate::progress::Summary;
+use crate::show::Gallery;
 
 /// The page, with marks where things go.
 const TEMPLATE: &str = include_str!("report.html");
@@ -30,10 +30,10 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Begins what `--report` asks for; `None` without the flag.
-    pub fn start(args: &Args, budget: &MemoryBudget) -> Option<Recording> {
-        let path = args.path("report")?;
-        let is_page = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("html"));
+    /// Begins the report that goes to `path`; `None` without one.
+    pub fn start(path: Option<&Path>, budget: &MemoryBudget) -> Option<Recording> {
+        let path = path?.to_path_buf();
+        let is_page = is_page(&path);
         Some(Recording { path, recorder: is_page.then(|| Recorder::start(budget)) })
     }
 
@@ -41,17 +41,25 @@ impl Recording {
     ///
     /// # Errors
     /// What the system says about the file.
-    pub fn write(self, summary: &Summary, args: &Args) -> Result<(), Failure> {
+    pub fn write(self, summary: &Summary, model: &str, gallery: Option<&Gallery>) -> Result<(), Failure> {
         let text = match self.recorder {
             None => format!("{:#}\n", summary.json()),
-            Some(recorder) => page(&args.model().display().to_string(), summary, &recorder.finish()),
+            Some(recorder) => {
+                let rows = gallery.map_or_else(String::new, Gallery::html);
+                page(model, summary, &recorder.finish(), &rows)
+            }
         };
         tightfit::whole::write(&self.path, text.as_bytes())
             .map_err(|error| Error::io(&self.path, error).into())
     }
 }
 
-fn page(model: &str, summary: &Summary, samples: &[Sample]) -> String {
+/// Whether a report of this name is a page.
+pub fn is_page(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("html"))
+}
+
+fn page(model: &str, summary: &Summary, samples: &[Sample], rows: &str) -> String {
     let mut value = summary.json();
     if let Some(object) = value.as_object_mut() {
         object.insert("model".to_string(), json!(model));
@@ -67,6 +75,7 @@ fn page(model: &str, summary: &Summary, samples: &[Sample]) -> String {
         .replace("{{tiles}}", &tiles(summary))
         .replace("{{legend}}", &legend(summary))
         .replace("{{picture}}", &Picture::new(summary, samples).svg())
+        .replace("{{rows}}", rows)
         .replace("{{lines}}", &table(summary))
         .replace("{{data}}", &data)
 }
@@ -255,7 +264,7 @@ mod tests {
             memory_bytes: 1000,
             ..Summary::default()
         };
-        let page = page("<script>&", &summary, &[sample(0.0, 0), sample(1.0, 50), sample(2.0, 0)]);
+        let page = page("<script>&", &summary, &[sample(0.0, 0), sample(1.0, 50), sample(2.0, 0)], "");
         for part in [
             "&lt;script&gt;&amp;",
             "class=\"c0\"",

@@ -1,7 +1,7 @@
 //! What the command line sets up in the process and asks of the system.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 /// When the process started.
@@ -39,6 +39,17 @@ fn processor_time() -> Option<Duration> {
 
 /// Whether the user asked to stop.
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// The signal that asked, or that an interrupt stands for.
+static SIGNAL: AtomicI32 = AtomicI32::new(2);
+
+/// The exit code of a job that a signal ended: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP.
+pub fn interrupted_code() -> u8 {
+    u8::try_from(SIGNAL_CODE + SIGNAL.load(Ordering::Relaxed)).unwrap_or(u8::MAX)
+}
+
+/// What shells add to the number of a signal.
+const SIGNAL_CODE: i32 = 128;
 
 /// Whether somebody looks at the flag and cleans up.
 static IS_WATCHED: AtomicBool = AtomicBool::new(false);
@@ -99,7 +110,8 @@ fn keep_heap_small() {
 /// SIGINT, SIGTERM and SIGHUP ask the job to stop, or end the process where no job runs; a second one ends it at once.
 #[cfg(unix)]
 fn listen_for_signals() {
-    extern "C" fn interrupt(_signal: libc::c_int) {
+    extern "C" fn interrupt(signal: libc::c_int) {
+        SIGNAL.store(signal, Ordering::Relaxed);
         IS_INTERRUPTED.store(true, Ordering::Relaxed);
         if !IS_WATCHED.load(Ordering::Relaxed) {
             const TEXT: &[u8] = b"tightfit: interrupted\n";
@@ -107,7 +119,7 @@ fn listen_for_signals() {
             // written to disk yet, so there is nothing to clean up.
             unsafe {
                 libc::write(libc::STDERR_FILENO, TEXT.as_ptr().cast(), TEXT.len());
-                libc::_exit(1);
+                libc::_exit(SIGNAL_CODE + signal);
             }
         }
     }

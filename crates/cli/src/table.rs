@@ -24,6 +24,13 @@ pub fn print_by(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<
     printed.map_err(|error| Failure::Job(Error::io("standard output", error)))
 }
 
+/// `1 row`, `2 rows`: so many of what a word names.
+pub fn count_of(count: impl TryInto<u64>, what: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{ending}")
+}
+
 /// Columns of text, each as wide as its widest cell; the columns whose number is in `right` are flush right.
 pub fn columns(rows: &[Vec<String>], right: &[usize]) -> String {
     let width = |column: usize| {

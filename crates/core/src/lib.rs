@@ -8,6 +8,7 @@
 mod account;
 mod budget;
 mod buffer;
+mod closest;
 mod dtype;
 mod quantization;
 mod shape;
@@ -19,6 +20,7 @@ mod tensor;
 pub use account::{Account, array_bytes, block_bytes, list_bytes, trim_heap};
 pub use budget::{BudgetError, MemoryBudget, Patience, Reservation};
 pub use buffer::{ALIGNMENT, Buffer};
+pub use closest::closest;
 pub use dtype::{DType, Element, StringRef};
 pub use quantization::Quantization;
 pub use shape::{MAX_RANK, Shape, ShapeError};

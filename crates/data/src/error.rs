@@ -338,9 +338,6 @@ impl fmt::Display for RowFault {
         match self {
             RowFault::Io(error) => f.write_str(&redact(&error.to_string())),
             RowFault::Array(error) => write!(f, "{error}"),
-            RowFault::Record(fault @ RecordFault::TooLarge { bytes, .. }) => {
-                write!(f, "{fault}; --record-memory {bytes} allows it")
-            }
             RowFault::Record(fault) => write!(f, "{fault}"),
             RowFault::Example(error) => write!(f, "{error}"),
             RowFault::MissingFeature { feature } => write!(f, "it has no feature {feature:?}"),
@@ -354,30 +351,26 @@ impl fmt::Display for RowFault {
             RowFault::Feature { feature, fault } => write!(f, "feature {feature:?}: {fault}"),
             RowFault::RawBytes { feature, expected_bytes, found_bytes } => write!(
                 f,
-                "feature {feature:?} is {found_bytes} bytes and no image; a row needs {expected_bytes} bytes"
+                "feature {feature:?} has {found_bytes} bytes and is not an image; a row needs {expected_bytes} bytes"
             ),
             RowFault::RowShape { expected, found } => {
                 write!(f, "its rows have the shape {found:?}, the input needs {expected:?}")
             }
             RowFault::Range { value, dtype } => write!(f, "{value} does not fit {dtype}"),
-            RowFault::Cast { from, to } => write!(f, "{from} values do not become {to}; convert them first"),
+            RowFault::Cast { from, to } => write!(f, "{from} values cannot become {to}; convert them first"),
             RowFault::ImageOp(error) => write!(f, "{error}"),
             RowFault::Image(why) => write!(f, "the image cannot be decoded: {why}"),
-            RowFault::ImageSize { expected: [eh, ew], found: [h, w] } => write!(
-                f,
-                "the image is {h} high and {w} wide, the input needs {eh} by {ew}; --resize {eh}x{ew} brings it there"
-            ),
+            RowFault::ImageSize { expected: [eh, ew], found: [h, w] } => {
+                write!(f, "the image is {h} high and {w} wide, the input needs {eh} by {ew}")
+            }
             RowFault::DecodeBytes { needed_bytes, planned_bytes } => write!(
                 f,
-                "the image needs {} to decode, and may take {}; --decode-memory {needed_bytes} allows it",
+                "the image needs {} to decode, and may take {}",
                 display_bytes_up(*needed_bytes),
                 display_bytes(*planned_bytes)
             ),
             RowFault::StringBytes { needed_bytes, left_bytes } => {
-                write!(
-                    f,
-                    "{needed_bytes} bytes of text, but {left_bytes} are left for its batch; give a larger --string-memory"
-                )
+                write!(f, "it has {needed_bytes} bytes of text, but {left_bytes} are left for its batch")
             }
             RowFault::LargeImage { bytes, error } => {
                 write!(f, "the image needs {} to decode: {error}", display_bytes_up(*bytes))
@@ -392,7 +385,7 @@ impl fmt::Display for RowFault {
                 display_bytes_up(needed_bytes.saturating_sub(*window_bytes))
             ),
             RowFault::Buffer { needed_bytes, buffer_bytes } => {
-                write!(f, "it takes {needed_bytes} bytes, and the shuffle has {buffer_bytes}")
+                write!(f, "it takes {needed_bytes} bytes, but the shuffle buffer has {buffer_bytes}")
             }
             RowFault::Unicode => f.write_str("a unicode string with an invalid code point"),
             RowFault::Memory(error) => write!(f, "{error}"),

@@ -77,7 +77,7 @@ impl FromStr for Preprocess {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let found = Preprocess::ALL.into_iter().find(|p| p.name() == name);
-        found.ok_or_else(|| format!("'{name}' is no preprocessing: tf, torch, caffe, unit or none"))
+        found.ok_or_else(|| format!("'{name}' is not a preprocessing: use tf, torch, caffe, unit or none"))
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use tightfit_core::MemoryBudget;
 
 use crate::error::FormatError;
+use crate::foreign::{self, Foreign};
 use crate::graph_def::mapped_package::is_package;
 use crate::proto::wire::WireReader;
 use crate::proto::{Field, Input, Kind, Scalar};
@@ -34,8 +35,8 @@ pub enum ModelFormat {
     TfLite,
     /// Records, which are data and no model.
     TfRecord,
-    /// Another framework's or container's format, by name.
-    Foreign(&'static str),
+    /// Another framework's or container's format, or something else that is known.
+    Foreign(&'static Foreign),
     /// Nothing that is known.
     Unknown,
 }
@@ -51,10 +52,22 @@ impl fmt::Display for ModelFormat {
             ModelFormat::MetaGraph => "a MetaGraph",
             ModelFormat::MetaGraphText => "a MetaGraph as text",
             ModelFormat::MappedPackage => "a memory-mapped package",
-            ModelFormat::TfLite => "a TensorFlow Lite model",
-            ModelFormat::TfRecord => "a TFRecord file",
-            ModelFormat::Foreign(name) => name,
-            ModelFormat::Unknown => "no model of a kind that is known here, or a damaged one",
+            ModelFormat::TfLite | ModelFormat::TfRecord | ModelFormat::Foreign(_) => {
+                self.foreign().map_or("", |kind| kind.name)
+            }
+            ModelFormat::Unknown => "not a model of a known kind, or a damaged one",
+        })
+    }
+}
+
+impl ModelFormat {
+    /// What to tell of a file that is not a model; `None` for one that is, or of which nothing is known.
+    pub fn foreign(self) -> Option<&'static Foreign> {
+        Some(match self {
+            ModelFormat::TfLite => &foreign::TF_LITE,
+            ModelFormat::TfRecord => &foreign::TF_RECORD,
+            ModelFormat::Foreign(kind) => kind,
+            _ => return None,
         })
     }
 }
@@ -68,20 +81,6 @@ const HEAD_BYTES: usize = 512;
 /// What ends a LevelDB table, as a checkpoint's index is one.
 const TABLE_MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 
-const FOREIGN: [(&[u8], &str); 4] = [
-    (
-        b"\x89HDF\r\n\x1a\n",
-        "a Keras model in HDF5; export it in Python: import keras; keras.models.load_model('FILE').export('FOLDER')",
-    ),
-    (
-        b"PK\x03\x04",
-        "a zip archive, as .keras files are; export one in Python: import keras; \
-         keras.models.load_model('FILE').export('FOLDER')",
-    ),
-    (b"\x1f\x8b", "a gzip file; unpack it first"),
-    (b"\x93NUMPY", "a numpy array"),
-];
-
 /// Finds what `path` is. Reads a few blocks at most.
 ///
 /// # Errors
@@ -91,7 +90,10 @@ pub fn detect(path: impl AsRef<Path>) -> Result<ModelFormat, FormatError> {
     if path.is_dir() {
         let is_saved_model =
             ["saved_model.pb", "saved_model.pbtxt"].iter().any(|name| path.join(name).is_file());
-        return Ok(if is_saved_model { ModelFormat::SavedModelDir } else { ModelFormat::Unknown });
+        return Ok(match is_saved_model {
+            true => ModelFormat::SavedModelDir,
+            false => ModelFormat::Foreign(foreign::by_folder(path)),
+        });
     }
     if !path.exists() {
         let mut index = path.as_os_str().to_owned();
@@ -107,8 +109,11 @@ pub fn detect(path: impl AsRef<Path>) -> Result<ModelFormat, FormatError> {
     if head.get(4..8) == Some(b"TFL3") {
         return Ok(ModelFormat::TfLite);
     }
-    if let Some((_, name)) = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return Ok(ModelFormat::Foreign(name));
+    if starts_a_record(head) {
+        return Ok(ModelFormat::TfRecord);
+    }
+    if let Some(kind) = foreign::by_head(head, source.len()) {
+        return Ok(ModelFormat::Foreign(kind));
     }
     if let Some(magic_at) = source.len().checked_sub(8) {
         let mut magic = [0; 8];
@@ -117,19 +122,21 @@ pub fn detect(path: impl AsRef<Path>) -> Result<ModelFormat, FormatError> {
             return Ok(ModelFormat::Checkpoint);
         }
     }
-    if starts_a_record(head) {
-        return Ok(ModelFormat::TfRecord);
-    }
     if let Some(kind) = text_kind(head) {
         return Ok(kind);
     }
+    let text = head.to_vec();
     let budget = MemoryBudget::new(PACKAGE_BYTES);
     if is_package(&source, &budget) {
         return Ok(ModelFormat::MappedPackage);
     }
     let budget = MemoryBudget::new(crate::source::WINDOW_BYTES as u64);
     let reader = WireReader::new(Cursor::new(source, &budget)?);
-    Ok(binary_kind(reader).unwrap_or(ModelFormat::Unknown))
+    let kind = binary_kind(reader).unwrap_or(ModelFormat::Unknown);
+    Ok(match foreign::by_text(&text).filter(|_| kind == ModelFormat::Unknown) {
+        Some(text) => ModelFormat::Foreign(text),
+        None => kind,
+    })
 }
 
 /// A record's length is followed by its masked CRC-32C.
@@ -187,7 +194,7 @@ fn binary_kind(mut reader: WireReader) -> Result<ModelFormat, FormatError> {
         let version = reader.scalar()?;
         return Ok(match (version, reader.next(TOP_INT)?) {
             (1, Some(2)) => ModelFormat::SavedModelFile,
-            (_, Some(_)) => ModelFormat::Foreign("a model of another framework, maybe ONNX"),
+            (_, Some(_)) => ModelFormat::Foreign(&foreign::ONNX),
             _ => ModelFormat::Unknown,
         });
     }

@@ -150,12 +150,12 @@ impl fmt::Display for Problem {
             Problem::Budget(error) => write!(f, "{error}; give it more memory"),
             Problem::Shrunk { opened_bytes } => write!(
                 f,
-                "the file has shrunk from its {} since it was opened; leave it unchanged while it is in use",
+                "the file has shrunk from {} since it was opened; do not change it while it is in use",
                 display_bytes(*opened_bytes)
             ),
             Problem::Truncated { what, needed_bytes, present_bytes } => write!(
                 f,
-                "{what} needs {needed_bytes} bytes but {present_bytes} are left; \
+                "{what} needs {needed_bytes} bytes, but {present_bytes} are left: \
                  the file is damaged or of another kind"
             ),
             Problem::Invalid { expected, found } => write!(f, "expected {expected}, found {found}"),

@@ -42,10 +42,10 @@ pub enum ExampleError {
 impl fmt::Display for ExampleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ExampleError::Truncated => "not a tf.train.Example: a field ends behind its message",
+            ExampleError::Truncated => "not a tf.train.Example: a field ends after its message",
             ExampleError::Varint => "not a tf.train.Example: a varint of more than ten bytes",
             ExampleError::Tag => "not a tf.train.Example: a tag that protobuf has not",
-            ExampleError::PackedFloats => "a float list whose bytes are no multiple of four",
+            ExampleError::PackedFloats => "a float list whose size is not a multiple of four bytes",
             ExampleError::Depth => "not a tf.train.Example: groups nested deeper than 100",
             ExampleError::TwoValues => "a feature's map entry has two values",
         })

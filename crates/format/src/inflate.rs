@@ -74,7 +74,7 @@ impl From<Fault> for io::Error {
             Fault::Deflate => (ErrorKind::InvalidData, "corrupt deflate stream"),
             Fault::Sum => (ErrorKind::InvalidData, "the CRC or the size of a gzip member is wrong"),
             Fault::Truncated => (ErrorKind::UnexpectedEof, "incomplete deflate stream"),
-            Fault::Behind => (ErrorKind::InvalidData, "there are bytes behind the end of the zlib stream"),
+            Fault::Behind => (ErrorKind::InvalidData, "extra bytes follow the end of the zlib stream"),
         };
         io::Error::new(kind, text)
     }

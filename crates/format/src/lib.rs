@@ -8,6 +8,7 @@ pub mod compress;
 pub mod data_type;
 pub mod detect;
 pub mod error;
+pub mod foreign;
 pub mod example;
 pub mod example_list;
 pub mod graph_def;

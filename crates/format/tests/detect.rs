@@ -3,7 +3,7 @@
 mod common;
 
 use common::{TempFile, data, field, int};
-use tightfit_format::{ModelFormat, detect};
+use tightfit_format::{ModelFormat, detect, foreign};
 
 #[test]
 fn files() {
@@ -25,9 +25,10 @@ fn files() {
         (b"\x1c\x00\x00\x00TFL3\x14\x00\x20\x00".to_vec(), ModelFormat::TfLite),
         (record, ModelFormat::TfRecord),
         ([&[1u8; 40][..], &0xdb47_7524_8b80_fb57u64.to_le_bytes()].concat(), ModelFormat::Checkpoint),
-        (b"".to_vec(), ModelFormat::Unknown),
-        (b"\xff\xd8\xff\xe0 a picture".to_vec(), ModelFormat::Unknown),
-        (b"Some text of no kind: yes".to_vec(), ModelFormat::Unknown),
+        (b"".to_vec(), ModelFormat::Foreign(&foreign::EMPTY)),
+        (b"\xff\xd8\xff\xe0 a picture".to_vec(), ModelFormat::Foreign(&foreign::IMAGE)),
+        (b"Some text of no kind: yes".to_vec(), ModelFormat::Foreign(&foreign::TEXT)),
+        (b"\x07\x01noise\xff".to_vec(), ModelFormat::Unknown),
     ] {
         let file = TempFile::new(&content);
         assert_eq!(detect(&file.0).unwrap(), expected);
@@ -49,7 +50,7 @@ fn folders_and_prefixes() {
     assert_eq!(detect(&prefix).unwrap(), ModelFormat::Checkpoint);
     let folder = index.0.with_extension("folder");
     std::fs::create_dir(&folder).unwrap();
-    assert_eq!(detect(&folder).unwrap(), ModelFormat::Unknown);
+    assert_eq!(detect(&folder).unwrap(), ModelFormat::Foreign(&foreign::EMPTY_FOLDER));
     std::fs::write(folder.join("saved_model.pb"), b"").unwrap();
     assert_eq!(detect(&folder).unwrap(), ModelFormat::SavedModelDir);
     std::fs::remove_dir_all(&folder).unwrap();

@@ -10,6 +10,11 @@ use tightfit_kernels::ThreadError;
 
 use crate::operator::OpError;
 
+/// Who asks for a tensor that is to be returned.
+pub const A_FETCH: &str = "a fetch";
+/// Who asks for a tensor that is to be fed.
+pub const A_FEED: &str = "a feed";
+
 /// Why a model cannot be imported, planned or run.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -45,7 +50,7 @@ pub enum GraphError {
     },
     /// A node's input, or a tensor that was asked for, does not exist.
     NoSuchTensor {
-        /// Who asked: a node or `--fetch`.
+        /// Who asked: a node, [`A_FETCH`] or [`A_FEED`].
         asked_by: String,
         /// The name.
         name: String,
@@ -54,7 +59,7 @@ pub enum GraphError {
     },
     /// A node's input, or a tensor that was asked for, is of a node that has fewer outputs.
     NoSuchOutput {
-        /// Who asked: a node or `--fetch`.
+        /// Who asked: a node, [`A_FETCH`] or [`A_FEED`].
         asked_by: String,
         /// The name: a node's, or with a colon and a number.
         name: String,
@@ -205,7 +210,7 @@ impl fmt::Display for Unsupported {
         }
         let others = self.count - self.groups.values().map(|group| group.count).sum::<usize>();
         if others > 0 {
-            write!(f, "; and {others} nodes more")?;
+            write!(f, "; and {others} more nodes")?;
         }
         Ok(())
     }
@@ -232,7 +237,7 @@ impl fmt::Display for GraphError {
                 write!(f, "node '{node}' needs its own result: the graph has a cycle")
             }
             GraphError::NoSuchTensor { asked_by, name, similar } => {
-                write!(f, "{asked_by} asks for '{name}', which the graph does not have")?;
+                write!(f, "{asked_by} asks for '{name}', which the model does not have")?;
                 if similar.is_empty() { Ok(()) } else { write!(f, "; did you mean {}?", similar.join(", ")) }
             }
             GraphError::NoSuchOutput { asked_by, name, op, outputs } => {
@@ -247,18 +252,18 @@ impl fmt::Display for GraphError {
             GraphError::OpenShape { input, dims } => {
                 write!(
                     f,
-                    "the shape of input '{input}' is open: {dims}; say what it is with --shape {input}=D0,D1,.."
+                    "the shape of input '{input}' is open: {dims}; give it one"
                 )
             }
             GraphError::Feed { input, why } => write!(f, "input '{input}' {why}"),
             GraphError::Unbounded { node, op, dims } => {
                 write!(
                     f,
-                    "node '{node}' ({op}): its size depends on data: {dims}; no memory can be planned for it"
+                    "node '{node}' ({op}): its size depends on data: {dims}; memory for it cannot be planned"
                 )
             }
             GraphError::TooLarge { node, op, bytes } => {
-                write!(f, "node '{node}' ({op}) needs {}, which no memory holds", display_bytes(*bytes))
+                write!(f, "node '{node}' ({op}) needs {}, more than any memory", display_bytes(*bytes))
             }
             GraphError::Broken { node, why } => write!(f, "node '{node}': {why}"),
             GraphError::Budget(error) => error.fmt(f),
@@ -273,7 +278,7 @@ impl fmt::Display for GraphError {
                 write!(f, "variable '{variable}' is read before anything gives it a value")
             }
             GraphError::Stopped => f.write_str("the run was stopped"),
-            GraphError::Failed => f.write_str("the model does not run any more: an earlier run of it failed"),
+            GraphError::Failed => f.write_str("the model cannot run any more: an earlier run failed"),
             GraphError::Plan(why) => write!(f, "the memory plan is wrong: {why} (a defect of TightFit)"),
         }
     }

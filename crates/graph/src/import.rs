@@ -22,7 +22,7 @@ use tightfit_format::{
 };
 
 use crate::dim::{Dim, Dims, Symbol};
-use crate::error::{GraphError, Unsupported};
+use crate::error::{A_FEED, A_FETCH, GraphError, Unsupported};
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 use crate::infer::{Values, graph_memory_error, infer_node, memory_error};
 use crate::ir::dead_nodes;
@@ -195,7 +195,7 @@ impl<'a> Importer<'a> {
     /// each. Returns what is fetched: tensors, which are outputs, and of bodies handles of variables, which are none.
     fn import_roots(&mut self, fetches: &[String], roots: &[usize]) -> Result<Vec<Taken>, GraphError> {
         for feed in &self.options.feeds {
-            let index = self.index(split_name(feed).0, || "--input".into())?;
+            let index = self.index(split_name(feed).0, || A_FEED.into())?;
             self.is_fed[index] = true;
         }
         for (tensor, _) in &self.options.ports.inputs {
@@ -206,7 +206,7 @@ impl<'a> Importer<'a> {
             }
         }
         for fetch in fetches.iter() {
-            let index = self.index(split_name(fetch).0, || "--fetch".into())?;
+            let index = self.index(split_name(fetch).0, || A_FETCH.into())?;
             self.is_fetched[index] = true;
         }
         let order = self.needed(fetches, roots)?;
@@ -220,7 +220,7 @@ impl<'a> Importer<'a> {
         }
         let mut returned = Vec::with_capacity(fetches.len());
         for (number, name) in fetches.iter().enumerate() {
-            let taken = self.taken(name, || "--fetch".into())?;
+            let taken = self.taken(name, || A_FETCH.into())?;
             returned.push(taken);
             if let Some(value) = self.values(&[taken]).and_then(|values| values.first().copied()) {
                 let name = self.shown.get(number).unwrap_or(name).clone();
@@ -305,8 +305,8 @@ impl<'a> Importer<'a> {
         let mut order = Vec::with_capacity(self.def.nodes.len());
         let mut stack = Vec::new();
         let mut has_loop = false;
-        let named = fetches.iter().map(|name| (name, "--fetch"));
-        let named = named.chain(self.options.feeds.iter().map(|name| (name, "--input")));
+        let named = fetches.iter().map(|name| (name, A_FETCH));
+        let named = named.chain(self.options.feeds.iter().map(|name| (name, A_FEED)));
         let named = named.map(|(name, asked_by)| self.index(split_name(name).0, || asked_by.into()));
         let roots: Vec<usize> = named.chain(roots.iter().copied().map(Ok)).collect::<Result<_, _>>()?;
         for root in roots {

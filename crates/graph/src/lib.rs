@@ -21,7 +21,7 @@ mod signature;
 mod testing;
 mod verify;
 
-pub use error::{GraphError, Unsupported};
+pub use error::{A_FEED, A_FETCH, GraphError, Unsupported};
 pub use import::{ImportOptions, import};
 pub use infer::{Binding, bind};
 pub use verify::verify;

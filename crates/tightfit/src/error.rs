@@ -45,6 +45,19 @@ pub enum Error {
     },
     /// What was asked for makes no sense.
     Usage(String),
+    /// An option of the job makes no sense.
+    Option {
+        /// Its name, as in [`crate::job::JobOptions`] and the options of sinks and records.
+        name: &'static str,
+        /// Its value, where the error is about one of many.
+        value: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Inputs of the model that are not fed, with their types and shapes.
+    NotFed(Vec<String>),
+    /// A job that another one has begun.
+    OtherJob(Box<OtherJob>),
     /// The job was asked to stop.
     Interrupted,
     /// Something that always holds does not: what it is.
@@ -64,6 +77,35 @@ pub struct NotFit {
     pub peak_step: Option<StepReport>,
 }
 
+/// What differs between a job and the one whose results are there.
+#[derive(Debug, Clone)]
+pub struct OtherJob {
+    /// The file that tells how far the other job is.
+    pub path: PathBuf,
+    /// What differs: an option, a file, the program.
+    pub name: String,
+    /// True where it is an option.
+    pub is_option: bool,
+    /// What it was.
+    pub then: String,
+    /// What it is.
+    pub now: String,
+    /// The files that hold the other job's results, as a pattern.
+    pub results: String,
+}
+
+impl fmt::Display for OtherJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OtherJob { path, name, then, now, results, .. } = self;
+        let path = Shown(path);
+        write!(
+            f,
+            "{path}: is of another job: {name} was '{then}' and is '{now}'; delete it and {results} to start anew, \
+             or choose another output"
+        )
+    }
+}
+
 /// How many tensors at the peak are named.
 const NAMED_AT_PEAK: usize = 3;
 
@@ -72,18 +114,18 @@ impl fmt::Display for NotFit {
         let (memory, minimum) = (display_bytes(self.memory_bytes), display_bytes_up(self.minimum_bytes));
         write!(
             f,
-            "does not fit {memory} at batch {}: the smallest --memory that works is {} ({minimum})",
+            "does not fit {memory} at batch {}: the smallest memory that works is {} ({minimum})",
             self.batch, self.minimum_bytes
         )?;
         if let Some(step) = &self.peak_step {
-            write!(f, "; at the peak, step {} '{}' ({}), are alive", step.step + 1, step.node, step.op)?;
+            write!(f, "; at the peak, step {} '{}' ({}), it holds", step.step + 1, step.node, step.op)?;
             for (i, alive) in step.alive.iter().take(NAMED_AT_PEAK).enumerate() {
                 let lead = if i == 0 { " " } else { ", " };
                 write!(f, "{lead}{} {} {}", alive.name, alive.what, display_bytes(alive.bytes))?;
             }
         }
         if self.batch > 1 {
-            write!(f, "; a smaller --batch needs less")?;
+            write!(f, "; a smaller batch needs less")?;
         }
         Ok(())
     }
@@ -104,13 +146,19 @@ impl fmt::Display for Error {
             Error::NotFit(not_fit) => not_fit.fmt(f),
             Error::Floor { memory_bytes, floor_bytes } => write!(
                 f,
-                "does not fit {}: the program itself takes {floor_bytes} ({}), without a model or data",
+                "does not fit {}: the program itself needs {floor_bytes} ({}), without a model or data",
                 display_bytes(*memory_bytes),
                 display_bytes_up(*floor_bytes)
             ),
             Error::Io { path, error } => write!(f, "{}: {}", Shown(path), redact(&error.to_string())),
             Error::Data { path, why } => write!(f, "{}: {}", Shown(path), redact(why)),
             Error::Usage(why) => f.write_str(&redact(why)),
+            Error::Option { name, value, why } => {
+                let space = if value.is_empty() { "" } else { " " };
+                write!(f, "{name}{space}{}: {}", redact(value), redact(why))
+            }
+            Error::NotFed(inputs) => write!(f, "not fed: {}", inputs.join(", ")),
+            Error::OtherJob(other) => other.fmt(f),
             Error::Interrupted => f.write_str("interrupted"),
             Error::Defect(what) => write!(f, "{what} (a defect of TightFit)"),
         }
@@ -153,6 +201,11 @@ impl Error {
             },
             _ => false,
         }
+    }
+
+    /// An option that makes no sense.
+    pub(crate) fn option(name: &'static str, value: impl Into<String>, why: impl Into<String>) -> Error {
+        Error::Option { name, value: value.into(), why: why.into() }
     }
 
     /// A file that holds something else than it should.

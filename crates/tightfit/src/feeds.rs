@@ -242,7 +242,7 @@ impl FeedFile {
         }
         let metadata = file.metadata().map_err(|error| Error::io(path, error))?;
         if !metadata.is_file() {
-            return Err(Error::data(path, "is no regular file, so its size is not known before it is read"));
+            return Err(Error::data(path, "is not a regular file: its size is unknown until it is read"));
         }
         Ok(FeedFile::Bytes(file, metadata.len()))
     }
@@ -308,10 +308,7 @@ fn check_all_fed(model: &Model, files: &[(String, PathBuf)]) -> Result<(), Error
         graph.inputs.iter().filter(|port| !is_fed(port)).map(|port| describe(graph, port)).collect();
     match missing.is_empty() {
         true => Ok(()),
-        false => {
-            let why = format!("not fed: {}; give each with --input NAME=FILE", missing.join(", "));
-            Err(Error::Usage(why))
-        }
+        false => Err(Error::NotFed(missing)),
     }
 }
 
@@ -354,7 +351,7 @@ fn read_npy_strings(
         let text = match header.element {
             NpyType::Unicode(_) => {
                 let bytes = utf8_of_ucs4(element, &mut utf8).and_then(|bytes| utf8.get(..bytes));
-                bytes.ok_or_else(|| Error::data(path, format!("element {i} is no unicode")))?
+                bytes.ok_or_else(|| Error::data(path, format!("element {i} is not Unicode")))?
             }
             _ => trim_zeros(element),
         };

@@ -17,6 +17,7 @@ use tightfit_data::{
     Access, Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Preprocess, Resize,
     SavedStates,
 };
+use tightfit_format::location::Shown;
 use tightfit_graph::exec::Feed;
 
 use crate::error::Error;
@@ -27,7 +28,7 @@ use crate::pipeline::{is_pipeline, read_spec};
 use crate::process;
 use crate::progress::{Done, Progress};
 use crate::run::Runner;
-use crate::sink::{Rows, Sink, SinkNeed};
+use crate::sink::{RowPlace, Rows, Sink, SinkNeed};
 use crate::tensor::Tensor;
 use crate::usage::Usage;
 
@@ -251,8 +252,16 @@ impl<'m> Job<'m> {
         let none = self.runner.no_rows();
         if done.rows == 0 && (0..none.len()).all(|index| none.tensor(index).is_some()) {
             // Arrays of no rows: who reads the file finds the names, types and shapes that it always finds.
-            let sources = &|_| String::new();
-            sink.write(&Rows { outputs: none, rows: 0, first_row: 0, is_whole: false, sources })?;
+            let sources = &|_| RowPlace::default();
+            sink.write(&Rows {
+                outputs: none,
+                inputs: &[],
+                labels: None,
+                rows: 0,
+                first_row: 0,
+                is_whole: false,
+                sources,
+            })?;
         }
         // Bad rows at the end are in no batch.
         done.skip(&before, batches.stats().skipped_rows, &batches);
@@ -292,9 +301,14 @@ impl<'m> Job<'m> {
         if let Some(labels) = batch.labels() {
             done.right_rows += columns::right_rows(&outputs, labels)?;
         }
-        let source = |row: usize| batch.source(row).map(|s| s.to_string()).unwrap_or_default();
+        let source = |row: usize| {
+            let place = batch.source(row).map(|s| RowPlace { file: Shown(s.path).to_string(), record: s.record });
+            place.unwrap_or_default()
+        };
         sink.write(&Rows {
             outputs,
+            inputs: &feeds[..self.columns.len()],
+            labels: batch.labels(),
             rows: batch.rows(),
             first_row: done.rows,
             is_whole: false,
@@ -387,7 +401,7 @@ fn feed<'a>(
     name: &str,
     is_padded: bool,
 ) -> Result<Feed<'a>, Error> {
-    let missing = || Error::Usage(format!("input '{name}' is fed by nothing; add --input {name}=FILE"));
+    let missing = || Error::NotFed(vec![name.to_string()]);
     let Some(column) = column else {
         let tensor = fixed.iter().find(|(fixed, _)| fixed == name).map(|(_, tensor)| tensor);
         return tensor.and_then(Tensor::feed).ok_or_else(missing);

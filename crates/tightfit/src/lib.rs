@@ -25,7 +25,7 @@ pub mod sink;
 mod tensor;
 pub mod usage;
 
-pub use error::{Error, NotFit};
+pub use error::{Error, NotFit, OtherJob};
 pub use feeds::{FeedSizes, Feeds};
 pub use fit::{Fit, FitOptions};
 pub use lines::Lines;
@@ -35,12 +35,13 @@ pub use progress::{Done, Progress};
 pub use run::Runner;
 pub use tensor::Tensor;
 pub use tightfit_core::{
-    DType, MemoryBudget, Reservation, Shape, StopFlag, TensorView, display_bytes, display_bytes_up,
+    DType, MemoryBudget, Reservation, Shape, StopFlag, TensorView, closest, display_bytes, display_bytes_up,
     parse_bytes,
 };
-pub use tightfit_data::{Access, Preprocess, Resize, flow, shuffle, storage};
+pub use tightfit_data::{Access, BadRow, DataError, Preprocess, Resize, RowFault, flow, shuffle, storage};
+pub use tightfit_format::tfrecord::RecordFault;
 pub use tightfit_format::{FormatError, whole};
 pub use tightfit_graph::exec::Feed;
 pub use tightfit_graph::ir::Graph;
-pub use tightfit_graph::{Binding, GraphError, plan};
+pub use tightfit_graph::{A_FEED, A_FETCH, Binding, GraphError, plan};
 pub use tightfit_kernels::ThreadPool;

@@ -21,23 +21,30 @@ fn available_bytes() -> Option<u64> {
     kib_field(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
-/// The limit of this process' control group: `memory.max` of version 2, `memory.limit_in_bytes` of version 1.
+/// The limit of this process' control group.
 fn cgroup_limit_bytes() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    limit_of_groups(&fs::read_to_string("/proc/self/cgroup").ok()?, Path::new("/sys/fs/cgroup"))
+}
+
+/// The smallest limit of the control groups in `groups`, which is the text of /proc/self/cgroup: `memory.max` and
+/// `memory.high` of version 2, `memory.limit_in_bytes` of version 1. Groups are folders in `root`.
+fn limit_of_groups(groups: &str, root: &Path) -> Option<u64> {
     let mut limits = Vec::new();
     for line in groups.lines() {
-        let (names, group) = line.split_once(':').and_then(|(_, rest)| rest.split_once(':'))?;
-        let (root, file) = match names {
-            "" => ("/sys/fs/cgroup", "memory.max"),
+        let Some((names, group)) = line.split_once(':').and_then(|(_, rest)| rest.split_once(':')) else {
+            continue;
+        };
+        let (root, files) = match names {
+            "" => (root.to_path_buf(), &["memory.max", "memory.high"][..]),
             names if names.split(',').any(|n| n == "memory") => {
-                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+                (root.join("memory"), &["memory.limit_in_bytes"][..])
             }
             _ => continue,
         };
         // In a container the group's own folder may be the root, whatever its name outside; a parent's limit counts too.
         let group = Path::new(group.trim_start_matches('/'));
-        for folder in group.ancestors() {
-            let text = fs::read_to_string(Path::new(root).join(folder).join(file));
+        for (folder, file) in group.ancestors().flat_map(|folder| files.iter().map(move |file| (folder, file))) {
+            let text = fs::read_to_string(root.join(folder).join(file));
             limits.extend(text.ok().and_then(|t| t.trim().parse::<u64>().ok()));
         }
     }
@@ -62,6 +69,32 @@ mod tests {
     fn fields_of_proc() {
         assert_eq!(kib_field("VmPeak:\t  10 kB\nVmHWM:\t  2048 kB\n", "VmHWM:"), Some(2 << 20));
         assert_eq!(kib_field("VmHWM: x kB", "VmHWM:"), None);
+    }
+
+    #[test]
+    fn limits_of_control_groups() {
+        let root = std::env::temp_dir().join(format!("tightfit-cgroup-{}", std::process::id()));
+        let put = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        assert_eq!(limit_of_groups("0::/\n", &root), None);
+        put("memory.max", "max\n");
+        assert_eq!(limit_of_groups("0::/\n", &root), None);
+        put("memory.max", "536870912\n");
+        put("a/memory.max", "1073741824\n");
+        put("a/b/memory.high", "805306368\n");
+        // A parent's limit holds, and one for a group that is not mapped here is that of the root.
+        assert_eq!(limit_of_groups("0::/a/b\n", &root), Some(512 << 20));
+        assert_eq!(limit_of_groups("0::/elsewhere\n", &root), Some(512 << 20));
+        fs::remove_file(root.join("memory.max")).unwrap();
+        assert_eq!(limit_of_groups("0::/a/b\n", &root), Some(768 << 20));
+        assert_eq!(limit_of_groups("0::/a\n", &root), Some(1 << 30));
+        put("memory/docker/x/memory.limit_in_bytes", "268435456\n");
+        let groups = "broken\n5:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n";
+        assert_eq!(limit_of_groups(groups, &root), Some(256 << 20));
+        fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

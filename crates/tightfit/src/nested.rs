@@ -215,7 +215,7 @@ impl<'de> Visitor<'de> for Level<'_> {
         if map.next_key::<String>()?.is_some() {
             return Err(A::Error::custom("an object has one key, \"b64\""));
         }
-        let bytes = base64::decode(&text).ok_or_else(|| A::Error::custom("\"b64\" is no base64"))?;
+        let bytes = base64::decode(&text).ok_or_else(|| A::Error::custom("\"b64\" is not base64"))?;
         self.push(&bytes)
     }
 

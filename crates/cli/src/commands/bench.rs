@@ -1,32 +1,60 @@
 //! `bench`: how long a model takes on random input.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use serde_json::{Value, json};
 use tightfit::{
     DType, Error, Feed, FitOptions, MemoryBudget, Model, OpenOptions, Runner, Shape, Tensor, display_bytes,
     limits,
 };
 
-use super::source::{self, SOURCE_FLAGS};
-use super::{Limits, MAX_BATCH};
-use crate::args::{Args, Command};
+use super::Limits;
+use crate::args::{BatchSize, JsonFlag, LimitFlags, SourceFlags, count, seconds, shape};
 use crate::failure::Failure;
+use crate::stdin;
 use crate::system::{Start, stop_flag};
-use crate::table::{columns, print};
+use crate::table::{columns, count_of, print};
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "bench",
-    positional: "MODEL",
-    about: "Measures how long a model takes on random input",
-    flags: &[
-        &["fetch", "memory", "batch", "threads", "shape", "seconds", "steps", "precision", "json"],
-        SOURCE_FLAGS,
-    ],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit bench model.pb
+  tightfit bench model.pb --batch 8 --threads 2 --steps 10";
+
+/// Measure how long a model takes on random input
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit bench MODEL [OPTIONS]")]
+pub struct Flags {
+    /// The model's file, or - for standard input
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    #[command(flatten)]
+    source: SourceFlags,
+    /// Compute this tensor [default: the model's outputs]
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
+    fetch: Vec<String>,
+    /// Set the shape of an input that the model leaves open
+    #[arg(long, value_name = "NAME=D0,D1,..", value_parser = shape, help_heading = "Input")]
+    shape: Vec<(String, Shape)>,
+    /// Compute N rows at once [default: 1]
+    #[arg(long, value_name = "N", value_parser = count::<{ BatchSize::MOST }>, help_heading = "Memory and speed")]
+    batch: Option<usize>,
+    #[command(flatten)]
+    limits: LimitFlags,
+    /// Compute in this precision: f32
+    #[arg(long, value_name = "NAME", value_parser = precision, help_heading = "Memory and speed")]
+    precision: Option<String>,
+    /// Measure for S seconds [default: 3]
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true, help_heading = "Output")]
+    seconds: Option<f64>,
+    /// List the N slowest steps
+    #[arg(long, value_name = "N", value_parser = count::<MAX_STEPS>, help_heading = "Output")]
+    steps: Option<usize>,
+    #[command(flatten)]
+    json: JsonFlag,
+}
 
 /// How long is measured when nobody says.
 const DEFAULT_SECONDS: f64 = 3.0;
@@ -52,22 +80,25 @@ const INTEGERS_BELOW: u64 = 100;
 /// The seed of all random input.
 const SEED: u64 = 0x7469_6768_7466_6974;
 
-fn run(args: &Args, start: &Start) -> Result<(), Failure> {
-    let limits = Limits::read(args)?;
-    let seconds = args.seconds()?.unwrap_or(DEFAULT_SECONDS);
-    match args.text("precision")?.as_deref() {
-        None | Some("f32") => {}
-        Some(other) => {
-            let why = format!("--precision {other}: only f32 is supported yet");
-            return Err(Failure::Usage(why));
-        }
-    }
+fn precision(text: &str) -> Result<String, String> {
+    if text == "f32" { Ok(text.to_string()) } else { Err("only f32 is supported yet".to_string()) }
+}
+
+/// # Errors
+/// What is wrong with the model, and one that does not fit.
+pub fn run(flags: &Flags, start: &Start) -> Result<(), Failure> {
+    let limits = Limits::of(&flags.limits);
+    let seconds = flags.seconds.unwrap_or(DEFAULT_SECONDS);
     let memory = limits.open()?;
     let budget = &memory.budget;
-    let open = OpenOptions { fetches: args.texts("fetch")?, feeds: Vec::new(), source: source::read(args)? };
-    let model = Model::open(args.model(), &open, budget)?;
-    let batch = args.count("batch", MAX_BATCH)?.unwrap_or(1);
-    let shapes = super::input_shapes(args, &model)?;
+    let open = OpenOptions {
+        fetches: flags.fetch.clone(),
+        feeds: Vec::new(),
+        source: flags.source.source(),
+    };
+    let model = Model::open(&stdin::path_of(&flags.model)?, &open, budget)?;
+    let batch = flags.batch.unwrap_or(1);
+    let shapes = super::input_shapes(&flags.shape, &model)?;
     let inputs = inputs(&model, batch, &shapes)?;
     let options = FitOptions {
         batch,
@@ -91,9 +122,9 @@ fn run(args: &Args, start: &Start) -> Result<(), Failure> {
     runner.run(&feeds)?;
     let first = start.elapsed();
     let times = measure(&mut runner, &feeds, seconds)?;
-    let steps = args.count("steps", MAX_STEPS)?.map(|n| time_steps(&mut runner, &feeds, n)).transpose()?;
+    let steps = flags.steps.map(|n| time_steps(&mut runner, &feeds, n)).transpose()?;
     let result = Measured {
-        model: args.model().display().to_string(),
+        model: flags.model.display().to_string(),
         batch,
         threads: limits.threads,
         first,
@@ -101,7 +132,7 @@ fn run(args: &Args, start: &Start) -> Result<(), Failure> {
         planned_bytes: runner.lines().total_bytes(),
         steps: steps.unwrap_or_default(),
     };
-    print(&if args.has("json") { format!("{:#}\n", result.json()) } else { result.text() })
+    print(&if flags.json.json { format!("{:#}\n", result.json()) } else { result.text() })
 }
 
 /// Name, type and shape of every input.
@@ -226,14 +257,14 @@ impl Measured {
     fn text(&self) -> String {
         let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
         format!(
-            "{}: batch {}, threads {}, f32\n  median {:.3} ms, shortest {:.3} ms of {} runs, {:.1} rows/s\n  \
+            "{}: batch {}, threads {}, f32\n  median {:.3} ms, shortest {:.3} ms of {}, {:.1} rows/s\n  \
              first result after {:.1} ms\n  memory: planned {}, peak {peak}\n",
             self.model,
             self.batch,
             self.threads,
             self.median(),
             self.times[0],
-            self.times.len(),
+            count_of(self.times.len(), "run"),
             self.batch as f64 * 1e3 / self.median().max(1e-9),
             self.first.as_secs_f64() * 1e3,
             display_bytes(self.planned_bytes),

@@ -1,47 +1,69 @@
 //! `freeze`: a model as one GraphDef that TensorFlow loads, with its variables as constants.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use serde_json::{Value, json};
 use tightfit::fit::THREAD_BYTES;
 use tightfit::freeze::{FreezeOptions, Frozen, freeze};
 use tightfit::{Error, MemoryBudget, display_bytes, process};
 
-use super::source::{self, SOURCE_FLAGS};
 use super::{Limits, Memory, check_floor};
-use crate::args::{Args, Command};
+use crate::args::{JsonFlag, LimitFlags, QuietFlag, SourceFlags};
 use crate::failure::Failure;
-use crate::system::{Start, stop_flag};
+use crate::stdin;
+use crate::system::stop_flag;
 use crate::table::{columns, print};
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "freeze",
-    positional: "MODEL",
-    about: "Writes a SavedModel or a checkpoint as one GraphDef, variables as constants",
-    flags: &[&["output", "fetch", "memory"], SOURCE_FLAGS, &["json", "quiet"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit freeze saved_model/ --output model.pb
+  tightfit freeze graph.pbtxt --checkpoint model.ckpt --fetch logits -o model.pb";
 
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    let Some(output) = args.path("output") else {
-        return Err(Failure::Usage("freeze needs an --output".into()));
-    };
+/// Write a SavedModel or a checkpoint as one GraphDef, variables as constants
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit freeze MODEL --output FILE.pb [OPTIONS]")]
+pub struct Flags {
+    /// The model: a SavedModel's folder, a checkpoint's .meta, or a graph
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    #[command(flatten)]
+    source: SourceFlags,
+    /// Write the frozen graph to FILE.pb
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    output: PathBuf,
+    /// Keep this tensor as an output [default: the signature's outputs]
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    fetch: Vec<String>,
+    #[command(flatten)]
+    limits: LimitFlags,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    quiet: QuietFlag,
+}
+
+/// # Errors
+/// What is wrong with the model, and an output that cannot be written.
+pub fn run(flags: &Flags) -> Result<(), Failure> {
+    let output = &flags.output;
     let extension = output.extension().and_then(|extension| extension.to_str());
     if extension.is_some_and(|extension| extension.eq_ignore_ascii_case("tflite")) {
         return Err(Failure::Usage("--output: only a .pb is written yet".into()));
     }
-    let options = FreezeOptions { source: source::read(args)?, fetches: args.texts("fetch")? };
-    let memory = open(&Limits::read(args)?)?;
-    let frozen = freeze(args.model(), &options, &output, stop_flag(), &memory.budget)?;
-    if frozen.is_too_large_for_tensorflow() && !args.has("quiet") {
+    let options = FreezeOptions { source: flags.source.source(), fetches: flags.fetch.clone() };
+    let memory = open(&Limits::of(&flags.limits))?;
+    let frozen = freeze(&stdin::path_of(&flags.model)?, &options, output, stop_flag(), &memory.budget)?;
+    if frozen.is_too_large_for_tensorflow() && !flags.quiet.quiet {
         eprintln!(
             "tightfit: {} is {}; TensorFlow reads no file of 2 GiB or more: for it, `partition` the model",
             output.display(),
             display_bytes(frozen.bytes)
         );
     }
-    match args.has("json") {
+    match flags.json.json {
         true => print(&format!("{:#}\n", json(&output.display().to_string(), &frozen))),
-        false if args.has("quiet") => Ok(()),
+        false if flags.quiet.quiet => Ok(()),
         false => print(&text(&output.display().to_string(), &frozen)),
     }
 }

@@ -1,24 +1,37 @@
 //! `inspect`: what a model file is.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use serde_json::{Map, Value, json};
 use tightfit::display_bytes;
 use tightfit::inspect::{Endpoint, Inspection, Signature, inspect};
 
-use super::Limits;
-use super::source::{self, SOURCE_FLAGS};
-use crate::args::{Args, Command};
+use super::open_memory;
+use crate::args::{JsonFlag, MemoryFlag, SourceFlags};
 use crate::failure::Failure;
-use crate::system::Start;
-use crate::table::{columns, print};
+use crate::stdin;
+use crate::table::{columns, count_of, print};
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "inspect",
-    positional: "MODEL",
-    about: "Tells what a model file is",
-    flags: &[&["memory"], SOURCE_FLAGS, &["json"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit inspect model.pb
+  tightfit inspect model.pb --json | jq .unsupported";
+
+/// Show what a model file contains, and what of it cannot run
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit inspect MODEL [OPTIONS]")]
+pub struct Flags {
+    /// The model's file, or - for standard input
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    #[command(flatten)]
+    source: SourceFlags,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    memory: MemoryFlag,
+}
 
 /// How many entries of a list one screen shows.
 const SHOWN: usize = 10;
@@ -26,13 +39,14 @@ const SHOWN: usize = 10;
 /// How many operators stand in one line.
 const OPERATORS_PER_LINE: usize = 4;
 
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    let wanted = source::read(args)?;
-    let memory = Limits::read(args)?.open()?;
-    let inspection = inspect(args.model(), &wanted, &memory.budget)?;
-    match args.has("json") {
+/// # Errors
+/// What is wrong with the model's file.
+pub fn run(flags: &Flags) -> Result<(), Failure> {
+    let memory = open_memory(&flags.memory)?;
+    let inspection = inspect(&stdin::path_of(&flags.model)?, &flags.source.source(), &memory.budget)?;
+    match flags.json.json {
         true => print(&format!("{:#}\n", json(&inspection))),
-        false => print(&text(&args.model().display().to_string(), &inspection)),
+        false => print(&text(&flags.model.display().to_string(), &inspection)),
     }
 }
 
@@ -91,7 +105,8 @@ fn text(path: &str, inspection: &Inspection) -> String {
     section(&mut text, "Outputs", outputs.collect(), inspection.outputs.len(), &[]);
     let operators: Vec<String> = inspection.operators.iter().map(|(op, n)| format!("{n} {op}")).collect();
     let lines: Vec<Vec<String>> = operators.chunks(OPERATORS_PER_LINE).map(<[String]>::to_vec).collect();
-    let title = format!("Operators: {} nodes of {} kinds", inspection.nodes, operators.len());
+    let (nodes, kinds) = (count_of(inspection.nodes, "node"), count_of(operators.len(), "kind"));
+    let title = format!("Operators: {nodes} of {kinds}");
     section(&mut text, &title, lines, operators.len().div_ceil(OPERATORS_PER_LINE), &[]);
     let total = inspection.weight_bytes;
     let share = |bytes: u64| format!("{:.1} %", 100.0 * bytes as f64 / total.max(1) as f64);
@@ -106,7 +121,8 @@ fn text(path: &str, inspection: &Inspection) -> String {
             inspection.unsupported.iter().map(|(op, n)| vec![op.clone(), n.to_string()]).collect();
         let count = unsupported.len();
         // All of them: this is what a person looks for.
-        text.push_str(&format!("Not supported: {count} operators\n{}", columns(&unsupported, &[1])));
+        let count = count_of(count, "operator");
+        text.push_str(&format!("Not supported: {count}\n{}", columns(&unsupported, &[1])));
     }
     text
 }

@@ -1,65 +1,75 @@
 //! One file per command.
 
 mod bench;
+mod completions;
 mod data;
 mod freeze;
 mod inspect;
+mod man;
 mod plan;
 mod records;
 mod run;
-mod source;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use clap::Subcommand;
 use tightfit::fit::THREAD_BYTES;
 use tightfit::{Error, MemoryBudget, Model, Reservation, Shape, limits, process};
 
-use crate::args::{Args, Command};
+use crate::args::{Given, LimitFlags, Lists, MemoryFlag};
 use crate::failure::Failure;
+use crate::system::Start;
 
 /// Every command, in the order they are shown.
-pub static COMMANDS: &[Command] = &[
-    inspect::COMMAND,
-    plan::COMMAND,
-    run::COMMAND,
-    bench::COMMAND,
-    freeze::COMMAND,
-    records::inspect::COMMAND,
-    records::head::COMMAND,
-    records::verify::COMMAND,
-    records::convert::COMMAND,
-    records::shard::COMMAND,
-    records::shuffle::COMMAND,
-    records::preprocess::COMMAND,
-    data::head::COMMAND,
-    data::bench::COMMAND,
-];
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Inspect(inspect::Flags),
+    Plan(plan::Flags),
+    Run(run::Flags),
+    Bench(bench::Flags),
+    Freeze(freeze::Flags),
+    #[command(subcommand)]
+    Records(records::Command),
+    #[command(subcommand)]
+    Data(data::Command),
+    Completions(completions::Flags),
+    Man(man::Flags),
+}
 
-/// Flags of a run and of the plan of one.
-const JOB_FLAGS: &[&str] = &["input", "output", "fetch", "memory", "batch", "threads", "shape"];
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever goes wrong.
+    pub fn run(self, given: &Given, start: &Start) -> Result<(), Failure> {
+        match self {
+            Command::Inspect(flags) => inspect::run(&flags),
+            Command::Plan(flags) => plan::run(flags, given),
+            Command::Run(flags) => run::run(flags, given),
+            Command::Bench(flags) => bench::run(&flags, start),
+            Command::Freeze(flags) => freeze::run(&flags),
+            Command::Records(command) => command.run(),
+            Command::Data(command) => command.run(),
+            Command::Completions(flags) => completions::run(&flags),
+            Command::Man(flags) => man::run(&flags),
+        }
+    }
 
-/// How the rows of a data set are read.
-const DATA_FLAGS: &[&str] = &[
-    "resize",
-    "preprocess",
-    "feature",
-    "label",
-    "skip-bad",
-    "decode-memory",
-    "record-memory",
-    "string-memory",
-    "pipeline-memory",
-];
-
-/// What is written of the results.
-const RESULT_FLAGS: &[&str] = &["labels", "top"];
-
-/// The most threads that are accepted.
-const MAX_THREADS: usize = 256;
-
-/// The most rows at once that are accepted.
-const MAX_BATCH: usize = 1 << 20;
+    /// Puts the rests of long lists of files back.
+    pub fn put_back(&mut self, lists: &Lists) {
+        match self {
+            Command::Plan(flags) => lists.put_back(&mut flags.job.inputs.input),
+            Command::Run(flags) => lists.put_back(&mut flags.job.inputs.input),
+            Command::Records(command) => {
+                if let Some(files) = command.files_mut() {
+                    lists.put_back(files);
+                }
+            }
+            _ => {}
+        }
+    }
+}
 
 /// What every command that plans a model is told.
 struct Limits {
@@ -68,12 +78,12 @@ struct Limits {
 }
 
 impl Limits {
-    fn read(args: &Args) -> Result<Limits, Failure> {
+    fn of(flags: &LimitFlags) -> Limits {
         let processors = || std::thread::available_parallelism().map_or(1, |n| n.get());
-        Ok(Limits {
-            memory_bytes: args.bytes("memory")?.unwrap_or_else(limits::default_memory_bytes),
-            threads: args.count("threads", MAX_THREADS)?.unwrap_or_else(processors),
-        })
+        Limits {
+            memory_bytes: flags.memory.memory.unwrap_or_else(limits::default_memory_bytes),
+            threads: flags.threads.unwrap_or_else(processors),
+        }
     }
 
     /// The memory of a command that lays a model out. Whatever it reads comes out of it.
@@ -113,6 +123,12 @@ impl Drop for Memory {
     }
 }
 
+/// The memory of a command that looks at a model alone.
+fn open_memory(memory: &MemoryFlag) -> Result<Memory, Failure> {
+    let memory_bytes = memory.memory.unwrap_or_else(limits::default_memory_bytes);
+    Limits { memory_bytes, threads: 0 }.open()
+}
+
 /// # Errors
 /// [`Error::Floor`] for less than the process itself takes.
 fn check_floor(memory_bytes: u64) -> Result<(), Failure> {
@@ -146,13 +162,16 @@ fn part_behind(value: &std::ffi::OsStr, bytes: usize) -> Option<std::ffi::OsStri
 }
 
 /// The shapes of `--shape`, each of which has to be an input of the model.
-fn input_shapes(args: &Args, model: &Model) -> Result<HashMap<String, Shape>, Failure> {
-    let shapes: HashMap<_, _> = args.shapes()?.into_iter().collect();
+fn input_shapes(shapes: &[(String, Shape)], model: &Model) -> Result<HashMap<String, Shape>, Failure> {
+    let shapes: HashMap<_, _> = shapes.iter().cloned().collect();
     let inputs: Vec<&str> = model.graph().inputs.iter().map(|port| port.name.as_str()).collect();
     match shapes.keys().find(|name| !inputs.contains(&name.as_str())) {
         Some(name) => {
-            let why = format!("--shape {name}: the model's inputs are {}", inputs.join(", "));
-            Err(Failure::Usage(why))
+            let advice = match tightfit::closest(name, inputs.iter().copied()) {
+                Some(input) => format!("did you mean {input}?"),
+                None => format!("the model's inputs are {}", inputs.join(", ")),
+            };
+            Err(Failure::Usage(format!("--shape {name}: the model has no such input; {advice}")))
         }
         None => Ok(shapes),
     }

@@ -1,31 +1,57 @@
 //! `plan`: how a model would lie in memory. Computes nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde_json::{Value, json};
 use tightfit::fit::{Bound, Fit};
 use tightfit::plan::{PlanReport, Rectangle, StepReport};
 use tightfit::sink::{SinkFormat, SinkNeed};
 use tightfit::{Error, FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
 
-use super::run::Call;
-use super::source::{self, SOURCE_FLAGS};
-use super::{DATA_FLAGS, JOB_FLAGS, Limits, MAX_BATCH, RESULT_FLAGS};
-use crate::args::{Args, Command};
+use super::Limits;
+use super::run::{Call, Wishes};
+use crate::args::{BatchSize, DataFlags, Given, JobFlags, JsonFlag, ResultFlags};
 use crate::failure::Failure;
 use crate::html;
 use crate::progress::lines_json;
-use crate::system::Start;
+use crate::stdin;
 use crate::table::{columns, print};
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "plan",
-    positional: "MODEL",
-    about: "Shows how a model would lie in memory, without running it",
-    flags: &[JOB_FLAGS, SOURCE_FLAGS, DATA_FLAGS, RESULT_FLAGS, &["html", "text", "verbose", "json"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit plan model.pb --memory 96MiB
+  tightfit plan model.pb --input photos/ --output scores.npz --json
+  tightfit plan model.pb --html plan.html
+
+With --input and --output the plan is that of `tightfit run` with the same flags.";
+
+/// Show how a model lies in memory, without running it
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit plan MODEL [OPTIONS]")]
+pub struct Flags {
+    #[command(flatten)]
+    pub job: JobFlags,
+    #[command(flatten)]
+    plan: PlanFlags,
+    #[command(flatten)]
+    json: JsonFlag,
+}
+
+/// What is shown of a plan.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+struct PlanFlags {
+    /// Draw the arena in a page to look at in a browser
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print the graph as it will be computed
+    #[arg(long)]
+    text: bool,
+    /// List every rectangle of the arena in --json
+    #[arg(long)]
+    verbose: bool,
+}
 
 /// Batches that exist at once while a data set is read.
 const BATCHES: u64 = 2;
@@ -36,48 +62,65 @@ const READER_BYTES: u64 = 1 << 20;
 /// How many tensors at the peak are shown.
 const SHOWN_AT_PEAK: usize = 6;
 
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    if args.has("input") && !args.has("text") {
+/// # Errors
+/// What is wrong with the model or the data, and a plan that does not fit.
+pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
+    let path = flags.job.take_model("plan")?;
+    let Flags { job, plan, json } = &flags;
+    if !job.inputs.input.is_empty() && !plan.text {
         // What a run of the same flags will need.
-        let (options, fit) = Call::read(args)?.plan()?;
-        return show(args, &options, &fit);
+        let (options, fit) = Call::read(&path, job, given, Wishes::default())?.plan()?;
+        return show(&path, plan, json, &options, &fit);
     }
-    let of_data = ["output"].iter().chain(DATA_FLAGS).chain(RESULT_FLAGS);
-    if let Some(flag) = of_data.copied().find(|flag| args.has(flag) && !args.has("input")) {
-        return Err(Failure::Usage(format!(
-            "plan does not take '--{flag}' without --input: it is about data"
-        )));
+    let of_data = DataFlags::NAMES.into_iter().chain(ResultFlags::NAMES);
+    if let Some(flag) = given.first_of(of_data).filter(|_| job.inputs.input.is_empty()) {
+        let why = format!("plan does not take '--{flag}' without --input: it is about a data set");
+        return Err(Failure::Usage(why));
     }
-    let limits = Limits::read(args)?;
-    let open = OpenOptions { fetches: args.texts("fetch")?, feeds: Vec::new(), source: source::read(args)? };
+    let limits = Limits::of(&job.limits);
+    let open = OpenOptions {
+        fetches: job.results.fetch.clone(),
+        feeds: Vec::new(),
+        source: job.source.source(),
+    };
     let memory = limits.open()?;
-    let model = Model::open(args.model(), &open, &memory.budget)?;
+    let model = Model::open(&stdin::path_of(&path)?, &open, &memory.budget)?;
     let mut options = FitOptions {
-        batch: args.count("batch", MAX_BATCH)?.unwrap_or(1),
+        batch: match job.batch {
+            None => 1,
+            Some(BatchSize::Fixed(batch)) => batch,
+            Some(BatchSize::Auto) => return Err(Failure::Usage("--batch auto needs --input".to_string())),
+        },
         threads: limits.threads,
         memory_bytes: limits.memory_bytes,
-        shapes: super::input_shapes(args, &model)?,
+        shapes: super::input_shapes(&job.inputs.shape, &model)?,
         sink: SinkNeed { format: Some(SinkFormat::Npz), is_whole: true, labels_bytes: 0 },
         ..FitOptions::default()
     };
     let bound = Bound::new(&model, &options)?;
-    if args.has("text") {
+    if plan.text {
         return print(&bound.graph().to_string());
     }
     options.pipeline_bytes = pipeline_bytes(bound.graph());
     drop(bound);
     let fit = Bound::new(&model, &options)?.fit()?;
-    show(args, &options, &fit)
+    show(&path, plan, json, &options, &fit)
 }
 
-fn show(args: &Args, options: &FitOptions, fit: &Fit) -> Result<(), Failure> {
-    let view = View { path: args.model(), options, fit, report: fit.plan.report() };
-    if let Some(path) = args.path("html") {
+fn show(
+    path: &Path,
+    plan: &PlanFlags,
+    json: &JsonFlag,
+    options: &FitOptions,
+    fit: &Fit,
+) -> Result<(), Failure> {
+    let view = View { path, options, fit, report: fit.plan.report() };
+    if let Some(path) = &plan.html {
         let page = html::page(view.title(), &view.json(true));
-        tightfit::whole::write(&path, page.as_bytes()).map_err(|error| Error::io(&path, error))?;
+        tightfit::whole::write(path, page.as_bytes()).map_err(|error| Error::io(path, error))?;
     }
-    match args.has("json") {
-        true => print(&format!("{:#}\n", view.json(args.has("verbose")))),
+    match json.json {
+        true => print(&format!("{:#}\n", view.json(plan.verbose))),
         false => print(&view.text()),
     }
 }
@@ -167,7 +210,7 @@ impl View<'_> {
     fn remark(&self, line: &str) -> String {
         let report = &self.report;
         match line {
-            "weights" if self.is_streamed() => "what is small, or used in many places".to_string(),
+            "weights" if self.is_streamed() => "small, or used in several places".to_string(),
             "weights" => "resident".to_string(),
             "window" => {
                 format!("{} are read from the file in each pass", display_bytes(report.streamed_bytes))

@@ -1,55 +1,101 @@
 //! `run`: computes a model's outputs, of a data set in batches or of fed tensors once.
 
+use std::cell::RefCell;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use clap::Args;
 use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, ShardedJob};
-use tightfit::sink::{self, Labels, Rows, SinkFormat, SinkNeed, SinkOptions};
+use tightfit::sink::{self, Labels, RowPlace, Rows, Sink, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{
-    Access, Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions,
-    Preprocess, Resize, Runner, ThreadPool, process,
+    Access, Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions, Resize,
+    Runner, ThreadPool, process,
 };
 
-use super::source::{self, SOURCE_FLAGS};
-use super::{DATA_FLAGS, JOB_FLAGS, Limits, MAX_BATCH, Memory, RESULT_FLAGS, name_and_file};
-use crate::args::{Args, Command};
+use super::{Limits, Memory, name_and_file};
+use crate::args::{self, DataFlags, Given, JobFlags, JsonFlag, QuietFlag, ResultFlags, count};
 use crate::failure::Failure;
 use crate::progress::{Bar, Summary};
-use crate::report::Recording;
-use crate::system::{Start, stop_flag};
+use crate::report::{Recording, is_page};
+use crate::rows::RowTable;
+use crate::show::{Gallery, Watched};
+use crate::stdin;
+use crate::style::Stream;
+use crate::system::stop_flag;
+use crate::table::print;
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "run",
-    positional: "MODEL",
-    about: "Computes a model's outputs for a data set, or for single tensors",
-    flags: &[JOB_FLAGS, DATA_FLAGS, RESULT_FLAGS, SHARD_FLAGS, SOURCE_FLAGS, &["report", "json", "quiet"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit run model.pb --input photos/ --preprocess tf --output scores.jsonl
+  tightfit run model.pb --input 'train-*.tfrecord' --batch auto --memory 96MiB \\
+      --output scores.csv --resume
+  tightfit run model.pb --input image=row.npy --output outputs.npz
+  cat photo.jpg | tightfit run model.pb --input - --labels names.txt --top 1";
 
-/// Flags of a job in shards, which is one over a data set.
-const SHARD_FLAGS: &[&str] = &["resume", "shard-rows"];
+/// Compute a model's outputs for a data set, or for single tensors
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit run MODEL --input PATH... [OPTIONS]")]
+pub struct Flags {
+    #[command(flatten)]
+    pub job: JobFlags,
+    #[command(flatten)]
+    wishes: Wishes,
+}
 
-/// The most classes that are shown of a row.
-const MAX_TOP: usize = 1 << 16;
+/// What is asked of a run, and not of a plan.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Wishes {
+    /// Write --output in numbered shards, and continue behind those that an
+    /// earlier run has finished
+    #[arg(long)]
+    resume: bool,
+    /// Write N rows to each shard, rounded up to whole batches [default: 8192]
+    #[arg(long, value_name = "N", value_parser = count::<MAX_SHARD_ROWS>)]
+    shard_rows: Option<usize>,
+    /// Draw the first N rows beside their answers, and N of those that went
+    /// wrong
+    #[arg(long, value_name = "N", value_parser = count::<MAX_SHOWN>)]
+    show: Option<usize>,
+    /// Write what the run took: .json, or .html with memory over time beside the
+    /// plan
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    quiet: QuietFlag,
+}
+
+/// The flags among them that make sense for a data set only.
+const OF_DATA_SETS: [&str; 5] = ["batch", "shape", "resume", "shard-rows", "show"];
+
+/// The most rows that are drawn.
+const MAX_SHOWN: usize = 1000;
+
+/// Rows that a page shows, of the first ones and of those with a wrong answer.
+const PAGE_ROWS: [usize; 2] = [24, 24];
 
 /// The most rows of a shard that are accepted.
 const MAX_SHARD_ROWS: usize = 1 << 40;
 
-/// The largest side that images are brought to.
-const MAX_SIDE: usize = 1 << 15;
-
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
+/// # Errors
+/// What is wrong with the model or the data, and a job that does not fit.
+pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
+    let path = flags.job.take_model("run")?;
+    let Flags { job, wishes } = flags;
     // Hours later it would be too late to say so.
-    if let Some(folder) = args.path("report").as_deref().and_then(Path::parent)
+    if let Some(folder) = wishes.report.as_deref().and_then(Path::parent)
         && !folder.as_os_str().is_empty()
         && !folder.is_dir()
     {
         return Err(Failure::Job(Error::io(folder, std::io::ErrorKind::NotFound.into())));
     }
-    let mut call = Call::read(args)?;
+    let mut call = Call::read(&path, &job, given, wishes)?;
     match call.sources.is_empty() {
         true => call.run_once(),
         false => call.run_data_set(),
@@ -58,7 +104,12 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
 
 /// What every run is told, and every plan of one.
 pub(super) struct Call<'a> {
-    args: &'a Args,
+    /// The model as it was named.
+    path: &'a Path,
+    /// The file that it is read from.
+    model_path: PathBuf,
+    flags: &'a JobFlags,
+    wishes: Wishes,
     /// Tensors that are fed as they are.
     files: Vec<(String, PathBuf)>,
     /// The data set.
@@ -88,13 +139,21 @@ struct Once {
 impl<'a> Call<'a> {
     /// # Errors
     /// [`Failure::Usage`] for flags that make no sense.
-    pub(super) fn read(args: &'a Args) -> Result<Call<'a>, Failure> {
+    pub(super) fn read(
+        path: &'a Path,
+        flags: &'a JobFlags,
+        given: &Given,
+        wishes: Wishes,
+    ) -> Result<Call<'a>, Failure> {
         let mut call = Call {
-            args,
+            path,
+            model_path: stdin::path_of(path)?,
+            flags,
+            wishes,
             files: Vec::new(),
             sources: Vec::new(),
-            limits: Limits::read(args)?,
-            output: args.path("output"),
+            limits: Limits::of(&flags.limits),
+            output: flags.results.output.clone().filter(|output| output.as_os_str() != "-"),
             begin: Instant::now(),
             opening: None,
         };
@@ -102,18 +161,18 @@ impl<'a> Call<'a> {
         call.format()?;
         call.shards()?;
         call.data_options()?;
-        call.batch_size()?;
-        for value in args.all("input") {
+        for value in &flags.inputs.input {
             // What is neither an input nor a file is most likely a misspelt input.
             let is_path = Path::new(value).exists() || value.to_string_lossy().contains(['*', '?', '[']);
             match name_and_file(value) {
-                Some(pair) if call.model_file()?.has_tensor(&pair.0) || !is_path => call.files.push(pair),
-                _ => call.sources.push(PathBuf::from(value)),
+                Some((name, file)) if call.model_file()?.has_tensor(&name) || !is_path => {
+                    call.files.push((name, stdin::path_of(&file)?));
+                }
+                _ => call.sources.push(stdin::data_of(Path::new(value))?),
             }
         }
-        if call.sources.is_empty()
-            && let Some(flag) = of_data_set().find(|flag| args.has(flag))
-        {
+        let of_data_sets = OF_DATA_SETS.into_iter().chain(DataFlags::NAMES);
+        if let Some(flag) = given.first_of(of_data_sets).filter(|_| call.sources.is_empty()) {
             return Err(Failure::Usage(format!("--{flag} is for a data set: give one with --input PATH")));
         }
         Ok(call)
@@ -130,8 +189,8 @@ impl<'a> Call<'a> {
 
     fn read_model(&self) -> Result<Opening, Failure> {
         let memory = self.limits.open()?;
-        let recording = Recording::start(self.args, &memory.budget);
-        let file = ModelFile::read_source(self.args.model(), &source::read(self.args)?, &memory.budget)?;
+        let recording = Recording::start(self.wishes.report.as_deref(), &memory.budget);
+        let file = ModelFile::read_source(&self.model_path, &self.flags.source.source(), &memory.budget)?;
         Ok(Opening { memory, recording, file })
     }
 
@@ -142,8 +201,8 @@ impl<'a> Call<'a> {
             None => self.read_model()?,
         };
         let feeds = self.files.iter().map(|(name, _)| name.clone()).collect();
-        let model =
-            file.open(&OpenOptions { fetches: self.args.texts("fetch")?, feeds, ..OpenOptions::default() })?;
+        let fetches = self.flags.results.fetch.clone();
+        let model = file.open(&OpenOptions { fetches, feeds, ..OpenOptions::default() })?;
         Ok((memory, recording, model))
     }
 
@@ -172,11 +231,11 @@ impl<'a> Call<'a> {
     /// What the output is to be, and what its memory follows from.
     fn sink(&self, is_whole: bool, budget: &MemoryBudget) -> Result<(SinkOptions, SinkNeed), Failure> {
         let format = self.format()?;
-        let labels = self.args.path("labels").map(|path| Labels::read(&path, budget)).transpose()?;
-        let labels = labels.map(Arc::new);
+        let ResultFlags { labels, top, .. } = &self.flags.results;
+        let labels = labels.as_ref().map(|path| Labels::read(path, budget)).transpose()?.map(Arc::new);
         let labels_bytes = labels.as_ref().map_or(0, |labels| labels.memory_bytes());
         let need = SinkNeed { format: Some(format), is_whole, labels_bytes };
-        Ok((SinkOptions { top: self.args.count("top", MAX_TOP)?, labels }, need))
+        Ok((SinkOptions { top: *top, labels }, need))
     }
 
     /// Lays the model out for the fed tensors, of which only the sizes are looked at where that is enough.
@@ -216,10 +275,12 @@ impl<'a> Call<'a> {
         process::end_phase();
         sink.write(&Rows {
             outputs,
+            inputs: &[],
+            labels: None,
             rows: options.batch,
             first_row: 0,
             is_whole: true,
-            sources: &|_| String::new(),
+            sources: &|_| RowPlace::default(),
         })?;
         process::end_phase();
         sink.finish()?;
@@ -232,7 +293,7 @@ impl<'a> Call<'a> {
             memory_bytes: self.limits.memory_bytes,
             ..Summary::default()
         };
-        summary.finish(self.args, recording)
+        self.finish(&summary, recording, None)
     }
 
     /// The job of a data set.
@@ -245,17 +306,21 @@ impl<'a> Call<'a> {
         Ok(JobOptions {
             data: self.data_options()?,
             fixed: Feeds::read_some(model, &self.files, budget)?.into_tensors(),
-            batch: self.batch_size()?,
+            batch: match self.flags.batch {
+                Some(args::BatchSize::Auto) => BatchSize::Auto,
+                Some(args::BatchSize::Fixed(batch)) => BatchSize::Fixed(batch),
+                None => BatchSize::Fixed(1),
+            },
             threads: self.limits.threads,
             memory_bytes: self.limits.memory_bytes,
             sink,
-            shapes: super::input_shapes(self.args, model)?,
+            shapes: super::input_shapes(&self.flags.inputs.shape, model)?,
         })
     }
 
     /// The model over a data set.
     fn run_data_set(&mut self) -> Result<(), Failure> {
-        if self.args.has("json") && self.output.is_none() {
+        if self.wishes.json.json && self.output.is_none() {
             return Err(Failure::Usage(
                 "--json tells what the run took: give the results an --output".into(),
             ));
@@ -265,7 +330,8 @@ impl<'a> Call<'a> {
         let (budget, memory_bytes) = (&memory.budget, self.limits.memory_bytes);
         let (sink_options, sink) = self.sink(false, budget)?;
         let options = self.job_options(&model, sink, budget)?;
-        let mut bar = Bar::new(self.args.has("quiet"), memory_bytes);
+        let gallery = self.gallery(&sink_options, budget).map(|gallery| Rc::new(RefCell::new(gallery)));
+        let mut bar = Bar::new(self.wishes.quiet.quiet || self.is_table(), memory_bytes);
         let report = match shards {
             Some((output, rows)) => {
                 let shards = ShardOptions { output, rows, sink: sink_options };
@@ -275,77 +341,97 @@ impl<'a> Call<'a> {
             None => {
                 let job = Job::new(&model, options, budget)?;
                 let stop = stop_flag();
-                let sink = sink::create(self.output.as_deref(), sink_options)?;
+                let sink =
+                    Box::new(Watched { sink: self.create_sink(sink_options)?, gallery: gallery.clone() });
                 job.run(sink, &mut |progress| bar.show(progress), stop)
             }
         };
         bar.clear();
-        Summary::of(report?, Usage::of(budget), memory_bytes).finish(self.args, recording)
+        let gallery = gallery.and_then(Rc::into_inner).map(RefCell::into_inner);
+        if let (Some(gallery), Some(rows)) = (&gallery, self.wishes.show) {
+            // Where stderr cannot be written to there is nobody to tell.
+            let _ = std::io::stderr().write_all(gallery.text(rows, Stream::Err.has_colours()).as_bytes());
+        }
+        let summary = Summary::of(report?, Usage::of(budget), memory_bytes);
+        self.finish(&summary, recording, gallery.as_ref())
+    }
+
+    /// Tells what the run took: in the report, on stderr, and with `--json` and a file for the results on stdout.
+    fn finish(
+        &self,
+        summary: &Summary,
+        recording: Option<Recording>,
+        gallery: Option<&Gallery>,
+    ) -> Result<(), Failure> {
+        if let Some(recording) = recording {
+            recording.write(summary, &self.path.display().to_string(), gallery)?;
+        }
+        if !self.wishes.quiet.quiet {
+            summary.show();
+        }
+        match self.wishes.json.json && self.output.is_some() {
+            true => print(&format!("{:#}\n", summary.json())),
+            false => Ok(()),
+        }
+    }
+
+    /// The rows that are kept to be looked at, where they are asked for and there is memory for them.
+    fn gallery(&self, options: &SinkOptions, budget: &MemoryBudget) -> Option<Gallery> {
+        let is_page = self.wishes.report.as_deref().is_some_and(is_page);
+        let [first, wrong] = if is_page { PAGE_ROWS } else { [0, 0] };
+        let shown = self.wishes.show.unwrap_or(0);
+        let (first, wrong) = (first.max(shown), wrong.max(shown));
+        let wants_any = first > 0 && !self.wishes.resume;
+        wants_any.then(|| Gallery::new(first, wrong, options.labels.clone(), budget)).flatten()
+    }
+
+    /// Whether results are a table on a terminal.
+    fn is_table(&self) -> bool {
+        self.flags.results.output.is_none() && Stream::Out.is_terminal()
+    }
+
+    /// Where the results of a data set go: to a file, as a table to a terminal, as JSON lines elsewhere.
+    fn create_sink(&self, options: SinkOptions) -> Result<Box<dyn Sink>, Failure> {
+        if self.is_table() {
+            return Ok(Box::new(RowTable::new(options, Stream::Out.has_colours())));
+        }
+        Ok(sink::create(self.output.as_deref(), options)?)
     }
 
     /// The name and the rows of shards, where they are asked for.
     fn shards(&self) -> Result<Option<(PathBuf, Option<u64>)>, Failure> {
-        let rows = self.args.count("shard-rows", MAX_SHARD_ROWS)?.map(|rows| rows as u64);
-        match (self.args.has("resume"), &self.output) {
+        let rows = self.wishes.shard_rows.map(|rows| rows as u64);
+        match (self.wishes.resume, &self.output) {
             (true, Some(output)) => Ok(Some((output.clone(), rows))),
-            (true, None) => Err(Failure::Usage("--resume needs an --output to go on with".into())),
+            (true, _) if self.wishes.show.is_some() => {
+                Err(Failure::Usage("--show does not go with --resume".into()))
+            }
+            (true, None) => Err(Failure::Usage("--resume needs an --output FILE".into())),
             (false, _) if rows.is_some() => Err(Failure::Usage("--shard-rows goes with --resume".into())),
             (false, _) => Ok(None),
         }
     }
 
-    fn batch_size(&self) -> Result<BatchSize, Failure> {
-        if self.args.text("batch")?.as_deref() == Some("auto") {
-            return Ok(BatchSize::Auto);
-        }
-        let count = self.args.count("batch", MAX_BATCH).map_err(|failure| match failure {
-            Failure::Usage(why) => Failure::Usage(format!("{why}, or auto")),
-            other => other,
-        });
-        Ok(BatchSize::Fixed(count?.unwrap_or(1)))
-    }
-
     fn data_options(&self) -> Result<DataOptions, Failure> {
-        let args = self.args;
-        let feature = |text: String| {
-            let pair = text.split_once('=').map(|(input, name)| (input.to_string(), name.to_string()));
-            pair.ok_or_else(|| Failure::Usage(format!("--feature {text}: write it as INPUT=NAME")))
-        };
-        let preprocess = match args.text("preprocess")? {
-            None => Preprocess::None,
-            Some(name) => *Preprocess::ALL.iter().find(|p| p.name() == name).ok_or_else(|| {
-                Failure::Usage(format!("--preprocess {name}: there are tf, torch, caffe, unit and none"))
-            })?,
-        };
-        let resize = args.text("resize")?.map(|text| height_and_width(&text)).transpose()?;
-        let size = |flag: &str| -> Result<Option<usize>, Failure> {
-            let bytes = args.bytes(flag)?.map(usize::try_from).transpose();
+        let flags = &self.flags.data;
+        let size = |flag: &str, bytes: Option<u64>| -> Result<Option<usize>, Failure> {
+            let bytes = bytes.map(usize::try_from).transpose();
             bytes.map_err(|_| Failure::Usage(format!("--{flag}: more than the address space")))
         };
+        let resize = flags.resize.map(|sides| sides.0);
         Ok(DataOptions {
             access: Access::everything(),
-            record_bytes: size("record-memory")?,
-            decode_bytes: args.bytes("decode-memory")?,
-            string_bytes: size("string-memory")?,
-            pipeline_bytes: args.bytes("pipeline-memory")?,
+            record_bytes: size("record-memory", flags.record_memory)?,
+            decode_bytes: flags.decode_memory,
+            string_bytes: size("string-memory", flags.string_memory)?,
+            pipeline_bytes: flags.pipeline_memory,
             sources: self.sources.clone(),
-            features: args.texts("feature")?.into_iter().map(feature).collect::<Result<_, _>>()?,
-            label: args.text("label")?,
+            features: flags.feature.clone(),
+            label: flags.label.clone(),
             resize,
             method: resize.map(|_| Resize::Bilinear),
-            preprocess,
-            skip_bad: args.has("skip-bad"),
+            preprocess: flags.preprocess.unwrap_or_default(),
+            skip_bad: flags.skip_bad,
         })
     }
-}
-
-/// Flags that make sense for a data set only.
-fn of_data_set() -> impl Iterator<Item = &'static str> {
-    ["batch", "shape"].iter().chain(DATA_FLAGS).chain(SHARD_FLAGS).copied()
-}
-
-fn height_and_width(text: &str) -> Result<[usize; 2], Failure> {
-    let side = |text: &str| text.parse::<usize>().ok().filter(|n| (1..=MAX_SIDE).contains(n));
-    let sides = text.split_once('x').and_then(|(height, width)| Some([side(height)?, side(width)?]));
-    sides.ok_or_else(|| Failure::Usage(format!("--resize {text}: write it as 224x224, height first")))
 }

@@ -329,7 +329,7 @@ fn field_of(column: &Column, schema: &Schema) -> Result<String, String> {
             None if schema.fields().len() == 1 => 0,
             None => {
                 return Err(format!(
-                    "which field feeds {0}? There are {schema}; name one with --feature {0}=NAME",
+                    "which field feeds {0}? Name one as its feature: {schema}",
                     column.input
                 ));
             }
@@ -367,8 +367,7 @@ fn find_features(spec: &DatasetSpec, scan: &Scan) -> Result<Vec<String>, DataErr
         names.extend((more > 0).then(|| format!("{more} others")));
         let (input, dtype, shape) = (&column.input, column.dtype, column.row_shape);
         spec_error(format!(
-            "which feature feeds {input} ({dtype} of {shape})? The first record has {}; \
-             name one with --feature {input}=NAME",
+            "which feature feeds {input} ({dtype} of {shape})? Name one of those of the first record: {}",
             names.join(", ")
         ))
     };

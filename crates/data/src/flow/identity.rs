@@ -97,7 +97,7 @@ pub(crate) fn mismatch(found: &[u8], what: &str, header: &str) -> Option<String>
     let found: Option<Map<String, Value>> = serde_json::from_slice(found).ok();
     let Some(found) = found.filter(|found| found.get("tightfit").and_then(Value::as_str) == Some(what))
     else {
-        return Some(format!("it is no {what} of a pipeline, or one of another version of TightFit"));
+        return Some(format!("it is not a {what} of a pipeline, or comes from another version of TightFit"));
     };
     match found.get("version").and_then(Value::as_u64) {
         Some(VERSION) => {}

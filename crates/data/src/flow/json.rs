@@ -333,7 +333,7 @@ impl<'a> Args<'a> {
 /// An element type by TensorFlow's name, as `float32`.
 pub(crate) fn read_dtype(value: &Value) -> Read<DType> {
     let dtype = DType::ALL.into_iter().find(|dtype| Some(dtype.name()) == value.as_str());
-    dtype.ok_or_else(|| format!("{value} is no element type, as \"float32\""))
+    dtype.ok_or_else(|| format!("{value} is not an element type such as \"float32\""))
 }
 
 fn bytes(value: &Value) -> Option<u64> {

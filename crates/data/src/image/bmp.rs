@@ -50,7 +50,7 @@ impl<'a> Bmp<'a> {
         // TensorFlow takes no other bytes for a BMP either.
         match data.len().cmp(&all_bytes) {
             Ordering::Less => return Err(ends()),
-            Ordering::Greater => return Err(broken("a BMP with bytes behind its pixels")),
+            Ordering::Greater => return Err(broken("a BMP with extra bytes after its pixels")),
             Ordering::Equal => {}
         }
         Ok(Bmp { data, channels, is_top_down: word(22) > i32::MAX as u32 })

@@ -353,7 +353,7 @@ fn unpack<R: Read>(
             Some(before) if code == next => (true, before),
             Some(_) if code < next => (false, code),
             None if code < clear => (false, code),
-            _ => return broken("a GIF with a code that stands for nothing"),
+            _ => return broken("a GIF with an undefined code"),
         };
         let mut start = if is_new { CODES - 1 } else { CODES };
         while of > end && start > 1 {

@@ -50,7 +50,7 @@ impl<'a> Arguments<'a> {
     fn number(&self, name: &str) -> Result<f64, ImageError> {
         match self.get(name) {
             Some(Argument::Number(value)) => Ok(value),
-            Some(_) => self.error("an argument that is a number is given something else"),
+            Some(_) => self.error("an argument is not a number"),
             None => self.error("an argument is missing"),
         }
     }
@@ -78,7 +78,7 @@ impl<'a> Arguments<'a> {
     fn flag(&self, name: &str) -> Result<bool, ImageError> {
         match self.get(name) {
             Some(Argument::Flag(value)) => Ok(value),
-            Some(_) => self.error("an argument that is true or false is given something else"),
+            Some(_) => self.error("an argument is not true or false"),
             None => Ok(false),
         }
     }
@@ -86,7 +86,7 @@ impl<'a> Arguments<'a> {
     fn text(&self, name: &str) -> Result<Option<&'a str>, ImageError> {
         match self.get(name) {
             Some(Argument::Text(value)) => Ok(Some(value)),
-            Some(_) => self.error("an argument that is a name is given something else"),
+            Some(_) => self.error("an argument is not a name"),
             None => Ok(None),
         }
     }
@@ -94,7 +94,7 @@ impl<'a> Arguments<'a> {
     fn numbers(&self, name: &str) -> Result<&'a [f64], ImageError> {
         match self.get(name) {
             Some(Argument::Numbers(values)) => Ok(values),
-            Some(_) => self.error("an argument that is several numbers is given something else"),
+            Some(_) => self.error("an argument is not a list of numbers"),
             None => self.error("an argument is missing"),
         }
     }

@@ -32,7 +32,7 @@ impl PipelineRows {
     /// Opens it for a moment: the type of its rows, how many there are if that is known, and what tells it from other
     /// pipelines and other files.
     pub(crate) fn look(&self, budget: &MemoryBudget) -> Result<PipelineFacts, DataError> {
-        let _reserved = budget.try_reserve("stages (--pipeline-memory)", self.memory_bytes)?;
+        let _reserved = budget.try_reserve("the data pipeline", self.memory_bytes)?;
         let pipeline = self.open()?;
         let (schema, rows) = (pipeline.schema().clone(), pipeline.rows());
         Ok(PipelineFacts { schema, rows, key: canonical(&pipeline.identity()) })

@@ -209,7 +209,7 @@ impl Keys {
     pub fn list(url: &str) -> io::Result<Keys> {
         let url = Url::parse(url)?;
         if url.is_http() {
-            return Err(wrong("files behind http are named one by one: there is no list of them"));
+            return Err(wrong("http has no listing: name each file"));
         }
         let (store, runtime) = store(&url)?;
         let plain = url.path.find(['*', '?', '[']).and_then(|at| url.path.get(..at)).unwrap_or(url.path);

@@ -425,7 +425,7 @@ impl<I: Input> Decoder<I> {
         let packed = self.content_bytes(start, bytes)?;
         let damaged = |this: &Self| {
             let expected = format!("the lengths and bytes of {elements} strings");
-            this.input.error(Problem::invalid(expected, format!("{bytes} bytes that are something else")))
+            this.input.error(Problem::invalid(expected, format!("{bytes} other bytes")))
         };
         // Each length takes a byte at least, which bounds the first walk.
         let mut rest = &packed[..];

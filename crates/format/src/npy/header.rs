@@ -196,7 +196,7 @@ impl<'a> Tokens<'a> {
         if quote == b'"' && !self.accept(b'"') {
             return Err(Problem::Unsupported {
                 what: "an array of records".to_string(),
-                advice: "save each field as an array of its own",
+                advice: "save each field as a separate array",
             });
         }
         let mut parts = self.0.splitn(2, |b| *b == quote);

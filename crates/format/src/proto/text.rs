@@ -115,7 +115,7 @@ impl TextReader {
                 break;
             }
             if token.len() == TOKEN_BYTES {
-                let found = format!("{token:?} that goes on");
+                let found = format!("a longer {token:?}");
                 return Err(self.error_from(mark, Problem::invalid("a name or number", found)));
             }
             token.push(char::from(byte));

@@ -65,7 +65,7 @@ impl WireReader {
         if readable < VARINT_BYTES {
             return Err(self.truncated("a number of variable length", readable as u64 + 1));
         }
-        Err(self.error(Problem::invalid("a number of at most 10 bytes", "one that goes on")))
+        Err(self.error(Problem::invalid("a number of at most 10 bytes", "a longer one")))
     }
 
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N]> {

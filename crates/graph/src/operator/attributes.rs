@@ -114,7 +114,7 @@ impl<'a> Attributes<'a> {
     /// A number.
     ///
     /// # Errors
-    /// [`OpError::Attribute`] when it is no number.
+    /// [`OpError::Attribute`] when it is not a number.
     pub fn float_or(&self, name: &str, default: f32) -> Result<f32, OpError> {
         self.read(name, "a number", Some(default), |v| match v {
             AttrValue::Float(x) => Some(*x),

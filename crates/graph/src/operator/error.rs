@@ -65,7 +65,7 @@ impl fmt::Display for OpError {
             OpError::File(error) => error.fmt(f),
             OpError::Kernel(error) => error.fmt(f),
             OpError::Strings { bytes } => {
-                write!(f, "makes {bytes} bytes of strings, for which there is no room")
+                write!(f, "makes {bytes} bytes of strings, more than there is room for")
             }
             OpError::Internal(why) => write!(f, "{why} (a defect of TightFit)"),
         }

@@ -2,6 +2,7 @@
 
 use tightfit_core::{DType, MemoryBudget, Shape};
 use tightfit_data::{Column, PipelineRows, Probe};
+use tightfit_graph::GraphError;
 use tightfit_graph::dim::{Dim, Dims};
 use tightfit_graph::ir::{NodeKind, Port};
 
@@ -55,7 +56,7 @@ pub fn columns(
     let unknown = options.data.features.iter().find(|(input, _)| columns.iter().all(|c| c.input != *input));
     if let Some((input, _)) = unknown {
         let names = columns.iter().map(|c| c.input.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(Error::Usage(format!("--feature {input}: the model has no such input; it has {names}")));
+        return Err(Error::option("feature", input, format!("the model has no such input; it has {names}")));
     }
     Ok(columns)
 }
@@ -66,9 +67,7 @@ fn name_of<'a>(feature: Option<&'a (String, String)>, port: &'a Port) -> &'a str
 }
 
 fn open_shape(input: &str, dims: &Dims) -> Error {
-    Error::Usage(format!(
-        "the shape of input '{input}' is open: {dims}; say what it is with --shape or --resize"
-    ))
+    GraphError::OpenShape { input: input.to_string(), dims: dims.to_string() }.into()
 }
 
 /// The shape of one row, from `--shape`, `--resize` and the model, in this order.
@@ -121,9 +120,9 @@ pub fn fixed_batch(model: &Model, options: &JobOptions) -> Option<usize> {
 /// # Errors
 /// [`Error::Usage`] when the first output has no scores of classes.
 pub fn right_rows(outputs: &Outputs<'_>, labels: &[i64]) -> Result<u64, Error> {
-    let name = outputs.name(0).ok_or_else(|| Error::Usage("--label: the model has no output".to_string()))?;
+    let name = outputs.name(0).ok_or_else(|| Error::option("label", "", "the model has no output"))?;
     let no_scores =
-        || Error::Usage(format!("--label: '{name}' holds no float32 scores of classes for each row"));
+        || Error::option("label", "", format!("'{name}' holds no float32 scores of classes for each row"));
     let tensor = outputs.tensor(0).filter(|t| t.dtype() == DType::F32).ok_or_else(no_scores)?;
     let scores = tensor.as_slice::<f32>().ok_or_else(no_scores)?;
     let classes = scores.len().checked_div(labels.len()).filter(|n| *n > 0).ok_or_else(no_scores)?;

@@ -10,7 +10,7 @@ use tightfit_format::location::Shown;
 use tightfit_kernels::Isa;
 
 use super::{BatchSize, JobOptions};
-use crate::error::Error;
+use crate::error::{Error, OtherJob};
 use crate::model::Model;
 use crate::sink::SinkOptions;
 use crate::tensor::Tensor;
@@ -18,6 +18,9 @@ use crate::tensor::Tensor;
 /// Data files that are named one by one, so that an error can say which has changed. All of them, these too, are in
 /// the digest.
 const NAMED_FILES: usize = 16;
+
+/// How the names of what is no option begin.
+const NO_OPTIONS: [&str; 5] = ["tightfit", "processor", "model", "method of resizing", "data"];
 
 /// Names of what makes up a job, with their values.
 #[derive(Debug, Default)]
@@ -41,14 +44,14 @@ impl Identity {
         let stamp = display(FileStamp::of(model.path())?);
         job.put("model", format!("{} {stamp}", model.path().display()));
         let outputs = model.graph().outputs.iter().map(|port| port.name.as_str());
-        job.put("--fetch", outputs.collect::<Vec<_>>().join(" "));
+        job.put("fetch", outputs.collect::<Vec<_>>().join(" "));
         for (name, tensor) in &options.fixed {
             let digest = tensor_digest(tensor);
-            job.put(format!("--input {name}"), format!("{}{} {digest}", tensor.dtype(), tensor.shape()));
+            job.put(format!("input {name}"), format!("{}{} {digest}", tensor.dtype(), tensor.shape()));
         }
         job.put_options(options, shard_rows);
-        job.put_optional("--top", sink.top);
-        job.put_optional("--labels", sink.labels.as_ref().map(|labels| digest(labels.names())));
+        job.put_optional("top", sink.top);
+        job.put_optional("labels", sink.labels.as_ref().map(|labels| digest(labels.names())));
         job.put_data(dataset)?;
         Ok(job)
     }
@@ -64,23 +67,23 @@ impl Identity {
     fn put_options(&mut self, options: &JobOptions, shard_rows: Option<u64>) {
         let data = &options.data;
         match options.batch {
-            BatchSize::Fixed(batch) => self.put("--batch", batch.to_string()),
-            BatchSize::Auto => self.put("--batch", "auto"),
+            BatchSize::Fixed(batch) => self.put("batch", batch.to_string()),
+            BatchSize::Auto => self.put("batch", "auto"),
         }
-        self.put_optional("--shard-rows", shard_rows);
+        self.put_optional("shard-rows", shard_rows);
         let mut shapes: Vec<_> = options.shapes.iter().map(|(name, s)| format!("{name}={s}")).collect();
         shapes.sort();
-        self.put("--shape", shapes.join(" "));
+        self.put("shape", shapes.join(" "));
         let features: Vec<_> = data.features.iter().map(|(input, name)| format!("{input}={name}")).collect();
-        self.put("--feature", features.join(" "));
-        self.put_optional("--label", data.label.as_ref());
-        self.put_optional("--resize", data.resize.map(|[height, width]| format!("{height}x{width}")));
+        self.put("feature", features.join(" "));
+        self.put_optional("label", data.label.as_ref());
+        self.put_optional("resize", data.resize.map(|[height, width]| format!("{height}x{width}")));
         self.put_optional("method of resizing", data.method.map(|method| format!("{method:?}")));
-        self.put("--preprocess", data.preprocess.name());
-        self.put("--skip-bad", data.skip_bad.to_string());
-        self.put_optional("--record-memory", data.record_bytes);
-        self.put_optional("--decode-memory", data.decode_bytes);
-        self.put_optional("--string-memory", data.string_bytes);
+        self.put("preprocess", data.preprocess.name());
+        self.put("skip-bad", data.skip_bad.to_string());
+        self.put_optional("record-memory", data.record_bytes);
+        self.put_optional("decode-memory", data.decode_bytes);
+        self.put_optional("string-memory", data.string_bytes);
     }
 
     fn put_data(&mut self, dataset: &Dataset) -> Result<(), Error> {
@@ -117,11 +120,18 @@ impl Identity {
 
     /// What has changed since names had the values that `before` gives. Of several changes it is the first: those
     /// behind it are its consequences more often than not.
-    pub fn change(&self, before: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    pub fn change(&self, before: &dyn Fn(&str) -> Option<String>) -> Option<OtherJob> {
         let mut changes = self.entries().filter_map(|(name, now)| {
             // A journal of an earlier version lacks what came to be of account later.
             let then = before(name).unwrap_or_default();
-            (then != now).then(|| format!("{name} was '{then}' and is '{now}'"))
+            (then != now).then(|| OtherJob {
+                path: Default::default(),
+                name: name.to_string(),
+                is_option: !NO_OPTIONS.iter().any(|other| name.starts_with(other)),
+                then,
+                now: now.to_string(),
+                results: String::new(),
+            })
         });
         changes.next()
     }

@@ -22,7 +22,7 @@ use tightfit_format::whole;
 
 use super::identity::Identity;
 use super::names::ShardNames;
-use crate::error::Error;
+use crate::error::{Error, OtherJob};
 use crate::progress::Done;
 
 /// Of a later version whose lines mean something else.
@@ -130,7 +130,7 @@ impl Journal {
         if self.begun.is_some() || is_ours || line.iter().all(|byte| *byte == 0) {
             return Ok(());
         }
-        Err(Error::data(&self.path, "is no file that tells how far a job is; give another --output"))
+        Err(Error::data(&self.path, "does not tell how far a job is; choose another output"))
     }
 
     fn begin(
@@ -139,7 +139,7 @@ impl Journal {
         names: &ShardNames,
         identity: &Identity,
     ) -> Result<(), Error> {
-        let anew = format!("delete it and {} to start anew, or give another --output", names.pattern());
+        let anew = format!("delete it and {} to start anew, or choose another output", names.pattern());
         if line.get("tightfit resume").and_then(Value::as_u64) != Some(VERSION) {
             let found = line.get("tightfit resume").map_or_else(|| "none".to_string(), Value::to_string);
             let why = format!("has version {found} of its format, and this program reads {VERSION}; {anew}");
@@ -147,7 +147,8 @@ impl Journal {
         }
         let then = |name: &str| Some(line.get("job")?.get(name)?.as_str()?.to_string());
         if let Some(change) = identity.change(&then) {
-            return Err(Error::data(&self.path, format!("is of another job: {change}; {anew}")));
+            let (path, results) = (self.path.clone(), names.pattern());
+            return Err(Error::OtherJob(Box::new(OtherJob { path, results, ..change })));
         }
         let number = |name: &str| line.get(name).and_then(Value::as_u64).filter(|n| *n > 0);
         let batch = number("batch").and_then(|n| usize::try_from(n).ok());

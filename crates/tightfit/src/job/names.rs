@@ -103,8 +103,8 @@ impl ShardNames {
         match entries.flatten().map(|entry| entry.file_name()).filter(is_shard).min() {
             Some(name) => {
                 let why = format!(
-                    "is there already, and {} to go on behind it is not; delete {} to start anew, or give another \
-                     --output",
+                    "exists, but {}, which says how to continue, does not; delete {} to start anew, or choose another \
+                     output",
                     self.journal().display(),
                     self.pattern()
                 );

@@ -130,7 +130,7 @@ fn check_is_no_data(output: &Path, sources: &[PathBuf]) -> Result<(), Error> {
         |source: &&PathBuf| fs::canonicalize(source).is_ok_and(|source| folder.starts_with(source));
     match sources.iter().filter(|source| source.is_dir()).find(is_above) {
         Some(source) if tightfit_data::is_data_name(output) => Err(Error::Usage(format!(
-            "{}: its shards would become part of the data in {}; give an --output outside of it",
+            "{}: its shards would become part of the data in {}; choose an output outside of it",
             output.display(),
             source.display()
         ))),
@@ -209,7 +209,7 @@ fn last_state(names: &ShardNames, journal: &Journal, is_pipeline: bool) -> Resul
         _ => {
             let (journal, pattern) = (names.journal(), names.pattern());
             let why = format!(
-                "is the state that the job goes on from, and not there; put it back, or delete {} and {pattern} to \
+                "is missing, and the job continues from it; put it back, or delete {} and {pattern} to \
                  start anew",
                 journal.display()
             );

@@ -76,13 +76,12 @@ impl Described {
                 }
                 (MetaGraphDef::read(SourceFile::open(&meta)?, false, budget)?, beside(path))
             }
-            ModelFormat::TfLite => {
-                return Err(Error::data(path, format!("is {format}, which is not supported yet")));
+            other => {
+                return Err(Error::data(path, match other.foreign() {
+                    Some(kind) => format!("is {kind}; {}", kind.advice(path)),
+                    None => format!("is {other}"),
+                }));
             }
-            ModelFormat::Unknown if path.is_dir() => {
-                return Err(Error::data(path, "is a folder without a saved_model.pb"));
-            }
-            other => return Err(Error::data(path, format!("is {other}"))),
         };
         let MetaGraphDef { graph: def, info } = graph;
         // Most files of another kind that happen to be wire format have no field that is a node.

@@ -8,8 +8,11 @@ use std::io::{self, Write};
 use super::elements::{write_csv, write_csv_score, write_csv_text};
 use super::file::Output;
 use super::labels::Top;
-use super::{Part, Rows, Sink};
+use super::{Part, RowPlace, Rows, Sink};
 use crate::error::Error;
+
+/// The columns that tell where a row comes from.
+const PLACE: &[u8] = b"row,file,record";
 
 /// Writes a .csv file.
 pub struct Csv {
@@ -89,7 +92,7 @@ impl Csv {
 fn write_header(output: &mut Output, has_place: bool, parts: &[(&str, Part<'_>)]) -> io::Result<()> {
     let mut lead = "";
     if has_place {
-        output.write_all(b"row,source")?;
+        output.write_all(PLACE)?;
         lead = ",";
     }
     for (name, part) in parts {
@@ -127,11 +130,16 @@ fn write_row(
 
 fn write_place(output: &mut Output, rows: &Rows<'_>, row: usize) -> io::Result<()> {
     write!(output, "{},", rows.first_row + row as u64)?;
-    write_csv_text(output, &(rows.sources)(row))
+    let RowPlace { file, record } = (rows.sources)(row);
+    write_csv_text(output, &file)?;
+    match record {
+        Some(record) => write!(output, ",{record}"),
+        None => output.write_all(b","),
+    }
 }
 
 fn write_top_header(output: &mut Output, is_whole: bool, k: usize) -> io::Result<()> {
-    output.write_all(if is_whole { b"row" } else { b"row,source" })?;
+    output.write_all(if is_whole { b"row" } else { PLACE })?;
     (1..=k).try_for_each(|i| write!(output, ",index_{i},label_{i},score_{i}"))?;
     output.write_all(b"\n")
 }

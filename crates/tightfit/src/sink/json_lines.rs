@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use super::elements::{write_json, write_json_score, write_json_text};
 use super::file::Output;
 use super::labels::Top;
-use super::{Part, Rows, Sink};
+use super::{Part, RowPlace, Rows, Sink};
 use crate::error::{Error, defect};
 use crate::outputs::Outputs;
 
@@ -45,9 +45,13 @@ fn open(output: &mut Output, rows: &Rows<'_>, row: usize) -> io::Result<()> {
     if rows.is_whole {
         return output.write_all(b"{");
     }
-    write!(output, "{{\"row\": {}, \"source\": ", rows.first_row + row as u64)?;
-    write_json_text(output, (rows.sources)(row).as_bytes())?;
-    output.write_all(b", ")
+    let RowPlace { file, record } = (rows.sources)(row);
+    write!(output, "{{\"row\": {}, \"file\": ", rows.first_row + row as u64)?;
+    write_json_text(output, file.as_bytes())?;
+    match record {
+        Some(record) => write!(output, ", \"record\": {record}, "),
+        None => output.write_all(b", "),
+    }
 }
 
 fn write_best(output: &mut Output, top: &Top, best: &[(usize, f64)]) -> io::Result<()> {

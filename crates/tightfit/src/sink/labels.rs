@@ -29,7 +29,7 @@ impl Labels {
         let text = String::from_utf8(text).map_err(|error| {
             let good = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
             let line = good.filter(|byte| **byte == b'\n').count() + 1;
-            Error::data(path, format!("line {line} is no UTF-8"))
+            Error::data(path, format!("line {line} is not UTF-8"))
         })?;
         // Empty lines at the end name nothing.
         let end = text.trim_end().len();
@@ -86,7 +86,7 @@ impl Top {
     pub fn rows<'a>(&self, rows: &Rows<'a>) -> Result<Vec<Part<'a>>, Error> {
         let first = rows.named().next();
         let (name, tensor) =
-            first.ok_or_else(|| Error::Usage("there is no output to take the top of".into()))??;
+            first.ok_or_else(|| Error::Usage("the model has no output to rank".into()))??;
         let is_vector = tensor.shape().rank() < 2;
         let count = match tensor.shape().first() {
             Some(first) if !(rows.is_whole && is_vector) => *first,
@@ -109,7 +109,8 @@ impl Top {
         best.clear();
         let classes = part.bytes.len() / part.dtype.bytes();
         if let Some(names) = self.labels.as_ref().map(|labels| labels.count()).filter(|n| *n != classes) {
-            return Err(Error::Usage(format!("--labels has {names} names, but a row has {classes} classes")));
+            let why = format!("there are {names} names, but a row has {classes} classes");
+            return Err(Error::option("labels", "", why));
         }
         for (index, element) in part.bytes.chunks_exact(part.dtype.bytes()).enumerate() {
             let score = number(part.dtype, element).ok_or_else(|| {

@@ -11,11 +11,13 @@ pub(crate) mod file;
 mod json_lines;
 mod labels;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use tightfit_core::{DType, Shape, TensorView};
 use tightfit_format::spool::SPOOL_BYTES;
+use tightfit_graph::exec::Feed;
 use tightfit_graph::ir::Graph;
 
 use crate::error::Error;
@@ -52,14 +54,36 @@ pub trait Sink {
 pub struct Rows<'a> {
     /// The tensors.
     pub outputs: Outputs<'a>,
+    /// What was fed, in the order of the model's inputs. May have more rows than there are.
+    pub inputs: &'a [Feed<'a>],
+    /// The right class of each row, in a data set that has them.
+    pub labels: Option<&'a [i64]>,
     /// Rows of this batch: the first dimension of tensors that hold a row for each.
     pub rows: usize,
     /// The number of the first row among all.
     pub first_row: u64,
     /// True when this is a single call on fed tensors: results are tensors, not rows.
     pub is_whole: bool,
-    /// Where a row of this batch comes from: file and record.
-    pub sources: &'a dyn Fn(usize) -> String,
+    /// Where a row of this batch comes from.
+    pub sources: &'a dyn Fn(usize) -> RowPlace,
+}
+
+/// Where a row comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowPlace {
+    /// The file, with the secrets of URLs left out.
+    pub file: String,
+    /// The number of the record or row in it, from 0; `None` for an image file.
+    pub record: Option<u64>,
+}
+
+impl fmt::Display for RowPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.record {
+            Some(record) => write!(f, "{}, record {record}", self.file),
+            None => f.write_str(&self.file),
+        }
+    }
 }
 
 impl<'a> Rows<'a> {
@@ -241,8 +265,9 @@ impl SinkOptions {
         let format = SinkFormat::of(path)?;
         let is_text = matches!(format, SinkFormat::Jsonl | SinkFormat::Csv);
         if !is_text && (self.top.is_some() || self.labels.is_some()) {
-            let why = format!("{}: --top and --labels are for .jsonl and .csv", path.display());
-            return Err(Error::Usage(why));
+            let why = format!("{} is neither .jsonl nor .csv, where scores have names and an order", path.display());
+            let name = if self.top.is_some() { "top" } else { "labels" };
+            return Err(Error::option(name, "", why));
         }
         Ok(format)
     }

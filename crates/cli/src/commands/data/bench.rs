@@ -2,35 +2,49 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::{Value, json};
 use tightfit::flow::StageReport;
 use tightfit::pipeline::{Measured, measure, read_spec};
 use tightfit::{Access, display_bytes, limits};
 
-use crate::args::{Args, Command};
+use crate::args::{JsonFlag, LimitFlags, SpecArg, seconds};
 use crate::commands::records;
 use crate::failure::Failure;
-use crate::system::{Start, stop_flag};
-use crate::table::{columns, print};
+use crate::stdin;
+use crate::system::stop_flag;
+use crate::table::{columns, count_of, print};
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "data bench",
-    positional: "SPEC",
-    about: "Measures a data pipeline (JSON, or TFRecord files): records/s, MB/s, bytes held by stage",
-    flags: &[&["memory", "threads", "seconds", "json"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit data bench pipeline.json --memory 64MiB";
+
+/// Measure a pipeline: its speed, the stage that holds it up, bytes held
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit data bench SPEC [OPTIONS]")]
+pub struct Flags {
+    #[command(flatten)]
+    spec: SpecArg,
+    /// Measure for S seconds [default: 10, or to the end of the data]
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true, help_heading = "Output")]
+    seconds: Option<f64>,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    limits: LimitFlags,
+}
 
 /// The longest measurement without `--seconds`.
 const SECONDS: f64 = 10.0;
 
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    let (budget, threads) = records::budget(args)?;
-    let seconds = args.seconds()?.unwrap_or(SECONDS);
-    let spec = read_spec(args.model(), &Access::everything(), threads, &budget)?;
+/// # Errors
+/// What is wrong with the data, and work that does not fit the memory.
+pub fn run(flags: &Flags) -> Result<(), Failure> {
+    let (budget, threads) = records::budget(&flags.limits)?;
+    let seconds = flags.seconds.unwrap_or(SECONDS);
+    let spec = read_spec(&stdin::data_of(&flags.spec.spec)?, &Access::everything(), threads, &budget)?;
     let measured = measure(&spec, threads, Duration::from_secs_f64(seconds), &budget, stop_flag())?;
-    match args.has("json") {
+    match flags.json.json {
         true => print(&format!("{:#}\n", json(&measured, budget.peak_bytes()))),
         false => print(&text(&measured, budget.peak_bytes())),
     }
@@ -93,8 +107,8 @@ fn text(measured: &Measured, budget_peak_bytes: u64) -> String {
     let elapsed = measured.elapsed;
     let megabytes = |bytes: u64| rate(bytes, elapsed) / 1e6;
     let mut text = format!(
-        "{} elements in {:.2} s: {:.0} elements/s, {:.0} MB/s from the sources\n",
-        measured.elements,
+        "{} in {:.2} s: {:.0} elements/s, {:.0} MB/s from the sources\n",
+        count_of(measured.elements, "element"),
         elapsed.as_secs_f64(),
         rate(measured.elements, elapsed),
         megabytes(source_bytes(measured)),

@@ -1,32 +1,46 @@
 //! `data head`: the first elements of a pipeline.
 
+use clap::Args;
 use serde_json::{Value, json};
 use tightfit::Access;
 use tightfit::flow::Field;
 use tightfit::pipeline::{head, read_spec};
 
-use crate::args::{Args, Command};
+use crate::args::{JsonFlag, LimitFlags, SpecArg, count};
 use crate::commands::records;
 use crate::failure::Failure;
-use crate::system::Start;
+use crate::stdin;
 use crate::table::print_by;
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "data head",
-    positional: "SPEC",
-    about: "Shows the type and the first elements of a pipeline (JSON, a .json file, or data files)",
-    flags: &[&["records", "memory", "threads", "json"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit data head pipeline.json -n 3
+  echo '{\"source\": {\"range\": 3}}' | tightfit data head -";
 
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    let (budget, threads) = records::budget(args)?;
-    let elements = args.count("records", records::MAX_SHOWN)?.unwrap_or(records::SHOWN);
-    let spec = read_spec(args.model(), &Access::everything(), threads, &budget)?;
+/// Show what comes out of a pipeline: its fields and the first elements
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit data head SPEC [OPTIONS]")]
+pub struct Flags {
+    #[command(flatten)]
+    spec: SpecArg,
+    /// Show N elements [default: 10]
+    #[arg(short = 'n', long, value_name = "N", value_parser = count::<{ records::MAX_SHOWN }>, help_heading = "Output")]
+    records: Option<usize>,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    limits: LimitFlags,
+}
+
+/// # Errors
+/// What is wrong with the data, and work that does not fit the memory.
+pub fn run(flags: &Flags) -> Result<(), Failure> {
+    let (budget, threads) = records::budget(&flags.limits)?;
+    let elements = flags.records.unwrap_or(records::SHOWN);
+    let spec = read_spec(&stdin::data_of(&flags.spec.spec)?, &Access::everything(), threads, &budget)?;
     let mut head = head(&spec, elements as u64, threads, &budget)?;
     let fields = head.schema().fields();
-    let is_json = args.has("json");
+    let is_json = flags.json.json;
     print_by(|out| match is_json {
         true => {
             write!(out, "{{\"schema\": [")?;

@@ -1,47 +1,63 @@
 //! `records convert`: other files become records, and records other files.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
+use clap::Args;
 use serde_json::json;
 use tightfit::DType;
 use tightfit::records::{ConvertOptions, convert};
 
-use crate::args::{Args, Command};
+use crate::args::{JsonFlag, MemoryFlag, QuietFlag};
 use crate::failure::Failure;
-use crate::system::{Start, stop_flag};
-use crate::table::print;
+use crate::system::stop_flag;
+use crate::table::count_of;
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "records convert",
-    positional: "FILE..",
-    about: "Turns .csv, .npy, .npz, .parquet, .arrow or images into TFRecord or back; compresses or unpacks TFRecord",
-    flags: &[&["output", "dtype", "memory", "json", "quiet"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit records convert table.csv --output table.tfrecord
+  tightfit records convert train.tfrecord.gz --output train.tfrecord";
 
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    let output = super::output(args, COMMAND.name)?;
-    let (budget, _) = super::budget(args)?;
+/// Convert .csv, .npy, .npz, .parquet, .arrow and images to TFRecord and back, or compress and unpack TFRecord
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records convert FILE... --output FILE [OPTIONS]")]
+pub struct Flags {
+    /// Files to convert, folders and globs, - for standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Write FILE; its name says what it becomes
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    output: PathBuf,
+    /// Store floats in .npy and .npz as float16, float32 or float64 [default:
+    /// float32]
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    dtype: Option<String>,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    quiet: QuietFlag,
+    #[command(flatten)]
+    memory: MemoryFlag,
+}
+
+/// # Errors
+/// What is wrong with the data, and work that does not fit the memory.
+pub fn run(flags: Flags) -> Result<(), Failure> {
+    let budget = super::memory(flags.memory)?;
     let begin = Instant::now();
-    let mut options = ConvertOptions::new(args.paths().to_vec(), output);
-    if let Some(name) = args.text("dtype")? {
-        let dtype = DType::ALL.into_iter().find(|dtype| dtype.name() == name);
+    let mut options = ConvertOptions::new(super::sources(flags.files)?, flags.output);
+    if let Some(name) = &flags.dtype {
+        let dtype = DType::ALL.into_iter().find(|dtype| dtype.name() == *name);
         options.floats =
             dtype.ok_or_else(|| Failure::Usage(format!("--dtype {name}: there is no such type")))?;
     }
-    let bar = super::watch(args, args.paths(), options.passes(), &budget);
+    let bar = super::watch(flags.quiet.quiet, &options.sources, options.passes(), &budget);
     let records = convert(&options, &budget, stop_flag());
     drop(bar);
     let records = records?;
     let seconds = begin.elapsed().as_secs_f64();
     let path = options.output.display();
-    super::say(args, &format!("{path}: {records} records in {seconds:.2} s\n"));
-    match args.has("json") {
-        true => {
-            let output = path.to_string();
-            print(&format!("{:#}\n", json!({"records": records, "output": output, "seconds": seconds})))
-        }
-        false => Ok(()),
-    }
+    super::say(flags.quiet.quiet, &format!("{path}: {} in {seconds:.2} s\n", count_of(records, "record")));
+    let output = path.to_string();
+    super::print_json(flags.json.json, || json!({"records": records, "output": output, "seconds": seconds}))
 }

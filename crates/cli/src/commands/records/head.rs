@@ -1,29 +1,45 @@
 //! `records head`: the first records of a file.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use tightfit::records::head;
 
-use crate::args::{Args, Command};
+use crate::args::{JsonFlag, MemoryFlag, count};
 use crate::failure::Failure;
-use crate::system::Start;
+use crate::stdin;
 use crate::table::print;
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "records head",
-    positional: "FILE",
-    about: "Shows the first records of a TFRecord file, one JSON object a line",
-    flags: &[&["records", "memory", "json"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit records head train.tfrecord -n 3";
 
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    let (budget, _) = super::budget(args)?;
-    let records = args.count("records", super::MAX_SHOWN)?.unwrap_or(super::SHOWN);
-    let mut head = head(args.model(), records as u64, &budget)?;
+/// Show the first records of a TFRecord file, one JSON object a line
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records head FILE [OPTIONS]")]
+pub struct Flags {
+    /// A TFRecord file, or - for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Show N records [default: 10]
+    #[arg(short = 'n', long, value_name = "N", value_parser = count::<{ super::MAX_SHOWN }>, help_heading = "Output")]
+    records: Option<usize>,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    memory: MemoryFlag,
+}
+
+/// # Errors
+/// What is wrong with the data, and work that does not fit the memory.
+pub fn run(flags: Flags) -> Result<(), Failure> {
+    let budget = super::memory(flags.memory)?;
+    let records = flags.records.unwrap_or(super::SHOWN);
+    let mut head = head(&stdin::path_of(&flags.file)?, records as u64, &budget)?;
     let mut next = |before: &str| {
         let Some(record) = head.next_record()? else { return Ok(false) };
         print(&format!("{before}{record}"))?;
         Ok(true)
     };
-    super::print_list(&mut next, args.has("json").then_some("{\"records\": ["))
+    super::print_list(&mut next, flags.json.json.then_some("{\"records\": ["))
 }

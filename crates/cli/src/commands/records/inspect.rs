@@ -1,32 +1,48 @@
 //! `records inspect`: what a file of records is.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use serde_json::{Map, Value, json};
 use tightfit::display_bytes;
 use tightfit::records::{FeatureSummary, Inspection, MessageKind, Range, inspect, kind_name};
 
-use crate::args::{Args, Command};
+use crate::args::{JsonFlag, MemoryFlag, QuietFlag};
 use crate::failure::Failure;
-use crate::system::{Start, stop_flag};
-use crate::table::{columns, print};
+use crate::stdin;
+use crate::system::stop_flag;
+use crate::table::{columns, count_of, print};
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "records inspect",
-    positional: "FILE",
-    about: "Tells what a TFRecord file holds: counts, sizes, features, the first bad record",
-    flags: &[&["memory", "json", "quiet"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit records inspect train.tfrecord";
 
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    let (budget, _) = super::budget(args)?;
-    let bar = super::watch(args, args.paths(), 1, &budget);
-    let inspection = inspect(args.model(), &budget, stop_flag());
+/// Show what a TFRecord file holds: counts, sizes, features, bad records
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records inspect FILE [OPTIONS]")]
+pub struct Flags {
+    /// A TFRecord file, or - for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    quiet: QuietFlag,
+    #[command(flatten)]
+    memory: MemoryFlag,
+}
+
+/// # Errors
+/// What is wrong with the data, and work that does not fit the memory.
+pub fn run(flags: Flags) -> Result<(), Failure> {
+    let (budget, file) = (super::memory(flags.memory)?, stdin::path_of(&flags.file)?);
+    let bar = super::watch(flags.quiet.quiet, std::slice::from_ref(&file), 1, &budget);
+    let inspection = inspect(&file, &budget, stop_flag());
     drop(bar);
     let inspection = inspection?;
-    match args.has("json") {
+    match flags.json.json {
         true => print(&format!("{:#}\n", json(&inspection))),
-        false => print(&text(&args.model().display().to_string(), &inspection)),
+        false => print(&text(&flags.file.display().to_string(), &inspection)),
     }
 }
 
@@ -99,7 +115,7 @@ fn text(path: &str, inspection: &Inspection) -> String {
             display_bytes(inspection.plain_bytes)
         ),
     };
-    let mut text = format!("{path}: {} records, {stored}\n", inspection.records);
+    let mut text = format!("{path}: {}, {stored}\n", count_of(inspection.records, "record"));
     for (kind, records) in MessageKind::ALL.iter().zip(inspection.messages).filter(|(_, n)| *n > 0) {
         text.push_str(&format!("  {records} {kind}\n"));
     }

@@ -10,12 +10,14 @@ pub mod verify;
 
 use std::path::PathBuf;
 
+use clap::Subcommand;
+use serde_json::Value;
 use tightfit::MemoryBudget;
 use tightfit::process::floor_bytes;
 use tightfit::records::total_bytes;
 
 use super::Limits;
-use crate::args::Args;
+use crate::args::{LimitFlags, MemoryFlag};
 use crate::failure::Failure;
 use crate::progress::Watch;
 use crate::table::print;
@@ -24,26 +26,78 @@ use crate::table::print;
 pub(super) const SHOWN: usize = 10;
 pub(super) const MAX_SHOWN: usize = 1 << 30;
 
+/// Check, show, convert, shard, shuffle and make TFRecord files
+#[derive(Debug, Subcommand)]
+#[command(override_usage = "tightfit records COMMAND [OPTIONS]", subcommand_help_heading = "Commands")]
+pub enum Command {
+    Inspect(inspect::Flags),
+    Head(head::Flags),
+    Verify(verify::Flags),
+    Convert(convert::Flags),
+    Shard(shard::Flags),
+    Shuffle(shuffle::Flags),
+    Preprocess(preprocess::Flags),
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever goes wrong.
+    pub fn run(self) -> Result<(), Failure> {
+        match self {
+            Command::Inspect(flags) => inspect::run(flags),
+            Command::Head(flags) => head::run(flags),
+            Command::Verify(flags) => verify::run(flags),
+            Command::Convert(flags) => convert::run(flags),
+            Command::Shard(flags) => shard::run(flags),
+            Command::Shuffle(flags) => shuffle::run(flags),
+            Command::Preprocess(flags) => preprocess::run(flags),
+        }
+    }
+
+    /// The list of files of a command that takes many.
+    pub fn files_mut(&mut self) -> Option<&mut Vec<PathBuf>> {
+        match self {
+            Command::Verify(flags) => Some(&mut flags.files),
+            Command::Convert(flags) => Some(&mut flags.files),
+            Command::Shard(flags) => Some(&mut flags.files),
+            Command::Shuffle(flags) => Some(&mut flags.files),
+            Command::Inspect(_) | Command::Head(_) | Command::Preprocess(_) => None,
+        }
+    }
+}
+
 /// The memory that `--memory` leaves for the work, and the threads.
-pub(super) fn budget(args: &Args) -> Result<(MemoryBudget, usize), Failure> {
-    let limits = Limits::read(args)?;
+pub(super) fn budget(flags: &LimitFlags) -> Result<(MemoryBudget, usize), Failure> {
+    let limits = Limits::of(flags);
     super::check_floor(limits.memory_bytes)?;
     Ok((MemoryBudget::new(limits.memory_bytes - floor_bytes()), limits.threads))
 }
 
-/// The value of `--output`.
-fn output(args: &Args, command: &str) -> Result<PathBuf, Failure> {
-    args.path("output").ok_or_else(|| Failure::Usage(format!("{command} needs --output")))
+/// As [`budget`] for a command of one thread.
+fn memory(flag: MemoryFlag) -> Result<MemoryBudget, Failure> {
+    Ok(budget(&LimitFlags { memory: flag, threads: Some(1) })?.0)
+}
+
+/// The files that are named, `-` for the standard input.
+fn sources(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
+    files.into_iter().map(|file| crate::stdin::path_of(&file)).collect()
 }
 
 /// Shows how far it is with reading `sources` so many times, until what this gives is dropped.
-fn watch(args: &Args, sources: &[PathBuf], passes: u64, budget: &MemoryBudget) -> Watch {
-    Watch::new(args.has("quiet"), || Some(total_bytes(sources, true, budget)?.saturating_mul(passes)))
+fn watch(is_quiet: bool, sources: &[PathBuf], passes: u64, budget: &MemoryBudget) -> Watch {
+    Watch::new(is_quiet, || Some(total_bytes(sources, true, budget)?.saturating_mul(passes)))
+}
+
+/// The result for a program, or nothing.
+fn print_json(is_json: bool, value: impl FnOnce() -> Value) -> Result<(), Failure> {
+    if is_json { print(&format!("{:#}\n", value())) } else { Ok(()) }
 }
 
 /// Says on stderr what was done, unless it is not wanted.
-fn say(args: &Args, text: &str) {
-    if !args.has("quiet") {
+fn say(is_quiet: bool, text: &str) {
+    if !is_quiet {
         // Where stderr cannot be written to there is nobody to tell.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
     }
@@ -66,12 +120,17 @@ pub(super) fn print_list(next: &mut Next<'_>, opening: Option<&str>) -> Result<(
         }
         (before, has_any) = (between, true);
     };
-    match (opening, has_any) {
-        (Some(_), true) => print("\n]}\n"),
-        (Some(opening), false) => print(&format!("{opening}]}}\n")),
-        (None, true) => print("\n"),
-        (None, false) => Ok(()),
-    }?;
-    // What was shown before something bad is whole.
-    ending
+    let before = if has_any { "\n" } else { before };
+    match (opening, ending) {
+        (Some(_), Ok(())) => print(&format!("{before}]}}\n")),
+        // What was shown before something bad is whole, and stays one object.
+        (Some(_), Err(failure)) => {
+            print(&format!("{before}], \"error\": {}}}\n", failure.json()))?;
+            Err(failure.told())
+        }
+        (None, ending) => {
+            print(if has_any { "\n" } else { "" })?;
+            ending
+        }
+    }
 }

@@ -1,41 +1,57 @@
 //! `records preprocess`: what a pipeline makes, stored.
 
+use clap::Args;
 use serde_json::json;
 use tightfit::pipeline::{StoreOptions, Stored, read_spec, store};
 use tightfit::records::{MAX_SHARDS, total_bytes};
 use tightfit::{Access, display_bytes, limits};
 
-use crate::args::{Args, Command};
+use crate::args::{JsonFlag, LimitFlags, OutputFlag, QuietFlag, SpecArg, count};
 use crate::failure::Failure;
 use crate::progress::Watch;
-use crate::system::{Start, stop_flag};
-use crate::table::print;
+use crate::stdin;
+use crate::system::stop_flag;
+use crate::table::count_of;
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "records preprocess",
-    positional: "SPEC",
-    about: "Runs a pipeline (JSON, a .json file, or data files) once and stores its elements as tf.Examples",
-    flags: &[&["output", "shards", "memory", "threads", "json", "quiet"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit records preprocess pipeline.json --output digits.tfrecord.gz \\
+      --shards 8 --memory 256MiB";
 
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    let output = super::output(args, COMMAND.name)?;
-    let shards = args.count("shards", MAX_SHARDS)?;
-    let (budget, threads) = super::budget(args)?;
-    let spec = read_spec(args.model(), &Access::everything(), threads, &budget)?;
+/// Run a pipeline once and store its elements as tf.train.Examples
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records preprocess SPEC --output FILE [OPTIONS]")]
+pub struct Flags {
+    #[command(flatten)]
+    spec: SpecArg,
+    #[command(flatten)]
+    output: OutputFlag,
+    /// Deal the elements to OUT-00000-of-0000N and so on
+    #[arg(long, value_name = "N", value_parser = count::<MAX_SHARDS>, help_heading = "Output")]
+    shards: Option<usize>,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    quiet: QuietFlag,
+    #[command(flatten)]
+    limits: LimitFlags,
+}
+
+/// # Errors
+/// What is wrong with the data, and work that does not fit the memory.
+pub fn run(flags: Flags) -> Result<(), Failure> {
+    let Flags { spec: SpecArg { spec: source }, output: OutputFlag { output }, shards, .. } = flags;
+    let (budget, threads) = super::budget(&flags.limits)?;
+    let source = stdin::data_of(&source)?;
+    let spec = read_spec(&source, &Access::everything(), threads, &budget)?;
     let options = StoreOptions { output, shards, threads };
     // How much a pipeline reads is known only where it is files and nothing else.
-    let bar = Watch::new(args.has("quiet"), || total_bytes(args.paths(), false, &budget));
+    let bar = Watch::new(flags.quiet.quiet, || total_bytes(std::slice::from_ref(&source), false, &budget));
     let stored = store(&spec, &options, &budget, stop_flag());
     drop(bar);
     let stored = stored?;
-    super::say(args, &text(&options, &stored));
-    match args.has("json") {
-        true => print(&format!("{:#}\n", json(&options, &stored, budget.peak_bytes()))),
-        false => Ok(()),
-    }
+    super::say(flags.quiet.quiet, &text(&options, &stored));
+    super::print_json(flags.json.json, || json(&options, &stored, budget.peak_bytes()))
 }
 
 /// Elements that were left out because something was wrong with them.
@@ -46,16 +62,16 @@ fn skipped(stored: &Stored) -> u64 {
 fn text(options: &StoreOptions, stored: &Stored) -> String {
     let seconds = stored.elapsed.as_secs_f64();
     let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
-    let files = options.shards.map_or(String::new(), |shards| format!(" in {shards} shards"));
+    let files = options.shards.map_or(String::new(), |shards| format!(" in {}", count_of(shards, "shard")));
     let mut text = format!(
-        "{}: {} records{files}, {} in {seconds:.2} s, peak memory {peak}\n",
+        "{}: {}{files}, {} in {seconds:.2} s, peak memory {peak}\n",
         options.output.display(),
-        stored.records(),
+        count_of(stored.records(), "record"),
         display_bytes(stored.bytes)
     );
     let skipped = skipped(stored);
     if skipped > 0 {
-        text.push_str(&format!("skipped {skipped} bad elements\n"));
+        text.push_str(&format!("skipped {}\n", count_of(skipped, "bad element")));
         for why in stored.report.stages.iter().flat_map(|stage| &stage.messages) {
             text.push_str(&format!("  {}\n", why.replace('\n', " ")));
         }

@@ -1,50 +1,64 @@
 //! `records shard`: records dealt to N files.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
+use clap::Args;
 use serde_json::json;
 use tightfit::records::{Dealing, MAX_SHARDS, ShardOptions, shard};
 
-use crate::args::{Args, Command};
+use crate::args::{JsonFlag, MemoryFlag, QuietFlag, count};
 use crate::failure::Failure;
-use crate::system::{Start, stop_flag};
-use crate::table::print;
+use crate::system::stop_flag;
+use crate::table::count_of;
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "records shard",
-    positional: "N FILE..",
-    about: "Splits TFRecord files into OUT-00000-of-0000N and so on",
-    flags: &[&["output", "ranges", "memory", "json", "quiet"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit records shard 8 train.tfrecord --output train.tfrecord";
 
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    let output = super::output(args, COMMAND.name)?;
-    let count = args.model().to_str().and_then(|text| text.parse().ok());
-    let Some(shards) = count.filter(|n| (1..=MAX_SHARDS).contains(n)) else {
-        let text = args.model().display();
-        return Err(Failure::Usage(format!("{text}: how many shards? A number from 1 to {MAX_SHARDS}")));
-    };
-    let sources = args.paths().get(1..).unwrap_or_default().to_vec();
-    if sources.is_empty() {
-        return Err(Failure::Usage(format!("{} needs {}", COMMAND.name, COMMAND.positional)));
-    }
-    let (budget, _) = super::budget(args)?;
+/// Deal the records of TFRecord files to N files
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records shard N FILE... --output OUT [OPTIONS]")]
+pub struct Flags {
+    /// How many files to write
+    #[arg(value_name = "N", value_parser = shard_count)]
+    shards: usize,
+    /// TFRecord files, folders and globs, - for standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Write to OUT-00000-of-0000N and so on
+    #[arg(short, long, value_name = "OUT", help_heading = "Output")]
+    output: PathBuf,
+    /// Give each file records that follow each other, instead of every Nth
+    #[arg(long, help_heading = "Output")]
+    ranges: bool,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    quiet: QuietFlag,
+    #[command(flatten)]
+    memory: MemoryFlag,
+}
+
+fn shard_count(text: &str) -> Result<usize, String> {
+    count::<MAX_SHARDS>(text).map_err(|why| format!("how many shards? {why}"))
+}
+
+/// # Errors
+/// What is wrong with the data, and work that does not fit the memory.
+pub fn run(flags: Flags) -> Result<(), Failure> {
+    let Flags { shards, files, output, ranges, json, quiet, memory } = flags;
+    let sources = super::sources(files)?;
+    let budget = super::memory(memory)?;
     let begin = Instant::now();
-    let dealing = if args.has("ranges") { Dealing::Ranges } else { Dealing::RoundRobin };
+    let dealing = if ranges { Dealing::Ranges } else { Dealing::RoundRobin };
     let passes = if dealing == Dealing::Ranges { 2 } else { 1 };
-    let bar = super::watch(args, &sources, passes, &budget);
+    let bar = super::watch(quiet.quiet, &sources, passes, &budget);
     let counts = shard(&ShardOptions { sources, output, shards, dealing }, &budget, stop_flag());
     drop(bar);
     let counts = counts?;
     let (records, seconds) = (counts.iter().sum::<u64>(), begin.elapsed().as_secs_f64());
-    super::say(args, &format!("{records} records in {shards} shards in {seconds:.2} s\n"));
-    match args.has("json") {
-        true => {
-            let value = json!({"records": records, "shards": counts, "seconds": seconds});
-            print(&format!("{value:#}\n"))
-        }
-        false => Ok(()),
-    }
+    let (of_records, of_shards) = (count_of(records, "record"), count_of(shards, "shard"));
+    super::say(quiet.quiet, &format!("{of_records} in {of_shards} in {seconds:.2} s\n"));
+    super::print_json(json.json, || json!({"records": records, "shards": counts, "seconds": seconds}))
 }

@@ -2,39 +2,67 @@
 
 use std::path::PathBuf;
 
+use clap::Args;
 use serde_json::json;
 use tightfit::records::{ShuffleOptions, ShuffleProgress, Shuffling, shuffle};
 use tightfit::{display_bytes, limits};
 
-use crate::args::{Args, Command};
+use crate::args::{JsonFlag, LimitFlags, OutputFlag, QuietFlag, size};
 use crate::failure::Failure;
 use crate::progress::Bar;
-use crate::system::{Start, stop_flag};
-use crate::table::print;
+use crate::system::stop_flag;
+use crate::table::count_of;
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "records shuffle",
-    positional: "FILE..",
-    about: "Writes the records of TFRecord files, however large, in random order",
-    flags: &[&["output", "seed", "epoch", "blocks", "index", "memory", "threads", "json", "quiet"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit records shuffle 'train-*.tfrecord' --output shuffled.tfrecord \\
+      --seed 7 --memory 128MiB";
 
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    let output = super::output(args, COMMAND.name)?;
+/// Write the records of TFRecord files, however large, in random order
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records shuffle FILE... --output FILE [OPTIONS]")]
+pub struct Flags {
+    /// TFRecord files, folders and globs, - for standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    output: OutputFlag,
+    /// Choose the random order [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Order")]
+    seed: Option<u64>,
+    /// Choose another order of the same seed [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Order")]
+    epoch: Option<u64>,
+    /// Keep neighbours together in blocks of this size, for disks that seek
+    /// [default: shuffle single records]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Order")]
+    blocks: Option<u64>,
+    /// Keep the indexes of records in DIR [default: beside the data]
+    #[arg(long, value_name = "DIR", help_heading = "Order")]
+    index: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    quiet: QuietFlag,
+    #[command(flatten)]
+    limits: LimitFlags,
+}
+
+/// # Errors
+/// What is wrong with the data, and work that does not fit the memory.
+pub fn run(flags: Flags) -> Result<(), Failure> {
     let options = ShuffleOptions {
-        sources: args.paths().to_vec(),
-        output,
-        seed: args.whole("seed")?.unwrap_or_default(),
-        epoch: args.whole("epoch")?.unwrap_or_default(),
-        block_bytes: args.bytes("blocks")?,
-        index_folder: args.path("index"),
+        sources: super::sources(flags.files)?,
+        output: flags.output.output,
+        seed: flags.seed.unwrap_or_default(),
+        epoch: flags.epoch.unwrap_or_default(),
+        block_bytes: flags.blocks,
+        index_folder: flags.index,
         threads: 1,
     };
-    let (budget, threads) = super::budget(args)?;
+    let (budget, threads) = super::budget(&flags.limits)?;
     let options = ShuffleOptions { threads, ..options };
-    let mut bar = Bar::new(args.has("quiet"), budget.limit_bytes());
+    let mut bar = Bar::new(flags.quiet.quiet, budget.limit_bytes());
     let done = shuffle(&options, &budget, stop_flag(), &mut |progress| match progress {
         ShuffleProgress::Writing(progress) => bar.show(progress),
         ShuffleProgress::Indexing { bytes, total_bytes } => bar.show_text(|| {
@@ -44,18 +72,18 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
     });
     bar.clear();
     let done = done?;
-    super::say(args, &text(&options.output, &done));
-    match args.has("json") {
-        true => print(&format!("{:#}\n", json(&options, &done))),
-        false => Ok(()),
-    }
+    super::say(flags.quiet.quiet, &text(&options.output, &done));
+    super::print_json(flags.json.json, || json(&options, &done))
 }
 
 fn text(output: &std::path::Path, done: &Shuffling) -> String {
     let seconds = (done.index_elapsed + done.shuffle_elapsed).as_secs_f64();
     let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
-    let mut text =
-        format!("{}: {} records in {seconds:.2} s, peak memory {peak}\n", output.display(), done.records);
+    let mut text = format!(
+        "{}: {} in {seconds:.2} s, peak memory {peak}\n",
+        output.display(),
+        count_of(done.records, "record")
+    );
     if done.mixing.block_records > 1 {
         let mixing = &done.mixing;
         text.push_str(&format!(

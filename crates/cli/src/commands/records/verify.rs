@@ -1,33 +1,49 @@
 //! `records verify`: are files of records whole.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use serde_json::{Value, json};
 use tightfit::records::{Verification, VerifyOptions, verify};
 use tightfit::{Error, display_bytes};
 
-use crate::args::{Args, Command};
+use crate::args::{JsonFlag, LimitFlags, QuietFlag};
 use crate::failure::Failure;
-use crate::system::{Start, stop_flag};
-use crate::table::print;
+use crate::system::stop_flag;
+use crate::table::{count_of, print};
 
-/// The command.
-pub const COMMAND: Command = Command {
-    name: "records verify",
-    positional: "FILE..",
-    about: "Checks every CRC of TFRecord files, folders or globs",
-    flags: &[&["memory", "threads", "json", "quiet"]],
-    run,
-};
+const EXAMPLES: &str = "\
+Examples:
+  tightfit records verify 'train-*.tfrecord'
+  tightfit records verify data/ --json";
 
-fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
-    let (budget, threads) = super::budget(args)?;
-    let options = VerifyOptions { sources: args.paths().to_vec(), threads };
-    let bar = super::watch(args, args.paths(), 1, &budget);
+/// Check every CRC of TFRecord files
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit records verify FILE... [OPTIONS]")]
+pub struct Flags {
+    /// TFRecord files, folders and globs, - for standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    quiet: QuietFlag,
+    #[command(flatten)]
+    limits: LimitFlags,
+}
+
+/// # Errors
+/// What is wrong with the data, and work that does not fit the memory.
+pub fn run(flags: Flags) -> Result<(), Failure> {
+    let (budget, threads) = super::budget(&flags.limits)?;
+    let options = VerifyOptions { sources: super::sources(flags.files)?, threads };
+    let bar = super::watch(flags.quiet.quiet, &options.sources, 1, &budget);
     let verification = verify(&options, &budget, stop_flag());
     drop(bar);
     let verification = verification?;
-    if args.has("json") {
+    if flags.json.json {
         print(&format!("{:#}\n", json(&verification)))?;
-    } else if !args.has("quiet") {
+    } else if !flags.quiet.quiet {
         print(&text(&verification))?;
     }
     match verification.bad.first() {
@@ -38,7 +54,7 @@ fn run(args: &Args, _start: &Start) -> Result<(), Failure> {
                 more => format!(" (and {more} more)"),
             };
             let why = format!("record {} at byte {}: {}{more}", bad.record, bad.offset, bad.why);
-            Err(Error::data(path, why).into())
+            Err(Failure::Told(Error::data(path, why)))
         }
     }
 }
@@ -68,9 +84,9 @@ const SHOWN: usize = 20;
 fn text(verification: &Verification) -> String {
     let seconds = verification.elapsed.as_secs_f64().max(1e-9);
     let mut text = format!(
-        "{} files, {} good records, {} bad, {} in {seconds:.2} s: {}/s\n",
-        verification.files,
-        verification.records,
+        "{}, {}, {} bad, {} in {seconds:.2} s: {}/s\n",
+        count_of(verification.files, "file"),
+        count_of(verification.records, "good record"),
         verification.bad_records,
         display_bytes(verification.bytes),
         display_bytes((verification.bytes as f64 / seconds) as u64),

@@ -147,7 +147,7 @@ impl Worker {
                     }
                     None => Value::Length,
                     Some(_) if !is_scalar => {
-                        return Err(format!("{field} is no scalar that could be compared"));
+                        return Err(format!("{field} is not a scalar, so it cannot be compared"));
                     }
                     Some(value) if dtype == DType::String => Value::Text(value.bytes(dtype)?),
                     Some(Scalar::Int(value)) if !dtype.is_float() => Value::Whole(*value),

@@ -78,7 +78,7 @@ impl MapOp for DecodeImage {
         let index = input.index(&self.field)?;
         let DecodeOptions { channels, dtype, expand_animations } = self.options;
         if input.fields().get(index).is_some_and(|field| field.dtype != DType::String) {
-            return Err(format!("the field {:?} is no coded image, but of numbers", self.field));
+            return Err(format!("the field {:?} holds numbers, not an encoded image", self.field));
         }
         if !matches!(channels, 0 | 1 | 3 | 4) || !matches!(dtype, DType::U8 | DType::U16 | DType::F32) {
             return Err(
@@ -166,7 +166,7 @@ impl ImageFieldOp {
         let (frames, image) = match field.dims.as_slice() {
             [height, width, channels] => (None, [*height, *width, *channels]),
             [frames, height, width, channels] => (Some(*frames), [*height, *width, *channels]),
-            _ => return Err(format!("the field {field} is no image: those are [height, width, channels]")),
+            _ => return Err(format!("the field {field} is not an image [height, width, channels]")),
         };
         let dtype = self.op.output_dtype(field.dtype);
         let dims = match image {

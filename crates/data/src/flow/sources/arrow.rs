@@ -362,7 +362,7 @@ impl ArrowRows {
                     self.batch = Some(batch);
                     return Ok(true);
                 }
-                _ => return Err(wrong("a message that is no batch")),
+                _ => return Err(wrong("a message that is not a batch")),
             }
         }
         Ok(false)

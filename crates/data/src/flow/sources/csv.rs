@@ -209,7 +209,7 @@ impl CsvColumn {
             None => None,
             Some(Value::String(text)) => Some(text.clone()),
             Some(value @ (Value::Number(_) | Value::Bool(_))) => Some(value.to_string()),
-            Some(other) => return Err(wrong(format!("{other} is no default"))),
+            Some(other) => return Err(wrong(format!("{other} is not a default"))),
         };
         Ok(CsvColumn { name: name.to_string(), dtype: read_dtype(dtype).map_err(wrong)?, default })
     }
@@ -279,7 +279,7 @@ impl Column {
             let target = default.get_mut(..spec.dtype.bytes());
             let target = target.ok_or_else(|| format!("column {:?}: no number of CSV", spec.name))?;
             put_number(text, spec.dtype, target).ok_or_else(|| {
-                format!("column {:?}: the default {text:?} is no {}", spec.name, spec.dtype)
+                format!("column {:?}: the default {text:?} is not of type {}", spec.name, spec.dtype)
             })?;
         }
         Ok(Column { index, spec, default })
@@ -308,7 +308,7 @@ impl Column {
         }
         let put =
             std::str::from_utf8(cell).ok().and_then(|text| put_number(text.trim_ascii(), *dtype, target));
-        put.ok_or_else(|| wrong(format!("{:?} is no {dtype}", String::from_utf8_lossy(cell))))
+        put.ok_or_else(|| wrong(format!("{:?} is not a valid {dtype}", String::from_utf8_lossy(cell))))
     }
 }
 

@@ -134,7 +134,7 @@ fn line_sizes(frame: &Frame, component: &Component, upsampling: Upsampling) -> [
 /// Room for `count` elements.
 fn room<T: Clone>(count: usize, value: T) -> Result<Vec<T>, Stop> {
     let mut room = Vec::new();
-    room.try_reserve_exact(count).map_err(|_| Stop::Broken("there is no memory for the image"))?;
+    room.try_reserve_exact(count).map_err(|_| Stop::Broken("not enough memory for the image"))?;
     room.resize(count, value);
     Ok(room)
 }
@@ -172,9 +172,9 @@ fn decode_file(bytes: &[u8], size: [usize; 2], wanted: usize, out: &mut [u8]) ->
     }
     let mut picture = Picture::new(&frame, colors, channels)?;
     let mut made: Vec<[[Table; 4]; 2]> = Vec::new();
-    made.try_reserve_exact(1).map_err(|_| Stop::Broken("there is no memory for the image"))?;
+    made.try_reserve_exact(1).map_err(|_| Stop::Broken("not enough memory for the image"))?;
     made.push([const { [const { Table::EMPTY }; 4] }; 2]);
-    let made = made.first_mut().ok_or(Stop::Broken("there is no memory for the image"))?;
+    let made = made.first_mut().ok_or(Stop::Broken("not enough memory for the image"))?;
     if frame.has_many_scans(scan.parts().len()) {
         file.many_scans(&frame, scan, made, &mut picture, out)?;
     } else {
@@ -262,7 +262,7 @@ impl File<'_> {
         let (marker, source) = decoder.finish()?;
         self.source = source;
         match self.next_scan(marker)? {
-            Some(_) => Err(Stop::Broken("a JPEG with a scan behind its last")),
+            Some(_) => Err(Stop::Broken("a JPEG with a scan after its last")),
             None => Ok(()),
         }
     }
@@ -425,10 +425,10 @@ impl<'f> Picture<'f> {
         let needed = colors.needed(channels);
         let has_neighbours = has_neighbours(frame, needed);
         let mut planes = Vec::new();
-        planes.try_reserve_exact(needed).map_err(|_| Stop::Broken("there is no memory for the image"))?;
+        planes.try_reserve_exact(needed).map_err(|_| Stop::Broken("not enough memory for the image"))?;
         for component in frame.components().iter().take(needed) {
             let upsampling = Upsampling::new(frame, component)
-                .ok_or(Stop::Broken("a JPEG with components whose sizes are no multiples"))?;
+                .ok_or(Stop::Broken("a JPEG whose component sizes are not multiples of each other"))?;
             let (stride, lines) = (8 * component.padded[0], plane_lines(component, has_neighbours));
             let [line, sums] = line_sizes(frame, component, upsampling);
             planes.push(Plane {

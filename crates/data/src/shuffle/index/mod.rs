@@ -188,19 +188,18 @@ impl RecordIndex {
 fn check_kind(path: &Path, kind: FileKind) -> Result<(), DataError> {
     let name = path.display();
     if Location::of(path).is_url() {
-        let why = "is in an object store; only records of local files can be reached one by one";
+        let why = "is in an object store; shuffling needs local files";
         return Err(DataError::Spec(format!("{name} {why}")));
     }
     match kind {
         FileKind::Records(Compression::None) => Ok(()),
         FileKind::Records(compression) => Err(DataError::Spec(format!(
-            "{name} is compressed ({}), so its records cannot be reached one by one; `tightfit records convert {name} \
-             --output FILE.tfrecord` unpacks it",
+            "{name} is compressed ({}), and shuffling needs plain files; unpack it: `tightfit records convert {name} --output FILE.tfrecord`",
             compression.name()
         ))),
         FileKind::Columns => Err(DataError::Spec(why_no_columns(path))),
         FileKind::Image | FileKind::Array | FileKind::Pipeline | FileKind::Text | FileKind::Archive => {
-            Err(DataError::Spec(format!("{name} is no TFRecord file")))
+            Err(DataError::Spec(format!("{name} is not a TFRecord file")))
         }
     }
 }
@@ -248,7 +247,7 @@ fn find_or_build(
     let output = WholeFile::create(place).map_err(|error| DataError::Index {
         path: path.to_path_buf(),
         why: format!(
-            "its index cannot be written to {} ({error}); --index DIR names a folder for indexes",
+            "its index cannot be written to {} ({error}); choose another folder for indexes",
             place.display()
         ),
     })?;

@@ -128,7 +128,7 @@ impl Operator for Gather {
                 Ok(gather(run.pool, (axis, batch), params, indices, &mut run.output(0)?)?)
             }
             Weight::Streamed(stream) => read_rows(run, stream, axis),
-            Weight::Packed(_) => Err(OpError::Internal("a table was packed, which nobody asked for")),
+            Weight::Packed(_) => Err(OpError::Internal("a table was packed unasked")),
         }
     }
 }
@@ -203,7 +203,7 @@ impl Operator for GatherNd {
         let (depth, places) = indices.shape().split_last().unwrap_or((&0, &[]));
         if places.iter().all(|d| *d > 0) {
             if params.shape().elements() == 0 {
-                let why = format!("is of shape {}, of which there is nothing to gather", params.shape());
+                let why = format!("is of shape {}, which has nothing to gather", params.shape());
                 return Err(OpError::input(0, why));
             }
             if *depth > MAX_DEPTH {

@@ -153,7 +153,7 @@ impl Operator for ExpandDims {
         let Some(axis) = axis.int() else {
             return Ok(vec![Fact::new(input.dtype, Dims::of_rank(dims.len() + 1))]);
         };
-        let axis = shared::axis(axis, dims.len() + 1).ok_or_else(|| OpError::input(1, "is no axis"))?;
+        let axis = shared::axis(axis, dims.len() + 1).ok_or_else(|| OpError::input(1, "is not an axis"))?;
         let mut expanded = dims.to_vec();
         expanded.insert(axis, Dim::Known(1));
         Ok(vec![reshaped(input, Dims::new(expanded))])

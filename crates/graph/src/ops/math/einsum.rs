@@ -90,7 +90,7 @@ impl Einsum {
             let text = text.replace(' ', "").replace("...", ".");
             let is_legal = text.bytes().all(|b| b.is_ascii_alphabetic() || b == ELLIPSIS)
                 && text.bytes().filter(|b| *b == ELLIPSIS).count() <= 1;
-            is_legal.then(|| text.into_bytes()).ok_or_else(|| bad("which has something else than letters"))
+            is_legal.then(|| text.into_bytes()).ok_or_else(|| bad("which has characters other than letters"))
         };
         let operands = operands.split(',').map(labels).collect::<Result<Vec<_>, _>>()?;
         let output = labels(output)?;

@@ -65,7 +65,7 @@ struct TopK {
 
 /// The one integer of an input that counts.
 fn count(input: usize, values: &[i64]) -> Result<usize, OpError> {
-    let value = values.first().copied().ok_or_else(|| OpError::input(input, "is no number"))?;
+    let value = values.first().copied().ok_or_else(|| OpError::input(input, "is not a number"))?;
     usize::try_from(value).map_err(|_| OpError::input(input, format!("is {value}; it must not be negative")))
 }
 
@@ -232,7 +232,7 @@ impl Operator for InTopK {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let k = match self.k {
             Some(k) => k,
-            None => run.ints::<1>(2)?.first().copied().ok_or_else(|| OpError::input(2, "is no number"))?,
+            None => run.ints::<1>(2)?.first().copied().ok_or_else(|| OpError::input(2, "is not a number"))?,
         };
         let classes = run.shape(0)[1];
         let predictions = run.slice::<f32>(0)?;

@@ -65,7 +65,7 @@ impl Moves {
         if !matches!(padding, Padding::Explicit(_))
             && !attributes.ints_or_empty("explicit_paddings")?.is_empty()
         {
-            return Err(OpError::attribute("explicit_paddings", "is there, though padding is not EXPLICIT"));
+            return Err(OpError::attribute("explicit_paddings", "is set, but padding is not EXPLICIT"));
         }
         let dilations = if dilations.is_empty() { vec![1; 4] } else { dilations };
         Ok(Moves { strides: strides?, dilations: pair("dilations", &dilations)?, padding })

@@ -85,7 +85,7 @@ fn names(reader: &CsvReader, path: &Path) -> Result<Vec<Column>, Error> {
     let mut seen = std::collections::BTreeSet::new();
     for field in reader.fields() {
         let name =
-            std::str::from_utf8(field).map_err(|_| error(reader, path, "a column's name is no UTF-8"))?;
+            std::str::from_utf8(field).map_err(|_| error(reader, path, "a column's name is not UTF-8"))?;
         if !seen.insert(name) {
             return Err(error(reader, path, format!("two columns are called '{name}'")));
         }
@@ -135,7 +135,7 @@ fn write_row(
 }
 
 fn value(kind: CellKind, cell: &[u8]) -> Cell {
-    // What is no text is no number either.
+    // What is no text is not a number either.
     let text = std::str::from_utf8(cell).ok().map(str::trim_ascii);
     match kind {
         _ if cell.is_empty() => Cell::Missing,

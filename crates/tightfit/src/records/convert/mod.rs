@@ -116,12 +116,10 @@ pub fn convert(options: &ConvertOptions, budget: &MemoryBudget, stop: &AtomicBoo
     }
     let floats = options.floats;
     if floats != DType::F32 && !matches!((from, to), (From::Records, To::Npy | To::Npz)) {
-        return Err(Error::Usage(format!(
-            "--dtype {floats}: records become .npy or .npz of it, and nothing else"
-        )));
+        return Err(Error::option("dtype", floats.to_string(), "only .npy and .npz made from records can have it"));
     }
     if !matches!(floats, DType::F16 | DType::F32 | DType::F64) {
-        return Err(Error::Usage(format!("--dtype {floats}: floats become float16, float32 or float64")));
+        return Err(Error::option("dtype", floats.to_string(), "floats become float16, float32 or float64"));
     }
     let job = Job { list: &list, output, floats, budget, stop };
     match (from, to) {
@@ -224,7 +222,7 @@ impl Job<'_> {
             schema.add(record).map_err(|error| place.error(error.to_string()))?;
             match MessageKind::of(record) {
                 MessageKind::Example => Ok(()),
-                kind => Err(place.error(format!("it is no tf.train.Example but {kind}"))),
+                kind => Err(place.error(format!("expected a tf.train.Example, found {kind}"))),
             }
         })?;
         Ok(schema.finish())

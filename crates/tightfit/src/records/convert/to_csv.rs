@@ -124,7 +124,7 @@ fn put_values(feature: &Feature<'_>, line: &mut Vec<u8>) -> Result<u64, String> 
             for value in feature.bytes() {
                 let value = value.map_err(|error| error.to_string())?;
                 if std::str::from_utf8(value).is_err() {
-                    return Err("bytes that are no UTF-8, which CSV cannot hold: use .npz".to_string());
+                    return Err("CSV cannot hold bytes that are not UTF-8: use .npz".to_string());
                 }
                 put_field(line, value);
                 line.push(b',');

@@ -71,7 +71,7 @@ fn image_of(record: &[u8]) -> Result<Image<'_>, String> {
         Some(feature) => feature.bytes().next().transpose().map_err(text)?,
         None => None,
     };
-    let class = class.map(|name| class_name(name).ok_or("its class is no name for a folder")).transpose()?;
+    let class = class.map(|name| class_name(name).ok_or("its class cannot name a folder")).transpose()?;
     Ok(Image { bytes, format, class })
 }
 

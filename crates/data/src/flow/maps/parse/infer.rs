@@ -109,7 +109,7 @@ pub(super) fn infer(pipeline: &mut Pipeline, field: usize) -> Result<ParseSpec, 
             MessageKind::Example => message,
             MessageKind::SequenceExample => MessageForm::SequenceExample,
             MessageKind::ExampleListWithContext => MessageForm::ExampleListWithContext,
-            MessageKind::Other => return Err(bad(RowFault::Map("it is no tf.train.Example".to_string()))),
+            MessageKind::Other => return Err(bad(RowFault::Map("it is not a tf.train.Example".to_string()))),
         };
         if message != found && message != MessageForm::Example {
             return Err(bad(RowFault::Map("it is another message than the records before it".to_string())));

@@ -74,7 +74,7 @@ impl Parse {
         let index = input.index(&self.field)?;
         match input.fields().get(index) {
             Some(field) if field.dtype == DType::String && field.dims.is_empty() => Ok(index),
-            _ => Err(format!("{} is no single string: {input}", self.field)),
+            _ => Err(format!("{} is not a single string: {input}", self.field)),
         }
     }
 }

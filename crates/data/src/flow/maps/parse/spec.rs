@@ -171,7 +171,7 @@ impl FeatureSpec {
 
     fn read(name: &str, value: &Value, is_step: bool) -> Read<FeatureSpec> {
         let wrong = |why: String| format!("feature {name:?}: {why}");
-        let object = value.as_object().ok_or_else(|| wrong(format!("{value} is no object")))?;
+        let object = value.as_object().ok_or_else(|| wrong(format!("{value} is not an object")))?;
         let known = ["dtype", "shape", "raw", "default", "allow_missing", "row_lengths", "row_splits"];
         if let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) {
             return Err(wrong(format!("there is no option {key:?}, but {}", known.join(", "))));
@@ -233,7 +233,7 @@ fn read_form(object: &Map<String, Value>) -> Read<FeatureForm> {
         return Ok(FeatureForm::Ragged(Partition::RowSplits(key?.to_string())));
     }
     let Some(shape) = object.get("shape") else { return Ok(FeatureForm::Variable(Vec::new())) };
-    let wrong = || format!("{shape} is no shape, as [28, 28], or [null, 3] for any number of threes");
+    let wrong = || format!("{shape} is not a shape such as [28, 28], or [null, 3] for any number of threes");
     let dims = shape.as_array().ok_or_else(wrong)?;
     let (is_variable, dims) = match dims.split_first() {
         Some((Value::Null, inner)) => (true, inner),
@@ -258,7 +258,7 @@ fn read_default(value: &Value) -> Read<DefaultValue> {
         let strings = values.iter().filter_map(Value::as_str);
         Ok(DefaultValue::Strings(strings.map(|s| s.as_bytes().to_vec()).collect()))
     } else {
-        Err(format!("{value} is no default: numbers or text, one or a list"))
+        Err(format!("{value} is not a default: give numbers or text, one or a list"))
     }
 }
 
@@ -268,7 +268,7 @@ impl ParseSpec {
     /// # Errors
     /// What is wrong with it.
     pub fn from_json(value: &Value) -> Read<ParseSpec> {
-        let object = value.as_object().ok_or_else(|| format!("parse: {value} is no object of features"))?;
+        let object = value.as_object().ok_or_else(|| format!("parse: {value} is not an object of features"))?;
         if let Some(key) = object.keys().find(|k| !["features", "sequence", "examples"].contains(&k.as_str()))
         {
             return Err(format!("parse: features, sequence or examples, not {key:?}"));

@@ -44,7 +44,7 @@ pub(super) fn read(file: &StoredFile, budget: &MemoryBudget) -> Result<Footer, R
     match &magic {
         b"PAR1" => {}
         b"PARE" => return Err(wrong("the file is encrypted, which is not read")),
-        _ => return Err(wrong("the file does not end as Parquet does: it is cut off, or something else")),
+        _ => return Err(wrong("the file does not end as Parquet does: it is truncated or of another kind")),
     }
     let bytes = u64::from(u32::from_le_bytes([a, b, c, d]));
     let from = (len - 8).checked_sub(bytes).filter(|from| *from >= 4);
