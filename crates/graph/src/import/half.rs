@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tightfit_core::DType;
 
+use crate::dim::Dims;
+use crate::fact::Fact;
 use crate::infer::infer_node;
 use crate::ir::{Graph, Node, NodeId, NodeKind, ValueRef};
 use crate::operator::Operator;
@@ -19,6 +21,13 @@ pub fn widen(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
         Some(graph.fact(*value).dtype).filter(|dtype| matches!(dtype, DType::F16 | DType::BF16))
     };
     let half = inputs.iter().find_map(|value| half_of(graph, value))?;
+    // What the operator takes of open shapes it refused for its shape: converted it would be something else.
+    let open: Vec<Fact> =
+        inputs.iter().map(|value| Fact::new(graph.fact(*value).dtype, Dims::UNKNOWN)).collect();
+    let operator = graph.node(id).operator()?;
+    if operator.infer(&open.iter().collect::<Vec<_>>()).is_ok() {
+        return None;
+    }
     // Where some inputs are float32 by themselves, as a batch norm's statistics, so are the outputs that belong to them.
     let is_mixed = inputs.iter().any(|value| graph.fact(*value).dtype == DType::F32);
     let mut widened = Vec::new();
