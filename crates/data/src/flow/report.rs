@@ -203,8 +203,9 @@ mod tests {
         (stages, ratio)
     }
 
-    /// Stages of which each element is timed have their time to some per cent, however busy the machine is.
-    const TIMED: std::ops::Range<f64> = 0.9..1.1;
+    /// Stages of which each element is timed have the time that they really took, but for when the machine took the
+    /// processor away between two looks at the clock.
+    const TIMED: std::ops::Range<f64> = 0.6..1.7;
 
     /// What is found of a pipeline of `stages` over so many numbers.
     fn measured(
