@@ -11,13 +11,13 @@ use serde_json::Value;
 fn help_tells_every_command_and_flag() {
     let help = tightfit(["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["inspect", "plan", "run", "bench"] {
+    for command in ["inspect", "plan", "run", "bench", "freeze"] {
         assert!(help.stdout.contains(command), "{help:?}");
         let own = tightfit([command, "--help"]);
         assert_eq!((own.code, own.stderr.as_str()), (0, ""));
         assert!(own.stdout.contains("--json"), "{own:?}");
     }
-    for absent in ["freeze", "partition"] {
+    for absent in ["partition", "optimize"] {
         assert!(!help.stdout.contains(absent), "{help:?}");
     }
     let version = tightfit(["--version"]);
@@ -116,7 +116,7 @@ fn wrong_usage_is_exit_2() {
     let cases: &[(&[&str], &str)] = &[
         (&[], "no command"),
         (&["fly"], "no command 'fly'"),
-        (&["freeze", "x"], "no command 'freeze'"),
+        (&["partition", "x"], "no command 'partition'"),
         (&["bnech", "x"], "did you mean bench?"),
         (&["plan", model, "--memroy", "1"], "did you mean --memory?"),
         (&["run", model, "--input", "x", "--batch", "atuo"], "or auto"),

@@ -82,6 +82,7 @@ fn answer(question: &Value, feeds: Vec<(String, Tensor)>) -> Result<Answer, Fail
     let open = OpenOptions {
         fetches: fetches.collect(),
         feeds: feeds.iter().map(|(name, _)| name.clone()).collect(),
+        ..OpenOptions::default()
     };
     let budget = MemoryBudget::new(MEMORY_BYTES);
     let model = Model::open(Path::new(text(question, "model")?), &open, &budget)?;

@@ -12,7 +12,7 @@ use tightfit_graph::import::{Fetched, plain, split_name};
 use tightfit_graph::{GraphError, ImportOptions};
 
 use crate::error::Error;
-use crate::model::{Described, ModelSource};
+use crate::model::{Described, ModelSource, NAMES};
 use crate::process;
 
 /// The most bytes of a message that protobuf, and so TensorFlow, reads.
@@ -70,6 +70,7 @@ pub fn freeze(
 ) -> Result<Frozen, Error> {
     let mut described = Described::read(path, &options.source, budget)?;
     described.check_fetches(&options.fetches)?;
+    let _names = budget.try_reserve(NAMES, described.names_bytes())?;
     let ports = described.ports();
     let keep = table_initializers(&described);
     let import = ImportOptions {

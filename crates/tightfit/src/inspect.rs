@@ -12,7 +12,7 @@ use tightfit_graph::import::{is_supported, plain};
 use tightfit_graph::{GraphError, ImportOptions};
 
 use crate::error::Error;
-use crate::model::{Described, ModelSource};
+use crate::model::{Described, ModelSource, NAMES};
 
 /// A model file in figures.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -82,6 +82,7 @@ pub fn inspect(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Resu
         return inspect_checkpoint(path, budget);
     }
     let mut described = Described::read(path, wanted, budget)?;
+    let _names = budget.try_reserve(NAMES, described.names_bytes())?;
     let ports = described.ports();
     let signature = described.signature.clone();
     if signature.is_some() {

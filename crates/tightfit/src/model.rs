@@ -13,6 +13,9 @@ use crate::process;
 pub(crate) use source::Described;
 pub use source::{DEFAULT_SIGNATURE, ModelSource};
 
+/// What the names of a signature are reserved for.
+pub(crate) const NAMES: &str = "names of the model's signature";
+
 /// What is wanted of a model.
 #[derive(Debug, Clone, Default)]
 pub struct OpenOptions {
@@ -87,6 +90,7 @@ impl ModelFile {
         described.check_fetches(&options.fetches)?;
         let before_bytes = budget.used_bytes().saturating_sub(held_bytes);
         budget.restart_recent_peak();
+        let names = budget.try_reserve(NAMES, described.names_bytes())?;
         let options = ImportOptions {
             fetches: options.fetches.clone(),
             feeds: options.feeds.clone(),
@@ -97,7 +101,7 @@ impl ModelFile {
         let Described { file, def, signature, info, .. } = described;
         drop(info);
         let mut graph = import(&file, def, &options, &budget)?;
-        drop(options);
+        drop((options, names));
         process::end_phase();
         passes::run(&mut graph)?;
         // The description is gone; weights and values, which come next, are blocks of their own.

@@ -72,13 +72,14 @@ pub fn plain(
     Ok(fetched.map(|(name, tensor)| Fetched { name, tensor }).collect())
 }
 
-/// Leaves the functions that nodes name, and those that these name.
+/// Leaves the functions that nodes name, and those that these name. They are in the order of their names, as inlining has
+/// left them.
 fn keep_functions(def: &mut GraphDef) {
     let mut is_named = vec![false; def.functions.len()];
     let named = |functions: &[FunctionDef], is_named: &mut Vec<bool>, nodes: &[NodeDef]| {
         let mut new = Vec::new();
         for_each_function(nodes, &mut |name| {
-            if let Some(index) = functions.iter().position(|function| &*function.name == name)
+            if let Ok(index) = functions.binary_search_by(|function| (*function.name).cmp(name))
                 && !std::mem::replace(&mut is_named[index], true)
             {
                 new.push(index);

@@ -102,6 +102,18 @@ impl Described {
         self.info.signature(self.signature.as_deref()?)
     }
 
+    /// Bytes that copies of the signature's names take while the graph is made: in the names of its ports, resolved, and
+    /// as they are shown.
+    pub fn names_bytes(&self) -> u64 {
+        let bytes = |text: &str| tightfit_core::block_bytes(text.len() as u64) + size_of::<String>() as u64;
+        let tensor = |(key, tensor): &(Box<str>, tightfit_format::TensorInfo)| {
+            let parts = tensor.components.iter().map(|part| 2 * bytes(part)).sum::<u64>();
+            bytes(key) + bytes(&tensor.name) + parts
+        };
+        let both = |s: &SignatureDef| s.inputs.iter().chain(&s.outputs).map(tensor).sum::<u64>();
+        4 * self.signature_def().map_or(0, both)
+    }
+
     /// What callers call the inputs and outputs.
     pub fn ports(&self) -> PortNames {
         let Some(signature) = self.signature_def() else { return PortNames::default() };
@@ -212,22 +224,27 @@ fn choose(graphs: &[Vec<Box<str>>], path: &Path, wanted: &ModelSource) -> Result
 
 /// Makes the paths of files that come with the model those that they have here.
 fn give_assets(graph: &mut MetaGraphDef, folder: &Path) -> Result<(), Error> {
+    let mut assets: Vec<(&str, &str)> = Vec::with_capacity(graph.info.assets.len());
     for (tensor, file) in &graph.info.assets {
-        let is_inside =
-            Path::new(&**file).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-        if !is_inside {
+        let mut parts = Path::new(&**file).components();
+        if !parts.all(|part| matches!(part, std::path::Component::Normal(_))) {
             return Err(Error::data(
                 folder,
                 format!("names the asset '{file}', which is outside of its folder"),
             ));
         }
-        let path = folder.join("assets").join(&**file);
-        let path = std::path::absolute(&path).map_err(|error| Error::io(&path, error))?;
-        let name = tightfit_graph::import::split_name(tensor).0;
-        let node = graph.graph.nodes.iter_mut().find(|node| &*node.name == name && &*node.op == "Const");
-        let value = node.and_then(|node| node.attrs.iter_mut().find(|(key, _)| &**key == "value"));
-        if let Some((_, AttrValue::Tensor(value))) = value {
-            let text = path.to_string_lossy().into_owned().into_bytes().into_boxed_slice();
+        assets.push((tightfit_graph::import::split_name(tensor).0, file));
+    }
+    if assets.is_empty() {
+        return Ok(());
+    }
+    assets.sort_unstable();
+    let folder = std::path::absolute(folder.join("assets")).map_err(|error| Error::io(folder, error))?;
+    for node in graph.graph.nodes.iter_mut().filter(|node| &*node.op == "Const") {
+        let Ok(at) = assets.binary_search_by(|(name, _)| (*name).cmp(&node.name)) else { continue };
+        let value = node.attrs.iter_mut().find(|(key, _)| &**key == "value");
+        if let (Some((_, AttrValue::Tensor(value))), Some((_, file))) = (value, assets.get(at)) {
+            let text = folder.join(file).to_string_lossy().into_owned().into_bytes().into_boxed_slice();
             let more = tightfit_core::block_bytes(text.len() as u64);
             graph.graph.reservation.try_grow(more)?;
             value.content = TensorContent::Strings(vec![text]);
