@@ -163,9 +163,7 @@ fn text_kind(head: &[u8]) -> Option<ModelFormat> {
         b"saved_model_schema_version" | b"meta_graphs" => {
             Some(ModelFormat::Foreign(&foreign::SAVED_MODEL_TEXT))
         }
-        b"meta_info_def" | b"graph_def" => {
-            Some(ModelFormat::Foreign(&foreign::META_GRAPH_TEXT))
-        }
+        b"meta_info_def" | b"graph_def" => Some(ModelFormat::Foreign(&foreign::META_GRAPH_TEXT)),
         _ => None,
     }
 }

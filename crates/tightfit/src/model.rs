@@ -89,7 +89,8 @@ impl ModelFile {
 }
 
 /// Operators of weights that are not in the graph.
-pub(crate) const VARIABLES: [&str; 5] = ["Variable", "VariableV2", "VarHandleOp", "ReadVariableOp", "RestoreV2"];
+pub(crate) const VARIABLES: [&str; 5] =
+    ["Variable", "VariableV2", "VarHandleOp", "ReadVariableOp", "RestoreV2"];
 
 /// The error of a graph that cannot be run: one that is not frozen has nodes for weights that are elsewhere.
 fn why_not(error: GraphError, path: &Path) -> Error {

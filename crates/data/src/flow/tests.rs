@@ -401,7 +401,10 @@ fn reads_descriptions_in_json() {
             r#"{"source": {"tfrecord": "a"}, "stages": [{"take": -1}]}"#,
             "take is to be a whole number, not -1",
         ),
-        (r#"{"source": {"tfrecord": "a"}, "stages": [{"tak": 1}]}"#, "there is no stage \"tak\"; did you mean \"take\"?"),
+        (
+            r#"{"source": {"tfrecord": "a"}, "stages": [{"tak": 1}]}"#,
+            "there is no stage \"tak\"; did you mean \"take\"?",
+        ),
         (r#"{"source": {"tfrecord": "a"}, "stage": []}"#, "not \"stage\""),
     ] {
         let error = read(text).unwrap_err().to_string();

@@ -168,7 +168,8 @@ impl Operator for Conv2dTranspose {
                 .zip(&image[1..3])
                 .any(|(a, b)| a.known().zip(b.known()).is_some_and(|(a, b)| a != b))
             {
-                let why = format!("is {}, which is not a size for {}", Dims::new([height, width]), input.dims);
+                let why =
+                    format!("is {}, which is not a size for {}", Dims::new([height, width]), input.dims);
                 return Err(OpError::input(SIZES, why));
             }
         }
