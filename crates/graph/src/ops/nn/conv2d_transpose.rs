@@ -295,6 +295,6 @@ mod tests {
         let attributes = [("strides", ints(&[1, 2, 2, 1])), ("padding", text("SAME"))];
         let (filter, x) = (tensor(&[1, 1, 1, 1], &[1.0f32]), tensor(&[1, 2, 2, 1], &[0.0f32; 4]));
         let inputs = [tensor(&[4], &[1i32, 5, 4, 1]), filter, x];
-        refuses("Conv2DBackpropInput", &attributes, &inputs, "no size");
+        refuses("Conv2DBackpropInput", &attributes, &inputs, "not a size");
     }
 }
