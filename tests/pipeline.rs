@@ -263,7 +263,7 @@ fn a_bad_record_leaves_what_was_there() {
     store(json!([])).assert_fails(1, "a.tfrecord, record 3 at byte");
     assert_eq!(fs::read(&output).expect("it"), b"from before");
     let answer = store(json!([{"skip_bad": null}]));
-    assert!(answer.code == 0 && answer.stderr.contains("skipped 1 bad elements"), "{answer:?}");
+    assert!(answer.code == 0 && answer.stderr.contains("skipped 1 bad element"), "{answer:?}");
     assert_eq!((count(&output), folder.names().len()), (5, 2));
 }
 

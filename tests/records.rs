@@ -317,7 +317,7 @@ fn convert_refuses_with_a_reason() {
         (&ragged, "o.csv", 2, "feature 'x' has 1 to 2 values"),
         (&ragged, "o.npz", 2, "equally long"),
         (&zero, "o.npz", 1, "ends with a zero byte"),
-        (&plain, "o.csv", 1, "record 0 at byte 0: it is not a tf.train.Example but other"),
+        (&plain, "o.csv", 1, "record 0 at byte 0: expected a tf.train.Example, found other"),
         (&bad, "o.tfrecord", 1, "record 1 at byte"),
         (&csv, "o.tfrecord", 1, "line 3: 1 fields, but there are 2 columns"),
         (&twice, "o.tfrecord", 1, "two columns are called 'a'"),

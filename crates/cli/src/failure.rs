@@ -115,16 +115,23 @@ impl Failure {
 fn text_of(error: &Error) -> String {
     let told = match error {
         Error::NotFit(_) => {
-            let text = error.to_string().replacen("the smallest memory that works", "the smallest --memory that works", 1);
-            text.strip_suffix("a smaller batch needs less").map_or(text.clone(), |start| {
-                format!("{start}a smaller --batch needs less")
-            })
+            let text = error.to_string().replacen(
+                "the smallest memory that works",
+                "the smallest --memory that works",
+                1,
+            );
+            text.strip_suffix("a smaller batch needs less")
+                .map_or(text.clone(), |start| format!("{start}a smaller --batch needs less"))
         }
         Error::Floor { .. } => error.to_string(),
-        Error::Option { name, .. } => format!("--{}", error.to_string().replacen(name, &name.replace('_', "-"), 1)),
-        Error::OtherJob(other) if other.is_option => {
-            error.to_string().replacen(&format!(": {} was", other.name), &format!(": --{} was", other.name), 1)
+        Error::Option { name, .. } => {
+            format!("--{}", error.to_string().replacen(name, &name.replace('_', "-"), 1))
         }
+        Error::OtherJob(other) if other.is_option => error.to_string().replacen(
+            &format!(": {} was", other.name),
+            &format!(": --{} was", other.name),
+            1,
+        ),
         Error::Graph(graph) => of_graph(graph).unwrap_or_else(|| error.to_string()),
         error => error.to_string(),
     };
@@ -142,7 +149,9 @@ fn text_of(error: &Error) -> String {
 /// An error of the graph about a name of the command line.
 fn of_graph(error: &GraphError) -> Option<String> {
     let asked_by = match error {
-        GraphError::NoSuchTensor { asked_by, .. } | GraphError::NoSuchOutput { asked_by, .. } => asked_by.as_str(),
+        GraphError::NoSuchTensor { asked_by, .. } | GraphError::NoSuchOutput { asked_by, .. } => {
+            asked_by.as_str()
+        }
         _ => return None,
     };
     let flag = flag_of(asked_by)?;
@@ -161,8 +170,12 @@ fn flag_of(asked_by: &str) -> Option<&'static str> {
 /// The flag to change.
 fn advice(error: &Error) -> Option<String> {
     let fault = |fault: &RowFault| match fault {
-        RowFault::Record(RecordFault::TooLarge { bytes, .. }) => Some(format!("--record-memory {bytes} allows it")),
-        RowFault::DecodeBytes { needed_bytes, .. } => Some(format!("--decode-memory {needed_bytes} allows it")),
+        RowFault::Record(RecordFault::TooLarge { bytes, .. }) => {
+            Some(format!("--record-memory {bytes} allows it"))
+        }
+        RowFault::DecodeBytes { needed_bytes, .. } => {
+            Some(format!("--decode-memory {needed_bytes} allows it"))
+        }
         RowFault::ImageSize { expected: [height, width], .. } => {
             Some(format!("--resize {height}x{width} resizes it"))
         }
@@ -236,7 +249,11 @@ fn facts(error: &Error) -> Vec<(&'static str, Value)> {
         Error::Graph(error) => match &**error {
             GraphError::Format(error) => of_format(error),
             GraphError::Node { file, node, op, .. } => {
-                vec![("file", file.as_str().into()), ("node", node.as_str().into()), ("op", op.as_str().into())]
+                vec![
+                    ("file", file.as_str().into()),
+                    ("node", node.as_str().into()),
+                    ("op", op.as_str().into()),
+                ]
             }
             GraphError::Unsupported(unsupported) => vec![("file", unsupported.file.as_str().into())],
             _ => Vec::new(),

@@ -475,9 +475,9 @@ fn what_is_larger_than_the_first_takes_free_memory_or_is_refused() {
         error.to_string()
     };
     let error = refused(&|spec| spec.record_bytes = Some(100_000));
-    assert!(error.contains("record 40") && error.contains("--record-memory"), "{error}");
+    assert!(error.contains("record 40") && !error.contains("--"), "{error}");
     let error = refused(&|spec| spec.decode_bytes = Some(1_000_000));
-    assert!(error.contains("--decode-memory"), "{error}");
+    assert!(error.contains("to decode, and may take") && !error.contains("--"), "{error}");
 }
 
 /// Rows of all sizes in files that can be looked at: what is planned is enough, and no byte less.

@@ -246,7 +246,7 @@ fn what_is_no_field_is_refused() {
         (b"\x0f\x00", "wire type 7"),
         (b"\x0c", "wire type 4"),
         (b"\x0a", "variable length"),
-        (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "goes on"),
+        (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "a longer one"),
         (b"\xa3\x01\xa4\x02", "end of group"),
         (b"\xa3\x01", "group"),
         (b"\x95\x03\x00\x00", "a number needs 4 bytes"),

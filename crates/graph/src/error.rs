@@ -250,10 +250,7 @@ impl fmt::Display for GraphError {
             }
             GraphError::DuplicateNode { node } => write!(f, "two nodes are named '{node}'"),
             GraphError::OpenShape { input, dims } => {
-                write!(
-                    f,
-                    "the shape of input '{input}' is open: {dims}; give it one"
-                )
+                write!(f, "the shape of input '{input}' is open: {dims}; give it one")
             }
             GraphError::Feed { input, why } => write!(f, "input '{input}' {why}"),
             GraphError::Unbounded { node, op, dims } => {

@@ -302,7 +302,8 @@ impl<'m> Job<'m> {
             done.right_rows += columns::right_rows(&outputs, labels)?;
         }
         let source = |row: usize| {
-            let place = batch.source(row).map(|s| RowPlace { file: Shown(s.path).to_string(), record: s.record });
+            let place =
+                batch.source(row).map(|s| RowPlace { file: Shown(s.path).to_string(), record: s.record });
             place.unwrap_or_default()
         };
         sink.write(&Rows {

@@ -43,7 +43,9 @@ fn limit_of_groups(groups: &str, root: &Path) -> Option<u64> {
         };
         // In a container the group's own folder may be the root, whatever its name outside; a parent's limit counts too.
         let group = Path::new(group.trim_start_matches('/'));
-        for (folder, file) in group.ancestors().flat_map(|folder| files.iter().map(move |file| (folder, file))) {
+        for (folder, file) in
+            group.ancestors().flat_map(|folder| files.iter().map(move |file| (folder, file)))
+        {
             let text = fs::read_to_string(root.join(folder).join(file));
             limits.extend(text.ok().and_then(|t| t.trim().parse::<u64>().ok()));
         }

@@ -171,9 +171,9 @@ mod tests {
         for (found, expected) in [
             (r#"{"of":{"a":1},"tightfit":"state","version":3}"#, "version 3 of the format"),
             (r#"{"of":{"a":2},"tightfit":"state","version":2}"#, "of another pipeline"),
-            (r#"{"of":{"a":1},"tightfit":"cache","version":2}"#, "no state"),
+            (r#"{"of":{"a":1},"tightfit":"cache","version":2}"#, "not a state"),
             ("tightfit pipeline 1\nRecords", "another version of TightFit"),
-            ("", "no state"),
+            ("", "not a state"),
             (r#"{"tightfit":"state"}"#, "without a version"),
         ] {
             let found = why(found).unwrap();

@@ -86,7 +86,8 @@ impl Arrays {
         match (self.kind, rows.outputs.len()) {
             (Kind::Npz, _) | (Kind::Npy, 1) => Ok(()),
             (Kind::Npy, count) => {
-                let why = format!("a .npy holds one tensor, and there are {count}: use .npz, or fetch one of them");
+                let why =
+                    format!("a .npy holds one tensor, and there are {count}: use .npz, or fetch one of them");
                 Err(Error::Usage(why))
             }
         }

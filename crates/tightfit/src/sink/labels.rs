@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(read("zero\r\n a b \n\nthré\n\n \n".as_bytes()).unwrap(), ["zero", "a b", "", "thré"]);
         assert_eq!(read(b"one").unwrap(), ["one"]);
         assert!(read(b"").unwrap().is_empty() && read(b"\n\n").unwrap().is_empty());
-        assert!(read(b"a\nb\n\xff").unwrap_err().contains("line 3 is no UTF-8"));
+        assert!(read(b"a\nb\n\xff").unwrap_err().contains("line 3 is not UTF-8"));
         assert!(read(&[b'\n'; 990]).unwrap().is_empty());
         assert!(read(&b"a\n".repeat(450)).unwrap_err().contains("budget"));
         std::fs::remove_file(&path).unwrap();

@@ -265,7 +265,10 @@ impl SinkOptions {
         let format = SinkFormat::of(path)?;
         let is_text = matches!(format, SinkFormat::Jsonl | SinkFormat::Csv);
         if !is_text && (self.top.is_some() || self.labels.is_some()) {
-            let why = format!("{} is neither .jsonl nor .csv, where scores have names and an order", path.display());
+            let why = format!(
+                "{} is neither .jsonl nor .csv, where scores have names and an order",
+                path.display()
+            );
             let name = if self.top.is_some() { "top" } else { "labels" };
             return Err(Error::option(name, "", why));
         }

@@ -363,7 +363,7 @@ mod tests {
     fn what_cannot_be_done_is_said_with_its_place() {
         let folder = Folder::new("image-bad");
         for (stages, why) in [
-            (r#"{"image": "resize", "field": "record", "size": [2, 3]}"#, "no image"),
+            (r#"{"image": "resize", "field": "record", "size": [2, 3]}"#, "is not an image"),
             (r#"{"decode_image": "picture"}"#, "picture"),
             (r#"{"decode_image": "record", "channels": 2}"#, "channels"),
             (r#"{"decode_image": "record"}, {"image": "resise", "field": "record"}"#, "resize_with_pad"),

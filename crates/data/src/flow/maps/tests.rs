@@ -171,7 +171,7 @@ fn filters_by_comparison() {
     let text = |text: &str| Scalar::Text(text.to_string());
     assert!(of_text(Condition::Equals(text("abc"))) && !of_text(Condition::NotEquals(text("abc"))));
     assert!(of_text(Condition::Less(text("abd"))) && of_text(Condition::MinLength(3)));
-    assert!(keeps(&[1.0], "a", "x", Condition::Equals(Scalar::Int(1))).unwrap_err().contains("no scalar"));
+    assert!(keeps(&[1.0], "a", "x", Condition::Equals(Scalar::Int(1))).unwrap_err().contains("not a scalar"));
     assert!(keeps(&[1.0], "a", "s", Condition::Equals(Scalar::Int(1))).is_err());
 }
 

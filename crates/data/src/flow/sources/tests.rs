@@ -151,8 +151,8 @@ fn csv_as_tensorflow() {
     // What TensorFlow refuses as well.
     let path = folder.path("a.csv").display().to_string();
     for (text, why) in [
-        ("3000000000,4\n", "line 1 at byte 0: column \"a\": \"3000000000\" is no int32"),
-        ("1,2\nx,2\n", "line 2 at byte 4: column \"a\": \"x\" is no int32"),
+        ("3000000000,4\n", "line 1 at byte 0: column \"a\": \"3000000000\" is not a valid int32"),
+        ("1,2\nx,2\n", "line 2 at byte 4: column \"a\": \"x\" is not a valid int32"),
         (",2\n", "line 1 at byte 0: column \"a\": it is required but missing"),
         ("1\n", "1 fields, but there are 2 columns"),
         ("1,2,3\n", "3 fields, but there are 2 columns"),
@@ -212,8 +212,11 @@ fn csv_finds_the_types_of_columns() {
     for (options, why) in [
         (r#", "select": ["z"]"#, "there is no column \"z\", but i, f, s, n"),
         (r#", "columns": {"z": "int32"}"#, "there is no column \"z\""),
-        (r#", "columns": {"i": "int31"}"#, "csv: column \"i\": \"int31\" is no element type"),
-        (r#", "columns": {"i": {"dtype": "int8", "default": 300}}"#, "the default \"300\" is no int8"),
+        (r#", "columns": {"i": "int31"}"#, "csv: column \"i\": \"int31\" is not an element type"),
+        (
+            r#", "columns": {"i": {"dtype": "int8", "default": 300}}"#,
+            "the default \"300\" is not of type int8",
+        ),
         (r#", "columns": {"i": "complex64"}"#, "there are no complex columns"),
         (r#", "delimiter": "ab""#, "one character"),
         (r#", "header": false"#, "the columns need names"),

@@ -253,9 +253,7 @@ impl CacheStage {
             }
         }
         if self.given < given || self.digest.text() != before {
-            return Err(
-                state.wrong("the cache it continues from is gone, and the one made again differs")
-            );
+            return Err(state.wrong("the cache it continues from is gone, and the one made again differs"));
         }
         Ok(())
     }
@@ -268,7 +266,9 @@ impl CacheStage {
     fn decoded(&self, result: Result<(), DecodeError>) -> Result<(), DataError> {
         result.map_err(|error| match error {
             DecodeError::Fault(fault) => DataError::of_fault(fault),
-            DecodeError::Broken => DataError::Spec("the cache holds something that is not an element".to_string()),
+            DecodeError::Broken => {
+                DataError::Spec("the cache holds something that is not an element".to_string())
+            }
         })
     }
 }

@@ -198,7 +198,8 @@ impl Operator for Conv2dTranspose {
                 .zip(&image[1..3])
                 .any(|(a, b)| a.known().zip(b.known()).is_some_and(|(a, b)| a != b))
             {
-                let why = format!("is {}, which is not a size for {}", Dims::new([height, width]), input.dims);
+                let why =
+                    format!("is {}, which is not a size for {}", Dims::new([height, width]), input.dims);
                 return Err(OpError::input(SIZES, why));
             }
         }
@@ -357,7 +358,7 @@ mod tests {
         let attributes = [("strides", ints(&[1, 2, 2, 1])), ("padding", text("SAME"))];
         let (filter, x) = (tensor(&[1, 1, 1, 1], &[1.0f32]), tensor(&[1, 2, 2, 1], &[0.0f32; 4]));
         let inputs = [tensor(&[4], &[1i32, 5, 4, 1]), filter, x];
-        refuses("Conv2DBackpropInput", &attributes, &inputs, "no size");
+        refuses("Conv2DBackpropInput", &attributes, &inputs, "not a size");
         for (sizes, why) in [([2, 4, 4, 1], "batch of 2"), ([1, 4, 4, 2], "channels of 2")] {
             let inputs = [tensor(&[4], &sizes), inputs[1].clone(), inputs[2].clone()];
             refuses("Conv2DBackpropInput", &attributes, &inputs, why);

@@ -116,7 +116,11 @@ pub fn convert(options: &ConvertOptions, budget: &MemoryBudget, stop: &AtomicBoo
     }
     let floats = options.floats;
     if floats != DType::F32 && !matches!((from, to), (From::Records, To::Npy | To::Npz)) {
-        return Err(Error::option("dtype", floats.to_string(), "only .npy and .npz made from records can have it"));
+        return Err(Error::option(
+            "dtype",
+            floats.to_string(),
+            "only .npy and .npz made from records can have it",
+        ));
     }
     if !matches!(floats, DType::F16 | DType::F32 | DType::F64) {
         return Err(Error::option("dtype", floats.to_string(), "floats become float16, float32 or float64"));

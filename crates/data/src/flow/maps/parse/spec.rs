@@ -268,7 +268,8 @@ impl ParseSpec {
     /// # Errors
     /// What is wrong with it.
     pub fn from_json(value: &Value) -> Read<ParseSpec> {
-        let object = value.as_object().ok_or_else(|| format!("parse: {value} is not an object of features"))?;
+        let object =
+            value.as_object().ok_or_else(|| format!("parse: {value} is not an object of features"))?;
         if let Some(key) = object.keys().find(|k| !["features", "sequence", "examples"].contains(&k.as_str()))
         {
             return Err(format!("parse: features, sequence or examples, not {key:?}"));
