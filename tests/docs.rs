@@ -77,7 +77,8 @@ fn settled(line: &str) -> String {
     let mut text = String::new();
     for c in line.chars() {
         let c = if c.is_ascii_digit() || c == '.' { '0' } else { c };
-        if !(c == '0' && text.ends_with('0')) && !(c == ' ' && text.ends_with(' ')) {
+        let is_again = (c == '0' && text.ends_with('0')) || (c == ' ' && text.ends_with(' '));
+        if !is_again {
             text.push(c);
         }
     }

@@ -1,28 +1,43 @@
 //! Names that were most likely meant.
 
-/// The name that `typed` was most likely meant to be: it begins so, or differs in a few letters.
-pub fn closest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let length = typed.chars().count();
-    let score = |name: &str| {
-        if name.starts_with(typed) && length > 1 { 0 } else { distance(typed, name) }
+/// The most letters that are compared: what is longer was not typed.
+const MAX_LETTERS: usize = 64;
+
+/// The one of `names` that `typed` was most likely meant to be: it begins so, or differs in a few letters that were swapped,
+/// lost, doubled or mistaken. Upper and lower case are the same.
+pub fn closest<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let letters: Vec<char> = typed.chars().take(MAX_LETTERS + 1).flat_map(char::to_lowercase).collect();
+    let length = letters.len();
+    if length > MAX_LETTERS {
+        return None;
+    }
+    let score = |name: &str| match name.starts_with(typed) && length > 1 {
+        true => 0,
+        false => distance(&letters, name),
     };
-    let (score, name) = names.map(|name| (score(name), name)).min_by_key(|(score, _)| *score)?;
+    let scored = names.into_iter().map(|name| (score(name), name));
+    let (score, name) = scored.min_by_key(|(score, _)| *score)?;
     let most = if length > 6 { 3 } else { 2 };
     (score <= most && 2 * score <= length).then_some(name)
 }
 
-/// Letters to put in, leave out or change to make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let mut above: Vec<usize> = (0..=b.chars().count()).collect();
-    for (row, letter) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut above[0], row + 1);
-        for (column, other) in b.chars().enumerate() {
-            let change = diagonal + usize::from(letter != other);
-            diagonal = above[column + 1];
-            above[column + 1] = change.min(diagonal + 1).min(above[column] + 1);
+/// Letters to be put in, taken out, changed or swapped with their neighbour (optimal string alignment).
+fn distance(letters: &[char], name: &str) -> usize {
+    let name: Vec<char> = name.chars().flat_map(char::to_lowercase).collect();
+    let mut rows = [vec![0; name.len() + 1], (0..=name.len()).collect(), vec![0; name.len() + 1]];
+    for (i, letter) in letters.iter().enumerate() {
+        let [before, last, next] = &mut rows;
+        next[0] = i + 1;
+        for (j, other) in name.iter().enumerate() {
+            let changed = last[j] + usize::from(letter != other);
+            next[j + 1] = changed.min(last[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && *letter == name[j - 1] && letters[i - 1] == *other {
+                next[j + 1] = next[j + 1].min(before[j - 1] + 1);
+            }
         }
+        rows.rotate_left(1);
     }
-    above[b.chars().count()]
+    rows[1][name.len()]
 }
 
 #[cfg(test)]
@@ -45,6 +60,10 @@ mod tests {
             assert_eq!(closest(typed, names()), None, "{typed}");
         }
         assert_eq!(closest("preproces_image", ["preprocess_images"].into_iter()), Some("preprocess_images"));
-        assert_eq!((distance("", "abc"), distance("kitten", "sitting")), (3, 3));
+        let letters = |text: &str| text.chars().collect::<Vec<_>>();
+        assert_eq!((distance(&[], "abc"), distance(&letters("kitten"), "sitting")), (3, 3));
+        assert_eq!(distance(&letters("tkae"), "take"), 1);
+        assert_eq!(closest("Batch", names()), Some("batch"));
+        assert_eq!(closest(&"batch".repeat(100_000), names()), None);
     }
 }

@@ -10,16 +10,15 @@ fn pictures() -> Vec<f32> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pixels = pictures();
-    let memory_bytes = 64 << 20;
-    let budget = MemoryBudget::new(memory_bytes);
-    let model = Model::open("examples/digits/digits.pb".as_ref(), &OpenOptions::default(), &budget)?;
-    let options = FitOptions { batch: 2, threads: 2, memory_bytes, ..FitOptions::default() };
+    let budget = MemoryBudget::new(64 << 20);
+    let model = Model::open("examples/digits/digits.pb", &OpenOptions::default(), &budget)?;
+    let options = FitOptions { batch: 2, ..FitOptions::default() };
     let mut runner = Runner::new(&model, &options, &budget)?;
     println!("planned {} bytes", runner.lines().total_bytes());
 
     let rows = TensorView::from_slice(Shape::new(&[2, 8, 8, 1])?, &pixels).ok_or("128 pixels are needed")?;
     let outputs = runner.run(&[Feed::Tensor(rows)])?;
-    let scores = outputs.tensor(0).ok_or("the model has no output")?;
+    let scores = outputs.get("probabilities").ok_or("the model has no output")?;
     for row in scores.as_slice::<f32>().ok_or("the output is not float32")?.chunks(10) {
         println!("{row:.3?}");
     }

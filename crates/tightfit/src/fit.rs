@@ -33,13 +33,13 @@ const KEPT_SIXTEENTHS: u64 = 7;
 const WINDOWS_BYTES: [usize; 5] = [4 << 20, 2 << 20, 1 << 20, 512 << 10, 256 << 10];
 
 /// What a model is to fit.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct FitOptions {
     /// Rows at once.
     pub batch: usize,
     /// Threads that compute.
     pub threads: usize,
-    /// Bytes of memory.
+    /// Bytes of memory, where it is to be less than what the budget of the model allows.
     pub memory_bytes: u64,
     /// Shapes of inputs that the model leaves open, by name.
     pub shapes: HashMap<String, Shape>,
@@ -58,6 +58,25 @@ pub struct FitOptions {
     pub replans: bool,
     /// True where the process and the model's structure are counted by whoever asks, as in a pipeline.
     pub is_inner: bool,
+}
+
+impl Default for FitOptions {
+    /// One row at once, on all processors, in all that the model's budget allows.
+    fn default() -> FitOptions {
+        FitOptions {
+            batch: 1,
+            threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            memory_bytes: u64::MAX,
+            shapes: HashMap::new(),
+            values: HashMap::new(),
+            pipeline_bytes: 0,
+            code_bytes: 0,
+            sink: SinkNeed::default(),
+            string_bytes: 0,
+            replans: false,
+            is_inner: false,
+        }
+    }
 }
 
 /// A model laid out in a number of bytes.
@@ -197,7 +216,7 @@ impl<'m> Bound<'m> {
     /// # Errors
     /// [`Error::NotFit`] when none fits.
     pub fn fit(&self) -> Result<Fit, Error> {
-        let memory_bytes = self.options.memory_bytes;
+        let memory_bytes = self.options.memory_bytes.min(self.graph.budget().limit_bytes());
         let smallest = WeightMode::Streamed { window_bytes: WINDOWS_BYTES[WINDOWS_BYTES.len() - 1] };
         // Only one plan exists at a time: that of a graph of many small nodes is larger than the graph.
         let (least_bytes, peak_step) = {
@@ -234,7 +253,7 @@ impl<'m> Bound<'m> {
     }
 }
 
-/// Lays out `model` in `options.memory_bytes`.
+/// Lays out `model` in the memory of its budget, or in `options.memory_bytes` of it.
 ///
 /// # Errors
 /// [`Error::NotFit`] when it does not fit, [`Error::Graph`] when it cannot be planned.

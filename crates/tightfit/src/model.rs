@@ -54,7 +54,7 @@ impl ModelFile {
     /// # Errors
     /// [`Error::Format`] and [`Error::Data`] for a file that is no model, and for a structure that does not fit the
     /// budget.
-    pub fn read(path: &Path, budget: &MemoryBudget) -> Result<ModelFile, Error> {
+    pub fn read(path: impl AsRef<Path>, budget: &MemoryBudget) -> Result<ModelFile, Error> {
         ModelFile::read_source(path, &ModelSource::default(), budget)
     }
 
@@ -62,7 +62,12 @@ impl ModelFile {
     ///
     /// # Errors
     /// As [`ModelFile::read`], and [`Error::Usage`] for a graph, a signature or a checkpoint that is not there.
-    pub fn read_source(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Result<ModelFile, Error> {
+    pub fn read_source(
+        path: impl AsRef<Path>,
+        wanted: &ModelSource,
+        budget: &MemoryBudget,
+    ) -> Result<ModelFile, Error> {
+        let path = path.as_ref();
         let before_bytes = budget.used_bytes();
         budget.restart_recent_peak();
         let described = Described::read(path, wanted, budget)?;
@@ -118,7 +123,11 @@ impl Model {
     /// # Errors
     /// [`Error::Format`] and [`Error::Graph`] for a file that is no model, for one that cannot be run, and for one whose
     /// structure does not fit the budget.
-    pub fn open(path: &Path, options: &OpenOptions, budget: &MemoryBudget) -> Result<Model, Error> {
+    pub fn open(
+        path: impl AsRef<Path>,
+        options: &OpenOptions,
+        budget: &MemoryBudget,
+    ) -> Result<Model, Error> {
         ModelFile::read_source(path, &options.source, budget)?.open(options)
     }
 

@@ -27,6 +27,12 @@ impl<'a> Outputs<'a> {
         self.context.plan().outputs.get(index).map(|(name, _)| name.as_str())
     }
 
+    /// The tensor of that name.
+    pub fn get(&self, name: &str) -> Option<TensorView<'a>> {
+        let outputs = &self.context.plan().outputs;
+        self.tensor(outputs.iter().position(|(own, _)| own == name)?)
+    }
+
     /// The tensor.
     pub fn tensor(&self, index: usize) -> Option<TensorView<'a>> {
         if let Some((computed, 0)) = self.kept_rows {

@@ -112,7 +112,8 @@ impl Runner {
     /// [`Error::Graph`] when the model cannot be planned for it.
     pub fn fits(&self, model: &Model, options: &FitOptions) -> Result<bool, Error> {
         let fit = Bound::new(model, options)?.with_weights(self.weights)?;
-        Ok(fit.lines.total_bytes() <= options.memory_bytes)
+        let memory_bytes = options.memory_bytes.min(model.graph().budget().limit_bytes());
+        Ok(fit.lines.total_bytes() <= memory_bytes)
     }
 
     /// From now on a run ends between two steps, with [`Error::Interrupted`], once `flag` is set.

@@ -78,11 +78,8 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
         return Err(Failure::Usage(why));
     }
     let limits = Limits::of(&job.limits);
-    let open = OpenOptions {
-        fetches: job.results.fetch.clone(),
-        feeds: Vec::new(),
-        source: job.source.source(),
-    };
+    let open =
+        OpenOptions { fetches: job.results.fetch.clone(), feeds: Vec::new(), source: job.source.source() };
     let memory = limits.open()?;
     let model = Model::open(&stdin::path_of(&path)?, &open, &memory.budget)?;
     let mut options = FitOptions {

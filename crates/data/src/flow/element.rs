@@ -13,7 +13,7 @@ use tightfit_core::{
 use super::growing::Growing;
 use super::origin::Origin;
 use crate::error::{Defect, Needed, RowFault, clamped};
-use crate::nearest::did_you_mean;
+use crate::meant::did_you_mean;
 
 /// Fields of at least this size begin at a multiple of it, so that any vector register can be filled from them.
 const WIDE_ALIGNMENT: usize = 64;

@@ -36,7 +36,7 @@ use super::schema::Kind;
 use super::spec::{PipelineSpec, SourceSpec, StageSpec};
 use crate::access::Access;
 use crate::error::DataError;
-use crate::nearest::did_you_mean;
+use crate::meant::did_you_mean;
 
 /// The result of reading a description; the error says what is wrong with it.
 pub type Read<T> = Result<T, String>;

@@ -77,10 +77,13 @@ impl Described {
                 (MetaGraphDef::read(SourceFile::open(&meta)?, false, budget)?, beside(path))
             }
             other => {
-                return Err(Error::data(path, match other.foreign() {
-                    Some(kind) => format!("is {kind}; {}", kind.advice(path)),
-                    None => format!("is {other}"),
-                }));
+                return Err(Error::data(
+                    path,
+                    match other.foreign() {
+                        Some(kind) => format!("is {kind}; {}", kind.advice(path)),
+                        None => format!("is {other}"),
+                    },
+                ));
             }
         };
         let MetaGraphDef { graph: def, info } = graph;

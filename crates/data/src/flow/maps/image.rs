@@ -24,7 +24,7 @@ use crate::flow::json::{Args, Read, read_dtype};
 use crate::flow::spec::StageSpec;
 use crate::flow::stages::map::read_each;
 use crate::image::{Argument, DecodeOptions, ImageError, ImageHeader, ImageOp, ImageType, OPS, op_by_name};
-use crate::nearest::did_you_mean;
+use crate::meant::did_you_mean;
 
 /// What memory for these is for.
 const PURPOSE: &str = "image";
