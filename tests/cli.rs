@@ -25,12 +25,13 @@ fn help_tells_every_command_and_flag() {
 }
 
 /// Every command, in words.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "",
     "inspect",
     "plan",
     "run",
     "bench",
+    "freeze",
     "records",
     "records inspect",
     "records head",

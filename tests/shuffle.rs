@@ -198,7 +198,7 @@ fn what_cannot_be_shuffled() {
     tightfit(["records", "shuffle", text(&path)]).assert_fails(2, "needs --output");
     tightfit(["records", "shuffle", text(&path), "--output", text(&path)])
         .assert_fails(2, "would be read and written");
-    call(&path, &["--seed", "x"]).assert_fails(2, "--seed x: a whole number");
+    call(&path, &["--seed", "x"]).assert_fails(2, "--seed x: give a whole number");
     let unpack = call(&path, &["--quiet"]);
     assert_eq!(unpack.code, 0, "{unpack:?}");
     let gzip = folder.path("z.tfrecord.gz");

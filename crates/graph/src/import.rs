@@ -281,10 +281,8 @@ impl<'a> Importer<'a> {
                 }
             }
         }
-        let is_sink =
-            |node: &NodeDef| !matches!(&*node.op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2");
         let nodes = self.def.nodes.iter().zip(used).enumerate();
-        nodes.filter(|(_, (node, used))| !used && is_sink(node)).map(|(index, _)| index).collect()
+        nodes.filter(|(_, (node, used))| !used && is_result(&node.op)).map(|(index, _)| index).collect()
     }
 
     fn find(&self, name: &str) -> Option<usize> {
@@ -717,6 +715,14 @@ pub const STRUCTURE: [(&str, &[&str], &str); 3] = [
 pub fn is_supported(op: &str) -> bool {
     let is_structure = STRUCTURE.iter().any(|(_, names, _)| names.contains(&op));
     is_structure || ops::is_supported(op) || matches!(op, "PartitionedCall" | "StatefulPartitionedCall")
+}
+
+/// True for an operator whose outputs are a model's where nothing takes them and nobody says what is wanted.
+pub fn is_result(op: &str) -> bool {
+    let is_made_for_others = is_of_variables(op)
+        || matches!(op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2" | "TensorListReserve")
+        || matches!(op, "EmptyTensorList" | "TensorArrayV3" | "TensorArrayCloseV3");
+    !is_made_for_others
 }
 
 /// True for an operator of lists of tensors, which are made by such operators alone.

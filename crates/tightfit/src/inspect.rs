@@ -8,7 +8,7 @@ use tightfit_format::{
     AttrValue, DataType, MetaInfo, ModelFormat, NodeDef, SignatureDef, TensorBundle, TensorInfo,
     TensorShapeDef, detect,
 };
-use tightfit_graph::import::{is_supported, plain};
+use tightfit_graph::import::{is_result, is_supported, plain};
 use tightfit_graph::{GraphError, ImportOptions};
 
 use crate::error::Error;
@@ -129,10 +129,7 @@ fn figures(described: &Described, signature: Option<String>) -> Inspection {
         let stored = checkpoint.bundle.entries();
         weights.extend(stored.map(|(name, entry)| (name, entry.bytes)));
     }
-    let is_output = |node: &&NodeDef| {
-        !used.contains(&*node.name)
-            && !matches!(&*node.op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2")
-    };
+    let is_output = |node: &&NodeDef| !used.contains(&*node.name) && is_result(&node.op);
     let mut outputs: Vec<String> = def.nodes.iter().filter(is_output).map(|n| n.name.to_string()).collect();
     if let Some(own) = signature.as_deref().and_then(|key| described.info.signature(key)) {
         inputs = endpoints(&own.inputs);

@@ -231,7 +231,7 @@ impl ResultFlags {
 fn preprocess(text: &str) -> Result<Preprocess, String> {
     let names = Preprocess::ALL.map(|p| p.name());
     Preprocess::ALL.into_iter().find(|p| p.name() == text).ok_or_else(|| {
-        let similar = tightfit::closest(text, names.into_iter());
+        let similar = tightfit::closest(text, names);
         match similar {
             Some(name) => format!("did you mean {name}?"),
             None => format!("give one of {}", names.join(", ")),

@@ -19,7 +19,7 @@ pub use flags::{
     SpecArg,
 };
 pub use long::Lists;
-pub use values::{BatchSize, count, seconds, shape, size};
+pub use values::{BatchSize, count, seconds, shape, size, whole};
 
 /// What stands under `tightfit --help`.
 const AFTER: &str = "\

@@ -21,6 +21,11 @@ pub fn count<const MOST: usize>(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("give a whole number from 1 to {MOST}"))
 }
 
+/// A whole number, 0 included.
+pub fn whole(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "give a whole number".to_string())
+}
+
 /// Seconds, more than none.
 pub fn seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse::<f64>().ok().filter(|s| s.is_finite() && *s > 0.0 && *s < MAX_SECONDS);

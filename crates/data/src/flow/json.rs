@@ -36,7 +36,7 @@ use super::schema::Kind;
 use super::spec::{PipelineSpec, SourceSpec, StageSpec};
 use crate::access::Access;
 use crate::error::DataError;
-use crate::meant::did_you_mean;
+use crate::meant::{self, did_you_mean};
 
 /// The result of reading a description; the error says what is wrong with it.
 pub type Read<T> = Result<T, String>;
@@ -351,10 +351,9 @@ fn texts(value: &Value) -> Option<Vec<String>> {
     }
 }
 
-/// That there is no `what` of this name, but those of `table`.
+/// That there is no `what` of this name in `table`.
 fn unknown<T>(what: &str, name: &str, table: &[Entry<T>]) -> String {
-    let names: Vec<_> = table.iter().map(|entry| entry.name).collect();
-    format!("there is no {what} {name:?}, but {}{}", names.join(", "), did_you_mean(name, &names))
+    meant::unknown(what, name, &table.iter().map(|entry| entry.name).collect::<Vec<_>>())
 }
 
 fn read_source(value: &Value, host: Host<'_>) -> Read<Arc<dyn SourceSpec>> {

@@ -70,7 +70,7 @@ impl<'a> Needed<'a> {
             (b"PLTE", _) if std::mem::replace(&mut self.has_palette, true) => {
                 broken("a PNG with two palettes")
             }
-            (b"PLTE", [_, 3]) if data.is_empty() || data.len() % 3 != 0 || data.len() > 3 * 256 => {
+            (b"PLTE", [_, 3]) if data.is_empty() || !data.len().is_multiple_of(3) || data.len() > 3 * 256 => {
                 broken("a PNG with a palette that is none")
             }
             // A suggestion.

@@ -21,8 +21,11 @@ use crate::operator::OpError;
 use crate::ops;
 use crate::ops::array::identity::Identity;
 
-/// The operators with bodies: kind, and the attributes that name the functions, with what a body is called in names.
-const REGIONS: [(&str, RegionKind, &[(&str, &str)]); 6] = [
+/// An operator with bodies: kind, and the attributes that name the functions, with what a body is called in names.
+type Row = (&'static str, RegionKind, &'static [(&'static str, &'static str)]);
+
+/// The operators with bodies.
+const REGIONS: [Row; 6] = [
     ("If", RegionKind::Branch, &[("then_branch", "then"), ("else_branch", "else")]),
     ("StatelessIf", RegionKind::Branch, &[("then_branch", "then"), ("else_branch", "else")]),
     ("Case", RegionKind::Branch, &[("branches", "branch")]),

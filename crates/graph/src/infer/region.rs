@@ -89,9 +89,9 @@ fn trial(graph: &Graph, region: &Region) -> Result<Region, GraphError> {
 
 /// Infers a body from what it is given.
 fn infer_body(body: &mut Graph, given: &[Fact]) -> Result<(), GraphError> {
-    for number in 0..body.inputs.len().min(given.len()) {
-        let id = body.inputs[number].value.node;
-        body.set_facts(id, vec![Fact { is_bound: false, ..given[number].clone() }]);
+    let inputs: Vec<NodeId> = body.inputs.iter().map(|port| port.value.node).collect();
+    for (id, fact) in inputs.into_iter().zip(given) {
+        body.set_facts(id, vec![Fact { is_bound: false, ..fact.clone() }]);
     }
     infer_graph(body)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tightfit_kernels::Isa;
 
-use super::validate::{Check, fault, need};
+use super::fault::{Check, PlanFault, fault, need};
 use super::{Action, Plan, RegionPlan, Step};
 use crate::ir::{Graph, Node, NodeKind, Port, Region, ValueRef};
 use crate::operator::{Call, Place, TensorInfo};
@@ -61,7 +61,7 @@ pub fn computes(plan: &Plan, graph: &Graph) -> Check {
     Ok(())
 }
 
-fn node(graph: &Graph, value: ValueRef, number: usize) -> Result<&Node, super::PlanFault> {
+fn node(graph: &Graph, value: ValueRef, number: usize) -> Result<&Node, PlanFault> {
     let node = graph.nodes.get(value.node.0 as usize);
     node.filter(|n| (value.output as usize) < n.facts.len())
         .ok_or_else(|| fault(number, "a value is one of the graph"))

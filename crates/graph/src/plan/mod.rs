@@ -1,6 +1,7 @@
 //! The plan: what stands where in memory at which step, settled before the first byte is computed.
 
 mod arena;
+mod fault;
 mod fetch;
 mod finish;
 mod meaning;
@@ -24,10 +25,11 @@ use crate::operator::{Operator, TensorInfo, WeightLayout};
 use arena::{Item, Packing};
 use planner::Planner;
 
+pub use fault::PlanFault;
 pub use meaning::computes;
 pub use region::{RegionPlan, Role};
 pub use report::{Alive, PlanReport, Rectangle, StepReport};
-pub use validate::{PlanFault, validate};
+pub use validate::validate;
 
 /// Constants smaller than this stay resident even where weights are streamed: a read costs more than it frees.
 pub const STREAM_FROM_BYTES: usize = 64 << 10;

@@ -1,8 +1,8 @@
-//! The rules of a step with bodies, for [`super::validate`]: each body's plan is right by itself, and goes with the step.
+//! The rules of a step with bodies, for [`super::validate`]: the bodies, each of which is right by itself, go with the step.
 
 use tightfit_core::DType;
 
-use super::validate::{Check, fault, need, validate};
+use super::fault::{Check, fault, need};
 use super::{Plan, RegionPlan, Role, Step};
 use crate::ir::RegionKind;
 use crate::operator::{Call, Place, TensorInfo};
@@ -33,7 +33,6 @@ pub(super) fn check(plans: &RegionPlan, call: &Call<'_>, plan: &Plan, step: &Ste
         let written = if plans.kind == RegionKind::Loop && number == 1 { variables } else { 0 };
         need(body.role == Role::Body { variables: written }, number, "a body writes its variables alone")?;
         need(body.options.isa == plan.options.isa, number, "a body is made for the same instructions")?;
-        validate(body)?;
         given(plans, body, plan, step, variables)?;
         if plans.kind == RegionKind::Branch || number == 1 {
             returned(body, plan, step)?;

@@ -17,42 +17,14 @@
 //!    returns has the types and at most the bytes of what the step reads and makes.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use tightfit_core::{ALIGNMENT, DType};
 
+use super::fault::{Check, PlanFault, fault, need};
+use super::region_rules;
 use super::{Action, Home, Plan, Role, SlotPlan, Step, WeightMode};
 use crate::ir::ValueRef;
 use crate::operator::{Call, Memory, Place, TensorInfo, WeightLayout};
-
-/// A rule that a plan breaks, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanFault {
-    /// The step, where it is one's.
-    pub step: Option<usize>,
-    /// The step's node.
-    pub node: Option<String>,
-    /// The slot or the number of the weight, where it is one's.
-    pub number: Option<usize>,
-    /// What must be and is not.
-    pub rule: &'static str,
-}
-
-impl fmt::Display for PlanFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Some(step), Some(node)) = (self.step, &self.node) {
-            write!(f, "step {step}, node '{node}': ")?;
-        }
-        if let Some(number) = self.number {
-            write!(f, "number {number}: ")?;
-        }
-        f.write_str(self.rule)
-    }
-}
-
-impl std::error::Error for PlanFault {}
-
-pub(super) type Check = Result<(), PlanFault>;
 
 /// Checks every rule of the module's list. Takes time in proportion to the steps and the tensors they name.
 ///
@@ -71,16 +43,8 @@ pub fn validate(plan: &Plan) -> Check {
         .run()
 }
 
-pub(super) fn fault(number: impl Into<Option<usize>>, rule: &'static str) -> PlanFault {
-    PlanFault { step: None, node: None, number: number.into(), rule }
-}
-
 fn at(number: usize, step: &Step, fault: PlanFault) -> PlanFault {
     PlanFault { step: Some(number), node: Some(step.name.to_string()), ..fault }
-}
-
-pub(super) fn need(is_so: bool, number: impl Into<Option<usize>>, rule: &'static str) -> Check {
-    if is_so { Ok(()) } else { Err(fault(number, rule)) }
 }
 
 /// Bytes of every slot.
@@ -342,7 +306,9 @@ impl Replay<'_> {
             let memory = match &step.action {
                 Action::Operator(operator) => operator.memory(&call),
                 Action::Region(plans) => {
-                    super::region_rules::check(plans, &call, self.plan, step)
+                    let bodies = plans.bodies.iter().try_for_each(validate);
+                    bodies
+                        .and_then(|()| region_rules::check(plans, &call, self.plan, step))
                         .map_err(|fault| at(number, step, fault))?;
                     Memory {
                         scratch_bytes: plans.scratch_bytes(),

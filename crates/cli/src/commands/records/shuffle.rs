@@ -7,7 +7,7 @@ use serde_json::json;
 use tightfit::records::{ShuffleOptions, ShuffleProgress, Shuffling, shuffle};
 use tightfit::{display_bytes, limits};
 
-use crate::args::{JsonFlag, LimitFlags, OutputFlag, QuietFlag, size};
+use crate::args::{JsonFlag, LimitFlags, OutputFlag, QuietFlag, size, whole};
 use crate::failure::Failure;
 use crate::progress::Bar;
 use crate::system::stop_flag;
@@ -28,10 +28,10 @@ pub struct Flags {
     #[command(flatten)]
     output: OutputFlag,
     /// Choose the random order [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Order")]
+    #[arg(long, value_name = "N", value_parser = whole, help_heading = "Order")]
     seed: Option<u64>,
     /// Choose another order of the same seed [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Order")]
+    #[arg(long, value_name = "N", value_parser = whole, help_heading = "Order")]
     epoch: Option<u64>,
     /// Keep neighbours together in blocks of this size, for disks that seek
     /// [default: shuffle single records]

@@ -24,7 +24,7 @@ use crate::flow::json::{Args, Read, read_dtype};
 use crate::flow::spec::StageSpec;
 use crate::flow::stages::map::read_each;
 use crate::image::{Argument, DecodeOptions, ImageError, ImageHeader, ImageOp, ImageType, OPS, op_by_name};
-use crate::meant::did_you_mean;
+use crate::meant::unknown;
 
 /// What memory for these is for.
 const PURPOSE: &str = "image";
@@ -262,13 +262,7 @@ pub(crate) fn read_image(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     let name = args.text()?;
     let field = args.text_option("field")?.ok_or("image: which field? Give its name")?.to_string();
     let names = || OPS.iter().map(|op| op.name).collect::<Vec<_>>();
-    let unknown = || {
-        format!(
-            "there is no image operation {name:?}, but {}{}",
-            names().join(", "),
-            did_you_mean(name, &names())
-        )
-    };
+    let unknown = || unknown("image operation", name, &names());
     let spec = OPS.iter().find(|op| op.name == name).ok_or_else(unknown)?;
     for key in OPS.iter().flat_map(|op| op.arguments) {
         args.mention(key.trim_matches(['[', ']']));
@@ -293,7 +287,7 @@ pub(crate) fn read_image(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
         };
         arguments.push((*key, argument));
     }
-    let op = op_by_name(name, &arguments).ok_or_else(|| unknown())?;
+    let op = op_by_name(name, &arguments).ok_or_else(unknown)?;
     read_each(ImageFieldOp { field, op: op.map_err(|error| error.to_string())? }, args)
 }
 

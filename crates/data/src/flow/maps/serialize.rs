@@ -212,9 +212,10 @@ impl SerializeWorker {
             }
             match feature.kind {
                 Kind::Raw => strings.extend(input.tensor(feature.field).map(|tensor| tensor.bytes())),
-                _ => input
-                    .strings(feature.field)
-                    .try_for_each(|string| Ok::<_, RowFault>(strings.push(string?)))?,
+                _ => input.strings(feature.field).try_for_each(|string| {
+                    strings.push(string?);
+                    Ok::<_, RowFault>(())
+                })?,
             }
             feature.range = from..strings.len();
         }

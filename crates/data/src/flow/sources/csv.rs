@@ -298,7 +298,7 @@ impl Column {
         }
         if *dtype == DType::String {
             let default = default.as_deref().unwrap_or_default().as_bytes();
-            return Ok(out.add_string(if is_missing { default } else { cell })?);
+            return out.add_string(if is_missing { default } else { cell });
         }
         let target = out.add(Shape::SCALAR)?;
         if is_missing {

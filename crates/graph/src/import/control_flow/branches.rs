@@ -97,12 +97,9 @@ fn ends(nodes: &Nodes, value: Input) -> Option<HashSet<(usize, u32)>> {
     let (mut ends, mut seen, mut stack) = (HashSet::new(), HashSet::new(), vec![value]);
     while let Some(input) = stack.pop() {
         match nodes.op(input.node) {
-            "Switch" | "RefSwitch" => {
-                // Which of its outputs a control edge waits for it does not say.
-                if !input.is_control {
-                    ends.insert((input.node, input.output));
-                }
-            }
+            // Which of its outputs a control edge waits for it does not say.
+            "Switch" | "RefSwitch" if input.is_control => {}
+            "Switch" | "RefSwitch" => drop(ends.insert((input.node, input.output))),
             "Merge" | "RefMerge" => return None,
             _ if seen.insert(input.node) => stack.extend(nodes.inputs(input.node)),
             _ => {}

@@ -202,11 +202,11 @@ impl Nodes {
         };
         let copy = |index: &usize| {
             let node = &self.all[*index];
-            let rename = |name: &Box<str>| match self.input(name) {
-                None => Some(name.clone()),
+            let rename = |name: &str| match self.input(name) {
+                None => Some(name.into()),
                 Some(input) => named(input),
             };
-            NodeDef { inputs: node.inputs.iter().filter_map(rename).collect(), ..node.clone() }
+            NodeDef { inputs: node.inputs.iter().filter_map(|name| rename(name)).collect(), ..node.clone() }
         };
         let arg = |number: usize| ArgDef { name: argument(number).into(), ..ArgDef::default() };
         let returned = |number: usize| -> Box<str> { format!("result{number}").into() };

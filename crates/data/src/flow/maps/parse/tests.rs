@@ -111,7 +111,7 @@ fn what_does_not_fit_names_the_feature() {
         (json!({"i": {"dtype": "uint8", "shape": [3]}}), "feature \"i\": -2 does not fit uint8"),
         (json!({"i": {"raw": "uint8"}}), "\"i\" holds integers"),
         (json!({"raw": {"raw": "uint8", "shape": [5]}}), "has 6 bytes and is not an image; a row needs 5"),
-        (json!({"raw": {"raw": "float32"}}), "is 6 bytes"),
+        (json!({"raw": {"raw": "float32"}}), "has 6 bytes and is not an image; a row needs 8"),
         (json!({"s": {"raw": "uint8"}}), "\"s\" has 3 values, a row needs 1"),
         (
             json!({"f": {"dtype": "float32", "row_lengths": "lens"}}),
