@@ -360,7 +360,10 @@ mod tests {
             (r#"{"image": "resize", "field": "record", "size": [2, 3]}"#, "is not an image"),
             (r#"{"decode_image": "picture"}"#, "picture"),
             (r#"{"decode_image": "record", "channels": 2}"#, "channels"),
-            (r#"{"decode_image": "record"}, {"image": "resise", "field": "record"}"#, "resize_with_pad"),
+            (
+                r#"{"decode_image": "record"}, {"image": "resise", "field": "record"}"#,
+                "did you mean \"resize\"",
+            ),
             (r#"{"decode_image": "record"}, {"image": "resize", "field": "record"}"#, "missing"),
             (r#"{"decode_image": "record"}, {"image": "rot90", "field": "record", "q": 1}"#, "\"q\""),
         ] {

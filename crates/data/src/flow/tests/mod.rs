@@ -182,7 +182,7 @@ fn reads_descriptions_in_json() {
     for (text, why) in [
         ("{", "not JSON"),
         ("{}", "no source"),
-        (r#"{"source": {"tfrecords": "a"}}"#, "there is no source \"tfrecords\", but"),
+        (r#"{"source": {"tfrecords": "a"}}"#, "there is no source \"tfrecords\"; did you mean \"tfrecord\""),
         (r#"{"source": {"tfrecord": 3}}"#, "a path or a list of paths"),
         (r#"{"source": {"tfrecord": "a", "cycles": 3}}"#, "tfrecord has no option \"cycles\""),
         (

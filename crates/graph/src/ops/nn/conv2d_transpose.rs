@@ -350,7 +350,7 @@ mod tests {
             [sizes.clone(), tensor::<i32>(&[0, 1, 1, 1], &[]), x]
         };
         check("Conv2DBackpropInput", &valid, &inputs(3), &[tensor(&[1, 2, 1, 1], &[0i32; 2])]);
-        refuses("Conv2DBackpropInput", &valid, &inputs(2), "no size");
+        refuses("Conv2DBackpropInput", &valid, &inputs(2), "not a size");
     }
 
     #[test]
