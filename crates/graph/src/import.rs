@@ -1,10 +1,13 @@
 //! GraphDef -> [`Graph`]: only what the fetched tensors need, and all that cannot be run in one error.
 
 mod calls;
+mod constants;
 mod control_flow;
 mod half;
+mod kinds;
 mod names;
 mod narrow;
+mod needed;
 mod plain;
 mod ports;
 mod regions;
@@ -13,30 +16,29 @@ mod state;
 mod text_graph;
 mod variables;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use tightfit_core::{BudgetError, DType, MemoryBudget, Reservation, Shape, block_bytes, list_bytes};
-use tightfit_format::{
-    AttrValue, DataType, GraphDef, InlineBytes, ListValue, NodeDef, SourceFile, TensorContent, TensorDef,
-};
+use tightfit_core::{BudgetError, DType, MemoryBudget, Reservation, block_bytes};
+use tightfit_format::{AttrValue, GraphDef, ListValue, NodeDef, SourceFile};
 
 use crate::dim::{Dim, Dims, Symbol};
 use crate::error::{A_FEED, A_FETCH, GraphError, Unsupported};
-use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
+use crate::fact::Fact;
 use crate::infer::{Values, graph_memory_error, infer_node, memory_error};
 use crate::ir::dead_nodes;
-use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, Port, ValueRef};
+use crate::ir::{Graph, Node, NodeId, NodeKind, Port, ValueRef};
 use crate::operator::OpError;
 use crate::operator::attributes::Attributes;
 use crate::ops;
 use crate::signature;
 use calls::Library;
+pub(crate) use kinds::takes_only_lists;
+pub use kinds::{is_result, is_supported, structure};
+use kinds::{is_structural, takes_lists};
 use names::Names;
 pub use plain::{Fetched, plain};
 pub use ports::PortNames;
-use regions::has_bodies;
-use regions::{Body, Given};
+use regions::{Body, Given, has_bodies};
 use state::{Taken, Variables, is_of_variables};
 pub use variables::Checkpoint;
 
@@ -78,14 +80,6 @@ pub fn import(
 fn take_attribute(node: &mut NodeDef, attribute: &str) -> Option<AttrValue> {
     let (_, value) = node.attrs.iter_mut().find(|(name, _)| &**name == attribute)?;
     Some(std::mem::replace(value, AttrValue::None))
-}
-
-/// The value of a Const node, out of its attributes.
-fn take_tensor(node: &mut NodeDef) -> Option<TensorDef> {
-    match take_attribute(node, "value") {
-        Some(AttrValue::Tensor(tensor)) => Some(*tensor),
-        _ => None,
-    }
 }
 
 /// A tensor's name, split: `node:1` is output 1 of `node`, `node` its first.
@@ -253,38 +247,6 @@ impl<'a> Importer<'a> {
         Ok(graph)
     }
 
-    /// The tensors to compute: those that are asked for, or what nobody in the graph uses.
-    fn fetches(&mut self) -> Result<Cow<'a, [String]>, GraphError> {
-        if !self.options.fetches.is_empty() {
-            return Ok(Cow::Borrowed(&self.options.fetches));
-        }
-        let sinks = self.sinks();
-        let name_bytes = |index: &usize| block_bytes(self.def.nodes[*index].name.len() as u64);
-        // As the name that is asked for, and once more in the graph.
-        let names = sinks.iter().map(name_bytes).sum::<u64>();
-        let bytes = 2 * (names + (sinks.len() * size_of::<Port>()) as u64);
-        let room =
-            self.graph.memory().room(bytes).map_err(|source| graph_memory_error(&self.graph, source))?;
-        let names = sinks.into_iter().map(|index| self.def.nodes[index].name.to_string()).collect();
-        // From here on the graph's own count has them.
-        drop(room);
-        Ok(Cow::Owned(names))
-    }
-
-    /// The nodes that compute something nobody in the graph uses.
-    fn sinks(&self) -> Vec<usize> {
-        let mut used = vec![false; self.def.nodes.len()];
-        for node in &self.def.nodes {
-            for input in node.inputs.iter().filter(|i| !i.starts_with('^')) {
-                if let Some(index) = self.find(split_name(input).0) {
-                    used[index] = true;
-                }
-            }
-        }
-        let nodes = self.def.nodes.iter().zip(used).enumerate();
-        nodes.filter(|(_, (node, used))| !used && is_result(&node.op)).map(|(index, _)| index).collect()
-    }
-
     fn find(&self, name: &str) -> Option<usize> {
         self.names.find(name, |i| &self.def.nodes[i].name)
     }
@@ -295,57 +257,6 @@ impl<'a> Importer<'a> {
             name: name.to_string(),
             similar: similar(name, self.def.nodes.iter().map(|n| &*n.name)),
         })
-    }
-
-    /// The nodes that the fetches need, each behind all it needs. Counts the users of each.
-    fn needed(&mut self, fetches: &[String], roots: &[usize]) -> Result<Vec<usize>, GraphError> {
-        let mut is_done: Vec<Option<bool>> = vec![None; self.def.nodes.len()];
-        let mut order = Vec::with_capacity(self.def.nodes.len());
-        let mut stack = Vec::new();
-        let mut has_loop = false;
-        let named = fetches.iter().map(|name| (name, A_FETCH));
-        let named = named.chain(self.options.feeds.iter().map(|name| (name, A_FEED)));
-        let named = named.map(|(name, asked_by)| self.index(split_name(name).0, || asked_by.into()));
-        let roots: Vec<usize> = named.chain(roots.iter().copied().map(Ok)).collect::<Result<_, _>>()?;
-        for root in roots {
-            stack.push((root, 0));
-            while let Some((index, next)) = stack.pop() {
-                if next == 0 && is_done[index].is_some() {
-                    continue;
-                }
-                is_done[index] = Some(false);
-                let node = &self.def.nodes[index];
-                let inputs: &[Box<str>] = if self.is_fed[index] { &[] } else { &node.inputs };
-                let Some(input) = inputs.get(next) else {
-                    is_done[index] = Some(true);
-                    order.push(index);
-                    continue;
-                };
-                stack.push((index, next + 1));
-                let need = self.index(split_name(input.trim_start_matches('^')).0, || asked_by_node(node))?;
-                match is_done[need] {
-                    None => stack.push((need, 0)),
-                    // Once there is a loop the graph cannot be run, and the error says why.
-                    Some(false) if !has_loop => {
-                        has_loop = self.is_loop(&stack, need);
-                        if !has_loop {
-                            return Err(GraphError::Cycle { node: node.name.to_string() });
-                        }
-                    }
-                    Some(_) => {}
-                }
-                if !input.starts_with('^') {
-                    self.users[need] += 1;
-                }
-            }
-        }
-        Ok(order)
-    }
-
-    /// True when the way from `need` to the end of `stack` is a loop of TF1's control flow, which is no cycle.
-    fn is_loop(&self, stack: &[(usize, usize)], need: usize) -> bool {
-        let way = stack.iter().rev().take_while(|(index, _)| *index != need).map(|(index, _)| *index);
-        way.chain([need]).any(|index| &*self.def.nodes[index].op == "NextIteration")
     }
 
     /// Names every operator that has no registration, before any shape is looked at: one missing operator would
@@ -382,9 +293,14 @@ impl<'a> Importer<'a> {
                 "Const" => self.add_constant(index),
                 "Placeholder" => self.add_input(index),
                 regions::GIVEN => self.add_given(index),
-                _ => return self.add_operator(index),
+                _ => return self.add_computed(index),
             }
         };
+        self.made_or_refused(index, made)
+    }
+
+    /// Node `index` of the file has become a node of the graph, or cannot be run.
+    fn made_or_refused(&mut self, index: usize, made: Result<NodeId, OpError>) -> Result<(), GraphError> {
         match made {
             Ok(id) => self.made(index, id),
             Err(OpError::Budget(source)) => {
@@ -394,11 +310,16 @@ impl<'a> Importer<'a> {
                 Err(GraphError::Memory { file, node, source: Box::new(source) })
             }
             Err(error) => {
-                let node = &self.def.nodes[index];
-                self.unsupported.add(&node.op, error.to_string(), &node.name);
+                self.refuse(index, error.to_string());
                 Ok(())
             }
         }
+    }
+
+    /// Adds a node of the file to what cannot be run.
+    fn refuse(&mut self, index: usize, why: impl Into<String>) {
+        let node = &self.def.nodes[index];
+        self.unsupported.add(&node.op, why, &node.name);
     }
 
     /// Node `id` of the graph is node `index` of the file, and all is known of it that there will be.
@@ -441,7 +362,8 @@ impl<'a> Importer<'a> {
         Ok(Some((inputs, control)))
     }
 
-    fn add_operator(&mut self, index: usize) -> Result<(), GraphError> {
+    /// Adds a node that computes something of what others have made.
+    fn add_computed(&mut self, index: usize) -> Result<(), GraphError> {
         // What cannot be run is in the list already.
         let Some((taken, control)) = self.made_inputs(index)? else { return Ok(()) };
         let op = &self.def.nodes[index].op;
@@ -451,25 +373,28 @@ impl<'a> Importer<'a> {
         let hands_on = matches!(&**op, "Identity" | "IdentityN")
             && taken.iter().any(|taken| matches!(taken, Taken::Handle(_)));
         if is_of_variables(op) || hands_on {
-            return match self.add_of_variables(index, &taken, control) {
-                Ok(id) => self.made(index, id),
-                Err(error) => {
-                    let node = &self.def.nodes[index];
-                    self.unsupported.add(&node.op, error.to_string(), &node.name);
-                    Ok(())
-                }
-            };
+            let made = self.add_of_variables(index, &taken, control);
+            return self.made_or_refused(index, made);
         }
-        let Some(inputs) = self.values(&taken) else {
-            let node = &self.def.nodes[index];
-            self.unsupported.add(&node.op, "is given a variable, which is not supported", &node.name);
-            return Ok(());
-        };
+        match self.values(&taken) {
+            Some(inputs) => self.add_operator(index, inputs, control),
+            None => {
+                self.refuse(index, "is given a variable, which is not supported");
+                Ok(())
+            }
+        }
+    }
+
+    fn add_operator(
+        &mut self,
+        index: usize,
+        inputs: Vec<ValueRef>,
+        control: Vec<NodeId>,
+    ) -> Result<(), GraphError> {
         let node = &self.def.nodes[index];
-        let is_list = |value: &ValueRef| self.graph.fact(*value).list.is_some();
-        let has_lists = inputs.iter().any(is_list);
+        let has_lists = inputs.iter().any(|value| self.graph.fact(*value).list.is_some());
         if has_lists && !takes_lists(&node.op) {
-            self.unsupported.add(&node.op, "is given a list of tensors, which is not supported", &node.name);
+            self.refuse(index, "is given a list of tensors, which is not supported");
             return Ok(());
         }
         let types: Vec<DType> = inputs.iter().map(|value| self.graph.fact(*value).dtype).collect();
@@ -482,7 +407,7 @@ impl<'a> Importer<'a> {
         let operator = match checked.and_then(|()| operator(node)) {
             Ok(operator) => operator,
             Err(error) => {
-                self.unsupported.add(&node.op, error.to_string(), &node.name);
+                self.refuse(index, error.to_string());
                 return Ok(());
             }
         };
@@ -508,7 +433,7 @@ impl<'a> Importer<'a> {
                         self.made(index, made)
                     }
                     None => {
-                        self.unsupported.add(&node.op, source.to_string(), &node.name);
+                        self.refuse(index, source.to_string());
                         Ok(())
                     }
                 }
@@ -526,7 +451,7 @@ impl<'a> Importer<'a> {
         let checked =
             checked.and_then(|()| made.operator().map_or(Ok(()), |operator| operator.check(&facts)));
         if let Err(error) = checked {
-            self.unsupported.add(&node.op, error.to_string(), &node.name);
+            self.refuse(index, error.to_string());
         }
     }
 
@@ -556,75 +481,6 @@ impl<'a> Importer<'a> {
         Ok(id)
     }
 
-    fn add_constant(&mut self, index: usize) -> Result<NodeId, OpError> {
-        let tensor = take_tensor(&mut self.def.nodes[index])
-            .ok_or_else(|| OpError::attribute("value", "is missing or no tensor"))?;
-        let constant = self.constant(tensor)?;
-        let facts = vec![constant.fact()];
-        let kind = NodeKind::Constant(self.graph.hold(constant));
-        let name = (&*self.def.nodes[index].name).into();
-        Ok(self.graph.add(Node { name, kind, inputs: vec![], control: vec![], facts }))
-    }
-
-    /// The constant of a tensor in the file: small ones are read, large ones stay there.
-    fn constant(&mut self, tensor: TensorDef) -> Result<Constant, OpError> {
-        let data_type = DataType(tensor.dtype);
-        let dtype = data_type.dtype().ok_or_else(|| {
-            OpError::attribute("value", format!("is a tensor of {data_type}, a type that is not supported"))
-        })?;
-        let dims: Result<Vec<usize>, _> = tensor.shape.iter().map(|d| usize::try_from(*d)).collect();
-        let dims = dims.map_err(|_| OpError::attribute("value", "is a tensor of open shape"))?;
-        let shape = Shape::new(&dims)?;
-        let bytes = shape.elements() * dtype.bytes();
-        let source = self.source;
-        let data = match tensor.content {
-            TensorContent::Strings(strings) if dtype == DType::String => {
-                // The list is copied behind its counters; the texts go from the description to the constant.
-                let texts = strings.iter().map(|text| block_bytes(text.len() as u64)).sum::<u64>();
-                let list = block_bytes(2 * size_of::<usize>() as u64 + size_of_val(&*strings) as u64);
-                let held = self.hold_of_file(texts, list)?;
-                return Ok(Constant { dtype, shape, data: ConstantData::Strings(strings.into()), held });
-            }
-            _ if dtype == DType::String => {
-                return Err(OpError::attribute("value", "holds no strings in a tensor of strings"));
-            }
-            TensorContent::Strings(_) | TensorContent::Opaque => {
-                return Err(OpError::attribute("value", format!("does not hold elements of {dtype}")));
-            }
-            _ if bytes <= KNOWN_VALUE_MAX_BYTES => {
-                let held = self.hold_of_file(0, block_bytes(2 * size_of::<usize>() as u64 + bytes as u64))?;
-                let mut elements = vec![0; bytes];
-                tensor.read_into(source, &mut elements)?;
-                return Ok(Constant { dtype, shape, data: ConstantData::Memory(elements.into()), held });
-            }
-            TensorContent::File { offset, bytes: present } if present == bytes as u64 => {
-                ConstantData::File { source: source.clone(), offset }
-            }
-            _ => ConstantData::Tensor { source: source.clone(), tensor: Box::new(tensor) },
-        };
-        let held = match &data {
-            ConstantData::Tensor { tensor, .. } => {
-                let inline = match &tensor.content {
-                    TensorContent::Inline(InlineBytes::Small(bytes)) => block_bytes(bytes.len() as u64),
-                    TensorContent::Stored(stored) => stored.heap_bytes(),
-                    _ => 0,
-                };
-                let own = block_bytes(size_of::<TensorDef>() as u64) + list_bytes(&tensor.shape);
-                self.hold_of_file(inline, own)?
-            }
-            _ => None,
-        };
-        Ok(Constant { dtype, shape, data, held })
-    }
-
-    /// The reservation of a constant: `moved` bytes come from the description, which had reserved them.
-    fn hold_of_file(&mut self, moved: u64, new: u64) -> Result<Option<Arc<Reservation>>, BudgetError> {
-        let own = block_bytes(2 * size_of::<usize>() as u64 + size_of::<Constant>() as u64);
-        let left = self.def.reservation.bytes().saturating_sub(moved);
-        self.def.reservation.shrink(left);
-        self.graph.reserve_constant(moved + new + own).map(Some)
-    }
-
     /// What a name means: a tensor, or a variable's handle.
     fn taken(&self, name: &str, asked_by: impl Fn() -> String) -> Result<Taken, GraphError> {
         let (node, output) = split_name(name);
@@ -643,6 +499,16 @@ impl<'a> Importer<'a> {
             outputs,
         })
     }
+}
+
+/// The file of a description.
+fn file(def: &GraphDef) -> String {
+    def.source.path().display().to_string()
+}
+
+/// The error of a description that does not fit the memory there is.
+fn memory_error_of(def: &GraphDef, source: BudgetError) -> GraphError {
+    GraphError::Memory { file: file(def), node: None, source: Box::new(source) }
 }
 
 fn asked_by_node(node: &NodeDef) -> String {
@@ -679,65 +545,6 @@ fn input_dims(graph: &mut Graph, name: &str, dims: &[i64]) -> Dims {
         (_, n) => Dim::Known(*n),
     });
     Dims::new(dims.collect::<Vec<_>>())
-}
-
-/// What a file may have besides operators, by what it becomes: names, and what they are.
-pub const STRUCTURE: [(&str, &[&str], &str); 3] = [
-    (
-        "nodes with bodies",
-        &["If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile"],
-        "One of several functions, or one again and again; planned with the graph around it.",
-    ),
-    (
-        "loops and branches of TensorFlow 1",
-        &["Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"],
-        "Become While and If before anything else.",
-    ),
-    (
-        "variables",
-        &[
-            "VarHandleOp",
-            "VariableV2",
-            "Variable",
-            "ReadVariableOp",
-            "AssignVariableOp",
-            "AssignAddVariableOp",
-            "AssignSubVariableOp",
-            "Assign",
-            "AssignAdd",
-            "AssignSub",
-        ],
-        "What a run assigns the next one finds.",
-    ),
-];
-
-/// True when nodes of this kind can be imported: operators, and what belongs to a graph's structure.
-pub fn is_supported(op: &str) -> bool {
-    let is_structure = STRUCTURE.iter().any(|(_, names, _)| names.contains(&op));
-    is_structure || ops::is_supported(op) || matches!(op, "PartitionedCall" | "StatefulPartitionedCall")
-}
-
-/// True for an operator whose outputs are a model's where nothing takes them and nobody says what is wanted.
-pub fn is_result(op: &str) -> bool {
-    let is_made_for_others = is_of_variables(op)
-        || matches!(op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2" | "TensorListReserve")
-        || matches!(op, "EmptyTensorList" | "TensorArrayV3" | "TensorArrayCloseV3");
-    !is_made_for_others
-}
-
-/// True for an operator of lists of tensors, which are made by such operators alone.
-pub(crate) fn takes_only_lists(op: &str) -> bool {
-    op.starts_with("TensorList") || op.starts_with("TensorArray") || op == "EmptyTensorList"
-}
-
-/// The same, and for one that hands on what it is given.
-fn takes_lists(op: &str) -> bool {
-    takes_only_lists(op) || matches!(op, "Identity" | "IdentityN" | "StopGradient" | "NoOp")
-}
-
-/// Nodes that are no operator but part of the graph's own structure.
-fn is_structural(op: &str) -> bool {
-    matches!(op, "Const" | "Placeholder" | regions::GIVEN)
 }
 
 /// How many names are suggested in place of one that does not exist.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tightfit_core::DType;
-use tightfit_graph::import::STRUCTURE;
+use tightfit_graph::import::structure;
 use tightfit_graph::ops::FAMILIES;
 use tightfit_kernels::{BinaryOp, CompareOp, FunctionRow, UnaryOp};
 
@@ -38,7 +38,7 @@ fn the_list_of_operators_is_true() {
         writeln!(text, "| {family} | {} | {summary} |", names.join(", ")).unwrap();
     }
     text.push_str(STRUCTURE_HEAD);
-    for (what, names, meaning) in STRUCTURE {
+    for (what, names, meaning) in structure() {
         let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
         writeln!(text, "| {what} | {} | {meaning} |", names.join(", ")).unwrap();
     }

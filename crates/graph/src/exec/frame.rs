@@ -1,6 +1,7 @@
 //! The tensors of a plan in memory, and running its steps over them. Each body of a step has a frame of its own.
 
 use std::cell::Cell;
+use std::ptr::NonNull;
 
 use tightfit_core::{DType, Shape, StopFlag};
 use tightfit_kernels::ThreadPool;
@@ -22,7 +23,7 @@ pub(super) struct Frame {
     /// The slots of memory that is given, each with the number of the input: their addresses are there only in a run.
     fed: Vec<(usize, usize)>,
     /// The start of the arena, of a body that of its step's scratch.
-    arena: Cell<Option<std::ptr::NonNull<u8>>>,
+    arena: Option<NonNull<u8>>,
     /// The frames of the bodies of each step that has some.
     bodies: Vec<Vec<Frame>>,
 }
@@ -80,12 +81,12 @@ impl Frame {
         Ok(Frame {
             slots: slots.collect::<Result<_, _>>()?,
             fed: fed.collect(),
-            arena: Cell::new(std::ptr::NonNull::new(arena)),
+            arena: NonNull::new(arena),
             bodies: bodies.collect::<Result<_, _>>()?,
         })
     }
 
-    /// Says where what is fed is: `starts` gives the address of each input.
+    /// Says where what is fed is: `start` gives the address of each input.
     pub fn feed(&self, plan: &Plan, start: impl Fn(usize) -> *mut u8) {
         for (slot, input) in &self.fed {
             let info = &plan.slots[*slot].info;
@@ -129,7 +130,7 @@ impl Frame {
     ) -> Result<(), OpError> {
         let stream = step.stream.as_ref().map(|plan| StepStream { window: running.window, plan });
         let (offset, bytes) = step.scratch;
-        let arena = self.arena.get().ok_or(OpError::Internal("a plan has no arena"))?;
+        let arena = self.arena.ok_or(OpError::Internal("a plan has no arena"))?;
         // SAFETY: `plan::validate` guarantees that the scratch lies in the arena (rule 1) and apart from all that the step
         // reads and writes and from all that is read later (rule 3).
         let scratch = unsafe { std::slice::from_raw_parts_mut(arena.as_ptr().add(offset), bytes) };

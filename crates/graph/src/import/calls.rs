@@ -7,12 +7,12 @@
 
 use std::collections::HashMap;
 
-use tightfit_core::{BudgetError, block_bytes};
+use tightfit_core::block_bytes;
 use tightfit_format::{
     ArgDef, AttrValue, FunctionDef, GraphDef, ListValue, NameAttrList, NodeDef, TensorContent,
 };
 
-use super::{ImportOptions, asked_by_node, similar, split_name};
+use super::{ImportOptions, asked_by_node, file, memory_error_of, similar, split_name};
 use crate::error::GraphError;
 use crate::operator::OpError;
 use crate::signature;
@@ -53,7 +53,7 @@ pub fn inline_from(def: &mut GraphDef, library: &Library, options: &ImportOption
     if !def.nodes.iter().any(|node| callee(node, library).is_some()) {
         return Ok(());
     }
-    let mut inliner = Inliner { file: def.source.path().display().to_string(), library, def };
+    let mut inliner = Inliner { library, def };
     inliner.reserve(inliner.def.nodes.len() as u64 * NAME_BYTES)?;
     let mut names = inliner.names(0);
     let needed = needed_of_graph(&inliner.def.nodes, &names, options);
@@ -121,7 +121,6 @@ fn needed_of_graph(
 }
 
 struct Inliner<'d> {
-    file: String,
     library: &'d Library,
     def: &'d mut GraphDef,
 }
@@ -134,18 +133,14 @@ impl Inliner<'_> {
     }
 
     fn reserve(&mut self, bytes: u64) -> Result<(), GraphError> {
-        let memory = |source: BudgetError| GraphError::Memory {
-            file: self.file.clone(),
-            node: None,
-            source: Box::new(source),
-        };
-        self.def.reservation.try_grow(bytes).map_err(memory)
+        let grown = self.def.reservation.try_grow(bytes);
+        grown.map_err(|source| memory_error_of(self.def, source))
     }
 
     fn refused(&self, call: usize, why: String) -> GraphError {
         let node = &self.def.nodes[call];
         GraphError::Node {
-            file: self.file.clone(),
+            file: file(self.def),
             node: node.name.to_string(),
             op: node.op.to_string(),
             source: Box::new(OpError::Unsupported(why)),

@@ -43,9 +43,14 @@ struct BodyCall<'n> {
     function: &'n NameAttrList,
 }
 
-/// True for an operator with bodies.
+/// The operators with bodies.
+pub fn ops() -> impl Iterator<Item = &'static str> {
+    REGIONS.iter().map(|(op, ..)| *op)
+}
+
+/// True for one of [`ops`].
 pub fn has_bodies(op: &str) -> bool {
-    REGIONS.iter().any(|(name, ..)| *name == op)
+    ops().any(|own| own == op)
 }
 
 /// The functions that a node's bodies are.
@@ -192,15 +197,18 @@ impl Importer<'_> {
         self.made(index, id)
     }
 
-    /// The bodies of a node, and what it is given: a selector, variables and captures.
-    fn region(&mut self, node: &NodeDef, taken: &[Taken]) -> Result<Made, GraphError> {
-        let at = |file: &str, source| GraphError::Node {
-            file: file.to_string(),
+    fn error_of(&self, node: &NodeDef, source: OpError) -> GraphError {
+        GraphError::Node {
+            file: self.graph.file.clone(),
             node: node.name.to_string(),
             op: node.op.to_string(),
             source: Box::new(source),
-        };
-        let (op, kind, calls) = body_calls(node).map_err(|source| at(&self.graph.file, source))?;
+        }
+    }
+
+    /// The bodies of a node, and what it is given: a selector, variables and captures.
+    fn region(&mut self, node: &NodeDef, taken: &[Taken]) -> Result<Made, GraphError> {
+        let (op, kind, calls) = body_calls(node).map_err(|source| self.error_of(node, source))?;
         let own = kind.own_inputs().min(taken.len());
         let selector = self.values(&taken[..own]).unwrap_or_default();
         if kind == RegionKind::Branch {
@@ -208,7 +216,7 @@ impl Importer<'_> {
             let selector = selector.map(|fact| (fact.dtype, fact.dims.elements().known()));
             if !matches!(selector, Some((DType::Bool | DType::I32, Some(1)))) {
                 let why = "is chosen by a tensor that is not one bool or int32, which is not supported";
-                return Err(at(&self.graph.file, OpError::Unsupported(why.into())));
+                return Err(self.error_of(node, OpError::Unsupported(why.into())));
             }
         }
         let given = &taken[own..];
@@ -316,12 +324,7 @@ impl Importer<'_> {
 
     /// The function of a body as a graph that is given these tensors.
     fn body(&self, node: &NodeDef, call: &BodyCall<'_>, given: &[Given]) -> Result<Body, GraphError> {
-        let refused = |why: String| GraphError::Node {
-            file: self.graph.file.clone(),
-            node: node.name.to_string(),
-            op: node.op.to_string(),
-            source: Box::new(OpError::Unsupported(why)),
-        };
+        let refused = |why| self.error_of(node, OpError::Unsupported(why));
         let name = format!("{}/{}", node.name, call.label);
         let function = self.library.get(&call.function.name).ok_or_else(|| {
             refused(format!("has function '{}' for a body, which the file does not have", call.function.name))

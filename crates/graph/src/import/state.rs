@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tightfit_core::DType;
 use tightfit_format::{AttrValue, NodeDef, TensorDef};
 
+use super::variables::{INITIAL, is_variable, variable_name};
 use super::{Importer, take_attribute};
 use crate::dim::{Dim, Dims};
 use crate::error::GraphError;
@@ -19,9 +20,6 @@ use crate::ir::{Graph, Node, NodeId, NodeKind, State, ValueRef};
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator};
 use crate::ops::array::identity::Identity;
-
-/// The attribute of a variable that holds what it is before the first run; no file has it.
-pub(super) const INITIAL: &str = "_initial_value";
 
 /// What a node takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,23 +71,27 @@ impl Variables {
     }
 }
 
-/// True for an operator that makes, reads or assigns variables.
+/// The operators that are variables, and that read one.
+const VARIABLES: [&str; 4] = ["VarHandleOp", "VariableV2", "Variable", "ReadVariableOp"];
+
+/// What assigns a variable: the value that it is given, or that and the old one put together by another operator.
+const ASSIGNMENTS: [(&str, Option<&str>); 6] = [
+    ("Assign", None),
+    ("AssignVariableOp", None),
+    ("AssignAdd", Some("AddV2")),
+    ("AssignAddVariableOp", Some("AddV2")),
+    ("AssignSub", Some("Sub")),
+    ("AssignSubVariableOp", Some("Sub")),
+];
+
+/// The operators that make, read or assign variables.
+pub fn ops() -> impl Iterator<Item = &'static str> {
+    VARIABLES.into_iter().chain(ASSIGNMENTS.iter().map(|(op, _)| *op))
+}
+
+/// True for one of [`ops`].
 pub fn is_of_variables(op: &str) -> bool {
-    is_variable(op) || assignment(op).is_some() || op == "ReadVariableOp"
-}
-
-fn is_variable(op: &str) -> bool {
-    matches!(op, "VarHandleOp" | "VariableV2" | "Variable")
-}
-
-/// What an operator assigns: the value that it is given, or that and the old one put together by another operator.
-fn assignment(op: &str) -> Option<Option<&'static str>> {
-    match op {
-        "Assign" | "AssignVariableOp" => Some(None),
-        "AssignAdd" | "AssignAddVariableOp" => Some(Some("AddV2")),
-        "AssignSub" | "AssignSubVariableOp" => Some(Some("Sub")),
-        _ => None,
-    }
+    ops().any(|own| own == op)
 }
 
 impl Importer<'_> {
@@ -106,8 +108,8 @@ impl Importer<'_> {
             self.variables.set_output(index, 0, Taken::Handle(number));
             return Ok(self.pass(index, Vec::new(), control));
         }
-        if let Some(with) = assignment(&op) {
-            return self.assign(index, taken, control, with);
+        if let Some((_, with)) = ASSIGNMENTS.iter().find(|(name, _)| **name == *op) {
+            return self.assign(index, taken, control, *with);
         }
         match (&*op, taken) {
             ("ReadVariableOp", [Taken::Handle(variable)]) => {
@@ -218,11 +220,7 @@ impl Importer<'_> {
         };
         let node = &self.def.nodes[index];
         let attributes = Attributes::new(node);
-        let shared = match node.attr("shared_name") {
-            Some(AttrValue::Str(name)) => String::from_utf8_lossy(name).into_owned(),
-            _ => String::new(),
-        };
-        let name = if shared.is_empty() { node.name.to_string() } else { shared };
+        let name = variable_name(node).to_string();
         let found = self.variables.all.iter().position(|variable| variable.name == name);
         if let Some(number) = found {
             return Ok(number as u32);

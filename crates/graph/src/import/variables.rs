@@ -8,16 +8,18 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tightfit_core::{BudgetError, MemoryBudget, Reservation, block_bytes};
+use tightfit_core::{MemoryBudget, Reservation, block_bytes};
 use tightfit_format::{
     AttrValue, DataType, GraphDef, InlineBytes, NodeDef, Objects, TensorBundle, TensorContent, TensorDef,
 };
 
 use super::names::Names;
-use super::state::INITIAL;
-use super::{ImportOptions, split_name};
+use super::{ImportOptions, file, memory_error_of, split_name};
 use crate::error::GraphError;
 use crate::operator::OpError;
+
+/// The attribute of a variable that holds what it is before the first run; no file has it.
+pub(super) const INITIAL: &str = "_initial_value";
 
 /// The values of a graph's variables.
 #[derive(Debug, Clone)]
@@ -65,6 +67,19 @@ fn role(op: &str) -> Role {
     }
 }
 
+/// True for an operator that is a variable.
+pub(super) fn is_variable(op: &str) -> bool {
+    matches!(role(op), Role::Value | Role::Handle)
+}
+
+/// The name that a variable's nodes share: two handles of one name are one variable.
+pub(super) fn variable_name(node: &NodeDef) -> &str {
+    match node.attr("shared_name") {
+        Some(AttrValue::Str(name)) if !name.is_empty() => std::str::from_utf8(name).unwrap_or(&node.name),
+        _ => &node.name,
+    }
+}
+
 /// True for an operator that changes the value variable that is its first input.
 fn changes(op: &str) -> bool {
     ["Assign", "Scatter", "Apply", "SparseApply", "CountUpTo"].iter().any(|family| op.starts_with(family))
@@ -83,12 +98,12 @@ pub fn freeze(
     budget: &MemoryBudget,
     with_initial: bool,
 ) -> Result<(), GraphError> {
-    if !def.nodes.iter().any(|node| matches!(role(&node.op), Role::Value | Role::Handle)) {
+    if !def.nodes.iter().any(|node| is_variable(&node.op)) {
         return Ok(());
     }
     let count = def.nodes.len();
     let bytes = Names::bytes(count) + count as u64 * WORKING_BYTES;
-    let mut working = budget.try_reserve(PURPOSE, bytes).map_err(|source| memory_error(def, source))?;
+    let mut working = budget.try_reserve(PURPOSE, bytes).map_err(|source| memory_error_of(def, source))?;
     let graph = Graph::new(def)?;
     let fetched = graph.reachable(options.fetches.iter().map(String::as_str), options.fetches.is_empty());
     let constant = graph.constant_variables(&fetched);
@@ -132,7 +147,7 @@ pub fn freeze(
         apply(def, index, edit, checkpoint, &mut axes)?;
     }
     let bytes = axes.iter().map(|axis: &NodeDef| super::calls::node_bytes(axis)).sum::<u64>();
-    def.reservation.try_grow(bytes).map_err(|source| memory_error(def, source))?;
+    def.reservation.try_grow(bytes).map_err(|source| memory_error_of(def, source))?;
     def.nodes.append(&mut axes);
     Ok(())
 }
@@ -145,14 +160,6 @@ const WORKING_BYTES: u64 = (1 + 2 * size_of::<usize>() + size_of::<(usize, Edit)
 
 /// Bytes of a table's entry besides its texts.
 const ENTRY_BYTES: u64 = 3 * (3 * size_of::<String>() as u64 + 1);
-
-fn memory_error(def: &GraphDef, source: BudgetError) -> GraphError {
-    GraphError::Memory { file: file(def), node: None, source: Box::new(source) }
-}
-
-fn file(def: &GraphDef) -> String {
-    def.source.path().display().to_string()
-}
 
 /// What is done to a node.
 enum Edit {
@@ -216,26 +223,21 @@ impl<'d> Graph<'d> {
     }
 
     fn is_variable(&self, index: usize) -> bool {
-        matches!(self.role(index), Role::Value | Role::Handle)
+        self.nodes.get(index).is_some_and(|node| is_variable(&node.op))
     }
 
     /// The variable that an input is.
     fn variable_of(&self, input: &str) -> Option<usize> {
         let (index, _) = self.behind(input)?;
-        matches!(self.role(index), Role::Value | Role::Handle).then_some(index)
+        self.is_variable(index).then_some(index)
     }
 
     fn variable_of_input(&self, index: usize, input: usize) -> Option<usize> {
         self.variable_of(self.nodes.get(index)?.inputs.get(input)?)
     }
 
-    /// The name that a variable's nodes share: two handles of one name are one variable.
     fn identity(&self, index: usize) -> &'d str {
-        let node = &self.nodes[index];
-        match node.attr("shared_name") {
-            Some(AttrValue::Str(name)) if !name.is_empty() => std::str::from_utf8(name).unwrap_or(&node.name),
-            _ => &node.name,
-        }
+        variable_name(&self.nodes[index])
     }
 
     /// The fetched variables that nothing fetched changes.
@@ -294,7 +296,7 @@ impl<'c> Keys<'c> {
                 let identity = graph.identity(variable).to_string();
                 let texts = [identity.len(), key.len(), spec.len()].map(|n| block_bytes(n as u64));
                 let bytes = ENTRY_BYTES + texts.iter().sum::<u64>();
-                working.try_grow(bytes).map_err(|source| memory_error(def, source))?;
+                working.try_grow(bytes).map_err(|source| memory_error_of(def, source))?;
                 restored.insert(identity, (key, spec));
             }
         }
@@ -365,7 +367,7 @@ fn apply(
                 checkpoint.bundle.tensor(&key, &spec, &mut def.reservation).map_err(GraphError::Format)?;
             check(def, index, &tensor)?;
             let bytes = block_bytes(size_of::<TensorDef>() as u64) + ATTRIBUTES_BYTES;
-            def.reservation.try_grow(bytes).map_err(|source| memory_error(def, source))?;
+            def.reservation.try_grow(bytes).map_err(|source| memory_error_of(def, source))?;
             let node = &mut def.nodes[index];
             if is_constant {
                 node.op = "Const".into();

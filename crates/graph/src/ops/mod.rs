@@ -14,6 +14,22 @@ macro_rules! takes_over_its_input {
     };
 }
 
+/// The methods of an operator whose one output is its first input under another shape or type: the memory is shared, and
+/// there is nothing to run.
+macro_rules! shares_memory {
+    () => {
+        fn memory(&self, _: &$crate::operator::Call<'_>) -> $crate::operator::Memory {
+            $crate::operator::Memory::alias(0)
+        }
+
+        fn run(&self, _: &mut $crate::operator::Run<'_>) -> Result<(), $crate::operator::OpError> {
+            Err($crate::operator::OpError::Internal(
+                "an operator that only shares its input's memory was run",
+            ))
+        }
+    };
+}
+
 pub mod shared;
 
 use std::collections::HashMap;

@@ -35,8 +35,8 @@ impl Planner<'_> {
         let states = self.graph.states.iter().zip(&fetched[self.graph.outputs.len()..]);
         let states = states.map(|(state, after)| {
             let before = self.slot(state.before);
-            let is_read =
-                self.root_of.iter().zip(&self.last_use).any(|(root, last)| *root == before && *last > 0);
+            // Whatever shares its memory counts as a use of it.
+            let is_read = self.last_use[before] > 0;
             let (name, initial) = (state.name.clone(), state.initial.clone());
             StatePlan { name, before, after: *after, is_read, initial }
         });

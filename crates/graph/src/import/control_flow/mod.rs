@@ -17,7 +17,7 @@ use tightfit_core::block_bytes;
 use tightfit_format::{ArgDef, AttrValue, FunctionDef, GraphDef, NameAttrList, NodeDef};
 
 use super::calls::{Library, node_bytes};
-use super::split_name;
+use super::{memory_error_of, split_name};
 use crate::error::GraphError;
 
 /// Bytes that the tables of names and marks take for each node.
@@ -28,17 +28,13 @@ const NODE_BYTES: u64 = 3 * (size_of::<(Box<str>, usize)>() as u64 + 1) + 16;
 /// # Errors
 /// [`GraphError::Memory`] when the functions do not fit the budget beside the description.
 pub fn structure(def: &mut GraphDef, library: &mut Library) -> Result<(), GraphError> {
-    if !def.nodes.iter().any(|node| is_of_control_flow(&node.op)) {
+    if !def.nodes.iter().any(|node| OPS.contains(&&*node.op)) {
         return Ok(());
     }
     let names: u64 = def.nodes.iter().map(|node| block_bytes(node.name.len() as u64)).sum();
     let bodies: u64 = def.nodes.iter().map(node_bytes).sum();
     let bytes = names + def.nodes.len() as u64 * NODE_BYTES + bodies;
-    def.reservation.try_grow(bytes).map_err(|source| GraphError::Memory {
-        file: def.source.path().display().to_string(),
-        node: None,
-        source: Box::new(source),
-    })?;
+    def.reservation.try_grow(bytes).map_err(|source| memory_error_of(def, source))?;
     let mut bodies = Vec::new();
     let mut nodes = Nodes::new(std::mem::take(&mut def.nodes), 0);
     loops::convert(&mut nodes, &mut bodies);
@@ -54,9 +50,20 @@ pub fn structure(def: &mut GraphDef, library: &mut Library) -> Result<(), GraphE
     Ok(())
 }
 
-fn is_of_control_flow(op: &str) -> bool {
-    matches!(op, "Switch" | "RefSwitch" | "Merge" | "RefMerge" | "Enter" | "RefEnter")
-}
+/// The operators that it makes While and If of.
+pub const OPS: &[&str] = &[
+    "Enter",
+    "RefEnter",
+    "Exit",
+    "RefExit",
+    "LoopCond",
+    "Merge",
+    "RefMerge",
+    "NextIteration",
+    "RefNextIteration",
+    "Switch",
+    "RefSwitch",
+];
 
 /// An input as a node names it: control edge or not, node and output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

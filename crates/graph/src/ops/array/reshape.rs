@@ -11,7 +11,7 @@ use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::reshape;
-use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
 use crate::ops::shared::extent::scalar_or_vector_len;
 
@@ -23,19 +23,6 @@ pub(crate) const OPS: &[Registration] = &[
 
 fn squeeze(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(Squeeze { axes: attributes.ints_or_empty("squeeze_dims")? }))
-}
-
-/// What all of them do when they run by themselves, as in constant folding: nothing, the memory is shared.
-macro_rules! shares_memory {
-    () => {
-        fn memory(&self, _: &Call<'_>) -> Memory {
-            Memory::alias(0)
-        }
-
-        fn run(&self, _: &mut Run<'_>) -> Result<(), OpError> {
-            Err(OpError::Internal("an operator that only changes a shape was run"))
-        }
-    };
 }
 
 /// The fact of `input` under another shape: integers keep their values.

@@ -6,7 +6,7 @@
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::reshape;
-use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
 
 /// The operator.
@@ -37,18 +37,12 @@ impl Operator for ReshapeTail {
         Ok(vec![Fact::new(input.dtype, Dims::new(dims))])
     }
 
-    fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::alias(0)
-    }
+    shares_memory!();
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         let shape = run.shape(0);
         let (kept, tail) = shape.split_at(shape.rank().checked_sub(self.axes)?);
         (tail.iter().product::<usize>() == self.tail.iter().product::<usize>()).then_some(())?;
         reshape::set(run, 0, kept.iter().chain(&self.tail).copied())
-    }
-
-    fn run(&self, _: &mut Run<'_>) -> Result<(), OpError> {
-        Err(OpError::Internal("an operator that only changes a shape was run"))
     }
 }

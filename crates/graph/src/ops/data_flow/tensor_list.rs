@@ -70,8 +70,7 @@ fn element_shape(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpErr
 
 /// What is known of a list.
 pub(super) fn list(dtype: DType, length: Dim, element: &Dims) -> Fact {
-    let dims = element.get().map_or(Dims::UNKNOWN, |element| Dims::new([&[length], element].concat()));
-    Fact { list: Some(length), ..Fact::new(dtype, dims) }
+    Fact { list: Some(length), ..Fact::new(dtype, stacked(length, element)) }
 }
 
 /// The length of the list that is this input, and the shape of its elements.
@@ -162,6 +161,21 @@ fn element_bytes(run: &Run<'_>, list: usize) -> usize {
     run.shape(list)[1..].iter().product::<usize>() * run.dtype(list).bytes()
 }
 
+/// The first output, which is as long as the list that is this input and begins as what that is.
+fn list_to_change<'r>(run: &mut Run<'r>, list: usize) -> Result<&'r mut [u8], OpError> {
+    let before = if run.is_in_place(list) { None } else { Some(run.input(list)?) };
+    let out = run.out_bytes(0)?;
+    if let Some(before) = before {
+        out.copy_from_slice(before.bytes());
+    }
+    Ok(out)
+}
+
+/// Elements one behind the other along a new first axis of this size.
+fn stacked(count: Dim, element: &Dims) -> Dims {
+    element.get().map_or(Dims::UNKNOWN, |element| Dims::new([&[count], element].concat()))
+}
+
 /// A list of elements that are not set yet.
 #[derive(Debug)]
 pub(crate) struct Reserve {
@@ -241,15 +255,7 @@ impl Operator for FromTensor {
         Ok(vec![list(self.0, *length, &both(&Dims::new(element.to_vec()), &shape, 1)?)])
     }
 
-    fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::alias(0)
-    }
-
-    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let view = run.input(0)?;
-        run.out_bytes(0)?.copy_from_slice(view.bytes());
-        Ok(())
-    }
+    shares_memory!();
 }
 
 /// A list with another element at a place. Its inputs besides the list: the place and the element.
@@ -284,11 +290,7 @@ impl Operator for SetItem {
         if item.shape()[..] != run.shape(self.list)[1..] {
             return Err(OpError::input(2, "is of another shape than the elements of the list"));
         }
-        let before = if run.is_in_place(self.list) { None } else { Some(run.input(self.list)?) };
-        let out = run.out_bytes(0)?;
-        if let Some(before) = before {
-            out.copy_from_slice(before.bytes());
-        }
+        let out = list_to_change(run, self.list)?;
         out[at * bytes..][..bytes].copy_from_slice(item.bytes());
         Ok(())
     }
@@ -396,8 +398,7 @@ impl Operator for Gather {
         let (_, element) = parts(inputs, self.list, self.dtype)?;
         let element = self.shape.with(&element, inputs)?;
         let count = shared::input(inputs, 1)?.dims.elements();
-        let dims = element.get().map_or(Dims::UNKNOWN, |dims| Dims::new([&[count], dims].concat()));
-        Ok(vec![Fact::new(self.dtype, dims)])
+        Ok(vec![Fact::new(self.dtype, stacked(count, &element))])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -453,11 +454,7 @@ impl Operator for Scatter {
         if rows.bytes().len() != indices.len() * bytes {
             return Err(OpError::input(2, "has not one row of the list's shape for each index"));
         }
-        let before = if run.is_in_place(self.list) { None } else { Some(run.input(self.list)?) };
-        let out = run.out_bytes(0)?;
-        if let Some(before) = before {
-            out.copy_from_slice(before.bytes());
-        }
+        let out = list_to_change(run, self.list)?;
         for (row, index) in indices.iter().enumerate() {
             let to = place_of(*index, length)?;
             out[to * bytes..][..bytes].copy_from_slice(&rows.bytes()[row * bytes..][..bytes]);
@@ -487,19 +484,10 @@ impl Operator for Stack {
             return Err(OpError::input(0, format!("has {length} elements; num_elements says {wanted}")));
         }
         let element = both(&element, &asked(shared::input(inputs, 1)?), 1)?;
-        let dims = element.get().map_or(Dims::UNKNOWN, |dims| Dims::new([&[length], dims].concat()));
-        Ok(vec![Fact::new(self.dtype, dims)])
+        Ok(vec![Fact::new(self.dtype, stacked(length, &element))])
     }
 
-    fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::alias(0)
-    }
-
-    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let view = run.input(0)?;
-        run.out_bytes(0)?.copy_from_slice(view.bytes());
-        Ok(())
-    }
+    shares_memory!();
 }
 
 /// The elements of a list one behind the other along their first axis, and how long each is.

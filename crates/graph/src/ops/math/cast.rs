@@ -145,13 +145,7 @@ impl Operator for Bitcast {
         Ok(vec![Fact::new(self.to, Dims::new(dims))])
     }
 
-    fn memory(&self, _: &Call<'_>) -> Memory {
-        Memory::alias(0)
-    }
-
-    fn run(&self, _: &mut Run<'_>) -> Result<(), OpError> {
-        Err(OpError::Internal("an operator that only changes a type was run"))
-    }
+    shares_memory!();
 }
 
 #[cfg(test)]

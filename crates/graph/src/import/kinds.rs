@@ -1,0 +1,52 @@
+//! What a node is by the name of its operator: one that computes, or a part of the graph's structure.
+
+use super::regions::has_bodies;
+use super::state::is_of_variables;
+use super::{control_flow, regions, state};
+use crate::ops;
+
+/// What a file may have besides operators, by what it becomes: what it is, the nodes, and what becomes of them.
+pub fn structure() -> [(&'static str, Vec<&'static str>, &'static str); 3] {
+    [
+        (
+            "nodes with bodies",
+            regions::ops().collect(),
+            "One of several functions, or one again and again; planned with the graph around it.",
+        ),
+        (
+            "loops and branches of TensorFlow 1",
+            control_flow::OPS.to_vec(),
+            "Become While and If before anything else.",
+        ),
+        ("variables", state::ops().collect(), "What a run assigns the next one finds."),
+    ]
+}
+
+/// True when nodes of this kind can be imported: operators, and what belongs to a graph's structure.
+pub fn is_supported(op: &str) -> bool {
+    let is_structure = has_bodies(op) || control_flow::OPS.contains(&op) || is_of_variables(op);
+    is_structure || ops::is_supported(op) || matches!(op, "PartitionedCall" | "StatefulPartitionedCall")
+}
+
+/// True for an operator whose outputs are a model's where nothing takes them and nobody says what is wanted.
+pub fn is_result(op: &str) -> bool {
+    let is_made_for_others = is_of_variables(op)
+        || matches!(op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2" | "TensorListReserve")
+        || matches!(op, "EmptyTensorList" | "TensorArrayV3" | "TensorArrayCloseV3");
+    !is_made_for_others
+}
+
+/// True for an operator of lists of tensors, which are made by such operators alone.
+pub(crate) fn takes_only_lists(op: &str) -> bool {
+    op.starts_with("TensorList") || op.starts_with("TensorArray") || op == "EmptyTensorList"
+}
+
+/// The same, and for one that hands on what it is given.
+pub(super) fn takes_lists(op: &str) -> bool {
+    takes_only_lists(op) || matches!(op, "Identity" | "IdentityN" | "StopGradient" | "NoOp")
+}
+
+/// Nodes that are no operator but part of the graph's own structure.
+pub(super) fn is_structural(op: &str) -> bool {
+    matches!(op, "Const" | "Placeholder" | regions::GIVEN)
+}
