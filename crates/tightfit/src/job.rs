@@ -240,7 +240,7 @@ impl<'m> Job<'m> {
             done.skip(&before, batch.skipped_rows(), &batches);
             done.position = batch.end();
             sink.checkpoint(&done)?;
-            tended.step();
+            tended.step(0);
             progress(&Progress {
                 rows: done.rows,
                 resumed_rows,

@@ -53,6 +53,9 @@ static IS_GOVERNED: AtomicBool = AtomicBool::new(false);
 /// The most code that is to be resident, in bytes.
 static CODE_ROOM_BYTES: AtomicU64 = AtomicU64::new(FLOOR_BYTES - DATA_BYTES);
 
+/// What the process is to stay below, in bytes.
+static LIMIT_BYTES: AtomicU64 = AtomicU64::new(u64::MAX);
+
 /// The process' share of the budget of a job.
 static SHARE: Mutex<Option<Reservation>> = Mutex::new(None);
 
@@ -80,6 +83,11 @@ pub fn govern() {
         system::narrow_windows();
         end_phase();
     }
+}
+
+/// Says what the process is to stay below, in bytes: where it comes near, [`Tended`] lets go of what can be had again.
+pub fn stay_below(bytes: u64) {
+    LIMIT_BYTES.store(bytes, Ordering::Relaxed);
 }
 
 /// The least memory there is for a process, in bytes, whatever else it takes: the same for every job of a program, and within a
@@ -168,20 +176,42 @@ pub fn tend() -> bool {
     is_over
 }
 
-/// Steps of a job that are short, and after which [`tend`] is called now and again: at first each time.
+/// Steps of a job that are short, and after which the process is tended now and again: at first each time, then once in so
+/// many bytes.
 #[derive(Debug, Default)]
 pub struct Tended {
     steps: u64,
+    bytes: usize,
 }
 
+/// How near to its limit the process is when it lets go of what can be had again: what threads that work ahead may take
+/// between two looks.
+const NEAR_BYTES: u64 = 8 << 16;
+
+/// Bytes that steps go over between two looks at the process, and what a step counts for besides its own.
+const TENDED_BYTES: usize = 64 << 10;
+const STEP_BYTES: usize = 1 << 10;
+
 impl Tended {
-    /// A step is done.
-    pub fn step(&mut self) {
-        self.steps = self.steps.wrapping_add(1);
-        if self.steps < 16 || self.steps.is_multiple_of(64) {
-            tend();
+    /// A step over so many bytes is done.
+    pub fn step(&mut self, bytes: usize) {
+        self.steps = self.steps.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes).saturating_add(STEP_BYTES);
+        if self.steps >= 16 && self.bytes < TENDED_BYTES {
+            return;
+        }
+        self.bytes = 0;
+        if !tend() && is_near_limit() {
+            end_phase();
         }
     }
+}
+
+/// True when little more would be too much. What was freed between pieces that are in use counts for the system, and for
+/// nobody else.
+fn is_near_limit() -> bool {
+    let limit_bytes = LIMIT_BYTES.load(Ordering::Relaxed);
+    resident().is_some_and(|resident| resident.total_bytes().saturating_add(NEAR_BYTES) > limit_bytes)
 }
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]

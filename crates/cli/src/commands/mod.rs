@@ -100,6 +100,7 @@ impl Limits {
             _ => self.memory_bytes,
         };
         check_floor(memory_bytes)?;
+        process::stay_below(memory_bytes);
         let budget = MemoryBudget::new(memory_bytes);
         let threads_bytes = (self.threads as u64).saturating_mul(THREAD_BYTES);
         let threads = budget.try_reserve("runtime", threads_bytes).map_err(Error::from)?;

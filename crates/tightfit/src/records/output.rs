@@ -62,7 +62,7 @@ impl RecordOutput {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&mut self, record: &[u8]) -> Result<(), Error> {
-        self.tended.step();
+        self.tended.step(record.len());
         self.writer.write(record).map_err(|error| Error::io(&self.path, error))
     }
 

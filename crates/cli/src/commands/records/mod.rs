@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::Value;
 use tightfit::MemoryBudget;
-use tightfit::process::floor_bytes;
+use tightfit::process::{floor_bytes, stay_below};
 use tightfit::records::total_bytes;
 
 use super::Limits;
@@ -72,6 +72,7 @@ impl Command {
 pub(super) fn budget(flags: &LimitFlags) -> Result<(MemoryBudget, usize), Failure> {
     let limits = Limits::of(flags);
     super::check_floor(limits.memory_bytes)?;
+    stay_below(limits.memory_bytes);
     Ok((MemoryBudget::new(limits.memory_bytes - floor_bytes()), limits.threads))
 }
 
