@@ -188,7 +188,7 @@ pub struct Tended {
 /// between two looks.
 const NEAR_BYTES: u64 = 8 << 16;
 
-/// Bytes that steps go over between two looks at the process, and what a step counts for besides its own.
+/// Bytes that steps go over between two looks at the process, and the least that a step counts for.
 const TENDED_BYTES: usize = 64 << 10;
 const STEP_BYTES: usize = 1 << 10;
 
@@ -196,7 +196,7 @@ impl Tended {
     /// A step over so many bytes is done.
     pub fn step(&mut self, bytes: usize) {
         self.steps = self.steps.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(bytes).saturating_add(STEP_BYTES);
+        self.bytes = self.bytes.saturating_add(bytes.max(STEP_BYTES));
         if self.steps >= 16 && self.bytes < TENDED_BYTES {
             return;
         }
