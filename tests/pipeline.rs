@@ -406,3 +406,12 @@ fn a_terminal_shows_how_far_it_is() {
         assert!(!quiet.contains(" left"), "{quiet}");
     }
 }
+
+#[test]
+fn data_schema_tells_editors_what_a_pipeline_may_say() {
+    let schema = tightfit(["data", "schema"]).json();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    for (kind, name) in [("source", "tfrecord"), ("stage", "shuffle"), ("stage", "model")] {
+        assert!(schema["$defs"][kind].to_string().contains(name), "{kind} {name}");
+    }
+}

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Folder, digits, tightfit};
+use common::{Folder, command, digits, repository, tightfit};
 use serde_json::{Value, json};
 use tightfit_format::compress::Compressor;
 use tightfit_format::example::{Values, write_example};
@@ -331,6 +331,43 @@ fn convert_refuses_with_a_reason() {
         assert_eq!(folder.names(), before, "{why}");
     }
     tightfit(["records", "convert", text(&csv)]).assert_fails(2, "needs --output");
+}
+
+#[test]
+fn a_dash_is_records_on_standard_output() {
+    let folder = Folder::new();
+    let (_, digits) = digits();
+    let there = std::fs::read(&digits).expect("the digits");
+    let whole = text(&digits);
+    let pipeline = repository("examples/digits/pipeline.json");
+    for (args, is_copy) in [
+        (vec!["records", "convert", whole, "-o", "-"], true),
+        (vec!["records", "shuffle", whole, "-o", "-"], false),
+        (vec!["records", "preprocess", text(&pipeline), "-o", "-"], false),
+    ] {
+        let output = command(&args).current_dir(repository("")).output().expect("a program");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && stderr.starts_with("-: "), "{args:?}: {stderr}");
+        let file = folder.write("out.tfrecord", &output.stdout);
+        let verified = tightfit(["records", "verify", text(&file), "--json"]).json();
+        assert!(verified["records"].as_u64() >= Some(360), "{args:?} gave {verified}");
+        assert!(!is_copy || output.stdout == there, "{args:?}");
+    }
+    // What stands there already stays in front.
+    let file = folder.write("two.tfrecord", &there);
+    let appended = std::fs::File::options().append(true).open(&file).expect("a file");
+    let both = ["records", "convert", whole, "-o", "-"];
+    assert!(command(both).stdout(appended).status().expect("a program").success());
+    assert_eq!(std::fs::metadata(&file).expect("a file").len(), 2 * there.len() as u64);
+    let both = ["records", "convert", whole, "-o", "-", "--json"];
+    let refused = tightfit(both);
+    assert!(refused.code == 2 && refused.stderr.contains("--output - and --json both write"), "{refused:?}");
+    for of_shards in [
+        vec!["records", "preprocess", text(&pipeline), "--shards", "2", "-o", "-"],
+        vec!["records", "shard", "2", whole, "-o", "/dev/null"],
+    ] {
+        tightfit(of_shards).assert_fails(2, "shards are files of their own");
+    }
 }
 
 #[test]

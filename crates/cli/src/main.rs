@@ -8,7 +8,7 @@ mod progress;
 mod report;
 mod rows;
 mod show;
-mod stdin;
+mod stdio;
 mod style;
 mod system;
 mod table;

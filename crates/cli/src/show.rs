@@ -9,7 +9,7 @@ use tightfit::sink::{Labels, RowPlace, Rows, Sink};
 use tightfit::{DType, Done, Error, Feed, MemoryBudget, Reservation, TensorView};
 
 use crate::html::escape;
-use crate::stdin;
+use crate::stdio;
 use crate::style::Style;
 
 /// The largest side of a picture: larger images are thinned out.
@@ -303,7 +303,7 @@ impl Sink for Watched {
     fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
         let sources = |row| {
             let place = (rows.sources)(row);
-            RowPlace { file: stdin::shown(place.file), ..place }
+            RowPlace { file: stdio::shown(place.file), ..place }
         };
         let rows = Rows { sources: &sources, ..*rows };
         if let Some(gallery) = &self.gallery {

@@ -2,6 +2,7 @@
 
 /// A limit and what it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limit {
     /// What is counted, as in "5000000 nodes in a graph".
     pub name: &'static str,

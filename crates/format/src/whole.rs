@@ -35,6 +35,20 @@ const TRIES: usize = 16;
 /// The longest name that is part of a temporary one: file systems allow 255 bytes.
 const MAX_NAME_BYTES: usize = 200;
 
+/// True for what the system shows as files: standard output and devices.
+pub fn is_system(path: &Path) -> bool {
+    cfg!(unix) && ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder))
+}
+
+/// A device or a pipe to write to. Standard output is not opened anew: what is there already stays in front.
+fn open_as_it_is(target: &Path) -> io::Result<File> {
+    #[cfg(unix)]
+    if target == Path::new("/dev/stdout") {
+        return Ok(std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?.into());
+    }
+    OpenOptions::new().write(true).open(target)
+}
+
 /// A file on its way to its name, see the [module](self).
 #[derive(Debug)]
 pub struct WholeFile {
@@ -66,11 +80,10 @@ impl WholeFile {
     /// # Errors
     /// As [`WholeFile::create`].
     pub fn create_one(target: &Path) -> io::Result<WholeFile> {
-        let is_system = cfg!(unix) && ["/dev", "/proc"].iter().any(|folder| target.starts_with(folder));
         let before = match fs::metadata(target) {
             Ok(metadata) if metadata.is_dir() => return Err(ErrorKind::IsADirectory.into()),
-            Ok(metadata) if is_system || !metadata.is_file() => {
-                let file = OpenOptions::new().write(true).open(target)?;
+            Ok(metadata) if is_system(target) || !metadata.is_file() => {
+                let file = open_as_it_is(target)?;
                 return Ok(WholeFile { file, place: target.to_path_buf(), temporary: None });
             }
             Ok(metadata) => Some(metadata),

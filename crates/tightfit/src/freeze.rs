@@ -32,6 +32,7 @@ pub struct FreezeOptions {
 
 /// A model that has been frozen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Frozen {
     /// Bytes of the file.
     pub bytes: u64,

@@ -56,6 +56,7 @@ pub struct Signature {
 
 /// An input.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Endpoint {
     /// Its name.
     pub name: String,

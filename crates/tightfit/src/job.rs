@@ -119,6 +119,7 @@ pub struct Job<'m> {
 
 /// What a job did.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct JobReport {
     /// Rows computed.
     pub rows: u64,

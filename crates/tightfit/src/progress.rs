@@ -23,6 +23,7 @@ pub struct Progress {
 
 /// What of a job is done, from the first row up to a place in its data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Done {
     /// Rows computed.
     pub rows: u64,

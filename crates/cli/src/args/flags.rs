@@ -4,9 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::Value;
 use tightfit::{ModelSource, Preprocess, Shape};
 
 use crate::failure::Failure;
+use crate::stdio;
+use crate::table::print;
 
 use super::values::{BatchSize, Sides, count, feature, shape, size};
 
@@ -46,22 +49,58 @@ pub struct JsonFlag {
     pub json: bool,
 }
 
-/// Less to read.
+/// How a command tells what it has done.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
-pub struct QuietFlag {
+pub struct SummaryFlags {
+    #[command(flatten)]
+    json: JsonFlag,
     /// Print no progress and no summary
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+impl SummaryFlags {
+    /// True when a program reads what the command prints.
+    pub fn is_json(&self) -> bool {
+        self.json.json
+    }
+
+    /// Tells people what was done, unless it is not wanted.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            // Where stderr cannot be written to there is nobody to tell.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+        }
+    }
+
+    /// Tells a program what was done, or nothing.
+    ///
+    /// # Errors
+    /// What the system says of the standard output.
+    pub fn print_json(&self, value: impl FnOnce() -> Value) -> Result<(), Failure> {
+        if self.is_json() { print(&format!("{:#}\n", value())) } else { Ok(()) }
+    }
 }
 
 /// Where a command that makes records writes them.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputFlag {
-    /// Write to FILE; its name says how (.tfrecord, .tfrecord.gz, ..)
+    /// Write to FILE; its name says how (.tfrecord, .tfrecord.gz, ..). - is
+    /// standard output
     #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
+    output: PathBuf,
+}
+
+impl OutputFlag {
+    /// Where it is, see [`stdio::output_of`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn path(self, summary: &SummaryFlags) -> Result<PathBuf, Failure> {
+        stdio::output_of(self.output, summary.is_json())
+    }
 }
 
 /// A pipeline.

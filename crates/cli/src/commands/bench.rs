@@ -14,7 +14,7 @@ use tightfit::{
 use super::Limits;
 use crate::args::{BatchSize, JsonFlag, LimitFlags, SourceFlags, count, seconds, shape};
 use crate::failure::Failure;
-use crate::stdin;
+use crate::stdio;
 use crate::system::{Start, stop_flag};
 use crate::table::{columns, count_of, print};
 
@@ -92,7 +92,7 @@ pub fn run(flags: &Flags, start: &Start) -> Result<(), Failure> {
     let memory = limits.open()?;
     let budget = &memory.budget;
     let open = OpenOptions { fetches: flags.fetch.clone(), feeds: Vec::new(), source: flags.source.source() };
-    let model = Model::open(&stdin::path_of(&flags.model)?, &open, budget)?;
+    let model = Model::open(&stdio::path_of(&flags.model)?, &open, budget)?;
     let batch = flags.batch.unwrap_or(1);
     let shapes = super::input_shapes(&flags.shape, &model)?;
     let inputs = inputs(&model, batch, &shapes)?;

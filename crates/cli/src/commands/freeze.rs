@@ -9,9 +9,9 @@ use tightfit::freeze::{FreezeOptions, Frozen, freeze};
 use tightfit::{Error, MemoryBudget, display_bytes, process};
 
 use super::{Limits, Memory, check_floor};
-use crate::args::{JsonFlag, LimitFlags, QuietFlag, SourceFlags};
+use crate::args::{LimitFlags, SourceFlags, SummaryFlags};
 use crate::failure::Failure;
-use crate::stdin;
+use crate::stdio;
 use crate::system::stop_flag;
 use crate::table::{columns, print};
 
@@ -38,9 +38,7 @@ pub struct Flags {
     #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
-    json: JsonFlag,
-    #[command(flatten)]
-    quiet: QuietFlag,
+    summary: SummaryFlags,
 }
 
 /// # Errors
@@ -53,17 +51,17 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     }
     let options = FreezeOptions { source: flags.source.source(), fetches: flags.fetch.clone() };
     let memory = open(&Limits::of(&flags.limits))?;
-    let frozen = freeze(&stdin::path_of(&flags.model)?, &options, output, stop_flag(), &memory.budget)?;
-    if frozen.is_too_large_for_tensorflow() && !flags.quiet.quiet {
+    let frozen = freeze(&stdio::path_of(&flags.model)?, &options, output, stop_flag(), &memory.budget)?;
+    if frozen.is_too_large_for_tensorflow() && !flags.summary.quiet {
         eprintln!(
             "tightfit: {} is {}; TensorFlow reads no file of 2 GiB or more: for it, `partition` the model",
             output.display(),
             display_bytes(frozen.bytes)
         );
     }
-    match flags.json.json {
+    match flags.summary.is_json() {
         true => print(&format!("{:#}\n", json(&output.display().to_string(), &frozen))),
-        false if flags.quiet.quiet => Ok(()),
+        false if flags.summary.quiet => Ok(()),
         false => print(&text(&output.display().to_string(), &frozen)),
     }
 }

@@ -10,7 +10,7 @@ use tightfit::inspect::{Endpoint, Inspection, Signature, inspect};
 use super::open_memory;
 use crate::args::{JsonFlag, MemoryFlag, SourceFlags};
 use crate::failure::Failure;
-use crate::stdin;
+use crate::stdio;
 use crate::table::{columns, count_of, print};
 
 const EXAMPLES: &str = "\
@@ -43,7 +43,7 @@ const OPERATORS_PER_LINE: usize = 4;
 /// What is wrong with the model's file.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
     let memory = open_memory(&flags.memory)?;
-    let inspection = inspect(&stdin::path_of(&flags.model)?, &flags.source.source(), &memory.budget)?;
+    let inspection = inspect(&stdio::path_of(&flags.model)?, &flags.source.source(), &memory.budget)?;
     match flags.json.json {
         true => print(&format!("{:#}\n", json(&inspection))),
         false => print(&text(&flags.model.display().to_string(), &inspection)),

@@ -15,7 +15,7 @@ use crate::args::{BatchSize, DataFlags, Given, JobFlags, JsonFlag, ResultFlags};
 use crate::failure::Failure;
 use crate::html;
 use crate::progress::lines_json;
-use crate::stdin;
+use crate::stdio;
 use crate::table::{columns, print};
 
 const EXAMPLES: &str = "\
@@ -81,7 +81,7 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     let open =
         OpenOptions { fetches: job.results.fetch.clone(), feeds: Vec::new(), source: job.source.source() };
     let memory = limits.open()?;
-    let model = Model::open(&stdin::path_of(&path)?, &open, &memory.budget)?;
+    let model = Model::open(&stdio::path_of(&path)?, &open, &memory.budget)?;
     let mut options = FitOptions {
         batch: match job.batch {
             None => 1,

@@ -17,13 +17,13 @@ use tightfit::{
 };
 
 use super::{Limits, Memory, name_and_file};
-use crate::args::{self, DataFlags, Given, JobFlags, JsonFlag, QuietFlag, ResultFlags, count};
+use crate::args::{self, DataFlags, Given, JobFlags, ResultFlags, SummaryFlags, count};
 use crate::failure::Failure;
 use crate::progress::{Bar, Summary};
 use crate::report::{Recording, is_page};
 use crate::rows::RowTable;
 use crate::show::{Gallery, Watched};
-use crate::stdin;
+use crate::stdio;
 use crate::style::Stream;
 use crate::system::stop_flag;
 use crate::table::print;
@@ -66,9 +66,7 @@ pub struct Wishes {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     #[command(flatten)]
-    json: JsonFlag,
-    #[command(flatten)]
-    quiet: QuietFlag,
+    summary: SummaryFlags,
 }
 
 /// The flags among them that make sense for a data set only.
@@ -147,7 +145,7 @@ impl<'a> Call<'a> {
     ) -> Result<Call<'a>, Failure> {
         let mut call = Call {
             path,
-            model_path: stdin::path_of(path)?,
+            model_path: stdio::path_of(path)?,
             flags,
             wishes,
             files: Vec::new(),
@@ -166,9 +164,9 @@ impl<'a> Call<'a> {
             let is_path = Path::new(value).exists() || value.to_string_lossy().contains(['*', '?', '[']);
             match name_and_file(value) {
                 Some((name, file)) if call.model_file()?.has_tensor(&name) || !is_path => {
-                    call.files.push((name, stdin::path_of(&file)?));
+                    call.files.push((name, stdio::path_of(&file)?));
                 }
-                _ => call.sources.push(stdin::data_of(Path::new(value))?),
+                _ => call.sources.push(stdio::data_of(Path::new(value))?),
             }
         }
         let of_data_sets = OF_DATA_SETS.into_iter().chain(DataFlags::NAMES);
@@ -320,7 +318,7 @@ impl<'a> Call<'a> {
 
     /// The model over a data set.
     fn run_data_set(&mut self) -> Result<(), Failure> {
-        if self.wishes.json.json && self.output.is_none() {
+        if self.wishes.summary.is_json() && self.output.is_none() {
             return Err(Failure::Usage(
                 "--json tells what the run took: give the results an --output".into(),
             ));
@@ -331,7 +329,7 @@ impl<'a> Call<'a> {
         let (sink_options, sink) = self.sink(false, budget)?;
         let options = self.job_options(&model, sink, budget)?;
         let gallery = self.gallery(&sink_options, budget).map(|gallery| Rc::new(RefCell::new(gallery)));
-        let mut bar = Bar::new(self.wishes.quiet.quiet || self.is_table(), memory_bytes);
+        let mut bar = Bar::new(self.wishes.summary.quiet || self.is_table(), memory_bytes);
         let report = match shards {
             Some((output, rows)) => {
                 let shards = ShardOptions { output, rows, sink: sink_options };
@@ -366,10 +364,10 @@ impl<'a> Call<'a> {
         if let Some(recording) = recording {
             recording.write(summary, &self.path.display().to_string(), gallery)?;
         }
-        if !self.wishes.quiet.quiet {
+        if !self.wishes.summary.quiet {
             summary.show();
         }
-        match self.wishes.json.json && self.output.is_some() {
+        match self.wishes.summary.is_json() && self.output.is_some() {
             true => print(&format!("{:#}\n", summary.json())),
             false => Ok(()),
         }

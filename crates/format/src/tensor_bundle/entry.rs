@@ -5,6 +5,7 @@ use crate::limits;
 
 /// A tensor of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct BundleEntry {
     /// A number of [`crate::DataType`].
     pub dtype: i32,

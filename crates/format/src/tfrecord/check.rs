@@ -15,6 +15,7 @@ use crate::compress::Decompressor;
 
 /// A record whose CRCs are right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CheckedRecord {
     /// Its number in the file, from 0.
     pub index: u64,

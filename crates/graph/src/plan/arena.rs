@@ -20,6 +20,7 @@ pub struct Item {
 
 /// Where each item is, and how large the block is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Packing {
     /// Offset of each item in bytes, a multiple of the alignment.
     pub offsets: Vec<usize>,

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// A rule that a plan breaks, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PlanFault {
     /// The step, where it is one's.
     pub step: Option<usize>,

@@ -246,6 +246,7 @@ pub struct StatePlan {
 
 /// A constant in memory.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct WeightPlan {
     /// The value of the graph that it is.
     pub value: ValueRef,

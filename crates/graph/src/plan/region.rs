@@ -9,6 +9,7 @@ use crate::ir::{Graph, NodeId, Region, RegionKind, ValueRef};
 
 /// The bodies of a step, laid out.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RegionPlan {
     /// The operator's name in TensorFlow.
     pub op: &'static str,

@@ -53,6 +53,7 @@ pub struct Alive {
 
 /// A value or scratch in the arena: steps across, bytes up.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Rectangle {
     /// The node that makes it.
     pub name: String,

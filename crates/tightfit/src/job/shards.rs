@@ -21,6 +21,7 @@ use super::{BatchSize, Job, JobOptions, JobReport, open_dataset};
 use crate::error::Error;
 use crate::model::Model;
 use crate::progress::{Done, Progress};
+use crate::records::check_begins_names;
 use crate::sink::{self, Rows, Sink, SinkFormat, SinkOptions, file::Output};
 
 /// Rows of a shard where nothing else is said: what a kill loses is seconds to minutes of work, and waiting for the disk
@@ -61,6 +62,7 @@ impl<'m> ShardedJob<'m> {
     ) -> Result<ShardedJob<'m>, Error> {
         let ShardOptions { output, rows, sink } = shards;
         let has_labels = options.data.label.is_some();
+        check_begins_names(&output)?;
         let format = sink.format(&output)?;
         check_is_no_data(&output, &options.data.sources)?;
         let (dataset, columns) = open_dataset(model, &options, budget)?;

@@ -108,6 +108,7 @@ fn read_description(path: &Path, budget: &MemoryBudget) -> Result<String, Error>
 
 /// What running a pipeline took.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Measured {
     /// Elements that came out of it.
     pub elements: u64,

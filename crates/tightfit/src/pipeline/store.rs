@@ -27,6 +27,7 @@ pub struct StoreOptions {
 
 /// What was stored.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Stored {
     /// Records of each file.
     pub shards: Vec<u64>,

@@ -62,6 +62,7 @@ impl Range {
 
 /// One feature over all records.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct FeatureSummary {
     /// Where it stands.
     pub scope: Scope,

@@ -11,7 +11,7 @@ use super::output::{RecordOutput, compression_of};
 use crate::error::Error;
 use crate::sink::file::Output;
 use tightfit_format::tfrecord::Compression;
-use tightfit_format::whole::{folder_of, remove_leftovers};
+use tightfit_format::whole::{folder_of, is_system, remove_leftovers};
 
 /// The most shards, which the five digits in a shard's name can number.
 pub const MAX_SHARDS: usize = 99_999;
@@ -79,6 +79,16 @@ pub fn shard(options: &ShardOptions, budget: &MemoryBudget, stop: &AtomicBool) -
     outputs.commit()
 }
 
+/// # Errors
+/// [`Error::Usage`] for standard output or a device, beside which no files can stand.
+pub(crate) fn check_begins_names(output: &Path) -> Result<(), Error> {
+    if is_system(output) {
+        let why = "shards are files of their own; give the name that they begin with";
+        return Err(Error::Usage(format!("{}: {why}", output.display())));
+    }
+    Ok(())
+}
+
 /// A set of shards being written: beside their places, and named when all are whole.
 pub struct ShardSet {
     outputs: Vec<RecordOutput>,
@@ -89,8 +99,9 @@ impl ShardSet {
     /// `budget`. What a process that was killed has left of such a set is removed.
     ///
     /// # Errors
-    /// [`Error::Io`], and the budget's error.
+    /// [`Error::Usage`] for a device, [`Error::Io`], and the budget's error.
     pub fn create(output: &Path, shards: usize, budget: &MemoryBudget) -> Result<ShardSet, Error> {
+        check_begins_names(output)?;
         remove_leftovers(folder_of(output), &|name| name.to_str().is_some_and(|name| is_shard(output, name)));
         let create = |shard| RecordOutput::create_one(&shard_path(output, shard, shards), budget);
         Ok(ShardSet { outputs: (0..shards).map(create).collect::<Result<_, _>>()? })

@@ -53,6 +53,7 @@ pub enum ShuffleProgress {
 
 /// What was done.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Shuffling {
     /// Records written.
     pub records: u64,

@@ -41,6 +41,7 @@ pub struct VerifyOptions {
 
 /// What came out.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Verification {
     /// Files read.
     pub files: usize,

@@ -11,7 +11,7 @@ use tightfit::{Access, display_bytes, limits};
 use crate::args::{JsonFlag, LimitFlags, SpecArg, seconds};
 use crate::commands::records;
 use crate::failure::Failure;
-use crate::stdin;
+use crate::stdio;
 use crate::system::stop_flag;
 use crate::table::{columns, count_of, print};
 
@@ -42,7 +42,7 @@ const SECONDS: f64 = 10.0;
 pub fn run(flags: &Flags) -> Result<(), Failure> {
     let (budget, threads) = records::budget(&flags.limits)?;
     let seconds = flags.seconds.unwrap_or(SECONDS);
-    let spec = read_spec(&stdin::data_of(&flags.spec.spec)?, &Access::everything(), threads, &budget)?;
+    let spec = read_spec(&stdio::data_of(&flags.spec.spec)?, &Access::everything(), threads, &budget)?;
     let measured = measure(&spec, threads, Duration::from_secs_f64(seconds), &budget, stop_flag())?;
     match flags.json.json {
         true => print(&format!("{:#}\n", json(&measured, budget.peak_bytes()))),

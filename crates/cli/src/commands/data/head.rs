@@ -9,7 +9,7 @@ use tightfit::pipeline::{head, read_spec};
 use crate::args::{JsonFlag, LimitFlags, SpecArg, count};
 use crate::commands::records;
 use crate::failure::Failure;
-use crate::stdin;
+use crate::stdio;
 use crate::table::print_by;
 
 const EXAMPLES: &str = "\
@@ -37,7 +37,7 @@ pub struct Flags {
 pub fn run(flags: &Flags) -> Result<(), Failure> {
     let (budget, threads) = records::budget(&flags.limits)?;
     let elements = flags.records.unwrap_or(records::SHOWN);
-    let spec = read_spec(&stdin::data_of(&flags.spec.spec)?, &Access::everything(), threads, &budget)?;
+    let spec = read_spec(&stdio::data_of(&flags.spec.spec)?, &Access::everything(), threads, &budget)?;
     let mut head = head(&spec, elements as u64, threads, &budget)?;
     let fields = head.schema().fields();
     let is_json = flags.json.json;

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod head;
+pub mod schema;
 
 use clap::Subcommand;
 
@@ -13,6 +14,7 @@ use crate::failure::Failure;
 pub enum Command {
     Head(head::Flags),
     Bench(bench::Flags),
+    Schema(schema::Flags),
 }
 
 impl Command {
@@ -24,6 +26,7 @@ impl Command {
         match self {
             Command::Head(flags) => head::run(&flags),
             Command::Bench(flags) => bench::run(&flags),
+            Command::Schema(flags) => schema::run(&flags),
         }
     }
 }

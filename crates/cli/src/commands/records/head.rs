@@ -7,7 +7,7 @@ use tightfit::records::head;
 
 use crate::args::{JsonFlag, MemoryFlag, count};
 use crate::failure::Failure;
-use crate::stdin;
+use crate::stdio;
 use crate::table::print;
 
 const EXAMPLES: &str = "\
@@ -35,7 +35,7 @@ pub struct Flags {
 pub fn run(flags: Flags) -> Result<(), Failure> {
     let budget = super::memory(flags.memory)?;
     let records = flags.records.unwrap_or(super::SHOWN);
-    let mut head = head(&stdin::path_of(&flags.file)?, records as u64, &budget)?;
+    let mut head = head(&stdio::path_of(&flags.file)?, records as u64, &budget)?;
     let mut next = |before: &str| {
         let Some(record) = head.next_record()? else { return Ok(false) };
         print(&format!("{before}{record}"))?;

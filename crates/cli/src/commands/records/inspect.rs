@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use tightfit::display_bytes;
 use tightfit::records::{FeatureSummary, Inspection, MessageKind, Range, inspect, kind_name};
 
-use crate::args::{JsonFlag, MemoryFlag, QuietFlag};
+use crate::args::{MemoryFlag, SummaryFlags};
 use crate::failure::Failure;
-use crate::stdin;
+use crate::stdio;
 use crate::system::stop_flag;
 use crate::table::{columns, count_of, print};
 
@@ -25,9 +25,7 @@ pub struct Flags {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
-    json: JsonFlag,
-    #[command(flatten)]
-    quiet: QuietFlag,
+    summary: SummaryFlags,
     #[command(flatten)]
     memory: MemoryFlag,
 }
@@ -35,12 +33,12 @@ pub struct Flags {
 /// # Errors
 /// What is wrong with the data, and work that does not fit the memory.
 pub fn run(flags: Flags) -> Result<(), Failure> {
-    let (budget, file) = (super::memory(flags.memory)?, stdin::path_of(&flags.file)?);
-    let bar = super::watch(flags.quiet.quiet, std::slice::from_ref(&file), 1, &budget);
+    let (budget, file) = (super::memory(flags.memory)?, stdio::path_of(&flags.file)?);
+    let bar = super::watch(flags.summary.quiet, std::slice::from_ref(&file), 1, &budget);
     let inspection = inspect(&file, &budget, stop_flag());
     drop(bar);
     let inspection = inspection?;
-    match flags.json.json {
+    match flags.summary.is_json() {
         true => print(&format!("{:#}\n", json(&inspection))),
         false => print(&text(&flags.file.display().to_string(), &inspection)),
     }

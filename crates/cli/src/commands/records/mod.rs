@@ -11,7 +11,6 @@ pub mod verify;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use serde_json::Value;
 use tightfit::MemoryBudget;
 use tightfit::process::{floor_bytes, stay_below};
 use tightfit::records::total_bytes;
@@ -83,25 +82,12 @@ fn memory(flag: MemoryFlag) -> Result<MemoryBudget, Failure> {
 
 /// The files that are named, `-` for the standard input.
 fn sources(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
-    files.into_iter().map(|file| crate::stdin::path_of(&file)).collect()
+    files.into_iter().map(|file| crate::stdio::path_of(&file)).collect()
 }
 
 /// Shows how far it is with reading `sources` so many times, until what this gives is dropped.
 fn watch(is_quiet: bool, sources: &[PathBuf], passes: u64, budget: &MemoryBudget) -> Watch {
     Watch::new(is_quiet, || Some(total_bytes(sources, true, budget)?.saturating_mul(passes)))
-}
-
-/// The result for a program, or nothing.
-fn print_json(is_json: bool, value: impl FnOnce() -> Value) -> Result<(), Failure> {
-    if is_json { print(&format!("{:#}\n", value())) } else { Ok(()) }
-}
-
-/// Says on stderr what was done, unless it is not wanted.
-fn say(is_quiet: bool, text: &str) {
-    if !is_quiet {
-        // Where stderr cannot be written to there is nobody to tell.
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
-    }
 }
 
 /// Prints a text and the next thing of a list behind it, as one line of JSON; nothing and false at the end.

@@ -6,10 +6,10 @@ use tightfit::pipeline::{StoreOptions, Stored, read_spec, store};
 use tightfit::records::{MAX_SHARDS, total_bytes};
 use tightfit::{Access, display_bytes, limits};
 
-use crate::args::{JsonFlag, LimitFlags, OutputFlag, QuietFlag, SpecArg, count};
+use crate::args::{LimitFlags, OutputFlag, SpecArg, SummaryFlags, count};
 use crate::failure::Failure;
 use crate::progress::Watch;
-use crate::stdin;
+use crate::stdio;
 use crate::system::stop_flag;
 use crate::table::count_of;
 
@@ -30,9 +30,7 @@ pub struct Flags {
     #[arg(long, value_name = "N", value_parser = count::<MAX_SHARDS>, help_heading = "Output")]
     shards: Option<usize>,
     #[command(flatten)]
-    json: JsonFlag,
-    #[command(flatten)]
-    quiet: QuietFlag,
+    summary: SummaryFlags,
     #[command(flatten)]
     limits: LimitFlags,
 }
@@ -40,18 +38,19 @@ pub struct Flags {
 /// # Errors
 /// What is wrong with the data, and work that does not fit the memory.
 pub fn run(flags: Flags) -> Result<(), Failure> {
-    let Flags { spec: SpecArg { spec: source }, output: OutputFlag { output }, shards, .. } = flags;
-    let (budget, threads) = super::budget(&flags.limits)?;
-    let source = stdin::data_of(&source)?;
+    let Flags { spec: SpecArg { spec: source }, output, shards, summary, limits } = flags;
+    let output = output.path(&summary)?;
+    let (budget, threads) = super::budget(&limits)?;
+    let source = stdio::data_of(&source)?;
     let spec = read_spec(&source, &Access::everything(), threads, &budget)?;
     let options = StoreOptions { output, shards, threads };
     // How much a pipeline reads is known only where it is files and nothing else.
-    let bar = Watch::new(flags.quiet.quiet, || total_bytes(std::slice::from_ref(&source), false, &budget));
+    let bar = Watch::new(summary.quiet, || total_bytes(std::slice::from_ref(&source), false, &budget));
     let stored = store(&spec, &options, &budget, stop_flag());
     drop(bar);
     let stored = stored?;
-    super::say(flags.quiet.quiet, &text(&options, &stored));
-    super::print_json(flags.json.json, || json(&options, &stored, budget.peak_bytes()))
+    summary.say(&text(&options, &stored));
+    summary.print_json(|| json(&options, &stored, budget.peak_bytes()))
 }
 
 /// Elements that were left out because something was wrong with them.
@@ -65,7 +64,7 @@ fn text(options: &StoreOptions, stored: &Stored) -> String {
     let files = options.shards.map_or(String::new(), |shards| format!(" in {}", count_of(shards, "shard")));
     let mut text = format!(
         "{}: {}{files}, {} in {seconds:.2} s, peak memory {peak}\n",
-        options.output.display(),
+        stdio::shown(options.output.display().to_string()),
         count_of(stored.records(), "record"),
         display_bytes(stored.bytes)
     );

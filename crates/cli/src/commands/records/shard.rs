@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 use tightfit::records::{Dealing, MAX_SHARDS, ShardOptions, shard};
 
-use crate::args::{JsonFlag, MemoryFlag, QuietFlag, count};
+use crate::args::{MemoryFlag, SummaryFlags, count};
 use crate::failure::Failure;
 use crate::system::stop_flag;
 use crate::table::count_of;
@@ -33,9 +33,7 @@ pub struct Flags {
     #[arg(long, help_heading = "Output")]
     ranges: bool,
     #[command(flatten)]
-    json: JsonFlag,
-    #[command(flatten)]
-    quiet: QuietFlag,
+    summary: SummaryFlags,
     #[command(flatten)]
     memory: MemoryFlag,
 }
@@ -47,18 +45,18 @@ fn shard_count(text: &str) -> Result<usize, String> {
 /// # Errors
 /// What is wrong with the data, and work that does not fit the memory.
 pub fn run(flags: Flags) -> Result<(), Failure> {
-    let Flags { shards, files, output, ranges, json, quiet, memory } = flags;
+    let Flags { shards, files, output, ranges, summary, memory } = flags;
     let sources = super::sources(files)?;
     let budget = super::memory(memory)?;
     let begin = Instant::now();
     let dealing = if ranges { Dealing::Ranges } else { Dealing::RoundRobin };
     let passes = if dealing == Dealing::Ranges { 2 } else { 1 };
-    let bar = super::watch(quiet.quiet, &sources, passes, &budget);
+    let bar = super::watch(summary.quiet, &sources, passes, &budget);
     let counts = shard(&ShardOptions { sources, output, shards, dealing }, &budget, stop_flag());
     drop(bar);
     let counts = counts?;
     let (records, seconds) = (counts.iter().sum::<u64>(), begin.elapsed().as_secs_f64());
     let (of_records, of_shards) = (count_of(records, "record"), count_of(shards, "shard"));
-    super::say(quiet.quiet, &format!("{of_records} in {of_shards} in {seconds:.2} s\n"));
-    super::print_json(json.json, || json!({"records": records, "shards": counts, "seconds": seconds}))
+    summary.say(&format!("{of_records} in {of_shards} in {seconds:.2} s\n"));
+    summary.print_json(|| json!({"records": records, "shards": counts, "seconds": seconds}))
 }

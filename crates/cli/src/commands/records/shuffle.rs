@@ -7,9 +7,10 @@ use serde_json::json;
 use tightfit::records::{ShuffleOptions, ShuffleProgress, Shuffling, shuffle};
 use tightfit::{display_bytes, limits};
 
-use crate::args::{JsonFlag, LimitFlags, OutputFlag, QuietFlag, size, whole};
+use crate::args::{LimitFlags, OutputFlag, SummaryFlags, size, whole};
 use crate::failure::Failure;
 use crate::progress::Bar;
+use crate::stdio;
 use crate::system::stop_flag;
 use crate::table::count_of;
 
@@ -41,9 +42,7 @@ pub struct Flags {
     #[arg(long, value_name = "DIR", help_heading = "Order")]
     index: Option<PathBuf>,
     #[command(flatten)]
-    json: JsonFlag,
-    #[command(flatten)]
-    quiet: QuietFlag,
+    summary: SummaryFlags,
     #[command(flatten)]
     limits: LimitFlags,
 }
@@ -53,7 +52,7 @@ pub struct Flags {
 pub fn run(flags: Flags) -> Result<(), Failure> {
     let options = ShuffleOptions {
         sources: super::sources(flags.files)?,
-        output: flags.output.output,
+        output: flags.output.path(&flags.summary)?,
         seed: flags.seed.unwrap_or_default(),
         epoch: flags.epoch.unwrap_or_default(),
         block_bytes: flags.blocks,
@@ -62,7 +61,7 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     };
     let (budget, threads) = super::budget(&flags.limits)?;
     let options = ShuffleOptions { threads, ..options };
-    let mut bar = Bar::new(flags.quiet.quiet, budget.limit_bytes());
+    let mut bar = Bar::new(flags.summary.quiet, budget.limit_bytes());
     let done = shuffle(&options, &budget, stop_flag(), &mut |progress| match progress {
         ShuffleProgress::Writing(progress) => bar.show(progress),
         ShuffleProgress::Indexing { bytes, total_bytes } => bar.show_text(|| {
@@ -72,8 +71,8 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     });
     bar.clear();
     let done = done?;
-    super::say(flags.quiet.quiet, &text(&options.output, &done));
-    super::print_json(flags.json.json, || json(&options, &done))
+    flags.summary.say(&text(&options.output, &done));
+    flags.summary.print_json(|| json(&options, &done))
 }
 
 fn text(output: &std::path::Path, done: &Shuffling) -> String {
@@ -81,7 +80,7 @@ fn text(output: &std::path::Path, done: &Shuffling) -> String {
     let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
     let mut text = format!(
         "{}: {} in {seconds:.2} s, peak memory {peak}\n",
-        output.display(),
+        stdio::shown(output.display().to_string()),
         count_of(done.records, "record")
     );
     if done.mixing.block_records > 1 {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tightfit::records::{Verification, VerifyOptions, verify};
 use tightfit::{Error, display_bytes};
 
-use crate::args::{JsonFlag, LimitFlags, QuietFlag};
+use crate::args::{LimitFlags, SummaryFlags};
 use crate::failure::Failure;
 use crate::system::stop_flag;
 use crate::table::{count_of, print};
@@ -25,9 +25,7 @@ pub struct Flags {
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
-    json: JsonFlag,
-    #[command(flatten)]
-    quiet: QuietFlag,
+    summary: SummaryFlags,
     #[command(flatten)]
     limits: LimitFlags,
 }
@@ -37,13 +35,13 @@ pub struct Flags {
 pub fn run(flags: Flags) -> Result<(), Failure> {
     let (budget, threads) = super::budget(&flags.limits)?;
     let options = VerifyOptions { sources: super::sources(flags.files)?, threads };
-    let bar = super::watch(flags.quiet.quiet, &options.sources, 1, &budget);
+    let bar = super::watch(flags.summary.quiet, &options.sources, 1, &budget);
     let verification = verify(&options, &budget, stop_flag());
     drop(bar);
     let verification = verification?;
-    if flags.json.json {
+    if flags.summary.is_json() {
         print(&format!("{:#}\n", json(&verification)))?;
-    } else if !flags.quiet.quiet {
+    } else if !flags.summary.quiet {
         print(&text(&verification))?;
     }
     match verification.bad.first() {

@@ -33,6 +33,7 @@ use tightfit_data::why_no_columns;
 use tightfit_data::{FileKind, FileList};
 use tightfit_format::example::{Example, ExampleError, Feature};
 use tightfit_format::message::MessageKind;
+use tightfit_format::whole::is_system;
 
 use super::files::{RecordFile, is_same, list_files, record_error};
 use super::output::RecordOutput;
@@ -164,7 +165,7 @@ fn kind_of_output(path: &Path) -> Result<To, Error> {
         "parquet" => To::Parquet,
         "arrow" => To::Arrow,
         "gz" | "gzip" | "zlib" | "zz" => To::Records,
-        _ if name.contains("tfrecord") => To::Records,
+        _ if name.contains("tfrecord") || is_system(path) => To::Records,
         _ => {
             let why = "what it is to be is told by .tfrecord, .tfrecord.gz, .csv, .npy, .npz, .parquet, .arrow, or a / at the \
                  end";

@@ -1,4 +1,4 @@
-//! `-` as a file to read: the standard input.
+//! `-` as a file: the standard input to read from, the standard output to write to.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -11,6 +11,9 @@ use crate::failure::Failure;
 
 /// What errors call it.
 const NAME: &str = "standard input";
+
+/// The standard output as a file.
+const STDOUT: &str = "/dev/stdout";
 
 /// The largest description of a pipeline, in bytes.
 const MAX_SPEC_BYTES: u64 = 1 << 20;
@@ -55,10 +58,29 @@ pub fn data_of(path: &Path) -> Result<PathBuf, Failure> {
     std::fs::read_to_string(&found).map(PathBuf::from).map_err(failed)
 }
 
-/// The name of a file as it was given: `-` for the standard input.
+/// The path that an output goes to: `-` is the standard output.
+///
+/// # Errors
+/// [`Failure::Usage`] where something else would be written there, and for a terminal.
+pub fn output_of(path: PathBuf, is_json: bool) -> Result<PathBuf, Failure> {
+    if path.as_os_str() != "-" {
+        return Ok(path);
+    }
+    if is_json {
+        return Err(Failure::Usage("--output - and --json both write to standard output".to_string()));
+    }
+    if io::stdout().is_terminal() {
+        return Err(Failure::Usage(
+            "--output -: standard output is a terminal; send it to a file or a pipe".to_string(),
+        ));
+    }
+    Ok(PathBuf::from(STDOUT))
+}
+
+/// The name of a file as it was given: `-` for the standard input and output.
 pub fn shown(name: String) -> String {
-    let is_stdin = FILE.get().is_some_and(|file| path_to(file).as_os_str() == name.as_str());
-    if is_stdin { "-".to_string() } else { name }
+    let is_dash = name == STDOUT || FILE.get().is_some_and(|file| path_to(file).as_os_str() == name.as_str());
+    if is_dash { "-".to_string() } else { name }
 }
 
 fn failed(error: io::Error) -> Failure {
