@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Folder, command, digits, repository, tightfit};
+use common::{Folder, command, digits, repository, tightfit, tightfit_in};
 use serde_json::{Value, json};
 use tightfit_format::compress::Compressor;
 use tightfit_format::example::{Values, write_example};
@@ -366,7 +366,7 @@ fn a_dash_is_records_on_standard_output() {
         vec!["records", "preprocess", text(&pipeline), "--shards", "2", "-o", "-"],
         vec!["records", "shard", "2", whole, "-o", "/dev/null"],
     ] {
-        tightfit(of_shards).assert_fails(2, "shards are files of their own");
+        tightfit_in(&repository(""), of_shards).assert_fails(2, "shards are files of their own");
     }
 }
 
