@@ -51,9 +51,9 @@ impl Operator for Reshape {
         shared::need_type(1, shape, &[DType::I32, DType::I64])?;
         let rank = scalar_or_vector_len(1, shape)?;
         let Some(mut dims) = shape.dims_value() else {
-            if rank == Some(1) && !input.is_bound {
-                // Whatever the one size is given as, it is that of all elements.
-                return Ok(vec![Fact::new(input.dtype, Dims::new([input.dims.elements()]))]);
+            if rank == Some(1) {
+                // What the one size is given as, a run holds against the number of elements.
+                return Ok(vec![Fact::at_most(input.dtype, Dims::new([input.dims.elements()]))]);
             }
             return Ok(vec![Fact::new(input.dtype, rank.map_or(Dims::UNKNOWN, Dims::of_rank))]);
         };
