@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::Value;
 use tightfit::{ModelSource, Preprocess, Shape};
 
@@ -200,7 +201,7 @@ pub struct DataFlags {
     pub resize: Option<Sides>,
     /// Scale pixels as Keras does: tf, torch, caffe, unit or none [default:
     /// none]
-    #[arg(long, value_name = "NAME", value_parser = preprocess)]
+    #[arg(long, value_name = "NAME", value_parser = preprocess(), hide_possible_values = true)]
     pub preprocess: Option<Preprocess>,
     /// Feed an input from the tf.Example feature NAME [default: of the same
     /// name]
@@ -267,13 +268,7 @@ impl ResultFlags {
     pub const NAMES: [&str; 3] = ["output", "labels", "top"];
 }
 
-fn preprocess(text: &str) -> Result<Preprocess, String> {
-    let names = Preprocess::ALL.map(|p| p.name());
-    Preprocess::ALL.into_iter().find(|p| p.name() == text).ok_or_else(|| {
-        let similar = tightfit::closest(text, names);
-        match similar {
-            Some(name) => format!("did you mean {name}?"),
-            None => format!("give one of {}", names.join(", ")),
-        }
-    })
+fn preprocess() -> impl TypedValueParser<Value = Preprocess> {
+    let named = |name: String| Preprocess::ALL.into_iter().find(|p| p.name() == name).ok_or("no such name");
+    PossibleValuesParser::new(Preprocess::ALL.map(|p| p.name())).try_map(named)
 }
