@@ -25,7 +25,7 @@ fn help_tells_every_command_and_flag() {
 }
 
 /// Every command, in words.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "",
     "inspect",
     "plan",
@@ -43,6 +43,7 @@ const COMMANDS: [&str; 19] = [
     "data",
     "data head",
     "data bench",
+    "data schema",
     "completions",
     "man",
 ];
