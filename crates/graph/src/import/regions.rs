@@ -20,6 +20,7 @@ use crate::ir::{Graph, Node, NodeId, NodeKind, Port, Region, RegionKind, State, 
 use crate::operator::OpError;
 use crate::ops;
 use crate::ops::array::identity::Identity;
+use crate::ops::data_flow::truth::Truth;
 
 /// An operator with bodies: kind, and the attributes that name the functions, with what a body is called in names.
 type Row = (&'static str, RegionKind, &'static [(&'static str, &'static str)]);
@@ -210,12 +211,16 @@ impl Importer<'_> {
     fn region(&mut self, node: &NodeDef, taken: &[Taken]) -> Result<Made, GraphError> {
         let (op, kind, calls) = body_calls(node).map_err(|source| self.error_of(node, source))?;
         let own = kind.own_inputs().min(taken.len());
-        let selector = self.values(&taken[..own]).unwrap_or_default();
-        if kind == RegionKind::Branch {
-            let selector = selector.first().map(|value| self.graph.fact(*value));
-            let selector = selector.map(|fact| (fact.dtype, fact.dims.elements().known()));
-            if !matches!(selector, Some((DType::Bool | DType::I32, Some(1)))) {
-                let why = "is chosen by a tensor that is not one bool or int32, which is not supported";
+        let mut selector = self.values(&taken[..own]).unwrap_or_default();
+        if op.ends_with("If") {
+            for condition in &mut selector {
+                *condition = truth_of(&mut self.graph, *condition)?;
+            }
+        } else if kind == RegionKind::Branch {
+            let number = selector.first().map(|value| self.graph.fact(*value));
+            let number = number.map(|fact| (fact.dtype, fact.dims.elements().known()));
+            if !matches!(number, Some((DType::I32, Some(1)))) {
+                let why = "is chosen by a tensor that is not surely one int32, which is not supported";
                 return Err(self.error_of(node, OpError::Unsupported(why.into())));
             }
         }
@@ -317,7 +322,12 @@ impl Importer<'_> {
                 *fact = joined;
             }
             if !has_changed {
-                return Ok(vec![self.body(node, &calls[0], &given)?, body]);
+                let mut condition = self.body(node, &calls[0], &given)?;
+                let holds = condition.graph.outputs.first().map(|port| port.value);
+                if let Some(holds) = holds {
+                    condition.graph.outputs[0].value = truth_of(&mut condition.graph, holds)?;
+                }
+                return Ok(vec![condition, body]);
             }
         }
     }
@@ -371,6 +381,20 @@ impl Importer<'_> {
         };
         Ok(self.graph.add(Node { name, kind, inputs: vec![], control: vec![], facts }))
     }
+}
+
+/// What a branch or a loop takes a tensor for that it is chosen by: one bool.
+fn truth_of(graph: &mut Graph, condition: ValueRef) -> Result<ValueRef, GraphError> {
+    let fact = graph.fact(condition);
+    if fact.dtype == DType::Bool && fact.dims.get().is_some_and(|dims| dims.is_empty()) {
+        return Ok(condition);
+    }
+    let name = graph.node(condition.node).name.clone();
+    let kind = NodeKind::Operator(Arc::new(Truth));
+    let node = graph.add(Node { name, kind, inputs: vec![condition], control: vec![], facts: vec![] });
+    let facts = infer_node(graph, node)?;
+    graph.set_facts(node, facts);
+    Ok(ValueRef { node, output: 0 })
 }
 
 /// The nodes of a body: placeholders of what it is given, and the call of its function.

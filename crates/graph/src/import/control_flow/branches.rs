@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use tightfit_format::{FunctionDef, NodeDef};
+use tightfit_core::DType;
+use tightfit_format::data_type::DataType;
+use tightfit_format::{AttrValue, FunctionDef, NodeDef};
 
 use super::{ARGUMENT, Arguments, Input, Nodes, calls};
 
@@ -155,13 +157,38 @@ fn take(nodes: &mut Nodes, group: Group, functions: &mut Vec<FunctionDef>) -> Op
         offset: nodes.all[group.merges[0]].offset,
         ..NodeDef::default()
     };
+    let predicate = name_of(&group.predicate);
     nodes.add(node);
-    for (number, merge) in group.merges.iter().enumerate() {
+    for (number, (merge, if_true)) in group.merges.iter().zip(&group.if_true).enumerate() {
+        // Beside what it joins, a Merge gives the number of the input that there was.
+        let taken = number_taken(nodes, *merge, &predicate, *if_true == 1);
         let merge = &mut nodes.all[*merge];
-        merge.op = "Identity".into();
-        merge.inputs = vec![format!("{own}:{number}").into()];
+        merge.op = "IdentityN".into();
+        merge.inputs = vec![format!("{own}:{number}").into(), taken];
     }
     functions.extend(branches.into_iter().map(|(_, function)| function));
     nodes.moved.extend(group.switches.iter().map(|(switch, _)| *switch).chain(moved));
     Some(())
+}
+
+/// Adds what gives the number of the input that a Merge takes: 1 where the predicate is `when`, or else 0. Its name.
+fn number_taken(nodes: &mut Nodes, merge: usize, predicate: &str, when: bool) -> Box<str> {
+    let name = format!("{}/value_index", nodes.all[merge].name);
+    let mut taken: Box<str> = predicate.into();
+    let to_int = vec![("DstT".into(), AttrValue::Type(DataType::from(DType::I32).0))];
+    let steps = [("LogicalNot", vec![]), ("Cast", to_int)];
+    for (op, attrs) in steps.into_iter().skip(usize::from(when)) {
+        let own: Box<str> = nodes.free_name(&name).into();
+        let offset = nodes.all[merge].offset;
+        nodes.add(NodeDef {
+            name: own.clone(),
+            op: op.into(),
+            inputs: vec![taken],
+            attrs,
+            offset,
+            ..NodeDef::default()
+        });
+        taken = own;
+    }
+    taken
 }

@@ -1,0 +1,60 @@
+//! What a branch or a loop takes a tensor for that it is chosen by: a number is true unless it is zero, a text unless it is
+//! empty, and a tensor that is no scalar when it has elements.
+//!
+//! Types: any but complex numbers. No operator of TensorFlow: If and While mean this by their condition
+//! (<https://www.tensorflow.org/api_docs/python/tf/raw_ops/If>).
+
+use tightfit_core::{DType, Shape, StringRef};
+
+use crate::fact::Fact;
+use crate::operator::{OpError, Operator, Run};
+use crate::ops::shared;
+
+/// The operator.
+#[derive(Debug)]
+pub struct Truth;
+
+impl Operator for Truth {
+    fn name(&self) -> &'static str {
+        "If"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let condition = shared::input(inputs, 0)?;
+        if matches!(condition.dtype, DType::C64 | DType::C128) {
+            return Err(OpError::input(0, format!("is {}, which is neither true nor false", condition.dtype)));
+        }
+        Ok(vec![Fact::new(DType::Bool, Shape::SCALAR)])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let condition = run.input(0)?;
+        let is_true = match (condition.shape().rank(), condition.dtype()) {
+            (1.., _) => condition.shape().elements() > 0,
+            (_, DType::String) => condition.as_slice::<StringRef>().is_some_and(|text| text.iter().any(|t| t.bytes > 0)),
+            (_, dtype) => is_number(dtype, condition.bytes()),
+        };
+        run.out_bytes(0)?.fill(u8::from(is_true));
+        Ok(())
+    }
+}
+
+/// True for a number, little-endian, that is not zero.
+fn is_number(dtype: DType, bytes: &[u8]) -> bool {
+    let sign = if matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64) { 0x80 } else { 0 };
+    bytes.split_last().is_some_and(|(last, others)| last & !sign != 0 || others.iter().any(|byte| *byte != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_of_any_sign_are_false() {
+        for (zero, one) in [(0.0f32, 1e-45f32), (-0.0, -1e-45), (-0.0, f32::NAN)] {
+            assert!(!is_number(DType::F32, &zero.to_le_bytes()) && is_number(DType::F32, &one.to_le_bytes()));
+        }
+        assert!(is_number(DType::I32, &i32::MIN.to_le_bytes()) && is_number(DType::I8, &[0x80]));
+        assert!(!is_number(DType::I64, &[0; 8]) && !is_number(DType::Bool, &[0]) && is_number(DType::Bool, &[1]));
+    }
+}
