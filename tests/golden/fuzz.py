@@ -136,7 +136,7 @@ def supervise(options, first, last, step, seen):
 
 def replay(options):
     with tempfile.TemporaryDirectory() as folder:
-        program = fuzz_answers.Program(options.bin, folder)
+        program = fuzz_answers.Program(options.bin, folder, says=None)
         graph = make(options.replay, options)
         want, got, kind, why = one(graph, program)
         if options.keep:

@@ -36,13 +36,13 @@ def tensorflow(graph):
 class Program:
     """The program under test, which answers one graph after the other. One that ends or hangs is started again."""
 
-    def __init__(self, path, folder):
-        self.path, self.model, self.process = path, pathlib.Path(folder) / "model.pb", None
+    def __init__(self, path, folder, says=subprocess.DEVNULL):
+        self.path, self.model, self.process, self.says = path, pathlib.Path(folder) / "model.pb", None, says
 
     def ask(self, graph, threads=1):
         """The values, or the line that the program fails with."""
         if self.process is None:
-            self.process = subprocess.Popen([self.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            self.process = subprocess.Popen([self.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.says)
         self.model.write_bytes(graph.graph_def.SerializeToString())
         feeds, data = [], b""
         for name, value in graph.feeds.items():

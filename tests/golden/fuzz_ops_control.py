@@ -79,6 +79,7 @@ def step(g, dtype):
 
 @maker("If", "StatelessIf", "Case", "StatelessCase")
 def branch(g, name):
+    g.wild = 0  # what is wrong in a body that is not taken only the program refuses
     dtype, shape = g.pick(DTYPES), g.shape(0, 3)
     x, y = (g.input(dtype, shape, special=0) for _ in range(2))
     specs = [tf.TensorSpec(shape, dtype), tf.TensorSpec(shape, dtype)]
@@ -115,6 +116,7 @@ def many(functions):
 
 @maker("While", "StatelessWhile")
 def loop(g, name):
+    g.wild = 0
     dtype, shape = g.pick(DTYPES), g.shape(0, 3)
     x, y = (g.input(dtype, shape, special=0) for _ in range(2))
     turns = g.int(0, 5)
@@ -136,6 +138,7 @@ def loop(g, name):
 @maker("Enter", "Exit", "NextIteration", "LoopCond")
 def old_loop(g, _):
     """A loop as TensorFlow 1 writes it: a counter and a tensor."""
+    g.wild = 0
     dtype, shape = g.pick(DTYPES), g.shape(0, 3)
     frame = {"frame_name": attr(s=g.name("frame").encode())}
     turns = g.feed(np.array(g.int(0, 4), "int32"), "int32", derive=False)
@@ -162,6 +165,7 @@ def old_loop(g, _):
 
 @maker("Switch", "Merge")
 def old_branch(g, _):
+    g.wild = 0
     dtype, shape = g.pick(DTYPES), g.shape(0, 3)
     x = g.input(dtype, shape, special=0)
     chosen = g.feed(np.array(g.chance(0.5)), "bool", derive=False)

@@ -153,6 +153,18 @@ def tensor_lists(x):
     return h, last, tf.transpose(back.stack(), [1, 0, 2]), back.gather([1, 5, 1]), out.size()
 
 
+@case([NUMBER, spec(None), X], zero=np.array(0, np.int32), none=np.zeros(0, np.float32), x=ROWS)
+def if_number(zero, none, x):
+    """Conditions that are no bools: a number but 0, and elements of what is no scalar, are true."""
+    branches = [tf.function(f).get_concrete_function(spec(None, 12)) for f in (lambda x: x * 2, lambda x: x - 1)]
+
+    def choose(condition, x):
+        return tf.raw_ops.If(cond=condition, input=[x], Tout=[tf.float32], then_branch=branches[0], else_branch=branches[1])[0]
+
+    conditions = [zero, zero - 1, tf.cast(zero, tf.float32) * -1.0, tf.zeros([1], tf.bool), none]
+    return [choose(condition, x) for condition in conditions]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="cases whose name contains this text")
@@ -168,7 +180,7 @@ def main():
 
 
 # Of functions, and of weights that one case of is enough.
-FUNCTIONS_ONLY = {"in_call", "branch_weights"}
+FUNCTIONS_ONLY = {"in_call", "branch_weights", "if_number"}
 
 
 def as_tensorflow_1(build, specs, feeds):

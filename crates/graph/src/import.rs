@@ -326,7 +326,9 @@ impl<'a> Importer<'a> {
     fn made(&mut self, index: usize, id: NodeId) -> Result<(), GraphError> {
         let before = self.values.nodes();
         self.values.add_nodes(&self.graph);
-        self.values.expect_users(id, self.users[index], self.is_fetched[index]);
+        // What a variable is from now on may be read by any node behind.
+        let is_kept = self.is_fetched[index] || self.variables.is_current(id);
+        self.values.expect_users(id, self.users[index], is_kept);
         // A chain of at most three nodes was made, in any order: what they wait for is known after as many rounds.
         for _ in 0..3 {
             (before..self.graph.nodes.len()).for_each(|id| self.values.note(&self.graph, NodeId(id as u32)));

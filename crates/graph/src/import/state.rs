@@ -65,6 +65,11 @@ impl Variables {
         self.outputs.get(&(index, output)).copied()
     }
 
+    /// True for a node that makes what some variable is by now.
+    pub fn is_current(&self, id: NodeId) -> bool {
+        self.all.iter().any(|variable| variable.current.is_some_and(|value| value.node == id))
+    }
+
     /// Says what an output of a node of the file is.
     pub fn set_output(&mut self, index: usize, output: u32, is: Taken) {
         self.outputs.insert((index, output), is);

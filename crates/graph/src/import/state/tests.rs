@@ -208,3 +208,21 @@ fn bodies_read_and_assign_the_variables_they_are_given() {
     assert_eq!(run(&mut last, [-1.0, 2.0]).unwrap(), [7.0, 26.0]);
     assert_eq!(run(&mut last, [1.0, 2.0]).unwrap(), [1.0, 2.0]);
 }
+
+#[test]
+fn a_variable_may_be_assigned_a_constant() {
+    let two = "attr { key: 'dtype' value { type: DT_FLOAT } } attr { key: 'value' value { tensor { dtype: DT_FLOAT \
+               tensor_shape { dim { size: 2 } } float_val: 2 } } }";
+    let text = nodes(&[
+        x(),
+        node("two", "Const", "", two),
+        node("v", "VarHandleOp", "", &format!("{FLOAT} {PAIR}")),
+        node("set", "AssignVariableOp", "v two", FLOAT),
+        node("read", "ReadVariableOp", "v ^set", FLOAT),
+        node("add", "AssignAddVariableOp", "v two ^read", FLOAT),
+        node("again", "ReadVariableOp", "v ^add", FLOAT),
+        node("both", "Add", "read again", FLOAT),
+    ]);
+    let mut context = context(graph(&text, &["both"]).unwrap(), 1);
+    assert_eq!(run(&mut context, [0.0, 0.0]).unwrap(), [6.0, 6.0]);
+}

@@ -22,7 +22,10 @@ impl Operator for Truth {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let condition = shared::input(inputs, 0)?;
         if matches!(condition.dtype, DType::C64 | DType::C128) {
-            return Err(OpError::input(0, format!("is {}, which is neither true nor false", condition.dtype)));
+            return Err(OpError::input(
+                0,
+                format!("is {}, which is neither true nor false", condition.dtype),
+            ));
         }
         Ok(vec![Fact::new(DType::Bool, Shape::SCALAR)])
     }
@@ -31,7 +34,9 @@ impl Operator for Truth {
         let condition = run.input(0)?;
         let is_true = match (condition.shape().rank(), condition.dtype()) {
             (1.., _) => condition.shape().elements() > 0,
-            (_, DType::String) => condition.as_slice::<StringRef>().is_some_and(|text| text.iter().any(|t| t.bytes > 0)),
+            (_, DType::String) => {
+                condition.as_slice::<StringRef>().is_some_and(|text| text.iter().any(|t| t.bytes > 0))
+            }
             (_, dtype) => is_number(dtype, condition.bytes()),
         };
         run.out_bytes(0)?.fill(u8::from(is_true));
@@ -55,6 +60,8 @@ mod tests {
             assert!(!is_number(DType::F32, &zero.to_le_bytes()) && is_number(DType::F32, &one.to_le_bytes()));
         }
         assert!(is_number(DType::I32, &i32::MIN.to_le_bytes()) && is_number(DType::I8, &[0x80]));
-        assert!(!is_number(DType::I64, &[0; 8]) && !is_number(DType::Bool, &[0]) && is_number(DType::Bool, &[1]));
+        assert!(
+            !is_number(DType::I64, &[0; 8]) && !is_number(DType::Bool, &[0]) && is_number(DType::Bool, &[1])
+        );
     }
 }
