@@ -391,3 +391,34 @@ fn rows_of_a_pipeline_are_those_of_its_files() {
         assert!(!output.exists(), "{why}");
     }
 }
+
+#[test]
+fn a_reshape_to_a_fed_number_holds_it_against_the_elements() {
+    let node = |name: &str, op: &str, inputs: &str, types: &str| {
+        format!("node {{ name: '{name}' op: '{op}' {inputs} {types} }}\n")
+    };
+    let shape =
+        |size: usize| format!("attr {{ key: 'shape' value {{ shape {{ dim {{ size: {size} }} }} }} }}");
+    let dtype = |name: &str, dtype: &str| format!("attr {{ key: '{name}' value {{ type: {dtype} }} }}");
+    let folder = Folder::new();
+    let model = folder.write(
+        "reshape.pbtxt",
+        [
+            node("x", "Placeholder", "", &(dtype("dtype", "DT_FLOAT") + &shape(6))),
+            node("s", "Placeholder", "", &(dtype("dtype", "DT_INT32") + &shape(1))),
+            node("y", "Reshape", "input: 'x' input: 's'", &dtype("T", "DT_FLOAT")),
+        ]
+        .concat(),
+    );
+    let numbers: Vec<f32> = (0..6u8).map(f32::from).collect();
+    let x = pair("x", &folder.write("x.npy", npy("<f4", "(6,)", &floats(&numbers))));
+    for (asked, is_right) in [(6i32, true), (-1, true), (5, false), (7, false)] {
+        let s = pair("s", &folder.write("s.npy", npy("<i4", "(1,)", &asked.to_le_bytes())));
+        let args = ["run", model.to_str().unwrap(), "--input", &x, "--input", &s, "--output", "-", "--quiet"];
+        let answer = tightfit(args);
+        match is_right {
+            true => assert_eq!(answer.json()["y"].as_array().map(Vec::len), Some(6), "{asked}: {answer:?}"),
+            false => answer.assert_fails(1, "where there are 6 elements"),
+        }
+    }
+}

@@ -17,9 +17,9 @@ use crate::error::{GraphError, Unsupported};
 use crate::fact::Fact;
 use crate::infer::{infer_node, join};
 use crate::ir::{Graph, Node, NodeId, NodeKind, Port, Region, RegionKind, State, ValueRef};
-use crate::operator::OpError;
+use crate::operator::{OpError, Operator};
 use crate::ops;
-use crate::ops::array::identity::Identity;
+use crate::ops::array::identity::{EnsureShape, Identity};
 use crate::ops::data_flow::truth::Truth;
 
 /// An operator with bodies: kind, and the attributes that name the functions, with what a body is called in names.
@@ -217,11 +217,11 @@ impl Importer<'_> {
                 *condition = truth_of(&mut self.graph, *condition)?;
             }
         } else if kind == RegionKind::Branch {
-            let number = selector.first().map(|value| self.graph.fact(*value));
-            let number = number.map(|fact| (fact.dtype, fact.dims.elements().known()));
-            if !matches!(number, Some((DType::I32, Some(1)))) {
-                let why = "is chosen by a tensor that is not surely one int32, which is not supported";
-                return Err(self.error_of(node, OpError::Unsupported(why.into())));
+            for number in &mut selector {
+                *number = scalar_of(&mut self.graph, *number)?;
+            }
+            if selector.first().is_none_or(|number| self.graph.fact(*number).dtype != DType::I32) {
+                return Err(self.error_of(node, OpError::input(0, "is no int32")));
             }
         }
         let given = &taken[own..];
@@ -386,12 +386,23 @@ impl Importer<'_> {
 /// What a branch or a loop takes a tensor for that it is chosen by: one bool.
 fn truth_of(graph: &mut Graph, condition: ValueRef) -> Result<ValueRef, GraphError> {
     let fact = graph.fact(condition);
-    if fact.dtype == DType::Bool && fact.dims.get().is_some_and(|dims| dims.is_empty()) {
-        return Ok(condition);
-    }
-    let name = graph.node(condition.node).name.clone();
-    let kind = NodeKind::Operator(Arc::new(Truth));
-    let node = graph.add(Node { name, kind, inputs: vec![condition], control: vec![], facts: vec![] });
+    if fact.dtype == DType::Bool && is_scalar(fact) { Ok(condition) } else { behind(graph, condition, Truth) }
+}
+
+/// A number that chooses a branch: a tensor that is no scalar is refused, where need be as the graph runs.
+fn scalar_of(graph: &mut Graph, number: ValueRef) -> Result<ValueRef, GraphError> {
+    if is_scalar(graph.fact(number)) { Ok(number) } else { behind(graph, number, EnsureShape::scalar()) }
+}
+
+fn is_scalar(fact: &Fact) -> bool {
+    fact.dims.get().is_some_and(|dims| dims.is_empty())
+}
+
+/// What an operator makes of a value.
+fn behind(graph: &mut Graph, value: ValueRef, operator: impl Operator) -> Result<ValueRef, GraphError> {
+    let name = graph.node(value.node).name.clone();
+    let kind = NodeKind::Operator(Arc::new(operator));
+    let node = graph.add(Node { name, kind, inputs: vec![value], control: vec![], facts: vec![] });
     let facts = infer_node(graph, node)?;
     graph.set_facts(node, facts);
     Ok(ValueRef { node, output: 0 })

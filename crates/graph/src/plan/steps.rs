@@ -37,9 +37,11 @@ impl Planner<'_> {
         let inputs: Vec<usize> = node.inputs.iter().map(|v| self.slot(*v)).collect();
         let outputs: Vec<usize> =
             (0..node.facts.len() as u32).map(|output| self.slot(ValueRef { node: id, output })).collect();
-        let is_dynamic = self.graph.input_facts(node).iter().any(|f| f.depends_on_data());
         let is_alias =
             memory.alias.is_some_and(|input| self.slots[inputs[input]].info.place != Place::Streamed);
+        // An alias has a shape of its own in each run where that depends on data, if only by its values.
+        let is_dynamic = self.graph.input_facts(node).iter().any(|f| f.depends_on_data())
+            || (is_alias && node.facts[0].depends_on_data());
         if let (true, Some(input), Some(output)) = (is_alias, memory.alias, outputs.first()) {
             self.share(inputs[input], *output);
             self.slots[*output].alias_of = Some(AliasOf { slot: inputs[input], value: node.inputs[input] });

@@ -337,7 +337,9 @@ impl Replay<'_> {
 
     fn step(&mut self, number: usize, step: &Step, call: &Call<'_>, memory: &Memory) -> Check {
         check_weight(self.plan, step, call)?;
-        let is_dynamic = step.inputs.iter().any(|slot| self.plan.slots[*slot].is_bound);
+        let is_bound = |slot: &usize| self.plan.slots[*slot].is_bound;
+        let is_dynamic =
+            step.inputs.iter().any(is_bound) || (step.is_alias && step.outputs.iter().any(is_bound));
         need(is_dynamic == step.is_dynamic, None, "a step is dynamic where an input's shape is")?;
         if step.is_alias {
             return self.alias(step, memory);

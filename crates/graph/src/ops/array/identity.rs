@@ -65,9 +65,16 @@ impl Operator for Identity {
 
 /// Identity of a tensor that must have a shape.
 #[derive(Debug)]
-struct EnsureShape {
+pub struct EnsureShape {
     /// The shape, -1 for a dimension of any size; `None` for any shape.
     shape: Option<Vec<i64>>,
+}
+
+impl EnsureShape {
+    /// Identity of what must be a scalar.
+    pub fn scalar() -> EnsureShape {
+        EnsureShape { shape: Some(Vec::new()) }
+    }
 }
 
 impl Operator for EnsureShape {
