@@ -6,6 +6,7 @@ use std::fmt;
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
 use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
 
+use crate::operator::rooms::Growth;
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::{
     Call, Memory, OpError, Operator, Place, Run, Slot, TensorInfo, WeightLayout, WeightStream, WeightUse,
@@ -307,6 +308,7 @@ impl Caller {
             stream: stream.as_ref().map(|s| s as &dyn WeightStream),
             scratch: Some(scratch.inner()),
             strings: &self.strings,
+            rooms: None,
         };
         run.begin();
         if way.is_reshaped {
@@ -369,6 +371,7 @@ impl Caller {
                 place: places.get(i).copied().unwrap_or_default(),
                 capacity_bytes: Cell::new(memory.bytes),
                 is_taken: Cell::new(false),
+                growth: Cell::new(Growth::PLANNED),
             });
         }
         slots

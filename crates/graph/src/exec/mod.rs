@@ -6,6 +6,7 @@
 mod context;
 mod feed;
 mod frame;
+mod growth;
 mod loaded;
 mod stream;
 mod weights;

@@ -6,6 +6,7 @@ use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shape, TensorView, block_by
 use tightfit_kernels::{FlushDenormals, Isa, ThreadPool};
 
 use crate::fact::Fact;
+use crate::operator::rooms::Growth;
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::{Call, OpError, Operator, Place, Run, Slot, TensorInfo};
 
@@ -67,6 +68,7 @@ pub fn evaluate(
             place: Place::Value,
             capacity_bytes: Cell::new(memory.len()),
             is_taken: Cell::new(false),
+            growth: Cell::new(Growth::PLANNED),
         });
     }
     let strings = Buffer::new(budget, PURPOSE, 0)?;
@@ -82,6 +84,7 @@ pub fn evaluate(
         stream: None,
         scratch: Some(rest),
         strings: &strings,
+        rooms: None,
     };
     run.begin();
     if let Some(input) = memory.alias {

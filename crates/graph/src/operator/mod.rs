@@ -11,6 +11,7 @@ mod evaluate;
 mod ints;
 pub mod product;
 pub(crate) mod reshape;
+pub(crate) mod rooms;
 mod run;
 pub mod strings;
 
@@ -82,7 +83,8 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
         inputs.max(8)
     }
 
-    /// Scratch and sharing of memory at concrete shapes.
+    /// Scratch and sharing of memory at concrete shapes. Where a tensor of the step has no bound, it is asked in each run,
+    /// when the shapes are known, and else only while the model is planned.
     fn memory(&self, call: &Call<'_>) -> Memory {
         let _ = call;
         Memory::default()

@@ -29,6 +29,9 @@ impl Planner<'_> {
         id: NodeId,
         operator: &Arc<dyn Operator>,
     ) -> Result<(), GraphError> {
+        if self.grows(id) {
+            return self.make_growing_step(id, operator);
+        }
         let node = self.graph.node(id);
         let (input_infos, output_infos) = self.node_infos(id);
         let call = self.call(&input_infos, &output_infos);
@@ -68,6 +71,7 @@ impl Planner<'_> {
             scratch: (0, memory.scratch_bytes),
             stream,
             is_dynamic,
+            grows: false,
             is_alias,
         });
         Ok(())
@@ -141,6 +145,7 @@ impl Planner<'_> {
                 scratch: (0, 0),
                 stream: None,
                 is_dynamic,
+                grows: false,
                 is_alias: false,
             });
             copies.insert(slot, copy);
