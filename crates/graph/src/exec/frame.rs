@@ -8,14 +8,13 @@ use tightfit_kernels::ThreadPool;
 
 use super::loaded::Loaded;
 use super::stream::{StepStream, Window};
-use crate::dim::Dims;
 use crate::error::GraphError;
-use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 use crate::ir::RegionKind;
+use crate::operator::growing::{Growing, infer_shapes};
 use crate::operator::rooms::{Growth, Rooms, nowhere};
 use crate::operator::strings::StringPool;
 use crate::operator::{OpError, Operator, Place, Run, Slot, WeightStream};
-use crate::plan::{Action, Home, Plan, RegionPlan, SlotPlan, Step};
+use crate::plan::{Action, Home, Plan, PlanOptions, RegionPlan, SlotPlan, Step};
 
 /// The tensors of a plan. The plan is handed in anew with each call: it is always the one that the frame was made for.
 #[derive(Default)]
@@ -163,15 +162,44 @@ impl Frame {
         run.begin();
         if step.is_dynamic {
             if operator.reshape(&mut run).is_none() {
-                self.infer_shapes(step, operator)?;
+                infer_shapes(operator, &run)?;
             }
             self.check_shapes(plan, step)?;
         }
         if step.is_alias { Ok(()) } else { operator.run(&mut run) }
     }
 
+    /// Calls the operator of a step that grows. `is_last` tells of a slot whether nothing needs it behind the step.
+    fn call_growing(
+        &self,
+        plan: &Plan,
+        step: &Step,
+        operator: &dyn Operator,
+        is_last: &dyn Fn(usize) -> bool,
+        running: &Running<'_>,
+    ) -> Result<(), OpError> {
+        for slot in &step.outputs {
+            self.slots[*slot].let_go(running.rooms);
+            self.slots[*slot].shape.set(plan.slots[*slot].info.shape);
+        }
+        let mut run = Run {
+            pool: running.pool,
+            slots: &self.slots,
+            inputs: &step.inputs,
+            outputs: &step.outputs,
+            in_place_input: None,
+            stream: None,
+            scratch: None,
+            strings: running.strings,
+            rooms: Some(running.rooms),
+        };
+        let PlanOptions { threads, isa, .. } = plan.options;
+        let growing = Growing { threads, isa, is_last, check: &|| self.check_shapes(plan, step) };
+        growing.call(operator, &mut run, running.rooms)
+    }
+
     /// Checks that an output whose shape does not depend on data has the planned one: later steps take it as it was planned.
-    pub(super) fn check_shapes(&self, plan: &Plan, step: &Step) -> Result<(), OpError> {
+    fn check_shapes(&self, plan: &Plan, step: &Step) -> Result<(), OpError> {
         let differs = |slot: &&usize| {
             let planned = &plan.slots[**slot];
             !planned.is_bound && planned.info.shape != self.slots[**slot].shape.get()
@@ -180,22 +208,6 @@ impl Frame {
             None => Ok(()),
             Some(_) => Err(UNPLANNED_SHAPE),
         }
-    }
-
-    /// The shapes of outputs that depend on data, from what the inputs are in this run, by inference.
-    pub(super) fn infer_shapes(&self, step: &Step, operator: &dyn Operator) -> Result<(), OpError> {
-        let facts: Vec<Fact> = step.inputs.iter().map(|slot| actual_fact(&self.slots[*slot])).collect();
-        let outputs = operator.infer(&facts.iter().collect::<Vec<_>>())?;
-        for (slot, fact) in step.outputs.iter().zip(outputs) {
-            let slot = &self.slots[*slot];
-            match fact.planned_dims().concrete() {
-                Some(shape) => slot.set_shape(shape)?,
-                // The run finds it.
-                None if slot.grows() => {}
-                None => return Err(OpError::Internal("a shape is open while the model runs")),
-            }
-        }
-        Ok(())
     }
 
     fn run_region(
@@ -225,7 +237,8 @@ impl Frame {
                 let ((condition, condition_frame), (turn, frame)) = (body(0)?, body(1)?);
                 let variables = step.outputs.len();
                 for (input, output) in step.inputs.iter().zip(&step.outputs) {
-                    carry(&self.slots[*input], &self.slots[*output], &plan.slots[*output], rooms).map_err(at)?;
+                    carry(&self.slots[*input], &self.slots[*output], &plan.slots[*output], rooms)
+                        .map_err(at)?;
                 }
                 let given = |input: usize| {
                     let slots = if input < variables { &step.outputs } else { &step.inputs };
@@ -252,12 +265,7 @@ impl Frame {
     }
 
     /// Gives a body its inputs, each a tensor of the step's.
-    fn give<'s>(
-        &self,
-        plan: &Plan,
-        given: impl Fn(usize) -> &'s Slot,
-        rooms: &Rooms,
-    ) -> Result<(), OpError> {
+    fn give<'s>(&self, plan: &Plan, given: impl Fn(usize) -> &'s Slot, rooms: &Rooms) -> Result<(), OpError> {
         for (input, (_, slot)) in plan.inputs.iter().enumerate() {
             let (planned, from, to) = (&plan.slots[*slot], given(input), &self.slots[*slot]);
             let shape = from.shape.get();
@@ -312,7 +320,7 @@ impl Frame {
         let selector = step.inputs.first().and_then(|slot| self.slots.get(*slot));
         let selector = selector.ok_or(OpError::Internal("a branch has a selector"))?;
         let last = region.bodies.len() - 1;
-        Ok(match (selector.dtype, bytes_of(selector)?) {
+        Ok(match (selector.dtype, selector.dense_bytes()?) {
             (DType::Bool, [bool]) => usize::from(*bool == 0),
             (DType::I32, [a, b, c, d]) => {
                 let number = i32::from_le_bytes([*a, *b, *c, *d]);
@@ -325,14 +333,14 @@ impl Frame {
     /// What a loop's condition has returned.
     fn is_true(&self, plan: &Plan) -> Result<bool, OpError> {
         let slot = plan.outputs.first().and_then(|(_, slot)| self.slots.get(*slot));
-        match slot.map(bytes_of) {
+        match slot.map(Slot::dense_bytes) {
             Some(Ok([bool])) => Ok(*bool != 0),
             _ => Err(OpError::Internal("a loop's condition is one bool")),
         }
     }
 }
 
-pub(super) const UNPLANNED_SHAPE: OpError =
+const UNPLANNED_SHAPE: OpError =
     OpError::Internal("a shape that does not depend on data is not as it was planned");
 
 fn make_slot(plan: &Plan, loaded: &Loaded, arena: *mut u8, slot: &SlotPlan) -> Result<Slot, GraphError> {
@@ -366,7 +374,7 @@ fn copy(from: &Slot, to: &Slot, planned: &SlotPlan) -> Result<(), OpError> {
         return Err(UNPLANNED_SHAPE);
     }
     to.set_shape(shape)?;
-    let bytes = bytes_of(from)?;
+    let bytes = from.dense_bytes()?;
     if from.start.get() != to.start.get() {
         // SAFETY: `Slot::set_shape` has checked that it fits the output's memory, which nothing else of the step uses (rules 1
         // and 3 of `plan::validate`): what is copied is an input of the step, in a body's arena, or given to the body.
@@ -391,25 +399,4 @@ fn carry(from: &Slot, to: &Slot, planned: &SlotPlan, rooms: &Rooms) -> Result<()
     }
     to.shape.set(from.shape.get());
     Ok(())
-}
-
-/// The elements of a dense tensor.
-pub(super) fn bytes_of(slot: &Slot) -> Result<&[u8], OpError> {
-    let bytes = slot.shape.get().elements() * slot.dtype.bytes();
-    if bytes > slot.capacity_bytes.get() || !matches!(slot.place, Place::Value | Place::Resident) {
-        return Err(OpError::Internal("a tensor is larger than was planned"));
-    }
-    // SAFETY: inside the slot's memory by the check above, and what it holds is whole (rules 1, 2 and 5 of
-    // `plan::validate`); nobody writes it before the slice is gone.
-    Ok(unsafe { std::slice::from_raw_parts(slot.start.get(), bytes) })
-}
-
-fn actual_fact(slot: &Slot) -> Fact {
-    let shape = slot.shape.get();
-    let bytes = shape.elements() * slot.dtype.bytes();
-    let is_small = bytes <= KNOWN_VALUE_MAX_BYTES.min(slot.capacity_bytes.get());
-    match bytes_of(slot) {
-        Ok(bytes) if is_small && slot.dtype != DType::String => Fact::known(slot.dtype, shape, bytes),
-        _ => Fact::new(slot.dtype, Dims::from(shape)),
-    }
 }

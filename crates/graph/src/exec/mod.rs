@@ -6,7 +6,6 @@
 mod context;
 mod feed;
 mod frame;
-mod growth;
 mod loaded;
 mod stream;
 mod weights;

@@ -8,6 +8,7 @@ pub mod attributes;
 mod call;
 mod error;
 mod evaluate;
+pub(crate) mod growing;
 mod ints;
 pub mod product;
 pub(crate) mod reshape;

@@ -13,7 +13,7 @@ use std::cell::{RefCell, RefMut};
 
 use tightfit_core::{ALIGNMENT, BudgetError, Buffer, MemoryBudget, Shape};
 
-use super::call::TensorInfo;
+use super::call::{Place, TensorInfo};
 use super::error::OpError;
 use super::run::Slot;
 
@@ -102,7 +102,8 @@ impl Rooms {
 
     /// The list that the operator at hand is asked with, empty.
     pub fn infos(&self) -> Result<RefMut<'_, Vec<TensorInfo>>, OpError> {
-        let mut infos = self.infos.try_borrow_mut().map_err(|_| OpError::Internal("two steps run at once"))?;
+        let mut infos =
+            self.infos.try_borrow_mut().map_err(|_| OpError::Internal("two steps run at once"))?;
         infos.clear();
         Ok(infos)
     }
@@ -184,6 +185,20 @@ impl Slot {
     pub fn bytes(&self) -> Result<usize, OpError> {
         let bytes = self.shape.get().elements().checked_mul(self.dtype.bytes());
         bytes.ok_or(OpError::Internal("a tensor is larger than the address space"))
+    }
+
+    /// The elements of a dense tensor.
+    ///
+    /// # Errors
+    /// [`OpError::Internal`] for one that is not, and when it is larger than its memory.
+    pub fn dense_bytes(&self) -> Result<&[u8], OpError> {
+        let bytes = self.shape.get().elements() * self.dtype.bytes();
+        if bytes > self.capacity_bytes.get() || !matches!(self.place, Place::Value | Place::Resident) {
+            return Err(OpError::Internal("a tensor is larger than was planned"));
+        }
+        // SAFETY: inside the slot's memory by the check above, and what it holds is whole (rules 1, 2 and 5 of
+        // `plan::validate`); nobody writes it before the slice is gone.
+        Ok(unsafe { std::slice::from_raw_parts(self.start.get(), bytes) })
     }
 
     /// Gives it the shape of this run. A value that grows may have any until it has a room.

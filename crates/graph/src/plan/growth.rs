@@ -42,8 +42,10 @@ impl Planner<'_> {
     /// The shape that stands for one that is not known.
     pub(super) fn open_shape(&self, id: NodeId, fact: &Fact) -> Result<Shape, GraphError> {
         let node = self.graph.node(id);
-        let broken =
-            || GraphError::Broken { node: node.name.to_string(), why: format!("makes {fact}, which no tensor is") };
+        let broken = || GraphError::Broken {
+            node: node.name.to_string(),
+            why: format!("makes {fact}, which no tensor is"),
+        };
         open_shape(fact).ok_or_else(broken)
     }
 
@@ -51,7 +53,11 @@ impl Planner<'_> {
     pub(super) fn grows(&self, id: NodeId) -> bool {
         let node = self.graph.node(id);
         let outputs = (0..node.facts.len() as u32).map(|output| ValueRef { node: id, output });
-        node.inputs.iter().copied().chain(outputs).any(|value| self.slots[self.slot(value)].home == Home::Grown)
+        node.inputs
+            .iter()
+            .copied()
+            .chain(outputs)
+            .any(|value| self.slots[self.slot(value)].home == Home::Grown)
     }
 
     /// The step of an operator one of whose tensors grows.
@@ -120,7 +126,8 @@ impl Plan {
     /// The values that grow, in the order in which they are made, those of bodies behind the others.
     pub fn growing(&self) -> Vec<Grows> {
         let of_step = |plan: &Plan, step: &Step| {
-            let slots = step.outputs.iter().map(|slot| &plan.slots[*slot]).filter(|slot| slot.home == Home::Grown);
+            let slots =
+                step.outputs.iter().map(|slot| &plan.slots[*slot]).filter(|slot| slot.home == Home::Grown);
             let grows = slots.map(|slot| Grows {
                 node: step.name.to_string(),
                 op: step.op_name().to_string(),
@@ -128,7 +135,8 @@ impl Plan {
             });
             grows.collect::<Vec<_>>()
         };
-        let of_plan = |plan: &Plan| plan.steps.iter().flat_map(|step| of_step(plan, step)).collect::<Vec<_>>();
+        let of_plan =
+            |plan: &Plan| plan.steps.iter().flat_map(|step| of_step(plan, step)).collect::<Vec<_>>();
         self.all().flat_map(of_plan).collect()
     }
 }

@@ -42,7 +42,8 @@ pub(super) fn check(plans: &RegionPlan, call: &Call<'_>, plan: &Plan, step: &Ste
         let (first, all) = (&call.inputs[variable], &plan.slots[*output]);
         let grows = plan.slots[step.inputs[variable]].home == Home::Grown;
         need(!grows || all.home == Home::Grown, *output, "a variable grows where its first value does")?;
-        let is_held = if all.home == Home::Grown { first.dtype == all.info.dtype } else { fits(first, &all.info) };
+        let is_held =
+            if all.home == Home::Grown { first.dtype == all.info.dtype } else { fits(first, &all.info) };
         need(is_held, *output, "a variable holds its first value")?;
         need(is_dense(first), *output, "a variable's first value is dense")?;
         need(

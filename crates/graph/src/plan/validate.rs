@@ -362,7 +362,8 @@ impl Replay<'_> {
         if grows && step.region().is_none() {
             let is_plain = !step.is_alias && step.in_place_input.is_none() && step.scratch.1 == 0;
             need(is_plain, None, "what a step that grows needs is found in a run")?;
-            let is_dense = |slot: &usize| matches!(self.plan.slots[*slot].info.place, Place::Value | Place::Resident);
+            let is_dense =
+                |slot: &usize| matches!(self.plan.slots[*slot].info.place, Place::Value | Place::Resident);
             let is_read = step.stream.is_none() && step.inputs.iter().all(is_dense);
             need(is_read, None, "a step that grows reads dense tensors")?;
         } else {
@@ -393,9 +394,14 @@ impl Replay<'_> {
     /// What grows is let go behind the last step that needs it.
     fn ends(&mut self, number: usize) -> Check {
         for slot in self.plan.ends_of(number) {
-            let is_held = self.plan.slots.get(slot).is_some_and(|s| s.home == Home::Grown) && self.is_made[slot];
+            let is_held =
+                self.plan.slots.get(slot).is_some_and(|s| s.home == Home::Grown) && self.is_made[slot];
             need(is_held, slot, "what is let go is a value that grows and is there")?;
-            need(self.last[slot] == number, slot, "a value that grows is let go behind the last step that needs it")?;
+            need(
+                self.last[slot] == number,
+                slot,
+                "a value that grows is let go behind the last step that needs it",
+            )?;
             self.is_made[slot] = false;
         }
         Ok(())
