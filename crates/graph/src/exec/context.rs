@@ -112,7 +112,9 @@ impl Context {
     /// # Errors
     /// As [`Context::new`].
     pub fn try_clone(&self) -> Result<Context, GraphError> {
-        Context::new(self.loaded.clone(), &self.budget, self.fed_string_bytes)
+        let mut other = Context::new(self.loaded.clone(), &self.budget, self.fed_string_bytes)?;
+        other.grow_in(self.rooms.budget());
+        Ok(other)
     }
 
     /// Changes to another plan of the same model, for another batch. Constants that both have stay where they are, and

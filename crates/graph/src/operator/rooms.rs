@@ -117,13 +117,13 @@ impl Rooms {
         let bytes = bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
         let mut memory = match state.idle.iter().position(|idle| idle.memory.len() == bytes) {
             Some(found) => state.idle.swap_remove(found).memory,
-            None => Buffer::new(&self.budget, PURPOSE, bytes).or_else(|refused| {
-                if state.idle.is_empty() {
-                    return Err(refused);
+            None => {
+                // Before anything is refused, or waited for.
+                if (bytes as u64) > self.budget.free_bytes() {
+                    state.idle.clear();
                 }
-                state.idle.clear();
-                Buffer::new(&self.budget, PURPOSE, bytes)
-            })?,
+                Buffer::new(&self.budget, PURPOSE, bytes)?
+            }
         };
         let start = memory.as_mut_ptr();
         let room = Room { memory: Some(memory), holders: 1 };
