@@ -164,7 +164,7 @@ impl Caller {
                         && inputs[*i].shape == shapes.outputs[0]
                 })
             };
-            let in_place = memory.overwrites.iter().copied().filter(qualifies).map(Some);
+            let in_place = memory.overwrites.iter().filter(qualifies).map(Some);
             for in_place_input in std::iter::once(None).chain(in_place) {
                 for (pool, fill) in [(0, 0x11), (1, 0xEE)] {
                     let is_reshaped = pool == 1 && in_place_input.is_none();

@@ -340,8 +340,7 @@ const TENSORS: &[(&str, Damage)] = &[
     }),
     ("a tensor has another home", |plan, random| {
         let [fed, other] = [Home::Fed(0), Home::Fed(1)];
-        let home =
-            random.of(&[fed, other, Home::Weight(0), Home::Weight(1), Home::Streamed, Home::Grown]);
+        let home = random.of(&[fed, other, Home::Weight(0), Home::Weight(1), Home::Streamed, Home::Grown]);
         let slot = random.below(plan.slots.len());
         std::mem::replace(&mut plan.slots[slot].home, home) != home
     }),
@@ -513,7 +512,8 @@ const GROWTH: &[(&str, Damage)] = &[
         true
     }),
     ("a value has a place that grows", |plan, random| {
-        let grown: Vec<usize> = (0..plan.slots.len()).filter(|s| plan.slots[*s].home == Home::Grown).collect();
+        let grown: Vec<usize> =
+            (0..plan.slots.len()).filter(|s| plan.slots[*s].home == Home::Grown).collect();
         plan.slots[grown[pick!(grown.len(), random)]].home = Home::Arena(0);
         true
     }),

@@ -256,7 +256,10 @@ impl Context {
         let result = self.feed(feeds).and_then(|()| self.compute(after));
         match result.is_ok() {
             true => self.keep_states(),
-            false => self.frame.let_go_all(&self.rooms),
+            false => {
+                self.frame.let_go_all(&self.rooms);
+                self.rooms.give_back();
+            }
         }
         self.frame.forget_feeds();
         self.has_outputs = result.is_ok();

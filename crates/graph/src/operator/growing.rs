@@ -88,7 +88,7 @@ impl Growing<'_> {
                 && from.shape.get() == to.shape.get()
         };
         let is_once = |slot: usize| run.inputs.iter().filter(|other| **other == slot).count() == 1;
-        memory.overwrites.iter().copied().find(|input| {
+        memory.overwrites.iter().find(|input| {
             let slot = run.inputs.get(*input).copied();
             slot.is_some_and(|slot| (self.is_last)(slot) && is_once(slot) && fits(&run.slots[slot]))
         })

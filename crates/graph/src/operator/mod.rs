@@ -24,7 +24,7 @@ use crate::fact::Fact;
 use attributes::Attributes;
 use product::Product;
 
-pub use call::{Call, Memory, Place, TensorInfo, WeightLayout, WeightUse};
+pub use call::{Call, Memory, Overwrites, Place, TensorInfo, WeightLayout, WeightUse};
 pub use error::OpError;
 pub use evaluate::evaluate;
 pub use ints::Ints;

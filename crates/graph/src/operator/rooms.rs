@@ -168,6 +168,11 @@ impl Rooms {
         }
     }
 
+    /// Gives back all that nobody holds.
+    pub fn give_back(&self) {
+        self.state.borrow_mut().idle.clear();
+    }
+
     /// Gives back what has been idle for a whole run.
     pub fn begin_run(&self) {
         let idle = &mut self.state.borrow_mut().idle;

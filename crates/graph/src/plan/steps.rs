@@ -51,9 +51,8 @@ impl Planner<'_> {
             }
         }
         inputs.iter().for_each(|slot| self.in_step[self.root_of[*slot]] += 1);
-        let in_place_input = memory.overwrites.iter().copied().filter(|_| !is_dynamic && !outputs.is_empty());
-        let in_place_input =
-            in_place_input.into_iter().find(|i| self.can_overwrite(position, inputs[*i], outputs[0]));
+        let mut named = memory.overwrites.iter().filter(|_| !is_dynamic && !outputs.is_empty());
+        let in_place_input = named.find(|i| self.can_overwrite(position, inputs[*i], outputs[0]));
         inputs.iter().for_each(|slot| self.in_step[self.root_of[*slot]] = 0);
         if let Some(input) = in_place_input {
             self.share(inputs[input], outputs[0]);

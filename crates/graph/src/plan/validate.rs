@@ -482,7 +482,7 @@ impl Replay<'_> {
 
     /// The first output takes over the memory of an input that nobody reads again.
     fn in_place(&mut self, number: usize, step: &Step, input: usize, memory: &Memory) -> Check {
-        need(memory.overwrites.contains(&input), None, "an operator works in place only of inputs it names")?;
+        need(memory.overwrites.contains(input), None, "an operator works in place only of inputs it names")?;
         let slots = step.inputs.get(input).zip(step.outputs.first());
         let (from, to) = slots.ok_or_else(|| fault(None, "what is in place are an input and an output"))?;
         let (old, new) = (&self.plan.slots[*from], &self.plan.slots[*to]);
