@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tightfit_core::{DType, Shape};
 
 use super::call::{Caller, Shapes, Value};
-use crate::dim::Dims;
+use crate::dim::{Dim, Dims};
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, Region, RegionKind, ValueRef};
 
@@ -129,7 +129,12 @@ impl Caller {
             node.facts.iter().map(|f| f.planned_dims().concrete()).collect();
         let mut outputs = planned.clone();
         if facts.iter().any(|f| f.depends_on_data() || f.grows()) || planned.contains(&None) {
-            let actual: Vec<Fact> = inputs.iter().map(Value::fact).collect();
+            // A list is one in a run as well, as long as its first axis.
+            let actual = inputs.iter().zip(&facts).map(|(value, fact)| {
+                let length = value.shape.first().map(|n| Dim::Known(*n as i64));
+                Fact { list: fact.list.and(length), ..value.fact() }
+            });
+            let actual: Vec<Fact> = actual.collect();
             let inferred = operator.infer(&actual.iter().collect::<Vec<_>>()).map_err(|e| e.to_string())?;
             outputs = inferred.iter().map(|fact| fact.planned_dims().concrete()).collect();
         }

@@ -2,15 +2,17 @@
 //!
 //! A list is held as one dense tensor of shape `[length, ..element]`, so that its memory is planned as that of any other:
 //! [`Fact::list`] marks it, and is its length. Stack and FromTensor cost nothing, and SetItem writes one element where the list
-//! has no other reader. An element that was never set is zero, as TensorFlow reads it. Types: any. Refused: elements of
-//! different shapes in one list, and lists whose length changes from turn to turn of a loop.
+//! has no other reader. An element that was never set is zero, as TensorFlow reads it. A list whose length or whose elements
+//! depend on data grows as any other value: it is as long as it is in this run, and until an element is set whose shape was
+//! not known before, its elements have none ([`UNSET`]). Types: any. Refused: elements of different shapes in one list.
 
-use tightfit_core::DType;
+use tightfit_core::{DType, MAX_RANK, Shape};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
+use crate::operator::reshape;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
 
@@ -20,11 +22,17 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "TensorListFromTensor", import: |a| Ok(Box::new(FromTensor(dtype(a)?))) },
     Registration {
         name: "TensorListSetItem",
-        import: |a| Ok(Box::new(SetItem { dtype: dtype(a)?, list: 0 })),
+        import: |a| {
+            let resizes = match a.bool_or("resize_if_index_out_of_bounds", false)? {
+                true => Resizes::Always,
+                false => Resizes::Never,
+            };
+            Ok(Box::new(SetItem { dtype: dtype(a)?, list: 0, resizes }))
+        },
     },
     Registration {
         name: "TensorListScatterIntoExistingList",
-        import: |a| Ok(Box::new(Scatter { dtype: dtype(a)?, list: 0 })),
+        import: |a| Ok(Box::new(Scatter { dtype: dtype(a)?, list: 0, resizes: Resizes::Always })),
     },
     Registration { name: "TensorListPushBack", import: |a| Ok(Box::new(PushBack(dtype(a)?))) },
     Registration { name: "TensorListPopBack", import: |a| Ok(Box::new(PopBack(dtype(a)?))) },
@@ -156,6 +164,84 @@ fn place(run: &Run<'_>, input: usize, length: usize) -> Result<usize, OpError> {
         .ok_or_else(|| OpError::input(input, format!("is {index}, and the list has {length} elements")))
 }
 
+/// The rank of a list's memory while nothing is known of its elements, which is that of no tensor that TensorFlow computes
+/// with. All its dimensions but the length are 0.
+const UNSET: usize = MAX_RANK;
+
+/// True for a list none of whose elements has a shape yet.
+fn is_unset(list: &Shape) -> bool {
+    list.rank() == UNSET && list[1..].iter().all(|dim| *dim == 0)
+}
+
+/// The shape of a list of so many elements; `None` for the element of a list of which nothing is known.
+fn list_shape(length: usize, element: Option<&[usize]>) -> Option<Shape> {
+    match element {
+        Some(element) => reshape::shape([length].into_iter().chain(element.iter().copied())),
+        None => reshape::shape([length].into_iter().chain([0; UNSET - 1])),
+    }
+}
+
+/// The shape that an input asks for, if it is whole.
+fn asked_in_run(run: &Run<'_>, input: usize) -> Option<Shape> {
+    if run.shape(input).rank() == 0 {
+        return None;
+    }
+    let dims = run.ints::<MAX_RANK>(input).ok()?;
+    let dims = dims.iter().map(|dim| usize::try_from(*dim).ok()).collect::<Option<List>>()?;
+    reshape::shape(dims.iter())
+}
+
+/// A few sizes without heap memory.
+struct List([usize; MAX_RANK], usize);
+
+impl FromIterator<usize> for List {
+    fn from_iter<I: IntoIterator<Item = usize>>(sizes: I) -> List {
+        let mut list = List([0; MAX_RANK], 0);
+        for (to, size) in list.0.iter_mut().zip(sizes) {
+            *to = size;
+            list.1 += 1;
+        }
+        list
+    }
+}
+
+impl List {
+    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.0.iter().take(self.1).copied()
+    }
+}
+
+/// The shape of the elements of the list that is this input, or what `said` says where none is set.
+fn element_in_run(run: &Run<'_>, list: usize, said: &Said) -> Option<Shape> {
+    let list = run.shape(list);
+    match is_unset(&list) {
+        false => reshape::shape(list[1..].iter().copied()),
+        true => match said {
+            Said::Input(input) => asked_in_run(run, *input),
+            Said::Attribute(dims) => dims.concrete(),
+        },
+    }
+}
+
+/// Gives the first output the shape of the list that is this input, of at least so many elements, each of this shape where
+/// none was set before.
+fn reshape_list(run: &mut Run<'_>, list: usize, length: usize, item: &[usize]) -> Option<()> {
+    let before = run.shape(list);
+    let length = length.max(*before.first()?);
+    let element = if is_unset(&before) { item } else { &before[1..] };
+    run.set_output_shape(0, list_shape(length, Some(element))?).ok()
+}
+
+/// What is said of an element that cannot be read.
+fn none_is_set(list: usize) -> OpError {
+    OpError::input(list, "is a list of which no element is set, and nothing says what shape they have")
+}
+
+/// Bytes of one element of the first output, which is a list.
+fn element_bytes_of_output(run: &Run<'_>) -> usize {
+    run.output_shape(0)[1..].iter().product::<usize>() * run.output_dtype(0).bytes()
+}
+
 /// Bytes of one element of the list that is this input.
 fn element_bytes(run: &Run<'_>, list: usize) -> usize {
     run.shape(list)[1..].iter().product::<usize>() * run.dtype(list).bytes()
@@ -166,7 +252,11 @@ fn list_to_change<'r>(run: &mut Run<'r>, list: usize) -> Result<&'r mut [u8], Op
     let before = if run.is_in_place(list) { None } else { Some(run.input(list)?) };
     let out = run.out_bytes(0)?;
     if let Some(before) = before {
-        out.copy_from_slice(before.bytes());
+        let (front, new) = out
+            .split_at_mut_checked(before.bytes().len())
+            .ok_or(OpError::Internal("a list is longer than what is made of it"))?;
+        front.copy_from_slice(before.bytes());
+        new.fill(0);
     }
     Ok(out)
 }
@@ -192,14 +282,15 @@ enum Kind {
     Empty,
     /// TensorListReserve, of a shape and how many elements.
     List,
-    /// TensorArrayV3, of how many elements: the first output is its handle.
-    Array,
+    /// TensorArrayV3, of how many elements: the first output is its handle. That has one element where the array has
+    /// `dynamic_size`, and else none.
+    Array { is_dynamic: bool },
 }
 
 impl Reserve {
     /// An array of elements of which this much is known.
-    pub(super) fn array(dtype: DType, element: Dims) -> Reserve {
-        Reserve { dtype, kind: Kind::Array, element }
+    pub(super) fn array(dtype: DType, element: Dims, is_dynamic: bool) -> Reserve {
+        Reserve { dtype, kind: Kind::Array { is_dynamic }, element }
     }
 
     /// The same for elements of which more is known: what is set later says it.
@@ -213,13 +304,13 @@ impl Operator for Reserve {
         match self.kind {
             Kind::Empty => "EmptyTensorList",
             Kind::List => "TensorListReserve",
-            Kind::Array => "TensorArrayV3",
+            Kind::Array { .. } => "TensorArrayV3",
         }
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (element, length) = match self.kind {
-            Kind::Array => (self.element.clone(), scalar(inputs, 0)?),
+            Kind::Array { .. } => (self.element.clone(), scalar(inputs, 0)?),
             Kind::List => (both(&self.element, &asked(shared::input(inputs, 0)?), 0)?, scalar(inputs, 1)?),
             Kind::Empty => (both(&self.element, &asked(shared::input(inputs, 0)?), 0)?, Dim::Known(0)),
         };
@@ -228,9 +319,23 @@ impl Operator for Reserve {
         }
         let list = list(self.dtype, length, &element);
         Ok(match self.kind {
-            Kind::Array => vec![Fact::new(DType::U8, Dims::new(vec![Dim::Known(0)])), list],
+            Kind::Array { is_dynamic } => {
+                vec![Fact::new(DType::U8, Dims::new(vec![Dim::Known(is_dynamic.into())])), list]
+            }
             Kind::Empty | Kind::List => vec![list],
         })
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (output, length, said) = match self.kind {
+            Kind::Empty => (0, 0, Some(0)),
+            Kind::List => (0, reshape::int(run, 1)?, Some(0)),
+            Kind::Array { .. } => (1, reshape::int(run, 0)?, None),
+        };
+        let known = self.element.concrete();
+        let element = known.or_else(|| asked_in_run(run, said?));
+        let shape = list_shape(usize::try_from(length).ok()?, element.as_ref().map(|shape| &shape[..]))?;
+        run.set_output_shape(output, shape).ok()
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -255,7 +360,39 @@ impl Operator for FromTensor {
         Ok(vec![list(self.0, *length, &both(&Dims::new(element.to_vec()), &shape, 1)?)])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
+    }
+
     shares_memory!();
+}
+
+/// Whether a list gets longer where a place behind its last element is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Resizes {
+    Never,
+    Always,
+    /// Where the handle of its array, which is this input, has an element: see [`Reserve`].
+    WithHandle(usize),
+}
+
+impl Resizes {
+    /// What is known of it.
+    fn is_known(self, inputs: &[&Fact]) -> Result<bool, OpError> {
+        match self {
+            Resizes::Never => Ok(false),
+            Resizes::Always => Ok(true),
+            Resizes::WithHandle(input) => Ok(shared::input(inputs, input)?.dims.elements() == Dim::Known(1)),
+        }
+    }
+
+    fn in_run(self, run: &Run<'_>) -> bool {
+        match self {
+            Resizes::Never => false,
+            Resizes::Always => true,
+            Resizes::WithHandle(input) => run.shape(input).elements() == 1,
+        }
+    }
 }
 
 /// A list with another element at a place. Its inputs besides the list: the place and the element.
@@ -264,6 +401,8 @@ pub(super) struct SetItem {
     pub dtype: DType,
     /// Which input is the list.
     pub list: usize,
+    /// Whether a place behind the last element makes the list longer.
+    pub resizes: Resizes,
 }
 
 impl Operator for SetItem {
@@ -277,6 +416,11 @@ impl Operator for SetItem {
         if item.dtype != self.dtype {
             return Err(OpError::input(2, format!("is {}, and the list is of {}", item.dtype, self.dtype)));
         }
+        let length = match (self.resizes.is_known(inputs)?, length, scalar(inputs, 1)?) {
+            (false, length, _) => length,
+            (true, Dim::Known(length), Dim::Known(index)) => Dim::Known(length.max(index.saturating_add(1))),
+            (true, ..) => Dim::Unknown,
+        };
         Ok(vec![list(self.dtype, length, &both(&element, &item.dims, 2)?)])
     }
 
@@ -284,10 +428,17 @@ impl Operator for SetItem {
         Memory::overwrites(&[self.list])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let behind = usize::try_from(reshape::int(run, 1)?).ok().and_then(|index| index.checked_add(1));
+        let length = behind.filter(|_| self.resizes.in_run(run)).unwrap_or(0);
+        let item = run.shape(2);
+        reshape_list(run, self.list, length, &item)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, at) = (element_bytes(run, self.list), place(run, 1, run.shape(self.list)[0])?);
+        let (bytes, at) = (element_bytes_of_output(run), place(run, 1, run.output_shape(0)[0])?);
         let item = run.input(2)?;
-        if item.shape()[..] != run.shape(self.list)[1..] {
+        if item.shape()[..] != run.output_shape(0)[1..] {
             return Err(OpError::input(2, "is of another shape than the elements of the list"));
         }
         let out = list_to_change(run, self.list)?;
@@ -311,11 +462,28 @@ impl Operator for PushBack {
         Ok(vec![list(self.0, length, &both(&element, &shared::input(inputs, 1)?.dims, 1)?)])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (before, item) = (run.shape(0), run.shape(1));
+        match before.first()?.checked_add(1)? {
+            // What an empty list said of its elements is in what was inferred.
+            1 => run.set_output_shape(0, list_shape(1, Some(&item))?).ok(),
+            length => reshape_list(run, 0, length, &item),
+        }
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (before, item) = (run.input(0)?, run.input(1)?);
-        let (front, back) = run.out_bytes(0)?.split_at_mut(before.bytes().len());
-        front.copy_from_slice(before.bytes());
-        if back.len() != item.bytes().len() {
+        let shape = run.output_shape(0);
+        let back_bytes = element_bytes_of_output(run);
+        let (front, back) = {
+            let out = run.out_bytes(0)?;
+            out.split_at_mut(out.len().saturating_sub(back_bytes))
+        };
+        match before.bytes().is_empty() {
+            true => front.fill(0),
+            false => front.copy_from_slice(before.bytes()),
+        }
+        if shape[1..] != item.shape()[..] {
             return Err(OpError::input(1, "is of another shape than the elements of the list"));
         }
         back.copy_from_slice(item.bytes());
@@ -343,8 +511,22 @@ impl Operator for PopBack {
         Ok(vec![list(self.0, length, &element), Fact::new(self.0, element)])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let before = run.shape(0);
+        let element = element_in_run(run, 0, &Said::Input(1))?;
+        let length = before.first()?.checked_sub(1)?;
+        let rest = if is_unset(&before) { None } else { Some(&element[..]) };
+        run.set_output_shape(0, list_shape(length, rest)?).ok()?;
+        run.set_output_shape(1, element).ok()
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let before = run.input(0)?;
+        if before.bytes().is_empty() {
+            return [0, 1]
+                .into_iter()
+                .try_for_each(|output| run.out_bytes(output).map(|bytes| bytes.fill(0)));
+        }
         let (out, item) = (run.out_bytes(0)?, run.out_bytes(1)?);
         let (front, back) = before.bytes().split_at(out.len());
         out.copy_from_slice(front);
@@ -372,9 +554,20 @@ impl Operator for GetItem {
         Ok(vec![Fact::new(self.dtype, self.shape.with(&element, inputs)?)])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        // What is wrong with it is told by the run.
+        let element = element_in_run(run, self.list, &self.shape).or_else(|| reshape::shape([0]))?;
+        run.set_output_shape(0, element).ok()
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (bytes, at) = (element_bytes(run, self.list), place(run, 1, run.shape(self.list)[0])?);
         let list = run.input(self.list)?;
+        if is_unset(list.shape()) {
+            element_in_run(run, self.list, &self.shape).ok_or_else(|| none_is_set(self.list))?;
+            run.out_bytes(0)?.fill(0);
+            return Ok(());
+        }
         run.out_bytes(0)?.copy_from_slice(&list.bytes()[at * bytes..][..bytes]);
         Ok(())
     }
@@ -401,8 +594,20 @@ impl Operator for Gather {
         Ok(vec![Fact::new(self.dtype, stacked(count, &element))])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let element = element_in_run(run, self.list, &self.shape).or_else(|| reshape::shape([0]))?;
+        let count = run.shape(1).elements();
+        run.set_output_shape(0, list_shape(count, Some(&element))?).ok()
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (bytes, length) = (element_bytes(run, self.list), run.shape(self.list)[0]);
+        if is_unset(&run.shape(self.list)) {
+            element_in_run(run, self.list, &self.shape).ok_or_else(|| none_is_set(self.list))?;
+            run.slice::<i32>(1)?.iter().try_for_each(|index| place_of(*index, length).map(|_| ()))?;
+            run.out_bytes(0)?.fill(0);
+            return Ok(());
+        }
         let (list, indices, out) = (run.input(self.list)?, run.slice::<i32>(1)?, run.out_bytes(0)?);
         for (place, index) in indices.iter().enumerate() {
             let from = place_of(*index, length)?;
@@ -426,6 +631,8 @@ pub(super) struct Scatter {
     pub dtype: DType,
     /// Which input is the list.
     pub list: usize,
+    /// Whether a place behind the last element makes the list longer.
+    pub resizes: Resizes,
 }
 
 impl Operator for Scatter {
@@ -439,6 +646,14 @@ impl Operator for Scatter {
         if rows.dtype != self.dtype {
             return Err(OpError::input(2, format!("is {}, and the list is of {}", rows.dtype, self.dtype)));
         }
+        let places = shared::input(inputs, 1)?;
+        // What is as long as was said stays so where places are not known: one behind the end is an error then.
+        let length = match (self.resizes.is_known(inputs)?, length, places.ints()) {
+            (true, Dim::Known(length), Some(places)) => {
+                Dim::Known(places.iter().fold(length, |length, place| length.max(place.saturating_add(1))))
+            }
+            (_, length, _) => length,
+        };
         let Some(dims) = rows.dims.get() else { return Ok(vec![list(self.dtype, length, &element)]) };
         let (_, row) = dims.split_first().ok_or_else(|| OpError::input(2, "is a scalar"))?;
         Ok(vec![list(self.dtype, length, &both(&element, &Dims::new(row.to_vec()), 2)?)])
@@ -448,8 +663,16 @@ impl Operator for Scatter {
         Memory::overwrites(&[self.list])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let most = run.slice::<i32>(1).ok()?.iter().copied().max().unwrap_or(-1);
+        let behind = usize::try_from(i64::from(most) + 1).ok();
+        let length = behind.filter(|_| self.resizes.in_run(run)).unwrap_or(0);
+        let rows = run.shape(2);
+        reshape_list(run, self.list, length, rows.get(1..)?)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, length) = (element_bytes(run, self.list), run.shape(self.list)[0]);
+        let (bytes, length) = (element_bytes_of_output(run), run.output_shape(0)[0]);
         let (indices, rows) = (run.slice::<i32>(1)?, run.input(2)?);
         if rows.bytes().len() != indices.len() * bytes {
             return Err(OpError::input(2, "has not one row of the list's shape for each index"));
@@ -487,7 +710,28 @@ impl Operator for Stack {
         Ok(vec![Fact::new(self.dtype, stacked(length, &element))])
     }
 
-    shares_memory!();
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        match call.inputs.first().is_some_and(|list| is_unset(&list.shape)) {
+            true => Memory::default(),
+            false => Memory::alias(0),
+        }
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let length = *run.shape(0).first()?;
+        if self.length.is_some_and(|wanted| wanted != length) {
+            return None;
+        }
+        let element = element_in_run(run, 0, &Said::Input(1)).or_else(|| reshape::shape([0]))?;
+        run.set_output_shape(0, list_shape(length, Some(&element))?).ok()
+    }
+
+    /// It shares the list's memory, if there is anything in it.
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        element_in_run(run, 0, &Said::Input(1)).ok_or_else(|| none_is_set(0))?;
+        run.out_bytes(0)?.fill(0);
+        Ok(())
+    }
 }
 
 /// The elements of a list one behind the other along their first axis, and how long each is.
@@ -520,7 +764,24 @@ impl Operator for Concat {
         Ok(vec![Fact::new(self.dtype, Dims::new([&[rows], rest].concat())), lengths])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let list = run.shape(self.list);
+        let (length, element) = (*list.first()?, element_in_run(run, self.list, &self.shape)?);
+        let (rows, rest) = element.split_first()?;
+        let rows = rows.checked_mul(length)?;
+        reshape::set(run, 0, [rows].into_iter().chain(rest.iter().copied()))?;
+        reshape::set(run, 1, [length])
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if is_unset(&run.shape(self.list)) {
+            let element =
+                element_in_run(run, self.list, &self.shape).ok_or_else(|| none_is_set(self.list))?;
+            let rows = element.first().copied().unwrap_or_default();
+            run.out_bytes(0)?.fill(0);
+            run.out::<i64>(1)?.fill(rows as i64);
+            return Ok(());
+        }
         let (list, rows) = (run.input(self.list)?, run.shape(self.list).get(1).copied());
         run.out_bytes(0)?.copy_from_slice(list.bytes());
         run.out::<i64>(1)?.fill(rows.unwrap_or_default() as i64);
@@ -544,6 +805,10 @@ impl Operator for Length {
         let list = shared::input(inputs, self.list)?;
         let length = list.list.ok_or_else(|| OpError::input(self.list, "is no list of tensors"))?;
         Ok(vec![Fact::of_dims(DType::I32, Dims::new(vec![]), &[length])])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::set(run, 0, [])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -572,8 +837,16 @@ impl Operator for ElementShape {
         Ok(vec![Fact::of_dims(self.0, Dims::new(vec![Dim::Known(element.len() as i64)]), element)])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let rank = run.shape(0).rank().checked_sub(1)?;
+        reshape::set(run, 0, [rank])
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let shape = run.shape(0);
+        if is_unset(&shape) {
+            return Err(none_is_set(0));
+        }
         let element = &shape[1..];
         if self.0 == DType::I32 {
             run.out::<i32>(0)?.iter_mut().zip(element).for_each(|(out, dim)| *out = *dim as i32);
