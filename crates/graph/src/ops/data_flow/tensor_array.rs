@@ -6,7 +6,9 @@
 
 use tightfit_core::DType;
 
-use super::tensor_list::{Concat, Gather, GetItem, Length, Reserve, Resizes, Said, Scatter, SetItem};
+use super::list_parts::{Said, list};
+use super::list_reads::{Concat, Gather, GetItem, Length};
+use super::tensor_list::{Reserve, Resizes, Scatter, SetItem};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
@@ -101,7 +103,7 @@ impl Operator for Split {
         };
         let element = value.dims.get().and_then(<[Dim]>::split_first);
         let element = element.map_or(Dims::UNKNOWN, |(_, rest)| Dims::new([&[piece], rest].concat()));
-        Ok(vec![super::tensor_list::list(self.dtype, length, &element)])
+        Ok(vec![list(self.dtype, length, &element)])
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
