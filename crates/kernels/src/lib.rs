@@ -7,6 +7,7 @@
 //! anything is touched. Results do not depend on the number of threads.
 
 mod base;
+mod detection;
 mod elementwise;
 mod movement;
 mod product;
@@ -14,6 +15,7 @@ mod reduction;
 mod window;
 
 pub use base::*;
+pub use detection::*;
 pub use elementwise::*;
 pub use movement::*;
 pub use product::*;
