@@ -96,6 +96,7 @@ EXCLUSIONS = [
      lambda g, kind, want, got, why: kind == "refused" and "at most 20 are supported" in got),
     ("TensorFlow's own registration of TopK needs an attribute that TopK does not have",
      refused("OpKernel 'TopK' has constraint on attr 'index_type' not in NodeDef")),
+    ("TensorFlow has no kernel for a CPU", refused("Registered kernels:\n  device='GPU'\n")),
     ("TensorFlow runs out of memory", lambda g, kind, want, got, why: "ResourceExhausted" in want),
     ("The program is given less memory than TensorFlow takes",
      lambda g, kind, want, got, why: kind == "refused" and "the smallest --memory that works" in got),

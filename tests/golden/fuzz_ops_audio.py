@@ -73,3 +73,101 @@ def draw(g, name):
     if name.endswith("V2"):
         inputs.append(g.input("float32", [g.int(0, 3), depth + g.int(0, 1)], 0, 1, special=0))
     return g.call(name, *inputs)
+
+
+@maker("DecodeWav")
+def decode_wav(g, name):
+    channels, samples = g.int(1, 3), g.int(0, 12)
+    head = 18 if g.chance(0.2) else 16
+    rate = g.pick([8000, 16000, 44100, 1])
+    form = np.array([1, channels], "<u2").tobytes() + np.array([rate, rate * channels * 2], "<u4").tobytes() \
+        + np.array([2 * channels, 16], "<u2").tobytes() + b"\0" * (head - 16)
+    data = g.rng.integers(-32768, 32767, samples * channels, endpoint=True).astype("<i2").tobytes()
+    chunk = lambda tag, body: tag + np.array(len(body), "<u4").tobytes() + body
+    junk = chunk(g.pick([b"JUNK", b"bext", b"LIST"]), b"x" * g.int(0, 5)) if g.chance(0.2) else b""
+    more = chunk(g.pick([b"LIST", b"data"]), b"y" * g.int(0, 6)) if g.chance(0.2) else b""
+    body = b"WAVE" + junk + chunk(b"fmt ", form) + chunk(b"data", data + b"z" * g.pick([0, 0, 0, 1])) + more
+    file = bytearray(chunk(b"RIFF", body))
+    if g.chance(0.3):  # a damaged file
+        for _ in range(g.int(1, 3)):
+            file[g.int(0, len(file) - 1)] = g.int(0, 255)
+        file = file[:g.int(0, len(file))] if g.chance(0.3) else file
+    # What no attribute bounds is the concern of values whose size has no bound.
+    desired = lambda n: g.pick([n, n + 2, max(0, n - 1)])
+    return g.call(name, g.feed(np.array(bytes(file), dtype=object), "string"), desired_channels=desired(channels),
+                  desired_samples=desired(samples))
+
+
+@maker("EncodeWav")
+def encode_wav(g, name):
+    sound = g.input("float32", [g.dim(), g.int(1, 3)], -1.2, 1.2, special=0.2)
+    return g.call(name, sound, g.ints(g.pick([8000, 16000, 44100, 1]), "int32"))
+
+
+@maker("AudioSpectrogram")
+def spectrogram(g, name):
+    return g.call(name, g.input("float32", [g.int(0, 60), g.int(1, 3)], -1, 1, special=0, huge=False),
+                  window_size=g.pick([2, 3, 5, 8, 16, 31]), stride=g.int(1, 12), magnitude_squared=g.chance(0.5))
+
+
+@maker("Mfcc")
+def mfcc(g, name):
+    bands = g.int(1, 20)
+    strengths = g.input("float32", [g.int(0, 2), g.int(0, 4), g.pick([2, 17, 65, 129])], 0, 10, special=0.1, huge=False)
+    return g.call(name, strengths, g.ints(g.pick([8000, 16000, 44100]), "int32"), upper_frequency_limit=g.pick([4000.0, 3000.0, 500.0]),
+                  lower_frequency_limit=g.pick([20.0, 0.0, 300.0]), filterbank_channel_count=bands,
+                  dct_coefficient_count=g.int(1, bands))
+
+
+RANKS = {"FFT": 1, "FFT2D": 2, "FFT3D": 3}
+LENGTHS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 31, 37, 60, 64]
+
+
+@maker(*(f"{way}{name}" for name in RANKS for way in ("", "I", "R", "IR", "Batch", "BatchI")))
+def fourier(g, name):
+    is_batch = name.startswith("Batch")
+    plain = name.removeprefix("Batch")
+    way = plain[:plain.index("FFT")]
+    rank = RANKS[plain[len(way):]]
+    shape = [g.pick(LENGTHS if rank == 1 else LENGTHS[:9]) for _ in range(rank)]
+    if g.chance(0.1):
+        shape[g.int(0, rank - 1)] = 0
+    shape = [g.int(1, 3) for _ in range(g.int(0, 2))] + shape
+    kind = "complex64" if is_batch else g.pick(COMPLEX)
+    if way in ("", "I"):
+        return g.call(name, g.input(kind, shape), **({} if is_batch else {"Tcomplex": kind}))
+    return real_fourier(g, name, shape, rank, kind, way)
+
+
+def real_fourier(g, name, shape, rank, kind, way, *axes):
+    lengths = shape[-rank:]
+    if g.chance(0.3):  # cut
+        lengths = [max(0, n - g.int(0, 2)) for n in lengths]
+    given = list(shape)
+    if way == "IR" and given[-1]:
+        given[-1] = given[-1] // 2 + 1
+    x = g.input(PARTS[kind] if way == "R" else kind, given)
+    return g.call(name, x, g.ints(lengths, "int32"), *axes, Treal=PARTS[kind], Tcomplex=kind)
+
+
+@maker("FFTND", "IFFTND", "RFFTND", "IRFFTND")
+def fourier_nd(g, name):
+    way, rank = name[:name.index("FFT")], g.int(1, 4)
+    shape = [g.int(1, 3) for _ in range(g.int(0, 1))] + [g.pick(LENGTHS[:7]) for _ in range(rank)]
+    kind = g.pick(COMPLEX)
+    axes = [len(shape) - rank + i for i in range(rank)]
+    axes = g.ints([a - len(shape) * g.chance(0.4) for a in axes], "int32")
+    if way in ("", "I"):
+        lengths = [max(1, n - (g.int(0, 2) if g.chance(0.2) else 0)) for n in shape[-rank:]]
+        return g.call(name, g.input(kind, shape), g.ints(lengths, "int32"), axes, Tcomplex=kind)
+    return real_fourier(g, name, shape, rank, kind, way, axes)
+
+
+@maker("Complex", "Real", "Imag", "ComplexAbs", "Angle", "Conj")
+def parts(g, name):
+    kind = g.pick(COMPLEX)
+    if name == "Complex":
+        one, two = broadcast_pair(g)
+        return g.call(name, g.input(PARTS[kind], one), g.input(PARTS[kind], two), Tout=kind)
+    x = g.input(kind, g.shape(0, 5))
+    return g.call(name, x) if name == "Conj" else g.call(name, x, Tout=PARTS[kind])

@@ -12,6 +12,7 @@ mod elementwise;
 mod movement;
 mod product;
 mod reduction;
+mod signal;
 mod window;
 
 pub use base::*;
@@ -20,6 +21,7 @@ pub use elementwise::*;
 pub use movement::*;
 pub use product::*;
 pub use reduction::*;
+pub use signal::*;
 pub use window::*;
 
 #[cfg(not(target_endian = "little"))]
