@@ -123,19 +123,17 @@ RANKS = {"FFT": 1, "FFT2D": 2, "FFT3D": 3}
 LENGTHS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 31, 37, 60, 64]
 
 
-@maker(*(f"{way}{name}" for name in RANKS for way in ("", "I", "R", "IR", "Batch", "BatchI")))
+@maker(*(f"{way}{name}" for name in RANKS for way in ("", "I", "R", "IR")))
 def fourier(g, name):
-    is_batch = name.startswith("Batch")
-    plain = name.removeprefix("Batch")
-    way = plain[:plain.index("FFT")]
-    rank = RANKS[plain[len(way):]]
+    way = name[:name.index("FFT")]
+    rank = RANKS[name[len(way):]]
     shape = [g.pick(LENGTHS if rank == 1 else LENGTHS[:9]) for _ in range(rank)]
     if g.chance(0.1):
         shape[g.int(0, rank - 1)] = 0
     shape = [g.int(1, 3) for _ in range(g.int(0, 2))] + shape
-    kind = "complex64" if is_batch else g.pick(COMPLEX)
+    kind = g.pick(COMPLEX)
     if way in ("", "I"):
-        return g.call(name, g.input(kind, shape), **({} if is_batch else {"Tcomplex": kind}))
+        return g.call(name, g.input(kind, shape), Tcomplex=kind)
     return real_fourier(g, name, shape, rank, kind, way)
 
 

@@ -19,7 +19,14 @@ unsafe impl<F: Pod> Pod for Complex<F> {}
 
 /// A part of a complex number.
 pub(crate) trait Float:
-    Pod + Send + Sync + PartialEq + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Neg<Output = Self>
+    Pod
+    + Send
+    + Sync
+    + PartialEq
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Neg<Output = Self>
 {
     const ZERO: Self;
     fn wide(self) -> f64;

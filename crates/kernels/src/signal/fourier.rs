@@ -116,7 +116,8 @@ fn of_parts<T: Part>(
     }
     let needed_bytes = fourier_scratch_bytes(what, &to_shape, size_of::<T>(), pool.threads());
     let given_bytes = scratch.len();
-    let scratch = scratch.get_mut(..needed_bytes).ok_or(KernelError::Scratch { needed_bytes, given_bytes })?;
+    let scratch =
+        scratch.get_mut(..needed_bytes).ok_or(KernelError::Scratch { needed_bytes, given_bytes })?;
     let scratch = values_mut::<T>(scratch, KERNEL)?;
     let [table, work] = what.needs();
     let (table, rest) = scratch.split_at_mut(table);
@@ -150,8 +151,14 @@ fn of_parts<T: Part>(
                 let scale = if at == 0 { scale } else { T::of(1.0) };
                 let mut pass = Pass { axis: first + at, length: *length, scale, ..plain };
                 if is_first {
-                    pass.from = Layout { is_complex: what.kind != FourierKind::FromReal, is_half: what.kind == FourierKind::ToReal };
-                    pass.to = Layout { is_complex: what.kind != FourierKind::ToReal, is_half: what.kind == FourierKind::FromReal };
+                    pass.from = Layout {
+                        is_complex: what.kind != FourierKind::FromReal,
+                        is_half: what.kind == FourierKind::ToReal,
+                    };
+                    pass.to = Layout {
+                        is_complex: what.kind != FourierKind::ToReal,
+                        is_half: what.kind == FourierKind::FromReal,
+                    };
                 }
                 passes.run(&pass, is_first.then_some((src, &from_shape)), dst, &to_shape);
             }

@@ -109,7 +109,8 @@ pub fn mfcc(what: &Mfcc, src: &[f32], dst: &mut [f32], scratch: &mut [u8]) -> Re
     check_exact("coefficients", rows * what.coefficients, dst.len())?;
     let needed_bytes = mfcc_scratch_bytes(what.frequencies, what.bands, what.coefficients);
     let given_bytes = scratch.len();
-    let scratch = scratch.get_mut(..needed_bytes).ok_or(KernelError::Scratch { needed_bytes, given_bytes })?;
+    let scratch =
+        scratch.get_mut(..needed_bytes).ok_or(KernelError::Scratch { needed_bytes, given_bytes })?;
     let scratch = values_mut::<f64>(scratch, KERNEL)?;
     let (below, rest) = scratch.split_at_mut(what.frequencies);
     let (parts, rest) = rest.split_at_mut(what.frequencies);
@@ -152,8 +153,14 @@ mod tests {
 
     #[test]
     fn nothing_is_at_the_floor() {
-        let what =
-            Mfcc { frequencies: 129, sample_rate: 8000.0, lower_hz: 20.0, upper_hz: 4000.0, bands: 10, coefficients: 3 };
+        let what = Mfcc {
+            frequencies: 129,
+            sample_rate: 8000.0,
+            lower_hz: 20.0,
+            upper_hz: 4000.0,
+            bands: 10,
+            coefficients: 3,
+        };
         let mut scratch = vec![0u64; mfcc_scratch_bytes(129, 10, 3) / 8];
         let scratch = bytemuck::cast_slice_mut(&mut scratch);
         let (src, mut out) = ([0f32; 258], [f32::NAN; 6]);
@@ -161,7 +168,10 @@ mod tests {
         // Ten equal logarithms: only the first coefficient is not 0.
         let first = (2f64 / 10.0).sqrt() * 10.0 * FLOOR.ln();
         for row in out.chunks_exact(3) {
-            assert!((row[0] as f64 - first).abs() < 1e-4 && row[1].abs() < 1e-4 && row[2].abs() < 1e-4, "{row:?}");
+            assert!(
+                (row[0] as f64 - first).abs() < 1e-4 && row[1].abs() < 1e-4 && row[2].abs() < 1e-4,
+                "{row:?}"
+            );
         }
         assert!(mfcc(&Mfcc { coefficients: 11, ..what }, &src, &mut out, &mut []).is_err());
         assert!(mfcc(&Mfcc { upper_hz: 10.0, ..what }, &src, &mut out, &mut []).is_err());

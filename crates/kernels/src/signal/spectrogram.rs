@@ -70,7 +70,8 @@ pub fn spectrogram(
     check_exact("the sound", samples * channels, sound.len())?;
     check_exact("strengths", channels * windows * frequencies, dst.len())?;
     let (needed_bytes, given_bytes) = (spectrogram_scratch_bytes(what, pool.threads()), scratch.len());
-    let scratch = scratch.get_mut(..needed_bytes).ok_or(KernelError::Scratch { needed_bytes, given_bytes })?;
+    let scratch =
+        scratch.get_mut(..needed_bytes).ok_or(KernelError::Scratch { needed_bytes, given_bytes })?;
     let scratch = values_mut::<f64>(scratch, KERNEL)?;
     let [window, table, each] = what.needs();
     let (weights, rest) = scratch.split_at_mut(window);

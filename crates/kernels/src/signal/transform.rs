@@ -244,9 +244,7 @@ impl<T: Part> Loop for Step<'_, '_, T> {
         let (stride, block) = (self.stride, self.n / self.radix);
         let [from_re, from_im] = self.from;
         let [to_re, to_im] = self.to;
-        let element = |k: usize| {
-            [&from_re[k * stride..][..stride], &from_im[k * stride..][..stride]]
-        };
+        let element = |k: usize| [&from_re[k * stride..][..stride], &from_im[k * stride..][..stride]];
         let factor = |k: usize| {
             let at = k * (self.len / self.n);
             [self.roots[at], self.roots[self.len + at]]
@@ -257,7 +255,12 @@ impl<T: Part> Loop for Step<'_, '_, T> {
             match self.radix {
                 2 => two([0, 1].map(|k| element(p + k * block)), factor(p), re, im),
                 3 => three([0, 1, 2].map(|k| element(p + k * block)), [1, 2].map(|j| factor(j * p)), re, im),
-                4 => four([0, 1, 2, 3].map(|k| element(p + k * block)), [1, 2, 3].map(|j| factor(j * p)), re, im),
+                4 => four(
+                    [0, 1, 2, 3].map(|k| element(p + k * block)),
+                    [1, 2, 3].map(|j| factor(j * p)),
+                    re,
+                    im,
+                ),
                 radix => {
                     let turn = |k: usize| {
                         let at = k % radix * (self.len / radix);
@@ -402,7 +405,10 @@ mod tests {
                         });
                         let found = [planes[0][0][k * rows + row], planes[0][1][k * rows + row]];
                         let error = (expected[0] - found[0]).abs().max((expected[1] - found[1]).abs());
-                        assert!(error < 1e-12 * (n as f64 + 10.0), "{n} {rows} {row} {k}: {expected:?} {found:?}");
+                        assert!(
+                            error < 1e-12 * (n as f64 + 10.0),
+                            "{n} {rows} {row} {k}: {expected:?} {found:?}"
+                        );
                     }
                 }
             }

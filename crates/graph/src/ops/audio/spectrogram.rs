@@ -158,8 +158,18 @@ mod tests {
         let attributes = [("window_size", int(2)), ("stride", int(2)), ("magnitude_squared", flag(true))];
         // A Hann window of two samples has the weights 0 and 1.
         let sound = tensor(&[5, 1], &[1f32, 2.0, 3.0, 4.0, 5.0]);
-        check("AudioSpectrogram", &attributes, &[sound.clone()], &[tensor(&[1, 2, 2], &[4f32, 4.0, 16.0, 16.0])]);
-        check("AudioSpectrogram", &attributes[..2], &[sound.clone()], &[tensor(&[1, 2, 2], &[2f32, 2.0, 4.0, 4.0])]);
+        check(
+            "AudioSpectrogram",
+            &attributes,
+            &[sound.clone()],
+            &[tensor(&[1, 2, 2], &[4f32, 4.0, 16.0, 16.0])],
+        );
+        check(
+            "AudioSpectrogram",
+            &attributes[..2],
+            &[sound.clone()],
+            &[tensor(&[1, 2, 2], &[2f32, 2.0, 4.0, 4.0])],
+        );
         let short = tensor(&[1, 2], &[1f32, 2.0]);
         check("AudioSpectrogram", &attributes, &[short], &[tensor(&[2, 0, 2], &[0f32; 0])]);
         refuses("AudioSpectrogram", &[("window_size", int(1)), attributes[1].clone()], &[sound], "from 2");

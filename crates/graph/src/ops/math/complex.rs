@@ -41,7 +41,12 @@ fn types(
     let real = match complex {
         DType::C64 => DType::F32,
         DType::C128 => DType::F64,
-        other => return Err(OpError::attribute(complex_name, format!("is {other}; complex64 or complex128 is needed"))),
+        other => {
+            return Err(OpError::attribute(
+                complex_name,
+                format!("is {other}; complex64 or complex128 is needed"),
+            ));
+        }
     };
     if attributes.dtype_or(real_name, DType::F32)? != real {
         return Err(OpError::attribute(real_name, format!("is not {real}, the parts of {complex}")));

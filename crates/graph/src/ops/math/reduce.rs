@@ -62,7 +62,8 @@ impl Reduce {
     fn supports(&self, dtype: DType) -> bool {
         match self.op {
             ReduceOp::All | ReduceOp::Any => dtype == DType::Bool,
-            _ => dtype.is_float() || dtype.is_integer(),
+            ReduceOp::Max | ReduceOp::Min => dtype.is_float() || dtype.is_integer(),
+            _ => dtype.is_float() || dtype.is_integer() || dtype.is_complex(),
         }
     }
 

@@ -43,12 +43,6 @@ pub(crate) const OPS: &[Registration] = transforms! {
     "IRFFT2D" FourierKind::ToReal, Some(2);
     "IRFFT3D" FourierKind::ToReal, Some(3);
     "IRFFTND" FourierKind::ToReal, None;
-    "BatchFFT" FORWARD, Some(1);
-    "BatchFFT2D" FORWARD, Some(2);
-    "BatchFFT3D" FORWARD, Some(3);
-    "BatchIFFT" BACK, Some(1);
-    "BatchIFFT2D" BACK, Some(2);
-    "BatchIFFT3D" BACK, Some(3);
 };
 
 fn import(
@@ -61,9 +55,16 @@ fn import(
     let real = match complex {
         DType::C64 => DType::F32,
         DType::C128 => DType::F64,
-        other => return Err(OpError::attribute("Tcomplex", format!("is {other}; complex64 or complex128 is needed"))),
+        other => {
+            return Err(OpError::attribute(
+                "Tcomplex",
+                format!("is {other}; complex64 or complex128 is needed"),
+            ));
+        }
     };
-    if matches!(kind, FourierKind::FromReal | FourierKind::ToReal) && attributes.dtype_or("Treal", DType::F32)? != real {
+    if matches!(kind, FourierKind::FromReal | FourierKind::ToReal)
+        && attributes.dtype_or("Treal", DType::F32)? != real
+    {
         return Err(OpError::attribute("Treal", format!("is not {real}, the parts of {complex}")));
     }
     let [from, to] = match kind {
@@ -129,7 +130,11 @@ impl Fourier {
     }
 
     /// How many axes are transformed, as far as is known, and the lengths.
-    fn asked(&self, inputs: &[&Fact], rank: Option<usize>) -> Result<(Option<usize>, Option<Vec<Dim>>), OpError> {
+    fn asked(
+        &self,
+        inputs: &[&Fact],
+        rank: Option<usize>,
+    ) -> Result<(Option<usize>, Option<Vec<Dim>>), OpError> {
         let mut count = self.axes;
         if self.axes.is_none() {
             let axes = shared::input(inputs, AXES)?;
@@ -146,7 +151,11 @@ impl Fourier {
         shared::need_type(LENGTHS, lengths, &[DType::I32])?;
         let given = shared::dims_of_rank(LENGTHS, lengths, 1)?.and_then(|dims| dims[0].size());
         if given.zip(count).is_some_and(|(given, count)| given != count) {
-            let why = format!("is of shape {}; a length for each of {} axes is needed", lengths.dims, count.unwrap_or(0));
+            let why = format!(
+                "is of shape {}; a length for each of {} axes is needed",
+                lengths.dims,
+                count.unwrap_or(0)
+            );
             return Err(OpError::input(LENGTHS, why));
         }
         Ok((count.or(given), lengths.dims_value()))
@@ -238,10 +247,9 @@ impl Operator for Fourier {
                 Fourier::check_axes(&run.ints::<MAX_RANK>(AXES)?, shape.rank())?;
             }
             let asked = run.ints::<MAX_RANK>(LENGTHS)?;
-            let first = shape
-                .rank()
-                .checked_sub(asked.len())
-                .ok_or_else(|| OpError::input(LENGTHS, format!("is {:?} for a tensor of shape {shape}", &*asked)))?;
+            let first = shape.rank().checked_sub(asked.len()).ok_or_else(|| {
+                OpError::input(LENGTHS, format!("is {:?} for a tensor of shape {shape}", &*asked))
+            })?;
             for (at, length) in asked.iter().enumerate() {
                 self.check_length(*length, shape[first + at], at + 1 == asked.len())?;
                 lengths[at] = *length as usize;
@@ -284,7 +292,9 @@ mod tests {
         check("IFFT", &[], &[rows.clone()], &[x.clone()]);
         let plane = complex(&[2, 2], &[11.0, 1.0, -3.0, 1.0, -5.0, -1.0, 1.0, -1.0]);
         check("FFT2D", &[], &[x.clone()], &[plane.clone()]);
-        let nd = |axes: &[i32]| [x.clone(), tensor(&[axes.len()], &vec![2i32; axes.len()]), tensor(&[axes.len()], axes)];
+        let nd = |axes: &[i32]| {
+            [x.clone(), tensor(&[axes.len()], &vec![2i32; axes.len()]), tensor(&[axes.len()], axes)]
+        };
         check("FFTND", &[], &nd(&[0, -1]), &[plane]);
         check("FFTND", &[], &nd(&[1]), &[rows]);
         refuses("FFTND", &[], &nd(&[0]), "last axes");
