@@ -1,7 +1,7 @@
 //! Pure compute on slices: all of TightFit's vector code, and nearly all of its unsafe code.
 //!
 //! Rooms: [`base`] is what every kernel stands on; `product`, `window`, `elementwise`, `reduction` and `movement` hold
-//! the kernels by the way they reach their elements.
+//! the kernels by the way they reach their elements, `detection` and `signal` those of boxes and of sound.
 //!
 //! Invariant: kernels never allocate. Inputs, outputs and scratch are handed in, and their lengths are checked before
 //! anything is touched. Results do not depend on the number of threads.
