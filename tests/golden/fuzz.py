@@ -35,6 +35,8 @@ import fuzz_chains
 import fuzz_exclusions
 import fuzz_ops_control
 import fuzz_ops_layers  # noqa: F401  register their operators
+import fuzz_ops_audio  # noqa: F401  register their operators
+import fuzz_ops_layers  # noqa: F401
 import fuzz_ops_moves  # noqa: F401
 import fuzz_values
 from fuzz_graph import Graph, prune
@@ -164,10 +166,12 @@ def main():
     parser.add_argument("--seeds", default="0:1000")
     parser.add_argument("--only", default="", help="operators, separated by commas")
     parser.add_argument("--chains", action="store_true", help="only chains of layers")
+    parser.add_argument("--complex", action="store_true", help="complex numbers wherever an operator takes them")
     parser.add_argument("--replay", type=int, help="print one seed's graph with both answers")
     parser.add_argument("--keep", help="with --replay: the folder for model.pb and the .npy files")
     parser.add_argument("--log", help="a file for every verdict that is not equal, a JSON list a line")
     options = parser.parse_args()
+    Graph.only_complex = options.complex
     listed = set(re.findall(r"`(\w+)`", " ".join(line.split("|")[2] for line in OPERATORS.read_text().splitlines()
                                                  if line.startswith("| ") and line.count("|") > 3)))
     missing = listed - set(MAKERS) - fuzz_ops_control.SAME_AS_OTHERS

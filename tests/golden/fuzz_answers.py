@@ -93,7 +93,8 @@ def roughest(graph):
 def differs(got, want, roughest_type="float64", largest=0.0, looser=1.0):
     """Says how `got` differs from `want`, or None. Shapes, types, NaN and infinities must be the same; a number may lie
     beside by rounding, which in sums is that of the largest term."""
-    want = np.asarray(want)
+    # As bytes of a fixed length a string would lose the zeros at its end.
+    want = np.asarray(want, dtype=object) if isinstance(want, bytes) else np.asarray(want)
     if want.dtype.kind in "OS":
         want = want.astype(object)
         same = got.dtype == object and got.shape == want.shape and list(got.ravel()) == list(want.ravel())

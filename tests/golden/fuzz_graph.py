@@ -38,6 +38,8 @@ class Tensor:
 class Graph:
     """The graph that is written, the values of its placeholders and the tensors that are fetched."""
 
+    only_complex = False  # of every operator that there are complex numbers for
+
     def __init__(self, seed, wild=None):
         self.rng = np.random.default_rng(seed)
         self.graph_def = graph_pb2.GraphDef()
@@ -77,6 +79,8 @@ class Graph:
     def dtype(self, op, attribute="T", among=None):
         """A type that the operator's definition allows."""
         names = self.allowed(op, attribute)
+        if self.only_complex and any(name.startswith("complex") for name in names):
+            return self.pick([name for name in names if name.startswith("complex")])
         chosen = [d for d in (among or (USUAL if self.chance(0.5) else REAL)) if d in names]
         return self.pick(chosen or names)
 

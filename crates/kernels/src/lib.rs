@@ -1,23 +1,27 @@
 //! Pure compute on slices: all of TightFit's vector code, and nearly all of its unsafe code.
 //!
 //! Rooms: [`base`] is what every kernel stands on; `product`, `window`, `elementwise`, `reduction` and `movement` hold
-//! the kernels by the way they reach their elements.
+//! the kernels by the way they reach their elements, `detection` and `signal` those of boxes and of sound.
 //!
 //! Invariant: kernels never allocate. Inputs, outputs and scratch are handed in, and their lengths are checked before
 //! anything is touched. Results do not depend on the number of threads.
 
 mod base;
+mod detection;
 mod elementwise;
 mod movement;
 mod product;
 mod reduction;
+mod signal;
 mod window;
 
 pub use base::*;
+pub use detection::*;
 pub use elementwise::*;
 pub use movement::*;
 pub use product::*;
 pub use reduction::*;
+pub use signal::*;
 pub use window::*;
 
 #[cfg(not(target_endian = "little"))]

@@ -271,6 +271,15 @@ impl<'a> Run<'a> {
         if self.strings.ask(bytes) { Ok(()) } else { Err(OpError::Strings { bytes }) }
     }
 
+    /// Makes a new string.
+    ///
+    /// # Errors
+    /// As [`Run::need_strings`].
+    pub fn new_string(&self, text: &[u8]) -> Result<StringRef, OpError> {
+        self.need_strings(text.len() as u64)?;
+        self.strings.push(text).ok_or(OpError::Internal("strings pass the memory that was asked for"))
+    }
+
     /// Makes a new string of two.
     ///
     /// # Errors

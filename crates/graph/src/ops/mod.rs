@@ -58,16 +58,20 @@ macro_rules! families {
 families! {
     /// Shapes, copies, gathers and new tensors.
     array { concat, diagonal, distinct, fake_quant, fill, gather, identity, one_hot, pack, pad, patches, repeat, reshape, reverse, scatter, shape, slice, space, strided_slice, transpose; reshape_tail }
+    /// Sound.
+    audio { spectrogram, wav }
     /// Tensors taken apart and put together by indices.
     data_flow { partition, tensor_array, tensor_list; list_parts, list_reads, truth }
     /// Images.
-    image { resize }
+    image { draw_boxes, resize, suppression }
     /// Checks at run time.
     logging { assert }
     /// TensorFlow's math and linear algebra.
-    math { arg, batch_matmul, binary, bincount, cast, einsum, matmul, reduce, scan, segment, select, unary; contraction }
+    math { arg, batch_matmul, binary, bincount, cast, complex, einsum, matmul, reduce, scan, segment, select, unary; contraction }
     /// Layers of neural networks.
     nn { batch_norm, bias_add, conv2d, conv2d_transpose, cross_entropy, depthwise, l2_loss, lrn, max_pool_with_argmax, pool, softmax, top_k; conv2d_f64, layer_norm }
+    /// Fourier transforms.
+    signal { fourier }
 }
 
 /// The registration of an operator.

@@ -88,6 +88,8 @@ pub(crate) mod types {
     pub type U32 = u32;
     pub type U64 = u64;
     pub type Bool = u8;
+    pub(crate) type C64 = crate::base::complex::Complex<f32>;
+    pub(crate) type C128 = crate::base::complex::Complex<f64>;
 }
 
 /// `body` with `$T` the Rust type of `dtype`, if that is among the named ones, and an error if not.

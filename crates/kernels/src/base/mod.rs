@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod broadcast;
+pub(crate) mod complex;
 pub(crate) mod cpu;
 pub(crate) mod denormals;
 pub(crate) mod error;

@@ -33,7 +33,7 @@ pub fn binary(
     }
     let isa = pool.isa();
     let broadcast = Broadcast::new(kernel, dst.shape(), [a.shape(dst), b.shape(dst)])?;
-    for_dtype!(dtype, kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool], T => {
+    for_dtype!(dtype, kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, C64, C128], T => {
         let dst = values_mut::<T>(dst.bytes(), kernel)?;
         let (a, b) = (a.values::<T>(kernel)?, b.values::<T>(kernel)?);
         if dtype.is_integer() && !dst.is_empty() {
@@ -94,7 +94,7 @@ pub fn compare(
     };
     let isa = pool.isa();
     let broadcast = Broadcast::new(kernel, dst.shape(), [a.shape(), b.shape()])?;
-    for_dtype!(dtype, kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool], T => {
+    for_dtype!(dtype, kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, C64, C128], T => {
         let (a, b) = (crate::base::access::values::<T>(a.bytes(), kernel)?, crate::base::access::values::<T>(b.bytes(), kernel)?);
         split(pool, dst.bytes(), 1, &|first, dst| {
             let mut a = Operand::new(&broadcast, 0, Some(a), T::ZERO);

@@ -184,6 +184,9 @@ comparisons! { enumerate! (["A comparison of two elements, named as TensorFlow's
 impl BinaryOp {
     /// True when the function is for elements of this type.
     pub fn supports(self, dtype: DType) -> bool {
+        if dtype.is_complex() {
+            return super::complex::supports_two(self);
+        }
         let has = |kind: &str| self.kinds().contains(&kind);
         (dtype.is_float() && has("float"))
             || (dtype.is_integer() && (has("integer") || has("bits")))
@@ -195,7 +198,8 @@ impl CompareOp {
     /// True when elements of this type are compared so.
     pub fn supports(self, dtype: DType) -> bool {
         let is_bool = dtype == DType::Bool && self.kinds().contains(&"any");
-        dtype.is_integer() || dtype.is_float() || is_bool
+        let is_complex = dtype.is_complex() && super::complex::compares(self);
+        dtype.is_integer() || dtype.is_float() || is_bool || is_complex
     }
 }
 

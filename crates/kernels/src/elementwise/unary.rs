@@ -24,6 +24,9 @@ impl UnaryOp {
     /// True when the function is for elements of this type.
     pub fn supports(self, dtype: DType) -> bool {
         use UnaryOp::*;
+        if dtype.is_complex() {
+            return super::complex::supports(self);
+        }
         match self {
             LogicalNot => dtype == DType::Bool,
             Invert => dtype.is_integer(),
@@ -68,6 +71,8 @@ pub fn unary(pool: &ThreadPool, op: UnaryOp, src: Src<'_>, dst: &mut TensorViewM
         DType::F64 => typed::<f64>(pool, op, src, dst, map_floats),
         DType::F16 => typed::<half::f16>(pool, op, src, dst, map_halves),
         DType::BF16 => typed::<half::bf16>(pool, op, src, dst, map_halves),
+        DType::C64 => typed(pool, op, src, dst, |_, op, x| super::complex::map::<f32>(op, x)),
+        DType::C128 => typed(pool, op, src, dst, |_, op, x| super::complex::map::<f64>(op, x)),
         dtype => for_dtype!(dtype, op.name(), integers, T => typed::<T>(pool, op, src, dst, T::map)),
     }
 }

@@ -5,6 +5,7 @@ use bytemuck::Pod;
 use tightfit_core::{TensorView, TensorViewMut};
 
 use crate::base::access::{for_dtype, values, values_mut};
+use crate::base::complex::{Complex, Float, complex};
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::indices::{BadIndex, Indices, Places};
 
@@ -25,7 +26,7 @@ pub enum Combine {
     Max,
 }
 
-trait Number: Pod + PartialOrd {
+trait Number: Pod {
     const LOWEST: Self;
     const HIGHEST: Self;
     fn of(x: f64) -> Self;
@@ -76,6 +77,30 @@ number! {
     f64, x x, |a, x| a / x, f64::MIN, f64::MAX, Add::add, Sub::sub, Mul::mul;
     f16, x f16::from_f64(x), |a: f16, x| f16::from_f64(a.to_f64() / x), f16::MIN, f16::MAX, Add::add, Sub::sub, Mul::mul;
     bf16, x bf16::from_f64(x), |a: bf16, x| bf16::from_f64(a.to_f64() / x), bf16::MIN, bf16::MAX, Add::add, Sub::sub, Mul::mul;
+}
+
+impl<F: Float> Number for Complex<F> {
+    // What asks for these is refused before.
+    const LOWEST: Self = Complex::<F>::ZERO;
+    const HIGHEST: Self = Complex::<F>::ZERO;
+
+    fn of(x: f64) -> Self {
+        complex(F::of(x), F::ZERO)
+    }
+
+    #[inline]
+    fn combine(self, how: Combine, x: Self) -> Self {
+        match how {
+            Combine::Add => self + x,
+            Combine::Sub => self - x,
+            Combine::Mul => self * x,
+            Combine::Update | Combine::Min | Combine::Max => x,
+        }
+    }
+
+    fn over(self, x: f64) -> Self {
+        complex(F::of(self.re.wide() / x), F::of(self.im.wide() / x))
+    }
 }
 
 /// Calls `each(n, element)` for slice `n` of the updates that goes to the place in a tensor of shape `of` that starts at
@@ -130,7 +155,10 @@ pub fn scatter_nd(
         }
         return Ok(());
     }
-    for_dtype!(dst.dtype(), KERNEL, numbers, T => {
+    if dst.dtype().is_complex() && matches!(how, Combine::Min | Combine::Max) {
+        return Err(KernelError::DType { kernel: KERNEL, dtype: dst.dtype() });
+    }
+    for_dtype!(dst.dtype(), KERNEL, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, C64, C128], T => {
         let (updates, dst) = (values::<T>(updates.bytes(), KERNEL)?, values_mut::<T>(dst.bytes(), KERNEL)?);
         for (n, update) in updates.chunks(len).enumerate() {
             if let Some(start) = places.start(n) {
@@ -213,7 +241,10 @@ pub fn segment_reduce(
     }
     let averages = matches!(op, SegmentOp::Mean | SegmentOp::SqrtN);
     ensure(sorted || !averages, KERNEL, "only sorted segments are averaged")?;
-    for_dtype!(dst.dtype(), KERNEL, numbers, T => {
+    if dst.dtype().is_complex() && matches!(op, SegmentOp::Min | SegmentOp::Max) {
+        return Err(KernelError::DType { kernel: KERNEL, dtype: dst.dtype() });
+    }
+    for_dtype!(dst.dtype(), KERNEL, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, C64, C128], T => {
         let (data, dst) = (values::<T>(data.bytes(), KERNEL)?, values_mut::<T>(dst.bytes(), KERNEL)?);
         let (start, how) = match op {
             SegmentOp::Sum | SegmentOp::Mean | SegmentOp::SqrtN => (<T as Number>::of(0.0), Combine::Add),
@@ -239,7 +270,7 @@ pub fn segment_reduce(
             let is_last = position + 1 == ids.len() || ids.get(position + 1) as usize != id;
             if averages && is_last {
                 let by = if op == SegmentOp::Mean { seen as f64 } else { (seen as f64).sqrt() };
-                dst.iter_mut().for_each(|x| *x = x.over(by));
+                dst.iter_mut().for_each(|x| *x = <T as Number>::over(*x, by));
             }
         }
         Ok(())

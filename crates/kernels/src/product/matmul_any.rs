@@ -4,6 +4,7 @@
 use bytemuck::Pod;
 use tightfit_core::{DType, Shared};
 
+use crate::base::complex::Complex;
 use crate::base::error::{KernelError, check_at_least, product};
 use crate::base::threads::ThreadPool;
 use crate::product::matmul::BatchMatMul;
@@ -33,10 +34,12 @@ number! {
     f64, sum a b => sum + a * b;
     i32, sum a b => sum.wrapping_add(a.wrapping_mul(b));
     i64, sum a b => sum.wrapping_add(a.wrapping_mul(b));
+    Complex<f32>, sum a b => sum + a * b;
+    Complex<f64>, sum a b => sum + a * b;
 }
 
 impl BatchMatMul<'_> {
-    /// Computes all products of float32, float64, int32 or int64 operands, without scratch and without an epilogue.
+    /// Computes all products of float32, float64, int32, int64 or complex operands, without scratch and without an epilogue.
     /// The bytes are aligned for their type. [`BatchMatMul::run`] is many times faster for float32.
     ///
     /// # Errors
@@ -54,7 +57,11 @@ impl BatchMatMul<'_> {
             DType::F64 => self.run_as::<f64>(pool, a, b, out),
             DType::I32 => self.run_as::<i32>(pool, a, b, out),
             DType::I64 => self.run_as::<i64>(pool, a, b, out),
-            _ => Err(KernelError::Attribute("products are of float32, float64, int32 or int64")),
+            DType::C64 => self.run_as::<Complex<f32>>(pool, a, b, out),
+            DType::C128 => self.run_as::<Complex<f64>>(pool, a, b, out),
+            _ => Err(KernelError::Attribute(
+                "products are of float32, float64, int32, int64 or complex numbers",
+            )),
         }
     }
 

@@ -4,6 +4,7 @@
 use bytemuck::Pod;
 use tightfit_core::{DType, Shared};
 
+use crate::base::complex::{Complex, Float, Wide};
 use crate::base::error::{KernelError, check_at_least, check_exact, product};
 use crate::base::threads::ThreadPool;
 
@@ -51,8 +52,23 @@ number! {
     i64, i64, 0, sum x => sum.wrapping_add(x);
 }
 
+impl<F: Float> Number for Complex<F> {
+    type Sum = Wide;
+    const ZERO: Wide = Wide::ZERO;
+
+    #[inline(always)]
+    fn add(sum: Wide, x: Self) -> Wide {
+        sum + x.wide()
+    }
+
+    #[inline(always)]
+    fn narrow(sum: Wide) -> Self {
+        Complex::of(sum)
+    }
+}
+
 /// Writes to each element of `dst`, dense over `kept`, the sum of `src` over `summed`; a copy where that is empty.
-/// float32, float64, int32 and int64; the bytes are aligned for their type.
+/// float32, float64, int32, int64 and complex numbers; the bytes are aligned for their type.
 ///
 /// # Errors
 /// [`KernelError`] for another type, a wrong alignment, a `dst` of another size and a `src` that strides leave.
@@ -69,7 +85,11 @@ pub fn strided_sum(
         DType::F64 => run::<f64>(pool, kept, summed, src, dst),
         DType::I32 => run::<i32>(pool, kept, summed, src, dst),
         DType::I64 => run::<i64>(pool, kept, summed, src, dst),
-        _ => Err(KernelError::Attribute("strided sums are of float32, float64, int32 or int64")),
+        DType::C64 => run::<Complex<f32>>(pool, kept, summed, src, dst),
+        DType::C128 => run::<Complex<f64>>(pool, kept, summed, src, dst),
+        _ => Err(KernelError::Attribute(
+            "strided sums are of float32, float64, int32, int64 or complex numbers",
+        )),
     }
 }
 

@@ -8,6 +8,7 @@ use half::{bf16, f16};
 use tightfit_core::{DType, MAX_RANK, TensorView, TensorViewMut};
 
 use crate::base::access::{for_dtype, split_with_cost, values, values_mut};
+use crate::base::complex::{Complex, Wide, complex};
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::threads::ThreadPool;
@@ -74,11 +75,17 @@ trait Element: Copy + Send + Sync {
     /// The square as an element is one: a float16 has none of more than 65504.
     fn square(self) -> Self::Sum;
     fn half(sum: Self::Sum) -> Self::Sum;
+    /// The other number on its circle that makes a real product with it: its conjugate, and a real number itself.
+    #[inline(always)]
+    fn mirrored(x: Self::Sum) -> Self::Sum {
+        x
+    }
 }
 
 macro_rules! element {
     ($T:ty, $S:ty, $x:ident, $widen:expr, $narrow:expr, $zero:expr, $one:expr, $low:expr, $high:expr,
-     $a:ident $b:ident $add:expr, $mul:expr, $max:expr, $min:expr, $count:ident $mean:expr, $sqrt:expr, $half:expr) => {
+     $a:ident $b:ident $add:expr, $mul:expr, $max:expr, $min:expr, $count:ident $mean:expr, $sqrt:expr, $half:expr
+     $(, $mirrored:expr)?) => {
         impl Element for $T {
             type Sum = $S;
             #[inline(always)]
@@ -131,12 +138,16 @@ macro_rules! element {
             #[inline(always)]
             fn square(self) -> $S {
                 let x = self.widen();
-                Self::narrow(Self::mul(x, x)).widen()
+                Self::narrow(Self::mul(x, Self::mirrored(x))).widen()
             }
             #[inline(always)]
             fn half($x: $S) -> $S {
                 $half
             }
+            $(#[inline(always)]
+            fn mirrored($x: $S) -> $S {
+                $mirrored
+            })?
         }
     };
 }
@@ -171,6 +182,17 @@ macro_rules! integer_element {
 }
 
 integer_element!(i8 i64 i16 i64 i32 i64 i64 i64 u8 u64 u16 u64 u32 u64 u64 u64);
+
+macro_rules! complex_element {
+    ($($F:ty)*) => { $(
+        // None is the largest: what asks for it is refused before.
+        element!(Complex<$F>, Wide, x, x.wide(), Complex::of(x), Wide::ZERO, Wide::ONE, Wide::ZERO, Wide::ZERO,
+            a b a + b, a * b, if a > b { a } else { b }, if a < b { a } else { b },
+            count complex(a.re / count as f64, a.im / count as f64), x.sqrt(), x, x.conj());
+    )* };
+}
+
+complex_element!(f32 f64);
 
 /// What is done with one more element, and with two partial results.
 trait Step<T: Element>: Copy + Sync {
@@ -475,7 +497,10 @@ pub fn reduce(
         dst.bytes().copy_from_slice(src.bytes());
         return Ok(());
     }
-    for_dtype!(dtype, kernel, numbers, T => {
+    if dtype.is_complex() && matches!(op, ReduceOp::Max | ReduceOp::Min | ReduceOp::L2Loss) {
+        return Err(KernelError::DType { kernel, dtype });
+    }
+    for_dtype!(dtype, kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, C64, C128], T => {
         let (src, dst) = (values::<T>(src.bytes(), kernel)?, values_mut::<T>(dst.bytes(), kernel)?);
         match op {
             ReduceOp::Sum => run(pool, &plan, src, dst, Sum, &|x| x),
@@ -613,7 +638,7 @@ pub fn scan(
     ensure(src.dtype() == dst.dtype(), kernel, "the input and the output have one element type")?;
     ensure(shape.elements() == dst.shape().elements(), kernel, "the output has the input's size")?;
     let (len, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
-    for_dtype!(src.dtype(), kernel, numbers, T => {
+    for_dtype!(src.dtype(), kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, C64, C128], T => {
         let (src, dst) = (values::<T>(src.bytes(), kernel)?, values_mut::<T>(dst.bytes(), kernel)?);
         split_with_cost(pool, dst, len * inner, len * inner, &|first, dst| {
             for (n, dst) in dst.chunks_mut(len * inner).enumerate() {

@@ -131,7 +131,7 @@ impl<T: Copy + PartialOrd, I: Copy + PartialOrd> Heap<'_, T, I> {
 /// # Errors
 /// [`KernelError::DType`] for other types.
 pub fn count_nonzero(src: TensorView<'_>) -> Result<usize> {
-    for_dtype!(src.dtype(), "Where", [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool], T => {
+    for_dtype!(src.dtype(), "Where", [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, C64, C128], T => {
         let zero = <T as bytemuck::Zeroable>::zeroed();
         Ok(values::<T>(src.bytes(), "Where")?.iter().filter(|x| **x != zero).count())
     })
@@ -153,7 +153,7 @@ pub fn where_indices(src: TensorView<'_>, dst: &mut TensorViewMut<'_>) -> Result
     }
     let strides = shape.strides();
     let dst = values_mut::<i64>(dst.bytes(), KERNEL)?;
-    for_dtype!(src.dtype(), KERNEL, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool], T => {
+    for_dtype!(src.dtype(), KERNEL, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, C64, C128], T => {
         let zero = <T as bytemuck::Zeroable>::zeroed();
         let places = values::<T>(src.bytes(), KERNEL)?.iter().enumerate().filter(|(_, x)| **x != zero);
         for (row, (at, _)) in dst.chunks_mut(shape.rank()).zip(places) {

@@ -47,7 +47,7 @@ impl Operator for Where {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = shared::input(inputs, 0)?;
-        if input.dtype.is_complex() || matches!(input.dtype, DType::String | DType::F16) {
+        if matches!(input.dtype, DType::String | DType::F16) {
             return Err(OpError::input(
                 0,
                 format!("is of type {}; other numbers and bools are supported", input.dtype),
@@ -81,11 +81,15 @@ impl Operator for Where {
 /// How many elements of a known value are not 0. It lies at any alignment, so bytes are looked at.
 fn count_known(view: TensorView<'_>) -> i64 {
     // Of floats both zeros are 0: the sign does not count.
-    let sign = if view.dtype().is_float() { 0x80 } else { 0 };
+    let (sign, part_bytes) = match view.dtype() {
+        DType::C64 | DType::C128 => (0x80, view.dtype().bytes() / 2),
+        dtype => (if dtype.is_float() { 0x80 } else { 0 }, dtype.bytes()),
+    };
     let is_set = |element: &&[u8]| {
         element.split_last().is_some_and(|(last, rest)| last & !sign != 0 || rest.iter().any(|b| *b != 0))
     };
-    view.bytes().chunks_exact(view.dtype().bytes()).filter(is_set).count() as i64
+    let has_set = |element: &&[u8]| element.chunks_exact(part_bytes).any(|part| is_set(&part));
+    view.bytes().chunks_exact(view.dtype().bytes()).filter(has_set).count() as i64
 }
 
 /// An element by which it is told apart from others; `None` is unlike everything, as NaN is.

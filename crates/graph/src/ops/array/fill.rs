@@ -122,7 +122,7 @@ impl Operator for Like {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = shared::input(inputs, 0)?;
-        if self.is_one && (input.dtype == DType::String || input.dtype.is_complex()) {
+        if self.is_one && input.dtype == DType::String {
             return Err(OpError::input(0, format!("is of type {}, which is not supported", input.dtype)));
         }
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
@@ -141,8 +141,8 @@ impl Operator for Like {
 fn one(dtype: DType) -> [u8; 16] {
     let mut bytes = [0; 16];
     match dtype {
-        DType::F32 => bytes[..4].copy_from_slice(&1f32.to_le_bytes()),
-        DType::F64 => bytes[..8].copy_from_slice(&1f64.to_le_bytes()),
+        DType::F32 | DType::C64 => bytes[..4].copy_from_slice(&1f32.to_le_bytes()),
+        DType::F64 | DType::C128 => bytes[..8].copy_from_slice(&1f64.to_le_bytes()),
         // The sign, exponent and fraction of 1 in the two formats of 16 bits.
         DType::F16 => bytes[..2].copy_from_slice(&0x3c00u16.to_le_bytes()),
         DType::BF16 => bytes[..2].copy_from_slice(&0x3f80u16.to_le_bytes()),

@@ -121,9 +121,6 @@ impl Operator for ScatterNd {
         let (indices, updates, shape) =
             (shared::input(inputs, 0)?, shared::input(inputs, 1)?, shared::input(inputs, 2)?);
         need_index_type(2, shape)?;
-        if updates.dtype.is_complex() {
-            return Err(OpError::input(1, format!("is of type {}, which is not added up", updates.dtype)));
-        }
         let rank = vector_len(2, shape)?;
         let dims = match shape.dims_value() {
             Some(dims) => {
@@ -215,7 +212,8 @@ impl Operator for Scatter {
         let (input, indices, updates) =
             (shared::input(inputs, 0)?, shared::input(inputs, 1)?, shared::input(inputs, 2)?);
         shared::need_type(2, updates, &[input.dtype])?;
-        let is_number = input.dtype.is_float() || input.dtype.is_integer();
+        let is_complex = input.dtype.is_complex() && matches!(self.how, Combine::Add | Combine::Sub);
+        let is_number = input.dtype.is_float() || input.dtype.is_integer() || is_complex;
         if !is_number && self.how != Combine::Update {
             return Err(OpError::input(0, format!("is of type {}; numbers are needed", input.dtype)));
         }

@@ -1,11 +1,11 @@
 //! Axes in another order: Transpose, ConjugateTranspose, InvertPermutation.
 //!
 //! Transpose takes a tensor of any type, strings included, and an int32 or int64 vector that names for each axis of
-//! the output the one it is of the input. ConjugateTranspose is the same for real types; complex ones are refused.
+//! the output the one it is of the input. ConjugateTranspose gives the conjugates of complex numbers besides.
 //! InvertPermutation takes such a vector to the one that undoes it.
 
 use tightfit_core::MAX_RANK;
-use tightfit_kernels::{invert_permutation, transpose};
+use tightfit_kernels::{Src, conjugate, invert_permutation, transpose};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -50,9 +50,6 @@ impl Operator for Transpose {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, order) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
         need_index_type(1, order)?;
-        if self.conjugate && input.dtype.is_complex() {
-            return Err(OpError::input(0, "is complex, which is not supported"));
-        }
         let len = vector_len(1, order)?;
         let Some(dims) = input.dims.get() else {
             return Ok(vec![Fact::new(input.dtype, len.map_or(Dims::UNKNOWN, Dims::of_rank))]);
@@ -77,7 +74,12 @@ impl Operator for Transpose {
         let input = run.input(0)?;
         let rank = input.shape().rank();
         let axes = permutation(1, &run.ints::<MAX_RANK>(1)?, rank)?;
-        Ok(transpose(run.pool, &axes[..rank], input, &mut run.output(0)?)?)
+        let mut output = run.output(0)?;
+        transpose(run.pool, &axes[..rank], input, &mut output)?;
+        if self.conjugate && input.dtype().is_complex() {
+            conjugate(run.pool, Src::InPlace(input.dtype()), &mut output)?;
+        }
+        Ok(())
     }
 }
 

@@ -2,11 +2,11 @@
 //! dimensions before the last two broadcast by numpy's rules. Also MatMul of types other than float32.
 //!
 //! Types: float32, float64, int32, int64 (float16 and bfloat16 are converted around it, and so are the operands of a
-//! BatchMatMulV3 that returns another type); complex numbers are refused.
+//! BatchMatMulV3 that returns another type), complex64 and complex128, whose matrices `adj_x` and `adj_y` conjugate besides.
 //! Both operands are used as they stand, whatever their strides.
 
-use tightfit_core::{DType, MAX_RANK, Shape};
-use tightfit_kernels::{BatchMatMul as Kernel, Epilogue, Isa, MatrixStrides, ThreadPool};
+use tightfit_core::{ALIGNMENT, DType, MAX_RANK, Shape, TensorViewMut};
+use tightfit_kernels::{BatchMatMul as Kernel, Epilogue, Isa, MatrixStrides, Src, ThreadPool, conjugate};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -79,7 +79,7 @@ fn is_computed_as(output: DType, operands: DType) -> bool {
 }
 
 /// Types that products are of.
-pub(crate) const TYPES: &[DType] = &[DType::F32, DType::F64, DType::I32, DType::I64];
+pub(crate) const TYPES: &[DType] = &[DType::F32, DType::F64, DType::I32, DType::I64, DType::C64, DType::C128];
 
 /// Computes a product of elements of one of [`TYPES`].
 ///
@@ -105,6 +105,11 @@ pub(crate) fn multiply(
 /// Scratch bytes of [`multiply`]; more than any plan has room for where the kernel refuses the sizes.
 pub(crate) fn scratch_bytes(dtype: DType, product: &Kernel<'_>, threads: usize) -> usize {
     if dtype == DType::F32 { product.scratch_bytes(threads).unwrap_or(usize::MAX) } else { 0 }
+}
+
+/// Bytes of a copy of an operand, behind which the next one is aligned.
+fn copy_bytes(shape: &Shape, dtype: DType) -> usize {
+    (shape.elements() * dtype.bytes()).next_multiple_of(ALIGNMENT)
 }
 
 /// Sizes and strides of a product.
@@ -150,6 +155,12 @@ impl BatchMatMul {
     fn import(attributes: &Attributes<'_>) -> Result<BatchMatMul, OpError> {
         let (adj_x, adj_y) = (attributes.bool_or("adj_x", false)?, attributes.bool_or("adj_y", false)?);
         Ok(BatchMatMul { adj_x, adj_y, batch: Batch::Broadcast, output: None })
+    }
+
+    /// Which operands are conjugated: adjoint matrices of complex numbers. MatMul's are only transposed.
+    fn conjugates(&self, dtype: DType) -> [bool; 2] {
+        let is_complex = dtype.is_complex() && self.batch != Batch::None;
+        [is_complex && self.adj_x, is_complex && self.adj_y]
     }
 
     fn layout(&self, a: &Shape, b: &Shape) -> Result<Layout, OpError> {
@@ -236,7 +247,12 @@ impl Operator for BatchMatMul {
         let layout = self.layout(&call.inputs[0].shape, &call.inputs[1].shape);
         let bytes =
             |layout: Layout| scratch_bytes(call.inputs[0].dtype, &layout.kernel(call.isa), call.threads);
-        layout.map_or(Memory::default(), |layout| Memory::scratch(bytes(layout)))
+        let conjugates = call.inputs.iter().zip(self.conjugates(call.inputs[0].dtype));
+        let copies = conjugates
+            .filter(|(_, is_copied)| *is_copied)
+            .map(|(input, _)| copy_bytes(&input.shape, input.dtype));
+        let copies = copies.fold(0, usize::saturating_add);
+        layout.map_or(Memory::default(), |layout| Memory::scratch(bytes(layout).saturating_add(copies)))
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
@@ -256,8 +272,25 @@ impl Operator for BatchMatMul {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let layout = self.layout(&run.shape(0), &run.shape(1))?;
         let (a, b) = (run.input(0)?, run.input(1)?);
-        let (out, scratch) = (run.out_bytes(0)?, run.scratch()?);
-        multiply(run.pool, a.dtype(), &layout.kernel(run.pool.isa()), (a.bytes(), b.bytes(), out), scratch)
+        let (out, mut scratch) = (run.out_bytes(0)?, run.scratch()?);
+        let mut operands = [a.bytes(), b.bytes()];
+        for ((view, operand), is_copied) in
+            [a, b].into_iter().zip(&mut operands).zip(self.conjugates(a.dtype()))
+        {
+            if is_copied {
+                let bytes = copy_bytes(view.shape(), view.dtype());
+                let (copy, rest) =
+                    scratch.split_at_mut_checked(bytes).ok_or(OpError::Internal("scratch is too small"))?;
+                scratch = rest;
+                let copy = &mut copy[..view.bytes().len()];
+                let mut to = TensorViewMut::new(view.dtype(), *view.shape(), copy)
+                    .ok_or(OpError::Internal("a copy is of another size"))?;
+                conjugate(run.pool, Src::View(view), &mut to)?;
+                *operand = to.into_bytes();
+            }
+        }
+        let [a_bytes, b_bytes] = operands;
+        multiply(run.pool, a.dtype(), &layout.kernel(run.pool.isa()), (a_bytes, b_bytes, out), scratch)
     }
 }
 

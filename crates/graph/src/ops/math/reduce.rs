@@ -1,8 +1,8 @@
 //! Reductions over axes: Sum, Mean, Prod, Max, Min, EuclideanNorm, All, Any.
 //!
 //! Inputs: the tensor, and its axes (int32 or int64, a scalar or a vector, negative ones count from the end; none keeps
-//! every element). Shape: the input's without those axes, or with 1 for each with `keep_dims`. Types: every number; All
-//! and Any of bools. A reduction to an axis that is not there, or to one twice, is refused.
+//! every element). Shape: the input's without those axes, or with 1 for each with `keep_dims`. Types: every number, of
+//! Max and Min but complex ones; All and Any of bools. A reduction to an axis that is not there, or to one twice, is refused.
 
 use tightfit_core::{DType, MAX_RANK};
 use tightfit_kernels::{ReduceOp, mean_middle_axis, reduce};
@@ -62,7 +62,8 @@ impl Reduce {
     fn supports(&self, dtype: DType) -> bool {
         match self.op {
             ReduceOp::All | ReduceOp::Any => dtype == DType::Bool,
-            _ => dtype.is_float() || dtype.is_integer(),
+            ReduceOp::Max | ReduceOp::Min => dtype.is_float() || dtype.is_integer(),
+            _ => dtype.is_float() || dtype.is_integer() || dtype.is_complex(),
         }
     }
 

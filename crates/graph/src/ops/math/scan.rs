@@ -47,7 +47,7 @@ impl Operator for Scan {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, axis) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
-        if !(input.dtype.is_float() || input.dtype.is_integer()) {
+        if !(input.dtype.is_float() || input.dtype.is_integer() || input.dtype.is_complex()) {
             return Err(OpError::input(0, format!("is of type {}; numbers are needed", input.dtype)));
         }
         shared::need_type(1, axis, &[DType::I32, DType::I64])?;

@@ -74,7 +74,9 @@ impl Operator for Segments {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (data, ids) = (shared::input(inputs, 0)?, shared::input(inputs, IDS)?);
-        if !(data.dtype.is_float() || data.dtype.is_integer()) {
+        let is_most = matches!(self.op, SegmentOp::Max | SegmentOp::Min);
+        let is_complex = data.dtype.is_complex() && !is_most;
+        if !(data.dtype.is_float() || data.dtype.is_integer() || is_complex) {
             return Err(OpError::input(0, format!("is of type {}; numbers are needed", data.dtype)));
         }
         shared::need_type(IDS, ids, &[DType::I32, DType::I64])?;
