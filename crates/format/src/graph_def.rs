@@ -104,7 +104,7 @@ pub enum ListValue {
 }
 
 /// A shape that may be unknown in part (tensor_shape.proto).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct TensorShapeDef {
     /// The dimensions, -1 where unknown; `None` when even their number is.
     pub dims: Option<Vec<i64>>,

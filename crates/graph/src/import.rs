@@ -1,6 +1,7 @@
 //! GraphDef -> [`Graph`]: only what the fetched tensors need, and all that cannot be run in one error.
 
 mod calls;
+mod captures;
 mod constants;
 mod control_flow;
 mod half;

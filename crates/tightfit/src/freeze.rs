@@ -82,6 +82,7 @@ pub fn freeze(
     };
     let fetched = plain(&mut described.def, &import, budget)?;
     drop(import);
+    check_no_variables(path, &described.def)?;
     let mut frozen = Frozen { nodes: described.def.nodes.len(), ..Frozen::default() };
     for node in &mut described.def.nodes {
         tidy(node);
@@ -104,6 +105,25 @@ pub fn freeze(
     process::end_phase();
     frozen.bytes = write(&described.def, output, stop, budget)?;
     Ok(frozen)
+}
+
+/// # Errors
+/// [`Error::Data`] for a variable that is left, because the graph assigns it.
+fn check_no_variables(path: &Path, def: &GraphDef) -> Result<(), Error> {
+    let is_variable = |node: &&NodeDef| matches!(&*node.op, "VarHandleOp" | "VariableV2" | "Variable");
+    let mut nodes = def.nodes.iter().chain(def.functions.iter().flat_map(|function| &function.nodes));
+    let Some(variable) = nodes.find(is_variable) else { return Ok(()) };
+    let takes = |node: &&NodeDef| {
+        let is_read = node.op.contains("Read") || &*node.op == "Identity";
+        !is_read && node.inputs.iter().any(|input| split_name(input).0 == &*variable.name)
+    };
+    let user = def.nodes.iter().find(takes);
+    let user = user.map_or(String::new(), |node| format!(" by node '{}' ({})", node.name, node.op));
+    let why = format!(
+        "variable '{}' is assigned{user}, so it is no constant; name outputs with --fetch that need no assignment",
+        variable.name
+    );
+    Err(Error::data(path, why))
 }
 
 /// The operators that fill the model's tables, where it has any: who runs the result has to run them first.

@@ -5,7 +5,7 @@ use tightfit_core::MemoryBudget;
 use tightfit_format::{AttrValue, FunctionDef, GraphDef, ListValue, NodeDef};
 
 use super::variables::Graph;
-use super::{ImportOptions, calls, similar, split_name, variables};
+use super::{ImportOptions, calls, captures, similar, split_name, variables};
 use crate::error::GraphError;
 
 /// A tensor that was asked for.
@@ -44,7 +44,9 @@ pub fn plain(
     budget: &MemoryBudget,
 ) -> Result<Vec<Fetched>, GraphError> {
     let (options, shown) = options.ports.resolve(options);
-    prepare(def, &options, budget, false)?;
+    calls::inline(def, &options)?;
+    captures::give_values(def, &options)?;
+    variables::freeze(def, &options, budget, false)?;
     let graph = Graph::new(def)?;
     for tensor in &options.fetches {
         let name = split_name(tensor).0;
