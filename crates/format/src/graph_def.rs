@@ -8,6 +8,7 @@ mod schema;
 mod segments;
 mod tensor;
 mod write;
+mod write_saved_model;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub use meta_graph::{MetaGraphDef, MetaInfo, SignatureDef, TensorInfo, saved_mod
 pub use segments::Segments;
 pub use tensor::{InlineBytes, TensorContent, TensorDef};
 pub use write::GraphWriter;
+pub use write_saved_model::{SavedModelDef, SaverDef, VariableDef};
 
 use decode::{Decoder, GraphParts};
 

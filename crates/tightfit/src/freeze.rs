@@ -109,7 +109,7 @@ pub fn freeze(
 
 /// # Errors
 /// [`Error::Data`] for a variable that is left, because the graph assigns it.
-fn check_no_variables(path: &Path, def: &GraphDef) -> Result<(), Error> {
+pub(crate) fn check_no_variables(path: &Path, def: &GraphDef) -> Result<(), Error> {
     let is_variable = |node: &&NodeDef| matches!(&*node.op, "VarHandleOp" | "VariableV2" | "Variable");
     let mut nodes = def.nodes.iter().chain(def.functions.iter().flat_map(|function| &function.nodes));
     let Some(variable) = nodes.find(is_variable) else { return Ok(()) };
@@ -127,7 +127,7 @@ fn check_no_variables(path: &Path, def: &GraphDef) -> Result<(), Error> {
 }
 
 /// The operators that fill the model's tables, where it has any: who runs the result has to run them first.
-fn table_initializers(described: &Described) -> Vec<String> {
+pub(crate) fn table_initializers(described: &Described) -> Vec<String> {
     let is_table = |node: &NodeDef| node.op.contains("HashTable") || node.op.starts_with("LookupTable");
     let (def, info) = (&described.def, &described.info);
     let mut nodes = def.nodes.iter().chain(def.functions.iter().flat_map(|function| &function.nodes));
@@ -142,7 +142,7 @@ fn table_initializers(described: &Described) -> Vec<String> {
 }
 
 /// Takes off a node what means something only where it was saved.
-fn tidy(node: &mut NodeDef) {
+pub(crate) fn tidy(node: &mut NodeDef) {
     node.device = None;
     node.attrs.retain(|(name, _)| &**name != "_class");
 }
@@ -167,10 +167,10 @@ fn write(def: &GraphDef, output: &Path, stop: &AtomicBool, budget: &MemoryBudget
 }
 
 /// Counts what goes through, and ends when it is asked to.
-struct Counted<'s, W> {
-    out: W,
-    bytes: u64,
-    stop: &'s AtomicBool,
+pub(crate) struct Counted<'s, W> {
+    pub out: W,
+    pub bytes: u64,
+    pub stop: &'s AtomicBool,
 }
 
 impl<W: Write> Write for Counted<'_, W> {
@@ -189,7 +189,7 @@ impl<W: Write> Write for Counted<'_, W> {
 }
 
 /// What went wrong while values were copied: reading them, the memory, or the output.
-fn of_writing(output: &Path, error: io::Error) -> Error {
+pub(crate) fn of_writing(output: &Path, error: io::Error) -> Error {
     let inner = match error.downcast::<Error>() {
         Ok(own) => return own,
         Err(error) => error,

@@ -16,6 +16,7 @@ mod lines;
 mod model;
 mod nested;
 mod outputs;
+pub mod partition;
 pub mod pipeline;
 pub mod process;
 mod progress;

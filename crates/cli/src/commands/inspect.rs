@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use tightfit::display_bytes;
+use tightfit::partition::Manifest;
 use tightfit::inspect::{Endpoint, Inspection, Signature, inspect};
 
 use super::open_memory;
@@ -42,6 +43,9 @@ const OPERATORS_PER_LINE: usize = 4;
 /// # Errors
 /// What is wrong with the model's file.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
+    if let Some(manifest) = Manifest::read(&flags.model)? {
+        return super::parts::inspect(&flags.model, &manifest, flags.json.json);
+    }
     let memory = open_memory(&flags.memory)?;
     let inspection = inspect(&stdin::path_of(&flags.model)?, &flags.source.source(), &memory.budget)?;
     match flags.json.json {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use tightfit::fit::{Bound, Fit};
+use tightfit::partition::Manifest;
 use tightfit::plan::{PlanReport, Rectangle, StepReport};
 use tightfit::sink::{SinkFormat, SinkNeed};
 use tightfit::{Error, FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
@@ -67,6 +68,9 @@ const SHOWN_AT_PEAK: usize = 6;
 pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     let path = flags.job.take_model("plan")?;
     let Flags { job, plan, json } = &flags;
+    if let Some(manifest) = Manifest::read(&path)? {
+        return super::parts::plan(&path, &manifest, job, json.json, given);
+    }
     if !job.inputs.input.is_empty() && !plan.text {
         // What a run of the same flags will need.
         let (options, fit) = Call::read(&path, job, given, Wishes::default())?.plan()?;
@@ -124,7 +128,7 @@ fn show(
 
 /// What input takes when nothing is said of it: the batch in use and one read ahead, and what reads them. With it the
 /// smallest size that is shown suffices for fed tensors and for arrays; decoding images takes more.
-fn pipeline_bytes(graph: &Graph) -> u64 {
+pub(super) fn pipeline_bytes(graph: &Graph) -> u64 {
     let inputs = graph.inputs.iter().map(|port| {
         let fact = graph.fact(port.value);
         fact.dims.concrete().map_or(0, |shape| (shape.elements() * fact.dtype.bytes()) as u64)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
+use tightfit::partition::Manifest;
 use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, ShardedJob};
 use tightfit::sink::{self, Labels, RowPlace, Rows, Sink, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
@@ -66,9 +67,9 @@ pub struct Wishes {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     #[command(flatten)]
-    json: JsonFlag,
+    pub(super) json: JsonFlag,
     #[command(flatten)]
-    quiet: QuietFlag,
+    pub(super) quiet: QuietFlag,
 }
 
 /// The flags among them that make sense for a data set only.
@@ -87,6 +88,9 @@ const MAX_SHARD_ROWS: usize = 1 << 40;
 /// What is wrong with the model or the data, and a job that does not fit.
 pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     let path = flags.job.take_model("run")?;
+    if let Some(manifest) = Manifest::read(&path)? {
+        return super::parts::run(&path, &manifest, &flags.job, &flags.wishes, given);
+    }
     let Flags { job, wishes } = flags;
     // Hours later it would be too late to say so.
     if let Some(folder) = wishes.report.as_deref().and_then(Path::parent)
