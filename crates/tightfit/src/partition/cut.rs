@@ -19,6 +19,9 @@ pub enum Cut {
 /// How much larger than the mean the largest part may be, in percent, as long as some cut allows it.
 const IMBALANCE: [u64; 5] = [110, 125, 150, 200, 300];
 
+/// What more even parts may carry of what the cheapest ones do, in percent.
+const WORTH_PERCENT: u64 = 102;
+
 /// The part of each node; those that are constants or inputs have none.
 pub type Parts = Vec<Option<usize>>;
 
@@ -180,10 +183,12 @@ fn by_bytes(
     let least = spans.fewest(most).ok_or_else(|| spans.too_large(def, layout, &ends, most))?;
     let total: u64 = spans.largest_total();
     let mean = total.div_ceil(least as u64);
-    let mut bounds: Vec<u64> = IMBALANCE.iter().map(|percent| (mean / 100 * percent).min(most)).collect();
+    let mut bounds: Vec<u64> = IMBALANCE.iter().map(|percent| (mean.saturating_mul(*percent) / 100).min(most)).collect();
     bounds.push(most);
-    let chosen = bounds.into_iter().find_map(|bound| spans.cheapest(&ends, bound, least));
-    let chosen = chosen.ok_or("no cut is possible")?;
+    let (_, cheapest) = spans.cheapest(&ends, most, least).ok_or("no cut is possible")?;
+    let allowed = cheapest.saturating_mul(WORTH_PERCENT) / 100;
+    let mut even = bounds.into_iter().filter_map(|bound| spans.cheapest(&ends, bound, least));
+    let (chosen, _) = even.find(|(_, carried)| *carried <= allowed).ok_or("no cut is possible")?;
     let mut parts = vec![None; def.nodes.len()];
     for (number, pair) in chosen.windows(2).enumerate() {
         layout.order[pair[0]..pair[1]].iter().for_each(|node| parts[*node] = Some(number));
@@ -241,8 +246,9 @@ impl Spans {
         parts.last().copied().flatten()
     }
 
-    /// The ends of exactly `count` parts of at most `most` bytes that carry the least, and among those the most even.
-    fn cheapest(&self, ends: &[Place], most: u64, count: usize) -> Option<Vec<usize>> {
+    /// The ends of exactly `count` parts of at most `most` bytes that carry the least, and among those the most even; and
+    /// what they carry.
+    fn cheapest(&self, ends: &[Place], most: u64, count: usize) -> Option<(Vec<usize>, u64)> {
         type Best = Option<(u64, u64, usize)>;
         let mut rows: Vec<Vec<Best>> = vec![vec![None; ends.len()]];
         rows[0][0] = Some((0, 0, 0));
@@ -261,6 +267,7 @@ impl Spans {
             rows.push(row);
         }
         let mut end = ends.len() - 1;
+        let (carried, ..) = rows[count][end]?;
         let mut chosen = vec![ends[end].at];
         for part in (1..=count).rev() {
             let (_, _, begin) = rows[part][end]?;
@@ -268,7 +275,7 @@ impl Spans {
             end = begin;
         }
         chosen.reverse();
-        Some(chosen)
+        Some((chosen, carried))
     }
 
     /// Which node, or which nodes that cannot be cut apart, take more than a part may have.
