@@ -4,6 +4,7 @@
 mod decode;
 pub(crate) mod mapped_package;
 mod meta_graph;
+mod scaled;
 mod schema;
 mod segments;
 mod tensor;
@@ -19,6 +20,7 @@ use crate::proto::text::TextReader;
 use crate::proto::wire::WireReader;
 use crate::source::{Cursor, SourceFile};
 pub use meta_graph::{MetaGraphDef, MetaInfo, SignatureDef, TensorInfo, saved_model_file, saved_model_tags};
+pub use scaled::Scaled;
 pub use segments::Segments;
 pub use tensor::{InlineBytes, TensorContent, TensorDef};
 pub use write::GraphWriter;

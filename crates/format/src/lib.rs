@@ -36,7 +36,7 @@ pub use detect::{ModelFormat, detect};
 pub use error::{FormatError, Place, Problem};
 pub use graph_def::{
     ArgDef, AttrValue, FunctionDef, GraphDef, GraphWriter, InlineBytes, ListValue, MetaGraphDef, MetaInfo,
-    NameAttrList, NodeDef, SavedModelDef, SaverDef, Segments, SignatureDef, TensorContent, TensorDef, TensorInfo, TensorShapeDef, VariableDef,
+    NameAttrList, NodeDef, SavedModelDef, SaverDef, Scaled, Segments, SignatureDef, TensorContent, TensorDef, TensorInfo, TensorShapeDef, VariableDef,
     saved_model_file, saved_model_tags,
 };
 pub use source::{Cursor, SourceFile};

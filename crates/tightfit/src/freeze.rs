@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tightfit_core::MemoryBudget;
 use tightfit_format::whole::WholeFile;
 use tightfit_format::{FormatError, GraphDef, GraphWriter, NodeDef};
-use tightfit_graph::import::{Fetched, plain, split_name};
+use tightfit_graph::import::{Fetched, PortNames, plain, split_name};
 use tightfit_graph::{GraphError, ImportOptions};
 
 use crate::error::Error;
@@ -83,9 +83,18 @@ pub fn freeze(
     let fetched = plain(&mut described.def, &import, budget)?;
     drop(import);
     check_no_variables(path, &described.def)?;
-    let mut frozen = Frozen { nodes: described.def.nodes.len(), ..Frozen::default() };
-    for node in &mut described.def.nodes {
-        tidy(node);
+    described.def.nodes.iter_mut().for_each(tidy);
+    let mut frozen = frozen(&described.def, &ports, fetched, keep);
+    // What has read the description is not needed to write it.
+    process::end_phase();
+    frozen.bytes = write(&described.def, output, stop, budget)?;
+    Ok(frozen)
+}
+
+/// What is told of a graph that is written.
+pub(crate) fn frozen(def: &GraphDef, ports: &PortNames, fetched: Vec<Fetched>, keep: Vec<String>) -> Frozen {
+    let mut frozen = Frozen { nodes: def.nodes.len(), ..Frozen::default() };
+    for node in &def.nodes {
         if let Some(tightfit_format::AttrValue::Tensor(tensor)) = node.attr("value") {
             frozen.constants += 1;
             frozen.constant_bytes += tensor.bytes().unwrap_or(0);
@@ -101,10 +110,7 @@ pub fn freeze(
     };
     frozen.outputs = fetched.into_iter().map(shown).collect();
     frozen.init_ops = keep;
-    // What has read the description is not needed to write it.
-    process::end_phase();
-    frozen.bytes = write(&described.def, output, stop, budget)?;
-    Ok(frozen)
+    frozen
 }
 
 /// # Errors
@@ -147,7 +153,8 @@ pub(crate) fn tidy(node: &mut NodeDef) {
     node.attrs.retain(|(name, _)| &**name != "_class");
 }
 
-fn write(def: &GraphDef, output: &Path, stop: &AtomicBool, budget: &MemoryBudget) -> Result<u64, Error> {
+/// Writes a graph, and returns its bytes.
+pub(crate) fn write(def: &GraphDef, output: &Path, stop: &AtomicBool, budget: &MemoryBudget) -> Result<u64, Error> {
     let at = |error: io::Error| of_writing(output, error);
     let mut file = WholeFile::create(output).map_err(at)?;
     let _buffer = budget.try_reserve("writing the frozen graph", WRITE_BYTES as u64)?;

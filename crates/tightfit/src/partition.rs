@@ -104,7 +104,7 @@ pub fn partition(
 }
 
 /// The tensors that no node takes: what a graph without a signature computes.
-fn results(def: &GraphDef) -> Vec<Fetched> {
+pub(crate) fn results(def: &GraphDef) -> Vec<Fetched> {
     let used: std::collections::HashSet<&str> = def
         .nodes
         .iter()

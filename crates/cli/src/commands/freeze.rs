@@ -67,7 +67,8 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     }
 }
 
-fn json(output: &str, frozen: &Frozen) -> Value {
+/// The same for programs.
+pub(super) fn json(output: &str, frozen: &Frozen) -> Value {
     let pairs = |list: &[(String, String)]| {
         Value::Object(list.iter().map(|(name, tensor)| (name.clone(), json!(tensor))).collect())
     };
@@ -84,7 +85,8 @@ fn json(output: &str, frozen: &Frozen) -> Value {
     })
 }
 
-fn text(output: &str, frozen: &Frozen) -> String {
+/// What was written, to read.
+pub(super) fn text(output: &str, frozen: &Frozen) -> String {
     let Frozen { bytes, nodes, constants, constant_bytes, .. } = frozen;
     let mut text = format!(
         "{output}: {}, {nodes} nodes, {constants} constants with {}\n",

@@ -6,6 +6,7 @@ mod data;
 mod freeze;
 mod inspect;
 mod man;
+mod optimize;
 mod partition;
 mod parts;
 mod plan;
@@ -31,6 +32,7 @@ pub enum Command {
     Run(run::Flags),
     Bench(bench::Flags),
     Freeze(freeze::Flags),
+    Optimize(optimize::Flags),
     Partition(partition::Flags),
     #[command(subcommand)]
     Records(records::Command),
@@ -52,6 +54,7 @@ impl Command {
             Command::Run(flags) => run::run(flags, given),
             Command::Bench(flags) => bench::run(&flags, start),
             Command::Freeze(flags) => freeze::run(&flags),
+            Command::Optimize(flags) => optimize::run(&flags),
             Command::Partition(flags) => partition::run(&flags),
             Command::Records(command) => command.run(),
             Command::Data(command) => command.run(),
