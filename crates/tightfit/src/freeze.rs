@@ -154,7 +154,12 @@ pub(crate) fn tidy(node: &mut NodeDef) {
 }
 
 /// Writes a graph, and returns its bytes.
-pub(crate) fn write(def: &GraphDef, output: &Path, stop: &AtomicBool, budget: &MemoryBudget) -> Result<u64, Error> {
+pub(crate) fn write(
+    def: &GraphDef,
+    output: &Path,
+    stop: &AtomicBool,
+    budget: &MemoryBudget,
+) -> Result<u64, Error> {
     let at = |error: io::Error| of_writing(output, error);
     let mut file = WholeFile::create(output).map_err(at)?;
     let _buffer = budget.try_reserve("writing the frozen graph", WRITE_BYTES as u64)?;

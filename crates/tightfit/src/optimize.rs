@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::freeze::{Frozen, check_no_variables, frozen, table_initializers, tidy, write};
 use crate::model::{Described, ModelSource, NAMES};
 use crate::process;
+pub(crate) use duplicates::are_same_values;
 use nodes::Nodes;
 
 /// A pass, by transform_graph's name.
@@ -197,7 +198,8 @@ fn feed(def: &mut GraphDef, inputs: &[String]) -> Result<Vec<String>, Error> {
     for input in inputs {
         let name = split_name(input).0;
         let node = def.nodes.iter_mut().find(|node| &*node.name == name);
-        let node = node.ok_or_else(|| Error::Usage(format!("--input {input}: the model has no such node")))?;
+        let node =
+            node.ok_or_else(|| Error::Usage(format!("--input {input}: the model has no such node")))?;
         if !node.op.starts_with("Placeholder") {
             let dtype = tightfit_graph::import::output_type(node, 0).ok_or_else(|| {
                 Error::Usage(format!("--input {input}: the type of what {} gives is not known", node.op))

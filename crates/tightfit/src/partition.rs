@@ -90,16 +90,16 @@ pub fn partition(
         let (dtype, shape) = kind(tensor)?;
         if shape.dims.is_none() { Some(UNKNOWN_BYTES) } else { Some(row_bytes(dtype, &shape)) }
     };
-    let (parts, count) = cut::cut(def, &layout, &options.cut, &carried).map_err(|why| {
-        Error::Usage(format!("{}: {why}", path.display()))
-    })?;
+    let (parts, count) = cut::cut(def, &layout, &options.cut, &carried)
+        .map_err(|why| Error::Usage(format!("{}: {why}", path.display())))?;
     let mut outputs = Vec::with_capacity(fetched.len());
     for Fetched { name, tensor } in fetched {
         let index = layout.find(&tensor).map_err(|name| missing(path, &name))?;
         outputs.push((name, (index, tightfit_graph::import::split_name(&tensor).1)));
     }
     let input_name = |node: &str| ports.input_key(node).unwrap_or(node).to_string();
-    let whole = Whole { def, layout: &layout, parts: &parts, count, outputs, kinds: &kind, input_name: &input_name };
+    let whole =
+        Whole { def, layout: &layout, parts: &parts, count, outputs, kinds: &kind, input_name: &input_name };
     write(path, &whole, &carried, output, stop, budget)
 }
 
@@ -114,7 +114,10 @@ pub(crate) fn results(def: &GraphDef) -> Vec<Fetched> {
     let is_result = |node: &&tightfit_format::NodeDef| {
         !used.contains(&*node.name) && tightfit_graph::import::is_result(&node.op)
     };
-    let fetched = |node: &tightfit_format::NodeDef| Fetched { name: node.name.to_string(), tensor: node.name.to_string() };
+    let fetched = |node: &tightfit_format::NodeDef| Fetched {
+        name: node.name.to_string(),
+        tensor: node.name.to_string(),
+    };
     def.nodes.iter().filter(is_result).map(fetched).collect()
 }
 
@@ -134,7 +137,9 @@ impl Facts {
             return Some(known.clone());
         }
         let dtype = match node.attr("dtype") {
-            Some(AttrValue::Type(dtype)) if matches!(&*node.op, "Placeholder" | "PlaceholderWithDefault") => *dtype,
+            Some(AttrValue::Type(dtype)) if matches!(&*node.op, "Placeholder" | "PlaceholderWithDefault") => {
+                *dtype
+            }
             _ => DataType::from(output_type(node, output as usize)?).0,
         };
         let shape = match node.attr("shape") {
@@ -205,22 +210,31 @@ fn write(
         manifest.parts.push(describe(whole, &made, name, carried));
     }
     // What no part takes, nobody needs to give.
-    inputs.retain(|name| manifest.parts.iter().any(|part| part.inputs.iter().any(|port| port.tensor == *name)));
+    inputs
+        .retain(|name| manifest.parts.iter().any(|part| part.inputs.iter().any(|port| port.tensor == *name)));
     manifest.inputs = inputs;
     fs::write(folder.path().join(MANIFEST), manifest.to_text()).map_err(at)?;
     folder.commit().map_err(at)?;
     Ok(manifest)
 }
 
-fn describe(whole: &Whole<'_>, made: &PartGraph, folder: String, carried: &dyn Fn(Tensor) -> Option<u64>) -> Part {
+fn describe(
+    whole: &Whole<'_>,
+    made: &PartGraph,
+    folder: String,
+    carried: &dyn Fn(Tensor) -> Option<u64>,
+) -> Part {
     let port = |tensor: String, (key, info): &(Box<str>, tightfit_format::TensorInfo)| PartPort {
         key: key.to_string(),
         tensor,
-        dtype: DataType(info.dtype).dtype().map_or_else(|| DataType(info.dtype).to_string(), |dtype| dtype.to_string()),
+        dtype: DataType(info.dtype)
+            .dtype()
+            .map_or_else(|| DataType(info.dtype).to_string(), |dtype| dtype.to_string()),
         shape: info.shape.dims.clone(),
     };
     let SignatureDef { inputs, outputs, .. } = &made.signature;
-    let given = |key: &str| made.gives.iter().find(|(own, _)| own == key).map(|(_, tensor)| whole.key(*tensor));
+    let given =
+        |key: &str| made.gives.iter().find(|(own, _)| own == key).map(|(_, tensor)| whole.key(*tensor));
     Part {
         folder,
         inputs: inputs.iter().map(|own| port(own.0.to_string(), own)).collect(),

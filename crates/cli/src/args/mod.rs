@@ -15,8 +15,8 @@ use crate::failure::Failure;
 use crate::{style, table};
 
 pub use flags::{
-    DataFlags, JobFlags, JsonFlag, LimitFlags, MemoryFlag, OutputFlag, QuietFlag, ResultFlags, SourceFlags,
-    SpecArg,
+    DataFlags, JobFlags, JsonFlag, LimitFlags, MemoryFlag, OutputFlag, QuietFlag, ResultFlags, ScopeFlags,
+    SourceFlags, SpecArg,
 };
 pub use long::Lists;
 pub use values::{BatchSize, count, seconds, shape, size, whole};

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use tightfit::freeze::{FreezeOptions, Frozen, freeze};
 use tightfit::display_bytes;
+use tightfit::freeze::{FreezeOptions, Frozen, freeze};
 
 use super::{Limits, open_to_write};
 use crate::args::{JsonFlag, LimitFlags, QuietFlag, SourceFlags};

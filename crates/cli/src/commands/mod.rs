@@ -12,6 +12,7 @@ mod parts;
 mod plan;
 mod records;
 mod run;
+mod weights;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

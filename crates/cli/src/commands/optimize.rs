@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 use tightfit::display_bytes;
-use tightfit::optimize::{Optimized, OptimizeOptions, Transform, optimize};
+use tightfit::optimize::{OptimizeOptions, Optimized, Transform, optimize};
 
 use super::freeze::{json as frozen_json, text as frozen_text};
 use super::{Limits, open_to_write};
@@ -97,7 +97,8 @@ fn json(output: &str, optimized: &Optimized) -> Value {
 }
 
 fn text(output: &str, optimized: &Optimized) -> String {
-    let passes = optimized.passes.iter().map(|(name, changed)| vec![(*name).to_string(), changed.to_string()]);
+    let passes =
+        optimized.passes.iter().map(|(name, changed)| vec![(*name).to_string(), changed.to_string()]);
     format!(
         "{}Before: {}, constants with {}\nTransforms\n{}",
         frozen_text(output, &optimized.frozen),

@@ -23,7 +23,17 @@ use crate::table::{columns, count_of, print};
 
 /// Flags that are for models that are in one piece.
 const OF_WHOLE_MODELS: [&str; 11] = [
-    "fetch", "signature", "tags", "checkpoint", "batch", "shape", "resume", "shard-rows", "show", "report", "html",
+    "fetch",
+    "signature",
+    "tags",
+    "checkpoint",
+    "batch",
+    "shape",
+    "resume",
+    "shard-rows",
+    "show",
+    "report",
+    "html",
 ];
 
 fn check_flags(given: &Given) -> Result<(), Failure> {
@@ -62,7 +72,8 @@ pub(super) fn run(
     let limits = Limits::of(&flags.limits);
     let memory = limits.open()?;
     let budget = &memory.budget;
-    let labels = flags.results.labels.as_ref().map(|path| Labels::read(path, budget)).transpose()?.map(Arc::new);
+    let labels =
+        flags.results.labels.as_ref().map(|path| Labels::read(path, budget)).transpose()?.map(Arc::new);
     let labels_bytes = labels.as_ref().map_or(0, |labels| labels.memory_bytes());
     let mut sink = sink::create(output.as_deref(), SinkOptions { top: flags.results.top, labels })?;
     let options = FitOptions {
@@ -83,7 +94,13 @@ pub(super) fn run(
             is_whole: true,
             sources: &|_| RowPlace::default(),
         })?;
-        summary = Summary { rows: rows as u64, batch: rows, lines: *lines, memory_bytes: limits.memory_bytes, ..Summary::default() };
+        summary = Summary {
+            rows: rows as u64,
+            batch: rows,
+            lines: *lines,
+            memory_bytes: limits.memory_bytes,
+            ..Summary::default()
+        };
         Ok(())
     })?;
     process::end_phase();

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use tightfit::partition::Manifest;
 use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, ShardedJob};
+use tightfit::partition::Manifest;
 use tightfit::sink::{self, Labels, RowPlace, Rows, Sink, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{

@@ -95,7 +95,9 @@ impl SavedModelDef<'_> {
                 bytes(entry, 1, collection.as_bytes())?;
                 entry.message(2, &|collection| {
                     collection.message(2, &|list| {
-                        self.variables.iter().try_for_each(|v| list.message(1, &|sink| variable_fields(sink, v)))
+                        self.variables
+                            .iter()
+                            .try_for_each(|v| list.message(1, &|sink| variable_fields(sink, v)))
                     })
                 })
             })?;

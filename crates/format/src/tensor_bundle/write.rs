@@ -49,7 +49,8 @@ impl<W: Write> BundleWriter<W> {
     /// Those of the output, of the budget, and a [`crate::FormatError`] inside an [`io::Error`] for values that cannot be
     /// read, strings among them.
     pub fn tensor(&mut self, name: &str, tensor: &TensorDef, source: &SourceFile) -> io::Result<()> {
-        let strings = || io::Error::new(io::ErrorKind::InvalidInput, format!("'{name}' has no plain elements"));
+        let strings =
+            || io::Error::new(io::ErrorKind::InvalidInput, format!("'{name}' has no plain elements"));
         let bytes = tensor.bytes().ok_or_else(strings)?;
         let mut crc = 0;
         let mut done = 0;
@@ -158,7 +159,9 @@ mod tests {
         let large = tensor(&[300, 1000], same);
         writer.tensor("b", &in_file, &source).unwrap();
         writer.tensor("a/large", &large, &source).unwrap();
-        writer.tensor("none", &tensor(&[0, 3], TensorContent::Inline(InlineBytes::Small([].into()))), &source).unwrap();
+        writer
+            .tensor("none", &tensor(&[0, 3], TensorContent::Inline(InlineBytes::Small([].into()))), &source)
+            .unwrap();
         let strings = TensorDef { dtype: 7, shape: vec![1], content: TensorContent::Strings(vec![]) };
         assert!(writer.tensor("s", &strings, &source).is_err());
         writer.finish(std::fs::File::create(&index).unwrap()).unwrap();

@@ -84,7 +84,11 @@ fn keep_functions(def: &mut GraphDef) {
 /// Calls `each` with the functions of `def` that `nodes` name, and those that these name.
 pub fn functions_of<'d>(def: &'d GraphDef, nodes: &[NodeDef], each: &mut dyn FnMut(&'d FunctionDef)) {
     let marks = named_functions(def, nodes);
-    def.functions.iter().zip(marks).filter(|(_, is_named)| *is_named).for_each(|(function, _)| each(function));
+    def.functions
+        .iter()
+        .zip(marks)
+        .filter(|(_, is_named)| *is_named)
+        .for_each(|(function, _)| each(function));
 }
 
 fn named_functions(def: &GraphDef, nodes: &[NodeDef]) -> Vec<bool> {

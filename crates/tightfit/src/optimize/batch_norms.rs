@@ -89,7 +89,9 @@ fn norm(nodes: &Nodes, def: &GraphDef, index: usize) -> Result<Option<Norm>, Err
             }
             Ok(None)
         }
-        ("FusedBatchNorm" | "FusedBatchNormV2" | "FusedBatchNormV3", [value, rest @ ..]) if rest.len() == 4 => {
+        ("FusedBatchNorm" | "FusedBatchNormV2" | "FusedBatchNormV3", [value, rest @ ..])
+            if rest.len() == 4 =>
+        {
             let is_training = !matches!(node.attr("is_training"), Some(AttrValue::Bool(false)));
             let others = nodes.list().iter().flat_map(|node| &node.inputs);
             let takes_others = others.into_iter().any(|input| {
@@ -117,7 +119,8 @@ fn norm(nodes: &Nodes, def: &GraphDef, index: usize) -> Result<Option<Norm>, Err
                 .map(|(gamma, variance)| f64::from(*gamma) / (f64::from(*variance) + epsilon).sqrt())
                 .collect();
             let shift = beta.iter().zip(mean).zip(&scale);
-            let shift = shift.map(|((beta, mean), scale)| (f64::from(*beta) - f64::from(*mean) * scale) as f32);
+            let shift =
+                shift.map(|((beta, mean), scale)| (f64::from(*beta) - f64::from(*mean) * scale) as f32);
             let shift = Some(shift.collect());
             Ok(Some(Norm { from, scale: scale.iter().map(|scale| *scale as f32).collect(), shift }))
         }

@@ -20,7 +20,12 @@ const MOST_BYTES: u64 = 1 << 20;
 const GROUP_BYTES: u64 = 4 << 20;
 
 /// Folds constants. Returns how many nodes have become constants.
-pub fn fold(nodes: &mut Nodes, def: &mut GraphDef, path: &Path, budget: &MemoryBudget) -> Result<usize, Error> {
+pub fn fold(
+    nodes: &mut Nodes,
+    def: &mut GraphDef,
+    path: &Path,
+    budget: &MemoryBudget,
+) -> Result<usize, Error> {
     let is_constant = constants(nodes);
     let roots = roots(nodes, &is_constant);
     if roots.is_empty() {
@@ -194,7 +199,10 @@ impl Folder<'_> {
             let (Some(name), Some(view)) = (outputs.name(index), outputs.tensor(index)) else { continue };
             let content = TensorContent::Inline(InlineBytes::Small(view.bytes().into()));
             let shape = view.shape().iter().map(|dim| *dim as i64).collect();
-            found.push((name.to_string(), TensorDef { dtype: DataType::from(view.dtype()).0, shape, content }));
+            found.push((
+                name.to_string(),
+                TensorDef { dtype: DataType::from(view.dtype()).0, shape, content },
+            ));
         }
         Ok(())
     }

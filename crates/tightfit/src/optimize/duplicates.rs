@@ -66,7 +66,8 @@ pub fn merge(nodes: &mut Nodes, source: &SourceFile) -> Result<usize, Error> {
 
 /// One more than the last output that is taken.
 fn outputs(list: &[NodeDef], name: &str) -> u32 {
-    let taken = list.iter().flat_map(|node| &node.inputs).map(|input| tightfit_graph::import::split_name(input));
+    let taken =
+        list.iter().flat_map(|node| &node.inputs).map(|input| tightfit_graph::import::split_name(input));
     taken.filter(|(node, _)| *node == name).map(|(_, output)| output + 1).max().unwrap_or(1)
 }
 

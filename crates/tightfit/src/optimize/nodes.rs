@@ -52,7 +52,8 @@ impl Nodes {
     pub fn add(&mut self, mut node: NodeDef) -> Box<str> {
         let wanted = node.name.clone();
         let numbered = (1..).map(|n| format!("{wanted}_{n}").into_boxed_str());
-        let free = std::iter::once(wanted.clone()).chain(numbered).find(|name| !self.names.contains_key(name));
+        let free =
+            std::iter::once(wanted.clone()).chain(numbered).find(|name| !self.names.contains_key(name));
         node.name = free.unwrap_or_default();
         let name = node.name.clone();
         self.names.insert(name.clone(), self.list.len());
@@ -62,7 +63,8 @@ impl Nodes {
 
     /// For each node how often others take it, with control edges, and once more where it is kept.
     pub fn users(&self) -> Vec<usize> {
-        let mut users: Vec<usize> = (0..self.list.len()).map(|index| usize::from(self.is_kept(index))).collect();
+        let mut users: Vec<usize> =
+            (0..self.list.len()).map(|index| usize::from(self.is_kept(index))).collect();
         for input in self.list.iter().flat_map(|node| &node.inputs) {
             if let Some(index) = self.find(input) {
                 users[index] += 1;
@@ -189,7 +191,8 @@ impl Nodes {
             let mut changed = 0;
             for node in &mut self.list {
                 let before = node.inputs.len();
-                node.inputs.retain(|input| input.strip_prefix('^').is_none_or(|name| !has_no_effect.contains(name)));
+                node.inputs
+                    .retain(|input| input.strip_prefix('^').is_none_or(|name| !has_no_effect.contains(name)));
                 changed += before - node.inputs.len();
             }
             removed += changed;
@@ -232,17 +235,52 @@ impl Nodes {
 
 /// True for an operator of TensorFlow 1's loops and branches.
 pub fn is_control_flow(op: &str) -> bool {
-    matches!(op.trim_start_matches("Ref"), "Switch" | "Merge" | "Enter" | "Exit" | "NextIteration" | "LoopCond")
+    matches!(
+        op.trim_start_matches("Ref"),
+        "Switch" | "Merge" | "Enter" | "Exit" | "NextIteration" | "LoopCond"
+    )
 }
 
 /// True for an operator of which two with the same inputs may compute different things, or do something besides.
 pub fn has_effect(op: &str) -> bool {
     let words = [
-        "Random", "Variable", "Table", "TensorList", "TensorArray", "Queue", "Iterator", "Stack", "Call", "Dataset",
-        "Assert", "Print", "Save", "Restore", "Read", "Write", "Assign", "PyFunc", "Rng", "Barrier", "Placeholder",
-        "Stateful", "Summary", "Lookup", "Dropout",
+        "Random",
+        "Variable",
+        "Table",
+        "TensorList",
+        "TensorArray",
+        "Queue",
+        "Iterator",
+        "Stack",
+        "Call",
+        "Dataset",
+        "Assert",
+        "Print",
+        "Save",
+        "Restore",
+        "Read",
+        "Write",
+        "Assign",
+        "PyFunc",
+        "Rng",
+        "Barrier",
+        "Placeholder",
+        "Stateful",
+        "Summary",
+        "Lookup",
+        "Dropout",
     ];
     is_control_flow(op)
         || words.iter().any(|word| op.contains(word))
-        || matches!(op, "While" | "If" | "Case" | "Multinomial" | "NoOp" | "VarHandleOp" | "EmptyTensorList" | "ImmutableConst")
+        || matches!(
+            op,
+            "While"
+                | "If"
+                | "Case"
+                | "Multinomial"
+                | "NoOp"
+                | "VarHandleOp"
+                | "EmptyTensorList"
+                | "ImmutableConst"
+        )
 }

@@ -108,7 +108,10 @@ fn feeds(
         } else if let Some((_, file)) = run.files.iter().find(|(name, _)| of(name)) {
             files.push((port.key.clone(), file.clone()));
         } else {
-            return Err(Error::Usage(format!("part '{}' takes '{}', which is not there", part.folder, port.tensor)));
+            return Err(Error::Usage(format!(
+                "part '{}' takes '{}', which is not there",
+                part.folder, port.tensor
+            )));
         }
     }
     tensors.extend(Feeds::read_some(model, &files, budget)?.into_tensors());

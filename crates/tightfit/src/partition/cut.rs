@@ -86,7 +86,9 @@ fn check(
             let (name, taker) = (&def.nodes[tensor.0].name, &def.nodes[*node].name);
             let is_flow = is_control_flow(&def.nodes[tensor.0].op) && &*def.nodes[tensor.0].op != "Exit";
             if from > to || is_flow {
-                return Err(format!("cannot cut between '{name}' and '{taker}': both are in one loop or branch"));
+                return Err(format!(
+                    "cannot cut between '{name}' and '{taker}': both are in one loop or branch"
+                ));
             }
             if carried_bytes(*tensor).is_none() {
                 return Err(format!(
@@ -100,7 +102,11 @@ fn check(
 }
 
 /// For each place between two moved nodes the bytes that go over it; `None` where it cannot be cut.
-fn places(def: &GraphDef, layout: &Layout, carried_bytes: &dyn Fn(Tensor) -> Option<u64>) -> Vec<Option<u64>> {
+fn places(
+    def: &GraphDef,
+    layout: &Layout,
+    carried_bytes: &dyn Fn(Tensor) -> Option<u64>,
+) -> Vec<Option<u64>> {
     let count = layout.order.len();
     let mut position = vec![usize::MAX; def.nodes.len()];
     layout.order.iter().enumerate().for_each(|(at, node)| position[*node] = at);
@@ -183,7 +189,8 @@ fn by_bytes(
     let least = spans.fewest(most).ok_or_else(|| spans.too_large(def, layout, &ends, most))?;
     let total: u64 = spans.largest_total();
     let mean = total.div_ceil(least as u64);
-    let mut bounds: Vec<u64> = IMBALANCE.iter().map(|percent| (mean.saturating_mul(*percent) / 100).min(most)).collect();
+    let mut bounds: Vec<u64> =
+        IMBALANCE.iter().map(|percent| (mean.saturating_mul(*percent) / 100).min(most)).collect();
     bounds.push(most);
     let (_, cheapest) = spans.cheapest(&ends, most, least).ok_or("no cut is possible")?;
     let allowed = cheapest.saturating_mul(WORTH_PERCENT) / 100;
@@ -258,7 +265,8 @@ impl Spans {
                 for begin in (0..end).rev() {
                     let Some(bytes) = self.of(begin, end).filter(|bytes| *bytes <= most) else { break };
                     let Some((carried, largest, _)) = rows[part - 1][begin] else { continue };
-                    let candidate = (carried.saturating_add(ends[end].carried_bytes), largest.max(bytes), begin);
+                    let candidate =
+                        (carried.saturating_add(ends[end].carried_bytes), largest.max(bytes), begin);
                     if row[end].is_none_or(|best| (candidate.0, candidate.1) < (best.0, best.1)) {
                         row[end] = Some(candidate);
                     }

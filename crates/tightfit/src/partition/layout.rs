@@ -52,14 +52,22 @@ impl Layout {
                 }
             }
         }
-        let mut layout =
-            Layout { inputs, waits, kinds: vec![Kind::Moved; count], order: Vec::new(), bytes: vec![0; count], names };
+        let mut layout = Layout {
+            inputs,
+            waits,
+            kinds: vec![Kind::Moved; count],
+            order: Vec::new(),
+            bytes: vec![0; count],
+            names,
+        };
         let roots = roots.iter().map(|root| layout.find(root)).collect::<Result<Vec<_>, _>>()?;
         let all = layout.ordered(&roots, count);
         for index in &all {
             let node = &def.nodes[*index];
             layout.kinds[*index] = layout.kind(node, *index);
-            if let (Kind::Constant, Some(AttrValue::Tensor(tensor))) = (layout.kinds[*index], node.attr("value")) {
+            if let (Kind::Constant, Some(AttrValue::Tensor(tensor))) =
+                (layout.kinds[*index], node.attr("value"))
+            {
                 layout.bytes[*index] = tensor.bytes().unwrap_or(0);
             }
         }
@@ -88,7 +96,8 @@ impl Layout {
                     continue;
                 }
                 let data = self.inputs[node].get(next).map(|(from, _)| *from);
-                let need = data.or_else(|| self.waits[node].get(next.wrapping_sub(self.inputs[node].len())).copied());
+                let need = data
+                    .or_else(|| self.waits[node].get(next.wrapping_sub(self.inputs[node].len())).copied());
                 match need {
                     Some(need) => {
                         stack.push((node, next + 1));
@@ -113,10 +122,23 @@ impl Layout {
             && self.inputs[index].iter().all(|(from, _)| self.kinds[*from] == Kind::Constant)
             && self.waits[index].iter().all(|from| self.kinds[*from] == Kind::Constant);
         let is_plain = !is_control_flow(&node.op)
-            && !["Random", "Variable", "Table", "TensorList", "TensorArray", "Queue", "Iterator", "Stack", "Call"]
-                .iter()
-                .any(|word| node.op.contains(word))
-            && !matches!(&*node.op, "While" | "StatelessWhile" | "If" | "StatelessIf" | "Case" | "StatelessCase")
+            && ![
+                "Random",
+                "Variable",
+                "Table",
+                "TensorList",
+                "TensorArray",
+                "Queue",
+                "Iterator",
+                "Stack",
+                "Call",
+            ]
+            .iter()
+            .any(|word| node.op.contains(word))
+            && !matches!(
+                &*node.op,
+                "While" | "StatelessWhile" | "If" | "StatelessIf" | "Case" | "StatelessCase"
+            )
             && !matches!(&*node.op, "Multinomial" | "Print" | "PrintV2" | "Assert" | "NoOp" | "ReadFile");
         if takes_constants && is_plain { Kind::Constant } else { Kind::Moved }
     }

@@ -78,13 +78,16 @@ impl Manifest {
             return Err(Error::data(&path, "is larger than a manifest is"));
         }
         let text = fs::read(&path).map_err(|error| Error::io(&path, error))?;
-        let value: Value =
-            serde_json::from_slice(&text).map_err(|error| Error::data(&path, format!("is no manifest: {error}")))?;
+        let value: Value = serde_json::from_slice(&text)
+            .map_err(|error| Error::data(&path, format!("is no manifest: {error}")))?;
         let manifest = Manifest::parse(&value).map_err(|why| Error::data(&path, why))?;
         manifest.check().map_err(|why| Error::data(&path, why))?;
         for part in &manifest.parts {
             if !folder.join(&part.folder).is_dir() {
-                return Err(Error::data(&path, format!("names the part '{}', which is not there", part.folder)));
+                return Err(Error::data(
+                    &path,
+                    format!("names the part '{}', which is not there", part.folder),
+                ));
             }
         }
         Ok(Some(manifest))
@@ -124,7 +127,10 @@ impl Manifest {
                 return Err(format!("names the part '{}', which is no folder beside it", part.folder));
             }
             if let Some(port) = part.inputs.iter().find(|port| !known.contains(&port.tensor.as_str())) {
-                return Err(format!("part '{}' takes '{}', which no part before it gives", part.folder, port.tensor));
+                return Err(format!(
+                    "part '{}' takes '{}', which no part before it gives",
+                    part.folder, port.tensor
+                ));
             }
             known.extend(part.outputs.iter().map(|port| port.tensor.as_str()));
         }
@@ -172,14 +178,21 @@ fn list<'v>(value: &'v Value, key: &str) -> Result<&'v Vec<Value>, String> {
 }
 
 fn names(value: &Value, key: &str) -> Result<Vec<String>, String> {
-    let name = |value: &Value| value.as_str().map(str::to_string).ok_or_else(|| format!("'{key}' is no list of texts"));
+    let name = |value: &Value| {
+        value.as_str().map(str::to_string).ok_or_else(|| format!("'{key}' is no list of texts"))
+    };
     list(value, key)?.iter().map(name).collect()
 }
 
 fn port(value: &Value) -> Result<PartPort, String> {
     let dims = value.get("shape").and_then(Value::as_array);
     let shape = dims.map(|dims| dims.iter().map(|dim| dim.as_i64().unwrap_or(-1)).collect());
-    Ok(PartPort { key: text(value, "key")?, tensor: text(value, "tensor")?, dtype: text(value, "dtype")?, shape })
+    Ok(PartPort {
+        key: text(value, "key")?,
+        tensor: text(value, "tensor")?,
+        dtype: text(value, "dtype")?,
+        shape,
+    })
 }
 
 #[cfg(test)]

@@ -94,7 +94,8 @@ impl Whole<'_> {
     fn given_by(&self, part: usize) -> Vec<Tensor> {
         let mut given = HashSet::new();
         for later in part + 1..self.count {
-            given.extend(self.taken_by(later).into_iter().filter(|(node, _)| self.parts[*node] == Some(part)));
+            given
+                .extend(self.taken_by(later).into_iter().filter(|(node, _)| self.parts[*node] == Some(part)));
         }
         let mut given: Vec<Tensor> = given.into_iter().collect();
         given.sort_unstable();
@@ -121,7 +122,9 @@ impl Whole<'_> {
             self.layout.constants_of(*node, &mut is_seen, &mut |constant| constants.push(constant));
         }
         if self.is_last(part) {
-            for (_, (node, _)) in self.outputs.iter().filter(|(_, (n, _))| self.layout.kinds[*n] == Kind::Constant) {
+            for (_, (node, _)) in
+                self.outputs.iter().filter(|(_, (n, _))| self.layout.kinds[*n] == Kind::Constant)
+            {
                 if !std::mem::replace(&mut is_seen[*node], true) {
                     constants.push(*node);
                     self.layout.constants_of(*node, &mut is_seen, &mut |constant| constants.push(constant));
@@ -129,7 +132,10 @@ impl Whole<'_> {
             }
         }
         own.iter().chain(&constants).for_each(|node| is_here[*node] = true);
-        made.takes.iter().filter(|(_, (_, output))| *output == 0).for_each(|(_, (node, _))| is_here[*node] = true);
+        made.takes
+            .iter()
+            .filter(|(_, (_, output))| *output == 0)
+            .for_each(|(_, (node, _))| is_here[*node] = true);
         made.own_nodes = own.len();
         constants.sort_unstable();
         for constant in constants {
@@ -142,7 +148,9 @@ impl Whole<'_> {
             let key = self.key(tensor);
             let (dtype, shape) = self.kind(tensor)?;
             let name = format!("{}:{}", self.def.nodes[tensor.0].name, tensor.1).into();
-            made.signature.outputs.push((key.clone().into(), TensorInfo { name, dtype, shape, ..TensorInfo::default() }));
+            made.signature
+                .outputs
+                .push((key.clone().into(), TensorInfo { name, dtype, shape, ..TensorInfo::default() }));
             made.gives.push((key, tensor));
         }
         if self.is_last(part) {
@@ -216,7 +224,9 @@ impl Whole<'_> {
         let bytes = self.layout.bytes[index];
         made.weight_bytes += bytes;
         let tensor = match node.attr("value") {
-            Some(AttrValue::Tensor(tensor)) if bytes >= VARIABLE_FROM_BYTES && tensor.dtype != STRING => tensor,
+            Some(AttrValue::Tensor(tensor)) if bytes >= VARIABLE_FROM_BYTES && tensor.dtype != STRING => {
+                tensor
+            }
             _ => {
                 made.nodes.push(self.copy(index, is_here, &HashMap::new()));
                 return;
@@ -276,7 +286,8 @@ impl Whole<'_> {
                 });
             }
             let (node, output) = split_name(&name);
-            let info = TensorInfo { name: format!("{node}:{output}").into(), dtype, shape, ..TensorInfo::default() };
+            let info =
+                TensorInfo { name: format!("{node}:{output}").into(), dtype, shape, ..TensorInfo::default() };
             made.signature.outputs.push((key.clone().into(), info));
         }
         Ok(())
@@ -330,7 +341,9 @@ fn save_and_restore(def: &GraphDef, made: &mut PartGraph, names: &mut Names<'_>)
             _ => None,
         })
         .collect();
-    let keys = || made.stored.iter().map(|index| def.nodes[*index].name.as_bytes().into()).collect::<Vec<Box<[u8]>>>();
+    let keys = || {
+        made.stored.iter().map(|index| def.nodes[*index].name.as_bytes().into()).collect::<Vec<Box<[u8]>>>()
+    };
     let empty = || vec![Box::default(); made.stored.len()];
     let [initial, file, tensor_names, slices, save, saved, restore, all] = [
         "save/filename/input",
@@ -384,4 +397,3 @@ pub fn row_bytes(dtype: i32, shape: &TensorShapeDef) -> u64 {
     let element = DataType(dtype).storage().map_or(8, |dtype| dtype.bytes() as u64);
     dims.fold(element, u64::saturating_mul)
 }
-
