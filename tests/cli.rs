@@ -11,27 +11,26 @@ use serde_json::Value;
 fn help_tells_every_command_and_flag() {
     let help = tightfit(["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["inspect", "plan", "run", "bench", "freeze"] {
+    for command in ["inspect", "plan", "run", "bench", "freeze", "optimize", "partition"] {
         assert!(help.stdout.contains(command), "{help:?}");
         let own = tightfit([command, "--help"]);
         assert_eq!((own.code, own.stderr.as_str()), (0, ""));
         assert!(own.stdout.contains("--json"), "{own:?}");
-    }
-    for absent in ["partition", "optimize"] {
-        assert!(!help.stdout.contains(absent), "{help:?}");
     }
     let version = tightfit(["--version"]);
     assert_eq!((version.code, version.stdout.trim()), (0, concat!("tightfit ", env!("CARGO_PKG_VERSION"))));
 }
 
 /// Every command, in words.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 22] = [
     "",
     "inspect",
     "plan",
     "run",
     "bench",
     "freeze",
+    "optimize",
+    "partition",
     "records",
     "records inspect",
     "records head",

@@ -4,10 +4,12 @@
 mod decode;
 pub(crate) mod mapped_package;
 mod meta_graph;
+mod scaled;
 mod schema;
 mod segments;
 mod tensor;
 mod write;
+mod write_saved_model;
 
 use std::sync::Arc;
 
@@ -18,9 +20,11 @@ use crate::proto::text::TextReader;
 use crate::proto::wire::WireReader;
 use crate::source::{Cursor, SourceFile};
 pub use meta_graph::{MetaGraphDef, MetaInfo, SignatureDef, TensorInfo, saved_model_file, saved_model_tags};
+pub use scaled::Scaled;
 pub use segments::Segments;
 pub use tensor::{InlineBytes, TensorContent, TensorDef};
 pub use write::GraphWriter;
+pub use write_saved_model::{SavedModelDef, SaverDef, VariableDef};
 
 use decode::{Decoder, GraphParts};
 
@@ -104,7 +108,7 @@ pub enum ListValue {
 }
 
 /// A shape that may be unknown in part (tensor_shape.proto).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct TensorShapeDef {
     /// The dimensions, -1 where unknown; `None` when even their number is.
     pub dims: Option<Vec<i64>>,

@@ -36,12 +36,12 @@ pub use detect::{ModelFormat, detect};
 pub use error::{FormatError, Place, Problem};
 pub use graph_def::{
     ArgDef, AttrValue, FunctionDef, GraphDef, GraphWriter, InlineBytes, ListValue, MetaGraphDef, MetaInfo,
-    NameAttrList, NodeDef, Segments, SignatureDef, TensorContent, TensorDef, TensorInfo, TensorShapeDef,
-    saved_model_file, saved_model_tags,
+    NameAttrList, NodeDef, SavedModelDef, SaverDef, Scaled, Segments, SignatureDef, TensorContent, TensorDef,
+    TensorInfo, TensorShapeDef, VariableDef, saved_model_file, saved_model_tags,
 };
 pub use source::{Cursor, SourceFile};
 pub use stored::Stored;
-pub use tensor_bundle::{BundleEntry, Objects, TensorBundle};
+pub use tensor_bundle::{BundleEntry, BundleWriter, Objects, TensorBundle};
 
 /// The error of an invariant of this crate that does not hold.
 pub(crate) fn defect(what: &str) -> std::io::Error {

@@ -216,5 +216,7 @@ pub(crate) fn unmasked(stored: u32) -> u32 {
     stored.wrapping_sub(0xa282_ead8).rotate_left(15)
 }
 
+pub(crate) mod write;
+
 #[cfg(test)]
 pub(crate) mod tests;

@@ -3,6 +3,7 @@
 
 mod entry;
 mod objects;
+mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::table;
 use entry::Header;
 pub use entry::{BundleEntry, SliceDef};
 pub use objects::Objects;
+pub use write::{BundleWriter, files};
 
 type Result<T> = std::result::Result<T, FormatError>;
 

@@ -43,6 +43,17 @@ pub enum GraphError {
         /// How many there are.
         count: usize,
     },
+    /// The checkpoint has no value for a variable that is read.
+    NoValue {
+        /// The file.
+        file: String,
+        /// The variable.
+        variable: String,
+        /// The checkpoint, as the path that its files' names begin with.
+        checkpoint: String,
+        /// Names that it has and that are like it.
+        similar: Vec<String>,
+    },
     /// A node needs itself.
     Cycle {
         /// The node.
@@ -214,6 +225,14 @@ impl fmt::Display for GraphError {
             GraphError::Unsupported(unsupported) => unsupported.fmt(f),
             GraphError::Node { file, node, op, source } => {
                 write!(f, "{file}: node '{node}' ({op}): {source}")
+            }
+            GraphError::NoValue { file, variable, checkpoint, similar } => {
+                write!(
+                    f,
+                    "{file} is not frozen: variable '{variable}' has no value in the checkpoint {checkpoint}; give with --checkpoint the \
+                     one that was saved with this graph"
+                )?;
+                if similar.is_empty() { Ok(()) } else { write!(f, "; it has {}", similar.join(", ")) }
             }
             GraphError::NotFrozen { file, variable, count } => write!(
                 f,

@@ -1,6 +1,7 @@
 //! GraphDef -> [`Graph`]: only what the fetched tensors need, and all that cannot be run in one error.
 
 mod calls;
+mod captures;
 mod constants;
 mod control_flow;
 mod half;
@@ -33,10 +34,10 @@ use crate::ops;
 use crate::signature;
 use calls::Library;
 pub(crate) use kinds::takes_only_lists;
-pub use kinds::{is_result, is_supported, structure};
+pub use kinds::{is_result, is_supported, output_type, structure};
 use kinds::{is_structural, takes_lists};
 use names::Names;
-pub use plain::{Fetched, plain};
+pub use plain::{Fetched, functions_of, plain};
 pub use ports::PortNames;
 use regions::{Body, Given, has_bodies};
 use state::{Taken, Variables, is_of_variables};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tightfit_core::MemoryBudget;
 use tightfit_format::whole::WholeFile;
 use tightfit_format::{FormatError, GraphDef, GraphWriter, NodeDef};
-use tightfit_graph::import::{Fetched, plain, split_name};
+use tightfit_graph::import::{Fetched, PortNames, plain, split_name};
 use tightfit_graph::{GraphError, ImportOptions};
 
 use crate::error::Error;
@@ -83,9 +83,19 @@ pub fn freeze(
     };
     let fetched = plain(&mut described.def, &import, budget)?;
     drop(import);
-    let mut frozen = Frozen { nodes: described.def.nodes.len(), ..Frozen::default() };
-    for node in &mut described.def.nodes {
-        tidy(node);
+    check_no_variables(path, &described.def)?;
+    described.def.nodes.iter_mut().for_each(tidy);
+    let mut frozen = frozen(&described.def, &ports, fetched, keep);
+    // What has read the description is not needed to write it.
+    process::end_phase();
+    frozen.bytes = write(&described.def, output, stop, budget)?;
+    Ok(frozen)
+}
+
+/// What is told of a graph that is written.
+pub(crate) fn frozen(def: &GraphDef, ports: &PortNames, fetched: Vec<Fetched>, keep: Vec<String>) -> Frozen {
+    let mut frozen = Frozen { nodes: def.nodes.len(), ..Frozen::default() };
+    for node in &def.nodes {
         if let Some(tightfit_format::AttrValue::Tensor(tensor)) = node.attr("value") {
             frozen.constants += 1;
             frozen.constant_bytes += tensor.bytes().unwrap_or(0);
@@ -101,14 +111,30 @@ pub fn freeze(
     };
     frozen.outputs = fetched.into_iter().map(shown).collect();
     frozen.init_ops = keep;
-    // What has read the description is not needed to write it.
-    process::end_phase();
-    frozen.bytes = write(&described.def, output, stop, budget)?;
-    Ok(frozen)
+    frozen
+}
+
+/// # Errors
+/// [`Error::Data`] for a variable that is left, because the graph assigns it.
+pub(crate) fn check_no_variables(path: &Path, def: &GraphDef) -> Result<(), Error> {
+    let is_variable = |node: &&NodeDef| matches!(&*node.op, "VarHandleOp" | "VariableV2" | "Variable");
+    let mut nodes = def.nodes.iter().chain(def.functions.iter().flat_map(|function| &function.nodes));
+    let Some(variable) = nodes.find(is_variable) else { return Ok(()) };
+    let takes = |node: &&NodeDef| {
+        let is_read = node.op.contains("Read") || &*node.op == "Identity";
+        !is_read && node.inputs.iter().any(|input| split_name(input).0 == &*variable.name)
+    };
+    let user = def.nodes.iter().find(takes);
+    let user = user.map_or(String::new(), |node| format!(" by node '{}' ({})", node.name, node.op));
+    let why = format!(
+        "variable '{}' is assigned{user}, so it is no constant; name outputs with --fetch that need no assignment",
+        variable.name
+    );
+    Err(Error::data(path, why))
 }
 
 /// The operators that fill the model's tables, where it has any: who runs the result has to run them first.
-fn table_initializers(described: &Described) -> Vec<String> {
+pub(crate) fn table_initializers(described: &Described) -> Vec<String> {
     let is_table = |node: &NodeDef| node.op.contains("HashTable") || node.op.starts_with("LookupTable");
     let (def, info) = (&described.def, &described.info);
     let mut nodes = def.nodes.iter().chain(def.functions.iter().flat_map(|function| &function.nodes));
@@ -123,12 +149,18 @@ fn table_initializers(described: &Described) -> Vec<String> {
 }
 
 /// Takes off a node what means something only where it was saved.
-fn tidy(node: &mut NodeDef) {
+pub(crate) fn tidy(node: &mut NodeDef) {
     node.device = None;
     node.attrs.retain(|(name, _)| &**name != "_class");
 }
 
-fn write(def: &GraphDef, output: &Path, stop: &AtomicBool, budget: &MemoryBudget) -> Result<u64, Error> {
+/// Writes a graph, and returns its bytes.
+pub(crate) fn write(
+    def: &GraphDef,
+    output: &Path,
+    stop: &AtomicBool,
+    budget: &MemoryBudget,
+) -> Result<u64, Error> {
     let at = |error: io::Error| of_writing(output, error);
     let mut file = WholeFile::create(output).map_err(at)?;
     let _buffer = budget.try_reserve("writing the frozen graph", WRITE_BYTES as u64)?;
@@ -148,10 +180,10 @@ fn write(def: &GraphDef, output: &Path, stop: &AtomicBool, budget: &MemoryBudget
 }
 
 /// Counts what goes through, and ends when it is asked to.
-struct Counted<'s, W> {
-    out: W,
-    bytes: u64,
-    stop: &'s AtomicBool,
+pub(crate) struct Counted<'s, W> {
+    pub out: W,
+    pub bytes: u64,
+    pub stop: &'s AtomicBool,
 }
 
 impl<W: Write> Write for Counted<'_, W> {
@@ -170,7 +202,7 @@ impl<W: Write> Write for Counted<'_, W> {
 }
 
 /// What went wrong while values were copied: reading them, the memory, or the output.
-fn of_writing(output: &Path, error: io::Error) -> Error {
+pub(crate) fn of_writing(output: &Path, error: io::Error) -> Error {
     let inner = match error.downcast::<Error>() {
         Ok(own) => return own,
         Err(error) => error,

@@ -1,5 +1,7 @@
 //! What a model file is, without running it.
 
+mod weights;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -13,6 +15,7 @@ use tightfit_graph::{GraphError, ImportOptions};
 
 use crate::error::Error;
 use crate::model::{Described, ModelSource, NAMES};
+pub use weights::{Duplicates, Scope, Weights, scopes, weights};
 
 /// A model file in figures.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -91,7 +94,7 @@ pub fn inspect(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Resu
             ImportOptions { ports, checkpoint: described.checkpoint.take(), ..ImportOptions::default() };
         match plain(&mut described.def, &options, budget) {
             // It is told of all the same.
-            Ok(_) | Err(GraphError::NotFrozen { .. }) => {}
+            Ok(_) | Err(GraphError::NotFrozen { .. } | GraphError::NoValue { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }

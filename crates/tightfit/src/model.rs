@@ -131,6 +131,11 @@ impl Model {
         ModelFile::read_source(path, &options.source, budget)?.open(options)
     }
 
+    /// A model of a graph that was made of a part of the file `path`.
+    pub(crate) fn of_graph(path: &Path, graph: Graph) -> Model {
+        Model { path: path.to_path_buf(), graph, signature: None, opening_bytes: 0, held_bytes: 0 }
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

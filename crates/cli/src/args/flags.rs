@@ -20,6 +20,9 @@ const MAX_THREADS: usize = 256;
 /// The most classes that are shown of a row.
 const MAX_TOP: usize = 1 << 16;
 
+/// The most scopes within each other that are shown.
+const MAX_DEPTH: usize = 64;
+
 /// How much memory a command may take.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Memory and speed")]
@@ -174,6 +177,26 @@ impl SourceFlags {
             tags: self.tags.clone(),
             checkpoint: self.checkpoint.clone(),
         }
+    }
+}
+
+/// How bytes are shown.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct ScopeFlags {
+    /// Show the bytes of weights by the scopes of their names, as a tree, and
+    /// which weights are there twice
+    #[arg(long, value_name = "WHAT", value_parser = PossibleValuesParser::new(["scope"]))]
+    pub by: Option<String>,
+    /// Show so many scopes within each other [default: 2]
+    #[arg(long, value_name = "N", value_parser = count::<MAX_DEPTH>, requires = "by")]
+    pub depth: Option<usize>,
+}
+
+impl ScopeFlags {
+    /// The depth of the tree, where one is asked for.
+    pub fn depth(&self) -> Option<usize> {
+        self.by.as_ref().map(|_| self.depth.unwrap_or(2))
     }
 }
 

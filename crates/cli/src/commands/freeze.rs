@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use tightfit::fit::THREAD_BYTES;
+use tightfit::display_bytes;
 use tightfit::freeze::{FreezeOptions, Frozen, freeze};
-use tightfit::{Error, MemoryBudget, display_bytes, process};
 
-use super::{Limits, Memory, check_floor};
+use super::{Limits, open_to_write};
 use crate::args::{LimitFlags, SourceFlags, SummaryFlags};
 use crate::failure::Failure;
 use crate::stdio;
@@ -50,7 +49,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         return Err(Failure::Usage("--output: only a .pb is written yet".into()));
     }
     let options = FreezeOptions { source: flags.source.source(), fetches: flags.fetch.clone() };
-    let memory = open(&Limits::of(&flags.limits))?;
+    let memory = open_to_write(&Limits::of(&flags.limits))?;
     let frozen = freeze(&stdio::path_of(&flags.model)?, &options, output, stop_flag(), &memory.budget)?;
     if frozen.is_too_large_for_tensorflow() && !flags.summary.quiet {
         eprintln!(
@@ -66,16 +65,8 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     }
 }
 
-/// The memory, out of which the process is taken. It is kept to from the start, since nothing is planned.
-fn open(limits: &Limits) -> Result<Memory, Failure> {
-    check_floor(limits.memory_bytes)?;
-    let budget = MemoryBudget::new(limits.memory_bytes);
-    process::occupy(&budget).map_err(Error::from)?;
-    let threads = budget.try_reserve("runtime", THREAD_BYTES).map_err(Error::from)?;
-    Ok(Memory { budget, _threads: threads })
-}
-
-fn json(output: &str, frozen: &Frozen) -> Value {
+/// The same for programs.
+pub(super) fn json(output: &str, frozen: &Frozen) -> Value {
     let pairs = |list: &[(String, String)]| {
         Value::Object(list.iter().map(|(name, tensor)| (name.clone(), json!(tensor))).collect())
     };
@@ -92,7 +83,8 @@ fn json(output: &str, frozen: &Frozen) -> Value {
     })
 }
 
-fn text(output: &str, frozen: &Frozen) -> String {
+/// What was written, to read.
+pub(super) fn text(output: &str, frozen: &Frozen) -> String {
     let Frozen { bytes, nodes, constants, constant_bytes, .. } = frozen;
     let mut text = format!(
         "{output}: {}, {nodes} nodes, {constants} constants with {}\n",

@@ -6,9 +6,11 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use tightfit::display_bytes;
 use tightfit::inspect::{Endpoint, Inspection, Signature, inspect};
+use tightfit::partition::Manifest;
 
 use super::open_memory;
-use crate::args::{JsonFlag, MemoryFlag, SourceFlags};
+use super::weights::WeightTree;
+use crate::args::{JsonFlag, MemoryFlag, ScopeFlags, SourceFlags};
 use crate::failure::Failure;
 use crate::stdio;
 use crate::table::{columns, count_of, print};
@@ -16,6 +18,7 @@ use crate::table::{columns, count_of, print};
 const EXAMPLES: &str = "\
 Examples:
   tightfit inspect model.pb
+  tightfit inspect model.pb --by scope --depth 3
   tightfit inspect model.pb --json | jq .unsupported";
 
 /// Show what a model file contains, and what of it cannot run
@@ -27,6 +30,8 @@ pub struct Flags {
     model: PathBuf,
     #[command(flatten)]
     source: SourceFlags,
+    #[command(flatten)]
+    scopes: ScopeFlags,
     #[command(flatten)]
     json: JsonFlag,
     #[command(flatten)]
@@ -42,12 +47,23 @@ const OPERATORS_PER_LINE: usize = 4;
 /// # Errors
 /// What is wrong with the model's file.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
-    let memory = open_memory(&flags.memory)?;
-    let inspection = inspect(&stdio::path_of(&flags.model)?, &flags.source.source(), &memory.budget)?;
-    match flags.json.json {
-        true => print(&format!("{:#}\n", json(&inspection))),
-        false => print(&text(&flags.model.display().to_string(), &inspection)),
+    if let Some(manifest) = Manifest::read(&flags.model)? {
+        return super::parts::inspect(&flags.model, &manifest, flags.json.json);
     }
+    let memory = open_memory(&flags.memory)?;
+    let model = stdio::path_of(&flags.model)?;
+    let inspection = inspect(&model, &flags.source.source(), &memory.budget)?;
+    let tree = match flags.scopes.depth() {
+        Some(depth) => Some(WeightTree::read(&model, &flags.source.source(), depth, &memory.budget)?),
+        None => None,
+    };
+    if flags.json.json {
+        let mut value = json(&inspection);
+        tree.iter().for_each(|tree| tree.add_to(&mut value));
+        return print(&format!("{value:#}\n"));
+    }
+    let tree = tree.map_or(String::new(), |tree| tree.text());
+    print(&format!("{}{tree}", text(&flags.model.display().to_string(), &inspection)))
 }
 
 fn json(inspection: &Inspection) -> Value {

@@ -6,9 +6,13 @@ mod data;
 mod freeze;
 mod inspect;
 mod man;
+mod optimize;
+mod partition;
+mod parts;
 mod plan;
 mod records;
 mod run;
+mod weights;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,6 +33,8 @@ pub enum Command {
     Run(run::Flags),
     Bench(bench::Flags),
     Freeze(freeze::Flags),
+    Optimize(optimize::Flags),
+    Partition(partition::Flags),
     #[command(subcommand)]
     Records(records::Command),
     #[command(subcommand)]
@@ -49,6 +55,8 @@ impl Command {
             Command::Run(flags) => run::run(flags, given),
             Command::Bench(flags) => bench::run(&flags, start),
             Command::Freeze(flags) => freeze::run(&flags),
+            Command::Optimize(flags) => optimize::run(&flags),
+            Command::Partition(flags) => partition::run(&flags),
             Command::Records(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Completions(flags) => completions::run(&flags),
@@ -122,6 +130,15 @@ impl Drop for Memory {
     fn drop(&mut self) {
         process::leave();
     }
+}
+
+/// The memory of a command that writes a model, which is kept to from the start, since nothing is planned.
+fn open_to_write(limits: &Limits) -> Result<Memory, Failure> {
+    check_floor(limits.memory_bytes)?;
+    let budget = MemoryBudget::new(limits.memory_bytes);
+    process::occupy(&budget).map_err(Error::from)?;
+    let threads = budget.try_reserve("runtime", THREAD_BYTES).map_err(Error::from)?;
+    Ok(Memory { budget, _threads: threads })
 }
 
 /// The memory of a command that looks at a model alone.

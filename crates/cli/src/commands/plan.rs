@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use tightfit::fit::{Bound, Fit};
+use tightfit::partition::Manifest;
 use tightfit::plan::{Grows, PlanReport, Rectangle, StepReport};
 use tightfit::sink::{SinkFormat, SinkNeed};
 use tightfit::{Error, FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
 
 use super::Limits;
 use super::run::{Call, Wishes};
-use crate::args::{BatchSize, DataFlags, Given, JobFlags, JsonFlag, ResultFlags};
+use super::weights::WeightTree;
+use crate::args::{BatchSize, DataFlags, Given, JobFlags, JsonFlag, ResultFlags, ScopeFlags};
 use crate::failure::Failure;
 use crate::html;
 use crate::progress::lines_json;
@@ -34,6 +36,8 @@ pub struct Flags {
     pub job: JobFlags,
     #[command(flatten)]
     plan: PlanFlags,
+    #[command(flatten)]
+    scopes: ScopeFlags,
     #[command(flatten)]
     json: JsonFlag,
 }
@@ -69,11 +73,17 @@ const SHOWN_GROWING: usize = 12;
 /// What is wrong with the model or the data, and a plan that does not fit.
 pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     let path = flags.job.take_model("plan")?;
-    let Flags { job, plan, json } = &flags;
+    let Flags { job, plan, json, scopes } = &flags;
+    if let Some(manifest) = Manifest::read(&path)? {
+        return super::parts::plan(&path, &manifest, job, json.json, given);
+    }
+    if scopes.depth().is_some() && !job.inputs.input.is_empty() {
+        return Err(Failure::Usage("--by scope is about the model alone: leave --input out".to_string()));
+    }
     if !job.inputs.input.is_empty() && !plan.text {
         // What a run of the same flags will need.
         let (options, fit) = Call::read(&path, job, given, Wishes::default())?.plan()?;
-        return show(&path, plan, json, &options, &fit);
+        return show(&path, plan, json, &options, &fit, None);
     }
     let of_data = DataFlags::NAMES.into_iter().chain(ResultFlags::NAMES);
     if let Some(flag) = given.first_of(of_data).filter(|_| job.inputs.input.is_empty()) {
@@ -84,7 +94,12 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     let open =
         OpenOptions { fetches: job.results.fetch.clone(), feeds: Vec::new(), source: job.source.source() };
     let memory = limits.open()?;
-    let model = Model::open(&stdio::path_of(&path)?, &open, &memory.budget)?;
+    let file = stdio::path_of(&path)?;
+    let tree = match scopes.depth() {
+        Some(depth) => Some(WeightTree::read(&file, &open.source, depth, &memory.budget)?),
+        None => None,
+    };
+    let model = Model::open(&file, &open, &memory.budget)?;
     let mut options = FitOptions {
         batch: match job.batch {
             None => 1,
@@ -104,7 +119,7 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     options.pipeline_bytes = pipeline_bytes(bound.graph());
     drop(bound);
     let fit = Bound::new(&model, &options)?.fit()?;
-    show(&path, plan, json, &options, &fit)
+    show(&path, plan, json, &options, &fit, tree.as_ref())
 }
 
 fn show(
@@ -113,21 +128,24 @@ fn show(
     json: &JsonFlag,
     options: &FitOptions,
     fit: &Fit,
+    tree: Option<&WeightTree>,
 ) -> Result<(), Failure> {
     let view = View { path, options, fit, report: fit.plan.report() };
     if let Some(path) = &plan.html {
         let page = html::page(view.title(), &view.json(true));
         tightfit::whole::write(path, page.as_bytes()).map_err(|error| Error::io(path, error))?;
     }
-    match json.json {
-        true => print(&format!("{:#}\n", view.json(plan.verbose))),
-        false => print(&view.text()),
+    if json.json {
+        let mut value = view.json(plan.verbose);
+        tree.into_iter().for_each(|tree| tree.add_to(&mut value));
+        return print(&format!("{value:#}\n"));
     }
+    print(&format!("{}{}", view.text(), tree.map_or(String::new(), WeightTree::text)))
 }
 
 /// What input takes when nothing is said of it: the batch in use and one read ahead, and what reads them. With it the
 /// smallest size that is shown suffices for fed tensors and for arrays; decoding images takes more.
-fn pipeline_bytes(graph: &Graph) -> u64 {
+pub(super) fn pipeline_bytes(graph: &Graph) -> u64 {
     let inputs = graph.inputs.iter().map(|port| {
         let fact = graph.fact(port.value);
         fact.dims.concrete().map_or(0, |shape| (shape.elements() * fact.dtype.bytes()) as u64)

@@ -65,7 +65,6 @@ pub struct SignatureDef {
 
 /// A tensor of a signature.
 #[derive(Debug, Clone, Default, PartialEq)]
-#[non_exhaustive]
 pub struct TensorInfo {
     /// Its name in the graph; empty for what is several tensors, as a sparse one is.
     pub name: Box<str>,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tightfit_core::{Buffer, DType};
 
 use super::decode::Decoder;
+use super::scaled::Scaled;
 use super::schema::TENSOR;
 use super::segments::{self, Builder, Finder, Segments};
 use crate::data_type::DataType;
@@ -56,6 +57,8 @@ pub enum TensorContent {
     Inline(InlineBytes),
     /// In the shards of a checkpoint.
     Stored(Arc<Stored>),
+    /// Those of another tensor, each times a factor; no file has them.
+    Scaled(Arc<Scaled>),
     /// The elements of a string tensor.
     Strings(Vec<Box<[u8]>>),
     /// Values of a type that has no plain elements here: resource, variant, float8, int4.
@@ -101,6 +104,7 @@ impl fmt::Debug for TensorContent {
             TensorContent::File { offset, bytes } => write!(f, "File({bytes} bytes at {offset})"),
             TensorContent::Segments(segments) => write!(f, "Segments({} bytes)", segments.bytes()),
             TensorContent::Stored(stored) => write!(f, "{stored:?}"),
+            TensorContent::Scaled(scaled) => write!(f, "Scaled({:?})", scaled.base),
             TensorContent::Inline(bytes) => write!(f, "Inline({bytes:?})"),
             TensorContent::Strings(strings) => write!(f, "Strings({})", strings.len()),
             TensorContent::Opaque => write!(f, "Opaque"),
@@ -130,6 +134,7 @@ impl TensorDef {
             TensorContent::File { bytes, .. } => *bytes,
             TensorContent::Segments(segments) => segments.bytes(),
             TensorContent::Stored(stored) => stored.bytes(),
+            TensorContent::Scaled(scaled) => scaled.base.bytes().unwrap_or(0),
             TensorContent::Inline(bytes) => bytes.len() as u64,
             TensorContent::Strings(_) | TensorContent::Opaque => 0,
         }
@@ -189,6 +194,7 @@ impl TensorDef {
             TensorContent::File { offset, .. } if !out.is_empty() => source.read_exact_at(offset + at, out),
             TensorContent::Segments(segments) if !out.is_empty() => segments.read_at(source, at, out),
             TensorContent::Stored(stored) if !out.is_empty() => stored.read_at(at, out),
+            TensorContent::Scaled(scaled) if !out.is_empty() => scaled.read_at(source, at, out),
             TensorContent::Inline(bytes) if !out.is_empty() => {
                 out.copy_from_slice(&bytes[at as usize..][..out.len()]);
                 Ok(())

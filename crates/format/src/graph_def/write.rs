@@ -13,7 +13,7 @@ use crate::data_type::DataType;
 use crate::proto::encode::{Encoder, Sink, bytes, float, int, int_or_nothing, text_or_nothing, varint};
 use crate::source::SourceFile;
 
-const SCRATCH_BYTES: usize = 64 << 10;
+pub(super) const SCRATCH_BYTES: usize = 64 << 10;
 
 /// Writes a binary GraphDef. Nodes may come from several descriptions, each with its own file of values.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl<W: Write> GraphWriter<W> {
     }
 }
 
-fn node_fields(sink: &mut dyn Sink, node: &NodeDef) -> io::Result<()> {
+pub(super) fn node_fields(sink: &mut dyn Sink, node: &NodeDef) -> io::Result<()> {
     text_or_nothing(sink, 1, &node.name)?;
     text_or_nothing(sink, 2, &node.op)?;
     for input in &node.inputs {
@@ -151,7 +151,7 @@ fn func_fields(sink: &mut dyn Sink, func: &NameAttrList) -> io::Result<()> {
     attrs(sink, 2, &func.attrs)
 }
 
-fn shape_fields(sink: &mut dyn Sink, shape: &TensorShapeDef) -> io::Result<()> {
+pub(super) fn shape_fields(sink: &mut dyn Sink, shape: &TensorShapeDef) -> io::Result<()> {
     match &shape.dims {
         Some(dims) => dim_fields(sink, dims),
         None => int(sink, 3, 1),
@@ -205,7 +205,7 @@ fn extended(dtype: DType, element: &[u8]) -> u64 {
     if dtype.is_signed_integer() { ((bits << unused_bits) as i64 >> unused_bits) as u64 } else { bits }
 }
 
-fn function_fields(sink: &mut dyn Sink, function: &FunctionDef) -> io::Result<()> {
+pub(super) fn function_fields(sink: &mut dyn Sink, function: &FunctionDef) -> io::Result<()> {
     sink.message(1, &|signature| {
         text_or_nothing(signature, 1, &function.name)?;
         for (number, args) in [(2, &function.input_args), (3, &function.output_args)] {

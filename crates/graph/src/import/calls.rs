@@ -411,7 +411,8 @@ impl<'b> Body<'b> {
     }
 }
 
-fn first_part(name: &str) -> &str {
+/// The name of a body's node or argument in what names one of its outputs.
+pub fn first_part(name: &str) -> &str {
     name.split(':').next().unwrap_or(name)
 }
 

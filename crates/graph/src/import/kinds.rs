@@ -1,9 +1,13 @@
 //! What a node is by the name of its operator: one that computes, or a part of the graph's structure.
 
+use tightfit_core::DType;
+use tightfit_format::NodeDef;
+
 use super::regions::has_bodies;
 use super::state::is_of_variables;
 use super::{control_flow, regions, state};
 use crate::ops;
+use crate::signature;
 
 /// What a file may have besides operators, by what it becomes: what it is, the nodes, and what becomes of them.
 pub fn structure() -> [(&'static str, Vec<&'static str>, &'static str); 3] {
@@ -26,6 +30,11 @@ pub fn structure() -> [(&'static str, Vec<&'static str>, &'static str); 3] {
 pub fn is_supported(op: &str) -> bool {
     let is_structure = has_bodies(op) || control_flow::OPS.contains(&op) || is_of_variables(op);
     is_structure || ops::is_supported(op) || matches!(op, "PartitionedCall" | "StatefulPartitionedCall")
+}
+
+/// The type of one of a node's outputs, where its attributes say.
+pub fn output_type(node: &NodeDef, output: usize) -> Option<DType> {
+    signature::output_type(node, output)
 }
 
 /// True for an operator whose outputs are a model's where nothing takes them and nobody says what is wanted.

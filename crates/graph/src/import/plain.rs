@@ -5,7 +5,7 @@ use tightfit_core::MemoryBudget;
 use tightfit_format::{AttrValue, FunctionDef, GraphDef, ListValue, NodeDef};
 
 use super::variables::Graph;
-use super::{ImportOptions, calls, similar, split_name, variables};
+use super::{ImportOptions, calls, captures, similar, split_name, variables};
 use crate::error::GraphError;
 
 /// A tensor that was asked for.
@@ -44,7 +44,9 @@ pub fn plain(
     budget: &MemoryBudget,
 ) -> Result<Vec<Fetched>, GraphError> {
     let (options, shown) = options.ports.resolve(options);
-    prepare(def, &options, budget, false)?;
+    calls::inline(def, &options)?;
+    captures::give_values(def, &options)?;
+    variables::freeze(def, &options, budget, false)?;
     let graph = Graph::new(def)?;
     for tensor in &options.fetches {
         let name = split_name(tensor).0;
@@ -75,6 +77,21 @@ pub fn plain(
 /// Leaves the functions that nodes name, and those that these name. They are in the order of their names, as inlining has
 /// left them.
 fn keep_functions(def: &mut GraphDef) {
+    let mut marks = named_functions(def, &def.nodes).into_iter();
+    def.functions.retain(|_| marks.next().unwrap_or(false));
+}
+
+/// Calls `each` with the functions of `def` that `nodes` name, and those that these name.
+pub fn functions_of<'d>(def: &'d GraphDef, nodes: &[NodeDef], each: &mut dyn FnMut(&'d FunctionDef)) {
+    let marks = named_functions(def, nodes);
+    def.functions
+        .iter()
+        .zip(marks)
+        .filter(|(_, is_named)| *is_named)
+        .for_each(|(function, _)| each(function));
+}
+
+fn named_functions(def: &GraphDef, nodes: &[NodeDef]) -> Vec<bool> {
     let mut is_named = vec![false; def.functions.len()];
     let named = |functions: &[FunctionDef], is_named: &mut Vec<bool>, nodes: &[NodeDef]| {
         let mut new = Vec::new();
@@ -87,12 +104,11 @@ fn keep_functions(def: &mut GraphDef) {
         });
         new
     };
-    let mut stack = named(&def.functions, &mut is_named, &def.nodes);
+    let mut stack = named(&def.functions, &mut is_named, nodes);
     while let Some(index) = stack.pop() {
         stack.extend(named(&def.functions, &mut is_named, &def.functions[index].nodes));
     }
-    let mut marks = is_named.into_iter();
-    def.functions.retain(|_| marks.next().unwrap_or(false));
+    is_named
 }
 
 /// Calls `each` with every function that nodes name, as operator or in an attribute.

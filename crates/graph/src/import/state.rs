@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tightfit_core::DType;
 use tightfit_format::{AttrValue, NodeDef, TensorDef};
 
-use super::variables::{INITIAL, is_variable, variable_name};
+use super::variables::{INITIAL, is_variable, no_value, variable_name};
 use super::{Importer, take_attribute};
 use crate::dim::{Dim, Dims};
 use crate::error::GraphError;
@@ -306,7 +306,10 @@ impl Importer<'_> {
             if before == after && self.within.is_empty() {
                 let Some(initial) = initial else {
                     let (file, variable) = (self.graph.file.clone(), variable.name);
-                    return Err(GraphError::NotFrozen { file, variable, count: 1 });
+                    return Err(match &self.options.checkpoint {
+                        Some(checkpoint) => no_value(file, &variable, checkpoint),
+                        None => GraphError::NotFrozen { file, variable, count: 1 },
+                    });
                 };
                 let facts = vec![initial.fact()];
                 self.graph.node_mut(before.node).kind = NodeKind::Constant(initial);

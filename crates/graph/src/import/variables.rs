@@ -32,7 +32,7 @@ pub struct Checkpoint {
 
 /// What a node is to variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
     /// It is one, whose value others take as it is.
     Value,
     /// It is one, whose value others read.
@@ -44,8 +44,9 @@ enum Role {
     Other,
 }
 
+/// What a node makes of the handle that it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Read {
+pub(super) enum Read {
     Value,
     Gather,
     GatherNd,
@@ -53,7 +54,7 @@ enum Read {
     IsInitialized,
 }
 
-fn role(op: &str) -> Role {
+pub(super) fn role(op: &str) -> Role {
     match op {
         "VariableV2" | "Variable" => Role::Value,
         "VarHandleOp" => Role::Handle,
@@ -130,6 +131,8 @@ pub fn freeze(
                 frozen.insert(index);
             }
             edits.push((index, Edit::Value { key, spec, is_constant }));
+        } else if is_constant && graph.is_read(index, &fetched) {
+            return Err(no_value(file(def), graph.identity(index), checkpoint));
         }
     }
     for index in (0..count).filter(|index| fetched[*index]) {
@@ -160,6 +163,17 @@ const WORKING_BYTES: u64 = (1 + 2 * size_of::<usize>() + size_of::<(usize, Edit)
 
 /// Bytes of a table's entry besides its texts.
 const ENTRY_BYTES: u64 = 3 * (3 * size_of::<String>() as u64 + 1);
+
+/// The error of a variable that the checkpoint does not have.
+pub(super) fn no_value(file: String, variable: &str, checkpoint: &Checkpoint) -> GraphError {
+    let names = checkpoint.bundle.entries().map(|(name, _)| name);
+    GraphError::NoValue {
+        file,
+        variable: variable.to_string(),
+        checkpoint: checkpoint.bundle.prefix().display().to_string(),
+        similar: super::similar(variable, names),
+    }
+}
 
 /// What is done to a node.
 enum Edit {
@@ -238,6 +252,18 @@ impl<'d> Graph<'d> {
 
     fn identity(&self, index: usize) -> &'d str {
         variable_name(&self.nodes[index])
+    }
+
+    /// Whether a fetched node takes the value of a variable, and does not only ask whether it has one.
+    fn is_read(&self, variable: usize, fetched: &[bool]) -> bool {
+        (0..self.nodes.len()).filter(|index| fetched[*index]).any(|index| {
+            let is_question = self.role(index) == Role::Read(Read::IsInitialized);
+            let is_pass = self.role(index) == Role::Pass && self.role(variable) == Role::Handle;
+            let inputs = self.nodes[index].inputs.iter().filter(|input| !input.starts_with('^'));
+            !is_question
+                && !is_pass
+                && inputs.map(|input| self.variable_of(input)).any(|of| of == Some(variable))
+        })
     }
 
     /// The fetched variables that nothing fetched changes.
@@ -421,7 +447,7 @@ fn check(def: &GraphDef, index: usize, tensor: &TensorDef) -> Result<(), GraphEr
 }
 
 /// A node that reads a handle becomes one that takes the value.
-fn become_read(
+pub(super) fn become_read(
     node: &mut NodeDef,
     read: Read,
     variable: Box<str>,

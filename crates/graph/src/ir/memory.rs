@@ -33,6 +33,7 @@ impl Constant {
                 let inline = match &tensor.content {
                     TensorContent::Inline(InlineBytes::Small(bytes)) => block_bytes(bytes.len() as u64),
                     TensorContent::Stored(stored) => stored.heap_bytes(),
+                    TensorContent::Scaled(scaled) => scaled.heap_bytes(),
                     TensorContent::Segments(segments) => block_bytes(segments.index_bytes()),
                     _ => 0,
                 };
