@@ -212,6 +212,6 @@ fn as_ints(value: &AttrValue) -> Option<Vec<i64>> {
 fn to_dtype(attribute: &str, number: i32) -> Result<DType, OpError> {
     let data_type = DataType(number);
     data_type
-        .dtype()
+        .storage()
         .ok_or_else(|| OpError::attribute(attribute, format!("is {data_type}, a type that is not supported")))
 }
