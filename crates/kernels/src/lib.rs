@@ -1,7 +1,7 @@
 //! Pure compute on slices: all of TightFit's vector code, and nearly all of its unsafe code.
 //!
-//! Rooms: [`base`] is what every kernel stands on; `product`, `recurrent`, `window`, `elementwise`, `reduction` and
-//! `movement` hold the kernels by the way they reach their elements.
+//! Rooms: [`base`] is what every kernel stands on; `product`, `recurrent`, `quantized`, `window`, `elementwise`,
+//! `reduction`, `sparse` and `movement` hold the kernels by the way they reach their elements.
 //!
 //! Invariant: kernels never allocate. Inputs, outputs and scratch are handed in, and their lengths are checked before
 //! anything is touched. Results do not depend on the number of threads.
@@ -10,16 +10,20 @@ mod base;
 mod elementwise;
 mod movement;
 mod product;
+mod quantized;
 mod recurrent;
 mod reduction;
+mod sparse;
 mod window;
 
 pub use base::*;
 pub use elementwise::*;
 pub use movement::*;
 pub use product::*;
+pub use quantized::*;
 pub use recurrent::*;
 pub use reduction::*;
+pub use sparse::*;
 pub use window::*;
 
 #[cfg(not(target_endian = "little"))]

@@ -170,6 +170,18 @@ impl<'a> Attributes<'a> {
         self.read(name, "a list of integers", Some(Vec::new()), as_ints)
     }
 
+    /// A list of numbers.
+    ///
+    /// # Errors
+    /// [`OpError::Attribute`] when it is missing or no such list.
+    pub fn floats(&self, name: &str) -> Result<Vec<f32>, OpError> {
+        self.read(name, "a list of numbers", None, |v| match v {
+            AttrValue::List(ListValue::Floats(list)) => Some(list.clone()),
+            AttrValue::List(list) if list.is_empty() => Some(Vec::new()),
+            _ => None,
+        })
+    }
+
     /// The dimensions of a shape, -1 where one is open, or `None` when the rank is.
     ///
     /// # Errors
