@@ -8,12 +8,17 @@ use crate::base::error::{KernelError, Result, ensure};
 use crate::base::threads::ThreadPool;
 use crate::base::window::Window;
 
-/// The range of the int32 sums of two ranges: wide enough for both, and for many sums more.
-pub fn quantized_sum_range(a: &QuantizedRange, b: &QuantizedRange) -> (f32, f32) {
+/// The range of the int32 sums of two ranges: wide enough for both, and for `headroom` times as much.
+pub fn quantized_sum_range(a: &QuantizedRange, b: &QuantizedRange, headroom: u32) -> (f32, f32) {
     let largest = a.max.max(-a.min).max(b.max).max(-b.min);
-    let max = largest * (1u32 << 17) as f32;
+    let max = largest * headroom as f32;
     (-max, max)
 }
+
+/// The headroom that TensorFlow gives the sums of two tensors.
+pub const SUM_HEADROOM: u32 = 1 << 14;
+/// The headroom that TensorFlow gives the sums with a bias.
+pub const BIAS_HEADROOM: u32 = 1 << 17;
 
 /// Integers of one range as int32 of another: that of the integer 0, and what each integer more adds.
 fn line(from: &QuantizedRange, to: &QuantizedRange) -> (i64, i64) {
@@ -39,7 +44,7 @@ fn pairs<T: Send>(
     Ok(())
 }
 
-/// Adds uint8 of two ranges, to int32 of the range [`quantized_sum_range`]. The shorter is repeated.
+/// Adds uint8 of two ranges, to int32 of the range [`quantized_sum_range`] with [`SUM_HEADROOM`]. The shorter is repeated.
 ///
 /// # Errors
 /// [`KernelError`] for lengths that do not go together.
@@ -49,7 +54,7 @@ pub fn quantized_add(
     (b, b_range): (&[u8], QuantizedRange),
     dst: &mut [i32],
 ) -> Result<()> {
-    let (min, max) = quantized_sum_range(&a_range, &b_range);
+    let (min, max) = quantized_sum_range(&a_range, &b_range, SUM_HEADROOM);
     let to = QuantizedRange::new(DType::I32, min, max).ok_or(KernelError::Attribute("int32 is quantised"))?;
     let (of_a, of_b) = (line(&a_range, &to), line(&b_range, &to));
     let place = |(first, step): (i64, i64), x: u8| {
@@ -74,7 +79,8 @@ pub fn quantized_mul(
     })
 }
 
-/// Adds a bias to each row of integers, both uint8 or int8, to int32 of the range [`quantized_sum_range`].
+/// Adds a bias to each row of integers, both uint8 or int8, to int32 of the range [`quantized_sum_range`] with
+/// [`BIAS_HEADROOM`].
 ///
 /// # Errors
 /// [`KernelError`] for lengths or types that do not go together.
@@ -85,7 +91,7 @@ pub fn quantized_bias_add(
     dst: &mut [i32],
 ) -> Result<()> {
     const KERNEL: &str = "QuantizedBiasAdd";
-    let (min, max) = quantized_sum_range(&range, &bias_range);
+    let (min, max) = quantized_sum_range(&range, &bias_range, BIAS_HEADROOM);
     let to = QuantizedRange::new(DType::I32, min, max).ok_or(KernelError::Attribute("int32 is quantised"))?;
     let zero = to.quantized(0.0) as i32;
     let ((factor, less), (low, high)) = (to.to_integers(), to.ends());

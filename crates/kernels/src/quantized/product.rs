@@ -99,6 +99,8 @@ pub struct QuantizedConv2d {
     pub output: [usize; 2],
     /// Pixels from one position of the filter to the next, both ways.
     pub stride: usize,
+    /// Zeros are around the image: SAME padding.
+    pub has_padding: bool,
     /// What stands for 0 in the input.
     pub input_zero: i32,
     /// What stands for 0 in the filter.
@@ -108,9 +110,12 @@ pub struct QuantizedConv2d {
 }
 
 impl QuantizedConv2d {
-    /// How far the first position of the filter reaches beyond the input's edge; also where there is no padding, as
-    /// TensorFlow has it.
+    /// How far the first position of the filter reaches beyond the input's edge; with padding it may also begin behind it,
+    /// as TensorFlow has it.
     fn offset(&self, axis: usize) -> isize {
+        if !self.has_padding {
+            return 0;
+        }
         let reach = (self.output[axis] as isize - 1) * self.stride as isize + self.filter[axis] as isize;
         (reach - self.input[1 + axis] as isize) / 2
     }
@@ -302,6 +307,7 @@ mod tests {
                 filter,
                 output,
                 stride,
+                has_padding: stride != 3,
                 input_zero: 12,
                 filter_zero: if is_filter_signed { 0 } else { 100 },
                 is_filter_signed,

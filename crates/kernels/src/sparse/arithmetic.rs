@@ -110,8 +110,8 @@ impl<T> Sink<'_, T> {
     }
 }
 
-/// Adds two sparse tensors whose coordinates are in order; of the sums stay those that are at least `threshold` in
-/// magnitude. Returns how many there are; without outputs that is all.
+/// Adds two sparse tensors whose coordinates are in order; of the elements that are in both stay those whose sum is at least
+/// `threshold` in magnitude. Returns how many there are; without outputs that is all.
 ///
 /// # Errors
 /// [`KernelError`] for lengths or types that do not go together.
@@ -136,13 +136,15 @@ pub fn sparse_add(
         };
         let mut sink = Sink { count: 0, outputs };
         merge(&a, &b, &mut |row, i, j| {
-            let sum = match (i.map(|i| x[i]), j.map(|j| y[j])) {
-                (Some(x), Some(y)) => x.sum(y),
-                (Some(x), None) | (None, Some(x)) => x,
-                (None, None) => return,
-            };
-            if *threshold <= sum.magnitude() {
-                sink.put(row, sum);
+            match (i.map(|i| x[i]), j.map(|j| y[j])) {
+                (Some(x), Some(y)) => {
+                    let sum = x.sum(y);
+                    if *threshold <= sum.magnitude() {
+                        sink.put(row, sum);
+                    }
+                }
+                (Some(x), None) | (None, Some(x)) => sink.put(row, x),
+                (None, None) => {}
             }
         });
         Ok(sink.count)
@@ -247,10 +249,13 @@ pub fn sparse_softmax(
             let end = (first + 1..src.len()).find(|n| group(*n) != group(first)).unwrap_or(src.len());
             let float = |x: &T| -> f64 { (*x).into() };
             let most = src[first..end].iter().map(float).fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = src[first..end].iter().map(|x| (float(x) - most).exp()).sum();
+            // Each step is rounded to the type, as in TensorFlow.
+            let mut sum = <T as Number>::of(0.0);
             for (to, x) in dst[first..end].iter_mut().zip(&src[first..end]) {
-                *to = <T as Number>::of((float(x) - most).exp() / sum);
+                *to = <T as Number>::of(float(&<T as Number>::of(float(x) - most)).exp());
+                sum = sum.sum(*to);
             }
+            dst[first..end].iter_mut().for_each(|to| *to = to.quotient(sum));
             first = end;
         }
         Ok(())

@@ -6,7 +6,7 @@
 
 use tightfit_core::DType;
 use tightfit_kernels::{
-    QuantizedRange, quantized_add, quantized_bias_add, quantized_mul, quantized_sum_range,
+    BIAS_HEADROOM, QuantizedRange, SUM_HEADROOM, quantized_add, quantized_bias_add, quantized_mul, quantized_sum_range,
 };
 
 use super::convert::{check_numbers, give, range_of, with_range};
@@ -67,7 +67,7 @@ impl Operator for Pair {
         let (output, pool) = (run.out(0)?, run.pool);
         if self.is_sum {
             quantized_add(pool, a, b, output)?;
-            give(run, 1, quantized_sum_range(&ranges.0, &ranges.1))
+            give(run, 1, quantized_sum_range(&ranges.0, &ranges.1, SUM_HEADROOM))
         } else {
             quantized_mul(pool, a, b, output)?;
             give(run, 1, QuantizedRange::of_products(&ranges.0, &ranges.1))
@@ -109,7 +109,7 @@ impl Operator for BiasAdd {
             return Err(OpError::input(1, format!("is of shape {} for {}", bias.shape(), input.shape())));
         }
         quantized_bias_add(run.pool, (input, ranges.0), (bias, ranges.1), run.out(0)?)?;
-        give(run, 1, quantized_sum_range(&ranges.0, &ranges.1))
+        give(run, 1, quantized_sum_range(&ranges.0, &ranges.1, BIAS_HEADROOM))
     }
 }
 

@@ -154,16 +154,35 @@ impl Operator for QuantizeV2 {
         let input = shared::input(inputs, 0)?;
         shared::need_type(0, input, &[DType::F32])?;
         check_ranges(inputs, self.axis)?;
-        let end = |index| Ok::<_, OpError>(Fact::new(DType::F32, shared::input(inputs, index)?.dims.clone()));
-        Ok(vec![Fact::new(self.dtype, input.dims.clone()), end(1)?, end(2)?])
+        let slices = match self.axis {
+            Some(axis) => input.dims.get().map_or(Dim::Unknown, |dims| dims[axis]),
+            None => Dim::Known(1),
+        };
+        if self.how.mode == QuantMode::MinFirst && slices.size().is_some_and(|n| n != 1) && !input.is_bound {
+            return Err(OpError::attribute("mode", "is MIN_FIRST, which there is not along an axis"));
+        }
+        // Of one slice alone the range is a scalar.
+        let end = match slices {
+            Dim::Known(1) => Dims::scalar(),
+            Dim::Unknown => Dims::UNKNOWN,
+            slices => Dims::new([slices]),
+        };
+        let end = Fact::new(DType::F32, end);
+        Ok(vec![Fact::new(self.dtype, input.dims.clone()), end.clone(), end])
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        (0..3).try_for_each(|n| run.set_output_shape(n, run.shape(n)).ok())
+        let ends = run.shape(1);
+        let ends = if ends.elements() == 1 { Shape::SCALAR } else { ends };
+        run.set_output_shape(0, run.shape(0)).ok()?;
+        (1..3).try_for_each(|n| run.set_output_shape(n, ends).ok())
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (input, min, max) = (run.slice::<f32>(0)?, run.slice::<f32>(1)?, run.slice::<f32>(2)?);
+        if self.how.mode == QuantMode::MinFirst && min.len() != 1 {
+            return Err(OpError::attribute("mode", "is MIN_FIRST, which there is not along an axis"));
+        }
         let (mut output, low, high) = (run.output(0)?, run.out::<f32>(1)?, run.out::<f32>(2)?);
         Ok(quantize(run.pool, self.how, input, self.axis, (min, max), &mut output, (low, high))?)
     }

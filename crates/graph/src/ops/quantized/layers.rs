@@ -106,6 +106,7 @@ impl Operator for Conv2d {
             filter: four(*filter.shape())?,
             output: [output[1], output[2]],
             stride: self.moves.strides[0],
+            has_padding: self.moves.padding == Padding::Same,
             input_zero: zero(&input_range)?,
             filter_zero: zero(&filter_range)?,
             is_filter_signed: filter.dtype() == DType::I8,

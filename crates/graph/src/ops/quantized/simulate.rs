@@ -96,8 +96,9 @@ impl Operator for Simulate {
         }
         for index in (1..3).filter(|_| inputs.len() > 2) {
             shared::need_type(index, inputs[index], &[input.dtype])?;
-            if self.is_given {
-                shared::dims_of_rank(index, inputs[index], self.axis.is_some() as usize)?;
+            if self.is_given || !self.takes_bits {
+                let is_vector = self.is_given && self.axis.is_some();
+                shared::dims_of_rank(index, inputs[index], is_vector as usize)?;
             }
         }
         if let Some(bits) = inputs.get(3).and_then(|fact| fact.int()) {

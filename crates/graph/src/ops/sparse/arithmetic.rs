@@ -2,7 +2,7 @@
 //! SparseReduceSum and Max, and those that give a sparse tensor.
 //!
 //! A sparse tensor is coordinates `[elements, rank]`, values `[elements]` and a shape `[rank]`, int64. SparseAdd merges two
-//! whose coordinates are in order, and drops sums below its threshold; SparseSparseMaximum and Minimum take an element that
+//! whose coordinates are in order, and drops sums of two elements below its threshold; SparseSparseMaximum and Minimum take an element that
 //! is not there for 0. SparseSoftmax is over the last axis of the elements that are there. The reductions are over the axes
 //! of their fourth input. How many elements there are depends on the data.
 
@@ -186,10 +186,6 @@ impl Reduce {
                 return Err(OpError::input(3, format!("names axis {axis} twice")));
             }
         }
-        // Without axes everything is reduced.
-        if axes.is_empty() {
-            is_reduced[..rank].fill(true);
-        }
         Ok(SparseReduce { is_reduced, keeps_dims: self.keeps_dims, is_max: self.is_max })
     }
 }
@@ -292,7 +288,9 @@ mod tests {
         let shape = tensor(&[1], &[4i64]);
         let sum = [tensor(&[3, 1], &[0i64, 2, 3]), tensor(&[3], &[1f32, 0.5, 4.0]), shape.clone()];
         check("SparseAdd", &[], &with(0.0), &sum);
-        check("SparseAdd", &[], &with(2.0), &[tensor(&[1, 1], &[3i64]), tensor(&[1], &[4f32]), shape]);
+        // The threshold is for what is in both.
+        let kept = [tensor(&[2, 1], &[0i64, 3]), tensor(&[2], &[1f32, 4.0]), shape];
+        check("SparseAdd", &[], &with(2.0), &kept);
         let rows = tensor(&[3, 1], &[0i64, 2, 3]);
         check("SparseSparseMinimum", &[], &both, &[rows.clone(), tensor(&[3], &[0f32, -2.0, 0.0])]);
         check("SparseSparseMaximum", &[], &both, &[rows, tensor(&[3], &[1f32, 2.5, 4.0])]);

@@ -284,7 +284,7 @@ impl Operator for Counts {
         run.set_output_shape(1, Shape::new(&[count])?)?;
         let (coordinates, mut output) = (run.out(0)?, run.output(1)?);
         sparse_counts(counted, row, order, rows.is_some(), Some((coordinates, &mut output)))?;
-        let columns = if self.how.max >= 0 { self.how.max } else { self.how.min.max(largest + 1) };
+        let columns = if self.how.max >= 0 { self.how.max } else { self.how.min.max(largest.max(0) + 1) };
         let dims = [rows.unwrap_or(0) as i64, columns];
         give_dims(run, 2, 1 + rows.is_some() as usize, dims.into_iter().skip(rows.is_none() as usize))
     }
