@@ -174,7 +174,9 @@ pub fn output_type(node: &NodeDef, output: usize) -> Option<DType> {
         let tensors = tensors?;
         if output - at < tensors {
             return match node.attr(kind) {
-                Some(AttrValue::List(ListValue::Types(types))) => DataType(*types.get(output - at)?).storage(),
+                Some(AttrValue::List(ListValue::Types(types))) => {
+                    DataType(*types.get(output - at)?).storage()
+                }
                 _ => declared(node, row, kind),
             };
         }
@@ -191,9 +193,12 @@ fn declared(node: &NodeDef, row: &'static Row, kind: &str) -> Option<DType> {
     match node.attr(kind) {
         Some(AttrValue::Type(number)) => DataType(*number).storage(),
         Some(_) => None,
-        None => {
-            rules(row).find(|rule| rule.name == kind)?.default?.parse().ok().and_then(|n| DataType(n).storage())
-        }
+        None => rules(row)
+            .find(|rule| rule.name == kind)?
+            .default?
+            .parse()
+            .ok()
+            .and_then(|n| DataType(n).storage()),
     }
 }
 

@@ -148,7 +148,8 @@ pub fn quantized_average(
     dst: &mut TensorViewMut<'_>,
 ) -> Result<()> {
     const KERNEL: &str = "QuantizedAvgPool";
-    let (Ok(shape), Ok(to)) = (<[usize; 4]>::try_from(&src.shape()[..]), <[usize; 4]>::try_from(&dst.shape()[..]))
+    let (Ok(shape), Ok(to)) =
+        (<[usize; 4]>::try_from(&src.shape()[..]), <[usize; 4]>::try_from(&dst.shape()[..]))
     else {
         return Err(KernelError::Invalid { kernel: KERNEL, rule: "images have four axes" });
     };

@@ -85,8 +85,8 @@ impl Quantize {
     }
 
     fn step(&self, dtype: DType, min: f32, max: f32) -> Result<(Step, f32, f32)> {
-        let range = QuantizedRange::new(dtype, min, max)
-            .ok_or(KernelError::DType { kernel: "QuantizeV2", dtype })?;
+        let range =
+            QuantizedRange::new(dtype, min, max).ok_or(KernelError::DType { kernel: "QuantizeV2", dtype })?;
         let (lowest, highest) = (range.lowest(), range.highest());
         Ok(match self.mode {
             QuantMode::MinCombined => {

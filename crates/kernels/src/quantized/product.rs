@@ -229,13 +229,8 @@ pub fn quantized_matmul(
     check_exact("the output", product(&[m, n])?, output.len())?;
     let (row_stride, left_stride) = if transposed.0 { (1, m) } else { (k, 1) };
     let (right_stride, column_stride) = if transposed.1 { (1, k) } else { (n, 1) };
-    let right = Right {
-        bytes: right,
-        is_signed: false,
-        zero: right_zero,
-        row_stride: right_stride,
-        column_stride,
-    };
+    let right =
+        Right { bytes: right, is_signed: false, zero: right_zero, row_stride: right_stride, column_stride };
     let output = Shared::new(output);
     split_range(pool, m.div_ceil(ROWS), ROWS * k * n, &|block, count| {
         let (row, end) = (block * ROWS, ((block + count) * ROWS).min(m));
@@ -278,7 +273,8 @@ mod tests {
             let (left, right) = (bytes(m * k, 37), bytes(k * n, 53));
             for transposed in [(false, false), (true, false), (false, true), (true, true)] {
                 let mut output = vec![-1; m * n];
-                quantized_matmul(&pool, (m, k, n), transposed, (&left, 7), (&right, 130), &mut output).unwrap();
+                quantized_matmul(&pool, (m, k, n), transposed, (&left, 7), (&right, 130), &mut output)
+                    .unwrap();
                 for (at, sum) in output.iter().enumerate() {
                     let (row, column) = (at / n, at % n);
                     let expected: i32 = (0..k)

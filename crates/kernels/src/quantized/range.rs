@@ -83,8 +83,7 @@ impl QuantizedRange {
     /// Numbers of integers, as what is added to `integer * scale`.
     pub(super) fn to_floats(self) -> (f32, f32) {
         let scale = ((self.max - self.min) as f64 / (self.steps() - 1.0)) as f32;
-        let rounded =
-            if self.max == self.min { self.min } else { (self.min / scale).round() * scale };
+        let rounded = if self.max == self.min { self.min } else { (self.min / scale).round() * scale };
         (scale, rounded - self.lowest as f32 * scale)
     }
 

@@ -146,7 +146,11 @@ fn simulate<T: Real>(
                 found.unwrap_or((T::of(0.0), T::of(0.0)))
             }
         };
-        ensure(!(min > max), KERNEL, "no minimum is above its maximum")?;
+        ensure(
+            min.partial_cmp(&max) != Some(std::cmp::Ordering::Greater),
+            KERNEL,
+            "no minimum is above its maximum",
+        )?;
         let (scale, inverse, low, high) = range.scale(min, max);
         let has_ends = ends.is_some();
         for at in parts {

@@ -21,11 +21,20 @@ impl SmallNumber {
         matches!(self, SmallNumber::Float8E5M2 | SmallNumber::Float8E4M3)
     }
 
+    /// A byte of an integer as what four bits hold of it, as a whole byte; a float's as it is.
+    pub fn cut(self, byte: u8) -> u8 {
+        match self {
+            SmallNumber::Int4 => ((byte << 4) as i8 >> 4) as u8,
+            SmallNumber::UInt4 => byte & 15,
+            _ => byte,
+        }
+    }
+
     /// The number that a byte stands for.
     pub fn decode(self, byte: u8) -> f32 {
         match self {
-            SmallNumber::Int4 => (((byte << 4) as i8) >> 4) as f32,
-            SmallNumber::UInt4 => (byte & 15) as f32,
+            SmallNumber::Int4 => self.cut(byte) as i8 as f32,
+            SmallNumber::UInt4 => self.cut(byte) as f32,
             SmallNumber::Float8E5M2 => half::f16::from_bits((byte as u16) << 8).to_f32(),
             SmallNumber::Float8E4M3 => {
                 let (exponent, fraction) = ((byte >> 3 & 15) as i32, (byte & 7) as f32);
@@ -43,8 +52,7 @@ impl SmallNumber {
     /// none, no number. Of integers what is left of them in four bits.
     pub fn encode(self, x: f64) -> u8 {
         let (bits, bias, not_a_number, infinity) = match self {
-            SmallNumber::Int4 => return (((x as i64 as u8) << 4) as i8 >> 4) as u8,
-            SmallNumber::UInt4 => return x as i64 as u8 & 15,
+            SmallNumber::Int4 | SmallNumber::UInt4 => return self.cut(x as i64 as u8),
             SmallNumber::Float8E5M2 => (2, 15, 0x7e, 0x7c),
             SmallNumber::Float8E4M3 => (3, 7, 0x7f, 0x7f),
         };
@@ -108,8 +116,14 @@ mod tests {
     fn rounds_as_floats_do() {
         use SmallNumber::{Float8E4M3, Float8E5M2};
         let of = |kind: SmallNumber, x: f64| kind.decode(kind.encode(x));
-        assert_eq!([1.3, -2.7, 0.06, 449.0, 1e-3].map(|x| of(Float8E4M3, x)), [1.25, -2.75, 0.058_593_75, 448.0, 0.001_953_125]);
-        assert_eq!([1.3, -2.7, 0.06, 449.0, 600.0].map(|x| of(Float8E5M2, x)), [1.25, -2.5, 0.0625, 448.0, 640.0]);
+        assert_eq!(
+            [1.3, -2.7, 0.06, 449.0, 1e-3].map(|x| of(Float8E4M3, x)),
+            [1.25, -2.75, 0.058_593_75, 448.0, 0.001_953_125]
+        );
+        assert_eq!(
+            [1.3, -2.7, 0.06, 449.0, 600.0].map(|x| of(Float8E5M2, x)),
+            [1.25, -2.5, 0.0625, 448.0, 640.0]
+        );
         assert!(of(Float8E4M3, 600.0).is_nan() && of(Float8E4M3, f64::INFINITY).is_nan());
         assert_eq!(of(Float8E5M2, -1e5), f32::NEG_INFINITY);
     }

@@ -51,6 +51,7 @@ impl GruCell {
     ///
     /// # Errors
     /// [`KernelError`] when a length is wrong or the scratch too small.
+    #[allow(clippy::too_many_arguments)]
     pub fn run(
         &self,
         pool: &ThreadPool,
@@ -183,7 +184,8 @@ mod tests {
             let sum = |row: usize, which: usize, column: usize, state: &dyn Fn(usize) -> f64| {
                 let columns = [2, 1][which] * hidden;
                 let inputs = (0..input).map(|k| x[row * input + k] as f64).chain((0..hidden).map(state));
-                let products = inputs.enumerate().map(|(k, v)| v * weights[which][k * columns + column] as f64);
+                let products =
+                    inputs.enumerate().map(|(k, v)| v * weights[which][k * columns + column] as f64);
                 products.sum::<f64>() + biases[which][column] as f64
             };
             let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
@@ -201,7 +203,10 @@ mod tests {
                 let expected = [reset(unit), u, c, (1.0 - u) * c + u * state(unit)];
                 for (k, expected) in expected.iter().enumerate() {
                     let got = out[k][row * hidden + unit];
-                    assert!((got as f64 - expected).abs() < 1e-5, "{cell:?}: output {k} is {got}, not {expected}");
+                    assert!(
+                        (got as f64 - expected).abs() < 1e-5,
+                        "{cell:?}: output {k} is {got}, not {expected}"
+                    );
                 }
             }
         }

@@ -9,10 +9,16 @@ use crate::base::error::{KernelError, check_exact};
 use crate::base::math;
 use crate::base::simd::{Kernel, Simd, dispatch};
 use crate::base::threads::ThreadPool;
-use crate::product::gemm::Epilogue;
+use crate::product::gemm::{Epilogue, Residual, WeightForm, Weights};
+use crate::product::matmul::MatMul;
+use crate::product::weighted::WeightedProduct;
 
 /// Floats of gates that are computed ahead of the steps that need them: they stay in a second-level cache.
 const GATES_FLOATS: usize = 128 << 10;
+
+/// Bytes up to which the weights of the state are packed once for all steps: each then reads them in the order in which they
+/// lie.
+const PACKED_BYTES: usize = 4 << 20;
 
 /// The order in which the weight and the bias hold the gates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +82,13 @@ impl Lstm {
         (GATES_FLOATS / (4 * self.batch * self.hidden).max(1)).clamp(1, steps.max(1))
     }
 
+    /// How the weights of the state are packed, where that pays.
+    fn packing(&self, isa: Isa, steps: usize) -> Result<Option<MatMul>, KernelError> {
+        let product = MatMul::new(isa, self.batch, self.hidden, 4 * self.hidden, false, false)?;
+        let pays = steps > 2 && product.layout().packed_bytes() <= PACKED_BYTES;
+        Ok(pays.then_some(product))
+    }
+
     /// Bytes of scratch that [`Self::run`] needs.
     ///
     /// # Errors
@@ -87,6 +100,12 @@ impl Lstm {
         let last = (steps % self.steps_at_once(steps)) * self.batch;
         for (m, k) in [(rows, self.input), (last, self.input), (self.batch, self.hidden)] {
             most = most.max(product(isa, m, k, columns).scratch_bytes(threads)?);
+        }
+        if let Some(product) = self.packing(isa, steps)? {
+            let packed = floats_bytes(product.layout().packed_bytes() / 4);
+            return Ok(floats_bytes(rows * columns)
+                + packed
+                + most.max(product.scratch_bytes(threads, WeightForm::Packed)));
         }
         Ok(floats_bytes(rows * columns) + most)
     }
@@ -123,8 +142,16 @@ impl Lstm {
             check_exact("an output", all, output.len())?;
         }
         let (of_input, of_state) = parts(weight, self.input, self.hidden, 4 * self.hidden)?;
+        let of_state = &of_state[..4 * self.hidden * self.hidden];
         let at_once = self.steps_at_once(steps);
-        let (gates, scratch) = take_floats(scratch, at_once * 4 * state)?;
+        let (gates, mut scratch) = take_floats(scratch, at_once * 4 * state)?;
+        let mut packed = None;
+        if let Some(product) = self.packing(pool.isa(), steps)? {
+            let (room, rest) = take_floats(scratch, product.layout().packed_bytes() / 4)?;
+            scratch = rest;
+            product.layout().pack_rows(bytemuck::cast_slice_mut(room), 0, bytemuck::cast_slice(of_state))?;
+            packed = Some((product, &*room));
+        }
         for first in (0..steps).step_by(at_once) {
             let count = at_once.min(steps - first);
             let rows = count * self.batch;
@@ -142,14 +169,17 @@ impl Lstm {
                 let at = (first + step) * state;
                 let (before, h) = h.split_at_mut(at);
                 let h_prev = if at == 0 { h_prev } else { &before[at - state..] };
-                add_product(
-                    pool,
-                    (self.batch, self.hidden, 4 * self.hidden),
-                    h_prev,
-                    of_state,
-                    gates,
-                    scratch,
-                )?;
+                match &packed {
+                    Some((product, packed)) => {
+                        let epilogue = Epilogue { residual: Residual::Output, ..Epilogue::default() };
+                        let weights = Weights::Packed(bytemuck::cast_slice(packed));
+                        product.run(pool, h_prev, weights, gates, epilogue, scratch)?;
+                    }
+                    None => {
+                        let sizes = (self.batch, self.hidden, 4 * self.hidden);
+                        add_product(pool, sizes, h_prev, of_state, gates, scratch)?;
+                    }
+                }
                 let (before, cs) = cs.split_at_mut(at);
                 let cs_prev = if at == 0 { cs_prev } else { &before[at - state..] };
                 let now = at..at + state;
@@ -336,7 +366,11 @@ mod tests {
                     for (n, expected) in expected.iter().enumerate() {
                         for (k, expected) in expected.iter().enumerate() {
                             let error = (out[k][n] as f64 - expected).abs();
-                            assert!(error < 1e-5, "{lstm:?}: output {k} at {n} is {}, not {expected}", out[k][n]);
+                            assert!(
+                                error < 1e-5,
+                                "{lstm:?}: output {k} at {n} is {}, not {expected}",
+                                out[k][n]
+                            );
                         }
                     }
                 }

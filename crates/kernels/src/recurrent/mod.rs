@@ -41,12 +41,12 @@ fn floats_bytes(floats: usize) -> usize {
 }
 
 /// The two parts of a cell's weight: the rows for its input, and those for its state.
-fn parts<'a>(
-    weight: &'a [f32],
+fn parts(
+    weight: &[f32],
     input: usize,
     hidden: usize,
     columns: usize,
-) -> Result<(&'a [f32], &'a [f32]), KernelError> {
+) -> Result<(&[f32], &[f32]), KernelError> {
     check_at_least("the weight", (input + hidden) * columns, weight.len())?;
     Ok(weight.split_at(input * columns))
 }

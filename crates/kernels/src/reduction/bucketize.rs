@@ -19,6 +19,7 @@ pub fn bucketize(pool: &ThreadPool, src: TensorView<'_>, boundaries: &[f32], dst
         let is_double = size_of::<T>() == 8 && tightfit_core::DType::F64 == <T as tightfit_core::Element>::DTYPE;
         split_with_cost(pool, dst, 1, 16, &|first, dst| {
             for (to, x) in dst.iter_mut().zip(&src[first..]) {
+                #[allow(clippy::unnecessary_cast)]
                 let (double, single) = (*x as f64, *x as f32);
                 let is_above = |boundary: f32| {
                     if is_double { double < boundary as f64 } else { single < boundary }

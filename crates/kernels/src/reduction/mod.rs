@@ -1,7 +1,7 @@
 //! What is known of many elements at once: sums and extremes, norms, softmax, counts, order and distinct values.
 
-mod channels_first;
 mod bucketize;
+mod channels_first;
 mod cross_entropy;
 mod norm;
 mod nth;
@@ -9,8 +9,8 @@ mod reduce;
 mod search;
 mod softmax;
 
-pub use channels_first::{batch_norm_channels_first, batch_statistics_channels_first};
 pub use bucketize::{bucketize, first_not_below};
+pub use channels_first::{batch_norm_channels_first, batch_statistics_channels_first};
 pub use cross_entropy::{Labels, softmax_cross_entropy};
 pub use norm::{
     BatchNorm, LocalResponse, batch_norm, batch_norm_f64, batch_statistics, l2_normalize, layer_norm,

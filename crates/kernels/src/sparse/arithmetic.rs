@@ -38,8 +38,10 @@ pub fn sparse_dense_combine(
     let shape = *dense.shape();
     let skipped = dims.len().checked_sub(shape.rank());
     let skipped = skipped.filter(|n| shape.iter().zip(&dims[*n..]).all(|(d, s)| *d == 1 || *d as i64 == *s));
-    let skipped = skipped
-        .ok_or(KernelError::Invalid { kernel: KERNEL, rule: "the dense tensor broadcasts to the sparse one" })?;
+    let skipped = skipped.ok_or(KernelError::Invalid {
+        kernel: KERNEL,
+        rule: "the dense tensor broadcasts to the sparse one",
+    })?;
     let is_div = how == DenseCombine::Div && dst.dtype().is_integer();
     for_dtype!(dst.dtype(), KERNEL, numbers, T => {
         let (src, dense) = (values::<T>(src.bytes(), KERNEL)?, values::<T>(dense.bytes(), KERNEL)?);
@@ -247,6 +249,7 @@ pub fn sparse_softmax(
         let mut first = 0;
         while first < src.len() {
             let end = (first + 1..src.len()).find(|n| group(*n) != group(first)).unwrap_or(src.len());
+            #[allow(clippy::useless_conversion)]
             let float = |x: &T| -> f64 { (*x).into() };
             let most = src[first..end].iter().map(float).fold(f64::NEG_INFINITY, f64::max);
             // Each step is rounded to the type, as in TensorFlow.

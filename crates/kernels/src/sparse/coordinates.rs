@@ -66,7 +66,12 @@ impl<'a> Coordinates<'a> {
         for (axis, (at, dim)) in self.row(element).iter().zip(dims).enumerate() {
             if at < &0 || at >= dim {
                 let position = element * self.rank + axis;
-                return Err(KernelError::Index { kernel, position, index: *at, bound: (*dim).max(0) as usize });
+                return Err(KernelError::Index {
+                    kernel,
+                    position,
+                    index: *at,
+                    bound: (*dim).max(0) as usize,
+                });
             }
         }
         Ok(())

@@ -15,7 +15,8 @@ pub fn copy_elements(
 ) -> Result<()> {
     let mut places = dst.chunks_exact_mut(bytes.max(1));
     for n in from {
-        let short = KernelError::Length { what: "the elements", needed: n + 1, given: src.len() / bytes.max(1) };
+        let short =
+            KernelError::Length { what: "the elements", needed: n + 1, given: src.len() / bytes.max(1) };
         let (Some(element), Some(place)) = (src.get(n * bytes..(n + 1) * bytes), places.next()) else {
             return Err(short);
         };
@@ -78,7 +79,12 @@ pub fn gather_sorted(
 ///
 /// # Errors
 /// [`KernelError::Index`] for coordinates outside of `from`.
-pub fn sparse_reshape(coordinates: &Coordinates<'_>, from: &[i64], to: &[i64], out: &mut [i64]) -> Result<()> {
+pub fn sparse_reshape(
+    coordinates: &Coordinates<'_>,
+    from: &[i64],
+    to: &[i64],
+    out: &mut [i64],
+) -> Result<()> {
     const KERNEL: &str = "SparseReshape";
     check_exact("the coordinates", coordinates.len() * to.len(), out.len())?;
     ensure(from.len() == coordinates.rank(), KERNEL, "there is a coordinate for each dimension")?;

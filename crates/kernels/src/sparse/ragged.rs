@@ -65,9 +65,17 @@ impl RowPartition<'_> {
         match self {
             RowPartition::Splits(splits) => {
                 ensure(!splits.is_empty() && splits.get(0) == 0, KERNEL, "splits begin at 0")?;
-                ensure(rows.is_none_or(|rows| splits.len() == rows + 1), KERNEL, "there is a split for each row")?;
+                ensure(
+                    rows.is_none_or(|rows| splits.len() == rows + 1),
+                    KERNEL,
+                    "there is a split for each row",
+                )?;
                 let last = splits.get(splits.len() - 1);
-                ensure(values.is_none_or(|n| n as i64 == last), KERNEL, "the last split is the number of values")
+                ensure(
+                    values.is_none_or(|n| n as i64 == last),
+                    KERNEL,
+                    "the last split is the number of values",
+                )
             }
             RowPartition::RowIds(ids) => {
                 ensure(values.is_none_or(|n| n == ids.len()), KERNEL, "there is a row id for each value")?;

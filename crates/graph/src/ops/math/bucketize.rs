@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn numbers_fall_between_boundaries() {
-        let boundaries = |values: &[f32]| [("boundaries", AttrValue::List(ListValue::Floats(values.to_vec())))];
+        let boundaries =
+            |values: &[f32]| [("boundaries", AttrValue::List(ListValue::Floats(values.to_vec())))];
         let x = tensor(&[2, 3], &[-5i32, 0, 9, 10, 11, 100]);
         let buckets = tensor(&[2, 3], &[0i32, 1, 1, 2, 2, 3]);
         check("Bucketize", &boundaries(&[0.0, 10.0, 100.0]), &[x.clone()], &[buckets]);
@@ -112,6 +113,11 @@ mod tests {
         check("Bucketize", &boundaries(&[0.0, 10.0]), &[nan], &[tensor(&[1], &[2i32])]);
         refuses("Bucketize", &boundaries(&[1.0, 0.0]), &[x], "do not rise");
         let inputs = [tensor(&[4], &[-1f32, 1.0, 1.5, 9.0]), tensor(&[3], &[0f32, 1.0, 2.0])];
-        check("BoostedTreesBucketize", &[("num_features", int(1))], &inputs, &[tensor(&[4], &[0i32, 1, 2, 2])]);
+        check(
+            "BoostedTreesBucketize",
+            &[("num_features", int(1))],
+            &inputs,
+            &[tensor(&[4], &[0i32, 1, 2, 2])],
+        );
     }
 }

@@ -54,7 +54,9 @@ fn small_cast(attributes: &Attributes<'_>) -> Result<Option<SmallCast>, OpError>
     match (kind("SrcT")?, kind("DstT")?) {
         (None, None) => Ok(None),
         (Some(a), Some(b)) if a == b => Ok(None),
-        (Some(_), Some(_)) => Err(OpError::attribute("DstT", "and SrcT are both of few bits; cast one at a time")),
+        (Some(_), Some(_)) => {
+            Err(OpError::attribute("DstT", "and SrcT are both of few bits; cast one at a time"))
+        }
         (Some(small), None) => Ok(Some(SmallCast { small, is_from: true, to: dtype? })),
         (None, Some(small)) => Ok(Some(SmallCast { small, is_from: false, to: dtype? })),
     }
@@ -71,7 +73,12 @@ struct SmallCast {
 impl SmallCast {
     /// The type that all such numbers are converted through.
     fn between(&self) -> DType {
-        if self.is_from { DType::F32 } else { DType::F64 }
+        match (self.small.is_float(), self.is_from) {
+            (true, true) => DType::F32,
+            (true, false) => DType::F64,
+            (false, true) => DType::I8,
+            (false, false) => DType::I64,
+        }
     }
 }
 
@@ -85,7 +92,8 @@ impl Operator for SmallCast {
         let other = if self.is_from { self.to } else { input.dtype };
         let fits = if self.small.is_float() { !matches!(other, DType::String) } else { other.is_integer() };
         if !fits || (self.is_from && !matches!(input.dtype, DType::I8 | DType::U8)) {
-            let why = format!("is of type {}, which is not cast to {} by way of few bits", input.dtype, self.to);
+            let why =
+                format!("is of type {}, which is not cast to {} by way of few bits", input.dtype, self.to);
             return Err(OpError::input(0, why));
         }
         Ok(vec![Fact::new(self.to, input.dims.clone())])
@@ -106,15 +114,24 @@ impl Operator for SmallCast {
         let small = || OpError::Internal("scratch is smaller than was planned");
         let room = run.scratch()?.get_mut(..shape.elements() * between.bytes()).ok_or_else(small)?;
         if self.is_from {
-            let numbers = bytemuck::try_cast_slice_mut(room).map_err(|_| small())?;
-            decode_small(self.small, input.bytes(), numbers)?;
+            if self.small.is_float() {
+                let numbers = bytemuck::try_cast_slice_mut(room).map_err(|_| small())?;
+                decode_small(self.small, input.bytes(), numbers)?;
+            } else {
+                room.iter_mut().zip(input.bytes()).for_each(|(to, byte)| *to = self.small.cut(*byte));
+            }
             let numbers = TensorView::new(between, shape, room).ok_or_else(small)?;
             return Ok(cast(pool, numbers.into(), &mut run.output(0)?)?);
         }
         let mut wide = TensorViewMut::new(between, shape, room).ok_or_else(small)?;
         cast(pool, input.into(), &mut wide)?;
-        let numbers = bytemuck::try_cast_slice(room).map_err(|_| small())?;
-        Ok(encode_small(self.small, numbers, run.out_bytes(0)?)?)
+        if self.small.is_float() {
+            let numbers = bytemuck::try_cast_slice(room).map_err(|_| small())?;
+            return Ok(encode_small(self.small, numbers, run.out_bytes(0)?)?);
+        }
+        let lowest_bytes = room.iter().step_by(size_of::<i64>());
+        run.out_bytes(0)?.iter_mut().zip(lowest_bytes).for_each(|(to, byte)| *to = self.small.cut(*byte));
+        Ok(())
     }
 }
 

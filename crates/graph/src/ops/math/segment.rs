@@ -125,7 +125,11 @@ impl Operator for Segments {
             return Ok(vec![Fact::new(data.dtype, Dims::UNKNOWN)]);
         };
         let fits = dims.len() >= id_dims.len()
-            && (self.has_rows || dims.iter().zip(id_dims).all(|(d, i)| d.known().zip(i.known()).is_none_or(|(d, i)| d == i)));
+            && (self.has_rows
+                || dims
+                    .iter()
+                    .zip(id_dims)
+                    .all(|(d, i)| d.known().zip(i.known()).is_none_or(|(d, i)| d == i)));
         if !fits {
             return Err(OpError::input(
                 self.ids(),
@@ -145,7 +149,9 @@ impl Operator for Segments {
             let count = shared::input(inputs, self.count())?;
             shared::need_type(self.count(), count, &[DType::I32, DType::I64])?;
             match count.dims_value().as_deref() {
-                Some([Dim::Known(n)]) if *n < 0 => return Err(OpError::input(self.count(), format!("is {n}"))),
+                Some([Dim::Known(n)]) if *n < 0 => {
+                    return Err(OpError::input(self.count(), format!("is {n}")));
+                }
                 Some([count]) => *count,
                 _ => Dim::Unknown,
             }

@@ -39,7 +39,11 @@ fn lstm(
         has_steps,
         order,
         // The second version has no such attribute.
-        forget_bias: if order == GateOrder::Icfo { attributes.float_or("forget_bias", forget_bias)? } else { 0.0 },
+        forget_bias: if order == GateOrder::Icfo {
+            attributes.float_or("forget_bias", forget_bias)?
+        } else {
+            0.0
+        },
         cell_clip: attributes.float_or("cell_clip", cell_clip)?,
         use_peephole: attributes.bool_or("use_peephole", false)?,
     }))
@@ -59,7 +63,8 @@ fn check(inputs: &[&Fact], first: usize, ranks: &[usize]) -> Result<(), OpError>
 fn fits(inputs: &[&Fact], index: usize, wanted: &[Option<usize>]) -> Result<(), OpError> {
     let input = shared::input(inputs, index)?;
     let Some(dims) = input.dims.get().filter(|_| !input.is_bound) else { return Ok(()) };
-    let is_other = |(dim, wanted): (&Dim, &Option<usize>)| dim.size().zip(*wanted).is_some_and(|(a, b)| a != b);
+    let is_other =
+        |(dim, wanted): (&Dim, &Option<usize>)| dim.size().zip(*wanted).is_some_and(|(a, b)| a != b);
     if dims.len() != wanted.len() || dims.iter().zip(wanted).any(is_other) {
         let wanted: Vec<String> = wanted.iter().map(|n| n.map_or("?".into(), |n| n.to_string())).collect();
         let why = format!("is of shape {}; [{}] is needed", input.dims, wanted.join(", "));
@@ -180,7 +185,8 @@ impl Operator for BlockLstm {
             return Err(OpError::Internal("a weight that is no matrix"));
         };
         if rows != kernel.input + kernel.hidden || columns != 4 * kernel.hidden {
-            let why = format!("is of shape [{rows}, {columns}] for {} and {} columns", kernel.input, kernel.hidden);
+            let why =
+                format!("is of shape [{rows}, {columns}] for {} and {} columns", kernel.input, kernel.hidden);
             return Err(OpError::input(first + 3, why));
         }
         let steps = self.steps(run, if self.has_steps { x_shape[0] } else { 1 })?;

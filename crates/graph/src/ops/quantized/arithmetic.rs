@@ -6,7 +6,8 @@
 
 use tightfit_core::DType;
 use tightfit_kernels::{
-    BIAS_HEADROOM, QuantizedRange, SUM_HEADROOM, quantized_add, quantized_bias_add, quantized_mul, quantized_sum_range,
+    BIAS_HEADROOM, QuantizedRange, SUM_HEADROOM, quantized_add, quantized_bias_add, quantized_mul,
+    quantized_sum_range,
 };
 
 use super::convert::{check_numbers, give, range_of, with_range};
@@ -122,7 +123,9 @@ mod tests {
         let range = |min: f32, max: f32| [scalar(min), scalar(max)];
         let (a, b) = (tensor(&[2, 2], &[100u8, 101, 255, 0]), tensor(&[2], &[0u8, 255]));
         let inputs = [vec![a, b], range(-1.0, 1.55).to_vec(), range(0.0, 2.55).to_vec()].concat();
-        for (op, expected) in [("QuantizedAdd", [0.0f64, 2.56, 1.55, 1.55]), ("QuantizedMul", [0.0, 0.0255, 0.0, -2.55])] {
+        for (op, expected) in
+            [("QuantizedAdd", [0.0f64, 2.56, 1.55, 1.55]), ("QuantizedMul", [0.0, 0.0255, 0.0, -2.55])]
+        {
             let outputs = run(op, &[], &inputs).unwrap();
             let high = outputs[2].values::<f32>()[0] as f64;
             for (sum, expected) in outputs[0].values::<i32>().iter().zip(expected) {

@@ -7,7 +7,9 @@
 //! RequantizationRange says which range sums use, QuantizeDownAndShrinkRange does both. Shapes: the input's.
 
 use tightfit_core::{DType, Shape, TensorView};
-use tightfit_kernels::{QuantMode, Quantize, QuantizedRange, cast, dequantize, quantize, requantize, requantize_down};
+use tightfit_kernels::{
+    QuantMode, Quantize, QuantizedRange, cast, dequantize, quantize, requantize, requantize_down,
+};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -240,12 +242,20 @@ impl Operator for Dequantize {
         }
         if self.to == DType::F32 {
             let output = run.out(0)?;
-            return Ok(dequantize(run.pool, self.mode, self.is_narrow, input, self.axis, (min, max), output)?);
+            return Ok(dequantize(
+                run.pool,
+                self.mode,
+                self.is_narrow,
+                input,
+                self.axis,
+                (min, max),
+                output,
+            )?);
         }
         let scratch = run.scratch()?.get_mut(..4 * shape.elements());
         let wide = scratch.ok_or(OpError::Internal("scratch is too small"))?;
-        let floats = bytemuck::try_cast_slice_mut(wide)
-            .map_err(|_| OpError::Internal("scratch is not aligned"))?;
+        let floats =
+            bytemuck::try_cast_slice_mut(wide).map_err(|_| OpError::Internal("scratch is not aligned"))?;
         dequantize(run.pool, self.mode, self.is_narrow, input, self.axis, (min, max), floats)?;
         let wide = TensorView::new(DType::F32, shape, wide)
             .ok_or(OpError::Internal("scratch does not match its shape"))?;
@@ -260,11 +270,7 @@ struct Requantize {
 }
 
 /// Turns int32 of one range to integers of another.
-fn narrow(
-    run: &mut Run<'_>,
-    (min, max): (f32, f32),
-    (to_min, to_max): (f32, f32),
-) -> Result<(), OpError> {
+fn narrow(run: &mut Run<'_>, (min, max): (f32, f32), (to_min, to_max): (f32, f32)) -> Result<(), OpError> {
     let input = run.input(0)?;
     let pool = run.pool;
     match run.output_dtype(0) {

@@ -25,7 +25,10 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "QuantizedMatMul", import: import_matmul },
     Registration { name: "QuantizedMaxPool", import: |a| import_pool(a, PoolKind::Max) },
     Registration { name: "QuantizedAvgPool", import: |a| import_pool(a, PoolKind::Average) },
-    Registration { name: "QuantizedRelu", import: |_| Ok(Box::new(Clamp { name: "QuantizedRelu", high: None })) },
+    Registration {
+        name: "QuantizedRelu",
+        import: |_| Ok(Box::new(Clamp { name: "QuantizedRelu", high: None })),
+    },
     Registration {
         name: "QuantizedRelu6",
         import: |_| Ok(Box::new(Clamp { name: "QuantizedRelu6", high: Some(6.0) })),
@@ -58,7 +61,10 @@ fn factor_ranges(run: &Run<'_>) -> Result<(QuantizedRange, QuantizedRange), OpEr
     let ranges = (range_of(run, 0, 2)?, range_of(run, 1, 4)?);
     for (range, max) in [(ranges.0, 3), (ranges.1, 5)] {
         if range.max <= range.min || range.max.is_nan() || range.min.is_nan() {
-            return Err(OpError::input(max, format!("is {}, not above the minimum, {}", range.max, range.min)));
+            return Err(OpError::input(
+                max,
+                format!("is {}, not above the minimum, {}", range.max, range.min),
+            ));
         }
     }
     Ok(ranges)
@@ -97,7 +103,8 @@ impl Operator for Conv2d {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (input_range, filter_range) = factor_ranges(run)?;
         let four = |shape: Shape| {
-            <[usize; 4]>::try_from(&shape[..]).map_err(|_| OpError::Internal("an image of other than four axes"))
+            <[usize; 4]>::try_from(&shape[..])
+                .map_err(|_| OpError::Internal("an image of other than four axes"))
         };
         let (input, filter) = (run.input(0)?, run.input(1)?);
         let output = four(run.output_shape(0))?;
@@ -280,7 +287,10 @@ impl Operator for QuantizedReshape {
         let input = run.input(0)?;
         let output = run.out_bytes(0)?;
         if output.len() != input.bytes().len() {
-            return Err(OpError::input(1, format!("asks for other than {} elements", input.shape().elements())));
+            return Err(OpError::input(
+                1,
+                format!("asks for other than {} elements", input.shape().elements()),
+            ));
         }
         output.copy_from_slice(input.bytes());
         let range = (number(run, 2)?, number(run, 3)?);

@@ -32,9 +32,10 @@ fn import(attributes: &Attributes<'_>, name: &'static str) -> Result<Box<dyn Ope
     let axis = match attributes.int_or("axis", -1)? {
         -1 => None,
         _ if is_first => None,
-        axis => Some(usize::try_from(axis).map_err(|_| {
-            OpError::attribute("axis", format!("is {axis}; at least -1 is needed"))
-        })?),
+        axis => Some(
+            usize::try_from(axis)
+                .map_err(|_| OpError::attribute("axis", format!("is {axis}; at least -1 is needed")))?,
+        ),
     };
     let bits = attributes.int_or("num_bits", 8)?;
     let range = SimulatedRange {
@@ -43,7 +44,11 @@ fn import(attributes: &Attributes<'_>, name: &'static str) -> Result<Box<dyn Ope
         is_narrow: !is_first && attributes.bool_or("narrow_range", false)?,
         rounding,
     };
-    let range = if takes_bits { range } else { with_bits(range, bits).map_err(|why| OpError::attribute("num_bits", why))? };
+    let range = if takes_bits {
+        range
+    } else {
+        with_bits(range, bits).map_err(|why| OpError::attribute("num_bits", why))?
+    };
     let is_given = attributes.bool_or("range_given", takes_bits)?;
     let ends = match is_first && is_given {
         true => Some([attributes.float_or("input_min", 0.0)?, attributes.float_or("input_max", 0.0)?]),
@@ -149,7 +154,8 @@ mod tests {
         let [_, min, max] = inputs;
         let bits = [x.clone(), min, max, scalar(3i32)];
         check("QuantizeAndDequantizeV3", &[], &bits, std::slice::from_ref(&steps));
-        let first = [attributes.as_slice(), &[("input_min", float(-1.0)), ("input_max", float(0.75))]].concat();
+        let first =
+            [attributes.as_slice(), &[("input_min", float(-1.0)), ("input_max", float(0.75))]].concat();
         check_close("QuantizeAndDequantize", &first, std::slice::from_ref(&x), &steps, 1e-6);
         refuses("QuantizeAndDequantize", &[("num_bits", int(0))], &[x], "num_bits");
     }

@@ -18,9 +18,13 @@ use crate::ops::sparse::common::at_most_rows;
 pub(crate) const OPS: &[Registration] = &[Registration { name: "RaggedGather", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    let (levels, outputs) = (attributes.count("PARAMS_RAGGED_RANK")?, attributes.count("OUTPUT_RAGGED_RANK")?);
+    let (levels, outputs) =
+        (attributes.count("PARAMS_RAGGED_RANK")?, attributes.count("OUTPUT_RAGGED_RANK")?);
     if levels == 0 || levels > MAX_RANK {
-        return Err(OpError::attribute("PARAMS_RAGGED_RANK", format!("is {levels}; 1 to {MAX_RANK} are supported")));
+        return Err(OpError::attribute(
+            "PARAMS_RAGGED_RANK",
+            format!("is {levels}; 1 to {MAX_RANK} are supported"),
+        ));
     }
     if outputs + 1 < levels || outputs > 2 * MAX_RANK {
         return Err(OpError::attribute("OUTPUT_RAGGED_RANK", format!("is {outputs} for {levels} levels")));
@@ -119,7 +123,11 @@ impl Operator for RaggedGather {
         let mut facts = Vec::with_capacity(self.outputs + 1);
         let mut rows = Dim::Known(1);
         for axis in 0..=self.outer() {
-            rows = indices.dims.get().and_then(|dims| dims.get(axis)).map_or(Dim::Unknown, |dim| rows.times(*dim));
+            rows = indices
+                .dims
+                .get()
+                .and_then(|dims| dims.get(axis))
+                .map_or(Dim::Unknown, |dim| rows.times(*dim));
             // The splits of the innermost axis of the indices are those of the first level.
             if facts.len() < self.outputs {
                 facts.push(Fact::new(self.splits, Dims::new([rows.plus(Dim::Known(1))])));
@@ -238,11 +246,7 @@ mod tests {
         let square = [attributes[0].clone(), ("OUTPUT_RAGGED_RANK", int(2))];
         let mut inputs = inputs.to_vec();
         inputs[2] = tensor(&[2, 1], &[1i32, 0]);
-        let rows = [
-            tensor(&[3], &[0i64, 1, 2]),
-            tensor(&[3], &[0i64, 0, 2]),
-            tensor(&[2], &[1f32, 2.0]),
-        ];
+        let rows = [tensor(&[3], &[0i64, 1, 2]), tensor(&[3], &[0i64, 0, 2]), tensor(&[2], &[1f32, 2.0])];
         check("RaggedGather", &square, &inputs, &rows);
     }
 }

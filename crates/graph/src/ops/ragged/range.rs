@@ -48,7 +48,9 @@ impl<T: RangeNumber> Rows<'_, T> {
     fn total(&self) -> Result<usize, OpError> {
         let add = |sum: usize, row: usize| {
             let total = usize::try_from(self.row(row)?.2).ok().and_then(|n| sum.checked_add(n));
-            total.filter(|n| *n < usize::MAX / 16).ok_or_else(|| OpError::input(1, "asks for too many numbers"))
+            total
+                .filter(|n| *n < usize::MAX / 16)
+                .ok_or_else(|| OpError::input(1, "asks for too many numbers"))
         };
         (0..self.rows).try_fold(0usize, add)
     }

@@ -157,14 +157,20 @@ impl Operator for ToTensor {
         let first = shared::input(inputs, PARTITIONS)?;
         let rows = match self.has_first {
             true => first.dims_value().and_then(|dims| dims.first().copied()).unwrap_or(Dim::Unknown),
-            false => first.dims.get().and_then(|dims| dims.first()).map_or(Dim::Unknown, |n| {
-                shared::extent::minus(*n, Dim::Known(1))
-            }),
+            false => first
+                .dims
+                .get()
+                .and_then(|dims| dims.first())
+                .map_or(Dim::Unknown, |n| shared::extent::minus(*n, Dim::Known(1))),
         };
         let mut dims = vec![Dim::Unknown; outer];
         for (axis, dim) in dims.iter_mut().enumerate() {
             *dim = match asked.as_ref().and_then(|asked| asked.get(axis)) {
-                Some(Dim::Known(..0)) | None if axis == 0 && (asked.is_some() || shape.dims.rank() == Some(0)) => rows,
+                Some(Dim::Known(..0)) | None
+                    if axis == 0 && (asked.is_some() || shape.dims.rank() == Some(0)) =>
+                {
+                    rows
+                }
                 Some(Dim::Known(n @ 0..)) => Dim::Known(*n),
                 Some(Dim::Known(_)) | None => Dim::Unknown,
                 Some(dim) => *dim,
@@ -295,7 +301,7 @@ impl Operator for ToSparse {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check, int, refuses, scalar, tensor, operator};
+    use crate::testing::{check, int, operator, refuses, scalar, tensor};
     use tightfit_format::{AttrValue, ListValue};
 
     fn names(names: &[&str]) -> AttrValue {
@@ -318,7 +324,9 @@ mod tests {
         assert_eq!(outputs, [tensor(&[2, 2], &[1f32, 2.0, 0.0, 0.0])]);
         let wide = crate::testing::run("RaggedTensorToTensor", &types, &inputs(&[3, 3])).unwrap();
         assert_eq!(wide, [full]);
-        assert!(operator("RaggedTensorToTensor", &[("row_partition_types", names(&["VALUE_ROWIDS"]))]).is_err());
+        assert!(
+            operator("RaggedTensorToTensor", &[("row_partition_types", names(&["VALUE_ROWIDS"]))]).is_err()
+        );
         let mut bad = inputs(&[2, 2]);
         bad[3] = tensor(&[4], &[0i64, 3, 2, 4]);
         refuses("RaggedTensorToTensor", &types, &bad, "never fall");

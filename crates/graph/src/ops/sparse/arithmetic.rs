@@ -93,7 +93,8 @@ impl Operator for SparseAdd {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         check_same_shape(run)?;
-        let (a, b) = ((A.coordinates(run)?, run.input(A.values)?), (B.coordinates(run)?, run.input(B.values)?));
+        let (a, b) =
+            ((A.coordinates(run)?, run.input(A.values)?), (B.coordinates(run)?, run.input(B.values)?));
         let threshold = run.input(6)?;
         let count = sparse_add(a, b, threshold, None)?;
         set_rows(run, 0, count, a.0.rank())?;
@@ -127,7 +128,8 @@ impl Operator for Extreme {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         check_same_shape(run)?;
-        let (a, b) = ((A.coordinates(run)?, run.input(A.values)?), (B.coordinates(run)?, run.input(B.values)?));
+        let (a, b) =
+            ((A.coordinates(run)?, run.input(A.values)?), (B.coordinates(run)?, run.input(B.values)?));
         let count = sparse_sparse_extreme(self.is_largest, a, b, None)?;
         set_rows(run, 0, count, a.0.rank())?;
         let (rows, mut values) = (run.out(0)?, run.output(1)?);

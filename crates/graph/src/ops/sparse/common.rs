@@ -36,10 +36,15 @@ impl Parts {
         let count = shared::dims_of_rank(self.values, values, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
         let rank = shared::dims_of_rank(self.shape, shape, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
         let is_bound = indices.is_bound || values.is_bound || shape.is_bound;
-        let count = agree(rows[0], count, is_bound)
-            .ok_or_else(|| OpError::input(self.values, format!("is of shape {} for coordinates {}", values.dims, indices.dims)))?;
-        let rank = agree(rows[1], rank, is_bound)
-            .ok_or_else(|| OpError::input(self.shape, format!("is of shape {} for coordinates {}", shape.dims, indices.dims)))?;
+        let count = agree(rows[0], count, is_bound).ok_or_else(|| {
+            OpError::input(
+                self.values,
+                format!("is of shape {} for coordinates {}", values.dims, indices.dims),
+            )
+        })?;
+        let rank = agree(rows[1], rank, is_bound).ok_or_else(|| {
+            OpError::input(self.shape, format!("is of shape {} for coordinates {}", shape.dims, indices.dims))
+        })?;
         Ok((count, rank))
     }
 
@@ -93,7 +98,10 @@ pub(crate) fn dims_in(inputs: &[&Fact], index: usize) -> Result<Dims, OpError> {
     let rank = shared::dims_of_rank(index, fact, 1)?.and_then(|dims| dims[0].size());
     let Some(dims) = fact.dims_value() else { return Ok(rank.map_or(Dims::UNKNOWN, Dims::of_rank)) };
     if dims.len() > MAX_RANK {
-        return Err(OpError::input(index, format!("asks for {} dimensions; {MAX_RANK} are supported", dims.len())));
+        return Err(OpError::input(
+            index,
+            format!("asks for {} dimensions; {MAX_RANK} are supported", dims.len()),
+        ));
     }
     for dim in &dims {
         shared::extent::not_negative(index, *dim)?;
@@ -114,10 +122,14 @@ pub(crate) fn at_most_rows(dtype: DType, rows: Dim, rest: &[Dim]) -> Fact {
 ///
 /// # Errors
 /// [`OpError::Internal`] where there is less.
-pub(crate) fn room<T: bytemuck::Pod>(scratch: &mut [u8], count: usize) -> Result<(&mut [T], &mut [u8]), OpError> {
+pub(crate) fn room<T: bytemuck::Pod>(
+    scratch: &mut [u8],
+    count: usize,
+) -> Result<(&mut [T], &mut [u8]), OpError> {
     let bytes = (count * size_of::<T>()).next_multiple_of(8);
-    let (room, rest) =
-        scratch.split_at_mut_checked(bytes).ok_or(OpError::Internal("scratch is smaller than was planned"))?;
+    let (room, rest) = scratch
+        .split_at_mut_checked(bytes)
+        .ok_or(OpError::Internal("scratch is smaller than was planned"))?;
     let room = bytemuck::try_cast_slice_mut(&mut room[..count * size_of::<T>()])
         .map_err(|_| OpError::Internal("scratch is not aligned"))?;
     Ok((room, rest))

@@ -77,7 +77,9 @@ impl Rows {
                 None => Ok((Dim::Unknown, Some(Dim::Unknown))),
                 Some([_]) => Ok((values.dims.elements(), None)),
                 Some([rows, _]) => Ok((values.dims.elements(), Some(*rows))),
-                Some(_) => Err(OpError::input(0, format!("is of shape {}; rank 1 or 2 is needed", values.dims))),
+                Some(_) => {
+                    Err(OpError::input(0, format!("is of shape {}; rank 1 or 2 is needed", values.dims)))
+                }
             };
         }
         let count = shared::dims_of_rank(1, values, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
@@ -145,7 +147,10 @@ impl Rows {
         let (values, of) = (run.input(self.values())?, run.input(weights)?);
         let has_weights = of.shape().elements() > 0;
         if has_weights && of.shape().elements() != values.shape().elements() {
-            return Err(OpError::input(weights, format!("is of shape {} for values {}", of.shape(), values.shape())));
+            return Err(OpError::input(
+                weights,
+                format!("is of shape {} for values {}", of.shape(), values.shape()),
+            ));
         }
         Ok(Counted { values, weights: has_weights.then_some(of), is_binary })
     }
@@ -224,7 +229,10 @@ impl Operator for Bincount {
 fn counts(attributes: &Attributes<'_>, rows: Rows) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(Counts {
         rows,
-        how: SparseCounts { min: attributes.int_or("minlength", -1)?, max: attributes.int_or("maxlength", -1)? },
+        how: SparseCounts {
+            min: attributes.int_or("minlength", -1)?,
+            max: attributes.int_or("maxlength", -1)?,
+        },
         is_binary: attributes.bool_or("binary_output", false)?,
     }))
 }
@@ -308,11 +316,8 @@ mod tests {
             tensor(&[4], &[2i64, 3, 4, 5]),
         ];
         check("SparseBincount", &[], &sparse, &[tensor(&[2, 3], &[0i64, 5, 0, 5, 0, 0])]);
-        let counted = [
-            tensor(&[3, 2], &[0i64, 1, 0, 7, 1, 0]),
-            tensor(&[3], &[2i32, 1, 1]),
-            tensor(&[2], &[2i64, 8]),
-        ];
+        let counted =
+            [tensor(&[3, 2], &[0i64, 1, 0, 7, 1, 0]), tensor(&[3], &[2i32, 1, 1]), tensor(&[2], &[2i64, 8])];
         let inputs = [splits.clone(), values, tensor::<i32>(&[0], &[])];
         check("RaggedCountSparseOutput", &[("binary_output", flag(false))], &inputs, &counted);
         let [_, _, none] = inputs;

@@ -99,18 +99,27 @@ impl Operator for SparseToDense {
         shared::need_type(3, default, &[values.dtype])?;
         shared::dims_of_rank(3, default, 0)?;
         if let Some(dims) = indices.dims.get() {
-            let [count, _] = coordinate_dims(dims, Dim::Known(1))
-                .ok_or_else(|| OpError::input(0, format!("is of shape {}; at most rank 2 is needed", indices.dims)))?;
+            let [count, _] = coordinate_dims(dims, Dim::Known(1)).ok_or_else(|| {
+                OpError::input(0, format!("is of shape {}; at most rank 2 is needed", indices.dims))
+            })?;
             match values.dims.get() {
                 None | Some([]) => {}
                 Some([n]) if agree(count, *n, indices.is_bound || values.is_bound).is_some() => {}
-                _ => return Err(OpError::input(2, format!("is of shape {} for {count} elements", values.dims))),
+                _ => {
+                    return Err(OpError::input(
+                        2,
+                        format!("is of shape {} for {count} elements", values.dims),
+                    ));
+                }
             }
         }
         let dims = dims_in(inputs, 1)?;
         let axes = indices.dims.get().and_then(|dims| coordinate_dims(dims, Dim::Known(1))?[1].size());
         if axes.zip(dims.rank()).is_some_and(|(a, b)| a != b) && !indices.is_bound {
-            return Err(OpError::input(1, format!("asks for {dims} where elements have coordinates {}", indices.dims)));
+            return Err(OpError::input(
+                1,
+                format!("asks for {dims} where elements have coordinates {}", indices.dims),
+            ));
         }
         Ok(vec![Fact::new(values.dtype, dims)])
     }
@@ -172,7 +181,10 @@ impl Operator for DenseAdd {
         let ranks = rank.size().zip(dense.dims.rank()).is_some_and(|(a, b)| a != b);
         let sizes = dims.get().zip(dense.dims.get()).is_some_and(|(a, b)| a.iter().zip(b).any(is_other));
         if (ranks || sizes) && !dense.is_bound {
-            return Err(OpError::input(3, format!("is of shape {}, not that of the sparse tensor, {dims}", dense.dims)));
+            return Err(OpError::input(
+                3,
+                format!("is of shape {}, not that of the sparse tensor, {dims}", dense.dims),
+            ));
         }
         Ok(vec![Fact::new(dense.dtype, dense.dims.clone())])
     }
@@ -189,7 +201,10 @@ impl Operator for DenseAdd {
         let dims = run.ints::<MAX_RANK>(2)?;
         let shape = run.shape(3);
         if dims.len() != shape.rank() || dims.iter().zip(shape.iter()).any(|(a, b)| *a != *b as i64) {
-            return Err(OpError::input(3, format!("is of shape {shape}, not that of the sparse tensor, {:?}", &dims[..])));
+            return Err(OpError::input(
+                3,
+                format!("is of shape {shape}, not that of the sparse tensor, {:?}", &dims[..]),
+            ));
         }
         let (indices, values) = (run.input(0)?, run.input(1)?);
         let dense = if run.is_in_place(3) { None } else { Some(run.input(3)?) };
@@ -236,7 +251,10 @@ impl Operator for DenseMatMul {
         let [m, k] = turned(&left, self.adjoint.0);
         let [depth, n] = turned(&shared::dims_of_rank(3, dense, 2)?.unwrap_or_else(open), self.adjoint.1);
         if k.size().zip(depth.size()).is_some_and(|(a, b)| a != b) && !dense.is_bound {
-            return Err(OpError::input(3, format!("has {depth} rows where the sparse matrix has {k} columns")));
+            return Err(OpError::input(
+                3,
+                format!("has {depth} rows where the sparse matrix has {k} columns"),
+            ));
         }
         Ok(vec![Fact::new(values.dtype, Dims::new([m, n]))])
     }
@@ -255,7 +273,10 @@ impl Operator for DenseMatMul {
         let dense = run.input(3)?;
         let [depth, _] = turned(dense.shape(), self.adjoint.1);
         if depth != k {
-            return Err(OpError::input(3, format!("has {depth} rows where the sparse matrix has {k} columns")));
+            return Err(OpError::input(
+                3,
+                format!("has {depth} rows where the sparse matrix has {k} columns"),
+            ));
         }
         let sparse = (run.input(0)?, run.input(1)?);
         Ok(sparse_matmul(sparse, self.adjoint, (m, k), dense, &mut run.output(0)?)?)
@@ -324,7 +345,12 @@ mod tests {
         let sum = tensor(&[2, 3], &[1f32, 7.0, 3.0, 11.0, 5.0, 6.0]);
         check("SparseTensorDenseAdd", &[], &with(dense.clone()), &[sum]);
         check("SparseDenseCwiseMul", &[], &with(dense.clone()), &[tensor(&[2], &[10f32, 28.0])]);
-        check("SparseDenseCwiseAdd", &[], &with(tensor(&[2, 1], &[1f32, 2.0])), &[tensor(&[2], &[6f32, 9.0])]);
+        check(
+            "SparseDenseCwiseAdd",
+            &[],
+            &with(tensor(&[2, 1], &[1f32, 2.0])),
+            &[tensor(&[2], &[6f32, 9.0])],
+        );
         refuses("SparseTensorDenseAdd", &[], &with(tensor(&[3, 2], &[0f32; 6])), "not that of");
         let product = tensor(&[2, 2], &[15f32, 20.0, 7.0, 14.0]);
         let right = tensor(&[3, 2], &[1f32, 2.0, 3.0, 4.0, 5.0, 6.0]);

@@ -14,7 +14,10 @@ use crate::operator::{Call, Memory, OpError, Operator, Registration, Run, reshap
 use crate::ops::shared;
 
 pub(crate) const OPS: &[Registration] = &[
-    Registration { name: "SparseFillEmptyRows", import: |_| Ok(Box::new(FillEmptyRows { is_ragged: false })) },
+    Registration {
+        name: "SparseFillEmptyRows",
+        import: |_| Ok(Box::new(FillEmptyRows { is_ragged: false })),
+    },
     Registration { name: "RaggedFillEmptyRows", import: |_| Ok(Box::new(FillEmptyRows { is_ragged: true })) },
 ];
 
@@ -101,7 +104,8 @@ impl Operator for FillEmptyRows {
         let (next, _) = room::<u64>(run.scratch()?, rows)?;
         let elements = (values, default);
         let count = fill_empty_rows(&coordinates, elements, next, empty, reverse, None)?;
-        let shape = if self.is_ragged { Shape::new(&[count])? } else { Shape::new(&[count, coordinates.rank()])? };
+        let shape =
+            if self.is_ragged { Shape::new(&[count])? } else { Shape::new(&[count, coordinates.rank()])? };
         run.set_output_shape(0, shape)?;
         run.set_output_shape(1, Shape::new(&[count])?)?;
         let outputs = (run.out(0)?, run.out_bytes(1)?);

@@ -5,7 +5,9 @@
 //! elements a part has depends on the data; it is at most all.
 
 use tightfit_core::{DType, MAX_RANK, Shape};
-use tightfit_kernels::{Coordinates, SplitAxis, copy_elements, gather_sorted, sort_coordinates, sparse_part, sparse_reshape};
+use tightfit_kernels::{
+    Coordinates, SplitAxis, copy_elements, gather_sorted, sort_coordinates, sparse_part, sparse_reshape,
+};
 
 use super::common::{
     Parts, at_most_rows, check_count, dims_in, give_dims, room, room_bytes, set_rows, shape_fact, sizes,
@@ -39,9 +41,8 @@ struct SparseReshape;
 fn resolved(from: &[i64], asked: &[i64]) -> Result<[i64; MAX_RANK], OpError> {
     let mut to = [0; MAX_RANK];
     to[..asked.len()].copy_from_slice(asked);
-    let product = |dims: &[i64]| {
-        dims.iter().filter(|dim| **dim != -1).try_fold(1i64, |n, dim| n.checked_mul(*dim))
-    };
+    let product =
+        |dims: &[i64]| dims.iter().filter(|dim| **dim != -1).try_fold(1i64, |n, dim| n.checked_mul(*dim));
     let overflow = || OpError::input(2, "asks for more elements than can be counted");
     let have = product(from).ok_or_else(|| OpError::input(1, "has too many elements"))?;
     let others = product(asked).ok_or_else(overflow)?;
@@ -49,7 +50,9 @@ fn resolved(from: &[i64], asked: &[i64]) -> Result<[i64; MAX_RANK], OpError> {
         return Err(OpError::input(2, format!("asks for a dimension of {dim}")));
     }
     match asked.iter().position(|d| *d == -1) {
-        Some(_) if asked.iter().filter(|d| **d == -1).count() > 1 => Err(OpError::input(2, "has more than one -1")),
+        Some(_) if asked.iter().filter(|d| **d == -1).count() > 1 => {
+            Err(OpError::input(2, "has more than one -1"))
+        }
         Some(_) if others == 0 => Err(OpError::input(2, "has a -1 beside a 0")),
         Some(at) if have % others == 0 => {
             to[at] = have / others;
@@ -130,10 +133,7 @@ impl Operator for SparseReorder {
         let (count, rank) = Parts::from(0).infer(inputs)?;
         check_count(0, count)?;
         let values = shared::input(inputs, 1)?;
-        Ok(vec![
-            Fact::new(DType::I64, Dims::new([count, rank])),
-            Fact::new(values.dtype, Dims::new([count])),
-        ])
+        Ok(vec![Fact::new(DType::I64, Dims::new([count, rank])), Fact::new(values.dtype, Dims::new([count]))])
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
@@ -196,8 +196,9 @@ impl Operator for SparseConcat {
             shared::need_type(parts.values, shared::input(inputs, parts.values)?, &[first.dtype])?;
             let (count, axes) = parts.infer(inputs)?;
             total = total.plus(count);
-            rank = agree(rank, axes, false)
-                .ok_or_else(|| OpError::input(parts.shape, format!("is of {axes} axes, unlike one before it")))?;
+            rank = agree(rank, axes, false).ok_or_else(|| {
+                OpError::input(parts.shape, format!("is of {axes} axes, unlike one before it"))
+            })?;
             let shape = shared::input(inputs, parts.shape)?;
             let Some(sizes) = shape.dims_value() else {
                 is_open = true;
@@ -259,7 +260,10 @@ impl Operator for SparseConcat {
             let (coordinates, dims) = (parts.coordinates(run)?, parts.dims(run)?);
             let is_like = dims.len() == rank && (0..rank).all(|n| n == axis || dims[n] == first[n]);
             if !is_like {
-                return Err(OpError::input(parts.shape, format!("is {:?}, unlike {:?} before", &dims[..], &first[..])));
+                return Err(OpError::input(
+                    parts.shape,
+                    format!("is {:?}, unlike {:?} before", &dims[..], &first[..]),
+                ));
             }
             for n in 0..coordinates.len() {
                 let to = &mut rows[at..at + rank];
@@ -334,7 +338,10 @@ impl Operator for SparseSlice {
         let (coordinates, dims) = (Parts::from(0).coordinates(run)?, Parts::from(0).dims(run)?);
         let (start, size) = (run.ints::<MAX_RANK>(3)?, sizes(run, 4)?);
         if start.len() != dims.len() || size.len() != dims.len() {
-            return Err(OpError::input(3, format!("and 4 are of {} and {} axes; {} are needed", start.len(), size.len(), dims.len())));
+            return Err(OpError::input(
+                3,
+                format!("and 4 are of {} and {} axes; {} are needed", start.len(), size.len(), dims.len()),
+            ));
         }
         if let Some(start) = start.iter().find(|start| **start < 0) {
             return Err(OpError::input(3, format!("begins at {start}")));
@@ -456,17 +463,10 @@ mod tests {
 
     #[test]
     fn parts_begin_at_zero() {
-        let sparse = [
-            tensor(&[3, 2], &[0i64, 1, 0, 4, 1, 2]),
-            tensor(&[3], &[1i32, 2, 3]),
-            tensor(&[2], &[2i64, 5]),
-        ];
+        let sparse =
+            [tensor(&[3, 2], &[0i64, 1, 0, 4, 1, 2]), tensor(&[3], &[1i32, 2, 3]), tensor(&[2], &[2i64, 5])];
         let inputs = [sparse.to_vec(), vec![tensor(&[2], &[0i64, 2]), tensor(&[2], &[2i64, 9])]].concat();
-        let part = [
-            tensor(&[2, 2], &[0i64, 2, 1, 0]),
-            tensor(&[2], &[2i32, 3]),
-            tensor(&[2], &[2i64, 3]),
-        ];
+        let part = [tensor(&[2, 2], &[0i64, 2, 1, 0]), tensor(&[2], &[2i32, 3]), tensor(&[2], &[2i64, 3])];
         check("SparseSlice", &[], &inputs, &part);
         let split = [vec![scalar(1i64)], sparse.to_vec()].concat();
         let outputs = run("SparseSplit", &[("num_split", int(2))], &split).unwrap();
