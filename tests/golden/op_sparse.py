@@ -118,8 +118,9 @@ def quantized_and_back(g):
     g.out(
         given=raw.QuantizeAndDequantizeV2(input=x, input_min=low, input_max=high, range_given=True, num_bits=4, round_mode="HALF_UP"),
         own=raw.QuantizeAndDequantizeV2(input=x, input_min=low, input_max=high, signed_input=False, num_bits=6),
-        rows=raw.QuantizeAndDequantizeV4(input=x, input_min=lows, input_max=highs, range_given=True, narrow_range=True, axis=0),
+        rows=raw.QuantizeAndDequantizeV3(input=x, input_min=lows, input_max=highs, num_bits=7, narrow_range=True, axis=0),
         bits=raw.QuantizeAndDequantizeV3(input=x, input_min=low, input_max=high, num_bits=g.feed("bits", 3, "int32")),
+        last=raw.QuantizeAndDequantizeV4(input=x, input_min=low, input_max=high, range_given=True, narrow_range=True),
     )
 
 

@@ -101,8 +101,9 @@ impl Operator for Simulate {
         }
         for index in (1..3).filter(|_| inputs.len() > 2) {
             shared::need_type(index, inputs[index], &[input.dtype])?;
-            if self.is_given || !self.takes_bits {
-                let is_vector = self.is_given && self.axis.is_some();
+            if self.is_given {
+                // With a range for each slice TensorFlow has only the version that takes the bits.
+                let is_vector = self.takes_bits && self.axis.is_some();
                 shared::dims_of_rank(index, inputs[index], is_vector as usize)?;
             }
         }
