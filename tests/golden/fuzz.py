@@ -38,6 +38,7 @@ import fuzz_ops_layers  # noqa: F401  register their operators
 import fuzz_ops_audio  # noqa: F401  register their operators
 import fuzz_ops_layers  # noqa: F401
 import fuzz_ops_moves  # noqa: F401
+import fuzz_ops_sparse  # noqa: F401
 import fuzz_values
 from fuzz_graph import Graph, prune
 from fuzz_ops import MAKERS

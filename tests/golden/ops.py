@@ -16,6 +16,7 @@ from op_cases import CASES, HERE, Graph
 import op_growth  # noqa: F401  registers its cases
 import op_audio  # noqa: F401  register their cases
 import op_layers  # noqa: F401
+import op_sparse  # noqa: F401
 import op_values  # noqa: F401
 import oracle
 

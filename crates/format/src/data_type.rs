@@ -15,15 +15,30 @@ struct Row {
     name: &'static str,
     /// How elements lie in memory, for types that have plain elements.
     storage: Option<DType>,
-    quantized: bool,
+    kind: Kind,
+}
+
+/// What the stored elements mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Themselves.
+    Plain,
+    /// Numbers of a range that comes beside them.
+    Quantized,
+    /// Numbers of fewer bits than TensorFlow's kernels compute with.
+    Small,
 }
 
 const fn row(number: i32, name: &'static str, storage: Option<DType>) -> Row {
-    Row { number, name, storage, quantized: false }
+    Row { number, name, storage, kind: Kind::Plain }
 }
 
 const fn quantized(number: i32, name: &'static str, storage: DType) -> Row {
-    Row { number, name, storage: Some(storage), quantized: true }
+    Row { number, name, storage: Some(storage), kind: Kind::Quantized }
+}
+
+const fn small(number: i32, name: &'static str, storage: DType) -> Row {
+    Row { number, name, storage: Some(storage), kind: Kind::Small }
 }
 
 const ROWS: [Row; 33] = [
@@ -51,13 +66,13 @@ const ROWS: [Row; 33] = [
     row(21, "DT_VARIANT", None),
     row(22, "DT_UINT32", Some(DType::U32)),
     row(23, "DT_UINT64", Some(DType::U64)),
-    row(24, "DT_FLOAT8_E5M2", None),
-    row(25, "DT_FLOAT8_E4M3FN", None),
+    small(24, "DT_FLOAT8_E5M2", DType::U8),
+    small(25, "DT_FLOAT8_E4M3FN", DType::U8),
     row(26, "DT_FLOAT8_E4M3FNUZ", None),
     row(27, "DT_FLOAT8_E4M3B11FNUZ", None),
     row(28, "DT_FLOAT8_E5M2FNUZ", None),
-    row(29, "DT_INT4", None),
-    row(30, "DT_UINT4", None),
+    small(29, "DT_INT4", DType::I8),
+    small(30, "DT_UINT4", DType::U8),
     row(31, "DT_INT2", None),
     row(32, "DT_UINT2", None),
 ];
@@ -82,17 +97,23 @@ impl DataType {
     /// The element type; the base's of a reference. `None` for quantised types, resource, variant and types that
     /// cannot be computed with here: [`DataType`]'s Display names those in messages.
     pub fn dtype(self) -> Option<DType> {
-        self.row().filter(|r| !r.quantized).and_then(|r| r.storage)
+        self.row().filter(|r| r.kind == Kind::Plain).and_then(|r| r.storage)
     }
 
-    /// As [`DataType::dtype`], and the integers that a quantised type is stored as.
+    /// As [`DataType::dtype`], and the integers that a quantised type, or one of four bits or floats of eight, is stored as:
+    /// a byte for each of these.
     pub fn storage(self) -> Option<DType> {
         self.row().and_then(|r| r.storage)
     }
 
     /// True for qint8, quint8, qint16, quint16 and qint32.
     pub fn is_quantized(self) -> bool {
-        self.row().is_some_and(|r| r.quantized)
+        self.row().is_some_and(|r| r.kind == Kind::Quantized)
+    }
+
+    /// True for float8_e5m2, float8_e4m3fn, int4 and uint4.
+    pub fn is_small(self) -> bool {
+        self.row().is_some_and(|r| r.kind == Kind::Small)
     }
 
     /// The type of a name as text files write it: `DT_FLOAT`, `DT_FLOAT_REF`.
@@ -107,7 +128,7 @@ impl DataType {
 
 impl From<DType> for DataType {
     fn from(dtype: DType) -> Self {
-        let row = ROWS.iter().find(|r| !r.quantized && r.storage == Some(dtype));
+        let row = ROWS.iter().find(|r| r.kind == Kind::Plain && r.storage == Some(dtype));
         DataType(row.map_or(0, |r| r.number))
     }
 }
@@ -139,6 +160,8 @@ mod tests {
         assert_eq!(DataType(101).to_string(), "DT_FLOAT_REF");
         assert_eq!(DataType::from_name("DT_FLOAT_REF"), Some(DataType(101)));
         assert_eq!((DataType(12).dtype(), DataType(12).storage()), (None, Some(DType::U8)));
+        assert_eq!((DataType(29).dtype(), DataType(29).storage()), (None, Some(DType::I8)));
+        assert!(DataType(25).is_small() && !DataType(25).is_quantized() && !DataType(4).is_small());
         for odd in [i32::MIN, -1, 33, 100, 140, i32::MAX] {
             assert_eq!((DataType(odd).dtype(), DataType(odd).is_quantized()), (None, false));
         }

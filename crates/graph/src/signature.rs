@@ -174,7 +174,9 @@ pub fn output_type(node: &NodeDef, output: usize) -> Option<DType> {
         let tensors = tensors?;
         if output - at < tensors {
             return match node.attr(kind) {
-                Some(AttrValue::List(ListValue::Types(types))) => DataType(*types.get(output - at)?).dtype(),
+                Some(AttrValue::List(ListValue::Types(types))) => {
+                    DataType(*types.get(output - at)?).storage()
+                }
                 _ => declared(node, row, kind),
             };
         }
@@ -186,14 +188,17 @@ pub fn output_type(node: &NodeDef, output: usize) -> Option<DType> {
 /// The type that a node says an argument is of; `None` where the file leaves it out and there is no default.
 fn declared(node: &NodeDef, row: &'static Row, kind: &str) -> Option<DType> {
     if let Some(number) = kind.strip_prefix('#') {
-        return DataType(number.parse().ok()?).dtype();
+        return DataType(number.parse().ok()?).storage();
     }
     match node.attr(kind) {
-        Some(AttrValue::Type(number)) => DataType(*number).dtype(),
+        Some(AttrValue::Type(number)) => DataType(*number).storage(),
         Some(_) => None,
-        None => {
-            rules(row).find(|rule| rule.name == kind)?.default?.parse().ok().and_then(|n| DataType(n).dtype())
-        }
+        None => rules(row)
+            .find(|rule| rule.name == kind)?
+            .default?
+            .parse()
+            .ok()
+            .and_then(|n| DataType(n).storage()),
     }
 }
 
@@ -201,7 +206,7 @@ fn declared(node: &NodeDef, row: &'static Row, kind: &str) -> Option<DType> {
 fn check_list(node: &NodeDef, attribute: &str, at: usize, inputs: &[DType]) -> Result<usize, OpError> {
     let rest = inputs.get(at..).ok_or_else(|| wrong_number(at, inputs))?;
     let Some(AttrValue::List(ListValue::Types(types))) = node.attr(attribute) else { return Ok(rest.len()) };
-    let is_same = |(dtype, number): (&DType, &i32)| DataType(*number).dtype() == Some(*dtype);
+    let is_same = |(dtype, number): (&DType, &i32)| DataType(*number).storage() == Some(*dtype);
     if types.len() != rest.len() {
         return Err(wrong_number(at + types.len(), inputs));
     }

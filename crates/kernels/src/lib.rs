@@ -1,7 +1,8 @@
 //! Pure compute on slices: all of TightFit's vector code, and nearly all of its unsafe code.
 //!
-//! Rooms: [`base`] is what every kernel stands on; `product`, `window`, `elementwise`, `reduction` and `movement` hold
-//! the kernels by the way they reach their elements, `detection` and `signal` those of boxes and of sound.
+//! Rooms: [`base`] is what every kernel stands on; `product`, `recurrent`, `quantized`, `window`, `elementwise`,
+//! `reduction`, `sparse` and `movement` hold the kernels by the way they reach their elements, `detection` and `signal` those
+//! of boxes and of sound.
 //!
 //! Invariant: kernels never allocate. Inputs, outputs and scratch are handed in, and their lengths are checked before
 //! anything is touched. Results do not depend on the number of threads.
@@ -11,8 +12,11 @@ mod detection;
 mod elementwise;
 mod movement;
 mod product;
+mod quantized;
+mod recurrent;
 mod reduction;
 mod signal;
+mod sparse;
 mod window;
 
 pub use base::*;
@@ -20,8 +24,11 @@ pub use detection::*;
 pub use elementwise::*;
 pub use movement::*;
 pub use product::*;
+pub use quantized::*;
+pub use recurrent::*;
 pub use reduction::*;
 pub use signal::*;
+pub use sparse::*;
 pub use window::*;
 
 #[cfg(not(target_endian = "little"))]

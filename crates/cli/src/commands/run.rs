@@ -67,7 +67,7 @@ pub struct Wishes {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     #[command(flatten)]
-    summary: SummaryFlags,
+    pub(super) summary: SummaryFlags,
 }
 
 /// The flags among them that make sense for a data set only.

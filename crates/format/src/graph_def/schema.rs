@@ -88,6 +88,7 @@ pub(crate) const TENSOR: &[Field] = &[
     repeated("half_val", 13, Int),
     repeated("uint32_val", 16, Int),
     repeated("uint64_val", 17, Int),
+    bytes("float8_val", 18),
 ];
 
 /// function.proto's `FunctionDefLibrary`

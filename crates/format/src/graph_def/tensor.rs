@@ -210,6 +210,9 @@ impl TensorDef {
     }
 }
 
+/// The number of uint4, whose values stand where those of integers do.
+const UINT4: i32 = 30;
+
 /// Bytes of the widest element, a complex128.
 const MAX_ELEMENT_BYTES: usize = 16;
 
@@ -259,6 +262,14 @@ impl<I: Input> Decoder<I> {
         };
         let content = match (DataType(dtype).storage(), content.filter(|(bytes, _)| *bytes > 0)) {
             (None, _) => TensorContent::Opaque,
+            // Values that stand for more than one element are not told apart there.
+            (Some(DType::U8), found)
+                if DataType(dtype).is_small()
+                    && dtype != UINT4
+                    && found.map_or(full_bytes > 0, |(bytes, _)| bytes != full_bytes) =>
+            {
+                TensorContent::Opaque
+            }
             (Some(DType::String), None) => self.strings(start, elements)?,
             (Some(DType::String), Some((bytes, _))) => self.packed_strings(start, elements, bytes)?,
             (Some(_), Some((bytes, _))) if bytes != full_bytes => {
@@ -287,7 +298,8 @@ impl<I: Input> Decoder<I> {
                         self.input.error(Problem::invalid("a fixed shape of a tensor with values", found))
                     })?;
                 }
-                4 => {
+                // Floats of eight bits have a field of their own, of the same form.
+                4 | 18 => {
                     let bytes = self.input.bytes_len()?;
                     outline.content = Some((bytes, self.input.bytes_skip(bytes)?));
                 }

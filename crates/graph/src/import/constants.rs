@@ -32,7 +32,7 @@ impl Importer<'_> {
     /// The constant of a tensor in the file: small ones are read, large ones stay there.
     pub(super) fn constant(&mut self, tensor: TensorDef) -> Result<Constant, OpError> {
         let data_type = DataType(tensor.dtype);
-        let dtype = data_type.dtype().ok_or_else(|| {
+        let dtype = data_type.storage().ok_or_else(|| {
             OpError::attribute("value", format!("is a tensor of {data_type}, a type that is not supported"))
         })?;
         let dims: Result<Vec<usize>, _> = tensor.shape.iter().map(|d| usize::try_from(*d)).collect();

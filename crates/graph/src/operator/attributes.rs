@@ -170,6 +170,18 @@ impl<'a> Attributes<'a> {
         self.read(name, "a list of integers", Some(Vec::new()), as_ints)
     }
 
+    /// A list of numbers.
+    ///
+    /// # Errors
+    /// [`OpError::Attribute`] when it is missing or no such list.
+    pub fn floats(&self, name: &str) -> Result<Vec<f32>, OpError> {
+        self.read(name, "a list of numbers", None, |v| match v {
+            AttrValue::List(ListValue::Floats(list)) => Some(list.clone()),
+            AttrValue::List(list) if list.is_empty() => Some(Vec::new()),
+            _ => None,
+        })
+    }
+
     /// The dimensions of a shape, -1 where one is open, or `None` when the rank is.
     ///
     /// # Errors
@@ -212,6 +224,6 @@ fn as_ints(value: &AttrValue) -> Option<Vec<i64>> {
 fn to_dtype(attribute: &str, number: i32) -> Result<DType, OpError> {
     let data_type = DataType(number);
     data_type
-        .dtype()
+        .storage()
         .ok_or_else(|| OpError::attribute(attribute, format!("is {data_type}, a type that is not supported")))
 }

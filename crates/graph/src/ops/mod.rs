@@ -67,11 +67,17 @@ families! {
     /// Checks at run time.
     logging { assert }
     /// TensorFlow's math and linear algebra.
-    math { arg, batch_matmul, binary, bincount, cast, complex, einsum, matmul, reduce, scan, segment, select, unary; contraction }
+    math { arg, batch_matmul, binary, bincount, bucketize, cast, complex, einsum, matmul, reduce, scan, segment, select, unary; contraction }
     /// Layers of neural networks.
-    nn { batch_norm, bias_add, conv2d, conv2d_transpose, cross_entropy, depthwise, l2_loss, lrn, max_pool_with_argmax, pool, softmax, top_k; conv2d_f64, layer_norm }
+    nn { batch_norm, bias_add, conv2d, conv2d_transpose, cross_entropy, depthwise, l2_loss, lrn, max_pool_with_argmax, pool, recurrent, softmax, top_k; conv2d_f64, layer_norm }
+    /// Integers that stand for the numbers of a range.
+    quantized { arithmetic, convert, layers, simulate }
+    /// Tensors whose rows are of different lengths.
+    ragged { gather, range, tensor }
     /// Fourier transforms.
     signal { fourier }
+    /// Tensors of which few elements are there.
+    sparse { arithmetic, counts, dense, fill, layout; common }
 }
 
 /// The registration of an operator.

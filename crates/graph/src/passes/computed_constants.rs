@@ -1,16 +1,18 @@
-//! Makes a large constant that is only converted to float32, and shifted and scaled by known numbers, a constant that is
-//! computed as it is read (see [`crate::ir::Computed`]). Compressed weights are stored like this, and would otherwise be
+//! Makes a large constant that is only converted to float32, and shifted and scaled by known numbers, or quantised over a
+//! known range, a constant that is computed as it is read (see [`crate::ir::Computed`]). Compressed weights are stored like this, and would otherwise be
 //! held twice: narrow as a constant, and wide as a result of each run.
 
 use std::sync::Arc;
 
 use tightfit_core::DType;
+use tightfit_kernels::BinaryOp;
 
 use super::rewrite::known_floats;
 use crate::ir::Computed;
 use crate::ir::{Constant, ConstantData, Graph, NodeId, ValueRef};
 use crate::ops::math::binary::Binary;
 use crate::ops::math::cast::Cast;
+use crate::ops::quantized::convert::Dequantize;
 use crate::plan::STREAM_FROM_BYTES;
 
 /// Makes all that can be.
@@ -32,6 +34,9 @@ fn computed(graph: &Graph, id: NodeId) -> Option<Constant> {
     let (base, computed) = if node.is::<Cast>().is_some() {
         let base = large_constant(graph, *node.inputs.first()?)?;
         (base, Computed::widened(base)?)
+    } else if let Some(dequantize) = node.is::<Dequantize>() {
+        let base = large_constant(graph, *node.inputs.first()?)?;
+        (base, dequantized(graph, &node.inputs, dequantize, base)?)
     } else {
         let op = node.is::<Binary>()?.op;
         let [left, right] = node.inputs[..] else { return None };
@@ -49,6 +54,25 @@ fn computed(graph: &Graph, id: NodeId) -> Option<Constant> {
     let is_same_shape = fact.dims.concrete() == Some(base.shape);
     let data = ConstantData::Computed(computed);
     is_same_shape.then_some(Constant { dtype: DType::F32, shape: base.shape, data, held: None })
+}
+
+/// A quantised constant as the numbers that it stands for, over one range that is known.
+fn dequantized(
+    graph: &Graph,
+    inputs: &[ValueRef],
+    how: &Dequantize,
+    base: &Arc<Constant>,
+) -> Option<Computed> {
+    let end = |input: usize| match known_floats(graph, *inputs.get(input)?)?[..] {
+        [end] => Some(end),
+        _ => None,
+    };
+    let (before, scale, after) = how.mode.factors(base.dtype, how.is_narrow, end(1)?, end(2)?)?;
+    let steps = [(BinaryOp::Add, before, 0.0), (BinaryOp::Mul, scale, 1.0), (BinaryOp::Add, after, 0.0)];
+    let needed = steps.into_iter().filter(|(_, number, neutral)| number != neutral);
+    needed.into_iter().try_fold(Computed::widened(base)?, |so_far, (op, number, _)| {
+        so_far.then(op, Arc::new([number]), false)
+    })
 }
 
 /// A constant that would be streamed.

@@ -13,6 +13,7 @@ pub use layout::{
     Mirror, broadcast_to, concat, copy, copy_into, fill, mirror_pad, pad, reverse, roll, slice,
     strided_slice, tile, transpose,
 };
+pub(crate) use scatter::Number;
 pub use scatter::{
     Combine, SegmentOp, bincount, dynamic_partition, for_each_place, scatter_nd, segment_reduce,
 };

@@ -26,17 +26,39 @@ pub enum Combine {
     Max,
 }
 
-trait Number: Pod {
+/// A number of any type that tensors hold. What asks for the smaller or larger of complex ones is refused before.
+pub(crate) trait Number: Pod + PartialOrd {
     const LOWEST: Self;
     const HIGHEST: Self;
     fn of(x: f64) -> Self;
     fn combine(self, how: Combine, x: Self) -> Self;
     /// This over `x`; of integers rounded towards zero.
     fn over(self, x: f64) -> Self;
+    /// This over `x`; of integers rounded towards zero, and 0 for what is no number.
+    fn quotient(self, x: Self) -> Self;
+
+    /// This and `x`; of integers wrapped.
+    #[inline]
+    fn sum(self, x: Self) -> Self {
+        self.combine(Combine::Add, x)
+    }
+
+    /// This times `x`; of integers wrapped.
+    #[inline]
+    fn product(self, x: Self) -> Self {
+        self.combine(Combine::Mul, x)
+    }
+
+    /// This without its sign.
+    fn magnitude(self) -> Self {
+        let zero = Self::of(0.0);
+        if self < zero { zero.combine(Combine::Sub, self) } else { self }
+    }
 }
 
 macro_rules! number {
-    ($($T:ident, $x:ident $of:expr, $over:expr, $low:expr, $high:expr, $add:expr, $sub:expr, $mul:expr;)*) => { $(
+    ($($T:ident, $x:ident $of:expr, $over:expr, $low:expr, $high:expr, $add:expr, $sub:expr, $mul:expr,
+        $div:expr;)*) => { $(
         impl Number for $T {
             const LOWEST: Self = $low;
             const HIGHEST: Self = $high;
@@ -57,6 +79,9 @@ macro_rules! number {
             fn over(self, x: f64) -> Self {
                 $over(self, x)
             }
+            fn quotient(self, x: Self) -> Self {
+                $div(self, x)
+            }
         }
     )* };
 }
@@ -64,23 +89,22 @@ macro_rules! number {
 macro_rules! integer {
     ($($T:ident)*) => {
         number!($($T, x x as $T, |a: $T, x: f64| a.checked_div(x as $T).unwrap_or(0), $T::MIN, $T::MAX,
-            $T::wrapping_add, $T::wrapping_sub, $T::wrapping_mul;)*);
+            $T::wrapping_add, $T::wrapping_sub, $T::wrapping_mul, |a: $T, x: $T| a.checked_div(x).unwrap_or(0);)*);
     };
 }
 
 integer!(i8 i16 i32 i64 u8 u16 u32 u64);
 
 use half::{bf16, f16};
-use std::ops::{Add, Mul, Sub};
+use std::ops::{Add, Div, Mul, Sub};
 number! {
-    f32, x x as f32, |a, x| (a as f64 / x) as f32, f32::MIN, f32::MAX, Add::add, Sub::sub, Mul::mul;
-    f64, x x, |a, x| a / x, f64::MIN, f64::MAX, Add::add, Sub::sub, Mul::mul;
-    f16, x f16::from_f64(x), |a: f16, x| f16::from_f64(a.to_f64() / x), f16::MIN, f16::MAX, Add::add, Sub::sub, Mul::mul;
-    bf16, x bf16::from_f64(x), |a: bf16, x| bf16::from_f64(a.to_f64() / x), bf16::MIN, bf16::MAX, Add::add, Sub::sub, Mul::mul;
+    f32, x x as f32, |a, x| (a as f64 / x) as f32, f32::MIN, f32::MAX, Add::add, Sub::sub, Mul::mul, Div::div;
+    f64, x x, |a, x| a / x, f64::MIN, f64::MAX, Add::add, Sub::sub, Mul::mul, Div::div;
+    f16, x f16::from_f64(x), |a: f16, x| f16::from_f64(a.to_f64() / x), f16::MIN, f16::MAX, Add::add, Sub::sub, Mul::mul, Div::div;
+    bf16, x bf16::from_f64(x), |a: bf16, x| bf16::from_f64(a.to_f64() / x), bf16::MIN, bf16::MAX, Add::add, Sub::sub, Mul::mul, Div::div;
 }
 
-impl<F: Float> Number for Complex<F> {
-    // What asks for these is refused before.
+impl<F: Float + PartialOrd> Number for Complex<F> {
     const LOWEST: Self = Complex::<F>::ZERO;
     const HIGHEST: Self = Complex::<F>::ZERO;
 
@@ -100,6 +124,10 @@ impl<F: Float> Number for Complex<F> {
 
     fn over(self, x: f64) -> Self {
         complex(F::of(self.re.wide() / x), F::of(self.im.wide() / x))
+    }
+
+    fn quotient(self, x: Self) -> Self {
+        Complex::of(self.wide().over(x.wide()))
     }
 }
 

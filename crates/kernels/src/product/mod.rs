@@ -7,7 +7,7 @@ pub(crate) mod matmul;
 mod matmul_any;
 mod strided_sum;
 mod stuff;
-mod weighted;
+pub(crate) mod weighted;
 
 pub use conv2d::{Conv2d, Conv2dParams};
 pub use conv2d_f64::{Term, conv2d_plain, conv2d_transpose_plain};

@@ -1,5 +1,6 @@
 //! What is known of many elements at once: sums and extremes, norms, softmax, counts, order and distinct values.
 
+mod bucketize;
 mod channels_first;
 mod cross_entropy;
 mod norm;
@@ -8,6 +9,7 @@ mod reduce;
 mod search;
 mod softmax;
 
+pub use bucketize::{bucketize, first_not_below};
 pub use channels_first::{batch_norm_channels_first, batch_statistics_channels_first};
 pub use cross_entropy::{Labels, softmax_cross_entropy};
 pub use norm::{

@@ -1,9 +1,10 @@
-//! Reductions of rows by the segment each belongs to: SegmentSum, Mean, Max, Min and Prod of sorted segments, and
-//! UnsortedSegmentSum, Max, Min and Prod.
+//! Reductions of rows by the segment each belongs to: SegmentSum, Mean, Max, Min and Prod of sorted segments,
+//! UnsortedSegmentSum, Max, Min and Prod, and SparseSegmentSum, Mean and SqrtN.
 //!
 //! Inputs: data of numbers, and segment ids (int32 or int64): of sorted ones one for each row, which never fall; of
 //! unsorted ones of the first dimensions of the data, a negative one dropping its row, and as a third input the number
-//! of segments. How many sorted segments there are depends on the ids; more than there are rows are refused where the
+//! of segments. The sparse ones take sorted ids of the rows that an input before them names, and WithNumSegments the number
+//! of segments behind them. How many sorted segments there are depends on the ids; more than there are rows are refused where the
 //! ids are not known beforehand.
 
 use tightfit_core::{DType, MAX_RANK, Shape};
@@ -17,10 +18,16 @@ use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
 
 macro_rules! segments {
-    ($($name:literal => $op:ident, $is_sorted:literal;)*) => {
+    ($($name:literal => $op:ident, $is_sorted:literal $(, rows $has_count:literal)?;)*) => {
         &[$(Registration {
             name: $name,
-            import: |_| Ok(Box::new(Segments { name: $name, op: SegmentOp::$op, is_sorted: $is_sorted })),
+            import: |_| Ok(Box::new(Segments {
+                name: $name,
+                op: SegmentOp::$op,
+                is_sorted: $is_sorted,
+                has_rows: !<[bool]>::is_empty(&[$($has_count,)?]),
+                has_count: !$is_sorted $(|| $has_count)?,
+            })),
         }),*]
     };
 }
@@ -35,6 +42,12 @@ pub(crate) const OPS: &[Registration] = segments! {
     "UnsortedSegmentMax" => Max, false;
     "UnsortedSegmentMin" => Min, false;
     "UnsortedSegmentProd" => Prod, false;
+    "SparseSegmentSum" => Sum, true, rows false;
+    "SparseSegmentMean" => Mean, true, rows false;
+    "SparseSegmentSqrtN" => SqrtN, true, rows false;
+    "SparseSegmentSumWithNumSegments" => Sum, true, rows true;
+    "SparseSegmentMeanWithNumSegments" => Mean, true, rows true;
+    "SparseSegmentSqrtNWithNumSegments" => SqrtN, true, rows true;
 };
 
 /// The operator.
@@ -43,19 +56,37 @@ struct Segments {
     name: &'static str,
     op: SegmentOp,
     is_sorted: bool,
+    /// An input says which rows the ids are of.
+    has_rows: bool,
+    /// An input says how many segments there are.
+    has_count: bool,
 }
 
-const IDS: usize = 1;
-const COUNT: usize = 2;
+const ROWS: usize = 1;
+
+impl Segments {
+    fn ids(&self) -> usize {
+        1 + self.has_rows as usize
+    }
+
+    fn count(&self) -> usize {
+        2 + self.has_rows as usize
+    }
+
+    /// How many segments sorted ids make that are all there is to know it from.
+    fn is_counted(&self) -> bool {
+        self.is_sorted && !self.has_count
+    }
+}
 
 /// How many segments sorted ids make: one more than the last.
-fn sorted_count(last: Option<i64>) -> Result<usize, OpError> {
+fn sorted_count(ids: usize, last: Option<i64>) -> Result<usize, OpError> {
     match last {
         None => Ok(0),
         Some(last) => usize::try_from(last)
             .ok()
             .and_then(|last| last.checked_add(1))
-            .ok_or_else(|| OpError::input(IDS, format!("ends with {last}, no segment"))),
+            .ok_or_else(|| OpError::input(ids, format!("ends with {last}, no segment"))),
     }
 }
 
@@ -65,49 +96,64 @@ impl Operator for Segments {
     }
 
     fn can_outgrow(&self) -> bool {
-        self.is_sorted
+        self.is_counted()
     }
 
     fn grows_with(&self, input: usize) -> bool {
-        input == COUNT
+        self.has_count && input == self.count()
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (data, ids) = (shared::input(inputs, 0)?, shared::input(inputs, IDS)?);
+        let (data, ids) = (shared::input(inputs, 0)?, shared::input(inputs, self.ids())?);
         let is_most = matches!(self.op, SegmentOp::Max | SegmentOp::Min);
         let is_complex = data.dtype.is_complex() && !is_most;
         if !(data.dtype.is_float() || data.dtype.is_integer() || is_complex) {
             return Err(OpError::input(0, format!("is of type {}; numbers are needed", data.dtype)));
         }
-        shared::need_type(IDS, ids, &[DType::I32, DType::I64])?;
+        shared::need_type(self.ids(), ids, &[DType::I32, DType::I64])?;
         if self.is_sorted {
-            shared::dims_of_rank(IDS, ids, 1)?;
+            shared::dims_of_rank(self.ids(), ids, 1)?;
+        }
+        if self.has_rows {
+            let rows = shared::input(inputs, ROWS)?;
+            shared::need_type(ROWS, rows, &[DType::I32, DType::I64])?;
+            let len = shared::dims_of_rank(ROWS, rows, 1)?.and_then(|dims| dims[0].size());
+            let wanted = ids.dims.get().and_then(|dims| dims[0].size());
+            if len.zip(wanted).is_some_and(|(a, b)| a != b) && !rows.is_bound && !ids.is_bound {
+                return Err(OpError::input(ROWS, format!("is of shape {} for {} ids", rows.dims, ids.dims)));
+            }
         }
         let (Some(dims), Some(id_dims)) = (data.dims.get(), ids.dims.get()) else {
             return Ok(vec![Fact::new(data.dtype, Dims::UNKNOWN)]);
         };
         let fits = dims.len() >= id_dims.len()
-            && dims.iter().zip(id_dims).all(|(d, i)| d.known().zip(i.known()).is_none_or(|(d, i)| d == i));
+            && (self.has_rows
+                || dims
+                    .iter()
+                    .zip(id_dims)
+                    .all(|(d, i)| d.known().zip(i.known()).is_none_or(|(d, i)| d == i)));
         if !fits {
             return Err(OpError::input(
-                IDS,
+                self.ids(),
                 format!("is of shape {} for data of shape {}", ids.dims, data.dims),
             ));
         }
         let mut is_bound = false;
-        let count = if self.is_sorted {
+        let count = if self.is_counted() {
             match ids.ints() {
-                Some(ids) => Dim::Known(sorted_count(ids.last().copied())? as i64),
+                Some(ids) => Dim::Known(sorted_count(self.ids(), ids.last().copied())? as i64),
                 None => {
                     is_bound = true;
                     id_dims[0]
                 }
             }
         } else {
-            let count = shared::input(inputs, COUNT)?;
-            shared::need_type(COUNT, count, &[DType::I32, DType::I64])?;
+            let count = shared::input(inputs, self.count())?;
+            shared::need_type(self.count(), count, &[DType::I32, DType::I64])?;
             match count.dims_value().as_deref() {
-                Some([Dim::Known(n)]) if *n < 0 => return Err(OpError::input(COUNT, format!("is {n}"))),
+                Some([Dim::Known(n)]) if *n < 0 => {
+                    return Err(OpError::input(self.count(), format!("is {n}")));
+                }
                 Some([count]) => *count,
                 _ => Dim::Unknown,
             }
@@ -122,43 +168,45 @@ impl Operator for Segments {
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        let (data, ids) = (run.shape(0), run.shape(IDS));
-        (data.rank() >= ids.rank() && data[..ids.rank()] == ids[..]).then_some(())?;
-        let count = if self.is_sorted {
-            let view = run.input(IDS).ok()?;
+        let (data, ids) = (run.shape(0), run.shape(self.ids()));
+        let is_of = self.has_rows || data.rank() >= ids.rank() && data[..ids.rank()] == ids[..];
+        (data.rank() >= ids.rank() && is_of).then_some(())?;
+        let count = if self.is_counted() {
+            let view = run.input(self.ids()).ok()?;
             let last = match view.dtype() {
                 DType::I32 => view.as_slice::<i32>()?.last().map(|id| *id as i64),
                 _ => view.as_slice::<i64>()?.last().copied(),
             };
-            sorted_count(last).ok()?
+            sorted_count(self.ids(), last).ok()?
         } else {
-            usize::try_from(reshape::int(run, COUNT)?).ok()?
+            usize::try_from(reshape::int(run, self.count())?).ok()?
         };
         reshape::set(run, 0, std::iter::once(count).chain(data[ids.rank()..].iter().copied()))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (data, ids) = (run.input(0)?, run.input(IDS)?);
-        if self.is_sorted {
+        let (data, ids) = (run.input(0)?, run.input(self.ids())?);
+        if self.is_counted() {
             let last = match ids.as_slice::<i32>() {
                 Some(ids) => ids.last().map(|id| *id as i64),
                 None => ids.as_slice::<i64>().and_then(|ids| ids.last().copied()),
             };
             let planned = run.output_shape(0);
-            let count = sorted_count(last)?;
+            let count = sorted_count(self.ids(), last)?;
             if count > planned[0] {
                 let why = format!(
                     "asks for {count} segments of {} rows; at most one for each is supported",
                     planned[0]
                 );
-                return Err(OpError::input(IDS, why));
+                return Err(OpError::input(self.ids(), why));
             }
             let mut dims = [0; MAX_RANK];
             dims[..planned.rank()].copy_from_slice(&planned);
             dims[0] = count;
             run.set_output_shape(0, Shape::new(&dims[..planned.rank()])?)?;
         }
-        Ok(segment_reduce(self.op, self.is_sorted, data, None, ids, &mut run.output(0)?)?)
+        let rows = if self.has_rows { Some(run.input(ROWS)?) } else { None };
+        Ok(segment_reduce(self.op, self.is_sorted, data, rows, ids, &mut run.output(0)?)?)
     }
 }
 
@@ -198,5 +246,21 @@ mod tests {
         check("UnsortedSegmentSum", &[], &nothing, &[tensor::<f32>(&[0, 0], &[])]);
         refuses("SegmentSum", &[], &[x.clone(), tensor(&[3], &[0i32, 1, 2])], "shape");
         refuses("UnsortedSegmentSum", &[], &[x, tensor(&[4], &[0i32, 3, 0, 0]), scalar(3i32)], "3");
+    }
+
+    #[test]
+    fn rows_are_named() {
+        let x = tensor(&[3, 1], &[1.0f32, 2.0, 4.0]);
+        let (rows, ids) = (tensor(&[4], &[2i32, 0, 2, 1]), tensor(&[4], &[0i64, 0, 2, 2]));
+        let inputs = [x, rows, ids];
+        check("SparseSegmentSum", &[], &inputs, &[tensor(&[3, 1], &[5.0f32, 0.0, 6.0])]);
+        check("SparseSegmentMean", &[], &inputs, &[tensor(&[3, 1], &[2.5f32, 0.0, 3.0])]);
+        let counted = |count: i32| [inputs.to_vec(), vec![scalar(count)]].concat();
+        let sums = [tensor(&[4, 1], &[5.0f32, 0.0, 6.0, 0.0])];
+        check("SparseSegmentSumWithNumSegments", &[], &counted(4), &sums);
+        refuses("SparseSegmentSumWithNumSegments", &[], &counted(2), "not in [0, 2)");
+        let mut outside = inputs.to_vec();
+        outside[1] = tensor(&[4], &[2i32, 3, 2, 1]);
+        refuses("SparseSegmentSqrtN", &[], &outside, "not in [0, 3)");
     }
 }

@@ -1,0 +1,19 @@
+//! TensorFlow's first quantised operators: integers that stand for the numbers of a range, from its minimum at the lowest
+//! integer to its maximum at the highest.
+
+mod arithmetic;
+mod convert;
+mod product;
+mod range;
+mod simulate;
+mod small;
+
+pub use arithmetic::{
+    BIAS_HEADROOM, SUM_HEADROOM, quantized_add, quantized_average, quantized_bias_add, quantized_clamp,
+    quantized_mul, quantized_sum_range,
+};
+pub use convert::{QuantMode, Quantize, dequantize, quantize, requantize, requantize_down};
+pub use product::{QuantizedConv2d, quantized_matmul};
+pub use range::QuantizedRange;
+pub use simulate::{Rounding, SimulatedRange, simulate_quantization};
+pub use small::{SmallNumber, decode_small, encode_small};
