@@ -67,7 +67,7 @@ families! {
     /// TensorFlow's math and linear algebra.
     math { arg, batch_matmul, binary, bincount, cast, einsum, matmul, reduce, scan, segment, select, unary; contraction }
     /// Layers of neural networks.
-    nn { batch_norm, bias_add, conv2d, conv2d_transpose, cross_entropy, depthwise, l2_loss, lrn, max_pool_with_argmax, pool, softmax, top_k; conv2d_f64, layer_norm }
+    nn { batch_norm, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, depthwise, depthwise_transpose, dilation2d, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, softmax, top_k; conv2d_f64, layer_norm }
 }
 
 /// The registration of an operator.
