@@ -11,7 +11,8 @@ use crate::base::window::{Window, Window3};
 /// What pooling makes of the values in a window. Padding is not part of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolKind {
-    /// The largest, NaN passed over as TensorFlow does; the lowest finite float32 if all are NaN.
+    /// The largest, NaN passed over as TensorFlow does; the lowest finite float32 if all are NaN, and negative infinity where
+    /// a window lies in a volume.
     Max,
     /// The sum divided by the number of values that lie in the image.
     Average,
@@ -27,6 +28,8 @@ pub struct Pool2d {
     channels: usize,
     window: Window3,
     output: [usize; 3],
+    /// The largest of no numbers in a window that lies in the image; of one that sticks out it is the lowest float32.
+    lowest: f32,
 }
 
 /// Vectors of channels that are worked on together.
@@ -42,7 +45,8 @@ impl Pool2d {
     /// [`KernelError`] for a window that makes no sense or sizes that overflow, or when the processor lacks `isa`.
     pub fn new(isa: Isa, kind: PoolKind, shape: [usize; 4], window: Window) -> Result<Pool2d, KernelError> {
         let [batch, height, width, channels] = shape;
-        Pool2d::of_volumes(isa, kind, [batch, 1, height, width, channels], window.into())
+        let pool = Pool2d::of_volumes(isa, kind, [batch, 1, height, width, channels], window.into())?;
+        Ok(Pool2d { lowest: f32::MIN, ..pool })
     }
 
     /// Pooling of volumes of this shape, `[batch, depth, height, width, channels]`. Each window must touch the volume.
@@ -73,7 +77,7 @@ impl Pool2d {
                 return Err(KernelError::Attribute("a pooling window lies outside the image"));
             }
         }
-        Ok(Pool2d { isa, kind, batch, size, channels, window, output })
+        Ok(Pool2d { isa, kind, batch, size, channels, window, output, lowest: f32::NEG_INFINITY })
     }
 
     /// The output's shape, `[batch, height', width', channels]`, of pooled images.
@@ -161,7 +165,13 @@ fn pool_block<S: Simd, const N: usize>(
     let (first_y, end_y) = w.valid(1, y, height);
     let (first_x, end_x) = w.valid(2, x, width);
     let is_max = op.kind == PoolKind::Max;
-    let mut values = [s.splat(if is_max { f32::MIN } else { 0.0 }); N];
+    let pixels = (end_z - first_z) * (end_y - first_y) * (end_x - first_x);
+    let is_whole = pixels == w.size[0] * w.size[1] * w.size[2];
+    let start = match op.kind {
+        PoolKind::Average => 0.0,
+        PoolKind::Max => if is_whole { op.lowest } else { f32::MIN },
+    };
+    let mut values = [s.splat(start); N];
     for kz in first_z..end_z {
         let plane = volume * depth + z * w.strides[0] + kz * w.dilations[0] - w.pads[0];
         for ky in first_y..end_y {
@@ -178,7 +188,7 @@ fn pool_block<S: Simd, const N: usize>(
             }
         }
     }
-    let divisor = s.splat(((end_z - first_z) * (end_y - first_y) * (end_x - first_x)) as f32);
+    let divisor = s.splat(pixels as f32);
     for (v, value) in values.into_iter().enumerate() {
         let value = if is_max { value } else { s.div(value, divisor) };
         // SAFETY: `count` channels (N whole vectors) of the pixel are left from `c`.
