@@ -33,6 +33,7 @@ from google.protobuf import text_format
 import fuzz_answers
 import fuzz_chains
 import fuzz_exclusions
+import fuzz_ops_image  # noqa: F401  register their operators
 import fuzz_ops_layers  # noqa: F401  register their operators
 import fuzz_ops_moves  # noqa: F401
 import fuzz_values
