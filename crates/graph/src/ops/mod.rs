@@ -59,7 +59,7 @@ families! {
     /// Shapes, copies, gathers and new tensors.
     array { concat, diagonal, distinct, fake_quant, fill, gather, identity, one_hot, pack, pad, patches, repeat, reshape, reverse, scatter, shape, slice, space, strided_slice, transpose; reshape_tail }
     /// Tensors taken apart and put together by indices.
-    data_flow { partition, tensor_array, tensor_list }
+    data_flow { partition, tensor_array, tensor_list; list_parts, list_reads }
     /// Images.
     image { colour, contrast, projective, resize, scale_and_translate }
     /// Checks at run time.
