@@ -16,6 +16,7 @@ mod lines;
 mod model;
 mod nested;
 mod outputs;
+mod pictures;
 pub mod pipeline;
 pub mod process;
 mod progress;

@@ -29,6 +29,7 @@ pub use error::OpError;
 pub use evaluate::evaluate;
 pub use ints::Ints;
 pub(crate) use run::Slot;
+pub use rooms::Taken;
 pub use run::{EachBlock, Run, Weight, WeightStream};
 
 /// How a node of a file becomes an operator.

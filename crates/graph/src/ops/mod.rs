@@ -61,7 +61,7 @@ families! {
     /// Tensors taken apart and put together by indices.
     data_flow { partition, tensor_array, tensor_list; list_parts, list_reads }
     /// Images.
-    image { colour, contrast, projective, resize, scale_and_translate }
+    image { colour, contrast, decode, projective, resize, scale_and_translate }
     /// Checks at run time.
     logging { assert }
     /// TensorFlow's math and linear algebra.
