@@ -14,6 +14,7 @@ program alone, or accepted by it alone. `fuzz_exclusions.py` lists what TensorFl
 
 import argparse
 import collections
+import importlib
 import json
 import os
 import pathlib
@@ -33,15 +34,14 @@ from google.protobuf import text_format
 import fuzz_answers
 import fuzz_chains
 import fuzz_exclusions
-import fuzz_ops_control
-import fuzz_ops_layers  # noqa: F401  register their operators
-import fuzz_ops_audio  # noqa: F401  register their operators
-import fuzz_ops_layers  # noqa: F401
-import fuzz_ops_moves  # noqa: F401
-import fuzz_ops_sparse  # noqa: F401
 import fuzz_values
 from fuzz_graph import Graph, prune
 from fuzz_ops import MAKERS
+from fuzz_ops_control import SAME_AS_OTHERS
+
+# Each file registers its operators.
+for file in sorted(pathlib.Path(__file__).parent.glob("fuzz_ops_*.py")):
+    importlib.import_module(file.stem)
 
 OPERATORS = pathlib.Path(__file__).resolve().parents[2] / "docs/operators.md"
 MEMORY_BYTES = 10 << 30
@@ -175,7 +175,7 @@ def main():
     Graph.only_complex = options.complex
     listed = set(re.findall(r"`(\w+)`", " ".join(line.split("|")[2] for line in OPERATORS.read_text().splitlines()
                                                  if line.startswith("| ") and line.count("|") > 3)))
-    missing = listed - set(MAKERS) - fuzz_ops_control.SAME_AS_OTHERS
+    missing = listed - set(MAKERS) - SAME_AS_OTHERS
     if missing:
         sys.exit(f"operators without a maker: {sorted(missing)}")
     if options.replay is not None:

@@ -10,15 +10,15 @@ with a Cast inside the graph.
 """
 
 import argparse
+import importlib
 import zlib
 
 from op_cases import CASES, HERE, Graph
-import op_growth  # noqa: F401  registers its cases
-import op_audio  # noqa: F401  register their cases
-import op_layers  # noqa: F401
-import op_sparse  # noqa: F401
-import op_values  # noqa: F401
 import oracle
+
+# Each file registers its cases.
+for file in sorted(HERE.glob("op_*.py")):
+    importlib.import_module(file.stem)
 
 
 def main():

@@ -6,6 +6,7 @@ mod constants;
 mod control_flow;
 mod half;
 mod kinds;
+mod layout;
 mod names;
 mod narrow;
 mod needed;
@@ -330,8 +331,8 @@ impl<'a> Importer<'a> {
         // What a variable is from now on may be read by any node behind.
         let is_kept = self.is_fetched[index] || self.variables.is_current(id);
         self.values.expect_users(id, self.users[index], is_kept);
-        // A chain of at most three nodes was made, in any order: what they wait for is known after as many rounds.
-        for _ in 0..3 {
+        // A chain of at most five nodes was made, in any order: what they wait for is known after as many rounds.
+        for _ in 0..5 {
             (before..self.graph.nodes.len()).for_each(|id| self.values.note(&self.graph, NodeId(id as u32)));
         }
         // What was made on the way to it, casts of halves, is behind it now.
@@ -395,6 +396,7 @@ impl<'a> Importer<'a> {
         control: Vec<NodeId>,
     ) -> Result<(), GraphError> {
         let node = &self.def.nodes[index];
+        let channels_last = layout::channels_last(node);
         let has_lists = inputs.iter().any(|value| self.graph.fact(*value).list.is_some());
         if has_lists && !takes_lists(&node.op) {
             self.refuse(index, "is given a list of tensors, which is not supported");
@@ -407,12 +409,22 @@ impl<'a> Importer<'a> {
         } else {
             signature::check_inputs(node, &types)
         };
-        let operator = match checked.and_then(|()| operator(node)) {
+        let laid = channels_last.as_ref().map_or(node, |changed| &changed.node);
+        let operator = match checked.and_then(|()| operator(laid)) {
             Ok(operator) => operator,
             Err(error) => {
                 self.refuse(index, error.to_string());
                 return Ok(());
             }
+        };
+        let changed = channels_last.as_ref().map(|changed| changed.inputs(&mut self.graph, &inputs));
+        let inputs = match changed {
+            Some(Some(inputs)) => inputs,
+            Some(None) => {
+                self.refuse(index, "has inputs that do not go with its data_format");
+                return Ok(());
+            }
+            None => inputs,
         };
         let kind = NodeKind::Operator(operator);
         let id = self.graph.add(Node { name: (&*node.name).into(), kind, inputs, control, facts: vec![] });
@@ -427,13 +439,13 @@ impl<'a> Importer<'a> {
                 if let Some(plainer) = made.operator().and_then(|operator| operator.plainer(&facts)) {
                     self.graph.node_mut(id).kind = NodeKind::Operator(plainer);
                 }
-                self.made(index, id)
+                self.made_in_layout(index, id, channels_last.as_ref())
             }
             Err(GraphError::Node { source, .. }) => {
                 match narrow::widen(&mut self.graph, id).or_else(|| half::widen(&mut self.graph, id)) {
                     Some(made) => {
                         self.check(index, id);
-                        self.made(index, made)
+                        self.made_in_layout(index, made, channels_last.as_ref())
                     }
                     None => {
                         self.refuse(index, source.to_string());
@@ -442,6 +454,23 @@ impl<'a> Importer<'a> {
                 }
             }
             Err(other) => Err(other),
+        }
+    }
+
+    /// [`Import::made`] of a node that computes with channels last where the file's has them second.
+    fn made_in_layout(
+        &mut self,
+        index: usize,
+        id: NodeId,
+        changed: Option<&layout::ChannelsLast>,
+    ) -> Result<(), GraphError> {
+        let Some(changed) = changed else { return self.made(index, id) };
+        match changed.output(&mut self.graph, id) {
+            Some(made) => self.made(index, made),
+            None => {
+                self.refuse(index, "has an output that does not go with its data_format");
+                Ok(())
+            }
         }
     }
 

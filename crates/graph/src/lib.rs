@@ -15,6 +15,7 @@ pub mod ir;
 pub mod operator;
 pub mod ops;
 pub mod passes;
+pub mod pictures;
 pub mod plan;
 mod signature;
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod nested;
 pub mod optimize;
 mod outputs;
 pub mod partition;
+mod pictures;
 pub mod pipeline;
 pub mod process;
 mod progress;

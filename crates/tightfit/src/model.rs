@@ -105,6 +105,7 @@ impl ModelFile {
         };
         let Described { file, def, signature, info, .. } = described;
         drop(info);
+        crate::pictures::provide();
         let mut graph = import(&file, def, &options, &budget)?;
         drop((options, names));
         process::end_phase();

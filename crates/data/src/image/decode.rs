@@ -3,10 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::bmp::Bmp;
+use super::gif;
 use super::header::{ImageFormat, ImageHeader};
+use super::jpeg::{self, JpegTransform};
 use super::png_chunks::{self, Needed};
 use super::png_grey::{Grey, Narrow, Wide};
-use super::{gif, jpeg};
 use crate::error::clamped;
 
 /// Decodes the image `bytes`, whose header is `header`, into `out`, which has at least the header's `pixel_bytes`.
@@ -19,7 +20,8 @@ pub fn decode(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8
     // Decoders are written not to panic, but they are many lines of other people's; a record must not end the run.
     let decoded = catch_unwind(AssertUnwindSafe(|| match header.format {
         ImageFormat::Jpeg => {
-            jpeg::decode(bytes, [header.height, header.width], if channels == 1 { 1 } else { 3 }, out)
+            let wanted = if channels == 1 { 1 } else { 3 };
+            jpeg::decode(bytes, [header.height, header.width], wanted, JpegTransform::Accurate, out)
         }
         ImageFormat::Png => {
             let color = png(bytes, header, out)?;

@@ -14,6 +14,7 @@ use super::bmp::Bmp;
 use super::decode::{self, grey_of};
 use super::gif;
 use super::header::{ImageFormat, ImageHeader};
+use super::jpeg::{self, JpegTransform};
 use super::pixel::{ImageError, ImageType};
 use super::png_grey::Grey;
 use crate::error::clamped;
@@ -143,6 +144,21 @@ impl DecodeOptions {
         out: &mut [u8],
         scratch: &mut [u8],
     ) -> Result<Decoded, ImageError> {
+        self.decode_by(JpegTransform::Accurate, bytes, header, out, scratch)
+    }
+
+    /// [`DecodeOptions::decode`] by a transform of choice for JPEGs.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decode_by(
+        &self,
+        transform: JpegTransform,
+        bytes: &[u8],
+        header: &ImageHeader,
+        out: &mut [u8],
+        scratch: &mut [u8],
+    ) -> Result<Decoded, ImageError> {
         let decoded = self.output(bytes, header)?;
         let (needed_bytes, found_bytes) = (decoded.bytes()?, out.len());
         let memory = |what, needed_bytes, found_bytes| ImageError::Memory { what, needed_bytes, found_bytes };
@@ -150,13 +166,15 @@ impl DecodeOptions {
         let (needed_bytes, found_bytes) = (decoded.scratch_bytes, scratch.len());
         let scratch = scratch.get_mut(..needed_bytes).ok_or(memory("scratch", needed_bytes, found_bytes))?;
         // Decoders are written not to panic, but they are many lines of other people's.
-        let result = catch_unwind(AssertUnwindSafe(|| self.fill(bytes, header, &decoded, out, scratch)));
+        let result =
+            catch_unwind(AssertUnwindSafe(|| self.fill(transform, bytes, header, &decoded, out, scratch)));
         result.unwrap_or_else(|_| Err(ImageError::Codec("the decoder gave up".to_string())))?;
         Ok(decoded)
     }
 
     fn fill(
         &self,
+        transform: JpegTransform,
         bytes: &[u8],
         header: &ImageHeader,
         decoded: &Decoded,
@@ -178,11 +196,14 @@ impl DecodeOptions {
                 widen(self.dtype, count, out);
             }
             ImageFormat::Jpeg if decoded.scratch_bytes == 0 => {
-                decode::decode(bytes, header, channels, out).map_err(ImageError::Codec)?;
+                let size = [header.height, header.width];
+                jpeg::decode(bytes, size, if channels == 1 { 1 } else { 3 }, transform, out)
+                    .map_err(ImageError::Codec)?;
             }
             ImageFormat::Jpeg => {
                 let wanted = if channels == 1 { 1 } else { 3 };
-                let own = decode::decode(bytes, header, wanted, scratch).map_err(ImageError::Codec)?;
+                let size = [header.height, header.width];
+                let own = jpeg::decode(bytes, size, wanted, transform, scratch).map_err(ImageError::Codec)?;
                 let native = Native { channels: own, is_wide: false, filler: 255, widening: 256 };
                 self.convert(native, None, decoded.image, scratch, out);
             }

@@ -84,6 +84,11 @@ impl ImageHeader {
 }
 
 impl ImageHeader {
+    /// Components of a JPEG as it is coded, 1, 3 or 4; 0 of other formats.
+    pub fn components(&self) -> usize {
+        self.components
+    }
+
     /// True for a JPEG of one component.
     pub(crate) fn is_grey(&self) -> bool {
         self.format == ImageFormat::Jpeg && self.components == 1

@@ -84,12 +84,21 @@ fn attribute(name: &str, random: &mut Random) -> AttrValue {
         }
         "strides" | "ksize" | "dilations" | "rates" | "ksizes" => {
             let (height, width) = (1 + random.below(3) as i64, 1 + random.below(3) as i64);
-            testing::ints(&[1, height, if random.chance(80) { height } else { width }, 1])
+            let second = if random.chance(80) { height } else { width };
+            // Volumes have an axis more.
+            testing::ints(if random.chance(70) {
+                &[1, height, second, 1]
+            } else {
+                &[1, 1, height, second, 1]
+            })
         }
         "explicit_paddings" => {
             let sizes = random.list(4, |r| r.below(3) as i64);
             testing::ints(&[0, 0, sizes[0], sizes[1], sizes[2], sizes[3], 0, 0])
         }
+        "interpolation" => text(random.of(&["NEAREST", "BILINEAR"])),
+        "fill_mode" => text(random.of(&["CONSTANT", "REFLECT", "WRAP", "NEAREST"])),
+        "kernel_type" => text(random.of(&["lanczos3", "gaussian", "box", "triangle", "keyscubic"])),
         "squeeze_dims" | "dims" => {
             let count = random.below(3);
             testing::ints(&random.list(count, |r| r.below(4) as i64))
@@ -124,6 +133,9 @@ const NAMES: &[&str] = &[
     "rates",
     "ksizes",
     "explicit_paddings",
+    "interpolation",
+    "fill_mode",
+    "kernel_type",
     "squeeze_dims",
     "axis",
     "batch_dims",

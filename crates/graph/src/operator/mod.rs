@@ -28,6 +28,7 @@ pub use call::{Call, Memory, Overwrites, Place, TensorInfo, WeightLayout, Weight
 pub use error::OpError;
 pub use evaluate::evaluate;
 pub use ints::Ints;
+pub use rooms::Taken;
 pub(crate) use run::Slot;
 pub use run::{EachBlock, Run, Weight, WeightStream};
 

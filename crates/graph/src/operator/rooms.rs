@@ -295,6 +295,30 @@ impl<'r> Scratch<'r> {
     }
 }
 
+/// Memory that an operator takes while it runs, see [`Run::room`](super::Run::room).
+pub struct Taken<'r> {
+    scratch: Scratch<'r>,
+    bytes: usize,
+}
+
+impl<'r> Taken<'r> {
+    /// So many bytes.
+    ///
+    /// # Errors
+    /// [`BudgetError`] when they are not free.
+    pub(crate) fn new(rooms: &'r Rooms, bytes: usize) -> Result<Taken<'r>, BudgetError> {
+        Ok(Taken { scratch: Scratch::new(rooms, bytes)?, bytes })
+    }
+
+    /// The bytes, which are what they happen to be.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the room is at least as long, and is held by `scratch` alone until it is dropped.
+        let bytes =
+            self.scratch.held().map(|held| unsafe { std::slice::from_raw_parts_mut(held.start, self.bytes) });
+        bytes.unwrap_or_default()
+    }
+}
+
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         if let Some(held) = self.held {

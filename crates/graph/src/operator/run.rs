@@ -2,13 +2,13 @@
 
 use std::cell::Cell;
 
-use tightfit_core::{DType, Element, Shape, StringRef, TensorView, TensorViewMut};
+use tightfit_core::{DType, Element, Reservation, Shape, StringRef, TensorView, TensorViewMut};
 use tightfit_kernels::{Src, ThreadPool};
 
 use super::call::Place;
 use super::error::OpError;
 use super::ints::Ints;
-use super::rooms::{Growth, Rooms};
+use super::rooms::{Growth, Rooms, Taken};
 use super::strings::StringPool;
 
 /// A weight at run time.
@@ -255,6 +255,27 @@ impl<'a> Run<'a> {
     /// [`OpError::Internal`] the second time.
     pub fn scratch(&mut self) -> Result<&'a mut [u8], OpError> {
         self.scratch.take().ok_or(OpError::Internal("the scratch was taken twice"))
+    }
+
+    /// Memory beside the scratch that was planned, as much as the values of the inputs ask for. Only of a step one of whose
+    /// tensors has no bound.
+    ///
+    /// # Errors
+    /// [`OpError::Budget`] when it is not free, [`OpError::Internal`] in another step.
+    pub fn room(&self, bytes: usize) -> Result<Taken<'a>, OpError> {
+        let rooms =
+            self.rooms.ok_or(OpError::Internal("a step that does not grow takes memory as it runs"))?;
+        Ok(Taken::new(rooms, bytes)?)
+    }
+
+    /// Reserves heap memory that is taken by somebody else, a decoder, while the reservation lives. As [`Run::room`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reserve(&self, purpose: &'static str, bytes: u64) -> Result<Reservation, OpError> {
+        let rooms =
+            self.rooms.ok_or(OpError::Internal("a step that does not grow takes memory as it runs"))?;
+        Ok(rooms.budget().try_reserve(purpose, bytes)?)
     }
 
     /// The text of one element of a string tensor.

@@ -63,13 +63,13 @@ families! {
     /// Tensors taken apart and put together by indices.
     data_flow { partition, tensor_array, tensor_list; list_parts, list_reads, truth }
     /// Images.
-    image { draw_boxes, resize, suppression }
+    image { colour, contrast, decode, draw_boxes, projective, resize, scale_and_translate, suppression }
     /// Checks at run time.
     logging { assert }
     /// TensorFlow's math and linear algebra.
     math { arg, batch_matmul, binary, bincount, bucketize, cast, complex, einsum, matmul, reduce, scan, segment, select, unary; contraction }
     /// Layers of neural networks.
-    nn { batch_norm, bias_add, conv2d, conv2d_transpose, cross_entropy, depthwise, l2_loss, lrn, max_pool_with_argmax, pool, recurrent, softmax, top_k; conv2d_f64, layer_norm }
+    nn { batch_norm, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, depthwise, depthwise_transpose, dilation2d, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, recurrent, softmax, top_k; conv2d_f64, layer_norm }
     /// Integers that stand for the numbers of a range.
     quantized { arithmetic, convert, layers, simulate }
     /// Tensors whose rows are of different lengths.

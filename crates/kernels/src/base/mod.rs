@@ -20,4 +20,4 @@ pub use denormals::FlushDenormals;
 pub use error::{KernelError, Result};
 pub use indices::BadIndex;
 pub use threads::{ThreadError, ThreadPool};
-pub use window::Window;
+pub use window::{Window, Window3};

@@ -1,10 +1,10 @@
-//! Two-dimensional convolution, f32, as a product over pixels.
+//! Convolution of images and volumes, f32, as a product over pixels. An image is a volume of depth 1.
 
 use super::weighted::{Parts, check_residual};
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::threads::ThreadPool;
-use crate::base::window::Window;
+use crate::base::window::{Window, Window3};
 use crate::product::gemm::{
     Epilogue, Form, Gemm, MAX_ROWS, Offsets, PackedLayout, Problem, RightHand, Rows, Scratch, Segment,
 };
@@ -30,24 +30,60 @@ pub struct Conv2dParams {
     pub groups: usize,
 }
 
-impl Conv2dParams {
-    /// The output's height and width, if the parameters make sense.
-    pub(crate) fn check(&self) -> Result<[usize; 2], KernelError> {
+/// What a convolution of volumes works on: input `[batch, depth, height, width, in_channels]`, filter `[window depth,
+/// window height, window width, in_channels / groups, out_channels]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv3dParams {
+    /// Volumes.
+    pub batch: usize,
+    /// Depth, height and width of the input.
+    pub size: [usize; 3],
+    /// Of the input, all groups together.
+    pub in_channels: usize,
+    /// Of the output, all groups together.
+    pub out_channels: usize,
+    /// The filter's window.
+    pub window: Window3,
+    /// Groups of channels that do not see each other; 1 for an ordinary convolution.
+    pub groups: usize,
+}
+
+impl From<Conv2dParams> for Conv3dParams {
+    fn from(p: Conv2dParams) -> Conv3dParams {
+        Conv3dParams {
+            batch: p.batch,
+            size: [1, p.height, p.width],
+            in_channels: p.in_channels,
+            out_channels: p.out_channels,
+            window: p.window.into(),
+            groups: p.groups,
+        }
+    }
+}
+
+impl Conv3dParams {
+    /// The output's depth, height and width, if the parameters make sense.
+    pub(crate) fn check(&self) -> Result<[usize; 3], KernelError> {
         let fits = |channels: usize| self.groups > 0 && channels.is_multiple_of(self.groups);
         if !fits(self.in_channels) || !fits(self.out_channels) {
             return Err(KernelError::Attribute("the channels must be a multiple of the groups"));
         }
-        self.window.output(self.height, self.width)
+        self.window.output(self.size)
+    }
+
+    /// Elements of the input.
+    fn input_len(&self) -> usize {
+        self.batch * self.size.iter().product::<usize>() * self.in_channels
     }
 }
 
-/// A convolution `[batch, height, width, in_channels]` -> `[batch, height', width', out_channels]`. Cheap to make;
-/// holds no memory.
+/// A convolution `[batch, height, width, in_channels]` -> `[batch, height', width', out_channels]`, or one of volumes,
+/// with depth before height. Cheap to make; holds no memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Conv2d {
-    p: Conv2dParams,
-    /// Height and width of the output.
-    output: [usize; 2],
+    p: Conv3dParams,
+    /// Depth, height and width of the output.
+    output: [usize; 3],
     /// Elements of k in one tap.
     tap_len: usize,
     /// Whether a tap is a whole row of the window, not just one position: its pixels are neighbours in memory.
@@ -61,35 +97,48 @@ pub struct Conv2d {
 const ROW_TAP_CHANNELS: usize = 16;
 
 impl Conv2d {
-    /// The convolution with these parameters.
+    /// The convolution of images with these parameters.
     ///
     /// # Errors
     /// [`KernelError`] for parameters that make no sense or sizes that overflow, or when the processor lacks `isa`.
     pub fn new(isa: Isa, p: Conv2dParams) -> Result<Conv2d, KernelError> {
+        Conv2d::of_volumes(isa, p.into())
+    }
+
+    /// The convolution of volumes with these parameters.
+    ///
+    /// # Errors
+    /// As [`Conv2d::new`].
+    pub fn of_volumes(isa: Isa, p: Conv3dParams) -> Result<Conv2d, KernelError> {
         let output = p.check()?;
-        product(&[p.batch, p.height, p.width, p.in_channels])?;
-        product(&[p.batch, output[0], output[1], p.out_channels])?;
-        let [height, width] = p.window.size;
+        product(&[p.batch, p.size[0], p.size[1], p.size[2], p.in_channels])?;
+        product(&[p.batch, output[0], output[1], output[2], p.out_channels])?;
+        let [depth, height, width] = p.window.size;
         let channels = p.in_channels / p.groups;
-        let k = product(&[height, width, channels])?;
+        let k = product(&[depth, height, width, channels])?;
         let row_taps =
-            width > 1 && p.window.dilations[1] == 1 && p.groups == 1 && channels <= ROW_TAP_CHANNELS;
+            width > 1 && p.window.dilations[2] == 1 && p.groups == 1 && channels <= ROW_TAP_CHANNELS;
         Ok(Conv2d {
             p,
             output,
             tap_len: if row_taps { width * channels } else { channels },
             row_taps,
-            is_dense: p.window == Window::new(1, 1),
+            is_dense: p.window == Window3::new([1; 3]),
             layout: PackedLayout::new(isa, k, p.out_channels / p.groups, p.groups)?,
         })
     }
 
-    /// The output's shape, `[batch, height', width', out_channels]`.
+    /// The output's shape, `[batch, height', width', out_channels]`, of a convolution of images.
     pub fn output_shape(&self) -> [usize; 4] {
-        [self.p.batch, self.output[0], self.output[1], self.p.out_channels]
+        [self.p.batch, self.output[1], self.output[2], self.p.out_channels]
     }
 
-    /// The filter's rows (of `out_channels` floats): window height · window width · in_channels / groups.
+    /// The output's depth, height and width.
+    pub fn output_size(&self) -> [usize; 3] {
+        self.output
+    }
+
+    /// The filter's rows (of `out_channels` floats): elements of the window · in_channels / groups.
     pub fn filter_rows(&self) -> usize {
         self.layout.k()
     }
@@ -99,7 +148,7 @@ impl Conv2d {
     }
 
     fn pixels(&self) -> usize {
-        self.p.batch * self.output[0] * self.output[1]
+        self.p.batch * self.output.iter().product::<usize>()
     }
 
     /// Floats of zeros that taps outside the image point to.
@@ -109,8 +158,8 @@ impl Conv2d {
 
     /// Whether the rows of a tile are copied because they would fall on the same few lines of a first-level cache.
     fn copies_all(&self) -> bool {
-        let pixel_floats = self.p.in_channels * self.p.window.strides[1];
-        self.p.window.size == [1, 1]
+        let pixel_floats = self.p.in_channels * self.p.window.strides[2];
+        self.p.window.size == [1; 3]
             && pixel_floats.is_multiple_of(ALIASING_FLOATS)
             && self.tap_len >= 64
             && self.layout.n() >= 128
@@ -178,7 +227,7 @@ impl Parts for Conv2d {
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
         let p = &self.p;
-        check_exact("the input", p.batch * p.height * p.width * p.in_channels, input.len())?;
+        check_exact("the input", p.input_len(), input.len())?;
         check_exact("the output", self.pixels() * p.out_channels, out.len())?;
         let (first, last) = (first_row == 0, first_row + count == self.filter_rows());
         check_residual(&epilogue, first && last)?;
@@ -222,9 +271,10 @@ struct PixelRows<'a> {
     packed: bool,
 }
 
-/// Where the window of an output pixel has its top left corner.
+/// Where the window of an output pixel has its front top left corner.
 #[derive(Clone, Copy)]
 struct Corner {
+    z: isize,
     y: isize,
     x: isize,
     /// The address of the pixel there, which may lie outside the image.
@@ -236,30 +286,37 @@ impl PixelRows<'_> {
     /// of the array repeats the last.
     fn corners(&self, a: usize, first: usize, count: usize) -> [Corner; MAX_ROWS] {
         let p = &self.conv.p;
-        let mut corners = [Corner { y: 0, x: 0, pixel: std::ptr::null() }; MAX_ROWS];
+        let mut corners = [Corner { z: 0, y: 0, x: 0, pixel: std::ptr::null() }; MAX_ROWS];
         if self.conv.is_dense {
-            // Only the pixels' addresses are needed; (0, 0) lies inside the image.
+            // Only the pixels' addresses are needed; the origin lies inside the volume.
             let start = self.input.as_ptr().wrapping_add(first * p.in_channels + a);
             for (r, corner) in corners.iter_mut().enumerate() {
                 corner.pixel = start.wrapping_add(r * p.in_channels);
             }
             return corners;
         }
-        let [height, width] = self.conv.output;
+        let ([depth, height, width], [deep, high, wide]) = (self.conv.output, p.size);
         let (mut x, rest) = (first % width, first / width);
-        let (mut y, mut image) = (rest % height, rest / height);
+        let (mut y, rest) = (rest % height, rest / height);
+        let (mut z, mut volume) = (rest % depth, rest / depth);
+        let (strides, pads) = (p.window.strides, p.window.pads);
         for (r, corner) in corners.iter_mut().enumerate() {
-            let top = (y * p.window.strides[0]) as isize - p.window.pads[0] as isize;
-            let left = (x * p.window.strides[1]) as isize - p.window.pads[2] as isize;
-            let pixel = ((image * p.height) as isize + top) * p.width as isize + left;
-            let offset = pixel * p.in_channels as isize + a as isize;
-            *corner = Corner { y: top, x: left, pixel: self.input.as_ptr().wrapping_offset(offset) };
+            let front = (z * strides[0]) as isize - pads[0] as isize;
+            let top = (y * strides[1]) as isize - pads[2] as isize;
+            let left = (x * strides[2]) as isize - pads[4] as isize;
+            let row = ((volume * deep) as isize + front) * high as isize + top;
+            let offset = (row * wide as isize + left) * p.in_channels as isize + a as isize;
+            *corner =
+                Corner { z: front, y: top, x: left, pixel: self.input.as_ptr().wrapping_offset(offset) };
             if r + 1 < count {
                 x += 1;
                 if x == width {
                     (x, y) = (0, y + 1);
                     if y == height {
-                        (y, image) = (0, image + 1);
+                        (y, z) = (0, z + 1);
+                        if z == depth {
+                            (z, volume) = (0, volume + 1);
+                        }
                     }
                 }
             }
@@ -267,40 +324,44 @@ impl PixelRows<'_> {
         corners
     }
 
-    /// Whether all the windows lie inside the image.
+    /// Whether all the windows lie inside the volume.
     fn are_inside(&self, corners: &[Corner; MAX_ROWS]) -> bool {
         let p = &self.conv.p;
-        let reach = |axis: usize| ((p.window.size[axis] - 1) * p.window.dilations[axis]) as isize;
-        let (bottom, right) = (p.height as isize - reach(0), p.width as isize - reach(1));
-        corners.iter().all(|c| c.y >= 0 && c.y < bottom && c.x >= 0 && c.x < right)
+        let end = |axis: usize| {
+            p.size[axis] as isize - ((p.window.size[axis] - 1) * p.window.dilations[axis]) as isize
+        };
+        let (behind, bottom, right) = (end(0), end(1), end(2));
+        corners
+            .iter()
+            .all(|c| c.z >= 0 && c.z < behind && c.y >= 0 && c.y < bottom && c.x >= 0 && c.x < right)
     }
 
-    /// A tap's place in the window: pixels down and to the right of the corner.
+    /// A tap's place in the window: planes behind, pixels down and to the right of the corner.
     #[inline(always)]
-    fn place(&self, tap: usize) -> (usize, usize) {
+    fn place(&self, tap: usize) -> [usize; 3] {
         let window = &self.conv.p.window;
-        if self.conv.row_taps {
-            (tap * window.dilations[0], 0)
-        } else {
-            (tap / window.size[1] * window.dilations[0], tap % window.size[1] * window.dilations[1])
-        }
+        let (row, column) =
+            if self.conv.row_taps { (tap, 0) } else { (tap / window.size[2], tap % window.size[2]) };
+        let (plane, row) = (row / window.size[1], row % window.size[1]);
+        [plane * window.dilations[0], row * window.dilations[1], column * window.dilations[2]]
     }
 
-    /// The row of a window `dy` below its corner, which is copied to `copy` when it sticks out to the left or right.
+    /// The row of a window `dz` behind and `dy` below its corner, which is copied to `copy` when it sticks out to the left or right.
     ///
     /// # Safety
     /// `copy` has room for a tap.
     #[inline(always)]
-    unsafe fn row(&self, corner: Corner, dy: usize, copy: *mut f32) -> *const f32 {
+    unsafe fn row(&self, corner: Corner, [dz, dy]: [usize; 2], copy: *mut f32) -> *const f32 {
         let p = &self.conv.p;
-        if (corner.y + dy as isize) as usize >= p.height {
+        let [depth, height, width] = p.size;
+        if (corner.y + dy as isize) as usize >= height || (corner.z + dz as isize) as usize >= depth {
             return self.zeros.as_ptr();
         }
-        let size = p.window.size[1];
+        let size = p.window.size[2];
         let skipped = usize::try_from(-corner.x).unwrap_or(0).min(size);
-        let end = usize::try_from(p.width as isize - corner.x).unwrap_or(0).min(size);
+        let end = usize::try_from(width as isize - corner.x).unwrap_or(0).min(size);
         let c = p.in_channels;
-        let start = corner.pixel.wrapping_add(dy * p.width * c);
+        let start = corner.pixel.wrapping_add((dz * height + dy) * width * c);
         if skipped == 0 && end == size {
             return start;
         }
@@ -358,11 +419,12 @@ impl Rows for PixelRows<'_> {
         copies: *mut f32,
     ) {
         let p = &self.conv.p;
+        let [depth, height, width] = p.size;
         let corners = self.corners(a, first_row, count);
         let inside = self.are_inside(&corners);
         for tap in 0..segment.taps {
-            let (dy, dx) = self.place(segment.first_tap + tap);
-            let offset = (dy * p.width + dx) * p.in_channels + segment.offset;
+            let [dz, dy, dx] = self.place(segment.first_tap + tap);
+            let offset = ((dz * height + dy) * width + dx) * p.in_channels + segment.offset;
             // SAFETY: the caller vouches for pointers and copies.
             unsafe {
                 let to = &mut *pointers.add(tap * MAX_ROWS).cast::<[*const f32; MAX_ROWS]>();
@@ -371,12 +433,14 @@ impl Rows for PixelRows<'_> {
                 } else if self.conv.row_taps {
                     for (r, corner) in corners[..count].iter().enumerate() {
                         let copy = copies.wrapping_add((tap * MAX_ROWS + r) * self.conv.tap_len);
-                        to[r] = self.row(*corner, dy, copy).wrapping_add(segment.offset);
+                        to[r] = self.row(*corner, [dz, dy], copy).wrapping_add(segment.offset);
                     }
                 } else {
                     *to = corners.map(|corner| {
                         let (y, x) = (corner.y + dy as isize, corner.x + dx as isize);
-                        let lies_inside = (y as usize) < p.height && (x as usize) < p.width;
+                        let lies_inside = ((corner.z + dz as isize) as usize) < depth
+                            && (y as usize) < height
+                            && (x as usize) < width;
                         if lies_inside { corner.pixel.wrapping_add(offset) } else { self.zeros.as_ptr() }
                     });
                 }

@@ -9,8 +9,8 @@ mod strided_sum;
 mod stuff;
 pub(crate) mod weighted;
 
-pub use conv2d::{Conv2d, Conv2dParams};
-pub use conv2d_f64::{Term, conv2d_plain, conv2d_transpose_plain};
+pub use conv2d::{Conv2d, Conv2dParams, Conv3dParams};
+pub use conv2d_f64::{Term, conv2d_plain, conv3d_plain, conv3d_transpose_plain};
 pub use gemm::{Block, Epilogue, PackedLayout, Residual, WeightForm, Weights};
 pub use matmul::{BatchMatMul, MatMul, MatrixStrides};
 pub use strided_sum::{StridedDim, strided_sum};

@@ -7,50 +7,55 @@ use crate::base::threads::ThreadPool;
 
 const KERNEL: &str = "Conv2DBackpropInput";
 
-/// Height and width of an image of this size with zeros stuffed between its pixels, `stride - 1` of them.
-pub fn stuffed_size([height, width]: [usize; 2], strides: [usize; 2]) -> Option<[usize; 2]> {
-    let size = |pixels: usize, stride: usize| {
-        pixels.saturating_sub(1).checked_mul(stride)?.checked_add(pixels.min(1))
+/// The size of a volume (or, with a depth of 1, an image) of this size with zeros stuffed between its elements, `stride - 1`
+/// of them along each axis.
+pub fn stuffed_size(size: [usize; 3], strides: [usize; 3]) -> Option<[usize; 3]> {
+    let stuffed = |elements: usize, stride: usize| {
+        elements.saturating_sub(1).checked_mul(stride)?.checked_add(elements.min(1))
     };
-    Some([size(height, strides[0])?, size(width, strides[1])?])
+    Some([stuffed(size[0], strides[0])?, stuffed(size[1], strides[1])?, stuffed(size[2], strides[2])?])
 }
 
-/// Writes `src` `[batch, height, width, channels]` to `dst` with `strides - 1` zeros between neighbouring pixels, see
-/// [`stuffed_size`]; of its rows and columns, `crops` (top, bottom, left, right) are left out.
+/// Writes `src` `[batch, depth, height, width, channels]` to `dst` with `strides - 1` zeros between neighbouring elements,
+/// see [`stuffed_size`]; of its planes, rows and columns, `crops` (front, behind, top, bottom, left, right) are left out.
 ///
 /// # Errors
 /// [`KernelError::Invalid`] for lengths that do not go together.
 pub fn stuff_zeros(
     pool: &ThreadPool,
-    [batch, height, width, channels]: [usize; 4],
-    strides: [usize; 2],
-    crops: [usize; 4],
+    [batch, depth, height, width, channels]: [usize; 5],
+    strides: [usize; 3],
+    crops: [usize; 6],
     src: &[f32],
     dst: &mut [f32],
 ) -> Result<()> {
     let too_large = KernelError::Invalid { kernel: KERNEL, rule: "the strides fit memory" };
-    let [rows, columns] = stuffed_size([height, width], strides).ok_or(too_large)?;
-    let [top, bottom, left, right] = crops;
-    let cropped =
-        rows.checked_sub(top.saturating_add(bottom)).zip(columns.checked_sub(left.saturating_add(right)));
-    let too_cropped =
-        KernelError::Invalid { kernel: KERNEL, rule: "an image is larger than what is left out of it" };
-    let (rows, columns) = cropped.ok_or(too_cropped)?;
-    let fits =
-        src.len() == batch * height * width * channels && dst.len() == batch * rows * columns * channels;
+    let stuffed = stuffed_size([depth, height, width], strides).ok_or(too_large)?;
+    let mut to = [0; 3];
+    for (axis, to) in to.iter_mut().enumerate() {
+        let cropped = stuffed[axis].checked_sub(crops[2 * axis].saturating_add(crops[2 * axis + 1]));
+        let rule = "an image is larger than what is left out of it";
+        *to = cropped.ok_or(KernelError::Invalid { kernel: KERNEL, rule })?;
+    }
+    let [planes, rows, columns] = to;
+    let fits = src.len() == batch * depth * height * width * channels
+        && dst.len() == batch * planes * rows * columns * channels;
     ensure(fits, KERNEL, "the images have the sizes that follow from one another")?;
+    let ([front, _, top, _, left, _], [down, step, along]) = (crops, strides);
     split(pool, dst, columns * channels, &|first, dst| {
         dst.fill(0.0);
         for (n, line) in dst.chunks_exact_mut(columns * channels).enumerate() {
-            let (image, y) = ((first + n) / rows, (first + n) % rows + top);
-            if !y.is_multiple_of(strides[0]) {
+            let (y, rest) = ((first + n) % rows + top, (first + n) / rows);
+            let (z, volume) = (rest % planes + front, rest / planes);
+            if !y.is_multiple_of(step) || !z.is_multiple_of(down) {
                 continue;
             }
-            let row = &src[(image * height + y / strides[0]) * width * channels..][..width * channels];
-            let skipped = left.div_ceil(strides[1]);
-            let start = ((skipped * strides[1] - left) * channels).min(line.len());
+            let row = (volume * depth + z / down) * height + y / step;
+            let row = &src[row * width * channels..][..width * channels];
+            let skipped = left.div_ceil(along);
+            let start = ((skipped * along - left) * channels).min(line.len());
             let pixels = row.chunks_exact(channels).skip(skipped);
-            for (to, pixel) in line[start..].chunks_mut(strides[1] * channels).zip(pixels) {
+            for (to, pixel) in line[start..].chunks_mut(along * channels).zip(pixels) {
                 to[..channels].copy_from_slice(pixel);
             }
         }
@@ -58,18 +63,18 @@ pub fn stuff_zeros(
     Ok(())
 }
 
-/// Writes `filter` `[height, width, inputs, outputs]` to `dst` turned by half a turn and with its channels swapped,
-/// `[height, width, outputs, inputs]`.
+/// Writes `filter` `[taps, inputs, outputs]`, its taps those of a window of any number of axes, to `dst` with the order of the
+/// taps reversed, which turns the window around, and its channels swapped, `[taps, outputs, inputs]`.
 ///
 /// # Errors
 /// [`KernelError::Invalid`] for lengths that do not go together.
 pub fn turn_filter(
     pool: &ThreadPool,
-    [height, width, inputs, outputs]: [usize; 4],
+    [taps, inputs, outputs]: [usize; 3],
     filter: &[f32],
     dst: &mut [f32],
 ) -> Result<()> {
-    let (taps, channels) = (height * width, inputs * outputs);
+    let channels = inputs * outputs;
     ensure(filter.len() == taps * channels && dst.len() == filter.len(), KERNEL, "a filter keeps its size")?;
     split(pool, dst, channels, &|first, dst| {
         for (n, tap) in dst.chunks_exact_mut(channels).enumerate() {

@@ -84,7 +84,7 @@ impl DepthwiseConv2d {
         let work = rows * width * channels * taps;
         let wanted = if pool.threads() == 1 { 1 } else { (work / TASK_WORK).clamp(1, pool.threads() * 6) };
         // Few rows are cut across the channels too, at whole cache lines.
-        let parts = if p.multiplier == 1 && rows < wanted { 2 } else { 1 };
+        let parts = if rows < wanted { 2 } else { 1 };
         let part_channels = channels.div_ceil(parts).next_multiple_of(16).min(channels);
         let parts = channels.div_ceil(part_channels);
         let rows_per_task = rows.div_ceil(wanted.div_ceil(parts).min(rows));
@@ -190,16 +190,22 @@ impl Kernel for Job<'_> {
             let top = (y * w.strides[0]) as isize - w.pads[0] as isize;
             let (first, end) = valid(top, w.dilations[0], w.size[0], p.height);
             let row = Row { top, image, first, end, out: number * width * all_channels };
-            if p.multiplier != 1 {
-                self.multiplied(s, &row);
-            } else {
-                match (w.size[1], w.strides[1], w.dilations[1]) {
-                    (3, 1, 1) => self.blocks::<S, 3, 1>(s, &row),
-                    (3, 2, 1) => self.blocks::<S, 3, 2>(s, &row),
-                    (5, 1, 1) => self.blocks::<S, 5, 1>(s, &row),
-                    (5, 2, 1) => self.blocks::<S, 5, 2>(s, &row),
-                    _ => (0..width).for_each(|x| self.any_pixel(s, &row, x)),
-                }
+            match (p.multiplier == 1, w.size[1], w.strides[1], w.dilations[1]) {
+                (true, 3, 1, 1) => self.blocks::<S, 3, 1>(s, &row),
+                (true, 3, 2, 1) => self.blocks::<S, 3, 2>(s, &row),
+                (true, 5, 1, 1) => self.blocks::<S, 5, 1>(s, &row),
+                (true, 5, 2, 1) => self.blocks::<S, 5, 2>(s, &row),
+                (true, ..) => (0..width).for_each(|x| {
+                    self.each_block(S::LANES, |c, count| self.any_pixel(s, &row, x, Plain(count), c, count));
+                }),
+                (false, 3, 1, 1) => self.multiplied::<S, 3, 1>(s, &row),
+                (false, 3, 2, 1) => self.multiplied::<S, 3, 2>(s, &row),
+                (false, 5, 1, 1) => self.multiplied::<S, 5, 1>(s, &row),
+                (false, 5, 2, 1) => self.multiplied::<S, 5, 2>(s, &row),
+                (false, ..) => self.each_block(S::LANES, |c, count| {
+                    let spread = Spread::new(c, count, p.multiplier);
+                    (0..width).for_each(|x| self.any_pixel(s, &row, x, spread, c, count));
+                }),
             }
             self.after(&row, width, all_channels);
         }
@@ -224,91 +230,121 @@ impl Job<'_> {
         self.input.wrapping_add(((row.image * p.height + y) * p.width + x) * p.channels)
     }
 
-    /// An output pixel of any window.
+    /// Calls `each(first, count)` for vectors of this task's channels of the output.
     #[inline(always)]
-    fn any_pixel<S: Simd>(&self, s: S, row: &Row, x: usize) {
-        let p = &self.op.p;
-        let w = &p.window;
-        let left = (x * w.strides[1]) as isize - w.pads[2] as isize;
-        let (first, end) = valid(left, w.dilations[1], w.size[1], p.width);
+    fn each_block(&self, lanes: usize, each: impl Fn(usize, usize)) {
         let mut c = self.channels.start;
         while c < self.channels.end {
-            let count = (self.channels.end - c).min(S::LANES);
-            let mut sum = s.splat(0.0);
-            for ky in row.first..row.end {
-                for kx in first..end {
-                    let column = (left + (kx * w.dilations[1]) as isize) as usize;
-                    let tap = (ky * w.size[1] + kx) * p.channels + c;
-                    // SAFETY: the window's row and column lie in the image, and `count` channels are left.
-                    unsafe {
-                        let value = s.load_partial(self.pixel(row, ky, column).wrapping_add(c), count);
-                        let weight = s.load_partial(self.filter.wrapping_add(tap), count);
-                        sum = s.mul_add(value, weight, sum);
-                    }
-                }
-            }
-            self.finish(s, [sum], 1, row.out + x * p.channels + c, c, count);
+            let count = (self.channels.end - c).min(lanes);
+            each(c, count);
             c += count;
         }
+    }
+
+    /// `count` channels of an output pixel, of any window.
+    #[inline(always)]
+    fn any_pixel<S: Simd>(&self, s: S, row: &Row, x: usize, inputs: impl Inputs, c: usize, count: usize) {
+        let p = &self.op.p;
+        let w = &p.window;
+        let all = p.channels * p.multiplier;
+        let left = (x * w.strides[1]) as isize - w.pads[2] as isize;
+        let (first, end) = valid(left, w.dilations[1], w.size[1], p.width);
+        let mut sum = s.splat(0.0);
+        for ky in row.first..row.end {
+            for kx in first..end {
+                let column = (left + (kx * w.dilations[1]) as isize) as usize;
+                let tap = (ky * w.size[1] + kx) * all + c;
+                // SAFETY: the window's row and column lie in the image, and `count` channels are left.
+                unsafe {
+                    let value = inputs.load(s, self.pixel(row, ky, column).wrapping_add(inputs.first(c)));
+                    let weight = s.load_partial(self.filter.wrapping_add(tap), count);
+                    sum = s.mul_add(value, weight, sum);
+                }
+            }
+        }
+        self.finish(s, [sum], 1, row.out + x * all + c, c, count);
     }
 
     /// A row of output pixels, some together.
     #[inline(always)]
     fn blocks<S: Simd, const WIDTH: usize, const STRIDE: usize>(&self, s: S, row: &Row) {
-        let p = &self.op.p;
         for x in (0..self.op.output[1]).step_by(PIXELS) {
-            let left = (x * STRIDE) as isize - p.window.pads[2] as isize;
-            let span = (PIXELS - 1) * STRIDE + WIDTH;
-            let live = PIXELS.min(self.op.output[1] - x);
-            if live == PIXELS && left >= 0 && left + span as isize <= p.width as isize {
-                self.pixels::<S, WIDTH, STRIDE, false>(s, row, x, left, live);
-            } else {
-                self.pixels::<S, WIDTH, STRIDE, true>(s, row, x, left, live);
-            }
+            self.each_block(S::LANES, |c, count| {
+                if count == S::LANES {
+                    self.pixels::<S, WIDTH, STRIDE>(s, row, x, Whole, c, count);
+                } else {
+                    self.pixels::<S, WIDTH, STRIDE>(s, row, x, Plain(count), c, count);
+                }
+            });
         }
     }
 
-    /// The first `live` of [`PIXELS`] output pixels from `x` on: each vector of the input is loaded once for all of
-    /// them. With `EDGE` their windows may stick out of the image, which lies from column `-left` of them on.
+    /// A row of output pixels, some together, of several channels for each of the input. Where those are is worked out once
+    /// for all pixels.
     #[inline(always)]
-    fn pixels<S: Simd, const WIDTH: usize, const STRIDE: usize, const EDGE: bool>(
+    fn multiplied<S: Simd, const WIDTH: usize, const STRIDE: usize>(&self, s: S, row: &Row) {
+        self.each_block(S::LANES, |c, count| {
+            let spread = Spread::new(c, count, self.op.p.multiplier);
+            for x in (0..self.op.output[1]).step_by(PIXELS) {
+                self.pixels::<S, WIDTH, STRIDE>(s, row, x, spread, c, count);
+            }
+        });
+    }
+
+    /// `count` channels of up to [`PIXELS`] output pixels from `x` on.
+    #[inline(always)]
+    fn pixels<S: Simd, const WIDTH: usize, const STRIDE: usize>(
         &self,
         s: S,
         row: &Row,
         x: usize,
-        left: isize,
-        live: usize,
+        inputs: impl Inputs,
+        c: usize,
+        count: usize,
     ) {
         let p = &self.op.p;
-        let mut c = self.channels.start;
-        while c < self.channels.end {
-            let count = (self.channels.end - c).min(S::LANES);
-            let mut sums = [s.splat(0.0); PIXELS];
-            for ky in row.first..row.end {
-                let taps = TapRow::<WIDTH> {
-                    channels: p.channels,
-                    start: self.pixel(row, ky, 0).wrapping_offset(left * p.channels as isize).wrapping_add(c),
-                    filter: self.filter.wrapping_add(ky * WIDTH * p.channels + c),
-                    valid: if EDGE {
-                        (-left).max(0) as usize..(p.width as isize - left).max(0) as usize
-                    } else {
-                        0..usize::MAX
-                    },
-                };
-                // SAFETY: the valid columns lie in the image, and `count` channels are left.
-                unsafe {
-                    if count == S::LANES {
-                        taps.add::<S, STRIDE, EDGE>(s, &mut sums, |from: *const f32| s.load(from));
-                    } else {
-                        taps.add::<S, STRIDE, EDGE>(s, &mut sums, |from: *const f32| {
-                            s.load_partial(from, count)
-                        });
-                    }
-                }
-            }
-            self.finish(s, sums, live, row.out + x * p.channels + c, c, count);
-            c += count;
+        let left = (x * STRIDE) as isize - p.window.pads[2] as isize;
+        let span = (PIXELS - 1) * STRIDE + WIDTH;
+        let live = PIXELS.min(self.op.output[1] - x);
+        let block = PixelBlock { x, left, live, c, count };
+        if live == PIXELS && left >= 0 && left + span as isize <= p.width as isize {
+            self.pixel_block::<S, WIDTH, STRIDE, false>(s, row, block, inputs);
+        } else {
+            self.pixel_block::<S, WIDTH, STRIDE, true>(s, row, block, inputs);
         }
+    }
+
+    /// Each vector of the input is loaded once for all pixels of the block. With `EDGE` their windows may stick out of the
+    /// image, which lies from column `-left` of them on.
+    #[inline(always)]
+    fn pixel_block<S: Simd, const WIDTH: usize, const STRIDE: usize, const EDGE: bool>(
+        &self,
+        s: S,
+        row: &Row,
+        PixelBlock { x, left, live, c, count }: PixelBlock,
+        inputs: impl Inputs,
+    ) {
+        let p = &self.op.p;
+        let all = p.channels * p.multiplier;
+        let mut sums = [s.splat(0.0); PIXELS];
+        for ky in row.first..row.end {
+            let start = self.pixel(row, ky, 0).wrapping_offset(left * p.channels as isize);
+            let taps = TapRow::<WIDTH> {
+                channels: p.channels,
+                weights: all,
+                count,
+                start: start.wrapping_add(inputs.first(c)),
+                filter: self.filter.wrapping_add(ky * WIDTH * all + c),
+                valid: if EDGE {
+                    (-left).max(0) as usize..(p.width as isize - left).max(0) as usize
+                } else {
+                    0..usize::MAX
+                },
+            };
+            // SAFETY: the valid columns lie in the image, and `count` channels are left.
+            unsafe { taps.add::<S, STRIDE, EDGE>(s, &mut sums, inputs) };
+        }
+        self.finish(s, sums, live, row.out + x * all + c, c, count);
     }
 
     /// Scales, shifts, adds, clamps and stores `count` channels from `c` of the first `live` of neighbouring pixels,
@@ -333,7 +369,7 @@ impl Job<'_> {
                 if i >= live {
                     break;
                 }
-                let at = out + i * self.op.p.channels;
+                let at = out + i * self.op.p.channels * self.op.p.multiplier;
                 let mut x = s.mul_add(sum, scale, shift);
                 if !e.residual.is_null() {
                     x = s.add(x, s.load_partial(e.residual.add(at), count));
@@ -343,46 +379,6 @@ impl Job<'_> {
                     s.store(self.out.add(at), x);
                 } else {
                     s.store_partial(self.out.add(at), x, count);
-                }
-            }
-        }
-    }
-
-    /// A row with any multiplier, one output value at a time.
-    #[inline(always)]
-    fn multiplied<S: Simd>(&self, _: S, row: &Row) {
-        let p = &self.op.p;
-        let w = &p.window;
-        let e = &self.epilogue;
-        let all = p.channels * p.multiplier;
-        for x in 0..self.op.output[1] {
-            let left = (x * w.strides[1]) as isize - w.pads[2] as isize;
-            let (first, end) = valid(left, w.dilations[1], w.size[1], p.width);
-            for c in self.channels.clone() {
-                let mut sum = 0.0f32;
-                let at = row.out + x * all + c;
-                // SAFETY: the window's valid part lies in the image; `at` is in this task's rows of the output.
-                unsafe {
-                    for ky in row.first..row.end {
-                        for kx in first..end {
-                            let column = (left + (kx * w.dilations[1]) as isize) as usize;
-                            let value = *self.pixel(row, ky, column).wrapping_add(c / p.multiplier);
-                            let tap = (ky * w.size[1] + kx) * all + c;
-                            sum += value * self.filter.wrapping_add(tap).read_unaligned();
-                        }
-                    }
-                    if !e.scale.is_null() {
-                        sum *= *e.scale.add(c);
-                    }
-                    if !e.shift.is_null() {
-                        sum += *e.shift.add(c);
-                    }
-                    if !e.residual.is_null() {
-                        sum += *e.residual.add(at);
-                    }
-                    // Unlike `f32::max`, comparisons let NaN through.
-                    sum = if sum < e.min { e.min } else { sum };
-                    *self.out.add(at) = if sum > e.max { e.max } else { sum };
                 }
             }
         }
@@ -401,10 +397,108 @@ impl Job<'_> {
     }
 }
 
+/// Some channels of neighbouring output pixels.
+#[derive(Clone, Copy)]
+struct PixelBlock {
+    /// The first pixel, and where its window begins.
+    x: usize,
+    left: isize,
+    /// How many of [`PIXELS`] there are.
+    live: usize,
+    /// The first channel of the output, and how many.
+    c: usize,
+    count: usize,
+}
+
+/// How the channels of the input reach the lanes of the output's.
+trait Inputs: Copy {
+    /// The channel of the input that belongs to channel `c` of the output, the first one.
+    fn first(self, c: usize) -> usize;
+
+    /// The input for each lane, from the pixel's first of those channels on.
+    ///
+    /// # Safety
+    /// The pixel has them.
+    unsafe fn load<S: Simd>(self, s: S, from: *const f32) -> S::V;
+}
+
+/// A lane for each channel.
+#[derive(Clone, Copy)]
+struct Whole;
+
+/// A lane for each of so many channels.
+#[derive(Clone, Copy)]
+struct Plain(usize);
+
+/// Several lanes for each channel.
+#[derive(Clone, Copy)]
+struct Spread {
+    first: usize,
+    /// Channels of the input.
+    count: usize,
+    places: [i32; 16],
+}
+
+impl Inputs for Whole {
+    #[inline(always)]
+    fn first(self, c: usize) -> usize {
+        c
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, s: S, from: *const f32) -> S::V {
+        // SAFETY: as the caller vouches.
+        unsafe { s.load(from) }
+    }
+}
+
+impl Inputs for Plain {
+    #[inline(always)]
+    fn first(self, c: usize) -> usize {
+        c
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, s: S, from: *const f32) -> S::V {
+        // SAFETY: as the caller vouches.
+        unsafe { s.load_partial(from, self.0) }
+    }
+}
+
+impl Spread {
+    /// For `count` channels of the output from `c` on.
+    #[inline(always)]
+    fn new(c: usize, count: usize, multiplier: usize) -> Spread {
+        let first = c / multiplier;
+        let last = (c + count - 1) / multiplier;
+        let mut places = [0; 16];
+        for (lane, place) in places.iter_mut().enumerate().take(count) {
+            *place = ((c + lane) / multiplier - first) as i32;
+        }
+        Spread { first, count: last - first + 1, places }
+    }
+}
+
+impl Inputs for Spread {
+    #[inline(always)]
+    fn first(self, _: usize) -> usize {
+        self.first
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, s: S, from: *const f32) -> S::V {
+        // SAFETY: as the caller vouches; no more channels than lanes belong to the lanes.
+        s.spread(unsafe { s.load_partial(from, self.count) }, &self.places)
+    }
+}
+
 /// A row of the window of [`PIXELS`] neighbouring output pixels.
 struct TapRow<const WIDTH: usize> {
-    /// Floats from one pixel to the next.
+    /// Floats from one pixel to the next, and from one tap to the next.
     channels: usize,
+    weights: usize,
+    /// How many lanes there are weights for.
+    count: usize,
     /// The first pixel's leftmost column.
     start: *const f32,
     filter: *const f32,
@@ -416,23 +510,28 @@ impl<const WIDTH: usize> TapRow<WIDTH> {
     /// Adds the row's products.
     ///
     /// # Safety
-    /// `load` can read at the filter's taps and at all valid columns.
+    /// `inputs` can load at all valid columns, and `count` weights can be loaded at the filter's taps.
     #[inline(always)]
     unsafe fn add<S: Simd, const STRIDE: usize, const EDGE: bool>(
         &self,
         s: S,
         sums: &mut [S::V; PIXELS],
-        load: impl Fn(*const f32) -> S::V,
+        inputs: impl Inputs,
     ) {
         let mut weights = [s.splat(0.0); WIDTH];
         for (kx, weight) in weights.iter_mut().enumerate() {
-            *weight = load(self.filter.wrapping_add(kx * self.channels));
+            let from = self.filter.wrapping_add(kx * self.weights);
+            // SAFETY: as the caller vouches.
+            *weight = unsafe {
+                if self.count == S::LANES { s.load(from) } else { s.load_partial(from, self.count) }
+            };
         }
         for i in 0..(PIXELS - 1) * STRIDE + WIDTH {
             if EDGE && !self.valid.contains(&i) {
                 continue;
             }
-            let value = load(self.start.wrapping_add(i * self.channels));
+            // SAFETY: as the caller vouches.
+            let value = unsafe { inputs.load(s, self.start.wrapping_add(i * self.channels)) };
             for (pixel, sum) in sums.iter_mut().enumerate() {
                 let kx = i.wrapping_sub(pixel * STRIDE);
                 if kx < WIDTH {

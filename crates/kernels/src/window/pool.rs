@@ -6,28 +6,30 @@ use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::simd::{Kernel, Simd, dispatch};
 use crate::base::threads::ThreadPool;
-use crate::base::window::Window;
+use crate::base::window::{Window, Window3};
 
 /// What pooling makes of the values in a window. Padding is not part of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolKind {
-    /// The largest, NaN passed over as TensorFlow does; the lowest finite float32 if all are NaN.
+    /// The largest, NaN passed over as TensorFlow does; the lowest finite float32 if all are NaN, and negative infinity where
+    /// a window lies in a volume.
     Max,
     /// The sum divided by the number of values that lie in the image.
     Average,
 }
 
-/// Pooling of `[batch, height, width, channels]`, f32. Needs no scratch.
+/// Pooling of `[batch, height, width, channels]`, or of volumes with depth before height, f32. Needs no scratch.
 #[derive(Debug, Clone, Copy)]
 pub struct Pool2d {
     isa: Isa,
     kind: PoolKind,
     batch: usize,
-    height: usize,
-    width: usize,
+    size: [usize; 3],
     channels: usize,
-    window: Window,
-    output: [usize; 2],
+    window: Window3,
+    output: [usize; 3],
+    /// The largest of no numbers in a window that lies in the image; of one that sticks out it is the lowest float32.
+    lowest: f32,
 }
 
 /// Vectors of channels that are worked on together.
@@ -42,17 +44,32 @@ impl Pool2d {
     /// # Errors
     /// [`KernelError`] for a window that makes no sense or sizes that overflow, or when the processor lacks `isa`.
     pub fn new(isa: Isa, kind: PoolKind, shape: [usize; 4], window: Window) -> Result<Pool2d, KernelError> {
+        let [batch, height, width, channels] = shape;
+        let pool = Pool2d::of_volumes(isa, kind, [batch, 1, height, width, channels], window.into())?;
+        Ok(Pool2d { lowest: f32::MIN, ..pool })
+    }
+
+    /// Pooling of volumes of this shape, `[batch, depth, height, width, channels]`. Each window must touch the volume.
+    ///
+    /// # Errors
+    /// As [`Pool2d::new`].
+    pub fn of_volumes(
+        isa: Isa,
+        kind: PoolKind,
+        shape: [usize; 5],
+        window: Window3,
+    ) -> Result<Pool2d, KernelError> {
         if !isa.is_available() {
             return Err(KernelError::Isa(isa));
         }
-        let [batch, height, width, channels] = shape;
-        let output = window.output(height, width)?;
+        let [batch, depth, height, width, channels] = shape;
+        let size = [depth, height, width];
+        let output = window.output(size)?;
         product(&shape)?;
-        product(&[batch, output[0], output[1], channels])?;
-        let op = Pool2d { isa, kind, batch, height, width, channels, window, output };
-        for (axis, size) in [height, width].into_iter().enumerate() {
+        product(&[batch, output[0], output[1], output[2], channels])?;
+        for (axis, size) in size.into_iter().enumerate() {
             let touches = |position: usize| {
-                let (first, end) = op.valid(axis, position, size);
+                let (first, end) = window.valid(axis, position, size);
                 first < end
             };
             // Windows in between lie further inside than the first or the last, unless dilation steps over the image.
@@ -60,12 +77,12 @@ impl Pool2d {
                 return Err(KernelError::Attribute("a pooling window lies outside the image"));
             }
         }
-        Ok(op)
+        Ok(Pool2d { isa, kind, batch, size, channels, window, output, lowest: f32::NEG_INFINITY })
     }
 
-    /// The output's shape, `[batch, height', width', channels]`.
+    /// The output's shape, `[batch, height', width', channels]`, of pooled images.
     pub fn output_shape(&self) -> [usize; 4] {
-        [self.batch, self.output[0], self.output[1], self.channels]
+        [self.batch, self.output[1], self.output[2], self.channels]
     }
 
     /// Computes the pooling.
@@ -73,14 +90,15 @@ impl Pool2d {
     /// # Errors
     /// [`KernelError::Length`] when a length is wrong.
     pub fn run(&self, pool: &ThreadPool, input: &[f32], out: &mut [f32]) -> Result<(), KernelError> {
-        let [batch, height, width, channels] = self.output_shape();
-        check_exact("the input", batch * self.height * self.width * channels, input.len())?;
-        check_exact("the output", batch * height * width * channels, out.len())?;
+        let ([depth, height, width], channels) = (self.output, self.channels);
+        let pixels = self.batch * self.size.iter().product::<usize>();
+        check_exact("the input", pixels * channels, input.len())?;
+        check_exact("the output", self.batch * depth * height * width * channels, out.len())?;
         if out.is_empty() {
             return Ok(());
         }
-        let rows = batch * height;
-        let work = out.len().saturating_mul(self.window.size[0] * self.window.size[1]);
+        let rows = self.batch * depth * height;
+        let work = out.len().saturating_mul(self.window.size.iter().product::<usize>());
         let wanted = if pool.threads() == 1 { 1 } else { (work / TASK_WORK).clamp(1, pool.threads() * 4) };
         let per_task = rows.div_ceil(wanted);
         let row_floats = width * channels;
@@ -93,17 +111,6 @@ impl Pool2d {
             dispatch(self.isa, Job { op: self, input, first, out: &mut out });
         });
         Ok(())
-    }
-
-    /// Which elements of the window at this output position lie in the image: from the first up to the second.
-    #[inline(always)]
-    fn valid(&self, axis: usize, position: usize, size: usize) -> (usize, usize) {
-        let dilation = self.window.dilations[axis];
-        let start = (position * self.window.strides[axis]) as isize - self.window.pads[2 * axis] as isize;
-        let first = if start < 0 { start.unsigned_abs().div_ceil(dilation) } else { 0 };
-        let end =
-            (size as isize - start).max(0).unsigned_abs().div_ceil(dilation).min(self.window.size[axis]);
-        (first.min(end), end)
     }
 }
 
@@ -120,18 +127,20 @@ impl Kernel for Job<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let [_, height, width, channels] = self.op.output_shape();
+        let ([depth, height, width], channels) = (self.op.output, self.op.channels);
         for (number, row) in self.out.chunks_exact_mut(width * channels).enumerate() {
-            let (image, y) = ((self.first + number) / height, (self.first + number) % height);
+            let (y, rest) = ((self.first + number) % height, (self.first + number) / height);
+            let (z, volume) = (rest % depth, rest / depth);
+            let place = |x: usize| [volume, z, y, x];
             for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
                 let mut c = 0;
                 while c + VECTORS * S::LANES <= channels {
-                    pool_block::<S, VECTORS>(s, self.op, self.input, [image, y, x], c, S::LANES, pixel);
+                    pool_block::<S, VECTORS>(s, self.op, self.input, place(x), c, S::LANES, pixel);
                     c += VECTORS * S::LANES;
                 }
                 while c < channels {
                     let count = (channels - c).min(S::LANES);
-                    pool_block::<S, 1>(s, self.op, self.input, [image, y, x], c, count, pixel);
+                    pool_block::<S, 1>(s, self.op, self.input, place(x), c, count, pixel);
                     c += count;
                 }
             }
@@ -145,29 +154,47 @@ fn pool_block<S: Simd, const N: usize>(
     s: S,
     op: &Pool2d,
     input: &[f32],
-    [image, y, x]: [usize; 3],
+    [volume, z, y, x]: [usize; 4],
     c: usize,
     count: usize,
     pixel: &mut [f32],
 ) {
-    let (first_y, end_y) = op.valid(0, y, op.height);
-    let (first_x, end_x) = op.valid(1, x, op.width);
+    let w = &op.window;
+    let [depth, height, width] = op.size;
+    let (first_z, end_z) = w.valid(0, z, depth);
+    let (first_y, end_y) = w.valid(1, y, height);
+    let (first_x, end_x) = w.valid(2, x, width);
     let is_max = op.kind == PoolKind::Max;
-    let mut values = [s.splat(if is_max { f32::MIN } else { 0.0 }); N];
-    for ky in first_y..end_y {
-        let row = y * op.window.strides[0] + ky * op.window.dilations[0] - op.window.pads[0];
-        for kx in first_x..end_x {
-            let column = x * op.window.strides[1] + kx * op.window.dilations[1] - op.window.pads[2];
-            let at = ((image * op.height + row) * op.width + column) * op.channels + c;
-            for (v, value) in values.iter_mut().enumerate() {
-                // SAFETY: row and column lie in the image, and `count` channels (N whole vectors) are left.
-                let next = unsafe { s.load_partial(input.as_ptr().add(at + v * S::LANES), count) };
-                // A NaN is passed over, as in TensorFlow.
-                *value = if is_max { s.max(next, *value) } else { s.add(*value, next) };
+    let pixels = (end_z - first_z) * (end_y - first_y) * (end_x - first_x);
+    let is_whole = pixels == w.size[0] * w.size[1] * w.size[2];
+    let start = match op.kind {
+        PoolKind::Average => 0.0,
+        PoolKind::Max => {
+            if is_whole {
+                op.lowest
+            } else {
+                f32::MIN
+            }
+        }
+    };
+    let mut values = [s.splat(start); N];
+    for kz in first_z..end_z {
+        let plane = volume * depth + z * w.strides[0] + kz * w.dilations[0] - w.pads[0];
+        for ky in first_y..end_y {
+            let row = plane * height + y * w.strides[1] + ky * w.dilations[1] - w.pads[2];
+            for kx in first_x..end_x {
+                let column = x * w.strides[2] + kx * w.dilations[2] - w.pads[4];
+                let at = (row * width + column) * op.channels + c;
+                for (v, value) in values.iter_mut().enumerate() {
+                    // SAFETY: plane, row and column lie in the volume, and `count` channels (N whole vectors) are left.
+                    let next = unsafe { s.load_partial(input.as_ptr().add(at + v * S::LANES), count) };
+                    // A NaN is passed over, as in TensorFlow.
+                    *value = if is_max { s.max(next, *value) } else { s.add(*value, next) };
+                }
             }
         }
     }
-    let divisor = s.splat(((end_y - first_y) * (end_x - first_x)) as f32);
+    let divisor = s.splat(pixels as f32);
     for (v, value) in values.into_iter().enumerate() {
         let value = if is_max { value } else { s.div(value, divisor) };
         // SAFETY: `count` channels (N whole vectors) of the pixel are left from `c`.

@@ -1,5 +1,5 @@
-//! JPEG, baseline and progressive, decoded to the bytes that libjpeg-turbo makes with `JDCT_ISLOW` and fancy upsampling,
-//! which is what `tf.io.decode_jpeg` does with `dct_method="INTEGER_ACCURATE"`.
+//! JPEG, baseline and progressive, decoded to the bytes that libjpeg-turbo makes with `JDCT_ISLOW` or `JDCT_IFAST` and fancy
+//! upsampling, which is what `tf.io.decode_jpeg` does with `dct_method` of INTEGER_ACCURATE or INTEGER_FAST, its default.
 //!
 //! Where all components come in one scan, blocks become samples as they are decoded, and one or two lines of MCUs are
 //! kept; otherwise the coefficients of the whole picture are. [`heap_bytes`] says how much memory that is; both follow
@@ -12,6 +12,7 @@ mod color;
 mod frame;
 mod huffman;
 mod idct;
+mod idct_fast;
 mod scan;
 mod segments;
 mod tables;
@@ -139,14 +140,36 @@ fn room<T: Clone>(count: usize, value: T) -> Result<Vec<T>, Stop> {
     Ok(room)
 }
 
+/// How coefficients of a JPEG become samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JpegTransform {
+    /// libjpeg's `JDCT_ISLOW`, TensorFlow's INTEGER_ACCURATE.
+    #[default]
+    Accurate,
+    /// libjpeg's `JDCT_IFAST`, TensorFlow's INTEGER_FAST: coarser by up to a few of 255.
+    Fast,
+}
+
 /// Decodes the file `bytes` to the start of `out`, as `[height, width, channels]`, and returns the channels: `wanted`,
 /// which is 1 or 3, but 1 for a grey picture. The picture must be of `size`, height and width.
-pub(super) fn decode(bytes: &[u8], size: [usize; 2], wanted: usize, out: &mut [u8]) -> Result<usize, String> {
-    let result = decode_file(bytes, size, wanted, out);
+pub(super) fn decode(
+    bytes: &[u8],
+    size: [usize; 2],
+    wanted: usize,
+    transform: JpegTransform,
+    out: &mut [u8],
+) -> Result<usize, String> {
+    let result = decode_file(bytes, size, wanted, transform, out);
     result.map_err(|stop| io::Error::from(stop).to_string())
 }
 
-fn decode_file(bytes: &[u8], size: [usize; 2], wanted: usize, out: &mut [u8]) -> Result<usize, Stop> {
+fn decode_file(
+    bytes: &[u8],
+    size: [usize; 2],
+    wanted: usize,
+    transform: JpegTransform,
+    out: &mut [u8],
+) -> Result<usize, Stop> {
     if !bytes.starts_with(&[0xff, SOI]) {
         return Err(Stop::Broken("not a JPEG"));
     }
@@ -171,6 +194,7 @@ fn decode_file(bytes: &[u8], size: [usize; 2], wanted: usize, out: &mut [u8]) ->
         file.tables.add_usual_codes();
     }
     let mut picture = Picture::new(&frame, colors, channels)?;
+    picture.transform = transform;
     let mut made: Vec<[[Table; 4]; 2]> = Vec::new();
     made.try_reserve_exact(1).map_err(|_| Stop::Broken("not enough memory for the image"))?;
     made.push([const { [const { Table::EMPTY }; 4] }; 2]);
@@ -414,6 +438,7 @@ struct Picture<'f> {
     planes: Vec<Plane>,
     has_neighbours: bool,
     /// Quantisation tables as they were when a component's first scan began, of all components.
+    transform: JpegTransform,
     quants: [Option<[u16; 64]>; 4],
     /// Lines of MCUs that are decoded, and lines that are written.
     decoded: usize,
@@ -451,6 +476,7 @@ impl<'f> Picture<'f> {
             planes,
             has_neighbours,
             quants,
+            transform: JpegTransform::Accurate,
             decoded: 0,
             written: 0,
         })
@@ -468,7 +494,10 @@ impl<'f> Picture<'f> {
         let quant = quant.ok_or(Stop::Broken("a JPEG with a component whose quantisation is not defined"))?;
         *latched = Some(quant);
         if let Some(plane) = self.planes.get_mut(component) {
-            plane.quant = Some(quant.map(|value| value as i16));
+            plane.quant = Some(match self.transform {
+                JpegTransform::Accurate => quant.map(|value| value as i16),
+                JpegTransform::Fast => idct_fast::scaled(&quant),
+            });
         }
         Ok(())
     }
@@ -493,10 +522,11 @@ impl<'f> Picture<'f> {
         let quant =
             plane.quant.as_ref().ok_or(Stop::Broken("a JPEG with a block before its quantisation"))?;
         let (stride, out) = (plane.stride, &mut plane.samples[start..]);
-        if is_more {
-            idct::transform(block, quant, out, stride);
-        } else {
-            idct::transform_flat(block[0], quant[0], out, stride);
+        match (self.transform, is_more) {
+            (JpegTransform::Accurate, true) => idct::transform(block, quant, out, stride),
+            (JpegTransform::Accurate, false) => idct::transform_flat(block[0], quant[0], out, stride),
+            (JpegTransform::Fast, true) => idct_fast::transform(block, quant, out, stride),
+            (JpegTransform::Fast, false) => idct_fast::transform_flat(block[0], quant[0], out, stride),
         }
         Ok(())
     }

@@ -41,6 +41,9 @@ pub struct Gather {
 }
 
 impl Gather {
+    /// Along the first axis.
+    pub(crate) const PLAIN: Gather = Gather { has_axis: false, batch_dims: 0 };
+
     /// The number of batch axes, for indices of `rank`.
     fn batch(&self, rank: usize) -> Result<usize, OpError> {
         let dims = if self.batch_dims < 0 { self.batch_dims + rank as i64 } else { self.batch_dims };

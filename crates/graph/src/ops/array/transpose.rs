@@ -27,6 +27,11 @@ pub struct Transpose {
     conjugate: bool,
 }
 
+impl Transpose {
+    /// The one that only moves elements.
+    pub(crate) const PLAIN: Transpose = Transpose { conjugate: false };
+}
+
 /// Which axis of a tensor of `rank` each axis is.
 fn permutation(input: usize, values: &[i64], rank: usize) -> Result<[usize; MAX_RANK], OpError> {
     let mut axes = [0; MAX_RANK];

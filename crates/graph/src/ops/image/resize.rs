@@ -62,7 +62,7 @@ fn need_number(fact: &Fact) -> Result<(), OpError> {
 }
 
 /// Height and width that an input says.
-fn size(index: usize, fact: &Fact) -> Result<[Dim; 2], OpError> {
+pub(super) fn size(index: usize, fact: &Fact) -> Result<[Dim; 2], OpError> {
     shared::need_type(index, fact, &[DType::I32])?;
     shared::dims_of_rank(index, fact, 1)?;
     match fact.dims_value().as_deref() {

@@ -2,15 +2,9 @@
 //! or `[height, width]`), the filter `[height, width, channels, in_channels]`, and `[batch, rows, columns, in_channels]`.
 //!
 //! float32 (float16 and bfloat16 are converted around it), float64 and int32, whose sums wrap; data format NHWC only.
-//! float64 and int32 have a plain kernel. Of float32 it is the plain convolution, with
-//! stride 1, of the input with zeros stuffed between its pixels by the filter turned around, both made in scratch. Rows
-//! of padding beyond the filter's reach are left out of that image.
+//! See [`crate::ops::shared::transposed`] for how it is computed.
 
-use tightfit_core::{ALIGNMENT, DType};
-use tightfit_kernels::{
-    Conv2d as Kernel, Conv2dParams, Epilogue, Isa, WeightForm, WeightedProduct as _, Weights, Window,
-    conv2d_transpose_plain, stuff_zeros, stuffed_size, turn_filter,
-};
+use tightfit_core::DType;
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -18,6 +12,7 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
+use crate::ops::shared::transposed::Transposed;
 use crate::ops::shared::window::Moves;
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "Conv2DBackpropInput", import }];
@@ -37,97 +32,9 @@ const SIZES: usize = 0;
 const FILTER: usize = 1;
 const INPUT: usize = 2;
 
-/// The plain convolution at concrete shapes.
-struct Plain {
-    kernel: Kernel,
-    input: [usize; 4],
-    filter: [usize; 4],
-    /// Rows and columns that are left out of it: top, bottom, left, right.
-    crops: [usize; 4],
-    /// Floats of the input with zeros between its pixels.
-    stuffed_floats: usize,
-}
-
-impl Plain {
-    fn filter_floats(&self) -> usize {
-        self.filter.iter().product()
-    }
-}
-
 impl Conv2dTranspose {
-    /// The plain convolution; `None` where the filter reaches no pixel of the output, which is 0 then.
-    fn plain(
-        &self,
-        isa: Isa,
-        output: &[usize],
-        filter: &[usize],
-        input: &[usize],
-    ) -> Result<Option<Plain>, OpError> {
-        let four = |shape: &[usize]| {
-            <[usize; 4]>::try_from(shape)
-                .map_err(|_| OpError::Internal("a convolution of other than four dimensions"))
-        };
-        let (output, filter, input) = (four(output)?, four(filter)?, four(input)?);
-        if [output, filter, input].iter().any(|dims| dims.contains(&0)) {
-            return Ok(None);
-        }
-        let window = self.moves.window([filter[0], filter[1]], [output[1], output[2]]);
-        let too_large = || OpError::input(INPUT, "is too large once zeros are put between its pixels");
-        let stuffed = stuffed_size([input[1], input[2]], self.moves.strides).ok_or_else(too_large)?;
-        let (mut pads, mut crops) = ([0; 4], [0; 4]);
-        for axis in 0..2 {
-            let reach = filter[axis].saturating_sub(1).saturating_mul(self.moves.dilations[axis]);
-            // What padding the filter does not reach is cut off the image.
-            let around = |size: usize, less: usize| (size.saturating_sub(less), less.saturating_sub(size));
-            let (before, crop) = around(reach, window.pads[2 * axis]);
-            let (after, crop_behind) = around(output[axis + 1] + reach + crop, stuffed[axis] + before);
-            (pads[2 * axis], pads[2 * axis + 1]) = (before, after);
-            (crops[2 * axis], crops[2 * axis + 1]) = (crop, crop_behind);
-        }
-        let left =
-            |axis: usize| stuffed[axis].checked_sub(crops[2 * axis].saturating_add(crops[2 * axis + 1]));
-        let stuffed = match (left(0), left(1)) {
-            (Some(height), Some(width)) if height > 0 && width > 0 => [height, width],
-            // All of it lies in the padding.
-            _ => return Ok(None),
-        };
-        let window = Window { strides: [1, 1], pads, ..window };
-        let params = Conv2dParams {
-            batch: input[0],
-            height: stuffed[0],
-            width: stuffed[1],
-            in_channels: input[3],
-            out_channels: filter[2],
-            window,
-            groups: 1,
-        };
-        let kernel = Kernel::new(isa, params)?;
-        let is_stuffed = self.moves.strides != [1, 1] || crops != [0; 4];
-        let sizes = [input[0], stuffed[0], stuffed[1], input[3]];
-        let floats = sizes.iter().try_fold(1usize, |n, size| n.checked_mul(*size)).ok_or_else(too_large)?;
-        Ok(Some(Plain { kernel, input, filter, crops, stuffed_floats: if is_stuffed { floats } else { 0 } }))
-    }
-
-    /// float64 and int32, by a plain kernel without scratch.
-    fn run_directly(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (output, filter, input) = (run.output_shape(0), run.shape(FILTER), run.shape(INPUT));
-        let (&[batch, height, width, in_channels], &[rows, columns, _, out_channels]) =
-            (&output[..], &filter[..])
-        else {
-            return Err(OpError::Internal("a convolution of other than four dimensions"));
-        };
-        let window = self.moves.window([rows, columns], [height, width]);
-        let params = Conv2dParams { batch, height, width, in_channels, out_channels, window, groups: 1 };
-        if input.elements() == 0 || filter.elements() == 0 {
-            run.output(0)?.bytes().fill(0);
-            return Ok(());
-        }
-        if run.dtype(FILTER) == DType::I32 {
-            let (filter, input) = (run.slice::<i32>(FILTER)?, run.slice::<i32>(INPUT)?);
-            return Ok(conv2d_transpose_plain(run.pool, &params, input, filter, run.out(0)?)?);
-        }
-        let (filter, input) = (run.slice::<f64>(FILTER)?, run.slice::<f64>(INPUT)?);
-        Ok(conv2d_transpose_plain(run.pool, &params, input, filter, run.out(0)?)?)
+    fn transposed(&self) -> Transposed {
+        Transposed { moves: self.moves.into(), filter: FILTER, input: INPUT }
     }
 
     /// Checks that the batch and the channels that the first input says, where it does, are those of the others.
@@ -208,23 +115,13 @@ impl Operator for Conv2dTranspose {
             (output.concrete(), filter.dims.concrete(), input.dims.concrete())
             && filter_type == DType::F32
         {
-            self.plain(Isa::Portable, &output, &filter, &input)?;
+            self.transposed().check(&output, &filter, &input)?;
         }
         Ok(vec![Fact::new(filter_type, output)])
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        if call.inputs[FILTER].dtype != DType::F32 {
-            return Memory::default();
-        }
-        let (filter, input) = (call.inputs[FILTER].shape, call.inputs[INPUT].shape);
-        let Ok(Some(plain)) = self.plain(call.isa, &call.outputs[0].shape, &filter, &input) else {
-            return Memory::default();
-        };
-        let copies = [plain.filter_floats(), plain.stuffed_floats]
-            .map(|floats| floats.saturating_mul(4).next_multiple_of(ALIGNMENT));
-        let kernel = plain.kernel.scratch_bytes(call.threads, WeightForm::Unpacked);
-        Memory::scratch(copies.iter().fold(kernel, |sum, bytes| sum.saturating_add(*bytes)))
+        self.transposed().memory(call)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -236,36 +133,8 @@ impl Operator for Conv2dTranspose {
             let sizes = [batch, height, width, channels].map(Dim::Known);
             Self::check_sizes(&sizes, dim(INPUT, 0), dim(FILTER, 2))?;
         }
-        if run.dtype(FILTER) != DType::F32 {
-            return self.run_directly(run);
-        }
-        let plain =
-            self.plain(run.pool.isa(), &run.output_shape(0), &run.shape(FILTER), &run.shape(INPUT))?;
-        let Some(plain) = plain else {
-            run.out_bytes(0)?.fill(0);
-            return Ok(());
-        };
-        let (filter, input) = (run.slice::<f32>(FILTER)?, run.slice::<f32>(INPUT)?);
-        let (turned, rest) = floats(run.scratch()?, plain.filter_floats())?;
-        let (stuffed, scratch) = floats(rest, plain.stuffed_floats)?;
-        turn_filter(run.pool, plain.filter, filter, turned)?;
-        let input = if plain.stuffed_floats > 0 {
-            stuff_zeros(run.pool, plain.input, self.moves.strides, plain.crops, input, stuffed)?;
-            stuffed
-        } else {
-            input
-        };
-        let weights = Weights::Unpacked(bytemuck::cast_slice(turned));
-        Ok(plain.kernel.run(run.pool, input, weights, run.out(0)?, Epilogue::default(), scratch)?)
+        self.transposed().run(run)
     }
-}
-
-/// The first floats of a memory, and the rest from the next aligned byte on.
-fn floats(memory: &mut [u8], count: usize) -> Result<(&mut [f32], &mut [u8]), OpError> {
-    let missing = || OpError::Internal("less scratch than was planned");
-    let (first, rest) =
-        memory.split_at_mut_checked((count * 4).next_multiple_of(ALIGNMENT)).ok_or_else(missing)?;
-    Ok((bytemuck::try_cast_slice_mut(&mut first[..count * 4]).map_err(|_| missing())?, rest))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What several families use: checks of inputs, arithmetic on dimensions, windows, and products with a weight.
 
 pub mod extent;
+pub mod transposed;
+pub mod volume;
 pub mod weighted;
 pub mod window;
 

@@ -80,6 +80,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn spread(self, v: __m256, places: &[i32; 16]) -> __m256 {
+        // SAFETY: the processor has the instructions, and there are eight numbers to load.
+        unsafe { _mm256_permutevar8x32_ps(v, _mm256_loadu_si256(places.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
     fn prefetch(self, address: *const f32) {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }

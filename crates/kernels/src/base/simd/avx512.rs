@@ -68,6 +68,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn spread(self, v: __m512, places: &[i32; 16]) -> __m512 {
+        // SAFETY: the processor has the instructions, and there are sixteen numbers to load.
+        unsafe { _mm512_permutexvar_ps(_mm512_loadu_si512(places.as_ptr().cast()), v) }
+    }
+
+    #[inline(always)]
     fn prefetch(self, address: *const f32) {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }

@@ -71,6 +71,8 @@ pub(crate) trait Simd: Copy {
     fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// |x|
     fn abs(self, x: Self::V) -> Self::V;
+    /// In each lane `i`, lane `places[i]` of `v`, which must be one of its lanes.
+    fn spread(self, v: Self::V, places: &[i32; 16]) -> Self::V;
     /// |magnitude| with the sign bit of `sign`.
     fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V;
 }

@@ -67,6 +67,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn spread(self, v: V, places: &[i32; 16]) -> V {
+        std::array::from_fn(|i| v[places[i] as usize % LANES])
+    }
+
+    #[inline(always)]
     fn prefetch(self, _: *const f32) {}
 
     #[inline(always)]
