@@ -1,7 +1,7 @@
 //! Pure compute on slices: all of TightFit's vector code, and nearly all of its unsafe code.
 //!
 //! Rooms: [`base`] is what every kernel stands on; `product`, `window`, `elementwise`, `reduction` and `movement` hold
-//! the kernels by the way they reach their elements.
+//! the kernels by the way they reach their elements; `random` draws numbers.
 //!
 //! Invariant: kernels never allocate. Inputs, outputs and scratch are handed in, and their lengths are checked before
 //! anything is touched. Results do not depend on the number of threads.
@@ -10,6 +10,7 @@ mod base;
 mod elementwise;
 mod movement;
 mod product;
+mod random;
 mod reduction;
 mod window;
 
@@ -17,6 +18,7 @@ pub use base::*;
 pub use elementwise::*;
 pub use movement::*;
 pub use product::*;
+pub use random::*;
 pub use reduction::*;
 pub use window::*;
 
