@@ -39,6 +39,7 @@ pub use graph_def::{
     NameAttrList, NodeDef, Segments, SignatureDef, TensorContent, TensorDef, TensorInfo, TensorShapeDef,
     saved_model_file, saved_model_tags,
 };
+pub use random::random;
 pub use source::{Cursor, SourceFile};
 pub use stored::Stored;
 pub use tensor_bundle::{BundleEntry, Objects, TensorBundle};

@@ -1,13 +1,14 @@
 //! Pure compute on slices: all of TightFit's vector code, and nearly all of its unsafe code.
 //!
 //! Rooms: [`base`] is what every kernel stands on; `product`, `window`, `elementwise`, `reduction` and `movement` hold
-//! the kernels by the way they reach their elements; `random` draws numbers.
+//! the kernels by the way they reach their elements; `linalg` solves and decomposes matrices, `random` draws numbers.
 //!
 //! Invariant: kernels never allocate. Inputs, outputs and scratch are handed in, and their lengths are checked before
 //! anything is touched. Results do not depend on the number of threads.
 
 mod base;
 mod elementwise;
+mod linalg;
 mod movement;
 mod product;
 mod random;
@@ -16,6 +17,7 @@ mod window;
 
 pub use base::*;
 pub use elementwise::*;
+pub use linalg::*;
 pub use movement::*;
 pub use product::*;
 pub use random::*;

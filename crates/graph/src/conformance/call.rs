@@ -6,6 +6,7 @@ use std::fmt;
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
 use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
 
+use crate::operator::random::Generator;
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::{
     Call, Memory, OpError, Operator, Place, Run, Slot, TensorInfo, WeightLayout, WeightStream, WeightUse,
@@ -298,6 +299,7 @@ impl Caller {
         let indices: Vec<usize> = (0..slots.len()).collect();
         let (input_slots, output_slots) = indices.split_at(inputs.len());
         let (strings_before, asked_before) = (self.strings.used_bytes(), self.strings.asked_bytes());
+        let generator = Generator::default();
         let mut run = Run {
             pool,
             slots: &slots,
@@ -307,6 +309,7 @@ impl Caller {
             stream: stream.as_ref().map(|s| s as &dyn WeightStream),
             scratch: Some(scratch.inner()),
             strings: &self.strings,
+            generator: Some(&generator),
         };
         run.begin();
         if way.is_reshaped {

@@ -193,6 +193,7 @@ fn every_output_is_taken_once() {
         stream: None,
         scratch: None,
         strings: &strings,
+        generator: None,
     };
     run.begin();
     let mut taken: Vec<&mut [f32]> = (0..OUTPUTS).map(|i| run.out::<f32>(i).unwrap()).collect();

@@ -6,6 +6,7 @@ use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shape, TensorView, block_by
 use tightfit_kernels::{FlushDenormals, Isa, ThreadPool};
 
 use crate::fact::Fact;
+use crate::operator::random::Generator;
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::{Call, OpError, Operator, Place, Run, Slot, TensorInfo};
 
@@ -73,6 +74,7 @@ pub fn evaluate(
     let indices: Vec<usize> = (0..slots.len()).collect();
     let (input_slots, output_slots) = indices.split_at(inputs.len());
     let strings = StringPool::new(Texts::default(), strings);
+    let generator = Generator::default();
     let mut run = Run {
         pool,
         slots: &slots,
@@ -82,6 +84,7 @@ pub fn evaluate(
         stream: None,
         scratch: Some(rest),
         strings: &strings,
+        generator: Some(&generator),
     };
     run.begin();
     if let Some(input) = memory.alias {

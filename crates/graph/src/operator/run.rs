@@ -3,11 +3,12 @@
 use std::cell::Cell;
 
 use tightfit_core::{DType, Element, Shape, StringRef, TensorView, TensorViewMut};
-use tightfit_kernels::{Src, ThreadPool};
+use tightfit_kernels::{Philox, Src, ThreadPool};
 
 use super::call::Place;
 use super::error::OpError;
 use super::ints::Ints;
+use super::random::{Generator, Seeds};
 use super::strings::StringPool;
 
 /// A weight at run time.
@@ -68,6 +69,7 @@ pub struct Run<'a> {
     pub(crate) stream: Option<&'a dyn WeightStream>,
     pub(crate) scratch: Option<&'a mut [u8]>,
     pub(crate) strings: &'a StringPool,
+    pub(crate) generator: Option<&'a Generator>,
 }
 
 impl<'a> Run<'a> {
@@ -251,6 +253,16 @@ impl<'a> Run<'a> {
     /// [`OpError::Internal`] the second time.
     pub fn scratch(&mut self) -> Result<&'a mut [u8], OpError> {
         self.scratch.take().ok_or(OpError::Internal("the scratch was taken twice"))
+    }
+
+    /// The generator of an operator that draws anew in each run, for numbers that take at most so many steps. It must
+    /// have [`Operator::seeds`](super::Operator::seeds).
+    ///
+    /// # Errors
+    /// [`OpError::Internal`] when it has none.
+    pub fn random(&self, seeds: Seeds, steps: u64) -> Result<Philox, OpError> {
+        let generator = self.generator.ok_or(OpError::Internal("a step that draws has no generator"))?;
+        Ok(generator.reserve(seeds, steps))
     }
 
     /// The text of one element of a string tensor.

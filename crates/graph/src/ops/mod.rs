@@ -66,6 +66,8 @@ families! {
     logging { assert }
     /// TensorFlow's math and linear algebra.
     math { arg, batch_matmul, binary, bincount, cast, einsum, matmul, reduce, scan, segment, select, unary; contraction }
+    /// Random numbers.
+    random { choose, fill, key, sample; source }
     /// Layers of neural networks.
     nn { batch_norm, bias_add, conv2d, conv2d_transpose, cross_entropy, depthwise, l2_loss, lrn, max_pool_with_argmax, pool, softmax, top_k; conv2d_f64, layer_norm }
 }

@@ -5,7 +5,7 @@ pub(crate) mod binary;
 mod binary_functions;
 mod cast;
 mod fake_quant;
-mod float;
+pub(crate) mod float;
 mod functions;
 mod select;
 mod unary;
