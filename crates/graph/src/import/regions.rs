@@ -214,7 +214,8 @@ impl Importer<'_> {
         if kind == RegionKind::Branch {
             let selector = selector.first().map(|value| self.graph.fact(*value));
             let selector = selector.map(|fact| (fact.dtype, fact.dims.elements().known()));
-            if !matches!(selector, Some((DType::Bool | DType::I32, Some(1)))) {
+            // A placeholder of open shape is looked at once its shape is known.
+            if !matches!(selector, Some((DType::Bool | DType::I32, None | Some(1)))) {
                 let why = "is chosen by a tensor that is not one bool or int32, which is not supported";
                 return Err(self.error_of(node, OpError::Unsupported(why.into())));
             }

@@ -64,6 +64,8 @@ families! {
     image { resize }
     /// Checks at run time.
     logging { assert }
+    /// Equations and decompositions of matrices.
+    linalg { cross, decompose }
     /// TensorFlow's math and linear algebra.
     math { arg, batch_matmul, binary, bincount, cast, einsum, matmul, reduce, scan, segment, select, unary; contraction }
     /// Random numbers.

@@ -8,6 +8,7 @@ mod fake_quant;
 pub(crate) mod float;
 mod functions;
 mod select;
+pub(crate) mod special;
 mod unary;
 
 pub use binary::{binary, compare};

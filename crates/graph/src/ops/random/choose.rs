@@ -19,10 +19,7 @@ use crate::ops::shared::extent::not_negative;
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "Multinomial", import: |a| import_multinomial(a, Source::of_node(a)?) },
     Registration { name: "StatelessMultinomial", import: |a| import_multinomial(a, Source::Seeds(2)) },
-    Registration {
-        name: "RandomShuffle",
-        import: |a| Ok(Box::new(Shuffle { source: Source::of_node(a)? })),
-    },
+    Registration { name: "RandomShuffle", import: |a| Ok(Box::new(Shuffle { source: Source::of_node(a)? })) },
     Registration { name: "StatelessShuffle", import: |_| Ok(Box::new(Shuffle { source: Source::Key(1) })) },
 ];
 
@@ -164,7 +161,8 @@ mod tests {
         check("RandomShuffle", &seeds, &[tensor(&[7, 2], &rows)], &[tensor(&[7, 2], &shuffled)]);
         check("RandomShuffle", &seeds, &[scalar(3u8)], &[scalar(3u8)]);
         let key = tensor(&[1], &[6_403_228_833_514_061_428u64]);
-        let inputs = [tensor(&[7], &values), key, tensor(&[2], &[0u64, 1_432_497_372_691_926_344]), scalar(1i32)];
+        let inputs =
+            [tensor(&[7], &values), key, tensor(&[2], &[0u64, 1_432_497_372_691_926_344]), scalar(1i32)];
         check("StatelessShuffle", &[], &inputs, &[tensor(&[7], &[4i64, 1, 6, 3, 0, 5, 2])]);
     }
 

@@ -85,7 +85,11 @@ mod tests {
 
     #[test]
     fn keys_are_tensorflows() {
-        let outputs = [tensor(&[1], &[6_403_228_833_514_061_428u64]), tensor(&[2], &[0u64, 1_432_497_372_691_926_344]), scalar(1i32)];
+        let outputs = [
+            tensor(&[1], &[6_403_228_833_514_061_428u64]),
+            tensor(&[2], &[0u64, 1_432_497_372_691_926_344]),
+            scalar(1i32),
+        ];
         check("StatelessRandomGetKeyCounterAlg", &[], &[tensor(&[2], &[1i64, -2])], &outputs);
         check("StatelessRandomGetKeyCounter", &[], &[tensor(&[2], &[1i32, -2])], &outputs[..2]);
         check("StatelessRandomGetAlg", &[], &[], &outputs[2..]);

@@ -23,7 +23,10 @@ use crate::operator::{OpError, Operator, Registration, Run};
 use crate::ops::shared;
 
 pub(crate) const OPS: &[Registration] = &[
-    Registration { name: "RandomGamma", import: |a| sample("RandomGamma", Kind::Gamma, Source::of_node(a)?, a) },
+    Registration {
+        name: "RandomGamma",
+        import: |a| sample("RandomGamma", Kind::Gamma, Source::of_node(a)?, a),
+    },
     Registration {
         name: "RandomPoisson",
         import: |a| sample("RandomPoisson", Kind::Poisson, Source::of_node(a)?, a),
@@ -253,7 +256,8 @@ impl Operator for Truncated {
                 Some(_) => false,
             };
             if !fits {
-                let why = format!("is of shape {}; one number, or one for each row, is needed", parameter.dims);
+                let why =
+                    format!("is of shape {}; one number, or one for each row, is needed", parameter.dims);
                 return Err(OpError::input(at, why));
             }
         }

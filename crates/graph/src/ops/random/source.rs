@@ -72,10 +72,10 @@ impl Source {
                 let (key, counter) = (run.slice::<u64>(at)?, run.slice::<u64>(at + 1)?);
                 need_philox(at + 2, run.ints::<1>(at + 2)?.first().copied().unwrap_or_default())?;
                 match (key, counter) {
-                    (&[key], &[low, high, ..]) => {
-                        Ok(Philox::new((high as u128) << 64 | low as u128, key))
+                    (&[key], &[low, high, ..]) => Ok(Philox::new((high as u128) << 64 | low as u128, key)),
+                    _ => {
+                        Err(OpError::input(at, "and the next must be a key of 1 and a counter of 2 elements"))
                     }
-                    _ => Err(OpError::input(at, "and the next must be a key of 1 and a counter of 2 elements")),
                 }
             }
         }
