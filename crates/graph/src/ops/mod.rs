@@ -57,7 +57,7 @@ macro_rules! families {
 
 families! {
     /// Shapes, copies, gathers and new tensors.
-    array { concat, diagonal, distinct, fake_quant, fill, gather, identity, one_hot, pack, pad, patches, repeat, reshape, reverse, scatter, shape, slice, space, strided_slice, transpose; reshape_tail }
+    array { concat, diagonal, distinct, fake_quant, fill, gather, identity, one_hot, pack, pad, patches, repeat, reshape, reverse, scatter, search_sorted, shape, slice, space, strided_slice, transpose; reshape_tail }
     /// Tensors taken apart and put together by indices.
     data_flow { partition, tensor_array, tensor_list }
     /// Images.
@@ -67,11 +67,11 @@ families! {
     /// Equations and decompositions of matrices.
     linalg { cross, decompose }
     /// TensorFlow's math and linear algebra.
-    math { arg, batch_matmul, binary, bincount, cast, einsum, matmul, reduce, scan, segment, select, unary; contraction }
+    math { arg, batch_matmul, betainc, binary, bincount, bits, cast, einsum, matmul, reduce, scan, segment, select, unary; contraction }
     /// Random numbers.
     random { choose, fill, key, sample; source }
     /// Layers of neural networks.
-    nn { batch_norm, bias_add, conv2d, conv2d_transpose, cross_entropy, depthwise, l2_loss, lrn, max_pool_with_argmax, pool, softmax, top_k; conv2d_f64, layer_norm }
+    nn { batch_norm, bias_add, conv2d, conv2d_transpose, cross_entropy, data_format, depthwise, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, softmax, top_k; conv2d_f64, layer_norm }
 }
 
 /// The registration of an operator.

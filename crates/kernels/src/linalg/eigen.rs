@@ -41,6 +41,9 @@ where
     }
     let scale = if scale == c(0.0) { c(1.0) } else { scale };
     a.data.iter_mut().for_each(|x| *x = *x / T::real(scale));
+    for i in 0..n {
+        a.set(i, i, T::real(a.at(i, i).re()));
+    }
     tridiagonalize(a, taus);
     for i in 0..n {
         values[i] = a.at(i, i).re();
@@ -120,7 +123,7 @@ fn make_basis<T: Scalar>(a: &mut Mat<'_, T>, taus: &[T]) {
     a.set(0, 0, T::ONE);
     for k in (0..n - 1).rev() {
         // Reflection k acts on rows from k + 1 on; its vector is in column k + 1.
-        let (first, tau) = (k + 1, taus[k]);
+        let (first, tau) = (k + 1, taus[k].conj());
         for col in first + 1..n {
             let mut sum = a.at(first, col);
             for row in first + 1..n {
@@ -329,7 +332,7 @@ where
     }
     basis.set_identity();
     for k in (0..n.saturating_sub(1)).rev() {
-        basis.reflect_left(k + 1, k + 1, |row| a.at(row, k), taus[k]);
+        basis.reflect_left(k + 1, k + 1, |row| a.at(row, k), taus[k].conj());
     }
     for row in 2..n {
         for col in 0..row - 1 {

@@ -71,7 +71,8 @@ where
 pub(super) fn make_q<T: Scalar>(a: &Mat<'_, T>, taus: &[T], q: &mut Mat<'_, T>) {
     q.set_identity();
     for k in (0..a.rows.min(a.cols)).rev() {
-        q.reflect_left(k, k.min(q.cols), |row| a.at(row, k), taus[k]);
+        // The adjoint of what made R, which is not the same where tau is complex.
+        q.reflect_left(k, k.min(q.cols), |row| a.at(row, k), taus[k].conj());
     }
 }
 

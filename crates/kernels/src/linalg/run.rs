@@ -157,7 +157,7 @@ pub type MatrixIndex<'a> = &'a dyn Fn(usize, usize) -> usize;
 /// of [`MatrixOp::LeastSquares`] (one float64).
 ///
 /// # Errors
-/// [`KernelError::Invalid`] for a matrix that is not invertible, not positive definite or whose values are not found, and
+/// [`KernelError::Invalid`] for a matrix that is not invertible or whose eigenvalues are not found, and
 /// for lengths that do not go together; [`KernelError::Scratch`] for too little scratch, [`KernelError::DType`] for other
 /// types.
 pub fn solve_matrices(
@@ -352,8 +352,16 @@ impl<'b> Batch<'_, 'b, '_> {
         let a = self.input::<T>(0, n, size * size)?;
         let mut l = Mat::new(self.output::<T>(0, n, size * size)?, size, size);
         l.data.copy_from_slice(a);
-        let is_definite = lu::cholesky(&mut l);
-        self.need(is_definite, "the input is not positive definite")
+        if !lu::cholesky(&mut l) {
+            // As TensorFlow says that there is none, so that other matrices have theirs.
+            let none = T::real(T::Real::of(f64::NAN));
+            for row in 0..size {
+                for col in 0..size {
+                    l.set(row, col, if col <= row { none } else { T::ZERO });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn least_squares<T: Scalar>(&mut self, n: usize, fast: bool, scratch: &mut [T]) -> Result<()>
@@ -441,8 +449,10 @@ impl<'b> Batch<'_, 'b, '_> {
             .ok_or(KernelError::Invalid { kernel, rule })?;
         if !vectors {
             let none = Vectors { u: None, v: None };
-            let is_found = orthogonal::svd(a, (rows, cols), values, none, scratch);
-            return self.need(is_found, "every element is finite");
+            if !orthogonal::svd(a, (rows, cols), values, none, scratch) {
+                values.fill(T::real(T::Real::of(f64::NAN)));
+            }
+            return Ok(());
         }
         let (u_cols, v_cols) = if full { (rows, cols) } else { (least, least) };
         let (u, v) = (values_mut::<T>(u.bytes(), kernel)?, values_mut::<T>(v.bytes(), kernel)?);
@@ -455,8 +465,10 @@ impl<'b> Batch<'_, 'b, '_> {
         let mut u = Mat::new(&mut u[n * rows * u_cols..], rows, u_cols);
         let mut v = Mat::new(&mut v[n * cols * v_cols..], cols, v_cols);
         let vectors = Vectors { u: Some(&mut u), v: Some(&mut v) };
-        let is_found = orthogonal::svd(a, (rows, cols), values, vectors, scratch);
-        self.need(is_found, "every element is finite")
+        if !orthogonal::svd(a, (rows, cols), values, vectors, scratch) {
+            [values, u.data, v.data].into_iter().for_each(|all| all.fill(T::real(T::Real::of(f64::NAN))));
+        }
+        Ok(())
     }
 
     fn self_adjoint_eig<T: Scalar>(&mut self, n: usize, scratch: &mut [T]) -> Result<()>

@@ -7,14 +7,14 @@
 
 use bytemuck::Pod;
 use half::{bf16, f16};
-use tightfit_core::{DType, TensorView, TensorViewMut};
+use tightfit_core::{TensorView, TensorViewMut};
 
 use crate::base::access::{for_dtype, split_with_cost, values, values_mut};
 use crate::base::error::{Result, ensure};
 use crate::base::threads::ThreadPool;
-use crate::elementwise::float::{Float, lgamma};
+use crate::elementwise::float::lgamma;
 use crate::random::fill::{STEPS_PER_NUMBER, normal_f64, uniform_f64};
-use crate::random::philox::{Philox, unit_f32};
+use crate::random::philox::Philox;
 
 /// Elements touched that a sample is worth when work is shared out.
 const SAMPLE_COST: usize = 200;
@@ -53,21 +53,21 @@ number! { floats
 number! { integers i32 i64 }
 
 /// The numbers of a group that the last step gave, taken from the last to the first.
-struct Backwards<T, const G: usize> {
-    group: [T; G],
+struct Backwards {
+    group: [f64; 2],
     left: usize,
-    draw: fn([u32; 4]) -> [T; G],
+    draw: fn([u32; 4]) -> [f64; 2],
 }
 
-impl<T: Float, const G: usize> Backwards<T, G> {
-    fn new(draw: fn([u32; 4]) -> [T; G]) -> Self {
-        Backwards { group: [T::of(0.0); G], left: 0, draw }
+impl Backwards {
+    fn new(draw: fn([u32; 4]) -> [f64; 2]) -> Self {
+        Backwards { group: [0.0; 2], left: 0, draw }
     }
 
-    fn next(&mut self, philox: &mut Philox) -> T {
+    fn next(&mut self, philox: &mut Philox) -> f64 {
         if self.left == 0 {
             self.group = (self.draw)(philox.next());
-            self.left = G;
+            self.left = self.group.len();
         }
         self.left -= 1;
         self.group[self.left]
@@ -150,7 +150,7 @@ fn gamma(alpha: f64, mut philox: Philox) -> f64 {
 }
 
 /// Draws samples of Poisson distributions: for each of `rate` (float16, float32, float64, int32 or int64) as many as
-/// `dst` (one of these types) has rows. Computed in float32 where the rates are of at most that, else in float64.
+/// `dst` (one of these types) has rows.
 ///
 /// # Errors
 /// As [`random_gamma`].
@@ -161,7 +161,6 @@ pub fn random_poisson(
     dst: &mut TensorViewMut<'_>,
 ) -> Result<()> {
     const KERNEL: &str = "RandomPoisson";
-    let is_single = matches!(rate.dtype(), DType::F16 | DType::F32);
     for_dtype!(dst.dtype(), KERNEL, [F16, F32, F64, I32, I64], T => {
         let dst = values_mut::<T>(dst.bytes(), KERNEL)?;
         for_dtype!(rate.dtype(), KERNEL, [F16, F32, F64, I32, I64], R => {
@@ -169,54 +168,47 @@ pub fn random_poisson(
             check_rows(KERNEL, rate.len(), dst.len())?;
             fill(pool, philox, rate.len(), dst, &|parameter, number, philox| {
                 let philox = philox.skipped(number.wrapping_mul(STEPS_PER_NUMBER));
-                let rate = Number::to_f64(rate[parameter]);
-                if is_single {
-                    let uniform = Backwards::new(|x| x.map(unit_f32));
-                    poisson::<f32, 4>(rate as f32, uniform, philox) as f64
-                } else {
-                    poisson::<f64, 2>(rate, Backwards::new(uniform_f64), philox)
-                }
+                poisson(Number::to_f64(rate[parameter]), philox)
             });
             Ok(())
         })
     })
 }
 
-fn poisson<F: Float, const G: usize>(rate: F, mut uniform: Backwards<F, G>, mut philox: Philox) -> F {
-    let c = F::of;
+fn poisson(rate: f64, mut philox: Philox) -> f64 {
+    let mut uniform = Backwards::new(uniform_f64);
     // Neither a number that is none nor infinity is ever accepted.
-    if rate.is_nan() || rate.to_f64() == f64::INFINITY {
+    if rate.is_nan() || rate == f64::INFINITY {
         return rate;
     }
-    if rate < c(10.0) {
+    if rate < 10.0 {
         let least = (-rate).exp();
-        let (mut product, mut count) = (c(1.0), c(0.0));
+        let (mut product, mut count) = (1.0, 0.0);
         loop {
-            product = product * uniform.next(&mut philox);
+            product *= uniform.next(&mut philox);
             if product <= least {
                 return count;
             }
-            count = count + c(1.0);
+            count += 1.0;
         }
     }
-    let log_rate = rate.log();
-    let b = c(0.931) + c(2.53) * rate.sqrt();
-    let a = c(-0.059) + c(0.02483) * b;
-    let inverse_alpha = c(1.1239) + c(1.1328) / (b - c(3.4));
+    let log_rate = rate.ln();
+    let b = 0.931 + 2.53 * rate.sqrt();
+    let a = -0.059 + 0.02483 * b;
+    let inverse_alpha = 1.1239 + 1.1328 / (b - 3.4);
     loop {
-        let u = uniform.next(&mut philox) - c(0.5);
+        let u = uniform.next(&mut philox) - 0.5;
         let v = uniform.next(&mut philox);
-        let shifted = c(0.5) - u.abs();
-        let k = ((c(2.0) * a / shifted + b) * u + rate + c(0.43)).floor();
-        if shifted >= c(0.07) && v <= c(0.9277) - c(3.6224) / (b - c(2.0)) {
+        let shifted = 0.5 - u.abs();
+        let k = ((2.0 * a / shifted + b) * u + rate + 0.43).floor();
+        if shifted >= 0.07 && v <= 0.9277 - 3.6224 / (b - 2.0) {
             return k;
         }
-        if k < c(0.0) || shifted < c(0.013) && v > shifted {
+        if k < 0.0 || shifted < 0.013 && v > shifted {
             continue;
         }
-        let s = (v * inverse_alpha / (a / (shifted * shifted) + b)).log();
-        let t = -rate + k * log_rate - c(lgamma((k + c(1.0)).to_f64()));
-        if s <= t {
+        let s = (v * inverse_alpha / (a / (shifted * shifted) + b)).ln();
+        if s <= -rate + k * log_rate - lgamma(k + 1.0) {
             return k;
         }
     }

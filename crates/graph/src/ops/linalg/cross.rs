@@ -10,8 +10,7 @@ use crate::operator::reshape;
 use crate::operator::{OpError, Operator, Registration, Run};
 use crate::ops::shared;
 
-pub(crate) const OPS: &[Registration] =
-    &[Registration { name: "Cross", import: |_| Ok(Box::new(Cross)) }];
+pub(crate) const OPS: &[Registration] = &[Registration { name: "Cross", import: |_| Ok(Box::new(Cross)) }];
 
 /// The operator.
 #[derive(Debug)]

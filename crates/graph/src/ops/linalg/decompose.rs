@@ -6,7 +6,8 @@
 //! are converted around it), and for equations right-hand sides `[..batch, rows, columns]`. The batches of
 //! MatrixTriangularSolve, BandedTriangularSolve and TridiagonalMatMul are broadcast; of the others they are the same. The
 //! values are TensorFlow's, signs included, but for singular vectors of matrices of 16 columns and more, whose signs may
-//! differ. A matrix that is not invertible or not positive definite is refused as the model runs.
+//! differ. A matrix that is not invertible is refused as the model runs; of one that is not positive definite, or has a NaN,
+//! Cholesky and Svd are NaN.
 
 use tightfit_core::{DType, Shape, TensorView, TensorViewMut};
 use tightfit_kernels::{MatrixOp, MatrixSizes, solve_matrices};
@@ -43,19 +44,12 @@ const CHOLESKY: Make = |_| Ok(MatrixOp::Cholesky);
 const SELF_ADJOINT: Make = |_| Ok(MatrixOp::SelfAdjointEigRows);
 const SELF_ADJOINT_V2: Make = |a| Ok(MatrixOp::SelfAdjointEig { vectors: a.bool_or("compute_v", true)? });
 const TRIANGULAR: Make = |a| {
-    Ok(MatrixOp::SolveTriangular {
-        lower: a.bool_or("lower", true)?,
-        adjoint: a.bool_or("adjoint", false)?,
-    })
+    Ok(MatrixOp::SolveTriangular { lower: a.bool_or("lower", true)?, adjoint: a.bool_or("adjoint", false)? })
 };
-const BANDED: Make = |a| {
-    Ok(MatrixOp::SolveBanded { lower: a.bool_or("lower", true)?, adjoint: a.bool_or("adjoint", false)? })
-};
+const BANDED: Make =
+    |a| Ok(MatrixOp::SolveBanded { lower: a.bool_or("lower", true)?, adjoint: a.bool_or("adjoint", false)? });
 const SVD: Make = |a| {
-    Ok(MatrixOp::Svd {
-        vectors: a.bool_or("compute_uv", true)?,
-        full: a.bool_or("full_matrices", false)?,
-    })
+    Ok(MatrixOp::Svd { vectors: a.bool_or("compute_uv", true)?, full: a.bool_or("full_matrices", false)? })
 };
 const TRIDIAGONAL: Make = |a| {
     if a.bool_or("perturb_singular", false)? {
@@ -117,9 +111,7 @@ impl Matrices {
             Some([batch @ .., rows, cols]) => {
                 Ok(Some(Matrices { batch: batch.to_vec(), rows: *rows, cols: *cols }))
             }
-            Some(_) => {
-                Err(OpError::input(index, format!("is of shape {}; matrices are needed", fact.dims)))
-            }
+            Some(_) => Err(OpError::input(index, format!("is of shape {}; matrices are needed", fact.dims))),
         }
     }
 
@@ -184,7 +176,8 @@ impl Decompose {
         if self.broadcasts() {
             let dims = Dims::new(a.batch.clone()).broadcast(&Dims::new(b.batch.clone()));
             let dims = dims.and_then(|dims| dims.get().map(<[Dim]>::to_vec));
-            return dims.ok_or_else(|| OpError::input(at, "has batches that do not broadcast with input 0's"));
+            return dims
+                .ok_or_else(|| OpError::input(at, "has batches that do not broadcast with input 0's"));
         }
         if a.batch.len() != b.batch.len() {
             return Err(OpError::input(at, "has other batches than input 0"));
@@ -200,9 +193,7 @@ impl Decompose {
                 same(at, of.rows, b.rows, is_bound)?;
                 of.cols
             }
-            MatrixOp::Solve { .. } | MatrixOp::SolveTriangular { .. } => {
-                same(at, of.rows, b.rows, is_bound)?
-            }
+            MatrixOp::Solve { .. } | MatrixOp::SolveTriangular { .. } => same(at, of.rows, b.rows, is_bound)?,
             _ => same(at, of.cols, b.rows, is_bound)?,
         };
         Ok(Matrices { batch, rows, cols: b.cols }.dims(&[rows, b.cols]))
@@ -405,7 +396,8 @@ mod tests {
         let (rows, inner) = (a.shape[0], a.shape[1]);
         let (a, b_cols, b) = (a.values::<f64>(), b.shape[1], b.values::<f64>());
         let cols = if is_second_turned { b.len() / b_cols } else { b_cols };
-        let at = |k: usize, col: usize| if is_second_turned { b[col * b_cols + k] } else { b[k * b_cols + col] };
+        let at =
+            |k: usize, col: usize| if is_second_turned { b[col * b_cols + k] } else { b[k * b_cols + col] };
         let sum = |row: usize, col: usize| (0..inner).map(|k| a[row * inner + k] * at(k, col)).sum::<f64>();
         (0..rows * cols).map(|i| sum(i / cols, i % cols)).collect()
     }
@@ -432,7 +424,8 @@ mod tests {
         refuses("MatrixInverse", &[], &[singular.clone()], "not invertible");
         check("MatrixDeterminant", &[], &[singular], &[scalar(0.0f64)]);
         refuses("MatrixInverse", &[], &[tensor(&[2, 3], &numbers(6))], "square");
-        let least = run("MatrixSolveLs", &[("fast", flag(false))], &[a, b, scalar(0.0f64)]).unwrap().remove(0);
+        let least =
+            run("MatrixSolveLs", &[("fast", flag(false))], &[a, b, scalar(0.0f64)]).unwrap().remove(0);
         assert_close(&least.values::<f64>(), &x.values::<f64>());
     }
 
@@ -468,7 +461,8 @@ mod tests {
         let mut lower = a.values::<f64>();
         lower[1] = 99.0;
         assert_eq!(run("SelfAdjointEigV2", &[], &[tensor(&[n, n], &lower)]).unwrap(), found);
-        let indefinite = tensor(&[1, 1], &[-1.0f32]);
-        refuses("Cholesky", &[], &[indefinite], "not positive definite");
+        let one_of_two = tensor(&[2, 1, 1], &[-1.0f32, 4.0]);
+        let roots = run("Cholesky", &[], &[one_of_two]).unwrap()[0].values::<f32>();
+        assert!(roots[0].is_nan() && roots[1] == 2.0);
     }
 }
