@@ -1,12 +1,12 @@
 //! TensorFlow 1's arrays of tensors: TensorArrayV3 and its kin. What goes from node to node is the *flow*, which is a list as
 //! [`super::tensor_list`] has it; the handle, which says which array is meant, is a tensor without elements.
 //!
-//! Types: any. Refused: elements of different shapes in one array. An array of `dynamic_size` does not grow: a write past its
-//! size is an error.
+//! Types: any. Refused: elements of different shapes in one array. An array of `dynamic_size` grows by writes to places that
+//! are known before the model runs; any other write past its size is an error.
 
 use tightfit_core::DType;
 
-use super::tensor_list::{Concat, Gather, GetItem, Length, Reserve, Said, Scatter, SetItem};
+use super::tensor_list::{Concat, Gather, GetItem, Length, Reserve, Said, Scatter, SetItem, length_behind};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
@@ -62,7 +62,8 @@ fn array(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     let Said::Attribute(element) = element(attributes, "element_shape")? else {
         return Err(OpError::Internal("an attribute says the shape of elements"));
     };
-    Ok(Box::new(Reserve::array(attributes.dtype("dtype")?, element)))
+    let grows = attributes.bool_or("dynamic_size", false)?;
+    Ok(Box::new(Reserve::array(attributes.dtype("dtype")?, element, grows)))
 }
 
 /// A list of pieces of a tensor along its first axis, all of one length.
@@ -82,7 +83,7 @@ impl Operator for Split {
         let count = lengths.dims.elements();
         let length = match flow.list.ok_or_else(|| OpError::input(3, "is no array of tensors"))? {
             Dim::Unknown => count,
-            length => length,
+            length => length_behind(inputs, 3, length, count.known()),
         };
         let piece = match lengths.ints().as_deref() {
             Some([first, rest @ ..]) if rest.iter().all(|other| other == first) => Dim::Known(*first),
@@ -102,10 +103,15 @@ impl Operator for Split {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let value = run.input(1)?;
         let out = run.out_bytes(0)?;
-        if value.bytes().len() != out.len() {
+        let rows = run.shape(2).elements();
+        let (length, bytes) = (run.output_shape(0)[0], value.bytes().len());
+        // What is behind the pieces was never set.
+        if rows > length || bytes * length != out.len() * rows {
             return Err(OpError::input(2, "asks for more or fewer rows than there are"));
         }
-        out.copy_from_slice(value.bytes());
+        let (pieces, others) = out.split_at_mut(bytes);
+        pieces.copy_from_slice(value.bytes());
+        others.fill(0);
         Ok(())
     }
 }

@@ -161,12 +161,16 @@ fn element_bytes(run: &Run<'_>, list: usize) -> usize {
     run.shape(list)[1..].iter().product::<usize>() * run.dtype(list).bytes()
 }
 
-/// The first output, which is as long as the list that is this input and begins as what that is.
+/// The first output, which begins as what the list that is this input is; what it is longer by is zero.
 fn list_to_change<'r>(run: &mut Run<'r>, list: usize) -> Result<&'r mut [u8], OpError> {
     let before = if run.is_in_place(list) { None } else { Some(run.input(list)?) };
     let out = run.out_bytes(0)?;
     if let Some(before) = before {
-        out.copy_from_slice(before.bytes());
+        let (old, new) = out
+            .split_at_mut_checked(before.bytes().len())
+            .ok_or(OpError::Internal("a list is shorter behind a write"))?;
+        old.copy_from_slice(before.bytes());
+        new.fill(0);
     }
     Ok(out)
 }
@@ -174,6 +178,21 @@ fn list_to_change<'r>(run: &mut Run<'r>, list: usize) -> Result<&'r mut [u8], Op
 /// Elements one behind the other along a new first axis of this size.
 fn stacked(count: Dim, element: &Dims) -> Dims {
     element.get().map_or(Dims::UNKNOWN, |element| Dims::new([&[count], element].concat()))
+}
+
+/// The handle of an array: a tensor without elements, whose rank says whether the array grows.
+fn handle(grows: bool) -> Fact {
+    Fact::new(DType::U8, Dims::new(vec![Dim::Known(0); 1 + usize::from(grows)]))
+}
+
+/// The length of a list behind a write to so many elements: an array that grows is as long as it must be.
+pub(super) fn length_behind(inputs: &[&Fact], list: usize, before: Dim, least: Option<i64>) -> Dim {
+    // Of a list the first input is that itself.
+    let grows = list > 0 && inputs.first().is_some_and(|handle| handle.dims.rank() == Some(2));
+    match (before.known(), least) {
+        (Some(length), Some(least)) if grows => Dim::Known(length.max(least)),
+        _ => before,
+    }
 }
 
 /// A list of elements that are not set yet.
@@ -193,13 +212,16 @@ enum Kind {
     /// TensorListReserve, of a shape and how many elements.
     List,
     /// TensorArrayV3, of how many elements: the first output is its handle.
-    Array,
+    Array {
+        /// True where a write past the end makes it longer.
+        grows: bool,
+    },
 }
 
 impl Reserve {
     /// An array of elements of which this much is known.
-    pub(super) fn array(dtype: DType, element: Dims) -> Reserve {
-        Reserve { dtype, kind: Kind::Array, element }
+    pub(super) fn array(dtype: DType, element: Dims, grows: bool) -> Reserve {
+        Reserve { dtype, kind: Kind::Array { grows }, element }
     }
 
     /// The same for elements of which more is known: what is set later says it.
@@ -213,13 +235,13 @@ impl Operator for Reserve {
         match self.kind {
             Kind::Empty => "EmptyTensorList",
             Kind::List => "TensorListReserve",
-            Kind::Array => "TensorArrayV3",
+            Kind::Array { .. } => "TensorArrayV3",
         }
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (element, length) = match self.kind {
-            Kind::Array => (self.element.clone(), scalar(inputs, 0)?),
+            Kind::Array { .. } => (self.element.clone(), scalar(inputs, 0)?),
             Kind::List => (both(&self.element, &asked(shared::input(inputs, 0)?), 0)?, scalar(inputs, 1)?),
             Kind::Empty => (both(&self.element, &asked(shared::input(inputs, 0)?), 0)?, Dim::Known(0)),
         };
@@ -228,7 +250,7 @@ impl Operator for Reserve {
         }
         let list = list(self.dtype, length, &element);
         Ok(match self.kind {
-            Kind::Array => vec![Fact::new(DType::U8, Dims::new(vec![Dim::Known(0)])), list],
+            Kind::Array { grows } => vec![handle(grows), list],
             Kind::Empty | Kind::List => vec![list],
         })
     }
@@ -277,6 +299,8 @@ impl Operator for SetItem {
         if item.dtype != self.dtype {
             return Err(OpError::input(2, format!("is {}, and the list is of {}", item.dtype, self.dtype)));
         }
+        let least = shared::input(inputs, 1)?.int().and_then(|index| index.checked_add(1));
+        let length = length_behind(inputs, self.list, length, least);
         Ok(vec![list(self.dtype, length, &both(&element, &item.dims, 2)?)])
     }
 
@@ -285,7 +309,7 @@ impl Operator for SetItem {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, at) = (element_bytes(run, self.list), place(run, 1, run.shape(self.list)[0])?);
+        let (bytes, at) = (element_bytes(run, self.list), place(run, 1, run.output_shape(0)[0])?);
         let item = run.input(2)?;
         if item.shape()[..] != run.shape(self.list)[1..] {
             return Err(OpError::input(2, "is of another shape than the elements of the list"));
@@ -439,6 +463,8 @@ impl Operator for Scatter {
         if rows.dtype != self.dtype {
             return Err(OpError::input(2, format!("is {}, and the list is of {}", rows.dtype, self.dtype)));
         }
+        let last = shared::input(inputs, 1)?.ints().and_then(|indices| indices.into_iter().max());
+        let length = length_behind(inputs, self.list, length, last.and_then(|last| last.checked_add(1)));
         let Some(dims) = rows.dims.get() else { return Ok(vec![list(self.dtype, length, &element)]) };
         let (_, row) = dims.split_first().ok_or_else(|| OpError::input(2, "is a scalar"))?;
         Ok(vec![list(self.dtype, length, &both(&element, &Dims::new(row.to_vec()), 2)?)])
@@ -449,7 +475,7 @@ impl Operator for Scatter {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, length) = (element_bytes(run, self.list), run.shape(self.list)[0]);
+        let (bytes, length) = (element_bytes(run, self.list), run.output_shape(0)[0]);
         let (indices, rows) = (run.slice::<i32>(1)?, run.input(2)?);
         if rows.bytes().len() != indices.len() * bytes {
             return Err(OpError::input(2, "has not one row of the list's shape for each index"));

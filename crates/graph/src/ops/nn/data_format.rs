@@ -137,7 +137,8 @@ impl Operator for VecPermute {
             Some(_) => false,
         };
         if !fits {
-            let why = format!("is of shape {}; an element or a pair for each dimension is needed", input.dims);
+            let why =
+                format!("is of shape {}; an element or a pair for each dimension is needed", input.dims);
             return Err(OpError::input(0, why));
         }
         let values = input.dims_value().filter(|_| input.dims.rank() == Some(1));
@@ -183,7 +184,12 @@ mod tests {
         check("DataFormatVecPermute", &[], &[pairs], &[tensor(&[4, 2], &[0i32, 0, 5, 6, 1, 2, 3, 4])]);
         let spatial = tensor(&[2], &[7i32, 4]);
         check("DataFormatVecPermute", &[], &[spatial.clone()], &[spatial]);
-        refuses("DataFormatDimMap", &[("dst_format", text("NHWX"))], &[tensor(&[1], &[0i32])], "no other order");
+        refuses(
+            "DataFormatDimMap",
+            &[("dst_format", text("NHWX"))],
+            &[tensor(&[1], &[0i32])],
+            "no other order",
+        );
         refuses("DataFormatDimMap", &[], &[tensor(&[1], &[4i32])], "dimension 4");
     }
 }

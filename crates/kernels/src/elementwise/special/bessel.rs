@@ -383,13 +383,9 @@ pub(crate) fn i1(x: f64) -> f64 {
     x.abs().exp() * i1e(x)
 }
 
-/// Infinity at 0 and NaN below.
+/// Infinity at 0, and as in TensorFlow below it too.
 fn outside(x: f64) -> Option<f64> {
-    match x {
-        _ if x == 0.0 => Some(f64::INFINITY),
-        _ if x < 0.0 => Some(f64::NAN),
-        _ => None,
-    }
+    (x <= 0.0).then_some(f64::INFINITY)
 }
 
 /// The modified function of the second kind and order 0, times the exponential of x.

@@ -131,6 +131,9 @@ pub(crate) fn igamma(a: f64, x: f64) -> f64 {
     if !(x >= 0.0 && a > 0.0) {
         return f64::NAN;
     }
+    if a == f64::INFINITY {
+        return if x == f64::INFINITY { f64::NAN } else { 0.0 };
+    }
     if x > 1.0 && x > a { 1.0 - igammac_fraction(a, x) } else { igamma_series(a, x) }
 }
 
@@ -138,6 +141,9 @@ pub(crate) fn igamma(a: f64, x: f64) -> f64 {
 pub(crate) fn igammac(a: f64, x: f64) -> f64 {
     if !(x >= 0.0 && a > 0.0) {
         return f64::NAN;
+    }
+    if a == f64::INFINITY {
+        return if x == f64::INFINITY { f64::NAN } else { 1.0 };
     }
     if x < 1.0 || x < a {
         if x == 0.0 { 1.0 } else { 1.0 - igamma_series(a, x) }
@@ -211,6 +217,9 @@ pub(crate) fn zeta(x: f64, q: f64) -> f64 {
     }
     if !(x > 1.0) || q.is_nan() {
         return f64::NAN;
+    }
+    if q == f64::INFINITY {
+        return 0.0;
     }
     if q <= 0.0 {
         if q == q.floor() {
