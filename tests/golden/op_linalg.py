@@ -5,8 +5,6 @@ import numpy as np
 import tensorflow as tf
 
 raw = tf.raw_ops
-tf1 = tf.compat.v1
-
 
 # ---- random numbers: TensorFlow's for the same seeds ----------------------------------------------------------------
 
@@ -177,7 +175,18 @@ def small_ones(g):
 def array_that_grows(g):
     """Writes past the end, of places that the file says."""
     one, two = g.input("one", (2, 3)), g.input("two", (2, 3))
-    array = tf1.TensorArray(tf.float32, 1, dynamic_size=True, element_shape=[2, 3], clear_after_read=False)
-    array = array.write(0, one).write(2, two)
-    pieces = tf1.TensorArray(tf.float32, 1, dynamic_size=True, element_shape=[1, 3]).split(two, [1, 1])
-    g.out(size=array.size(), last=array.read(2), pieces=pieces.size(), piece=pieces.read(1))
+
+    def array(shape):
+        return raw.TensorArrayV3(size=1, dtype=tf.float32, element_shape=shape, dynamic_size=True, clear_after_read=False)
+
+    handle, flow = array([2, 3])
+    flow = raw.TensorArrayWriteV3(handle=handle, index=0, value=one, flow_in=flow)
+    flow = raw.TensorArrayWriteV3(handle=handle, index=2, value=two, flow_in=flow)
+    pieces, of_pieces = array([1, 3])
+    of_pieces = raw.TensorArraySplitV3(handle=pieces, value=two, lengths=tf.constant([1, 1], tf.int64), flow_in=of_pieces)
+    g.out(
+        size=raw.TensorArraySizeV3(handle=handle, flow_in=flow),
+        last=raw.TensorArrayReadV3(handle=handle, index=2, flow_in=flow, dtype=tf.float32),
+        pieces=raw.TensorArraySizeV3(handle=pieces, flow_in=of_pieces),
+        piece=raw.TensorArrayReadV3(handle=pieces, index=1, flow_in=of_pieces, dtype=tf.float32),
+    )

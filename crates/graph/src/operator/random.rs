@@ -23,6 +23,18 @@ impl Generator {
         philox
     }
 
+    /// One that has come so far.
+    #[cfg(test)]
+    pub(crate) fn at(place: Option<Philox>) -> Generator {
+        Generator(Cell::new(place))
+    }
+
+    /// How far it has come.
+    #[cfg(test)]
+    pub(crate) fn place(&self) -> Option<Philox> {
+        self.0.get()
+    }
+
     /// Makes the next number the first one again.
     pub(crate) fn restart(&self) {
         self.0.set(None);

@@ -307,7 +307,7 @@ where
 }
 
 /// Replaces `a` by a matrix with 0 below its subdiagonal, and `basis` by the product of the reflections.
-fn hessenberg<T: Scalar>(a: &mut Mat<'_, T>, basis: &mut Mat<'_, T>, taus: &mut [T])
+pub(super) fn hessenberg<T: Scalar>(a: &mut Mat<'_, T>, basis: &mut Mat<'_, T>, taus: &mut [T])
 where
     T::Real: Limits,
 {

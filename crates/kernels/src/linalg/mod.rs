@@ -2,13 +2,14 @@
 //! float32, float64, complex64 and complex128.
 //!
 //! What mathematics leaves open, signs of columns and the order of eigenvalues, is as TensorFlow's library, Eigen, has it,
-//! which is why the methods are its own (see [`orthogonal`] and [`eigen`]). All memory is given.
+//! which is why the methods are its own (see [`orthogonal`], [`eigen`] and [`real_eigen`]). All memory is given.
 
 mod cross;
 mod eigen;
 mod lu;
 mod matrix;
 mod orthogonal;
+mod real_eigen;
 mod run;
 mod scalar;
 mod tridiagonal;

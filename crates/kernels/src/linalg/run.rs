@@ -6,7 +6,7 @@ use tightfit_core::{DType, TensorView, TensorViewMut};
 use super::matrix::Mat;
 use super::orthogonal::{Vectors, svd_scratch};
 use super::scalar::{Complex, Limits, Scalar};
-use super::{eigen, lu, orthogonal, tridiagonal};
+use super::{eigen, lu, orthogonal, real_eigen, tridiagonal};
 use crate::base::access::{values, values_mut};
 use crate::base::error::{KernelError, Result, ensure};
 use crate::elementwise::float::Float;
@@ -180,10 +180,10 @@ pub fn solve_matrices(
     let mut batch = Batch { op, sizes, count, inputs, index, outputs };
     if let MatrixOp::Eig { vectors } = op {
         return match dtype {
-            DType::F32 => batch.eig::<f32, Complex<f32>>(vectors, scratch, |x| Complex { re: x, im: 0.0 }),
-            DType::F64 => batch.eig::<f64, Complex<f64>>(vectors, scratch, |x| Complex { re: x, im: 0.0 }),
-            DType::C64 => batch.eig::<Complex<f32>, Complex<f32>>(vectors, scratch, |x| x),
-            DType::C128 => batch.eig::<Complex<f64>, Complex<f64>>(vectors, scratch, |x| x),
+            DType::F32 => batch.real_eig::<f32>(vectors, scratch),
+            DType::F64 => batch.real_eig::<f64>(vectors, scratch),
+            DType::C64 => batch.eig::<Complex<f32>>(vectors, scratch),
+            DType::C128 => batch.eig::<Complex<f64>>(vectors, scratch),
             dtype => Err(KernelError::DType { kernel, dtype }),
         };
     }
@@ -195,6 +195,8 @@ pub fn solve_matrices(
         dtype => Err(KernelError::DType { kernel, dtype }),
     }
 }
+
+const NOT_FOUND: &str = "the eigenvalues are found; the input might not be valid";
 
 struct Batch<'a, 'b, 'c> {
     op: MatrixOp,
@@ -485,7 +487,7 @@ impl<'b> Batch<'_, 'b, '_> {
         a.data.copy_from_slice(self.input::<T>(0, n, size * size)?);
         let has_vectors = !matches!(self.op, MatrixOp::SelfAdjointEig { vectors: false });
         let is_found = size == 0 || eigen::hermitian(&mut a, values, subdiagonal, taus, has_vectors);
-        self.need(is_found, "the eigenvalues are found; the input might not be valid")?;
+        self.need(is_found, NOT_FOUND)?;
         let fill = |to: &mut [T], values: &[T::Real]| {
             to.iter_mut().zip(values).for_each(|(to, x)| *to = T::real(*x));
         };
@@ -502,12 +504,7 @@ impl<'b> Batch<'_, 'b, '_> {
         Ok(())
     }
 
-    fn eig<I: Pod, T: Scalar>(
-        &mut self,
-        has_vectors: bool,
-        scratch: &mut [u8],
-        widen: impl Fn(I) -> T,
-    ) -> Result<()>
+    fn eig<T: Scalar>(&mut self, has_vectors: bool, scratch: &mut [u8]) -> Result<()>
     where
         T::Real: Limits,
     {
@@ -519,13 +516,36 @@ impl<'b> Batch<'_, 'b, '_> {
         let (taus, found) = scratch.split_at_mut(size);
         let [mut a, mut basis, mut work] = [a, basis, work].map(|of| Mat::new(of, size, size));
         for n in 0..self.count {
-            let input = self.input::<I>(0, n, size * size)?;
-            a.data.iter_mut().zip(input).for_each(|(to, x)| *to = widen(*x));
+            a.data.copy_from_slice(self.input::<T>(0, n, size * size)?);
             let is_found = eigen::general(&mut a, found, &mut basis, taus, &mut work, has_vectors);
-            self.need(is_found, "the eigenvalues are found; the input might not be valid")?;
+            self.need(is_found, NOT_FOUND)?;
             self.output::<T>(0, n, size)?.copy_from_slice(&found[..size]);
             if has_vectors {
                 self.output::<T>(1, n, size * size)?.copy_from_slice(basis.data);
+            }
+        }
+        Ok(())
+    }
+
+    fn real_eig<R: Limits + Scalar<Real = R>>(&mut self, has_vectors: bool, scratch: &mut [u8]) -> Result<()>
+    where
+        Complex<R>: Scalar<Real = R>,
+    {
+        let size = self.sizes.rows;
+        let (complex, reals) = values_mut::<Complex<R>>(scratch, self.op.kernel())?.split_at_mut(2 * size);
+        let (found, y) = complex.split_at_mut(size);
+        let reals: &mut [R] = bytemuck::cast_slice_mut(reals);
+        let (a, reals) = reals.split_at_mut(size * size);
+        let (basis, taus) = reals.split_at_mut(size * size);
+        let [mut a, mut basis] = [a, basis].map(|of| Mat::new(of, size, size));
+        for n in 0..self.count {
+            a.data.copy_from_slice(self.input::<R>(0, n, size * size)?);
+            let is_found = real_eigen::schur(&mut a, &mut basis, taus, found);
+            self.need(is_found, NOT_FOUND)?;
+            self.output::<Complex<R>>(0, n, size)?.copy_from_slice(found);
+            if has_vectors {
+                let mut to = Mat::new(self.output::<Complex<R>>(1, n, size * size)?, size, size);
+                real_eigen::vectors(&a, &basis, found, &mut to, y);
             }
         }
         Ok(())
@@ -619,7 +639,7 @@ mod tests {
     type C = Complex<f64>;
 
     fn numbers(count: usize) -> Vec<C> {
-        let number = |i: usize| ((i * i * 37 + i * 11 + 5) % 101) as f64 / 25.0 - 2.0;
+        let number = |i: usize| (((i + 1) * (i + 1) * (i + 1) * 29 + i * 7) % 101) as f64 / 25.0 - 2.0;
         (0..count).map(|i| C { re: number(i), im: number(i + 1000) }).collect()
     }
 
@@ -684,6 +704,29 @@ mod tests {
             let found = run(op, sizes, &[&a], &[n, n * n]);
             let scaled: Vec<C> = (0..n * n).map(|i| found[1][i] * found[0][i % n]).collect();
             assert_close(&product(&a, &found[1], n, false), &scaled);
+        }
+    }
+
+    #[test]
+    fn real_matrices_have_complex_eigenvectors() {
+        for n in 1..9 {
+            let sizes = MatrixSizes { rows: n, cols: n, rhs: 0 };
+            let op = MatrixOp::Eig { vectors: true };
+            let a: Vec<f64> = numbers(n * n).into_iter().map(|x| x.re).collect();
+            let (mut values, mut vectors) = (vec![C::ZERO; n], vec![C::ZERO; n * n]);
+            let shape = |len: usize| Shape::new(&[len]).unwrap();
+            let input = TensorView::new(DType::F64, shape(n * n), bytemuck::cast_slice(&a)).unwrap();
+            let mut scratch = vec![0u64; op.scratch_bytes(sizes, DType::F64).div_ceil(8)];
+            let mut views = [
+                TensorViewMut::new(DType::C128, shape(n), bytemuck::cast_slice_mut(&mut values)).unwrap(),
+                TensorViewMut::new(DType::C128, shape(n * n), bytemuck::cast_slice_mut(&mut vectors))
+                    .unwrap(),
+            ];
+            let scratch = bytemuck::cast_slice_mut(&mut scratch);
+            solve_matrices(op, sizes, 1, &[input], &|_, n| n, &mut views, scratch).unwrap();
+            let scaled: Vec<C> = (0..n * n).map(|i| vectors[i] * values[i % n]).collect();
+            let a: Vec<C> = a.into_iter().map(C::real).collect();
+            assert_close(&product(&a, &vectors, n, false), &scaled);
         }
     }
 

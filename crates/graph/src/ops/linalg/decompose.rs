@@ -408,7 +408,7 @@ mod tests {
     }
 
     fn numbers(count: usize) -> Vec<f64> {
-        (0..count).map(|i| ((i * i * 37 + i * 11 + 5) % 101) as f64 / 25.0 - 2.0).collect()
+        (0..count).map(|i| (((i + 1) * (i + 1) * (i + 1) * 29 + i * 7) % 101) as f64 / 25.0 - 2.0).collect()
     }
 
     #[test]

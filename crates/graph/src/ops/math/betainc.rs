@@ -32,10 +32,11 @@ impl Operator for Betainc {
             shared::need_type(at, input, &[first.dtype])?;
             has_open_rank |= input.dims.rank().is_none();
         }
-        let others = inputs.iter().copied().enumerate().filter(|(_, fact)| fact.dims.rank() != Some(0));
+        let others =
+            inputs.iter().copied().take(3).enumerate().filter(|(_, fact)| fact.dims.rank() != Some(0));
         let dims = same_dims(others)?;
         // One of which nothing is known may be a scalar, or have what the others leave open.
-        let all_scalar = inputs.iter().all(|fact| fact.dims.rank() == Some(0));
+        let all_scalar = inputs.iter().take(3).all(|fact| fact.dims.rank() == Some(0));
         let dims = match (all_scalar, has_open_rank && dims.rank().is_none()) {
             (true, _) => Dims::scalar(),
             (_, true) => Dims::UNKNOWN,
