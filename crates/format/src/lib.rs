@@ -39,6 +39,7 @@ pub use graph_def::{
     NameAttrList, NodeDef, SavedModelDef, SaverDef, Scaled, Segments, SignatureDef, TensorContent, TensorDef,
     TensorInfo, TensorShapeDef, VariableDef, saved_model_file, saved_model_tags,
 };
+pub use random::random;
 pub use source::{Cursor, SourceFile};
 pub use stored::Stored;
 pub use tensor_bundle::{BundleEntry, BundleWriter, Objects, TensorBundle};

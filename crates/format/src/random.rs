@@ -1,9 +1,9 @@
-//! Names that nobody foresees.
+//! Numbers that nobody foresees.
 
 use std::hash::{BuildHasher, RandomState};
 
 /// A number that nobody foresees.
-pub(crate) fn random() -> u64 {
+pub fn random() -> u64 {
     // Its keys are from the system's source of randomness, and others each time.
     RandomState::new().hash_one(std::process::id())
 }

@@ -2,7 +2,7 @@
 //!
 //! Rooms: [`base`] is what every kernel stands on; `product`, `recurrent`, `quantized`, `window`, `elementwise`,
 //! `reduction`, `sparse` and `movement` hold the kernels by the way they reach their elements, `detection` and `signal` those
-//! of boxes and of sound.
+//! of boxes and of sound; `linalg` solves and decomposes matrices, `random` draws numbers.
 //!
 //! Invariant: kernels never allocate. Inputs, outputs and scratch are handed in, and their lengths are checked before
 //! anything is touched. Results do not depend on the number of threads.
@@ -10,9 +10,11 @@
 mod base;
 mod detection;
 mod elementwise;
+mod linalg;
 mod movement;
 mod product;
 mod quantized;
+mod random;
 mod recurrent;
 mod reduction;
 mod signal;
@@ -22,9 +24,11 @@ mod window;
 pub use base::*;
 pub use detection::*;
 pub use elementwise::*;
+pub use linalg::*;
 pub use movement::*;
 pub use product::*;
 pub use quantized::*;
+pub use random::*;
 pub use recurrent::*;
 pub use reduction::*;
 pub use signal::*;

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::fmt;
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
-use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
+use tightfit_kernels::{Isa, PackedLayout, Philox, ThreadPool};
 
 use crate::operator::growing::Growing;
+use crate::operator::random::Generator;
 use crate::operator::rooms::{Growth, Rooms};
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::{
@@ -68,6 +69,8 @@ struct Way {
 pub struct Caller {
     pools: [ThreadPool; 2],
     pub strings: StringPool,
+    /// Where the next call's random numbers begin, and where those of the last one ended.
+    pub drawn: Cell<(Option<Philox>, Option<Philox>)>,
 }
 
 struct Guarded {
@@ -132,7 +135,11 @@ impl Caller {
         let strings =
             Buffer::new(&MemoryBudget::new(u64::MAX), "test", STRING_BYTES).expect("memory for a test");
         let pool = |threads| ThreadPool::new(threads).expect("threads for a test");
-        Caller { pools: [pool(1), pool(3)], strings: StringPool::new(Texts::default(), strings) }
+        Caller {
+            pools: [pool(1), pool(3)],
+            strings: StringPool::new(Texts::default(), strings),
+            drawn: Cell::default(),
+        }
     }
 
     /// Calls `operator` in every way there is. The inner result is the operator's own.
@@ -339,6 +346,7 @@ impl Caller {
         let indices: Vec<usize> = (0..slots.len()).collect();
         let (input_slots, output_slots) = indices.split_at(inputs.len());
         let (strings_before, asked_before) = (self.strings.used_bytes(), self.strings.asked_bytes());
+        let generator = Generator::at(self.drawn.get().0);
         let mut run = Run {
             pool,
             slots: &slots,
@@ -349,6 +357,7 @@ impl Caller {
             scratch: Some(scratch.inner()),
             strings: &self.strings,
             rooms: None,
+            generator: Some(&generator),
         };
         run.begin();
         if way.is_reshaped {
@@ -364,6 +373,7 @@ impl Caller {
                 .map(Ok);
         }
         let result = operator.run(&mut run);
+        self.drawn.set((self.drawn.get().0, generator.place()));
         let new_strings_bytes = self.strings.used_bytes() - strings_before;
         let asked_bytes = (self.strings.asked_bytes() - asked_before) as usize;
         if new_strings_bytes > memory.string_bytes.saturating_add(asked_bytes) {

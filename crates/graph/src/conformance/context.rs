@@ -69,6 +69,8 @@ pub fn run_plan(plan: Plan, fed: &HashMap<String, Value>, caller: &Caller) -> Re
     let feeds: Vec<Feed<'_>> = feeds.collect();
     let mut runs = Vec::new();
     for _ in 0..2 {
+        // Random numbers begin anew.
+        context.reset().map_err(|e| e.to_string())?;
         context.run(&feeds).map_err(|e| e.to_string())?;
         let outputs = (0..context.plan().outputs.len()).map(|i| {
             let view = context.output(i).expect("an output is in memory");

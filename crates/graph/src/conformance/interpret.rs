@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use tightfit_core::{DType, Shape};
+use tightfit_kernels::Philox;
 
 use super::call::{Caller, Shapes, Value};
 use crate::dim::{Dim, Dims};
@@ -19,6 +20,9 @@ impl Value {
         }
     }
 }
+
+/// How far the random numbers of each node have come.
+type Drawn = HashMap<String, Philox>;
 
 impl Caller {
     /// A tensor of strings.
@@ -44,6 +48,15 @@ impl Caller {
     /// # Errors
     /// The node that broke a promise, and which; or its own error.
     pub fn interpret(&self, graph: &Graph, feeds: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
+        self.interpret_from(graph, feeds, &mut Drawn::new())
+    }
+
+    fn interpret_from(
+        &self,
+        graph: &Graph,
+        feeds: &HashMap<String, Value>,
+        drawn: &mut Drawn,
+    ) -> Result<Vec<Value>, String> {
         let mut values: HashMap<ValueRef, Value> = HashMap::new();
         for id in graph.order().map_err(|id| format!("a cycle at {id}"))? {
             let node = graph.node(id);
@@ -54,13 +67,14 @@ impl Caller {
                 NodeKind::Input { .. } => vec![feeds[&*node.name].clone()],
                 NodeKind::Region(region) => {
                     let inputs: Vec<Value> = node.inputs.iter().map(|v| values[v].clone()).collect();
-                    let outputs =
-                        self.region(region, &inputs).map_err(|why| format!("node '{}': {why}", node.name))?;
+                    let outputs = self
+                        .region(region, &inputs, drawn)
+                        .map_err(|why| format!("node '{}': {why}", node.name))?;
                     node.facts.iter().zip(&outputs).try_for_each(|(fact, value)| describes(fact, value))?;
                     outputs
                 }
                 NodeKind::Operator(_) => self
-                    .node(graph, id, &values)
+                    .node(graph, id, &values, drawn)
                     .map_err(|why| format!("node '{}' ({:?}): {why}", node.name, node.operator()))?,
             };
             for (output, value) in outputs.into_iter().enumerate() {
@@ -70,10 +84,10 @@ impl Caller {
         Ok(graph.outputs.iter().map(|port| values[&port.value].clone()).collect())
     }
 
-    fn region(&self, region: &Region, inputs: &[Value]) -> Result<Vec<Value>, String> {
-        let run = |body: &Graph, given: &[Value]| {
+    fn region(&self, region: &Region, inputs: &[Value], drawn: &mut Drawn) -> Result<Vec<Value>, String> {
+        let mut run = |body: &Graph, given: &[Value]| {
             let names = body.inputs.iter().map(|port| body.producer(port.value).name.to_string());
-            self.interpret(body, &names.zip(given.iter().cloned()).collect())
+            self.interpret_from(body, &names.zip(given.iter().cloned()).collect(), drawn)
         };
         match region.kind {
             RegionKind::Branch => {
@@ -102,12 +116,17 @@ impl Caller {
         graph: &Graph,
         id: NodeId,
         values: &HashMap<ValueRef, Value>,
+        drawn: &mut Drawn,
     ) -> Result<Vec<Value>, String> {
         let node = graph.node(id);
         let operator = node.operator().ok_or("is no operator")?;
         let inputs: Vec<Value> = node.inputs.iter().map(|v| values[v].clone()).collect();
         let shapes = self.shapes(graph, node, &inputs)?;
+        self.drawn.set((drawn.get(&*node.name).copied(), None));
         let outputs = self.check(operator, &inputs, &shapes)?.map_err(|error| error.to_string())?;
+        if let (_, Some(place)) = self.drawn.take() {
+            drawn.insert(node.name.to_string(), place);
+        }
         for (fact, output) in node.facts.iter().zip(&outputs) {
             describes(fact, output)?;
         }

@@ -215,6 +215,8 @@ fn node(op: &str, random: &mut Random) -> NodeDef {
             if random.chance(wrong_percent) { wrong_attribute(random) } else { attribute(name, random) };
         attrs.push(((*name).into(), value));
     }
+    // Without, random numbers are others in each call.
+    attrs.push(("seed".into(), AttrValue::Int(1 + random.below(9) as i64)));
     NodeDef { name: "test".into(), op: op.into(), attrs, ..NodeDef::default() }
 }
 

@@ -196,6 +196,7 @@ fn every_output_is_taken_once() {
         scratch: None,
         strings: &strings,
         rooms: None,
+        generator: None,
     };
     run.begin();
     let mut taken: Vec<&mut [f32]> = (0..OUTPUTS).map(|i| run.out::<f32>(i).unwrap()).collect();

@@ -125,7 +125,7 @@ impl Context {
     pub fn replan(&mut self, plan: Plan) -> Result<(), GraphError> {
         self.has_failed = true;
         self.has_outputs = false;
-        self.frame = Frame::default();
+        let mut generators = std::mem::take(&mut self.frame).into_generators();
         self.window = None;
         check(&plan, self.loaded.pool())?;
         let bytes = arena_bytes(&plan, self.loaded.pool().threads());
@@ -140,6 +140,7 @@ impl Context {
             self.strings = StringPool::new(Texts::default(), Buffer::new(&self.budget, "strings", own)?);
         }
         self.install()?;
+        self.frame.go_on_from(&mut generators);
         self.has_failed = false;
         Ok(())
     }
@@ -189,11 +190,12 @@ impl Context {
         Ok(())
     }
 
-    /// Makes every variable what it is before the first run.
+    /// Makes every variable what it is before the first run, and random numbers begin anew.
     ///
     /// # Errors
     /// [`GraphError::Node`] when a value cannot be read from its file.
     pub fn reset(&mut self) -> Result<(), GraphError> {
+        self.frame.restart_generators();
         for (kept, state) in self.states.iter_mut().zip(&self.loaded.plan().states) {
             kept.is_set = state.initial.is_some();
             let Some(initial) = &state.initial else { continue };

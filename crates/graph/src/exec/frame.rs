@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use tightfit_core::{DType, StopFlag};
 use tightfit_kernels::ThreadPool;
@@ -11,6 +12,7 @@ use super::stream::{StepStream, Window};
 use crate::error::GraphError;
 use crate::ir::RegionKind;
 use crate::operator::growing::{Growing, infer_shapes};
+use crate::operator::random::Generator;
 use crate::operator::rooms::{Growth, Rooms, nowhere};
 use crate::operator::strings::StringPool;
 use crate::operator::{OpError, Operator, Place, Run, Slot, WeightStream};
@@ -28,6 +30,17 @@ pub(super) struct Frame {
     grown: Vec<usize>,
     /// The frames of the bodies of each step that has some.
     bodies: Vec<Vec<Frame>>,
+    /// Where the steps that draw random numbers stand, in the order of the steps.
+    generators: Vec<StepGenerator>,
+}
+
+/// Where a step that draws random numbers stands.
+pub(crate) struct StepGenerator {
+    /// The step's position in its plan.
+    step: usize,
+    /// Its name, which it has in every plan of the model.
+    name: Arc<str>,
+    generator: Generator,
 }
 
 /// What a run works with besides tensors.
@@ -82,13 +95,50 @@ impl Frame {
             let arena = arena.wrapping_add(step.scratch.0);
             region.bodies.iter().map(|body| Frame::new(body, loaded, arena)).collect()
         });
+        let generators = plan.steps.iter().enumerate().filter_map(|(position, step)| {
+            step.draws().then(|| StepGenerator {
+                step: position,
+                name: step.name.clone(),
+                generator: Generator::default(),
+            })
+        });
         Ok(Frame {
             slots: slots.collect::<Result<_, _>>()?,
             fed: fed.collect(),
             grown: (0..plan.slots.len()).filter(|slot| plan.slots[*slot].home == Home::Grown).collect(),
             arena: NonNull::new(arena),
             bodies: bodies.collect::<Result<_, _>>()?,
+            generators: generators.collect(),
         })
+    }
+
+    /// Makes every sequence of random numbers begin anew.
+    pub fn restart_generators(&self) {
+        self.generators.iter().for_each(|of| of.generator.restart());
+        self.bodies.iter().flatten().for_each(Frame::restart_generators);
+    }
+
+    /// Takes the generators out, those of bodies too.
+    pub fn into_generators(mut self) -> Vec<StepGenerator> {
+        let mut generators = std::mem::take(&mut self.generators);
+        generators.extend(self.bodies.into_iter().flatten().flat_map(Frame::into_generators));
+        generators
+    }
+
+    /// Goes on where these generators of another plan of the model stand.
+    pub fn go_on_from(&mut self, before: &mut Vec<StepGenerator>) {
+        for own in &mut self.generators {
+            if let Some(place) = before.iter().position(|of| of.name == own.name) {
+                own.generator = before.swap_remove(place).generator;
+            }
+        }
+        self.bodies.iter_mut().flatten().for_each(|body| body.go_on_from(before));
+    }
+
+    /// The generator of a step that draws random numbers.
+    fn generator(&self, step: usize) -> Option<&Generator> {
+        let place = self.generators.binary_search_by_key(&step, |of| of.step).ok()?;
+        self.generators.get(place).map(|of| &of.generator)
     }
 
     /// Says where what is fed is: `start` gives the address of each input.
@@ -117,11 +167,11 @@ impl Frame {
         match &step.action {
             Action::Operator(operator) if step.grows => {
                 let last = |slot| plan.ends_of(position).any(|end| end == slot);
-                self.call_growing(plan, step, &**operator, &last, running)
+                self.call_growing(plan, position, &**operator, &last, running)
                     .map_err(|source| Halt::at(step, source))?;
             }
             Action::Operator(operator) => {
-                self.call(plan, step, &**operator, running).map_err(|source| Halt::at(step, source))?;
+                self.call(plan, position, &**operator, running).map_err(|source| Halt::at(step, source))?;
             }
             Action::Region(region) => self.run_region(plan, step, region, running)?,
         }
@@ -138,10 +188,11 @@ impl Frame {
     fn call(
         &self,
         plan: &Plan,
-        step: &Step,
+        position: usize,
         operator: &dyn Operator,
         running: &Running<'_>,
     ) -> Result<(), OpError> {
+        let step = &plan.steps[position];
         let stream = step.stream.as_ref().map(|plan| StepStream { window: running.window, plan });
         let (offset, bytes) = step.scratch;
         let arena = self.arena.ok_or(OpError::Internal("a plan has no arena"))?;
@@ -158,6 +209,7 @@ impl Frame {
             scratch: Some(scratch),
             strings: running.strings,
             rooms: None,
+            generator: operator.seeds().and_then(|_| self.generator(position)),
         };
         run.begin();
         if step.is_dynamic {
@@ -173,11 +225,12 @@ impl Frame {
     fn call_growing(
         &self,
         plan: &Plan,
-        step: &Step,
+        position: usize,
         operator: &dyn Operator,
         is_last: &dyn Fn(usize) -> bool,
         running: &Running<'_>,
     ) -> Result<(), OpError> {
+        let step = &plan.steps[position];
         for slot in &step.outputs {
             self.slots[*slot].let_go(running.rooms);
             self.slots[*slot].shape.set(plan.slots[*slot].info.shape);
@@ -192,6 +245,7 @@ impl Frame {
             scratch: None,
             strings: running.strings,
             rooms: Some(running.rooms),
+            generator: operator.seeds().and_then(|_| self.generator(position)),
         };
         let PlanOptions { threads, isa, .. } = plan.options;
         let growing = Growing { threads, isa, is_last, check: &|| self.check_shapes(plan, step) };

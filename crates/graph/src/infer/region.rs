@@ -103,6 +103,11 @@ fn returned(body: &Graph) -> impl Iterator<Item = &Fact> {
 }
 
 fn branch(graph: &Graph, id: NodeId, bodies: &mut [Graph], inputs: &[Fact]) -> Result<Vec<Fact>, GraphError> {
+    let selector = inputs.first().filter(|fact| fact.dims.elements().known().is_some_and(|n| n != 1));
+    if let Some(fact) = selector {
+        let why = format!("is of shape {}; a branch is chosen by one element", fact.dims);
+        return Err(node_error(graph, id, OpError::input(0, why)));
+    }
     let mut facts: Option<Vec<Fact>> = None;
     for body in bodies {
         infer_body(body, inputs.get(1..).unwrap_or_default())?;

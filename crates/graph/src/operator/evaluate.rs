@@ -7,6 +7,7 @@ use tightfit_kernels::{FlushDenormals, Isa, ThreadPool};
 
 use crate::fact::Fact;
 use crate::operator::growing::Growing;
+use crate::operator::random::Generator;
 use crate::operator::rooms::{Growth, Rooms};
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::{Call, Memory, OpError, Operator, Place, Run, Slot, TensorInfo};
@@ -83,6 +84,7 @@ pub fn evaluate(
     let indices: Vec<usize> = (0..slots.len()).collect();
     let (input_slots, output_slots) = indices.split_at(inputs.len());
     let strings = StringPool::new(Texts::default(), strings);
+    let generator = Generator::default();
     let mut run = Run {
         pool,
         slots: &slots,
@@ -93,6 +95,7 @@ pub fn evaluate(
         scratch: Some(rest),
         strings: &strings,
         rooms: grows.then_some(&rooms),
+        generator: Some(&generator),
     };
     run.begin();
     if grows {

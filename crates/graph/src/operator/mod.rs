@@ -11,6 +11,7 @@ mod evaluate;
 pub(crate) mod growing;
 mod ints;
 pub mod product;
+pub(crate) mod random;
 pub(crate) mod reshape;
 pub(crate) mod rooms;
 mod run;
@@ -121,6 +122,12 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
     /// True where running it may end the run or differ from run to run, as far as is known of its inputs.
     fn has_effect(&self, _inputs: &[&Fact]) -> bool {
         !self.is_pure()
+    }
+
+    /// The seeds of an operator that goes on in its sequence of random numbers from run to run: its steps are given a
+    /// [`Generator`](random::Generator) that the context keeps.
+    fn seeds(&self) -> Option<random::Seeds> {
+        None
     }
 
     /// The operator as one with an epilogue that passes can add to.

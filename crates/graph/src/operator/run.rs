@@ -3,11 +3,12 @@
 use std::cell::Cell;
 
 use tightfit_core::{DType, Element, Reservation, Shape, StringRef, TensorView, TensorViewMut};
-use tightfit_kernels::{Src, ThreadPool};
+use tightfit_kernels::{Philox, Src, ThreadPool};
 
 use super::call::Place;
 use super::error::OpError;
 use super::ints::Ints;
+use super::random::{Generator, Seeds};
 use super::rooms::{Growth, Rooms, Taken};
 use super::strings::StringPool;
 
@@ -73,6 +74,7 @@ pub struct Run<'a> {
     pub(crate) strings: &'a StringPool,
     /// The memory of values that grow; `None` where there are none.
     pub(crate) rooms: Option<&'a Rooms>,
+    pub(crate) generator: Option<&'a Generator>,
 }
 
 impl<'a> Run<'a> {
@@ -276,6 +278,16 @@ impl<'a> Run<'a> {
         let rooms =
             self.rooms.ok_or(OpError::Internal("a step that does not grow takes memory as it runs"))?;
         Ok(rooms.budget().try_reserve(purpose, bytes)?)
+    }
+
+    /// The generator of an operator that draws anew in each run, for numbers that take at most so many steps. It must
+    /// have [`Operator::seeds`](super::Operator::seeds).
+    ///
+    /// # Errors
+    /// [`OpError::Internal`] when it has none.
+    pub fn random(&self, seeds: Seeds, steps: u64) -> Result<Philox, OpError> {
+        let generator = self.generator.ok_or(OpError::Internal("a step that draws has no generator"))?;
+        Ok(generator.reserve(seeds, steps))
     }
 
     /// The text of one element of a string tensor.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tightfit_core::{array_bytes, block_bytes, list_bytes};
 
 use super::{ArenaItem, Home, Item, Plan, SlotPlan, StatePlan, Step, WeightPlan};
+use crate::exec::StepGenerator;
 use crate::ir::{Graph, NodeId, NodeKind, ValueRef};
 use crate::operator::{Slot, TensorInfo, WeightUse};
 
@@ -23,6 +24,8 @@ pub(super) struct Sizes {
     pub nodes: usize,
     pub operators: usize,
     pub constants: usize,
+    /// Operators that draw random numbers.
+    pub generators: usize,
     /// Outputs of all nodes.
     pub slots: usize,
     /// Bytes of the lists of inputs and outputs of all steps.
@@ -46,6 +49,7 @@ impl Sizes {
             match node.kind {
                 NodeKind::Operator(_) | NodeKind::Region(_) => {
                     sizes.operators += 1;
+                    sizes.generators += usize::from(node.operator().is_some_and(|o| o.seeds().is_some()));
                     sizes.list_bytes += array_bytes::<usize>(inputs) + array_bytes::<usize>(outputs);
                     sizes.list_bytes += array_bytes::<ValueRef>(inputs);
                 }
@@ -75,6 +79,7 @@ impl Sizes {
             + array_bytes::<Step>(self.operators)
             + array_bytes::<SlotPlan>(self.slots)
             + array_bytes::<WeightPlan>(self.constants)
+            + 2 * array_bytes::<StepGenerator>(self.generators)
             + array_bytes::<ArenaItem>(items)
             + array_bytes::<usize>(items)
             + self.grown as u64 * GROWN_BYTES
@@ -97,7 +102,8 @@ impl Sizes {
 }
 
 impl Plan {
-    /// Bytes of the heap that the plan takes, and a context's own lists of its slots and constants.
+    /// Bytes of the heap that the plan takes, and a context's own lists of its slots, constants and generators, the
+    /// last twice while it changes to another plan.
     pub(super) fn heap_bytes(&self) -> u64 {
         let step_bytes =
             |step: &Step| list_bytes(&step.inputs) + list_bytes(&step.outputs) + list_bytes(&step.reads);
@@ -115,6 +121,7 @@ impl Plan {
             + list_bytes(&self.packing.offsets)
             + array_bytes::<Slot>(self.slots.len())
             + self.slots.iter().filter(|slot| slot.home == Home::Grown).count() as u64 * GROWN_BYTES
+            + 2 * array_bytes::<StepGenerator>(self.steps.iter().filter(|step| step.draws()).count())
             + self.weights.len() as u64 * LOADED_WEIGHT_BYTES
     }
 

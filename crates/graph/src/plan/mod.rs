@@ -176,6 +176,11 @@ impl Step {
         }
     }
 
+    /// True for a step that goes on in a sequence of random numbers from run to run.
+    pub(crate) fn draws(&self) -> bool {
+        self.operator().is_some_and(|operator| operator.seeds().is_some())
+    }
+
     /// True for the copy of a fetched value into memory of its own.
     pub(crate) fn is_copy(&self) -> bool {
         self.operator().is_some_and(|operator| operator.downcast::<fetch::FetchedCopy>().is_some())

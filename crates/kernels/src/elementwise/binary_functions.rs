@@ -18,6 +18,7 @@ use crate::base::cpu::Isa;
 use crate::base::width::{Loop, vectorised};
 use crate::elementwise::float::Float;
 use crate::elementwise::functions::FunctionRow;
+use crate::elementwise::special::gamma;
 
 /// Gives the rows of functions to one type to a macro.
 macro_rules! functions {
@@ -102,6 +103,21 @@ macro_rules! functions {
         /// The angle of (b, a) from (1, 0).
         Atan2 ["Atan2"]
             float plain (angle(x, y)), half plain (x.atan2(y));
+        /// The lower incomplete gamma function of a at b, from 0 to 1.
+        Igamma ["Igamma"]
+            float plain (c(gamma::igamma(x as f64, y as f64)));
+        /// The upper incomplete gamma function of a at b, from 1 to 0.
+        Igammac ["Igammac"]
+            float plain (c(gamma::igammac(x as f64, y as f64)));
+        /// The sum of 1 / (b + n)^a over n from 0 on.
+        Zeta ["Zeta"]
+            float plain (c(gamma::zeta(x as f64, y as f64)));
+        /// The derivative of digamma of order a at b.
+        Polygamma ["Polygamma"]
+            float plain (c(gamma::polygamma(x as f64, y as f64)));
+        /// The number next to a on the way to b.
+        NextAfter ["NextAfter"]
+            float plain (x.next_after(y));
         /// Both: of bools, or of integers bit by bit.
         And ["LogicalAnd", "BitwiseAnd"]
             bits wide (x & y);

@@ -51,6 +51,8 @@ pub(crate) trait Float:
     /// A denormal, by its bits.
     fn is_subnormal(self) -> bool;
     fn atan2(self, x: Self) -> Self;
+    /// The number next to this one on the way to `to`.
+    fn next_after(self, to: Self) -> Self;
     fn copysign(self, sign: Self) -> Self;
 
     #[inline(always)]
@@ -103,6 +105,19 @@ macro_rules! float {
             #[inline(always)]
             fn copysign(self, sign: Self) -> Self {
                 $F::copysign(self, sign)
+            }
+            fn next_after(self, to: Self) -> Self {
+                if $F::is_nan(self) || $F::is_nan(to) {
+                    $F::NAN
+                } else if self == to {
+                    to
+                } else if self == 0.0 {
+                    $F::from_bits(1).copysign(to)
+                } else if (self < to) == (self > 0.0) {
+                    $F::from_bits(self.to_bits() + 1)
+                } else {
+                    $F::from_bits(self.to_bits() - 1)
+                }
             }
             #[inline(always)]
             fn flushed(self) -> Self {

@@ -12,6 +12,7 @@ use crate::base::math;
 use crate::base::simd::{Kernel, Simd};
 use crate::base::width::{Loop, vectorised};
 use crate::elementwise::float::{Float, digamma, lgamma};
+use crate::elementwise::special::{bessel, gamma, integrals};
 
 /// A function of one element.
 trait Map<F>: Copy {
@@ -368,6 +369,44 @@ table! { x c s;
         Lgamma ["Lgamma"] plain if x == c(0.0) { -x.abs().log() } else { c(lgamma(x.to_f64())) };
         /// The derivative of ln gamma.
         Digamma ["Digamma"] plain c(digamma(x.to_f64()));
+        /// The inverse of the standard normal distribution.
+        Ndtri ["Ndtri"] plain c(gamma::ndtri(x.to_f64()));
+        /// The inverse of the error function.
+        Erfinv ["Erfinv"] plain c(gamma::erfinv(x.to_f64()));
+        /// The modified Bessel function of the first kind and order 0.
+        BesselI0 ["BesselI0"] plain c(bessel::i0(x.to_f64()));
+        /// The same times e^-|x|.
+        BesselI0e ["BesselI0e"] plain c(bessel::i0e(x.to_f64()));
+        /// The modified Bessel function of the first kind and order 1.
+        BesselI1 ["BesselI1"] plain c(bessel::i1(x.to_f64()));
+        /// The same times e^-|x|.
+        BesselI1e ["BesselI1e"] plain c(bessel::i1e(x.to_f64()));
+        /// The modified Bessel function of the second kind and order 0.
+        BesselK0 ["BesselK0"] plain c(bessel::k0(x.to_f64()));
+        /// The same times e^x.
+        BesselK0e ["BesselK0e"] plain c(bessel::k0e(x.to_f64()));
+        /// The modified Bessel function of the second kind and order 1.
+        BesselK1 ["BesselK1"] plain c(bessel::k1(x.to_f64()));
+        /// The same times e^x.
+        BesselK1e ["BesselK1e"] plain c(bessel::k1e(x.to_f64()));
+        /// The Bessel function of the first kind and order 0.
+        BesselJ0 ["BesselJ0"] plain c(bessel::j0(x.to_f64()));
+        /// The Bessel function of the first kind and order 1.
+        BesselJ1 ["BesselJ1"] plain c(bessel::j1(x.to_f64()));
+        /// The Bessel function of the second kind and order 0.
+        BesselY0 ["BesselY0"] plain c(bessel::y0(x.to_f64()));
+        /// The Bessel function of the second kind and order 1.
+        BesselY1 ["BesselY1"] plain c(bessel::y1(x.to_f64()));
+        /// e^-x^2 times the integral of e^t^2 from 0 to x.
+        Dawsn ["Dawsn"] plain c(integrals::dawsn(x.to_f64()));
+        /// The integral of e^t / t up to x.
+        Expint ["Expint"] plain c(integrals::expint(x.to_f64()));
+        /// The integral of cos(pi t^2 / 2) from 0 to x.
+        FresnelCos ["FresnelCos"] plain c(integrals::fresnel_cos(x.to_f64()));
+        /// The integral of sin(pi t^2 / 2) from 0 to x.
+        FresnelSin ["FresnelSin"] plain c(integrals::fresnel_sin(x.to_f64()));
+        /// The integral of ln t / (1 - t) from 1 to x.
+        Spence ["Spence"] plain c(integrals::spence(x.to_f64()));
         /// The largest integer not above x.
         Floor ["Floor"] wide x.floor();
         /// The smallest integer not below x.

@@ -6,6 +6,7 @@ mod cross_entropy;
 mod norm;
 mod nth;
 mod reduce;
+mod rows;
 mod search;
 mod softmax;
 
@@ -18,5 +19,6 @@ pub use norm::{
 };
 pub use nth::{histogram, nth_element};
 pub use reduce::{ArgOp, ReduceOp, ScanOp, arg_reduce, reduce, scan};
+pub use rows::{cumulative_logsumexp, isotonic_regression, search_sorted};
 pub use search::{count_nonzero, invert_permutation, reverse_sequence, top_k, unique, where_indices};
 pub use softmax::{log_softmax, softmax};

@@ -1,4 +1,5 @@
 //! Elements found in a tensor, of which how many depends on the data: Where, Unique, UniqueWithCounts, ListDiff.
+//! UniqueV2 and UniqueWithCountsV2 tell slices along an axis apart.
 //!
 //! Where takes numbers or bools and gives, int64 `[count, rank]`, the coordinates of those that are not 0. Unique takes
 //! a vector and gives its distinct elements in order of appearance, the place of each element's like among them, and
@@ -20,11 +21,19 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "Where", import: |_| Ok(Box::new(Where)) },
     Registration {
         name: "Unique",
-        import: |a| Ok(Box::new(Unique { index: index_type(a)?, has_counts: false })),
+        import: |a| Ok(Box::new(Unique { index: index_type(a)?, has_counts: false, has_axis: false })),
     },
     Registration {
         name: "UniqueWithCounts",
-        import: |a| Ok(Box::new(Unique { index: index_type(a)?, has_counts: true })),
+        import: |a| Ok(Box::new(Unique { index: index_type(a)?, has_counts: true, has_axis: false })),
+    },
+    Registration {
+        name: "UniqueV2",
+        import: |a| Ok(Box::new(Unique { index: index_type(a)?, has_counts: false, has_axis: true })),
+    },
+    Registration {
+        name: "UniqueWithCountsV2",
+        import: |a| Ok(Box::new(Unique { index: index_type(a)?, has_counts: true, has_axis: true })),
     },
     Registration { name: "ListDiff", import: |a| Ok(Box::new(ListDiff { index: index_type(a)? })) },
 ];
@@ -125,23 +134,31 @@ fn key<'a>(run: &Run<'a>, tensor: TensorView<'a>, i: usize) -> Option<Key<'a>> {
     (magnitude <= exponent).then_some(Key::Bits(if is_zero { 0 } else { bits }))
 }
 
+/// Numbers 0 to `count` in scratch.
+fn scratch_order(scratch: &mut [u8], count: usize) -> Result<&mut [u32], OpError> {
+    let order: &mut [u32] = scratch
+        .get_mut(..count * 4)
+        .and_then(|bytes| bytemuck::try_cast_slice_mut(bytes).ok())
+        .ok_or(OpError::Internal("scratch is too small or not aligned"))?;
+    order.iter_mut().zip(0..).for_each(|(to, i)| *to = i);
+    Ok(order)
+}
+
 /// Numbers 0 to `count` in scratch, sorted by their keys and among equals by themselves.
 fn sorted<'s, 'k>(
     scratch: &'s mut [u8],
     count: usize,
     key: impl Fn(usize) -> Option<Key<'k>>,
 ) -> Result<&'s mut [u32], OpError> {
-    let order: &mut [u32] = scratch
-        .get_mut(..count * 4)
-        .and_then(|bytes| bytemuck::try_cast_slice_mut(bytes).ok())
-        .ok_or(OpError::Internal("scratch is too small or not aligned"))?;
-    order.iter_mut().zip(0..).for_each(|(to, i)| *to = i);
+    let order = scratch_order(scratch, count)?;
     order.sort_unstable_by_key(|i| (key(*i as usize), *i));
     Ok(order)
 }
 
 fn scratch_bytes(call: &Call<'_>, input: usize) -> usize {
-    call.inputs.get(input).map_or(0, |input| input.shape.elements() * 4)
+    // Of an axis there are as many slices as it is long, even of no elements.
+    let most = |shape: &Shape| shape.iter().copied().max().unwrap_or(1).max(shape.elements());
+    call.inputs.get(input).map_or(0, |input| most(&input.shape) * 4)
 }
 
 /// The type and length of a vector whose elements can be told apart.
@@ -185,24 +202,111 @@ impl<'a> Places<'a> {
     }
 }
 
-/// Distinct elements.
+/// Distinct elements, or slices along an axis.
 #[derive(Debug)]
 struct Unique {
     index: DType,
     has_counts: bool,
+    /// The second input is the axis, or nothing.
+    has_axis: bool,
+}
+
+/// A tensor as slices along an axis: how many elements stand before and behind it in each.
+struct Slices {
+    outer: usize,
+    len: usize,
+    inner: usize,
+}
+
+impl Slices {
+    fn new(shape: &Shape, axis: usize) -> Slices {
+        Slices {
+            outer: shape[..axis].iter().product(),
+            len: shape[axis],
+            inner: shape[axis + 1..].iter().product(),
+        }
+    }
+
+    /// The places of the elements of a slice.
+    fn places(&self, slice: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.outer * self.inner)
+            .map(move |k| (k / self.inner * self.len + slice) * self.inner + k % self.inner)
+    }
+
+    /// The order of two slices by their elements.
+    fn order(&self, run: &Run<'_>, tensor: TensorView<'_>, a: usize, b: usize) -> std::cmp::Ordering {
+        let keys = |slice| self.places(slice).map(|at| key(run, tensor, at));
+        keys(a).cmp(keys(b))
+    }
+
+    /// True where all elements of two slices are alike.
+    fn are_alike(&self, run: &Run<'_>, tensor: TensorView<'_>, a: usize, b: usize) -> bool {
+        self.places(a).zip(self.places(b)).all(|(a, b)| {
+            let a = key(run, tensor, a);
+            a.is_some() && a == key(run, tensor, b)
+        })
+    }
+}
+
+impl Unique {
+    /// The axis, where it is known: that which an input names, or a vector's only one.
+    fn axis(&self, inputs: &[&Fact]) -> Result<Option<usize>, OpError> {
+        let input = shared::input(inputs, 0)?;
+        if !self.has_axis {
+            vector(0, input)?;
+            return Ok(Some(0));
+        }
+        let axis = shared::input(inputs, 1)?;
+        shared::need_type(1, axis, &[DType::I32, DType::I64])?;
+        let count = shared::dims_of_rank(1, axis, 1)?.and_then(|dims| dims[0].known());
+        if count.is_some_and(|n| n > 1) {
+            return Err(OpError::input(1, "names more than one axis"));
+        }
+        if count == Some(0) {
+            vector(0, input)?;
+            return Ok(Some(0));
+        }
+        match (axis.int(), input.dims.rank()) {
+            (Some(axis), Some(rank)) => shared::axis(axis, rank)
+                .map(Some)
+                .ok_or_else(|| OpError::input(1, format!("is {axis}, no axis of a tensor of rank {rank}"))),
+            (None, Some(1)) => Ok(Some(0)),
+            _ => Ok(None),
+        }
+    }
 }
 
 impl Operator for Unique {
     fn name(&self) -> &'static str {
-        if self.has_counts { "UniqueWithCounts" } else { "Unique" }
+        match (self.has_counts, self.has_axis) {
+            (false, false) => "Unique",
+            (true, false) => "UniqueWithCounts",
+            (false, true) => "UniqueV2",
+            (true, true) => "UniqueWithCountsV2",
+        }
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let input = shared::input(inputs, 0)?;
-        let dims = Dims::new([vector(0, input)?]);
-        let mut facts = vec![Fact::at_most(input.dtype, dims.clone()), Fact::new(self.index, dims.clone())];
+        let (input, axis) = (shared::input(inputs, 0)?, self.axis(inputs)?);
+        if input.dtype.is_complex() {
+            return Err(OpError::input(0, format!("is of type {}, which is not supported", input.dtype)));
+        }
+        let len = axis.and_then(|axis| input.dims.get()?.get(axis).copied()).unwrap_or(Dim::Unknown);
+        if len.size().is_some_and(|n| u32::try_from(n).is_err()) {
+            return Err(OpError::input(0, "has more than 2^32 elements along the axis"));
+        }
+        let places = Dims::new([len]);
+        let found = match axis {
+            Some(axis) if input.dims.rank().is_some() => {
+                Fact::at_most_along(input.dtype, input.dims.clone(), axis)
+            }
+            // A vector's are one.
+            _ if !self.has_axis => Fact::at_most(input.dtype, places.clone()),
+            _ => Fact::at_most_where(input.dtype, input.dims.clone(), |_| true),
+        };
+        let mut facts = vec![found, Fact::new(self.index, places.clone())];
         if self.has_counts {
-            facts.push(Fact::at_most(self.index, dims));
+            facts.push(Fact::at_most(self.index, places));
         }
         Ok(facts)
     }
@@ -212,39 +316,49 @@ impl Operator for Unique {
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        // The run finds how many there are; each element has a place.
-        run.set_output_shape(1, run.shape(0)).ok()
+        // The run finds how many there are; each slice has a place.
+        let shape = run.shape(0);
+        let axis = self.axis_now(run).ok()?;
+        run.set_output_shape(1, Shape::new(&[*shape.get(axis)?]).ok()?).ok()
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let input = run.input(0)?;
-        let len = input.shape().elements();
-        let size = input.dtype().bytes();
+        let (input, axis) = (run.input(0)?, self.axis_now(run)?);
+        let shape = *input.shape();
+        let slices = Slices::new(&shape, axis);
+        let len = slices.len;
         let scratch = run.scratch()?;
-        let order = sorted(scratch, len, |i| key(run, input, i))?;
+        let order = scratch_order(scratch, len)?;
+        order.sort_unstable_by(|a, b| {
+            slices.order(run, input, *a as usize, *b as usize).then_with(|| a.cmp(b))
+        });
         let mut places = Places::new(run, 1)?;
-        // First the place of each element's first like: sorted, likes stand together, the first one first.
+        // First the place of each slice's first like: sorted, likes stand together, the first one first.
         let mut first = 0;
         for n in 0..len {
             let at = order[n] as usize;
-            let is_like = n > 0 && {
-                let (a, b) = (key(run, input, at), key(run, input, order[n - 1] as usize));
-                a.is_some() && a == b
-            };
+            let is_like = n > 0 && slices.are_alike(run, input, at, order[n - 1] as usize);
             first = if is_like { first } else { at };
             places.set(at, first);
         }
         let count = (0..len).filter(|n| places.get(*n) == *n).count();
-        run.set_output_shape(0, Shape::new(&[count])?)?;
+        let mut dims = [0; MAX_RANK];
+        dims[..shape.rank()].copy_from_slice(&shape);
+        dims[axis] = count;
+        run.set_output_shape(0, Shape::new(&dims[..shape.rank()])?)?;
         let found = run.out_bytes(0)?;
         // Then, in order of appearance, the number of that: those before have theirs already.
-        let mut count = 0;
+        let bytes = slices.inner * input.dtype().bytes();
+        let mut seen = 0;
         for n in 0..len {
             let first = places.get(n);
             if first == n {
-                found[count * size..][..size].copy_from_slice(&input.bytes()[n * size..][..size]);
-                places.set(n, count);
-                count += 1;
+                for outer in 0..slices.outer {
+                    let from = &input.bytes()[(outer * len + n) * bytes..][..bytes];
+                    found[(outer * count + seen) * bytes..][..bytes].copy_from_slice(from);
+                }
+                places.set(n, seen);
+                seen += 1;
             } else {
                 places.set(n, places.get(first));
             }
@@ -259,6 +373,20 @@ impl Operator for Unique {
             }
         }
         Ok(())
+    }
+}
+
+impl Unique {
+    /// The axis of this run.
+    fn axis_now(&self, run: &Run<'_>) -> Result<usize, OpError> {
+        let rank = run.shape(0).rank();
+        let asked = if self.has_axis { run.ints::<1>(1)?.first().copied() } else { None };
+        match asked {
+            Some(axis) => shared::axis(axis, rank)
+                .ok_or_else(|| OpError::input(1, format!("is {axis}, no axis of a tensor of rank {rank}"))),
+            None if rank == 1 => Ok(0),
+            None => Err(OpError::input(0, "is no vector, and there is no axis")),
+        }
     }
 }
 
@@ -344,6 +472,15 @@ mod tests {
             &[tensor::<i8>(&[0], &[]), tensor::<i64>(&[0], &[])],
         );
         refuses("Unique", &[], &[tensor(&[1, 1], &[1i32])], "rank 1");
+        let rows = tensor(&[3, 2], &[1i32, 2, 3, 4, 1, 2]);
+        let outputs =
+            [tensor(&[2, 2], &[1i32, 2, 3, 4]), tensor(&[3], &[0i32, 1, 0]), tensor(&[2], &[2i32, 1])];
+        check("UniqueWithCountsV2", &[], &[rows.clone(), tensor(&[1], &[0i64])], &outputs);
+        let columns = tensor(&[2, 3], &[1i8, 2, 1, 1, 2, 1]);
+        let outputs = [tensor(&[2, 2], &[1i8, 2, 1, 2]), tensor(&[3], &[0i64, 1, 0])];
+        check("UniqueV2", &wide, &[columns, tensor(&[1], &[-1i32])], &outputs);
+        refuses("UniqueV2", &[], &[rows.clone(), tensor(&[0], &[0i32; 0])], "rank 1");
+        refuses("UniqueV2", &[], &[rows, tensor(&[1], &[2i32])], "no axis");
     }
 
     #[test]

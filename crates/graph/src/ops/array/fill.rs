@@ -31,7 +31,7 @@ fn import_empty(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpErro
 }
 
 /// The shape that an input asks for.
-fn asked_shape(index: usize, fact: &Fact) -> Result<Dims, OpError> {
+pub(crate) fn asked_shape(index: usize, fact: &Fact) -> Result<Dims, OpError> {
     need_index_type(index, fact)?;
     let rank = scalar_or_vector_len(index, fact)?;
     match fact.dims_value() {

@@ -1,4 +1,5 @@
-//! Identity and what is the same when a model only runs: StopGradient, PreventGradient, Snapshot, DeepCopy, a
+//! Identity and what is the same when a model only runs: StopGradient, PreventGradient, Snapshot, DeepCopy,
+//! GuaranteeConst, a
 //! PlaceholderWithDefault that is not fed, IdentityN of several tensors at once, NoOp of none. EnsureShape is Identity
 //! of a tensor that must have a shape.
 //!
@@ -19,6 +20,7 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "StopGradient", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "PreventGradient", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "Snapshot", import: |_| Ok(Box::new(Identity)) },
+    Registration { name: "GuaranteeConst", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "DeepCopy", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "PlaceholderWithDefault", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "NoOp", import: |_| Ok(Box::new(Identity)) },

@@ -39,8 +39,9 @@ const AXIS: usize = 1;
 /// The most axes of TensorFlow's kernels.
 const MAX_AXES: usize = 7;
 
+/// As TensorFlow's kernels read it: of an int64 the lower half.
 fn axis_of(axis: i64, rank: usize) -> Result<usize, OpError> {
-    shared::axis(axis, rank)
+    shared::axis(axis as i32 as i64, rank)
         .ok_or_else(|| OpError::input(AXIS, format!("is {axis}, no axis of a tensor of rank {rank}")))
 }
 
@@ -75,9 +76,19 @@ impl Operator for ArgReduce {
         Ok(vec![Fact::new(self.dtype, Dims::new(kept))])
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        let axis = inputs.get(AXIS).and_then(|axis| axis.int());
+        match (axis, inputs.first().and_then(|input| input.dims.rank())) {
+            (Some(axis), Some(rank)) if i32::try_from(axis).is_err() => {
+                Err(OpError::input(AXIS, format!("is {axis}, no axis of a tensor of rank {rank}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         let shape = run.shape(0);
-        let axis = reshape::axis(run, AXIS, shape.rank())?;
+        let axis = axis_of(reshape::int(run, AXIS)?, shape.rank()).ok()?;
         reshape::set(run, 0, shape.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, d)| *d))
     }
 

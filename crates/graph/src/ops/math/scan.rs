@@ -1,10 +1,11 @@
-//! Running sums and products along an axis: Cumsum and Cumprod.
+//! Running sums and products along an axis: Cumsum, Cumprod, and CumulativeLogsumexp, which is the logarithm of the sum of
+//! exponentials.
 //!
-//! Inputs: the tensor, and the axis (int32 or int64). Shape and type: the input's, a number. With `exclusive` each
-//! element is that of the elements before it; with `reverse` the last comes first.
+//! Inputs: the tensor, and the axis (int32 or int64). Shape and type: the input's, a number, for CumulativeLogsumexp a
+//! float. With `exclusive` each element is that of the elements before it; with `reverse` the last comes first.
 
 use tightfit_core::DType;
-use tightfit_kernels::{ScanOp, scan};
+use tightfit_kernels::{ScanOp, cumulative_logsumexp, scan};
 
 use crate::fact::Fact;
 use crate::operator::Registration;
@@ -14,11 +15,12 @@ use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
 
 pub(crate) const OPS: &[Registration] = &[
-    Registration { name: "Cumsum", import: |attributes| import(attributes, ScanOp::Sum) },
-    Registration { name: "Cumprod", import: |attributes| import(attributes, ScanOp::Prod) },
+    Registration { name: "Cumsum", import: |attributes| import(attributes, Some(ScanOp::Sum)) },
+    Registration { name: "Cumprod", import: |attributes| import(attributes, Some(ScanOp::Prod)) },
+    Registration { name: "CumulativeLogsumexp", import: |attributes| import(attributes, None) },
 ];
 
-fn import(attributes: &Attributes<'_>, op: ScanOp) -> Result<Box<dyn Operator>, OpError> {
+fn import(attributes: &Attributes<'_>, op: Option<ScanOp>) -> Result<Box<dyn Operator>, OpError> {
     let (exclusive, reverse) =
         (attributes.bool_or("exclusive", false)?, attributes.bool_or("reverse", false)?);
     Ok(Box::new(Scan { op, exclusive, reverse }))
@@ -27,7 +29,8 @@ fn import(attributes: &Attributes<'_>, op: ScanOp) -> Result<Box<dyn Operator>, 
 /// The operator.
 #[derive(Debug)]
 struct Scan {
-    op: ScanOp,
+    /// `None` for the logarithm of sums of exponentials.
+    op: Option<ScanOp>,
     exclusive: bool,
     reverse: bool,
 }
@@ -40,13 +43,17 @@ fn axis_of(axis: i64, rank: usize) -> Result<usize, OpError> {
 impl Operator for Scan {
     fn name(&self) -> &'static str {
         match self.op {
-            ScanOp::Sum => "Cumsum",
-            ScanOp::Prod => "Cumprod",
+            Some(ScanOp::Sum) => "Cumsum",
+            Some(ScanOp::Prod) => "Cumprod",
+            None => "CumulativeLogsumexp",
         }
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, axis) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
+        if self.op.is_none() {
+            shared::need_float(0, input)?;
+        }
         if !(input.dtype.is_float() || input.dtype.is_integer() || input.dtype.is_complex()) {
             return Err(OpError::input(0, format!("is of type {}; numbers are needed", input.dtype)));
         }
@@ -65,7 +72,12 @@ impl Operator for Scan {
         let input = run.input(0)?;
         let axis = crate::ops::shared::extent::int_input(run, 1)?;
         let axis = axis_of(axis, input.shape().rank())?;
-        Ok(scan(run.pool, self.op, axis, (self.exclusive, self.reverse), input, &mut run.output(0)?)?)
+        let (pool, direction) = (run.pool, (self.exclusive, self.reverse));
+        match self.op {
+            Some(op) => scan(pool, op, axis, direction, input, &mut run.output(0)?)?,
+            None => cumulative_logsumexp(pool, axis, direction, input, &mut run.output(0)?)?,
+        }
+        Ok(())
     }
 }
 
