@@ -72,3 +72,50 @@ def growth_strings(g):
     many = tf.gather(texts, tf.range(n) % 4)
     both = many + tf.reverse(many, [0])
     g.out(many=many, both=both, short=tf.boolean_mask(many, tf.range(n) % 3 > 0))
+
+
+@case()
+def growth_lists(g):
+    """Lists that get longer from turn to turn, are written behind their end, and have elements of a size from the data."""
+    n = count(g) // 4
+    raw = tf.raw_ops
+    pair = tf.constant([2])
+    pushed = raw.EmptyTensorList(element_shape=pair, max_num_elements=-1, element_dtype=tf.float32)
+    push = lambda i, a: (i + 1, raw.TensorListPushBack(input_handle=a, tensor=tf.cast(tf.stack([i, i * i]), tf.float32)))
+    _, pushed = tf.while_loop(lambda i, a: i < n, push, [tf.constant(0), pushed])
+    popped, last = raw.TensorListPopBack(input_handle=pushed, element_shape=pair, element_dtype=tf.float32)
+    stack = lambda a: raw.TensorListStack(input_handle=a, element_shape=pair, element_dtype=tf.float32)
+    g.out(pushed=stack(pushed), popped=stack(popped), last=last, length=raw.TensorListLength(input_handle=popped))
+
+    grown = tf.TensorArray(tf.float32, size=0, dynamic_size=True)
+    write = lambda i, a: (i + 1, a.write(2 * i, tf.cast([i, -i], tf.float32)))
+    _, grown = tf.while_loop(lambda i, a: i < n, write, [tf.constant(0), grown])
+    g.out(grown=grown.stack(), size=grown.size())
+
+    rows = tf.cast(tf.range(n), tf.float32)
+    fixed = tf.TensorArray(tf.float32, size=4)
+    write = lambda i, a: (i + 1, a.write(i, rows * tf.cast(i, tf.float32)))
+    _, fixed = tf.while_loop(lambda i, a: i < 4, write, [tf.constant(0), fixed])
+    g.out(rows=fixed.stack(), some=fixed.gather([2, 0]), joined=fixed.concat(), third=fixed.read(3))
+    sums = tf.scan(lambda a, x: a + x, rows)
+    g.out(mapped=tf.map_fn(lambda x: x * 2 + tf.range(3), tf.range(n)), sums=sums)
+
+
+@case()
+def growth_bodies(g):
+    """Values that grow from turn to turn, go into bodies and come back, and change places."""
+    n = count(g) // 4
+    grow = lambda i, a: (i + 1, tf.concat([a, tf.fill([i], tf.cast(i, tf.float32))], 0))
+    open_vector = [tf.TensorShape([]), tf.TensorShape([None])]
+    _, grown = tf.while_loop(lambda i, a: i < n, grow, [tf.constant(0), tf.zeros([0])], shape_invariants=open_vector)
+    long, short = tf.range(n), tf.range(n // 2)
+    swap = lambda i, a, b: (i + 1, b, a)
+    shapes = open_vector + [tf.TensorShape([None])]
+    _, a, b = tf.while_loop(lambda i, a, b: i < 3, swap, [tf.constant(0), long, short], shape_invariants=shapes)
+    g.out(grown=grown, a=a, b=b)
+    either = tf.cond(n > 3, lambda: long * 2, lambda: tf.zeros([2], tf.int32))
+    same = tf.cond(n > 300, lambda: short, lambda: long)
+    g.out(either=either, same=same, both=same + long)
+    halve = lambda x: (tf.gather(x, tf.reshape(tf.where(tf.equal(x % 2, 0)), [-1])) // 2,)
+    (halved,) = tf.while_loop(lambda x: tf.size(x) > 1, halve, [long], shape_invariants=[tf.TensorShape([None])])
+    g.out(halved=halved)

@@ -80,6 +80,12 @@ fn dims(dims: &[i64]) -> Vec<u8> {
     dims.iter().flat_map(|d| field(2, &int(1, *d))).collect()
 }
 
+/// An int32 tensor: the fields of an AttrValue.
+pub fn int32s(shape: &[i64], values: &[i32]) -> Vec<u8> {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    field(8, &[int(1, 3), field(2, &dims(shape)), field(4, &bytes)].concat())
+}
+
 /// A graph as its file has it.
 #[derive(Default)]
 pub struct Graph(pub Vec<u8>);

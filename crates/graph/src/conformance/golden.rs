@@ -282,6 +282,9 @@ fn what_is_made_of_fed_numbers_grows() {
             let graph = case.bind(&case.import().unwrap(), with_values).unwrap();
             Plan::new(&graph, &PlanOptions::new(1, WeightMode::Resident)).unwrap().has_growth()
         };
-        assert!(grows(false) && !grows(true), "{:?}", case.folder);
+        assert!(grows(false), "{:?}", case.folder);
+        // Loops aside, sizes are known where the numbers are.
+        let has_loop = ["growth_lists", "growth_bodies"].iter().any(|name| case.folder.ends_with(name));
+        assert_eq!(grows(true), has_loop, "{:?}", case.folder);
     }
 }

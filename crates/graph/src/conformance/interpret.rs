@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tightfit_core::{DType, Shape};
+use tightfit_core::{DType, MAX_RANK, Shape};
 use tightfit_kernels::Philox;
 
 use super::call::{Caller, Shapes, Value};
@@ -151,7 +151,9 @@ impl Caller {
             // A list is one in a run as well, as long as its first axis.
             let actual = inputs.iter().zip(&facts).map(|(value, fact)| {
                 let length = value.shape.first().map(|n| Dim::Known(*n as i64));
-                Fact { list: fact.list.and(length), ..value.fact() }
+                let known = value.fact();
+                let dims = if is_unset(fact, value) { Dims::UNKNOWN } else { known.dims.clone() };
+                Fact { list: fact.list.and(length), dims, ..known }
             });
             let actual: Vec<Fact> = actual.collect();
             let inferred = operator.infer(&actual.iter().collect::<Vec<_>>()).map_err(|e| e.to_string())?;
@@ -174,6 +176,11 @@ impl Caller {
     }
 }
 
+/// True for a list that has elements of no shape until one is set.
+fn is_unset(fact: &Fact, value: &Value) -> bool {
+    fact.list.is_some() && value.shape.rank() == MAX_RANK && value.bytes.is_empty()
+}
+
 /// Fails when a fact says what is not so.
 pub fn describes(fact: &Fact, value: &Value) -> Result<(), String> {
     let fits = |dims: &Dims, is_bound: bool| {
@@ -186,8 +193,9 @@ pub fn describes(fact: &Fact, value: &Value) -> Result<(), String> {
         };
         Some(dims.len() == value.shape.rank() && pairs.into_iter().all(fits))
     };
-    let is_wrong = fits(&fact.dims, false) == Some(false)
-        || fits(fact.planned_dims(), fact.depends_on_data()) == Some(false);
+    let is_wrong = !is_unset(fact, value)
+        && (fits(&fact.dims, false) == Some(false)
+            || fits(fact.planned_dims(), fact.depends_on_data()) == Some(false));
     if fact.dtype != value.dtype || is_wrong {
         return Err(format!("inferred is {fact}, computed {}{}", value.dtype, value.shape));
     }
