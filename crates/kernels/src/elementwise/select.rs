@@ -4,6 +4,7 @@ use tightfit_core::{DType, TensorView, TensorViewMut};
 
 use crate::base::access::{Src, for_dtype, split, values, values_mut};
 use crate::base::broadcast::{Broadcast, Operand};
+use crate::base::complex::{Complex, complex};
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::threads::ThreadPool;
 use crate::base::width::{Loop, vectorised};
@@ -96,18 +97,43 @@ struct ClipLoop<'a, T> {
     high: &'a [T],
 }
 
-impl<T: Copy + PartialOrd> Loop for ClipLoop<'_, T> {
+impl<T: Bounded> Loop for ClipLoop<'_, T> {
     #[inline(always)]
     fn run(self) {
         for (((dst, x), low), high) in self.dst.iter_mut().zip(self.x).zip(self.low).zip(self.high) {
-            let below = if high < x { *high } else { *x };
-            *dst = if below < *low { *low } else { below };
+            *dst = x.within(*low, *high);
         }
     }
 }
 
+/// An element that can be held within bounds.
+trait Bounded: Copy {
+    fn within(self, low: Self, high: Self) -> Self;
+}
+
+macro_rules! bounded {
+    ($($T:ty)*) => { $(
+        impl Bounded for $T {
+            #[inline(always)]
+            fn within(self, low: Self, high: Self) -> Self {
+                let below = if high < self { high } else { self };
+                if below < low { low } else { below }
+            }
+        }
+    )* };
+}
+
+bounded!(f32 f64 half::f16 half::bf16 i8 i16 i32 i64 u8 u16 u32 u64);
+
+impl<F: Bounded> Bounded for Complex<F> {
+    #[inline(always)]
+    fn within(self, low: Self, high: Self) -> Self {
+        complex(self.re.within(low.re, high.re), self.im.within(low.im, high.im))
+    }
+}
+
 /// `max(min(src, high), low)`, where a comparison with NaN keeps what there is: a limit that is NaN is none, and a NaN
-/// stays. `low` and `high` broadcast to the shape of `src`. Numbers.
+/// stays. `low` and `high` broadcast to the shape of `src`. Numbers, complex ones part by part.
 ///
 /// # Errors
 /// [`KernelError::DType`] for a type that is none, [`KernelError::Invalid`] for types that differ and shapes that do
@@ -124,7 +150,7 @@ pub fn clip(
     let is_one_type = [src.dtype(), low.dtype(), high.dtype()].iter().all(|d| *d == dtype);
     ensure(is_one_type, KERNEL, "the inputs and the output have one element type")?;
     let broadcast = Broadcast::new(KERNEL, dst.shape(), [src.shape(dst), low.shape(), high.shape()])?;
-    for_dtype!(dtype, KERNEL, numbers, T => {
+    for_dtype!(dtype, KERNEL, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, C64, C128], T => {
         let src = src.values::<T>(KERNEL)?;
         let (low, high) = (values::<T>(low.bytes(), KERNEL)?, values::<T>(high.bytes(), KERNEL)?);
         split(pool, values_mut::<T>(dst.bytes(), KERNEL)?, 1, &|first, dst| {

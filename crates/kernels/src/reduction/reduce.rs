@@ -188,7 +188,8 @@ macro_rules! complex_element {
         // None is the largest: what asks for it is refused before.
         element!(Complex<$F>, Wide, x, x.wide(), Complex::of(x), Wide::ZERO, Wide::ONE, Wide::ZERO, Wide::ZERO,
             a b a + b, a * b, if a > b { a } else { b }, if a < b { a } else { b },
-            count complex(a.re / count as f64, a.im / count as f64), x.sqrt(), x, x.conj());
+            // Of none TensorFlow makes 0, unlike of real numbers.
+            count if count == 0 { Wide::ZERO } else { complex(a.re / count as f64, a.im / count as f64) }, x.sqrt(), x, x.conj());
     )* };
 }
 

@@ -166,6 +166,6 @@ mod tests {
         check("Complex", &[], &[tensor(&[2], &[3f32, 0.0]), tensor(&[2], &[4f32, -2.0])], &[x.clone()]);
         refuses("Real", &[("Tout", dtype(DType::F64))], &[x.clone()], "parts of");
         refuses("Conj", &[], &[scalar(1f32)], "complex64");
-        check("Mul", &[], &[x.clone(), x], &[complex(&[2], &[-7.0, 24.0, -4.0, 0.0])]);
+        check("Mul", &[], &[x.clone(), x], &[complex(&[2], &[-7.0, 24.0, -4.0, -0.0])]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Select and SelectV2 take a bool condition and two tensors of one type, strings included: Select needs one shape,
 //! the condition may be a scalar or say something for each row; SelectV2 broadcasts all three by numpy's rules.
-//! ClipByValue is `max(min(x, high), low)`, each bound of the shape of `x` or a scalar; one that is NaN is none. AddN and AccumulateNV2 sum tensors of one shape.
+//! ClipByValue is `max(min(x, high), low)`, each bound of the shape of `x` or a scalar; one that is NaN is none, and of complex numbers each part has its own. AddN and AccumulateNV2 sum tensors of one shape.
 //! The output may take the memory of an input of its shape.
 
 use tightfit_core::{DType, MAX_RANK};
@@ -138,7 +138,7 @@ impl Operator for Clip {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = shared::input(inputs, 0)?;
-        if !input.dtype.is_float() && !input.dtype.is_integer() {
+        if !(input.dtype.is_float() || input.dtype.is_integer() || input.dtype.is_complex()) {
             return Err(OpError::input(0, format!("is of type {}; numbers are needed", input.dtype)));
         }
         for i in 1..3 {
