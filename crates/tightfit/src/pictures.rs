@@ -17,11 +17,7 @@ fn header(coded: &[u8]) -> Result<ImageHeader, String> {
 }
 
 fn options(wanted: &Decoding) -> DecodeOptions {
-    DecodeOptions {
-        channels: wanted.channels,
-        dtype: wanted.dtype,
-        expand_animations: wanted.has_frames,
-    }
+    DecodeOptions { channels: wanted.channels, dtype: wanted.dtype, expand_animations: wanted.has_frames }
 }
 
 impl Pictures for Decoders {

@@ -3,11 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::bmp::Bmp;
+use super::gif;
 use super::header::{ImageFormat, ImageHeader};
+use super::jpeg::{self, JpegTransform};
 use super::png_chunks::{self, Needed};
 use super::png_grey::{Grey, Narrow, Wide};
-use super::jpeg::{self, JpegTransform};
-use super::gif;
 use crate::error::clamped;
 
 /// Decodes the image `bytes`, whose header is `header`, into `out`, which has at least the header's `pixel_bytes`.

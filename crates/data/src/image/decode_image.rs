@@ -166,7 +166,8 @@ impl DecodeOptions {
         let (needed_bytes, found_bytes) = (decoded.scratch_bytes, scratch.len());
         let scratch = scratch.get_mut(..needed_bytes).ok_or(memory("scratch", needed_bytes, found_bytes))?;
         // Decoders are written not to panic, but they are many lines of other people's.
-        let result = catch_unwind(AssertUnwindSafe(|| self.fill(transform, bytes, header, &decoded, out, scratch)));
+        let result =
+            catch_unwind(AssertUnwindSafe(|| self.fill(transform, bytes, header, &decoded, out, scratch)));
         result.unwrap_or_else(|_| Err(ImageError::Codec("the decoder gave up".to_string())))?;
         Ok(decoded)
     }

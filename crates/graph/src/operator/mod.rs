@@ -28,8 +28,8 @@ pub use call::{Call, Memory, Overwrites, Place, TensorInfo, WeightLayout, Weight
 pub use error::OpError;
 pub use evaluate::evaluate;
 pub use ints::Ints;
-pub(crate) use run::Slot;
 pub use rooms::Taken;
+pub(crate) use run::Slot;
 pub use run::{EachBlock, Run, Weight, WeightStream};
 
 /// How a node of a file becomes an operator.

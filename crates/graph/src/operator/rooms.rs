@@ -313,10 +313,8 @@ impl<'r> Taken<'r> {
     /// The bytes, which are what they happen to be.
     pub fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the room is at least as long, and is held by `scratch` alone until it is dropped.
-        let bytes = self
-            .scratch
-            .held()
-            .map(|held| unsafe { std::slice::from_raw_parts_mut(held.start, self.bytes) });
+        let bytes =
+            self.scratch.held().map(|held| unsafe { std::slice::from_raw_parts_mut(held.start, self.bytes) });
         bytes.unwrap_or_default()
     }
 }

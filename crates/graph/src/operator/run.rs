@@ -263,7 +263,8 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`OpError::Budget`] when it is not free, [`OpError::Internal`] in another step.
     pub fn room(&self, bytes: usize) -> Result<Taken<'a>, OpError> {
-        let rooms = self.rooms.ok_or(OpError::Internal("a step that does not grow takes memory as it runs"))?;
+        let rooms =
+            self.rooms.ok_or(OpError::Internal("a step that does not grow takes memory as it runs"))?;
         Ok(Taken::new(rooms, bytes)?)
     }
 
@@ -272,7 +273,8 @@ impl<'a> Run<'a> {
     /// # Errors
     /// As there.
     pub fn reserve(&self, purpose: &'static str, bytes: u64) -> Result<Reservation, OpError> {
-        let rooms = self.rooms.ok_or(OpError::Internal("a step that does not grow takes memory as it runs"))?;
+        let rooms =
+            self.rooms.ok_or(OpError::Internal("a step that does not grow takes memory as it runs"))?;
         Ok(rooms.budget().try_reserve(purpose, bytes)?)
     }
 

@@ -76,8 +76,7 @@ impl Window3 {
     pub fn same(self, volume: [usize; 3]) -> Window3 {
         let mut pads = [0; 6];
         for axis in 0..3 {
-            let around =
-                same_pads(self.size[axis], self.strides[axis], self.dilations[axis], volume[axis]);
+            let around = same_pads(self.size[axis], self.strides[axis], self.dilations[axis], volume[axis]);
             pads[2 * axis..2 * axis + 2].copy_from_slice(&around);
         }
         Window3 { pads, ..self }

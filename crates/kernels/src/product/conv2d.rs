@@ -327,12 +327,13 @@ impl PixelRows<'_> {
     /// Whether all the windows lie inside the volume.
     fn are_inside(&self, corners: &[Corner; MAX_ROWS]) -> bool {
         let p = &self.conv.p;
-        let end =
-            |axis: usize| p.size[axis] as isize - ((p.window.size[axis] - 1) * p.window.dilations[axis]) as isize;
+        let end = |axis: usize| {
+            p.size[axis] as isize - ((p.window.size[axis] - 1) * p.window.dilations[axis]) as isize
+        };
         let (behind, bottom, right) = (end(0), end(1), end(2));
-        corners.iter().all(|c| {
-            c.z >= 0 && c.z < behind && c.y >= 0 && c.y < bottom && c.x >= 0 && c.x < right
-        })
+        corners
+            .iter()
+            .all(|c| c.z >= 0 && c.z < behind && c.y >= 0 && c.y < bottom && c.x >= 0 && c.x < right)
     }
 
     /// A tap's place in the window: planes behind, pixels down and to the right of the corner.

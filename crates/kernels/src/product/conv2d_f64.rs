@@ -156,7 +156,8 @@ pub fn conv3d_plain<T: Term>(
                 // Around the volume are zeros, which times an infinite weight are NaN.
                 let value = from.map_or(T::default(), |from| from[c]);
                 let weights = (tap * ci + c % ci) * p.out_channels + c / ci * co;
-                for (sum, weight) in sums[c / ci * co..][..co].iter_mut().zip(&filter[weights..weights + co]) {
+                for (sum, weight) in sums[c / ci * co..][..co].iter_mut().zip(&filter[weights..weights + co])
+                {
                     *sum = sum.plus(value, *weight);
                 }
             }

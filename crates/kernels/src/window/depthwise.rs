@@ -243,15 +243,7 @@ impl Job<'_> {
 
     /// `count` channels of an output pixel, of any window.
     #[inline(always)]
-    fn any_pixel<S: Simd>(
-        &self,
-        s: S,
-        row: &Row,
-        x: usize,
-        inputs: impl Inputs,
-        c: usize,
-        count: usize,
-    ) {
+    fn any_pixel<S: Simd>(&self, s: S, row: &Row, x: usize, inputs: impl Inputs, c: usize, count: usize) {
         let p = &self.op.p;
         let w = &p.window;
         let all = p.channels * p.multiplier;

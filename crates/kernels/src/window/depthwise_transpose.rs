@@ -47,7 +47,8 @@ pub fn depthwise_transpose<T: Term>(
                     }
                     continue;
                 }
-                let parts = from.chunks_exact(p.multiplier.max(1)).zip(weights.chunks_exact(p.multiplier.max(1)));
+                let parts =
+                    from.chunks_exact(p.multiplier.max(1)).zip(weights.chunks_exact(p.multiplier.max(1)));
                 for (sum, (xs, ws)) in sums.iter_mut().zip(parts) {
                     *sum = xs.iter().zip(ws).fold(*sum, |sum, (x, w)| sum.plus(*x, *w));
                 }

@@ -169,7 +169,13 @@ fn pool_block<S: Simd, const N: usize>(
     let is_whole = pixels == w.size[0] * w.size[1] * w.size[2];
     let start = match op.kind {
         PoolKind::Average => 0.0,
-        PoolKind::Max => if is_whole { op.lowest } else { f32::MIN },
+        PoolKind::Max => {
+            if is_whole {
+                op.lowest
+            } else {
+                f32::MIN
+            }
+        }
     };
     let mut values = [s.splat(start); N];
     for kz in first_z..end_z {

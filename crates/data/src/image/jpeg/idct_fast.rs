@@ -26,7 +26,9 @@ const SCALES: [i32; 64] = [
 /// What coefficients are multiplied by, for a quantisation table in the order of rows.
 pub(super) fn scaled(quant: &[u16; 64]) -> [i16; 64] {
     const SHIFT: u32 = 14 - PASS_BITS;
-    std::array::from_fn(|at| ((i64::from(quant[at]) * i64::from(SCALES[at]) + (1 << (SHIFT - 1))) >> SHIFT) as i16)
+    std::array::from_fn(|at| {
+        ((i64::from(quant[at]) * i64::from(SCALES[at]) + (1 << (SHIFT - 1))) >> SHIFT) as i16
+    })
 }
 
 type Lanes = [i16; 8];

@@ -69,7 +69,8 @@ impl Operator for AdjustContrast {
         let by = (factor, bounds);
         let sizes = sizes(&run.shape(0)).ok_or(OpError::Internal("an image of fewer than 3 dimensions"))?;
         let scratch = run.scratch()?;
-        let means = scratch.get_mut(..sizes[0] * sizes[2] * size_of::<f64>()).map(bytemuck::try_cast_slice_mut);
+        let means =
+            scratch.get_mut(..sizes[0] * sizes[2] * size_of::<f64>()).map(bytemuck::try_cast_slice_mut);
         let Some(Ok(means)) = means else { return Err(OpError::Internal("less scratch than was planned")) };
         let out = run.out::<f32>(0)?;
         Ok(match run.dtype(0) {

@@ -48,7 +48,9 @@ fn import(attributes: &Attributes<'_>, which: Which) -> Result<Box<dyn Operator>
         (Which::Gif, _) => 3,
         (Which::Jpeg | Which::Crop, Ok(n @ (0 | 1 | 3 | 4))) => n,
         (_, Ok(n @ (0 | 1 | 3 | 4))) => n,
-        _ => return Err(OpError::attribute("channels", format!("is {channels}; 0, 1, 3 and 4 are possible"))),
+        _ => {
+            return Err(OpError::attribute("channels", format!("is {channels}; 0, 1, 3 and 4 are possible")));
+        }
     };
     let dtype = match which {
         Which::Png | Which::Image => attributes.dtype_or("dtype", DType::U8)?,
@@ -61,7 +63,9 @@ fn import(attributes: &Attributes<'_>, which: Which) -> Result<Box<dyn Operator>
             ratio @ (2 | 4 | 8) => {
                 return Err(OpError::attribute("ratio", format!("is {ratio}; only 1 is supported")));
             }
-            ratio => return Err(OpError::attribute("ratio", format!("is {ratio}; 1, 2, 4 and 8 are possible"))),
+            ratio => {
+                return Err(OpError::attribute("ratio", format!("is {ratio}; 1, 2, 4 and 8 are possible")));
+            }
         }
         if !attributes.bool_or("fancy_upscaling", true)? {
             return Err(OpError::attribute("fancy_upscaling", "is false; only true is supported"));
@@ -226,7 +230,9 @@ impl Operator for DecodePicture {
         decode(whole.bytes(), scratch.bytes())?;
         let (line, part) = (columns * channels, width * channels);
         let out = run.out_bytes(0)?;
-        for (to, from) in out.chunks_exact_mut(part).zip(whole.bytes().chunks_exact(line).skip(y).take(height)) {
+        for (to, from) in
+            out.chunks_exact_mut(part).zip(whole.bytes().chunks_exact(line).skip(y).take(height))
+        {
             to.copy_from_slice(&from[x * channels..][..part]);
         }
         Ok(())

@@ -52,8 +52,7 @@ impl Operator for Project {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (images, transforms) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
-        let types =
-            [DType::F32, DType::F64, DType::F16, DType::BF16, DType::U8, DType::I32, DType::I64];
+        let types = [DType::F32, DType::F64, DType::F16, DType::BF16, DType::U8, DType::I32, DType::I64];
         shared::need_type(0, images, &types)?;
         shared::need_type(1, transforms, &[DType::F32])?;
         if self.has_fill {

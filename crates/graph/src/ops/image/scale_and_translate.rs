@@ -85,7 +85,9 @@ impl Operator for ScaleAndTranslate {
         let moves = (pair(2)?, pair(3)?);
         let floats = floats(&run.shape(0), &run.output_shape(0)).unwrap_or(0);
         let scratch = run.scratch()?.get_mut(..floats * 4).map(bytemuck::try_cast_slice_mut);
-        let Some(Ok(scratch)) = scratch else { return Err(OpError::Internal("less scratch than was planned")) };
+        let Some(Ok(scratch)) = scratch else {
+            return Err(OpError::Internal("less scratch than was planned"));
+        };
         let (images, how) = (run.input(0)?, (self.filter, self.antialias));
         Ok(scale_and_translate(run.pool, how, moves, images, &mut run.output(0)?, scratch)?)
     }

@@ -181,8 +181,7 @@ mod tests {
             let s = stride as i64;
             let attributes = [("strides", ints(&[1, s, s, s, 1])), ("padding", text(padding))];
             let dims = [2, to[0], to[1], to[2], out];
-            let inputs =
-                [tensor(&[2, 5, 6, 7, channels], &x), tensor(&[3, 3, 3, channels, out], &f)];
+            let inputs = [tensor(&[2, 5, 6, 7, channels], &x), tensor(&[3, 3, 3, channels, out], &f)];
             check_close("Conv3D", &attributes, &inputs, &tensor(&dims, &expected), 1e-5);
             let doubles = |values: &[f32]| values.iter().map(|v| *v as f64).collect::<Vec<_>>();
             let attributes = [attributes.as_slice(), &[("T", dtype(DType::F64))]].concat();

@@ -177,10 +177,8 @@ mod tests {
             let attributes = [("strides", ints(&[1, s, s, s, 1])), ("padding", text(padding))];
             let sizes = [1, size as i64, size as i64, size as i64, channels as i64];
             let dims = sizes.map(|d| d as usize);
-            let rest = [
-                tensor(&[2, 2, 2, channels, in_channels], &f),
-                tensor(&[1, n, n, n, in_channels], &x),
-            ];
+            let rest =
+                [tensor(&[2, 2, 2, channels, in_channels], &f), tensor(&[1, n, n, n, in_channels], &x)];
             let inputs = [tensor(&[5], &sizes), rest[0].clone(), rest[1].clone()];
             let wanted = tensor(&dims, &expected);
             check_close("Conv3DBackpropInputV2", &attributes, &inputs, &wanted, 1e-5);

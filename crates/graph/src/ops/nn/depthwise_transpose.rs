@@ -132,7 +132,8 @@ mod tests {
                     let y = (at / n * stride + tap / 3).wrapping_sub(before);
                     let x = (at % n * stride + tap % 3).wrapping_sub(before);
                     if y < size && x < size {
-                        expected[(y * size + x) * channels + from / multiplier] += value * f[tap * all + from];
+                        expected[(y * size + x) * channels + from / multiplier] +=
+                            value * f[tap * all + from];
                     }
                 }
             }
