@@ -8,6 +8,7 @@ pub mod dense;
 pub mod fold_constants;
 pub mod identities;
 pub mod layer_norm;
+pub mod layout;
 pub mod neutral;
 pub mod pad;
 pub mod regions;
@@ -32,6 +33,7 @@ pub static PASSES: &[(&str, Pass)] = &[
     ("fold_constants", fold_constants::fold),
     ("neutral", neutral::remove),
     ("common_subexpressions", common_subexpressions::merge),
+    ("layout", layout::simplify),
     ("layer_norm", layer_norm::fuse),
     ("smooth_activations", smooth_activations::fuse),
     ("dense", dense::make),

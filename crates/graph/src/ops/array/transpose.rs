@@ -30,6 +30,11 @@ pub struct Transpose {
 impl Transpose {
     /// The one that only moves elements.
     pub(crate) const PLAIN: Transpose = Transpose { conjugate: false };
+
+    /// Whether it also conjugates.
+    pub(crate) fn is_conjugate(&self) -> bool {
+        self.conjugate
+    }
 }
 
 /// Which axis of a tensor of `rank` each axis is.

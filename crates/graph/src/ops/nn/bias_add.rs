@@ -30,9 +30,9 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
 
 /// The operator.
 #[derive(Debug)]
-struct BiasAdd {
+pub(crate) struct BiasAdd {
     /// True where the channels are the second axis, false where they are the last.
-    is_second: bool,
+    pub(crate) is_second: bool,
 }
 
 impl BiasAdd {

@@ -1,6 +1,6 @@
 //! Conv2D: input `[batch, height, width, in_channels]`, filter `[height, width, in_channels / groups, out_channels]`.
 //!
-//! float32 (float64 and int32 in [`super::conv2d_f64`], float16 and bfloat16 are converted around it); data format NHWC only. The
+//! float32 (float64 and int32 in [`super::conv2d_f64`], float16 and bfloat16 are converted around it); data format NHWC, and NCHW as a change of layout around it. The
 //! filter's input channels must divide the input's: there are as many groups as they fit. Padding SAME, VALID or EXPLICIT,
 //! strides and dilations along height and width.
 //!

@@ -1,7 +1,8 @@
 //! Conv2DBackpropInput, the transposed convolution: inputs the output's shape (int32, `[batch, height, width, channels]`
 //! or `[height, width]`), the filter `[height, width, channels, in_channels]`, and `[batch, rows, columns, in_channels]`.
 //!
-//! float32 (float16 and bfloat16 are converted around it), float64 and int32, whose sums wrap; data format NHWC only.
+//! float32 (float16 and bfloat16 are converted around it), float64 and int32, whose sums wrap; data format NHWC, and NCHW as a
+//! change of layout around it.
 //! See [`crate::ops::shared::transposed`] for how it is computed.
 
 use tightfit_core::DType;

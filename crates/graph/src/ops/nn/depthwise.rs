@@ -1,6 +1,6 @@
 //! DepthwiseConv2dNative: input `[batch, height, width, channels]`, filter `[height, width, channels, multiplier]`.
 //!
-//! float32 (float64 in [`super::conv2d_f64`], float16 and bfloat16 are converted around it); data format NHWC only. Each input channel has filters
+//! float32 (float64 in [`super::conv2d_f64`], float16 and bfloat16 are converted around it); data format NHWC, and NCHW as a change of layout around it. Each input channel has filters
 //! of its own; output channel `channel * multiplier + i` is that of filter `i`. Padding SAME, VALID or EXPLICIT,
 //! strides and dilations along height and width.
 //!

@@ -1,6 +1,6 @@
 //! Pooling of `[batch, height, width, channels]`: MaxPool, MaxPoolV2 and AvgPool.
 //!
-//! float32 (averages of float16 and bfloat16 are converted around it, other types in [`super::max_pool_with_argmax`]), data format NHWC, no pooling over the batch; MaxPool
+//! float32 (averages of float16 and bfloat16 are converted around it, other types in [`super::max_pool_with_argmax`]), data format NHWC, and NCHW as a change of layout around it, no pooling over the batch; MaxPool
 //! also over channels, in windows that do not overlap. The window is the attribute `ksize`; MaxPoolV2 has window and strides as inputs, which must be constants. An average is
 //! over those pixels of the window that lie in the image.
 
