@@ -355,6 +355,8 @@ def as_attr(kind, value):
         made.list.i.extend(int(v) for v in value)
     elif kind == "list(type)":
         made.list.type.extend(tf.as_dtype(v).as_datatype_enum for v in value)
+    elif kind == "list(float)":
+        made.list.f.extend(float(v) for v in value)
     else:
         raise ValueError(kind)
     return made

@@ -65,8 +65,9 @@ impl QuantizedRange {
         }
         let range = (self.max - self.min) as f64 * (self.steps() / (self.steps() - 1.0));
         let scale = range / self.steps();
-        let rounded = ((self.min / scale as f32) as f64).round() * (scale as f32) as f64;
-        (rounded + (integer - self.lowest) as f64 * scale) as f32
+        // TensorFlow's own integers become float32 on the way to double.
+        let rounded = (self.min / scale as f32).round() * scale as f32;
+        (rounded as f64 + (integer as f32 as f64 - self.lowest as f64) * scale) as f32
     }
 
     /// What a step stands for.

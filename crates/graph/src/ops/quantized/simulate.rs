@@ -99,16 +99,22 @@ impl Operator for Simulate {
         {
             return Err(OpError::attribute("axis", format!("is {axis} for {}", input.dims)));
         }
-        for index in (1..3).filter(|_| inputs.len() > 2) {
-            shared::need_type(index, inputs[index], &[input.dtype])?;
+        let is_first = self.name == "QuantizeAndDequantize";
+        for index in (1..3).filter(|_| !is_first) {
+            let end = shared::input(inputs, index)?;
+            shared::need_type(index, end, &[input.dtype])?;
             if self.is_given {
                 // With a range for each slice TensorFlow has only the version that takes the bits.
                 let is_vector = self.takes_bits && self.axis.is_some();
-                shared::dims_of_rank(index, inputs[index], is_vector as usize)?;
+                shared::dims_of_rank(index, end, is_vector as usize)?;
             }
         }
-        if let Some(bits) = inputs.get(3).and_then(|fact| fact.int()) {
-            with_bits(self.range, bits).map_err(|why| OpError::input(3, why))?;
+        if self.takes_bits {
+            let bits = shared::input(inputs, 3)?;
+            shared::need_type(3, bits, &[DType::I32])?;
+            if let Some(bits) = bits.int() {
+                with_bits(self.range, bits).map_err(|why| OpError::input(3, why))?;
+            }
         }
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
     }

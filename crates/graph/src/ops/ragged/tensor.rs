@@ -139,8 +139,8 @@ impl Operator for ToTensor {
         let (shape, values) = (shared::input(inputs, 0)?, shared::input(inputs, VALUES)?);
         shared::need_type(0, shape, &[DType::I32, DType::I64])?;
         shared::need_type(DEFAULT, shared::input(inputs, DEFAULT)?, &[values.dtype])?;
-        for index in PARTITIONS..inputs.len() {
-            shared::need_type(index, inputs[index], &[DType::I32, DType::I64])?;
+        for (index, input) in inputs.iter().enumerate().skip(PARTITIONS) {
+            shared::need_type(index, input, &[DType::I32, DType::I64])?;
         }
         let partitions = self.has_first as usize + self.levels.len();
         if inputs.len() != PARTITIONS + partitions {
