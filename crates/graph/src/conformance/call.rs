@@ -292,6 +292,8 @@ impl Caller {
         }
         let indices: Vec<usize> = (0..slots.len()).collect();
         let (input_slots, output_slots) = indices.split_at(inputs.len());
+        // Its shapes are found before it draws: what it draws here is drawn again.
+        let generator = Generator::at(self.drawn.get().0);
         let mut run = Run {
             pool: &self.pools[0],
             slots: &slots,
@@ -302,6 +304,7 @@ impl Caller {
             scratch: None,
             strings: &self.strings,
             rooms: Some(&rooms),
+            generator: Some(&generator),
         };
         let growing = Growing { threads: 1, isa: Isa::detect(), is_last: &|_| false, check: &|| Ok(()) };
         growing.call(operator, &mut run, &rooms)?;

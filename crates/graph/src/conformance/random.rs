@@ -86,11 +86,10 @@ fn attribute(name: &str, random: &mut Random) -> AttrValue {
             let (height, width) = (1 + random.below(3) as i64, 1 + random.below(3) as i64);
             let second = if random.chance(80) { height } else { width };
             // Volumes have an axis more.
-            testing::ints(if random.chance(70) {
-                &[1, height, second, 1]
-            } else {
-                &[1, 1, height, second, 1]
-            })
+            match random.chance(70) {
+                true => testing::ints(&[1, height, second, 1]),
+                false => testing::ints(&[1, 1, height, second, 1]),
+            }
         }
         "explicit_paddings" => {
             let sizes = random.list(4, |r| r.below(3) as i64);
