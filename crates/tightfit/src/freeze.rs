@@ -107,7 +107,7 @@ pub fn freeze(
 }
 
 /// The operators that fill the model's tables, where it has any: who runs the result has to run them first.
-fn table_initializers(described: &Described) -> Vec<String> {
+pub(crate) fn table_initializers(described: &Described) -> Vec<String> {
     let is_table = |node: &NodeDef| node.op.contains("HashTable") || node.op.starts_with("LookupTable");
     let (def, info) = (&described.def, &described.info);
     let mut nodes = def.nodes.iter().chain(def.functions.iter().flat_map(|function| &function.nodes));

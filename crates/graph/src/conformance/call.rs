@@ -7,6 +7,7 @@ use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
 use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
 
 use crate::operator::strings::{StringPool, Texts};
+use crate::operator::tables::Tables;
 use crate::operator::{
     Call, Memory, OpError, Operator, Place, Run, Slot, TensorInfo, WeightLayout, WeightStream, WeightUse,
 };
@@ -66,6 +67,7 @@ struct Way {
 pub struct Caller {
     pools: [ThreadPool; 2],
     pub strings: StringPool,
+    tables: Tables,
 }
 
 struct Guarded {
@@ -127,10 +129,14 @@ impl WeightStream for OddStream {
 
 impl Caller {
     pub fn new() -> Caller {
-        let strings =
-            Buffer::new(&MemoryBudget::new(u64::MAX), "test", STRING_BYTES).expect("memory for a test");
+        let budget = MemoryBudget::new(u64::MAX);
+        let strings = Buffer::new(&budget, "test", STRING_BYTES).expect("memory for a test");
         let pool = |threads| ThreadPool::new(threads).expect("threads for a test");
-        Caller { pools: [pool(1), pool(3)], strings: StringPool::new(Texts::default(), strings) }
+        Caller {
+            pools: [pool(1), pool(3)],
+            strings: StringPool::new(Texts::default(), strings, &budget),
+            tables: Tables::new(&budget),
+        }
     }
 
     /// Calls `operator` in every way there is. The inner result is the operator's own.
@@ -307,6 +313,7 @@ impl Caller {
             stream: stream.as_ref().map(|s| s as &dyn WeightStream),
             scratch: Some(scratch.inner()),
             strings: &self.strings,
+            tables: &self.tables,
         };
         run.begin();
         if way.is_reshaped {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-use tightfit_core::{DType, Shape, StopFlag};
+use tightfit_core::{DType, Shape, StopFlag, StringRef};
 use tightfit_kernels::ThreadPool;
 
 use super::loaded::Loaded;
@@ -12,7 +12,8 @@ use crate::dim::Dims;
 use crate::error::GraphError;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 use crate::ir::RegionKind;
-use crate::operator::strings::StringPool;
+use crate::operator::strings::{Mark, StringPool};
+use crate::operator::tables::Tables;
 use crate::operator::{OpError, Operator, Place, Run, Slot, WeightStream};
 use crate::plan::{Action, Home, Plan, RegionPlan, SlotPlan, Step};
 
@@ -33,6 +34,7 @@ pub(super) struct Running<'a> {
     pub pool: &'a ThreadPool,
     pub window: Option<&'a Window>,
     pub strings: &'a StringPool,
+    pub tables: &'a Tables,
     /// Ends the run between two steps once it is set.
     pub stop: Option<&'a StopFlag>,
 }
@@ -48,14 +50,6 @@ pub(super) enum Halt {
 impl Halt {
     pub fn at(step: &Step, source: OpError) -> Halt {
         Halt::Node { name: step.name.to_string(), op: step.op_name(), source }
-    }
-
-    /// The bytes of strings that it asks for.
-    pub fn string_bytes(&self) -> Option<u64> {
-        match self {
-            Halt::Node { source: OpError::Strings { bytes }, .. } => Some(*bytes),
-            _ => None,
-        }
     }
 }
 
@@ -143,6 +137,7 @@ impl Frame {
             stream: stream.as_ref().map(|s| s as &dyn WeightStream),
             scratch: Some(scratch),
             strings: running.strings,
+            tables: running.tables,
         };
         run.begin();
         if step.is_dynamic {
@@ -198,8 +193,10 @@ impl Frame {
                 let chosen = self.chosen(step, region).map_err(at)?;
                 let (branch, frame) = body(chosen)?;
                 frame.give(branch, |input| &self.slots[step.inputs[input + own]]).map_err(at)?;
+                let mark = running.strings.mark();
                 frame.run(branch, running)?;
-                self.take(plan, step, branch, frame).map_err(at)
+                self.take(plan, step, branch, frame).map_err(at)?;
+                self.release(step, running, mark).map_err(at)
             }
             RegionKind::Loop => {
                 let ((condition, condition_frame), (turn, frame)) = (body(0)?, body(1)?);
@@ -211,6 +208,7 @@ impl Frame {
                     let slots = if input < variables { &step.outputs } else { &step.inputs };
                     &self.slots[slots[input]]
                 };
+                let mark = running.strings.mark();
                 loop {
                     if running.stop.is_some_and(StopFlag::is_set) {
                         return Err(Halt::Stopped);
@@ -223,6 +221,7 @@ impl Frame {
                     frame.give(turn, given).map_err(at)?;
                     frame.run(turn, running)?;
                     self.take(plan, step, turn, frame).map_err(at)?;
+                    self.release(step, running, mark).map_err(at)?;
                 }
             }
         }
@@ -251,6 +250,35 @@ impl Frame {
         for ((_, slot), output) in body.outputs.iter().zip(&step.outputs) {
             copy(&frame.slots[*slot], &self.slots[*output], &plan.slots[*output])?;
         }
+        Ok(())
+    }
+
+    /// Gives back the strings that a body has made and that the step's outputs do not refer to.
+    fn release(&self, step: &Step, running: &Running<'_>, mark: Mark) -> Result<(), OpError> {
+        let kept = |visit: &mut dyn FnMut(&mut StringRef)| {
+            for slot in step.outputs.iter().map(|slot| &self.slots[*slot]) {
+                let bytes = slot.shape.get().elements() * slot.dtype.bytes();
+                if slot.dtype != DType::String || bytes > slot.capacity_bytes.get() {
+                    continue;
+                }
+                for at in (0..bytes).step_by(size_of::<StringRef>()) {
+                    // SAFETY: an output of the step, whole and inside its memory by the check above (rules 1 and 3 of
+                    // `plan::validate`), and nobody else accesses it between two bodies.
+                    let place = unsafe { slot.start.get().add(at).cast::<StringRef>() };
+                    let mut string = unsafe { place.read_unaligned() };
+                    let before = string;
+                    visit(&mut string);
+                    // What is a constant's is not written to.
+                    if string != before {
+                        // SAFETY: as above.
+                        unsafe { place.write_unaligned(string) };
+                    }
+                }
+            }
+        };
+        // SAFETY: no operator runs, which alone hold texts. What a body has made is read only through what the step
+        // returns: its values are made anew in each turn, and what it was given was there before.
+        unsafe { running.strings.release(mark, &kept)? };
         Ok(())
     }
 

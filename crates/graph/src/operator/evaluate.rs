@@ -7,6 +7,7 @@ use tightfit_kernels::{FlushDenormals, Isa, ThreadPool};
 
 use crate::fact::Fact;
 use crate::operator::strings::{StringPool, Texts};
+use crate::operator::tables::Tables;
 use crate::operator::{Call, OpError, Operator, Place, Run, Slot, TensorInfo};
 
 /// What the memory of an operator is reserved for that runs by itself.
@@ -69,10 +70,10 @@ pub fn evaluate(
             is_taken: Cell::new(false),
         });
     }
-    let strings = Buffer::new(budget, PURPOSE, 0)?;
+    let strings = StringPool::new(Texts::default(), Buffer::new(budget, PURPOSE, 0)?, budget);
+    let tables = Tables::new(budget);
     let indices: Vec<usize> = (0..slots.len()).collect();
     let (input_slots, output_slots) = indices.split_at(inputs.len());
-    let strings = StringPool::new(Texts::default(), strings);
     let mut run = Run {
         pool,
         slots: &slots,
@@ -82,6 +83,7 @@ pub fn evaluate(
         stream: None,
         scratch: Some(rest),
         strings: &strings,
+        tables: &tables,
     };
     run.begin();
     if let Some(input) = memory.alias {

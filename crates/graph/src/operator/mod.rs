@@ -13,6 +13,7 @@ pub mod product;
 pub(crate) mod reshape;
 mod run;
 pub mod strings;
+pub mod tables;
 
 use std::any::Any;
 use std::fmt;
@@ -117,6 +118,11 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
     /// True where running it may end the run or differ from run to run, as far as is known of its inputs.
     fn has_effect(&self, _inputs: &[&Fact]) -> bool {
         !self.is_pure()
+    }
+
+    /// The table that running it changes, or that other operators change.
+    fn changed_table(&self) -> Option<&Arc<tables::TableSpec>> {
+        None
     }
 
     /// The operator as one with an epilogue that passes can add to.

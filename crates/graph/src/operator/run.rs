@@ -9,6 +9,7 @@ use super::call::Place;
 use super::error::OpError;
 use super::ints::Ints;
 use super::strings::StringPool;
+use super::tables::Tables;
 
 /// A weight at run time.
 #[derive(Clone, Copy)]
@@ -68,6 +69,7 @@ pub struct Run<'a> {
     pub(crate) stream: Option<&'a dyn WeightStream>,
     pub(crate) scratch: Option<&'a mut [u8]>,
     pub(crate) strings: &'a StringPool,
+    pub(crate) tables: &'a Tables,
 }
 
 impl<'a> Run<'a> {
@@ -258,22 +260,27 @@ impl<'a> Run<'a> {
         self.strings.get(string)
     }
 
-    /// Asks for room for so many bytes of new strings, whose lengths are not known before the run. Nothing of a step is
-    /// written over its inputs before.
+    /// Makes a new string. Its memory is of the budget that the model runs in.
     ///
     /// # Errors
-    /// [`OpError::Strings`] when there is less: the context finds more memory and runs the step again.
-    pub fn need_strings(&self, bytes: u64) -> Result<(), OpError> {
-        if self.strings.ask(bytes) { Ok(()) } else { Err(OpError::Strings { bytes }) }
+    /// [`OpError::Budget`] when it is not free.
+    pub fn new_string(&self, text: &[u8]) -> Result<StringRef, OpError> {
+        Ok(self.strings.push(text)?)
+    }
+
+    /// The string with `more` behind it: in place where it is the last one that was made, else a copy.
+    ///
+    /// # Errors
+    /// As [`Run::new_string`].
+    pub fn extended_string(&self, text: StringRef, more: &[u8]) -> Result<StringRef, OpError> {
+        Ok(self.strings.extended(text, more)?)
     }
 
     /// Makes a new string of two.
     ///
     /// # Errors
-    /// [`OpError::Internal`] when [`Run::need_strings`] was not asked for it.
+    /// As [`Run::new_string`].
     pub fn joined_strings(&self, first: StringRef, second: StringRef) -> Result<StringRef, OpError> {
-        self.strings
-            .join(first, second)
-            .ok_or(OpError::Internal("strings pass the memory that was asked for"))
+        Ok(self.strings.join(first, second)?)
     }
 }
