@@ -276,6 +276,22 @@ impl<'a> Run<'a> {
         Ok(self.strings.extended(text, more)?)
     }
 
+    /// The string that is `part`, a slice of the text of `string`: no text is copied.
+    ///
+    /// # Errors
+    /// [`OpError::Internal`] for a slice of something else.
+    pub fn part_of_string(&self, string: StringRef, part: &[u8]) -> Result<StringRef, OpError> {
+        let whole = self.strings.get(string);
+        let at = part.as_ptr().addr().checked_sub(whole.as_ptr().addr());
+        match at {
+            _ if part.is_empty() => Ok(StringRef { offset: string.offset, bytes: 0 }),
+            Some(at) if at + part.len() <= whole.len() => {
+                Ok(StringRef { offset: string.offset + at as u64, bytes: part.len() as u64 })
+            }
+            _ => Err(OpError::Internal("a part of a string is outside of it")),
+        }
+    }
+
     /// Makes a new string of two.
     ///
     /// # Errors

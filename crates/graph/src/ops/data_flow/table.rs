@@ -68,7 +68,11 @@ impl TableAccess {
         tables: &Tables,
         with: impl FnOnce(&Table) -> Result<T, OpError>,
     ) -> Result<T, OpError> {
-        if self.table.is_mutable { with(&tables.get(&self.table)?.borrow()) } else { with(&self.table.initial) }
+        if self.table.is_mutable {
+            with(&tables.get(&self.table)?.borrow())
+        } else {
+            with(&self.table.initial)
+        }
     }
 
     /// The dimensions of keys without those of one key.
@@ -82,7 +86,10 @@ impl TableAccess {
         };
         match outer {
             Some((outer, inner)) if fits(inner) => Ok(Some(outer.to_vec())),
-            _ => Err(OpError::input(0, format!("is of shape {}; keys of {} are of shape {own:?}", keys.dims, self.name_of()))),
+            _ => Err(OpError::input(
+                0,
+                format!("is of shape {}; keys of {} are of shape {own:?}", keys.dims, self.name_of()),
+            )),
         }
     }
 
@@ -141,7 +148,8 @@ impl TableAccess {
 
     fn export(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         self.with(run.tables, |table| {
-            let shape = |own: &[usize]| reshape::shape(std::iter::once(table.len()).chain(own.iter().copied()));
+            let shape =
+                |own: &[usize]| reshape::shape(std::iter::once(table.len()).chain(own.iter().copied()));
             let both = shape(&self.table.key_dims).zip(shape(&self.table.value_dims));
             let (keys, values) = both.ok_or_else(|| OpError::Invalid("has too many dimensions".into()))?;
             run.set_output_shape(0, keys)?;
@@ -176,7 +184,8 @@ impl TableAccess {
         }
         let values = run.input(1)?;
         if values.bytes().len() != count * table.value_bytes() {
-            let why = format!("is of shape {}, which is not a value for each of {count} keys", values.shape());
+            let why =
+                format!("is of shape {}, which is not a value for each of {count} keys", values.shape());
             return Err(OpError::input(1, why));
         }
         if self.access == Access::Import {
@@ -226,7 +235,10 @@ impl Operator for TableAccess {
                 };
                 let mut keys = vec![len];
                 keys.extend(self.table.key_dims.iter().map(|dim| Dim::Known(*dim as i64)));
-                Ok(vec![Fact::new(kind.key, Dims::new(keys)), Fact::new(kind.value, self.values(Some(vec![len])))])
+                Ok(vec![
+                    Fact::new(kind.key, Dims::new(keys)),
+                    Fact::new(kind.value, self.values(Some(vec![len]))),
+                ])
             }
             Access::Insert | Access::Import => {
                 self.outer(shared::input(inputs, 0)?)?;
