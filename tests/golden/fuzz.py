@@ -35,6 +35,7 @@ import fuzz_chains
 import fuzz_exclusions
 import fuzz_ops_layers  # noqa: F401  register their operators
 import fuzz_ops_moves  # noqa: F401
+import fuzz_ops_strings  # noqa: F401
 import fuzz_values
 from fuzz_graph import Graph, prune
 from fuzz_ops import MAKERS

@@ -69,7 +69,7 @@ families! {
     /// Layers of neural networks.
     nn { batch_norm, bias_add, conv2d, conv2d_transpose, cross_entropy, depthwise, l2_loss, lrn, max_pool_with_argmax, pool, softmax, top_k; conv2d_f64, layer_norm }
     /// Records and raw bytes taken apart.
-    parsing { csv, example, raw; features }
+    parsing { csv, example, raw, sequence; features }
     /// Strings.
     string { elementwise, format, hash_bucket, join, number, regex, split, unicode; pattern, text }
 }

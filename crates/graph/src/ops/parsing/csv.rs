@@ -24,8 +24,11 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     let [delimiter] = attributes.bytes_or("field_delim", b",")? else {
         return Err(OpError::attribute("field_delim", "is not one character"));
     };
-    let columns: Option<Vec<usize>> =
-        attributes.ints_or_empty("select_cols")?.into_iter().map(|column| usize::try_from(column).ok()).collect();
+    let columns: Option<Vec<usize>> = attributes
+        .ints_or_empty("select_cols")?
+        .into_iter()
+        .map(|column| usize::try_from(column).ok())
+        .collect();
     let columns = columns.filter(|columns| columns.is_sorted_by(|a, b| a < b));
     let columns = columns.ok_or_else(|| OpError::attribute("select_cols", "is not of rising columns"))?;
     if !columns.is_empty() && columns.len() != types.len() {
@@ -104,7 +107,9 @@ impl Csv {
         if is_nothing {
             let default = run.input(column + 1)?;
             if default.shape().elements() == 0 {
-                return Err(OpError::Invalid(format!("field {column} is required but missing in record {row}")));
+                return Err(OpError::Invalid(format!(
+                    "field {column} is required but missing in record {row}"
+                )));
             }
             to.copy_from_slice(&default.bytes()[..to.len()]);
             return Ok(());
@@ -181,7 +186,9 @@ impl Operator for Csv {
                 }
                 if self.columns.is_empty() && count != self.types.len() {
                     let expected = self.types.len();
-                    return Err(OpError::Invalid(format!("expect {expected} fields but have {count} in record {row}")));
+                    return Err(OpError::Invalid(format!(
+                        "expect {expected} fields but have {count} in record {row}"
+                    )));
                 }
                 let field = found.ok_or_else(|| {
                     OpError::Invalid(format!("record {row} has {count} fields and not column {wanted}"))

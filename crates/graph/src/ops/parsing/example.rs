@@ -35,70 +35,136 @@ enum Version {
     Single,
 }
 
+/// Where the keys of features are.
+#[derive(Debug)]
+pub enum Keys {
+    /// Each is an input, from this one on.
+    Each(usize),
+    /// All are this input.
+    Vector(usize),
+    /// They are attributes.
+    Own(Vec<Box<[u8]>>),
+}
+
+impl Keys {
+    /// Key number `number`.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] where there are fewer.
+    pub fn get<'r>(&'r self, run: &Run<'r>, number: usize) -> Result<&'r [u8], OpError> {
+        let at = |input: usize, at: usize| {
+            let key = run.slice::<StringRef>(input)?.get(at).copied();
+            let key = key.ok_or_else(|| OpError::input(input, "has fewer keys than there are types"))?;
+            Ok(run.string(key))
+        };
+        match self {
+            Keys::Each(first) => at(first + number, 0),
+            Keys::Vector(input) => at(*input, number),
+            Keys::Own(keys) => Ok(keys.get(number).map_or(&b""[..], |key| key)),
+        }
+    }
+}
+
 /// A dense feature.
 #[derive(Debug)]
-struct Dense {
-    dtype: DType,
+pub struct Dense {
+    /// The type of its values.
+    pub dtype: DType,
     /// The dimensions, without the first where that is open.
-    shape: Vec<usize>,
-    is_open: bool,
+    pub shape: Vec<usize>,
+    /// True where the first dimension is open.
+    pub is_open: bool,
 }
 
 impl Dense {
     /// Values of one row, or where the first dimension is open of one step along it.
-    fn elements(&self) -> usize {
+    pub fn elements(&self) -> usize {
         self.shape.iter().product()
     }
 }
 
-/// An operator that parses examples.
+/// The features of an example that are wanted, and where keys, defaults and outputs are.
+#[derive(Debug)]
+pub struct Features {
+    /// The types of sparse features.
+    pub sparse: Vec<DType>,
+    /// The dense features.
+    pub dense: Vec<Dense>,
+    /// Types of values and of splits.
+    pub ragged: Vec<(DType, DType)>,
+    /// The keys of sparse, dense and ragged features.
+    pub keys: [Keys; 3],
+    /// The input that is the first default of a dense feature.
+    pub defaults: usize,
+    /// The input that names the records, where there is one.
+    pub names: Option<usize>,
+}
+
+/// ParseExample and its like.
 #[derive(Debug)]
 struct Parse {
     version: Version,
-    sparse: Vec<DType>,
-    dense: Vec<Dense>,
-    /// Types of values and of splits.
-    ragged: Vec<(DType, DType)>,
-    sparse_keys: Vec<Box<[u8]>>,
-    dense_keys: Vec<Box<[u8]>>,
+    features: Features,
 }
 
 fn import(attributes: &Attributes<'_>, version: Version) -> Result<Box<dyn Operator>, OpError> {
     let sparse = attributes.dtypes_or_empty("sparse_types")?;
-    let types = attributes.dtypes_or_empty("Tdense")?;
-    let shapes = attributes.shapes("dense_shapes")?;
-    if types.len() != shapes.len() {
-        return Err(OpError::attribute("dense_shapes", "is not of as many as Tdense"));
-    }
-    let (values, splits) = match version {
-        Version::Second => {
-            (attributes.dtypes_or_empty("ragged_value_types")?, attributes.dtypes_or_empty("ragged_split_types")?)
+    let dense = dense_features(attributes, "Tdense", "dense_shapes")?;
+    let ragged = match version {
+        Version::Second => ragged_features(attributes, "ragged_value_types", "ragged_split_types")?,
+        _ => Vec::new(),
+    };
+    let (keys, defaults) = match version {
+        Version::First => {
+            let first_dense = 2 + sparse.len();
+            let keys = [Keys::Each(2), Keys::Each(first_dense), Keys::Own(Vec::new())];
+            (keys, first_dense + dense.len())
         }
-        _ => (Vec::new(), Vec::new()),
+        Version::Second => ([Keys::Vector(2), Keys::Vector(3), Keys::Vector(4)], 5),
+        Version::Single => {
+            let (own_sparse, own_dense) =
+                (attributes.strings("sparse_keys")?, attributes.strings("dense_keys")?);
+            if (own_sparse.len(), own_dense.len()) != (sparse.len(), dense.len()) {
+                return Err(OpError::attribute(
+                    "dense_keys",
+                    "or sparse_keys is not of as many as there are types",
+                ));
+            }
+            ([Keys::Own(own_sparse), Keys::Own(own_dense), Keys::Own(Vec::new())], 1)
+        }
     };
-    if values.len() != splits.len() {
-        return Err(OpError::attribute("ragged_split_types", "is not of as many as ragged_value_types"));
+    let names = (version != Version::Single).then_some(1);
+    let features = Features { sparse, dense, ragged, keys, defaults, names };
+    features.check()?;
+    Ok(Box::new(Parse { version, features }))
+}
+
+/// The dense features that two lists describe.
+///
+/// # Errors
+/// [`OpError::Attribute`] for lists of different lengths, and for shapes that cannot be.
+pub fn dense_features(attributes: &Attributes<'_>, types: &str, shapes: &str) -> Result<Vec<Dense>, OpError> {
+    let (dtypes, dims) = (attributes.dtypes_or_empty(types)?, attributes.shapes(shapes)?);
+    if dtypes.len() != dims.len() {
+        return Err(OpError::attribute(shapes, format!("is not of as many as {types}")));
     }
-    let all = sparse.iter().chain(&types).chain(&values);
-    if let Some(other) = all.copied().find(|dtype| !matches!(dtype, DType::F32 | DType::I64 | DType::String)) {
-        return Err(OpError::Unsupported(format!("parses features of {other}; float32, int64 and string are there")));
+    dtypes.into_iter().zip(dims).map(|(dtype, dims)| dense(dtype, dims)).collect()
+}
+
+/// The types of values and splits of ragged features that two lists describe.
+///
+/// # Errors
+/// [`OpError::Attribute`] for lists of different lengths.
+pub fn ragged_features(
+    attributes: &Attributes<'_>,
+    values: &str,
+    splits: &str,
+) -> Result<Vec<(DType, DType)>, OpError> {
+    let (types, split_types) = (attributes.dtypes_or_empty(values)?, attributes.dtypes_or_empty(splits)?);
+    if types.len() != split_types.len() {
+        return Err(OpError::attribute(splits, format!("is not of as many as {values}")));
     }
-    let dense = types.into_iter().zip(shapes).map(|(dtype, shape)| dense(dtype, shape));
-    let keys = |name: &str| if version == Version::Single { attributes.strings(name) } else { Ok(Vec::new()) };
-    let parse = Parse {
-        version,
-        sparse,
-        dense: dense.collect::<Result<_, _>>()?,
-        ragged: values.into_iter().zip(splits).collect(),
-        sparse_keys: keys("sparse_keys")?,
-        dense_keys: keys("dense_keys")?,
-    };
-    if version == Version::Single
-        && (parse.sparse_keys.len(), parse.dense_keys.len()) != (parse.sparse.len(), parse.dense.len())
-    {
-        return Err(OpError::attribute("dense_keys", "or sparse_keys is not of as many as there are types"));
-    }
-    Ok(Box::new(parse))
+    Ok(types.into_iter().zip(split_types).collect())
 }
 
 fn dense(dtype: DType, shape: Option<Vec<i64>>) -> Result<Dense, OpError> {
@@ -116,41 +182,26 @@ fn dense(dtype: DType, shape: Option<Vec<i64>>) -> Result<Dense, OpError> {
     }
 }
 
-/// The kind of a feature.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Sparse,
-    Dense,
-    Ragged,
-}
-
-impl Parse {
-    /// The input that holds the default of a dense feature.
-    fn default_input(&self, number: usize) -> usize {
-        let before = match self.version {
-            Version::First => 2 + self.sparse.len() + self.dense.len(),
-            Version::Second => 5,
-            Version::Single => 1,
-        };
-        before + number
+impl Features {
+    /// Checks that values can be of their types.
+    ///
+    /// # Errors
+    /// [`OpError::Unsupported`] for another type.
+    pub fn check(&self) -> Result<(), OpError> {
+        let dense = self.dense.iter().map(|dense| dense.dtype);
+        let ragged = self.ragged.iter().map(|(dtype, _)| *dtype);
+        let mut all = self.sparse.iter().copied().chain(dense).chain(ragged);
+        match all.find(|dtype| !matches!(dtype, DType::F32 | DType::I64 | DType::String)) {
+            None => Ok(()),
+            Some(other) => Err(OpError::Unsupported(format!(
+                "parses features of {other}; float32, int64 and string are there"
+            ))),
+        }
     }
 
-    fn key<'r>(&'r self, run: &Run<'r>, kind: Kind, number: usize) -> Result<&'r [u8], OpError> {
-        let at = |input: usize, at: usize| {
-            let key = run.slice::<StringRef>(input)?.get(at).copied();
-            let key = key.ok_or_else(|| OpError::input(input, "has fewer keys than there are types"))?;
-            Ok(run.string(key))
-        };
-        let own = |keys: &'r [Box<[u8]>]| keys.get(number).map_or(&b""[..], |key| key);
-        match (self.version, kind) {
-            (Version::First, Kind::Sparse) => at(2 + number, 0),
-            (Version::First, _) => at(2 + self.sparse.len() + number, 0),
-            (Version::Second, Kind::Sparse) => at(2, number),
-            (Version::Second, Kind::Dense) => at(3, number),
-            (Version::Second, Kind::Ragged) => at(4, number),
-            (Version::Single, Kind::Sparse) => Ok(own(&self.sparse_keys)),
-            (Version::Single, _) => Ok(own(&self.dense_keys)),
-        }
+    /// How many outputs they are.
+    pub fn outputs(&self) -> usize {
+        3 * self.sparse.len() + self.dense.len() + 2 * self.ragged.len()
     }
 
     /// Calls `each` with the number of every record, itself, and what it has under a key.
@@ -173,17 +224,17 @@ impl Parse {
     }
 
     /// An error with the record that it is of.
-    fn of_record(&self, run: &Run<'_>, row: usize, error: OpError) -> OpError {
+    pub fn of_record(&self, run: &Run<'_>, row: usize, error: OpError) -> OpError {
         let OpError::Invalid(why) = error else { return error };
-        let names = if self.version == Version::Single { None } else { run.slice::<StringRef>(1).ok() };
-        let name = names.and_then(|names| names.get(row)).map_or(Cow::Borrowed("<unknown>"), |name| {
-            String::from_utf8_lossy(run.string(*name))
-        });
+        let names = self.names.and_then(|names| run.slice::<StringRef>(names).ok());
+        let name = names
+            .and_then(|names| names.get(row))
+            .map_or(Cow::Borrowed("<unknown>"), |name| String::from_utf8_lossy(run.string(*name)));
         OpError::Invalid(format!("Name: {name}, example {row}: {why}"))
     }
 
     fn sparse(&self, run: &mut Run<'_>, number: usize, has_batch: bool) -> Result<(), OpError> {
-        let key = self.key(run, Kind::Sparse, number)?;
+        let key = self.keys[0].get(run, number)?;
         let dtype = self.sparse[number];
         let (mut all, mut most) = (0, 0);
         self.for_each(run, key, dtype, |_, _, feature| {
@@ -223,7 +274,7 @@ impl Parse {
     }
 
     fn ragged(&self, run: &mut Run<'_>, number: usize, has_batch: bool) -> Result<(), OpError> {
-        let key = self.key(run, Kind::Ragged, number)?;
+        let key = self.keys[2].get(run, number)?;
         let (dtype, split_type) = self.ragged[number];
         let first = 3 * self.sparse.len() + self.dense.len();
         let (values, splits) = (first + number, first + self.ragged.len() + number);
@@ -257,10 +308,10 @@ impl Parse {
     }
 
     fn dense(&self, run: &mut Run<'_>, number: usize, has_batch: bool) -> Result<(), OpError> {
-        let key = self.key(run, Kind::Dense, number)?;
+        let key = self.keys[1].get(run, number)?;
         let dense = &self.dense[number];
         let (dtype, output) = (dense.dtype, 3 * self.sparse.len() + number);
-        let default = run.input(self.default_input(number))?;
+        let default = run.input(self.defaults + number)?;
         let shown = || String::from_utf8_lossy(key).into_owned();
         let elements = dense.elements();
         let rows = run.slice::<StringRef>(0)?.len();
@@ -281,8 +332,11 @@ impl Parse {
             })?;
             row_elements = most;
             if has_batch && default.shape().elements() != 1 {
-                let why = format!("has {} elements; a feature of open length takes one", default.shape().elements());
-                return Err(OpError::input(self.default_input(number), why));
+                let why = format!(
+                    "has {} elements; a feature of open length takes one",
+                    default.shape().elements()
+                );
+                return Err(OpError::input(self.defaults + number, why));
             }
         }
         let steps = dense.is_open.then_some(row_elements / elements.max(1));
@@ -319,41 +373,14 @@ impl Parse {
             Ok(())
         })
     }
-}
 
-/// Fills with one element again and again.
-fn fill(out: &mut [u8], element: &[u8], bytes: usize) {
-    if let Some(element) = element.get(..bytes) {
-        out.chunks_exact_mut(bytes).for_each(|to| to.copy_from_slice(element));
-    }
-}
-
-fn set(run: &mut Run<'_>, output: usize, dims: &[usize]) -> Result<(), OpError> {
-    Ok(run.set_output_shape(output, Shape::new(dims)?)?)
-}
-
-impl Operator for Parse {
-    fn name(&self) -> &'static str {
-        match self.version {
-            Version::First => "ParseExample",
-            Version::Second => "ParseExampleV2",
-            Version::Single => "ParseSingleExample",
-        }
-    }
-
-    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let records = shared::input(inputs, 0)?;
-        shared::need_type(0, records, &[DType::String])?;
-        let batch = match (self.version, records.dims.get()) {
-            (Version::Single, Some([]) | None) => Some(None),
-            (Version::First, None) => Some(Some(Dim::Unknown)),
-            (Version::Second, None) => None,
-            (Version::Second, Some([])) => Some(None),
-            (Version::First | Version::Second, Some([batch])) => Some(Some(*batch)),
-            _ => return Err(OpError::input(0, format!("is of shape {}, which cannot be parsed", records.dims))),
-        };
+    /// The facts of their outputs, for records of this batch: open where it is not known whether there is one.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] for a default that cannot be one.
+    pub fn facts(&self, inputs: &[&Fact], batch: Option<Option<Dim>>) -> Result<Vec<Fact>, OpError> {
         for (number, dense) in self.dense.iter().enumerate() {
-            let index = self.default_input(number);
+            let index = self.defaults + number;
             let default = shared::input(inputs, index)?;
             shared::need_type(index, default, &[dense.dtype])?;
             let is_right = |count: i64| count == 0 || count == dense.elements() as i64 || dense.is_open;
@@ -388,16 +415,11 @@ impl Operator for Parse {
         Ok(facts)
     }
 
-    fn max_outputs(&self, inputs: usize) -> usize {
-        inputs.max(3 * self.sparse.len() + self.dense.len() + 2 * self.ragged.len())
-    }
-
-    fn reshape(&self, _: &mut Run<'_>) -> Option<()> {
-        // The run sets every shape.
-        Some(())
-    }
-
-    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+    /// Writes all of them.
+    ///
+    /// # Errors
+    /// What cannot be parsed.
+    pub fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let has_batch = run.shape(0).rank() > 0;
         for number in 0..self.sparse.len() {
             self.sparse(run, number, has_batch)?;
@@ -409,5 +431,62 @@ impl Operator for Parse {
             self.ragged(run, number, has_batch)?;
         }
         Ok(())
+    }
+}
+
+/// Fills with one element again and again.
+pub fn fill(out: &mut [u8], element: &[u8], bytes: usize) {
+    if let Some(element) = element.get(..bytes) {
+        out.chunks_exact_mut(bytes).for_each(|to| to.copy_from_slice(element));
+    }
+}
+
+/// Gives an output these dimensions.
+///
+/// # Errors
+/// [`OpError::Internal`] when it is larger than was planned.
+pub fn set(run: &mut Run<'_>, output: usize, dims: &[usize]) -> Result<(), OpError> {
+    Ok(run.set_output_shape(output, Shape::new(dims)?)?)
+}
+
+impl Operator for Parse {
+    fn name(&self) -> &'static str {
+        match self.version {
+            Version::First => "ParseExample",
+            Version::Second => "ParseExampleV2",
+            Version::Single => "ParseSingleExample",
+        }
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let records = shared::input(inputs, 0)?;
+        shared::need_type(0, records, &[DType::String])?;
+        let batch = match (self.version, records.dims.get()) {
+            (Version::Single, Some([]) | None) => Some(None),
+            (Version::First, None) => Some(Some(Dim::Unknown)),
+            (Version::Second, None) => None,
+            (Version::Second, Some([])) => Some(None),
+            (Version::First | Version::Second, Some([batch])) => Some(Some(*batch)),
+            _ => {
+                return Err(OpError::input(
+                    0,
+                    format!("is of shape {}, which cannot be parsed", records.dims),
+                ));
+            }
+        };
+        self.features.facts(inputs, batch)
+    }
+
+    fn max_outputs(&self, inputs: usize) -> usize {
+        inputs.max(self.features.outputs())
+    }
+
+    fn reshape(&self, _: &mut Run<'_>) -> Option<()> {
+        // The run sets every shape.
+        Some(())
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        self.features.run(run)
     }
 }

@@ -52,12 +52,7 @@ pub fn broken(error: tightfit_format::example::ExampleError) -> OpError {
 ///
 /// # Errors
 /// [`OpError::Invalid`] for bytes that are no example.
-pub fn write(
-    run: &Run<'_>,
-    record: StringRef,
-    feature: &Feature<'_>,
-    out: &mut [u8],
-) -> Result<(), OpError> {
+pub fn write(run: &Run<'_>, record: StringRef, feature: &Feature<'_>, out: &mut [u8]) -> Result<(), OpError> {
     match feature.kind() {
         FeatureKind::Empty => {}
         FeatureKind::Float => {

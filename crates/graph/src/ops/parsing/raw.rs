@@ -91,12 +91,16 @@ impl Operator for Raw {
         if !self.is_padded {
             let bytes = texts.first().map_or(0, |text| run.string(*text).len());
             if let Some(other) = texts.iter().find(|text| text.bytes as usize != bytes) {
-                let why = format!("has strings of {bytes} and of {} bytes; all must be of one size", other.bytes);
+                let why =
+                    format!("has strings of {bytes} and of {} bytes; all must be of one size", other.bytes);
                 return Err(OpError::input(0, why));
             }
             let count = self.count(bytes)?;
             let shape = reshape::shape(run.shape(0).iter().copied().chain([count]));
-            run.set_output_shape(0, shape.ok_or_else(|| OpError::Invalid("has too many dimensions".into()))?)?;
+            run.set_output_shape(
+                0,
+                shape.ok_or_else(|| OpError::Invalid("has too many dimensions".into()))?,
+            )?;
         }
         let row = run.output_shape(0).last().copied().unwrap_or(0) * self.dtype.bytes();
         let out = run.out_bytes(0)?;

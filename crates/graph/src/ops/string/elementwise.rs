@@ -27,7 +27,10 @@ pub(crate) const OPS: &[Registration] = &[
         },
     },
     Registration { name: "DecodeBase64", import: |_| Ok(Box::new(Each { function: Function::Decode })) },
-    Registration { name: "StringLength", import: |a| Ok(Box::new(Length { is_characters: is_characters(a)? })) },
+    Registration {
+        name: "StringLength",
+        import: |a| Ok(Box::new(Length { is_characters: is_characters(a)? })),
+    },
     Registration { name: "Substr", import: |a| Ok(Box::new(Substr { is_characters: is_characters(a)? })) },
 ];
 
@@ -145,7 +148,8 @@ fn lower(run: &Run<'_>, text: &[u8]) -> Result<StringRef, OpError> {
 /// True where cased letters stand before `at` and none behind it, marks aside.
 fn ends_word(text: &[u8], at: usize, bytes: usize) -> bool {
     let is_cased = |c: &char| c.is_lowercase() || c.is_uppercase();
-    let is_mark = |c: &char| matches!(c, '\'' | '.' | ':' | '\u{b7}' | '\u{2019}' | '\u{300}'..='\u{36f}' | '\u{ad}');
+    let is_mark =
+        |c: &char| matches!(c, '\'' | '.' | ':' | '\u{b7}' | '\u{2019}' | '\u{300}'..='\u{36f}' | '\u{ad}');
     let before = String::from_utf8_lossy(&text[..at]);
     let behind = String::from_utf8_lossy(&text[at + bytes..]);
     let before = before.chars().rev().find(|c| !is_mark(c));
@@ -162,7 +166,8 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 fn encode(run: &Run<'_>, text: &[u8], is_padded: bool) -> Result<StringRef, OpError> {
     let mut new = run.new_string(&[])?;
     for part in text.chunks(3) {
-        let bits = part.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - part.len()));
+        let bits =
+            part.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - part.len()));
         let mut four = [b'='; 4];
         for (number, to) in four.iter_mut().enumerate().take(part.len() + 1) {
             *to = ALPHABET[(bits >> (18 - 6 * number) & 63) as usize];
@@ -227,7 +232,11 @@ impl Operator for Length {
         let texts = run.slice::<StringRef>(0)?;
         for (to, text) in run.out::<i32>(0)?.iter_mut().zip(texts) {
             let text = run.string(*text);
-            let count = if self.is_characters { text.iter().filter(|byte| begins(**byte)).count() } else { text.len() };
+            let count = if self.is_characters {
+                text.iter().filter(|byte| begins(**byte)).count()
+            } else {
+                text.len()
+            };
             *to = i32::try_from(count).unwrap_or(i32::MAX);
         }
         Ok(())
@@ -248,7 +257,8 @@ struct Substr {
 impl Substr {
     /// The part of a text; `None` for a position outside of it.
     fn part<'t>(&self, text: &'t [u8], position: i64, len: i64) -> Option<&'t [u8]> {
-        let all = if self.is_characters { text.iter().filter(|byte| begins(**byte)).count() } else { text.len() };
+        let all =
+            if self.is_characters { text.iter().filter(|byte| begins(**byte)).count() } else { text.len() };
         let start = if position < 0 { position.checked_add(all as i64)? } else { position };
         let start = usize::try_from(start).ok().filter(|start| *start <= all)?;
         if !self.is_characters {

@@ -286,7 +286,13 @@ impl AsString {
 mod tests {
     use super::*;
 
-    fn text(how: How, precision: Option<usize>, width: Option<usize>, fill: Option<u8>, value: f64) -> String {
+    fn text(
+        how: How,
+        precision: Option<usize>,
+        width: Option<usize>,
+        fill: Option<u8>,
+        value: f64,
+    ) -> String {
         let mut line = Line::new();
         AsString { how, fill, precision, width }.float(&mut line, value).unwrap();
         String::from_utf8(line.text().to_vec()).unwrap()

@@ -13,7 +13,10 @@ use crate::ops::shared;
 use crate::ops::shared::extent::Indices;
 
 pub(crate) const OPS: &[Registration] = &[
-    Registration { name: "StringJoin", import: |a| Ok(Box::new(Join { separator: a.bytes_or("separator", b"")?.into() })) },
+    Registration {
+        name: "StringJoin",
+        import: |a| Ok(Box::new(Join { separator: a.bytes_or("separator", b"")?.into() })),
+    },
     Registration {
         name: "ReduceJoin",
         import: |a| {
@@ -151,7 +154,8 @@ impl Operator for ReduceJoin {
         for axis in (1..shape.rank()).rev() {
             steps[axis - 1] = steps[axis] * shape[axis];
         }
-        let joined: usize = (0..shape.rank()).filter(|axis| is_reduced[*axis]).map(|axis| shape[axis]).product();
+        let joined: usize =
+            (0..shape.rank()).filter(|axis| is_reduced[*axis]).map(|axis| shape[axis]).product();
         let out = run.out::<StringRef>(0)?;
         if axes.is_empty() {
             out.copy_from_slice(texts);
@@ -229,7 +233,10 @@ impl Operator for SegmentJoin {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (texts, ids) = (run.slice::<StringRef>(0)?, Indices::new(run, 1)?);
         if run.shape(0).iter().zip(run.shape(1).iter()).any(|(a, b)| a != b) {
-            return Err(OpError::input(1, format!("of shape {} is no start of {}", run.shape(1), run.shape(0))));
+            return Err(OpError::input(
+                1,
+                format!("of shape {} is no start of {}", run.shape(1), run.shape(0)),
+            ));
         }
         let count = run.output_shape(0).first().copied().unwrap_or(0);
         let out = run.out::<StringRef>(0)?;
@@ -247,7 +254,8 @@ impl Operator for SegmentJoin {
                     if !std::mem::replace(&mut is_first, false) {
                         new = run.extended_string(new, &self.separator)?;
                     }
-                    let text = texts.get(i * row + column).ok_or(OpError::Internal("a row has its elements"))?;
+                    let text =
+                        texts.get(i * row + column).ok_or(OpError::Internal("a row has its elements"))?;
                     new = run.extended_string(new, run.string(*text))?;
                 }
                 *to = new;

@@ -29,7 +29,9 @@ pub(crate) fn number(text: &[u8], dtype: DType) -> Option<([u8; 8], usize)> {
     };
     let text = std::str::from_utf8(trimmed(text)).ok()?;
     let size = match dtype {
-        DType::F32 => put(&float(text).map_or_else(|| text.parse::<f32>().ok(), |x| Some(x as f32))?.to_le_bytes()),
+        DType::F32 => {
+            put(&float(text).map_or_else(|| text.parse::<f32>().ok(), |x| Some(x as f32))?.to_le_bytes())
+        }
         DType::F64 => put(&float(text).or_else(|| text.parse::<f64>().ok())?.to_le_bytes()),
         DType::I32 => put(&text.parse::<i32>().ok()?.to_le_bytes()),
         DType::I64 => put(&text.parse::<i64>().ok()?.to_le_bytes()),

@@ -18,8 +18,14 @@ use crate::operator::{OpError, Operator, Run, reshape};
 use crate::ops::shared;
 
 pub(crate) const OPS: &[Registration] = &[
-    Registration { name: "RegexFullMatch", import: |_| Ok(Box::new(FullMatch { pattern: Source::input(1) })) },
-    Registration { name: "StaticRegexFullMatch", import: |a| Ok(Box::new(FullMatch { pattern: Source::attribute(a, true)? })) },
+    Registration {
+        name: "RegexFullMatch",
+        import: |_| Ok(Box::new(FullMatch { pattern: Source::input(1) })),
+    },
+    Registration {
+        name: "StaticRegexFullMatch",
+        import: |a| Ok(Box::new(FullMatch { pattern: Source::attribute(a, true)? })),
+    },
     Registration { name: "RegexReplace", import: |a| import_replace(a, Source::input(1), None) },
     Registration {
         name: "StaticRegexReplace",
@@ -41,9 +47,15 @@ fn import_replace(
 
 /// Where a pattern comes from.
 enum Source {
-    Attribute { text: Box<[u8]>, compiled: Arc<Pattern> },
+    Attribute {
+        text: Box<[u8]>,
+        compiled: Arc<Pattern>,
+    },
     /// An input; the last one compiled is kept.
-    Input { input: usize, last: Mutex<Option<(Box<[u8]>, Arc<Pattern>)>> },
+    Input {
+        input: usize,
+        last: Mutex<Option<(Box<[u8]>, Arc<Pattern>)>>,
+    },
 }
 
 impl std::fmt::Debug for Source {
@@ -62,7 +74,8 @@ impl Source {
 
     fn attribute(attributes: &Attributes<'_>, is_whole: bool) -> Result<Source, OpError> {
         let text = attributes.bytes_or("pattern", b"")?;
-        let compiled = Pattern::new(text, is_whole).map_err(|error| OpError::attribute("pattern", error.to_string()))?;
+        let compiled =
+            Pattern::new(text, is_whole).map_err(|error| OpError::attribute("pattern", error.to_string()))?;
         Ok(Source::Attribute { text: text.into(), compiled: Arc::new(compiled) })
     }
 
@@ -164,7 +177,13 @@ fn check_rewrite(rewrite: &[u8], groups: usize) -> Result<(), OpError> {
 }
 
 impl Replace {
-    fn replaced(&self, run: &Run<'_>, text: StringRef, pattern: &Pattern, rewrite: &[u8]) -> Result<StringRef, OpError> {
+    fn replaced(
+        &self,
+        run: &Run<'_>,
+        text: StringRef,
+        pattern: &Pattern,
+        rewrite: &[u8],
+    ) -> Result<StringRef, OpError> {
         let own = run.string(text);
         let mut groups: Groups = [None; 20];
         let (mut at, mut last_end, mut new) = (0, None, None);

@@ -129,8 +129,7 @@ impl Operator for Split {
         let (indices, pieces) = shapes.ok_or_else(|| OpError::Invalid("makes too many pieces".into()))?;
         run.set_output_shape(0, indices)?;
         run.set_output_shape(1, pieces)?;
-        let (indices, pieces, shape) =
-            (run.out::<i64>(0)?, run.out::<StringRef>(1)?, run.out::<i64>(2)?);
+        let (indices, pieces, shape) = (run.out::<i64>(0)?, run.out::<StringRef>(1)?, run.out::<i64>(2)?);
         let mut places = indices.chunks_exact_mut(2).zip(pieces);
         for (row, text) in texts.iter().enumerate() {
             let (mut column, mut refused) = (0, None);
@@ -261,14 +260,18 @@ impl Operator for NGrams {
             return Err(OpError::input(1, format!("begins with {}; 0 is needed", splits.get(0))));
         }
         if splits.len() > 0 && splits.get(rows) != data.len() as i64 {
-            return Err(OpError::input(1, format!("ends with {} of {} strings", splits.get(rows), data.len())));
+            return Err(OpError::input(
+                1,
+                format!("ends with {} of {} strings", splits.get(rows), data.len()),
+            ));
         }
         let mut count = 0;
         for row in 0..rows {
             let (start, end) = bounds(row)?;
             count += self.count_all(end - start);
         }
-        let shape = reshape::shape([count]).ok_or_else(|| OpError::Invalid("makes too many n-grams".into()))?;
+        let shape =
+            reshape::shape([count]).ok_or_else(|| OpError::Invalid("makes too many n-grams".into()))?;
         run.set_output_shape(0, shape)?;
         let out = run.out::<StringRef>(0)?;
         let new_splits = run.out_bytes(1)?;

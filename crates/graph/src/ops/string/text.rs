@@ -74,9 +74,7 @@ mod tests {
 
     #[test]
     fn what_is_no_character_is_cut_where_it_could_not_become_one() {
-        let parts = |text: &[u8]| {
-            characters(text).map(|c| (c.is, c.at, c.bytes)).collect::<Vec<_>>()
-        };
+        let parts = |text: &[u8]| characters(text).map(|c| (c.is, c.at, c.bytes)).collect::<Vec<_>>();
         assert_eq!(parts("aé😀".as_bytes()), [(Some('a'), 0, 1), (Some('é'), 1, 2), (Some('😀'), 3, 4)]);
         assert_eq!(parts(b"\xe2\x82x"), [(None, 0, 2), (Some('x'), 2, 1)]);
         assert_eq!(parts(b"\xff\xf0\x9f"), [(None, 0, 1), (None, 1, 2)]);

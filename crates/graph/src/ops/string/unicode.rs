@@ -75,18 +75,26 @@ impl Encoding {
     fn output(attributes: &Attributes<'_>) -> Result<Encoding, OpError> {
         let name = attributes.text("output_encoding")?;
         match Encoding::named(name) {
-            Some(encoding @ (Encoding::Utf8 | Encoding::Utf16 { is_little: false } | Encoding::Utf32 { is_little: false })) => {
-                Ok(encoding)
-            }
+            Some(
+                encoding @ (Encoding::Utf8
+                | Encoding::Utf16 { is_little: false }
+                | Encoding::Utf32 { is_little: false }),
+            ) => Ok(encoding),
             _ => Err(OpError::attribute("output_encoding", format!("is {name}, which is not supported"))),
         }
     }
 
     /// Calls `each` with every character of a text (`None` for what is none) and where it begins.
-    fn decode(self, text: &[u8], mut each: impl FnMut(Option<char>, usize) -> Result<(), OpError>) -> Result<(), OpError> {
+    fn decode(
+        self,
+        text: &[u8],
+        mut each: impl FnMut(Option<char>, usize) -> Result<(), OpError>,
+    ) -> Result<(), OpError> {
         match self {
             Encoding::Utf8 => characters(text).try_for_each(|c| each(c.is, c.at)),
-            Encoding::Latin => text.iter().enumerate().try_for_each(|(at, byte)| each(Some(char::from(*byte)), at)),
+            Encoding::Latin => {
+                text.iter().enumerate().try_for_each(|(at, byte)| each(Some(char::from(*byte)), at))
+            }
             Encoding::Ascii => text
                 .iter()
                 .enumerate()
@@ -101,7 +109,9 @@ impl Encoding {
             }
             Encoding::Utf16 { is_little } => {
                 let (words, rest) = text.as_chunks::<2>();
-                let unit = |word: &[u8; 2]| if is_little { u16::from_le_bytes(*word) } else { u16::from_be_bytes(*word) };
+                let unit = |word: &[u8; 2]| {
+                    if is_little { u16::from_le_bytes(*word) } else { u16::from_be_bytes(*word) }
+                };
                 let mut at = 0;
                 for character in char::decode_utf16(words.iter().map(unit)) {
                     let units = character.as_ref().map_or(1, |c| c.len_utf16());
@@ -156,8 +166,9 @@ impl Errors {
         };
         let code = attributes.int_or("replacement_char", 65533)?;
         let replacement = u32::try_from(code).ok().and_then(char::from_u32);
-        let replacement = replacement
-            .ok_or_else(|| OpError::attribute("replacement_char", format!("is {code}, which is no character")))?;
+        let replacement = replacement.ok_or_else(|| {
+            OpError::attribute("replacement_char", format!("is {code}, which is no character"))
+        })?;
         let replaces_control = attributes.bool_or("replace_control_characters", false)?;
         Ok(Errors { what, replacement, replaces_control })
     }
@@ -193,7 +204,8 @@ impl Operator for Decode {
         let input = shared::input(inputs, 0)?;
         shared::need_type(0, input, &[DType::String])?;
         let rows = input.dims.elements().plus(Dim::Known(1));
-        let mut facts = vec![Fact::new(self.splits, Dims::new([rows])), Fact::new(DType::I32, Dims::of_rank(1))];
+        let mut facts =
+            vec![Fact::new(self.splits, Dims::new([rows])), Fact::new(DType::I32, Dims::of_rank(1))];
         if self.has_offsets {
             facts.push(Fact::new(DType::I64, Dims::of_rank(1)));
         }
@@ -214,7 +226,8 @@ impl Operator for Decode {
                 Ok(())
             })?;
         }
-        let shape = reshape::shape([count]).ok_or_else(|| OpError::Invalid("has too many characters".into()))?;
+        let shape =
+            reshape::shape([count]).ok_or_else(|| OpError::Invalid("has too many characters".into()))?;
         run.set_output_shape(1, shape)?;
         if self.has_offsets {
             run.set_output_shape(2, shape)?;
@@ -287,7 +300,10 @@ impl Operator for Encode {
             *to = new;
         }
         if splits.len() > 0 && splits.get(splits.len() - 1) != codes.len() as i64 {
-            return Err(OpError::input(1, format!("does not end with {}, the number of characters", codes.len())));
+            return Err(OpError::input(
+                1,
+                format!("does not end with {}, the number of characters", codes.len()),
+            ));
         }
         Ok(())
     }
