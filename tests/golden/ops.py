@@ -13,7 +13,8 @@ import argparse
 import zlib
 
 from op_cases import CASES, HERE, Graph
-import op_layers  # noqa: F401  registers its cases
+import op_growth  # noqa: F401  registers its cases
+import op_layers  # noqa: F401
 import op_strings  # noqa: F401
 import op_values  # noqa: F401
 import oracle

@@ -165,6 +165,8 @@ pub struct Summary {
     pub elapsed: Duration,
     /// What was planned.
     pub lines: Lines,
+    /// What was set aside besides for values that grow.
+    pub growth_bytes: u64,
     /// What was taken, and the most, by line of the plan.
     pub usage: Usage,
     /// What was allowed.
@@ -187,6 +189,7 @@ impl Summary {
             batch: report.batch,
             elapsed: report.elapsed,
             lines: report.lines,
+            growth_bytes: report.growth_bytes,
             usage,
             memory_bytes,
             skipped_rows: report.skipped_rows,
@@ -230,7 +233,11 @@ impl Summary {
         }
         let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
         let (planned, allowed) = (display_bytes(self.lines.total_bytes()), display_bytes(self.memory_bytes));
-        let planned = if self.was_done { String::new() } else { format!("planned {planned}, ") };
+        let growth = match self.growth_bytes {
+            0 => String::new(),
+            bytes => format!(" and up to {} for values that grow", display_bytes(bytes)),
+        };
+        let planned = if self.was_done { String::new() } else { format!("planned {planned}{growth}, ") };
         text.push_str(&format!("memory: {planned}peak {peak}, allowed {allowed}\n"));
         text
     }
@@ -248,6 +255,7 @@ impl Summary {
             "right_rows": self.right_rows,
             "accuracy": self.accuracy(),
             "planned_bytes": by_line(self.lines.total_bytes(), &self.lines),
+            "growth_bytes": self.growth_bytes,
             "used_bytes": by_line(self.usage.used.total_bytes(), &self.usage.used),
             "peak_bytes": by_line(self.usage.peak_bytes, &self.usage.peak),
             "peak_resident_bytes": limits::peak_resident_bytes(),

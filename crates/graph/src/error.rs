@@ -87,15 +87,6 @@ pub enum GraphError {
         /// What is wrong.
         why: String,
     },
-    /// The size of a tensor cannot be bounded before the model runs.
-    Unbounded {
-        /// The node.
-        node: String,
-        /// Its operator.
-        op: String,
-        /// The output's shape as far as it is known.
-        dims: String,
-    },
     /// A tensor or scratch is larger than any memory.
     TooLarge {
         /// The node.
@@ -253,12 +244,6 @@ impl fmt::Display for GraphError {
                 write!(f, "the shape of input '{input}' is open: {dims}; give it one")
             }
             GraphError::Feed { input, why } => write!(f, "input '{input}' {why}"),
-            GraphError::Unbounded { node, op, dims } => {
-                write!(
-                    f,
-                    "node '{node}' ({op}): its size depends on data: {dims}; memory for it cannot be planned"
-                )
-            }
             GraphError::TooLarge { node, op, bytes } => {
                 write!(f, "node '{node}' ({op}) needs {}, more than any memory", display_bytes(*bytes))
             }

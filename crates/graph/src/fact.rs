@@ -88,6 +88,11 @@ impl Fact {
         self.largest.is_some()
     }
 
+    /// True in a bound graph when not even the most that it can be is known: its memory is reserved in each run.
+    pub fn grows(&self) -> bool {
+        self.planned_dims().concrete().is_none()
+    }
+
     /// A tensor of known value.
     pub fn known(dtype: DType, shape: Shape, bytes: impl Into<Arc<[u8]>>) -> Fact {
         Fact { value: Some(Known::Bytes(bytes.into())), ..Fact::new(dtype, shape) }

@@ -75,6 +75,8 @@ pub struct NotFit {
     pub batch: usize,
     /// The step at which the most bytes are alive.
     pub peak_step: Option<StepReport>,
+    /// So many values need memory besides, as much as follows from the data.
+    pub growing: usize,
 }
 
 /// What differs between a job and the one whose results are there.
@@ -117,6 +119,11 @@ impl fmt::Display for NotFit {
             "does not fit {memory} at batch {}: the smallest memory that works is {} ({minimum})",
             self.batch, self.minimum_bytes
         )?;
+        match self.growing {
+            0 => {}
+            1 => write!(f, " and what 1 value needs whose size depends on data")?,
+            many => write!(f, " and what {many} values need whose sizes depend on data")?,
+        }
         if let Some(step) = &self.peak_step {
             write!(f, "; at the peak, step {} '{}' ({}), it holds", step.step + 1, step.node, step.op)?;
             for (i, alive) in step.alive.iter().take(NAMED_AT_PEAK).enumerate() {

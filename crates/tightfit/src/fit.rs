@@ -32,6 +32,9 @@ const KEPT_SIXTEENTHS: u64 = 7;
 /// Sizes of one block of streamed weights, largest first. From the smallest on a pass costs more than it reads.
 const WINDOWS_BYTES: [usize; 5] = [4 << 20, 2 << 20, 1 << 20, 512 << 10, 256 << 10];
 
+/// One of so many parts of the memory is left to values that grow, if that is possible.
+const ROOM_PARTS: u64 = 4;
+
 /// What a model is to fit.
 #[derive(Debug, Clone)]
 pub struct FitOptions {
@@ -58,6 +61,9 @@ pub struct FitOptions {
     pub replans: bool,
     /// True where the process and the model's structure are counted by whoever asks, as in a pipeline.
     pub is_inner: bool,
+    /// True where what no line of the plan needs is not the model's alone: reading takes of it too. Values that grow get
+    /// half of it then.
+    pub shares_rest: bool,
 }
 
 impl Default for FitOptions {
@@ -75,6 +81,7 @@ impl Default for FitOptions {
             string_bytes: 0,
             replans: false,
             is_inner: false,
+            shares_rest: false,
         }
     }
 }
@@ -93,16 +100,19 @@ pub struct Fit {
     pub minimum_bytes: u64,
     /// How the weights are held.
     pub weights: WeightMode,
+    /// Bytes that are set aside for values that grow, besides the lines: 0 where the plan has none. What they will take is
+    /// only known as the model runs, and a value that does not find room in them is an error then.
+    pub growth_bytes: u64,
 }
 
 impl Fit {
-    /// True where shapes follow from what is fed and may be larger than is planned, so that a call on tensors that are all
-    /// there is laid out with their values.
+    /// True where shapes follow from what is fed and may be larger than is planned, or have no bound, so that a call on
+    /// tensors that are all there is laid out with their values.
     pub fn can_outgrow(&self) -> bool {
-        self.plan
-            .all()
-            .flat_map(|plan| &plan.steps)
-            .any(|step| step.operator().is_some_and(|o| o.can_outgrow()))
+        let mut plans = self.plan.all();
+        self.plan.has_growth()
+            || plans
+                .any(|plan| plan.steps.iter().any(|step| step.operator().is_some_and(|o| o.can_outgrow())))
     }
 }
 
@@ -211,12 +221,13 @@ impl<'m> Bound<'m> {
     }
 
     /// The layout that is fastest inside the memory: all weights resident, or else streamed through the largest
-    /// window that fits.
+    /// window that does. Where values grow a layout fits only if it leaves them a quarter of the memory; where none does,
+    /// the one that takes least is theirs.
     ///
     /// # Errors
     /// [`Error::NotFit`] when none fits.
     pub fn fit(&self) -> Result<Fit, Error> {
-        let memory_bytes = self.options.memory_bytes.min(self.graph.budget().limit_bytes());
+        let memory_bytes = self.memory_bytes();
         let smallest = WeightMode::Streamed { window_bytes: WINDOWS_BYTES[WINDOWS_BYTES.len() - 1] };
         // Only one plan exists at a time: that of a graph of many small nodes is larger than the graph.
         let (least_bytes, peak_step) = {
@@ -226,21 +237,31 @@ impl<'m> Bound<'m> {
         let resident = self.with_weights(WeightMode::Resident)?;
         let resident_bytes = resident.minimum_bytes;
         let minimum_bytes = least_bytes.min(resident_bytes);
-        if resident_bytes <= memory_bytes {
+        let growing = resident.plan.growing().len();
+        let room_bytes = if growing > 0 { memory_bytes / ROOM_PARTS } else { 0 };
+        let leaves_room = |fit: &Fit| fit.minimum_bytes.saturating_add(room_bytes) <= memory_bytes;
+        if leaves_room(&resident) {
             return Ok(Fit { minimum_bytes, ..resident });
         }
         drop(resident);
         if minimum_bytes > memory_bytes {
             let batch = self.options.batch;
-            return Err(Error::NotFit(Box::new(NotFit { memory_bytes, minimum_bytes, batch, peak_step })));
+            let not_fit = NotFit { memory_bytes, minimum_bytes, batch, peak_step, growing };
+            return Err(Error::NotFit(Box::new(not_fit)));
         }
         for window_bytes in WINDOWS_BYTES {
             let fit = self.with_weights(WeightMode::Streamed { window_bytes })?;
-            if fit.minimum_bytes <= memory_bytes {
+            if leaves_room(&fit) {
                 return Ok(Fit { minimum_bytes, ..fit });
             }
         }
-        self.with_weights(smallest)
+        let least = if resident_bytes <= least_bytes { WeightMode::Resident } else { smallest };
+        self.with_weights(least)
+    }
+
+    /// Bytes of memory that the model may take.
+    fn memory_bytes(&self) -> u64 {
+        self.options.memory_bytes.min(self.graph.budget().limit_bytes())
     }
 
     /// The layout with weights held so, whether it fits or not. Its minimum is its own total.
@@ -249,7 +270,13 @@ impl<'m> Bound<'m> {
     /// [`Error::Graph`] when it cannot be planned.
     pub fn with_weights(&self, weights: WeightMode) -> Result<Fit, Error> {
         let (plan, lines, spare_bytes) = self.plan(weights)?;
-        Ok(Fit { plan, minimum_bytes: lines.total_bytes(), lines, spare_bytes, weights })
+        let rest_bytes = self.memory_bytes().saturating_sub(lines.total_bytes());
+        let growth_bytes = match (plan.has_growth(), self.options.shares_rest) {
+            (false, _) => 0,
+            (true, false) => rest_bytes,
+            (true, true) => rest_bytes / 2,
+        };
+        Ok(Fit { plan, minimum_bytes: lines.total_bytes(), lines, spare_bytes, weights, growth_bytes })
     }
 }
 

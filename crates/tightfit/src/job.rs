@@ -138,6 +138,8 @@ pub struct JobReport {
     pub batch: usize,
     /// The budget, line by line, of the largest batch that was laid out, in the search for the fastest too.
     pub lines: Lines,
+    /// Bytes that were set aside besides for values whose size is only known in a run.
+    pub growth_bytes: u64,
 }
 
 impl<'m> Job<'m> {
@@ -269,13 +271,22 @@ impl<'m> Job<'m> {
         process::end_phase();
         sink.finish()?;
         let (elapsed, batch, lines) = (start.elapsed(), self.batch, *self.runner.lines());
-        Ok(JobReport { resumed_rows, elapsed, batch, lines, ..JobReport::of(done, self.has_labels()) })
+        let growth_bytes = self.runner.growth_bytes();
+        Ok(JobReport {
+            resumed_rows,
+            elapsed,
+            batch,
+            lines,
+            growth_bytes,
+            ..JobReport::of(done, self.has_labels())
+        })
     }
 
     /// What reading may take: its line of the plan, and what no line needs. What others take later is left to them.
     fn data_budget(&self) -> Result<MemoryBudget, Error> {
         let planned_bytes = self.dataset.plan(self.batch, self.options.threads, SLOTS)?.total_bytes;
-        let free_bytes = self.options.memory_bytes.saturating_sub(self.runner.lines().total_bytes());
+        let taken_bytes = self.runner.lines().total_bytes().saturating_add(self.runner.growth_bytes());
+        let free_bytes = self.options.memory_bytes.saturating_sub(taken_bytes);
         Ok(self.budget.child(planned_bytes.saturating_add(free_bytes)))
     }
 
@@ -459,5 +470,6 @@ fn fit_options(
             .saturating_add(string_bytes as u64),
         replans: replans(model, options, dataset),
         is_inner: false,
+        shares_rest: true,
     })
 }

@@ -27,6 +27,8 @@ pub struct Runner {
     weights: WeightMode,
     batch: usize,
     budget: MemoryBudget,
+    /// What is set aside for values that grow.
+    growth_bytes: u64,
     /// Runs before the next look at how much code is resident; 0 while each step is followed by one.
     untended_runs: u32,
 }
@@ -59,13 +61,17 @@ impl Runner {
         if !options.is_inner {
             process::begin_run(fit.spare_bytes);
         }
-        let context = Context::load(fit.plan, &file, pool, budget, options.string_bytes as usize)?;
+        let mut context = Context::load(fit.plan, &file, pool, budget, options.string_bytes as usize)?;
+        if fit.growth_bytes > 0 {
+            context.grow_in(&budget.child(fit.growth_bytes));
+        }
         // Nor is what has loaded needed to run.
         process::end_phase();
         Ok(Runner {
             context,
             budget: budget.clone(),
             untended_runs: 0,
+            growth_bytes: fit.growth_bytes,
             lines: fit.lines,
             minimum_bytes: fit.minimum_bytes,
             weights: fit.weights,
@@ -86,6 +92,7 @@ impl Runner {
             weights: self.weights,
             batch: self.batch,
             budget: self.budget.clone(),
+            growth_bytes: self.growth_bytes,
             untended_runs: 0,
         })
     }
@@ -99,9 +106,13 @@ impl Runner {
         process::end_phase();
         self.untended_runs = 0;
         self.context.replan(fit.plan)?;
-        if fit.lines.total_bytes() > self.lines.total_bytes() {
+        let (before_bytes, bytes) = (self.lines.total_bytes(), fit.lines.total_bytes());
+        if bytes > before_bytes {
             self.lines = fit.lines;
         }
+        // What a larger batch has taken is kept.
+        self.growth_bytes = fit.growth_bytes.saturating_sub(before_bytes.saturating_sub(bytes));
+        self.context.grow_in(&self.budget.child(self.growth_bytes));
         self.batch = options.batch;
         Ok(())
     }
@@ -147,7 +158,12 @@ impl Runner {
         &self.lines
     }
 
-    /// The least memory that works for this batch.
+    /// Bytes that are set aside for values whose size is only known in a run; 0 where there are none.
+    pub fn growth_bytes(&self) -> u64 {
+        self.growth_bytes
+    }
+
+    /// The least memory that works for this batch, besides what values need that grow.
     pub fn minimum_bytes(&self) -> u64 {
         self.minimum_bytes
     }

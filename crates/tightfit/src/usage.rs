@@ -44,7 +44,7 @@ fn line<'l>(lines: &'l mut Lines, purpose: &str) -> &'l mut u64 {
     match purpose {
         "weights" => &mut lines.weights_bytes,
         "window" => &mut lines.window_bytes,
-        "arena" | "strings" => &mut lines.arena_bytes,
+        "arena" | "strings" | "data-dependent memory" => &mut lines.arena_bytes,
         "sink" | "output" => &mut lines.sink_bytes,
         _ if STRUCTURE.iter().any(|part| purpose.contains(part)) => &mut lines.runtime_bytes,
         // Files and their lists, records, decoders, stages.

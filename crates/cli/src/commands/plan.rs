@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use tightfit::fit::{Bound, Fit};
-use tightfit::plan::{PlanReport, Rectangle, StepReport};
+use tightfit::plan::{Grows, PlanReport, Rectangle, StepReport};
 use tightfit::sink::{SinkFormat, SinkNeed};
 use tightfit::{Error, FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
 
@@ -61,6 +61,9 @@ const READER_BYTES: u64 = 1 << 20;
 
 /// How many tensors at the peak are shown.
 const SHOWN_AT_PEAK: usize = 6;
+
+/// How many values that grow are shown.
+const SHOWN_GROWING: usize = 12;
 
 /// # Errors
 /// What is wrong with the model or the data, and a plan that does not fit.
@@ -165,6 +168,8 @@ impl View<'_> {
             "streamed_bytes": report.streamed_bytes,
             "steps": report.steps,
             "peak_step": report.peak_step.as_ref().map(step_json),
+            "growth_bytes": fit.growth_bytes,
+            "growing": fit.plan.growing().iter().map(grows_json).collect::<Vec<_>>(),
         });
         if let (true, Some(object)) = (is_verbose, value.as_object_mut()) {
             let rectangles = fit.plan.rectangles();
@@ -187,6 +192,7 @@ impl View<'_> {
             format!("smallest that works: {} ({})", fit.minimum_bytes, display_bytes_up(fit.minimum_bytes));
         rows.push(vec!["allowed".to_string(), display_bytes(options.memory_bytes), allowed]);
         text.push_str(&columns(&rows, &[1]));
+        self.add_growing(&mut text);
         if let Some(step) = &report.peak_step {
             let bytes = display_bytes(step.alive_bytes);
             text.push_str(&format!(
@@ -202,6 +208,23 @@ impl View<'_> {
             text.push_str(&columns(&alive, &[0]));
         }
         text
+    }
+
+    /// What needs memory besides that is not known before the data is there.
+    fn add_growing(&self, text: &mut String) {
+        let growing = self.fit.plan.growing();
+        if growing.is_empty() {
+            return;
+        }
+        let (count, bytes) = (growing.len(), display_bytes(self.fit.growth_bytes));
+        let values = if count == 1 { "1 value grows" } else { &format!("{count} values grow") };
+        text.push_str(&format!("Besides, {values} with the data, in up to {bytes}:\n"));
+        let rows = growing.iter().take(SHOWN_GROWING);
+        let rows: Vec<_> = rows.map(|g| vec![g.what.clone(), format!("{} ({})", g.node, g.op)]).collect();
+        text.push_str(&columns(&rows, &[]));
+        if count > SHOWN_GROWING {
+            text.push_str(&format!("  and {} more\n", count - SHOWN_GROWING));
+        }
     }
 
     fn remark(&self, line: &str) -> String {
@@ -232,6 +255,10 @@ fn step_json(step: &StepReport) -> Value {
     let alive: Vec<_> =
         step.alive.iter().map(|a| json!({"name": a.name, "what": a.what, "bytes": a.bytes})).collect();
     json!({"step": step.step, "node": step.node, "op": step.op, "alive_bytes": step.alive_bytes, "alive": alive})
+}
+
+fn grows_json(grows: &Grows) -> Value {
+    json!({"node": grows.node, "op": grows.op, "what": grows.what})
 }
 
 fn rectangle_json(r: &Rectangle) -> Value {

@@ -289,6 +289,7 @@ impl<'a> Call<'a> {
             batch: options.batch,
             elapsed: self.begin.elapsed(),
             lines: *runner.lines(),
+            growth_bytes: runner.growth_bytes(),
             usage: runner.usage(),
             memory_bytes: self.limits.memory_bytes,
             ..Summary::default()

@@ -6,6 +6,8 @@ use std::fmt;
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
 use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
 
+use crate::operator::growing::Growing;
+use crate::operator::rooms::{Growth, Rooms};
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::tables::Tables;
 use crate::operator::{
@@ -168,7 +170,7 @@ impl Caller {
                         && inputs[*i].shape == shapes.outputs[0]
                 })
             };
-            let in_place = memory.overwrites.iter().copied().filter(qualifies).map(Some);
+            let in_place = memory.overwrites.iter().filter(qualifies).map(Some);
             for in_place_input in std::iter::once(None).chain(in_place) {
                 for (pool, fill) in [(0, 0x11), (1, 0xEE)] {
                     let is_reshaped = pool == 1 && in_place_input.is_none();
@@ -266,6 +268,46 @@ impl Caller {
         })
     }
 
+    /// The shapes of outputs that only a run finds.
+    pub fn grow(
+        &self,
+        operator: &dyn Operator,
+        inputs: &[Value],
+        types: &[DType],
+    ) -> Result<Vec<Shape>, OpError> {
+        let mut guarded: Vec<Guarded> = inputs.iter().map(|v| Guarded::of(&v.bytes)).collect();
+        guarded.extend(types.iter().map(|_| Guarded::new(0, 0)));
+        let empty = Shape::new(&[0])?;
+        let shapes = Shapes {
+            planned_inputs: inputs.iter().map(|value| value.shape).collect(),
+            planned_outputs: types.iter().map(|dtype| (*dtype, empty)).collect(),
+            outputs: vec![empty; types.len()],
+        };
+        let slots = self.slots(inputs, &shapes, &[], &mut guarded, None);
+        let rooms = Rooms::new(&MemoryBudget::new(u64::MAX), types.len() + 2, slots.len());
+        for slot in &slots[inputs.len()..] {
+            slot.growth.set(Growth::SHAPED);
+            slot.let_go(&rooms);
+        }
+        let indices: Vec<usize> = (0..slots.len()).collect();
+        let (input_slots, output_slots) = indices.split_at(inputs.len());
+        let mut run = Run {
+            pool: &self.pools[0],
+            slots: &slots,
+            inputs: input_slots,
+            outputs: output_slots,
+            in_place_input: None,
+            stream: None,
+            scratch: None,
+            strings: &self.strings,
+            tables: &self.tables,
+            rooms: Some(&rooms),
+        };
+        let growing = Growing { threads: 1, isa: Isa::detect(), is_last: &|_| false, check: &|| Ok(()) };
+        growing.call(operator, &mut run, &rooms)?;
+        Ok(slots[inputs.len()..].iter().map(|slot| slot.shape.get()).collect())
+    }
+
     fn call(
         &self,
         operator: &dyn Operator,
@@ -314,6 +356,7 @@ impl Caller {
             scratch: Some(scratch.inner()),
             strings: &self.strings,
             tables: &self.tables,
+            rooms: None,
         };
         run.begin();
         if way.is_reshaped {
@@ -376,6 +419,7 @@ impl Caller {
                 place: places.get(i).copied().unwrap_or_default(),
                 capacity_bytes: Cell::new(memory.bytes),
                 is_taken: Cell::new(false),
+                growth: Cell::new(Growth::PLANNED),
             });
         }
         slots

@@ -270,3 +270,18 @@ fn golden_models_keep_every_promise() {
 fn golden_operators_keep_every_promise() {
     check_all("ops");
 }
+
+#[test]
+fn what_is_made_of_fed_numbers_grows() {
+    let is_growth = |folder: &PathBuf| folder.file_name().unwrap().to_string_lossy().starts_with("growth_");
+    let folders: Vec<PathBuf> = folders("ops").into_iter().filter(is_growth).collect();
+    assert!(folders.len() >= 5);
+    for folder in folders {
+        let case = Case::read(folder, &Caller::new());
+        let grows = |with_values| {
+            let graph = case.bind(&case.import().unwrap(), with_values).unwrap();
+            Plan::new(&graph, &PlanOptions::new(1, WeightMode::Resident)).unwrap().has_growth()
+        };
+        assert!(grows(false) && !grows(true), "{:?}", case.folder);
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tightfit_core::{DType, Shape};
 
 use super::call::{Caller, Shapes, Value};
-use crate::dim::Dims;
+use crate::dim::{Dim, Dims};
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, Region, RegionKind, ValueRef};
 
@@ -106,7 +106,7 @@ impl Caller {
         let node = graph.node(id);
         let operator = node.operator().ok_or("is no operator")?;
         let inputs: Vec<Value> = node.inputs.iter().map(|v| values[v].clone()).collect();
-        let shapes = shapes(graph, node, &inputs)?;
+        let shapes = self.shapes(graph, node, &inputs)?;
         let outputs = self.check(operator, &inputs, &shapes)?.map_err(|error| error.to_string())?;
         for (fact, output) in node.facts.iter().zip(&outputs) {
             describes(fact, output)?;
@@ -115,23 +115,44 @@ impl Caller {
     }
 }
 
-fn shapes(graph: &Graph, node: &Node, inputs: &[Value]) -> Result<Shapes, String> {
-    let concrete =
-        |fact: &Fact| fact.planned_dims().concrete().ok_or_else(|| format!("the shape of {fact} is open"));
-    let facts = graph.input_facts(node);
-    let planned = |fact: &Fact| concrete(fact).map(|shape| (fact.dtype, shape));
-    let planned_outputs = node.facts.iter().map(planned).collect::<Result<Vec<_>, _>>()?;
-    let is_dynamic = facts.iter().any(|f| f.depends_on_data());
-    let outputs = if is_dynamic {
-        let actual: Vec<Fact> = inputs.iter().map(Value::fact).collect();
+impl Caller {
+    /// The shapes of a call. What grows is planned for as what it is.
+    fn shapes(&self, graph: &Graph, node: &Node, inputs: &[Value]) -> Result<Shapes, String> {
+        let facts = graph.input_facts(node);
         let operator = node.operator().ok_or("is no operator")?;
-        let inferred = operator.infer(&actual.iter().collect::<Vec<_>>()).map_err(|e| e.to_string())?;
-        inferred.iter().map(concrete).collect::<Result<_, _>>()?
-    } else {
-        planned_outputs.iter().map(|(_, shape)| *shape).collect()
-    };
-    let planned_inputs = facts.into_iter().map(concrete).collect::<Result<_, _>>()?;
-    Ok(Shapes { planned_inputs, planned_outputs, outputs })
+        let planned_inputs = facts
+            .iter()
+            .zip(inputs)
+            .map(|(fact, value)| fact.planned_dims().concrete().unwrap_or(value.shape));
+        let planned_inputs: Vec<Shape> = planned_inputs.collect();
+        let mut planned: Vec<Option<Shape>> =
+            node.facts.iter().map(|f| f.planned_dims().concrete()).collect();
+        let mut outputs = planned.clone();
+        if facts.iter().any(|f| f.depends_on_data() || f.grows()) || planned.contains(&None) {
+            // A list is one in a run as well, as long as its first axis.
+            let actual = inputs.iter().zip(&facts).map(|(value, fact)| {
+                let length = value.shape.first().map(|n| Dim::Known(*n as i64));
+                Fact { list: fact.list.and(length), ..value.fact() }
+            });
+            let actual: Vec<Fact> = actual.collect();
+            let inferred = operator.infer(&actual.iter().collect::<Vec<_>>()).map_err(|e| e.to_string())?;
+            outputs = inferred.iter().map(|fact| fact.planned_dims().concrete()).collect();
+        }
+        let types: Vec<DType> = node.facts.iter().map(|fact| fact.dtype).collect();
+        if outputs.contains(&None) {
+            let grown = self.grow(operator, inputs, &types).map_err(|e| e.to_string())?;
+            outputs.iter_mut().zip(grown).for_each(|(shape, grown)| *shape = Some(shape.unwrap_or(grown)));
+        }
+        planned.iter_mut().zip(&outputs).for_each(|(shape, real)| *shape = shape.or(*real));
+        let open = || "an output has no shape".to_string();
+        let planned: Option<Vec<_>> =
+            types.into_iter().zip(planned).map(|(dtype, shape)| Some((dtype, shape?))).collect();
+        Ok(Shapes {
+            planned_inputs,
+            planned_outputs: planned.ok_or_else(open)?,
+            outputs: outputs.into_iter().collect::<Option<_>>().ok_or_else(open)?,
+        })
+    }
 }
 
 /// Fails when a fact says what is not so.

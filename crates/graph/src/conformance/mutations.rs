@@ -339,7 +339,8 @@ const TENSORS: &[(&str, Damage)] = &[
         std::mem::replace(&mut info.place, place) != place
     }),
     ("a tensor has another home", |plan, random| {
-        let home = random.of(&[Home::Fed(0), Home::Fed(1), Home::Weight(0), Home::Weight(1), Home::Streamed]);
+        let [fed, other] = [Home::Fed(0), Home::Fed(1)];
+        let home = random.of(&[fed, other, Home::Weight(0), Home::Weight(1), Home::Streamed, Home::Grown]);
         let slot = random.below(plan.slots.len());
         std::mem::replace(&mut plan.slots[slot].home, home) != home
     }),
@@ -471,6 +472,58 @@ const BODIES: &[(&str, Damage)] = &[
     }),
 ];
 
+const GROWTH: &[(&str, Damage)] = &[
+    ("a value that grows is let go too soon", |plan, random| {
+        let end = pick!(plan.ends.len(), random);
+        let step = plan.ends[end].0;
+        plan.ends[end].0 = random.below(step.max(1));
+        plan.ends.sort_unstable();
+        step > 0
+    }),
+    ("a value that grows is let go too late", |plan, random| {
+        let end = pick!(plan.ends.len(), random);
+        plan.ends[end].0 += 1 + random.below(3);
+        plan.ends.sort_unstable();
+        true
+    }),
+    ("a value that grows is not let go", |plan, random| {
+        let end = pick!(plan.ends.len(), random);
+        plan.ends.remove(end);
+        true
+    }),
+    ("a value that grows is let go twice", |plan, random| {
+        let end = pick!(plan.ends.len(), random);
+        plan.ends.insert(end, plan.ends[end]);
+        true
+    }),
+    ("another value is let go", |plan, random| {
+        let end = pick!(plan.ends.len(), random);
+        let slot = random.below(plan.slots.len() + 1);
+        std::mem::replace(&mut plan.ends[end].1, slot) != slot
+    }),
+    ("values are let go in another order", |plan, _| {
+        let before = plan.ends.clone();
+        plan.ends.reverse();
+        before != plan.ends
+    }),
+    ("a value grows that has a place", |plan, random| {
+        let (slot, _) = slot!(plan, random);
+        (plan.slots[slot].home, plan.slots[slot].is_bound) = (Home::Grown, true);
+        true
+    }),
+    ("a value has a place that grows", |plan, random| {
+        let grown: Vec<usize> =
+            (0..plan.slots.len()).filter(|s| plan.slots[*s].home == Home::Grown).collect();
+        plan.slots[grown[pick!(grown.len(), random)]].home = Home::Arena(0);
+        true
+    }),
+    ("a step grows", |plan, random| {
+        let step = pick!(plan.steps.len(), random);
+        plan.steps[step].grows ^= true;
+        true
+    }),
+];
+
 fn some_region<'p>(plan: &'p mut Plan, random: &mut Random) -> Option<&'p mut RegionPlan> {
     let step = step_where(plan, random, |step| step.region().is_some())?;
     match &mut plan.steps[step].action {
@@ -490,7 +543,7 @@ fn somewhere<'p>(plan: &'p mut Plan, random: &mut Random) -> &'p mut Plan {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, Damage)> {
-    [OFFSETS, SCRATCH, SHARING, STEPS, TENSORS, WEIGHTS, BODIES].into_iter().flatten()
+    [OFFSETS, SCRATCH, SHARING, STEPS, TENSORS, WEIGHTS, BODIES, GROWTH].into_iter().flatten()
 }
 
 /// How often a kind of damage was refused, and how often it computed the same.

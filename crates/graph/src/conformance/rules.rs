@@ -10,6 +10,7 @@ use super::build::{fetch, input, operator};
 use crate::GraphError;
 use crate::exec::{Context, Feed};
 use crate::ir::{Graph, Node, NodeKind, ValueRef};
+use crate::operator::rooms::Growth;
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::{OpError, Place, Run, Slot};
 use crate::plan::{Plan, PlanOptions, WeightMode, computes, validate};
@@ -179,6 +180,7 @@ fn every_output_is_taken_once() {
             place: Place::Value,
             capacity_bytes: Cell::new(64),
             is_taken: Cell::new(true),
+            growth: Cell::new(Growth::PLANNED),
         })
         .collect();
     let pool = ThreadPool::new(1).unwrap();
@@ -195,6 +197,7 @@ fn every_output_is_taken_once() {
         scratch: None,
         strings: &strings,
         tables: &tables,
+        rooms: None,
     };
     run.begin();
     let mut taken: Vec<&mut [f32]> = (0..OUTPUTS).map(|i| run.out::<f32>(i).unwrap()).collect();

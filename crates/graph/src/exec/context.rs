@@ -10,6 +10,8 @@ use super::frame::{Frame, Halt, Running};
 use super::loaded::{Loaded, arena_bytes, check};
 use super::stream::Window;
 use crate::error::GraphError;
+use crate::operator::OpError;
+use crate::operator::rooms::Rooms;
 use crate::operator::strings::{StringPool, Texts, refer};
 use crate::operator::tables::Tables;
 use crate::plan::Plan;
@@ -28,6 +30,7 @@ pub struct Context {
     strings: StringPool,
     tables: Tables,
     window: Option<Window>,
+    rooms: Rooms,
     budget: MemoryBudget,
     has_failed: bool,
     /// True from the end of a run that did not fail until the next one.
@@ -81,6 +84,7 @@ impl Context {
             strings: StringPool::new(Texts::default(), Buffer::new(budget, "strings", own)?, budget),
             tables: Tables::new(budget),
             window: None,
+            rooms: Rooms::new(budget, 0, 0),
             budget: budget.clone(),
             has_failed: false,
             has_outputs: false,
@@ -111,7 +115,9 @@ impl Context {
     /// # Errors
     /// As [`Context::new`].
     pub fn try_clone(&self) -> Result<Context, GraphError> {
-        Context::new(self.loaded.clone(), &self.budget, self.fed_string_bytes)
+        let mut other = Context::new(self.loaded.clone(), &self.budget, self.fed_string_bytes)?;
+        other.grow_in(self.rooms.budget());
+        Ok(other)
     }
 
     /// Changes to another plan of the same model, for another batch. Constants that both have stay where they are, and
@@ -142,6 +148,14 @@ impl Context {
         Ok(())
     }
 
+    /// From now on the memory of values whose size is only known in a run is reserved from `budget`, which may be a child of
+    /// the one that the context was made with.
+    pub fn grow_in(&mut self, budget: &MemoryBudget) {
+        self.has_outputs = false;
+        self.frame.let_go_all(&self.rooms);
+        self.rooms.reserve_from(budget);
+    }
+
     /// From now on a run ends between two steps, with [`GraphError::Stopped`], once `flag` is set.
     pub fn stop_at(&mut self, flag: impl Into<StopFlag>) {
         self.stop = Some(flag.into());
@@ -151,6 +165,8 @@ impl Context {
     fn install(&mut self) -> Result<(), GraphError> {
         let plan = self.loaded.plan();
         self.window = Window::new(plan, &self.budget)?;
+        let (rooms, most) = plan.rooms();
+        self.rooms = Rooms::new(self.rooms.budget(), rooms, most);
         self.frame = Frame::new(plan, &self.loaded, self.arena.start)?;
         self.strings.set_constants(self.loaded.weights().texts().clone());
         let references = plan.inputs.iter().map(|(_, slot)| {
@@ -241,9 +257,15 @@ impl Context {
         let _flush = FlushDenormals::new();
         self.has_outputs = false;
         self.strings.clear();
+        self.frame.let_go_all(&self.rooms);
+        self.rooms.begin_run();
         let result = self.feed(feeds).and_then(|()| self.compute(after));
-        if result.is_ok() {
-            self.keep_states();
+        match result.is_ok() {
+            true => self.keep_states(),
+            false => {
+                self.frame.let_go_all(&self.rooms);
+                self.rooms.give_back();
+            }
         }
         self.frame.forget_feeds();
         self.has_outputs = result.is_ok();
@@ -258,6 +280,11 @@ impl Context {
                 self.has_failed = true;
                 return Err(match halt {
                     Halt::Stopped => GraphError::Stopped,
+                    Halt::Node { name, op, source: OpError::Budget(error) } => GraphError::Memory {
+                        file: loaded.file().to_string(),
+                        node: Some((name, op.to_string())),
+                        source: Box::new(error),
+                    },
                     Halt::Node { name, op, source } => GraphError::Node {
                         file: loaded.file().to_string(),
                         node: name,
@@ -277,6 +304,7 @@ impl Context {
             window: self.window.as_ref(),
             strings: &self.strings,
             tables: &self.tables,
+            rooms: &self.rooms,
             stop: self.stop.as_ref(),
         };
         self.frame.run_step(plan, position, &running)

@@ -3,19 +3,19 @@
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-use tightfit_core::{DType, Shape, StopFlag, StringRef};
+use tightfit_core::{DType, StopFlag, StringRef};
 use tightfit_kernels::ThreadPool;
 
 use super::loaded::Loaded;
 use super::stream::{StepStream, Window};
-use crate::dim::Dims;
 use crate::error::GraphError;
-use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 use crate::ir::RegionKind;
+use crate::operator::growing::{Growing, infer_shapes};
+use crate::operator::rooms::{Growth, Rooms, nowhere};
 use crate::operator::strings::{Mark, StringPool};
 use crate::operator::tables::Tables;
 use crate::operator::{OpError, Operator, Place, Run, Slot, WeightStream};
-use crate::plan::{Action, Home, Plan, RegionPlan, SlotPlan, Step};
+use crate::plan::{Action, Home, Plan, PlanOptions, RegionPlan, SlotPlan, Step};
 
 /// The tensors of a plan. The plan is handed in anew with each call: it is always the one that the frame was made for.
 #[derive(Default)]
@@ -25,6 +25,8 @@ pub(super) struct Frame {
     fed: Vec<(usize, usize)>,
     /// The start of the arena, of a body that of its step's scratch.
     arena: Option<NonNull<u8>>,
+    /// The slots of values that grow.
+    grown: Vec<usize>,
     /// The frames of the bodies of each step that has some.
     bodies: Vec<Vec<Frame>>,
 }
@@ -35,6 +37,8 @@ pub(super) struct Running<'a> {
     pub window: Option<&'a Window>,
     pub strings: &'a StringPool,
     pub tables: &'a Tables,
+    /// The memory of values that grow.
+    pub rooms: &'a Rooms,
     /// Ends the run between two steps once it is set.
     pub stop: Option<&'a StopFlag>,
 }
@@ -75,6 +79,7 @@ impl Frame {
         Ok(Frame {
             slots: slots.collect::<Result<_, _>>()?,
             fed: fed.collect(),
+            grown: (0..plan.slots.len()).filter(|slot| plan.slots[*slot].home == Home::Grown).collect(),
             arena: NonNull::new(arena),
             bodies: bodies.collect::<Result<_, _>>()?,
         })
@@ -104,11 +109,20 @@ impl Frame {
         }
         let step = &plan.steps[position];
         match &step.action {
-            Action::Operator(operator) => {
-                self.call(plan, step, &**operator, running).map_err(|source| Halt::at(step, source))
+            Action::Operator(operator) if step.grows => {
+                let last = |slot| plan.ends_of(position).any(|end| end == slot);
+                self.call_growing(plan, step, &**operator, &last, running)
+                    .map_err(|source| Halt::at(step, source))?;
             }
-            Action::Region(region) => self.run_region(plan, step, region, running),
+            Action::Operator(operator) => {
+                self.call(plan, step, &**operator, running).map_err(|source| Halt::at(step, source))?;
+            }
+            Action::Region(region) => self.run_region(plan, step, region, running)?,
         }
+        if step.grows {
+            plan.ends_of(position).for_each(|slot| self.slots[slot].let_go(running.rooms));
+        }
+        Ok(())
     }
 
     fn run(&self, plan: &Plan, running: &Running<'_>) -> Result<(), Halt> {
@@ -138,15 +152,46 @@ impl Frame {
             scratch: Some(scratch),
             strings: running.strings,
             tables: running.tables,
+            rooms: None,
         };
         run.begin();
         if step.is_dynamic {
             if operator.reshape(&mut run).is_none() {
-                self.infer_shapes(step, operator)?;
+                infer_shapes(operator, &run)?;
             }
             self.check_shapes(plan, step)?;
         }
         if step.is_alias { Ok(()) } else { operator.run(&mut run) }
+    }
+
+    /// Calls the operator of a step that grows. `is_last` tells of a slot whether nothing needs it behind the step.
+    fn call_growing(
+        &self,
+        plan: &Plan,
+        step: &Step,
+        operator: &dyn Operator,
+        is_last: &dyn Fn(usize) -> bool,
+        running: &Running<'_>,
+    ) -> Result<(), OpError> {
+        for slot in &step.outputs {
+            self.slots[*slot].let_go(running.rooms);
+            self.slots[*slot].shape.set(plan.slots[*slot].info.shape);
+        }
+        let mut run = Run {
+            pool: running.pool,
+            slots: &self.slots,
+            inputs: &step.inputs,
+            outputs: &step.outputs,
+            in_place_input: None,
+            stream: None,
+            scratch: None,
+            strings: running.strings,
+            tables: running.tables,
+            rooms: Some(running.rooms),
+        };
+        let PlanOptions { threads, isa, .. } = plan.options;
+        let growing = Growing { threads, isa, is_last, check: &|| self.check_shapes(plan, step) };
+        growing.call(operator, &mut run, running.rooms)
     }
 
     /// Checks that an output whose shape does not depend on data has the planned one: later steps take it as it was planned.
@@ -161,20 +206,6 @@ impl Frame {
         }
     }
 
-    /// The shapes of outputs that depend on data, from what the inputs are in this run, by inference.
-    fn infer_shapes(&self, step: &Step, operator: &dyn Operator) -> Result<(), OpError> {
-        let facts: Vec<Fact> = step.inputs.iter().map(|slot| actual_fact(&self.slots[*slot])).collect();
-        let outputs = operator.infer(&facts.iter().collect::<Vec<_>>())?;
-        for (slot, fact) in step.outputs.iter().zip(outputs) {
-            let shape = fact
-                .planned_dims()
-                .concrete()
-                .ok_or(OpError::Internal("a shape is open while the model runs"))?;
-            set_shape(&self.slots[*slot], shape)?;
-        }
-        Ok(())
-    }
-
     fn run_region(
         &self,
         plan: &Plan,
@@ -183,7 +214,9 @@ impl Frame {
         running: &Running<'_>,
     ) -> Result<(), Halt> {
         let at = |source| Halt::at(step, source);
+        let rooms = running.rooms;
         let own = region.kind.own_inputs();
+        self.let_go_bodies(region.number, rooms);
         let body = |number: usize| {
             let frame = self.bodies.get(region.number).and_then(|frames| frames.get(number));
             region.bodies.get(number).zip(frame).ok_or_else(|| at(OpError::Internal("a step has its bodies")))
@@ -192,17 +225,18 @@ impl Frame {
             RegionKind::Branch => {
                 let chosen = self.chosen(step, region).map_err(at)?;
                 let (branch, frame) = body(chosen)?;
-                frame.give(branch, |input| &self.slots[step.inputs[input + own]]).map_err(at)?;
+                frame.give(branch, |input| &self.slots[step.inputs[input + own]], rooms).map_err(at)?;
                 let mark = running.strings.mark();
                 frame.run(branch, running)?;
-                self.take(plan, step, branch, frame).map_err(at)?;
+                self.take(plan, step, branch, frame, rooms).map_err(at)?;
                 self.release(step, running, mark).map_err(at)
             }
             RegionKind::Loop => {
                 let ((condition, condition_frame), (turn, frame)) = (body(0)?, body(1)?);
                 let variables = step.outputs.len();
                 for (input, output) in step.inputs.iter().zip(&step.outputs) {
-                    copy(&self.slots[*input], &self.slots[*output], &plan.slots[*output]).map_err(at)?;
+                    carry(&self.slots[*input], &self.slots[*output], &plan.slots[*output], rooms)
+                        .map_err(at)?;
                 }
                 let given = |input: usize| {
                     let slots = if input < variables { &step.outputs } else { &step.inputs };
@@ -213,14 +247,17 @@ impl Frame {
                     if running.stop.is_some_and(StopFlag::is_set) {
                         return Err(Halt::Stopped);
                     }
-                    condition_frame.give(condition, given).map_err(at)?;
+                    condition_frame.give(condition, given, rooms).map_err(at)?;
                     condition_frame.run(condition, running)?;
+                    condition_frame.let_go(rooms);
                     if !condition_frame.is_true(condition).map_err(at)? {
                         return Ok(());
                     }
-                    frame.give(turn, given).map_err(at)?;
+                    frame.give(turn, given, rooms).map_err(at)?;
+                    // The body alone holds what its variables were: its last reader may write over it, or let it go.
+                    step.outputs.iter().for_each(|slot| self.slots[*slot].let_go(rooms));
                     frame.run(turn, running)?;
-                    self.take(plan, step, turn, frame).map_err(at)?;
+                    self.take(plan, step, turn, frame, rooms).map_err(at)?;
                     self.release(step, running, mark).map_err(at)?;
                 }
             }
@@ -228,28 +265,37 @@ impl Frame {
     }
 
     /// Gives a body its inputs, each a tensor of the step's.
-    fn give<'s>(&self, plan: &Plan, given: impl Fn(usize) -> &'s Slot) -> Result<(), OpError> {
+    fn give<'s>(&self, plan: &Plan, given: impl Fn(usize) -> &'s Slot, rooms: &Rooms) -> Result<(), OpError> {
         for (input, (_, slot)) in plan.inputs.iter().enumerate() {
-            let (planned, shape) = (&plan.slots[*slot], given(input).shape.get());
-            let fits = if planned.is_bound {
-                shape.elements() <= planned.info.shape.elements()
-            } else {
-                shape == planned.info.shape
+            let (planned, from, to) = (&plan.slots[*slot], given(input), &self.slots[*slot]);
+            let shape = from.shape.get();
+            let fits = match planned.home {
+                Home::Grown => to.share(from, rooms),
+                _ if planned.is_bound => shape.elements() <= planned.info.shape.elements(),
+                _ => shape == planned.info.shape,
             };
             if !fits {
                 return Err(UNPLANNED_SHAPE);
             }
-            self.slots[*slot].shape.set(shape);
+            to.shape.set(shape);
         }
         self.feed(plan, |input| given(input).start.get());
         Ok(())
     }
 
     /// Makes what a body returns the outputs of the step.
-    fn take(&self, plan: &Plan, step: &Step, body: &Plan, frame: &Frame) -> Result<(), OpError> {
+    fn take(
+        &self,
+        plan: &Plan,
+        step: &Step,
+        body: &Plan,
+        frame: &Frame,
+        rooms: &Rooms,
+    ) -> Result<(), OpError> {
         for ((_, slot), output) in body.outputs.iter().zip(&step.outputs) {
-            copy(&frame.slots[*slot], &self.slots[*output], &plan.slots[*output])?;
+            carry(&frame.slots[*slot], &self.slots[*output], &plan.slots[*output], rooms)?;
         }
+        frame.let_go(rooms);
         Ok(())
     }
 
@@ -282,12 +328,28 @@ impl Frame {
         Ok(())
     }
 
+    /// Lets go of all rooms that it holds.
+    pub fn let_go(&self, rooms: &Rooms) {
+        self.grown.iter().for_each(|slot| self.slots[*slot].let_go(rooms));
+    }
+
+    /// The same, and of all that its bodies hold, after a run that did not end.
+    pub fn let_go_all(&self, rooms: &Rooms) {
+        self.let_go(rooms);
+        (0..self.bodies.len()).for_each(|number| self.let_go_bodies(number, rooms));
+    }
+
+    fn let_go_bodies(&self, number: usize, rooms: &Rooms) {
+        let bodies = self.bodies.get(number).into_iter().flatten();
+        bodies.for_each(|frame| frame.let_go_all(rooms));
+    }
+
     /// The number of the body that a branch takes.
     fn chosen(&self, step: &Step, region: &RegionPlan) -> Result<usize, OpError> {
         let selector = step.inputs.first().and_then(|slot| self.slots.get(*slot));
         let selector = selector.ok_or(OpError::Internal("a branch has a selector"))?;
         let last = region.bodies.len() - 1;
-        Ok(match (selector.dtype, bytes_of(selector)?) {
+        Ok(match (selector.dtype, selector.dense_bytes()?) {
             (DType::Bool, [bool]) => usize::from(*bool == 0),
             (DType::I32, [a, b, c, d]) => {
                 let number = i32::from_le_bytes([*a, *b, *c, *d]);
@@ -300,7 +362,7 @@ impl Frame {
     /// What a loop's condition has returned.
     fn is_true(&self, plan: &Plan) -> Result<bool, OpError> {
         let slot = plan.outputs.first().and_then(|(_, slot)| self.slots.get(*slot));
-        match slot.map(bytes_of) {
+        match slot.map(Slot::dense_bytes) {
             Some(Ok([bool])) => Ok(*bool != 0),
             _ => Err(OpError::Internal("a loop's condition is one bool")),
         }
@@ -320,7 +382,9 @@ fn make_slot(plan: &Plan, loaded: &Loaded, arena: *mut u8, slot: &SlotPlan) -> R
             (loaded.weights().start(weight)?, bytes)
         }
         Home::Fed(_) | Home::Streamed => (std::ptr::null_mut(), 0),
+        Home::Grown => (nowhere(), 0),
     };
+    let growth = if slot.home == Home::Grown { Growth::OPEN } else { Growth::PLANNED };
     Ok(Slot {
         start: Cell::new(start),
         dtype: slot.info.dtype,
@@ -328,16 +392,8 @@ fn make_slot(plan: &Plan, loaded: &Loaded, arena: *mut u8, slot: &SlotPlan) -> R
         place: slot.info.place,
         capacity_bytes: Cell::new(capacity_bytes),
         is_taken: Cell::new(false),
+        growth: Cell::new(growth),
     })
-}
-
-/// Gives a tensor the shape of this run.
-fn set_shape(slot: &Slot, shape: Shape) -> Result<(), OpError> {
-    if shape.elements() * slot.dtype.bytes() > slot.capacity_bytes.get() {
-        return Err(OpError::Internal("a tensor is larger than was planned"));
-    }
-    slot.shape.set(shape);
-    Ok(())
 }
 
 /// Copies one tensor's shape and elements into another, unless they are there already.
@@ -346,33 +402,30 @@ fn copy(from: &Slot, to: &Slot, planned: &SlotPlan) -> Result<(), OpError> {
     if from.dtype != to.dtype || (!planned.is_bound && planned.info.shape != shape) {
         return Err(UNPLANNED_SHAPE);
     }
-    set_shape(to, shape)?;
-    let bytes = bytes_of(from)?;
+    to.set_shape(shape)?;
+    let bytes = from.dense_bytes()?;
     if from.start.get() != to.start.get() {
-        // SAFETY: `set_shape` has checked that it fits the output's memory, which nothing else of the step uses (rules 1
+        // SAFETY: `Slot::set_shape` has checked that it fits the output's memory, which nothing else of the step uses (rules 1
         // and 3 of `plan::validate`): what is copied is an input of the step, in a body's arena, or given to the body.
         unsafe { to.start.get().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
     Ok(())
 }
 
-/// The elements of a dense tensor.
-fn bytes_of(slot: &Slot) -> Result<&[u8], OpError> {
-    let bytes = slot.shape.get().elements() * slot.dtype.bytes();
-    if bytes > slot.capacity_bytes.get() || !matches!(slot.place, Place::Value | Place::Resident) {
-        return Err(OpError::Internal("a tensor is larger than was planned"));
+/// Makes a tensor what another one is: where it grows they share a room, which nobody writes who does not hold it alone.
+fn carry(from: &Slot, to: &Slot, planned: &SlotPlan, rooms: &Rooms) -> Result<(), OpError> {
+    if !to.grows() {
+        return copy(from, to, planned);
     }
-    // SAFETY: inside the slot's memory by the check above, and what it holds is whole (rules 1, 2 and 5 of
-    // `plan::validate`); nobody writes it before the slice is gone.
-    Ok(unsafe { std::slice::from_raw_parts(slot.start.get(), bytes) })
-}
-
-fn actual_fact(slot: &Slot) -> Fact {
-    let shape = slot.shape.get();
-    let bytes = shape.elements() * slot.dtype.bytes();
-    let is_small = bytes <= KNOWN_VALUE_MAX_BYTES.min(slot.capacity_bytes.get());
-    match bytes_of(slot) {
-        Ok(bytes) if is_small && slot.dtype != DType::String => Fact::known(slot.dtype, shape, bytes),
-        _ => Fact::new(slot.dtype, Dims::from(shape)),
+    if from.dtype != to.dtype {
+        return Err(UNPLANNED_SHAPE);
     }
+    if !to.share(from, rooms) {
+        to.let_go(rooms);
+        to.set_shape(from.shape.get())?;
+        to.make_room(rooms)?;
+        return copy(from, to, planned);
+    }
+    to.shape.set(from.shape.get());
+    Ok(())
 }

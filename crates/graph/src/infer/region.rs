@@ -71,14 +71,16 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId) -> Result<Vec<Fact>, GraphErr
 /// Makes the room of a list's elements as large as is known where something is put there: the node that makes the list may
 /// not say it.
 pub(super) fn size_list(graph: &mut Graph, value: ValueRef, filled: &Fact) {
-    let (Some(_), Some(dims), before) = (filled.list, filled.dims.get(), graph.fact(value)) else { return };
-    if before.list.is_none() || before.dims == filled.dims {
+    let (Some(_), Some([_, element @ ..])) = (filled.list, filled.dims.get()) else { return };
+    let before = graph.fact(value);
+    let Some(length) = before.list else { return };
+    if before.dims.get().is_some_and(|dims| dims.get(1..) == Some(element)) {
         return;
     }
     let Some(reserve) = graph.producer(value).is::<Reserve>() else { return };
-    let reserve = reserve.of_elements(Dims::new(dims[1..].to_vec()));
+    let reserve = reserve.of_elements(Dims::new(element.to_vec()));
     let mut facts = graph.node(value.node).facts.clone();
-    facts[value.output as usize].dims = filled.dims.clone();
+    facts[value.output as usize].dims = Dims::new([&[length], element].concat());
     graph.node_mut(value.node).kind = NodeKind::Operator(Arc::new(reserve));
     graph.set_facts(value.node, facts);
 }
@@ -152,7 +154,7 @@ pub(crate) fn join(a: &Fact, b: &Fact, with_bound: bool) -> Option<Fact> {
     }
     if let (Some(one), Some(other)) = (a.list, b.list) {
         let length = if one == other { one } else { Dim::Unknown };
-        return Some(Fact { list: Some(length), ..Fact::new(a.dtype, list_dims(&a.dims, &b.dims)) });
+        return Some(Fact { list: Some(length), ..Fact::new(a.dtype, list_dims(length, &a.dims, &b.dims)) });
     }
     let dims = each(&a.dims, &b.dims, |a, b| if a == b { a } else { Dim::Unknown });
     let value = a.value.clone().filter(|_| a.value == b.value);
@@ -170,9 +172,10 @@ pub(crate) fn join(a: &Fact, b: &Fact, with_bound: bool) -> Option<Fact> {
     Some(Fact { value, largest, quantization, ..Fact::new(a.dtype, dims) })
 }
 
-/// The shape of two lists, of whose elements one may know more than the other: what is not set yet is of any shape.
-fn list_dims(a: &Dims, b: &Dims) -> Dims {
-    match (a.get(), b.get()) {
+/// The shape of two lists of this length, of whose elements one may know more than the other: what is not set yet is of any
+/// shape.
+fn list_dims(length: Dim, a: &Dims, b: &Dims) -> Dims {
+    let dims = match (a.get(), b.get()) {
         (None, _) => b.clone(),
         (_, None) => a.clone(),
         _ => each(a, b, |a, b| match (a, b) {
@@ -180,6 +183,10 @@ fn list_dims(a: &Dims, b: &Dims) -> Dims {
             (a, b) if a == b => a,
             _ => Dim::Unknown,
         }),
+    };
+    match dims.get() {
+        Some([_, element @ ..]) => Dims::new([&[length], element].concat()),
+        _ => Dims::UNKNOWN,
     }
 }
 

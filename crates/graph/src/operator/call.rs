@@ -49,11 +49,48 @@ pub struct Memory {
     /// Scratch bytes while it runs.
     pub scratch_bytes: usize,
     /// Inputs whose memory the first output may take over, where types have the same size and shapes are the same.
-    pub overwrites: Vec<usize>,
+    pub overwrites: Overwrites,
     /// The input whose memory the first output *is*: the elements are the same in the same order.
     pub alias: Option<usize>,
     /// Bytes of new strings it can make.
     pub string_bytes: usize,
+}
+
+/// The inputs whose memory an output may take over: few enough to be listed without heap memory, since an operator is asked in
+/// the middle of a run too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Overwrites {
+    inputs: [u16; Overwrites::MAX],
+    count: u8,
+}
+
+impl Overwrites {
+    /// How many it can hold. No operator names more, and none would gain by it.
+    const MAX: usize = 4;
+
+    /// The inputs, in the order in which they are preferred.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + use<> {
+        let (inputs, count) = (self.inputs, usize::from(self.count));
+        inputs.into_iter().take(count).map(usize::from)
+    }
+
+    /// True when it names this input.
+    pub fn contains(&self, input: usize) -> bool {
+        self.iter().any(|named| named == input)
+    }
+}
+
+impl FromIterator<usize> for Overwrites {
+    /// The first of these inputs: one that is left out is just not worked in place of.
+    fn from_iter<I: IntoIterator<Item = usize>>(inputs: I) -> Overwrites {
+        let mut list = Overwrites::default();
+        let named = inputs.into_iter().filter_map(|input| u16::try_from(input).ok());
+        for (to, input) in list.inputs.iter_mut().zip(named) {
+            *to = input;
+            list.count += 1;
+        }
+        list
+    }
 }
 
 impl Memory {
@@ -64,7 +101,7 @@ impl Memory {
 
     /// May compute in place of these inputs.
     pub fn overwrites(inputs: &[usize]) -> Memory {
-        Memory { overwrites: inputs.to_vec(), ..Memory::default() }
+        Memory { overwrites: inputs.iter().copied().collect(), ..Memory::default() }
     }
 
     /// Is its input seen through another shape.

@@ -6,15 +6,17 @@ use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shape, TensorView, block_by
 use tightfit_kernels::{FlushDenormals, Isa, ThreadPool};
 
 use crate::fact::Fact;
+use crate::operator::growing::Growing;
+use crate::operator::rooms::{Growth, Rooms};
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::tables::Tables;
-use crate::operator::{Call, OpError, Operator, Place, Run, Slot, TensorInfo};
+use crate::operator::{Call, Memory, OpError, Operator, Place, Run, Slot, TensorInfo};
 
 /// What the memory of an operator is reserved for that runs by itself.
 const PURPOSE: &str = "values computed ahead";
 
-/// The outputs of `operator` for these inputs: the shape and bytes of each. `outputs` is what it inferred, with
-/// every dimension known, or a bound of it.
+/// The outputs of `operator` for these inputs: the shape and bytes of each. `outputs` is what it inferred. One without a
+/// bound gets its memory from `budget` when its shape is known.
 ///
 /// # Errors
 /// What the operator refuses, and [`OpError::Budget`] when its memory is not free.
@@ -28,14 +30,15 @@ pub fn evaluate(
     let pool = &ThreadPool::new(1).map_err(|e| OpError::Invalid(e.to_string()))?;
     // What is folded must be what a run would compute.
     let _flush = FlushDenormals::new();
-    let open = || OpError::Internal("an operator is evaluated whose output is not known");
     let info =
         |view: &TensorView<'_>| TensorInfo { dtype: view.dtype(), shape: *view.shape(), place: Place::Value };
     let input_infos: Vec<_> = inputs.iter().map(info).collect();
+    let grows = outputs.iter().any(Fact::grows);
     let output_infos = outputs.iter().map(|fact| {
-        Some(TensorInfo { dtype: fact.dtype, shape: fact.planned_dims().concrete()?, place: Place::Value })
+        let shape = fact.planned_dims().concrete().map_or_else(|| Shape::new(&[0]), Ok)?;
+        Ok(TensorInfo { dtype: fact.dtype, shape, place: Place::Value })
     });
-    let output_infos: Vec<TensorInfo> = output_infos.collect::<Option<_>>().ok_or_else(open)?;
+    let output_infos: Vec<TensorInfo> = output_infos.collect::<Result<_, OpError>>()?;
     let call = Call {
         inputs: &input_infos,
         outputs: &output_infos,
@@ -43,7 +46,8 @@ pub fn evaluate(
         isa: Isa::detect(),
         window_bytes: usize::MAX,
     };
-    let memory = operator.memory(&call);
+    // Where an output grows it is asked once the shapes are known.
+    let memory = if grows { Memory::default() } else { operator.memory(&call) };
 
     let bytes = |info: &TensorInfo| (info.shape.elements() * info.dtype.bytes()).next_multiple_of(ALIGNMENT);
     let infos = || input_infos.iter().chain(&output_infos);
@@ -68,10 +72,16 @@ pub fn evaluate(
             place: Place::Value,
             capacity_bytes: Cell::new(memory.len()),
             is_taken: Cell::new(false),
+            growth: Cell::new(Growth::PLANNED),
         });
     }
     let strings = StringPool::new(Texts::default(), Buffer::new(budget, PURPOSE, 0)?, budget);
     let tables = Tables::new(budget);
+    let rooms = Rooms::new(budget, outputs.len() + 2, infos().count());
+    for (slot, _) in slots[inputs.len()..].iter().zip(outputs).filter(|(_, fact)| fact.grows()) {
+        slot.growth.set(Growth::SHAPED);
+        slot.let_go(&rooms);
+    }
     let indices: Vec<usize> = (0..slots.len()).collect();
     let (input_slots, output_slots) = indices.split_at(inputs.len());
     let mut run = Run {
@@ -84,9 +94,13 @@ pub fn evaluate(
         scratch: Some(rest),
         strings: &strings,
         tables: &tables,
+        rooms: grows.then_some(&rooms),
     };
     run.begin();
-    if let Some(input) = memory.alias {
+    if grows {
+        let (isa, check) = (Isa::detect(), &|| Ok(()));
+        Growing { threads: 1, isa, is_last: &|_| false, check }.call(operator, &mut run, &rooms)?;
+    } else if let Some(input) = memory.alias {
         let view = run.input(input)?;
         run.out_bytes(0)?.copy_from_slice(view.bytes());
     } else {
@@ -95,7 +109,7 @@ pub fn evaluate(
     let values = output_slots.iter().map(|slot| {
         let slot = &slots[*slot];
         let shape = slot.shape.get();
-        // SAFETY: the slot's memory is a part of `buffer`, which is alive and borrowed by nobody else now.
+        // SAFETY: the slot's memory is a part of `buffer` or a room, which are alive and borrowed by nobody else now.
         let bytes =
             unsafe { std::slice::from_raw_parts(slot.start.get(), shape.elements() * slot.dtype.bytes()) };
         (shape, bytes.to_vec())

@@ -8,9 +8,11 @@ pub mod attributes;
 mod call;
 mod error;
 mod evaluate;
+pub(crate) mod growing;
 mod ints;
 pub mod product;
 pub(crate) mod reshape;
+pub(crate) mod rooms;
 mod run;
 pub mod strings;
 pub mod tables;
@@ -23,7 +25,7 @@ use crate::fact::Fact;
 use attributes::Attributes;
 use product::Product;
 
-pub use call::{Call, Memory, Place, TensorInfo, WeightLayout, WeightUse};
+pub use call::{Call, Memory, Overwrites, Place, TensorInfo, WeightLayout, WeightUse};
 pub use error::OpError;
 pub use evaluate::evaluate;
 pub use ints::Ints;
@@ -83,7 +85,8 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
         inputs.max(8)
     }
 
-    /// Scratch and sharing of memory at concrete shapes.
+    /// Scratch and sharing of memory at concrete shapes. Where a tensor of the step has no bound, it is asked in each run,
+    /// when the shapes are known, and else only while the model is planned.
     fn memory(&self, call: &Call<'_>) -> Memory {
         let _ = call;
         Memory::default()

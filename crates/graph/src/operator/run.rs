@@ -8,6 +8,7 @@ use tightfit_kernels::{Src, ThreadPool};
 use super::call::Place;
 use super::error::OpError;
 use super::ints::Ints;
+use super::rooms::{Growth, Rooms};
 use super::strings::StringPool;
 use super::tables::Tables;
 
@@ -52,6 +53,8 @@ pub(crate) struct Slot {
     pub capacity_bytes: Cell<usize>,
     /// True once the step at hand has handed it out to be written.
     pub is_taken: Cell<bool>,
+    /// Where it is, if its size is only known in a run.
+    pub growth: Cell<Growth>,
 }
 
 // SAFETY: whoever makes slots owns the memory they lead into, and takes it along; what is the caller's is there only
@@ -70,6 +73,8 @@ pub struct Run<'a> {
     pub(crate) scratch: Option<&'a mut [u8]>,
     pub(crate) strings: &'a StringPool,
     pub(crate) tables: &'a Tables,
+    /// The memory of values that grow; `None` where there are none.
+    pub(crate) rooms: Option<&'a Rooms>,
 }
 
 impl<'a> Run<'a> {
@@ -191,14 +196,17 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// An output to write; each can be taken once.
+    /// An output to write; each can be taken once. One that grows gets its memory now, as much as its shape needs.
     ///
     /// # Errors
-    /// [`OpError::Internal`] the second time.
+    /// [`OpError::Internal`] the second time, and [`OpError::Budget`] when that memory is not free.
     pub fn output(&mut self, output: usize) -> Result<TensorViewMut<'a>, OpError> {
         let slot = &self.slots[self.outputs[output]];
         if slot.is_taken.replace(true) {
             return Err(OpError::Internal("an output was taken twice"));
+        }
+        if let Some(rooms) = self.rooms {
+            slot.make_room(rooms)?;
         }
         let shape = slot.shape.get();
         let bytes = shape.elements() * slot.dtype.bytes();
@@ -234,17 +242,13 @@ impl<'a> Run<'a> {
         Ok(self.output(output)?.into_bytes())
     }
 
-    /// Says what shape an output whose shape depends on data has in this run; before [`Run::output`].
+    /// Says what shape an output whose shape depends on data has in this run; before [`Run::output`]. An output without a
+    /// bound may be of any size until it is taken.
     ///
     /// # Errors
     /// [`OpError::Internal`] when it is larger than was planned.
     pub fn set_output_shape(&mut self, output: usize, shape: Shape) -> Result<(), OpError> {
-        let slot = &self.slots[self.outputs[output]];
-        if shape.elements() * slot.dtype.bytes() > slot.capacity_bytes.get() {
-            return Err(OpError::Internal("a tensor is larger than was planned"));
-        }
-        slot.shape.set(shape);
-        Ok(())
+        self.slots[self.outputs[output]].set_shape(shape)
     }
 
     /// The scratch that [`Operator::memory`](super::Operator::memory) asked for; once.

@@ -59,7 +59,7 @@ families! {
     /// Shapes, copies, gathers and new tensors.
     array { concat, diagonal, distinct, fake_quant, fill, gather, identity, one_hot, pack, pad, patches, repeat, reshape, reverse, scatter, shape, slice, space, strided_slice, transpose; reshape_tail }
     /// Tensors taken apart and put together by indices, lists of them, and tables.
-    data_flow { partition, tensor_array, tensor_list; table }
+    data_flow { partition, tensor_array, tensor_list; list_parts, list_reads, table }
     /// Images.
     image { resize }
     /// Checks at run time.

@@ -18,6 +18,7 @@ impl Planner<'_> {
             let root = self.root_of[*slot];
             self.life[root].1 = end.max(1);
         }
+        let ends = self.ends(&fetched);
         let (items, packing) = self.pack(account)?;
         let loads = arena::load_bytes(&items.iter().map(|i| i.item).collect::<Vec<_>>(), ALIGNMENT);
         let mut weights_bytes = 0;
@@ -55,6 +56,7 @@ impl Planner<'_> {
             arena_bytes: packing.height_bytes,
             arena_lower_bound_bytes: loads.into_iter().max().unwrap_or(0),
             string_bytes: self.string_bytes,
+            ends,
             items,
             packing,
             memory: Arc::new(account.room(0)?),

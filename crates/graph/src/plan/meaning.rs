@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tightfit_kernels::Isa;
 
 use super::fault::{Check, PlanFault, fault, need};
-use super::{Action, Plan, RegionPlan, Step};
+use super::growth::open_shape;
+use super::{Action, Home, Plan, RegionPlan, Step};
 use crate::ir::{Graph, Node, NodeKind, Port, Region, ValueRef};
 use crate::operator::{Call, Place, TensorInfo};
 
@@ -20,14 +21,12 @@ pub fn computes(plan: &Plan, graph: &Graph) -> Check {
         let node = node(graph, s.value, slot)?;
         let fact = &node.facts[s.value.output as usize];
         need(fact.dtype == s.info.dtype, slot, "a tensor has the type that the graph infers")?;
-        need(
-            fact.planned_dims().concrete() == Some(s.info.shape),
-            slot,
-            "a tensor has the shape that the graph infers",
-        )?;
+        need((s.home == Home::Grown) == fact.grows(), slot, "a tensor grows where the graph says so")?;
+        let shape = fact.planned_dims().concrete().or_else(|| open_shape(fact));
+        need(shape == Some(s.info.shape), slot, "a tensor has the shape that the graph infers")?;
         // What has one shape in all runs is still given it by a step where it is another tensor that need not fit.
         let is_of_bound = s.alias_of.and_then(|of| plan.slots.get(of.slot)).is_some_and(|of| of.is_bound);
-        let is_bound = fact.depends_on_data() || is_of_bound;
+        let is_bound = fact.depends_on_data() || fact.grows() || is_of_bound;
         need(is_bound == s.is_bound, slot, "a shape depends on data where the graph says so")?;
         let Some(of) = s.alias_of else { continue };
         need(alias_of(graph, node) == Some(of.value), slot, "an alias is of what its operator names")?;

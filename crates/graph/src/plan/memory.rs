@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tightfit_core::{array_bytes, block_bytes, list_bytes};
 
-use super::{ArenaItem, Item, Plan, SlotPlan, StatePlan, Step, WeightPlan};
+use super::{ArenaItem, Home, Item, Plan, SlotPlan, StatePlan, Step, WeightPlan};
 use crate::ir::{Graph, NodeId, NodeKind, ValueRef};
 use crate::operator::{Slot, TensorInfo, WeightUse};
 
@@ -13,6 +13,9 @@ pub(super) const PURPOSE: &str = "the plan";
 
 /// What a loaded model keeps for each constant: where it is, and in which layout.
 const LOADED_WEIGHT_BYTES: u64 = 128;
+
+/// What a plan and a context keep for each value that grows: where it ends, its room, and the memory it may leave behind.
+const GROWN_BYTES: u64 = (size_of::<(usize, usize)>() + size_of::<usize>()) as u64 + 256;
 
 /// How much of everything a graph has: what the size of its plan follows from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub(super) struct Sizes {
     most: usize,
     /// Bytes of the names of the graph's inputs and outputs, and of their lists.
     port_bytes: u64,
+    /// Values that grow.
+    grown: usize,
 }
 
 impl Sizes {
@@ -37,6 +42,7 @@ impl Sizes {
             let (inputs, outputs) = (node.inputs.len(), node.facts.len());
             sizes.slots += outputs;
             sizes.most = sizes.most.max(inputs + outputs);
+            sizes.grown += node.facts.iter().filter(|fact| fact.grows()).count();
             match node.kind {
                 NodeKind::Operator(_) | NodeKind::Region(_) => {
                     sizes.operators += 1;
@@ -71,6 +77,7 @@ impl Sizes {
             + array_bytes::<WeightPlan>(self.constants)
             + array_bytes::<ArenaItem>(items)
             + array_bytes::<usize>(items)
+            + self.grown as u64 * GROWN_BYTES
     }
 
     /// What making it takes besides, the packing of the arena aside.
@@ -107,6 +114,7 @@ impl Plan {
             + list_bytes(&self.items)
             + list_bytes(&self.packing.offsets)
             + array_bytes::<Slot>(self.slots.len())
+            + self.slots.iter().filter(|slot| slot.home == Home::Grown).count() as u64 * GROWN_BYTES
             + self.weights.len() as u64 * LOADED_WEIGHT_BYTES
     }
 

@@ -4,6 +4,7 @@ mod arena;
 mod fault;
 mod fetch;
 mod finish;
+mod growth;
 mod meaning;
 mod memory;
 mod place;
@@ -26,6 +27,7 @@ use arena::{Item, Packing};
 use planner::Planner;
 
 pub use fault::PlanFault;
+pub use growth::Grows;
 pub use meaning::computes;
 pub use region::{RegionPlan, Role};
 pub use report::{Alive, PlanReport, Rectangle, StepReport};
@@ -98,6 +100,8 @@ pub struct Plan {
     pub outputs: Vec<(String, usize)>,
     /// The graph's variables, in its order: memory that a context keeps from run to run.
     pub states: Vec<StatePlan>,
+    /// The values that grow of which nothing is needed behind a step: the number of the step and the slot, in their order.
+    pub ends: Vec<(usize, usize)>,
     items: Vec<ArenaItem>,
     packing: Packing,
     /// What the plan itself takes, and what a context makes of it besides the memory that it lays out.
@@ -136,6 +140,8 @@ pub struct Step {
     pub stream: Option<StreamPlan>,
     /// True when shapes depend on data and are inferred anew in each run.
     pub is_dynamic: bool,
+    /// True when one of its tensors grows, and so what it needs of memory is known in a run alone.
+    pub grows: bool,
     /// True when the first output is an input under another shape: there is nothing to compute.
     pub is_alias: bool,
 }
@@ -199,9 +205,9 @@ pub struct SlotPlan {
     pub value: ValueRef,
     /// The tensor whose elements these are under another shape, in the same memory.
     pub alias_of: Option<AliasOf>,
-    /// True when the shape is an upper bound of the one in a run.
+    /// True when the shape is an upper bound of the one in a run, or there is none.
     pub is_bound: bool,
-    /// Type, shape or its upper bound, and place.
+    /// Type, shape or its upper bound, and place. Of a value that grows, dimensions that are not known are 0.
     pub info: TensorInfo,
     /// Where its memory is.
     pub home: Home,
@@ -227,6 +233,8 @@ pub enum Home {
     Weight(usize),
     /// Nobody's: it stays in the file.
     Streamed,
+    /// A room that is reserved from the budget when its size is known, in each run.
+    Grown,
 }
 
 /// A variable that a run leaves for the next one.

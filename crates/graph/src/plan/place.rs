@@ -20,7 +20,7 @@ impl Planner<'_> {
             for value in &node.inputs {
                 uses[value.node.0 as usize] += 1;
             }
-            if let Some(operator) = node.operator() {
+            if let Some(operator) = node.operator().filter(|_| !self.grows(*id)) {
                 let (inputs, outputs) = self.node_infos(*id);
                 if let Some(weight) = operator.weight(&self.call(&inputs, &outputs)) {
                     wanted.insert(node.inputs[weight.input].node, weight);
@@ -83,7 +83,7 @@ impl Planner<'_> {
         let is_writable = match self.slots[root].home {
             Home::Arena(_) => true,
             Home::Fed(input) => self.role.may_write(input),
-            Home::Weight(_) | Home::Streamed => false,
+            Home::Weight(_) | Home::Streamed | Home::Grown => false,
         };
         is_writable
             && from.dtype.bytes() == to.dtype.bytes()

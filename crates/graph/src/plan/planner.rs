@@ -74,19 +74,15 @@ impl<'a> Planner<'a> {
             let node = self.graph.node(id);
             self.first_slot[id.0 as usize] = self.slots.len() as u32;
             for (output, fact) in node.facts.iter().enumerate() {
-                let shape = Shape::try_from(fact.planned_dims()).map_err(|error| match error {
-                    Some(error) => node_error(self.graph, id, error.into()),
-                    None => GraphError::Unbounded {
-                        node: node.name.to_string(),
-                        op: node.op_name().to_string(),
-                        dims: fact.planned_dims().to_string(),
-                    },
-                })?;
+                let (shape, home) = match Shape::try_from(fact.planned_dims()) {
+                    Ok(shape) => (shape, fed.get(&id).map_or(Home::Arena(0), |number| Home::Fed(*number))),
+                    Err(Some(error)) => return Err(node_error(self.graph, id, error.into())),
+                    Err(None) => (self.open_shape(id, fact)?, Home::Grown),
+                };
                 self.check_size(id, shape.elements() * fact.dtype.bytes())?;
                 let info = TensorInfo { dtype: fact.dtype, shape, place: Place::Value };
-                let home = fed.get(&id).map_or(Home::Arena(0), |number| Home::Fed(*number));
                 let value = ValueRef { node: id, output: output as u32 };
-                let is_bound = fact.depends_on_data();
+                let is_bound = fact.depends_on_data() || home == Home::Grown;
                 self.add_slot(SlotPlan { value, alias_of: None, is_bound, info, home });
             }
         }

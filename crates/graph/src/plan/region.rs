@@ -93,7 +93,8 @@ impl Planner<'_> {
         let inputs: Vec<usize> = node.inputs.iter().map(|v| self.slot(*v)).collect();
         let outputs: Vec<usize> =
             (0..node.facts.len() as u32).map(|output| self.slot(ValueRef { node: id, output })).collect();
-        let is_dynamic = inputs.iter().any(|slot| self.slots[*slot].is_bound);
+        let grows = self.grows(id);
+        let is_dynamic = grows || inputs.iter().any(|slot| self.slots[*slot].is_bound);
         self.push_step(Step {
             node: id,
             reads: node.inputs.clone(),
@@ -105,6 +106,7 @@ impl Planner<'_> {
             scratch: (0, scratch_bytes),
             stream: None,
             is_dynamic,
+            grows,
             is_alias: false,
         });
         Ok(())

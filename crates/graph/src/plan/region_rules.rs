@@ -3,7 +3,7 @@
 use tightfit_core::DType;
 
 use super::fault::{Check, fault, need};
-use super::{Plan, RegionPlan, Role, Step};
+use super::{Home, Plan, RegionPlan, Role, SlotPlan, Step};
 use crate::ir::RegionKind;
 use crate::operator::{Call, Place, TensorInfo};
 
@@ -40,7 +40,11 @@ pub(super) fn check(plans: &RegionPlan, call: &Call<'_>, plan: &Plan, step: &Ste
     }
     for (variable, output) in step.outputs.iter().take(variables).enumerate() {
         let (first, all) = (&call.inputs[variable], &plan.slots[*output]);
-        need(fits(first, &all.info), *output, "a variable holds its first value")?;
+        let grows = plan.slots[step.inputs[variable]].home == Home::Grown;
+        need(!grows || all.home == Home::Grown, *output, "a variable grows where its first value does")?;
+        let is_held =
+            if all.home == Home::Grown { first.dtype == all.info.dtype } else { fits(first, &all.info) };
+        need(is_held, *output, "a variable holds its first value")?;
         need(is_dense(first), *output, "a variable's first value is dense")?;
         need(
             all.is_bound || first.shape == all.info.shape,
@@ -61,6 +65,8 @@ fn given(plans: &RegionPlan, body: &Plan, plan: &Plan, step: &Step, variables: u
         let is_same = from.info.dtype == to.info.dtype && from.info.shape == to.info.shape;
         need(is_dense(&from.info), number, "a body is given dense tensors")?;
         need(is_same, number, "a body is given tensors of the types and shapes that it is planned for")?;
+        let is_grown = |slot: &SlotPlan| slot.home == Home::Grown;
+        need(is_grown(from) == is_grown(to), number, "what a body is given grows in both")?;
     }
     Ok(())
 }
@@ -71,7 +77,11 @@ fn returned(body: &Plan, plan: &Plan, step: &Step) -> Check {
     for ((_, slot), output) in body.outputs.iter().zip(&step.outputs) {
         let from = body.slots.get(*slot).ok_or_else(|| fault(*slot, "an output's slot exists"))?;
         let to = &plan.slots[*output];
-        need(fits(&from.info, &to.info), *output, "what a body returns fits what the step makes")?;
+        let fits = match to.home {
+            Home::Grown => from.info.dtype == to.info.dtype,
+            _ => from.home != Home::Grown && fits(&from.info, &to.info),
+        };
+        need(fits, *output, "what a body returns fits what the step makes")?;
         need(
             to.is_bound || from.info.shape == to.info.shape,
             *output,

@@ -29,6 +29,9 @@ impl Planner<'_> {
         id: NodeId,
         operator: &Arc<dyn Operator>,
     ) -> Result<(), GraphError> {
+        if self.grows(id) {
+            return self.make_growing_step(id, operator);
+        }
         let node = self.graph.node(id);
         let (input_infos, output_infos) = self.node_infos(id);
         let call = self.call(&input_infos, &output_infos);
@@ -48,9 +51,8 @@ impl Planner<'_> {
             }
         }
         inputs.iter().for_each(|slot| self.in_step[self.root_of[*slot]] += 1);
-        let in_place_input = memory.overwrites.iter().copied().filter(|_| !is_dynamic && !outputs.is_empty());
-        let in_place_input =
-            in_place_input.into_iter().find(|i| self.can_overwrite(position, inputs[*i], outputs[0]));
+        let mut named = memory.overwrites.iter().filter(|_| !is_dynamic && !outputs.is_empty());
+        let in_place_input = named.find(|i| self.can_overwrite(position, inputs[*i], outputs[0]));
         inputs.iter().for_each(|slot| self.in_step[self.root_of[*slot]] = 0);
         if let Some(input) = in_place_input {
             self.share(inputs[input], outputs[0]);
@@ -68,6 +70,7 @@ impl Planner<'_> {
             scratch: (0, memory.scratch_bytes),
             stream,
             is_dynamic,
+            grows: false,
             is_alias,
         });
         Ok(())
@@ -141,6 +144,7 @@ impl Planner<'_> {
                 scratch: (0, 0),
                 stream: None,
                 is_dynamic,
+                grows: false,
                 is_alias: false,
             });
             copies.insert(slot, copy);

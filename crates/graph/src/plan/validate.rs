@@ -15,8 +15,11 @@
 //!    returns may be in that of a capture, and the next value of a variable in the variable's own.
 //! 6. *Bodies*: the plan of a body keeps all rules, its arena fits the scratch of its step, and what it is given and
 //!    returns has the types and at most the bytes of what the step reads and makes.
+//! 7. *Growth*: a value that grows has no bytes here: a run gives it a room of its own as it is made. It is let go once,
+//!    behind the last step that reads it, and what is fetched is not. A step that reads or makes one has no memory of the
+//!    arena but its bounded outputs, asks for shapes in each run, and reads no weight in an operator's own layout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use tightfit_core::{ALIGNMENT, DType};
 
@@ -112,7 +115,10 @@ fn check_inputs(plan: &Plan) -> Check {
     for slot in plan.given() {
         let home = plan.slots.get(slot).map(|s| (s.home, s.alias_of));
         let Some((Home::Fed(input), None)) = home else {
-            return Err(fault(slot, "an input is in the caller's memory"));
+            // A body is given the room of what grows; a caller feeds only what is there.
+            let is_given = matches!((home, plan.role), (Some((Home::Grown, None)), Role::Body { .. }));
+            need(is_given, slot, "an input is in the caller's memory")?;
+            continue;
         };
         need(plan.given_slot(input) == Some(slot), slot, "an input is fed under its own number")?;
     }
@@ -146,6 +152,7 @@ fn check_slots(plan: &Plan, sizes: &Sizes) -> Result<Vec<usize>, PlanFault> {
         };
         let from = plan.slots.get(of.slot).filter(|_| of.slot < slot);
         let from = from.ok_or_else(|| fault(slot, "an alias is of a slot before it"))?;
+        need(s.home != Home::Grown, slot, "a value that grows has a room of its own")?;
         need(from.value == of.value, slot, "an alias is of the value that the graph names")?;
         need(
             from.home == s.home && from.info.place == s.info.place,
@@ -195,6 +202,9 @@ fn check_home(plan: &Plan, slot: usize, s: &SlotPlan, bytes: usize) -> Check {
             need(is_same, slot, "a constant has its weight's type and shape")
         }
         Home::Streamed => need(s.info.place == Place::Streamed, slot, "only a streamed weight is nowhere"),
+        Home::Grown => {
+            need(s.info.place == Place::Value && s.is_bound, slot, "what grows is a plain value of any shape")
+        }
     }
 }
 
@@ -231,8 +241,14 @@ fn made(plan: &Plan) -> Vec<bool> {
         (None, Home::Arena(_)) => false,
         (None, Home::Fed(input)) => plan.given_slot(input) == Some(slot),
         (None, Home::Weight(_) | Home::Streamed) => true,
+        (None, Home::Grown) => false,
     });
-    made.collect()
+    let mut made: Vec<bool> = made.collect();
+    if let Role::Body { .. } = plan.role {
+        // What a body is given is there, wherever it is.
+        plan.given().for_each(|slot| made[slot] = true);
+    }
+    made
 }
 
 /// A range of the arena in use.
@@ -304,6 +320,8 @@ impl Replay<'_> {
                 },
             };
             let memory = match &step.action {
+                // Asked in a run, with the shapes there.
+                Action::Operator(_) if grows(self.plan, step) => Memory::default(),
                 Action::Operator(operator) => operator.memory(&call),
                 Action::Region(plans) => {
                     let bodies = plans.bodies.iter().try_for_each(validate);
@@ -321,6 +339,7 @@ impl Replay<'_> {
             self.step(number, step, &call, &memory).map_err(|fault| at(number, step, fault))?;
         }
         need(string_bytes <= self.plan.string_bytes, None, "there is room for all strings")?;
+        self.is_let_go()?;
         let mut results = self.plan.results().enumerate();
         results.try_for_each(|(result, slot)| self.output(result, slot))
     }
@@ -336,9 +355,20 @@ impl Replay<'_> {
     }
 
     fn step(&mut self, number: usize, step: &Step, call: &Call<'_>, memory: &Memory) -> Check {
-        check_weight(self.plan, step, call)?;
-        let is_dynamic = step.inputs.iter().any(|slot| self.plan.slots[*slot].is_bound);
+        let grows = grows(self.plan, step);
+        need(grows == step.grows, None, "a step grows where one of its tensors does")?;
+        let is_dynamic = grows || step.inputs.iter().any(|slot| self.plan.slots[*slot].is_bound);
         need(is_dynamic == step.is_dynamic, None, "a step is dynamic where an input's shape is")?;
+        if grows && step.region().is_none() {
+            let is_plain = !step.is_alias && step.in_place_input.is_none() && step.scratch.1 == 0;
+            need(is_plain, None, "what a step that grows needs is found in a run")?;
+            let is_dense =
+                |slot: &usize| matches!(self.plan.slots[*slot].info.place, Place::Value | Place::Resident);
+            let is_read = step.stream.is_none() && step.inputs.iter().all(is_dense);
+            need(is_read, None, "a step that grows reads dense tensors")?;
+        } else {
+            check_weight(self.plan, step, call)?;
+        }
         if step.is_alias {
             return self.alias(step, memory);
         }
@@ -354,9 +384,45 @@ impl Replay<'_> {
             need(is_free, None, "scratch lies where nothing is needed")?;
         }
         for slot in step.outputs.iter().skip(usize::from(step.in_place_input.is_some())) {
-            self.write(number, *slot)?;
+            if self.plan.slots[*slot].home != Home::Grown {
+                self.write(number, *slot)?;
+            }
+        }
+        self.ends(number)
+    }
+
+    /// What grows is let go behind the last step that needs it.
+    fn ends(&mut self, number: usize) -> Check {
+        for slot in self.plan.ends_of(number) {
+            let is_held =
+                self.plan.slots.get(slot).is_some_and(|s| s.home == Home::Grown) && self.is_made[slot];
+            need(is_held, slot, "what is let go is a value that grows and is there")?;
+            need(
+                self.last[slot] == number,
+                slot,
+                "a value that grows is let go behind the last step that needs it",
+            )?;
+            self.is_made[slot] = false;
         }
         Ok(())
+    }
+
+    /// What grows is not held for longer than it is needed.
+    fn is_let_go(&self) -> Check {
+        let is_left = |slot: &usize| {
+            let is_grown = self.plan.slots[*slot].home == Home::Grown && self.is_made[*slot];
+            is_grown && self.last[*slot] != usize::MAX
+        };
+        let mut left: Vec<usize> = (0..self.plan.slots.len()).filter(is_left).collect();
+        if !left.is_empty() {
+            // A body may not need what it is given.
+            let given: HashSet<usize> = self.plan.given().collect();
+            left.retain(|slot| !given.contains(slot));
+        }
+        need(left.is_empty(), left.first().copied(), "a value that grows is let go")?;
+        need(self.plan.ends.is_sorted(), None, "values are let go in the order of the steps")?;
+        let in_steps = self.plan.ends.last().is_none_or(|(step, _)| *step < self.plan.steps.len());
+        need(in_steps, None, "a value is let go behind a step that exists")
     }
 
     /// The range of a tensor in the arena.
@@ -394,6 +460,7 @@ impl Replay<'_> {
             Home::Fed(input) => {
                 self.plan.role.may_write(input) && step.in_place_input.is_some() && position == 0
             }
+            Home::Grown => step.grows,
             Home::Weight(_) | Home::Streamed => false,
         };
         need(step.is_alias || is_writable, slot, "a step writes into the arena or over a variable")?;
@@ -415,7 +482,7 @@ impl Replay<'_> {
 
     /// The first output takes over the memory of an input that nobody reads again.
     fn in_place(&mut self, number: usize, step: &Step, input: usize, memory: &Memory) -> Check {
-        need(memory.overwrites.contains(&input), None, "an operator works in place only of inputs it names")?;
+        need(memory.overwrites.contains(input), None, "an operator works in place only of inputs it names")?;
         let slots = step.inputs.get(input).zip(step.outputs.first());
         let (from, to) = slots.ok_or_else(|| fault(None, "what is in place are an input and an output"))?;
         let (old, new) = (&self.plan.slots[*from], &self.plan.slots[*to]);
@@ -460,6 +527,11 @@ impl Replay<'_> {
         need(is_dense, slot, "what is fetched is dense in memory")?;
         self.is_there(slot)
     }
+}
+
+/// True for a step that reads or makes a value that grows.
+fn grows(plan: &Plan, step: &Step) -> bool {
+    step.inputs.iter().chain(&step.outputs).any(|slot| plan.slots[*slot].home == Home::Grown)
 }
 
 /// A packed or streamed input is the weight that its operator asked for, in that form.

@@ -1,16 +1,19 @@
 //! TensorFlow 1's arrays of tensors: TensorArrayV3 and its kin. What goes from node to node is the *flow*, which is a list as
 //! [`super::tensor_list`] has it; the handle, which says which array is meant, is a tensor without elements.
 //!
-//! Types: any. Refused: elements of different shapes in one array. An array of `dynamic_size` does not grow: a write past its
-//! size is an error.
+//! Types: any. An array of `dynamic_size` gets longer where a place behind its last element is written, which nodes see by its
+//! handle: it has one element then. Refused: elements of different shapes in one array.
 
 use tightfit_core::DType;
 
-use super::tensor_list::{Concat, Gather, GetItem, Length, Reserve, Said, Scatter, SetItem};
+use super::list_parts::{Said, list};
+use super::list_reads::{Concat, Gather, GetItem, Length};
+use super::tensor_list::{Reserve, Resizes, Scatter, SetItem};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
+use crate::operator::reshape;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
 
@@ -18,7 +21,7 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "TensorArrayV3", import: array },
     Registration {
         name: "TensorArrayWriteV3",
-        import: |a| Ok(Box::new(SetItem { dtype: a.dtype("T")?, list: 3 })),
+        import: |a| Ok(Box::new(SetItem { dtype: a.dtype("T")?, list: 3, resizes: BY_HANDLE })),
     },
     Registration {
         name: "TensorArrayReadV3",
@@ -35,7 +38,7 @@ pub(crate) const OPS: &[Registration] = &[
     },
     Registration {
         name: "TensorArrayScatterV3",
-        import: |a| Ok(Box::new(Scatter { dtype: a.dtype("T")?, list: 3 })),
+        import: |a| Ok(Box::new(Scatter { dtype: a.dtype("T")?, list: 3, resizes: BY_HANDLE })),
     },
     Registration { name: "TensorArraySplitV3", import: |a| Ok(Box::new(Split { dtype: a.dtype("T")? })) },
     Registration {
@@ -48,6 +51,9 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "TensorArraySizeV3", import: |_| Ok(Box::new(Length { list: 1 })) },
     Registration { name: "TensorArrayCloseV3", import: |_| Ok(Box::new(Close)) },
 ];
+
+/// The array's handle says whether it gets longer.
+const BY_HANDLE: Resizes = Resizes::WithHandle(0);
 
 /// The shape of elements that an attribute says.
 fn element(attributes: &Attributes<'_>, name: &str) -> Result<Said, OpError> {
@@ -62,7 +68,8 @@ fn array(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     let Said::Attribute(element) = element(attributes, "element_shape")? else {
         return Err(OpError::Internal("an attribute says the shape of elements"));
     };
-    Ok(Box::new(Reserve::array(attributes.dtype("dtype")?, element)))
+    let is_dynamic = attributes.bool_or("dynamic_size", false)?;
+    Ok(Box::new(Reserve::array(attributes.dtype("dtype")?, element, is_dynamic)))
 }
 
 /// A list of pieces of a tensor along its first axis, all of one length.
@@ -96,7 +103,14 @@ impl Operator for Split {
         };
         let element = value.dims.get().and_then(<[Dim]>::split_first);
         let element = element.map_or(Dims::UNKNOWN, |(_, rest)| Dims::new([&[piece], rest].concat()));
-        Ok(vec![super::tensor_list::list(self.dtype, length, &element)])
+        Ok(vec![list(self.dtype, length, &element)])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (value, lengths) = (run.shape(1), run.slice::<i64>(2).ok()?);
+        let piece = usize::try_from(*lengths.first()?).ok()?;
+        lengths.iter().all(|length| *length == lengths[0]).then_some(())?;
+        reshape::set(run, 0, [lengths.len(), piece].into_iter().chain(value.get(1..)?.iter().copied()))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -2,15 +2,22 @@
 //!
 //! A list is held as one dense tensor of shape `[length, ..element]`, so that its memory is planned as that of any other:
 //! [`Fact::list`] marks it, and is its length. Stack and FromTensor cost nothing, and SetItem writes one element where the list
-//! has no other reader. An element that was never set is zero, as TensorFlow reads it. Types: any. Refused: elements of
-//! different shapes in one list, and lists whose length changes from turn to turn of a loop.
+//! has no other reader. An element that was never set is zero, as TensorFlow reads it. A list whose length or whose elements
+//! depend on data grows as any other value: it is as long as it is in this run, and until an element is set whose shape was
+//! not known before, its elements have none (see `list_parts`). Types: any. Refused: elements of different shapes in one list.
 
 use tightfit_core::DType;
 
+use super::list_parts::{
+    Said, asked, asked_in_run, both, element_bytes_of_output, list, list_shape, list_to_change, parts, place,
+    place_of, reshape_list, scalar,
+};
+use super::list_reads::{Concat, ElementShape, Gather, GetItem, Length, PopBack, Stack};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
+use crate::operator::reshape;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
 
@@ -20,11 +27,17 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "TensorListFromTensor", import: |a| Ok(Box::new(FromTensor(dtype(a)?))) },
     Registration {
         name: "TensorListSetItem",
-        import: |a| Ok(Box::new(SetItem { dtype: dtype(a)?, list: 0 })),
+        import: |a| {
+            let resizes = match a.bool_or("resize_if_index_out_of_bounds", false)? {
+                true => Resizes::Always,
+                false => Resizes::Never,
+            };
+            Ok(Box::new(SetItem { dtype: dtype(a)?, list: 0, resizes }))
+        },
     },
     Registration {
         name: "TensorListScatterIntoExistingList",
-        import: |a| Ok(Box::new(Scatter { dtype: dtype(a)?, list: 0 })),
+        import: |a| Ok(Box::new(Scatter { dtype: dtype(a)?, list: 0, resizes: Resizes::Always })),
     },
     Registration { name: "TensorListPushBack", import: |a| Ok(Box::new(PushBack(dtype(a)?))) },
     Registration { name: "TensorListPopBack", import: |a| Ok(Box::new(PopBack(dtype(a)?))) },
@@ -68,114 +81,6 @@ fn element_shape(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpErr
     }
 }
 
-/// What is known of a list.
-pub(super) fn list(dtype: DType, length: Dim, element: &Dims) -> Fact {
-    Fact { list: Some(length), ..Fact::new(dtype, stacked(length, element)) }
-}
-
-/// The length of the list that is this input, and the shape of its elements.
-fn parts(inputs: &[&Fact], list: usize, dtype: DType) -> Result<(Dim, Dims), OpError> {
-    let fact = shared::input(inputs, list)?;
-    let length = fact.list.ok_or_else(|| OpError::input(list, "is no list of tensors"))?;
-    if fact.dtype != dtype {
-        return Err(OpError::input(list, format!("is a list of {}, not of {dtype}", fact.dtype)));
-    }
-    let element = fact.dims.get().map_or(Dims::UNKNOWN, |dims| Dims::new(dims[1..].to_vec()));
-    Ok((length, element))
-}
-
-/// Where the shape of elements is said besides the list itself.
-#[derive(Debug)]
-pub(super) enum Said {
-    /// By an input.
-    Input(usize),
-    /// By an attribute.
-    Attribute(Dims),
-}
-
-impl Said {
-    /// What is known of the elements of a list, that included.
-    fn with(&self, element: &Dims, inputs: &[&Fact]) -> Result<Dims, OpError> {
-        match self {
-            Said::Input(input) => both(element, &asked(shared::input(inputs, *input)?), *input),
-            Said::Attribute(dims) => both(element, dims, 0),
-        }
-    }
-}
-
-/// The shape that an input names, -1 in it for a dimension of any size; a scalar -1 is a shape of any rank.
-fn asked(fact: &Fact) -> Dims {
-    if fact.dims.rank() == Some(0) {
-        return Dims::UNKNOWN;
-    }
-    match (fact.dims_value(), fact.dims.elements().known()) {
-        (Some(dims), _) => {
-            let dim = |dim: &Dim| if matches!(dim, Dim::Known(..0)) { Dim::Unknown } else { *dim };
-            Dims::new(dims.iter().map(dim).collect::<Vec<_>>())
-        }
-        (None, Some(rank)) => usize::try_from(rank).map_or(Dims::UNKNOWN, Dims::of_rank),
-        (None, None) => Dims::UNKNOWN,
-    }
-}
-
-/// What two shapes of the same elements say together.
-fn both(a: &Dims, b: &Dims, input: usize) -> Result<Dims, OpError> {
-    let (Some(one), Some(other)) = (a.get(), b.get()) else {
-        return Ok(if a.get().is_some() { a.clone() } else { b.clone() });
-    };
-    let why = || OpError::input(input, format!("says {b} of elements of shape {a}"));
-    if one.len() != other.len() {
-        return Err(why());
-    }
-    let dims = one.iter().zip(other).map(|(a, b)| match (a, b) {
-        (Dim::Unknown, dim) | (dim, Dim::Unknown) => Ok(*dim),
-        (Dim::Known(m), Dim::Known(n)) if m != n => Err(why()),
-        (Dim::Known(_), _) => Ok(*a),
-        _ => Ok(*b),
-    });
-    Ok(Dims::new(dims.collect::<Result<Vec<_>, _>>()?))
-}
-
-pub(super) fn scalar(inputs: &[&Fact], input: usize) -> Result<Dim, OpError> {
-    let fact = shared::input(inputs, input)?;
-    Ok(match fact.dims_value().as_deref() {
-        Some([one]) => *one,
-        _ => Dim::Unknown,
-    })
-}
-
-/// The place of the element that an input names, in a list of so many.
-fn place(run: &Run<'_>, input: usize, length: usize) -> Result<usize, OpError> {
-    let index = match run.ints::<1>(input)?[..] {
-        [index] => index,
-        _ => return Err(OpError::input(input, "is no index")),
-    };
-    usize::try_from(index)
-        .ok()
-        .filter(|place| *place < length)
-        .ok_or_else(|| OpError::input(input, format!("is {index}, and the list has {length} elements")))
-}
-
-/// Bytes of one element of the list that is this input.
-fn element_bytes(run: &Run<'_>, list: usize) -> usize {
-    run.shape(list)[1..].iter().product::<usize>() * run.dtype(list).bytes()
-}
-
-/// The first output, which is as long as the list that is this input and begins as what that is.
-fn list_to_change<'r>(run: &mut Run<'r>, list: usize) -> Result<&'r mut [u8], OpError> {
-    let before = if run.is_in_place(list) { None } else { Some(run.input(list)?) };
-    let out = run.out_bytes(0)?;
-    if let Some(before) = before {
-        out.copy_from_slice(before.bytes());
-    }
-    Ok(out)
-}
-
-/// Elements one behind the other along a new first axis of this size.
-fn stacked(count: Dim, element: &Dims) -> Dims {
-    element.get().map_or(Dims::UNKNOWN, |element| Dims::new([&[count], element].concat()))
-}
-
 /// A list of elements that are not set yet.
 #[derive(Debug)]
 pub(crate) struct Reserve {
@@ -192,14 +97,15 @@ enum Kind {
     Empty,
     /// TensorListReserve, of a shape and how many elements.
     List,
-    /// TensorArrayV3, of how many elements: the first output is its handle.
-    Array,
+    /// TensorArrayV3, of how many elements: the first output is its handle. That has one element where the array has
+    /// `dynamic_size`, and else none.
+    Array { is_dynamic: bool },
 }
 
 impl Reserve {
     /// An array of elements of which this much is known.
-    pub(super) fn array(dtype: DType, element: Dims) -> Reserve {
-        Reserve { dtype, kind: Kind::Array, element }
+    pub(super) fn array(dtype: DType, element: Dims, is_dynamic: bool) -> Reserve {
+        Reserve { dtype, kind: Kind::Array { is_dynamic }, element }
     }
 
     /// The same for elements of which more is known: what is set later says it.
@@ -213,13 +119,13 @@ impl Operator for Reserve {
         match self.kind {
             Kind::Empty => "EmptyTensorList",
             Kind::List => "TensorListReserve",
-            Kind::Array => "TensorArrayV3",
+            Kind::Array { .. } => "TensorArrayV3",
         }
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (element, length) = match self.kind {
-            Kind::Array => (self.element.clone(), scalar(inputs, 0)?),
+            Kind::Array { .. } => (self.element.clone(), scalar(inputs, 0)?),
             Kind::List => (both(&self.element, &asked(shared::input(inputs, 0)?), 0)?, scalar(inputs, 1)?),
             Kind::Empty => (both(&self.element, &asked(shared::input(inputs, 0)?), 0)?, Dim::Known(0)),
         };
@@ -228,9 +134,23 @@ impl Operator for Reserve {
         }
         let list = list(self.dtype, length, &element);
         Ok(match self.kind {
-            Kind::Array => vec![Fact::new(DType::U8, Dims::new(vec![Dim::Known(0)])), list],
+            Kind::Array { is_dynamic } => {
+                vec![Fact::new(DType::U8, Dims::new(vec![Dim::Known(is_dynamic.into())])), list]
+            }
             Kind::Empty | Kind::List => vec![list],
         })
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (output, length, said) = match self.kind {
+            Kind::Empty => (0, 0, Some(0)),
+            Kind::List => (0, reshape::int(run, 1)?, Some(0)),
+            Kind::Array { .. } => (1, reshape::int(run, 0)?, None),
+        };
+        let known = self.element.concrete();
+        let element = known.or_else(|| asked_in_run(run, said?));
+        let shape = list_shape(usize::try_from(length).ok()?, element.as_ref().map(|shape| &shape[..]))?;
+        run.set_output_shape(output, shape).ok()
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -255,7 +175,39 @@ impl Operator for FromTensor {
         Ok(vec![list(self.0, *length, &both(&Dims::new(element.to_vec()), &shape, 1)?)])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
+    }
+
     shares_memory!();
+}
+
+/// Whether a list gets longer where a place behind its last element is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Resizes {
+    Never,
+    Always,
+    /// Where the handle of its array, which is this input, has an element: see [`Reserve`].
+    WithHandle(usize),
+}
+
+impl Resizes {
+    /// What is known of it.
+    fn is_known(self, inputs: &[&Fact]) -> Result<bool, OpError> {
+        match self {
+            Resizes::Never => Ok(false),
+            Resizes::Always => Ok(true),
+            Resizes::WithHandle(input) => Ok(shared::input(inputs, input)?.dims.elements() == Dim::Known(1)),
+        }
+    }
+
+    fn in_run(self, run: &Run<'_>) -> bool {
+        match self {
+            Resizes::Never => false,
+            Resizes::Always => true,
+            Resizes::WithHandle(input) => run.shape(input).elements() == 1,
+        }
+    }
 }
 
 /// A list with another element at a place. Its inputs besides the list: the place and the element.
@@ -264,6 +216,8 @@ pub(super) struct SetItem {
     pub dtype: DType,
     /// Which input is the list.
     pub list: usize,
+    /// Whether a place behind the last element makes the list longer.
+    pub resizes: Resizes,
 }
 
 impl Operator for SetItem {
@@ -277,6 +231,11 @@ impl Operator for SetItem {
         if item.dtype != self.dtype {
             return Err(OpError::input(2, format!("is {}, and the list is of {}", item.dtype, self.dtype)));
         }
+        let length = match (self.resizes.is_known(inputs)?, length, scalar(inputs, 1)?) {
+            (false, length, _) => length,
+            (true, Dim::Known(length), Dim::Known(index)) => Dim::Known(length.max(index.saturating_add(1))),
+            (true, ..) => Dim::Unknown,
+        };
         Ok(vec![list(self.dtype, length, &both(&element, &item.dims, 2)?)])
     }
 
@@ -284,10 +243,17 @@ impl Operator for SetItem {
         Memory::overwrites(&[self.list])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let behind = usize::try_from(reshape::int(run, 1)?).ok().and_then(|index| index.checked_add(1));
+        let length = behind.filter(|_| self.resizes.in_run(run)).unwrap_or(0);
+        let item = run.shape(2);
+        reshape_list(run, self.list, length, &item)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, at) = (element_bytes(run, self.list), place(run, 1, run.shape(self.list)[0])?);
+        let (bytes, at) = (element_bytes_of_output(run), place(run, 1, run.output_shape(0)[0])?);
         let item = run.input(2)?;
-        if item.shape()[..] != run.shape(self.list)[1..] {
+        if item.shape()[..] != run.output_shape(0)[1..] {
             return Err(OpError::input(2, "is of another shape than the elements of the list"));
         }
         let out = list_to_change(run, self.list)?;
@@ -311,113 +277,33 @@ impl Operator for PushBack {
         Ok(vec![list(self.0, length, &both(&element, &shared::input(inputs, 1)?.dims, 1)?)])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let (before, item) = (run.shape(0), run.shape(1));
+        match before.first()?.checked_add(1)? {
+            // What an empty list said of its elements is in what was inferred.
+            1 => run.set_output_shape(0, list_shape(1, Some(&item))?).ok(),
+            length => reshape_list(run, 0, length, &item),
+        }
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (before, item) = (run.input(0)?, run.input(1)?);
-        let (front, back) = run.out_bytes(0)?.split_at_mut(before.bytes().len());
-        front.copy_from_slice(before.bytes());
-        if back.len() != item.bytes().len() {
+        let shape = run.output_shape(0);
+        let back_bytes = element_bytes_of_output(run);
+        let (front, back) = {
+            let out = run.out_bytes(0)?;
+            out.split_at_mut(out.len().saturating_sub(back_bytes))
+        };
+        match before.bytes().is_empty() {
+            true => front.fill(0),
+            false => front.copy_from_slice(before.bytes()),
+        }
+        if shape[1..] != item.shape()[..] {
             return Err(OpError::input(1, "is of another shape than the elements of the list"));
         }
         back.copy_from_slice(item.bytes());
         Ok(())
     }
-}
-
-/// A list without its last element, and that.
-#[derive(Debug)]
-struct PopBack(DType);
-
-impl Operator for PopBack {
-    fn name(&self) -> &'static str {
-        "TensorListPopBack"
-    }
-
-    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (length, element) = parts(inputs, 0, self.0)?;
-        let element = both(&element, &asked(shared::input(inputs, 1)?), 1)?;
-        let length = match length {
-            Dim::Known(0) => return Err(OpError::input(0, "is an empty list")),
-            Dim::Known(n) => Dim::Known(n - 1),
-            _ => Dim::Unknown,
-        };
-        Ok(vec![list(self.0, length, &element), Fact::new(self.0, element)])
-    }
-
-    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let before = run.input(0)?;
-        let (out, item) = (run.out_bytes(0)?, run.out_bytes(1)?);
-        let (front, back) = before.bytes().split_at(out.len());
-        out.copy_from_slice(front);
-        item.copy_from_slice(back);
-        Ok(())
-    }
-}
-
-/// One element of a list, whose place is input 1.
-#[derive(Debug)]
-pub(super) struct GetItem {
-    pub dtype: DType,
-    /// Which input is the list.
-    pub list: usize,
-    pub shape: Said,
-}
-
-impl Operator for GetItem {
-    fn name(&self) -> &'static str {
-        "TensorListGetItem"
-    }
-
-    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (_, element) = parts(inputs, self.list, self.dtype)?;
-        Ok(vec![Fact::new(self.dtype, self.shape.with(&element, inputs)?)])
-    }
-
-    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, at) = (element_bytes(run, self.list), place(run, 1, run.shape(self.list)[0])?);
-        let list = run.input(self.list)?;
-        run.out_bytes(0)?.copy_from_slice(&list.bytes()[at * bytes..][..bytes]);
-        Ok(())
-    }
-}
-
-/// The elements at the places that input 1 names as a tensor.
-#[derive(Debug)]
-pub(super) struct Gather {
-    pub dtype: DType,
-    /// Which input is the list.
-    pub list: usize,
-    pub shape: Said,
-}
-
-impl Operator for Gather {
-    fn name(&self) -> &'static str {
-        "TensorListGather"
-    }
-
-    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (_, element) = parts(inputs, self.list, self.dtype)?;
-        let element = self.shape.with(&element, inputs)?;
-        let count = shared::input(inputs, 1)?.dims.elements();
-        Ok(vec![Fact::new(self.dtype, stacked(count, &element))])
-    }
-
-    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, length) = (element_bytes(run, self.list), run.shape(self.list)[0]);
-        let (list, indices, out) = (run.input(self.list)?, run.slice::<i32>(1)?, run.out_bytes(0)?);
-        for (place, index) in indices.iter().enumerate() {
-            let from = place_of(*index, length)?;
-            out[place * bytes..][..bytes].copy_from_slice(&list.bytes()[from * bytes..][..bytes]);
-        }
-        Ok(())
-    }
-}
-
-/// The place in a list of so many that an element of input 1 names.
-fn place_of(index: i32, length: usize) -> Result<usize, OpError> {
-    usize::try_from(index)
-        .ok()
-        .filter(|place| *place < length)
-        .ok_or_else(|| OpError::input(1, format!("has {index}, and the list has {length} elements")))
 }
 
 /// A list with the rows of input 2 at the places that input 1 names.
@@ -426,6 +312,8 @@ pub(super) struct Scatter {
     pub dtype: DType,
     /// Which input is the list.
     pub list: usize,
+    /// Whether a place behind the last element makes the list longer.
+    pub resizes: Resizes,
 }
 
 impl Operator for Scatter {
@@ -439,6 +327,14 @@ impl Operator for Scatter {
         if rows.dtype != self.dtype {
             return Err(OpError::input(2, format!("is {}, and the list is of {}", rows.dtype, self.dtype)));
         }
+        let places = shared::input(inputs, 1)?;
+        // What is as long as was said stays so where places are not known: one behind the end is an error then.
+        let length = match (self.resizes.is_known(inputs)?, length, places.ints()) {
+            (true, Dim::Known(length), Some(places)) => {
+                Dim::Known(places.iter().fold(length, |length, place| length.max(place.saturating_add(1))))
+            }
+            (_, length, _) => length,
+        };
         let Some(dims) = rows.dims.get() else { return Ok(vec![list(self.dtype, length, &element)]) };
         let (_, row) = dims.split_first().ok_or_else(|| OpError::input(2, "is a scalar"))?;
         Ok(vec![list(self.dtype, length, &both(&element, &Dims::new(row.to_vec()), 2)?)])
@@ -448,8 +344,16 @@ impl Operator for Scatter {
         Memory::overwrites(&[self.list])
     }
 
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let most = run.slice::<i32>(1).ok()?.iter().copied().max().unwrap_or(-1);
+        let behind = usize::try_from(i64::from(most) + 1).ok();
+        let length = behind.filter(|_| self.resizes.in_run(run)).unwrap_or(0);
+        let rows = run.shape(2);
+        reshape_list(run, self.list, length, rows.get(1..)?)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, length) = (element_bytes(run, self.list), run.shape(self.list)[0]);
+        let (bytes, length) = (element_bytes_of_output(run), run.output_shape(0)[0]);
         let (indices, rows) = (run.slice::<i32>(1)?, run.input(2)?);
         if rows.bytes().len() != indices.len() * bytes {
             return Err(OpError::input(2, "has not one row of the list's shape for each index"));
@@ -458,127 +362,6 @@ impl Operator for Scatter {
         for (row, index) in indices.iter().enumerate() {
             let to = place_of(*index, length)?;
             out[to * bytes..][..bytes].copy_from_slice(&rows.bytes()[row * bytes..][..bytes]);
-        }
-        Ok(())
-    }
-}
-
-/// The elements of a list as the rows of a tensor.
-#[derive(Debug)]
-struct Stack {
-    dtype: DType,
-    /// How many there must be, where that is said.
-    length: Option<usize>,
-}
-
-impl Operator for Stack {
-    fn name(&self) -> &'static str {
-        "TensorListStack"
-    }
-
-    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (length, element) = parts(inputs, 0, self.dtype)?;
-        if let (Some(wanted), Some(length)) = (self.length, length.size())
-            && wanted != length
-        {
-            return Err(OpError::input(0, format!("has {length} elements; num_elements says {wanted}")));
-        }
-        let element = both(&element, &asked(shared::input(inputs, 1)?), 1)?;
-        Ok(vec![Fact::new(self.dtype, stacked(length, &element))])
-    }
-
-    shares_memory!();
-}
-
-/// The elements of a list one behind the other along their first axis, and how long each is.
-#[derive(Debug)]
-pub(super) struct Concat {
-    pub dtype: DType,
-    /// Which input is the list.
-    pub list: usize,
-    pub shape: Said,
-}
-
-impl Operator for Concat {
-    fn name(&self) -> &'static str {
-        "TensorListConcatV2"
-    }
-
-    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (length, element) = parts(inputs, self.list, self.dtype)?;
-        let element = self.shape.with(&element, inputs)?;
-        let lengths = Fact::new(DType::I64, Dims::new(vec![length]));
-        let Some(dims) = element.get() else {
-            return Ok(vec![Fact::new(self.dtype, Dims::UNKNOWN), lengths]);
-        };
-        let (rows, rest) =
-            dims.split_first().ok_or_else(|| OpError::input(self.list, "is a list of scalars"))?;
-        let rows = match (length.known(), rows.known()) {
-            (Some(length), Some(rows)) => length.checked_mul(rows).map_or(Dim::Unknown, Dim::Known),
-            _ => Dim::Unknown,
-        };
-        Ok(vec![Fact::new(self.dtype, Dims::new([&[rows], rest].concat())), lengths])
-    }
-
-    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (list, rows) = (run.input(self.list)?, run.shape(self.list).get(1).copied());
-        run.out_bytes(0)?.copy_from_slice(list.bytes());
-        run.out::<i64>(1)?.fill(rows.unwrap_or_default() as i64);
-        Ok(())
-    }
-}
-
-/// How many elements a list has.
-#[derive(Debug)]
-pub(super) struct Length {
-    /// Which input is the list.
-    pub list: usize,
-}
-
-impl Operator for Length {
-    fn name(&self) -> &'static str {
-        "TensorListLength"
-    }
-
-    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let list = shared::input(inputs, self.list)?;
-        let length = list.list.ok_or_else(|| OpError::input(self.list, "is no list of tensors"))?;
-        Ok(vec![Fact::of_dims(DType::I32, Dims::new(vec![]), &[length])])
-    }
-
-    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let length = run.shape(self.list).first().copied().and_then(|n| i32::try_from(n).ok());
-        let length =
-            length.ok_or_else(|| OpError::input(self.list, "has more elements than int32 counts"))?;
-        run.out::<i32>(0)?.fill(length);
-        Ok(())
-    }
-}
-
-/// The shape of a list's elements.
-#[derive(Debug)]
-struct ElementShape(DType);
-
-impl Operator for ElementShape {
-    fn name(&self) -> &'static str {
-        "TensorListElementShape"
-    }
-
-    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let list = shared::input(inputs, 0)?;
-        list.list.ok_or_else(|| OpError::input(0, "is no list of tensors"))?;
-        let Some(dims) = list.dims.get() else { return Ok(vec![Fact::new(self.0, Dims::of_rank(1))]) };
-        let element = &dims[1..];
-        Ok(vec![Fact::of_dims(self.0, Dims::new(vec![Dim::Known(element.len() as i64)]), element)])
-    }
-
-    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let shape = run.shape(0);
-        let element = &shape[1..];
-        if self.0 == DType::I32 {
-            run.out::<i32>(0)?.iter_mut().zip(element).for_each(|(out, dim)| *out = *dim as i32);
-        } else {
-            run.out::<i64>(0)?.iter_mut().zip(element).for_each(|(out, dim)| *out = *dim as i64);
         }
         Ok(())
     }

@@ -68,7 +68,10 @@ fn import(attributes: &Attributes<'_>, version: Version) -> Result<Box<dyn Opera
         }
     }
     if dense.iter().any(|dense| dense.is_open) {
-        return Err(OpError::attribute("feature_list_dense_shapes", "has an open shape, which is not supported"));
+        return Err(OpError::attribute(
+            "feature_list_dense_shapes",
+            "has an open shape, which is not supported",
+        ));
     }
     let none = || Keys::Own(Vec::new());
     let own = |name: &str| attributes.strings(name).map(Keys::Own);
@@ -311,7 +314,12 @@ impl Operator for Parse {
             (Version::Second, None) => None,
             (Version::Second, Some([])) => Some(None),
             (Version::First | Version::Second, Some([batch])) => Some(Some(*batch)),
-            _ => return Err(OpError::input(0, format!("is of shape {}, which cannot be parsed", records.dims))),
+            _ => {
+                return Err(OpError::input(
+                    0,
+                    format!("is of shape {}, which cannot be parsed", records.dims),
+                ));
+            }
         };
         let mut facts = self.context.facts(inputs, batch)?;
         let rank = batch.map_or(Dim::Unknown, |batch| Dim::Known(2 + i64::from(batch.is_some())));
@@ -342,7 +350,9 @@ impl Operator for Parse {
     }
 
     fn max_outputs(&self, inputs: usize) -> usize {
-        inputs.max(self.context.outputs() + 3 * self.sparse.len() + 2 * self.dense.len() + 3 * self.ragged.len())
+        inputs.max(
+            self.context.outputs() + 3 * self.sparse.len() + 2 * self.dense.len() + 3 * self.ragged.len(),
+        )
     }
 
     fn reshape(&self, _: &mut Run<'_>) -> Option<()> {
