@@ -54,7 +54,7 @@ impl Growing<'_> {
         let result = operator.run(run);
         run.scratch = None;
         if let (Err(_), Some((from, to))) = (&result, over) {
-            // The step may be run again: it asks for room for strings before it writes.
+            // The input's room goes back to it, which lets go of it as of any other.
             from.take_over(to);
         }
         result?;
