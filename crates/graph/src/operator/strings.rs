@@ -256,9 +256,12 @@ impl StringPool {
         Mark { used: self.used.get(), piece: self.piece.get() }
     }
 
-    /// True for a text of its own that was added since `mark`.
-    fn is_since(&self, mark: Mark, text: StringRef) -> bool {
-        text.bytes > 0 && text.offset >= self.constants.bytes() + mark.used
+    /// True for a text of its own that was added from `mark` up to `end`. What refers to no such text is let alone: elements of
+    /// lists that nothing has written yet are anything.
+    fn is_between(&self, mark: Mark, end: u64, text: StringRef) -> bool {
+        text.bytes > 0
+            && text.offset >= self.constants.bytes() + mark.used
+            && self.find_up_to(end, text).is_some()
     }
 
     /// Adds a string where there is room for it without more memory.
@@ -282,11 +285,13 @@ impl StringPool {
     /// # Safety
     /// Nobody holds a text that was added since, and no string but the kept ones that refers to one is read again.
     pub unsafe fn release(&self, mark: Mark, kept: &EachString<'_>) -> Result<(), BudgetError> {
-        let added = self.used.get() - mark.used;
+        let end_used = self.used.get();
+        let is_kept = |text: StringRef| self.is_between(mark, end_used, text);
+        let added = end_used - mark.used;
         let mut bytes = 0u64;
         if added > 0 {
             kept(&mut |text| {
-                bytes = bytes.saturating_add(if self.is_since(mark, *text) { text.bytes } else { 0 })
+                bytes = bytes.saturating_add(if is_kept(*text) { text.bytes } else { 0 })
             });
         }
         if added == 0 || bytes.saturating_mul(2) > added {
@@ -295,7 +300,7 @@ impl StringPool {
         let mut copies = Buffer::new(&self.budget, PURPOSE, bytes as usize)?;
         let mut at = 0;
         kept(&mut |text| {
-            let own = if self.is_since(mark, *text) { self.get(*text) } else { &[] };
+            let own = if is_kept(*text) { self.get(*text) } else { &[] };
             if let Some(copy) = copies.get_mut(at..at + own.len()) {
                 copy.copy_from_slice(own);
             }
@@ -305,7 +310,7 @@ impl StringPool {
         self.piece.set(mark.piece);
         let (mut at, mut moved) = (0, Ok(()));
         kept(&mut |text| {
-            if self.is_since(mark, *text) {
+            if is_kept(*text) {
                 let end = at + text.bytes as usize;
                 match self.push(copies.get(at..end).unwrap_or_default()) {
                     Ok(new) => *text = new,
@@ -323,11 +328,16 @@ impl StringPool {
     }
 
     fn find(&self, string: StringRef) -> Option<&[u8]> {
+        self.find_up_to(self.used.get(), string)
+    }
+
+    /// The text of a string, where texts end at `used`.
+    fn find_up_to(&self, used: u64, string: StringRef) -> Option<&[u8]> {
         let bytes = usize::try_from(string.bytes).ok()?;
         let Some(offset) = string.offset.checked_sub(self.constants.bytes()) else {
             return self.constants.get(string.offset, bytes);
         };
-        if offset.checked_add(string.bytes)? > self.used.get() {
+        if offset.checked_add(string.bytes)? > used {
             return None;
         }
         let pieces = self.pieces.borrow();
