@@ -223,7 +223,7 @@ fn class<'p>(text: &'p str, out: &mut String) -> Option<&'p str> {
             }
             '\\' => escape(behind, true, out),
             // A range has its hyphen between two, and nowhere else.
-            '-' if !is_first && !behind.starts_with(']') && !behind.starts_with('-') && ends_item(out) => {
+            '-' if !is_first && !behind.starts_with(']') && ends_item(out) => {
                 out.push('-');
                 behind
             }
