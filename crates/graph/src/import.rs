@@ -14,6 +14,7 @@ mod plain;
 mod ports;
 mod regions;
 mod state;
+mod tables;
 #[cfg(test)]
 mod text_graph;
 mod variables;
@@ -42,6 +43,7 @@ pub use plain::{Fetched, functions_of, plain};
 pub use ports::PortNames;
 use regions::{Body, Given, has_bodies};
 use state::{Taken, Variables, is_of_variables};
+use tables::is_of_tables;
 pub use variables::Checkpoint;
 
 /// What is wanted of a graph.
@@ -53,7 +55,7 @@ pub struct ImportOptions {
     pub feeds: Vec<String>,
     /// What callers call the model's inputs and outputs, where it has names for them.
     pub ports: PortNames,
-    /// Nodes that [`plain`] keeps besides what the fetches need, as the one that fills tables.
+    /// Nodes that are kept besides what the fetches need, as the one that fills tables.
     pub keep: Vec<String>,
     /// Where the values of variables are.
     pub checkpoint: Option<Checkpoint>,
@@ -73,9 +75,12 @@ pub fn import(
     let mut def = def;
     let (options, shown) = options.ports.resolve(options);
     plain::prepare(&mut def, &options, budget, true)?;
+    let tables = tables::read(&def, &options, budget)?;
     let mut library = calls::take_library(&mut def);
     control_flow::structure(&mut def, &mut library)?;
-    Importer::new(source, def, &options, shown, budget, Arc::new(library))?.import()
+    let mut importer = Importer::new(source, def, &options, shown, budget, Arc::new(library))?;
+    importer.tables = Arc::new(tables);
+    importer.import()
 }
 
 /// A value out of a node's attributes.
@@ -117,6 +122,8 @@ struct Importer<'a> {
     given: Vec<Given>,
     /// The variables that runs change.
     variables: Variables,
+    /// The tables of the file.
+    tables: Arc<Vec<tables::Entry>>,
     /// The functions whose bodies this one is in.
     within: Vec<Box<str>>,
     /// The tables above, while the graph is made.
@@ -162,6 +169,7 @@ impl<'a> Importer<'a> {
             library,
             given: Vec::new(),
             variables: Variables::default(),
+            tables: Arc::default(),
             within: Vec::new(),
             _working: working,
             def,
@@ -266,7 +274,7 @@ impl<'a> Importer<'a> {
     fn report_unknown(&mut self, order: &[usize]) -> Result<(), GraphError> {
         for index in order.iter().filter(|index| !self.is_fed[**index]) {
             let node = &self.def.nodes[*index];
-            if is_of_variables(&node.op) {
+            if is_of_variables(&node.op) || is_of_tables(&node.op) {
                 continue;
             }
             if has_bodies(&node.op) {
@@ -380,10 +388,14 @@ impl<'a> Importer<'a> {
             let made = self.add_of_variables(index, &taken, control);
             return self.made_or_refused(index, made);
         }
+        if is_of_tables(op) {
+            let made = self.add_of_tables(index, &taken, control);
+            return self.made_or_refused(index, made);
+        }
         match self.values(&taken) {
             Some(inputs) => self.add_operator(index, inputs, control),
             None => {
-                self.refuse(index, "is given a variable, which is not supported");
+                self.refuse(index, "is given a variable or a table, which is not supported");
                 Ok(())
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Rooms: [`base`] is what every kernel stands on; `product`, `recurrent`, `quantized`, `window`, `elementwise`,
 //! `reduction`, `sparse` and `movement` hold the kernels by the way they reach their elements, `detection` and `signal` those
-//! of boxes and of sound; `linalg` solves and decomposes matrices, `random` draws numbers.
+//! of boxes and of sound; `linalg` solves and decomposes matrices, `random` draws numbers, `text` hashes and reads strings.
 //!
 //! Invariant: kernels never allocate. Inputs, outputs and scratch are handed in, and their lengths are checked before
 //! anything is touched. Results do not depend on the number of threads.
@@ -19,6 +19,7 @@ mod recurrent;
 mod reduction;
 mod signal;
 mod sparse;
+mod text;
 mod window;
 
 pub use base::*;
@@ -33,6 +34,7 @@ pub use recurrent::*;
 pub use reduction::*;
 pub use signal::*;
 pub use sparse::*;
+pub use text::*;
 pub use window::*;
 
 #[cfg(not(target_endian = "little"))]

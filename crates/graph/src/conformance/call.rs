@@ -10,6 +10,7 @@ use crate::operator::growing::Growing;
 use crate::operator::random::Generator;
 use crate::operator::rooms::{Growth, Rooms};
 use crate::operator::strings::{StringPool, Texts};
+use crate::operator::tables::Tables;
 use crate::operator::{
     Call, Memory, OpError, Operator, Place, Run, Slot, TensorInfo, WeightLayout, WeightStream, WeightUse,
 };
@@ -71,6 +72,7 @@ pub struct Caller {
     pub strings: StringPool,
     /// Where the next call's random numbers begin, and where those of the last one ended.
     pub drawn: Cell<(Option<Philox>, Option<Philox>)>,
+    tables: Tables,
 }
 
 struct Guarded {
@@ -132,12 +134,13 @@ impl WeightStream for OddStream {
 
 impl Caller {
     pub fn new() -> Caller {
-        let strings =
-            Buffer::new(&MemoryBudget::new(u64::MAX), "test", STRING_BYTES).expect("memory for a test");
+        let budget = MemoryBudget::new(u64::MAX);
+        let strings = Buffer::new(&budget, "test", STRING_BYTES).expect("memory for a test");
         let pool = |threads| ThreadPool::new(threads).expect("threads for a test");
         Caller {
             pools: [pool(1), pool(3)],
-            strings: StringPool::new(Texts::default(), strings),
+            strings: StringPool::new(Texts::default(), strings, &budget),
+            tables: Tables::new(&budget),
             drawn: Cell::default(),
         }
     }
@@ -303,6 +306,7 @@ impl Caller {
             stream: None,
             scratch: None,
             strings: &self.strings,
+            tables: &self.tables,
             rooms: Some(&rooms),
             generator: Some(&generator),
         };
@@ -359,6 +363,7 @@ impl Caller {
             stream: stream.as_ref().map(|s| s as &dyn WeightStream),
             scratch: Some(scratch.inner()),
             strings: &self.strings,
+            tables: &self.tables,
             rooms: None,
             generator: Some(&generator),
         };

@@ -184,7 +184,8 @@ fn every_output_is_taken_once() {
         })
         .collect();
     let pool = ThreadPool::new(1).unwrap();
-    let strings = StringPool::new(Texts::default(), Buffer::new(&budget, "test", 0).unwrap());
+    let strings = StringPool::new(Texts::default(), Buffer::new(&budget, "test", 0).unwrap(), &budget);
+    let tables = crate::operator::tables::Tables::new(&budget);
     let outputs: Vec<usize> = (0..OUTPUTS).collect();
     let mut run = Run {
         pool: &pool,
@@ -195,6 +196,7 @@ fn every_output_is_taken_once() {
         stream: None,
         scratch: None,
         strings: &strings,
+        tables: &tables,
         rooms: None,
         generator: None,
     };

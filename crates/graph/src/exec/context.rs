@@ -13,6 +13,7 @@ use crate::error::GraphError;
 use crate::operator::OpError;
 use crate::operator::rooms::Rooms;
 use crate::operator::strings::{StringPool, Texts, refer};
+use crate::operator::tables::Tables;
 use crate::plan::Plan;
 
 /// The memory in which a loaded model is run: values, fed strings, the window of streamed weights. Running allocates
@@ -27,6 +28,7 @@ pub struct Context {
     /// What each variable is, by its name.
     states: Vec<Kept>,
     strings: StringPool,
+    tables: Tables,
     window: Option<Window>,
     rooms: Rooms,
     budget: MemoryBudget,
@@ -79,7 +81,8 @@ impl Context {
             fed_strings: Vec::new(),
             fed_string_bytes,
             states: Vec::new(),
-            strings: StringPool::new(Texts::default(), Buffer::new(budget, "strings", own)?),
+            strings: StringPool::new(Texts::default(), Buffer::new(budget, "strings", own)?, budget),
+            tables: Tables::new(budget),
             window: None,
             rooms: Rooms::new(budget, 0, 0),
             budget: budget.clone(),
@@ -137,7 +140,8 @@ impl Context {
         self.loaded = Arc::new(self.loaded.with_plan(plan, &mut self.arena.memory)?);
         let own = own_string_bytes(self.loaded.plan(), self.fed_string_bytes);
         if own > self.strings.capacity_bytes() {
-            self.strings = StringPool::new(Texts::default(), Buffer::new(&self.budget, "strings", own)?);
+            let memory = Buffer::new(&self.budget, "strings", own)?;
+            self.strings = StringPool::new(Texts::default(), memory, &self.budget);
         }
         self.install()?;
         self.frame.go_on_from(&mut generators);
@@ -187,6 +191,7 @@ impl Context {
             });
         }
         self.fed_strings = references.collect::<Result<_, _>>()?;
+        self.tables.install(self.loaded.plan())?;
         Ok(())
     }
 
@@ -196,6 +201,7 @@ impl Context {
     /// [`GraphError::Node`] when a value cannot be read from its file.
     pub fn reset(&mut self) -> Result<(), GraphError> {
         self.frame.restart_generators();
+        self.tables.reset()?;
         for (kept, state) in self.states.iter_mut().zip(&self.loaded.plan().states) {
             kept.is_set = state.initial.is_some();
             let Some(initial) = &state.initial else { continue };
@@ -272,13 +278,7 @@ impl Context {
         let loaded = self.loaded.clone();
         let plan = loaded.plan();
         for position in 0..plan.steps.len() {
-            let mut result = self.run_step(plan, position);
-            if let Some(bytes) = result.as_ref().err().and_then(Halt::string_bytes) {
-                let at = &plan.steps[position];
-                result = self.make_room(bytes).map_err(|source| Halt::at(at, source));
-                result = result.and_then(|()| self.run_step(plan, position));
-            }
-            if let Err(halt) = result {
+            if let Err(halt) = self.run_step(plan, position) {
                 self.has_failed = true;
                 return Err(match halt {
                     Halt::Stopped => GraphError::Stopped,
@@ -305,19 +305,11 @@ impl Context {
             pool: self.loaded.pool(),
             window: self.window.as_ref(),
             strings: &self.strings,
+            tables: &self.tables,
             rooms: &self.rooms,
             stop: self.stop.as_ref(),
         };
         self.frame.run_step(plan, position, &running)
-    }
-
-    /// Room for so many bytes of strings that the step at hand makes: how many is only known as it runs. It is kept for
-    /// the runs to come.
-    fn make_room(&mut self, bytes: u64) -> Result<(), OpError> {
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(self.strings.used_bytes());
-        let memory = Buffer::new(&self.budget, "strings", bytes)?;
-        self.strings.moved_to(memory);
-        Ok(())
     }
 
     fn feed(&mut self, feeds: &[Feed<'_>]) -> Result<(), GraphError> {
@@ -339,7 +331,7 @@ impl Context {
                 (Feed::Tensor(view), None) => view.bytes().as_ptr().cast_mut(),
                 (Feed::Strings(_, texts), Some(memory)) => {
                     let texts = texts.iter().map(|t| &t[..]);
-                    refer(texts, memory, |text| self.strings.push(text))
+                    refer(texts, memory, |text| self.strings.push_within(text))
                         .map(|()| memory.as_mut_ptr())
                         .ok_or_else(too_long)?
                 }
@@ -350,7 +342,7 @@ impl Context {
                         return Err(outside());
                     }
                     let texts = references.iter().filter_map(|r| cut(text, *r));
-                    refer(texts, memory, |text| self.strings.push(text))
+                    refer(texts, memory, |text| self.strings.push_within(text))
                         .map(|()| memory.as_mut_ptr())
                         .ok_or_else(too_long)?
                 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use tightfit_core::{DType, StopFlag};
+use tightfit_core::{DType, StopFlag, StringRef};
 use tightfit_kernels::ThreadPool;
 
 use super::loaded::Loaded;
@@ -14,7 +14,8 @@ use crate::ir::RegionKind;
 use crate::operator::growing::{Growing, infer_shapes};
 use crate::operator::random::Generator;
 use crate::operator::rooms::{Growth, Rooms, nowhere};
-use crate::operator::strings::StringPool;
+use crate::operator::strings::{Mark, StringPool};
+use crate::operator::tables::Tables;
 use crate::operator::{OpError, Operator, Place, Run, Slot, WeightStream};
 use crate::plan::{Action, Home, Plan, PlanOptions, RegionPlan, SlotPlan, Step};
 
@@ -48,6 +49,7 @@ pub(super) struct Running<'a> {
     pub pool: &'a ThreadPool,
     pub window: Option<&'a Window>,
     pub strings: &'a StringPool,
+    pub tables: &'a Tables,
     /// The memory of values that grow.
     pub rooms: &'a Rooms,
     /// Ends the run between two steps once it is set.
@@ -65,14 +67,6 @@ pub(super) enum Halt {
 impl Halt {
     pub fn at(step: &Step, source: OpError) -> Halt {
         Halt::Node { name: step.name.to_string(), op: step.op_name(), source }
-    }
-
-    /// The bytes of strings that it asks for.
-    pub fn string_bytes(&self) -> Option<u64> {
-        match self {
-            Halt::Node { source: OpError::Strings { bytes }, .. } => Some(*bytes),
-            _ => None,
-        }
     }
 }
 
@@ -208,6 +202,7 @@ impl Frame {
             stream: stream.as_ref().map(|s| s as &dyn WeightStream),
             scratch: Some(scratch),
             strings: running.strings,
+            tables: running.tables,
             rooms: None,
             generator: operator.seeds().and_then(|_| self.generator(position)),
         };
@@ -244,6 +239,7 @@ impl Frame {
             stream: None,
             scratch: None,
             strings: running.strings,
+            tables: running.tables,
             rooms: Some(running.rooms),
             generator: operator.seeds().and_then(|_| self.generator(position)),
         };
@@ -284,8 +280,10 @@ impl Frame {
                 let chosen = self.chosen(step, region).map_err(at)?;
                 let (branch, frame) = body(chosen)?;
                 frame.give(branch, |input| &self.slots[step.inputs[input + own]], rooms).map_err(at)?;
+                let mark = running.strings.mark();
                 frame.run(branch, running)?;
-                self.take(plan, step, branch, frame, rooms).map_err(at)
+                self.take(plan, step, branch, frame, rooms).map_err(at)?;
+                self.release(step, running, mark).map_err(at)
             }
             RegionKind::Loop => {
                 let ((condition, condition_frame), (turn, frame)) = (body(0)?, body(1)?);
@@ -298,6 +296,7 @@ impl Frame {
                     let slots = if input < variables { &step.outputs } else { &step.inputs };
                     &self.slots[slots[input]]
                 };
+                let mark = running.strings.mark();
                 loop {
                     if running.stop.is_some_and(StopFlag::is_set) {
                         return Err(Halt::Stopped);
@@ -313,6 +312,7 @@ impl Frame {
                     step.outputs.iter().for_each(|slot| self.slots[*slot].let_go(rooms));
                     frame.run(turn, running)?;
                     self.take(plan, step, turn, frame, rooms).map_err(at)?;
+                    self.release(step, running, mark).map_err(at)?;
                 }
             }
         }
@@ -350,6 +350,35 @@ impl Frame {
             carry(&frame.slots[*slot], &self.slots[*output], &plan.slots[*output], rooms)?;
         }
         frame.let_go(rooms);
+        Ok(())
+    }
+
+    /// Gives back the strings that a body has made and that the step's outputs do not refer to.
+    fn release(&self, step: &Step, running: &Running<'_>, mark: Mark) -> Result<(), OpError> {
+        let kept = |visit: &mut dyn FnMut(&mut StringRef)| {
+            for slot in step.outputs.iter().map(|slot| &self.slots[*slot]) {
+                let bytes = slot.shape.get().elements() * slot.dtype.bytes();
+                if slot.dtype != DType::String || bytes > slot.capacity_bytes.get() {
+                    continue;
+                }
+                for at in (0..bytes).step_by(size_of::<StringRef>()) {
+                    // SAFETY: an output of the step, whole and inside its memory by the check above (rules 1 and 3 of
+                    // `plan::validate`), and nobody else accesses it between two bodies.
+                    let place = unsafe { slot.start.get().add(at).cast::<StringRef>() };
+                    let mut string = unsafe { place.read_unaligned() };
+                    let before = string;
+                    visit(&mut string);
+                    // What is a constant's is not written to.
+                    if string != before {
+                        // SAFETY: as above.
+                        unsafe { place.write_unaligned(string) };
+                    }
+                }
+            }
+        };
+        // SAFETY: no operator runs, which alone hold texts. What a body has made is read only through what the step
+        // returns: its values are made anew in each turn, and what it was given was there before.
+        unsafe { running.strings.release(mark, &kept)? };
         Ok(())
     }
 

@@ -5,12 +5,13 @@ use tightfit_format::NodeDef;
 
 use super::regions::has_bodies;
 use super::state::is_of_variables;
-use super::{control_flow, regions, state};
+use super::tables::is_of_tables;
+use super::{control_flow, regions, state, tables};
 use crate::ops;
 use crate::signature;
 
 /// What a file may have besides operators, by what it becomes: what it is, the nodes, and what becomes of them.
-pub fn structure() -> [(&'static str, Vec<&'static str>, &'static str); 3] {
+pub fn structure() -> [(&'static str, Vec<&'static str>, &'static str); 4] {
     [
         (
             "nodes with bodies",
@@ -23,12 +24,18 @@ pub fn structure() -> [(&'static str, Vec<&'static str>, &'static str); 3] {
             "Become While and If before anything else.",
         ),
         ("variables", state::ops().collect(), "What a run assigns the next one finds."),
+        (
+            "tables",
+            tables::ops().collect(),
+            "What fills one is read once, from the graph, a vocabulary file or the checkpoint. What a run changes the next one finds.",
+        ),
     ]
 }
 
 /// True when nodes of this kind can be imported: operators, and what belongs to a graph's structure.
 pub fn is_supported(op: &str) -> bool {
-    let is_structure = has_bodies(op) || control_flow::OPS.contains(&op) || is_of_variables(op);
+    let is_structure =
+        has_bodies(op) || control_flow::OPS.contains(&op) || is_of_variables(op) || is_of_tables(op);
     is_structure || ops::is_supported(op) || matches!(op, "PartitionedCall" | "StatefulPartitionedCall")
 }
 
@@ -40,6 +47,7 @@ pub fn output_type(node: &NodeDef, output: usize) -> Option<DType> {
 /// True for an operator whose outputs are a model's where nothing takes them and nobody says what is wanted.
 pub fn is_result(op: &str) -> bool {
     let is_made_for_others = is_of_variables(op)
+        || (is_of_tables(op) && !tables::has_result(op))
         || matches!(op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2" | "TensorListReserve")
         || matches!(op, "EmptyTensorList" | "TensorArrayV3" | "TensorArrayCloseV3");
     !is_made_for_others

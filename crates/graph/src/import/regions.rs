@@ -12,6 +12,7 @@ use tightfit_format::{AttrValue, FunctionDef, GraphDef, ListValue, NameAttrList,
 
 use super::calls::{self, Library, tensors};
 use super::state::{Taken, add_before, is_of_variables};
+use super::tables::is_of_tables;
 use super::{ImportOptions, Importer};
 use crate::error::{GraphError, Unsupported};
 use crate::fact::Fact;
@@ -87,7 +88,7 @@ pub(super) fn report_unknown(node: &NodeDef, library: &Library, unsupported: &mu
         for inner in &function.nodes {
             let called: Vec<&str> = named(inner).chain([&*inner.op]).collect();
             let called: Vec<&FunctionDef> = called.iter().filter_map(|name| library.get(*name)).collect();
-            let is_own = has_bodies(&inner.op) || is_of_variables(&inner.op);
+            let is_own = has_bodies(&inner.op) || is_of_variables(&inner.op) || is_of_tables(&inner.op);
             let is_known = ops::is_supported(&inner.op) || is_own || !called.is_empty();
             if !is_known {
                 let name = format!("{}/{}", function.name, inner.name);
@@ -159,9 +160,10 @@ impl Importer<'_> {
         &mut self,
         index: usize,
         taken: &[Taken],
-        control: Vec<NodeId>,
+        mut control: Vec<NodeId>,
     ) -> Result<(), GraphError> {
         let node = self.def.nodes[index].clone();
+        self.follow_access(taken, &mut control);
         let made = match self.region(&node, taken) {
             Ok(made) => made,
             Err(GraphError::Unsupported(inner)) => {
@@ -185,6 +187,7 @@ impl Importer<'_> {
             }
             Err(other) => return Err(other),
         }
+        self.note_access(taken, id);
         for (output, is) in made.outputs.into_iter().enumerate() {
             let is = match is {
                 Output::Value(own) => Taken::Value(ValueRef { node: id, output: own as u32 }),
@@ -362,6 +365,7 @@ impl Importer<'_> {
             Importer::new(self.source, def, &options, Vec::new(), self.graph.budget(), library)?;
         importer.given = given.to_vec();
         importer.variables = self.variables.of_body();
+        importer.tables = self.tables.clone();
         importer.within = self.within.iter().cloned().chain([function.name.clone()]).collect();
         importer.import_body(&name, outputs)
     }

@@ -18,6 +18,7 @@ use crate::error::GraphError;
 use crate::fact::Fact;
 use crate::ir::{Graph, Node, NodeId, NodeKind, State, ValueRef};
 use crate::operator::attributes::Attributes;
+use crate::operator::tables::TableSpec;
 use crate::operator::{OpError, Operator};
 use crate::ops::array::identity::Identity;
 
@@ -42,6 +43,8 @@ pub(super) struct Variable {
     before: Option<ValueRef>,
     /// What it is after what has been imported by now.
     current: Option<ValueRef>,
+    /// The table that it is instead, and what was last done to it where runs change it.
+    table: Option<(Arc<TableSpec>, Option<NodeId>)>,
 }
 
 /// The variables of a graph while it is made, and which outputs are handles of them.
@@ -55,9 +58,54 @@ pub(super) struct Variables {
 impl Variables {
     /// The same variables for a body, in which nothing has read or assigned them.
     pub fn of_body(&self) -> Variables {
-        let all =
-            self.all.iter().map(|v| Variable { before: None, current: None, initial: None, ..v.clone() });
+        let of_body = |v: &Variable| {
+            let table = v.table.clone().map(|(spec, _)| (spec, None));
+            Variable { before: None, current: None, initial: None, table, ..v.clone() }
+        };
+        let all = self.all.iter().map(of_body);
         Variables { all: all.collect(), outputs: HashMap::new() }
+    }
+
+    /// The number of the handle of a table.
+    pub fn declare_table(&mut self, spec: Arc<TableSpec>) -> u32 {
+        let is_own = |v: &Variable| v.table.as_ref().is_some_and(|(own, _)| own.name == spec.name);
+        if let Some(number) = self.all.iter().position(is_own) {
+            return number as u32;
+        }
+        self.all.push(Variable {
+            name: spec.name.clone(),
+            dtype: DType::U8,
+            dims: Dims::scalar(),
+            is_reference: false,
+            initial: None,
+            before: None,
+            current: None,
+            table: Some((spec, None)),
+        });
+        self.all.len() as u32 - 1
+    }
+
+    /// The table that a handle is of.
+    pub fn table(&self, handle: u32) -> Option<Arc<TableSpec>> {
+        self.all.get(handle as usize)?.table.as_ref().map(|(spec, _)| spec.clone())
+    }
+
+    /// What was last done to the table that is meant, where runs change it.
+    pub fn last_access(&self, taken: Taken) -> Option<NodeId> {
+        match taken {
+            Taken::Handle(handle) => self.all.get(handle as usize)?.table.as_ref()?.1,
+            Taken::Value(_) => None,
+        }
+    }
+
+    /// Node `id` is the last that does something to the table that is meant.
+    pub fn set_last_access(&mut self, taken: Taken, id: NodeId) {
+        if let Taken::Handle(handle) = taken
+            && let Some(Variable { table: Some((spec, last)), .. }) = self.all.get_mut(handle as usize)
+            && spec.is_mutable
+        {
+            *last = Some(id);
+        }
     }
 
     /// What output of a node of the file is, where that is not an output of the node made of it.
@@ -117,7 +165,9 @@ impl Importer<'_> {
             return self.assign(index, taken, control, *with);
         }
         match (&*op, taken) {
-            ("ReadVariableOp", [Taken::Handle(variable)]) => {
+            ("ReadVariableOp", [Taken::Handle(variable)])
+                if self.variables.all[*variable as usize].table.is_none() =>
+            {
                 let value = self.current(*variable);
                 Ok(self.pass(index, vec![value], control))
             }
@@ -163,7 +213,7 @@ impl Importer<'_> {
     }
 
     /// A node that hands on values, for its own name and its control edges.
-    fn pass(&mut self, index: usize, inputs: Vec<ValueRef>, control: Vec<NodeId>) -> NodeId {
+    pub(super) fn pass(&mut self, index: usize, inputs: Vec<ValueRef>, control: Vec<NodeId>) -> NodeId {
         let facts = inputs.iter().map(|value| self.graph.fact(*value).clone()).collect();
         let kind = NodeKind::Operator(Arc::new(Identity));
         self.graph.add(Node { name: (&*self.def.nodes[index].name).into(), kind, inputs, control, facts })
@@ -176,9 +226,11 @@ impl Importer<'_> {
         control: Vec<NodeId>,
         with: Option<&str>,
     ) -> Result<NodeId, OpError> {
-        let [Taken::Handle(variable), Taken::Value(value)] = taken else {
-            return Err(OpError::Unsupported("assigns to what is no variable of the graph".into()));
-        };
+        let no_variable = || OpError::Unsupported("assigns to what is no variable of the graph".into());
+        let [Taken::Handle(variable), Taken::Value(value)] = taken else { return Err(no_variable()) };
+        if self.variables.table(*variable).is_some() {
+            return Err(no_variable());
+        }
         let id = match with {
             None => self.pass(index, vec![*value], control),
             Some(op) => {
@@ -226,7 +278,8 @@ impl Importer<'_> {
         let node = &self.def.nodes[index];
         let attributes = Attributes::new(node);
         let name = variable_name(node).to_string();
-        let found = self.variables.all.iter().position(|variable| variable.name == name);
+        let is_own = |variable: &Variable| variable.name == name && variable.table.is_none();
+        let found = self.variables.all.iter().position(is_own);
         if let Some(number) = found {
             return Ok(number as u32);
         }
@@ -247,7 +300,8 @@ impl Importer<'_> {
             }
         };
         let is_reference = &*node.op != "VarHandleOp";
-        let variable = Variable { name, dtype, dims, is_reference, initial, before: None, current: None };
+        let variable =
+            Variable { name, dtype, dims, is_reference, initial, before: None, current: None, table: None };
         self.variables.all.push(variable);
         Ok(self.variables.all.len() as u32 - 1)
     }

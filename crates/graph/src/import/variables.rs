@@ -220,7 +220,7 @@ impl<'d> Graph<'d> {
     }
 
     /// The node and output behind nodes that only hand on what they are given.
-    fn behind(&self, input: &str) -> Option<(usize, u32)> {
+    pub fn behind(&self, input: &str) -> Option<(usize, u32)> {
         let mut name = input;
         // A graph may be a circle.
         for _ in 0..=self.nodes.len() {
@@ -367,7 +367,16 @@ fn restored_by(graph: &Graph<'_>, index: usize) -> Option<(usize, String, String
         return None;
     }
     let variable = graph.variable_of_input(index, 0)?;
-    let (restore, output) = graph.behind(node.inputs.get(1)?)?;
+    let (key, spec) = restored_input(graph, node.inputs.get(1)?)?;
+    Some((variable, key, spec))
+}
+
+/// A tensor of a checkpoint: its key, and which part of it.
+pub(super) type Restored = (String, String);
+
+/// The tensor of the checkpoint that an input is restored from.
+pub(super) fn restored_input(graph: &Graph<'_>, input: &str) -> Option<Restored> {
+    let (restore, output) = graph.behind(input)?;
     let restore = graph.nodes.get(restore).filter(|node| &*node.op == "RestoreV2")?;
     let text = |input: usize| {
         let (index, _) = graph.behind(restore.inputs.get(input)?)?;
@@ -377,7 +386,7 @@ fn restored_by(graph: &Graph<'_>, index: usize) -> Option<(usize, String, String
         let text = texts.get(output as usize).or(texts.last()).map_or(&b""[..], |text| text);
         std::str::from_utf8(text).ok().map(str::to_string)
     };
-    Some((variable, text(1)?, text(2)?))
+    Some((text(1)?, text(2)?))
 }
 
 fn apply(
@@ -487,6 +496,16 @@ pub(super) fn become_read(
     };
     node.op = op.into();
     node.attrs = attrs;
+}
+
+/// A Const of this tensor.
+pub(super) fn constant_node(name: &str, tensor: TensorDef) -> NodeDef {
+    NodeDef {
+        name: name.into(),
+        op: "Const".into(),
+        attrs: constant_attributes(tensor),
+        ..NodeDef::default()
+    }
 }
 
 /// A Const of one element.

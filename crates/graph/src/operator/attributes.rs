@@ -145,6 +145,49 @@ impl<'a> Attributes<'a> {
         })
     }
 
+    /// A string of any bytes, or `default` when it is left out.
+    ///
+    /// # Errors
+    /// [`OpError::Attribute`] when it is no string.
+    pub fn bytes_or(&self, name: &str, default: &'a [u8]) -> Result<&'a [u8], OpError> {
+        self.read(name, "a string", Some(default), |v| match v {
+            AttrValue::Str(bytes) => Some(&**bytes),
+            _ => None,
+        })
+    }
+
+    /// A list of strings of any bytes, empty when it is left out.
+    ///
+    /// # Errors
+    /// [`OpError::Attribute`] when it is no such list.
+    pub fn strings(&self, name: &str) -> Result<Vec<Box<[u8]>>, OpError> {
+        self.read(name, "a list of strings", Some(Vec::new()), |v| match v {
+            AttrValue::List(ListValue::Strs(list)) => Some(list.clone()),
+            AttrValue::List(list) if list.is_empty() => Some(Vec::new()),
+            _ => None,
+        })
+    }
+
+    /// A list of shapes, -1 where a dimension is open, `None` where the rank is.
+    ///
+    /// # Errors
+    /// [`OpError::Attribute`] when it is no such list.
+    pub fn shapes(&self, name: &str) -> Result<Vec<Option<Vec<i64>>>, OpError> {
+        self.read(name, "a list of shapes", Some(Vec::new()), |v| match v {
+            AttrValue::List(ListValue::Shapes(list)) => Some(list.iter().map(|s| s.dims.clone()).collect()),
+            AttrValue::List(list) if list.is_empty() => Some(Vec::new()),
+            _ => None,
+        })
+    }
+
+    /// A list of element types, empty when it is left out.
+    ///
+    /// # Errors
+    /// As [`Attributes::dtypes`].
+    pub fn dtypes_or_empty(&self, name: &str) -> Result<Vec<DType>, OpError> {
+        if self.node.attr(name).is_none() { Ok(Vec::new()) } else { self.dtypes(name) }
+    }
+
     /// A text.
     ///
     /// # Errors

@@ -34,11 +34,6 @@ pub enum OpError {
     File(FormatError),
     /// A kernel refused its arguments.
     Kernel(KernelError),
-    /// New strings need more memory than there is for them.
-    Strings {
-        /// How much.
-        bytes: u64,
-    },
     /// A promise between plan, executor and operator was broken.
     Internal(&'static str),
 }
@@ -64,9 +59,6 @@ impl fmt::Display for OpError {
             OpError::Budget(error) => error.fmt(f),
             OpError::File(error) => error.fmt(f),
             OpError::Kernel(error) => error.fmt(f),
-            OpError::Strings { bytes } => {
-                write!(f, "makes {bytes} bytes of strings, more than there is room for")
-            }
             OpError::Internal(why) => write!(f, "{why} (a defect of TightFit)"),
         }
     }

@@ -10,6 +10,7 @@ use crate::operator::growing::Growing;
 use crate::operator::random::Generator;
 use crate::operator::rooms::{Growth, Rooms};
 use crate::operator::strings::{StringPool, Texts};
+use crate::operator::tables::Tables;
 use crate::operator::{Call, Memory, OpError, Operator, Place, Run, Slot, TensorInfo};
 
 /// What the memory of an operator is reserved for that runs by itself.
@@ -75,15 +76,15 @@ pub fn evaluate(
             growth: Cell::new(Growth::PLANNED),
         });
     }
+    let strings = StringPool::new(Texts::default(), Buffer::new(budget, PURPOSE, 0)?, budget);
+    let tables = Tables::new(budget);
     let rooms = Rooms::new(budget, outputs.len() + 2, infos().count());
     for (slot, _) in slots[inputs.len()..].iter().zip(outputs).filter(|(_, fact)| fact.grows()) {
         slot.growth.set(Growth::SHAPED);
         slot.let_go(&rooms);
     }
-    let strings = Buffer::new(budget, PURPOSE, 0)?;
     let indices: Vec<usize> = (0..slots.len()).collect();
     let (input_slots, output_slots) = indices.split_at(inputs.len());
-    let strings = StringPool::new(Texts::default(), strings);
     let generator = Generator::default();
     let mut run = Run {
         pool,
@@ -94,6 +95,7 @@ pub fn evaluate(
         stream: None,
         scratch: Some(rest),
         strings: &strings,
+        tables: &tables,
         rooms: grows.then_some(&rooms),
         generator: Some(&generator),
     };

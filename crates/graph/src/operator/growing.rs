@@ -35,7 +35,6 @@ impl Growing<'_> {
         }
         (self.check)()?;
         let memory = self.ask(operator, run, rooms)?;
-        run.need_strings(memory.string_bytes as u64)?;
         if let Some(input) = memory.alias {
             return alias(operator, run, input, rooms);
         }
@@ -55,7 +54,7 @@ impl Growing<'_> {
         let result = operator.run(run);
         run.scratch = None;
         if let (Err(_), Some((from, to))) = (&result, over) {
-            // The step may be run again: it asks for room for strings before it writes.
+            // The input's room goes back to it, which lets go of it as of any other.
             from.take_over(to);
         }
         result?;

@@ -16,6 +16,7 @@ pub(crate) mod reshape;
 pub(crate) mod rooms;
 mod run;
 pub mod strings;
+pub mod tables;
 
 use std::any::Any;
 use std::fmt;
@@ -127,6 +128,11 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
     /// The seeds of an operator that goes on in its sequence of random numbers from run to run: its steps are given a
     /// [`Generator`](random::Generator) that the context keeps.
     fn seeds(&self) -> Option<random::Seeds> {
+        None
+    }
+
+    /// The table that running it changes, or that other operators change.
+    fn changed_table(&self) -> Option<&Arc<tables::TableSpec>> {
         None
     }
 

@@ -11,6 +11,7 @@ use super::ints::Ints;
 use super::random::{Generator, Seeds};
 use super::rooms::{Growth, Rooms, Taken};
 use super::strings::StringPool;
+use super::tables::Tables;
 
 /// A weight at run time.
 #[derive(Clone, Copy)]
@@ -72,6 +73,7 @@ pub struct Run<'a> {
     pub(crate) stream: Option<&'a dyn WeightStream>,
     pub(crate) scratch: Option<&'a mut [u8]>,
     pub(crate) strings: &'a StringPool,
+    pub(crate) tables: &'a Tables,
     /// The memory of values that grow; `None` where there are none.
     pub(crate) rooms: Option<&'a Rooms>,
     pub(crate) generator: Option<&'a Generator>,
@@ -295,31 +297,43 @@ impl<'a> Run<'a> {
         self.strings.get(string)
     }
 
-    /// Asks for room for so many bytes of new strings, whose lengths are not known before the run. Nothing of a step is
-    /// written over its inputs before.
+    /// Makes a new string. Its memory is of the budget that the model runs in.
     ///
     /// # Errors
-    /// [`OpError::Strings`] when there is less: the context finds more memory and runs the step again.
-    pub fn need_strings(&self, bytes: u64) -> Result<(), OpError> {
-        if self.strings.ask(bytes) { Ok(()) } else { Err(OpError::Strings { bytes }) }
+    /// [`OpError::Budget`] when it is not free.
+    pub fn new_string(&self, text: &[u8]) -> Result<StringRef, OpError> {
+        Ok(self.strings.push(text)?)
     }
 
-    /// Makes a new string.
+    /// The string with `more` behind it: in place where it is the last one that was made, else a copy.
     ///
     /// # Errors
-    /// As [`Run::need_strings`].
-    pub fn new_string(&self, text: &[u8]) -> Result<StringRef, OpError> {
-        self.need_strings(text.len() as u64)?;
-        self.strings.push(text).ok_or(OpError::Internal("strings pass the memory that was asked for"))
+    /// As [`Run::new_string`].
+    pub fn extended_string(&self, text: StringRef, more: &[u8]) -> Result<StringRef, OpError> {
+        Ok(self.strings.extended(text, more)?)
+    }
+
+    /// The string that is `part`, a slice of the text of `string`: no text is copied.
+    ///
+    /// # Errors
+    /// [`OpError::Internal`] for a slice of something else.
+    pub fn part_of_string(&self, string: StringRef, part: &[u8]) -> Result<StringRef, OpError> {
+        let whole = self.strings.get(string);
+        let at = part.as_ptr().addr().checked_sub(whole.as_ptr().addr());
+        match at {
+            _ if part.is_empty() => Ok(StringRef { offset: string.offset, bytes: 0 }),
+            Some(at) if at + part.len() <= whole.len() => {
+                Ok(StringRef { offset: string.offset + at as u64, bytes: part.len() as u64 })
+            }
+            _ => Err(OpError::Internal("a part of a string is outside of it")),
+        }
     }
 
     /// Makes a new string of two.
     ///
     /// # Errors
-    /// [`OpError::Internal`] when [`Run::need_strings`] was not asked for it.
+    /// As [`Run::new_string`].
     pub fn joined_strings(&self, first: StringRef, second: StringRef) -> Result<StringRef, OpError> {
-        self.strings
-            .join(first, second)
-            .ok_or(OpError::Internal("strings pass the memory that was asked for"))
+        Ok(self.strings.join(first, second)?)
     }
 }

@@ -60,8 +60,8 @@ families! {
     array { concat, diagonal, distinct, fake_quant, fill, gather, identity, one_hot, pack, pad, patches, repeat, reshape, reverse, scatter, search_sorted, shape, slice, space, strided_slice, transpose; reshape_tail }
     /// Sound.
     audio { spectrogram, wav }
-    /// Tensors taken apart and put together by indices.
-    data_flow { partition, tensor_array, tensor_list; list_parts, list_reads, truth }
+    /// Tensors taken apart and put together by indices, lists of them, and tables.
+    data_flow { partition, tensor_array, tensor_list; list_parts, list_reads, table, truth }
     /// Images.
     image { colour, contrast, decode, draw_boxes, projective, resize, scale_and_translate, suppression }
     /// Checks at run time.
@@ -72,6 +72,8 @@ families! {
     math { arg, batch_matmul, betainc, binary, bincount, bits, bucketize, cast, complex, einsum, matmul, reduce, scan, segment, select, unary; contraction }
     /// Layers of neural networks.
     nn { batch_norm, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, data_format, depthwise, depthwise_transpose, dilation2d, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, recurrent, softmax, top_k; conv2d_f64, layer_norm }
+    /// Records and raw bytes taken apart.
+    parsing { csv, example, raw, sequence; features }
     /// Integers that stand for the numbers of a range.
     quantized { arithmetic, convert, layers, simulate }
     /// Tensors whose rows are of different lengths.
@@ -82,6 +84,8 @@ families! {
     signal { fourier }
     /// Tensors of which few elements are there.
     sparse { arithmetic, counts, dense, fill, layout; common }
+    /// Strings.
+    string { elementwise, format, hash_bucket, join, number, regex, split, unicode; pattern, text }
 }
 
 /// The registration of an operator.

@@ -168,15 +168,6 @@ impl ScatterNd {
         let len = len.unwrap_or(0);
         let output = run.out::<StringRef>(0)?;
         output.fill(StringRef::default());
-        let mut bytes = 0u64;
-        for_each_place(indices, &shape, self.bad, &mut |n, start| {
-            for (to, update) in output[start..][..len].iter_mut().zip(&updates[n * len..]) {
-                to.bytes = to.bytes.saturating_add(update.bytes);
-                bytes = bytes.saturating_add(to.bytes);
-            }
-        })?;
-        run.need_strings(bytes)?;
-        output.fill(StringRef::default());
         let mut joined = Ok(());
         for_each_place(indices, &shape, self.bad, &mut |n, start| {
             for (to, update) in output[start..][..len].iter_mut().zip(&updates[n * len..]) {

@@ -213,8 +213,6 @@ fn text_pairs<'a>(run: &Run<'a>) -> Result<impl Iterator<Item = [StringRef; 2]> 
 /// One string behind the other.
 fn join_texts(run: &mut Run<'_>) -> Result<(), OpError> {
     let pairs = text_pairs(run)?;
-    let bytes = pairs.clone().flatten().map(|text| text.bytes).fold(0, u64::saturating_add);
-    run.need_strings(bytes)?;
     let output = run.out::<StringRef>(0)?;
     for (to, [a, b]) in output.iter_mut().zip(pairs) {
         *to = run.joined_strings(a, b)?;

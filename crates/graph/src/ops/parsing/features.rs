@@ -1,0 +1,86 @@
+//! A feature of an example, read into tensors.
+
+use tightfit_core::{DType, StringRef};
+use tightfit_format::example::{Feature, FeatureKind};
+
+use crate::operator::{OpError, Run};
+
+/// The type that a feature's values have; `None` for one without a list.
+pub fn dtype_of(feature: &Feature<'_>) -> Option<DType> {
+    match feature.kind() {
+        FeatureKind::Empty => None,
+        FeatureKind::Bytes => Some(DType::String),
+        FeatureKind::Float => Some(DType::F32),
+        FeatureKind::Int64 => Some(DType::I64),
+    }
+}
+
+/// The feature, where it has a list, which must be of the type that is wanted.
+///
+/// # Errors
+/// [`OpError::Invalid`] for one of another type.
+pub fn of_type<'a>(
+    feature: Option<Feature<'a>>,
+    key: &[u8],
+    wanted: DType,
+) -> Result<Option<Feature<'a>>, OpError> {
+    let Some(feature) = feature else { return Ok(None) };
+    match dtype_of(&feature) {
+        None => Ok(None),
+        Some(dtype) if dtype == wanted => Ok(Some(feature)),
+        Some(dtype) => Err(OpError::Invalid(format!(
+            "key: {}. Data types don't match. Data type: {dtype} but expected type: {wanted}",
+            String::from_utf8_lossy(key)
+        ))),
+    }
+}
+
+/// How many values a feature has.
+///
+/// # Errors
+/// [`OpError::Invalid`] for bytes that are no example.
+pub fn count(feature: &Feature<'_>) -> Result<usize, OpError> {
+    feature.count().map_err(broken)
+}
+
+/// The error of bytes that are no example.
+pub fn broken(error: tightfit_format::example::ExampleError) -> OpError {
+    OpError::Invalid(format!("could not parse example input: {error}"))
+}
+
+/// Writes a feature's values to the front of `out`, texts as parts of `record`.
+///
+/// # Errors
+/// [`OpError::Invalid`] for bytes that are no example.
+pub fn write(run: &Run<'_>, record: StringRef, feature: &Feature<'_>, out: &mut [u8]) -> Result<(), OpError> {
+    match feature.kind() {
+        FeatureKind::Empty => {}
+        FeatureKind::Float => {
+            let mut places = out.chunks_exact_mut(4);
+            for values in feature.float_runs() {
+                for (value, to) in values.map_err(broken)?.iter().zip(places.by_ref()) {
+                    to.copy_from_slice(value);
+                }
+            }
+        }
+        FeatureKind::Int64 => {
+            let mut places = out.chunks_exact_mut(8);
+            for value in feature.ints() {
+                let value = value.map_err(broken)?;
+                if let Some(to) = places.next() {
+                    to.copy_from_slice(&value.to_le_bytes());
+                }
+            }
+        }
+        FeatureKind::Bytes => {
+            let mut places = out.chunks_exact_mut(size_of::<StringRef>());
+            for value in feature.bytes() {
+                let text = run.part_of_string(record, value.map_err(broken)?)?;
+                if let Some(to) = places.next() {
+                    to.copy_from_slice(bytemuck::bytes_of(&text));
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! Functions of texts: fingerprints and hashes as TensorFlow computes them.
+
+mod hash;
+
+pub use hash::{fingerprint64, hash64, sip_hash};
