@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tightfit_core::DType;
-use tightfit_format::{AttrValue, NodeDef, TensorDef};
+use tightfit_format::{AttrValue, NodeDef, TensorDef, TensorShapeDef};
 
 use super::variables::{INITIAL, is_variable, no_value, variable_name};
 use super::{Importer, take_attribute};
@@ -255,11 +255,25 @@ impl Importer<'_> {
             let (name, own) = (&variable_.name, Fact::new(variable_.dtype, variable_.dims.clone()));
             return Err(OpError::input(1, format!("is {fact}; variable '{name}' is {own}")));
         }
-        variable_.current = Some(ValueRef::of(id));
-        if variable_.is_reference {
+        let is_reference = variable_.is_reference;
+        let id = if fact.dims.is_surely(&variable_.dims) { id } else { self.with_own_shape(*variable, id)? };
+        self.set_current(*variable, ValueRef::of(id));
+        if is_reference {
             self.variables.set_output(index, 0, Taken::Handle(*variable));
         }
         Ok(id)
+    }
+
+    /// What a node makes, checked in the run to have the shape of a variable: that keeps its own.
+    fn with_own_shape(&mut self, variable: u32, id: NodeId) -> Result<NodeId, OpError> {
+        let fact = self.declared(variable).1;
+        let dims = fact.dims.get().into_iter().flatten().filter_map(|dim| dim.known()).collect();
+        let shape = AttrValue::Shape(TensorShapeDef { dims: Some(dims) });
+        let attrs = vec![("shape".into(), shape)];
+        let operator = super::operator(&NodeDef { op: "EnsureShape".into(), attrs, ..NodeDef::default() })?;
+        let name = self.graph.node(id).name.clone();
+        let (kind, inputs) = (NodeKind::Operator(operator), vec![ValueRef::of(id)]);
+        Ok(self.graph.add(Node { name, kind, inputs, control: vec![], facts: vec![fact] }))
     }
 
     /// An operator of one type attribute.

@@ -40,14 +40,22 @@ impl Planner<'_> {
         let inputs: Vec<usize> = node.inputs.iter().map(|v| self.slot(*v)).collect();
         let outputs: Vec<usize> =
             (0..node.facts.len() as u32).map(|output| self.slot(ValueRef { node: id, output })).collect();
-        let is_alias =
-            memory.alias.is_some_and(|input| self.slots[inputs[input]].info.place != Place::Streamed);
+        let bytes =
+            |slot: usize| self.slots[slot].info.shape.elements() * self.slots[slot].info.dtype.bytes();
+        let is_alias = memory.alias.is_some_and(|input| {
+            let from = inputs[input];
+            // One that is larger than the most that there can be is refused as it runs.
+            let fits = outputs.first().is_some_and(|output| bytes(*output) <= bytes(from));
+            self.slots[from].info.place != Place::Streamed && fits
+        });
         // An alias has a shape of its own in each run where that depends on data, if only by its values.
-        let is_dynamic = self.graph.input_facts(node).iter().any(|f| f.depends_on_data())
-            || (is_alias && node.facts[0].depends_on_data());
+        let is_bound = |slot: &usize| self.slots[*slot].is_bound;
+        let is_dynamic = inputs.iter().any(is_bound) || (is_alias && outputs.iter().any(is_bound));
         if let (true, Some(input), Some(output)) = (is_alias, memory.alias, outputs.first()) {
             self.share(inputs[input], *output);
             self.slots[*output].alias_of = Some(AliasOf { slot: inputs[input], value: node.inputs[input] });
+            // What has one shape in all runs is still given it by a step where it is a tensor that need not fit.
+            self.slots[*output].is_bound |= self.slots[inputs[input]].is_bound;
             if !is_dynamic {
                 return Ok(());
             }

@@ -6,7 +6,7 @@
 //! Shapes and types: any; each output is the input of the same position. Costs nothing: passes remove them, and one
 //! that stays shares its input's memory.
 
-use crate::dim::Dim;
+use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
@@ -96,7 +96,19 @@ impl Operator for EnsureShape {
                 return Err(OpError::input(0, format!("is of shape {}, not {shape:?}", input.dims)));
             }
         }
-        Ok(vec![input.clone()])
+        // What is ensured is known of it from here on.
+        let Some(shape) = &self.shape else { return Ok(vec![input.clone()]) };
+        let dim = |(axis, size): (usize, &i64)| match input.dims.get() {
+            _ if *size >= 0 => Dim::Known(*size),
+            Some(dims) => dims[axis],
+            None => Dim::Unknown,
+        };
+        let dims = Dims::new(shape.iter().enumerate().map(dim).collect::<Vec<_>>());
+        Ok(vec![if dims == input.dims {
+            input.clone()
+        } else {
+            Fact { dims, largest: None, ..input.clone() }
+        }])
     }
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
