@@ -56,7 +56,9 @@ fn the_chain_computes_what_the_model_does() {
         assert!(part["weight_bytes"].as_u64().unwrap() <= 1000, "{part}");
         // Each part is a model of its own.
         let alone = format!("{parts}/{}", part["folder"].as_str().unwrap());
-        assert!(tightfit(["inspect", &alone, "--json"]).json()["unsupported"].as_object().unwrap().is_empty());
+        assert!(
+            tightfit(["inspect", &alone, "--json"]).json()["unsupported"].as_object().unwrap().is_empty()
+        );
     }
 }
 
@@ -93,11 +95,19 @@ fn parts_end_where_they_are_told_to() {
 fn an_output_is_whole_or_not_there() {
     let folder = Folder::new();
     let parts = parts(&folder);
-    tightfit(["partition", &model(), "--max-bytes", "1000", "--output", &parts]).assert_fails(2, "is there already");
-    let mut child =
-        command(["partition", &model(), "--max-bytes", "1000", "--output", &text(folder.path("next")), "--quiet"])
-            .spawn()
-            .unwrap();
+    tightfit(["partition", &model(), "--max-bytes", "1000", "--output", &parts])
+        .assert_fails(2, "is there already");
+    let mut child = command([
+        "partition",
+        &model(),
+        "--max-bytes",
+        "1000",
+        "--output",
+        &text(folder.path("next")),
+        "--quiet",
+    ])
+    .spawn()
+    .unwrap();
     let _ = child.kill();
     child.wait().unwrap();
     let next = folder.path("next");
@@ -134,7 +144,10 @@ fn folders_that_are_not_what_they_say_are_refused() {
     fails(&good.replacen("\"tightfit_partition\": 1", "\"tightfit_partition\": 9", 1), "version 9");
     fails(&good.replacen("part-001", "../part-001", 1), "no folder beside it");
     fails(&good.replacen("part-001", "part-007", 1), "which is not there");
-    fails(&good.replacen("\"part-000\"", "\"part-001\"", 1).replacen("\"output_0\"", "\"other\"", 1), "other");
+    fails(
+        &good.replacen("\"part-000\"", "\"part-001\"", 1).replacen("\"output_0\"", "\"other\"", 1),
+        "other",
+    );
     // A part that is not the one the manifest tells of.
     fs::write(&manifest, good.replacen("\"part-000\"", "\"part-001\"", 1)).unwrap();
     let answer = tightfit(["run", &parts, "--input", &input]);
@@ -157,10 +170,12 @@ fn an_optimized_graph_computes_the_same_with_less() {
     let small = text(folder.path("small.pb"));
     let made = tightfit(["optimize", &model(), "--output", &small, "--json"]).json();
     assert!(made["nodes"].as_u64() < made["nodes_before"].as_u64(), "{made}");
-    let (input, fetch) = (made["inputs"]["image"].as_str().unwrap(), made["outputs"]["output_0"].as_str().unwrap());
+    let (input, fetch) =
+        (made["inputs"]["image"].as_str().unwrap(), made["outputs"]["output_0"].as_str().unwrap());
     let output = folder.path("small.npy");
     let feed = pair(input.trim_end_matches(":0"), &repository("tests/golden/saved_models/image.npy"));
-    let answer = tightfit(["run", &small, "--input", &feed, "--fetch", fetch, "--output", &text(&output), "--quiet"]);
+    let answer =
+        tightfit(["run", &small, "--input", &feed, "--fetch", fetch, "--output", &text(&output), "--quiet"]);
     assert_eq!(answer.code, 0, "{answer:?}");
     let values = |bytes: &[u8]| -> Vec<f32> {
         let data = &bytes[128..];
@@ -173,13 +188,15 @@ fn an_optimized_graph_computes_the_same_with_less() {
     }
     tightfit(["optimize", &model(), "--transforms", "fold_constant", "--output", &small])
         .assert_fails(2, "did you mean fold_constants?");
-    tightfit(["optimize", &model(), "--input", "no_such", "--output", &small]).assert_fails(2, "no such node");
+    tightfit(["optimize", &model(), "--input", "no_such", "--output", &small])
+        .assert_fails(2, "no such node");
 }
 
 #[test]
 fn bytes_are_shown_by_scope() {
     let found = tightfit(["inspect", &model(), "--by", "scope", "--depth", "1", "--json"]).json();
-    let total: u64 = found["scopes"].as_array().unwrap().iter().map(|scope| scope["bytes"].as_u64().unwrap()).sum();
+    let total: u64 =
+        found["scopes"].as_array().unwrap().iter().map(|scope| scope["bytes"].as_u64().unwrap()).sum();
     assert_eq!(found["weight_bytes"].as_u64(), Some(total));
     assert!(found["scopes"][0]["scopes"].as_array().unwrap().is_empty(), "{found}");
     assert_eq!(found["duplicates"], serde_json::json!([]));
