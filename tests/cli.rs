@@ -117,7 +117,7 @@ fn wrong_usage_is_exit_2() {
     let cases: &[(&[&str], &str)] = &[
         (&[], "no command"),
         (&["fly"], "no command 'fly'"),
-        (&["partition", "x"], "no command 'partition'"),
+        (&["explode", "x"], "no command 'explode'"),
         (&["bnech", "x"], "did you mean bench?"),
         (&["plan", model, "--memroy", "1"], "did you mean --memory?"),
         (&["run", model, "--input", "x", "--batch", "atuo"], "or auto"),

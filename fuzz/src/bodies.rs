@@ -426,7 +426,7 @@ pub fn graphs(data: &[u8]) {
     }
 }
 
-/// SavedModels, MetaGraphs and memory-mapped packages, binary and text: what is read lies in the file, and no memory is lost.
+/// SavedModels, MetaGraphs, memory-mapped packages and TensorFlow.js models, binary and text: what is read lies in the file, and no memory is lost.
 pub fn saved_models(data: &[u8]) {
     let file = TemporaryFile::new(data);
     let _ = detect(&file.0);
@@ -451,6 +451,10 @@ pub fn saved_models(data: &[u8]) {
     if let Ok(graph) = GraphDef::read_mapped_package(source(), &budget) {
         lies_in_file(&graph, data);
     }
+    if let Ok(graph) = tightfit_format::tfjs::read(source(), &budget) {
+        lies_in_file(&graph.graph, data);
+    }
+    assert_eq!(budget.used_bytes(), 0);
 }
 
 fn lies_in_file(graph: &GraphDef, data: &[u8]) {

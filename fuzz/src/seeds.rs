@@ -41,7 +41,10 @@ pub fn seeds(target: &str, root: &Path) -> Vec<Vec<u8>> {
         "saved_models" => {
             let graphs = seeds("graphs", root);
             let binary = graphs.iter().filter(|graph| !graph.is_empty() && graph[0] == 0x0a);
-            binary.take(12).flat_map(|graph| [meta_graph(graph), saved_model(graph)]).collect()
+            let mut seeds: Vec<_> =
+                binary.take(12).flat_map(|graph| [meta_graph(graph), saved_model(graph)]).collect();
+            seeds.push(TFJS.as_bytes().to_vec());
+            seeds
         }
         "tensor_bundles" => {
             let models = root.join("tests/golden/saved_models");
@@ -55,6 +58,16 @@ pub fn seeds(target: &str, root: &Path) -> Vec<Vec<u8>> {
         _ => Vec::new(),
     }
 }
+
+/// A TensorFlow.js model, whose weights have no elements.
+const TFJS: &str = r#"{"format": "graph-model", "modelTopology": {"node": [
+{"name": "x", "op": "Placeholder", "attr": {"dtype": {"type": "DT_FLOAT"}, "shape": {"shape": {"dim": [{"size": "-1"}]}}}},
+{"name": "w", "op": "Const", "attr": {"dtype": {"type": "DT_FLOAT"}}},
+{"name": "y", "op": "Mul", "input": ["x", "w"], "attr": {"T": {"type": "DT_FLOAT"}, "s": {"s": "U0FNRQ=="},
+"l": {"list": {"i": ["1"]}}}}], "versions": {"producer": 561}},
+"weightsManifest": [{"paths": [], "weights": [{"name": "w", "shape": [0], "dtype": "float32",
+"quantization": {"dtype": "uint8", "scale": 0.5, "min": 0}}]}],
+"signature": {"inputs": {}, "outputs": {"y": {"name": "y:0", "dtype": "DT_FLOAT"}}}}"#;
 
 fn field(out: &mut Vec<u8>, number: u8, body: &[u8]) {
     out.push(number << 3 | 2);

@@ -31,6 +31,8 @@ pub enum ModelFormat {
     MetaGraphText,
     /// A memory-mapped package: a GraphDef with its tensors beside it in one file.
     MappedPackage,
+    /// The `model.json` of a TensorFlow.js graph model.
+    TfJs,
     /// A TensorFlow Lite model.
     TfLite,
     /// Records, which are data and no model.
@@ -52,6 +54,7 @@ impl fmt::Display for ModelFormat {
             ModelFormat::MetaGraph => "a MetaGraph",
             ModelFormat::MetaGraphText => "a MetaGraph as text",
             ModelFormat::MappedPackage => "a memory-mapped package",
+            ModelFormat::TfJs => "a TensorFlow.js graph model",
             ModelFormat::TfLite | ModelFormat::TfRecord | ModelFormat::Foreign(_) => {
                 self.foreign().map_or("", |kind| kind.name)
             }
@@ -80,6 +83,10 @@ const HEAD_BYTES: usize = 512;
 
 /// What ends a LevelDB table, as a checkpoint's index is one.
 const TABLE_MAGIC: u64 = 0xdb47_7524_8b80_fb57;
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
 
 /// Finds what `path` is. Reads a few blocks at most.
 ///
@@ -126,6 +133,9 @@ pub fn detect(path: impl AsRef<Path>) -> Result<ModelFormat, FormatError> {
         return Ok(kind);
     }
     let text = head.to_vec();
+    if foreign::by_text(&text) == Some(&foreign::TF_JS) && !contains(&text, b"\"layers-model\"") {
+        return Ok(ModelFormat::TfJs);
+    }
     let budget = MemoryBudget::new(PACKAGE_BYTES);
     if is_package(&source, &budget) {
         return Ok(ModelFormat::MappedPackage);

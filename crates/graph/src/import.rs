@@ -4,6 +4,7 @@ mod calls;
 mod captures;
 mod constants;
 mod control_flow;
+mod fused;
 mod half;
 mod kinds;
 mod layout;

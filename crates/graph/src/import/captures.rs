@@ -5,15 +5,17 @@
 //! which each is gone over once to see what becomes of its arguments. A function that is given a value where it was given
 //! a handle is written again under another name.
 
+mod scope;
+
 use std::collections::{BTreeSet, HashMap};
 
 use tightfit_format::{AttrValue, FunctionDef, GraphDef, ListValue, NameAttrList, NodeDef, TensorShapeDef};
 
-use super::calls::{first_part, node_bytes, tensors};
+use super::calls::{first_part, node_bytes};
 use super::variables::{Graph, Read, Role, become_read, role, variable_name};
 use super::{ImportOptions, memory_error_of, split_name};
 use crate::error::GraphError;
-use crate::signature;
+use scope::{FunctionScope, GraphScope, Resolved, Scope, Source};
 
 /// The type of a handle.
 const RESOURCE: i32 = 20;
@@ -63,13 +65,6 @@ fn call<'n>(node: &'n NodeDef, library: &HashMap<Box<str>, usize>) -> Option<Cal
     }
 }
 
-/// Where a tensor comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Source {
-    Argument(usize),
-    Output(usize, usize),
-}
-
 /// What is done to a node that is given a handle, once that is a value. A root is a variable's node, or an argument.
 #[derive(Debug, Clone)]
 enum Use {
@@ -112,80 +107,6 @@ struct Summary {
 
 /// A variable's type and shape.
 type Kind = (i32, TensorShapeDef);
-
-/// Nodes whose inputs are looked up.
-trait Scope {
-    fn nodes(&self) -> &[NodeDef];
-    fn source(&self, input: &str) -> Option<Source>;
-}
-
-struct GraphScope<'d> {
-    graph: Graph<'d>,
-    nodes: &'d [NodeDef],
-}
-
-impl Scope for GraphScope<'_> {
-    fn nodes(&self) -> &[NodeDef] {
-        self.nodes
-    }
-
-    fn source(&self, input: &str) -> Option<Source> {
-        let (name, output) = split_name(input);
-        Some(Source::Output(self.graph.find(name)?, output as usize))
-    }
-}
-
-struct FunctionScope<'d> {
-    function: &'d FunctionDef,
-    functions: &'d [FunctionDef],
-    library: &'d HashMap<Box<str>, usize>,
-    nodes: HashMap<&'d str, usize>,
-    arguments: HashMap<&'d str, usize>,
-}
-
-impl<'d> FunctionScope<'d> {
-    fn new(
-        function: &'d FunctionDef,
-        functions: &'d [FunctionDef],
-        library: &'d HashMap<Box<str>, usize>,
-    ) -> Self {
-        let nodes = function.nodes.iter().enumerate().map(|(index, node)| (&*node.name, index)).collect();
-        let arguments = function.input_args.iter().enumerate();
-        let arguments = arguments.map(|(index, arg)| (&*arg.name, index)).collect();
-        FunctionScope { function, functions, library, nodes, arguments }
-    }
-}
-
-impl Scope for FunctionScope<'_> {
-    fn nodes(&self) -> &[NodeDef] {
-        &self.function.nodes
-    }
-
-    fn source(&self, input: &str) -> Option<Source> {
-        let mut parts = input.split(':');
-        let name = parts.next()?;
-        if let Some(argument) = self.arguments.get(name) {
-            return Some(Source::Argument(*argument));
-        }
-        let index = *self.nodes.get(name)?;
-        let node = self.function.nodes.get(index)?;
-        let first = match parts.next() {
-            None => 0,
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                return Some(Source::Output(index, digits.parse().ok()?));
-            }
-            Some(output) => match self.library.get(&node.op).and_then(|at| self.functions.get(*at)) {
-                Some(callee) => {
-                    let before = callee.output_args.iter().take_while(|arg| &*arg.name != output);
-                    before.map(|arg| tensors(arg, &node.attrs)).sum()
-                }
-                None => signature::first_output(node, output).unwrap_or(0),
-            },
-        };
-        let more = parts.next().map_or(Some(0), |number| number.parse::<usize>().ok())?;
-        Some(Source::Output(index, first.checked_add(more)?))
-    }
-}
 
 /// The functions of a file, and what has been found out about them.
 struct Functions {
@@ -230,44 +151,8 @@ fn give(def: &mut GraphDef, options: &ImportOptions, functions: &mut Functions) 
     let fetched = options.fetches.iter().filter_map(|tensor| scope.source(tensor));
     let fetched: Vec<usize> = fetched.filter_map(|source| flow.at.get(&source).copied()).collect();
     flow.changed.extend(fetched);
-    let name_of = |index: usize| variable_name(&def.nodes[index]);
-    let changed: BTreeSet<&str> = flow.changed.iter().map(|index| name_of(*index)).collect();
-    let captured: BTreeSet<&str> = flow.captured.iter().map(|index| name_of(*index)).collect();
-    let mut kinds = HashMap::new();
-    for (_, index) in &roots {
-        let node = &def.nodes[*index];
-        let name = variable_name(node);
-        if let Some(AttrValue::Type(dtype)) = node.attr("dtype")
-            && captured.contains(name)
-            && !changed.contains(name)
-        {
-            let shape = match node.attr("shape") {
-                Some(AttrValue::Shape(shape)) => shape.clone(),
-                _ => TensorShapeDef::default(),
-            };
-            kinds.insert(*index, (*dtype, shape));
-        }
-    }
-    // A variable is read once, and what was given its handle is given that.
-    let mut reads: Vec<NodeDef> = Vec::with_capacity(kinds.len());
-    let mut names: HashMap<usize, Box<str>> = HashMap::new();
-    let mut order: Vec<&usize> = kinds.keys().collect();
-    order.sort_unstable();
-    for index in order {
-        let node = &def.nodes[*index];
-        let free = |name: &String| scope.graph.find(name).is_none();
-        let numbered = (1..).map(|n| format!("{}/value_{n}", node.name));
-        let name = std::iter::once(format!("{}/value", node.name)).chain(numbered).find(free);
-        let name: Box<str> = name.unwrap_or_default().into();
-        reads.push(NodeDef {
-            name: name.clone(),
-            op: "ReadVariableOp".into(),
-            inputs: vec![node.name.clone()],
-            attrs: vec![("dtype".into(), AttrValue::Type(kinds[index].0))],
-            ..NodeDef::default()
-        });
-        names.insert(*index, name);
-    }
+    let kinds = kinds(def, &roots, &flow);
+    let (mut reads, names) = reads(def, &kinds, &scope);
     drop(scope);
     let value_of = |input: &str, nodes: &HashMap<Box<str>, usize>| {
         let (name, _) = split_name(input);
@@ -296,6 +181,58 @@ fn give(def: &mut GraphDef, options: &ImportOptions, functions: &mut Functions) 
     def.nodes.append(&mut reads);
     def.nodes.append(&mut axes);
     Ok(())
+}
+
+/// The variables that are given as values, with type and shape: those that loops, branches or functions are given and
+/// nothing assigns.
+fn kinds(def: &GraphDef, roots: &[(Source, usize)], flow: &Flow) -> HashMap<usize, Kind> {
+    let name_of = |index: usize| variable_name(&def.nodes[index]);
+    let changed: BTreeSet<&str> = flow.changed.iter().map(|index| name_of(*index)).collect();
+    let captured: BTreeSet<&str> = flow.captured.iter().map(|index| name_of(*index)).collect();
+    let mut kinds = HashMap::new();
+    for (_, index) in roots {
+        let node = &def.nodes[*index];
+        let name = variable_name(node);
+        if let Some(AttrValue::Type(dtype)) = node.attr("dtype")
+            && captured.contains(name)
+            && !changed.contains(name)
+        {
+            let shape = match node.attr("shape") {
+                Some(AttrValue::Shape(shape)) => shape.clone(),
+                _ => TensorShapeDef::default(),
+            };
+            kinds.insert(*index, (*dtype, shape));
+        }
+    }
+    kinds
+}
+
+/// A node that reads each of these variables, and its name. What was given the variable's handle is given that.
+fn reads(
+    def: &GraphDef,
+    kinds: &HashMap<usize, Kind>,
+    scope: &GraphScope<'_>,
+) -> (Vec<NodeDef>, HashMap<usize, Box<str>>) {
+    let mut reads: Vec<NodeDef> = Vec::with_capacity(kinds.len());
+    let mut names: HashMap<usize, Box<str>> = HashMap::new();
+    let mut order: Vec<(&usize, &Kind)> = kinds.iter().collect();
+    order.sort_unstable_by_key(|(index, _)| **index);
+    for (index, (dtype, _)) in order {
+        let node = &def.nodes[*index];
+        let free = |name: &String| scope.graph.find(name).is_none();
+        let numbered = (1..).map(|n| format!("{}/value_{n}", node.name));
+        let name = std::iter::once(format!("{}/value", node.name)).chain(numbered).find(free);
+        let name: Box<str> = name.unwrap_or_default().into();
+        reads.push(NodeDef {
+            name: name.clone(),
+            op: "ReadVariableOp".into(),
+            inputs: vec![node.name.clone()],
+            attrs: vec![("dtype".into(), AttrValue::Type(*dtype))],
+            ..NodeDef::default()
+        });
+        names.insert(*index, name);
+    }
+    (reads, names)
 }
 
 impl Functions {
@@ -600,33 +537,6 @@ impl Functions {
         self.all.push(function);
         self.made.insert(key, name.clone());
         name
-    }
-}
-
-/// A function whose names have been looked up.
-struct Resolved<'d> {
-    function: &'d FunctionDef,
-    sources: HashMap<&'d str, Source>,
-}
-
-impl<'d> Resolved<'d> {
-    fn new(function: &'d FunctionDef, sources: Vec<Vec<Option<Source>>>) -> Self {
-        let of_node = |(node, sources): (&'d NodeDef, Vec<Option<Source>>)| {
-            let named = node.inputs.iter().zip(sources);
-            named.filter_map(|(input, source)| Some((&**input, source?))).collect::<Vec<_>>()
-        };
-        let sources = function.nodes.iter().zip(sources).flat_map(of_node).collect();
-        Resolved { function, sources }
-    }
-}
-
-impl Scope for Resolved<'_> {
-    fn nodes(&self) -> &[NodeDef] {
-        &self.function.nodes
-    }
-
-    fn source(&self, input: &str) -> Option<Source> {
-        self.sources.get(input).copied()
     }
 }
 

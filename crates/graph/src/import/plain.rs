@@ -5,7 +5,7 @@ use tightfit_core::MemoryBudget;
 use tightfit_format::{AttrValue, FunctionDef, GraphDef, ListValue, NodeDef};
 
 use super::variables::Graph;
-use super::{ImportOptions, calls, captures, similar, split_name, variables};
+use super::{ImportOptions, calls, captures, fused, similar, split_name, variables};
 use crate::error::GraphError;
 
 /// A tensor that was asked for.
@@ -29,6 +29,7 @@ pub(super) fn prepare(
     with_initial: bool,
 ) -> Result<(), GraphError> {
     calls::inline(def, options)?;
+    fused::take_apart(def)?;
     variables::freeze(def, options, budget, with_initial)
 }
 
@@ -45,6 +46,7 @@ pub fn plain(
 ) -> Result<Vec<Fetched>, GraphError> {
     let (options, shown) = options.ports.resolve(options);
     calls::inline(def, &options)?;
+    fused::take_apart(def)?;
     captures::give_values(def, &options)?;
     variables::freeze(def, &options, budget, false)?;
     let graph = Graph::new(def)?;

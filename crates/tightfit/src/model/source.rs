@@ -8,7 +8,7 @@ use tightfit_core::MemoryBudget;
 use tightfit_format::tensor_bundle::{prefix, with_ending};
 use tightfit_format::{
     AttrValue, GraphDef, MetaGraphDef, MetaInfo, ModelFormat, SignatureDef, SourceFile, TensorBundle,
-    TensorContent, detect, saved_model_file, saved_model_tags,
+    TensorContent, detect, saved_model_file, saved_model_tags, tfjs,
 };
 use tightfit_graph::import::{Checkpoint, PortNames};
 
@@ -61,6 +61,7 @@ impl Described {
             ModelFormat::MappedPackage => {
                 (plain(GraphDef::read_mapped_package(SourceFile::open(path)?, budget)?), None)
             }
+            ModelFormat::TfJs => (tfjs::read(SourceFile::open(path)?, budget)?, None),
             ModelFormat::SavedModelDir => saved_model(path, wanted, budget)?,
             ModelFormat::SavedModelFile => saved_model(folder_of(path), wanted, budget)?,
             ModelFormat::MetaGraph | ModelFormat::MetaGraphText => {
@@ -139,9 +140,9 @@ impl Described {
     /// [`Error::Usage`] where there are several signatures and none is the default, and where there is none at all but the
     /// graph was saved with all that trains it.
     pub fn check_fetches(&self, fetches: &[String]) -> Result<(), Error> {
-        use ModelFormat::{GraphDef, GraphDefText, MappedPackage};
-        let is_frozen =
-            matches!(self.format, GraphDef | GraphDefText | MappedPackage) && self.checkpoint.is_none();
+        use ModelFormat::{GraphDef, GraphDefText, MappedPackage, TfJs};
+        let is_frozen = matches!(self.format, GraphDef | GraphDefText | MappedPackage | TfJs)
+            && self.checkpoint.is_none();
         if !fetches.is_empty() || is_frozen || self.signature.is_some() {
             return Ok(());
         }
