@@ -72,13 +72,16 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId) -> Result<Vec<Fact>, GraphErr
 /// not say it.
 pub(super) fn size_list(graph: &mut Graph, value: ValueRef, filled: &Fact) {
     let (Some(_), Some(dims), before) = (filled.list, filled.dims.get(), graph.fact(value)) else { return };
-    if before.list.is_none() || before.dims == filled.dims {
+    let Some(length) = before.list else { return };
+    // An array that grows is longer where something was put behind its end.
+    let sized = Dims::new([&[length], &dims[1..]].concat());
+    if before.dims == sized {
         return;
     }
     let Some(reserve) = graph.producer(value).is::<Reserve>() else { return };
     let reserve = reserve.of_elements(Dims::new(dims[1..].to_vec()));
     let mut facts = graph.node(value.node).facts.clone();
-    facts[value.output as usize].dims = filled.dims.clone();
+    facts[value.output as usize].dims = sized;
     graph.node_mut(value.node).kind = NodeKind::Operator(Arc::new(reserve));
     graph.set_facts(value.node, facts);
 }
