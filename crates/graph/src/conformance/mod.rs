@@ -12,4 +12,5 @@ mod interpret;
 mod mutations;
 mod random;
 mod rules;
+mod sequence;
 mod sharing;

@@ -215,7 +215,7 @@ fn node(op: &str, random: &mut Random) -> NodeDef {
         attrs.push(((*name).into(), value));
     }
     // Without, random numbers are others in each call.
-    attrs.push(("seed".into(), AttrValue::Int(1 + random.below(9) as i64)));
+    attrs.push(("seed".into(), AttrValue::Int(7)));
     NodeDef { name: "test".into(), op: op.into(), attrs, ..NodeDef::default() }
 }
 
