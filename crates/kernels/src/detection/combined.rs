@@ -121,15 +121,15 @@ pub fn combined_suppress(
         order::sort(kept, &|a, b| b.score < a.score);
         let count = kept.iter().filter(|kept| kept.index >= 0).count().min(what.rows);
         outputs.counts[image] = count as i32;
+        let mut best = kept[..count].iter();
         for row in 0..what.rows {
             let at = image * what.rows + row;
             let corners = &mut outputs.boxes[4 * at..][..4];
-            if row >= count {
+            let Some(&Kept { score, index, class }) = best.next() else {
                 corners.fill(0.0);
                 (outputs.scores[at], outputs.classes[at]) = (0.0, 0.0);
                 continue;
-            }
-            let Kept { score, index, class } = kept[row];
+            };
             (outputs.scores[at], outputs.classes[at]) = (score, class as f32);
             for (to, from) in corners.iter_mut().zip(corners_of(what, boxes, index as usize, class as usize))
             {
@@ -142,13 +142,7 @@ pub fn combined_suppress(
 
 /// Brought into 0..1; NaN stays NaN.
 fn clip(x: f32) -> f32 {
-    if x > 1.0 {
-        1.0
-    } else if x < 0.0 {
-        0.0
-    } else {
-        x
-    }
+    x.clamp(0.0, 1.0)
 }
 
 /// The corners of a box of a class.

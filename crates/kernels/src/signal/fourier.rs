@@ -335,7 +335,7 @@ fn load<T: Part>(
         }
         if pass.from.is_half {
             im[row] = T::ZERO;
-            if pass.length % 2 == 0 && half > 1 {
+            if pass.length.is_multiple_of(2) && half > 1 {
                 im[(half - 1) * rows + row] = T::ZERO;
             }
             for k in half..pass.length {

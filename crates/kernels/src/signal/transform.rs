@@ -98,7 +98,7 @@ impl Transform {
     fn split(&mut self) -> bool {
         let mut rest = self.len;
         for step in std::iter::once(4).chain(2..=MAX_PRIME) {
-            while rest % step == 0 && self.count < MAX_STEPS {
+            while rest.is_multiple_of(step) && self.count < MAX_STEPS {
                 rest /= step;
                 self.steps[self.count] = step as u8;
                 self.count += 1;
