@@ -422,8 +422,7 @@ impl<'a> Importer<'a> {
         } else {
             signature::check_inputs(node, &types)
         };
-        let laid = channels_last.as_ref().map_or(node, |changed| &changed.node);
-        let operator = match checked.and_then(|()| operator(laid)) {
+        let operator = match checked.and_then(|()| operator(node)) {
             Ok(operator) => operator,
             Err(error) => {
                 self.refuse(index, error.to_string());
@@ -561,6 +560,8 @@ fn asked_by_node(node: &NodeDef) -> String {
 }
 
 fn operator(node: &NodeDef) -> Result<Arc<dyn crate::operator::Operator>, OpError> {
+    let laid = layout::channels_last(node);
+    let node = laid.as_ref().map_or(node, |changed| &changed.node);
     let registration =
         ops::find(&node.op).ok_or_else(|| OpError::Unsupported("operator not supported".to_string()))?;
     (registration.import)(&Attributes::new(node)).map(Arc::from)

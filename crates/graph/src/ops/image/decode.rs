@@ -181,12 +181,6 @@ impl Operator for DecodePicture {
             let window = shared::input(inputs, 1)?;
             shared::need_type(1, window, &[DType::I32])?;
             shared::dims_of_rank(1, window, 1)?;
-            if let Some([_, _, height, width]) = window.ints().as_deref().and_then(|w| w.first_chunk::<4>())
-                && *height > 0
-                && *width > 0
-            {
-                dims = vec![Dim::Known(*height), Dim::Known(*width)];
-            }
         }
         dims.push(match self.decoding.channels {
             0 => Dim::Unknown,
