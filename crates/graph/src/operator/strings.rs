@@ -290,9 +290,7 @@ impl StringPool {
         let added = end_used - mark.used;
         let mut bytes = 0u64;
         if added > 0 {
-            kept(&mut |text| {
-                bytes = bytes.saturating_add(if is_kept(*text) { text.bytes } else { 0 })
-            });
+            kept(&mut |text| bytes = bytes.saturating_add(if is_kept(*text) { text.bytes } else { 0 }));
         }
         if added == 0 || bytes.saturating_mul(2) > added {
             return Ok(());
