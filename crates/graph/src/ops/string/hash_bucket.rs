@@ -141,7 +141,11 @@ impl Operator for Fingerprint {
                     }
                 }
                 // Of a vector each string's own; of more the fingerprint of those of a row.
-                if data.shape().rank() > 1 { fingerprint64(scratch) } else { last }
+                if data.shape().rank() > 1 {
+                    fingerprint64(&scratch[..scratch.len().min(row_bytes / 2)])
+                } else {
+                    last
+                }
             } else {
                 fingerprint64(bytes)
             };
