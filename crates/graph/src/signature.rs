@@ -2,6 +2,8 @@
 //! values its attributes may have. A node that breaks it is refused before the operator looks at it.
 
 pub mod ranks;
+#[cfg(test)]
+pub(crate) mod sample;
 mod table;
 
 use tightfit_core::DType;

@@ -14,10 +14,11 @@ use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
 use crate::operator::{Call, Operator, Place, TensorInfo};
 use crate::ops;
+use crate::signature::sample::sample;
 use crate::testing;
 
 /// Calls of each operator; more with this variable set.
-const CASES: u64 = 300;
+const CASES: u64 = 400;
 const CASES_VARIABLE: &str = "TIGHTFIT_RANDOM_CASES";
 /// Larger calls are planned but not computed.
 const MAX_BYTES: usize = 256 << 10;
@@ -246,6 +247,74 @@ pub fn value(dtype: DType, shape: Shape, is_index: bool, random: &mut Random, ca
     Value { dtype, shape, bytes }
 }
 
+/// The indices, elements and shape that a sparse tensor of a type is.
+fn sparse(dtype: DType, random: &mut Random, caller: &Caller) -> [Value; 3] {
+    let rank = 1 + random.below(3);
+    let dims = random.list(rank, |r| 1 + r.below(4));
+    // Places in the order of rows, each once.
+    let places: Vec<usize> = (0..dims.iter().product()).filter(|_| random.chance(40)).collect();
+    let mut indices = Vec::new();
+    for place in &places {
+        let mut rest = *place;
+        let mut index = vec![0i64; rank];
+        for (at, size) in index.iter_mut().zip(&dims).rev() {
+            *at = (rest % size) as i64;
+            rest /= size;
+        }
+        indices.extend(index.iter().flat_map(|i| i.to_le_bytes()));
+    }
+    let shape = |dims: &[usize]| Shape::new(dims).unwrap();
+    let size_bytes = dims.iter().flat_map(|size| (*size as i64).to_le_bytes()).collect();
+    [
+        Value { dtype: DType::I64, shape: shape(&[places.len(), rank]), bytes: indices },
+        value(dtype, shape(&[places.len()]), false, random, caller),
+        Value { dtype: DType::I64, shape: shape(&[rank]), bytes: size_bytes },
+    ]
+}
+
+/// Inputs of the types that the operator is for, of shapes that are related.
+fn typed_inputs(types: &[DType], random: &mut Random, caller: &Caller) -> Vec<Value> {
+    // Colours, boxes, pairs and rows of bits have their last axis.
+    let mut dims = random.shape().to_vec();
+    let last = random.of(&[1, 2, 3, 3, 4, 4]);
+    if let Some(own) = dims.last_mut().filter(|_| random.chance(30)) {
+        *own = last;
+    }
+    let shape = Shape::new(&dims).unwrap();
+    let first = types.first().copied();
+    let typed = |(position, dtype): (usize, &DType)| {
+        let is_index =
+            position > 0 && matches!(dtype, DType::I32 | DType::I64 | DType::U64) && Some(*dtype) != first;
+        let rank = shape.rank();
+        let last = shape.last().copied().unwrap_or(1);
+        let related = match random.below(12) {
+            _ if position == 0 => shape.to_vec(),
+            _ if is_index => {
+                random.of(&[vec![], vec![], vec![1], vec![2], vec![rank], vec![rank], vec![rank, 2]])
+            }
+            0..5 => shape.to_vec(),
+            5 | 6 => vec![],
+            7 => vec![last],
+            8 => shape.first().copied().into_iter().collect(),
+            9 => shape.iter().map(|d| if random.chance(30) { 1 } else { *d }).collect(),
+            10 => vec![last, 1 + random.below(6)],
+            _ => random.shape().to_vec(),
+        };
+        value(*dtype, Shape::new(&related).unwrap(), is_index, random, caller)
+    };
+    types.iter().enumerate().map(typed).collect()
+}
+
+/// Puts sparse tensors where the types of three inputs are those of one.
+fn make_sparse(values: &mut [Value], random: &mut Random, caller: &Caller) {
+    for place in 0..values.len().saturating_sub(2) {
+        if let [DType::I64, dtype, DType::I64] = [0, 1, 2].map(|i| values[place + i].dtype) {
+            let made = sparse(dtype, random, caller);
+            values[place..place + 3].clone_from_slice(&made);
+        }
+    }
+}
+
 /// Inputs that look like those of one operator: of one type and related shapes, with indices among them.
 fn inputs(random: &mut Random, caller: &Caller) -> Vec<Value> {
     let (dtype, shape) = (random.dtype(), random.shape());
@@ -304,10 +373,27 @@ fn fact(value: &Value, random: &mut Random) -> Fact {
 }
 
 fn check(op: &crate::operator::Registration, random: &mut Random, caller: &Caller) -> Result<bool, String> {
-    let node = node(op.name, random);
+    let mut node = node(op.name, random);
+    let typed = match random.chance(75) {
+        true => sample(op.name, &mut |n| random.below(n)),
+        false => None,
+    };
+    if let Some(typed) = &typed {
+        node.attrs.retain(|(name, _)| !typed.attrs.iter().any(|(own, _)| own == name));
+        node.attrs.extend(typed.attrs.iter().cloned());
+    }
     let Ok(operator) = (op.import)(&Attributes::new(&node)) else { return Ok(false) };
     let operator = &*operator;
-    let inputs = inputs(random, caller);
+    let inputs = match &typed {
+        Some(typed) => {
+            let mut values = typed_inputs(&typed.inputs, random, caller);
+            if op.name.starts_with("Sparse") && random.chance(80) {
+                make_sparse(&mut values, random, caller);
+            }
+            values
+        }
+        None => inputs(random, caller),
+    };
     let context = |why: String| format!("{operator:?} of {inputs:?}: {why}");
     let partly: Vec<Fact> = inputs.iter().map(|v| fact(v, random)).collect();
     let partly = operator.infer(&partly.iter().collect::<Vec<_>>());

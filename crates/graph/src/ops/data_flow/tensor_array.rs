@@ -87,8 +87,10 @@ impl Operator for Split {
         let (value, lengths) = (shared::input(inputs, 1)?, shared::input(inputs, 2)?);
         let flow = shared::input(inputs, 3)?;
         let count = lengths.dims.elements();
+        // An array that may get longer is as long as there are pieces.
         let length = match flow.list.ok_or_else(|| OpError::input(3, "is no array of tensors"))? {
             Dim::Unknown => count,
+            Dim::Known(_) if Resizes::WithHandle(0).is_known(inputs)? => count,
             length => length,
         };
         let piece = match lengths.ints().as_deref() {

@@ -193,7 +193,7 @@ pub(super) enum Resizes {
 
 impl Resizes {
     /// What is known of it.
-    fn is_known(self, inputs: &[&Fact]) -> Result<bool, OpError> {
+    pub(super) fn is_known(self, inputs: &[&Fact]) -> Result<bool, OpError> {
         match self {
             Resizes::Never => Ok(false),
             Resizes::Always => Ok(true),

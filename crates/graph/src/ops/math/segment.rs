@@ -193,7 +193,8 @@ impl Operator for Segments {
             };
             let planned = run.output_shape(0);
             let count = sorted_count(self.ids(), last)?;
-            if count > planned[0] {
+            // Rows without elements need no room.
+            if count > planned[0] && planned[1..].iter().all(|size| *size > 0) {
                 let why = format!(
                     "asks for {count} segments of {} rows; at most one for each is supported",
                     planned[0]

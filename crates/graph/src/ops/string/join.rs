@@ -170,9 +170,9 @@ impl Operator for ReduceJoin {
             }
             let mut new = run.new_string(&[])?;
             for number in 0..joined {
-                // The last axis of the list changes fastest.
+                // The first axis of the list changes fastest.
                 let (mut rest, mut at) = (number, first);
-                for index in axes.iter().rev() {
+                for index in axes.iter() {
                     let axis = axis(*index, shape.rank()).unwrap_or(0);
                     at += rest % shape[axis] * steps[axis];
                     rest /= shape[axis];
@@ -249,9 +249,9 @@ impl Operator for SegmentJoin {
         for (segment, row_out) in out.chunks_exact_mut(row.max(1)).enumerate() {
             for (column, to) in row_out.iter_mut().enumerate() {
                 let mut new = run.new_string(&[])?;
-                let mut is_first = true;
                 for i in (0..ids.len()).filter(|i| ids.get(*i) == segment as i64) {
-                    if !std::mem::replace(&mut is_first, false) {
+                    // As TensorFlow does: empty texts in front leave no separator.
+                    if new.bytes > 0 {
                         new = run.extended_string(new, &self.separator)?;
                     }
                     let text =
