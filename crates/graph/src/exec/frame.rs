@@ -89,12 +89,11 @@ impl Frame {
             let arena = arena.wrapping_add(step.scratch.0);
             region.bodies.iter().map(|body| Frame::new(body, loaded, arena)).collect()
         });
-        let generators = plan.steps.iter().enumerate().filter_map(|(position, step)| {
-            step.draws().then(|| StepGenerator {
-                step: position,
-                name: step.name.clone(),
-                generator: Generator::default(),
-            })
+        let drawing = plan.steps.iter().enumerate().filter(|(_, step)| step.draws());
+        let generators = drawing.map(|(position, step)| StepGenerator {
+            step: position,
+            name: step.name.clone(),
+            generator: Generator::default(),
         });
         Ok(Frame {
             slots: slots.collect::<Result<_, _>>()?,
@@ -365,6 +364,7 @@ impl Frame {
                     // SAFETY: an output of the step, whole and inside its memory by the check above (rules 1 and 3 of
                     // `plan::validate`), and nobody else accesses it between two bodies.
                     let place = unsafe { slot.start.get().add(at).cast::<StringRef>() };
+                    // SAFETY: as above.
                     let mut string = unsafe { place.read_unaligned() };
                     let before = string;
                     visit(&mut string);

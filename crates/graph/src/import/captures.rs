@@ -274,10 +274,10 @@ impl Functions {
             if let Use::Pass { node, .. } = one
                 && &*nodes[*node].op == "Merge"
             {
-                let mut inputs = nodes[*node].inputs.iter().filter(|input| !input.starts_with('^'));
-                let is_same = |input: &Box<str>| {
-                    scope.source(input).and_then(|source| flow.at.get(&source)) == Some(root)
-                };
+                let inputs = nodes[*node].inputs.iter().map(|input| &**input);
+                let mut inputs = inputs.filter(|input| !input.starts_with('^'));
+                let is_same =
+                    |input: &str| scope.source(input).and_then(|source| flow.at.get(&source)) == Some(root);
                 if !inputs.all(is_same) {
                     flow.changed.insert(*root);
                 }
@@ -439,7 +439,9 @@ impl Functions {
         kinds: &HashMap<usize, Kind>,
         axes: &mut Vec<NodeDef>,
     ) {
-        let mut calls: HashMap<usize, Vec<(usize, &[usize], &Kind)>> = HashMap::new();
+        // Of each call the arguments that are handles: number, outputs that are the handle again, kind.
+        type Given<'a> = (usize, &'a [usize], &'a Kind);
+        let mut calls: HashMap<usize, Vec<Given<'_>>> = HashMap::new();
         for (root, one) in &flow.uses {
             let Some(kind) = kinds.get(root) else { continue };
             match one {

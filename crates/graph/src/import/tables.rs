@@ -309,8 +309,7 @@ impl Reader<'_> {
         let mut held = self.budget.try_reserve("tables", 0)?;
         let mut nodes = Vec::new();
         for (number, (key, spec)) in restored.iter().enumerate() {
-            let tensor =
-                checkpoint.bundle.tensor(key, spec, &mut held).map_err(|error| OpError::File(error))?;
+            let tensor = checkpoint.bundle.tensor(key, spec, &mut held).map_err(OpError::File)?;
             nodes.push(constant_node(&format!("restored{number}"), tensor));
         }
         let context = self.evaluate(&["restored0", "restored1"], nodes)?;

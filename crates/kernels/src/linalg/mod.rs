@@ -4,6 +4,9 @@
 //! What mathematics leaves open, signs of columns and the order of eigenvalues, is as TensorFlow's library, Eigen, has it,
 //! which is why the methods are its own (see [`orthogonal`], [`eigen`] and [`real_eigen`]). All memory is given.
 
+// Rows and columns of several matrices are named by the same number.
+#![allow(clippy::needless_range_loop)]
+
 mod cross;
 mod eigen;
 mod lu;

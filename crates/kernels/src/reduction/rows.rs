@@ -1,6 +1,8 @@
 //! Whole rows: where values would stand in a sorted one, the nearest one that does not rise, and the running logarithm of
 //! a sum of exponentials.
 
+use std::cmp::Ordering;
+
 use half::{bf16, f16};
 use tightfit_core::{TensorView, TensorViewMut};
 
@@ -37,8 +39,7 @@ pub fn search_sorted(
                     let (row, x) = (&sorted[at / count * len..][..len], wanted[at]);
                     let place = if upper {
                         // Of NaN nothing is more.
-                        #[allow(clippy::neg_cmp_op_on_partial_ord)]
-                        row.partition_point(|y| !(x < *y))
+                        row.partition_point(|y| x.partial_cmp(y) != Some(Ordering::Less))
                     } else {
                         row.partition_point(|y| *y < x)
                     };

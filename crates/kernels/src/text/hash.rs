@@ -132,7 +132,7 @@ pub fn fingerprint64(text: &[u8]) -> u64 {
 /// The hash that TensorFlow calls `Hash64`: MurmurHash64A.
 pub fn hash64(text: &[u8]) -> u64 {
     const BY: u64 = 0xc6a4_a793_5bd1_e995;
-    const SEED: u64 = 0xdeca_fcaf_fe;
+    const SEED: u64 = 0x00de_cafc_affe;
     let mut hash = SEED ^ (text.len() as u64).wrapping_mul(BY);
     let (words, rest) = text.as_chunks::<8>();
     for word in words {

@@ -84,12 +84,11 @@ fn value_hash(tensor: &TensorDef, source: &SourceFile) -> Result<u64, Error> {
     Ok(hasher.finish())
 }
 
+/// What is done with a block of values: their offset and bytes. False ends the reading.
+type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<bool, Error> + 'a;
+
 /// Calls `each` with the values in pieces, as long as it says so.
-fn for_each_piece(
-    tensor: &TensorDef,
-    source: &SourceFile,
-    each: &mut dyn FnMut(u64, &[u8]) -> Result<bool, Error>,
-) -> Result<(), Error> {
+fn for_each_piece(tensor: &TensorDef, source: &SourceFile, each: &mut Each<'_>) -> Result<(), Error> {
     let mut piece = [0; PIECE_BYTES];
     let bytes = tensor.bytes().unwrap_or(0);
     let mut at = 0;

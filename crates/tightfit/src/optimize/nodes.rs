@@ -158,7 +158,7 @@ impl Nodes {
             let Some(first) = node.inputs.first().filter(|input| !input.starts_with('^')) else { continue };
             let is_pass = PASSES.contains(&&*node.op) && node.inputs.len() == 1;
             let from = self.find(first).map(|index| &self.list[index]);
-            let is_plain = from.is_some_and(|from| !is_control_flow(&from.op) && &*from.name != &*node.name);
+            let is_plain = from.is_some_and(|from| !is_control_flow(&from.op) && *from.name != *node.name);
             if is_pass && is_plain && !self.is_kept(index) {
                 instead.insert((node.name.clone(), 0), first.clone());
             }

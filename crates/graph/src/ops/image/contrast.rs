@@ -73,14 +73,15 @@ impl Operator for AdjustContrast {
             scratch.get_mut(..sizes[0] * sizes[2] * size_of::<f64>()).map(bytemuck::try_cast_slice_mut);
         let Some(Ok(means)) = means else { return Err(OpError::Internal("less scratch than was planned")) };
         let out = run.out::<f32>(0)?;
-        Ok(match run.dtype(0) {
+        match run.dtype(0) {
             DType::F64 => adjust_contrast(run.pool, sizes, by, run.slice::<f64>(0)?, out, means)?,
             DType::U8 => adjust_contrast(run.pool, sizes, by, run.slice::<u8>(0)?, out, means)?,
             DType::I8 => adjust_contrast(run.pool, sizes, by, run.slice::<i8>(0)?, out, means)?,
             DType::I16 => adjust_contrast(run.pool, sizes, by, run.slice::<i16>(0)?, out, means)?,
             DType::I32 => adjust_contrast(run.pool, sizes, by, run.slice::<i32>(0)?, out, means)?,
             _ => adjust_contrast(run.pool, sizes, by, run.slice::<f32>(0)?, out, means)?,
-        })
+        }
+        Ok(())
     }
 }
 

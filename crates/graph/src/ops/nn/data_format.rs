@@ -47,7 +47,7 @@ impl Formats {
     }
 
     fn place(&self, dimension: usize) -> Option<usize> {
-        self.to.bytes().position(|c| Some(c) == self.from.bytes().nth(dimension))
+        self.to.bytes().position(|c| Some(c) == self.from.as_bytes().get(dimension).copied())
     }
 }
 

@@ -446,7 +446,7 @@ pub fn fill(out: &mut [u8], element: &[u8], bytes: usize) {
 /// # Errors
 /// [`OpError::Internal`] when it is larger than was planned.
 pub fn set(run: &mut Run<'_>, output: usize, dims: &[usize]) -> Result<(), OpError> {
-    Ok(run.set_output_shape(output, Shape::new(dims)?)?)
+    run.set_output_shape(output, Shape::new(dims)?)
 }
 
 impl Operator for Parse {

@@ -114,8 +114,8 @@ impl Moves3 {
         if self.padding == Padding3::Same {
             return Ok(());
         }
-        for axis in 0..3 {
-            let reach = self.reach(axis, size[axis]);
+        for (axis, size) in size.into_iter().enumerate() {
+            let reach = self.reach(axis, size);
             if let Some(elements) = volume.get(axis + 1).and_then(|dim| dim.size())
                 && (elements.saturating_add(self.added(axis)) as i128) < reach
             {

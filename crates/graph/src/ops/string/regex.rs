@@ -54,9 +54,12 @@ enum Source {
     /// An input; the last one compiled is kept.
     Input {
         input: usize,
-        last: Mutex<Option<(Box<[u8]>, Arc<Pattern>)>>,
+        last: Mutex<Option<Compiled>>,
     },
 }
+
+/// The text of a pattern, and what it is compiled.
+type Compiled = (Box<[u8]>, Arc<Pattern>);
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -341,8 +341,8 @@ const Y1_YQ: [f64; 9] = [
     6.871_410_873_553_005e16,
     3.972_706_081_165_606_4e18,
 ];
-const J0_ROOTS: [f64; 2] = [5.783_185_962_946_784_5, 30.471_262_343_662_087];
-const J1_ROOTS: [f64; 2] = [14.681_970_642_123_893, 49.218_456_321_694_604];
+const J0_ROOTS: [f64; 2] = [5.783_185_962_946_785, 30.471_262_343_662_087];
+const J1_ROOTS: [f64; 2] = [14.681_970_642_123_893, 49.218_456_321_694_6];
 
 /// The sum of Chebyshev polynomials of x / 2, the last coefficient whole and the first one half, from the last on.
 fn chebyshev(x: f64, coefficients: &[f64]) -> f64 {

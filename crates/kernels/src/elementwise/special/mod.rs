@@ -32,15 +32,15 @@ mod tests {
         close(polygamma(1.0, 1.0), std::f64::consts::PI.powi(2) / 6.0);
         close(polygamma(2.0, 1.0), -2.0 * zeta(3.0, 1.0));
         for x in [0.3, 4.0, 9.0] {
-            close(igamma(1.0, x), 1.0 - (-x as f64).exp());
+            close(igamma(1.0, x), 1.0 - (-x).exp());
             close(igamma(3.5, x) + igammac(3.5, x), 1.0);
-            close(igammac(1.0, x), (-x as f64).exp());
+            close(igammac(1.0, x), (-x).exp());
         }
         close(betainc(1.0, 3.0, 0.3), 1.0 - 0.7f64.powi(3));
         close(betainc(2.5, 0.5, 0.9), 1.0 - betainc(0.5, 2.5, 0.1));
         close(ndtri(0.975), 1.959_963_984_540_054);
         close(ndtri(1e-20), -9.262_340_089_798_408);
-        close(erfinv(0.5), 0.476_936_276_204_469_87);
+        close(erfinv(0.5), 0.476_936_276_204_469_9);
         close(erfinv(1e-5), 8.862_269_254_759_58e-6);
         close(expint(1.0), 1.895_117_816_355_936_8);
         close(spence(2.0), -std::f64::consts::PI.powi(2) / 12.0);
