@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use tightfit::sink::{Labels, Rows, Sink, SinkOptions};
+use tightfit::sink::{Labels, OutputRows, Sink, SinkOptions};
 use tightfit::{DType, Error, TensorView};
 
 use crate::style::Style;
@@ -36,7 +36,7 @@ impl RowTable {
         RowTable { scores, labels: options.labels, has_colours, has_head: false }
     }
 
-    fn line(&self, rows: &Rows<'_>, row: usize) -> String {
+    fn line(&self, rows: &OutputRows<'_>, row: usize) -> String {
         let place = (rows.sources)(row);
         let record = place.record.map_or_else(String::new, |record| record.to_string());
         let number = rows.first_row + row as u64;
@@ -134,7 +134,7 @@ fn end_of(name: &str) -> String {
 }
 
 impl Sink for RowTable {
-    fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
+    fn write(&mut self, rows: &OutputRows<'_>) -> Result<(), Error> {
         let mut out = std::io::stdout().lock();
         let mut text = String::new();
         if !self.has_head && rows.rows > 0 {

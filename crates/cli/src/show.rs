@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tightfit::sink::{Labels, RowPlace, Rows, Sink};
+use tightfit::sink::{Labels, OutputRows, RowPlace, Sink};
 use tightfit::{DType, Done, Error, Feed, MemoryBudget, Reservation, TensorView};
 
 use crate::html::escape;
@@ -77,7 +77,7 @@ impl Gallery {
         })
     }
 
-    fn take(&mut self, rows: &Rows<'_>) {
+    fn take(&mut self, rows: &OutputRows<'_>) {
         for row in 0..rows.rows {
             let is_first = self.first.len() < self.most_first;
             let wants_wrong = rows.labels.is_some() && self.wrong.len() < self.most_wrong;
@@ -210,7 +210,7 @@ impl Shown {
 }
 
 /// The largest score of a row of the first output, and the first class that has it.
-fn answer(rows: &Rows<'_>, row: usize) -> Option<(usize, f64)> {
+fn answer(rows: &OutputRows<'_>, row: usize) -> Option<(usize, f64)> {
     let tensor = rows.outputs.tensor(0).filter(|tensor| tensor.dtype() == DType::F32)?;
     let scores = tensor.as_slice::<f32>()?;
     let classes = scores.len().checked_div(rows.rows).filter(|classes| *classes > 1)?;
@@ -300,12 +300,12 @@ pub struct Watched {
 }
 
 impl Sink for Watched {
-    fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
+    fn write(&mut self, rows: &OutputRows<'_>) -> Result<(), Error> {
         let sources = |row| {
             let place = (rows.sources)(row);
             RowPlace { file: stdio::shown(place.file), ..place }
         };
-        let rows = Rows { sources: &sources, ..*rows };
+        let rows = OutputRows { sources: &sources, ..*rows };
         if let Some(gallery) = &self.gallery {
             gallery.borrow_mut().take(&rows);
         }

@@ -28,7 +28,7 @@ use crate::pipeline::{is_pipeline, read_spec};
 use crate::process;
 use crate::progress::{Done, Progress};
 use crate::run::Runner;
-use crate::sink::{RowPlace, Rows, Sink, SinkNeed};
+use crate::sink::{OutputRows, RowPlace, Sink, SinkNeed};
 use crate::tensor::Tensor;
 use crate::usage::Usage;
 
@@ -256,7 +256,7 @@ impl<'m> Job<'m> {
         if done.rows == 0 && (0..none.len()).all(|index| none.tensor(index).is_some()) {
             // Arrays of no rows: who reads the file finds the names, types and shapes that it always finds.
             let sources = &|_| RowPlace::default();
-            sink.write(&Rows {
+            sink.write(&OutputRows {
                 outputs: none,
                 inputs: &[],
                 labels: None,
@@ -318,7 +318,7 @@ impl<'m> Job<'m> {
                 batch.source(row).map(|s| RowPlace { file: Shown(s.path).to_string(), record: s.record });
             place.unwrap_or_default()
         };
-        sink.write(&Rows {
+        sink.write(&OutputRows {
             outputs,
             inputs: &feeds[..self.columns.len()],
             labels: batch.labels(),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tightfit::fit::Bound;
 use tightfit::partition::{ChainRun, Manifest, Part, run_chain};
-use tightfit::sink::{self, Labels, RowPlace, Rows, SinkFormat, SinkNeed, SinkOptions};
+use tightfit::sink::{self, Labels, OutputRows, RowPlace, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{FitOptions, Model, OpenOptions, display_bytes, process};
 
@@ -85,7 +85,7 @@ pub(super) fn run(
     let chain = ChainRun { folder: path, files: &files, options, stop: stop_flag() };
     let mut summary = Summary { memory_bytes: limits.memory_bytes, ..Summary::default() };
     run_chain(&chain, manifest, budget, &mut |outputs, lines, rows| {
-        sink.write(&Rows {
+        sink.write(&OutputRows {
             outputs,
             inputs: &[],
             labels: None,

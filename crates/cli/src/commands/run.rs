@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::Args;
 use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, ShardedJob};
 use tightfit::partition::Manifest;
-use tightfit::sink::{self, Labels, RowPlace, Rows, Sink, SinkFormat, SinkNeed, SinkOptions};
+use tightfit::sink::{self, Labels, OutputRows, RowPlace, Sink, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{
     Access, Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions, Resize,
@@ -275,7 +275,7 @@ impl<'a> Call<'a> {
         let outputs = runner.run(&tensors)?;
         // What has computed is not needed to write.
         process::end_phase();
-        sink.write(&Rows {
+        sink.write(&OutputRows {
             outputs,
             inputs: &[],
             labels: None,

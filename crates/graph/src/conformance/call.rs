@@ -12,7 +12,7 @@ use crate::operator::rooms::{Growth, Rooms};
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::tables::Tables;
 use crate::operator::{
-    Call, Memory, OpError, Operator, Place, Run, Slot, TensorInfo, WeightLayout, WeightStream, WeightUse,
+    Call, Held, Memory, OpError, Operator, Run, Slot, TensorInfo, WeightLayout, WeightStream, WeightUse,
 };
 
 /// Bytes in front of and behind each tensor that nobody may change.
@@ -219,7 +219,7 @@ impl Caller {
     }
 
     fn infos(&self, inputs: &[Value], shapes: &Shapes) -> (Vec<TensorInfo>, Vec<TensorInfo>) {
-        let info = |dtype, shape| TensorInfo { dtype, shape, place: Place::Value };
+        let info = |dtype, shape| TensorInfo { dtype, shape, held: Held::Value };
         let inputs = inputs.iter().zip(&shapes.planned_inputs).map(|(v, s)| info(v.dtype, *s));
         (inputs.collect(), shapes.planned_outputs.iter().map(|(d, s)| info(*d, *s)).collect())
     }
@@ -257,10 +257,10 @@ impl Caller {
         if let (Some(weight), true) =
             (self.weight(operator, inputs, shapes, window_bytes), form != Form::Dense)
         {
-            input_infos[weight.input].place = match (form, weight.layout) {
-                (Form::Streamed { .. }, _) => Place::Streamed,
-                (_, WeightLayout::Dense) => Place::Resident,
-                (_, WeightLayout::Panels { .. }) => Place::Packed,
+            input_infos[weight.input].held = match (form, weight.layout) {
+                (Form::Streamed { .. }, _) => Held::Streamed,
+                (_, WeightLayout::Dense) => Held::Resident,
+                (_, WeightLayout::Panels { .. }) => Held::Packed,
             };
         }
         operator.memory(&Call {
@@ -327,7 +327,7 @@ impl Caller {
         let pool = &self.pools[way.pool];
         let memory = self.memory(operator, inputs, shapes, way.form, pool.threads());
         let mut guarded: Vec<Guarded> = inputs.iter().map(|v| Guarded::of(&v.bytes)).collect();
-        let mut places = vec![Place::Value; inputs.len()];
+        let mut places = vec![Held::Value; inputs.len()];
         let mut stream = None;
         if let (Form::Packed | Form::Streamed { .. }, window_bytes) = (way.form, window_of(way.form))
             && let Some(weight) = self.weight(operator, inputs, shapes, window_bytes)
@@ -335,12 +335,12 @@ impl Caller {
             let value = &inputs[weight.input];
             match (way.form, weight.layout) {
                 (Form::Streamed { .. }, _) => {
-                    places[weight.input] = Place::Streamed;
+                    places[weight.input] = Held::Streamed;
                     stream = Some(OddStream { bytes: value.bytes.clone(), block_bytes: weight.block_bytes });
                 }
-                (_, WeightLayout::Dense) => places[weight.input] = Place::Resident,
+                (_, WeightLayout::Dense) => places[weight.input] = Held::Resident,
                 (_, layout) => {
-                    places[weight.input] = Place::Packed;
+                    places[weight.input] = Held::Packed;
                     guarded[weight.input] = Guarded::of(&pack(value, layout)?);
                 }
             }
@@ -409,7 +409,7 @@ impl Caller {
         &self,
         inputs: &[Value],
         shapes: &Shapes,
-        places: &[Place],
+        places: &[Held],
         guarded: &mut [Guarded],
         in_place_input: Option<usize>,
     ) -> Vec<Slot> {
@@ -426,7 +426,7 @@ impl Caller {
                 ),
                 dtype,
                 shape: Cell::new(shape),
-                place: places.get(i).copied().unwrap_or_default(),
+                held: places.get(i).copied().unwrap_or_default(),
                 capacity_bytes: Cell::new(memory.bytes),
                 is_taken: Cell::new(false),
                 growth: Cell::new(Growth::PLANNED),
@@ -440,7 +440,7 @@ impl Caller {
         inputs: &[Value],
         guarded: &mut [Guarded],
         scratch: &Guarded,
-        places: &[Place],
+        places: &[Held],
         way: Way,
     ) -> Result<(), String> {
         if let Some(i) = guarded.iter().position(|g| !g.is_whole()) {
@@ -450,7 +450,7 @@ impl Caller {
             return Err(format!("writes outside of its scratch as {way:?}"));
         }
         for (i, value) in inputs.iter().enumerate() {
-            let is_dense = places[i] != Place::Packed && way.in_place_input != Some(i);
+            let is_dense = places[i] != Held::Packed && way.in_place_input != Some(i);
             if is_dense && guarded[i].inner() != value.bytes {
                 return Err(format!("writes into its input {i} as {way:?}"));
             }

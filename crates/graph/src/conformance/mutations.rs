@@ -11,9 +11,9 @@ use super::dags::{dag, feeds, streamed_net};
 use super::golden::{Case, STREAMED, folders, run_passes};
 use super::random::Random;
 use crate::ir::{Graph, RegionKind};
-use crate::operator::{Place, WeightLayout};
+use crate::operator::{Held, WeightLayout};
 use crate::plan::{
-    Action, AliasOf, Home, Plan, PlanOptions, RegionPlan, Role, WeightMode, computes, validate,
+    Action, AliasOf, Plan, PlanOptions, RegionPlan, Role, Storage, WeightMode, computes, validate,
 };
 
 /// Damages of one kind tried on each plan.
@@ -28,7 +28,7 @@ type Damage = fn(&mut Plan, &mut Random) -> bool;
 fn arena_slot(plan: &Plan, random: &mut Random) -> Option<(usize, usize)> {
     let mut slots = Vec::new();
     for (slot, s) in plan.slots.iter().enumerate() {
-        if let Home::Arena(offset) = s.home
+        if let Storage::Arena(offset) = s.storage
             && s.info.shape.elements() > 0
         {
             slots.push((slot, offset));
@@ -37,13 +37,13 @@ fn arena_slot(plan: &Plan, random: &mut Random) -> Option<(usize, usize)> {
     (!slots.is_empty()).then(|| slots[random.below(slots.len())])
 }
 
-/// Moves everything that shares the memory of a slot.
+/// WindowAttributes everything that shares the memory of a slot.
 fn move_group(plan: &mut Plan, slot: usize, to: usize) {
-    let home = plan.slots[slot].home;
+    let storage = plan.slots[slot].storage;
     let mut group = vec![slot];
     while let Some(next) = (0..plan.slots.len()).find(|s| {
         !group.contains(s)
-            && plan.slots[*s].home == home
+            && plan.slots[*s].storage == storage
             && (plan.slots[*s].alias_of.is_some_and(|of| group.contains(&of.slot))
                 || group.iter().any(|g| plan.slots[*g].alias_of.is_some_and(|of| of.slot == *s))
                 || plan.steps.iter().any(|step| {
@@ -56,7 +56,7 @@ fn move_group(plan: &mut Plan, slot: usize, to: usize) {
         group.push(next);
     }
     for slot in group {
-        plan.slots[slot].home = Home::Arena(to);
+        plan.slots[slot].storage = Storage::Arena(to);
     }
 }
 
@@ -93,7 +93,7 @@ const OFFSETS: &[(&str, Damage)] = &[
         let (slot, offset) = slot!(plan, random);
         let by = random.of(&[64, 128, 192, 256, 4096]);
         let to = if random.chance(50) { offset + by } else { offset.saturating_sub(by) };
-        plan.slots[slot].home = Home::Arena(to);
+        plan.slots[slot].storage = Storage::Arena(to);
         to != offset
     }),
     ("a value and what shares its memory are moved", |plan, random| {
@@ -110,8 +110,8 @@ const OFFSETS: &[(&str, Damage)] = &[
     }),
     ("two values change places", |plan, random| {
         let ((a, from), (b, to)) = (slot!(plan, random), slot!(plan, random));
-        plan.slots[a].home = Home::Arena(to);
-        plan.slots[b].home = Home::Arena(from);
+        plan.slots[a].storage = Storage::Arena(to);
+        plan.slots[b].storage = Storage::Arena(from);
         from != to
     }),
     ("a value is not aligned", |plan, random| {
@@ -177,11 +177,11 @@ const SHARING: &[(&str, Damage)] = &[
             return false;
         };
         let input = pick!(plan.steps[step].inputs.len(), random);
-        let home = plan.slots[plan.steps[step].inputs[input]].home;
+        let storage = plan.slots[plan.steps[step].inputs[input]].storage;
         let (output, before) = (plan.steps[step].outputs[0], plan.steps[step].in_place_input.replace(input));
-        match home {
-            Home::Arena(to) => move_group(plan, output, to),
-            home => plan.slots[output].home = home,
+        match storage {
+            Storage::Arena(to) => move_group(plan, output, to),
+            storage => plan.slots[output].storage = storage,
         }
         before != Some(input)
     }),
@@ -191,21 +191,21 @@ const SHARING: &[(&str, Damage)] = &[
         };
         let (i, o) =
             (pick!(plan.steps[step].inputs.len(), random), pick!(plan.steps[step].outputs.len(), random));
-        let (home, output) = (plan.slots[plan.steps[step].inputs[i]].home, plan.steps[step].outputs[o]);
-        let before = plan.slots[output].home;
-        plan.slots[output].home = home;
-        before != home
+        let (storage, output) = (plan.slots[plan.steps[step].inputs[i]].storage, plan.steps[step].outputs[o]);
+        let before = plan.slots[output].storage;
+        plan.slots[output].storage = storage;
+        before != storage
     }),
     ("an alias is of another tensor", |plan, random| {
         let aliases: Vec<usize> =
             (0..plan.slots.len()).filter(|s| plan.slots[*s].alias_of.is_some()).collect();
         let alias = aliases[pick!(aliases.len(), random)];
         let slot = random.below(plan.slots.len());
-        let (home, place) = (plan.slots[slot].home, plan.slots[slot].info.place);
+        let (storage, place) = (plan.slots[slot].storage, plan.slots[slot].info.held);
         let value = if random.chance(50) { plan.slots[slot].value } else { plan.slots[alias].value };
         let before = plan.slots[alias].alias_of.replace(AliasOf { slot, value });
-        plan.slots[alias].home = home;
-        plan.slots[alias].info.place = place;
+        plan.slots[alias].storage = storage;
+        plan.slots[alias].info.held = place;
         before.is_some_and(|of| of.slot != slot)
     }),
     ("an alias is a tensor of its own", |plan, random| {
@@ -220,7 +220,7 @@ const SHARING: &[(&str, Damage)] = &[
         let of = random.below(plan.slots.len());
         let value = plan.slots[of].value;
         let before = plan.slots[slot].alias_of.replace(AliasOf { slot: of, value });
-        plan.slots[slot].home = plan.slots[of].home;
+        plan.slots[slot].storage = plan.slots[of].storage;
         before.is_none()
     }),
 ];
@@ -335,14 +335,21 @@ const TENSORS: &[(&str, Damage)] = &[
     ("a tensor is in another place", |plan, random| {
         let slot = random.below(plan.slots.len());
         let info = &mut plan.slots[slot].info;
-        let place = random.of(&[Place::Value, Place::Resident, Place::Packed, Place::Streamed]);
-        std::mem::replace(&mut info.place, place) != place
+        let place = random.of(&[Held::Value, Held::Resident, Held::Packed, Held::Streamed]);
+        std::mem::replace(&mut info.held, place) != place
     }),
-    ("a tensor has another home", |plan, random| {
-        let [fed, other] = [Home::Fed(0), Home::Fed(1)];
-        let home = random.of(&[fed, other, Home::Weight(0), Home::Weight(1), Home::Streamed, Home::Grown]);
+    ("a tensor has another storage", |plan, random| {
+        let [fed, other] = [Storage::Fed(0), Storage::Fed(1)];
+        let storage = random.of(&[
+            fed,
+            other,
+            Storage::Weight(0),
+            Storage::Weight(1),
+            Storage::Streamed,
+            Storage::Grown,
+        ]);
         let slot = random.below(plan.slots.len());
-        std::mem::replace(&mut plan.slots[slot].home, home) != home
+        std::mem::replace(&mut plan.slots[slot].storage, storage) != storage
     }),
     ("a shape depends on data", |plan, random| {
         let slot = random.below(plan.slots.len());
@@ -508,13 +515,13 @@ const GROWTH: &[(&str, Damage)] = &[
     }),
     ("a value grows that has a place", |plan, random| {
         let (slot, _) = slot!(plan, random);
-        (plan.slots[slot].home, plan.slots[slot].is_bound) = (Home::Grown, true);
+        (plan.slots[slot].storage, plan.slots[slot].is_bound) = (Storage::Grown, true);
         true
     }),
     ("a value has a place that grows", |plan, random| {
         let grown: Vec<usize> =
-            (0..plan.slots.len()).filter(|s| plan.slots[*s].home == Home::Grown).collect();
-        plan.slots[grown[pick!(grown.len(), random)]].home = Home::Arena(0);
+            (0..plan.slots.len()).filter(|s| plan.slots[*s].storage == Storage::Grown).collect();
+        plan.slots[grown[pick!(grown.len(), random)]].storage = Storage::Arena(0);
         true
     }),
     ("a step grows", |plan, random| {

@@ -12,7 +12,7 @@ use super::interpret::describes;
 use crate::dim::{Dim, Dims, Symbol};
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
-use crate::operator::{Call, Operator, Place, TensorInfo};
+use crate::operator::{Call, Held, Operator, TensorInfo};
 use crate::ops;
 use crate::signature::sample::sample;
 use crate::testing;
@@ -448,7 +448,7 @@ fn check_partly(
 
 /// True when a call can be computed in a test. Memory is asked for in any case: that must not fail either.
 fn is_small(operator: &dyn Operator, inputs: &[Value], outputs: &[(DType, Shape)]) -> bool {
-    let info = |dtype, shape| TensorInfo { dtype, shape, place: Place::Value };
+    let info = |dtype, shape| TensorInfo { dtype, shape, held: Held::Value };
     let inputs: Vec<TensorInfo> = inputs.iter().map(|v| info(v.dtype, v.shape)).collect();
     let outputs: Vec<TensorInfo> = outputs.iter().map(|(dtype, shape)| info(*dtype, *shape)).collect();
     let call = Call {

@@ -12,7 +12,7 @@ use crate::exec::{Context, Feed};
 use crate::ir::{Graph, Node, NodeKind, ValueRef};
 use crate::operator::rooms::Growth;
 use crate::operator::strings::{StringPool, Texts};
-use crate::operator::{OpError, Place, Run, Slot};
+use crate::operator::{Held, OpError, Run, Slot};
 use crate::plan::{Plan, PlanOptions, WeightMode, computes, validate};
 use crate::testing;
 
@@ -177,7 +177,7 @@ fn every_output_is_taken_once() {
             start: Cell::new(start.wrapping_add(64 * i)),
             dtype: DType::F32,
             shape: Cell::new(Shape::SCALAR),
-            place: Place::Value,
+            held: Held::Value,
             capacity_bytes: Cell::new(64),
             is_taken: Cell::new(true),
             growth: Cell::new(Growth::PLANNED),

@@ -16,8 +16,8 @@ use crate::operator::random::Generator;
 use crate::operator::rooms::{Growth, Rooms, nowhere};
 use crate::operator::strings::{Mark, StringPool};
 use crate::operator::tables::Tables;
-use crate::operator::{OpError, Operator, Place, Run, Slot, WeightStream};
-use crate::plan::{Action, Home, Plan, PlanOptions, RegionPlan, SlotPlan, Step};
+use crate::operator::{Held, OpError, Operator, Run, Slot, WeightStream};
+use crate::plan::{Action, Plan, PlanOptions, RegionPlan, SlotPlan, Step, Storage};
 
 /// The tensors of a plan. The plan is handed in anew with each call: it is always the one that the frame was made for.
 #[derive(Default)]
@@ -80,8 +80,8 @@ impl Frame {
     /// [`GraphError::Plan`] for a constant that was not read.
     pub fn new(plan: &Plan, loaded: &Loaded, arena: *mut u8) -> Result<Frame, GraphError> {
         let slots = plan.slots.iter().map(|slot| make_slot(plan, loaded, arena, slot));
-        let fed = plan.slots.iter().enumerate().filter_map(|(slot, s)| match s.home {
-            Home::Fed(input) => Some((slot, input)),
+        let fed = plan.slots.iter().enumerate().filter_map(|(slot, s)| match s.storage {
+            Storage::Fed(input) => Some((slot, input)),
             _ => None,
         });
         let steps = plan.steps.iter().filter_map(|step| step.region().map(|region| (step, region)));
@@ -98,7 +98,7 @@ impl Frame {
         Ok(Frame {
             slots: slots.collect::<Result<_, _>>()?,
             fed: fed.collect(),
-            grown: (0..plan.slots.len()).filter(|slot| plan.slots[*slot].home == Home::Grown).collect(),
+            grown: (0..plan.slots.len()).filter(|slot| plan.slots[*slot].storage == Storage::Grown).collect(),
             arena: NonNull::new(arena),
             bodies: bodies.collect::<Result<_, _>>()?,
             generators: generators.collect(),
@@ -322,8 +322,8 @@ impl Frame {
         for (input, (_, slot)) in plan.inputs.iter().enumerate() {
             let (planned, from, to) = (&plan.slots[*slot], given(input), &self.slots[*slot]);
             let shape = from.shape.get();
-            let fits = match planned.home {
-                Home::Grown => to.share(from, rooms),
+            let fits = match planned.storage {
+                Storage::Grown => to.share(from, rooms),
                 _ if planned.is_bound => shape.elements() <= planned.info.shape.elements(),
                 _ => shape == planned.info.shape,
             };
@@ -428,22 +428,22 @@ const UNPLANNED_SHAPE: OpError =
 
 fn make_slot(plan: &Plan, loaded: &Loaded, arena: *mut u8, slot: &SlotPlan) -> Result<Slot, GraphError> {
     let bytes = slot.info.shape.elements() * slot.info.dtype.bytes();
-    let (start, capacity_bytes) = match slot.home {
-        Home::Arena(offset) => (arena.wrapping_add(offset), bytes),
-        Home::Weight(i) => {
+    let (start, capacity_bytes) = match slot.storage {
+        Storage::Arena(offset) => (arena.wrapping_add(offset), bytes),
+        Storage::Weight(i) => {
             let weight = &plan.weights[i];
-            let bytes = if slot.info.place == Place::Packed { weight.bytes } else { bytes };
+            let bytes = if slot.info.held == Held::Packed { weight.bytes } else { bytes };
             (loaded.weights().start(weight)?, bytes)
         }
-        Home::Fed(_) | Home::Streamed => (std::ptr::null_mut(), 0),
-        Home::Grown => (nowhere(), 0),
+        Storage::Fed(_) | Storage::Streamed => (std::ptr::null_mut(), 0),
+        Storage::Grown => (nowhere(), 0),
     };
-    let growth = if slot.home == Home::Grown { Growth::OPEN } else { Growth::PLANNED };
+    let growth = if slot.storage == Storage::Grown { Growth::OPEN } else { Growth::PLANNED };
     Ok(Slot {
         start: Cell::new(start),
         dtype: slot.info.dtype,
         shape: Cell::new(slot.info.shape),
-        place: slot.info.place,
+        held: slot.info.held,
         capacity_bytes: Cell::new(capacity_bytes),
         is_taken: Cell::new(false),
         growth: Cell::new(growth),

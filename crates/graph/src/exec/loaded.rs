@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tightfit_core::{Buffer, MemoryBudget};
 use tightfit_kernels::ThreadPool;
 
-use super::weights::{Weights, load_scratch_bytes};
+use super::weights::{WeightMemory, load_scratch_bytes};
 use crate::error::GraphError;
 use crate::plan::{Plan, Role, validate};
 
@@ -15,7 +15,7 @@ pub struct Loaded {
     plan: Plan,
     file: Arc<str>,
     pool: Arc<ThreadPool>,
-    weights: Weights,
+    weights: WeightMemory,
     budget: MemoryBudget,
 }
 
@@ -33,7 +33,7 @@ impl Loaded {
     ) -> Result<Loaded, GraphError> {
         check(&plan, &pool)?;
         let mut scratch = Buffer::new(budget, "arena", load_scratch_bytes(&plan, pool.threads()))?;
-        let mut weights = Weights::default();
+        let mut weights = WeightMemory::default();
         weights.add(&plan, file, &mut scratch, &pool, budget)?;
         Ok(Loaded { plan, file: file.into(), pool, weights, budget: budget.clone() })
     }
@@ -70,7 +70,7 @@ impl Loaded {
         &self.budget
     }
 
-    pub(super) fn weights(&self) -> &Weights {
+    pub(super) fn weights(&self) -> &WeightMemory {
         &self.weights
     }
 }

@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 512 << 10;
 /// multiple of every panel's width.
 const SPLIT_COLUMNS: usize = 2048;
 
-/// Bytes of scratch that [`Weights::add`] needs.
+/// Bytes of scratch that [`WeightMemory::add`] needs.
 pub(super) fn load_scratch_bytes(plan: &Plan, threads: usize) -> usize {
     let packed = all(plan).filter(|w| w.layout != WeightLayout::Dense);
     let each = packed.map(|w| CHUNK_BYTES.min(w.constant.bytes()).max(row_bytes(w))).max();
@@ -48,7 +48,7 @@ struct Part<'p> {
 /// The constants of a model in memory, which nobody writes any more. A clone shares them, and a plan for another batch
 /// finds most of them there already.
 #[derive(Clone, Default)]
-pub struct Weights {
+pub struct WeightMemory {
     memory: Vec<Arc<Buffer>>,
     places: HashMap<Key, Place>,
     texts: Texts,
@@ -74,7 +74,7 @@ impl Key {
     }
 }
 
-impl Weights {
+impl WeightMemory {
     /// Reads the constants of `plan` that are not there yet, with all threads.
     ///
     /// # Errors

@@ -10,13 +10,13 @@ pub struct TensorInfo {
     pub dtype: DType,
     /// The shape, or its upper bound.
     pub shape: Shape,
-    /// Where its memory is.
-    pub place: Place,
+    /// How it is held.
+    pub held: Held,
 }
 
-/// Where the memory of a tensor is.
+/// How a tensor is held that an operator reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Place {
+pub enum Held {
     /// In the arena or fed by the caller: dense, row-major, aligned.
     #[default]
     Value,

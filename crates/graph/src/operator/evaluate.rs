@@ -11,7 +11,7 @@ use crate::operator::random::Generator;
 use crate::operator::rooms::{Growth, Rooms};
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::tables::Tables;
-use crate::operator::{Call, Memory, OpError, Operator, Place, Run, Slot, TensorInfo};
+use crate::operator::{Call, Held, Memory, OpError, Operator, Run, Slot, TensorInfo};
 
 /// What the memory of an operator is reserved for that runs by itself.
 const PURPOSE: &str = "values computed ahead";
@@ -32,12 +32,12 @@ pub fn evaluate(
     // What is folded must be what a run would compute.
     let _flush = FlushDenormals::new();
     let info =
-        |view: &TensorView<'_>| TensorInfo { dtype: view.dtype(), shape: *view.shape(), place: Place::Value };
+        |view: &TensorView<'_>| TensorInfo { dtype: view.dtype(), shape: *view.shape(), held: Held::Value };
     let input_infos: Vec<_> = inputs.iter().map(info).collect();
     let grows = outputs.iter().any(Fact::grows);
     let output_infos = outputs.iter().map(|fact| {
         let shape = fact.planned_dims().concrete().map_or_else(|| Shape::new(&[0]), Ok)?;
-        Ok(TensorInfo { dtype: fact.dtype, shape, place: Place::Value })
+        Ok(TensorInfo { dtype: fact.dtype, shape, held: Held::Value })
     });
     let output_infos: Vec<TensorInfo> = output_infos.collect::<Result<_, OpError>>()?;
     let call = Call {
@@ -70,7 +70,7 @@ pub fn evaluate(
             start: Cell::new(memory.as_mut_ptr()),
             dtype: info.dtype,
             shape: Cell::new(info.shape),
-            place: Place::Value,
+            held: Held::Value,
             capacity_bytes: Cell::new(memory.len()),
             is_taken: Cell::new(false),
             growth: Cell::new(Growth::PLANNED),

@@ -70,7 +70,7 @@ impl Growing<'_> {
         infos.extend(slots.map(|slot| TensorInfo {
             dtype: slot.dtype,
             shape: slot.shape.get(),
-            place: slot.place,
+            held: slot.held,
         }));
         let (inputs, outputs) = infos.split_at(run.inputs.len());
         let (threads, isa) = (self.threads, self.isa);

@@ -26,7 +26,7 @@ use crate::fact::Fact;
 use attributes::Attributes;
 use product::Product;
 
-pub use call::{Call, Memory, Overwrites, Place, TensorInfo, WeightLayout, WeightUse};
+pub use call::{Call, Held, Memory, Overwrites, TensorInfo, WeightLayout, WeightUse};
 pub use error::OpError;
 pub use evaluate::evaluate;
 pub use ints::Ints;

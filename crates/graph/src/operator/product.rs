@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tightfit_core::DType;
 use tightfit_kernels::{Activation, Epilogue, Residual};
 
-use super::{Memory, OpError, Operator, Place, Run};
+use super::{Held, Memory, OpError, Operator, Run};
 use crate::fact::Fact;
 
 /// Which parts of the epilogue there are.
@@ -83,9 +83,9 @@ impl Fused {
     }
 
     /// The memory of a product with this epilogue, whose weight is in this place.
-    pub fn memory(&self, scratch_bytes: usize, weight: Place) -> Memory {
+    pub fn memory(&self, scratch_bytes: usize, weight: Held) -> Memory {
         // The sums of a streamed product are kept in the output, so a residual cannot wait there.
-        let overwrites = if weight == Place::Streamed { None } else { self.residual() };
+        let overwrites = if weight == Held::Streamed { None } else { self.residual() };
         Memory { scratch_bytes, overwrites: overwrites.into_iter().collect(), ..Memory::default() }
     }
 

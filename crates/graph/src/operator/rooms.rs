@@ -13,7 +13,7 @@ use std::cell::{RefCell, RefMut};
 
 use tightfit_core::{ALIGNMENT, BudgetError, Buffer, MemoryBudget, Shape};
 
-use super::call::{Place, TensorInfo};
+use super::call::{Held, TensorInfo};
 use super::error::OpError;
 use super::run::Slot;
 
@@ -52,7 +52,7 @@ struct Idle {
 
 /// A room that is held.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Held {
+pub(crate) struct HeldRoom {
     pub number: u32,
     pub start: *mut u8,
     pub bytes: usize,
@@ -112,7 +112,7 @@ impl Rooms {
     ///
     /// # Errors
     /// [`BudgetError`] when they are not free.
-    pub fn take(&self, bytes: usize) -> Result<Held, BudgetError> {
+    pub fn take(&self, bytes: usize) -> Result<HeldRoom, BudgetError> {
         let mut state = self.state.borrow_mut();
         let bytes = bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
         let mut memory = match state.idle.iter().position(|idle| idle.memory.len() == bytes) {
@@ -137,7 +137,7 @@ impl Rooms {
                 (state.rooms.len() - 1) as u32
             }
         };
-        Ok(Held { number, start, bytes })
+        Ok(HeldRoom { number, start, bytes })
     }
 
     /// Holds a room once more.
@@ -198,7 +198,7 @@ impl Slot {
     /// [`OpError::Internal`] for one that is not, and when it is larger than its memory.
     pub fn dense_bytes(&self) -> Result<&[u8], OpError> {
         let bytes = self.shape.get().elements() * self.dtype.bytes();
-        if bytes > self.capacity_bytes.get() || !matches!(self.place, Place::Value | Place::Resident) {
+        if bytes > self.capacity_bytes.get() || !matches!(self.held, Held::Value | Held::Resident) {
             return Err(OpError::Internal("a tensor is larger than was planned"));
         }
         // SAFETY: inside the slot's memory by the check above, and what it holds is whole (rules 1, 2 and 5 of
@@ -276,7 +276,7 @@ pub(crate) fn nowhere() -> *mut u8 {
 /// A room that a step holds while it runs, for its scratch.
 pub(crate) struct Scratch<'r> {
     rooms: &'r Rooms,
-    held: Option<Held>,
+    held: Option<HeldRoom>,
 }
 
 impl<'r> Scratch<'r> {
@@ -290,7 +290,7 @@ impl<'r> Scratch<'r> {
     }
 
     /// Where it is; `None` where it is empty.
-    pub fn held(&self) -> Option<Held> {
+    pub fn held(&self) -> Option<HeldRoom> {
         self.held
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use tightfit_core::{DType, Element, Reservation, Shape, StringRef, TensorView, TensorViewMut};
 use tightfit_kernels::{Philox, Src, ThreadPool};
 
-use super::call::Place;
+use super::call::Held;
 use super::error::OpError;
 use super::ints::Ints;
 use super::random::{Generator, Seeds};
@@ -49,7 +49,7 @@ pub(crate) struct Slot {
     pub dtype: DType,
     /// The shape of this run.
     pub shape: Cell<Shape>,
-    pub place: Place,
+    pub held: Held,
     /// Bytes in memory at `start`; 0 for a tensor of the caller's while no run goes on.
     pub capacity_bytes: Cell<usize>,
     /// True once the step at hand has handed it out to be written.
@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
     /// [`OpError::Internal`] for an input that is computed in place or is not dense in memory.
     pub fn input(&self, input: usize) -> Result<TensorView<'a>, OpError> {
         let slot = &self.slots[self.inputs[input]];
-        if self.is_in_place(input) || !matches!(slot.place, Place::Value | Place::Resident) {
+        if self.is_in_place(input) || !matches!(slot.held, Held::Value | Held::Resident) {
             return Err(OpError::Internal("an input that is in place or packed was read as a dense one"));
         }
         self.view(slot)
@@ -184,15 +184,15 @@ impl<'a> Run<'a> {
     /// As [`Run::input`].
     pub fn weight(&self, input: usize) -> Result<Weight<'a>, OpError> {
         let slot = &self.slots[self.inputs[input]];
-        Ok(match slot.place {
-            Place::Value | Place::Resident => Weight::Dense(self.input(input)?),
-            Place::Packed => {
+        Ok(match slot.held {
+            Held::Value | Held::Resident => Weight::Dense(self.input(input)?),
+            Held::Packed => {
                 // SAFETY: as in `view`; a packed weight is written before the first run and only read after (rule 3).
                 let bytes =
                     unsafe { std::slice::from_raw_parts(slot.start.get(), slot.capacity_bytes.get()) };
                 Weight::Packed(bytes)
             }
-            Place::Streamed => {
+            Held::Streamed => {
                 Weight::Streamed(self.stream.ok_or(OpError::Internal("a streamed weight has no stream"))?)
             }
         })

@@ -361,7 +361,7 @@ impl Table {
         self.places = Buffer::new(&self.budget, PURPOSE, 0)?;
         self.places = Buffer::new(&self.budget, PURPOSE, count * size_of::<u32>())?;
         for entry in 0..self.len {
-            let mut at = self.home(entry) & (count - 1);
+            let mut at = self.storage(entry) & (count - 1);
             while self.place(at) != 0 {
                 at = (at + 1) & (count - 1);
             }
@@ -371,7 +371,7 @@ impl Table {
     }
 
     /// The hash of an entry's key.
-    fn home(&self, entry: usize) -> usize {
+    fn storage(&self, entry: usize) -> usize {
         let hash = |string| fingerprint64(self.text(string));
         Table::hash(self.kind.key, self.own_key(entry), &hash) as usize
     }
@@ -391,7 +391,7 @@ impl Table {
         let last = self.len - 1;
         if entry != last {
             let count = self.place_count();
-            let mut at = self.home(last) & (count - 1);
+            let mut at = self.storage(last) & (count - 1);
             while self.place(at) != last + 1 {
                 at = (at + 1) & (count - 1);
             }
@@ -419,9 +419,9 @@ impl Table {
         loop {
             at = (at + 1) & mask;
             let Some(entry) = self.place(at).checked_sub(1) else { break };
-            let home = self.home(entry) & mask;
+            let storage = self.storage(entry) & mask;
             // It may move where its own first place is not behind the free one.
-            if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(free) & mask) {
+            if (at.wrapping_sub(storage) & mask) >= (at.wrapping_sub(free) & mask) {
                 self.set_place(free, entry + 1);
                 free = at;
             }

@@ -18,7 +18,7 @@ use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known};
 use crate::infer::known_constant;
 use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, ValueRef};
 use crate::operator::evaluate;
-use crate::operator::{Call, OpError, Place, TensorInfo};
+use crate::operator::{Call, Held, OpError, TensorInfo};
 use crate::ops::array::slice::Slice;
 use crate::ops::array::strided_slice::StridedSlice;
 
@@ -121,10 +121,10 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
         .iter()
         .map(|v| {
             let fact = graph.fact(*v);
-            Some(TensorInfo { dtype: fact.dtype, shape: fact.dims.concrete()?, place: Place::Value })
+            Some(TensorInfo { dtype: fact.dtype, shape: fact.dims.concrete()?, held: Held::Value })
         })
         .collect();
-    let outputs = [TensorInfo { dtype: node.facts[0].dtype, shape, place: Place::Value }];
+    let outputs = [TensorInfo { dtype: node.facts[0].dtype, shape, held: Held::Value }];
     let call =
         Call { inputs: &infos?, outputs: &outputs, threads: 1, isa: Isa::detect(), window_bytes: usize::MAX };
     let input = node.operator()?.memory(&call).alias?;

@@ -16,7 +16,7 @@ use crate::ops::math::unary::Unary;
 use crate::ops::nn::batch_norm::BatchNorm;
 use crate::ops::nn::bias_add::BiasAdd;
 
-/// Moves and takes away all that can be.
+/// WindowAttributes and takes away all that can be.
 pub fn simplify(graph: &mut Graph) -> bool {
     sweep(graph, |graph, uses, id| {
         if !graph.node(id).control.is_empty() {

@@ -6,7 +6,7 @@ use tightfit_core::{ALIGNMENT, Account};
 
 use super::arena::{self, Item, Packing};
 use super::planner::Planner;
-use super::{ArenaItem, Home, Plan, StatePlan, Step};
+use super::{ArenaItem, Plan, StatePlan, Step, Storage};
 use crate::error::GraphError;
 use crate::ir::Port;
 
@@ -67,7 +67,7 @@ impl Planner<'_> {
         let mut items = std::mem::take(&mut self.scratch);
         for (slot, plan) in self.slots.iter().enumerate() {
             let (first, end) = self.life[slot];
-            if self.root_of[slot] == slot && matches!(plan.home, Home::Arena(_)) && end > first {
+            if self.root_of[slot] == slot && matches!(plan.storage, Storage::Arena(_)) && end > first {
                 let bytes = plan.info.shape.elements() * plan.info.dtype.bytes();
                 items.push(ArenaItem {
                     item: Item { first, end, bytes },
@@ -83,12 +83,12 @@ impl Planner<'_> {
         drop(working);
         for (item, offset) in items.iter().zip(&packing.offsets) {
             match item.slot {
-                Some(slot) => self.slots[slot].home = Home::Arena(*offset),
+                Some(slot) => self.slots[slot].storage = Storage::Arena(*offset),
                 None => self.steps[item.item.first].scratch.0 = *offset,
             }
         }
         for slot in 0..self.slots.len() {
-            self.slots[slot].home = self.slots[self.root_of[slot]].home;
+            self.slots[slot].storage = self.slots[self.root_of[slot]].storage;
         }
         Ok((items, packing))
     }

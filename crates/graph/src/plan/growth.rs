@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tightfit_core::Shape;
 
 use super::planner::Planner;
-use super::{Action, Home, Plan, Step};
+use super::{Action, Plan, Step, Storage};
 use crate::dim::Dim;
 use crate::error::GraphError;
 use crate::fact::Fact;
@@ -57,7 +57,7 @@ impl Planner<'_> {
             .iter()
             .copied()
             .chain(outputs)
-            .any(|value| self.slots[self.slot(value)].home == Home::Grown)
+            .any(|value| self.slots[self.slot(value)].storage == Storage::Grown)
     }
 
     /// The step of an operator one of whose tensors grows.
@@ -88,7 +88,9 @@ impl Planner<'_> {
     /// Where values that grow are needed for the last time. What is fetched is needed until the next run.
     pub(super) fn ends(&self, fetched: &[usize]) -> Vec<(usize, usize)> {
         let mut ends: Vec<(usize, usize)> = (0..self.slots.len())
-            .filter(|slot| self.slots[*slot].home == Home::Grown && self.life[*slot].1 > self.life[*slot].0)
+            .filter(|slot| {
+                self.slots[*slot].storage == Storage::Grown && self.life[*slot].1 > self.life[*slot].0
+            })
             .map(|slot| (self.life[slot].1 - 1, slot))
             .collect();
         if !ends.is_empty() {
@@ -110,12 +112,12 @@ impl Plan {
 
     /// True when the plan, or that of a body, has a value that grows.
     pub fn has_growth(&self) -> bool {
-        self.all().any(|plan| plan.slots.iter().any(|slot| slot.home == Home::Grown))
+        self.all().any(|plan| plan.slots.iter().any(|slot| slot.storage == Storage::Grown))
     }
 
     /// The most rooms that values hold at once, and the most inputs and outputs of a step that has one of them.
     pub(crate) fn rooms(&self) -> (usize, usize) {
-        let grown = |plan: &Plan| plan.slots.iter().filter(|slot| slot.home == Home::Grown).count();
+        let grown = |plan: &Plan| plan.slots.iter().filter(|slot| slot.storage == Storage::Grown).count();
         let steps = self.all().flat_map(|plan| &plan.steps).filter(|step| step.grows);
         let most = steps.map(|step| step.inputs.len() + step.outputs.len()).max();
         // One more for the scratch of the step at hand, and one for a value that is made before the old one goes.
@@ -126,8 +128,11 @@ impl Plan {
     /// The values that grow, in the order in which they are made, those of bodies behind the others.
     pub fn growing(&self) -> Vec<Grows> {
         let of_step = |plan: &Plan, step: &Step| {
-            let slots =
-                step.outputs.iter().map(|slot| &plan.slots[*slot]).filter(|slot| slot.home == Home::Grown);
+            let slots = step
+                .outputs
+                .iter()
+                .map(|slot| &plan.slots[*slot])
+                .filter(|slot| slot.storage == Storage::Grown);
             let grows = slots.map(|slot| Grows {
                 node: step.name.to_string(),
                 op: step.op_name().to_string(),

@@ -6,9 +6,9 @@ use tightfit_kernels::Isa;
 
 use super::fault::{Check, PlanFault, fault, need};
 use super::growth::open_shape;
-use super::{Action, Home, Plan, RegionPlan, Step};
+use super::{Action, Plan, RegionPlan, Step, Storage};
 use crate::ir::{Graph, Node, NodeKind, Port, Region, ValueRef};
-use crate::operator::{Call, Place, TensorInfo};
+use crate::operator::{Call, Held, TensorInfo};
 
 /// Checks that every tensor is what the graph infers, that every operator of the graph has its step, with the graph's
 /// values for inputs, or is an alias that needs none, and that constants, inputs and outputs are the graph's.
@@ -21,7 +21,7 @@ pub fn computes(plan: &Plan, graph: &Graph) -> Check {
         let node = node(graph, s.value, slot)?;
         let fact = &node.facts[s.value.output as usize];
         need(fact.dtype == s.info.dtype, slot, "a tensor has the type that the graph infers")?;
-        need((s.home == Home::Grown) == fact.grows(), slot, "a tensor grows where the graph says so")?;
+        need((s.storage == Storage::Grown) == fact.grows(), slot, "a tensor grows where the graph says so")?;
         let shape = fact.planned_dims().concrete().or_else(|| open_shape(fact));
         need(shape == Some(s.info.shape), slot, "a tensor has the shape that the graph infers")?;
         // What has one shape in all runs is still given it by a step where it is another tensor that need not fit.
@@ -69,7 +69,7 @@ fn node(graph: &Graph, value: ValueRef, number: usize) -> Result<&Node, PlanFaul
 /// The input that the node's output is under another shape.
 fn alias_of(graph: &Graph, node: &Node) -> Option<ValueRef> {
     let info = |fact: &crate::fact::Fact| {
-        Some(TensorInfo { dtype: fact.dtype, shape: fact.planned_dims().concrete()?, place: Place::Value })
+        Some(TensorInfo { dtype: fact.dtype, shape: fact.planned_dims().concrete()?, held: Held::Value })
     };
     let inputs: Option<Vec<_>> = graph.input_facts(node).into_iter().map(info).collect();
     let outputs: Option<Vec<_>> = node.facts.iter().map(info).collect();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tightfit_core::{array_bytes, block_bytes, list_bytes};
 
-use super::{ArenaItem, Home, Item, Plan, SlotPlan, StatePlan, Step, WeightPlan};
+use super::{ArenaItem, Item, Plan, SlotPlan, StatePlan, Step, Storage, WeightPlan};
 use crate::exec::StepGenerator;
 use crate::ir::{Graph, NodeId, NodeKind, ValueRef};
 use crate::operator::{Slot, TensorInfo, WeightUse};
@@ -120,7 +120,7 @@ impl Plan {
             + list_bytes(&self.items)
             + list_bytes(&self.packing.offsets)
             + array_bytes::<Slot>(self.slots.len())
-            + self.slots.iter().filter(|slot| slot.home == Home::Grown).count() as u64 * GROWN_BYTES
+            + self.slots.iter().filter(|slot| slot.storage == Storage::Grown).count() as u64 * GROWN_BYTES
             + 2 * array_bytes::<StepGenerator>(self.steps.iter().filter(|step| step.draws()).count())
             + self.weights.len() as u64 * LOADED_WEIGHT_BYTES
     }

@@ -215,7 +215,7 @@ pub struct SlotPlan {
     /// Type, shape or its upper bound, and place. Of a value that grows, dimensions that are not known are 0.
     pub info: TensorInfo,
     /// Where its memory is.
-    pub home: Home,
+    pub storage: Storage,
 }
 
 /// The tensor that another one is under another shape.
@@ -229,7 +229,7 @@ pub struct AliasOf {
 
 /// Whose memory a tensor is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Home {
+pub enum Storage {
     /// The arena, at an offset.
     Arena(usize),
     /// The caller's, or what a context keeps of a variable: the number of the graph's input, variables behind the others.

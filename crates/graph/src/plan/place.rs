@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::planner::Planner;
-use super::{Home, STREAM_FROM_BYTES, WeightMode, WeightPlan};
+use super::{STREAM_FROM_BYTES, Storage, WeightMode, WeightPlan};
 use crate::error::GraphError;
 use crate::ir::{Constant, ConstantData, NodeId, NodeKind, ValueRef};
-use crate::operator::{Place, WeightLayout, WeightUse};
+use crate::operator::{Held, WeightLayout, WeightUse};
 
 impl Planner<'_> {
     /// Decides for every constant whether it is dense, in an operator's layout, or stays in the file. The last two
@@ -50,17 +50,17 @@ impl Planner<'_> {
             && constant.data.is_in_file()
             && constant.bytes() >= STREAM_FROM_BYTES;
         if is_streamed && weight.is_some() {
-            self.slots[slot].info.place = Place::Streamed;
-            self.slots[slot].home = Home::Streamed;
+            self.slots[slot].info.held = Held::Streamed;
+            self.slots[slot].storage = Storage::Streamed;
             return;
         }
         let layout = weight.map_or(WeightLayout::Dense, |w| w.layout);
         let bytes = layout.bytes(constant, self.options.isa);
-        self.slots[slot].info.place = match layout {
-            WeightLayout::Dense => Place::Resident,
-            WeightLayout::Panels { .. } => Place::Packed,
+        self.slots[slot].info.held = match layout {
+            WeightLayout::Dense => Held::Resident,
+            WeightLayout::Panels { .. } => Held::Packed,
         };
-        self.slots[slot].home = Home::Weight(self.weights.len());
+        self.slots[slot].storage = Storage::Weight(self.weights.len());
         self.weights.push(WeightPlan { value, constant: constant.clone(), layout, offset: 0, bytes });
         if let ConstantData::Strings(strings) = &constant.data {
             self.string_bytes += strings.iter().map(|s| s.len()).sum::<usize>();
@@ -72,18 +72,18 @@ impl Planner<'_> {
         let root = self.root_of[input];
         self.root_of[output] = root;
         self.last_use[root] = self.last_use[root].max(self.last_use[output]);
-        self.slots[output].home = self.slots[input].home;
-        self.slots[output].info.place = self.slots[input].info.place;
+        self.slots[output].storage = self.slots[input].storage;
+        self.slots[output].info.held = self.slots[input].info.held;
     }
 
     /// True when nothing else needs the memory of `input` from this node on.
     pub(super) fn can_overwrite(&self, position: usize, input: usize, output: usize) -> bool {
         let root = self.root_of[input];
         let (from, to) = (&self.slots[input].info, &self.slots[output].info);
-        let is_writable = match self.slots[root].home {
-            Home::Arena(_) => true,
-            Home::Fed(input) => self.role.may_write(input),
-            Home::Weight(_) | Home::Streamed | Home::Grown => false,
+        let is_writable = match self.slots[root].storage {
+            Storage::Arena(_) => true,
+            Storage::Fed(input) => self.role.may_write(input),
+            Storage::Weight(_) | Storage::Streamed | Storage::Grown => false,
         };
         is_writable
             && from.dtype.bytes() == to.dtype.bytes()

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use tightfit_core::Shape;
 
 use super::{
-    ArenaItem, Home, MAX_TENSOR_BYTES, PlanOptions, Role, SlotPlan, Step, WeightMode, WeightPlan, memory,
+    ArenaItem, MAX_TENSOR_BYTES, PlanOptions, Role, SlotPlan, Step, Storage, WeightMode, WeightPlan, memory,
 };
 use crate::error::GraphError;
 use crate::infer::node_error;
 use crate::ir::{Graph, NodeId, ValueRef};
-use crate::operator::{Call, Place, TensorInfo};
+use crate::operator::{Call, Held, TensorInfo};
 
 /// A plan while it is made.
 pub(super) struct Planner<'a> {
@@ -74,16 +74,18 @@ impl<'a> Planner<'a> {
             let node = self.graph.node(id);
             self.first_slot[id.0 as usize] = self.slots.len() as u32;
             for (output, fact) in node.facts.iter().enumerate() {
-                let (shape, home) = match Shape::try_from(fact.planned_dims()) {
-                    Ok(shape) => (shape, fed.get(&id).map_or(Home::Arena(0), |number| Home::Fed(*number))),
+                let (shape, storage) = match Shape::try_from(fact.planned_dims()) {
+                    Ok(shape) => {
+                        (shape, fed.get(&id).map_or(Storage::Arena(0), |number| Storage::Fed(*number)))
+                    }
                     Err(Some(error)) => return Err(node_error(self.graph, id, error.into())),
-                    Err(None) => (self.open_shape(id, fact)?, Home::Grown),
+                    Err(None) => (self.open_shape(id, fact)?, Storage::Grown),
                 };
                 self.check_size(id, shape.elements() * fact.dtype.bytes())?;
-                let info = TensorInfo { dtype: fact.dtype, shape, place: Place::Value };
+                let info = TensorInfo { dtype: fact.dtype, shape, held: Held::Value };
                 let value = ValueRef { node: id, output: output as u32 };
-                let is_bound = fact.depends_on_data() || home == Home::Grown;
-                self.add_slot(SlotPlan { value, alias_of: None, is_bound, info, home });
+                let is_bound = fact.depends_on_data() || storage == Storage::Grown;
+                self.add_slot(SlotPlan { value, alias_of: None, is_bound, info, storage });
             }
         }
         Ok(())

@@ -3,9 +3,9 @@
 use tightfit_core::DType;
 
 use super::fault::{Check, fault, need};
-use super::{Home, Plan, RegionPlan, Role, SlotPlan, Step};
+use super::{Plan, RegionPlan, Role, SlotPlan, Step, Storage};
 use crate::ir::RegionKind;
-use crate::operator::{Call, Place, TensorInfo};
+use crate::operator::{Call, Held, TensorInfo};
 
 /// Checks the bodies of a step of `plan` that is called with these tensors.
 pub(super) fn check(plans: &RegionPlan, call: &Call<'_>, plan: &Plan, step: &Step) -> Check {
@@ -40,10 +40,17 @@ pub(super) fn check(plans: &RegionPlan, call: &Call<'_>, plan: &Plan, step: &Ste
     }
     for (variable, output) in step.outputs.iter().take(variables).enumerate() {
         let (first, all) = (&call.inputs[variable], &plan.slots[*output]);
-        let grows = plan.slots[step.inputs[variable]].home == Home::Grown;
-        need(!grows || all.home == Home::Grown, *output, "a variable grows where its first value does")?;
-        let is_held =
-            if all.home == Home::Grown { first.dtype == all.info.dtype } else { fits(first, &all.info) };
+        let grows = plan.slots[step.inputs[variable]].storage == Storage::Grown;
+        need(
+            !grows || all.storage == Storage::Grown,
+            *output,
+            "a variable grows where its first value does",
+        )?;
+        let is_held = if all.storage == Storage::Grown {
+            first.dtype == all.info.dtype
+        } else {
+            fits(first, &all.info)
+        };
         need(is_held, *output, "a variable holds its first value")?;
         need(is_dense(first), *output, "a variable's first value is dense")?;
         need(
@@ -65,7 +72,7 @@ fn given(plans: &RegionPlan, body: &Plan, plan: &Plan, step: &Step, variables: u
         let is_same = from.info.dtype == to.info.dtype && from.info.shape == to.info.shape;
         need(is_dense(&from.info), number, "a body is given dense tensors")?;
         need(is_same, number, "a body is given tensors of the types and shapes that it is planned for")?;
-        let is_grown = |slot: &SlotPlan| slot.home == Home::Grown;
+        let is_grown = |slot: &SlotPlan| slot.storage == Storage::Grown;
         need(is_grown(from) == is_grown(to), number, "what a body is given grows in both")?;
     }
     Ok(())
@@ -77,9 +84,9 @@ fn returned(body: &Plan, plan: &Plan, step: &Step) -> Check {
     for ((_, slot), output) in body.outputs.iter().zip(&step.outputs) {
         let from = body.slots.get(*slot).ok_or_else(|| fault(*slot, "an output's slot exists"))?;
         let to = &plan.slots[*output];
-        let fits = match to.home {
-            Home::Grown => from.info.dtype == to.info.dtype,
-            _ => from.home != Home::Grown && fits(&from.info, &to.info),
+        let fits = match to.storage {
+            Storage::Grown => from.info.dtype == to.info.dtype,
+            _ => from.storage != Storage::Grown && fits(&from.info, &to.info),
         };
         need(fits, *output, "what a body returns fits what the step makes")?;
         need(
@@ -96,7 +103,7 @@ fn fits(from: &TensorInfo, to: &TensorInfo) -> bool {
 }
 
 fn is_dense(info: &TensorInfo) -> bool {
-    matches!(info.place, Place::Value | Place::Resident)
+    matches!(info.held, Held::Value | Held::Resident)
 }
 
 fn is_one(info: &TensorInfo, dtypes: &[DType]) -> bool {

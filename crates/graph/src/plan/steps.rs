@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::arena::Item;
 use super::planner::Planner;
-use super::{Action, AliasOf, ArenaItem, Home, SlotPlan, Step, StreamPlan, fetch};
+use super::{Action, AliasOf, ArenaItem, SlotPlan, Step, Storage, StreamPlan, fetch};
 use crate::error::GraphError;
 use crate::ir::{NodeId, NodeKind, ValueRef};
-use crate::operator::{Call, Operator, Place, TensorInfo};
+use crate::operator::{Call, Held, Operator, TensorInfo};
 
 impl Planner<'_> {
     pub(super) fn make_steps(&mut self) -> Result<(), GraphError> {
@@ -46,7 +46,7 @@ impl Planner<'_> {
             let from = inputs[input];
             // One that is larger than the most that there can be is refused as it runs.
             let fits = outputs.first().is_some_and(|output| bytes(*output) <= bytes(from));
-            self.slots[from].info.place != Place::Streamed && fits
+            self.slots[from].info.held != Held::Streamed && fits
         });
         // An alias has a shape of its own in each run where that depends on data, if only by its values.
         let is_bound = |slot: &usize| self.slots[*slot].is_bound;
@@ -110,7 +110,7 @@ impl Planner<'_> {
         inputs: &[ValueRef],
     ) -> Option<StreamPlan> {
         let weight = operator.weight(call)?;
-        if call.inputs[weight.input].place != Place::Streamed {
+        if call.inputs[weight.input].held != Held::Streamed {
             return None;
         }
         let value = inputs[weight.input];
@@ -125,7 +125,7 @@ impl Planner<'_> {
         let mut fetched = Vec::with_capacity(self.graph.results().count());
         for (output, value) in self.graph.results().enumerate() {
             let slot = self.slot(value);
-            let Home::Fed(input) = self.slots[slot].home else {
+            let Storage::Fed(input) = self.slots[slot].storage else {
                 fetched.push(slot);
                 continue;
             };
@@ -134,14 +134,14 @@ impl Planner<'_> {
                 fetched.push(*done);
                 continue;
             }
-            let info = TensorInfo { place: Place::Value, ..self.slots[slot].info };
+            let info = TensorInfo { held: Held::Value, ..self.slots[slot].info };
             let is_dynamic = self.slots[slot].is_bound;
             let copy = self.add_slot(SlotPlan {
                 value,
                 alias_of: None,
                 is_bound: is_dynamic,
                 info,
-                home: Home::Arena(0),
+                storage: Storage::Arena(0),
             });
             self.push_step(Step {
                 node: value.node,

@@ -25,9 +25,9 @@ use tightfit_core::{ALIGNMENT, DType};
 
 use super::fault::{Check, PlanFault, fault, need};
 use super::region_rules;
-use super::{Action, Home, Plan, Role, SlotPlan, Step, WeightMode};
+use super::{Action, Plan, Role, SlotPlan, Step, Storage, WeightMode};
 use crate::ir::ValueRef;
-use crate::operator::{Call, Memory, Place, TensorInfo, WeightLayout};
+use crate::operator::{Call, Held, Memory, TensorInfo, WeightLayout};
 
 /// Checks every rule of the module's list. Takes time in proportion to the steps and the tensors they name.
 ///
@@ -113,10 +113,10 @@ fn check_blocks(plan: &Plan, next: &mut u64) -> Check {
 
 fn check_inputs(plan: &Plan) -> Check {
     for slot in plan.given() {
-        let home = plan.slots.get(slot).map(|s| (s.home, s.alias_of));
-        let Some((Home::Fed(input), None)) = home else {
+        let storage = plan.slots.get(slot).map(|s| (s.storage, s.alias_of));
+        let Some((Storage::Fed(input), None)) = storage else {
             // A body is given the room of what grows; a caller feeds only what is there.
-            let is_given = matches!((home, plan.role), (Some((Home::Grown, None)), Role::Body { .. }));
+            let is_given = matches!((storage, plan.role), (Some((Storage::Grown, None)), Role::Body { .. }));
             need(is_given, slot, "an input is in the caller's memory")?;
             continue;
         };
@@ -152,14 +152,14 @@ fn check_slots(plan: &Plan, sizes: &Sizes) -> Result<Vec<usize>, PlanFault> {
         };
         let from = plan.slots.get(of.slot).filter(|_| of.slot < slot);
         let from = from.ok_or_else(|| fault(slot, "an alias is of a slot before it"))?;
-        need(s.home != Home::Grown, slot, "a value that grows has a room of its own")?;
+        need(s.storage != Storage::Grown, slot, "a value that grows has a room of its own")?;
         need(from.value == of.value, slot, "an alias is of the value that the graph names")?;
         need(
-            from.home == s.home && from.info.place == s.info.place,
+            from.storage == s.storage && from.info.held == s.info.held,
             slot,
             "an alias is where its tensor is",
         )?;
-        let is_dense = matches!(s.info.place, Place::Value | Place::Resident);
+        let is_dense = matches!(s.info.held, Held::Value | Held::Resident);
         need(is_dense, slot, "an alias is of a dense tensor")?;
         let (dtype, other) = (s.info.dtype, from.info.dtype);
         let is_same = dtype == other || (is_any_bits(dtype) && is_any_bits(other));
@@ -177,33 +177,33 @@ fn is_any_bits(dtype: DType) -> bool {
 }
 
 fn check_home(plan: &Plan, slot: usize, s: &SlotPlan, bytes: usize) -> Check {
-    match s.home {
-        Home::Arena(offset) => {
-            need(s.info.place == Place::Value, slot, "a tensor in the arena is a plain value")?;
+    match s.storage {
+        Storage::Arena(offset) => {
+            need(s.info.held == Held::Value, slot, "a tensor in the arena is a plain value")?;
             check_range(plan, offset, bytes).map_err(|rule| fault(slot, rule))
         }
-        Home::Fed(input) => {
+        Storage::Fed(input) => {
             let is_own = plan.given_slot(input) == Some(slot);
             // What takes over the memory of a variable is made by a step, which is checked where it is replayed.
             let is_new = plan.given_slot(input).is_some() && plan.role.may_write(input);
             need(is_own || is_new, slot, "only inputs and what aliases them are in the caller's memory")?;
-            need(s.info.place == Place::Value, slot, "what is fed is a plain value")
+            need(s.info.held == Held::Value, slot, "what is fed is a plain value")
         }
-        Home::Weight(number) => {
+        Storage::Weight(number) => {
             let weight = plan.weights.get(number).ok_or_else(|| fault(slot, "a constant has a weight"))?;
             let place = match weight.layout {
-                WeightLayout::Dense => Place::Resident,
-                WeightLayout::Panels { .. } => Place::Packed,
+                WeightLayout::Dense => Held::Resident,
+                WeightLayout::Panels { .. } => Held::Packed,
             };
-            need(s.info.place == place, slot, "a constant's place is that of its layout")?;
+            need(s.info.held == place, slot, "a constant's place is that of its layout")?;
             need(s.value == weight.value, slot, "a constant has its own weight")?;
             let constant = &weight.constant;
             let is_same = s.info.dtype == constant.dtype && s.info.shape == constant.shape;
             need(is_same, slot, "a constant has its weight's type and shape")
         }
-        Home::Streamed => need(s.info.place == Place::Streamed, slot, "only a streamed weight is nowhere"),
-        Home::Grown => {
-            need(s.info.place == Place::Value && s.is_bound, slot, "what grows is a plain value of any shape")
+        Storage::Streamed => need(s.info.held == Held::Streamed, slot, "only a streamed weight is nowhere"),
+        Storage::Grown => {
+            need(s.info.held == Held::Value && s.is_bound, slot, "what grows is a plain value of any shape")
         }
     }
 }
@@ -236,12 +236,12 @@ fn last_uses(plan: &Plan, roots: &[usize]) -> Result<Vec<usize>, PlanFault> {
 
 /// The slots that need no step of their own: constants, inputs, and aliases whose shape is always the same.
 fn made(plan: &Plan) -> Vec<bool> {
-    let made = plan.slots.iter().enumerate().map(|(slot, s)| match (s.alias_of, s.home) {
+    let made = plan.slots.iter().enumerate().map(|(slot, s)| match (s.alias_of, s.storage) {
         (Some(_), _) => !s.is_bound,
-        (None, Home::Arena(_)) => false,
-        (None, Home::Fed(input)) => plan.given_slot(input) == Some(slot),
-        (None, Home::Weight(_) | Home::Streamed) => true,
-        (None, Home::Grown) => false,
+        (None, Storage::Arena(_)) => false,
+        (None, Storage::Fed(input)) => plan.given_slot(input) == Some(slot),
+        (None, Storage::Weight(_) | Storage::Streamed) => true,
+        (None, Storage::Grown) => false,
     });
     let mut made: Vec<bool> = made.collect();
     if let Role::Body { .. } = plan.role {
@@ -365,7 +365,7 @@ impl Replay<'_> {
             let is_plain = !step.is_alias && step.in_place_input.is_none() && step.scratch.1 == 0;
             need(is_plain, None, "what a step that grows needs is found in a run")?;
             let is_dense =
-                |slot: &usize| matches!(self.plan.slots[*slot].info.place, Place::Value | Place::Resident);
+                |slot: &usize| matches!(self.plan.slots[*slot].info.held, Held::Value | Held::Resident);
             let is_read = step.stream.is_none() && step.inputs.iter().all(is_dense);
             need(is_read, None, "a step that grows reads dense tensors")?;
         } else {
@@ -386,7 +386,7 @@ impl Replay<'_> {
             need(is_free, None, "scratch lies where nothing is needed")?;
         }
         for slot in step.outputs.iter().skip(usize::from(step.in_place_input.is_some())) {
-            if self.plan.slots[*slot].home != Home::Grown {
+            if self.plan.slots[*slot].storage != Storage::Grown {
                 self.write(number, *slot)?;
             }
         }
@@ -397,7 +397,7 @@ impl Replay<'_> {
     fn ends(&mut self, number: usize) -> Check {
         for slot in self.plan.ends_of(number) {
             let is_held =
-                self.plan.slots.get(slot).is_some_and(|s| s.home == Home::Grown) && self.is_made[slot];
+                self.plan.slots.get(slot).is_some_and(|s| s.storage == Storage::Grown) && self.is_made[slot];
             need(is_held, slot, "what is let go is a value that grows and is there")?;
             need(
                 self.last[slot] == number,
@@ -412,7 +412,7 @@ impl Replay<'_> {
     /// What grows is not held for longer than it is needed.
     fn is_let_go(&self) -> Check {
         let is_left = |slot: &usize| {
-            let is_grown = self.plan.slots[*slot].home == Home::Grown && self.is_made[*slot];
+            let is_grown = self.plan.slots[*slot].storage == Storage::Grown && self.is_made[*slot];
             is_grown && self.last[*slot] != usize::MAX
         };
         let mut left: Vec<usize> = (0..self.plan.slots.len()).filter(is_left).collect();
@@ -429,8 +429,8 @@ impl Replay<'_> {
 
     /// The range of a tensor in the arena.
     fn range(&self, slot: usize) -> Option<(usize, usize)> {
-        match self.plan.slots[slot].home {
-            Home::Arena(offset) => Some((offset, offset + self.sizes[slot])),
+        match self.plan.slots[slot].storage {
+            Storage::Arena(offset) => Some((offset, offset + self.sizes[slot])),
             _ => None,
         }
     }
@@ -457,13 +457,13 @@ impl Replay<'_> {
         let is_copy = step.is_copy() && step.reads.contains(&s.value);
         need(is_own || is_copy, slot, "a step makes the values that the graph names")?;
         need(s.alias_of.is_some() == step.is_alias, slot, "only a step without work makes an alias")?;
-        let is_writable = match s.home {
-            Home::Arena(_) => true,
-            Home::Fed(input) => {
+        let is_writable = match s.storage {
+            Storage::Arena(_) => true,
+            Storage::Fed(input) => {
                 self.plan.role.may_write(input) && step.in_place_input.is_some() && position == 0
             }
-            Home::Grown => step.grows,
-            Home::Weight(_) | Home::Streamed => false,
+            Storage::Grown => step.grows,
+            Storage::Weight(_) | Storage::Streamed => false,
         };
         need(step.is_alias || is_writable, slot, "a step writes into the arena or over a variable")?;
         need(!self.is_made[slot], slot, "a value is made once")?;
@@ -496,12 +496,12 @@ impl Replay<'_> {
             *to,
             "what is in place has elements as large",
         )?;
-        need(old.home == new.home, *to, "what is in place is where the input is")?;
+        need(old.storage == new.storage, *to, "what is in place is where the input is")?;
         need(self.last[root] <= number, *from, "what is overwritten is not read again")?;
         let uses = step.inputs.iter().filter(|slot| self.roots[**slot] == root).count();
         need(uses == 1, *from, "what is overwritten is one input only")?;
         // In the memory of a variable nothing but this says that the input is gone.
-        if matches!(old.home, Home::Fed(_)) {
+        if matches!(old.storage, Storage::Fed(_)) {
             self.is_made[root] = false;
         }
         // The input is whole, so its range is what the output takes over.
@@ -520,12 +520,12 @@ impl Replay<'_> {
 
     fn output(&self, result: usize, slot: usize) -> Check {
         let s = &self.plan.slots[slot];
-        let may_stay = match s.home {
-            Home::Fed(input) => self.plan.role.may_return(result, input),
+        let may_stay = match s.storage {
+            Storage::Fed(input) => self.plan.role.may_return(result, input),
             _ => true,
         };
         need(may_stay, slot, "what is fetched is not in the caller's memory")?;
-        let is_dense = matches!(s.info.place, Place::Value | Place::Resident);
+        let is_dense = matches!(s.info.held, Held::Value | Held::Resident);
         need(is_dense, slot, "what is fetched is dense in memory")?;
         self.is_there(slot)
     }
@@ -533,12 +533,12 @@ impl Replay<'_> {
 
 /// True for a step that reads or makes a value that grows.
 fn grows(plan: &Plan, step: &Step) -> bool {
-    step.inputs.iter().chain(&step.outputs).any(|slot| plan.slots[*slot].home == Home::Grown)
+    step.inputs.iter().chain(&step.outputs).any(|slot| plan.slots[*slot].storage == Storage::Grown)
 }
 
 /// A packed or streamed input is the weight that its operator asked for, in that form.
 fn check_weight(plan: &Plan, step: &Step, call: &Call<'_>) -> Check {
-    let is_weight = |slot: &usize| matches!(plan.slots[*slot].info.place, Place::Packed | Place::Streamed);
+    let is_weight = |slot: &usize| matches!(plan.slots[*slot].info.held, Held::Packed | Held::Streamed);
     let Some(position) = step.inputs.iter().position(is_weight) else {
         return need(step.stream.is_none(), None, "only a streamed weight has a stream");
     };
@@ -548,12 +548,12 @@ fn check_weight(plan: &Plan, step: &Step, call: &Call<'_>) -> Check {
     let wanted = weight.filter(|w| w.input == position && count == 1);
     let wanted = wanted.ok_or_else(|| fault(slot, "only a weight is held in a form of its own"))?;
     let s = &plan.slots[slot];
-    match (&step.stream, s.home) {
-        (None, Home::Weight(number)) => {
+    match (&step.stream, s.storage) {
+        (None, Storage::Weight(number)) => {
             let is_same = plan.weights.get(number).is_some_and(|w| w.layout == wanted.layout);
             need(is_same, slot, "a weight has the layout that its operator asks for")
         }
-        (Some(stream), Home::Streamed) => {
+        (Some(stream), Storage::Streamed) => {
             let is_same = stream.value == s.value
                 && stream.block_bytes == wanted.block_bytes
                 && stream.constant.dtype == s.info.dtype

@@ -6,7 +6,7 @@ use crate::base::error::{KernelError, check_exact, product};
 use crate::base::threads::ThreadPool;
 use crate::base::window::{Window, Window3};
 use crate::product::gemm::{
-    Epilogue, Form, Gemm, MAX_ROWS, Offsets, PackedLayout, Problem, RightHand, Rows, Scratch, Segment,
+    Epilogue, Form, Gemm, LeftHand, MAX_ROWS, Offsets, PackedLayout, Problem, RightHand, Scratch, Segment,
 };
 use crate::product::matmul::{ALIASING_FLOATS, copy_pitch};
 
@@ -379,7 +379,7 @@ impl PixelRows<'_> {
     /// Copies the rows that the first tap's pointers lead to, and leads them to the copies.
     ///
     /// # Safety
-    /// As [`Rows::fill`].
+    /// As [`LeftHand::fill`].
     unsafe fn copy(&self, count: usize, len: usize, pointers: *mut *const f32, copies: *mut f32) {
         for r in 0..count {
             let to = copies.wrapping_add(r * copy_pitch(len));
@@ -392,7 +392,7 @@ impl PixelRows<'_> {
     }
 }
 
-impl Rows for PixelRows<'_> {
+impl LeftHand for PixelRows<'_> {
     fn copy_floats(&self) -> usize {
         self.copy_floats
     }

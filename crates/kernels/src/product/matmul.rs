@@ -5,7 +5,7 @@ use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_at_least, check_exact, product};
 use crate::base::threads::ThreadPool;
 use crate::product::gemm::{
-    Epilogue, Form, Gemm, MAX_ROWS, Offsets, PackedLayout, Problem, RightHand, Rows, Segment,
+    Epilogue, Form, Gemm, LeftHand, MAX_ROWS, Offsets, PackedLayout, Problem, RightHand, Segment,
 };
 
 /// `[m, k] · [k, n]` -> `[m, n]`, f32, where the right-hand side is weights. Cheap to make; holds no memory.
@@ -297,7 +297,7 @@ impl<'a> MatrixRows<'a> {
     }
 }
 
-impl Rows for MatrixRows<'_> {
+impl LeftHand for MatrixRows<'_> {
     fn copy_floats(&self) -> usize {
         self.copy_pitch * MAX_ROWS
     }

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::progress::{Done, Progress};
 use crate::records::check_begins_names;
-use crate::sink::{self, Rows, Sink, SinkFormat, SinkOptions, file::Output};
+use crate::sink::{self, OutputRows, Sink, SinkFormat, SinkOptions, file::Output};
 
 /// Rows of a shard where nothing else is said: what a kill loses is seconds to minutes of work, and waiting for the disk
 /// at the end of each is not felt.
@@ -170,7 +170,7 @@ impl Shards {
 }
 
 impl Sink for Shards {
-    fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
+    fn write(&mut self, rows: &OutputRows<'_>) -> Result<(), Error> {
         let (_, sink) = match &mut self.open {
             Some(open) => open,
             closed => {

@@ -17,7 +17,7 @@ use tightfit_format::zip::{self, ZipWriter};
 
 use super::elements::string;
 use super::file::Output;
-use super::{Rows, Sink, row_shape};
+use super::{OutputRows, Sink, row_shape};
 use crate::error::Error;
 use crate::outputs::Outputs;
 
@@ -82,7 +82,7 @@ impl Arrays {
         Arrays { output, kind, store, not_by_rows: None, batches: 0 }
     }
 
-    fn check_count(&self, rows: &Rows<'_>) -> Result<(), Error> {
+    fn check_count(&self, rows: &OutputRows<'_>) -> Result<(), Error> {
         match (self.kind, rows.outputs.len()) {
             (Kind::Npz, _) | (Kind::Npy, 1) => Ok(()),
             (Kind::Npy, count) => {
@@ -93,7 +93,7 @@ impl Arrays {
         }
     }
 
-    fn start(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
+    fn start(&mut self, rows: &OutputRows<'_>) -> Result<(), Error> {
         self.check_count(rows)?;
         for named in rows.named() {
             let (name, tensor) = named?;
@@ -111,7 +111,7 @@ impl Arrays {
 }
 
 impl Sink for Arrays {
-    fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
+    fn write(&mut self, rows: &OutputRows<'_>) -> Result<(), Error> {
         if rows.is_whole {
             self.check_count(rows)?;
             self.store = Store::Written;
@@ -161,7 +161,7 @@ pub fn entry_bytes(name: &str) -> u64 {
 const ENDING: &str = ".npy";
 
 /// Writes tensors that are all there.
-fn write_whole(output: &mut Output, kind: Kind, rows: &Rows<'_>) -> Result<(), Error> {
+fn write_whole(output: &mut Output, kind: Kind, rows: &OutputRows<'_>) -> Result<(), Error> {
     let outputs = &rows.outputs;
     if kind == Kind::Npy {
         let Some(named) = rows.named().next() else { return Ok(()) };

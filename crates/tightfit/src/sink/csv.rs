@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use super::elements::{write_csv, write_csv_score, write_csv_text};
 use super::file::Output;
 use super::labels::Top;
-use super::{Part, RowPlace, Rows, Sink};
+use super::{OutputRows, Part, RowPlace, Sink};
 use crate::error::Error;
 
 /// The columns that tell where a row comes from.
@@ -28,7 +28,7 @@ impl Csv {
         Csv { output, top, best: Vec::new(), has_header: false }
     }
 
-    fn write_tops(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
+    fn write_tops(&mut self, rows: &OutputRows<'_>) -> Result<(), Error> {
         let Csv { output, top: Some(top), best, has_header } = self else { return Ok(()) };
         for (row, part) in top.rows(rows)?.iter().enumerate() {
             top.best(part, best)?;
@@ -41,7 +41,7 @@ impl Csv {
         Ok(())
     }
 
-    fn write_rows(&mut self, rows: &Rows<'_>, has_place: bool) -> Result<(), Error> {
+    fn write_rows(&mut self, rows: &OutputRows<'_>, has_place: bool) -> Result<(), Error> {
         let output = &mut self.output;
         for row in 0..rows.rows {
             let parts =
@@ -59,7 +59,7 @@ impl Csv {
 }
 
 impl Sink for Csv {
-    fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
+    fn write(&mut self, rows: &OutputRows<'_>) -> Result<(), Error> {
         if self.top.is_some() {
             return self.write_tops(rows);
         }
@@ -69,7 +69,7 @@ impl Sink for Csv {
         // The tensors of a call stand side by side when they have as many rows; scalars and vectors fill one column.
         let first = rows.named().next().transpose()?.and_then(|(_, tensor)| tensor.shape().first().copied());
         let Some(count) = first else { return self.write_whole(rows) };
-        self.write_rows(&Rows { rows: count, is_whole: false, ..*rows }, false)
+        self.write_rows(&OutputRows { rows: count, is_whole: false, ..*rows }, false)
     }
 
     fn finish(self: Box<Self>) -> Result<(), Error> {
@@ -79,7 +79,7 @@ impl Sink for Csv {
 
 impl Csv {
     /// One line: every output is a scalar.
-    fn write_whole(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
+    fn write_whole(&mut self, rows: &OutputRows<'_>) -> Result<(), Error> {
         let parts = rows.named().map(|named| named.and_then(|(name, t)| Ok((name, rows.part(name, &t, 0)?))));
         let parts = parts.collect::<Result<Vec<_>, Error>>()?;
         let output = &mut self.output;
@@ -109,7 +109,7 @@ fn write_header(output: &mut Output, has_place: bool, parts: &[(&str, Part<'_>)]
 
 fn write_row(
     output: &mut Output,
-    rows: &Rows<'_>,
+    rows: &OutputRows<'_>,
     place: Option<usize>,
     parts: &[(&str, Part<'_>)],
 ) -> io::Result<()> {
@@ -128,7 +128,7 @@ fn write_row(
     output.write_all(b"\n")
 }
 
-fn write_place(output: &mut Output, rows: &Rows<'_>, row: usize) -> io::Result<()> {
+fn write_place(output: &mut Output, rows: &OutputRows<'_>, row: usize) -> io::Result<()> {
     write!(output, "{},", rows.first_row + row as u64)?;
     let RowPlace { file, record } = (rows.sources)(row);
     write_csv_text(output, &file)?;
@@ -146,7 +146,7 @@ fn write_top_header(output: &mut Output, is_whole: bool, k: usize) -> io::Result
 
 fn write_top(
     output: &mut Output,
-    rows: &Rows<'_>,
+    rows: &OutputRows<'_>,
     row: usize,
     top: &Top,
     best: &[(usize, f64)],

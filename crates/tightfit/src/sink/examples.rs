@@ -11,7 +11,7 @@ use tightfit_format::tfrecord::RecordWriter;
 
 use super::elements::{integer, number, string};
 use super::file::Output;
-use super::{Part, Rows, Sink};
+use super::{OutputRows, Part, Sink};
 use crate::error::Error;
 
 /// Memory for each element of a row: its value, and up to ten bytes in the record, in a list that may have twice its
@@ -41,7 +41,7 @@ impl Examples {
 }
 
 impl Sink for Examples {
-    fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
+    fn write(&mut self, rows: &OutputRows<'_>) -> Result<(), Error> {
         for row in 0..rows.records() {
             let mut lists = Vec::with_capacity(rows.outputs.len());
             for named in rows.named() {
@@ -72,7 +72,7 @@ impl<'a> List<'a> {
     }
 }
 
-fn list<'a>(name: &str, part: &Part<'a>, rows: &Rows<'a>) -> Result<List<'a>, Error> {
+fn list<'a>(name: &str, part: &Part<'a>, rows: &OutputRows<'a>) -> Result<List<'a>, Error> {
     let dtype = part.dtype;
     let elements = part.bytes.chunks_exact(dtype.bytes());
     Ok(match dtype {

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use super::elements::{write_json, write_json_score, write_json_text};
 use super::file::Output;
 use super::labels::Top;
-use super::{Part, RowPlace, Rows, Sink};
+use super::{OutputRows, Part, RowPlace, Sink};
 use crate::error::{Error, defect};
 use crate::outputs::Outputs;
 
@@ -24,7 +24,7 @@ impl JsonLines {
         JsonLines { output, top, best: Vec::new() }
     }
 
-    fn write_row(&mut self, rows: &Rows<'_>, row: usize) -> Result<(), Error> {
+    fn write_row(&mut self, rows: &OutputRows<'_>, row: usize) -> Result<(), Error> {
         open(&mut self.output, rows, row).map_err(|error| self.output.error(error))?;
         for (i, named) in rows.named().enumerate() {
             let (name, tensor) = named?;
@@ -41,7 +41,7 @@ impl JsonLines {
 }
 
 /// `{`, and where the row comes from.
-fn open(output: &mut Output, rows: &Rows<'_>, row: usize) -> io::Result<()> {
+fn open(output: &mut Output, rows: &OutputRows<'_>, row: usize) -> io::Result<()> {
     if rows.is_whole {
         return output.write_all(b"{");
     }
@@ -70,7 +70,7 @@ fn write_best(output: &mut Output, top: &Top, best: &[(usize, f64)]) -> io::Resu
 }
 
 impl Sink for JsonLines {
-    fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
+    fn write(&mut self, rows: &OutputRows<'_>) -> Result<(), Error> {
         let JsonLines { output, top, best } = self;
         if let Some(top) = top {
             for (row, part) in top.rows(rows)?.iter().enumerate() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tightfit_core::{MemoryBudget, Reservation};
 
 use super::elements::number;
-use super::{Part, Rows};
+use super::{OutputRows, Part};
 use crate::counted::read_whole;
 use crate::error::Error;
 
@@ -83,7 +83,7 @@ impl Top {
     ///
     /// # Errors
     /// [`Error::Usage`] when there is no output, or it has no rows.
-    pub fn rows<'a>(&self, rows: &Rows<'a>) -> Result<Vec<Part<'a>>, Error> {
+    pub fn rows<'a>(&self, rows: &OutputRows<'a>) -> Result<Vec<Part<'a>>, Error> {
         let first = rows.named().next();
         let (name, tensor) =
             first.ok_or_else(|| Error::Usage("the model has no output to rank".into()))??;
@@ -95,7 +95,8 @@ impl Top {
         if rows.is_whole && is_vector {
             return Ok(vec![rows.part(name, &tensor, 0)?]);
         }
-        let by_rows = Rows { rows: if rows.is_whole { count } else { rows.rows }, is_whole: false, ..*rows };
+        let by_rows =
+            OutputRows { rows: if rows.is_whole { count } else { rows.rows }, is_whole: false, ..*rows };
         (0..by_rows.rows).map(|row| by_rows.part(name, &tensor, row)).collect()
     }
 

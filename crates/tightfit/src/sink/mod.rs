@@ -32,7 +32,7 @@ pub trait Sink {
     ///
     /// # Errors
     /// [`Error::Io`] for what the system says, [`Error::Usage`] for a tensor that the format cannot hold.
-    fn write(&mut self, rows: &Rows<'_>) -> Result<(), Error>;
+    fn write(&mut self, rows: &OutputRows<'_>) -> Result<(), Error>;
 
     /// Told behind each batch, and once more at the end, how far the job is. A sink that a later job goes on with keeps
     /// it.
@@ -51,7 +51,7 @@ pub trait Sink {
 }
 
 /// The results of one batch.
-pub struct Rows<'a> {
+pub struct OutputRows<'a> {
     /// The tensors.
     pub outputs: Outputs<'a>,
     /// What was fed, in the order of the model's inputs. May have more rows than there are.
@@ -86,7 +86,7 @@ impl fmt::Display for RowPlace {
     }
 }
 
-impl<'a> Rows<'a> {
+impl<'a> OutputRows<'a> {
     /// The outputs with their names.
     ///
     /// # Errors

@@ -221,7 +221,7 @@ impl Operator for GatherNd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operator::{Place, TensorInfo};
+    use crate::operator::{Held, TensorInfo};
     use crate::testing::*;
     use tightfit_core::{DType, Shape, StringRef};
 
@@ -260,7 +260,7 @@ mod tests {
         let info = |dims: &[usize]| TensorInfo {
             dtype: DType::F32,
             shape: Shape::new(dims).unwrap(),
-            place: Place::Streamed,
+            held: Held::Streamed,
         };
         let weight = |params: &[usize], indices: &[usize], output: &[usize]| {
             let (inputs, outputs) = ([info(params), info(indices)], [info(output)]);

@@ -14,7 +14,7 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::volume::{Moves3, Padding3, three};
+use crate::ops::shared::volume::{Padding3, WindowAttributes3, three};
 use crate::ops::shared::window::pair;
 
 pub(crate) const OPS: &[Registration] = &[
@@ -37,15 +37,15 @@ fn import(attributes: &Attributes<'_>, of_volumes: bool) -> Result<Box<dyn Opera
         Ok([1, rows, columns])
     };
     let dilations = if of_volumes { [1; 3] } else { along("rates")? };
-    let moves = Moves3 { strides: along("strides")?, dilations, padding };
-    Ok(Box::new(ExtractPatches { size: along("ksizes")?, moves, of_volumes }))
+    let window = WindowAttributes3 { strides: along("strides")?, dilations, padding };
+    Ok(Box::new(ExtractPatches { size: along("ksizes")?, window, of_volumes }))
 }
 
 /// The operator.
 #[derive(Debug)]
 struct ExtractPatches {
     size: [usize; 3],
-    moves: Moves3,
+    window: WindowAttributes3,
     of_volumes: bool,
 }
 
@@ -77,7 +77,7 @@ impl Operator for ExtractPatches {
         else {
             return Ok(vec![Fact::new(input.dtype, Dims::of_rank(rank))]);
         };
-        let size = self.moves.output(self.size, &[depth, height, width])?;
+        let size = self.window.output(self.size, &[depth, height, width])?;
         let taps = self.size.iter().try_fold(1i64, |n, side| n.checked_mul(i64::try_from(*side).ok()?));
         let taps = taps.ok_or_else(|| OpError::attribute("ksizes", "is too large"))?;
         let mut dims = vec![batch];
@@ -95,7 +95,7 @@ impl Operator for ExtractPatches {
         if out.is_empty() {
             return Ok(());
         }
-        let window = self.moves.window(self.size, [depth, height, width]);
+        let window = self.window.window(self.size, [depth, height, width]);
         let pixel = channels * input.dtype().bytes();
         Ok(patches(run.pool, window, [batch, depth, height, width, pixel], input.bytes(), out)?)
     }

@@ -21,15 +21,15 @@ use crate::operator::product::{Fused, Product};
 use crate::operator::{Call, Memory, OpError, Operator, Run, WeightUse};
 use crate::ops::shared;
 use crate::ops::shared::weighted;
-use crate::ops::shared::window::Moves;
+use crate::ops::shared::window::WindowAttributes;
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "Conv2D", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    let moves = Moves::import(attributes)?;
+    let window = WindowAttributes::import(attributes)?;
     Ok(match attributes.dtype_or("T", DType::F32)? {
-        DType::F64 | DType::I32 => Box::new(Conv2dF64 { moves, is_depthwise: false }),
-        _ => Box::new(Conv2d { moves, fused: Fused::default() }),
+        DType::F64 | DType::I32 => Box::new(Conv2dF64 { window, is_depthwise: false }),
+        _ => Box::new(Conv2d { window, fused: Fused::default() }),
     })
 }
 
@@ -37,7 +37,7 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     /// Strides, dilations and padding.
-    pub moves: Moves,
+    pub window: WindowAttributes,
     /// What is done to the sums.
     pub fused: Fused,
 }
@@ -57,7 +57,7 @@ impl Conv2d {
             width: *width,
             in_channels: *in_channels,
             out_channels: *out_channels,
-            window: self.moves.window([*filter_height, *filter_width], [*height, *width]),
+            window: self.window.window([*filter_height, *filter_width], [*height, *width]),
             groups: in_channels / (*depth).max(1),
         };
         Ok(Kernel::new(isa, params)?)
@@ -86,7 +86,7 @@ impl Operator for Conv2d {
         let Some([_, _, depth, out_channels]) =
             filter.dims.concrete().and_then(|s| <[usize; 4]>::try_from(&s[..]).ok())
         else {
-            let [rows, columns] = self.moves.output_by(filter, &image[1..3])?;
+            let [rows, columns] = self.window.output_by(filter, &image[1..3])?;
             return Ok(vec![Fact::new(DType::F32, Dims::new([image[0], rows, columns, window[3]]))]);
         };
         if let Some(channels) = image[3].size()
@@ -98,14 +98,14 @@ impl Operator for Conv2d {
             );
             return Err(OpError::input(FILTER, why));
         }
-        let [rows, columns] = self.moves.output_by(filter, &image[1..3])?;
+        let [rows, columns] = self.window.output_by(filter, &image[1..3])?;
         self.fused.check(inputs, Some(out_channels))?;
         let dims = vec![image[0], rows, columns, Dim::Known(out_channels as i64)];
         Ok(vec![Fact::new(DType::F32, Dims::new(dims))])
     }
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
-        self.moves.check_filter(inputs)
+        self.window.check_filter(inputs)
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
@@ -142,6 +142,6 @@ impl Product for Conv2d {
     }
 
     fn padded(&self, zeros: [usize; 4]) -> Option<Arc<dyn Operator>> {
-        Some(Arc::new(Conv2d { moves: self.moves.padded(zeros)?, ..self.clone() }))
+        Some(Arc::new(Conv2d { window: self.window.padded(zeros)?, ..self.clone() }))
     }
 }

@@ -8,12 +8,12 @@ use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::window::Moves;
+use crate::ops::shared::window::WindowAttributes;
 
 /// The operator.
 #[derive(Debug)]
 pub(crate) struct Conv2dF64 {
-    pub(crate) moves: Moves,
+    pub(crate) window: WindowAttributes,
     pub(crate) is_depthwise: bool,
 }
 
@@ -33,7 +33,7 @@ impl Conv2dF64 {
         let groups =
             in_channels.checked_div(depth).filter(|groups| groups * depth == in_channels && *groups > 0);
         let groups = if self.is_depthwise { groups.unwrap_or(1) } else { groups? };
-        let window = self.moves.window([rows, columns], [height, width]);
+        let window = self.window.window([rows, columns], [height, width]);
         let is_whole = out_channels % groups == 0;
         is_whole.then_some(Conv2dParams { batch, height, width, in_channels, out_channels, window, groups })
     }
@@ -61,7 +61,7 @@ impl Operator for Conv2dF64 {
                 format!("is of shape {filter}, which an input of {input} has no groups for"),
             ));
         }
-        let [rows, columns] = self.moves.output_by(filter, &image[1..3])?;
+        let [rows, columns] = self.window.output_by(filter, &image[1..3])?;
         let channels = match (self.is_depthwise, window[2].size(), window[3].size()) {
             (false, ..) => window[3],
             (true, Some(channels), Some(multiplier)) => {
@@ -73,7 +73,7 @@ impl Operator for Conv2dF64 {
     }
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
-        self.moves.check_filter(inputs)
+        self.window.check_filter(inputs)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

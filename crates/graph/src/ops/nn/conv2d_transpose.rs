@@ -14,19 +14,19 @@ use crate::operator::attributes::Attributes;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
 use crate::ops::shared::transposed::Transposed;
-use crate::ops::shared::window::Moves;
+use crate::ops::shared::window::WindowAttributes;
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "Conv2DBackpropInput", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(Conv2dTranspose { moves: Moves::import(attributes)? }))
+    Ok(Box::new(Conv2dTranspose { window: WindowAttributes::import(attributes)? }))
 }
 
 /// The operator.
 #[derive(Debug)]
 struct Conv2dTranspose {
     /// Those of the convolution that it is the transpose of.
-    moves: Moves,
+    window: WindowAttributes,
 }
 
 const SIZES: usize = 0;
@@ -35,7 +35,7 @@ const INPUT: usize = 2;
 
 impl Conv2dTranspose {
     fn transposed(&self) -> Transposed {
-        Transposed { moves: self.moves.into(), filter: FILTER, input: INPUT }
+        Transposed { window: self.window.into(), filter: FILTER, input: INPUT }
     }
 
     /// Checks that the batch and the channels that the first input says, where it does, are those of the others.
@@ -100,7 +100,7 @@ impl Operator for Conv2dTranspose {
         }
         if let (Some(rows), Some(columns)) = (window[0].size(), window[1].size()) {
             // A convolution of the output must give the input.
-            let forward = self.moves.output([rows, columns], &[height, width])?;
+            let forward = self.window.output([rows, columns], &[height, width])?;
             if forward
                 .iter()
                 .zip(&image[1..3])

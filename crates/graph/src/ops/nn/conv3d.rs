@@ -19,21 +19,21 @@ use crate::operator::attributes::Attributes;
 use crate::operator::product::{Fused, Product};
 use crate::operator::{Call, Memory, OpError, Operator, Run, WeightUse};
 use crate::ops::shared;
-use crate::ops::shared::volume::{Moves3, window_of};
+use crate::ops::shared::volume::{WindowAttributes3, window_of};
 use crate::ops::shared::weighted;
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "Conv3D", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    let moves = Moves3::import(attributes)?;
+    let window = WindowAttributes3::import(attributes)?;
     let is_double = attributes.dtype_or("T", DType::F32)? == DType::F64;
-    Ok(Box::new(Conv3d { moves, is_double, fused: Fused::default() }))
+    Ok(Box::new(Conv3d { window, is_double, fused: Fused::default() }))
 }
 
 /// The operator.
 #[derive(Debug, Clone)]
 pub struct Conv3d {
-    moves: Moves3,
+    window: WindowAttributes3,
     /// float64, which has no epilogue.
     is_double: bool,
     fused: Fused,
@@ -49,7 +49,7 @@ impl Conv3d {
             return Err(OpError::Internal("a convolution of volumes of other than five dimensions"));
         };
         let size = [depth, height, width];
-        let window = self.moves.window([planes, rows, columns], size);
+        let window = self.window.window([planes, rows, columns], size);
         let groups = in_channels / channels.max(1);
         Ok(Conv3dParams { batch, size, in_channels, out_channels, window, groups })
     }
@@ -89,14 +89,14 @@ impl Operator for Conv3d {
             return Err(OpError::input(FILTER, why));
         }
         self.fused.check(inputs, window[4].size())?;
-        let [depth, height, width] = self.moves.output_by(filter, &volume[1..4])?;
+        let [depth, height, width] = self.window.output_by(filter, &volume[1..4])?;
         Ok(vec![Fact::new(dtype, Dims::new([volume[0], depth, height, width, window[4]]))])
     }
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
         let (input, filter) = (shared::input(inputs, 0)?, shared::input(inputs, FILTER)?);
         match (input.dims.get(), window_of(filter)) {
-            (Some(volume), Some(size)) => self.moves.check(size, volume),
+            (Some(volume), Some(size)) => self.window.check(size, volume),
             _ => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use crate::operator::{Call, Memory, OpError, Operator, Run, reshape};
 use crate::ops::shared;
 use crate::ops::shared::extent::need_index_type;
 use crate::ops::shared::transposed::Transposed;
-use crate::ops::shared::volume::{Moves3, window_of};
+use crate::ops::shared::volume::{WindowAttributes3, window_of};
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "Conv3DBackpropInput", import: |attributes| import(attributes, false) },
@@ -23,14 +23,14 @@ pub(crate) const OPS: &[Registration] = &[
 ];
 
 fn import(attributes: &Attributes<'_>, has_sizes: bool) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(Conv3dTranspose { moves: Moves3::import(attributes)?, has_sizes }))
+    Ok(Box::new(Conv3dTranspose { window: WindowAttributes3::import(attributes)?, has_sizes }))
 }
 
 /// The operator.
 #[derive(Debug)]
 struct Conv3dTranspose {
     /// Those of the convolution that it is the transpose of.
-    moves: Moves3,
+    window: WindowAttributes3,
     /// Whether the first input says the output's shape, not has it.
     has_sizes: bool,
 }
@@ -41,7 +41,7 @@ const INPUT: usize = 2;
 
 impl Conv3dTranspose {
     fn transposed(&self) -> Transposed {
-        Transposed { moves: self.moves, filter: FILTER, input: INPUT }
+        Transposed { window: self.window, filter: FILTER, input: INPUT }
     }
 
     /// The output's shape, as the first input has or says it.
@@ -105,7 +105,7 @@ impl Operator for Conv3dTranspose {
         let size = [depth, height, width];
         if let Some(taps) = window_of(filter) {
             // A convolution of the output must give the input.
-            let forward = self.moves.output(taps, &size)?;
+            let forward = self.window.output(taps, &size)?;
             let differs = |(a, b): (&Dim, &Dim)| a.known().zip(b.known()).is_some_and(|(a, b)| a != b);
             if forward.iter().zip(&volume[1..4]).any(differs) {
                 let why = format!("is {}, which is not a size for {}", Dims::new(size), input.dims);

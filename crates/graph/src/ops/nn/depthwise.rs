@@ -20,15 +20,15 @@ use crate::operator::attributes::Attributes;
 use crate::operator::product::{Fused, Product};
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::window::Moves;
+use crate::ops::shared::window::WindowAttributes;
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "DepthwiseConv2dNative", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    let moves = Moves::import(attributes)?;
+    let window = WindowAttributes::import(attributes)?;
     Ok(match attributes.dtype_or("T", DType::F32)? {
-        DType::F64 => Box::new(Conv2dF64 { moves, is_depthwise: true }),
-        _ => Box::new(DepthwiseConv2d { moves, fused: Fused::default() }),
+        DType::F64 => Box::new(Conv2dF64 { window, is_depthwise: true }),
+        _ => Box::new(DepthwiseConv2d { window, fused: Fused::default() }),
     })
 }
 
@@ -36,7 +36,7 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
 #[derive(Debug, Clone)]
 pub struct DepthwiseConv2d {
     /// Strides, dilations and padding.
-    pub moves: Moves,
+    pub window: WindowAttributes,
     /// What is done to the sums.
     pub fused: Fused,
 }
@@ -56,7 +56,7 @@ impl DepthwiseConv2d {
             width: *width,
             channels: *channels,
             multiplier: *multiplier,
-            window: self.moves.window([*filter_height, *filter_width], [*height, *width]),
+            window: self.window.window([*filter_height, *filter_width], [*height, *width]),
         };
         Ok(Kernel::new(isa, params)?)
     }
@@ -82,16 +82,16 @@ impl Operator for DepthwiseConv2d {
         }
         let channels = window[2].times(window[3]);
         self.fused.check(inputs, channels.size())?;
-        let [rows, columns] = self.moves.output_by(filter, &image[1..3])?;
+        let [rows, columns] = self.window.output_by(filter, &image[1..3])?;
         Ok(vec![Fact::new(DType::F32, Dims::new([image[0], rows, columns, channels]))])
     }
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
-        self.moves.check_filter(inputs)
+        self.window.check_filter(inputs)
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        self.fused.memory(0, call.inputs[FILTER].place)
+        self.fused.memory(0, call.inputs[FILTER].held)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -120,7 +120,7 @@ impl Product for DepthwiseConv2d {
     }
 
     fn padded(&self, zeros: [usize; 4]) -> Option<Arc<dyn Operator>> {
-        Some(Arc::new(DepthwiseConv2d { moves: self.moves.padded(zeros)?, ..self.clone() }))
+        Some(Arc::new(DepthwiseConv2d { window: self.window.padded(zeros)?, ..self.clone() }))
     }
 }
 

@@ -14,20 +14,20 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Run, reshape};
 use crate::ops::shared;
-use crate::ops::shared::window::Moves;
+use crate::ops::shared::window::WindowAttributes;
 
 pub(crate) const OPS: &[Registration] =
     &[Registration { name: "DepthwiseConv2dNativeBackpropInput", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(DepthwiseTranspose { moves: Moves::import(attributes)? }))
+    Ok(Box::new(DepthwiseTranspose { window: WindowAttributes::import(attributes)? }))
 }
 
 /// The operator.
 #[derive(Debug)]
 struct DepthwiseTranspose {
     /// Those of the convolution that it is the transpose of.
-    moves: Moves,
+    window: WindowAttributes,
 }
 
 const SIZES: usize = 0;
@@ -36,7 +36,7 @@ const INPUT: usize = 2;
 
 /// The convolution's parameters, where the shapes go together.
 fn params(
-    moves: &Moves,
+    window: &WindowAttributes,
     output: &[usize],
     filter: &[usize],
     input: &[usize],
@@ -47,13 +47,13 @@ fn params(
         return Err(OpError::Internal("a convolution of other than four dimensions"));
     };
     let size = [Dim::Known(height as i64), Dim::Known(width as i64)];
-    let forward = moves.output([rows, columns], &size)?.map(|d| d.size());
+    let forward = window.output([rows, columns], &size)?.map(|d| d.size());
     let is_whole = channels == depth && images == batch && depth.checked_mul(multiplier) == Some(all);
     if !is_whole || forward != [Some(down), Some(along)] {
         let why = format!("is {output:?}, which is not a shape for {input:?} and a filter of {filter:?}");
         return Err(OpError::input(SIZES, why));
     }
-    let window = moves.window([rows, columns], [height, width]);
+    let window = window.window([rows, columns], [height, width]);
     Ok(DepthwiseParams { batch, height, width, channels, multiplier, window })
 }
 
@@ -87,7 +87,7 @@ impl Operator for DepthwiseTranspose {
             (output.concrete(), filter.dims.concrete(), input.dims.concrete())
             && !inputs.iter().any(|fact| fact.is_bound)
         {
-            params(&self.moves, &output, &filter, &input)?;
+            params(&self.window, &output, &filter, &input)?;
         }
         Ok(vec![Fact::new(filter.dtype, output)])
     }
@@ -97,7 +97,7 @@ impl Operator for DepthwiseTranspose {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let params = params(&self.moves, &run.output_shape(0), &run.shape(FILTER), &run.shape(INPUT))?;
+        let params = params(&self.window, &run.output_shape(0), &run.shape(FILTER), &run.shape(INPUT))?;
         if run.shape(FILTER).elements() == 0 || run.shape(INPUT).elements() == 0 {
             run.out_bytes(0)?.fill(0);
             return Ok(());

@@ -12,7 +12,7 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::window::{Moves, Padding, pair};
+use crate::ops::shared::window::{Padding, WindowAttributes, pair};
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "Dilation2D", import }];
 
@@ -24,13 +24,13 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     };
     let strides = pair("strides", &attributes.ints("strides")?)?;
     let dilations = pair("rates", &attributes.ints("rates")?)?;
-    Ok(Box::new(Dilation2d { moves: Moves { strides, dilations, padding } }))
+    Ok(Box::new(Dilation2d { window: WindowAttributes { strides, dilations, padding } }))
 }
 
 /// The operator.
 #[derive(Debug)]
 struct Dilation2d {
-    moves: Moves,
+    window: WindowAttributes,
 }
 
 impl Operator for Dilation2d {
@@ -54,7 +54,7 @@ impl Operator for Dilation2d {
         {
             return Err(OpError::input(1, format!("has {b} channels where input 0 has {a}")));
         }
-        let [rows, columns] = self.moves.output_by(filter, &image[1..3])?;
+        let [rows, columns] = self.window.output_by(filter, &image[1..3])?;
         Ok(vec![Fact::new(input.dtype, Dims::new([image[0], rows, columns, image[3]]))])
     }
 
@@ -68,7 +68,7 @@ impl Operator for Dilation2d {
             Some(&[height, width]) => Ok([height, width]),
             _ => Err(OpError::Internal("a dilation of other than four and three dimensions")),
         };
-        let window = self.moves.window(size(filter.shape(), 0)?, size(input.shape(), 1)?);
+        let window = self.window.window(size(filter.shape(), 0)?, size(input.shape(), 1)?);
         Ok(dilation2d(run.pool, window, input, filter, &mut output)?)
     }
 }

@@ -13,7 +13,7 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::window::{Moves, channel_window, pair};
+use crate::ops::shared::window::{WindowAttributes, channel_window, pair};
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "MaxPoolWithArgmax", import }];
 
@@ -27,7 +27,11 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(AnyPool {
         kind: PoolKind::Max,
         size: if channels.is_some() { [1, 1] } else { pair("ksize", &ksize)? },
-        moves: if channels.is_some() { Moves::NONE } else { Moves::import_pool(attributes)? },
+        window: if channels.is_some() {
+            WindowAttributes::NONE
+        } else {
+            WindowAttributes::import_pool(attributes)?
+        },
         channels: channels.unwrap_or(1),
         places: Some((places, attributes.bool_or("include_batch_in_index", false)?)),
     }))
@@ -38,7 +42,7 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
 pub(crate) struct AnyPool {
     pub(crate) kind: PoolKind,
     pub(crate) size: [usize; 2],
-    pub(crate) moves: Moves,
+    pub(crate) window: WindowAttributes,
     /// Over how many channels a window asks to go: TensorFlow's kernel needs them to divide the input's, and goes over
     /// one.
     pub(crate) channels: usize,
@@ -71,7 +75,7 @@ impl Operator for AnyPool {
             && let Ok(image) = <[usize; 4]>::try_from(&shape[..])
         {
             // The rules for windows are those of the float32 kernel: each must touch the image.
-            let window = self.moves.window(self.size, [image[1], image[2]]);
+            let window = self.window.window(self.size, [image[1], image[2]]);
             Pool2d::new(Isa::Portable, self.kind, image, window)?;
         }
         let dims = match shared::dims_of_rank(0, input, 4)? {
@@ -81,7 +85,7 @@ impl Operator for AnyPool {
                 return Err(OpError::input(0, why));
             }
             Some(image) => {
-                let [rows, columns] = self.moves.output(self.size, &image[1..3])?;
+                let [rows, columns] = self.window.output(self.size, &image[1..3])?;
                 Dims::new([image[0], rows, columns, image[3]])
             }
         };
@@ -93,14 +97,14 @@ impl Operator for AnyPool {
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
         let Some(image) = shared::input(inputs, 0)?.dims.get() else { return Ok(()) };
         if self.kind == PoolKind::Max {
-            self.moves.check_channels(image)?;
+            self.window.check_channels(image)?;
         }
-        self.moves.check(self.size, image)
+        self.window.check(self.size, image)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
-        let window = self.moves.window(self.size, [input.shape()[1], input.shape()[2]]);
+        let window = self.window.window(self.size, [input.shape()[1], input.shape()[2]]);
         let mut output = run.output(0)?;
         if self.kind == PoolKind::Average {
             return Ok(average_pool_f64(run.pool, window, input, &mut output)?);

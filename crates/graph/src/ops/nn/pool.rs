@@ -14,7 +14,7 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::window::{Moves, Padding, channel_window, pair, pool_strides};
+use crate::ops::shared::window::{Padding, WindowAttributes, channel_window, pair, pool_strides};
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "MaxPool", import: |attributes| import(attributes, PoolKind::Max) },
@@ -31,14 +31,14 @@ fn import(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operato
         return Ok(pool);
     }
     let size = pair("ksize", &ksize)?;
-    let moves = Moves::import_pool(attributes)?;
-    if let Padding::Explicit([top, bottom, left, right]) = moves.padding
+    let window = WindowAttributes::import_pool(attributes)?;
+    if let Padding::Explicit([top, bottom, left, right]) = window.padding
         && (top.max(bottom) >= size[0] || left.max(right) >= size[1])
     {
         let why = format!("has more than windows of {size:?} reach over");
         return Err(OpError::attribute("explicit_paddings", why));
     }
-    Ok(max_or_average(attributes.dtype_or("T", DType::F32)?, kind, size, moves))
+    Ok(max_or_average(attributes.dtype_or("T", DType::F32)?, kind, size, window))
 }
 
 /// The pool over channels that window and strides ask for, if they do.
@@ -87,12 +87,17 @@ impl Operator for ChannelPool {
 }
 
 /// The pool for elements of this type.
-fn max_or_average(dtype: DType, kind: PoolKind, size: [usize; 2], moves: Moves) -> Box<dyn Operator> {
+fn max_or_average(
+    dtype: DType,
+    kind: PoolKind,
+    size: [usize; 2],
+    window: WindowAttributes,
+) -> Box<dyn Operator> {
     match dtype {
-        DType::F32 => Box::new(Pool { kind, size, moves }),
+        DType::F32 => Box::new(Pool { kind, size, window }),
         // Averages are converted around it; the largest of nothing but NaN is the type's own lowest number.
-        DType::F16 | DType::BF16 if kind == PoolKind::Average => Box::new(Pool { kind, size, moves }),
-        _ => Box::new(AnyPool { kind, size, moves, channels: 1, places: None }),
+        DType::F16 | DType::BF16 if kind == PoolKind::Average => Box::new(Pool { kind, size, window }),
+        _ => Box::new(AnyPool { kind, size, window, channels: 1, places: None }),
     }
 }
 
@@ -114,14 +119,14 @@ pub struct Pool {
     /// Height and width of the window.
     pub size: [usize; 2],
     /// How it moves.
-    pub moves: Moves,
+    pub window: WindowAttributes,
 }
 
 impl Pool {
     fn kernel(&self, isa: Isa, input: &[usize]) -> Result<Pool2d, OpError> {
         let shape = <[usize; 4]>::try_from(input)
             .map_err(|_| OpError::Internal("pooling of other than four axes"))?;
-        let window = self.moves.window(self.size, [shape[1], shape[2]]);
+        let window = self.window.window(self.size, [shape[1], shape[2]]);
         Ok(Pool2d::new(isa, self.kind, shape, window)?)
     }
 }
@@ -140,7 +145,7 @@ impl Operator for Pool {
         let Some(image) = shared::dims_of_rank(0, input, 4)? else {
             return Ok(vec![Fact::new(DType::F32, Dims::of_rank(4))]);
         };
-        let [rows, columns] = self.moves.output(self.size, &image[1..3])?;
+        let [rows, columns] = self.window.output(self.size, &image[1..3])?;
         if let Some(shape) = input.dims.concrete() {
             self.kernel(Isa::Portable, &shape)?;
         }
@@ -150,9 +155,9 @@ impl Operator for Pool {
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
         let Some(image) = shared::input(inputs, 0)?.dims.get() else { return Ok(()) };
         if self.kind == PoolKind::Max {
-            self.moves.check_channels(image)?;
+            self.window.check_channels(image)?;
         }
-        self.moves.check(self.size, image)
+        self.window.check(self.size, image)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -175,8 +180,8 @@ impl MaxPoolV2 {
         }
         let named = |input: usize| move |error: OpError| OpError::input(input, error.to_string());
         let strides = pool_strides("", strides).map_err(named(2))?;
-        let moves = Moves { strides, dilations: [1, 1], padding: self.padding };
-        Ok(max_or_average(dtype, PoolKind::Max, pair("", size).map_err(named(1))?, moves))
+        let window = WindowAttributes { strides, dilations: [1, 1], padding: self.padding };
+        Ok(max_or_average(dtype, PoolKind::Max, pair("", size).map_err(named(1))?, window))
     }
 }
 

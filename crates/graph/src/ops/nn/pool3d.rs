@@ -12,7 +12,7 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::volume::{Moves3, three};
+use crate::ops::shared::volume::{WindowAttributes3, three};
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "MaxPool3D", import: |attributes| import(attributes, PoolKind::Max) },
@@ -21,7 +21,7 @@ pub(crate) const OPS: &[Registration] = &[
 
 fn import(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operator>, OpError> {
     let size = three("ksize", &attributes.ints("ksize")?)?;
-    Ok(Box::new(Pool3d { kind, size, moves: Moves3::import(attributes)? }))
+    Ok(Box::new(Pool3d { kind, size, window: WindowAttributes3::import(attributes)? }))
 }
 
 /// The operator.
@@ -29,14 +29,14 @@ fn import(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operato
 struct Pool3d {
     kind: PoolKind,
     size: [usize; 3],
-    moves: Moves3,
+    window: WindowAttributes3,
 }
 
 impl Pool3d {
     fn kernel(&self, isa: Isa, input: &[usize]) -> Result<Pool2d, OpError> {
         let shape = <[usize; 5]>::try_from(input)
             .map_err(|_| OpError::Internal("pooling of volumes of other than five axes"))?;
-        let window = self.moves.window(self.size, [shape[1], shape[2], shape[3]]);
+        let window = self.window.window(self.size, [shape[1], shape[2], shape[3]]);
         Ok(Pool2d::of_volumes(isa, self.kind, shape, window)?)
     }
 }
@@ -55,7 +55,7 @@ impl Operator for Pool3d {
         let Some(volume) = shared::dims_of_rank(0, input, 5)? else {
             return Ok(vec![Fact::new(DType::F32, Dims::of_rank(5))]);
         };
-        let [depth, height, width] = self.moves.output(self.size, &volume[1..4])?;
+        let [depth, height, width] = self.window.output(self.size, &volume[1..4])?;
         if let Some(shape) = input.dims.concrete() {
             self.kernel(Isa::Portable, &shape)?;
         }
@@ -64,7 +64,7 @@ impl Operator for Pool3d {
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
         let Some(volume) = shared::input(inputs, 0)?.dims.get() else { return Ok(()) };
-        self.moves.check(self.size, volume)
+        self.window.check(self.size, volume)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

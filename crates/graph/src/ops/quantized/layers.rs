@@ -18,7 +18,7 @@ use crate::operator::{OpError, Operator, Registration, Run, reshape};
 use crate::ops::array::reshape::Reshape;
 use crate::ops::nn::max_pool_with_argmax::AnyPool;
 use crate::ops::shared;
-use crate::ops::shared::window::{Moves, Padding, pair};
+use crate::ops::shared::window::{Padding, WindowAttributes, pair};
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "QuantizedConv2D", import: import_conv },
@@ -37,23 +37,26 @@ pub(crate) const OPS: &[Registration] = &[
 ];
 
 fn import_conv(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    let moves = Moves::import(attributes)?;
-    if moves.strides[0] != moves.strides[1] {
-        return Err(OpError::attribute("strides", format!("are {:?}; equal ones are needed", moves.strides)));
+    let window = WindowAttributes::import(attributes)?;
+    if window.strides[0] != window.strides[1] {
+        return Err(OpError::attribute(
+            "strides",
+            format!("are {:?}; equal ones are needed", window.strides),
+        ));
     }
-    if moves.dilations != [1, 1] {
+    if window.dilations != [1, 1] {
         return Err(OpError::attribute("dilations", "are not 1; a quantised convolution has no others"));
     }
-    if matches!(moves.padding, Padding::Explicit(_)) {
+    if matches!(window.padding, Padding::Explicit(_)) {
         return Err(OpError::attribute("padding", "is EXPLICIT; SAME and VALID are supported"));
     }
-    Ok(Box::new(Conv2d { moves }))
+    Ok(Box::new(Conv2d { window }))
 }
 
 /// QuantizedConv2D.
 #[derive(Debug)]
 struct Conv2d {
-    moves: Moves,
+    window: WindowAttributes,
 }
 
 /// The two ranges of a product, which must not be empty.
@@ -94,7 +97,7 @@ impl Operator for Conv2d {
             return Err(OpError::input(1, format!("is of shape {} for {channels} channels", filter.dims)));
         }
         let [rows, columns] = match (size[0].size(), size[1].size()) {
-            (Some(height), Some(width)) => self.moves.output([height, width], &image[1..3])?,
+            (Some(height), Some(width)) => self.window.output([height, width], &image[1..3])?,
             _ => [Dim::Unknown; 2],
         };
         Ok(with_range(Fact::new(DType::I32, Dims::new([image[0], rows, columns, size[3]]))))
@@ -112,8 +115,8 @@ impl Operator for Conv2d {
             input: four(*input.shape())?,
             filter: four(*filter.shape())?,
             output: [output[1], output[2]],
-            stride: self.moves.strides[0],
-            has_padding: self.moves.padding == Padding::Same,
+            stride: self.window.strides[0],
+            has_padding: self.window.padding == Padding::Same,
             input_zero: zero(&input_range)?,
             filter_zero: zero(&filter_range)?,
             is_filter_signed: filter.dtype() == DType::I8,
@@ -183,8 +186,8 @@ impl Operator for MatMul {
 
 fn import_pool(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operator>, OpError> {
     let size = pair("ksize", &attributes.ints("ksize")?)?;
-    let moves = Moves::import_pool(attributes)?;
-    let pool = AnyPool { kind: PoolKind::Max, size, moves, channels: 1, places: None };
+    let window = WindowAttributes::import_pool(attributes)?;
+    let pool = AnyPool { kind: PoolKind::Max, size, window, channels: 1, places: None };
     Ok(Box::new(Pool { kind, pool }))
 }
 
@@ -218,7 +221,7 @@ impl Operator for Pool {
         } else {
             let (input, pool) = (run.input(0)?, run.pool);
             let image = [input.shape()[1], input.shape()[2]];
-            let window = self.pool.moves.window(self.pool.size, image);
+            let window = self.pool.window.window(self.pool.size, image);
             quantized_average(pool, window, input, &mut run.output(0)?)?;
         }
         let range = (number(run, 1)?, number(run, 2)?);

@@ -8,14 +8,14 @@ use tightfit_kernels::{
     conv3d_transpose_plain, stuff_zeros, stuffed_size, turn_filter,
 };
 
-use super::volume::Moves3;
+use super::volume::WindowAttributes3;
 use crate::operator::{Call, Memory, OpError, Run};
 
 /// Which inputs are the filter and what it is multiplied with, and how the convolution moves that this is the transpose of.
 #[derive(Debug, Clone, Copy)]
 pub struct Transposed {
     /// Those of the convolution.
-    pub moves: Moves3,
+    pub window: WindowAttributes3,
     /// `[.., channels, in_channels]`.
     pub filter: usize,
     /// `[batch, .., in_channels]`.
@@ -64,13 +64,13 @@ impl Transposed {
             return Ok(None);
         }
         let size = [filter[0], filter[1], filter[2]];
-        let window = self.moves.window(size, [output[1], output[2], output[3]]);
+        let window = self.window.window(size, [output[1], output[2], output[3]]);
         let too_large = || OpError::input(self.input, "is too large once zeros are put between its elements");
-        let strides = self.moves.strides;
+        let strides = self.window.strides;
         let stuffed = stuffed_size([input[1], input[2], input[3]], strides).ok_or_else(too_large)?;
         let (mut pads, mut crops, mut left) = ([0; 6], [0; 6], [0; 3]);
         for axis in 0..3 {
-            let reach = size[axis].saturating_sub(1).saturating_mul(self.moves.dilations[axis]);
+            let reach = size[axis].saturating_sub(1).saturating_mul(self.window.dilations[axis]);
             // What padding the filter does not reach is cut off the volume.
             let around = |size: usize, less: usize| (size.saturating_sub(less), less.saturating_sub(size));
             let (before, crop) = around(reach, window.pads[2 * axis]);
@@ -141,7 +141,7 @@ impl Transposed {
         let (stuffed, scratch) = floats(rest, plain.stuffed_floats)?;
         turn_filter(run.pool, plain.filter, filter, turned)?;
         let input = if plain.stuffed_floats > 0 {
-            stuff_zeros(run.pool, plain.input, self.moves.strides, plain.crops, input, stuffed)?;
+            stuff_zeros(run.pool, plain.input, self.window.strides, plain.crops, input, stuffed)?;
             stuffed
         } else {
             input
@@ -160,7 +160,7 @@ impl Transposed {
             return Ok(());
         }
         let size = [depth, height, width];
-        let window = self.moves.window([planes, rows, columns], size);
+        let window = self.window.window([planes, rows, columns], size);
         let params = Conv3dParams { batch, size, in_channels, out_channels, window, groups: 1 };
         if run.dtype(self.filter) == DType::I32 {
             let (filter, input) = (run.slice::<i32>(self.filter)?, run.slice::<i32>(self.input)?);

@@ -2,7 +2,7 @@
 
 use tightfit_kernels::{Window, Window3};
 
-use super::window::{Moves, Padding};
+use super::window::{Padding, WindowAttributes};
 use crate::dim::Dim;
 use crate::fact::Fact;
 use crate::operator::OpError;
@@ -10,7 +10,7 @@ use crate::operator::attributes::Attributes;
 
 /// How a window moves over a volume; an image is one of depth 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moves3 {
+pub struct WindowAttributes3 {
     /// Steps along depth, height and width.
     pub strides: [usize; 3],
     /// Elements of the volume from one element of the window to the next.
@@ -30,26 +30,26 @@ pub enum Padding3 {
     Explicit([usize; 6]),
 }
 
-impl From<Moves> for Moves3 {
-    fn from(moves: Moves) -> Moves3 {
+impl From<WindowAttributes> for WindowAttributes3 {
+    fn from(window: WindowAttributes) -> WindowAttributes3 {
         let three = |[height, width]: [usize; 2]| [1, height, width];
-        let padding = match moves.padding {
+        let padding = match window.padding {
             Padding::Same => Padding3::Same,
             Padding::Valid => Padding3::Valid,
             Padding::Explicit([top, bottom, left, right]) => {
                 Padding3::Explicit([0, 0, top, bottom, left, right])
             }
         };
-        Moves3 { strides: three(moves.strides), dilations: three(moves.dilations), padding }
+        WindowAttributes3 { strides: three(window.strides), dilations: three(window.dilations), padding }
     }
 }
 
-impl Moves3 {
+impl WindowAttributes3 {
     /// From the attributes `strides`, `dilations` and `padding`, with `data_format` NDHWC.
     ///
     /// # Errors
     /// [`OpError::Attribute`] for what is not supported: moves along batch or channels.
-    pub fn import(attributes: &Attributes<'_>) -> Result<Moves3, OpError> {
+    pub fn import(attributes: &Attributes<'_>) -> Result<WindowAttributes3, OpError> {
         attributes.only("data_format", "NDHWC")?;
         let dilations = attributes.ints_or_empty("dilations")?;
         let dilations = if dilations.is_empty() { vec![1; 5] } else { dilations };
@@ -58,7 +58,7 @@ impl Moves3 {
             "VALID" => Padding3::Valid,
             other => return Err(OpError::attribute("padding", format!("is {other}"))),
         };
-        Ok(Moves3 {
+        Ok(WindowAttributes3 {
             strides: three("strides", &attributes.ints("strides")?)?,
             dilations: three("dilations", &dilations)?,
             padding,
@@ -93,7 +93,7 @@ impl Moves3 {
         Ok(output)
     }
 
-    /// [`Moves3::output`] of a convolution by this filter of five axes; of one that may be smaller than is known, the
+    /// [`WindowAttributes3::output`] of a convolution by this filter of five axes; of one that may be smaller than is known, the
     /// largest, that of the smallest filter.
     ///
     /// # Errors

@@ -3,18 +3,18 @@
 use tightfit_kernels::{Block, WeightForm, WeightedProduct, Weights};
 
 use crate::operator::product::Fused;
-use crate::operator::{Call, Memory, OpError, Place, Run, Weight, WeightLayout, WeightUse};
+use crate::operator::{Call, Held, Memory, OpError, Run, Weight, WeightLayout, WeightUse};
 
 /// The input that is the weight; input 0 is what it is multiplied with.
 pub const WEIGHT: usize = 1;
 
 /// The memory of a product with this epilogue.
 pub fn memory(kernel: &impl WeightedProduct, fused: &Fused, call: &Call<'_>) -> Memory {
-    let place = call.inputs[WEIGHT].place;
+    let place = call.inputs[WEIGHT].held;
     let form = match place {
-        Place::Packed => WeightForm::Packed,
-        Place::Streamed => WeightForm::Blocks { rows: block_rows(kernel, call) },
-        Place::Value | Place::Resident => WeightForm::Unpacked,
+        Held::Packed => WeightForm::Packed,
+        Held::Streamed => WeightForm::Blocks { rows: block_rows(kernel, call) },
+        Held::Value | Held::Resident => WeightForm::Unpacked,
     };
     fused.memory(kernel.scratch_bytes(call.threads, form), place)
 }

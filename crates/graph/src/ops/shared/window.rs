@@ -10,7 +10,7 @@ use crate::operator::attributes::Attributes;
 
 /// How a window moves.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moves {
+pub struct WindowAttributes {
     /// Steps down and to the right.
     pub strides: [usize; 2],
     /// Pixels from one element of the window to the next.
@@ -30,30 +30,31 @@ pub enum Padding {
     Explicit([usize; 4]),
 }
 
-impl Moves {
+impl WindowAttributes {
     /// One step at a time over what there is.
-    pub const NONE: Moves = Moves { strides: [1, 1], dilations: [1, 1], padding: Padding::Valid };
+    pub const NONE: WindowAttributes =
+        WindowAttributes { strides: [1, 1], dilations: [1, 1], padding: Padding::Valid };
 
     /// From the attributes `strides`, `dilations`, `padding`, `explicit_paddings` and `data_format`.
     ///
     /// # Errors
     /// [`OpError::Attribute`] for what is not supported: formats other than NHWC, and moves along batch or channels.
-    pub fn import(attributes: &Attributes<'_>) -> Result<Moves, OpError> {
-        Moves::import_with(attributes, pair("strides", &attributes.ints("strides")?))
+    pub fn import(attributes: &Attributes<'_>) -> Result<WindowAttributes, OpError> {
+        WindowAttributes::import_with(attributes, pair("strides", &attributes.ints("strides")?))
     }
 
-    /// [`Moves::import`] of a pool over pixels.
+    /// [`WindowAttributes::import`] of a pool over pixels.
     ///
     /// # Errors
     /// As there.
-    pub fn import_pool(attributes: &Attributes<'_>) -> Result<Moves, OpError> {
-        Moves::import_with(attributes, pool_strides("strides", &attributes.ints("strides")?))
+    pub fn import_pool(attributes: &Attributes<'_>) -> Result<WindowAttributes, OpError> {
+        WindowAttributes::import_with(attributes, pool_strides("strides", &attributes.ints("strides")?))
     }
 
     fn import_with(
         attributes: &Attributes<'_>,
         strides: Result<[usize; 2], OpError>,
-    ) -> Result<Moves, OpError> {
+    ) -> Result<WindowAttributes, OpError> {
         attributes.only("data_format", "NHWC")?;
         let dilations = attributes.ints_or_empty("dilations")?;
         let padding = match attributes.text("padding")? {
@@ -68,18 +69,18 @@ impl Moves {
             return Err(OpError::attribute("explicit_paddings", "is set, but padding is not EXPLICIT"));
         }
         let dilations = if dilations.is_empty() { vec![1; 4] } else { dilations };
-        Ok(Moves { strides: strides?, dilations: pair("dilations", &dilations)?, padding })
+        Ok(WindowAttributes { strides: strides?, dilations: pair("dilations", &dilations)?, padding })
     }
 
     /// The same with so many zeros more around the image; `None` where how many there are depends on its size.
-    pub fn padded(&self, zeros: [usize; 4]) -> Option<Moves> {
+    pub fn padded(&self, zeros: [usize; 4]) -> Option<WindowAttributes> {
         let own = match self.padding {
             Padding::Valid => [0; 4],
             Padding::Explicit(own) => own,
             Padding::Same => return None,
         };
         let padding = Padding::Explicit(std::array::from_fn(|side| own[side] + zeros[side]));
-        Some(Moves { padding, ..*self })
+        Some(WindowAttributes { padding, ..*self })
     }
 
     /// The window of this size over an image of that size.
@@ -110,7 +111,7 @@ impl Moves {
         Ok(output)
     }
 
-    /// [`Moves::output`] of a convolution by this filter of four axes. Of a filter that may be smaller than is known the
+    /// [`WindowAttributes::output`] of a convolution by this filter of four axes. Of a filter that may be smaller than is known the
     /// output may be larger: it is the largest then, that of the smallest filter.
     ///
     /// # Errors
@@ -127,7 +128,7 @@ impl Moves {
     /// Refuses an image that is smaller than the filter of a convolution, which is its second input.
     ///
     /// # Errors
-    /// As [`Moves::check`].
+    /// As [`WindowAttributes::check`].
     pub fn check_filter(&self, inputs: &[&Fact]) -> Result<(), OpError> {
         let (Some(image), Some(filter)) =
             (super::input(inputs, 0)?.dims.get(), super::input(inputs, 1)?.dims.get())
@@ -259,12 +260,12 @@ mod tests {
 
     #[test]
     fn the_output_of_a_filter_that_may_be_smaller_is_that_of_the_smallest() {
-        let moves = Moves { strides: [1, 2], ..Moves::NONE };
+        let window = WindowAttributes { strides: [1, 2], ..WindowAttributes::NONE };
         let dims = Dims::new([3, 4, 1, 1].map(Dim::Known));
         let image = [7, 7].map(Dim::Known);
         let filter = Fact::new(DType::F32, dims);
-        assert_eq!(moves.output_by(&filter, &image).unwrap(), [5, 2].map(Dim::Known));
+        assert_eq!(window.output_by(&filter, &image).unwrap(), [5, 2].map(Dim::Known));
         let filter = Fact { is_bound: true, ..filter };
-        assert_eq!(moves.output_by(&filter, &image).unwrap(), [7, 4].map(Dim::Known));
+        assert_eq!(window.output_by(&filter, &image).unwrap(), [7, 4].map(Dim::Known));
     }
 }

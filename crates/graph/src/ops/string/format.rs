@@ -89,7 +89,7 @@ impl Line {
         Ok(())
     }
 
-    /// Moves what was written from `at` on further back, and fills the gap.
+    /// WindowAttributes what was written from `at` on further back, and fills the gap.
     fn pad(&mut self, at: usize, count: usize, with: u8) -> fmt::Result {
         if self.len + count > self.bytes.len() {
             return Err(fmt::Error);

@@ -26,7 +26,7 @@ pub(crate) struct Offsets {
 }
 
 /// The left-hand side.
-pub(crate) trait Rows: Sync {
+pub(crate) trait LeftHand: Sync {
     /// Floats of scratch that [`Self::fill`] needs for copies.
     fn copy_floats(&self) -> usize;
 
@@ -122,9 +122,9 @@ impl<'s> Scratch<'s> {
 type WorkerMemory = (*mut *const f32, *mut f32, *mut f32);
 
 // SAFETY: the caller of `run` vouches for the pointers, and tasks write disjoint tiles of the output.
-unsafe impl<R: Rows> Sync for Gemm<'_, R> {}
+unsafe impl<R: LeftHand> Sync for Gemm<'_, R> {}
 
-impl<R: Rows> Gemm<'_, R> {
+impl<R: LeftHand> Gemm<'_, R> {
     fn problem(&self) -> Problem {
         Problem {
             m: self.m,

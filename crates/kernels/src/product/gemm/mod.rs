@@ -13,7 +13,7 @@ mod plan;
 mod segment;
 mod tile;
 
-pub(crate) use driver::{Gemm, Offsets, RightHand, Rows, Scratch};
+pub(crate) use driver::{Gemm, LeftHand, Offsets, RightHand, Scratch};
 pub(crate) use epilogue::RawEpilogue;
 pub use epilogue::{Epilogue, Residual};
 pub use panels::PackedLayout;
