@@ -7,6 +7,7 @@ mod build;
 mod call;
 mod context;
 mod dags;
+mod damages;
 mod golden;
 mod interpret;
 mod mutations;

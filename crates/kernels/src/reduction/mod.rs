@@ -3,22 +3,26 @@
 mod bucketize;
 mod channels_first;
 mod cross_entropy;
+mod extreme;
 mod norm;
 mod nth;
 mod reduce;
 mod rows;
+mod scan;
 mod search;
 mod softmax;
 
 pub use bucketize::{bucketize, first_not_below};
 pub use channels_first::{batch_norm_channels_first, batch_statistics_channels_first};
 pub use cross_entropy::{Labels, softmax_cross_entropy};
+pub use extreme::{ArgOp, arg_reduce};
 pub use norm::{
     BatchNorm, LocalResponse, batch_norm, batch_norm_f64, batch_statistics, l2_normalize, layer_norm,
     local_response_norm,
 };
 pub use nth::{histogram, nth_element};
-pub use reduce::{ArgOp, ReduceOp, ScanOp, arg_reduce, reduce, scan};
+pub use reduce::{ReduceOp, reduce};
 pub use rows::{cumulative_logsumexp, isotonic_regression, search_sorted};
+pub use scan::{ScanOp, scan};
 pub use search::{count_nonzero, invert_permutation, reverse_sequence, top_k, unique, where_indices};
 pub use softmax::{log_softmax, softmax};

@@ -1,4 +1,4 @@
-//! Reductions over any set of axes, of one axis to an index, and running ones along an axis.
+//! Reductions over any set of axes.
 //!
 //! Dimensions are merged until reduced and kept ones alternate. If the innermost is reduced, each output is one pass
 //! over contiguous runs; if it is kept, rows are added up side by side. Floats are added up in float64, in an order
@@ -58,7 +58,7 @@ impl ReduceOp {
 const LANES: usize = 32;
 
 /// An element with the type it is added up in.
-trait Element: Copy + Send + Sync {
+pub(super) trait Element: Copy + Send + Sync {
     type Sum: Copy + Send + Sync + PartialOrd;
     fn widen(self) -> Self::Sum;
     fn narrow(sum: Self::Sum) -> Self;
@@ -513,156 +513,6 @@ pub fn reduce(
             ReduceOp::EuclideanNorm => run(pool, &plan, src, dst, Squares, &|x| <T as Element>::sqrt(x)),
             ReduceOp::Any | ReduceOp::All => {}
         }
-        Ok(())
-    })
-}
-
-/// Which element's index [`arg_reduce`] gives: of equal ones the first. NaNs are passed over, and so is what is not beyond
-/// the type's last number on the other side, so that of infinities alone it is the first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ArgOp {
-    /// The largest.
-    Max,
-    /// The smallest.
-    Min,
-}
-
-/// The index along `axis` of the largest or smallest element of `src`, of numbers or bools. `dst` is int32, int64 or
-/// (u)int16 and has the other dimensions' elements.
-///
-/// # Errors
-/// [`KernelError::DType`] for other types, [`KernelError::Invalid`] for an axis that is none of the input's or has no
-/// elements, and for an output of another size.
-pub fn arg_reduce(
-    pool: &ThreadPool,
-    op: ArgOp,
-    axis: usize,
-    src: TensorView<'_>,
-    dst: &mut TensorViewMut<'_>,
-) -> Result<()> {
-    let kernel = if op == ArgOp::Max { "ArgMax" } else { "ArgMin" };
-    let shape = *src.shape();
-    ensure(axis < shape.rank(), kernel, "the axis is one of the input's")?;
-    let (len, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
-    let outer: usize = shape[..axis].iter().product();
-    ensure(outer * inner == dst.shape().elements(), kernel, "the output has the kept dimensions")?;
-    if outer * inner == 0 {
-        return Ok(());
-    }
-    ensure(len > 0, kernel, "there is an element to find")?;
-    for_dtype!(src.dtype(), kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool], T => {
-        let src = values::<T>(src.bytes(), kernel)?;
-        for_dtype!(dst.dtype(), kernel, [I32, I64, I16, U16], I => {
-            let dst = values_mut::<I>(dst.bytes(), kernel)?;
-            split_with_cost(pool, dst, 1, len, &|first, dst| {
-                for (n, dst) in dst.iter_mut().enumerate() {
-                    let at = first + n;
-                    let base = at / inner * len * inner + at % inner;
-                    let line = src[base..].iter().step_by(inner).take(len);
-                    *dst = first_extreme(op, line) as I;
-                }
-            });
-            Ok(())
-        })
-    })
-}
-
-fn first_extreme<'a, T: Extremes + 'a>(op: ArgOp, line: impl Iterator<Item = &'a T>) -> usize {
-    let start = match op {
-        ArgOp::Max => T::LOWEST,
-        ArgOp::Min => T::HIGHEST,
-    };
-    let mut best = (0, start);
-    for (n, x) in line.enumerate() {
-        let is_better = match op {
-            ArgOp::Max => x.is_above(best.1),
-            ArgOp::Min => best.1.is_above(*x),
-        };
-        if is_better {
-            best = (n, *x);
-        }
-    }
-    best.0
-}
-
-/// The finite numbers that a type ends with.
-trait Extremes: Copy {
-    const LOWEST: Self;
-    const HIGHEST: Self;
-    /// Greater; of halves as float32, in which the thread's mode may take denormals for 0.
-    fn is_above(self, other: Self) -> bool;
-}
-
-macro_rules! extremes {
-    ($($T:ty)*; $wide:expr) => { $(
-        impl Extremes for $T {
-            const LOWEST: Self = <$T>::MIN;
-            const HIGHEST: Self = <$T>::MAX;
-            #[inline(always)]
-            fn is_above(self, other: Self) -> bool {
-                $wide(self) > $wide(other)
-            }
-        }
-    )* };
-}
-
-extremes!(f32 f64 i8 i16 i32 i64 u8 u16 u32 u64; std::convert::identity);
-extremes!(f16; f16::to_f32);
-extremes!(bf16; bf16::to_f32);
-
-/// A running reduction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScanOp {
-    /// The sum so far.
-    Sum,
-    /// The product so far.
-    Prod,
-}
-
-/// The running sum or product of `src` along `axis`, of numbers: with `exclusive`, of the elements before each; with
-/// `reverse`, from the end.
-///
-/// # Errors
-/// [`KernelError::DType`] for other types, [`KernelError::Invalid`] for an axis that is none of the input's and for
-/// an output of another size or type.
-pub fn scan(
-    pool: &ThreadPool,
-    op: ScanOp,
-    axis: usize,
-    (exclusive, reverse): (bool, bool),
-    src: TensorView<'_>,
-    dst: &mut TensorViewMut<'_>,
-) -> Result<()> {
-    let kernel = if op == ScanOp::Sum { "Cumsum" } else { "Cumprod" };
-    let shape = *src.shape();
-    ensure(axis < shape.rank(), kernel, "the axis is one of the input's")?;
-    ensure(src.dtype() == dst.dtype(), kernel, "the input and the output have one element type")?;
-    ensure(shape.elements() == dst.shape().elements(), kernel, "the output has the input's size")?;
-    let (len, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
-    for_dtype!(src.dtype(), kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, C64, C128], T => {
-        let (src, dst) = (values::<T>(src.bytes(), kernel)?, values_mut::<T>(dst.bytes(), kernel)?);
-        split_with_cost(pool, dst, len * inner, len * inner, &|first, dst| {
-            for (n, dst) in dst.chunks_mut(len * inner).enumerate() {
-                let src = &src[(first + n) * len * inner..][..len * inner];
-                for column in 0..inner {
-                    let mut sum = match op {
-                        ScanOp::Sum => <T as Element>::zero(),
-                        ScanOp::Prod => <T as Element>::one(),
-                    };
-                    for i in 0..len {
-                        let at = if reverse { len - 1 - i } else { i } * inner + column;
-                        let before = sum;
-                        sum = match op {
-                            ScanOp::Sum => <T as Element>::add(sum, src[at].widen()),
-                            ScanOp::Prod => <T as Element>::mul(sum, src[at].widen()),
-                        };
-                        // Each result so far is an element: past the range it stays infinite.
-                        sum = T::narrow(sum).widen();
-                        dst[at] = T::narrow(if exclusive { before } else { sum });
-                    }
-                }
-            }
-        });
         Ok(())
     })
 }

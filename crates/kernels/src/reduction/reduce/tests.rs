@@ -1,4 +1,5 @@
 use super::*;
+use crate::reduction::{ArgOp, ScanOp, arg_reduce, scan};
 use proptest::prelude::*;
 use tightfit_core::{Element as _, Shape};
 
