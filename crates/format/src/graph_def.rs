@@ -4,7 +4,6 @@
 mod decode;
 pub(crate) mod mapped_package;
 mod meta_graph;
-mod scaled;
 mod schema;
 mod segments;
 mod tensor;
@@ -20,8 +19,8 @@ use crate::proto::text::TextReader;
 use crate::proto::wire::WireReader;
 use crate::source::{Cursor, SourceFile};
 pub use meta_graph::{MetaGraphDef, MetaInfo, SignatureDef, TensorInfo, saved_model_file, saved_model_tags};
-pub use scaled::Scaled;
 pub use segments::Segments;
+pub use tensor::Scaled;
 pub use tensor::{InlineBytes, TensorContent, TensorDef};
 pub use write::GraphWriter;
 pub use write_saved_model::{SavedModelDef, SaverDef, VariableDef};

@@ -73,7 +73,7 @@ pub fn freeze(
     described.check_fetches(&options.fetches)?;
     let _names = budget.try_reserve(NAMES, described.names_bytes())?;
     let ports = described.ports();
-    let keep = table_initializers(&described);
+    let keep = described.table_initializers();
     let import = ImportOptions {
         fetches: options.fetches.clone(),
         feeds: Vec::new(),
@@ -131,21 +131,6 @@ pub(crate) fn check_no_variables(path: &Path, def: &GraphDef) -> Result<(), Erro
         variable.name
     );
     Err(Error::data(path, why))
-}
-
-/// The operators that fill the model's tables, where it has any: who runs the result has to run them first.
-pub(crate) fn table_initializers(described: &Described) -> Vec<String> {
-    let is_table = |node: &NodeDef| node.op.contains("HashTable") || node.op.starts_with("LookupTable");
-    let (def, info) = (&described.def, &described.info);
-    let mut nodes = def.nodes.iter().chain(def.functions.iter().flat_map(|function| &function.nodes));
-    if !nodes.any(is_table) {
-        return Vec::new();
-    }
-    let operators = match &info.init_op {
-        Some(operator) => std::slice::from_ref(operator),
-        None => &info.table_initializers[..],
-    };
-    operators.iter().map(|name| name.trim_start_matches('^').to_string()).collect()
 }
 
 /// Takes off a node what means something only where it was saved.

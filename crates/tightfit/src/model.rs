@@ -100,7 +100,7 @@ impl ModelFile {
             fetches: options.fetches.clone(),
             feeds: options.feeds.clone(),
             ports: described.ports(),
-            keep: crate::freeze::table_initializers(&described),
+            keep: described.table_initializers(),
             checkpoint: described.checkpoint.take(),
         };
         let Described { file, def, signature, info, .. } = described;

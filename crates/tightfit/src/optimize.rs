@@ -16,7 +16,7 @@ use tightfit_graph::ImportOptions;
 use tightfit_graph::import::{Fetched, plain, split_name};
 
 use crate::error::Error;
-use crate::freeze::{Frozen, check_no_variables, frozen, table_initializers, tidy, write};
+use crate::freeze::{Frozen, check_no_variables, frozen, tidy, write};
 use crate::model::{Described, ModelSource, NAMES};
 use crate::process;
 pub(crate) use duplicates::are_same_values;
@@ -134,7 +134,7 @@ pub fn optimize(
     described.check_fetches(&options.fetches)?;
     let _names = budget.try_reserve(NAMES, described.names_bytes())?;
     let ports = described.ports();
-    let keep = table_initializers(&described);
+    let keep = described.table_initializers();
     let import = ImportOptions {
         fetches: options.fetches.clone(),
         ports: ports.clone(),

@@ -23,7 +23,7 @@ use tightfit_graph::ir::Graph;
 use tightfit_graph::{GraphError, ImportOptions, import};
 
 use crate::error::Error;
-use crate::freeze::{Counted, check_no_variables, of_writing, table_initializers, tidy};
+use crate::freeze::{Counted, check_no_variables, of_writing, tidy};
 use crate::model::{Described, ModelSource, NAMES};
 use crate::process;
 pub use chain::{ChainRun, run_chain};
@@ -66,7 +66,7 @@ pub fn partition(
     let mut described = Described::read(path, &options.source, budget)?;
     described.check_fetches(&options.fetches)?;
     let _names = budget.try_reserve(NAMES, described.names_bytes())?;
-    if !table_initializers(&described).is_empty() {
+    if !described.table_initializers().is_empty() {
         let why = "fills tables before it runs, which parts do not do for each other; freeze it instead";
         return Err(Error::data(path, why));
     }

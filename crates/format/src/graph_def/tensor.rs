@@ -3,6 +3,8 @@
 //! The element type may come behind the values it is needed for, and the number of values is known only at the end,
 //! so a tensor is gone over up to three times: what it is, how many values, the values. Only the last allocates.
 
+mod scaled;
+
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,7 +12,6 @@ use std::sync::Arc;
 use tightfit_core::{Buffer, DType};
 
 use super::decode::Decoder;
-use super::scaled::Scaled;
 use super::schema::TENSOR;
 use super::segments::{self, Builder, Finder, Segments};
 use crate::data_type::DataType;
@@ -19,6 +20,8 @@ use crate::limits;
 use crate::proto::{Input, Run};
 use crate::source::SourceFile;
 use crate::stored::Stored;
+
+pub use scaled::Scaled;
 
 type Result<T> = std::result::Result<T, FormatError>;
 

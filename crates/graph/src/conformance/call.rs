@@ -6,9 +6,10 @@ use std::fmt;
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
 use tightfit_kernels::{Isa, PackedLayout, Philox, ThreadPool};
 
+use crate::operator::Growth;
 use crate::operator::growing::Growing;
 use crate::operator::random::Generator;
-use crate::operator::rooms::{Growth, Rooms};
+use crate::operator::rooms::Rooms;
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::tables::Tables;
 use crate::operator::{

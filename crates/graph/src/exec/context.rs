@@ -191,7 +191,7 @@ impl Context {
             });
         }
         self.fed_strings = references.collect::<Result<_, _>>()?;
-        self.tables.install(self.loaded.plan())?;
+        self.tables.install(self.loaded.plan().changed_tables())?;
         Ok(())
     }
 

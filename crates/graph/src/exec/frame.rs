@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use tightfit_core::{DType, StopFlag, StringRef};
 use tightfit_kernels::ThreadPool;
@@ -11,9 +10,10 @@ use super::loaded::Loaded;
 use super::stream::{StepStream, Window};
 use crate::error::GraphError;
 use crate::ir::RegionKind;
+use crate::operator::Growth;
 use crate::operator::growing::{Growing, infer_shapes};
-use crate::operator::random::Generator;
-use crate::operator::rooms::{Growth, Rooms, nowhere};
+use crate::operator::random::{Generator, StepGenerator};
+use crate::operator::rooms::{Rooms, nowhere};
 use crate::operator::strings::{Mark, StringPool};
 use crate::operator::tables::Tables;
 use crate::operator::{Held, OpError, Operator, Run, Slot, WeightStream};
@@ -33,15 +33,6 @@ pub(super) struct Frame {
     bodies: Vec<Vec<Frame>>,
     /// Where the steps that draw random numbers stand, in the order of the steps.
     generators: Vec<StepGenerator>,
-}
-
-/// Where a step that draws random numbers stands.
-pub(crate) struct StepGenerator {
-    /// The step's position in its plan.
-    step: usize,
-    /// Its name, which it has in every plan of the model.
-    name: Arc<str>,
-    generator: Generator,
 }
 
 /// What a run works with besides tensors.

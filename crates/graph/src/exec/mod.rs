@@ -12,5 +12,4 @@ mod weights;
 
 pub use context::Context;
 pub use feed::Feed;
-pub(crate) use frame::StepGenerator;
 pub use loaded::{Loaded, arena_bytes};

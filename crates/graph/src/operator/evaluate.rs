@@ -6,9 +6,10 @@ use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shape, TensorView, block_by
 use tightfit_kernels::{FlushDenormals, Isa, ThreadPool};
 
 use crate::fact::Fact;
+use crate::operator::Growth;
 use crate::operator::growing::Growing;
 use crate::operator::random::Generator;
-use crate::operator::rooms::{Growth, Rooms};
+use crate::operator::rooms::Rooms;
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::tables::Tables;
 use crate::operator::{Call, Held, Memory, OpError, Operator, Run, Slot, TensorInfo};

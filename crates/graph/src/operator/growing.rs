@@ -8,7 +8,7 @@ use tightfit_core::DType;
 use tightfit_kernels::Isa;
 
 use super::rooms::{Rooms, Scratch};
-use super::run::Slot;
+use super::slot::Slot;
 use super::{Call, Memory, OpError, Operator, Run, TensorInfo};
 use crate::dim::Dims;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};

@@ -15,6 +15,7 @@ pub(crate) mod random;
 pub(crate) mod reshape;
 pub(crate) mod rooms;
 mod run;
+pub(crate) mod slot;
 pub mod strings;
 pub mod tables;
 
@@ -31,8 +32,8 @@ pub use error::OpError;
 pub use evaluate::evaluate;
 pub use ints::Ints;
 pub use rooms::Taken;
-pub(crate) use run::Slot;
 pub use run::{EachBlock, Run, Weight, WeightStream};
+pub(crate) use slot::{Growth, Slot};
 
 /// How a node of a file becomes an operator.
 #[derive(Clone, Copy)]

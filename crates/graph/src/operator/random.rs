@@ -1,6 +1,7 @@
 //! Where the operators with attributes `seed` and `seed2` stand in their sequences of random numbers.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use tightfit_kernels::Philox;
 
@@ -10,6 +11,15 @@ pub struct Generator(Cell<Option<Philox>>);
 
 /// The attributes `seed` and `seed2`.
 pub type Seeds = [i64; 2];
+
+/// Where a step that draws random numbers stands.
+pub(crate) struct StepGenerator {
+    /// The step's position in its plan.
+    pub step: usize,
+    /// Its name, which it has in every plan of the model.
+    pub name: Arc<str>,
+    pub generator: Generator,
+}
 
 impl Generator {
     /// The generator for numbers that take at most so many steps: the next numbers come behind them. Both seeds 0 mean
@@ -24,6 +34,7 @@ impl Generator {
     }
 
     /// One that has come so far.
+
     #[cfg(test)]
     pub(crate) fn at(place: Option<Philox>) -> Generator {
         Generator(Cell::new(place))

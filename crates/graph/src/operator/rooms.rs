@@ -15,7 +15,7 @@ use tightfit_core::{ALIGNMENT, BudgetError, Buffer, MemoryBudget, Shape};
 
 use super::call::{Held, TensorInfo};
 use super::error::OpError;
-use super::run::Slot;
+use super::slot::{Growth, Slot};
 
 /// What the memory of values is reserved for that grow.
 pub(crate) const PURPOSE: &str = "data-dependent memory";
@@ -56,25 +56,6 @@ pub(crate) struct HeldRoom {
     pub number: u32,
     pub start: *mut u8,
     pub bytes: usize,
-}
-
-/// Whether a value grows, and where it is then: the number of its room, or one of the values below. (Four bytes, which a
-/// [`Slot`] has to spare.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Growth(u32);
-
-impl Growth {
-    /// It has a place of its own that was planned.
-    pub const PLANNED: Growth = Growth(u32::MAX);
-    /// It grows, and its shape in this run is not known yet.
-    pub const OPEN: Growth = Growth(u32::MAX - 1);
-    /// Its shape is known, and it has no room yet.
-    pub const SHAPED: Growth = Growth(u32::MAX - 2);
-
-    /// The room that it is in.
-    pub fn room(self) -> Option<u32> {
-        (self.0 < Growth::SHAPED.0).then_some(self.0)
-    }
 }
 
 impl Rooms {
@@ -227,7 +208,7 @@ impl Slot {
             Growth::OPEN => Err(OpError::Internal("an output is made before its shape is said")),
             Growth::SHAPED => {
                 let held = rooms.take(self.bytes()?)?;
-                self.growth.set(Growth(held.number));
+                self.growth.set(Growth::in_room(held.number));
                 self.start.set(held.start);
                 self.capacity_bytes.set(held.bytes);
                 Ok(())
@@ -241,7 +222,7 @@ impl Slot {
         let Some(number) = from.growth.get().room() else { return false };
         rooms.hold(number);
         self.let_go(rooms);
-        self.growth.set(Growth(number));
+        self.growth.set(Growth::in_room(number));
         self.start.set(from.start.get());
         self.capacity_bytes.set(from.capacity_bytes.get());
         true

@@ -1,7 +1,5 @@
 //! What an operator computes with, and the unsafe code that leads from a plan's offsets to slices.
 
-use std::cell::Cell;
-
 use tightfit_core::{DType, Element, Reservation, Shape, StringRef, TensorView, TensorViewMut};
 use tightfit_kernels::{Philox, Src, ThreadPool};
 
@@ -9,7 +7,8 @@ use super::call::Held;
 use super::error::OpError;
 use super::ints::Ints;
 use super::random::{Generator, Seeds};
-use super::rooms::{Growth, Rooms, Taken};
+use super::rooms::{Rooms, Taken};
+use super::slot::Slot;
 use super::strings::StringPool;
 use super::tables::Tables;
 
@@ -41,26 +40,6 @@ pub trait WeightStream: Sync {
     /// [`OpError::File`] when the file fails.
     fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), OpError>;
 }
-
-/// One tensor of a running graph.
-pub(crate) struct Slot {
-    /// Its first byte; valid for `capacity_bytes` while a step runs that uses it.
-    pub start: Cell<*mut u8>,
-    pub dtype: DType,
-    /// The shape of this run.
-    pub shape: Cell<Shape>,
-    pub held: Held,
-    /// Bytes in memory at `start`; 0 for a tensor of the caller's while no run goes on.
-    pub capacity_bytes: Cell<usize>,
-    /// True once the step at hand has handed it out to be written.
-    pub is_taken: Cell<bool>,
-    /// Where it is, if its size is only known in a run.
-    pub growth: Cell<Growth>,
-}
-
-// SAFETY: whoever makes slots owns the memory they lead into, and takes it along; what is the caller's is there only
-// during a run.
-unsafe impl Send for Slot {}
 
 /// What an operator computes with: inputs, outputs, scratch and threads of one step.
 pub struct Run<'a> {

@@ -11,7 +11,6 @@ use tightfit_core::{BudgetError, Buffer, DType, MemoryBudget, StringRef};
 use tightfit_kernels::fingerprint64;
 
 use super::OpError;
-use crate::plan::{Action, Plan};
 
 /// What the memory of a table is reserved for.
 const PURPOSE: &str = "tables";
@@ -484,13 +483,11 @@ impl Tables {
         Tables { budget: budget.clone(), own: Vec::new() }
     }
 
-    /// Holds the tables that the steps of a plan change; those that it has stay as they are.
+    /// Holds the tables that steps change; those that it has stay as they are.
     ///
     /// # Errors
     /// [`BudgetError`] when there is no memory for them.
-    pub fn install(&mut self, plan: &Plan) -> Result<(), BudgetError> {
-        let mut specs = Vec::new();
-        collect(plan, &mut specs);
+    pub fn install(&mut self, specs: Vec<Arc<TableSpec>>) -> Result<(), BudgetError> {
         for spec in specs {
             if !self.own.iter().any(|(own, _)| own.name == spec.name) {
                 let table = spec.initial.try_clone(&self.budget)?;
@@ -520,15 +517,6 @@ impl Tables {
     pub fn get(&self, spec: &TableSpec) -> Result<&RefCell<Table>, OpError> {
         let own = self.own.iter().find(|(own, _)| own.name == spec.name);
         own.map(|(_, table)| table).ok_or(OpError::Internal("a table is not held by who runs"))
-    }
-}
-
-fn collect(plan: &Plan, specs: &mut Vec<Arc<TableSpec>>) {
-    for step in &plan.steps {
-        match &step.action {
-            Action::Operator(operator) => specs.extend(operator.changed_table().cloned()),
-            Action::Region(region) => region.bodies.iter().for_each(|body| collect(body, specs)),
-        }
     }
 }
 

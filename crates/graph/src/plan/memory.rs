@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use tightfit_core::{array_bytes, block_bytes, list_bytes};
 
 use super::{ArenaItem, Item, Plan, SlotPlan, StatePlan, Step, Storage, WeightPlan};
-use crate::exec::StepGenerator;
 use crate::ir::{Graph, NodeId, NodeKind, ValueRef};
+use crate::operator::random::StepGenerator;
 use crate::operator::{Slot, TensorInfo, WeightUse};
 
 /// What the memory of a plan is reserved for.

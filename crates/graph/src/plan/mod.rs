@@ -22,6 +22,7 @@ use tightfit_kernels::{Isa, PackedLayout};
 
 use crate::error::GraphError;
 use crate::ir::{Constant, ConstantData, Graph, NodeId, ValueRef};
+use crate::operator::tables::TableSpec;
 use crate::operator::{Operator, TensorInfo, WeightLayout};
 use arena::{Item, Packing};
 use planner::Planner;
@@ -283,6 +284,15 @@ struct ArenaItem {
 }
 
 impl Plan {
+    /// The tables that its steps change, those in bodies too.
+    pub(crate) fn changed_tables(&self) -> Vec<Arc<TableSpec>> {
+        let of_step = |step: &Step| match &step.action {
+            Action::Operator(operator) => operator.changed_table().cloned().into_iter().collect(),
+            Action::Region(region) => region.bodies.iter().flat_map(Plan::changed_tables).collect(),
+        };
+        self.steps.iter().flat_map(of_step as fn(&Step) -> Vec<Arc<TableSpec>>).collect()
+    }
+
     /// Lays out a graph all of whose shapes are known (see [`crate::infer::bind`]).
     ///
     /// # Errors

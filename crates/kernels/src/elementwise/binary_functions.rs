@@ -201,12 +201,21 @@ impl BinaryOp {
     /// True when the function is for elements of this type.
     pub fn supports(self, dtype: DType) -> bool {
         if dtype.is_complex() {
-            return super::complex::supports_two(self);
+            return self.is_of_complex();
         }
         let has = |kind: &str| self.kinds().contains(&kind);
         (dtype.is_float() && has("float"))
             || (dtype.is_integer() && (has("integer") || has("bits")))
             || (dtype == DType::Bool && has("bits"))
+    }
+
+    /// True where it is of complex numbers too.
+    fn is_of_complex(self) -> bool {
+        use BinaryOp::*;
+        matches!(
+            self,
+            Add | Sub | Mul | Div | DivNoNan | MulNoNan | Xdivy | Xlogy | Xlog1py | Pow | SquaredDifference
+        )
     }
 }
 
@@ -214,7 +223,7 @@ impl CompareOp {
     /// True when elements of this type are compared so.
     pub fn supports(self, dtype: DType) -> bool {
         let is_bool = dtype == DType::Bool && self.kinds().contains(&"any");
-        let is_complex = dtype.is_complex() && super::complex::compares(self);
+        let is_complex = dtype.is_complex() && matches!(self, CompareOp::Equal | CompareOp::NotEqual);
         dtype.is_integer() || dtype.is_float() || is_bool || is_complex
     }
 }

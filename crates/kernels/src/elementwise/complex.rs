@@ -55,20 +55,6 @@ pub(super) fn map<F: Float>(op: UnaryOp, x: &mut [Complex<F>]) {
     }
 }
 
-/// True where `op` is of complex numbers.
-pub(super) fn supports_two(op: BinaryOp) -> bool {
-    use BinaryOp::*;
-    matches!(
-        op,
-        Add | Sub | Mul | Div | DivNoNan | MulNoNan | Xdivy | Xlogy | Xlog1py | Pow | SquaredDifference
-    )
-}
-
-/// True where complex numbers are compared so.
-pub(super) fn compares(op: CompareOp) -> bool {
-    matches!(op, CompareOp::Equal | CompareOp::NotEqual)
-}
-
 impl<F: Float> Number for Complex<F> {
     const ZERO: Self = Complex::<F>::ZERO;
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tightfit_core::MemoryBudget;
 use tightfit_format::tensor_bundle::{prefix, with_ending};
 use tightfit_format::{
-    AttrValue, GraphDef, MetaGraphDef, MetaInfo, ModelFormat, SignatureDef, SourceFile, TensorBundle,
-    TensorContent, detect, saved_model_file, saved_model_tags, tfjs,
+    AttrValue, GraphDef, MetaGraphDef, MetaInfo, ModelFormat, NodeDef, SignatureDef, SourceFile,
+    TensorBundle, TensorContent, detect, saved_model_file, saved_model_tags, tfjs,
 };
 use tightfit_graph::import::{Checkpoint, PortNames};
 
@@ -48,6 +48,21 @@ pub(crate) struct Described {
 }
 
 impl Described {
+    /// The operators that fill the model's tables, where it has any: who runs the result has to run them first.
+    pub(crate) fn table_initializers(&self) -> Vec<String> {
+        let is_table = |node: &NodeDef| node.op.contains("HashTable") || node.op.starts_with("LookupTable");
+        let (def, info) = (&self.def, &self.info);
+        let mut nodes = def.nodes.iter().chain(def.functions.iter().flat_map(|function| &function.nodes));
+        if !nodes.any(is_table) {
+            return Vec::new();
+        }
+        let operators = match &info.init_op {
+            Some(operator) => std::slice::from_ref(operator),
+            None => &info.table_initializers[..],
+        };
+        operators.iter().map(|name| name.trim_start_matches('^').to_string()).collect()
+    }
+
     /// Reads what is at `path`.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ pub struct Flags {
     output: PathBuf,
     /// Store floats in .npy and .npz as float16, float32 or float64 [default:
     /// float32]
-    #[arg(long, value_name = "NAME", value_parser = ["float16", "float32", "float64"], hide_possible_values = true, help_heading = "Output")]
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
     dtype: Option<String>,
     #[command(flatten)]
     summary: SummaryFlags,

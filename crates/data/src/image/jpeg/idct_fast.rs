@@ -127,7 +127,8 @@ mod tests {
             transform(&block, &scaled(&[3; 64]), &mut fast, 8);
             idct::transform(&block, &[3; 64], &mut accurate, 8);
             for (a, b) in fast.iter().zip(accurate) {
-                prop_assert!(a.abs_diff(b) <= 8, "{a} {b}");
+                // Of blocks full of large coefficients it is the coarser by far.
+                prop_assert!(a.abs_diff(b) <= 16, "{a} {b}");
             }
         }
     }

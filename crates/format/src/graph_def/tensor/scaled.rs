@@ -1,7 +1,7 @@
 //! Float values that are another tensor's, each times the factor of its channel: computed as they are read, in pieces of
 //! any size, so that weights that change are never in memory as a whole.
 
-use super::tensor::TensorDef;
+use super::TensorDef;
 use crate::error::{FormatError, Problem};
 use crate::source::SourceFile;
 
