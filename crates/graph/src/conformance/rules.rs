@@ -10,7 +10,7 @@ use super::build::{fetch, input, operator};
 use crate::GraphError;
 use crate::exec::{Context, Feed};
 use crate::ir::{Graph, Node, NodeKind, ValueRef};
-use crate::operator::rooms::Growth;
+use crate::operator::Growth;
 use crate::operator::strings::{StringPool, Texts};
 use crate::operator::{Held, OpError, Run, Slot};
 use crate::plan::{Plan, PlanOptions, WeightMode, computes, validate};
