@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ::tightfit::process::FLOOR_BYTES;
 use graphs::{Graph, TempDir, float_type, outcome, tightfit};
 
 /// Address space that is no resident memory of the budget: the mapped binary and libraries, and stacks reserved but not
@@ -254,8 +255,8 @@ fn it_works_in_a_control_group_of_its_budget() {
 #[test]
 fn less_than_the_program_itself_is_refused_at_once() {
     let missing = ["run", "no-such-model.pb", "--input", "x=no-such-file.npy"].map(String::from);
-    outcome(with_memory(&missing, 4 << 20, &[]))
-        .fails(3, &["does not fit 4.0 MiB", "the program itself needs "]);
+    outcome(with_memory(&missing, FLOOR_BYTES - 1, &[]))
+        .fails(3, &["does not fit ", "the program itself needs "]);
 }
 
 #[test]
