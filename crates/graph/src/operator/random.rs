@@ -34,7 +34,6 @@ impl Generator {
     }
 
     /// One that has come so far.
-
     #[cfg(test)]
     pub(crate) fn at(place: Option<Philox>) -> Generator {
         Generator(Cell::new(place))
