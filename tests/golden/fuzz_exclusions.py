@@ -105,6 +105,8 @@ EXCLUSIONS = [
     ("TensorFlow's own registration of TopK needs an attribute that TopK does not have",
      refused("OpKernel 'TopK' has constraint on attr 'index_type' not in NodeDef")),
     ("TensorFlow has no kernel for a CPU", refused("Registered kernels:\n  device='GPU'\n")),
+    ("TensorFlow's CumulativeLogsumexp drops a NaN or keeps it by the order in which it compares",
+     lambda g, kind, want, got, why: kind == "wrong" and g.op == "CumulativeLogsumexp" and has_nan(g)),
     ("An infinity in a Fourier transform becomes NaN where it is multiplied by 0, in which order is open",
      lambda g, kind, want, got, why: kind == "wrong" and "FFT" in g.op and has_infinite(g)),
     ("A product of complex numbers that overflows is infinite or NaN by the order in which they are multiplied",

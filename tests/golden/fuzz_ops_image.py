@@ -1,5 +1,7 @@
 """Random nodes of volumes and of pictures, for `fuzz.py`."""
 
+import numpy as np
+
 from fuzz_ops import maker
 
 
@@ -67,7 +69,7 @@ def adjust(g, name):
 def projective(g, name):
     shape = picture(g)
     transforms = g.input("float32", [g.pick([1, shape[0]]), 8], -2, 2, huge=False)
-    inputs = [g.input(g.dtype(name), shape, 0, 50, huge=False), transforms, g.constant([g.int(1, 8), g.int(1, 8)], "int32")]
+    inputs = [g.input(g.dtype(name), shape, 0, 50, huge=False), transforms, g.constant(np.array([g.int(1, 8), g.int(1, 8)], "int32"), "int32")]
     if name.endswith("V3"):
         inputs.append(g.input("float32", [], 0, 5, huge=False))
     modes = ["CONSTANT", "REFLECT", "WRAP", "NEAREST"]

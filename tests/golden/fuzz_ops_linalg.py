@@ -176,7 +176,8 @@ def others(g, name):
         shape, dtype = g.shape(0, 4), g.pick(FLOATS)
         return g.call(name, g.input(dtype, shape), g.input(dtype, shape), tolerance=float(g.pick([1e-5, 0.5, 2.0])))
     if name == "IsotonicRegression":
-        return g.call(name, g.input(g.pick(FLOATS), g.shape(1, 3), special=0, huge=False))
+        dtype = g.pick(["float32", "float64"])
+        return g.call(name, g.input(dtype, g.shape(1, 3), special=0, huge=False), output_dtype=dtype)
     if name == "DataFormatDimMap":
         return g.call(name, g.input(g.pick(["int32", "int64"]), g.shape(0, 2), -4, 3, special=0))
     return g.call(name, g.input(g.dtype(name), g.shape(0, 4)))

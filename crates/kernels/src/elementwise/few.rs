@@ -75,7 +75,7 @@ pub fn approximate_equal(
         let tolerance = tolerance as T;
         split(pool, dst, 1, &|first, dst| {
             let pairs = a[first..].iter().zip(&b[first..]);
-            dst.iter_mut().zip(pairs).for_each(|(to, (a, b))| *to = ((a - b).abs() < tolerance) as u8);
+            dst.iter_mut().zip(pairs).for_each(|(to, (a, b))| *to = ((a - b).abs() <= tolerance) as u8);
         });
         Ok(())
     })

@@ -38,7 +38,7 @@ pub(crate) const OPS: &[Registration] = &[
     },
     Registration {
         name: "TensorArrayScatterV3",
-        import: |a| Ok(Box::new(Scatter { dtype: a.dtype("T")?, list: 3, resizes: BY_HANDLE })),
+        import: |a| Ok(Box::new(Scatter { dtype: a.dtype("T")?, list: 3, rows: 2, resizes: BY_HANDLE })),
     },
     Registration { name: "TensorArraySplitV3", import: |a| Ok(Box::new(Split { dtype: a.dtype("T")? })) },
     Registration {

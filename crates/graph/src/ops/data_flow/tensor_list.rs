@@ -37,7 +37,7 @@ pub(crate) const OPS: &[Registration] = &[
     },
     Registration {
         name: "TensorListScatterIntoExistingList",
-        import: |a| Ok(Box::new(Scatter { dtype: dtype(a)?, list: 0, resizes: Resizes::Always })),
+        import: |a| Ok(Box::new(Scatter { dtype: dtype(a)?, list: 0, rows: 1, resizes: Resizes::Always })),
     },
     Registration { name: "TensorListPushBack", import: |a| Ok(Box::new(PushBack(dtype(a)?))) },
     Registration { name: "TensorListPopBack", import: |a| Ok(Box::new(PopBack(dtype(a)?))) },
@@ -306,14 +306,22 @@ impl Operator for PushBack {
     }
 }
 
-/// A list with the rows of input 2 at the places that input 1 names.
+/// A list with rows at the places that another input names.
 #[derive(Debug)]
 pub(super) struct Scatter {
     pub dtype: DType,
     /// Which input is the list.
     pub list: usize,
+    /// Which input are the rows, 1 or 2; the other one are the places.
+    pub rows: usize,
     /// Whether a place behind the last element makes the list longer.
     pub resizes: Resizes,
+}
+
+impl Scatter {
+    fn places(&self) -> usize {
+        3 - self.rows
+    }
 }
 
 impl Operator for Scatter {
@@ -323,11 +331,14 @@ impl Operator for Scatter {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (length, element) = parts(inputs, self.list, self.dtype)?;
-        let rows = shared::input(inputs, 2)?;
+        let rows = shared::input(inputs, self.rows)?;
         if rows.dtype != self.dtype {
-            return Err(OpError::input(2, format!("is {}, and the list is of {}", rows.dtype, self.dtype)));
+            return Err(OpError::input(
+                self.rows,
+                format!("is {}, and the list is of {}", rows.dtype, self.dtype),
+            ));
         }
-        let places = shared::input(inputs, 1)?;
+        let places = shared::input(inputs, self.places())?;
         // What is as long as was said stays so where places are not known: one behind the end is an error then.
         let length = match (self.resizes.is_known(inputs)?, length, places.ints()) {
             (true, Dim::Known(length), Some(places)) => {
@@ -336,8 +347,8 @@ impl Operator for Scatter {
             (_, length, _) => length,
         };
         let Some(dims) = rows.dims.get() else { return Ok(vec![list(self.dtype, length, &element)]) };
-        let (_, row) = dims.split_first().ok_or_else(|| OpError::input(2, "is a scalar"))?;
-        Ok(vec![list(self.dtype, length, &both(&element, &Dims::new(row.to_vec()), 2)?)])
+        let (_, row) = dims.split_first().ok_or_else(|| OpError::input(self.rows, "is a scalar"))?;
+        Ok(vec![list(self.dtype, length, &both(&element, &Dims::new(row.to_vec()), self.rows)?)])
     }
 
     fn memory(&self, _: &Call<'_>) -> Memory {
@@ -345,18 +356,18 @@ impl Operator for Scatter {
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        let most = run.slice::<i32>(1).ok()?.iter().copied().max().unwrap_or(-1);
+        let most = run.slice::<i32>(self.places()).ok()?.iter().copied().max().unwrap_or(-1);
         let behind = usize::try_from(i64::from(most) + 1).ok();
         let length = behind.filter(|_| self.resizes.in_run(run)).unwrap_or(0);
-        let rows = run.shape(2);
+        let rows = run.shape(self.rows);
         reshape_list(run, self.list, length, rows.get(1..)?)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (bytes, length) = (element_bytes_of_output(run), run.output_shape(0)[0]);
-        let (indices, rows) = (run.slice::<i32>(1)?, run.input(2)?);
+        let (indices, rows) = (run.slice::<i32>(self.places())?, run.input(self.rows)?);
         if rows.bytes().len() != indices.len() * bytes {
-            return Err(OpError::input(2, "has not one row of the list's shape for each index"));
+            return Err(OpError::input(self.rows, "has not one row of the list's shape for each index"));
         }
         let out = list_to_change(run, self.list)?;
         for (row, index) in indices.iter().enumerate() {

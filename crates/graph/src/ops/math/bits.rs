@@ -1,7 +1,7 @@
 //! How many bits are set, and whether numbers are nearly equal: PopulationCount and ApproximateEqual.
 //!
 //! PopulationCount takes integers and gives uint8 of the same shape. ApproximateEqual takes two tensors of one shape, float32
-//! or float64, and gives bools: true where they differ by less than `tolerance`.
+//! or float64, and gives bools: true where they differ by no more than `tolerance`.
 
 use tightfit_core::DType;
 use tightfit_kernels::{approximate_equal, population_count};

@@ -127,6 +127,8 @@ fn of_characters<I: Iterator<Item = char>>(
     function: impl Fn(char, usize) -> I,
 ) -> Result<StringRef, OpError> {
     let mut new = run.new_string(&[])?;
+    // TensorFlow takes what is in front of the first NUL.
+    let text = text.split(|byte| *byte == 0).next().unwrap_or(text);
     for Character { is, at, .. } in characters(text) {
         for character in function(is.unwrap_or(char::REPLACEMENT_CHARACTER), at) {
             new = run.extended_string(new, character.encode_utf8(&mut [0; 4]).as_bytes())?;

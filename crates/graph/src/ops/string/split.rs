@@ -270,13 +270,21 @@ impl Operator for NGrams {
             let (start, end) = bounds(row)?;
             count += self.count_all(end - start);
         }
+        // Of no strings at all there are not even padded n-grams.
+        let rows_made = if data.is_empty() { 0 } else { rows };
+        if data.is_empty() {
+            count = 0;
+        }
         let shape =
             reshape::shape([count]).ok_or_else(|| OpError::Invalid("makes too many n-grams".into()))?;
         run.set_output_shape(0, shape)?;
         let out = run.out::<StringRef>(0)?;
         let new_splits = run.out_bytes(1)?;
         let mut at = 0;
-        for row in 0..rows {
+        for row in rows_made..rows {
+            put(new_splits, row, 0, run.output_dtype(1));
+        }
+        for row in 0..rows_made {
             put(new_splits, row, at, run.output_dtype(1));
             let (start, end) = bounds(row)?;
             let (own, first) = (&data[start..end], at);

@@ -218,6 +218,16 @@ pub(crate) fn zeta(x: f64, q: f64) -> f64 {
     if !(x > 1.0) || q.is_nan() {
         return f64::NAN;
     }
+    if x == f64::INFINITY && q.is_finite() {
+        // The sum is of q^-x alone.
+        return if q == 1.0 {
+            1.0
+        } else if q > 1.0 {
+            0.0
+        } else {
+            f64::INFINITY
+        };
+    }
     if q == f64::INFINITY {
         return 0.0;
     }
