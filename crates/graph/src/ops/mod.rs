@@ -73,7 +73,7 @@ families! {
     /// Layers of neural networks.
     nn { batch_norm, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, data_format, depthwise, depthwise_transpose, dilation2d, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, recurrent, softmax, top_k; conv2d_f64, layer_norm }
     /// Records and raw bytes taken apart.
-    parsing { csv, example, raw, sequence; features }
+    parsing { csv, example, raw, sequence; features, version }
     /// Integers that stand for the numbers of a range.
     quantized { arithmetic, convert, layers, simulate }
     /// Tensors whose rows are of different lengths.

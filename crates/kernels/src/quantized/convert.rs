@@ -140,6 +140,24 @@ fn slices(shape: &[usize], axis: Option<usize>) -> (usize, usize, usize) {
     }
 }
 
+/// Makes each element of one slice of `dst`, wherever it comes, of that of `src`. Sizes as [`slices`] gives them.
+fn map_slices<A: Copy + Sync, B: Send>(
+    pool: &ThreadPool,
+    (outer, count, inner): (usize, usize, usize),
+    slice: usize,
+    src: &[A],
+    dst: &mut [B],
+    function: impl Fn(A) -> B + Sync,
+) {
+    for n in 0..outer {
+        let at = (n * count + slice) * inner;
+        let src = &src[at..at + inner];
+        split(pool, &mut dst[at..at + inner], 1, &|first, dst| {
+            dst.iter_mut().zip(&src[first..]).for_each(|(to, x)| *to = function(*x));
+        });
+    }
+}
+
 /// Converts `src` to the integers of `dst`, of the same shape. `ranges` are the minimum and maximum asked for, one, or
 /// one for each slice along `axis`; `used` are filled with those that the integers stand for.
 ///
@@ -170,15 +188,7 @@ pub fn quantize(
         (used.0[slice], used.1[slice]) = (low, high);
         for_dtype!(dtype, KERNEL, [I8, U8, I16, U16, I32], T => {
             let dst = values_mut::<T>(dst.bytes(), KERNEL)?;
-            for n in 0..outer {
-                let at = (n * count + slice) * inner;
-                let src = &src[at..at + inner];
-                split(pool, &mut dst[at..at + inner], 1, &|first, dst| {
-                    for (dst, x) in dst.iter_mut().zip(&src[first..]) {
-                        *dst = step.of::<T>(*x, low, high);
-                    }
-                });
-            }
+            map_slices(pool, (outer, count, inner), slice, src, dst, |x| step.of::<T>(x, low, high));
             Ok(())
         })?;
     }
@@ -244,15 +254,7 @@ pub fn dequantize(
             .ok_or(KernelError::DType { kernel: KERNEL, dtype })?;
         for_dtype!(dtype, KERNEL, [I8, U8, I16, U16, I32], T => {
             let src = values::<T>(src.bytes(), KERNEL)?;
-            for n in 0..outer {
-                let at = (n * count + slice) * inner;
-                let src = &src[at..at + inner];
-                split(pool, &mut dst[at..at + inner], 1, &|first, dst| {
-                    for (dst, x) in dst.iter_mut().zip(&src[first..]) {
-                        *dst = (x.to_f32() + before) * scale + after;
-                    }
-                });
-            }
+            map_slices(pool, (outer, count, inner), slice, src, dst, |x: T| (x.to_f32() + before) * scale + after);
             Ok(())
         })?;
     }

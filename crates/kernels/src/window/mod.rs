@@ -4,6 +4,7 @@ mod depthwise;
 mod depthwise_transpose;
 mod dilation;
 mod patches;
+mod pixel;
 mod pool;
 mod pool_any;
 mod projective;

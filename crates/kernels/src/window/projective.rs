@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 use tightfit_core::{TensorView, TensorViewMut};
 
+use super::pixel::Pixel;
 use crate::base::access::{for_dtype, split_with_cost, values, values_mut};
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::threads::ThreadPool;
@@ -49,32 +50,25 @@ impl Outside {
     }
 }
 
-trait Pixel: Copy + Send + Sync {
-    fn get(self) -> f32;
-    fn put(value: f32) -> Self;
+/// An element that an image is made of again.
+trait Made: Pixel {
+    fn made(value: f32) -> Self;
 }
 
-macro_rules! pixels {
-    ($($T:ty, $x:ident $get:expr, $y:ident $put:expr;)*) => { $(
-        impl Pixel for $T {
+macro_rules! made {
+    ($($T:ty, $x:ident $made:expr;)*) => { $(
+        impl Made for $T {
             #[inline(always)]
-            fn get(self) -> f32 {
-                let $x = self;
-                $get
-            }
-
-            #[inline(always)]
-            fn put($y: f32) -> $T {
-                $put
+            fn made($x: f32) -> $T {
+                $made
             }
         }
     )* };
 }
 
-pixels! {
-    f32, x x, y y; f64, x x as f32, y y as f64; f16, x x.to_f32(), y f16::from_f32(y);
-    bf16, x x.to_f32(), y bf16::from_f32(y); u8, x x as f32, y y as u8; i32, x x as f32, y y as i32;
-    i64, x x as f32, y y as i64;
+made! {
+    f32, x x; f64, x x as f64; f16, x f16::from_f32(x); bf16, x bf16::from_f32(x); u8, x x as u8; i32, x x as i32;
+    i64, x x as i64;
 }
 
 /// Fills `dst` `[batch, height', width', channels]` with the pixels of `images` `[batch, height, width, channels]` (float32,
@@ -103,7 +97,7 @@ pub fn project_images(
     let transforms = transforms.as_slice::<f32>().ok_or(wrong_type)?;
     for_dtype!(images.dtype(), KERNEL, [F32, F64, F16, BF16, U8, I32, I64], T => {
         let (src, dst) = (values::<T>(images.bytes(), KERNEL)?, values_mut::<T>(dst.bytes(), KERNEL)?);
-        let fill = <T as Pixel>::put(fill);
+        let fill = <T as Made>::made(fill);
         split_with_cost(pool, dst, channels, 4 * channels + 16, &|first, dst| {
             for (n, pixel) in dst.chunks_exact_mut(channels).enumerate() {
                 let (x, rest) = ((first + n) % columns, (first + n) / columns);
@@ -137,10 +131,10 @@ pub fn project_images(
                 let four = [(top, left), (top, right), (bottom, left), (bottom, right)];
                 let four = four.map(|(y, x)| read(y, x));
                 for (channel, to) in pixel.iter_mut().enumerate() {
-                    let [a, b, c, d] = four.map(|at| at.map_or(fill, |at| src[at + channel]).get());
+                    let [a, b, c, d] = four.map(|at| at.map_or(fill, |at| src[at + channel]).value());
                     let upper = (right - x) * a + (x - left) * b;
                     let lower = (right - x) * c + (x - left) * d;
-                    *to = <T as Pixel>::put((bottom - y) * upper + (y - top) * lower);
+                    *to = <T as Made>::made((bottom - y) * upper + (y - top) * lower);
                 }
             }
         });

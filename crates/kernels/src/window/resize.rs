@@ -1,9 +1,9 @@
 //! Resizing images by TensorFlow's own arithmetic: ResizeBilinear, ResizeNearestNeighbor, ResizeBicubic, ResizeArea
 //! and CropAndResize. All positions and weights are float32, computed in the same order as there.
 
-use half::{bf16, f16};
 use tightfit_core::{DType, Shared, TensorView, TensorViewMut};
 
+use super::pixel::Pixel;
 use crate::base::access::{for_dtype, split_range, values, values_mut};
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::indices::Indices;
@@ -157,28 +157,6 @@ impl Cover {
             1.0
         }
     }
-}
-
-trait Pixel: Copy + Send + Sync {
-    fn value(self) -> f32;
-}
-
-macro_rules! pixel {
-    ($($T:ty, $x:ident $value:expr;)*) => { $(
-        impl Pixel for $T {
-            #[inline(always)]
-            fn value(self) -> f32 {
-                let $x = self;
-                $value
-            }
-        }
-    )* };
-}
-
-pixel! {
-    f32, x x; f64, x x as f32; f16, x x.to_f32(); bf16, x x.to_f32();
-    i8, x x as f32; i16, x x as f32; i32, x x as f32; i64, x x as f32;
-    u8, x x as f32; u16, x x as f32; u32, x x as f32; u64, x x as f32;
 }
 
 /// Output columns whose weights are computed once and used for every row.

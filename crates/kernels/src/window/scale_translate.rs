@@ -2,9 +2,9 @@
 
 use std::f32::consts::PI;
 
-use half::{bf16, f16};
 use tightfit_core::{Shared, TensorView, TensorViewMut};
 
+use super::pixel::Pixel;
 use crate::base::access::{for_dtype, split_range, values, values_mut};
 use crate::base::error::{KernelError, Result, check_exact, ensure};
 use crate::base::threads::ThreadPool;
@@ -109,28 +109,6 @@ impl Axis {
     fn weight(&self, span: &Span, source: usize) -> f32 {
         self.filter.weight((source as f32 + 0.5 - span.sample) * (1.0 / self.stretch)) * span.factor
     }
-}
-
-trait Pixel: Copy + Send + Sync {
-    fn value(self) -> f32;
-}
-
-macro_rules! pixels {
-    ($($T:ty, $x:ident $value:expr;)*) => { $(
-        impl Pixel for $T {
-            #[inline(always)]
-            fn value(self) -> f32 {
-                let $x = self;
-                $value
-            }
-        }
-    )* };
-}
-
-pixels! {
-    f32, x x; f64, x x as f32; f16, x x.to_f32(); bf16, x x.to_f32();
-    i8, x x as f32; i16, x x as f32; i32, x x as f32; i64, x x as f32;
-    u8, x x as f32; u16, x x as f32; u32, x x as f32; u64, x x as f32;
 }
 
 /// Floats of scratch that [`scale_and_translate`] needs: `[batch, output height, input width, channels]`.

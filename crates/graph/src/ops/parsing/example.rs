@@ -11,6 +11,7 @@ use tightfit_core::{DType, Shape, StringRef};
 use tightfit_format::example::{Example, Feature};
 
 use super::features::{broken, count, of_type, write};
+use super::version::Version;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
@@ -24,16 +25,6 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "ParseExampleV2", import: |a| import(a, Version::Second) },
     Registration { name: "ParseSingleExample", import: |a| import(a, Version::Single) },
 ];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    /// A key is an input of its own.
-    First,
-    /// The keys of each kind are one input.
-    Second,
-    /// Keys are attributes.
-    Single,
-}
 
 /// Where the keys of features are.
 #[derive(Debug)]
@@ -459,21 +450,7 @@ impl Operator for Parse {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let records = shared::input(inputs, 0)?;
-        shared::need_type(0, records, &[DType::String])?;
-        let batch = match (self.version, records.dims.get()) {
-            (Version::Single, Some([]) | None) => Some(None),
-            (Version::First, None) => Some(Some(Dim::Unknown)),
-            (Version::Second, None) => None,
-            (Version::Second, Some([])) => Some(None),
-            (Version::First | Version::Second, Some([batch])) => Some(Some(*batch)),
-            _ => {
-                return Err(OpError::input(
-                    0,
-                    format!("is of shape {}, which cannot be parsed", records.dims),
-                ));
-            }
-        };
+        let batch = self.version.batch(inputs)?;
         self.features.facts(inputs, batch)
     }
 

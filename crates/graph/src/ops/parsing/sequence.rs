@@ -10,6 +10,7 @@ use tightfit_format::sequence::{FeatureList, SequenceExample};
 
 use super::example::{Dense, Features, Keys, dense_features, ragged_features, set};
 use super::features::{broken, count, of_type, write};
+use super::version::Version;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
@@ -23,13 +24,6 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "ParseSequenceExampleV2", import: |a| import(a, Version::Second) },
     Registration { name: "ParseSingleSequenceExample", import: |a| import(a, Version::Single) },
 ];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    First,
-    Second,
-    Single,
-}
 
 /// Which dense lists may be missing.
 #[derive(Debug)]
@@ -306,21 +300,7 @@ impl Operator for Parse {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let records = shared::input(inputs, 0)?;
-        shared::need_type(0, records, &[DType::String])?;
-        let batch = match (self.version, records.dims.get()) {
-            (Version::Single, Some([]) | None) => Some(None),
-            (Version::First, None) => Some(Some(Dim::Unknown)),
-            (Version::Second, None) => None,
-            (Version::Second, Some([])) => Some(None),
-            (Version::First | Version::Second, Some([batch])) => Some(Some(*batch)),
-            _ => {
-                return Err(OpError::input(
-                    0,
-                    format!("is of shape {}, which cannot be parsed", records.dims),
-                ));
-            }
-        };
+        let (records, batch) = (shared::input(inputs, 0)?, self.version.batch(inputs)?);
         let mut facts = self.context.facts(inputs, batch)?;
         let rank = batch.map_or(Dim::Unknown, |batch| Dim::Known(2 + i64::from(batch.is_some())));
         let vector = |dtype, dim| Fact::new(dtype, Dims::new([dim]));

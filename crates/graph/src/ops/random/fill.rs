@@ -90,11 +90,7 @@ struct RandomFill {
 impl RandomFill {
     /// The input that is the least integer; the next one is the bound.
     fn range_at(&self) -> usize {
-        match self.source {
-            Source::Node(_) => 1,
-            Source::Seeds(at) => at + 1,
-            Source::Key(at) => at + 3,
-        }
+        self.source.behind()
     }
 
     fn check_range(&self, low: i64, high: i64) -> Result<(), OpError> {

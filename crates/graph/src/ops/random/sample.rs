@@ -86,11 +86,7 @@ struct Sample {
 
 impl Sample {
     fn parameter_at(&self) -> usize {
-        match self.source {
-            Source::Node(_) => 1,
-            Source::Seeds(at) => at + 1,
-            Source::Key(at) => at + 3,
-        }
+        self.source.behind()
     }
 }
 

@@ -41,6 +41,15 @@ impl Source {
         }
     }
 
+    /// The number of the input behind the shape and what it reads.
+    pub(super) fn behind(self) -> usize {
+        match self {
+            Source::Node(_) => 1,
+            Source::Seeds(at) => at + 1,
+            Source::Key(at) => at + 3,
+        }
+    }
+
     /// Checks the inputs that it reads.
     pub(super) fn check(self, inputs: &[&Fact]) -> Result<(), OpError> {
         match self {

@@ -13,7 +13,7 @@ use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Run, reshape};
 use crate::ops::shared;
 use crate::ops::shared::extent::Indices;
-use crate::ops::string::text::{Character, broadcast_steps, characters, place, trimmed};
+use crate::ops::string::text::{Character, broadcast_steps, characters, of_each_string, place, trimmed};
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "StringLower", import: |a| import_case(a, Function::Lower, Function::LowerAll) },
@@ -80,9 +80,7 @@ impl Operator for Each {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let input = shared::input(inputs, 0)?;
-        shared::need_type(0, input, &[DType::String])?;
-        Ok(vec![Fact::new(DType::String, input.dims.clone())])
+        of_each_string(inputs, DType::String)
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
@@ -221,9 +219,7 @@ impl Operator for Length {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let input = shared::input(inputs, 0)?;
-        shared::need_type(0, input, &[DType::String])?;
-        Ok(vec![Fact::new(DType::I32, input.dims.clone())])
+        of_each_string(inputs, DType::I32)
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {

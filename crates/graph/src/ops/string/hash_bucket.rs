@@ -13,6 +13,7 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{Call, Memory, OpError, Operator, Run, reshape};
 use crate::ops::shared;
+use crate::ops::string::text::of_each_string;
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "StringToHashBucket", import: |a| import(a, Hash::Legacy) },
@@ -61,9 +62,7 @@ impl Operator for ToBucket {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let input = shared::input(inputs, 0)?;
-        shared::need_type(0, input, &[DType::String])?;
-        Ok(vec![Fact::new(DType::I64, input.dims.clone())])
+        of_each_string(inputs, DType::I64)
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {

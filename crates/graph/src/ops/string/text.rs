@@ -1,6 +1,20 @@
 //! What operators of strings share: characters of texts, white space, and lists of texts to write.
 
-use tightfit_core::{MAX_RANK, Shape};
+use tightfit_core::{DType, MAX_RANK, Shape};
+
+use crate::fact::Fact;
+use crate::operator::OpError;
+use crate::ops::shared;
+
+/// The output of an operator that makes an element of this type of each string of its first input.
+///
+/// # Errors
+/// [`OpError::Input`] for an input of another type.
+pub fn of_each_string(inputs: &[&Fact], dtype: DType) -> Result<Vec<Fact>, OpError> {
+    let input = shared::input(inputs, 0)?;
+    shared::need_type(0, input, &[DType::String])?;
+    Ok(vec![Fact::new(dtype, input.dims.clone())])
+}
 
 /// A character of a text, or bytes that are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 use tightfit_core::{DType, StringRef};
 
 use super::split::put;
-use super::text::characters;
+use super::text::{characters, of_each_string};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
@@ -323,9 +323,7 @@ impl Operator for Transcode {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let input = shared::input(inputs, 0)?;
-        shared::need_type(0, input, &[DType::String])?;
-        Ok(vec![Fact::new(DType::String, input.dims.clone())])
+        of_each_string(inputs, DType::String)
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
