@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{MemoryBudget, Reservation};
 use tightfit_format::whole::WholeFile;
 use tightfit_format::{FormatError, GraphDef, GraphWriter, NodeDef};
 use tightfit_graph::import::{Fetched, PortNames, plain, split_name};
@@ -57,6 +57,48 @@ impl Frozen {
     }
 }
 
+/// A model as a graph that is whole by itself: what every file that is written of a model begins with.
+pub(crate) struct Plain {
+    pub def: GraphDef,
+    pub ports: PortNames,
+    /// The operators that fill tables, which have to be run first.
+    pub keep: Vec<String>,
+    /// What is computed; nothing where neither a signature nor the caller says it.
+    pub fetched: Vec<Fetched>,
+    /// What names take.
+    pub _names: Reservation,
+}
+
+impl Plain {
+    /// Reads the model at `path`.
+    ///
+    /// # Errors
+    /// As [`freeze`].
+    pub fn read(
+        path: &Path,
+        source: &ModelSource,
+        fetches: &[String],
+        budget: &MemoryBudget,
+    ) -> Result<Plain, Error> {
+        let mut described = Described::read(path, source, budget)?;
+        described.check_fetches(fetches)?;
+        let names = budget.try_reserve(NAMES, described.names_bytes())?;
+        let (ports, keep) = (described.ports(), described.table_initializers());
+        let import = ImportOptions {
+            fetches: fetches.to_vec(),
+            ports: ports.clone(),
+            keep: keep.clone(),
+            checkpoint: described.checkpoint.take(),
+            ..ImportOptions::default()
+        };
+        let fetched = plain(&mut described.def, &import, budget)?;
+        check_no_variables(path, &described.def)?;
+        let mut def = described.def;
+        def.nodes.iter_mut().for_each(tidy);
+        Ok(Plain { def, ports, keep, fetched, _names: names })
+    }
+}
+
 /// Writes the model at `path` as a frozen GraphDef to `output`, whole or not at all.
 ///
 /// # Errors
@@ -69,26 +111,12 @@ pub fn freeze(
     stop: &AtomicBool,
     budget: &MemoryBudget,
 ) -> Result<Frozen, Error> {
-    let mut described = Described::read(path, &options.source, budget)?;
-    described.check_fetches(&options.fetches)?;
-    let _names = budget.try_reserve(NAMES, described.names_bytes())?;
-    let ports = described.ports();
-    let keep = described.table_initializers();
-    let import = ImportOptions {
-        fetches: options.fetches.clone(),
-        feeds: Vec::new(),
-        ports: ports.clone(),
-        keep: keep.clone(),
-        checkpoint: described.checkpoint.take(),
-    };
-    let fetched = plain(&mut described.def, &import, budget)?;
-    drop(import);
-    check_no_variables(path, &described.def)?;
-    described.def.nodes.iter_mut().for_each(tidy);
-    let mut frozen = frozen(&described.def, &ports, fetched, keep);
+    let Plain { def, ports, keep, fetched, _names } =
+        Plain::read(path, &options.source, &options.fetches, budget)?;
+    let mut frozen = frozen(&def, &ports, fetched, keep);
     // What has read the description is not needed to write it.
     process::end_phase();
-    frozen.bytes = write(&described.def, output, stop, budget)?;
+    frozen.bytes = write(&def, output, stop, budget)?;
     Ok(frozen)
 }
 
@@ -116,7 +144,7 @@ pub(crate) fn frozen(def: &GraphDef, ports: &PortNames, fetched: Vec<Fetched>, k
 
 /// # Errors
 /// [`Error::Data`] for a variable that is left, because the graph assigns it.
-pub(crate) fn check_no_variables(path: &Path, def: &GraphDef) -> Result<(), Error> {
+fn check_no_variables(path: &Path, def: &GraphDef) -> Result<(), Error> {
     let is_variable = |node: &&NodeDef| matches!(&*node.op, "VarHandleOp" | "VariableV2" | "Variable");
     let mut nodes = def.nodes.iter().chain(def.functions.iter().flat_map(|function| &function.nodes));
     let Some(variable) = nodes.find(is_variable) else { return Ok(()) };
@@ -134,7 +162,7 @@ pub(crate) fn check_no_variables(path: &Path, def: &GraphDef) -> Result<(), Erro
 }
 
 /// Takes off a node what means something only where it was saved.
-pub(crate) fn tidy(node: &mut NodeDef) {
+fn tidy(node: &mut NodeDef) {
     node.device = None;
     node.attrs.retain(|(name, _)| &**name != "_class");
 }

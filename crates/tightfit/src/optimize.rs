@@ -12,12 +12,11 @@ use std::sync::atomic::AtomicBool;
 
 use tightfit_core::MemoryBudget;
 use tightfit_format::{AttrValue, GraphDef, NodeDef};
-use tightfit_graph::ImportOptions;
-use tightfit_graph::import::{Fetched, plain, split_name};
+use tightfit_graph::import::{Fetched, split_name};
 
 use crate::error::Error;
-use crate::freeze::{Frozen, check_no_variables, frozen, tidy, write};
-use crate::model::{Described, ModelSource, NAMES};
+use crate::freeze::{Frozen, Plain, frozen, write};
+use crate::model::ModelSource;
 use crate::process;
 pub(crate) use duplicates::are_same_values;
 use nodes::Nodes;
@@ -130,26 +129,12 @@ pub fn optimize(
     stop: &AtomicBool,
     budget: &MemoryBudget,
 ) -> Result<Optimized, Error> {
-    let mut described = Described::read(path, &options.source, budget)?;
-    described.check_fetches(&options.fetches)?;
-    let _names = budget.try_reserve(NAMES, described.names_bytes())?;
-    let ports = described.ports();
-    let keep = described.table_initializers();
-    let import = ImportOptions {
-        fetches: options.fetches.clone(),
-        ports: ports.clone(),
-        keep: keep.clone(),
-        checkpoint: described.checkpoint.take(),
-        ..ImportOptions::default()
-    };
-    let mut fetched = plain(&mut described.def, &import, budget)?;
-    drop(import);
-    check_no_variables(path, &described.def)?;
-    let def = &mut described.def;
+    let Plain { mut def, ports, keep, mut fetched, _names } =
+        Plain::read(path, &options.source, &options.fetches, budget)?;
+    let def = &mut def;
     if fetched.is_empty() {
         fetched = crate::partition::results(def);
     }
-    def.nodes.iter_mut().for_each(tidy);
     let mut optimized = Optimized {
         nodes_before: def.nodes.len(),
         constant_bytes_before: constant_bytes(def),

@@ -18,12 +18,12 @@ use tightfit_format::whole::WholeFolder;
 use tightfit_format::{
     AttrValue, BundleWriter, DataType, GraphDef, SavedModelDef, SignatureDef, TensorShapeDef, tensor_bundle,
 };
-use tightfit_graph::import::{Fetched, output_type, plain};
+use tightfit_graph::import::{Fetched, output_type};
 use tightfit_graph::ir::Graph;
 use tightfit_graph::{GraphError, ImportOptions, import};
 
 use crate::error::Error;
-use crate::freeze::{Counted, check_no_variables, of_writing, tidy};
+use crate::freeze::{Counted, Plain, of_writing};
 use crate::model::{Described, ModelSource, NAMES};
 use crate::process;
 pub use chain::{ChainRun, run_chain};
@@ -63,25 +63,13 @@ pub fn partition(
 ) -> Result<Manifest, Error> {
     let facts = facts(path, options, budget)?;
     process::end_phase();
-    let mut described = Described::read(path, &options.source, budget)?;
-    described.check_fetches(&options.fetches)?;
-    let _names = budget.try_reserve(NAMES, described.names_bytes())?;
-    if !described.table_initializers().is_empty() {
+    let Plain { def, ports, keep, fetched, _names } =
+        Plain::read(path, &options.source, &options.fetches, budget)?;
+    if !keep.is_empty() {
         let why = "fills tables before it runs, which parts do not do for each other; freeze it instead";
         return Err(Error::data(path, why));
     }
-    let ports = described.ports();
-    let import = ImportOptions {
-        fetches: options.fetches.clone(),
-        ports: ports.clone(),
-        checkpoint: described.checkpoint.take(),
-        ..ImportOptions::default()
-    };
-    let fetched = plain(&mut described.def, &import, budget)?;
-    drop(import);
-    check_no_variables(path, &described.def)?;
-    described.def.nodes.iter_mut().for_each(tidy);
-    let def = &described.def;
+    let def = &def;
     let fetched = if fetched.is_empty() { results(def) } else { fetched };
     let roots: Vec<String> = fetched.iter().map(|fetched| fetched.tensor.clone()).collect();
     let layout = Layout::new(def, &roots).map_err(|name| missing(path, &name))?;
