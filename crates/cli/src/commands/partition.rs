@@ -18,7 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   tightfit partition bert.pb --max-bytes 100MiB --output bert.parts
   tightfit partition saved_model/ --at pool/Relu --output parts
-  tightfit run bert.parts --input ids=ids.npy --output scores.npz --memory 160MiB";
+  tightfit run bert.parts --input ids=ids.npy --output out.npz --memory 160MiB";
 
 /// Cut a model into SavedModels that run one after the other
 #[derive(Debug, Args)]
