@@ -183,7 +183,12 @@ fn the_process_stays_inside_its_memory() {
         text(&report),
     ];
     args.extend(["--input", "s3://peak/a.tfrecord", "--memory"]);
-    let refused = tightfit(&[args.clone(), vec!["15MiB"]].concat());
+    let of_size = |size: &'static str| tightfit(&[args.clone(), vec![size]].concat());
+    // Too little for the stores, for what is read ahead, for the model.
+    for size in ["10MiB", "13MiB", "15MiB"] {
+        of_size(size).assert_fails(3, "does not fit");
+    }
+    let refused = of_size("1MiB");
     assert_eq!(refused.code, 3, "{refused:?}");
     // The smallest memory that works, as the error has it.
     let least = refused.stderr.split("that works is ").nth(1).and_then(|rest| rest.split(' ').next());

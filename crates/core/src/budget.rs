@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -459,6 +460,19 @@ impl fmt::Display for BudgetError {
 }
 
 impl std::error::Error for BudgetError {}
+
+impl BudgetError {
+    /// True of an error of reading or writing that is one of the budget: what goes through readers and writers is wrapped.
+    pub fn is_in(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<BudgetError>())
+    }
+}
+
+impl From<BudgetError> for io::Error {
+    fn from(error: BudgetError) -> io::Error {
+        io::Error::new(io::ErrorKind::OutOfMemory, error)
+    }
+}
 
 #[cfg(test)]
 mod tests;

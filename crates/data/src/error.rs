@@ -284,7 +284,7 @@ impl DataError {
             DataError::Budget(_) | DataError::SavedBudget(_) => true,
             DataError::Row(row) => row.fault.is_budget(),
             DataError::Format(error) => error.as_budget().is_some(),
-            DataError::Io { error, .. } => is_budget_io(error),
+            DataError::Io { error, .. } => BudgetError::is_in(error),
             DataError::NoFiles { .. }
             | DataError::Spec(_)
             | DataError::Thread(_)
@@ -294,11 +294,6 @@ impl DataError {
             | DataError::Defect(_) => false,
         }
     }
-}
-
-/// Whether an error of reading is one of the budget, which goes through readers as what an [`io::Error`] wraps.
-fn is_budget_io(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<BudgetError>())
 }
 
 impl RowFault {
@@ -319,7 +314,7 @@ impl RowFault {
             // Whatever is wrong with them cannot be known: they were not read.
             RowFault::DecodeBytes { .. } | RowFault::StringBytes { .. } => true,
             RowFault::Record(fault) => matches!(fault, RecordFault::TooLarge { .. }),
-            RowFault::Io(error) => is_budget_io(error),
+            RowFault::Io(error) => BudgetError::is_in(error),
             RowFault::Line { fault, .. } | RowFault::Feature { fault, .. } => fault.is_budget(),
             RowFault::Array(error) => error.as_budget().is_some(),
             _ => false,

@@ -198,9 +198,10 @@ impl Error {
     /// True when it is memory that is missing.
     pub fn is_budget(&self) -> bool {
         match self {
-            Error::NotFit(_) | Error::Floor { .. } | Error::Dataset(DataError::Budget(_)) => true,
-            Error::Format(error) | Error::Dataset(DataError::Format(error)) => error.as_budget().is_some(),
-            Error::Dataset(DataError::Row(row)) => row.fault.is_budget(),
+            Error::NotFit(_) | Error::Floor { .. } => true,
+            Error::Format(error) => error.as_budget().is_some(),
+            Error::Dataset(error) => error.is_budget(),
+            Error::Io { error, .. } => BudgetError::is_in(error),
             Error::Graph(error) => match &**error {
                 GraphError::Budget(_) | GraphError::Memory { .. } => true,
                 GraphError::Format(error) => error.as_budget().is_some(),

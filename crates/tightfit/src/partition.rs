@@ -241,7 +241,7 @@ fn write_part(
     stop: &AtomicBool,
     budget: &MemoryBudget,
 ) -> io::Result<()> {
-    let _buffer = budget.try_reserve("writing a part", 2 * WRITE_BYTES as u64).map_err(io::Error::other)?;
+    let _buffer = budget.try_reserve("writing a part", 2 * WRITE_BYTES as u64)?;
     let create = |path: &Path| -> io::Result<_> {
         let out = BufWriter::with_capacity(WRITE_BYTES, File::create_new(path)?);
         Ok(Counted { out, bytes: 0, stop })

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use object_store::path::Path as Key;
 use object_store::{Error, GetOptions, GetResult, ObjectMeta, ObjectStore};
-use tightfit_core::display_bytes;
 
 /// Requests for one range whose answers break off, before that is an error. What the server refuses, and a connection
 /// that cannot be made, is retried below this, by the store's own rule.
@@ -177,10 +176,4 @@ fn with_causes(error: &Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// What is said of a budget that has no room for reading.
-pub(super) fn no_room(error: tightfit_core::BudgetError) -> io::Error {
-    let free = display_bytes(error.free_bytes);
-    io::Error::new(io::ErrorKind::OutOfMemory, format!("{error} ({free} free)"))
 }

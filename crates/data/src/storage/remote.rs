@@ -10,7 +10,7 @@ use tightfit_core::{Buffer, MemoryBudget};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::object::{Object, Version, no_room};
+use super::object::{Object, Version};
 use super::{HEAD_BYTES, PIECE_BYTES, PIECES, stores};
 use crate::error::{Needed, clamped};
 
@@ -69,7 +69,7 @@ impl Opening {
     pub fn begin(url: &str, budget: &MemoryBudget) -> io::Result<Opening> {
         let (object, runtime) = stores::object(url)?;
         let object = Arc::new(object);
-        let head = Buffer::new(budget, PURPOSE, HEAD_BYTES).map_err(no_room)?;
+        let head = Buffer::new(budget, PURPOSE, HEAD_BYTES)?;
         let first = runtime.spawn(first_bytes(object.clone(), head));
         Ok(Opening { object, runtime, budget: budget.clone(), first })
     }
@@ -212,7 +212,7 @@ impl RemoteFile {
                     Ok(buffer) => buffer,
                     // One is enough to go on with.
                     Err(_) if !self.pieces.is_empty() => break,
-                    Err(error) => return Err(no_room(error)),
+                    Err(error) => return Err(error.into()),
                 },
             };
             let task = fetch(self.object.clone(), self.version.clone(), start, bytes, buffer);

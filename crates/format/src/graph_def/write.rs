@@ -42,8 +42,7 @@ impl<W: Write> GraphWriter<W> {
     /// # Errors
     /// The budget's.
     pub fn new(out: W, budget: &MemoryBudget) -> io::Result<Self> {
-        let scratch =
-            Buffer::new(budget, "copying tensor values", SCRATCH_BYTES).map_err(io::Error::other)?;
+        let scratch = Buffer::new(budget, "copying tensor values", SCRATCH_BYTES)?;
         Ok(Self { out, scratch })
     }
 

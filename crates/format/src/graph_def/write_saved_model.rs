@@ -59,8 +59,7 @@ impl SavedModelDef<'_> {
     /// # Errors
     /// As [`super::GraphDef::write`].
     pub fn write(&self, out: &mut impl Write, source: &SourceFile, budget: &MemoryBudget) -> io::Result<()> {
-        let mut scratch =
-            Buffer::new(budget, "copying tensor values", SCRATCH_BYTES).map_err(io::Error::other)?;
+        let mut scratch = Buffer::new(budget, "copying tensor values", SCRATCH_BYTES)?;
         let mut encoder = Encoder { out: &mut *out, source: Some(source), scratch: &mut scratch };
         int(&mut encoder, 1, 1)?;
         encoder.message(2, &|sink| self.meta_graph(sink))?;

@@ -38,7 +38,7 @@ impl<W: Write> BundleWriter<W> {
     /// # Errors
     /// The budget's.
     pub fn new(data: W, budget: &MemoryBudget) -> io::Result<Self> {
-        let scratch = Buffer::new(budget, "copying tensor values", PIECE_BYTES).map_err(io::Error::other)?;
+        let scratch = Buffer::new(budget, "copying tensor values", PIECE_BYTES)?;
         let memory = Account::new(budget, "index of a checkpoint that is written");
         Ok(BundleWriter { data, offset: 0, entries: Vec::new(), memory, scratch })
     }
@@ -65,7 +65,7 @@ impl<W: Write> BundleWriter<W> {
         let entry = entry(tensor, self.offset, bytes, crc);
         self.offset += bytes;
         let held = block_bytes(name.len() as u64) + block_bytes(entry.capacity() as u64) + ENTRY_BYTES;
-        self.memory.grow(held).map_err(io::Error::other)?;
+        self.memory.grow(held)?;
         self.entries.push((name.into(), entry));
         Ok(())
     }
