@@ -242,7 +242,8 @@ mod tests {
     #[test]
     fn every_operator_has_a_row_in_order() {
         assert!(table::ROWS.is_sorted_by_key(|row| row.0));
-        for registration in ops::all() {
+        // Those of TFLite are none of TensorFlow's.
+        for registration in ops::all().filter(|r| !r.name.starts_with("tfl.")) {
             assert!(row(registration.name).is_some(), "{}", registration.name);
         }
     }

@@ -69,6 +69,11 @@ pub fn ints(values: &[i64]) -> AttrValue {
     AttrValue::List(ListValue::Ints(values.to_vec()))
 }
 
+/// An attribute that lists numbers.
+pub fn floats(values: &[f32]) -> AttrValue {
+    AttrValue::List(ListValue::Floats(values.to_vec()))
+}
+
 /// A number attribute.
 pub fn float(value: f32) -> AttrValue {
     AttrValue::Float(value)

@@ -130,7 +130,7 @@ impl Operator for Concat {
 }
 
 /// The dimensions of tensors of `rank` joined along `axis`; the first is input number `start`.
-fn joined(start: usize, parts: &[&Fact], rank: usize, axis: usize) -> Result<Vec<Dim>, OpError> {
+pub(crate) fn joined(start: usize, parts: &[&Fact], rank: usize, axis: usize) -> Result<Vec<Dim>, OpError> {
     let is_bound = parts.iter().any(|p| p.is_bound);
     let mut dims = vec![Dim::Unknown; rank];
     dims[axis] = Dim::Known(0);

@@ -1,0 +1,151 @@
+//! Floats to integers with a scale and a zero point, back, and from one such integer to another.
+
+use tightfit_core::{DType, TensorView, TensorViewMut};
+
+use super::multiplier::Multiplier;
+use super::pairs::Integer;
+use super::softmax::SoftmaxInteger;
+use crate::base::access::{for_dtype, split, values, values_mut};
+use crate::base::error::{KernelError, Result, check_exact};
+use crate::base::threads::ThreadPool;
+
+/// Scales and zero points: one for all, or one for each slice along an axis.
+#[derive(Debug, Clone, Copy)]
+pub struct AffineScales<'a> {
+    /// The scales.
+    pub scales: &'a [f32],
+    /// What stands for 0 in each slice; one for all, or as many as scales.
+    pub zeros: &'a [i32],
+    /// Elements from one slice to the next: all that lie behind the axis.
+    pub slice: usize,
+}
+
+impl AffineScales<'_> {
+    fn check(&self) -> Result<()> {
+        let is_right = !self.scales.is_empty()
+            && (self.zeros.len() == 1 || self.zeros.len() == self.scales.len())
+            && self.slice > 0;
+        is_right.then_some(()).ok_or(KernelError::Attribute("there is not a zero point for each scale"))
+    }
+
+    /// Calls `each` with every run of elements of one slice: where it begins, how long it is, its scale and its zero.
+    fn runs(&self, first: usize, count: usize, mut each: impl FnMut(usize, usize, f32, i32)) {
+        let (mut at, end) = (first, first + count);
+        while at < end {
+            let len =
+                if self.scales.len() == 1 { end - at } else { (self.slice - at % self.slice).min(end - at) };
+            let slice = at / self.slice % self.scales.len();
+            let zero = if self.zeros.len() == 1 { self.zeros[0] } else { self.zeros[slice] };
+            each(at - first, len, self.scales[slice], zero);
+            at += len;
+        }
+    }
+}
+
+/// Rounds floats to the nearest integers, halves away from zero.
+///
+/// # Errors
+/// [`KernelError`] for other types than int8, uint8 and int16, and for scales that do not go with the tensor.
+pub fn affine_quantize(
+    pool: &ThreadPool,
+    scales: AffineScales<'_>,
+    src: &[f32],
+    dst: &mut TensorViewMut<'_>,
+) -> Result<()> {
+    const KERNEL: &str = "tfl.quantize";
+    scales.check()?;
+    let dtype = dst.dtype();
+    for_dtype!(dtype, KERNEL, [I8, U8, I16], T => {
+        let dst = values_mut::<T>(dst.bytes(), KERNEL)?;
+        check_exact("the input", dst.len(), src.len())?;
+        split(pool, dst, 1, &|first, dst| {
+            scales.runs(first, dst.len(), |at, len, scale, zero| {
+                let numbers = &src[first + at..first + at + len];
+                for (to, x) in dst[at..at + len].iter_mut().zip(numbers) {
+                    let integer = ((x / scale).round() as i32).saturating_add(zero);
+                    *to = T::narrow(integer.clamp(T::LOWEST, T::HIGHEST));
+                }
+            });
+        });
+        Ok(())
+    })
+}
+
+/// The numbers that integers stand for.
+///
+/// # Errors
+/// As [`affine_quantize`]; int32 is taken too.
+pub fn affine_dequantize(
+    pool: &ThreadPool,
+    scales: AffineScales<'_>,
+    src: TensorView<'_>,
+    dst: &mut [f32],
+) -> Result<()> {
+    const KERNEL: &str = "tfl.dequantize";
+    scales.check()?;
+    let dtype = src.dtype();
+    for_dtype!(dtype, KERNEL, [I8, U8, I16, I32], T => {
+        let src = values::<T>(src.bytes(), KERNEL)?;
+        check_exact("the output", src.len(), dst.len())?;
+        let is_one = scales.scales.len() == 1;
+        split(pool, dst, 1, &|first, dst| {
+            scales.runs(first, dst.len(), |at, len, scale, zero| {
+                let integers = &src[first + at..first + at + len];
+                for (to, x) in dst[at..at + len].iter_mut().zip(integers) {
+                    let steps = x.wide().wrapping_sub(zero);
+                    *to = if is_one { (scale as f64 * steps as f64) as f32 } else { scale * steps as f32 };
+                }
+            });
+        });
+        Ok(())
+    })
+}
+
+/// Integers of one scale and zero point as those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requantize {
+    /// The old scale by the new one.
+    pub multiplier: Multiplier,
+    /// What stands for 0 in the input.
+    pub from_zero: i32,
+    /// What stands for 0 in the output.
+    pub zero: i32,
+}
+
+impl Requantize {
+    /// Computes each element.
+    ///
+    /// # Errors
+    /// [`KernelError`] for types other than int8, uint8, int16 and int32, and inputs of another length.
+    pub fn run(&self, pool: &ThreadPool, src: TensorView<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
+        const KERNEL: &str = "tfl.quantize";
+        let (from, to) = (src.dtype(), dst.dtype());
+        for_dtype!(from, KERNEL, [I8, U8, I16, I32], F => {
+            let src = values::<F>(src.bytes(), KERNEL)?;
+            if to == DType::I32 {
+                let dst = values_mut::<i32>(dst.bytes(), KERNEL)?;
+                return self.each(pool, (i32::MIN, i32::MAX), src, dst);
+            }
+            for_dtype!(to, KERNEL, [I8, U8, I16], T => {
+                self.each(pool, (T::LOWEST, T::HIGHEST), src, values_mut::<T>(dst.bytes(), KERNEL)?)
+            })
+        })
+    }
+
+    fn each<F: Integer, T: Integer>(
+        &self,
+        pool: &ThreadPool,
+        bounds: (i32, i32),
+        src: &[F],
+        dst: &mut [T],
+    ) -> Result<()> {
+        check_exact("the input", dst.len(), src.len())?;
+        split(pool, dst, 1, &|first, dst| {
+            for (to, x) in dst.iter_mut().zip(&src[first..]) {
+                let integer = self.multiplier.apply(x.wide().wrapping_sub(self.from_zero));
+                *to = T::narrow(integer.wrapping_add(self.zero).clamp(bounds.0, bounds.1));
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! Integers that stand for numbers by a scale and a zero point, `scale * (integer - zero)`, as TFLite has them: int8, uint8
+//! and int16 tensors, and filters of small integers with a scale for each channel.
+
+mod conv2d;
+mod convert;
+mod depthwise;
+mod dot;
+mod filter;
+mod finish;
+mod fixed;
+mod mean;
+mod multiplier;
+mod pairs;
+mod pool;
+mod product;
+mod softmax;
+mod tables;
+
+pub use conv2d::{AffineConv2d, AffineInput, AffineOutput, HybridOutput};
+pub use convert::{AffineScales, Requantize, affine_dequantize, affine_quantize};
+pub use depthwise::AffineDepthwise;
+pub use filter::{AffineFilter, FilterType};
+pub use mean::AffineSum;
+pub use multiplier::{Multiplier, Rescale};
+pub use pairs::{AffinePair, AffinePairOp};
+pub use pool::AffinePool;
+pub use softmax::{AffineSoftmax, SoftmaxInteger, WideSoftmax};
+pub use tables::{
+    Affine, ByteTable, SigmoidScale, WIDE_TABLE, WideTable, byte_table, bytes_by_table, rescale_slices,
+    wide_by_table, wide_table,
+};

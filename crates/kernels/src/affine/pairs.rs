@@ -1,0 +1,202 @@
+//! Sums, differences and products of two tensors of integers, each with a scale and a zero point of its own.
+
+use tightfit_core::{DType, TensorViewMut};
+
+use super::multiplier::{Multiplier, Rescale, divided_by_power};
+use crate::base::access::{Src, split, values_mut};
+use crate::base::broadcast::{Broadcast, Operand};
+use crate::base::error::{KernelError, Result};
+use crate::base::simd::{Kernel, Simd, dispatch};
+use crate::base::threads::ThreadPool;
+
+/// What is made of two integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AffinePairOp {
+    /// Their numbers' sum.
+    Add,
+    /// Their difference.
+    Sub,
+    /// Their product.
+    Mul,
+    /// Their difference, squared.
+    SquaredDifference,
+}
+
+/// An operation on two tensors of int8, uint8 or int16.
+#[derive(Debug, Clone, Copy)]
+pub struct AffinePair {
+    /// What is computed.
+    pub op: AffinePairOp,
+    /// What stands for 0 in each.
+    pub zeros: [i32; 2],
+    /// How far integers are shifted to the left before they are brought to one scale; of a product not at all.
+    pub left_shift: u32,
+    /// What brings each to that scale.
+    pub inputs: [Multiplier; 2],
+    /// Powers of two that each is divided by in its place.
+    pub shifts: Option<[u32; 2]>,
+    /// What brings the result to the output's.
+    pub output: Multiplier,
+    /// What stands for 0 in the output.
+    pub zero: i32,
+    /// The smallest and the largest integer.
+    pub bounds: (i32, i32),
+}
+
+/// Types of a tensor's integers.
+pub(crate) trait Integer: Copy + bytemuck::Pod + Send + Sync {
+    fn wide(self) -> i32;
+    /// Of a number that is in its bounds.
+    fn narrow(x: i32) -> Self;
+}
+
+macro_rules! integers {
+    ($($T:ty),*) => {
+        $(impl Integer for $T {
+            #[inline(always)]
+            fn wide(self) -> i32 {
+                self as i32
+            }
+
+            #[inline(always)]
+            fn narrow(x: i32) -> Self {
+                x as $T
+            }
+        })*
+    };
+}
+integers!(i8, u8, i16, i32);
+
+struct Block<'a, T> {
+    pair: &'a AffinePair,
+    a: &'a [T],
+    b: &'a [T],
+    to: &'a mut [T],
+}
+
+impl<T: Integer> Kernel for Block<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let pair = *self.pair;
+        let rescale = Rescale { multipliers: &[pair.output], zero: pair.zero, bounds: pair.bounds };
+        let output = pair.output;
+        let brought = |input: usize, x: T| {
+            if let Some(shifts) = pair.shifts {
+                return divided_by_power(x.wide(), shifts[input]);
+            }
+            let shifted = x.wide().wrapping_sub(pair.zeros[input]).wrapping_mul(1 << pair.left_shift);
+            pair.inputs[input].apply(shifted)
+        };
+        let elements = self.a.iter().zip(self.b).zip(self.to);
+        match pair.op {
+            AffinePairOp::Add => elements.for_each(|((a, b), to)| {
+                let sum = brought(0, *a).wrapping_add(brought(1, *b));
+                *to = T::narrow(rescale.bounded(output.apply(sum)));
+            }),
+            AffinePairOp::Sub => elements.for_each(|((a, b), to)| {
+                let difference = brought(0, *a).wrapping_sub(brought(1, *b));
+                *to = T::narrow(rescale.bounded(output.apply(difference)));
+            }),
+            AffinePairOp::Mul => elements.for_each(|((a, b), to)| {
+                let (a, b) = (a.wide() - pair.zeros[0], b.wide() - pair.zeros[1]);
+                *to = T::narrow(rescale.bounded(output.apply(a.wrapping_mul(b))));
+            }),
+            AffinePairOp::SquaredDifference => elements.for_each(|((a, b), to)| {
+                let difference = brought(0, *a).wrapping_sub(brought(1, *b));
+                *to = T::narrow(rescale.bounded(output.apply(difference.wrapping_mul(difference))));
+            }),
+        }
+    }
+}
+
+impl AffinePair {
+    /// Computes each element of `dst`, to whose shape both inputs are broadcast.
+    ///
+    /// # Errors
+    /// [`KernelError`] for other types, and shapes that do not go together.
+    pub fn run(&self, pool: &ThreadPool, a: Src<'_>, b: Src<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
+        match dst.dtype() {
+            DType::I8 => self.run_typed::<i8>(pool, a, b, dst),
+            DType::U8 => self.run_typed::<u8>(pool, a, b, dst),
+            DType::I16 => self.run_typed::<i16>(pool, a, b, dst),
+            dtype => Err(KernelError::DType { kernel: "tfl.add", dtype }),
+        }
+    }
+
+    fn run_typed<T: Integer + Default>(
+        &self,
+        pool: &ThreadPool,
+        a: Src<'_>,
+        b: Src<'_>,
+        dst: &mut TensorViewMut<'_>,
+    ) -> Result<()> {
+        const KERNEL: &str = "tfl.add";
+        if let Some(odd) = [a.dtype(), b.dtype()].into_iter().find(|dtype| *dtype != dst.dtype()) {
+            return Err(KernelError::DType { kernel: KERNEL, dtype: odd });
+        }
+        let broadcast = Broadcast::new(KERNEL, dst.shape(), [a.shape(dst), b.shape(dst)])?;
+        let (a, b) = (a.values::<T>(KERNEL)?, b.values::<T>(KERNEL)?);
+        split(pool, values_mut::<T>(dst.bytes(), KERNEL)?, 1, &|first, dst| {
+            let mut a = Operand::new(&broadcast, 0, a, T::default());
+            let mut b = Operand::new(&broadcast, 1, b, T::default());
+            let mut done = 0;
+            while done < dst.len() {
+                let len = broadcast.block(first + done, dst.len() - done);
+                let to = &mut dst[done..done + len];
+                let (a, b) = (a.block(first + done, to), b.block(first + done, to));
+                dispatch(pool.isa(), Block { pair: self, a, b, to });
+                done += len;
+            }
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tightfit_core::{Shape, TensorView};
+
+    #[test]
+    fn tensors_of_different_scales_are_added_and_multiplied() {
+        let pool = ThreadPool::new(2).unwrap();
+        let shape = Shape::new(&[2, 3]).unwrap();
+        let a: [u8; 6] = [0, 10, 20, 130, 140, 255];
+        let b: [u8; 3] = [100, 128, 200];
+        // Numbers are (a - 10) / 10 and (b - 128) / 40; the output's are c / 20.
+        let (scale_a, scale_b) = (0.1f64, 0.025f64);
+        for (op, inputs, left_shift, output) in [
+            (
+                AffinePairOp::Add,
+                [scale_a, scale_b].map(|s| Multiplier::of(s / 0.2)),
+                20,
+                0.2 / (1048576.0 * 0.05),
+            ),
+            (AffinePairOp::Mul, [Multiplier::default(); 2], 0, scale_a * scale_b / 0.05),
+        ] {
+            let pair = AffinePair {
+                op,
+                zeros: [10, 128],
+                left_shift,
+                inputs,
+                shifts: None,
+                output: Multiplier::of(output),
+                zero: 50,
+                bounds: (0, 255),
+            };
+            let mut bytes = [0u8; 6];
+            let mut dst = TensorViewMut::new(DType::U8, shape, &mut bytes).unwrap();
+            let a_view = TensorView::new(DType::U8, shape, &a).unwrap();
+            let b_view = TensorView::new(DType::U8, Shape::new(&[3]).unwrap(), &b).unwrap();
+            pair.run(&pool, Src::View(a_view), Src::View(b_view), &mut dst).unwrap();
+            for (at, byte) in bytes.iter().enumerate() {
+                let (x, y) = ((a[at] as f64 - 10.0) * scale_a, (b[at % 3] as f64 - 128.0) * scale_b);
+                let exact = if op == AffinePairOp::Add { x + y } else { x * y };
+                let expected = (exact / 0.05 + 50.0).round().clamp(0.0, 255.0);
+                assert!((*byte as f64 - expected).abs() <= 1.0, "{op:?} at {at}: {byte} for {expected}");
+            }
+        }
+    }
+}
