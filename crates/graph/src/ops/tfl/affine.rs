@@ -60,7 +60,10 @@ pub fn input(attributes: &Attributes<'_>, index: usize) -> Result<Affine, OpErro
     let zero = zeros.get(index).or(if zeros.len() == 1 { zeros.first() } else { None });
     match (scales.get(index), zero) {
         (Some(scale), Some(zero)) => Ok(Affine { scale: *scale, zero: *zero }),
-        _ => Err(OpError::attribute("input_scale", format!("has {} numbers; input {index} has none", scales.len()))),
+        _ => Err(OpError::attribute(
+            "input_scale",
+            format!("has {} numbers; input {index} has none", scales.len()),
+        )),
     }
 }
 
@@ -165,7 +168,9 @@ pub fn window(attributes: &Attributes<'_>) -> Result<WindowAttributes, OpError> 
     let padding = match attributes.text("padding")? {
         "SAME" => Padding::Same,
         "VALID" => Padding::Valid,
-        other => return Err(OpError::attribute("padding", format!("is {other}; SAME and VALID are supported"))),
+        other => {
+            return Err(OpError::attribute("padding", format!("is {other}; SAME and VALID are supported")));
+        }
     };
     Ok(WindowAttributes {
         strides: [steps("stride_h")?, steps("stride_w")?],
@@ -191,7 +196,12 @@ pub fn bias<'a>(run: &Run<'a>, input: usize) -> Result<Option<&'a [i32]>, OpErro
 ///
 /// # Errors
 /// [`OpError::Input`] for another type or number.
-pub fn check_bias(inputs: &[&Fact], index: usize, types: &[DType], channels: Option<usize>) -> Result<(), OpError> {
+pub fn check_bias(
+    inputs: &[&Fact],
+    index: usize,
+    types: &[DType],
+    channels: Option<usize>,
+) -> Result<(), OpError> {
     let Some(bias) = inputs.get(index) else { return Ok(()) };
     crate::ops::shared::need_type(index, bias, types)?;
     if let (Some(count), Some(channels)) = (bias.dims.elements().size(), channels)

@@ -23,7 +23,11 @@ pub(crate) const OPS: &[Registration] = &[
     },
 ];
 
-fn import(attributes: &Attributes<'_>, name: &'static str, op: AffinePairOp) -> Result<Box<dyn Operator>, OpError> {
+fn import(
+    attributes: &Attributes<'_>,
+    name: &'static str,
+    op: AffinePairOp,
+) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(Pair {
         name,
         op,

@@ -99,7 +99,10 @@ impl Operator for Quantize {
         } else if self.requantize.is_none() {
             return Err(OpError::attribute("input_scale", "is missing, and the input is of integers"));
         } else if self.output.scales.len() > 1 {
-            return Err(OpError::attribute("output_scale", "has several numbers; integers are brought to one scale"));
+            return Err(OpError::attribute(
+                "output_scale",
+                "has several numbers; integers are brought to one scale",
+            ));
         }
         Ok(affine::like(input, Some(self.output_type)))
     }

@@ -194,7 +194,7 @@ mod tests {
             .map(|(a, b): (f32, f32)| [a + 2.0 * b + 1.0, (a - b) / 4.0])
             .concat()
             .iter()
-            .map(|number| (number / 0.25 - 2.0).round() as i8)
+            .map(|number| (number / 0.25 - 2.0 + 0.5).floor() as i8)
             .collect::<Vec<_>>();
         let inputs = [x, filter.clone(), bias];
         check("tfl.conv_2d", &attributes(), &inputs, &[tensor(&[1, 2, 2, 2], &y)]);

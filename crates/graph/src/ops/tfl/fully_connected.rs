@@ -76,7 +76,10 @@ impl Operator for FullyConnected {
             if let (Some(last), Some(filter)) = (last.size(), filter)
                 && last != filter[1]
             {
-                return Err(OpError::input(0, format!("is of shape {} for {} columns", input.dims, filter[1])));
+                return Err(OpError::input(
+                    0,
+                    format!("is of shape {} for {} columns", input.dims, filter[1]),
+                ));
             }
             [before, &[columns][..]].concat()
         } else {

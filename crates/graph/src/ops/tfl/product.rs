@@ -49,7 +49,9 @@ impl FilterAttributes {
         let is_packed = match attributes.int_or("filter_bits", 8)? {
             8 => false,
             4 => true,
-            bits => return Err(OpError::attribute("filter_bits", format!("is {bits}; 4 and 8 are supported"))),
+            bits => {
+                return Err(OpError::attribute("filter_bits", format!("is {bits}; 4 and 8 are supported")));
+            }
         };
         let shape: Box<[i64]> = if is_packed { attributes.ints("filter_shape")?.into() } else { [].into() };
         Ok(FilterAttributes { is_packed, shape })
@@ -71,7 +73,8 @@ impl FilterAttributes {
         }
         let sizes = self.shape.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>();
         let sizes = sizes.and_then(|sizes| <[usize; RANK]>::try_from(sizes).ok());
-        let sizes = sizes.ok_or_else(|| OpError::attribute("filter_shape", format!("is not of rank {RANK}")))?;
+        let sizes =
+            sizes.ok_or_else(|| OpError::attribute("filter_shape", format!("is not of rank {RANK}")))?;
         let elements = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
         if fact.dims.elements().size().is_some_and(|bytes| elements.map(|n| n.div_ceil(2)) != Some(bytes)) {
             let why = format!("is of shape {} for a filter of {sizes:?} in four bits", fact.dims);
@@ -117,8 +120,7 @@ impl Quantized {
         if zeros.iter().any(|zero| *zero != zeros[0]) {
             return Err(OpError::attribute("filter_zero_point", "differs from channel to channel"));
         }
-        let multiplier =
-            |scale: f32| Multiplier::of(input.scale as f64 * scale as f64 / output.scale as f64);
+        let multiplier = |scale: f32| Multiplier::of(input.scale as f64 * scale as f64 / output.scale as f64);
         Ok(Quantized {
             input,
             filter_zero: zeros[0],
@@ -207,7 +209,8 @@ impl Quantized {
             Weight::Streamed(stream) => stream.blocks(&mut |offset, bytes| {
                 let per_byte = if kind == FilterType::Int4 { 2 } else { 1 };
                 let first = (offset as usize * per_byte).checked_div(depth).unwrap_or(0);
-                let count = (bytes.len() * per_byte).checked_div(depth).unwrap_or(0).min(rows.saturating_sub(first));
+                let count =
+                    (bytes.len() * per_byte).checked_div(depth).unwrap_or(0).min(rows.saturating_sub(first));
                 each(first, count, bytes)
             }),
         }

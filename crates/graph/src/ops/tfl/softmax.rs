@@ -48,7 +48,10 @@ impl Operator for Softmax {
         }
         let dtype = self.output_type.unwrap_or(input.dtype);
         if dtype != DType::I16 && dtype != input.dtype {
-            return Err(OpError::attribute("output_type", format!("is {dtype} for an input of {}", input.dtype)));
+            return Err(OpError::attribute(
+                "output_type",
+                format!("is {dtype} for an input of {}", input.dtype),
+            ));
         }
         let (scale, zero) = match (input.dtype, dtype) {
             (DType::I16, _) => (1.0 / 32_768.0, 0),

@@ -71,7 +71,11 @@ impl Operator for Sigmoid {
             let src = if run.is_in_place(0) { None } else { Some(run.slice::<i16>(0)?) };
             let dst = run.out::<i16>(0)?;
             let tanh = self.is_tanh;
-            return Ok(if tanh { self.wide.tanh(pool, src, dst)? } else { self.wide.sigmoid(pool, src, dst)? });
+            return Ok(if tanh {
+                self.wide.tanh(pool, src, dst)?
+            } else {
+                self.wide.sigmoid(pool, src, dst)?
+            });
         }
         let table = if dtype == DType::U8 { &self.unsigned } else { &self.signed };
         let src = if run.is_in_place(0) { None } else { Some(run.input(0)?.bytes()) };
