@@ -19,8 +19,10 @@ import tempfile
 import zlib
 
 HERE = pathlib.Path(__file__).resolve().parent
-# Nodes of a golden case.
-NODES = 6
+# Nodes of a golden case, and of a random graph.
+NODES, RANDOM_NODES = 3, 6
+# What is not LiteRT's arithmetic to the last step: sums and products that it rounds as floats, and an LSTM's gates.
+WITHIN_A_STEP = ("reduced_sum", "fully_connected", "l2_normalization", "unidirectional_sequence_lstm")
 
 
 def build(make, seed, nodes):
@@ -56,7 +58,7 @@ def write(name, graph):
     manifest = {
         "engine": f"ai-edge-litert {ai_edge_litert.__version__}, reference kernels",
         "rtol": 1e-5 if is_float else 0,
-        "atol": 1e-6 if is_float else 0,
+        "atol": 1e-5 if is_float else int(any(part in name for part in WITHIN_A_STEP)),
         "in": [oracle._entry(ref, "in", key, np.asarray(value)) for key, value in graph.feeds.items()],
         "out": [oracle._entry(ref, "out", key, value) for key, value in graph.outputs.items()],
     }
@@ -117,7 +119,7 @@ def fuzz(options, makers):
         for name, make in makers.items():
             tally = collections.Counter()
             for seed in range(first, last):
-                graph = build(make, seed, NODES)
+                graph = build(make, seed, RANDOM_NODES)
                 path.write_bytes(graph.graph_def.SerializeToString())
                 compare(name, seed, graph, ask(process, path, graph), tally)
             print(name, dict(tally), flush=True)

@@ -78,9 +78,52 @@ def _window(rng):
     )
 
 
+def _floats(rng, dims):
+    """Floats whose range is another in each row, and of one row nothing but 0."""
+    value = rng.normal(rng.normal(0, 1), 1, dims) * np.exp(rng.uniform(-2, 2, (dims[0],) + (1,) * (len(dims) - 1)))
+    value[-1] *= rng.random() < 0.8
+    return Tensor(value.astype(np.float32))
+
+
+def _float_product(rng, op, x, weights, channels, attributes):
+    bias = Tensor(rng.uniform(-1, 1, channels).astype(np.float32), is_constant=True, role="bias")
+    return op, [x, weights, bias], Tensor(np.zeros(1, np.float32)), attributes
+
+
 @maker
-def conv_2d(rng):
-    dtype = choice(rng, "int8", "int8", "uint8")
+def hybrid_conv_2d(rng):
+    groups, depth, channels = int(choice(rng, 1, 1, 2)), int(choice(rng, 1, 3, 17)), int(choice(rng, 2, 8, 34))
+    kernel = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+    x = _floats(rng, (int(rng.integers(1, 4)), int(rng.integers(4, 9)), int(rng.integers(4, 9)), groups * depth))
+    weights = _filter(rng, (channels, *kernel, depth), "int8", 0)
+    return _float_product(rng, "tfl.conv_2d", x, weights, channels, _window(rng))
+
+
+@maker
+def hybrid_depthwise_conv_2d(rng):
+    depth, multiplier = int(choice(rng, 2, 3, 8, 21)), int(choice(rng, 1, 1, 3))
+    kernel = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+    x = _floats(rng, (int(rng.integers(1, 4)), int(rng.integers(4, 9)), int(rng.integers(4, 9)), depth))
+    weights = _filter(rng, (1, *kernel, depth * multiplier), "int8", 3)
+    if len(weights.scales()) == 1:
+        weights.scale, weights.zero = [weights.scales()[0] * (1 + i) for i in range(depth * multiplier)], [0] * depth * multiplier
+    attributes = _window(rng) | dict(depth_multiplier=multiplier)
+    return _float_product(rng, "tfl.depthwise_conv_2d", x, weights, depth * multiplier, attributes)
+
+
+@maker
+def hybrid_fully_connected(rng):
+    rows, depth, channels = int(choice(rng, 1, 2, 5, 13)), int(choice(rng, 1, 7, 64, 130)), int(choice(rng, 2, 10, 35))
+    x, weights = _floats(rng, (rows, depth)), _filter(rng, (channels, depth), "int8", 0)
+    attributes = dict(
+        fused_activation_function=activation(rng), asymmetric_quantize_inputs=bool(rng.random() < 0.5),
+    )
+    return _float_product(rng, "tfl.fully_connected", x, weights, channels, attributes)
+
+
+@maker
+def conv_2d(rng, dtype=None):
+    dtype = dtype or choice(rng, "int8", "int8", "uint8")
     batch, height, width = int(rng.integers(1, 3)), int(rng.integers(4, 10)), int(rng.integers(4, 10))
     groups = int(choice(rng, 1, 1, 1, 2, 3))
     depth, channels = int(choice(rng, 1, 2, 3, 8, 17, 64)), groups * int(choice(rng, 1, 3, 8, 16, 19, 33))
@@ -95,8 +138,8 @@ def conv_2d(rng):
 
 
 @maker
-def depthwise_conv_2d(rng):
-    dtype = choice(rng, "int8", "int8", "uint8")
+def depthwise_conv_2d(rng, dtype=None):
+    dtype = dtype or choice(rng, "int8", "int8", "uint8")
     height, width = int(rng.integers(4, 10)), int(rng.integers(4, 10))
     depth, multiplier = int(choice(rng, 1, 3, 8, 16, 21, 40)), int(choice(rng, 1, 1, 1, 2, 5))
     kernel = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
@@ -109,8 +152,8 @@ def depthwise_conv_2d(rng):
 
 
 @maker
-def fully_connected(rng):
-    dtype = choice(rng, "int8", "int8", "uint8")
+def fully_connected(rng, dtype=None):
+    dtype = dtype or choice(rng, "int8", "int8", "uint8")
     rows, depth, channels = int(choice(rng, 1, 2, 5, 13)), int(choice(rng, 1, 7, 64, 130)), int(choice(rng, 1, 10, 35))
     keep = bool(rng.random() < 0.4)
     x = quantized(rng, (2, rows, depth) if keep else (rows, depth), dtype)
@@ -119,6 +162,21 @@ def fully_connected(rng):
     attributes = dict(keep_num_dims=keep, fused_activation_function=activation(rng))
     inputs = [x, weights] + ([_bias(rng, channels, x, weights)] if rng.random() < 0.8 else [])
     return "tfl.fully_connected", inputs, y, attributes
+
+
+@maker
+def conv_2d_int16(rng):
+    return conv_2d(rng, "int16")
+
+
+@maker
+def depthwise_conv_2d_int16(rng):
+    return depthwise_conv_2d(rng, "int16")
+
+
+@maker
+def fully_connected_int16(rng):
+    return fully_connected(rng, "int16")
 
 
 def _pair(rng, op, fused=True):
@@ -269,3 +327,121 @@ def pad(rng):
     x = quantized(rng, shape(rng, int(rng.integers(1, 5))), choice(rng, "int8", "uint8", "int16"))
     around = Tensor(rng.integers(0, 3, (x.value.ndim, 2)).astype(np.int32), is_constant=True, role="paddings")
     return "tfl.pad", [x, around], Tensor(np.zeros(1, x.value.dtype), x.scale, x.zero), {}
+
+
+@maker
+def padv2(rng):
+    op, (x, around), y, attributes = pad(rng)
+    value = Tensor(np.array(integers(rng, (), str(x.value.dtype))), x.scale, x.zero, True)
+    return "tfl.padv2", [x, around, value], y, attributes
+
+
+def _unary(rng, op, dtypes, low=None):
+    dtype = choice(rng, *dtypes)
+    x = quantized(rng, shape(rng), dtype)
+    if dtype == "int16":
+        x.scale = np.float32(x.scale / 100)
+    if low is not None:
+        # Only numbers above 0.
+        x.zero = LIMITS[dtype][0] if dtype != "int16" else 0
+        x.value = np.maximum(x.value, x.zero + 1).astype(dtype)
+    return op, x, dtype
+
+
+def _lines(rng, op, dtypes=("int8", "uint8", "int16"), **attributes):
+    op, x, dtype = _unary(rng, op, dtypes)
+    return op, [x], output(rng, dtype, x.scale * np.exp(rng.uniform(-1, 1))), attributes
+
+
+@maker
+def relu(rng):
+    return _lines(rng, choice(rng, "tfl.relu", "tfl.relu6", "tfl.relu_n1_to_1", "tfl.relu_0_to_1"))
+
+
+@maker
+def leaky_relu(rng):
+    return _lines(rng, "tfl.leaky_relu", alpha=float(choice(rng, 0.1, 0.25, 1.5)))
+
+
+@maker
+def absolute(rng):
+    return _lines(rng, "tfl.abs", ("int8", "int16"))
+
+
+@maker
+def hard_swish(rng):
+    x = quantized(rng, shape(rng), choice(rng, "int8", "uint8"), np.exp(rng.uniform(-4, -2)))
+    return "tfl.hard_swish", [x], output(rng, str(x.value.dtype), x.scale * np.exp(rng.uniform(-0.3, 1))), {}
+
+
+@maker
+def elu(rng):
+    return _lines(rng, "tfl.elu", ("int8",))
+
+
+@maker
+def gelu(rng):
+    return _lines(rng, "tfl.gelu", ("int8", "uint8"), approximate=bool(rng.random() < 0.5))
+
+
+@maker
+def exp(rng):
+    op, x, dtype = _unary(rng, "tfl.exp", ("int8", "int16"))
+    x.scale = np.float32(x.scale / 10)
+    return op, [x], output(rng, dtype, 0.05 if dtype == "int8" else 0.0005), {}
+
+
+@maker
+def log(rng):
+    op, x, dtype = _unary(rng, "tfl.log", ("int8", "int16"), low=1)
+    return op, [x], output(rng, dtype, 0.04 if dtype == "int8" else 0.0004), {}
+
+
+@maker
+def rsqrt(rng):
+    op, x, dtype = _unary(rng, "tfl.rsqrt", ("int8", "int16"), low=1)
+    return op, [x], output(rng, dtype, 0.05 if dtype == "int8" else 0.0005), {}
+
+
+@maker
+def log_softmax(rng):
+    x = quantized(rng, shape(rng, int(rng.integers(1, 4)), 20), choice(rng, "int8", "uint8"))
+    zero = 127 if x.value.dtype == np.int8 else 255
+    return "tfl.log_softmax", [x], Tensor(np.zeros(1, x.value.dtype), np.float32(1 / 16), zero), {}
+
+
+@maker
+def l2_normalization(rng):
+    x = quantized(rng, shape(rng, int(rng.integers(1, 4)), 20), choice(rng, "int8", "uint8"))
+    zero = 0 if x.value.dtype == np.int8 else 128
+    return "tfl.l2_normalization", [x], Tensor(np.zeros(1, x.value.dtype), np.float32(1 / 128), zero), {}
+
+
+@maker
+def unidirectional_sequence_lstm(rng):
+    batch, steps, inputs, units = (int(n) for n in rng.integers(1, 7, 4))
+    is_time_major = bool(rng.random() < 0.5)
+    has_input_gate = rng.random() < 0.7
+    x = quantized(rng, (steps, batch, inputs) if is_time_major else (batch, steps, inputs), "int8", 0.02)
+    slots, tensors = [0], [x]
+    state_scale, state_zero = np.float32(1 / 128), int(rng.integers(-20, 20))
+    for first, depth in ((1, inputs), (5, units)):
+        for gate in range(0 if has_input_gate else 1, 4):
+            weights = rng.integers(-127, 127, (units, depth), endpoint=True).astype(np.int8)
+            slots.append(first + gate)
+            tensors.append(Tensor(weights, np.float32(np.exp(rng.uniform(-6, -4))), 0, True, "weights"))
+    for gate in range(0 if has_input_gate else 1, 4):
+        slots.append(12 + gate)
+        scale = np.float32(x.scale * tensors[slots.index(1 + gate)].scale)
+        tensors.append(Tensor(rng.integers(-2000, 2000, units).astype(np.int32), scale, 0, True, "bias"))
+    slots += [18, 19]
+    state = np.full((batch, units), state_zero, np.int8)
+    tensors.append(Tensor(state, state_scale, state_zero, True, "state"))
+    tensors.append(Tensor(np.zeros((batch, units), np.int16), np.float32(2.0 ** -11), 0, True, "state"))
+    attributes = dict(
+        slots=slots, intermediate_scale=[0.001, 0.001, 0.001, 0.001, float(state_scale)],
+        intermediate_zero_point=[0, 0, 0, 0, state_zero],
+        time_major=is_time_major, cell_clip=float(choice(rng, 0.0, 0.0, 2.0)), fused_activation_function="TANH",
+    )
+    y = Tensor(np.zeros(1, np.int8), state_scale, state_zero)
+    return "tfl.unidirectional_sequence_lstm", tensors, y, attributes

@@ -88,10 +88,16 @@ impl AffineConv2d {
         AffineConv2d::new([rows, 1, 1, depth], [columns, 1, 1, depth], Window::new(1, 1))
     }
 
-    /// Pixels of an image, of all images, and the integers that each output is a sum of.
-    fn product(&self, images: usize, left_zero: i32) -> Product {
-        let rows = images * self.output[0] * self.output[1];
-        Product { rows, depth: self.depth(), left_zero }
+    /// The product over the pixels of all images.
+    fn product<'a>(&self, input: &AffineInput<'a>) -> Product<'a> {
+        let rows_each = self.output[0] * self.output[1];
+        Product {
+            rows: self.input[0] * rows_each,
+            depth: self.depth(),
+            zeros: input.zeros,
+            rows_each,
+            offset: if input.is_unsigned { 0 } else { FLIP as i32 },
+        }
     }
 
     /// Integers of a row of the filter.
@@ -107,20 +113,14 @@ impl AffineConv2d {
     /// Bytes of scratch for so many rows of the filter at a time.
     pub fn scratch_bytes(&self, rows: usize, threads: usize) -> usize {
         let columns = (self.columns / self.groups).min(rows.max(1));
-        self.product(self.input[0], 0).scratch_bytes(columns, threads)
+        let rows = self.input[0] * self.output[0] * self.output[1];
+        Product { rows, depth: self.depth(), zeros: &[], rows_each: 1, offset: 0 }
+            .scratch_bytes(columns, threads)
     }
 
-    fn rows<'a>(&self, input: AffineInput<'a>, image: usize, group: usize) -> PixelRows<'a> {
+    fn rows<'a>(&self, input: AffineInput<'a>, group: usize) -> PixelRows<'a> {
         let depth = self.input[3] / self.groups;
-        let zero = input.zeros.get(image).or(input.zeros.first()).copied().unwrap_or(0);
-        PixelRows {
-            conv: *self,
-            input: input.bytes,
-            flip: if input.is_unsigned { 0 } else { FLIP },
-            zero: ToBytes::unsigned(zero, input.is_unsigned) as u8,
-            first_row: image * self.output[0] * self.output[1],
-            channels: (group * depth, depth),
-        }
+        PixelRows { conv: *self, input, channels: (group * depth, depth) }
     }
 
     /// The parts of each group that are among the filter's rows from `first` on: the group, and the filter of the part with its first
@@ -173,20 +173,17 @@ impl AffineConv2d {
         if let Some(bias) = output.bias {
             check_exact("the bias", self.columns, bias.len())?;
         }
-        if output.rescale.multipliers.len() != 1 {
-            check_exact("the multipliers", self.columns, output.rescale.multipliers.len())?;
-        }
+        output.rescale.check(self.columns)?;
         let finish = ToBytes {
             rescale: output.rescale,
             bias: output.bias,
             row_bytes: self.columns,
             output: Shared::new(output.bytes),
         };
-        let zero = input.zeros.first().copied().unwrap_or(0);
-        let product = self.product(self.input[0], ToBytes::unsigned(zero, input.is_unsigned));
+        let product = self.product(&input);
         for part in self.parts(filter, first) {
             let (group, from, part) = part?;
-            product.run(pool, &self.rows(input, 0, group), part, from, &finish, scratch)?;
+            product.run(pool, &self.rows(input, group), part, from, &finish, scratch)?;
         }
         Ok(())
     }
@@ -213,30 +210,19 @@ impl AffineConv2d {
         if output.scales.len() != 1 {
             check_exact("the scales", self.columns, output.scales.len())?;
         }
-        let pixels = self.output[0] * self.output[1];
-        let is_same = input.zeros.windows(2).all(|pair| pair[0] == pair[1]);
-        // Images whose zeros are the same are one product.
-        let (calls, images) = if is_same { (1, self.input[0]) } else { (self.input[0], 1) };
-        let floats = Shared::new(output.floats);
-        for call in 0..calls.min(self.input[0]) {
-            // SAFETY: the images are apart, and the output outlives the call.
-            let mut own =
-                unsafe { floats.part(call * pixels * self.columns, images * pixels * self.columns) };
-            let finish = ToFloats {
-                scales: output.scales,
-                row_scales: &output.image_scales[call..call + images],
-                rows_each: pixels.max(1),
-                bias: output.bias,
-                bounds: output.bounds,
-                row_floats: self.columns,
-                output: Shared::new(&mut own),
-            };
-            let zero = ToBytes::unsigned(input.zeros[call], input.is_unsigned);
-            let product = self.product(images, zero);
-            for part in self.parts(filter, first) {
-                let (group, from, part) = part?;
-                product.run(pool, &self.rows(input, call, group), part, from, &finish, scratch)?;
-            }
+        let finish = ToFloats {
+            scales: output.scales,
+            row_scales: output.image_scales,
+            rows_each: (self.output[0] * self.output[1]).max(1),
+            bias: output.bias,
+            bounds: output.bounds,
+            row_floats: self.columns,
+            output: Shared::new(output.floats),
+        };
+        let product = self.product(&input);
+        for part in self.parts(filter, first) {
+            let (group, from, part) = part?;
+            product.run(pool, &self.rows(input, group), part, from, &finish, scratch)?;
         }
         Ok(())
     }
@@ -245,21 +231,16 @@ impl AffineConv2d {
 /// The pixels under a filter at each place, as rows.
 struct PixelRows<'a> {
     conv: AffineConv2d,
-    input: &'a [u8],
-    /// What makes uint8 of a byte.
-    flip: u8,
-    /// What stands for 0, around the image too.
-    zero: u8,
-    /// The row that row 0 is.
-    first_row: usize,
+    input: AffineInput<'a>,
     /// The first channel, and how many.
     channels: (usize, usize),
 }
 
 impl PixelRows<'_> {
     fn copy(&self, to: &mut [u8], from: usize) {
-        let from = &self.input[from..from + to.len()];
-        to.iter_mut().zip(from).for_each(|(to, byte)| *to = byte ^ self.flip);
+        let from = &self.input.bytes[from..from + to.len()];
+        let flip = if self.input.is_unsigned { 0 } else { FLIP };
+        to.iter_mut().zip(from).for_each(|(to, byte)| *to = byte ^ flip);
     }
 }
 
@@ -270,13 +251,14 @@ impl Rows for PixelRows<'_> {
         if depth == 0 {
             return;
         }
-        let row = self.first_row + row;
         let (x, y) = (row % output[1], row / output[1] % output[0]);
         let image = row / output[1] / output[0];
+        let zero = self.input.zeros.get(image).or(self.input.zeros.first()).copied().unwrap_or(0);
+        let zero = ToBytes::unsigned(zero, self.input.is_unsigned) as u8;
         let taps = window.size[1];
         for (line, to) in to.chunks_exact_mut(taps * depth).enumerate() {
             let Some(at_y) = element_at(&window, 0, y, line, height) else {
-                to.fill(self.zero);
+                to.fill(zero);
                 continue;
             };
             let start = (image * height + at_y) * width;
@@ -288,7 +270,7 @@ impl Rows for PixelRows<'_> {
             for (tap, to) in to.chunks_exact_mut(depth).enumerate() {
                 match element_at(&window, 1, x, tap, width) {
                     Some(at_x) => self.copy(to, (start + at_x) * channels + first),
-                    None => to.fill(self.zero),
+                    None => to.fill(zero),
                 }
             }
         }
@@ -344,7 +326,7 @@ mod tests {
             let multipliers: Vec<_> =
                 (0..filter[0]).map(|c| Multiplier::of(0.001 * (c + 1) as f64)).collect();
             let bias: Vec<i32> = (0..filter[0] as i32).map(|c| c * 100 - 700).collect();
-            let rescale = Rescale { multipliers: &multipliers, zero: 3, bounds: (-100, 120) };
+            let rescale = Rescale { multipliers: &multipliers, exact: &[], zero: 3, bounds: (-100, 120) };
             for (threads, isa) in [(1, 0), (3, 0), (2, 1), (2, 2)] {
                 let pool = ThreadPool::with_isa(threads, crate::Isa::ALL[isa]).unwrap();
                 let pixels = input[0] * conv.output[0] * conv.output[1];

@@ -73,9 +73,7 @@ impl AffineDepthwise {
         if let Some(bias) = output.bias {
             check_exact("the bias", self.channels(), bias.len())?;
         }
-        if output.rescale.multipliers.len() != 1 {
-            check_exact("the multipliers", self.channels(), output.rescale.multipliers.len())?;
-        }
+        output.rescale.check(self.channels())?;
         let finish = ToBytes {
             rescale: output.rescale,
             bias: output.bias,
@@ -254,7 +252,7 @@ mod tests {
             let channels = input[3] * multiplier;
             let (x, w) = (bytes(input.iter().product(), 37), bytes(6 * channels, 53));
             let multipliers = [Multiplier::of(0.01)];
-            let rescale = Rescale { multipliers: &multipliers, zero: 3, bounds: (0, 100) };
+            let rescale = Rescale { multipliers: &multipliers, exact: &[], zero: 3, bounds: (0, 100) };
             let mut expected = vec![0; input[0] * conv.output[0] * conv.output[1] * channels];
             let kind = if is_unsigned { FilterType::UInt8 } else { FilterType::Int8 };
             let (zero, filter_zero) = if is_unsigned { (130, 120) } else { (-4, 0) };

@@ -151,9 +151,12 @@ mod x86 {
         macro_rules! of {
             ($($rows:literal),*) => {
                 match (tile.rows, tile.panels) {
-                    // SAFETY: the caller's promise.
-                    $(($rows, 1) => unsafe { vnni::<$rows, 1>(tile, sums) },
-                      ($rows, _) => unsafe { vnni::<$rows, 2>(tile, sums) },)*
+                    $(
+                        // SAFETY: the caller's promise.
+                        ($rows, 1) => unsafe { vnni::<$rows, 1>(tile, sums) },
+                        // SAFETY: the caller's promise.
+                        ($rows, _) => unsafe { vnni::<$rows, 2>(tile, sums) },
+                    )*
                     _ => {}
                 }
             };
@@ -222,7 +225,8 @@ mod x86 {
                     unsafe { left.add(r * tile.left_stride + step * STEP).cast::<i32>().read_unaligned() };
                 *fours = _mm256_cvtepu8_epi16(_mm_set1_epi32(four));
             }
-            for quarter in 0..4 {
+            let mut quarter = 0;
+            while quarter < 4 {
                 let at = step * STEP * COLUMNS + quarter * 16;
                 // SAFETY: the caller's promise.
                 let weights = unsafe { _mm_loadu_si128(right.add(at).cast()) };
@@ -231,6 +235,7 @@ mod x86 {
                     let pairs = _mm256_madd_epi16(fours[r], weights);
                     all[r][quarter] = _mm256_add_epi32(all[r][quarter], pairs);
                 }
+                quarter += 1;
             }
         }
         for (r, all) in all.iter().enumerate() {

@@ -27,6 +27,8 @@ pub struct AffineFilter<'a> {
     pub(crate) columns: usize,
     pub(crate) depth: usize,
     pub(crate) kind: FilterType,
+    /// Integers before the first row.
+    start: usize,
     zero: i32,
 }
 
@@ -45,7 +47,7 @@ impl<'a> AffineFilter<'a> {
         zero: i32,
     ) -> Result<AffineFilter<'a>, KernelError> {
         check_exact("the filter", kind.bytes(product(&[columns, depth])?), bytes.len())?;
-        Ok(AffineFilter { bytes, columns, depth, kind, zero })
+        Ok(AffineFilter { bytes, columns, depth, kind, start: 0, zero })
     }
 
     /// What stands for 0 among the integers that [`AffineFilter::read`] gives.
@@ -55,7 +57,7 @@ impl<'a> AffineFilter<'a> {
 
     /// The integers of a row from `from` on, as many as `to`, as int8; those of uint8 are 128 less.
     pub(crate) fn read(&self, column: usize, from: usize, to: &mut [u8]) {
-        let start = column * self.depth + from;
+        let start = self.start + column * self.depth + from;
         match self.kind {
             FilterType::Int8 => to.copy_from_slice(&self.bytes[start..start + to.len()]),
             FilterType::UInt8 => {
@@ -74,23 +76,19 @@ impl<'a> AffineFilter<'a> {
 
     /// A row's bytes, where they are int8 already.
     pub(crate) fn row(&self, column: usize) -> Option<&'a [u8]> {
-        (self.kind == FilterType::Int8).then(|| &self.bytes[column * self.depth..(column + 1) * self.depth])
+        let start = self.start + column * self.depth;
+        (self.kind == FilterType::Int8).then(|| &self.bytes[start..start + self.depth])
     }
 
     /// The filter of some of the rows.
     ///
     /// # Errors
-    /// [`KernelError`] for rows that begin in the middle of a byte.
+    /// [`KernelError::Attribute`] for rows that are not there.
     pub fn part(&self, first: usize, count: usize) -> Result<AffineFilter<'a>, KernelError> {
-        if self.kind == FilterType::Int4 && (first * self.depth) % 2 == 1 {
-            return Err(KernelError::Attribute(
-                "a part of a filter of four bits begins in the middle of a byte",
-            ));
+        if first.checked_add(count).is_none_or(|end| end > self.columns) {
+            return Err(KernelError::Attribute("a part of a filter lies outside of it"));
         }
-        let start = self.kind.bytes(first * self.depth);
-        let bytes = self.bytes.get(start..start + self.kind.bytes(count * self.depth));
-        let bytes = bytes.ok_or(KernelError::Attribute("a part of a filter lies outside of it"))?;
-        Ok(AffineFilter { bytes, columns: count, ..*self })
+        Ok(AffineFilter { start: self.start + first * self.depth, columns: count, ..*self })
     }
 }
 
@@ -110,7 +108,10 @@ mod tests {
         assert_eq!(read(&[0, 255, 128, 4, 5, 129], FilterType::UInt8, 0), [-128, 127, 0]);
         assert_eq!(read(&[0x21, 0x83, 0xf7], FilterType::Int4, 0), [1, 2, 3]);
         assert_eq!(read(&[0x21, 0x83, 0xf7], FilterType::Int4, 1), [-8, 7, -1]);
-        let odd = AffineFilter::new(&[0x21, 0x83, 0xf7], (2, 3), FilterType::Int4, 0).unwrap();
-        assert!(odd.part(1, 1).is_err() && odd.part(0, 1).is_ok());
+        let filter = AffineFilter::new(&[0x21, 0x83, 0xf7], (2, 3), FilterType::Int4, 0).unwrap();
+        let mut row = [0; 3];
+        filter.part(1, 1).unwrap().read(0, 0, &mut row);
+        assert_eq!(row.map(|byte| byte as i8), [-8, 7, -1]);
+        assert!(filter.part(1, 2).is_err());
     }
 }

@@ -43,16 +43,24 @@ impl Finish for ToBytes<'_> {
                 c += 1;
             }
         }
-        let multipliers = self.rescale.multipliers;
-        let mut own = [multipliers[0]; COLUMNS];
-        if multipliers.len() > 1 {
-            own[..count].copy_from_slice(&multipliers[first..first + count]);
-        }
         let mut bytes = [0u8; COLUMNS];
-        let mut c = 0;
-        while c < COLUMNS {
-            bytes[c] = self.rescale.bounded(own[c].apply(all[c])) as u8;
-            c += 1;
+        if self.rescale.exact.is_empty() {
+            let multipliers = self.rescale.multipliers;
+            let mut own = [multipliers[0]; COLUMNS];
+            if multipliers.len() > 1 {
+                own[..count].copy_from_slice(&multipliers[first..first + count]);
+            }
+            let mut c = 0;
+            while c < COLUMNS {
+                bytes[c] = self.rescale.bounded(own[c].apply(all[c])) as u8;
+                c += 1;
+            }
+        } else {
+            let mut c = 0;
+            while c < count {
+                bytes[c] = self.rescale.exactly(first + c, all[c] as f64) as u8;
+                c += 1;
+            }
         }
         // SAFETY: every row and column is finished once, and they have places of their own.
         let mut to = unsafe { self.output.part(row * self.row_bytes + first, count) };

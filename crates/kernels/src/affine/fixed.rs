@@ -73,6 +73,37 @@ pub(crate) fn reciprocal(x: i32, integer_bits: i32) -> (i32, i32) {
     (one_over_one_plus(fraction), integer_bits - headroom as i32)
 }
 
+/// `1 / sqrt(x)` of an integer as a multiplier: its value, and the power of two, 0 or less.
+pub(crate) fn reciprocal_root(x: i32) -> (i32, i32) {
+    if x <= 1 {
+        return (i32::MAX, 0);
+    }
+    let (mut x, mut shift) = (x, 11);
+    while x >= 1 << 29 {
+        x /= 4;
+        shift += 1;
+    }
+    let pairs = (x.leading_zeros() as i32 - 1) / 2 - 1;
+    shift -= pairs;
+    x <<= 2 * pairs;
+    // Newton's method, with three bits before the point.
+    let half = divided_by_power(x >> 1, 1);
+    const THREE_HALVES: i32 = (1 << 28) + (1 << 27);
+    const HALF_ROOT_OF_TWO: i32 = 1_518_500_250;
+    let mut root = 1i32 << 28;
+    for _ in 0..5 {
+        let cube = saturating_shift(times(times(root, root), root), 6);
+        let next = times(THREE_HALVES, root).wrapping_sub(times(half, cube));
+        root = saturating_shift(next, 3);
+    }
+    root = times(root, HALF_ROOT_OF_TWO);
+    if shift < 0 {
+        root <<= -shift;
+        shift = 0;
+    }
+    (root, -shift)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

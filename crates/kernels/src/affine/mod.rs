@@ -5,9 +5,12 @@ mod conv2d;
 mod convert;
 mod depthwise;
 mod dot;
+mod dynamic;
 mod filter;
 mod finish;
 mod fixed;
+mod functions;
+mod lstm;
 mod mean;
 mod multiplier;
 mod pairs;
@@ -15,17 +18,22 @@ mod pool;
 mod product;
 mod softmax;
 mod tables;
+mod wide;
 
 pub use conv2d::{AffineConv2d, AffineInput, AffineOutput, HybridOutput};
 pub use convert::{AffineScales, Requantize, affine_dequantize, affine_quantize};
 pub use depthwise::AffineDepthwise;
+pub use dynamic::quantize_rows;
 pub use filter::{AffineFilter, FilterType};
+pub use functions::{HardSwish, ReciprocalRoot, Slopes, affine_l2_normalize, gelu, table_of};
+pub use lstm::{AffineLstm, LstmGate, LstmState};
 pub use mean::AffineSum;
 pub use multiplier::{Multiplier, Rescale};
 pub use pairs::{AffinePair, AffinePairOp};
 pub use pool::AffinePool;
-pub use softmax::{AffineSoftmax, SoftmaxInteger, WideSoftmax};
+pub use softmax::{AffineSoftmax, SoftmaxInteger, WideSoftmax, affine_log_softmax};
 pub use tables::{
     Affine, ByteTable, SigmoidScale, WIDE_TABLE, WideTable, byte_table, bytes_by_table, rescale_slices,
     wide_by_table, wide_table,
 };
+pub use wide::{WideBias, WideConv2d};

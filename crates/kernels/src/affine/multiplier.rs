@@ -1,5 +1,7 @@
 //! Products of integers by numbers, in integers alone, as TFLite rounds them.
 
+use crate::base::error::{Result, check_exact};
+
 /// A number as an integer of 31 bits and a power of two: `value / 2^31 * 2^shift`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Multiplier {
@@ -77,6 +79,8 @@ pub fn divided_by_power(x: i32, exponent: u32) -> i32 {
 pub struct Rescale<'a> {
     /// One number, or one for each channel.
     pub multipliers: &'a [Multiplier],
+    /// The numbers themselves, where sums are multiplied as numbers and rounded once; else nothing.
+    pub exact: &'a [f64],
     /// What stands for 0.
     pub zero: i32,
     /// The smallest and the largest integer.
@@ -84,6 +88,20 @@ pub struct Rescale<'a> {
 }
 
 impl Rescale<'_> {
+    /// Checks that there is one number, or one for each channel.
+    pub(crate) fn check(&self, channels: usize) -> Result<()> {
+        let numbers = if self.exact.is_empty() { self.multipliers.len() } else { self.exact.len() };
+        if numbers == 1 { Ok(()) } else { check_exact("the multipliers", channels, numbers) }
+    }
+
+    /// The integer of a sum by a number, halves away from 0.
+    #[inline(always)]
+    pub(crate) fn exactly(&self, channel: usize, sum: f64) -> i32 {
+        let number = sum * if self.exact.len() == 1 { self.exact[0] } else { self.exact[channel] };
+        let integer = (number + 0.5f64.copysign(number)) as i32;
+        integer.saturating_add(self.zero).max(self.bounds.0).min(self.bounds.1)
+    }
+
     /// The integer of a product by a multiplier.
     #[inline(always)]
     pub(crate) fn bounded(&self, product: i32) -> i32 {

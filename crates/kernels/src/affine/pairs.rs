@@ -80,7 +80,7 @@ impl<T: Integer> Kernel for Block<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let pair = *self.pair;
-        let rescale = Rescale { multipliers: &[pair.output], zero: pair.zero, bounds: pair.bounds };
+        let rescale = Rescale { multipliers: &[], exact: &[], zero: pair.zero, bounds: pair.bounds };
         let output = pair.output;
         let brought = |input: usize, x: T| {
             if let Some(shifts) = pair.shifts {

@@ -34,10 +34,14 @@ pub(crate) trait Finish: Sync {
 
 /// How large a product is, and what stands for 0 on its left-hand side.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Product {
+pub(crate) struct Product<'a> {
     pub rows: usize,
     pub depth: usize,
-    pub left_zero: i32,
+    /// What stands for 0 in all rows, or in as many each as `rows_each` says.
+    pub zeros: &'a [i32],
+    pub rows_each: usize,
+    /// What the bytes are more than the integers: 128 where int8 became uint8.
+    pub offset: i32,
 }
 
 /// What a product's scratch holds, in this order: panels, and for each thread some rows, their sums, and a filter's row.
@@ -69,8 +73,10 @@ struct Finishing<'a, F> {
     sums: &'a Sums,
     rows: (usize, usize),
     columns: (usize, usize),
-    /// Of each column what is subtracted.
-    column_offsets: &'a [[i32; COLUMNS]; PANELS],
+    /// The sum of each column of the filter.
+    column_sums: &'a [[i32; COLUMNS]; PANELS],
+    /// What of each row is subtracted: this times the column's sum, and this alone.
+    row_zeros: &'a [i32; ROWS],
     row_offsets: &'a [i32; ROWS],
 }
 
@@ -87,8 +93,8 @@ impl<F: Finish> Kernel for Finishing<'_, F> {
                 let mut sums = self.sums[r][p];
                 let mut c = 0;
                 while c < COLUMNS {
-                    sums[c] =
-                        sums[c].wrapping_sub(self.column_offsets[p][c]).wrapping_sub(self.row_offsets[r]);
+                    let of_zero = self.row_zeros[r].wrapping_mul(self.column_sums[p][c]);
+                    sums[c] = sums[c].wrapping_sub(of_zero).wrapping_sub(self.row_offsets[r]);
                     c += 1;
                 }
                 let left = count - p * COLUMNS;
@@ -101,7 +107,18 @@ impl<F: Finish> Kernel for Finishing<'_, F> {
     }
 }
 
-impl Product {
+impl Product<'_> {
+    /// What stands for 0 in the bytes of a row.
+    fn zero(&self, row: usize) -> i32 {
+        let at = if self.zeros.len() == 1 { 0 } else { row / self.rows_each.max(1) };
+        self.zeros.get(at).map_or(self.offset, |zero| zero + self.offset)
+    }
+
+    /// The same of some rows.
+    fn row_zeros(&self, first: usize) -> [i32; ROWS] {
+        std::array::from_fn(|r| self.zero(first + r))
+    }
+
     /// Bytes of scratch that [`Product::run`] needs.
     pub fn scratch_bytes(&self, columns: usize, threads: usize) -> usize {
         let layout = Layout::new(self.depth, columns);
@@ -209,7 +226,7 @@ impl Product {
             padding.fill(0);
             if filter_zero != 0 {
                 let sum = bytes.iter().map(|b| *b as i32).fold(0, i32::wrapping_add);
-                let sum = sum.wrapping_sub(self.left_zero.wrapping_mul(self.depth as i32));
+                let sum = sum.wrapping_sub(self.zero(first + r).wrapping_mul(self.depth as i32));
                 offsets[r] = sum.wrapping_mul(filter_zero);
             }
         }
@@ -228,7 +245,7 @@ impl Product {
         let layout = Layout::new(self.depth, filter.columns);
         let (rows, rest) = scratch.split_at_mut(ROWS * layout.row_bytes);
         let row_offsets = self.gather(left, (0, self.rows), filter.zero(), layout.row_bytes, rows);
-        let rows = &*rows;
+        let (rows, row_zeros) = (&*rows, self.row_zeros(0));
         let dot = Dot::of(pool.isa());
         let threads = Shared::new(rest);
         let tasks = filter.columns.div_ceil(TASK_COLUMNS);
@@ -239,7 +256,7 @@ impl Product {
             let first = task * TASK_COLUMNS;
             let count = TASK_COLUMNS.min(filter.columns - first);
             let mut sums: Sums = [[[0; COLUMNS]; PANELS]; ROWS];
-            let mut column_offsets = [[0; COLUMNS]; PANELS];
+            let mut column_sums = [[0; COLUMNS]; PANELS];
             for c in 0..count {
                 let mut each = [0; ROWS];
                 let total = match filter.row(first + c) {
@@ -250,7 +267,7 @@ impl Product {
                         dot.rows(rows, layout.row_bytes, self.rows, bytes, &mut each)
                     }
                 };
-                column_offsets[c / COLUMNS][c % COLUMNS] = total.wrapping_mul(self.left_zero);
+                column_sums[c / COLUMNS][c % COLUMNS] = total;
                 for (sums, sum) in sums.iter_mut().zip(each) {
                     sums[c / COLUMNS][c % COLUMNS] = sum;
                 }
@@ -260,7 +277,8 @@ impl Product {
                 sums: &sums,
                 rows: (0, self.rows),
                 columns: (first_column + first, count),
-                column_offsets: &column_offsets,
+                column_sums: &column_sums,
+                row_zeros: &row_zeros,
                 row_offsets: &row_offsets,
             };
             dispatch(pool.isa(), finishing);
@@ -290,7 +308,7 @@ fn pack(filter: AffineFilter<'_>, first: usize, count: usize, panel: &mut [u8], 
 
 /// The panels that are laid out.
 struct Group<'a> {
-    product: &'a Product,
+    product: &'a Product<'a>,
     layout: &'a Layout,
     panels: &'a [u8],
     columns: usize,
@@ -299,13 +317,12 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// The columns' sums times what stands for 0 on the left.
-    fn column_offsets(&self, panel: usize) -> [i32; COLUMNS] {
+    /// The sums of a panel's columns.
+    fn column_sums(&self, panel: usize) -> [i32; COLUMNS] {
         let end = (panel + 1) * self.layout.panel_bytes;
         let sums = &self.panels[end - COLUMNS * 4..end];
         std::array::from_fn(|c| {
-            let sum = i32::from_ne_bytes([sums[c * 4], sums[c * 4 + 1], sums[c * 4 + 2], sums[c * 4 + 3]]);
-            sum.wrapping_mul(self.product.left_zero)
+            i32::from_ne_bytes([sums[c * 4], sums[c * 4 + 1], sums[c * 4 + 2], sums[c * 4 + 3]])
         })
     }
 
@@ -320,6 +337,7 @@ impl Group<'_> {
     ) {
         let Layout { row_bytes, panel_bytes, .. } = *self.layout;
         let row_offsets = self.product.gather(left, (first, count), self.filter_zero, row_bytes, scratch);
+        let row_zeros = self.product.row_zeros(first);
         let dot = Dot::of(isa);
         let mut sums: Sums = [[[0; COLUMNS]; PANELS]; ROWS];
         let all = self.columns.div_ceil(COLUMNS);
@@ -335,9 +353,9 @@ impl Group<'_> {
                 steps: row_bytes / STEP,
             };
             dot.tile(tile, &mut sums);
-            let mut column_offsets = [[0; COLUMNS]; PANELS];
-            for (p, offsets) in column_offsets.iter_mut().enumerate().take(panels) {
-                *offsets = self.column_offsets(panel + p);
+            let mut column_sums = [[0; COLUMNS]; PANELS];
+            for (p, sums) in column_sums.iter_mut().enumerate().take(panels) {
+                *sums = self.column_sums(panel + p);
             }
             let from = panel * COLUMNS;
             let finishing = Finishing {
@@ -345,7 +363,8 @@ impl Group<'_> {
                 sums: &sums,
                 rows: (first, count),
                 columns: (self.first_column + from, (panels * COLUMNS).min(self.columns - from)),
-                column_offsets: &column_offsets,
+                column_sums: &column_sums,
+                row_zeros: &row_zeros,
                 row_offsets: &row_offsets,
             };
             dispatch(isa, finishing);

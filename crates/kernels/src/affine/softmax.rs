@@ -97,6 +97,38 @@ impl AffineSoftmax {
     }
 }
 
+/// The logarithms of a softmax of rows of `depth`, of int8 or uint8 of this scale: of the scale 1/16, and 0 stands at the highest
+/// integer.
+///
+/// # Errors
+/// As [`AffineSoftmax::run`].
+pub fn affine_log_softmax<T: SoftmaxInteger>(
+    pool: &ThreadPool,
+    (depth, scale): (usize, f32),
+    src: &[T],
+    dst: &mut [T],
+) -> Result<()> {
+    check_exact("the output", src.len(), dst.len())?;
+    let rows = src.len().checked_div(depth).unwrap_or(0);
+    let dst = Shared::new(dst);
+    split_range(pool, rows, depth.saturating_mul(8), &|first, count| {
+        for row in first..first + count {
+            // SAFETY: rows are apart.
+            let mut to = unsafe { dst.part(row * depth, depth) };
+            let numbers = &src[row * depth..(row + 1) * depth];
+            let largest = numbers.iter().map(|x| x.wide()).max().unwrap_or(0);
+            let below = |x: &T| (x.wide() - largest) as f64 * scale as f64;
+            let sum: f64 = numbers.iter().map(|x| below(x).exp()).sum();
+            let log = sum.ln();
+            for (to, x) in to.iter_mut().zip(numbers) {
+                let integer = ((below(x) - log) * 16.0).round() as i32 + T::HIGHEST;
+                *to = T::narrow(integer.clamp(T::LOWEST, T::HIGHEST));
+            }
+        }
+    });
+    Ok(())
+}
+
 /// An integer's type with its bounds.
 #[allow(private_bounds)]
 pub trait SoftmaxInteger: Integer {

@@ -122,14 +122,14 @@ pub fn wide_by_table(
     each(pool, src, dst, |x| look_up(x, table))
 }
 
-fn each<T: Copy + Send + Sync>(
+pub(super) fn each<T: Copy + Send + Sync>(
     pool: &ThreadPool,
     src: Option<&[T]>,
     dst: &mut [T],
     f: impl Fn(T) -> T + Sync,
 ) -> Result<()> {
     if let Some(src) = src {
-        check_exact("the input", dst.len() * size_of::<T>(), size_of_val(src))?;
+        check_exact("the input", dst.len(), src.len())?;
     }
     split(pool, dst, 1, &|first, dst| match src {
         Some(src) => dst.iter_mut().zip(&src[first..]).for_each(|(to, x)| *to = f(*x)),

@@ -21,9 +21,12 @@ fn check_scale(name: &str, scale: f32) -> Result<f32, OpError> {
     Err(OpError::attribute(name, format!("has {scale}; a scale is a positive number")))
 }
 
-/// A zero point, which is an integer of 32 bits.
+/// A zero point, which is an integer of a tensor's type.
 fn check_zero(name: &str, zero: i64) -> Result<i32, OpError> {
-    i32::try_from(zero).map_err(|_| OpError::attribute(name, format!("has {zero}, which no type holds")))
+    let is_held = i16::try_from(zero).is_ok();
+    is_held
+        .then_some(zero as i32)
+        .ok_or_else(|| OpError::attribute(name, format!("has {zero}, which no type holds")))
 }
 
 /// The scales and zero points of `input`, `filter`, `bias` or `output`; a zero point that is left out is 0.
@@ -135,11 +138,22 @@ impl Fused {
     /// # Errors
     /// [`OpError::Internal`] for a type that is none of a quantised tensor.
     pub fn bounds(self, dtype: DType, output: Affine) -> Result<(i32, i32), OpError> {
-        let (low, high) = limits(dtype)?;
-        let integer = |x: f32| ((x / output.scale).round() as i32).saturating_add(output.zero);
-        let (least, most) = self.range();
-        Ok((least.map_or(low, |x| integer(x).max(low)), most.map_or(high, |x| integer(x).min(high))))
+        bounds_of(self.range(), dtype, output)
     }
+}
+
+/// The smallest and the largest integer of a type, for numbers of at least and at most so much.
+///
+/// # Errors
+/// As [`limits`].
+pub fn bounds_of(
+    (least, most): (Option<f32>, Option<f32>),
+    dtype: DType,
+    output: Affine,
+) -> Result<(i32, i32), OpError> {
+    let (low, high) = limits(dtype)?;
+    let integer = |x: f32| ((x / output.scale).round() as i32).saturating_add(output.zero);
+    Ok((least.map_or(low, |x| integer(x).max(low)), most.map_or(high, |x| integer(x).min(high))))
 }
 
 /// The smallest and the largest integer of a type.

@@ -1,17 +1,18 @@
 //! Convolutions of quantised images, `[batch, height, width, channels]`: tfl.conv_2d, tfl.depthwise_conv_2d.
 //!
-//! int8 with filters of int8 or of four bits, uint8 with filters of uint8; the filter of tfl.conv_2d is
+//! int8, int16 and float32 with filters of int8 or of four bits, uint8 with filters of uint8; the filter of tfl.conv_2d is
 //! `[out, height, width, channels]` (of groups, as many as its channels divide the image's), that of tfl.depthwise_conv_2d
-//! `[1, height, width, channels * depth_multiplier]`. Sums are of int32, with a bias of int32, and become integers of the output
-//! by one scale, or one for each channel, as TFLite rounds them. Attributes `stride_h`, `stride_w`, `dilation_h_factor`,
-//! `dilation_w_factor`, `padding` (SAME, VALID) and `fused_activation_function`; a filter of four bits is a vector of bytes with
-//! `filter_bits` 4 and `filter_shape`.
+//! `[1, height, width, channels * depth_multiplier]`. Sums and biases are of int32, of int16 of int64 (or with
+//! `quantized_bias_type` int32 as well), and become integers of the output by one scale, or one for each channel, as TFLite rounds
+//! them. float32 is quantised image by image, and gives float32 with a bias of float32. Attributes `stride_h`, `stride_w`,
+//! `dilation_h_factor`, `dilation_w_factor`, `padding` (SAME, VALID) and `fused_activation_function`; a filter of four bits is a
+//! vector of bytes with `filter_bits` 4 and `filter_shape`.
 
 use tightfit_core::DType;
-use tightfit_kernels::{AffineConv2d, AffineDepthwise, AffineFilter, AffineInput, AffineOutput};
+use tightfit_kernels::{AffineConv2d, AffineDepthwise, AffineFilter, AffineInput, AffineOutput, WideConv2d};
 
 use super::affine;
-use super::product::{BIAS, FILTER, Quantized};
+use super::product::{BIAS, FILTER, Quantized, Rounding};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
@@ -30,6 +31,11 @@ fn import_conv(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError
 
 fn import_depthwise(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(Depthwise { window: affine::window(attributes)?, quantized: Quantized::import(attributes)? }))
+}
+
+/// TFLite multiplies the scales of uint8 as float32.
+fn rounding(dtype: DType) -> Rounding {
+    if dtype == DType::U8 { Rounding::OfFloats } else { Rounding::Twice }
 }
 
 /// An image's four dimensions.
@@ -73,12 +79,6 @@ fn output(
     Ok(Fact::new(input.dtype, Dims::new([image[0], rows, columns, channels])))
 }
 
-/// Checks the types of input and filter.
-fn check_types(input: &Fact, filter: &Fact) -> Result<(), OpError> {
-    shared::need_type(0, input, &[DType::I8, DType::U8])?;
-    shared::need_type(FILTER, filter, &[DType::I8, DType::U8])
-}
-
 impl Operator for Conv2d {
     fn name(&self) -> &'static str {
         "tfl.conv_2d"
@@ -86,11 +86,8 @@ impl Operator for Conv2d {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, filter) = (shared::input(inputs, 0)?, shared::input(inputs, FILTER)?);
-        check_types(input, filter)?;
         let filter = self.quantized.filter.dims::<4>(filter)?;
-        let channels = filter.map(|filter| filter[0]);
-        self.quantized.check_channels(channels)?;
-        affine::check_bias(inputs, BIAS, &[DType::I32], channels)?;
+        self.quantized.check(inputs, filter.map(|filter| filter[0]))?;
         if let (Some(filter), Some(input)) = (filter, input.dims.concrete())
             && input.len() == 4
         {
@@ -100,7 +97,8 @@ impl Operator for Conv2d {
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        self.planned(call).map_or(Memory::default(), |(conv, _)| self.quantized.memory(&conv, call))
+        let images = call.inputs[0].shape.first().copied().unwrap_or(0);
+        self.planned(call).map_or(Memory::default(), |(conv, _)| self.quantized.memory(&conv, call, images))
     }
 
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
@@ -110,9 +108,21 @@ impl Operator for Conv2d {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let filter: [usize; 4] = self.quantized.filter.sizes(&run.shape(FILTER))?;
-        let conv = self.kernel(&run.shape(0), filter)?;
-        let is_of_floats = run.dtype(0) == DType::U8;
-        self.quantized.run(run, &conv, (filter[0], conv.depth()), is_of_floats)
+        let shape = four(&run.shape(0))?;
+        let conv = self.kernel(&shape, filter)?;
+        let size = (filter[0], conv.depth());
+        match run.dtype(0) {
+            DType::F32 => {
+                // Where a filter has one scale, and there are no groups, TFLite's range is as far on both sides of 0.
+                let is_asymmetric = self.quantized.has_scales() || filter[3] != shape[3];
+                self.quantized.run_hybrid(run, &conv, size, (shape[0], is_asymmetric))
+            }
+            DType::I16 => {
+                let window = self.window.window([filter[1], filter[2]], [shape[1], shape[2]]);
+                self.quantized.run_wide(run, &WideConv2d::new(shape, filter, window)?, size, Rounding::Twice)
+            }
+            dtype => self.quantized.run(run, &conv, size, rounding(dtype)),
+        }
     }
 }
 
@@ -130,11 +140,8 @@ impl Operator for Depthwise {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, filter) = (shared::input(inputs, 0)?, shared::input(inputs, FILTER)?);
-        check_types(input, filter)?;
         let filter = self.quantized.filter.dims::<4>(filter)?;
-        let channels = filter.map(|filter| filter[3]);
-        self.quantized.check_channels(channels)?;
-        affine::check_bias(inputs, BIAS, &[DType::I32], channels)?;
+        self.quantized.check(inputs, filter.map(|filter| filter[3]))?;
         if let Some(filter) = filter {
             let depth = shared::dims_of_rank(0, input, 4)?.and_then(|image| image[3].size());
             let divides = depth.is_none_or(|depth| {
@@ -148,18 +155,30 @@ impl Operator for Depthwise {
         Ok(vec![output(&self.window, input, filter.map(|f| ([f[1], f[2]], f[3])))?])
     }
 
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        self.quantized.small_memory(call, call.inputs[0].shape.first().copied().unwrap_or(0))
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let filter: [usize; 4] = self.quantized.filter.sizes(&run.shape(FILTER))?;
         let image = four(&run.shape(0))?;
         let window = self.window.window([filter[1], filter[2]], [image[1], image[2]]);
         let multiplier = filter[3].checked_div(image[3]).unwrap_or(1);
+        let size = (filter[1] * filter[2], filter[3]);
         let kernel = AffineDepthwise::new(image, window, multiplier)?;
+        match run.dtype(0) {
+            DType::F32 => return self.quantized.run_hybrid_depthwise(run, &kernel, size, image[0]),
+            DType::I16 => {
+                let kernel = WideConv2d::depthwise(image, window, multiplier)?;
+                return self.quantized.run_wide(run, &kernel, size, Rounding::Twice);
+            }
+            _ => {}
+        }
         let (input, bytes, bias) = (run.input(0)?, run.input(FILTER)?, affine::bias(run, BIAS)?);
         let kind = self.quantized.filter.kind(bytes.dtype());
-        let size = (filter[1] * filter[2], filter[3]);
         let filter = AffineFilter::new(bytes.bytes(), size, kind, self.quantized.filter_zero)?;
         let is_unsigned = input.dtype() == DType::U8;
-        let rescale = self.quantized.rescale(run.output_dtype(0), is_unsigned)?;
+        let rescale = self.quantized.rescale(run.output_dtype(0), rounding(input.dtype()))?;
         let (zeros, pool) = ([self.quantized.input.zero], run.pool);
         let input = AffineInput { bytes: input.bytes(), is_unsigned, zeros: &zeros };
         Ok(kernel.run(pool, input, filter, AffineOutput { bytes: run.out_bytes(0)?, rescale, bias })?)

@@ -1,15 +1,15 @@
 //! tfl.fully_connected: rows of quantised numbers times a filter `[out, in]`.
 //!
-//! int8 with filters of int8 or of four bits, uint8 with filters of uint8, biases of int32. The input is of any shape, taken as rows
-//! of as many elements as the filter has columns; the output is `[rows, out]`, or with `keep_num_dims` the input's shape but for
-//! its last axis. One scale of the filter, or one for each of its rows. A filter of four bits is a vector of bytes with `filter_bits`
-//! 4 and `filter_shape`.
+//! int8, int16 and float32 with filters of int8 or of four bits, uint8 with filters of uint8; biases of int32, of int16 of int64
+//! too, of float32 of float32. The input is of any shape, taken as rows of as many elements as the filter has columns; the output is
+//! `[rows, out]`, or with `keep_num_dims` the input's shape but for its last axis. One scale of the filter, or one for each of its
+//! rows. float32 is quantised row by row, with `asymmetric_quantize_inputs` by the range that it has. A filter of four bits is a
+//! vector of bytes with `filter_bits` 4 and `filter_shape`.
 
 use tightfit_core::DType;
-use tightfit_kernels::AffineConv2d;
+use tightfit_kernels::{AffineConv2d, WideConv2d, Window};
 
-use super::affine;
-use super::product::{BIAS, FILTER, Quantized};
+use super::product::{FILTER, Quantized, Rounding};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
@@ -21,6 +21,7 @@ pub(crate) const OPS: &[Registration] = &[Registration { name: "tfl.fully_connec
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(FullyConnected {
         keep_dims: attributes.bool_or("keep_num_dims", false)?,
+        is_asymmetric: attributes.bool_or("asymmetric_quantize_inputs", false)?,
         quantized: Quantized::import(attributes)?,
     }))
 }
@@ -29,6 +30,7 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
 #[derive(Debug)]
 struct FullyConnected {
     keep_dims: bool,
+    is_asymmetric: bool,
     quantized: Quantized,
 }
 
@@ -56,11 +58,9 @@ impl Operator for FullyConnected {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (input, filter) = (shared::input(inputs, 0)?, shared::input(inputs, FILTER)?);
-        shared::need_type(0, input, &[DType::I8, DType::U8])?;
         let filter = self.quantized.filter.dims::<2>(filter)?;
         let channels = filter.map(|filter| filter[0]);
-        self.quantized.check_channels(channels)?;
-        affine::check_bias(inputs, BIAS, &[DType::I32], channels)?;
+        self.quantized.check(inputs, channels)?;
         let columns = channels.map_or(Dim::Unknown, |channels| Dim::Known(channels as i64));
         let Some(dims) = input.dims.get() else {
             let rank = if self.keep_dims { Dims::UNKNOWN } else { Dims::new([Dim::Unknown, columns]) };
@@ -96,7 +96,10 @@ impl Operator for FullyConnected {
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        self.planned(call).map_or(Memory::default(), |(conv, _)| self.quantized.memory(&conv, call))
+        let elements = call.inputs[0].shape.elements();
+        self.planned(call).map_or(Memory::default(), |(conv, filter)| {
+            self.quantized.memory(&conv, call, elements.checked_div(filter[1]).unwrap_or(0))
+        })
     }
 
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
@@ -116,8 +119,19 @@ impl Operator for FullyConnected {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let filter: [usize; 2] = self.quantized.filter.sizes(&run.shape(FILTER))?;
-        let conv = self.kernel(&run.shape(0), filter)?;
-        self.quantized.run(run, &conv, (filter[0], filter[1]), true)
+        let shape = run.shape(0);
+        let (conv, size) = (self.kernel(&shape, filter)?, (filter[0], filter[1]));
+        let rows = shape.elements().checked_div(filter[1]).unwrap_or(0);
+        match run.dtype(0) {
+            DType::F32 => self.quantized.run_hybrid(run, &conv, size, (rows, self.is_asymmetric)),
+            DType::I16 => {
+                let filter = [filter[0], 1, 1, filter[1]];
+                let conv = WideConv2d::new([rows, 1, 1, filter[3]], filter, Window::new(1, 1))?;
+                self.quantized.run_wide(run, &conv, size, Rounding::Once)
+            }
+            DType::U8 => self.quantized.run(run, &conv, size, Rounding::OfFloats),
+            _ => self.quantized.run(run, &conv, size, Rounding::Once),
+        }
     }
 }
 

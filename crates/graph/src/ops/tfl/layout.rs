@@ -1,7 +1,8 @@
-//! Quantised tensors joined and padded: tfl.concatenation, tfl.pad.
+//! Quantised tensors joined and padded: tfl.concatenation, tfl.pad, tfl.padv2.
 //!
 //! tfl.concatenation joins int8, uint8 or int16 along the attribute `axis`; inputs of another scale than the output's are brought to
-//! it. tfl.pad puts the integer that stands for 0 around a tensor, as many as its second input says, `[rank, 2]`.
+//! it. tfl.pad puts the integer that stands for 0 around a tensor, as many as its second input says, `[rank, 2]`; tfl.padv2 puts its third
+//! input, an integer.
 
 use tightfit_core::{DType, MAX_RANK};
 use tightfit_kernels::{Affine, copy_into, pad, rescale_slices};
@@ -17,7 +18,14 @@ use crate::ops::shared;
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "tfl.concatenation", import: import_concatenation },
-    Registration { name: "tfl.pad", import: |a| Ok(Box::new(Padding { output: affine::output(a)? })) },
+    Registration {
+        name: "tfl.pad",
+        import: |a| Ok(Box::new(Padding { output: affine::output(a)?, has_value: false })),
+    },
+    Registration {
+        name: "tfl.padv2",
+        import: |a| Ok(Box::new(Padding { output: affine::output(a)?, has_value: true })),
+    },
 ];
 
 fn import_concatenation(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
@@ -108,15 +116,24 @@ impl Operator for Concatenation {
     }
 }
 
-/// tfl.pad.
+/// tfl.pad and tfl.padv2.
 #[derive(Debug)]
 struct Padding {
     output: Affine,
+    /// The third input is what comes around.
+    has_value: bool,
+}
+
+impl Padding {
+    /// The same of plain numbers.
+    fn plain(&self) -> Pad {
+        Pad { fill: if self.has_value { Around::Value } else { Around::Zero } }
+    }
 }
 
 impl Operator for Padding {
     fn name(&self) -> &'static str {
-        "tfl.pad"
+        if self.has_value { "tfl.padv2" } else { "tfl.pad" }
     }
 
     fn grows_with(&self, input: usize) -> bool {
@@ -125,14 +142,17 @@ impl Operator for Padding {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         shared::need_type(0, shared::input(inputs, 0)?, &[DType::I8, DType::U8, DType::I16])?;
-        Pad { fill: Around::Zero }.infer(inputs)
+        self.plain().infer(inputs)
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        Pad { fill: Around::Zero }.reshape(run)
+        self.plain().reshape(run)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if self.has_value {
+            return self.plain().run(run);
+        }
         let input = run.input(0)?;
         let paddings = run.ints::<{ 2 * MAX_RANK }>(1)?;
         let mut before = [0; MAX_RANK];
@@ -171,5 +191,7 @@ mod tests {
         let attributes = [("output_scale", floats(&[0.5])), ("output_zero_point", ints(&[-3]))];
         let inputs = [tensor(&[1, 2], &[1i8, 2]), tensor(&[2, 2], &[1i32, 0, 0, 1])];
         check("tfl.pad", &attributes, &inputs, &[tensor(&[2, 3], &[-3i8, -3, -3, 1, 2, -3])]);
+        let with = [inputs.as_slice(), &[tensor(&[], &[7i8])]].concat();
+        check("tfl.padv2", &attributes, &with, &[tensor(&[2, 3], &[7i8, 7, 7, 1, 2, 7])]);
     }
 }

@@ -1,8 +1,10 @@
-//! What TFLite's products with a quantised filter share: how sums become integers, and how the filter reaches the kernel.
+//! What TFLite's products with a quantised filter share: how sums become integers or floats, and how the filter reaches the
+//! kernel.
 
 use tightfit_core::DType;
 use tightfit_kernels::{
-    Affine, AffineConv2d, AffineFilter, AffineInput, AffineOutput, FilterType, Multiplier, Rescale,
+    Affine, AffineConv2d, AffineDepthwise, AffineFilter, AffineInput, AffineOutput, FilterType, HybridOutput,
+    Multiplier, Rescale, WideBias, WideConv2d, quantize_rows,
 };
 
 use super::affine::{self, Fused};
@@ -11,6 +13,8 @@ use crate::operator::attributes::Attributes;
 use crate::operator::{Call, Memory, OpError, Run, Weight, WeightLayout, WeightUse};
 use crate::ops::shared;
 
+/// TFLite's number of int32.
+const INT32: i64 = 2;
 /// The input that is the filter.
 pub const FILTER: usize = 1;
 /// The input that is the bias, where there is one.
@@ -25,14 +29,33 @@ pub struct Quantized {
     pub filter_zero: i32,
     /// The output's.
     pub output: Affine,
-    /// What sums are multiplied with: one number, or one for each channel.
+    /// Input and output are of floats, which are quantised as they come.
+    is_float: bool,
+    /// The filter's scales: one, or one for each channel.
+    scales: Box<[f32]>,
+    /// What sums are multiplied with, one for each of them.
     multipliers: Box<[Multiplier]>,
     /// The same of one scale, where input's and filter's are multiplied as floats.
     of_floats: Multiplier,
+    /// The same as numbers.
+    exact: Box<[f64]>,
     /// What bounds the output.
     pub activation: Fused,
+    /// Sums of int16 are of 32 bits.
+    is_narrow: bool,
     /// The filter as the file has it.
     pub filter: FilterAttributes,
+}
+
+/// How TFLite's kernel for an operator and a type multiplies sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    /// In integers.
+    Twice,
+    /// In integers, by scales of input and filter that were multiplied as float32.
+    OfFloats,
+    /// As numbers.
+    Once,
 }
 
 /// How a filter's integers stand in its constant.
@@ -115,48 +138,75 @@ impl Quantized {
     /// # Errors
     /// [`OpError::Attribute`] for scales that are none.
     pub fn import(attributes: &Attributes<'_>) -> Result<Quantized, OpError> {
-        let (input, output) = (affine::input(attributes, 0)?, affine::output(attributes)?);
+        let is_float = attributes.node().attr("input_scale").is_none();
+        let (input, output) = if is_float {
+            (Affine { scale: 1.0, zero: 0 }, Affine { scale: 1.0, zero: 0 })
+        } else {
+            (affine::input(attributes, 0)?, affine::output(attributes)?)
+        };
         let (scales, zeros) = affine::scales(attributes, "filter")?;
         if zeros.iter().any(|zero| *zero != zeros[0]) {
             return Err(OpError::attribute("filter_zero_point", "differs from channel to channel"));
         }
-        let multiplier = |scale: f32| Multiplier::of(input.scale as f64 * scale as f64 / output.scale as f64);
+        let exact: Box<[f64]> =
+            scales.iter().map(|scale| input.scale as f64 * *scale as f64 / output.scale as f64).collect();
         Ok(Quantized {
             input,
             filter_zero: zeros[0],
             output,
-            multipliers: scales.iter().map(|scale| multiplier(*scale)).collect(),
+            is_float,
+            is_narrow: attributes.int_or("quantized_bias_type", 0)? == INT32,
+            multipliers: exact.iter().map(|scale| Multiplier::of(*scale)).collect(),
+            exact,
             of_floats: Multiplier::of((input.scale * scales[0]) as f64 / output.scale as f64),
+            scales,
             activation: Fused::import(attributes)?,
             filter: FilterAttributes::import(attributes)?,
         })
     }
 
-    /// Checks that there is one scale, or one for each channel.
+    /// Checks the types of input and filter, that there is one scale or one for each channel, and the bias.
     ///
     /// # Errors
-    /// [`OpError::Attribute`] for another number.
-    pub fn check_channels(&self, channels: Option<usize>) -> Result<(), OpError> {
-        let count = self.multipliers.len();
-        if count == 1 || channels.is_none_or(|channels| channels == count) {
-            return Ok(());
+    /// [`OpError`] that names what does not go together.
+    pub fn check(&self, inputs: &[&Fact], channels: Option<usize>) -> Result<(), OpError> {
+        let (input, filter) = (shared::input(inputs, 0)?, shared::input(inputs, FILTER)?);
+        let (types, bias): (&[DType], &[DType]) = match (self.is_float, input.dtype) {
+            (true, _) => (&[DType::F32], &[DType::F32]),
+            (false, DType::I16) => (&[DType::I16], &[DType::I64, DType::I32]),
+            _ => (&[DType::I8, DType::U8], &[DType::I32]),
+        };
+        shared::need_type(0, input, types)?;
+        let is_small = self.is_float || input.dtype == DType::I16;
+        if is_small && filter.dtype == DType::U8 && !self.filter.is_packed {
+            return Err(OpError::input(FILTER, format!("is of uint8, which goes with no {}", input.dtype)));
         }
-        let why = format!("has {count} numbers for {} channels", channels.unwrap_or(0));
-        Err(OpError::attribute("filter_scale", why))
+        let count = self.scales.len();
+        if count != 1 && channels.is_some_and(|channels| channels != count) {
+            let why = format!("has {count} numbers for {} channels", channels.unwrap_or(0));
+            return Err(OpError::attribute("filter_scale", why));
+        }
+        affine::check_bias(inputs, BIAS, bias, channels)
     }
 
-    /// How sums become integers of a type. `is_of_floats` where one scale is multiplied by another as float32.
+    /// True where a filter's scales differ: TFLite quantises images by their own range then.
+    pub fn has_scales(&self) -> bool {
+        self.scales.iter().any(|scale| *scale != self.scales[0])
+    }
+
+    /// How sums become integers of a type.
     ///
     /// # Errors
     /// [`OpError::Internal`] for a type that is none of a quantised tensor.
-    pub fn rescale(&self, dtype: DType, is_of_floats: bool) -> Result<Rescale<'_>, OpError> {
-        let multipliers = if is_of_floats && self.multipliers.len() == 1 {
+    pub fn rescale(&self, dtype: DType, rounding: Rounding) -> Result<Rescale<'_>, OpError> {
+        let multipliers = if rounding == Rounding::OfFloats && self.multipliers.len() == 1 {
             std::slice::from_ref(&self.of_floats)
         } else {
             &self.multipliers
         };
+        let exact = if rounding == Rounding::Once { &*self.exact } else { &[] };
         let bounds = self.activation.bounds(dtype, self.output)?;
-        Ok(Rescale { multipliers, zero: self.output.zero, bounds })
+        Ok(Rescale { multipliers, exact, zero: self.output.zero, bounds })
     }
 
     /// Rows of the filter in a block of a streamed pass: as many as fit, at least one, and so many that they end with a byte.
@@ -175,9 +225,45 @@ impl Quantized {
         WeightUse { input: FILTER, layout: WeightLayout::Dense, block_bytes }
     }
 
-    /// The memory of a product.
-    pub fn memory(&self, conv: &AffineConv2d, call: &Call<'_>) -> Memory {
-        Memory::scratch(conv.scratch_bytes(usize::MAX, call.threads))
+    /// The memory of a product, of floats as many rows of which have a range each.
+    pub fn memory(&self, conv: &AffineConv2d, call: &Call<'_>, rows: usize) -> Memory {
+        let product = conv.scratch_bytes(usize::MAX, call.threads);
+        match call.inputs[0].dtype {
+            DType::F32 => Memory::scratch(hybrid_bytes(call.inputs[0].shape.elements(), rows) + product),
+            DType::I16 => Memory::default(),
+            _ => Memory::scratch(product),
+        }
+    }
+
+    /// The memory of a product that needs no scratch but for floats.
+    pub fn small_memory(&self, call: &Call<'_>, rows: usize) -> Memory {
+        match call.inputs[0].dtype {
+            DType::F32 => Memory::scratch(hybrid_bytes(call.inputs[0].shape.elements(), rows)),
+            _ => Memory::default(),
+        }
+    }
+
+    /// Calls `each` with the parts of a filter of so many rows of so many integers: the first row, and the filter of them.
+    fn parts(
+        &self,
+        run: &Run<'_>,
+        (rows, depth): (usize, usize),
+        each: &mut dyn FnMut(usize, AffineFilter<'_>) -> Result<(), OpError>,
+    ) -> Result<(), OpError> {
+        let kind = self.filter.kind(run.dtype(FILTER));
+        let mut part = |first: usize, count: usize, bytes: &[u8]| {
+            each(first, AffineFilter::new(bytes, (count, depth), kind, self.filter_zero)?)
+        };
+        match run.weight(FILTER)? {
+            Weight::Dense(view) => part(0, rows, view.bytes()),
+            Weight::Packed(_) => Err(OpError::Internal("a quantised filter was packed")),
+            Weight::Streamed(stream) => stream.blocks(&mut |offset, bytes| {
+                let per_byte = if kind == FilterType::Int4 { 2 } else { 1 };
+                let first = (offset as usize * per_byte).checked_div(depth).unwrap_or(0);
+                let count = (bytes.len() * per_byte).checked_div(depth).unwrap_or(0);
+                part(first, count.min(rows.saturating_sub(first)), bytes)
+            }),
+        }
     }
 
     /// Computes bytes, the filter being in whatever form it was planned, of so many rows of so many integers.
@@ -188,31 +274,136 @@ impl Quantized {
         &self,
         run: &mut Run<'_>,
         conv: &AffineConv2d,
-        (rows, depth): (usize, usize),
-        is_of_floats: bool,
+        size: (usize, usize),
+        rounding: Rounding,
     ) -> Result<(), OpError> {
-        let (input, bias, filter) = (run.input(0)?, affine::bias(run, BIAS)?, run.weight(FILTER)?);
-        let kind = self.filter.kind(run.dtype(FILTER));
-        let rescale = self.rescale(run.output_dtype(0), is_of_floats)?;
+        let (input, bias) = (run.input(0)?, affine::bias(run, BIAS)?);
+        let rescale = self.rescale(run.output_dtype(0), rounding)?;
         let zeros = [self.input.zero];
         let input =
             AffineInput { bytes: input.bytes(), is_unsigned: input.dtype() == DType::U8, zeros: &zeros };
         let (output, scratch, pool) = (run.out_bytes(0)?, run.scratch()?, run.pool);
-        let mut each = |first: usize, count: usize, bytes: &[u8]| -> Result<(), OpError> {
-            let filter = AffineFilter::new(bytes, (count, depth), kind, self.filter_zero)?;
+        self.parts(run, size, &mut |first, filter| {
             let output = AffineOutput { bytes: &mut *output, rescale, bias };
             Ok(conv.run(pool, input, (filter, first), output, scratch)?)
+        })
+    }
+
+    /// Computes floats, of which each of so many rows is quantised by its own range.
+    ///
+    /// # Errors
+    /// As [`Quantized::run`].
+    pub fn run_hybrid(
+        &self,
+        run: &mut Run<'_>,
+        conv: &AffineConv2d,
+        size: (usize, usize),
+        (rows, is_asymmetric): (usize, bool),
+    ) -> Result<(), OpError> {
+        let (output, scratch, pool) = (run.out::<f32>(0)?, run.scratch()?, run.pool);
+        let bias = self.float_bias(run)?;
+        let rows = QuantizedRows::new(run, rows, is_asymmetric, scratch)?;
+        let (input, scratch) = (rows.input(), rows.scratch);
+        self.parts(run, size, &mut |first, filter| {
+            let output = HybridOutput {
+                floats: &mut *output,
+                scales: &self.scales,
+                image_scales: rows.scales,
+                bias,
+                bounds: self.float_bounds(),
+            };
+            Ok(conv.run_hybrid(pool, input, (filter, first), output, &mut *scratch)?)
+        })
+    }
+
+    /// The same of a depthwise convolution, whose filter is in memory.
+    ///
+    /// # Errors
+    /// As [`Quantized::run`].
+    pub fn run_hybrid_depthwise(
+        &self,
+        run: &mut Run<'_>,
+        conv: &AffineDepthwise,
+        size: (usize, usize),
+        images: usize,
+    ) -> Result<(), OpError> {
+        let (output, scratch, pool) = (run.out::<f32>(0)?, run.scratch()?, run.pool);
+        let bias = self.float_bias(run)?;
+        let rows = QuantizedRows::new(run, images, true, scratch)?;
+        self.parts(run, size, &mut |_, filter| {
+            let output = HybridOutput {
+                floats: &mut *output,
+                scales: &self.scales,
+                image_scales: rows.scales,
+                bias,
+                bounds: self.float_bounds(),
+            };
+            Ok(conv.run_hybrid(pool, rows.input(), filter, output)?)
+        })
+    }
+
+    /// Computes int16.
+    ///
+    /// # Errors
+    /// As [`Quantized::run`].
+    pub fn run_wide(
+        &self,
+        run: &mut Run<'_>,
+        conv: &WideConv2d,
+        size: (usize, usize),
+        rounding: Rounding,
+    ) -> Result<(), OpError> {
+        let (input, output, pool) = (run.slice::<i16>(0)?, run.out::<i16>(0)?, run.pool);
+        let rescale = self.rescale(DType::I16, rounding)?;
+        let bias = match (run.inputs() > BIAS).then(|| run.dtype(BIAS)) {
+            None => WideBias::None,
+            Some(DType::I64) => WideBias::Long(run.slice(BIAS)?),
+            Some(_) if self.is_narrow => WideBias::Narrow(run.slice(BIAS)?),
+            Some(_) => WideBias::Short(run.slice(BIAS)?),
         };
-        match filter {
-            Weight::Dense(view) => each(0, rows, view.bytes()),
-            Weight::Packed(_) => Err(OpError::Internal("a quantised filter was packed")),
-            Weight::Streamed(stream) => stream.blocks(&mut |offset, bytes| {
-                let per_byte = if kind == FilterType::Int4 { 2 } else { 1 };
-                let first = (offset as usize * per_byte).checked_div(depth).unwrap_or(0);
-                let count =
-                    (bytes.len() * per_byte).checked_div(depth).unwrap_or(0).min(rows.saturating_sub(first));
-                each(first, count, bytes)
-            }),
-        }
+        self.parts(run, size, &mut |first, filter| {
+            Ok(conv.run(pool, input, (filter, first), (rescale, bias), &mut *output)?)
+        })
+    }
+
+    fn float_bias<'a>(&self, run: &Run<'a>) -> Result<Option<&'a [f32]>, OpError> {
+        if run.inputs() > BIAS { run.slice::<f32>(BIAS).map(Some) } else { Ok(None) }
+    }
+
+    fn float_bounds(&self) -> (f32, f32) {
+        let (least, most) = self.activation.range();
+        (least.unwrap_or(f32::NEG_INFINITY), most.unwrap_or(f32::INFINITY))
+    }
+}
+
+/// Bytes of scratch for floats that are quantised in so many rows: scales, zero points and bytes.
+fn hybrid_bytes(elements: usize, rows: usize) -> usize {
+    rows * 8 + elements
+}
+
+/// Rows of floats, quantised in scratch.
+struct QuantizedRows<'s> {
+    bytes: &'s [u8],
+    scales: &'s [f32],
+    zeros: &'s [i32],
+    /// The scratch behind them.
+    scratch: &'s mut [u8],
+}
+
+impl<'s> QuantizedRows<'s> {
+    fn new(run: &Run<'_>, rows: usize, is_asymmetric: bool, scratch: &'s mut [u8]) -> Result<Self, OpError> {
+        let small = || OpError::Internal("scratch for quantised rows is too small or not aligned");
+        let numbers = run.slice::<f32>(0)?;
+        let (scales, rest) = scratch.split_at_mut_checked(rows * 4).ok_or_else(small)?;
+        let (zeros, rest) = rest.split_at_mut_checked(rows * 4).ok_or_else(small)?;
+        let (bytes, scratch) = rest.split_at_mut_checked(numbers.len()).ok_or_else(small)?;
+        let scales = bytemuck::try_cast_slice_mut(scales).map_err(|_| small())?;
+        let zeros = bytemuck::try_cast_slice_mut(zeros).map_err(|_| small())?;
+        quantize_rows(run.pool, is_asymmetric, numbers, bytes, (&mut *scales, &mut *zeros))?;
+        Ok(QuantizedRows { bytes, scales, zeros, scratch })
+    }
+
+    fn input(&self) -> AffineInput<'s> {
+        AffineInput { bytes: self.bytes, is_unsigned: false, zeros: self.zeros }
     }
 }

@@ -1,10 +1,13 @@
-//! tfl.softmax of quantised rows, in integers alone.
+//! What is computed of quantised rows, along the last axis: tfl.softmax in integers alone, tfl.log_softmax,
+//! tfl.l2_normalization.
 //!
-//! int8 and uint8 to themselves or to int16, int16 to int16; the attribute `beta` multiplies the input. The output's scale
-//! is 1/256, of int16 1/32768, and 0 stands at the lowest integer, of int16 to int16 at 0.
+//! tfl.softmax: int8 and uint8 to themselves or to int16, int16 to int16; the attribute `beta` multiplies the input. The output's scale
+//! is 1/256, of int16 1/32768, and 0 stands at the lowest integer, of int16 to int16 at 0. The others take int8 and uint8: the
+//! scale of tfl.log_softmax is 1/16, where 0 stands at the highest integer, that of tfl.l2_normalization 1/128, where it stands in the
+//! middle.
 
 use tightfit_core::DType;
-use tightfit_kernels::{Affine, AffineSoftmax, WideSoftmax};
+use tightfit_kernels::{Affine, AffineSoftmax, WideSoftmax, affine_l2_normalize, affine_log_softmax};
 
 use super::affine;
 use crate::fact::Fact;
@@ -12,7 +15,11 @@ use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Registration, Run, reshape};
 use crate::ops::shared;
 
-pub(crate) const OPS: &[Registration] = &[Registration { name: "tfl.softmax", import }];
+pub(crate) const OPS: &[Registration] = &[
+    Registration { name: "tfl.softmax", import },
+    Registration { name: "tfl.log_softmax", import: |a| import_rows(a, true) },
+    Registration { name: "tfl.l2_normalization", import: |a| import_rows(a, false) },
+];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     let (beta, input) = (attributes.float_or("beta", 1.0)?, affine::input(attributes, 0)?);
@@ -86,6 +93,66 @@ impl Operator for Softmax {
     }
 }
 
+fn import_rows(attributes: &Attributes<'_>, is_log: bool) -> Result<Box<dyn Operator>, OpError> {
+    Ok(Box::new(Rows { is_log, input: affine::input(attributes, 0)?, output: affine::output(attributes)? }))
+}
+
+/// tfl.log_softmax and tfl.l2_normalization.
+#[derive(Debug)]
+struct Rows {
+    is_log: bool,
+    input: Affine,
+    output: Affine,
+}
+
+impl Operator for Rows {
+    fn name(&self) -> &'static str {
+        if self.is_log { "tfl.log_softmax" } else { "tfl.l2_normalization" }
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let input = shared::input(inputs, 0)?;
+        shared::need_type(0, input, &[DType::I8, DType::U8])?;
+        if input.dims.rank() == Some(0) {
+            return Err(OpError::input(0, "is a scalar, which has no rows"));
+        }
+        let (low, high) = affine::limits(input.dtype)?;
+        let (scale, zero) = if self.is_log { (1.0 / 16.0, high) } else { (1.0 / 128.0, low + 128) };
+        if (self.output.scale / scale - 1.0).abs() > 1e-3 || self.output.zero != zero {
+            let (own, at) = (self.output.scale, self.output.zero);
+            let why =
+                format!("is {own} with zero point {at}; {scale} with {zero} is what {} gives", self.name());
+            return Err(OpError::attribute("output_scale", why));
+        }
+        Ok(affine::like(input, None))
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::same(run, 0)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let (depth, pool) = (run.shape(0).last().copied().unwrap_or(1), run.pool);
+        let (is_unsigned, scale) = (run.dtype(0) == DType::U8, self.input.scale);
+        if !self.is_log {
+            let src = run.input(0)?.bytes();
+            return Ok(affine_l2_normalize(
+                pool,
+                (depth, self.input.zero),
+                is_unsigned,
+                src,
+                run.out_bytes(0)?,
+            )?);
+        }
+        if is_unsigned {
+            affine_log_softmax::<u8>(pool, (depth, scale), run.slice(0)?, run.out(0)?)?;
+        } else {
+            affine_log_softmax::<i8>(pool, (depth, scale), run.slice(0)?, run.out(0)?)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::testing::{floats, ints, refuses, run, tensor};
@@ -105,5 +172,25 @@ mod tests {
         let mut wrong = attributes;
         wrong[2].1 = floats(&[0.1]);
         refuses("tfl.softmax", &wrong, &[x], "what a softmax gives");
+    }
+
+    #[test]
+    fn rows_of_logarithms_and_of_length_one() {
+        let attributes = |scale, zero| {
+            [
+                ("input_scale", floats(&[0.5])),
+                ("input_zero_point", ints(&[3])),
+                ("output_scale", floats(&[scale])),
+                ("output_zero_point", ints(&[zero])),
+            ]
+        };
+        let x = tensor(&[1, 2], &[3i8, 5]);
+        // ln(1 / (1 + e)) and ln(e / (1 + e)) times 16.
+        let y = run("tfl.log_softmax", &attributes(1.0 / 16.0, 127), &[x.clone()]).unwrap()[0].values::<i8>();
+        assert_eq!(y, [127 - 21, 127 - 5]);
+        let x = tensor(&[1, 2], &[6i8, 7]);
+        let y = run("tfl.l2_normalization", &attributes(1.0 / 128.0, 0), &[x.clone()]).unwrap();
+        assert_eq!(y[0].values::<i8>(), [77, 102]);
+        refuses("tfl.log_softmax", &attributes(0.1, 127), &[x], "gives");
     }
 }
