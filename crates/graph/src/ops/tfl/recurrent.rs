@@ -16,8 +16,7 @@ use crate::operator::attributes::Attributes;
 use crate::operator::{Call, Memory, OpError, Operator, Registration, Run};
 use crate::ops::shared;
 
-pub(crate) const OPS: &[Registration] =
-    &[Registration { name: "tfl.unidirectional_sequence_lstm", import }];
+pub(crate) const OPS: &[Registration] = &[Registration { name: "tfl.unidirectional_sequence_lstm", import }];
 
 /// TFLite's inputs: the first of four weights of the input, of four of the state, and of four biases, in the order of the gates:
 /// input, forget, cell, output.
@@ -34,7 +33,8 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
         let why = format!("has {other}: peepholes, projections and normalised gates are not supported");
         return Err(OpError::attribute("slots", why));
     }
-    let needed = (0..=8).chain([OUTPUT_STATE, CELL_STATE]).filter(|slot| ![WEIGHTS, RECURRENT].contains(slot));
+    let needed =
+        (0..=8).chain([OUTPUT_STATE, CELL_STATE]).filter(|slot| ![WEIGHTS, RECURRENT].contains(slot));
     if let Some(missing) = needed.into_iter().find(|slot| !slots.contains(slot)) {
         return Err(OpError::attribute("slots", format!("has no {missing}, which an LSTM needs")));
     }
@@ -130,7 +130,8 @@ impl Operator for Lstm {
         let input = inputs[self.need(0)?];
         let dims = shared::dims_of_rank(self.need(0)?, input, 3)?.unwrap_or(vec![Dim::Unknown; 3]);
         let recurrent = self.need(RECURRENT + 1)?;
-        let units = shared::dims_of_rank(recurrent, inputs[recurrent], 2)?.map_or(Dim::Unknown, |dims| dims[0]);
+        let units =
+            shared::dims_of_rank(recurrent, inputs[recurrent], 2)?.map_or(Dim::Unknown, |dims| dims[0]);
         let batch = if self.is_time_major { dims[1] } else { dims[0] };
         let state = Dims::new([batch, units]);
         Ok(vec![
@@ -175,7 +176,9 @@ impl Operator for Lstm {
         let (output, scratch) = (run.out_bytes(0)?, run.scratch()?);
         let (after, cell) = (run.out_bytes(1)?, run.out::<i16>(2)?);
         if before.bytes().len() != after.len() || cell_before.len() != cell.len() {
-            return Err(OpError::Invalid("the states of an LSTM are of another shape than [batch, units]".into()));
+            return Err(OpError::Invalid(
+                "the states of an LSTM are of another shape than [batch, units]".into(),
+            ));
         }
         after.copy_from_slice(before.bytes());
         cell.copy_from_slice(cell_before);
@@ -191,7 +194,8 @@ mod tests {
     fn a_cell_adds_what_its_gates_let_in() {
         // One unit, weights of 0 but that of the cell gate: half of tanh(x) is kept each step.
         let slots = [0, 1, 2, 3, 4, 5, 6, 7, 8, 18, 19];
-        let scales: Vec<f32> = slots.iter().map(|slot| if *slot == 19 { 1.0 / 2048.0 } else { 1.0 / 64.0 }).collect();
+        let scales: Vec<f32> =
+            slots.iter().map(|slot| if *slot == 19 { 1.0 / 2048.0 } else { 1.0 / 64.0 }).collect();
         let attributes = [
             ("slots", ints(&slots)),
             ("input_scale", floats(&scales)),
@@ -204,7 +208,8 @@ mod tests {
         let outputs = run("tfl.unidirectional_sequence_lstm", &attributes, &inputs).unwrap();
         // tanh(1) / 2 and, of half of that less as much, tanh(-0.1904) / 2.
         let cell = 0.761_594_f32 / 2.0;
-        let expected = [cell.tanh() / 2.0, (cell / 2.0 - cell).tanh() / 2.0].map(|h| (h * 128.0).round() as i8);
+        let expected =
+            [cell.tanh() / 2.0, (cell / 2.0 - cell).tanh() / 2.0].map(|h| (h * 128.0).round() as i8);
         assert_eq!(outputs[0].values::<i8>(), expected);
         assert_eq!(outputs[1].values::<i8>(), expected[1..]);
         assert_eq!(outputs[2].values::<i16>(), [(-cell / 2.0 * 2048.0).round() as i16]);

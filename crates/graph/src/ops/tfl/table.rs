@@ -234,7 +234,7 @@ mod tests {
         ];
         check("tfl.tanh", &tanh, &[x], &[tensor(&[4], &[0i8, 97, 127, -128])]);
         let wide = [("input_scale", floats(&[1.0 / 4096.0])), ("output_scale", floats(&[1.0 / 32768.0]))];
-        check("tfl.logistic", &wide, &[tensor(&[2], &[0i16, 4096])], &[tensor(&[2], &[16384i16, 23955])]);
+        check("tfl.logistic", &wide, &[tensor(&[2], &[0i16, 4096])], &[tensor(&[2], &[16384i16, 23956])]);
     }
 
     #[test]
