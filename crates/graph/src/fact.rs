@@ -22,13 +22,25 @@ pub struct Fact {
     pub value: Option<Known>,
     /// The most it can be, where shape or value depend on data: what memory is planned for, and never a size.
     pub largest: Option<Arc<Largest>>,
-    /// The length, where the tensor is a list of tensors: the first dimension counts them, the others are an element's.
-    pub list: Option<Dim>,
+    /// What is known besides where the tensor is a list of tensors: its first dimension counts them, and the others are an
+    /// element's as far as all elements have the same.
+    pub list: Option<Arc<List>>,
     /// What the numbers stand for, where they are quantised.
     pub quantization: Option<Arc<Quantization>>,
     /// True where an operator is asked for the most that its outputs can be: `dims` and `value` are then this input's
     /// most.
     pub is_bound: bool,
+}
+
+/// What is known of a list of tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct List {
+    /// How many there are.
+    pub length: Dim,
+    /// True where one may have been put there: what is known of the elements is then what all that were have in common.
+    pub is_set: bool,
+    /// The shape that elements must have, as it was said when the list was made.
+    pub said: Dims,
 }
 
 /// The most that a tensor can be.
@@ -81,6 +93,11 @@ impl Fact {
     /// The shape that memory is planned for: the largest there can be.
     pub fn planned_dims(&self) -> &Dims {
         self.largest.as_ref().map_or(&self.dims, |largest| &largest.dims)
+    }
+
+    /// How many tensors there are, where it is a list of tensors.
+    pub fn list_length(&self) -> Option<Dim> {
+        self.list.as_ref().map(|list| list.length)
     }
 
     /// True when shape or value depend on data.

@@ -7,7 +7,7 @@ use tightfit_core::Shape;
 use tightfit_graph::exec::arena_bytes;
 use tightfit_graph::fact::Fact;
 use tightfit_graph::ir::Graph;
-use tightfit_graph::plan::{Plan, PlanOptions, WeightMode};
+use tightfit_graph::plan::{Bounds, Plan, PlanOptions, WeightMode};
 use tightfit_graph::{Binding, bind, passes};
 
 use crate::error::{Error, NotFit};
@@ -100,6 +100,10 @@ pub struct Fit {
     pub minimum_bytes: u64,
     /// How the weights are held.
     pub weights: WeightMode,
+    /// How values are held whose size depends on data and has a bound.
+    pub bounds: Bounds,
+    /// Values that grow where the memory is the least that works, besides which they need theirs.
+    pub minimum_growing: usize,
     /// Bytes that are set aside for values that grow, besides the lines: 0 where the plan has none. What they will take is
     /// only known as the model runs, and a value that does not find room in them is an error then.
     pub growth_bytes: u64,
@@ -114,6 +118,16 @@ impl Fit {
             || plans
                 .any(|plan| plan.steps.iter().any(|step| step.operator().is_some_and(|o| o.can_outgrow())))
     }
+}
+
+/// The least memory that a model works in, besides what values take that grow.
+#[derive(Debug, Clone, Copy)]
+struct Smallest {
+    bytes: u64,
+    weights: WeightMode,
+    bounds: Bounds,
+    /// Values that grow.
+    growing: usize,
 }
 
 /// A model bound to a batch, before its weights are placed.
@@ -171,12 +185,15 @@ impl<'m> Bound<'m> {
         }
     }
 
-    fn plan(&self, weights: WeightMode) -> Result<(Plan, Lines, u64), Error> {
+    fn plan(&self, weights: WeightMode, bounds: Bounds) -> Result<(Plan, Lines, u64), Error> {
         let options = &self.options;
         let budget = self.model.graph().budget();
         let peak_bytes = budget.peak_bytes();
         budget.restart_recent_peak();
-        let plan = Plan::new(&self.graph, &PlanOptions::new(options.threads, weights))?;
+        let plan = {
+            let plan_options = PlanOptions { bounds, ..PlanOptions::new(options.threads, weights) };
+            Plan::new(&self.graph, &plan_options)?
+        };
         process::tend();
         self.count_planning(peak_bytes);
         let streams = (plan.window_bytes() > 0) as u64;
@@ -224,39 +241,84 @@ impl<'m> Bound<'m> {
     /// window that does. Where values grow a layout fits only if it leaves them a quarter of the memory; where none does,
     /// the one that takes least is theirs.
     ///
+    /// Values whose size has a bound grow as well where no layout with their bounds fits, if values grow anyway or the bounds
+    /// are most of what is planned. Otherwise whether the model fits is known to the byte, and it is refused.
+    ///
     /// # Errors
     /// [`Error::NotFit`] when none fits.
     pub fn fit(&self) -> Result<Fit, Error> {
-        let memory_bytes = self.memory_bytes();
-        let smallest = WeightMode::Streamed { window_bytes: WINDOWS_BYTES[WINDOWS_BYTES.len() - 1] };
+        let (planned, resident) = self.smallest(Bounds::Planned)?;
+        let is_arena = resident.lines.arena_bytes > planned.bytes / 2;
+        let may_grow = resident.plan.has_bounds() && (planned.growing > 0 || is_arena);
+        let resident = Some(resident).filter(|_| !may_grow);
         // Only one plan exists at a time: that of a graph of many small nodes is larger than the graph.
-        let (least_bytes, peak_step) = {
-            let least = self.with_weights(smallest)?;
-            (least.minimum_bytes, least.plan.report().peak_step)
-        };
-        let resident = self.with_weights(WeightMode::Resident)?;
-        let resident_bytes = resident.minimum_bytes;
-        let minimum_bytes = least_bytes.min(resident_bytes);
-        let growing = resident.plan.growing().len();
-        let room_bytes = if growing > 0 { memory_bytes / ROOM_PARTS } else { 0 };
-        let leaves_room = |fit: &Fit| fit.minimum_bytes.saturating_add(room_bytes) <= memory_bytes;
-        if leaves_room(&resident) {
-            return Ok(Fit { minimum_bytes, ..resident });
+        let grown = if may_grow { Some(self.smallest(Bounds::Grown)?.0) } else { None };
+        let grown = grown.filter(|grown| planned.growing > 0 || planned.bytes / 2 > grown.bytes);
+        let least = grown.unwrap_or(planned);
+        let told = |fit: Fit| Fit { minimum_bytes: least.bytes, minimum_growing: least.growing, ..fit };
+        if let Some(fit) = self.roomiest(&planned, resident)? {
+            return Ok(told(fit));
         }
-        drop(resident);
-        if minimum_bytes > memory_bytes {
+        let memory_bytes = self.memory_bytes();
+        if least.bytes > memory_bytes {
+            let Smallest { bytes: minimum_bytes, growing, weights, bounds } = least;
+            let peak_step = self.with(weights, bounds)?.plan.report().peak_step;
             let batch = self.options.batch;
             let not_fit = NotFit { memory_bytes, minimum_bytes, batch, peak_step, growing };
             return Err(Error::NotFit(Box::new(not_fit)));
         }
+        if let Some(grown) = &grown
+            && let Some(fit) = self.roomiest(grown, None)?
+        {
+            return Ok(told(fit));
+        }
+        Ok(told(self.with(least.weights, least.bounds)?))
+    }
+
+    /// How weights are held where there is memory for it.
+    fn fastest_mode(&self) -> WeightMode {
+        match self.model.is_in_parts() {
+            true => WeightMode::Streamed { window_bytes: WINDOWS_BYTES[0] },
+            false => WeightMode::Resident,
+        }
+    }
+
+    /// The least that works with bounds held so, and the layout with weights held as is fastest.
+    fn smallest(&self, bounds: Bounds) -> Result<(Smallest, Fit), Error> {
+        let streamed = WeightMode::Streamed { window_bytes: WINDOWS_BYTES[WINDOWS_BYTES.len() - 1] };
+        let streamed_bytes = self.with(streamed, bounds)?.minimum_bytes;
+        let resident = self.with(self.fastest_mode(), bounds)?;
+        let weights = if resident.minimum_bytes <= streamed_bytes { self.fastest_mode() } else { streamed };
+        let smallest = Smallest {
+            bytes: streamed_bytes.min(resident.minimum_bytes),
+            weights,
+            bounds,
+            growing: resident.plan.growing().len(),
+        };
+        Ok((smallest, resident))
+    }
+
+    /// The fastest layout with bounds held as in the smallest one that leaves room for what grows; `resident` is the fastest
+    /// of all, where it is there.
+    fn roomiest(&self, smallest: &Smallest, resident: Option<Fit>) -> Result<Option<Fit>, Error> {
+        let memory_bytes = self.memory_bytes();
+        let room_bytes = if smallest.growing > 0 { memory_bytes / ROOM_PARTS } else { 0 };
+        let leaves_room = |fit: &Fit| fit.minimum_bytes.saturating_add(room_bytes) <= memory_bytes;
+        if smallest.bytes > memory_bytes {
+            return Ok(None);
+        }
+        let resident = resident.map_or_else(|| self.with(self.fastest_mode(), smallest.bounds), Ok)?;
+        if leaves_room(&resident) {
+            return Ok(Some(resident));
+        }
+        drop(resident);
         for window_bytes in WINDOWS_BYTES {
-            let fit = self.with_weights(WeightMode::Streamed { window_bytes })?;
+            let fit = self.with(WeightMode::Streamed { window_bytes }, smallest.bounds)?;
             if leaves_room(&fit) {
-                return Ok(Fit { minimum_bytes, ..fit });
+                return Ok(Some(fit));
             }
         }
-        let least = if resident_bytes <= least_bytes { WeightMode::Resident } else { smallest };
-        self.with_weights(least)
+        Ok(None)
     }
 
     /// Bytes of memory that the model may take.
@@ -264,19 +326,20 @@ impl<'m> Bound<'m> {
         self.options.memory_bytes.min(self.graph.budget().limit_bytes())
     }
 
-    /// The layout with weights held so, whether it fits or not. Its minimum is its own total.
+    /// The layout with weights and bounds held so, whether it fits or not. Its minimum is its own total.
     ///
     /// # Errors
     /// [`Error::Graph`] when it cannot be planned.
-    pub fn with_weights(&self, weights: WeightMode) -> Result<Fit, Error> {
-        let (plan, lines, spare_bytes) = self.plan(weights)?;
+    pub fn with(&self, weights: WeightMode, bounds: Bounds) -> Result<Fit, Error> {
+        let (plan, lines, spare_bytes) = self.plan(weights, bounds)?;
         let rest_bytes = self.memory_bytes().saturating_sub(lines.total_bytes());
         let growth_bytes = match (plan.has_growth(), self.options.shares_rest) {
             (false, _) => 0,
             (true, false) => rest_bytes,
             (true, true) => rest_bytes / 2,
         };
-        Ok(Fit { plan, minimum_bytes: lines.total_bytes(), lines, spare_bytes, weights, growth_bytes })
+        let (minimum_bytes, minimum_growing) = (lines.total_bytes(), plan.growing().len());
+        Ok(Fit { plan, lines, spare_bytes, minimum_bytes, minimum_growing, weights, bounds, growth_bytes })
     }
 }
 

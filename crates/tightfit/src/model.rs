@@ -35,6 +35,7 @@ pub struct Model {
     signature: Option<String>,
     opening_bytes: u64,
     held_bytes: u64,
+    is_in_parts: bool,
 }
 
 /// A model file of which the structure has been read, and nothing been made yet.
@@ -103,7 +104,7 @@ impl ModelFile {
             keep: described.table_initializers(),
             checkpoint: described.checkpoint.take(),
         };
-        let Described { file, def, signature, info, .. } = described;
+        let Described { file, def, signature, info, is_in_parts, .. } = described;
         drop(info);
         crate::pictures::provide();
         let mut graph = import(&file, def, &options, &budget)?;
@@ -114,7 +115,7 @@ impl ModelFile {
         process::end_phase();
         let opening_bytes = budget.recent_peak_bytes().saturating_sub(before_bytes).max(reading_bytes);
         let held_bytes = budget.used_bytes().saturating_sub(before_bytes);
-        Ok(Model { path, graph, signature, opening_bytes, held_bytes })
+        Ok(Model { path, graph, signature, opening_bytes, held_bytes, is_in_parts })
     }
 }
 
@@ -134,7 +135,14 @@ impl Model {
 
     /// A model of a graph that was made of a part of the file `path`.
     pub(crate) fn of_graph(path: &Path, graph: Graph) -> Model {
-        Model { path: path.to_path_buf(), graph, signature: None, opening_bytes: 0, held_bytes: 0 }
+        Model {
+            path: path.to_path_buf(),
+            graph,
+            signature: None,
+            opening_bytes: 0,
+            held_bytes: 0,
+            is_in_parts: false,
+        }
     }
 
     /// The file.
@@ -154,6 +162,11 @@ impl Model {
         }
         let tensor = import::split_name(name).0;
         *self.graph.producer(input.value).name == *tensor || input.name == tensor
+    }
+
+    /// True for a model in parts, whose weights are not to be present all at once: they are streamed in whatever memory.
+    pub fn is_in_parts(&self) -> bool {
+        self.is_in_parts
     }
 
     /// The graph.

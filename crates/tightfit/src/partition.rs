@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::freeze::{Counted, Plain, of_writing};
 use crate::model::{Described, ModelSource, NAMES};
 use crate::process;
-pub use chain::{ChainRun, run_chain};
+pub(crate) use chain::read as read_chain;
 pub use cut::Cut;
 use layout::{Kind, Layout, Tensor};
 pub use manifest::{FILE as MANIFEST, Manifest, Part, PartPort};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tightfit_core::{MemoryBudget, StopFlag};
 use tightfit_graph::exec::{Context, Feed};
-use tightfit_graph::plan::WeightMode;
+use tightfit_graph::plan::{Bounds, WeightMode};
 use tightfit_kernels::ThreadPool;
 
 use crate::error::Error;
@@ -25,6 +25,7 @@ pub struct Runner {
     lines: Lines,
     minimum_bytes: u64,
     weights: WeightMode,
+    bounds: Bounds,
     batch: usize,
     budget: MemoryBudget,
     /// What is set aside for values that grow.
@@ -75,6 +76,7 @@ impl Runner {
             lines: fit.lines,
             minimum_bytes: fit.minimum_bytes,
             weights: fit.weights,
+            bounds: fit.bounds,
             batch: options.batch,
         })
     }
@@ -90,6 +92,7 @@ impl Runner {
             lines: self.lines,
             minimum_bytes: self.minimum_bytes,
             weights: self.weights,
+            bounds: self.bounds,
             batch: self.batch,
             budget: self.budget.clone(),
             growth_bytes: self.growth_bytes,
@@ -102,7 +105,7 @@ impl Runner {
     /// # Errors
     /// [`Error::Graph`] when it cannot be planned or its memory is not free; the runner does not run any more then.
     pub fn replan(&mut self, model: &Model, options: &FitOptions) -> Result<(), Error> {
-        let fit = Bound::new(model, options)?.with_weights(self.weights)?;
+        let fit = Bound::new(model, options)?.with(self.weights, self.bounds)?;
         process::end_phase();
         self.untended_runs = 0;
         self.context.replan(fit.plan)?;
@@ -122,7 +125,7 @@ impl Runner {
     /// # Errors
     /// [`Error::Graph`] when the model cannot be planned for it.
     pub fn fits(&self, model: &Model, options: &FitOptions) -> Result<bool, Error> {
-        let fit = Bound::new(model, options)?.with_weights(self.weights)?;
+        let fit = Bound::new(model, options)?.with(self.weights, self.bounds)?;
         let memory_bytes = options.memory_bytes.min(model.graph().budget().limit_bytes());
         Ok(fit.lines.total_bytes() <= memory_bytes)
     }

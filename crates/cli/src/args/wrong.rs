@@ -97,11 +97,21 @@ fn value_name(arg: &str) -> &str {
     arg.split_once(' ').map_or(arg, |(_, value)| value).trim_end_matches("...").trim_matches(['<', '>'])
 }
 
+/// `--max-bytes, --at or --by` of `<--max-bytes <SIZE>|--at <NODE>...|--by <WHAT>>`, a group of which one is given.
+fn alternatives(arg: &str) -> String {
+    let mut names: Vec<String> = arg.split('|').map(name_of).collect();
+    match names.pop() {
+        Some(last) if names.is_empty() => last,
+        Some(last) => format!("{} or {last}", names.join(", ")),
+        None => String::new(),
+    }
+}
+
 /// What of the required is not there.
 fn missing(error: &Error) -> String {
     let names: Vec<String> = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::Strings(names)) => names.iter().map(|name| name_of(name)).collect(),
-        other => other.map(|value| name_of(&first(value))).into_iter().collect(),
+        Some(ContextValue::Strings(names)) => names.iter().map(|name| alternatives(name)).collect(),
+        other => other.map(|value| alternatives(&first(value))).into_iter().collect(),
     };
     let names =
         names.iter().map(|name| if name.starts_with('-') { name.clone() } else { format!("a {name}") });

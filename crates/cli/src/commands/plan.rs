@@ -11,6 +11,7 @@ use tightfit::sink::{SinkFormat, SinkNeed};
 use tightfit::{Error, FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
 
 use super::Limits;
+use super::parts::PlannedParts;
 use super::run::{Call, Wishes};
 use super::weights::WeightTree;
 use crate::args::{BatchSize, DataFlags, Given, JobFlags, JsonFlag, ResultFlags, ScopeFlags};
@@ -18,7 +19,7 @@ use crate::failure::Failure;
 use crate::html;
 use crate::progress::lines_json;
 use crate::stdio;
-use crate::table::{columns, print};
+use crate::table::{columns, count_of, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,16 +75,13 @@ const SHOWN_GROWING: usize = 12;
 pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     let path = flags.job.take_model("plan")?;
     let Flags { job, plan, json, scopes } = &flags;
-    if let Some(manifest) = Manifest::read(&path)? {
-        return super::parts::plan(&path, &manifest, job, json.json, given);
-    }
     if scopes.depth().is_some() && !job.inputs.input.is_empty() {
         return Err(Failure::Usage("--by scope is about the model alone: leave --input out".to_string()));
     }
     if !job.inputs.input.is_empty() && !plan.text {
         // What a run of the same flags will need.
         let (options, fit) = Call::read(&path, job, given, Wishes::default())?.plan()?;
-        return show(&path, plan, json, &options, &fit, None);
+        return show(&path, plan, json, &options, &fit, &Besides::default());
     }
     let of_data = DataFlags::NAMES.into_iter().chain(ResultFlags::NAMES);
     if let Some(flag) = given.first_of(of_data).filter(|_| job.inputs.input.is_empty()) {
@@ -119,7 +117,18 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     options.pipeline_bytes = pipeline_bytes(bound.graph());
     drop(bound);
     let fit = Bound::new(&model, &options)?.fit()?;
-    show(&path, plan, json, &options, &fit, tree.as_ref())
+    let parts = match Manifest::read(&path)? {
+        Some(manifest) => Some(PlannedParts::new(&path, &manifest, &limits, &memory.budget)?),
+        None => None,
+    };
+    show(&path, plan, json, &options, &fit, &Besides { tree, parts })
+}
+
+/// What is shown besides of a model alone.
+#[derive(Default)]
+struct Besides {
+    tree: Option<WeightTree>,
+    parts: Option<PlannedParts>,
 }
 
 fn show(
@@ -128,7 +137,7 @@ fn show(
     json: &JsonFlag,
     options: &FitOptions,
     fit: &Fit,
-    tree: Option<&WeightTree>,
+    besides: &Besides,
 ) -> Result<(), Failure> {
     let view = View { path, options, fit, report: fit.plan.report() };
     if let Some(path) = &plan.html {
@@ -137,10 +146,13 @@ fn show(
     }
     if json.json {
         let mut value = view.json(plan.verbose);
-        tree.into_iter().for_each(|tree| tree.add_to(&mut value));
+        besides.tree.iter().for_each(|tree| tree.add_to(&mut value));
+        besides.parts.iter().for_each(|parts| parts.add_to(&mut value));
         return print(&format!("{value:#}\n"));
     }
-    print(&format!("{}{}", view.text(), tree.map_or(String::new(), WeightTree::text)))
+    let tree = besides.tree.as_ref().map_or(String::new(), WeightTree::text);
+    let parts = besides.parts.as_ref().map_or(String::new(), PlannedParts::text);
+    print(&format!("{}{tree}{parts}", view.text()))
 }
 
 /// What input takes when nothing is said of it: the batch in use and one read ahead, and what reads them. With it the
@@ -186,6 +198,7 @@ impl View<'_> {
             "streamed_bytes": report.streamed_bytes,
             "steps": report.steps,
             "peak_step": report.peak_step.as_ref().map(step_json),
+            "minimum_growing": fit.minimum_growing,
             "growth_bytes": fit.growth_bytes,
             "growing": fit.plan.growing().iter().map(grows_json).collect::<Vec<_>>(),
         });
@@ -208,7 +221,11 @@ impl View<'_> {
         rows.push(vec!["planned".to_string(), display_bytes(fit.lines.total_bytes()), String::new()]);
         let allowed =
             format!("smallest that works: {} ({})", fit.minimum_bytes, display_bytes_up(fit.minimum_bytes));
-        rows.push(vec!["allowed".to_string(), display_bytes(options.memory_bytes), allowed]);
+        let besides = match fit.minimum_growing {
+            0 => String::new(),
+            values => format!(" and what {} that grow take", count_of(values, "value")),
+        };
+        rows.push(vec!["allowed".to_string(), display_bytes(options.memory_bytes), allowed + &besides]);
         text.push_str(&columns(&rows, &[1]));
         self.add_growing(&mut text);
         if let Some(step) = &report.peak_step {

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use clap::Args;
 use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, ShardedJob};
-use tightfit::partition::Manifest;
 use tightfit::sink::{self, Labels, OutputRows, RowPlace, Sink, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{
@@ -86,9 +85,6 @@ const MAX_SHARD_ROWS: usize = 1 << 40;
 /// What is wrong with the model or the data, and a job that does not fit.
 pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     let path = flags.job.take_model("run")?;
-    if let Some(manifest) = Manifest::read(&path)? {
-        return super::parts::run(&path, &manifest, &flags.job, &flags.wishes, given);
-    }
     let Flags { job, wishes } = flags;
     // Hours later it would be too late to say so.
     if let Some(folder) = wishes.report.as_deref().and_then(Path::parent)

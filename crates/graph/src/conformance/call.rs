@@ -6,6 +6,7 @@ use std::fmt;
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
 use tightfit_kernels::{Isa, PackedLayout, Philox, ThreadPool};
 
+use crate::fact::Fact;
 use crate::operator::Growth;
 use crate::operator::growing::Growing;
 use crate::operator::random::Generator;
@@ -15,6 +16,7 @@ use crate::operator::tables::Tables;
 use crate::operator::{
     Call, Held, Memory, OpError, Operator, Run, Slot, TensorInfo, WeightLayout, WeightStream, WeightUse,
 };
+use crate::plan::growth::open_shape;
 
 /// Bytes in front of and behind each tensor that nobody may change.
 const GUARD_BYTES: usize = 256;
@@ -278,18 +280,19 @@ impl Caller {
         &self,
         operator: &dyn Operator,
         inputs: &[Value],
-        types: &[DType],
+        facts: &[Fact],
     ) -> Result<Vec<Shape>, OpError> {
         let mut guarded: Vec<Guarded> = inputs.iter().map(|v| Guarded::of(&v.bytes)).collect();
-        guarded.extend(types.iter().map(|_| Guarded::new(0, 0)));
+        guarded.extend(facts.iter().map(|_| Guarded::new(0, 0)));
         let empty = Shape::new(&[0])?;
+        let open: Vec<Shape> = facts.iter().map(|fact| open_shape(fact, fact.planned_dims()).unwrap_or(empty)).collect();
         let shapes = Shapes {
             planned_inputs: inputs.iter().map(|value| value.shape).collect(),
-            planned_outputs: types.iter().map(|dtype| (*dtype, empty)).collect(),
-            outputs: vec![empty; types.len()],
+            planned_outputs: facts.iter().zip(&open).map(|(fact, shape)| (fact.dtype, *shape)).collect(),
+            outputs: open,
         };
         let slots = self.slots(inputs, &shapes, &[], &mut guarded, None);
-        let rooms = Rooms::new(&MemoryBudget::new(u64::MAX), types.len() + 2, slots.len());
+        let rooms = Rooms::new(&MemoryBudget::new(u64::MAX), facts.len() + 2, slots.len());
         for slot in &slots[inputs.len()..] {
             slot.growth.set(Growth::SHAPED);
             slot.let_go(&rooms);

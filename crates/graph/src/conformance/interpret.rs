@@ -1,13 +1,14 @@
 //! A graph node by node in plain memory, each call checked: what a plan and its session must agree with.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tightfit_core::{DType, MAX_RANK, Shape};
 use tightfit_kernels::Philox;
 
 use super::call::{Caller, Shapes, Value};
 use crate::dim::{Dim, Dims};
-use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
+use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, List};
 use crate::ir::{Constant, ConstantData, Graph, Node, NodeId, NodeKind, Region, RegionKind, ValueRef};
 
 impl Value {
@@ -147,21 +148,23 @@ impl Caller {
         let mut planned: Vec<Option<Shape>> =
             node.facts.iter().map(|f| f.planned_dims().concrete()).collect();
         let mut outputs = planned.clone();
+        let mut inferred = Vec::new();
         if facts.iter().any(|f| f.depends_on_data() || f.grows()) || planned.contains(&None) {
             // A list is one in a run as well, as long as its first axis.
             let actual = inputs.iter().zip(&facts).map(|(value, fact)| {
                 let length = value.shape.first().map(|n| Dim::Known(*n as i64));
                 let known = value.fact();
-                let dims = if is_unset(fact, value) { Dims::UNKNOWN } else { known.dims.clone() };
-                Fact { list: fact.list.and(length), dims, ..known }
+                let dims = if is_open(fact, value) { Dims::UNKNOWN } else { known.dims.clone() };
+                let list = fact.list.as_ref().zip(length).map(|(list, length)| Arc::new(List { length, ..(**list).clone() }));
+                Fact { list, dims, ..known }
             });
             let actual: Vec<Fact> = actual.collect();
-            let inferred = operator.infer(&actual.iter().collect::<Vec<_>>()).map_err(|e| e.to_string())?;
+            inferred = operator.infer(&actual.iter().collect::<Vec<_>>()).map_err(|e| e.to_string())?;
             outputs = inferred.iter().map(|fact| fact.planned_dims().concrete()).collect();
         }
         let types: Vec<DType> = node.facts.iter().map(|fact| fact.dtype).collect();
         if outputs.contains(&None) {
-            let grown = self.grow(operator, inputs, &types).map_err(|e| e.to_string())?;
+            let grown = self.grow(operator, inputs, &inferred).map_err(|e| e.to_string())?;
             outputs.iter_mut().zip(grown).for_each(|(shape, grown)| *shape = Some(shape.unwrap_or(grown)));
         }
         planned.iter_mut().zip(&outputs).for_each(|(shape, real)| *shape = shape.or(*real));
@@ -176,9 +179,9 @@ impl Caller {
     }
 }
 
-/// True for a list that has elements of no shape until one is set.
-fn is_unset(fact: &Fact, value: &Value) -> bool {
-    fact.list.is_some() && value.shape.rank() == MAX_RANK && value.bytes.is_empty()
+/// True for a list whose elements need not have one shape.
+fn is_open(fact: &Fact, value: &Value) -> bool {
+    fact.list.is_some() && value.shape.rank() == MAX_RANK
 }
 
 /// Fails when a fact says what is not so.
@@ -193,7 +196,7 @@ pub fn describes(fact: &Fact, value: &Value) -> Result<(), String> {
         };
         Some(dims.len() == value.shape.rank() && pairs.into_iter().all(fits))
     };
-    let is_wrong = !is_unset(fact, value)
+    let is_wrong = !is_open(fact, value)
         && (fits(&fact.dims, false) == Some(false)
             || fits(fact.planned_dims(), fact.depends_on_data()) == Some(false));
     if fact.dtype != value.dtype || is_wrong {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{graph_memory_error, infer as infer_graph, node_error};
 use crate::dim::{Dim, Dims};
 use crate::error::GraphError;
-use crate::fact::{Fact, Largest};
+use crate::fact::{Fact, Largest, List};
 use crate::ir::{Graph, NodeId, NodeKind, Region, RegionKind, ValueRef};
 use crate::operator::OpError;
 use crate::ops::data_flow::tensor_list::Reserve;
@@ -71,9 +71,9 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId) -> Result<Vec<Fact>, GraphErr
 /// Makes the room of a list's elements as large as is known where something is put there: the node that makes the list may
 /// not say it.
 pub(super) fn size_list(graph: &mut Graph, value: ValueRef, filled: &Fact) {
-    let (Some(_), Some([_, element @ ..])) = (filled.list, filled.dims.get()) else { return };
+    let (Some(_), Some([_, element @ ..])) = (&filled.list, filled.dims.get()) else { return };
     let before = graph.fact(value);
-    let Some(length) = before.list else { return };
+    let Some(length) = before.list_length() else { return };
     if before.dims.get().is_some_and(|dims| dims.get(1..) == Some(element)) {
         return;
     }
@@ -157,9 +157,8 @@ pub(crate) fn join(a: &Fact, b: &Fact, with_bound: bool) -> Option<Fact> {
     if a == b {
         return Some(a.clone());
     }
-    if let (Some(one), Some(other)) = (a.list, b.list) {
-        let length = if one == other { one } else { Dim::Unknown };
-        return Some(Fact { list: Some(length), ..Fact::new(a.dtype, list_dims(length, &a.dims, &b.dims)) });
+    if let (Some(one), Some(other)) = (&a.list, &b.list) {
+        return Some(join_lists(a, one, b, other));
     }
     let dims = each(&a.dims, &b.dims, |a, b| if a == b { a } else { Dim::Unknown });
     let value = a.value.clone().filter(|_| a.value == b.value);
@@ -177,22 +176,28 @@ pub(crate) fn join(a: &Fact, b: &Fact, with_bound: bool) -> Option<Fact> {
     Some(Fact { value, largest, quantization, ..Fact::new(a.dtype, dims) })
 }
 
-/// The shape of two lists of this length, of whose elements one may know more than the other: what is not set yet is of any
-/// shape.
-fn list_dims(length: Dim, a: &Dims, b: &Dims) -> Dims {
-    let dims = match (a.get(), b.get()) {
-        (None, _) => b.clone(),
-        (_, None) => a.clone(),
-        _ => each(a, b, |a, b| match (a, b) {
+/// A list that is one or the other. Of elements that are not set yet nothing has to be the same.
+fn join_lists(a: &Fact, one: &List, b: &Fact, other: &List) -> Fact {
+    let length = if one.length == other.length { one.length } else { Dim::Unknown };
+    let dims = match (one.is_set, other.is_set) {
+        (true, false) => a.dims.clone(),
+        (false, true) => b.dims.clone(),
+        (true, true) => each(&a.dims, &b.dims, |a, b| if a == b { a } else { Dim::Unknown }),
+        (false, false) if a.dims.get().is_none() => b.dims.clone(),
+        (false, false) if b.dims.get().is_none() => a.dims.clone(),
+        (false, false) => each(&a.dims, &b.dims, |a, b| match (a, b) {
             (Dim::Unknown, dim) | (dim, Dim::Unknown) => dim,
             (a, b) if a == b => a,
             _ => Dim::Unknown,
         }),
     };
-    match dims.get() {
+    let dims = match dims.get() {
         Some([_, element @ ..]) => Dims::new([&[length], element].concat()),
         _ => Dims::UNKNOWN,
-    }
+    };
+    let said = if one.said == other.said { one.said.clone() } else { Dims::UNKNOWN };
+    let list = List { length, is_set: one.is_set || other.is_set, said };
+    Fact { list: Some(Arc::new(list)), ..Fact::new(a.dtype, dims) }
 }
 
 fn each(a: &Dims, b: &Dims, dim: impl Fn(Dim, Dim) -> Dim) -> Dims {

@@ -61,7 +61,11 @@ impl Fact {
         let quantization = self.quantization.as_ref().map_or(0, |quantization| {
             block_bytes(SHARED_BYTES + size_of_val(&**quantization) as u64) + quantization.heap_bytes()
         });
-        self.dims_bytes() + self.value.as_ref().map_or(0, value_bytes) + largest + quantization
+        let list = self.list.as_ref().map_or(0, |list| {
+            let said = list.said.get().map_or(0, |dims| array_bytes::<Dim>(dims.len()));
+            block_bytes(SHARED_BYTES + size_of_val(&**list) as u64) + said
+        });
+        self.dims_bytes() + self.value.as_ref().map_or(0, value_bytes) + largest + list + quantization
     }
 
     fn dims_bytes(&self) -> u64 {

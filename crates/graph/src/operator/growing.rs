@@ -41,10 +41,7 @@ impl Growing<'_> {
         let in_place_input = self.in_place_input(run, &memory, rooms);
         let scratch = Scratch::new(rooms, memory.scratch_bytes)?;
         // SAFETY: the room is held until `scratch` is dropped, behind the call, and by nobody else; `run` forgets it below.
-        let bytes = scratch
-            .held()
-            .map(|held| unsafe { std::slice::from_raw_parts_mut(held.start, memory.scratch_bytes) });
-        run.scratch = Some(bytes.unwrap_or_default());
+        run.scratch = Some(unsafe { std::slice::from_raw_parts_mut(scratch.start(), memory.scratch_bytes) });
         run.in_place_input = in_place_input;
         let slots = run.slots;
         let over = in_place_input.map(|input| (&slots[run.inputs[input]], &slots[run.outputs[0]]));

@@ -10,6 +10,7 @@ mod error;
 mod evaluate;
 pub(crate) mod growing;
 mod ints;
+pub(crate) mod lists;
 pub mod product;
 pub(crate) mod random;
 pub(crate) mod reshape;

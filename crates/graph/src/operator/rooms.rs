@@ -270,9 +270,9 @@ impl<'r> Scratch<'r> {
         Ok(Scratch { rooms, held })
     }
 
-    /// Where it is; `None` where it is empty.
-    pub fn held(&self) -> Option<HeldRoom> {
-        self.held
+    /// Where it is; somewhere aligned where it is empty.
+    pub fn start(&self) -> *mut u8 {
+        self.held.map_or_else(nowhere, |held| held.start)
     }
 }
 
@@ -293,10 +293,9 @@ impl<'r> Taken<'r> {
 
     /// The bytes, which are what they happen to be.
     pub fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: the room is at least as long, and is held by `scratch` alone until it is dropped.
-        let bytes =
-            self.scratch.held().map(|held| unsafe { std::slice::from_raw_parts_mut(held.start, self.bytes) });
-        bytes.unwrap_or_default()
+        // SAFETY: the room is at least as long, and is held by `scratch` alone until it is dropped; where there are no bytes
+        // there is none.
+        unsafe { std::slice::from_raw_parts_mut(self.scratch.start(), self.bytes) }
     }
 }
 

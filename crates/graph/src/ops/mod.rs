@@ -61,7 +61,7 @@ families! {
     /// Sound.
     audio { spectrogram, wav }
     /// Tensors taken apart and put together by indices, lists of them, and tables.
-    data_flow { partition, tensor_array, tensor_list; list_parts, list_reads, table, truth }
+    data_flow { partition, tensor_array, tensor_list; list_parts, list_reads, list_split, table, truth }
     /// Images.
     image { colour, contrast, decode, draw_boxes, projective, resize, scale_and_translate, suppression }
     /// Checks at run time.

@@ -10,11 +10,12 @@ use tightfit_core::Shape;
 
 use super::planner::Planner;
 use super::{Action, Plan, Step, Storage};
-use crate::dim::Dim;
+use crate::dim::{Dim, Dims};
 use crate::error::GraphError;
 use crate::fact::Fact;
 use crate::ir::{NodeId, ValueRef};
 use crate::operator::Operator;
+use crate::operator::lists;
 
 /// A value of a plan that grows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +28,15 @@ pub struct Grows {
     pub what: String,
 }
 
-/// The shape that stands for one that is not known: 0 for each dimension that is open, and `[0]` for a rank that is.
-/// `None` for one that no tensor has.
-pub(super) fn open_shape(fact: &Fact) -> Option<Shape> {
-    let Some(dims) = fact.planned_dims().get() else { return Shape::new(&[0]).ok() };
+/// The shape that stands for `dims`, which are not known: 0 for each that is open, and `[0]` for a rank that is. A list
+/// of tensors whose elements need not have one shape has [`lists::open_shape`]. `None` for one that no tensor has.
+pub(crate) fn open_shape(fact: &Fact, dims: &Dims) -> Option<Shape> {
+    if let Some(length) = fact.list_length()
+        && dims.get().is_none_or(|dims| dims.iter().skip(1).any(|dim| dim.size().is_none()))
+    {
+        return Some(lists::open_shape(length.size().unwrap_or(0)));
+    }
+    let Some(dims) = dims.get() else { return Shape::new(&[0]).ok() };
     let sizes = dims.iter().map(|dim| match dim {
         Dim::Unknown | Dim::Symbol { .. } => Some(0),
         Dim::Known(_) => dim.size(),
@@ -46,7 +52,7 @@ impl Planner<'_> {
             node: node.name.to_string(),
             why: format!("makes {fact}, which no tensor is"),
         };
-        open_shape(fact).ok_or_else(broken)
+        open_shape(fact, self.options.dims(fact)).ok_or_else(broken)
     }
 
     /// True when one of a node's tensors grows.
@@ -110,6 +116,12 @@ impl Plan {
         self.ends[from..].iter().take_while(move |(at, _)| *at == step).map(|(_, slot)| *slot)
     }
 
+    /// True when the plan, or that of a body, holds memory for the most that a value can be.
+    pub fn has_bounds(&self) -> bool {
+        let is_bound = |slot: &super::SlotPlan| slot.is_bound && slot.storage != Storage::Grown;
+        self.all().any(|plan| plan.slots.iter().any(is_bound))
+    }
+
     /// True when the plan, or that of a body, has a value that grows.
     pub fn has_growth(&self) -> bool {
         self.all().any(|plan| plan.slots.iter().any(|slot| slot.storage == Storage::Grown))
@@ -151,6 +163,9 @@ struct Open<'s>(&'s Shape);
 
 impl std::fmt::Display for Open<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if lists::is_open(self.0) {
+            return f.write_str("[?, ..]");
+        }
         f.write_str("[")?;
         for (i, dim) in self.0.iter().enumerate() {
             let lead = if i > 0 { ", " } else { "" };

@@ -6,7 +6,7 @@ use tightfit_kernels::Isa;
 
 use super::fault::{Check, PlanFault, fault, need};
 use super::growth::open_shape;
-use super::{Action, Plan, RegionPlan, Step, Storage};
+use super::{Action, Plan, PlanOptions, RegionPlan, Step, Storage};
 use crate::ir::{Graph, Node, NodeKind, Port, Region, ValueRef};
 use crate::operator::{Call, Held, TensorInfo};
 
@@ -21,15 +21,17 @@ pub fn computes(plan: &Plan, graph: &Graph) -> Check {
         let node = node(graph, s.value, slot)?;
         let fact = &node.facts[s.value.output as usize];
         need(fact.dtype == s.info.dtype, slot, "a tensor has the type that the graph infers")?;
-        need((s.storage == Storage::Grown) == fact.grows(), slot, "a tensor grows where the graph says so")?;
-        let shape = fact.planned_dims().concrete().or_else(|| open_shape(fact));
+        let dims = plan.options.dims(fact);
+        let grows = dims.concrete().is_none();
+        need((s.storage == Storage::Grown) == grows, slot, "a tensor grows where the graph says so")?;
+        let shape = dims.concrete().or_else(|| open_shape(fact, dims));
         need(shape == Some(s.info.shape), slot, "a tensor has the shape that the graph infers")?;
         // What has one shape in all runs is still given it by a step where it is another tensor that need not fit.
         let is_of_bound = s.alias_of.and_then(|of| plan.slots.get(of.slot)).is_some_and(|of| of.is_bound);
-        let is_bound = fact.depends_on_data() || fact.grows() || is_of_bound;
+        let is_bound = fact.depends_on_data() || grows || is_of_bound;
         need(is_bound == s.is_bound, slot, "a shape depends on data where the graph says so")?;
         let Some(of) = s.alias_of else { continue };
-        need(alias_of(graph, node) == Some(of.value), slot, "an alias is of what its operator names")?;
+        need(alias_of(graph, node, &plan.options) == Some(of.value), slot, "an alias is of what its operator names")?;
         is_done[s.value.node.0 as usize] = node.facts.len() == 1 && !s.is_bound;
     }
     for (number, weight) in plan.weights.iter().enumerate() {
@@ -67,9 +69,9 @@ fn node(graph: &Graph, value: ValueRef, number: usize) -> Result<&Node, PlanFaul
 }
 
 /// The input that the node's output is under another shape.
-fn alias_of(graph: &Graph, node: &Node) -> Option<ValueRef> {
+fn alias_of(graph: &Graph, node: &Node, options: &PlanOptions) -> Option<ValueRef> {
     let info = |fact: &crate::fact::Fact| {
-        Some(TensorInfo { dtype: fact.dtype, shape: fact.planned_dims().concrete()?, held: Held::Value })
+        Some(TensorInfo { dtype: fact.dtype, shape: options.dims(fact).concrete()?, held: Held::Value })
     };
     let inputs: Option<Vec<_>> = graph.input_facts(node).into_iter().map(info).collect();
     let outputs: Option<Vec<_>> = node.facts.iter().map(info).collect();

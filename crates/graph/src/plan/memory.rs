@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tightfit_core::{array_bytes, block_bytes, list_bytes};
 
-use super::{ArenaItem, Item, Plan, SlotPlan, StatePlan, Step, Storage, WeightPlan};
+use super::{ArenaItem, Item, Plan, PlanOptions, SlotPlan, StatePlan, Step, Storage, WeightPlan};
 use crate::ir::{Graph, NodeId, NodeKind, ValueRef};
 use crate::operator::random::StepGenerator;
 use crate::operator::{Slot, TensorInfo, WeightUse};
@@ -39,13 +39,13 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    pub fn of(graph: &Graph) -> Sizes {
+    pub fn of(graph: &Graph, options: &PlanOptions) -> Sizes {
         let mut sizes = Sizes { nodes: graph.nodes.len(), ..Sizes::default() };
         for node in &graph.nodes {
             let (inputs, outputs) = (node.inputs.len(), node.facts.len());
             sizes.slots += outputs;
             sizes.most = sizes.most.max(inputs + outputs);
-            sizes.grown += node.facts.iter().filter(|fact| fact.grows()).count();
+            sizes.grown += node.facts.iter().filter(|fact| options.grows(fact)).count();
             match node.kind {
                 NodeKind::Operator(_) | NodeKind::Region(_) => {
                     sizes.operators += 1;

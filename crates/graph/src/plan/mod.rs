@@ -4,7 +4,7 @@ mod arena;
 mod fault;
 mod fetch;
 mod finish;
-mod growth;
+pub(crate) mod growth;
 mod meaning;
 mod memory;
 mod place;
@@ -20,7 +20,9 @@ use std::sync::Arc;
 use tightfit_core::{ALIGNMENT, Account, Reservation};
 use tightfit_kernels::{Isa, PackedLayout};
 
+use crate::dim::Dims;
 use crate::error::GraphError;
+use crate::fact::Fact;
 use crate::ir::{Constant, ConstantData, Graph, NodeId, ValueRef};
 use crate::operator::tables::TableSpec;
 use crate::operator::{Operator, TensorInfo, WeightLayout};
@@ -52,6 +54,16 @@ pub enum WeightMode {
     },
 }
 
+/// What memory is planned for values whose size depends on data and has a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bounds {
+    /// As much as the bound says.
+    #[default]
+    Planned,
+    /// None: they grow, as values without a bound do.
+    Grown,
+}
+
 /// What a plan is made for besides the graph.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanOptions {
@@ -61,12 +73,27 @@ pub struct PlanOptions {
     pub weights: WeightMode,
     /// The vector instructions that will be used, on which the layout of weights depends.
     pub isa: Isa,
+    /// How values are held whose size has a bound.
+    pub bounds: Bounds,
 }
 
 impl PlanOptions {
     /// For the fastest vector instructions that there are.
     pub fn new(threads: usize, weights: WeightMode) -> PlanOptions {
-        PlanOptions { threads, weights, isa: Isa::detect() }
+        PlanOptions { threads, weights, isa: Isa::detect(), bounds: Bounds::Planned }
+    }
+
+    /// The shape that memory is planned for, of a bound graph; one that is open is that of a value that grows.
+    pub(crate) fn dims<'f>(&self, fact: &'f Fact) -> &'f Dims {
+        match self.bounds {
+            Bounds::Planned => fact.planned_dims(),
+            Bounds::Grown => &fact.dims,
+        }
+    }
+
+    /// True for a value whose memory is reserved in each run.
+    pub(crate) fn grows(&self, fact: &Fact) -> bool {
+        self.dims(fact).concrete().is_none()
     }
 }
 
@@ -306,7 +333,7 @@ impl Plan {
 
     /// Lays out a graph or a body.
     fn with_role(graph: &Graph, options: &PlanOptions, role: Role) -> Result<Plan, GraphError> {
-        let sizes = memory::Sizes::of(graph);
+        let sizes = memory::Sizes::of(graph, options);
         let mut account = Account::new(graph.budget(), memory::PURPOSE);
         account.grow(sizes.plan_bytes())?;
         let working = account.room(sizes.working_bytes())?;

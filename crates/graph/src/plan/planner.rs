@@ -74,7 +74,7 @@ impl<'a> Planner<'a> {
             let node = self.graph.node(id);
             self.first_slot[id.0 as usize] = self.slots.len() as u32;
             for (output, fact) in node.facts.iter().enumerate() {
-                let (shape, storage) = match Shape::try_from(fact.planned_dims()) {
+                let (shape, storage) = match Shape::try_from(self.options.dims(fact)) {
                     Ok(shape) => {
                         (shape, fed.get(&id).map_or(Storage::Arena(0), |number| Storage::Fed(*number)))
                     }

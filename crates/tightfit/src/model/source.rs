@@ -13,6 +13,7 @@ use tightfit_format::{
 use tightfit_graph::import::{Checkpoint, PortNames};
 
 use crate::error::Error;
+use crate::partition::{Manifest, read_chain};
 
 /// The signature that is meant where nobody names one.
 pub const DEFAULT_SIGNATURE: &str = "serving_default";
@@ -45,6 +46,8 @@ pub(crate) struct Described {
     /// The key of the signature that is run.
     pub signature: Option<String>,
     pub checkpoint: Option<Checkpoint>,
+    /// True for a model in parts, whose weights are not to be present all at once.
+    pub is_in_parts: bool,
 }
 
 impl Described {
@@ -69,6 +72,10 @@ impl Described {
     /// [`Error::Format`] for what cannot be read, [`Error::Data`] for what is no model, [`Error::Usage`] for tags or a
     /// signature that are not there.
     pub fn read(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Result<Described, Error> {
+        if let Some(manifest) = Manifest::read(path)? {
+            check_alone(wanted)?;
+            return read_chain(path, &manifest, budget);
+        }
         let format = detect(path)?;
         let (graph, own) = match format {
             ModelFormat::GraphDef => (plain(GraphDef::read(SourceFile::open(path)?, budget)?), None),
@@ -114,7 +121,7 @@ impl Described {
         let checkpoint = bundle
             .map(|bundle| Checkpoint { bundle: Arc::new(bundle), restore_op: info.restore_op.to_string() });
         let signature = signature(&info, path, wanted)?;
-        Ok(Described { format, file: def.source.clone(), def, info, signature, checkpoint })
+        Ok(Described { format, file: def.source.clone(), def, info, signature, checkpoint, is_in_parts: false })
     }
 
     fn signature_def(&self) -> Option<&SignatureDef> {
@@ -178,6 +185,18 @@ impl Described {
         let has_key = |s: &SignatureDef| s.inputs.iter().any(|(key, _)| &**key == tensor);
         self.signature_def().is_some_and(has_key) || self.def.nodes.iter().any(|node| &*node.name == name)
     }
+}
+
+/// A model in parts has one signature, and its values beside it.
+fn check_alone(wanted: &ModelSource) -> Result<(), Error> {
+    let ModelSource { signature, tags, checkpoint } = wanted;
+    let flag = match (signature, tags, checkpoint) {
+        (Some(key), ..) if key != DEFAULT_SIGNATURE => "--signature",
+        (_, Some(_), _) => "--tags",
+        (.., Some(_)) => "--checkpoint",
+        _ => return Ok(()),
+    };
+    Err(Error::Usage(format!("{flag} does not go with a model in parts")))
 }
 
 fn plain(graph: GraphDef) -> MetaGraphDef {

@@ -1,154 +1,185 @@
-//! Running a model in parts: one after the other, each gone before the next is opened. What goes from one to a later one
-//! stays in memory, out of the same budget.
+//! A model in parts, read as the one model that it is.
+//!
+//! What a part takes of earlier ones is joined to what those give, so that a chain is planned, run over data sets and
+//! continued as any other model is. Weights stay where they are, in the checkpoints of the parts, and are read each time that
+//! they are needed: never are more of them present than the window, or than one weight that has to be whole.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
-use tightfit_core::{DType, MemoryBudget};
-use tightfit_kernels::ThreadPool;
+use tightfit_core::{Buffer, MemoryBudget, block_bytes};
+use tightfit_format::{
+    AttrValue, GraphDef, InlineBytes, MetaInfo, ModelFormat, NodeDef, SignatureDef, SourceFile,
+    TensorContent, TensorInfo,
+};
+use tightfit_graph::import::split_name;
 
-use super::manifest::{Manifest, Part};
+use super::manifest::{FILE, Manifest, Part};
 use crate::error::Error;
-use crate::feeds::Feeds;
-use crate::fit::FitOptions;
-use crate::lines::Lines;
-use crate::model::{Model, OpenOptions};
-use crate::outputs::Outputs;
-use crate::process;
-use crate::run::Runner;
-use crate::tensor::Tensor;
+use crate::freeze::Plain;
+use crate::model::{DEFAULT_SIGNATURE, Described, ModelSource};
 
-/// What is wanted of a run in parts.
-pub struct ChainRun<'r> {
-    /// The folder with the manifest.
-    pub folder: &'r Path,
-    /// Files to feed, with the names of inputs.
-    pub files: &'r [(String, PathBuf)],
-    /// Threads, memory and output; the rest follows from what is fed.
-    pub options: FitOptions,
-    /// Raised to end the run.
-    pub stop: &'static std::sync::atomic::AtomicBool,
-}
+/// What the values of constants that are not variables are reserved for.
+const VALUES: &str = "constants of a model in parts";
 
-/// Runs the parts, and gives `take` what the last of them computes, with the lines of its plan and the rows. Returns for each part the
-/// bytes that it was planned with.
+/// Reads the chain in `folder`.
 ///
 /// # Errors
-/// [`Error::Usage`] for inputs that the model does not have, and as opening and running each part.
-pub fn run_chain(
-    run: &ChainRun<'_>,
-    manifest: &Manifest,
-    budget: &MemoryBudget,
-    take: &mut dyn FnMut(Outputs<'_>, &Lines, usize) -> Result<(), Error>,
-) -> Result<Vec<u64>, Error> {
-    check_names(run, manifest)?;
-    let pool = ThreadPool::new(run.options.threads).map_err(|error| Error::io("threads", error.into()))?;
-    let pool = Arc::new(pool);
-    // What parts have given, by the tensors of the whole model.
-    let mut held: Vec<(String, Tensor)> = Vec::new();
-    let mut planned = Vec::with_capacity(manifest.parts.len());
-    for (number, part) in manifest.parts.iter().enumerate() {
-        let later = &manifest.parts[number + 1..];
-        let model = Model::open(run.folder.join(&part.folder), &OpenOptions::default(), budget)?;
-        let feeds = feeds(run, &model, part, later, &mut held, budget)?;
-        let held_bytes: u64 = held.iter().map(|(_, tensor)| tensor.held_bytes()).sum();
-        let mut options = run.options.clone();
-        options.memory_bytes = options.memory_bytes.saturating_sub(held_bytes);
-        let fit = feeds.fit(&model, &mut options)?;
-        planned.push(fit.lines.total_bytes().saturating_add(held_bytes));
-        let sink_bytes = if later.is_empty() { fit.lines.sink_bytes } else { 0 };
-        let _sink = budget.try_reserve("sink", sink_bytes)?;
-        let mut runner = Runner::with_fit(&model, fit, pool.clone(), &options, budget)?;
-        runner.stop_at(run.stop);
-        let tensors = feeds.feeds(runner.inputs())?;
-        let lines = *runner.lines();
-        let outputs = runner.run(&tensors)?;
-        if later.is_empty() {
-            process::end_phase();
-            take(outputs, &lines, options.batch)?;
-            return Ok(planned);
-        }
-        let given = keep(outputs, part, budget)?;
-        // What went in and is taken again.
-        held.extend(back(feeds, part, later));
-        held.extend(given);
-        drop((runner, model));
-        process::end_phase();
+/// As reading each part, and [`Error::Data`] for parts that do not go together.
+pub(crate) fn read(folder: &Path, manifest: &Manifest, budget: &MemoryBudget) -> Result<Described, Error> {
+    let path = folder.join(FILE);
+    let mut chain = Chain::new(&path, budget)?;
+    for part in &manifest.parts {
+        let plain = Plain::read(&folder.join(&part.folder), &ModelSource::default(), &[], budget)?;
+        chain.add(part, plain)?;
     }
-    Err(Error::Defect("a manifest names a part"))
-}
-
-fn check_names(run: &ChainRun<'_>, manifest: &Manifest) -> Result<(), Error> {
-    let of = |name: &str| name.strip_suffix(":0").unwrap_or(name).to_string();
-    let has = |wanted: &str| manifest.inputs.iter().any(|input| *input == of(wanted) || *input == wanted);
-    if let Some((name, _)) = run.files.iter().find(|(name, _)| !has(name)) {
-        let inputs = manifest.inputs.join(", ");
-        return Err(Error::Usage(format!("--input {name}: the model has no such input; it has {inputs}")));
-    }
-    let is_fed = |input: &&String| run.files.iter().any(|(name, _)| of(name) == **input || name == *input);
-    let missing: Vec<String> = manifest.inputs.iter().filter(|input| !is_fed(input)).cloned().collect();
-    if missing.is_empty() { Ok(()) } else { Err(Error::NotFed(missing)) }
-}
-
-/// The tensors that a part takes: out of what is held, and out of files.
-fn feeds(
-    run: &ChainRun<'_>,
-    model: &Model,
-    part: &Part,
-    later: &[Part],
-    held: &mut Vec<(String, Tensor)>,
-    budget: &MemoryBudget,
-) -> Result<Feeds, Error> {
-    let mut tensors = Vec::with_capacity(part.inputs.len());
-    let mut files = Vec::new();
-    for port in &part.inputs {
-        let of = |name: &str| name == port.tensor || name.strip_suffix(":0") == Some(&port.tensor);
-        if let Some(at) = held.iter().position(|(name, _)| *name == port.tensor) {
-            tensors.push((port.key.clone(), held.swap_remove(at).1));
-        } else if let Some((_, file)) = run.files.iter().find(|(name, _)| of(name)) {
-            files.push((port.key.clone(), file.clone()));
-        } else {
-            return Err(Error::Usage(format!(
-                "part '{}' takes '{}', which is not there",
-                part.folder, port.tensor
-            )));
+    let Chain { def, inputs, given, .. } = chain;
+    let mut signature = SignatureDef { method: "tensorflow/serving/predict".into(), ..SignatureDef::default() };
+    let tensor = |name: &str| TensorInfo { name: name.into(), ..TensorInfo::default() };
+    for key in &manifest.inputs {
+        if let Some((_, name)) = inputs.iter().find(|(own, _)| own == key) {
+            signature.inputs.push((key.as_str().into(), tensor(name)));
         }
     }
-    tensors.extend(Feeds::read_some(model, &files, budget)?.into_tensors());
-    // What no later part takes is not held any longer than this.
-    held.retain(|(name, _)| later.iter().any(|part| part.inputs.iter().any(|port| port.tensor == *name)));
-    Feeds::new(model, tensors)
-}
-
-/// The tensors that went into a part and that a later one takes too.
-fn back<'p>(feeds: Feeds, part: &'p Part, later: &'p [Part]) -> impl Iterator<Item = (String, Tensor)> + 'p {
-    feeds.into_tensors().into_iter().filter_map(|(key, tensor)| {
-        let port = part.inputs.iter().find(|port| port.key == key)?;
-        let is_taken = later.iter().any(|part| part.inputs.iter().any(|other| other.tensor == port.tensor));
-        is_taken.then(|| (port.tensor.clone(), tensor))
+    let last = manifest.parts.last().ok_or(Error::Defect("a manifest names a part"))?;
+    for key in &manifest.outputs {
+        let port = last.outputs.iter().find(|port| port.key == *key);
+        let name = port.and_then(|port| given.get(&port.tensor));
+        let name = name.ok_or_else(|| Error::data(&path, format!("no part gives the output '{key}'")))?;
+        signature.outputs.push((key.as_str().into(), tensor(name)));
+    }
+    let key = DEFAULT_SIGNATURE.to_string();
+    let info = MetaInfo { signatures: vec![(key.as_str().into(), signature)], ..MetaInfo::default() };
+    Ok(Described {
+        format: ModelFormat::SavedModelDir,
+        file: def.source.clone(),
+        def,
+        info,
+        signature: Some(key),
+        checkpoint: None,
+        is_in_parts: true,
     })
 }
 
-/// Copies of what a part has computed.
-fn keep(outputs: Outputs<'_>, part: &Part, budget: &MemoryBudget) -> Result<Vec<(String, Tensor)>, Error> {
-    let mut kept = Vec::with_capacity(outputs.len());
-    for index in 0..outputs.len() {
-        let (Some(name), Some(view)) = (outputs.name(index), outputs.tensor(index)) else { continue };
-        let Some(port) = part.outputs.iter().find(|port| port.key == name) else { continue };
-        let shape = *view.shape();
-        if view.dtype() == DType::String {
-            let strings = view.as_slice::<tightfit_core::StringRef>().unwrap_or_default();
-            let texts: Vec<Box<[u8]>> = strings.iter().map(|text| outputs.string(*text).into()).collect();
-            let bytes = texts.iter().map(|text| text.len() as u64 + 32).sum();
-            let memory = Some(budget.try_reserve("pipeline", bytes)?);
-            kept.push((port.tensor.clone(), Tensor::Strings { shape, texts, memory }));
-            continue;
-        }
-        let mut tensor = Tensor::zeros(budget, view.dtype(), shape)?;
-        if let Tensor::Dense { bytes, .. } = &mut tensor {
-            bytes.copy_from_slice(view.bytes());
-        }
-        kept.push((port.tensor.clone(), tensor));
+/// The parts so far as one graph.
+struct Chain<'c> {
+    path: &'c Path,
+    budget: &'c MemoryBudget,
+    def: GraphDef,
+    names: HashSet<Box<str>>,
+    /// What callers call the inputs, and their tensors.
+    inputs: Vec<(String, String)>,
+    /// The tensors that parts have given: what the manifest calls them, and what they are in the graph.
+    given: HashMap<String, String>,
+}
+
+impl<'c> Chain<'c> {
+    fn new(path: &'c Path, budget: &'c MemoryBudget) -> Result<Chain<'c>, Error> {
+        let def = GraphDef {
+            nodes: Vec::new(),
+            functions: Vec::new(),
+            producer: 0,
+            min_consumer: 0,
+            source: SourceFile::open(path)?,
+            reservation: budget.try_reserve(VALUES, 0)?,
+        };
+        Ok(Chain { path, budget, def, names: HashSet::new(), inputs: Vec::new(), given: HashMap::new() })
     }
-    Ok(kept)
+
+    /// Adds a part behind those that are there.
+    fn add(&mut self, part: &Part, plain: Plain) -> Result<(), Error> {
+        let Plain { def, ports, fetched, .. } = plain;
+        let path = self.path;
+        let lie = |why: String| Error::data(path, format!("part '{}' {why}", part.folder));
+        // What the part's placeholders stand for.
+        let mut places: HashMap<String, String> = HashMap::new();
+        for port in &part.inputs {
+            let own = ports.inputs.iter().find(|(_, key)| *key == port.key);
+            let own = own.ok_or_else(|| lie(format!("does not take '{}'", port.key)))?;
+            let node = split_name(&own.0).0.to_string();
+            match self.given.get(&port.tensor) {
+                Some(tensor) => drop(places.insert(node, tensor.clone())),
+                None if self.inputs.iter().any(|(key, _)| *key == port.tensor) => {
+                    places.insert(node.clone(), node);
+                }
+                None => self.inputs.push((port.tensor.clone(), node)),
+            }
+        }
+        self.def.producer = self.def.producer.max(def.producer);
+        self.def.min_consumer = self.def.min_consumer.max(def.min_consumer);
+        let more = def.reservation.bytes();
+        self.def.reservation.try_grow(more)?;
+        for function in def.functions {
+            if self.def.function(&function.name).is_none() {
+                self.def.functions.push(function);
+            }
+        }
+        self.def.functions.sort_by(|a, b| a.name.cmp(&b.name));
+        for mut node in def.nodes {
+            if places.contains_key(&*node.name) {
+                continue;
+            }
+            if !self.names.insert(node.name.clone()) {
+                // A constant that several parts read.
+                match &*node.op {
+                    "Const" => continue,
+                    _ => return Err(lie(format!("has the node '{}', as another part", node.name))),
+                }
+            }
+            node.inputs.iter_mut().for_each(|input| join(input, &places));
+            self.hold_values(&mut node, &def.source)?;
+            self.def.nodes.push(node);
+        }
+        for port in &part.outputs {
+            let own = fetched.iter().find(|fetched| fetched.name == port.key);
+            let own = own.ok_or_else(|| lie(format!("does not give '{}'", port.key)))?;
+            let mut tensor: Box<str> = own.tensor.as_str().into();
+            join(&mut tensor, &places);
+            self.given.insert(port.tensor.clone(), tensor.into());
+        }
+        Ok(())
+    }
+
+    /// Reads what of a node stands in the part's own file, of which the graph has no other: small constants.
+    fn hold_values(&mut self, node: &mut NodeDef, source: &SourceFile) -> Result<(), Error> {
+        for (_, value) in &mut node.attrs {
+            let AttrValue::Tensor(tensor) = value else { continue };
+            if !matches!(tensor.content, TensorContent::File { .. } | TensorContent::Segments(_)) {
+                continue;
+            }
+            // One element stands for the rest where only that is written.
+            let (Some(bytes), present) = (tensor.bytes(), tensor.present_bytes()) else { continue };
+            let bytes = usize::try_from(bytes.min(present))
+                .map_err(|_| Error::data(self.path, "has a constant larger than the address space"))?;
+            let content = if bytes <= SMALL_BYTES {
+                let mut held = vec![0; bytes].into_boxed_slice();
+                self.def.reservation.try_grow(block_bytes(bytes as u64))?;
+                tensor.read_at(source, 0, &mut held)?;
+                InlineBytes::Small(held)
+            } else {
+                let mut held = Buffer::new(self.budget, VALUES, bytes)?;
+                tensor.read_at(source, 0, &mut held)?;
+                InlineBytes::Large(held.into())
+            };
+            tensor.content = TensorContent::Inline(content);
+        }
+        Ok(())
+    }
+}
+
+/// Values up to this size are held beside the description.
+const SMALL_BYTES: usize = 4 << 10;
+
+/// Makes an input of a node that of what its placeholder stands for.
+fn join(input: &mut Box<str>, places: &HashMap<String, String>) {
+    let (is_control, tensor) = match input.strip_prefix('^') {
+        Some(name) => (true, name),
+        None => (false, &**input),
+    };
+    let (name, output) = split_name(tensor);
+    let Some(tensor) = places.get(name).filter(|_| output == 0) else { return };
+    *input = match is_control {
+        true => format!("^{}", split_name(tensor).0).into(),
+        false => tensor.as_str().into(),
+    };
 }

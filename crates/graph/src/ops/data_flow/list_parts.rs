@@ -1,27 +1,77 @@
 //! What operators on lists of tensors share: a list's parts, as they are known before a run and as they are in one.
 
+use std::sync::Arc;
+
 use tightfit_core::{DType, MAX_RANK, Shape};
 
 use crate::dim::{Dim, Dims};
-use crate::fact::Fact;
+use crate::fact::{Fact, List};
+use crate::operator::attributes::Attributes;
+use crate::operator::lists::{self, Elements};
 use crate::operator::reshape;
 use crate::operator::{OpError, Run};
 use crate::ops::shared;
 
 /// What is known of a list.
-pub(super) fn list(dtype: DType, length: Dim, element: &Dims) -> Fact {
-    Fact { list: Some(length), ..Fact::new(dtype, stacked(length, element)) }
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    pub length: Dim,
+    /// What elements have in common, or where none is set yet what is known of them.
+    pub element: Dims,
+    pub is_set: bool,
+    /// The shape that they must have.
+    pub said: Dims,
 }
 
-/// The length of the list that is this input, and the shape of its elements.
-pub(super) fn parts(inputs: &[&Fact], list: usize, dtype: DType) -> Result<(Dim, Dims), OpError> {
-    let fact = shared::input(inputs, list)?;
-    let length = fact.list.ok_or_else(|| OpError::input(list, "is no list of tensors"))?;
-    if fact.dtype != dtype {
-        return Err(OpError::input(list, format!("is a list of {}, not of {dtype}", fact.dtype)));
+impl Parts {
+    /// A list of which no element is set, of elements that must have this shape.
+    pub fn unset(length: Dim, said: &Dims) -> Parts {
+        Parts { length, element: said.clone(), is_set: false, said: said.clone() }
     }
-    let element = fact.dims.get().map_or(Dims::UNKNOWN, |dims| Dims::new(dims[1..].to_vec()));
-    Ok((length, element))
+
+    /// Those of the list that is this input.
+    pub fn of(inputs: &[&Fact], list: usize, dtype: DType) -> Result<Parts, OpError> {
+        let fact = shared::input(inputs, list)?;
+        let List { length, is_set, said } =
+            fact.list.as_deref().cloned().ok_or_else(|| OpError::input(list, "is no list of tensors"))?;
+        if fact.dtype != dtype {
+            return Err(OpError::input(list, format!("is a list of {}, not of {dtype}", fact.dtype)));
+        }
+        let element = fact.dims.get().map_or(Dims::UNKNOWN, |dims| Dims::new(dims[1..].to_vec()));
+        Ok(Parts { length, element, is_set, said })
+    }
+
+    /// The same list with an element of this shape, which is an input's, put there.
+    pub fn put(&self, item: &Dims, input: usize) -> Result<Parts, OpError> {
+        let item = both(item, &self.said, input)?;
+        let element = match (self.is_set, self.element.get(), item.get()) {
+            (false, ..) => item,
+            (true, Some(own), Some(other)) if own.len() == other.len() => {
+                let common = own.iter().zip(other).map(|(a, b)| if a == b { *a } else { Dim::Unknown });
+                both(&Dims::new(common.collect::<Vec<_>>()), &self.said, input)?
+            }
+            _ => self.said.clone(),
+        };
+        Ok(Parts { element, is_set: true, ..self.clone() })
+    }
+
+    /// The list as a fact.
+    ///
+    /// # Errors
+    /// [`OpError::Unsupported`] for elements of too many dimensions.
+    pub fn fact(self, dtype: DType) -> Result<Fact, OpError> {
+        lists::check_rank(self.element.rank().unwrap_or(0))?;
+        let Parts { length, element, is_set, said } = self;
+        let list = Some(Arc::new(List { length, is_set, said }));
+        Ok(Fact { list, ..Fact::new(dtype, stacked(length, &element)) })
+    }
+}
+
+/// The shape that an attribute says.
+pub(super) fn shape_of_attribute(attributes: &Attributes<'_>, name: &str) -> Result<Dims, OpError> {
+    let dim = |dim: i64| if dim < 0 { Dim::Unknown } else { Dim::Known(dim) };
+    let dims = attributes.shape_or_unknown(name)?;
+    Ok(dims.map_or(Dims::UNKNOWN, |dims| Dims::new(dims.into_iter().map(dim).collect::<Vec<_>>())))
 }
 
 /// Where the shape of elements is said besides the list itself.
@@ -34,6 +84,14 @@ pub(super) enum Said {
 }
 
 impl Said {
+    /// The shape that it says, where that is whole.
+    fn in_run(&self, run: &Run<'_>) -> Option<Shape> {
+        match self {
+            Said::Input(input) => asked_in_run(run, *input),
+            Said::Attribute(dims) => dims.concrete(),
+        }
+    }
+
     /// What is known of the elements of a list, that included.
     pub fn with(&self, element: &Dims, inputs: &[&Fact]) -> Result<Dims, OpError> {
         match self {
@@ -96,21 +154,14 @@ pub(super) fn place(run: &Run<'_>, input: usize, length: usize) -> Result<usize,
         .ok_or_else(|| OpError::input(input, format!("is {index}, and the list has {length} elements")))
 }
 
-/// The rank of a list's memory while nothing is known of its elements, which is that of no tensor that TensorFlow computes
-/// with. All its dimensions but the length are 0.
-const UNSET: usize = MAX_RANK;
-
-/// True for a list none of whose elements has a shape yet.
-pub(super) fn is_unset(list: &Shape) -> bool {
-    list.rank() == UNSET && list[1..].iter().all(|dim| *dim == 0)
+/// The shape of a dense list of so many elements.
+pub(super) fn dense_shape(length: usize, element: &[usize]) -> Option<Shape> {
+    reshape::shape([length].into_iter().chain(element.iter().copied()))
 }
 
-/// The shape of a list of so many elements; `None` for the element of a list of which nothing is known.
-pub(super) fn list_shape(length: usize, element: Option<&[usize]>) -> Option<Shape> {
-    match element {
-        Some(element) => reshape::shape([length].into_iter().chain(element.iter().copied())),
-        None => reshape::shape([length].into_iter().chain([0; UNSET - 1])),
-    }
+/// True where the first output was planned as an open list.
+pub(super) fn makes_open(run: &Run<'_>) -> bool {
+    lists::is_open(&run.output_shape(0))
 }
 
 /// The shape that an input asks for, if it is whole.
@@ -123,30 +174,78 @@ pub(super) fn asked_in_run(run: &Run<'_>, input: usize) -> Option<Shape> {
     reshape::shape(dims.iter().map(|dim| *dim as usize))
 }
 
-/// The shape of the elements of the list that is this input, or what `said` says where none is set.
-pub(super) fn element_in_run(run: &Run<'_>, list: usize, said: &Said) -> Option<Shape> {
-    let list = run.shape(list);
-    match is_unset(&list) {
-        false => reshape::shape(list[1..].iter().copied()),
-        true => match said {
-            Said::Input(input) => asked_in_run(run, *input),
-            Said::Attribute(dims) => dims.concrete(),
-        },
+/// The one shape that elements of a list have in a run, those of them that are not set included: they have that of the
+/// others, or what `said` says.
+///
+/// # Errors
+/// [`OpError::Input`] where they differ, and where nothing says it.
+pub(super) fn common_shape(
+    run: &Run<'_>,
+    list: usize,
+    said: &Said,
+    places: impl Iterator<Item = Result<usize, OpError>>,
+) -> Result<Shape, OpError> {
+    let elements = Elements::of(run, list)?;
+    let (mut common, mut is_unset) = (None, false);
+    for place in places {
+        let Some((shape, _)) = elements.get(place?)? else {
+            is_unset = true;
+            continue;
+        };
+        let differs = |other: &Shape| OpError::input(list, format!("has elements of shapes {other} and {shape}"));
+        match common {
+            Some(other) if other != shape => return Err(differs(&other)),
+            _ => common = Some(shape),
+        }
+    }
+    let Some(shape) = common else { return unset_shape(run, list, said) };
+    match is_unset.then(|| said.in_run(run)).flatten() {
+        Some(other) if other != shape => Err(OpError::input(list, format!("has elements of shapes {other} and {shape}"))),
+        _ => Ok(shape),
     }
 }
 
-/// Gives the first output the shape of the list that is this input, of at least so many elements, each of this shape where
-/// none was set before.
-pub(super) fn reshape_list(run: &mut Run<'_>, list: usize, length: usize, item: &[usize]) -> Option<()> {
+/// The shape in which an element is read that is not set: what is said of it, or the one of all that are set.
+pub(super) fn unset_shape(run: &Run<'_>, list: usize, said: &Said) -> Result<Shape, OpError> {
+    if let Some(shape) = said.in_run(run) {
+        return Ok(shape);
+    }
+    let mut common = None;
+    for element in Elements::of(run, list)?.iter() {
+        match (element?, common) {
+            (Some((shape, _)), Some(other)) if shape != other => return Err(none_is_said(list)),
+            (Some((shape, _)), _) => common = Some(shape),
+            (None, _) => {}
+        }
+    }
+    common.ok_or_else(|| none_is_said(list))
+}
+
+/// Gives the first output the shape of the list that is this input with `count` elements of one shape put there, of `length`
+/// elements then.
+pub(super) fn reshape_list(
+    run: &mut Run<'_>,
+    list: usize,
+    length: usize,
+    item: &[usize],
+    count: usize,
+) -> Option<()> {
     let before = run.shape(list);
-    let length = length.max(*before.first()?);
-    let element = if is_unset(&before) { item } else { &before[1..] };
-    run.set_output_shape(0, list_shape(length, Some(element))?).ok()
+    let shape = if makes_open(run) {
+        let bytes = item.iter().product::<usize>().checked_mul(run.dtype(list).bytes())?;
+        let elements = Elements::of(run, list).ok()?;
+        elements.shape_with(length, count, bytes.checked_mul(count)?, bytes).ok()?
+    } else {
+        // Of a list of which none is set yet its own shape says nothing.
+        let element = if lists::is_open(&before) { item } else { before.get(1..)? };
+        dense_shape(length, element)?
+    };
+    run.set_output_shape(0, shape).ok()
 }
 
 /// What is said of an element that cannot be read.
-pub(super) fn none_is_set(list: usize) -> OpError {
-    OpError::input(list, "is a list of which no element is set, and nothing says what shape they have")
+pub(super) fn none_is_said(list: usize) -> OpError {
+    OpError::input(list, "has an element that is not set, and nothing says what shape it has")
 }
 
 /// Bytes of one element of the first output, which is a list.
@@ -154,16 +253,14 @@ pub(super) fn element_bytes_of_output(run: &Run<'_>) -> usize {
     run.output_shape(0)[1..].iter().product::<usize>() * run.output_dtype(0).bytes()
 }
 
-/// Bytes of one element of the list that is this input.
-pub(super) fn element_bytes(run: &Run<'_>, list: usize) -> usize {
-    run.shape(list)[1..].iter().product::<usize>() * run.dtype(list).bytes()
-}
-
 /// The first output, which is as long as the list that is this input and begins as what that is.
 pub(super) fn list_to_change<'r>(run: &mut Run<'r>, list: usize) -> Result<&'r mut [u8], OpError> {
     let before = if run.is_in_place(list) { None } else { Some(run.input(list)?) };
     let out = run.out_bytes(0)?;
     if let Some(before) = before {
+        if lists::is_open(before.shape()) && !before.bytes().is_empty() {
+            return Err(OpError::Internal("an open list is made a dense one"));
+        }
         let (front, new) = out
             .split_at_mut_checked(before.bytes().len())
             .ok_or(OpError::Internal("a list is longer than what is made of it"))?;

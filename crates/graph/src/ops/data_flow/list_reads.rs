@@ -1,14 +1,15 @@
 //! What is read of a list of tensors, as [`super::tensor_list`] has it: elements, all of them in one tensor, how many there
 //! are and of which shape.
 
-use tightfit_core::DType;
+use tightfit_core::{DType, Shape};
 
 use super::list_parts::{
-    Said, asked, both, element_bytes, element_in_run, is_unset, list, list_shape, none_is_set, parts, place,
-    place_of, stacked,
+    Parts, Said, asked, both, common_shape, dense_shape, makes_open, none_is_said, place, place_of, stacked,
+    unset_shape,
 };
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
+use crate::operator::lists::{Elements, OpenList, is_open, open_shape};
 use crate::operator::reshape;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
@@ -23,36 +24,50 @@ impl Operator for PopBack {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (length, element) = parts(inputs, 0, self.0)?;
-        let element = both(&element, &asked(shared::input(inputs, 1)?), 1)?;
-        let length = match length {
+        let before = Parts::of(inputs, 0, self.0)?;
+        let element = both(&before.element, &asked(shared::input(inputs, 1)?), 1)?;
+        let length = match before.length {
             Dim::Known(0) => return Err(OpError::input(0, "is an empty list")),
             Dim::Known(n) => Dim::Known(n - 1),
             _ => Dim::Unknown,
         };
-        Ok(vec![list(self.0, length, &element), Fact::new(self.0, element)])
+        Ok(vec![Parts { length, ..before }.fact(self.0)?, Fact::new(self.0, element)])
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        let before = run.shape(0);
-        let element = element_in_run(run, 0, &Said::Input(1))?;
-        let length = before.first()?.checked_sub(1)?;
-        let rest = if is_unset(&before) { None } else { Some(&element[..]) };
-        run.set_output_shape(0, list_shape(length, rest)?).ok()?;
+        let elements = Elements::of(run, 0).ok()?;
+        let length = elements.length.checked_sub(1)?;
+        let element = match elements.get(length).ok()? {
+            Some((shape, _)) => shape,
+            None => unset_shape(run, 0, &Said::Input(1)).ok()?,
+        };
+        let rest = match (makes_open(run), is_open(&run.shape(0))) {
+            (false, _) => dense_shape(length, &element)?,
+            (true, true) if run.shape(0).elements() == 0 => open_shape(length),
+            (true, _) => elements.shape_with(length, 0, 0, 0).ok()?,
+        };
+        run.set_output_shape(0, rest).ok()?;
         run.set_output_shape(1, element).ok()
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let before = run.input(0)?;
-        if before.bytes().is_empty() {
-            return [0, 1]
-                .into_iter()
-                .try_for_each(|output| run.out_bytes(output).map(|bytes| bytes.fill(0)));
+        let before = Elements::of(run, 0)?;
+        let back = before.length.checked_sub(1).ok_or_else(|| OpError::input(0, "is an empty list"))?;
+        let item = run.out_bytes(1)?;
+        match before.get(back)? {
+            Some((_, bytes)) => item.copy_from_slice(bytes),
+            None => item.fill(0),
         }
-        let (out, item) = (run.out_bytes(0)?, run.out_bytes(1)?);
-        let (front, back) = before.bytes().split_at(out.len());
+        if makes_open(run) {
+            return OpenList::of(run, 0).map(|_| ());
+        }
+        if is_open(&run.shape(0)) {
+            run.out_bytes(0)?.fill(0);
+            return Ok(());
+        }
+        let (list, out) = (run.input(0)?, run.out_bytes(0)?);
+        let front = list.bytes().get(..out.len()).ok_or(OpError::Internal("a list is shorter than its front"))?;
         out.copy_from_slice(front);
-        item.copy_from_slice(back);
         Ok(())
     }
 }
@@ -72,26 +87,35 @@ impl Operator for GetItem {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (_, element) = parts(inputs, self.list, self.dtype)?;
+        let Parts { element, .. } = Parts::of(inputs, self.list, self.dtype)?;
         Ok(vec![Fact::new(self.dtype, self.shape.with(&element, inputs)?)])
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         // What is wrong with it is told by the run.
-        let element = element_in_run(run, self.list, &self.shape).or_else(|| reshape::shape([0]))?;
-        run.set_output_shape(0, element).ok()
+        match self.element(run) {
+            Ok((shape, _)) => run.set_output_shape(0, shape).ok(),
+            Err(_) => Some(()),
+        }
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, at) = (element_bytes(run, self.list), place(run, 1, run.shape(self.list)[0])?);
-        let list = run.input(self.list)?;
-        if is_unset(list.shape()) {
-            element_in_run(run, self.list, &self.shape).ok_or_else(|| none_is_set(self.list))?;
-            run.out_bytes(0)?.fill(0);
-            return Ok(());
+        match self.element(run)?.1 {
+            Some(bytes) => run.out_bytes(0)?.copy_from_slice(bytes),
+            None => run.out_bytes(0)?.fill(0),
         }
-        run.out_bytes(0)?.copy_from_slice(&list.bytes()[at * bytes..][..bytes]);
         Ok(())
+    }
+}
+
+impl GetItem {
+    /// Its shape, and its bytes where it is set.
+    fn element<'r>(&self, run: &Run<'r>) -> Result<(Shape, Option<&'r [u8]>), OpError> {
+        let elements = Elements::of(run, self.list)?;
+        match elements.get(place(run, 1, elements.length)?)? {
+            Some((shape, bytes)) => Ok((shape, Some(bytes))),
+            None => Ok((unset_shape(run, self.list, &self.shape)?, None)),
+        }
     }
 }
 
@@ -110,32 +134,41 @@ impl Operator for Gather {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (_, element) = parts(inputs, self.list, self.dtype)?;
+        let Parts { element, .. } = Parts::of(inputs, self.list, self.dtype)?;
         let element = self.shape.with(&element, inputs)?;
         let count = shared::input(inputs, 1)?.dims.elements();
         Ok(vec![Fact::new(self.dtype, stacked(count, &element))])
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        let element = element_in_run(run, self.list, &self.shape).or_else(|| reshape::shape([0]))?;
         let count = run.shape(1).elements();
-        run.set_output_shape(0, list_shape(count, Some(&element))?).ok()
+        match self.element(run) {
+            Ok(element) => run.set_output_shape(0, dense_shape(count, &element)?).ok(),
+            Err(_) => Some(()),
+        }
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, length) = (element_bytes(run, self.list), run.shape(self.list)[0]);
-        if is_unset(&run.shape(self.list)) {
-            element_in_run(run, self.list, &self.shape).ok_or_else(|| none_is_set(self.list))?;
-            run.slice::<i32>(1)?.iter().try_for_each(|index| place_of(*index, length).map(|_| ()))?;
-            run.out_bytes(0)?.fill(0);
-            return Ok(());
-        }
-        let (list, indices, out) = (run.input(self.list)?, run.slice::<i32>(1)?, run.out_bytes(0)?);
-        for (place, index) in indices.iter().enumerate() {
-            let from = place_of(*index, length)?;
-            out[place * bytes..][..bytes].copy_from_slice(&list.bytes()[from * bytes..][..bytes]);
+        let bytes = self.element(run)?.elements() * self.dtype.bytes();
+        let (elements, indices) = (Elements::of(run, self.list)?, run.slice::<i32>(1)?);
+        let out = run.out_bytes(0)?;
+        for (number, index) in indices.iter().enumerate() {
+            let to = &mut out[number * bytes..][..bytes];
+            match elements.get(place_of(*index, elements.length)?)? {
+                Some((_, from)) => to.copy_from_slice(from),
+                None => to.fill(0),
+            }
         }
         Ok(())
+    }
+}
+
+impl Gather {
+    /// The shape of each.
+    fn element(&self, run: &Run<'_>) -> Result<Shape, OpError> {
+        let length = run.shape(self.list).first().copied().unwrap_or(0);
+        let places = run.slice::<i32>(1)?.iter().map(|index| place_of(*index, length));
+        common_shape(run, self.list, &self.shape, places)
     }
 }
 
@@ -153,7 +186,7 @@ impl Operator for Stack {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (length, element) = parts(inputs, 0, self.dtype)?;
+        let Parts { length, element, .. } = Parts::of(inputs, 0, self.dtype)?;
         if let (Some(wanted), Some(length)) = (self.length, length.size())
             && wanted != length
         {
@@ -164,7 +197,7 @@ impl Operator for Stack {
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        match call.inputs.first().is_some_and(|list| is_unset(&list.shape)) {
+        match call.inputs.first().is_some_and(|list| is_open(&list.shape)) {
             true => Memory::default(),
             false => Memory::alias(0),
         }
@@ -172,18 +205,35 @@ impl Operator for Stack {
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         let length = *run.shape(0).first()?;
-        if self.length.is_some_and(|wanted| wanted != length) {
-            return None;
+        match self.element(run) {
+            Ok(element) => run.set_output_shape(0, dense_shape(length, &element)?).ok(),
+            Err(_) => Some(()),
         }
-        let element = element_in_run(run, 0, &Said::Input(1)).or_else(|| reshape::shape([0]))?;
-        run.set_output_shape(0, list_shape(length, Some(&element))?).ok()
     }
 
-    /// It shares the list's memory, if there is anything in it.
+    /// It shares the memory of a dense list.
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        element_in_run(run, 0, &Said::Input(1)).ok_or_else(|| none_is_set(0))?;
-        run.out_bytes(0)?.fill(0);
+        let bytes = self.element(run)?.elements() * self.dtype.bytes();
+        let (elements, out) = (Elements::of(run, 0)?, run.out_bytes(0)?);
+        for place in 0..elements.length {
+            let to = &mut out[place * bytes..][..bytes];
+            match elements.get(place)? {
+                Some((_, from)) => to.copy_from_slice(from),
+                None => to.fill(0),
+            }
+        }
         Ok(())
+    }
+}
+
+impl Stack {
+    /// The shape of each.
+    fn element(&self, run: &Run<'_>) -> Result<Shape, OpError> {
+        let length = run.shape(0).first().copied().unwrap_or(0);
+        if let Some(wanted) = self.length.filter(|wanted| *wanted != length) {
+            return Err(OpError::input(0, format!("has {length} elements; num_elements says {wanted}")));
+        }
+        common_shape(run, 0, &Said::Input(1), (0..length).map(Ok))
     }
 }
 
@@ -202,7 +252,7 @@ impl Operator for Concat {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (length, element) = parts(inputs, self.list, self.dtype)?;
+        let Parts { length, element, .. } = Parts::of(inputs, self.list, self.dtype)?;
         let element = self.shape.with(&element, inputs)?;
         let lengths = Fact::new(DType::I64, Dims::new(vec![length]));
         let Some(dims) = element.get() else {
@@ -218,27 +268,68 @@ impl Operator for Concat {
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        let list = run.shape(self.list);
-        let (length, element) = (*list.first()?, element_in_run(run, self.list, &self.shape)?);
-        let (rows, rest) = element.split_first()?;
-        let rows = rows.checked_mul(length)?;
-        reshape::set(run, 0, [rows].into_iter().chain(rest.iter().copied()))?;
+        let length = *run.shape(self.list).first()?;
+        if let Ok(shape) = self.joined(run) {
+            run.set_output_shape(0, shape).ok()?;
+        }
         reshape::set(run, 1, [length])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        if is_unset(&run.shape(self.list)) {
-            let element =
-                element_in_run(run, self.list, &self.shape).ok_or_else(|| none_is_set(self.list))?;
-            let rows = element.first().copied().unwrap_or_default();
-            run.out_bytes(0)?.fill(0);
-            run.out::<i64>(1)?.fill(rows as i64);
-            return Ok(());
+        self.joined(run)?;
+        let elements = Elements::of(run, self.list)?;
+        let (mut out, lengths) = (run.out_bytes(0)?, run.out::<i64>(1)?);
+        for (place, length) in lengths.iter_mut().enumerate() {
+            let (shape, bytes) = match elements.get(place)? {
+                Some((shape, bytes)) => (shape, Some(bytes)),
+                None => (self.unset(run)?, None),
+            };
+            let (to, rest) = out.split_at_mut(shape.elements() * self.dtype.bytes());
+            match bytes {
+                Some(bytes) => to.copy_from_slice(bytes),
+                None => to.fill(0),
+            }
+            *length = shape.first().copied().unwrap_or_default() as i64;
+            out = rest;
         }
-        let (list, rows) = (run.input(self.list)?, run.shape(self.list).get(1).copied());
-        run.out_bytes(0)?.copy_from_slice(list.bytes());
-        run.out::<i64>(1)?.fill(rows.unwrap_or_default() as i64);
         Ok(())
+    }
+}
+
+impl Concat {
+    /// The shape of an element that is not set.
+    fn unset(&self, run: &Run<'_>) -> Result<Shape, OpError> {
+        unset_shape(run, self.list, &self.shape)
+    }
+
+    /// The shape of all in one.
+    fn joined(&self, run: &Run<'_>) -> Result<Shape, OpError> {
+        let elements = Elements::of(run, self.list)?;
+        let mut joined: Option<Shape> = None;
+        for element in elements.iter() {
+            let shape = match element? {
+                Some((shape, _)) => shape,
+                None => self.unset(run)?,
+            };
+            let (first, rest) =
+                shape.split_first().ok_or_else(|| OpError::input(self.list, "is a list of scalars"))?;
+            let rows = match joined {
+                None => Some(*first),
+                Some(before) if before[1..] == *rest => before[0].checked_add(*first),
+                Some(before) => {
+                    let why = format!("has elements of shapes {before} and {shape}, which differ behind the first axis");
+                    return Err(OpError::input(self.list, why));
+                }
+            };
+            let shape = rows.and_then(|rows| dense_shape(rows, rest));
+            joined = Some(shape.ok_or_else(|| OpError::input(self.list, "is larger than the address space"))?);
+        }
+        let Some(shape) = joined else {
+            // Of no element at all.
+            let element = self.unset(run)?;
+            return dense_shape(0, element.get(1..).unwrap_or_default()).ok_or_else(|| none_is_said(self.list));
+        };
+        Ok(shape)
     }
 }
 
@@ -256,7 +347,7 @@ impl Operator for Length {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let list = shared::input(inputs, self.list)?;
-        let length = list.list.ok_or_else(|| OpError::input(self.list, "is no list of tensors"))?;
+        let length = list.list_length().ok_or_else(|| OpError::input(self.list, "is no list of tensors"))?;
         Ok(vec![Fact::of_dims(DType::I32, Dims::new(vec![]), &[length])])
     }
 
@@ -284,28 +375,21 @@ impl Operator for ElementShape {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let list = shared::input(inputs, 0)?;
-        list.list.ok_or_else(|| OpError::input(0, "is no list of tensors"))?;
-        let Some(dims) = list.dims.get() else { return Ok(vec![Fact::new(self.0, Dims::of_rank(1))]) };
-        let element = &dims[1..];
-        Ok(vec![Fact::of_dims(self.0, Dims::new(vec![Dim::Known(element.len() as i64)]), element)])
+        let said = list.list.as_deref().map(|list| &list.said);
+        let said = said.ok_or_else(|| OpError::input(0, "is no list of tensors"))?;
+        // -1 is a dimension of any size, and alone a shape of any rank.
+        let any = |dim: &Dim| if *dim == Dim::Unknown { Dim::Known(-1) } else { *dim };
+        Ok(vec![match said.get() {
+            None => Fact::of_dims(self.0, Dims::scalar(), &[Dim::Known(-1)]),
+            Some(dims) => {
+                let values: Vec<Dim> = dims.iter().map(any).collect();
+                Fact::of_dims(self.0, Dims::new(vec![Dim::Known(values.len() as i64)]), &values)
+            }
+        }])
     }
 
-    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
-        let rank = run.shape(0).rank().checked_sub(1)?;
-        reshape::set(run, 0, [rank])
-    }
-
-    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let shape = run.shape(0);
-        if is_unset(&shape) {
-            return Err(none_is_set(0));
-        }
-        let element = &shape[1..];
-        if self.0 == DType::I32 {
-            run.out::<i32>(0)?.iter_mut().zip(element).for_each(|(out, dim)| *out = *dim as i32);
-        } else {
-            run.out::<i64>(0)?.iter_mut().zip(element).for_each(|(out, dim)| *out = *dim as i64);
-        }
-        Ok(())
+    /// What a list says of its elements is known once shapes are.
+    fn run(&self, _: &mut Run<'_>) -> Result<(), OpError> {
+        Err(OpError::Unsupported("asks what is said of a list's elements, which depends on data".into()))
     }
 }

@@ -1,20 +1,23 @@
 //! Lists of tensors: TensorListReserve and its kin, which loops of TensorFlow 2 read and write.
 //!
-//! A list is held as one dense tensor of shape `[length, ..element]`, so that its memory is planned as that of any other:
-//! [`Fact::list`] marks it, and is its length. Stack and FromTensor cost nothing, and SetItem writes one element where the list
-//! has no other reader. An element that was never set is zero, as TensorFlow reads it. A list whose length or whose elements
-//! depend on data grows as any other value: it is as long as it is in this run, and until an element is set whose shape was
-//! not known before, its elements have none (see `list_parts`). Types: any. Refused: elements of different shapes in one list.
+//! A list whose elements have one shape is held as one dense tensor `[length, ..element]`, so that its memory is planned as
+//! that of any other: [`Fact::list`] marks it. Stack and FromTensor cost nothing, and SetItem writes one element where the
+//! list has no other reader. An element that was never set is zero, as TensorFlow reads it. A list whose length depends on
+//! data grows as any other value. Where elements have different shapes, or none that is known before the model runs, the
+//! list grows too, and knows of each element what it is (`operator::lists`): SetItem writes in its place while there is
+//! room for the element, and Stack copies. Types: any. Refused: elements of more than 8 dimensions.
 
-use tightfit_core::DType;
+use tightfit_core::{DType, Shape, TensorView};
 
 use super::list_parts::{
-    Said, asked, asked_in_run, both, element_bytes_of_output, list, list_shape, list_to_change, parts, place,
-    place_of, reshape_list, scalar,
+    Parts, Said, asked, asked_in_run, both, dense_shape, element_bytes_of_output, list_to_change, makes_open,
+    place, place_of, reshape_list, scalar, shape_of_attribute,
 };
 use super::list_reads::{Concat, ElementShape, Gather, GetItem, Length, PopBack, Stack};
+use super::list_split::{Pieces, Split};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
+use crate::operator::lists::{OpenList, is_open, open_shape};
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::reshape;
@@ -54,6 +57,17 @@ pub(crate) const OPS: &[Registration] = &[
         name: "TensorListConcatV2",
         import: |a| Ok(Box::new(Concat { dtype: dtype(a)?, list: 0, shape: Said::Input(1) })),
     },
+    Registration {
+        name: "TensorListConcat",
+        import: |a| {
+            let shape = Said::Attribute(shape_of_attribute(a, "element_shape")?);
+            Ok(Box::new(Concat { dtype: dtype(a)?, list: 0, shape }))
+        },
+    },
+    Registration {
+        name: "TensorListSplit",
+        import: |a| Ok(Box::new(Split { dtype: dtype(a)?, of: Pieces::List })),
+    },
     Registration { name: "TensorListLength", import: |_| Ok(Box::new(Length { list: 0 })) },
     Registration { name: "TensorListElementShape", import: element_shape },
 ];
@@ -91,26 +105,35 @@ pub(crate) struct Reserve {
 }
 
 /// What a list is made by.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Kind {
     /// EmptyTensorList, of a shape and the most elements.
     Empty,
     /// TensorListReserve, of a shape and how many elements.
     List,
     /// TensorArrayV3, of how many elements: the first output is its handle. That has one element where the array has
-    /// `dynamic_size`, and else none.
-    Array { is_dynamic: bool },
+    /// `dynamic_size`, and else none. Its elements must have the shape that is `said`.
+    Array { is_dynamic: bool, said: Dims },
 }
 
 impl Reserve {
-    /// An array of elements of which this much is known.
-    pub(super) fn array(dtype: DType, element: Dims, is_dynamic: bool) -> Reserve {
-        Reserve { dtype, kind: Kind::Array { is_dynamic }, element }
+    /// An array of elements that must have this shape.
+    pub(super) fn array(dtype: DType, said: Dims, is_dynamic: bool) -> Reserve {
+        Reserve { dtype, kind: Kind::Array { is_dynamic, said }, element: Dims::UNKNOWN }
+    }
+
+    /// The shape that elements must have, if it is whole: of a list this input says it.
+    fn said_in_run(&self, run: &Run<'_>, input: Option<usize>) -> Option<Shape> {
+        match (&self.kind, input) {
+            (Kind::Array { said, .. }, _) => said.concrete(),
+            (_, Some(input)) => asked_in_run(run, input),
+            (_, None) => None,
+        }
     }
 
     /// The same for elements of which more is known: what is set later says it.
     pub(crate) fn of_elements(&self, element: Dims) -> Reserve {
-        Reserve { element, ..*self }
+        Reserve { dtype: self.dtype, kind: self.kind.clone(), element }
     }
 }
 
@@ -124,17 +147,18 @@ impl Operator for Reserve {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (element, length) = match self.kind {
-            Kind::Array { .. } => (self.element.clone(), scalar(inputs, 0)?),
-            Kind::List => (both(&self.element, &asked(shared::input(inputs, 0)?), 0)?, scalar(inputs, 1)?),
-            Kind::Empty => (both(&self.element, &asked(shared::input(inputs, 0)?), 0)?, Dim::Known(0)),
+        let (said, length) = match &self.kind {
+            Kind::Array { said, .. } => (said.clone(), scalar(inputs, 0)?),
+            Kind::List => (asked(shared::input(inputs, 0)?), scalar(inputs, 1)?),
+            Kind::Empty => (asked(shared::input(inputs, 0)?), Dim::Known(0)),
         };
         if let Dim::Known(n @ ..0) = length {
             return Err(OpError::Invalid(format!("makes a list of {n} elements")));
         }
-        let list = list(self.dtype, length, &element);
+        let unset = Parts::unset(length, &said);
+        let list = Parts { element: both(&self.element, &said, 0)?, ..unset }.fact(self.dtype)?;
         Ok(match self.kind {
-            Kind::Array { is_dynamic } => {
+            Kind::Array { is_dynamic, .. } => {
                 vec![Fact::new(DType::U8, Dims::new(vec![Dim::Known(is_dynamic.into())])), list]
             }
             Kind::Empty | Kind::List => vec![list],
@@ -147,9 +171,14 @@ impl Operator for Reserve {
             Kind::List => (0, reshape::int(run, 1)?, Some(0)),
             Kind::Array { .. } => (1, reshape::int(run, 0)?, None),
         };
-        let known = self.element.concrete();
-        let element = known.or_else(|| asked_in_run(run, said?));
-        let shape = list_shape(usize::try_from(length).ok()?, element.as_ref().map(|shape| &shape[..]))?;
+        let length = usize::try_from(length).ok()?;
+        let shape = match is_open(&run.output_shape(output)) {
+            true => open_shape(length),
+            false => {
+                let known = self.element.concrete();
+                dense_shape(length, &known.or_else(|| self.said_in_run(run, said))?)?
+            }
+        };
         run.set_output_shape(output, shape).ok()
     }
 
@@ -170,9 +199,11 @@ impl Operator for FromTensor {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (tensor, shape) = (shared::input(inputs, 0)?, asked(shared::input(inputs, 1)?));
-        let Some(dims) = tensor.dims.get() else { return Ok(vec![list(self.0, Dim::Unknown, &shape)]) };
+        let Some(dims) = tensor.dims.get() else {
+            return Ok(vec![Parts::unset(Dim::Unknown, &shape).put(&Dims::UNKNOWN, 0)?.fact(self.0)?]);
+        };
         let (length, element) = dims.split_first().ok_or_else(|| OpError::input(0, "is a scalar"))?;
-        Ok(vec![list(self.0, *length, &both(&Dims::new(element.to_vec()), &shape, 1)?)])
+        Ok(vec![Parts::unset(*length, &shape).put(&Dims::new(element.to_vec()), 0)?.fact(self.0)?])
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
@@ -226,17 +257,17 @@ impl Operator for SetItem {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (length, element) = parts(inputs, self.list, self.dtype)?;
+        let before = Parts::of(inputs, self.list, self.dtype)?;
         let item = shared::input(inputs, 2)?;
         if item.dtype != self.dtype {
             return Err(OpError::input(2, format!("is {}, and the list is of {}", item.dtype, self.dtype)));
         }
-        let length = match (self.resizes.is_known(inputs)?, length, scalar(inputs, 1)?) {
+        let length = match (self.resizes.is_known(inputs)?, before.length, scalar(inputs, 1)?) {
             (false, length, _) => length,
             (true, Dim::Known(length), Dim::Known(index)) => Dim::Known(length.max(index.saturating_add(1))),
             (true, ..) => Dim::Unknown,
         };
-        Ok(vec![list(self.dtype, length, &both(&element, &item.dims, 2)?)])
+        Ok(vec![Parts { length, ..before.put(&item.dims, 2)? }.fact(self.dtype)?])
     }
 
     fn memory(&self, _: &Call<'_>) -> Memory {
@@ -246,13 +277,16 @@ impl Operator for SetItem {
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         let behind = usize::try_from(reshape::int(run, 1)?).ok().and_then(|index| index.checked_add(1));
         let length = behind.filter(|_| self.resizes.in_run(run)).unwrap_or(0);
-        let item = run.shape(2);
-        reshape_list(run, self.list, length, &item)
+        let (item, before) = (run.shape(2), *run.shape(self.list).first()?);
+        reshape_list(run, self.list, length.max(before), &item, 1)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (bytes, at) = (element_bytes_of_output(run), place(run, 1, run.output_shape(0)[0])?);
         let item = run.input(2)?;
+        if makes_open(run) {
+            return OpenList::of(run, self.list)?.set(at, item.shape(), item.bytes());
+        }
         if item.shape()[..] != run.output_shape(0)[1..] {
             return Err(OpError::input(2, "is of another shape than the elements of the list"));
         }
@@ -272,22 +306,26 @@ impl Operator for PushBack {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (length, element) = parts(inputs, 0, self.0)?;
-        let length = length.known().map_or(Dim::Unknown, |n| Dim::Known(n + 1));
-        Ok(vec![list(self.0, length, &both(&element, &shared::input(inputs, 1)?.dims, 1)?)])
+        let before = Parts::of(inputs, 0, self.0)?;
+        let length = before.length.known().map_or(Dim::Unknown, |n| Dim::Known(n.saturating_add(1)));
+        Ok(vec![Parts { length, ..before.put(&shared::input(inputs, 1)?.dims, 1)? }.fact(self.0)?])
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         let (before, item) = (run.shape(0), run.shape(1));
         match before.first()?.checked_add(1)? {
             // What an empty list said of its elements is in what was inferred.
-            1 => run.set_output_shape(0, list_shape(1, Some(&item))?).ok(),
-            length => reshape_list(run, 0, length, &item),
+            1 if !makes_open(run) => run.set_output_shape(0, dense_shape(1, &item)?).ok(),
+            length => reshape_list(run, 0, length, &item, 1),
         }
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (before, item) = (run.input(0)?, run.input(1)?);
+        if makes_open(run) {
+            let back = before.shape()[0];
+            return OpenList::of(run, 0)?.set(back, item.shape(), item.bytes());
+        }
         let shape = run.output_shape(0);
         let back_bytes = element_bytes_of_output(run);
         let (front, back) = {
@@ -322,6 +360,20 @@ impl Scatter {
     fn places(&self) -> usize {
         3 - self.rows
     }
+
+    /// Puts rows into an open list.
+    fn put_rows(&self, run: &mut Run<'_>, indices: &[i32], rows: TensorView<'_>) -> Result<(), OpError> {
+        let row = Shape::new(rows.shape().get(1..).unwrap_or_default())?;
+        if rows.shape().first() != Some(&indices.len()) {
+            return Err(OpError::input(self.rows, "has not one row for each index"));
+        }
+        let (bytes, length) = (row.elements() * rows.dtype().bytes(), run.output_shape(0)[0]);
+        let mut list = OpenList::of(run, self.list)?;
+        for (number, index) in indices.iter().enumerate() {
+            list.set(place_of(*index, length)?, &row, &rows.bytes()[number * bytes..][..bytes])?;
+        }
+        Ok(())
+    }
 }
 
 impl Operator for Scatter {
@@ -330,7 +382,7 @@ impl Operator for Scatter {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (length, element) = parts(inputs, self.list, self.dtype)?;
+        let before = Parts::of(inputs, self.list, self.dtype)?;
         let rows = shared::input(inputs, self.rows)?;
         if rows.dtype != self.dtype {
             return Err(OpError::input(
@@ -340,15 +392,18 @@ impl Operator for Scatter {
         }
         let places = shared::input(inputs, self.places())?;
         // What is as long as was said stays so where places are not known: one behind the end is an error then.
-        let length = match (self.resizes.is_known(inputs)?, length, places.ints()) {
+        let length = match (self.resizes.is_known(inputs)?, before.length, places.ints()) {
             (true, Dim::Known(length), Some(places)) => {
                 Dim::Known(places.iter().fold(length, |length, place| length.max(place.saturating_add(1))))
             }
             (_, length, _) => length,
         };
-        let Some(dims) = rows.dims.get() else { return Ok(vec![list(self.dtype, length, &element)]) };
-        let (_, row) = dims.split_first().ok_or_else(|| OpError::input(self.rows, "is a scalar"))?;
-        Ok(vec![list(self.dtype, length, &both(&element, &Dims::new(row.to_vec()), self.rows)?)])
+        let row = match rows.dims.get().map(<[Dim]>::split_first) {
+            None => Dims::UNKNOWN,
+            Some(Some((_, row))) => Dims::new(row.to_vec()),
+            Some(None) => return Err(OpError::input(self.rows, "is a scalar")),
+        };
+        Ok(vec![Parts { length, ..before.put(&row, self.rows)? }.fact(self.dtype)?])
     }
 
     fn memory(&self, _: &Call<'_>) -> Memory {
@@ -359,13 +414,16 @@ impl Operator for Scatter {
         let most = run.slice::<i32>(self.places()).ok()?.iter().copied().max().unwrap_or(-1);
         let behind = usize::try_from(i64::from(most) + 1).ok();
         let length = behind.filter(|_| self.resizes.in_run(run)).unwrap_or(0);
-        let rows = run.shape(self.rows);
-        reshape_list(run, self.list, length, rows.get(1..)?)
+        let (rows, before) = (run.shape(self.rows), *run.shape(self.list).first()?);
+        reshape_list(run, self.list, length.max(before), rows.get(1..)?, *rows.first()?)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (bytes, length) = (element_bytes_of_output(run), run.output_shape(0)[0]);
         let (indices, rows) = (run.slice::<i32>(self.places())?, run.input(self.rows)?);
+        if makes_open(run) {
+            return self.put_rows(run, indices, rows);
+        }
         if rows.bytes().len() != indices.len() * bytes {
             return Err(OpError::input(self.rows, "has not one row of the list's shape for each index"));
         }
