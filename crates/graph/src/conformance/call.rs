@@ -285,7 +285,8 @@ impl Caller {
         let mut guarded: Vec<Guarded> = inputs.iter().map(|v| Guarded::of(&v.bytes)).collect();
         guarded.extend(facts.iter().map(|_| Guarded::new(0, 0)));
         let empty = Shape::new(&[0])?;
-        let open: Vec<Shape> = facts.iter().map(|fact| open_shape(fact, fact.planned_dims()).unwrap_or(empty)).collect();
+        let open: Vec<Shape> =
+            facts.iter().map(|fact| open_shape(fact, fact.planned_dims()).unwrap_or(empty)).collect();
         let shapes = Shapes {
             planned_inputs: inputs.iter().map(|value| value.shape).collect(),
             planned_outputs: facts.iter().zip(&open).map(|(fact, shape)| (fact.dtype, *shape)).collect(),

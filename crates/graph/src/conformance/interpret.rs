@@ -155,7 +155,11 @@ impl Caller {
                 let length = value.shape.first().map(|n| Dim::Known(*n as i64));
                 let known = value.fact();
                 let dims = if is_open(fact, value) { Dims::UNKNOWN } else { known.dims.clone() };
-                let list = fact.list.as_ref().zip(length).map(|(list, length)| Arc::new(List { length, ..(**list).clone() }));
+                let list = fact
+                    .list
+                    .as_ref()
+                    .zip(length)
+                    .map(|(list, length)| Arc::new(List { length, ..(**list).clone() }));
                 Fact { list, dims, ..known }
             });
             let actual: Vec<Fact> = actual.collect();

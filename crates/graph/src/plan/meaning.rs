@@ -31,7 +31,11 @@ pub fn computes(plan: &Plan, graph: &Graph) -> Check {
         let is_bound = fact.depends_on_data() || grows || is_of_bound;
         need(is_bound == s.is_bound, slot, "a shape depends on data where the graph says so")?;
         let Some(of) = s.alias_of else { continue };
-        need(alias_of(graph, node, &plan.options) == Some(of.value), slot, "an alias is of what its operator names")?;
+        need(
+            alias_of(graph, node, &plan.options) == Some(of.value),
+            slot,
+            "an alias is of what its operator names",
+        )?;
         is_done[s.value.node.0 as usize] = node.facts.len() == 1 && !s.is_bound;
     }
     for (number, weight) in plan.weights.iter().enumerate() {

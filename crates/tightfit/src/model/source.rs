@@ -121,7 +121,15 @@ impl Described {
         let checkpoint = bundle
             .map(|bundle| Checkpoint { bundle: Arc::new(bundle), restore_op: info.restore_op.to_string() });
         let signature = signature(&info, path, wanted)?;
-        Ok(Described { format, file: def.source.clone(), def, info, signature, checkpoint, is_in_parts: false })
+        Ok(Described {
+            format,
+            file: def.source.clone(),
+            def,
+            info,
+            signature,
+            checkpoint,
+            is_in_parts: false,
+        })
     }
 
     fn signature_def(&self) -> Option<&SignatureDef> {

@@ -34,7 +34,8 @@ pub(crate) fn read(folder: &Path, manifest: &Manifest, budget: &MemoryBudget) ->
         chain.add(part, plain)?;
     }
     let Chain { def, inputs, given, .. } = chain;
-    let mut signature = SignatureDef { method: "tensorflow/serving/predict".into(), ..SignatureDef::default() };
+    let mut signature =
+        SignatureDef { method: "tensorflow/serving/predict".into(), ..SignatureDef::default() };
     let tensor = |name: &str| TensorInfo { name: name.into(), ..TensorInfo::default() };
     for key in &manifest.inputs {
         if let Some((_, name)) = inputs.iter().find(|(own, _)| own == key) {

@@ -192,7 +192,8 @@ pub(super) fn common_shape(
             is_unset = true;
             continue;
         };
-        let differs = |other: &Shape| OpError::input(list, format!("has elements of shapes {other} and {shape}"));
+        let differs =
+            |other: &Shape| OpError::input(list, format!("has elements of shapes {other} and {shape}"));
         match common {
             Some(other) if other != shape => return Err(differs(&other)),
             _ => common = Some(shape),
@@ -200,7 +201,9 @@ pub(super) fn common_shape(
     }
     let Some(shape) = common else { return unset_shape(run, list, said) };
     match is_unset.then(|| said.in_run(run)).flatten() {
-        Some(other) if other != shape => Err(OpError::input(list, format!("has elements of shapes {other} and {shape}"))),
+        Some(other) if other != shape => {
+            Err(OpError::input(list, format!("has elements of shapes {other} and {shape}")))
+        }
         _ => Ok(shape),
     }
 }

@@ -66,7 +66,8 @@ impl Operator for PopBack {
             return Ok(());
         }
         let (list, out) = (run.input(0)?, run.out_bytes(0)?);
-        let front = list.bytes().get(..out.len()).ok_or(OpError::Internal("a list is shorter than its front"))?;
+        let front =
+            list.bytes().get(..out.len()).ok_or(OpError::Internal("a list is shorter than its front"))?;
         out.copy_from_slice(front);
         Ok(())
     }
@@ -317,17 +318,21 @@ impl Concat {
                 None => Some(*first),
                 Some(before) if before[1..] == *rest => before[0].checked_add(*first),
                 Some(before) => {
-                    let why = format!("has elements of shapes {before} and {shape}, which differ behind the first axis");
+                    let why = format!(
+                        "has elements of shapes {before} and {shape}, which differ behind the first axis"
+                    );
                     return Err(OpError::input(self.list, why));
                 }
             };
             let shape = rows.and_then(|rows| dense_shape(rows, rest));
-            joined = Some(shape.ok_or_else(|| OpError::input(self.list, "is larger than the address space"))?);
+            joined =
+                Some(shape.ok_or_else(|| OpError::input(self.list, "is larger than the address space"))?);
         }
         let Some(shape) = joined else {
             // Of no element at all.
             let element = self.unset(run)?;
-            return dense_shape(0, element.get(1..).unwrap_or_default()).ok_or_else(|| none_is_said(self.list));
+            return dense_shape(0, element.get(1..).unwrap_or_default())
+                .ok_or_else(|| none_is_said(self.list));
         };
         Ok(shape)
     }

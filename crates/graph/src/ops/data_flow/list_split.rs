@@ -76,7 +76,9 @@ impl Operator for Split {
         let piece = lengths.first().map_or(Some(0), |length| usize::try_from(*length).ok())?;
         let shape = if makes_open(run) {
             let bytes = value.elements().checked_mul(self.dtype.bytes())?;
-            Elements::unset(self.dtype, lengths.len()).shape_with(lengths.len(), lengths.len(), bytes, 0).ok()?
+            Elements::unset(self.dtype, lengths.len())
+                .shape_with(lengths.len(), lengths.len(), bytes, 0)
+                .ok()?
         } else {
             dense_shape(lengths.len(), &dense_shape(piece, value.get(1..)?)?)?
         };

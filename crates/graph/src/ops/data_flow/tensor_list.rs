@@ -17,9 +17,9 @@ use super::list_reads::{Concat, ElementShape, Gather, GetItem, Length, PopBack, 
 use super::list_split::{Pieces, Split};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
-use crate::operator::lists::{OpenList, is_open, open_shape};
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
+use crate::operator::lists::{OpenList, is_open, open_shape};
 use crate::operator::reshape;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
