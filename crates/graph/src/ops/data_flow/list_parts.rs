@@ -84,8 +84,22 @@ pub(super) enum Said {
 }
 
 impl Said {
+    /// The shape that it says behind the first dimension, where that is whole.
+    pub fn rest_in_run(&self, run: &Run<'_>) -> Option<Shape> {
+        match self {
+            Said::Input(input) if run.shape(*input).rank() == 0 => None,
+            Said::Input(input) => {
+                let dims = run.ints::<MAX_RANK>(*input).ok()?;
+                let rest = dims.get(1..)?;
+                rest.iter().all(|dim| usize::try_from(*dim).is_ok()).then_some(())?;
+                reshape::shape(rest.iter().map(|dim| *dim as usize))
+            }
+            Said::Attribute(dims) => Dims::new(dims.get()?.get(1..)?.to_vec()).concrete(),
+        }
+    }
+
     /// The shape that it says, where that is whole.
-    fn in_run(&self, run: &Run<'_>) -> Option<Shape> {
+    pub fn in_run(&self, run: &Run<'_>) -> Option<Shape> {
         match self {
             Said::Input(input) => asked_in_run(run, *input),
             Said::Attribute(dims) => dims.concrete(),

@@ -298,9 +298,9 @@ impl Operator for Concat {
 }
 
 impl Concat {
-    /// The shape of an element that is not set.
+    /// The shape of an element that is not set: others may be of another length.
     fn unset(&self, run: &Run<'_>) -> Result<Shape, OpError> {
-        unset_shape(run, self.list, &self.shape)
+        self.shape.in_run(run).ok_or_else(|| none_is_said(self.list))
     }
 
     /// The shape of all in one.
@@ -330,9 +330,8 @@ impl Concat {
         }
         let Some(shape) = joined else {
             // Of no element at all.
-            let element = self.unset(run)?;
-            return dense_shape(0, element.get(1..).unwrap_or_default())
-                .ok_or_else(|| none_is_said(self.list));
+            let empty = self.shape.rest_in_run(run).and_then(|rest| dense_shape(0, &rest));
+            return empty.ok_or_else(|| none_is_said(self.list));
         };
         Ok(shape)
     }
