@@ -43,7 +43,9 @@ def freeze(folder):
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    serve = tf.saved_model.load(str(folder / "saved")).signatures["serving_default"]
+    # Who drops the model drops its variables.
+    loaded = tf.saved_model.load(str(folder / "saved"))
+    serve = loaded.signatures["serving_default"]
     frozen = convert_variables_to_constants_v2(serve)
     (folder / "tensorflow.pb").write_bytes(frozen.graph.as_graph_def().SerializeToString())
 

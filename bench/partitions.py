@@ -34,7 +34,9 @@ def compute(part, taken, given):
     """Runs one part on the arrays in `taken`; in a process of its own, and writes `given`."""
     import tensorflow as tf
 
-    serve = tf.saved_model.load(part).signatures["serving_default"]
+    # Who drops the model drops its variables.
+    loaded = tf.saved_model.load(part)
+    serve = loaded.signatures["serving_default"]
     feeds = {key: tf.constant(value) for key, value in np.load(taken).items()}
     # TensorFlow makes identifiers of the names of arguments, and keeps their order.
     names = serve.structured_input_signature[1]
@@ -78,7 +80,8 @@ def measure(name, options, work):
     reference = json.loads((folder / "ref_tf/manifest.json").read_text())
     feeds = {entry["name"]: np.load(folder / "ref_tf" / entry["file"])[:ROWS] for entry in reference["in"]}
     expected = {entry["name"]: np.load(folder / "ref_tf" / entry["file"])[:ROWS] for entry in reference["out"]}
-    tightfit(options, "partition", model, "--max-bytes", options.max_bytes, "--output", parts, "--quiet")
+    most = options.max_bytes or str(model.stat().st_size // 3)
+    tightfit(options, "partition", model, "--max-bytes", most, "--output", parts, "--quiet")
     manifest = json.loads((parts / "manifest.json").read_text())
     planned = json.loads(tightfit(options, "plan", parts, "--json")[0])
     largest = max(part["planned_bytes"] for part in planned["parts"])
@@ -141,7 +144,7 @@ def main():
     root = pathlib.Path(__file__).resolve().parents[1]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="resnet50,bert_base")
-    parser.add_argument("--max-bytes", default="100MiB")
+    parser.add_argument("--max-bytes", help="for every model; else a third of its weights")
     parser.add_argument("--bin", type=pathlib.Path, default=root / "target/release/tightfit")
     parser.add_argument("--out", type=pathlib.Path, default=root / "bench/out")
     options = parser.parse_args()
