@@ -167,6 +167,7 @@ class Graph:
         return self.placeholder(value, dtype)
 
     def constant(self, value, dtype):
+        value = np.asarray(value)
         is_one = value.size > 1 and dtype != "string" and (value == value.flat[0]).all() and (not is_float(dtype) or not np.signbit(value.flat[0]))
         # One element that stands for all, or each of them.
         tensor = tf.make_tensor_proto(value.flat[0] if is_one and self.chance(0.8) else value, tf.as_dtype(dtype), value.shape)
@@ -357,6 +358,10 @@ def as_attr(kind, value):
         made.list.type.extend(tf.as_dtype(v).as_datatype_enum for v in value)
     elif kind == "list(float)":
         made.list.f.extend(float(v) for v in value)
+    elif kind == "list(string)":
+        made.list.s.extend(v.encode() for v in value)
+    elif kind == "list(shape)":
+        made.list.shape.extend(tf.TensorShape(v).as_proto() for v in value)
     else:
         raise ValueError(kind)
     return made

@@ -31,7 +31,7 @@ def broadcast_pair(g, most=5):
 UNARY = """Abs Neg Sign Square Sqrt Rsqrt Reciprocal Exp Expm1 Log Log1p Sin Cos Tan Asin Acos Atan Sinh Cosh Tanh Asinh
 Acosh Atanh Erf Erfc Lgamma Digamma Sigmoid Softplus Softsign Relu Relu6 Elu Selu Floor Ceil Round LogicalNot Invert
 Inv Rint LeakyRelu IsNan IsInf IsFinite ZerosLike OnesLike Shape Size Rank Identity Snapshot StopGradient
-PreventGradient DeepCopy""".split()
+PreventGradient DeepCopy GuaranteeConst""".split()
 
 
 @maker(*UNARY)

@@ -25,7 +25,7 @@ def conv3d(g, name):
     return g.call(name, x, f, strides=moves(g), padding=g.pick(["SAME", "VALID"]))
 
 
-@maker("Conv3DBackpropInputV2")
+@maker("Conv3DBackpropInputV2", "Conv3DBackpropInput")
 def conv3d_transposed(g, name):
     dtype, shape, strides = g.dtype(name), volume(g), moves(g)
     taps = [g.int(1, 3) for _ in range(3)]
@@ -34,7 +34,7 @@ def conv3d_transposed(g, name):
     if min(made) < 1:
         return None
     out = g.pick([1, 2, 5])
-    sizes = g.constant(shape, g.pick(["int32", "int64"]))
+    sizes = g.constant(shape, g.pick(["int32", "int64"])) if name.endswith("V2") else g.input(dtype, shape, huge=False)
     f = g.input(dtype, [*taps, shape[4], out], huge=False)
     return g.call(name, sizes, f, g.input(dtype, [shape[0], *made, out], huge=False), strides=strides, padding=padding)
 
@@ -63,6 +63,14 @@ def adjust(g, name):
     shape = [*g.shape(0, 2), g.int(1, 5), g.int(1, 5), 3]
     x = g.input("float32", shape, 0, 1, huge=False)
     return g.call(name, x, g.input("float32", [], -2, 3, huge=False))
+
+
+@maker("AdjustContrast")
+def adjust_with_limits(g, name):
+    """Deprecated in favour of AdjustContrastv2."""
+    shape = [*g.shape(0, 2), g.int(1, 5), g.int(1, 5), g.pick([1, 3])]
+    single = lambda low, high: g.input("float32", [], low, high, special=0)
+    return g.call(name, g.input(g.dtype(name), shape, 0, 9, special=0, huge=False), single(-2, 3), single(0, 2), single(3, 9))
 
 
 @maker("ImageProjectiveTransformV2", "ImageProjectiveTransformV3")

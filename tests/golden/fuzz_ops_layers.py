@@ -112,10 +112,11 @@ def conv(g, name):
     return g.call(name, x, g.input(dtype, filter_, special=0.02, const=g.chance(0.7), huge=False), **more)
 
 
-@maker("Conv2DBackpropInput")
+@maker("Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput")
 def conv_transpose(g, name):
     dtype = g.dtype(name)
     n, h, w, c = image(g)
+    of_each = g.pick([1, 1, 2, 3])
     out, kernel = g.pick([1, 2, 3, 5]), [g.int(1, 4), g.int(1, 4)]
     more = window_attributes(g)
     dilations = [1, g.pick([1, 1, 1, 2]), g.pick([1, 1, 1, 2]), 1]
@@ -130,8 +131,12 @@ def conv_transpose(g, name):
             sizes.append((d + total - span) // stride + 1)
     if min(sizes) < 1:
         return None
+    if name.startswith("Depthwise"):
+        out, last = c * of_each, of_each
+    else:
+        last = out
     x = g.input(dtype, [n, *sizes, out], special=0.03, huge=False)
-    f = g.input(dtype, kernel + [c, out], special=0.0, const=g.chance(0.7), huge=False)
+    f = g.input(dtype, kernel + [c, last], special=0.0, const=g.chance(0.7), huge=False)
     size = [n, h, w, c] if g.chance(0.9) else [h, w]
     return g.call(name, g.ints(size, "int32"), f, x, dilations=dilations, **more)
 

@@ -200,3 +200,67 @@ def to_sparse(g, name):
 @maker("Bucketize")
 def bucketize(g, name):
     return g.call(name, g.input(g.pick(["int32", "int64", "float32", "float64"]), g.shape(0, 4), huge=False), boundaries=sorted(float(x) for x in g.rng.integers(-3, 4, g.int(0, 5))))
+
+
+@maker("BoostedTreesBucketize")
+def bucketize_features(g, name):
+    rows = g.dim()
+    features = [g.input("float32", [rows], special=0.1) for _ in range(g.int(1, 3))]
+    bounds = [g.feed(np.sort(g.value("float32", [g.int(0, 5)], special=0))) for _ in features]
+    return g.call(name, features, bounds)
+
+
+@maker("RaggedRange")
+def ragged_range(g, name):
+    dtype, rows = g.pick(["int32", "int64", "float32", "float64"]), g.int(0, 4)
+    value = lambda low, high: g.value(dtype, g.pick([[rows], [rows], []]), low, high, special=0)
+    deltas = value(1, 3) * (1 if g.chance(0.7) else -1)
+    if dtype[0] == "f":
+        deltas = np.where(np.abs(deltas) < 0.2, np.array(0.5, dtype), deltas)
+    return g.call(name, g.feed(value(-3, 3), dtype), g.feed(value(-3, 6), dtype), g.feed(deltas, dtype), Tsplits=g.pick(["int32", "int64"]))
+
+
+@maker("RaggedFillEmptyRows")
+def ragged_fill(g, name):
+    rows, dtype = g.int(0, 5), g.pick(NUMBERS + ["string", "bool"])
+    ids = np.sort(g.rng.integers(0, max(rows, 1), g.int(0, 5) if rows else 0)).astype("int64")
+    return g.call(name, g.feed(ids), g.input(dtype, [len(ids)], huge=False), g.feed(np.int64(rows)), g.input(dtype, [], huge=False))
+
+
+def nested(g, levels):
+    """Row splits of so many levels, and the number of values behind them."""
+    all_splits, rows = [], g.int(0, 4)
+    for _ in range(levels):
+        splits = np.concatenate([[0], np.cumsum(g.rng.integers(0, 4, rows))]).astype("int64")
+        all_splits.append(splits)
+        rows = int(splits[-1])
+    return all_splits, rows
+
+
+@maker("RaggedGather")
+def ragged_gather(g, name):
+    splits, count = nested(g, g.int(1, 3))
+    rows, kind = len(splits[0]) - 1, g.pick(["int32", "int64"])
+    shape = g.shape(0, 3) if rows else [0]
+    indices = g.rng.integers(0, max(rows, 1), shape).astype(g.pick(["int32", "int64"]))
+    values = g.input(g.pick(NUMBERS + ["string"]), [count] + g.shape(0, 2), huge=False)
+    return g.call(name, [g.feed(s.astype(kind)) for s in splits], values, g.feed(indices), OUTPUT_RAGGED_RANK=len(splits) + len(shape) - 1)
+
+
+@maker("RaggedTensorToTensor")
+def ragged_to_tensor(g, name):
+    splits, count = nested(g, g.int(1, 3))
+    index, inner = g.pick(["int32", "int64"]), g.shape(0, 2, 1)
+    if g.chance(0.5):
+        parts, kinds = [s for s in splits], ["ROW_SPLITS"] * len(splits)
+    else:
+        parts, kinds = [np.int64(len(splits[0]) - 1)], ["FIRST_DIM_SIZE"]
+        for s in splits:
+            parts.append(np.repeat(np.arange(len(s) - 1), np.diff(s)))
+            kinds.append("VALUE_ROWIDS")
+    shape = [g.pick([-1, -1, g.int(0, 4)]) for _ in range(len(splits) + 1)] + [d if g.chance(0.7) else -1 for d in inner]
+    dtype = g.pick(NUMBERS + ["string", "bool"])
+    default = g.input(dtype, g.pick([[], [], inner, inner[1:]]), huge=False)
+    shape = -1 if g.chance(0.1) else shape
+    return g.call(name, g.ints(shape), g.input(dtype, [count] + inner, huge=False), default, [g.feed(np.asarray(p, index)) for p in parts],
+                  row_partition_types=kinds)
