@@ -134,7 +134,7 @@ def cast(g, name):
         # What lies outside of the target's range is undefined in C++, and differs by the loop that is compiled.
         info = np.iinfo(to)
         low, high = max(low, info.min, -60000), min(high, info.max, 60000)
-        x = g.feed(np.trunc(g.value(source, g.shape(0, 5), low, high, special=0) * 4) / 4, source)
+        x = g.feed(np.trunc(g.value(source, g.shape(0, 5), low, high, special=0).astype("float64") * 4) / 4, source)
     else:
         x = g.input(source, g.shape(0, 5), low, high, special=0.4)
     return g.call("Cast", x, DstT=to, Truncate=g.chance(0.2))

@@ -35,7 +35,7 @@ def ends_of(g, shape=()):
     elif kind == 3:
         high = low + 0.05
     elif kind == 4:
-        low, high = low * 0, high * 0 + 1e-30
+        low, high = low * 0, high * 0 + 1e-3
     elif kind == 5 and not g.chance(0.5):
         high = np.full(shape, g.pick([np.nan, np.inf, 1e30]))
     return [g.feed(np.asarray(v, "float32")) for v in (low, high)]

@@ -68,6 +68,8 @@ def attribute(op, attr):
         text += "{" + ",".join(allowed) + "}"
     if attr.type == "type" and attr.HasField("default_value"):
         text += f"={attr.default_value.type}"
+    if attr.type == "int" and attr.has_minimum and attr.HasField("default_value"):  # so many inputs or outputs
+        text += f"={attr.default_value.i}"
     if attr.has_minimum:
         text += f">{attr.minimum}"
     return text

@@ -15,9 +15,10 @@ use crate::dim::{Dim, Dims, Symbol};
 use crate::error::GraphError;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known, Largest};
 use crate::ir::dead_nodes;
-use crate::ir::{Constant, Graph, NodeId, NodeKind};
+use crate::ir::{Constant, Graph, NodeId, NodeKind, Port};
 use crate::operator::evaluate;
 use crate::operator::{OpError, Operator, TensorInfo};
+use crate::passes::residual;
 use crate::signature::ranks;
 pub(crate) use region::join;
 
@@ -410,8 +411,22 @@ pub fn bind(graph: &Graph, binding: &Binding) -> Result<Graph, GraphError> {
         let fact = bind_input(&port.name, *dtype, dims, binding)?;
         bound.set_facts(id, vec![fact]);
     }
+    if has_several_batches(graph, &bound) {
+        residual::separate(&mut bound);
+        bound.check().map_err(|source| graph_memory_error(&bound, source))?;
+    }
     infer(&mut bound)?;
     Ok(bound)
+}
+
+/// True where inputs that leave their first dimension open are bound to different ones.
+fn has_several_batches(graph: &Graph, bound: &Graph) -> bool {
+    let rows = |port: &Port| {
+        let is_open = *graph.fact(port.value).dims.get()?.first()? == Dim::of(Symbol::BATCH);
+        bound.fact(port.value).dims.get()?.first().copied().filter(|_| is_open)
+    };
+    let mut batches = graph.inputs.iter().filter_map(rows);
+    batches.next().is_some_and(|first| batches.any(|batch| batch != first))
 }
 
 fn bind_input(name: &str, dtype: DType, dims: &Dims, binding: &Binding) -> Result<Fact, GraphError> {

@@ -99,6 +99,10 @@ pub fn check_inputs(node: &NodeDef, inputs: &[DType]) -> Result<(), OpError> {
             Some(Some(AttrValue::Int(n))) => usize::try_from(*n).map_err(|_| {
                 OpError::Invalid(format!("takes {n} inputs, and the node has {}", inputs.len()))
             })?,
+            Some(_) if rule_of(row, count).is_some_and(|rule| rule.default.is_some()) => {
+                let default = rule_of(row, count).and_then(|rule| rule.default?.parse().ok());
+                default.unwrap_or(0)
+            }
             // A file that does not say how many has nothing else behind them.
             Some(_) => inputs.len().saturating_sub(at + row.1.split_whitespace().count() - 1),
             None => 1,
@@ -124,6 +128,11 @@ pub fn check_inputs(node: &NodeDef, inputs: &[DType]) -> Result<(), OpError> {
     if at == inputs.len() { Ok(()) } else { Err(wrong_number(at, inputs)) }
 }
 
+/// What is said of the attribute that counts the tensors of an input.
+fn rule_of(row: &'static Row, count: Option<&str>) -> Option<Rule> {
+    rules(row).find(|rule| Some(rule.name) == count)
+}
+
 fn wrong_number(takes: usize, inputs: &[DType]) -> OpError {
     OpError::Invalid(format!("takes {takes} inputs, and the node has {}", inputs.len()))
 }
@@ -144,7 +153,9 @@ fn outputs(node: &NodeDef) -> impl Iterator<Item = (&'static str, &'static str, 
             },
             Some(name) => match node.attr(name) {
                 Some(AttrValue::Int(n)) => usize::try_from(*n).ok(),
-                _ => None,
+                _ => row(&node.op)
+                    .and_then(|row| rule_of(row, Some(name)))
+                    .and_then(|rule| rule.default?.parse().ok()),
             },
         };
         (name, kind, tensors)

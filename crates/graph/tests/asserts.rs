@@ -13,8 +13,32 @@ use tightfit_graph::passes;
 use tightfit_graph::plan::{Plan, PlanOptions, WeightMode};
 use tightfit_kernels::ThreadPool;
 
+/// `-x`, behind an Assert.
+const NEGATIVE: &str = r#"
+    node { name: "out" op: "Neg" input: "x" input: "^check/Assert"
+           attr { key: "T" value { type: DT_FLOAT } } }
+"#;
+
+/// A product with an activation, which become one node, the product behind an Assert.
+const PRODUCT: &str = r#"
+    node { name: "rows" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+           attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { dim { size: 2 } } int_val: 1 int_val: 2 } } } }
+    node { name: "row" op: "Reshape" input: "x" input: "rows" attr { key: "T" value { type: DT_FLOAT } }
+           attr { key: "Tshape" value { type: DT_INT32 } } }
+    node { name: "ones" op: "Const" attr { key: "dtype" value { type: DT_FLOAT } }
+           attr { key: "value" value { tensor { dtype: DT_FLOAT tensor_shape { dim { size: 2 } dim { size: 2 } } float_val: 1 } } } }
+    node { name: "product" op: "MatMul" input: "row" input: "ones" input: "^check/Assert"
+           attr { key: "T" value { type: DT_FLOAT } } }
+    node { name: "out" op: "Relu" input: "product" attr { key: "T" value { type: DT_FLOAT } } }
+"#;
+
 /// `-x`, behind an Assert of what `condition` computes.
 fn graph(name: &str, condition: &str, budget: &MemoryBudget) -> Graph {
+    graph_of(name, condition, NEGATIVE, budget)
+}
+
+/// The same with what is behind the Assert.
+fn graph_of(name: &str, condition: &str, behind: &str, budget: &MemoryBudget) -> Graph {
     let text = format!(
         r#"
         versions {{ producer: 1882 }}
@@ -29,8 +53,7 @@ fn graph(name: &str, condition: &str, budget: &MemoryBudget) -> Graph {
         {condition}
         node {{ name: "check/Assert" op: "Assert" input: "condition" input: "a"
                 attr {{ key: "T" value {{ list {{ type: DT_INT32 }} }} }} }}
-        node {{ name: "out" op: "Neg" input: "x" input: "^check/Assert"
-                attr {{ key: "T" value {{ type: DT_FLOAT }} }} }}
+        {behind}
         "#
     );
     let path: PathBuf = std::env::temp_dir().join(format!("tightfit-{name}-{}.pbtxt", std::process::id()));
@@ -97,4 +120,14 @@ fn one_that_holds_keeps_the_checks_before_it() {
     let (_, error) = run(&graph, &budget);
     let error = error.unwrap_err();
     assert!(error.contains("'before/Assert' (Assert)") && error.contains("assertion failed: [4]"), "{error}");
+}
+
+#[test]
+fn one_before_a_product_still_ends_the_run_where_the_product_takes_in_what_is_behind_it() {
+    let budget = MemoryBudget::new(16 << 20);
+    let holds = graph_of("product", &compare("Less"), PRODUCT, &budget);
+    assert_eq!(run(&holds, &budget).1, Ok(vec![0.0, 0.0]));
+    let fails = graph_of("no-product", &compare("Greater"), PRODUCT, &budget);
+    let (_, done) = run(&fails, &budget);
+    assert!(done.unwrap_err().contains("check/Assert"));
 }

@@ -105,6 +105,24 @@ pub fn has_result(op: &str) -> bool {
     matches!(role(op), Some(Role::Access(access)) if !access.is_change())
 }
 
+/// The types of keys and values that TensorFlow's kernels have, by what kind of table it is.
+fn check_types(role: Role, op: &str, key: DType, value: DType) -> Result<(), OpError> {
+    use DType::{Bool, F32, F64, I32, I64, String};
+    let values: &[DType] = match (role, key) {
+        (Role::Constant, I32) => &[F32, F64, I32, String],
+        (Role::Mutable, I32) | (Role::Dense, I32) => &[F32, F64, I32],
+        (Role::Dense, I64) => &[Bool, F32, F64, I32, I64],
+        (_, I64) => &[F32, F64, I32, I64, String],
+        (Role::Constant, String) => &[Bool, F32, F64, I32, I64, String],
+        (_, String) => &[Bool, F32, F64, I32, I64],
+        _ => &[],
+    };
+    if values.contains(&value) {
+        return Ok(());
+    }
+    Err(OpError::attribute("value_dtype", format!("is {value} for keys of {key}, which {op} is not for")))
+}
+
 /// True for a node that is a table.
 fn is_table(op: &str) -> bool {
     matches!(role(op), Some(Role::Constant | Role::Mutable | Role::Dense))
@@ -215,6 +233,7 @@ impl Reader<'_> {
         let mut reserved = None;
         let mut key_dims = Vec::new();
         let (key, value) = (attributes.dtype("key_dtype")?, attributes.dtype("value_dtype")?);
+        check_types(role, &node.op, key, value)?;
         if role == Role::Dense {
             let keys: Vec<&str> = node.inputs.iter().take(2).map(|input| &**input).collect();
             let context = self.evaluate(&keys, Vec::new())?;
@@ -225,9 +244,12 @@ impl Reader<'_> {
             let kind = TableType { key, key_elements: shape.elements(), value: DType::U8, value_elements: 0 };
             let mut own = Table::new(kind, self.budget)?;
             let text = |string: StringRef| context.string(string);
-            for view in views {
+            for view in &views {
                 let empty = Elements { bytes: &[], text: &text };
                 own.insert_one(Elements { bytes: view.bytes(), text: &text }, empty)?;
+            }
+            if own.len() < views.len() {
+                return Err(Refused::Why("has one key for both what is empty and what was deleted".into()));
             }
             reserved = Some(own);
         }
@@ -254,7 +276,9 @@ impl Reader<'_> {
             is_mutable =
                 self.users(&name).any(|(index, role)| self.fetched[index] && !pass(index) && !is_read(role));
         }
-        Ok(TableSpec { name, initial: Arc::new(content), key_dims, value_dims, reserved, is_mutable })
+        let is_filled_once = role == Role::Constant;
+        let initial = Arc::new(content);
+        Ok(TableSpec { name, initial, key_dims, value_dims, reserved, is_filled_once, is_mutable })
     }
 
     /// Puts into a table what the model fills it with before it is used; false where nothing does.
@@ -384,6 +408,9 @@ fn put(context: &Context, table: &mut Table, is_once: bool) -> Result<(), Refuse
     if values.bytes().len() != count * table.value_bytes() {
         return Err(Refused::Why(format!("is filled with {count} keys and values of {}", values.shape())));
     }
+    if is_once && count == 0 {
+        return Err(Refused::Why("is filled with no keys".into()));
+    }
     let text = |string: StringRef| context.string(string);
     for index in 0..count {
         let part = |bytes, size: usize| Elements {
@@ -436,6 +463,11 @@ impl Importer<'_> {
         }
         let refused = || OpError::Unsupported("is given a handle where a tensor is wanted".into());
         let inputs = self.values(rest).ok_or_else(refused)?;
+        // A handle of the first version is a string; that of the second is of a type that no tensor has.
+        let types: Vec<DType> = std::iter::once(DType::String)
+            .chain(inputs.iter().map(|value| self.graph.fact(*value).dtype))
+            .collect();
+        signature::check_inputs(&self.def.nodes[index], &types)?;
         self.follow_access(&[Taken::Handle(number)], &mut control);
         let operator = Arc::new(TableAccess { table, access });
         let node = &self.def.nodes[index];

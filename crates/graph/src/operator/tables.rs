@@ -459,6 +459,8 @@ pub struct TableSpec {
     pub value_dims: Vec<usize>,
     /// The keys that none may be, of dense tables: for one that is not there, and for one that was taken out.
     pub reserved: Option<Table>,
+    /// True for one that is filled once: what stands for the value of a key that it lacks is one value for all.
+    pub is_filled_once: bool,
     /// True for one that runs change.
     pub is_mutable: bool,
 }

@@ -162,7 +162,7 @@ pub fn sweep(
 }
 
 /// Makes `id` compute `operator` of `inputs`; its outputs, name and users stay. Nodes that nothing uses then are dead,
-/// and do not count as users of what they needed.
+/// and do not count as users of what they needed; what they had to wait for `id` waits for.
 pub fn replace(
     graph: &mut Graph,
     uses: &mut Uses,
@@ -177,17 +177,25 @@ pub fn replace(
     let node = graph.node_mut(id);
     node.kind = NodeKind::Operator(operator);
     let old = std::mem::replace(&mut node.inputs, inputs);
-    release(graph, uses, old.into_iter().map(|value| value.node).collect());
+    release(graph, uses, old.into_iter().map(|value| value.node).collect(), id);
 }
 
-/// Counts one use fewer of each of `nodes`, and of what those need that are dead then.
-fn release(graph: &mut Graph, uses: &mut Uses, mut nodes: Vec<NodeId>) {
+/// Counts one use fewer of each of `nodes`, and of what those need that are dead then. `heir` waits for what the dead had to
+/// wait for.
+fn release(graph: &mut Graph, uses: &mut Uses, mut nodes: Vec<NodeId>, heir: NodeId) {
     while let Some(id) = nodes.pop() {
         uses.remove(id);
         if uses.is_dead(id) {
             let dead = graph.node_mut(id);
             nodes.extend(std::mem::take(&mut dead.inputs).into_iter().map(|value| value.node));
-            nodes.append(&mut dead.control);
+            for waited in std::mem::take(&mut dead.control) {
+                let control = &mut graph.node_mut(heir).control;
+                if control.contains(&waited) {
+                    nodes.push(waited);
+                } else {
+                    control.push(waited);
+                }
+            }
         }
     }
 }

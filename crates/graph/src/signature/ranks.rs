@@ -43,6 +43,10 @@ const ALWAYS: &[Rule] = &[
     (&["Range"], 2, 0..=1),
     (&["Where"], 0, 1..=8),
     (&["ReverseSequence"], 0, 2..=5),
+    (&["LookupTableImportV2"], 0, 1..=1),
+    (&["LookupTableRemoveV2"], 0, 1..=usize::MAX),
+    (&["QuantizedBiasAdd"], 0, 2..=usize::MAX),
+    (&["Fingerprint"], 1, 0..=0),
 ];
 
 /// What only the reading of a file refuses: a vector of one element passes for a scalar where the shape is not known
@@ -61,6 +65,20 @@ const IN_A_FILE: &[Rule] = &[
     (&["SpaceToBatch", "BatchToSpace"], 0, 4..=4),
     (&["MatrixDiagPartV2", "MatrixDiagPartV3"], 2, 0..=0),
     (&["MatrixDiagV2", "MatrixDiagV3"], 4, 0..=0),
+    (
+        &[
+            "SparseSegmentSumWithNumSegments",
+            "SparseSegmentMeanWithNumSegments",
+            "SparseSegmentSqrtNWithNumSegments",
+        ],
+        3,
+        0..=0,
+    ),
+    (&["InitializeTable", "InitializeTableV2"], 1, 1..=1),
+    (&["Requantize", "QuantizeDownAndShrinkRange", "RequantizationRange"], 1, 0..=0),
+    (&["Requantize", "QuantizeDownAndShrinkRange", "RequantizationRange"], 2, 0..=0),
+    (&["Requantize"], 3, 0..=0),
+    (&["Requantize"], 4, 0..=0),
 ];
 
 /// Checks the inputs of an operator, where their number of axes is known.
@@ -110,6 +128,26 @@ pub fn check_in_file(node: &NodeDef, inputs: &[&Fact]) -> Result<(), OpError> {
             inputs.first().map_or(Ok(()), |x| need(0, x, &(rank..=rank)))
         }
         ("SplitV", _) => split_along_the_last(inputs),
+        ("DenseCountSparseOutput", _) => {
+            let [Some(values), Some(weights)] = [0, 1].map(|i| inputs.get(i)) else { return Ok(()) };
+            // Weights of a size that is open may be some.
+            let is_open = weights.dims.get().is_some_and(|dims| dims.iter().any(|d| d.size().is_none()));
+            match values.dims.rank().filter(|_| is_open) {
+                Some(rank) => need(1, weights, &(rank..=rank)),
+                None => Ok(()),
+            }
+        }
+        ("Substr", _) => {
+            let [Some(places), Some(lengths)] = [1, 2].map(|i| inputs.get(i)?.dims.get()) else {
+                return Ok(());
+            };
+            // A size that is open is another one than any that is known.
+            let is_same = |(a, b): (&Dim, &Dim)| a.size() == b.size();
+            if places.len() == lengths.len() && !places.iter().zip(lengths).all(is_same) {
+                return Err(OpError::input(2, format!("is of shape {}, and input 1 of {}", inputs[2].dims, inputs[1].dims)));
+            }
+            Ok(())
+        }
         ("MatrixDiagV2" | "MatrixDiagV3", _) => diagonals_of_open_size(inputs),
         ("MatrixSetDiagV2" | "MatrixSetDiagV3", _) => {
             let [Some(matrix), Some(diagonal)] = [0, 1].map(|i| inputs.get(i)) else { return Ok(()) };

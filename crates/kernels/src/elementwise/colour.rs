@@ -136,7 +136,8 @@ fn turn_hue([r, g, b]: [f32; 3], delta: f32) -> [f32; 3] {
     while hue >= 6.0 {
         hue -= 6.0;
     }
-    let sixth = hue as i32;
+    // Of NaN C++ makes the least integer, and the last of the sixths follows.
+    let sixth = if hue.is_nan() { i32::MIN } else { hue as i32 };
     let ratio = hue - sixth as f32;
     let ratio = if sixth % 2 == 0 { ratio } else { 1.0 - ratio };
     let mid = min + ratio * (max - min);
@@ -150,33 +151,44 @@ fn turn_hue([r, g, b]: [f32; 3], delta: f32) -> [f32; 3] {
     }
 }
 
+/// The second where it is larger, as C++ has it: of NaN it is the first.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a < b { b } else { a }
+}
+
+#[inline(always)]
+fn smaller(a: f32, b: f32) -> f32 {
+    if b < a { b } else { a }
+}
+
 #[inline]
 fn saturate([r, g, b]: [f32; 3], scale: f32) -> [f32; 3] {
-    let value = r.max(g).max(b);
-    let range = value - r.min(g).min(b);
+    let value = larger(r, larger(g, b));
+    let range = value - smaller(r, smaller(g, b));
     let saturation = if value > 0.0 { range / value } else { 0.0 };
-    let mut hue = 0.0;
-    if range > 0.0 {
-        let norm = 1.0 / (6.0 * range);
-        hue = if r == value {
-            norm * (g - b)
-        } else if g == value {
-            norm * (b - r) + 2.0 / 6.0
-        } else {
-            norm * (r - g) + 4.0 / 6.0
-        };
-        if hue < 0.0 {
-            hue += 1.0;
-        }
+    let norm = 1.0 / (6.0 * range);
+    let mut hue = if r == value {
+        norm * (g - b)
+    } else if g == value {
+        norm * (b - r) + 2.0 / 6.0
+    } else {
+        norm * (r - g) + 4.0 / 6.0
+    };
+    if range <= 0.0 {
+        hue = 0.0;
     }
-    let chroma = (saturation * scale).clamp(0.0, 1.0) * value;
+    if hue < 0.0 {
+        hue += 1.0;
+    }
+    let chroma = smaller(1.0, larger(0.0, saturation * scale)) * value;
     let (rest, hue) = (value - chroma, hue * 6.0);
     let mut turn = hue % 2.0;
     if turn <= 0.0 {
         turn += 2.0;
     }
     let middle = chroma * (1.0 - (turn - 1.0).abs());
-    let parts = match hue as i32 {
+    let parts = match if hue.is_nan() { i32::MIN } else { hue as i32 } {
         0 => [chroma, middle, 0.0],
         1 => [middle, chroma, 0.0],
         2 => [0.0, chroma, middle],

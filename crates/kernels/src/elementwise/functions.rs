@@ -218,6 +218,14 @@ macro_rules! table {
                     _ => None,
                 }
             }
+
+            /// The function that is the same as what a product applies to its sums.
+            pub fn of_epilogue(activation: Activation) -> Option<UnaryOp> {
+                if let Activation::LeakyRelu { alpha } = activation {
+                    return Some(UnaryOp::LeakyRelu(alpha));
+                }
+                UnaryOp::TABLE.iter().map(|row| row.op).find(|op| op.epilogue() == Some(activation))
+            }
         }
 
         mod function {
@@ -366,13 +374,13 @@ table! { x c s;
         /// 1 - erf(x), exact also where that is small.
         Erfc ["Erfc"] plain x.erfc();
         /// ln |gamma(x)|.
-        Lgamma ["Lgamma"] plain if x == c(0.0) { -x.abs().log() } else { c(lgamma(x.to_f64())) };
+        Lgamma ["Lgamma"] plain if x == c(0.0) { -x.flushed().abs().log() } else { c(lgamma(x.to_f64())) };
         /// The derivative of ln gamma.
         Digamma ["Digamma"] plain c(digamma(x.to_f64()));
         /// The inverse of the standard normal distribution.
         Ndtri ["Ndtri"] plain c(gamma::ndtri(x.to_f64()));
         /// The inverse of the error function.
-        Erfinv ["Erfinv"] plain c(gamma::erfinv(x.to_f64()));
+        Erfinv ["Erfinv"] plain gamma::erfinv(x);
         /// The modified Bessel function of the first kind and order 0.
         BesselI0 ["BesselI0"] plain c(bessel::i0(x.to_f64()));
         /// The same times e^-|x|.
@@ -382,13 +390,13 @@ table! { x c s;
         /// The same times e^-|x|.
         BesselI1e ["BesselI1e"] plain c(bessel::i1e(x.to_f64()));
         /// The modified Bessel function of the second kind and order 0.
-        BesselK0 ["BesselK0"] plain c(bessel::k0(x.to_f64()));
+        BesselK0 ["BesselK0"] plain bessel::k0(x);
         /// The same times e^x.
-        BesselK0e ["BesselK0e"] plain c(bessel::k0e(x.to_f64()));
+        BesselK0e ["BesselK0e"] plain bessel::k0e(x);
         /// The modified Bessel function of the second kind and order 1.
-        BesselK1 ["BesselK1"] plain c(bessel::k1(x.to_f64()));
+        BesselK1 ["BesselK1"] plain bessel::k1(x);
         /// The same times e^x.
-        BesselK1e ["BesselK1e"] plain c(bessel::k1e(x.to_f64()));
+        BesselK1e ["BesselK1e"] plain bessel::k1e(x);
         /// The Bessel function of the first kind and order 0.
         BesselJ0 ["BesselJ0"] plain c(bessel::j0(x.to_f64()));
         /// The Bessel function of the first kind and order 1.
@@ -396,17 +404,17 @@ table! { x c s;
         /// The Bessel function of the second kind and order 0.
         BesselY0 ["BesselY0"] plain c(bessel::y0(x.to_f64()));
         /// The Bessel function of the second kind and order 1.
-        BesselY1 ["BesselY1"] plain c(bessel::y1(x.to_f64()));
+        BesselY1 ["BesselY1"] plain bessel::y1(x);
         /// e^-x^2 times the integral of e^t^2 from 0 to x.
         Dawsn ["Dawsn"] plain c(integrals::dawsn(x.to_f64()));
         /// The integral of e^t / t up to x.
-        Expint ["Expint"] plain c(integrals::expint(x.to_f64()));
+        Expint ["Expint"] plain integrals::expint(x);
         /// The integral of cos(pi t^2 / 2) from 0 to x.
         FresnelCos ["FresnelCos"] plain c(integrals::fresnel_cos(x.to_f64()));
         /// The integral of sin(pi t^2 / 2) from 0 to x.
         FresnelSin ["FresnelSin"] plain c(integrals::fresnel_sin(x.to_f64()));
         /// The integral of ln t / (1 - t) from 1 to x.
-        Spence ["Spence"] plain c(integrals::spence(x.to_f64()));
+        Spence ["Spence"] plain integrals::spence(x);
         /// The largest integer not above x.
         Floor ["Floor"] wide x.floor();
         /// The smallest integer not below x.

@@ -60,6 +60,16 @@ pub fn quantized_add(
     let place = |(first, step): (i64, i64), x: u8| {
         first.wrapping_add(x as i64 * step).clamp(i32::MIN as i64, i32::MAX as i64) as i32
     };
+    // One element alone is brought to the range by itself, all of a tensor along a line.
+    let exact = |range: &QuantizedRange, x: u8| to.quantized(range.float(x as i64)) as i32;
+    if let [one] = a {
+        let one = exact(&a_range, *one);
+        return pairs(pool, (a, b), dst, &|_, y| one.wrapping_add(place(of_b, y)));
+    }
+    if let [one] = b {
+        let one = exact(&b_range, *one);
+        return pairs(pool, (a, b), dst, &|x, _| place(of_a, x).wrapping_add(one));
+    }
     pairs(pool, (a, b), dst, &|x, y| place(of_a, x).wrapping_add(place(of_b, y)))
 }
 

@@ -27,8 +27,10 @@ struct Right<'a> {
 /// Adds a part of a sum to the sums of a few rows and columns.
 struct Tile<'a> {
     left: &'a [u8],
-    /// Where each row begins; `None` for one of zeros.
+    /// Where each row begins; `None` for one of padding.
     rows: [Option<usize>; ROWS],
+    /// What padding is, less what stands for 0.
+    padding: i32,
     left_stride: usize,
     left_zero: i32,
     depth: usize,
@@ -45,7 +47,7 @@ impl Kernel for Tile<'_> {
     // Plain loops over arrays of a fixed length: what they are compiled to is what the processor has.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Tile { left, rows, left_stride, left_zero, depth, right, first, columns, sums } = self;
+        let Tile { left, rows, padding, left_stride, left_zero, depth, right, first, columns, sums } = self;
         let mut all = *sums;
         let mut k = 0;
         while k < depth {
@@ -72,8 +74,11 @@ impl Kernel for Tile<'_> {
             }
             let mut r = 0;
             while r < ROWS {
-                if let Some(start) = rows[r] {
-                    let x = left[start + k * left_stride] as i32 - left_zero;
+                let x = match rows[r] {
+                    Some(start) => left[start + k * left_stride] as i32 - left_zero,
+                    None => padding,
+                };
+                if x != 0 {
                     let mut c = 0;
                     while c < COLUMNS {
                         all[r][c] = all[r][c].wrapping_add(x.wrapping_mul(weights[c]));
@@ -166,12 +171,18 @@ impl QuantizedConv2d {
             let at = (position * self.stride + tap) as isize - self.offset(axis);
             usize::try_from(at).ok().filter(|at| *at < size)
         };
+        // TensorFlow pads with what stands for 0, of which a byte has the lowest bits.
+        let padding = (self.input_zero as u8 as i32).wrapping_sub(self.input_zero);
         for x in (0..self.output[1]).step_by(ROWS) {
             for first in (0..columns).step_by(COLUMNS) {
                 let mut sums = [[0; COLUMNS]; ROWS];
                 for (fy, fx) in (0..filter_height).flat_map(|y| (0..filter_width).map(move |x| (y, x))) {
-                    let Some(in_y) = place(y, fy, 0, in_height) else { continue };
+                    let in_y = place(y, fy, 0, in_height);
+                    if in_y.is_none() && padding == 0 {
+                        continue;
+                    }
                     let rows = std::array::from_fn(|r| {
+                        let in_y = in_y?;
                         let in_x = place(x + r, fx, 1, in_width).filter(|_| x + r < self.output[1])?;
                         Some(((image * in_height + in_y) * in_width + in_x) * channels)
                     });
@@ -180,6 +191,7 @@ impl QuantizedConv2d {
                         Tile {
                             left: input,
                             rows,
+                            padding,
                             left_stride: 1,
                             left_zero: self.input_zero,
                             depth: channels,
@@ -242,6 +254,7 @@ pub fn quantized_matmul(
                 let tile = Tile {
                     left,
                     rows: std::array::from_fn(|r| (at + r < end).then_some((at + r) * row_stride)),
+                    padding: 0,
                     left_stride,
                     left_zero,
                     depth: k,

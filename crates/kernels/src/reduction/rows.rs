@@ -110,14 +110,11 @@ pub fn isotonic_regression(
 trait Narrow: Copy {
     fn wide(self) -> f64;
     fn narrow(x: f64) -> Self;
-    /// The least number that is finite.
-    const LEAST: f64;
 }
 
 macro_rules! narrow {
     ($($T:ty)*) => { $(
         impl Narrow for $T {
-            const LEAST: f64 = <$T>::MIN as f64;
             fn wide(self) -> f64 {
                 self as f64
             }
@@ -131,7 +128,6 @@ macro_rules! narrow {
 narrow!(f32 f64 i8 i16 i32 i64 u8 u16 u32 u64);
 
 impl Narrow for f16 {
-    const LEAST: f64 = -65504.0;
     fn wide(self) -> f64 {
         self.to_f64()
     }
@@ -141,7 +137,6 @@ impl Narrow for f16 {
 }
 
 impl Narrow for bf16 {
-    const LEAST: f64 = -3.389_531_389_251_535_5e38;
     fn wide(self) -> f64 {
         self.to_f64()
     }
@@ -151,7 +146,7 @@ impl Narrow for bf16 {
 }
 
 /// The logarithm of the sum of the exponentials of `src` (floats) along `axis` up to each element: with `exclusive`, of the
-/// elements before each, which of none is the least finite number; with `reverse`, from the end.
+/// elements before each, which of none is minus infinity; with `reverse`, from the end.
 ///
 /// # Errors
 /// [`KernelError::DType`] for other types, [`KernelError::Invalid`] for an axis that is none of the input's and for an
@@ -175,11 +170,11 @@ pub fn cumulative_logsumexp(
             let src = &src[first * len * inner..][..dst.len()];
             for (src, dst) in src.chunks_exact(len * inner).zip(dst.chunks_exact_mut(len * inner)) {
                 for column in 0..inner {
-                    let mut sum = <T as Narrow>::LEAST;
+                    let mut sum = f64::NEG_INFINITY;
                     for i in 0..len {
                         let at = if reverse { len - 1 - i } else { i } * inner + column;
                         let before = sum;
-                        sum = log_add(sum, src[at].wide(), <T as Narrow>::LEAST);
+                        sum = log_add(sum, src[at].wide());
                         dst[at] = Narrow::narrow(if exclusive { before } else { sum });
                     }
                 }
@@ -189,11 +184,11 @@ pub fn cumulative_logsumexp(
     })
 }
 
-/// ln(e^a + e^b); `none` is that of nothing.
-fn log_add(a: f64, b: f64, none: f64) -> f64 {
+/// ln(e^a + e^b).
+fn log_add(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() {
         return f64::NAN;
     }
     let (most, least) = (a.max(b), a.min(b));
-    if most == none || most.is_infinite() { most } else { most + (least - most).exp().ln_1p() }
+    if most.is_infinite() { most } else { most + (least - most).exp().ln_1p() }
 }

@@ -90,11 +90,18 @@ impl Axis {
         Axis { filter, input, inverse, translate: -inverse * translation, stretch }
     }
 
-    /// Where pixel `at` of the output is made; nowhere outside of the input, and where the weights cancel out.
-    fn span(&self, at: usize) -> Option<Span> {
+    /// How many pixels each of the output is made of: those behind its own count with a weight of 0, which shows where they
+    /// are infinite or NaN.
+    fn width(&self) -> usize {
+        let reach = (self.filter.radius() * self.stretch).ceil() as usize;
+        reach.saturating_mul(2).saturating_add(1).min(self.input)
+    }
+
+    /// Where pixel `at` of the output is made: of nothing outside of the input, and where the weights cancel out.
+    fn span(&self, at: usize) -> Span {
         let sample = (at as f32 + 0.5) * self.inverse + self.translate;
         if !(sample >= 0.0 && sample <= self.input as f32) {
-            return None;
+            return Span { start: 0, end: 0, sample, factor: 0.0 };
         }
         let reach = self.filter.radius() * self.stretch;
         let bound = |at: f32| at.clamp(0.0, self.input as f32 - 1.0) as usize;
@@ -103,10 +110,19 @@ impl Axis {
         let mut span = Span { start, end, sample, factor: 1.0 };
         let sum = (start..end).fold(0.0, |sum, source| sum + self.weight(&span, source));
         span.factor = 1.0 / sum;
-        (sum.abs() >= 1000.0 * f32::MIN_POSITIVE).then_some(span)
+        let is_something = sum.abs() >= 1000.0 * f32::MIN_POSITIVE;
+        Span { end: if is_something { end } else { start }, ..span }
+    }
+
+    /// The pixels of a span.
+    fn pixels(&self, span: &Span) -> std::ops::Range<usize> {
+        span.start..(span.start + self.width()).min(self.input)
     }
 
     fn weight(&self, span: &Span, source: usize) -> f32 {
+        if source >= span.end {
+            return 0.0;
+        }
         self.filter.weight((source as f32 + 0.5 - span.sample) * (1.0 / self.stretch)) * span.factor
     }
 }
@@ -149,8 +165,8 @@ pub fn scale_and_translate(
             for (n, to_line) in lines.chunks_exact_mut(line).enumerate() {
                 let (y, image) = ((first + n) % to[1], (first + n) / to[1]);
                 to_line.fill(0.0);
-                let Some(span) = rows.span(y) else { continue };
-                for source in span.start..span.end {
+                let span = rows.span(y);
+                for source in rows.pixels(&span) {
                     let weight = rows.weight(&span, source);
                     let from_line = &src[(image * from[1] + source) * line..][..line];
                     for (to, value) in to_line.iter_mut().zip(from_line) {
@@ -171,8 +187,8 @@ pub fn scale_and_translate(
         let mut out = unsafe { shared.part(first * out_line, count * out_line) };
         out.fill(0.0);
         for x in 0..to[2] {
-            let Some(span) = columns.span(x) else { continue };
-            for source in span.start..span.end {
+            let span = columns.span(x);
+            for source in columns.pixels(&span) {
                 let weight = columns.weight(&span, source);
                 for (n, out) in out.chunks_exact_mut(out_line).enumerate() {
                     let pixel = &scratch[(first + n) * line + source * channels..][..channels];

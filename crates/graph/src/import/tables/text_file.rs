@@ -103,6 +103,9 @@ pub(super) fn read(
         entries += 1;
         Ok(true)
     })?;
+    if entries == 0 {
+        return Err(invalid("has no entries".into()));
+    }
     if vocab_size >= 0 && entries < vocab_size {
         return Err(invalid(format!("has {entries} entries, not vocab_size {vocab_size}")));
     }

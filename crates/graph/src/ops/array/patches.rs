@@ -97,7 +97,17 @@ impl Operator for ExtractPatches {
         }
         let window = self.window.window(self.size, [depth, height, width]);
         let pixel = channels * input.dtype().bytes();
-        Ok(patches(run.pool, window, [batch, depth, height, width, pixel], input.bytes(), out)?)
+        // Where windows of a volume do not reach all of it TensorFlow leaves out as much in front as behind.
+        let skipped = |axis: usize, size: usize| {
+            let reach = size.div_ceil(window.strides[axis]).saturating_sub(1) * window.strides[axis] + window.size[axis];
+            size.saturating_sub(reach) / 2
+        };
+        let is_same = self.of_volumes && matches!(self.window.padding, Padding3::Same);
+        let skipped = match is_same {
+            true => [skipped(0, depth), skipped(1, height), skipped(2, width)],
+            false => [0; 3],
+        };
+        Ok(patches(run.pool, window, skipped, [batch, depth, height, width, pixel], input.bytes(), out)?)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use tightfit_core::{DType, StringRef};
+use tightfit_core::{DType, Shape, StringRef};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -103,20 +103,44 @@ impl TableAccess {
         Dims::new(dims)
     }
 
+    /// How many keys there are in a tensor of this shape. Those of a dense table are counted along its first axis.
+    fn count(&self, keys: &[usize]) -> Result<usize, OpError> {
+        let own = self.table.initial.kind().key_elements;
+        let elements: usize = keys.iter().product();
+        let rows = keys.first().copied().unwrap_or(1);
+        if self.table.reserved.is_some() && elements != rows * own {
+            let why = format!("is of shape {keys:?}; one key of {} for each row is needed", self.name_of());
+            return Err(OpError::input(0, why));
+        }
+        Ok(elements / own.max(1))
+    }
+
+    /// The shape of the values of keys of this shape.
+    fn values_shape(&self, keys: Shape) -> Option<Shape> {
+        let outer = keys.rank().checked_sub(self.table.key_dims.len())?;
+        reshape::shape(keys.iter().copied().take(outer).chain(self.table.value_dims.iter().copied()))
+    }
+
     fn find(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (keys, default) = (run.input(0)?, run.input(1)?);
-        let count = keys.shape().elements() / self.table.initial.kind().key_elements.max(1);
+        let is_one = **default.shape() == *self.table.value_dims;
+        if !is_one && self.values_shape(*keys.shape()) != Some(*default.shape()) {
+            let why = format!(
+                "is of shape {}, neither one value of {} nor one for each key",
+                default.shape(),
+                self.name_of()
+            );
+            return Err(OpError::input(1, why));
+        }
+        let count = self.count(keys.shape())?;
         let strings = run.strings;
         let text = |string| strings.get(string);
         let keys = Elements { bytes: keys.bytes(), text: &text };
         self.check_reserved(keys, count)?;
         let value_bytes = self.table.initial.value_bytes();
         let default = default.bytes();
-        let is_each = default.len() != value_bytes;
-        if is_each && default.len() != value_bytes * count {
-            let why = format!("has other than one value of {} or one for each key", self.name_of());
-            return Err(OpError::input(1, why));
-        }
+        // Of a table that is filled once TensorFlow takes the first of them for all.
+        let is_each = !is_one && !self.table.is_filled_once;
         let is_text = run.output_dtype(0) == DType::String;
         let output = run.out_bytes(0)?;
         let rows = output.chunks_exact_mut(value_bytes.max(1)).enumerate().take(count);
@@ -170,7 +194,8 @@ impl TableAccess {
 
     fn change(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let keys = run.input(0)?;
-        let count = keys.shape().elements() / self.table.initial.kind().key_elements.max(1);
+        let count = self.count(keys.shape())?;
+        let wanted = self.values_shape(*keys.shape());
         let strings = run.strings;
         let text = |string| strings.get(string);
         let keys = Elements { bytes: keys.bytes(), text: &text };
@@ -183,7 +208,7 @@ impl TableAccess {
             return Ok(());
         }
         let values = run.input(1)?;
-        if values.bytes().len() != count * table.value_bytes() {
+        if wanted != Some(*values.shape()) {
             let why =
                 format!("is of shape {}, which is not a value for each of {count} keys", values.shape());
             return Err(OpError::input(1, why));
@@ -256,9 +281,7 @@ impl Operator for TableAccess {
         match self.access {
             Access::Find => {
                 let keys = run.shape(0);
-                let outer = keys.rank().checked_sub(self.table.key_dims.len())?;
-                let dims = keys.iter().copied().take(outer).chain(self.table.value_dims.iter().copied());
-                run.set_output_shape(0, reshape::shape(dims)?).ok()
+                run.set_output_shape(0, self.values_shape(keys)?).ok()
             }
             // The run itself finds how many there are.
             _ => Some(()),

@@ -291,6 +291,15 @@ impl Operator for Decompose {
         {
             return Err(OpError::input(0, format!("is of shape {}; square matrices are needed", first.dims)));
         }
+        if let (MatrixOp::SolveBanded { .. }, false) = (self.op, is_bound) {
+            let empty = inputs.iter().position(|fact| fact.dims.elements() == Dim::Known(0));
+            if let Some(empty) = empty {
+                return Err(OpError::input(empty, "has no elements"));
+            }
+            if of.as_ref().and_then(|of| of.rows.size().zip(of.cols.size())).is_some_and(|(bands, size)| bands > size) {
+                return Err(OpError::input(0, format!("is of shape {}, more bands than a row has elements", first.dims)));
+            }
+        }
         let of = of.map(|of| match self.needs_square() {
             true if of.rows.known().is_none() => Matrices { rows: of.cols, ..of },
             _ => of,

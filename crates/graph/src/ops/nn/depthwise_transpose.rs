@@ -3,7 +3,8 @@
 //! multiplier]`.
 //!
 //! float32 and float64 (float16 and bfloat16 are converted around it); data format NHWC, and NCHW as a change of layout
-//! around it. Padding SAME, VALID or EXPLICIT, strides and dilations along height and width.
+//! around it. Padding SAME, VALID or EXPLICIT, strides along height and width. Dilations are taken for 1, as TensorFlow's
+//! kernel for the CPU does.
 
 use tightfit_core::DType;
 use tightfit_kernels::{DepthwiseParams, depthwise_transpose};
@@ -20,7 +21,8 @@ pub(crate) const OPS: &[Registration] =
     &[Registration { name: "DepthwiseConv2dNativeBackpropInput", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(DepthwiseTranspose { window: WindowAttributes::import(attributes)? }))
+    let window = WindowAttributes::import(attributes)?;
+    Ok(Box::new(DepthwiseTranspose { window: WindowAttributes { dilations: [1, 1], ..window } }))
 }
 
 /// The operator.

@@ -154,7 +154,8 @@ impl Operator for BlockLstm {
         let times = |n: Option<usize>| n.and_then(|n| n.checked_mul(4));
         let rows = input.zip(hidden).and_then(|(a, b)| a.checked_add(b));
         fits(inputs, first + 3, &[rows, times(hidden)])?;
-        for peephole in (first + 4..first + 7).filter(|_| self.use_peephole) {
+        // Those of a sequence TensorFlow looks at whether it uses them or not.
+        for peephole in (first + 4..first + 7).filter(|_| self.use_peephole || self.has_steps) {
             fits(inputs, peephole, &[hidden])?;
         }
         fits(inputs, first + 7, &[times(hidden)])?;

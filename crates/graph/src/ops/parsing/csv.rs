@@ -171,7 +171,8 @@ impl Operator for Csv {
             let wanted = self.columns.get(column).copied().unwrap_or(column);
             let out = run.out_bytes(column)?;
             for (row, (to, record)) in out.chunks_exact_mut(dtype.bytes()).zip(records).enumerate() {
-                let mut rest = Some(run.string(*record));
+                // Of nothing there is no field.
+                let mut rest = Some(run.string(*record)).filter(|text| !text.is_empty());
                 let (mut found, mut count) = (None, 0);
                 while let Some(text) = rest {
                     let (field, behind) = self.field(text)?;

@@ -322,7 +322,7 @@ impl Features {
                 Ok(())
             })?;
             row_elements = most;
-            if has_batch && default.shape().elements() != 1 {
+            if default.shape().elements() != 1 {
                 let why = format!(
                     "has {} elements; a feature of open length takes one",
                     default.shape().elements()
@@ -353,7 +353,9 @@ impl Features {
                     )));
                 }
                 None if dense.is_open => fill(to, default.bytes(), dtype.bytes()),
-                None if default.bytes().len() == to.len() => to.copy_from_slice(default.bytes()),
+                None if default.shape().elements() > 0 && default.bytes().len() == to.len() => {
+                    to.copy_from_slice(default.bytes());
+                }
                 None => {
                     return Err(OpError::Invalid(format!(
                         "feature: {} (data type: {dtype}) is required but could not be found",
@@ -374,8 +376,20 @@ impl Features {
             let index = self.defaults + number;
             let default = shared::input(inputs, index)?;
             shared::need_type(index, default, &[dense.dtype])?;
-            let is_right = |count: i64| count == 0 || count == dense.elements() as i64 || dense.is_open;
-            if default.dims.elements().known().is_some_and(|count| !is_right(count)) {
+            // Without elements it says that there is none, and of an open length it is one element.
+            let count = default.dims.elements().known();
+            let is_right = match dense.is_open {
+                true => count.is_none_or(|count| count == 1),
+                false => {
+                    let own = || dense.shape.iter().map(|dim| Some(*dim));
+                    count == Some(0)
+                        || default.dims.get().is_none_or(|dims| {
+                            let is_same = |(dim, own): (&Dim, Option<usize>)| dim.size().is_none() || dim.size() == own;
+                            dims.len() == dense.shape.len() && dims.iter().zip(own()).all(is_same)
+                        })
+                }
+            };
+            if !is_right {
                 let why = format!("is of shape {}, and the feature of {:?}", default.dims, dense.shape);
                 return Err(OpError::input(index, why));
             }

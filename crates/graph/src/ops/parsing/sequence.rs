@@ -67,6 +67,9 @@ fn import(attributes: &Attributes<'_>, version: Version) -> Result<Box<dyn Opera
             "has an open shape, which is not supported",
         ));
     }
+    if context_dense.iter().any(|dense| dense.is_open) {
+        return Err(OpError::attribute("context_dense_shapes", "has an open shape, which there is not"));
+    }
     let none = || Keys::Own(Vec::new());
     let own = |name: &str| attributes.strings(name).map(Keys::Own);
     let (context_keys, keys, may_miss, defaults, names) = match version {
@@ -264,13 +267,12 @@ impl Parse {
         })?;
         let (has_batch, rows) = (self.has_batch(run), run.slice::<StringRef>(0)?.len());
         set(run, values, &[all])?;
-        set(run, outer, &[if has_batch { rows + 1 } else { 0 }])?;
+        let splits = [rows + 1];
+        set(run, outer, if has_batch { &splits } else { &[] })?;
         set(run, inner, &[all_steps + 1])?;
         let (values, outer, inner) = (run.out_bytes(values)?, run.out_bytes(outer)?, run.out_bytes(inner)?);
         put(inner, 0, 0, split_type);
-        if has_batch {
-            put(outer, 0, 0, split_type);
-        }
+        put(outer, 0, 0, split_type);
         let (mut at, mut steps) = (0, 0);
         self.for_each(run, key, |row, record, list| {
             for step in list.into_iter().flatten() {
@@ -319,12 +321,13 @@ impl Operator for Parse {
             facts.extend(self.dense.iter().map(|_| Fact::new(DType::I64, records.dims.clone())));
         }
         facts.extend(self.ragged.iter().map(|(dtype, _)| vector(*dtype, Dim::Unknown)));
-        let rows = match batch {
-            None => Dim::Unknown,
-            Some(None) => Dim::Known(0),
-            Some(Some(batch)) => batch.plus(Dim::Known(1)),
+        // Of one record that makes no batch TensorFlow gives a scalar.
+        let outer = match batch {
+            None => Dims::UNKNOWN,
+            Some(None) => Dims::scalar(),
+            Some(Some(batch)) => Dims::new([batch.plus(Dim::Known(1))]),
         };
-        facts.extend(self.ragged.iter().map(|(_, splits)| vector(*splits, rows)));
+        facts.extend(self.ragged.iter().map(|(_, splits)| Fact::new(*splits, outer.clone())));
         facts.extend(self.ragged.iter().map(|(_, splits)| vector(*splits, Dim::Unknown)));
         Ok(facts)
     }
@@ -341,6 +344,14 @@ impl Operator for Parse {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        // TensorFlow misses a feature without a default also where there is no record that could have it.
+        if self.version != Version::Single && run.shape(0).elements() == 0 {
+            for (number, dense) in self.context.dense.iter().enumerate() {
+                if dense.elements() > 0 && run.shape(self.context.defaults + number).elements() == 0 {
+                    return Err(OpError::input(self.context.defaults + number, "has no default, and there are no records"));
+                }
+            }
+        }
         self.context.run(run)?;
         for number in 0..self.sparse.len() {
             self.sparse(run, number)?;

@@ -65,6 +65,11 @@ impl Operator for Pair {
             }
         }
         let (a, b) = ((run.slice::<u8>(0)?, ranges.0), (run.slice::<u8>(1)?, ranges.1));
+        let elements = (a.0.len(), b.0.len());
+        if elements.0 != elements.1 && elements.0.min(elements.1) == 0 && elements.0.max(elements.1) != 1 {
+            let shorter = usize::from(elements.1 == 0);
+            return Err(OpError::input(shorter, "has no elements to repeat"));
+        }
         let (output, pool) = (run.out(0)?, run.pool);
         if self.is_sum {
             quantized_add(pool, a, b, output)?;
@@ -108,6 +113,9 @@ impl Operator for BiasAdd {
         let (input, bias) = (run.input(0)?, run.input(1)?);
         if input.shape().last() != bias.shape().last() {
             return Err(OpError::input(1, format!("is of shape {} for {}", bias.shape(), input.shape())));
+        }
+        if bias.shape().elements() == 0 {
+            return Err(OpError::input(1, "has no elements"));
         }
         quantized_bias_add(run.pool, (input, ranges.0), (bias, ranges.1), run.out(0)?)?;
         give(run, 1, quantized_sum_range(&ranges.0, &ranges.1, BIAS_HEADROOM))

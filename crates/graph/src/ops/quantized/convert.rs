@@ -306,8 +306,8 @@ impl Operator for Requantize {
         if to.0 > 0.0 {
             return Err(OpError::input(3, format!("is {}; at most 0 is needed", to.0)));
         }
-        if to.1 < 0.0 {
-            return Err(OpError::input(4, format!("is {}; at least 0 is needed", to.1)));
+        if !to.0.partial_cmp(&to.1).is_some_and(std::cmp::Ordering::is_le) {
+            return Err(OpError::input(4, format!("is {}; at least the minimum, {}, is needed", to.1, to.0)));
         }
         narrow(run, from, to)?;
         give(run, 1, to)

@@ -104,7 +104,7 @@ impl Operator for Conv2d {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (input_range, filter_range) = factor_ranges(run)?;
+        let (input_range, filter_range) = (range_of(run, 0, 2)?, range_of(run, 1, 4)?);
         let four = |shape: Shape| {
             <[usize; 4]>::try_from(&shape[..])
                 .map_err(|_| OpError::Internal("an image of other than four axes"))

@@ -3,6 +3,7 @@
 //! Coefficients and intervals: S. Moshier, Cephes Mathematical Library.
 
 use super::polynomial;
+use crate::elementwise::float::Float;
 
 const I0_A: [f64; 30] = [
     -4.415_341_646_479_339_5e-18,
@@ -389,37 +390,55 @@ fn outside(x: f64) -> Option<f64> {
 }
 
 /// The modified function of the second kind and order 0, times the exponential of x.
-pub(crate) fn k0e(x: f64) -> f64 {
-    outside(x).unwrap_or_else(|| {
-        if x <= 2.0 { x.exp() * k0_near(x) } else { chebyshev(8.0 / x - 2.0, &K0_B) / x.sqrt() }
-    })
+pub(crate) fn k0e<F: Float>(x: F) -> F {
+    let near = k0_near(x);
+    let x = x.to_f64();
+    F::of(outside(x).unwrap_or_else(|| {
+        if x <= 2.0 { x.exp() * near } else { chebyshev(8.0 / x - 2.0, &K0_B) / x.sqrt() }
+    }))
 }
 
-pub(crate) fn k0(x: f64) -> f64 {
-    outside(x).unwrap_or_else(|| {
-        if x <= 2.0 { k0_near(x) } else { (-x).exp() * chebyshev(8.0 / x - 2.0, &K0_B) / x.sqrt() }
-    })
+pub(crate) fn k0<F: Float>(x: F) -> F {
+    let near = k0_near(x);
+    let x = x.to_f64();
+    F::of(outside(x).unwrap_or_else(|| {
+        if x <= 2.0 { near } else { (-x).exp() * chebyshev(8.0 / x - 2.0, &K0_B) / x.sqrt() }
+    }))
 }
 
-fn k0_near(x: f64) -> f64 {
-    chebyshev(x * x - 2.0, &K0_A) - (0.5 * x).ln() * i0(x)
+/// The logarithm of half a number, which is 0 where it has no full digits.
+fn log_of_half<F: Float>(x: F) -> f64 {
+    (F::of(0.5) * x).flushed().to_f64().ln()
+}
+
+fn k0_near<F: Float>(x: F) -> f64 {
+    let log = log_of_half(x);
+    let x = x.to_f64();
+    chebyshev(x * x - 2.0, &K0_A) - log * i0(x)
 }
 
 /// The same of order 1.
-pub(crate) fn k1e(x: f64) -> f64 {
-    outside(x).unwrap_or_else(|| {
-        if x <= 2.0 { x.exp() * k1_near(x) } else { chebyshev(8.0 / x - 2.0, &K1_B) / x.sqrt() }
-    })
+pub(crate) fn k1e<F: Float>(x: F) -> F {
+    let near = k1_near(x);
+    let x = x.to_f64();
+    F::of(outside(x).unwrap_or_else(|| {
+        if x <= 2.0 { x.exp() * near } else { chebyshev(8.0 / x - 2.0, &K1_B) / x.sqrt() }
+    }))
 }
 
-pub(crate) fn k1(x: f64) -> f64 {
-    outside(x).unwrap_or_else(|| {
-        if x <= 2.0 { k1_near(x) } else { (-x).exp() * chebyshev(8.0 / x - 2.0, &K1_B) / x.sqrt() }
-    })
+pub(crate) fn k1<F: Float>(x: F) -> F {
+    let near = k1_near(x);
+    let x = x.to_f64();
+    F::of(outside(x).unwrap_or_else(|| {
+        if x <= 2.0 { near } else { (-x).exp() * chebyshev(8.0 / x - 2.0, &K1_B) / x.sqrt() }
+    }))
 }
 
-fn k1_near(x: f64) -> f64 {
-    (0.5 * x).ln() * i1(x) + chebyshev(x * x - 2.0, &K1_A) / x
+fn k1_near<F: Float>(x: F) -> f64 {
+    let (log, x) = (log_of_half(x), x.to_f64());
+    // Of the smallest numbers the one is 0 and the other infinite, and the product NaN.
+    let first_kind = F::of(i1(x)).flushed().to_f64();
+    log * first_kind + chebyshev(x * x - 2.0, &K1_A) / x
 }
 
 /// Hankel's expansion for large x: the amplitudes of cosine and sine.
@@ -475,11 +494,17 @@ pub(crate) fn y0(x: f64) -> f64 {
     p * angle.sin() + q * angle.cos()
 }
 
-/// The same of order 1.
-pub(crate) fn y1(x: f64) -> f64 {
-    if let Some(value) = outside(x) {
-        return -value;
-    }
+/// The same of order 1. TensorFlow knows 0 in float64 alone; in float32 it is the product of 0 and its logarithm, NaN.
+pub(crate) fn y1<F: Float>(x: F) -> F {
+    let value = x.to_f64();
+    F::of(match outside(value) {
+        Some(_) if value == 0.0 && F::EPSILON.to_f64() > f64::EPSILON => f64::NAN,
+        Some(infinity) => -infinity,
+        None => y1_above(value),
+    })
+}
+
+fn y1_above(x: f64) -> f64 {
     let z = x * x;
     if x <= 5.0 {
         let log = std::f64::consts::FRAC_2_PI * (j1(x) * x.ln() - 1.0 / x);

@@ -4,7 +4,7 @@
 //! Coefficients, intervals and series: S. Moshier, Cephes Mathematical Library.
 
 use super::polynomial;
-use crate::elementwise::float::{digamma, lgamma};
+use crate::elementwise::float::{Float, digamma, lgamma};
 
 const NDTRI_P0: [f64; 5] = [
     -59.963_350_101_410_79,
@@ -315,11 +315,8 @@ pub(crate) fn ndtri(p: f64) -> f64 {
     if is_below { -value } else { value }
 }
 
-/// The inverse of the error function.
-pub(crate) fn erfinv(x: f64) -> f64 {
-    if x.abs() < 1e-4 {
-        // Where (x + 1) / 2 would lose what x has: the first terms of the series.
-        return x * 0.886_226_925_452_758 * (1.0 + x * x * std::f64::consts::PI / 12.0);
-    }
-    ndtri((x + 1.0) / 2.0) * std::f64::consts::FRAC_1_SQRT_2
+/// The inverse of the error function, with the digits that (x + 1) / 2 has in the type of x, as TensorFlow computes it.
+pub(crate) fn erfinv<F: Float>(x: F) -> F {
+    let share = F::of(0.5) * x + F::of(0.5);
+    F::of(ndtri(share.to_f64()) * std::f64::consts::FRAC_1_SQRT_2)
 }

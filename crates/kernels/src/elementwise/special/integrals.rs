@@ -5,6 +5,7 @@
 use std::f64::consts::{FRAC_PI_2, PI};
 
 use super::polynomial;
+use crate::elementwise::float::Float;
 
 const DAWSN_AN: [f64; 10] = [
     1.136_814_989_717_559_7e-11,
@@ -342,13 +343,22 @@ pub(crate) fn dawsn(x: f64) -> f64 {
 }
 
 /// The integral of e^t / t up to x, x not negative.
-pub(crate) fn expint(x: f64) -> f64 {
+pub(crate) fn expint<F: Float>(x: F) -> F {
     const EULER: f64 = 0.577_215_664_901_532_9;
-    if x < 0.0 {
-        return f64::NAN;
+    let is_single = F::EPSILON.to_f64() > f64::EPSILON;
+    // TensorFlow takes the C library's logarithm of float32, which of a denormal that counts as 0 is finite, and its own of
+    // float64.
+    let log = if is_single { x.log() } else { x.flushed().log() };
+    let value = if is_single { x } else { x.flushed() };
+    if value < F::of(0.0) {
+        return F::of(f64::NAN);
     }
+    // Of the largest numbers it is 0, and e^x infinite.
+    let w = (F::of(1.0) / x).flushed().to_f64();
+    let x = x.to_f64();
     if x < 2.0 {
-        return x * polynomial(x, &EXPINT_A) / polynomial(x, &EXPINT_B) + EULER + x.ln();
+        let ratio = polynomial(x, &EXPINT_A) / polynomial(x, &EXPINT_B);
+        return F::of(x * ratio + EULER + log.to_f64());
     }
     let (n, d): (&[f64], &[f64]) = match x {
         _ if x < 4.0 => (&EXPINT_A6, &EXPINT_B6),
@@ -358,8 +368,7 @@ pub(crate) fn expint(x: f64) -> f64 {
         _ if x < 64.0 => (&EXPINT_A7, &EXPINT_B7),
         _ => (&EXPINT_A3, &EXPINT_B3),
     };
-    let w = 1.0 / x;
-    x.exp() * w * (w * (polynomial(w, n) / polynomial(w, d)) + 1.0)
+    F::of(F::of(x).exp().to_f64() * w * (w * (polynomial(w, n) / polynomial(w, d)) + 1.0))
 }
 
 /// The amplitudes of Fresnel's integrals far from 0: what is added to and taken from a half.
@@ -408,7 +417,13 @@ pub(crate) fn fresnel_sin(x: f64) -> f64 {
 }
 
 /// The integral of ln t / (1 - t) from 1 to x.
-pub(crate) fn spence(x: f64) -> f64 {
+pub(crate) fn spence<F: Float>(x: F) -> F {
+    // Of the largest numbers it is 0.
+    let inverse = (F::of(1.0) / x).flushed().to_f64();
+    F::of(spence_of(x.to_f64(), inverse))
+}
+
+fn spence_of(x: f64, inverse: f64) -> f64 {
     const END: f64 = PI * PI / 6.0;
     if x < 0.0 {
         return f64::NAN;
@@ -419,7 +434,7 @@ pub(crate) fn spence(x: f64) -> f64 {
     if x == 1.0 {
         return 0.0;
     }
-    let y = if x < 2.0 { x } else { 1.0 / x };
+    let y = if x < 2.0 { x } else { inverse };
     let w = match y {
         _ if y > 1.5 => 1.0 / y - 1.0,
         _ if y < 0.5 => -y,

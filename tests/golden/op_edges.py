@@ -1,0 +1,95 @@
+"""Golden cases at the edges of operators, where random graphs found other answers than TensorFlow's."""
+
+from op_cases import case, case_per
+import numpy as np
+import tensorflow as tf
+
+raw = tf.raw_ops
+
+
+@case()
+def edges_of_batches(g):
+    """Inputs that leave their first dimension open are fed batches of their own: what is added to a product is repeated."""
+    x, y, z = (g.input(name, (rows, 3), open_dims=(0,)) for name, rows in (("x", 5), ("y", 1), ("z", 1)))
+    w = tf.constant(np.linspace(-1, 1, 12, dtype="float32").reshape(3, 4))
+    b = tf.constant([0.5, -0.5, 1.0, 0.0])
+    rows = g.input("rows", (5, 4), open_dims=(0,))
+    row = g.input("row", (1, 4), open_dims=(0,))
+    g.out(
+        repeated=tf.nn.relu(tf.matmul(x, w) + row), product_repeated=tf.nn.sigmoid(tf.matmul(y, w) + rows),
+        two_products=tf.nn.leaky_relu(tf.nn.bias_add(tf.matmul(x, w), b) + tf.matmul(z, w), 0.3),
+        plain=tf.matmul(z, w) + rows,
+    )
+
+
+@case_per(("float32", "float64"), looser=10)
+def edges_of_special_functions(g, dtype):
+    """Zeros, the least and the greatest numbers, and what comes between two of float32."""
+    tiny, huge = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
+    x = g.feed("x", [0.0, -0.0, tiny, tiny * 1.5, tiny * 3, 1e-30, huge, huge / 2, np.inf, -np.inf, np.nan, 1.0, 2.0, 88.0, 700.0], dtype)
+    share = g.feed("share", [1e-7, -1e-7, 1e-5, 0.25, 0.999999, -0.999999, 1.0, -1.0, 0.0], dtype)
+    for name in "BesselK0 BesselK0e BesselK1 BesselK1e BesselY0 BesselY1 Expint Spence".split():
+        g.out(**{name: getattr(raw, name)(x=x)})
+    g.out(erfinv=raw.Erfinv(x=share))
+
+
+@case()
+def edges_of_colours(g):
+    """Pixels of which a channel is NaN or infinite."""
+    odd = [[0.2, np.nan, 0.5], [np.nan, 0.1, 0.3], [0.5, 0.2, np.nan], [np.inf, 0.2, 0.1], [-np.inf, 0.0, 1.0], [0.3, 0.3, 0.3], [-1.0, 2.0, 0.5]]
+    x = g.feed("x", np.array(odd, "float32").reshape(1, 7, 3))
+    for name, by in (("less", -0.4), ("more", 0.3)):
+        g.out(**{f"hue_{name}": raw.AdjustHue(images=x, delta=by), f"saturation_{name}": raw.AdjustSaturation(images=x, scale=by + 1.0)})
+
+
+@case()
+def edges_of_windows(g):
+    """Volumes that windows do not reach all of, and the transpose of a depthwise convolution that says it is dilated."""
+    x = g.input("x", (1, 2, 5, 6, 2))
+    image, filters = g.input("image", (1, 3, 3, 4)), g.input("filters", (2, 2, 2, 2))
+    g.out(
+        patches=raw.ExtractVolumePatches(input=x, ksizes=[1, 1, 2, 1, 1], strides=[1, 3, 4, 3, 1], padding="SAME"),
+        transposed=raw.DepthwiseConv2dNativeBackpropInput(
+            input_sizes=[1, 4, 4, 2], filter=filters, out_backprop=image, strides=[1, 1, 1, 1], padding="VALID", dilations=[1, 2, 2, 1]),
+    )
+
+
+@case(rtol=1e-9, atol=0)
+def edges_of_equations(g):
+    """Triangles with a zero on their diagonal, and three diagonals that cannot be solved."""
+    a = g.feed("a", [[3, 2, 2], [1, 0, 5], [-2, -3, -2]], "float64")
+    b = g.feed("b", [[1.0, 2.0], [1.0, 0.5], [1.0, -1.0]], "float64")
+    diagonals = g.feed("diagonals", [[0, 0, 0], [1, 0, 2], [0, 0, 0]], "float64")
+    g.out(**{f"{'lower' if lower else 'upper'}_{'turned' if turned else 'plain'}": raw.MatrixTriangularSolve(matrix=a, rhs=b, lower=lower, adjoint=turned)
+             for lower in (True, False) for turned in (True, False)})
+    g.out(none=raw.TridiagonalSolve(diagonals=diagonals, rhs=b), sums=raw.CumulativeLogsumexp(x=b, axis=0, exclusive=True))
+
+
+@case()
+def edges_of_quantized_layers(g):
+    """A scalar added to a tensor, and padding where the range does not hold 0."""
+
+    def bytes_of(name, shape):
+        return tf.bitcast(g.feed(name, g.rng.integers(0, 255, shape, endpoint=True), "uint8"), tf.quint8)
+
+    x, one, image, weights = bytes_of("x", (3, 4)), bytes_of("one", ()), bytes_of("image", (1, 4, 5, 2)), bytes_of("weights", (3, 3, 2, 5))
+    low, high = g.feed("low", np.float32(-1.5)), g.feed("high", np.float32(2.0))
+    ends = dict(min_x=low, max_x=high, min_y=low / 3, max_y=high)
+    for name, made in (("behind", raw.QuantizedAdd(x=x, y=one, **ends)), ("before", raw.QuantizedAdd(x=one, y=x, **ends))):
+        g.out(**{name: tf.bitcast(made[0], tf.int32)})
+    made = raw.QuantizedConv2D(input=image, filter=weights, min_input=high, max_input=high * 2, min_filter=low, max_filter=high,
+                               strides=[1, 1, 1, 1], padding="SAME")
+    g.out(padded=tf.bitcast(made[0], tf.int32))
+
+
+@case()
+def edges_of_tables(g):
+    """Defaults for each key, of a table that is filled once and of one that changes; vectors as keys."""
+    table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tf.constant(["a", "b"]), tf.constant([1, 2], tf.int64)), -1)
+    keys = g.feed("keys", np.array([b"b", b"c", b"d"], dtype=object))
+    each = g.feed("each", [7, 8, 9], "int64")
+    with tf.control_dependencies([table._initialize()]):
+        g.out(first=raw.LookupTableFindV2(table_handle=table.resource_handle, keys=keys, default_value=each))
+    changing = raw.MutableHashTableV2(key_dtype=tf.string, value_dtype=tf.int64, shared_name="changing")
+    with tf.control_dependencies([raw.LookupTableInsertV2(table_handle=changing, keys=tf.constant(["c"]), values=tf.constant([5], tf.int64))]):
+        g.out(own=raw.LookupTableFindV2(table_handle=changing, keys=keys, default_value=each))
