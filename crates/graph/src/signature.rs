@@ -89,10 +89,13 @@ pub fn check_inputs(node: &NodeDef, inputs: &[DType]) -> Result<(), OpError> {
     let Some(row) = row(&node.op) else { return Ok(()) };
     let mut at = 0;
     let mut seen: [(&str, Option<DType>); 8] = [("", None); 8];
-    for argument in row.1.split_whitespace() {
+    let arguments = || row.1.split_whitespace();
+    for (number, argument) in arguments().enumerate() {
         let (kind, count) = argument.split_once('*').map_or((argument, None), |(kind, n)| (kind, Some(n)));
         if count == Some("") {
-            at += check_list(node, kind, at, inputs)?;
+            // Behind a list stand only single tensors.
+            let end = inputs.len().saturating_sub(arguments().count() - number - 1);
+            at += check_list(node, kind, at, inputs.get(..end).unwrap_or_default())?;
             continue;
         }
         let many = match count.map(|name| node.attr(name)) {
@@ -104,7 +107,7 @@ pub fn check_inputs(node: &NodeDef, inputs: &[DType]) -> Result<(), OpError> {
                 default.unwrap_or(0)
             }
             // A file that does not say how many has nothing else behind them.
-            Some(_) => inputs.len().saturating_sub(at + row.1.split_whitespace().count() - 1),
+            Some(_) => inputs.len().saturating_sub(at + arguments().count() - 1),
             None => 1,
         };
         let mut wanted = declared(node, row, kind);

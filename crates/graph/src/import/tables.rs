@@ -197,6 +197,16 @@ impl From<tightfit_core::BudgetError> for Refused {
     }
 }
 
+/// When a table gets what it holds before it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filled {
+    Never,
+    /// As the model is imported.
+    Here,
+    /// In each run, with what is fed.
+    InARun,
+}
+
 struct Reader<'r> {
     def: &'r GraphDef,
     graph: &'r Graph<'r>,
@@ -234,6 +244,10 @@ impl Reader<'_> {
         let mut key_dims = Vec::new();
         let (key, value) = (attributes.dtype("key_dtype")?, attributes.dtype("value_dtype")?);
         check_types(role, &node.op, key, value)?;
+        let load = attributes.float_or("max_load_factor", 0.8)?;
+        if role == Role::Dense && !(load > 0.0 && load < 1.0) {
+            return Err(OpError::attribute("max_load_factor", format!("is {load}, not between 0 and 1")).into());
+        }
         if role == Role::Dense {
             let keys: Vec<&str> = node.inputs.iter().take(2).map(|input| &**input).collect();
             let context = self.evaluate(&keys, Vec::new())?;
@@ -259,10 +273,10 @@ impl Reader<'_> {
             both.ok_or_else(|| OpError::attribute("value_shape", "has too many elements"))?;
         let kind = TableType { key, key_elements, value, value_elements };
         let mut content = Table::new(kind, self.budget)?;
-        let is_filled = self.fill(&name, role, &mut content)?;
-        let mut is_mutable = false;
+        let filled = self.fill(&name, role, &mut content)?;
+        let mut is_mutable = filled == Filled::InARun;
         if role == Role::Constant {
-            if !is_filled {
+            if filled == Filled::Never {
                 return Err(Refused::Why(format!("table '{name}' is never filled")));
             }
         } else {
@@ -281,8 +295,8 @@ impl Reader<'_> {
         Ok(TableSpec { name, initial, key_dims, value_dims, reserved, is_filled_once, is_mutable })
     }
 
-    /// Puts into a table what the model fills it with before it is used; false where nothing does.
-    fn fill(&self, name: &str, table: Role, content: &mut Table) -> Result<bool, Refused> {
+    /// Puts into a table what the model fills it with before it is used.
+    fn fill(&self, name: &str, table: Role, content: &mut Table) -> Result<Filled, Refused> {
         for (index, role) in self.users(name) {
             let node = &self.def.nodes[index];
             let restored = || {
@@ -292,9 +306,12 @@ impl Reader<'_> {
             match role {
                 Some(Role::Fill) => {
                     let inputs: Vec<&str> = node.inputs.iter().skip(1).take(2).map(|i| &**i).collect();
+                    if self.is_fed(&inputs) {
+                        return Ok(Filled::InARun);
+                    }
                     let context = self.evaluate(&inputs, Vec::new())?;
                     put(&context, content, table == Role::Constant)?;
-                    return Ok(true);
+                    return Ok(Filled::Here);
                 }
                 Some(Role::FillFromFile) => {
                     let inputs: Vec<&str> = node.inputs.iter().skip(1).take(1).map(|i| &**i).collect();
@@ -304,20 +321,26 @@ impl Reader<'_> {
                     let path = path.ok_or_else(|| Refused::Why("names no file".into()))?;
                     let path = String::from_utf8_lossy(context.string(path)).into_owned();
                     text_file::read(node, &path, content, self.budget)?;
-                    return Ok(true);
+                    return Ok(Filled::Here);
                 }
                 Some(Role::Access(Access::Import)) if !self.fetched[index] => {
                     let (Some(restored), Some(checkpoint)) = (restored(), &self.options.checkpoint) else {
                         continue;
                     };
                     if self.restore(checkpoint, restored, content)? {
-                        return Ok(true);
+                        return Ok(Filled::Here);
                     }
                 }
                 _ => {}
             }
         }
-        Ok(false)
+        Ok(Filled::Never)
+    }
+
+    /// True where tensors depend on what is fed.
+    fn is_fed(&self, tensors: &[&str]) -> bool {
+        let needed = self.graph.reachable(tensors.iter().copied(), false);
+        self.def.nodes.iter().zip(&needed).any(|(node, needed)| *needed && &*node.op == "Placeholder")
     }
 
     /// Puts into a table what a checkpoint has of it; false where it has nothing.
@@ -453,11 +476,13 @@ impl Importer<'_> {
         let number = *number;
         let table = self.variables.table(number);
         let table = table.ok_or_else(|| OpError::Unsupported("is given a variable for a table".into()))?;
-        let Role::Access(access) = role else {
+        let access = match role {
+            Role::Access(access) => access,
+            Role::Fill if table.is_filled_once && table.is_mutable => Access::Fill,
             // The table is filled with that already.
-            return Ok(self.pass(index, Vec::new(), control));
+            _ => return Ok(self.pass(index, Vec::new(), control)),
         };
-        if access.is_change() && !table.is_mutable {
+        if access.is_change() && access != Access::Fill && (table.is_filled_once || !table.is_mutable) {
             let why = format!("changes table '{}', which is filled once", table.name);
             return Err(OpError::Unsupported(why));
         }

@@ -230,22 +230,19 @@ impl Table {
         (own, references(strings).map(|string| self.text(string)))
     }
 
-    /// Puts values in the place of those of these keys, or in new entries.
+    /// Key and value number `index` of tensors of them.
     ///
     /// # Errors
-    /// [`OpError::Budget`] when there is no memory for it.
-    pub fn insert(
-        &mut self,
-        keys: Elements<'_, '_>,
-        values: Elements<'_, '_>,
-        count: usize,
-    ) -> Result<(), OpError> {
-        for index in 0..count {
-            let key = keys.part(index * self.key_bytes(), self.key_bytes()).ok_or(BROKEN)?;
-            let value = values.part(index * self.value_bytes(), self.value_bytes()).ok_or(BROKEN)?;
-            self.insert_one(key, value)?;
-        }
-        Ok(())
+    /// [`OpError::Internal`] where there are fewer.
+    pub fn entry_of<'a, 't>(
+        &self,
+        keys: Elements<'a, 't>,
+        values: Elements<'a, 't>,
+        index: usize,
+    ) -> Result<(Elements<'a, 't>, Elements<'a, 't>), OpError> {
+        let key = keys.part(index * self.key_bytes(), self.key_bytes()).ok_or(BROKEN)?;
+        let value = values.part(index * self.value_bytes(), self.value_bytes()).ok_or(BROKEN)?;
+        Ok((key, value))
     }
 
     /// True where a key is there with another value.
@@ -261,7 +258,7 @@ impl Table {
     /// Puts a value in the place of that of a key, or in a new entry.
     ///
     /// # Errors
-    /// As [`Table::insert`].
+    /// [`OpError::Budget`] when there is no memory for it.
     pub fn insert_one(&mut self, key: Elements<'_, '_>, value: Elements<'_, '_>) -> Result<(), OpError> {
         // A quarter of the places stays free.
         if (self.len + 1) * 4 > self.place_count() * 3 {

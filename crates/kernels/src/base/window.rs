@@ -52,6 +52,8 @@ pub struct Window3 {
     pub dilations: [usize; 3],
     /// Zeros around the volume: in front and behind, top, bottom, left, right.
     pub pads: [usize; 6],
+    /// Elements before the first window along each axis.
+    pub skips: [usize; 3],
 }
 
 impl From<Window> for Window3 {
@@ -62,6 +64,7 @@ impl From<Window> for Window3 {
             strides: [1, w.strides[0], w.strides[1]],
             dilations: [1, w.dilations[0], w.dilations[1]],
             pads: [0, 0, top, bottom, left, right],
+            skips: [0; 3],
         }
     }
 }
@@ -69,17 +72,27 @@ impl From<Window> for Window3 {
 impl Window3 {
     /// A dense window with stride 1 and no padding.
     pub fn new(size: [usize; 3]) -> Window3 {
-        Window3 { size, strides: [1; 3], dilations: [1; 3], pads: [0; 6] }
+        Window3 { size, strides: [1; 3], dilations: [1; 3], pads: [0; 6], skips: [0; 3] }
     }
 
-    /// The same with SAME padding for a volume of this size, as [`Window::same`].
+    /// The same with SAME padding for a volume of this size, as [`Window::same`]. What windows do not reach of a volume
+    /// TensorFlow leaves out in equal parts before and behind them.
     pub fn same(self, volume: [usize; 3]) -> Window3 {
-        let mut pads = [0; 6];
+        let (mut pads, mut skips) = ([0; 6], [0; 3]);
         for axis in 0..3 {
-            let around = same_pads(self.size[axis], self.strides[axis], self.dilations[axis], volume[axis]);
+            let (size, stride) = (self.size[axis], self.strides[axis]);
+            let around = same_pads(size, stride, self.dilations[axis], volume[axis]);
             pads[2 * axis..2 * axis + 2].copy_from_slice(&around);
+            let covered = same_covered(size, stride, self.dilations[axis], volume[axis]);
+            skips[axis] = volume[axis].saturating_sub(covered) / 2;
         }
-        Window3 { pads, ..self }
+        Window3 { pads, skips, ..self }
+    }
+
+    /// Where the first window begins along an axis, which may be before the volume.
+    #[inline(always)]
+    pub(crate) fn start(&self, axis: usize) -> isize {
+        self.skips[axis] as isize - self.pads[2 * axis] as isize
     }
 
     /// The output's size for a volume of this size; 0 where the window does not fit.
@@ -114,7 +127,7 @@ impl Window3 {
         element: usize,
         size: usize,
     ) -> Option<usize> {
-        let at = position * self.strides[axis] + element * self.dilations[axis];
+        let at = position * self.strides[axis] + element * self.dilations[axis] + self.skips[axis];
         at.checked_sub(self.pads[2 * axis]).filter(|at| *at < size)
     }
 
@@ -123,18 +136,23 @@ impl Window3 {
     #[inline(always)]
     pub(crate) fn valid(&self, axis: usize, position: usize, size: usize) -> (usize, usize) {
         let dilation = self.dilations[axis];
-        let start = (position * self.strides[axis]) as isize - self.pads[2 * axis] as isize;
+        let start = (position * self.strides[axis]) as isize + self.start(axis);
         let first = if start < 0 { start.unsigned_abs().div_ceil(dilation) } else { 0 };
         let end = (size as isize - start).max(0).unsigned_abs().div_ceil(dilation).min(self.size[axis]);
         (first.min(end), end)
     }
 }
 
-/// SAME padding before and after, along one axis.
-fn same_pads(window: usize, stride: usize, dilation: usize, size: usize) -> [usize; 2] {
+/// How many elements windows reach with SAME padding along one axis, from the first to the last.
+fn same_covered(window: usize, stride: usize, dilation: usize, size: usize) -> usize {
     let stride = stride.max(1);
     let span = window.saturating_sub(1).saturating_mul(dilation).saturating_add(1);
-    let covered = (size.div_ceil(stride).max(1) - 1).saturating_mul(stride).saturating_add(span);
+    (size.div_ceil(stride).max(1) - 1).saturating_mul(stride).saturating_add(span)
+}
+
+/// SAME padding before and after, along one axis.
+fn same_pads(window: usize, stride: usize, dilation: usize, size: usize) -> [usize; 2] {
+    let covered = same_covered(window, stride, dilation, size);
     // Around nothing there is nothing.
     let total = if size == 0 { 0 } else { covered.saturating_sub(size) };
     [total / 2, total - total / 2]

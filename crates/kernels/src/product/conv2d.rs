@@ -299,11 +299,11 @@ impl PixelRows<'_> {
         let (mut x, rest) = (first % width, first / width);
         let (mut y, rest) = (rest % height, rest / height);
         let (mut z, mut volume) = (rest % depth, rest / depth);
-        let (strides, pads) = (p.window.strides, p.window.pads);
+        let (strides, starts) = (p.window.strides, [0, 1, 2].map(|axis| p.window.start(axis)));
         for (r, corner) in corners.iter_mut().enumerate() {
-            let front = (z * strides[0]) as isize - pads[0] as isize;
-            let top = (y * strides[1]) as isize - pads[2] as isize;
-            let left = (x * strides[2]) as isize - pads[4] as isize;
+            let front = (z * strides[0]) as isize + starts[0];
+            let top = (y * strides[1]) as isize + starts[1];
+            let left = (x * strides[2]) as isize + starts[2];
             let row = ((volume * deep) as isize + front) * high as isize + top;
             let offset = (row * wide as isize + left) * p.in_channels as isize + a as isize;
             *corner =

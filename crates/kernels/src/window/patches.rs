@@ -1,28 +1,24 @@
 //! Every window of an image or a volume as a pixel of many channels.
 
 use crate::base::access::split_with_cost;
-use crate::base::error::{Result, check_exact, ensure, product};
+use crate::base::error::{Result, check_exact, product};
 use crate::base::threads::ThreadPool;
 use crate::base::window::Window3;
 
 /// Copies the elements of each window of `src` `[batch, depth, height, width, pixel]`, the last in bytes, to `dst` `[batch,
-/// depth', height', width', elements of the window · pixel]`, of a volume from the elements `skipped` on. What lies outside
-/// is 0.
+/// depth', height', width', elements of the window · pixel]`. What lies outside is 0.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) for a window that makes no sense and for wrong lengths.
 pub fn patches(
     pool: &ThreadPool,
     window: Window3,
-    skipped: [usize; 3],
     [batch, depth, height, width, pixel]: [usize; 5],
     src: &[u8],
     dst: &mut [u8],
 ) -> Result<()> {
     let [deep, high, wide] = window.output([depth, height, width])?;
     let [_, rows, columns] = window.size;
-    let is_behind = skipped.iter().zip([depth, height, width]).any(|(skipped, size)| *skipped > size);
-    ensure(!is_behind, "patches", "no more is skipped than there is")?;
     let taps = product(&window.size)?;
     check_exact("the input", product(&[batch, depth, height, width, pixel])?, src.len())?;
     check_exact("the output", product(&[batch, deep, high, wide, taps, pixel])?, dst.len())?;
@@ -33,12 +29,11 @@ pub fn patches(
             let (z, volume) = (rest % deep, rest / deep);
             for (tap, to) in patch.chunks_exact_mut(pixel).enumerate() {
                 let place = window
-                    .element_at(0, z, tap / columns / rows, depth - skipped[0])
-                    .zip(window.element_at(1, y, tap / columns % rows, height - skipped[1]))
-                    .zip(window.element_at(2, x, tap % columns, width - skipped[2]));
+                    .element_at(0, z, tap / columns / rows, depth)
+                    .zip(window.element_at(1, y, tap / columns % rows, height))
+                    .zip(window.element_at(2, x, tap % columns, width));
                 match place {
                     Some(((z, y), x)) => {
-                        let [z, y, x] = [z + skipped[0], y + skipped[1], x + skipped[2]];
                         let from = (((volume * depth + z) * height + y) * width + x) * pixel;
                         to.copy_from_slice(&src[from..from + pixel]);
                     }

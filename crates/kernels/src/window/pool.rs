@@ -179,11 +179,11 @@ fn pool_block<S: Simd, const N: usize>(
     };
     let mut values = [s.splat(start); N];
     for kz in first_z..end_z {
-        let plane = volume * depth + z * w.strides[0] + kz * w.dilations[0] - w.pads[0];
+        let plane = volume * depth + z * w.strides[0] + kz * w.dilations[0] + w.skips[0] - w.pads[0];
         for ky in first_y..end_y {
-            let row = plane * height + y * w.strides[1] + ky * w.dilations[1] - w.pads[2];
+            let row = plane * height + y * w.strides[1] + ky * w.dilations[1] + w.skips[1] - w.pads[2];
             for kx in first_x..end_x {
-                let column = x * w.strides[2] + kx * w.dilations[2] - w.pads[4];
+                let column = x * w.strides[2] + kx * w.dilations[2] + w.skips[2] - w.pads[4];
                 let at = (row * width + column) * op.channels + c;
                 for (v, value) in values.iter_mut().enumerate() {
                     // SAFETY: plane, row and column lie in the volume, and `count` channels (N whole vectors) are left.

@@ -6,7 +6,7 @@
 //! width, channels]`, they are `[1, planes, rows, columns, 1]`, and there are no `rates`.
 
 use tightfit_core::DType;
-use tightfit_kernels::patches;
+use tightfit_kernels::{Window3, patches};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -97,17 +97,8 @@ impl Operator for ExtractPatches {
         }
         let window = self.window.window(self.size, [depth, height, width]);
         let pixel = channels * input.dtype().bytes();
-        // Where windows of a volume do not reach all of it TensorFlow leaves out as much in front as behind.
-        let skipped = |axis: usize, size: usize| {
-            let reach = size.div_ceil(window.strides[axis]).saturating_sub(1) * window.strides[axis] + window.size[axis];
-            size.saturating_sub(reach) / 2
-        };
-        let is_same = self.of_volumes && matches!(self.window.padding, Padding3::Same);
-        let skipped = match is_same {
-            true => [skipped(0, depth), skipped(1, height), skipped(2, width)],
-            false => [0; 3],
-        };
-        Ok(patches(run.pool, window, skipped, [batch, depth, height, width, pixel], input.bytes(), out)?)
+        let window = Window3 { skips: if self.of_volumes { window.skips } else { [0; 3] }, ..window };
+        Ok(patches(run.pool, window, [batch, depth, height, width, pixel], input.bytes(), out)?)
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Access {
     Remove,
     /// All values anew.
     Import,
+    /// The same for a table that is filled once: of one key only one value.
+    Fill,
 }
 
 impl Access {
@@ -48,7 +50,7 @@ impl Access {
 
     /// True for one that changes the table.
     pub fn is_change(self) -> bool {
-        matches!(self, Access::Insert | Access::Remove | Access::Import)
+        matches!(self, Access::Insert | Access::Remove | Access::Import | Access::Fill)
     }
 }
 
@@ -213,10 +215,21 @@ impl TableAccess {
                 format!("is of shape {}, which is not a value for each of {count} keys", values.shape());
             return Err(OpError::input(1, why));
         }
-        if self.access == Access::Import {
+        if matches!(self.access, Access::Import | Access::Fill) {
             table.clear();
         }
-        table.insert(keys, Elements { bytes: values.bytes(), text: &text }, count)
+        let values = Elements { bytes: values.bytes(), text: &text };
+        if self.access == Access::Fill && count == 0 {
+            return Err(OpError::input(0, format!("has no keys for {}", self.name_of())));
+        }
+        for index in 0..count {
+            let (key, value) = table.entry_of(keys, values, index)?;
+            if self.access == Access::Fill && table.differs(key, value) {
+                return Err(OpError::Invalid(format!("fills {} with two values for one key", self.name_of())));
+            }
+            table.insert_one(key, value)?;
+        }
+        Ok(())
     }
 }
 
@@ -237,6 +250,7 @@ impl Operator for TableAccess {
             Access::Insert => "LookupTableInsertV2",
             Access::Remove => "LookupTableRemoveV2",
             Access::Import => "LookupTableImportV2",
+            Access::Fill => "InitializeTableV2",
         }
     }
 
@@ -265,7 +279,7 @@ impl Operator for TableAccess {
                     Fact::new(kind.value, self.values(Some(vec![len]))),
                 ])
             }
-            Access::Insert | Access::Import => {
+            Access::Insert | Access::Import | Access::Fill => {
                 self.outer(shared::input(inputs, 0)?)?;
                 shared::need_type(1, shared::input(inputs, 1)?, &[kind.value])?;
                 Ok(vec![])
@@ -297,7 +311,7 @@ impl Operator for TableAccess {
                 Ok(())
             }
             Access::Export => self.export(run),
-            Access::Insert | Access::Remove | Access::Import => self.change(run),
+            Access::Insert | Access::Remove | Access::Import | Access::Fill => self.change(run),
         }
     }
 

@@ -382,7 +382,7 @@ impl Features {
                 true => count.is_none_or(|count| count == 1),
                 false => {
                     let own = || dense.shape.iter().map(|dim| Some(*dim));
-                    count == Some(0)
+                    matches!(count, None | Some(0))
                         || default.dims.get().is_none_or(|dims| {
                             let is_same = |(dim, own): (&Dim, Option<usize>)| dim.size().is_none() || dim.size() == own;
                             dims.len() == dense.shape.len() && dims.iter().zip(own()).all(is_same)

@@ -110,6 +110,10 @@ impl Operator for Conv2d {
                 .map_err(|_| OpError::Internal("an image of other than four axes"))
         };
         let (input, filter) = (run.input(0)?, run.input(1)?);
+        if input.shape().elements() == 0 || filter.shape().elements() == 0 {
+            let empty = usize::from(input.shape().elements() > 0);
+            return Err(OpError::input(empty, "has no elements"));
+        }
         let output = four(run.output_shape(0))?;
         let conv = QuantizedConv2d {
             input: four(*input.shape())?,

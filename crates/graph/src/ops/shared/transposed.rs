@@ -83,7 +83,7 @@ impl Transposed {
                 _ => return Ok(None),
             }
         }
-        let window = Window3 { strides: [1; 3], pads, ..window };
+        let window = Window3 { strides: [1; 3], pads, skips: [0; 3], ..window };
         let (batch, in_channels, out_channels) = (input[0], input[4], filter[3]);
         let params = Conv3dParams { batch, size: left, in_channels, out_channels, window, groups: 1 };
         let kernel = Kernel::of_volumes(isa, params)?;
