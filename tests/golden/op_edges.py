@@ -49,6 +49,9 @@ def edges_of_windows(g):
     image, filters = g.input("image", (1, 3, 3, 4)), g.input("filters", (2, 2, 2, 2))
     g.out(
         patches=raw.ExtractVolumePatches(input=x, ksizes=[1, 1, 2, 1, 1], strides=[1, 3, 4, 3, 1], padding="SAME"),
+        largest=raw.MaxPool3D(input=x, ksize=[1, 1, 1, 2, 1], strides=[1, 1, 3, 4, 1], padding="SAME"),
+        mean=raw.AvgPool3D(input=x, ksize=[1, 2, 1, 1, 1], strides=[1, 2, 4, 3, 1], padding="SAME"),
+        sums=raw.Conv3D(input=x, filter=tf.reshape(tf.range(8.0), [1, 2, 1, 2, 2]), strides=[1, 2, 4, 3, 1], padding="SAME"),
         transposed=raw.DepthwiseConv2dNativeBackpropInput(
             input_sizes=[1, 4, 4, 2], filter=filters, out_backprop=image, strides=[1, 1, 1, 1], padding="VALID", dilations=[1, 2, 2, 1]),
     )
@@ -77,19 +80,8 @@ def edges_of_quantized_layers(g):
     ends = dict(min_x=low, max_x=high, min_y=low / 3, max_y=high)
     for name, made in (("behind", raw.QuantizedAdd(x=x, y=one, **ends)), ("before", raw.QuantizedAdd(x=one, y=x, **ends))):
         g.out(**{name: tf.bitcast(made[0], tf.int32)})
-    made = raw.QuantizedConv2D(input=image, filter=weights, min_input=high, max_input=high * 2, min_filter=low, max_filter=high,
-                               strides=[1, 1, 1, 1], padding="SAME")
-    g.out(padded=tf.bitcast(made[0], tf.int32))
+    for name, ends in (("above", (high, high * 2)), ("below", (low * 2, low))):
+        made = raw.QuantizedConv2D(input=image, filter=weights, min_input=ends[0], max_input=ends[1], min_filter=low, max_filter=high,
+                                   strides=[1, 1, 1, 1], padding="SAME")
+        g.out(**{f"padded_{name}": tf.bitcast(made[0], tf.int32)})
 
-
-@case()
-def edges_of_tables(g):
-    """Defaults for each key, of a table that is filled once and of one that changes; vectors as keys."""
-    table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tf.constant(["a", "b"]), tf.constant([1, 2], tf.int64)), -1)
-    keys = g.feed("keys", np.array([b"b", b"c", b"d"], dtype=object))
-    each = g.feed("each", [7, 8, 9], "int64")
-    with tf.control_dependencies([table._initialize()]):
-        g.out(first=raw.LookupTableFindV2(table_handle=table.resource_handle, keys=keys, default_value=each))
-    changing = raw.MutableHashTableV2(key_dtype=tf.string, value_dtype=tf.int64, shared_name="changing")
-    with tf.control_dependencies([raw.LookupTableInsertV2(table_handle=changing, keys=tf.constant(["c"]), values=tf.constant([5], tf.int64))]):
-        g.out(own=raw.LookupTableFindV2(table_handle=changing, keys=keys, default_value=each))

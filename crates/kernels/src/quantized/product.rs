@@ -171,8 +171,11 @@ impl QuantizedConv2d {
             let at = (position * self.stride + tap) as isize - self.offset(axis);
             usize::try_from(at).ok().filter(|at| *at < size)
         };
-        // TensorFlow pads with what stands for 0, of which a byte has the lowest bits.
-        let padding = (self.input_zero as u8 as i32).wrapping_sub(self.input_zero);
+        // TensorFlow pads with what stands for 0, of which a byte has the lowest bits, unless that is negative.
+        let padding = match self.input_zero {
+            ..0 => 0,
+            zero => (zero as u8 as i32).wrapping_sub(zero),
+        };
         for x in (0..self.output[1]).step_by(ROWS) {
             for first in (0..columns).step_by(COLUMNS) {
                 let mut sums = [[0; COLUMNS]; ROWS];

@@ -1,6 +1,6 @@
-use tightfit_core::StringRef;
+use tightfit_core::{DType, Shape, StringRef, TensorView};
 
-use crate::exec::Context;
+use crate::exec::{Context, Feed};
 use crate::import::text_graph::{context, graph, node};
 
 const TYPES: &str =
@@ -172,4 +172,35 @@ fn a_table_of_strings_gives_copies_that_outlive_it() {
     let found: Vec<StringRef> = context.output(0).unwrap().as_slice().unwrap().to_vec();
     let texts: Vec<&[u8]> = found.iter().map(|text| context.string(*text)).collect();
     assert_eq!(texts, [&b"two"[..], b"?"]);
+}
+
+#[test]
+fn a_table_is_filled_with_what_is_fed_and_stands_one_value_for_all_keys_that_it_lacks() {
+    let fed = |name: &str, dtype: &str| {
+        let what = format!(
+            "attr {{ key: 'dtype' value {{ type: {dtype} }} }} attr {{ key: 'shape' value {{ shape {{ dim {{ size: 2 }} }} }} }}"
+        );
+        node(name, "Placeholder", "", &what)
+    };
+    let text = nodes(&[
+        node("table", "HashTableV2", "", TYPES),
+        fed("keys", "DT_INT64"),
+        fed("values", "DT_FLOAT"),
+        node("init", "InitializeTableV2", "table keys values", ACCESS),
+        constant("asked", "DT_INT64", "int64_val: -1 int64_val: 3 int64_val: 7", Some(3)),
+        constant("defaults", "DT_FLOAT", "float_val: 9 float_val: 8 float_val: 7", Some(3)),
+        node("found", "LookupTableFindV2", "table asked defaults ^init", ACCESS),
+        node("size", "LookupTableSizeV2", "table ^found", ""),
+    ]);
+    let mut context = context(graph(&text, &["found", "size"]).unwrap(), 1);
+    let shape = Shape::new(&[2]).unwrap();
+    let mut run = |keys: &[i64; 2], values: &[f32; 2]| {
+        let keys = TensorView::new(DType::I64, shape, bytemuck::cast_slice(keys)).unwrap();
+        let values = TensorView::new(DType::F32, shape, bytemuck::cast_slice(values)).unwrap();
+        context.run(&[Feed::Tensor(keys), Feed::Tensor(values)]).map_err(|error| error.to_string())?;
+        Ok::<_, String>((floats(&context, 0), ints(&context, 1)))
+    };
+    assert_eq!(run(&[7, -1], &[0.5, 2.0]).unwrap(), (vec![2.0, 9.0, 0.5], vec![2]));
+    assert_eq!(run(&[3, 3], &[1.0, 1.0]).unwrap(), (vec![9.0, 1.0, 9.0], vec![1]));
+    assert!(run(&[3, 3], &[1.0, 2.0]).unwrap_err().contains("two values for one key"));
 }
