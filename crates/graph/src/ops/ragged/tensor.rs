@@ -194,6 +194,12 @@ impl Operator for ToTensor {
         let dims = self.dims(run)?;
         run.set_output_shape(0, dims)?;
         let (values, default) = (run.input(VALUES)?, run.input(DEFAULT)?);
+        // TensorFlow compares the default's axes with those of a value from the first on, and repeats it along the last.
+        let own = values.shape().iter().skip(1);
+        if default.shape().iter().zip(own).any(|(dim, own)| *dim != 1 && dim != own) {
+            let why = format!("is of shape {}, and values are of {}", default.shape(), values.shape());
+            return Err(OpError::input(DEFAULT, why));
+        }
         let outer = self.levels.len() + 1;
         let (mut rows, mut of_values) = (Some(self.rows(run)?), None);
         for level in 0..self.levels.len() {
