@@ -246,7 +246,9 @@ impl Reader<'_> {
         check_types(role, &node.op, key, value)?;
         let load = attributes.float_or("max_load_factor", 0.8)?;
         if role == Role::Dense && !(load > 0.0 && load < 1.0) {
-            return Err(OpError::attribute("max_load_factor", format!("is {load}, not between 0 and 1")).into());
+            return Err(
+                OpError::attribute("max_load_factor", format!("is {load}, not between 0 and 1")).into()
+            );
         }
         if role == Role::Dense {
             let keys: Vec<&str> = node.inputs.iter().take(2).map(|input| &**input).collect();

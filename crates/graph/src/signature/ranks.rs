@@ -144,7 +144,10 @@ pub fn check_in_file(node: &NodeDef, inputs: &[&Fact]) -> Result<(), OpError> {
             // A size that is open is another one than any that is known.
             let is_same = |(a, b): (&Dim, &Dim)| a.size() == b.size();
             if places.len() == lengths.len() && !places.iter().zip(lengths).all(is_same) {
-                return Err(OpError::input(2, format!("is of shape {}, and input 1 of {}", inputs[2].dims, inputs[1].dims)));
+                return Err(OpError::input(
+                    2,
+                    format!("is of shape {}, and input 1 of {}", inputs[2].dims, inputs[1].dims),
+                ));
             }
             Ok(())
         }

@@ -374,7 +374,7 @@ table! { x c s;
         /// 1 - erf(x), exact also where that is small.
         Erfc ["Erfc"] plain x.erfc();
         /// ln |gamma(x)|.
-        Lgamma ["Lgamma"] plain if x == c(0.0) { -x.flushed().abs().log() } else { c(lgamma(x.to_f64())) };
+        Lgamma ["Lgamma"] plain if x == c(0.0) { -x.abs().log() } else { c(lgamma(x.to_f64())) };
         /// The derivative of ln gamma.
         Digamma ["Digamma"] plain c(digamma(x.to_f64()));
         /// The inverse of the standard normal distribution.

@@ -225,7 +225,10 @@ impl TableAccess {
         for index in 0..count {
             let (key, value) = table.entry_of(keys, values, index)?;
             if self.access == Access::Fill && table.differs(key, value) {
-                return Err(OpError::Invalid(format!("fills {} with two values for one key", self.name_of())));
+                return Err(OpError::Invalid(format!(
+                    "fills {} with two values for one key",
+                    self.name_of()
+                )));
             }
             table.insert_one(key, value)?;
         }

@@ -296,8 +296,15 @@ impl Operator for Decompose {
             if let Some(empty) = empty {
                 return Err(OpError::input(empty, "has no elements"));
             }
-            if of.as_ref().and_then(|of| of.rows.size().zip(of.cols.size())).is_some_and(|(bands, size)| bands > size) {
-                return Err(OpError::input(0, format!("is of shape {}, more bands than a row has elements", first.dims)));
+            if of
+                .as_ref()
+                .and_then(|of| of.rows.size().zip(of.cols.size()))
+                .is_some_and(|(bands, size)| bands > size)
+            {
+                return Err(OpError::input(
+                    0,
+                    format!("is of shape {}, more bands than a row has elements", first.dims),
+                ));
             }
         }
         let of = of.map(|of| match self.needs_square() {

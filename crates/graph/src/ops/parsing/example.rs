@@ -384,7 +384,8 @@ impl Features {
                     let own = || dense.shape.iter().map(|dim| Some(*dim));
                     matches!(count, None | Some(0))
                         || default.dims.get().is_none_or(|dims| {
-                            let is_same = |(dim, own): (&Dim, Option<usize>)| dim.size().is_none() || dim.size() == own;
+                            let is_same =
+                                |(dim, own): (&Dim, Option<usize>)| dim.size().is_none() || dim.size() == own;
                             dims.len() == dense.shape.len() && dims.iter().zip(own()).all(is_same)
                         })
                 }

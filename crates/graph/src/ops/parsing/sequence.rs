@@ -348,7 +348,10 @@ impl Operator for Parse {
         if self.version != Version::Single && run.shape(0).elements() == 0 {
             for (number, dense) in self.context.dense.iter().enumerate() {
                 if dense.elements() > 0 && run.shape(self.context.defaults + number).elements() == 0 {
-                    return Err(OpError::input(self.context.defaults + number, "has no default, and there are no records"));
+                    return Err(OpError::input(
+                        self.context.defaults + number,
+                        "has no default, and there are no records",
+                    ));
                 }
             }
         }
