@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 use tightfit::{A_FEED, A_FETCH, DataError, Error, FormatError, GraphError, RecordFault, RowFault};
@@ -35,10 +34,10 @@ pub enum Failure {
 
 impl Failure {
     /// Says it in one line on stderr, and with `is_json` as an object on stdout; the exit code.
-    pub fn report(&self, is_json: bool) -> ExitCode {
+    pub fn report(&self, is_json: bool) -> u8 {
         if self.is_closed_pipe() {
             // Whoever read the output has seen enough.
-            return ExitCode::SUCCESS;
+            return 0;
         }
         if is_json && !matches!(self, Failure::Told(_) | Failure::Defect) {
             // Where stdout cannot be written to, stderr tells.
@@ -50,7 +49,7 @@ impl Failure {
             // Where stderr cannot be written to there is nobody to tell.
             let _ = io::stderr().write_all(format!("{name} {line}\n").as_bytes());
         }
-        ExitCode::from(self.code())
+        self.code()
     }
 
     /// The same, once it has been told in what is printed as JSON.

@@ -67,6 +67,11 @@ pub fn prepare() {
     keep_heap_small();
     // The loader has touched most of the C library, and nobody needs that any more.
     tightfit::process::govern();
+    prepare_guest();
+}
+
+/// The same in a process that is another program's, whose code is left where it is.
+pub fn prepare_guest() {
     #[cfg(unix)]
     listen_for_signals();
     // A file that has become too large is an error of the system with its name, and what was written goes.

@@ -61,6 +61,8 @@ pub struct FitOptions {
     pub replans: bool,
     /// True where the process and the model's structure are counted by whoever asks, as in a pipeline.
     pub is_inner: bool,
+    /// True where whoever runs it copies all outputs into memory that is counted as the sink's.
+    pub copies_outputs: bool,
     /// True where what no line of the plan needs is not the model's alone: reading takes of it too. Values that grow get
     /// half of it then.
     pub shares_rest: bool,
@@ -81,6 +83,7 @@ impl Default for FitOptions {
             string_bytes: 0,
             replans: false,
             is_inner: false,
+            copies_outputs: false,
             shares_rest: false,
         }
     }
@@ -110,6 +113,17 @@ pub struct Fit {
 }
 
 impl Fit {
+    /// The error of a layout that takes more than `memory_bytes`, for `batch` rows.
+    pub(crate) fn not_fit(&self, memory_bytes: u64, batch: usize) -> Error {
+        Error::NotFit(Box::new(NotFit {
+            memory_bytes,
+            minimum_bytes: self.minimum_bytes,
+            batch,
+            peak_step: self.plan.report().peak_step,
+            growing: self.plan.growing().len(),
+        }))
+    }
+
     /// True where shapes follow from what is fed and may be larger than is planned, or have no bound, so that a call on
     /// tensors that are all there is laid out with their values.
     pub fn can_outgrow(&self) -> bool {
@@ -219,7 +233,7 @@ impl<'m> Bound<'m> {
                 as u64
                 + options.string_bytes,
             pipeline_bytes: options.pipeline_bytes,
-            sink_bytes: options.sink.memory_bytes(&self.graph, options.batch),
+            sink_bytes: options.sink.memory_bytes(&self.graph, options.batch) + self.copied_bytes(),
         };
         if options.is_inner {
             return Ok((plan, lines, 0));
@@ -319,6 +333,16 @@ impl<'m> Bound<'m> {
             }
         }
         Ok(None)
+    }
+
+    /// Bytes of the outputs, the most that they can be, where they are copied.
+    fn copied_bytes(&self) -> u64 {
+        let outputs = self.graph.outputs.iter().filter(|_| self.options.copies_outputs);
+        let bytes = outputs.filter_map(|port| {
+            let fact = self.graph.fact(port.value);
+            Some((fact.planned_dims().concrete()?.elements() * fact.dtype.bytes()) as u64)
+        });
+        bytes.fold(0, u64::saturating_add)
     }
 
     /// Bytes of memory that the model may take.

@@ -32,6 +32,8 @@ use crate::sink::{OutputRows, RowPlace, Sink, SinkNeed};
 use crate::tensor::Tensor;
 use crate::usage::Usage;
 
+pub(crate) use tune::fastest;
+
 pub use shards::{DEFAULT_SHARD_ROWS, ShardOptions, ShardedJob};
 
 /// Batches that exist at once: the one in use and the one read ahead.
@@ -167,7 +169,7 @@ impl<'m> Job<'m> {
             (Some(batch), _) | (None, BatchSize::Fixed(batch)) => {
                 (Runner::new(model, &plan_for(batch)?, budget)?, batch)
             }
-            (None, BatchSize::Auto) => tune::fastest(model, &plan_for, budget)?,
+            (None, BatchSize::Auto) => fastest(model, usize::MAX, &plan_for, budget)?,
         };
         let column_of = |name: &str| columns.iter().position(|column| column.input == name);
         let columns: Vec<Option<usize>> = runner.inputs().map(column_of).collect();
@@ -471,6 +473,7 @@ fn fit_options(
             .saturating_add(string_bytes as u64),
         replans: replans(model, options, dataset),
         is_inner: false,
+        copies_outputs: false,
         shares_rest: true,
     })
 }

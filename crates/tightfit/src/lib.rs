@@ -24,6 +24,7 @@ pub mod process;
 mod progress;
 pub mod records;
 mod run;
+mod session;
 pub mod sink;
 mod tensor;
 pub mod usage;
@@ -36,6 +37,7 @@ pub use model::{DEFAULT_SIGNATURE, Model, ModelFile, ModelSource, OpenOptions};
 pub use outputs::Outputs;
 pub use progress::{Done, Progress};
 pub use run::Runner;
+pub use session::{Session, SessionOptions};
 pub use tensor::Tensor;
 pub use tightfit_core::{
     DType, MemoryBudget, Reservation, Shape, StopFlag, TensorView, closest, display_bytes, display_bytes_up,
@@ -45,6 +47,8 @@ pub use tightfit_data::{Access, BadRow, DataError, Preprocess, Resize, RowFault,
 pub use tightfit_format::tfrecord::RecordFault;
 pub use tightfit_format::{FormatError, whole};
 pub use tightfit_graph::exec::Feed;
-pub use tightfit_graph::ir::Graph;
+pub use tightfit_graph::dim::Dim;
+pub use tightfit_graph::fact::Fact;
+pub use tightfit_graph::ir::{Graph, Port};
 pub use tightfit_graph::{A_FEED, A_FETCH, Binding, GraphError, plan};
 pub use tightfit_kernels::ThreadPool;

@@ -54,6 +54,9 @@ static IS_GOVERNED: AtomicBool = AtomicBool::new(false);
 /// The most code that is to be resident, in bytes.
 static CODE_ROOM_BYTES: AtomicU64 = AtomicU64::new(FLOOR_BYTES - DATA_BYTES);
 
+/// What the host of this process had taken before TightFit came, in bytes.
+static HOST_BYTES: AtomicU64 = AtomicU64::new(0);
+
 /// What the process is to stay below, in bytes.
 static LIMIT_BYTES: AtomicU64 = AtomicU64::new(u64::MAX);
 
@@ -86,6 +89,13 @@ pub fn govern() {
     }
 }
 
+/// Says that this process is a host's, who had taken `host_bytes` before TightFit was loaded: no job is planned with them,
+/// and the memory of a job bounds what the process takes besides. To be called once, before anything is opened.
+pub fn join(host_bytes: u64) {
+    HOST_BYTES.store(host_bytes, Ordering::Relaxed);
+    floor_bytes();
+}
+
 /// Says what the process is to stay below, in bytes: where it comes near, [`Tended`] lets go of what can be had again.
 pub fn stay_below(bytes: u64) {
     LIMIT_BYTES.store(bytes, Ordering::Relaxed);
@@ -97,7 +107,10 @@ pub fn floor_bytes() -> u64 {
     static TAKEN_BYTES: OnceLock<u64> = OnceLock::new();
     *TAKEN_BYTES.get_or_init(|| match (IS_GOVERNED.load(Ordering::Relaxed), resident()) {
         (true, _) => FLOOR_BYTES,
-        (false, Some(resident)) => resident.total_bytes() + GUEST_CODE_BYTES,
+        (false, Some(resident)) => {
+            let own_bytes = resident.total_bytes().saturating_sub(HOST_BYTES.load(Ordering::Relaxed));
+            own_bytes + GUEST_CODE_BYTES
+        }
         (false, None) => UNKNOWN_BYTES,
     })
 }

@@ -27,6 +27,7 @@ pub struct Runner {
     weights: WeightMode,
     bounds: Bounds,
     batch: usize,
+    has_failed: bool,
     budget: MemoryBudget,
     /// What is set aside for values that grow.
     growth_bytes: u64,
@@ -78,6 +79,7 @@ impl Runner {
             weights: fit.weights,
             bounds: fit.bounds,
             batch: options.batch,
+            has_failed: false,
         })
     }
 
@@ -94,6 +96,7 @@ impl Runner {
             weights: self.weights,
             bounds: self.bounds,
             batch: self.batch,
+            has_failed: self.has_failed,
             budget: self.budget.clone(),
             growth_bytes: self.growth_bytes,
             untended_runs: 0,
@@ -105,10 +108,19 @@ impl Runner {
     /// # Errors
     /// [`Error::Graph`] when it cannot be planned or its memory is not free; the runner does not run any more then.
     pub fn replan(&mut self, model: &Model, options: &FitOptions) -> Result<(), Error> {
-        let fit = Bound::new(model, options)?.with(self.weights, self.bounds)?;
+        self.replan_with(Bound::new(model, options)?.with(self.weights, self.bounds)?, options)
+    }
+
+    /// The same for a layout that was made before, held as [`Runner::held`] says.
+    ///
+    /// # Errors
+    /// As [`Runner::replan`].
+    pub fn replan_with(&mut self, fit: Fit, options: &FitOptions) -> Result<(), Error> {
         process::end_phase();
         self.untended_runs = 0;
+        self.has_failed = true;
         self.context.replan(fit.plan)?;
+        self.has_failed = false;
         let (before_bytes, bytes) = (self.lines.total_bytes(), fit.lines.total_bytes());
         if bytes > before_bytes {
             self.lines = fit.lines;
@@ -118,6 +130,24 @@ impl Runner {
         self.context.grow_in(&self.budget.child(self.growth_bytes));
         self.batch = options.batch;
         Ok(())
+    }
+
+    /// How its weights are held, and values whose size has a bound.
+    pub fn held(&self) -> (WeightMode, Bounds) {
+        (self.weights, self.bounds)
+    }
+
+    /// True when a layout for another batch could not be taken on, so that it does not run any more.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Makes every variable what it is before the first run, and random numbers begin anew.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when a value cannot be read from its file.
+    pub fn reset(&mut self) -> Result<(), Error> {
+        Ok(self.context.reset()?)
     }
 
     /// True when the runner could change to another batch inside the memory.
@@ -196,7 +226,12 @@ impl Runner {
             // What one run has executed, the next ones will.
             self.untended_runs = if is_let_go { 0 } else { UNTENDED_RUNS };
         }
-        Ok(Outputs { context: &self.context, kept_rows: None })
+        Ok(self.outputs())
+    }
+
+    /// The outputs of the last run: none of them is there before the first one, and after one that failed.
+    pub fn outputs(&self) -> Outputs<'_> {
+        Outputs { context: &self.context, kept_rows: None }
     }
 
     /// The outputs of no row at all, each with its type and the shape of a row. One that has no rows is left out.

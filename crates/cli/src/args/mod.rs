@@ -5,7 +5,7 @@ mod long;
 mod values;
 mod wrong;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
@@ -75,17 +75,17 @@ impl Given {
 }
 
 /// Whether errors are wanted as JSON: of a command that was given `--json`, also where its other flags are wrong.
-pub fn wants_json() -> bool {
-    let behind_command = std::env::args_os().skip(1).skip_while(|arg| !is_bare(arg));
+pub fn wants_json(args: impl Iterator<Item = OsString>) -> bool {
+    let behind_command = args.skip(1).skip_while(|arg| !is_bare(arg));
     behind_command.take_while(|arg| arg != "--").any(|arg| arg == "--json")
 }
 
-/// Reads the process' command line. Help and version are printed here, and then there is nothing to do.
+/// Reads a command line, the name of the program first. Help and version are printed here, and then there is nothing to do.
 ///
 /// # Errors
 /// [`Failure::Usage`] for anything that is not understood.
-pub fn parse() -> Result<Option<Call>, Failure> {
-    let (args, lists) = long::shorten(std::env::args_os());
+pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Call>, Failure> {
+    let (args, lists) = long::shorten(args);
     let mut parser = description();
     match parser.try_get_matches_from_mut(&args) {
         Ok(matches) => {

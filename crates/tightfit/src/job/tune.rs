@@ -22,19 +22,20 @@ const MEASURED: Duration = Duration::from_millis(150);
 /// How often it is run at least, the first time aside, which warms the caches.
 const LEAST_RUNS: usize = 2;
 
-/// The model in memory for the batch with the most rows per second.
+/// The model in memory for the batch, of at most `most` rows, with the most rows per second.
 ///
 /// # Errors
 /// [`Error::NotFit`] when not even one row fits, and what is wrong with the model.
 pub fn fastest(
     model: &Model,
+    most: usize,
     options_for: &dyn Fn(usize) -> Result<FitOptions, Error>,
     budget: &MemoryBudget,
 ) -> Result<(Runner, usize), Error> {
     let mut runner = Runner::new(model, &options_for(CANDIDATES[0])?, budget)?;
     let mut best = (CANDIDATES[0], rows_per_second(&mut runner, budget)?);
     let mut failures = 0;
-    for batch in CANDIDATES.into_iter().skip(1) {
+    for batch in CANDIDATES.into_iter().skip(1).filter(|batch| *batch <= most) {
         let options = options_for(batch)?;
         if failures == PATIENCE || !runner.fits(model, &options)? {
             break;

@@ -1,0 +1,154 @@
+"""TensorFlow models in the memory you have: NumPy in, NumPy out, no TensorFlow needed."""
+
+import os
+from typing import Any, Dict, List, Literal, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import compat as compat
+from . import interpreter as interpreter
+from .interpreter import Interpreter as Interpreter
+
+__version__: str
+
+_Path = Union[str, os.PathLike[str]]
+_Size = Union[int, str, None]
+_Array = np.ndarray[Any, Any]
+
+class TightFitError(Exception): ...
+
+class NotFit(TightFitError, MemoryError):
+    minimum_bytes: Optional[int]
+    memory_bytes: Optional[int]
+    batch: Optional[int]
+
+class InvalidArgument(TightFitError, ValueError): ...
+class ModelError(TightFitError, ValueError): ...
+class DataError(TightFitError, ValueError): ...
+class FileError(TightFitError, OSError): ...
+class MissingFile(FileError, FileNotFoundError): ...
+
+class TensorSpec(NamedTuple):
+    name: str
+    dtype: str
+    shape: Optional[Tuple[Optional[int], ...]]
+
+class Signature(NamedTuple):
+    inputs: Dict[str, TensorSpec]
+    outputs: Dict[str, TensorSpec]
+
+class Plan:
+    model: str
+    batch: int
+    threads: int
+    memory_bytes: int
+    minimum_bytes: int
+    planned_bytes: int
+    lines: Dict[str, int]
+    arena_bytes: int
+    arena_lower_bound_bytes: int
+    streamed_bytes: int
+    growth_bytes: int
+    growing: List[Tuple[str, str, str]]
+    input_shapes: Dict[str, Tuple[int, ...]]
+    output_shapes: Dict[str, Tuple[int, ...]]
+    steps: List[Tuple[str, str]]
+    peak: Optional[Tuple[int, str, str, int, List[Tuple[str, str, int]]]]
+    rectangles: List[Tuple[str, str, int, int, int, int]]
+    def to_dict(self) -> Dict[str, Any]: ...
+    def _repr_html_(self) -> str: ...
+
+class Model:
+    def __init__(
+        self,
+        path: _Path,
+        memory: _Size = None,
+        signature: Optional[str] = None,
+        threads: Optional[int] = None,
+        *,
+        tags: Optional[List[str]] = None,
+        checkpoint: Optional[_Path] = None,
+        fetches: List[str] = ...,
+        feeds: List[str] = ...,
+    ) -> None: ...
+    @property
+    def inputs(self) -> Dict[str, TensorSpec]: ...
+    @property
+    def outputs(self) -> Dict[str, TensorSpec]: ...
+    @property
+    def signatures(self) -> Dict[Optional[str], Signature]: ...
+    @property
+    def signature(self) -> Optional[str]: ...
+    @property
+    def path(self) -> os.PathLike[str]: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def used_bytes(self) -> int: ...
+    @property
+    def peak_bytes(self) -> int: ...
+    def run(
+        self, feeds: Union[ArrayLike, Dict[str, ArrayLike], None] = None, /, **named: ArrayLike
+    ) -> Dict[str, _Array]: ...
+    def plan(self, batch: int = 1, shapes: Optional[Dict[str, Sequence[int]]] = None) -> Plan: ...
+    def predict(
+        self,
+        data: Union[_Path, Sequence[_Path], ArrayLike, Dict[str, ArrayLike]],
+        batch: Union[int, Literal["auto"]] = "auto",
+        output: Optional[_Path] = None,
+        *,
+        resize: Optional[Tuple[int, int]] = None,
+        preprocess: Literal["none", "unit", "tf", "torch", "caffe"] = "none",
+        features: Optional[Dict[str, str]] = None,
+        label: Optional[str] = None,
+        skip_bad: bool = False,
+    ) -> Dict[str, Any]: ...
+    def reset(self) -> None: ...
+    def unload(self) -> None: ...
+
+def inspect(
+    path: _Path,
+    *,
+    signature: Optional[str] = None,
+    tags: Optional[Sequence[str]] = None,
+    checkpoint: Optional[_Path] = None,
+    memory: _Size = None,
+) -> Dict[str, Any]: ...
+def freeze(
+    path: _Path,
+    output: _Path,
+    *,
+    signature: Optional[str] = None,
+    tags: Optional[Sequence[str]] = None,
+    checkpoint: Optional[_Path] = None,
+    fetches: Sequence[str] = (),
+    memory: _Size = None,
+) -> Dict[str, Any]: ...
+def optimize(
+    path: _Path,
+    output: _Path,
+    *,
+    transforms: Union[str, Sequence[str], None] = None,
+    inputs: Sequence[str] = (),
+    signature: Optional[str] = None,
+    tags: Optional[Sequence[str]] = None,
+    checkpoint: Optional[_Path] = None,
+    fetches: Sequence[str] = (),
+    memory: _Size = None,
+) -> Dict[str, Any]: ...
+def partition(
+    path: _Path,
+    output: _Path,
+    *,
+    max_bytes: _Size = None,
+    at: Sequence[str] = (),
+    by_scope: bool = False,
+    signature: Optional[str] = None,
+    tags: Optional[Sequence[str]] = None,
+    checkpoint: Optional[_Path] = None,
+    fetches: Sequence[str] = (),
+    memory: _Size = None,
+) -> Dict[str, Any]: ...

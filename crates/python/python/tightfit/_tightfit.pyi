@@ -1,0 +1,57 @@
+"""The compiled part: `tightfit.Model` and the functions of `tightfit` are what to use."""
+
+import os
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+import numpy as np
+
+__version__: str
+
+def join(host_bytes: int) -> None: ...
+def forked() -> None: ...
+def floor_bytes() -> int: ...
+def command_line(args: List[str]) -> int: ...
+def inspect(path: str, source: Dict[str, Any], memory: Union[int, str, None]) -> Dict[str, Any]: ...
+def freeze(path: str, output: str, source: Dict[str, Any], memory: Union[int, str, None]) -> Dict[str, Any]: ...
+def optimize(
+    path: str,
+    output: str,
+    source: Dict[str, Any],
+    transforms: Optional[str],
+    inputs: List[str],
+    memory: Union[int, str, None],
+) -> Dict[str, Any]: ...
+def partition(
+    path: str,
+    output: str,
+    source: Dict[str, Any],
+    max_bytes: Union[int, str, None],
+    at: List[str],
+    by_scope: bool,
+    memory: Union[int, str, None],
+) -> Dict[str, Any]: ...
+
+class Session:
+    def __init__(
+        self,
+        path: Union[str, os.PathLike[str]],
+        memory: Union[int, str, None] = None,
+        signature: Optional[str] = None,
+        threads: Optional[int] = None,
+        *,
+        tags: Optional[List[str]] = None,
+        checkpoint: Union[str, os.PathLike[str], None] = None,
+        fetches: List[str] = ...,
+        feeds: List[str] = ...,
+    ) -> None: ...
+    def run(self, feeds: Any = None, /, **named: Any) -> Dict[str, np.ndarray[Any, Any]]: ...
+    def reset(self) -> None: ...
+    def unload(self) -> None: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def path(self) -> os.PathLike[str]: ...
+    @property
+    def signature(self) -> Optional[str]: ...

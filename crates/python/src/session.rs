@@ -1,0 +1,385 @@
+//! A model that Python calls.
+
+use std::collections::HashMap;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use tightfit::{DType, Error, Feed, ModelSource, OpenOptions, SessionOptions, Shape};
+
+use crate::arrays::{self, Fed};
+use crate::signals::Signals;
+use crate::{errors, jobs, memory_bytes, plan, thread_count};
+
+/// How many times this process has come out of a fork since the module was loaded.
+static FORKS: AtomicUsize = AtomicUsize::new(0);
+
+/// Says that this process has just come out of a fork: no thread of a model that was opened before is in it.
+#[pyfunction]
+pub fn forked() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A model in a number of bytes: what `tightfit.Model` is made of.
+#[pyclass(frozen, subclass, module = "tightfit._tightfit")]
+pub struct Session {
+    inner: Mutex<ManuallyDrop<tightfit::Session>>,
+    /// The thread that runs it; 0 while none does.
+    owner: AtomicUsize,
+    inputs: Vec<Input>,
+    outputs: Vec<Py<PyString>>,
+    signals: Arc<Signals>,
+    forks: usize,
+}
+
+struct Input {
+    name: Py<PyString>,
+    dtype: DType,
+}
+
+/// The model, which nobody else runs meanwhile.
+struct Held<'a> {
+    guard: MutexGuard<'a, ManuallyDrop<tightfit::Session>>,
+    owner: &'a AtomicUsize,
+}
+
+impl Deref for Held<'_> {
+    type Target = tightfit::Session;
+
+    fn deref(&self) -> &tightfit::Session {
+        &self.guard
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut tightfit::Session {
+        &mut self.guard
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.owner.store(0, Ordering::Release);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if FORKS.load(Ordering::Relaxed) == self.forks {
+            let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+            // SAFETY: it is dropped here alone, and not used behind.
+            unsafe { ManuallyDrop::drop(inner) };
+        }
+        // Its threads are in the other process, and would be waited for.
+    }
+}
+
+/// A number that no other thread has.
+fn this_thread() -> usize {
+    thread_local!(static PLACE: u8 = const { 0 });
+    PLACE.with(|place| std::ptr::from_ref(place) as usize)
+}
+
+/// Between two looks at whether another thread's run has ended.
+const PATIENCE: Duration = Duration::from_micros(50);
+
+impl Session {
+    fn lock<'a>(&'a self, py: Python<'_>) -> PyResult<Held<'a>> {
+        if FORKS.load(Ordering::Relaxed) != self.forks {
+            let why = "was opened before this process was forked: open it again in this process";
+            return Err(errors::refused(py, &format!("the model {why}")));
+        }
+        if self.owner.load(Ordering::Acquire) == this_thread() {
+            let why = "is running on this thread already: a signal handler or a finalizer cannot run it too";
+            return Err(errors::refused(py, &format!("the model {why}")));
+        }
+        let guard = loop {
+            match self.inner.try_lock() {
+                Ok(guard) => break guard,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    py.detach(|| std::thread::sleep(PATIENCE));
+                    py.check_signals()?;
+                }
+            }
+        };
+        self.owner.store(this_thread(), Ordering::Release);
+        Ok(Held { guard, owner: &self.owner })
+    }
+
+    /// What each input is fed, in the model's order.
+    fn gather<'py>(
+        &self,
+        py: Python<'py>,
+        feeds: Option<&Bound<'py, PyAny>>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Vec<Fed<'py>>> {
+        if let (Some(feeds), None) = (feeds.map(Bound::cast::<PyDict>), named)
+            && let Ok(feeds) = feeds
+            && feeds.len() == self.inputs.len()
+        {
+            let mut fed = Vec::with_capacity(self.inputs.len());
+            for input in &self.inputs {
+                let name = input.name.bind(py);
+                let Some(value) = feeds.get_item(name)? else { break };
+                fed.push(Fed::new(name, input.dtype, &value)?);
+            }
+            if fed.len() == self.inputs.len() {
+                return Ok(fed);
+            }
+        }
+        let mut values: Vec<Option<Bound<'py, PyAny>>> = vec![None; self.inputs.len()];
+        let mut put = |name: &str, value: Bound<'py, PyAny>| -> PyResult<()> {
+            let index = self.find_input(py, name)?;
+            match values.get_mut(index) {
+                Some(place) if place.is_none() => *place = Some(value),
+                _ => return Err(errors::invalid(py, &format!("input '{name}' is fed twice"))),
+            }
+            Ok(())
+        };
+        match feeds {
+            None => {}
+            Some(feeds) => match feeds.cast::<PyDict>() {
+                Ok(dict) => {
+                    for (name, value) in dict.iter() {
+                        put(&name.str()?.to_cow()?, value)?;
+                    }
+                }
+                Err(_) => match &self.inputs[..] {
+                    [only] => put(&only.name.bind(py).to_cow()?, feeds.clone())?,
+                    all => {
+                        let why = format!("the model has {} inputs: feed a dict of arrays by name", all.len());
+                        return Err(errors::invalid(py, &why));
+                    }
+                },
+            },
+        }
+        for (name, value) in named.iter().flat_map(|named| named.iter()) {
+            put(&name.str()?.to_cow()?, value)?;
+        }
+        let missing = self.inputs.iter().zip(&values).filter(|(_, value)| value.is_none());
+        let missing: Vec<String> = missing.map(|(input, _)| input.name.to_string()).collect();
+        if !missing.is_empty() {
+            return Err(errors::raise(py, &Error::NotFed(missing)));
+        }
+        let fed = self.inputs.iter().zip(values.iter().flatten());
+        fed.map(|(input, value)| Fed::new(input.name.bind(py), input.dtype, value)).collect()
+    }
+
+    fn find_input(&self, py: Python<'_>, name: &str) -> PyResult<usize> {
+        let session = self.lock(py)?;
+        let model = session.model();
+        let inputs = &model.graph().inputs;
+        if let Some(index) = inputs.iter().position(|port| model.is_called(port, name)) {
+            return Ok(index);
+        }
+        let names = || inputs.iter().map(|port| port.name.as_str());
+        let advice = match tightfit::closest(name, names()) {
+            Some(input) => format!("did you mean '{input}'?"),
+            None => format!("its inputs are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        Err(errors::invalid(py, &format!("the model has no input '{name}'; {advice}")))
+    }
+}
+
+/// The shapes of inputs by name.
+fn shapes(py: Python<'_>, shapes: HashMap<String, Vec<usize>>) -> PyResult<HashMap<String, Shape>> {
+    let shape = |(name, dims): (String, Vec<usize>)| match Shape::new(&dims) {
+        Ok(shape) => Ok((name, shape)),
+        Err(error) => Err(errors::invalid(py, &format!("shape of '{name}': {error}"))),
+    };
+    shapes.into_iter().map(shape).collect()
+}
+
+/// Scales, zero points and the axis that they are along.
+type Scales = (Vec<f32>, Vec<i64>, Option<usize>);
+
+/// Name, type and shape of a tensor of the model, open dimensions as nothing, and nothing where not even their number is
+/// known; and what its integers stand for.
+type Spec = (String, &'static str, Option<Vec<Option<usize>>>, Option<Scales>);
+
+#[pymethods]
+impl Session {
+    #[new]
+    #[pyo3(signature = (path, memory=None, signature=None, threads=None, *, tags=None, checkpoint=None, fetches=Vec::new(), feeds=Vec::new()))]
+    #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        memory: Option<&Bound<'_, PyAny>>,
+        signature: Option<String>,
+        threads: Option<usize>,
+        tags: Option<Vec<String>>,
+        checkpoint: Option<PathBuf>,
+        fetches: Vec<String>,
+        feeds: Vec<String>,
+    ) -> PyResult<Session> {
+        let options =
+            SessionOptions { memory_bytes: memory_bytes(memory)?, threads: thread_count(py, threads)? };
+        let open = OpenOptions { fetches, feeds, source: ModelSource { signature, tags, checkpoint } };
+        let opened = py.detach(|| tightfit::Session::open(&path, &open, &options));
+        let mut session = opened.map_err(|error| errors::raise(py, &error))?;
+        let signals = Arc::new(Signals::default());
+        session.stop_at(signals.flag());
+        let graph = session.model().graph();
+        let name = |name: &str| PyString::new(py, name).unbind();
+        let inputs = graph.inputs.iter();
+        let inputs = inputs.map(|port| Input { name: name(&port.name), dtype: graph.fact(port.value).dtype });
+        Ok(Session {
+            inputs: inputs.collect(),
+            outputs: graph.outputs.iter().map(|port| name(&port.name)).collect(),
+            inner: Mutex::new(ManuallyDrop::new(session)),
+            owner: AtomicUsize::new(0),
+            signals,
+            forks: FORKS.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Computes the outputs for these inputs.
+    ///
+    /// Parameters
+    /// ----------
+    /// feeds : dict of str to array_like, or array_like
+    ///     One value per input, by name; a model with one input takes the value alone. An array of the input's type that
+    ///     is C-contiguous is read where it is, and must not be written to meanwhile. Whatever has DLPack or the buffer
+    ///     protocol is an array too; lists and numbers are converted.
+    /// **named : array_like
+    ///     The same by keyword.
+    ///
+    /// Returns
+    /// -------
+    /// dict of str to numpy.ndarray
+    ///     A new array for each output. Strings are arrays of ``bytes``.
+    ///
+    /// Raises
+    /// ------
+    /// NotFit
+    ///     When inputs of these shapes do not fit the memory. Nothing has been computed then.
+    /// InvalidArgument
+    ///     For an input that is missing, unknown, or of another type or shape.
+    /// KeyboardInterrupt
+    ///     When Ctrl-C is pressed: between two steps.
+    #[pyo3(signature = (feeds=None, /, **named))]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        feeds: Option<&Bound<'py, PyAny>>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let fed = self.gather(py, feeds, named)?;
+        let feeds: Vec<Feed<'_>> = fed.iter().map(Fed::feed).collect();
+        let mut held = self.lock(py)?;
+        let session: &mut tightfit::Session = &mut held;
+        let ran = py.detach(|| session.run(&feeds).map(|_| ()));
+        ran.map_err(|error| self.signals.raise(py, &error))?;
+        let outputs = held.outputs().ok_or_else(|| errors::refused(py, "a run has no outputs"))?;
+        arrays::to_dict(py, &self.outputs, &outputs)
+    }
+
+    /// What the inputs are.
+    fn _inputs(&self, py: Python<'_>) -> PyResult<Vec<Spec>> {
+        let session = self.lock(py)?;
+        let graph = session.model().graph();
+        Ok(graph.inputs.iter().map(|port| spec(&port.name, graph.fact(port.value))).collect())
+    }
+
+    /// What the outputs are.
+    fn _outputs(&self, py: Python<'_>) -> PyResult<Vec<Spec>> {
+        let session = self.lock(py)?;
+        let graph = session.model().graph();
+        Ok(graph.outputs.iter().map(|port| spec(&port.name, graph.fact(port.value))).collect())
+    }
+
+    /// The layout for a batch, in figures.
+    fn _plan<'py>(
+        &self,
+        py: Python<'py>,
+        batch: usize,
+        shapes: HashMap<String, Vec<usize>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let shapes = self::shapes(py, shapes)?;
+        let mut held = self.lock(py)?;
+        let session: &mut tightfit::Session = &mut held;
+        let planned = py.detach(move || session.plan(batch, shapes));
+        let (options, fit) = planned.map_err(|error| errors::raise(py, &error))?;
+        plan::to_dict(py, &options, &fit)
+    }
+
+    /// The batch of at most `most` rows that runs fastest.
+    fn _fastest_batch(
+        &self,
+        py: Python<'_>,
+        most: usize,
+        shapes: HashMap<String, Vec<usize>>,
+    ) -> PyResult<usize> {
+        let shapes = self::shapes(py, shapes)?;
+        let mut held = self.lock(py)?;
+        let session: &mut tightfit::Session = &mut held;
+        py.detach(|| session.fastest_batch(most, &shapes)).map_err(|error| self.signals.raise(py, &error))
+    }
+
+    /// Runs a data set: `tightfit run --input`.
+    fn _job<'py>(&self, py: Python<'py>, data: jobs::Data, output: Option<PathBuf>) -> PyResult<Bound<'py, PyDict>> {
+        let mut held = self.lock(py)?;
+        jobs::run(py, &mut held, data, output, &self.signals)
+    }
+
+    /// True where a run leaves variables for the next one.
+    fn _has_states(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(!self.lock(py)?.model().graph().states.is_empty())
+    }
+
+    /// Makes every variable of the model what it is before the first run, and lets random numbers begin anew.
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        self.lock(py)?.reset().map_err(|error| errors::raise(py, &error))
+    }
+
+    /// Lets go of the weights and of all that a run takes, variables included. The next run reads them again.
+    fn unload(&self, py: Python<'_>) -> PyResult<()> {
+        let mut held = self.lock(py)?;
+        let session: &mut tightfit::Session = &mut held;
+        py.detach(|| session.unload());
+        Ok(())
+    }
+
+    /// Bytes of the memory in use, and the most that were in use at once.
+    fn _usage(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
+        let session = self.lock(py)?;
+        Ok((session.budget().used_bytes(), session.budget().peak_bytes()))
+    }
+
+    /// The memory that the model may take, in bytes.
+    #[getter]
+    fn memory_bytes(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.lock(py)?.options().memory_bytes)
+    }
+
+    /// Threads that compute.
+    #[getter]
+    fn threads(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.lock(py)?.options().threads)
+    }
+
+    /// The model's path.
+    #[getter]
+    fn path(&self, py: Python<'_>) -> PyResult<PathBuf> {
+        Ok(self.lock(py)?.model().path().to_path_buf())
+    }
+
+    /// The key of the signature whose names the inputs and outputs have; None where the model has none.
+    #[getter]
+    fn signature(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        Ok(self.lock(py)?.model().signature().map(str::to_string))
+    }
+}
+
+fn spec(name: &str, fact: &tightfit::Fact) -> Spec {
+    let dims = fact.dims.get().map(|dims| dims.iter().map(|dim| dim.size()).collect());
+    let scales = fact.quantization.as_ref().map(|q| (q.scales.clone(), q.zero_points.clone(), q.axis));
+    (name.to_string(), fact.dtype.name(), dims, scales)
+}
