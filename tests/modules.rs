@@ -1,10 +1,10 @@
-//! No module leans on one that leans on it, in any folder of the library's crates: read from the paths that code names.
+//! No module leans on one that leans on it, in any folder of the crates: read from the paths that code names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CRATES: [&str; 5] = ["core", "format", "kernels", "graph", "tightfit"];
+const CRATES: [&str; 7] = ["core", "format", "kernels", "graph", "tightfit", "python", "capi"];
 
 /// For each folder, by its path in the crate, which of its modules name which.
 type Edges = BTreeMap<Vec<String>, BTreeMap<String, BTreeSet<String>>>;

@@ -47,7 +47,9 @@ impl From<Error> for Failure {
         let status = match &error {
             error if error.is_budget() => Status::NotFit,
             Error::Usage(_) | Error::Option { .. } | Error::NotFed(_) => Status::Usage,
-            Error::Graph(graph) if matches!(**graph, GraphError::OpenShape { .. } | GraphError::Feed { .. }) => {
+            Error::Graph(graph)
+                if matches!(**graph, GraphError::OpenShape { .. } | GraphError::Feed { .. }) =>
+            {
                 Status::Usage
             }
             _ => Status::Failed,

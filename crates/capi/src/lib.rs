@@ -73,8 +73,9 @@ pub unsafe extern "C" fn tightfit_open(
                 session.threads = given.threads;
             }
             // SAFETY: as the caller promises.
-            let (signature, checkpoint) =
-                unsafe { (text(given.signature, "the signature")?, text(given.checkpoint, "the checkpoint")?) };
+            let (signature, checkpoint) = unsafe {
+                (text(given.signature, "the signature")?, text(given.checkpoint, "the checkpoint")?)
+            };
             open.source = ModelSource {
                 signature: signature.map(str::to_string),
                 tags: None,

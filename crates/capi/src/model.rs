@@ -33,7 +33,8 @@ struct Kept {
 
 impl Port {
     fn new(name: &str, fact: &Fact) -> Result<Port, Failure> {
-        let open = |dims: &[_]| dims.iter().map(|dim: &tightfit::Dim| dim.size().map_or(-1, |n| n as i64)).collect();
+        let open =
+            |dims: &[_]| dims.iter().map(|dim: &tightfit::Dim| dim.size().map_or(-1, |n| n as i64)).collect();
         Ok(Port {
             name: CString::new(name).map_err(|_| Failure::defect("a name of the model has a zero in it"))?,
             dtype: fact.dtype,
@@ -166,7 +167,8 @@ impl Model {
 
     /// Output `index` of the last run.
     pub fn result(&self, index: usize) -> Result<Tensor, Failure> {
-        let port = self.outputs.get(index).ok_or_else(|| Failure::usage(format!("there is no output {index}")))?;
+        let port =
+            self.outputs.get(index).ok_or_else(|| Failure::usage(format!("there is no output {index}")))?;
         let outputs = self.session.outputs().filter(|_| index < self.results.len());
         let tensor = outputs.and_then(|outputs| outputs.tensor(index));
         let (Some(tensor), Some(result)) = (tensor, self.results.get(index)) else {
@@ -198,7 +200,8 @@ unsafe fn read<'a>(tensor: &Tensor, name: &CStr) -> Result<Fed<'a>, Failure> {
     let name = name.to_string_lossy();
     let wrong = |why: &str| Failure::usage(format!("input '{name}' {why}"));
     let number = usize::try_from(tensor.dtype).ok();
-    let dtype = number.and_then(|number| DType::ALL.get(number)).ok_or_else(|| wrong("is of no type that exists"))?;
+    let dtype =
+        number.and_then(|number| DType::ALL.get(number)).ok_or_else(|| wrong("is of no type that exists"))?;
     let dims = match (tensor.rank, tensor.shape.is_null()) {
         (0, _) => &[],
         (_, true) => return Err(wrong("has no shape")),
@@ -208,7 +211,7 @@ unsafe fn read<'a>(tensor: &Tensor, name: &CStr) -> Result<Fed<'a>, Failure> {
     let shape = Shape::new(dims).map_err(|error| wrong(&error.to_string()))?;
     if *dtype == DType::String {
         let count = shape.elements();
-        if tensor.bytes / size_of::<Text>() != count || tensor.bytes % size_of::<Text>() != 0 {
+        if tensor.bytes / size_of::<Text>() != count || !tensor.bytes.is_multiple_of(size_of::<Text>()) {
             return Err(wrong("has not as many strings as its shape"));
         }
         if count > 0 && tensor.data.is_null() {
@@ -217,12 +220,14 @@ unsafe fn read<'a>(tensor: &Tensor, name: &CStr) -> Result<Fed<'a>, Failure> {
         let texts = (0..count).map(|index| {
             // SAFETY: as the caller promises.
             let text = unsafe { tensor.data.cast::<Text>().add(index).read() };
-            match (text.bytes, text.data.is_null()) {
-                (0, _) => Ok(Box::default()),
-                (_, true) => Err(wrong("has a string that is nowhere")),
-                // SAFETY: as the caller promises.
-                (bytes, false) => Ok(unsafe { std::slice::from_raw_parts(text.data.cast::<u8>(), bytes) }.into()),
+            if text.bytes == 0 {
+                return Ok(Box::default());
             }
+            if text.data.is_null() {
+                return Err(wrong("has a string that is nowhere"));
+            }
+            // SAFETY: as the caller promises.
+            Ok(unsafe { std::slice::from_raw_parts(text.data.cast::<u8>(), text.bytes) }.into())
         });
         return Ok(Fed::Texts(shape, texts.collect::<Result<_, _>>()?));
     }

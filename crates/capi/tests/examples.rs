@@ -64,7 +64,8 @@ fn the_example_in_cpp() {
 /// The numbers of types are their places in a list: the header's are the same.
 #[test]
 fn the_header_has_the_numbers_of_types() {
-    let header = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("include/tightfit.h")).unwrap();
+    let header =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("include/tightfit.h")).unwrap();
     let (_, list) = header.split_once("typedef enum tightfit_dtype {").unwrap();
     let (list, _) = list.split_once('}').unwrap();
     let numbers: Vec<(String, usize)> = list

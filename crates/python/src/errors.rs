@@ -12,7 +12,8 @@ use tightfit::{DataError, Error, GraphError};
 fn exception(py: Python<'_>, name: &str, message: &str, facts: &[(&str, Option<u64>)]) -> PyErr {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let made = || -> PyResult<PyErr> {
-        let module = MODULE.get_or_try_init(py, || Ok::<_, PyErr>(py.import("tightfit._errors")?.unbind()))?;
+        let module =
+            MODULE.get_or_try_init(py, || Ok::<_, PyErr>(py.import("tightfit._errors")?.unbind()))?;
         let class = module.bind(py).getattr(name)?.cast_into::<PyType>()?;
         let named = PyDict::new(py);
         for (fact, value) in facts {
@@ -34,8 +35,12 @@ pub fn refused(py: Python<'_>, message: &str) -> PyErr {
 }
 
 /// Flags that the library's errors name, and what they are called here.
-const WORDS: [(&str, &str); 4] =
-    [("--signature ", "signature="), ("--signature", "signature="), ("--tags", "tags="), ("--fetch", "fetches=")];
+const WORDS: [(&str, &str); 4] = [
+    ("--signature ", "signature="),
+    ("--signature", "signature="),
+    ("--tags", "tags="),
+    ("--fetch", "fetches="),
+];
 
 /// The library's error as an exception.
 pub fn raise(py: Python<'_>, error: &Error) -> PyErr {

@@ -54,7 +54,10 @@ impl Sink for ToArrays {
             let name = outputs.name(index).unwrap_or_default();
             if tensor.shape().first() != Some(&rows.rows) {
                 let (dtype, shape) = (tensor.dtype(), tensor.shape());
-                let why = format!("'{name}' is {dtype}{shape} for a batch of {}: it has no row for each", rows.rows);
+                let why = format!(
+                    "'{name}' is {dtype}{shape} for a batch of {}: it has no row for each",
+                    rows.rows
+                );
                 return Err(Error::Usage(why));
             }
             let bytes = (tensor.bytes().len() as u64).saturating_mul(2);

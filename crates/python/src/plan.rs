@@ -25,7 +25,10 @@ pub fn to_dict<'py>(py: Python<'py>, options: &FitOptions, fit: &Fit) -> PyResul
     let growing = fit.plan.growing();
     let growing: Vec<_> = growing.iter().map(|g| (g.node.clone(), g.op.clone(), g.what.clone())).collect();
     plan.set_item("growing", growing)?;
-    plan.set_item("steps", fit.plan.steps.iter().map(|s| (s.name.to_string(), s.op_name().to_string())).collect::<Vec<_>>())?;
+    plan.set_item(
+        "steps",
+        fit.plan.steps.iter().map(|s| (s.name.to_string(), s.op_name().to_string())).collect::<Vec<_>>(),
+    )?;
     for (key, ports) in [("input_shapes", &fit.plan.inputs), ("output_shapes", &fit.plan.outputs)] {
         let shapes = PyDict::new(py);
         for (name, slot) in ports {
@@ -41,7 +44,8 @@ pub fn to_dict<'py>(py: Python<'py>, options: &FitOptions, fit: &Fit) -> PyResul
     });
     plan.set_item("peak", peak)?;
     let rectangles = fit.plan.rectangles().into_iter();
-    let rectangles: Vec<_> = rectangles.map(|r| (r.name, r.what, r.first, r.end, r.offset, r.bytes)).collect();
+    let rectangles: Vec<_> =
+        rectangles.map(|r| (r.name, r.what, r.first, r.end, r.offset, r.bytes)).collect();
     plan.set_item("rectangles", rectangles)?;
     Ok(plan)
 }

@@ -153,7 +153,8 @@ impl Session {
                 Err(_) => match &self.inputs[..] {
                     [only] => put(&only.name.bind(py).to_cow()?, feeds.clone())?,
                     all => {
-                        let why = format!("the model has {} inputs: feed a dict of arrays by name", all.len());
+                        let why =
+                            format!("the model has {} inputs: feed a dict of arrays by name", all.len());
                         return Err(errors::invalid(py, &why));
                     }
                 },
@@ -324,7 +325,12 @@ impl Session {
     }
 
     /// Runs a data set: `tightfit run --input`.
-    fn _job<'py>(&self, py: Python<'py>, data: jobs::Data, output: Option<PathBuf>) -> PyResult<Bound<'py, PyDict>> {
+    fn _job<'py>(
+        &self,
+        py: Python<'py>,
+        data: jobs::Data,
+        output: Option<PathBuf>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let mut held = self.lock(py)?;
         jobs::run(py, &mut held, data, output, &self.signals)
     }

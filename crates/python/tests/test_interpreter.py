@@ -113,8 +113,8 @@ def test_what_is_refused(digits, images):
 
 
 def test_what_does_not_fit_is_refused_by_allocate_tensors(digits):
-    interpreter = Interpreter(str(digits), memory="24MiB")
-    interpreter.resize_tensor_input(0, [200_000, 8, 8, 1])
+    interpreter = Interpreter(str(digits), memory="64MiB")
+    interpreter.resize_tensor_input(0, [1_000_000, 8, 8, 1])
     with pytest.raises(tightfit.NotFit):
         interpreter.allocate_tensors()
 

@@ -71,9 +71,7 @@ def test_errors_are_a_tree(digits, tmp_path):
 def test_the_process_grows_by_no_more_than_the_memory(golden):
     case = golden("keras_transformer")
     code = f"""
-        import os, resource
         import numpy as np
-        feeds = {{name: np.load(path) for name, path in {{}}.items()}}
         def peak():
             return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) * 1024
         before = peak()

@@ -70,6 +70,6 @@ def test_what_is_refused(digits, images):
     with pytest.raises(tightfit.InvalidArgument):
         sess.run("none:0", {"image:0": images})
     with pytest.raises(tightfit.NotFit):
-        tf.Session(graph=str(digits), memory="24MiB").run(
-            "probabilities:0", {"image:0": np.zeros((200_000, 8, 8, 1), np.float32)}
+        tf.Session(graph=str(digits), memory="64MiB").run(
+            "probabilities:0", {"image:0": np.zeros((1_000_000, 8, 8, 1), np.float32)}
         )

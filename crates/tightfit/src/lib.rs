@@ -46,8 +46,8 @@ pub use tightfit_core::{
 pub use tightfit_data::{Access, BadRow, DataError, Preprocess, Resize, RowFault, flow, shuffle, storage};
 pub use tightfit_format::tfrecord::RecordFault;
 pub use tightfit_format::{FormatError, whole};
-pub use tightfit_graph::exec::Feed;
 pub use tightfit_graph::dim::Dim;
+pub use tightfit_graph::exec::Feed;
 pub use tightfit_graph::fact::Fact;
 pub use tightfit_graph::ir::{Graph, Port};
 pub use tightfit_graph::{A_FEED, A_FETCH, Binding, GraphError, plan};

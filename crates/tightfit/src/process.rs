@@ -11,7 +11,8 @@
 //! ([`running_bytes`]).
 //!
 //! A process that is somebody else's is left as it is. What it has taken when it first plans is what it takes, and the
-//! code that a job will execute is added.
+//! code that a job will execute is added. Where TightFit is a library that such a process has loaded ([`join`]), the code of
+//! that library is treated as a program's is, but for [`tend`]: what else is resident is not TightFit's to count.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -54,6 +55,9 @@ static IS_GOVERNED: AtomicBool = AtomicBool::new(false);
 /// The most code that is to be resident, in bytes.
 static CODE_ROOM_BYTES: AtomicU64 = AtomicU64::new(FLOOR_BYTES - DATA_BYTES);
 
+/// True in a process that has loaded TightFit as a library of its own.
+static IS_JOINED: AtomicBool = AtomicBool::new(false);
+
 /// What the host of this process had taken before TightFit came, in bytes.
 static HOST_BYTES: AtomicU64 = AtomicU64::new(0);
 
@@ -82,7 +86,7 @@ impl Resident {
 /// Makes this process TightFit's own: its code is let go of from here on, and what it takes is known before anything is
 /// read. To be called once, before there are threads.
 pub fn govern() {
-    if system::is_governable() {
+    if system::is_governable(system::Whose::Program) {
         IS_GOVERNED.store(true, Ordering::Relaxed);
         system::narrow_windows();
         end_phase();
@@ -90,10 +94,26 @@ pub fn govern() {
 }
 
 /// Says that this process is a host's, who had taken `host_bytes` before TightFit was loaded: no job is planned with them,
-/// and the memory of a job bounds what the process takes besides. To be called once, before anything is opened.
+/// and the memory of a job bounds what the process takes besides. To be called once, by the library that it has loaded,
+/// before anything is opened.
 pub fn join(host_bytes: u64) {
     HOST_BYTES.store(host_bytes, Ordering::Relaxed);
+    if system::is_governable(system::Whose::Library) {
+        IS_JOINED.store(true, Ordering::Relaxed);
+        system::narrow_windows();
+        end_phase();
+    }
     floor_bytes();
+}
+
+/// The code that a job may execute in a process that is not TightFit's own, in bytes.
+fn guest_code_bytes() -> u64 {
+    match (IS_JOINED.load(Ordering::Relaxed), IS_CHECKED) {
+        (false, _) => GUEST_CODE_BYTES,
+        (true, false) => OPENING_CODE_BYTES.min(system::code_bytes()),
+        // How much is executed depends on how little was optimised.
+        (true, true) => system::code_bytes(),
+    }
 }
 
 /// Says what the process is to stay below, in bytes: where it comes near, [`Tended`] lets go of what can be had again.
@@ -109,7 +129,7 @@ pub fn floor_bytes() -> u64 {
         (true, _) => FLOOR_BYTES,
         (false, Some(resident)) => {
             let own_bytes = resident.total_bytes().saturating_sub(HOST_BYTES.load(Ordering::Relaxed));
-            own_bytes + GUEST_CODE_BYTES
+            own_bytes + guest_code_bytes()
         }
         (false, None) => UNKNOWN_BYTES,
     })
@@ -170,9 +190,10 @@ pub fn resident() -> Option<Resident> {
     system::resident()
 }
 
-/// Lets go of all code and of the allocator's free memory, in a process of TightFit's own: a phase of a job is over.
+/// Lets go of all code that is TightFit's and of the allocator's free memory: a phase of a job is over. A process that has
+/// not loaded TightFit by itself is left alone.
 pub fn end_phase() {
-    if IS_GOVERNED.load(Ordering::Relaxed) {
+    if IS_GOVERNED.load(Ordering::Relaxed) || IS_JOINED.load(Ordering::Relaxed) {
         system::let_code_go();
         system::trim_heap();
     }
@@ -247,9 +268,19 @@ mod system {
     /// The files of a program: itself, the libraries that it links to, the loader.
     const MAX_RANGES: usize = 64;
 
+    /// Whose code it is.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub enum Whose {
+        /// All of the program's, with its libraries.
+        Program,
+        /// That of the file alone that this code stands in.
+        Library,
+    }
+
     struct Ranges {
         list: [Range; MAX_RANGES],
         len: usize,
+        whose: Whose,
     }
 
     fn page_bytes() -> usize {
@@ -257,11 +288,12 @@ mod system {
         usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
     }
 
-    /// Where code and constants of the program and its libraries are mapped: all that is never written to.
-    fn ranges() -> &'static Ranges {
-        static RANGES: OnceLock<Ranges> = OnceLock::new();
+    static RANGES: OnceLock<Ranges> = OnceLock::new();
+
+    /// Where code and constants are mapped: all that is never written to. Whose is said by the first call.
+    fn ranges(whose: Whose) -> &'static Ranges {
         RANGES.get_or_init(|| {
-            let mut ranges = Ranges { list: [Range { start: 0, bytes: 0 }; MAX_RANGES], len: 0 };
+            let mut ranges = Ranges { list: [Range { start: 0, bytes: 0 }; MAX_RANGES], len: 0, whose };
             // SAFETY: the callback has the type that is called for, and the pointer is to `ranges`, which outlives the
             // call.
             unsafe { libc::dl_iterate_phdr(Some(add), (&raw mut ranges).cast()) };
@@ -282,9 +314,18 @@ mod system {
         }
         // SAFETY: the loader says how many headers there are.
         let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
+        let is_loaded = |header: &&libc::Elf64_Phdr| header.p_type == libc::PT_LOAD;
+        let start_of = |header: &libc::Elf64_Phdr| info.dlpi_addr.wrapping_add(header.p_vaddr) as usize;
+        let here = add as *const () as usize;
+        let holds = |header: &libc::Elf64_Phdr| {
+            (start_of(header)..start_of(header).saturating_add(header.p_memsz as usize)).contains(&here)
+        };
+        if ranges.whose == Whose::Library && !headers.iter().filter(is_loaded).any(holds) {
+            return 0;
+        }
         let page = page_bytes();
         for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
-            let start = (info.dlpi_addr.wrapping_add(header.p_vaddr)) as usize;
+            let start = start_of(header);
             let end = start.saturating_add(header.p_memsz as usize).next_multiple_of(page);
             let start = start / page * page;
             if let Some(range) = ranges.list.get_mut(ranges.len) {
@@ -295,8 +336,14 @@ mod system {
         0
     }
 
-    pub fn is_governable() -> bool {
-        resident().is_some() && ranges().len > 0
+    pub fn is_governable(whose: Whose) -> bool {
+        resident().is_some() && ranges(whose).len > 0
+    }
+
+    /// Bytes of code and constants.
+    pub fn code_bytes() -> u64 {
+        let ranges = ranges(Whose::Program);
+        ranges.list.iter().take(ranges.len).map(|range| range.bytes as u64).sum()
     }
 
     /// Bytes of code that are mapped at once.
@@ -309,7 +356,7 @@ mod system {
         if page_bytes() >= WINDOW_BYTES {
             return;
         }
-        let ranges = ranges();
+        let ranges = ranges(Whose::Program);
         for range in ranges.list.iter().take(ranges.len) {
             let end = range.start.saturating_add(range.bytes);
             let mut start = range.start.next_multiple_of(2 * WINDOW_BYTES);
@@ -324,7 +371,7 @@ mod system {
     }
 
     pub fn let_code_go() {
-        let ranges = ranges();
+        let ranges = ranges(Whose::Program);
         for range in ranges.list.iter().take(ranges.len) {
             // SAFETY: the range is a private mapping of a file without a page that was written to, which the loader made
             // and nobody unmaps: whoever reads or executes a page of it next finds what the file has. A refusal costs
@@ -359,8 +406,17 @@ mod system {
 mod system {
     use super::Resident;
 
-    pub fn is_governable() -> bool {
+    pub enum Whose {
+        Program,
+        Library,
+    }
+
+    pub fn is_governable(_whose: Whose) -> bool {
         false
+    }
+
+    pub fn code_bytes() -> u64 {
+        0
     }
 
     pub fn narrow_windows() {}
