@@ -32,7 +32,7 @@ def test_a_notebook_shows_the_arena(digits):
 def test_the_smallest_memory_works_and_less_does_not(digits):
     rows = 4096
     images = np.zeros((rows, 8, 8, 1), np.float32)
-    minimum = tightfit.Model(digits, memory="64MiB", threads=1).plan(batch=rows).minimum_bytes
+    minimum = tightfit.Model(digits, memory="256MiB", threads=1).plan(batch=rows).minimum_bytes
     model = tightfit.Model(digits, memory=minimum, threads=1)
     assert model.plan(batch=rows).minimum_bytes == minimum
     assert model.run(images)["probabilities"].shape == (rows, 10)
