@@ -74,7 +74,7 @@ ROUNDED = {"Softmax", "LogSoftmax", "SoftmaxCrossEntropyWithLogits", "SparseSoft
            "ScatterNd", "Xlogy", "Xlog1py", "Xdivy", "Atan2", "Asinh", "Acosh", "Atanh", "Sinh", "Cosh", "Asin", "Acos", "Atan"}
 
 
-SUMS = {"Sum", "Mean", "Cumsum", "AddN", "EuclideanNorm", "L2Loss"}
+SUMS = {"Sum", "Mean", "BiasAddGrad", "Cumsum", "AddN", "EuclideanNorm", "L2Loss"}
 
 
 def is_step_behind_rounding(graph, name):

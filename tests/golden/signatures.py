@@ -79,6 +79,8 @@ def main():
     lines = []
     for name in names():
         op = op_def_registry.get(name)
+        if op is None:  # TensorFlow.js has it alone
+            continue
         inputs = " ".join(argument(a) for a in op.input_arg)
         kept = [a for a in op.attr if a.type in ("type", "string", "int", "list(int)")]
         attrs = " ".join(attribute(name, a) for a in kept if a.type == "type" or a.HasField("allowed_values") or a.has_minimum)

@@ -79,6 +79,13 @@ pub enum GraphError {
         /// How many outputs it has.
         outputs: usize,
     },
+    /// An operator was added under a name that is taken.
+    OperatorExists {
+        /// The name.
+        op: String,
+        /// True when the operator that has it is built in.
+        is_built_in: bool,
+    },
     /// Two nodes have one name.
     DuplicateNode {
         /// The name.
@@ -257,6 +264,12 @@ impl fmt::Display for GraphError {
                     outputs => format!("{outputs} outputs"),
                 };
                 write!(f, "{asked_by} asks for '{name}', but the node is a {op}, which has {count}")
+            }
+            GraphError::OperatorExists { op, is_built_in: true } => {
+                write!(f, "operator '{op}' is built in; give yours another name")
+            }
+            GraphError::OperatorExists { op, is_built_in: false } => {
+                write!(f, "operator '{op}' was added before; give each a name of its own")
             }
             GraphError::DuplicateNode { node } => write!(f, "two nodes are named '{node}'"),
             GraphError::OpenShape { input, dims } => {

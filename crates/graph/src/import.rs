@@ -11,6 +11,7 @@ mod layout;
 mod names;
 mod narrow;
 mod needed;
+mod own;
 mod plain;
 mod ports;
 mod regions;
@@ -31,7 +32,7 @@ use crate::fact::Fact;
 use crate::infer::{Values, graph_memory_error, infer_node, memory_error};
 use crate::ir::dead_nodes;
 use crate::ir::{Graph, Node, NodeId, NodeKind, Port, ValueRef};
-use crate::operator::OpError;
+use crate::operator::{OpError, Operator};
 use crate::operator::attributes::Attributes;
 use crate::ops;
 use crate::signature;
@@ -40,6 +41,7 @@ pub(crate) use kinds::takes_only_lists;
 pub use kinds::{is_result, is_supported, output_type, structure};
 use kinds::{is_structural, takes_lists};
 use names::Names;
+pub use own::Operators;
 pub use plain::{Fetched, functions_of, plain};
 pub use ports::PortNames;
 use regions::{Body, Given, has_bodies};
@@ -60,6 +62,8 @@ pub struct ImportOptions {
     pub keep: Vec<String>,
     /// Where the values of variables are.
     pub checkpoint: Option<Checkpoint>,
+    /// Operators beside those that are built in.
+    pub operators: Operators,
 }
 
 /// Reads a frozen graph, binary or text. The graph grows within `budget`; the description is let go of.
@@ -279,12 +283,13 @@ impl<'a> Importer<'a> {
                 continue;
             }
             if has_bodies(&node.op) {
-                regions::report_unknown(node, &self.library, &mut self.unsupported);
-            } else if !ops::is_supported(&node.op) && &*node.op != regions::GIVEN {
+                let own = &self.options.operators;
+                regions::report_unknown(node, &self.library, own, &mut self.unsupported);
+            } else if !self.is_known(&node.op) && &*node.op != regions::GIVEN {
                 self.unsupported.add(&node.op, "operator not supported", &node.name);
             } else if !is_structural(&node.op) {
                 // Attributes do not depend on shapes, so their errors belong to the same list.
-                let checked = signature::check_attributes(node).and_then(|()| operator(node).map(drop));
+                let checked = signature::check_attributes(node).and_then(|()| self.operator(node).map(drop));
                 if let Err(error) = checked {
                     self.unsupported.add(&node.op, error.to_string(), &node.name);
                 }
@@ -294,6 +299,21 @@ impl<'a> Importer<'a> {
             return Ok(());
         }
         Err(GraphError::Unsupported(std::mem::take(&mut self.unsupported)))
+    }
+
+    /// True for the name of an operator, built in or added.
+    fn is_known(&self, op: &str) -> bool {
+        ops::is_supported(op) || self.options.operators.has(op)
+    }
+
+    /// The operator of a node.
+    fn operator(&self, node: &NodeDef) -> Result<Arc<dyn Operator>, OpError> {
+        self.options.operators.import(node).map_or_else(|| operator(node), |own| own.map(Arc::from))
+    }
+
+    /// Converts the inputs of a node that refused their types: the node that takes its place.
+    fn widen(&mut self, id: NodeId) -> Option<NodeId> {
+        narrow::widen(&mut self.graph, id).or_else(|| half::widen(&mut self.graph, id))
     }
 
     fn add(&mut self, index: usize) -> Result<(), GraphError> {
@@ -422,7 +442,7 @@ impl<'a> Importer<'a> {
         } else {
             signature::check_inputs(node, &types)
         };
-        let operator = match checked.and_then(|()| operator(node)) {
+        let operator = match checked.and_then(|()| self.operator(node)) {
             Ok(operator) => operator,
             Err(error) => {
                 self.refuse(index, error.to_string());
@@ -454,7 +474,10 @@ impl<'a> Importer<'a> {
                 self.made_in_layout(index, id, channels_last.as_ref())
             }
             Err(GraphError::Node { source, .. }) => {
-                match narrow::widen(&mut self.graph, id).or_else(|| half::widen(&mut self.graph, id)) {
+                // What a caller's own operator refuses stays refused.
+                let is_own = self.options.operators.has(&self.def.nodes[index].op);
+                let widened = if is_own { None } else { self.widen(id) };
+                match widened {
                     Some(made) => {
                         self.check(index, id);
                         self.made_in_layout(index, made, channels_last.as_ref())
@@ -559,7 +582,8 @@ fn asked_by_node(node: &NodeDef) -> String {
     format!("node '{}'", node.name)
 }
 
-fn operator(node: &NodeDef) -> Result<Arc<dyn crate::operator::Operator>, OpError> {
+/// The built-in operator of a node.
+fn operator(node: &NodeDef) -> Result<Arc<dyn Operator>, OpError> {
     let laid = layout::channels_last(node);
     let node = laid.as_ref().map_or(node, |changed| &changed.node);
     let registration =

@@ -45,7 +45,13 @@ pub(crate) fn infer_from(graph: &Graph, id: NodeId, inputs: &[&Fact]) -> Result<
         .memory()
         .room(facts_room_bytes(&**operator, inputs))
         .map_err(|source| memory_error(graph, id, source))?;
-    infer_outputs(&**operator, inputs, graph.budget()).map_err(|source| node_error(graph, id, source))
+    let facts = infer_outputs(&**operator, inputs, graph.budget());
+    // Who takes an output was imported with as many as there were then.
+    let facts = facts.and_then(|facts| match node.facts.is_empty() || node.facts.len() == facts.len() {
+        true => Ok(facts),
+        false => Err(OpError::Internal("how many outputs an operator has depends on the shapes of its inputs")),
+    });
+    facts.map_err(|source| node_error(graph, id, source))
 }
 
 /// What is sure of an operator's outputs and, where shapes or values of its inputs depend on data, the most they can be.

@@ -23,6 +23,6 @@ mod testing;
 mod verify;
 
 pub use error::{A_FEED, A_FETCH, GraphError, Unsupported};
-pub use import::{ImportOptions, import};
+pub use import::{ImportOptions, Operators, import};
 pub use infer::{Binding, bind};
 pub use verify::verify;

@@ -15,6 +15,7 @@ pub mod limits;
 mod lines;
 mod model;
 mod nested;
+pub mod operator;
 pub mod optimize;
 mod outputs;
 pub mod partition;

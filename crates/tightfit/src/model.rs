@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tightfit_core::MemoryBudget;
 use tightfit_graph::ir::{Graph, Port};
-use tightfit_graph::{ImportOptions, import, passes};
+use tightfit_graph::{ImportOptions, Operators, import, passes};
 
 use crate::error::Error;
 use crate::process;
@@ -25,6 +25,8 @@ pub struct OpenOptions {
     pub feeds: Vec<String>,
     /// Which graph and which values are meant, for [`Model::open`].
     pub source: ModelSource,
+    /// Operators beside those that are built in; see [`crate::operator`].
+    pub operators: Operators,
 }
 
 /// A model: its graph, made simple, with open dimensions.
@@ -103,6 +105,7 @@ impl ModelFile {
             ports: described.ports(),
             keep: described.table_initializers(),
             checkpoint: described.checkpoint.take(),
+            operators: options.operators.clone(),
         };
         let Described { file, def, signature, info, is_in_parts, .. } = described;
         drop(info);

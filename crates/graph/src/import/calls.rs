@@ -12,7 +12,7 @@ use tightfit_format::{
     ArgDef, AttrValue, FunctionDef, GraphDef, ListValue, NameAttrList, NodeDef, TensorContent,
 };
 
-use super::{ImportOptions, asked_by_node, file, memory_error_of, similar, split_name};
+use super::{ImportOptions, Operators, asked_by_node, file, memory_error_of, similar, split_name};
 use crate::error::GraphError;
 use crate::operator::OpError;
 use crate::signature;
@@ -53,7 +53,7 @@ pub fn inline_from(def: &mut GraphDef, library: &Library, options: &ImportOption
     if !def.nodes.iter().any(|node| callee(node, library).is_some()) {
         return Ok(());
     }
-    let mut inliner = Inliner { library, def };
+    let mut inliner = Inliner { library, operators: &options.operators, def };
     inliner.reserve(inliner.def.nodes.len() as u64 * NAME_BYTES)?;
     let mut names = inliner.names(0);
     let needed = needed_of_graph(&inliner.def.nodes, &names, options);
@@ -122,6 +122,7 @@ fn needed_of_graph(
 
 struct Inliner<'d> {
     library: &'d Library,
+    operators: &'d Operators,
     def: &'d mut GraphDef,
 }
 
@@ -166,7 +167,8 @@ impl Inliner<'_> {
         let node = self.def.nodes[call].clone();
         let given = given_attributes(&node);
         let prefix = self.prefix(&node.name, function, names);
-        let body = Body::new(function, &node, &given, &prefix, self.library);
+        let known = (self.library, self.operators);
+        let body = Body::new(function, &node, &given, &prefix, known);
         for index in body.needed()? {
             let copy = body.copy(&function.nodes[index])?;
             self.reserve(node_bytes(&copy) + NAME_BYTES)?;
@@ -206,6 +208,7 @@ struct Body<'b> {
     given: &'b [(Box<str>, AttrValue)],
     prefix: &'b str,
     library: &'b Library,
+    operators: &'b Operators,
     /// The body's nodes by name.
     nodes: HashMap<&'b str, usize>,
     /// The function's inputs by name: the first of the call's inputs that belongs to it, and how many do.
@@ -221,7 +224,7 @@ impl<'b> Body<'b> {
         call: &'b NodeDef,
         given: &'b [(Box<str>, AttrValue)],
         prefix: &'b str,
-        library: &'b Library,
+        (library, operators): (&'b Library, &'b Operators),
     ) -> Body<'b> {
         let (control, inputs) = call.inputs.iter().map(|input| &**input).partition(|i| i.starts_with('^'));
         let mut arguments = HashMap::new();
@@ -232,7 +235,7 @@ impl<'b> Body<'b> {
             at += count;
         }
         let nodes = function.nodes.iter().enumerate().map(|(index, node)| (&*node.name, index)).collect();
-        Body { function, call, given, prefix, library, nodes, arguments, inputs, control }
+        Body { function, call, given, prefix, library, operators, nodes, arguments, inputs, control }
     }
 
     fn missing(&self, asked_by: String, name: &str) -> GraphError {
@@ -311,6 +314,9 @@ impl<'b> Body<'b> {
         if let Some(function) = self.library.get(&node.op) {
             let before = function.output_args.iter().take_while(|arg| &*arg.name != output);
             return Some(before.map(|arg| tensors(arg, &node.attrs)).sum());
+        }
+        if self.operators.has(&node.op) {
+            return self.operators.first_output(&node.op, output);
         }
         // What is not known is refused by its name later, whatever it returns.
         if signature::has_row(&node.op) { signature::first_output(node, output) } else { Some(0) }

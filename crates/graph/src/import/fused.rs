@@ -1,4 +1,4 @@
-//! Products that were fused with what follows them, as TensorFlow's optimizer and TensorFlow.js write them, become the nodes
+//! Products that were fused with what follows them or stands before them, as TensorFlow's optimizer and TensorFlow.js write them, become the nodes
 //! that they were fused from. Passes fuse them again, for the kernels that there are here.
 
 use std::collections::HashSet;
@@ -15,6 +15,19 @@ const FUSED: [(&str, &str); 3] = [
     ("_FusedMatMul", "MatMul"),
     ("FusedDepthwiseConv2dNative", "DepthwiseConv2dNative"),
 ];
+
+/// Convolutions of padded images, which may have been resized first.
+const PADDED: [&str; 2] = ["FusedPadConv2D", "FusedResizeAndPadConv2D"];
+
+/// True for a node that is taken apart.
+pub(super) fn is_fused(op: &str) -> bool {
+    FUSED.iter().any(|(fused, _)| *fused == op) || PADDED.contains(&op)
+}
+
+/// Every operator that is taken apart.
+pub(super) fn ops() -> impl Iterator<Item = &'static str> {
+    FUSED.into_iter().map(|(fused, _)| fused).chain(PADDED)
+}
 
 /// Attributes of the fused operator alone.
 const OWN: [&str; 8] = [
@@ -33,14 +46,14 @@ const OWN: [&str; 8] = [
 /// # Errors
 /// [`GraphError::Memory`] when the nodes do not fit the budget.
 pub(super) fn take_apart(def: &mut GraphDef) -> Result<(), GraphError> {
-    let is_fused = |node: &NodeDef| FUSED.iter().any(|(fused, _)| **fused == *node.op);
-    if !def.nodes.iter().any(is_fused) {
+    if !def.nodes.iter().any(|node| is_fused(&node.op)) {
         return Ok(());
     }
     let mut names: HashSet<Box<str>> = def.nodes.iter().map(|node| node.name.clone()).collect();
     let mut added = Vec::new();
-    for node in def.nodes.iter_mut().filter(|node| is_fused(node)) {
-        if let Some(mut parts) = parts(node, &mut names) {
+    for node in def.nodes.iter_mut().filter(|node| is_fused(&node.op)) {
+        let found = if PADDED.contains(&&*node.op) { padded_parts(node) } else { parts(node) };
+        if let Some(mut parts) = found.map(|parts| chained(parts, node, &mut names)) {
             *node = parts.pop().unwrap_or_default();
             added.append(&mut parts);
         }
@@ -51,8 +64,8 @@ pub(super) fn take_apart(def: &mut GraphDef) -> Result<(), GraphError> {
     Ok(())
 }
 
-/// The nodes that a fused one stands for, each taking the one before it; the last has its name.
-fn parts(node: &NodeDef, names: &mut HashSet<Box<str>>) -> Option<Vec<NodeDef>> {
+/// The nodes that a product with what follows it stands for, without names, and without the one before each.
+fn parts(node: &NodeDef) -> Option<Vec<NodeDef>> {
     let (_, plain) = FUSED.iter().find(|(fused, _)| **fused == *node.op)?;
     let Some(AttrValue::List(ListValue::Strs(steps))) = node.attr("fused_ops") else { return None };
     let (control, data): (Vec<_>, Vec<_>) =
@@ -97,6 +110,50 @@ fn parts(node: &NodeDef, names: &mut HashSet<Box<str>>) -> Option<Vec<NodeDef>> 
     if more.next().is_some() {
         return None;
     }
+    Some(parts)
+}
+
+/// The same of a convolution with what stands before it.
+fn padded_parts(node: &NodeDef) -> Option<Vec<NodeDef>> {
+    let (control, data): (Vec<_>, Vec<_>) =
+        node.inputs.iter().cloned().partition(|input| input.starts_with('^'));
+    let kept = |name: &str, as_name: &str| {
+        node.attrs.iter().find(|(own, _)| &**own == name).map(|(_, value)| (as_name.into(), value.clone()))
+    };
+    let part = |op: &str, inputs: &[Box<str>], attrs: Vec<_>| NodeDef {
+        name: Box::default(),
+        op: op.into(),
+        inputs: inputs.to_vec(),
+        attrs,
+        device: node.device.clone(),
+        offset: node.offset,
+    };
+    let dtype = kept("T", "T")?;
+    let (image, rest) = data.split_first()?;
+    let (resized, [paddings, filter]) = match rest {
+        [size, paddings, filter] if &*node.op == "FusedResizeAndPadConv2D" => {
+            (Some(size), [paddings, filter])
+        }
+        [paddings, filter] if &*node.op == "FusedPadConv2D" => (None, [paddings, filter]),
+        _ => return None,
+    };
+    let mut parts = Vec::new();
+    if let Some(size) = resized {
+        let align = kept("resize_align_corners", "align_corners");
+        let attrs = [dtype.clone()].into_iter().chain(align).collect();
+        parts.push(part("ResizeBilinear", std::slice::from_ref(size), attrs));
+    }
+    parts.push(part("MirrorPad", std::slice::from_ref(paddings), vec![dtype.clone(), kept("mode", "mode")?]));
+    let attrs = vec![dtype, kept("strides", "strides")?, kept("padding", "padding")?];
+    parts.push(part("Conv2D", std::slice::from_ref(filter), attrs));
+    let first = parts.first_mut()?;
+    first.inputs.insert(0, image.clone());
+    first.inputs.extend(control);
+    Some(parts)
+}
+
+/// The parts of a node, each taking the one before it; the last has its name.
+fn chained(mut parts: Vec<NodeDef>, node: &NodeDef, names: &mut HashSet<Box<str>>) -> Vec<NodeDef> {
     let count = parts.len();
     let mut before: Option<Box<str>> = None;
     for (number, part) in parts.iter_mut().enumerate() {
@@ -109,7 +166,7 @@ fn parts(node: &NodeDef, names: &mut HashSet<Box<str>>) -> Option<Vec<NodeDef>> 
         };
         before = Some(part.name.clone());
     }
-    Some(parts)
+    parts
 }
 
 fn free(wanted: &str, names: &mut HashSet<Box<str>>) -> Box<str> {
@@ -123,6 +180,41 @@ fn free(wanted: &str, names: &mut HashSet<Box<str>>) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn shown(parts: &[NodeDef]) -> Vec<String> {
+        parts.iter().map(|node| format!("{} {} {}", node.name, node.op, node.inputs.join(" "))).collect()
+    }
+
+    #[test]
+    fn a_padded_convolution_is_taken_apart() {
+        let node = |op: &str, inputs: &[&str]| NodeDef {
+            name: "c".into(),
+            op: op.into(),
+            inputs: inputs.iter().map(|input| (*input).into()).collect(),
+            attrs: vec![
+                ("T".into(), AttrValue::Type(1)),
+                ("mode".into(), AttrValue::Str((*b"REFLECT").into())),
+                ("strides".into(), AttrValue::List(ListValue::Ints(vec![1, 1, 1, 1]))),
+                ("padding".into(), AttrValue::Str((*b"VALID").into())),
+                ("resize_align_corners".into(), AttrValue::Bool(true)),
+            ],
+            ..NodeDef::default()
+        };
+        let made = |op: &str, inputs: &[&str]| {
+            let node = node(op, inputs);
+            padded_parts(&node).map(|parts| chained(parts, &node, &mut HashSet::from(["c".into()])))
+        };
+        let resized = made("FusedResizeAndPadConv2D", &["x", "size", "pads", "w", "^p"]).unwrap();
+        assert_eq!(
+            shown(&resized),
+            ["c/ResizeBilinear ResizeBilinear x size ^p", "c/MirrorPad MirrorPad c/ResizeBilinear pads", "c Conv2D c/MirrorPad w"]
+        );
+        assert_eq!(resized[0].attr("align_corners"), Some(&AttrValue::Bool(true)));
+        assert!(resized[1].attr("mode").is_some() && resized[2].attr("strides").is_some());
+        let padded = made("FusedPadConv2D", &["x", "pads", "w"]).unwrap();
+        assert_eq!(shown(&padded), ["c/MirrorPad MirrorPad x pads", "c Conv2D c/MirrorPad w"]);
+        assert!(made("FusedPadConv2D", &["x", "w"]).is_none());
+    }
 
     #[test]
     fn a_fused_product_is_taken_apart() {
@@ -142,10 +234,9 @@ mod tests {
             ..NodeDef::default()
         };
         let mut names = HashSet::from(["c".into(), "c/BiasAdd".into()]);
-        let made = parts(&node(&["BiasAdd", "Relu"], &["x", "w", "b", "^p"]), &mut names).unwrap();
-        let shown: Vec<String> =
-            made.iter().map(|node| format!("{} {} {}", node.name, node.op, node.inputs.join(" "))).collect();
-        assert_eq!(shown, ["c/Conv2D Conv2D x w ^p", "c/BiasAdd_1 BiasAdd c/Conv2D b", "c Relu c/BiasAdd_1"]);
+        let fused = node(&["BiasAdd", "Relu"], &["x", "w", "b", "^p"]);
+        let made = chained(parts(&fused).unwrap(), &fused, &mut names);
+        assert_eq!(shown(&made), ["c/Conv2D Conv2D x w ^p", "c/BiasAdd_1 BiasAdd c/Conv2D b", "c Relu c/BiasAdd_1"]);
         assert!(made[0].attr("strides").is_some() && made[0].attr("num_args").is_none());
         // An argument too few, one too many, and a step that is not known.
         for (steps, inputs) in [
@@ -153,7 +244,7 @@ mod tests {
             (&["Relu"][..], &["x", "w", "b"][..]),
             (&["Prelu"][..], &["x", "w", "b"][..]),
         ] {
-            assert!(parts(&node(steps, inputs), &mut names.clone()).is_none());
+            assert!(parts(&node(steps, inputs)).is_none());
         }
     }
 }

@@ -6,12 +6,12 @@ use tightfit_format::NodeDef;
 use super::regions::has_bodies;
 use super::state::is_of_variables;
 use super::tables::is_of_tables;
-use super::{control_flow, regions, state, tables};
+use super::{control_flow, fused, regions, state, tables};
 use crate::ops;
 use crate::signature;
 
 /// What a file may have besides operators, by what it becomes: what it is, the nodes, and what becomes of them.
-pub fn structure() -> [(&'static str, Vec<&'static str>, &'static str); 4] {
+pub fn structure() -> [(&'static str, Vec<&'static str>, &'static str); 5] {
     [
         (
             "nodes with bodies",
@@ -23,6 +23,7 @@ pub fn structure() -> [(&'static str, Vec<&'static str>, &'static str); 4] {
             control_flow::OPS.to_vec(),
             "Become While and If before anything else.",
         ),
+        ("fused nodes", fused::ops().collect(), "Become the nodes that they were fused from; passes fuse them again."),
         ("variables", state::ops().collect(), "What a run assigns the next one finds."),
         (
             "tables",
@@ -36,7 +37,8 @@ pub fn structure() -> [(&'static str, Vec<&'static str>, &'static str); 4] {
 pub fn is_supported(op: &str) -> bool {
     let is_structure =
         has_bodies(op) || control_flow::OPS.contains(&op) || is_of_variables(op) || is_of_tables(op);
-    is_structure || ops::is_supported(op) || matches!(op, "PartitionedCall" | "StatefulPartitionedCall")
+    let is_taken_apart = fused::is_fused(op) || matches!(op, "PartitionedCall" | "StatefulPartitionedCall");
+    is_structure || is_taken_apart || ops::is_supported(op)
 }
 
 /// The type of one of a node's outputs, where its attributes say.

@@ -13,7 +13,7 @@ use tightfit_format::{AttrValue, FunctionDef, GraphDef, ListValue, NameAttrList,
 use super::calls::{self, Library, tensors};
 use super::state::{Taken, add_before, is_of_variables};
 use super::tables::is_of_tables;
-use super::{ImportOptions, Importer};
+use super::{ImportOptions, Importer, Operators};
 use crate::error::{GraphError, Unsupported};
 use crate::fact::Fact;
 use crate::infer::{infer_node, join};
@@ -77,7 +77,12 @@ fn body_calls(node: &NodeDef) -> Result<(&'static str, RegionKind, Vec<BodyCall<
 
 /// Adds to `unsupported` the operators in the functions that a node's bodies are, and in those that they call, that have no
 /// registration.
-pub(super) fn report_unknown(node: &NodeDef, library: &Library, unsupported: &mut Unsupported) {
+pub(super) fn report_unknown(
+    node: &NodeDef,
+    library: &Library,
+    own: &Operators,
+    unsupported: &mut Unsupported,
+) {
     let mut seen: Vec<&str> = Vec::new();
     let mut left: Vec<&FunctionDef> = named(node).filter_map(|name| library.get(name)).collect();
     while let Some(function) = left.pop() {
@@ -88,8 +93,9 @@ pub(super) fn report_unknown(node: &NodeDef, library: &Library, unsupported: &mu
         for inner in &function.nodes {
             let called: Vec<&str> = named(inner).chain([&*inner.op]).collect();
             let called: Vec<&FunctionDef> = called.iter().filter_map(|name| library.get(*name)).collect();
-            let is_own = has_bodies(&inner.op) || is_of_variables(&inner.op) || is_of_tables(&inner.op);
-            let is_known = ops::is_supported(&inner.op) || is_own || !called.is_empty();
+            let is_structure = has_bodies(&inner.op) || is_of_variables(&inner.op) || is_of_tables(&inner.op);
+            let is_operator = ops::is_supported(&inner.op) || own.has(&inner.op);
+            let is_known = is_operator || is_structure || !called.is_empty();
             if !is_known {
                 let name = format!("{}/{}", function.name, inner.name);
                 unsupported.add(&inner.op, "operator not supported", &name);
@@ -358,7 +364,8 @@ impl Importer<'_> {
             reservation: self.graph.memory().room(0)?,
         };
         let fetches = (0..outputs).map(|output| format!("{name}:{output}")).collect();
-        let options = ImportOptions { fetches, ..ImportOptions::default() };
+        let operators = self.options.operators.clone();
+        let options = ImportOptions { fetches, operators, ..ImportOptions::default() };
         calls::inline_from(&mut def, &self.library, &options)?;
         let library = self.library.clone();
         let mut importer =

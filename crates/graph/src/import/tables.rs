@@ -396,6 +396,7 @@ impl Reader<'_> {
         let options = ImportOptions {
             fetches,
             checkpoint: self.options.checkpoint.clone(),
+            operators: self.options.operators.clone(),
             ..ImportOptions::default()
         };
         let mut graph = super::import(&source, def, &options, self.budget)?;

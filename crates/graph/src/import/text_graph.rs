@@ -16,6 +16,11 @@ pub fn budget() -> MemoryBudget {
 
 /// The graph of a text, as a file is read.
 pub fn graph(text: &str, fetches: &[&str]) -> Result<Graph, GraphError> {
+    graph_with(text, fetches, ImportOptions::default())
+}
+
+/// The same with other options.
+pub fn graph_with(text: &str, fetches: &[&str], options: ImportOptions) -> Result<Graph, GraphError> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let path: PathBuf = std::env::temp_dir().join(format!("graph-{}-{number}.pbtxt", std::process::id()));
@@ -24,7 +29,7 @@ pub fn graph(text: &str, fetches: &[&str]) -> Result<Graph, GraphError> {
     let def = GraphDef::read_text(source.clone(), &budget()).unwrap();
     std::fs::remove_file(&path).unwrap();
     let fetches = fetches.iter().map(|name| name.to_string()).collect();
-    import(&source, def, &ImportOptions { fetches, ..ImportOptions::default() }, &budget())
+    import(&source, def, &ImportOptions { fetches, ..options }, &budget())
 }
 
 /// A node: its name, operator, inputs and attributes.

@@ -3,6 +3,8 @@
 use tightfit_core::{DType, Shape};
 use tightfit_kernels::Isa;
 
+use super::error::OpError;
+
 /// Type, shape and place of a tensor an operator is about to be called with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TensorInfo {
@@ -102,6 +104,17 @@ impl Memory {
     /// May compute in place of these inputs.
     pub fn overwrites(inputs: &[usize]) -> Memory {
         Memory { overwrites: inputs.iter().copied().collect(), ..Memory::default() }
+    }
+
+    /// The same, of an operator with so many inputs.
+    ///
+    /// # Errors
+    /// [`OpError::Internal`] where it names one that is not there.
+    pub(crate) fn checked(self, inputs: usize) -> Result<Memory, OpError> {
+        match self.overwrites.iter().chain(self.alias).all(|input| input < inputs) {
+            true => Ok(self),
+            false => Err(OpError::Internal("an operator names the memory of an input that it does not have")),
+        }
     }
 
     /// Is its input seen through another shape.

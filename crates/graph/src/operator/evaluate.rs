@@ -49,7 +49,7 @@ pub fn evaluate(
         window_bytes: usize::MAX,
     };
     // Where an output grows it is asked once the shapes are known.
-    let memory = if grows { Memory::default() } else { operator.memory(&call) };
+    let memory = if grows { Memory::default() } else { operator.memory(&call).checked(inputs.len())? };
 
     let bytes = |info: &TensorInfo| (info.shape.elements() * info.dtype.bytes()).next_multiple_of(ALIGNMENT);
     let infos = || input_infos.iter().chain(&output_infos);

@@ -240,6 +240,15 @@ impl<'a> Run<'a> {
         self.scratch.take().ok_or(OpError::Internal("the scratch was taken twice"))
     }
 
+    /// The same as elements.
+    ///
+    /// # Errors
+    /// As [`Run::scratch`], and where it is not of whole elements.
+    pub fn scratch_of<T: Element>(&mut self) -> Result<&'a mut [T], OpError> {
+        bytemuck::try_cast_slice_mut(self.scratch()?)
+            .map_err(|_| OpError::Internal("the scratch is not of whole elements"))
+    }
+
     /// Memory beside the scratch that was planned, as much as the values of the inputs ask for. Only of a step one of whose
     /// tensors has no bound.
     ///

@@ -57,19 +57,19 @@ macro_rules! families {
 
 families! {
     /// Shapes, copies, gathers and new tensors.
-    array { concat, diagonal, distinct, fake_quant, fill, gather, identity, one_hot, pack, pad, patches, repeat, reshape, reverse, scatter, search_sorted, shape, slice, space, strided_slice, transpose; reshape_tail }
+    array { concat, diagonal, distinct, fake_quant, fill, gather, identity, one_hot, pack, pad, patches, repeat, reshape, reverse, scatter, search_sorted, shape, slice, space, strided_slice, transpose, unravel; reshape_tail }
     /// Sound.
     audio { spectrogram, wav }
     /// Tensors taken apart and put together by indices, lists of them, and tables.
     data_flow { partition, tensor_array, tensor_list; list_parts, list_reads, list_split, table, truth }
     /// Images.
     image { colour, contrast, decode, draw_boxes, projective, resize, scale_and_translate, suppression }
-    /// Checks at run time.
-    logging { assert }
+    /// Checks and messages at run time.
+    logging { assert, print }
     /// Equations and decompositions of matrices.
     linalg { cross, decompose }
     /// TensorFlow's math and linear algebra.
-    math { arg, batch_matmul, betainc, binary, bincount, bits, bucketize, cast, complex, einsum, matmul, reduce, scan, segment, select, unary; contraction }
+    math { arg, batch_matmul, betainc, binary, bincount, bits, bucketize, cast, complex, einsum, gradient, matmul, reduce, scan, segment, select, unary; contraction }
     /// Layers of neural networks.
     nn { batch_norm, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, data_format, depthwise, depthwise_transpose, dilation2d, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, recurrent, softmax, top_k; conv2d_f64, layer_norm }
     /// Records and raw bytes taken apart.

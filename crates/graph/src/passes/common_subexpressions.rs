@@ -79,7 +79,8 @@ fn is_same(graph: &Graph, a: NodeId, b: NodeId) -> bool {
     let (a, b) = (graph.node(a), graph.node(b));
     match (&a.kind, &b.kind) {
         (NodeKind::Operator(one), NodeKind::Operator(other)) => {
-            a.inputs == b.inputs && format!("{one:?}") == format!("{other:?}")
+            let is_same_type = (**one).type_id() == (**other).type_id();
+            is_same_type && a.inputs == b.inputs && format!("{one:?}") == format!("{other:?}")
         }
         (NodeKind::Constant(a), NodeKind::Constant(b)) => {
             a.dtype == b.dtype && a.shape == b.shape && has_same_bytes(a, b)

@@ -7,6 +7,7 @@ use super::arena::Item;
 use super::planner::Planner;
 use super::{Action, AliasOf, ArenaItem, SlotPlan, Step, Storage, StreamPlan, fetch};
 use crate::error::GraphError;
+use crate::infer::node_error;
 use crate::ir::{NodeId, NodeKind, ValueRef};
 use crate::operator::{Call, Held, Operator, TensorInfo};
 
@@ -35,7 +36,8 @@ impl Planner<'_> {
         let node = self.graph.node(id);
         let (input_infos, output_infos) = self.node_infos(id);
         let call = self.call(&input_infos, &output_infos);
-        let memory = operator.memory(&call);
+        let memory = operator.memory(&call).checked(node.inputs.len());
+        let memory = memory.map_err(|source| node_error(self.graph, id, source))?;
         self.check_size(id, memory.scratch_bytes.max(memory.string_bytes))?;
         let inputs: Vec<usize> = node.inputs.iter().map(|v| self.slot(*v)).collect();
         let outputs: Vec<usize> =

@@ -150,6 +150,35 @@ pub(crate) fn split<T: Send>(
     split_with_cost(pool, dst, unit, unit, f);
 }
 
+/// Calls `f(row, values, scratch)` for each row of `dst`, of `row` elements each, on the pool's threads. The scratch is dealt
+/// out among the threads: each call has its thread's part of it alone, with whatever an earlier call left there.
+///
+/// # Panics
+/// When `dst` is not of whole rows.
+pub fn for_each_row<T: Send, S: Send>(
+    pool: &ThreadPool,
+    dst: &mut [T],
+    row: usize,
+    scratch: &mut [S],
+    f: &(dyn Fn(usize, &mut [T], &mut [S]) + Sync),
+) {
+    if dst.is_empty() {
+        return;
+    }
+    assert!(row > 0 && dst.len().is_multiple_of(row), "the elements are no whole rows");
+    let (rows, own) = (dst.len() / row, scratch.len() / pool.threads());
+    let tasks = rows.min(pool.threads() * 4);
+    let (dst, scratch) = (Shared::new(dst), Shared::new(scratch));
+    pool.run(tasks, &|task, worker| {
+        // SAFETY: no two tasks at a time have one worker, so none has another's part.
+        let mut scratch = unsafe { scratch.part(worker * own, own) };
+        for at in rows * task / tasks..rows * (task + 1) / tasks {
+            // SAFETY: the tasks' ranges are disjoint, and so are the rows in one.
+            f(at, &mut unsafe { dst.part(at * row, row) }, &mut scratch);
+        }
+    });
+}
+
 /// [`split`] where a unit takes `cost` elements to be read or written.
 pub(crate) fn split_with_cost<T: Send>(
     pool: &ThreadPool,

@@ -133,6 +133,46 @@ macro_rules! functions {
         /// a / 2^b rounded down, b held within 0 and the number of bits less one.
         RightShift ["RightShift"]
             integer plain (x.wrapping_shr(shift_of(y, T::BITS)));
+        /// The gradient b through 1 / (1 + e^-x) = a: b (1 - a) a.
+        SigmoidGrad ["SigmoidGrad"]
+            float wide (y * ((c(1.0) - x) * x)), half plain (y * rounded(rounded(1.0 - x) * x));
+        /// The gradient b through tanh x = a: b (1 - a^2).
+        TanhGrad ["TanhGrad"]
+            float wide (y * (c(1.0) - x * x)), half plain (y * rounded(1.0 - rounded(x * x)));
+        /// The gradient b through the root a: b / 2a; 0 where b is.
+        SqrtGrad ["SqrtGrad"]
+            float wide (if y == c(0.0) { c(0.0) } else { c(0.5) * y / x }),
+            half plain (if y == 0.0 { 0.0 } else { rounded(0.5 * y) / x });
+        /// The gradient b through the reciprocal root a: -b a^3 / 2; 0 where b is.
+        RsqrtGrad ["RsqrtGrad"]
+            float wide (if y == c(0.0) { c(0.0) } else { c(-0.5) * (y * x) * (x * x) }),
+            half plain (if y == 0.0 { 0.0 } else { rounded(-0.5 * rounded(y * x)) * rounded(x * x) });
+        /// The gradient b through the reciprocal a: -a^2 b; 0 where b is.
+        ReciprocalGrad ["ReciprocalGrad", "InvGrad"]
+            float wide (if y == c(0.0) { c(0.0) } else { -x * x * y }),
+            half plain (if y == 0.0 { 0.0 } else { rounded(-x * x) * y });
+        /// The gradient a through ln(1 + e^b): a / (1 + e^-b).
+        SoftplusGrad ["SoftplusGrad"]
+            float plain (x / ((-y).exp() + c(1.0)));
+        /// The gradient a through b / (1 + |b|): a / (1 + |b|)^2.
+        SoftsignGrad ["SoftsignGrad"]
+            float wide ({ let size = c(1.0) + y.abs(); x / (size * size) });
+        /// The gradient a through relu b: a where b is above 0.
+        ReluGrad ["ReluGrad"]
+            float wide (if y > c(0.0) { x } else { x * c(0.0) }),
+            integer wide (if y > 0 { x } else { 0 });
+        /// The gradient a through relu6 b: a where b is between 0 and 6.
+        Relu6Grad ["Relu6Grad"]
+            float wide (if y > c(0.0) && y < c(6.0) { x } else { x * c(0.0) }),
+            integer wide (if y > 0 && y < 6 { x } else { 0 });
+        /// The gradient a through elu x = b: a (b + 1) where b is below 0, else a.
+        EluGrad ["EluGrad"]
+            float wide (if y < c(0.0) { (y + c(1.0)) * x } else { x });
+        /// The gradient a through selu x = b: a (b + 1.7580994) where b is below 0, else 1.050701 a.
+        SeluGrad ["SeluGrad"]
+            float wide (if y < c(0.0) { x * (y + c(1.7580993408473768599402175208123)) } else {
+                x * c(1.0507009873554804934193349852946)
+            });
     } };
 }
 
@@ -209,12 +249,45 @@ impl BinaryOp {
             || (dtype == DType::Bool && has("bits"))
     }
 
+    /// True where both operands are of one shape: they are what a gradient and an activation are of each other.
+    pub fn is_gradient(self) -> bool {
+        use BinaryOp::*;
+        matches!(
+            self,
+            SigmoidGrad
+                | TanhGrad
+                | SqrtGrad
+                | RsqrtGrad
+                | ReciprocalGrad
+                | SoftplusGrad
+                | SoftsignGrad
+                | ReluGrad
+                | Relu6Grad
+                | EluGrad
+                | SeluGrad
+        )
+    }
+
     /// True where it is of complex numbers too.
     fn is_of_complex(self) -> bool {
         use BinaryOp::*;
         matches!(
             self,
-            Add | Sub | Mul | Div | DivNoNan | MulNoNan | Xdivy | Xlogy | Xlog1py | Pow | SquaredDifference
+            Add | Sub
+                | Mul
+                | Div
+                | DivNoNan
+                | MulNoNan
+                | Xdivy
+                | Xlogy
+                | Xlog1py
+                | Pow
+                | SquaredDifference
+                | SigmoidGrad
+                | TanhGrad
+                | SqrtGrad
+                | RsqrtGrad
+                | ReciprocalGrad
         )
     }
 }

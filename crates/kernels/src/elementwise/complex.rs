@@ -84,6 +84,15 @@ impl<F: Float> Number for Complex<F> {
             BinaryOp::Xlog1py => each(dst, a, b, |a, b| or_zero(a, wide(a, b, |a, b| a * b.ln_1p()))),
             BinaryOp::Pow => each(dst, a, b, |a, b| wide(a, b, Wide::pow)),
             BinaryOp::SquaredDifference => each(dst, a, b, |a, b| (a - b).conj() * (a - b)),
+            BinaryOp::SigmoidGrad => each(dst, a, b, |y, dy| wide(y, dy, |y, dy| dy * (Wide::ONE - y) * y)),
+            BinaryOp::TanhGrad => each(dst, a, b, |y, dy| wide(y, dy, |y, dy| dy * (Wide::ONE - y * y))),
+            BinaryOp::SqrtGrad => {
+                each(dst, a, b, |y, dy| or_zero(dy, wide(y, dy, |y, dy| (dy * complex(0.5, 0.0)).over(y.conj()))));
+            }
+            BinaryOp::RsqrtGrad => each(dst, a, b, |y, dy| {
+                or_zero(dy, wide(y, dy, |y, dy| complex(-0.5, 0.0) * (dy * y.conj()) * (y.conj() * y.conj())))
+            }),
+            BinaryOp::ReciprocalGrad => each(dst, a, b, |y, dy| or_zero(dy, -(y.conj() * y.conj() * dy))),
             _ => {}
         }
     }

@@ -5,6 +5,7 @@ mod create;
 mod gather;
 pub(crate) mod layout;
 mod scatter;
+mod unravel;
 
 pub use blocks::{batch_to_space_nd, depth_to_space, space_to_batch_nd, space_to_depth};
 pub use create::{Diagonals, linspace, matrix_band_part, matrix_diag_part, matrix_set_diag, one_hot, range};
@@ -17,3 +18,4 @@ pub(crate) use scatter::Number;
 pub use scatter::{
     Combine, SegmentOp, bincount, dynamic_partition, for_each_place, scatter_nd, segment_reduce,
 };
+pub use unravel::unravel_index;

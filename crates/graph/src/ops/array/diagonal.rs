@@ -1,5 +1,5 @@
 //! Diagonals of matrices: MatrixDiag, MatrixDiagPart, MatrixSetDiag (each also V2 and V3), MatrixBandPart, Diag,
-//! DiagPart.
+//! DiagPart, and the older names of the first four that begin with Batch.
 //!
 //! A matrix is the last two axes. The V2 and V3 forms take `k`, the diagonal or the lowest and highest diagonal that
 //! are meant: several are the rows of one matrix, the highest first, as long as the longest of them. Attribute `align`
@@ -35,6 +35,10 @@ pub(crate) const OPS: &[Registration] = &[
         name: "MatrixSetDiagV3",
         import: |a| Ok(Box::new(MatrixSetDiag { form: Form::aligned(a)? })),
     },
+    Registration { name: "BatchMatrixDiag", import: |_| Ok(Box::new(MatrixDiag { form: Form::MAIN })) },
+    Registration { name: "BatchMatrixDiagPart", import: |_| Ok(Box::new(MatrixDiagPart { form: Form::MAIN })) },
+    Registration { name: "BatchMatrixSetDiag", import: |_| Ok(Box::new(MatrixSetDiag { form: Form::MAIN })) },
+    Registration { name: "BatchMatrixBandPart", import: |_| Ok(Box::new(MatrixBandPart)) },
     Registration { name: "MatrixBandPart", import: |_| Ok(Box::new(MatrixBandPart)) },
     Registration { name: "Diag", import: |_| Ok(Box::new(Diag { takes_part: false })) },
     Registration { name: "DiagPart", import: |_| Ok(Box::new(Diag { takes_part: true })) },

@@ -362,6 +362,11 @@ impl Operator for Decompose {
         let index = |input: usize, n: usize| {
             if self.broadcasts() { matrix_of(views[input].shape(), batch, n) } else { n }
         };
+        if matches!(self.op, MatrixOp::SolveBanded { .. })
+            && let Some(at) = views[..inputs].iter().position(|view| view.shape().elements() == 0)
+        {
+            return Err(OpError::input(at, "has no elements; TensorFlow refuses that here"));
+        }
         let scratch = run.scratch()?;
         let mut done = |outputs: &mut [TensorViewMut<'_>]| {
             Ok(solve_matrices(self.op, sizes, count, &views[..inputs], &index, outputs, scratch)?)

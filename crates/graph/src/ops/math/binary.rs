@@ -16,6 +16,7 @@ use crate::operator::attributes::Attributes;
 use crate::operator::reshape;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
+use crate::ops::shared::extent::same_dims;
 
 const FUNCTIONS: usize = FunctionRow::count(BinaryOp::TABLE);
 const COMPARISONS: usize = FunctionRow::count(CompareOp::TABLE);
@@ -75,7 +76,10 @@ impl Operator for Binary {
         if a.dtype != b.dtype || !(is_text || self.op.supports(a.dtype)) {
             return Err(OpError::input(1, format!("is of type {}, and input 0 of {}", b.dtype, a.dtype)));
         }
-        let dims = shared::broadcast(a, b)?;
+        let dims = match self.op.is_gradient() {
+            true => same_dims([a, b].into_iter().enumerate())?,
+            false => shared::broadcast(a, b)?,
+        };
         Ok(vec![match self.of_dims(a, b) {
             Some(values) => Fact::of_dims(a.dtype, dims, &values),
             None => Fact::new(a.dtype, dims),
@@ -92,7 +96,14 @@ impl Operator for Binary {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        shared::check_broadcast(&run.shape(0), &run.shape(1))?;
+        match self.op.is_gradient() {
+            true if run.shape(0) != run.shape(1) => {
+                let why = format!("is of shape {}, unlike an input before it", run.shape(1));
+                return Err(OpError::input(1, why));
+            }
+            true => {}
+            false => shared::check_broadcast(&run.shape(0), &run.shape(1))?,
+        }
         if run.dtype(0) == DType::String {
             return join_texts(run);
         }
