@@ -90,7 +90,11 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     }
     let limits = Limits::of(&job.limits);
     let open =
-        OpenOptions { fetches: job.results.fetch.clone(), feeds: Vec::new(), source: job.source.source() };
+        OpenOptions {
+            fetches: job.results.fetch.clone(),
+            source: job.source.source(),
+            ..OpenOptions::default()
+        };
     let memory = limits.open()?;
     let file = stdio::path_of(&path)?;
     let tree = match scopes.depth() {
