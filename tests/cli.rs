@@ -187,6 +187,19 @@ fn operators_that_cannot_run_are_named_in_one_line() {
 }
 
 #[test]
+fn inspect_suggests_the_operator_that_was_meant() {
+    let folder = Folder::new();
+    let ops = ["Conv2d", "TensorListFormTensor", "Qzwjx"];
+    let nodes: String = ops.iter().map(|op| format!("node {{ name: '{op}' op: '{op}' }}\n")).collect();
+    let model = folder.write("misspelt.pbtxt", nodes);
+    let json = tightfit(["inspect".as_ref(), model.as_os_str(), "--json".as_ref()]).json();
+    let nearest = serde_json::json!({"Conv2d": "Conv2D", "TensorListFormTensor": "TensorListFromTensor", "Qzwjx": null});
+    assert_eq!(json["nearest"], nearest);
+    let text = tightfit(["inspect".as_ref(), model.as_os_str()]).stdout;
+    assert!(text.contains("Conv2d                1  did you mean Conv2D?\n"), "{text}");
+}
+
+#[test]
 fn inspect_tells_what_a_file_is() {
     let model = digits().0;
     let json = tightfit(["inspect".as_ref(), model.as_os_str(), "--json".as_ref()]).json();

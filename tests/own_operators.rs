@@ -85,7 +85,7 @@ fn a_wrong_shape_is_an_error_that_names_the_node() {
 fn two_runners_at_once_compute_what_each_would_alone() {
     let budget = MemoryBudget::new(64 << 20);
     let model = open(operators(), &budget).unwrap();
-    let mut first = Runner::new(&model, &options(8, 200, 2), &budget).unwrap();
+    let first = Runner::new(&model, &options(8, 200, 2), &budget).unwrap();
     let second = first.try_clone().unwrap();
     let work = |mut runner: Runner, from: usize| {
         for seed in from..from + 50 {

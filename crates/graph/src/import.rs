@@ -38,7 +38,7 @@ use crate::ops;
 use crate::signature;
 use calls::Library;
 pub(crate) use kinds::takes_only_lists;
-pub use kinds::{is_result, is_supported, output_type, structure};
+pub use kinds::{attributes, is_result, is_supported, nearest, output_type, structure};
 use kinds::{is_structural, takes_lists};
 use names::Names;
 pub use own::Operators;

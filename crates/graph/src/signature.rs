@@ -72,6 +72,22 @@ impl Rule {
     }
 }
 
+/// Each attribute of an operator that there are rules for, with the values that it may have; types by their names.
+pub fn attributes(op: &str) -> Vec<(&'static str, Vec<String>)> {
+    let named = |rule: &Rule, value: &str| match (rule.kind, value.parse()) {
+        ("type", Ok(number)) => match DataType(number).dtype() {
+            Some(dtype) => dtype.to_string(),
+            None => DataType(number).to_string().trim_start_matches("DT_").to_ascii_lowercase(),
+        },
+        _ => value.to_string(),
+    };
+    let values = |rule: &Rule| {
+        let listed = rule.allowed.into_iter().flat_map(|list| list.split(','));
+        listed.map(|value| named(rule, value)).collect()
+    };
+    row(op).into_iter().flat_map(rules).map(|rule| (rule.name, values(&rule))).collect()
+}
+
 /// Checks the attributes of a node by themselves.
 ///
 /// # Errors

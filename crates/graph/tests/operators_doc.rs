@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tightfit_core::DType;
-use tightfit_graph::import::structure;
+use tightfit_graph::import::{attributes, structure};
 use tightfit_graph::ops::FAMILIES;
 use tightfit_kernels::{BinaryOp, CompareOp, FunctionRow, UnaryOp};
 
@@ -28,6 +28,37 @@ of a graph's structure:
 | --- | --- | --- |
 ";
 
+const BY_NAME_HEAD: &str = "
+## By name
+
+Each operator with the values that its attributes take, as TensorFlow's kernels for a CPU have them. Floats are float16,
+bfloat16, float32 and float64; integers int8, int16, int32, int64, uint8, uint16, uint32 and uint64; complex numbers
+complex64 and complex128. Attributes that may be any number, text or type are left out.
+
+| operator | family | attributes |
+| --- | --- | --- |
+";
+
+/// Types that are told of together.
+const KINDS: [(&str, &[&str]); 3] = [
+    ("floats", &["float16", "bfloat16", "float32", "float64"]),
+    ("integers", &["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]),
+    ("complex numbers", &["complex64", "complex128"]),
+];
+
+/// An attribute with its values; `None` for one that takes any.
+fn shown(name: &str, mut values: Vec<String>) -> Option<String> {
+    let mut text: Vec<String> = Vec::new();
+    for (kind, types) in KINDS {
+        if types.iter().all(|one| values.iter().any(|value| value == one)) {
+            values.retain(|value| !types.contains(&value.as_str()));
+            text.push(kind.to_string());
+        }
+    }
+    text.append(&mut values);
+    (!text.is_empty()).then(|| format!("{name}: {}", text.join(", ")))
+}
+
 #[test]
 fn the_list_of_operators_is_true() {
     let mut text = HEAD.to_string();
@@ -41,6 +72,14 @@ fn the_list_of_operators_is_true() {
     for (what, names, meaning) in structure() {
         let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
         writeln!(text, "| {what} | {} | {meaning} |", names.join(", ")).unwrap();
+    }
+    text.push_str(BY_NAME_HEAD);
+    let mut all: Vec<_> =
+        FAMILIES.iter().flat_map(|(family, operators)| operators.iter().map(move |o| (o.name, family))).collect();
+    all.sort_unstable();
+    for (name, family) in all {
+        let attributes: Vec<_> = attributes(name).into_iter().filter_map(|(name, values)| shown(name, values)).collect();
+        writeln!(text, "| `{name}` | {family} | {} |", attributes.join("; ")).unwrap();
     }
     check("docs/operators.md", &text);
 }

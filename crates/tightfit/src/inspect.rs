@@ -15,6 +15,7 @@ use tightfit_graph::{GraphError, ImportOptions};
 
 use crate::error::Error;
 use crate::model::{Described, ModelSource, NAMES};
+pub use tightfit_graph::import::nearest;
 pub use weights::{Duplicates, Scope, Weights, scopes, weights};
 
 /// A model file in figures.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use tightfit::display_bytes;
-use tightfit::inspect::{Endpoint, Inspection, Signature, inspect};
+use tightfit::inspect::{Endpoint, Inspection, Signature, inspect, nearest};
 use tightfit::partition::Manifest;
 
 use super::open_memory;
@@ -75,6 +75,7 @@ fn json(inspection: &Inspection) -> Value {
     let inputs = |list: &[Endpoint]| list.iter().map(input).collect::<Vec<_>>();
     let signature =
         |s: &Signature| (s.key.clone(), json!({"inputs": inputs(&s.inputs), "outputs": inputs(&s.outputs)}));
+    let nearest = inspection.unsupported.iter().map(|(op, _)| (op.clone(), json!(nearest(op))));
     let mut value = json!({
         "format": inspection.format,
         "file_bytes": inspection.file_bytes,
@@ -83,6 +84,7 @@ fn json(inspection: &Inspection) -> Value {
         "nodes": inspection.nodes,
         "operators": counts(&inspection.operators),
         "unsupported": counts(&inspection.unsupported),
+        "nearest": nearest.collect::<Map<_, _>>(),
         "weight_bytes": inspection.weight_bytes,
         "weight_bytes_by_scope": bytes,
         "signature": inspection.signature,
@@ -134,13 +136,18 @@ fn text(path: &str, inspection: &Inspection) -> String {
         text.push_str("Every operator is supported.\n");
     } else {
         let unsupported: Vec<_> =
-            inspection.unsupported.iter().map(|(op, n)| vec![op.clone(), n.to_string()]).collect();
+            inspection.unsupported.iter().map(|(op, n)| vec![op.clone(), n.to_string(), suggestion(op)]).collect();
         let count = unsupported.len();
         // All of them: this is what a person looks for.
         let count = count_of(count, "operator");
         text.push_str(&format!("Not supported: {count}\n{}", columns(&unsupported, &[1])));
     }
     text
+}
+
+/// What is supported in the place of an operator that is not.
+fn suggestion(op: &str) -> String {
+    nearest(op).map_or(String::new(), |name| format!("did you mean {name}?"))
 }
 
 fn section(text: &mut String, title: &str, mut rows: Vec<Vec<String>>, count: usize, right: &[usize]) {

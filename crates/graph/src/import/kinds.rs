@@ -1,6 +1,8 @@
 //! What a node is by the name of its operator: one that computes, or a part of the graph's structure.
 
-use tightfit_core::DType;
+use std::cmp::Reverse;
+
+use tightfit_core::{DType, closest};
 use tightfit_format::NodeDef;
 
 use super::regions::has_bodies;
@@ -39,6 +41,30 @@ pub fn is_supported(op: &str) -> bool {
         has_bodies(op) || control_flow::OPS.contains(&op) || is_of_variables(op) || is_of_tables(op);
     let is_taken_apart = fused::is_fused(op) || matches!(op, "PartitionedCall" | "StatefulPartitionedCall");
     is_structure || is_taken_apart || ops::is_supported(op)
+}
+
+/// Every name that [`is_supported`] is true of.
+fn supported() -> impl Iterator<Item = &'static str> {
+    let structure = structure().into_iter().flat_map(|(_, ops, _)| ops);
+    let calls = ["Const", "Placeholder", "PartitionedCall", "StatefulPartitionedCall"];
+    ops::all().map(|registration| registration.name).chain(structure).chain(calls)
+}
+
+/// The supported operator whose name is nearest to that of one that is not: spelled nearly the same, or beginning with most
+/// of it.
+pub fn nearest(op: &str) -> Option<&'static str> {
+    let beginning = || {
+        let common = |name: &str| name.bytes().zip(op.bytes()).take_while(|(a, b)| a == b).count();
+        let best = supported().max_by_key(|name| (common(name), Reverse(name.len())))?;
+        (2 * common(best) > op.len()).then_some(best)
+    };
+    closest(op, supported()).or_else(beginning)
+}
+
+/// What TensorFlow's registry says of an operator's attributes: of each its name, and where there is a list the values that
+/// it may have, types among them as TensorFlow names them. Of types only those that a kernel for a CPU takes.
+pub fn attributes(op: &str) -> Vec<(&'static str, Vec<String>)> {
+    signature::attributes(op)
 }
 
 /// The type of one of a node's outputs, where its attributes say.
