@@ -71,11 +71,11 @@ families! {
     /// TensorFlow's math and linear algebra.
     math { arg, batch_matmul, betainc, binary, bincount, bits, bucketize, cast, complex, einsum, gradient, matmul, reduce, scan, segment, select, unary; contraction }
     /// Layers of neural networks.
-    nn { batch_norm, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, data_format, depthwise, depthwise_transpose, dilation2d, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, recurrent, softmax, top_k; conv2d_f64, layer_norm }
+    nn { batch_norm, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, ctc, data_format, depthwise, depthwise_transpose, dilation2d, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, recurrent, softmax, top_k; conv2d_f64, layer_norm }
     /// Records and raw bytes taken apart.
     parsing { csv, example, raw, sequence; features, version }
     /// Integers that stand for the numbers of a range.
-    quantized { arithmetic, convert, layers, simulate }
+    quantized { arithmetic, concat, convert, layers, simulate }
     /// Tensors whose rows are of different lengths.
     ragged { gather, range, tensor }
     /// Random numbers.

@@ -13,6 +13,10 @@ pub(crate) const MAX_DIMS: usize = 2 * MAX_RANK;
 /// Elements a side of the squares that a transposition moves at a time: both sides stay in the first-level cache.
 const TILE: usize = 16;
 
+/// What one task transposes: so many elements along what is contiguous in the destination, by so many along what is in the
+/// source. Whole runs of either are read and written before the next, as memory likes it.
+const BLOCK: [usize; 2] = [64, 256];
+
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Dim {
     len: usize,
@@ -159,15 +163,14 @@ impl StridedCopy {
             outer.copy_within(axis + 1..rank, axis);
             rank -= 1;
         }
-        // The tiles of a transposition, or the pieces of a long run, which threads share, are a last outer dimension of their own.
-        let (pieces, piece) = match swap {
-            Some(_) => (across.len.div_ceil(TILE), TILE),
-            None => (inner.len.div_ceil(LONGEST_RUN), LONGEST_RUN),
-        };
+        // The blocks of a transposition, or the pieces of a long run, which threads share, are a last outer dimension of their own.
+        let strips = if swap.is_some() { across.len.div_ceil(BLOCK[1]) } else { 1 };
+        let piece = if swap.is_some() { BLOCK[0] } else { LONGEST_RUN };
+        let pieces = inner.len.div_ceil(piece) * strips;
         let rows: usize = outer[..rank].iter().map(|d| d.len).product();
         let whole = inner.len;
         let cost = match swap {
-            Some(_) => TILE * whole,
+            Some(_) => BLOCK[0].min(whole) * BLOCK[1].min(across.len),
             None => whole.min(LONGEST_RUN),
         };
         split_range(pool, rows * pieces, cost, &|first, count| {
@@ -176,17 +179,18 @@ impl StridedCopy {
             let mut inner = inner;
             for _ in 0..count {
                 let (mut from, mut to) = (self.from as isize + position.from, self.to as isize + position.to);
-                let start = at * piece;
+                let start = at / strips * piece;
+                inner.len = piece.min(whole - start);
+                from += start as isize * inner.from;
+                to += start as isize * inner.to;
                 if swap.is_some() {
-                    let part = Dim { len: TILE.min(across.len - start), ..across };
+                    let start = at % strips * BLOCK[1];
+                    let part = Dim { len: BLOCK[1].min(across.len - start), ..across };
                     from += start as isize * across.from;
                     to += start as isize * across.to;
                     // SAFETY: `run` has checked that the whole box lies within both, and the tasks' parts are disjoint.
                     unsafe { ends.transpose::<N>(from, to, inner, part) };
                 } else {
-                    inner.len = piece.min(whole - start);
-                    from += start as isize * inner.from;
-                    to += start as isize * inner.to;
                     // SAFETY: as above.
                     unsafe { ends.row::<N>(from, to, inner) };
                 }
@@ -276,21 +280,85 @@ impl Ends {
     /// As of `row`, for every place of `across`.
     #[inline]
     unsafe fn transpose<const N: usize>(&self, from: isize, to: isize, inner: Dim, across: Dim) {
-        let mut start = 0;
-        while start < inner.len {
-            let len = TILE.min(inner.len - start);
-            // SAFETY: all offsets are those of elements in the square.
-            unsafe {
-                let src = self.src.cast::<[u8; N]>().offset(from + start as isize * inner.from);
-                let dst = self.dst.cast::<[u8; N]>().offset(to + start as isize);
-                for a in 0..across.len as isize {
-                    let (src, dst) = (src.offset(a), dst.offset(a * across.to));
-                    for i in 0..len {
-                        *dst.add(i) = *src.offset(i as isize * inner.from);
-                    }
+        for first in (0..across.len).step_by(TILE) {
+            let width = TILE.min(across.len - first);
+            for start in (0..inner.len).step_by(TILE) {
+                let len = TILE.min(inner.len - start);
+                // SAFETY: all offsets are those of elements in the square.
+                unsafe {
+                    let src = self.src.cast::<[u8; N]>().offset(from + start as isize * inner.from);
+                    let dst = self.dst.cast::<[u8; N]>().offset(to + start as isize);
+                    let (src, dst) = (src.add(first), dst.offset(first as isize * across.to));
+                    square(src, inner.from, dst, across.to, [len, width]);
                 }
             }
-            start += len;
         }
+    }
+}
+
+/// Writes `len` elements, `from_step` apart in the source, next to each other, and so for each of `width` neighbours in the
+/// source, `to_step` apart in the destination.
+///
+/// # Safety
+/// All of these are valid to read and to write, and apart.
+#[inline]
+unsafe fn square<const N: usize>(
+    src: *const [u8; N],
+    from_step: isize,
+    dst: *mut [u8; N],
+    to_step: isize,
+    [len, width]: [usize; 2],
+) {
+    let [whole, wide] = if N == size_of::<f32>() { [len / 4 * 4, width / 4 * 4] } else { [0, 0] };
+    for a in (0..wide).step_by(4) {
+        for i in (0..whole).step_by(4) {
+            // SAFETY: four elements by four inside of what the caller promises.
+            unsafe {
+                let src = src.offset(i as isize * from_step).add(a).cast::<f32>();
+                let dst = dst.offset(a as isize * to_step).add(i).cast::<f32>();
+                four_by_four(src, from_step, dst, to_step);
+            }
+        }
+    }
+    for a in 0..width {
+        let first = if a < wide { whole } else { 0 };
+        for i in first..len {
+            // SAFETY: an element of what the caller promises.
+            unsafe { *dst.offset(a as isize * to_step).add(i) = *src.offset(i as isize * from_step).add(a) };
+        }
+    }
+}
+
+/// [`square`] of four elements by four, of four bytes each and at any alignment. All bits stay as they are.
+///
+/// # Safety
+/// As there.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+unsafe fn four_by_four(src: *const f32, from_step: isize, dst: *mut f32, to_step: isize) {
+    use std::arch::x86_64::{_MM_TRANSPOSE4_PS, _mm_loadu_ps, _mm_storeu_ps};
+    // SAFETY: the caller's promise; every x86-64 has these instructions.
+    unsafe {
+        let row = |i: isize| _mm_loadu_ps(src.offset(i * from_step));
+        let [mut a, mut b, mut c, mut d] = [row(0), row(1), row(2), row(3)];
+        _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+        for (to, row) in [a, b, c, d].into_iter().enumerate() {
+            _mm_storeu_ps(dst.offset(to as isize * to_step), row);
+        }
+    }
+}
+
+/// The same without vectors.
+///
+/// # Safety
+/// As there.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+unsafe fn four_by_four(src: *const f32, from_step: isize, dst: *mut f32, to_step: isize) {
+    let (src, dst) = (src.cast::<[u8; 4]>(), dst.cast::<[u8; 4]>());
+    for at in 0..16 {
+        let (i, a) = (at / 4, at % 4);
+        // SAFETY: the caller's promise.
+        unsafe { *dst.offset(a * to_step + i) = *src.offset(i * from_step + a) };
     }
 }

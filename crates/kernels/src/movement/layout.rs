@@ -3,7 +3,7 @@
 
 use tightfit_core::{MAX_RANK, Shape, TensorView, TensorViewMut};
 
-use crate::base::access::split;
+use crate::base::access::{split, split_with_cost};
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::strided::StridedCopy;
 use crate::base::threads::ThreadPool;
@@ -93,27 +93,54 @@ pub fn copy_into(
     copy.run(pool, KERNEL, src.bytes(), dst.bytes())
 }
 
+/// Bytes of an input's part of a row of the output from which rows are written whole: shorter parts are quicker as the
+/// elements of one strided copy for each input.
+const LONG_PART_BYTES: usize = 32;
+
 /// Joins `inputs` along `axis`.
 ///
 /// # Errors
 /// [`KernelError::Invalid`] if they do not make up `dst` exactly.
-pub fn concat<'a>(
+pub fn concat(
     pool: &ThreadPool,
     axis: usize,
-    inputs: impl IntoIterator<Item = TensorView<'a>>,
+    inputs: &[TensorView<'_>],
     dst: &mut TensorViewMut<'_>,
 ) -> Result<()> {
     const KERNEL: &str = "Concat";
     let to = *dst.shape();
     ensure(axis < to.rank(), KERNEL, "the axis is one of the output's")?;
-    let mut begin = [0; MAX_RANK];
+    let mut joined = 0;
     for input in inputs {
         let others = (0..to.rank()).all(|a| a == axis || input.shape().get(a) == Some(&to[a]));
-        ensure(others, KERNEL, "the inputs have the output's other dimensions")?;
-        copy_into(pool, input, &begin[..to.rank()], dst)?;
+        ensure(others && input.shape().rank() == to.rank(), KERNEL, "the inputs have the output's other dimensions")?;
+        check_types(KERNEL, *input, dst)?;
+        joined += input.shape()[axis];
+    }
+    ensure(joined == to[axis], KERNEL, "the inputs make up the output")?;
+    let inner_bytes = to[axis + 1..].iter().product::<usize>() * dst.dtype().bytes();
+    let rows: usize = to[..axis].iter().product();
+    let row_bytes = to[axis] * inner_bytes;
+    let part_bytes = |input: &TensorView<'_>| input.shape()[axis] * inner_bytes;
+    if rows > 1 && row_bytes > 0 && inputs.iter().all(|input| part_bytes(input) >= LONG_PART_BYTES) {
+        split_with_cost(pool, dst.bytes(), row_bytes, to[axis..].iter().product(), &|first, dst| {
+            for (row, mut dst) in dst.chunks_exact_mut(row_bytes).enumerate() {
+                for input in inputs {
+                    let bytes = part_bytes(input);
+                    let (part, rest) = dst.split_at_mut(bytes);
+                    part.copy_from_slice(&input.bytes()[(first + row) * bytes..][..bytes]);
+                    dst = rest;
+                }
+            }
+        });
+        return Ok(());
+    }
+    let mut begin = [0; MAX_RANK];
+    for input in inputs {
+        copy_into(pool, *input, &begin[..to.rank()], dst)?;
         begin[axis] += input.shape()[axis];
     }
-    ensure(begin[axis] == to[axis], KERNEL, "the inputs make up the output")
+    Ok(())
 }
 
 /// Writes to `dst` the elements of `src` at `begin[i] + n strides[i]` along each dimension `i`, for `n` below

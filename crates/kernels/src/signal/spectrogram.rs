@@ -2,10 +2,11 @@
 
 use tightfit_core::Shared;
 
-use super::transform::Transform;
+use super::transform::{Transform, fill_roots};
 use crate::base::access::values_mut;
 use crate::base::error::{KernelError, Result, check_exact, ensure};
 use crate::base::threads::ThreadPool;
+use crate::base::width::{Loop, vectorised};
 
 const KERNEL: &str = "AudioSpectrogram";
 
@@ -38,16 +39,22 @@ impl Spectrogram {
         1 + self.length() / 2
     }
 
-    fn needs(&self) -> [usize; 3] {
-        let transform = Transform::new(self.length());
-        [self.window, transform.table_len(), transform.work_len(ROWS)]
+    /// The transform of a window: its samples in pairs, as complex numbers.
+    fn transform(&self) -> Transform {
+        Transform::new(self.length() / 2)
+    }
+
+    /// Numbers for the weights, for the roots that take pairs apart, for the transform's table and for each thread.
+    fn needs(&self) -> [usize; 4] {
+        let transform = self.transform();
+        [self.window, 2 * self.frequencies(), transform.table_len(), transform.work_len(ROWS)]
     }
 }
 
 /// The scratch of [`spectrogram`] in bytes for so many threads.
 pub fn spectrogram_scratch_bytes(what: &Spectrogram, threads: usize) -> usize {
-    let [window, table, work] = what.needs();
-    (window + table + threads * work) * size_of::<f64>()
+    let [window, roots, table, work] = what.needs();
+    (window + roots + table + threads * work) * size_of::<f64>()
 }
 
 /// The strengths `[channels, windows, frequencies]` of a sound `[samples, channels]`, each window weighted by a periodic
@@ -73,16 +80,19 @@ pub fn spectrogram(
     let scratch =
         scratch.get_mut(..needed_bytes).ok_or(KernelError::Scratch { needed_bytes, given_bytes })?;
     let scratch = values_mut::<f64>(scratch, KERNEL)?;
-    let [window, table, each] = what.needs();
+    let [window, roots, table, each] = what.needs();
     let (weights, rest) = scratch.split_at_mut(window);
+    let (roots, rest) = rest.split_at_mut(roots);
     let (table, work) = rest.split_at_mut(table);
     let isa = pool.isa();
     for (i, weight) in weights.iter_mut().enumerate() {
         *weight = 0.5 - 0.5 * ((2.0 * std::f64::consts::PI * i as f64) / window as f64).cos();
     }
-    let transform = Transform::new(what.length());
+    let transform = what.transform();
     transform.fill_table(isa, table, work);
-    let (weights, table) = (&*weights, &*table);
+    let (cos, sin) = roots.split_at_mut(frequencies);
+    fill_roots(cos, sin, what.length());
+    let (weights, roots, table) = (&*weights, [&*cos, &*sin], &*table);
     let lines = channels * windows;
     let (shared_work, shared_dst) = (Shared::new(work), Shared::new(dst));
     pool.run(lines.div_ceil(ROWS), &|task, worker| {
@@ -97,20 +107,49 @@ pub fn spectrogram(
         for row in 0..rows {
             let (channel, at) = ((first + row) / windows, (first + row) % windows * what.stride);
             for (k, weight) in weights.iter().enumerate() {
-                planes[0][0][k * rows + row] = sound[(at + k) * channels + channel] as f64 * weight;
+                planes[0][k % 2][k / 2 * rows + row] = sound[(at + k) * channels + channel] as f64 * weight;
             }
         }
         transform.run(isa, table, rows, &mut planes);
         let [re, im] = &planes[0];
-        for (row, out) in out.chunks_exact_mut(frequencies).enumerate() {
-            for (k, strength) in out.iter_mut().enumerate() {
-                let (re, im) = (re[k * rows + row], im[k * rows + row]);
-                let squared = (re * re + im * im) as f32;
-                *strength = if what.is_squared { squared } else { squared.sqrt() };
-            }
-        }
+        vectorised(isa, Strengths { planes: [re, im], roots, rows, is_squared: what.is_squared, out: &mut out });
     });
     Ok(())
+}
+
+/// The strengths of rows whose samples were transformed in pairs, `z[k] = x[2k] + i x[2k + 1]`: the transform of the even
+/// ones is what `Z[k]` and the conjugate of `Z[-k]` have in common, that of the odd ones what they differ by.
+struct Strengths<'a> {
+    planes: [&'a [f64]; 2],
+    /// Of the whole window's circle, for each frequency.
+    roots: [&'a [f64]; 2],
+    rows: usize,
+    is_squared: bool,
+    out: &'a mut [f32],
+}
+
+impl Loop for Strengths<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Strengths { planes: [re, im], roots: [cos, sin], rows, is_squared, out } = self;
+        let (frequencies, pairs) = (cos.len(), re.len() / rows);
+        let mut strengths = [0f32; ROWS];
+        for k in 0..frequencies {
+            let (at, back) = (k % pairs * rows, (pairs - k) % pairs * rows);
+            let (a, b) = ([&re[at..][..rows], &im[at..][..rows]], [&re[back..][..rows], &im[back..][..rows]]);
+            for (row, strength) in strengths[..rows].iter_mut().enumerate() {
+                let even = [0.5 * (a[0][row] + b[0][row]), 0.5 * (a[1][row] - b[1][row])];
+                let odd = [0.5 * (a[1][row] + b[1][row]), 0.5 * (b[0][row] - a[0][row])];
+                let re = even[0] + cos[k] * odd[0] - sin[k] * odd[1];
+                let im = even[1] + cos[k] * odd[1] + sin[k] * odd[0];
+                let squared = (re * re + im * im) as f32;
+                *strength = if is_squared { squared } else { squared.sqrt() };
+            }
+            for (row, strength) in strengths[..rows].iter().enumerate() {
+                out[row * frequencies + k] = *strength;
+            }
+        }
+    }
 }
 
 #[cfg(test)]

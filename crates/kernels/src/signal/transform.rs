@@ -70,6 +70,31 @@ fn root(k: usize, n: usize) -> [f64; 2] {
     [cos, -sin]
 }
 
+/// Writes [`root`] of the first `re.len()` places of a circle of `n`. Where its eighths are whole, only the first is computed,
+/// and the others are that one turned and mirrored.
+pub(super) fn fill_roots<T: Part>(re: &mut [T], im: &mut [T], n: usize) {
+    let base = if n.is_multiple_of(8) { n / 8 } else { n };
+    for k in 0..re.len().min(im.len()) {
+        if k <= base {
+            [re[k], im[k]] = root(k, n).map(T::of);
+            continue;
+        }
+        let (eighth, at) = (k / base, k % base);
+        let from = if eighth % 2 == 1 { base - at } else { at };
+        let (cos, sin) = (re[from], -im[from]);
+        let [cos, sin] = match eighth {
+            1 => [sin, cos],
+            2 => [-sin, cos],
+            3 => [-cos, sin],
+            4 => [-cos, -sin],
+            5 => [-sin, -cos],
+            6 => [sin, -cos],
+            _ => [cos, -sin],
+        };
+        (re[k], im[k]) = (cos, -sin);
+    }
+}
+
 /// How rows of a length are transformed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Transform {
@@ -126,9 +151,7 @@ impl Transform {
     pub fn fill_table<T: Part>(&self, isa: Isa, table: &mut [T], work: &mut [T]) {
         let (roots, more) = table.split_at_mut(2 * self.len);
         let (re, im) = roots.split_at_mut(self.len);
-        for k in 0..self.len {
-            [re[k], im[k]] = root(k, self.len).map(T::of);
-        }
+        fill_roots(re, im, self.len);
         if !self.is_convolution() {
             return;
         }

@@ -5,7 +5,7 @@
 //! shapes as int32 or int64 vectors and gives, for each, where its tensor starts in the joined one.
 
 use tightfit_core::{DType, MAX_RANK};
-use tightfit_kernels::copy_into;
+use tightfit_kernels::{concat, copy_into};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -21,6 +21,10 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "ParallelConcat", import: |_| Ok(Box::new(Concat { axis: Axis::Zero })) },
     Registration { name: "ConcatOffset", import: |_| Ok(Box::new(ConcatOffset)) },
 ];
+
+/// Tensors that are joined in one pass over the output, of which a list fits the stack.
+const FEW: usize = 16;
+const FEW_FROM: usize = 2;
 
 /// Where the axis is said.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -119,6 +123,13 @@ impl Operator for Concat {
             None => 0,
         };
         let mut output = run.output(0)?;
+        if let FEW_FROM..=FEW = tensors.len() {
+            let mut parts = [run.input(tensors.start)?; FEW];
+            for (part, input) in parts.iter_mut().zip(tensors.clone()) {
+                *part = run.input(input)?;
+            }
+            return Ok(concat(run.pool, axis, &parts[..tensors.len()], &mut output)?);
+        }
         let mut begin = [0; MAX_RANK];
         for i in tensors {
             let part = run.input(i)?;

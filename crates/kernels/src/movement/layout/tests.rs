@@ -120,6 +120,26 @@ fn large_transposes_are_the_same_on_threads() {
 }
 
 #[test]
+fn long_parts_are_joined_row_by_row() {
+    let pool = ThreadPool::new(3).unwrap();
+    let (rows, widths) = (3000, [9usize, 16, 8]);
+    let parts = widths.map(|width| (0..rows * width).map(|at| (at / width * 100 + at % width) as f32).collect::<Vec<_>>());
+    let views: Vec<_> = widths
+        .iter()
+        .zip(&parts)
+        .map(|(width, part)| TensorView::from_slice(shape(&[rows / 2, 2, *width]), part).unwrap())
+        .collect();
+    let mut dst = vec![0f32; rows * 33];
+    let bytes = bytemuck::cast_slice_mut(&mut dst);
+    let mut view = TensorViewMut::new(tightfit_core::DType::F32, shape(&[rows / 2, 2, 33]), bytes).unwrap();
+    concat(&pool, 2, &views, &mut view).unwrap();
+    for (row, joined) in dst.chunks(33).enumerate() {
+        let expected = widths.iter().flat_map(|width| (0..*width).map(|at| (row * 100 + at) as f32));
+        assert!(joined.iter().copied().eq(expected), "row {row}");
+    }
+}
+
+#[test]
 fn joins_and_cuts() {
     let pool = ThreadPool::new(1).unwrap();
     let (a, b) = ([1u8, 2, 3, 4], [5u8, 6]);
@@ -129,11 +149,11 @@ fn joins_and_cuts() {
     ];
     let mut dst = [0u8; 6];
     let mut view = TensorViewMut::new(tightfit_core::DType::U8, shape(&[2, 3]), &mut dst).unwrap();
-    concat(&pool, 1, views, &mut view).unwrap();
+    concat(&pool, 1, &views, &mut view).unwrap();
     assert_eq!(dst, [1, 2, 5, 3, 4, 6]);
     let mut view = TensorViewMut::new(tightfit_core::DType::U8, shape(&[2, 3]), &mut dst).unwrap();
-    assert!(concat(&pool, 1, [views[0]], &mut view).is_err());
-    assert!(concat(&pool, 0, views, &mut view).is_err());
+    assert!(concat(&pool, 1, &[views[0]], &mut view).is_err());
+    assert!(concat(&pool, 0, &views, &mut view).is_err());
     assert_eq!(run(&[3, 4], &[2, 2], |p, s, d| slice(p, s, &[1, 2], d)).unwrap(), [6, 7, 10, 11]);
     assert!(run(&[3, 4], &[2, 2], |p, s, d| slice(p, s, &[2, 2], d)).is_err());
 }
