@@ -25,6 +25,10 @@ pub(super) const ROWS: &[Row] = &[
 '''
 
 
+# Operators that TensorFlow had in its contrib folder: inputs, outputs and attributes.
+CONTRIB = {name: ("", "out:#9", "") for name in ("BytesInUse", "BytesLimit", "MaxBytesInUse")}
+
+
 def names():
     rows = (ROOT / "docs/operators.md").read_text().splitlines()
     cells = [row.split("|")[2] for row in rows if row.startswith("| ") and row.count("|") > 3]
@@ -79,7 +83,9 @@ def main():
     lines = []
     for name in names():
         op = op_def_registry.get(name)
-        if op is None:  # TensorFlow.js has it alone
+        if op is None:  # TensorFlow.js has it alone, or contrib had
+            if name in CONTRIB:
+                lines.append("    (" + ", ".join(f'"{part}"' for part in (name, *CONTRIB[name])) + "),\n")
             continue
         inputs = " ".join(argument(a) for a in op.input_arg)
         kept = [a for a in op.attr if a.type in ("type", "string", "int", "list(int)")]

@@ -1,6 +1,6 @@
 //! What an operator computes with, and the unsafe code that leads from a plan's offsets to slices.
 
-use tightfit_core::{DType, Element, Reservation, Shape, StringRef, TensorView, TensorViewMut};
+use tightfit_core::{DType, Element, MemoryBudget, Reservation, Shape, StringRef, TensorView, TensorViewMut};
 use tightfit_kernels::{Philox, Src, ThreadPool};
 
 use super::call::Held;
@@ -278,6 +278,11 @@ impl<'a> Run<'a> {
     pub fn random(&self, seeds: Seeds, steps: u64) -> Result<Philox, OpError> {
         let generator = self.generator.ok_or(OpError::Internal("a step that draws has no generator"))?;
         Ok(generator.reserve(seeds, steps))
+    }
+
+    /// The budget that the model runs in.
+    pub fn budget(&self) -> &'a MemoryBudget {
+        self.strings.budget()
     }
 
     /// The text of one element of a string tensor.

@@ -64,8 +64,8 @@ families! {
     data_flow { partition, tensor_array, tensor_list; list_parts, list_reads, list_split, table, truth }
     /// Images.
     image { colour, contrast, decode, draw_boxes, projective, resize, scale_and_translate, suppression }
-    /// Checks and messages at run time.
-    logging { assert, print }
+    /// Checks, messages and figures at run time.
+    logging { assert, memory, print }
     /// Equations and decompositions of matrices.
     linalg { cross, decompose }
     /// TensorFlow's math and linear algebra.
