@@ -133,7 +133,8 @@ impl Operator for Scratchy {
 
 fn scratchy(bytes: usize) -> Operators {
     let mut operators = Operators::new();
-    let import = move |_: &Attributes<'_>| -> Result<Box<dyn Operator>, OpError> { Ok(Box::new(Scratchy { bytes })) };
+    let import =
+        move |_: &Attributes<'_>| -> Result<Box<dyn Operator>, OpError> { Ok(Box::new(Scratchy { bytes })) };
     operators.add("MovingMedian", &["y"], import).unwrap();
     operators
 }

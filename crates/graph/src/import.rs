@@ -18,7 +18,7 @@ mod regions;
 mod state;
 mod tables;
 #[cfg(test)]
-mod text_graph;
+pub(crate) mod text_graph;
 mod variables;
 
 use std::sync::Arc;
@@ -32,8 +32,8 @@ use crate::fact::Fact;
 use crate::infer::{Values, graph_memory_error, infer_node, memory_error};
 use crate::ir::dead_nodes;
 use crate::ir::{Graph, Node, NodeId, NodeKind, Port, ValueRef};
-use crate::operator::{OpError, Operator};
 use crate::operator::attributes::Attributes;
+use crate::operator::{OpError, Operator};
 use crate::ops;
 use crate::signature;
 use calls::Library;

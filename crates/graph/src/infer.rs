@@ -49,7 +49,9 @@ pub(crate) fn infer_from(graph: &Graph, id: NodeId, inputs: &[&Fact]) -> Result<
     // Who takes an output was imported with as many as there were then.
     let facts = facts.and_then(|facts| match node.facts.is_empty() || node.facts.len() == facts.len() {
         true => Ok(facts),
-        false => Err(OpError::Internal("how many outputs an operator has depends on the shapes of its inputs")),
+        false => {
+            Err(OpError::Internal("how many outputs an operator has depends on the shapes of its inputs"))
+        }
     });
     facts.map_err(|source| node_error(graph, id, source))
 }

@@ -74,11 +74,14 @@ fn the_list_of_operators_is_true() {
         writeln!(text, "| {what} | {} | {meaning} |", names.join(", ")).unwrap();
     }
     text.push_str(BY_NAME_HEAD);
-    let mut all: Vec<_> =
-        FAMILIES.iter().flat_map(|(family, operators)| operators.iter().map(move |o| (o.name, family))).collect();
+    let mut all: Vec<_> = FAMILIES
+        .iter()
+        .flat_map(|(family, operators)| operators.iter().map(move |o| (o.name, family)))
+        .collect();
     all.sort_unstable();
     for (name, family) in all {
-        let attributes: Vec<_> = attributes(name).into_iter().filter_map(|(name, values)| shown(name, values)).collect();
+        let attributes: Vec<_> =
+            attributes(name).into_iter().filter_map(|(name, values)| shown(name, values)).collect();
         writeln!(text, "| `{name}` | {family} | {} |", attributes.join("; ")).unwrap();
     }
     check("docs/operators.md", &text);

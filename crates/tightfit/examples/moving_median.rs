@@ -38,7 +38,9 @@ impl Operator for MovingMedian {
             Some([rows, samples]) => (*rows, *samples),
             // Nothing is known of it yet.
             None => (Dim::Unknown, Dim::Unknown),
-            Some(_) => return Err(OpError::input(0, format!("has shape {}, not [rows, samples]", signal.dims))),
+            Some(_) => {
+                return Err(OpError::input(0, format!("has shape {}, not [rows, samples]", signal.dims)));
+            }
         };
         let windows = match samples.size() {
             Some(samples) if samples < self.window => {
@@ -58,8 +60,7 @@ impl Operator for MovingMedian {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (samples, windows) = (run.shape(0)[1], run.output_shape(0)[1]);
-        let (signal, scratch, medians) =
-            (run.slice::<f32>(0)?, run.scratch_of::<f32>()?, run.out::<f32>(0)?);
+        let (signal, scratch, medians) = (run.slice::<f32>(0)?, run.scratch_of::<f32>()?, run.out::<f32>(0)?);
         for_each_row(run.pool, medians, windows, scratch, &|row, medians, sorted| {
             let signal = &signal[row * samples..][..samples];
             for (median, window) in medians.iter_mut().zip(signal.windows(self.window)) {

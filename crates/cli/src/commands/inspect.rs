@@ -135,8 +135,11 @@ fn text(path: &str, inspection: &Inspection) -> String {
     if inspection.unsupported.is_empty() {
         text.push_str("Every operator is supported.\n");
     } else {
-        let unsupported: Vec<_> =
-            inspection.unsupported.iter().map(|(op, n)| vec![op.clone(), n.to_string(), suggestion(op)]).collect();
+        let unsupported: Vec<_> = inspection
+            .unsupported
+            .iter()
+            .map(|(op, n)| vec![op.clone(), n.to_string(), suggestion(op)])
+            .collect();
         let count = unsupported.len();
         // All of them: this is what a person looks for.
         let count = count_of(count, "operator");

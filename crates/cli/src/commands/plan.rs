@@ -89,12 +89,11 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
         return Err(Failure::Usage(why));
     }
     let limits = Limits::of(&job.limits);
-    let open =
-        OpenOptions {
-            fetches: job.results.fetch.clone(),
-            source: job.source.source(),
-            ..OpenOptions::default()
-        };
+    let open = OpenOptions {
+        fetches: job.results.fetch.clone(),
+        source: job.source.source(),
+        ..OpenOptions::default()
+    };
     let memory = limits.open()?;
     let file = stdio::path_of(&path)?;
     let tree = match scopes.depth() {

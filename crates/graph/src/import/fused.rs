@@ -207,7 +207,11 @@ mod tests {
         let resized = made("FusedResizeAndPadConv2D", &["x", "size", "pads", "w", "^p"]).unwrap();
         assert_eq!(
             shown(&resized),
-            ["c/ResizeBilinear ResizeBilinear x size ^p", "c/MirrorPad MirrorPad c/ResizeBilinear pads", "c Conv2D c/MirrorPad w"]
+            [
+                "c/ResizeBilinear ResizeBilinear x size ^p",
+                "c/MirrorPad MirrorPad c/ResizeBilinear pads",
+                "c Conv2D c/MirrorPad w"
+            ]
         );
         assert_eq!(resized[0].attr("align_corners"), Some(&AttrValue::Bool(true)));
         assert!(resized[1].attr("mode").is_some() && resized[2].attr("strides").is_some());
@@ -236,7 +240,10 @@ mod tests {
         let mut names = HashSet::from(["c".into(), "c/BiasAdd".into()]);
         let fused = node(&["BiasAdd", "Relu"], &["x", "w", "b", "^p"]);
         let made = chained(parts(&fused).unwrap(), &fused, &mut names);
-        assert_eq!(shown(&made), ["c/Conv2D Conv2D x w ^p", "c/BiasAdd_1 BiasAdd c/Conv2D b", "c Relu c/BiasAdd_1"]);
+        assert_eq!(
+            shown(&made),
+            ["c/Conv2D Conv2D x w ^p", "c/BiasAdd_1 BiasAdd c/Conv2D b", "c Relu c/BiasAdd_1"]
+        );
         assert!(made[0].attr("strides").is_some() && made[0].attr("num_args").is_none());
         // An argument too few, one too many, and a step that is not known.
         for (steps, inputs) in [

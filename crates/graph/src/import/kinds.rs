@@ -25,7 +25,11 @@ pub fn structure() -> [(&'static str, Vec<&'static str>, &'static str); 5] {
             control_flow::OPS.to_vec(),
             "Become While and If before anything else.",
         ),
-        ("fused nodes", fused::ops().collect(), "Become the nodes that they were fused from; passes fuse them again."),
+        (
+            "fused nodes",
+            fused::ops().collect(),
+            "Become the nodes that they were fused from; passes fuse them again.",
+        ),
         ("variables", state::ops().collect(), "What a run assigns the next one finds."),
         (
             "tables",

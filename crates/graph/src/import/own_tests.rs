@@ -45,7 +45,8 @@ impl Operator for Doubles {
 
 fn doubles(name: &'static str) -> impl Fn(&Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     move |attributes| {
-        let alias = attributes.node().attr("alias").is_some().then(|| attributes.count("alias")).transpose()?;
+        let alias =
+            attributes.node().attr("alias").is_some().then(|| attributes.count("alias")).transpose()?;
         Ok(Box::new(Doubles { name, count: attributes.outputs("count")?, alias }))
     }
 }
@@ -93,7 +94,8 @@ fn what_it_refuses_is_an_error_of_its_node() {
     let text = error(&format!("node {{ {} }}", node("y", "Doubles", "x x", &count(1))));
     assert!(text.contains("takes one input"), "{text}");
     // A built-in one that computes in float32 alone would have been given that.
-    let cast = "attr { key: \"SrcT\" value { type: DT_FLOAT } } attr { key: \"DstT\" value { type: DT_HALF } }";
+    let cast =
+        "attr { key: \"SrcT\" value { type: DT_FLOAT } } attr { key: \"DstT\" value { type: DT_HALF } }";
     let half = node("half", "Cast", "x", cast);
     let text = error(&format!("node {{ {half} }} node {{ {} }}", node("y", "Doubles", "half", &count(1))));
     assert!(text.contains("input 0 is not float32"), "{text}");
@@ -126,7 +128,8 @@ fn functions_and_loops_call_it() {
         node("twice", "Doubles", "v", &count(2)),
         node("sum", "AddV2", "twice:first:0 twice:rest:0", &t("DT_FLOAT")),
     );
-    let function = |key: &str, name: &str| format!("attr {{ key: \"{key}\" value {{ func {{ name: \"{name}\" }} }} }}");
+    let function =
+        |key: &str, name: &str| format!("attr {{ key: \"{key}\" value {{ func {{ name: \"{name}\" }} }} }}");
     let types = "attr { key: \"T\" value { list { type: DT_INT32 type: DT_FLOAT } } }";
     let attributes = format!("{} {} {types}", function("cond", "more"), function("body", "turn"));
     let zero = constant("zero", 0).replacen("node_def", "node", 1);
@@ -141,7 +144,8 @@ fn functions_and_loops_call_it() {
 fn a_claim_on_memory_that_is_not_there_is_an_error() {
     for (alias, why) in [(9, "an input that it does not have"), (0, "")] {
         let attributes = format!("{} attr {{ key: \"alias\" value {{ i: {alias} }} }}", count(1));
-        let graph = own_graph(&format!("node {{ {} }}", node("y", "Doubles", "x", &attributes)), &["y"]).unwrap();
+        let graph =
+            own_graph(&format!("node {{ {} }}", node("y", "Doubles", "x", &attributes)), &["y"]).unwrap();
         let bound = crate::bind(&graph, &crate::Binding { batch: Some(2), ..Default::default() }).unwrap();
         let options = crate::plan::PlanOptions::new(1, crate::plan::WeightMode::Resident);
         let planned = crate::plan::Plan::new(&bound, &options);
@@ -169,24 +173,27 @@ fn equal_ones_are_computed_once_and_others_are_not() {
     }
     let mut operators = Operators::new();
     operators.add("MyRelu", &["y"], |_| Ok(Box::new(Relu))).unwrap();
-    operators.add("Another", &["y"], |_| { 
-        #[derive(Debug)]
-        struct Relu;
-        impl Operator for Relu {
-            fn name(&self) -> &'static str {
-                "Another"
+    operators
+        .add("Another", &["y"], |_| {
+            #[derive(Debug)]
+            struct Relu;
+            impl Operator for Relu {
+                fn name(&self) -> &'static str {
+                    "Another"
+                }
+                fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+                    Ok(vec![inputs[0].clone()])
+                }
+                fn run(&self, _: &mut Run<'_>) -> Result<(), OpError> {
+                    Ok(())
+                }
             }
-            fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-                Ok(vec![inputs[0].clone()])
-            }
-            fn run(&self, _: &mut Run<'_>) -> Result<(), OpError> {
-                Ok(())
-            }
-        }
-        Ok(Box::new(Relu))
-    }).unwrap();
+            Ok(Box::new(Relu))
+        })
+        .unwrap();
     let input = node("x", "Placeholder", "", "attr { key: \"dtype\" value { type: DT_FLOAT } }");
-    let nodes = [input, node("a", "MyRelu", "x", ""), node("b", "MyRelu", "x", ""), node("c", "Another", "x", "")];
+    let nodes =
+        [input, node("a", "MyRelu", "x", ""), node("b", "MyRelu", "x", ""), node("c", "Another", "x", "")];
     let text: String = nodes.iter().map(|node| format!("node {{ {node} }}\n")).collect();
     let options = ImportOptions { operators, ..ImportOptions::default() };
     let mut graph = graph_with(&text, &["a", "b", "c"], options).unwrap();

@@ -87,7 +87,9 @@ impl<F: Float> Number for Complex<F> {
             BinaryOp::SigmoidGrad => each(dst, a, b, |y, dy| wide(y, dy, |y, dy| dy * (Wide::ONE - y) * y)),
             BinaryOp::TanhGrad => each(dst, a, b, |y, dy| wide(y, dy, |y, dy| dy * (Wide::ONE - y * y))),
             BinaryOp::SqrtGrad => {
-                each(dst, a, b, |y, dy| or_zero(dy, wide(y, dy, |y, dy| (dy * complex(0.5, 0.0)).over(y.conj()))));
+                each(dst, a, b, |y, dy| {
+                    or_zero(dy, wide(y, dy, |y, dy| (dy * complex(0.5, 0.0)).over(y.conj())))
+                });
             }
             BinaryOp::RsqrtGrad => each(dst, a, b, |y, dy| {
                 or_zero(dy, wide(y, dy, |y, dy| complex(-0.5, 0.0) * (dy * y.conj()) * (y.conj() * y.conj())))

@@ -113,7 +113,11 @@ pub fn concat(
     let mut joined = 0;
     for input in inputs {
         let others = (0..to.rank()).all(|a| a == axis || input.shape().get(a) == Some(&to[a]));
-        ensure(others && input.shape().rank() == to.rank(), KERNEL, "the inputs have the output's other dimensions")?;
+        ensure(
+            others && input.shape().rank() == to.rank(),
+            KERNEL,
+            "the inputs have the output's other dimensions",
+        )?;
         check_types(KERNEL, *input, dst)?;
         joined += input.shape()[axis];
     }

@@ -42,7 +42,10 @@ impl GreedyDecoder {
         scores: &mut TensorViewMut<'_>,
     ) -> Result<(usize, usize)> {
         let [steps, sequences, classes] = inputs.shape()[..] else {
-            return Err(KernelError::Invalid { kernel: KERNEL, rule: "scores are of steps, sequences and classes" });
+            return Err(KernelError::Invalid {
+                kernel: KERNEL,
+                rule: "scores are of steps, sequences and classes",
+            });
         };
         let fits = lengths.len() == sequences
             && scores.shape().elements() == sequences
@@ -72,7 +75,8 @@ impl GreedyDecoder {
             let (mut place, mut last) = (0, None);
             for step in 0..usize::try_from(*length).unwrap_or(0) {
                 let own = at(step, sequence);
-                let best = (1..own.len()).fold(0, |best, class| if own[class] > own[best] { class } else { best });
+                let best =
+                    (1..own.len()).fold(0, |best, class| if own[class] > own[best] { class } else { best });
                 *score = *score - own[best];
                 if best != self.blank && !(self.merges && last == Some(best)) {
                     to.labels[found] = best as i64;

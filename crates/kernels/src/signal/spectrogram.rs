@@ -112,7 +112,10 @@ pub fn spectrogram(
         }
         transform.run(isa, table, rows, &mut planes);
         let [re, im] = &planes[0];
-        vectorised(isa, Strengths { planes: [re, im], roots, rows, is_squared: what.is_squared, out: &mut out });
+        vectorised(
+            isa,
+            Strengths { planes: [re, im], roots, rows, is_squared: what.is_squared, out: &mut out },
+        );
     });
     Ok(())
 }

@@ -36,7 +36,10 @@ pub(crate) const OPS: &[Registration] = &[
         import: |a| Ok(Box::new(MatrixSetDiag { form: Form::aligned(a)? })),
     },
     Registration { name: "BatchMatrixDiag", import: |_| Ok(Box::new(MatrixDiag { form: Form::MAIN })) },
-    Registration { name: "BatchMatrixDiagPart", import: |_| Ok(Box::new(MatrixDiagPart { form: Form::MAIN })) },
+    Registration {
+        name: "BatchMatrixDiagPart",
+        import: |_| Ok(Box::new(MatrixDiagPart { form: Form::MAIN })),
+    },
     Registration { name: "BatchMatrixSetDiag", import: |_| Ok(Box::new(MatrixSetDiag { form: Form::MAIN })) },
     Registration { name: "BatchMatrixBandPart", import: |_| Ok(Box::new(MatrixBandPart)) },
     Registration { name: "MatrixBandPart", import: |_| Ok(Box::new(MatrixBandPart)) },

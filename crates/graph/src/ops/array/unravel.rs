@@ -1,7 +1,7 @@
 //! UnravelIndex: the place on each axis of a tensor for places in the list of its elements.
 //!
 //! Inputs: places, a scalar or a vector, and the tensor's dimensions, a vector; both int32 or int64. Output: `[axes]` or
-//! `[axes, places]`. A place outside of the tensor is refused as the model runs.
+//! `[axes, places]`. No places, and one outside of the tensor, are refused as the model runs.
 
 use tightfit_core::{DType, MAX_RANK};
 use tightfit_kernels::unravel_index;
@@ -37,7 +37,10 @@ impl Operator for UnravelIndex {
             Some([]) => Dims::new([axes]),
             Some([count]) => Dims::new([axes, *count]),
             Some(_) => {
-                return Err(OpError::input(0, format!("is of shape {}; a scalar or a vector is needed", places.dims)));
+                return Err(OpError::input(
+                    0,
+                    format!("is of shape {}; a scalar or a vector is needed", places.dims),
+                ));
             }
         };
         Ok(vec![Fact::new(places.dtype, dims)])
@@ -49,13 +52,15 @@ impl Operator for UnravelIndex {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if run.shape(0).elements() == 0 {
+            return Err(OpError::input(0, "has no elements"));
+        }
         let asked = run.ints::<MAX_RANK>(1)?;
         let mut dims = [0; MAX_RANK];
         for (to, dim) in dims.iter_mut().zip(asked.iter()) {
-            *to = usize::try_from(*dim)
-                .ok()
-                .filter(|dim| *dim > 0)
-                .ok_or_else(|| OpError::input(1, format!("is {:?}; dimensions of at least 1 are needed", &*asked)))?;
+            *to = usize::try_from(*dim).ok().filter(|dim| *dim > 0).ok_or_else(|| {
+                OpError::input(1, format!("is {:?}; dimensions of at least 1 are needed", &*asked))
+            })?;
         }
         let dims = &dims[..asked.len()];
         let outside = match run.dtype(0) {
@@ -79,9 +84,15 @@ mod tests {
         let places = tensor(&[2], &[23i32, 5]);
         check("UnravelIndex", &[], &[places, dims.clone()], &[tensor(&[3, 2], &[1i32, 0, 2, 1, 3, 1])]);
         check("UnravelIndex", &[], &[scalar(13i32), dims.clone()], &[tensor(&[3], &[1i32, 0, 1])]);
-        check("UnravelIndex", &[], &[tensor(&[0], &[0i32; 0]), dims.clone()], &[tensor(&[3, 0], &[0i32; 0])]);
+        let none = [tensor(&[0], &[0i32; 0]), dims.clone()];
+        refuses_as_it_runs("UnravelIndex", &[], &none, "no elements");
         for outside in [24, -1] {
-            refuses_as_it_runs("UnravelIndex", &[], &[scalar(outside), dims.clone()], "outside of [2, 3, 4] at 0");
+            refuses_as_it_runs(
+                "UnravelIndex",
+                &[],
+                &[scalar(outside), dims.clone()],
+                "outside of [2, 3, 4] at 0",
+            );
         }
         refuses("UnravelIndex", &[], &[tensor(&[1, 1], &[1i32]), dims], "a scalar or a vector");
     }

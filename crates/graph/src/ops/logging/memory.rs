@@ -65,7 +65,8 @@ mod tests {
         let text: String = ops.iter().map(|op| format!("node {{ {} }}\n", node(op, op, "", ""))).collect();
         let mut context = context(graph(&text, &ops).unwrap(), 1);
         context.run(&[]).unwrap();
-        let [used, most, limit] = [0, 1, 2].map(|output| context.output(output).unwrap().as_slice::<i64>().unwrap()[0]);
+        let [used, most, limit] =
+            [0, 1, 2].map(|output| context.output(output).unwrap().as_slice::<i64>().unwrap()[0]);
         assert!(0 < used && used <= most && most <= limit, "{used} {most} {limit}");
         assert_eq!(limit, 64 << 20);
     }

@@ -72,13 +72,18 @@ impl Operator for BroadcastGradientArgs {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let shapes = [run.ints::<MAX_RANK>(0)?, run.ints::<MAX_RANK>(1)?];
         let found = Broadcast::of([&shapes[0], &shapes[1]]).ok_or_else(|| {
-            OpError::Invalid(format!("is given the shapes {:?} and {:?}, which do not broadcast", &*shapes[0], &*shapes[1]))
+            OpError::Invalid(format!(
+                "is given the shapes {:?} and {:?}, which do not broadcast",
+                &*shapes[0], &*shapes[1]
+            ))
         })?;
         for output in 0..2 {
             let axes = &found.axes[output][..found.counts[output]];
             run.set_output_shape(output, Shape::new(&[axes.len()])?)?;
             match run.output_dtype(output) {
-                DType::I32 => run.out::<i32>(output)?.iter_mut().zip(axes).for_each(|(to, axis)| *to = *axis as i32),
+                DType::I32 => {
+                    run.out::<i32>(output)?.iter_mut().zip(axes).for_each(|(to, axis)| *to = *axis as i32)
+                }
                 _ => run.out::<i64>(output)?.copy_from_slice(axes),
             }
         }
@@ -101,9 +106,9 @@ impl BiasAddGrad {
     /// The axis of the channels in a tensor of `rank`.
     fn channels(&self, rank: usize) -> Result<usize, OpError> {
         match rank {
-            3.. if self.is_second => Ok(1),
-            2.. if !self.is_second => Ok(rank - 1),
-            _ => Err(OpError::input(0, format!("has rank {rank}; at least {} is needed", 2 + self.is_second as usize))),
+            0 | 1 => Err(OpError::input(0, format!("has rank {rank}; at least 2 is needed"))),
+            _ if self.is_second => Ok(1),
+            _ => Ok(rank - 1),
         }
     }
 }
@@ -118,10 +123,20 @@ impl Operator for BiasAddGrad {
         if !(input.dtype.is_float() || input.dtype.is_integer() || input.dtype.is_complex()) {
             return Err(OpError::input(0, format!("is of {}, not of numbers", input.dtype)));
         }
-        Ok(vec![Fact::new(input.dtype, match input.dims.get() {
-            Some(dims) => Dims::new([dims[self.channels(dims.len())?]]),
-            None => Dims::of_rank(1),
-        })])
+        Ok(vec![Fact::new(
+            input.dtype,
+            match input.dims.get() {
+                Some(dims) => Dims::new([dims[self.channels(dims.len())?]]),
+                None => Dims::of_rank(1),
+            },
+        )])
+    }
+
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        match shared::input(inputs, 0)?.dims.rank() {
+            Some(2) if self.is_second => Err(OpError::input(0, "has rank 2; at least 3 is needed for NCHW")),
+            _ => Ok(()),
+        }
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {

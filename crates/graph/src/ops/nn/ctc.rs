@@ -69,7 +69,10 @@ impl Operator for Decode {
         };
         let lengths = run.slice::<i32>(1)?;
         if lengths.len() != sequences {
-            return Err(OpError::input(1, format!("has {} lengths for {sequences} sequences", lengths.len())));
+            return Err(OpError::input(
+                1,
+                format!("has {} lengths for {sequences} sequences", lengths.len()),
+            ));
         }
         if let Some(length) = lengths.iter().find(|length| **length > 0 && **length as usize > steps) {
             return Err(OpError::input(1, format!("has the length {length} where there are {steps} steps")));
@@ -99,7 +102,8 @@ mod tests {
 
     /// Two sequences whose steps are surely of these classes.
     fn scores(classes: [[usize; 4]; 2]) -> Tensor {
-        let sure = |step: usize, sequence: usize, class: usize| (classes[sequence][step] == class) as u8 as f32;
+        let sure =
+            |step: usize, sequence: usize, class: usize| (classes[sequence][step] == class) as u8 as f32;
         let values: Vec<f32> = (0..24).map(|at| sure(at / 6, at / 3 % 2, at % 3)).collect();
         tensor(&[4, 2, 3], &values)
     }

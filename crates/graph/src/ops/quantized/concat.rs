@@ -74,7 +74,8 @@ impl Operator for QuantizedConcat {
         let is_bound = parts.iter().any(|part| part.is_bound);
         let (mut dims, mut sum) = (vec![Dim::Unknown; rank], Dim::Known(0));
         for (at, part) in parts.iter().enumerate() {
-            let differs = || OpError::input(FIRST + at, format!("is of shape {}, unlike one before it", part.dims));
+            let differs =
+                || OpError::input(FIRST + at, format!("is of shape {}, unlike one before it", part.dims));
             let Some(own) = part.dims.get() else {
                 sum = Dim::Unknown;
                 continue;
@@ -133,7 +134,8 @@ impl Operator for QuantizedConcat {
         let mut sum = 0usize;
         for input in self.tensors() {
             let own = run.shape(input);
-            (own.rank() == first.rank() && (0..own.rank()).all(|at| at == axis || own[at] == first[at])).then_some(())?;
+            (own.rank() == first.rank() && (0..own.rank()).all(|at| at == axis || own[at] == first[at]))
+                .then_some(())?;
             sum = sum.checked_add(own[axis])?;
         }
         reshape::set(run, 0, first.iter().enumerate().map(|(at, dim)| if at == axis { sum } else { *dim }))?;

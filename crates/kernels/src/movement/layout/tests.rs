@@ -123,7 +123,8 @@ fn large_transposes_are_the_same_on_threads() {
 fn long_parts_are_joined_row_by_row() {
     let pool = ThreadPool::new(3).unwrap();
     let (rows, widths) = (3000, [9usize, 16, 8]);
-    let parts = widths.map(|width| (0..rows * width).map(|at| (at / width * 100 + at % width) as f32).collect::<Vec<_>>());
+    let parts = widths
+        .map(|width| (0..rows * width).map(|at| (at / width * 100 + at % width) as f32).collect::<Vec<_>>());
     let views: Vec<_> = widths
         .iter()
         .zip(&parts)
