@@ -17,7 +17,7 @@ use crate::limits;
 
 mod write;
 
-pub use write::{NamedValues, Values, write_example};
+pub use write::{NamedValues, Values, varint_bytes, write_example};
 pub(crate) use write::{features_bytes, field_bytes, put_entry, put_features, put_header};
 
 /// Bytes that are no tf.train.Example.
@@ -60,7 +60,7 @@ pub(crate) type Result<T> = std::result::Result<T, ExampleError>;
 pub(crate) enum Wire<'a> {
     Varint(u64),
     Fixed32(&'a [u8]),
-    Fixed64,
+    Fixed64(&'a [u8]),
     Bytes(&'a [u8]),
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Message<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Message<'a> {
     #[inline]
-    fn varint(&mut self) -> Result<u64> {
+    pub(crate) fn varint(&mut self) -> Result<u64> {
         // Tags and most lengths are one byte.
         if let [byte @ 0..0x80, rest @ ..] = self.0 {
             self.0 = rest;
@@ -95,7 +95,7 @@ impl<'a> Message<'a> {
         Err(if self.0.len() < 10 { ExampleError::Truncated } else { ExampleError::Varint })
     }
 
-    fn take(&mut self, bytes: u64) -> Result<&'a [u8]> {
+    pub(crate) fn take(&mut self, bytes: u64) -> Result<&'a [u8]> {
         let bytes = usize::try_from(bytes).map_err(|_| ExampleError::Truncated)?;
         let (taken, rest) = self.0.split_at_checked(bytes).ok_or(ExampleError::Truncated)?;
         self.0 = rest;
@@ -146,7 +146,7 @@ impl<'a> Message<'a> {
     fn value(&mut self, wire_type: u64) -> Result<Wire<'a>> {
         Ok(match wire_type {
             0 => Wire::Varint(self.varint()?),
-            1 => self.take(8).map(|_| Wire::Fixed64)?,
+            1 => Wire::Fixed64(self.take(8)?),
             2 => {
                 let bytes = self.varint()?;
                 Wire::Bytes(self.take(bytes)?)

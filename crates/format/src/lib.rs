@@ -25,6 +25,7 @@ pub mod spool;
 pub mod stored;
 mod table;
 pub mod tensor_bundle;
+pub mod tensor_message;
 pub mod tfjs;
 pub mod tfrecord;
 pub mod whole;

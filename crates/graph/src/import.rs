@@ -458,9 +458,10 @@ impl<'a> Importer<'a> {
             }
             None => inputs,
         };
+        let held_bytes = lists_bytes(node) + operator.heap_bytes();
         let kind = NodeKind::Operator(operator);
         let id = self.graph.add(Node { name: (&*node.name).into(), kind, inputs, control, facts: vec![] });
-        self.graph.count_operator_lists(lists_bytes(node));
+        self.graph.count_operator_lists(held_bytes);
         self.graph.check().map_err(|source| memory_error(&self.graph, id, source))?;
         match infer_node(&self.graph, id) {
             Ok(facts) => {

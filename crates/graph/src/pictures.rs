@@ -1,9 +1,9 @@
-//! Coded pictures: what operators that decode them need of somebody who can. This library has no decoders; whoever uses it
+//! Coded pictures: what operators that decode and encode them need of somebody who can. This library has no decoders; whoever uses it
 //! [provides](provide) them once, and a graph that is read before is refused where it has pictures in it.
 
 use std::sync::OnceLock;
 
-use tightfit_core::DType;
+use tightfit_core::{DType, TensorView};
 
 use crate::operator::OpError;
 
@@ -31,6 +31,9 @@ pub struct Decoding {
     pub has_frames: bool,
     /// Whether JPEGs are transformed accurately, not by the faster transform that TensorFlow prefers.
     pub is_accurate: bool,
+    /// The columns of a JPEG that are wanted, where not all are: the first, and how many. The others are what they happen
+    /// to be.
+    pub columns: Option<[usize; 2]>,
 }
 
 /// What a picture becomes.
@@ -50,7 +53,47 @@ pub struct Picture {
     pub components: usize,
 }
 
-/// Decoders of pictures.
+/// What pixels are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding<'a> {
+    /// A PNG.
+    Png,
+    /// A JPEG.
+    Jpeg(JpegForm<'a>),
+}
+
+/// The form of a JPEG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JpegForm<'a> {
+    /// From 0, the smallest file, to 100.
+    pub quality: u8,
+    /// In passes that get finer.
+    pub is_progressive: bool,
+    /// With tables of its own.
+    pub is_optimized: bool,
+    /// Colours at half the resolution.
+    pub halves_colours: bool,
+    /// Pixels per inch, or per centimetre where `is_metric`, across and down.
+    pub density: [u16; 2],
+    /// See there.
+    pub is_metric: bool,
+    /// What is said of the picture beside it.
+    pub xmp: &'a [u8],
+}
+
+/// What encoding takes besides the pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodingBytes {
+    /// Bytes of scratch.
+    pub scratch: usize,
+    /// The most bytes of heap.
+    pub heap: u64,
+}
+
+/// Where a coded picture goes, in pieces; false stops.
+pub type WritePicture<'a> = dyn FnMut(&[u8]) -> bool + 'a;
+
+/// Decoders and encoders of pictures.
 pub trait Pictures: Send + Sync {
     /// What the coded picture becomes, from its headers.
     ///
@@ -68,6 +111,30 @@ pub trait Pictures: Send + Sync {
         wanted: &Decoding,
         out: &mut [u8],
         scratch: &mut [u8],
+    ) -> Result<(), String>;
+
+    /// What encoding of pixels `[height, width, channels]` of a type takes.
+    ///
+    /// # Errors
+    /// Why they are not encoded so.
+    fn encoding_bytes(
+        &self,
+        shape: [usize; 3],
+        dtype: DType,
+        how: &Encoding<'_>,
+    ) -> Result<EncodingBytes, String>;
+
+    /// Encodes pixels.
+    ///
+    /// # Errors
+    /// As [`Pictures::encoding_bytes`], and for memory that is too small.
+    fn encode<'w>(
+        &self,
+        shape: [usize; 3],
+        pixels: TensorView<'_>,
+        how: &Encoding<'_>,
+        scratch: &mut [u8],
+        write: &'w mut WritePicture<'w>,
     ) -> Result<(), String>;
 }
 

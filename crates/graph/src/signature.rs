@@ -237,17 +237,18 @@ fn declared(node: &NodeDef, row: &'static Row, kind: &str) -> Option<DType> {
 /// Checks inputs against a list of types; how many there are.
 fn check_list(node: &NodeDef, attribute: &str, at: usize, inputs: &[DType]) -> Result<usize, OpError> {
     let rest = inputs.get(at..).ok_or_else(|| wrong_number(at, inputs))?;
-    let Some(AttrValue::List(ListValue::Types(types))) = node.attr(attribute) else { return Ok(rest.len()) };
+    let types: &[i32] = match node.attr(attribute) {
+        Some(AttrValue::List(ListValue::Types(types))) => types,
+        Some(AttrValue::List(ListValue::Empty)) => &[],
+        _ => return Ok(rest.len()),
+    };
     let is_same = |(dtype, number): (&DType, &i32)| DataType(*number).storage() == Some(*dtype);
-    if types.len() != rest.len() {
-        return Err(wrong_number(at + types.len(), inputs));
-    }
-    match rest.iter().zip(types).position(|pair| !is_same(pair)) {
-        None => Ok(rest.len()),
-        Some(i) => Err(OpError::input(
-            at + i,
-            format!("is of type {}, not what attribute {attribute} says", rest[i]),
-        )),
+    let Some(own) = rest.get(..types.len()) else { return Err(wrong_number(at + types.len(), inputs)) };
+    match own.iter().zip(types).position(|pair| !is_same(pair)) {
+        None => Ok(own.len()),
+        Some(i) => {
+            Err(OpError::input(at + i, format!("is of type {}, not what attribute {attribute} says", own[i])))
+        }
     }
 }
 
@@ -291,6 +292,23 @@ mod tests {
         let top = node("TopKV2", &[("T", DType::F32), ("index_type", DType::I64)]);
         assert_eq!(output_type(&top, 1), Some(DType::I64));
         assert_eq!(output_type(&node("TopKV2", &[("T", DType::F32)]), 1), Some(DType::I32));
+    }
+
+    #[test]
+    fn other_inputs_may_follow_a_list_of_types() {
+        let types = |numbers: &[i32]| AttrValue::List(ListValue::Types(numbers.to_vec()));
+        let attributes = [
+            ("N", AttrValue::Int(1)),
+            ("sparse_types", types(&[9])),
+            ("dense_types", AttrValue::List(ListValue::Empty)),
+        ];
+        let attrs = attributes.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
+        let node = NodeDef { op: "SparseCrossV2".into(), attrs, ..NodeDef::default() };
+        let mut inputs = vec![DType::I64, DType::I64, DType::I64, DType::String];
+        assert!(check_inputs(&node, &inputs).is_ok());
+        inputs[1] = DType::String;
+        assert!(check_inputs(&node, &inputs).unwrap_err().to_string().contains("sparse_types"));
+        assert!(check_inputs(&node, &inputs[..3]).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::bmp::Bmp;
 use super::gif;
 use super::header::{ImageFormat, ImageHeader};
-use super::jpeg::{self, JpegTransform};
+use super::jpeg::{self, JpegDecoding};
 use super::png_chunks::{self, Needed};
 use super::png_grey::{Grey, Narrow, Wide};
 use crate::error::clamped;
@@ -21,7 +21,7 @@ pub fn decode(bytes: &[u8], header: &ImageHeader, channels: usize, out: &mut [u8
     let decoded = catch_unwind(AssertUnwindSafe(|| match header.format {
         ImageFormat::Jpeg => {
             let wanted = if channels == 1 { 1 } else { 3 };
-            jpeg::decode(bytes, [header.height, header.width], wanted, JpegTransform::Accurate, out)
+            jpeg::decode(bytes, [header.height, header.width], wanted, JpegDecoding::default(), out)
         }
         ImageFormat::Png => {
             let color = png(bytes, header, out)?;

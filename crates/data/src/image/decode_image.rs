@@ -14,7 +14,7 @@ use super::bmp::Bmp;
 use super::decode::{self, grey_of};
 use super::gif;
 use super::header::{ImageFormat, ImageHeader};
-use super::jpeg::{self, JpegTransform};
+use super::jpeg::{self, JpegDecoding};
 use super::pixel::{ImageError, ImageType};
 use super::png_grey::Grey;
 use crate::error::clamped;
@@ -144,16 +144,16 @@ impl DecodeOptions {
         out: &mut [u8],
         scratch: &mut [u8],
     ) -> Result<Decoded, ImageError> {
-        self.decode_by(JpegTransform::Accurate, bytes, header, out, scratch)
+        self.decode_by(JpegDecoding::default(), bytes, header, out, scratch)
     }
 
-    /// [`DecodeOptions::decode`] by a transform of choice for JPEGs.
+    /// [`DecodeOptions::decode`] with a choice of how JPEGs are decoded.
     ///
     /// # Errors
     /// As there.
     pub fn decode_by(
         &self,
-        transform: JpegTransform,
+        jpeg: JpegDecoding,
         bytes: &[u8],
         header: &ImageHeader,
         out: &mut [u8],
@@ -167,14 +167,14 @@ impl DecodeOptions {
         let scratch = scratch.get_mut(..needed_bytes).ok_or(memory("scratch", needed_bytes, found_bytes))?;
         // Decoders are written not to panic, but they are many lines of other people's.
         let result =
-            catch_unwind(AssertUnwindSafe(|| self.fill(transform, bytes, header, &decoded, out, scratch)));
+            catch_unwind(AssertUnwindSafe(|| self.fill(jpeg, bytes, header, &decoded, out, scratch)));
         result.unwrap_or_else(|_| Err(ImageError::Codec("the decoder gave up".to_string())))?;
         Ok(decoded)
     }
 
     fn fill(
         &self,
-        transform: JpegTransform,
+        jpeg: JpegDecoding,
         bytes: &[u8],
         header: &ImageHeader,
         decoded: &Decoded,
@@ -197,13 +197,13 @@ impl DecodeOptions {
             }
             ImageFormat::Jpeg if decoded.scratch_bytes == 0 => {
                 let size = [header.height, header.width];
-                jpeg::decode(bytes, size, if channels == 1 { 1 } else { 3 }, transform, out)
+                jpeg::decode(bytes, size, if channels == 1 { 1 } else { 3 }, jpeg, out)
                     .map_err(ImageError::Codec)?;
             }
             ImageFormat::Jpeg => {
                 let wanted = if channels == 1 { 1 } else { 3 };
                 let size = [header.height, header.width];
-                let own = jpeg::decode(bytes, size, wanted, transform, scratch).map_err(ImageError::Codec)?;
+                let own = jpeg::decode(bytes, size, wanted, jpeg, scratch).map_err(ImageError::Codec)?;
                 let native = Native { channels: own, is_wide: false, filler: 255, widening: 256 };
                 self.convert(native, None, decoded.image, scratch, out);
             }

@@ -1,7 +1,7 @@
 //! Images: header, decoding, operations on pixels, encoding.
 //!
 //! The way of an image: its [`ImageHeader`] says what decoding takes, [`DecodeOptions`] decode it, [`ImageOp`]s follow
-//! one another, each from given memory into given memory, [`encode_png`] makes a file of it again.
+//! one another, each from given memory into given memory, [`encode_png`] or [`encode_jpeg`] makes a file of it again.
 //!
 //! Decoding is held against TensorFlow's `decode_image`: PNG, BMP and GIF give the same pixels, and JPEG those of
 //! `decode_jpeg` with `dct_method="INTEGER_ACCURATE"`, or with its default, which is coarser and differs by up to 7 of 255, by
@@ -20,6 +20,7 @@ mod geometry;
 mod gif;
 mod header;
 mod jpeg;
+mod jpeg_encode;
 mod lanes;
 mod op;
 mod pixel;
@@ -35,7 +36,8 @@ pub use decode::decode;
 pub use decode_image::{DecodeOptions, Decoded};
 pub use encode::{encode_png, encode_png_heap_bytes};
 pub use header::{ImageFormat, ImageHeader};
-pub use jpeg::JpegTransform;
+pub use jpeg::{JpegDecoding, JpegTransform};
+pub use jpeg_encode::{JpegEncoding, encode_jpeg, encode_jpeg_scratch_bytes};
 pub use op::ImageOp;
 pub use pixel::{ImageError, ImageType};
 pub use resample::ResizeMethod;

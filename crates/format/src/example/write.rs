@@ -120,7 +120,8 @@ pub(crate) fn field_bytes(bytes: usize) -> usize {
     1 + varint_bytes(bytes as u64) + bytes
 }
 
-fn varint_bytes(value: u64) -> usize {
+/// Bytes of a number as a varint.
+pub fn varint_bytes(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 

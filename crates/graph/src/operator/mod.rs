@@ -70,6 +70,11 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
         None
     }
 
+    /// Bytes of the heap that it holds for itself beside copies of its attributes.
+    fn heap_bytes(&self) -> u64 {
+        0
+    }
+
     /// True when a larger value of this integer input makes no output smaller, and no element of one: the most that it
     /// can be then says the most that the outputs can be. Every operator's outputs grow with its inputs' shapes.
     fn grows_with(&self, input: usize) -> bool {

@@ -260,14 +260,13 @@ impl<'a> Run<'a> {
         Ok(Taken::new(rooms, bytes)?)
     }
 
-    /// Reserves heap memory that is taken by somebody else, a decoder, while the reservation lives. As [`Run::room`].
+    /// Reserves heap memory that is taken by somebody else, a decoder, while the reservation lives.
     ///
     /// # Errors
-    /// As there.
+    /// [`OpError::Budget`] when it is not free.
     pub fn reserve(&self, purpose: &'static str, bytes: u64) -> Result<Reservation, OpError> {
-        let rooms =
-            self.rooms.ok_or(OpError::Internal("a step that does not grow takes memory as it runs"))?;
-        Ok(rooms.budget().try_reserve(purpose, bytes)?)
+        let budget = self.rooms.map_or(self.strings.budget(), Rooms::budget);
+        Ok(budget.try_reserve(purpose, bytes)?)
     }
 
     /// The generator of an operator that draws anew in each run, for numbers that take at most so many steps. It must

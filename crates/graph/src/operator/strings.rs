@@ -126,6 +126,11 @@ impl StringPool {
         pieces.push(Piece { first, start: memory.as_mut_ptr(), bytes: memory.len(), _memory: memory });
     }
 
+    /// What it grows within.
+    pub fn budget(&self) -> &MemoryBudget {
+        &self.budget
+    }
+
     /// Bytes of its own texts, and of what was left free at the ends of pieces.
     pub fn used_bytes(&self) -> usize {
         self.used.get() as usize

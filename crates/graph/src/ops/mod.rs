@@ -63,7 +63,7 @@ families! {
     /// Tensors taken apart and put together by indices, lists of them, and tables.
     data_flow { partition, tensor_array, tensor_list; list_parts, list_reads, list_split, table, truth }
     /// Images.
-    image { colour, contrast, decode, draw_boxes, projective, resize, scale_and_translate, suppression }
+    image { colour, contrast, decode, draw_boxes, encode, projective, resize, scale_and_translate, suppression }
     /// Checks, messages and figures at run time.
     logging { assert, memory, print }
     /// Equations and decompositions of matrices.
@@ -71,9 +71,9 @@ families! {
     /// TensorFlow's math and linear algebra.
     math { arg, batch_matmul, betainc, binary, bincount, bits, bucketize, cast, complex, einsum, gradient, matmul, reduce, scan, segment, select, unary; contraction }
     /// Layers of neural networks.
-    nn { batch_norm, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, ctc, data_format, depthwise, depthwise_transpose, dilation2d, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, recurrent, softmax, top_k; conv2d_f64, layer_norm }
+    nn { batch_norm, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, ctc, data_format, depthwise, depthwise_transpose, dilation2d, fractional_pool, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, recurrent, softmax, top_k; conv2d_f64, layer_norm }
     /// Records and raw bytes taken apart.
-    parsing { csv, example, raw, sequence; features, version }
+    parsing { compressed, csv, example, raw, sequence, tensor; features, version }
     /// Integers that stand for the numbers of a range.
     quantized { arithmetic, concat, convert, layers, simulate }
     /// Tensors whose rows are of different lengths.
@@ -83,9 +83,9 @@ families! {
     /// Fourier transforms.
     signal { fourier }
     /// Tensors of which few elements are there.
-    sparse { arithmetic, counts, dense, fill, layout; common }
+    sparse { arithmetic, counts, cross, dense, edit_distance, fill, layout, serialize, sets; common }
     /// Strings.
-    string { elementwise, format, hash_bucket, join, number, regex, split, unicode; pattern, text }
+    string { elementwise, format, hash_bucket, join, number, regex, script, split, template, unicode; pattern, scripts, text }
     /// TFLite's operators on integers that stand for numbers by a scale and a zero point.
     tfl { arithmetic, convert, convolution, fully_connected, layout, pool, recurrent, reduce, softmax, table; affine, product }
 }

@@ -1,11 +1,13 @@
-//! Cells of recurrent networks: LSTM over a sequence, and one step of a GRU.
+//! Cells of recurrent networks: LSTM over a sequence, and one step of a GRU; and the labels that such networks say (`ctc`).
 //!
 //! The input's part of the gates is one product for many steps at once; a step is then one product with the state, which
 //! is added to it, and one pass over the gates.
 
+mod ctc;
 mod gru;
 mod lstm;
 
+pub use ctc::{CtcBeam, CtcLogits, CtcSequence, FoundPath};
 pub use gru::{GruCell, GruOutputs};
 pub use lstm::{GateOrder, Lstm, LstmOutputs, Peepholes};
 

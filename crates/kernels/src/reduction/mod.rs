@@ -3,7 +3,6 @@
 mod bucketize;
 mod channels_first;
 mod cross_entropy;
-mod ctc;
 mod extreme;
 mod norm;
 mod nth;
@@ -16,7 +15,6 @@ mod softmax;
 pub use bucketize::{bucketize, first_not_below};
 pub use channels_first::{batch_norm_channels_first, batch_statistics_channels_first};
 pub use cross_entropy::{Labels, softmax_cross_entropy};
-pub use ctc::{Decoded, GreedyDecoder};
 pub use extreme::{ArgOp, arg_reduce};
 pub use norm::{
     BatchNorm, LocalResponse, batch_norm, batch_norm_f64, batch_statistics, l2_normalize, layer_norm,

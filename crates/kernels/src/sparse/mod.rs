@@ -3,17 +3,21 @@
 mod arithmetic;
 mod coordinates;
 mod counts;
+mod distance;
 mod moves;
 mod ragged;
 mod reduce;
+mod sets;
 
 pub use arithmetic::{
     DenseCombine, sparse_add, sparse_dense_combine, sparse_matmul, sparse_softmax, sparse_sparse_extreme,
 };
 pub use coordinates::{Coordinates, sort_coordinates};
 pub use counts::{Counted, SparseCounts, add_counts, sparse_counts};
+pub use distance::edit_distance;
 pub use moves::{
     SplitAxis, copy_elements, fill_empty_rows, gather_sorted, set_dense, sparse_part, sparse_reshape,
 };
 pub use ragged::{RangeNumber, RowPartition, Whole, ragged_to_dense};
 pub use reduce::{SparseReduce, sparse_reduce};
+pub use sets::{Compare, SetOperation, sort_set};

@@ -182,6 +182,13 @@ pub fn sip_hash(key: [u64; 2], text: &[u8]) -> u64 {
     v[0] ^ v[1] ^ v[2] ^ v[3]
 }
 
+/// Two fingerprints as one, of which the order matters.
+pub fn fingerprint_cat64(first: u64, second: u64) -> u64 {
+    const BY: u64 = 0xc6a4_a793_5bd1_e995;
+    let mixed = (first ^ BY ^ shift_mix(second.wrapping_mul(BY)).wrapping_mul(BY)).wrapping_mul(BY);
+    shift_mix(shift_mix(mixed).wrapping_mul(BY))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +205,13 @@ mod tests {
         (129, 0x1f40_9e35_5940_ee0a, 881495265315218850, 277342215431751654),
         (200, 0xe0a3_3273_3c46_fd41, 2226121744997150738, 3415876668967650464),
     ];
+
+    #[test]
+    fn fingerprints_are_put_together() {
+        // What TensorFlow's SparseCross makes of "a" and 7 under its usual key.
+        let text = fingerprint_cat64(956_888_297_470, fingerprint64(b"a"));
+        assert_eq!(fingerprint_cat64(text, 7) % i64::MAX as u64, 3_509_787_333_349_122_856);
+    }
 
     #[test]
     fn hashes_are_those_of_tensorflow() {

@@ -2,4 +2,4 @@
 
 mod hash;
 
-pub use hash::{fingerprint64, hash64, sip_hash};
+pub use hash::{fingerprint_cat64, fingerprint64, hash64, sip_hash};

@@ -3,6 +3,7 @@
 mod depthwise;
 mod depthwise_transpose;
 mod dilation;
+mod fractional;
 mod patches;
 mod pixel;
 mod pool;
@@ -14,6 +15,7 @@ mod scale_translate;
 pub use depthwise::{DepthwiseConv2d, DepthwiseParams};
 pub use depthwise_transpose::depthwise_transpose;
 pub use dilation::dilation2d;
+pub use fractional::{FractionalPool, Pooled, fractional_edges};
 pub use patches::patches;
 pub use pool::{Pool2d, PoolKind, mean_middle_axis};
 pub use pool_any::{average_pool_f64, max_over_channels, max_pool_any};

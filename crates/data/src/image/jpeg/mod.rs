@@ -19,6 +19,7 @@ mod tables;
 mod upsample;
 
 use std::io::{self, ErrorKind, Read, Seek};
+use std::ops::Range;
 
 use color::Colors;
 use frame::{Component, FRAME_BYTES, Frame};
@@ -150,16 +151,27 @@ pub enum JpegTransform {
     Fast,
 }
 
+/// How a JPEG is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JpegDecoding {
+    /// How coefficients become samples.
+    pub transform: JpegTransform,
+    /// The columns that are wanted, where not all are: the first, and how many. The others are what they happen to be,
+    /// and as in libjpeg colours at the edges of what is decoded, which are those of whole units, are not mixed with what
+    /// is beyond.
+    pub columns: Option<[usize; 2]>,
+}
+
 /// Decodes the file `bytes` to the start of `out`, as `[height, width, channels]`, and returns the channels: `wanted`,
 /// which is 1 or 3, but 1 for a grey picture. The picture must be of `size`, height and width.
 pub(super) fn decode(
     bytes: &[u8],
     size: [usize; 2],
     wanted: usize,
-    transform: JpegTransform,
+    how: JpegDecoding,
     out: &mut [u8],
 ) -> Result<usize, String> {
-    let result = decode_file(bytes, size, wanted, transform, out);
+    let result = decode_file(bytes, size, wanted, how, out);
     result.map_err(|stop| io::Error::from(stop).to_string())
 }
 
@@ -167,7 +179,7 @@ fn decode_file(
     bytes: &[u8],
     size: [usize; 2],
     wanted: usize,
-    transform: JpegTransform,
+    how: JpegDecoding,
     out: &mut [u8],
 ) -> Result<usize, Stop> {
     if !bytes.starts_with(&[0xff, SOI]) {
@@ -193,8 +205,7 @@ fn decode_file(
     if !frame.is_progressive {
         file.tables.add_usual_codes();
     }
-    let mut picture = Picture::new(&frame, colors, channels)?;
-    picture.transform = transform;
+    let mut picture = Picture::new(&frame, colors, channels, how)?;
     let mut made: Vec<[[Table; 4]; 2]> = Vec::new();
     made.try_reserve_exact(1).map_err(|_| Stop::Broken("not enough memory for the image"))?;
     made.push([const { [const { Table::EMPTY }; 4] }; 2]);
@@ -396,6 +407,8 @@ fn scan_blocks(
 /// Samples of a component, as many lines as are needed.
 struct Plane {
     component: Component,
+    /// The samples of a line that are wanted.
+    part: Range<usize>,
     upsampling: Upsampling,
     quant: Option<[i16; 64]>,
     samples: Vec<u8>,
@@ -419,13 +432,28 @@ impl Plane {
         }
         let [near, far] = self.upsampling.lines(y, self.component.height);
         let (mut line, mut sums) = (std::mem::take(&mut self.line), std::mem::take(&mut self.sums));
-        self.upsampling.line(y, self.sample_line(near), self.sample_line(far), &mut sums, &mut line);
+        let part = |y: usize| self.sample_line(y).get(self.part.clone()).unwrap_or_default();
+        let start = self.part.start * (line.len() / self.component.width.max(1));
+        if let Some(out) = line.get_mut(start..) {
+            self.upsampling.line(y, part(near), part(far), &mut sums, out);
+        }
         (self.line, self.sums) = (line, sums);
     }
 
     fn line(&self, y: usize) -> &[u8] {
         if self.upsampling == Upsampling::None { self.sample_line(y) } else { &self.line }
     }
+}
+
+/// The samples of a component's line that columns of the picture are made of, from the start of a unit.
+fn columns(frame: &Frame, component: &Component, wanted: Option<[usize; 2]>) -> Range<usize> {
+    let Some([x, width]) = wanted else { return 0..component.width };
+    let (h, most) = (component.h, frame.h_max);
+    let unit = if frame.components().len() == 1 { 8 } else { 8 * most };
+    let start = x - x % unit;
+    let from = (start * h / most).min(component.width);
+    let count = ((width + x % unit) * h).div_ceil(most);
+    from..from.saturating_add(count).min(component.width)
 }
 
 /// What becomes of blocks.
@@ -446,18 +474,36 @@ struct Picture<'f> {
 }
 
 impl<'f> Picture<'f> {
-    fn new(frame: &'f Frame, colors: Colors, channels: usize) -> Result<Picture<'f>, Stop> {
+    fn new(
+        frame: &'f Frame,
+        colors: Colors,
+        channels: usize,
+        how: JpegDecoding,
+    ) -> Result<Picture<'f>, Stop> {
         let needed = colors.needed(channels);
         let has_neighbours = has_neighbours(frame, needed);
         let mut planes = Vec::new();
         planes.try_reserve_exact(needed).map_err(|_| Stop::Broken("not enough memory for the image"))?;
+        // Then libjpeg chooses anew how each component's lines become the picture's.
+        let is_narrow = frame
+            .components()
+            .iter()
+            .any(|component| component.width >= 2 && columns(frame, component, how.columns).len() < 2);
         for component in frame.components().iter().take(needed) {
-            let upsampling = Upsampling::new(frame, component)
+            let part = columns(frame, component, how.columns);
+            let upsampling = if is_narrow {
+                let narrow = Component { width: part.len(), ..*component };
+                Upsampling::new(frame, &narrow)
+            } else {
+                Upsampling::new(frame, component)
+            };
+            let upsampling = upsampling
                 .ok_or(Stop::Broken("a JPEG whose component sizes are not multiples of each other"))?;
             let (stride, lines) = (8 * component.padded[0], plane_lines(component, has_neighbours));
             let [line, sums] = line_sizes(frame, component, upsampling);
             planes.push(Plane {
                 component: *component,
+                part,
                 upsampling,
                 quant: None,
                 samples: room(stride * lines, 128)?,
@@ -476,7 +522,7 @@ impl<'f> Picture<'f> {
             planes,
             has_neighbours,
             quants,
-            transform: JpegTransform::Accurate,
+            transform: how.transform,
             decoded: 0,
             written: 0,
         })

@@ -77,7 +77,7 @@ fn import(attributes: &Attributes<'_>, which: Which) -> Result<Box<dyn Operator>
         };
     }
     let expands = which == Which::Image && attributes.bool_or("expand_animations", true)?;
-    let decoding = Decoding { channels, dtype, has_frames: of_gif || expands, is_accurate };
+    let decoding = Decoding { channels, dtype, has_frames: of_gif || expands, is_accurate, columns: None };
     Ok(Box::new(DecodePicture { which, decoding }))
 }
 
@@ -211,7 +211,8 @@ impl Operator for DecodePicture {
         let _heap = run.reserve("decoding of pictures", picture.heap_bytes)?;
         let mut scratch = run.room(picture.scratch_bytes)?;
         // One frame of several where no more are wanted.
-        let wanted = Decoding { has_frames: self.has_frames(picture.format), ..self.decoding };
+        let columns = crop.map(|[_, x, _, width]| [x, width]);
+        let wanted = Decoding { has_frames: self.has_frames(picture.format), columns, ..self.decoding };
         let decode = |out: &mut [u8], scratch: &mut [u8]| {
             let decoded = pictures::provided()?.decode(coded, &wanted, out, scratch);
             decoded.map_err(|why| OpError::input(0, why))
@@ -259,7 +260,8 @@ impl Operator for ExtractJpegShape {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let wanted = Decoding { channels: 0, dtype: DType::U8, has_frames: false, is_accurate: false };
+        let wanted =
+            Decoding { channels: 0, dtype: DType::U8, has_frames: false, is_accurate: false, columns: None };
         let picture = pictures::provided()?.inspect(contents(run)?, &wanted);
         let picture = picture.map_err(|why| OpError::input(0, why))?;
         if picture.format != PictureFormat::Jpeg {

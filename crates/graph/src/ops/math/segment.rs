@@ -4,18 +4,21 @@
 //! Inputs: data of numbers, and segment ids (int32 or int64): of sorted ones one for each row, which never fall; of
 //! unsorted ones of the first dimensions of the data, a negative one dropping its row, and as a third input the number
 //! of segments. The sparse ones take sorted ids of the rows that an input before them names, and WithNumSegments the number
-//! of segments behind them. How many sorted segments there are depends on the ids; more than there are rows are refused where the
+//! of segments behind them; of a table that is not held in memory they read the rows that are named. How many sorted segments there are depends on the ids; more than there are rows are refused where the
 //! ids are not known beforehand.
 
-use tightfit_core::{DType, MAX_RANK, Shape};
+use tightfit_core::{DType, MAX_RANK, Shape, TensorView};
 use tightfit_kernels::{SegmentOp, segment_reduce};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::reshape;
-use crate::operator::{OpError, Operator, Run};
+use crate::operator::{
+    Call, Held, Memory, OpError, Operator, Run, Weight, WeightLayout, WeightStream, WeightUse,
+};
 use crate::ops::shared;
+use crate::ops::shared::extent::Indices;
 
 macro_rules! segments {
     ($($name:literal => $op:ident, $is_sorted:literal $(, rows $has_count:literal)?;)*) => {
@@ -88,6 +91,20 @@ fn sorted_count(ids: usize, last: Option<i64>) -> Result<usize, OpError> {
             .and_then(|last| last.checked_add(1))
             .ok_or_else(|| OpError::input(ids, format!("ends with {last}, no segment"))),
     }
+}
+
+/// Reads the rows that an input names from the file, each as often as it is named, into the scratch.
+fn read_rows<'a>(run: &mut Run<'a>, stream: &dyn WeightStream) -> Result<&'a [u8], OpError> {
+    let (table, indices) = (run.shape(0), Indices::new(run, ROWS)?);
+    let bytes = table[1..].iter().product::<usize>() * run.dtype(0).bytes();
+    let scratch = run.scratch()?;
+    let rows = scratch
+        .get_mut(..indices.len() * bytes)
+        .ok_or(OpError::Internal("scratch is smaller than was planned"))?;
+    for (i, row) in rows.chunks_exact_mut(bytes.max(1)).enumerate() {
+        stream.read((indices.index(ROWS, i, table[0])? * bytes) as u64, row)?;
+    }
+    Ok(rows)
 }
 
 impl Operator for Segments {
@@ -167,6 +184,21 @@ impl Operator for Segments {
         }])
     }
 
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        let [data, rows, ..] = call.inputs else { return Memory::default() };
+        if data.held != Held::Streamed {
+            return Memory::default();
+        }
+        let row = data.shape.iter().skip(1).fold(data.dtype.bytes(), |bytes, dim| bytes.saturating_mul(*dim));
+        Memory::scratch(rows.shape.elements().saturating_mul(row))
+    }
+
+    fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
+        // Of a table the rows are read that are named.
+        let is_table = self.has_rows && call.inputs.first()?.shape.rank() > 0;
+        is_table.then_some(WeightUse { input: 0, layout: WeightLayout::Dense, block_bytes: 0 })
+    }
+
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         let (data, ids) = (run.shape(0), run.shape(self.ids()));
         let is_of = self.has_rows || data.rank() >= ids.rank() && data[..ids.rank()] == ids[..];
@@ -185,7 +217,7 @@ impl Operator for Segments {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (data, ids) = (run.input(0)?, run.input(self.ids())?);
+        let ids = run.input(self.ids())?;
         if self.is_counted() {
             let last = match ids.as_slice::<i32>() {
                 Some(ids) => ids.last().map(|id| *id as i64),
@@ -207,7 +239,22 @@ impl Operator for Segments {
             run.set_output_shape(0, Shape::new(&dims[..planned.rank()])?)?;
         }
         let rows = if self.has_rows { Some(run.input(ROWS)?) } else { None };
-        Ok(segment_reduce(self.op, self.is_sorted, data, rows, ids, &mut run.output(0)?)?)
+        match run.weight(0)? {
+            Weight::Dense(data) => {
+                Ok(segment_reduce(self.op, self.is_sorted, data, rows, ids, &mut run.output(0)?)?)
+            }
+            Weight::Streamed(stream) => {
+                let (dtype, table) = (run.dtype(0), run.shape(0));
+                let named = read_rows(run, stream)?;
+                let mut dims = [0; MAX_RANK];
+                dims[..table.rank()].copy_from_slice(&table);
+                dims[0] = ids.shape().elements();
+                let data = TensorView::new(dtype, Shape::new(&dims[..table.rank()])?, named)
+                    .ok_or(OpError::Internal("rows were read of other bytes than they are"))?;
+                Ok(segment_reduce(self.op, self.is_sorted, data, None, ids, &mut run.output(0)?)?)
+            }
+            Weight::Packed(_) => Err(OpError::Internal("a table was packed unasked")),
+        }
     }
 }
 

@@ -1,104 +1,329 @@
-//! CTCGreedyDecoder: the labels that the likeliest class of each step stands for.
+//! Labels from what a network says of each step: CTCGreedyDecoder and CTCBeamSearchDecoder.
 //!
-//! Inputs: scores `[steps, sequences, classes]` of float32 or float64, and the steps of each sequence, int32. A class that
-//! follows itself is one label with `merge_repeated`; `blank_index`, counted from the end where it is negative, is none.
-//! Outputs: a sparse tensor of the labels, as indices `[labels, 2]`, values and shape, all int64, and the negated sum of
-//! the scores that were taken, `[sequences, 1]`. There are at most as many labels as steps.
+//! Logits `[steps, batch, classes]` of float32 or float64 and how many steps each sequence has (int32 `[batch]`) become
+//! sparse tensors `[batch, longest]` of int64 labels. The greedy one takes the likeliest class of each step but
+//! `blank_index` (negative ones count from the end), equal ones behind each other once with `merge_repeated`; its second
+//! result, `[batch, 1]`, is the negated sum of the largest logits. The beam follows `beam_width` sequences at once, the last
+//! class as blank, and gives the `top_paths` likeliest with the logarithms of their probabilities, `[batch, top_paths]`.
 
 use tightfit_core::{DType, Shape};
-use tightfit_kernels::{Decoded, GreedyDecoder};
+use tightfit_kernels::{CtcBeam, CtcLogits, CtcSequence};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
-use crate::operator::{Call, Memory, OpError, Operator, Registration, Run};
+use crate::operator::{Call, Memory, OpError, Operator, Registration, Run, reshape};
 use crate::ops::shared;
+use crate::ops::shared::extent::agree;
+use crate::ops::sparse::common::{at_most_rows, room, room_bytes};
 
-pub(crate) const OPS: &[Registration] = &[Registration { name: "CTCGreedyDecoder", import }];
+pub(crate) const OPS: &[Registration] = &[
+    Registration {
+        name: "CTCGreedyDecoder",
+        import: |a| {
+            let (merges, blank) = (a.bool_or("merge_repeated", false)?, a.int_or("blank_index", -1)?);
+            Ok(Box::new(Greedy { merges, blank }))
+        },
+    },
+    Registration { name: "CTCBeamSearchDecoder", import: import_beam },
+];
 
-fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    let merges = attributes.bool_or("merge_repeated", false)?;
-    Ok(Box::new(Decode { merges, blank: attributes.int_or("blank_index", -1)? }))
+fn import_beam(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    let (width, paths) = (attributes.count("beam_width")?, attributes.outputs("top_paths")?);
+    if paths > width {
+        let why = format!("is {paths}, more than the {width} sequences of the beam");
+        return Err(OpError::attribute("top_paths", why));
+    }
+    Ok(Box::new(Beam { width, paths, merges: attributes.bool_or("merge_repeated", true)? }))
 }
 
-/// The operator.
+/// Steps, sequences and classes, as far as they are known, and the type.
+fn infer_inputs(inputs: &[&Fact]) -> Result<([Dim; 3], DType), OpError> {
+    let (logits, lengths) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
+    shared::need_type(0, logits, &[DType::F32, DType::F64])?;
+    shared::need_type(1, lengths, &[DType::I32])?;
+    let dims = shared::dims_of_rank(0, logits, 3)?.unwrap_or(vec![Dim::Unknown; 3]);
+    let count = shared::dims_of_rank(1, lengths, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
+    let batch = agree(dims[1], count, logits.is_bound || lengths.is_bound).ok_or_else(|| {
+        OpError::input(1, format!("is of shape {} for logits {}", lengths.dims, logits.dims))
+    })?;
+    Ok(([dims[0], batch, dims[2]], logits.dtype))
+}
+
+/// What the sequences of a run are.
+#[derive(Clone, Copy)]
+struct Sequences<'a> {
+    logits: CtcLogits<'a>,
+    lengths: &'a [i32],
+    steps: usize,
+    classes: usize,
+}
+
+impl<'a> Sequences<'a> {
+    fn of(run: &Run<'a>) -> Result<Sequences<'a>, OpError> {
+        let [steps, batch, classes] = run.shape(0)[..] else {
+            return Err(OpError::input(0, "is not of rank 3"));
+        };
+        let lengths = run.slice::<i32>(1)?;
+        if lengths.len() != batch {
+            return Err(OpError::input(1, format!("has {} lengths for {batch} sequences", lengths.len())));
+        }
+        if steps == 0 || batch == 0 || classes == 0 {
+            return Err(OpError::input(0, "has no steps, no sequences or no classes"));
+        }
+        if let Some(long) = lengths.iter().find(|length| i64::from(**length) > steps as i64) {
+            return Err(OpError::input(1, format!("has a sequence of {long} steps; there are {steps}")));
+        }
+        let logits = match run.dtype(0) {
+            DType::F64 => CtcLogits::F64(run.slice(0)?),
+            _ => CtcLogits::F32(run.slice(0)?),
+        };
+        Ok(Sequences { logits, lengths, steps, classes })
+    }
+
+    fn batch(&self) -> usize {
+        self.lengths.len()
+    }
+
+    fn get(&self, index: usize) -> CtcSequence<'a> {
+        let steps = usize::try_from(self.lengths[index]).unwrap_or(0);
+        CtcSequence { logits: self.logits, batch: self.batch(), classes: self.classes, index, steps }
+    }
+}
+
+/// Writes a sparse tensor of labels, of which `sequence` gives those of each sequence.
+fn write_labels<'l>(
+    run: &mut Run<'_>,
+    [indices, values, shape]: [usize; 3],
+    batch: usize,
+    sequence: impl Fn(usize) -> &'l [u32],
+) -> Result<(), OpError> {
+    let count = (0..batch).map(|index| sequence(index).len()).sum();
+    let longest = (0..batch).map(|index| sequence(index).len()).max().unwrap_or(0);
+    run.set_output_shape(indices, Shape::new(&[count, 2])?)?;
+    run.set_output_shape(values, Shape::new(&[count])?)?;
+    let mut rows = run.out::<i64>(indices)?.chunks_exact_mut(2).zip(run.out::<i64>(values)?);
+    for index in 0..batch {
+        for ((place, label), (row, value)) in sequence(index).iter().enumerate().zip(&mut rows) {
+            row.copy_from_slice(&[index as i64, place as i64]);
+            *value = i64::from(*label);
+        }
+    }
+    run.set_output_shape(shape, Shape::new(&[2])?)?;
+    run.out::<i64>(shape)?.copy_from_slice(&[batch as i64, longest as i64]);
+    Ok(())
+}
+
+/// Writes numbers to an output of float32 or float64.
+fn write_numbers(run: &mut Run<'_>, output: usize, numbers: &[f64]) -> Result<(), OpError> {
+    match run.output_dtype(output) {
+        DType::F64 => run.out::<f64>(output)?.copy_from_slice(numbers),
+        _ => run.out::<f32>(output)?.iter_mut().zip(numbers).for_each(|(to, from)| *to = *from as f32),
+    }
+    Ok(())
+}
+
+/// The fact of one sparse tensor of labels.
+fn labels_facts(most: Dim) -> [Fact; 3] {
+    [
+        at_most_rows(DType::I64, most, &[Dim::Known(2)]),
+        at_most_rows(DType::I64, most, &[]),
+        Fact::new(DType::I64, Dims::new([Dim::Known(2)])),
+    ]
+}
+
+/// CTCGreedyDecoder.
 #[derive(Debug)]
-struct Decode {
+struct Greedy {
     merges: bool,
     blank: i64,
 }
 
-impl Operator for Decode {
+impl Operator for Greedy {
     fn name(&self) -> &'static str {
         "CTCGreedyDecoder"
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (scores, lengths) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
-        shared::need_type(0, scores, &[DType::F32, DType::F64])?;
-        shared::need_type(1, lengths, &[DType::I32])?;
-        let dims = shared::dims_of_rank(0, scores, 3)?.unwrap_or(vec![Dim::Unknown; 3]);
-        let count = shared::dims_of_rank(1, lengths, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
-        let is_bound = scores.is_bound || lengths.is_bound;
-        let sequences = match (dims[1].known(), count.known()) {
-            (Some(a), Some(b)) if a != b && !is_bound => {
-                return Err(OpError::input(1, format!("has {b} lengths for {a} sequences")));
-            }
-            (None, Some(_)) => count,
-            _ => dims[1],
-        };
-        let most = dims[0].times(sequences);
-        Ok(vec![
-            Fact::at_most_along(DType::I64, Dims::new([most, Dim::Known(2)]), 0),
-            Fact::at_most(DType::I64, Dims::new([most])),
-            Fact::new(DType::I64, Dims::new([Dim::Known(2)])),
-            Fact::new(scores.dtype, Dims::new([sequences, Dim::Known(1)])),
-        ])
+        let ([steps, batch, _], dtype) = infer_inputs(inputs)?;
+        let sums = Fact::new(dtype, Dims::new([batch, Dim::Known(1)]));
+        Ok(labels_facts(steps.times(batch)).into_iter().chain([sums]).collect())
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        // Room for as many labels as there can be: how many there are says what the outputs' shapes are.
-        let most = call.inputs.first().map_or(0, |scores| scores.shape.iter().take(2).product::<usize>());
-        Memory::scratch(most.saturating_mul(3 * size_of::<i64>()))
+        let Some([steps, batch, _]) = call.inputs.first().map(|info| &info.shape[..]) else {
+            return Memory::default();
+        };
+        Memory::scratch(scratch_bytes(*steps, *batch, 1))
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let batch = *run.shape(0).get(1)?;
+        reshape::set(run, 3, [batch, 1])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let scores = run.shape(0);
-        let [steps, sequences, classes] = scores[..] else {
-            return Err(OpError::input(0, format!("is of shape {scores}, not [steps, sequences, classes]")));
-        };
-        let lengths = run.slice::<i32>(1)?;
-        if lengths.len() != sequences {
-            return Err(OpError::input(
-                1,
-                format!("has {} lengths for {sequences} sequences", lengths.len()),
-            ));
-        }
-        if let Some(length) = lengths.iter().find(|length| **length > 0 && **length as usize > steps) {
-            return Err(OpError::input(1, format!("has the length {length} where there are {steps} steps")));
-        }
-        let blank = if self.blank < 0 { self.blank + classes as i64 } else { self.blank };
-        let blank = usize::try_from(blank).ok().filter(|blank| *blank < classes).ok_or_else(|| {
-            OpError::attribute("blank_index", format!("is {}, where there are {classes} classes", self.blank))
+        let sequences = Sequences::of(run)?;
+        let classes = sequences.classes as i64;
+        let blank = if self.blank < 0 { self.blank.saturating_add(classes) } else { self.blank };
+        let blank = usize::try_from(blank).ok().filter(|blank| *blank < sequences.classes);
+        let blank = blank.ok_or_else(|| {
+            OpError::attribute("blank_index", format!("is {}, none of {classes} classes", self.blank))
         })?;
-        let decoder = GreedyDecoder { blank, merges: self.merges };
-        let (indices, labels) = run.scratch_of::<i64>()?.split_at_mut(2 * steps * sequences);
-        let to = Decoded { indices: &mut *indices, labels: &mut *labels };
-        run.set_output_shape(2, Shape::new(&[2])?)?;
-        run.set_output_shape(3, Shape::new(&[sequences, 1])?)?;
-        let (found, longest) = decoder.decode(run.input(0)?, lengths, to, &mut run.output(3)?)?;
-        run.set_output_shape(0, Shape::new(&[found, 2])?)?;
-        run.set_output_shape(1, Shape::new(&[found])?)?;
-        run.out::<i64>(0)?.copy_from_slice(&indices[..2 * found]);
-        run.out::<i64>(1)?.copy_from_slice(&labels[..found]);
-        run.out::<i64>(2)?.copy_from_slice(&[sequences as i64, longest as i64]);
+        let (steps, batch) = (sequences.steps, sequences.batch());
+        let found = Found::new(run.scratch()?, steps, batch, 1)?;
+        for index in 0..batch {
+            let mut count = 0;
+            let labels = &mut found.labels[index * steps..][..steps];
+            let sum = sequences.get(index).greedy(blank, self.merges, &mut |label| {
+                if let Some(to) = labels.get_mut(count) {
+                    *to = label as u32;
+                }
+                count += 1;
+            })?;
+            found.counts[index] = count as u32;
+            found.chances[index] = sum;
+        }
+        run.set_output_shape(3, Shape::new(&[batch, 1])?)?;
+        write_numbers(run, 3, found.chances)?;
+        write_labels(run, [0, 1, 2], batch, |index| found.path(index, 0))
+    }
+}
+
+/// What was found, in scratch: labels, how many there are of each path, and a number for each.
+struct Found<'s> {
+    labels: &'s mut [u32],
+    counts: &'s mut [u32],
+    chances: &'s mut [f64],
+    rest: &'s mut [u8],
+    steps: usize,
+    paths: usize,
+}
+
+fn scratch_bytes(steps: usize, batch: usize, paths: usize) -> usize {
+    let all = batch.saturating_mul(paths);
+    room_bytes::<u32>(all.saturating_mul(steps))
+        .saturating_add(room_bytes::<u32>(all))
+        .saturating_add(room_bytes::<f64>(all))
+}
+
+impl<'s> Found<'s> {
+    fn new(scratch: &'s mut [u8], steps: usize, batch: usize, paths: usize) -> Result<Found<'s>, OpError> {
+        let (chances, rest) = room(scratch, batch * paths)?;
+        let (labels, rest) = room(rest, batch * paths * steps)?;
+        let (counts, rest) = room(rest, batch * paths)?;
+        Ok(Found { labels, counts, chances, rest, steps, paths })
+    }
+
+    fn path(&self, index: usize, path: usize) -> &[u32] {
+        let at = index * self.paths + path;
+        let own = self.labels.get(at * self.steps..(at + 1) * self.steps).unwrap_or_default();
+        own.get(..self.counts[at] as usize).unwrap_or_default()
+    }
+}
+
+/// CTCBeamSearchDecoder.
+#[derive(Debug)]
+struct Beam {
+    width: usize,
+    paths: usize,
+    merges: bool,
+}
+
+impl Beam {
+    fn beam(&self) -> CtcBeam {
+        CtcBeam { width: self.width, paths: self.paths, merges: self.merges }
+    }
+}
+
+impl Operator for Beam {
+    fn name(&self) -> &'static str {
+        "CTCBeamSearchDecoder"
+    }
+
+    fn max_outputs(&self, _: usize) -> usize {
+        self.paths.saturating_mul(3).saturating_add(1)
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let ([steps, batch, _], dtype) = infer_inputs(inputs)?;
+        let facts = labels_facts(steps.times(batch));
+        let mut all = Vec::with_capacity(self.max_outputs(0));
+        for fact in facts {
+            all.extend(std::iter::repeat_n(fact, self.paths));
+        }
+        all.push(Fact::new(dtype, Dims::new([batch, Dim::Known(self.paths as i64)])));
+        Ok(all)
+    }
+
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        let Some([steps, batch, _]) = call.inputs.first().map(|info| &info.shape[..]) else {
+            return Memory::default();
+        };
+        let found = scratch_bytes(*steps, *batch, self.paths);
+        Memory::scratch(found.saturating_add(self.beam().scratch_bytes(*steps)))
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        let batch = *run.shape(0).get(1)?;
+        reshape::set(run, 3 * self.paths, [batch, self.paths])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let sequences = Sequences::of(run)?;
+        let (steps, batch, paths) = (sequences.steps, sequences.batch(), self.paths);
+        let Found { labels, counts, chances, rest, .. } = Found::new(run.scratch()?, steps, batch, paths)?;
+        for index in 0..batch {
+            let mut keep = |path: usize, chance: f64, each: &dyn Fn(&mut dyn FnMut(i64))| {
+                let at = index * paths + path;
+                let (own, mut count) = (&mut labels[at * steps..][..steps], 0);
+                each(&mut |label| {
+                    if let Some(to) = own.get_mut(count) {
+                        *to = label as u32;
+                    }
+                    count += 1;
+                });
+                own[..count.min(steps)].reverse();
+                counts[at] = count as u32;
+                chances[at] = chance;
+            };
+            sequences.get(index).beam(self.beam(), rest, &mut keep)?;
+        }
+        let found = Found { labels, counts, chances, rest, steps, paths };
+        run.set_output_shape(3 * paths, Shape::new(&[batch, paths])?)?;
+        write_numbers(run, 3 * paths, found.chances)?;
+        for path in 0..paths {
+            let outputs = [path, paths + path, 2 * paths + path];
+            write_labels(run, outputs, batch, |index| found.path(index, path))?;
+        }
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{Tensor, check, flag, int, refuses, refuses_as_it_runs, tensor};
+    use crate::testing::{Tensor, check, flag, int, refuses, refuses_as_it_runs, run, tensor};
+
+    #[test]
+    fn labels_come_of_the_steps_that_a_sequence_has() {
+        let logits = [0f32, 5., 1., 9., 0., 0., 4., 0., 1., 0., 7., 1.];
+        let inputs = [tensor(&[2, 2, 3], &logits), tensor(&[2], &[1i32, 2])];
+        let expected = [
+            tensor(&[3, 2], &[0i64, 0, 1, 0, 1, 1]),
+            tensor(&[3], &[1i64, 0, 1]),
+            tensor(&[2], &[2i64, 2]),
+            tensor(&[2, 1], &[-5f32, -16.0]),
+        ];
+        check("CTCGreedyDecoder", &[("merge_repeated", flag(true))], &inputs, &expected);
+        let long = [inputs[0].clone(), tensor(&[2], &[3i32, 0])];
+        refuses_as_it_runs("CTCGreedyDecoder", &[], &long, "3 steps");
+        refuses("CTCGreedyDecoder", &[("blank_index", int(3))], &inputs, "none of 3");
+        let beam = [("beam_width", int(4)), ("top_paths", int(1))];
+        let found = run("CTCBeamSearchDecoder", &beam, &inputs).unwrap();
+        assert_eq!(found[1].values::<i64>(), [1, 0, 1]);
+        let wrong = [("beam_width", int(1)), ("top_paths", int(2))];
+        refuses("CTCBeamSearchDecoder", &wrong, &inputs, "more than the 1");
+    }
 
     /// Two sequences whose steps are surely of these classes.
     fn scores(classes: [[usize; 4]; 2]) -> Tensor {
@@ -134,7 +359,7 @@ mod tests {
         ];
         check("CTCGreedyDecoder", &blank, &inputs, &others);
         let long = [inputs[0].clone(), tensor(&[2], &[4i32, 5])];
-        refuses_as_it_runs("CTCGreedyDecoder", &[], &long, "the length 5");
+        refuses_as_it_runs("CTCGreedyDecoder", &[], &long, "5 steps");
         refuses("CTCGreedyDecoder", &[("blank_index", int(3))], &inputs, "3 classes");
     }
 }

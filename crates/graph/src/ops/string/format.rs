@@ -68,17 +68,17 @@ struct AsString {
 }
 
 /// A text of limited length in place.
-struct Line {
+pub(super) struct Line {
     bytes: [u8; 2 * 1024],
     len: usize,
 }
 
 impl Line {
-    fn new() -> Line {
+    pub fn new() -> Line {
         Line { bytes: [0; 2048], len: 0 }
     }
 
-    fn text(&self) -> &[u8] {
+    pub fn text(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 
@@ -203,7 +203,8 @@ fn exponent(text: &[u8]) -> Result<i32, fmt::Error> {
     std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(fmt::Error)
 }
 
-fn shortest(line: &mut Line, value: f64, digits: usize, keeps_point: bool) -> fmt::Result {
+/// A number with at most so many digits, in the shorter of both forms.
+pub(super) fn shortest(line: &mut Line, value: f64, digits: usize, keeps_point: bool) -> fmt::Result {
     // The exponent is that of the value rounded to so many digits.
     let start = line.len;
     write!(line, "{value:.*e}", digits - 1)?;

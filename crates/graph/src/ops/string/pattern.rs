@@ -10,6 +10,8 @@ use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
 
+use tightfit_core::block_bytes;
+
 use crate::operator::OpError;
 
 /// The most that a compiled pattern may take.
@@ -54,6 +56,13 @@ impl Pattern {
             })?;
         let cache = Mutex::new(regex.create_cache());
         Ok(Pattern { regex, cache })
+    }
+
+    /// Bytes of the heap that it takes, with the memory of a search.
+    pub fn heap_bytes(&self) -> u64 {
+        let cache = self.cache.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let own = size_of::<Pattern>() + self.regex.memory_usage() + cache.memory_usage();
+        block_bytes(own as u64)
     }
 
     /// How many groups it has, the whole match one of them.

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
-use tightfit_core::{DType, StringRef};
+use tightfit_core::{DType, Reservation, StringRef, block_bytes};
 
 use super::pattern::{Groups, Pattern};
 use crate::dim::Dims;
@@ -58,8 +58,12 @@ enum Source {
     },
 }
 
-/// The text of a pattern, and what it is compiled.
-type Compiled = (Box<[u8]>, Arc<Pattern>);
+/// A pattern that an input said last.
+struct Compiled {
+    text: Box<[u8]>,
+    pattern: Arc<Pattern>,
+    _memory: Reservation,
+}
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -82,6 +86,14 @@ impl Source {
         Ok(Source::Attribute { text: text.into(), compiled: Arc::new(compiled) })
     }
 
+    /// What a pattern takes that was compiled as the file was read.
+    fn heap_bytes(&self) -> u64 {
+        match self {
+            Source::Attribute { compiled, .. } => compiled.heap_bytes(),
+            Source::Input { .. } => 0,
+        }
+    }
+
     fn is_attribute(&self) -> bool {
         matches!(self, Source::Attribute { .. })
     }
@@ -92,11 +104,14 @@ impl Source {
             Source::Input { input, last } => {
                 let text = run.slice::<StringRef>(*input)?.first().map_or(&b""[..], |text| run.string(*text));
                 let mut last = last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                if let Some((_, pattern)) = last.as_ref().filter(|(own, _)| **own == *text) {
-                    return Ok(Cow::Owned(pattern.clone()));
+                if let Some(compiled) = last.as_ref().filter(|own| *own.text == *text) {
+                    return Ok(Cow::Owned(compiled.pattern.clone()));
                 }
+                *last = None;
                 let pattern = Arc::new(Pattern::new(text, is_whole)?);
-                *last = Some((text.into(), pattern.clone()));
+                let bytes = pattern.heap_bytes() + block_bytes(text.len() as u64);
+                let _memory = run.reserve("a regular expression", bytes)?;
+                *last = Some(Compiled { text: text.into(), pattern: pattern.clone(), _memory });
                 Ok(Cow::Owned(pattern))
             }
         }
@@ -127,6 +142,10 @@ struct FullMatch {
 impl Operator for FullMatch {
     fn name(&self) -> &'static str {
         if self.pattern.is_attribute() { "StaticRegexFullMatch" } else { "RegexFullMatch" }
+    }
+
+    fn heap_bytes(&self) -> u64 {
+        self.pattern.heap_bytes()
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
@@ -247,6 +266,10 @@ impl Operator for Replace {
         if self.pattern.is_attribute() { "StaticRegexReplace" } else { "RegexReplace" }
     }
 
+    fn heap_bytes(&self) -> u64 {
+        self.pattern.heap_bytes()
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         check_scalars(inputs, 1, if self.pattern.is_attribute() { 0 } else { 2 })?;
         Ok(vec![Fact::new(DType::String, texts_dims(inputs)?)])
@@ -271,5 +294,28 @@ impl Operator for Replace {
             *to = self.replaced(run, *text, &pattern, rewrite)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fact::Fact;
+    use crate::operator::evaluate;
+    use crate::testing::{operator, text};
+    use tightfit_core::{DType, MemoryBudget, Shape, StringRef, TensorView};
+
+    #[test]
+    fn patterns_are_counted() {
+        let read = operator("StaticRegexFullMatch", &[("pattern", text(r"\pL+"))]).unwrap();
+        assert!(read.heap_bytes() > 10_000, "{}", read.heap_bytes());
+        let computed = operator("RegexFullMatch", &[]).unwrap();
+        let references = [StringRef::default()];
+        let empty = TensorView::new(DType::String, Shape::SCALAR, bytemuck::cast_slice(&references)).unwrap();
+        let outputs = [Fact::new(DType::Bool, Shape::SCALAR)];
+        let run = |budget: &MemoryBudget| evaluate(&*computed, &[empty, empty], &outputs, budget);
+        assert!(run(&MemoryBudget::new(1000)).is_err());
+        let budget = MemoryBudget::new(1 << 20);
+        assert_eq!(run(&budget).unwrap()[0].1, [1]);
+        assert!(budget.used_bytes() > 1000, "{}", budget.used_bytes());
     }
 }
