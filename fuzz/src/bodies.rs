@@ -19,7 +19,7 @@ use tightfit_format::tfrecord::{
 };
 use tightfit_format::{
     AttrValue, GraphDef, MetaGraphDef, NodeDef, SourceFile, TensorBundle, TensorContent, detect,
-    saved_model_tags,
+    saved_model_tags, tflite,
 };
 
 use self::reference::Held;
@@ -465,6 +465,29 @@ fn lies_in_file(graph: &GraphDef, data: &[u8]) {
             assert!(offset + bytes <= data.len() as u64);
         }
     }
+}
+
+/// TensorFlow Lite models: what is read lies in the file, names tensors that are there, and no memory is lost.
+pub fn tflite(data: &[u8]) {
+    let file = TemporaryFile::new(data);
+    let _ = detect(&file.0);
+    let budget = MemoryBudget::new(BUDGET_BYTES);
+    let source = SourceFile::open(&file.0).expect("the file");
+    if let Ok(model) = tflite::Model::read(source, &budget) {
+        let bytes = data.len() as u64;
+        let lies = |place: tflite::Place| place.offset.checked_add(place.bytes).is_some_and(|end| end <= bytes);
+        for graph in &model.subgraphs {
+            assert!(graph.tensors.iter().all(|tensor| lies(tensor.values)));
+            for operator in &graph.operators {
+                assert!(lies(operator.custom_options));
+                let named = operator.inputs.iter().chain(&operator.outputs);
+                assert!(named.into_iter().all(|n| *n == -1 || (*n as usize) < graph.tensors.len()));
+            }
+        }
+        assert!(budget.used_bytes() > 0);
+    }
+    let _ = tflite::flex_map(data);
+    assert_eq!(budget.used_bytes(), 0);
 }
 
 /// Indexes of checkpoints, of which the checksums are made right: tensors that are read, or errors.

@@ -46,6 +46,13 @@ pub fn seeds(target: &str, root: &Path) -> Vec<Vec<u8>> {
             seeds.push(TFJS.as_bytes().to_vec());
             seeds
         }
+        "tflite" => {
+            let folders = fs::read_dir(root.join("tests/golden/tflite")).expect("golden models");
+            let mut folders: Vec<PathBuf> = folders.map(|entry| entry.expect("a folder").path()).collect();
+            folders.sort();
+            let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
+            files(&folders, &["tflite"])
+        }
         "tensor_bundles" => {
             let models = root.join("tests/golden/saved_models");
             let folders =

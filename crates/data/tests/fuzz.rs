@@ -120,6 +120,11 @@ fn saved_models() {
 }
 
 #[test]
+fn tflite() {
+    check("tflite", bodies::tflite);
+}
+
+#[test]
 fn tensor_bundles() {
     check("tensor_bundles", bodies::tensor_bundles);
 }

@@ -55,7 +55,8 @@ impl fmt::Display for ModelFormat {
             ModelFormat::MetaGraphText => "a MetaGraph as text",
             ModelFormat::MappedPackage => "a memory-mapped package",
             ModelFormat::TfJs => "a TensorFlow.js graph model",
-            ModelFormat::TfLite | ModelFormat::TfRecord | ModelFormat::Foreign(_) => {
+            ModelFormat::TfLite => "a TensorFlow Lite model",
+            ModelFormat::TfRecord | ModelFormat::Foreign(_) => {
                 self.foreign().map_or("", |kind| kind.name)
             }
             ModelFormat::Unknown => "not a model of a known kind, or a damaged one",
@@ -67,7 +68,6 @@ impl ModelFormat {
     /// What to tell of a file that is not a model; `None` for one that is, or of which nothing is known.
     pub fn foreign(self) -> Option<&'static Foreign> {
         Some(match self {
-            ModelFormat::TfLite => &foreign::TF_LITE,
             ModelFormat::TfRecord => &foreign::TF_RECORD,
             ModelFormat::Foreign(kind) => kind,
             _ => return None,

@@ -74,7 +74,6 @@ kinds! {
         "make a SavedModel of it (pip install tensorflowjs; tensorflowjs_converter --input_format=tfjs_graph_model \
          --output_format=tf_saved_model {file} saved_model) and give that";
     TF_RECORD: "a TFRecord file", "it is data: feed it to a model";
-    TF_LITE: "a TensorFlow Lite model", "give the GraphDef that it was converted from";
     ZIP: "a zip archive", "unpack it: unzip {file}";
 }
 

@@ -27,6 +27,7 @@ mod table;
 pub mod tensor_bundle;
 pub mod tensor_message;
 pub mod tfjs;
+pub mod tflite;
 pub mod tfrecord;
 pub mod whole;
 pub mod zip;

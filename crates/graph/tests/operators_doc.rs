@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tightfit_core::DType;
+use tightfit_graph::import::tflite::builtins;
 use tightfit_graph::import::{attributes, structure};
 use tightfit_graph::ops::FAMILIES;
 use tightfit_kernels::{BinaryOp, CompareOp, FunctionRow, UnaryOp};
@@ -59,6 +60,14 @@ fn shown(name: &str, mut values: Vec<String>) -> Option<String> {
     (!text.is_empty()).then(|| format!("{name}: {}", text.join(", ")))
 }
 
+const BUILTINS_HEAD: &str = "
+The operators of a TensorFlow Lite model become nodes of the graph. With integers that stand for other numbers one is computed
+in integers where there is a node `tfl.NAME` for it, and in floats between them otherwise.
+
+| builtin or custom operator | supported | what it becomes, or why not |
+| --- | --- | --- |
+";
+
 #[test]
 fn the_list_of_operators_is_true() {
     let mut text = HEAD.to_string();
@@ -83,6 +92,11 @@ fn the_list_of_operators_is_true() {
         let attributes: Vec<_> =
             attributes(name).into_iter().filter_map(|(name, values)| shown(name, values)).collect();
         writeln!(text, "| `{name}` | {family} | {} |", attributes.join("; ")).unwrap();
+    }
+    text.push_str(BUILTINS_HEAD);
+    for builtin in builtins() {
+        let supported = if builtin.is_supported { "yes" } else { "no" };
+        writeln!(text, "| `{}` | {supported} | {} |", builtin.name, builtin.becomes).unwrap();
     }
     check("docs/operators.md", &text);
 }

@@ -93,6 +93,55 @@ fn check(p: Conv2dParams, choice: usize, max_block_bytes: usize) {
     }
 }
 
+/// A filter with its output channels first gives the same bits as the same filter with them last, in every form.
+fn check_transposed(p: Conv2dParams, choice: usize, max_block_bytes: usize) {
+    let plain = Conv2d::new(Isa::Portable, p).unwrap();
+    let out_len = plain.output_shape().iter().product();
+    let (k, n) = (plain.filter_rows(), p.out_channels);
+    let input = values(1, p.batch * p.height * p.width * p.in_channels);
+    let filter = values(2, k * n);
+    let turned: Vec<f32> = (0..k * n).map(|i| filter[i % k * n + i / k]).collect();
+    let data = EpilogueData::new(choice, n, out_len);
+    let (rows, raw) = (Unaligned::new(&filter), Unaligned::new(&turned));
+    let pools = pools();
+    for isa in isas() {
+        let plain = Conv2d::new(isa, p).unwrap();
+        let op = plain.with_transposed_filter().unwrap();
+        let mut packed = Guarded::new(0xAB, &vec![0xCD; op.layout().packed_bytes()]);
+        for first in (0..n).step_by(7) {
+            let bytes = &raw.bytes()[first * k * 4..(first + 7).min(n) * k * 4];
+            op.layout().pack_columns(packed.get(), first, bytes).unwrap();
+        }
+        let block = op.block_rows(max_block_bytes.max(4 * k)).unwrap();
+        for pool in &pools {
+            let mut expected = output(&data.residual);
+            let mut room = scratch(plain.scratch_bytes(pool.threads(), WeightForm::Unpacked));
+            let weights = Weights::Unpacked(rows.bytes());
+            plain.run(pool, &input, weights, expected.get(), data.epilogue(), room.get()).unwrap();
+            let expected = bits(expected.get());
+            for form in [WeightForm::Packed, WeightForm::Unpacked] {
+                let weights = match form {
+                    WeightForm::Packed => Weights::Packed(packed.get()),
+                    _ => Weights::Unpacked(raw.bytes()),
+                };
+                let mut out = output(&data.residual);
+                let mut room = scratch(op.scratch_bytes(pool.threads(), form));
+                op.run(pool, &input, weights, out.get(), data.epilogue(), room.get()).unwrap();
+                assert_eq!(bits(out.get()), expected);
+            }
+            let mut out = output(&data.residual);
+            let mut room = scratch(op.scratch_bytes(pool.threads(), WeightForm::Blocks { rows: block }));
+            for first in (0..n).step_by(block) {
+                let count = block.min(n - first);
+                let bytes = &raw.bytes()[first * k * 4..(first + count) * k * 4];
+                let block = Block { first, count, bytes };
+                op.accumulate(pool, &input, block, out.get(), data.without_output(), room.get()).unwrap();
+            }
+            assert_eq!(bits(out.get()), expected);
+        }
+    }
+}
+
 prop_compose! {
     fn windows()(
         size in prop::array::uniform2(1usize..6), strides in prop::array::uniform2(1usize..4),
@@ -117,6 +166,9 @@ proptest! {
         let [h, w] = window.output(height, width).unwrap();
         prop_assume!(h * w > 0);
         check(p, choice, block);
+        if groups == 1 {
+            check_transposed(p, choice, block);
+        }
     }
 
     #[test]

@@ -167,6 +167,19 @@ impl Feeds {
     }
 }
 
+/// The shapes of the arrays in .npy files; nothing of other files, and of those that cannot be read, which is told as they
+/// are fed.
+pub fn array_shapes(files: &[(String, PathBuf)]) -> Vec<(String, Shape)> {
+    let shape = |(name, path): &(String, PathBuf)| {
+        let is_array = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"));
+        let file =
+            File::open(path).ok().filter(|file| is_array && file.metadata().is_ok_and(|m| m.is_file()))?;
+        let reader = NpyReader::new(Arc::from(path.as_path()), BufReader::new(file)).ok()?;
+        Some((name.clone(), reader.header().shape))
+    };
+    files.iter().filter_map(shape).collect()
+}
+
 impl FeedSizes {
     /// Looks at the file of every input of `model`, without reading what is in it. `None` where a file is no regular one,
     /// and could not be read a second time.

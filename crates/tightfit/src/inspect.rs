@@ -5,12 +5,12 @@ mod weights;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{MemoryBudget, Quantization};
 use tightfit_format::{
     AttrValue, DataType, MetaInfo, ModelFormat, NodeDef, SignatureDef, TensorBundle, TensorInfo,
     TensorShapeDef, detect,
 };
-use tightfit_graph::import::{is_result, is_supported, plain};
+use tightfit_graph::import::{is_result, is_supported, plain, tflite};
 use tightfit_graph::{GraphError, ImportOptions};
 
 use crate::error::Error;
@@ -29,6 +29,8 @@ pub struct Inspection {
     pub inputs: Vec<Endpoint>,
     /// The tensors that no node uses.
     pub outputs: Vec<String>,
+    /// Outputs of a TensorFlow Lite model by type and shape, in the same order; none of another model.
+    pub typed_outputs: Vec<Endpoint>,
     /// Number of nodes.
     pub nodes: usize,
     /// Nodes by operator, most first.
@@ -68,6 +70,8 @@ pub struct Endpoint {
     pub dtype: String,
     /// Its shape, -1 for an open dimension; `None` when nothing is known of it.
     pub shape: Option<Vec<i64>>,
+    /// What its integers stand for, where a TensorFlow Lite model says so.
+    pub quantization: Option<Quantization>,
 }
 
 /// Reads a model's structure, or the index of a checkpoint. Of a model with signatures, operators and weights are those
@@ -116,7 +120,7 @@ fn figures(described: &Described, signature: Option<String>) -> Inspection {
     let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
     let mut weights: Vec<(&str, u64)> = Vec::new();
     let mut used: std::collections::HashSet<&str> = Default::default();
-    let mut inputs = Vec::new();
+    let (mut inputs, mut typed_outputs) = (Vec::new(), Vec::new());
     for node in &def.nodes {
         *operators.entry(&node.op).or_default() += 1;
         used.extend(
@@ -139,39 +143,47 @@ fn figures(described: &Described, signature: Option<String>) -> Inspection {
     if let Some(own) = signature.as_deref().and_then(|key| described.info.signature(key)) {
         inputs = endpoints(&own.inputs);
         outputs = own.outputs.iter().map(|(key, _)| key.to_string()).collect();
+        if described.format == ModelFormat::TfLite {
+            typed_outputs = endpoints(&own.outputs);
+        }
     }
     let scopes = bytes_by_scope(&weights);
     let unsupported = operators.iter().filter(|(op, _)| !is_supported(op));
     Inspection {
         inputs,
         outputs,
+        typed_outputs,
         nodes: def.nodes.len(),
         unsupported: most_first(unsupported.map(|(op, n)| (*op, *n))),
         weight_bytes: scopes.values().sum(),
         operators: most_first(operators.iter().map(|(op, n)| (*op, *n))),
         weight_bytes_by_scope: most_first(scopes.iter().map(|(scope, n)| (*scope, *n))),
-        signature,
+        signature: signature.filter(|key| key != tflite::MAIN),
         ..Inspection::default()
     }
 }
 
 fn signatures(info: &MetaInfo) -> Vec<Signature> {
+    let named = info.signatures.iter().filter(|(key, _)| &**key != tflite::MAIN);
     let signature = |(key, signature): &(Box<str>, SignatureDef)| Signature {
         key: key.to_string(),
         inputs: endpoints(&signature.inputs),
         outputs: endpoints(&signature.outputs),
     };
-    info.signatures.iter().map(signature).collect()
+    named.map(signature).collect()
 }
 
 fn endpoints(tensors: &[(Box<str>, TensorInfo)]) -> Vec<Endpoint> {
-    let one = |(key, tensor): &(Box<str>, TensorInfo)| typed(key, tensor.dtype, tensor.shape.dims.clone());
+    let one = |(key, tensor): &(Box<str>, TensorInfo)| {
+        let endpoint = typed(key, tensor.dtype, tensor.shape.dims.clone());
+        Endpoint { quantization: tensor.quantization.clone(), ..endpoint }
+    };
     tensors.iter().map(one).collect()
 }
 
 fn typed(name: &str, dtype: i32, shape: Option<Vec<i64>>) -> Endpoint {
     let dtype = DataType(dtype).dtype().map_or_else(|| DataType(dtype).to_string(), |d| d.to_string());
-    Endpoint { name: name.to_string(), dtype, shape }
+    Endpoint { name: name.to_string(), dtype, shape, quantization: None }
 }
 
 /// What a checkpoint holds that has no graph beside it.
@@ -223,7 +235,10 @@ fn endpoint(node: &NodeDef) -> Endpoint {
     };
     match node.attr("dtype") {
         Some(AttrValue::Type(number)) => typed(&node.name, *number, shape),
-        _ => Endpoint { name: node.name.to_string(), dtype: "?".to_string(), shape },
+        _ => {
+            let dtype = "?".to_string();
+            Endpoint { name: node.name.to_string(), dtype, shape, quantization: None }
+        }
     }
 }
 

@@ -31,7 +31,7 @@ mod tensor;
 pub mod usage;
 
 pub use error::{Error, NotFit, OtherJob};
-pub use feeds::{FeedSizes, Feeds};
+pub use feeds::{FeedSizes, Feeds, array_shapes};
 pub use fit::{Fit, FitOptions};
 pub use lines::Lines;
 pub use model::{DEFAULT_SIGNATURE, Model, ModelFile, ModelSource, OpenOptions};

@@ -4,7 +4,7 @@ mod source;
 
 use std::path::{Path, PathBuf};
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{MemoryBudget, Shape};
 use tightfit_graph::ir::{Graph, Port};
 use tightfit_graph::{ImportOptions, Operators, import, passes};
 
@@ -27,6 +27,9 @@ pub struct OpenOptions {
     pub source: ModelSource,
     /// Operators beside those that are built in; see [`crate::operator`].
     pub operators: Operators,
+    /// Shapes of inputs by their names. Of a TensorFlow Lite model they take the place of those that the file says, as its
+    /// interpreter resizes inputs; of any other model an open shape is bound when it is laid out.
+    pub shapes: Vec<(String, Shape)>,
 }
 
 /// A model: its graph, made simple, with open dimensions.
@@ -96,6 +99,7 @@ impl ModelFile {
     pub fn open(self, options: &OpenOptions) -> Result<Model, Error> {
         let ModelFile { path, mut described, budget, reading_bytes, held_bytes } = self;
         described.check_fetches(&options.fetches)?;
+        described.resize(&options.shapes);
         let before_bytes = budget.used_bytes().saturating_sub(held_bytes);
         budget.restart_recent_peak();
         let names = budget.try_reserve(NAMES, described.names_bytes())?;

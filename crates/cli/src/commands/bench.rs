@@ -91,8 +91,12 @@ pub fn run(flags: &Flags, start: &Start) -> Result<(), Failure> {
     let seconds = flags.seconds.unwrap_or(DEFAULT_SECONDS);
     let memory = limits.open()?;
     let budget = &memory.budget;
-    let open =
-        OpenOptions { fetches: flags.fetch.clone(), source: flags.source.source(), ..OpenOptions::default() };
+    let open = OpenOptions {
+        fetches: flags.fetch.clone(),
+        source: flags.source.source(),
+        shapes: flags.shape.clone(),
+        ..OpenOptions::default()
+    };
     let model = Model::open(&stdio::path_of(&flags.model)?, &open, budget)?;
     let batch = flags.batch.unwrap_or(1);
     let shapes = super::input_shapes(&flags.shape, &model)?;

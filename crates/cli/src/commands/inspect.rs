@@ -71,7 +71,14 @@ fn json(inspection: &Inspection) -> Value {
         |list: &[(String, usize)]| Value::Object(list.iter().map(|(k, n)| (k.clone(), json!(n))).collect());
     let bytes: Map<_, _> =
         inspection.weight_bytes_by_scope.iter().map(|(k, n)| (k.clone(), json!(n))).collect();
-    let input = |e: &Endpoint| json!({"name": e.name, "dtype": e.dtype, "shape": e.shape});
+    let input = |e: &Endpoint| {
+        let mut value = json!({"name": e.name, "dtype": e.dtype, "shape": e.shape});
+        if let (Some(q), Some(object)) = (&e.quantization, value.as_object_mut()) {
+            let quantization = json!({"scales": q.scales, "zero_points": q.zero_points, "axis": q.axis});
+            object.insert("quantization".to_string(), quantization);
+        }
+        value
+    };
     let inputs = |list: &[Endpoint]| list.iter().map(input).collect::<Vec<_>>();
     let signature =
         |s: &Signature| (s.key.clone(), json!({"inputs": inputs(&s.inputs), "outputs": inputs(&s.outputs)}));
@@ -90,6 +97,9 @@ fn json(inspection: &Inspection) -> Value {
         "signature": inspection.signature,
         "signatures": inspection.signatures.iter().map(signature).collect::<Map<_, _>>(),
     });
+    if let (false, Some(object)) = (inspection.typed_outputs.is_empty(), value.as_object_mut()) {
+        object.insert("typed_outputs".to_string(), json!(inputs(&inspection.typed_outputs)));
+    }
     if let (false, Some(object)) = (inspection.tensors.is_empty(), value.as_object_mut()) {
         object.insert("tensors".to_string(), json!(inputs(&inspection.tensors)));
     }
@@ -99,7 +109,8 @@ fn json(inspection: &Inspection) -> Value {
 fn text(path: &str, inspection: &Inspection) -> String {
     let mut text = format!("{path}: {}, {}\n", inspection.format, display_bytes(inspection.file_bytes));
     let endpoints = |list: &[Endpoint]| -> Vec<_> {
-        list.iter().map(|e| vec![e.name.clone(), format!("{}{}", e.dtype, shape(e))]).collect()
+        let one = |e: &Endpoint| vec![e.name.clone(), format!("{}{}{}", e.dtype, shape(e), stands_for(e))];
+        list.iter().map(one).collect()
     };
     if !inspection.tensors.is_empty() {
         // A list like any other: all of it.
@@ -119,8 +130,11 @@ fn text(path: &str, inspection: &Inspection) -> String {
         text.push_str(&format!("Of {key}:\n"));
     }
     section(&mut text, "Inputs", endpoints(&inspection.inputs), inspection.inputs.len(), &[]);
-    let outputs = inspection.outputs.iter().map(|name| vec![name.clone()]);
-    section(&mut text, "Outputs", outputs.collect(), inspection.outputs.len(), &[]);
+    let outputs = match &inspection.typed_outputs[..] {
+        [] => inspection.outputs.iter().map(|name| vec![name.clone()]).collect(),
+        typed => endpoints(typed),
+    };
+    section(&mut text, "Outputs", outputs, inspection.outputs.len(), &[]);
     let operators: Vec<String> = inspection.operators.iter().map(|(op, n)| format!("{n} {op}")).collect();
     let lines: Vec<Vec<String>> = operators.chunks(OPERATORS_PER_LINE).map(<[String]>::to_vec).collect();
     let (nodes, kinds) = (count_of(inspection.nodes, "node"), count_of(operators.len(), "kind"));
@@ -158,6 +172,15 @@ fn section(text: &mut String, title: &str, mut rows: Vec<Vec<String>>, count: us
     text.push_str(&format!("{title}\n{}", columns(&rows, right)));
     if count > SHOWN {
         text.push_str(&format!("  .. and {} more\n", count - SHOWN));
+    }
+}
+
+/// What the integers of a tensor stand for.
+fn stands_for(endpoint: &Endpoint) -> String {
+    match endpoint.quantization.as_ref().map(|q| (&q.scales[..], &q.zero_points[..])) {
+        None => String::new(),
+        Some(([scale], [zero])) => format!(", (q - {zero}) * {scale}").replace("- -", "+ "),
+        Some((scales, _)) => format!(", {} scales", scales.len()),
     }
 }
 

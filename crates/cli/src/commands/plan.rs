@@ -92,6 +92,7 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     let open = OpenOptions {
         fetches: job.results.fetch.clone(),
         source: job.source.source(),
+        shapes: job.inputs.shape.clone(),
         ..OpenOptions::default()
     };
     let memory = limits.open()?;

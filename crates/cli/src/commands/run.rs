@@ -13,7 +13,7 @@ use tightfit::sink::{self, Labels, OutputRows, RowPlace, Sink, SinkFormat, SinkN
 use tightfit::usage::Usage;
 use tightfit::{
     Access, Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions, Resize,
-    Runner, ThreadPool, process,
+    Runner, ThreadPool, array_shapes, process,
 };
 
 use super::{Limits, Memory, name_and_file};
@@ -200,7 +200,9 @@ impl<'a> Call<'a> {
         };
         let feeds = self.files.iter().map(|(name, _)| name.clone()).collect();
         let fetches = self.flags.results.fetch.clone();
-        let model = file.open(&OpenOptions { fetches, feeds, ..OpenOptions::default() })?;
+        let mut shapes = self.flags.inputs.shape.clone();
+        shapes.extend(array_shapes(&self.files));
+        let model = file.open(&OpenOptions { fetches, feeds, shapes, ..OpenOptions::default() })?;
         Ok((memory, recording, model))
     }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tightfit_core::{Account, MemoryBudget};
+use tightfit_core::{Account, MemoryBudget, Quantization};
 
 use super::decode::{Decoder, GraphParts};
 use super::schema::{
@@ -68,12 +68,16 @@ pub struct SignatureDef {
 pub struct TensorInfo {
     /// Its name in the graph; empty for what is several tensors, as a sparse one is.
     pub name: Box<str>,
+    /// What a file that is no graph calls it.
+    pub alias: Box<str>,
     /// The names of those.
     pub components: Vec<Box<str>>,
     /// A number of [`crate::DataType`].
     pub dtype: i32,
     /// Its shape, as far as it is known.
     pub shape: TensorShapeDef,
+    /// What its integers stand for, in a TensorFlow Lite model.
+    pub quantization: Option<Quantization>,
 }
 
 impl MetaInfo {

@@ -9,6 +9,8 @@ pub struct PortNames {
     pub inputs: Vec<(String, String)>,
     /// What callers call outputs, and the tensors.
     pub outputs: Vec<(String, String)>,
+    /// Other names of outputs, and the tensors: what the file calls a tensor where a graph cannot.
+    pub aliases: Vec<(String, String)>,
     /// True where these inputs are fed although they may be computed from others: as long as nothing but these outputs is
     /// fetched. Set by [`PortNames::resolve`].
     pub are_fed: bool,
@@ -22,7 +24,8 @@ impl PortNames {
 
     /// The tensor of an output's key; the name itself where it is none.
     fn output<'n>(&'n self, name: &'n str) -> Option<&'n str> {
-        self.outputs.iter().find(|(key, _)| key == name).map(|(_, tensor)| tensor.as_str())
+        let mut names = self.outputs.iter().chain(&self.aliases);
+        names.find(|(key, _)| key == name).map(|(_, tensor)| tensor.as_str())
     }
 
     fn input<'n>(&'n self, name: &'n str) -> &'n str {

@@ -98,7 +98,8 @@ pub(super) fn report_unknown(
             let is_known = is_operator || is_structure || !called.is_empty();
             if !is_known {
                 let name = format!("{}/{}", function.name, inner.name);
-                unsupported.add(&inner.op, "operator not supported", &name);
+                let why = super::tflite::why(inner).unwrap_or("operator not supported");
+                unsupported.add(&inner.op, why, &name);
             }
             left.extend(called);
         }

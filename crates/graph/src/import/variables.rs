@@ -109,7 +109,8 @@ pub fn freeze(
     let fetched = graph.reachable(options.fetches.iter().map(String::as_str), options.fetches.is_empty());
     let constant = graph.constant_variables(&fetched);
     let Some(checkpoint) = &options.checkpoint else {
-        return match constant.iter().min() {
+        let has_no_value = |index: &&usize| def.nodes[**index].attr(INITIAL).is_none();
+        return match constant.iter().filter(has_no_value).min() {
             Some(first) => Err(GraphError::NotFrozen {
                 file: file(def),
                 variable: def.nodes[*first].name.to_string(),

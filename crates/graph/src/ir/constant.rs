@@ -133,8 +133,10 @@ pub struct Computed {
 #[derive(Debug, Clone)]
 struct Arithmetic {
     op: BinaryOp,
-    /// One number, or one for each place along the last axis.
+    /// One number, or one for each place along an axis, or along some axes that follow each other.
     operand: Arc<[f32]>,
+    /// How many elements that follow each other have the same number: those of the axes behind.
+    repeats: usize,
     /// True where the operand stands on the left.
     is_reversed: bool,
 }
@@ -156,13 +158,24 @@ impl Computed {
         is_narrow.then(|| Computed { base: base.clone(), steps: vec![] })
     }
 
-    /// The same with one operation more; `None` for one that is not computed here.
-    pub fn then(mut self, op: BinaryOp, operand: Arc<[f32]>, is_reversed: bool) -> Option<Computed> {
+    /// The same with one operation more, whose numbers are for places along the last axis; `None` for one that is not
+    /// computed here.
+    pub fn then(self, op: BinaryOp, operand: Arc<[f32]>, is_reversed: bool) -> Option<Computed> {
+        self.then_by_axis(op, (operand, 1), is_reversed)
+    }
+
+    /// The same where each number is for `repeats` elements that follow each other.
+    pub fn then_by_axis(
+        mut self,
+        op: BinaryOp,
+        (operand, repeats): (Arc<[f32]>, usize),
+        is_reversed: bool,
+    ) -> Option<Computed> {
         let is_known = matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div);
-        if !is_known || operand.is_empty() {
+        if !is_known || operand.is_empty() || repeats == 0 {
             return None;
         }
-        self.steps.push(Arithmetic { op, operand, is_reversed });
+        self.steps.push(Arithmetic { op, operand, repeats, is_reversed });
         Some(self)
     }
 
@@ -234,11 +247,16 @@ impl Arithmetic {
             BinaryOp::Mul => |a, b| a * b,
             _ => |a, b| a / b,
         };
-        let mut column = first % self.operand.len();
+        let mut column = first / self.repeats % self.operand.len();
+        let mut left = self.repeats - first % self.repeats;
         for value in values {
             let operand = self.operand[column];
             *value = if self.is_reversed { function(operand, *value) } else { function(*value, operand) };
-            column += 1;
+            left -= 1;
+            if left == 0 {
+                left = self.repeats;
+                column += 1;
+            }
             if column == self.operand.len() {
                 column = 0;
             }
@@ -287,6 +305,14 @@ mod tests {
         let computed = computed.then(BinaryOp::Sub, [0.5].into(), true).unwrap();
         assert_eq!(all(&computed, 6), [1.5, 0.5, -99.5, -1.5, -29.5, -399.5]);
         assert!(computed.then(BinaryOp::Pow, [1.0].into(), false).is_none());
+        // Two rows of a matrix of three columns, each with its number, twice.
+        let base = constant(DType::U8, &[1; 12]);
+        let by_row = Computed::widened(&base).unwrap();
+        let by_row = by_row.then_by_axis(BinaryOp::Mul, ([2.0, 3.0].into(), 3), false).unwrap();
+        assert_eq!(all(&by_row, 12), [2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0]);
+        let mut part = [0; 4 * ELEMENT_BYTES];
+        by_row.read_at(4 * ELEMENT_BYTES as u64, &mut part).unwrap();
+        assert_eq!(part[..], [3.0f32, 3.0, 2.0, 2.0].map(f32::to_le_bytes).concat());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tightfit_core::DType;
+use tightfit_core::{DType, Shape};
 use tightfit_kernels::BinaryOp;
 
 use super::rewrite::known_floats;
@@ -49,7 +49,7 @@ fn computed(graph: &Graph, id: NodeId) -> Option<Constant> {
             ConstantData::Computed(computed) => computed.clone(),
             _ => Computed::widened(base)?,
         };
-        (base, before.then(op, operand(graph, other, base)?, is_reversed)?)
+        (base, before.then_by_axis(op, operand(graph, other, base)?, is_reversed)?)
     };
     let is_same_shape = fact.dims.concrete() == Some(base.shape);
     let data = ConstantData::Computed(computed);
@@ -75,25 +75,43 @@ fn dequantized(
     })
 }
 
+/// One of so many elements may have a number of its own.
+const MOST_NUMBERS: usize = 16;
+
 /// A constant that would be streamed.
 fn large_constant(graph: &Graph, value: ValueRef) -> Option<&Arc<Constant>> {
     let constant = graph.producer(value).constant()?;
     (constant.data.is_in_file() && constant.bytes() >= STREAM_FROM_BYTES).then_some(constant)
 }
 
-/// The numbers of an operand that is one number, or one for each place along the last axis of `base`.
-fn operand(graph: &Graph, value: ValueRef, base: &Constant) -> Option<Arc<[f32]>> {
+/// The numbers of an operand that is one number, or one for each place along axes of `base` that follow each other, and how
+/// many elements have the same one.
+fn operand(graph: &Graph, value: ValueRef, base: &Constant) -> Option<(Arc<[f32]>, usize)> {
     let dims = graph.fact(value).dims.concrete()?;
-    let columns = base.shape.last().copied().unwrap_or(1);
-    let is_per_column = dims.elements() == columns && dims.last() == Some(&columns);
-    if dims.rank() > base.shape.rank() || !(dims.elements() == 1 || is_per_column) {
+    if dims.rank() > base.shape.rank() {
         return None;
     }
+    let own = &base.shape[base.shape.rank() - dims.rank()..];
+    let first = dims.iter().position(|size| *size != 1).unwrap_or(dims.rank());
+    let end = dims.iter().rposition(|size| *size != 1).map_or(first, |last| last + 1);
+    if dims[first..end] != own[first..end] {
+        return None;
+    }
+    // Numbers are held in memory: no more of them than there are columns, or than are few beside the elements.
+    let columns = base.shape.last().copied().unwrap_or(1);
+    if dims.elements() > columns.max(base.shape.elements() / MOST_NUMBERS) {
+        return None;
+    }
+    let repeats = if first == end { 1 } else { own[end..].iter().product() };
+    Some((numbers(graph, value, &dims)?, repeats))
+}
+
+fn numbers(graph: &Graph, value: ValueRef, dims: &Shape) -> Option<Arc<[f32]>> {
     Some(match known_floats(graph, value) {
         Some(values) => values.into(),
         None => {
             let constant = graph.producer(value).constant().filter(|c| c.dtype == DType::F32)?;
-            let mut values = vec![0f32; constant.shape.elements()];
+            let mut values = vec![0f32; dims.elements()];
             // An error comes up again where the node is computed, and is reported there.
             constant.read_at(0, bytemuck::cast_slice_mut(&mut values)).ok()?;
             values.into()

@@ -5,6 +5,7 @@ pub mod common_subexpressions;
 pub mod computed_constants;
 pub mod control_edges;
 pub mod dense;
+pub mod filters;
 pub mod fold_constants;
 pub mod identities;
 pub mod layer_norm;
@@ -30,6 +31,7 @@ pub static PASSES: &[(&str, Pass)] = &[
     ("control_edges", control_edges::remove),
     ("identities", identities::remove),
     ("computed_constants", computed_constants::make),
+    ("filters", filters::read_transposed),
     ("fold_constants", fold_constants::fold),
     ("neutral", neutral::remove),
     ("common_subexpressions", common_subexpressions::merge),

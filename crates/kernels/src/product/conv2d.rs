@@ -90,6 +90,8 @@ pub struct Conv2d {
     row_taps: bool,
     /// Whether the output's pixels are the input's, one by one.
     is_dense: bool,
+    /// Whether the filter is stored with its output channels first.
+    is_transposed: bool,
     layout: PackedLayout,
 }
 
@@ -124,8 +126,20 @@ impl Conv2d {
             tap_len: if row_taps { width * channels } else { channels },
             row_taps,
             is_dense: p.window == Window3::new([1; 3]),
+            is_transposed: false,
             layout: PackedLayout::new(isa, k, p.out_channels / p.groups, p.groups)?,
         })
+    }
+
+    /// The same with a filter that is stored `[out_channels, window height, window width, in_channels]`.
+    ///
+    /// # Errors
+    /// [`KernelError`] for a convolution of several groups.
+    pub fn with_transposed_filter(self) -> Result<Conv2d, KernelError> {
+        if self.p.groups != 1 {
+            return Err(KernelError::Attribute("a filter with its output channels first is of one group"));
+        }
+        Ok(Conv2d { is_transposed: true, ..self })
     }
 
     /// The output's shape, `[batch, height', width', out_channels]`, of a convolution of images.
@@ -143,8 +157,10 @@ impl Conv2d {
         self.layout.k()
     }
 
-    fn block_layout(&self, k: usize) -> PackedLayout {
-        PackedLayout::new(self.layout.isa(), k, self.layout.n(), self.p.groups).unwrap_or(self.layout)
+    /// The layout of a part of the filter's rows: some of the product's depth, or, stored transposed, of its columns.
+    fn block_layout(&self, rows: usize) -> PackedLayout {
+        let (k, n) = if self.is_transposed { (self.layout.k(), rows) } else { (rows, self.layout.n()) };
+        PackedLayout::new(self.layout.isa(), k, n, self.p.groups).unwrap_or(self.layout)
     }
 
     fn pixels(&self) -> usize {
@@ -179,17 +195,22 @@ impl Conv2d {
 }
 
 impl Parts for Conv2d {
-    /// Fill it with [`PackedLayout::pack_rows`], where a row is the filter's innermost dimension.
+    /// Fill it with [`PackedLayout::pack_rows`], where a row is the filter's innermost dimension, or with
+    /// [`PackedLayout::pack_columns`] when it is stored transposed.
     fn packed(&self) -> PackedLayout {
         self.layout
     }
 
     fn stored(&self) -> (usize, usize) {
-        (self.filter_rows(), self.p.out_channels)
+        let size = (self.filter_rows(), self.p.out_channels);
+        if self.is_transposed { (size.1, size.0) } else { size }
     }
 
-    /// Whole taps, or a divisor of one tap.
+    /// Whole taps, or a divisor of one tap; any columns of a filter that is stored transposed.
     fn fitting_rows(&self, fitting: usize) -> Option<usize> {
+        if self.is_transposed {
+            return (fitting > 0).then_some(fitting);
+        }
         if fitting >= self.tap_len {
             return Some(fitting - fitting % self.tap_len);
         }
@@ -197,19 +218,20 @@ impl Parts for Conv2d {
     }
 
     fn strides(&self) -> (usize, usize) {
-        (self.p.out_channels, 1)
+        if self.is_transposed { (1, self.filter_rows()) } else { (self.p.out_channels, 1) }
     }
 
     fn part_scratch_bytes(&self, threads: usize, rows: usize, form: Form) -> usize {
-        let taps = rows.checked_div(self.tap_len).unwrap_or(0).max(1);
+        let k = if self.is_transposed { self.filter_rows() } else { rows };
+        let taps = k.checked_div(self.tap_len).unwrap_or(0).max(1);
         let problem = Problem {
             m: self.pixels(),
             layout: self.block_layout(rows),
-            k: rows,
+            k,
             taps,
             instances: self.p.groups,
             form,
-            copy_floats: self.copy_floats(taps, rows),
+            copy_floats: self.copy_floats(taps, k),
             copies_all: self.copies_all(),
         };
         // The zeros are aligned too.
@@ -221,7 +243,7 @@ impl Parts for Conv2d {
         pool: &ThreadPool,
         input: &[f32],
         right: RightHand,
-        (first_row, count): (usize, usize),
+        rows: (usize, usize),
         out: &mut [f32],
         epilogue: Epilogue<'_>,
         scratch: &mut [u8],
@@ -229,27 +251,30 @@ impl Parts for Conv2d {
         let p = &self.p;
         check_exact("the input", p.input_len(), input.len())?;
         check_exact("the output", self.pixels() * p.out_channels, out.len())?;
-        let (first, last) = (first_row == 0, first_row + count == self.filter_rows());
+        let whole = (0, self.filter_rows());
+        let (k, first_column) = if self.is_transposed { (whole, rows.0) } else { (rows, 0) };
+        let (first, last) = (k.0 == 0, k.0 + k.1 == self.filter_rows());
         check_residual(&epilogue, first && last)?;
         let (out, out_len) = (out.as_mut_ptr(), out.len());
-        let epilogue = epilogue.to_raw(p.out_channels, out, out_len)?.only_if(last);
+        let epilogue = epilogue.to_raw(p.out_channels, out, out_len)?;
+        let epilogue = epilogue.starting_at(first_column, first_column).only_if(last);
         let (zeros, rest) = Scratch::take_zeros(scratch, self.zero_floats())?;
-        let segment = Segment::new(self.tap_len, first_row, count)?;
-        let rows = PixelRows {
+        let segment = Segment::new(self.tap_len, k.0, k.1)?;
+        let pixels = PixelRows {
             conv: self,
             input,
             zeros,
-            copy_floats: self.copy_floats(segment.taps, count),
+            copy_floats: self.copy_floats(segment.taps, k.1),
             packed: matches!(right, RightHand::Packed(_)),
         };
         let gemm = Gemm {
-            rows: &rows,
+            rows: &pixels,
             m: self.pixels(),
-            layout: self.block_layout(count),
+            layout: self.block_layout(rows.1),
             instances: p.groups,
             segment,
             b: right,
-            out,
+            out: out.wrapping_add(first_column),
             out_stride: p.out_channels,
             first,
             epilogue,

@@ -4,13 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{MemoryBudget, Shape};
 use tightfit_format::tensor_bundle::{prefix, with_ending};
 use tightfit_format::{
     AttrValue, GraphDef, MetaGraphDef, MetaInfo, ModelFormat, NodeDef, SignatureDef, SourceFile,
-    TensorBundle, TensorContent, detect, saved_model_file, saved_model_tags, tfjs,
+    TensorBundle, TensorContent, detect, saved_model_file, saved_model_tags, tfjs, tflite,
 };
-use tightfit_graph::import::{Checkpoint, PortNames};
+use tightfit_graph::import::{Checkpoint, PortNames, tflite as lite};
 
 use crate::error::Error;
 use crate::partition::{Manifest, read_chain};
@@ -84,6 +84,11 @@ impl Described {
                 (plain(GraphDef::read_mapped_package(SourceFile::open(path)?, budget)?), None)
             }
             ModelFormat::TfJs => (tfjs::read(SourceFile::open(path)?, budget)?, None),
+            ModelFormat::TfLite => {
+                let model = tflite::Model::read(SourceFile::open(path)?, budget)?;
+                let key = wanted.signature.as_deref();
+                (lite::describe(model, key, DEFAULT_SIGNATURE, budget)?, None)
+            }
             ModelFormat::SavedModelDir => saved_model(path, wanted, budget)?,
             ModelFormat::SavedModelFile => saved_model(folder_of(path), wanted, budget)?,
             ModelFormat::MetaGraph | ModelFormat::MetaGraphText => {
@@ -142,7 +147,7 @@ impl Described {
         let bytes = |text: &str| tightfit_core::block_bytes(text.len() as u64) + size_of::<String>() as u64;
         let tensor = |(key, tensor): &(Box<str>, tightfit_format::TensorInfo)| {
             let parts = tensor.components.iter().map(|part| 2 * bytes(part)).sum::<u64>();
-            bytes(key) + bytes(&tensor.name) + parts
+            bytes(key) + 2 * bytes(&tensor.name) + bytes(&tensor.alias) + parts
         };
         let both = |s: &SignatureDef| s.inputs.iter().chain(&s.outputs).map(tensor).sum::<u64>();
         4 * self.signature_def().map_or(0, both)
@@ -161,7 +166,11 @@ impl Described {
             let name = tightfit_graph::import::split_name(part).0;
             inputs.push((part.to_string(), name.to_string()));
         }
-        PortNames { inputs, outputs: signature.outputs.iter().filter_map(named).collect(), are_fed: false }
+        let outputs = signature.outputs.iter().filter_map(named).collect();
+        let aliased = signature.outputs.iter().filter(|(_, tensor)| !tensor.alias.is_empty());
+        let aliases =
+            aliased.map(|(_, tensor)| (tensor.alias.to_string(), tensor.name.to_string())).collect();
+        PortNames { inputs, outputs, aliases, are_fed: false }
     }
 
     /// Checks that it is known what to compute.
@@ -170,8 +179,8 @@ impl Described {
     /// [`Error::Usage`] where there are several signatures and none is the default, and where there is none at all but the
     /// graph was saved with all that trains it.
     pub fn check_fetches(&self, fetches: &[String]) -> Result<(), Error> {
-        use ModelFormat::{GraphDef, GraphDefText, MappedPackage, TfJs};
-        let is_frozen = matches!(self.format, GraphDef | GraphDefText | MappedPackage | TfJs)
+        use ModelFormat::{GraphDef, GraphDefText, MappedPackage, TfJs, TfLite};
+        let is_frozen = matches!(self.format, GraphDef | GraphDefText | MappedPackage | TfJs | TfLite)
             && self.checkpoint.is_none();
         if !fetches.is_empty() || is_frozen || self.signature.is_some() {
             return Ok(());
@@ -185,6 +194,32 @@ impl Described {
                  there are {keys}"
             ),
         }))
+    }
+
+    /// Gives inputs of a TensorFlow Lite model other shapes than the file's.
+    pub fn resize(&mut self, shapes: &[(String, Shape)]) {
+        if self.format != ModelFormat::TfLite {
+            return;
+        }
+        for (name, shape) in shapes {
+            let by_key = self.signature_def().and_then(|s| s.inputs.iter().find(|(key, _)| **key == **name));
+            let node = by_key.map_or_else(
+                || tightfit_graph::import::split_name(name).0.to_string(),
+                |(_, tensor)| tensor.name.to_string(),
+            );
+            let is_input = |own: &&mut NodeDef| *own.name == *node && &*own.op == "Placeholder";
+            let input = self.def.nodes.iter_mut().find(is_input);
+            let declared = input.and_then(|node| node.attrs.iter_mut().find(|(key, _)| &**key == "shape"));
+            if let Some((_, AttrValue::Shape(declared))) = declared
+                && let Some(dims) = &mut declared.dims
+                && dims.len() == shape.rank()
+            {
+                // An open dimension stays one: what is fed binds it.
+                for (dim, given) in dims.iter_mut().zip(shape.iter()).filter(|(dim, _)| **dim >= 0) {
+                    *dim = *given as i64;
+                }
+            }
+        }
     }
 
     /// True when the model has the tensor: a key of its signature, `node` or `node:0`.
@@ -301,7 +336,7 @@ fn give_assets(graph: &mut MetaGraphDef, folder: &Path) -> Result<(), Error> {
 
 /// The key of the signature that is meant.
 fn signature(info: &MetaInfo, path: &Path, wanted: &ModelSource) -> Result<Option<String>, Error> {
-    let keys = || list(info.signatures.iter().map(|(key, _)| &**key));
+    let keys = || list(info.signatures.iter().map(|(key, _)| &**key).filter(|key| *key != lite::MAIN));
     match (&wanted.signature, &info.signatures[..]) {
         (Some(key), _) if info.signature(key).is_some() => Ok(Some(key.clone())),
         (Some(key), []) => {
@@ -312,6 +347,7 @@ fn signature(info: &MetaInfo, path: &Path, wanted: &ModelSource) -> Result<Optio
         (Some(key), _) => Err(Error::Usage(format!("--signature {key}: {} has {}", path.display(), keys()))),
         (None, _) if info.signature(DEFAULT_SIGNATURE).is_some() => Ok(Some(DEFAULT_SIGNATURE.to_string())),
         (None, [(only, _)]) => Ok(Some(only.to_string())),
+        (None, _) if info.signature(lite::MAIN).is_some() => Ok(Some(lite::MAIN.to_string())),
         (None, _) => Ok(None),
     }
 }

@@ -1,4 +1,5 @@
-//! Conv2D: input `[batch, height, width, in_channels]`, filter `[height, width, in_channels / groups, out_channels]`.
+//! Conv2D: input `[batch, height, width, in_channels]`, filter `[height, width, in_channels / groups, out_channels]`, or of
+//! what passes make `[out_channels, height, width, in_channels]`, as TensorFlow Lite stores it.
 //!
 //! float32 (float64 and int32 in [`super::conv2d_f64`], float16 and bfloat16 are converted around it); data format NHWC, and NCHW as a change of layout around it. The
 //! filter's input channels must divide the input's: there are as many groups as they fit. Padding SAME, VALID or EXPLICIT,
@@ -29,7 +30,7 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     let window = WindowAttributes::import(attributes)?;
     Ok(match attributes.dtype_or("T", DType::F32)? {
         DType::F64 | DType::I32 => Box::new(Conv2dF64 { window, is_depthwise: false }),
-        _ => Box::new(Conv2d { window, fused: Fused::default() }),
+        _ => Box::new(Conv2d { window, fused: Fused::default(), is_transposed: false }),
     })
 }
 
@@ -40,17 +41,19 @@ pub struct Conv2d {
     pub window: WindowAttributes,
     /// What is done to the sums.
     pub fused: Fused,
+    /// The filter is stored with its output channels first, and there is one group.
+    pub is_transposed: bool,
 }
 
 const FILTER: usize = weighted::WEIGHT;
 
 impl Conv2d {
     fn kernel(&self, isa: Isa, input: &[usize], filter: &[usize]) -> Result<Kernel, OpError> {
-        let ([batch, height, width, in_channels], [filter_height, filter_width, depth, out_channels]) =
-            (input, filter)
-        else {
+        let ([batch, height, width, in_channels], [a, b, c, d]) = (input, filter) else {
             return Err(OpError::Internal("a convolution of other than four dimensions"));
         };
+        let [filter_height, filter_width, depth, out_channels] =
+            if self.is_transposed { [b, c, d, a] } else { [a, b, c, d] };
         let params = Conv2dParams {
             batch: *batch,
             height: *height,
@@ -60,7 +63,8 @@ impl Conv2d {
             window: self.window.window([*filter_height, *filter_width], [*height, *width]),
             groups: in_channels / (*depth).max(1),
         };
-        Ok(Kernel::new(isa, params)?)
+        let kernel = Kernel::new(isa, params)?;
+        Ok(if self.is_transposed { kernel.with_transposed_filter()? } else { kernel })
     }
 
     fn planned(&self, call: &Call<'_>) -> Option<Kernel> {
@@ -80,9 +84,13 @@ impl Operator for Conv2d {
         let Some(image) = shared::dims_of_rank(0, input, 4)? else {
             return Ok(vec![Fact::new(DType::F32, Dims::of_rank(4))]);
         };
-        let Some(window) = shared::dims_of_rank(FILTER, filter, 4)? else {
+        let Some(mut window) = shared::dims_of_rank(FILTER, filter, 4)? else {
             return Ok(vec![Fact::new(DType::F32, Dims::of_rank(4))]);
         };
+        if self.is_transposed {
+            window.rotate_left(1);
+        }
+        let filter = &Fact { dims: Dims::new(window.clone()), ..(*filter).clone() };
         let Some([_, _, depth, out_channels]) =
             filter.dims.concrete().and_then(|s| <[usize; 4]>::try_from(&s[..]).ok())
         else {
@@ -113,8 +121,9 @@ impl Operator for Conv2d {
     }
 
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
-        let groups = call.inputs[0].shape[3] / call.inputs[FILTER].shape[2].max(1);
-        Some(weighted::weight_use(&self.planned(call)?, call, false, groups))
+        let depth = call.inputs[FILTER].shape[if self.is_transposed { 3 } else { 2 }];
+        let groups = call.inputs[0].shape[3] / depth.max(1);
+        Some(weighted::weight_use(&self.planned(call)?, call, self.is_transposed, groups))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -1,0 +1,172 @@
+//! TensorFlow Lite models: the operators of the graph that is run become the nodes that TensorFlow has for the same, and the
+//! graphs that these call become functions. Everything behind this, from the inlining of bodies to the plan, is the same as
+//! for a GraphDef.
+//!
+//! Tables say for every builtin what it becomes ([`table`]), a file for each group. What cannot be computed is a node of the
+//! builtin's own name that says why, and is told of like an unsupported node of a GraphDef.
+//!
+//! A tensor is known by its name, as TensorFlow Lite's interpreter tells it. Integers that stand for other numbers are
+//! integers here too: an operator that computes with them is a node `tfl.NAME` with their scales as attributes.
+
+mod constants;
+mod control;
+mod custom;
+mod dense;
+mod elementwise;
+mod lower;
+mod moves;
+mod names;
+mod operator;
+mod products;
+mod quantized;
+mod recurrent;
+mod reductions;
+mod shapes;
+mod table;
+
+use tightfit_core::{Account, MemoryBudget};
+use tightfit_format::tflite::{Model, Signature, SubGraph, Tensor};
+use tightfit_format::{
+    AttrValue, FormatError, GraphDef, MetaGraphDef, MetaInfo, NodeDef, Place, Problem, SignatureDef,
+    TensorInfo, TensorShapeDef,
+};
+
+use lower::{Context, Lower};
+pub use table::{Builtin, builtins};
+
+/// What the memory of the nodes is reserved for.
+const PURPOSE: &str = "description of the model's graph";
+
+/// The key of the signature that stands for the inputs and outputs of a model's first graph.
+pub const MAIN: &str = "";
+
+/// The oldest version of TensorFlow's graphs that has all the operators.
+const PRODUCER: i32 = 1087;
+
+/// The signature that a model is run by: the one that is asked for, or its only one, or [`MAIN`].
+fn chosen<'m>(model: &'m Model, key: Option<&str>, default: &str) -> Option<&'m Signature> {
+    let find = |key: &str| model.signatures.iter().find(|signature| *signature.key == *key);
+    match (key, &model.signatures[..]) {
+        (Some(key), _) => find(key),
+        (None, [only]) => Some(only),
+        (None, _) => find(default),
+    }
+}
+
+/// The description of a model as a graph of TensorFlow's nodes, with the graph that the signature `key` runs. Without a key
+/// that is the signature `default`, or the only one, or the first graph.
+///
+/// # Errors
+/// [`FormatError`] for a model without a graph, for values that are not in the file, and for what does not fit the budget.
+pub fn describe(
+    model: Model,
+    key: Option<&str>,
+    default: &str,
+    budget: &MemoryBudget,
+) -> Result<MetaGraphDef, FormatError> {
+    let source = model.source.clone();
+    let invalid = |found: &str| {
+        FormatError::new(source.path(), Place::Whole, Problem::invalid("a model with a graph", found))
+    };
+    let signature = chosen(&model, key, default);
+    let number = signature.map_or(0, |signature| signature.subgraph as usize);
+    let main = model.subgraphs.get(number).ok_or_else(|| invalid("one without"))?;
+    let context = Context::new(&model, Account::new(budget, PURPOSE), budget);
+    let mut lower = Lower::main(&context, main)?;
+    lower.operators()?;
+    let (nodes, names) = lower.finish_main()?;
+    let functions = context.functions(number)?;
+    let mut info = MetaInfo::default();
+    for own in &model.signatures {
+        let Some(subgraph) = model.subgraphs.get(own.subgraph as usize) else { continue };
+        let is_main = own.subgraph as usize == number;
+        let tensors = |list: &[(Box<str>, u32)]| {
+            let one = |(key, tensor): &(Box<str>, u32)| {
+                let name = if is_main { names.reference(*tensor) } else { Box::default() };
+                Some((key.clone(), tensor_info(subgraph.tensors.get(*tensor as usize)?, name)))
+            };
+            list.iter().filter_map(one).collect()
+        };
+        let def = SignatureDef {
+            inputs: tensors(&own.inputs),
+            outputs: tensors(&own.outputs),
+            ..SignatureDef::default()
+        };
+        info.signatures.push((own.key.clone(), def));
+    }
+    if signature.is_none() {
+        info.signatures.push((MAIN.into(), of_graph(main, &names)));
+    }
+    context.charge(signature_bytes(&info))?;
+    let reservation = context.finish()?;
+    let graph = GraphDef {
+        nodes,
+        functions,
+        producer: PRODUCER,
+        min_consumer: 0,
+        source: source.clone(),
+        reservation,
+    };
+    Ok(MetaGraphDef { graph, info })
+}
+
+/// Why a node that stands for a builtin cannot be run; `None` for any other node.
+pub(super) fn why(node: &NodeDef) -> Option<&str> {
+    match node.attr(lower::WHY) {
+        Some(AttrValue::Str(text)) => std::str::from_utf8(text).ok(),
+        _ => None,
+    }
+}
+
+/// Bytes of the names of signatures, each once as a key and once as a tensor's.
+fn signature_bytes(info: &MetaInfo) -> u64 {
+    let tensor = |(key, tensor): &(Box<str>, TensorInfo)| {
+        let quantization = tensor.quantization.as_ref().map_or(0, |q| q.heap_bytes());
+        (size_of::<TensorInfo>() + 2 * key.len() + tensor.name.len() + tensor.alias.len() + 256) as u64
+            + quantization
+    };
+    let all =
+        info.signatures.iter().flat_map(|(_, signature)| signature.inputs.iter().chain(&signature.outputs));
+    all.map(tensor).sum()
+}
+
+/// The inputs and outputs of a graph by the names of their tensors.
+fn of_graph(graph: &SubGraph, names: &names::Names) -> SignatureDef {
+    let tensors = |list: &[i32], shown: &dyn Fn(usize) -> Box<str>| {
+        let mut infos: Vec<(Box<str>, TensorInfo)> = Vec::with_capacity(list.len());
+        for (position, number) in list.iter().enumerate() {
+            let Some(tensor) = usize::try_from(*number).ok().and_then(|number| graph.tensors.get(number))
+            else {
+                continue;
+            };
+            let mut key = shown(position);
+            // Outputs may be one tensor, or share a name.
+            while infos.iter().any(|(other, _)| *other == key) {
+                key = format!("{key}#{position}").into();
+            }
+            infos.push((key, tensor_info(tensor, names.reference(*number as u32))));
+        }
+        infos
+    };
+    let name = |list: &[i32], position: usize, unnamed: &str| {
+        let tensor = list.get(position).and_then(|number| graph.tensors.get(usize::try_from(*number).ok()?));
+        let name = tensor.map_or("", |tensor| &tensor.name);
+        if name.is_empty() { format!("{unnamed}#{position}").into() } else { Box::from(name) }
+    };
+    SignatureDef {
+        inputs: tensors(&graph.inputs, &|position| name(&graph.inputs, position, "")),
+        outputs: tensors(&graph.outputs, &|position| name(&graph.outputs, position, "output")),
+        method: Box::default(),
+    }
+}
+
+fn tensor_info(tensor: &Tensor, name: Box<str>) -> TensorInfo {
+    TensorInfo {
+        name,
+        alias: tensor.name.clone(),
+        dtype: tensor.kind.data_type().map_or(0, |data_type| data_type.0),
+        shape: TensorShapeDef { dims: Some(tensor.open_shape()) },
+        quantization: tensor.quantization.clone(),
+        ..TensorInfo::default()
+    }
+}

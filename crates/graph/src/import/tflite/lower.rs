@@ -1,0 +1,282 @@
+//! The nodes of a graph while they are made of its operators.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tightfit_core::{Account, MemoryBudget};
+use tightfit_format::tflite::{Model, SubGraph};
+use tightfit_format::{
+    ArgDef, AttrValue, FormatError, FunctionDef, NodeDef, Place, Problem, SourceFile, TensorShapeDef,
+};
+
+use super::constants;
+use super::names::Names;
+use super::operator::Op;
+use super::table;
+use crate::import::calls::node_bytes;
+
+/// The attribute of a node that cannot be run which says why; no file has it.
+pub(in crate::import) const WHY: &str = "_why";
+
+/// What a name in a graph takes besides its text: an entry of a table that doubles.
+const NAME_BYTES: u64 = 160;
+
+/// What all graphs of a model share while they are made.
+pub(super) struct Context<'m> {
+    pub model: &'m Model,
+    pub budget: &'m MemoryBudget,
+    account: RefCell<Account>,
+    /// The graphs that operators call.
+    called: RefCell<BTreeSet<usize>>,
+    /// What variables are before the first run, by the name that their handles share: made by graphs that run once.
+    pub initial: BTreeMap<Box<str>, constants::Initial>,
+}
+
+impl<'m> Context<'m> {
+    pub fn new(model: &'m Model, account: Account, budget: &'m MemoryBudget) -> Context<'m> {
+        let initial = super::control::initial_values(model);
+        Context { model, budget, account: RefCell::new(account), called: RefCell::default(), initial }
+    }
+
+    pub fn source(&self) -> &SourceFile {
+        &self.model.source
+    }
+
+    /// Counts bytes of memory.
+    pub fn charge(&self, bytes: u64) -> Result<(), FormatError> {
+        let charged = self.account.borrow_mut().grow(bytes);
+        charged.map_err(|e| FormatError::new(self.model.source.path(), Place::Whole, Problem::Budget(e)))
+    }
+
+    pub fn finish(self) -> Result<tightfit_core::Reservation, FormatError> {
+        let path = self.model.source.path();
+        self.account
+            .into_inner()
+            .finish()
+            .map_err(|e| FormatError::new(path, Place::Whole, Problem::Budget(e)))
+    }
+
+    /// The name of the function that a graph of the model is.
+    pub fn function(&self, number: usize) -> Box<str> {
+        self.called.borrow_mut().insert(number);
+        format!("subgraph_{number}").into()
+    }
+
+    /// The functions that have been named, and those that these name; `main` is none.
+    pub fn functions(&self, main: usize) -> Result<Vec<FunctionDef>, FormatError> {
+        let mut made: BTreeMap<usize, FunctionDef> = BTreeMap::new();
+        loop {
+            let next = self.called.borrow().iter().copied().find(|number| !made.contains_key(number));
+            let Some(number) = next else { return Ok(made.into_values().collect()) };
+            let called = self.model.subgraphs.get(number).filter(|_| number != main);
+            let function = match called {
+                Some(graph) => Lower::body(self, graph)?.function(self.function(number))?,
+                // Nodes that name it are refused.
+                None => FunctionDef::default(),
+            };
+            made.insert(number, function);
+        }
+    }
+}
+
+/// A graph while its nodes are made.
+pub(super) struct Lower<'c, 'm> {
+    pub context: &'c Context<'m>,
+    pub graph: &'m SubGraph,
+    pub nodes: Vec<NodeDef>,
+    pub names: Names,
+    /// For each variable by its name: the nodes that have read it since it was assigned, and the one that did.
+    pub accesses: BTreeMap<Box<str>, Accesses>,
+    /// Nodes that are there for their effects.
+    pub effects: Vec<Box<str>>,
+    /// True where the graph's outputs wait for those.
+    are_outputs_last: bool,
+}
+
+/// What was done to a variable.
+#[derive(Debug, Default)]
+pub(super) struct Accesses {
+    pub assigned: Option<Box<str>>,
+    pub read: Vec<Box<str>>,
+}
+
+/// A tensor of the graph by its number.
+fn place(number: i32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+impl<'c, 'm> Lower<'c, 'm> {
+    fn new(context: &'c Context<'m>, graph: &'m SubGraph) -> Result<Lower<'c, 'm>, FormatError> {
+        context.charge(graph.tensors.len() as u64 * (NAME_BYTES / 2))?;
+        let names = Names::new(graph);
+        let accesses = BTreeMap::new();
+        let (nodes, effects) = (Vec::new(), Vec::new());
+        Ok(Lower { context, graph, nodes, names, accesses, effects, are_outputs_last: false })
+    }
+
+    /// The graph that is run: its inputs are placeholders.
+    pub fn main(context: &'c Context<'m>, graph: &'m SubGraph) -> Result<Lower<'c, 'm>, FormatError> {
+        let mut lower = Lower::new(context, graph)?;
+        let has_state = graph.tensors.iter().any(|tensor| tensor.is_variable);
+        lower.are_outputs_last = has_state || graph.operators.iter().any(|op| op.name() == "ASSIGN_VARIABLE");
+        for (position, number) in graph.inputs.iter().enumerate() {
+            let Some(tensor) = graph.tensors.get(place(*number)) else { continue };
+            let dtype = tensor.kind.data_type().map_or(0, |data_type| data_type.0);
+            let shape = AttrValue::Shape(TensorShapeDef { dims: Some(tensor.open_shape()) });
+            let attrs = vec![("dtype".into(), AttrValue::Type(dtype)), ("shape".into(), shape)];
+            let wanted =
+                if tensor.name.is_empty() { format!("#{position}") } else { tensor.name.to_string() };
+            let name = lower.push(&wanted, "Placeholder", Vec::new(), attrs)?;
+            lower.names.values[place(*number)] = Some(name);
+        }
+        Ok(lower)
+    }
+
+    /// A graph that operators call: its inputs are a function's.
+    fn body(context: &'c Context<'m>, graph: &'m SubGraph) -> Result<Lower<'c, 'm>, FormatError> {
+        let mut lower = Lower::new(context, graph)?;
+        for (position, number) in graph.inputs.iter().enumerate() {
+            if let Some(value) = lower.names.values.get_mut(place(*number)) {
+                *value = Some(argument(position));
+            }
+        }
+        Ok(lower)
+    }
+
+    /// What the node that makes a tensor is to be called.
+    pub fn wanted(&self, number: usize) -> String {
+        let name = self.graph.tensors.get(number).map_or("", |tensor| &tensor.name);
+        let is_output = || self.graph.outputs.iter().any(|output| place(*output) == number);
+        match name {
+            "" => "unnamed".to_string(),
+            name if self.are_outputs_last && is_output() => format!("{name}/before_effects"),
+            name => name.to_string(),
+        }
+    }
+
+    /// Adds a node named as nearly as can be like `wanted`.
+    pub fn push(
+        &mut self,
+        wanted: &str,
+        op: &str,
+        inputs: Vec<Box<str>>,
+        attrs: Vec<(Box<str>, AttrValue)>,
+    ) -> Result<Box<str>, FormatError> {
+        let name = self.names.free(wanted);
+        let node = NodeDef { name: name.clone(), op: op.into(), inputs, attrs, ..NodeDef::default() };
+        self.context.charge(node_bytes(&node) + NAME_BYTES + 2 * name.len() as u64)?;
+        self.nodes.push(node);
+        Ok(name)
+    }
+
+    /// Makes nodes of all operators.
+    pub fn operators(&mut self) -> Result<(), FormatError> {
+        let graph = self.graph;
+        for (index, operator) in graph.operators.iter().enumerate() {
+            let mut op = Op::new(self, operator, index);
+            match table::lower(&mut op) {
+                Ok(()) => {}
+                Err(Refusal::Format(error)) => return Err(error),
+                // What was made of it so far nothing needs.
+                Err(Refusal::Why(why)) => self.refused(index, &why)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A node of the builtin's own name in the place of an operator that cannot be computed.
+    fn refused(&mut self, index: usize, why: &str) -> Result<(), FormatError> {
+        let Some(operator) = self.graph.operators.get(index) else { return Ok(()) };
+        let mut inputs = Vec::new();
+        for number in operator.inputs.iter().map(|number| place(*number)) {
+            // What has no value either is no reason of its own.
+            inputs.extend(self.names.values.get(number).cloned().flatten());
+        }
+        let tensor = |number: &i32| self.graph.tensors.get(place(*number));
+        let output = operator.outputs.first().and_then(tensor).map_or("", |tensor| &tensor.name);
+        let wanted = format!("{output} (operator {index})");
+        let op = operator.name();
+        let op = if operator.custom.is_some() { format!("CUSTOM:{op}") } else { op.to_string() };
+        let attrs = vec![(WHY.into(), AttrValue::Str(why.as_bytes().into()))];
+        let node = self.push(&wanted, &op, inputs, attrs)?;
+        for (output, number) in operator.outputs.iter().enumerate() {
+            let reference = if output == 0 { node.clone() } else { format!("{node}:{output}").into() };
+            if let Some(value) = self.names.values.get_mut(place(*number)) {
+                *value = Some(reference);
+            }
+        }
+        if operator.outputs.is_empty() {
+            self.effects.push(node);
+        }
+        Ok(())
+    }
+
+    /// The values of the graph's outputs, which are constants or made by now.
+    fn returned(&mut self) -> Result<Vec<Box<str>>, FormatError> {
+        let mut values = Vec::with_capacity(self.graph.outputs.len());
+        for number in &self.graph.outputs {
+            values.push(constants::value(self, place(*number))?.unwrap_or_default());
+        }
+        Ok(values)
+    }
+
+    /// The nodes of the graph that is run. Its outputs wait for what is there for its effects.
+    pub fn finish_main(mut self) -> Result<(Vec<NodeDef>, Names), FormatError> {
+        let returned = self.returned()?;
+        if !self.are_outputs_last {
+            return Ok((self.nodes, self.names));
+        }
+        let effects: Vec<Box<str>> = self.effects.iter().map(|node| format!("^{node}").into()).collect();
+        for (value, number) in returned.into_iter().zip(&self.graph.outputs) {
+            let Some(tensor) = self.graph.tensors.get(place(*number)).filter(|_| !value.is_empty()) else {
+                continue;
+            };
+            let dtype = tensor.kind.data_type().map_or(0, |data_type| data_type.0);
+            let inputs = [value].into_iter().chain(effects.iter().cloned()).collect();
+            let attrs = vec![("T".into(), AttrValue::Type(dtype))];
+            let name = self.push(&tensor.name, "Identity", inputs, attrs)?;
+            self.names.values[place(*number)] = Some(name);
+        }
+        Ok((self.nodes, self.names))
+    }
+
+    /// The graph as a function.
+    fn function(mut self, name: Box<str>) -> Result<FunctionDef, FormatError> {
+        self.operators()?;
+        let returned = self.returned()?;
+        let graph = self.graph;
+        let arg = |number: &i32, name: Box<str>| {
+            let data_type = graph.tensors.get(place(*number)).and_then(|tensor| tensor.kind.data_type());
+            ArgDef { name, dtype: data_type.map_or(0, |data_type| data_type.0), ..ArgDef::default() }
+        };
+        let numbered = graph.inputs.iter().enumerate();
+        let input_args = numbered.map(|(position, number)| arg(number, argument(position))).collect();
+        let numbered = graph.outputs.iter().enumerate();
+        let output_args: Vec<ArgDef> =
+            numbered.map(|(position, number)| arg(number, format!("output_{position}").into())).collect();
+        let ret = output_args.iter().map(|arg| arg.name.clone()).zip(returned).collect();
+        let control_ret = self.effects.iter().map(|node| (node.clone(), node.clone())).collect();
+        let is_stateful = !self.effects.is_empty();
+        let (nodes, attrs) = (self.nodes, Vec::new());
+        Ok(FunctionDef { name, input_args, output_args, nodes, ret, control_ret, is_stateful, attrs })
+    }
+}
+
+/// The name of a function's argument.
+fn argument(position: usize) -> Box<str> {
+    format!("argument_{position}").into()
+}
+
+/// Why an operator is not made.
+pub(super) enum Refusal {
+    /// It cannot be computed: a reason that follows its name.
+    Why(String),
+    /// The file or the memory failed.
+    Format(FormatError),
+}
+
+impl From<FormatError> for Refusal {
+    fn from(error: FormatError) -> Refusal {
+        Refusal::Format(error)
+    }
+}

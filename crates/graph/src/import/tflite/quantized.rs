@@ -1,0 +1,261 @@
+//! Integers that stand for other numbers: operators that compute with them, and weights of integers beside floats.
+
+use tightfit_core::Quantization;
+use tightfit_format::AttrValue;
+use tightfit_format::tflite::{OptionValue, Tensor};
+
+use super::lower::Refusal;
+use super::operator::{Attrs, Op, Value, data_type, float, floats, int, ints, kind, text, truth, types, why};
+use super::table::{Integers, Make, Row, row};
+use crate::ops;
+
+pub(super) const ROWS: &[Row] = &[
+    row("QUANTIZE", "tfl.quantize", Integers::Own, quantize),
+    row("DEQUANTIZE", "Cast, Sub, Mul", Integers::Own, |op| {
+        let value = op.input(0)?;
+        let value = dequantize(op, value, 0)?;
+        op.bind(0, value)
+    }),
+    row("DENSIFY", "a constant that is dense in memory", Integers::Move, |op| {
+        let value = op.input(0)?;
+        op.bind(0, value)
+    }),
+    row("FAKE_QUANT", "FakeQuantWithMinMaxArgs", Integers::Own, fake_quant),
+];
+
+/// True for a tensor of integers that stand for other numbers, as activations are.
+fn is_of_integers(tensor: &Tensor) -> Result<bool, Refusal> {
+    let is_narrow = matches!(data_type(tensor)?, types::U8 | types::I8 | types::I16);
+    Ok(is_narrow && tensor.is_quantized())
+}
+
+/// True where an operator computes with integers that stand for other numbers.
+pub(super) fn is_quantized(op: &Op<'_, '_, '_>) -> Result<bool, Refusal> {
+    let is_input = op.has(0) && is_of_integers(op.tensor(0)?)?;
+    Ok(is_input || (!op.operator.outputs.is_empty() && is_of_integers(op.made(0)?)?))
+}
+
+/// An operator that computes with integers: the node of its own that there is for that, or what it is in floats, between the
+/// numbers that its inputs stand for and the integers that stand for its outputs.
+pub(super) fn compute(op: &mut Op<'_, '_, '_>, builtin: &str, make: Make) -> Result<(), Refusal> {
+    if ops::find(&format!("tfl.{}", builtin.to_ascii_lowercase())).is_some() {
+        return node(op, builtin);
+    }
+    op.in_floats = true;
+    make(op)
+}
+
+/// The attributes that say which integers floats become.
+pub(super) fn scales_of(tensor: &Tensor) -> Result<Attrs, Refusal> {
+    let mut attrs = vec![kind("output_type", data_type(tensor)?)];
+    add_scales(&mut attrs, "output", &[tensor]);
+    Ok(attrs)
+}
+
+/// Adds a node `tfl.NAME` that computes with integers: its options are attributes, and so are what its operands stand for,
+/// `filter_scale` for the weights and `input_scale` for all others.
+pub(super) fn node(op: &mut Op<'_, '_, '_>, builtin: &str) -> Result<(), Refusal> {
+    let name = format!("tfl.{}", builtin.to_ascii_lowercase());
+    let (inputs, attrs) = (op.inputs()?, attributes(op, builtin)?);
+    op.results(&name, inputs, attrs)
+}
+
+/// The attributes of a node that computes with integers.
+pub(super) fn attributes(op: &Op<'_, '_, '_>, builtin: &str) -> Result<Attrs, Refusal> {
+    let has_filter = WITH_FILTER.contains(&builtin);
+    let mut attrs = options(op);
+    let mut operands = Vec::new();
+    for input in (0..op.count()).filter(|input| op.has(*input)) {
+        let tensor = op.tensor(input)?;
+        if has_filter && input == 1 {
+            add_scales(&mut attrs, "filter", &[tensor]);
+        } else if is_of_integers(tensor)? {
+            operands.push(tensor);
+        }
+    }
+    add_scales(&mut attrs, "input", &operands);
+    let outputs = (0..op.operator.outputs.len()).map(|output| op.made(output));
+    add_scales(&mut attrs, "output", &outputs.collect::<Result<Vec<_>, _>>()?);
+    attrs.push(kind("output_type", op.output_dtype(0)?));
+    if let Some(axis) = op.made(0)?.quantization.as_ref().and_then(|q| q.axis) {
+        attrs.push(int("quantized_dimension", axis as i64));
+    }
+    Ok(attrs)
+}
+
+/// The builtins whose second input is a weight.
+const WITH_FILTER: [&str; 4] = ["CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"];
+
+/// Scales and zero points of tensors, one behind the other; nothing for tensors without any.
+fn add_scales(attrs: &mut Attrs, name: &str, tensors: &[&Tensor]) {
+    let known = || tensors.iter().filter_map(|tensor| tensor.quantization.as_ref());
+    let scales: Vec<f32> = known().flat_map(|q| q.scales.iter().copied()).collect();
+    let zero_points: Vec<i64> = known().flat_map(|q| q.zero_points.iter().copied()).collect();
+    if !scales.is_empty() {
+        attrs.push(floats(&format!("{name}_scale"), &scales));
+        attrs.push(ints(&format!("{name}_zero_point"), &zero_points));
+    }
+}
+
+/// The names of the numbers that schema.fbs has for padding and activations.
+const PADDINGS: [&str; 2] = ["SAME", "VALID"];
+const ACTIVATIONS: [&str; 6] = ["NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT"];
+
+/// The options of an operator as attributes.
+fn options(op: &Op<'_, '_, '_>) -> Attrs {
+    let named = |names: &[&str], value: i64| {
+        let name = usize::try_from(value).ok().and_then(|value| names.get(value));
+        name.map_or(AttrValue::Int(value), |name| AttrValue::Str(name.as_bytes().into()))
+    };
+    let value = |(name, value): &(&'static str, OptionValue)| match (*name, value) {
+        ("padding", OptionValue::Int(value)) => (Box::from(*name), named(&PADDINGS, *value)),
+        ("fused_activation_function", OptionValue::Int(value)) => {
+            (Box::from(*name), named(&ACTIVATIONS, *value))
+        }
+        (_, OptionValue::Bool(value)) => truth(name, *value),
+        (_, OptionValue::Int(value)) => int(name, *value),
+        (_, OptionValue::Float(value)) => float(name, *value),
+        (_, OptionValue::Text(value)) => text(name, value),
+        (_, OptionValue::Ints(values)) => ints(name, values),
+        (_, OptionValue::Floats(values)) => floats(name, values),
+    };
+    op.operator.options.fields.iter().map(value).collect()
+}
+
+/// Numbers to integers, and integers of one scale to those of another.
+fn quantize(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
+    node(op, "QUANTIZE")
+}
+
+/// The quantisation of a tensor of integers, each of whose scales is for one index of an axis that the tensor has.
+fn quantization<'m>(tensor: &'m Tensor) -> Result<&'m Quantization, Refusal> {
+    let name = &tensor.name;
+    if tensor.blockwise.is_some() {
+        return why(format!("takes '{name}', which has a scale for each block, which is not supported"));
+    }
+    let Some(quantization) = tensor.quantization.as_ref() else {
+        return why(format!("takes the integers '{name}' without a scale"));
+    };
+    let count = match quantization.axis {
+        Some(axis) => tensor.shape.get(axis).map(|dim| i64::from(*dim)),
+        None => Some(1),
+    };
+    if count != Some(quantization.scales.len() as i64) {
+        let found = quantization.scales.len();
+        return why(format!("takes '{name}' of shape {:?} with {found} scales", tensor.shape));
+    }
+    Ok(quantization)
+}
+
+/// What a value of the type and the scales of input `input` stands for: float32.
+pub(super) fn dequantize(op: &mut Op<'_, '_, '_>, value: Value, input: usize) -> Result<Value, Refusal> {
+    let tensor = op.tensor(input)?;
+    let dtype = data_type(tensor)?;
+    let value = op.node("Cast", vec![value], vec![kind("SrcT", dtype), kind("DstT", types::F32)])?;
+    if dtype == types::F16 {
+        return Ok(value);
+    }
+    let quantization = quantization(tensor)?;
+    let shape = broadcast(tensor, quantization);
+    let zero_points: Vec<f32> = quantization.zero_points.iter().map(|zero| *zero as f32).collect();
+    let value = subtracted(op, value, &zero_points, &shape)?;
+    let scale = op.float_vector(&quantization.scales, &shape)?;
+    op.node("Mul", vec![value, scale], vec![kind("T", types::F32)])
+}
+
+fn subtracted(op: &mut Op<'_, '_, '_>, value: Value, zeros: &[f32], shape: &[i64]) -> Result<Value, Refusal> {
+    if zeros.iter().all(|zero| *zero == 0.0) {
+        return Ok(value);
+    }
+    let zeros = op.float_vector(zeros, shape)?;
+    op.node("Sub", vec![value, zeros], vec![kind("T", types::F32)])
+}
+
+/// The shape of scales that are multiplied with a tensor.
+fn broadcast(tensor: &Tensor, quantization: &Quantization) -> Vec<i64> {
+    let Some(axis) = quantization.axis else { return Vec::new() };
+    let behind = tensor.shape.len().saturating_sub(axis + 1);
+    [quantization.scales.len() as i64].into_iter().chain(std::iter::repeat_n(1, behind)).collect()
+}
+
+/// A weight as float32 numbers, whose scales for each output channel are put to the product behind it.
+pub(super) struct Weight {
+    pub value: Value,
+    scales: Vec<f32>,
+    /// How many output channels there are.
+    channels: usize,
+}
+
+impl Weight {
+    /// The product with its scales.
+    pub fn scaled(&self, op: &mut Op<'_, '_, '_>, product: Value) -> Result<Value, Refusal> {
+        if self.scales.is_empty() {
+            return Ok(product);
+        }
+        let scales = match self.scales[..] {
+            [one] => vec![one; self.channels],
+            _ => self.scales.clone(),
+        };
+        let scales = op.float_vector(&scales, &[self.channels as i64])?;
+        op.node("Mul", vec![product, scales], vec![kind("T", types::F32)])
+    }
+
+    /// The weight itself with its one scale.
+    pub fn whole(self, op: &mut Op<'_, '_, '_>) -> Result<Value, Refusal> {
+        match self.scales[..] {
+            [] => Ok(self.value),
+            [one] => {
+                let scale = op.number_of(types::F32, one.into())?;
+                op.node("Mul", vec![self.value, scale], vec![kind("T", types::F32)])
+            }
+            _ => why("has a scale for each channel of an operand, which is not supported"),
+        }
+    }
+}
+
+/// The weight that an input is, beside float activations. `axis` is that of the output channels; under `shape` it is looked
+/// at through another shape.
+pub(super) fn widened(
+    op: &mut Op<'_, '_, '_>,
+    input: usize,
+    axis: usize,
+    shape: Option<&[i64]>,
+) -> Result<Weight, Refusal> {
+    let (tensor, dtype) = (op.tensor(input)?, op.dtype(input)?);
+    let value = match shape {
+        Some(shape) => op.shaped(input, shape)?,
+        None => op.input(input)?,
+    };
+    let channels = tensor.shape.get(axis).map_or(1, |dim| usize::try_from(*dim).unwrap_or(1));
+    if dtype == types::F32 {
+        return Ok(Weight { value, scales: Vec::new(), channels });
+    }
+    let value = op.node("Cast", vec![value], vec![kind("SrcT", dtype), kind("DstT", types::F32)])?;
+    if dtype == types::F16 {
+        return Ok(Weight { value, scales: Vec::new(), channels });
+    }
+    let quantization = quantization(tensor)?;
+    let zero_points: Vec<f32> = quantization.zero_points.iter().map(|zero| *zero as f32).collect();
+    if quantization.axis.is_some_and(|own| own != axis) {
+        return why(format!("takes '{}' with scales that are not for its output channels", tensor.name));
+    }
+    let value = match zero_points[..] {
+        [_] => subtracted(op, value, &zero_points, &[])?,
+        _ if zero_points.iter().any(|zero| *zero != 0.0) => {
+            return why(format!("takes '{}' with zero points for each channel", tensor.name));
+        }
+        _ => value,
+    };
+    Ok(Weight { value, scales: quantization.scales.clone(), channels })
+}
+
+fn fake_quant(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
+    let (value, options) = (op.input(0)?, &op.operator.options);
+    let attrs = vec![
+        float("min", options.float("min")),
+        float("max", options.float("max")),
+        int("num_bits", options.int("num_bits")),
+        truth("narrow_range", options.bool("narrow_range")),
+    ];
+    op.result("FakeQuantWithMinMaxArgs", vec![value], attrs)
+}

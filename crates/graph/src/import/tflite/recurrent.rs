@@ -1,0 +1,158 @@
+//! Recurrent layers: one BlockLSTM over all steps of a layer, whose state is a variable that the next run finds.
+
+use super::control;
+use super::lower::Refusal;
+use super::moves::part;
+use super::operator::{Op, Value, float, int, kind, truth, types, why};
+use super::table::{Integers, Row, refused, row};
+
+pub(super) const ROWS: &[Row] = &[
+    row("UNIDIRECTIONAL_SEQUENCE_LSTM", "BlockLSTM", Integers::Own, sequence_lstm),
+    refused("LSTM", "a cell that is not a layer over steps has no kernel here"),
+    refused("BIDIRECTIONAL_SEQUENCE_LSTM", "it has no kernel here"),
+    refused("RNN", "it has no kernel here"),
+    refused("UNIDIRECTIONAL_SEQUENCE_RNN", "it has no kernel here"),
+    refused("BIDIRECTIONAL_SEQUENCE_RNN", "it has no kernel here"),
+];
+
+/// Inputs of an LSTM, the first of each group of four gates: input, forget, cell, output.
+const INPUT_WEIGHTS: usize = 1;
+const RECURRENT_WEIGHTS: usize = 5;
+/// Peepholes of the input, the forget and the output gate.
+const PEEPHOLES: usize = 9;
+const BIASES: usize = 12;
+const PROJECTION: usize = 16;
+const OUTPUT_STATE: usize = 18;
+const CELL_STATE: usize = 19;
+const NORMS: usize = 20;
+
+/// The gates in BlockLSTM's order: input, cell, forget, output.
+const ORDER: [usize; 4] = [0, 2, 1, 3];
+
+/// `[batch, steps, input]`, or steps first: the output of each step.
+fn sequence_lstm(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
+    if super::quantized::is_quantized(op)? {
+        return why("computes with integers, which is not supported");
+    }
+    if op.dtype(0)? != types::F32 || op.dtype(2)? != types::F32 {
+        return why("has weights of integers, which is not supported");
+    }
+    if op.has(PROJECTION) || (NORMS..NORMS + 4).any(|input| op.has(input)) {
+        return why("has a projection or normalises its gates, which is not supported");
+    }
+    let options = &op.operator.options;
+    if options.bool("diagonal_recurrent_tensors") || options.int("fused_activation_function") != TANH {
+        return why("has diagonal weights or an activation other than tanh, which is not supported");
+    }
+    let dims = op.tensor(0)?.open_shape();
+    if dims.len() != 3 {
+        return why("takes an input that is not of rank 3");
+    }
+    let units = op.tensor(RECURRENT_WEIGHTS + 1)?.shape.first().map_or(0, |dim| i64::from(*dim));
+    let is_time_major = options.bool("time_major");
+    let mut value = op.input(0)?;
+    if !is_time_major {
+        value = op.transpose(value, types::F32, &[1, 0, 2])?;
+    }
+    let steps = steps(op, &value)?;
+    let weights = weights(op)?;
+    let (output, cell) = (control::state(op, OUTPUT_STATE)?, control::state(op, CELL_STATE)?);
+    let peepholes = peepholes(op, units)?;
+    let mut inputs = vec![steps, value, cell.value.clone(), output.value.clone(), weights];
+    inputs.extend(peepholes);
+    inputs.push(biases(op)?);
+    let options = &op.operator.options;
+    let attrs = vec![
+        kind("T", types::F32),
+        float("forget_bias", 0.0),
+        float("cell_clip", options.float("cell_clip")),
+        truth("use_peephole", op.has(PEEPHOLES + 1)),
+    ];
+    let node = op.node("BlockLSTM", inputs, attrs)?;
+    let (cells, outputs): (Value, Value) = (format!("{node}:1").into(), format!("{node}:6").into());
+    let last_cell = last(op, cells)?;
+    let last_output = last(op, outputs.clone())?;
+    cell.becomes(op, last_cell)?;
+    output.becomes(op, last_output)?;
+    let outputs = if is_time_major { outputs } else { op.transpose(outputs, types::F32, &[1, 0, 2])? };
+    op.bind(0, outputs)
+}
+
+const TANH: i64 = 4;
+
+/// How many steps there are, as BlockLSTM takes it.
+fn steps(op: &mut Op<'_, '_, '_>, value: &Value) -> Result<Value, Refusal> {
+    let attrs = vec![kind("T", types::F32), kind("out_type", types::I32)];
+    let shape = op.node("Shape", vec![value.clone()], attrs)?;
+    let first = part(op, shape, types::I32, &[0], &[1])?;
+    let count = op.reshape(first, types::I32, &[])?;
+    op.node("Cast", vec![count], vec![kind("SrcT", types::I32), kind("DstT", types::I64)])
+}
+
+/// Several values one behind the other along an axis.
+fn joined(op: &mut Op<'_, '_, '_>, mut values: Vec<Value>, axis: i64) -> Result<Value, Refusal> {
+    let count = values.len() as i64;
+    values.push(op.scalar(axis)?);
+    let attrs = vec![int("N", count), kind("T", types::F32), kind("Tidx", types::I32)];
+    op.node("ConcatV2", values, attrs)
+}
+
+/// What the input gate has in a group of gates. A layer that couples it to the forget gate has none: it lets in what that
+/// forgets, and `sigmoid(-x) = 1 - sigmoid(x)`.
+fn gate(op: &mut Op<'_, '_, '_>, input: usize, forget: usize) -> Result<Value, Refusal> {
+    if op.has(input) {
+        return op.input(input);
+    }
+    let forget = op.input(forget)?;
+    op.node("Neg", vec![forget], vec![kind("T", types::F32)])
+}
+
+/// `[input + units, 4 * units]`, of weights `[units, input]` and `[units, units]` for each gate.
+fn weights(op: &mut Op<'_, '_, '_>) -> Result<Value, Refusal> {
+    let mut groups = Vec::new();
+    for first in [INPUT_WEIGHTS, RECURRENT_WEIGHTS] {
+        let mut gates = Vec::new();
+        for number in ORDER {
+            gates.push(gate(op, first + number, first + 1)?);
+        }
+        groups.push(joined(op, gates, 0)?);
+    }
+    let all = joined(op, groups, 1)?;
+    op.transpose(all, types::F32, &[1, 0])
+}
+
+/// The peepholes of the input, the forget and the output gate; zeros for a layer without.
+fn peepholes(op: &mut Op<'_, '_, '_>, units: i64) -> Result<Vec<Value>, Refusal> {
+    if op.has(PEEPHOLES + 1) {
+        let input = gate(op, PEEPHOLES, PEEPHOLES + 1)?;
+        return Ok(vec![input, op.input(PEEPHOLES + 1)?, op.input(PEEPHOLES + 2)?]);
+    }
+    let none = op.float_vector(&vec![0.0; usize::try_from(units).unwrap_or(0).min(MAX_UNITS)], &[units])?;
+    Ok(vec![none.clone(), none.clone(), none])
+}
+
+/// Units of a layer: more are a damaged shape.
+const MAX_UNITS: usize = 1 << 20;
+
+fn biases(op: &mut Op<'_, '_, '_>) -> Result<Value, Refusal> {
+    let mut gates = Vec::new();
+    for number in ORDER {
+        gates.push(gate(op, BIASES + number, BIASES + 1)?);
+    }
+    joined(op, gates, 0)
+}
+
+/// What the last step has made.
+fn last(op: &mut Op<'_, '_, '_>, values: Value) -> Result<Value, Refusal> {
+    let (begin, end, stride) = (op.vector(&[-1])?, op.vector(&[0])?, op.vector(&[1])?);
+    let mut attrs = vec![kind("T", types::F32), kind("Index", types::I32)];
+    let masks = [
+        ("begin_mask", 0),
+        ("end_mask", 0),
+        ("ellipsis_mask", 0),
+        ("new_axis_mask", 0),
+        ("shrink_axis_mask", 1),
+    ];
+    attrs.extend(masks.map(|(name, mask)| int(name, mask)));
+    op.node("StridedSlice", vec![values, begin, end, stride], attrs)
+}

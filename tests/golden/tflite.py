@@ -1,0 +1,245 @@
+"""Makes tests/golden/tflite: small TensorFlow Lite models of TensorFlow's converter, and what its interpreter computes.
+
+    python tests/golden/tflite.py [--only NAME ...]
+
+A folder holds model.tflite and manifest.json: for each run the arrays that are fed and that come out, by the names of their
+tensors, as .npy files. Runs follow each other in one interpreter, so variables go on from one to the next. `atol` is the
+largest difference, of 8 and 16 bit integers in steps.
+"""
+import argparse
+import json
+import os
+import pathlib
+import shutil
+
+os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0", CUDA_VISIBLE_DEVICES="")
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+ROOT = pathlib.Path(__file__).parent / "tflite"
+CASES = {}
+SEED = 7
+
+
+def case(make):
+    CASES[make.__name__] = make
+    return make
+
+
+def constant(*shape, scale=0.5):
+    return tf.constant(rng.uniform(-scale, scale, shape).astype(np.float32))
+
+
+def spec(*shape, dtype=tf.float32):
+    return tf.TensorSpec(shape, dtype)
+
+
+def convert(function, *specs, quantize=None, **signatures):
+    """The model of a function, or of several by the keys of their signatures."""
+    module = tf.Module()
+    module.functions = {key: tf.function(f, input_signature=s) for key, (f, s) in signatures.items()}
+    if function is not None:
+        module.functions["serving_default"] = tf.function(function, input_signature=list(specs))
+    folder = "/tmp/tightfit-golden-tflite"
+    shutil.rmtree(folder, ignore_errors=True)
+    tf.saved_model.save(module, folder, signatures={k: f.get_concrete_function() for k, f in module.functions.items()})
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(module.functions))
+    if quantize:
+        quantize(converter)
+    return converter.convert()
+
+
+def half(converter):
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+
+
+@case
+def conv_net():
+    """Convolutions with every padding, stride and activation, a bias, groups, and a dense layer."""
+    first, depth = constant(3, 3, 3, 8), constant(3, 3, 8, 2)
+    grouped, dense = constant(3, 3, 8, 16), constant(144, 5)
+
+    def net(x):
+        x = tf.nn.relu6(tf.nn.bias_add(tf.nn.conv2d(x, first, 2, "SAME"), constant(8)))
+        x = tf.nn.relu(tf.nn.depthwise_conv2d(x, depth, [1, 1, 1, 1], "SAME", dilations=[2, 2]))
+        x = tf.nn.bias_add(tf.nn.conv2d(x, grouped, 1, "VALID"), constant(16))
+        x = tf.nn.leaky_relu(x, 0.1)
+        x = tf.nn.avg_pool2d(x, 2, 1, "SAME")
+        return tf.nn.softmax(tf.matmul(tf.reshape(x[:, :3, :3], [-1, 144]), dense) + constant(5))
+
+    return convert(net, spec(None, 12, 10, 3)), [1, 2]
+
+
+@case
+def conv_net_half():
+    """The same idea with weights of float16."""
+    first, dense = constant(3, 3, 2, 48), constant(48, 40)
+
+    def net(x):
+        x = tf.nn.relu(tf.nn.conv2d(x, first, 1, "SAME"))
+        return tf.matmul(tf.reduce_mean(x, [1, 2]), dense)
+
+    return convert(net, spec(1, 9, 9, 2), quantize=half), [1]
+
+
+@case
+def layers():
+    """A transposed convolution, both resizes, padding, pools and a gate."""
+    back, narrow = constant(2, 2, 4, 3), constant(1, 1, 4, 4)
+
+    def net(x):
+        up = tf.nn.conv2d_transpose(x, back, [1, 12, 10, 4], 2, "VALID")
+        up = tf.nn.conv2d(tf.pad(up, [[0, 0], [1, 0], [0, 1], [0, 0]]), narrow, 1, "VALID")
+        small = tf.compat.v1.image.resize_bilinear(up, [5, 6], half_pixel_centers=True)
+        near = tf.compat.v1.image.resize_nearest_neighbor(up, [5, 6])
+        gate = small * tf.nn.relu6(near + 3.0) * (1 / 6)
+        return tf.nn.max_pool2d(tf.concat([gate, near], 3), 2, 2, "SAME")
+
+    return convert(net, spec(1, 6, 5, 3)), [1]
+
+
+@case
+def moves():
+    """What moves elements: slices, splits, gathers, packs, transpositions, tiles, reversals."""
+    table = constant(7, 3)
+
+    def net(x, index):
+        a, b = tf.split(x, [2, 4], axis=1)
+        rows = tf.gather(table, index)
+        x = tf.concat([tf.tile(a, [1, 2]), tf.reverse(b, [1])], 1)
+        return {
+            "sliced": x[:, ::-2, tf.newaxis],
+            "packed": tf.transpose(tf.stack([rows, rows + 1], 1), [2, 0, 1]),
+            "picked": tf.gather_nd(x, [[0, 1], [2, 3]]),
+            "best": tf.math.top_k(x, 2).indices,
+            "mirror": tf.pad(x, [[1, 1], [2, 0]], "REFLECT"),
+            "where": tf.where(x > 0, x, tf.zeros_like(x)),
+        }
+
+    return convert(net, spec(3, 6), spec(2, dtype=tf.int32)), [1]
+
+
+@case
+def elementwise():
+    """Functions of one element and of two."""
+
+    def net(x, y):
+        positive = tf.abs(x) + 0.1
+        functions = [tf.sin, tf.cos, tf.exp, tf.floor, tf.math.ceil, tf.round, tf.sigmoid, tf.tanh, tf.nn.elu, tf.sign]
+        outputs = {f"f{i:02}": f(x) for i, f in enumerate(functions)}
+        return outputs | {
+            "log": tf.math.log(positive), "root": tf.sqrt(positive), "inverse": tf.math.rsqrt(positive),
+            "power": tf.pow(positive, y), "quotient": x / y, "floored": tf.math.floordiv(x, y),
+            "modulo": tf.math.floormod(x, y), "difference": tf.math.squared_difference(x, y),
+            "about": tf.nn.gelu(x, approximate=True), "angle": tf.atan2(x, x + 1),
+            "norm": tf.math.l2_normalize(x, -1), "sum": tf.reduce_sum(x, 0), "most": tf.reduce_max(x, 1, keepdims=True),
+            "place": tf.argmax(x, 1), "run": tf.cumsum(x, 1, exclusive=True, reverse=True),
+            "either": tf.math.logical_or(x > y, tf.equal(x, y)), "log_softmax": tf.nn.log_softmax(x),
+        }
+
+    return convert(net, spec(4, 5), spec(5)), [1]
+
+
+@case
+def lstm():
+    """A layer that the converter makes a loop of."""
+    tf.keras.utils.set_random_seed(SEED)
+    layers = [tf.keras.layers.LSTM(5, return_sequences=True), tf.keras.layers.Dense(3)]
+    model = tf.keras.Sequential([tf.keras.Input((6, 4), batch_size=1), *layers])
+    concrete = tf.function(lambda x: model(x)).get_concrete_function(spec(1, 6, 4))
+    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    return tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert(), [1, 1]
+
+
+@case
+def counter():
+    """A variable that runs add to, and that begins with a number of its own."""
+
+    class Counter(tf.Module):
+        def __init__(self):
+            self.total = tf.Variable(tf.constant([1.0, 2.0, 3.0]))
+
+        @tf.function(input_signature=[spec(3)])
+        def add(self, x):
+            self.total.assign_add(x)
+            return self.total * 2
+
+    module = Counter()
+    concrete = module.add.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+    converter.experimental_enable_resource_variables = True
+    return converter.convert(), [1, 1, 1]
+
+
+@case
+def branches():
+    """A branch, and a loop whose variables keep their shapes."""
+
+    def net(x, flag):
+        y = tf.cond(flag[0], lambda: x * 2, lambda: x - 1)
+        steps = tf.while_loop(lambda i, v: i < 4, lambda i, v: (i + 1, v * 1.5 + 1), (tf.constant(0), y))
+        return steps[1]
+
+    return convert(net, spec(2, 3), spec(1, dtype=tf.bool)), [1, 1]
+
+
+@case
+def signatures():
+    """Two ways to run a model."""
+    weight = constant(4, 2)
+    both = {
+        "encode": (lambda x: {"code": tf.matmul(x, weight)}, [spec(1, 4)]),
+        "decode": (lambda code: {"x": tf.matmul(code, weight, transpose_b=True)}, [spec(1, 2)]),
+    }
+    return convert(None, **both), [1]
+
+
+def sample(detail, batch):
+    shape = [batch if dim < 0 else dim for dim in detail["shape_signature"]]
+    if detail["dtype"] == np.bool_:
+        return rng.integers(0, 2, shape).astype(bool)
+    if detail["dtype"] == np.float32:
+        return rng.uniform(-2, 2, shape).astype(np.float32)
+    return rng.integers(0, 5, shape).astype(detail["dtype"])
+
+
+def write(name, model, batches):
+    folder = ROOT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "model.tflite").write_bytes(model)
+    resolver = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = tf.lite.Interpreter(model_content=model, experimental_op_resolver_type=resolver)
+    runs = []
+    for number, batch in enumerate(batches):
+        fed, given = [], []
+        for detail in interpreter.get_input_details():
+            value = sample(detail, batch)
+            interpreter.resize_tensor_input(detail["index"], value.shape)
+            fed.append((detail, value))
+        if number == 0 or batch != batches[number - 1]:
+            interpreter.allocate_tensors()
+        for detail, value in fed:
+            interpreter.set_tensor(detail["index"], value)
+        interpreter.invoke()
+        given = [(detail, interpreter.get_tensor(detail["index"])) for detail in interpreter.get_output_details()]
+        run = {}
+        for kind, tensors in (("in", fed), ("out", given)):
+            run[kind] = []
+            for place, (detail, value) in enumerate(tensors):
+                file = f"{number}_{kind}_{place}.npy"
+                np.save(folder / file, value)
+                run[kind].append({"name": detail["name"], "file": file})
+        runs.append(run)
+    (folder / "manifest.json").write_text(json.dumps({"atol": 1e-5, "runs": runs}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", nargs="*")
+    for name in parser.parse_args().only or CASES:
+        rng = np.random.default_rng(SEED)
+        write(name, *CASES[name]())
+        print(name, (ROOT / name / "model.tflite").stat().st_size)
