@@ -13,6 +13,7 @@ mod control;
 mod custom;
 mod dense;
 mod elementwise;
+mod hybrid;
 mod lower;
 mod moves;
 mod names;
@@ -22,6 +23,7 @@ mod quantized;
 mod recurrent;
 mod reductions;
 mod shapes;
+mod stablehlo;
 mod table;
 
 use tightfit_core::{Account, MemoryBudget};

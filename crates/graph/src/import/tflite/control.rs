@@ -10,7 +10,7 @@ use tightfit_format::{AttrValue, ListValue, NameAttrList, TensorContent, TensorD
 
 use super::constants::{self, Initial};
 use super::lower::Refusal;
-use super::operator::{Op, Value, data_type, kind, text, why};
+use super::operator::{Op, Value, data_type, kind, text, types, why};
 use super::table::{Integers, Row, refused, row};
 use crate::import::variables::INITIAL;
 
@@ -23,7 +23,11 @@ pub(super) const ROWS: &[Row] = &[
     row("VAR_HANDLE", "VarHandleOp", MOVE, |_| Ok(())),
     row("READ_VARIABLE", "ReadVariableOp", MOVE, read_variable),
     row("ASSIGN_VARIABLE", "AssignVariableOp", MOVE, assign_variable),
-    refused("CALL", "converters write no calls of other graphs"),
+    row("CALL", "PartitionedCall", MOVE, |op| call(op, "subgraph")),
+    refused("HASHTABLE", "tables that the file fills have no place here yet"),
+    refused("HASHTABLE_FIND", "tables that the file fills have no place here yet"),
+    refused("HASHTABLE_IMPORT", "tables that the file fills have no place here yet"),
+    refused("HASHTABLE_SIZE", "tables that the file fills have no place here yet"),
     refused("DELEGATE", "it stands for a part that other software runs"),
     refused("PLACEHOLDER_FOR_GREATER_OP_CODES", "it is no operator"),
     refused("CUSTOM", "it is one of the custom operators below"),
@@ -60,7 +64,16 @@ fn branch(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     op.results("If", inputs, attrs)
 }
 
-fn repeat(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
+/// One graph in the place of the operator.
+pub(super) fn call(op: &mut Op<'_, '_, '_>, option: &str) -> Result<(), Refusal> {
+    let inputs = op.inputs()?;
+    let given = dtypes((0..op.count()).map(|input| op.dtype(input)))?;
+    let made = dtypes((0..op.operator.outputs.len()).map(|output| op.output_dtype(output)))?;
+    let attrs = vec![("Tin".into(), given), ("Tout".into(), made), ("f".into(), function(op, option)?)];
+    op.results("PartitionedCall", inputs, attrs)
+}
+
+pub(super) fn repeat(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     let inputs = op.inputs()?;
     let attrs = vec![
         ("T".into(), dtypes((0..op.count()).map(|input| op.dtype(input)))?),
@@ -209,6 +222,22 @@ pub(super) struct State {
     pub value: Value,
 }
 
+/// What a state is before the first run: zeros, as integers what stands for 0.
+fn first_state(
+    tensor: &tightfit_format::tflite::Tensor,
+    dtype: i32,
+    shape: &[i64],
+) -> Result<TensorDef, Refusal> {
+    let zeros = zeros(dtype, shape)?;
+    let zero = tensor.quantization.as_ref().and_then(|q| q.zero_points.first().copied()).unwrap_or(0);
+    if dtype != types::I8 || zero == 0 {
+        return Ok(zeros);
+    }
+    // One element stands for all.
+    let content = TensorContent::Inline(tightfit_format::InlineBytes::Small([zero as i8 as u8].into()));
+    Ok(TensorDef { content, ..zeros })
+}
+
 /// The state that an input is.
 pub(super) fn state(op: &mut Op<'_, '_, '_>, input: usize) -> Result<State, Refusal> {
     let tensor = op.tensor(input)?;
@@ -219,7 +248,7 @@ pub(super) fn state(op: &mut Op<'_, '_, '_>, input: usize) -> Result<State, Refu
     let name: Box<str> = format!("{}#{number}", tensor.name).into();
     let shape: Vec<i64> = tensor.shape.iter().map(|dim| i64::from(*dim)).collect();
     let dtype = data_type(tensor)?;
-    let handle = variable(op, &name, zeros(dtype, &shape)?)?;
+    let handle = variable(op, &name, first_state(tensor, dtype, &shape)?)?;
     let value = read(op, handle.clone(), &name, dtype)?;
     Ok(State { handle, name, dtype, value })
 }

@@ -41,7 +41,11 @@ pub(super) const ROWS: &[Row] = &[
     row("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighbor", MOVE, |op| resize(op, "ResizeNearestNeighbor")),
     row("NON_MAX_SUPPRESSION_V4", "NonMaxSuppressionV4", MOVE, suppression_v4),
     row("NON_MAX_SUPPRESSION_V5", "NonMaxSuppressionV5", MOVE, suppression_v5),
-    refused("DYNAMIC_UPDATE_SLICE", "TensorFlow's own is an operator of XLA"),
+    row("DYNAMIC_UPDATE_SLICE", "Pad, SelectV2", MOVE, update_slice),
+    refused("HASHTABLE_LOOKUP", "TensorFlow has no such operator"),
+    refused("EMBEDDING_LOOKUP_SPARSE", "TensorFlow has no such operator"),
+    refused("CONCAT_EMBEDDINGS", "no version of TensorFlow Lite has a kernel for it"),
+    refused("LSH_PROJECTION", "its hash has no operator in TensorFlow"),
 ];
 
 /// A tensor and indices, whose type is an attribute of this name.
@@ -207,4 +211,35 @@ pub(super) fn part(
 ) -> Result<Value, Refusal> {
     let (begin, size) = (op.vector(begin)?, op.vector(size)?);
     op.node("Slice", vec![value, begin, size], vec![kind("T", dtype), kind("Index", types::I32)])
+}
+
+/// Inputs: the operand, what takes the place of a part of it, and where that begins, moved so that it lies within.
+fn update_slice(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
+    let (dtype, index) = (op.dtype(0)?, op.dtype(2)?);
+    let (operand, update, begin) = (op.input(0)?, op.input(1)?, op.input(2)?);
+    let rank = op.tensor(0)?.shape.len() as i64;
+    let attrs = |dtype: i32| vec![kind("T", dtype)];
+    let shape = |op: &mut Op<'_, '_, '_>, value: &Value, dtype: i32| {
+        op.node("Shape", vec![value.clone()], vec![kind("T", dtype), kind("out_type", types::I32)])
+    };
+    let whole = shape(op, &operand, dtype)?;
+    let size = shape(op, &update, dtype)?;
+    let room = op.node("Sub", vec![whole.clone(), size], attrs(types::I32))?;
+    let begin = op.node("Cast", vec![begin], vec![kind("SrcT", index), kind("DstT", types::I32)])?;
+    let zero = op.scalar(0)?;
+    let begin = op.node("Maximum", vec![begin, zero], attrs(types::I32))?;
+    let begin = op.node("Minimum", vec![begin, room.clone()], attrs(types::I32))?;
+    let end = op.node("Sub", vec![room, begin.clone()], attrs(types::I32))?;
+    let pack = vec![int("N", 2), kind("T", types::I32), int("axis", 1)];
+    let around = op.node("Pack", vec![begin, end], pack)?;
+    let around = op.reshape(around, types::I32, &[rank, 2])?;
+    let paddings = |dtype: i32| vec![kind("T", dtype), kind("Tpaddings", types::I32)];
+    let ones = op.node("OnesLike", vec![update.clone()], attrs(dtype))?;
+    let ones = op.node("Cast", vec![ones], vec![kind("SrcT", dtype), kind("DstT", types::I32)])?;
+    let mask = op.node("Pad", vec![ones, around.clone()], paddings(types::I32))?;
+    let mask = op.node("Cast", vec![mask], vec![kind("SrcT", types::I32), kind("DstT", 10)])?;
+    let mask = op.node("Reshape", vec![mask, whole.clone()], attrs(10))?;
+    let update = op.node("Pad", vec![update, around], paddings(dtype))?;
+    let update = op.node("Reshape", vec![update, whole], attrs(dtype))?;
+    op.result("SelectV2", vec![mask, update, operand], vec![kind("t", dtype)])
 }

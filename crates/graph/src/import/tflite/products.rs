@@ -3,9 +3,10 @@
 //! A filter of TensorFlow Lite has its output channels first, `[out, height, width, in]`: it becomes TensorFlow's by a
 //! Transpose, which passes make a way to read the constant.
 
+use super::hybrid::{self, Range, Rounded};
 use super::lower::Refusal;
 use super::operator::{Op, Value, int, ints, kind, text, truth, types, why};
-use super::quantized::widened;
+use super::quantized::{Weight, widened};
 use super::table::{Integers, Row, refused, row};
 
 const WITH_FILTER: Integers = Integers::Compute;
@@ -73,10 +74,45 @@ fn need_float(op: &Op<'_, '_, '_>, input: usize) -> Result<(), Refusal> {
     }
 }
 
+/// The values that are multiplied with a weight: those of an input, rounded where the weight is of integers.
+fn beside(
+    op: &mut Op<'_, '_, '_>,
+    value: Value,
+    weight: usize,
+    axes: &[i64],
+) -> Result<(Value, Option<Rounded>), Refusal> {
+    let tensor = op.tensor(weight)?;
+    if !matches!(op.dtype(weight)?, types::I8 | types::U8) {
+        return Ok((value, None));
+    }
+    let is_whole = match op.operator.name() {
+        "FULLY_CONNECTED" | "BATCH_MATMUL" => op.operator.options.bool("asymmetric_quantize_inputs"),
+        _ => tensor.quantization.as_ref().is_some_and(|quantization| quantization.axis.is_some()),
+    };
+    let range = if is_whole { Range::Whole } else { Range::Symmetric };
+    let rounded = hybrid::rounded(op, value, axes, range)?;
+    Ok((rounded.value.clone(), Some(rounded)))
+}
+
+/// The product with the scales of both operands.
+fn worth(
+    op: &mut Op<'_, '_, '_>,
+    product: Value,
+    rounded: Option<Rounded>,
+    weight: &Weight,
+) -> Result<Value, Refusal> {
+    let product = match rounded {
+        Some(rounded) => rounded.scaled(op, product)?,
+        None => product,
+    };
+    weight.scaled(op, product)
+}
+
 fn conv_2d(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     need_float(op, 0)?;
     filter_dims::<4>(op, 1)?;
     let input = op.input(0)?;
+    let (input, rounded) = beside(op, input, 1, &[1, 2, 3])?;
     let filter = widened(op, 1, 0, None)?;
     let transposed = op.transpose(filter.value.clone(), types::F32, &[1, 2, 3, 0])?;
     let attrs = vec![
@@ -86,7 +122,7 @@ fn conv_2d(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
         text("padding", padding(op)?),
     ];
     let value = op.node("Conv2D", vec![input, transposed], attrs)?;
-    let value = filter.scaled(op, value)?;
+    let value = worth(op, value, rounded, &filter)?;
     finish(op, value, 2)
 }
 
@@ -105,6 +141,7 @@ fn depthwise_conv_2d(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
         ));
     }
     let input = op.input(0)?;
+    let (input, rounded) = beside(op, input, 1, &[1, 2, 3])?;
     let filter = widened(op, 1, 3, Some(&[height, width, channels / multiplier, multiplier]))?;
     let (strides, dilations) = (strides(op), dilations(op));
     let attrs = vec![
@@ -114,7 +151,7 @@ fn depthwise_conv_2d(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
         text("padding", padding(op)?),
     ];
     let value = op.node("DepthwiseConv2dNative", vec![input, filter.value.clone()], attrs)?;
-    let value = filter.scaled(op, value)?;
+    let value = worth(op, value, rounded, &filter)?;
     finish(op, value, 2)
 }
 
@@ -175,10 +212,11 @@ fn fully_connected(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     if !is_matrix {
         value = op.reshape(value, types::F32, &[-1, k])?;
     }
+    let (value, rounded) = beside(op, value, 1, &[1])?;
     let weight = widened(op, 1, 0, None)?;
     let attrs = vec![kind("T", types::F32), truth("transpose_a", false), truth("transpose_b", true)];
     let value = op.node("MatMul", vec![value, weight.value.clone()], attrs)?;
-    let mut value = weight.scaled(op, value)?;
+    let mut value = worth(op, value, rounded, &weight)?;
     if op.has(2) {
         let bias = op.input(2)?;
         value = op.node("BiasAdd", vec![value, bias], vec![kind("T", types::F32)])?;

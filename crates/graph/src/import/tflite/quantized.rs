@@ -87,7 +87,7 @@ pub(super) fn attributes(op: &Op<'_, '_, '_>, builtin: &str) -> Result<Attrs, Re
 const WITH_FILTER: [&str; 4] = ["CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"];
 
 /// Scales and zero points of tensors, one behind the other; nothing for tensors without any.
-fn add_scales(attrs: &mut Attrs, name: &str, tensors: &[&Tensor]) {
+pub(super) fn add_scales(attrs: &mut Attrs, name: &str, tensors: &[&Tensor]) {
     let known = || tensors.iter().filter_map(|tensor| tensor.quantization.as_ref());
     let scales: Vec<f32> = known().flat_map(|q| q.scales.iter().copied()).collect();
     let zero_points: Vec<i64> = known().flat_map(|q| q.zero_points.iter().copied()).collect();
@@ -102,7 +102,7 @@ const PADDINGS: [&str; 2] = ["SAME", "VALID"];
 const ACTIVATIONS: [&str; 6] = ["NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT"];
 
 /// The options of an operator as attributes.
-fn options(op: &Op<'_, '_, '_>) -> Attrs {
+pub(super) fn options(op: &Op<'_, '_, '_>) -> Attrs {
     let named = |names: &[&str], value: i64| {
         let name = usize::try_from(value).ok().and_then(|value| names.get(value));
         name.map_or(AttrValue::Int(value), |name| AttrValue::Str(name.as_bytes().into()))

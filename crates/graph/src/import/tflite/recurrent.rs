@@ -1,10 +1,10 @@
 //! Recurrent layers: one BlockLSTM over all steps of a layer, whose state is a variable that the next run finds.
 
-use super::control;
 use super::lower::Refusal;
 use super::moves::part;
-use super::operator::{Op, Value, float, int, kind, truth, types, why};
+use super::operator::{Op, Value, float, floats, int, ints, kind, truth, types, why};
 use super::table::{Integers, Row, refused, row};
+use super::{control, quantized};
 
 pub(super) const ROWS: &[Row] = &[
     row("UNIDIRECTIONAL_SEQUENCE_LSTM", "BlockLSTM", Integers::Own, sequence_lstm),
@@ -31,8 +31,8 @@ const ORDER: [usize; 4] = [0, 2, 1, 3];
 
 /// `[batch, steps, input]`, or steps first: the output of each step.
 fn sequence_lstm(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
-    if super::quantized::is_quantized(op)? {
-        return why("computes with integers, which is not supported");
+    if quantized::is_quantized(op)? {
+        return integer_lstm(op);
     }
     if op.dtype(0)? != types::F32 || op.dtype(2)? != types::F32 {
         return why("has weights of integers, which is not supported");
@@ -79,6 +79,44 @@ fn sequence_lstm(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
 }
 
 const TANH: i64 = 4;
+
+/// The same in integers, by an operator of its own: `slots` says which of the inputs each of its inputs is, and what it
+/// returns behind its output are the states.
+fn integer_lstm(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
+    let slots: Vec<usize> = (0..op.count()).filter(|input| op.has(*input)).collect();
+    let mut attrs = quantized::options(op);
+    let tensors = slots.iter().map(|slot| op.tensor(*slot)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(tensor) = tensors.iter().find(|t| t.quantization.as_ref().is_none_or(|q| q.scales.len() != 1))
+    {
+        return why(format!("takes '{}', which does not have one scale", tensor.name));
+    }
+    quantized::add_scales(&mut attrs, "input", &tensors);
+    // Of a layer without normalised gates the last alone says something: the range of the hidden state.
+    let ranges = op.operator.intermediates.iter().map(|number| {
+        let tensor = usize::try_from(*number).ok().and_then(|number| op.lower.graph.tensors.get(number));
+        let range = tensor.and_then(|tensor| tensor.quantization.as_ref());
+        let scale = range.and_then(|range| range.scales.first().copied()).unwrap_or(1.0);
+        (scale, range.and_then(|range| range.zero_points.first().copied()).unwrap_or(0))
+    });
+    let (scales, zeros): (Vec<f32>, Vec<i64>) = ranges.unzip();
+    attrs.push(floats("intermediate_scale", &scales));
+    attrs.push(ints("intermediate_zero_point", &zeros));
+    attrs.push(ints("slots", &slots.iter().map(|slot| *slot as i64).collect::<Vec<_>>()));
+    quantized::add_scales(&mut attrs, "output", &[op.made(0)?]);
+    let (output, cell) = (control::state(op, OUTPUT_STATE)?, control::state(op, CELL_STATE)?);
+    let mut inputs = Vec::with_capacity(slots.len());
+    for slot in slots {
+        inputs.push(match slot {
+            OUTPUT_STATE => output.value.clone(),
+            CELL_STATE => cell.value.clone(),
+            slot => op.input(slot)?,
+        });
+    }
+    let node = op.node("tfl.unidirectional_sequence_lstm", inputs, attrs)?;
+    output.becomes(op, format!("{node}:1").into())?;
+    cell.becomes(op, format!("{node}:2").into())?;
+    op.hand_on(0, node)
+}
 
 /// How many steps there are, as BlockLSTM takes it.
 fn steps(op: &mut Op<'_, '_, '_>, value: &Value) -> Result<Value, Refusal> {

@@ -4,7 +4,9 @@ use tightfit_format::tflite::OPERATORS;
 
 use super::lower::Refusal;
 use super::operator::{Op, why};
-use super::{control, custom, elementwise, moves, products, quantized, recurrent, reductions, shapes};
+use super::{
+    control, custom, elementwise, moves, products, quantized, recurrent, reductions, shapes, stablehlo,
+};
 
 /// How nodes are made of an operator.
 pub(super) type Make = fn(&mut Op<'_, '_, '_>) -> Result<(), Refusal>;
@@ -51,6 +53,7 @@ static GROUPS: &[&[Row]] = &[
     recurrent::ROWS,
     quantized::ROWS,
     control::ROWS,
+    stablehlo::ROWS,
 ];
 
 fn find(name: &str) -> Option<&'static Row> {
