@@ -84,6 +84,34 @@ def conv_net_half():
     return convert(net, spec(1, 9, 9, 2), quantize=half), [1]
 
 
+def dynamic_range(converter):
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+
+@case
+def integer_weights():
+    """Weights of int8 beside floats, with a scale for each channel and with one for all."""
+    first, dense = constant(3, 3, 4, 40), constant(40, 48)
+
+    def net(x):
+        x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, first, 1, "SAME"), constant(40)))
+        return tf.matmul(tf.reduce_mean(x, [1, 2]), dense) + constant(48)
+
+    return convert(net, spec(1, 6, 5, 4), quantize=dynamic_range), [1]
+
+
+@case
+def resized():
+    """A model for one row that is given three."""
+    first, dense = constant(3, 3, 2, 4), constant(4, 3)
+
+    def net(x):
+        x = tf.nn.relu(tf.nn.conv2d(x, first, 2, "SAME"))
+        return tf.matmul(tf.reduce_mean(x, [1, 2]), dense)
+
+    return convert(net, spec(1, 7, 6, 2)), [1, 3]
+
+
 @case
 def layers():
     """A transposed convolution, both resizes, padding, pools and a gate."""
@@ -197,7 +225,9 @@ def signatures():
 
 
 def sample(detail, batch):
-    shape = [batch if dim < 0 else dim for dim in detail["shape_signature"]]
+    # More rows than the one that a model is made for resize its input.
+    is_batch = lambda axis, dim: dim < 0 or (axis == 0 and batch > 1)
+    shape = [batch if is_batch(axis, dim) else dim for axis, dim in enumerate(detail["shape_signature"])]
     if detail["dtype"] == np.bool_:
         return rng.integers(0, 2, shape).astype(bool)
     if detail["dtype"] == np.float32:
