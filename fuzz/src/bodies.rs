@@ -475,7 +475,8 @@ pub fn tflite(data: &[u8]) {
     let source = SourceFile::open(&file.0).expect("the file");
     if let Ok(model) = tflite::Model::read(source, &budget) {
         let bytes = data.len() as u64;
-        let lies = |place: tflite::Place| place.offset.checked_add(place.bytes).is_some_and(|end| end <= bytes);
+        let lies =
+            |place: tflite::Place| place.offset.checked_add(place.bytes).is_some_and(|end| end <= bytes);
         for graph in &model.subgraphs {
             assert!(graph.tensors.iter().all(|tensor| lies(tensor.values)));
             for operator in &graph.operators {

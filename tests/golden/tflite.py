@@ -214,6 +214,31 @@ def branches():
 
 
 @case
+def detection():
+    """Boxes out of the codes of a detector, by TensorFlow Lite's custom operator."""
+    anchors = tf.constant(rng.uniform(0.2, 0.8, (40, 4)).astype(np.float32))
+    numbers = {"y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0, "nms_score_threshold": 0.3,
+               "nms_iou_threshold": 0.5}
+    counts = {"max_detections": 6, "max_classes_per_detection": 1, "num_classes": 3}
+    options = [f'attr {{ key: "{k}" value {{ f: {v} }} }}' for k, v in numbers.items()]
+    options += [f'attr {{ key: "{k}" value {{ i: {v} }} }}' for k, v in counts.items()]
+    options.append('attr { key: "use_regular_nms" value { b: false } }')
+    implements = f'name: "TFLite_Detection_PostProcess" {" ".join(options)}'
+
+    @tf.function(experimental_implements=implements)
+    def post_process(boxes, scores, anchors):
+        return tf.zeros((1, 6, 4)), tf.zeros((1, 6)), tf.zeros((1, 6)), tf.zeros((1,))
+
+    def net(codes, scores):
+        return dict(zip("abcd", post_process(codes, tf.sigmoid(scores), anchors)))
+
+    def allow(converter):
+        converter.allow_custom_ops = True
+
+    return convert(net, spec(1, 40, 4), spec(1, 40, 4), quantize=allow), [1]
+
+
+@case
 def signatures():
     """Two ways to run a model."""
     weight = constant(4, 2)

@@ -56,9 +56,7 @@ impl fmt::Display for ModelFormat {
             ModelFormat::MappedPackage => "a memory-mapped package",
             ModelFormat::TfJs => "a TensorFlow.js graph model",
             ModelFormat::TfLite => "a TensorFlow Lite model",
-            ModelFormat::TfRecord | ModelFormat::Foreign(_) => {
-                self.foreign().map_or("", |kind| kind.name)
-            }
+            ModelFormat::TfRecord | ModelFormat::Foreign(_) => self.foreign().map_or("", |kind| kind.name),
             ModelFormat::Unknown => "not a model of a known kind, or a damaged one",
         })
     }

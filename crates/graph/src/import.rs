@@ -287,7 +287,11 @@ impl<'a> Importer<'a> {
                 let own = &self.options.operators;
                 regions::report_unknown(node, &self.library, own, &mut self.unsupported);
             } else if !self.is_known(&node.op) && &*node.op != regions::GIVEN {
-                self.unsupported.add(&node.op, tflite::why(node).unwrap_or("operator not supported"), &node.name);
+                self.unsupported.add(
+                    &node.op,
+                    tflite::why(node).unwrap_or("operator not supported"),
+                    &node.name,
+                );
             } else if !is_structural(&node.op) {
                 // Attributes do not depend on shapes, so their errors belong to the same list.
                 let checked = signature::check_attributes(node).and_then(|()| self.operator(node).map(drop));
