@@ -8,13 +8,14 @@
 //! A tensor is known by its name, as TensorFlow Lite's interpreter tells it. Integers that stand for other numbers are
 //! integers here too: an operator that computes with them is a node `tfl.NAME` with their scales as attributes.
 
+mod attrs;
+mod build;
 mod constants;
 mod control;
 mod custom;
 mod dense;
 mod elementwise;
 mod hybrid;
-mod lower;
 mod moves;
 mod names;
 mod operator;
@@ -22,9 +23,11 @@ mod products;
 mod quantized;
 mod recurrent;
 mod reductions;
+mod rows;
 mod shapes;
 mod stablehlo;
 mod table;
+mod walk;
 
 use tightfit_core::{Account, MemoryBudget};
 use tightfit_format::tflite::{Model, Signature, SubGraph, Tensor};
@@ -33,7 +36,7 @@ use tightfit_format::{
     TensorInfo, TensorShapeDef,
 };
 
-use lower::{Context, Lower};
+use build::{Context, Lower};
 pub use table::{Builtin, builtins};
 
 /// What the memory of the nodes is reserved for.
@@ -73,7 +76,8 @@ pub fn describe(
     let signature = chosen(&model, key, default);
     let number = signature.map_or(0, |signature| signature.subgraph as usize);
     let main = model.subgraphs.get(number).ok_or_else(|| invalid("one without"))?;
-    let context = Context::new(&model, Account::new(budget, PURPOSE), budget);
+    let context =
+        Context::new(&model, control::initial_values(&model), Account::new(budget, PURPOSE), budget);
     let mut lower = Lower::main(&context, main)?;
     lower.operators()?;
     let (nodes, names) = lower.finish_main()?;
@@ -114,7 +118,7 @@ pub fn describe(
 
 /// Why a node that stands for a builtin cannot be run; `None` for any other node.
 pub(super) fn why(node: &NodeDef) -> Option<&str> {
-    match node.attr(lower::WHY) {
+    match node.attr(build::WHY) {
         Some(AttrValue::Str(text)) => std::str::from_utf8(text).ok(),
         _ => None,
     }

@@ -3,17 +3,9 @@
 use tightfit_format::tflite::{Place, Tensor};
 use tightfit_format::{AttrValue, DataType, FormatError, InlineBytes, TensorContent, TensorDef};
 
+use super::attrs::data_type;
+use super::build::{Context, Lower, Refusal};
 use super::dense;
-use super::lower::{Context, Lower, Refusal};
-use super::operator::data_type;
-
-/// What a variable is before the first run.
-#[derive(Debug, Clone)]
-pub(super) struct Initial {
-    /// The graph and the tensor that have the value.
-    pub subgraph: usize,
-    pub tensor: usize,
-}
 
 /// The values of a tensor under a shape; `None` for one that has none.
 pub(super) fn tensor_def(

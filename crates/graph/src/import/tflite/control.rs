@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use tightfit_format::tflite::{Model, SubGraph};
 use tightfit_format::{AttrValue, ListValue, NameAttrList, TensorContent, TensorDef, TensorShapeDef};
 
-use super::constants::{self, Initial};
-use super::lower::Refusal;
-use super::operator::{Op, Value, data_type, kind, text, types, why};
-use super::table::{Integers, Row, refused, row};
+use super::attrs::{Value, data_type, kind, text, types, why};
+use super::build::{Initial, Refusal};
+use super::constants;
+use super::operator::Op;
+use super::rows::{Integers, Row, refused, row};
 use crate::import::variables::INITIAL;
 
 const MOVE: Integers = Integers::Move;

@@ -2,10 +2,11 @@
 
 use tightfit_format::tflite::FlexValue;
 
-use super::lower::Refusal;
+use super::attrs::{Value, float, int, ints, kind, text, truth, types, why};
+use super::build::Refusal;
 use super::moves::part;
-use super::operator::{Op, Value, float, int, ints, kind, text, truth, types, why};
-use super::table::{Integers, Row, refused, row};
+use super::operator::Op;
+use super::rows::{Integers, Row, refused, row};
 
 pub(super) const ROWS: &[Row] = &[
     row("AudioSpectrogram", "AudioSpectrogram", Integers::Own, spectrogram),

@@ -1,8 +1,9 @@
 //! Functions of one element and of two, activations, and choices.
 
-use super::lower::Refusal;
-use super::operator::{Op, Value, float, int, kind, truth, types, why};
-use super::table::{Integers, Row, refused, row};
+use super::attrs::{Value, float, int, kind, truth, types, why};
+use super::build::Refusal;
+use super::operator::Op;
+use super::rows::{Integers, Row, refused, row};
 
 const ONE: Integers = Integers::Compute;
 const TWO: Integers = Integers::Compute;

@@ -2,8 +2,9 @@
 //! batch has in the run, and so do the nodes made here. Integers are exact in float32, so the product of both is TensorFlow
 //! Lite's.
 
-use super::lower::Refusal;
-use super::operator::{Op, Value, kind, truth, types};
+use super::attrs::{Value, kind, truth, types};
+use super::build::Refusal;
+use super::operator::Op;
 
 /// Floats as integers of 8 bits less their zero point, and what one is worth: a factor for each row.
 pub(super) struct Rounded {

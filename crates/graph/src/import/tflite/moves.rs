@@ -1,9 +1,10 @@
 //! Elements that are moved: parts taken and put together, gathered, scattered, padded, reversed and resized.
 
-use super::lower::Refusal;
-use super::operator::{Op, Value, int, kind, text, truth, types, why};
+use super::attrs::{Value, int, kind, text, truth, types, why};
+use super::build::Refusal;
+use super::operator::Op;
 use super::quantized;
-use super::table::{Integers, Row, refused, row};
+use super::rows::{Integers, Row, refused, row};
 
 const MOVE: Integers = Integers::Move;
 
@@ -117,7 +118,7 @@ fn reverse_sequence(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     op.result("ReverseSequence", inputs, attrs)
 }
 
-fn gather_attrs(dtype: i32, index: i32, batch_dims: i64) -> super::operator::Attrs {
+fn gather_attrs(dtype: i32, index: i32, batch_dims: i64) -> super::attrs::Attrs {
     let types = [kind("Tparams", dtype), kind("Tindices", index), kind("Taxis", types::I32)];
     types.into_iter().chain([int("batch_dims", batch_dims)]).collect()
 }
@@ -140,7 +141,7 @@ fn embedding_lookup(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     let axis = op.scalar(0)?;
     let output = op.output_dtype(0)?;
     let value = op.node("GatherV2", vec![table, ids, axis], gather_attrs(dtype, index, 0))?;
-    let value = if output == dtype { value } else { quantized::dequantize(op, value, 1)? };
+    let value = if output == dtype { value } else { op.dequantized(value, 1)? };
     op.bind(0, value)
 }
 

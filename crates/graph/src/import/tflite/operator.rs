@@ -1,27 +1,12 @@
 //! An operator of the file while nodes are made of it.
 
+use tightfit_core::Quantization;
+use tightfit_format::DataType;
 use tightfit_format::tflite::{FlexValue, Operator, Tensor, flex_map};
-use tightfit_format::{AttrValue, DataType, ListValue};
 
-use super::lower::{Lower, Refusal};
-use super::{constants, quantized};
-
-/// An output of a node.
-pub(super) type Value = Box<str>;
-
-/// The attributes of a node.
-pub(super) type Attrs = Vec<(Box<str>, AttrValue)>;
-
-/// Numbers of TensorFlow's types.
-pub(super) mod types {
-    pub const F32: i32 = 1;
-    pub const I32: i32 = 3;
-    pub const U8: i32 = 4;
-    pub const I16: i32 = 5;
-    pub const I8: i32 = 6;
-    pub const I64: i32 = 9;
-    pub const F16: i32 = 19;
-}
+use super::attrs::{Attrs, Value, data_type, kind, scales_of, types, why};
+use super::build::{Lower, Refusal};
+use super::constants;
 
 /// The bytes of custom options that are looked at.
 const CUSTOM_OPTIONS_BYTES: u64 = 16 << 10;
@@ -36,40 +21,6 @@ pub(super) struct Op<'l, 'c, 'm> {
     first: usize,
     /// True where it computes with the floats that its integers stand for.
     pub in_floats: bool,
-}
-
-pub(super) fn why<T>(why: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal::Why(why.into()))
-}
-
-pub(super) fn int(name: &str, value: i64) -> (Box<str>, AttrValue) {
-    (name.into(), AttrValue::Int(value))
-}
-
-pub(super) fn float(name: &str, value: f32) -> (Box<str>, AttrValue) {
-    (name.into(), AttrValue::Float(value))
-}
-
-pub(super) fn truth(name: &str, value: bool) -> (Box<str>, AttrValue) {
-    (name.into(), AttrValue::Bool(value))
-}
-
-pub(super) fn text(name: &str, value: &str) -> (Box<str>, AttrValue) {
-    (name.into(), AttrValue::Str(value.as_bytes().into()))
-}
-
-pub(super) fn kind(name: &str, value: i32) -> (Box<str>, AttrValue) {
-    (name.into(), AttrValue::Type(value))
-}
-
-pub(super) fn ints(name: &str, values: &[i64]) -> (Box<str>, AttrValue) {
-    let list = if values.is_empty() { ListValue::Empty } else { ListValue::Ints(values.to_vec()) };
-    (name.into(), AttrValue::List(list))
-}
-
-pub(super) fn floats(name: &str, values: &[f32]) -> (Box<str>, AttrValue) {
-    let list = if values.is_empty() { ListValue::Empty } else { ListValue::Floats(values.to_vec()) };
-    (name.into(), AttrValue::List(list))
 }
 
 impl<'l, 'c, 'm> Op<'l, 'c, 'm> {
@@ -125,9 +76,7 @@ impl<'l, 'c, 'm> Op<'l, 'c, 'm> {
         let tensor = self.tensor(input)?;
         let number = self.number(input).unwrap_or(usize::MAX);
         match constants::made(self.lower, number)? {
-            Some(value) if self.in_floats && tensor.is_quantized() => {
-                quantized::dequantize(self, value, input)
-            }
+            Some(value) if self.in_floats && tensor.is_quantized() => self.dequantized(value, input),
             Some(value) => Ok(value),
             None => why(format!("takes '{}', which nothing before it makes", tensor.name)),
         }
@@ -269,7 +218,7 @@ impl<'l, 'c, 'm> Op<'l, 'c, 'm> {
         if !self.in_floats || !tensor.is_quantized() {
             return Ok(value);
         }
-        let attrs = quantized::scales_of(tensor)?;
+        let attrs = scales_of(tensor)?;
         self.node("tfl.quantize", vec![value], attrs)
     }
 
@@ -286,6 +235,31 @@ impl<'l, 'c, 'm> Op<'l, 'c, 'm> {
         let name = self.lower.push(&wanted, "Identity", vec![value], vec![kind("T", dtype)])?;
         self.lower.names.values[number] = Some(name);
         Ok(())
+    }
+
+    /// What a value of the type and the scales of input `input` stands for: float32.
+    pub fn dequantized(&mut self, value: Value, input: usize) -> Result<Value, Refusal> {
+        let tensor = self.tensor(input)?;
+        let dtype = data_type(tensor)?;
+        let value = self.node("Cast", vec![value], vec![kind("SrcT", dtype), kind("DstT", types::F32)])?;
+        if dtype == types::F16 {
+            return Ok(value);
+        }
+        let quantization = quantization(tensor)?;
+        let shape = broadcast(tensor, quantization);
+        let zero_points: Vec<f32> = quantization.zero_points.iter().map(|zero| *zero as f32).collect();
+        let value = self.less(value, &zero_points, &shape)?;
+        let scale = self.float_vector(&quantization.scales, &shape)?;
+        self.node("Mul", vec![value, scale], vec![kind("T", types::F32)])
+    }
+
+    /// A value less zero points, which are of this shape.
+    pub fn less(&mut self, value: Value, zeros: &[f32], shape: &[i64]) -> Result<Value, Refusal> {
+        if zeros.iter().all(|zero| *zero == 0.0) {
+            return Ok(value);
+        }
+        let zeros = self.float_vector(zeros, shape)?;
+        self.node("Sub", vec![value, zeros], vec![kind("T", types::F32)])
     }
 
     /// Adds the node that is the operator's one output.
@@ -325,15 +299,29 @@ impl<'l, 'c, 'm> Op<'l, 'c, 'm> {
     }
 }
 
-/// The type of a tensor.
-pub(super) fn data_type(tensor: &Tensor) -> Result<i32, Refusal> {
-    match tensor.kind.data_type() {
-        // Elements of two or four bits are a byte each.
-        Some(DataType(29 | 31)) => Ok(types::I8),
-        Some(DataType(30)) => Ok(types::U8),
-        Some(data_type) => Ok(data_type.0),
-        None => {
-            why(format!("takes '{}' of type {}, which schema.fbs does not have", tensor.name, tensor.kind.0))
-        }
+/// The quantisation of a tensor of integers, each of whose scales is for one index of an axis that the tensor has.
+pub(super) fn quantization<'m>(tensor: &'m Tensor) -> Result<&'m Quantization, Refusal> {
+    let name = &tensor.name;
+    if tensor.blockwise.is_some() {
+        return why(format!("takes '{name}', which has a scale for each block, which is not supported"));
     }
+    let Some(quantization) = tensor.quantization.as_ref() else {
+        return why(format!("takes the integers '{name}' without a scale"));
+    };
+    let count = match quantization.axis {
+        Some(axis) => tensor.shape.get(axis).map(|dim| i64::from(*dim)),
+        None => Some(1),
+    };
+    if count != Some(quantization.scales.len() as i64) {
+        let found = quantization.scales.len();
+        return why(format!("takes '{name}' of shape {:?} with {found} scales", tensor.shape));
+    }
+    Ok(quantization)
+}
+
+/// The shape of scales that are multiplied with a tensor.
+fn broadcast(tensor: &Tensor, quantization: &Quantization) -> Vec<i64> {
+    let Some(axis) = quantization.axis else { return Vec::new() };
+    let behind = tensor.shape.len().saturating_sub(axis + 1);
+    [quantization.scales.len() as i64].into_iter().chain(std::iter::repeat_n(1, behind)).collect()
 }

@@ -3,11 +3,12 @@
 //! A filter of TensorFlow Lite has its output channels first, `[out, height, width, in]`: it becomes TensorFlow's by a
 //! Transpose, which passes make a way to read the constant.
 
+use super::attrs::{Value, int, ints, kind, text, truth, types, why};
+use super::build::Refusal;
 use super::hybrid::{self, Range, Rounded};
-use super::lower::Refusal;
-use super::operator::{Op, Value, int, ints, kind, text, truth, types, why};
+use super::operator::Op;
 use super::quantized::{Weight, widened};
-use super::table::{Integers, Row, refused, row};
+use super::rows::{Integers, Row, refused, row};
 
 const WITH_FILTER: Integers = Integers::Compute;
 const ALONE: Integers = Integers::Compute;
@@ -174,7 +175,7 @@ fn volume(op: &Op<'_, '_, '_>, names: [&str; 3]) -> [i64; 5] {
     [1, depth, height, width, 1]
 }
 
-fn volume_attrs(op: &Op<'_, '_, '_>) -> Result<super::operator::Attrs, Refusal> {
+fn volume_attrs(op: &Op<'_, '_, '_>) -> Result<super::attrs::Attrs, Refusal> {
     let dilations = ["dilation_d_factor", "dilation_h_factor", "dilation_w_factor"];
     Ok(vec![
         kind("T", types::F32),
@@ -258,7 +259,7 @@ fn batch_matmul(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     op.result("BatchMatMulV2", vec![left, right], attrs)
 }
 
-fn pool_attrs(op: &Op<'_, '_, '_>, dtype: i32) -> Result<super::operator::Attrs, Refusal> {
+fn pool_attrs(op: &Op<'_, '_, '_>, dtype: i32) -> Result<super::attrs::Attrs, Refusal> {
     Ok(vec![
         kind("T", dtype),
         ints("ksize", &window(op, ["filter_height", "filter_width"])),

@@ -4,16 +4,19 @@ use tightfit_core::Quantization;
 use tightfit_format::AttrValue;
 use tightfit_format::tflite::{OptionValue, Tensor};
 
-use super::lower::Refusal;
-use super::operator::{Attrs, Op, Value, data_type, float, floats, int, ints, kind, text, truth, types, why};
-use super::table::{Integers, Make, Row, row};
+use super::attrs::{
+    Attrs, Value, add_scales, data_type, float, floats, int, ints, kind, text, truth, types, why,
+};
+use super::build::Refusal;
+use super::operator::{Op, quantization};
+use super::rows::{Integers, Make, Row, row};
 use crate::ops;
 
 pub(super) const ROWS: &[Row] = &[
     row("QUANTIZE", "tfl.quantize", Integers::Own, quantize),
     row("DEQUANTIZE", "Cast, Sub, Mul", Integers::Own, |op| {
         let value = op.input(0)?;
-        let value = dequantize(op, value, 0)?;
+        let value = op.dequantized(value, 0)?;
         op.bind(0, value)
     }),
     row("DENSIFY", "a constant that is dense in memory", Integers::Move, |op| {
@@ -43,13 +46,6 @@ pub(super) fn compute(op: &mut Op<'_, '_, '_>, builtin: &str, make: Make) -> Res
     }
     op.in_floats = true;
     make(op)
-}
-
-/// The attributes that say which integers floats become.
-pub(super) fn scales_of(tensor: &Tensor) -> Result<Attrs, Refusal> {
-    let mut attrs = vec![kind("output_type", data_type(tensor)?)];
-    add_scales(&mut attrs, "output", &[tensor]);
-    Ok(attrs)
 }
 
 /// Adds a node `tfl.NAME` that computes with integers: its options are attributes, and so are what its operands stand for,
@@ -86,17 +82,6 @@ pub(super) fn attributes(op: &Op<'_, '_, '_>, builtin: &str) -> Result<Attrs, Re
 /// The builtins whose second input is a weight.
 const WITH_FILTER: [&str; 4] = ["CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"];
 
-/// Scales and zero points of tensors, one behind the other; nothing for tensors without any.
-pub(super) fn add_scales(attrs: &mut Attrs, name: &str, tensors: &[&Tensor]) {
-    let known = || tensors.iter().filter_map(|tensor| tensor.quantization.as_ref());
-    let scales: Vec<f32> = known().flat_map(|q| q.scales.iter().copied()).collect();
-    let zero_points: Vec<i64> = known().flat_map(|q| q.zero_points.iter().copied()).collect();
-    if !scales.is_empty() {
-        attrs.push(floats(&format!("{name}_scale"), &scales));
-        attrs.push(ints(&format!("{name}_zero_point"), &zero_points));
-    }
-}
-
 /// The names of the numbers that schema.fbs has for padding and activations.
 const PADDINGS: [&str; 2] = ["SAME", "VALID"];
 const ACTIVATIONS: [&str; 6] = ["NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT"];
@@ -125,57 +110,6 @@ pub(super) fn options(op: &Op<'_, '_, '_>) -> Attrs {
 /// Numbers to integers, and integers of one scale to those of another.
 fn quantize(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     node(op, "QUANTIZE")
-}
-
-/// The quantisation of a tensor of integers, each of whose scales is for one index of an axis that the tensor has.
-fn quantization<'m>(tensor: &'m Tensor) -> Result<&'m Quantization, Refusal> {
-    let name = &tensor.name;
-    if tensor.blockwise.is_some() {
-        return why(format!("takes '{name}', which has a scale for each block, which is not supported"));
-    }
-    let Some(quantization) = tensor.quantization.as_ref() else {
-        return why(format!("takes the integers '{name}' without a scale"));
-    };
-    let count = match quantization.axis {
-        Some(axis) => tensor.shape.get(axis).map(|dim| i64::from(*dim)),
-        None => Some(1),
-    };
-    if count != Some(quantization.scales.len() as i64) {
-        let found = quantization.scales.len();
-        return why(format!("takes '{name}' of shape {:?} with {found} scales", tensor.shape));
-    }
-    Ok(quantization)
-}
-
-/// What a value of the type and the scales of input `input` stands for: float32.
-pub(super) fn dequantize(op: &mut Op<'_, '_, '_>, value: Value, input: usize) -> Result<Value, Refusal> {
-    let tensor = op.tensor(input)?;
-    let dtype = data_type(tensor)?;
-    let value = op.node("Cast", vec![value], vec![kind("SrcT", dtype), kind("DstT", types::F32)])?;
-    if dtype == types::F16 {
-        return Ok(value);
-    }
-    let quantization = quantization(tensor)?;
-    let shape = broadcast(tensor, quantization);
-    let zero_points: Vec<f32> = quantization.zero_points.iter().map(|zero| *zero as f32).collect();
-    let value = subtracted(op, value, &zero_points, &shape)?;
-    let scale = op.float_vector(&quantization.scales, &shape)?;
-    op.node("Mul", vec![value, scale], vec![kind("T", types::F32)])
-}
-
-fn subtracted(op: &mut Op<'_, '_, '_>, value: Value, zeros: &[f32], shape: &[i64]) -> Result<Value, Refusal> {
-    if zeros.iter().all(|zero| *zero == 0.0) {
-        return Ok(value);
-    }
-    let zeros = op.float_vector(zeros, shape)?;
-    op.node("Sub", vec![value, zeros], vec![kind("T", types::F32)])
-}
-
-/// The shape of scales that are multiplied with a tensor.
-fn broadcast(tensor: &Tensor, quantization: &Quantization) -> Vec<i64> {
-    let Some(axis) = quantization.axis else { return Vec::new() };
-    let behind = tensor.shape.len().saturating_sub(axis + 1);
-    [quantization.scales.len() as i64].into_iter().chain(std::iter::repeat_n(1, behind)).collect()
 }
 
 /// A weight as float32 numbers, whose scales for each output channel are put to the product behind it.
@@ -240,7 +174,7 @@ pub(super) fn widened(
         return why(format!("takes '{}' with scales that are not for its output channels", tensor.name));
     }
     let value = match zero_points[..] {
-        [_] => subtracted(op, value, &zero_points, &[])?,
+        [_] => op.less(value, &zero_points, &[])?,
         _ if zero_points.iter().any(|zero| *zero != 0.0) => {
             return why(format!("takes '{}' with zero points for each channel", tensor.name));
         }

@@ -1,9 +1,10 @@
 //! Recurrent layers: one BlockLSTM over all steps of a layer, whose state is a variable that the next run finds.
 
-use super::lower::Refusal;
+use super::attrs::{Value, add_scales, float, floats, int, ints, kind, truth, types, why};
+use super::build::Refusal;
 use super::moves::part;
-use super::operator::{Op, Value, float, floats, int, ints, kind, truth, types, why};
-use super::table::{Integers, Row, refused, row};
+use super::operator::Op;
+use super::rows::{Integers, Row, refused, row};
 use super::{control, quantized};
 
 pub(super) const ROWS: &[Row] = &[
@@ -90,7 +91,7 @@ fn integer_lstm(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     {
         return why(format!("takes '{}', which does not have one scale", tensor.name));
     }
-    quantized::add_scales(&mut attrs, "input", &tensors);
+    add_scales(&mut attrs, "input", &tensors);
     // Of a layer without normalised gates the last alone says something: the range of the hidden state.
     let ranges = op.operator.intermediates.iter().map(|number| {
         let tensor = usize::try_from(*number).ok().and_then(|number| op.lower.graph.tensors.get(number));
@@ -102,7 +103,7 @@ fn integer_lstm(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     attrs.push(floats("intermediate_scale", &scales));
     attrs.push(ints("intermediate_zero_point", &zeros));
     attrs.push(ints("slots", &slots.iter().map(|slot| *slot as i64).collect::<Vec<_>>()));
-    quantized::add_scales(&mut attrs, "output", &[op.made(0)?]);
+    add_scales(&mut attrs, "output", &[op.made(0)?]);
     let (output, cell) = (control::state(op, OUTPUT_STATE)?, control::state(op, CELL_STATE)?);
     let mut inputs = Vec::with_capacity(slots.len());
     for slot in slots {

@@ -1,8 +1,9 @@
 //! Reductions over axes, places of the largest elements, running sums and sums of segments.
 
-use super::lower::Refusal;
-use super::operator::{Op, int, kind, truth, types};
-use super::table::{Integers, Row, row};
+use super::attrs::{int, kind, truth, types};
+use super::build::Refusal;
+use super::operator::Op;
+use super::rows::{Integers, Row, row};
 
 const ONE: Integers = Integers::Compute;
 
@@ -107,7 +108,7 @@ fn l2_normalization(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
 fn lrn(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     let (dtype, value) = (op.dtype(0)?, op.input(0)?);
     let options = &op.operator.options;
-    let float = |name: &str| super::operator::float(name, options.float(name));
+    let float = |name: &str| super::attrs::float(name, options.float(name));
     let attrs = vec![
         kind("T", dtype),
         int("depth_radius", options.int("radius")),
@@ -129,6 +130,6 @@ fn bucketize(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
         Some(tightfit_format::tflite::OptionValue::Floats(values)) => values.clone(),
         _ => Vec::new(),
     };
-    let boundaries = super::operator::floats("boundaries", &boundaries);
+    let boundaries = super::attrs::floats("boundaries", &boundaries);
     op.result("Bucketize", vec![value], vec![kind("T", dtype), boundaries])
 }

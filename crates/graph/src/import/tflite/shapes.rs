@@ -1,8 +1,9 @@
 //! Shapes: the same elements under another shape, and tensors made of numbers alone.
 
-use super::lower::Refusal;
-use super::operator::{Op, Value, int, ints, kind, types, why};
-use super::table::{Integers, Row, row};
+use super::attrs::{Value, int, ints, kind, types, why};
+use super::build::Refusal;
+use super::operator::Op;
+use super::rows::{Integers, Row, row};
 
 const MOVE: Integers = Integers::Move;
 

@@ -1,9 +1,10 @@
 //! Operators of StableHLO, as models from JAX and PyTorch have them where TensorFlow Lite has no builtin of its own.
 
+use super::attrs::{int, kind, truth, types, why};
+use super::build::Refusal;
 use super::control;
-use super::lower::Refusal;
-use super::operator::{Op, int, kind, truth, types, why};
-use super::table::{Integers, Row, refused, row};
+use super::operator::Op;
+use super::rows::{Integers, Row, refused, row};
 
 const MOVE: Integers = Integers::Move;
 
@@ -234,6 +235,6 @@ fn dot_general(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
         }
     }
     let (dtype, inputs) = (op.dtype(0)?, op.inputs()?);
-    let equation = super::operator::text("equation", &format!("{},{}->{output}", sides[0], sides[1]));
+    let equation = super::attrs::text("equation", &format!("{},{}->{output}", sides[0], sides[1]));
     op.result("Einsum", inputs, vec![int("N", 2), kind("T", dtype), equation])
 }
