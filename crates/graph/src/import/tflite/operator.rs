@@ -300,7 +300,7 @@ impl<'l, 'c, 'm> Op<'l, 'c, 'm> {
 }
 
 /// The quantisation of a tensor of integers, each of whose scales is for one index of an axis that the tensor has.
-pub(super) fn quantization<'m>(tensor: &'m Tensor) -> Result<&'m Quantization, Refusal> {
+pub(super) fn quantization(tensor: &Tensor) -> Result<&Quantization, Refusal> {
     let name = &tensor.name;
     if tensor.blockwise.is_some() {
         return why(format!("takes '{name}', which has a scale for each block, which is not supported"));

@@ -1,6 +1,5 @@
 //! Integers that stand for other numbers: operators that compute with them, and weights of integers beside floats.
 
-use tightfit_core::Quantization;
 use tightfit_format::AttrValue;
 use tightfit_format::tflite::{OptionValue, Tensor};
 
@@ -57,7 +56,7 @@ pub(super) fn node(op: &mut Op<'_, '_, '_>, builtin: &str) -> Result<(), Refusal
 }
 
 /// The attributes of a node that computes with integers.
-pub(super) fn attributes(op: &Op<'_, '_, '_>, builtin: &str) -> Result<Attrs, Refusal> {
+fn attributes(op: &Op<'_, '_, '_>, builtin: &str) -> Result<Attrs, Refusal> {
     let has_filter = WITH_FILTER.contains(&builtin);
     let mut attrs = options(op);
     let mut operands = Vec::new();
