@@ -40,7 +40,9 @@ pub(super) fn is_quantized(op: &Op<'_, '_, '_>) -> Result<bool, Refusal> {
 /// An operator that computes with integers: the node of its own that there is for that, or what it is in floats, between the
 /// numbers that its inputs stand for and the integers that stand for its outputs.
 pub(super) fn compute(op: &mut Op<'_, '_, '_>, builtin: &str, make: Make) -> Result<(), Refusal> {
-    if ops::find(&format!("tfl.{}", builtin.to_ascii_lowercase())).is_some() {
+    // Products of 16 bits have no kernel of their own.
+    let is_wide = WITH_FILTER.contains(&builtin) && data_type(op.made(0)?)? == types::I16;
+    if !is_wide && ops::find(&format!("tfl.{}", builtin.to_ascii_lowercase())).is_some() {
         return node(op, builtin);
     }
     op.in_floats = true;
