@@ -51,12 +51,13 @@ pub(super) fn model(source: Arc<SourceFile>, budget: &MemoryBudget) -> Result<Mo
     let buffers = file.tables(root, 4, limits::NODES, buffer)?;
     let groups =
         file.tables(root, 8, limits::LIST, |file, table| Ok(file.text(table, 0)?.unwrap_or_default()))?;
-    let external = file.tables(root, 9, limits::NODES, |file, table| {
+    let mut external = file.tables(root, 9, limits::NODES, |file, table| {
         let (number, group) = (file.u32(table, 0, 0)?, file.u32(table, 1, 0)?);
         let group: &str = groups.get(group as usize).map_or("", |name| name);
         file.charge(group.len() as u64)?;
         Ok((number, group.into()))
     })?;
+    external.sort_unstable_by_key(|(number, _)| *number);
     let shared = Shared { codes, buffers, external };
     let subgraphs = file.tables(root, 2, limits::FUNCTIONS, |file, table| subgraph(file, table, &shared))?;
     let signatures = file.tables(root, 7, limits::SIGNATURES, signature)?;
@@ -153,7 +154,8 @@ fn dims(file: &mut Flatbuffer<'_>, table: Table, slot: u16) -> Result<Vec<i32>> 
 fn tensor(file: &mut Flatbuffer<'_>, table: Table, shared: &Shared) -> Result<Tensor> {
     let number = file.u32(table, 2, 0)?;
     let external = file.u32(table, 10, 0)?;
-    let external = shared.external.iter().find(|(own, _)| external > 0 && *own == external);
+    let found = shared.external.binary_search_by_key(&external, |(own, _)| *own);
+    let external = found.ok().filter(|_| external > 0).and_then(|at| shared.external.get(at));
     if let Some((_, group)) = external {
         file.charge(group.len() as u64)?;
     }

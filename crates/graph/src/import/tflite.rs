@@ -29,6 +29,8 @@ mod stablehlo;
 mod table;
 mod walk;
 
+use std::collections::HashSet;
+
 use tightfit_core::{Account, MemoryBudget};
 use tightfit_format::tflite::{Model, Signature, SubGraph, Tensor};
 use tightfit_format::{
@@ -87,23 +89,20 @@ pub fn describe(
         let Some(subgraph) = model.subgraphs.get(own.subgraph as usize) else { continue };
         let is_main = own.subgraph as usize == number;
         let tensors = |list: &[(Box<str>, u32)]| {
-            let one = |(key, tensor): &(Box<str>, u32)| {
-                let name = if is_main { names.reference(*tensor) } else { Box::default() };
-                Some((key.clone(), tensor_info(subgraph.tensors.get(*tensor as usize)?, name)))
-            };
-            list.iter().filter_map(one).collect()
+            let mut infos = Vec::with_capacity(list.len());
+            for (key, number) in list {
+                let Some(tensor) = subgraph.tensors.get(*number as usize) else { continue };
+                let name = if is_main { names.reference(*number) } else { Box::default() };
+                infos.push((key.clone(), tensor_info(&context, tensor, name, key.len())?));
+            }
+            Ok::<_, FormatError>(infos)
         };
-        let def = SignatureDef {
-            inputs: tensors(&own.inputs),
-            outputs: tensors(&own.outputs),
-            ..SignatureDef::default()
-        };
-        info.signatures.push((own.key.clone(), def));
+        let (inputs, outputs) = (tensors(&own.inputs)?, tensors(&own.outputs)?);
+        info.signatures.push((own.key.clone(), SignatureDef { inputs, outputs, ..SignatureDef::default() }));
     }
     if signature.is_none() {
-        info.signatures.push((MAIN.into(), of_graph(main, &names)));
+        info.signatures.push((MAIN.into(), of_graph(&context, main, &names)?));
     }
-    context.charge(signature_bytes(&info))?;
     let reservation = context.finish()?;
     let graph = GraphDef {
         nodes,
@@ -124,55 +123,53 @@ pub(super) fn why(node: &NodeDef) -> Option<&str> {
     }
 }
 
-/// Bytes of the names of signatures, each once as a key and once as a tensor's.
-fn signature_bytes(info: &MetaInfo) -> u64 {
-    let tensor = |(key, tensor): &(Box<str>, TensorInfo)| {
-        let quantization = tensor.quantization.as_ref().map_or(0, |q| q.heap_bytes());
-        (size_of::<TensorInfo>() + 2 * key.len() + tensor.name.len() + tensor.alias.len() + 256) as u64
-            + quantization
-    };
-    let all =
-        info.signatures.iter().flat_map(|(_, signature)| signature.inputs.iter().chain(&signature.outputs));
-    all.map(tensor).sum()
-}
-
 /// The inputs and outputs of a graph by the names of their tensors.
-fn of_graph(graph: &SubGraph, names: &names::Names) -> SignatureDef {
-    let tensors = |list: &[i32], shown: &dyn Fn(usize) -> Box<str>| {
-        let mut infos: Vec<(Box<str>, TensorInfo)> = Vec::with_capacity(list.len());
+fn of_graph(
+    context: &Context<'_>,
+    graph: &SubGraph,
+    names: &names::Names,
+) -> Result<SignatureDef, FormatError> {
+    let tensors = |list: &[i32], unnamed: &str| {
+        let mut infos = Vec::with_capacity(list.len());
+        let mut keys = HashSet::new();
         for (position, number) in list.iter().enumerate() {
-            let Some(tensor) = usize::try_from(*number).ok().and_then(|number| graph.tensors.get(number))
-            else {
-                continue;
+            let number = build::place(*number);
+            let Some(tensor) = graph.tensors.get(number) else { continue };
+            let mut key = match &*tensor.name {
+                "" => format!("{unnamed}#{position}"),
+                name => name.to_string(),
             };
-            let mut key = shown(position);
             // Outputs may be one tensor, or share a name.
-            while infos.iter().any(|(other, _)| *other == key) {
-                key = format!("{key}#{position}").into();
+            if keys.contains(&key) {
+                key = format!("{key}#{position}");
             }
-            infos.push((key, tensor_info(tensor, names.reference(*number as u32))));
+            let name = names.reference(number as u32);
+            let info = tensor_info(context, tensor, name, 2 * key.len())?;
+            keys.insert(key.clone());
+            infos.push((Box::<str>::from(key), info));
         }
-        infos
+        Ok::<_, FormatError>(infos)
     };
-    let name = |list: &[i32], position: usize, unnamed: &str| {
-        let tensor = list.get(position).and_then(|number| graph.tensors.get(usize::try_from(*number).ok()?));
-        let name = tensor.map_or("", |tensor| &tensor.name);
-        if name.is_empty() { format!("{unnamed}#{position}").into() } else { Box::from(name) }
-    };
-    SignatureDef {
-        inputs: tensors(&graph.inputs, &|position| name(&graph.inputs, position, "")),
-        outputs: tensors(&graph.outputs, &|position| name(&graph.outputs, position, "output")),
-        method: Box::default(),
-    }
+    let (inputs, outputs) = (tensors(&graph.inputs, "")?, tensors(&graph.outputs, "output")?);
+    Ok(SignatureDef { inputs, outputs, method: Box::default() })
 }
 
-fn tensor_info(tensor: &Tensor, name: Box<str>) -> TensorInfo {
-    TensorInfo {
+/// What is told of a tensor of a signature, counted before it is made with `more` bytes of its key.
+fn tensor_info(
+    context: &Context<'_>,
+    tensor: &Tensor,
+    name: Box<str>,
+    more: usize,
+) -> Result<TensorInfo, FormatError> {
+    let quantization = tensor.quantization.as_ref().map_or(0, |q| q.heap_bytes());
+    let texts = tensor.name.len() + name.len() + more + 8 * tensor.shape.len();
+    context.charge((size_of::<TensorInfo>() + texts + 200) as u64 + quantization)?;
+    Ok(TensorInfo {
         name,
         alias: tensor.name.clone(),
         dtype: tensor.kind.data_type().map_or(0, |data_type| data_type.0),
         shape: TensorShapeDef { dims: Some(tensor.open_shape()) },
         quantization: tensor.quantization.clone(),
         ..TensorInfo::default()
-    }
+    })
 }

@@ -24,7 +24,7 @@ pub(super) struct Context<'m> {
     /// The graphs that operators call.
     pub called: RefCell<BTreeSet<usize>>,
     /// What variables are before the first run, by the name that their handles share: made by graphs that run once.
-    pub initial: BTreeMap<Box<str>, Initial>,
+    pub initial: BTreeMap<&'m str, Initial>,
 }
 
 /// What a variable is before the first run.
@@ -38,7 +38,7 @@ pub(super) struct Initial {
 impl<'m> Context<'m> {
     pub fn new(
         model: &'m Model,
-        initial: BTreeMap<Box<str>, Initial>,
+        initial: BTreeMap<&'m str, Initial>,
         account: Account,
         budget: &'m MemoryBudget,
     ) -> Context<'m> {
@@ -80,8 +80,20 @@ pub(super) struct Lower<'c, 'm> {
     pub accesses: BTreeMap<Box<str>, Accesses>,
     /// Nodes that are there for their effects.
     pub effects: Vec<Box<str>>,
-    /// True where the graph's outputs wait for those.
-    pub are_outputs_last: bool,
+    /// For each tensor whether it is an output that waits for those; nothing where none does.
+    pub waiting: Vec<bool>,
+    /// The names of the variables that tensors are handles of.
+    pub handles: BTreeMap<usize, &'m str>,
+}
+
+/// The names of the variables that tensors of a graph are handles of.
+pub(super) fn handles(graph: &SubGraph) -> BTreeMap<usize, &str> {
+    let handles = graph.operators.iter().filter(|operator| operator.name() == "VAR_HANDLE");
+    let named = handles.filter_map(|operator| {
+        let tensor = operator.outputs.first().map(|number| place(*number))?;
+        Some((tensor, operator.options.text("shared_name")))
+    });
+    named.collect()
 }
 
 /// What was done to a variable.
@@ -102,17 +114,18 @@ impl<'c, 'm> Lower<'c, 'm> {
         context.charge(graph.tensors.len() as u64 * (NAME_BYTES / 2))?;
         let names = Names::new(graph);
         let accesses = BTreeMap::new();
-        let (nodes, effects) = (Vec::new(), Vec::new());
-        Ok(Lower { context, graph, nodes, names, accesses, effects, are_outputs_last: false })
+        let (nodes, effects, waiting) = (Vec::new(), Vec::new(), Vec::new());
+        let handles = handles(graph);
+        context.charge(handles.len() as u64 * NAME_BYTES)?;
+        Ok(Lower { context, graph, nodes, names, accesses, effects, waiting, handles })
     }
 
     /// What the node that makes a tensor is to be called.
     pub fn wanted(&self, number: usize) -> String {
         let name = self.graph.tensors.get(number).map_or("", |tensor| &tensor.name);
-        let is_output = || self.graph.outputs.iter().any(|output| place(*output) == number);
         match name {
             "" => "unnamed".to_string(),
-            name if self.are_outputs_last && is_output() => format!("{name}/before_effects"),
+            name if self.waiting.get(number) == Some(&true) => format!("{name}/before_effects"),
             name => name.to_string(),
         }
     }

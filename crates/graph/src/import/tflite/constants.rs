@@ -1,5 +1,6 @@
 //! Tensors that have values in the file: constants, which stay there.
 
+use tightfit_core::block_bytes;
 use tightfit_format::tflite::{Place, Tensor};
 use tightfit_format::{AttrValue, DataType, FormatError, InlineBytes, TensorContent, TensorDef};
 
@@ -101,8 +102,10 @@ pub(super) fn value(lower: &mut Lower<'_, '_>, number: usize) -> Result<Option<B
 
 /// The same with the reason for which a constant cannot be made.
 pub(super) fn made(lower: &mut Lower<'_, '_>, number: usize) -> Result<Option<Box<str>>, Refusal> {
-    if let Some(value) = lower.names.values.get(number).cloned().flatten() {
-        return Ok(Some(value));
+    if let Some(Some(value)) = lower.names.values.get(number) {
+        // One name may be taken by any number of inputs.
+        lower.context.charge(block_bytes(value.len() as u64))?;
+        return Ok(Some(value.clone()));
     }
     let Some(tensor) = lower.graph.tensors.get(number).filter(|tensor| !tensor.is_variable) else {
         return Ok(None);

@@ -3,13 +3,13 @@
 //! TensorFlow Lite runs operators in their order, so what reads and assigns a variable gets control edges in that order. What
 //! runs once, before everything else, says what variables are before the first run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tightfit_format::tflite::{Model, SubGraph};
+use tightfit_format::tflite::Model;
 use tightfit_format::{AttrValue, ListValue, NameAttrList, TensorContent, TensorDef, TensorShapeDef};
 
 use super::attrs::{Value, data_type, kind, text, types, why};
-use super::build::{Initial, Refusal};
+use super::build::{Initial, Refusal, handles, place};
 use super::constants;
 use super::operator::Op;
 use super::rows::{Integers, Row, refused, row};
@@ -84,25 +84,16 @@ pub(super) fn repeat(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     op.results("While", inputs, attrs)
 }
 
-/// The name that the handles of a variable share, by the tensor that a handle is.
-fn shared_name(graph: &SubGraph, tensor: usize) -> Option<&str> {
-    let makes = |operator: &&tightfit_format::tflite::Operator| {
-        operator.name() == "VAR_HANDLE"
-            && operator.outputs.first().is_some_and(|n| usize::try_from(*n) == Ok(tensor))
-    };
-    graph.operators.iter().find(makes).map(|operator| operator.options.text("shared_name"))
-}
-
 /// What graphs that run once assign to variables.
-pub(super) fn initial_values(model: &Model) -> BTreeMap<Box<str>, Initial> {
+pub(super) fn initial_values(model: &Model) -> BTreeMap<&str, Initial> {
     let mut values = BTreeMap::new();
     for number in once(model) {
         let Some(graph) = model.subgraphs.get(number) else { continue };
+        let handles = handles(graph);
         for operator in graph.operators.iter().filter(|operator| operator.name() == "ASSIGN_VARIABLE") {
             let [handle, value] = operator.inputs[..] else { continue };
-            let (Ok(handle), Ok(value)) = (usize::try_from(handle), usize::try_from(value)) else { continue };
-            if let Some(name) = shared_name(graph, handle) {
-                values.insert(name.into(), Initial { subgraph: number, tensor: value });
+            if let Some(name) = handles.get(&place(handle)) {
+                values.insert(*name, Initial { subgraph: number, tensor: place(value) });
             }
         }
     }
@@ -110,10 +101,10 @@ pub(super) fn initial_values(model: &Model) -> BTreeMap<Box<str>, Initial> {
 }
 
 /// The graphs that CALL_ONCE names.
-fn once(model: &Model) -> impl Iterator<Item = usize> {
+fn once(model: &Model) -> BTreeSet<usize> {
     let operators = model.subgraphs.iter().flat_map(|graph| &graph.operators);
     let calls = operators.filter(|operator| operator.name() == "CALL_ONCE");
-    calls.filter_map(|operator| usize::try_from(operator.options.int("init_subgraph_index")).ok())
+    calls.filter_map(|operator| usize::try_from(operator.options.int("init_subgraph_index")).ok()).collect()
 }
 
 /// All that a graph which runs once does must be told of the variables.
@@ -131,11 +122,11 @@ fn call_once(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
 /// A handle of the variable that an input is, and its name.
 fn handle(op: &mut Op<'_, '_, '_>, dtype: i32, shape: &[i64]) -> Result<(Value, Box<str>), Refusal> {
     let number = op.operator.inputs.first().and_then(|number| usize::try_from(*number).ok());
-    let name = number.and_then(|number| shared_name(op.lower.graph, number));
+    let name = number.and_then(|number| op.lower.handles.get(&number).copied());
     let Some(name) = name.map(Box::<str>::from) else {
         return why("takes a variable that this graph does not name");
     };
-    let initial = op.lower.context.initial.get(&name).cloned();
+    let initial = op.lower.context.initial.get(&*name).copied();
     let model = op.lower.context.model;
     let source =
         initial.and_then(|initial| model.subgraphs.get(initial.subgraph)?.tensors.get(initial.tensor));

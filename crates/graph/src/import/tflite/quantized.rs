@@ -70,15 +70,29 @@ fn attributes(op: &Op<'_, '_, '_>, builtin: &str) -> Result<Attrs, Refusal> {
             operands.push(tensor);
         }
     }
-    add_scales(&mut attrs, "input", &operands);
     let outputs = (0..op.operator.outputs.len()).map(|output| op.made(output));
-    add_scales(&mut attrs, "output", &outputs.collect::<Result<Vec<_>, _>>()?);
+    let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+    charge_scales(op, operands.iter().chain(&outputs).copied())?;
+    add_scales(&mut attrs, "input", &operands);
+    add_scales(&mut attrs, "output", &outputs);
     attrs.push(kind("output_type", op.output_dtype(0)?));
     if let Some(axis) = op.made(0)?.quantization.as_ref().and_then(|q| q.axis) {
         attrs.push(int("quantized_dimension", axis as i64));
     }
     Ok(attrs)
 }
+
+/// Counts the scales of tensors that are about to be attributes: of one tensor any number of operands may be.
+pub(super) fn charge_scales<'t>(
+    op: &Op<'_, '_, '_>,
+    tensors: impl Iterator<Item = &'t Tensor>,
+) -> Result<(), Refusal> {
+    let scales = tensors.filter_map(|tensor| tensor.quantization.as_ref()).map(|q| q.scales.len() as u64);
+    Ok(op.lower.context.charge(scales.sum::<u64>().saturating_mul(SCALE_BYTES))?)
+}
+
+/// What a scale and its zero point take as attributes.
+const SCALE_BYTES: u64 = 2 * (size_of::<f32>() + size_of::<i64>()) as u64;
 
 /// The builtins whose second input is a weight.
 const WITH_FILTER: [&str; 4] = ["CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"];

@@ -91,6 +91,7 @@ fn integer_lstm(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     {
         return why(format!("takes '{}', which does not have one scale", tensor.name));
     }
+    quantized::charge_scales(op, tensors.iter().copied())?;
     add_scales(&mut attrs, "input", &tensors);
     // Of a layer without normalised gates the last alone says something: the range of the hidden state.
     let ranges = op.operator.intermediates.iter().map(|number| {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tightfit_core::block_bytes;
 use tightfit_format::tflite::SubGraph;
 use tightfit_format::{ArgDef, AttrValue, FormatError, FunctionDef, NodeDef, TensorShapeDef};
 
@@ -9,6 +10,9 @@ use super::build::{Context, Lower, Refusal, WHY, place};
 use super::names::Names;
 use super::operator::Op;
 use super::{constants, table};
+
+/// What an input or output of a function takes: what it is, its name, and the name again where it is returned.
+const ARGUMENT_BYTES: u64 = size_of::<ArgDef>() as u64 + 160;
 
 impl Context<'_> {
     /// The functions that have been named, and those that these name; `main` is none.
@@ -33,7 +37,12 @@ impl<'c, 'm> Lower<'c, 'm> {
     pub fn main(context: &'c Context<'m>, graph: &'m SubGraph) -> Result<Lower<'c, 'm>, FormatError> {
         let mut lower = Lower::new(context, graph)?;
         let has_state = graph.tensors.iter().any(|tensor| tensor.is_variable);
-        lower.are_outputs_last = has_state || graph.operators.iter().any(|op| op.name() == "ASSIGN_VARIABLE");
+        if has_state || graph.operators.iter().any(|op| op.name() == "ASSIGN_VARIABLE") {
+            lower.waiting = vec![false; graph.tensors.len()];
+            for number in &graph.outputs {
+                lower.waiting.get_mut(place(*number)).into_iter().for_each(|waits| *waits = true);
+            }
+        }
         for (position, number) in graph.inputs.iter().enumerate() {
             let Some(tensor) = graph.tensors.get(place(*number)) else { continue };
             let dtype = tensor.kind.data_type().map_or(0, |data_type| data_type.0);
@@ -79,7 +88,10 @@ impl<'c, 'm> Lower<'c, 'm> {
         let mut inputs = Vec::new();
         for number in operator.inputs.iter().map(|number| place(*number)) {
             // What has no value either is no reason of its own.
-            inputs.extend(self.names.values.get(number).cloned().flatten());
+            if let Some(Some(value)) = self.names.values.get(number) {
+                self.context.charge(block_bytes(value.len() as u64))?;
+                inputs.push(value.clone());
+            }
         }
         let tensor = |number: &i32| self.graph.tensors.get(place(*number));
         let output = operator.outputs.first().and_then(tensor).map_or("", |tensor| &tensor.name);
@@ -112,7 +124,7 @@ impl<'c, 'm> Lower<'c, 'm> {
     /// The nodes of the graph that is run. Its outputs wait for what is there for its effects.
     pub fn finish_main(mut self) -> Result<(Vec<NodeDef>, Names), FormatError> {
         let returned = self.returned()?;
-        if !self.are_outputs_last {
+        if self.waiting.is_empty() {
             return Ok((self.nodes, self.names));
         }
         let effects: Vec<Box<str>> = self.effects.iter().map(|node| format!("^{node}").into()).collect();
@@ -134,6 +146,7 @@ impl<'c, 'm> Lower<'c, 'm> {
         self.operators()?;
         let returned = self.returned()?;
         let graph = self.graph;
+        self.context.charge((graph.inputs.len() + graph.outputs.len()) as u64 * ARGUMENT_BYTES)?;
         let arg = |number: &i32, name: Box<str>| {
             let data_type = graph.tensors.get(place(*number)).and_then(|tensor| tensor.kind.data_type());
             ArgDef { name, dtype: data_type.map_or(0, |data_type| data_type.0), ..ArgDef::default() }
