@@ -222,7 +222,8 @@ impl Session {
     ) -> PyResult<Session> {
         let options =
             SessionOptions { memory_bytes: memory_bytes(memory)?, threads: thread_count(py, threads)? };
-        let open = OpenOptions { fetches, feeds, source: ModelSource { signature, tags, checkpoint } };
+        let source = ModelSource { signature, tags, checkpoint };
+        let open = OpenOptions { fetches, feeds, source, ..OpenOptions::default() };
         let opened = py.detach(|| tightfit::Session::open(&path, &open, &options));
         let mut session = opened.map_err(|error| errors::raise(py, &error))?;
         let signals = Arc::new(Signals::default());
