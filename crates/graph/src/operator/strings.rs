@@ -247,11 +247,6 @@ impl StringPool {
         Ok(StringRef { offset, bytes: bytes as u64 })
     }
 
-    /// What it grows within.
-    pub fn budget(&self) -> &MemoryBudget {
-        &self.budget
-    }
-
     /// Adds the texts of two strings as one.
     ///
     /// # Errors

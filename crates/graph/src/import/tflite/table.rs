@@ -5,6 +5,7 @@ use tightfit_format::tflite::OPERATORS;
 use super::attrs::why;
 use super::build::Refusal;
 use super::operator::Op;
+use super::rows::{Integers, Row};
 use super::{
     control, custom, elementwise, moves, products, quantized, recurrent, reductions, shapes, stablehlo,
 };
