@@ -15,6 +15,7 @@ use super::variables::{Graph, Restored, constant_node, restored_input, variable_
 use super::{Checkpoint, ImportOptions, Importer, calls};
 use crate::error::GraphError;
 use crate::exec::Context;
+use crate::fact::Fact;
 use crate::ir::{Node, NodeId, NodeKind};
 use crate::operator::OpError;
 use crate::operator::attributes::Attributes;
@@ -479,6 +480,15 @@ impl Importer<'_> {
         let number = *number;
         let table = self.variables.table(number);
         let table = table.ok_or_else(|| OpError::Unsupported("is given a variable for a table".into()))?;
+        let refused = || OpError::Unsupported("is given a handle where a tensor is wanted".into());
+        let inputs = self.values(rest).ok_or_else(refused)?;
+        let node = &self.def.nodes[index];
+        let facts: Vec<Fact> = inputs.iter().map(|value| self.graph.fact(*value).clone()).collect();
+        // A handle of the first version is a string; that of the second is of a type that no tensor has.
+        let types: Vec<DType> =
+            std::iter::once(DType::String).chain(facts.iter().map(|fact| fact.dtype)).collect();
+        signature::check_inputs(node, &types)?;
+        signature::ranks::check_in_file(node, &facts.iter().collect::<Vec<_>>())?;
         let access = match role {
             Role::Access(access) => access,
             Role::Fill if table.is_filled_once && table.is_mutable => Access::Fill,
@@ -489,13 +499,6 @@ impl Importer<'_> {
             let why = format!("changes table '{}', which is filled once", table.name);
             return Err(OpError::Unsupported(why));
         }
-        let refused = || OpError::Unsupported("is given a handle where a tensor is wanted".into());
-        let inputs = self.values(rest).ok_or_else(refused)?;
-        // A handle of the first version is a string; that of the second is of a type that no tensor has.
-        let types: Vec<DType> = std::iter::once(DType::String)
-            .chain(inputs.iter().map(|value| self.graph.fact(*value).dtype))
-            .collect();
-        signature::check_inputs(&self.def.nodes[index], &types)?;
         self.follow_access(&[Taken::Handle(number)], &mut control);
         let operator = Arc::new(TableAccess { table, access });
         let node = &self.def.nodes[index];

@@ -43,8 +43,6 @@ const ALWAYS: &[Rule] = &[
     (&["Range"], 2, 0..=1),
     (&["Where"], 0, 1..=8),
     (&["ReverseSequence"], 0, 2..=5),
-    (&["LookupTableImportV2"], 0, 1..=1),
-    (&["LookupTableRemoveV2"], 0, 1..=usize::MAX),
     (&["QuantizedBiasAdd"], 0, 2..=usize::MAX),
     (&["Fingerprint"], 1, 0..=0),
 ];
@@ -74,7 +72,13 @@ const IN_A_FILE: &[Rule] = &[
         3,
         0..=0,
     ),
-    (&["InitializeTable", "InitializeTableV2"], 1, 1..=1),
+    // Of tables the handle is not counted.
+    (&["InitializeTable", "InitializeTableV2", "LookupTableImportV2"], 0, 1..=1),
+    (&["LookupTableRemoveV2"], 0, 1..=usize::MAX),
+    (&["QuantizedMatMul", "QuantizedConv2D"], 2, 0..=0),
+    (&["QuantizedMatMul", "QuantizedConv2D"], 3, 0..=0),
+    (&["QuantizedMatMul", "QuantizedConv2D"], 4, 0..=0),
+    (&["QuantizedMatMul", "QuantizedConv2D"], 5, 0..=0),
     (&["Requantize", "QuantizeDownAndShrinkRange", "RequantizationRange"], 1, 0..=0),
     (&["Requantize", "QuantizeDownAndShrinkRange", "RequantizationRange"], 2, 0..=0),
     (&["Requantize"], 3, 0..=0),

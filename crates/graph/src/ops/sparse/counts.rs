@@ -146,7 +146,7 @@ impl Rows {
     fn counted<'a>(self, run: &Run<'a>, weights: usize, is_binary: bool) -> Result<Counted<'a>, OpError> {
         let (values, of) = (run.input(self.values())?, run.input(weights)?);
         let has_weights = of.shape().elements() > 0;
-        if has_weights && of.shape().elements() != values.shape().elements() {
+        if has_weights && of.shape() != values.shape() {
             return Err(OpError::input(
                 weights,
                 format!("is of shape {} for values {}", of.shape(), values.shape()),
