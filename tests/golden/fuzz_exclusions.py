@@ -128,6 +128,8 @@ EXCLUSIONS = [
     ("Without a seed numbers are drawn by chance",
      lambda g, kind, want, got, why: kind == "wrong" and any("seed" in n.attr and not n.attr["seed"].i and not n.attr["seed2"].i
                                                               for n in g.graph_def.node)),
+    ("BesselY1 of 0 is NaN in TensorFlow's vectors of float32 and minus infinity behind the last whole one",
+     lambda g, kind, want, got, why: kind == "wrong" and has(g, "BesselY1") and "nan != -inf" in why),
     ("Of channels one of which is NaN the largest follows from how vectors compare",
      lambda g, kind, want, got, why: kind == "wrong" and g.op == "RGBToHSV" and has_nan(g)),
     ("A place in an image that is no number, or past all integers, is undefined in C++",
