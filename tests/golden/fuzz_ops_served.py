@@ -44,14 +44,6 @@ def mixed_sets(g, name):
     return g.call(name, *first, *second, set_operation=g.pick(OPERATIONS), validate_indices=g.chance(0.8))
 
 
-@maker("CTCGreedyDecoder")
-def ctc_greedy(g, name):
-    steps, batch, classes = g.int(1, 7), g.int(1, 4), g.int(1, 6)
-    logits = g.input(g.pick(["float32", "float64"]), [steps, batch, classes], special=0.2)
-    lengths = g.value("int32", [batch], -1, steps, special=0)
-    return g.call(name, logits, g.feed(lengths), merge_repeated=g.chance(0.5), blank_index=g.int(-classes, classes - 1))
-
-
 @maker("CTCBeamSearchDecoder")
 def ctc_beam(g, name):
     steps, batch, classes, width = g.int(1, 7), g.int(1, 3), g.int(2, 6), g.int(1, 9)

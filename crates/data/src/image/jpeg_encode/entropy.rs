@@ -241,7 +241,7 @@ impl<'s, 'w> Coder<'s, 'w> {
         let end = (scan.first..=scan.last).rev().find(|at| upper(*at) == 1).unwrap_or(0);
         // Bits of coefficients that were there before, since the last symbol.
         let (mut zeros, mut own, mut count) = (0, [0u8; 64], 0);
-        for at in scan.first..=scan.last {
+        for (at, coefficient) in block.iter().enumerate().take(scan.last + 1).skip(scan.first) {
             let value = upper(at);
             if value == 0 {
                 zeros += 1;
@@ -261,7 +261,7 @@ impl<'s, 'w> Coder<'s, 'w> {
             }
             self.end_run()?;
             self.symbol(table, zeros << 4 | 1)?;
-            self.bits(u32::from(block[at] >= 0), 1)?;
+            self.bits(u32::from(*coefficient >= 0), 1)?;
             self.all_bits(&own[..count])?;
             (zeros, count) = (0, 0);
         }
