@@ -6,6 +6,7 @@ use super::dot::COLUMNS;
 use super::filter::FLIP;
 use super::multiplier::Rescale;
 use super::product::Finish;
+use super::requantize::requantize;
 use crate::base::simd::Simd;
 
 /// Bytes: sum and bias by the channel's multiplier.
@@ -43,25 +44,17 @@ impl Finish for ToBytes<'_> {
                 c += 1;
             }
         }
-        let mut bytes = [0u8; COLUMNS];
-        if self.rescale.exact.is_empty() {
-            let multipliers = self.rescale.multipliers;
-            let mut own = [multipliers[0]; COLUMNS];
-            if multipliers.len() > 1 {
-                own[..count].copy_from_slice(&multipliers[first..first + count]);
-            }
-            let mut c = 0;
-            while c < COLUMNS {
-                bytes[c] = self.rescale.bounded(own[c].apply(all[c])) as u8;
-                c += 1;
-            }
+        let bytes = if self.rescale.exact.is_empty() {
+            requantize::<S>(&self.rescale, first, count, &all)
         } else {
+            let mut bytes = [0u8; COLUMNS];
             let mut c = 0;
             while c < count {
                 bytes[c] = self.rescale.exactly(first + c, all[c] as f64) as u8;
                 c += 1;
             }
-        }
+            bytes
+        };
         // SAFETY: every row and column is finished once, and they have places of their own.
         let mut to = unsafe { self.output.part(row * self.row_bytes + first, count) };
         to.copy_from_slice(&bytes[..count]);

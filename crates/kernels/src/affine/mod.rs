@@ -16,6 +16,7 @@ mod multiplier;
 mod pairs;
 mod pool;
 mod product;
+mod requantize;
 mod softmax;
 mod tables;
 mod wide;

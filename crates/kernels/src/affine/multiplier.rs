@@ -4,6 +4,7 @@ use crate::base::error::{Result, check_exact};
 
 /// A number as an integer of 31 bits and a power of two: `value / 2^31 * 2^shift`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Multiplier {
     /// The number between 1/2 and 1, as a fraction of 2^31; 0 for 0 and for what is too small.
     pub value: i32,
