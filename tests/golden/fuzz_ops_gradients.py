@@ -1,6 +1,6 @@
-"""Random nodes of what gradients need, of places in tensors and of decoded sequences, for `fuzz.py`."""
+"""Random nodes of what gradients need, and of places in tensors, for `fuzz.py`."""
 
-from fuzz_ops import axes_of, broadcast_pair, maker  # noqa: F401
+from fuzz_ops import broadcast_pair, maker
 
 
 @maker("SigmoidGrad", "TanhGrad", "SqrtGrad", "RsqrtGrad", "ReciprocalGrad", "InvGrad")
@@ -35,12 +35,3 @@ def places(g, name):
     # TensorFlow gives negative places what it may.
     at = [g.int(0, most if g.wild else most - 1) for _ in range(g.int(0, 5))]
     return g.call(name, g.ints(at if g.chance(0.7) else (at + [0])[0], dtype), g.ints(dims, dtype))
-
-
-@maker("CTCGreedyDecoder")
-def decoded(g, name):
-    steps, sequences, classes = g.int(1, 6), g.int(1, 3), g.int(1, 4)
-    scores = g.input(g.pick(["float32", "float64"]), [steps, sequences, classes], special=0.1)
-    lengths = g.ints([g.int(0, steps + g.wild) for _ in range(sequences)], "int32")
-    blank = g.int(-classes, classes - 1 + g.wild)
-    return g.call(name, scores, lengths, merge_repeated=g.chance(0.5), blank_index=blank)
