@@ -150,6 +150,9 @@ pub(crate) fn split<T: Send>(
     split_with_cost(pool, dst, unit, unit, f);
 }
 
+/// What [`for_each_row`] does with a row: its number, its elements, and a thread's scratch.
+pub type EachRow<'f, T, S> = dyn Fn(usize, &mut [T], &mut [S]) + Sync + 'f;
+
 /// Calls `f(row, values, scratch)` for each row of `dst`, of `row` elements each, on the pool's threads. The scratch is dealt
 /// out among the threads: each call has its thread's part of it alone, with whatever an earlier call left there.
 ///
@@ -160,7 +163,7 @@ pub fn for_each_row<T: Send, S: Send>(
     dst: &mut [T],
     row: usize,
     scratch: &mut [S],
-    f: &(dyn Fn(usize, &mut [T], &mut [S]) + Sync),
+    f: &EachRow<'_, T, S>,
 ) {
     if dst.is_empty() {
         return;

@@ -14,7 +14,7 @@ pub mod threads;
 pub(crate) mod width;
 pub(crate) mod window;
 
-pub use access::{Src, for_each_row};
+pub use access::{EachRow, Src, for_each_row};
 pub use cpu::Isa;
 pub use denormals::FlushDenormals;
 pub use error::{KernelError, Result};

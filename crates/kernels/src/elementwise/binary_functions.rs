@@ -170,8 +170,8 @@ macro_rules! functions {
             float wide (if y < c(0.0) { (y + c(1.0)) * x } else { x });
         /// The gradient a through selu x = b: a (b + 1.7580994) where b is below 0, else 1.050701 a.
         SeluGrad ["SeluGrad"]
-            float wide (if y < c(0.0) { x * (y + c(1.7580993408473768599402175208123)) } else {
-                x * c(1.0507009873554804934193349852946)
+            float wide (if y < c(0.0) { x * (y + c(1.7580993408473768)) } else {
+                x * c(1.0507009873554805)
             });
     } };
 }
