@@ -559,7 +559,7 @@ impl<'b> Batch<'_, 'b, '_> {
         let is_solved = tridiagonal::solve(of, &mut x, scratch, pivots);
         if !is_solved {
             // With pivots TensorFlow goes on with what is no number.
-            x.data.fill(T::ZERO / T::ZERO);
+            x.data.fill(T::real(T::Real::of(f64::NAN)));
         }
         self.need(is_solved || pivots, "the matrix is not invertible")
     }

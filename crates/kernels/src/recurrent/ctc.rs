@@ -147,8 +147,11 @@ pub struct CtcBeam {
     pub merges: bool,
 }
 
+/// Goes over the labels of a path, the last one first, with what is called for each.
+pub type PathLabels<'a> = dyn Fn(&mut dyn FnMut(i64)) + 'a;
+
 /// Called with each path: its number, its log probability, and what calls something with each label, the last first.
-pub type FoundPath<'a> = dyn FnMut(usize, f64, &dyn Fn(&mut dyn FnMut(i64))) + 'a;
+pub type FoundPath<'a> = dyn FnMut(usize, f64, &PathLabels<'_>) + 'a;
 
 impl CtcBeam {
     /// Bytes of scratch for a sequence of so many steps, of any type.

@@ -7,7 +7,7 @@ mod ctc;
 mod gru;
 mod lstm;
 
-pub use ctc::{CtcBeam, CtcLogits, CtcSequence, FoundPath};
+pub use ctc::{CtcBeam, CtcLogits, CtcSequence, FoundPath, PathLabels};
 pub use gru::{GruCell, GruOutputs};
 pub use lstm::{GateOrder, Lstm, LstmOutputs, Peepholes};
 

@@ -163,8 +163,8 @@ mod tests {
         let mut frequencies = [0; 256];
         // So many that some codes would be longer than 16 bits.
         let mut next = [1u32, 1];
-        for symbol in 0..30 {
-            frequencies[symbol] = next[0];
+        for frequency in &mut frequencies[..30] {
+            *frequency = next[0];
             next = [next[1], next[0] + next[1]];
         }
         let codes = Codes::best(&frequencies);

@@ -7,7 +7,7 @@
 //! class as blank, and gives the `top_paths` likeliest with the logarithms of their probabilities, `[batch, top_paths]`.
 
 use tightfit_core::{DType, Shape};
-use tightfit_kernels::{CtcBeam, CtcLogits, CtcSequence};
+use tightfit_kernels::{CtcBeam, CtcLogits, CtcSequence, PathLabels};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -274,7 +274,7 @@ impl Operator for Beam {
         let (steps, batch, paths) = (sequences.steps, sequences.batch(), self.paths);
         let Found { labels, counts, chances, rest, .. } = Found::new(run.scratch()?, steps, batch, paths)?;
         for index in 0..batch {
-            let mut keep = |path: usize, chance: f64, each: &dyn Fn(&mut dyn FnMut(i64))| {
+            let mut keep = |path: usize, chance: f64, each: &PathLabels<'_>| {
                 let at = index * paths + path;
                 let (own, mut count) = (&mut labels[at * steps..][..steps], 0);
                 each(&mut |label| {

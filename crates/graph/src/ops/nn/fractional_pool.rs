@@ -130,12 +130,13 @@ impl Operator for Pool {
             overlaps: self.overlaps,
             is_mean: self.is_mean,
         };
-        Ok(match input.dtype() {
+        match input.dtype() {
             DType::F64 => pool.run(run.slice::<f64>(0)?, run.out(0)?)?,
             DType::I32 => pool.run(run.slice::<i32>(0)?, run.out(0)?)?,
             DType::I64 => pool.run(run.slice::<i64>(0)?, run.out(0)?)?,
             _ => pool.run(run.slice::<f32>(0)?, run.out(0)?)?,
-        })
+        }
+        Ok(())
     }
 }
 

@@ -29,11 +29,14 @@ fn check_zero(name: &str, zero: i64) -> Result<i32, OpError> {
         .ok_or_else(|| OpError::attribute(name, format!("has {zero}, which no type holds")))
 }
 
+/// Scales and zero points, one of each or one for each channel or operand.
+type Scales = (Box<[f32]>, Box<[i32]>);
+
 /// The scales and zero points of `input`, `filter`, `bias` or `output`; a zero point that is left out is 0.
 ///
 /// # Errors
 /// [`OpError::Attribute`] for lists that do not go together, and scales that are no positive numbers.
-pub fn scales(attributes: &Attributes<'_>, of: &str) -> Result<(Box<[f32]>, Box<[i32]>), OpError> {
+pub fn scales(attributes: &Attributes<'_>, of: &str) -> Result<Scales, OpError> {
     let (scale_name, zero_name) = (format!("{of}_scale"), format!("{of}_zero_point"));
     let scales = attributes.floats(&scale_name)?;
     let scales: Box<[f32]> =

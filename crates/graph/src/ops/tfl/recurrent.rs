@@ -122,7 +122,7 @@ impl Operator for Lstm {
         for (index, (slot, input)) in self.slots.iter().zip(inputs).enumerate() {
             let dtype = match *slot {
                 CELL_STATE => DType::I16,
-                slot if slot >= BIASES && slot < BIASES + 4 => DType::I32,
+                slot if (BIASES..BIASES + 4).contains(&slot) => DType::I32,
                 _ => DType::I8,
             };
             shared::need_type(index, input, &[dtype])?;
