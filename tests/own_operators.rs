@@ -120,7 +120,7 @@ impl Operator for Scratchy {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let scratch = run.scratch_of::<f32>()?;
-        if scratch.len() * size_of::<f32>() < self.bytes {
+        if size_of_val(scratch) < self.bytes {
             return Err(OpError::Invalid("has less scratch than it asked for".into()));
         }
         scratch.fill(1.0);
