@@ -109,9 +109,9 @@ pub fn check_inputs(node: &NodeDef, inputs: &[DType]) -> Result<(), OpError> {
     for (number, argument) in arguments().enumerate() {
         let (kind, count) = argument.split_once('*').map_or((argument, None), |(kind, n)| (kind, Some(n)));
         if count == Some("") {
-            // Behind a list stand only single tensors.
+            // Where the file does not say how many there are, only single tensors stand behind them.
             let end = inputs.len().saturating_sub(arguments().count() - number - 1);
-            at += check_list(node, kind, at, inputs.get(..end).unwrap_or_default())?;
+            at += check_list(node, kind, at, end, inputs)?;
             continue;
         }
         let many = match count.map(|name| node.attr(name)) {
@@ -234,13 +234,19 @@ fn declared(node: &NodeDef, row: &'static Row, kind: &str) -> Option<DType> {
     }
 }
 
-/// Checks inputs against a list of types; how many there are.
-fn check_list(node: &NodeDef, attribute: &str, at: usize, inputs: &[DType]) -> Result<usize, OpError> {
+/// Checks inputs against a list of types; how many there are: up to `end` where the node has no such list.
+fn check_list(
+    node: &NodeDef,
+    attribute: &str,
+    at: usize,
+    end: usize,
+    inputs: &[DType],
+) -> Result<usize, OpError> {
     let rest = inputs.get(at..).ok_or_else(|| wrong_number(at, inputs))?;
     let types: &[i32] = match node.attr(attribute) {
         Some(AttrValue::List(ListValue::Types(types))) => types,
         Some(AttrValue::List(ListValue::Empty)) => &[],
-        _ => return Ok(rest.len()),
+        _ => return end.checked_sub(at).ok_or_else(|| wrong_number(at, inputs)),
     };
     let is_same = |(dtype, number): (&DType, &i32)| DataType(*number).storage() == Some(*dtype);
     let Some(own) = rest.get(..types.len()) else { return Err(wrong_number(at + types.len(), inputs)) };

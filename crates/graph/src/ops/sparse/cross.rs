@@ -222,11 +222,14 @@ impl Cross {
     fn hash(&self, run: &Run<'_>, chosen: &[usize], how: Hashing) -> Result<i64, OpError> {
         let mut hash = how.first;
         for (column, feature) in chosen.iter().enumerate() {
-            let own = match self.column(run, column)?.values() {
-                Values::Numbers(numbers) if how.first.is_some() => numbers[*feature] as u64,
-                // Of a number TensorFlow hashes the lower half.
-                Values::Numbers(numbers) => how.of(&numbers[*feature].to_le_bytes()[..4]),
-                Values::Texts(texts) => how.of(run.string(texts[*feature])),
+            let features = self.column(run, column)?;
+            let own = match (features.values(), features) {
+                // Of a number of a sparse column TensorFlow hashes the lower half.
+                (Values::Numbers(numbers), Column::Sparse { .. }) if how.first.is_none() => {
+                    how.of(&numbers[*feature].to_le_bytes()[..4])
+                }
+                (Values::Numbers(numbers), _) => numbers[*feature] as u64,
+                (Values::Texts(texts), _) => how.of(run.string(texts[*feature])),
             };
             hash = Some(hash.map_or(own, |hash| fingerprint_cat64(hash, own)));
         }
