@@ -112,7 +112,7 @@ fn line_fits(shown: &str, line: &str) -> bool {
 /// A folder in which the paths of the pages name the repository's files.
 fn workplace() -> Folder {
     let folder = Folder::new();
-    for name in ["examples", "docs"] {
+    for name in ["examples", "docs", "tests"] {
         std::os::unix::fs::symlink(repository(name).canonicalize().unwrap(), folder.path(name)).unwrap();
     }
     folder

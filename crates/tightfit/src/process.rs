@@ -37,7 +37,7 @@ const ROWS_CODE_BYTES: u64 = 10 << 16;
 const IS_CHECKED: bool = cfg!(debug_assertions);
 
 /// Code that a step may execute for the first time before there is another look at how much is resident.
-const STEP_CODE_BYTES: u64 = if IS_CHECKED { 6 << 16 } else { 4 << 16 };
+const STEP_CODE_BYTES: u64 = if IS_CHECKED { 8 << 16 } else { 4 << 16 };
 
 /// What is no code: relocated tables, the main stack, buffers of the standard streams, the command line. Measured are 812
 /// KiB, and 1024 with checks.
