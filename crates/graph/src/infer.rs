@@ -5,6 +5,7 @@
 //! on a known value so takes the memory of two of them.
 
 mod region;
+mod separate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,6 @@ use crate::ir::dead_nodes;
 use crate::ir::{Constant, Graph, NodeId, NodeKind, Port};
 use crate::operator::evaluate;
 use crate::operator::{OpError, Operator, TensorInfo};
-use crate::passes::residual;
 use crate::signature::ranks;
 pub(crate) use region::join;
 
@@ -420,7 +420,7 @@ pub fn bind(graph: &Graph, binding: &Binding) -> Result<Graph, GraphError> {
         bound.set_facts(id, vec![fact]);
     }
     if has_several_batches(graph, &bound) {
-        residual::separate(&mut bound);
+        separate::separate(&mut bound);
         bound.check().map_err(|source| graph_memory_error(&bound, source))?;
     }
     infer(&mut bound)?;

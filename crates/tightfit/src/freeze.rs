@@ -5,14 +5,14 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tightfit_core::{MemoryBudget, Reservation};
+use tightfit_core::MemoryBudget;
 use tightfit_format::whole::WholeFile;
-use tightfit_format::{FormatError, GraphDef, GraphWriter, NodeDef};
-use tightfit_graph::import::{Fetched, PortNames, plain, split_name};
-use tightfit_graph::{GraphError, ImportOptions};
+use tightfit_format::{FormatError, GraphDef, GraphWriter};
+use tightfit_graph::GraphError;
+use tightfit_graph::import::{Fetched, PortNames, split_name};
 
 use crate::error::Error;
-use crate::model::{Described, ModelSource, NAMES};
+use crate::model::{ModelSource, Plain, describe};
 use crate::process;
 
 /// The most bytes of a message that protobuf, and so TensorFlow, reads.
@@ -57,48 +57,6 @@ impl Frozen {
     }
 }
 
-/// A model as a graph that is whole by itself: what every file that is written of a model begins with.
-pub(crate) struct Plain {
-    pub def: GraphDef,
-    pub ports: PortNames,
-    /// The operators that fill tables, which have to be run first.
-    pub keep: Vec<String>,
-    /// What is computed; nothing where neither a signature nor the caller says it.
-    pub fetched: Vec<Fetched>,
-    /// What names take.
-    pub _names: Reservation,
-}
-
-impl Plain {
-    /// Reads the model at `path`.
-    ///
-    /// # Errors
-    /// As [`freeze`].
-    pub fn read(
-        path: &Path,
-        source: &ModelSource,
-        fetches: &[String],
-        budget: &MemoryBudget,
-    ) -> Result<Plain, Error> {
-        let mut described = Described::read(path, source, budget)?;
-        described.check_fetches(fetches)?;
-        let names = budget.try_reserve(NAMES, described.names_bytes())?;
-        let (ports, keep) = (described.ports(), described.table_initializers());
-        let import = ImportOptions {
-            fetches: fetches.to_vec(),
-            ports: ports.clone(),
-            keep: keep.clone(),
-            checkpoint: described.checkpoint.take(),
-            ..ImportOptions::default()
-        };
-        let fetched = plain(&mut described.def, &import, budget)?;
-        check_no_variables(path, &described.def)?;
-        let mut def = described.def;
-        def.nodes.iter_mut().for_each(tidy);
-        Ok(Plain { def, ports, keep, fetched, _names: names })
-    }
-}
-
 /// Writes the model at `path` as a frozen GraphDef to `output`, whole or not at all.
 ///
 /// # Errors
@@ -112,7 +70,7 @@ pub fn freeze(
     budget: &MemoryBudget,
 ) -> Result<Frozen, Error> {
     let Plain { def, ports, keep, fetched, _names } =
-        Plain::read(path, &options.source, &options.fetches, budget)?;
+        Plain::of(path, describe(path, &options.source, budget)?, &options.fetches, budget)?;
     let mut frozen = frozen(&def, &ports, fetched, keep);
     // What has read the description is not needed to write it.
     process::end_phase();
@@ -140,31 +98,6 @@ pub(crate) fn frozen(def: &GraphDef, ports: &PortNames, fetched: Vec<Fetched>, k
     frozen.outputs = fetched.into_iter().map(shown).collect();
     frozen.init_ops = keep;
     frozen
-}
-
-/// # Errors
-/// [`Error::Data`] for a variable that is left, because the graph assigns it.
-fn check_no_variables(path: &Path, def: &GraphDef) -> Result<(), Error> {
-    let is_variable = |node: &&NodeDef| matches!(&*node.op, "VarHandleOp" | "VariableV2" | "Variable");
-    let mut nodes = def.nodes.iter().chain(def.functions.iter().flat_map(|function| &function.nodes));
-    let Some(variable) = nodes.find(is_variable) else { return Ok(()) };
-    let takes = |node: &&NodeDef| {
-        let is_read = node.op.contains("Read") || &*node.op == "Identity";
-        !is_read && node.inputs.iter().any(|input| split_name(input).0 == &*variable.name)
-    };
-    let user = def.nodes.iter().find(takes);
-    let user = user.map_or(String::new(), |node| format!(" by node '{}' ({})", node.name, node.op));
-    let why = format!(
-        "variable '{}' is assigned{user}, so it is no constant; name outputs with --fetch that need no assignment",
-        variable.name
-    );
-    Err(Error::data(path, why))
-}
-
-/// Takes off a node what means something only where it was saved.
-fn tidy(node: &mut NodeDef) {
-    node.device = None;
-    node.attrs.retain(|(name, _)| &**name != "_class");
 }
 
 /// Writes a graph, and returns its bytes.

@@ -14,7 +14,7 @@ use tightfit_graph::import::{is_result, is_supported, plain, tflite};
 use tightfit_graph::{GraphError, ImportOptions};
 
 use crate::error::Error;
-use crate::model::{Described, ModelSource, NAMES};
+use crate::model::{Described, ModelSource, NAMES, describe};
 pub use tightfit_graph::import::nearest;
 pub use weights::{Duplicates, Scope, Weights, scopes, weights};
 
@@ -90,7 +90,7 @@ pub fn inspect(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Resu
     {
         return inspect_checkpoint(path, budget);
     }
-    let mut described = Described::read(path, wanted, budget)?;
+    let mut described = describe(path, wanted, budget)?;
     let _names = budget.try_reserve(NAMES, described.names_bytes())?;
     let ports = described.ports();
     let signature = described.signature.clone();

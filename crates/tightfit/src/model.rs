@@ -1,5 +1,8 @@
 //! A model file, opened.
 
+mod chain;
+mod manifest;
+mod plain;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +13,9 @@ use tightfit_graph::{ImportOptions, Operators, import, passes};
 
 use crate::error::Error;
 use crate::process;
+pub(crate) use chain::describe;
+pub use manifest::{FILE as MANIFEST, Manifest, Part, PartPort};
+pub(crate) use plain::Plain;
 pub(crate) use source::Described;
 pub use source::{DEFAULT_SIGNATURE, ModelSource};
 
@@ -76,7 +82,7 @@ impl ModelFile {
         let path = path.as_ref();
         let before_bytes = budget.used_bytes();
         budget.restart_recent_peak();
-        let described = Described::read(path, wanted, budget)?;
+        let described = describe(path, wanted, budget)?;
         Ok(ModelFile {
             path: path.to_path_buf(),
             described,

@@ -15,8 +15,8 @@ use tightfit_format::{AttrValue, GraphDef, NodeDef};
 use tightfit_graph::import::{Fetched, split_name};
 
 use crate::error::Error;
-use crate::freeze::{Frozen, Plain, frozen, write};
-use crate::model::ModelSource;
+use crate::freeze::{Frozen, frozen, write};
+use crate::model::{ModelSource, Plain, describe};
 use crate::process;
 pub(crate) use duplicates::are_same_values;
 use nodes::Nodes;
@@ -130,7 +130,7 @@ pub fn optimize(
     budget: &MemoryBudget,
 ) -> Result<Optimized, Error> {
     let Plain { mut def, ports, keep, mut fetched, _names } =
-        Plain::read(path, &options.source, &options.fetches, budget)?;
+        Plain::of(path, describe(path, &options.source, budget)?, &options.fetches, budget)?;
     let def = &mut def;
     if fetched.is_empty() {
         fetched = crate::partition::results(def);

@@ -1,10 +1,8 @@
 //! Partitioning: a model as a chain of SavedModels, each of which TensorFlow loads and runs by itself, so that no more than
 //! one part's weights need to be in memory, and no file nears the 2 GiB that protobuf reads.
 
-mod chain;
 mod cut;
 mod layout;
-mod manifest;
 mod part;
 
 use std::collections::HashMap;
@@ -23,13 +21,12 @@ use tightfit_graph::ir::Graph;
 use tightfit_graph::{GraphError, ImportOptions, import};
 
 use crate::error::Error;
-use crate::freeze::{Counted, Plain, of_writing};
-use crate::model::{Described, ModelSource, NAMES};
+use crate::freeze::{Counted, of_writing};
+use crate::model::{Described, ModelSource, NAMES, Plain, describe};
+pub use crate::model::{MANIFEST, Manifest, Part, PartPort};
 use crate::process;
-pub(crate) use chain::read as read_chain;
 pub use cut::Cut;
 use layout::{Kind, Layout, Tensor};
-pub use manifest::{FILE as MANIFEST, Manifest, Part, PartPort};
 use part::{PartGraph, Whole, row_bytes};
 
 /// Bytes that are written at a time.
@@ -64,7 +61,7 @@ pub fn partition(
     let facts = facts(path, options, budget)?;
     process::end_phase();
     let Plain { def, ports, keep, fetched, _names } =
-        Plain::read(path, &options.source, &options.fetches, budget)?;
+        Plain::of(path, describe(path, &options.source, budget)?, &options.fetches, budget)?;
     if !keep.is_empty() {
         let why = "fills tables before it runs, which parts do not do for each other; freeze it instead";
         return Err(Error::data(path, why));
@@ -140,7 +137,7 @@ impl Facts {
 
 /// Types and shapes of all tensors, as they are found out for a run. Where the model cannot be run here, none.
 fn facts(path: &Path, options: &PartitionOptions, budget: &MemoryBudget) -> Result<Facts, Error> {
-    let mut described = Described::read(path, &options.source, budget)?;
+    let mut described = describe(path, &options.source, budget)?;
     described.check_fetches(&options.fetches)?;
     let _names = budget.try_reserve(NAMES, described.names_bytes())?;
     let import_options = ImportOptions {
@@ -195,7 +192,7 @@ fn write(
         let made = whole.part(number).map_err(|why| Error::data(path, why))?;
         let name = format!("part-{number:03}");
         write_part(whole.def, &made, &folder.path().join(&name), stop, budget).map_err(at)?;
-        manifest.parts.push(describe(whole, &made, name, carried));
+        manifest.parts.push(listed(whole, &made, name, carried));
     }
     // What no part takes, nobody needs to give.
     inputs
@@ -206,7 +203,7 @@ fn write(
     Ok(manifest)
 }
 
-fn describe(
+fn listed(
     whole: &Whole<'_>,
     made: &PartGraph,
     folder: String,

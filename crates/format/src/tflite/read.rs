@@ -122,7 +122,8 @@ fn buffer(file: &mut Flatbuffer<'_>, table: Table) -> Result<Place> {
 
 fn behind(file: &Flatbuffer<'_>, table: Table, offset: u64, bytes: u64) -> Result<Place> {
     let present_bytes = file.len().saturating_sub(offset);
-    if bytes > present_bytes {
+    // One that begins behind the file's end has no place in it, even without bytes.
+    if bytes > present_bytes || offset > file.len() {
         let problem = Problem::Truncated { what: "a buffer", needed_bytes: bytes, present_bytes };
         return Err(file.error(table.offset(), problem));
     }

@@ -3,8 +3,7 @@
 use tightfit_core::{DType, MAX_RANK, TensorView, TensorViewMut};
 
 use super::multiplier::Multiplier;
-use super::pairs::Integer;
-use super::softmax::SoftmaxInteger;
+use super::pairs::{BoundedInteger, Integer};
 use crate::base::access::{for_dtype, split_with_cost, values, values_mut};
 use crate::base::error::{KernelError, Result, check_exact};
 use crate::base::threads::ThreadPool;

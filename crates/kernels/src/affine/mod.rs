@@ -30,9 +30,9 @@ pub use functions::{HardSwish, ReciprocalRoot, Slopes, affine_l2_normalize, gelu
 pub use lstm::{AffineLstm, LstmGate, LstmState};
 pub use mean::AffineSum;
 pub use multiplier::{Multiplier, Rescale};
-pub use pairs::{AffinePair, AffinePairOp};
+pub use pairs::{AffinePair, AffinePairOp, BoundedInteger};
 pub use pool::AffinePool;
-pub use softmax::{AffineSoftmax, SoftmaxInteger, WideSoftmax, affine_log_softmax};
+pub use softmax::{AffineSoftmax, WideSoftmax, affine_log_softmax};
 pub use tables::{
     Affine, ByteTable, SigmoidScale, WIDE_TABLE, WideTable, byte_table, bytes_by_table, rescale_slices,
     wide_by_table, wide_table,

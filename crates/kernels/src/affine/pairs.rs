@@ -67,6 +67,28 @@ macro_rules! integers {
 }
 integers!(i8, u8, i16, i32);
 
+/// An integer's type with its bounds.
+#[allow(private_bounds)]
+pub trait BoundedInteger: Integer {
+    /// Bits.
+    const BITS: u32;
+    /// The lowest integer.
+    const LOWEST: i32;
+    /// The highest integer.
+    const HIGHEST: i32;
+}
+
+macro_rules! bounded {
+    ($($T:ty),*) => {
+        $(impl BoundedInteger for $T {
+            const BITS: u32 = <$T>::BITS;
+            const LOWEST: i32 = <$T>::MIN as i32;
+            const HIGHEST: i32 = <$T>::MAX as i32;
+        })*
+    };
+}
+bounded!(i8, u8, i16);
+
 struct Block<'a, T> {
     pair: &'a AffinePair,
     a: &'a [T],

@@ -4,7 +4,7 @@ use tightfit_core::Shared;
 
 use super::fixed::{exp_of_negative, reciprocal};
 use super::multiplier::{Multiplier, divided_by_power, doubled_high_product};
-use super::pairs::Integer;
+use super::pairs::BoundedInteger;
 use super::tables::{WideTable, look_up, wide_table_between};
 use crate::base::access::split_range;
 use crate::base::error::{KernelError, Result, check_exact};
@@ -52,7 +52,7 @@ impl AffineSoftmax {
     ///
     /// # Errors
     /// [`KernelError::Length`] for inputs and outputs of different lengths.
-    pub fn run<I: SoftmaxInteger, O: SoftmaxInteger>(
+    pub fn run<I: BoundedInteger, O: BoundedInteger>(
         &self,
         pool: &ThreadPool,
         depth: usize,
@@ -72,7 +72,7 @@ impl AffineSoftmax {
         Ok(())
     }
 
-    fn row<I: SoftmaxInteger, O: SoftmaxInteger>(&self, src: &[I], dst: &mut [O]) {
+    fn row<I: BoundedInteger, O: BoundedInteger>(&self, src: &[I], dst: &mut [O]) {
         let largest = src.iter().map(|x| x.wide()).max().unwrap_or(0);
         let difference = |x: &I| (largest - x.wide()) as usize & 255;
         let mut sum = 0i32;
@@ -102,7 +102,7 @@ impl AffineSoftmax {
 ///
 /// # Errors
 /// As [`AffineSoftmax::run`].
-pub fn affine_log_softmax<T: SoftmaxInteger>(
+pub fn affine_log_softmax<T: BoundedInteger>(
     pool: &ThreadPool,
     (depth, scale): (usize, f32),
     src: &[T],
@@ -128,28 +128,6 @@ pub fn affine_log_softmax<T: SoftmaxInteger>(
     });
     Ok(())
 }
-
-/// An integer's type with its bounds.
-#[allow(private_bounds)]
-pub trait SoftmaxInteger: Integer {
-    /// Bits.
-    const BITS: u32;
-    /// The lowest integer.
-    const LOWEST: i32;
-    /// The highest integer.
-    const HIGHEST: i32;
-}
-
-macro_rules! bounded {
-    ($($T:ty),*) => {
-        $(impl SoftmaxInteger for $T {
-            const BITS: u32 = <$T>::BITS;
-            const LOWEST: i32 = <$T>::MIN as i32;
-            const HIGHEST: i32 = <$T>::MAX as i32;
-        })*
-    };
-}
-bounded!(i8, u8, i16);
 
 /// Softmax of int16: two tables with straight lines between their entries.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,8 +2,7 @@
 
 use tightfit_core::TensorViewMut;
 
-use super::pairs::Integer;
-use super::softmax::SoftmaxInteger;
+use super::pairs::{BoundedInteger, Integer};
 use crate::base::access::{for_dtype, split, values_mut};
 use crate::base::error::{KernelError, Result, check_exact};
 use crate::base::threads::ThreadPool;

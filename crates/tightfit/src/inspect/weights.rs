@@ -10,7 +10,7 @@ use tightfit_graph::import::plain;
 use tightfit_graph::{GraphError, ImportOptions};
 
 use crate::error::Error;
-use crate::model::{Described, ModelSource, NAMES};
+use crate::model::{ModelSource, NAMES, describe};
 use crate::optimize::are_same_values;
 
 /// Constants below this size are not looked at twice.
@@ -55,7 +55,7 @@ pub struct Scope {
 /// # Errors
 /// As [`super::inspect`], and values that cannot be read.
 pub fn weights(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Result<Weights, Error> {
-    let mut described = Described::read(path, wanted, budget)?;
+    let mut described = describe(path, wanted, budget)?;
     let _names = budget.try_reserve(NAMES, described.names_bytes())?;
     if described.signature.is_some() || described.checkpoint.is_some() {
         let options = ImportOptions {

@@ -13,7 +13,6 @@ use tightfit_format::{
 use tightfit_graph::import::{Checkpoint, PortNames, tflite as lite};
 
 use crate::error::Error;
-use crate::partition::{Manifest, read_chain};
 
 /// The signature that is meant where nobody names one.
 pub const DEFAULT_SIGNATURE: &str = "serving_default";
@@ -66,16 +65,12 @@ impl Described {
         operators.iter().map(|name| name.trim_start_matches('^').to_string()).collect()
     }
 
-    /// Reads what is at `path`.
+    /// Reads what is at `path`, but for a model in parts: see [`super::describe`].
     ///
     /// # Errors
     /// [`Error::Format`] for what cannot be read, [`Error::Data`] for what is no model, [`Error::Usage`] for tags or a
     /// signature that are not there.
     pub fn read(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Result<Described, Error> {
-        if let Some(manifest) = Manifest::read(path)? {
-            check_alone(wanted)?;
-            return read_chain(path, &manifest, budget);
-        }
         let format = detect(path)?;
         let (graph, own) = match format {
             ModelFormat::GraphDef => (plain(GraphDef::read(SourceFile::open(path)?, budget)?), None),
@@ -228,18 +223,6 @@ impl Described {
         let has_key = |s: &SignatureDef| s.inputs.iter().any(|(key, _)| &**key == tensor);
         self.signature_def().is_some_and(has_key) || self.def.nodes.iter().any(|node| &*node.name == name)
     }
-}
-
-/// A model in parts has one signature, and its values beside it.
-fn check_alone(wanted: &ModelSource) -> Result<(), Error> {
-    let ModelSource { signature, tags, checkpoint } = wanted;
-    let flag = match (signature, tags, checkpoint) {
-        (Some(key), ..) if key != DEFAULT_SIGNATURE => "--signature",
-        (_, Some(_), _) => "--tags",
-        (.., Some(_)) => "--checkpoint",
-        _ => return Ok(()),
-    };
-    Err(Error::Usage(format!("{flag} does not go with a model in parts")))
 }
 
 fn plain(graph: GraphDef) -> MetaGraphDef {

@@ -161,8 +161,8 @@ mod tests {
     #[test]
     fn the_best_codes_are_short_for_what_is_frequent() {
         let mut frequencies = [0; 256];
-        // So many that some codes would be longer than 16 bits.
-        let mut next = [1u32, 1];
+        // So many that some codes would be longer than 16 bits; even, so that the code that is kept free decides no tie.
+        let mut next = [2u32, 2];
         for frequency in &mut frequencies[..30] {
             *frequency = next[0];
             next = [next[1], next[0] + next[1]];

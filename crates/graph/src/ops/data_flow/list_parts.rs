@@ -299,3 +299,31 @@ pub(super) fn place_of(index: i32, length: usize) -> Result<usize, OpError> {
         .filter(|place| *place < length)
         .ok_or_else(|| OpError::input(1, format!("has {index}, and the list has {length} elements")))
 }
+
+/// Whether a list gets longer where a place behind its last element is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Resizes {
+    Never,
+    Always,
+    /// Where the handle of its array, which is this input, has an element: see [`Reserve`].
+    WithHandle(usize),
+}
+
+impl Resizes {
+    /// What is known of it.
+    pub(super) fn is_known(self, inputs: &[&Fact]) -> Result<bool, OpError> {
+        match self {
+            Resizes::Never => Ok(false),
+            Resizes::Always => Ok(true),
+            Resizes::WithHandle(input) => Ok(shared::input(inputs, input)?.dims.elements() == Dim::Known(1)),
+        }
+    }
+
+    pub(super) fn in_run(self, run: &Run<'_>) -> bool {
+        match self {
+            Resizes::Never => false,
+            Resizes::Always => true,
+            Resizes::WithHandle(input) => run.shape(input).elements() == 1,
+        }
+    }
+}

@@ -3,8 +3,7 @@
 
 use tightfit_core::{DType, Shape};
 
-use super::list_parts::{Parts, asked, dense_shape, makes_open};
-use super::tensor_list::Resizes;
+use super::list_parts::{Parts, Resizes, asked, dense_shape, makes_open};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::lists::{Elements, OpenList, check_rank};

@@ -4,10 +4,10 @@
 //! Types: any. An array of `dynamic_size` gets longer where a place behind its last element is written, which nodes see by its
 //! handle: it has one element then. Elements may have different shapes where the array does not say which.
 
-use super::list_parts::{Said, shape_of_attribute, stacked};
+use super::list_parts::{Resizes, Said, shape_of_attribute, stacked};
 use super::list_reads::{Concat, Gather, GetItem, Length};
 use super::list_split::{Pieces, Split};
-use super::tensor_list::{Reserve, Resizes, Scatter, SetItem};
+use super::tensor_list::{Reserve, Scatter, SetItem};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;

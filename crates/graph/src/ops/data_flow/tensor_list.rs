@@ -10,8 +10,8 @@
 use tightfit_core::{DType, Shape, TensorView};
 
 use super::list_parts::{
-    Parts, Said, asked, asked_in_run, both, dense_shape, element_bytes_of_output, list_to_change, makes_open,
-    place, place_of, reshape_list, scalar, shape_of_attribute,
+    Parts, Resizes, Said, asked, asked_in_run, both, dense_shape, element_bytes_of_output, list_to_change,
+    makes_open, place, place_of, reshape_list, scalar, shape_of_attribute,
 };
 use super::list_reads::{Concat, ElementShape, Gather, GetItem, Length, PopBack, Stack};
 use super::list_split::{Pieces, Split};
@@ -211,34 +211,6 @@ impl Operator for FromTensor {
     }
 
     shares_memory!();
-}
-
-/// Whether a list gets longer where a place behind its last element is written.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Resizes {
-    Never,
-    Always,
-    /// Where the handle of its array, which is this input, has an element: see [`Reserve`].
-    WithHandle(usize),
-}
-
-impl Resizes {
-    /// What is known of it.
-    pub(super) fn is_known(self, inputs: &[&Fact]) -> Result<bool, OpError> {
-        match self {
-            Resizes::Never => Ok(false),
-            Resizes::Always => Ok(true),
-            Resizes::WithHandle(input) => Ok(shared::input(inputs, input)?.dims.elements() == Dim::Known(1)),
-        }
-    }
-
-    fn in_run(self, run: &Run<'_>) -> bool {
-        match self {
-            Resizes::Never => false,
-            Resizes::Always => true,
-            Resizes::WithHandle(input) => run.shape(input).elements() == 1,
-        }
-    }
 }
 
 /// A list with another element at a place. Its inputs besides the list: the place and the element.

@@ -15,22 +15,46 @@ use tightfit_format::{
 use tightfit_graph::import::split_name;
 
 use super::manifest::{FILE, Manifest, Part};
+use super::plain::Plain;
+use super::source::{DEFAULT_SIGNATURE, Described, ModelSource};
 use crate::error::Error;
-use crate::freeze::Plain;
-use crate::model::{DEFAULT_SIGNATURE, Described, ModelSource};
 
 /// What the values of constants that are not variables are reserved for.
 const VALUES: &str = "constants of a model in parts";
+
+/// Reads the model at `path`, in parts or not.
+///
+/// # Errors
+/// As [`Described::read`], and as [`read`].
+pub(crate) fn describe(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Result<Described, Error> {
+    let Some(manifest) = Manifest::read(path)? else { return Described::read(path, wanted, budget) };
+    check_alone(wanted)?;
+    read(path, &manifest, budget)
+}
+
+/// A model in parts has one signature, and its values beside it.
+fn check_alone(wanted: &ModelSource) -> Result<(), Error> {
+    let ModelSource { signature, tags, checkpoint } = wanted;
+    let flag = match (signature, tags, checkpoint) {
+        (Some(key), ..) if key != DEFAULT_SIGNATURE => "--signature",
+        (_, Some(_), _) => "--tags",
+        (.., Some(_)) => "--checkpoint",
+        _ => return Ok(()),
+    };
+    Err(Error::Usage(format!("{flag} does not go with a model in parts")))
+}
 
 /// Reads the chain in `folder`.
 ///
 /// # Errors
 /// As reading each part, and [`Error::Data`] for parts that do not go together.
-pub(crate) fn read(folder: &Path, manifest: &Manifest, budget: &MemoryBudget) -> Result<Described, Error> {
+fn read(folder: &Path, manifest: &Manifest, budget: &MemoryBudget) -> Result<Described, Error> {
     let path = folder.join(FILE);
     let mut chain = Chain::new(&path, budget)?;
     for part in &manifest.parts {
-        let plain = Plain::read(&folder.join(&part.folder), &ModelSource::default(), &[], budget)?;
+        let place = folder.join(&part.folder);
+        let described = Described::read(&place, &ModelSource::default(), budget)?;
+        let plain = Plain::of(&place, described, &[], budget)?;
         chain.add(part, plain)?;
     }
     let Chain { def, inputs, given, .. } = chain;
