@@ -18,11 +18,10 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
 
 import numpy as np
 
-from peers import last_line, spawn
+from peers import last_line, succeed
 
 MIB = 2**20
 MEMORY = "256MiB"
@@ -100,35 +99,23 @@ def make_sparse(path):
 
 
 def own(*arguments):
-    """This script in another process; its peak resident bytes and seconds."""
-    begin = time.perf_counter()
-    code, _, stderr, peak_bytes = spawn([sys.executable, __file__, *map(str, arguments)])
-    if code:
-        raise RuntimeError(f"{arguments[0]}: exit {code}: {last_line(stderr)}")
-    return peak_bytes, time.perf_counter() - begin
-
-
-def tightfit(options, *arguments):
-    begin = time.perf_counter()
-    code, stdout, stderr, peak_bytes = spawn([str(options.bin), *map(str, arguments)])
-    if code:
-        raise RuntimeError(f"tightfit {arguments[0]}: exit {code}: {last_line(stderr)}")
-    return peak_bytes, time.perf_counter() - begin, stdout + stderr
+    """This script in another process."""
+    return succeed(sys.executable, __file__, *arguments)
 
 
 def vgg16(options, work):
     own("--export", work)
     rounds = []
     for _ in range(options.rounds):
-        ours = tightfit(options, "freeze", work / "saved", "--output", work / "frozen.pb", "--quiet")
-        rounds.append((ours[:2], own("--freeze", work)))
+        ours = succeed(options.bin, "freeze", work / "saved", "--output", work / "frozen.pb", "--quiet")
+        rounds.append((ours, own("--freeze", work)))
     return {
         "model": "VGG16",
         "saved_bytes": size_of(work / "saved"),
-        "freeze_bytes": max(ours[0] for ours, _ in rounds),
-        "tensorflow_bytes": max(theirs[0] for _, theirs in rounds),
+        "freeze_bytes": max(ours.peak_bytes for ours, _ in rounds),
+        "tensorflow_bytes": max(theirs.peak_bytes for _, theirs in rounds),
         # TensorFlow's process starts, loads and freezes; so does ours.
-        "time_ratio": statistics.median(ours[1] / theirs[1] for ours, theirs in rounds),
+        "time_ratio": statistics.median(ours.seconds / theirs.seconds for ours, theirs in rounds),
     }
 
 
@@ -138,18 +125,17 @@ def size_of(folder):
 
 def five_gb(options, work):
     layers = -(-int(options.large_gb * 1e9) // (SIDE * SIDE * 4))
-    making_bytes, _ = own("--large", work, layers)
+    making = own("--large", work, layers)
     saved = work / "saved"
     disk_bytes = sum(file.stat().st_blocks * 512 for file in saved.rglob("*") if file.is_file())
     frozen = work / "frozen.pb"
-    freeze_bytes, _, told = tightfit(options, "freeze", saved, "--output", frozen, "--memory", MEMORY)
+    freezing = succeed(options.bin, "freeze", saved, "--output", frozen, "--memory", MEMORY)
     x = np.zeros((1, SIDE), np.float32)
     x[0, :3] = 2, 5, 7
     np.save(work / "x.npy", x)
     out = work / "y.npy"
-    run_bytes, _, _ = tightfit(
-        options, "run", frozen, "--input", f"x={work / 'x.npy'}", "--output", out, "--memory", MEMORY, "--quiet"
-    )
+    fed = f"x={work / 'x.npy'}"
+    run = succeed(options.bin, "run", frozen, "--input", fed, "--output", out, "--memory", MEMORY, "--quiet")
     expected = x.copy()
     expected[0, 1 : layers + 1] += 2.0 * np.arange(1, layers + 1)
     if not np.array_equal(np.load(out), expected):
@@ -159,10 +145,10 @@ def five_gb(options, work):
         "saved_bytes": size_of(saved),
         "disk_bytes": disk_bytes,
         "frozen_bytes": frozen.stat().st_size,
-        "making_bytes": making_bytes,
-        "freeze_bytes": freeze_bytes,
-        "run_bytes": run_bytes,
-        "told": last_line(told),
+        "making_bytes": making.peak_bytes,
+        "freeze_bytes": freezing.peak_bytes,
+        "run_bytes": run.peak_bytes,
+        "told": last_line(freezing.stdout + freezing.stderr),
     }
 
 

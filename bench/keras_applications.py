@@ -21,7 +21,7 @@ import time
 
 import numpy as np
 
-from peers import last_line, spawn
+from peers import succeed
 
 MIB = 2**20
 SEED = 11
@@ -69,30 +69,19 @@ def answer(folder):
 
 
 def own(*arguments):
-    """This script in another process; its peak resident bytes."""
-    code, _, stderr, peak_bytes = spawn([sys.executable, __file__, *map(str, arguments)])
-    if code:
-        raise RuntimeError(f"{arguments[0]}: exit {code}: {last_line(stderr)}")
-    return peak_bytes
-
-
-def tightfit(options, *arguments):
-    code, stdout, stderr, peak_bytes = spawn([str(options.bin), *map(str, arguments)])
-    if code:
-        raise RuntimeError(f"tightfit {arguments[0]}: exit {code}: {last_line(stderr)}")
-    return stdout, peak_bytes
+    """This script in another process."""
+    return succeed(sys.executable, __file__, *arguments)
 
 
 def measure(name, folder, options):
     own("--make", name, folder)
     frozen = folder / "frozen.pb"
-    _, freeze_bytes = tightfit(options, "freeze", folder / "saved", "--output", frozen, "--quiet")
-    inputs = json.loads(tightfit(options, "inspect", frozen, "--json")[0])["inputs"]
+    freezing = succeed(options.bin, "freeze", folder / "saved", "--output", frozen, "--quiet")
+    inputs = json.loads(succeed(options.bin, "inspect", frozen, "--json").stdout)["inputs"]
     tensor = inputs[0]["name"].removesuffix(":0")
-    _, run_bytes = tightfit(
-        options, "run", frozen, "--input", f"{tensor}={folder / 'image.npy'}", "--output", folder / "out.npz", "--quiet"
-    )
-    tensorflow_bytes = own("--answer", folder)
+    fed = f"{tensor}={folder / 'image.npy'}"
+    run = succeed(options.bin, "run", frozen, "--input", fed, "--output", folder / "out.npz", "--quiet")
+    tensorflow_bytes = own("--answer", folder).peak_bytes
     (found,) = np.load(folder / "out.npz").values()
     expected = np.load(folder / "tensorflow.npy")
     if found.shape != expected.shape or not np.isfinite(expected).all():
@@ -102,8 +91,8 @@ def measure(name, folder, options):
         "file_bytes": frozen.stat().st_size,
         "difference": difference,
         "is_same": difference <= TOLERANCE,
-        "freeze_bytes": freeze_bytes,
-        "run_bytes": run_bytes,
+        "freeze_bytes": freezing.peak_bytes,
+        "run_bytes": run.peak_bytes,
         "tensorflow_bytes": tensorflow_bytes,
     }
 

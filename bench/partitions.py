@@ -21,7 +21,7 @@ import tempfile
 
 import numpy as np
 
-from peers import last_line, spawn
+from peers import succeed
 
 MIB = 2**20
 TOLERANCE = 1e-4
@@ -45,17 +45,8 @@ def compute(part, taken, given):
 
 
 def own(*arguments):
-    code, _, stderr, peak_bytes = spawn([sys.executable, __file__, *map(str, arguments)])
-    if code:
-        raise RuntimeError(f"{arguments[0]}: exit {code}: {last_line(stderr)}")
-    return peak_bytes
-
-
-def tightfit(options, *arguments):
-    code, stdout, stderr, peak_bytes = spawn([str(options.bin), *map(str, arguments)])
-    if code:
-        raise RuntimeError(f"tightfit {arguments[0]}: exit {code}: {last_line(stderr)}")
-    return stdout, peak_bytes
+    """This script in another process."""
+    return succeed(sys.executable, __file__, *arguments)
 
 
 def differs(found, expected):
@@ -68,7 +59,7 @@ def through_tensorflow(parts, manifest, feeds, work):
     for part in manifest["parts"]:
         taken, given = work / "taken.npz", work / "given.npz"
         np.savez(taken, **{port["key"]: held[port["tensor"]] for port in part["inputs"]})
-        peaks.append(own("--compute", parts / part["folder"], taken, given))
+        peaks.append(own("--compute", parts / part["folder"], taken, given).peak_bytes)
         arrays = np.load(given)
         held |= {port["tensor"]: arrays[port["key"]] for port in part["outputs"]}
     return {name: held[name] for name in manifest["outputs"]}, max(peaks)
@@ -81,9 +72,9 @@ def measure(name, options, work):
     feeds = {entry["name"]: np.load(folder / "ref_tf" / entry["file"])[:ROWS] for entry in reference["in"]}
     expected = {entry["name"]: np.load(folder / "ref_tf" / entry["file"])[:ROWS] for entry in reference["out"]}
     most = options.max_bytes or str(model.stat().st_size // 3)
-    tightfit(options, "partition", model, "--max-bytes", most, "--output", parts, "--quiet")
+    succeed(options.bin, "partition", model, "--max-bytes", most, "--output", parts, "--quiet")
     manifest = json.loads((parts / "manifest.json").read_text())
-    planned = json.loads(tightfit(options, "plan", parts, "--json")[0])
+    planned = json.loads(succeed(options.bin, "plan", parts, "--json").stdout)
     largest = max(part["planned_bytes"] for part in planned["parts"])
     found, tensorflow_bytes = through_tensorflow(parts, manifest, feeds, work)
     result = {
@@ -103,7 +94,7 @@ def measure(name, options, work):
         outputs, peaks = [], []
         for source in (parts, model):
             out = work / "out.npz"
-            peaks.append(tightfit(options, "run", source, *given, "--output", out, "--quiet")[1])
+            peaks.append(succeed(options.bin, "run", source, *given, "--output", out, "--quiet").peak_bytes)
             outputs.append(dict(np.load(out)))
         chain, whole = outputs
         rows = len(next(iter(chain.values())))

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import typing
 
 MODELS = ("mobilenet_v2", "resnet50", "inception_v3", "efficientnet_b0", "vgg16", "bert_base")
 WARM_UP_RUNS = 3
@@ -199,6 +200,24 @@ def spawn(command):
         err.seek(0)
         peak_bytes = usage.ru_maxrss * 1024
         return os.waitstatus_to_exitcode(status), out.read().decode(), err.read().decode(errors="replace"), peak_bytes
+
+
+class Ran(typing.NamedTuple):
+    """A process that succeeded."""
+
+    stdout: str
+    stderr: str
+    peak_bytes: int
+    seconds: float
+
+
+def succeed(*command):
+    """Runs a process as `spawn` does; one that fails is an error."""
+    begin = time.perf_counter()
+    code, stdout, stderr, peak_bytes = spawn([str(part) for part in command])
+    if code:
+        raise RuntimeError(f"{' '.join(map(str, command[:3]))}: exit {code}: {last_line(stderr)}")
+    return Ran(stdout, stderr, peak_bytes, time.perf_counter() - begin)
 
 
 def last_line(text):

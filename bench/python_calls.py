@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a call from Python costs, beside LiteRT on the same model: python bench/python.py MODEL.pb MODEL.tflite [RUNS].
+"""What a call from Python costs, beside LiteRT on the same model: python bench/python_calls.py MODEL.pb MODEL.tflite [RUNS].
 
 Needs the package (`pip install ./crates/python`) and ai-edge-litert. Both compute on one thread, in interleaved rounds:
 what is printed is the median of each over the rounds, in microseconds. LiteRT's `invoke` alone gets and sets no tensor;
@@ -68,4 +68,5 @@ def main():
         model.run(feeds)
     print(f'{runs} runs: resident {(resident() - before) / 1024:+.0f} KiB')
 
-main()
+if __name__ == "__main__":
+    main()
