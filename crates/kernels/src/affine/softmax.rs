@@ -59,17 +59,7 @@ impl AffineSoftmax {
         src: &[I],
         dst: &mut [O],
     ) -> Result<()> {
-        check_exact("the output", src.len(), dst.len())?;
-        let rows = src.len().checked_div(depth).unwrap_or(0);
-        let dst = Shared::new(dst);
-        split_range(pool, rows, depth * 4, &|first, count| {
-            for row in first..first + count {
-                // SAFETY: rows are apart.
-                let mut to = unsafe { dst.part(row * depth, depth) };
-                self.row(&src[row * depth..(row + 1) * depth], &mut to);
-            }
-        });
-        Ok(())
+        each_row(pool, (depth, 4), src, dst, |src, dst| self.row(src, dst))
     }
 
     fn row<I: BoundedInteger, O: BoundedInteger>(&self, src: &[I], dst: &mut [O]) {
@@ -108,22 +98,34 @@ pub fn affine_log_softmax<T: BoundedInteger>(
     src: &[T],
     dst: &mut [T],
 ) -> Result<()> {
+    each_row(pool, (depth, 8), src, dst, |numbers, dst| {
+        let largest = numbers.iter().map(|x| x.wide()).max().unwrap_or(0);
+        let below = |x: &T| (x.wide() - largest) as f64 * scale as f64;
+        let sum: f64 = numbers.iter().map(|x| below(x).exp()).sum();
+        let log = sum.ln();
+        for (to, x) in dst.iter_mut().zip(numbers) {
+            let integer = ((below(x) - log) * 16.0).round() as i32 + T::HIGHEST;
+            *to = T::narrow(integer.clamp(T::LOWEST, T::HIGHEST));
+        }
+    })
+}
+
+/// Calls `f` with each row of `depth` and where its results go, on the pool's threads; an element costs so much.
+fn each_row<I: BoundedInteger, O: BoundedInteger>(
+    pool: &ThreadPool,
+    (depth, cost): (usize, usize),
+    src: &[I],
+    dst: &mut [O],
+    f: impl Fn(&[I], &mut [O]) + Sync,
+) -> Result<()> {
     check_exact("the output", src.len(), dst.len())?;
     let rows = src.len().checked_div(depth).unwrap_or(0);
     let dst = Shared::new(dst);
-    split_range(pool, rows, depth.saturating_mul(8), &|first, count| {
+    split_range(pool, rows, depth.saturating_mul(cost), &|first, count| {
         for row in first..first + count {
             // SAFETY: rows are apart.
             let mut to = unsafe { dst.part(row * depth, depth) };
-            let numbers = &src[row * depth..(row + 1) * depth];
-            let largest = numbers.iter().map(|x| x.wide()).max().unwrap_or(0);
-            let below = |x: &T| (x.wide() - largest) as f64 * scale as f64;
-            let sum: f64 = numbers.iter().map(|x| below(x).exp()).sum();
-            let log = sum.ln();
-            for (to, x) in to.iter_mut().zip(numbers) {
-                let integer = ((below(x) - log) * 16.0).round() as i32 + T::HIGHEST;
-                *to = T::narrow(integer.clamp(T::LOWEST, T::HIGHEST));
-            }
+            f(&src[row * depth..(row + 1) * depth], &mut to);
         }
     });
     Ok(())
@@ -153,17 +155,7 @@ impl WideSoftmax {
     /// # Errors
     /// As [`AffineSoftmax::run`].
     pub fn run(&self, pool: &ThreadPool, depth: usize, src: &[i16], dst: &mut [i16]) -> Result<()> {
-        check_exact("the output", src.len(), dst.len())?;
-        let rows = src.len().checked_div(depth).unwrap_or(0);
-        let dst = Shared::new(dst);
-        split_range(pool, rows, depth * 4, &|first, count| {
-            for row in first..first + count {
-                // SAFETY: rows are apart.
-                let mut to = unsafe { dst.part(row * depth, depth) };
-                self.row(&src[row * depth..(row + 1) * depth], &mut to);
-            }
-        });
-        Ok(())
+        each_row(pool, (depth, 4), src, dst, |src, dst| self.row(src, dst))
     }
 
     fn row(&self, src: &[i16], dst: &mut [i16]) {

@@ -305,13 +305,7 @@ impl Quantized {
         let rows = QuantizedRows::new(run, rows, is_asymmetric, scratch)?;
         let (input, scratch) = (rows.input(), rows.scratch);
         self.parts(run, size, &mut |first, filter| {
-            let output = HybridOutput {
-                floats: &mut *output,
-                scales: &self.scales,
-                image_scales: rows.scales,
-                bias,
-                bounds: self.float_bounds(),
-            };
+            let output = self.hybrid_output(output, rows.scales, bias);
             Ok(conv.run_hybrid(pool, input, (filter, first), output, &mut *scratch)?)
         })
     }
@@ -331,13 +325,7 @@ impl Quantized {
         let bias = self.float_bias(run)?;
         let rows = QuantizedRows::new(run, images, true, scratch)?;
         self.parts(run, size, &mut |_, filter| {
-            let output = HybridOutput {
-                floats: &mut *output,
-                scales: &self.scales,
-                image_scales: rows.scales,
-                bias,
-                bounds: self.float_bounds(),
-            };
+            let output = self.hybrid_output(output, rows.scales, bias);
             Ok(conv.run_hybrid(pool, rows.input(), filter, output)?)
         })
     }
@@ -368,6 +356,16 @@ impl Quantized {
 
     fn float_bias<'a>(&self, run: &Run<'a>) -> Result<Option<&'a [f32]>, OpError> {
         if run.inputs() > BIAS { run.slice::<f32>(BIAS).map(Some) } else { Ok(None) }
+    }
+
+    /// Floats to come, of rows that have scales of their own.
+    fn hybrid_output<'a>(
+        &'a self,
+        floats: &'a mut [f32],
+        image_scales: &'a [f32],
+        bias: Option<&'a [f32]>,
+    ) -> HybridOutput<'a> {
+        HybridOutput { floats, scales: &self.scales, image_scales, bias, bounds: self.float_bounds() }
     }
 
     fn float_bounds(&self) -> (f32, f32) {
