@@ -20,7 +20,7 @@ const MAX_THREADS: usize = 256;
 /// The most classes that are shown of a row.
 const MAX_TOP: usize = 1 << 16;
 
-/// The most scopes within each other that are shown.
+/// The most levels of a tree that are shown.
 const MAX_DEPTH: usize = 64;
 
 /// How much memory a command may take.
@@ -119,8 +119,8 @@ pub struct SpecArg {
 /// A model and its data: what a run and the plan of one are told.
 #[derive(Debug, Default, Args)]
 pub struct JobFlags {
-    /// The model: a SavedModel's folder, a frozen graph, a checkpoint's .meta, or
-    /// - for standard input
+    /// The model: a SavedModel's folder, a frozen graph, a .tflite, a
+    /// checkpoint's .meta, a folder of parts, or - for standard input
     #[arg(value_name = "MODEL")]
     pub model: Option<PathBuf>,
     #[command(flatten)]
@@ -184,11 +184,11 @@ impl SourceFlags {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub struct ScopeFlags {
-    /// Show the bytes of weights by the scopes of their names, as a tree, and
-    /// which weights are there twice
+    /// Show a tree of the weights' bytes by name scope, and list duplicate
+    /// weights
     #[arg(long, value_name = "WHAT", value_parser = PossibleValuesParser::new(["scope"]))]
     pub by: Option<String>,
-    /// Show so many scopes within each other [default: 2]
+    /// Show this many levels of the tree [default: 2]
     #[arg(long, value_name = "N", value_parser = count::<MAX_DEPTH>, requires = "by")]
     pub depth: Option<usize>,
 }

@@ -47,11 +47,11 @@ impl WeightTree {
         });
         let mut text = format!("Weights by scope\n{}", columns(&rows.collect::<Vec<_>>(), &[1]));
         if self.duplicates.is_empty() {
-            text.push_str("No weights are there twice.\n");
+            text.push_str("No duplicate weights.\n");
             return text;
         }
         let spare: u64 = self.duplicates.iter().map(|set| set.bytes * (set.names.len() as u64 - 1)).sum();
-        text.push_str(&format!("Equal weights, {} of which are there again\n", display_bytes(spare)));
+        text.push_str(&format!("Duplicate weights, {} of them redundant\n", display_bytes(spare)));
         let rows = self.duplicates.iter().take(SHOWN);
         let rows: Vec<_> = rows.map(|set| vec![display_bytes(set.bytes), set.names.join(", ")]).collect();
         text.push_str(&columns(&rows, &[0]));
