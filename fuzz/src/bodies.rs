@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use tightfit_core::{Buffer, DType, MemoryBudget};
 use tightfit_data::image::{DecodeOptions, ImageFormat, ImageHeader, decode};
+use tightfit_format::example::list::ExampleListWithContext;
+use tightfit_format::example::sequence::SequenceExample;
 use tightfit_format::example::{Example, ExampleError, Feature, FeatureKind};
-use tightfit_format::example_list::ExampleListWithContext;
 use tightfit_format::message::MessageKind;
 use tightfit_format::npy::NpyReader;
 use tightfit_format::npz::NpzReader;
-use tightfit_format::sequence::SequenceExample;
 use tightfit_format::tfrecord::{
     Compression, RecordFault, RecordReader, RecordWriter, find_header, masked_crc,
 };

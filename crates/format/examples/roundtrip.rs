@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use tightfit_core::{Buffer, MemoryBudget};
 use tightfit_format::compress::Compressor;
+use tightfit_format::example::sequence::write_sequence_example;
 use tightfit_format::example::{Values, write_example};
-use tightfit_format::sequence::write_sequence_example;
 use tightfit_format::tfrecord::{Compression, RecordReader, RecordWriter};
 
 #[path = "../tests/common/canonical.rs"]

@@ -4,7 +4,9 @@ use std::io::{self, BufReader, Read, Write};
 
 use flate2::write::{GzEncoder, ZlibEncoder};
 
-use crate::inflate::{Inflater, Wrapping};
+use self::inflate::{Inflater, Wrapping};
+
+pub mod inflate;
 
 /// Heap bytes that a reader of a compressed file takes beside its window: the input buffer, and the inflater's
 /// 32 KiB of history with its tables. To be reserved by whoever plans memory.

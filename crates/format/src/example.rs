@@ -15,6 +15,8 @@ use std::fmt;
 
 use crate::limits;
 
+pub mod list;
+pub mod sequence;
 mod write;
 
 pub use write::{NamedValues, Values, varint_bytes, write_example};

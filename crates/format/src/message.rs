@@ -99,9 +99,9 @@ fn is_feature_list(data: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::example::list::write_example_list;
+    use crate::example::sequence::write_sequence_example;
     use crate::example::{Values, write_example};
-    use crate::example_list::write_example_list;
-    use crate::sequence::write_sequence_example;
 
     #[test]
     fn tells_the_messages_apart() {

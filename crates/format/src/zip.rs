@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tightfit_core::{Buffer, MemoryBudget, Reservation};
 
+use crate::compress::inflate::{Inflater, Wrapping};
 use crate::error::{FormatError, Place, Problem};
-use crate::inflate::{Inflater, Wrapping};
 
 /// Heap bytes that reading one entry takes, at most: the input buffer and an inflater.
 pub const ENTRY_BYTES: u64 = INPUT_BYTES as u64 + UNPACK_BYTES;

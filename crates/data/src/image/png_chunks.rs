@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom};
 
-use tightfit_format::inflate::{Inflater, Wrapping};
+use tightfit_format::compress::inflate::{Inflater, Wrapping};
 
 use super::png_grey;
 

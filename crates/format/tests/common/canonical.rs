@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use tightfit_format::example::sequence::{SequenceExample, write_sequence_example};
 use tightfit_format::example::{Example, ExampleError, Feature, FeatureKind, Values, write_example};
-use tightfit_format::sequence::{SequenceExample, write_sequence_example};
 
 /// The values of a feature, held.
 pub enum Held<'a> {

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use tightfit_format::example::list::ExampleListWithContext;
+use tightfit_format::example::sequence::SequenceExample;
 use tightfit_format::example::{Example, ExampleError, Feature, FeatureKind};
-use tightfit_format::example_list::ExampleListWithContext;
-use tightfit_format::sequence::SequenceExample;
 
 /// 64-bit FNV-1a.
 pub struct Digest(pub u64);

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use tightfit_core::{BudgetError, MemoryBudget, Reservation};
+use tightfit_format::example::list::ExampleListWithContext;
+use tightfit_format::example::sequence::{FeatureList, SequenceExample};
 use tightfit_format::example::{Example, ExampleError, Feature, FeatureKind};
-use tightfit_format::example_list::ExampleListWithContext;
 use tightfit_format::limits::NAME_BYTES;
 use tightfit_format::message::MessageKind;
-use tightfit_format::sequence::{FeatureList, SequenceExample};
 
 /// The most features that are told apart; real records have a few hundred at most.
 const MAX_FEATURES: usize = 1 << 16;

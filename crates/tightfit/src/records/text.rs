@@ -5,10 +5,10 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tightfit_core::{MemoryBudget, Reservation};
 use tightfit_data::storage;
+use tightfit_format::example::list::ExampleListWithContext;
+use tightfit_format::example::sequence::SequenceExample;
 use tightfit_format::example::{Example, ExampleError, Feature, FeatureKind};
-use tightfit_format::example_list::ExampleListWithContext;
 use tightfit_format::message::MessageKind;
-use tightfit_format::sequence::SequenceExample;
 use tightfit_format::tfrecord::Record;
 
 use super::files::{RecordFile, record_error};

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use tightfit_core::{DType, StringRef};
-use tightfit_format::inflate::{Inflater, Wrapping};
+use tightfit_format::compress::inflate::{Inflater, Wrapping};
 
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;

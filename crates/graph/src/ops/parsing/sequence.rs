@@ -6,7 +6,7 @@
 //! may be empty.
 
 use tightfit_core::{DType, StringRef};
-use tightfit_format::sequence::{FeatureList, SequenceExample};
+use tightfit_format::example::sequence::{FeatureList, SequenceExample};
 
 use super::example::{Dense, Features, Keys, dense_features, ragged_features, set};
 use super::features::{broken, count, of_type, write};

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use tightfit_core::DType;
+use tightfit_format::example::list::ExampleListWithContext;
+use tightfit_format::example::sequence::SequenceExample;
 use tightfit_format::example::{Example, Feature, FeatureKind};
-use tightfit_format::example_list::ExampleListWithContext;
 use tightfit_format::message::MessageKind;
-use tightfit_format::sequence::SequenceExample;
 
 use super::spec::{FeatureForm, FeatureSpec, MessageForm, ParseSpec};
 use crate::error::{DataError, RowFault};

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use serde_json::json;
 use tightfit_core::DType;
+use tightfit_format::example::list::write_example_list;
+use tightfit_format::example::sequence::write_sequence_example;
 use tightfit_format::example::{NamedValues, Values, write_example};
-use tightfit_format::example_list::write_example_list;
-use tightfit_format::sequence::write_sequence_example;
 
 use super::*;
 use crate::error::RowFault;

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::mem;
 
 use tightfit_core::{DType, MAX_RANK, MemoryBudget, Reservation, Shape};
+use tightfit_format::example::list::ExampleListWithContext;
+use tightfit_format::example::sequence::{FeatureList, SequenceExample};
 use tightfit_format::example::{Example, ExampleError, Feature, FeatureKind};
-use tightfit_format::example_list::ExampleListWithContext;
-use tightfit_format::sequence::{FeatureList, SequenceExample};
 
 use super::spec::{DefaultValue, FeatureForm, FeatureSpec, MessageForm, ParseSpec, Partition};
 use crate::convert::cast;
