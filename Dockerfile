@@ -11,7 +11,7 @@ FROM rust:1.95-alpine AS build
 RUN apk add --no-cache musl-dev
 WORKDIR /tightfit
 COPY . .
-RUN CARGO_PROFILE_RELEASE_STRIP=symbols cargo build --release --locked -p tightfit-cli
+RUN cargo build --release --locked -p tightfit-cli
 
 FROM scratch
 COPY --from=build /tightfit/target/release/tightfit /tightfit

@@ -19,7 +19,8 @@ const EXAMPLES: &str = "\
 Examples:
   tightfit optimize model.pb --output small.pb
   tightfit optimize saved_model/ --fetch logits -o logits.pb
-  tightfit optimize model.pb --transforms 'fold_constants fold_batch_norms' -o m.pb
+  tightfit optimize model.pb --transforms fold_constants,fold_batch_norms \\
+      --output small.pb
 
 Transforms: strip_unused_nodes, remove_nodes, remove_control_dependencies,
 fold_constants, fold_batch_norms, merge_duplicate_nodes, sort_by_execution_order.";
