@@ -4,6 +4,7 @@ use tightfit_core::Shared;
 
 use super::dot::{Dot, ROWS};
 use super::filter::FLIP;
+use super::fixed::{logistic, tanh};
 use super::multiplier::{Multiplier, divided_by_power};
 use crate::base::access::split_range;
 use crate::base::error::{KernelError, Result, check_exact, product};
@@ -37,7 +38,7 @@ pub struct AffineLstm<'a> {
     pub state_zero: i32,
     /// What brings the product of gate and cell to the output's scale, and what stands for 0 there.
     pub hidden: (Multiplier, i32),
-    /// The cell state's scale is two to this power.
+    /// The cell state's scale is two to this power, -15 to -9: so that 0 to 6 of its bits are before the point.
     pub cell_exponent: i32,
     /// The largest cell state; 0 for any.
     pub cell_clip: i16,
@@ -56,14 +57,8 @@ fn bounded(x: i32) -> i16 {
     x.clamp(i16::MIN as i32, i16::MAX as i32) as i16
 }
 
-/// A function of numbers with so many bits behind the point, in 15 bits behind it.
-fn in_fractions(x: i16, bits: i32, function: impl Fn(f32) -> f32) -> i16 {
-    bounded((function(x as f32 * (-bits as f32).exp2()) * 32_768.0).round() as i32)
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
+/// Bits before the point of gates.
+const GATE_BITS: u32 = 3;
 
 impl AffineLstm<'_> {
     /// Bytes of scratch that [`AffineLstm::run`] needs.
@@ -148,13 +143,14 @@ impl AffineLstm<'_> {
         let (forget_gate, rest) = rest.split_at(units);
         let (cell_gate, output_gate) = rest.split_at(units);
         let (multiplier, zero) = self.hidden;
+        let cell_bits = (15 + self.cell_exponent).clamp(0, 6) as u32;
         for unit in 0..units {
-            let forget = in_fractions(forget_gate[unit], 12, sigmoid);
+            let forget = logistic(forget_gate[unit], GATE_BITS);
             let lets_in = match input {
-                Some(_) => in_fractions(input_gate[unit], 12, sigmoid),
+                Some(_) => logistic(input_gate[unit], GATE_BITS),
                 None => i16::MAX.wrapping_sub(forget),
             };
-            let update = in_fractions(cell_gate[unit], 12, f32::tanh);
+            let update = tanh(cell_gate[unit], GATE_BITS);
             let kept = divided_by_power(forget as i32 * cell[unit] as i32, 15) as i16;
             let shift = (30 + self.cell_exponent).clamp(0, 31) as u32;
             let added = divided_by_power(lets_in as i32 * update as i32, shift) as i16;
@@ -163,8 +159,8 @@ impl AffineLstm<'_> {
                 sum = sum.clamp(-self.cell_clip, self.cell_clip);
             }
             cell[unit] = sum;
-            let out = in_fractions(output_gate[unit], 12, sigmoid);
-            let squashed = in_fractions(sum, -self.cell_exponent, f32::tanh);
+            let out = logistic(output_gate[unit], GATE_BITS);
+            let squashed = tanh(sum, cell_bits);
             let integer = multiplier.apply(out as i32 * squashed as i32).wrapping_add(zero);
             hidden[unit] = integer.clamp(-128, 127) as u8;
         }

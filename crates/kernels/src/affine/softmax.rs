@@ -42,7 +42,7 @@ impl AffineSoftmax {
         for (d, to) in exponentials.iter_mut().enumerate() {
             let shifted = (-(d as i32)).wrapping_mul(1i32.wrapping_shl(multiplier.shift as u32));
             if -(d as i32) >= least {
-                *to = exp_of_negative(doubled_high_product(shifted, multiplier.value), DIFFERENCE_BITS);
+                *to = exp_of_negative::<31>(doubled_high_product(shifted, multiplier.value), DIFFERENCE_BITS);
             }
         }
         Ok(AffineSoftmax { exponentials, least })

@@ -83,8 +83,10 @@ impl Lstm {
     fn cell_exponent(&self) -> Result<i32, OpError> {
         let scale = self.scale(CELL_STATE)?.scale;
         let log = scale.log2();
-        if (log - log.round()).abs() >= 1e-3 || !(-30.0..=0.5).contains(&log) {
-            let why = format!("has {scale} for the cell state, which is no power of two");
+        if (log - log.round()).abs() >= 1e-3 || !(-15.5..-8.5).contains(&log) {
+            let why = format!(
+                "has {scale} for the cell state, which is none of the powers of two from 2^-15 to 2^-9"
+            );
             return Err(OpError::attribute("input_scale", why));
         }
         Ok(log.round() as i32)
