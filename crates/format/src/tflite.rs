@@ -4,11 +4,13 @@
 //! Tensors are known by their numbers in their subgraph; a buffer stands in the flatbuffer, or behind it in a file of more
 //! than 2 GiB.
 
+mod builder;
 mod flatbuffer;
 mod flexbuffer;
 mod options;
 mod read;
 mod schema;
+mod write;
 
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ use crate::source::SourceFile;
 pub use flexbuffer::{FlexValue, flex_map};
 pub use options::{OptionValue, Options};
 pub use schema::OPERATORS;
+pub use write::{Draft, Values};
 
 /// The number of the operator that is none of TensorFlow Lite's own.
 pub const CUSTOM: i32 = 32;
@@ -182,6 +185,11 @@ pub struct TensorKind(pub i8);
 const TYPES: [i32; 21] = [1, 19, 3, 4, 9, 7, 10, 5, 8, 6, 2, 18, 23, 20, 21, 22, 17, 29, 14, 31, 30];
 
 impl TensorKind {
+    /// The type of that number of TensorFlow's; `None` for one that schema.fbs does not have.
+    pub fn of(data_type: DataType) -> Option<TensorKind> {
+        TYPES.iter().position(|number| *number == data_type.0).map(|number| TensorKind(number as i8))
+    }
+
     /// The type in TensorFlow's numbers; `None` for a number that schema.fbs does not have.
     pub fn data_type(self) -> Option<DataType> {
         usize::try_from(self.0).ok().and_then(|number| TYPES.get(number)).map(|number| DataType(*number))

@@ -8,6 +8,7 @@ mod conformance;
 pub mod dim;
 mod error;
 pub mod exec;
+pub mod export;
 pub mod fact;
 pub mod import;
 pub mod infer;

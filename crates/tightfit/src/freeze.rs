@@ -1,6 +1,8 @@
 //! Freezing: a model as one GraphDef that TensorFlow loads and runs, variables as constants, calls inlined, nothing in it
 //! that only trains, saves or restores. Values go from the shards to the output in small pieces.
 
+pub(crate) mod tflite;
+
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +19,9 @@ use crate::process;
 
 /// The most bytes of a message that protobuf, and so TensorFlow, reads.
 pub const MESSAGE_MAX_BYTES: u64 = i32::MAX as u64;
+
+/// What the memory of writing is reserved for.
+const PURPOSE: &str = "writing the frozen graph";
 
 /// Bytes that are written at a time.
 const WRITE_BYTES: usize = 256 << 10;
@@ -57,7 +62,13 @@ impl Frozen {
     }
 }
 
-/// Writes the model at `path` as a frozen GraphDef to `output`, whole or not at all.
+/// True for the name of a TensorFlow Lite model.
+pub(crate) fn is_tflite(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tflite"))
+}
+
+/// Writes the model at `path` to `output`, whole or not at all: as a TensorFlow Lite model where its name ends in `.tflite`, else
+/// as a frozen GraphDef.
 ///
 /// # Errors
 /// As [`crate::Model::open`], but for operators that cannot be run here; [`Error::Io`] when it cannot be written, and
@@ -69,6 +80,9 @@ pub fn freeze(
     stop: &AtomicBool,
     budget: &MemoryBudget,
 ) -> Result<Frozen, Error> {
+    if is_tflite(output) {
+        return tflite::freeze(path, options, output, stop, budget);
+    }
     let Plain { def, ports, keep, fetched, _names } =
         Plain::of(path, describe(path, &options.source, budget)?, &options.fetches, budget)?;
     let mut frozen = frozen(&def, &ports, fetched, keep);
@@ -109,7 +123,7 @@ pub(crate) fn write(
 ) -> Result<u64, Error> {
     let at = |error: io::Error| of_writing(output, error);
     let mut file = WholeFile::create(output).map_err(at)?;
-    let _buffer = budget.try_reserve("writing the frozen graph", WRITE_BYTES as u64)?;
+    let _buffer = budget.try_reserve(PURPOSE, WRITE_BYTES as u64)?;
     let out = Counted { out: BufWriter::with_capacity(WRITE_BYTES, &mut file), bytes: 0, stop };
     let mut writer = GraphWriter::new(out, budget).map_err(at)?;
     for node in &def.nodes {

@@ -265,6 +265,7 @@ impl<'m> Job<'m> {
                 rows: 0,
                 first_row: 0,
                 is_whole: false,
+                run_time: Duration::ZERO,
                 sources,
             })?;
         }
@@ -311,6 +312,7 @@ impl<'m> Job<'m> {
         for (i, name) in self.runner.inputs().enumerate() {
             feeds[i] = feed(&self.options.fixed, self.columns[i], batch, name, is_padded)?;
         }
+        let begin = Instant::now();
         let outputs = self.runner.run(&feeds[..self.columns.len()])?.keep_rows(planned, batch.rows());
         if let Some(labels) = batch.labels() {
             done.right_rows += columns::right_rows(&outputs, labels)?;
@@ -327,6 +329,7 @@ impl<'m> Job<'m> {
             rows: batch.rows(),
             first_row: done.rows,
             is_whole: false,
+            run_time: begin.elapsed(),
             sources: &source,
         })?;
         done.rows += batch.rows() as u64;

@@ -4,6 +4,7 @@
 //! [`MemoryBudget`] before the first byte is computed.
 
 mod base64;
+pub mod compare;
 mod counted;
 mod error;
 mod feeds;
@@ -23,6 +24,7 @@ mod pictures;
 pub mod pipeline;
 pub mod process;
 mod progress;
+pub mod quantize;
 pub mod records;
 mod run;
 mod session;

@@ -118,22 +118,25 @@ pub struct Optimized {
     pub passes: Vec<(&'static str, usize)>,
 }
 
-/// Writes the model at `path`, optimized, as a frozen GraphDef to `output`, whole or not at all.
+/// A model that is simpler, before it is written.
+pub(crate) struct Simplified {
+    pub plain: Plain,
+    optimized: Optimized,
+}
+
+/// Makes the model at `path` simpler.
 ///
 /// # Errors
-/// As [`crate::freeze::freeze`], and [`Error::Usage`] for an input that is not there.
-pub fn optimize(
+/// As [`optimize`].
+pub(crate) fn simplify(
     path: &Path,
     options: &OptimizeOptions,
-    output: &Path,
-    stop: &AtomicBool,
     budget: &MemoryBudget,
-) -> Result<Optimized, Error> {
-    let Plain { mut def, ports, keep, mut fetched, _names } =
-        Plain::of(path, describe(path, &options.source, budget)?, &options.fetches, budget)?;
-    let def = &mut def;
-    if fetched.is_empty() {
-        fetched = crate::partition::results(def);
+) -> Result<Simplified, Error> {
+    let mut plain = Plain::of(path, describe(path, &options.source, budget)?, &options.fetches, budget)?;
+    let def = &mut plain.def;
+    if plain.fetched.is_empty() {
+        plain.fetched = crate::partition::results(def);
     }
     let mut optimized = Optimized {
         nodes_before: def.nodes.len(),
@@ -141,9 +144,9 @@ pub fn optimize(
         ..Optimized::default()
     };
     let inputs = feed(def, &options.inputs)?;
-    let mut kept: Vec<String> = fetched.iter().map(|Fetched { tensor, .. }| tensor.clone()).collect();
-    kept.extend(keep.iter().cloned().chain(inputs));
-    kept.extend(ports.inputs.iter().map(|(tensor, _)| tensor.clone()));
+    let mut kept: Vec<String> = plain.fetched.iter().map(|Fetched { tensor, .. }| tensor.clone()).collect();
+    kept.extend(plain.keep.iter().cloned().chain(inputs));
+    kept.extend(plain.ports.inputs.iter().map(|(tensor, _)| tensor.clone()));
     let names = kept.iter().map(|tensor| split_name(tensor).0.to_string()).collect();
     let mut nodes = Nodes::new(std::mem::take(&mut def.nodes), names);
     let chosen = if options.transforms.is_empty() { &Transform::ALL[..] } else { &options.transforms };
@@ -162,9 +165,25 @@ pub fn optimize(
         optimized.passes.push((transform.name(), changed.max(more)));
     }
     def.nodes = nodes.into_list();
-    optimized.frozen = frozen(def, &ports, fetched, keep);
+    Ok(Simplified { plain, optimized })
+}
+
+/// Writes the model at `path`, optimized, as a frozen GraphDef to `output`, whole or not at all.
+///
+/// # Errors
+/// As [`crate::freeze::freeze`], and [`Error::Usage`] for an input that is not there.
+pub fn optimize(
+    path: &Path,
+    options: &OptimizeOptions,
+    output: &Path,
+    stop: &AtomicBool,
+    budget: &MemoryBudget,
+) -> Result<Optimized, Error> {
+    let Simplified { plain, mut optimized } = simplify(path, options, budget)?;
+    let Plain { def, ports, keep, fetched, _names } = plain;
+    optimized.frozen = frozen(&def, &ports, fetched, keep);
     process::end_phase();
-    optimized.frozen.bytes = write(def, output, stop, budget)?;
+    optimized.frozen.bytes = write(&def, output, stop, budget)?;
     Ok(optimized)
 }
 

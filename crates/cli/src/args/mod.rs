@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::{style, table};
 
 pub use flags::{
-    DataFlags, JobFlags, JsonFlag, LimitFlags, MemoryFlag, OutputFlag, ResultFlags, ScopeFlags, SourceFlags,
+    DataFlags, InputFlags, JobFlags, JsonFlag, LimitFlags, MemoryFlag, OutputFlag, ResultFlags, ScopeFlags, SourceFlags,
     SpecArg, SummaryFlags,
 };
 pub use long::Lists;

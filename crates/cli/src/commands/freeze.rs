@@ -1,4 +1,4 @@
-//! `freeze`: a model as one GraphDef that TensorFlow loads, with its variables as constants.
+//! `freeze`: a model as one file with its variables as constants: a GraphDef that TensorFlow loads, or a TensorFlow Lite model.
 
 use std::path::PathBuf;
 
@@ -17,18 +17,20 @@ use crate::table::{columns, print};
 const EXAMPLES: &str = "\
 Examples:
   tightfit freeze saved_model/ --output model.pb
-  tightfit freeze graph.pbtxt --checkpoint model.ckpt --fetch logits -o model.pb";
+  tightfit freeze graph.pbtxt --checkpoint model.ckpt --fetch logits -o model.pb
+  tightfit freeze saved_model/ --output model.tflite";
 
-/// Write a SavedModel or a checkpoint as one GraphDef, variables as constants
+/// Write a SavedModel or a checkpoint as one GraphDef, or a .tflite
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, override_usage = "tightfit freeze MODEL --output FILE.pb [OPTIONS]")]
+#[command(after_help = EXAMPLES, override_usage = "tightfit freeze MODEL --output FILE [OPTIONS]")]
 pub struct Flags {
     /// The model: a SavedModel's folder, a checkpoint's .meta, or a graph
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     #[command(flatten)]
     source: SourceFlags,
-    /// Write the frozen graph to FILE.pb
+    /// Write the frozen graph to FILE: a GraphDef, or with the ending .tflite a
+    /// TensorFlow Lite model
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: PathBuf,
     /// Keep this tensor as an output [default: the signature's outputs]
@@ -44,10 +46,6 @@ pub struct Flags {
 /// What is wrong with the model, and an output that cannot be written.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
     let output = &flags.output;
-    let extension = output.extension().and_then(|extension| extension.to_str());
-    if extension.is_some_and(|extension| extension.eq_ignore_ascii_case("tflite")) {
-        return Err(Failure::Usage("--output: only a .pb is written yet".into()));
-    }
     let options = FreezeOptions { source: flags.source.source(), fetches: flags.fetch.clone() };
     let memory = open_to_write(&Limits::of(&flags.limits))?;
     let frozen = freeze(&stdio::path_of(&flags.model)?, &options, output, stop_flag(), &memory.budget)?;

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod bench;
+mod compare;
 mod completions;
 mod data;
 mod freeze;
@@ -10,6 +11,7 @@ mod optimize;
 mod partition;
 mod parts;
 mod plan;
+mod quantize;
 mod records;
 mod run;
 mod weights;
@@ -19,9 +21,10 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use tightfit::fit::THREAD_BYTES;
-use tightfit::{Error, MemoryBudget, Model, Reservation, Shape, limits, process};
+use tightfit::job::DataOptions;
+use tightfit::{Access, Error, MemoryBudget, Model, Reservation, Resize, Shape, limits, process};
 
-use crate::args::{Given, LimitFlags, Lists, MemoryFlag};
+use crate::args::{DataFlags, Given, LimitFlags, Lists, MemoryFlag};
 use crate::failure::Failure;
 use crate::system::Start;
 
@@ -34,6 +37,8 @@ pub enum Command {
     Bench(bench::Flags),
     Freeze(freeze::Flags),
     Optimize(optimize::Flags),
+    Quantize(quantize::Flags),
+    Compare(compare::Flags),
     Partition(partition::Flags),
     #[command(subcommand)]
     Records(records::Command),
@@ -56,6 +61,8 @@ impl Command {
             Command::Bench(flags) => bench::run(&flags, start),
             Command::Freeze(flags) => freeze::run(&flags),
             Command::Optimize(flags) => optimize::run(&flags),
+            Command::Quantize(flags) => quantize::run(&flags),
+            Command::Compare(flags) => compare::run(&flags),
             Command::Partition(flags) => partition::run(&flags),
             Command::Records(command) => command.run(),
             Command::Data(command) => command.run(),
@@ -67,6 +74,8 @@ impl Command {
     /// Puts the rests of long lists of files back.
     pub fn put_back(&mut self, lists: &Lists) {
         match self {
+            Command::Quantize(flags) => lists.put_back(flags.input_mut()),
+            Command::Compare(flags) => lists.put_back(flags.input_mut()),
             Command::Plan(flags) => lists.put_back(&mut flags.job.inputs.input),
             Command::Run(flags) => lists.put_back(&mut flags.job.inputs.input),
             Command::Records(command) => {
@@ -193,4 +202,27 @@ fn input_shapes(shapes: &[(String, Shape)], model: &Model) -> Result<HashMap<Str
         }
         None => Ok(shapes),
     }
+}
+
+/// The data set that these flags are about.
+fn data_options(flags: &DataFlags, sources: Vec<PathBuf>) -> Result<DataOptions, Failure> {
+    let size = |flag: &str, bytes: Option<u64>| -> Result<Option<usize>, Failure> {
+        let bytes = bytes.map(usize::try_from).transpose();
+        bytes.map_err(|_| Failure::Usage(format!("--{flag}: more than the address space")))
+    };
+    let resize = flags.resize.map(|sides| sides.0);
+    Ok(DataOptions {
+        access: Access::everything(),
+        record_bytes: size("record-memory", flags.record_memory)?,
+        decode_bytes: flags.decode_memory,
+        string_bytes: size("string-memory", flags.string_memory)?,
+        pipeline_bytes: flags.pipeline_memory,
+        sources,
+        features: flags.feature.clone(),
+        label: flags.label.clone(),
+        resize,
+        method: resize.map(|_| Resize::Bilinear),
+        preprocess: flags.preprocess.unwrap_or_default(),
+        skip_bad: flags.skip_bad,
+    })
 }

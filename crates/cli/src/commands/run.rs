@@ -12,7 +12,7 @@ use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, Shard
 use tightfit::sink::{self, Labels, OutputRows, RowPlace, Sink, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{
-    Access, Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions, Resize,
+    Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions,
     Runner, ThreadPool, array_shapes, process,
 };
 
@@ -270,7 +270,9 @@ impl<'a> Call<'a> {
         let mut runner = Runner::with_fit(&model, fit, Arc::new(pool), &options, budget)?;
         runner.stop_at(stop);
         let tensors = feeds.feeds(runner.inputs())?;
+        let begin = Instant::now();
         let outputs = runner.run(&tensors)?;
+        let run_time = begin.elapsed();
         // What has computed is not needed to write.
         process::end_phase();
         sink.write(&OutputRows {
@@ -280,6 +282,7 @@ impl<'a> Call<'a> {
             rows: options.batch,
             first_row: 0,
             is_whole: true,
+            run_time,
             sources: &|_| RowPlace::default(),
         })?;
         process::end_phase();
@@ -414,25 +417,6 @@ impl<'a> Call<'a> {
     }
 
     fn data_options(&self) -> Result<DataOptions, Failure> {
-        let flags = &self.flags.data;
-        let size = |flag: &str, bytes: Option<u64>| -> Result<Option<usize>, Failure> {
-            let bytes = bytes.map(usize::try_from).transpose();
-            bytes.map_err(|_| Failure::Usage(format!("--{flag}: more than the address space")))
-        };
-        let resize = flags.resize.map(|sides| sides.0);
-        Ok(DataOptions {
-            access: Access::everything(),
-            record_bytes: size("record-memory", flags.record_memory)?,
-            decode_bytes: flags.decode_memory,
-            string_bytes: size("string-memory", flags.string_memory)?,
-            pipeline_bytes: flags.pipeline_memory,
-            sources: self.sources.clone(),
-            features: flags.feature.clone(),
-            label: flags.label.clone(),
-            resize,
-            method: resize.map(|_| Resize::Bilinear),
-            preprocess: flags.preprocess.unwrap_or_default(),
-            skip_bad: flags.skip_bad,
-        })
+        super::data_options(&self.flags.data, self.sources.clone())
     }
 }

@@ -14,6 +14,7 @@ mod labels;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tightfit_core::{DType, Shape, TensorView};
 use tightfit_format::spool::SPOOL_BYTES;
@@ -64,6 +65,8 @@ pub struct OutputRows<'a> {
     pub first_row: u64,
     /// True when this is a single call on fed tensors: results are tensors, not rows.
     pub is_whole: bool,
+    /// How long the model took for it.
+    pub run_time: Duration,
     /// Where a row of this batch comes from.
     pub sources: &'a dyn Fn(usize) -> RowPlace,
 }

@@ -1,0 +1,162 @@
+//! `quantize`: a model as a TensorFlow Lite model of integers.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde_json::{Value, json};
+use tightfit::display_bytes;
+use tightfit::quantize::{Layer, Method, QuantizeOptions, Quantized, Recipe, quantize};
+
+use super::compare::finite;
+use super::{Limits, data_options};
+use crate::args::{self, DataFlags, InputFlags, LimitFlags, SourceFlags, SummaryFlags, count};
+use crate::failure::Failure;
+use crate::stdio;
+use crate::system::stop_flag;
+use crate::table::{columns, count_of, print};
+
+const EXAMPLES: &str = "\
+Examples:
+  tightfit quantize model.pb --output small.tflite
+  tightfit quantize model.pb --recipe int8 --input photos/ --preprocess tf \\
+      --output int8.tflite
+  tightfit quantize model.tflite --recipe f16 --output half.tflite
+
+Recipes:
+  dynamic      weights of int8; products round their other operand as they run
+  weight-only  weights of int8 that are floats again before they are used
+  f16          weights of float16
+  int8         weights and activations of int8; needs --input to find ranges";
+
+/// Write a model as a .tflite whose weights, and activations too, are integers
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "tightfit quantize MODEL --output FILE.tflite [OPTIONS]")]
+pub struct Flags {
+    /// The model: a SavedModel's folder, a graph, or a .tflite of floats
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    #[command(flatten)]
+    source: SourceFlags,
+    /// Do this: dynamic, weight-only, f16 or int8 [default: dynamic]
+    #[arg(long, value_name = "NAME", value_parser = recipe(), hide_possible_values = true, help_heading = "Model")]
+    recipe: Option<Recipe>,
+    /// Let inputs and outputs be int8 too, with --recipe int8
+    #[arg(long, help_heading = "Model")]
+    integer_io: bool,
+    /// Find ranges by min-max or moving-average [default: min-max]
+    #[arg(long, value_name = "NAME", value_parser = method(), hide_possible_values = true, help_heading = "Model")]
+    calibration: Option<Method>,
+    #[command(flatten)]
+    inputs: InputFlags,
+    #[command(flatten)]
+    data: DataFlags,
+    /// Write the model to FILE.tflite
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    output: PathBuf,
+    /// Keep this tensor as an output [default: the signature's outputs]
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    fetch: Vec<String>,
+    #[command(flatten)]
+    limits: LimitFlags,
+    /// Find ranges with N rows at once [default: 1]
+    #[arg(long, value_name = "N", value_parser = count::<{ args::BatchSize::MOST }>, help_heading = "Memory and speed")]
+    batch: Option<usize>,
+    #[command(flatten)]
+    summary: SummaryFlags,
+}
+
+impl Flags {
+    /// The list of files, the rest of which may stand elsewhere.
+    pub fn input_mut(&mut self) -> &mut Vec<OsString> {
+        &mut self.inputs.input
+    }
+}
+
+fn recipe() -> impl TypedValueParser<Value = Recipe> {
+    let named = |name: String| {
+        Recipe::ALL.into_iter().find(|(own, _)| *own == name).map(|(_, recipe)| recipe).ok_or("no such recipe")
+    };
+    PossibleValuesParser::new(Recipe::ALL.map(|(name, _)| name)).try_map(named)
+}
+
+fn method() -> impl TypedValueParser<Value = Method> {
+    let named = |name: String| {
+        Method::ALL.into_iter().find(|(own, _)| *own == name).map(|(_, method)| method).ok_or("no such method")
+    };
+    PossibleValuesParser::new(Method::ALL.map(|(name, _)| name)).try_map(named)
+}
+
+/// # Errors
+/// What is wrong with the model or the data, and an output that cannot be written.
+pub fn run(flags: &Flags) -> Result<(), Failure> {
+    if !flags.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tflite")) {
+        return Err(Failure::Usage("--output: a name that ends in .tflite".into()));
+    }
+    let recipe = flags.recipe.unwrap_or_default();
+    if recipe != Recipe::Int8 && (flags.integer_io || flags.calibration.is_some()) {
+        return Err(Failure::Usage("--integer-io and --calibration go with --recipe int8".into()));
+    }
+    let sources = flags.inputs.input.iter().map(|value| stdio::data_of(Path::new(value)));
+    let data = data_options(&flags.data, sources.collect::<Result<_, _>>()?)?;
+    let limits = Limits::of(&flags.limits);
+    let options = QuantizeOptions {
+        source: flags.source.source(),
+        fetches: flags.fetch.clone(),
+        recipe,
+        has_integer_ports: flags.integer_io,
+        method: flags.calibration.unwrap_or_default(),
+        data,
+        batch: flags.batch.unwrap_or(1),
+        threads: limits.threads,
+    };
+    let memory = limits.open()?;
+    let model = stdio::path_of(&flags.model)?;
+    let quantized = quantize(&model, &options, &flags.output, stop_flag(), &memory.budget)?;
+    let output = flags.output.display().to_string();
+    match flags.summary.is_json() {
+        true => print(&format!("{:#}\n", json(&output, recipe, &quantized))),
+        false if flags.summary.quiet => Ok(()),
+        false => print(&text(&output, &quantized)),
+    }
+}
+
+fn json(output: &str, recipe: Recipe, quantized: &Quantized) -> Value {
+    let layer = |layer: &Layer| {
+        json!({
+            "tensor": layer.name,
+            "op": layer.op,
+            "dtype": layer.dtype,
+            "bytes_before": layer.bytes[0],
+            "bytes": layer.bytes[1],
+            "snr_db": finite(layer.snr_db),
+        })
+    };
+    let in_floats = quantized.in_floats.iter().map(|(name, count)| (name.clone(), json!(count)));
+    json!({
+        "output": output,
+        "recipe": recipe.name(),
+        "bytes": quantized.bytes,
+        "constant_bytes_before": quantized.constant_bytes[0],
+        "constant_bytes": quantized.constant_bytes[1],
+        "calibration_rows": quantized.calibration_rows,
+        "operators_in_floats": Value::Object(in_floats.collect()),
+        "layers": quantized.layers.iter().map(layer).collect::<Vec<_>>(),
+    })
+}
+
+fn text(output: &str, quantized: &Quantized) -> String {
+    let [before, now] = quantized.constant_bytes.map(display_bytes);
+    let mut text = format!("{output}: {}, constants {now} of {before}\n", display_bytes(quantized.bytes));
+    if quantized.calibration_rows > 0 {
+        text.push_str(&format!("Ranges of {}\n", count_of(quantized.calibration_rows as usize, "row")));
+    }
+    let mut rows = vec![["weight", "for", "type", "bytes", "SNR"].map(String::from).to_vec()];
+    rows.extend(quantized.layers.iter().map(|layer| {
+        let snr = format!("{:.1} dB", layer.snr_db);
+        vec![layer.name.clone(), layer.op.clone(), layer.dtype.into(), display_bytes(layer.bytes[1]), snr]
+    }));
+    text.push_str(&columns(&rows, &[3, 4]));
+    text
+}

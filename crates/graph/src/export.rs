@@ -1,0 +1,3 @@
+//! Graphs as other runtimes have them.
+
+pub mod tflite;
