@@ -11,7 +11,9 @@ use serde_json::Value;
 fn help_tells_every_command_and_flag() {
     let help = tightfit(["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["inspect", "plan", "run", "bench", "freeze", "optimize", "partition"] {
+    for command in
+        ["inspect", "plan", "run", "bench", "freeze", "optimize", "quantize", "compare", "partition"]
+    {
         assert!(help.stdout.contains(command), "{help:?}");
         let own = tightfit([command, "--help"]);
         assert_eq!((own.code, own.stderr.as_str()), (0, ""));
@@ -22,7 +24,7 @@ fn help_tells_every_command_and_flag() {
 }
 
 /// Every command, in words.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 24] = [
     "",
     "inspect",
     "plan",
@@ -30,6 +32,8 @@ const COMMANDS: [&str; 22] = [
     "bench",
     "freeze",
     "optimize",
+    "quantize",
+    "compare",
     "partition",
     "records",
     "records inspect",

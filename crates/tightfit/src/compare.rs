@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tightfit_core::{MemoryBudget, Shape, StopFlag};
+use tightfit_core::{MemoryBudget, Quantization, Shape, StopFlag};
 use tightfit_graph::exec::Feed;
 
 use crate::error::Error;
@@ -101,7 +101,8 @@ pub fn compare(
     };
     // Each gets half of what is there.
     let limit_bytes = budget.limit_bytes().saturating_sub(free / 2);
-    let beside = Beside { model: second, runner: None, threads, memory_bytes: free / 2, budget: budget.clone() };
+    let beside =
+        Beside { model: second, runner: None, threads, memory_bytes: free / 2, budget: budget.clone() };
     let found = Rc::new(RefCell::new(Found::new(first)));
     let inputs = first.graph().inputs.iter().map(|port| port.name.clone()).collect();
     let sink = Box::new(Comparing { beside, inputs, found: found.clone() });
@@ -201,9 +202,9 @@ impl Beside {
             .inputs
             .iter()
             .zip(feeds)
-            .filter_map(|(port, feed)| match feed {
-                Feed::Tensor(view) | Feed::Text(view, _) => Some((port.name.clone(), *view.shape())),
-                Feed::Strings(shape, _) => Some((port.name.clone(), *shape)),
+            .map(|(port, feed)| match feed {
+                Feed::Tensor(view) | Feed::Text(view, _) => (port.name.clone(), *view.shape()),
+                Feed::Strings(shape, _) => (port.name.clone(), *shape),
             })
             .collect();
         let text = |feed: &Feed<'_>| match feed {
@@ -240,8 +241,8 @@ struct Found {
     rows: u64,
     measures: Vec<Measure>,
     sides: [Side; 2],
-    /// The facts of the first model's inputs and outputs.
-    first: Vec<tightfit_graph::fact::Fact>,
+    /// What the integers of the first model's outputs stand for.
+    first: Vec<Option<Quantization>>,
 }
 
 impl Found {
@@ -251,7 +252,7 @@ impl Found {
             rows: 0,
             measures: graph.outputs.iter().map(|port| Measure::new(&port.name)).collect(),
             sides: [Side::default(); 2],
-            first: graph.outputs.iter().map(|port| graph.fact(port.value).clone()).collect(),
+            first: graph.outputs.iter().map(|port| first.quantization(&port.name).cloned()).collect(),
         }
     }
 
@@ -277,15 +278,19 @@ impl Sink for Comparing {
         let graph = self.beside.model.graph();
         let first_names: Vec<&str> = (0..rows.outputs.len()).filter_map(|i| rows.outputs.name(i)).collect();
         let second_names: Vec<String> = graph.outputs.iter().map(|port| port.name.clone()).collect();
-        let second_facts: Vec<_> = graph.outputs.iter().map(|port| graph.fact(port.value).clone()).collect();
+        let model = &self.beside.model;
+        let second: Vec<_> = second_names.iter().map(|name| model.quantization(name).cloned()).collect();
         let others: Vec<&str> = second_names.iter().map(String::as_str).collect();
         let pairing = pairs(&first_names, &others);
-        let input_facts: Vec<_> = graph.inputs.iter().map(|port| graph.fact(port.value).clone()).collect();
+        let inputs = graph.inputs.iter();
+        let wanted: Vec<_> = inputs
+            .map(|port| (graph.fact(port.value).dtype, model.quantization(&port.name).cloned()))
+            .collect();
         let memory = self.beside.budget.clone();
         let own: Vec<&str> = self.inputs.iter().map(String::as_str).collect();
         let order = pairs(&names(&graph.inputs), &own);
         let given: Vec<Feed<'_>> = order.iter().filter_map(|at| rows.inputs.get(*at)).copied().collect();
-        let converted = given.iter().zip(&input_facts).map(|(feed, fact)| fed(feed, fact, &memory));
+        let converted = given.iter().zip(&wanted).map(|(feed, wanted)| fed(feed, wanted, &memory));
         let converted = converted.collect::<Result<Vec<_>, _>>()?;
         let feeds = given.iter().zip(&converted);
         let feeds: Vec<Feed<'_>> =
@@ -300,9 +305,12 @@ impl Sink for Comparing {
         let mut found = self.found.borrow_mut();
         let found = &mut *found;
         for (index, other) in pairing.into_iter().enumerate() {
-            let missing = || Error::Usage(format!("'{}' is a weight and not kept as it is", first_names[index]));
-            let (a, b) = (rows.outputs.tensor(index).ok_or_else(missing)?, outputs.tensor(other).ok_or_else(missing)?);
-            let (a, b) = (Numbers::new(a, &found.first[index])?, Numbers::new(b, &second_facts[other])?);
+            let missing =
+                || Error::Usage(format!("'{}' is a weight and not kept as it is", first_names[index]));
+            let (a, b) =
+                (rows.outputs.tensor(index).ok_or_else(missing)?, outputs.tensor(other).ok_or_else(missing)?);
+            let a = Numbers::new(a, found.first[index].as_ref())?;
+            let b = Numbers::new(b, second[other].as_ref())?;
             let measure = &mut found.measures[index];
             measure.add(&a, &b, (first_names[index], others[other]), rows.rows)?;
             if let (0, Some(labels)) = (index, rows.labels) {

@@ -7,7 +7,8 @@ mod source;
 
 use std::path::{Path, PathBuf};
 
-use tightfit_core::{MemoryBudget, Shape};
+use tightfit_core::{MemoryBudget, Quantization, Shape};
+use tightfit_format::MetaInfo;
 use tightfit_graph::ir::{Graph, Port};
 use tightfit_graph::{ImportOptions, Operators, import, passes};
 
@@ -47,6 +48,8 @@ pub struct Model {
     opening_bytes: u64,
     held_bytes: u64,
     is_in_parts: bool,
+    /// What the integers of inputs and outputs stand for, by their names.
+    quantizations: Vec<(String, Quantization)>,
 }
 
 /// A model file of which the structure has been read, and nothing been made yet.
@@ -118,7 +121,7 @@ impl ModelFile {
             operators: options.operators.clone(),
         };
         let Described { file, def, signature, info, is_in_parts, .. } = described;
-        drop(info);
+        let quantizations = quantizations(info, signature.as_deref());
         crate::pictures::provide();
         let mut graph = import(&file, def, &options, &budget)?;
         drop((options, names));
@@ -128,8 +131,15 @@ impl ModelFile {
         process::end_phase();
         let opening_bytes = budget.recent_peak_bytes().saturating_sub(before_bytes).max(reading_bytes);
         let held_bytes = budget.used_bytes().saturating_sub(before_bytes);
-        Ok(Model { path, graph, signature, opening_bytes, held_bytes, is_in_parts })
+        Ok(Model { path, graph, signature, opening_bytes, held_bytes, is_in_parts, quantizations })
     }
+}
+
+/// What is told of the integers of a signature's inputs and outputs.
+fn quantizations(info: MetaInfo, signature: Option<&str>) -> Vec<(String, Quantization)> {
+    let own = info.signatures.into_iter().filter(|(key, _)| signature.is_none_or(|own| own == &**key));
+    let ports = own.flat_map(|(_, signature)| signature.inputs.into_iter().chain(signature.outputs));
+    ports.filter_map(|(name, tensor)| Some((name.into(), tensor.quantization?))).collect()
 }
 
 impl Model {
@@ -155,6 +165,7 @@ impl Model {
             opening_bytes: 0,
             held_bytes: 0,
             is_in_parts: false,
+            quantizations: Vec::new(),
         }
     }
 
@@ -175,6 +186,11 @@ impl Model {
         }
         let tensor = import::split_name(name).0;
         *self.graph.producer(input.value).name == *tensor || input.name == tensor
+    }
+
+    /// What the integers of an input or an output stand for, where the model says so.
+    pub fn quantization(&self, name: &str) -> Option<&Quantization> {
+        self.quantizations.iter().find(|(own, _)| own == name).map(|(_, quantization)| quantization)
     }
 
     /// True for a model in parts, whose weights are not to be present all at once: they are streamed in whatever memory.

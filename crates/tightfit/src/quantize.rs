@@ -252,7 +252,8 @@ fn in_floats(draft: &Draft) -> Vec<(String, usize)> {
     let mut counts = BTreeMap::new();
     for graph in &draft.graphs {
         for operator in &graph.operators {
-            let output = operator.outputs.first().and_then(|id| graph.tensors.get(usize::try_from(*id).ok()?));
+            let output =
+                operator.outputs.first().and_then(|id| graph.tensors.get(usize::try_from(*id).ok()?));
             let is_float = output.is_some_and(|tensor| tensor.kind.0 == 0);
             if is_float && operator.name() != "DEQUANTIZE" {
                 *counts.entry(operator.name().to_string()).or_insert(0) += 1;

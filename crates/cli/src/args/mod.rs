@@ -15,8 +15,8 @@ use crate::failure::Failure;
 use crate::{style, table};
 
 pub use flags::{
-    DataFlags, InputFlags, JobFlags, JsonFlag, LimitFlags, MemoryFlag, OutputFlag, ResultFlags, ScopeFlags, SourceFlags,
-    SpecArg, SummaryFlags,
+    DataFlags, InputFlags, JobFlags, JsonFlag, LimitFlags, MemoryFlag, OutputFlag, ResultFlags, ScopeFlags,
+    SourceFlags, SpecArg, SummaryFlags,
 };
 pub use long::Lists;
 pub use values::{BatchSize, count, seconds, shape, size, whole};

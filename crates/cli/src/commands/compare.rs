@@ -79,8 +79,12 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let mut shapes = flags.inputs.shape.clone();
     shapes.extend(array_shapes(&files));
     let open = |path: &PathBuf, source| {
-        let options =
-            OpenOptions { fetches: flags.fetch.clone(), shapes: shapes.clone(), source, ..OpenOptions::default() };
+        let options = OpenOptions {
+            fetches: flags.fetch.clone(),
+            shapes: shapes.clone(),
+            source,
+            ..OpenOptions::default()
+        };
         Model::open(stdio::path_of(path)?, &options, budget).map_err(Failure::from)
     };
     let first = open(&flags.first, flags.source.source())?;
@@ -136,7 +140,8 @@ fn json(names: &[String; 2], compared: &Compared) -> Value {
 }
 
 fn text(names: &[String; 2], compared: &Compared) -> String {
-    let decibels = |value: f64| if value.is_infinite() { "equal".to_string() } else { format!("{value:.1} dB") };
+    let decibels =
+        |value: f64| if value.is_infinite() { "equal".to_string() } else { format!("{value:.1} dB") };
     let output = |difference: &Difference| {
         let [a, b] = &difference.names;
         let name = if a == b { a.clone() } else { format!("{a} / {b}") };

@@ -76,14 +76,22 @@ impl Flags {
 
 fn recipe() -> impl TypedValueParser<Value = Recipe> {
     let named = |name: String| {
-        Recipe::ALL.into_iter().find(|(own, _)| *own == name).map(|(_, recipe)| recipe).ok_or("no such recipe")
+        Recipe::ALL
+            .into_iter()
+            .find(|(own, _)| *own == name)
+            .map(|(_, recipe)| recipe)
+            .ok_or("no such recipe")
     };
     PossibleValuesParser::new(Recipe::ALL.map(|(name, _)| name)).try_map(named)
 }
 
 fn method() -> impl TypedValueParser<Value = Method> {
     let named = |name: String| {
-        Method::ALL.into_iter().find(|(own, _)| *own == name).map(|(_, method)| method).ok_or("no such method")
+        Method::ALL
+            .into_iter()
+            .find(|(own, _)| *own == name)
+            .map(|(_, method)| method)
+            .ok_or("no such method")
     };
     PossibleValuesParser::new(Method::ALL.map(|(name, _)| name)).try_map(named)
 }

@@ -12,8 +12,8 @@ use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, Shard
 use tightfit::sink::{self, Labels, OutputRows, RowPlace, Sink, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{
-    Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions,
-    Runner, ThreadPool, array_shapes, process,
+    Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions, Runner,
+    ThreadPool, array_shapes, process,
 };
 
 use super::{Limits, Memory, name_and_file};

@@ -377,7 +377,9 @@ fn options(options: &Options, table: &[Field]) -> Fields {
         let Some(value) = options.get(name) else { continue };
         let number = options.int(name);
         match (*kind, value) {
-            (Kind::Bool(default), _) if (number != 0) != default => fields.number(*slot, [u8::from(number != 0)]),
+            (Kind::Bool(default), _) if (number != 0) != default => {
+                fields.number(*slot, [u8::from(number != 0)])
+            }
             (Kind::Int8(default), _) if number != i64::from(default) => fields.number(*slot, [number as u8]),
             (Kind::Int32(default), _) if number != i64::from(default) => {
                 fields.number(*slot, (number as i32).to_le_bytes());

@@ -1,8 +1,7 @@
 //! The elements of tensors as the numbers that they stand for.
 
-use tightfit_core::{DType, MemoryBudget, TensorView};
+use tightfit_core::{DType, MemoryBudget, Quantization, TensorView};
 use tightfit_graph::exec::Feed;
-use tightfit_graph::fact::Fact;
 
 use super::Difference;
 use crate::error::Error;
@@ -13,21 +12,23 @@ pub(super) struct Numbers<'t> {
     view: TensorView<'t>,
     scale: f64,
     zero_point: f64,
+    /// Whether the file says what its elements stand for.
+    is_told: bool,
 }
 
 impl<'t> Numbers<'t> {
     /// # Errors
     /// [`Error::Usage`] for elements that are no real numbers.
-    pub fn new(view: TensorView<'t>, fact: &Fact) -> Result<Numbers<'t>, Error> {
+    pub fn new(view: TensorView<'t>, quantization: Option<&Quantization>) -> Result<Numbers<'t>, Error> {
         if matches!(view.dtype(), DType::String | DType::C64 | DType::C128) {
             return Err(Error::Usage(format!("elements of type {} are not compared", view.dtype())));
         }
-        let one = fact.quantization.as_ref().filter(|own| own.scales.len() == 1 && own.axis.is_none());
+        let one = quantization.filter(|own| own.scales.len() == 1 && own.axis.is_none());
         let (scale, zero_point) = one.map_or((1.0, 0.0), |own| {
             let zero = own.zero_points.first().copied().unwrap_or(0);
             (own.scales.first().copied().unwrap_or(1.0).into(), zero as f64)
         });
-        Ok(Numbers { view, scale, zero_point })
+        Ok(Numbers { view, scale, zero_point, is_told: one.is_some() })
     }
 
     pub fn len(&self) -> usize {
@@ -81,23 +82,31 @@ fn number(dtype: DType, bytes: &[u8]) -> f64 {
 ///
 /// # Errors
 /// [`Error::Usage`] for an input of another type, and what the memory says.
-pub(super) fn fed(feed: &Feed<'_>, fact: &Fact, budget: &MemoryBudget) -> Result<Option<Tensor>, Error> {
+pub(super) fn fed(
+    feed: &Feed<'_>,
+    (wanted, quantization): &(DType, Option<Quantization>),
+    budget: &MemoryBudget,
+) -> Result<Option<Tensor>, Error> {
     let Feed::Tensor(view) = feed else { return Ok(None) };
-    if view.dtype() == fact.dtype {
+    if view.dtype() == *wanted {
         return Ok(None);
     }
-    let one = fact.quantization.as_ref().filter(|own| own.scales.len() == 1);
-    let (Some(own), DType::F32, DType::I8 | DType::U8) = (one, view.dtype(), fact.dtype) else {
-        let (found, wanted) = (view.dtype(), fact.dtype);
+    let one = quantization.as_ref().filter(|own| own.scales.len() == 1);
+    let (Some(own), DType::F32, DType::I8 | DType::U8) = (one, view.dtype(), *wanted) else {
+        let found = view.dtype();
         return Err(Error::Usage(format!("one model takes {found} where the other takes {wanted}")));
     };
     let (scale, zero) = (own.scales[0], own.zero_points.first().copied().unwrap_or(0) as f32);
-    let mut tensor = Tensor::zeros(budget, fact.dtype, *view.shape())?;
+    let mut tensor = Tensor::zeros(budget, *wanted, *view.shape())?;
     if let Tensor::Dense { bytes, .. } = &mut tensor {
-        let is_signed = fact.dtype == DType::I8;
+        let is_signed = *wanted == DType::I8;
         for (to, from) in bytes.iter_mut().zip(view.bytes().as_chunks::<4>().0) {
             let value = (f32::from_le_bytes(*from) / scale).round() + zero;
-            *to = if is_signed { value.clamp(-128.0, 127.0) as i8 as u8 } else { value.clamp(0.0, 255.0) as u8 };
+            *to = if is_signed {
+                value.clamp(-128.0, 127.0) as i8 as u8
+            } else {
+                value.clamp(0.0, 255.0) as u8
+            };
         }
     }
     Ok(Some(tensor))
@@ -131,7 +140,20 @@ impl Measure {
     ///
     /// # Errors
     /// [`Error::Usage`] for tensors of other sizes.
-    pub fn add(&mut self, a: &Numbers<'_>, b: &Numbers<'_>, names: (&str, &str), rows: usize) -> Result<(), Error> {
+    pub fn add(
+        &mut self,
+        a: &Numbers<'_>,
+        b: &Numbers<'_>,
+        names: (&str, &str),
+        rows: usize,
+    ) -> Result<(), Error> {
+        let is_integer = |own: &Numbers<'_>| {
+            !matches!(own.view.dtype(), DType::F32 | DType::F16 | DType::BF16 | DType::F64)
+        };
+        if is_integer(a) != is_integer(b) && !a.is_told && !b.is_told {
+            let why = format!("'{}' is of integers, and the file does not say what they stand for", names.1);
+            return Err(Error::Usage(why));
+        }
         // What is behind the rows of a batch that was filled up is not looked at.
         if a.row(rows) != b.row(rows) && a.len() != b.len() {
             let (left, right) = (a.view.shape(), b.view.shape());
@@ -153,7 +175,8 @@ impl Measure {
         let elements = a.row(rows);
         if elements > 1 {
             self.rows += rows as u64;
-            self.same_rows += (0..rows).filter(|row| a.top(*row, elements) == b.top(*row, elements)).count() as u64;
+            self.same_rows +=
+                (0..rows).filter(|row| a.top(*row, elements) == b.top(*row, elements)).count() as u64;
         }
         Ok(())
     }

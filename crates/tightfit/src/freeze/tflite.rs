@@ -61,7 +61,8 @@ pub(crate) fn freeze(
     drop(facts);
     process::end_phase();
     let bytes = write_lowered(&lowered, &def, output, stop, budget)?;
-    let tensor = |number: &u32| lowered.graph.tensors.get(*number as usize).map_or("", |t| &t.name).to_string();
+    let tensor =
+        |number: &u32| lowered.graph.tensors.get(*number as usize).map_or("", |t| &t.name).to_string();
     let shown = |list: &[(Box<str>, u32)]| {
         list.iter().map(|(name, number)| (name.to_string(), tensor(number))).collect()
     };

@@ -124,7 +124,8 @@ fn run(
         shapes: HashMap::new(),
     };
     let job = Job::new(&model, job, budget)?;
-    let sink = Ranges { ids: named.into_iter().collect(), method: options.method, found: found.clone(), rows: 0 };
+    let sink =
+        Ranges { ids: named.into_iter().collect(), method: options.method, found: found.clone(), rows: 0 };
     job.run(Box::new(sink), &mut |_| {}, stop)?;
     Ok(())
 }

@@ -120,8 +120,10 @@ pub(super) fn quantize(
 ) -> Result<Vec<Layer>, Error> {
     let operators = std::mem::take(&mut draft.graphs[0].operators);
     let mut ranges = calibration.ranges.clone();
-    let computes: Vec<bool> =
-        operators.iter().map(|operator| computes(draft, operator, &mut ranges, budget)).collect::<Result<_, _>>()?;
+    let computes: Vec<bool> = operators
+        .iter()
+        .map(|operator| computes(draft, operator, &mut ranges, budget))
+        .collect::<Result<_, _>>()?;
     let (classes, params) = scales(draft, &operators, &computes, &ranges);
     let mut full = Full {
         draft,
@@ -286,7 +288,8 @@ impl Full<'_> {
     /// Lets signatures name another tensor.
     fn rename_port(&mut self, from: i32, to: i32) {
         let signatures = self.draft.signatures.iter_mut().filter(|signature| signature.subgraph == 0);
-        let ports = signatures.flat_map(|signature| signature.inputs.iter_mut().chain(&mut signature.outputs));
+        let ports =
+            signatures.flat_map(|signature| signature.inputs.iter_mut().chain(&mut signature.outputs));
         ports.filter(|(_, number)| *number == from as u32).for_each(|(_, number)| *number = to as u32);
     }
 
@@ -394,7 +397,8 @@ impl Full<'_> {
         let bytes: Vec<u8> = integers.flat_map(i32::to_le_bytes).collect();
         let mut tensor = tensor(self.draft, bias).ok_or(Error::Defect("a bias is there"))?.clone();
         tensor.kind = INT32;
-        let own = Scales { scales: (0..bias_values.len()).map(of).collect(), inner: 1, zero_point: 0, least: 0 };
+        let own =
+            Scales { scales: (0..bias_values.len()).map(of).collect(), inner: 1, zero_point: 0, least: 0 };
         tensor.quantization = Some(quantization(&own, 0));
         let count = bytes.len() as u64;
         tensor.values = self.draft.add(Value::Bytes(bytes), count)?;

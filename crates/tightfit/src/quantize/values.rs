@@ -104,12 +104,15 @@ impl Value {
     }
 }
 
+/// Takes floats, with the number of the first.
+type EachPiece<'e> = dyn FnMut(u64, &[[u8; 4]]) -> io::Result<()> + 'e;
+
 /// Calls `each` with floats of the file and the number of the first.
 pub(super) fn floats(
     source: &SourceFile,
     place: Place,
     budget: &MemoryBudget,
-    each: &mut dyn FnMut(u64, &[[u8; 4]]) -> io::Result<()>,
+    each: &mut EachPiece<'_>,
 ) -> io::Result<()> {
     let mut piece = buffer(budget, place.bytes.min(PIECE_BYTES))?;
     let mut at = 0;

@@ -104,7 +104,11 @@ pub(super) fn snr(
 }
 
 /// Makes integers, or float16, of the weights of products.
-pub(super) fn quantize(draft: &mut Draft, recipe: Recipe, budget: &MemoryBudget) -> Result<Vec<Layer>, Error> {
+pub(super) fn quantize(
+    draft: &mut Draft,
+    recipe: Recipe,
+    budget: &MemoryBudget,
+) -> Result<Vec<Layer>, Error> {
     let mut layers = Vec::new();
     for graph in 0..draft.graphs.len() {
         let mut made: HashMap<i32, i32> = HashMap::new();

@@ -74,7 +74,8 @@ fn activation(operator: &Operator) -> i64 {
 /// anybody takes.
 fn take_over(lower: &mut Lower<'_>, first: usize, second: usize) {
     let made = std::mem::take(&mut lower.graph.operators[second].outputs);
-    lower.graph.operators[second].outputs = std::mem::replace(&mut lower.graph.operators[first].outputs, made);
+    lower.graph.operators[second].outputs =
+        std::mem::replace(&mut lower.graph.operators[first].outputs, made);
 }
 
 fn biases(lower: &mut Lower<'_>) {

@@ -165,12 +165,7 @@ impl<'d> Lower<'d> {
     }
 
     /// Adds an operator that stands for a node that has none: whether it is needed shows at the end.
-    fn refuse(
-        &mut self,
-        index: usize,
-        node: &NodeDef,
-        why: String,
-    ) -> std::result::Result<(), GraphError> {
+    fn refuse(&mut self, index: usize, node: &NodeDef, why: String) -> std::result::Result<(), GraphError> {
         let inputs = node.inputs.iter().filter(|input| !input.starts_with('^'));
         let inputs: Vec<Id> = inputs.filter_map(|input| self.names.get(&key(input)).copied()).collect();
         let outputs = self.facts.keys().filter(|name| split_name(name).0 == &*node.name).count().max(1);
@@ -375,7 +370,6 @@ impl<'d> Lower<'d> {
         self.names.insert(key(&name), id);
         Ok(id)
     }
-
 }
 
 fn blank(name: &str) -> Tensor {

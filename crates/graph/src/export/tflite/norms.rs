@@ -63,12 +63,5 @@ pub(super) fn local_response(lower: &mut Lower<'_>, node: &NodeDef) -> Result<()
         ("alpha", OptionValue::Float(float(node, "alpha", 1.0))),
         ("beta", OptionValue::Float(float(node, "beta", 0.5))),
     ];
-    plain(
-        lower,
-        node,
-        "LOCAL_RESPONSE_NORMALIZATION",
-        &[1],
-        "LocalResponseNormalizationOptions",
-        &fields,
-    )
+    plain(lower, node, "LOCAL_RESPONSE_NORMALIZATION", &[1], "LocalResponseNormalizationOptions", &fields)
 }

@@ -108,7 +108,14 @@ pub(super) fn transpose_conv(lower: &mut Lower<'_>, node: &NodeDef) -> Result<()
     // [height x width, channels, depth] with the first two exchanged: that is no transposition of a matrix of elements
     // unless rows are `depth` wide, so it is one only for a single pixel or channel.
     if height * width != 1 && channels != 1 {
-        return wide_transpose_conv(lower, node, value, sizes, (filter, [height, width, channels, depth]), &fields);
+        return wide_transpose_conv(
+            lower,
+            node,
+            value,
+            sizes,
+            (filter, [height, width, channels, depth]),
+            &fields,
+        );
     }
     let shape = [channels, height, width, depth];
     let Some(constant) = lower.constant_of(filter) else { return why("its filter is computed") };
@@ -248,7 +255,9 @@ pub(super) fn einsum(lower: &mut Lower<'_>, node: &NodeDef) -> Result<()> {
         of_left.or_else(|| axes.right.iter().position(|own| own == c).map(|at| right_dims[at]))
     };
     let sizes = |list: &[char]| list.iter().map(|c| find(c).unwrap_or(-1)).collect::<Vec<i64>>();
-    let merged = |list: &[char]| sizes(list).iter().try_fold(1i64, |n, dim| (*dim >= 0).then(|| n * dim)).unwrap_or(-1);
+    let merged = |list: &[char]| {
+        sizes(list).iter().try_fold(1i64, |n, dim| (*dim >= 0).then(|| n * dim)).unwrap_or(-1)
+    };
     let (inner, rows, columns) = (merged(&axes.inner), merged(&axes.left_only), merged(&axes.right_only));
     if inner < 0 || columns < 0 {
         return why("dimensions of its operands are open");
@@ -265,7 +274,8 @@ pub(super) fn einsum(lower: &mut Lower<'_>, node: &NodeDef) -> Result<()> {
         false => [batch.clone(), vec![rows, columns]].concat(),
     };
     let (left, right) = if is_weight {
-        let left = view(lower, left, &[sizes(&axes.left_only), vec![inner]].concat(), &format!("{name}/rows"))?;
+        let left =
+            view(lower, left, &[sizes(&axes.left_only), vec![inner]].concat(), &format!("{name}/rows"))?;
         (left, weight(lower, right, &axes, [inner, columns])?)
     } else {
         let left = view(lower, left, &[batch.clone(), vec![rows, inner]].concat(), &format!("{name}/rows"))?;

@@ -46,7 +46,11 @@ const fn with(
     Row { op, builtin, make: Make::Same { types, table, from } }
 }
 
-const fn by(op: &'static str, builtin: &'static str, make: fn(&mut Lower<'_>, &NodeDef) -> Result<()>) -> Row {
+const fn by(
+    op: &'static str,
+    builtin: &'static str,
+    make: fn(&mut Lower<'_>, &NodeDef) -> Result<()>,
+) -> Row {
     Row { op, builtin, make: Make::By(make) }
 }
 
@@ -131,13 +135,7 @@ const MOVES: &[Row] = &[
     with("DepthToSpace", "DEPTH_TO_SPACE", FI, "DepthToSpaceOptions", BLOCK),
     with("ResizeBilinear", "RESIZE_BILINEAR", F, "ResizeBilinearOptions", CORNERS),
     with("ResizeNearestNeighbor", "RESIZE_NEAREST_NEIGHBOR", F, "ResizeNearestNeighborOptions", CORNERS),
-    with(
-        "Cumsum",
-        "CUMSUM",
-        FI,
-        "CumsumOptions",
-        &[("exclusive", "exclusive"), ("reverse", "reverse")],
-    ),
+    with("Cumsum", "CUMSUM", FI, "CumsumOptions", &[("exclusive", "exclusive"), ("reverse", "reverse")]),
     with("Unpack", "UNPACK", ANY, "UnpackOptions", &[("num", "num"), ("axis", "axis")]),
     by("Pack", "PACK", shapes::pack),
     by("ConcatV2", "CONCATENATION", shapes::concat),

@@ -59,7 +59,8 @@ fn one(values: &[i64]) -> Result<i64> {
 }
 
 pub(super) fn pack(lower: &mut Lower<'_>, node: &NodeDef) -> Result<()> {
-    let fields = [("values_count", OptionValue::Int(int(node, "N"))), ("axis", OptionValue::Int(int(node, "axis")))];
+    let fields =
+        [("values_count", OptionValue::Int(int(node, "N"))), ("axis", OptionValue::Int(int(node, "axis")))];
     plain(lower, node, "PACK", ANY, "PackOptions", &fields)
 }
 
@@ -98,7 +99,8 @@ pub(super) fn gather(lower: &mut Lower<'_>, node: &NodeDef) -> Result<()> {
     need_type(lower, value, ANY)?;
     need_type(lower, indices, &[3, 9])?;
     let output = lower.output(node, 0)?;
-    let fields = [("axis", OptionValue::Int(axis)), ("batch_dims", OptionValue::Int(int(node, "batch_dims")))];
+    let fields =
+        [("axis", OptionValue::Int(axis)), ("batch_dims", OptionValue::Int(int(node, "batch_dims")))];
     lower.operator("GATHER", &[value, indices], &[output], "GatherOptions", &fields)
 }
 

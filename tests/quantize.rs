@@ -1,0 +1,154 @@
+//! Models written as those of TensorFlow Lite, of floats and of integers, through the command line: their numbers are those of
+//! the model that they were made of, and what has no builtin is named.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{Folder, digits, floats, npy, pair, repository, tightfit};
+use serde_json::Value;
+
+fn text(path: impl AsRef<Path>) -> String {
+    path.as_ref().display().to_string()
+}
+
+/// What `compare` says of two models over the digits, the first output of which has the answers.
+fn compared(a: &str, b: &str, more: &[&str]) -> Value {
+    let (_, data) = digits();
+    let data = text(data);
+    let mut args = vec!["compare", a, b, "--input", &data, "--label", "label", "--json"];
+    args.extend(more);
+    let answer = tightfit(&args);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    answer.json()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value}"))
+}
+
+/// Points of accuracy that the second model loses.
+fn lost(compared: &Value) -> f64 {
+    let right = |model: usize| number(&compared["models"][model]["right_rows"]);
+    100.0 * (right(0) - right(1)) / number(&compared["rows"])
+}
+
+#[test]
+fn a_frozen_model_computes_what_its_source_does() {
+    let folder = Folder::new();
+    let (model, _) = digits();
+    let (model, frozen) = (text(model), text(folder.path("digits.tflite")));
+    let made = tightfit(["freeze", &model, "--output", &frozen, "--memory", "16MiB", "--json"]).json();
+    assert_eq!(made["bytes"].as_u64().unwrap(), fs::metadata(&frozen).unwrap().len());
+    // Three convolutions with bias and activation, a pool, a mean, a product and a softmax.
+    assert_eq!(made["nodes"], 7, "{made}");
+    let same = compared(&model, &frozen, &["--batch", "7"]);
+    assert_eq!(same["rows"], 360);
+    assert!(number(&same["outputs"][0]["max_abs_error"]) < 1e-5, "{same}");
+    assert_eq!((lost(&same), &same["outputs"][0]["b"]), (0.0, &"probabilities".into()));
+    // A model of TensorFlow Lite is one that can be frozen again.
+    let again = text(folder.path("again.tflite"));
+    assert_eq!(tightfit(["freeze", &frozen, "--output", &again, "--quiet"]).code, 0);
+    let same = compared(&model, &again, &[]);
+    assert!(number(&same["outputs"][0]["max_abs_error"]) < 1e-5, "{same}");
+}
+
+#[test]
+fn integers_and_halves_answer_as_the_floats_do() {
+    let folder = Folder::new();
+    let (model, data) = digits();
+    let (model, data) = (text(model), text(data));
+    let before = fs::metadata(&model).unwrap().len();
+    // Recipe, flags, the least SNR in dB and the largest share of the bytes.
+    let cases: [(&str, &[&str], f64, f64); 5] = [
+        ("f16", &[], 75.0, 0.6),
+        ("dynamic", &[], 40.0, 0.4),
+        ("weight-only", &[], 40.0, 0.4),
+        ("int8", &["--input", &data], 35.0, 0.4),
+        ("int8", &["--input", &data, "--integer-io", "--batch", "8"], 35.0, 0.4),
+    ];
+    for (recipe, flags, least, share) in cases {
+        let output = text(folder.path("quantized.tflite"));
+        let mut args = vec!["quantize", &model, "--recipe", recipe, "--output", &output, "--json"];
+        args.extend(flags);
+        args.extend(["--memory", "32MiB"]);
+        let answer = tightfit(&args);
+        assert_eq!(answer.code, 0, "{answer:?}");
+        let made = answer.json();
+        let bytes = fs::metadata(&output).unwrap().len();
+        assert_eq!(made["bytes"].as_u64(), Some(bytes));
+        assert!((bytes as f64) < share * before as f64, "{recipe}: {bytes} of {before}");
+        assert!(made["layers"].as_array().unwrap().len() >= 2, "{made}");
+        let same = compared(&model, &output, &[]);
+        assert!(number(&same["outputs"][0]["snr_db"]) > least, "{recipe}: {same}");
+        assert!(lost(&same) <= 0.3, "{recipe}: {same}");
+        let inspected = tightfit(["inspect", &output, "--json"]).json();
+        let dtype = if flags.contains(&"--integer-io") { "int8" } else { "float32" };
+        assert_eq!(inspected["inputs"][0]["dtype"], dtype, "{inspected}");
+        assert_eq!(folder.names(), ["quantized.tflite"], "nothing is left beside it");
+    }
+}
+
+#[test]
+fn a_model_of_one_tensor_is_compared_with_itself() {
+    let folder = Folder::new();
+    let model = text(repository("tests/golden/tflite/conv_net/model.tflite"));
+    let output = text(folder.path("dynamic.tflite"));
+    assert_eq!(tightfit(["quantize", &model, "--output", &output, "--quiet"]).code, 0);
+    let values: Vec<f32> = (0..360).map(|n| (n % 17) as f32 / 17.0).collect();
+    let input = folder.write("x.npy", npy("<f4", "(1, 12, 10, 3)", &floats(&values)));
+    let input = pair("x", &input);
+    let compare = |b: &str| tightfit(["compare", &model, b, "--input", &input, "--json"]).json();
+    let same = compare(&model);
+    assert_eq!(
+        (&same["outputs"][0]["max_abs_error"], &same["outputs"][0]["snr_db"]),
+        (&0.0.into(), &Value::Null)
+    );
+    let other = compare(&output);
+    assert!(number(&other["outputs"][0]["snr_db"]) > 30.0, "{other}");
+    assert!(number(&other["outputs"][0]["max_abs_error"]) > 0.0, "{other}");
+}
+
+const WITHOUT_BUILTINS: &str = r#"
+node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } }
+  attr { key: "shape" value { shape { dim { size: -1 } dim { size: 4 } } } } }
+node { name: "a" op: "Acosh" input: "x" attr { key: "T" value { type: DT_FLOAT } } }
+node { name: "b" op: "Erf" input: "a" attr { key: "T" value { type: DT_FLOAT } } }
+node { name: "c" op: "Lgamma" input: "x" attr { key: "T" value { type: DT_FLOAT } } }
+node { name: "y" op: "AddV2" input: "b" input: "c" attr { key: "T" value { type: DT_FLOAT } } }
+"#;
+
+#[test]
+fn what_has_no_builtin_is_named_and_nothing_is_written() {
+    let folder = Folder::new();
+    let model = text(folder.write("model.pbtxt", WITHOUT_BUILTINS));
+    let output = text(folder.path("model.tflite"));
+    for command in ["freeze", "quantize"] {
+        let answer = tightfit([command, &model, "--fetch", "y", "--output", &output]);
+        assert_eq!(answer.code, 1, "{answer:?}");
+        for name in ["Acosh", "Lgamma"] {
+            assert!(answer.stderr.contains(name), "{answer:?}");
+        }
+        assert_eq!(folder.names(), ["model.pbtxt"]);
+    }
+    // What is not needed is not missed.
+    let answer = tightfit(["freeze", &model, "--fetch", "c", "--output", &output]);
+    answer.assert_fails(1, "Lgamma");
+    assert!(!answer.stderr.contains("Acosh"), "{answer:?}");
+    let answer = tightfit(["freeze", &model, "--fetch", "b", "--output", &output]);
+    answer.assert_fails(1, "Acosh");
+}
+
+#[test]
+fn wrong_calls_are_explained() {
+    let (model, data) = digits();
+    let (model, data) = (text(model), text(data));
+    let answer = tightfit(["quantize", &model, "--recipe", "int8", "--output", "/tmp/x.tflite"]);
+    answer.assert_fails(2, "--input");
+    tightfit(["quantize", &model, "--output", "/tmp/x.pb"]).assert_fails(2, ".tflite");
+    tightfit(["quantize", &model, "--integer-io", "--output", "/tmp/x.tflite"]).assert_fails(2, "int8");
+    tightfit(["compare", &model, &model]).assert_fails(2, "--input");
+    let other = text(repository("tests/golden/tflite/elementwise/model.tflite"));
+    tightfit(["compare", &model, &other, "--input", &data]).assert_fails(2, "inputs");
+}
