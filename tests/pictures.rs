@@ -49,6 +49,7 @@ fn pixels_are_tensorflows() {
     let (bmp, jpeg) = (coded(&folder, "bmp.json", BMP), coded(&folder, "jpeg.json", JPEG));
     let window = r#"input: "window""#;
     let accurate = text("dct_method", "INTEGER_ACCURATE");
+    let repeated = r#"attr { key: "fancy_upscaling" value { b: false } }"#;
     for (graph, file, expected) in [
         (graph("DecodeBmp", "", ""), &bmp, "[[[10, 20, 30], [40, 50, 60]]]"),
         (graph("DecodeImage", "", ""), &bmp, "[[[10, 20, 30], [40, 50, 60]]]"),
@@ -61,6 +62,11 @@ fn pixels_are_tensorflows() {
             graph("DecodeAndCropJpeg", &accurate, window),
             &jpeg,
             "[[[40, 210, 87], [90, 177, 80], [127, 141, 64], [168, 112, 55]]]",
+        ),
+        (
+            graph("DecodeAndCropJpeg", repeated, window),
+            &jpeg,
+            "[[[11, 223, 86], [115, 165, 78], [103, 153, 66], [188, 100, 52]]]",
         ),
         (graph("ExtractJpegShape", "", ""), &jpeg, "[8, 8, 3]"),
     ] {

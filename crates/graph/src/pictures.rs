@@ -31,6 +31,8 @@ pub struct Decoding {
     pub has_frames: bool,
     /// Whether JPEGs are transformed accurately, not by the faster transform that TensorFlow prefers.
     pub is_accurate: bool,
+    /// Whether colours of JPEGs that are coarser than their pixels are repeated, and not interpolated.
+    pub repeats_colours: bool,
     /// The columns of a JPEG that are wanted, where not all are: the first, and how many. The others are what they happen
     /// to be.
     pub columns: Option<[usize; 2]>,

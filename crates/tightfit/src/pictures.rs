@@ -55,7 +55,8 @@ impl Pictures for Decoders {
         scratch: &mut [u8],
     ) -> Result<(), String> {
         let transform = if wanted.is_accurate { JpegTransform::Accurate } else { JpegTransform::Fast };
-        let how = JpegDecoding { transform, columns: wanted.columns };
+        let how =
+            JpegDecoding { transform, repeats_samples: wanted.repeats_colours, columns: wanted.columns };
         let decoded = options(wanted).decode_by(how, coded, &header(coded)?, out, scratch);
         decoded.map(|_| ()).map_err(|error| error.to_string())
     }

@@ -1,5 +1,6 @@
 //! JPEG, baseline and progressive, decoded to the bytes that libjpeg-turbo makes with `JDCT_ISLOW` or `JDCT_IFAST` and fancy
-//! upsampling, which is what `tf.io.decode_jpeg` does with `dct_method` of INTEGER_ACCURATE or INTEGER_FAST, its default.
+//! upsampling or none, which is what `tf.io.decode_jpeg` does with `dct_method` of INTEGER_ACCURATE or INTEGER_FAST, its default,
+//! and `fancy_upscaling`.
 //!
 //! Where all components come in one scan, blocks become samples as they are decoded, and one or two lines of MCUs are
 //! kept; otherwise the coefficients of the whole picture are. [`heap_bytes`] says how much memory that is; both follow
@@ -98,10 +99,11 @@ fn read_frame(marker: u8, bytes: usize, source: &mut impl Source) -> Result<Fram
 
 /// The most bytes of heap that a picture takes whose first scan is of `first` components.
 fn heap_bytes(frame: &Frame, first: usize) -> u64 {
-    let has_neighbours = has_neighbours(frame, frame.components().len());
+    // Where samples are repeated it is less.
+    let has_neighbours = has_neighbours(frame, frame.components().len(), false);
     let of_component = |component: &Component| {
         // One that cannot be brought to the picture's size is refused where it is needed.
-        let upsampling = Upsampling::new(frame, component).unwrap_or(Upsampling::None);
+        let upsampling = Upsampling::new(frame, component, false).unwrap_or(Upsampling::None);
         let plane = plane_lines(component, has_neighbours) * 8 * component.padded[0];
         let [line, sums] = line_sizes(frame, component, upsampling);
         let blocks = if frame.has_many_scans(first) { component.padded[0] * component.padded[1] } else { 0 };
@@ -113,8 +115,8 @@ fn heap_bytes(frame: &Frame, first: usize) -> u64 {
 }
 
 /// Whether lines of the first `needed` components depend on lines above and below.
-fn has_neighbours(frame: &Frame, needed: usize) -> bool {
-    let upsampling = |component: &Component| Upsampling::new(frame, component);
+fn has_neighbours(frame: &Frame, needed: usize, repeats: bool) -> bool {
+    let upsampling = |component: &Component| Upsampling::new(frame, component, repeats);
     frame.components().iter().take(needed).filter_map(upsampling).any(Upsampling::has_neighbours)
 }
 
@@ -156,6 +158,8 @@ pub enum JpegTransform {
 pub struct JpegDecoding {
     /// How coefficients become samples.
     pub transform: JpegTransform,
+    /// Whether samples of components that have fewer than the picture has pixels are repeated, and not interpolated.
+    pub repeats_samples: bool,
     /// The columns that are wanted, where not all are: the first, and how many. The others are what they happen to be,
     /// and as in libjpeg colours at the edges of what is decoded, which are those of whole units, are not mixed with what
     /// is beyond.
@@ -481,7 +485,7 @@ impl<'f> Picture<'f> {
         how: JpegDecoding,
     ) -> Result<Picture<'f>, Stop> {
         let needed = colors.needed(channels);
-        let has_neighbours = has_neighbours(frame, needed);
+        let has_neighbours = has_neighbours(frame, needed, how.repeats_samples);
         let mut planes = Vec::new();
         planes.try_reserve_exact(needed).map_err(|_| Stop::Broken("not enough memory for the image"))?;
         // Then libjpeg chooses anew how each component's lines become the picture's.
@@ -493,9 +497,9 @@ impl<'f> Picture<'f> {
             let part = columns(frame, component, how.columns);
             let upsampling = if is_narrow {
                 let narrow = Component { width: part.len(), ..*component };
-                Upsampling::new(frame, &narrow)
+                Upsampling::new(frame, &narrow, how.repeats_samples)
             } else {
-                Upsampling::new(frame, component)
+                Upsampling::new(frame, component, how.repeats_samples)
             };
             let upsampling = upsampling
                 .ok_or(Stop::Broken("a JPEG whose component sizes are not multiples of each other"))?;

@@ -21,14 +21,15 @@ pub(super) enum Upsampling {
 }
 
 impl Upsampling {
-    /// What `component` takes; `None` where the picture's samples are no whole number of its own.
-    pub fn new(frame: &Frame, component: &Component) -> Option<Upsampling> {
+    /// What `component` takes, repeated where `repeats`; `None` where the picture's samples are no whole number of its own.
+    pub fn new(frame: &Frame, component: &Component, repeats: bool) -> Option<Upsampling> {
         let (h, v) = (frame.h_max / component.h, frame.v_max / component.v);
         if !frame.h_max.is_multiple_of(component.h) || !frame.v_max.is_multiple_of(component.v) {
             return None;
         }
         Some(match (h, v, component.width > 2) {
             (1, 1, _) => Upsampling::None,
+            _ if repeats => Upsampling::Repeat([h, v]),
             (2, 1, true) => Upsampling::Across,
             (1, 2, _) => Upsampling::Down,
             (2, 2, true) => Upsampling::Both,

@@ -6,7 +6,7 @@
 //! reserved as it runs.
 //!
 //! Attributes: `channels` (0 for what the picture has), `dtype`, `expand_animations`, `dct_method` (INTEGER_FAST, as TensorFlow
-//! decodes by itself, or INTEGER_ACCURATE), `ratio` 1 and `fancy_upscaling` true only. What `try_recover_truncated` would make of
+//! decodes by itself, or INTEGER_ACCURATE), `fancy_upscaling`, `ratio` 1 only. What `try_recover_truncated` would make of
 //! a truncated picture is an error. The decoders are [`crate::pictures`].
 
 use tightfit_core::{DType, StringRef};
@@ -56,7 +56,7 @@ fn import(attributes: &Attributes<'_>, which: Which) -> Result<Box<dyn Operator>
         Which::Png | Which::Image => attributes.dtype_or("dtype", DType::U8)?,
         _ => DType::U8,
     };
-    let mut is_accurate = false;
+    let (mut is_accurate, mut repeats_colours) = (false, false);
     if matches!(which, Which::Jpeg | Which::Crop) {
         match attributes.int_or("ratio", 1)? {
             1 => {}
@@ -67,9 +67,7 @@ fn import(attributes: &Attributes<'_>, which: Which) -> Result<Box<dyn Operator>
                 return Err(OpError::attribute("ratio", format!("is {ratio}; 1, 2, 4 and 8 are possible")));
             }
         }
-        if !attributes.bool_or("fancy_upscaling", true)? {
-            return Err(OpError::attribute("fancy_upscaling", "is false; only true is supported"));
-        }
+        repeats_colours = !attributes.bool_or("fancy_upscaling", true)?;
         is_accurate = match attributes.text_or("dct_method", "")? {
             "" | "INTEGER_FAST" => false,
             "INTEGER_ACCURATE" => true,
@@ -77,7 +75,8 @@ fn import(attributes: &Attributes<'_>, which: Which) -> Result<Box<dyn Operator>
         };
     }
     let expands = which == Which::Image && attributes.bool_or("expand_animations", true)?;
-    let decoding = Decoding { channels, dtype, has_frames: of_gif || expands, is_accurate, columns: None };
+    let has_frames = of_gif || expands;
+    let decoding = Decoding { channels, dtype, has_frames, is_accurate, repeats_colours, columns: None };
     Ok(Box::new(DecodePicture { which, decoding }))
 }
 
@@ -260,8 +259,14 @@ impl Operator for ExtractJpegShape {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let wanted =
-            Decoding { channels: 0, dtype: DType::U8, has_frames: false, is_accurate: false, columns: None };
+        let wanted = Decoding {
+            channels: 0,
+            dtype: DType::U8,
+            has_frames: false,
+            is_accurate: false,
+            repeats_colours: false,
+            columns: None,
+        };
         let picture = pictures::provided()?.inspect(contents(run)?, &wanted);
         let picture = picture.map_err(|why| OpError::input(0, why))?;
         if picture.format != PictureFormat::Jpeg {
