@@ -25,6 +25,7 @@ pub fn widen(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
     let open: Vec<Fact> =
         inputs.iter().map(|value| Fact::new(graph.fact(*value).dtype, Dims::UNKNOWN)).collect();
     let operator = graph.node(id).operator()?;
+    let narrows_again = operator.narrows_again();
     if operator.infer(&open.iter().collect::<Vec<_>>()).is_ok() {
         return None;
     }
@@ -46,7 +47,7 @@ pub fn widen(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
     let mut outputs = Vec::new();
     for (output, fact) in facts.iter().enumerate() {
         let value = ValueRef { node: id, output: output as u32 };
-        let is_half = fact.dtype == DType::F32 && (output == 0 || !is_mixed);
+        let is_half = fact.dtype == DType::F32 && narrows_again && (output == 0 || !is_mixed);
         outputs.push(if is_half { cast(graph, id, value, half)? } else { value });
     }
     match outputs[..] {

@@ -143,6 +143,12 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether the first output is of the type of float16 or bfloat16 inputs where those are converted to float32 around
+    /// the operator; otherwise it stays float32.
+    fn narrows_again(&self) -> bool {
+        true
+    }
+
     /// The operator as one with an epilogue that passes can add to.
     fn as_product(&self) -> Option<&dyn Product> {
         None

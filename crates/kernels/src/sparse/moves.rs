@@ -75,10 +75,11 @@ pub fn gather_sorted(
     copy_elements(values, bytes, order.iter().map(|n| *n as usize), to_values)
 }
 
-/// Writes the coordinates that elements have in another shape of as many elements.
+/// Writes the coordinates that elements have in another shape of as many elements. Those that lie outside of `from` are
+/// counted on, as TensorFlow does: they lie outside of `to` as well, or where another element does.
 ///
 /// # Errors
-/// [`KernelError::Index`] for coordinates outside of `from`.
+/// [`KernelError::Invalid`] for elements in a shape that has room for none.
 pub fn sparse_reshape(
     coordinates: &Coordinates<'_>,
     from: &[i64],
@@ -88,13 +89,15 @@ pub fn sparse_reshape(
     const KERNEL: &str = "SparseReshape";
     check_exact("the coordinates", coordinates.len() * to.len(), out.len())?;
     ensure(from.len() == coordinates.rank(), KERNEL, "there is a coordinate for each dimension")?;
+    let has_room = from.iter().chain(to).all(|dim| *dim > 0);
+    ensure(coordinates.is_empty() || has_room, KERNEL, "elements lie in a shape that is not empty")?;
     for (n, out) in (0..coordinates.len()).zip(out.chunks_exact_mut(to.len().max(1))) {
-        coordinates.check_one(KERNEL, from, n)?;
-        let mut rest = place(coordinates.row(n), from) as i64;
-        for (out, dim) in out.iter_mut().zip(to).rev() {
-            // Nothing lies in a shape without elements.
-            *out = rest.checked_rem(*dim).unwrap_or(0);
-            rest = rest.checked_div(*dim).unwrap_or(0);
+        let places = coordinates.row(n).iter().zip(from);
+        let mut rest = places.fold(0i64, |sum, (at, dim)| sum.wrapping_mul(*dim).wrapping_add(*at));
+        for (axis, out) in out.iter_mut().enumerate() {
+            let step = to[axis + 1..].iter().fold(1i64, |step, dim| step.wrapping_mul(*dim)).max(1);
+            *out = rest / step;
+            rest %= step;
         }
     }
     Ok(())

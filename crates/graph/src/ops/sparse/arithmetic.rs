@@ -184,9 +184,7 @@ impl Reduce {
         for axis in axes {
             let axis = shared::axis(*axis, rank)
                 .ok_or_else(|| OpError::input(3, format!("names {axis}, no axis of {rank}")))?;
-            if std::mem::replace(&mut is_reduced[axis], true) {
-                return Err(OpError::input(3, format!("names axis {axis} twice")));
-            }
+            is_reduced[axis] = true;
         }
         Ok(SparseReduce { is_reduced, keeps_dims: self.keeps_dims, is_max: self.is_max })
     }
@@ -245,7 +243,6 @@ impl Operator for Reduce {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (coordinates, dims) = (A.coordinates(run)?, A.dims(run)?);
-        coordinates.check(self.name, &dims)?;
         let kernel = self.kernel(&run.ints::<MAX_RANK>(3)?, dims.len())?;
         let values = run.input(1)?;
         let (order, _) = room::<u32>(run.scratch()?, coordinates.len())?;
@@ -254,10 +251,12 @@ impl Operator for Reduce {
         if !self.is_sparse {
             let mut output = run.output(0)?;
             output.bytes().fill(0);
+            // As in TensorFlow only the place in all of the output counts. Of one outside of it there is no element.
             let mut place = |_: usize, row: &[i64]| {
-                kernel.axes(dims.len()).fold(0usize, |sum, axis| {
-                    sum * size(axis) as usize + axis.map_or(0, |axis| row[axis] as usize)
-                })
+                let place = kernel.axes(dims.len()).fold(0i64, |sum, axis| {
+                    sum.wrapping_mul(size(axis)).wrapping_add(axis.map_or(0, |axis| row[axis]))
+                });
+                usize::try_from(place).unwrap_or(usize::MAX)
             };
             return Ok(sparse_reduce(&kernel, &coordinates, values, order, &mut place, &mut output)?);
         }
@@ -316,6 +315,16 @@ mod tests {
         let outputs = [rows, values, tensor(&[2], &[1i64, 3])];
         check("SparseReduceSumSparse", &[("keep_dims", flag(true))], &over(&[0]), &outputs);
         refuses("SparseReduceSum", &[], &over(&[2]), "no axis");
+        check("SparseReduceSum", &[], &over(&[1, -1]), &[tensor(&[3], &[3f32, 0.0, -7.0])]);
+        // Coordinates along what is reduced are not looked at, nor any of a sparse result.
+        let mut far = over(&[1]);
+        far[0] = tensor(&[4, 2], &[0i64, 1, 0, 200, 2, 0, 2, -2]);
+        check("SparseReduceSum", &[], &far, &[tensor(&[3], &[3f32, 0.0, -7.0])]);
+        far[3] = tensor(&[1], &[0i32]);
+        refuses("SparseReduceSum", &[], &far, "lie in the shape");
+        let rows = tensor(&[4, 1], &[-2i64, 0, 1, 200]);
+        let outputs = [rows, tensor(&[4], &[-4f32, -3.0, 1.0, 2.0]), tensor(&[1], &[3i64])];
+        check("SparseReduceSumSparse", &[], &far, &outputs);
         let softmax = tensor(&[4], &[0.268_941_43f32, 0.731_058_6, 0.731_058_6, 0.268_941_43]);
         check_close("SparseSoftmax", &[], &sparse, &softmax, 1e-6);
     }

@@ -294,7 +294,8 @@ impl Operator for Cross {
         for index in 3 * self.sparse..self.behind_columns() {
             shared::dims_of_rank(index, shared::input(inputs, index)?, 2)?;
         }
-        if self.more > 0 {
+        // The buckets of hashes may be one number of any rank.
+        if self.more > 0 && self.made != Made::Hashes {
             shared::dims_of_rank(self.behind_columns(), shared::input(inputs, self.behind_columns())?, 0)?;
         }
         let dtype = if matches!(self.made, Made::Texts { .. }) { DType::String } else { DType::I64 };

@@ -6,7 +6,8 @@
 //! second input holds; with `validate_indices` they must rise. SparseTensorDenseAdd adds elements to a dense tensor of the
 //! same shape. SparseTensorDenseMatMul multiplies matrices of float32, float64 or int32 (float16 and bfloat16 are converted
 //! around it), either adjoint. SparseDenseCwise* combines each element with the dense one at its place, which is broadcast.
-//! SparseMatMul is a product of dense float32 matrices; the attributes that say which has many zeros are not looked at.
+//! SparseMatMul is a product of dense matrices, float32 or bfloat16, which becomes float32; the attributes that say which has
+//! many zeros are not looked at.
 
 use tightfit_core::{DType, MAX_RANK};
 use tightfit_kernels::{
@@ -18,7 +19,7 @@ use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
 use crate::operator::product::Fused;
-use crate::operator::{Call, Memory, OpError, Operator, Registration, Run, reshape};
+use crate::operator::{Call, Memory, OpError, Operator, Registration, Run, WeightUse, reshape};
 use crate::ops::math::matmul::MatMul;
 use crate::ops::shared;
 use crate::ops::shared::extent::agree;
@@ -52,18 +53,46 @@ pub(crate) const OPS: &[Registration] = &[
 ];
 
 fn import_matmul(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    for name in ["Ta", "Tb"] {
-        let dtype = attributes.dtype_or(name, DType::F32)?;
-        if dtype != DType::F32 {
-            return Err(OpError::attribute(name, format!("is {dtype}; float32 is supported")));
-        }
-    }
-    Ok(Box::new(MatMul {
+    Ok(Box::new(SparseMatMul(MatMul {
         transpose_a: attributes.bool_or("transpose_a", false)?,
         transpose_b: attributes.bool_or("transpose_b", false)?,
         has_rows: false,
         fused: Fused::default(),
-    }))
+    })))
+}
+
+/// SparseMatMul: a product that is float32 whatever its operands are.
+#[derive(Debug)]
+struct SparseMatMul(MatMul);
+
+impl Operator for SparseMatMul {
+    fn name(&self) -> &'static str {
+        "SparseMatMul"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        self.0.infer(inputs)
+    }
+
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        self.0.memory(call)
+    }
+
+    fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
+        self.0.weight(call)
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        self.0.reshape(run)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        self.0.run(run)
+    }
+
+    fn narrows_again(&self) -> bool {
+        false
+    }
 }
 
 /// SparseToDense.

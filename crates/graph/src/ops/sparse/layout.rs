@@ -304,9 +304,9 @@ impl Operator for SparseConcat {
 #[derive(Debug)]
 struct SparseSlice;
 
-/// The size of a slice that ends where its tensor does.
+/// The size of a slice that ends where its tensor does; before its tensor one may begin.
 fn cut(dim: i64, start: i64, size: i64) -> i64 {
-    if start < dim.saturating_sub(size) { size } else { (dim - start.min(dim)).max(0) }
+    if start < dim.saturating_sub(size) { size } else { dim.saturating_sub(start).max(0) }
 }
 
 impl Operator for SparseSlice {
@@ -342,9 +342,6 @@ impl Operator for SparseSlice {
                 3,
                 format!("and 4 are of {} and {} axes; {} are needed", start.len(), size.len(), dims.len()),
             ));
-        }
-        if let Some(start) = start.iter().find(|start| **start < 0) {
-            return Err(OpError::input(3, format!("begins at {start}")));
         }
         let values = run.input(1)?;
         let elements = (values.bytes(), values.dtype().bytes());
