@@ -256,7 +256,9 @@ impl Importer<'_> {
             return Err(OpError::input(1, format!("is {fact}; variable '{name}' is {own}")));
         }
         let is_reference = variable_.is_reference;
-        let id = if fact.dims.is_surely(&variable_.dims) { id } else { self.with_own_shape(*variable, id)? };
+        // What is as large as the variable at most may be smaller in a run.
+        let is_sure = fact.dims.is_surely(&variable_.dims) && !fact.is_bound;
+        let id = if is_sure { id } else { self.with_own_shape(*variable, id)? };
         self.set_current(*variable, ValueRef::of(id));
         if is_reference {
             self.variables.set_output(index, 0, Taken::Handle(*variable));

@@ -463,6 +463,7 @@ impl Importer<'_> {
     ) -> Result<NodeId, OpError> {
         let node = &self.def.nodes[index];
         let role = role(&node.op).ok_or(OpError::Internal("a node of tables is one"))?;
+        signature::check_attributes(node)?;
         if is_table(&node.op) {
             let name = variable_name(node);
             let entry = self.tables.iter().find(|entry| entry.name == name);
@@ -499,10 +500,13 @@ impl Importer<'_> {
             let why = format!("changes table '{}', which is filled once", table.name);
             return Err(OpError::Unsupported(why));
         }
+        if access == Access::Import && table.reserved.is_some() {
+            let why = format!("imports to {}, a dense one, which TensorFlow refuses", table.name);
+            return Err(OpError::Unsupported(why));
+        }
         self.follow_access(&[Taken::Handle(number)], &mut control);
         let operator = Arc::new(TableAccess { table, access });
         let node = &self.def.nodes[index];
-        signature::check_attributes(node)?;
         let kind = NodeKind::Operator(operator);
         let name = (&*node.name).into();
         let id = self.graph.add(Node { name, kind, inputs, control, facts: vec![] });

@@ -45,6 +45,16 @@ const ALWAYS: &[Rule] = &[
     (&["ReverseSequence"], 0, 2..=5),
     (&["QuantizedBiasAdd"], 0, 2..=usize::MAX),
     (&["Fingerprint"], 1, 0..=0),
+    (&["QuantizedRelu", "QuantizedRelu6", "QuantizedMaxPool", "QuantizedAvgPool"], 1, 0..=0),
+    (&["QuantizedRelu", "QuantizedRelu6", "QuantizedMaxPool", "QuantizedAvgPool"], 2, 0..=0),
+    (&["Requantize", "QuantizeDownAndShrinkRange"], 1, 0..=0),
+    (&["Requantize", "QuantizeDownAndShrinkRange"], 2, 0..=0),
+    (&["QuantizedAdd", "QuantizedMul", "QuantizedBiasAdd", "QuantizedConv2D", "QuantizedMatMul"], 2, 0..=0),
+    (&["QuantizedAdd", "QuantizedMul", "QuantizedBiasAdd", "QuantizedConv2D", "Requantize"], 3, 0..=0),
+    (&["QuantizedAdd", "QuantizedMul", "QuantizedBiasAdd", "QuantizedConv2D", "Requantize"], 4, 0..=0),
+    (&["QuantizedAdd", "QuantizedMul", "QuantizedBiasAdd", "QuantizedConv2D"], 5, 0..=0),
+    (&["SparseReduceSum", "SparseReduceMax", "SparseReduceSumSparse", "SparseReduceMaxSparse"], 3, 0..=1),
+    (&["EmptyTensorList", "TensorListReserve", "TensorListSetItem", "TensorListGetItem"], 1, 0..=0),
 ];
 
 /// What only the reading of a file refuses: a vector of one element passes for a scalar where the shape is not known
@@ -75,14 +85,19 @@ const IN_A_FILE: &[Rule] = &[
     // Of tables the handle is not counted.
     (&["InitializeTable", "InitializeTableV2", "LookupTableImportV2"], 0, 1..=1),
     (&["LookupTableRemoveV2"], 0, 1..=usize::MAX),
-    (&["QuantizedMatMul", "QuantizedConv2D"], 2, 0..=0),
-    (&["QuantizedMatMul", "QuantizedConv2D"], 3, 0..=0),
-    (&["QuantizedMatMul", "QuantizedConv2D"], 4, 0..=0),
-    (&["QuantizedMatMul", "QuantizedConv2D"], 5, 0..=0),
-    (&["Requantize", "QuantizeDownAndShrinkRange", "RequantizationRange"], 1, 0..=0),
-    (&["Requantize", "QuantizeDownAndShrinkRange", "RequantizationRange"], 2, 0..=0),
-    (&["Requantize"], 3, 0..=0),
-    (&["Requantize"], 4, 0..=0),
+    (&["QuantizedMatMul", "QuantizedReshape"], 3, 0..=0),
+    (&["QuantizedMatMul"], 4, 0..=0),
+    (&["QuantizedMatMul"], 5, 0..=0),
+    (&["QuantizedReshape", "RequantizationRange"], 2, 0..=0),
+    (&["RequantizationRange"], 1, 0..=0),
+    (&["EmptyTensorList", "TensorListReserve"], 0, 0..=1),
+    (&["TensorListFromTensor", "TensorListStack", "TensorListConcatV2", "TensorListPopBack"], 1, 0..=1),
+    (&["TensorListGetItem", "TensorListGather", "TensorListScatterV2"], 2, 0..=1),
+    (&["TensorArrayV3"], 0, 0..=0),
+    (&["TensorArrayWriteV3", "TensorArrayReadV3"], 1, 0..=0),
+    (&["TensorArrayGatherV3", "TensorArrayScatterV3"], 1, 1..=1),
+    (&["ParseExampleV2"], 1, 0..=1),
+    (&["InitializeTable", "InitializeTableV2"], 1, 1..=1),
 ];
 
 /// Checks the inputs of an operator, where their number of axes is known.
@@ -266,7 +281,10 @@ mod tests {
             ("num_split", int(1)),
             ("seq_dim", int(1)),
             ("strides", ints(&[1; 4])),
+            ("ksize", ints(&[1; 4])),
             ("padding", text("SAME")),
+            ("out_type", crate::testing::dtype(DType::U8)),
+            ("element_dtype", crate::testing::dtype(DType::F32)),
             ("dtype", crate::testing::dtype(DType::I32)),
         ];
         for (names, input, _) in ALWAYS {
@@ -289,6 +307,10 @@ mod tests {
         assert!(check_in_file(&node("MaxPoolV2"), &[&of(1), &of(2), &of(1)]).is_err());
         assert!(check_in_file(&node("Reshape"), &[&of(1), &of(0)]).is_err());
         assert!(check("Reshape", &[&of(1), &of(0)]).is_ok());
+        assert!(check("Requantize", &[&of(2), &of(0), &of(1)]).is_err());
+        assert!(check("QuantizedMatMul", &[&of(2), &of(2), &of(0), &of(1)]).is_ok());
+        assert!(check_in_file(&node("QuantizedMatMul"), &[&of(2), &of(2), &of(0), &of(1)]).is_err());
+        assert!(check("SparseReduceMax", &[&of(2), &of(1), &of(1), &of(2)]).is_err());
         assert!(check_in_file(&node("FusedBatchNormV3"), &[&of(3)]).is_err());
     }
 }

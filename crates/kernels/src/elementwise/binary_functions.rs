@@ -156,7 +156,8 @@ macro_rules! functions {
             float plain (x / ((-y).exp() + c(1.0)));
         /// The gradient a through b / (1 + |b|): a / (1 + |b|)^2.
         SoftsignGrad ["SoftsignGrad"]
-            float wide ({ let size = c(1.0) + y.abs(); x / (size * size) });
+            float wide ({ let size = c(1.0) + y.abs(); x / (size * size) }),
+            half plain ({ let size = rounded(1.0 + y.abs()); x / rounded(size * size) });
         /// The gradient a through relu b: a where b is above 0.
         ReluGrad ["ReluGrad"]
             float wide (if y > c(0.0) { x } else { x * c(0.0) }),

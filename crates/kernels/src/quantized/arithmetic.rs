@@ -10,7 +10,9 @@ use crate::base::window::Window;
 
 /// The range of the int32 sums of two ranges: wide enough for both, and for `headroom` times as much.
 pub fn quantized_sum_range(a: &QuantizedRange, b: &QuantizedRange, headroom: u32) -> (f32, f32) {
-    let largest = a.max.max(-a.min).max(b.max).max(-b.min);
+    // As C++'s max has it of NaN: the first one is it.
+    let larger = |a: f32, b: f32| if a < b { b } else { a };
+    let largest = larger(larger(a.max, -a.min), larger(b.max, -b.min));
     let max = largest * headroom as f32;
     (-max, max)
 }

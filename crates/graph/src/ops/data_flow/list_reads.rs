@@ -187,13 +187,21 @@ impl Operator for Stack {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let Parts { length, element, .. } = Parts::of(inputs, 0, self.dtype)?;
+        let Parts { length, element, said, .. } = Parts::of(inputs, 0, self.dtype)?;
+        let asked = asked(shared::input(inputs, 1)?);
+        if length == Dim::Known(0)
+            && inputs[1].value.is_some()
+            && both(&said, &asked, 1)?.concrete().is_none()
+        {
+            let why = "is an empty list, and nothing says what shape its elements would have";
+            return Err(OpError::input(0, why));
+        }
         if let (Some(wanted), Some(length)) = (self.length, length.size())
             && wanted != length
         {
             return Err(OpError::input(0, format!("has {length} elements; num_elements says {wanted}")));
         }
-        let element = both(&element, &asked(shared::input(inputs, 1)?), 1)?;
+        let element = both(&element, &asked, 1)?;
         Ok(vec![Fact::new(self.dtype, stacked(length, &element))])
     }
 

@@ -19,7 +19,7 @@ use crate::operator::attributes::Attributes;
 use crate::operator::product::{Fused, Product};
 use crate::operator::{Call, Memory, OpError, Operator, Run, WeightUse};
 use crate::ops::shared;
-use crate::ops::shared::volume::{WindowAttributes3, window_of};
+use crate::ops::shared::volume::WindowAttributes3;
 use crate::ops::shared::weighted;
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "Conv3D", import }];
@@ -95,10 +95,10 @@ impl Operator for Conv3d {
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
         let (input, filter) = (shared::input(inputs, 0)?, shared::input(inputs, FILTER)?);
-        match (input.dims.get(), window_of(filter)) {
-            (Some(volume), Some(size)) => self.window.check(size, volume),
-            _ => Ok(()),
-        }
+        let (Some(volume), Some(window)) = (input.dims.get(), filter.dims.get()) else { return Ok(()) };
+        // Of one size alone what is known of the others is not less.
+        let size = |axis: usize| window.get(axis).and_then(|dim| dim.size()).unwrap_or(1);
+        self.window.check([size(0), size(1), size(2)], volume)
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {

@@ -38,6 +38,30 @@ pub enum Keys {
 }
 
 impl Keys {
+    /// Checks that a vector of keys, as far as its length is known, has one for each feature.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] where it has not.
+    pub fn check(&self, features: usize, input: impl Fn(usize) -> Option<usize>) -> Result<(), OpError> {
+        match self {
+            Keys::Vector(index) => match input(*index) {
+                Some(keys) if keys != features => {
+                    Err(OpError::input(*index, format!("has {keys} keys for {features} features")))
+                }
+                _ => Ok(()),
+            },
+            Keys::Each(_) | Keys::Own(_) => Ok(()),
+        }
+    }
+
+    /// How many keys are attributes.
+    pub fn own(&self) -> usize {
+        match self {
+            Keys::Own(keys) => keys.len(),
+            Keys::Each(_) | Keys::Vector(_) => 0,
+        }
+    }
+
     /// Key number `number`.
     ///
     /// # Errors
@@ -124,10 +148,26 @@ fn import(attributes: &Attributes<'_>, version: Version) -> Result<Box<dyn Opera
             ([Keys::Own(own_sparse), Keys::Own(own_dense), Keys::Own(Vec::new())], 1)
         }
     };
+    if version != Version::First {
+        check_number(attributes, "num_sparse", &[sparse.len()])?;
+    }
     let names = (version != Version::Single).then_some(1);
     let features = Features { sparse, dense, ragged, keys, defaults, names };
     features.check()?;
     Ok(Box::new(Parse { version, features }))
+}
+
+/// Checks that an attribute that says how many features there are, where the file has it, says what their lists do.
+///
+/// # Errors
+/// [`OpError::Attribute`] where it does not.
+pub fn check_number(attributes: &Attributes<'_>, name: &str, lists: &[usize]) -> Result<(), OpError> {
+    let Some(first) = lists.first() else { return Ok(()) };
+    let number = attributes.int_or(name, *first as i64)?;
+    match lists.iter().find(|list| **list as i64 != number) {
+        None => Ok(()),
+        Some(list) => Err(OpError::attribute(name, format!("is {number}, and a list of them is of {list}"))),
+    }
 }
 
 /// The dense features that two lists describe.
@@ -188,6 +228,15 @@ impl Features {
                 "parses features of {other}; float32, int64 and string are there"
             ))),
         }
+    }
+
+    /// Checks that vectors of keys, as far as their lengths are known, have one for each feature.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] for one that has not.
+    pub fn check_keys(&self, input: impl Fn(usize) -> Option<usize>) -> Result<(), OpError> {
+        let counts = [self.sparse.len(), self.dense.len(), self.ragged.len()];
+        self.keys.iter().zip(counts).try_for_each(|(keys, count)| keys.check(count, &input))
     }
 
     /// How many outputs they are.
@@ -372,6 +421,7 @@ impl Features {
     /// # Errors
     /// [`OpError::Input`] for a default that cannot be one.
     pub fn facts(&self, inputs: &[&Fact], batch: Option<Option<Dim>>) -> Result<Vec<Fact>, OpError> {
+        self.check_keys(|index| inputs.get(index)?.dims.elements().size())?;
         for (number, dense) in self.dense.iter().enumerate() {
             let index = self.defaults + number;
             let default = shared::input(inputs, index)?;
@@ -426,6 +476,7 @@ impl Features {
     /// # Errors
     /// What cannot be parsed.
     pub fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        self.check_keys(|index| Some(run.shape(index).elements()))?;
         let has_batch = run.shape(0).rank() > 0;
         for number in 0..self.sparse.len() {
             self.sparse(run, number, has_batch)?;

@@ -8,7 +8,7 @@
 use tightfit_core::{DType, StringRef};
 use tightfit_format::example::sequence::{FeatureList, SequenceExample};
 
-use super::example::{Dense, Features, Keys, dense_features, ragged_features, set};
+use super::example::{Dense, Features, Keys, check_number, dense_features, ragged_features, set};
 use super::features::{broken, count, of_type, write};
 use super::version::Version;
 use crate::dim::{Dim, Dims};
@@ -24,6 +24,10 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "ParseSequenceExampleV2", import: |a| import(a, Version::Second) },
     Registration { name: "ParseSingleSequenceExample", import: |a| import(a, Version::Single) },
 ];
+
+/// The attributes that have keys.
+const KEYS: [&str; 4] =
+    ["context_sparse_keys", "context_dense_keys", "feature_list_sparse_keys", "feature_list_dense_keys"];
 
 /// Which dense lists may be missing.
 #[derive(Debug)]
@@ -70,6 +74,12 @@ fn import(attributes: &Attributes<'_>, version: Version) -> Result<Box<dyn Opera
     if context_dense.iter().any(|dense| dense.is_open) {
         return Err(OpError::attribute("context_dense_shapes", "has an open shape, which there is not"));
     }
+    check_number(attributes, "Ncontext_sparse", &[context_sparse.len()])?;
+    check_number(attributes, "Nfeature_list_sparse", &[sparse.len()])?;
+    check_number(attributes, "Nfeature_list_dense", &[dense.len()])?;
+    if version == Version::First {
+        check_number(attributes, "Ncontext_dense", &[context_dense.len()])?;
+    }
     let none = || Keys::Own(Vec::new());
     let own = |name: &str| attributes.strings(name).map(Keys::Own);
     let (context_keys, keys, may_miss, defaults, names) = match version {
@@ -77,6 +87,12 @@ fn import(attributes: &Attributes<'_>, version: Version) -> Result<Box<dyn Opera
             let context = [own("context_sparse_keys")?, own("context_dense_keys")?, none()];
             let lists = [own("feature_list_sparse_keys")?, own("feature_list_dense_keys")?, none()];
             let may_miss = MayMiss::Keys(own("feature_list_dense_missing_assumed_empty")?);
+            let listed = [&context[0], &context[1], &lists[0], &lists[1]];
+            let types = [context_sparse.len(), context_dense.len(), sparse.len(), dense.len()];
+            if let Some(at) = listed.iter().zip(types).position(|(keys, count)| keys.own() != count) {
+                let why = format!("is not of as many as there are types, {}", types[at]);
+                return Err(OpError::attribute(KEYS[at], why));
+            }
             (context, lists, may_miss, 2, 1)
         }
         Version::Second => {
@@ -109,6 +125,12 @@ fn import(attributes: &Attributes<'_>, version: Version) -> Result<Box<dyn Opera
 }
 
 impl Parse {
+    /// Checks that vectors of keys of lists, as far as their lengths are known, have one for each list.
+    fn check_keys(&self, input: impl Fn(usize) -> Option<usize>) -> Result<(), OpError> {
+        let counts = [self.sparse.len(), self.dense.len(), self.ragged.len()];
+        self.keys.iter().zip(counts).try_for_each(|(keys, count)| keys.check(count, &input))
+    }
+
     fn has_batch(&self, run: &Run<'_>) -> bool {
         self.version != Version::Single && run.shape(0).rank() > 0
     }
@@ -303,6 +325,7 @@ impl Operator for Parse {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (records, batch) = (shared::input(inputs, 0)?, self.version.batch(inputs)?);
+        self.check_keys(|index| inputs.get(index)?.dims.elements().size())?;
         let mut facts = self.context.facts(inputs, batch)?;
         let rank = batch.map_or(Dim::Unknown, |batch| Dim::Known(2 + i64::from(batch.is_some())));
         let vector = |dtype, dim| Fact::new(dtype, Dims::new([dim]));
@@ -355,6 +378,7 @@ impl Operator for Parse {
                 }
             }
         }
+        self.check_keys(|index| Some(run.shape(index).elements()))?;
         self.context.run(run)?;
         for number in 0..self.sparse.len() {
             self.sparse(run, number)?;

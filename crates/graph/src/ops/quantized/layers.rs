@@ -103,6 +103,10 @@ impl Operator for Conv2d {
         Ok(with_range(Fact::new(DType::I32, Dims::new([image[0], rows, columns, size[3]]))))
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        self.window.check_filter(inputs)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (input_range, filter_range) = (range_of(run, 0, 2)?, range_of(run, 1, 4)?);
         let four = |shape: Shape| {

@@ -54,6 +54,10 @@ fn import(attributes: &Attributes<'_>, name: &'static str) -> Result<Box<dyn Ope
         true => Some([attributes.float_or("input_min", 0.0)?, attributes.float_or("input_max", 0.0)?]),
         false => None,
     };
+    if is_given && axis.is_some() && !takes_bits {
+        let why = "is given with a range, where TensorFlow has none for each slice along it";
+        return Err(OpError::attribute("axis", why));
+    }
     if let Some([min, max]) = ends
         && min > max
     {
@@ -103,11 +107,7 @@ impl Operator for Simulate {
         for index in (1..3).filter(|_| !is_first) {
             let end = shared::input(inputs, index)?;
             shared::need_type(index, end, &[input.dtype])?;
-            if self.is_given {
-                // With a range for each slice TensorFlow has only the version that takes the bits.
-                let is_vector = self.takes_bits && self.axis.is_some();
-                shared::dims_of_rank(index, end, is_vector as usize)?;
-            }
+            shared::dims_of_rank(index, end, self.axis.is_some() as usize)?;
         }
         if self.takes_bits {
             let bits = shared::input(inputs, 3)?;

@@ -175,7 +175,7 @@ impl Errors {
 
     /// What stands for a character; `None` where nothing does.
     fn settle(self, character: Option<char>) -> Result<Option<char>, OpError> {
-        match character.filter(|c| !(self.replaces_control && u32::from(*c) <= 0x1f)) {
+        match character.filter(|c| !self.is_replaced(*c)) {
             Some(character) => Ok(Some(character)),
             None => match self.what {
                 What::Refuse => Err(OpError::Invalid("invalid formatting on input string".into())),
@@ -183,6 +183,21 @@ impl Errors {
                 What::LeaveOut => Ok(None),
             },
         }
+    }
+
+    /// The same where a text is decoded: a control character is no error there.
+    fn settle_decoded(self, character: Option<char>) -> Result<Option<char>, OpError> {
+        match character {
+            Some(control) if self.is_replaced(control) && self.what == What::Refuse => {
+                Ok(Some(self.replacement))
+            }
+            _ => self.settle(character),
+        }
+    }
+
+    /// True for a control character that is not to stay.
+    fn is_replaced(self, character: char) -> bool {
+        self.replaces_control && u32::from(character) <= 0x1f
     }
 }
 
@@ -222,7 +237,7 @@ impl Operator for Decode {
         let mut count = 0;
         for text in texts {
             self.from.decode(run.string(*text), |character, _| {
-                count += usize::from(self.errors.settle(character)?.is_some());
+                count += usize::from(self.errors.settle_decoded(character)?.is_some());
                 Ok(())
             })?;
         }
@@ -238,7 +253,7 @@ impl Operator for Decode {
         put(splits, 0, 0, self.splits);
         for (row, text) in texts.iter().enumerate() {
             self.from.decode(run.string(*text), |character, place| {
-                if let Some(character) = self.errors.settle(character)? {
+                if let Some(character) = self.errors.settle_decoded(character)? {
                     codes[at] = u32::from(character) as i32;
                     if let Some(offsets) = &mut offsets {
                         offsets[at] = place as i64;
