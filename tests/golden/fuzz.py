@@ -20,6 +20,8 @@ import os
 import pathlib
 import re
 import resource
+import select
+import signal
 import sys
 import tempfile
 import time
@@ -45,6 +47,8 @@ for file in sorted(pathlib.Path(__file__).parent.glob("fuzz_ops_*.py")):
 
 OPERATORS = pathlib.Path(__file__).resolve().parents[2] / "docs/operators.md"
 MEMORY_BYTES = 10 << 30
+# A graph that TensorFlow and the program have no answers to by then hangs one of them: the program is given less by itself.
+HANGS_SECONDS = 120
 # Vectors are as exact as the values that they belong to are apart, and solutions as their equations are well posed.
 LOOSER = dict.fromkeys(("Svd", "BatchSvd", "Eig", "MatrixSolveLs", "BatchMatrixSolveLs", "MatrixInverse", "BatchMatrixInverse"), 30.0)
 
@@ -107,8 +111,21 @@ def work(options, first, last, step, output):
         program.close()
 
 
+def lines(pipe, child):
+    """What a worker says, line by line; one that falls silent is ended."""
+    rest = b""
+    while True:
+        if not select.select([pipe], [], [], HANGS_SECONDS)[0]:
+            os.kill(child, signal.SIGKILL)
+        more = pipe.read(1 << 16)
+        if not more:
+            return
+        *whole, rest = (rest + more).split(b"\n")
+        yield from map(json.loads, whole)
+
+
 def supervise(options, first, last, step, seen):
-    """A worker for its seeds, and another one behind each graph that kills TensorFlow."""
+    """A worker for its seeds, and another one behind each graph that kills TensorFlow or keeps it busy for ever."""
     while first < last:
         readable, writable = os.pipe()
         child = os.fork()
@@ -124,9 +141,8 @@ def supervise(options, first, last, step, seen):
                 os._exit(code)
         os.close(writable)
         begun, done = first - step, first - step
-        with os.fdopen(readable) as lines:
-            for text in lines:
-                line = json.loads(text)
+        with os.fdopen(readable, "rb", buffering=0) as pipe:
+            for line in lines(pipe, child):
                 begun, op = line[0], line[1]
                 if len(line) > 2:
                     done = begun
