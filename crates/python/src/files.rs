@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tightfit::freeze::{FreezeOptions, Frozen};
 use tightfit::inspect::Endpoint;
+use tightfit::operator::Operators;
 use tightfit::optimize::{OptimizeOptions, Transform};
 use tightfit::partition::{Cut, PartitionOptions};
 use tightfit::{Error, MemoryBudget, ModelSource, process};
@@ -66,7 +67,7 @@ pub fn freeze<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let memory_bytes = memory_bytes(memory)?;
     let (source, fetches) = source.split();
-    let options = FreezeOptions { source, fetches };
+    let options = FreezeOptions { source, fetches, ..FreezeOptions::default() };
     let frozen = interruptible(py, |stop| {
         tightfit::freeze::freeze(&path, &options, &output, stop, &budget(memory_bytes)?)
     })?;
@@ -88,7 +89,7 @@ pub fn optimize<'py>(
     let transforms = transforms.map(Transform::parse).transpose();
     let transforms = transforms.map_err(|why| errors::invalid(py, &format!("transforms: {why}")))?;
     let (source, fetches) = source.split();
-    let options = OptimizeOptions { source, fetches, inputs, transforms: transforms.unwrap_or_default() };
+    let options = OptimizeOptions { source, fetches, inputs, transforms: transforms.unwrap_or_default(), ..OptimizeOptions::default() };
     let optimized = interruptible(py, |stop| {
         tightfit::optimize::optimize(&path, &options, &output, stop, &budget(memory_bytes)?)
     })?;
@@ -122,7 +123,7 @@ pub fn partition<'py>(
     };
     let memory_bytes = memory_bytes(memory)?;
     let (source, fetches) = source.split();
-    let options = PartitionOptions { source, fetches, cut };
+    let options = PartitionOptions { source, fetches, cut, operators: Operators::default() };
     let manifest = interruptible(py, |stop| {
         tightfit::partition::partition(&path, &options, &output, stop, &budget(memory_bytes)?)
     })?;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tightfit_core::MemoryBudget;
 use tightfit_format::whole::WholeFile;
 use tightfit_format::{FormatError, GraphDef, GraphWriter};
-use tightfit_graph::GraphError;
+use tightfit_graph::{GraphError, Operators};
 use tightfit_graph::import::{Fetched, PortNames, split_name};
 
 use crate::error::Error;
@@ -33,6 +33,8 @@ pub struct FreezeOptions {
     pub source: ModelSource,
     /// Tensors to compute; empty for the outputs of the signature.
     pub fetches: Vec<String>,
+    /// Operators beside those that are built in; see [`crate::operator`].
+    pub operators: Operators,
 }
 
 /// A model that has been frozen.
@@ -84,7 +86,13 @@ pub fn freeze(
         return tflite::freeze(path, options, output, stop, budget);
     }
     let Plain { def, ports, keep, fetched, _names } =
-        Plain::of(path, describe(path, &options.source, budget)?, &options.fetches, budget)?;
+        Plain::of(
+            path,
+            describe(path, &options.source, budget)?,
+            &options.fetches,
+            &options.operators,
+            budget,
+        )?;
     let mut frozen = frozen(&def, &ports, fetched, keep);
     // What has read the description is not needed to write it.
     process::end_phase();

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 use tightfit_core::MemoryBudget;
 use tightfit_format::{AttrValue, GraphDef, NodeDef};
+use tightfit_graph::Operators;
 use tightfit_graph::import::{Fetched, split_name};
 
 use crate::error::Error;
@@ -103,6 +104,8 @@ pub struct OptimizeOptions {
     pub inputs: Vec<String>,
     /// What to do, in this order; empty for [`Transform::ALL`].
     pub transforms: Vec<Transform>,
+    /// Operators beside those that are built in; see [`crate::operator`].
+    pub operators: Operators,
 }
 
 /// A model that has been optimized.
@@ -133,7 +136,8 @@ pub(crate) fn simplify(
     options: &OptimizeOptions,
     budget: &MemoryBudget,
 ) -> Result<Simplified, Error> {
-    let mut plain = Plain::of(path, describe(path, &options.source, budget)?, &options.fetches, budget)?;
+    let described = describe(path, &options.source, budget)?;
+    let mut plain = Plain::of(path, described, &options.fetches, &options.operators, budget)?;
     let def = &mut plain.def;
     if plain.fetched.is_empty() {
         plain.fetched = crate::partition::results(def);
@@ -148,14 +152,14 @@ pub(crate) fn simplify(
     kept.extend(plain.keep.iter().cloned().chain(inputs));
     kept.extend(plain.ports.inputs.iter().map(|(tensor, _)| tensor.clone()));
     let names = kept.iter().map(|tensor| split_name(tensor).0.to_string()).collect();
-    let mut nodes = Nodes::new(std::mem::take(&mut def.nodes), names);
+    let mut nodes = Nodes::new(std::mem::take(&mut def.nodes), names, options.operators.clone());
     let chosen = if options.transforms.is_empty() { &Transform::ALL[..] } else { &options.transforms };
     for transform in chosen {
         let changed = match transform {
             Transform::StripUnusedNodes => nodes.strip(),
             Transform::RemoveNodes => nodes.remove_passes(),
             Transform::RemoveControlDependencies => nodes.remove_control(),
-            Transform::FoldConstants => constants::fold(&mut nodes, def, path, budget)?,
+            Transform::FoldConstants => constants::fold(&mut nodes, def, path, &options.operators, budget)?,
             Transform::FoldBatchNorms => batch_norms::fold(&mut nodes, def)?,
             Transform::MergeDuplicateNodes => duplicates::merge(&mut nodes, &def.source)?,
             Transform::SortByExecutionOrder => nodes.sort(),

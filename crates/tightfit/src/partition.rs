@@ -18,7 +18,7 @@ use tightfit_format::{
 };
 use tightfit_graph::import::{Fetched, output_type};
 use tightfit_graph::ir::Graph;
-use tightfit_graph::{GraphError, ImportOptions, import};
+use tightfit_graph::{GraphError, ImportOptions, Operators, import};
 
 use crate::error::Error;
 use crate::freeze::{Counted, of_writing};
@@ -44,6 +44,8 @@ pub struct PartitionOptions {
     pub fetches: Vec<String>,
     /// How parts are chosen.
     pub cut: Cut,
+    /// Operators beside those that are built in; see [`crate::operator`].
+    pub operators: Operators,
 }
 
 /// Writes the model at `path` as a folder of SavedModels and a manifest to `output`, where nothing is yet; whole or not at
@@ -61,7 +63,13 @@ pub fn partition(
     let facts = facts(path, options, budget)?;
     process::end_phase();
     let Plain { def, ports, keep, fetched, _names } =
-        Plain::of(path, describe(path, &options.source, budget)?, &options.fetches, budget)?;
+        Plain::of(
+            path,
+            describe(path, &options.source, budget)?,
+            &options.fetches,
+            &options.operators,
+            budget,
+        )?;
     if !keep.is_empty() {
         let why = "fills tables before it runs, which parts do not do for each other; freeze it instead";
         return Err(Error::data(path, why));
@@ -144,6 +152,7 @@ fn facts(path: &Path, options: &PartitionOptions, budget: &MemoryBudget) -> Resu
         fetches: options.fetches.clone(),
         ports: described.ports(),
         checkpoint: described.checkpoint.take(),
+        operators: options.operators.clone(),
         ..ImportOptions::default()
     };
     let Described { file, def, .. } = described;

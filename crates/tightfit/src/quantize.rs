@@ -218,7 +218,11 @@ pub fn quantize(
     });
     let floats = if is_lite { None } else { Some(Temporary::beside(output)) };
     if let Some(floats) = &floats {
-        let freeze = FreezeOptions { source: options.source.clone(), fetches: options.fetches.clone() };
+        let freeze = FreezeOptions {
+            source: options.source.clone(),
+            fetches: options.fetches.clone(),
+            ..FreezeOptions::default()
+        };
         tflite::freeze(path, &freeze, floats.path(), stop, budget)?;
         process::end_phase();
     }

@@ -46,7 +46,11 @@ pub struct Flags {
 /// What is wrong with the model, and an output that cannot be written.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
     let output = &flags.output;
-    let options = FreezeOptions { source: flags.source.source(), fetches: flags.fetch.clone() };
+    let options = FreezeOptions {
+        source: flags.source.source(),
+        fetches: flags.fetch.clone(),
+        ..FreezeOptions::default()
+    };
     let memory = open_to_write(&Limits::of(&flags.limits))?;
     let frozen = freeze(&stdio::path_of(&flags.model)?, &options, output, stop_flag(), &memory.budget)?;
     if frozen.is_too_large_for_tensorflow() && !flags.summary.quiet {

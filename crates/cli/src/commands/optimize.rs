@@ -72,6 +72,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         fetches: flags.fetch.clone(),
         inputs: flags.input.clone(),
         transforms: flags.transforms.clone().map(|list| list.0).unwrap_or_default(),
+        ..OptimizeOptions::default()
     };
     let memory = open_to_write(&Limits::of(&flags.limits))?;
     let model = stdio::path_of(&flags.model)?;

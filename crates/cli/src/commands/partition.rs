@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use tightfit::operator::Operators;
 use tightfit::partition::{Cut, Manifest, PartitionOptions, partition};
 
 use super::parts::{manifest_json, manifest_text};
@@ -68,7 +69,12 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         (None, Some(nodes)) => Cut::At(nodes.clone()),
         (None, None) => Cut::Scope,
     };
-    let options = PartitionOptions { source: flags.source.source(), fetches: flags.fetch.clone(), cut };
+    let options = PartitionOptions {
+        source: flags.source.source(),
+        fetches: flags.fetch.clone(),
+        cut,
+        operators: Operators::default(),
+    };
     let memory = open_to_write(&Limits::of(&flags.limits))?;
     let model = stdio::path_of(&flags.model)?;
     let manifest: Manifest = partition(&model, &options, &flags.output, stop_flag(), &memory.budget)?;

@@ -72,6 +72,12 @@ impl Operators {
         self.by_name.keys().copied()
     }
 
+    /// Whether a node of an operator that was added must run even where nothing reads it, or differs from run to run; where
+    /// no operator can be made of it, that is not known, and it may. `None` for a node of another kind.
+    pub fn has_effect(&self, node: &NodeDef) -> Option<bool> {
+        Some(self.import(node)?.map_or(true, |operator| !operator.is_pure()))
+    }
+
     /// The operator of a node; `None` for one of another kind.
     pub(super) fn import(&self, node: &NodeDef) -> Option<Result<Box<dyn Operator>, OpError>> {
         let (name, own) = self.by_name.get_key_value(&*node.op)?;

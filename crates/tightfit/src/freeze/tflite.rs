@@ -38,6 +38,7 @@ pub(crate) fn freeze(
     let wanted = OptimizeOptions {
         source: options.source.clone(),
         fetches: options.fetches.clone(),
+        operators: options.operators.clone(),
         ..OptimizeOptions::default()
     };
     let Plain { def, ports, fetched, keep, _names } = simplify(path, &wanted, budget)?.plain;

@@ -12,6 +12,7 @@ use tightfit_format::{
     AttrValue, GraphDef, InlineBytes, MetaInfo, ModelFormat, NodeDef, SignatureDef, SourceFile,
     TensorContent, TensorInfo,
 };
+use tightfit_graph::Operators;
 use tightfit_graph::import::split_name;
 
 use super::manifest::{FILE, Manifest, Part};
@@ -54,7 +55,7 @@ fn read(folder: &Path, manifest: &Manifest, budget: &MemoryBudget) -> Result<Des
     for part in &manifest.parts {
         let place = folder.join(&part.folder);
         let described = Described::read(&place, &ModelSource::default(), budget)?;
-        let plain = Plain::of(&place, described, &[], budget)?;
+        let plain = Plain::of(&place, described, &[], &Operators::default(), budget)?;
         chain.add(part, plain)?;
     }
     let Chain { def, inputs, given, .. } = chain;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tightfit_core::{MemoryBudget, Reservation};
 use tightfit_format::{GraphDef, NodeDef};
-use tightfit_graph::ImportOptions;
+use tightfit_graph::{ImportOptions, Operators};
 use tightfit_graph::import::{Fetched, PortNames, plain, split_name};
 
 use super::NAMES;
@@ -33,6 +33,7 @@ impl Plain {
         path: &Path,
         mut described: Described,
         fetches: &[String],
+        operators: &Operators,
         budget: &MemoryBudget,
     ) -> Result<Plain, Error> {
         described.check_fetches(fetches)?;
@@ -43,6 +44,7 @@ impl Plain {
             ports: ports.clone(),
             keep: keep.clone(),
             checkpoint: described.checkpoint.take(),
+            operators: operators.clone(),
             ..ImportOptions::default()
         };
         let fetched = plain(&mut described.def, &import, budget)?;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use tightfit_core::{MemoryBudget, block_bytes};
 use tightfit_format::{AttrValue, DataType, GraphDef, InlineBytes, NodeDef, TensorContent, TensorDef};
-use tightfit_graph::{GraphError, ImportOptions, import};
+use tightfit_graph::{GraphError, ImportOptions, Operators, import};
 
-use super::nodes::{Nodes, has_effect};
+use super::nodes::Nodes;
 use crate::error::Error;
 use crate::fit::FitOptions;
 use crate::model::Model;
@@ -24,6 +24,7 @@ pub fn fold(
     nodes: &mut Nodes,
     def: &mut GraphDef,
     path: &Path,
+    operators: &Operators,
     budget: &MemoryBudget,
 ) -> Result<usize, Error> {
     let is_constant = constants(nodes);
@@ -33,7 +34,7 @@ pub fn fold(
     }
     let part: Vec<NodeDef> =
         nodes.list().iter().zip(&is_constant).filter(|(_, is)| **is).map(|(node, _)| node.clone()).collect();
-    let folder = Folder { part: &part, def, path, budget };
+    let folder = Folder { part: &part, def, path, operators, budget };
     let names: Vec<String> = roots.iter().map(|index| nodes.list()[*index].name.to_string()).collect();
     let mut found = Vec::new();
     for group in names.chunks(64) {
@@ -90,7 +91,7 @@ fn constants(nodes: &Nodes) -> Vec<bool> {
             }
             let node = &list[index];
             let waits = node.inputs.iter().any(|input| input.starts_with('^'));
-            if waits || has_effect(&node.op) || (node.inputs.is_empty() && &*node.op != "Const") {
+            if waits || nodes.has_effect(node) || (node.inputs.is_empty() && &*node.op != "Const") {
                 state[index] = Some(false);
                 continue;
             }
@@ -138,6 +139,7 @@ struct Folder<'f> {
     part: &'f [NodeDef],
     def: &'f GraphDef,
     path: &'f Path,
+    operators: &'f Operators,
     budget: &'f MemoryBudget,
 }
 
@@ -180,7 +182,11 @@ impl Folder<'_> {
             source: self.def.source.clone(),
             reservation: self.budget.try_reserve("constants that are folded", bytes)?,
         };
-        let options = ImportOptions { fetches: names.to_vec(), ..ImportOptions::default() };
+        let options = ImportOptions {
+            fetches: names.to_vec(),
+            operators: self.operators.clone(),
+            ..ImportOptions::default()
+        };
         let graph = import(&self.def.source, def, &options, self.budget)?;
         Ok(Model::of_graph(self.path, graph))
     }

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use tightfit_format::{AttrValue, NodeDef, SourceFile, TensorContent, TensorDef};
 
-use super::nodes::{Nodes, has_effect};
+use super::nodes::Nodes;
 use crate::error::Error;
 
 /// Bytes of values that are read at a time.
@@ -21,7 +21,7 @@ pub fn merge(nodes: &mut Nodes, source: &SourceFile) -> Result<usize, Error> {
         nodes.sort();
         let mut seen: HashMap<u64, Vec<usize>> = HashMap::new();
         let mut instead = HashMap::new();
-        for (index, node) in nodes.list().iter().enumerate().filter(|(_, node)| !has_effect(&node.op)) {
+        for (index, node) in nodes.list().iter().enumerate().filter(|(_, node)| !nodes.has_effect(node)) {
             let hash = match node.attr("value") {
                 Some(AttrValue::Tensor(tensor)) => match hashes.get(&node.name) {
                     Some(hash) => *hash,

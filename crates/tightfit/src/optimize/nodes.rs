@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use tightfit_format::{AttrValue, NodeDef, TensorDef};
+use tightfit_graph::Operators;
 use tightfit_graph::import::split_name;
 
 /// Operators that hand on their first input, and mean something only while a model is trained or looked into.
@@ -14,11 +15,13 @@ pub struct Nodes {
     names: HashMap<Box<str>, usize>,
     /// Names that stay: what is fed, fetched and run first.
     kept: HashSet<String>,
+    /// Operators beside those that are built in.
+    operators: Operators,
 }
 
 impl Nodes {
-    pub fn new(list: Vec<NodeDef>, kept: HashSet<String>) -> Nodes {
-        let mut nodes = Nodes { list, names: HashMap::new(), kept };
+    pub fn new(list: Vec<NodeDef>, kept: HashSet<String>, operators: Operators) -> Nodes {
+        let mut nodes = Nodes { list, names: HashMap::new(), kept, operators };
         nodes.find_names();
         nodes
     }
@@ -29,6 +32,11 @@ impl Nodes {
 
     pub fn list(&self) -> &[NodeDef] {
         &self.list
+    }
+
+    /// True for a node that may differ from run to run, or that does more than give its outputs.
+    pub fn has_effect(&self, node: &NodeDef) -> bool {
+        self.operators.has_effect(node).unwrap_or_else(|| has_effect(&node.op))
     }
 
     pub fn node_mut(&mut self, index: usize) -> &mut NodeDef {
@@ -242,7 +250,7 @@ pub fn is_control_flow(op: &str) -> bool {
 }
 
 /// True for an operator of which two with the same inputs may compute different things, or do something besides.
-pub fn has_effect(op: &str) -> bool {
+fn has_effect(op: &str) -> bool {
     let words = [
         "Random",
         "Variable",

@@ -38,7 +38,7 @@ fn nodes_that_hand_on_are_left_out_but_not_where_they_mean_something() {
         node("y", "Identity", &["sum"]),
         node("unused", "Relu", &["x"]),
     ];
-    let mut nodes = Nodes::new(list, ["x", "p", "y"].map(String::from).into());
+    let mut nodes = Nodes::new(list, ["x", "p", "y"].map(String::from).into(), Operators::new());
     assert_eq!(nodes.remove_passes(), 2);
     assert_eq!(inputs(&nodes, "sum"), ["x", "waits", "pivot", "^x"]);
     assert_eq!(inputs(&nodes, "waits"), ["x", "^x"]);
@@ -60,7 +60,7 @@ fn control_edges_to_what_has_no_effect_go() {
         node("check", "Assert", &["x"]),
         node("y", "Relu", &["x", "^all", "^check"]),
     ];
-    let mut nodes = Nodes::new(list, ["x", "y"].map(String::from).into());
+    let mut nodes = Nodes::new(list, ["x", "y"].map(String::from).into(), Operators::new());
     assert_eq!(nodes.remove_control(), 3);
     assert_eq!(inputs(&nodes, "y"), ["x", "^check"]);
 }
