@@ -9,6 +9,7 @@ mod nth;
 mod reduce;
 mod rows;
 mod scan;
+mod kept;
 mod search;
 mod softmax;
 
@@ -24,5 +25,5 @@ pub use nth::{histogram, nth_element};
 pub use reduce::{ReduceOp, reduce};
 pub use rows::{cumulative_logsumexp, isotonic_regression, search_sorted};
 pub use scan::{ScanOp, scan};
-pub use search::{count_nonzero, invert_permutation, reverse_sequence, top_k, unique, where_indices};
+pub use search::{TopOrder, count_nonzero, invert_permutation, reverse_sequence, top_k, unique, where_indices};
 pub use softmax::{log_softmax, softmax};

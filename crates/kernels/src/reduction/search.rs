@@ -9,15 +9,27 @@ use crate::base::error::{KernelError, Result, ensure};
 use crate::base::indices::Indices;
 use crate::base::threads::ThreadPool;
 
-/// The `k` largest elements of each row (last axis) of `src`, of numbers, the largest first, and their places. Of
-/// equal ones the first comes first; NaNs come last. `k` is the last dimension of `found` and of `places` (int32,
-/// int64).
+use super::kept::Kept;
+
+/// In which order [`top_k`] gives what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopOrder {
+    /// The largest first; of equal ones the first.
+    Sorted,
+    /// As TensorFlow leaves them when it may: one is as in [`TopOrder::Sorted`], and so are all of a row; fewer stand in
+    /// the heap that they were kept in.
+    Kept,
+}
+
+/// The `k` largest elements of each row (last axis) of `src`, of numbers, and their places. Of equal ones the first is
+/// found first; NaNs come last. `k` is the last dimension of `found` and of `places` (int16, int32, int64).
 ///
 /// # Errors
 /// [`KernelError::Invalid`] for sizes that do not go together, [`KernelError::DType`] for other types.
 pub fn top_k(
     pool: &ThreadPool,
     src: TensorView<'_>,
+    order: TopOrder,
     found: &mut TensorViewMut<'_>,
     places: &mut TensorViewMut<'_>,
 ) -> Result<()> {
@@ -38,8 +50,13 @@ pub fn top_k(
                 for row in first..first + count {
                     // SAFETY: every row belongs to one task, and the outputs outlive the call.
                     let (mut found, mut places) = unsafe { (found.part(row * k, k), places.part(row * k, k)) };
+                    let row = &src[row * len..][..len];
+                    if order == TopOrder::Kept && 1 < k && k < len {
+                        Kept::fill(row, &mut found, &mut places, |n| n as I);
+                        continue;
+                    }
                     let mut heap = Heap { found: &mut found, places: &mut places, len: 0 };
-                    for (n, x) in src[row * len..][..len].iter().enumerate() {
+                    for (n, x) in row.iter().enumerate() {
                         heap.offer(*x, n as I);
                     }
                     heap.sort();
@@ -306,7 +323,7 @@ mod tests {
         let x: Vec<f32> = (0..3 * 1000).map(|i| ((i * 7919) % 503) as f32).collect();
         for k in [1usize, 5, 999, 1000] {
             let (mut found, mut places) = (vec![0f32; 3 * k], vec![0i32; 3 * k]);
-            top_k(&pool, view(&[3, 1000], &x), &mut out(&[3, k], &mut found), &mut out(&[3, k], &mut places))
+            top_k(&pool, view(&[3, 1000], &x), TopOrder::Sorted, &mut out(&[3, k], &mut found), &mut out(&[3, k], &mut places))
                 .unwrap();
             for row in 0..3 {
                 let x = &x[row * 1000..][..1000];
@@ -319,7 +336,7 @@ mod tests {
         }
         let (mut found, mut places) = ([0f32; 3], [0i64; 3]);
         let x = [f32::NAN, 2.0, 2.0];
-        top_k(&pool, view(&[3], &x), &mut out(&[3], &mut found), &mut out(&[3], &mut places)).unwrap();
+        top_k(&pool, view(&[3], &x), TopOrder::Sorted, &mut out(&[3], &mut found), &mut out(&[3], &mut places)).unwrap();
         assert_eq!(places, [1, 2, 0]);
     }
 

@@ -5,7 +5,7 @@
 //! says. Of equal elements the first comes first.
 
 use tightfit_core::{DType, Shape};
-use tightfit_kernels::{nth_element, top_k};
+use tightfit_kernels::{TopOrder, nth_element, top_k};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -59,7 +59,7 @@ struct TopK {
     /// `None` where it is an input.
     k: Option<usize>,
     places: DType,
-    /// The largest first. Otherwise the order is left open, but all of a row stay as they are.
+    /// The largest first. Otherwise TensorFlow leaves the order open; it is the same as TensorFlow's on a CPU.
     is_sorted: bool,
 }
 
@@ -141,19 +141,8 @@ impl Operator for TopK {
             run.set_output_shape(1, shape)?;
         }
         let (mut found, mut places) = (run.output(0)?, run.output(1)?);
-        if !self.is_sorted && found.shape() == input.shape() {
-            found.bytes().copy_from_slice(input.bytes());
-            let row = input.shape().last().copied().ok_or(OpError::Internal("the largest of a scalar"))?;
-            if let Some(places) = places.as_slice::<i16>() {
-                places.iter_mut().enumerate().for_each(|(i, place)| *place = (i % row) as i16);
-            } else if let Some(places) = places.as_slice::<i32>() {
-                places.iter_mut().enumerate().for_each(|(i, place)| *place = (i % row) as i32);
-            } else if let Some(places) = places.as_slice::<i64>() {
-                places.iter_mut().enumerate().for_each(|(i, place)| *place = (i % row) as i64);
-            }
-            return Ok(());
-        }
-        Ok(top_k(run.pool, input, &mut found, &mut places)?)
+        let order = if self.is_sorted { TopOrder::Sorted } else { TopOrder::Kept };
+        Ok(top_k(run.pool, input, order, &mut found, &mut places)?)
     }
 }
 
@@ -261,6 +250,9 @@ mod tests {
         let expected = [tensor(&[2, 2], &[4.0f32, 4.0, 0.0, -1.0]), tensor(&[2, 2], &[1i32, 2, 2, 0])];
         check("TopK", &[("k", int(2))], std::slice::from_ref(&x), &expected);
         check("TopKV2", &[], &[x.clone(), scalar(2i32)], &expected);
+        let of_a_heap = [tensor(&[4], &[3.0f32, 4.0, 8.0, 9.0]), tensor(&[4], &[0i32, 6, 2, 4])];
+        let y = tensor(&[7], &[3.0f32, 1.0, 8.0, 1.0, 9.0, 2.0, 4.0]);
+        check("TopKV2", &[("sorted", flag(false))], &[y, scalar(4i32)], &of_a_heap);
         check("NthElement", &[], &[x.clone(), scalar(1i32)], &[tensor(&[2], &[2.0f32, -2.0])]);
         let reversed = [("reverse", flag(true))];
         check("NthElement", &reversed, &[x.clone(), scalar(0i32)], &[tensor(&[2], &[4.0f32, 0.0])]);
