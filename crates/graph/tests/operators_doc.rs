@@ -34,10 +34,11 @@ const BY_NAME_HEAD: &str = "
 
 Each operator with the values that its attributes take, as TensorFlow's kernels for a CPU have them. Floats are float16,
 bfloat16, float32 and float64; integers int8, int16, int32, int64, uint8, uint16, uint32 and uint64; complex numbers
-complex64 and complex128. Attributes that may be any number, text or type are left out.
+complex64 and complex128. Attributes that may be any number, text or type are left out. Behind them stand the builtins of
+TensorFlow Lite that become the operator, alone or with others.
 
-| operator | family | attributes |
-| --- | --- | --- |
+| operator | family | attributes | TensorFlow Lite |
+| --- | --- | --- | --- |
 ";
 
 /// Types that are told of together.
@@ -68,6 +69,12 @@ in integers where there is a node `tfl.NAME` for it, and in floats between them 
 | --- | --- | --- |
 ";
 
+/// The words of a text, dots between letters included.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_between = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.');
+    text.split(is_between).map(|word| word.trim_matches('.'))
+}
+
 #[test]
 fn the_list_of_operators_is_true() {
     let mut text = HEAD.to_string();
@@ -91,7 +98,11 @@ fn the_list_of_operators_is_true() {
     for (name, family) in all {
         let attributes: Vec<_> =
             attributes(name).into_iter().filter_map(|(name, values)| shown(name, values)).collect();
-        writeln!(text, "| `{name}` | {family} | {} |", attributes.join("; ")).unwrap();
+        let serves: Vec<_> = builtins()
+            .filter(|builtin| builtin.is_supported && words(builtin.becomes).any(|word| word == name))
+            .map(|builtin| format!("`{}`", builtin.name))
+            .collect();
+        writeln!(text, "| `{name}` | {family} | {} | {} |", attributes.join("; "), serves.join(", ")).unwrap();
     }
     text.push_str(BUILTINS_HEAD);
     for builtin in builtins() {
