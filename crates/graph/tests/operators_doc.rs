@@ -102,7 +102,8 @@ fn the_list_of_operators_is_true() {
             .filter(|builtin| builtin.is_supported && words(builtin.becomes).any(|word| word == name))
             .map(|builtin| format!("`{}`", builtin.name))
             .collect();
-        writeln!(text, "| `{name}` | {family} | {} | {} |", attributes.join("; "), serves.join(", ")).unwrap();
+        writeln!(text, "| `{name}` | {family} | {} | {} |", attributes.join("; "), serves.join(", "))
+            .unwrap();
     }
     text.push_str(BUILTINS_HEAD);
     for builtin in builtins() {

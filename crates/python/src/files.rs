@@ -89,7 +89,13 @@ pub fn optimize<'py>(
     let transforms = transforms.map(Transform::parse).transpose();
     let transforms = transforms.map_err(|why| errors::invalid(py, &format!("transforms: {why}")))?;
     let (source, fetches) = source.split();
-    let options = OptimizeOptions { source, fetches, inputs, transforms: transforms.unwrap_or_default(), ..OptimizeOptions::default() };
+    let options = OptimizeOptions {
+        source,
+        fetches,
+        inputs,
+        transforms: transforms.unwrap_or_default(),
+        ..OptimizeOptions::default()
+    };
     let optimized = interruptible(py, |stop| {
         tightfit::optimize::optimize(&path, &options, &output, stop, &budget(memory_bytes)?)
     })?;

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tightfit_core::MemoryBudget;
 use tightfit_format::whole::WholeFile;
 use tightfit_format::{FormatError, GraphDef, GraphWriter};
-use tightfit_graph::{GraphError, Operators};
 use tightfit_graph::import::{Fetched, PortNames, split_name};
+use tightfit_graph::{GraphError, Operators};
 
 use crate::error::Error;
 use crate::model::{ModelSource, Plain, describe};

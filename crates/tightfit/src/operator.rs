@@ -77,7 +77,8 @@ mod tests {
         };
         let dtype = r#"attr { key: "dtype" value { type: DT_FLOAT } }"#;
         let shape = r#"attr { key: "shape" value { shape { dim { size: 2 } } } }"#;
-        let two = r#"attr { key: "value" value { tensor { dtype: DT_FLOAT tensor_shape { } float_val: 2 } } }"#;
+        let two =
+            r#"attr { key: "value" value { tensor { dtype: DT_FLOAT tensor_shape { } float_val: 2 } } }"#;
         [
             node("x", "Placeholder", &[], &format!("{dtype} {shape}")),
             node("two", "Const", &[], &format!("{dtype} {two}")),
@@ -114,13 +115,17 @@ mod tests {
         computes_the_same(&path, &budget);
 
         let to = folder.join("frozen.pb");
-        let options = FreezeOptions { fetches: fetches.clone(), operators: operators(), ..FreezeOptions::default() };
+        let options =
+            FreezeOptions { fetches: fetches.clone(), operators: operators(), ..FreezeOptions::default() };
         freeze(&path, &options, &to, &stop, &budget).unwrap();
         computes_the_same(&to, &budget);
 
         let to = folder.join("small.pb");
-        let options =
-            OptimizeOptions { fetches: fetches.clone(), operators: operators(), ..OptimizeOptions::default() };
+        let options = OptimizeOptions {
+            fetches: fetches.clone(),
+            operators: operators(),
+            ..OptimizeOptions::default()
+        };
         optimize(&path, &options, &to, &stop, &budget).unwrap();
         computes_the_same(&to, &budget);
         // The pure one of the constant is computed ahead and one of two is left; those that may differ stay.

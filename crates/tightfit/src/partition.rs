@@ -62,14 +62,13 @@ pub fn partition(
 ) -> Result<Manifest, Error> {
     let facts = facts(path, options, budget)?;
     process::end_phase();
-    let Plain { def, ports, keep, fetched, _names } =
-        Plain::of(
-            path,
-            describe(path, &options.source, budget)?,
-            &options.fetches,
-            &options.operators,
-            budget,
-        )?;
+    let Plain { def, ports, keep, fetched, _names } = Plain::of(
+        path,
+        describe(path, &options.source, budget)?,
+        &options.fetches,
+        &options.operators,
+        budget,
+    )?;
     if !keep.is_empty() {
         let why = "fills tables before it runs, which parts do not do for each other; freeze it instead";
         return Err(Error::data(path, why));

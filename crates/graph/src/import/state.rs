@@ -21,6 +21,8 @@ use crate::operator::attributes::Attributes;
 use crate::operator::tables::TableSpec;
 use crate::operator::{OpError, Operator};
 use crate::ops::array::identity::Identity;
+use crate::ops::random::stateful;
+use crate::signature;
 
 /// What a node takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +141,7 @@ const ASSIGNMENTS: [(&str, Option<&str>); 6] = [
 
 /// The operators that make, read or assign variables.
 pub fn ops() -> impl Iterator<Item = &'static str> {
-    VARIABLES.into_iter().chain(ASSIGNMENTS.iter().map(|(op, _)| *op))
+    VARIABLES.into_iter().chain(ASSIGNMENTS.iter().map(|(op, _)| *op)).chain(stateful::names())
 }
 
 /// True for one of [`ops`].
@@ -163,6 +165,9 @@ impl Importer<'_> {
         }
         if let Some((_, with)) = ASSIGNMENTS.iter().find(|(name, _)| **name == *op) {
             return self.assign(index, taken, control, *with);
+        }
+        if stateful::names().any(|name| name == &*op) {
+            return self.advance(index, taken, control);
         }
         match (&*op, taken) {
             ("ReadVariableOp", [Taken::Handle(variable)])
@@ -263,6 +268,28 @@ impl Importer<'_> {
         if is_reference {
             self.variables.set_output(index, 0, Taken::Handle(*variable));
         }
+        Ok(id)
+    }
+
+    /// Adds an operator that is given what a variable is, as its first input, and whose last output is what it is from then on.
+    fn advance(&mut self, index: usize, taken: &[Taken], control: Vec<NodeId>) -> Result<NodeId, OpError> {
+        let no_variable = || OpError::Unsupported("takes what is no variable of the graph".into());
+        let [Taken::Handle(variable), others @ ..] = taken else { return Err(no_variable()) };
+        if self.variables.table(*variable).is_some() {
+            return Err(no_variable());
+        }
+        let others = self.values(others).ok_or_else(no_variable)?;
+        let inputs: Vec<ValueRef> = [self.current(*variable)].into_iter().chain(others).collect();
+        let node = &self.def.nodes[index];
+        signature::check_attributes(node)?;
+        let operator = self.operator(node)?;
+        let facts =
+            operator.infer(&inputs.iter().map(|value| self.graph.fact(*value)).collect::<Vec<_>>())?;
+        let next = u32::try_from(facts.len()).ok().and_then(|count| count.checked_sub(1));
+        let output = next.ok_or(OpError::Internal("an operator of a variable gives nothing"))?;
+        let (name, kind) = ((&*node.name).into(), NodeKind::Operator(operator));
+        let id = self.graph.add(Node { name, kind, inputs, control, facts });
+        self.set_current(*variable, ValueRef { node: id, output });
         Ok(id)
     }
 

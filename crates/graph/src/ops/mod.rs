@@ -75,11 +75,11 @@ families! {
     /// Records and raw bytes taken apart.
     parsing { compressed, csv, example, raw, sequence, tensor; features, version }
     /// Integers that stand for the numbers of a range.
-    quantized { arithmetic, concat, convert, layers, simulate }
+    quantized { arithmetic, channels, concat, convert, layers, resize, simulate }
     /// Tensors whose rows are of different lengths.
     ragged { gather, range, tensor }
     /// Random numbers.
-    random { choose, fill, key, sample; source }
+    random { choose, crop, fill, key, sample, stateful; source }
     /// Fourier transforms.
     signal { fourier }
     /// Tensors of which few elements are there.

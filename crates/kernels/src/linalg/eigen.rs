@@ -268,8 +268,7 @@ where
     if a.data.iter().any(|x| !x.is_finite()) {
         return false;
     }
-    hessenberg(a, basis, taus);
-    if !triangularize(a, basis) {
+    if !schur(a, basis, taus) {
         return false;
     }
     for i in 0..n {
@@ -304,6 +303,15 @@ where
         }
     }
     true
+}
+
+/// Replaces `a` by an upper triangle T, and `basis` by the unitary Q of A = Q T Q*. False where they are not found.
+pub(super) fn schur<T: Scalar>(a: &mut Mat<'_, T>, basis: &mut Mat<'_, T>, taus: &mut [T]) -> bool
+where
+    T::Real: Limits,
+{
+    hessenberg(a, basis, taus);
+    triangularize(a, basis)
 }
 
 /// Replaces `a` by a matrix with 0 below its subdiagonal, and `basis` by the product of the reflections.

@@ -9,6 +9,7 @@
 
 mod cross;
 mod eigen;
+mod functions;
 mod lu;
 mod matrix;
 mod orthogonal;

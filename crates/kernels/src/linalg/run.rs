@@ -3,13 +3,16 @@
 use bytemuck::Pod;
 use tightfit_core::{DType, TensorView, TensorViewMut};
 
+use super::functions::OfTriangle;
 use super::matrix::Mat;
 use super::orthogonal::{Vectors, svd_scratch};
 use super::scalar::{Complex, Limits, Scalar};
-use super::{eigen, lu, orthogonal, real_eigen, tridiagonal};
+use super::{eigen, functions, lu, orthogonal, real_eigen, tridiagonal};
 use crate::base::access::{values, values_mut};
 use crate::base::error::{KernelError, Result, ensure};
 use crate::elementwise::float::Float;
+
+mod apply;
 
 /// An operation on matrices.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,6 +71,12 @@ pub enum MatrixOp {
         /// With vectors.
         vectors: bool,
     },
+    /// The exponential.
+    Exponential,
+    /// The logarithm; of complex numbers.
+    Logarithm,
+    /// The square root. A real matrix without a real one gives NaN.
+    SquareRoot,
     /// X of T X = B for three diagonals.
     SolveTridiagonal {
         /// Rows are swapped for larger pivots.
@@ -100,7 +109,7 @@ impl MatrixOp {
     pub fn scratch_bytes(self, sizes: MatrixSizes, dtype: DType) -> usize {
         let elements = self.scratch_elements(sizes.rows as u128, sizes.cols as u128, sizes.rhs as u128);
         let bytes = match self {
-            MatrixOp::Eig { .. } if !dtype.is_complex() => 2 * dtype.bytes(),
+            MatrixOp::Eig { .. } | MatrixOp::SquareRoot if !dtype.is_complex() => 2 * dtype.bytes(),
             _ => dtype.bytes(),
         };
         usize::try_from(elements * bytes as u128).unwrap_or(usize::MAX)
@@ -119,6 +128,10 @@ impl MatrixOp {
             MatrixOp::Svd { .. } => svd,
             MatrixOp::SelfAdjointEig { .. } | MatrixOp::SelfAdjointEigRows => rows * rows + 3 * rows,
             MatrixOp::Eig { .. } => 3 * rows * rows + 2 * rows,
+            MatrixOp::Exponential => functions::EXPONENTIAL_MATRICES as u128 * rows * rows + rows,
+            MatrixOp::Logarithm | MatrixOp::SquareRoot => {
+                (1 + functions::TRIANGLE_MATRICES) as u128 * rows * rows + rows
+            }
             MatrixOp::SolveTridiagonal { .. } => 3 * cols,
             MatrixOp::SolveTriangular { .. }
             | MatrixOp::Cholesky
@@ -142,6 +155,9 @@ impl MatrixOp {
             MatrixOp::SelfAdjointEig { .. } => "SelfAdjointEigV2",
             MatrixOp::SelfAdjointEigRows => "SelfAdjointEig",
             MatrixOp::Eig { .. } => "Eig",
+            MatrixOp::Exponential => "MatrixExponential",
+            MatrixOp::Logarithm => "MatrixLogarithm",
+            MatrixOp::SquareRoot => "MatrixSquareRoot",
             MatrixOp::SolveTridiagonal { .. } => "TridiagonalSolve",
             MatrixOp::MultiplyTridiagonal => "TridiagonalMatMul",
             MatrixOp::SolveBanded { .. } => "BandedTriangularSolve",
@@ -184,6 +200,20 @@ pub fn solve_matrices(
             DType::F64 => batch.real_eig::<f64>(vectors, scratch),
             DType::C64 => batch.eig::<Complex<f32>>(vectors, scratch),
             DType::C128 => batch.eig::<Complex<f64>>(vectors, scratch),
+            dtype => Err(KernelError::DType { kernel, dtype }),
+        };
+    }
+    let function = match op {
+        MatrixOp::Logarithm => Some(OfTriangle::Logarithm),
+        MatrixOp::SquareRoot => Some(OfTriangle::SquareRoot),
+        _ => None,
+    };
+    if let Some(function) = function {
+        return match dtype {
+            DType::F32 if op == MatrixOp::SquareRoot => batch.real_root::<f32>(scratch),
+            DType::F64 if op == MatrixOp::SquareRoot => batch.real_root::<f64>(scratch),
+            DType::C64 => batch.on_triangle::<f32>(function, scratch),
+            DType::C128 => batch.on_triangle::<f64>(function, scratch),
             dtype => Err(KernelError::DType { kernel, dtype }),
         };
     }
@@ -263,7 +293,9 @@ impl<'b> Batch<'_, 'b, '_> {
                 MatrixOp::SolveTridiagonal { pivots } => self.tridiagonal(n, pivots, scratch)?,
                 MatrixOp::MultiplyTridiagonal => self.multiply_tridiagonal::<T>(n)?,
                 MatrixOp::SolveBanded { lower, adjoint } => self.banded::<T>(n, lower, adjoint)?,
-                MatrixOp::Eig { .. } => {}
+                MatrixOp::Exponential => self.exponential(n, scratch)?,
+                // Done by what they are computed with.
+                MatrixOp::Eig { .. } | MatrixOp::Logarithm | MatrixOp::SquareRoot => {}
             }
         }
         Ok(())

@@ -4,12 +4,12 @@ mod bucketize;
 mod channels_first;
 mod cross_entropy;
 mod extreme;
+mod kept;
 mod norm;
 mod nth;
 mod reduce;
 mod rows;
 mod scan;
-mod kept;
 mod search;
 mod softmax;
 
@@ -25,5 +25,7 @@ pub use nth::{histogram, nth_element};
 pub use reduce::{ReduceOp, reduce};
 pub use rows::{cumulative_logsumexp, isotonic_regression, search_sorted};
 pub use scan::{ScanOp, scan};
-pub use search::{TopOrder, count_nonzero, invert_permutation, reverse_sequence, top_k, unique, where_indices};
+pub use search::{
+    TopOrder, count_nonzero, invert_permutation, reverse_sequence, top_k, unique, where_indices,
+};
 pub use softmax::{log_softmax, softmax};

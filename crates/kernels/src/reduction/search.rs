@@ -323,8 +323,14 @@ mod tests {
         let x: Vec<f32> = (0..3 * 1000).map(|i| ((i * 7919) % 503) as f32).collect();
         for k in [1usize, 5, 999, 1000] {
             let (mut found, mut places) = (vec![0f32; 3 * k], vec![0i32; 3 * k]);
-            top_k(&pool, view(&[3, 1000], &x), TopOrder::Sorted, &mut out(&[3, k], &mut found), &mut out(&[3, k], &mut places))
-                .unwrap();
+            top_k(
+                &pool,
+                view(&[3, 1000], &x),
+                TopOrder::Sorted,
+                &mut out(&[3, k], &mut found),
+                &mut out(&[3, k], &mut places),
+            )
+            .unwrap();
             for row in 0..3 {
                 let x = &x[row * 1000..][..1000];
                 let mut order: Vec<usize> = (0..1000).collect();
@@ -336,7 +342,14 @@ mod tests {
         }
         let (mut found, mut places) = ([0f32; 3], [0i64; 3]);
         let x = [f32::NAN, 2.0, 2.0];
-        top_k(&pool, view(&[3], &x), TopOrder::Sorted, &mut out(&[3], &mut found), &mut out(&[3], &mut places)).unwrap();
+        top_k(
+            &pool,
+            view(&[3], &x),
+            TopOrder::Sorted,
+            &mut out(&[3], &mut found),
+            &mut out(&[3], &mut places),
+        )
+        .unwrap();
         assert_eq!(places, [1, 2, 0]);
     }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use tightfit_core::{MemoryBudget, Reservation};
 use tightfit_format::{GraphDef, NodeDef};
-use tightfit_graph::{ImportOptions, Operators};
 use tightfit_graph::import::{Fetched, PortNames, plain, split_name};
+use tightfit_graph::{ImportOptions, Operators};
 
 use super::NAMES;
 use super::source::Described;

@@ -43,6 +43,46 @@ fn a_run_finds_what_the_one_before_has_assigned() {
 }
 
 #[test]
+fn a_generator_goes_on_from_run_to_run() {
+    let state = "attr { key: 'dtype' value { type: DT_INT64 } } attr { key: 'shape' value { shape { dim { size: 3 } } } } \
+                 attr { key: '_initial_value' value { tensor { dtype: DT_INT64 tensor_shape { dim { size: 3 } } \
+                 int64_val: 5 int64_val: -1 int64_val: 77 } } }";
+    let constant = |name: &str, dtype: &str, shape: &str, value: &str| {
+        let value = format!("tensor {{ dtype: {dtype} tensor_shape {{ {shape} }} {value} }}");
+        let attrs = format!(
+            "attr {{ key: 'dtype' value {{ type: {dtype} }} }} attr {{ key: 'value' value {{ {value} }} }}"
+        );
+        node(name, "Const", "", &attrs)
+    };
+    let text = nodes(&[
+        node("v", "VarHandleOp", "", state),
+        constant("algorithm", "DT_INT64", "", "int64_val: 1"),
+        constant("shape", "DT_INT32", "dim { size: 1 }", "int_val: 2"),
+        node("first", "StatefulUniform", "v algorithm shape", FLOAT),
+        constant("skip", "DT_INT64", "", "int64_val: 3"),
+        node("skips", "RngSkip", "v algorithm skip ^first", ""),
+        node("second", "StatefulUniform", "v algorithm shape ^skips", FLOAT),
+        node(
+            "both",
+            "ConcatV2",
+            "first second axis",
+            "attr { key: 'T' value { type: DT_FLOAT } } attr { key: 'N' value { i: 2 } }",
+        ),
+        constant("axis", "DT_INT32", "", "int_val: 0"),
+    ]);
+    let mut context = context(graph(&text, &["both"]).unwrap(), 1);
+    let of_state = |counter: i64| {
+        let state = crate::testing::tensor(&[3], &[counter, -1, 77]);
+        let inputs = [state, crate::testing::scalar(1i64), crate::testing::tensor(&[1], &[2i32])];
+        crate::testing::run("StatefulUniform", &[], &inputs).unwrap()[0].values::<f32>()
+    };
+    for begin in [5, 5 + 7 * 256] {
+        let expected = [of_state(begin), of_state(begin + 5 * 256)].concat();
+        assert_eq!(run(&mut context, [0.0, 0.0]).unwrap(), expected);
+    }
+}
+
+#[test]
 fn reads_and_assignments_have_the_order_of_control_edges() {
     let text = nodes(&[
         x(),

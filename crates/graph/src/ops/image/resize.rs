@@ -26,18 +26,20 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "CropAndResize", import: import_crop },
 ];
 
-fn import(attributes: &Attributes<'_>, how: Interpolation) -> Result<Box<dyn Operator>, OpError> {
+/// How the pixels of a node's output lie on those of its input.
+pub(crate) fn alignment(attributes: &Attributes<'_>) -> Result<Alignment, OpError> {
     let align_corners = attributes.bool_or("align_corners", false)?;
     let half_pixel_centers = attributes.bool_or("half_pixel_centers", false)?;
-    let alignment = match (align_corners, half_pixel_centers) {
-        (false, false) => Alignment::Legacy,
-        (true, false) => Alignment::Corners,
-        (false, true) => Alignment::HalfPixel,
-        (true, true) => {
-            return Err(OpError::attribute("half_pixel_centers", "is set along with align_corners"));
-        }
-    };
-    Ok(Box::new(Resize { how, alignment }))
+    match (align_corners, half_pixel_centers) {
+        (false, false) => Ok(Alignment::Legacy),
+        (true, false) => Ok(Alignment::Corners),
+        (false, true) => Ok(Alignment::HalfPixel),
+        (true, true) => Err(OpError::attribute("half_pixel_centers", "is set along with align_corners")),
+    }
+}
+
+fn import(attributes: &Attributes<'_>, how: Interpolation) -> Result<Box<dyn Operator>, OpError> {
+    Ok(Box::new(Resize { how, alignment: alignment(attributes)? }))
 }
 
 fn import_crop(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
@@ -62,7 +64,7 @@ fn need_number(fact: &Fact) -> Result<(), OpError> {
 }
 
 /// Height and width that an input says.
-pub(super) fn size(index: usize, fact: &Fact) -> Result<[Dim; 2], OpError> {
+pub(crate) fn size(index: usize, fact: &Fact) -> Result<[Dim; 2], OpError> {
     shared::need_type(index, fact, &[DType::I32])?;
     shared::dims_of_rank(index, fact, 1)?;
     match fact.dims_value().as_deref() {

@@ -1,6 +1,7 @@
 //! Linear algebra on the last two dimensions: MatrixInverse, MatrixDeterminant, LogMatrixDeterminant, MatrixSolve,
 //! MatrixSolveLs, MatrixTriangularSolve, BandedTriangularSolve, TridiagonalSolve, TridiagonalMatMul, Cholesky, Qr, Svd, Lu,
-//! SelfAdjointEig(V2), Eig, and the legacy names that begin with Batch.
+//! SelfAdjointEig(V2), Eig, MatrixExponential, MatrixLogarithm (of complex numbers), MatrixSquareRoot, and the legacy names that
+//! begin with Batch.
 //!
 //! Inputs: matrices `[..batch, rows, cols]` of float32, float64, complex64 or complex128 (MatrixInverse and Qr of float16
 //! are converted around it), and for equations right-hand sides `[..batch, rows, columns]`. The batches of
@@ -75,6 +76,9 @@ rows! {
     "SelfAdjointEig" => SELF_ADJOINT;
     "SelfAdjointEigV2" => SELF_ADJOINT_V2;
     "Eig" => |a| Ok(MatrixOp::Eig { vectors: a.bool_or("compute_v", true)? });
+    "MatrixExponential" => |_| Ok(MatrixOp::Exponential);
+    "MatrixLogarithm" => |_| Ok(MatrixOp::Logarithm);
+    "MatrixSquareRoot" => |_| Ok(MatrixOp::SquareRoot);
     "BatchMatrixInverse" => INVERSE;
     "BatchMatrixDeterminant" => DETERMINANT;
     "BatchMatrixSolve" => SOLVE;
@@ -449,6 +453,22 @@ mod tests {
         let least =
             run("MatrixSolveLs", &[("fast", flag(false))], &[a, b, scalar(0.0f64)]).unwrap().remove(0);
         assert_close(&least.values::<f64>(), &x.values::<f64>());
+    }
+
+    #[test]
+    fn functions_of_matrices() {
+        let a = tensor(&[2, 2, 2], &[4.0f64, 1.0, 2.0, 3.0, 5.0, 2.0, 0.0, 9.0]);
+        let roots = run("MatrixSquareRoot", &[], &[a.clone()]).unwrap()[0].values::<f64>();
+        for (root, of) in roots.chunks(4).zip(a.values::<f64>().chunks(4)) {
+            let root = tensor(&[2, 2], root);
+            assert_close(&product(&root, &root, false), of);
+        }
+        let none = run("MatrixSquareRoot", &[], &[tensor(&[1, 1], &[-4.0f64])]).unwrap();
+        assert!(none[0].values::<f64>()[0].is_nan());
+        let diagonal = tensor(&[2, 2], &[1.0f64, 0.0, 0.0, -30.0]);
+        let expected = [1f64.exp(), 0.0, 0.0, (-30f64).exp()];
+        assert_close(&run("MatrixExponential", &[], &[diagonal]).unwrap()[0].values::<f64>(), &expected);
+        refuses("MatrixExponential", &[], &[tensor(&[2, 1], &[1.0f32, 2.0])], "square");
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Source {
     }
 }
 
-fn need_philox(index: usize, number: i64) -> Result<(), OpError> {
+pub(super) fn need_philox(index: usize, number: i64) -> Result<(), OpError> {
     if matches!(number, PHILOX | ANY_ALGORITHM) {
         return Ok(());
     }
