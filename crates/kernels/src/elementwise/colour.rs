@@ -168,12 +168,14 @@ fn saturate([r, g, b]: [f32; 3], scale: f32) -> [f32; 3] {
     let range = value - smaller(r, smaller(g, b));
     let saturation = if value > 0.0 { range / value } else { 0.0 };
     let norm = 1.0 / (6.0 * range);
+    // TensorFlow adds the thirds, which no float32 is, in float64.
+    let beside = |part: f32, third: f64| (f64::from(part) + third) as f32;
     let mut hue = if r == value {
         norm * (g - b)
     } else if g == value {
-        norm * (b - r) + 2.0 / 6.0
+        beside(norm * (b - r), 2.0 / 6.0)
     } else {
-        norm * (r - g) + 4.0 / 6.0
+        beside(norm * (r - g), 4.0 / 6.0)
     };
     if range <= 0.0 {
         hue = 0.0;
