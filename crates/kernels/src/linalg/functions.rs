@@ -125,6 +125,9 @@ where
     R: Limits + Scalar<Real = R>,
     Complex<R>: Scalar<Real = R>,
 {
+    if n == 0 {
+        return true;
+    }
     let (basis, scratch) = scratch.split_at_mut(n * n);
     let (root, scratch) = scratch.split_at_mut(n * n);
     let (work, more) = scratch.split_at_mut(n * n);

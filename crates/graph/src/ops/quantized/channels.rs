@@ -35,7 +35,10 @@ fn check_channels(inputs: &[&Fact]) -> Result<(), OpError> {
         let count = shared::dims_of_rank(at, end, 1)?.map(|dims| dims[0]);
         let sizes = channels.zip(count).and_then(|(channels, count)| channels.size().zip(count.size()));
         if sizes.is_some_and(|(channels, count)| channels != count) && !sums.is_bound && !end.is_bound {
-            return Err(OpError::input(at, format!("is of shape {} for sums of shape {}", end.dims, sums.dims)));
+            return Err(OpError::input(
+                at,
+                format!("is of shape {} for sums of shape {}", end.dims, sums.dims),
+            ));
         }
     }
     Ok(())
@@ -111,7 +114,10 @@ fn import_norm(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError
     let given = (attributes.float_or("given_y_min", 0.0)?, attributes.float_or("given_y_max", 0.0)?);
     let is_given = attributes.bool_or("output_range_given", false)?;
     if is_given && !given.0.partial_cmp(&given.1).is_some_and(std::cmp::Ordering::is_lt) {
-        return Err(OpError::attribute("given_y_max", format!("is {}; more than given_y_min is needed", given.1)));
+        return Err(OpError::attribute(
+            "given_y_max",
+            format!("is {}; more than given_y_min is needed", given.1),
+        ));
     }
     Ok(Box::new(InstanceNorm {
         given: is_given.then_some(given),
@@ -180,7 +186,7 @@ impl Operator for InstanceNorm {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check, dtype, float, refuses, run, scalar, tensor};
+    use crate::testing::{check, dtype, flag, float, refuses, run, scalar, tensor};
     use tightfit_core::DType;
 
     fn sums() -> Vec<crate::testing::Tensor> {
@@ -204,9 +210,12 @@ mod tests {
     #[test]
     fn images_lose_their_mean() {
         let x = tensor(&[1, 2, 2, 1], &[0u8, 10, 20, 30]);
-        let found = run("QuantizedInstanceNorm", &[], &[x, scalar(0f32), scalar(255f32)]).unwrap();
-        assert_eq!(found[0].values::<u8>(), [0, 85, 170, 255]);
-        let high = found[2].values::<f32>()[0];
+        let inputs = [x, scalar(0f32), scalar(255f32)];
+        let given =
+            [("output_range_given", flag(true)), ("given_y_min", float(-3.0)), ("given_y_max", float(2.0))];
+        let expected = [tensor(&[1, 2, 2, 1], &[85u8, 130, 176, 221]), scalar(-3f32), scalar(2f32)];
+        check("QuantizedInstanceNorm", &given, &inputs, &expected);
+        let high = run("QuantizedInstanceNorm", &[], &inputs).unwrap()[2].values::<f32>()[0];
         assert!((high - 1.341_641).abs() < 1e-4, "{high}");
     }
 }

@@ -99,7 +99,10 @@ impl Operator for Crop {
                 let sides = sides(1, &values)?;
                 for (own, side) in dims.iter().zip(sides) {
                     if own.size().is_some_and(|own| own < side) && !image.is_bound {
-                        return Err(OpError::input(1, format!("is {sides:?}, more than the image, {}", image.dims)));
+                        return Err(OpError::input(
+                            1,
+                            format!("is {sides:?}, more than the image, {}", image.dims),
+                        ));
                     }
                 }
                 let dims = [Dim::Known(sides[0] as i64), Dim::Known(sides[1] as i64), dims[2]];
@@ -188,7 +191,12 @@ fn within(name: &'static str, value: f32) -> Result<f32, OpError> {
     }
 }
 
-fn range(attributes: &Attributes<'_>, name: &'static str, default: [f32; 2], most: f32) -> Result<[f32; 2], OpError> {
+fn range(
+    attributes: &Attributes<'_>,
+    name: &'static str,
+    default: [f32; 2],
+    most: f32,
+) -> Result<[f32; 2], OpError> {
     let values = match attributes.node().attr(name) {
         None => default.to_vec(),
         Some(_) => attributes.floats(name)?,
@@ -282,7 +290,9 @@ impl Sample {
             None => {
                 let covered = run.slice::<f32>(2)?.first().copied().unwrap_or_default();
                 let is_part = (0.0..=1.0).contains(&covered);
-                is_part.then_some(covered).ok_or_else(|| OpError::input(2, format!("is {covered}, not from 0 to 1")))
+                is_part
+                    .then_some(covered)
+                    .ok_or_else(|| OpError::input(2, format!("is {covered}, not from 0 to 1")))
             }
         }
     }
@@ -342,7 +352,10 @@ impl Operator for Sample {
         if let Some([Dim::Known(n)]) = shared::dims_of_rank(0, size, 1)?.as_deref()
             && *n != 3
         {
-            return Err(OpError::input(0, format!("is of shape {}; a height, a width and channels are needed", size.dims)));
+            return Err(OpError::input(
+                0,
+                format!("is of shape {}; a height, a width and channels are needed", size.dims),
+            ));
         }
         shared::need_type(1, boxes, &[DType::F32])?;
         if let Some([.., Dim::Known(n)]) = shared::dims_of_rank(1, boxes, 3)?.as_deref()
@@ -397,7 +410,8 @@ mod tests {
         let inputs = [tensor(&[3], &[37i32, 51, 3]), boxes.clone()];
         let attributes = [("seed", int(7)), ("seed2", int(9)), ("min_object_covered", float(0.3))];
         let part = [6.0f32 / 37.0, 13.0 / 51.0, 26.0 / 37.0, 34.0 / 51.0];
-        let expected = [tensor(&[3], &[6i32, 13, 0]), tensor(&[3], &[20i32, 21, -1]), tensor(&[1, 1, 4], &part)];
+        let expected =
+            [tensor(&[3], &[6i32, 13, 0]), tensor(&[3], &[20i32, 21, -1]), tensor(&[1, 1, 4], &part)];
         check("SampleDistortedBoundingBox", &attributes, &inputs, &expected);
         let inputs = [
             tensor(&[3], &[37i64, 51, 3]),
