@@ -135,7 +135,7 @@ def norm(g, name):
 
 @maker("QuantizedResizeBilinear")
 def resize(g, name):
-    kind, shape = g.pick(["quint8", "quint8", "qint32", "float32"]), [g.dim(1) for _ in range(4)]
+    kind, shape = g.pick(["quint8", "quint8", "float32"]), [g.dim(1) for _ in range(4)]
     x = g.input("float32", shape, special=0) if kind == "float32" else quantised(g, kind, shape)
     how = g.pick([{}, {"align_corners": True}, {"half_pixel_centers": True}])
     return out(g, g.call(name, x, g.ints([g.dim(1), g.dim(1)], "int32"), *ends_of(g), **how))

@@ -18,6 +18,6 @@ pub use channels::{channels_used, quantized_instance_norm, requantize_channels};
 pub use convert::{QuantMode, Quantize, dequantize, quantize, requantize, requantize_down};
 pub use product::{QuantizedConv2d, quantized_matmul};
 pub use range::QuantizedRange;
-pub use resize::{Resized, quantized_resize};
+pub use resize::quantized_resize;
 pub use simulate::{Rounding, SimulatedRange, simulate_quantization};
 pub use small::{SmallNumber, decode_small, encode_small};

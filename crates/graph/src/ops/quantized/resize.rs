@@ -1,8 +1,8 @@
-//! QuantizedResizeBilinear: images `[batch, height, width, channels]` of uint8, int32 or float32 with their range, and
+//! QuantizedResizeBilinear: images `[batch, height, width, channels]` of uint8 or float32 with their range, and
 //! `[height, width]` of the output (int32).
 //!
-//! Outputs: the images in that size and the same range. Integers are resized in fixed point, as TensorFlow does, which is beside
-//! the exact value by up to a few of 256 steps.
+//! Outputs: the images in that size and the same range. Bytes are resized in fixed point, as TensorFlow does, which is beside
+//! the exact value by up to a few of 256 steps. Sums of 32 bits are refused.
 
 use tightfit_core::DType;
 use tightfit_kernels::{Alignment, Interpolation, quantized_resize, resize};
@@ -32,7 +32,7 @@ impl Operator for Resize {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let images = shared::input(inputs, 0)?;
-        shared::need_type(0, images, &[DType::U8, DType::I32, DType::F32])?;
+        shared::need_type(0, images, &[DType::U8, DType::F32])?;
         let [height, width] = size(1, shared::input(inputs, 1)?)?;
         check_numbers(inputs, 2..4)?;
         let dims = shared::dims_of_rank(0, images, 4)?.unwrap_or(vec![Dim::Unknown; 4]);
@@ -49,8 +49,7 @@ impl Operator for Resize {
         let from: [usize; 4] = from[..].try_into().map_err(|_| wrong())?;
         let to = [*to.get(1).ok_or_else(wrong)?, *to.get(2).ok_or_else(wrong)?];
         match run.dtype(0) {
-            DType::U8 => quantized_resize::<u8>(self.alignment, from, to, run.slice(0)?, run.out(0)?)?,
-            DType::I32 => quantized_resize::<i32>(self.alignment, from, to, run.slice(0)?, run.out(0)?)?,
+            DType::U8 => quantized_resize(self.alignment, from, to, run.slice(0)?, run.out(0)?)?,
             _ => {
                 let images = run.input(0)?;
                 resize(run.pool, Interpolation::Bilinear, self.alignment, images, &mut run.output(0)?)?;
