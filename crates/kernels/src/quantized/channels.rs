@@ -148,7 +148,7 @@ mod tests {
             &mut dst,
         );
         assert_eq!(range.unwrap(), (-2.0, 2.0));
-        assert_eq!(dst[..4], [42, 99, 156, 213]);
+        assert_eq!(dst[..4], [42, 99, 157, 214]);
         assert!(dst[4..].iter().all(|byte| *byte == 128), "{dst:?}");
     }
 }
