@@ -85,14 +85,13 @@ pub fn freeze(
     if is_tflite(output) {
         return tflite::freeze(path, options, output, stop, budget);
     }
-    let Plain { def, ports, keep, fetched, _names } =
-        Plain::of(
-            path,
-            describe(path, &options.source, budget)?,
-            &options.fetches,
-            &options.operators,
-            budget,
-        )?;
+    let Plain { def, ports, keep, fetched, _names } = Plain::of(
+        path,
+        describe(path, &options.source, budget)?,
+        &options.fetches,
+        &options.operators,
+        budget,
+    )?;
     let mut frozen = frozen(&def, &ports, fetched, keep);
     // What has read the description is not needed to write it.
     process::end_phase();
