@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Times TightFit beside other engines on the benchmark models, at batch 1.
+"""Times TightFit beside other engines on the benchmark models.
 
     python bench/peers.py [--models NAME,...] [--engines NAME,...] [--rounds N] [--seconds S] [--threads N]
-                          [--bin PATH] [--out DIR] [--json FILE]
+                          [--batch N] [--bin PATH] [--out DIR] [--json FILE]
 
-Needs what `bench/models.py` wrote into DIR. Every measurement is a process of its own, started fresh: one engine
-loads one model and runs it for S seconds. Rounds are interleaved (A B C, then B C A, ...), so that a machine that
-gets slower hits all engines alike, and each figure is the median over rounds. The answer of every peer is compared
-with TensorFlow's, so that a fast wrong conversion shows.
+Needs what `bench/models.py` wrote into DIR. ONNX Runtime takes part at batch 1 only, for which its models are made, and
+OpenVINO reads the frozen graph itself at other batches. `openvino-bf16`, which computes in bfloat16 and so answers
+differently, takes part where it is named.
+
+Every measurement is a process of its own, started fresh: one engine loads one model and runs it for S seconds. Rounds
+are interleaved (A B C, then B C A, ...), so that a machine that gets slower hits all engines alike, and each figure is
+the median over rounds. The answer of every peer is compared with TensorFlow's, so that a fast wrong conversion shows.
 
 Prints a markdown table: milliseconds per run (median), peak resident memory of the whole process, milliseconds from
 process start to the first answer, and TightFit's ratio to each (below 1: TightFit is faster, smaller, sooner). An
@@ -38,13 +41,13 @@ class Missing(Exception):
 # ---- one measurement, in a process of its own --------------------------------------------------------------------
 
 
-def reference(folder):
-    """The first row of the reference inputs and TensorFlow's answers to it."""
+def reference(folder, batch):
+    """The first `batch` rows of the reference inputs and TensorFlow's answers to them."""
     import numpy as np
 
     ref = folder / "ref_tf"
     manifest = json.loads((ref / "manifest.json").read_text())
-    first = lambda entries: {e["name"]: np.load(ref / e["file"])[:1] for e in entries}
+    first = lambda entries: {e["name"]: np.load(ref / e["file"])[:batch] for e in entries}
     return first(manifest["in"]), first(manifest["out"])
 
 
@@ -63,6 +66,9 @@ def load_tflite(folder, feeds, threads):
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(existing(folder / "model.tflite")), num_threads=threads)
+    details = interpreter.get_input_details()
+    for detail, value in zip(details, by_name(feeds, [d["name"] for d in details])):
+        interpreter.resize_tensor_input(detail["index"], value.shape)
     interpreter.allocate_tensors()
     details = interpreter.get_input_details()
     for detail, value in zip(details, by_name(feeds, [d["name"] for d in details])):
@@ -79,6 +85,8 @@ def load_tflite(folder, feeds, threads):
 def load_onnxruntime(folder, feeds, threads):
     import onnxruntime
 
+    if any(len(value) > 1 for value in feeds.values()):
+        raise Missing("the model is made for batch 1")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -89,16 +97,23 @@ def load_onnxruntime(folder, feeds, threads):
     return lambda: session.run(None, values)
 
 
-def load_openvino(folder, feeds, threads):
+def load_openvino(folder, feeds, threads, precision="f32"):
     import openvino
 
-    onnx, tflite = folder / "model.onnx", folder / "model.tflite"
+    converted = [folder / "model.onnx", folder / "model.tflite"]
     config = {
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    model = openvino.Core().compile_model(str(onnx if onnx.exists() else existing(tflite)), "CPU", config)
+    is_single = all(len(value) == 1 for value in feeds.values())
+    paths = [path for path in converted if is_single and path.exists()]
+    core = openvino.Core()
+    model = core.read_model(str(paths[0] if paths else existing(folder / "model.pb")))
+    if not paths:
+        values = by_name(feeds, [i.get_any_name() for i in model.inputs])
+        model.reshape({i: list(value.shape) for i, value in zip(model.inputs, values)})
+    model = core.compile_model(model, "CPU", config)
     request = model.create_infer_request()
     values = by_name(feeds, [i.get_any_name() for i in model.inputs])
     for port, value in zip(model.inputs, values):
@@ -134,9 +149,13 @@ LOADERS = {
     "tflite": load_tflite,
     "onnxruntime": load_onnxruntime,
     "openvino": load_openvino,
+    "openvino-bf16": lambda folder, feeds, threads: load_openvino(folder, feeds, threads, "bf16"),
     "tensorflow": load_tensorflow,
 }
 ENGINES = ("tightfit", *LOADERS)
+
+# Those of one precision with TightFit.
+DEFAULT_ENGINES = [engine for engine in ENGINES if engine != "openvino-bf16"]
 
 
 def worst_error(outputs, expected):
@@ -154,7 +173,7 @@ def child(request):
     """Loads, runs, and prints one JSON object; called in a fresh process."""
     folder = pathlib.Path(request["folder"])
     try:
-        feeds, expected = reference(folder)
+        feeds, expected = reference(folder, request["batch"])
         run = LOADERS[request["engine"]](folder, feeds, request["threads"])
     except (Missing, ImportError) as error:
         return {"missing": str(error)}
@@ -232,11 +251,11 @@ def measure(engine, model, options):
             return {"missing": f"no {options.bin}"}
         if not (folder / "model.pb").exists():
             return {"missing": f"no {folder / 'model.pb'}"}
-        command = [str(options.bin), "bench", str(folder / "model.pb"), "--batch", "1", "--json"]
+        command = [str(options.bin), "bench", str(folder / "model.pb"), "--batch", str(options.batch), "--json"]
         command += ["--threads", str(options.threads), "--seconds", str(options.seconds)]
         code, stdout, stderr, peak_bytes = spawn(command)
     else:
-        request = {"engine": engine, "folder": str(folder), "threads": options.threads,
+        request = {"engine": engine, "folder": str(folder), "threads": options.threads, "batch": options.batch,
                    "seconds": options.seconds, "started": time.time()}
         code, stdout, stderr, peak_bytes = spawn([sys.executable, __file__, "--child", json.dumps(request)])
     if code:
@@ -298,6 +317,15 @@ def markdown(summary):
     return "\n".join(lines)
 
 
+def processor():
+    """The processor's name, and the widest vector instructions that engines look for."""
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = about.get("flags", "").split()
+    kinds = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if flag in flags]
+    return f"{about.get('model name', 'an unknown processor')} ({', '.join(kinds)}), {os.cpu_count()} cores"
+
+
 def names(text, known):
     chosen = text.split(",")
     unknown = [name for name in chosen if name not in known]
@@ -313,17 +341,18 @@ def main():
     root = pathlib.Path(__file__).resolve().parents[1]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=lambda t: names(t, MODELS), default=list(MODELS))
-    parser.add_argument("--engines", type=lambda t: names(t, ENGINES), default=list(ENGINES))
+    parser.add_argument("--engines", type=lambda t: names(t, ENGINES), default=DEFAULT_ENGINES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1, help="rows at once, up to the 8 that there are answers for")
     parser.add_argument("--bin", type=pathlib.Path, default=root / "target/release/tightfit")
     parser.add_argument("--out", type=pathlib.Path, default=root / "bench/out")
     parser.add_argument("--json", type=pathlib.Path, help="write every round and the medians to this file")
     options = parser.parse_args()
     results = all_rounds(options)
     summary = summarize(results)
-    print(f"Batch 1, {options.threads} threads, medians of {options.rounds} interleaved rounds of {options.seconds:g} s.\n")
+    print(f"{processor()}. Batch {options.batch}, {options.threads} threads, medians of {options.rounds} interleaved rounds of {options.seconds:g} s.\n")
     print(markdown(summary))
     if options.json:
         options.json.write_text(json.dumps({"summary": summary, "rounds": results}, indent=1) + "\n")

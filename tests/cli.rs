@@ -294,12 +294,31 @@ fn bench_measures() {
     let model = repository("examples/digits/digits.pb");
     let args =
         ["bench", model.to_str().unwrap(), "--seconds", "0.1", "--batch", "3", "--threads", "1", "--json"];
-    let json = tightfit(args).json();
+    let folder = Folder::new();
+    let trace = folder.path("trace.json");
+    let steps = ["--steps", "100", "--profile", trace.to_str().unwrap()];
+    let json = tightfit(args.iter().chain(&steps)).json();
     assert_eq!((json["batch"].as_u64(), json["threads"].as_u64()), (Some(3), Some(1)));
     assert_eq!(json["precision"], "f32");
     assert!(json["runs"].as_u64() >= Some(3));
     let number = |key: &str| json[key].as_f64().unwrap_or_else(|| panic!("{key} in {json}"));
     assert!(0.0 < number("ms_min") && number("ms_min") <= number("ms_median"));
+    assert!(number("ms_median") <= number("ms_p90") && number("ms_p90") <= number("ms_p99"));
+    let steps = json["steps"].as_array().unwrap();
+    for step in steps {
+        let is_product = ["Conv2D", "MatMul"].contains(&step["op"].as_str().unwrap());
+        assert_eq!(step["gflops"].as_f64().is_some_and(|rate| rate > 0.0), is_product, "{step}");
+        assert!(step["gbytes_per_second"].as_f64() > Some(0.0), "{step}");
+    }
+    let shares: f64 = steps.iter().map(|step| step["share"].as_f64().unwrap()).sum();
+    assert!((shares - 1.0).abs() < 1e-6, "{shares}");
+    let trace: serde_json::Value = serde_json::from_slice(&std::fs::read(&trace).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert!(events.len() > steps.len() && events.len().is_multiple_of(steps.len()));
+    for pair in events.windows(2) {
+        let end = pair[0]["ts"].as_f64().unwrap() + pair[0]["dur"].as_f64().unwrap();
+        assert!(end <= pair[1]["ts"].as_f64().unwrap() + 0.01, "{pair:?}");
+    }
     assert!(number("first_ms") > 0.0);
     assert!(number("peak_resident_bytes") <= number("planned_bytes"), "{json}");
 }

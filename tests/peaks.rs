@@ -91,3 +91,42 @@ fn a_model_and_its_structure_have_the_same_plan() {
         assert_eq!(of_model, of_structure, "{name}");
     }
 }
+
+/// The constants in memory, by the value of the graph that they are.
+fn kept(plan: &Plan) -> Vec<String> {
+    plan.weights.iter().map(|weight| format!("{:?} {:?}", weight.value, weight.layout)).collect()
+}
+
+#[test]
+fn what_is_left_keeps_weights_of_streamed_models() {
+    // What is lost to a window, and to weights that are larger than what is left of the memory.
+    const LOST_BYTES: u64 = 18 << 20;
+    for name in ["bert_base", "resnet50"] {
+        let path = golden().join(format!("structures/{name}.pb"));
+        let model = Model::open(&path, &OpenOptions::default(), &MemoryBudget::new(u64::MAX)).unwrap();
+        let options = |memory_bytes| FitOptions { threads: THREADS, memory_bytes, ..FitOptions::default() };
+        let fit = |options: &FitOptions| Bound::new(&model, options).unwrap().fit().unwrap();
+        let resident = fit(&options(u64::MAX));
+        let (least, most) = (resident.minimum_bytes, resident.lines.total_bytes());
+        assert_eq!(resident.plan.streaming_cost(), 0, "{name}");
+        let all_streamed = fit(&options(least));
+        assert_eq!(all_streamed.weights.kept_bytes(), 0, "{name}");
+        let mut cost = u64::MAX;
+        for eighth in 0..8 {
+            let memory_bytes = least + (most - least) / 8 * eighth;
+            let now = fit(&options(memory_bytes));
+            assert!(now.lines.total_bytes() <= memory_bytes, "{name} in {memory_bytes}");
+            assert!(now.plan.streaming_cost() <= cost, "{name} in {memory_bytes}");
+            cost = now.plan.streaming_cost();
+            let kept_bytes = all_streamed.plan.streamed_bytes - now.plan.streamed_bytes;
+            assert!(kept_bytes + LOST_BYTES >= memory_bytes - least, "{name} in {memory_bytes}: {kept_bytes}");
+            // Another batch finds the same weights in memory.
+            let larger = FitOptions { batch: 3, ..options(memory_bytes) };
+            let larger = Bound::new(&model, &larger).unwrap().with(now.weights, now.bounds).unwrap();
+            assert_eq!(kept(&larger.plan), kept(&now.plan), "{name} in {memory_bytes}");
+            // Where memory is for another batch, no more than what has to be is in it.
+            let unfilled = fit(&FitOptions { fills_rest: false, ..options(memory_bytes) });
+            assert_eq!(unfilled.plan.weights_bytes, all_streamed.plan.weights_bytes, "{name}");
+        }
+    }
+}

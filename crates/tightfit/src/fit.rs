@@ -7,7 +7,7 @@ use tightfit_core::Shape;
 use tightfit_graph::exec::arena_bytes;
 use tightfit_graph::fact::Fact;
 use tightfit_graph::ir::Graph;
-use tightfit_graph::plan::{Bounds, Plan, PlanOptions, WeightMode};
+use tightfit_graph::plan::{Bounds, Plan, PlanOptions, STREAM_FROM_BYTES, WeightMode};
 use tightfit_graph::{Binding, bind, passes};
 
 use crate::error::{Error, NotFit};
@@ -31,6 +31,12 @@ const KEPT_SIXTEENTHS: u64 = 7;
 
 /// Sizes of one block of streamed weights, largest first. From the smallest on a pass costs more than it reads.
 const WINDOWS_BYTES: [usize; 5] = [4 << 20, 2 << 20, 1 << 20, 512 << 10, 256 << 10];
+
+/// How often what is left is looked at again for one window.
+const FILLING_ROUNDS: usize = 4;
+
+/// From so many bytes on it is worth looking whether another weight finds room in them.
+const LEAST_KEPT_BYTES: u64 = STREAM_FROM_BYTES as u64;
 
 /// One of so many parts of the memory is left to values that grow, if that is possible.
 const ROOM_PARTS: u64 = 4;
@@ -64,8 +70,11 @@ pub struct FitOptions {
     /// True where whoever runs it copies all outputs into memory that is counted as the sink's.
     pub copies_outputs: bool,
     /// True where what no line of the plan needs is not the model's alone: reading takes of it too. Values that grow get
-    /// half of it then.
+    /// half of it then, and so do weights that could be streamed.
     pub shares_rest: bool,
+    /// True where memory that is left keeps weights of a streamed model; false where it may be needed for another batch, with
+    /// the same weights in memory.
+    pub fills_rest: bool,
 }
 
 impl Default for FitOptions {
@@ -85,6 +94,7 @@ impl Default for FitOptions {
             is_inner: false,
             copies_outputs: false,
             shares_rest: false,
+            fills_rest: true,
         }
     }
 }
@@ -252,7 +262,7 @@ impl<'m> Bound<'m> {
     }
 
     /// The layout that is fastest inside the memory: all weights resident, or else streamed through the largest
-    /// window that does. Where values grow a layout fits only if it leaves them a quarter of the memory; where none does,
+    /// window that does, or through a smaller one where memory that is left keeps more of them then. Where values grow a layout fits only if it leaves them a quarter of the memory; where none does,
     /// the one that takes least is theirs.
     ///
     /// Values whose size has a bound grow as well where no layout with their bounds fits, if values grow anyway or the bounds
@@ -326,13 +336,49 @@ impl<'m> Bound<'m> {
             return Ok(Some(resident));
         }
         drop(resident);
-        for window_bytes in WINDOWS_BYTES {
+        for (number, window_bytes) in WINDOWS_BYTES.into_iter().enumerate() {
             let fit = self.with(WeightMode::Streamed { window_bytes }, smallest.bounds)?;
             if leaves_room(&fit) {
-                return Ok(Some(fit));
+                return self.filled(fit, &WINDOWS_BYTES[number..], memory_bytes - room_bytes).map(Some);
             }
         }
         Ok(None)
+    }
+
+    /// The layout with the least to read in each run that fits `memory_bytes`: `fit`, or one that keeps some of the weights in
+    /// what is left beside one of the windows.
+    fn filled(&self, fit: Fit, windows_bytes: &[usize], memory_bytes: u64) -> Result<Fit, Error> {
+        let (streamed, bounds) = (fit.weights, fit.bounds);
+        if fit.plan.streaming_cost() == 0 || !self.options.fills_rest {
+            return Ok(fit);
+        }
+        let mut best = (fit.plan.streaming_cost(), streamed);
+        // Only one plan exists at a time.
+        drop(fit);
+        for window_bytes in windows_bytes.iter().copied() {
+            let mut mode = WeightMode::Streamed { window_bytes };
+            for _ in 0..FILLING_ROUNDS {
+                let fit = self.with(mode, bounds)?;
+                let (taken_bytes, cost) = (fit.lines.total_bytes(), fit.plan.streaming_cost());
+                if taken_bytes <= memory_bytes && cost < best.0 {
+                    best = (cost, mode);
+                }
+                // What is kept may make the window smaller, and what computes with it needs other scratch.
+                let rest_bytes = match (memory_bytes.checked_sub(taken_bytes), self.options.shares_rest) {
+                    (Some(rest_bytes), true) if mode.kept_bytes() == 0 => rest_bytes / 2,
+                    (Some(_), true) => break,
+                    (Some(rest_bytes), false) => rest_bytes,
+                    (None, _) => 0,
+                };
+                let over_bytes = taken_bytes.saturating_sub(memory_bytes);
+                let kept_bytes = (mode.kept_bytes() as u64 + rest_bytes).saturating_sub(over_bytes) as usize;
+                if kept_bytes == mode.kept_bytes() || (rest_bytes > 0 && rest_bytes < LEAST_KEPT_BYTES) {
+                    break;
+                }
+                mode = WeightMode::Mixed { window_bytes, kept_bytes };
+            }
+        }
+        self.with(best.1, bounds)
     }
 
     /// Bytes of the outputs, the most that they can be, where they are copied.

@@ -478,5 +478,7 @@ fn fit_options(
         is_inner: false,
         copies_outputs: false,
         shares_rest: true,
+        // While the fastest batch is searched for, memory that is left is for larger ones.
+        fills_rest: matches!(options.batch, BatchSize::Fixed(_)),
     })
 }

@@ -20,7 +20,7 @@ pub use tightfit_graph::Operators;
 pub use tightfit_graph::dim::{Dim, Dims};
 pub use tightfit_graph::fact::Fact;
 pub use tightfit_graph::operator::attributes::Attributes;
-pub use tightfit_graph::operator::{Call, Ints, Memory, OpError, Operator, Run, TensorInfo};
+pub use tightfit_graph::operator::{Call, Held, Ints, Memory, OpError, Operator, Run, TensorInfo};
 pub use tightfit_kernels::for_each_row;
 
 #[cfg(test)]

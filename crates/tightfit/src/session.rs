@@ -283,6 +283,8 @@ impl Session {
             memory_bytes: self.options.memory_bytes,
             replans: true,
             copies_outputs: true,
+            // Values that are kept from run to run would be lost if another batch had to read the weights again.
+            fills_rest: self.model.graph().states.is_empty(),
             ..FitOptions::default()
         }
     }

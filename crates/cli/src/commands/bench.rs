@@ -1,5 +1,7 @@
 //! `bench`: how long a model takes on random input.
 
+mod steps;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,7 +23,8 @@ use crate::table::{columns, count_of, print};
 const EXAMPLES: &str = "\
 Examples:
   tightfit bench model.pb
-  tightfit bench model.pb --batch 8 --threads 2 --steps 10";
+  tightfit bench model.pb --batch 8 --threads 2 --steps 10
+  tightfit bench model.pb --profile trace.json";
 
 /// Measure how long a model takes on random input
 #[derive(Debug, Args)]
@@ -52,6 +55,9 @@ pub struct Flags {
     /// List the N slowest steps
     #[arg(long, value_name = "N", value_parser = count::<MAX_STEPS>, help_heading = "Output")]
     steps: Option<usize>,
+    /// Write the steps of some runs to FILE, as a trace that Perfetto and Chrome show
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    profile: Option<PathBuf>,
     #[command(flatten)]
     json: JsonFlag,
 }
@@ -70,9 +76,6 @@ const MOST_RUNS: usize = 100_000;
 
 /// The most steps that are listed.
 const MAX_STEPS: usize = 1 << 16;
-
-/// Runs of which the shortest time of each step is taken.
-const STEP_RUNS: usize = 10;
 
 /// Integers fed are below this: they may be numbers of classes, words or positions.
 const INTEGERS_BELOW: u64 = 100;
@@ -123,7 +126,10 @@ pub fn run(flags: &Flags, start: &Start) -> Result<(), Failure> {
     runner.run(&feeds)?;
     let first = start.elapsed();
     let times = measure(&mut runner, &feeds, seconds)?;
-    let steps = flags.steps.map(|n| time_steps(&mut runner, &feeds, n)).transpose()?;
+    let steps = flags.steps.map(|n| steps::slowest(&mut runner, &feeds, n)).transpose()?;
+    if let Some(path) = &flags.profile {
+        steps::trace(&mut runner, &feeds, path, budget)?;
+    }
     let result = Measured {
         model: flags.model.display().to_string(),
         batch,
@@ -192,42 +198,7 @@ struct Measured {
     times: Vec<f64>,
     planned_bytes: u64,
     /// The slowest steps, where they were asked for.
-    steps: Vec<StepTime>,
-}
-
-/// How long one step takes.
-struct StepTime {
-    node: String,
-    op: &'static str,
-    /// The shortest of some runs, in microseconds.
-    micros: f64,
-    /// Its share of all steps.
-    share: f64,
-}
-
-/// The `count` steps that take longest.
-fn time_steps(runner: &mut Runner, feeds: &[Feed<'_>], count: usize) -> Result<Vec<StepTime>, Failure> {
-    let mut shortest = vec![Duration::MAX; runner.context().plan().steps.len()];
-    for _ in 0..STEP_RUNS {
-        let mut begin = Instant::now();
-        runner.run_steps(feeds, &mut |step| {
-            let end = Instant::now();
-            shortest[step] = shortest[step].min(end - begin);
-            begin = end;
-        })?;
-    }
-    let micros = |time: &Duration| time.as_secs_f64() * 1e6;
-    let all: f64 = shortest.iter().map(micros).sum();
-    let steps = runner.context().plan().steps.iter().zip(&shortest).map(|(step, time)| StepTime {
-        node: step.name.to_string(),
-        op: step.op_name(),
-        micros: micros(time),
-        share: micros(time) / all.max(f64::MIN_POSITIVE),
-    });
-    let mut steps: Vec<StepTime> = steps.collect();
-    steps.sort_by(|a, b| b.micros.total_cmp(&a.micros));
-    steps.truncate(count);
-    Ok(steps)
+    steps: Vec<steps::StepTime>,
 }
 
 impl Measured {
@@ -239,6 +210,12 @@ impl Measured {
         }
     }
 
+    /// The milliseconds within which this share of the runs ended.
+    fn at_most(&self, share: f64) -> f64 {
+        let runs = (self.times.len() as f64 * share).ceil() as usize;
+        self.times[runs.clamp(1, self.times.len()) - 1]
+    }
+
     fn json(&self) -> Value {
         json!({
             "model": self.model,
@@ -247,40 +224,33 @@ impl Measured {
             "precision": "f32",
             "runs": self.times.len(),
             "ms_median": self.median(),
+            "ms_p90": self.at_most(0.90),
+            "ms_p99": self.at_most(0.99),
             "ms_min": self.times[0],
             "first_ms": self.first.as_secs_f64() * 1e3,
             "planned_bytes": self.planned_bytes,
             "peak_resident_bytes": limits::peak_resident_bytes(),
-            "steps": self.steps.iter().map(|s| json!({"node": s.node, "op": s.op, "us": s.micros})).collect::<Vec<_>>(),
+            "steps": self.steps.iter().map(steps::StepTime::json).collect::<Vec<_>>(),
         })
     }
 
     fn text(&self) -> String {
         let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
         format!(
-            "{}: batch {}, threads {}, f32\n  median {:.3} ms, shortest {:.3} ms of {}, {:.1} rows/s\n  \
+            "{}: batch {}, threads {}, f32\n  median {:.3} ms, 90 % within {:.3} ms, 99 % within {:.3} ms, shortest {:.3} ms of {}, {:.1} rows/s\n  \
              first result after {:.1} ms\n  memory: planned {}, peak {peak}\n",
             self.model,
             self.batch,
             self.threads,
             self.median(),
+            self.at_most(0.90),
+            self.at_most(0.99),
             self.times[0],
             count_of(self.times.len(), "run"),
             self.batch as f64 * 1e3 / self.median().max(1e-9),
             self.first.as_secs_f64() * 1e3,
             display_bytes(self.planned_bytes),
-        ) + &self.steps_text()
-    }
-
-    fn steps_text(&self) -> String {
-        if self.steps.is_empty() {
-            return String::new();
-        }
-        let rows = self.steps.iter().map(|step| {
-            let share = format!("{:.1} %", step.share * 100.0);
-            vec![format!("{:.0} us", step.micros), share, step.op.to_string(), step.node.clone()]
-        });
-        format!("The slowest steps:\n{}", columns(&rows.collect::<Vec<_>>(), &[0, 1]))
+        ) + &steps::table(&self.steps)
     }
 }
 

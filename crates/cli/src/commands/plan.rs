@@ -269,6 +269,9 @@ impl View<'_> {
     fn remark(&self, line: &str) -> String {
         let report = &self.report;
         match line {
+            "weights" if self.fit.weights.kept_bytes() > 0 && self.is_streamed() => {
+                "small, used in several places, or worth their memory".to_string()
+            }
             "weights" if self.is_streamed() => "small, or used in several places".to_string(),
             "weights" => "resident".to_string(),
             "window" => {

@@ -207,7 +207,17 @@ fn streamed_weights_compute_what_resident_ones_do() {
         let plan = Plan::new(&graph, &PlanOptions::new(1, weights)).unwrap();
         assert_eq!(plan.streamed_bytes, (4 * WIDTH * WIDTH * 4) as u64, "{weights:?}");
     }
-    for weights in [WeightMode::Resident].into_iter().chain(streamed) {
+    // So much of a weight's bytes, of which there are four.
+    let weight_bytes = WIDTH * WIDTH * 4;
+    let mixed = [(0, 0), (weight_bytes - 1, 0), (weight_bytes, 1), (3 * weight_bytes + 1, 3), (usize::MAX, 4)];
+    let mixed = mixed.map(|(kept_bytes, kept)| {
+        let weights = WeightMode::Mixed { window_bytes: 4 << 10, kept_bytes };
+        let plan = Plan::new(&graph, &PlanOptions::new(1, weights)).unwrap();
+        assert_eq!(plan.streamed_bytes, ((4 - kept) * weight_bytes) as u64, "{weights:?}");
+        assert_eq!(plan.streaming_cost() == 0, kept == 4, "{weights:?}");
+        weights
+    });
+    for weights in [WeightMode::Resident].into_iter().chain(streamed).chain(mixed) {
         for threads in [1, 3] {
             let outputs = context::run(&graph, &feeds, weights, threads, &caller).unwrap();
             same_outputs(&format!("{weights:?}"), &plain, &outputs, &caller).unwrap();

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use tightfit_core::{array_bytes, block_bytes, list_bytes};
 
-use super::{ArenaItem, Item, Plan, PlanOptions, SlotPlan, StatePlan, Step, Storage, WeightPlan};
+use super::{
+    ArenaItem, Item, Plan, PlanOptions, SlotPlan, StatePlan, Step, Storage, WeightMode, WeightPlan,
+};
 use crate::ir::{Graph, NodeId, NodeKind, ValueRef};
 use crate::operator::random::StepGenerator;
 use crate::operator::{Slot, TensorInfo, WeightUse};
@@ -36,6 +38,8 @@ pub(super) struct Sizes {
     port_bytes: u64,
     /// Values that grow.
     grown: usize,
+    /// Constants of which some are streamed.
+    streamed: usize,
 }
 
 impl Sizes {
@@ -56,6 +60,9 @@ impl Sizes {
                 NodeKind::Constant(_) => sizes.constants += 1,
                 NodeKind::Input { .. } => {}
             }
+        }
+        if options.weights != WeightMode::Resident {
+            sizes.streamed = sizes.constants;
         }
         // A fetched value that is fed is copied, by a step and into a slot of its own.
         let is_fed = |value: &ValueRef| matches!(graph.producer(*value).kind, NodeKind::Input { .. });
@@ -91,8 +98,10 @@ impl Sizes {
         let slot = (5 * size_of::<usize>() + size_of::<u32>()) as u64;
         // A table has up to twice the buckets that it needs, and while it grows the old one beside them.
         let wanted = 3 * (size_of::<(NodeId, WeightUse)>() + 1) as u64;
+        // Those that could be streamed, with a sort's copy of half of them, and a table of those that are.
+        let streamed = 2 * (size_of::<(NodeId, usize, f64)>() + 2 * size_of::<NodeId>()) as u64;
         let items = (self.operators + self.slots) as u64;
-        self.nodes as u64 * (order + 2 * size_of::<u32>() as u64)
+        self.streamed as u64 * streamed + self.nodes as u64 * (order + 2 * size_of::<u32>() as u64)
             + self.slots as u64 * slot
             + self.constants as u64 * wanted
             + items * size_of::<Item>() as u64

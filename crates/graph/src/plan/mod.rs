@@ -52,6 +52,33 @@ pub enum WeightMode {
         /// The most bytes of one block; two blocks are in memory at once.
         window_bytes: usize,
     },
+    /// Of the large ones, those that save most for the memory that they take are in memory, and the others are read from
+    /// the file in each run.
+    Mixed {
+        /// The most bytes of one block; two blocks are in memory at once.
+        window_bytes: usize,
+        /// The most bytes of large weights in memory.
+        kept_bytes: usize,
+    },
+}
+
+impl WeightMode {
+    /// The most bytes of one block.
+    pub fn window_bytes(&self) -> usize {
+        match self {
+            WeightMode::Resident => usize::MAX,
+            WeightMode::Streamed { window_bytes } | WeightMode::Mixed { window_bytes, .. } => *window_bytes,
+        }
+    }
+
+    /// The most bytes of large weights in memory.
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            WeightMode::Resident => usize::MAX,
+            WeightMode::Streamed { .. } => 0,
+            WeightMode::Mixed { kept_bytes, .. } => *kept_bytes,
+        }
+    }
 }
 
 /// What memory is planned for values whose size depends on data and has a bound.
@@ -400,6 +427,14 @@ impl Plan {
     pub fn state_bytes(&self) -> usize {
         let infos = self.states.iter().filter_map(|state| self.slots.get(state.before)).map(|slot| slot.info);
         infos.map(|info| (info.shape.elements() * info.dtype.bytes()).next_multiple_of(ALIGNMENT)).sum()
+    }
+
+    /// What a pass over the streamed weights costs, in bytes read: a block that is handed over costs as much as some. A table
+    /// of which a run reads a few rows counts for nothing.
+    pub fn streaming_cost(&self) -> u64 {
+        let streams = self.steps.iter().filter_map(|step| step.stream.as_ref());
+        let own = streams.map(|stream| place::streaming_cost(stream.constant.bytes(), stream.block_bytes));
+        own.chain(self.bodies().map(Plan::streaming_cost)).fold(0, u64::saturating_add)
     }
 
     /// Bytes of window, both halves.

@@ -1,13 +1,27 @@
 //! Where constants are held, and which values share memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use tightfit_core::ALIGNMENT;
 
 use super::planner::Planner;
 use super::{STREAM_FROM_BYTES, Storage, WeightMode, WeightPlan};
 use crate::error::GraphError;
 use crate::ir::{Constant, ConstantData, NodeId, NodeKind, ValueRef};
 use crate::operator::{Held, WeightLayout, WeightUse};
+
+/// What handing a block over from the thread that reads to those that compute costs, in bytes that are read meanwhile.
+const HAND_OVER_BYTES: u64 = 128 << 10;
+
+/// What it costs to read a weight in each run, in bytes read: those of the file, and what it takes to hand its blocks over.
+/// One that comes in pieces of its operator's choice costs nothing: a run reads little of it.
+pub(super) fn streaming_cost(bytes: usize, block_bytes: usize) -> u64 {
+    match block_bytes as u64 {
+        0 => 0,
+        block_bytes => bytes as u64 + (bytes as u64).div_ceil(block_bytes) * HAND_OVER_BYTES,
+    }
+}
 
 impl Planner<'_> {
     /// Decides for every constant whether it is dense, in an operator's layout, or stays in the file. The last two
@@ -30,13 +44,53 @@ impl Planner<'_> {
         for value in self.graph.results() {
             uses[value.node.0 as usize] += 2;
         }
+        wanted.retain(|id, _| uses[id.0 as usize] == 1);
+        let streamed = self.streamed(&wanted);
         for position in 0..self.order.len() {
             let id = self.order[position];
             let NodeKind::Constant(constant) = &self.graph.node(id).kind else { continue };
-            let weight = wanted.get(&id).filter(|_| uses[id.0 as usize] == 1);
-            self.place_constant(ValueRef::of(id), constant, weight);
+            match wanted.get(&id) {
+                Some(_) if streamed.contains(&id) => {
+                    let slot = self.slot(ValueRef::of(id));
+                    self.slots[slot].info.held = Held::Streamed;
+                    self.slots[slot].storage = Storage::Streamed;
+                }
+                weight => self.place_constant(ValueRef::of(id), constant, weight),
+            }
         }
         Ok(())
+    }
+
+    /// The weights that are read from the file in each run: large ones, but for those that save most for the memory that
+    /// they take. Which these are does not depend on the batch, so that what is in memory serves another one as well.
+    fn streamed(&self, wanted: &HashMap<NodeId, WeightUse>) -> HashSet<NodeId> {
+        if self.options.weights == WeightMode::Resident {
+            return HashSet::new();
+        }
+        let mut free_bytes = self.options.weights.kept_bytes();
+        let candidates = self.order.iter().filter_map(|id| {
+            let constant = self.graph.node(*id).constant()?;
+            let weight = wanted.get(id)?;
+            let is_large = constant.data.is_in_file() && constant.bytes() >= STREAM_FROM_BYTES;
+            is_large.then(|| {
+                let bytes = weight.layout.bytes(constant, self.options.isa).max(1);
+                let cost = streaming_cost(constant.bytes(), weight.block_bytes);
+                (*id, bytes, cost as f64 / bytes as f64)
+            })
+        });
+        let mut candidates: Vec<_> = candidates.collect();
+        if free_bytes > 0 {
+            candidates.sort_by(|a, b| b.2.total_cmp(&a.2));
+        }
+        let is_streamed = |&(_, bytes, _): &(NodeId, usize, f64)| {
+            let aligned_bytes = bytes.next_multiple_of(ALIGNMENT);
+            match free_bytes.checked_sub(aligned_bytes) {
+                Some(rest_bytes) => free_bytes = rest_bytes,
+                None => return true,
+            }
+            false
+        };
+        candidates.into_iter().filter(is_streamed).map(|(id, ..)| id).collect()
     }
 
     pub(super) fn place_constant(
@@ -46,14 +100,6 @@ impl Planner<'_> {
         weight: Option<&WeightUse>,
     ) {
         let slot = self.slot(value);
-        let is_streamed = matches!(self.options.weights, WeightMode::Streamed { .. })
-            && constant.data.is_in_file()
-            && constant.bytes() >= STREAM_FROM_BYTES;
-        if is_streamed && weight.is_some() {
-            self.slots[slot].info.held = Held::Streamed;
-            self.slots[slot].storage = Storage::Streamed;
-            return;
-        }
         let layout = weight.map_or(WeightLayout::Dense, |w| w.layout);
         let bytes = layout.bytes(constant, self.options.isa);
         self.slots[slot].info.held = match layout {

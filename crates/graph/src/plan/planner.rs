@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tightfit_core::Shape;
 
 use super::{
-    ArenaItem, MAX_TENSOR_BYTES, PlanOptions, Role, SlotPlan, Step, Storage, WeightMode, WeightPlan, memory,
+    ArenaItem, MAX_TENSOR_BYTES, PlanOptions, Role, SlotPlan, Step, Storage, WeightPlan, memory,
 };
 use crate::error::GraphError;
 use crate::infer::node_error;
@@ -130,11 +130,8 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn call<'c>(&self, inputs: &'c [TensorInfo], outputs: &'c [TensorInfo]) -> Call<'c> {
-        let window_bytes = match self.options.weights {
-            WeightMode::Resident => usize::MAX,
-            WeightMode::Streamed { window_bytes } => window_bytes,
-        };
-        Call { inputs, outputs, threads: self.options.threads, isa: self.options.isa, window_bytes }
+        let PlanOptions { threads, isa, weights, .. } = *self.options;
+        Call { inputs, outputs, threads, isa, window_bytes: weights.window_bytes() }
     }
 
     pub(super) fn infos(&self, values: impl Iterator<Item = ValueRef>) -> Vec<TensorInfo> {

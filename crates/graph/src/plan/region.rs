@@ -75,10 +75,14 @@ impl Planner<'_> {
     /// Lays out the bodies of a node, and makes its step.
     pub(super) fn make_region_step(&mut self, id: NodeId, region: &Region) -> Result<(), GraphError> {
         let node = self.graph.node(id);
-        // What a loop reads in every turn would be read from the file in every turn.
-        let weights = match region.kind {
-            RegionKind::Branch => self.options.weights,
-            RegionKind::Loop => WeightMode::Resident,
+        // What a loop reads in every turn would be read from the file in every turn. Memory that is left is for weights that
+        // every run needs, not for those of branches.
+        let weights = match (region.kind, self.options.weights) {
+            (RegionKind::Branch, WeightMode::Mixed { window_bytes, .. }) => {
+                WeightMode::Streamed { window_bytes }
+            }
+            (RegionKind::Branch, weights) => weights,
+            (RegionKind::Loop, _) => WeightMode::Resident,
         };
         let options = PlanOptions { weights, ..*self.options };
         let plan = |(number, body)| {

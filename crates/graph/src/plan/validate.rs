@@ -25,7 +25,7 @@ use tightfit_core::{ALIGNMENT, DType};
 
 use super::fault::{Check, PlanFault, fault, need};
 use super::region_rules;
-use super::{Action, Plan, Role, SlotPlan, Step, Storage, WeightMode};
+use super::{Action, Plan, Role, SlotPlan, Step, Storage};
 use crate::ir::ValueRef;
 use crate::operator::{Call, Held, Memory, TensorInfo, WeightLayout};
 
@@ -314,10 +314,7 @@ impl Replay<'_> {
                 outputs: &outputs,
                 threads: self.plan.options.threads,
                 isa: self.plan.options.isa,
-                window_bytes: match self.plan.options.weights {
-                    WeightMode::Resident => usize::MAX,
-                    WeightMode::Streamed { window_bytes } => window_bytes,
-                },
+                window_bytes: self.plan.options.weights.window_bytes(),
             };
             let memory = match &step.action {
                 // Asked in a run, with the shapes there.

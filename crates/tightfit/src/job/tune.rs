@@ -49,8 +49,13 @@ pub fn fastest(
             failures += 1;
         }
     }
-    if runner.batch() != best.0 {
-        runner.replan(model, &options_for(best.0)?)?;
+    let options = FitOptions { fills_rest: true, ..options_for(best.0)? };
+    if runner.context().plan().streaming_cost() > 0 {
+        // Now that the batch is known, what is left keeps weights.
+        drop(runner);
+        runner = Runner::new(model, &options, budget)?;
+    } else if runner.batch() != best.0 {
+        runner.replan(model, &options)?;
     }
     Ok((runner, best.0))
 }

@@ -199,6 +199,8 @@ impl ModelWorker {
             threads: self.threads,
             memory_bytes: free_bytes,
             is_inner: true,
+            // What is left is the pipeline's, and elements have many shapes.
+            fills_rest: false,
             shapes: names.zip(self.shapes.iter().copied()).collect(),
             string_bytes: text_bytes.saturating_mul(2),
             ..FitOptions::default()

@@ -1,0 +1,169 @@
+//! How long each step of a model takes, and what it achieves in that time.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tightfit::operator::Held;
+use tightfit::plan::{Plan, Step, Storage};
+use tightfit::{Error, Feed, MemoryBudget, Runner, whole};
+
+use crate::failure::Failure;
+use crate::table::columns;
+
+/// Runs of which the shortest time of each step is taken.
+const RUNS: usize = 10;
+
+/// Bytes of one event of a trace, its node's name aside.
+const EVENT_BYTES: usize = 160;
+
+/// How long one step takes.
+pub struct StepTime {
+    node: String,
+    op: &'static str,
+    /// The shortest of some runs, in microseconds.
+    micros: f64,
+    /// Its share of all steps.
+    share: f64,
+    /// Multiplications and additions of a product with a weight.
+    operations: Option<f64>,
+    /// Bytes of its inputs and outputs.
+    bytes: f64,
+}
+
+/// The `count` steps that take longest.
+///
+/// # Errors
+/// What is wrong with a run.
+pub fn slowest(runner: &mut Runner, feeds: &[Feed<'_>], count: usize) -> Result<Vec<StepTime>, Failure> {
+    let mut shortest = vec![Duration::MAX; runner.context().plan().steps.len()];
+    for _ in 0..RUNS {
+        each_step(runner, feeds, &mut |step, begin, end| shortest[step] = shortest[step].min(end - begin))?;
+    }
+    let micros = |time: &Duration| time.as_secs_f64() * 1e6;
+    let all: f64 = shortest.iter().map(micros).sum();
+    let plan = runner.context().plan();
+    let steps = plan.steps.iter().zip(&shortest).map(|(step, time)| StepTime {
+        node: step.name.to_string(),
+        op: step.op_name(),
+        micros: micros(time),
+        share: micros(time) / all.max(f64::MIN_POSITIVE),
+        operations: operations(plan, step),
+        bytes: bytes(plan, step),
+    });
+    let mut steps: Vec<StepTime> = steps.collect();
+    steps.sort_by(|a, b| b.micros.total_cmp(&a.micros));
+    steps.truncate(count);
+    Ok(steps)
+}
+
+/// Runs the model once; `each` is called with each step's position, and when it began and ended.
+fn each_step(
+    runner: &mut Runner,
+    feeds: &[Feed<'_>],
+    each: &mut dyn FnMut(usize, Instant, Instant),
+) -> Result<(), Failure> {
+    let mut begin = Instant::now();
+    Ok(runner.run_steps(feeds, &mut |step| {
+        let end = Instant::now();
+        each(step, begin, end);
+        begin = end;
+    })?)
+}
+
+/// Additions and multiplications of a step that multiplies by a weight: each element of the output is a sum over as many
+/// products as the weight has elements for one channel of the output.
+fn operations(plan: &Plan, step: &Step) -> Option<f64> {
+    let output = &plan.slots.get(*step.outputs.first()?)?.info.shape;
+    let weight = step.inputs.iter().filter_map(|slot| plan.slots.get(*slot)).find(|slot| match slot.storage {
+        Storage::Streamed => step.stream.as_ref().is_some_and(|stream| stream.block_bytes > 0),
+        // Other constants are added, compared, gathered from.
+        Storage::Weight(_) => slot.info.held == Held::Packed || step.op_name() == "DepthwiseConv2dNative",
+        _ => false,
+    })?;
+    let channels = output.iter().next_back().copied().filter(|channels| *channels > 0)?;
+    Some(2.0 * output.elements() as f64 * weight.info.shape.elements() as f64 / channels as f64)
+}
+
+/// Bytes of what a step reads and writes, each once.
+fn bytes(plan: &Plan, step: &Step) -> f64 {
+    let slots = step.inputs.iter().chain(&step.outputs).filter_map(|slot| plan.slots.get(*slot));
+    slots.map(|slot| (slot.info.shape.elements() * slot.info.dtype.bytes()) as f64).sum()
+}
+
+impl StepTime {
+    /// Thousands of millions in a second.
+    fn rate(&self, count: f64) -> f64 {
+        count / self.micros.max(1e-3) / 1e3
+    }
+
+    /// As an object.
+    pub fn json(&self) -> Value {
+        json!({
+            "node": self.node,
+            "op": self.op,
+            "us": self.micros,
+            "share": self.share,
+            "gflops": self.operations.map(|operations| self.rate(operations)),
+            "gbytes_per_second": self.rate(self.bytes),
+        })
+    }
+}
+
+/// The steps as a table.
+pub fn table(steps: &[StepTime]) -> String {
+    if steps.is_empty() {
+        return String::new();
+    }
+    let head = ["time", "share", "GFLOP/s", "GB/s", "operator", "node"].map(str::to_string).to_vec();
+    let rows = steps.iter().map(|step| {
+        let operations = step.operations.map(|operations| format!("{:.1}", step.rate(operations)));
+        vec![
+            format!("{:.0} us", step.micros),
+            format!("{:.1} %", step.share * 100.0),
+            operations.unwrap_or_default(),
+            format!("{:.1}", step.rate(step.bytes)),
+            step.op.to_string(),
+            step.node.clone(),
+        ]
+    });
+    let rows: Vec<_> = [head].into_iter().chain(rows).collect();
+    format!("The slowest steps:\n{}", columns(&rows, &[0, 1, 2, 3]))
+}
+
+/// Writes when each step of some runs began and how long it took, as a trace that Perfetto and Chrome show.
+///
+/// # Errors
+/// What is wrong with a run, memory that is not free for it, and a file that cannot be written.
+pub fn trace(
+    runner: &mut Runner,
+    feeds: &[Feed<'_>],
+    path: &Path,
+    budget: &MemoryBudget,
+) -> Result<(), Failure> {
+    let steps = runner.context().plan().steps.iter();
+    let names: Vec<(String, &'static str)> =
+        steps.map(|step| (Value::from(&*step.name).to_string(), step.op_name())).collect();
+    let text_bytes: usize = names.iter().map(|(name, _)| RUNS * (name.len() + EVENT_BYTES)).sum();
+    let _memory = budget.try_reserve("runtime", text_bytes as u64).map_err(Error::from)?;
+    let mut text = String::with_capacity(text_bytes);
+    text.push_str("{\"displayTimeUnit\": \"ns\", \"traceEvents\": [");
+    let origin = Instant::now();
+    let mut separator = "\n";
+    for run in 0..RUNS {
+        each_step(runner, feeds, &mut |step, begin, end| {
+            let (name, op) = &names[step];
+            let [ts, duration] = [begin - origin, end - begin].map(|time| time.as_nanos() as f64 / 1e3);
+            let event = format_args!(
+                "{{\"name\": {name}, \"cat\": \"{op}\", \"ph\": \"X\", \"pid\": 1, \"tid\": 1, \"ts\": {ts:.3}, \
+                 \"dur\": {duration:.3}, \"args\": {{\"run\": {run}}}}}"
+            );
+            // Text takes whatever is written to it.
+            let _ = write!(text, "{separator}{event}");
+            separator = ",\n";
+        })?;
+    }
+    text.push_str("\n]}\n");
+    whole::write(path, text.as_bytes()).map_err(|error| Error::io(path, error).into())
+}
