@@ -18,7 +18,7 @@ use crate::args::{BatchSize, JsonFlag, LimitFlags, SourceFlags, count, seconds, 
 use crate::failure::Failure;
 use crate::stdio;
 use crate::system::{Start, stop_flag};
-use crate::table::{columns, count_of, print};
+use crate::table::{count_of, print};
 
 const EXAMPLES: &str = "\
 Examples:
