@@ -219,6 +219,8 @@ impl Beside {
             shapes,
             string_bytes: feeds.iter().map(text).sum::<usize>() as u64,
             is_inner: true,
+            // What is left is for the other model.
+            fills_rest: false,
             replans: true,
             ..FitOptions::default()
         };

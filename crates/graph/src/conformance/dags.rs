@@ -209,7 +209,8 @@ fn streamed_weights_compute_what_resident_ones_do() {
     }
     // So much of a weight's bytes, of which there are four.
     let weight_bytes = WIDTH * WIDTH * 4;
-    let mixed = [(0, 0), (weight_bytes - 1, 0), (weight_bytes, 1), (3 * weight_bytes + 1, 3), (usize::MAX, 4)];
+    let mixed =
+        [(0, 0), (weight_bytes - 1, 0), (weight_bytes, 1), (3 * weight_bytes + 1, 3), (usize::MAX, 4)];
     let mixed = mixed.map(|(kept_bytes, kept)| {
         let weights = WeightMode::Mixed { window_bytes: 4 << 10, kept_bytes };
         let plan = Plan::new(&graph, &PlanOptions::new(1, weights)).unwrap();

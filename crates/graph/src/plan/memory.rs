@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use tightfit_core::{array_bytes, block_bytes, list_bytes};
 
-use super::{
-    ArenaItem, Item, Plan, PlanOptions, SlotPlan, StatePlan, Step, Storage, WeightMode, WeightPlan,
-};
+use super::{ArenaItem, Item, Plan, PlanOptions, SlotPlan, StatePlan, Step, Storage, WeightMode, WeightPlan};
 use crate::ir::{Graph, NodeId, NodeKind, ValueRef};
 use crate::operator::random::StepGenerator;
 use crate::operator::{Slot, TensorInfo, WeightUse};
@@ -101,7 +99,8 @@ impl Sizes {
         // Those that could be streamed, with a sort's copy of half of them, and a table of those that are.
         let streamed = 2 * (size_of::<(NodeId, usize, f64)>() + 2 * size_of::<NodeId>()) as u64;
         let items = (self.operators + self.slots) as u64;
-        self.streamed as u64 * streamed + self.nodes as u64 * (order + 2 * size_of::<u32>() as u64)
+        self.streamed as u64 * streamed
+            + self.nodes as u64 * (order + 2 * size_of::<u32>() as u64)
             + self.slots as u64 * slot
             + self.constants as u64 * wanted
             + items * size_of::<Item>() as u64

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use tightfit_core::Shape;
 
-use super::{
-    ArenaItem, MAX_TENSOR_BYTES, PlanOptions, Role, SlotPlan, Step, Storage, WeightPlan, memory,
-};
+use super::{ArenaItem, MAX_TENSOR_BYTES, PlanOptions, Role, SlotPlan, Step, Storage, WeightPlan, memory};
 use crate::error::GraphError;
 use crate::infer::node_error;
 use crate::ir::{Graph, NodeId, ValueRef};

@@ -76,12 +76,13 @@ fn each_step(
 /// products as the weight has elements for one channel of the output.
 fn operations(plan: &Plan, step: &Step) -> Option<f64> {
     let output = &plan.slots.get(*step.outputs.first()?)?.info.shape;
-    let weight = step.inputs.iter().filter_map(|slot| plan.slots.get(*slot)).find(|slot| match slot.storage {
-        Storage::Streamed => step.stream.as_ref().is_some_and(|stream| stream.block_bytes > 0),
-        // Other constants are added, compared, gathered from.
-        Storage::Weight(_) => slot.info.held == Held::Packed || step.op_name() == "DepthwiseConv2dNative",
-        _ => false,
-    })?;
+    let weight =
+        step.inputs.iter().filter_map(|slot| plan.slots.get(*slot)).find(|slot| match slot.storage {
+            Storage::Streamed => step.stream.as_ref().is_some_and(|stream| stream.block_bytes > 0),
+            // Other constants are added, compared, gathered from.
+            Storage::Weight(_) => slot.info.held == Held::Packed || step.op_name() == "DepthwiseConv2dNative",
+            _ => false,
+        })?;
     let channels = output.iter().next_back().copied().filter(|channels| *channels > 0)?;
     Some(2.0 * output.elements() as f64 * weight.info.shape.elements() as f64 / channels as f64)
 }
