@@ -445,3 +445,25 @@ def unidirectional_sequence_lstm(rng):
     )
     y = Tensor(np.zeros(1, np.int8), state_scale, state_zero)
     return "tfl.unidirectional_sequence_lstm", tensors, y, attributes
+
+
+@maker
+def svdf(rng):
+    rows, inputs, units, rank, steps = (int(n) for n in rng.integers(1, 6, 5))
+    x = quantized(rng, (rows, inputs), "int8", 0.05)
+    filters = units * rank
+
+    def weight(dtype, limit, *dims):
+        value = rng.integers(-limit, limit, dims, endpoint=True).astype(dtype)
+        return Tensor(value, np.float32(np.exp(rng.uniform(-6, -4))), 0, True, "input")
+
+    memory_scale = np.float32(np.exp(rng.uniform(-8, -6)))
+    tensors = [x, weight(np.int8, 127, filters, inputs), weight(np.int16, 3000, filters, steps)]
+    tensors.append(Tensor(np.zeros((rows, filters * steps), np.int16), memory_scale, 0, True, "state"))
+    slots = [0, 1, 2, 4]
+    if rng.random() < 0.7:
+        scale = np.float32(memory_scale * tensors[2].scale)
+        tensors.append(Tensor(rng.integers(-9000, 9000, units).astype(np.int32), scale, 0, True, "bias"))
+        slots.append(3)
+    y = Tensor(np.zeros(1, np.int8), np.float32(np.exp(rng.uniform(-6, -3))), int(rng.integers(-128, 100)))
+    return "tfl.svdf", tensors, y, dict(slots=slots, rank=rank, fused_activation_function="RELU")

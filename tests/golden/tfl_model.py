@@ -66,6 +66,7 @@ OPERATORS = {
     "tfl.squared_difference": ("SQUARED_DIFFERENCE", "SquaredDifferenceOptions", {}),
     "tfl.sub": ("SUB", "SubOptions", FUSED | {"pot_scale_int16": "potScaleInt16"}),
     "tfl.sum": ("SUM", "ReducerOptions", {"keep_dims": "keepDims"}),
+    "tfl.svdf": ("SVDF", "SVDFOptions", FUSED | {"rank": "rank"}),
     "tfl.tanh": ("TANH", None, {}),
     "tfl.unidirectional_sequence_lstm": (
         "UNIDIRECTIONAL_SEQUENCE_LSTM", "UnidirectionalSequenceLSTMOptions",
@@ -145,7 +146,7 @@ def tflite(op, inputs, output, attributes):
     operator = schema.OperatorT()
     operator.inputs, operator.outputs = indices, [result]
     if "slots" in attributes:
-        operator.inputs = [-1] * 24
+        operator.inputs = [-1] * (5 if op == "tfl.svdf" else 24)
         for slot, index in zip(attributes["slots"], indices):
             operator.inputs[slot] = index
     operator.intermediates = [

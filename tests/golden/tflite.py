@@ -182,6 +182,39 @@ def lstm():
 
 
 @case
+def svdf():
+    """Two filters for each of three units, which remember four steps. The converter makes none: it is written by hand."""
+    from tfl_model import Tensor, tflite
+
+    def floats(*shape, role="input"):
+        return Tensor(rng.uniform(-1, 1, shape).astype(np.float32), is_constant=True, role=role)
+
+    x, memory = Tensor(np.zeros((2, 5), np.float32)), floats(2, 24, role="state")
+    inputs = [x, floats(6, 5), floats(6, 4), floats(3), memory]
+    attributes = dict(slots=[0, 1, 2, 3, 4], rank=2, fused_activation_function="RELU")
+    return tflite("tfl.svdf", inputs, Tensor(np.zeros((2, 3), np.float32)), attributes), [1, 1, 1]
+
+
+@case
+def svdf_integers():
+    """The same in integers."""
+    from tfl_model import Tensor, tflite
+
+    def integers(dtype, limit, scale, *shape, zero=0, role="input"):
+        value = rng.integers(-limit, limit, shape, endpoint=True).astype(dtype)
+        return Tensor(value, np.float32(scale), zero, role != "fed", role)
+
+    x = integers(np.int8, 0, 0.5, 2, 5, zero=1, role="fed")
+    inputs = [
+        x, integers(np.int8, 127, 0.01, 6, 5), integers(np.int16, 900, 0.001, 6, 4),
+        integers(np.int32, 900, 1e-6, 3), integers(np.int16, 0, 0.001, 2, 24, role="state"),
+    ]
+    attributes = dict(slots=[0, 1, 2, 3, 4], rank=2, fused_activation_function="RELU")
+    output = Tensor(np.zeros((2, 3), np.int8), np.float32(0.01), -100)
+    return tflite("tfl.svdf", inputs, output, attributes), [1, 1, 1]
+
+
+@case
 def counter():
     """A variable that runs add to, and that begins with a number of its own."""
 

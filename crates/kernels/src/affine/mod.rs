@@ -18,6 +18,7 @@ mod pool;
 mod product;
 mod requantize;
 mod softmax;
+mod svdf;
 mod tables;
 mod wide;
 
@@ -33,6 +34,7 @@ pub use multiplier::{Multiplier, Rescale};
 pub use pairs::{AffinePair, AffinePairOp, BoundedInteger};
 pub use pool::AffinePool;
 pub use softmax::{AffineSoftmax, WideSoftmax, affine_log_softmax};
+pub use svdf::AffineSvdf;
 pub use tables::{
     Affine, ByteTable, SigmoidScale, WIDE_TABLE, WideTable, byte_table, bytes_by_table, rescale_slices,
     wide_by_table, wide_table,

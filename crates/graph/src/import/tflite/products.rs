@@ -8,7 +8,7 @@ use super::build::Refusal;
 use super::hybrid::{self, Range, Rounded};
 use super::operator::Op;
 use super::quantized::{Weight, widened};
-use super::rows::{Integers, Row, refused, row};
+use super::rows::{Integers, Row, row};
 
 const WITH_FILTER: Integers = Integers::Compute;
 const ALONE: Integers = Integers::Compute;
@@ -24,7 +24,6 @@ pub(super) const ROWS: &[Row] = &[
     row("AVERAGE_POOL_2D", "AvgPool", ALONE, |op| pool(op, "AvgPool")),
     row("MAX_POOL_2D", "MaxPool", ALONE, |op| pool(op, "MaxPool")),
     row("L2_POOL_2D", "Square, AvgPool, Sqrt", Integers::Own, l2_pool),
-    refused("SVDF", "it has no kernel here"),
 ];
 
 /// The padding of a window.

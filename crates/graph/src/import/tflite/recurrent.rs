@@ -9,6 +9,7 @@ use super::{control, quantized};
 
 pub(super) const ROWS: &[Row] = &[
     row("UNIDIRECTIONAL_SEQUENCE_LSTM", "BlockLSTM", Integers::Own, sequence_lstm),
+    row("SVDF", "MatMul, ConcatV2, Mul, Sum", Integers::Own, svdf),
     refused("LSTM", "a cell that is not a layer over steps has no kernel here"),
     refused("BIDIRECTIONAL_SEQUENCE_LSTM", "it has no kernel here"),
     refused("RNN", "it has no kernel here"),
@@ -117,6 +118,72 @@ fn integer_lstm(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     let node = op.node("tfl.unidirectional_sequence_lstm", inputs, attrs)?;
     output.becomes(op, format!("{node}:1").into())?;
     cell.becomes(op, format!("{node}:2").into())?;
+    op.hand_on(0, node)
+}
+
+/// Inputs of an SVDF.
+const FEATURE: usize = 1;
+const TIME: usize = 2;
+const SVDF_BIAS: usize = 3;
+const MEMORY: usize = 4;
+
+/// `[batch, inputs]` to `[batch, units]`: filters over the features of a step, weighed over the last steps, `rank` of them for
+/// a unit.
+fn svdf(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
+    if quantized::is_quantized(op)? {
+        return integer_svdf(op);
+    }
+    if op.dtype(0)? != types::F32 || op.dtype(FEATURE)? != types::F32 || op.dtype(TIME)? != types::F32 {
+        return why("has weights of integers beside floats, which is not supported");
+    }
+    let dims = |op: &Op<'_, '_, '_>, input: usize| -> Result<[i64; 2], Refusal> {
+        let shape: Vec<i64> = op.tensor(input)?.shape.iter().map(|dim| i64::from(*dim)).collect();
+        shape.try_into().or_else(|_| why(format!("has input {input} that is no matrix")))
+    };
+    let ([rows, _], [filters, steps]) = (dims(op, 0)?, dims(op, TIME)?);
+    let rank = op.operator.options.int("rank").max(1);
+    let of_floats = || kind("T", types::F32);
+    let (input, feature) = (op.input(0)?, op.input(FEATURE)?);
+    let attrs = vec![of_floats(), truth("transpose_a", false), truth("transpose_b", true)];
+    let newest = op.node("MatMul", vec![input, feature], attrs)?;
+    let newest = op.reshape(newest, types::F32, &[rows, filters, 1])?;
+    let memory = control::state(op, MEMORY)?;
+    let seen = op.reshape(memory.value.clone(), types::F32, &[rows, filters, steps])?;
+    let (begin, size) = (op.vector(&[0, 0, 1])?, op.vector(&[-1, -1, -1])?);
+    let kept = op.node("Slice", vec![seen, begin, size], vec![of_floats(), kind("Index", types::I32)])?;
+    let seen = joined(op, vec![kept, newest], 2)?;
+    let shape: Vec<i64> = op.tensor(MEMORY)?.shape.iter().map(|dim| i64::from(*dim)).collect();
+    let after = op.reshape(seen.clone(), types::F32, &shape)?;
+    memory.becomes(op, after)?;
+    let time = op.input(TIME)?;
+    let weighed = op.node("Mul", vec![seen, time], vec![of_floats()])?;
+    let weighed = op.reshape(weighed, types::F32, &[rows, filters / rank, rank * steps])?;
+    let axis = op.vector(&[2])?;
+    let attrs = vec![of_floats(), kind("Tidx", types::I32), truth("keep_dims", false)];
+    let mut sum = op.node("Sum", vec![weighed, axis], attrs)?;
+    if op.has(SVDF_BIAS) {
+        let bias = op.input(SVDF_BIAS)?;
+        sum = op.node("BiasAdd", vec![sum, bias], vec![of_floats()])?;
+    }
+    let value = op.activated(sum, types::F32)?;
+    op.bind(0, value)
+}
+
+/// The same in integers, by an operator of its own, which returns the memory after its output.
+fn integer_svdf(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
+    let mut attrs = quantized::options(op);
+    let slots = [0, FEATURE, TIME, MEMORY];
+    let tensors = slots.map(|slot| op.tensor(slot)).into_iter().collect::<Result<Vec<_>, _>>()?;
+    quantized::charge_scales(op, tensors.iter().copied())?;
+    add_scales(&mut attrs, "input", &tensors);
+    add_scales(&mut attrs, "output", &[op.made(0)?]);
+    let memory = control::state(op, MEMORY)?;
+    let mut inputs = vec![op.input(0)?, op.input(FEATURE)?, op.input(TIME)?, memory.value.clone()];
+    if op.has(SVDF_BIAS) {
+        inputs.push(op.input(SVDF_BIAS)?);
+    }
+    let node = op.node("tfl.svdf", inputs, attrs)?;
+    memory.becomes(op, format!("{node}:1").into())?;
     op.hand_on(0, node)
 }
 
