@@ -78,7 +78,7 @@ pub(super) fn exponential<T: Scalar>(a: &[T], to: &mut [T], scratch: &mut [T], o
         second[i].times(b2) + fourth[i].times(b4) + sixth[i].times(b6)
     };
     let one = |i: usize, coefficient: f64| {
-        if i % (n + 1) == 0 { T::real(T::Real::of(coefficient)) } else { T::ZERO }
+        if i.is_multiple_of(n + 1) { T::real(T::Real::of(coefficient)) } else { T::ZERO }
     };
     // What stands at odd powers, before the last factor.
     (0..n * n).for_each(|i| work[i] = powers(i, [PADE[9], PADE[11], PADE[13]]));
@@ -169,8 +169,8 @@ const NODES: [(f64, f64); 8] = [
     (0.019_855_071_751_231_884, 0.050_614_268_145_188_13),
     (0.101_666_761_293_186_63, 0.111_190_517_226_687_24),
     (0.237_233_795_041_835_5, 0.156_853_322_938_943_64),
-    (0.408_282_678_752_175_1, 0.181_341_891_689_180_99),
-    (0.591_717_321_247_824_9, 0.181_341_891_689_180_99),
+    (0.408_282_678_752_175_1, 0.181_341_891_689_181),
+    (0.591_717_321_247_825, 0.181_341_891_689_181),
     (0.762_766_204_958_164_5, 0.156_853_322_938_943_64),
     (0.898_333_238_706_813_4, 0.111_190_517_226_687_24),
     (0.980_144_928_248_768_1, 0.050_614_268_145_188_13),
@@ -233,7 +233,7 @@ mod tests {
 
     fn sample(n: usize) -> Vec<C> {
         let entry = |i: usize| C {
-            re: ((i * 7 + 3) % 11) as f64 / 10.0 + if i % (n + 1) == 0 { 2.0 } else { 0.0 },
+            re: ((i * 7 + 3) % 11) as f64 / 10.0 + if i.is_multiple_of(n + 1) { 2.0 } else { 0.0 },
             im: ((i * 5 + 1) % 7) as f64 / 10.0 - 0.3,
         };
         (0..n * n).map(entry).collect()
