@@ -31,6 +31,7 @@ mod session;
 pub mod sink;
 mod tensor;
 pub mod usage;
+mod writing;
 
 pub use error::{Error, NotFit, OtherJob};
 pub use feeds::{FeedSizes, Feeds, array_shapes};

@@ -16,9 +16,9 @@ use tightfit_graph::Operators;
 use tightfit_graph::import::{Fetched, split_name};
 
 use crate::error::Error;
-use crate::freeze::{Frozen, frozen, write};
 use crate::model::{ModelSource, Plain, describe};
 use crate::process;
+use crate::writing::{Frozen, frozen, write};
 pub(crate) use duplicates::are_same_values;
 use nodes::Nodes;
 

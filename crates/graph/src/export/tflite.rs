@@ -6,6 +6,7 @@
 
 mod fuse;
 mod graph;
+mod nodes;
 mod norms;
 mod products;
 mod rows;
@@ -21,7 +22,6 @@ use tightfit_format::tflite::{Place, Signature, SubGraph};
 use crate::error::GraphError;
 use crate::fact::Fact;
 use graph::Lower;
-pub use graph::exports;
 pub use values::Constant;
 
 /// What is known of the tensors of a graph, by their names, `node:0`.
@@ -61,7 +61,16 @@ pub fn lower(
 ) -> Result<Lowered, GraphError> {
     let mut lower = Lower::new(def, facts, budget);
     lower.inputs(inputs)?;
-    lower.nodes()?;
+    lower.nodes(rows::lower)?;
     lower.outputs(outputs)?;
+    lower.prune()?;
+    fuse::run(&mut lower)?;
     lower.finish()
+}
+
+/// The operators of TensorFlow that have a builtin, in the order of their names, with what each becomes.
+pub fn exports() -> Vec<(&'static str, &'static str)> {
+    let mut list: Vec<_> = rows::all().map(|row| (row.op, row.builtin)).collect();
+    list.sort_unstable();
+    list
 }

@@ -12,11 +12,12 @@ use tightfit_graph::export::tflite::{Facts, Lowered, lower};
 use tightfit_graph::import::{Fetched, output_type};
 use tightfit_graph::{ImportOptions, import};
 
-use super::{Counted, FreezeOptions, Frozen, PURPOSE, WRITE_BYTES, of_writing};
+use super::FreezeOptions;
 use crate::error::Error;
 use crate::model::Plain;
 use crate::optimize::{OptimizeOptions, simplify};
 use crate::process;
+use crate::writing::{Counted, Frozen, PURPOSE, WRITE_BYTES, of_writing};
 
 /// What a file says that has made it.
 pub(crate) const DESCRIPTION: &str = concat!("TightFit ", env!("CARGO_PKG_VERSION"));

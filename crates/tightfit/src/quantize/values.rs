@@ -139,7 +139,7 @@ pub(super) fn look_at(
         }
         Ok(())
     });
-    done.map_err(|error| crate::freeze::of_writing(source.path(), error))
+    done.map_err(|error| crate::writing::of_writing(source.path(), error))
 }
 
 fn buffer(budget: &MemoryBudget, bytes: u64) -> io::Result<Buffer> {

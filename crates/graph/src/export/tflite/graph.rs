@@ -9,7 +9,7 @@ use tightfit_format::tflite::{
 use tightfit_format::{AttrValue, DataType, GraphDef, NodeDef, TensorDef};
 
 use super::values::Constant;
-use super::{Facts, Lowered, fuse, rows};
+use super::{Facts, Lowered};
 use crate::error::{GraphError, Unsupported};
 use crate::fact::Fact;
 use crate::import::split_name;
@@ -63,6 +63,9 @@ impl From<String> for Refusal {
     }
 }
 
+/// Adds the operators of a node.
+pub(super) type Make = fn(&mut Lower<'_>, &NodeDef) -> Result<()>;
+
 pub(super) type Result<T> = std::result::Result<T, Refusal>;
 
 /// A refusal with this reason.
@@ -73,13 +76,6 @@ pub(super) fn why<T>(text: impl Into<String>) -> Result<T> {
 /// The number of a builtin.
 pub(super) fn code(name: &str) -> i32 {
     OPERATORS.iter().position(|own| *own == name).map_or(-1, |number| number as i32)
-}
-
-/// The operators of TensorFlow that have a builtin, in the order of their names, with what each becomes.
-pub fn exports() -> Vec<(&'static str, &'static str)> {
-    let mut list: Vec<_> = rows::all().map(|row| (row.op, row.builtin)).collect();
-    list.sort_unstable();
-    list
 }
 
 /// A tensor's name as it is kept: without the number of a first output.
@@ -148,13 +144,13 @@ impl<'d> Lower<'d> {
     }
 
     /// Adds the operators of all nodes, which stand behind those that they take.
-    pub fn nodes(&mut self) -> std::result::Result<(), GraphError> {
+    pub fn nodes(&mut self, make: Make) -> std::result::Result<(), GraphError> {
         let def = self.def;
         for (index, node) in def.nodes.iter().enumerate() {
             if self.names.contains_key(&*node.name) || matches!(&*node.op, "Const" | "NoOp") {
                 continue;
             }
-            let made = rows::lower(self, node);
+            let made = make(self, node);
             match made {
                 Ok(()) => {}
                 Err(Refusal::Over(error)) => return Err(GraphError::Budget(error)),
@@ -205,8 +201,8 @@ impl<'d> Lower<'d> {
         Ok(())
     }
 
-    /// The graph without what no output needs, with activations and biases where they belong.
-    pub fn finish(mut self) -> std::result::Result<Lowered, GraphError> {
+    /// Leaves out what no output needs.
+    pub fn prune(&mut self) -> std::result::Result<(), GraphError> {
         let is_needed = needed(&self.graph);
         let mut unsupported =
             Unsupported { file: self.def.source.path().display().to_string(), ..Unsupported::default() };
@@ -221,7 +217,13 @@ impl<'d> Lower<'d> {
         }
         let mut marks = is_needed.into_iter();
         self.graph.operators.retain(|_| marks.next().unwrap_or(false));
-        fuse::run(&mut self)?;
+        Ok(())
+    }
+
+    /// The graph, once biases and activations are where they belong.
+    pub fn finish(self) -> std::result::Result<Lowered, GraphError> {
+        let mut unsupported =
+            Unsupported { file: self.def.source.path().display().to_string(), ..Unsupported::default() };
         if let Some(operator) = self.graph.operators.iter().find(|operator| operator.code < 0) {
             let output = operator.outputs.first().and_then(|id| self.graph.tensors.get(*id as usize));
             let name = output.map_or("", |tensor| &tensor.name);

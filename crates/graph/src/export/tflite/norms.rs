@@ -4,7 +4,7 @@ use tightfit_format::NodeDef;
 use tightfit_format::tflite::OptionValue;
 
 use super::graph::{Lower, Refusal, Result, why};
-use super::rows::{check_format, first, float, input, int, need_type, plain};
+use super::nodes::{check_format, first, float, input, int, need_type, plain};
 
 /// The most channels that a norm may have.
 const MOST_CHANNELS: u64 = 1 << 20;

@@ -6,7 +6,7 @@ use tightfit_format::tflite::OptionValue;
 use tightfit_format::{AttrValue, NodeDef};
 
 use super::graph::{Id, Lower, Result, Set, why};
-use super::rows::{check_format, first, input, ints, need_type, plain};
+use super::nodes::{check_format, first, input, ints, need_type, plain};
 use super::shapes::is_set;
 use super::values::Constant;
 

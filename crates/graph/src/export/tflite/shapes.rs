@@ -4,7 +4,7 @@ use tightfit_format::tflite::OptionValue;
 use tightfit_format::{AttrValue, NodeDef};
 
 use super::graph::{Lower, Result, why};
-use super::rows::{constant_ints, first, input, inputs, int, need_type, outputs, plain, truth};
+use super::nodes::{constant_ints, first, input, inputs, int, need_type, outputs, plain, truth};
 
 const ANY: &[i32] = &[1, 3, 9, 10, 4, 6, 5, 19];
 
