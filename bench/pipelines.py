@@ -8,7 +8,7 @@ Each measurement is a process of its own that makes two passes and times the sec
 threads on either side unless said otherwise. Both get the same TFRecord files: 300,000 tf.Examples of 195 bytes (one
 int64 and 40 floats), and 384 JPEG images of 500 x 375.
 
-- parse: parsed into batches of 1024; parse-prefetch: the same behind a prefetch;
+- parse: parsed into batches of 1024; parse-prefetch: the same after a prefetch;
 - shuffle: 2 MB (tf.data: 10,000 records) of shuffle buffer before that;
 - uniform: the whole file in uniformly random order before that (tf.data: a buffer of 300,000 records);
 - cache: the same batches out of a cache in a folder, which the first pass has made;

@@ -7,7 +7,7 @@
 
 For each record size a file of N bytes is written whose records end in their number, shuffled uniformly and in blocks, and
 the result read back: every record must be there once, and two chi-squared tests say whether the order is uniform, 64 by
-64 cells of position by number, and the distance from each record to the one behind it in 1024 cells. Their results are
+64 cells of position by number, and the distance from each record to the one after it in 1024 cells. Their results are
 given in standard deviations from what a random order gives (after Wilson and Hilferty); within 3.1 is what 998 of 1000
 random orders give. A shuffle in blocks keeps neighbours together and fails both by design, unless a block is one
 record.

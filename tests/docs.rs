@@ -1,6 +1,6 @@
 //! README and docs tell the truth: every command in them runs as printed and prints what is shown.
 //!
-//! Commands stand in blocks marked `console`, each behind `$ `, with what it prints below it. A line `..` stands for any
+//! Commands stand in blocks marked `console`, each after `$ `, with what it prints below it. A line `..` stands for any
 //! lines, and in lines about time, speed, shares and peak memory every number is as good as another. A block marked
 //! `console no-run` needs what is not in the repository; it says so in the text around it.
 #![cfg(unix)]
@@ -34,7 +34,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The blocks of a page: what stands behind the fence, and the lines.
+/// The blocks of a page: what stands after the fence, and the lines.
 fn blocks(text: &str) -> Vec<(String, Vec<String>)> {
     let mut blocks = Vec::new();
     let mut open: Option<(String, Vec<String>)> = None;

@@ -60,7 +60,7 @@ fn run(dir: &TempDir, limit: f32, memory: &str) -> (Option<i32>, String, Option<
 
 fn expected(limit: u32) -> f64 {
     let tanh8 = |i: u32| (0..8).fold(f64::from(i), |x, _| x.tanh());
-    // Behind a few hundred all are the same.
+    // After a few hundred all are the same.
     (0..limit.min(1000)).map(tanh8).sum::<f64>() + f64::from(limit.saturating_sub(1000)) * tanh8(1000)
 }
 

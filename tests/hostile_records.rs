@@ -210,7 +210,7 @@ fn many_features_and_many_entries() {
     }
 }
 
-/// A gzip file of members that each inflate to 64 MiB of the same `unit`, behind one that holds `head`.
+/// A gzip file of members that each inflate to 64 MiB of the same `unit`, after one that holds `head`.
 fn bomb(path: &Path, head: &[u8], unit: &[u8], members: usize) {
     let member = |data: &mut dyn Iterator<Item = &[u8]>| {
         let mut gzip = Compressor::new(Compression::Gzip, Vec::new());
@@ -339,7 +339,7 @@ fn every_single_bit_flipped() {
     for (name, compression) in KINDS {
         let whole = file_of(compression, &records);
         // Time, system and level in a gzip header say nothing of the data, nor do the last bits of the last byte of a
-        // deflate stream, in front of the checksum.
+        // deflate stream, before the checksum.
         let (header, checksum_bytes) = match compression {
             Compression::None => (0..0, None),
             Compression::Gzip => (3..10, Some(8)),
@@ -376,7 +376,7 @@ fn a_run_on_damaged_files_fails_at_the_place() {
         let mut flipped = whole.clone();
         flipped[at] ^= 0x10;
         let place = format!("record {} at byte {}: ", at / third, at / third * third);
-        // Behind a bad length or first record not even the features are known.
+        // After a bad length or first record not even the features are known.
         run("flipped.tfrecord", &flipped, "20MiB").assert_fails(1, &place);
         if at % third > 0 {
             run("cut.tfrecord", &whole[..at], "20MiB")

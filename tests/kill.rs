@@ -103,7 +103,7 @@ fn kill_until_done(
     check: &mut dyn FnMut(u64),
 ) -> usize {
     for kills in 0..MAX_STARTS {
-        // Later and later: each start also cleans up behind the one before, and the machine may have got slower.
+        // Later and later: each start also cleans up after the one before, and the machine may have got slower.
         let limit = limit.mul_f64(1.0 + kills as f64 / 10.0);
         if !is_killed(args, limit, random) {
             return kills;

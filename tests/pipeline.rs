@@ -173,7 +173,7 @@ fn folders_that_say_what_they_hold_are_paths() {
     assert_eq!(found(&within("dt=2025")), Some(2));
     let described = spec(json!({"tfrecord": within("dt=2024/*.tfrecord")}), json!([]));
     assert_eq!(found(&described), Some(3));
-    // The same as rows of a job, where what is in front of a `=` may be an input.
+    // The same as rows of a job, where what is before a `=` may be an input.
     let output = folder.path("out.tfrecord");
     let args = ["records", "preprocess", &within("dt=2024/*.tfrecord"), "--output", text(&output), "--quiet"];
     assert_eq!(tightfit(args).code, 0);

@@ -101,7 +101,7 @@ fn refused_runs_stay_inside_too() {
     assert!(stderr.contains("the smallest --memory that works is "), "{stderr}");
 }
 
-/// Writes a text graph: a Fill of so many elements, and 20,000 Neg behind it, all of which are known before anything is run.
+/// Writes a text graph: a Fill of so many elements, and 20,000 Neg after it, all of which are known before anything is run.
 /// It is written piece by piece: the system counts what a program's starter holds as the program's own.
 fn known_chain(dir: &TempDir, elements: usize) -> PathBuf {
     let path = dir.0.join(format!("chain-{elements}.pbtxt"));

@@ -68,7 +68,7 @@ fn read_records(data: &[u8], window_bytes: usize) -> Option<Outcome> {
 /// agree, and of an uncompressed file each record is framed as it stands there.
 pub fn records(data: &[u8]) {
     record_file(data);
-    // Behind a CRC that chance would not get right stands what lengths can do.
+    // After a CRC that chance would not get right stands what lengths can do.
     record_file(&mended(data));
 }
 

@@ -14,7 +14,7 @@
 Encodings that protobuf allows and that are tried: features in any order and in several messages, a name several times
 (the last one counts), the list of a feature in several pieces (they are joined), several kinds of lists in one feature
 (the last one counts), packed, unpacked and mixed values, lengths and numbers that are longer than they have to be, keys
-behind values, entries without a key or a value, and unknown fields of every kind, groups too, on every level but in map
+after values, entries without a key or a value, and unknown fields of every kind, groups too, on every level but in map
 entries: those protobuf's own implementations treat differently.
 """
 
@@ -144,7 +144,7 @@ def unknown(rand, depth=0):
 
 
 def with_unknown(rand, fields):
-    """The fields one behind the other, here and there an unknown one between."""
+    """The fields one after the other, here and there an unknown one between."""
     out = []
     for one in fields:
         out.append(unknown(rand) if rand.random() < 0.1 else b"")
@@ -211,7 +211,7 @@ def wild(rand, kind):
 
 def canonical(kind, record):
     """The message as TensorFlow serializes it, entry by entry, names in the order of their bytes: Python's protobuf sorts
-    a name behind those that it begins. Empty maps are left out, but for the features of an Example."""
+    a name after those that it begins. Empty maps are left out, but for the features of an Example."""
     message = CLASSES[kind].FromString(record)
     message.DiscardUnknownFields()
     if kind == "example":

@@ -125,7 +125,7 @@ def lines(pipe, child):
 
 
 def supervise(options, first, last, step, seen):
-    """A worker for its seeds, and another one behind each graph that kills TensorFlow or keeps it busy for ever."""
+    """A worker for its seeds, and another one after each graph that kills TensorFlow or keeps it busy for ever."""
     while first < last:
         readable, writable = os.pipe()
         child = os.fork()

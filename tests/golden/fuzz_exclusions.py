@@ -121,7 +121,7 @@ EXCLUSIONS = [
      and not why.split(": ")[0].endswith((":1", ":6"))),
     ("A variable keeps the shape that it is declared with: TensorFlow does not look at what a run assigns",
      lambda g, kind, want, got, why: kind == "refused" and "(EnsureShape)" in got and has(g, "AssignVariableOp", "Assign")),
-    ("TensorFlow's sigmoid multiplies in one order in vectors and in another behind the last whole one: only one may overflow",
+    ("TensorFlow's sigmoid multiplies in one order in vectors and in another after the last whole one: only one may overflow",
      lambda g, kind, want, got, why: kind == "wrong" and has(g, "SigmoidGrad") and has_infinite(g) and "inf" in why),
     ("A dense table exports its buckets, those without an entry too, in the order of their hashes",
      lambda g, kind, want, got, why: kind == "wrong" and has(g, "LookupTableExport", "LookupTableExportV2")
@@ -139,7 +139,7 @@ EXCLUSIONS = [
     ("Without a seed numbers are drawn by chance",
      lambda g, kind, want, got, why: kind == "wrong" and any("seed" in n.attr and not n.attr["seed"].i and not n.attr["seed2"].i
                                                               for n in g.graph_def.node)),
-    ("BesselY1 of 0 is NaN in TensorFlow's vectors of float32 and minus infinity behind the last whole one",
+    ("BesselY1 of 0 is NaN in TensorFlow's vectors of float32 and minus infinity after the last whole one",
      lambda g, kind, want, got, why: kind == "wrong" and has(g, "BesselY1") and "nan != -inf" in why),
     ("Of channels one of which is NaN the largest follows from how vectors compare",
      lambda g, kind, want, got, why: kind == "wrong" and g.op == "RGBToHSV" and has_nan(g)),
@@ -170,7 +170,7 @@ EXCLUSIONS = [
      refused("Current implementation only supports equal length strides", "Current CPU implementations do not yet support dilation",
              "Current kernel implementation does not support dilations")),
     ("Only the shape of what TensorFlow refuses is asked for, which the program knows without it", is_only_asked_for_its_shape),
-    ("A step in a function behind a result that is rounded otherwise",
+    ("A step in a function after a result that is rounded otherwise",
      lambda g, kind, want, got, why: kind == "wrong" and is_step_behind_rounding(g, why.split(":")[0])),
     ("Of denormals, logarithms, powers and angles differ in TensorFlow between the vectorised part of a tensor and its tail",
      lambda g, kind, want, got, why: kind == "wrong" and has_denormal(g) and (has(g, "Log", "Log1p", "Xlogy", "Xlog1py", "Lgamma")
@@ -197,7 +197,7 @@ EXCLUSIONS = [
      lambda g, kind, want, got, why: kind == "wrong" and has(g, "TopK", "TopKV2", "NthElement") and has_nan(g)),
     ("TensorFlow reads an axis of int16 from more bytes than it has",
      lambda g, kind, want, got, why: any(n.op == "ArgMax" and n.attr["Tidx"].type == 5 for n in g.graph_def.node)),
-    ("TensorFlow does not look at the sizes of these vectors, and reads behind them",
+    ("TensorFlow does not look at the sizes of these vectors, and reads after them",
      lambda g, kind, want, got, why: kind == "refused" and has(g, "BatchNormWithGlobalNormalization") and "elements for" in got),
     ("A value midway between two steps of FakeQuant goes to either, by how the compiler contracts",
      lambda g, kind, want, got, why: kind == "wrong" and g.op.startswith("FakeQuant") and why.endswith((" 1 differ", " 2 differ"))),

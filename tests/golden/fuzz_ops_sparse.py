@@ -228,7 +228,7 @@ def ragged_fill(g, name):
 
 
 def nested(g, levels):
-    """Row splits of so many levels, and the number of values behind them."""
+    """Row splits of so many levels, and the number of values after them."""
     all_splits, rows = [], g.int(0, 4)
     for _ in range(levels):
         splits = np.concatenate([[0], np.cumsum(g.rng.integers(0, 4, rows))]).astype("int64")

@@ -135,7 +135,7 @@ def changed(g, name):
 
 
 def changes(g, table, kinds, version, width, of_keys=()):
-    """Changes and questions, each behind the one before."""
+    """Changes and questions, each after the one before."""
     made, last = [], None
     for number in range(g.int(2, 5)):
         kind = "insert" if number == 0 else g.pick(["insert", "import", "remove", "ask", "ask"])

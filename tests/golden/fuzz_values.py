@@ -1,5 +1,5 @@
 """Nodes that make a tensor of a given value out of others, and nodes that take any tensor: so that each operator of
-`fuzz.py` also stands behind and before another."""
+`fuzz.py` also stands after and before another."""
 
 import numpy as np
 
@@ -166,7 +166,7 @@ WAYS = [identity, reshape, pack, concat, slice_, transpose, cast, squeeze, expan
 
 
 def follow(g, x):
-    """A node behind `x`, of whose shape nothing needs to be known."""
+    """A node after `x`, of whose shape nothing needs to be known."""
     if x.dtype is None or x.dtype not in NUMPY or x.dtype.startswith("complex"):  # which nothing is computed of
         return None
     return g.pick(FOLLOWERS)(g, x)

@@ -248,7 +248,7 @@ class Jpeg:
                 if waiting == 0x7FFF or len(pending) > 900:
                     flush()
             elif bits:
-                raise AssertionError("bits behind the last coefficient")
+                raise AssertionError("bits after the last coefficient")
         flush()
         return scan, (start, end, high, low)
 

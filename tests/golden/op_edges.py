@@ -78,7 +78,7 @@ def edges_of_quantized_layers(g):
     x, one, image, weights = bytes_of("x", (3, 4)), bytes_of("one", ()), bytes_of("image", (1, 4, 5, 2)), bytes_of("weights", (3, 3, 2, 5))
     low, high = g.feed("low", np.float32(-1.5)), g.feed("high", np.float32(2.0))
     ends = dict(min_x=low, max_x=high, min_y=low / 3, max_y=high)
-    for name, made in (("behind", raw.QuantizedAdd(x=x, y=one, **ends)), ("before", raw.QuantizedAdd(x=one, y=x, **ends))):
+    for name, made in (("after", raw.QuantizedAdd(x=x, y=one, **ends)), ("before", raw.QuantizedAdd(x=one, y=x, **ends))):
         g.out(**{name: tf.bitcast(made[0], tf.int32)})
     for name, ends in (("above", (high, high * 2)), ("below", (low * 2, low))):
         made = raw.QuantizedConv2D(input=image, filter=weights, min_input=ends[0], max_input=ends[1], min_filter=low, max_filter=high,

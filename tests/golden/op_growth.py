@@ -76,7 +76,7 @@ def growth_strings(g):
 
 @case()
 def growth_lists(g):
-    """Lists that get longer from turn to turn, are written behind their end, and have elements of a size from the data."""
+    """Lists that get longer from turn to turn, are written past their end, and have elements of a size from the data."""
     n = count(g) // 4
     raw = tf.raw_ops
     pair = tf.constant([2])

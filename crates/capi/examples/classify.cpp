@@ -1,4 +1,4 @@
-// The digits model behind a class that frees it: classify MODEL
+// The digits model after a class that frees it: classify MODEL
 #include <algorithm>
 #include <iostream>
 #include <memory>

@@ -43,7 +43,7 @@ typedef enum tightfit_dtype {
     TIGHTFIT_COMPLEX128 = 15,
 } tightfit_dtype;
 
-/* An element of a string tensor: bytes, with or without a zero behind them. */
+/* An element of a string tensor: bytes, with or without a zero after them. */
 typedef struct tightfit_text {
     const char *data;
     size_t bytes;

@@ -92,7 +92,7 @@ pub unsafe extern "C" fn tightfit_open(
 /// Lets go of a model.
 ///
 /// # Safety
-/// `model` is null, or what [`tightfit_open`] gave and is not used behind.
+/// `model` is null, or what [`tightfit_open`] gave and is not used after.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tightfit_close(model: *mut Model) {
     guarded(|| {

@@ -172,7 +172,7 @@ impl Model {
         let outputs = self.session.outputs().filter(|_| index < self.results.len());
         let tensor = outputs.and_then(|outputs| outputs.tensor(index));
         let (Some(tensor), Some(result)) = (tensor, self.results.get(index)) else {
-            return Err(Failure::usage("there are no outputs before a run, and behind one that failed"));
+            return Err(Failure::usage("there are no outputs before a run, and after one that failed"));
         };
         let is_text = tensor.dtype() == DType::String;
         Ok(Tensor {

@@ -96,7 +96,7 @@ impl Stage for Counter {
     }
 }
 
-/// Nanoseconds per row: the median of five passes behind one that makes what is used again.
+/// Nanoseconds per row: the median of five passes after one that makes what is used again.
 fn measure(spec: PipelineSpec, rows: u64) -> Result<f64, Box<dyn Error>> {
     let mut pipeline = Pipeline::open(&spec, &MemoryBudget::new(256 << 20), 1)?;
     let mut times = Vec::new();

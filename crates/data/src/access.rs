@@ -114,7 +114,7 @@ impl Access {
     }
 }
 
-/// The scheme and what stands behind `://`, of anything that looks like a URL.
+/// The scheme and what stands after `://`, of anything that looks like a URL.
 fn url_parts(path: &Path) -> Option<(&[u8], &[u8])> {
     let text = path.as_os_str().as_encoded_bytes();
     let at = text.windows(3).position(|part| part == b"://")?;

@@ -51,7 +51,7 @@ enum State {
     FieldStart,
     Bare,
     Quoted,
-    /// Behind a quote inside a quoted field, which ends it unless another follows.
+    /// After a quote inside a quoted field, which ends it unless another follows.
     QuoteSeen,
 }
 
@@ -68,7 +68,7 @@ impl CsvReader {
         })
     }
 
-    /// Opens `path` behind `from.0` lines, at byte `from.1`. `buffer` is what another file was read through.
+    /// Opens `path` after `from.0` lines, at byte `from.1`. `buffer` is what another file was read through.
     pub(crate) fn open_at(
         path: &Path,
         format: CsvFormat,
@@ -162,7 +162,7 @@ impl CsvReader {
     /// Finds the fields of the row that the window begins with; false for a blank line, of no bytes at the end.
     fn scan(&mut self) -> Result<bool, RowFault> {
         let CsvFormat { delimiter, has_quotes, .. } = self.format;
-        // The row is read at `from` and written to `to`, which is not behind it.
+        // The row is read at `from` and written to `to`, which is not after it.
         let (mut from, mut to, mut state) = (0, 0, State::FieldStart);
         let line_end = loop {
             self.row_bytes = from;
@@ -186,7 +186,7 @@ impl CsvReader {
                         self.end_field(to)?;
                         state = State::FieldStart;
                     }
-                    _ => return Err(RowFault::Map("text behind a closing quote".to_string())),
+                    _ => return Err(RowFault::Map("text after a closing quote".to_string())),
                 }
                 continue;
             }

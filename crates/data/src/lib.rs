@@ -3,7 +3,7 @@
 //!
 //! Two ways lead through it. [`Dataset`] makes the batches of a job, with every byte planned before the first row:
 //! [`DatasetSpec`] -> [`Dataset::open`] (lists the files, looks at their headers) -> [`Dataset::plan`] (every byte it
-//! will hold) -> [`Dataset::start`] (reserves them) -> [`Batches::next`]. [`Batch::end`] is the place behind a batch, at
+//! will hold) -> [`Dataset::start`] (reserves them) -> [`Batches::next`]. [`Batch::end`] is the place after a batch, at
 //! which [`Dataset::start_at`] goes on another time. [`flow`] is tf.data's vocabulary: a pipeline of sources and stages,
 //! described in Rust or JSON, whose elements may have any fields. A pipeline may be the source of a data set.
 //!

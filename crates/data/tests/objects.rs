@@ -181,7 +181,7 @@ fn little_is_read_of_what_is_only_looked_at() {
     file.read_exact(&mut vec![0; 19 << 20]).unwrap();
     let mut ranges = server.take_ranges("ranges");
     ranges.sort_by_key(|range| range.start);
-    // Each byte is asked for once, one range behind the other, and no more than there may be ahead.
+    // Each byte is asked for once, one range after the other, and no more than there may be ahead.
     assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
     assert!(ranges.iter().all(|range| range.len() <= 1 << 20));
     assert_eq!(ranges[0].start, 64 << 10);

@@ -10,7 +10,7 @@ use common::{Folder, column, golden, numbered, spec};
 use tightfit_core::{DType, MemoryBudget};
 use tightfit_data::{Batches, Dataset, DatasetSpec, Position, Resize};
 
-/// The bytes of a batch, where its rows came from, and what is behind it.
+/// The bytes of a batch, where its rows came from, and what is after it.
 type Seen = (Vec<u8>, Vec<String>, Position, u64);
 
 fn all(mut batches: Batches) -> (Vec<Seen>, u64) {
@@ -23,7 +23,7 @@ fn all(mut batches: Batches) -> (Vec<Seen>, u64) {
     (seen, batches.stats().skipped_rows)
 }
 
-/// Starts behind every batch of every size, with one thread and with several.
+/// Starts after every batch of every size, with one thread and with several.
 fn starts_anywhere(spec: DatasetSpec, rows: usize) {
     let budget = MemoryBudget::new(u64::MAX);
     let dataset = Dataset::open(spec, &budget).unwrap();
@@ -36,7 +36,7 @@ fn starts_anywhere(spec: DatasetSpec, rows: usize) {
                 let (rest, more) = all(dataset.start_at(*end, batch, threads, 2, &budget).unwrap());
                 assert_eq!(before + more, skipped_rows);
                 let rest: Vec<Seen> = rest.into_iter().map(|(b, s, e, n)| (b, s, e, before + n)).collect();
-                assert_eq!(rest, whole[done + 1..], "behind {end:?} in batches of {batch}");
+                assert_eq!(rest, whole[done + 1..], "after {end:?} in batches of {batch}");
             }
         }
     }

@@ -94,7 +94,7 @@ impl<W: Write> Write for Compressor<W> {
 }
 
 /// Reads through from `R`, unpacked or as it is. It takes [`INFLATE_BYTES`] when it
-/// unpacks. Of a damaged file all bytes in front of the damage are read before the error is.
+/// unpacks. Of a damaged file all bytes before the damage are read before the error is.
 pub enum Decompressor<R: Read> {
     /// As it is.
     None(R),

@@ -26,7 +26,7 @@ pub(crate) use write::{features_bytes, field_bytes, put_entry, put_features, put
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExampleError {
-    /// A field ends behind the message around it.
+    /// A field ends past the message around it.
     Truncated,
     /// A varint longer than ten bytes.
     Varint,
@@ -340,7 +340,7 @@ impl fmt::Display for FeatureKind {
 #[derive(Debug, Clone, Copy)]
 pub struct Feature<'a> {
     kind: FeatureKind,
-    /// The Feature message from the first list of `kind` on; it has no list of another kind behind that.
+    /// The Feature message from the first list of `kind` on; it has no list of another kind after that.
     message: Message<'a>,
 }
 

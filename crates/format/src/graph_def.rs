@@ -54,13 +54,13 @@ pub struct NodeDef {
     pub name: Box<str>,
     /// Its operator, as in `Conv2D`, or the name of a function.
     pub op: Box<str>,
-    /// `name`, `name:1`, in functions `name:out:0`, and behind those control inputs `^name`; as written.
+    /// `name`, `name:1`, in functions `name:out:0`, and after those control inputs `^name`; as written.
     pub inputs: Vec<Box<str>>,
     /// Where it was meant to run, if that was said.
     pub device: Option<Box<str>>,
     /// Attributes by name; no name twice.
     pub attrs: Vec<(Box<str>, AttrValue)>,
-    /// The byte offset behind its tag or field name, for messages.
+    /// The byte offset after its tag or field name, for messages.
     pub offset: u64,
 }
 

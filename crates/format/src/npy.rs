@@ -2,7 +2,7 @@
 //!
 //! The format is that of numpy's `lib/format.py`: `\x93NUMPY`, version (1, 2 or 3), the header's length (u16 in
 //! version 1, else u32, little endian), a Python dictionary with `descr`, `fortran_order` and `shape`, padded so that
-//! the data behind it is aligned. bfloat16 has no name in numpy; the raw type `<V2` that ml_dtypes writes stands
+//! the data after it is aligned. bfloat16 has no name in numpy; the raw type `<V2` that ml_dtypes writes stands
 //! for it.
 
 mod header;

@@ -109,7 +109,7 @@ fn read_exact_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result
 /// The most bytes a [`Cursor`] holds.
 pub const WINDOW_BYTES: usize = 64 << 10;
 
-/// Bytes read after a jump. Behind a skipped tensor stands a little structure and then the next tensor, so a full
+/// Bytes read after a jump. After a skipped tensor stands a little structure and then the next tensor, so a full
 /// window there would mostly hold bytes that nobody wants; reads that follow on double it.
 const FIRST_FILL_BYTES: usize = 4 << 10;
 

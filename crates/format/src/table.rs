@@ -15,7 +15,7 @@ type Result<T> = std::result::Result<T, FormatError>;
 const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 /// Two handles of at most 20 bytes each, and the magic.
 const FOOTER_BYTES: u64 = 48;
-/// Behind each block: how it is compressed, and a checksum.
+/// After each block: how it is compressed, and a checksum.
 const TRAILER_BYTES: u64 = 5;
 /// No shorter copy makes as much of so few bytes: 64 of 3.
 const SNAPPY_RATIO: u64 = 22;
@@ -115,7 +115,7 @@ impl<'s> Block<'s> {
         };
         let computed = crc32c::crc32c_append(crc32c::crc32c(content), &[*compression]);
         if unmasked(u32::from_le_bytes(*stored)) != computed {
-            return Err(at(Problem::invalid("a block with the checksum behind it", "another checksum")));
+            return Err(at(Problem::invalid("a block with the checksum after it", "another checksum")));
         }
         let data = match compression {
             0 => {
@@ -157,7 +157,7 @@ struct Entries<'b> {
 }
 
 impl<'b> Entries<'b> {
-    /// Behind the entries stand the places where keys share nothing with those before, and how many those are.
+    /// After the entries stand the places where keys share nothing with those before, and how many those are.
     fn new(block: &'b Block<'b>) -> Result<Entries<'b>> {
         let data: &[u8] = &block.data;
         let entries = data.split_last_chunk::<4>().and_then(|(rest, count)| {

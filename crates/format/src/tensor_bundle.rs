@@ -52,7 +52,7 @@ pub fn prefix(path: &Path) -> PathBuf {
     }
 }
 
-/// `prefix` with an ending behind it.
+/// `prefix` with an ending after it.
 pub fn with_ending(prefix: &Path, ending: &str) -> PathBuf {
     let mut path = prefix.as_os_str().to_owned();
     path.push(ending);
@@ -243,7 +243,7 @@ impl TensorBundle {
             .ok_or_else(|| self.error(format!("parts that make up '{name}' {whole:?}"), "others"))
     }
 
-    /// The elements of a tensor of strings: their lengths, a checksum of those, and the texts behind each other.
+    /// The elements of a tensor of strings: their lengths, a checksum of those, and the texts one after another.
     fn strings(&self, name: &str, entry: &BundleEntry, memory: &mut Reservation) -> Result<Vec<Box<[u8]>>> {
         let source = self.shard(entry.shard)?;
         let damaged = || {

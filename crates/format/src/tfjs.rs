@@ -1,5 +1,5 @@
 //! TensorFlow.js graph models: `model.json` has a GraphDef in protobuf's JSON encoding, and a list of weights that stand one
-//! behind the other in the shards beside it, in less precise types maybe.
+//! after the other in the shards beside it, in less precise types maybe.
 
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -390,7 +390,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Texts, each behind its length.
+    /// Texts, each after its length.
     fn strings(
         &self,
         name: &str,

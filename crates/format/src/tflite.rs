@@ -1,7 +1,7 @@
 //! TensorFlow Lite models: a flatbuffer (schema.fbs, version 3) of subgraphs, their tensors and operators, and buffers with
 //! the values of constant tensors, which stay in the file.
 //!
-//! Tensors are known by their numbers in their subgraph; a buffer stands in the flatbuffer, or behind it in a file of more
+//! Tensors are known by their numbers in their subgraph; a buffer stands in the flatbuffer, or after it in a file of more
 //! than 2 GiB.
 
 mod builder;
@@ -108,7 +108,7 @@ pub struct Blockwise {
 /// How the elements of a sparse tensor are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sparsity {
-    /// The order of the dimensions, those of the tensor and behind them those of a block.
+    /// The order of the dimensions, those of the tensor and after them those of a block.
     pub traversal_order: Vec<i32>,
     /// Which dimension each of a block's is a part of.
     pub block_map: Vec<i32>,

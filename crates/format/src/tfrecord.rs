@@ -266,7 +266,7 @@ impl<R: Read> RecordReader<R> {
         Ok(if self.advance()? { Some(self.current()) } else { None })
     }
 
-    /// The record that the last [`RecordReader::advance`] found; empty before the first, after the last, and behind a new
+    /// The record that the last [`RecordReader::advance`] found; empty before the first, after the last, and after a new
     /// window.
     pub fn current(&self) -> Record<'_> {
         let (index, offset, ref range) = self.current;

@@ -224,7 +224,7 @@ impl WholeFolder {
     /// # Errors
     /// Whatever the system reports, and [`ErrorKind::AlreadyExists`].
     pub fn create(target: &Path) -> io::Result<WholeFolder> {
-        // Without the slash at the end, behind which nothing can be appended.
+        // Without the slash at the end, after which nothing can be appended.
         let place: PathBuf = target.components().collect();
         if fs::symlink_metadata(&place).is_ok() {
             return Err(ErrorKind::AlreadyExists.into());

@@ -99,7 +99,7 @@ fn unknown_fields_are_skipped() {
 #[test]
 fn errors_name_line_and_column() {
     for (text, line, column, why) in [
-        ("node {\n  name 'a'\n}", 2, 8, "':' behind name"),
+        ("node {\n  name 'a'\n}", 2, 8, "':' after name"),
         ("node {\n  name: 'a'\n", 3, 1, "expected '}', found the end of the file"),
         ("node {\n  name: a\n}", 2, 9, "string in quotes"),
         ("node {\n  attr { key: 'k' value { type: DT_WHAT } }\n}", 2, 33, "'DT_WHAT'"),

@@ -362,14 +362,14 @@ impl<'a> Importer<'a> {
     fn made(&mut self, index: usize, id: NodeId) -> Result<(), GraphError> {
         let before = self.values.nodes();
         self.values.add_nodes(&self.graph);
-        // What a variable is from now on may be read by any node behind.
+        // What a variable is from now on may be read by any node after.
         let is_kept = self.is_fetched[index] || self.variables.is_current(id);
         self.values.expect_users(id, self.users[index], is_kept);
         // A chain of at most five nodes was made, in any order: what they wait for is known after as many rounds.
         for _ in 0..5 {
             (before..self.graph.nodes.len()).for_each(|id| self.values.note(&self.graph, NodeId(id as u32)));
         }
-        // What was made on the way to it, casts of halves, is behind it now.
+        // What was made on the way to it, casts of halves, is after it now.
         for other in (before..self.graph.nodes.len()).map(|id| NodeId(id as u32)).filter(|other| *other != id)
         {
             self.values.inferred(&mut self.graph, other);

@@ -251,7 +251,7 @@ pub(crate) struct Values {
     /// For each node, how often any node takes it.
     taken: Vec<u32>,
     is_output: Vec<bool>,
-    /// For each node, whether it or anything that it needs has an effect. Its value is computed behind that effect, so it
+    /// For each node, whether it or anything that it needs has an effect. Its value is computed after that effect, so it
     /// does not become a constant though it is known.
     waits: Vec<bool>,
     /// What a constant becomes that nobody takes.

@@ -109,7 +109,7 @@ pub fn check_inputs(node: &NodeDef, inputs: &[DType]) -> Result<(), OpError> {
     for (number, argument) in arguments().enumerate() {
         let (kind, count) = argument.split_once('*').map_or((argument, None), |(kind, n)| (kind, Some(n)));
         if count == Some("") {
-            // Where the file does not say how many there are, only single tensors stand behind them.
+            // Where the file does not say how many there are, only single tensors stand after them.
             let end = inputs.len().saturating_sub(arguments().count() - number - 1);
             at += check_list(node, kind, at, end, inputs)?;
             continue;
@@ -122,7 +122,7 @@ pub fn check_inputs(node: &NodeDef, inputs: &[DType]) -> Result<(), OpError> {
                 let default = rule_of(row, count).and_then(|rule| rule.default?.parse().ok());
                 default.unwrap_or(0)
             }
-            // A file that does not say how many has nothing else behind them.
+            // A file that does not say how many has nothing else after them.
             Some(_) => inputs.len().saturating_sub(at + arguments().count() - 1),
             None => 1,
         };

@@ -197,7 +197,7 @@ fn graph() -> Graph {
     let nested = b.op("GatherNd", &[], &[params, places]);
     b.fetch("nested", nested);
 
-    // tf.unique, behind the mask and by itself.
+    // tf.unique, after the mask and by itself.
     let masked_ids = b.op("GatherV2", &[], &[ids, at, zero]);
     let unique = b.all("Unique", &[], &[masked_ids]);
     b.fetch("unique", unique[0]);

@@ -13,13 +13,13 @@ use tightfit_graph::passes;
 use tightfit_graph::plan::{Plan, PlanOptions, WeightMode};
 use tightfit_kernels::ThreadPool;
 
-/// `-x`, behind an Assert.
+/// `-x`, after an Assert.
 const NEGATIVE: &str = r#"
     node { name: "out" op: "Neg" input: "x" input: "^check/Assert"
            attr { key: "T" value { type: DT_FLOAT } } }
 "#;
 
-/// A product with an activation, which become one node, the product behind an Assert.
+/// A product with an activation, which become one node, the product after an Assert.
 const PRODUCT: &str = r#"
     node { name: "rows" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
            attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { dim { size: 2 } } int_val: 1 int_val: 2 } } } }
@@ -32,12 +32,12 @@ const PRODUCT: &str = r#"
     node { name: "out" op: "Relu" input: "product" attr { key: "T" value { type: DT_FLOAT } } }
 "#;
 
-/// `-x`, behind an Assert of what `condition` computes.
+/// `-x`, after an Assert of what `condition` computes.
 fn graph(name: &str, condition: &str, budget: &MemoryBudget) -> Graph {
     graph_of(name, condition, NEGATIVE, budget)
 }
 
-/// The same with what is behind the Assert.
+/// The same with what is after the Assert.
 fn graph_of(name: &str, condition: &str, behind: &str, budget: &MemoryBudget) -> Graph {
     let text = format!(
         r#"
@@ -107,7 +107,7 @@ fn one_that_holds_is_gone_and_one_that_does_not_is_an_error_of_its_node() {
     assert!(error.contains("'check/Assert' (Assert)") && error.contains("assertion failed: [3]"), "{error}");
 }
 
-/// A condition that is known but behind another check keeps that check.
+/// A condition that is known but after another check keeps that check.
 #[test]
 fn one_that_holds_keeps_the_checks_before_it() {
     let condition = r#"

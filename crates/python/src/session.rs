@@ -72,7 +72,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         if FORKS.load(Ordering::Relaxed) == self.forks {
             let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-            // SAFETY: it is dropped here alone, and not used behind.
+            // SAFETY: it is dropped here alone, and not used after.
             unsafe { ManuallyDrop::drop(inner) };
         }
         // Its threads are in the other process, and would be waited for.

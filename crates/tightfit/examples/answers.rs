@@ -1,7 +1,7 @@
 //! Answers graphs, one after the other, for `tests/golden/fuzz.py`.
 //!
 //! A question on standard input is a line of JSON: `model` (a path), `feeds` (name, dtype, shape and, of strings, their
-//! texts in hexadecimal), `fetches`, and `threads`; behind it stand the bytes of the dense feeds. The answer on standard
+//! texts in hexadecimal), `fetches`, and `threads`; after it stand the bytes of the dense feeds. The answer on standard
 //! output is a line of JSON with either `error` or `outputs` (dtype, shape and texts), and the bytes of the dense outputs.
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -264,7 +264,7 @@ impl Found {
     }
 }
 
-/// Runs the second model behind each batch of the first.
+/// Runs the second model after each batch of the first.
 struct Comparing {
     beside: Beside,
     /// What the first model's inputs are called.

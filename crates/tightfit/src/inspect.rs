@@ -37,7 +37,7 @@ pub struct Inspection {
     pub operators: Vec<(String, usize)>,
     /// Operators that cannot be run, and how many nodes.
     pub unsupported: Vec<(String, usize)>,
-    /// Bytes of constants by name scope, most first: the first part of the name behind what all names have in common.
+    /// Bytes of constants by name scope, most first: the first part of the name after what all names have in common.
     pub weight_bytes_by_scope: Vec<(String, u64)>,
     /// Bytes of all constants.
     pub weight_bytes: u64,
@@ -221,7 +221,7 @@ fn bytes_by_scope<'n>(weights: &[(&'n str, u64)]) -> BTreeMap<&'n str, u64> {
     scopes
 }
 
-/// The scopes that two names share, with the slash behind them.
+/// The scopes that two names share, with the slash after them.
 fn common_scope<'n>(a: &'n str, b: &str) -> &'n str {
     let same = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
     let end = a.as_bytes()[..same].iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);

@@ -219,7 +219,7 @@ impl<'m> Job<'m> {
         self.run_behind(Done::default(), sink, progress, stop)
     }
 
-    /// As [`Job::run`] for the rows behind what is done, which ends with a batch.
+    /// As [`Job::run`] for the rows after what is done, which ends with a batch.
     fn run_behind(
         mut self,
         before: Done,
@@ -338,7 +338,7 @@ impl<'m> Job<'m> {
 }
 
 impl Done {
-    /// Counts the first `skipped_rows` bad rows of `batches`, which began behind `before`.
+    /// Counts the first `skipped_rows` bad rows of `batches`, which began after `before`.
     fn skip(&mut self, before: &Done, skipped_rows: u64, batches: &Batches) {
         self.skipped_rows = before.skipped_rows + skipped_rows;
         let kept = usize::try_from(self.skipped_rows).unwrap_or(usize::MAX).min(KEPT_REASONS);

@@ -307,7 +307,7 @@ mod tests {
         assert!(parse(&format!("{}\"too deep\"{}", brackets("["), brackets("]"))).is_err());
         let many = format!("[{}\"a\"]", "\"a\",".repeat(1000));
         assert!(parse(&many).unwrap_err().contains("budget"));
-        // One that the parser alone would collect, and one behind escaped quotes.
+        // One that the parser alone would collect, and one after escaped quotes.
         let long = format!("\"{}\"", "a".repeat(9000));
         assert!(parse(&long).unwrap_err().contains("budget"));
         let quotes = format!("\"{}\"", "\\\"".repeat(9000));

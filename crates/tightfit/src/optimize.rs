@@ -37,7 +37,7 @@ pub enum Transform {
     FoldBatchNorms,
     /// Makes one of nodes that compute the same, and of constants with the same value.
     MergeDuplicateNodes,
-    /// Puts every node behind those that it takes.
+    /// Puts every node after those that it takes.
     SortByExecutionOrder,
 }
 
@@ -66,7 +66,7 @@ impl Transform {
         }
     }
 
-    /// The passes of a list in transform_graph's words: names, between spaces or commas. What it puts in parentheses behind
+    /// The passes of a list in transform_graph's words: names, between spaces or commas. What it puts in parentheses after
     /// a name is not taken here.
     ///
     /// # Errors

@@ -59,7 +59,7 @@ impl<'a> Outputs<'a> {
         TensorView::new(info.dtype, Shape::new(&dims).ok()?, bytemuck::cast_slice::<u64, u8>(&[]))
     }
 
-    /// The outputs without the rows behind the first `kept` of `computed`.
+    /// The outputs without the rows after the first `kept` of `computed`.
     pub fn keep_rows(self, computed: usize, kept: usize) -> Outputs<'a> {
         Outputs { kept_rows: (kept < computed).then_some((computed, kept)), ..self }
     }

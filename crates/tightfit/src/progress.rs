@@ -33,6 +33,6 @@ pub struct Done {
     pub skipped: Vec<String>,
     /// Rows whose top class was the label.
     pub right_rows: u64,
-    /// The place behind them.
+    /// The place after them.
     pub position: Position,
 }

@@ -1,7 +1,7 @@
 //! A model that is called with tensors: laid out for what it is fed first, and anew where shapes change.
 //!
 //! A session keeps to its memory as a job does. What the process takes, the model's structure and everything of a run are of
-//! one budget, the results of a run included, which are copied behind it.
+//! one budget, the results of a run included, which are copied after it.
 
 use std::collections::HashMap;
 use std::path::Path;

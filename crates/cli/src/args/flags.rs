@@ -139,7 +139,7 @@ pub struct JobFlags {
 }
 
 impl JobFlags {
-    /// The model's file. Behind `--input PATH` and no other flag it is the last of the list.
+    /// The model's file. After `--input PATH` and no other flag it is the last of the list.
     ///
     /// # Errors
     /// [`Failure::Usage`] when there is none.

@@ -176,7 +176,7 @@ fn name_and_file(value: &std::ffi::OsStr) -> Option<(String, PathBuf)> {
     if is_path { None } else { Some((name.to_string(), PathBuf::from(part_behind(value, at + 1)?))) }
 }
 
-/// The part of a path behind its first `bytes`, which are UTF-8.
+/// The part of a path after its first `bytes`, which are UTF-8.
 #[cfg(unix)]
 fn part_behind(value: &std::ffi::OsStr, bytes: usize) -> Option<std::ffi::OsString> {
     use std::os::unix::ffi::OsStrExt;

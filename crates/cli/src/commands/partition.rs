@@ -53,7 +53,7 @@ struct CutFlags {
     /// where least has to be carried over
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_bytes: Option<u64>,
-    /// End a part behind each of these nodes
+    /// End a part after each of these nodes
     #[arg(long, value_name = "NODE", num_args = 1..)]
     at: Option<Vec<String>>,
     /// Make a part of each first scope of the nodes' names

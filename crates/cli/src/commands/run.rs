@@ -50,7 +50,7 @@ pub struct Flags {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Wishes {
-    /// Write --output in numbered shards, and continue behind those that an
+    /// Write --output in numbered shards, and continue after those that an
     /// earlier run has finished
     #[arg(long)]
     resume: bool,

@@ -61,7 +61,7 @@ impl Batch {
         self.view(index, self.rows())
     }
 
-    /// As [`Batch::column`] with as many rows as the batch size, zeros behind the last.
+    /// As [`Batch::column`] with as many rows as the batch size, zeros after the last.
     pub fn full_column(&self, index: usize) -> Option<TensorView<'_>> {
         self.view(index, self.shared.layout.batch)
     }
@@ -87,7 +87,7 @@ impl Batch {
         self.slot().labels.get(..self.rows())
     }
 
-    /// The place behind its last row, to start at later. Bad rows that were left out before it are behind this too.
+    /// The place after its last row, to start at later. Bad rows that were left out before it are after this too.
     pub fn end(&self) -> Position {
         self.slot().end
     }

@@ -167,11 +167,11 @@ impl Batches {
         Ok(Batches { shared, plan, thread: Some(thread) })
     }
 
-    /// The next batch in order, or `None` behind the last.
+    /// The next batch in order, or `None` after the last.
     ///
     /// # Errors
     /// [`DataError`] for the first row that cannot be used, unless such rows are skipped, and when reading fails. Rows
-    /// before it in the same batch are not returned. Nothing comes behind an error.
+    /// before it in the same batch are not returned. Nothing comes after an error.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Batch>, DataError> {
         let start = Instant::now();

@@ -279,7 +279,7 @@ fn pixels(
 fn spread(line: &mut [f32], width: usize) -> Option<()> {
     let grey = line.len().checked_sub(width)?;
     for x in 0..width {
-        // A pixel ends at 3 x + 3, never behind the grey value 2 width + x that is read next.
+        // A pixel ends at 3 x + 3, never after the grey value 2 width + x that is read next.
         let value = *line.get(grey + x)?;
         line.get_mut(3 * x..3 * x + 3)?.fill(value);
     }

@@ -166,7 +166,7 @@ impl Dataset {
         self.start_at(Position::default(), batch, threads, slots, budget)
     }
 
-    /// As [`Dataset::start`] for the rows behind `start`: the [`end`](crate::Batch::end) of a batch of the same files.
+    /// As [`Dataset::start`] for the rows after `start`: the [`end`](crate::Batch::end) of a batch of the same files.
     /// Records before it are passed over, uncompressed ones and rows of arrays without being read.
     ///
     /// # Errors
@@ -183,7 +183,7 @@ impl Dataset {
     }
 
     /// As [`Dataset::start_at`] for the rows of a pipeline, whose state is saved now and then: a later process goes on
-    /// from it, behind the batch after which it was saved, and no row is made again. `sizes` are the batch, the threads and
+    /// from it, after the batch after which it was saved, and no row is made again. `sizes` are the batch, the threads and
     /// the slots. Each state is whole on the disk before its batch is given out.
     ///
     /// # Errors

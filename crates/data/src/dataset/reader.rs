@@ -54,7 +54,7 @@ impl Reader {
         self.states = Some(states);
     }
 
-    /// Saves the state behind a batch, where that is to be done.
+    /// Saves the state after a batch, where that is to be done.
     fn save(&mut self) -> Result<(), DataError> {
         self.batches += 1;
         match &self.states {

@@ -100,7 +100,7 @@ pub(crate) struct Slot {
     pub rows: usize,
     /// Bytes of the text pool that are filled.
     pub text_bytes: usize,
-    /// The place behind the last row.
+    /// The place after the last row.
     pub end: Position,
     /// Bad rows before that place.
     pub skipped_rows: u64,
@@ -158,7 +158,7 @@ impl Slot {
         Ok((rows, TextPool { text: pool, used_bytes: &mut self.text_bytes }))
     }
 
-    /// Moves the good rows of the `dealt` rows dealt last together behind those that were filled before.
+    /// Moves the good rows of the `dealt` rows dealt last together after those that were filled before.
     pub fn close_up(&mut self, layout: &Layout, dealt: usize) -> Result<(), Defect> {
         let from = self.rows;
         for row in from..from + dealt {

@@ -164,7 +164,7 @@ pub(super) const STAGES: &[Entry<ReadStage>] = &[
         name: "ragged_batch",
         read: stages::padded::read_ragged,
         example: r#"{"ragged_batch": 32, "fields": ["tokens"], "drop_remainder": false}"#,
-        about: "Rows one behind the other, and where each begins in `NAME/row_splits`. `fields` [all whose first dimension is open]",
+        about: "Rows one after the other, and where each begins in `NAME/row_splits`. `fields` [all whose first dimension is open]",
     },
     Entry {
         name: "rename",
@@ -230,6 +230,6 @@ pub(super) const STAGES: &[Entry<ReadStage>] = &[
         name: "window",
         read: stages::window::read,
         example: r#"{"window": 8, "shift": 1, "stride": 2, "drop_remainder": true}"#,
-        about: "So many elements as one, every `stride`th [1] from the beginning; the next window begins `shift` [its size] behind. `drop_remainder` [false]",
+        about: "So many elements as one, every `stride`th [1] from the beginning; the next window begins `shift` [its size] after. `drop_remainder` [false]",
     },
 ];

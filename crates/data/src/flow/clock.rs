@@ -240,7 +240,7 @@ impl Taker {
         let more = self.blocks.work(advance);
         if !matches!(more, Ok(true)) {
             self.end_block();
-            // What it does behind the end or an error is nobody's business.
+            // What it does past the end or an error is nobody's business.
             self.start = None;
         }
         more

@@ -2,12 +2,12 @@
 //!
 //! - a byte: 1 when the shapes of all fields are written out, 0 when only the dimensions that the schema leaves open;
 //! - where it came from: file, record, offset;
-//! - for each field its dimensions (if written out, behind its rank), then its values as they lie in memory; of strings
-//!   each behind its length.
+//! - for each field its dimensions (if written out, after its rank), then its values as they lie in memory; of strings
+//!   each after its length.
 //!
 //! Whole numbers but values are varints as in Protocol Buffers, so that a small element takes little more than its
 //! values. Values are little-endian. With the schema at hand the end of an element is known, so several can lie one
-//! behind the other.
+//! after the other.
 
 use tightfit_core::{BudgetError, DType, MAX_RANK, Shape};
 
@@ -153,7 +153,7 @@ impl<'a> Cursor<'a> {
         self.origin
     }
 
-    /// What lies behind the last field: behind all of them, the next element.
+    /// What lies after the last field: after all of them, the next element.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }

@@ -407,7 +407,7 @@ impl Element {
         Ok((StringRef { offset: offset as u64, bytes: bytes as u64 }, room))
     }
 
-    /// Gives back what lies behind `string`, the text that was added last.
+    /// Gives back what lies after `string`, the text that was added last.
     pub fn cut_text(&mut self, string: StringRef) {
         self.text.set_used((string.offset + string.bytes) as usize);
     }

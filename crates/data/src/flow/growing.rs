@@ -62,7 +62,7 @@ impl Growing {
         }
     }
 
-    /// Puts bytes up to `end` in use; those from the old end on hold anything. The part behind it.
+    /// Puts bytes up to `end` in use; those from the old end on hold anything. The part after it.
     pub fn grow_to(&mut self, end: usize) -> Result<&mut [u8], BudgetError> {
         let from = self.used.min(end);
         if end > self.held_bytes() {

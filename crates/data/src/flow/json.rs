@@ -73,7 +73,7 @@ pub struct Args<'a> {
     object: &'a Map<String, Value>,
     /// The options that were asked for, and as what.
     pub(super) asked: Vec<(&'static str, Kind)>,
-    /// What the value behind the name was taken for.
+    /// What the value after the name was taken for.
     pub(super) taken: Cell<Option<Kind>>,
     pub(super) may_be_null: Cell<bool>,
     /// Options that it may have beside another value of the name.
@@ -102,7 +102,7 @@ impl<'a> Args<'a> {
         self.name
     }
 
-    /// The value behind the name.
+    /// The value after the name.
     pub fn value(&self) -> &'a Value {
         self.may_be_null.set(true);
         self.value
@@ -123,7 +123,7 @@ impl<'a> Args<'a> {
         self.mentioned.push((key, Kind::Any));
     }
 
-    /// Takes the value behind the name for a `kind`.
+    /// Takes the value after the name for a `kind`.
     fn take(&self, kind: Kind) -> &'a Value {
         self.taken.set(Some(kind));
         self.value
@@ -137,7 +137,7 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// The value behind the name, a whole number.
+    /// The value after the name, a whole number.
     ///
     /// # Errors
     /// When it is none.
@@ -145,7 +145,7 @@ impl<'a> Args<'a> {
         self.take(Kind::Whole).as_u64().ok_or_else(|| self.wrong(self.name, "a whole number"))
     }
 
-    /// The value behind the name, text.
+    /// The value after the name, text.
     ///
     /// # Errors
     /// When it is none.
@@ -153,7 +153,7 @@ impl<'a> Args<'a> {
         self.take(Kind::Text).as_str().ok_or_else(|| self.wrong(self.name, "text"))
     }
 
-    /// The value behind the name, a path or a list of them.
+    /// The value after the name, a path or a list of them.
     ///
     /// # Errors
     /// When it is none, or one that the pipeline may not open.
@@ -166,7 +166,7 @@ impl<'a> Args<'a> {
         paths.into_iter().map(|path| self.allowed(path.into())).collect()
     }
 
-    /// The value behind the name, a path.
+    /// The value after the name, a path.
     ///
     /// # Errors
     /// When it is none, or one that the pipeline may not open.
@@ -205,7 +205,7 @@ impl<'a> Args<'a> {
         bytes(value).map(Some).ok_or_else(|| self.wrong(key, "a size, as 64MiB"))
     }
 
-    /// The value behind the name, bytes: a number, or text such as `64MiB`.
+    /// The value after the name, bytes: a number, or text such as `64MiB`.
     ///
     /// # Errors
     /// When it is none.
@@ -273,7 +273,7 @@ impl<'a> Args<'a> {
         texts(value).map(Some).ok_or_else(|| self.wrong(key, "a list of texts"))
     }
 
-    /// The value behind the name, a list of texts, or a single one.
+    /// The value after the name, a list of texts, or a single one.
     ///
     /// # Errors
     /// When it is none.
@@ -290,7 +290,7 @@ impl<'a> Args<'a> {
         value.as_object().map(Some).ok_or_else(|| self.wrong(key, "an object"))
     }
 
-    /// The value behind the name, an object of texts.
+    /// The value after the name, an object of texts.
     ///
     /// # Errors
     /// When it is none.
@@ -304,7 +304,7 @@ impl<'a> Args<'a> {
     /// Pipelines inside this one.
     ///
     /// # Errors
-    /// When the value behind the name is no list of descriptions.
+    /// When the value after the name is no list of descriptions.
     pub fn pipelines(&self) -> Read<Vec<PipelineSpec>> {
         let list = self
             .take(Kind::Pipelines)

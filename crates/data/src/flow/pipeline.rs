@@ -73,7 +73,7 @@ impl Pipeline {
         !self.context.is_synchronous
     }
 
-    /// Goes on without threads, behind the first `given` elements of the epoch.
+    /// Goes on without threads, after the first `given` elements of the epoch.
     fn go_on_synchronously(&mut self, given: u64) -> Result<(), DataError> {
         self.close();
         (self.node, self.context) = open_synchronous(&self.spec, &self.budget)?;
@@ -81,7 +81,7 @@ impl Pipeline {
         self.come_to(given)
     }
 
-    /// Goes on with threads, behind the first `given` elements of the epoch, if there is the memory for it by now.
+    /// Goes on with threads, after the first `given` elements of the epoch, if there is the memory for it by now.
     fn go_on_ahead(&mut self, given: u64) -> Result<(), DataError> {
         self.close();
         let opened =
@@ -101,7 +101,7 @@ impl Pipeline {
         self.reserve = None;
     }
 
-    /// Goes behind the first `given` elements of the epoch, with stages that were just opened.
+    /// Goes after the first `given` elements of the epoch, with stages that were just opened.
     fn come_to(&mut self, given: u64) -> Result<(), DataError> {
         self.taker.goes_on_with(self.context.meters_of_thread(&self.node));
         if self.epoch != 0 {
@@ -114,7 +114,7 @@ impl Pipeline {
                 // It was told when it was its turn.
                 Err(error) if !error.is_budget() => {}
                 Err(error) => {
-                    // Nothing can come behind what was given already.
+                    // Nothing can come after what was given already.
                     self.node = Node::nothing(self.node.schema().clone());
                     return Err(error);
                 }
@@ -136,7 +136,7 @@ impl Pipeline {
     /// Goes on to the next element; false when there is none.
     ///
     /// # Errors
-    /// [`DataError`] with file and record. The next call goes on behind it, as far as that is possible.
+    /// [`DataError`] with file and record. The next call goes on after it, as far as that is possible.
     pub fn advance(&mut self) -> Result<bool, DataError> {
         if !self.works_ahead() && self.given >= self.retry_at {
             self.go_on_ahead(self.given)?;
@@ -199,7 +199,7 @@ impl Pipeline {
         self.context.identity()
     }
 
-    /// Writes to `path` what is needed to go on behind the current element, whole or not at all; see
+    /// Writes to `path` what is needed to go on after the current element, whole or not at all; see
     /// [`WholeFile`](tightfit_format::whole::WholeFile).
     ///
     /// # Errors

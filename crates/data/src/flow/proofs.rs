@@ -331,7 +331,7 @@ fn the_report_names_what_the_others_wait_for() {
     assert_eq!(find(inline(500, 100), 0), name("source"));
     assert_eq!(find(inline(100, 500), 0), name("only"));
     assert_eq!(find(inline(50, 50), 5000), None);
-    // Quick elements, of which only some are timed, behind threads that are waited for.
+    // Quick elements, of which only some are timed, after threads that are waited for.
     let quick = PipelineSpec::new(SlowSource(20_000, Duration::ZERO))
         .then(map("spins", threads(1), |_| (0..2000).map(std::hint::black_box).for_each(|_: u32| {})))
         .then(all)

@@ -79,7 +79,7 @@ impl Report {
     /// `taker_time`.
     pub fn new(meters: &[Arc<Meter>], taker_time: Duration, total_time: Duration) -> Report {
         let mut stages: Vec<_> = meters.iter().map(|meter| stage(meter)).collect();
-        // Stages come behind those that they read from, so whoever takes their elements is known before they are.
+        // Stages come after those that they read from, so whoever takes their elements is known before they are.
         let mut takers = vec![total_time; stages.len()];
         for (index, (stage, meter)) in stages.iter_mut().zip(meters).enumerate().rev() {
             let of_taker = takers.get(index).copied().unwrap_or(total_time);
@@ -239,7 +239,7 @@ mod tests {
     fn assert_sums(report: &Report, elapsed: Duration) {
         let stages = &report.stages;
         let mut first = 0;
-        // A row of stages: those without threads in front of one that has some work in its threads.
+        // A row of stages: those without threads before one that has some work in its threads.
         for (last, stage) in stages.iter().enumerate() {
             if stage.threads == 0 && last + 1 < stages.len() {
                 continue;

@@ -30,13 +30,13 @@ pub trait StageSpec: fmt::Debug + Send + Sync {
     /// All that its elements depend on but its input, as [`SourceSpec::identity`].
     fn identity(&self) -> Value;
 
-    /// Opens it behind `input`.
+    /// Opens it after `input`.
     ///
     /// # Errors
     /// [`DataError`] when it cannot be done to such elements, or the budget is too small.
     fn open(&self, input: Node, context: &mut Context) -> Result<Node, DataError>;
 
-    /// The stage with what it leaves open decided from the data: `before` is the pipeline of all stages in front of it,
+    /// The stage with what it leaves open decided from the data: `before` is the pipeline of all stages before it,
     /// which can be opened for a look at its elements. `None` when nothing is open.
     ///
     /// # Errors

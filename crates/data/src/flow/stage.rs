@@ -17,7 +17,7 @@ use crate::error::DataError;
 
 /// A stage: elements one after the other, each lent until the next is asked for.
 ///
-/// After an error a stage can be asked again: it goes on behind what was wrong as far as that is possible, and what it
+/// After an error a stage can be asked again: it goes on after what was wrong as far as that is possible, and what it
 /// had gathered is not lost.
 pub trait Stage: Send {
     /// The type of its elements.
@@ -47,7 +47,7 @@ pub trait Stage: Send {
     /// [`DataError`] when the data cannot be opened again.
     fn reset(&mut self, epoch: u64) -> Result<(), DataError>;
 
-    /// Writes down what is needed to go on behind the current element, inputs first.
+    /// Writes down what is needed to go on after the current element, inputs first.
     ///
     /// # Errors
     /// [`DataError`] when the state cannot be written.

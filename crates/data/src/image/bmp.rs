@@ -19,7 +19,7 @@ pub(super) struct Bmp<'a> {
     is_top_down: bool,
 }
 
-/// Bytes of the structures in front of the pixels that have to be there.
+/// Bytes of the structures before the pixels that have to be there.
 const HEAD_BYTES: usize = 34;
 
 /// The older structure has its sides in other places, where TensorFlow does not look.

@@ -119,7 +119,7 @@ impl Palette {
     }
 }
 
-/// One frame, behind whose head reading stands.
+/// One frame, after whose head reading stands.
 struct Frame {
     left: usize,
     top: usize,
@@ -177,7 +177,7 @@ impl<R: Read> Frames<R> {
     }
 
     /// Takes the pixels of `frame`, which came last, and says how many of them were missing. Codes that stand for nothing
-    /// are an error: what TensorFlow makes of them, and of the frames behind, depends on its decoder's state.
+    /// are an error: what TensorFlow makes of them, and of the frames after, depends on its decoder's state.
     fn pixels(&mut self, frame: &Frame, mut sink: impl FnMut(u8) -> io::Result<()>) -> io::Result<usize> {
         let mut left = frame.width * frame.height;
         let is_at_end = unpack(&mut self.reader, |indices| {
@@ -210,7 +210,7 @@ pub(crate) fn size(read: impl Read) -> io::Result<[usize; 3]> {
         let frame = match frames.next() {
             Ok(Some(frame)) => frame,
             Err(error) if size[0] == 0 || !is_damage(&error) => return Err(error),
-            // What is damaged behind the first frame is as if it were not there, and with it all that follows.
+            // What is damaged after the first frame is as if it were not there, and with it all that follows.
             _ => break,
         };
         if frame.width * frame.height == 0 && size[0] == 0 {

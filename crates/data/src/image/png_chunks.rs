@@ -201,7 +201,7 @@ impl Read for Pixels<'_> {
 }
 
 /// Whether the compressed pixels are whole to their end. libpng refuses those that are not, even if no pixel is missing,
-/// and does not look at what is behind.
+/// and does not look at what is after.
 pub(super) fn is_finished(bytes: &[u8]) -> bool {
     let mut pixels = Pixels { bytes, next: SIGNATURE_BYTES, rest: &[], has_begun: false };
     // The sum has been looked at by who decoded the pixels.
@@ -230,7 +230,7 @@ pub(super) fn gamma(bytes: &[u8]) -> Result<Option<u32>, &'static str> {
             },
             (b"sRGB", [0..=3]) => is_srgb = true,
             (b"gAMA" | b"sRGB", _) => return Err(NO_GAMMA),
-            // One behind sRGB is passed over. After one that is none, libpng looks at no gamma any more.
+            // One after sRGB is passed over. After one that is none, libpng looks at no gamma any more.
             (b"iCCP", data) if !is_srgb => {
                 if data.len() >= LEAST_PROFILE_BYTES && !is_profile(data) {
                     return Err(PROFILE);
@@ -373,7 +373,7 @@ mod tests {
         assert!(gamma(&file(&[(b"iCCP", &[])])).is_err());
         // After a gamma that is none libpng looks at no other.
         assert_eq!(gamma(&file(&[(b"gAMA", &gama(0)), (b"sRGB", &[0])])), Ok(None));
-        // What is no profile makes libpng pass over sRGB behind it, and is passed over behind sRGB.
+        // What is no profile makes libpng pass over sRGB after it, and is passed over after sRGB.
         assert!(gamma(&file(&[(b"iCCP", &[7; 200]), (b"sRGB", &[0])])).is_err());
         assert_eq!(gamma(&file(&[(b"sRGB", &[0]), (b"iCCP", &[7; 200])])), Ok(Some(45_455)));
     }

@@ -78,7 +78,7 @@ pub(super) struct Wide {
     gamma: u32,
     /// Lower bits that do not count.
     shift: u32,
-    /// Where only the higher byte will be kept, the first number behind those that become each; else nothing.
+    /// Where only the higher byte will be kept, the first number after those that become each; else nothing.
     bounds: Option<[u32; 255]>,
 }
 

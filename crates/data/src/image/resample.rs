@@ -134,7 +134,7 @@ impl Between {
     }
 }
 
-/// Floats read as a vector of four behind the last pixel.
+/// Floats read as a vector of four after the last pixel.
 const LINE_MARGIN: usize = 4;
 
 impl Resampling {
@@ -333,7 +333,7 @@ vectorised! {
     }
 }
 
-/// Sums up columns of `line` with their weights, for `C` channels, and multiplies by `factor`. Behind the last pixel
+/// Sums up columns of `line` with their weights, for `C` channels, and multiplies by `factor`. After the last pixel
 /// of `line` there are [`LINE_MARGIN`] floats more.
 fn sum_columns<const C: usize>(
     line: &[f32],

@@ -56,7 +56,7 @@ impl Blocks {
     /// The group of the record at `position`.
     fn group_of(&self, position: u64) -> u64 {
         let whole = self.group_blocks * self.block_records;
-        // Behind the short block all positions are lower than they would be were it a whole one.
+        // After the short block all positions are lower than they would be were it a whole one.
         let is_behind_short = position >= self.start(self.short_at / self.group_blocks + 1);
         (position + if is_behind_short { self.lacking } else { 0 }) / whole
     }

@@ -86,7 +86,7 @@ impl Sequence {
         }
     }
 
-    /// Where a window that begins at `position` and has room for the records up to `end` had better end: behind a group,
+    /// Where a window that begins at `position` and has room for the records up to `end` had better end: after a group,
     /// so that no block is read twice, if there is one whose end is inside.
     pub fn window_end(&self, position: u64, end: u64) -> u64 {
         match self {

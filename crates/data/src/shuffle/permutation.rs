@@ -216,7 +216,7 @@ mod tests {
         }
     }
 
-    /// The distance from an index to the one behind it in the new order, and where the next index of the data goes.
+    /// The distance from an index to the one after it in the new order, and where the next index of the data goes.
     #[test]
     fn neighbours_are_independent() {
         const CELLS: u64 = 32;
@@ -231,7 +231,7 @@ mod tests {
                     next[((b + len - a) % len * CELLS / len) as usize] += 1;
                 }
             }
-            for (what, counts) in [("behind", behind), ("next", next)] {
+            for (what, counts) in [("after", behind), ("next", next)] {
                 let far = deviations(chi_squared(&counts), CELLS as f64 - 1.0);
                 assert!(far.abs() < 3.1, "{what} of {len}: {far:.2} deviations");
             }

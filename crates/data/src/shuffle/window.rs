@@ -172,7 +172,7 @@ fn split_front<'a>(
 struct Open<'i> {
     file: &'i IndexedFile,
     source: std::sync::Arc<SourceFile>,
-    /// The number of the first record behind it.
+    /// The number of the first record after it.
     end: u64,
 }
 

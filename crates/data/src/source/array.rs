@@ -39,7 +39,7 @@ pub(crate) struct ArrayRows {
     first: u64,
     read: usize,
     next: usize,
-    /// True after an error: nothing behind it can be read.
+    /// True after an error: nothing after it can be read.
     is_broken: bool,
 }
 
@@ -113,7 +113,7 @@ impl ArrayRows {
     /// Goes on to the next row; false when there is none.
     ///
     /// # Errors
-    /// [`RowFault::Array`], and [`RowFault::DecodeBytes`] when a row is larger than the window. There is no row behind.
+    /// [`RowFault::Array`], and [`RowFault::DecodeBytes`] when a row is larger than the window. There is no row after.
     pub fn advance(&mut self) -> Result<bool, Fault> {
         if self.next == self.read {
             self.first += std::mem::take(&mut self.read) as u64;

@@ -83,7 +83,7 @@ impl Walk<'_> {
     }
 }
 
-/// The character that `text` begins with, of what is no UTF-8 one byte, and what is behind it; `None` of nothing.
+/// The character that `text` begins with, of what is no UTF-8 one byte, and what is after it; `None` of nothing.
 fn split_character(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let longest = &text[..text.len().min(4)];
     let first = longest.utf8_chunks().next()?.valid().chars().next();
@@ -92,7 +92,7 @@ fn split_character(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Whether `name` is what `pattern` says.
 fn matches(mut pattern: &[u8], mut name: &[u8]) -> bool {
-    // Where to go on when what follows a star does not fit: the pattern behind the star, and one more character taken.
+    // Where to go on when what follows a star does not fit: the pattern after the star, and one more character taken.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         let step = match pattern {
@@ -124,7 +124,7 @@ fn matches(mut pattern: &[u8], mut name: &[u8]) -> bool {
     }
 }
 
-/// The set behind a bracket, whether what is not in it is meant, and what stands behind; `None` where it has no end.
+/// The set after a bracket, whether what is not in it is meant, and what stands after; `None` where it has no end.
 fn set(text: &[u8]) -> Option<(&[u8], bool, &[u8])> {
     let (is_not, text) = match text {
         [b'!' | b'^', rest @ ..] => (true, rest),

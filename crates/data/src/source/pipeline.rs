@@ -44,9 +44,9 @@ impl PipelineRows {
 pub struct SavedStates {
     /// The state that [`Dataset::start_saving`](crate::Dataset::start_saving) goes on from; `None` for the beginning.
     pub resume: Option<PathBuf>,
-    /// Batches behind which a state is saved, and again behind as many more; at least 1.
+    /// Batches after which a state is saved, and again after as many more; at least 1.
     pub every: u64,
-    /// States are called this with their number behind it, from `first` on.
+    /// States are called this with their number after it, from `first` on.
     pub prefix: PathBuf,
     /// The number of the first.
     pub first: u64,
@@ -78,7 +78,7 @@ pub(crate) struct ElementRows {
 }
 
 impl ElementRows {
-    /// The rows of `pipeline` behind the first `skip`: by the state that was saved there, if there is one.
+    /// The rows of `pipeline` after the first `skip`: by the state that was saved there, if there is one.
     pub fn open(rows: &PipelineRows, skip: u64, state: Option<&Path>) -> Result<ElementRows, BadRead> {
         let fail = |error| bad(&rows.name, skip, error);
         let mut open = ElementRows { pipeline: rows.open().map_err(fail)?, name: rows.name.clone(), next: 0 };
@@ -98,7 +98,7 @@ impl ElementRows {
         Ok(open)
     }
 
-    /// Saves what is needed to go on behind the current row.
+    /// Saves what is needed to go on after the current row.
     pub fn save(&mut self, path: &Path) -> Result<(), DataError> {
         self.pipeline.save_state(path)
     }

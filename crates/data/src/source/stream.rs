@@ -14,7 +14,7 @@ use crate::flow::ElementView;
 use crate::source::array::{ArrayRows, Fault, header_at};
 use crate::storage::{self, StoredFile};
 
-/// A place between two rows of a data set, behind which it can be read on. The default is before the first row.
+/// A place between two rows of a data set, after which it can be read on. The default is before the first row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
     /// The number of the next row's file in the list of files; as many as there are files at the end.
@@ -98,7 +98,7 @@ enum Open {
 }
 
 impl Stream {
-    /// The stream of the rows of `list` behind `start`, read through `window`. Records may be `record_bytes` long, for
+    /// The stream of the rows of `list` after `start`, read through `window`. Records may be `record_bytes` long, for
     /// which the window may have to grow. What files take to be open comes out of `budget`.
     pub fn new(
         list: Arc<FileList>,
@@ -126,7 +126,7 @@ impl Stream {
         self.resume = state;
     }
 
-    /// Saves the state of the pipeline behind the current row.
+    /// Saves the state of the pipeline after the current row.
     ///
     /// # Errors
     /// [`DataError`] when it cannot be written.
@@ -137,7 +137,7 @@ impl Stream {
         }
     }
 
-    /// The place behind the row that the last [`Stream::advance`] went to.
+    /// The place after the row that the last [`Stream::advance`] went to.
     pub fn position(&self) -> Position {
         let file = self.next_file.saturating_sub(1) as u32;
         match &self.open {
@@ -155,7 +155,7 @@ impl Stream {
     /// Goes on to the next row; false when there is none.
     ///
     /// # Errors
-    /// [`BadRead`] for a row that cannot be read; the next call goes on behind it, as far as the file allows.
+    /// [`BadRead`] for a row that cannot be read; the next call goes on after it, as far as the file allows.
     pub fn advance(&mut self) -> Result<bool, BadRead> {
         loop {
             let has_row = match &mut self.open {
@@ -274,7 +274,7 @@ impl Stream {
         };
         let bad = BadRead { grows_to, ..self.bad(place, fault) };
         if let RowFault::Record(RecordFault::Truncated) = bad.bad.fault {
-            // There is nothing behind it.
+            // There is nothing after it.
             self.close();
         }
         bad

@@ -106,7 +106,7 @@ impl ByteWindow {
         self.offset += bytes as u64;
     }
 
-    /// Reads more behind what is unread, whose place in memory may change; false when there is nothing more.
+    /// Reads more after what is unread, whose place in memory may change; false when there is nothing more.
     ///
     /// # Errors
     /// [`RowFault::Io`], and [`RowFault::Memory`] when the window is full and there is no memory for a larger one.
@@ -143,7 +143,7 @@ impl ByteWindow {
         }
     }
 
-    /// Passes over everything up to and with the next line end, so that reading can go on behind a line that is bad.
+    /// Passes over everything up to and with the next line end, so that reading can go on after a line that is bad.
     ///
     /// # Errors
     /// [`RowFault::Io`].

@@ -16,7 +16,7 @@ const ATTEMPTS: u32 = 3;
 /// No request is made again this long after the first.
 pub(super) const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The wait behind the first answer that broke off; it doubles with each.
+/// The wait after the first answer that broke off; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// The most of an error's text that is passed on: servers answer with whole pages.

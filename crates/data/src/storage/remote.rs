@@ -26,7 +26,7 @@ pub(super) struct RemoteFile {
     head: Buffer,
     head_bytes: usize,
     position: u64,
-    /// Ranges one behind the other, the first of which holds `position` while somebody reads through them.
+    /// Ranges one after the other, the first of which holds `position` while somebody reads through them.
     pieces: VecDeque<Piece>,
     /// Buffers of pieces that were read.
     spare: Vec<Buffer>,
@@ -154,7 +154,7 @@ impl RemoteFile {
             read = match self.read_piece(out) {
                 Ok(read) => read,
                 Err(error) => {
-                    // What comes behind a piece that failed is no use to whoever tries again.
+                    // What comes after a piece that failed is no use to whoever tries again.
                     self.cancel();
                     return Err(error);
                 }

@@ -64,7 +64,7 @@ struct Url<'a> {
 impl<'a> Url<'a> {
     fn parse(url: &'a str) -> io::Result<Url<'a>> {
         let parts = url.split_once("://").filter(|(_, rest)| !rest.is_empty() && !rest.starts_with('/'));
-        let (scheme, rest) = parts.ok_or_else(|| wrong("no bucket or host behind ://"))?;
+        let (scheme, rest) = parts.ok_or_else(|| wrong("no bucket or host after ://"))?;
         let scheme = scheme.to_ascii_lowercase();
         let is_http = scheme.starts_with("http");
         let (rest, query) = match rest.find('?').filter(|_| is_http) {
@@ -96,7 +96,7 @@ fn wrong(why: &str) -> io::Error {
 pub(super) fn object(url: &str) -> io::Result<(Object, Handle)> {
     let url = Url::parse(url)?;
     if url.path.is_empty() {
-        return Err(wrong("no file behind the bucket or host"));
+        return Err(wrong("no file after the bucket or host"));
     }
     let (store, runtime) = store(&url)?;
     Ok((Object { store, key: url.key()? }, runtime))

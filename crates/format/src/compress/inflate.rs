@@ -1,4 +1,4 @@
-//! Inflating gzip, zlib and raw deflate streams without losing what is in front of damage.
+//! Inflating gzip, zlib and raw deflate streams without losing what is before damage.
 //!
 //! Sources: RFC 1950 (zlib), RFC 1951 (deflate), RFC 1952 (gzip).
 
@@ -9,15 +9,15 @@ use flate2::{Decompress, FlushDecompress, Status};
 /// What is around the deflate stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wrapping {
-    /// Nothing; bytes behind its end are left alone.
+    /// Nothing; bytes past its end are left alone.
     Raw,
-    /// RFC 1950; bytes behind its end are an error.
+    /// RFC 1950; bytes past its end are an error.
     Zlib,
-    /// RFC 1952, one member or several; what is behind a member must be another one.
+    /// RFC 1952, one member or several; what is after a member must be another one.
     Gzip,
 }
 
-/// Reads inflated bytes of `R`. All bytes in front of a damaged place are read before the error is, so that what a
+/// Reads inflated bytes of `R`. All bytes before a damaged place are read before the error is, so that what a
 /// file is found to hold does not depend on how much is asked for at once. Takes heap when made, none when read.
 ///
 /// The stream's errors are of kind `InvalidData`, `UnexpectedEof` when it ends too early, and come again with every
@@ -221,7 +221,7 @@ impl<R: BufRead> Inflater<R> {
         let is_end = input.is_empty();
         let (in_before, out_before) = (self.deflated.total_in(), self.deflated.total_out());
         let status = self.deflated.decompress(input, out, FlushDecompress::None);
-        // Also those in front of an error, which the decompressor's result does not tell.
+        // Also those before an error, which the decompressor's result does not tell.
         let consumed_bytes = (self.deflated.total_in() - in_before) as usize;
         let bytes = (self.deflated.total_out() - out_before) as usize;
         self.read.consume(consumed_bytes);

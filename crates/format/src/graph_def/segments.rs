@@ -1,4 +1,4 @@
-//! Values of a repeated field that do not stand in the file as one run of elements: in several runs, each behind a tag of
+//! Values of a repeated field that do not stand in the file as one run of elements: in several runs, each after a tag of
 //! its own, or as numbers of variable length, as TensorFlow writes halves. They stay in the file all the same; a short
 //! index says where to begin to read.
 

@@ -1,6 +1,6 @@
 //! Tensor values in a description (tensor.proto). They stay in the file where they stand there as they are.
 //!
-//! The element type may come behind the values it is needed for, and the number of values is known only at the end,
+//! The element type may come after the values it is needed for, and the number of values is known only at the end,
 //! so a tensor is gone over up to three times: what it is, how many values, the values. Only the last allocates.
 
 mod scaled;

@@ -1,4 +1,4 @@
-//! Protobuf's binary encoding, written. A message stands behind its length, so each is counted before it is written;
+//! Protobuf's binary encoding, written. A message stands after its length, so each is counted before it is written;
 //! tensor values are counted by their range and copied from their file in small pieces.
 
 use std::io::{self, Write};

@@ -280,7 +280,7 @@ impl TextReader {
         char::from_u32(value).filter(|_| digits == length).ok_or_else(|| bad_escape(self, mark))
     }
 
-    /// Up to `most` more digits behind `value`, and how many there were.
+    /// Up to `most` more digits after `value`, and how many there were.
     fn digits(&mut self, radix: u32, most: usize, mut value: u32) -> Result<(u32, usize)> {
         for count in 0..most {
             match self.peek()?.and_then(|b| char::from(b).to_digit(radix)) {
@@ -336,7 +336,7 @@ impl Input for TextReader {
             };
             self.space()?;
             if !colon && field.kind != Kind::Message {
-                return Err(self.unexpected(format!("':' behind {}", field.name)));
+                return Err(self.unexpected(format!("':' after {}", field.name)));
             }
             if self.accept(b'[')? {
                 self.space()?;

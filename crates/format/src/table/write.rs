@@ -66,7 +66,7 @@ impl<W: Write> TableWriter<W> {
         TableWriter { out, written: 0, block: BlockWriter::default(), index: BlockWriter::default() }
     }
 
-    /// Adds an entry, whose key comes behind those of all before it.
+    /// Adds an entry, whose key comes after those of all before it.
     pub fn add(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
         self.block.add(key, value);
         if self.block.bytes.len() >= BLOCK_BYTES { self.end_block() } else { Ok(()) }

@@ -1,5 +1,5 @@
 //! Tables of a flatbuffer, written from front to back: a table stands before all that it points to, and the bytes of large
-//! lists stand behind all tables, so that they can be streamed.
+//! lists stand after all tables, so that they can be streamed.
 
 use tightfit_core::{Account, BudgetError, MemoryBudget};
 

@@ -109,7 +109,7 @@ fn code(file: &mut Flatbuffer<'_>, table: Table) -> Result<Code> {
     Ok(Code { number, custom: file.text(table, 1)?, version: file.i32(table, 2, 1)? })
 }
 
-/// The bytes of a buffer: a list in the flatbuffer, or behind it, where offset and size are more than the 0 and 1 that
+/// The bytes of a buffer: a list in the flatbuffer, or after it, where offset and size are more than the 0 and 1 that
 /// stand for none.
 fn buffer(file: &mut Flatbuffer<'_>, table: Table) -> Result<Place> {
     let (offset, bytes) = (file.u64(table, 1)?, file.u64(table, 2)?);
@@ -122,7 +122,7 @@ fn buffer(file: &mut Flatbuffer<'_>, table: Table) -> Result<Place> {
 
 fn behind(file: &Flatbuffer<'_>, table: Table, offset: u64, bytes: u64) -> Result<Place> {
     let present_bytes = file.len().saturating_sub(offset);
-    // One that begins behind the file's end has no place in it, even without bytes.
+    // One that begins past the file's end has no place in it, even without bytes.
     if bytes > present_bytes || offset > file.len() {
         let problem = Problem::Truncated { what: "a buffer", needed_bytes: bytes, present_bytes };
         return Err(file.error(table.offset(), problem));

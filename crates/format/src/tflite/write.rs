@@ -1,4 +1,4 @@
-//! Writing a model: its tables are made in memory, and the values of its buffers are streamed behind them.
+//! Writing a model: its tables are made in memory, and the values of its buffers are streamed after them.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use super::options::{Field, Kind, OptionValue, Options};
 use super::schema::{OPTIONS, OPTIONS_2};
 use super::{Operator, Place, Signature, SparseDim, Sparsity, SubGraph, Tensor};
 
-/// The largest flatbuffer that there are readers for. The values of a larger model stand behind it.
+/// The largest flatbuffer that there are readers for. The values of a larger model stand after it.
 const MOST_BYTES: u64 = (1 << 31) - 1;
 
 /// What tables are allowed to take of that.
@@ -118,7 +118,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Writes a model whose values stand behind the flatbuffer.
+    /// Writes a model whose values stand after the flatbuffer.
     fn write_behind(
         &self,
         mut root: Fields,
@@ -153,7 +153,7 @@ impl Draft<'_> {
     }
 }
 
-/// Writes a model whose values stand in the flatbuffer, behind its tables.
+/// Writes a model whose values stand in the flatbuffer, after its tables.
 fn write_within(
     root: &Fields,
     buffers: &Buffers,

@@ -18,7 +18,7 @@ use crate::operator::{
 };
 use crate::plan::growth::open_shape;
 
-/// Bytes in front of and behind each tensor that nobody may change.
+/// Bytes before and after each tensor that nobody may change.
 const GUARD_BYTES: usize = 256;
 const GUARD: u8 = 0xA5;
 /// Room for the strings of a graph.

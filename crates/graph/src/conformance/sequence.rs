@@ -1,4 +1,4 @@
-//! Random numbers that a context draws: others in each run, the same ones behind a reset.
+//! Random numbers that a context draws: others in each run, the same ones after a reset.
 
 use std::sync::Arc;
 

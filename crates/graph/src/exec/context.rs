@@ -362,7 +362,7 @@ impl Context {
         Ok(())
     }
 
-    /// Makes what the variables are behind the run what they are before the next one.
+    /// Makes what the variables are after the run what they are before the next one.
     fn keep_states(&mut self) {
         for (kept, state) in self.states.iter_mut().zip(&self.loaded.plan().states) {
             kept.is_set = true;

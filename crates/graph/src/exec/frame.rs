@@ -206,7 +206,7 @@ impl Frame {
         if step.is_alias { Ok(()) } else { operator.run(&mut run) }
     }
 
-    /// Calls the operator of a step that grows. `is_last` tells of a slot whether nothing needs it behind the step.
+    /// Calls the operator of a step that grows. `is_last` tells of a slot whether nothing needs it after the step.
     fn call_growing(
         &self,
         plan: &Plan,

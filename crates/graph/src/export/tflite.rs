@@ -47,7 +47,7 @@ impl Lowered {
 }
 
 /// Makes a graph of builtins of `def`, whose constants are folded. `inputs` are its placeholders and `outputs` its tensors, each
-/// behind what callers call it.
+/// after what callers call it.
 ///
 /// # Errors
 /// [`GraphError::Unsupported`] with all nodes that have no builtin, [`GraphError::Broken`] for a node that takes what is not

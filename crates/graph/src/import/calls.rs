@@ -101,7 +101,7 @@ fn needed_of_graph(
     }
     let find = |name: &str| names.get(split_name(name.trim_start_matches('^')).0).copied();
     let mut is_needed = vec![false; nodes.len()];
-    // A name that is not there may be that of a body's node, behind the name of its call.
+    // A name that is not there may be that of a body's node, after the name of its call.
     let in_call = |name: &str| name.match_indices('/').rev().find_map(|(at, _)| find(&name[..at]));
     // What restores the variables says which values are theirs.
     let restore = options.checkpoint.iter().map(|checkpoint| &checkpoint.restore_op);
@@ -148,7 +148,7 @@ impl Inliner<'_> {
         }
     }
 
-    /// Copies what a call needs of its function's body behind the graph's nodes, and makes the call an Identity.
+    /// Copies what a call needs of its function's body after the graph's nodes, and makes the call an Identity.
     fn expand(
         &mut self,
         call: usize,
@@ -181,7 +181,7 @@ impl Inliner<'_> {
         Ok(())
     }
 
-    /// What names of the body are put behind: the call's own name, or that with a number where a node has one of the
+    /// What names of the body are put after: the call's own name, or that with a number where a node has one of the
     /// names already.
     fn prefix(&self, call: &str, function: &FunctionDef, names: &HashMap<Box<str>, usize>) -> String {
         let is_free = |prefix: &String| {

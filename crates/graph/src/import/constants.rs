@@ -42,7 +42,7 @@ impl Importer<'_> {
         let source = self.source;
         let data = match tensor.content {
             TensorContent::Strings(strings) if dtype == DType::String => {
-                // The list is copied behind its counters; the texts go from the description to the constant.
+                // The list is copied after its counters; the texts go from the description to the constant.
                 let texts = strings.iter().map(|text| block_bytes(text.len() as u64)).sum::<u64>();
                 let list = block_bytes(2 * size_of::<usize>() as u64 + size_of_val(&*strings) as u64);
                 let held = self.hold_of_file(texts, list)?;

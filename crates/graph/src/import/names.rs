@@ -7,7 +7,7 @@ const EMPTY: u32 = u32::MAX;
 
 /// The numbers of nodes by their names.
 pub struct Names {
-    /// A power of two of places, at least twice as many as names; a name is at its hash or behind it.
+    /// A power of two of places, at least twice as many as names; a name is at its hash or after it.
     places: Vec<u32>,
     hasher: RandomState,
 }

@@ -43,7 +43,7 @@ impl<'a> Importer<'a> {
         nodes.filter(|(_, (node, used))| !used && is_result(&node.op)).map(|(index, _)| index).collect()
     }
 
-    /// The nodes that the fetches need, each behind all it needs. Counts the users of each.
+    /// The nodes that the fetches need, each after all it needs. Counts the users of each.
     pub(super) fn needed(&mut self, fetches: &[String], roots: &[usize]) -> Result<Vec<usize>, GraphError> {
         let mut is_done: Vec<Option<bool>> = vec![None; self.def.nodes.len()];
         let mut order = Vec::with_capacity(self.def.nodes.len());

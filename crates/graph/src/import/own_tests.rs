@@ -51,7 +51,7 @@ fn doubles(name: &'static str) -> impl Fn(&Attributes<'_>) -> Result<Box<dyn Ope
     }
 }
 
-/// A graph of these nodes behind an input `x` of any number of floats.
+/// A graph of these nodes after an input `x` of any number of floats.
 fn own_graph(rest: &str, fetches: &[&str]) -> Result<Graph, GraphError> {
     let mut operators = Operators::new();
     operators.add("Doubles", &["first", "rest"], doubles("Doubles")).unwrap();

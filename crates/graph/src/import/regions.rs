@@ -1,6 +1,6 @@
 //! If, Case and While: the functions that they name become the bodies of one node.
 //!
-//! A body is a graph of its own: the function's nodes behind placeholders of what the node is given. Names in it are those of
+//! A body is a graph of its own: the function's nodes after placeholders of what the node is given. Names in it are those of
 //! the node, the function's part (`then`, `body`) and the function's own. What a loop's variables are is known once its body
 //! has been imported, so a body whose variables change their shape is imported again for what they are in all turns.
 

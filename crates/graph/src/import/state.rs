@@ -1,7 +1,7 @@
 //! Variables that a run changes: the nodes that read and assign them become values that follow each other.
 //!
 //! A handle (VarHandleOp, VariableV2, and what hands it on) is no tensor here: it says which variable is meant. A read is the
-//! value that the variable has by then, an assignment makes the next one. Nodes are imported behind all that they need,
+//! value that the variable has by then, an assignment makes the next one. Nodes are imported after all that they need,
 //! control edges included, so they are in an order that TensorFlow may run them in. A body with reads or assignments is given
 //! the variable, and returns it where it assigns it.
 
@@ -38,7 +38,7 @@ pub(super) struct Variable {
     name: String,
     dtype: DType,
     dims: Dims,
-    /// True for one that nodes take like a tensor (VariableV2), false for one behind a resource.
+    /// True for one that nodes take like a tensor (VariableV2), false for one after a resource.
     is_reference: bool,
     initial: Option<TensorDef>,
     /// What it is when the graph begins, once something has read it.

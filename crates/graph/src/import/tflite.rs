@@ -1,5 +1,5 @@
 //! TensorFlow Lite models: the operators of the graph that is run become the nodes that TensorFlow has for the same, and the
-//! graphs that these call become functions. Everything behind this, from the inlining of bodies to the plan, is the same as
+//! graphs that these call become functions. Everything after this, from the inlining of bodies to the plan, is the same as
 //! for a GraphDef.
 //!
 //! Tables say for every builtin what it becomes ([`table`]), a file for each group. What cannot be computed is a node of the

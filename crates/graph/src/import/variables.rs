@@ -220,7 +220,7 @@ impl<'d> Graph<'d> {
         marks
     }
 
-    /// The node and output behind nodes that only hand on what they are given.
+    /// The node and output after nodes that only hand on what they are given.
     pub fn behind(&self, input: &str) -> Option<(usize, u32)> {
         let mut name = input;
         // A graph may be a circle.

@@ -1,7 +1,7 @@
 //! What nodes with bodies return.
 //!
 //! A branch returns what any of its bodies may return: a dimension in which they differ depends on data, and is at most the
-//! largest. The variables of a loop are what they are before the first turn and behind every other: where that differs a
+//! largest. The variables of a loop are what they are before the first turn and after every other: where that differs a
 //! dimension is open. A body that was inferred for too much cannot be inferred for less (shapes that were known have
 //! become constants), so what a loop's variables are is tried on copies first.
 

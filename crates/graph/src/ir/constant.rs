@@ -73,7 +73,7 @@ impl Constant {
         self.shape.elements() * self.dtype.bytes()
     }
 
-    /// Bytes of its dense form behind which the last element only repeats; at most one element more than is written
+    /// Bytes of its dense form after which the last element only repeats; at most one element more than is written
     /// out.
     pub fn distinct_bytes(&self) -> usize {
         let written = match &self.data {
@@ -135,7 +135,7 @@ struct Arithmetic {
     op: BinaryOp,
     /// One number, or one for each place along an axis, or along some axes that follow each other.
     operand: Arc<[f32]>,
-    /// How many elements that follow each other have the same number: those of the axes behind.
+    /// How many elements that follow each other have the same number: those of the axes after.
     repeats: usize,
     /// True where the operand stands on the left.
     is_reversed: bool,

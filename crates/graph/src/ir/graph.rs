@@ -30,7 +30,7 @@ pub struct ValueRef {
 pub struct Graph {
     /// The file it was read from, for messages.
     pub file: String,
-    /// The nodes. An input may stand behind its user: [`Graph::order`] sorts.
+    /// The nodes. An input may stand after its user: [`Graph::order`] sorts.
     pub nodes: Vec<Node>,
     /// The inputs that a caller feeds.
     pub inputs: Vec<Port>,
@@ -172,7 +172,7 @@ impl Graph {
         inputs.chain(self.states.iter().map(|state| state.before))
     }
 
-    /// What is left of a run: the fetched tensors, and what the variables are behind it.
+    /// What is left of a run: the fetched tensors, and what the variables are after it.
     pub fn results(&self) -> impl Iterator<Item = ValueRef> + Clone + '_ {
         let outputs = self.outputs.iter().map(|port| port.value);
         outputs.chain(self.states.iter().map(|state| state.after))
@@ -238,7 +238,7 @@ impl Graph {
         ValueRef::of(self.add(Node { name: name.into(), kind, inputs: vec![], control: vec![], facts }))
     }
 
-    /// The nodes that outputs need, each behind all it needs, or a node on a cycle. Depth first from the outputs:
+    /// The nodes that outputs need, each after all it needs, or a node on a cycle. Depth first from the outputs:
     /// one branch is computed whole before the next, which keeps few values alive at once.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ const CONSTANTS: &str = "the model's constants";
 /// What the memory of a constant is reserved for that follows from the shapes a graph is bound to.
 pub(crate) const BOUND_CONSTANTS: &str = "constants of bound shapes";
 
-/// The counters in front of what an `Arc` shares.
+/// The counters before what an `Arc` shares.
 const SHARED_BYTES: u64 = 2 * size_of::<usize>() as u64;
 
 impl Constant {

@@ -25,7 +25,7 @@ pub enum RegionKind {
     /// that number and, where there is none, the last. The other inputs are the bodies'. The outputs of each body are
     /// the node's.
     Branch,
-    /// While the first body says so, runs the second. Inputs are the variables, one for each output, and behind them the
+    /// While the first body says so, runs the second. Inputs are the variables, one for each output, and after them the
     /// captures. The first body returns one bool; the second returns the variables' next values. The outputs of the node
     /// are the variables' last values.
     Loop,

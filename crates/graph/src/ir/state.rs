@@ -15,7 +15,7 @@ pub struct State {
     pub name: String,
     /// What it is before a run: the output of an input node.
     pub before: ValueRef,
-    /// What it is behind it.
+    /// What it is after it.
     pub after: ValueRef,
     /// What it is before the first run. Without it a run that reads the variable before it assigns it fails.
     pub initial: Option<Arc<Constant>>,

@@ -17,7 +17,7 @@ use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 pub(crate) struct Growing<'a> {
     pub threads: usize,
     pub isa: Isa,
-    /// True for a slot that nothing needs behind the call.
+    /// True for a slot that nothing needs after the call.
     pub is_last: &'a dyn Fn(usize) -> bool,
     /// Refuses outputs that have other shapes than were planned where one was.
     pub check: &'a dyn Fn() -> Result<(), OpError>,
@@ -40,7 +40,7 @@ impl Growing<'_> {
         }
         let in_place_input = self.in_place_input(run, &memory, rooms);
         let scratch = Scratch::new(rooms, memory.scratch_bytes)?;
-        // SAFETY: the room is held until `scratch` is dropped, behind the call, and by nobody else; `run` forgets it below.
+        // SAFETY: the room is held until `scratch` is dropped, after the call, and by nobody else; `run` forgets it below.
         run.scratch = Some(unsafe { std::slice::from_raw_parts_mut(scratch.start(), memory.scratch_bytes) });
         run.in_place_input = in_place_input;
         let slots = run.slots;

@@ -13,7 +13,7 @@ use super::run::Run;
 /// The most dimensions of an element.
 pub(crate) const ELEMENT_RANK: usize = 8;
 
-/// Words of the table for each element: 1 more than its rank, where it begins behind the table, and its dimensions. An
+/// Words of the table for each element: 1 more than its rank, where it begins after the table, and its dimensions. An
 /// element that is not set has 0 for all of them.
 const ENTRY_WORDS: usize = 2 + ELEMENT_RANK;
 
@@ -93,7 +93,7 @@ impl<'r> Elements<'r> {
     /// [`OpError::Internal`] for a table that is broken.
     pub fn get(&self, place: usize) -> Result<Option<Element<'r>>, OpError> {
         if place >= self.length {
-            return Err(OpError::Internal("an element behind the end of a list is read"));
+            return Err(OpError::Internal("an element past the end of a list is read"));
         }
         if let Some(shape) = self.dense {
             let bytes = shape.elements() * self.dtype.bytes();
@@ -121,7 +121,7 @@ impl<'r> Elements<'r> {
         (0..self.length).map(|place| self.get(place))
     }
 
-    /// Where the elements end, behind the table.
+    /// Where the elements end, after the table.
     fn end(&self) -> Result<usize, OpError> {
         let mut end = 0;
         for place in 0..self.length {
@@ -223,7 +223,7 @@ impl<'r> OpenList<'r> {
         Elements { length: self.length, dtype: self.dtype, dense: None, bytes: self.bytes }
     }
 
-    /// Puts an element to a place: over one of the same size, or behind all others.
+    /// Puts an element to a place: over one of the same size, or after all others.
     ///
     /// # Errors
     /// [`OpError::Unsupported`] for one of more than [`ELEMENT_RANK`] dimensions, [`OpError::Internal`] where there is no

@@ -1,6 +1,6 @@
 //! What a product (convolution, depthwise convolution, matrix product) does to its sums before it stores them.
 //!
-//! Inputs behind the operator's own two are, where present and in this order: `scale` and `shift`, float32 vectors of
+//! Inputs after the operator's own two are, where present and in this order: `scale` and `shift`, float32 vectors of
 //! one element per output channel, and `residual`, a tensor of the output's shape:
 //! `output = activation(scale * sum + shift + residual)`.
 

@@ -22,7 +22,7 @@ pub(crate) struct StepGenerator {
 }
 
 impl Generator {
-    /// The generator for numbers that take at most so many steps: the next numbers come behind them. Both seeds 0 mean
+    /// The generator for numbers that take at most so many steps: the next numbers come after them. Both seeds 0 mean
     /// that the sequence is another one each time that it begins.
     pub(super) fn reserve(&self, seeds: Seeds, steps: u64) -> Philox {
         let philox = self.0.get().unwrap_or_else(|| match seeds {

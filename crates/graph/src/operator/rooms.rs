@@ -7,7 +7,7 @@
 //!
 //! What was let go is not given back at once. The next value of the same size gets it without asking the system, which
 //! makes runs of the same shapes allocate nothing; but as soon as the budget refuses a room, all of it goes back, and what
-//! a whole run has not needed goes back behind it.
+//! a whole run has not needed goes back after it.
 
 use std::cell::{RefCell, RefMut};
 

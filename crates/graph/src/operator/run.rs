@@ -297,7 +297,7 @@ impl<'a> Run<'a> {
         Ok(self.strings.push(text)?)
     }
 
-    /// The string with `more` behind it: in place where it is the last one that was made, else a copy.
+    /// The string with `more` after it: in place where it is the last one that was made, else a copy.
     ///
     /// # Errors
     /// As [`Run::new_string`].

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use tightfit_core::{BudgetError, Buffer, MemoryBudget, StringRef};
 
-/// The texts of a model's string constants, written once and shared by all who run it: pieces behind each other, each with
-/// the offset behind its end.
+/// The texts of a model's string constants, written once and shared by all who run it: pieces one after another, each with
+/// the offset past its end.
 #[derive(Debug, Clone, Default)]
 pub struct Texts {
     pieces: Vec<(u64, Arc<Buffer>)>,
 }
 
 impl Texts {
-    /// Adds a piece of these texts, and writes into the element of each what refers to it. Elements behind the last text
+    /// Adds a piece of these texts, and writes into the element of each what refers to it. Elements after the last text
     /// refer to that one too. False where they take more than `bytes`.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ pub fn refer<'t>(
     Some(())
 }
 
-/// The texts that one run can refer to: those of constants, and behind them its own, of feeds and of what operators make.
+/// The texts that one run can refer to: those of constants, and after them its own, of feeds and of what operators make.
 ///
 /// Its own lie in pieces of memory of the budget. Each has its place in one row of offsets, so a text stays where it is
 /// while the pool grows, and one offset says where. A text is whole in one piece.
@@ -81,7 +81,7 @@ pub struct StringPool {
     budget: MemoryBudget,
     /// The pieces, in the order of their offsets.
     pieces: RefCell<Vec<Piece>>,
-    /// The offset behind the last text.
+    /// The offset after the last text.
     used: Cell<u64>,
     /// The piece that `used` is in.
     piece: Cell<usize>,
@@ -106,7 +106,7 @@ unsafe impl Send for Piece {}
 const PIECE_BYTES: usize = 4 << 10;
 
 impl StringPool {
-    /// A pool of its own texts in `memory`, behind those of constants, that grows within `budget`.
+    /// A pool of its own texts in `memory`, after those of constants, that grows within `budget`.
     pub fn new(constants: Texts, memory: Buffer, budget: &MemoryBudget) -> StringPool {
         let pool = StringPool {
             constants,
@@ -164,13 +164,13 @@ impl StringPool {
         self.piece.set(0);
     }
 
-    /// The same pool behind other constants, without a text of its own.
+    /// The same pool after other constants, without a text of its own.
     pub fn set_constants(&mut self, constants: Texts) {
         self.clear();
         self.constants = constants;
     }
 
-    /// Where `bytes` more fit behind the last text: the piece, and the place in it. Grows where they fit nowhere.
+    /// Where `bytes` more fit after the last text: the piece, and the place in it. Grows where they fit nowhere.
     fn place(&self, bytes: usize) -> Result<(usize, usize), BudgetError> {
         let used = self.used.get();
         let fits = {
@@ -202,12 +202,12 @@ impl StringPool {
         self.extended(StringRef { offset: self.end(), bytes: 0 }, text)
     }
 
-    /// The offset behind the last text, as strings have it.
+    /// The offset after the last text, as strings have it.
     fn end(&self) -> u64 {
         self.constants.bytes() + self.used.get()
     }
 
-    /// The string with `more` behind it. The last one that was added is made longer where it is; of another a copy is.
+    /// The string with `more` after it. The last one that was added is made longer where it is; of another a copy is.
     ///
     /// # Errors
     /// [`BudgetError`] when there is no memory for it.
@@ -234,10 +234,10 @@ impl StringPool {
         if !is_in_place && text.bytes > 0 {
             self.asked_bytes.set(self.asked_bytes.get().saturating_add(text.bytes));
             let own = self.get(text);
-            // SAFETY: `place` has found room for all of it, behind every string that `get` has handed out.
+            // SAFETY: `place` has found room for all of it, after every string that `get` has handed out.
             unsafe { std::ptr::copy_nonoverlapping(own.as_ptr(), start.add(at), own.len()) };
         }
-        // SAFETY: inside the piece, and behind every string that `get` has handed out and that is still borrowed: bytes are
+        // SAFETY: inside the piece, and after every string that `get` has handed out and that is still borrowed: bytes are
         // only appended, `clear` takes the pool mutably, and `release` has its own promise.
         unsafe {
             std::ptr::copy_nonoverlapping(more.as_ptr(), start.add(at + text.bytes as usize), more.len())

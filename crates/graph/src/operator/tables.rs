@@ -407,7 +407,7 @@ impl Table {
         self.len = last;
     }
 
-    /// Frees a place, and moves those behind it that were put there because it was taken.
+    /// Frees a place, and moves those after it that were put there because it was taken.
     fn free_place(&mut self, place: usize) {
         let count = self.place_count();
         let mask = count - 1;
@@ -416,7 +416,7 @@ impl Table {
             at = (at + 1) & mask;
             let Some(entry) = self.place(at).checked_sub(1) else { break };
             let storage = self.storage(entry) & mask;
-            // It may move where its own first place is not behind the free one.
+            // It may move where its own first place is not after the free one.
             if (at.wrapping_sub(storage) & mask) >= (at.wrapping_sub(free) & mask) {
                 self.set_place(free, entry + 1);
                 free = at;

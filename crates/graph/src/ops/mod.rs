@@ -37,7 +37,7 @@ use std::sync::OnceLock;
 
 use crate::operator::Registration;
 
-/// The families of each group, each a file that registers its operators as `OPS`; behind the semicolon, files without
+/// The families of each group, each a file that registers its operators as `OPS`; after the semicolon, files without
 /// any of their own: what passes make, and what families of the group share.
 macro_rules! families {
     ($($(#[$doc:meta])* $group:ident { $($family:ident),* $(; $($helper:ident),*)? })*) => {

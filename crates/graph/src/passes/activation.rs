@@ -1,4 +1,4 @@
-//! Takes the activation behind a product into its epilogue.
+//! Takes the activation after a product into its epilogue.
 
 use tightfit_kernels::Activation;
 

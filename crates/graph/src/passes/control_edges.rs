@@ -1,4 +1,4 @@
-//! Removes control edges that order nothing: those to nodes behind which nothing has an effect.
+//! Removes control edges that order nothing: those to nodes after which nothing has an effect.
 //!
 //! A frozen graph is full of them (`^NoOp`, `^Placeholder`); those that lead to an `Assert` must stay, unless its
 //! condition is known to hold.

@@ -3,7 +3,7 @@
 //! - a batch product with one constant matrix, `[.., k]` by `[k, n]` or `[1, .., k, n]`;
 //! - an Einsum whose labels are those of a dense layer, as `abc,cd->abd`, and with several labels in place of one, as
 //!   `abc,cde->abde` and `abcd,cde->abe`;
-//! - a bias or factor of shape `[heads, width]` behind a reshape from `[.., heads * width]` is moved before it.
+//! - a bias or factor of shape `[heads, width]` after a reshape from `[.., heads * width]` is moved before it.
 
 use std::sync::Arc;
 
@@ -141,7 +141,7 @@ fn einsum(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     Some(())
 }
 
-/// A constant behind a reshape that splits the channels of a product.
+/// A constant after a reshape that splits the channels of a product.
 fn before_reshape(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let node = graph.node(id);
     let op = node.is::<Binary>()?.op;

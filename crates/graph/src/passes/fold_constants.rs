@@ -35,7 +35,7 @@ const GROWTH_MAX: usize = 4;
 pub fn fold(graph: &mut Graph) -> bool {
     let mut has_changed = false;
     let mut replaced = HashMap::new();
-    // A value that is known still waits for the checks behind it, which a constant would not.
+    // A value that is known still waits for the checks after it, which a constant would not.
     let Some(waits) = effects(graph) else { return false };
     let mut computed_bytes: usize = graph.ids().map(|id| computed_bytes(graph.node(id))).sum();
     for id in graph.ids() {
@@ -110,7 +110,7 @@ fn known_value(fact: &Fact) -> Option<Constant> {
     }
 }
 
-/// The constant behind an operator that only gives its input another shape.
+/// The constant after an operator that only gives its input another shape.
 fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
     let node = graph.node(id);
     let shape = node.facts[0].dims.concrete()?;

@@ -3,7 +3,7 @@
 //!
 //! - `x * inv + (beta - mean * inv)` with `inv = rsqrt(variance + epsilon) * gamma` (tf.nn.batch_normalization, which
 //!   BERT and Keras go through), or
-//! - `(x - mean) * rsqrt(variance + epsilon)`, or that divided by the root, and behind it `* gamma` and `+ beta`.
+//! - `(x - mean) * rsqrt(variance + epsilon)`, or that divided by the root, and after it `* gamma` and `+ beta`.
 
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ fn normalised(graph: &Graph, value: ValueRef) -> Option<Found> {
     })
 }
 
-/// A layer normalisation that was found before, with a factor or a summand behind it.
+/// A layer normalisation that was found before, with a factor or a summand after it.
 fn extended(graph: &Graph, uses: &Uses, value: ValueRef) -> Option<Found> {
     let previous = |value: ValueRef| {
         let (node, norm) = produced_by::<LayerNorm>(graph, value).filter(|_| uses.is_used_once(value))?;

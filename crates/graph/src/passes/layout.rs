@@ -1,5 +1,5 @@
 //! Takes away transpositions that undo each other, as they stand between layers of a model with channels second: what is
-//! done element by element or channel by channel behind one is done before it, until it meets the next.
+//! done element by element or channel by channel after one is done before it, until it meets the next.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ fn is_channels_second(order: &[i64]) -> bool {
     rank >= 4 && order[..2] == [0, rank - 1] && order[2..].iter().copied().eq(1..rank - 1)
 }
 
-/// An operator behind a transposition to channels second as one before it.
+/// An operator after a transposition to channels second as one before it.
 fn sink(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let node = graph.node(id);
     let first = *node.inputs.first()?;

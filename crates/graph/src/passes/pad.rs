@@ -1,4 +1,4 @@
-//! Takes zeros padded around an image into the convolution behind them.
+//! Takes zeros padded around an image into the convolution after them.
 
 use super::rewrite::{Uses, replace, sweep};
 use crate::ir::{Graph, NodeId};

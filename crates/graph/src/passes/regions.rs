@@ -20,7 +20,7 @@ pub fn simplify(graph: &mut Graph) -> bool {
     has_changed
 }
 
-/// Makes captures of the variables whose next value is the one they have. What they are behind the loop is what they were
+/// Makes captures of the variables whose next value is the one they have. What they are after the loop is what they were
 /// before it.
 fn free_variables(graph: &mut Graph, id: NodeId, renamed: &mut HashMap<ValueRef, ValueRef>) -> bool {
     let inputs = graph.node(id).inputs.clone();
@@ -110,7 +110,7 @@ fn rename(graph: &mut Graph, renamed: &HashMap<ValueRef, ValueRef>) {
     if renamed.is_empty() {
         return;
     }
-    // What a variable was before one loop may be what another variable was behind an earlier one.
+    // What a variable was before one loop may be what another variable was after an earlier one.
     let last = |mut value: ValueRef| {
         while let Some(next) = renamed.get(&value).filter(|next| **next != value) {
             if next.node == value.node {

@@ -1,4 +1,4 @@
-//! Takes the addition behind a product into its epilogue: the other summand is added as the sums are stored, in its
+//! Takes the addition after a product into its epilogue: the other summand is added as the sums are stored, in its
 //! own memory where nothing else needs it.
 //!
 //! That both summands have one shape may follow from the batch, which counts as one for all inputs. Where inputs are fed

@@ -1,4 +1,4 @@
-//! Takes what is linear per channel behind a product into its scale and shift: a bias, and batch norm however it is
+//! Takes what is linear per channel after a product into its scale and shift: a bias, and batch norm however it is
 //! written: FusedBatchNorm in inference, or the chain of Mul, Sub, Add and division by constants that Keras and TF1
 //! leave in a frozen graph.
 //!

@@ -1,7 +1,7 @@
 //! Values that grow: those whose size has no bound before the model runs.
 //!
 //! They have no place in the arena. A run reserves a room for each from the budget once its shape is known, and lets go of
-//! it behind the last step that needs it (`operator::rooms`). What a step with such a value needs besides, its scratch, is
+//! it after the last step that needs it (`operator::rooms`). What a step with such a value needs besides, its scratch, is
 //! asked for and reserved in the same way; nothing of it is planned but its place in the order.
 
 use std::sync::Arc;
@@ -110,7 +110,7 @@ impl Planner<'_> {
 }
 
 impl Plan {
-    /// The slots that are not needed behind a step any more.
+    /// The slots that are not needed after a step any more.
     pub(crate) fn ends_of(&self, step: usize) -> impl Iterator<Item = usize> + '_ {
         let from = self.ends.partition_point(|(at, _)| *at < step);
         self.ends[from..].iter().take_while(move |(at, _)| *at == step).map(|(_, slot)| *slot)
@@ -137,7 +137,7 @@ impl Plan {
         (if rooms == 0 { 0 } else { rooms + 2 }, most.unwrap_or(0))
     }
 
-    /// The values that grow, in the order in which they are made, those of bodies behind the others.
+    /// The values that grow, in the order in which they are made, those of bodies after the others.
     pub fn growing(&self) -> Vec<Grows> {
         let of_step = |plan: &Plan, step: &Step| {
             let slots = step

@@ -155,7 +155,7 @@ pub struct Plan {
     pub outputs: Vec<(String, usize)>,
     /// The graph's variables, in its order: memory that a context keeps from run to run.
     pub states: Vec<StatePlan>,
-    /// The values that grow of which nothing is needed behind a step: the number of the step and the slot, in their order.
+    /// The values that grow of which nothing is needed after a step: the number of the step and the slot, in their order.
     pub ends: Vec<(usize, usize)>,
     items: Vec<ArenaItem>,
     packing: Packing,
@@ -287,7 +287,7 @@ pub struct AliasOf {
 pub enum Storage {
     /// The arena, at an offset.
     Arena(usize),
-    /// The caller's, or what a context keeps of a variable: the number of the graph's input, variables behind the others.
+    /// The caller's, or what a context keeps of a variable: the number of the graph's input, variables after the others.
     Fed(usize),
     /// The memory of constants: the number of the weight.
     Weight(usize),
@@ -304,7 +304,7 @@ pub struct StatePlan {
     pub name: String,
     /// The slot of what it is before a run: in the memory that the context keeps for it.
     pub before: usize,
-    /// The slot of what it is behind it: there too, or copied there.
+    /// The slot of what it is after it: there too, or copied there.
     pub after: usize,
     /// True when a run reads what the one before it has left.
     pub is_read: bool,
@@ -418,7 +418,7 @@ impl Plan {
         }
     }
 
-    /// The slots of what is left of a run: outputs, and what variables are behind it.
+    /// The slots of what is left of a run: outputs, and what variables are after it.
     pub(crate) fn results(&self) -> impl Iterator<Item = usize> + '_ {
         self.outputs.iter().map(|(_, slot)| *slot).chain(self.states.iter().map(|state| state.after))
     }

@@ -24,7 +24,7 @@ pub struct RegionPlan {
 /// What a plan is a plan of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// A whole graph: what the caller feeds is never written, and what is fetched is never in the caller's memory. Behind
+    /// A whole graph: what the caller feeds is never written, and what is fetched is never in the caller's memory. After
     /// inputs and outputs there are those of its variables, one of each for one variable, in memory that may be written.
     Whole {
         /// How many inputs the caller feeds.

@@ -16,7 +16,7 @@
 //! 6. *Bodies*: the plan of a body keeps all rules, its arena fits the scratch of its step, and what it is given and
 //!    returns has the types and at most the bytes of what the step reads and makes.
 //! 7. *Growth*: a value that grows has no bytes here: a run gives it a room of its own as it is made. It is let go once,
-//!    behind the last step that reads it, and what is fetched is not. A step that reads or makes one has no memory of the
+//!    after the last step that reads it, and what is fetched is not. A step that reads or makes one has no memory of the
 //!    arena but its bounded outputs, asks for shapes in each run, and reads no weight in an operator's own layout.
 
 use std::collections::{BTreeMap, HashSet};
@@ -390,7 +390,7 @@ impl Replay<'_> {
         self.ends(number)
     }
 
-    /// What grows is let go behind the last step that needs it.
+    /// What grows is let go after the last step that needs it.
     fn ends(&mut self, number: usize) -> Check {
         for slot in self.plan.ends_of(number) {
             let is_held =
@@ -399,7 +399,7 @@ impl Replay<'_> {
             need(
                 self.last[slot] == number,
                 slot,
-                "a value that grows is let go behind the last step that needs it",
+                "a value that grows is let go after the last step that needs it",
             )?;
             self.is_made[slot] = false;
         }
@@ -421,7 +421,7 @@ impl Replay<'_> {
         need(left.is_empty(), left.first().copied(), "a value that grows is let go")?;
         need(self.plan.ends.is_sorted(), None, "values are let go in the order of the steps")?;
         let in_steps = self.plan.ends.last().is_none_or(|(step, _)| *step < self.plan.steps.len());
-        need(in_steps, None, "a value is let go behind a step that exists")
+        need(in_steps, None, "a value is let go after a step that exists")
     }
 
     /// The range of a tensor in the arena.

@@ -15,7 +15,7 @@ pub struct AffineScales<'a> {
     pub scales: &'a [f32],
     /// What stands for 0 in each slice; one for all, or as many as scales.
     pub zeros: &'a [i32],
-    /// Elements from one slice to the next: all that lie behind the axis.
+    /// Elements from one slice to the next: all that lie after the axis.
     pub slice: usize,
 }
 

@@ -1,4 +1,4 @@
-//! A layer of LSTM cells in integers: int8 in and out, a cell state of int16, gates of int16 with 12 bits behind the point.
+//! A layer of LSTM cells in integers: int8 in and out, a cell state of int16, gates of int16 with 12 bits after the point.
 
 use tightfit_core::Shared;
 
@@ -80,7 +80,7 @@ impl AffineLstm<'_> {
         Ok(())
     }
 
-    /// Computes the output of each step, int8, and the state behind the last one.
+    /// Computes the output of each step, int8, and the state after the last one.
     ///
     /// # Errors
     /// [`KernelError`] when a length is wrong or the scratch too small.

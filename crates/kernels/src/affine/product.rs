@@ -48,7 +48,7 @@ pub(crate) struct Product<'a> {
 struct Layout {
     /// Bytes of a row, whole steps of them.
     row_bytes: usize,
-    /// Bytes of a panel, with the sums of its columns behind it.
+    /// Bytes of a panel, with the sums of its columns after it.
     panel_bytes: usize,
     /// Panels that are there at once.
     panels: usize,
@@ -287,7 +287,7 @@ impl Product<'_> {
     }
 }
 
-/// Lays out some columns of a filter side by side, 4 bytes of each at a time, and behind them the sum of each.
+/// Lays out some columns of a filter side by side, 4 bytes of each at a time, and after them the sum of each.
 fn pack(filter: AffineFilter<'_>, first: usize, count: usize, panel: &mut [u8], row: &mut [u8]) {
     let (bytes, sums) = panel.split_at_mut(panel.len() - COLUMNS * 4);
     for c in 0..COLUMNS {

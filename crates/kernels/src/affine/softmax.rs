@@ -18,7 +18,7 @@ const SUM_BITS: u32 = 12;
 /// Softmax of bytes: the exponentials of all differences that there can be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AffineSoftmax {
-    /// That of a difference of -d at d, in 31 bits behind the point.
+    /// That of a difference of -d at d, in 31 bits after the point.
     exponentials: [i32; 256],
     /// Differences below it are left out.
     least: i32,

@@ -236,7 +236,7 @@ impl SigmoidScale {
         (result >> 8) as i16
     }
 
-    /// The sigmoid of each int16, in 15 bits behind the point.
+    /// The sigmoid of each int16, in 15 bits after the point.
     ///
     /// # Errors
     /// As [`bytes_by_table`].
@@ -244,7 +244,7 @@ impl SigmoidScale {
         each(pool, src, dst, |x| self.sigmoid_of(x))
     }
 
-    /// The tanh of each int16, in 15 bits behind the point.
+    /// The tanh of each int16, in 15 bits after the point.
     ///
     /// # Errors
     /// As [`bytes_by_table`].

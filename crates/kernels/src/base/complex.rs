@@ -12,7 +12,7 @@ pub(crate) struct Complex<F> {
     pub im: F,
 }
 
-// SAFETY: two numbers behind each other, without padding; all zeros are the number 0.
+// SAFETY: two numbers one after another, without padding; all zeros are the number 0.
 unsafe impl<F: Zeroable> Zeroable for Complex<F> {}
 // SAFETY: as above, and every bit pattern is one of its parts.
 unsafe impl<F: Pod> Pod for Complex<F> {}

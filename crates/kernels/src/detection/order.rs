@@ -119,7 +119,7 @@ fn median_to_first<T: Copy>(list: &mut [T], is_before: &impl Fn(&T, &T) -> bool)
     list.swap(0, median);
 }
 
-/// Parts the elements behind the first by whether they come before it; where the second part begins.
+/// Parts the elements after the first by whether they come before it; where the second part begins.
 fn cut<T: Copy>(list: &mut [T], is_before: &impl Fn(&T, &T) -> bool) -> usize {
     let pivot = list[0];
     let (mut first, mut last) = (1, list.len());

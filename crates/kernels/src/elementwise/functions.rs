@@ -4,7 +4,7 @@
 //! A row is: what it computes in words; the variant; the operators of TensorFlow that compute it; the expression for
 //! floats, which is also the reference of the vector code, and whether plain loops over it become vector instructions
 //! (`wide`) or call the math library (`plain`). Rows under `simd` have vector code for float32 besides: it is used for
-//! whole tensors where the list in brackets says `f32`, and behind products where it says `epilogue`. In an expression, `c(1.5)` is
+//! whole tensors where the list in brackets says `f32`, and after products where it says `epilogue`. In an expression, `c(1.5)` is
 //! the constant in the type of `x`, and `s` the instruction set.
 
 use crate::base::cpu::Isa;
@@ -62,7 +62,7 @@ impl<Op> FunctionRow<Op> {
         count
     }
 
-    /// The name of one of those operators; empty behind the last.
+    /// The name of one of those operators; empty after the last.
     pub const fn node(rows: &[FunctionRow<Op>], index: usize) -> &'static str {
         let (mut row, mut before) = (0, 0);
         while row < rows.len() {

@@ -112,7 +112,7 @@ where
 /// Replaces reflections that stand below the subdiagonal by their product.
 fn make_basis<T: Scalar>(a: &mut Mat<'_, T>, taus: &[T]) {
     let n = a.rows;
-    // Each reflection moves to the column behind its own, where the product of those behind it leaves room.
+    // Each reflection moves to the column after its own, where the product of those after it leaves room.
     for row in 0..n {
         for col in (1..n).rev() {
             let x = if row > col { a.at(row, col - 1) } else { T::ZERO };

@@ -78,7 +78,7 @@ pub(super) fn solve_triangular<T: Scalar>(
         let row = if is_lower { step } else { n - 1 - step };
         let others = if is_lower { 0..row } else { row + 1..n };
         for k in others {
-            // A factor of zero counts: behind a zero on the diagonal it meets infinities.
+            // A factor of zero counts: after a zero on the diagonal it meets infinities.
             let factor = at(row, k);
             for col in 0..x.cols {
                 x.add(row, col, -(factor * x.at(k, col)));

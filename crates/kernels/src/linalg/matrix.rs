@@ -161,7 +161,7 @@ impl<T: Scalar> Rotation<T> {
         Rotation { c: self.c.conj(), s: -self.s }
     }
 
-    /// This one behind another.
+    /// This one after another.
     pub fn then(self, other: Self) -> Self {
         Rotation {
             c: self.c * other.c - self.s.conj() * other.s,

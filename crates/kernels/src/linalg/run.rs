@@ -64,7 +64,7 @@ pub enum MatrixOp {
         /// With vectors.
         vectors: bool,
     },
-    /// Both in one tensor: the values in front of the vectors.
+    /// Both in one tensor: the values before the vectors.
     SelfAdjointEigRows,
     /// Complex eigenvalues and where wanted vectors.
     Eig {
@@ -645,7 +645,7 @@ fn normal_equations<T: Scalar>(
     if !lu::cholesky(&mut gram) {
         return false;
     }
-    // A* times from the left, before or behind the equations.
+    // A* times from the left, before or after the equations.
     let times_adjoint = |row: usize, col: usize, from: &[T]| {
         (0..rows).fold(T::ZERO, |sum, k| sum + at(k, row).conj() * from[k * rhs + col])
     };

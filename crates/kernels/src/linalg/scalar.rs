@@ -113,7 +113,7 @@ pub(crate) struct Complex<F: Float> {
     pub im: F,
 }
 
-// SAFETY: two numbers of one type, one behind the other, without padding.
+// SAFETY: two numbers of one type, one after the other, without padding.
 unsafe impl Zeroable for Complex<f32> {}
 // SAFETY: the same.
 unsafe impl Zeroable for Complex<f64> {}

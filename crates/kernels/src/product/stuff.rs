@@ -17,7 +17,7 @@ pub fn stuffed_size(size: [usize; 3], strides: [usize; 3]) -> Option<[usize; 3]>
 }
 
 /// Writes `src` `[batch, depth, height, width, channels]` to `dst` with `strides - 1` zeros between neighbouring elements,
-/// see [`stuffed_size`]; of its planes, rows and columns, `crops` (front, behind, top, bottom, left, right) are left out.
+/// see [`stuffed_size`]; of its planes, rows and columns, `crops` (front, after, top, bottom, left, right) are left out.
 ///
 /// # Errors
 /// [`KernelError::Invalid`] for lengths that do not go together.

@@ -115,7 +115,7 @@ pub struct QuantizedConv2d {
 }
 
 impl QuantizedConv2d {
-    /// How far the first position of the filter reaches beyond the input's edge; with padding it may also begin behind it,
+    /// How far the first position of the filter reaches beyond the input's edge; with padding it may also begin after it,
     /// as TensorFlow has it.
     fn offset(&self, axis: usize) -> isize {
         if !self.has_padding {

@@ -96,7 +96,7 @@ pub fn random_fill(
     }
 }
 
-/// Fills `dst` with groups, the n-th drawn by `group` from `n * steps` steps behind where `philox` stands.
+/// Fills `dst` with groups, the n-th drawn by `group` from `n * steps` steps after where `philox` stands.
 fn fill_groups<T: Copy + Send, const G: usize>(
     pool: &ThreadPool,
     philox: Philox,

@@ -51,7 +51,7 @@ impl CtcSequence<'_> {
     }
 
     /// Calls `each` with the likeliest class of each step, but `blank`, and where `merges`, but what comes again right
-    /// behind itself. Returns the negated sum of the largest numbers.
+    /// after itself. Returns the negated sum of the largest numbers.
     ///
     /// # Errors
     /// [`KernelError`] when the logits are fewer.
@@ -83,7 +83,7 @@ impl CtcSequence<'_> {
 
     /// Searches for the likeliest sequences of labels, as many as `width` beside each other, with the last class as blank.
     /// Calls `found` with the `paths` best, the best first: which it is, its log probability, and its labels from the last
-    /// to the first, none twice behind itself where `merges`.
+    /// to the first, none twice after itself where `merges`.
     ///
     /// # Errors
     /// [`KernelError`] when the logits are fewer, the scratch is smaller than [`CtcBeam::scratch_bytes`], or fewer sequences
@@ -143,7 +143,7 @@ pub struct CtcBeam {
     pub width: usize,
     /// Sequences that are wanted.
     pub paths: usize,
-    /// Whether of equal labels behind each other one is left.
+    /// Whether of equal labels one after another one is left.
     pub merges: bool,
 }
 
@@ -175,7 +175,7 @@ struct Chance<T> {
     label: T,
 }
 
-/// A label behind those of its parent.
+/// A label after those of its parent.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C, packed)]
 struct Node<T> {
@@ -341,7 +341,7 @@ impl<'s, T: Float> Search<'s, T> {
         Ok(())
     }
 
-    /// Follows the sequence with `label` behind those of `branch`, where it is likely enough.
+    /// Follows the sequence with `label` after those of `branch`, where it is likely enough.
     fn try_label(&mut self, branch: u32, label: u32, value: T) -> Result<()> {
         let parent = self.nodes[branch as usize];
         let previous = if label == parent.label { parent.before.blank } else { parent.before.total };
@@ -382,7 +382,7 @@ impl<'s, T: Float> Search<'s, T> {
         Ok(())
     }
 
-    /// Gives back the place of a node that was made in this step, which is a child's that nothing is behind of: the one
+    /// Gives back the place of a node that was made in this step, which is a child's that nothing follows: the one
     /// that was made last takes it.
     fn forget(&mut self, dropped: u32) {
         let before: T = self.nodes[dropped as usize].before.total;

@@ -70,7 +70,7 @@ pub struct LstmOutputs<'a> {
     pub o: &'a mut [f32],
     /// The cell's input.
     pub ci: &'a mut [f32],
-    /// The state behind the tanh.
+    /// The state after the tanh.
     pub co: &'a mut [f32],
     /// The output.
     pub h: &'a mut [f32],

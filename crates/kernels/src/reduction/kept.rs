@@ -47,7 +47,7 @@ impl<T: Copy + PartialOrd, I: Copy + PartialOrd> Kept<'_, T, I> {
         }
     }
 
-    /// Moves the top behind the others of the first `len`.
+    /// Moves the top after the others of the first `len`.
     fn pop(&mut self, len: usize) {
         let last = self.at(len - 1);
         self.put(len - 1, self.at(0));

@@ -31,7 +31,7 @@ pub fn nth_element(
         ensure(src.len() == dst.len() * row, KERNEL, "the output has an element for each row")?;
         for (row, dst) in src.chunks_exact(row).zip(dst) {
             sorted.copy_from_slice(row);
-            // A NaN is unlike itself, and behind everything.
+            // A NaN is unlike itself, and after everything.
             #[allow(clippy::eq_op)]
             let order = |a: &T, b: &T| {
                 let forward = if reverse { b.partial_cmp(a) } else { a.partial_cmp(b) };

@@ -89,7 +89,7 @@ impl<'a> Wav<'a> {
         Ok(Wav { channels: channels as usize, sample_rate, samples, bytes: data })
     }
 
-    /// Writes samples as numbers from -1 to 1 to `dst`, `[samples, channels]`: zeros behind the last, the last channel again
+    /// Writes samples as numbers from -1 to 1 to `dst`, `[samples, channels]`: zeros after the last, the last channel again
     /// where there are fewer.
     ///
     /// # Errors

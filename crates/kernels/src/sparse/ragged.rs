@@ -34,7 +34,7 @@ impl Whole<'_> {
         }
     }
 
-    /// The number of the first for which `is_past` holds, where all behind it are.
+    /// The number of the first for which `is_past` holds, where all after it are.
     fn partition(&self, is_past: impl Fn(i64) -> bool) -> usize {
         match self {
             Whole::I32(values) => values.partition_point(|x| !is_past(*x as i64)),

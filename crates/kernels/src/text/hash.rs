@@ -4,7 +4,7 @@ const K0: u64 = 0xc3a5_c85c_97cb_3127;
 const K1: u64 = 0xb492_b66f_be98_f273;
 const K2: u64 = 0x9ae1_6a3b_2f90_404f;
 
-/// The 8 bytes at `at`; 0 behind the end, where nothing reads.
+/// The 8 bytes at `at`; 0 past the end, where nothing reads.
 #[inline]
 fn word(text: &[u8], at: usize) -> u64 {
     text.get(at..at + 8).map_or(0, |b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))

@@ -88,7 +88,7 @@ pooled!(
 pub struct FractionalPool<'e> {
     /// `[batch, rows, columns, channels]` of the input.
     pub shape: [usize; 4],
-    /// Edges along the rows, the last behind all.
+    /// Edges along the rows, the last after all of them.
     pub rows: &'e [i64],
     /// Edges along the columns.
     pub columns: &'e [i64],

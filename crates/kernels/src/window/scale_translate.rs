@@ -90,7 +90,7 @@ impl Axis {
         Axis { filter, input, inverse, translate: -inverse * translation, stretch }
     }
 
-    /// How many pixels each of the output is made of: those behind its own count with a weight of 0, which shows where they
+    /// How many pixels each of the output is made of: those after its own count with a weight of 0, which shows where they
     /// are infinite or NaN.
     fn width(&self) -> usize {
         let reach = (self.filter.radius() * self.stretch).ceil() as usize;

@@ -40,7 +40,7 @@ impl Unaligned {
     }
 }
 
-/// Memory with a pattern before and behind it that must still be there when it is dropped.
+/// Memory with a pattern before and after it that must still be there when it is dropped.
 pub struct Guarded<T: Copy + PartialEq + std::fmt::Debug>(Vec<T>, T);
 
 const GUARD: usize = 65;
@@ -63,7 +63,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> Drop for Guarded<T> {
         if !std::thread::panicking() {
             let end = self.0.len() - GUARD;
             assert!(self.0[..GUARD].iter().all(|x| *x == self.1), "memory before the slice was written");
-            assert!(self.0[end..].iter().all(|x| *x == self.1), "memory behind the slice was written");
+            assert!(self.0[end..].iter().all(|x| *x == self.1), "memory past the slice was written");
         }
     }
 }

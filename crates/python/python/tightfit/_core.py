@@ -1,4 +1,4 @@
-"""The compiled part, loaded behind NumPy: what comes from here on is what memory limits bound."""
+"""The compiled part, loaded after NumPy: what comes from here on is what memory limits bound."""
 
 import os
 

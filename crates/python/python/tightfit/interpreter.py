@@ -101,7 +101,7 @@ class Interpreter:
 
     Notes
     -----
-    The tensors are the inputs, numbered from 0, and the outputs behind them. Arrays that `get_tensor` returns are copies,
+    The tensors are the inputs, numbered from 0, and the outputs after them. Arrays that `get_tensor` returns are copies,
     and those of `tensor` stay valid: nothing keeps the interpreter from running while you hold one.
     """
 

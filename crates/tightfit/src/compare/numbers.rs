@@ -154,7 +154,7 @@ impl Measure {
             let why = format!("'{}' is of integers, and the file does not say what they stand for", names.1);
             return Err(Error::Usage(why));
         }
-        // What is behind the rows of a batch that was filled up is not looked at.
+        // What is after the rows of a batch that was filled up is not looked at.
         if a.row(rows) != b.row(rows) && a.len() != b.len() {
             let (left, right) = (a.view.shape(), b.view.shape());
             return Err(Error::Usage(format!("'{}' is {left} and '{}' is {right}", names.0, names.1)));

@@ -119,7 +119,7 @@ impl Identity {
     }
 
     /// What has changed since names had the values that `before` gives. Of several changes it is the first: those
-    /// behind it are its consequences more often than not.
+    /// after it are its consequences more often than not.
     pub fn change(&self, before: &dyn Fn(&str) -> Option<String>) -> Option<OtherJob> {
         let mut changes = self.entries().filter_map(|(name, now)| {
             // A journal of an earlier version lacks what came to be of account later.

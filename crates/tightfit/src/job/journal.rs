@@ -7,7 +7,7 @@
 //! {"done": true, ..}
 //! ```
 //!
-//! Rows are all rows up to there. Where rows come from a pipeline, its state behind the shard is in a file of its own,
+//! Rows are all rows up to there. Where rows come from a pipeline, its state after the shard is in a file of its own,
 //! which is on the disk before the line is; the line says so with `"state": true`. The last shard needs none. A line is added when its shard has its name on the disk. A line that was cut off, as a
 //! power cut may do, is dropped, and its shard computed again. The file is never replaced, so that its lock, which the
 //! system lets go of when its holder ends, keeps other processes off the job.
@@ -42,7 +42,7 @@ pub struct Journal {
     begun: Option<Begun>,
     /// Finished shards.
     shards: u64,
-    /// Whether the pipeline's state behind the last of them was saved.
+    /// Whether the pipeline's state after the last of them was saved.
     has_state: bool,
     /// Whether there are no more.
     is_last: bool,
@@ -200,7 +200,7 @@ impl Journal {
         self.shards
     }
 
-    /// Whether the pipeline's state behind the last of them was saved.
+    /// Whether the pipeline's state after the last of them was saved.
     pub fn has_state(&self) -> bool {
         self.has_state
     }
@@ -232,7 +232,7 @@ impl Journal {
         whole::sync_folder(whole::folder_of(&self.path)).map_err(|error| self.error(error))
     }
 
-    /// Writes down that the next shard, at `path`, is finished, and what is done with it: whether the state behind it is
+    /// Writes down that the next shard, at `path`, is finished, and what is done with it: whether the state after it is
     /// saved, and whether it is the last.
     ///
     /// # Errors

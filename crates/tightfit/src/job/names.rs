@@ -34,7 +34,7 @@ impl ShardNames {
         PathBuf::from(path)
     }
 
-    /// The state behind a shard: `scores.jsonl.resume-00000`.
+    /// The state after a shard: `scores.jsonl.resume-00000`.
     pub(super) fn state(&self, shard: u64) -> PathBuf {
         SavedStates { resume: None, every: 1, prefix: self.state_prefix(), first: 0 }.path(shard)
     }

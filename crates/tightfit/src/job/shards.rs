@@ -3,7 +3,7 @@
 //! `scores.jsonl` becomes `scores-00000.jsonl`, `scores-00001.jsonl` and so on, each whole or not there, and
 //! `scores.jsonl.resume` beside them says how far the job is. A shard ends with a batch, so a job that is gone on with
 //! has the same batches and the same shards, byte for byte, as one that was never broken off. Where rows come from a
-//! pipeline its state behind each shard is saved in `scores.jsonl.resume-00000` and so on, of which the last stays until
+//! pipeline its state after each shard is saved in `scores.jsonl.resume-00000` and so on, of which the last stays until
 //! all is done: nothing is made again, and of a pipeline that keeps no order each row is in one shard.
 
 use std::ffi::OsStr;
@@ -146,7 +146,7 @@ struct Shards {
     format: SinkFormat,
     options: SinkOptions,
     journal: Journal,
-    /// Whether the state of a pipeline is saved behind each shard.
+    /// Whether the state of a pipeline is saved after each shard.
     saves_states: bool,
     /// The shard that is being written, and where it goes.
     open: Option<(PathBuf, Box<dyn Sink>)>,
@@ -156,7 +156,7 @@ struct Shards {
 
 impl Shards {
     /// Gives the shard its name, and then writes down that it is finished: a process that is killed between the two
-    /// makes it again. Behind the last no state is saved.
+    /// makes it again. After the last no state is saved.
     fn close(&mut self, is_last: bool) -> Result<(), Error> {
         let Some((path, sink)) = self.open.take() else { return Ok(()) };
         sink.finish()?;

@@ -112,7 +112,7 @@ impl<'c> Chain<'c> {
         Ok(Chain { path, budget, def, names: HashSet::new(), inputs: Vec::new(), given: HashMap::new() })
     }
 
-    /// Adds a part behind those that are there.
+    /// Adds a part after those that are there.
     fn add(&mut self, part: &Part, plain: Plain) -> Result<(), Error> {
         let Plain { def, ports, fetched, .. } = plain;
         let path = self.path;

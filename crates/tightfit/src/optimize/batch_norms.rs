@@ -22,7 +22,7 @@ struct Norm {
     /// The node that it takes.
     from: usize,
     scale: Vec<f32>,
-    /// What it adds behind; `None` for a product.
+    /// What it adds after; `None` for a product.
     shift: Option<Vec<f32>>,
 }
 

@@ -56,7 +56,7 @@ impl Nodes {
         self.kept.contains(&*self.list[index].name)
     }
 
-    /// Adds a node whose name is free, or gets a number behind it. Returns its name.
+    /// Adds a node whose name is free, or gets a number after it. Returns its name.
     pub fn add(&mut self, mut node: NodeDef) -> Box<str> {
         let wanted = node.name.clone();
         let numbered = (1..).map(|n| format!("{wanted}_{n}").into_boxed_str());
@@ -81,7 +81,7 @@ impl Nodes {
         users
     }
 
-    /// The constant that an input is, behind nodes that hand it on.
+    /// The constant that an input is, after nodes that hand it on.
     pub fn constant(&self, input: &str) -> Option<(usize, &TensorDef)> {
         let mut index = self.find(input).filter(|_| !input.starts_with('^') && split_name(input).1 == 0)?;
         for _ in 0..self.list.len() {
@@ -158,7 +158,7 @@ impl Nodes {
         }
     }
 
-    /// Leaves out nodes that hand on what they are given. Behind a branch an Identity says which side was taken, and one
+    /// Leaves out nodes that hand on what they are given. After a branch an Identity says which side was taken, and one
     /// that waits for others makes what takes it wait.
     pub fn remove_passes(&mut self) -> usize {
         let mut instead = HashMap::new();
@@ -210,7 +210,7 @@ impl Nodes {
         }
     }
 
-    /// Puts every node behind those that it takes; what a loop hands back comes where it may.
+    /// Puts every node after those that it takes; what a loop hands back comes where it may.
     pub fn sort(&mut self) -> usize {
         let count = self.list.len();
         let mut order = Vec::with_capacity(count);

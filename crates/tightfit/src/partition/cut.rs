@@ -10,7 +10,7 @@ use super::layout::{Kind, Layout, Tensor, is_control_flow};
 pub enum Cut {
     /// As few parts as hold at most so many bytes of weights each, cut where the least has to be carried over.
     MaxBytes(u64),
-    /// Behind these nodes: each ends a part, with all that it needs.
+    /// After these nodes: each ends a part, with all that it needs.
     At(Vec<String>),
     /// Where the first scope of the nodes' names changes.
     Scope,
@@ -312,7 +312,7 @@ fn at_nodes(layout: &Layout, names: &[String]) -> Result<Parts, String> {
     for name in names {
         let node = layout.find(name).map_err(|name| format!("--at {name}: the model has no such node"))?;
         if layout.kinds[node] != Kind::Moved {
-            return Err(format!("--at {name}: is an input or a constant, behind which nothing is to cut"));
+            return Err(format!("--at {name}: is an input or a constant, after which nothing is to cut"));
         }
         let mut is_seen = vec![false; layout.kinds.len()];
         let mut stack = vec![node];

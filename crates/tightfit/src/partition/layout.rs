@@ -1,4 +1,4 @@
-//! A graph as parts are cut from it: its nodes in an order in which each comes behind what it takes, and what each needs of
+//! A graph as parts are cut from it: its nodes in an order in which each comes after what it takes, and what each needs of
 //! weights.
 
 use std::collections::HashMap;
@@ -85,7 +85,7 @@ impl Layout {
         !self.names.contains_key(name)
     }
 
-    /// What `roots` need, each behind what it takes; what a loop hands back to its beginning does not count.
+    /// What `roots` need, each after what it takes; what a loop hands back to its beginning does not count.
     fn ordered(&self, roots: &[usize], count: usize) -> Vec<usize> {
         let mut order = Vec::with_capacity(count);
         let mut is_seen = vec![false; count];

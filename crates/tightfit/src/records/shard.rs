@@ -45,7 +45,7 @@ pub struct ShardOptions {
 /// the last shard of an older set of the same name is removed, then all are renamed, the last one last. So whenever all
 /// N are there they are of one call. A process that is killed before leaves the older set as it was; one that is killed
 /// in the few milliseconds of renaming leaves a set without its last shard, of new shards up to some number and older
-/// ones, if there were any, behind it. Calling again finishes the set, and removes what was written beside it.
+/// ones, if there were any, after it. Calling again finishes the set, and removes what was written beside it.
 ///
 /// # Errors
 /// [`Error`] for a bad record, with its place, and when the budget has no room for a window and the buffers of all

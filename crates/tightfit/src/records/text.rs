@@ -41,7 +41,7 @@ impl Head {
     /// end.
     ///
     /// # Errors
-    /// [`Error`] for a bad record; the next call goes on behind it, as far as the file allows.
+    /// [`Error`] for a bad record; the next call goes on after it, as far as the file allows.
     pub fn next_record(&mut self) -> Result<Option<Value>, Error> {
         if self.left == 0 {
             return Ok(None);

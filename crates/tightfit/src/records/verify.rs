@@ -130,7 +130,7 @@ struct Piece {
 struct Checked {
     /// Where the first record was taken to begin; `None` when none was found.
     start: Option<u64>,
-    /// Where the record behind the last begins.
+    /// Where the record after the last begins.
     next: u64,
     records: u64,
     /// Numbered from the start of the piece.

@@ -14,7 +14,7 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Labels {
     text: String,
-    /// Where each name begins in the text; behind the last, where it ends.
+    /// Where each name begins in the text; after the last, where it ends.
     starts: Vec<usize>,
     reservation: Reservation,
 }

@@ -35,7 +35,7 @@ pub trait Sink {
     /// [`Error::Io`] for what the system says, [`Error::Usage`] for a tensor that the format cannot hold.
     fn write(&mut self, rows: &OutputRows<'_>) -> Result<(), Error>;
 
-    /// Told behind each batch, and once more at the end, how far the job is. A sink that a later job goes on with keeps
+    /// Told after each batch, and once more at the end, how far the job is. A sink that a later job goes on with keeps
     /// it.
     ///
     /// # Errors

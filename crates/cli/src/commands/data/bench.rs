@@ -95,7 +95,7 @@ fn source_bytes(measured: &Measured) -> u64 {
 /// Characters of a name in the table.
 const SHOWN_NAME: usize = 40;
 
-/// The name, cut off where it would widen the table: the options behind it are in the description.
+/// The name, cut off where it would widen the table: the options after it are in the description.
 fn short(name: &str) -> String {
     match name.char_indices().nth(SHOWN_NAME) {
         Some((end, _)) => format!("{}..", name.get(..end).unwrap_or_default()),

@@ -90,7 +90,7 @@ fn watch(is_quiet: bool, sources: &[PathBuf], passes: u64, budget: &MemoryBudget
     Watch::new(is_quiet, || Some(total_bytes(sources, true, budget)?.saturating_mul(passes)))
 }
 
-/// Prints a text and the next thing of a list behind it, as one line of JSON; nothing and false at the end.
+/// Prints a text and the next thing of a list after it, as one line of JSON; nothing and false at the end.
 type Next<'n> = dyn FnMut(&str) -> Result<bool, Failure> + 'n;
 
 /// Prints a list as it comes, so that no more than one thing of it is held: an object a line, or one object that begins

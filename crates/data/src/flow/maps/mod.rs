@@ -210,7 +210,7 @@ impl Chain {
     }
 }
 
-/// The types of elements before and behind each of `ops`: that of `input` first, that of what comes out last.
+/// The types of elements before and after each of `ops`: that of `input` first, that of what comes out last.
 pub(crate) fn schemas_of(ops: &[Arc<dyn MapOp>], input: &Arc<Schema>) -> Result<Vec<Arc<Schema>>, DataError> {
     let mut schemas = vec![input.clone()];
     let mut last = input.clone();

@@ -32,7 +32,7 @@ use crate::flow::stages::map::read_each;
 
 const PURPOSE: &str = "serialize";
 
-/// What is put behind the name of a field for that of its shape.
+/// What is put after the name of a field for that of its shape.
 const SHAPE: &str = "/shape";
 
 /// Elements into tf.train.Examples.

@@ -66,7 +66,7 @@ pub(super) fn open_format(
     Ok(Box::new(ArrowFormat { schema, spec, budget: budget.clone(), _columns: columns }))
 }
 
-/// Where the stream of a file begins: behind the zeros that align it, of which writers have up to 64 bytes.
+/// Where the stream of a file begins: after the zeros that align it, of which writers have up to 64 bytes.
 fn first_message(file: &StoredFile) -> Result<u64, RowFault> {
     let mut head = [0; 64];
     file.read_at(&mut head, 0).map_err(RowFault::Io)?;
@@ -282,7 +282,7 @@ impl Messages {
         let data = dictionary.data().ok_or_else(|| wrong("a broken dictionary"))?;
         let mut bytes = Self::beside(framed, data, &body)?;
         if dictionary.isDelta() {
-            // It is copied behind what is there.
+            // It is copied after what is there.
             let known =
                 self.dictionaries.get(&dictionary.id()).map_or(0, |array| array.get_array_memory_size());
             bytes = bytes.saturating_add(known as u64).saturating_add(framed.body_bytes);
@@ -354,7 +354,7 @@ impl ArrowRows {
                         continue;
                     }
                     let (at, skipped) = (self.row, std::mem::take(&mut self.skipped));
-                    // Whatever comes of it, the next message is behind it.
+                    // Whatever comes of it, the next message is after it.
                     self.row = self.row.saturating_add(rows);
                     let mut batch = self.messages.batch(&framed, &self.columns, &self.projection)?;
                     batch.next = skipped;

@@ -16,7 +16,7 @@ pub trait Generator: Send {
     /// Fills `out`, which [began](Element::begin) already, with the next element; false when there is none.
     ///
     /// # Errors
-    /// [`RowFault`] when there is no memory for it, or it cannot be made; the next call goes on behind it.
+    /// [`RowFault`] when there is no memory for it, or it cannot be made; the next call goes on after it.
     fn next(&mut self, out: &mut Element) -> Result<bool, RowFault>;
 
     /// Passes over `elements` elements, when a saved state is gone on from.

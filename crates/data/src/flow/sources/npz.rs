@@ -4,7 +4,7 @@
 //! {"npz": ["part-*.npz"], "fields": ["x", "y"], "cycle": 2, "block": 8}
 //! ```
 //!
-//! Packed arrays are unpacked as they are read, so a saved state goes on behind what has to be unpacked once more.
+//! Packed arrays are unpacked as they are read, so a saved state goes on after what has to be unpacked once more.
 //! Those in Fortran order can only be read from archives that are not packed.
 
 use std::cell::OnceCell;
@@ -385,7 +385,7 @@ struct ArchiveRows {
     made: Element,
     /// The number of the next row.
     row: u64,
-    /// True after an error: arrays would not be at the same row behind it.
+    /// True after an error: arrays would not be at the same row after it.
     is_broken: bool,
     _counted: Reservation,
 }

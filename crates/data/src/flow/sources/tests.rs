@@ -60,7 +60,7 @@ fn check_resume(folder: &Folder, make: impl Fn() -> PipelineSpec) {
         let mut resumed = open(make(), 16 << 20).unwrap();
         resumed.resume(&state).unwrap();
         seen.extend(all(&mut resumed));
-        assert_eq!(seen, whole, "saved behind {at}");
+        assert_eq!(seen, whole, "saved after {at}");
         pipeline.reset(1).unwrap();
         assert_eq!(all(&mut pipeline), whole);
     }
@@ -157,7 +157,7 @@ fn csv_as_tensorflow() {
         ("1\n", "1 fields, but there are 2 columns"),
         ("1,2,3\n", "3 fields, but there are 2 columns"),
         ("1,2\n\n\"1,2", "line 3 at byte 5: a quote is not closed"),
-        ("\"1\"1,2\n", "text behind a closing quote"),
+        ("\"1\"1,2\n", "text after a closing quote"),
     ] {
         let got = csv(text, &int("")).pop().unwrap();
         assert!(got.starts_with(&path) && got.contains(why), "{got}");

@@ -100,7 +100,7 @@ struct LineRows {
 const PLACES: [Place; 1] = [Place { shape: Shape::SCALAR, offset: 0 }];
 
 impl LineRows {
-    /// Goes on to the next line, empty or not: its bytes without its end, or `None` behind the last.
+    /// Goes on to the next line, empty or not: its bytes without its end, or `None` after the last.
     fn next_line(&mut self) -> Result<Option<usize>, BadRead> {
         self.window.consume(std::mem::take(&mut self.used));
         let mut looked_at = 0;

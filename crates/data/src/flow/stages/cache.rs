@@ -210,7 +210,7 @@ impl CacheStage {
         Ok(())
     }
 
-    /// Takes what was in memory out of a state, and goes behind the first `given`.
+    /// Takes what was in memory out of a state, and goes after the first `given`.
     fn restore_memory(&mut self, given: u64, state: &mut StateReader) -> Result<(), DataError> {
         let [elements] = state.numbers()?;
         let mut memory = Memory::new(self.limit_bytes, &self.budget);
@@ -229,7 +229,7 @@ impl CacheStage {
         Ok(())
     }
 
-    /// Goes behind `given` elements, at record and byte of a file of the digest `whole`; `before` is that of the elements.
+    /// Goes after `given` elements, at record and byte of a file of the digest `whole`; `before` is that of the elements.
     fn restore_file(
         &mut self,
         (given, record, offset): (u64, u64, u64),
@@ -397,7 +397,7 @@ impl Stage for CacheStage {
     }
 }
 
-/// Elements in memory, one behind the other, each behind its length.
+/// Elements in memory, one after the other, each after its length.
 struct Memory {
     chunks: Vec<(Buffer, usize)>,
     bytes: usize,

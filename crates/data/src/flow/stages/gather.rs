@@ -21,7 +21,7 @@ pub(crate) enum Layout {
     /// They are padded to `dims`, or where that is open to the longest, with `value`: an element as it lies in memory, or
     /// text.
     Padded { dims: Vec<Option<usize>>, value: Vec<u8> },
-    /// They lie one behind the other; a second field says where each ends, as `row_splits` of `tf.RaggedTensor` does.
+    /// They lie one after the other; a second field says where each ends, as `row_splits` of `tf.RaggedTensor` does.
     Ragged,
 }
 

@@ -19,7 +19,7 @@ use crate::flow::state::{StateReader, StateWriter};
 pub struct Padding {
     /// The shape that a field is padded to; `None` for a dimension that is padded to the longest.
     pub shapes: Vec<(String, Vec<Option<usize>>)>,
-    /// What is put behind the values of a field.
+    /// What is put after the values of a field.
     pub values: Vec<(String, Scalar)>,
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn read_padded(args: &mut Args<'_>) -> Read<Arc<dyn StageSpec>> {
     }))
 }
 
-/// Batches whose rows have lengths of their own: of a field `x` of shape `[n, ...]` the rows lie one behind the other in
+/// Batches whose rows have lengths of their own: of a field `x` of shape `[n, ...]` the rows lie one after the other in
 /// `x`, `[total, ...]`, and row `i` is what lies from `x/row_splits[i]` up to `x/row_splits[i + 1]`, `int64 [batch + 1]`.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct RaggedBatch {

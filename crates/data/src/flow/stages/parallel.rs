@@ -32,7 +32,7 @@ const STACK_BYTES: usize = 512 << 10;
 pub(crate) struct Parallel {
     shared: Arc<Shared>,
     schema: Arc<Schema>,
-    /// Those before and behind each operation.
+    /// Those before and after each operation.
     schemas: Vec<Arc<Schema>>,
     ops: Vec<Arc<dyn MapOp>>,
     budget: MemoryBudget,
@@ -161,7 +161,7 @@ impl Parallel {
         Ok(())
     }
 
-    /// Gives the block back that was lent from, and takes the next; `None` behind the last.
+    /// Gives the block back that was lent from, and takes the next; `None` after the last.
     fn next_block(&mut self) -> Result<Option<Block>, DataError> {
         let old = self.block.take();
         let mut start = None;
@@ -301,7 +301,7 @@ impl Stage for Parallel {
 
     fn restore(&mut self, state: &mut StateReader) -> Result<(), DataError> {
         lock(&self.shared.input).node.restore(state)?;
-        // What was saved is one block, in front of all others.
+        // What was saved is one block, before all others.
         let block = restore_block(&self.schema, &self.budget, state)?;
         (self.block, self.at) = (Some(block), usize::MAX);
         Ok(())
@@ -312,7 +312,7 @@ impl Stage for Parallel {
     }
 }
 
-/// Writes down that an error comes behind `before` elements.
+/// Writes down that an error comes after `before` elements.
 pub(super) fn save_error(before: u64, error: &DataError, state: &mut StateWriter) -> Result<(), DataError> {
     state.numbers(&[before])?;
     state.error(error)

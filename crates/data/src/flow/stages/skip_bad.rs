@@ -13,7 +13,7 @@ use crate::flow::state::{StateReader, StateWriter};
 /// An error that comes this often without an element in between is one that does not pass.
 const REPEATS: usize = 4;
 
-/// Leaves out elements that are in error, as far as what is behind them can be read. The meter counts them and has the
+/// Leaves out elements that are in error, as far as what is after them can be read. The meter counts them and has the
 /// first messages.
 ///
 /// Errors that are not about single elements or files (of the description, of threads), elements that do not fit the

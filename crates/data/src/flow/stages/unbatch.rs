@@ -60,7 +60,7 @@ struct UnbatchStage {
     /// Where the current row lies in the batch, and how far behind it the next does.
     places: Vec<Place>,
     steps: Vec<usize>,
-    /// Unbatch behind the current one.
+    /// Unbatch after the current one.
     left: usize,
     names: Names,
     meter: Arc<Meter>,

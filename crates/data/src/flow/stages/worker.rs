@@ -29,7 +29,7 @@ const BLOCK_TIME: Duration = Duration::from_millis(1);
 /// Where elements took less than this, ...
 const QUICK: Duration = Duration::from_micros(4);
 
-/// ... the clock is looked at behind so many.
+/// ... the clock is looked at after so many.
 const ELEMENTS_UNSEEN: usize = 16;
 
 /// What the threads of a stage and whoever takes its elements have in common.
@@ -70,7 +70,7 @@ pub(super) struct State {
     pub blocks: usize,
     /// The number of the block that the taker gets next.
     pub next: u64,
-    /// The number behind the last block, once it is known.
+    /// The number after the last block, once it is known.
     pub end: Option<u64>,
     /// Bytes of all blocks.
     held_bytes: usize,
@@ -371,7 +371,7 @@ impl Worker {
         self.shared.block_elements.store(next, Ordering::Relaxed);
     }
 
-    /// Fills the inputs of `block`; the number behind the last block when this is it.
+    /// Fills the inputs of `block`; the number after the last block when this is it.
     fn pull(&mut self, block: &mut Block) -> Option<u64> {
         let shared = self.shared.clone();
         let mut input = lock(&shared.input);
@@ -412,7 +412,7 @@ impl Worker {
                 Ok(true) => block.elements += 1,
                 Ok(false) => {
                     input.is_at_end = true;
-                    // Behind this block, if there is anything in it.
+                    // After this block, if there is anything in it.
                     input.next += u64::from(block.elements > 0 || !block.errors.is_empty());
                     return Some(input.next);
                 }
@@ -483,7 +483,7 @@ impl Worker {
                 Err(error) => block.errors.push_back((kept, error)),
             }
         }
-        // What could not be read comes behind all that was.
+        // What could not be read comes after all that was.
         block.errors.extend(read_errors.drain(..).map(|(_, error)| (kept, error)));
         block.elements = kept;
     }

@@ -46,7 +46,7 @@ impl Drop for Folder {
     }
 }
 
-/// The fields of an element as text: numbers as they are, strings in quotes, behind the shape.
+/// The fields of an element as text: numbers as they are, strings in quotes, after the shape.
 pub(crate) fn show(view: &ElementView<'_>) -> Vec<String> {
     let show = |index: usize| {
         let tensor = view.tensor(index).unwrap();
@@ -134,7 +134,7 @@ fn an_element_larger_than_the_budget_is_an_error_with_its_place() {
     let mut pipeline = Pipeline::open(&spec(), &MemoryBudget::new(2 << 20), 2).unwrap();
     let error = pipeline.advance().unwrap_err().to_string();
     assert!(error.contains("large.tfrecord, record 1 at byte 26: "), "{error}");
-    // What is behind it still comes, with what was gathered before.
+    // What is after it still comes, with what was gathered before.
     assert!(pipeline.advance().unwrap());
     assert_eq!(pipeline.current().tensor(0).unwrap().shape()[..], [2]);
     let mut pipeline = Pipeline::open(&spec(), &MemoryBudget::new(32 << 20), 2).unwrap();

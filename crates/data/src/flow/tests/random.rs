@@ -73,7 +73,7 @@ struct Made {
     /// Whether there is the one field that there was at first, and what it is called.
     is_single: bool,
     name: &'static str,
-    /// Whether its rows lie one behind the other.
+    /// Whether its rows lie one after the other.
     is_ragged: bool,
     /// Whether it lies in a file, which no two at once can make.
     is_cached: bool,

@@ -3,7 +3,7 @@
 //! Most coefficients are found by one look into a table that a few bits index: code and value together. Bits are taken
 //! from a window of 64, which is filled eight bytes at a time where none of them is the first of a marker.
 //!
-//! Of damaged data the same becomes here as of libjpeg: a code that is none stands for 0, and behind the next marker
+//! Of damaged data the same becomes here as of libjpeg: a code that is none stands for 0, and after the next marker
 //! all bits are 0.
 
 use super::Stop;
@@ -21,7 +21,7 @@ fn extend(raw: u32, bits: u32) -> i32 {
     raw as i32 - (((1i32 << bits) - 1) & -(is_negative as i32))
 }
 
-/// A code and, where the bits suffice, the value behind it.
+/// A code and, where the bits suffice, the value after it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry(u32);
 
@@ -140,7 +140,7 @@ pub(super) struct Bits<'a> {
     window: u64,
     /// How many of them there are.
     count: u32,
-    /// How many of those were made up behind a marker.
+    /// How many of those were made up after a marker.
     padding: u32,
     /// Whether some of those were taken.
     is_used_up: bool,
@@ -153,7 +153,7 @@ impl<'a> Bits<'a> {
         Bits { source, window: 0, count: 0, padding: 0, is_used_up: false, is_at_marker: false }
     }
 
-    /// What comes behind the bits.
+    /// What comes after the bits.
     pub fn source(&self) -> InMemory<'a> {
         self.source
     }
@@ -279,7 +279,7 @@ impl<'a> Bits<'a> {
         extend(self.take(bits), bits)
     }
 
-    /// Reads on behind the next marker, which is returned.
+    /// Reads on after the next marker, which is returned.
     pub fn next_marker(&mut self) -> Result<u8, Stop> {
         self.is_at_marker = false;
         self.source.marker()

@@ -162,7 +162,7 @@ impl<'a, 't> Decoder<'a, 't> {
         self.is_out |= self.bits.are_used_up();
         self.bits.clear();
         let mut marker = self.bits.next_marker()?;
-        // How far the marker's number lies behind the one that is expected.
+        // How far the marker's number lies after the one that is expected.
         let distance = |marker: u8| marker.wrapping_sub(0xd0).wrapping_sub(self.next_restart) & 7;
         loop {
             match (marker, distance(marker)) {
@@ -187,7 +187,7 @@ impl<'a, 't> Decoder<'a, 't> {
         Ok(())
     }
 
-    /// Behind the last block: the next marker, and what comes behind it.
+    /// After the last block: the next marker, and what comes after it.
     pub fn finish(mut self) -> Result<(u8, InMemory<'a>), Stop> {
         let marker = self.bits.next_marker()?;
         Ok((marker, self.bits.source()))
@@ -235,7 +235,7 @@ impl<'a, 't> Decoder<'a, 't> {
     #[inline(always)]
     pub fn progressive(&mut self, part: usize, is_decoded: bool, block: &mut Block) -> Result<(), Stop> {
         match (self.scan.band[0], self.scan.high) {
-            // Behind the last bit a refined one is 0.
+            // After the last bit a refined one is 0.
             (0, 1..) => self.refine_first(block),
             _ if !is_decoded => Ok(()),
             (0, 0) => self.first(part, block),

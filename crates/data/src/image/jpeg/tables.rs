@@ -4,7 +4,7 @@
 use super::Stop;
 use super::segments::{APP0, APP14, DHT, DQT, DRI, InMemory, Source};
 
-/// Where the coefficients of the zigzag lie in a block. What a broken file puts behind the 64th goes into the 64th.
+/// Where the coefficients of the zigzag lie in a block. What a broken file puts after the 64th goes into the 64th.
 pub(super) const ZIGZAG: [u8; 128] = {
     let order: [u8; 64] = [
         0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13,
@@ -122,7 +122,7 @@ impl Tables {
     }
 }
 
-/// The symbols of annex K's codes for coefficients behind the first: of luma, and of chroma.
+/// The symbols of annex K's codes for coefficients after the first: of luma, and of chroma.
 const USUAL_SYMBOLS: [[u8; 162]; 2] = [
     [
         0x01, 0x02, 0x03, 0x00, 0x04, 0x11, 0x05, 0x12, 0x21, 0x31, 0x41, 0x06, 0x13, 0x51, 0x61, 0x07, 0x22,

@@ -199,7 +199,7 @@ impl<'s, 'w> Coder<'s, 'w> {
         if zeros > 0 { self.symbol(table, 0) } else { Ok(()) }
     }
 
-    /// A coefficient that is not 0, behind so many that are.
+    /// A coefficient that is not 0, after so many that are.
     fn coefficient(&mut self, value: i32, zeros: &mut u32, table: usize) -> Result<(), ImageError> {
         while *zeros > 15 {
             self.symbol(table, 0xf0)?;

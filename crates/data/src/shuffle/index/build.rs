@@ -22,7 +22,7 @@ pub type Progress<'p> = dyn FnMut(u64) -> bool + 'p;
 /// Bytes read at once, where records are small.
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// Behind a record of this size only the next header is read: what a window would read more takes longer than a call
+/// After a record of this size only the next header is read: what a window would read more takes longer than a call
 /// of the system.
 const SPARSE_FROM_BYTES: u64 = 16 << 10;
 

@@ -143,7 +143,7 @@ impl<'d> Lower<'d> {
         Ok(())
     }
 
-    /// Adds the operators of all nodes, which stand behind those that they take.
+    /// Adds the operators of all nodes, which stand after those that they take.
     pub fn nodes(&mut self, make: Make) -> std::result::Result<(), GraphError> {
         let def = self.def;
         for (index, node) in def.nodes.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Branches: what stands between the Switch nodes of a predicate and the Merge nodes behind them becomes an If.
+//! Branches: what stands between the Switch nodes of a predicate and the Merge nodes after them becomes an If.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -81,7 +81,7 @@ fn describe(nodes: &Nodes, merge: usize) -> Option<Group> {
     })
 }
 
-/// The predicate of a Switch, behind the names that `tf.cond` gives it.
+/// The predicate of a Switch, after the names that `tf.cond` gives it.
 fn predicate(nodes: &Nodes, switch: usize) -> Option<Input> {
     let mut predicate = nodes.tensor(switch, 1)?;
     // A graph may be a circle.

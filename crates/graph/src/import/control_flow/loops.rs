@@ -44,7 +44,7 @@ fn frames(nodes: &Nodes) -> BTreeMap<String, Frame> {
         frames.entry(name.clone()).or_default().enters.push(index);
         frame_of.insert(index, name);
     }
-    // The Merge of a variable, by the Enter that it begins with, and the Switch and the exits behind it.
+    // The Merge of a variable, by the Enter that it begins with, and the Switch and the exits after it.
     let mut place = BTreeMap::new();
     for index in (0..nodes.all.len()).filter(|index| matches!(nodes.op(*index), "Merge" | "RefMerge")) {
         let ends = (nodes.tensor(index, 0).map(|i| i.node), nodes.tensor(index, 1).map(|i| i.node));

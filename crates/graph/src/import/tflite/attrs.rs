@@ -69,7 +69,7 @@ pub(super) fn data_type(tensor: &Tensor) -> Result<i32, Refusal> {
     }
 }
 
-/// Scales and zero points of tensors, one behind the other; nothing for tensors without any.
+/// Scales and zero points of tensors, one after the other; nothing for tensors without any.
 pub(super) fn add_scales(attrs: &mut Attrs, name: &str, tensors: &[&Tensor]) {
     let known = || tensors.iter().filter_map(|tensor| tensor.quantization.as_ref());
     let scales: Vec<f32> = known().flat_map(|q| q.scales.iter().copied()).collect();

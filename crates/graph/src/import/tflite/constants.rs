@@ -78,7 +78,7 @@ fn strings(context: &Context<'_>, tensor: &Tensor, elements: u64) -> Result<Vec<
     for index in 0..count {
         let (from, to) = (read(4 + 4 * index)?, read(8 + 4 * index)?);
         let length = to.checked_sub(from).filter(|_| to <= bytes).ok_or_else(damaged)?;
-        // Texts lie behind each other, so all of them are at most the buffer.
+        // Texts lie one after another, so all of them are at most the buffer.
         if index == 0 && from != 4 * (count + 2) {
             return Err(damaged());
         }

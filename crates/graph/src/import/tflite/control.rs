@@ -161,7 +161,7 @@ fn variable(op: &mut Op<'_, '_, '_>, name: &str, initial: TensorDef) -> Result<V
     Ok(op.lower.push(&format!("{name}/handle"), "VarHandleOp", Vec::new(), attrs)?)
 }
 
-/// Reads a variable behind what has assigned it.
+/// Reads a variable after what has assigned it.
 fn read(op: &mut Op<'_, '_, '_>, handle: Value, name: &str, dtype: i32) -> Result<Value, Refusal> {
     let mut inputs = vec![handle];
     let access = op.lower.accesses.entry(name.into()).or_default();
@@ -172,7 +172,7 @@ fn read(op: &mut Op<'_, '_, '_>, handle: Value, name: &str, dtype: i32) -> Resul
     Ok(value)
 }
 
-/// Assigns a variable behind what has read or assigned it.
+/// Assigns a variable after what has read or assigned it.
 fn assign(
     op: &mut Op<'_, '_, '_>,
     handle: Value,

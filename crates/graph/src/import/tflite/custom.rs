@@ -90,7 +90,7 @@ fn transpose_conv_bias(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
 }
 
 /// Boxes of a single image: codes `[1, anchors, 4]` (y, x, height, width), scores `[1, anchors, classes]` and the anchors
-/// `[anchors, 4]`. Each anchor's likeliest class alone takes part. Outputs, behind what was found filled with zeros: boxes
+/// `[anchors, 4]`. Each anchor's likeliest class alone takes part. Outputs, after what was found filled with zeros: boxes
 /// `[1, most, 4]`, classes, scores `[1, most]`, and how many there are.
 fn detection(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     let options = op.custom_options()?;
@@ -123,7 +123,7 @@ fn detection(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     let inputs = vec![boxes.clone(), best.clone(), count, overlap, least];
     let kept = op.node("NonMaxSuppressionV4", inputs, attrs)?;
     let found: Value = format!("{kept}:1").into();
-    // 1 for each place with a box, 0 behind them.
+    // 1 for each place with a box, 0 after them.
     let numbers: Vec<i64> = (0..most).collect();
     let numbers = op.vector(&numbers)?;
     let is_there = op.node("Less", vec![numbers, found.clone()], vec![kind("T", types::I32)])?;

@@ -1,4 +1,4 @@
-//! Constants that the file has in another form than one element behind the other: sparse ones, and several elements in a
+//! Constants that the file has in another form than one element after the other: sparse ones, and several elements in a
 //! byte. They are made dense in memory.
 
 use std::sync::Arc;
@@ -73,7 +73,7 @@ pub(super) fn of_sparse(
 /// Where the elements of a sparse tensor belong.
 struct Layout<'s> {
     dims: &'s [SparseDim],
-    /// For each level: which dimension it goes over, those of blocks behind the tensor's.
+    /// For each level: which dimension it goes over, those of blocks after the tensor's.
     order: Vec<usize>,
     /// For each dimension of the tensor its size, and how long a block is along it.
     sizes: Vec<(usize, usize)>,

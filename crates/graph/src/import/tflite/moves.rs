@@ -189,7 +189,7 @@ fn resize(op: &mut Op<'_, '_, '_>, name: &str) -> Result<(), Refusal> {
     op.result(name, inputs, attrs)
 }
 
-/// Boxes, scores, how many, and two thresholds: the boxes that are kept, behind them zeros, and how many there are.
+/// Boxes, scores, how many, and two thresholds: the boxes that are kept, after them zeros, and how many there are.
 fn suppression_v4(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     let (dtype, inputs) = (op.dtype(0)?, op.inputs()?);
     let attrs =

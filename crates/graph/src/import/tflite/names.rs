@@ -12,7 +12,7 @@ use crate::import::split_name;
 /// The names of nodes, and what each tensor is in the graph.
 #[derive(Debug, Default)]
 pub struct Names {
-    /// Each with the number that is put behind it where it is wanted again.
+    /// Each with the number that is put after it where it is wanted again.
     taken: HashMap<Box<str>, u32>,
     /// For each tensor the node output that it is, once that has been made.
     pub values: Vec<Option<Box<str>>>,
@@ -36,7 +36,7 @@ impl Names {
             (base, output) if base.len() < wanted.len() => format!("{base}_{output}"),
             _ => wanted.to_string(),
         };
-        // A colon is behind a node's name, and a name behind `^` is a control edge.
+        // A colon is after a node's name, and a name after `^` is a control edge.
         let base = match base.trim_start_matches('^').replace(':', "_") {
             base if base.is_empty() => "unnamed".to_string(),
             base => base,

@@ -127,7 +127,7 @@ fn quantize(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     node(op, "QUANTIZE")
 }
 
-/// A weight as float32 numbers, whose scales for each output channel are put to the product behind it.
+/// A weight as float32 numbers, whose scales for each output channel are put to the product after it.
 pub(super) struct Weight {
     pub value: Value,
     scales: Vec<f32>,

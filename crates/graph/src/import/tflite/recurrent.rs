@@ -83,7 +83,7 @@ fn sequence_lstm(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
 const TANH: i64 = 4;
 
 /// The same in integers, by an operator of its own: `slots` says which of the inputs each of its inputs is, and what it
-/// returns behind its output are the states.
+/// returns after its output are the states.
 fn integer_lstm(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     let slots: Vec<usize> = (0..op.count()).filter(|input| op.has(*input)).collect();
     let mut attrs = quantized::options(op);
@@ -196,7 +196,7 @@ fn steps(op: &mut Op<'_, '_, '_>, value: &Value) -> Result<Value, Refusal> {
     op.node("Cast", vec![count], vec![kind("SrcT", types::I32), kind("DstT", types::I64)])
 }
 
-/// Several values one behind the other along an axis.
+/// Several values one after the other along an axis.
 fn joined(op: &mut Op<'_, '_, '_>, mut values: Vec<Value>, axis: i64) -> Result<Value, Refusal> {
     let count = values.len() as i64;
     values.push(op.scalar(axis)?);

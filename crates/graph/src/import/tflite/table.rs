@@ -55,7 +55,7 @@ pub struct Builtin {
     pub is_supported: bool,
 }
 
-/// Every builtin in the order of its number, and behind them the custom operators that are known.
+/// Every builtin in the order of its number, and after them the custom operators that are known.
 pub fn builtins() -> impl Iterator<Item = Builtin> {
     let own = OPERATORS.iter().map(|name| match find(name) {
         Some(row) => Builtin { name, becomes: row.becomes, is_supported: row.make.is_some() },

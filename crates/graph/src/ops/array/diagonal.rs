@@ -118,7 +118,7 @@ fn check_within(index: usize, diagonals: &Diagonals, rows: usize, columns: usize
     Err(OpError::input(index, format!("of [{rows}, {columns}] {why}")))
 }
 
-/// The dimensions behind `outer` of the diagonals of a matrix.
+/// The dimensions after `outer` of the diagonals of a matrix.
 fn diagonal_dims(
     index: usize,
     outer: &[Dim],

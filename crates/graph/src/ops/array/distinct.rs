@@ -211,7 +211,7 @@ struct Unique {
     has_axis: bool,
 }
 
-/// A tensor as slices along an axis: how many elements stand before and behind it in each.
+/// A tensor as slices along an axis: how many elements stand before and after it in each.
 struct Slices {
     outer: usize,
     len: usize,

@@ -137,7 +137,7 @@ impl Operator for Like {
     }
 }
 
-/// The bytes of 1, zeros behind them.
+/// The bytes of 1, zeros after them.
 fn one(dtype: DType) -> [u8; 16] {
     let mut bytes = [0; 16];
     match dtype {

@@ -59,7 +59,7 @@ impl Operator for Pack {
         let mut stacked = dims.to_vec();
         stacked.insert(attribute_axis(self.axis, dims.len() + 1)?, Dim::Known(inputs.len() as i64));
         let values: Option<Vec<Vec<Dim>>> = inputs.iter().map(|i| i.dims_value()).collect();
-        // Behind one another they lie only when the new axis is the first.
+        // After one another they lie only when the new axis is the first.
         let values = values.filter(|_| stacked.len() == 1);
         Ok(vec![match values {
             Some(values) => Fact::of_dims(first.dtype, Dims::new(stacked), &values.concat()),

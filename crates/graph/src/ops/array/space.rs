@@ -1,7 +1,7 @@
 //! Exchange of space with batch or depth: SpaceToBatch, SpaceToBatchND, BatchToSpace, BatchToSpaceND, SpaceToDepth,
 //! DepthToSpace.
 //!
-//! Types: any. The first four move blocks of the axes behind the first into the batch (after padding with zeros) or
+//! Types: any. The first four move blocks of the axes after the first into the batch (after padding with zeros) or
 //! back (before cropping): the ND forms take the block's shape and an int32 or int64 `[axes, 2]` of paddings or crops,
 //! the others have the attribute `block_size` for height and width. The last two move blocks of `[block_size,
 //! block_size]` pixels into the channels or back, as `data_format` NHWC or NCHW; NCHW_VECT_C is refused.

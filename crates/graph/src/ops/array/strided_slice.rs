@@ -334,7 +334,7 @@ impl Operator for StridedSlice {
 }
 
 impl StridedSlice {
-    /// The first row that is taken, where the slice is of whole rows that stand behind one another, and known.
+    /// The first row that is taken, where the slice is of whole rows that stand one after another, and known.
     pub fn first_of_rows(&self, inputs: &[&Fact]) -> Option<usize> {
         let shape = inputs.first()?.dims.concrete()?;
         let [begin, end, strides] = [inputs.get(1)?.ints()?, inputs.get(2)?.ints()?, inputs.get(3)?.ints()?];

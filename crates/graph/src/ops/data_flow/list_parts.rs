@@ -84,7 +84,7 @@ pub(super) enum Said {
 }
 
 impl Said {
-    /// The shape that it says behind the first dimension, where that is whole.
+    /// The shape that it says after the first dimension, where that is whole.
     pub fn rest_in_run(&self, run: &Run<'_>) -> Option<Shape> {
         match self {
             Said::Input(input) if run.shape(*input).rank() == 0 => None,
@@ -287,7 +287,7 @@ pub(super) fn list_to_change<'r>(run: &mut Run<'r>, list: usize) -> Result<&'r m
     Ok(out)
 }
 
-/// Elements one behind the other along a new first axis of this size.
+/// Elements one after the other along a new first axis of this size.
 pub(super) fn stacked(count: Dim, element: &Dims) -> Dims {
     element.get().map_or(Dims::UNKNOWN, |element| Dims::new([&[count], element].concat()))
 }
@@ -300,7 +300,7 @@ pub(super) fn place_of(index: i32, length: usize) -> Result<usize, OpError> {
         .ok_or_else(|| OpError::input(1, format!("has {index}, and the list has {length} elements")))
 }
 
-/// Whether a list gets longer where a place behind its last element is written.
+/// Whether a list gets longer where a place past its last element is written.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Resizes {
     Never,

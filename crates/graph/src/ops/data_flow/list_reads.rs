@@ -246,7 +246,7 @@ impl Stack {
     }
 }
 
-/// The elements of a list one behind the other along their first axis, and how long each is.
+/// The elements of a list one after the other along their first axis, and how long each is.
 #[derive(Debug)]
 pub(super) struct Concat {
     pub dtype: DType,
@@ -327,7 +327,7 @@ impl Concat {
                 Some(before) if before[1..] == *rest => before[0].checked_add(*first),
                 Some(before) => {
                     let why = format!(
-                        "has elements of shapes {before} and {shape}, which differ behind the first axis"
+                        "has elements of shapes {before} and {shape}, which differ after the first axis"
                     );
                     return Err(OpError::input(self.list, why));
                 }

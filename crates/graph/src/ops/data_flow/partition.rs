@@ -41,7 +41,7 @@ fn behind<'d>(index: usize, prefix: &Fact, data: &'d Fact) -> Result<Option<&'d 
     Err(OpError::input(index, format!("of shape {} is not the first axes of {}", prefix.dims, data.dims)))
 }
 
-/// The shape of `rows` slices of the shape that is behind the first `rank` axes of `data`.
+/// The shape of `rows` slices of the shape that is after the first `rank` axes of `data`.
 fn rows_shape(rows: usize, rank: usize, data: &Shape) -> Result<Shape, OpError> {
     let slice = data.get(rank..).ok_or(OpError::Internal("data have fewer axes than were inferred"))?;
     let mut dims = [0; MAX_RANK + 1];

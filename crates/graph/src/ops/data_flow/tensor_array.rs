@@ -1,7 +1,7 @@
 //! TensorFlow 1's arrays of tensors: TensorArrayV3 and its kin. What goes from node to node is the *flow*, which is a list as
 //! [`super::tensor_list`] has it; the handle, which says which array is meant, is a tensor without elements.
 //!
-//! Types: any. An array of `dynamic_size` gets longer where a place behind its last element is written, which nodes see by its
+//! Types: any. An array of `dynamic_size` gets longer where a place past its last element is written, which nodes see by its
 //! handle: it has one element then. Elements may have different shapes where the array does not say which.
 
 use super::list_parts::{Resizes, Said, shape_of_attribute, stacked};

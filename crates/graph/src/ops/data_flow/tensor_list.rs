@@ -219,7 +219,7 @@ pub(super) struct SetItem {
     pub dtype: DType,
     /// Which input is the list.
     pub list: usize,
-    /// Whether a place behind the last element makes the list longer.
+    /// Whether a place past the last element makes the list longer.
     pub resizes: Resizes,
 }
 
@@ -324,7 +324,7 @@ pub(super) struct Scatter {
     pub list: usize,
     /// Which input are the rows, 1 or 2; the other one are the places.
     pub rows: usize,
-    /// Whether a place behind the last element makes the list longer.
+    /// Whether a place past the last element makes the list longer.
     pub resizes: Resizes,
 }
 
@@ -363,7 +363,7 @@ impl Operator for Scatter {
             ));
         }
         let places = shared::input(inputs, self.places())?;
-        // What is as long as was said stays so where places are not known: one behind the end is an error then.
+        // What is as long as was said stays so where places are not known: one past the end is an error then.
         let length = match (self.resizes.is_known(inputs)?, before.length, places.ints()) {
             (true, Dim::Known(length), Some(places)) => {
                 Dim::Known(places.iter().fold(length, |length, place| length.max(place.saturating_add(1))))

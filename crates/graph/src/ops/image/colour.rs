@@ -1,7 +1,7 @@
 //! Colours of pixels `[.., 3]`: RGBToHSV and HSVToRGB, AdjustHue and AdjustSaturation.
 //!
 //! The first two are of float32 and float64 (float16 and bfloat16 are converted around them), the others of float32, with a
-//! scalar behind the images: the part of the circle that the hue is turned by, the factor of the saturation. Hue, saturation
+//! scalar after the images: the part of the circle that the hue is turned by, the factor of the saturation. Hue, saturation
 //! and value are in 0 to 1.
 
 use tightfit_core::DType;

@@ -1,8 +1,8 @@
 //! AdjustContrastv2 and AdjustContrast: `(x - mean) * factor + mean`, with the mean of each channel over an image, of `[..,
 //! height, width, channels]`.
 //!
-//! AdjustContrastv2 is of float32, with a scalar factor behind the images. AdjustContrast is of float32, float64 and integers
-//! up to 32 bits, has the least and the largest value of the output behind the factor, and returns float32.
+//! AdjustContrastv2 is of float32, with a scalar factor after the images. AdjustContrast is of float32, float64 and integers
+//! up to 32 bits, has the least and the largest value of the output after the factor, and returns float32.
 
 use tightfit_core::DType;
 use tightfit_kernels::adjust_contrast;

@@ -107,7 +107,7 @@ pub(crate) fn scratch_bytes(dtype: DType, product: &Kernel<'_>, threads: usize) 
     if dtype == DType::F32 { product.scratch_bytes(threads).unwrap_or(usize::MAX) } else { 0 }
 }
 
-/// Bytes of a copy of an operand, behind which the next one is aligned.
+/// Bytes of a copy of an operand, after which the next one is aligned.
 fn copy_bytes(shape: &Shape, dtype: DType) -> usize {
     (shape.elements() * dtype.bytes()).next_multiple_of(ALIGNMENT)
 }

@@ -221,7 +221,7 @@ fn text_pairs<'a>(run: &Run<'a>) -> Result<impl Iterator<Item = [StringRef; 2]> 
     }))
 }
 
-/// One string behind the other.
+/// One string after the other.
 fn join_texts(run: &mut Run<'_>) -> Result<(), OpError> {
     let pairs = text_pairs(run)?;
     let output = run.out::<StringRef>(0)?;

@@ -2,7 +2,7 @@
 //!
 //! Every label is an axis with a stride in each operand and in the output. By where it occurs it belongs to the batch
 //! (everywhere), to m (the left operand and the output), to n (the right one and the output), to k (both operands), or
-//! is summed before the product. Axes of one group that lie behind each other in memory become one; an axis of m or n
+//! is summed before the product. Axes of one group that lie one after another in memory become one; an axis of m or n
 //! that does not is a batch dimension along which the other operand stands still. Only where the axes of k do not meet,
 //! or one is summed alone, an operand is first copied into scratch; only where the output's last axis is one of the
 //! batch, the output is.

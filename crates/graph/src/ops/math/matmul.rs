@@ -4,7 +4,7 @@
 //! `[.., k]` gives `[.., n]`, a dense layer over a sequence.
 //!
 //! A constant right-hand side is a weight: read into the kernel's panels when it is resident, multiplied block by block
-//! of its rows when it is streamed. See [`crate::operator::product`] for the inputs behind it.
+//! of its rows when it is streamed. See [`crate::operator::product`] for the inputs after it.
 
 use std::sync::Arc;
 

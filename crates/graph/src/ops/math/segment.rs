@@ -4,7 +4,7 @@
 //! Inputs: data of numbers, and segment ids (int32 or int64): of sorted ones one for each row, which never fall; of
 //! unsorted ones of the first dimensions of the data, a negative one dropping its row, and as a third input the number
 //! of segments. The sparse ones take sorted ids of the rows that an input before them names, and WithNumSegments the number
-//! of segments behind them; of a table that is not held in memory they read the rows that are named. How many sorted segments there are depends on the ids; more than there are rows are refused where the
+//! of segments after them; of a table that is not held in memory they read the rows that are named. How many sorted segments there are depends on the ids; more than there are rows are refused where the
 //! ids are not known beforehand.
 
 use tightfit_core::{DType, MAX_RANK, Shape, TensorView};

@@ -6,7 +6,7 @@
 //! strides and dilations along height and width.
 //!
 //! The filter is a weight: read into the kernel's panels when it is resident, multiplied block by block of its rows
-//! when it is streamed. See [`crate::operator::product`] for the inputs behind it. The output may take the residual's memory.
+//! when it is streamed. See [`crate::operator::product`] for the inputs after it. The output may take the residual's memory.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! The transposed convolutions of volumes: Conv3DBackpropInputV2, whose first input says the output's shape (int32 or int64,
-//! five sizes), and Conv3DBackpropInput, whose first input is a tensor of that shape. Behind it are the filter `[depth, height,
+//! five sizes), and Conv3DBackpropInput, whose first input is a tensor of that shape. After it are the filter `[depth, height,
 //! width, channels, in_channels]` and `[batch, planes, rows, columns, in_channels]`.
 //!
 //! float32 and float64 (float16 and bfloat16 are converted around it); data format NDHWC, and NCDHW as a change of layout

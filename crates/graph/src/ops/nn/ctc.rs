@@ -2,7 +2,7 @@
 //!
 //! Logits `[steps, batch, classes]` of float32 or float64 and how many steps each sequence has (int32 `[batch]`) become
 //! sparse tensors `[batch, longest]` of int64 labels. The greedy one takes the likeliest class of each step but
-//! `blank_index` (negative ones count from the end), equal ones behind each other once with `merge_repeated`; its second
+//! `blank_index` (negative ones count from the end), equal ones one after another once with `merge_repeated`; its second
 //! result, `[batch, 1]`, is the negated sum of the largest logits. The beam follows `beam_width` sequences at once, the last
 //! class as blank, and gives the `top_paths` likeliest with the logarithms of their probabilities, `[batch, top_paths]`.
 

@@ -5,7 +5,7 @@
 //! strides and dilations along height and width.
 //!
 //! The filter is small beside the pixels it meets, so it is held as the file has it. See [`crate::operator::product`] for the
-//! inputs behind it. The output may take the residual's memory.
+//! inputs after it. The output may take the residual's memory.
 
 use std::sync::Arc;
 

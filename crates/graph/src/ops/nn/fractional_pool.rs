@@ -3,7 +3,7 @@
 //! `[batch, height, width, channels]` of float32, float64, int32 or int64 becomes `[batch, height / r, width / r, channels]`,
 //! rounded down, with the numbers of `pooling_ratio`, at least 1, and 1 for batch and channels. Windows are of two sizes, whose
 //! order is drawn: with `pseudo_random` a start alone. The other outputs are where windows begin along both axes (int64),
-//! with the end behind them; with `overlapping` a window has the first line of the next one too. With `deterministic` the
+//! with the end after them; with `overlapping` a window has the first line of the next one too. With `deterministic` the
 //! windows are TensorFlow's for the seeds, and the same in each run.
 
 use tightfit_core::{DType, Shape};

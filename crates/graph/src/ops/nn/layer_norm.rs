@@ -1,7 +1,7 @@
 //! Layer normalisation over the last axis, which passes make of the chain of operators that models write.
 //!
 //! `(x - mean) / sqrt(variance + epsilon) * gamma + beta`, mean and variance being those of each row of the last axis.
-//! Inputs behind x, where present and in this order: gamma and beta, of one float32 for each element of the last axis,
+//! Inputs after x, where present and in this order: gamma and beta, of one float32 for each element of the last axis,
 //! in whatever shape. Shape: x's. float32. The output may take the memory of x.
 
 use tightfit_core::DType;

@@ -3,7 +3,7 @@
 //! LSTM: inputs x `[batch, input]` (of BlockLSTM `[steps, batch, input]`, with the number of steps that count before it),
 //! the state and the output before, `[batch, hidden]` both, the weight `[input + hidden, 4 * hidden]`, three vectors of
 //! peepholes (looked at with `use_peephole` alone) and a bias `[4 * hidden]`; seven outputs, `[batch, hidden]` or
-//! `[steps, batch, hidden]`: i, cs, f, o, ci, co, h. Behind the steps that count all are 0 (TensorFlow leaves five of them
+//! `[steps, batch, hidden]`: i, cs, f, o, ci, co, h. After the steps that count all are 0 (TensorFlow leaves five of them
 //! open). The gates stand in the order i, c, f, o; those of BlockLSTMV2 i, f, c, o. GRUBlockCell: x, the state, the weights
 //! and biases of the gates (reset, update) and of the candidate; outputs r, u, c, h. float32; float16 is converted around
 //! it.

@@ -62,7 +62,7 @@ struct Field<'t> {
 }
 
 impl Csv {
-    /// Takes a field off the front of a record: the field and, unless it is the last, what is behind its delimiter.
+    /// Takes a field off the front of a record: the field and, unless it is the last, what is after its delimiter.
     fn field<'t>(&self, record: &'t [u8]) -> Result<(Field<'t>, Option<&'t [u8]>), OpError> {
         let invalid = |why: &str| OpError::Invalid(why.into());
         if !self.has_quotes || record.first() != Some(&b'"') {

@@ -199,7 +199,7 @@ pub fn ragged_features(
 }
 
 fn dense(dtype: DType, shape: Option<Vec<i64>>) -> Result<Dense, OpError> {
-    let bad = || OpError::attribute("dense_shapes", "has a shape that is open behind its first dimension");
+    let bad = || OpError::attribute("dense_shapes", "has a shape that is open after its first dimension");
     let shape = shape.ok_or_else(bad)?;
     let is_open = matches!(shape.first(), Some(..0));
     let rest = &shape[usize::from(is_open)..];

@@ -94,7 +94,7 @@ pub(super) fn reshape_with_range(run: &mut Run<'_>) -> Option<()> {
     (1..run.outputs()).try_for_each(|output| run.set_output_shape(output, Shape::SCALAR).ok())
 }
 
-/// Checks the inputs behind the first: a minimum and a maximum, for each slice along the axis if there is one.
+/// Checks the inputs after the first: a minimum and a maximum, for each slice along the axis if there is one.
 fn check_ranges(inputs: &[&Fact], axis: Option<usize>) -> Result<(), OpError> {
     let input = shared::input(inputs, 0)?;
     let slices = match (axis, input.dims.get()) {

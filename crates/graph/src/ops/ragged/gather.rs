@@ -89,7 +89,7 @@ impl RaggedGather {
         })
     }
 
-    /// The elements of a level, or of the values behind the last, that the row `index` has.
+    /// The elements of a level, or of the values after the last, that the row `index` has.
     fn range(levels: &[Whole<'_>], index: usize) -> (usize, usize) {
         levels.iter().fold((index, index + 1), |(start, end), level| {
             (level.get(start) as usize, level.get(end) as usize)

@@ -144,7 +144,7 @@ impl Operator for ToTensor {
         }
         let partitions = self.has_first as usize + self.levels.len();
         if inputs.len() != PARTITIONS + partitions {
-            return Err(OpError::input(PARTITIONS, format!("and those behind are not {partitions}")));
+            return Err(OpError::input(PARTITIONS, format!("and those after are not {partitions}")));
         }
         let Some(value_dims) = values.dims.get() else {
             return Ok(vec![Fact::new(values.dtype, Dims::UNKNOWN)]);

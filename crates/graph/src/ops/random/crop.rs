@@ -150,7 +150,7 @@ impl Operator for Crop {
     }
 }
 
-/// A part of an image in pixels: its upper left corner, and the one behind its lower right one.
+/// A part of an image in pixels: its upper left corner, and the one after its lower right one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Part {
     from: [i32; 2],

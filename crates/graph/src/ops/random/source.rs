@@ -19,7 +19,7 @@ pub(super) enum Source {
     Node(Seeds),
     /// The input of this number: two seeds.
     Seeds(usize),
-    /// The input of this number, a key, and the two behind it, a counter and an algorithm.
+    /// The input of this number, a key, and the two after it, a counter and an algorithm.
     Key(usize),
 }
 
@@ -41,7 +41,7 @@ impl Source {
         }
     }
 
-    /// The number of the input behind the shape and what it reads.
+    /// The number of the input after the shape and what it reads.
     pub(super) fn behind(self) -> usize {
         match self {
             Source::Node(_) => 1,

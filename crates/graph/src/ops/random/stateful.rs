@@ -2,7 +2,7 @@
 //! StatefulTruncatedNormal, StatefulUniformInt, StatefulUniformFullInt.
 //!
 //! The variable is int64 of three elements or more: a counter of two and a key. What the file has as the variable itself is
-//! here the value that it has (`import::state`), and the last output is the value that it has from then on. Behind it: the
+//! here the value that it has (`import::state`), and the last output is the value that it has from then on. After it: the
 //! number of the algorithm (not of StatefulStandardNormal), which is Philox's, and the shape (int32 or int64), with the least
 //! and the bound of integers; of the two of Rng the numbers to skip. The numbers are TensorFlow's.
 
@@ -86,7 +86,7 @@ fn philox(state: &[i64]) -> Result<Philox, OpError> {
     }
 }
 
-/// Writes the state behind so many numbers to an output.
+/// Writes the state after so many numbers to an output.
 fn skip(run: &mut Run<'_>, output: usize, numbers: u64) -> Result<(), OpError> {
     let state = run.slice::<i64>(0)?;
     let counter = philox(state)?.skipped(numbers.wrapping_mul(STEPS_PER_NUMBER)).counter();

@@ -26,7 +26,7 @@ pub enum Padding3 {
     Same,
     /// Nothing.
     Valid,
-    /// Front, behind, top, bottom, left, right.
+    /// Front, after, top, bottom, left, right.
     Explicit([usize; 6]),
 }
 

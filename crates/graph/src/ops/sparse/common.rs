@@ -18,7 +18,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Three inputs behind each other.
+    /// Three inputs one after another.
     pub(crate) const fn from(first: usize) -> Parts {
         Parts { indices: first, values: first + 1, shape: first + 2 }
     }

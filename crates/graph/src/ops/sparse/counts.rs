@@ -30,7 +30,7 @@ pub(crate) const OPS: &[Registration] = &[
 enum Rows {
     /// The first axis: the values are the first input.
     Dense,
-    /// Coordinates before the values and a shape behind them.
+    /// Coordinates before the values and a shape after them.
     Sparse,
     /// Splits before the values.
     Ragged,

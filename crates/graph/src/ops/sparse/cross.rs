@@ -72,7 +72,7 @@ enum Made {
 struct Cross {
     sparse: usize,
     dense: usize,
-    /// Inputs behind the columns.
+    /// Inputs after the columns.
     more: usize,
     made: Made,
 }
@@ -256,7 +256,7 @@ fn decimal(number: i64, digits: &mut [u8; 20]) -> &[u8] {
     &digits[at..]
 }
 
-/// The next choice of one feature of each column, the last column's first; false behind the last choice.
+/// The next choice of one feature of each column, the last column's first; false after the last choice.
 fn advance(chosen: &mut [usize], features: &[[usize; 2]]) -> bool {
     for (own, [start, end]) in chosen.iter_mut().zip(features).rev() {
         *own += 1;

@@ -205,7 +205,7 @@ impl Deserialize {
         }
     }
 
-    /// The dimensions of a part, behind each other in `to`; how many there are.
+    /// The dimensions of a part, one after another in `to`; how many there are.
     fn part_dims(&self, part: &Part<'_>, to: &mut [i64; MAX_RANK]) -> Result<usize, OpError> {
         let rank = part.messages[2].shape[0];
         let own = to.get_mut(..rank).ok_or_else(|| {

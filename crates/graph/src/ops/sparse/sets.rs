@@ -183,7 +183,7 @@ impl Groups<'_> {
     }
 }
 
-/// The values of both sides under one row of numbers: those of the second behind those of the first.
+/// The values of both sides under one row of numbers: those of the second after those of the first.
 struct Elements<'r, 'a> {
     run: &'r Run<'a>,
     values: [TensorView<'a>; 2],
@@ -235,7 +235,7 @@ struct Combine {
     is_checked: bool,
 }
 
-/// What stands in a list of elements behind those of a set of which some were equal.
+/// What stands in a list of elements after those of a set of which some were equal.
 const NONE: u32 = u32::MAX;
 
 /// Calls `each` with every set and its elements of both sides in `lists`.

@@ -118,14 +118,14 @@ fn mapped(run: &Run<'_>, text: &[u8], function: impl Fn(&u8) -> u8) -> Result<St
     Ok(new)
 }
 
-/// What some characters become, one behind the other.
+/// What some characters become, one after the other.
 fn of_characters<I: Iterator<Item = char>>(
     run: &Run<'_>,
     text: &[u8],
     function: impl Fn(char, usize) -> I,
 ) -> Result<StringRef, OpError> {
     let mut new = run.new_string(&[])?;
-    // TensorFlow takes what is in front of the first NUL.
+    // TensorFlow takes what is before the first NUL.
     let text = text.split(|byte| *byte == 0).next().unwrap_or(text);
     for Character { is, at, .. } in characters(text) {
         for character in function(is.unwrap_or(char::REPLACEMENT_CHARACTER), at) {
@@ -145,7 +145,7 @@ fn lower(run: &Run<'_>, text: &[u8]) -> Result<StringRef, OpError> {
     })
 }
 
-/// True where cased letters stand before `at` and none behind it, marks aside.
+/// True where cased letters stand before `at` and none after it, marks aside.
 fn ends_word(text: &[u8], at: usize, bytes: usize) -> bool {
     let is_cased = |c: &char| c.is_lowercase() || c.is_uppercase();
     let is_mark =

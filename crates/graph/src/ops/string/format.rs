@@ -108,7 +108,7 @@ impl fmt::Write for Line {
 }
 
 impl AsString {
-    /// Puts before and behind what was written from `start` on what sign and width ask for. `digits` is where numbers begin,
+    /// Puts before and after what was written from `start` on what sign and width ask for. `digits` is where numbers begin,
     /// where there are some that zeros may stand before.
     fn finish(&self, line: &mut Line, start: usize, is_number: bool, may_fill: bool) -> fmt::Result {
         let is_negative = line.bytes[start..line.len].first() == Some(&b'-');

@@ -1,6 +1,6 @@
 //! Strings put together: StringJoin, ReduceJoin, UnsortedSegmentJoin.
 //!
-//! Join: strings of one shape, or scalars, one behind the other with `separator` between them. ReduceJoin: along the axes of its
+//! Join: strings of one shape, or scalars, one after the other with `separator` between them. ReduceJoin: along the axes of its
 //! second input, in their order. UnsortedSegmentJoin: rows of the input in the order in which they come, for each segment.
 
 use tightfit_core::{DType, MAX_RANK, Shape, StringRef};

@@ -136,7 +136,7 @@ fn closes_count(before: &str) -> bool {
     !before[..at].ends_with('\\') && is_count(&format!("{}}}", &before[at + 1..]))
 }
 
-/// What stands behind a backslash. Returns what is left.
+/// What stands after a backslash. Returns what is left.
 fn escape<'p>(text: &'p str, is_in_class: bool, out: &mut String) -> &'p str {
     let Some(first) = text.chars().next() else {
         out.push('\\');
@@ -207,7 +207,7 @@ fn literal(character: char, out: &mut String) {
     out.push_str(&format!(r"\x{{{:x}}}", u32::from(character)));
 }
 
-/// A class, behind its bracket. Returns what is left.
+/// A class, after its bracket. Returns what is left.
 fn class<'p>(text: &'p str, out: &mut String) -> Option<&'p str> {
     out.push('[');
     let mut rest = text;

@@ -218,7 +218,7 @@ impl Replace {
             };
             made = run.extended_string(made, &own[at..start])?;
             if start == end && last_end == Some(start) {
-                // Nothing, where the last match has ended, is no match: the search goes on behind the next character.
+                // Nothing, where the last match has ended, is no match: the search goes on after the next character.
                 let next = super::text::characters(&own[start..]).next().map_or(1, |c| c.bytes);
                 let next = (start + next).min(own.len());
                 new = Some(run.extended_string(made, &own[start..next])?);

@@ -90,7 +90,7 @@ impl Operator for StringFormat {
 }
 
 impl StringFormat {
-    /// The text with a tensor behind it.
+    /// The text with a tensor after it.
     fn tensor(
         &self,
         run: &Run<'_>,
@@ -120,7 +120,7 @@ impl StringFormat {
     }
 }
 
-/// The text with the elements from `first` on along an axis behind it.
+/// The text with the elements from `first` on along an axis after it.
 fn axis(
     run: &Run<'_>,
     tensor: &TensorView<'_>,
@@ -164,7 +164,7 @@ fn axis(
     run.extended_string(text, b"]")
 }
 
-/// The text with an element behind it.
+/// The text with an element after it.
 fn element(run: &Run<'_>, tensor: &TensorView<'_>, at: usize, text: StringRef) -> Result<StringRef, OpError> {
     let size = tensor.dtype().bytes();
     let bytes = &tensor.bytes()[at * size..][..size];
@@ -236,7 +236,7 @@ fn float64(line: &mut Line, value: f64) -> std::fmt::Result {
     shortest(line, value, 17, false)
 }
 
-/// The text with another one in quotation marks behind it.
+/// The text with another one in quotation marks after it.
 fn quoted(run: &Run<'_>, own: &[u8], text: StringRef) -> Result<StringRef, OpError> {
     let mut text = run.extended_string(text, b"\"")?;
     let mut from = 0;

@@ -123,7 +123,7 @@ impl Encoding {
         }
     }
 
-    /// The string with a character behind it.
+    /// The string with a character after it.
     fn push(self, run: &Run<'_>, to: StringRef, character: char) -> Result<StringRef, OpError> {
         match self {
             Encoding::Utf16 { .. } => {

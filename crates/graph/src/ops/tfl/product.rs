@@ -384,7 +384,7 @@ struct QuantizedRows<'s> {
     bytes: &'s [u8],
     scales: &'s [f32],
     zeros: &'s [i32],
-    /// The scratch behind them.
+    /// The scratch after them.
     scratch: &'s mut [u8],
 }
 

@@ -4,7 +4,7 @@
 //! int32, a cell state of int16 whose scale is a power of two. The attribute `slots` lists which of TFLite's inputs each input is, and
 //! `input_scale` and `input_zero_point` have a number for each of them. `intermediate_scale` and `intermediate_zero_point` list five
 //! numbers, of which the last is the hidden state's; `cell_clip` bounds the cell state. Besides the output there are the states of
-//! output and cell behind the last step, `[batch, units]` both. Peepholes, projections and normalised gates are refused.
+//! output and cell after the last step, `[batch, units]` both. Peepholes, projections and normalised gates are refused.
 
 use tightfit_core::DType;
 use tightfit_kernels::{Affine, AffineLstm, LstmGate, LstmState, Multiplier};
@@ -97,7 +97,7 @@ impl Lstm {
         let (Some(weights), Some(recurrent)) = (self.at(WEIGHTS + gate), self.at(RECURRENT + gate)) else {
             return Ok(None);
         };
-        // Gates have 12 bits behind the point. Floats are multiplied as TFLite multiplies them.
+        // Gates have 12 bits after the point. Floats are multiplied as TFLite multiplies them.
         let of = |weights: usize, numbers: Affine| {
             Multiplier::of((self.scales[weights].scale * numbers.scale / (1.0 / 4096.0)) as f64)
         };

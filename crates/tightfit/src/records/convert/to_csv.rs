@@ -89,7 +89,7 @@ fn header(features: &[FeatureSummary], output: &mut Output) -> std::io::Result<(
     output.write_all(b"\n")
 }
 
-/// Appends the cells of `feature`, each with a comma behind it.
+/// Appends the cells of `feature`, each with a comma after it.
 fn put(feature: &FeatureSummary, found: Option<Feature<'_>>, line: &mut Vec<u8>) -> Result<(), String> {
     let cells = match &found {
         Some(found) => put_values(found, line)?,

@@ -17,7 +17,7 @@
 //! `allow_missing`; no shape a VarLenFeature, whose values are `[n]`. Ragged features, and steps without a shape,
 //! become two fields, the values and `name/row_splits`. `"examples"` in place of `"sequence"` parses an
 //! ExampleListWithContext. With `null` the features are [learnt](infer) from the first records. The option `field` says
-//! which field holds the records, if it is not `record`; what other fields there are stay in front of the new ones.
+//! which field holds the records, if it is not `record`; what other fields there are stay before the new ones.
 
 mod infer;
 mod spec;

@@ -59,7 +59,7 @@ pub struct FeatureSpec {
 pub enum FeatureForm {
     /// Always this, as of a FixedLenFeature. Of steps: `[steps, ...]`, as of a FixedLenSequenceFeature.
     Fixed(Vec<usize>),
-    /// `[n, ...]` with this behind the first dimension, as of a FixedLenSequenceFeature with `allow_missing`; as of a
+    /// `[n, ...]` with this after the first dimension, as of a FixedLenSequenceFeature with `allow_missing`; as of a
     /// VarLenFeature, if that is nothing. Of steps it is nothing, and they are ragged: the values of all in one
     /// field, and where each begins and ends in another, `name/row_splits`.
     Variable(Vec<usize>),
@@ -89,7 +89,7 @@ pub enum DefaultValue {
     Strings(Vec<Vec<u8>>),
 }
 
-/// What is put behind the name of a ragged feature for that of its row splits.
+/// What is put after the name of a ragged feature for that of its row splits.
 const ROW_SPLITS: &str = "/row_splits";
 
 impl FeatureSpec {
@@ -290,7 +290,7 @@ impl ParseSpec {
         Ok(ParseSpec { message, features: list("features", false)?, steps: list(steps, true)? })
     }
 
-    /// The description in JSON that gives this: what stands behind `"parse"`.
+    /// The description in JSON that gives this: what stands after `"parse"`.
     pub fn to_json(&self) -> Value {
         let list = |features: &[FeatureSpec]| {
             Value::Object(features.iter().map(|f| (f.name.clone(), f.to_json())).collect())

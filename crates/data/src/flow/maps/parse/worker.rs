@@ -68,7 +68,7 @@ struct Target {
     /// The number of its name, and of that of its partition.
     number: usize,
     partition: usize,
-    /// The shape of a record's or step's values, if fixed; else what is behind the first dimension.
+    /// The shape of a record's or step's values, if fixed; else what is after the first dimension.
     shape: Shape,
     elements: usize,
     default: Vec<u8>,

@@ -107,7 +107,7 @@ impl Values {
     }
 }
 
-/// What a file is wrong about whose lists or keys point behind its values.
+/// What a file is wrong about whose lists or keys point after its values.
 fn no_value() -> RowFault {
     RowFault::Map("a value of the column is not there".to_string())
 }

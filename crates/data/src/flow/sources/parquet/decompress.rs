@@ -72,7 +72,7 @@ fn fill(mut from: impl Read, to: &mut [u8]) -> std::io::Result<usize> {
     Ok(have + from.read(&mut [0])?)
 }
 
-/// LZ4 as Hadoop frames it: blocks behind their sizes, decompressed and compressed, big-endian.
+/// LZ4 as Hadoop frames it: blocks after their sizes, decompressed and compressed, big-endian.
 fn hadoop(mut from: &[u8], to: &mut [u8]) -> Option<usize> {
     let mut have = 0usize;
     while !from.is_empty() {
@@ -98,7 +98,7 @@ fn zstd(from: &[u8], to: &mut [u8], budget: &MemoryBudget) -> Result<usize> {
     decoder.decode_all(from, to).map_err(|error| broken(codec, error))
 }
 
-/// The window that the first frame asks for (RFC 8878, 3.1.1.1); frames behind it may not ask for more.
+/// The window that the first frame asks for (RFC 8878, 3.1.1.1); frames after it may not ask for more.
 fn zstd_window(frame: &[u8]) -> Option<u64> {
     let (&[0x28, 0xb5, 0x2f, 0xfd, descriptor], rest) = frame.split_first_chunk::<5>()? else { return None };
     if descriptor & 0x20 == 0 {

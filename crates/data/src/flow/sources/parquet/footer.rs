@@ -104,7 +104,7 @@ impl Footer {
         groups.map(|group| self.group_rows(group)).try_fold(0u64, |all, rows| Ok(all.saturating_add(rows?)))
     }
 
-    /// Where row group `group` begins; of one behind the last, or without columns or a place, the start of the file. For
+    /// Where row group `group` begins; of one after the last, or without columns or a place, the start of the file. For
     /// messages only: what is read is found by [`Footer::chunk`], which refuses those.
     pub fn group_offset(&self, group: usize) -> u64 {
         let group = self.metadata.row_groups().get(group);
@@ -160,7 +160,7 @@ fn widths(descr: &ColumnDescriptor) -> Result<(usize, u64), RowFault> {
         Type::INT32 | Type::FLOAT => (4, 8),
         Type::INT64 | Type::DOUBLE => (8, 8),
         Type::INT96 => (12, 20),
-        // A view, or the length in front of it.
+        // A view, or the length before it.
         Type::BYTE_ARRAY => (4, 16),
         Type::FIXED_LEN_BYTE_ARRAY if descr.logical_type_ref() == Some(&LogicalType::Float16) => (2, 4),
         Type::FIXED_LEN_BYTE_ARRAY => {

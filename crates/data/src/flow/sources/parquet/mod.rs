@@ -294,7 +294,7 @@ impl ParquetRows {
         })
     }
 
-    /// Gives up what is open of a row group; the next goes on behind it.
+    /// Gives up what is open of a row group; the next goes on after it.
     fn close_group(&mut self) {
         (self.reader, self.batch, self.values) = (None, None, None);
         self.ledger.clear();

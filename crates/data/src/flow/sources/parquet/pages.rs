@@ -18,7 +18,7 @@ use crate::storage::StoredFile;
 
 const PURPOSE: &str = "parquet page";
 
-/// What is read for the header of a page at first, and behind each page for that of the next.
+/// What is read for the header of a page at first, and after each page for that of the next.
 const HEADER_BYTES: usize = 512;
 
 /// The largest header: statistics of long strings are in it.
@@ -113,7 +113,7 @@ pub(super) struct ChunkPages {
     seen: u64,
     /// The next header and its bytes, once it was looked at.
     next: Option<(PageHeader, usize)>,
-    /// What was read behind the last page, from `at` on.
+    /// What was read after the last page, from `at` on.
     ahead: Vec<u8>,
     _held: Reservation,
     _dictionary: Option<Reservation>,
@@ -153,7 +153,7 @@ impl ChunkPages {
         self.file.read_at(out, offset).map_err(external)
     }
 
-    /// The header of the next page that is no index; `None` behind the last.
+    /// The header of the next page that is no index; `None` after the last.
     fn look(&mut self) -> Result<Option<(PageHeader, usize)>> {
         while self.next.is_none() {
             if self.seen >= self.chunk.values || self.at >= self.chunk.to {
@@ -191,7 +191,7 @@ impl ChunkPages {
         }
     }
 
-    /// Goes behind a page.
+    /// Goes after a page.
     fn pass(&mut self, header: &PageHeader, header_bytes: usize) {
         self.at += (header_bytes + header.compressed_bytes) as u64;
         if header.kind != PageKind::Dictionary {
@@ -201,7 +201,7 @@ impl ChunkPages {
         self.ahead.clear();
     }
 
-    /// What the page has in the file, and behind it what the next header may be.
+    /// What the page has in the file, and after it what the next header may be.
     fn read_stored(&mut self, header: &PageHeader, header_bytes: usize) -> Result<(Buffer, Vec<u8>)> {
         let from = self.at + header_bytes as u64;
         let behind = clamped(self.chunk.to.saturating_sub(from));
@@ -306,7 +306,7 @@ impl ChunkPages {
         }
     }
 
-    /// What stands behind the levels.
+    /// What stands after the levels.
     fn values<'a>(&self, header: &PageHeader, page: &'a [u8]) -> Option<&'a [u8]> {
         if header.kind == PageKind::DataV2 {
             return page.get(header.definition_bytes as usize + header.repetition_bytes as usize..);

@@ -166,7 +166,7 @@ pub(super) struct CacheReader {
 }
 
 impl CacheReader {
-    /// Goes behind the first `elements`, to the record of this number at this byte.
+    /// Goes after the first `elements`, to the record of this number at this byte.
     pub fn skip_to(mut self, elements: u64, record: u64, offset: u64) -> Result<CacheReader, DataError> {
         let file = File::open(&self.path).map_err(|e| io_error(&self.path, e))?;
         let read = RecordReader::new(Arc::from(&*self.path), file, self.read.into_window());
@@ -186,7 +186,7 @@ impl CacheReader {
         self.read.next_place()
     }
 
-    /// The next element; `None` behind the last.
+    /// The next element; `None` after the last.
     pub fn next(&mut self) -> Result<Option<&[u8]>, DataError> {
         if self.is_at_end {
             return Ok(None);

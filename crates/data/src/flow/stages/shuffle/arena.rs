@@ -1,8 +1,8 @@
 //! Many elements as bytes in one buffer, of which any can be taken out.
 //!
-//! Entries lie one behind the other from the front: the entry's number and its length, 4 bytes each, then its bytes,
+//! Entries lie one after the other from the front: the entry's number and its length, 4 bytes each, then its bytes,
 //! filled up to a multiple of 8. A list of where each begins grows from the back, 4 bytes an entry. What is taken out
-//! leaves a hole that the next entry of the same size fills; when there is neither such a hole nor room behind the last
+//! leaves a hole that the next entry of the same size fills; when there is neither such a hole nor room after the last
 //! entry, all are moved together. An eighth of the buffer is left free for that, so that a byte is moved seven times on
 //! average, and not at all where sizes come again.
 
@@ -35,7 +35,7 @@ pub(crate) struct Arena {
     end: usize,
     used: usize,
     count: usize,
-    /// The first hole of each size in units; a hole holds the next behind its head.
+    /// The first hole of each size in units; a hole holds the next after its head.
     holes: [u32; CLASSES],
 }
 
@@ -76,7 +76,7 @@ impl Arena {
         (self.used + units(bytes)) * UNIT_BYTES + (self.count + 1) * INDEX_BYTES <= limit
     }
 
-    /// Adds an entry behind the last; false when it does not fit.
+    /// Adds an entry after the last; false when it does not fit.
     pub fn push(&mut self, bytes: &[u8]) -> Result<bool, Defect> {
         if !self.fits(bytes.len()) {
             return Ok(false);
