@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tightfit::{
     DType, Error, Feed, FitOptions, MemoryBudget, Model, OpenOptions, Runner, Shape, Tensor, display_bytes,
-    limits,
+    limits, process,
 };
 
 use super::Limits;
@@ -130,6 +130,8 @@ pub fn run(flags: &Flags, start: &Start) -> Result<(), Failure> {
     if let Some(path) = &flags.profile {
         steps::trace(&mut runner, &feeds, path, budget)?;
     }
+    // What prints is not what ran.
+    process::end_phase();
     let result = Measured {
         model: flags.model.display().to_string(),
         batch,
