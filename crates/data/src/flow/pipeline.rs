@@ -98,6 +98,7 @@ impl Pipeline {
     /// Gives all memory back.
     fn close(&mut self) {
         self.node = Node::nothing(self.node.schema().clone());
+        self.context.forget_columns();
         self.reserve = None;
     }
 

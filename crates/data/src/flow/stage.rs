@@ -319,6 +319,11 @@ impl Context {
         }
     }
 
+    /// Gives back what was counted for the fields of stages that are no more.
+    pub(crate) fn forget_columns(&self) {
+        self.columns.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     /// A meter for the next stage, which is called `name` and reads from `inputs`.
     pub fn meter(&mut self, name: impl Into<String>, inputs: &[&Node]) -> Arc<Meter> {
         self.meter_of_parts(name, inputs, Vec::new())
