@@ -27,7 +27,7 @@ pub struct FreezeOptions {
 }
 
 /// True for the name of a TensorFlow Lite model.
-pub(crate) fn is_tflite(path: &Path) -> bool {
+pub fn is_tflite(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tflite"))
 }
 

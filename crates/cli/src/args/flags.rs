@@ -78,6 +78,18 @@ impl SummaryFlags {
         }
     }
 
+    /// Tells what was done on standard output: a program as JSON, people in words, unless it is not wanted.
+    ///
+    /// # Errors
+    /// What the system says of the standard output.
+    pub fn tell(&self, value: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        match self.is_json() {
+            true => self.print_json(value),
+            false if self.quiet => Ok(()),
+            false => print(&text()),
+        }
+    }
+
     /// Tells a program what was done, or nothing.
     ///
     /// # Errors
@@ -292,6 +304,16 @@ impl ResultFlags {
 }
 
 fn preprocess() -> impl TypedValueParser<Value = Preprocess> {
-    let named = |name: String| Preprocess::ALL.into_iter().find(|p| p.name() == name).ok_or("no such name");
-    PossibleValuesParser::new(Preprocess::ALL.map(|p| p.name())).try_map(named)
+    one_of(Preprocess::ALL.map(|p| (p.name(), p)))
+}
+
+/// Takes one of these names for what it stands for.
+pub fn one_of<T: Clone + Send + Sync + 'static, const N: usize>(
+    all: [(&'static str, T); N],
+) -> impl TypedValueParser<Value = T> {
+    let names = all.clone().map(|(name, _)| name);
+    let meant = move |name: String| {
+        all.iter().find(|(own, _)| *own == name).map(|(_, meant)| meant.clone()).ok_or("no such name")
+    };
+    PossibleValuesParser::new(names).try_map(meant)
 }

@@ -16,7 +16,7 @@ use crate::{style, table};
 
 pub use flags::{
     DataFlags, InputFlags, JobFlags, JsonFlag, LimitFlags, MemoryFlag, OutputFlag, ResultFlags, ScopeFlags,
-    SourceFlags, SpecArg, SummaryFlags,
+    SourceFlags, SpecArg, SummaryFlags, one_of,
 };
 pub use long::Lists;
 pub use values::{BatchSize, count, seconds, shape, size, whole};

@@ -12,7 +12,7 @@ use crate::args::{LimitFlags, SourceFlags, SummaryFlags};
 use crate::failure::Failure;
 use crate::stdio;
 use crate::system::stop_flag;
-use crate::table::{columns, print};
+use crate::table::columns;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,11 +60,8 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
             display_bytes(frozen.bytes)
         );
     }
-    match flags.summary.is_json() {
-        true => print(&format!("{:#}\n", json(&output.display().to_string(), &frozen))),
-        false if flags.summary.quiet => Ok(()),
-        false => print(&text(&output.display().to_string(), &frozen)),
-    }
+    let output = output.display().to_string();
+    flags.summary.tell(|| json(&output, &frozen), || text(&output, &frozen))
 }
 
 /// The same for programs.

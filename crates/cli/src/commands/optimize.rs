@@ -13,7 +13,7 @@ use crate::args::{LimitFlags, SourceFlags, SummaryFlags};
 use crate::failure::Failure;
 use crate::stdio;
 use crate::system::stop_flag;
-use crate::table::{columns, count_of, print};
+use crate::table::{columns, count_of};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -78,11 +78,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let model = stdio::path_of(&flags.model)?;
     let optimized = optimize(&model, &options, &flags.output, stop_flag(), &memory.budget)?;
     let output = flags.output.display().to_string();
-    match flags.summary.is_json() {
-        true => print(&format!("{:#}\n", json(&output, &optimized))),
-        false if flags.summary.quiet => Ok(()),
-        false => print(&text(&output, &optimized)),
-    }
+    flags.summary.tell(|| json(&output, &optimized), || text(&output, &optimized))
 }
 
 fn json(output: &str, optimized: &Optimized) -> Value {

@@ -13,7 +13,6 @@ use crate::args::{LimitFlags, SourceFlags, SummaryFlags, size};
 use crate::failure::Failure;
 use crate::stdio;
 use crate::system::stop_flag;
-use crate::table::print;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -78,9 +77,6 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let memory = open_to_write(&Limits::of(&flags.limits))?;
     let model = stdio::path_of(&flags.model)?;
     let manifest: Manifest = partition(&model, &options, &flags.output, stop_flag(), &memory.budget)?;
-    match flags.summary.is_json() {
-        true => print(&format!("{:#}\n", manifest_json(&flags.output, &manifest))),
-        false if flags.summary.quiet => Ok(()),
-        false => print(&manifest_text(&flags.output, &manifest)),
-    }
+    let output = &flags.output;
+    flags.summary.tell(|| manifest_json(output, &manifest), || manifest_text(output, &manifest))
 }

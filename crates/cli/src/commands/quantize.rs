@@ -4,18 +4,18 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 use tightfit::display_bytes;
+use tightfit::freeze::is_tflite;
 use tightfit::quantize::{Layer, Method, QuantizeOptions, Quantized, Recipe, quantize};
 
 use super::compare::finite;
 use super::{Limits, data_options};
-use crate::args::{self, DataFlags, InputFlags, LimitFlags, SourceFlags, SummaryFlags, count};
+use crate::args::{self, DataFlags, InputFlags, LimitFlags, SourceFlags, SummaryFlags, count, one_of};
 use crate::failure::Failure;
 use crate::stdio;
 use crate::system::stop_flag;
-use crate::table::{columns, count_of, print};
+use crate::table::{columns, count_of};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,13 +40,13 @@ pub struct Flags {
     #[command(flatten)]
     source: SourceFlags,
     /// Do this: dynamic, weight-only, f16 or int8 [default: dynamic]
-    #[arg(long, value_name = "NAME", value_parser = recipe(), hide_possible_values = true, help_heading = "Model")]
+    #[arg(long, value_name = "NAME", value_parser = one_of(Recipe::ALL), hide_possible_values = true, help_heading = "Model")]
     recipe: Option<Recipe>,
     /// Let inputs and outputs be int8 too, with --recipe int8
     #[arg(long, help_heading = "Model")]
     integer_io: bool,
     /// Find ranges by min-max or moving-average [default: min-max]
-    #[arg(long, value_name = "NAME", value_parser = method(), hide_possible_values = true, help_heading = "Model")]
+    #[arg(long, value_name = "NAME", value_parser = one_of(Method::ALL), hide_possible_values = true, help_heading = "Model")]
     calibration: Option<Method>,
     #[command(flatten)]
     inputs: InputFlags,
@@ -74,32 +74,10 @@ impl Flags {
     }
 }
 
-fn recipe() -> impl TypedValueParser<Value = Recipe> {
-    let named = |name: String| {
-        Recipe::ALL
-            .into_iter()
-            .find(|(own, _)| *own == name)
-            .map(|(_, recipe)| recipe)
-            .ok_or("no such recipe")
-    };
-    PossibleValuesParser::new(Recipe::ALL.map(|(name, _)| name)).try_map(named)
-}
-
-fn method() -> impl TypedValueParser<Value = Method> {
-    let named = |name: String| {
-        Method::ALL
-            .into_iter()
-            .find(|(own, _)| *own == name)
-            .map(|(_, method)| method)
-            .ok_or("no such method")
-    };
-    PossibleValuesParser::new(Method::ALL.map(|(name, _)| name)).try_map(named)
-}
-
 /// # Errors
 /// What is wrong with the model or the data, and an output that cannot be written.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
-    if !flags.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tflite")) {
+    if !is_tflite(&flags.output) {
         return Err(Failure::Usage("--output: a name that ends in .tflite".into()));
     }
     let recipe = flags.recipe.unwrap_or_default();
@@ -123,11 +101,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let model = stdio::path_of(&flags.model)?;
     let quantized = quantize(&model, &options, &flags.output, stop_flag(), &memory.budget)?;
     let output = flags.output.display().to_string();
-    match flags.summary.is_json() {
-        true => print(&format!("{:#}\n", json(&output, recipe, &quantized))),
-        false if flags.summary.quiet => Ok(()),
-        false => print(&text(&output, &quantized)),
-    }
+    flags.summary.tell(|| json(&output, recipe, &quantized), || text(&output, &quantized))
 }
 
 fn json(output: &str, recipe: Recipe, quantized: &Quantized) -> Value {

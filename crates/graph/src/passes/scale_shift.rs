@@ -113,18 +113,19 @@ fn batch_norm(graph: &Graph, uses: &Uses, id: NodeId, norm: &BatchNorm) -> Optio
     }
     let vector = |input: usize| known_floats(graph, *node.inputs.get(input)?);
     let (gamma, beta, mean, variance) = (vector(1)?, vector(2)?, vector(3)?, vector(4)?);
-    let factor: Vec<f64> = gamma
-        .iter()
-        .zip(&variance)
-        .map(|(gamma, variance)| *gamma as f64 / (*variance as f64 + norm.epsilon as f64).sqrt())
-        .collect();
-    let summand = beta
-        .iter()
-        .zip(&mean)
-        .zip(&factor)
-        .map(|((beta, mean), f)| *beta as f64 - *mean as f64 * f)
-        .collect();
+    let (factor, summand) = of_batch_norm([&gamma, &beta, &mean, &variance], norm.epsilon);
     Some((node.inputs[0], Linear { factor, summand }))
+}
+
+/// What a batch norm of the constants gamma, beta, mean and variance is for each channel: a factor, and what is added after it.
+pub fn of_batch_norm([gamma, beta, mean, variance]: [&[f32]; 4], epsilon: f32) -> (Vec<f64>, Vec<f64>) {
+    let root = |variance: f32| (f64::from(variance) + f64::from(epsilon)).sqrt();
+    let factor: Vec<f64> =
+        gamma.iter().zip(variance).map(|(gamma, variance)| f64::from(*gamma) / root(*variance)).collect();
+    let centres = beta.iter().zip(mean).zip(&factor);
+    let summand =
+        centres.map(|((beta, mean), factor)| f64::from(*beta) - f64::from(*mean) * factor).collect();
+    (factor, summand)
 }
 
 /// The elements of a constant that differs along its last axis at most.

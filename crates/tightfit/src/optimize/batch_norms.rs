@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tightfit_core::block_bytes;
 use tightfit_format::{AttrValue, GraphDef, InlineBytes, NodeDef, Scaled, TensorContent, TensorDef};
+use tightfit_graph::passes::scale_shift::of_batch_norm;
 
 use super::nodes::Nodes;
 use crate::error::Error;
@@ -110,19 +111,12 @@ fn norm(nodes: &Nodes, def: &GraphDef, index: usize) -> Result<Option<Norm>, Err
                 return Ok(None);
             }
             let epsilon = match node.attr("epsilon") {
-                Some(AttrValue::Float(epsilon)) => f64::from(*epsilon),
+                Some(AttrValue::Float(epsilon)) => *epsilon,
                 _ => 1e-4,
             };
-            let scale: Vec<f64> = gamma
-                .iter()
-                .zip(variance)
-                .map(|(gamma, variance)| f64::from(*gamma) / (f64::from(*variance) + epsilon).sqrt())
-                .collect();
-            let shift = beta.iter().zip(mean).zip(&scale);
-            let shift =
-                shift.map(|((beta, mean), scale)| (f64::from(*beta) - f64::from(*mean) * scale) as f32);
-            let shift = Some(shift.collect());
-            Ok(Some(Norm { from, scale: scale.iter().map(|scale| *scale as f32).collect(), shift }))
+            let (scale, shift) = of_batch_norm([gamma, beta, mean, variance], epsilon);
+            let floats = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
+            Ok(Some(Norm { from, scale: floats(scale), shift: Some(floats(shift)) }))
         }
         _ => Ok(None),
     }

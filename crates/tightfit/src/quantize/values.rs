@@ -69,18 +69,7 @@ impl Value {
     pub fn write(&self, source: &SourceFile, out: &mut dyn Write, budget: &MemoryBudget) -> io::Result<()> {
         match self {
             Value::Bytes(bytes) => out.write_all(bytes),
-            Value::File(place) => {
-                let mut piece = buffer(budget, place.bytes.min(PIECE_BYTES))?;
-                let mut at = 0;
-                while at < place.bytes {
-                    let count = (place.bytes - at).min(PIECE_BYTES);
-                    let part = &mut piece[..count as usize];
-                    source.read_exact_at(place.offset + at, part).map_err(io::Error::other)?;
-                    out.write_all(part)?;
-                    at += count;
-                }
-                Ok(())
-            }
+            Value::File(place) => pieces(source, *place, budget, &mut |_, bytes| out.write_all(bytes)),
             Value::Half(place) => {
                 let mut halves = buffer(budget, place.bytes.min(PIECE_BYTES) / 2)?;
                 floats(source, *place, budget, &mut |_, values| {
@@ -107,12 +96,12 @@ impl Value {
 /// Takes floats, with the number of the first.
 type EachPiece<'e> = dyn FnMut(u64, &[[u8; 4]]) -> io::Result<()> + 'e;
 
-/// Calls `each` with floats of the file and the number of the first.
-pub(super) fn floats(
+/// Calls `each` with pieces of the file and where in the place they begin.
+fn pieces(
     source: &SourceFile,
     place: Place,
     budget: &MemoryBudget,
-    each: &mut EachPiece<'_>,
+    each: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut piece = buffer(budget, place.bytes.min(PIECE_BYTES))?;
     let mut at = 0;
@@ -120,10 +109,20 @@ pub(super) fn floats(
         let count = (place.bytes - at).min(PIECE_BYTES);
         let part = &mut piece[..count as usize];
         source.read_exact_at(place.offset + at, part).map_err(io::Error::other)?;
-        each(at / 4, part.as_chunks::<4>().0)?;
+        each(at, part)?;
         at += count;
     }
     Ok(())
+}
+
+/// Calls `each` with floats of the file and the number of the first.
+pub(super) fn floats(
+    source: &SourceFile,
+    place: Place,
+    budget: &MemoryBudget,
+    each: &mut EachPiece<'_>,
+) -> io::Result<()> {
+    pieces(source, place, budget, &mut |at, bytes| each(at / 4, bytes.as_chunks::<4>().0))
 }
 
 /// The same for what can fail otherwise.

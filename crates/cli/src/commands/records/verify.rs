@@ -10,7 +10,7 @@ use tightfit::{Error, display_bytes};
 use crate::args::{LimitFlags, SummaryFlags};
 use crate::failure::Failure;
 use crate::system::stop_flag;
-use crate::table::{count_of, print};
+use crate::table::count_of;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,11 +39,7 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     let verification = verify(&options, &budget, stop_flag());
     drop(bar);
     let verification = verification?;
-    if flags.summary.is_json() {
-        print(&format!("{:#}\n", json(&verification)))?;
-    } else if !flags.summary.quiet {
-        print(&text(&verification))?;
-    }
+    flags.summary.tell(|| json(&verification), || text(&verification))?;
     match verification.bad.first() {
         None => Ok(()),
         Some((path, bad)) => {

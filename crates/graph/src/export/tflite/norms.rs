@@ -5,6 +5,7 @@ use tightfit_format::tflite::OptionValue;
 
 use super::graph::{Lower, Refusal, Result, why};
 use super::nodes::{check_format, first, float, input, int, need_type, plain};
+use crate::passes::scale_shift::of_batch_norm;
 
 /// The most channels that a norm may have.
 const MOST_CHANNELS: u64 = 1 << 20;
@@ -36,16 +37,9 @@ pub(super) fn batch_norm(lower: &mut Lower<'_>, node: &NodeDef) -> Result<()> {
     if four.iter().any(|values| values.len() != gamma.len()) {
         return why("its constants are for other channels");
     }
-    let epsilon = f64::from(float(node, "epsilon", 1e-4));
-    let scale: Vec<f64> = gamma
-        .iter()
-        .zip(variance)
-        .map(|(gamma, variance)| f64::from(*gamma) / (f64::from(*variance) + epsilon).sqrt())
-        .collect();
-    let shift = beta.iter().zip(mean).zip(&scale);
-    let shift: Vec<f32> =
-        shift.map(|((beta, mean), scale)| (f64::from(*beta) - f64::from(*mean) * scale) as f32).collect();
-    let scale: Vec<f32> = scale.into_iter().map(|scale| scale as f32).collect();
+    let (scale, shift) = of_batch_norm([gamma, beta, mean, variance], float(node, "epsilon", 1e-4));
+    let [scale, shift] =
+        [scale, shift].map(|values| values.into_iter().map(|x| x as f32).collect::<Vec<_>>());
     let output = lower.output(node, 0)?;
     let dims = lower.dims(output);
     let scaled = lower.like(output, &format!("{}/scaled", node.name), &dims)?;
