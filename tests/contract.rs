@@ -8,7 +8,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ::tightfit::process::FLOOR_BYTES;
 use graphs::{Graph, TempDir, float_type, outcome, tightfit};
 
 /// Address space that is no resident memory of the budget: the mapped binary and libraries, and stacks reserved but not
@@ -184,25 +183,60 @@ fn images_of_all_sizes_are_scored_in_the_memory_that_plan_names() {
     outcome(with_memory(&job("run"), 1 << 30, &limited)).fails(3, &["large.bmp", "--decode-memory"]);
 }
 
+/// The command with no more address space than a process of so many resident bytes needs.
+fn limited(mut command: Command, budget_bytes: u64) -> Command {
+    let limit = budget_bytes + ADDRESS_SPACE_BYTES;
+    // SAFETY: setrlimit is async-signal-safe, and nothing else happens between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+            match libc::setrlimit(libc::RLIMIT_AS, &limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    command
+}
+
+#[test]
+fn a_plan_of_many_rectangles_is_shown_inside_the_budget() {
+    const LAYERS: usize = 30_000;
+    const BUDGET_BYTES: u64 = 60 << 20;
+    let dir = TempDir::new();
+    let mut graph = Graph::default();
+    graph.placeholder("x", &[4, 4]);
+    let mut last = "x".to_string();
+    for layer in 0..LAYERS {
+        let name = format!("product{layer}");
+        graph.node(&name, "MatMul", &[&last, &last], &[float_type("T")]);
+        last = name;
+    }
+    let model = dir.write("products.pb", &graph.finish()).display().to_string();
+    let (page, listed) = (dir.0.join("plan.html"), dir.0.join("plan.json"));
+    let job =
+        ["plan", &model, "--json", "--verbose", "--html", &page.display().to_string()].map(String::from);
+    let mut shown = limited(with_memory(&job, BUDGET_BYTES, &[]), BUDGET_BYTES);
+    let shown = shown.stdout(std::fs::File::create(&listed).unwrap()).output().unwrap();
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    let listed: serde_json::Value = serde_json::from_slice(&std::fs::read(&listed).unwrap()).unwrap();
+    assert!(listed["planned_bytes"].as_u64().unwrap() <= BUDGET_BYTES, "{listed}");
+    assert_eq!(listed["step_nodes"].as_array().unwrap().len(), LAYERS);
+    let rectangles = listed["rectangles"].as_array().unwrap();
+    assert!(rectangles.len() >= 2 * LAYERS, "{}", rectangles.len());
+    let page = std::fs::read_to_string(&page).unwrap();
+    let plan = page.split("const plan = ").nth(1).unwrap().split(";\n").next().unwrap();
+    let plan: serde_json::Value = serde_json::from_str(plan).unwrap();
+    assert_eq!((&plan["rectangles"], &plan["peak_step"]), (&listed["rectangles"], &listed["peak_step"]));
+}
+
 #[test]
 fn it_works_under_a_limit_of_the_system() {
     let dir = TempDir::new();
     for job in jobs(&dir) {
         let minimum_bytes = minimum(&job);
         for budget_bytes in [minimum_bytes, minimum_bytes + (64 << 20)] {
-            let mut limited = with_memory(&job, budget_bytes, &[]);
-            let limit = budget_bytes + ADDRESS_SPACE_BYTES;
-            // SAFETY: setrlimit is async-signal-safe, and nothing else happens between fork and exec.
-            unsafe {
-                limited.pre_exec(move || {
-                    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
-                    match libc::setrlimit(libc::RLIMIT_AS, &limit) {
-                        0 => Ok(()),
-                        _ => Err(std::io::Error::last_os_error()),
-                    }
-                });
-            }
-            let outcome = outcome(limited);
+            let outcome = outcome(limited(with_memory(&job, budget_bytes, &[]), budget_bytes));
             assert_eq!(outcome.code, Some(0), "{job:?} in {budget_bytes}: {}", outcome.stderr);
         }
     }
@@ -259,8 +293,16 @@ fn it_works_in_a_control_group_of_its_budget() {
 #[test]
 fn less_than_the_program_itself_is_refused_at_once() {
     let missing = ["run", "no-such-model.pb", "--input", "x=no-such-file.npy"].map(String::from);
-    outcome(with_memory(&missing, FLOOR_BYTES - 1, &[]))
-        .fails(3, &["does not fit ", "the program itself needs "]);
+    // Less than the program has taken when it looks is given no thought: whether the model exists is told first.
+    let told = |bytes: u64| {
+        let outcome = outcome(with_memory(&missing, bytes, &[]));
+        let needed = outcome.stderr.split("the program itself needs ").nth(1)?;
+        assert!(outcome.code == Some(3) && outcome.stderr.contains("does not fit "), "{}", outcome.stderr);
+        needed.split(' ').next()?.parse::<u64>().ok()
+    };
+    let floor_bytes = (48..128).find_map(|steps| told(steps << 16)).expect("a size that is too small");
+    assert_eq!(told(floor_bytes - 1), Some(floor_bytes));
+    outcome(with_memory(&missing, floor_bytes, &[])).fails(1, &["no-such-model.pb"]);
 }
 
 #[test]
@@ -343,14 +385,25 @@ fn a_report_can_be_a_page() {
     let records = repository.join("examples/digits/test.tfrecord").display().to_string();
     let (page_text, output) = (page.display().to_string(), dir.0.join("out.npz").display().to_string());
     let more = ["--input", &records, "--output", &output, "--quiet", "--report", &page_text];
-    assert_eq!(outcome(with_memory(&job, 64 << 20, &more)).code, Some(0));
+    let job: Vec<String> = job.into_iter().chain(more.map(String::from)).collect();
+    let data = |page: &str| -> serde_json::Value {
+        let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+        serde_json::from_str(data).unwrap()
+    };
+    // Who looks on is planned too: the record, and the rows that are drawn.
+    for more in [&[][..], &["--show", "6"], &["--show", "500"]] {
+        let job: Vec<String> = job.iter().cloned().chain(more.iter().map(|s| s.to_string())).collect();
+        let minimum_bytes = minimum(&job);
+        assert_eq!(outcome(with_memory(&job, minimum_bytes, &[])).code, Some(0), "{more:?}");
+        let data = data(&std::fs::read_to_string(&page).unwrap());
+        assert!(data["peak_resident_bytes"].as_u64().unwrap() <= minimum_bytes, "{data}");
+    }
+    assert_eq!(outcome(with_memory(&job, 64 << 20, &[])).code, Some(0));
     let page = std::fs::read_to_string(&page).unwrap();
     for part in
         ["<svg id=\"usage\"", "planned ", "allowed 64.0 MiB", "class=\"resident\"", "<title>arena: at most "]
     {
         assert!(page.contains(part), "no {part}");
     }
-    let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
-    let data: serde_json::Value = serde_json::from_str(data).unwrap();
-    assert_eq!(data["rows"], 360);
+    assert_eq!(data(&page)["rows"], 360);
 }

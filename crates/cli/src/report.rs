@@ -1,6 +1,7 @@
 //! `--report`: what a run took, as JSON, or as a page with bytes over time beside the plan.
 
 use std::fmt::Write as _;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -8,9 +9,10 @@ use tightfit::usage::{Recorder, Sample};
 use tightfit::{Error, MemoryBudget, display_bytes, limits};
 
 use crate::failure::Failure;
-use crate::html::{STYLE, escape};
+use crate::html::{self, Script, escape};
 use crate::progress::Summary;
 use crate::show::Gallery;
+use crate::table::count_of;
 
 /// The page, with marks where things go.
 const TEMPLATE: &str = include_str!("report.html");
@@ -31,10 +33,18 @@ pub struct Recording {
 
 impl Recording {
     /// Begins the report that goes to `path`; `None` without one.
-    pub fn start(path: Option<&Path>, budget: &MemoryBudget) -> Option<Recording> {
-        let path = path?.to_path_buf();
-        let is_page = is_page(&path);
-        Some(Recording { path, recorder: is_page.then(|| Recorder::start(budget)) })
+    ///
+    /// # Errors
+    /// What the budget says when there is no memory for it.
+    pub fn start(path: Option<&Path>, budget: &MemoryBudget) -> Result<Option<Recording>, Failure> {
+        let Some(path) = path.map(Path::to_path_buf) else { return Ok(None) };
+        let recorder = is_page(&path).then(|| Recorder::start(budget)).transpose().map_err(Error::from)?;
+        Ok(Some(Recording { path, recorder }))
+    }
+
+    /// The memory that it holds, in bytes, from before the model is read.
+    pub fn memory_bytes(&self) -> u64 {
+        self.recorder.as_ref().map_or(0, |_| Recorder::MEMORY_BYTES)
     }
 
     /// Writes what a run took.
@@ -42,15 +52,16 @@ impl Recording {
     /// # Errors
     /// What the system says about the file.
     pub fn write(self, summary: &Summary, model: &str, gallery: Option<&Gallery>) -> Result<(), Failure> {
-        let text = match self.recorder {
-            None => format!("{:#}\n", summary.json()),
-            Some(recorder) => {
-                let rows = gallery.map_or_else(String::new, Gallery::html);
-                page(model, summary, &recorder.finish(), &rows)
-            }
+        let Some(recorder) = self.recorder else {
+            let text = format!("{:#}\n", summary.json());
+            return Ok(tightfit::whole::write(&self.path, text.as_bytes())
+                .map_err(|error| Error::io(&self.path, error))?);
         };
-        tightfit::whole::write(&self.path, text.as_bytes())
-            .map_err(|error| Error::io(&self.path, error).into())
+        let samples = recorder.finish();
+        html::write(&self.path, TEMPLATE, &mut |name, out| match name {
+            "rows" => gallery.map_or(Ok(()), |gallery| gallery.write_html(out)),
+            name => fill(name, out, model, summary, &samples),
+        })
     }
 }
 
@@ -59,25 +70,33 @@ pub fn is_page(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("html"))
 }
 
-fn page(model: &str, summary: &Summary, samples: &[Sample], rows: &str) -> String {
-    let mut value = summary.json();
-    if let Some(object) = value.as_object_mut() {
-        object.insert("model".to_string(), json!(model));
+/// Writes what goes to a mark of the page, all but the rows.
+fn fill(
+    name: &str,
+    out: &mut dyn Write,
+    model: &str,
+    summary: &Summary,
+    samples: &[Sample],
+) -> io::Result<()> {
+    match name {
+        "title" => write!(out, "{}", escape(model)),
+        "subtitle" => {
+            let seconds = summary.elapsed.as_secs_f64();
+            write!(out, "{} in {seconds:.2} s, batch {}", count_of(summary.rows, "row"), summary.batch)
+        }
+        "tiles" => write!(out, "{}", tiles(summary)),
+        "legend" => write!(out, "{}", legend(summary)),
+        "picture" => Picture::new(summary, samples).write_svg(out),
+        "lines" => write!(out, "{}", table(summary)),
+        "data" => {
+            let mut value = summary.json();
+            if let Some(object) = value.as_object_mut() {
+                object.insert("model".to_string(), json!(model));
+            }
+            Ok(serde_json::to_writer_pretty(Script(out), &value)?)
+        }
+        _ => Ok(()),
     }
-    // In a script only `</` could end it early, and only a `<!--` change how it is read.
-    let data = format!("{value:#}").replace('<', "\\u003c");
-    let subtitle =
-        format!("{} rows in {:.2} s, batch {}", summary.rows, summary.elapsed.as_secs_f64(), summary.batch);
-    TEMPLATE
-        .replace("{{style}}", STYLE)
-        .replace("{{title}}", &escape(model))
-        .replace("{{subtitle}}", &subtitle)
-        .replace("{{tiles}}", &tiles(summary))
-        .replace("{{legend}}", &legend(summary))
-        .replace("{{picture}}", &Picture::new(summary, samples).svg())
-        .replace("{{rows}}", rows)
-        .replace("{{lines}}", &table(summary))
-        .replace("{{data}}", &data)
 }
 
 fn tiles(summary: &Summary) -> String {
@@ -146,20 +165,20 @@ impl<'a> Picture<'a> {
         SIZE[1] - bottom - (SIZE[1] - top - bottom) * (bytes / self.most_bytes).clamp(0.0, 1.0)
     }
 
-    fn svg(&self) -> String {
+    fn write_svg(&self, out: &mut dyn Write) -> io::Result<()> {
         let [width, height] = SIZE;
-        let mut svg = format!(
+        writeln!(
+            out,
             "<svg id=\"usage\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-             aria-label=\"Bytes in use over time, by line of the plan\">\n"
-        );
-        self.axes(&mut svg);
-        self.areas(&mut svg);
+             aria-label=\"Bytes in use over time, by line of the plan\">"
+        )?;
+        self.write_axes(out)?;
+        self.write_areas(out)?;
         let resident = self.samples.iter().map(|s| (s.seconds, s.resident_bytes as f64));
-        let _ = writeln!(svg, "<path class=\"resident\" d=\"{}\"/>", self.steps('M', resident));
-        let planned_bytes = self.summary.lines.total_bytes();
-        self.level(&mut svg, "planned", planned_bytes);
-        self.level(&mut svg, "allowed", self.summary.memory_bytes);
-        svg + "</svg>"
+        writeln!(out, "<path class=\"resident\" d=\"{}\"/>", self.steps('M', resident))?;
+        self.write_level(out, "planned", self.summary.lines.total_bytes())?;
+        self.write_level(out, "allowed", self.summary.memory_bytes)?;
+        write!(out, "</svg>")
     }
 
     /// A path that keeps each value until the next one.
@@ -178,7 +197,7 @@ impl<'a> Picture<'a> {
         path
     }
 
-    fn areas(&self, svg: &mut String) {
+    fn write_areas(&self, out: &mut dyn Write) -> io::Result<()> {
         let below = |sample: &Sample, lines: usize| {
             sample.used.named()[..lines].iter().map(|(_, b)| *b as f64).sum::<f64>()
         };
@@ -192,50 +211,45 @@ impl<'a> Picture<'a> {
                 let _ = write!(path, "L{:.1} {y:.1}H{:.1}", self.x(next.seconds), self.x(sample.seconds));
             }
             let title = format!("{name}: at most {}", display_bytes(*peak_bytes));
-            let _ = writeln!(svg, "<path class=\"c{number}\" d=\"{path}Z\"><title>{title}</title></path>");
+            writeln!(out, "<path class=\"c{number}\" d=\"{path}Z\"><title>{title}</title></path>")?;
         }
+        Ok(())
     }
 
-    fn level(&self, svg: &mut String, name: &str, bytes: u64) {
+    fn write_level(&self, out: &mut dyn Write, name: &str, bytes: u64) -> io::Result<()> {
         let text = format!("{name} {}", display_bytes(bytes));
         let (left, right) = (self.x(0.0), self.x(self.seconds));
         if bytes as f64 > self.most_bytes {
-            let _ = writeln!(
-                svg,
+            return writeln!(
+                out,
                 "<text class=\"{name}\" x=\"{:.1}\" y=\"20\">{text} &#8593;</text>",
                 right + 6.0
             );
-            return;
         }
         let y = self.y(bytes as f64);
         // The two lines may be one: the names stand above and below.
         let text_y = if name == "planned" { y + 14.0 } else { y - 4.0 };
-        let _ = writeln!(svg, "<path class=\"level {name}\" d=\"M{left:.1} {y:.1}H{right:.1}\"/>");
-        let _ =
-            writeln!(svg, "<text class=\"{name}\" x=\"{:.1}\" y=\"{text_y:.1}\">{text}</text>", right + 6.0);
+        writeln!(out, "<path class=\"level {name}\" d=\"M{left:.1} {y:.1}H{right:.1}\"/>")?;
+        writeln!(out, "<text class=\"{name}\" x=\"{:.1}\" y=\"{text_y:.1}\">{text}</text>", right + 6.0)
     }
 
-    fn axes(&self, svg: &mut String) {
+    fn write_axes(&self, out: &mut dyn Write) -> io::Result<()> {
         let (left, right) = (self.x(0.0), self.x(self.seconds));
         for mark in 0..MARKS {
             let share = mark as f64 / (MARKS - 1) as f64;
             let bytes = share * self.most_bytes / 1.04;
             let (x, y) = (self.x(share * self.seconds), self.y(bytes));
-            let _ = writeln!(svg, "<path class=\"grid\" d=\"M{left:.1} {y:.1}H{right:.1}\"/>");
+            writeln!(out, "<path class=\"grid\" d=\"M{left:.1} {y:.1}H{right:.1}\"/>")?;
             let text = display_bytes(bytes as u64);
-            let _ = writeln!(
-                svg,
-                "<text class=\"end\" x=\"{:.1}\" y=\"{:.1}\">{text}</text>",
-                left - 6.0,
-                y + 4.0
-            );
+            writeln!(out, "<text class=\"end\" x=\"{:.1}\" y=\"{:.1}\">{text}</text>", left - 6.0, y + 4.0)?;
             let seconds = share * self.seconds;
-            let _ = writeln!(
-                svg,
+            writeln!(
+                out,
                 "<text class=\"middle\" x=\"{x:.1}\" y=\"{:.1}\">{seconds:.2} s</text>",
                 SIZE[1] - 6.0
-            );
+            )?;
         }
+        Ok(())
     }
 }
 
@@ -247,6 +261,12 @@ mod tests {
     use tightfit::usage::Usage;
 
     use super::*;
+
+    fn written(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
+        let mut text = Vec::new();
+        write(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
 
     #[test]
     fn a_page_needs_nothing_else_and_shows_each_line() {
@@ -264,7 +284,14 @@ mod tests {
             memory_bytes: 1000,
             ..Summary::default()
         };
-        let page = page("<script>&", &summary, &[sample(0.0, 0), sample(1.0, 50), sample(2.0, 0)], "");
+        let samples = [sample(0.0, 0), sample(1.0, 50), sample(2.0, 0)];
+        let page = written(|out| {
+            for name in ["title", "subtitle", "tiles", "legend", "picture", "lines", "data"] {
+                assert!(TEMPLATE.contains(&format!("{{{{{name}}}}}")));
+                fill(name, out, "<script>&", &summary, &samples)?;
+            }
+            Ok(())
+        });
         for part in [
             "&lt;script&gt;&amp;",
             "class=\"c0\"",
@@ -275,7 +302,7 @@ mod tests {
         ] {
             assert!(page.contains(part), "no {part} in {page}");
         }
-        assert!(!page.contains("{{") && !page.contains("http") && !page.contains("src="));
+        assert!(!TEMPLATE.contains("http") && !TEMPLATE.contains("src="));
         assert!(!page.contains("class=\"c1\""), "weights were never held");
         // The arena rises at 1 s and falls at 2 s.
         let area = page.split("<path class=\"c3\" d=\"").nth(1).unwrap().split('"').next().unwrap();
@@ -285,8 +312,9 @@ mod tests {
     #[test]
     fn a_run_of_no_time_has_a_picture() {
         let summary = Summary::default();
-        let svg = Picture::new(&summary, &[Sample::default(); 2]).svg();
-        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>") && !svg.contains("NaN"), "{svg}");
-        assert!(!Picture::new(&summary, &[]).svg().contains("NaN"));
+        let svg = |samples: &[Sample]| written(|out| Picture::new(&summary, samples).write_svg(out));
+        let moments = svg(&[Sample::default(); 2]);
+        assert!(moments.starts_with("<svg") && moments.ends_with("</svg>"), "{moments}");
+        assert!(!moments.contains("NaN") && !svg(&[]).contains("NaN"), "{moments}");
     }
 }

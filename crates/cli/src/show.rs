@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tightfit::sink::{Labels, OutputRows, RowPlace, Sink};
-use tightfit::{DType, Done, Error, Feed, MemoryBudget, Reservation, TensorView};
+use tightfit::{DType, Done, Error, Feed, TensorView};
 
 use crate::html::escape;
 use crate::stdio;
@@ -15,8 +16,11 @@ use crate::style::Style;
 /// The largest side of a picture: larger images are thinned out.
 const MAX_SIDE: usize = 16;
 
-/// Memory of a row that is kept, in bytes: its picture, its texts, and the same as a part of a page.
-const ROW_BYTES: u64 = 32 << 10;
+/// Memory of a row that is kept, in bytes: its picture, and the path that it comes from.
+const ROW_BYTES: u64 = 8 << 10;
+
+/// What drawing takes, of a few rows at a time, in bytes.
+const DRAWING_BYTES: u64 = 128 << 10;
 
 /// Characters of a line.
 const LINE: usize = 80;
@@ -54,27 +58,17 @@ pub struct Gallery {
     most_first: usize,
     most_wrong: usize,
     labels: Option<Arc<Labels>>,
-    _reservation: Reservation,
 }
 
 impl Gallery {
-    /// A gallery of so many rows; none where there is no memory to keep them.
-    pub fn new(
-        first: usize,
-        wrong: usize,
-        labels: Option<Arc<Labels>>,
-        budget: &MemoryBudget,
-    ) -> Option<Gallery> {
-        let rows = first.saturating_add(wrong) as u64;
-        let reservation = budget.try_reserve("rows to show", rows.saturating_mul(ROW_BYTES)).ok()?;
-        Some(Gallery {
-            first: Vec::new(),
-            wrong: Vec::new(),
-            most_first: first,
-            most_wrong: wrong,
-            labels,
-            _reservation: reservation,
-        })
+    /// A gallery of so many rows, whose memory is a part of the sink's.
+    pub fn new(most_first: usize, most_wrong: usize, labels: Option<Arc<Labels>>) -> Gallery {
+        Gallery { first: Vec::new(), wrong: Vec::new(), most_first, most_wrong, labels }
+    }
+
+    /// The memory of a gallery of so many rows, in bytes.
+    pub fn memory_bytes(rows: usize) -> u64 {
+        if rows == 0 { 0 } else { (rows as u64).saturating_mul(ROW_BYTES).saturating_add(DRAWING_BYTES) }
     }
 
     fn take(&mut self, rows: &OutputRows<'_>) {
@@ -120,37 +114,37 @@ impl Gallery {
         [answer, verdict]
     }
 
-    /// The first `count` rows as text, and as many of those with a wrong answer.
-    pub fn text(&self, count: usize, has_colours: bool) -> String {
+    /// Writes the first `count` rows as text, and as many of those with a wrong answer.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn write_text(&self, out: &mut dyn io::Write, count: usize, has_colours: bool) -> io::Result<()> {
         let (first, later) = self.first.split_at(count.min(self.first.len()));
-        let wrong =
-            later.iter().filter(|shown| shown.is_right() == Some(false)).chain(&self.wrong).take(count);
-        let wrong = self.side_by_side(wrong, has_colours);
-        let mut text = self.side_by_side(first.iter(), has_colours);
+        self.side_by_side(out, &first.iter().collect::<Vec<_>>(), has_colours)?;
+        let wrong = later.iter().filter(|shown| shown.is_right() == Some(false)).chain(&self.wrong);
+        let wrong: Vec<&Shown> = wrong.take(count).collect();
         if !wrong.is_empty() {
-            text.push_str(&format!("{}\n{wrong}", Style::Head.paint("Wrong answers:", has_colours)));
+            writeln!(out, "{}", Style::Head.paint("Wrong answers:", has_colours))?;
         }
-        text
+        self.side_by_side(out, &wrong, has_colours)
     }
 
-    /// Rows as text, side by side as far as a line has room.
-    fn side_by_side<'s>(&self, rows: impl Iterator<Item = &'s Shown>, has_colours: bool) -> String {
-        let cells: Vec<(Vec<String>, usize)> = rows.map(|shown| self.cell(shown, has_colours)).collect();
-        let width = cells.iter().map(|(_, width)| *width).max().unwrap_or(0) + GAP;
-        let mut text = String::new();
-        for line in cells.chunks((LINE / width.max(1)).max(1)) {
-            for at in 0..line.iter().map(|(cell, _)| cell.len()).max().unwrap_or(0) {
+    /// Writes rows as text, side by side as far as a line has room.
+    fn side_by_side(&self, out: &mut dyn io::Write, rows: &[&Shown], has_colours: bool) -> io::Result<()> {
+        let width = rows.iter().map(|shown| self.cell(shown, has_colours).1).max().unwrap_or(0) + GAP;
+        for line in rows.chunks((LINE / width).max(1)) {
+            let cells: Vec<Vec<String>> = line.iter().map(|shown| self.cell(shown, has_colours).0).collect();
+            for at in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
                 let mut whole = String::new();
-                for (cell, _) in line {
+                for cell in &cells {
                     let part = cell.get(at).map_or("", String::as_str);
                     let pad = width.saturating_sub(visible(part));
                     let _ = write!(whole, "{part}{}", " ".repeat(pad));
                 }
-                text.push_str(whole.trim_end());
-                text.push('\n');
+                writeln!(out, "{}", whole.trim_end())?;
             }
         }
-        text
+        Ok(())
     }
 
     /// The lines of one row, and the width of the widest.
@@ -166,28 +160,30 @@ impl Gallery {
         (lines, width)
     }
 
-    /// The rows as a part of a page: the first ones, and the first wrong ones.
-    pub fn html(&self) -> String {
-        let mut text = String::new();
+    /// Writes the rows as a part of a page: the first ones, and the first wrong ones.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn write_html(&self, out: &mut dyn io::Write) -> io::Result<()> {
         for (title, rows) in [("The first rows", &self.first), ("Wrong answers", &self.wrong)] {
             if rows.is_empty() {
                 continue;
             }
-            let _ = write!(text, "<section class=\"card\"><h2>{title}</h2><div class=\"rows\">");
+            write!(out, "<section class=\"card\"><h2>{title}</h2><div class=\"rows\">")?;
             for shown in rows {
                 let [answer, verdict] = self.caption(shown);
                 let class = if shown.is_right() == Some(false) { "row wrong" } else { "row" };
                 let source = escape(&shown.source);
                 let picture = shown.picture.as_ref().map_or_else(String::new, Picture::svg);
                 let (answer, verdict) = (escape(&answer), escape(&verdict));
-                let _ = write!(
-                    text,
+                write!(
+                    out,
                     "<div class=\"{class}\" title=\"{source}\">{picture}<b>{answer}</b><span>{verdict}</span></div>"
-                );
+                )?;
             }
-            text.push_str("</div></section>");
+            write!(out, "</div></section>")?;
         }
-        text
+        Ok(())
     }
 }
 
@@ -296,7 +292,7 @@ pub struct Watched {
     /// Where results go.
     pub sink: Box<dyn Sink>,
     /// Who looks at them.
-    pub gallery: Option<Rc<RefCell<Gallery>>>,
+    pub gallery: Rc<RefCell<Gallery>>,
 }
 
 impl Sink for Watched {
@@ -306,9 +302,7 @@ impl Sink for Watched {
             RowPlace { file: stdio::shown(place.file), ..place }
         };
         let rows = OutputRows { sources: &sources, ..*rows };
-        if let Some(gallery) = &self.gallery {
-            gallery.borrow_mut().take(&rows);
-        }
+        self.gallery.borrow_mut().take(&rows);
         self.sink.write(&rows)
     }
 
@@ -328,8 +322,7 @@ mod tests {
     use super::*;
 
     fn gallery() -> Gallery {
-        let budget = MemoryBudget::new(1 << 20);
-        let mut gallery = Gallery::new(3, 3, None, &budget).unwrap();
+        let mut gallery = Gallery::new(3, 3, None);
         let pixels = [0.0f32, 1.0, 0.5, 0.0, 1.0, 1.0, 0.0, 0.0];
         let tensor = TensorView::from_slice(Shape::new(&[2, 2, 2, 1]).unwrap(), &pixels).unwrap();
         for (row, label) in [(0, 7), (1, 3)] {
@@ -341,20 +334,27 @@ mod tests {
         gallery
     }
 
+    fn text(has_colours: bool) -> String {
+        let mut text = Vec::new();
+        gallery().write_text(&mut text, 3, has_colours).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
     #[test]
     fn pictures_stand_side_by_side_over_their_answers() {
-        let text = gallery().text(3, false);
+        let text = text(false);
         let lines = ["  ██       ████", "░░", "7 0.750    7 0.750", "right      WRONG: 3"];
         assert_eq!(text.lines().collect::<Vec<_>>(), lines);
     }
 
     #[test]
     fn colours_take_no_room_and_pages_no_markup() {
-        let gallery = gallery();
-        let text = gallery.text(3, true);
+        let text = text(true);
         assert!(text.contains("\x1b[1;31mWRONG: 3\x1b[0m") && text.contains('▀'), "{text:?}");
         assert_eq!(visible("\x1b[1;31mab\x1b[0mc"), 3);
-        let page = gallery.html();
+        let mut page = Vec::new();
+        gallery().write_html(&mut page).unwrap();
+        let page = String::from_utf8(page).unwrap();
         assert!(page.contains("row wrong") && page.contains("&lt;a&gt;") && !page.contains("<a>"), "{page}");
         assert_eq!(page.matches("<rect").count(), 4);
     }

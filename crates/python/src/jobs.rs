@@ -109,7 +109,7 @@ pub fn run<'py>(
     let (kept, flag) = (chunks.clone(), signals.flag());
     let result = py.detach(|| {
         let format = output.as_deref().map(SinkFormat::of).transpose()?;
-        let need = SinkNeed { format, is_whole: false, labels_bytes: 0 };
+        let need = SinkNeed { format, ..SinkNeed::default() };
         let budget = session.budget().clone();
         let job = session.job(options, batch, need, Default::default())?;
         let sink: Box<dyn Sink> = match &output {

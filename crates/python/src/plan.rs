@@ -43,7 +43,7 @@ pub fn to_dict<'py>(py: Python<'py>, options: &FitOptions, fit: &Fit) -> PyResul
         (peak.step, peak.node, peak.op, peak.alive_bytes, alive)
     });
     plan.set_item("peak", peak)?;
-    let rectangles = fit.plan.rectangles().into_iter();
+    let rectangles = fit.plan.rectangles();
     let rectangles: Vec<_> =
         rectangles.map(|r| (r.name, r.what, r.first, r.end, r.offset, r.bytes)).collect();
     plan.set_item("rectangles", rectangles)?;

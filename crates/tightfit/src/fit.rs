@@ -16,10 +16,6 @@ use crate::model::Model;
 use crate::process;
 use crate::sink::SinkNeed;
 
-/// Resident memory of a process of TightFit's own besides everything that is counted one by one, before a job runs. In
-/// another process it is what [`process::floor_bytes`] says.
-pub const RUNTIME_BYTES: u64 = process::FLOOR_BYTES;
-
 /// Resident memory of each thread: its stack and the allocator's share, of which 8 to 13 KiB are measured, and what the
 /// system's count is off for the processor that it runs on, which counts up to 31 pages for itself.
 pub const THREAD_BYTES: u64 = 96 << 10;
@@ -252,7 +248,7 @@ impl<'m> Bound<'m> {
         let planning_bytes = self.model.structure_bytes()
             + self.planning_bytes.get()
             + options.pipeline_bytes
-            + options.sink.labels_bytes;
+            + options.sink.held_bytes;
         let opening_bytes = self.model.opening_bytes().max(planning_bytes);
         let before_bytes = process::opening_bytes() + threads * THREAD_BYTES + opening_bytes;
         let before_bytes = before_bytes.max(process::floor_bytes());

@@ -179,7 +179,7 @@ impl<'m> Job<'m> {
                 columns.len()
             )));
         }
-        let sink_bytes = runner.lines().sink_bytes.saturating_sub(options.sink.labels_bytes);
+        let sink_bytes = runner.lines().sink_bytes.saturating_sub(options.sink.held_bytes);
         let _sink = budget.try_reserve("sink", sink_bytes)?;
         Ok(Job {
             model,

@@ -19,9 +19,10 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tightfit_core::{BudgetError, MemoryBudget, Reservation};
 
-/// What loading the program and opening a model take, and the least memory there is: loading it takes 4.5 MiB, and with
-/// checks 4.8.
-pub const FLOOR_BYTES: u64 = if IS_CHECKED { 84 << 16 } else { 78 << 16 };
+/// The code of loading the program, mapped in windows as wide as ever, and what is on the heap and the stack by then. The
+/// loader's tables come on top: they grow with the program, and are read from its headers. Measured are 2.8 MiB, and 2.7
+/// with checks.
+const LOADING_BYTES: u64 = 51 << 16;
 
 /// The code of what comes before a run: reading a model, laying it out, looking at data. Measured are up to 3.9 MiB.
 const OPENING_CODE_BYTES: u64 = if IS_CHECKED { 64 << 16 } else { 63 << 16 };
@@ -39,9 +40,9 @@ const IS_CHECKED: bool = cfg!(debug_assertions);
 /// Code that a step may execute for the first time before there is another look at how much is resident.
 const STEP_CODE_BYTES: u64 = if IS_CHECKED { 8 << 16 } else { 4 << 16 };
 
-/// What is no code: relocated tables, the main stack, buffers of the standard streams, the command line. Measured are 840
-/// KiB, and 1024 with checks.
-const DATA_BYTES: u64 = if IS_CHECKED { 71 << 14 } else { 60 << 14 };
+/// What is neither code nor a table that the loader wrote to: the main stack, buffers of the standard streams, the command
+/// line, the allocator. Measured are 60 KiB, and 72 with checks.
+const REST_BYTES: u64 = 8 << 14;
 
 /// The code of a job in a process that is not TightFit's own.
 const GUEST_CODE_BYTES: u64 = 3 << 20;
@@ -52,8 +53,8 @@ const UNKNOWN_BYTES: u64 = 8 << 20;
 /// True in a process of TightFit's own.
 static IS_GOVERNED: AtomicBool = AtomicBool::new(false);
 
-/// The most code that is to be resident, in bytes.
-static CODE_ROOM_BYTES: AtomicU64 = AtomicU64::new(FLOOR_BYTES - DATA_BYTES);
+/// The most code that is to be resident in a run, in bytes.
+static CODE_ROOM_BYTES: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// True in a process that has loaded TightFit as a library of its own.
 static IS_JOINED: AtomicBool = AtomicBool::new(false);
@@ -66,6 +67,15 @@ static LIMIT_BYTES: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// The process' share of the budget of a job.
 static SHARE: Mutex<Option<Reservation>> = Mutex::new(None);
+
+/// What the loader reads and writes before a program begins, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tables {
+    /// Lists of what to write: read once.
+    relocations_bytes: u64,
+    /// Tables that were written to, which stay.
+    relocated_bytes: u64,
+}
 
 /// Resident memory of this process, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -126,7 +136,10 @@ pub fn stay_below(bytes: u64) {
 pub fn floor_bytes() -> u64 {
     static TAKEN_BYTES: OnceLock<u64> = OnceLock::new();
     *TAKEN_BYTES.get_or_init(|| match (IS_GOVERNED.load(Ordering::Relaxed), resident()) {
-        (true, _) => FLOOR_BYTES,
+        (true, _) => {
+            let tables = system::tables();
+            LOADING_BYTES + tables.relocations_bytes + tables.relocated_bytes
+        }
         (false, Some(resident)) => {
             let own_bytes = resident.total_bytes().saturating_sub(HOST_BYTES.load(Ordering::Relaxed));
             own_bytes + guest_code_bytes()
@@ -137,12 +150,22 @@ pub fn floor_bytes() -> u64 {
 
 /// What it takes besides all that is counted while a model is opened and planned.
 pub fn opening_bytes() -> u64 {
-    governed_or_floor_bytes(OPENING_CODE_BYTES + DATA_BYTES)
+    governed_or_floor_bytes(OPENING_CODE_BYTES + data_bytes())
 }
 
 /// What it takes besides all that is counted while a model runs.
 pub fn running_bytes() -> u64 {
-    governed_or_floor_bytes(CODE_BYTES + DATA_BYTES)
+    governed_or_floor_bytes(CODE_BYTES + data_bytes())
+}
+
+/// What is no code.
+fn data_bytes() -> u64 {
+    REST_BYTES + system::tables().relocated_bytes
+}
+
+/// The most code that there is room for in a process that takes no more than its floor.
+fn floor_code_bytes() -> u64 {
+    floor_bytes().saturating_sub(data_bytes())
 }
 
 fn governed_or_floor_bytes(governed_bytes: u64) -> u64 {
@@ -179,7 +202,7 @@ fn share() -> MutexGuard<'static, Option<Reservation>> {
 pub fn begin_run(spare_bytes: u64) {
     if let Some(share) = share().as_mut() {
         share.shrink(running_bytes().saturating_add(spare_bytes));
-        let code_bytes = CODE_BYTES.saturating_add(spare_bytes).min(FLOOR_BYTES - DATA_BYTES);
+        let code_bytes = CODE_BYTES.saturating_add(spare_bytes).min(floor_code_bytes());
         // A model within the data has a layout of its own, and no more room.
         CODE_ROOM_BYTES.fetch_min(code_bytes, Ordering::Relaxed);
     }
@@ -202,9 +225,12 @@ pub fn end_phase() {
 /// Lets go of all code, in a process of TightFit's own, when there is nearly as much as there is room for. True when it
 /// did: then what is executed next is mapped anew, and has to be looked at again. Takes a microsecond.
 pub fn tend() -> bool {
-    let most_bytes = CODE_ROOM_BYTES.load(Ordering::Relaxed) - STEP_CODE_BYTES;
-    let is_much = || resident().is_some_and(|resident| resident.code_bytes > most_bytes);
-    let is_over = IS_GOVERNED.load(Ordering::Relaxed) && is_much();
+    if !IS_GOVERNED.load(Ordering::Relaxed) {
+        return false;
+    }
+    let room_bytes = CODE_ROOM_BYTES.load(Ordering::Relaxed).min(floor_code_bytes());
+    let most_bytes = room_bytes.saturating_sub(STEP_CODE_BYTES);
+    let is_over = resident().is_some_and(|resident| resident.code_bytes > most_bytes);
     if is_over {
         system::let_code_go();
     }
@@ -256,7 +282,7 @@ mod system {
     use std::os::unix::fs::FileExt;
     use std::sync::OnceLock;
 
-    use super::Resident;
+    use super::{Resident, Tables};
 
     /// A range of addresses.
     #[derive(Clone, Copy)]
@@ -281,6 +307,7 @@ mod system {
         list: [Range; MAX_RANGES],
         len: usize,
         whose: Whose,
+        tables: Tables,
     }
 
     fn page_bytes() -> usize {
@@ -293,7 +320,8 @@ mod system {
     /// Where code and constants are mapped: all that is never written to. Whose is said by the first call.
     fn ranges(whose: Whose) -> &'static Ranges {
         RANGES.get_or_init(|| {
-            let mut ranges = Ranges { list: [Range { start: 0, bytes: 0 }; MAX_RANGES], len: 0, whose };
+            let list = [Range { start: 0, bytes: 0 }; MAX_RANGES];
+            let mut ranges = Ranges { list, len: 0, whose, tables: Tables::default() };
             // SAFETY: the callback has the type that is called for, and the pointer is to `ranges`, which outlives the
             // call.
             unsafe { libc::dl_iterate_phdr(Some(add), (&raw mut ranges).cast()) };
@@ -301,7 +329,7 @@ mod system {
         })
     }
 
-    /// Adds the parts of one loaded file that are never written to.
+    /// Adds the parts of one loaded file that are never written to, and counts those that the loader writes to.
     unsafe extern "C" fn add(
         info: *mut libc::dl_phdr_info,
         _size: usize,
@@ -324,16 +352,36 @@ mod system {
             return 0;
         }
         let page = page_bytes();
-        for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
+        for header in headers.iter().filter(is_loaded) {
             let start = start_of(header);
-            let end = start.saturating_add(header.p_memsz as usize).next_multiple_of(page);
+            let is_written = header.p_flags & libc::PF_W != 0;
+            let bytes = if is_written { header.p_filesz } else { header.p_memsz };
+            let end = start.saturating_add(bytes as usize).next_multiple_of(page);
             let start = start / page * page;
-            if let Some(range) = ranges.list.get_mut(ranges.len) {
+            if is_written {
+                ranges.tables.relocated_bytes += (end - start) as u64;
+            } else if let Some(range) = ranges.list.get_mut(ranges.len) {
                 *range = Range { start, bytes: end - start };
                 ranges.len += 1;
             }
         }
+        for header in headers.iter().filter(|header| header.p_type == libc::PT_DYNAMIC) {
+            let entries = header.p_memsz as usize / size_of::<[u64; 2]>();
+            // SAFETY: this part of the file is an array of tags and values of 64 bits each, which stays where it was loaded.
+            let entries = unsafe { std::slice::from_raw_parts(start_of(header) as *const [u64; 2], entries) };
+            let entries = entries.iter().take_while(|[tag, _]| *tag != 0);
+            let sizes = entries.filter(|[tag, _]| RELOCATION_SIZES.contains(tag)).map(|[_, bytes]| bytes);
+            ranges.tables.relocations_bytes += sizes.sum::<u64>();
+        }
         0
+    }
+
+    /// Tags of the sizes of tables of relocations: DT_PLTRELSZ, DT_RELASZ and DT_RELRSZ (System V ABI, chapter 5).
+    const RELOCATION_SIZES: [u64; 3] = [2, 8, 35];
+
+    /// What the loader has read and written for the program.
+    pub fn tables() -> Tables {
+        ranges(Whose::Program).tables
     }
 
     pub fn is_governable(whose: Whose) -> bool {
@@ -404,7 +452,7 @@ mod system {
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 mod system {
-    use super::Resident;
+    use super::{Resident, Tables};
 
     pub enum Whose {
         Program,
@@ -417,6 +465,10 @@ mod system {
 
     pub fn code_bytes() -> u64 {
         0
+    }
+
+    pub fn tables() -> Tables {
+        Tables::default()
     }
 
     pub fn narrow_windows() {}
@@ -443,6 +495,14 @@ mod tests {
         let after = resident().unwrap();
         assert!(after.code_bytes > 0 && after.code_bytes < before.code_bytes, "{before:?} {after:?}");
         assert_eq!(format!("{:?}", [1.5f64; 2]), "[1.5, 1.5]");
+    }
+
+    #[test]
+    fn tables_are_those_of_the_headers() {
+        // A position-independent program has a table of every function that is called by a pointer.
+        let tables = system::tables();
+        assert!(tables.relocated_bytes > 64 << 10 && tables.relocated_bytes < 4 << 20, "{tables:?}");
+        assert!(tables.relocations_bytes > 64 << 10 && tables.relocations_bytes < 8 << 20, "{tables:?}");
     }
 
     #[test]

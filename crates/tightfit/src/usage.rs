@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{BudgetError, MemoryBudget, Reservation};
 
 use crate::lines::Lines;
 use crate::process;
@@ -106,10 +106,11 @@ impl History {
 /// Bytes of the stack of the thread that records.
 const STACK_BYTES: usize = 64 << 10;
 
-/// Records what is in use until it is asked what it has seen. It takes about 60 KiB, however long the job is.
+/// Records what is in use until it is asked what it has seen.
 #[derive(Debug)]
 pub struct Recorder {
     budget: MemoryBudget,
+    _reservation: Reservation,
     history: Arc<Mutex<History>>,
     // Dropping it wakes the thread.
     ends: Option<Sender<()>>,
@@ -117,9 +118,17 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// The memory that it takes out of the budget, in bytes, however long the job is: samples, a stack, and code that
+    /// nobody else executes, the drawing of what it has seen included.
+    pub const MEMORY_BYTES: u64 = 640 << 10;
+
     /// Starts to record what is reserved from `budget`. Where the system gives no thread for it, only the first moment and
     /// the last are recorded.
-    pub fn start(budget: &MemoryBudget) -> Recorder {
+    ///
+    /// # Errors
+    /// [`BudgetError`] when its memory is not free.
+    pub fn start(budget: &MemoryBudget) -> Result<Recorder, BudgetError> {
+        let _reservation = budget.try_reserve("sink", Recorder::MEMORY_BYTES)?;
         let history = Arc::new(Mutex::new(History::new()));
         lock(&history).take_sample(budget);
         let (ends, ended) = mpsc::channel::<()>();
@@ -134,7 +143,7 @@ impl Recorder {
         };
         let name = "tightfit-record".to_string();
         let thread = thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(record).ok();
-        Recorder { budget: budget.clone(), history, ends: Some(ends), thread }
+        Ok(Recorder { budget: budget.clone(), _reservation, history, ends: Some(ends), thread })
     }
 
     /// All that was seen, in the order of time.
@@ -206,13 +215,15 @@ mod tests {
 
     #[test]
     fn a_recorder_sees_the_first_moment_and_the_last() {
-        let budget = MemoryBudget::new(1000);
+        let budget = MemoryBudget::new(Recorder::MEMORY_BYTES + 1000);
+        assert!(Recorder::start(&MemoryBudget::new(1000)).is_err());
         let first = budget.try_reserve("arena", 1).unwrap();
-        let recorder = Recorder::start(&budget);
+        let recorder = Recorder::start(&budget).unwrap();
         let _second = budget.try_reserve("weights", 7).unwrap();
         drop(first);
         let samples = recorder.finish();
         assert_eq!(samples.first().unwrap().used.arena_bytes, 1);
-        assert_eq!(samples.last().unwrap().used, Lines { weights_bytes: 7, ..Lines::default() });
+        let sink_bytes = Recorder::MEMORY_BYTES;
+        assert_eq!(samples.last().unwrap().used, Lines { weights_bytes: 7, sink_bytes, ..Lines::default() });
     }
 }

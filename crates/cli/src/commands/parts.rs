@@ -36,7 +36,7 @@ impl PlannedParts {
                 batch: 1,
                 threads: limits.threads,
                 memory_bytes: limits.memory_bytes,
-                sink: SinkNeed { format: Some(SinkFormat::Npz), is_whole: true, labels_bytes: 0 },
+                sink: SinkNeed { format: Some(SinkFormat::Npz), is_whole: true, ..SinkNeed::default() },
                 ..FitOptions::default()
             };
             options.pipeline_bytes = pipeline_bytes(Bound::new(&model, &options)?.graph());

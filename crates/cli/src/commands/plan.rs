@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 use tightfit::fit::{Bound, Fit};
 use tightfit::partition::Manifest;
-use tightfit::plan::{Grows, PlanReport, Rectangle, StepReport};
+use tightfit::plan::{Grows, Plan, PlanReport, Rectangle, StepReport};
 use tightfit::sink::{SinkFormat, SinkNeed};
-use tightfit::{Error, FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
+use tightfit::{FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
 
 use super::Limits;
 use super::parts::PlannedParts;
@@ -19,7 +20,7 @@ use crate::failure::Failure;
 use crate::html;
 use crate::progress::lines_json;
 use crate::stdio;
-use crate::table::{columns, count_of, print};
+use crate::table::{columns, count_of, print, print_by};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,6 +43,9 @@ pub struct Flags {
     #[command(flatten)]
     json: JsonFlag,
 }
+
+/// The page of a plan, with marks where its title and its JSON go.
+const TEMPLATE: &str = include_str!("../plan.html");
 
 /// What is shown of a plan.
 #[derive(Debug, Args)]
@@ -111,12 +115,12 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
         threads: limits.threads,
         memory_bytes: limits.memory_bytes,
         shapes: super::input_shapes(&job.inputs.shape, &model)?,
-        sink: SinkNeed { format: Some(SinkFormat::Npz), is_whole: true, labels_bytes: 0 },
+        sink: SinkNeed { format: Some(SinkFormat::Npz), is_whole: true, ..SinkNeed::default() },
         ..FitOptions::default()
     };
     let bound = Bound::new(&model, &options)?;
     if plan.text {
-        return print(&bound.graph().to_string());
+        return print_by(|out| write!(out, "{}", bound.graph()));
     }
     options.pipeline_bytes = pipeline_bytes(bound.graph());
     drop(bound);
@@ -145,14 +149,24 @@ fn show(
 ) -> Result<(), Failure> {
     let view = View { path, options, fit, report: fit.plan.report() };
     if let Some(path) = &plan.html {
-        let page = html::page(view.title(), &view.json(true));
-        tightfit::whole::write(path, page.as_bytes()).map_err(|error| Error::io(path, error))?;
+        html::write(path, TEMPLATE, &mut |name, out| match name {
+            "title" => write!(out, "{}", html::escape(&view.title())),
+            _ => {
+                Ok(serde_json::to_writer(html::Script(out), &Verbose { head: view.json(), plan: &fit.plan })?)
+            }
+        })?;
     }
     if json.json {
-        let mut value = view.json(plan.verbose);
-        besides.tree.iter().for_each(|tree| tree.add_to(&mut value));
-        besides.parts.iter().for_each(|parts| parts.add_to(&mut value));
-        return print(&format!("{value:#}\n"));
+        let mut head = view.json();
+        besides.tree.iter().for_each(|tree| tree.add_to(&mut head));
+        besides.parts.iter().for_each(|parts| parts.add_to(&mut head));
+        return print_by(|out| {
+            match plan.verbose {
+                true => serde_json::to_writer_pretty(&mut *out, &Verbose { head, plan: &fit.plan })?,
+                false => serde_json::to_writer_pretty(&mut *out, &head)?,
+            }
+            writeln!(out)
+        });
     }
     let tree = besides.tree.as_ref().map_or(String::new(), WeightTree::text);
     let parts = besides.parts.as_ref().map_or(String::new(), PlannedParts::text);
@@ -186,9 +200,9 @@ impl View<'_> {
         self.report.window_bytes > 0
     }
 
-    fn json(&self, is_verbose: bool) -> Value {
+    fn json(&self) -> Value {
         let (report, fit) = (&self.report, self.fit);
-        let mut value = json!({
+        json!({
             "model": self.title(),
             "batch": self.options.batch,
             "threads": self.options.threads,
@@ -205,14 +219,7 @@ impl View<'_> {
             "minimum_growing": fit.minimum_growing,
             "growth_bytes": fit.growth_bytes,
             "growing": fit.plan.growing().iter().map(grows_json).collect::<Vec<_>>(),
-        });
-        if let (true, Some(object)) = (is_verbose, value.as_object_mut()) {
-            let rectangles = fit.plan.rectangles();
-            object.insert("rectangles".to_string(), rectangles.iter().map(rectangle_json).collect());
-            let steps = fit.plan.steps.iter().map(|step| json!([&*step.name, step.op_name()]));
-            object.insert("step_nodes".to_string(), steps.collect());
-        }
-        value
+        })
     }
 
     fn text(&self) -> String {
@@ -290,6 +297,40 @@ impl View<'_> {
             }
             _ => String::new(),
         }
+    }
+}
+
+/// The JSON of a plan with each of its rectangles and steps, which are never in memory as a whole.
+struct Verbose<'a> {
+    head: Value,
+    plan: &'a Plan,
+}
+
+impl Serialize for Verbose<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in self.head.as_object().into_iter().flatten() {
+            map.serialize_entry(name, value)?;
+        }
+        map.serialize_entry("rectangles", &Rectangles(self.plan))?;
+        map.serialize_entry("step_nodes", &StepNodes(self.plan))?;
+        map.end()
+    }
+}
+
+struct Rectangles<'a>(&'a Plan);
+
+impl Serialize for Rectangles<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.rectangles().map(|rectangle| rectangle_json(&rectangle)))
+    }
+}
+
+struct StepNodes<'a>(&'a Plan);
+
+impl Serialize for StepNodes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.steps.iter().map(|step| [&*step.name, step.op_name()]))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `run`: computes a model's outputs, of a data set in batches or of fed tensors once.
 
 use std::cell::RefCell;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -187,7 +187,7 @@ impl<'a> Call<'a> {
 
     fn read_model(&self) -> Result<Opening, Failure> {
         let memory = self.limits.open()?;
-        let recording = Recording::start(self.wishes.report.as_deref(), &memory.budget);
+        let recording = Recording::start(self.wishes.report.as_deref(), &memory.budget)?;
         let file = ModelFile::read_source(&self.model_path, &self.flags.source.source(), &memory.budget)?;
         Ok(Opening { memory, recording, file })
     }
@@ -211,9 +211,9 @@ impl<'a> Call<'a> {
     /// # Errors
     /// As the run.
     pub(super) fn plan(&mut self) -> Result<(FitOptions, Fit), Failure> {
-        let (memory, _, model) = self.open()?;
+        let (memory, recording, model) = self.open()?;
         let budget = &memory.budget;
-        let (_, mut sink) = self.sink(self.sources.is_empty(), budget)?;
+        let (_, mut sink) = self.sink(recording.as_ref(), budget)?;
         if self.output.is_none() {
             sink.format = Some(SinkFormat::Npz);
         }
@@ -229,12 +229,20 @@ impl<'a> Call<'a> {
     }
 
     /// What the output is to be, and what its memory follows from.
-    fn sink(&self, is_whole: bool, budget: &MemoryBudget) -> Result<(SinkOptions, SinkNeed), Failure> {
-        let format = self.format()?;
+    fn sink(
+        &self,
+        recording: Option<&Recording>,
+        budget: &MemoryBudget,
+    ) -> Result<(SinkOptions, SinkNeed), Failure> {
         let ResultFlags { labels, top, .. } = &self.flags.results;
         let labels = labels.as_ref().map(|path| Labels::read(path, budget)).transpose()?.map(Arc::new);
         let labels_bytes = labels.as_ref().map_or(0, |labels| labels.memory_bytes());
-        let need = SinkNeed { format: Some(format), is_whole, labels_bytes };
+        let need = SinkNeed {
+            format: Some(self.format()?),
+            is_whole: self.sources.is_empty(),
+            held_bytes: labels_bytes + recording.map_or(0, Recording::memory_bytes),
+            kept_bytes: Gallery::memory_bytes(self.shown_rows().iter().sum()),
+        };
         Ok((SinkOptions { top: *top, labels }, need))
     }
 
@@ -259,12 +267,12 @@ impl<'a> Call<'a> {
     fn run_once(&mut self) -> Result<(), Failure> {
         let (memory, recording, model) = self.open()?;
         let (budget, threads) = (&memory.budget, self.limits.threads);
-        let (sink_options, sink) = self.sink(true, budget)?;
+        let (sink_options, sink) = self.sink(recording.as_ref(), budget)?;
         let Once { options, fit, feeds } = self.lay_out(&model, sink, budget)?;
         let feeds = feeds.map_or_else(|| Feeds::read(&model, &self.files, budget), Ok)?;
         let stop = stop_flag();
         let mut sink = sink::create(self.output.as_deref(), sink_options)?;
-        let sink_bytes = fit.lines.sink_bytes.saturating_sub(options.sink.labels_bytes);
+        let sink_bytes = fit.lines.sink_bytes.saturating_sub(options.sink.held_bytes);
         let _sink = budget.try_reserve("sink", sink_bytes).map_err(Error::from)?;
         let pool = ThreadPool::new(threads).map_err(|error| Error::io("threads", error.into()))?;
         let mut runner = Runner::with_fit(&model, fit, Arc::new(pool), &options, budget)?;
@@ -332,9 +340,10 @@ impl<'a> Call<'a> {
         let shards = self.shards()?;
         let (memory, recording, model) = self.open()?;
         let (budget, memory_bytes) = (&memory.budget, self.limits.memory_bytes);
-        let (sink_options, sink) = self.sink(false, budget)?;
+        let (sink_options, sink) = self.sink(recording.as_ref(), budget)?;
         let options = self.job_options(&model, sink, budget)?;
-        let gallery = self.gallery(&sink_options, budget).map(|gallery| Rc::new(RefCell::new(gallery)));
+        let [first, wrong] = self.shown_rows();
+        let gallery = Rc::new(RefCell::new(Gallery::new(first, wrong, sink_options.labels.clone())));
         let mut bar = Bar::new(self.wishes.summary.quiet || self.is_table(), memory_bytes);
         let report = match shards {
             Some((output, rows)) => {
@@ -351,13 +360,14 @@ impl<'a> Call<'a> {
             }
         };
         bar.clear();
-        let gallery = gallery.and_then(Rc::into_inner).map(RefCell::into_inner);
-        if let (Some(gallery), Some(rows)) = (&gallery, self.wishes.show) {
+        let gallery = gallery.borrow();
+        if let Some(rows) = self.wishes.show {
+            let mut out = BufWriter::new(std::io::stderr());
             // Where stderr cannot be written to there is nobody to tell.
-            let _ = std::io::stderr().write_all(gallery.text(rows, Stream::Err.has_colours()).as_bytes());
+            let _ = gallery.write_text(&mut out, rows, Stream::Err.has_colours()).and_then(|()| out.flush());
         }
         let summary = Summary::of(report?, Usage::of(budget), memory_bytes);
-        self.finish(&summary, recording, gallery.as_ref())
+        self.finish(&summary, recording, Some(&gallery))
     }
 
     /// Tells what the run took: in the report, on stderr, and with `--json` and a file for the results on stdout.
@@ -379,14 +389,14 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The rows that are kept to be looked at, where they are asked for and there is memory for them.
-    fn gallery(&self, options: &SinkOptions, budget: &MemoryBudget) -> Option<Gallery> {
+    /// How many rows are kept to be looked at: of the first ones, and of those with a wrong answer.
+    fn shown_rows(&self) -> [usize; 2] {
+        if self.wishes.resume || self.sources.is_empty() {
+            return [0, 0];
+        }
         let is_page = self.wishes.report.as_deref().is_some_and(is_page);
-        let [first, wrong] = if is_page { PAGE_ROWS } else { [0, 0] };
-        let shown = self.wishes.show.unwrap_or(0);
-        let (first, wrong) = (first.max(shown), wrong.max(shown));
-        let wants_any = first > 0 && !self.wishes.resume;
-        wants_any.then(|| Gallery::new(first, wrong, options.labels.clone(), budget)).flatten()
+        let rows = if is_page { PAGE_ROWS } else { [0, 0] };
+        rows.map(|rows| rows.max(self.wishes.show.unwrap_or(0)))
     }
 
     /// Whether results are a table on a terminal.

@@ -36,9 +36,12 @@ pub struct StepReport {
     pub op: String,
     /// Bytes alive.
     pub alive_bytes: u64,
-    /// What is alive, largest first.
+    /// What is alive, largest first: no more than [`MAX_ALIVE`].
     pub alive: Vec<Alive>,
 }
+
+/// The most values of a step that are told one by one: a graph may have any number of them, and a report is not planned.
+pub const MAX_ALIVE: usize = 64;
 
 /// A value or scratch that is alive in a step.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,17 +88,16 @@ impl Plan {
     }
 
     /// Everything in the arena.
-    pub fn rectangles(&self) -> Vec<Rectangle> {
+    pub fn rectangles(&self) -> impl Iterator<Item = Rectangle> + '_ {
         let items = self.items.iter().zip(&self.packing.offsets);
-        let rectangles = items.map(|(item, offset)| Rectangle {
+        items.map(|(item, offset)| Rectangle {
             name: item.name.to_string(),
             what: self.describe(item.slot),
             first: item.item.first,
             end: item.item.end,
             offset: *offset as u64,
             bytes: item.item.bytes as u64,
-        });
-        rectangles.collect()
+        })
     }
 
     /// Bytes alive in each step.
@@ -114,15 +116,15 @@ impl Plan {
         let loads = self.load_bytes();
         let peak = loads.iter().max()?;
         let step = loads.iter().position(|load| load == peak)?;
-        let alive = self.items.iter().filter(|i| i.item.first <= step && step < i.item.end);
-        let mut alive: Vec<Alive> = alive
-            .map(|i| Alive {
-                name: i.name.to_string(),
-                what: self.describe(i.slot),
-                bytes: i.item.bytes as u64,
-            })
-            .collect();
-        alive.sort_by_key(|a| std::cmp::Reverse(a.bytes));
+        let mut alive: Vec<_> =
+            self.items.iter().filter(|i| i.item.first <= step && step < i.item.end).collect();
+        alive.sort_by_key(|item| std::cmp::Reverse(item.item.bytes));
+        let alive = alive.into_iter().take(MAX_ALIVE).map(|i| Alive {
+            name: i.name.to_string(),
+            what: self.describe(i.slot),
+            bytes: i.item.bytes as u64,
+        });
+        let alive = alive.collect();
         let (node, op) = match self.steps.get(step) {
             Some(s) => (s.name.to_string(), s.op_name().to_string()),
             None => Default::default(),

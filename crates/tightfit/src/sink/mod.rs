@@ -215,14 +215,17 @@ pub struct SinkNeed {
     pub format: Option<SinkFormat>,
     /// True when results are written as tensors, not by rows.
     pub is_whole: bool,
-    /// Bytes of labels.
-    pub labels_bytes: u64,
+    /// Bytes that are held from before the model is laid out: labels, the record of what is in use.
+    pub held_bytes: u64,
+    /// Bytes of rows that are kept to be looked at.
+    pub kept_bytes: u64,
 }
 
 impl SinkNeed {
     /// The most memory that the sink takes for the outputs of a bound graph of `batch` rows.
     pub fn memory_bytes(&self, graph: &Graph, batch: usize) -> u64 {
-        let Some(format) = self.format else { return self.labels_bytes };
+        let besides_bytes = self.held_bytes.saturating_add(self.kept_bytes);
+        let Some(format) = self.format else { return besides_bytes };
         let elements = graph.outputs.iter().filter_map(|port| {
             let shape = graph.fact(port.value).dims.concrete()?;
             let is_by_rows = !self.is_whole && shape.first() == Some(&batch);
@@ -230,7 +233,7 @@ impl SinkNeed {
         });
         let directory_bytes = graph.outputs.iter().map(|port| arrays::entry_bytes(&port.name)).sum();
         let outputs = Arrays { count: graph.outputs.len(), directory_bytes };
-        format.memory_bytes(&outputs, self.is_whole, elements.sum()) + self.labels_bytes
+        format.memory_bytes(&outputs, self.is_whole, elements.sum()).saturating_add(besides_bytes)
     }
 }
 
