@@ -494,10 +494,10 @@ fn random_calls_are_refused_or_keep_every_promise() {
             break;
         }
     }
-    // Lists of tensors and the variables of generators are made by operators alone, and TensorFlow's registry, from which
+    // Lists of tensors and variables are made by operators alone, and TensorFlow's registry, from which
     // calls are drawn, has none of TensorFlow Lite's operators.
     let needs_others =
-        |name: &str| takes_only_lists(name) || ops::random::stateful::names().any(|own| own == name);
+        |name: &str| takes_only_lists(name) || ops::state::variables::names().any(|own| own == name);
     let is_drawn = |name: &&str| !needs_others(name) && !name.starts_with("tfl.");
     let plain = || ops::all().map(|op| op.name).filter(is_drawn);
     let never: Vec<&str> = plain().filter(|name| !computed.contains(name)).collect();

@@ -78,7 +78,7 @@ pub fn output_type(node: &NodeDef, output: usize) -> Option<DType> {
 
 /// True for an operator whose outputs are a model's where nothing takes them and nobody says what is wanted.
 pub fn is_result(op: &str) -> bool {
-    let is_made_for_others = (is_of_variables(op) && !ops::random::stateful::has_result(op))
+    let is_made_for_others = (is_of_variables(op) && !ops::state::variables::has_result(op))
         || (is_of_tables(op) && !tables::has_result(op))
         || matches!(op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2" | "TensorListReserve")
         || matches!(op, "EmptyTensorList" | "TensorArrayV3" | "TensorArrayCloseV3");

@@ -21,7 +21,7 @@ use crate::operator::attributes::Attributes;
 use crate::operator::tables::TableSpec;
 use crate::operator::{OpError, Operator};
 use crate::ops::array::identity::Identity;
-use crate::ops::random::stateful;
+use crate::ops::state::variables as changing;
 use crate::signature;
 
 /// What a node takes.
@@ -141,7 +141,7 @@ const ASSIGNMENTS: [(&str, Option<&str>); 6] = [
 
 /// The operators that make, read or assign variables.
 pub fn ops() -> impl Iterator<Item = &'static str> {
-    VARIABLES.into_iter().chain(ASSIGNMENTS.iter().map(|(op, _)| *op)).chain(stateful::names())
+    VARIABLES.into_iter().chain(ASSIGNMENTS.iter().map(|(op, _)| *op)).chain(changing::names())
 }
 
 /// True for one of [`ops`].
@@ -166,7 +166,7 @@ impl Importer<'_> {
         if let Some((_, with)) = ASSIGNMENTS.iter().find(|(name, _)| **name == *op) {
             return self.assign(index, taken, control, *with);
         }
-        if stateful::names().any(|name| name == &*op) {
+        if changing::changed(&op) > 0 {
             return self.advance(index, taken, control);
         }
         match (&*op, taken) {
@@ -271,25 +271,47 @@ impl Importer<'_> {
         Ok(id)
     }
 
-    /// Adds an operator that is given what a variable is, as its first input, and whose last output is what it is from then on.
+    /// Adds an operator that is given what variables are, as its first inputs, and whose last outputs are what they are from
+    /// then on.
     fn advance(&mut self, index: usize, taken: &[Taken], control: Vec<NodeId>) -> Result<NodeId, OpError> {
         let no_variable = || OpError::Unsupported("takes what is no variable of the graph".into());
-        let [Taken::Handle(variable), others @ ..] = taken else { return Err(no_variable()) };
-        if self.variables.table(*variable).is_some() {
-            return Err(no_variable());
+        let count = changing::changed(&self.def.nodes[index].op);
+        let (handles, others) = taken.split_at_checked(count).ok_or_else(no_variable)?;
+        let mut variables = Vec::with_capacity(count);
+        for handle in handles {
+            match handle {
+                Taken::Handle(variable) if self.variables.table(*variable).is_none() => {
+                    variables.push(*variable);
+                }
+                _ => return Err(no_variable()),
+            }
         }
         let others = self.values(others).ok_or_else(no_variable)?;
-        let inputs: Vec<ValueRef> = [self.current(*variable)].into_iter().chain(others).collect();
+        let mut inputs = Vec::with_capacity(taken.len());
+        inputs.extend(variables.iter().map(|variable| self.current(*variable)));
+        inputs.extend(others);
         let node = &self.def.nodes[index];
         signature::check_attributes(node)?;
+        let facts: Vec<&Fact> = inputs.iter().map(|value| self.graph.fact(*value)).collect();
+        signature::check_inputs(node, &facts.iter().map(|fact| fact.dtype).collect::<Vec<_>>())?;
         let operator = self.operator(node)?;
-        let facts =
-            operator.infer(&inputs.iter().map(|value| self.graph.fact(*value)).collect::<Vec<_>>())?;
-        let next = u32::try_from(facts.len()).ok().and_then(|count| count.checked_sub(1));
-        let output = next.ok_or(OpError::Internal("an operator of a variable gives nothing"))?;
+        let facts = operator.infer(&facts)?;
+        let results = facts
+            .len()
+            .checked_sub(count)
+            .ok_or(OpError::Internal("an operator of variables does not give what they are"))?;
         let (name, kind) = ((&*node.name).into(), NodeKind::Operator(operator));
         let id = self.graph.add(Node { name, kind, inputs, control, facts });
-        self.set_current(*variable, ValueRef { node: id, output });
+        for (output, variable) in (results..).zip(&variables) {
+            self.set_current(*variable, ValueRef { node: id, output: output as u32 });
+        }
+        // What gives nothing else hands on its reference.
+        match variables.first() {
+            Some(first) if results == 0 && self.variables.all[*first as usize].is_reference => {
+                self.variables.set_output(index, 0, Taken::Handle(*first));
+            }
+            _ => {}
+        }
         Ok(id)
     }
 

@@ -17,6 +17,7 @@ use super::names::Names;
 use super::{ImportOptions, file, memory_error_of, split_name};
 use crate::error::GraphError;
 use crate::operator::OpError;
+use crate::ops::state::variables as changing;
 
 /// The attribute of a variable that holds what it is before the first run; no file has it.
 pub(super) const INITIAL: &str = "_initial_value";
@@ -81,9 +82,9 @@ pub(super) fn variable_name(node: &NodeDef) -> &str {
     }
 }
 
-/// True for an operator that changes the value variable that is its first input.
-fn changes(op: &str) -> bool {
-    ["Assign", "Scatter", "Apply", "SparseApply", "CountUpTo"].iter().any(|family| op.starts_with(family))
+/// How many value variables an operator changes, which are its first inputs.
+fn changes(op: &str) -> usize {
+    changing::changed(op).max(usize::from(op.starts_with("Assign")))
 }
 
 /// Puts constants in the place of the variables that the fetched tensors read.
@@ -283,7 +284,7 @@ impl<'d> Graph<'d> {
                     {
                         let Some(variable) = self.variable_of(input) else { continue };
                         // A handle that is given away may be assigned there.
-                        if self.role(variable) == Role::Handle || (number == 0 && changes(&node.op)) {
+                        if self.role(variable) == Role::Handle || number < changes(&node.op) {
                             changed.insert(self.identity(variable));
                         }
                     }

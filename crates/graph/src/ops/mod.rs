@@ -57,7 +57,7 @@ macro_rules! families {
 
 families! {
     /// Shapes, copies, gathers and new tensors.
-    array { concat, diagonal, distinct, fake_quant, fill, gather, identity, one_hot, pack, pad, patches, repeat, reshape, reverse, scatter, search_sorted, shape, slice, space, strided_slice, transpose, unravel; reshape_tail }
+    array { concat, diagonal, distinct, fake_quant, fill, gather, identity, one_hot, pack, pad, patches, repeat, reshape, reverse, scatter, search_sorted, shape, slice, slice_update, space, strided_slice, transpose, unravel; reshape_tail }
     /// Sound.
     audio { spectrogram, wav }
     /// Tensors taken apart and put together by indices, lists of them, and tables.
@@ -71,7 +71,7 @@ families! {
     /// TensorFlow's math and linear algebra.
     math { arg, batch_matmul, betainc, binary, bincount, bits, bucketize, cast, complex, einsum, gradient, matmul, reduce, scan, segment, select, unary; contraction }
     /// Layers of neural networks.
-    nn { batch_norm, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, ctc, data_format, depthwise, depthwise_transpose, dilation2d, fractional_pool, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, recurrent, softmax, top_k; conv2d_f64, layer_norm }
+    nn { batch_norm, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, ctc, data_format, depthwise, depthwise_transpose, dilation2d, filter_gradient, fractional_pool, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, pool_gradient, recurrent, softmax, top_k; conv2d_f64, layer_norm }
     /// Records and raw bytes taken apart.
     parsing { compressed, csv, example, raw, sequence, tensor; features, version }
     /// Integers that stand for the numbers of a range.
@@ -84,6 +84,8 @@ families! {
     signal { fourier }
     /// Tensors of which few elements are there.
     sparse { arithmetic, counts, cross, dense, edit_distance, fill, layout, serialize, sets; common }
+    /// What changes variables.
+    state { count, optimizer, scatter, slice; variables }
     /// Strings.
     string { elementwise, format, hash_bucket, join, number, regex, script, split, template, unicode; pattern, scripts, text }
     /// TFLite's operators on integers that stand for numbers by a scale and a zero point.

@@ -190,6 +190,45 @@ pub fn strided_slice(
     copy.run(pool, KERNEL, src.bytes(), dst.bytes())
 }
 
+/// The other way round: writes the elements of `src`, `src_steps[i]` after one another along each dimension `i` of `dst` (0
+/// where one is for all), to the elements of `dst` at `begin[i] + n strides[i]`, for `n` below `sizes[i]`. Others stay.
+///
+/// # Errors
+/// [`KernelError::Invalid`] if an element would lie outside of `src` or `dst`.
+pub fn strided_update(
+    pool: &ThreadPool,
+    src: TensorView<'_>,
+    src_steps: &[usize],
+    (begin, strides, sizes): (&[usize], &[isize], &[usize]),
+    dst: &mut TensorViewMut<'_>,
+) -> Result<()> {
+    const KERNEL: &str = "StridedSliceAssign";
+    let size = check_types(KERNEL, src, dst)?;
+    let to = *dst.shape();
+    let rank = to.rank();
+    ensure(
+        [begin.len(), strides.len(), sizes.len(), src_steps.len()] == [rank; 4],
+        KERNEL,
+        "begin, strides, sizes and steps have one value for each dimension",
+    )?;
+    if sizes.contains(&0) {
+        return Ok(());
+    }
+    let start = begin.iter().zip(to.strides()).map(|(b, s)| b * s).sum();
+    let within = |axis: usize| {
+        let last =
+            (sizes[axis] as isize - 1).checked_mul(strides[axis])?.checked_add_unsigned(begin[axis])?;
+        (begin[axis] < to[axis] && (0..to[axis] as isize).contains(&last)).then_some(())
+    };
+    ensure((0..rank).all(|a| within(a).is_some()), KERNEL, "the slice lies within the output")?;
+    let to_steps = steps(&to);
+    let mut copy = StridedCopy::new(size, 0, start);
+    for axis in 0..rank {
+        copy.dim(sizes[axis], src_steps[axis] as isize, to_steps[axis] * strides[axis]);
+    }
+    copy.run(pool, KERNEL, src.bytes(), dst.bytes())
+}
+
 /// [`strided_slice`] of every element of a box from `begin` on, with the shape of `dst`.
 ///
 /// # Errors

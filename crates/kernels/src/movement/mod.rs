@@ -12,10 +12,10 @@ pub use create::{Diagonals, linspace, matrix_band_part, matrix_diag_part, matrix
 pub use gather::{gather, gather_nd};
 pub use layout::{
     Mirror, broadcast_to, concat, copy, copy_into, fill, mirror_pad, pad, reverse, roll, slice,
-    strided_slice, tile, transpose,
+    strided_slice, strided_update, tile, transpose,
 };
 pub(crate) use scatter::Number;
 pub use scatter::{
-    Combine, SegmentOp, bincount, dynamic_partition, for_each_place, scatter_nd, segment_reduce,
+    Combine, SegmentOp, bincount, dynamic_partition, for_each_place, scatter_nd, scatter_one, segment_reduce,
 };
 pub use unravel::unravel_index;

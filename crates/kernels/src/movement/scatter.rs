@@ -20,6 +20,8 @@ pub enum Combine {
     Sub,
     /// It is multiplied by.
     Mul,
+    /// It is divided by; of integers rounded towards zero.
+    Div,
     /// The smaller stays.
     Min,
     /// The larger stays.
@@ -72,6 +74,7 @@ macro_rules! number {
                     Combine::Add => $add(self, x),
                     Combine::Sub => $sub(self, x),
                     Combine::Mul => $mul(self, x),
+                    Combine::Div => self.quotient(x),
                     Combine::Min => if x < self { x } else { self },
                     Combine::Max => if x > self { x } else { self },
                 }
@@ -118,6 +121,7 @@ impl<F: Float + PartialOrd> Number for Complex<F> {
             Combine::Add => self + x,
             Combine::Sub => self - x,
             Combine::Mul => self * x,
+            Combine::Div => self.quotient(x),
             Combine::Update | Combine::Min | Combine::Max => x,
         }
     }
@@ -156,7 +160,8 @@ pub fn for_each_place(
 ///
 /// # Errors
 /// [`KernelError::Index`] for an index outside of `dst` where `bad` refuses one, [`KernelError::Invalid`] for shapes that
-/// do not go together, [`KernelError::DType`] for types that are not combined so.
+/// do not go together, [`KernelError::DType`] for types that are not combined so, [`KernelError::DivisionByZero`] for integers
+/// divided by one.
 pub fn scatter_nd(
     how: Combine,
     bad: BadIndex,
@@ -172,25 +177,68 @@ pub fn scatter_nd(
     if len == 0 {
         return Ok(());
     }
+    combine_places(how, &places, updates, len, dst)
+}
+
+/// The same with one element, which goes to every element of each slice.
+///
+/// # Errors
+/// As [`scatter_nd`].
+pub fn scatter_one(
+    how: Combine,
+    bad: BadIndex,
+    indices: TensorView<'_>,
+    update: TensorView<'_>,
+    dst: &mut TensorViewMut<'_>,
+) -> Result<()> {
+    const KERNEL: &str = "ScatterUpdate";
+    ensure(update.dtype() == dst.dtype(), KERNEL, "the update and the output have one element type")?;
+    ensure(update.shape().elements() == 1, KERNEL, "there is one update")?;
+    let places = Places::new(KERNEL, indices, dst.shape(), bad)?;
+    if places.slice_elements == 0 {
+        return Ok(());
+    }
+    combine_places(how, &places, update, 0, dst)
+}
+
+/// Combines slice `n` of the updates, `step` elements after the one before, with the `n`th place; of a step of 0 one element
+/// with each element of it.
+fn combine_places(
+    how: Combine,
+    places: &Places<'_>,
+    updates: TensorView<'_>,
+    step: usize,
+    dst: &mut TensorViewMut<'_>,
+) -> Result<()> {
+    const KERNEL: &str = "ScatterNd";
+    let len = places.slice_elements;
+    let (dtype, size) = (dst.dtype(), dst.dtype().bytes());
     if how == Combine::Update {
-        let bytes = len * dst.dtype().bytes();
-        let (updates, size) = (updates.bytes(), dst.dtype().bytes());
-        let dst = dst.bytes();
-        for (n, update) in updates.chunks(bytes).enumerate() {
-            if let Some(start) = places.start(n) {
-                dst[start * size..][..bytes].copy_from_slice(update);
+        let (updates, dst) = (updates.bytes(), dst.bytes());
+        for n in 0..places.count {
+            let Some(start) = places.start(n) else { continue };
+            let row = &mut dst[start * size..][..len * size];
+            match step {
+                0 => row.chunks_exact_mut(size).for_each(|to| to.copy_from_slice(&updates[..size])),
+                _ => row.copy_from_slice(&updates[n * step * size..][..len * size]),
             }
         }
         return Ok(());
     }
-    if dst.dtype().is_complex() && matches!(how, Combine::Min | Combine::Max) {
-        return Err(KernelError::DType { kernel: KERNEL, dtype: dst.dtype() });
+    if dtype.is_complex() && matches!(how, Combine::Min | Combine::Max) {
+        return Err(KernelError::DType { kernel: KERNEL, dtype });
     }
-    for_dtype!(dst.dtype(), KERNEL, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, C64, C128], T => {
+    for_dtype!(dtype, KERNEL, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, C64, C128], T => {
         let (updates, dst) = (values::<T>(updates.bytes(), KERNEL)?, values_mut::<T>(dst.bytes(), KERNEL)?);
-        for (n, update) in updates.chunks(len).enumerate() {
-            if let Some(start) = places.start(n) {
-                combine_row(how, &mut dst[start..][..len], update);
+        if how == Combine::Div && dtype.is_integer() && updates.contains(&<T as Number>::of(0.0)) {
+            return Err(KernelError::DivisionByZero);
+        }
+        for n in 0..places.count {
+            let Some(start) = places.start(n) else { continue };
+            let row = &mut dst[start..][..len];
+            match step {
+                0 => row.iter_mut().for_each(|to| *to = to.combine(how, updates[0])),
+                _ => combine_row(how, row, &updates[n * step..][..len]),
             }
         }
         Ok(())

@@ -43,6 +43,37 @@ fn a_run_finds_what_the_one_before_has_assigned() {
 }
 
 #[test]
+fn a_step_of_training_changes_all_that_is_kept() {
+    let zero = INITIAL.replace("float_val: 10", "float_val: 0").replace("float_val: 20", "float_val: 0");
+    let of = |value: f32| {
+        let value = format!("tensor {{ dtype: DT_FLOAT tensor_shape {{ }} float_val: {value} }}");
+        format!(
+            "attr {{ key: 'dtype' value {{ type: DT_FLOAT }} }} attr {{ key: 'value' value {{ {value} }} }}"
+        )
+    };
+    for (variable, step, read) in [
+        ("VarHandleOp", "ResourceApplyMomentum", node("y", "ReadVariableOp", "v ^step", FLOAT)),
+        ("VariableV2", "ApplyMomentum", node("y", "Identity", "step", FLOAT)),
+    ] {
+        let text = nodes(&[
+            x(),
+            node("v", variable, "", &format!("{FLOAT} {PAIR} {INITIAL}")),
+            node("m", variable, "", &format!("{FLOAT} {PAIR} {zero}")),
+            node("rate", "Const", "", &of(0.5)),
+            node("stays", "Const", "", &of(1.0)),
+            node("step", step, "v m rate x stays", FLOAT),
+            read,
+        ]);
+        let mut context = context(graph(&text, &["y"]).unwrap(), 1);
+        assert_eq!(run(&mut context, [2.0, 4.0]).unwrap(), [9.0, 18.0]);
+        // The momentum of the first step goes on.
+        assert_eq!(run(&mut context, [0.0, 0.0]).unwrap(), [8.0, 16.0]);
+        context.reset().unwrap();
+        assert_eq!(run(&mut context, [0.0, 0.0]).unwrap(), [10.0, 20.0]);
+    }
+}
+
+#[test]
 fn a_generator_goes_on_from_run_to_run() {
     let state = "attr { key: 'dtype' value { type: DT_INT64 } } attr { key: 'shape' value { shape { dim { size: 3 } } } } \
                  attr { key: '_initial_value' value { tensor { dtype: DT_INT64 tensor_shape { dim { size: 3 } } \
@@ -54,14 +85,15 @@ fn a_generator_goes_on_from_run_to_run() {
         );
         node(name, "Const", "", &attrs)
     };
+    let of_shape = format!("{FLOAT} attr {{ key: 'shape_dtype' value {{ type: DT_INT32 }} }}");
     let text = nodes(&[
         node("v", "VarHandleOp", "", state),
         constant("algorithm", "DT_INT64", "", "int64_val: 1"),
         constant("shape", "DT_INT32", "dim { size: 1 }", "int_val: 2"),
-        node("first", "StatefulUniform", "v algorithm shape", FLOAT),
+        node("first", "StatefulUniform", "v algorithm shape", &of_shape),
         constant("skip", "DT_INT64", "", "int64_val: 3"),
         node("skips", "RngSkip", "v algorithm skip ^first", ""),
-        node("second", "StatefulUniform", "v algorithm shape ^skips", FLOAT),
+        node("second", "StatefulUniform", "v algorithm shape ^skips", &of_shape),
         node(
             "both",
             "ConcatV2",

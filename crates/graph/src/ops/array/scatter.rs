@@ -1,4 +1,5 @@
-//! Slices written to places that indices name: ScatterNd, TensorScatterUpdate, -Add, -Sub, -Max, -Min.
+//! Slices written to places that indices name: ScatterNd, TensorScatterUpdate, -Add, -Sub, -Max, -Min, and
+//! ScatterNdNonAliasingAdd.
 //!
 //! The last axis of `indices` (int32 or int64) names a place in the first axes of the result, and `updates` holds what
 //! comes there. ScatterNd adds up updates in zeros of the shape of its third input; the others start from a tensor,
@@ -25,10 +26,14 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "TensorScatterSub", import: |a| scatter(a, Combine::Sub) },
     Registration { name: "TensorScatterMax", import: |a| scatter(a, Combine::Max) },
     Registration { name: "TensorScatterMin", import: |a| scatter(a, Combine::Min) },
+    Registration { name: "ScatterNdNonAliasingAdd", import: |a| scatter(a, Combine::Add) },
 ];
 
-fn scatter(attributes: &Attributes<'_>, how: Combine) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(Scatter { how, bad: bad_index(attributes)? }))
+/// Updates combined with a tensor.
+pub(crate) fn scatter(attributes: &Attributes<'_>, how: Combine) -> Result<Box<dyn Operator>, OpError> {
+    let takes_truths =
+        !attributes.node().op.starts_with("Tensor") && matches!(how, Combine::Add | Combine::Sub);
+    Ok(Box::new(Scatter { how, bad: bad_index(attributes)?, takes_truths }))
 }
 
 /// What `bad_indices_policy` says; on a CPU its default is to refuse.
@@ -150,12 +155,43 @@ impl Operator for ScatterNd {
         if updates.dtype() != DType::Bool {
             return Ok(scatter_nd(Combine::Add, self.bad, indices, updates, &mut output)?);
         }
-        // Of bools as bytes of 0 and 1, the largest is 1 when one of them is.
-        let differs = OpError::Internal("bools were looked at as bytes of another number");
-        let bytes = TensorView::new(DType::U8, *updates.shape(), updates.bytes());
-        let out = TensorViewMut::new(DType::U8, *output.shape(), output.into_bytes());
-        let (Some(bytes), Some(mut out)) = (bytes, out) else { return Err(differs) };
-        Ok(scatter_nd(Combine::Max, self.bad, indices, bytes, &mut out)?)
+        add_truths(self.bad, indices, updates, output)
+    }
+}
+
+/// What is said of bools as bytes of 0 and 1 that are none.
+const NO_BYTES: OpError = OpError::Internal("bools were looked at as bytes of another number");
+
+/// A truth is there where one of its updates is.
+fn add_truths(
+    bad: BadIndex,
+    indices: TensorView<'_>,
+    updates: TensorView<'_>,
+    output: TensorViewMut<'_>,
+) -> Result<(), OpError> {
+    // Of bytes of 0 and 1, the largest is 1 when one of them is.
+    let bytes = TensorView::new(DType::U8, *updates.shape(), updates.bytes()).ok_or(NO_BYTES)?;
+    let mut output = TensorViewMut::new(DType::U8, *output.shape(), output.into_bytes()).ok_or(NO_BYTES)?;
+    Ok(scatter_nd(Combine::Max, bad, indices, bytes, &mut output)?)
+}
+
+impl Scatter {
+    fn combine_truths(
+        &self,
+        indices: TensorView<'_>,
+        updates: TensorView<'_>,
+        output: TensorViewMut<'_>,
+    ) -> Result<(), OpError> {
+        if self.how == Combine::Add {
+            return add_truths(self.bad, indices, updates, output);
+        }
+        // A difference of truths is there where it is not 0: where an odd number of them is.
+        let bytes = TensorView::new(DType::U8, *updates.shape(), updates.bytes()).ok_or(NO_BYTES)?;
+        let mut output =
+            TensorViewMut::new(DType::U8, *output.shape(), output.into_bytes()).ok_or(NO_BYTES)?;
+        scatter_nd(Combine::Sub, self.bad, indices, bytes, &mut output)?;
+        output.bytes().iter_mut().for_each(|byte| *byte &= 1);
+        Ok(())
     }
 }
 
@@ -186,6 +222,8 @@ impl ScatterNd {
 struct Scatter {
     how: Combine,
     bad: BadIndex,
+    /// Adds and subtracts truths too.
+    takes_truths: bool,
 }
 
 impl Operator for Scatter {
@@ -204,7 +242,8 @@ impl Operator for Scatter {
             (shared::input(inputs, 0)?, shared::input(inputs, 1)?, shared::input(inputs, 2)?);
         shared::need_type(2, updates, &[input.dtype])?;
         let is_complex = input.dtype.is_complex() && matches!(self.how, Combine::Add | Combine::Sub);
-        let is_number = input.dtype.is_float() || input.dtype.is_integer() || is_complex;
+        let is_truth = input.dtype == DType::Bool && self.takes_truths;
+        let is_number = input.dtype.is_float() || input.dtype.is_integer() || is_complex || is_truth;
         if !is_number && self.how != Combine::Update {
             return Err(OpError::input(0, format!("is of type {}; numbers are needed", input.dtype)));
         }
@@ -230,6 +269,9 @@ impl Operator for Scatter {
         let mut output = run.output(0)?;
         if let Some(tensor) = tensor {
             copy(run.pool, tensor, &mut output)?;
+        }
+        if updates.dtype() == DType::Bool && self.takes_truths {
+            return self.combine_truths(indices, updates, output);
         }
         Ok(scatter_nd(self.how, self.bad, indices, updates, &mut output)?)
     }

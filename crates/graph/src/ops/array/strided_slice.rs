@@ -7,7 +7,7 @@
 //! the end of the axis, and those past it are cut off; strides may be negative. Where the values are not known when
 //! memory is planned, the input's dimensions are the bound.
 
-use tightfit_core::MAX_RANK;
+use tightfit_core::{MAX_RANK, Shape};
 use tightfit_kernels::strided_slice;
 
 use crate::dim::{Dim, Dims};
@@ -24,6 +24,11 @@ pub(crate) const OPS: &[Registration] = &[Registration { name: "StridedSlice", i
 const MAX_ENTRIES: usize = 32;
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    Ok(Box::new(slice_of(attributes)?))
+}
+
+/// What the masks of a node say.
+pub(super) fn slice_of(attributes: &Attributes<'_>) -> Result<StridedSlice, OpError> {
     let mask = |name| attributes.int_or(name, 0).map(|mask| mask as u32);
     let slice = StridedSlice {
         begin_mask: mask("begin_mask")?,
@@ -35,7 +40,7 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     if slice.ellipsis_mask.count_ones() > 1 {
         return Err(OpError::attribute("ellipsis_mask", "has more than one bit"));
     }
-    Ok(Box::new(slice))
+    Ok(slice)
 }
 
 /// The operator; bit `i` of a mask speaks of entry `i`.
@@ -289,39 +294,9 @@ impl Operator for StridedSlice {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
-        let (begin, end) = (run.ints::<MAX_ENTRIES>(1)?, run.ints::<MAX_ENTRIES>(2)?);
-        let strides = run.ints::<MAX_ENTRIES>(3)?;
         let rank = input.shape().rank();
-        let entries = begin.len().min(end.len()).min(strides.len());
-        let (mut first, mut steps, mut sizes) = ([0; MAX_RANK], [1isize; MAX_RANK], [0; MAX_RANK]);
-        sizes[..rank].copy_from_slice(input.shape());
-        let (mut dims, mut output_rank) = ([0i64; MAX_ENTRIES + MAX_RANK], 0);
-        let mut is_stepped = [false; MAX_RANK];
-        for item in self.items(entries, rank)?.iter() {
-            let size = match item {
-                Item::New => 1,
-                Item::Whole(axis) => sizes[axis] as i64,
-                Item::Taken { axis, entry } => {
-                    first[axis] =
-                        self.index(entry, sizes[axis] as i64, begin[entry], strides[entry])? as usize;
-                    sizes[axis] = 1;
-                    is_stepped[axis] = strides[entry] != 1;
-                    continue;
-                }
-                Item::Sliced { axis, entry } => {
-                    let (from, len) =
-                        self.range(entry, sizes[axis] as i64, begin[entry], end[entry], strides[entry])?;
-                    first[axis] = from.max(0) as usize;
-                    is_stepped[axis] = strides[entry] != 1;
-                    // A single index has no next one, however long the step.
-                    steps[axis] = if len > 1 { strides[entry] as isize } else { 1 };
-                    sizes[axis] = len as usize;
-                    len
-                }
-            };
-            dims[output_rank] = size;
-            output_rank += 1;
-        }
+        let Taken { first, steps, sizes, is_stepped, dims, output_rank, .. } =
+            self.taken(run, input.shape())?;
         let target = shape_of(0, &dims[..output_rank])?;
         let is_whole = |axis: usize| !is_stepped[axis] && sizes[axis] == input.shape()[axis];
         let is_of_rows = !is_stepped[0] && (1..rank).all(is_whole);
@@ -330,6 +305,71 @@ impl Operator for StridedSlice {
         run.set_output_shape(0, target)?;
         let mut output = run.output(0)?;
         Ok(strided_slice(run.pool, input, &first[..rank], &steps[..rank], &sizes[..rank], &mut output)?)
+    }
+}
+
+/// What is taken of a tensor.
+pub(super) struct Taken {
+    /// The first index of each axis, the steps to the next ones, and how many there are.
+    pub first: [usize; MAX_RANK],
+    pub steps: [isize; MAX_RANK],
+    pub sizes: [usize; MAX_RANK],
+    /// Axes of which not every index between the first and the last is taken.
+    pub is_stepped: [bool; MAX_RANK],
+    /// The shape of what is taken.
+    pub dims: [i64; MAX_ENTRIES + MAX_RANK],
+    pub output_rank: usize,
+    /// The axis of that shape that each axis of the tensor becomes; `None` where one index is taken.
+    pub becomes: [Option<usize>; MAX_RANK],
+}
+
+impl StridedSlice {
+    /// What the vectors, inputs 1 to 3, take of a tensor of this shape.
+    pub(super) fn taken(&self, run: &Run<'_>, shape: &Shape) -> Result<Taken, OpError> {
+        let (begin, end) = (run.ints::<MAX_ENTRIES>(1)?, run.ints::<MAX_ENTRIES>(2)?);
+        let strides = run.ints::<MAX_ENTRIES>(3)?;
+        let rank = shape.rank();
+        let entries = begin.len().min(end.len()).min(strides.len());
+        let mut taken = Taken {
+            first: [0; MAX_RANK],
+            steps: [1; MAX_RANK],
+            sizes: [0; MAX_RANK],
+            is_stepped: [false; MAX_RANK],
+            dims: [0; MAX_ENTRIES + MAX_RANK],
+            output_rank: 0,
+            becomes: [None; MAX_RANK],
+        };
+        taken.sizes[..rank].copy_from_slice(shape);
+        for item in self.items(entries, rank)?.iter() {
+            let size = match item {
+                Item::New => 1,
+                Item::Whole(axis) => {
+                    taken.becomes[axis] = Some(taken.output_rank);
+                    taken.sizes[axis] as i64
+                }
+                Item::Taken { axis, entry } => {
+                    let size = taken.sizes[axis] as i64;
+                    taken.first[axis] = self.index(entry, size, begin[entry], strides[entry])? as usize;
+                    taken.sizes[axis] = 1;
+                    taken.is_stepped[axis] = strides[entry] != 1;
+                    continue;
+                }
+                Item::Sliced { axis, entry } => {
+                    let size = taken.sizes[axis] as i64;
+                    let (from, len) = self.range(entry, size, begin[entry], end[entry], strides[entry])?;
+                    taken.first[axis] = from.max(0) as usize;
+                    taken.is_stepped[axis] = strides[entry] != 1;
+                    // A single index has no next one, however long the step.
+                    taken.steps[axis] = if len > 1 { strides[entry] as isize } else { 1 };
+                    taken.sizes[axis] = len as usize;
+                    taken.becomes[axis] = Some(taken.output_rank);
+                    len
+                }
+            };
+            taken.dims[taken.output_rank] = size;
+            taken.output_rank += 1;
+        }
+        Ok(taken)
     }
 }
 
@@ -391,7 +431,7 @@ mod tests {
     use super::*;
     use crate::dim::Symbol;
     use crate::testing::*;
-    use tightfit_core::{DType, Shape, StringRef};
+    use tightfit_core::{DType, StringRef};
 
     fn slice(x: &Tensor, masks: [i64; 5], spec: [&[i32]; 3], expected: &Tensor) {
         let names = ["begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask"];
