@@ -212,7 +212,8 @@ EXCLUSIONS = [
     ("TensorFlow adds up the gradients of filters in float16 and bfloat16, some of them in parts",
      lambda g, kind, want, got, why: kind == "wrong" and has_of(g, ["float16", "bfloat16"], *FILTER_GRADIENTS)),
     ("TensorFlow does not look at a window without elements, or at how a gradient's pool was",
-     lambda g, kind, want, got, why: kind == "refused" and g.wild and g.op in ("MaxPoolGrad", "AvgPoolGrad", "AvgPool3DGrad", "MaxPool3DGrad")),
+     lambda g, kind, want, got, why: kind == "refused" and g.wild and g.op in ("MaxPoolGrad", "AvgPoolGrad", "AvgPool3DGrad", "MaxPool3DGrad",
+                                                               "MaxPoolGradWithArgmax")),
     ("Of a product of complex numbers that is too large TensorFlow may say infinity or NaN",
      lambda g, kind, want, got, why: kind == "wrong" and g.op.endswith("ScatterMul") and "nan" in why and "j)" in why),
 ]

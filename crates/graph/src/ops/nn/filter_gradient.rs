@@ -25,7 +25,10 @@ pub(crate) const OPS: &[Registration] = &[
         import: |a| of_images(a, "DepthwiseConv2dNativeBackpropFilter", true),
     },
     Registration { name: "Conv3DBackpropFilter", import: |a| of_volumes(a, "Conv3DBackpropFilter", true) },
-    Registration { name: "Conv3DBackpropFilterV2", import: |a| of_volumes(a, "Conv3DBackpropFilterV2", false) },
+    Registration {
+        name: "Conv3DBackpropFilterV2",
+        import: |a| of_volumes(a, "Conv3DBackpropFilterV2", false),
+    },
 ];
 
 fn of_images(
@@ -161,7 +164,12 @@ mod tests {
         let dw = tensor(&[1, 2, 1, 2], &[9f32, -3.0, 12.0, -3.0]);
         check("Conv2DBackpropFilter", &attributes, &[x.clone(), sizes.clone(), dy.clone()], &[dw.clone()]);
         // One channel is a depthwise filter of two.
-        check("DepthwiseConv2dNativeBackpropFilter", &attributes, &[x.clone(), sizes.clone(), dy.clone()], &[dw]);
+        check(
+            "DepthwiseConv2dNativeBackpropFilter",
+            &attributes,
+            &[x.clone(), sizes.clone(), dy.clone()],
+            &[dw],
+        );
         let other = tensor(&[4], &[2i32, 2, 1, 2]);
         refuses("Conv2DBackpropFilter", &attributes, &[x.clone(), other, dy.clone()], "for a filter of");
         let groups = tensor(&[4], &[1i32, 2, 2, 2]);

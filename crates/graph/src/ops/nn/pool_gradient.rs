@@ -169,7 +169,8 @@ impl Operator for PoolGrad {
                 shared::need_type(index, list, &[DType::I32])?;
                 if let Some(list) = list.ints() {
                     let attribute = if index == 3 { "ksize" } else { "strides" };
-                    let checked = if index == 3 { pair(attribute, &list) } else { pool_strides(attribute, &list) };
+                    let checked =
+                        if index == 3 { pair(attribute, &list) } else { pool_strides(attribute, &list) };
                     checked.map_err(|why| OpError::input(index, why.to_string()))?;
                 }
             }
@@ -194,7 +195,10 @@ impl Operator for PoolGrad {
         }
         let own = match self.is_max() {
             true if run.shape(1) != *gradient.shape() => {
-                return Err(OpError::input(1, format!("is of shape {}, not of the gradient's", run.shape(1))));
+                return Err(OpError::input(
+                    1,
+                    format!("is of shape {}, not of the gradient's", run.shape(1)),
+                ));
             }
             true => Some([reshaped(run.input(0)?, &volume)?, reshaped(run.input(1)?, &given)?]),
             false => None,
@@ -258,7 +262,10 @@ impl Operator for PlacedGrad {
         let [rows, columns] = self.window.window(self.size, [height, width]).output(height, width)?;
         if **gradient.shape() != [batch, rows, columns, channels] || places.shape() != gradient.shape() {
             let (given, at) = (gradient.shape(), places.shape());
-            return Err(OpError::input(1, format!("is of shape {given} for places of {at} in a pool of {shape}")));
+            return Err(OpError::input(
+                1,
+                format!("is of shape {given} for places of {at} in a pool of {shape}"),
+            ));
         }
         let output = run.output(0)?;
         let dtype = output.dtype();

@@ -159,7 +159,10 @@ impl Apply {
         };
         let has_empty_rows = rows.is_some() && gradient.get(1..).is_some_and(|row| row.contains(&0));
         if has_empty_rows && !self.takes_empty_rows() {
-            return Err(OpError::input(self.gradient(), format!("is of shape {gradient:?}, of rows of nothing")));
+            return Err(OpError::input(
+                self.gradient(),
+                format!("is of shape {gradient:?}, of rows of nothing"),
+            ));
         }
         if is_right {
             return Ok(());
@@ -320,7 +323,12 @@ mod tests {
         refuses("ApplyGradientDescent", &[], &[x.clone(), g.clone(), g.clone()], "rank");
         refuses("ApplyGradientDescent", &[], &[x.clone(), scalar(1f32), tensor(&[1], &[1f32])], "variable");
         refuses("ApplyGradientDescent", &[], &[x.clone(), scalar(1f64), g.clone()], "float64");
-        refuses("ApplyAdagrad", &[], &[x.clone(), tensor(&[1], &[1f32]), scalar(1f32), g.clone()], "variable");
+        refuses(
+            "ApplyAdagrad",
+            &[],
+            &[x.clone(), tensor(&[1], &[1f32]), scalar(1f32), g.clone()],
+            "variable",
+        );
         let ftrl = |rate: f32, power: f32| {
             let numbers = [rate, 0.0, 0.0, power].map(scalar);
             let rows = tensor(&[2], &[0i32, 1]);

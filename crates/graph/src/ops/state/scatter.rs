@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn places_of_several_axes_are_combined() {
-        let inputs = [tensor(&[2, 2], &[1f32, 2.0, 3.0, 4.0]), tensor(&[1, 2], &[1i32, 0]), tensor(&[1], &[9f32])];
+        let inputs =
+            [tensor(&[2, 2], &[1f32, 2.0, 3.0, 4.0]), tensor(&[1, 2], &[1i32, 0]), tensor(&[1], &[9f32])];
         check("ScatterNdUpdate", &[], &inputs, &[tensor(&[2, 2], &[1f32, 2.0, 9.0, 4.0])]);
         check("ResourceScatterNdSub", &[], &inputs, &[tensor(&[2, 2], &[1f32, 2.0, -6.0, 4.0])]);
         let at = tensor(&[3, 1], &[0i32, 0, 1]);

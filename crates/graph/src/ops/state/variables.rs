@@ -6,8 +6,7 @@ use crate::operator::Registration;
 use crate::ops::random::stateful;
 
 /// The families whose operators change variables.
-const FAMILIES: [&[Registration]; 5] =
-    [count::OPS, optimizer::OPS, scatter::OPS, slice::OPS, stateful::OPS];
+const FAMILIES: [&[Registration]; 5] = [count::OPS, optimizer::OPS, scatter::OPS, slice::OPS, stateful::OPS];
 
 /// The names of the operators that change variables.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
