@@ -5,6 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
+import jpegs
 from fuzz_ops import maker
 
 MODES = {"png": ["L", "LA", "RGB", "RGBA", "P", "1", "I;16"], "jpeg": ["L", "RGB", "RGB", "CMYK"], "bmp": ["L", "RGB", "RGBA", "1", "P"],
@@ -26,6 +27,9 @@ def pixels(g, mode, height, width):
 
 
 def file(g, form):
+    if form == "jpeg" and g.chance(0.3):  # as no encoder writes them
+        data = jpegs.random_jpeg(g.rng, 70)
+        return data, Image.open(io.BytesIO(data)).size[::-1]
     mode, size = g.pick(MODES[form]), (g.int(1, 20), g.int(1, 20))
     image, data = pixels(g, mode, *size), io.BytesIO()
     more = {}

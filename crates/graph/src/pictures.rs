@@ -31,6 +31,8 @@ pub struct Decoding {
     pub has_frames: bool,
     /// Whether JPEGs are transformed accurately, not by the faster transform that TensorFlow prefers.
     pub is_accurate: bool,
+    /// How many times smaller than they are coded JPEGs come out, each way: 1, 2, 4 or 8.
+    pub ratio: usize,
     /// Whether colours of JPEGs that are coarser than their pixels are repeated, and not interpolated.
     pub repeats_colours: bool,
     /// The columns of a JPEG that are wanted, where not all are: the first, and how many. The others are what they happen

@@ -18,8 +18,9 @@ pub(crate) fn provide() {
 
 struct Decoders;
 
-fn header(coded: &[u8]) -> Result<ImageHeader, String> {
-    ImageHeader::read(&mut Cursor::new(coded), coded.len() as u64).map_err(|error| error.to_string())
+fn header(coded: &[u8], wanted: &Decoding) -> Result<ImageHeader, String> {
+    let header = ImageHeader::read_reduced(&mut Cursor::new(coded), coded.len() as u64, wanted.ratio);
+    header.map_err(|error| error.to_string())
 }
 
 fn options(wanted: &Decoding) -> DecodeOptions {
@@ -28,7 +29,7 @@ fn options(wanted: &Decoding) -> DecodeOptions {
 
 impl Pictures for Decoders {
     fn inspect(&self, coded: &[u8], wanted: &Decoding) -> Result<Picture, String> {
-        let header = header(coded)?;
+        let header = header(coded, wanted)?;
         let decoded = options(wanted).output(coded, &header).map_err(|error| error.to_string())?;
         let format = match header.format {
             ImageFormat::Jpeg => PictureFormat::Jpeg,
@@ -55,9 +56,13 @@ impl Pictures for Decoders {
         scratch: &mut [u8],
     ) -> Result<(), String> {
         let transform = if wanted.is_accurate { JpegTransform::Accurate } else { JpegTransform::Fast };
-        let how =
-            JpegDecoding { transform, repeats_samples: wanted.repeats_colours, columns: wanted.columns };
-        let decoded = options(wanted).decode_by(how, coded, &header(coded)?, out, scratch);
+        let how = JpegDecoding {
+            transform,
+            ratio: wanted.ratio,
+            repeats_samples: wanted.repeats_colours,
+            columns: wanted.columns,
+        };
+        let decoded = options(wanted).decode_by(how, coded, &header(coded, wanted)?, out, scratch);
         decoded.map(|_| ()).map_err(|error| error.to_string())
     }
 

@@ -68,13 +68,26 @@ impl ImageHeader {
     /// # Errors
     /// Whatever `read` reports, and `InvalidData` with a text for what is no image that can be decoded.
     pub fn read(read: &mut (impl Read + Seek), file_bytes: u64) -> io::Result<ImageHeader> {
+        ImageHeader::read_reduced(read, file_bytes, 1)
+    }
+
+    /// The same where a JPEG is decoded with a [`JpegDecoding::ratio`](super::JpegDecoding::ratio): `width` and `height`
+    /// are those that it gets.
+    ///
+    /// # Errors
+    /// As [`ImageHeader::read`].
+    pub fn read_reduced(
+        read: &mut (impl Read + Seek),
+        file_bytes: u64,
+        ratio: usize,
+    ) -> io::Result<ImageHeader> {
         read.seek(SeekFrom::Start(0))?;
         let mut head = [0; 30];
         let head_bytes = file_bytes.min(head.len() as u64) as usize;
         let head = &mut head[..head_bytes];
         read.read_exact(head)?;
         match ImageFormat::detect(head) {
-            Some(ImageFormat::Jpeg) => jpeg(read),
+            Some(ImageFormat::Jpeg) => jpeg(read, ratio),
             Some(ImageFormat::Png) => png(head),
             Some(ImageFormat::Gif) => gif(read),
             Some(ImageFormat::Bmp) => bmp(head),
@@ -158,8 +171,8 @@ fn bmp(head: &[u8]) -> io::Result<ImageHeader> {
 }
 
 /// What a JPEG's headers say.
-fn jpeg(read: &mut (impl Read + Seek)) -> io::Result<ImageHeader> {
-    let head = jpeg::head(read)?;
+fn jpeg(read: &mut (impl Read + Seek), ratio: usize) -> io::Result<ImageHeader> {
+    let head = jpeg::head(read, ratio)?;
     let size = [head.width as u64, head.height as u64];
     // Four inks become RGB.
     let channels = head.components.min(3);

@@ -8,6 +8,9 @@ const MAX_SIDE: usize = 65_500;
 /// Samples of all components from which on TensorFlow refuses a picture.
 const MAX_SAMPLES: u64 = 1 << 29;
 
+/// Coefficients across a block, and down.
+const BLOCK: usize = 8;
+
 /// Bytes of a frame header of four components, without marker and length.
 pub(super) const FRAME_BYTES: usize = 6 + 3 * 4;
 
@@ -22,7 +25,9 @@ pub(super) struct Component {
     pub v: usize,
     /// Which quantisation table it takes.
     pub quant: u8,
-    /// Samples across and down.
+    /// Samples across that a block becomes, and down: 8, 4, 2 or 1.
+    pub size: usize,
+    /// Samples across, of blocks of that size.
     pub width: usize,
     /// Lines of samples.
     pub height: usize,
@@ -36,8 +41,12 @@ pub(super) struct Component {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     pub is_progressive: bool,
+    /// Pixels across that are made of it.
     pub width: usize,
+    /// Lines of pixels.
     pub height: usize,
+    /// Pixels across that a block of the finest component becomes, and down: 8, 4, 2 or 1.
+    pub unit: usize,
     components: [Component; 4],
     count: usize,
     /// The largest sampling factors, across and down.
@@ -89,13 +98,41 @@ impl Frame {
             let blocks = [(width * h).div_ceil(8 * h_max), (height * v).div_ceil(8 * v_max)];
             let (width, height) = ((width * h).div_ceil(h_max), (height * v).div_ceil(v_max));
             let padded = [mcus[0] * h, mcus[1] * v];
-            Component { id: listed[0], h, v, quant: listed[2], width, height, blocks, padded }
+            Component { id: listed[0], h, v, quant: listed[2], size: BLOCK, width, height, blocks, padded }
         };
         let mut components = [component(&listed[0]); 4];
         for (to, listed) in components.iter_mut().zip(listed) {
             *to = component(listed);
         }
-        Ok(Frame { is_progressive, width, height, components, count, h_max, v_max, mcus })
+        let unit = BLOCK;
+        Ok(Frame { is_progressive, width, height, unit, components, count, h_max, v_max, mcus })
+    }
+
+    /// The frame of whose blocks pictures are made that are smaller by `ratio`, 1, 2, 4 or 8, each way: components that
+    /// are coarser than others are reduced less where that brings them to the picture's size, as in libjpeg.
+    pub fn reduced(self, ratio: usize) -> Frame {
+        let unit = BLOCK / ratio.clamp(1, BLOCK);
+        let (h_max, v_max) = (self.h_max, self.v_max);
+        let component = |component: Component| {
+            let Component { h, v, .. } = component;
+            let mut size = unit;
+            while size < BLOCK
+                && (h_max * unit).is_multiple_of(2 * h * size)
+                && (v_max * unit).is_multiple_of(2 * v * size)
+            {
+                size *= 2;
+            }
+            let width = (self.width * h * size).div_ceil(h_max * BLOCK);
+            let height = (self.height * v * size).div_ceil(v_max * BLOCK);
+            Component { size, width, height, ..component }
+        };
+        let [width, height] = [self.width, self.height].map(|side| (side * unit).div_ceil(BLOCK));
+        Frame { width, height, unit, components: self.components.map(component), ..self }
+    }
+
+    /// How many samples of a component, across and down, are as many pixels as [`Frame::h_max`] and [`Frame::v_max`] say.
+    pub fn group(&self, component: &Component) -> [usize; 2] {
+        [component.h, component.v].map(|factor| factor * component.size / self.unit)
     }
 
     /// Its components.
@@ -106,5 +143,26 @@ impl Frame {
     /// Whether its samples come in more than one scan, `first` of its components in the first.
     pub fn has_many_scans(&self, first: usize) -> bool {
         self.is_progressive || first < self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coarser_components_are_reduced_less() {
+        let content = [8, 0, 33, 0, 50, 3, 1, 0x22, 0, 2, 0x11, 1, 3, 0x12, 1];
+        let frame = Frame::new(0xc0, &content).ok().unwrap();
+        let sizes = |ratio| {
+            let reduced = frame.reduced(ratio);
+            let of = |component: &Component| (component.size, component.width, component.height, reduced.group(component));
+            (reduced.width, reduced.height, reduced.components().iter().map(of).collect::<Vec<_>>())
+        };
+        assert_eq!(frame.reduced(1), frame);
+        let half = vec![(4, 25, 17, [2, 2]), (8, 25, 17, [2, 2]), (4, 13, 17, [1, 2])];
+        assert_eq!(sizes(2), (25, 17, half));
+        let eighth = vec![(1, 7, 5, [2, 2]), (2, 7, 5, [2, 2]), (1, 4, 5, [1, 2])];
+        assert_eq!(sizes(8), (7, 5, eighth));
     }
 }

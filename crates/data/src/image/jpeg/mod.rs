@@ -14,6 +14,7 @@ mod frame;
 mod huffman;
 mod idct;
 mod idct_fast;
+mod idct_reduced;
 mod scan;
 mod segments;
 mod tables;
@@ -62,15 +63,15 @@ pub(super) struct Head {
     pub heap_bytes: u64,
 }
 
-/// Reads the headers from the start of `read`.
-pub(super) fn head(read: &mut (impl Read + Seek)) -> io::Result<Head> {
+/// Reads the headers from the start of `read`, of a picture that is to be smaller by `ratio`, 1, 2, 4 or 8.
+pub(super) fn head(read: &mut (impl Read + Seek), ratio: usize) -> io::Result<Head> {
     let mut source = Reading::new(read, 2)?;
     let mut frame = None;
     for _ in 0..MAX_SEGMENTS {
         let marker = source.marker()?;
         let bytes = source.content_bytes(marker)?;
         if is_frame(marker) {
-            frame = Some(read_frame(marker, bytes, &mut source)?);
+            frame = Some(read_frame(marker, bytes, ratio, &mut source)?);
         } else if marker == SOS {
             let frame = frame.ok_or(Stop::Broken("a JPEG without a frame header"))?;
             let first = usize::from(source.byte()?);
@@ -89,12 +90,12 @@ fn is_frame(marker: u8) -> bool {
     matches!(marker, 0xc0..=0xcf if !matches!(marker, 0xc4 | 0xcc))
 }
 
-fn read_frame(marker: u8, bytes: usize, source: &mut impl Source) -> Result<Frame, Stop> {
+fn read_frame(marker: u8, bytes: usize, ratio: usize, source: &mut impl Source) -> Result<Frame, Stop> {
     let mut content = [0; FRAME_BYTES];
     let content = content.get_mut(..bytes);
     let content = content.ok_or(Stop::Broken("a JPEG of a number of components that is not decoded"))?;
     source.fill(content)?;
-    Frame::new(marker, content)
+    Ok(Frame::new(marker, content)?.reduced(ratio))
 }
 
 /// The most bytes of heap that a picture takes whose first scan is of `first` components.
@@ -104,7 +105,7 @@ fn heap_bytes(frame: &Frame, first: usize) -> u64 {
     let of_component = |component: &Component| {
         // One that cannot be brought to the picture's size is refused where it is needed.
         let upsampling = Upsampling::new(frame, component, false).unwrap_or(Upsampling::None);
-        let plane = plane_lines(component, has_neighbours) * 8 * component.padded[0];
+        let plane = plane_lines(component, has_neighbours) * component.size * component.padded[0];
         let [line, sums] = line_sizes(frame, component, upsampling);
         let blocks = if frame.has_many_scans(first) { component.padded[0] * component.padded[1] } else { 0 };
         (size_of::<Plane>() + plane + line + sums * size_of::<u16>()) as u64
@@ -122,12 +123,13 @@ fn has_neighbours(frame: &Frame, needed: usize, repeats: bool) -> bool {
 
 /// Lines of a component that are kept.
 fn plane_lines(component: &Component, has_neighbours: bool) -> usize {
-    if has_neighbours { 16 * component.v } else { 8 * component.v }
+    if has_neighbours { 2 * component.size * component.v } else { component.size * component.v }
 }
 
 /// Bytes of a line after upsampling, and sums of a line while it is.
 fn line_sizes(frame: &Frame, component: &Component, upsampling: Upsampling) -> [usize; 2] {
-    let line = component.width * (frame.h_max / component.h);
+    let [across, _] = frame.group(component);
+    let line = component.width * (frame.h_max / across);
     match upsampling {
         Upsampling::None => [0, 0],
         Upsampling::Across | Upsampling::Both => [line, component.width + 2],
@@ -154,10 +156,13 @@ pub enum JpegTransform {
 }
 
 /// How a JPEG is decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JpegDecoding {
     /// How coefficients become samples.
     pub transform: JpegTransform,
+    /// How many times smaller than it is coded the picture is made, each way: 1, 2, 4 or 8. Fewer coefficients are
+    /// transformed then, by one way for both [`JpegTransform`]s where a component is reduced.
+    pub ratio: usize,
     /// Whether samples of components that have fewer than the picture has pixels are repeated, and not interpolated.
     pub repeats_samples: bool,
     /// The columns that are wanted, where not all are: the first, and how many. The others are what they happen to be,
@@ -166,8 +171,14 @@ pub struct JpegDecoding {
     pub columns: Option<[usize; 2]>,
 }
 
+impl Default for JpegDecoding {
+    fn default() -> JpegDecoding {
+        JpegDecoding { transform: JpegTransform::Accurate, ratio: 1, repeats_samples: false, columns: None }
+    }
+}
+
 /// Decodes the file `bytes` to the start of `out`, as `[height, width, channels]`, and returns the channels: `wanted`,
-/// which is 1 or 3, but 1 for a grey picture. The picture must be of `size`, height and width.
+/// which is 1 or 3, but 1 for a grey picture. The picture must become of `size`, height and width.
 pub(super) fn decode(
     bytes: &[u8],
     size: [usize; 2],
@@ -189,7 +200,7 @@ fn decode_file(
     if !bytes.starts_with(&[0xff, SOI]) {
         return Err(Stop::Broken("not a JPEG"));
     }
-    let mut file = File { source: InMemory { bytes, at: 2 }, tables: Tables::new(), frame: None };
+    let mut file = File { source: InMemory { bytes, at: 2 }, tables: Tables::new(), frame: None, ratio: how.ratio };
     let marker = file.source.marker()?;
     let Some(scan) = file.next_scan(marker)? else {
         return Err(Stop::Broken("a JPEG without coded data"));
@@ -227,6 +238,7 @@ struct File<'a> {
     source: InMemory<'a>,
     tables: Tables,
     frame: Option<Frame>,
+    ratio: usize,
 }
 
 impl File<'_> {
@@ -238,7 +250,7 @@ impl File<'_> {
                 if self.frame.is_some() {
                     return Err(Stop::Broken("a JPEG of two frames"));
                 }
-                self.frame = Some(read_frame(marker, bytes, &mut self.source)?);
+                self.frame = Some(read_frame(marker, bytes, self.ratio, &mut self.source)?);
             } else if marker == SOS {
                 let frame = self.frame.ok_or(Stop::Broken("a JPEG without a frame header"))?;
                 return Scan::new(&frame, bytes, &mut self.source).map(Some);
@@ -452,8 +464,8 @@ impl Plane {
 /// The samples of a component's line that columns of the picture are made of, from the start of a unit.
 fn columns(frame: &Frame, component: &Component, wanted: Option<[usize; 2]>) -> Range<usize> {
     let Some([x, width]) = wanted else { return 0..component.width };
-    let (h, most) = (component.h, frame.h_max);
-    let unit = if frame.components().len() == 1 { 8 } else { 8 * most };
+    let ([h, _], most) = (frame.group(component), frame.h_max);
+    let unit = if frame.components().len() == 1 { frame.unit } else { frame.unit * most };
     let start = x - x % unit;
     let from = (start * h / most).min(component.width);
     let count = ((width + x % unit) * h).div_ceil(most);
@@ -503,7 +515,7 @@ impl<'f> Picture<'f> {
             };
             let upsampling = upsampling
                 .ok_or(Stop::Broken("a JPEG whose component sizes are not multiples of each other"))?;
-            let (stride, lines) = (8 * component.padded[0], plane_lines(component, has_neighbours));
+            let (stride, lines) = (component.size * component.padded[0], plane_lines(component, has_neighbours));
             let [line, sums] = line_sizes(frame, component, upsampling);
             planes.push(Plane {
                 component: *component,
@@ -544,9 +556,9 @@ impl<'f> Picture<'f> {
         let quant = quant.ok_or(Stop::Broken("a JPEG with a component whose quantisation is not defined"))?;
         *latched = Some(quant);
         if let Some(plane) = self.planes.get_mut(component) {
-            plane.quant = Some(match self.transform {
-                JpegTransform::Accurate => quant.map(|value| value as i16),
-                JpegTransform::Fast => idct_fast::scaled(&quant),
+            plane.quant = Some(match (self.transform, plane.component.size) {
+                (JpegTransform::Fast, 8) => idct_fast::scaled(&quant),
+                _ => quant.map(|value| value as i16),
             });
         }
         Ok(())
@@ -568,15 +580,19 @@ impl<'f> Picture<'f> {
     fn put(&mut self, at: usize, [x, y]: [usize; 2], block: &Block, is_more: bool) -> Result<(), Stop> {
         // Components that are not needed have none.
         let Some(plane) = self.planes.get_mut(at) else { return Ok(()) };
-        let start = 8 * y % plane.lines * plane.stride + 8 * x;
+        let size = plane.component.size;
+        let start = size * y % plane.lines * plane.stride + size * x;
         let quant =
             plane.quant.as_ref().ok_or(Stop::Broken("a JPEG with a block before its quantisation"))?;
         let (stride, out) = (plane.stride, &mut plane.samples[start..]);
-        match (self.transform, is_more) {
-            (JpegTransform::Accurate, true) => idct::transform(block, quant, out, stride),
-            (JpegTransform::Accurate, false) => idct::transform_flat(block[0], quant[0], out, stride),
-            (JpegTransform::Fast, true) => idct_fast::transform(block, quant, out, stride),
-            (JpegTransform::Fast, false) => idct_fast::transform_flat(block[0], quant[0], out, stride),
+        match (size, self.transform, is_more) {
+            (8, JpegTransform::Accurate, true) => idct::transform(block, quant, out, stride),
+            (8, JpegTransform::Accurate, false) => idct::transform_flat(block[0], quant[0], out, stride),
+            (8, JpegTransform::Fast, true) => idct_fast::transform(block, quant, out, stride),
+            (8, JpegTransform::Fast, false) => idct_fast::transform_flat(block[0], quant[0], out, stride),
+            (4, ..) => idct_reduced::transform::<4>(block, quant, out, stride),
+            (2, ..) => idct_reduced::transform::<2>(block, quant, out, stride),
+            _ => out[0] = idct_reduced::mean(block[0], quant[0]),
         }
         Ok(())
     }
@@ -584,7 +600,7 @@ impl<'f> Picture<'f> {
     /// Writes the lines that can be made now that another line of MCUs is decoded, the last if `is_last`.
     fn write(&mut self, is_last: bool, out: &mut [u8]) -> Result<(), Stop> {
         self.decoded += 1;
-        let lines = 8 * self.frame.v_max * self.decoded;
+        let lines = self.frame.unit * self.frame.v_max * self.decoded;
         let ready = match (is_last, self.has_neighbours) {
             (true, _) => self.frame.height,
             (false, true) => lines - self.frame.v_max,

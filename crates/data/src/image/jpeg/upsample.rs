@@ -23,13 +23,14 @@ pub(super) enum Upsampling {
 impl Upsampling {
     /// What `component` takes, repeated where `repeats`; `None` where the picture's samples are no whole number of its own.
     pub fn new(frame: &Frame, component: &Component, repeats: bool) -> Option<Upsampling> {
-        let (h, v) = (frame.h_max / component.h, frame.v_max / component.v);
-        if !frame.h_max.is_multiple_of(component.h) || !frame.v_max.is_multiple_of(component.v) {
+        let [across, down] = frame.group(component);
+        if !frame.h_max.is_multiple_of(across) || !frame.v_max.is_multiple_of(down) {
             return None;
         }
+        let (h, v) = (frame.h_max / across, frame.v_max / down);
         Some(match (h, v, component.width > 2) {
             (1, 1, _) => Upsampling::None,
-            _ if repeats => Upsampling::Repeat([h, v]),
+            _ if repeats || frame.unit == 1 => Upsampling::Repeat([h, v]),
             (2, 1, true) => Upsampling::Across,
             (1, 2, _) => Upsampling::Down,
             (2, 2, true) => Upsampling::Both,

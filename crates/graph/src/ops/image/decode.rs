@@ -6,7 +6,7 @@
 //! reserved as it runs.
 //!
 //! Attributes: `channels` (0 for what the picture has), `dtype`, `expand_animations`, `dct_method` (INTEGER_FAST, as TensorFlow
-//! decodes by itself, or INTEGER_ACCURATE), `fancy_upscaling`, `ratio` 1 only. What `try_recover_truncated` would make of
+//! decodes by itself, or INTEGER_ACCURATE), `fancy_upscaling`, `ratio` (of JPEGs, as libjpeg reduces them). What `try_recover_truncated` would make of
 //! a truncated picture is an error. The decoders are [`crate::pictures`].
 
 use tightfit_core::{DType, StringRef};
@@ -56,17 +56,14 @@ fn import(attributes: &Attributes<'_>, which: Which) -> Result<Box<dyn Operator>
         Which::Png | Which::Image => attributes.dtype_or("dtype", DType::U8)?,
         _ => DType::U8,
     };
-    let (mut is_accurate, mut repeats_colours) = (false, false);
+    let (mut is_accurate, mut ratio, mut repeats_colours) = (false, 1, false);
     if matches!(which, Which::Jpeg | Which::Crop) {
-        match attributes.int_or("ratio", 1)? {
-            1 => {}
-            ratio @ (2 | 4 | 8) => {
-                return Err(OpError::attribute("ratio", format!("is {ratio}; only 1 is supported")));
+        ratio = match attributes.int_or("ratio", 1)? {
+            ratio @ (1 | 2 | 4 | 8) => ratio as usize,
+            other => {
+                return Err(OpError::attribute("ratio", format!("is {other}; 1, 2, 4 and 8 are possible")));
             }
-            ratio => {
-                return Err(OpError::attribute("ratio", format!("is {ratio}; 1, 2, 4 and 8 are possible")));
-            }
-        }
+        };
         repeats_colours = !attributes.bool_or("fancy_upscaling", true)?;
         is_accurate = match attributes.text_or("dct_method", "")? {
             "" | "INTEGER_FAST" => false,
@@ -76,7 +73,8 @@ fn import(attributes: &Attributes<'_>, which: Which) -> Result<Box<dyn Operator>
     }
     let expands = which == Which::Image && attributes.bool_or("expand_animations", true)?;
     let has_frames = of_gif || expands;
-    let decoding = Decoding { channels, dtype, has_frames, is_accurate, repeats_colours, columns: None };
+    let decoding =
+        Decoding { channels, dtype, has_frames, is_accurate, ratio, repeats_colours, columns: None };
     Ok(Box::new(DecodePicture { which, decoding }))
 }
 
@@ -264,6 +262,7 @@ impl Operator for ExtractJpegShape {
             dtype: DType::U8,
             has_frames: false,
             is_accurate: false,
+            ratio: 1,
             repeats_colours: false,
             columns: None,
         };
