@@ -28,6 +28,9 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "EncodePng", import: import_png },
 ];
 
+/// The longest side that a JPEG is encoded with.
+const JPEG_MAX_SIDE: usize = 65_500;
+
 /// The form of a JPEG, as a node says it.
 #[derive(Debug, Clone)]
 struct Form {
@@ -165,6 +168,9 @@ impl Operator for EncodeJpeg {
     fn memory(&self, call: &Call<'_>) -> Memory {
         let shape = call.inputs.first().map(|image| &image.shape[..]);
         let Some(&[height, width, channels]) = shape else { return Memory::default() };
+        // The most that there can be of each need be no picture: channels are then those of the largest that is one.
+        let channels = self.channels.unwrap_or(if channels < 3 { 1 } else { 3 });
+        let [height, width] = [height, width].map(|side| side.min(JPEG_MAX_SIDE));
         // What cannot be encoded the run refuses.
         let bytes = pictures::provided()
             .and_then(|p| {

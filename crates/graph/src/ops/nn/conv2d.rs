@@ -68,7 +68,10 @@ impl Conv2d {
     }
 
     fn planned(&self, call: &Call<'_>) -> Option<Kernel> {
-        self.kernel(call.isa, &call.inputs.first()?.shape, &call.inputs.get(FILTER)?.shape).ok()
+        let (input, filter) = (call.inputs.first()?.shape, call.inputs.get(FILTER)?.shape);
+        let depth = *filter.get(if self.is_transposed { 3 } else { 2 })?;
+        let input = shared::volume::agree_on_channels(input, depth)?;
+        self.kernel(call.isa, &input, &filter).ok()
     }
 }
 

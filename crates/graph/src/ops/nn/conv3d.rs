@@ -55,7 +55,9 @@ impl Conv3d {
     }
 
     fn planned(&self, call: &Call<'_>) -> Option<Kernel> {
-        let params = self.params(&call.inputs.first()?.shape, &call.inputs.get(FILTER)?.shape).ok()?;
+        let (input, filter) = (call.inputs.first()?.shape, call.inputs.get(FILTER)?.shape);
+        let input = shared::volume::agree_on_channels(input, *filter.get(3)?)?;
+        let params = self.params(&input, &filter).ok()?;
         Kernel::of_volumes(call.isa, params).ok().filter(|_| !self.is_double)
     }
 

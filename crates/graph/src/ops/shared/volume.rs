@@ -1,12 +1,23 @@
 //! A window over `[batch, depth, height, width, channels]`: what [`super::window`] is for images.
 
+use tightfit_core::Shape;
 use tightfit_kernels::{Window, Window3};
 
 use super::window::{Padding, WindowAttributes};
 use crate::dim::Dim;
 use crate::fact::Fact;
-use crate::operator::OpError;
+use crate::operator::{OpError, reshape};
 use crate::operator::attributes::Attributes;
+
+/// The shape of an input of a convolution, channels last, with the channels of a filter that is `depth` deep where both are only known
+/// at most: they need not go together then, as they do in each run.
+pub fn agree_on_channels(input: Shape, depth: usize) -> Option<Shape> {
+    let [others @ .., channels] = &input[..] else { return None };
+    if depth == 0 || channels.is_multiple_of(depth) {
+        return Some(input);
+    }
+    reshape::shape(others.iter().copied().chain([depth]))
+}
 
 /// How a window moves over a volume; an image is one of depth 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
