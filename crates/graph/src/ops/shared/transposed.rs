@@ -1,10 +1,11 @@
 //! Transposed convolutions, of images and of volumes: float32 is the plain convolution, with stride 1, of the input with
 //! zeros stuffed between its elements by the filter turned around, both made in scratch. Rows of padding beyond the filter's
-//! reach are left out of it. float64 and int32 have a plain kernel.
+//! reach are left out of it. float64 and int32 have a plain kernel, which a filter with infinities goes to as well: zeros that are
+//! stuffed would make NaN of them.
 
-use tightfit_core::{ALIGNMENT, DType};
+use tightfit_core::{ALIGNMENT, DType, Element};
 use tightfit_kernels::{
-    Conv2d as Kernel, Conv3dParams, Epilogue, Isa, WeightForm, WeightedProduct as _, Weights, Window3,
+    Conv2d as Kernel, Conv3dParams, Epilogue, Isa, Term, WeightForm, WeightedProduct as _, Weights, Window3,
     conv3d_transpose_plain, stuff_zeros, stuffed_size, turn_filter,
 };
 
@@ -137,6 +138,9 @@ impl Transposed {
             return Ok(());
         };
         let (filter, input) = (run.slice::<f32>(self.filter)?, run.slice::<f32>(self.input)?);
+        if !filter.iter().all(|value| value.is_finite()) {
+            return self.run_directly(run);
+        }
         let (turned, rest) = floats(run.scratch()?, plain.filter_floats())?;
         let (stuffed, scratch) = floats(rest, plain.stuffed_floats)?;
         turn_filter(run.pool, plain.filter, filter, turned)?;
@@ -150,7 +154,7 @@ impl Transposed {
         Ok(plain.kernel.run(run.pool, input, weights, run.out(0)?, Epilogue::default(), scratch)?)
     }
 
-    /// float64 and int32, by a plain kernel without scratch.
+    /// By a plain kernel without scratch.
     fn run_directly(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (filter_shape, input_shape) = (run.shape(self.filter), run.shape(self.input));
         let [batch, depth, height, width, in_channels] = five(&run.output_shape(0), 1)?;
@@ -162,12 +166,16 @@ impl Transposed {
         let size = [depth, height, width];
         let window = self.window.window([planes, rows, columns], size);
         let params = Conv3dParams { batch, size, in_channels, out_channels, window, groups: 1 };
-        if run.dtype(self.filter) == DType::I32 {
-            let (filter, input) = (run.slice::<i32>(self.filter)?, run.slice::<i32>(self.input)?);
-            return Ok(conv3d_transpose_plain(run.pool, &params, input, filter, run.out(0)?)?);
+        match run.dtype(self.filter) {
+            DType::I32 => self.plainly::<i32>(run, &params),
+            DType::F32 => self.plainly::<f32>(run, &params),
+            _ => self.plainly::<f64>(run, &params),
         }
-        let (filter, input) = (run.slice::<f64>(self.filter)?, run.slice::<f64>(self.input)?);
-        Ok(conv3d_transpose_plain(run.pool, &params, input, filter, run.out(0)?)?)
+    }
+
+    fn plainly<T: Element + Term>(&self, run: &mut Run<'_>, params: &Conv3dParams) -> Result<(), OpError> {
+        let (filter, input) = (run.slice::<T>(self.filter)?, run.slice::<T>(self.input)?);
+        Ok(conv3d_transpose_plain(run.pool, params, input, filter, run.out(0)?)?)
     }
 }
 
