@@ -20,25 +20,22 @@ impl<const MAX: usize> Ints<MAX> {
             return Err(format!("has {count} elements; at most {MAX} are supported"));
         }
         let mut values = [0; MAX];
-        match tensor.dtype() {
-            DType::I16 => {
-                for (v, b) in values.iter_mut().zip(tensor.bytes().chunks_exact(2)) {
-                    *v = i16::from_le_bytes([b[0], b[1]]) as i64;
-                }
-            }
-            DType::I32 => {
-                for (v, b) in values.iter_mut().zip(tensor.bytes().chunks_exact(4)) {
-                    *v = i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as i64;
-                }
-            }
-            DType::I64 => {
-                for (v, b) in values.iter_mut().zip(tensor.bytes().chunks_exact(8)) {
-                    *v = i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
-                }
-            }
+        let (dtype, bytes) = (tensor.dtype(), tensor.bytes());
+        match dtype {
+            DType::I8 => each(&mut values, bytes, |[byte]| i8::from_le_bytes([byte]).into()),
+            DType::U8 => each(&mut values, bytes, |[byte]| byte.into()),
+            DType::I16 => each(&mut values, bytes, |bytes| i16::from_le_bytes(bytes).into()),
+            DType::I32 => each(&mut values, bytes, |bytes| i32::from_le_bytes(bytes).into()),
+            DType::I64 => each(&mut values, bytes, i64::from_le_bytes),
             other => return Err(format!("is of type {other}; int32 or int64 is needed")),
         }
         Ok(Ints { values, count })
+    }
+}
+
+fn each<const BYTES: usize>(values: &mut [i64], bytes: &[u8], read: impl Fn([u8; BYTES]) -> i64) {
+    for (to, bytes) in values.iter_mut().zip(bytes.as_chunks::<BYTES>().0) {
+        *to = read(*bytes);
     }
 }
 

@@ -131,7 +131,8 @@ impl Operator for Crop {
         if size != [shape[0], shape[1]] {
             let philox = self.source.philox(run, CROP_NUMBERS.div_ceil(4))?;
             let mut numbers = Numbers(PhiloxStream::new(philox));
-            for axis in 0..2 {
+            // The column is drawn first.
+            for axis in [1, 0] {
                 if size[axis] < shape[axis] {
                     from[axis] = numbers.below((shape[axis] - size[axis]) as u32 + 1) as usize;
                 }
@@ -438,5 +439,28 @@ mod tests {
         assert_eq!(found[0].values::<i32>(), expected);
         check("RandomCrop", &seeds, &[image.clone(), tensor(&[2], &[5i64, 4])], &[image.clone()]);
         refuses("RandomCrop", &seeds, &[image, tensor(&[2], &[6i64, 4])], "more than the image");
+    }
+
+    /// What TensorFlow 2.21 gives.
+    #[test]
+    fn the_column_of_a_part_is_drawn_before_its_row() {
+        let pixels: Vec<i32> = (0..1024 * 1024).collect();
+        let image = tensor(&[1024, 1024, 1], &pixels);
+        let seeds = [("seed", int(1)), ("seed2", int(5))];
+        let found = run("RandomCrop", &seeds, &[image, tensor(&[2], &[513i64, 513])]).unwrap();
+        assert_eq!(found[0].values::<i32>()[0], 123 * 1024 + 414);
+    }
+
+    #[test]
+    fn sizes_are_integers_of_any_type() {
+        let boxes = tensor(&[1, 1, 4], &[0.1f32, 0.2, 0.7, 0.9]);
+        let attributes = [("seed", int(7)), ("seed2", int(9)), ("min_object_covered", float(0.3))];
+        let found = |size| run("SampleDistortedBoundingBox", &attributes, &[size, boxes.clone()]).unwrap();
+        let wide = found(tensor(&[3], &[37i64, 51, 3]));
+        let (begin, size) = (wide[0].values::<i64>(), wide[1].values::<i64>());
+        let bytes = found(tensor(&[3], &[37u8, 51, 3]));
+        assert_eq!(bytes[0].values::<u8>(), begin.iter().map(|n| *n as u8).collect::<Vec<_>>());
+        assert_eq!(bytes[1].values::<u8>(), size.iter().map(|n| *n as u8).collect::<Vec<_>>());
+        assert_eq!(found(tensor(&[3], &[37i8, 51, 3]))[2], wide[2]);
     }
 }
