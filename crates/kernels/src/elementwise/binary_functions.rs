@@ -250,17 +250,19 @@ impl BinaryOp {
             || (dtype == DType::Bool && has("bits"))
     }
 
-    /// True where both operands are of one shape: they are what a gradient and an activation are of each other.
+    /// True for the gradient of a function of one element by its result, the first operand: the second one has as many
+    /// elements, in whatever shape.
+    pub fn is_gradient_by_result(self) -> bool {
+        use BinaryOp::*;
+        matches!(self, SigmoidGrad | TanhGrad | SqrtGrad | RsqrtGrad | ReciprocalGrad)
+    }
+
+    /// True for the gradient of an activation: both operands are of one shape.
     pub fn is_gradient(self) -> bool {
         use BinaryOp::*;
         matches!(
             self,
-            SigmoidGrad
-                | TanhGrad
-                | SqrtGrad
-                | RsqrtGrad
-                | ReciprocalGrad
-                | SoftplusGrad
+            SoftplusGrad
                 | SoftsignGrad
                 | ReluGrad
                 | Relu6Grad

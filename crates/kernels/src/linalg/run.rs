@@ -588,12 +588,11 @@ impl<'b> Batch<'_, 'b, '_> {
         let of = [0, 1, 2].map(|k| &diagonals[k * cols..][..cols]);
         let mut x = Mat::new(self.output::<T>(0, n, cols * rhs)?, cols, rhs);
         x.data.copy_from_slice(b);
-        let is_solved = tridiagonal::solve(of, &mut x, scratch, pivots);
-        if !is_solved {
-            // With pivots TensorFlow goes on with what is no number.
+        if !tridiagonal::solve(of, &mut x, scratch, pivots) {
+            // TensorFlow goes on with what is no number.
             x.data.fill(T::real(T::Real::of(f64::NAN)));
         }
-        self.need(is_solved || pivots, "the matrix is not invertible")
+        Ok(())
     }
 
     fn multiply_tridiagonal<T: Scalar>(&mut self, n: usize) -> Result<()> {
@@ -610,8 +609,10 @@ impl<'b> Batch<'_, 'b, '_> {
         let b = self.input::<T>(1, n, cols * rhs)?;
         let mut x = Mat::new(self.output::<T>(0, n, cols * rhs)?, cols, rhs);
         x.data.copy_from_slice(b);
-        let is_solved = tridiagonal::solve_banded(bands, cols, lower, adjoint, &mut x);
-        self.need(is_solved, "the input matrix is not invertible")
+        tridiagonal::solve_banded(bands, cols, lower, adjoint, &mut x);
+        // TensorFlow looks at the first matrix alone, and goes on with the infinities of the others.
+        let is_invertible = (self.index)(0, n) > 0 || tridiagonal::is_invertible(bands, cols, lower);
+        self.need(is_invertible, "the input matrix is not invertible")
     }
 }
 

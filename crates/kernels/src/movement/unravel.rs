@@ -4,21 +4,21 @@ use crate::base::error::{Result, ensure};
 
 /// The integers that places are counted in.
 pub trait Place: Copy {
-    /// As a place, where it is not negative.
-    fn place(self) -> Option<usize>;
-    /// The number of a place.
-    fn of(place: usize) -> Self;
+    /// As a wider number.
+    fn wide(self) -> i64;
+    /// The other way.
+    fn of(wide: i64) -> Self;
 }
 
 macro_rules! place {
     ($($T:ident)*) => { $(
         impl Place for $T {
-            fn place(self) -> Option<usize> {
-                usize::try_from(self).ok()
+            fn wide(self) -> i64 {
+                i64::from(self)
             }
 
-            fn of(place: usize) -> $T {
-                place as $T
+            fn of(wide: i64) -> $T {
+                wide as $T
             }
         }
     )* };
@@ -27,20 +27,21 @@ macro_rules! place {
 place!(i32 i64);
 
 /// Writes the place on each axis of a tensor of these dimensions: `dst` is `[axes, places]`. Returns the first place that is
-/// outside, if any is.
+/// beyond the last, if any is. One that is negative is divided by the dimensions all the same, as C divides: towards 0.
 ///
 /// # Errors
 /// [`crate::KernelError::Invalid`] for an output of another size.
 pub fn unravel_index<T: Place>(dims: &[usize], places: &[T], dst: &mut [T]) -> Result<Option<usize>> {
     ensure(dst.len() == dims.len() * places.len(), "UnravelIndex", "the output has a place for each axis")?;
     for (number, flat) in places.iter().enumerate() {
-        let mut rest = flat.place();
+        let mut rest = flat.wide();
         for (axis, dim) in dims.iter().enumerate().rev() {
-            let at = rest.filter(|_| *dim > 0).map(|rest| (rest % dim, rest / dim));
-            dst[axis * places.len() + number] = T::of(at.map_or(0, |(place, _)| place));
-            rest = at.map(|(_, rest)| rest);
+            // No number is divided by more than there are numbers, and so none by what is no number.
+            let dim = i64::try_from(*dim).unwrap_or(i64::MAX).max(1);
+            dst[axis * places.len() + number] = T::of(rest % dim);
+            rest /= dim;
         }
-        if rest != Some(0) {
+        if rest > 0 {
             return Ok(Some(number));
         }
     }

@@ -1,7 +1,8 @@
 //! UnravelIndex: the place on each axis of a tensor for places in the list of its elements.
 //!
 //! Inputs: places, a scalar or a vector, and the tensor's dimensions, a vector; both int32 or int64. Output: `[axes]` or
-//! `[axes, places]`. No places, and one outside of the tensor, are refused as the model runs.
+//! `[axes, places]`. No places, and one beyond the tensor, are refused as the model runs; a negative one is divided by the dimensions as others
+//! are, towards 0, as in TensorFlow.
 
 use tightfit_core::{DType, MAX_RANK};
 use tightfit_kernels::unravel_index;
@@ -86,14 +87,11 @@ mod tests {
         check("UnravelIndex", &[], &[scalar(13i32), dims.clone()], &[tensor(&[3], &[1i32, 0, 1])]);
         let none = [tensor(&[0], &[0i32; 0]), dims.clone()];
         refuses_as_it_runs("UnravelIndex", &[], &none, "no elements");
-        for outside in [24, -1] {
-            refuses_as_it_runs(
-                "UnravelIndex",
-                &[],
-                &[scalar(outside), dims.clone()],
-                "outside of [2, 3, 4] at 0",
-            );
-        }
+        let beyond = [scalar(24i32), dims.clone()];
+        refuses_as_it_runs("UnravelIndex", &[], &beyond, "outside of [2, 3, 4] at 0");
+        check("UnravelIndex", &[], &[scalar(-1i32), dims.clone()], &[tensor(&[3], &[0i32, 0, -1])]);
+        let square = tensor(&[2], &[7i32, 7]);
+        check("UnravelIndex", &[], &[scalar(i32::MIN), square], &[tensor(&[2], &[-6i32, -2])]);
         refuses("UnravelIndex", &[], &[tensor(&[1, 1], &[1i32]), dims], "a scalar or a vector");
     }
 }

@@ -109,25 +109,34 @@ impl Said {
     /// What is known of the elements of a list, that included.
     pub fn with(&self, element: &Dims, inputs: &[&Fact]) -> Result<Dims, OpError> {
         match self {
-            Said::Input(input) => both(element, &asked(shared::input(inputs, *input)?), *input),
+            Said::Input(input) => both(element, &asked(inputs, *input)?, *input),
             Said::Attribute(dims) => both(element, dims, 0),
         }
     }
 }
 
 /// The shape that an input names, -1 in it for a dimension of any size; a scalar -1 is a shape of any rank.
-pub(super) fn asked(fact: &Fact) -> Dims {
+///
+/// # Errors
+/// [`OpError::Input`] for another scalar.
+pub(super) fn asked(inputs: &[&Fact], input: usize) -> Result<Dims, OpError> {
+    let fact = shared::input(inputs, input)?;
     if fact.dims.rank() == Some(0) {
-        return Dims::UNKNOWN;
+        return match fact.int() {
+            Some(other) if other != -1 => {
+                Err(OpError::input(input, format!("is the scalar {other}; a vector or -1 is needed")))
+            }
+            _ => Ok(Dims::UNKNOWN),
+        };
     }
-    match (fact.dims_value(), fact.dims.elements().known()) {
+    Ok(match (fact.dims_value(), fact.dims.elements().known()) {
         (Some(dims), _) => {
             let dim = |dim: &Dim| if matches!(dim, Dim::Known(..0)) { Dim::Unknown } else { *dim };
             Dims::new(dims.iter().map(dim).collect::<Vec<_>>())
         }
         (None, Some(rank)) => usize::try_from(rank).map_or(Dims::UNKNOWN, Dims::of_rank),
         (None, None) => Dims::UNKNOWN,
-    }
+    })
 }
 
 /// What two shapes of the same elements say together.

@@ -25,7 +25,7 @@ impl Operator for PopBack {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let before = Parts::of(inputs, 0, self.0)?;
-        let element = both(&before.element, &asked(shared::input(inputs, 1)?), 1)?;
+        let element = both(&before.element, &asked(inputs, 1)?, 1)?;
         let length = match before.length {
             Dim::Known(0) => return Err(OpError::input(0, "is an empty list")),
             Dim::Known(n) => Dim::Known(n - 1),
@@ -188,7 +188,7 @@ impl Operator for Stack {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let Parts { length, element, said, .. } = Parts::of(inputs, 0, self.dtype)?;
-        let asked = asked(shared::input(inputs, 1)?);
+        let asked = asked(inputs, 1)?;
         if length == Dim::Known(0)
             && inputs[1].value.is_some()
             && both(&said, &asked, 1)?.concrete().is_none()

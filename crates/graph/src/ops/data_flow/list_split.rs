@@ -50,7 +50,7 @@ impl Operator for Split {
         let (value, lengths) = (shared::input(inputs, self.value())?, shared::input(inputs, LENGTHS)?);
         let count = lengths.dims.elements();
         let before = match self.of {
-            Pieces::List => Parts::unset(count, &asked(shared::input(inputs, 1)?)),
+            Pieces::List => Parts::unset(count, &asked(inputs, 1)?),
             Pieces::Array => {
                 let array = Parts::of(inputs, 3, self.dtype)?;
                 // An array that may get longer is as long as there are pieces.

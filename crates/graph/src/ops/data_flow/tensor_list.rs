@@ -149,8 +149,8 @@ impl Operator for Reserve {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (said, length) = match &self.kind {
             Kind::Array { said, .. } => (said.clone(), scalar(inputs, 0)?),
-            Kind::List => (asked(shared::input(inputs, 0)?), scalar(inputs, 1)?),
-            Kind::Empty => (asked(shared::input(inputs, 0)?), Dim::Known(0)),
+            Kind::List => (asked(inputs, 0)?, scalar(inputs, 1)?),
+            Kind::Empty => (asked(inputs, 0)?, Dim::Known(0)),
         };
         if let Dim::Known(n @ ..0) = length {
             return Err(OpError::Invalid(format!("makes a list of {n} elements")));
@@ -198,7 +198,7 @@ impl Operator for FromTensor {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (tensor, shape) = (shared::input(inputs, 0)?, asked(shared::input(inputs, 1)?));
+        let (tensor, shape) = (shared::input(inputs, 0)?, asked(inputs, 1)?);
         let Some(dims) = tensor.dims.get() else {
             return Ok(vec![Parts::unset(Dim::Unknown, &shape).put(&Dims::UNKNOWN, 0)?.fact(self.0)?]);
         };

@@ -57,6 +57,7 @@ impl Operator for ScaleAndTranslate {
         for index in [2, 3] {
             let pair = shared::input(inputs, index)?;
             shared::need_type(index, pair, &[DType::F32])?;
+            shared::dims_of_rank(index, pair, 1)?;
             if pair.dims.elements().known().is_some_and(|count| count != 2) {
                 return Err(OpError::input(index, format!("is of shape {}; two are needed", pair.dims)));
             }

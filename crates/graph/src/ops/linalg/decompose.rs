@@ -5,7 +5,7 @@
 //!
 //! Inputs: matrices `[..batch, rows, cols]` of float32, float64, complex64 or complex128 (MatrixInverse and Qr of float16
 //! are converted around it), and for equations right-hand sides `[..batch, rows, columns]`. The batches of
-//! MatrixTriangularSolve, BandedTriangularSolve and TridiagonalMatMul are broadcast; of the others they are the same. The
+//! (Batch)MatrixTriangularSolve, BandedTriangularSolve and TridiagonalMatMul are broadcast; of the others they are the same. The
 //! values are TensorFlow's, signs included, but for singular vectors of matrices of 16 columns and more, whose signs may
 //! differ. A matrix that is not invertible is refused as the model runs; of one that is not positive definite, or has a NaN,
 //! Cholesky and Svd are NaN.
@@ -146,8 +146,12 @@ fn least(a: Dim, b: Dim) -> Dim {
 impl Decompose {
     /// True where the batches of the inputs are broadcast.
     fn broadcasts(&self) -> bool {
-        self.name == "MatrixTriangularSolve"
-            || matches!(self.op, MatrixOp::SolveBanded { .. } | MatrixOp::MultiplyTridiagonal)
+        matches!(self.op, MatrixOp::SolveTriangular { .. } | MatrixOp::SolveBanded { .. } | MatrixOp::MultiplyTridiagonal)
+    }
+
+    /// True where the ranks of the inputs must be the same as a file is read, though others broadcast as it runs.
+    fn needs_one_rank(&self) -> bool {
+        self.name == "BatchMatrixTriangularSolve" || self.op == MatrixOp::MultiplyTridiagonal
     }
 
     /// The number of the right-hand side among the inputs.
@@ -339,6 +343,17 @@ impl Operator for Decompose {
         Ok(vec![Fact::new(first.dtype, dims)])
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        let mut ranks = inputs.iter().filter_map(|input| input.dims.rank());
+        let first = ranks.next();
+        match ranks.find(|rank| Some(*rank) != first) {
+            Some(other) if self.needs_one_rank() => {
+                Err(OpError::Invalid(format!("has inputs of ranks {} and {other}", first.unwrap_or(other))))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn memory(&self, call: &Call<'_>) -> Memory {
         let Some(first) = call.inputs.first() else { return Memory::default() };
         let shape = |input: usize| call.inputs.get(input).map_or(Shape::SCALAR, |info| info.shape);
@@ -506,5 +521,23 @@ mod tests {
         let one_of_two = tensor(&[2, 1, 1], &[-1.0f32, 4.0]);
         let roots = run("Cholesky", &[], &[one_of_two]).unwrap()[0].values::<f32>();
         assert!(roots[0].is_nan() && roots[1] == 2.0);
+    }
+
+    /// What TensorFlow 2.21 gives.
+    #[test]
+    fn zeros_on_the_diagonal() {
+        let bands = |first: f32, second: f32| {
+            tensor(&[2, 2, 2], &[first, 2.0, 1.0, 1.0, second, 2.0, 1.0, 1.0])
+        };
+        let rhs = tensor(&[2, 2, 1], &[1f32; 4]);
+        let lower = [("lower", flag(true))];
+        let found = run("BandedTriangularSolve", &lower, &[bands(1.0, 0.0), rhs.clone()]).unwrap();
+        assert_eq!(found[0].values::<f32>(), [1.0, 0.0, f32::INFINITY, f32::NEG_INFINITY]);
+        refuses("BandedTriangularSolve", &lower, &[bands(0.0, 1.0), rhs], "not invertible");
+        for pivots in [true, false] {
+            let inputs = [tensor(&[3, 2], &[1f64; 6]), tensor(&[2, 1], &[1f64; 2])];
+            let found = run("TridiagonalSolve", &[("partial_pivoting", flag(pivots))], &inputs).unwrap();
+            assert!(found[0].values::<f64>().iter().all(|value| value.is_nan()));
+        }
     }
 }

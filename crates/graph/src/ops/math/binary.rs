@@ -6,8 +6,8 @@
 //! comparisons' may not, since bools are smaller. The functions are those of `tightfit_kernels`' tables, which
 //! docs/functions.md lists.
 
-use tightfit_core::{DType, MAX_RANK, Shape, StringRef};
-use tightfit_kernels::{BinaryOp, CompareOp, FunctionRow, binary, compare};
+use tightfit_core::{DType, MAX_RANK, Shape, StringRef, TensorView};
+use tightfit_kernels::{BinaryOp, CompareOp, FunctionRow, Src, binary, compare};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -76,9 +76,12 @@ impl Operator for Binary {
         if a.dtype != b.dtype || !(is_text || self.op.supports(a.dtype)) {
             return Err(OpError::input(1, format!("is of type {}, and input 0 of {}", b.dtype, a.dtype)));
         }
-        let dims = match self.op.is_gradient() {
-            true => same_dims([a, b].into_iter().enumerate())?,
-            false => shared::broadcast(a, b)?,
+        let dims = if self.op.is_gradient() {
+            same_dims([a, b].into_iter().enumerate())?
+        } else if self.op.is_gradient_by_result() {
+            return Ok(vec![Fact::new(a.dtype, a.dims.clone())]);
+        } else {
+            shared::broadcast(a, b)?
         };
         Ok(vec![match self.of_dims(a, b) {
             Some(values) => Fact::of_dims(a.dtype, dims, &values),
@@ -92,22 +95,34 @@ impl Operator for Binary {
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        if self.op.is_gradient_by_result() {
+            let shape = run.shape(0);
+            return run.set_output_shape(0, shape).ok();
+        }
         reshape::elementwise(run)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        match self.op.is_gradient() {
-            true if run.shape(0) != run.shape(1) => {
-                let why = format!("is of shape {}, unlike an input before it", run.shape(1));
-                return Err(OpError::input(1, why));
+        let (own, other) = (run.shape(0), run.shape(1));
+        let fits = match (self.op.is_gradient(), self.op.is_gradient_by_result()) {
+            (true, _) => own == other,
+            (_, true) => own.elements() == other.elements(),
+            _ => {
+                shared::check_broadcast(&own, &other)?;
+                true
             }
-            true => {}
-            false => shared::check_broadcast(&run.shape(0), &run.shape(1))?,
+        };
+        if !fits {
+            return Err(OpError::input(1, format!("is of shape {other}, unlike an input before it")));
         }
         if run.dtype(0) == DType::String {
             return join_texts(run);
         }
-        let (a, b) = (run.src(0)?, run.src(1)?);
+        let (a, mut b) = (run.src(0)?, run.src(1)?);
+        if let (Src::View(view), true) = (b, self.op.is_gradient_by_result()) {
+            let as_own = TensorView::new(view.dtype(), own, view.bytes());
+            b = Src::View(as_own.ok_or(OpError::Internal("a tensor is of other bytes than its shape"))?);
+        }
         Ok(binary(run.pool, self.op, a, b, &mut run.output(0)?)?)
     }
 }
@@ -317,5 +332,15 @@ mod tests {
         assert_eq!([0, 2, 3, 5].map(|i| place(i, &shape, &steps)), [0, 0, 1, 1]);
         let steps = broadcast_steps(&Shape::new(&[3]).unwrap(), 2);
         assert_eq!([0, 2, 3, 5].map(|i| place(i, &shape, &steps)), [0, 2, 0, 2]);
+    }
+
+    #[test]
+    fn gradients_by_results_go_by_elements() {
+        let y = tensor(&[2, 1, 2], &[1f32, 2.0, 4.0, 0.5]);
+        let dy = tensor(&[4], &[1f32, 1.0, 2.0, 1.0]);
+        let expected = tensor(&[2, 1, 2], &[0.5f32, 0.25, 0.25, 1.0]);
+        check("SqrtGrad", &[], &[y.clone(), dy.clone()], &[expected]);
+        refuses("SqrtGrad", &[], &[y.clone(), tensor(&[2], &[1f32; 2])], "unlike an input before it");
+        refuses("ReluGrad", &[], &[y, dy], "unlike an input before it");
     }
 }

@@ -68,8 +68,8 @@ impl Csv {
         if !self.has_quotes || record.first() != Some(&b'"') {
             let end = record.iter().position(|byte| *byte == self.delimiter);
             let text = &record[..end.unwrap_or(record.len())];
-            let is_bad = |byte: &u8| matches!(byte, b'\n' | b'\r') || *byte == b'"';
-            if self.has_quotes && text.iter().any(is_bad) {
+            let is_bad = |byte: &u8| matches!(byte, b'\n' | b'\r') || (self.has_quotes && *byte == b'"');
+            if text.iter().any(is_bad) {
                 return Err(invalid("unquoted fields cannot have quotes/CRLFs inside"));
             }
             let rest = end.map(|end| &record[end + 1..]);
@@ -198,5 +198,34 @@ impl Operator for Csv {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_without_quotation_marks_are_of_one_line() {
+        let csv = |has_quotes| Csv {
+            types: vec![DType::String],
+            delimiter: b',',
+            has_quotes,
+            nothing: Box::default(),
+            columns: Vec::new(),
+        };
+        let text = |has_quotes, record: &'static [u8]| {
+            let found = csv(has_quotes).field(record);
+            found.map(|(field, _)| field.text).map_err(|why| why.to_string())
+        };
+        for has_quotes in [true, false] {
+            let refused = text(has_quotes, b"a\nb,c").unwrap_err();
+            assert!(refused.contains("unquoted fields cannot have quotes/CRLFs inside"), "{refused}");
+            assert!(text(has_quotes, b"a,b\r").is_ok());
+        }
+        assert!(text(true, b"a\"b").is_err());
+        assert_eq!(text(true, b"\"a\nb\",c").unwrap(), b"a\nb");
+        assert_eq!(text(false, b"a\"b\",c").unwrap(), b"a\"b\"");
+        assert!(text(false, b"\"a\nb\",c").is_err());
     }
 }

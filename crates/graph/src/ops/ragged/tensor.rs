@@ -185,6 +185,17 @@ impl Operator for ToTensor {
         Ok(vec![Fact::new(values.dtype, Dims::new(dims))])
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        let shape = shared::input(inputs, 0)?;
+        if shape.dims.rank() == Some(0) && shape.int() != Some(-1) {
+            return Err(OpError::input(0, "is a scalar other than the constant -1; a vector is needed"));
+        }
+        if self.has_first && shared::input(inputs, PARTITIONS)?.dims.rank().is_some_and(|rank| rank > 0) {
+            return Err(OpError::input(PARTITIONS, "is the number of rows, and no scalar"));
+        }
+        Ok(())
+    }
+
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         let dims = self.dims(run).ok()?;
         run.set_output_shape(0, dims).ok()
@@ -347,5 +358,23 @@ mod tests {
             tensor(&[3], &[3i64, 2, 1]),
         ];
         check("RaggedTensorToSparse", &[("RAGGED_RANK", int(1))], &inputs, &sparse);
+    }
+
+    #[test]
+    fn a_scalar_shape_is_any() {
+        use crate::dim::Dims;
+        use crate::fact::Fact;
+        use tightfit_core::DType;
+        let types = [("row_partition_types", names(&["FIRST_DIM_SIZE", "VALUE_ROWIDS"]))];
+        let made = operator("RaggedTensorToTensor", &types).unwrap();
+        let inputs = [DType::I32, DType::F32, DType::F32, DType::I64, DType::I64]
+            .map(|dtype| Fact::new(dtype, Dims::scalar()));
+        let why = made.check(&inputs.each_ref()).unwrap_err().to_string();
+        assert!(why.contains("scalar other than the constant -1"), "{why}");
+        let mut vector = inputs;
+        vector[0] = Fact::new(DType::I32, Dims::of_rank(1));
+        assert!(made.check(&vector.each_ref()).is_ok());
+        vector[3] = Fact::new(DType::I64, Dims::of_rank(1));
+        assert!(made.check(&vector.each_ref()).unwrap_err().to_string().contains("number of rows"));
     }
 }

@@ -195,6 +195,7 @@ impl Operator for Bincount {
         let (_, rows) = self.rows.infer(inputs)?;
         let size = shared::input(inputs, self.size())?;
         shared::need_type(self.size(), size, &[shared::input(inputs, 1)?.dtype])?;
+        shared::dims_of_rank(self.size(), size, 0)?;
         let bins = match size.dims_value().as_deref() {
             Some([bins]) => shared::extent::not_negative(self.size(), *bins)?,
             Some(_) => return Err(OpError::input(self.size(), format!("is of shape {}", size.dims))),

@@ -408,6 +408,7 @@ impl Operator for SparseSplit {
             let why = format!("is {} for an axis of {}", self.parts, dims[axis]);
             return Err(OpError::attribute("num_split", why));
         }
+        coordinates.check("SparseSplit", &dims)?;
         let split = SplitAxis { size: dims[axis], parts: self.parts as i64 };
         let values = run.input(2)?;
         let elements = (values.bytes(), values.dtype().bytes());
@@ -467,6 +468,9 @@ mod tests {
         check("SparseSlice", &[], &inputs, &part);
         let split = [vec![scalar(1i64)], sparse.to_vec()].concat();
         let outputs = run("SparseSplit", &[("num_split", int(2))], &split).unwrap();
+        let mut outside = split.clone();
+        outside[1] = tensor(&[3, 2], &[0i64, 1, 0, 4, 1, 1 << 20]);
+        refuses("SparseSplit", &[("num_split", int(2))], &outside, "SparseSplit");
         assert_eq!(outputs[0], tensor(&[2, 2], &[0i64, 1, 1, 2]));
         assert_eq!(outputs[3], tensor(&[1], &[2i32]));
         assert_eq!((&outputs[4], &outputs[5]), (&tensor(&[2], &[2i64, 3]), &tensor(&[2], &[2i64, 2])));
