@@ -49,7 +49,7 @@ class Graph:
         # How likely each input and attribute is spoilt: most graphs are meant to be valid.
         self.wild = (0.12 if self.chance(0.2) else 0.0) if wild is None else wild
         self.count = 0
-        self.largest = 0.0  # of all finite numbers that are fed: sums are only as exact as their largest term
+        self.largest = 0.0  # of all finite numbers that are written: sums are only as exact as their largest term
         self.denormals = self.chance(0.3)
         self.deep = 0
 
@@ -162,6 +162,7 @@ class Graph:
                 return made
         if dtype != "string":
             self.written.append(value)
+            self.note(value)
         if self.chance(0.25) if const is None else const:
             return self.constant(value, dtype)
         return self.placeholder(value, dtype)
@@ -185,11 +186,13 @@ class Graph:
         attributes = {"shape": attr(shape=proto)} if kind < 0.99 else {}
         made = self.source("Placeholder", "in", dtype, value.shape, **attributes)
         self.feeds[made.name] = value
-        if dtype != "string" and value.size:
-            with np.errstate(all="ignore"):
-                finite = np.abs(value.astype("complex128" if dtype.startswith("complex") else "float64"))
-            self.largest = max(self.largest, float(np.max(finite[np.isfinite(finite)], initial=0)))
         return made
+
+    def note(self, value):
+        """Sums of this value are only as exact as its largest number."""
+        with np.errstate(all="ignore"):
+            finite = np.abs(value.astype("complex128" if value.dtype.kind == "c" else "float64"))
+        self.largest = max(self.largest, float(np.max(finite[np.isfinite(finite)], initial=0)))
 
     def spoil(self, value, dtype):
         """The value with another shape or with elements out of range."""
