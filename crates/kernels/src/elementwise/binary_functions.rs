@@ -260,15 +260,7 @@ impl BinaryOp {
     /// True for the gradient of an activation: both operands are of one shape.
     pub fn is_gradient(self) -> bool {
         use BinaryOp::*;
-        matches!(
-            self,
-            SoftplusGrad
-                | SoftsignGrad
-                | ReluGrad
-                | Relu6Grad
-                | EluGrad
-                | SeluGrad
-        )
+        matches!(self, SoftplusGrad | SoftsignGrad | ReluGrad | Relu6Grad | EluGrad | SeluGrad)
     }
 
     /// True where it is of complex numbers too.

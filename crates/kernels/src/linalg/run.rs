@@ -353,7 +353,8 @@ impl<'b> Batch<'_, 'b, '_> {
                 lu::solve(&a, &mut x);
             }
             _ => {
-                self.need(lu::is_invertible(&a), "the input matrix is not invertible")?;
+                // Where nothing is solved TensorFlow does not look.
+                self.need(rhs == 0 || lu::is_invertible(&a), "the input matrix is not invertible")?;
                 let b = self.input::<T>(1, n, size * rhs)?;
                 let mut x = Mat::new(self.output::<T>(0, n, size * rhs)?, size, rhs);
                 for (row, from) in order.iter().enumerate() {

@@ -83,7 +83,8 @@ pub(super) fn multiply<T: Scalar>([above, main, below]: [&[T]; 3], b: &[T], out:
 
 /// Whether the main diagonal of the bands that [`solve_banded`] takes has no 0.
 pub(super) fn is_invertible<T: Scalar>(bands: &[T], n: usize, is_lower: bool) -> bool {
-    let main = if is_lower { bands.chunks_exact(n.max(1)).next() } else { bands.rchunks_exact(n.max(1)).next() };
+    let main =
+        if is_lower { bands.chunks_exact(n.max(1)).next() } else { bands.rchunks_exact(n.max(1)).next() };
     main.is_none_or(|main| main.iter().all(|value| value.abs() > T::Real::of(0.0)))
 }
 

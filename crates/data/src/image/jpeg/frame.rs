@@ -156,7 +156,9 @@ mod tests {
         let frame = Frame::new(0xc0, &content).ok().unwrap();
         let sizes = |ratio| {
             let reduced = frame.reduced(ratio);
-            let of = |component: &Component| (component.size, component.width, component.height, reduced.group(component));
+            let of = |component: &Component| {
+                (component.size, component.width, component.height, reduced.group(component))
+            };
             (reduced.width, reduced.height, reduced.components().iter().map(of).collect::<Vec<_>>())
         };
         assert_eq!(frame.reduced(1), frame);

@@ -48,12 +48,7 @@ fn rounded(value: i32, shift: u32) -> i32 {
 
 /// Transforms `block`, multiplied by `quant`, to `N` lines of `N` samples, 4 or 2, `stride` bytes apart at the start of `out`.
 #[inline(always)]
-pub(super) fn transform<const N: usize>(
-    block: &[i16; 64],
-    quant: &[i16; 64],
-    out: &mut [u8],
-    stride: usize,
-) {
+pub(super) fn transform<const N: usize>(block: &[i16; 64], quant: &[i16; 64], out: &mut [u8], stride: usize) {
     const { assert!(N == 4 || N == 2) };
     let mut lines = [[0; 8]; N];
     // What has no frequency down is not transformed down: where that would be more than 16 bits it wraps.
@@ -139,6 +134,9 @@ mod tests {
 
     #[test]
     fn one_sample_wraps_beyond_ten_bits() {
-        assert_eq!([mean(0, 1), mean(100, 8), mean(-12, 1), mean(500, 8), mean(520, 8)], [128, 228, 127, 255, 0]);
+        assert_eq!(
+            [mean(0, 1), mean(100, 8), mean(-12, 1), mean(500, 8), mean(520, 8)],
+            [128, 228, 127, 255, 0]
+        );
     }
 }

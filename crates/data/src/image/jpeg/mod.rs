@@ -200,7 +200,8 @@ fn decode_file(
     if !bytes.starts_with(&[0xff, SOI]) {
         return Err(Stop::Broken("not a JPEG"));
     }
-    let mut file = File { source: InMemory { bytes, at: 2 }, tables: Tables::new(), frame: None, ratio: how.ratio };
+    let mut file =
+        File { source: InMemory { bytes, at: 2 }, tables: Tables::new(), frame: None, ratio: how.ratio };
     let marker = file.source.marker()?;
     let Some(scan) = file.next_scan(marker)? else {
         return Err(Stop::Broken("a JPEG without coded data"));
@@ -515,7 +516,8 @@ impl<'f> Picture<'f> {
             };
             let upsampling = upsampling
                 .ok_or(Stop::Broken("a JPEG whose component sizes are not multiples of each other"))?;
-            let (stride, lines) = (component.size * component.padded[0], plane_lines(component, has_neighbours));
+            let (stride, lines) =
+                (component.size * component.padded[0], plane_lines(component, has_neighbours));
             let [line, sums] = line_sizes(frame, component, upsampling);
             planes.push(Plane {
                 component: *component,

@@ -146,7 +146,10 @@ fn least(a: Dim, b: Dim) -> Dim {
 impl Decompose {
     /// True where the batches of the inputs are broadcast.
     fn broadcasts(&self) -> bool {
-        matches!(self.op, MatrixOp::SolveTriangular { .. } | MatrixOp::SolveBanded { .. } | MatrixOp::MultiplyTridiagonal)
+        matches!(
+            self.op,
+            MatrixOp::SolveTriangular { .. } | MatrixOp::SolveBanded { .. } | MatrixOp::MultiplyTridiagonal
+        )
     }
 
     /// True where the ranks of the inputs must be the same as a file is read, though others broadcast as it runs.
@@ -526,9 +529,8 @@ mod tests {
     /// What TensorFlow 2.21 gives.
     #[test]
     fn zeros_on_the_diagonal() {
-        let bands = |first: f32, second: f32| {
-            tensor(&[2, 2, 2], &[first, 2.0, 1.0, 1.0, second, 2.0, 1.0, 1.0])
-        };
+        let bands =
+            |first: f32, second: f32| tensor(&[2, 2, 2], &[first, 2.0, 1.0, 1.0, second, 2.0, 1.0, 1.0]);
         let rhs = tensor(&[2, 2, 1], &[1f32; 4]);
         let lower = [("lower", flag(true))];
         let found = run("BandedTriangularSolve", &lower, &[bands(1.0, 0.0), rhs.clone()]).unwrap();
@@ -539,5 +541,11 @@ mod tests {
             let found = run("TridiagonalSolve", &[("partial_pivoting", flag(pivots))], &inputs).unwrap();
             assert!(found[0].values::<f64>().iter().all(|value| value.is_nan()));
         }
+    }
+
+    #[test]
+    fn a_singular_matrix_without_right_hand_sides_is_not_looked_at() {
+        let inputs = [tensor(&[2, 2], &[1f32, 1.0, 1.0, 1.0]), tensor(&[2, 0], &[0f32; 0])];
+        assert_eq!(run("MatrixSolve", &[], &inputs).unwrap()[0].shape[..], [2, 0]);
     }
 }

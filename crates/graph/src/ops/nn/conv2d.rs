@@ -68,6 +68,11 @@ impl Conv2d {
     }
 
     fn planned(&self, call: &Call<'_>) -> Option<Kernel> {
+        self.kernel(call.isa, &call.inputs.first()?.shape, &call.inputs.get(FILTER)?.shape).ok()
+    }
+
+    /// The same of the most that the inputs can be.
+    fn planned_at_most(&self, call: &Call<'_>) -> Option<Kernel> {
         let (input, filter) = (call.inputs.first()?.shape, call.inputs.get(FILTER)?.shape);
         let depth = *filter.get(if self.is_transposed { 3 } else { 2 })?;
         let input = shared::volume::agree_on_channels(input, depth)?;
@@ -120,7 +125,8 @@ impl Operator for Conv2d {
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        self.planned(call).map_or(Memory::default(), |kernel| weighted::memory(&kernel, &self.fused, call))
+        let kernel = self.planned_at_most(call);
+        kernel.map_or(Memory::default(), |kernel| weighted::memory(&kernel, &self.fused, call))
     }
 
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {

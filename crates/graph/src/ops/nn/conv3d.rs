@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use tightfit_core::DType;
+use tightfit_core::{DType, Shape};
 use tightfit_kernels::{Conv2d as Kernel, Conv3dParams, conv3d_plain};
 
 use crate::dim::Dims;
@@ -55,9 +55,17 @@ impl Conv3d {
     }
 
     fn planned(&self, call: &Call<'_>) -> Option<Kernel> {
-        let (input, filter) = (call.inputs.first()?.shape, call.inputs.get(FILTER)?.shape);
-        let input = shared::volume::agree_on_channels(input, *filter.get(3)?)?;
-        let params = self.params(&input, &filter).ok()?;
+        self.kernel(call, &call.inputs.first()?.shape)
+    }
+
+    /// The same of the most that the inputs can be.
+    fn planned_at_most(&self, call: &Call<'_>) -> Option<Kernel> {
+        let depth = *call.inputs.get(FILTER)?.shape.get(3)?;
+        self.kernel(call, &shared::volume::agree_on_channels(call.inputs.first()?.shape, depth)?)
+    }
+
+    fn kernel(&self, call: &Call<'_>, input: &Shape) -> Option<Kernel> {
+        let params = self.params(input, &call.inputs.get(FILTER)?.shape).ok()?;
         Kernel::of_volumes(call.isa, params).ok().filter(|_| !self.is_double)
     }
 
@@ -104,7 +112,8 @@ impl Operator for Conv3d {
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        self.planned(call).map_or(Memory::default(), |kernel| weighted::memory(&kernel, &self.fused, call))
+        let kernel = self.planned_at_most(call);
+        kernel.map_or(Memory::default(), |kernel| weighted::memory(&kernel, &self.fused, call))
     }
 
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {

@@ -6,8 +6,8 @@ use tightfit_kernels::{Window, Window3};
 use super::window::{Padding, WindowAttributes};
 use crate::dim::Dim;
 use crate::fact::Fact;
-use crate::operator::{OpError, reshape};
 use crate::operator::attributes::Attributes;
+use crate::operator::{OpError, reshape};
 
 /// The shape of an input of a convolution, channels last, with the channels of a filter that is `depth` deep where both are only known
 /// at most: they need not go together then, as they do in each run.

@@ -130,6 +130,9 @@ impl Operator for Extreme {
         check_same_shape(run)?;
         let (a, b) =
             ((A.coordinates(run)?, run.input(A.values)?), (B.coordinates(run)?, run.input(B.values)?));
+        let dims = A.dims(run)?;
+        a.0.check(self.name(), &dims)?;
+        b.0.check(self.name(), &dims)?;
         let count = sparse_sparse_extreme(self.is_largest, a, b, None)?;
         set_rows(run, 0, count, a.0.rank())?;
         let (rows, mut values) = (run.out(0)?, run.output(1)?);

@@ -374,9 +374,7 @@ impl Operator for SparseSplit {
         let (count, rank) = SPLIT.infer(inputs)?;
         let (axis, values) = (shared::input(inputs, 0)?, shared::input(inputs, 2)?);
         shared::need_type(0, axis, &[DType::I64])?;
-        if axis.dims.elements().size().is_some_and(|n| n != 1) {
-            return Err(OpError::input(0, format!("is of shape {}; a scalar is needed", axis.dims)));
-        }
+        shared::dims_of_rank(0, axis, 0)?;
         let rows = std::iter::repeat_n(at_most_rows(DType::I64, count, &[rank]), self.parts);
         let values = std::iter::repeat_n(at_most_rows(values.dtype, count, &[]), self.parts);
         let dims = dims_in(inputs, 3)?;

@@ -1,8 +1,8 @@
 //! Hashes of strings: StringToHashBucket (of any of its three hashes), and Fingerprint.
 //!
 //! Buckets are int64 of the input's shape: the hash modulo `num_buckets`. Fast is FarmHash's Fingerprint64, Strong SipHash under
-//! `key`, and the first one TensorFlow's `Hash64`. Fingerprint: of each row of its input, of any type, or each string of a
-//! vector, 8 bytes, `uint8[rows, 8]`; its method is farmhash64.
+//! `key`, and the first one TensorFlow's `Hash64`. Fingerprint: of each row of its input, of any type, or of the string
+//! where that is one, 8 bytes, `uint8[rows, 8]`; its method is farmhash64.
 
 use tightfit_core::{DType, StringRef};
 use tightfit_kernels::{fingerprint64, hash64, sip_hash};
@@ -139,11 +139,11 @@ impl Operator for Fingerprint {
                         to.copy_from_slice(&last.to_le_bytes());
                     }
                 }
-                // Of a vector each string's own; of more the fingerprint of those of a row.
-                if data.shape().rank() > 1 {
-                    fingerprint64(&scratch[..scratch.len().min(row_bytes / 2)])
-                } else {
+                // Of a row of one string its own; of more the fingerprint of theirs.
+                if row_bytes == size_of::<StringRef>() {
                     last
+                } else {
+                    fingerprint64(&scratch[..scratch.len().min(row_bytes / 2)])
                 }
             } else {
                 fingerprint64(bytes)
