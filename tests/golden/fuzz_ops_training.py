@@ -269,3 +269,84 @@ def slice_update(g, name):
     _, last = changed(g, name, [held], [*vectors, written], [last], [] if is_resource else [dtype], T=attr_type(dtype),
                       Index=attr_type(index), **more)
     return read(g, is_resource, held, dtype, last)
+
+
+@maker("FusedBatchNormGrad", "FusedBatchNormGradV2", "FusedBatchNormGradV3")
+def batch_norm_gradient(g, name):
+    layout = g.pick(["NHWC", "NHWC", "NCHW"] + ["NDHWC", "NCDHW"] * name.endswith("V3"))
+    dtype = "float32" if name == "FusedBatchNormGrad" else g.pick(["float32", "float32", "float16", "bfloat16"])
+    shape = [g.dim(1) for _ in layout]
+    channels = shape[layout.index("C")]
+    vectors = [g.input("float32", [channels], low, 3, special=0) for low in (-2, -1, 0.1)]
+    vectors += [g.input("float32", [g.pick([0, channels])])] * name.endswith("V3")
+    inputs = [g.input(dtype, shape, special=0, huge=False) for _ in range(2)]
+    # The two last outputs are of no elements.
+    return g.call(name, *inputs, *vectors, data_format=layout, is_training=g.chance(0.5) or layout[1] == "C", epsilon=g.pick([1e-3, 1e-4, 0.1]))[:3]
+
+
+@maker("ResourceGather", "ResourceGatherNd", "VariableShape")
+def parts(g, name):
+    """What is read of a variable that changes."""
+    dtype, shape = g.pick(["float32", "float64", "int32", "float16"]), g.shape(1, 4, 1)
+    wild, g.wild = g.wild, 0
+    held, last = variable(g, True, g.input(dtype, shape, special=0))
+    g.wild = wild
+    node(g, "AssignAddVariableOp", [held.name, g.input(dtype, shape, special=0).name, last], [], dtype=attr_type(dtype))
+    last = "^" + g.graph_def.node[-1].name
+    if name == "VariableShape":
+        made = node(g, name, [held.name, last], [kind := g.pick(["int32", "int64"])], out_type=attr_type(kind))
+        return made + read(g, True, held, dtype, [last])
+    index = g.pick(["int32", "int64"])
+    of = g.shape(0, 2) if name == "ResourceGather" else g.shape(1, 2)
+    if name == "ResourceGather":
+        at = g.rng.integers(0, shape[0], size=of)
+    else:
+        depth = g.int(1, len(shape))
+        at = np.stack([g.rng.integers(0, n, size=of) for n in shape[:depth]], axis=-1)
+    return node(g, name, [held.name, g.ints(at, index).name, last], [dtype], dtype=attr_type(dtype), Tindices=attr_type(index))
+
+
+@maker("ResizeBilinearGrad", "ResizeBicubicGrad", "ResizeNearestNeighborGrad")
+def resize_gradient(g, name):
+    batch, channels = g.int(1, 2), g.int(1, 3)
+    image, made = ([batch, g.int(1, 6), g.int(1, 6), channels] for _ in range(2))
+    more = g.pick([{}, {"align_corners": True}, {"half_pixel_centers": True}])
+    if name == "ResizeNearestNeighborGrad":
+        dtype = g.pick(["float32", "float64", "float16", "int32", "uint8"])
+        return g.call(name, g.input(dtype, made, special=0, huge=False), g.ints(image[1:3], "int32"), **more)
+    dtype = g.pick(["float32", "float64"] if name == "ResizeBicubicGrad" else ["float32", "float64", "float16", "bfloat16"])
+    return g.call(name, g.input("float32", made, special=0, huge=False), g.input(dtype, image, special=0), **more)
+
+
+@maker("IgammaGradA", "RandomGammaGrad")
+def gamma_slope(g, name):
+    dtype, shape = g.pick(["float32", "float64"]), g.shape(0, 3)
+    high = g.pick([1, 5, 40])
+    return g.call(name, g.input(dtype, shape, 0.05, high, special=0), g.input(dtype, shape, 0.05, high, special=0))
+
+
+@maker("LeakyReluGrad")
+def leaky_gradient(g, name):
+    dtype, shape = g.dtype(name), g.shape(0, 4)
+    return g.call(name, g.input(dtype, shape), g.input(dtype, shape), alpha=g.pick([0.2, 0.0, 0.5, 1.5, -0.25]))
+
+
+@maker("SparseSegmentSumGrad", "SparseSegmentMeanGrad", "SparseSegmentSqrtNGrad")
+def segment_gradient(g, name):
+    dtype, shape = g.pick(["float32", "float32", "float64"]), g.shape(1, 3, 1)
+    rows, entries = g.int(1, 5), g.int(1, 6)  # without entries TensorFlow leaves its memory as it is
+    # Every segment has an entry, as the reduction made them.
+    segments = np.sort(g.rng.integers(0, shape[0], size=entries))
+    at = g.ints(g.rng.integers(0, rows, size=entries))
+    return g.call(name, g.input(dtype, shape, special=0, huge=False), at, g.ints(segments), g.ints(rows, "int32"))
+
+
+@maker("InplaceUpdate", "InplaceAdd", "InplaceSub")
+def inplace(g, name):
+    dtype, shape = g.pick(["float32", "float64", "int32", "int64"]), g.shape(1, 3, 1)
+    entries = g.int(1, 4)
+    # Rows that are named twice are changed in any order.
+    rows = g.rng.permutation(shape[0])[:entries] if name == "InplaceUpdate" else g.rng.integers(-2, shape[0] + 2, size=entries)
+    updates = g.input(dtype, [len(rows), *shape[1:]], special=0)
+    # TensorFlow would write over what is fed.
+    return g.call(name, g.call("Neg", g.input(dtype, shape, special=0))[0], g.ints(rows, "int32"), updates)

@@ -135,3 +135,41 @@ def slices_written(g):
                                         new_axis_mask=1, shrink_axis_mask=2))
     g.out(update=raw.TensorStridedSliceUpdate(input=x, begin=[-1, 0], end=[-4, 3], strides=[-2, 1], value=row))
     g.out(added=raw.ScatterNdNonAliasingAdd(input=x, indices=[[1], [1]], updates=tf.concat([x[:1], x[2:]], 0)))
+
+
+@case(rtol=1e-4, atol=1e-5)
+def gradients_of_batch_norm(g):
+    """Of statistics of the batch, and of given ones; channels last and second."""
+    x, dy = g.input("x", (2, 3, 2, 4)), g.input("dy", (2, 3, 2, 4))
+    mean, variance = tf.reduce_mean(x, [0, 1, 2]), tf.math.reduce_variance(x, [0, 1, 2])
+    for training in (True, False):
+        made = raw.FusedBatchNormGradV3(y_backprop=dy, x=x, scale=variance + 0.5, reserve_space_1=mean, reserve_space_2=variance,
+                                        reserve_space_3=mean, is_training=training, epsilon=1e-3)
+        g.out(**{f"{part}_{training}": tensor for part, tensor in zip(("x", "scale", "offset"), made)})
+    second = raw.FusedBatchNormGradV2(y_backprop=tf.cast(dy, "float16"), x=tf.cast(x, "float16"), scale=variance[:3], reserve_space_1=mean[:3],
+                                      reserve_space_2=variance[:3], data_format="NCHW")
+    g.out(second_offset=second[2], nothing=second[3])
+
+
+@case(rtol=1e-4, atol=1e-5)
+def gradients_of_resizes(g):
+    """By the image, and the slopes of gamma functions and leaky rectifiers."""
+    image, dy = g.input("image", (1, 3, 4, 2)), g.input("dy", (1, 5, 3, 2))
+    for name, more in (("legacy", {}), ("corners", dict(align_corners=True)), ("half", dict(half_pixel_centers=True))):
+        g.out(**{f"bilinear_{name}": raw.ResizeBilinearGrad(grads=dy, original_image=image, **more)})
+        g.out(**{f"bicubic_{name}": raw.ResizeBicubicGrad(grads=dy, original_image=image, **more)})
+        g.out(**{f"nearest_{name}": raw.ResizeNearestNeighborGrad(grads=dy, size=[3, 4], **more)})
+    a, x = tf.abs(image) + 0.1, tf.abs(image[:, ::-1]) * 4.0 + 0.1
+    g.out(igamma=raw.IgammaGradA(a=a, x=x), sample=raw.RandomGammaGrad(alpha=a, sample=x))
+    g.out(leaky=raw.LeakyReluGrad(gradients=image, features=image[:, ::-1], alpha=0.3))
+
+
+@case(rtol=1e-5)
+def gradients_of_segments(g):
+    """By the rows of a table that they were made of; rows changed in place."""
+    dy, rows = g.input("dy", (3, 2)), g.feed("rows", [4, 0, 4, 1], "int32")
+    for how in ("Sum", "Mean", "SqrtN"):
+        made = getattr(raw, f"SparseSegment{how}Grad")(grad=dy, indices=rows, segment_ids=tf.constant([0, 0, 0, 2]), output_dim0=6)
+        g.out(**{how.lower(): made})
+    for how in ("Update", "Add", "Sub"):
+        g.out(**{f"inplace_{how.lower()}": getattr(raw, "Inplace" + how)(x=tf.identity(dy), i=[-1, 0], v=dy[1:] * 2.0)})

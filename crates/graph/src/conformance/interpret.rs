@@ -65,7 +65,15 @@ impl Caller {
                 // One that was let go of: nobody takes it.
                 NodeKind::Constant(_) if node.facts.is_empty() => vec![],
                 NodeKind::Constant(constant) => vec![self.constant(constant)],
-                NodeKind::Input { .. } => vec![feeds[&*node.name].clone()],
+                NodeKind::Input { .. } => match feeds.get(&*node.name) {
+                    Some(value) => vec![value.clone()],
+                    // A variable, which nobody takes the value of where it has none to begin with.
+                    None => {
+                        let state = graph.states.iter().find(|state| state.before.node == id);
+                        let state = state.ok_or_else(|| format!("input '{}' is not fed", node.name))?;
+                        state.initial.iter().map(|constant| self.constant(constant)).collect()
+                    }
+                },
                 NodeKind::Region(region) => {
                     let inputs: Vec<Value> = node.inputs.iter().map(|v| values[v].clone()).collect();
                     let outputs = self

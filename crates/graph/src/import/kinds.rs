@@ -76,11 +76,19 @@ pub fn output_type(node: &NodeDef, output: usize) -> Option<DType> {
     signature::output_type(node, output)
 }
 
+/// True for an operator of variables that gives something besides what its variables are from then on.
+fn has_result(op: &str) -> bool {
+    ops::state::variables::has_result(op) || state::READS.contains(&op)
+}
+
 /// True for an operator whose outputs are a model's where nothing takes them and nobody says what is wanted.
 pub fn is_result(op: &str) -> bool {
-    let is_made_for_others = (is_of_variables(op) && !ops::state::variables::has_result(op))
+    let is_made_for_others = (is_of_variables(op) && !has_result(op))
         || (is_of_tables(op) && !tables::has_result(op))
-        || matches!(op, "NoOp" | "Const" | "Assert" | "Placeholder" | "SaveV2" | "TensorListReserve")
+        || matches!(
+            op,
+            "NoOp" | "ControlTrigger" | "Const" | "Assert" | "Placeholder" | "SaveV2" | "TensorListReserve"
+        )
         || matches!(op, "EmptyTensorList" | "TensorArrayV3" | "TensorArrayCloseV3");
     !is_made_for_others
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tightfit_core::DType;
 use tightfit_format::{AttrValue, NodeDef, TensorDef, TensorShapeDef};
 
-use super::variables::{INITIAL, is_variable, no_value, variable_name};
+use super::variables::{INITIAL, Read, Role, become_read, is_variable, no_value, role, variable_name};
 use super::{Importer, take_attribute};
 use crate::dim::{Dim, Dims};
 use crate::error::GraphError;
@@ -141,8 +141,12 @@ const ASSIGNMENTS: [(&str, Option<&str>); 6] = [
 
 /// The operators that make, read or assign variables.
 pub fn ops() -> impl Iterator<Item = &'static str> {
-    VARIABLES.into_iter().chain(ASSIGNMENTS.iter().map(|(op, _)| *op)).chain(changing::names())
+    VARIABLES.into_iter().chain(READS).chain(ASSIGNMENTS.iter().map(|(op, _)| *op)).chain(changing::names())
 }
+
+/// What is read of a variable besides its value.
+pub const READS: [&str; 5] =
+    ["ResourceGather", "ResourceGatherNd", "VariableShape", "VarIsInitializedOp", "IsVariableInitialized"];
 
 /// True for one of [`ops`].
 pub fn is_of_variables(op: &str) -> bool {
@@ -168,6 +172,12 @@ impl Importer<'_> {
         }
         if changing::changed(&op) > 0 {
             return self.advance(index, taken, control);
+        }
+        if let (Role::Read(read), [Taken::Handle(variable), others @ ..]) = (role(&op), taken)
+            && read != Read::Value
+            && self.variables.table(*variable).is_none()
+        {
+            return self.read_part(index, read, *variable, others, control);
         }
         match (&*op, taken) {
             ("ReadVariableOp", [Taken::Handle(variable)])
@@ -201,6 +211,57 @@ impl Importer<'_> {
             }
             _ => Err(OpError::Unsupported("is given a variable, which is not supported".into())),
         }
+    }
+
+    /// Adds what a node reads of a variable, its shape or some of its slices: the operator that takes it of the value that the
+    /// variable has by then.
+    fn read_part(
+        &mut self,
+        index: usize,
+        read: Read,
+        variable: u32,
+        others: &[Taken],
+        control: Vec<NodeId>,
+    ) -> Result<NodeId, OpError> {
+        let no_tensor = || OpError::Unsupported("is given a variable where a tensor is needed".into());
+        let others = self.values(others).ok_or_else(no_tensor)?;
+        signature::check_attributes(&self.def.nodes[index])?;
+        let of = &self.variables.all[variable as usize];
+        let has_value = of.initial.is_some() || of.current.is_some();
+        let dtype = AttrValue::Type(tightfit_format::DataType::from(of.dtype).0);
+        let (mut node, mut more) = (self.def.nodes[index].clone(), Vec::new());
+        if read == Read::IsInitialized && !has_value {
+            let why = "asks for a variable that nothing has assigned yet, which is not supported";
+            return Err(OpError::Unsupported(why.into()));
+        }
+        let name = node.name.clone();
+        become_read(&mut node, read, name.clone(), dtype, &mut more);
+        if read == Read::IsInitialized {
+            return self.add_scalar(&mut node, control);
+        }
+        let mut inputs = vec![self.current(variable)];
+        inputs.extend(others);
+        for mut one in more {
+            inputs.push(ValueRef::of(self.add_scalar(&mut one, Vec::new())?));
+        }
+        let operator = super::operator(&node)?;
+        let facts = inputs.iter().map(|value| self.graph.fact(*value)).collect::<Vec<_>>();
+        signature::check_inputs(&node, &facts.iter().map(|fact| fact.dtype).collect::<Vec<_>>())?;
+        let facts = operator.infer(&facts)?;
+        let kind = NodeKind::Operator(operator);
+        Ok(self.graph.add(Node { name: (&*name).into(), kind, inputs, control, facts }))
+    }
+
+    /// Adds a Const.
+    fn add_scalar(&mut self, node: &mut NodeDef, control: Vec<NodeId>) -> Result<NodeId, OpError> {
+        let Some(AttrValue::Tensor(tensor)) = take_attribute(node, "value") else {
+            return Err(OpError::Internal("a constant that a read needs has no value"));
+        };
+        let constant = self.constant(*tensor)?;
+        let constant = self.graph.hold(constant);
+        let (name, facts) = ((&*node.name).into(), vec![constant.fact()]);
+        let kind = NodeKind::Constant(constant);
+        Ok(self.graph.add(Node { name, kind, inputs: vec![], control, facts }))
     }
 
     /// The values that a node takes: of a reference, what the variable is by then. `None` for a resource.
@@ -239,6 +300,17 @@ impl Importer<'_> {
         let id = match with {
             None => self.pass(index, vec![*value], control),
             Some(op) => {
+                // What is added does not broadcast.
+                let (given, own) = (self.graph.fact(*value), &self.variables.all[*variable as usize].dims);
+                if let (Some(given_shape), Some(own)) = (given.dims.concrete(), own.concrete())
+                    && given_shape != own
+                    && !given.is_bound
+                {
+                    return Err(OpError::input(
+                        1,
+                        format!("is of shape {given_shape} for a variable of {own}"),
+                    ));
+                }
                 let inputs = vec![self.current(*variable), *value];
                 let operator = self.plain_operator(op, self.variables.all[*variable as usize].dtype)?;
                 let facts = operator.infer(&[self.graph.fact(inputs[0]), self.graph.fact(inputs[1])])?;

@@ -57,21 +57,21 @@ macro_rules! families {
 
 families! {
     /// Shapes, copies, gathers and new tensors.
-    array { concat, diagonal, distinct, fake_quant, fill, gather, identity, one_hot, pack, pad, patches, repeat, reshape, reverse, scatter, search_sorted, shape, slice, slice_update, space, strided_slice, transpose, unravel; reshape_tail }
+    array { concat, diagonal, distinct, fake_quant, fill, gather, identity, inplace, one_hot, pack, pad, patches, repeat, reshape, reverse, scatter, search_sorted, shape, slice, slice_update, space, strided_slice, transpose, unravel; reshape_tail }
     /// Sound.
     audio { spectrogram, wav }
     /// Tensors taken apart and put together by indices, lists of them, and tables.
     data_flow { partition, tensor_array, tensor_list; list_parts, list_reads, list_split, table, truth }
     /// Images.
-    image { colour, contrast, decode, draw_boxes, encode, projective, resize, scale_and_translate, suppression }
+    image { colour, contrast, decode, draw_boxes, encode, projective, resize, resize_gradient, scale_and_translate, suppression }
     /// Checks, messages and figures at run time.
     logging { assert, memory, print }
     /// Equations and decompositions of matrices.
     linalg { cross, decompose }
     /// TensorFlow's math and linear algebra.
-    math { arg, batch_matmul, betainc, binary, bincount, bits, bucketize, cast, complex, einsum, gradient, matmul, reduce, scan, segment, select, unary; contraction }
+    math { arg, batch_matmul, betainc, binary, bincount, bits, bucketize, cast, complex, einsum, gradient, matmul, reduce, scan, segment, segment_gradient, select, unary; contraction }
     /// Layers of neural networks.
-    nn { batch_norm, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, ctc, data_format, depthwise, depthwise_transpose, dilation2d, filter_gradient, fractional_pool, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, pool_gradient, recurrent, softmax, top_k; conv2d_f64, layer_norm }
+    nn { batch_norm, batch_norm_gradient, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, ctc, data_format, depthwise, depthwise_transpose, dilation2d, filter_gradient, fractional_pool, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, pool_gradient, recurrent, softmax, top_k; conv2d_f64, layer_norm }
     /// Records and raw bytes taken apart.
     parsing { compressed, csv, example, raw, sequence, tensor; features, version }
     /// Integers that stand for the numbers of a range.

@@ -18,7 +18,7 @@ use crate::base::cpu::Isa;
 use crate::base::width::{Loop, vectorised};
 use crate::elementwise::float::Float;
 use crate::elementwise::functions::FunctionRow;
-use crate::elementwise::special::gamma;
+use crate::elementwise::special::{gamma, gamma_slope};
 
 /// Gives the rows of functions to one type to a macro.
 macro_rules! functions {
@@ -109,6 +109,12 @@ macro_rules! functions {
         /// The upper incomplete gamma function of a at b, from 1 to 0.
         Igammac ["Igammac"]
             float plain (c(gamma::igammac(x as f64, y as f64)));
+        /// The derivative by a of the lower incomplete gamma function of a at b.
+        IgammaSlope ["IgammaGradA"]
+            float plain (c(gamma_slope::igamma_slope(x as f64, y as f64)));
+        /// The derivative by a of a sample b of the gamma distribution of shape a.
+        GammaSampleSlope ["RandomGammaGrad"]
+            float plain (c(gamma_slope::sample_slope(x as f64, y as f64)));
         /// The sum of 1 / (b + n)^a over n from 0 on.
         Zeta ["Zeta"]
             float plain (c(gamma::zeta(x as f64, y as f64)));

@@ -8,6 +8,7 @@ use crate::base::error::{Result, ensure};
 use crate::base::threads::ThreadPool;
 use crate::elementwise::float::Float;
 use crate::elementwise::special::gamma;
+use crate::movement::Number;
 
 /// Elements touched that one incomplete beta function is worth when work is shared out.
 const BETA_COST: usize = 500;
@@ -49,6 +50,33 @@ pub fn population_count(pool: &ThreadPool, src: TensorView<'_>, dst: &mut Tensor
         ensure(src.len() == dst.len(), KERNEL, "the output has the input's shape")?;
         split(pool, dst, 1, &|first, dst| {
             dst.iter_mut().zip(&src[first..]).for_each(|(to, x)| *to = x.count_ones() as u8);
+        });
+        Ok(())
+    })
+}
+
+/// The gradient of a leaky rectifier: that of the output where the input is above 0, and `alpha` of it elsewhere. Numbers of one
+/// type and size; `alpha` is one of that type.
+///
+/// # Errors
+/// As [`betainc`].
+pub fn leaky_relu_gradient(
+    pool: &ThreadPool,
+    alpha: f32,
+    [gradient, input]: [TensorView<'_>; 2],
+    dst: &mut TensorViewMut<'_>,
+) -> Result<()> {
+    const KERNEL: &str = "LeakyReluGrad";
+    ensure(gradient.dtype() == dst.dtype() && input.dtype() == dst.dtype(), KERNEL, "all have one type")?;
+    for_dtype!(dst.dtype(), KERNEL, numbers, T => {
+        let (gradient, input) = (values::<T>(gradient.bytes(), KERNEL)?, values::<T>(input.bytes(), KERNEL)?);
+        let dst = values_mut::<T>(dst.bytes(), KERNEL)?;
+        ensure(gradient.len() == dst.len() && input.len() == dst.len(), KERNEL, "all have one size")?;
+        let (zero, alpha) = (<T as Number>::of(0.0), <T as Number>::of(f64::from(alpha)));
+        split(pool, dst, 1, &|first, dst| {
+            for (to, (dy, x)) in dst.iter_mut().zip(gradient[first..].iter().zip(&input[first..])) {
+                *to = if *x > zero { *dy } else { dy.product(alpha) };
+            }
         });
         Ok(())
     })

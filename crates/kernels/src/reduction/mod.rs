@@ -6,6 +6,7 @@ mod cross_entropy;
 mod extreme;
 mod kept;
 mod norm;
+mod norm_gradient;
 mod nth;
 mod reduce;
 mod rows;
@@ -21,6 +22,7 @@ pub use norm::{
     BatchNorm, LocalResponse, batch_norm, batch_norm_f64, batch_statistics, l2_normalize, layer_norm,
     local_response_norm,
 };
+pub use norm_gradient::{BatchNormGradient, batch_norm_gradient};
 pub use nth::{histogram, nth_element};
 pub use reduce::{ReduceOp, reduce};
 pub use rows::{cumulative_logsumexp, isotonic_regression, search_sorted};

@@ -12,7 +12,7 @@ use crate::base::width::{Loop, vectorised};
 use crate::reduction::reduce::{ReduceOp, reduce};
 
 /// A float that is computed with as float32.
-trait Single: Copy + Send + Sync {
+pub(crate) trait Single: Copy + Send + Sync {
     fn read(self) -> f32;
     fn write(x: f32) -> Self;
 }

@@ -7,6 +7,7 @@ mod distance;
 mod moves;
 mod ragged;
 mod reduce;
+mod segments;
 mod sets;
 
 pub use arithmetic::{
@@ -20,4 +21,5 @@ pub use moves::{
 };
 pub use ragged::{RangeNumber, RowPartition, Whole, ragged_to_dense};
 pub use reduce::{SparseReduce, sparse_reduce};
+pub use segments::segment_gradient;
 pub use sets::{Compare, SetOperation, sort_set};

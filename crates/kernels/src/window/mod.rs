@@ -11,6 +11,7 @@ mod pool;
 mod pool_any;
 mod projective;
 mod resize;
+mod resize_gradient;
 mod scale_translate;
 
 pub use depthwise::{DepthwiseConv2d, DepthwiseParams};
@@ -23,4 +24,5 @@ pub use pool::{Pool2d, PoolKind, mean_middle_axis};
 pub use pool_any::{average_pool_f64, max_over_channels, max_pool_any};
 pub use projective::{Outside, project_images};
 pub use resize::{Alignment, Interpolation, crop_and_resize, resize};
+pub use resize_gradient::resize_gradient;
 pub use scale_translate::{Filter, scale_and_translate, scale_and_translate_floats};

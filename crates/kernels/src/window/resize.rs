@@ -35,14 +35,14 @@ pub enum Alignment {
 
 /// One dimension of a resize.
 #[derive(Clone, Copy)]
-struct Axis {
+pub(super) struct Axis {
     input: usize,
     scale: f32,
     alignment: Alignment,
 }
 
 impl Axis {
-    fn new(input: usize, output: usize, alignment: Alignment) -> Self {
+    pub(super) fn new(input: usize, output: usize, alignment: Alignment) -> Self {
         let scale = if alignment == Alignment::Corners && output > 1 {
             (input - 1) as f32 / (output - 1) as f32
         } else {
@@ -62,7 +62,7 @@ impl Axis {
         at.clamp(0, self.input as i64 - 1) as usize
     }
 
-    fn nearest(&self, at: usize) -> usize {
+    pub(super) fn nearest(&self, at: usize) -> usize {
         match self.alignment {
             Alignment::Corners => self.bound((at as f32 * self.scale).round() as i64),
             Alignment::HalfPixel => self.bound(((at as f32 + 0.5) * self.scale).floor() as i64),
@@ -70,7 +70,7 @@ impl Axis {
         }
     }
 
-    fn linear(&self, at: usize) -> Linear {
+    pub(super) fn linear(&self, at: usize) -> Linear {
         let position = self.position(at);
         let floor = position.floor();
         Linear {
@@ -82,7 +82,7 @@ impl Axis {
 
     /// The four inputs of an output, and their weights. Those are taken at 1024 places between two pixels, as in
     /// TensorFlow; with half pixel centres those outside of the image count for nothing, otherwise the edge repeats.
-    fn cubic(&self, at: usize) -> Cubic {
+    pub(super) fn cubic(&self, at: usize) -> Cubic {
         const PLACES: i64 = 1024;
         let keys = self.alignment == Alignment::HalfPixel;
         let a = if keys { -0.5f64 } else { -0.75 };
@@ -124,16 +124,16 @@ impl Axis {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Linear {
-    lower: usize,
-    upper: usize,
-    lerp: f32,
+pub(super) struct Linear {
+    pub lower: usize,
+    pub upper: usize,
+    pub lerp: f32,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Cubic {
-    indices: [usize; 4],
-    weights: [f32; 4],
+pub(super) struct Cubic {
+    pub indices: [usize; 4],
+    pub weights: [f32; 4],
 }
 
 #[derive(Clone, Copy, Default)]

@@ -74,6 +74,43 @@ fn a_step_of_training_changes_all_that_is_kept() {
 }
 
 #[test]
+fn parts_of_what_changes_are_read() {
+    let indices = "attr { key: 'dtype' value { type: DT_INT32 } } attr { key: 'value' value { tensor { dtype: DT_INT32 \
+                   tensor_shape { dim { size: 1 } } int_val: 1 } } }";
+    let at = "attr { key: 'Tindices' value { type: DT_INT32 } }";
+    let text = nodes(&[
+        x(),
+        node("v", "VarHandleOp", "", &format!("{FLOAT} {PAIR} {INITIAL}")),
+        node("at", "Const", "", indices),
+        node("add", "AssignAddVariableOp", "v x", FLOAT),
+        node(
+            "row",
+            "ResourceGather",
+            "v at ^add",
+            &format!("{at} attr {{ key: 'dtype' value {{ type: DT_FLOAT }} }}"),
+        ),
+        node(
+            "step",
+            "ResourceScatterAdd",
+            "v at row",
+            &format!("{at} attr {{ key: 'dtype' value {{ type: DT_FLOAT }} }}"),
+        ),
+        node("shape", "VariableShape", "v", "attr { key: 'out_type' value { type: DT_INT32 } }"),
+        node(
+            "sizes",
+            "Cast",
+            "shape",
+            "attr { key: 'SrcT' value { type: DT_INT32 } } attr { key: 'DstT' value { type: DT_FLOAT } }",
+        ),
+        node("read", "ReadVariableOp", "v ^step", FLOAT),
+        node("y", "AddV2", "read sizes", FLOAT),
+    ]);
+    let mut context = context(graph(&text, &["y"]).unwrap(), 1);
+    assert_eq!(run(&mut context, [1.0, 2.0]).unwrap(), [13.0, 46.0]);
+    assert_eq!(run(&mut context, [0.0, 0.0]).unwrap(), [13.0, 90.0]);
+}
+
+#[test]
 fn a_generator_goes_on_from_run_to_run() {
     let state = "attr { key: 'dtype' value { type: DT_INT64 } } attr { key: 'shape' value { shape { dim { size: 3 } } } } \
                  attr { key: '_initial_value' value { tensor { dtype: DT_INT64 tensor_shape { dim { size: 3 } } \

@@ -24,6 +24,7 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "DeepCopy", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "PlaceholderWithDefault", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "NoOp", import: |_| Ok(Box::new(Identity)) },
+    Registration { name: "ControlTrigger", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "EnsureShape", import: ensure_shape },
 ];
 

@@ -1,12 +1,12 @@
 //! What gradients need besides functions of two elements: BroadcastGradientArgs, the axes over which the gradients of two
-//! broadcast tensors are added up, and BiasAddGrad, the sum over all but the channels.
+//! broadcast tensors are added up, BiasAddGrad, the sum over all but the channels, and LeakyReluGrad.
 //!
 //! BroadcastGradientArgs: two shapes, vectors of int32 or int64, become two vectors of axes of their common shape, the
 //! the first one first; none where the shapes are the same. BiasAddGrad: `[.., channels]` of any number, or
 //! `[batch, channels, ..]` with `data_format` NCHW, becomes `[channels]`.
 
 use tightfit_core::{DType, MAX_RANK, Shape};
-use tightfit_kernels::{ReduceOp, reduce};
+use tightfit_kernels::{ReduceOp, leaky_relu_gradient, reduce};
 
 use crate::dim::Dims;
 use crate::fact::Fact;
@@ -18,6 +18,10 @@ use crate::ops::shared::extent::{need_index_type, vector_len};
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "BroadcastGradientArgs", import: |_| Ok(Box::new(BroadcastGradientArgs)) },
     Registration { name: "BiasAddGrad", import: bias_add_grad },
+    Registration {
+        name: "LeakyReluGrad",
+        import: |a| Ok(Box::new(LeakyReluGrad { alpha: a.float_or("alpha", 0.2)? })),
+    },
 ];
 
 /// The axes of the result along which each of two tensors is one element wide, from the shapes of both.
@@ -156,9 +160,45 @@ impl Operator for BiasAddGrad {
     }
 }
 
+/// The gradient where its input is above 0, and a part of it elsewhere: two inputs of one shape, of any numbers.
+#[derive(Debug)]
+struct LeakyReluGrad {
+    alpha: f32,
+}
+
+impl Operator for LeakyReluGrad {
+    fn name(&self) -> &'static str {
+        "LeakyReluGrad"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let (gradient, input) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
+        if !gradient.dtype.is_float() && !gradient.dtype.is_integer() {
+            return Err(OpError::input(0, format!("is of {}, not of numbers", gradient.dtype)));
+        }
+        shared::need_type(1, input, &[gradient.dtype])?;
+        let dims = shared::extent::same_dims([(0, gradient), (1, input)].into_iter())?;
+        Ok(vec![Fact::new(gradient.dtype, dims)])
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        (run.shape(0) == run.shape(1)).then_some(())?;
+        reshape::same(run, 0)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let inputs = [run.input(0)?, run.input(1)?];
+        if inputs[0].shape() != inputs[1].shape() {
+            let why = format!("is of shape {}; the gradient is of {}", inputs[1].shape(), inputs[0].shape());
+            return Err(OpError::input(1, why));
+        }
+        Ok(leaky_relu_gradient(run.pool, self.alpha, inputs, &mut run.output(0)?)?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check, refuses, refuses_as_it_runs, tensor, text};
+    use crate::testing::{check, float, refuses, refuses_as_it_runs, tensor, text};
 
     #[test]
     fn axes_that_a_gradient_is_added_up_over() {
@@ -174,6 +214,15 @@ mod tests {
         check(&[], &[7], &[0], &[]);
         let bad = [tensor(&[2], &[2i64, 3]), tensor(&[1], &[2i64])];
         refuses_as_it_runs("BroadcastGradientArgs", &[], &bad, "[2, 3] and [2]");
+    }
+
+    #[test]
+    fn gradients_leak_below_zero() {
+        let inputs = [tensor(&[3], &[4.0f32, 4.0, 4.0]), tensor(&[3], &[2.0f32, 0.0, f32::NAN])];
+        check("LeakyReluGrad", &[("alpha", float(0.25))], &inputs, &[tensor(&[3], &[4.0f32, 1.0, 1.0])]);
+        let whole = [tensor(&[2], &[4i32, 4]), tensor(&[2], &[1i32, -1])];
+        check("LeakyReluGrad", &[("alpha", float(1.5))], &whole, &[tensor(&[2], &[4i32, 4])]);
+        refuses("LeakyReluGrad", &[], &[whole[0].clone(), tensor(&[3], &[1i32; 3])], "shape");
     }
 
     #[test]

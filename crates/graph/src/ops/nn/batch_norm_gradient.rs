@@ -1,7 +1,7 @@
 //! Gradients of batch normalisation: FusedBatchNormGrad, V2 and V3.
 //!
 //! Inputs: the gradient of the output and the input, `[batch, .., channels]` or, with `data_format` NCHW, `[batch, channels, ..]`,
-//! of four axes (NDHWC and NCDHW of five), float32 (float16 and bfloat16 of V2 and V3 too); scale, mean and variance of each
+//! of four axes (NDHWC and NCDHW of five; channels second in training alone), float32 (float16 and bfloat16 of V2 and V3 too); scale, mean and variance of each
 //! channel, float32, and of V3 one more that is not looked at. With `is_training` mean and variance are those of the batch. Outputs: the
 //! gradients by the input, the scale and the offset, and two vectors without elements.
 
@@ -27,9 +27,13 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
         "NCDHW" => (5, true),
         _ => (4, false),
     };
+    let is_training = attributes.bool_or("is_training", true)?;
+    if is_second && !is_training {
+        return Err(OpError::attribute("data_format", "has channels second, where is_training is false"));
+    }
     Ok(Box::new(BatchNormGrad {
         epsilon: attributes.float_or("epsilon", 1e-4)?,
-        is_training: attributes.bool_or("is_training", true)?,
+        is_training,
         is_second,
         rank,
     }))
@@ -139,5 +143,7 @@ mod tests {
         let mut other = inputs;
         other[2] = tensor(&[2], &[1f32; 2]);
         refuses("FusedBatchNormGrad", &with(true), &other, "2 elements for 1 channels");
+        let second = [("data_format", text("NCHW")), ("is_training", flag(false))];
+        refuses("FusedBatchNormGrad", &second, &other, "channels second");
     }
 }

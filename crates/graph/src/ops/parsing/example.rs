@@ -54,6 +54,17 @@ impl Keys {
         }
     }
 
+    /// Checks that a vector of keys is there.
+    ///
+    /// # Errors
+    /// [`OpError::Input`] where it is not.
+    pub fn need(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        match self {
+            Keys::Vector(index) => shared::input(inputs, *index).map(|_| ()),
+            Keys::Each(_) | Keys::Own(_) => Ok(()),
+        }
+    }
+
     /// How many keys are attributes.
     pub fn own(&self) -> usize {
         match self {
@@ -421,6 +432,7 @@ impl Features {
     /// # Errors
     /// [`OpError::Input`] for a default that cannot be one.
     pub fn facts(&self, inputs: &[&Fact], batch: Option<Option<Dim>>) -> Result<Vec<Fact>, OpError> {
+        self.keys.iter().try_for_each(|keys| keys.need(inputs))?;
         self.check_keys(|index| inputs.get(index)?.dims.elements().size())?;
         for (number, dense) in self.dense.iter().enumerate() {
             let index = self.defaults + number;

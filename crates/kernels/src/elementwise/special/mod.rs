@@ -2,6 +2,7 @@
 
 pub(crate) mod bessel;
 pub(crate) mod gamma;
+pub(crate) mod gamma_slope;
 pub(crate) mod integrals;
 
 /// The coefficient of the highest power first.
