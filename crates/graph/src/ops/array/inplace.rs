@@ -85,8 +85,9 @@ impl Operator for Inplace {
         }
         let wrapped = &mut run.scratch_of::<i64>()?[..rows.len()];
         wrapped.iter_mut().enumerate().for_each(|(n, to)| *to = rows.get(n).rem_euclid(count.max(1)));
-        let places = TensorView::new(DType::I64, Shape::new(&[rows.len(), 1])?, bytemuck::cast_slice(&*wrapped))
-            .ok_or(OpError::Internal("rows are not as many as their bytes"))?;
+        let places =
+            TensorView::new(DType::I64, Shape::new(&[rows.len(), 1])?, bytemuck::cast_slice(&*wrapped))
+                .ok_or(OpError::Internal("rows are not as many as their bytes"))?;
         let before = if run.is_in_place(0) { None } else { Some(run.input(0)?) };
         let mut output = run.output(0)?;
         if let Some(before) = before {

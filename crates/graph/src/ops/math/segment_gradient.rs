@@ -16,7 +16,10 @@ use crate::ops::shared::extent::{int_input, need_index_type};
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "SparseSegmentSumGrad", import: |_| of("SparseSegmentSumGrad", SegmentOp::Sum) },
     Registration { name: "SparseSegmentMeanGrad", import: |_| of("SparseSegmentMeanGrad", SegmentOp::Mean) },
-    Registration { name: "SparseSegmentSqrtNGrad", import: |_| of("SparseSegmentSqrtNGrad", SegmentOp::SqrtN) },
+    Registration {
+        name: "SparseSegmentSqrtNGrad",
+        import: |_| of("SparseSegmentSqrtNGrad", SegmentOp::SqrtN),
+    },
 ];
 
 fn of(name: &'static str, op: SegmentOp) -> Result<Box<dyn Operator>, OpError> {
