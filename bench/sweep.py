@@ -65,6 +65,16 @@ def example_cases(work):
     model, records, pipeline = digits / "digits.pb", digits / "test.tfrecord", digits / "pipeline.json"
     for output in ["jsonl", "npz", "csv", "tfrecord"]:
         yield f"run digits to .{output}", ["run", model, "--input", records, "--output", work / f"d.{output}", "--quiet"]
+    scored = ["run", model, "--input", records, "--label", "label", "--output", work / "d.jsonl", "--quiet"]
+    yield "run digits, a page", [*scored, "--report", work / "report.html"]
+    yield "run digits, shown", [*scored, "--show", "8"]
+    yield "run digits, a table", ["run", model, "--input", records, "--batch", "32"]
+    yield "plan digits, a page", ["plan", model, "--html", work / "plan.html"]
+    yield "freeze digits", ["freeze", model, "--output", work / "frozen.tflite"]
+    yield "optimize digits", ["optimize", model, "--output", work / "small.pb"]
+    yield "quantize digits", ["quantize", model, "--recipe", "int8", "--input", records, "--output", work / "q.tflite"]
+    yield "compare digits", ["compare", model, model, "--input", records, "--label", "label"]
+    yield "bench digits", ["bench", model, "--seconds", "0.1"]
     images = sorted(digits.glob("digit_*.png"))
     yield "run images", ["run", model, "--input", *images, "--preprocess", "unit", "--output", work / "i.csv", "--quiet"]
     yield "plan digits", ["plan", model, "--input", records, "--json"]

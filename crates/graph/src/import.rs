@@ -65,7 +65,20 @@ pub struct ImportOptions {
     pub checkpoint: Option<Checkpoint>,
     /// Operators beside those that are built in.
     pub operators: Operators,
+    /// What is called between two steps of the work, which execute different code: a process may let go of some.
+    pub between: Option<fn()>,
 }
+
+impl ImportOptions {
+    fn step_done(&self) {
+        if let Some(between) = self.between {
+            between();
+        }
+    }
+}
+
+/// Nodes that are made between two calls of [`ImportOptions::between`].
+const STEP_NODES: usize = 8;
 
 /// Reads a frozen graph, binary or text. The graph grows within `budget`; the description is let go of.
 ///
@@ -81,9 +94,12 @@ pub fn import(
     let mut def = def;
     let (options, shown) = options.ports.resolve(options);
     plain::prepare(&mut def, &options, budget, true)?;
+    options.step_done();
     let tables = tables::read(&def, &options, budget)?;
+    options.step_done();
     let mut library = calls::take_library(&mut def);
     control_flow::structure(&mut def, &mut library)?;
+    options.step_done();
     let mut importer = Importer::new(source, def, &options, shown, budget, Arc::new(library))?;
     importer.tables = Arc::new(tables);
     importer.import()
@@ -222,8 +238,11 @@ impl<'a> Importer<'a> {
         let order = self.needed(fetches, roots)?;
         self.report_unknown(&order)?;
         self.graph.reserve_nodes(order.len()).map_err(|source| graph_memory_error(&self.graph, source))?;
-        for index in order {
+        for (number, index) in order.into_iter().enumerate() {
             self.add(index)?;
+            if number % STEP_NODES == 0 {
+                self.options.step_done();
+            }
         }
         if self.unsupported.count() > 0 {
             return Err(GraphError::Unsupported(std::mem::take(&mut self.unsupported)));

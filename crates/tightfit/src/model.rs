@@ -119,10 +119,13 @@ impl ModelFile {
             keep: described.table_initializers(),
             checkpoint: described.checkpoint.take(),
             operators: options.operators.clone(),
+            between: Some(process::rest),
         };
         let Described { file, def, signature, info, is_in_parts, .. } = described;
         let quantizations = quantizations(info, signature.as_deref());
         crate::pictures::provide();
+        // What has read the description is not needed to make the graph.
+        process::end_phase();
         let mut graph = import(&file, def, &options, &budget)?;
         drop((options, names));
         process::end_phase();

@@ -152,6 +152,7 @@ fn facts(path: &Path, options: &PartitionOptions, budget: &MemoryBudget) -> Resu
         ports: described.ports(),
         checkpoint: described.checkpoint.take(),
         operators: options.operators.clone(),
+        between: Some(process::rest),
         ..ImportOptions::default()
     };
     let Described { file, def, .. } = described;

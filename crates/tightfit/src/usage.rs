@@ -120,7 +120,7 @@ pub struct Recorder {
 impl Recorder {
     /// The memory that it takes out of the budget, in bytes, however long the job is: samples, a stack, and code that
     /// nobody else executes, the drawing of what it has seen included.
-    pub const MEMORY_BYTES: u64 = 640 << 10;
+    pub const MEMORY_BYTES: u64 = 384 << 10;
 
     /// Starts to record what is reserved from `budget`. Where the system gives no thread for it, only the first moment and
     /// the last are recorded.

@@ -111,17 +111,22 @@ impl Limits {
     /// # Errors
     /// [`Error::Floor`] for less than the process itself takes, before anything is read.
     fn open(&self) -> Result<Memory, Failure> {
+        self.open_for(process::opening_bytes())
+    }
+
+    /// The same for a command whose process takes so much besides all that is counted.
+    fn open_for(&self, process_bytes: u64) -> Result<Memory, Failure> {
         let floor_bytes = process::floor_bytes();
         let memory_bytes = match limits::peak_resident_bytes() {
             Some(taken_bytes) if self.memory_bytes < taken_bytes => floor_bytes.saturating_add(LOOK_BYTES),
             _ => self.memory_bytes,
         };
-        check_floor(memory_bytes)?;
+        check_floor(memory_bytes, floor_bytes)?;
         process::stay_below(memory_bytes);
         let budget = MemoryBudget::new(memory_bytes);
         let threads_bytes = (self.threads as u64).saturating_mul(THREAD_BYTES);
         let threads = budget.try_reserve("runtime", threads_bytes).map_err(Error::from)?;
-        process::occupy(&budget).map_err(Error::from)?;
+        process::occupy(&budget, process_bytes).map_err(Error::from)?;
         Ok(Memory { budget, _threads: threads })
     }
 }
@@ -143,9 +148,10 @@ impl Drop for Memory {
 
 /// The memory of a command that writes a model, which is kept to from the start, since nothing is planned.
 fn open_to_write(limits: &Limits) -> Result<Memory, Failure> {
-    check_floor(limits.memory_bytes)?;
+    let process_bytes = process::working_bytes();
+    check_floor(limits.memory_bytes, process_bytes)?;
     let budget = MemoryBudget::new(limits.memory_bytes);
-    process::occupy(&budget).map_err(Error::from)?;
+    process::occupy(&budget, process_bytes).map_err(Error::from)?;
     let threads = budget.try_reserve("runtime", THREAD_BYTES).map_err(Error::from)?;
     Ok(Memory { budget, _threads: threads })
 }
@@ -158,8 +164,7 @@ fn open_memory(memory: &MemoryFlag) -> Result<Memory, Failure> {
 
 /// # Errors
 /// [`Error::Floor`] for less than the process itself takes.
-fn check_floor(memory_bytes: u64) -> Result<(), Failure> {
-    let floor_bytes = process::floor_bytes();
+fn check_floor(memory_bytes: u64, floor_bytes: u64) -> Result<(), Failure> {
     match memory_bytes < floor_bytes {
         true => Err(Error::Floor { memory_bytes, floor_bytes }.into()),
         false => Ok(()),

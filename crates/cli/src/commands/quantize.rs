@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
-use tightfit::display_bytes;
 use tightfit::freeze::is_tflite;
 use tightfit::quantize::{Layer, Method, QuantizeOptions, Quantized, Recipe, quantize};
+use tightfit::{display_bytes, process};
 
 use super::compare::finite;
 use super::{Limits, data_options};
@@ -97,7 +97,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         batch: flags.batch.unwrap_or(1),
         threads: limits.threads,
     };
-    let memory = limits.open()?;
+    let memory = limits.open_for(process::working_bytes())?;
     let model = stdio::path_of(&flags.model)?;
     let quantized = quantize(&model, &options, &flags.output, stop_flag(), &memory.budget)?;
     let output = flags.output.display().to_string();

@@ -366,7 +366,8 @@ impl Importer<'_> {
         };
         let fetches = (0..outputs).map(|output| format!("{name}:{output}")).collect();
         let operators = self.options.operators.clone();
-        let options = ImportOptions { fetches, operators, ..ImportOptions::default() };
+        let between = self.options.between;
+        let options = ImportOptions { fetches, operators, between, ..ImportOptions::default() };
         calls::inline_from(&mut def, &self.library, &options)?;
         let library = self.library.clone();
         let mut importer =

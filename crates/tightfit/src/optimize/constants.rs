@@ -10,6 +10,7 @@ use super::nodes::Nodes;
 use crate::error::Error;
 use crate::fit::FitOptions;
 use crate::model::Model;
+use crate::process;
 use crate::run::Runner;
 
 /// A result that is larger stays computed: it would be held in memory until it is written, and often is larger than what
@@ -185,6 +186,7 @@ impl Folder<'_> {
         let options = ImportOptions {
             fetches: names.to_vec(),
             operators: self.operators.clone(),
+            between: Some(process::rest),
             ..ImportOptions::default()
         };
         let graph = import(&self.def.source, def, &options, self.budget)?;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use tightfit::MemoryBudget;
-use tightfit::process::{floor_bytes, stay_below};
+use tightfit::process::{stay_below, working_bytes};
 use tightfit::records::total_bytes;
 
 use super::Limits;
@@ -70,9 +70,10 @@ impl Command {
 /// The memory that `--memory` leaves for the work, and the threads.
 pub(super) fn budget(flags: &LimitFlags) -> Result<(MemoryBudget, usize), Failure> {
     let limits = Limits::of(flags);
-    super::check_floor(limits.memory_bytes)?;
+    let process_bytes = working_bytes();
+    super::check_floor(limits.memory_bytes, process_bytes)?;
     stay_below(limits.memory_bytes);
-    Ok((MemoryBudget::new(limits.memory_bytes - floor_bytes()), limits.threads))
+    Ok((MemoryBudget::new(limits.memory_bytes - process_bytes), limits.threads))
 }
 
 /// As [`budget`] for a command of one thread.
