@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod failure;
 mod html;
+mod layers;
 mod progress;
 mod report;
 mod rows;

@@ -139,13 +139,21 @@ fn json(names: &[String; 2], compared: &Compared) -> Value {
     })
 }
 
+/// A ratio of powers.
+pub fn decibels(value: f64) -> String {
+    if value.is_infinite() { "equal".to_string() } else { format!("{value:.1} dB") }
+}
+
+/// A share of rows, where there are such.
+pub fn percent(share: Option<f64>) -> String {
+    share.map_or("-".to_string(), |share| format!("{share:.2} %"))
+}
+
 fn text(names: &[String; 2], compared: &Compared) -> String {
-    let decibels =
-        |value: f64| if value.is_infinite() { "equal".to_string() } else { format!("{value:.1} dB") };
     let output = |difference: &Difference| {
         let [a, b] = &difference.names;
         let name = if a == b { a.clone() } else { format!("{a} / {b}") };
-        let agreement = difference.top1_agreement.map_or("-".to_string(), |share| format!("{share:.2} %"));
+        let agreement = percent(difference.top1_agreement);
         vec![name, format!("{:.3e}", difference.max_error), decibels(difference.snr_db), agreement]
     };
     let mut rows = vec![["output", "max error", "SNR", "same top 1"].map(String::from).to_vec()];

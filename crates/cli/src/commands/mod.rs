@@ -24,6 +24,8 @@ use tightfit::fit::THREAD_BYTES;
 use tightfit::job::DataOptions;
 use tightfit::{Access, Error, MemoryBudget, Model, Reservation, Resize, Shape, limits, process};
 
+pub use compare::{decibels, percent};
+
 use crate::args::{DataFlags, Given, LimitFlags, Lists, MemoryFlag};
 use crate::failure::Failure;
 use crate::system::Start;

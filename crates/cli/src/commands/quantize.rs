@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use tightfit::freeze::is_tflite;
-use tightfit::quantize::{Layer, Method, QuantizeOptions, Quantized, Recipe, quantize};
+use tightfit::quantize::{Agreement, Layer, Method, QuantizeOptions, Quantized, Recipe, quantize};
 use tightfit::{display_bytes, process};
 
-use super::compare::finite;
+use super::compare::{decibels, finite, percent};
 use super::{Limits, data_options};
 use crate::args::{self, DataFlags, InputFlags, LimitFlags, SourceFlags, SummaryFlags, count, one_of};
 use crate::failure::Failure;
+use crate::layers::{self, Head};
 use crate::stdio;
 use crate::system::stop_flag;
 use crate::table::{columns, count_of};
@@ -27,8 +28,11 @@ Examples:
 Recipes:
   dynamic      weights of int8; products round their other operand as they run
   weight-only  weights of int8 that are floats again before they are used
-  f16          weights of float16
-  int8         weights and activations of int8; needs --input to find ranges";
+  f16          weights of float16 that are floats again before they are used
+  bf16         the same with bfloat16
+  int4         the same with int4
+  int8         weights and activations of int8; needs --input to find ranges
+  int16        weights of int8, activations of int16; needs --input as well";
 
 /// Write a model as a .tflite whose weights, and activations too, are integers
 #[derive(Debug, Args)]
@@ -39,15 +43,21 @@ pub struct Flags {
     model: PathBuf,
     #[command(flatten)]
     source: SourceFlags,
-    /// Do this: dynamic, weight-only, f16 or int8 [default: dynamic]
+    /// Do this: dynamic, weight-only, f16, bf16, int4, int8 or int16 [default: dynamic]
     #[arg(long, value_name = "NAME", value_parser = one_of(Recipe::ALL), hide_possible_values = true, help_heading = "Model")]
     recipe: Option<Recipe>,
-    /// Let inputs and outputs be int8 too, with --recipe int8
+    /// Let inputs and outputs be integers too, with --recipe int8 or int16
     #[arg(long, help_heading = "Model")]
     integer_io: bool,
-    /// Find ranges by min-max or moving-average [default: min-max]
+    /// Find ranges by min-max, moving-average, mse or entropy [default: mse]
     #[arg(long, value_name = "NAME", value_parser = one_of(Method::ALL), hide_possible_values = true, help_heading = "Model")]
     calibration: Option<Method>,
+    /// Let biases take away what rounding adds to the means of channels
+    #[arg(long, help_heading = "Model")]
+    correct_biases: bool,
+    /// Let outputs differ by at most this share; layers that hurt most stay floats
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Model")]
+    max_error: Option<f64>,
     #[command(flatten)]
     inputs: InputFlags,
     #[command(flatten)]
@@ -63,6 +73,9 @@ pub struct Flags {
     /// Find ranges with N rows at once [default: 1]
     #[arg(long, value_name = "N", value_parser = count::<{ args::BatchSize::MOST }>, help_heading = "Memory and speed")]
     batch: Option<usize>,
+    /// Write layers and outputs beside the model of floats to FILE, JSON or .html
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     summary: SummaryFlags,
 }
@@ -81,8 +94,12 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         return Err(Failure::Usage("--output: a name that ends in .tflite".into()));
     }
     let recipe = flags.recipe.unwrap_or_default();
-    if recipe != Recipe::Int8 && (flags.integer_io || flags.calibration.is_some()) {
-        return Err(Failure::Usage("--integer-io and --calibration go with --recipe int8".into()));
+    let is_of_ranges =
+        flags.integer_io || flags.calibration.is_some() || flags.correct_biases || flags.max_error.is_some();
+    if !recipe.has_ranges() && is_of_ranges {
+        let why =
+            "--integer-io, --calibration, --correct-biases and --max-error go with --recipe int8 or int16";
+        return Err(Failure::Usage(why.into()));
     }
     let sources = flags.inputs.input.iter().map(|value| stdio::data_of(Path::new(value)));
     let data = data_options(&flags.data, sources.collect::<Result<_, _>>()?)?;
@@ -93,6 +110,8 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         recipe,
         has_integer_ports: flags.integer_io,
         method: flags.calibration.unwrap_or_default(),
+        corrects_biases: flags.correct_biases,
+        max_error: flags.max_error,
         data,
         batch: flags.batch.unwrap_or(1),
         threads: limits.threads,
@@ -101,6 +120,22 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let model = stdio::path_of(&flags.model)?;
     let quantized = quantize(&model, &options, &flags.output, stop_flag(), &memory.budget)?;
     let output = flags.output.display().to_string();
+    if let Some(path) = &flags.report {
+        let subtitle = format!("{}, {}", recipe.name(), flags.model.display());
+        let head = Head {
+            title: &output,
+            subtitle: &subtitle,
+            file_bytes: quantized.bytes,
+            constant_bytes: quantized.constant_bytes,
+        };
+        layers::write(
+            path,
+            &json(&output, recipe, &quantized),
+            &head,
+            &quantized.outputs,
+            &quantized.layers,
+        )?;
+    }
     flags.summary.tell(|| json(&output, recipe, &quantized), || text(&output, &quantized))
 }
 
@@ -113,6 +148,14 @@ fn json(output: &str, recipe: Recipe, quantized: &Quantized) -> Value {
             "bytes_before": layer.bytes[0],
             "bytes": layer.bytes[1],
             "snr_db": finite(layer.snr_db),
+            "output_snr_db": layer.output_snr_db.map(finite),
+        })
+    };
+    let agreement = |output: &Agreement| {
+        json!({
+            "output": output.name,
+            "snr_db": finite(output.snr_db),
+            "top1_agreement_percent": output.top1_agreement,
         })
     };
     let in_floats = quantized.in_floats.iter().map(|(name, count)| (name.clone(), json!(count)));
@@ -124,6 +167,7 @@ fn json(output: &str, recipe: Recipe, quantized: &Quantized) -> Value {
         "constant_bytes": quantized.constant_bytes[1],
         "calibration_rows": quantized.calibration_rows,
         "operators_in_floats": Value::Object(in_floats.collect()),
+        "outputs": quantized.outputs.iter().map(agreement).collect::<Vec<_>>(),
         "layers": quantized.layers.iter().map(layer).collect::<Vec<_>>(),
     })
 }
@@ -134,11 +178,30 @@ fn text(output: &str, quantized: &Quantized) -> String {
     if quantized.calibration_rows > 0 {
         text.push_str(&format!("Ranges of {}\n", count_of(quantized.calibration_rows as usize, "row")));
     }
-    let mut rows = vec![["weight", "for", "type", "bytes", "SNR"].map(String::from).to_vec()];
+    if !quantized.outputs.is_empty() {
+        let mut rows = vec![["output", "SNR", "same top 1"].map(String::from).to_vec()];
+        rows.extend(quantized.outputs.iter().map(|output| {
+            vec![output.name.clone(), decibels(output.snr_db), percent(output.top1_agreement)]
+        }));
+        text.push_str(&columns(&rows, &[1, 2]));
+    }
+    let mut rows = vec![["weight", "for", "type", "bytes", "SNR", "output SNR"].map(String::from).to_vec()];
     rows.extend(quantized.layers.iter().map(|layer| {
-        let snr = format!("{:.1} dB", layer.snr_db);
-        vec![layer.name.clone(), layer.op.clone(), layer.dtype.into(), display_bytes(layer.bytes[1]), snr]
+        vec![
+            layer.name.clone(),
+            layer.op.clone(),
+            layer.dtype.into(),
+            display_bytes(layer.bytes[1]),
+            decibels(layer.snr_db),
+            layer.output_snr_db.map_or("-".into(), decibels),
+        ]
     }));
-    text.push_str(&columns(&rows, &[3, 4]));
+    text.push_str(&columns(&rows, &[3, 4, 5]));
     text
+}
+
+/// A share: a number above 0.
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| *number > 0.0 && number.is_finite());
+    number.ok_or_else(|| "a number above 0, as 0.1".into())
 }

@@ -1,36 +1,45 @@
-//! The ranges of activations: the model of floats runs over data, and of each tensor the smallest and the largest value is
-//! kept. Tensors are looked at in groups that fit the memory; each group is a pass over the data.
+//! The ranges of activations: the model of floats runs over data, and of each tensor is kept what its range follows from.
 
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
-use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
 
-use tightfit_core::{DType, MemoryBudget};
-use tightfit_format::tflite::{Model as Lite, SubGraph};
+use tightfit_core::Account;
+use tightfit_format::tflite::SubGraph;
 
-use super::QuantizeOptions;
+use super::histogram::{Histogram, Loss};
+use super::watch::{Look, Watch};
 use super::weights::FLOAT;
 use crate::error::Error;
-use crate::job::{BatchSize, Job, JobOptions};
-use crate::model::{Model, OpenOptions};
-use crate::sink::{OutputRows, Sink, SinkNeed};
 
-/// How a range follows from those of the batches.
+/// How a range follows from the values of the batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Method {
     /// The smallest and the largest value of all.
-    #[default]
     MinMax,
     /// A moving average of the smallest and the largest value of each batch.
     MovingAverage,
+    /// The range whose rounding and cutting off change values least, by the mean of squares.
+    #[default]
+    Mse,
+    /// The range whose rounded values are distributed most like all values.
+    Entropy,
 }
 
 impl Method {
     /// All with their names.
-    pub const ALL: [(&'static str, Method); 2] =
-        [("min-max", Method::MinMax), ("moving-average", Method::MovingAverage)];
+    pub const ALL: [(&'static str, Method); 4] = [
+        ("min-max", Method::MinMax),
+        ("moving-average", Method::MovingAverage),
+        ("mse", Method::Mse),
+        ("entropy", Method::Entropy),
+    ];
+
+    fn loss(self) -> Option<Loss> {
+        match self {
+            Method::MinMax | Method::MovingAverage => None,
+            Method::Mse => Some(Loss::Squares),
+            Method::Entropy => Some(Loss::Entropy),
+        }
+    }
 }
 
 /// The weight of a new batch in a moving average.
@@ -38,15 +47,17 @@ const NEW_SHARE: f32 = 0.05;
 
 /// The ranges that were found.
 #[derive(Debug, Clone, Default)]
-pub struct Calibration {
+pub(super) struct Calibration {
     /// The range of each tensor by its number.
-    pub(super) ranges: HashMap<i32, (f32, f32)>,
+    pub ranges: HashMap<i32, (f32, f32)>,
+    /// The mean of the squares of each tensor.
+    pub powers: HashMap<i32, f64>,
     /// Rows of data.
-    pub(super) rows: u64,
+    pub rows: u64,
 }
 
 /// The tensors of floats that operators compute or callers feed.
-fn activations(graph: &SubGraph) -> Vec<i32> {
+pub(super) fn activations(graph: &SubGraph) -> Vec<i32> {
     let made = graph.inputs.iter().chain(graph.operators.iter().flat_map(|operator| &operator.outputs));
     let is_float = |id: &&i32| {
         let tensor = usize::try_from(**id).ok().and_then(|id| graph.tensors.get(id));
@@ -56,118 +67,67 @@ fn activations(graph: &SubGraph) -> Vec<i32> {
     made.filter(is_float).copied().filter(|id| seen.insert(*id)).collect()
 }
 
-/// Runs the model in `path` over the data.
+/// Runs the model of floats over the data, and finds ranges for `steps` steps.
 ///
 /// # Errors
-/// As [`Job::run`]; [`Error::Data`] for a model of several graphs, or whose tensors share names.
-pub(super) fn ranges(
-    path: &Path,
-    model: &Lite,
-    options: &QuantizeOptions,
-    stop: &'static AtomicBool,
-    budget: &MemoryBudget,
-) -> Result<Calibration, Error> {
-    let [graph] = &model.subgraphs[..] else {
-        return Err(Error::data(path, "has several graphs, of which int8 activations are not made"));
-    };
-    let ids = activations(graph);
-    let mut names = HashSet::new();
-    for id in &ids {
-        let name = &*graph.tensors[*id as usize].name;
-        if name.is_empty() || !names.insert(name) {
-            let why = format!("has several tensors named '{name}': ranges are kept by name");
-            return Err(Error::data(path, why));
-        }
+/// As [`Watch::each`].
+pub(super) fn ranges(watch: &Watch<'_>, method: Method, steps: u32) -> Result<Calibration, Error> {
+    let account = Account::new(watch.budget, "what ranges of activations follow from");
+    let looker = Ranges { method, seen: HashMap::new(), account };
+    let (looker, rows) = watch.each(&activations(watch.graph), looker)?;
+    let mut found = Calibration { rows, ..Calibration::default() };
+    for (id, seen) in looker.seen {
+        let range = match (method.loss(), &seen.histogram) {
+            (Some(loss), Some(histogram)) => histogram.range(loss, steps),
+            _ => seen.range,
+        };
+        found.ranges.insert(id, range);
+        found.powers.insert(id, seen.squares / seen.count.max(1) as f64);
     }
-    let batch = options.batch.max(1);
-    let bytes = |id: &i32| 4 * batch as u64 * graph.tensors[*id as usize].elements().unwrap_or(0);
-    // What is looked at is kept to the end of a run: a part of the memory, the rest is the model's.
-    let most_bytes = budget.free_bytes() / 3;
-    let mut groups: Vec<Vec<i32>> = vec![Vec::new()];
-    let mut used = 0;
-    for id in ids {
-        if used + bytes(&id) > most_bytes && used > 0 {
-            groups.push(Vec::new());
-            used = 0;
-        }
-        used += bytes(&id);
-        groups.last_mut().into_iter().for_each(|group| group.push(id));
-    }
-    let found = Rc::new(RefCell::new(Calibration::default()));
-    for group in groups {
-        let named: Vec<(String, i32)> =
-            group.iter().map(|id| (graph.tensors[*id as usize].name.to_string(), *id)).collect();
-        run(path, named, options, &found, stop, budget)?;
-        crate::process::end_phase();
-    }
-    Ok(Rc::into_inner(found).ok_or(Error::Defect("calibration is still going on"))?.into_inner())
+    Ok(found)
 }
 
-/// A pass over the data for some tensors.
-fn run(
-    path: &Path,
-    named: Vec<(String, i32)>,
-    options: &QuantizeOptions,
-    found: &Rc<RefCell<Calibration>>,
-    stop: &'static AtomicBool,
-    budget: &MemoryBudget,
-) -> Result<(), Error> {
-    let fetches = named.iter().map(|(name, _)| name.clone()).collect();
-    let model = Model::open(path, &OpenOptions { fetches, ..OpenOptions::default() }, budget)?;
-    let job = JobOptions {
-        data: options.data.clone(),
-        fixed: Vec::new(),
-        batch: BatchSize::Fixed(options.batch.max(1)),
-        threads: options.threads,
-        memory_bytes: budget.limit_bytes(),
-        sink: SinkNeed::default(),
-        shapes: HashMap::new(),
-    };
-    let job = Job::new(&model, job, budget)?;
-    let sink =
-        Ranges { ids: named.into_iter().collect(), method: options.method, found: found.clone(), rows: 0 };
-    job.run(Box::new(sink), &mut |_| {}, stop)?;
-    Ok(())
+/// What is kept of a tensor.
+struct Seen {
+    range: (f32, f32),
+    squares: f64,
+    count: u64,
+    histogram: Option<Histogram>,
 }
 
-/// Keeps the ranges of what a batch gives.
 struct Ranges {
-    ids: HashMap<String, i32>,
     method: Method,
-    found: Rc<RefCell<Calibration>>,
-    rows: u64,
+    seen: HashMap<i32, Seen>,
+    account: Account,
 }
 
-impl Sink for Ranges {
-    fn write(&mut self, rows: &OutputRows<'_>) -> Result<(), Error> {
-        let mut found = self.found.borrow_mut();
-        for index in 0..rows.outputs.len() {
-            let id = rows.outputs.name(index).and_then(|name| self.ids.get(name));
-            let (Some(id), Some(view)) = (id, rows.outputs.tensor(index)) else { continue };
-            if view.dtype() != DType::F32 || rows.rows == 0 {
-                continue;
-            }
-            let values = view.bytes().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-            let (least, most) = values
-                .filter(|value| value.is_finite())
-                .fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), v| (least.min(v), most.max(v)));
-            if least > most {
-                continue;
-            }
-            let own = found.ranges.entry(*id).or_insert((least, most));
-            *own = match self.method {
-                Method::MinMax => (own.0.min(least), own.1.max(most)),
-                Method::MovingAverage => {
-                    (own.0 + NEW_SHARE * (least - own.0), own.1 + NEW_SHARE * (most - own.1))
-                }
-            };
+impl Look for Ranges {
+    fn look(&mut self, tensor: i32, _dims: &[usize], values: &[f32]) -> Result<(), Error> {
+        let finite = values.iter().copied().filter(|value| value.is_finite());
+        let (least, most) = finite
+            .clone()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), v| (least.min(v), most.max(v)));
+        if least > most {
+            return Ok(());
         }
-        self.rows += rows.rows as u64;
-        found.rows = self.rows;
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> Result<(), Error> {
+        if !self.seen.contains_key(&tensor) {
+            let histogram = self.method.loss().map(|_| Histogram::new());
+            self.account.grow(256 + histogram.as_ref().map_or(0, |_| Histogram::BYTES))?;
+            self.seen.insert(tensor, Seen { range: (least, most), squares: 0.0, count: 0, histogram });
+        }
+        let Some(own) = self.seen.get_mut(&tensor) else { return Ok(()) };
+        own.range = match self.method {
+            Method::MovingAverage => (
+                own.range.0 + NEW_SHARE * (least - own.range.0),
+                own.range.1 + NEW_SHARE * (most - own.range.1),
+            ),
+            _ => (own.range.0.min(least), own.range.1.max(most)),
+        };
+        own.count += values.len() as u64;
+        own.squares += finite.clone().map(|value| f64::from(value) * f64::from(value)).sum::<f64>();
+        if let Some(histogram) = &mut own.histogram {
+            finite.for_each(|value| histogram.add(value));
+        }
         Ok(())
     }
 }

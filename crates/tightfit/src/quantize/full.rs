@@ -1,73 +1,102 @@
-//! Weights and activations of int8, as TensorFlow Lite's quantization specification has them: weights symmetric with a scale for
-//! each output channel, biases of int32 in the scale of their product, activations with one scale and a zero point.
+//! Weights of int8 and activations of int8 or int16, as TensorFlow Lite's quantization specification has them: weights symmetric
+//! with a scale for each output channel, biases in the scale of their product (int32, beside int16 int64), activations with one
+//! scale and, for int8, a zero point.
 //!
-//! An operator without a kernel for int8 computes in floats, between a DEQUANTIZE and a QUANTIZE.
+//! An operator without a kernel for them computes in floats, between a DEQUANTIZE and a QUANTIZE.
 
 use std::collections::{HashMap, HashSet};
 
 use tightfit_core::{MemoryBudget, Quantization};
-use tightfit_format::tflite::{Operator, Place, Tensor};
+use tightfit_format::tflite::{Operator, Place, Tensor, TensorKind};
 
-use super::Draft;
+use super::bias::Means;
 use super::calibrate::Calibration;
+use super::draft::Draft;
+use super::patches::Window;
+use super::rows::{Rule, row};
 use super::values::{Scales, Value, look_at};
 use super::weights::{
-    FLOAT, INT8, INT32, Layer, channel_scales, constant, conversion, product, push, quantization, snr,
+    FLOAT, INT8, INT16, INT32, INT64, Layer, channel_scales, constant, conversion, product, push,
+    quantization, snr,
 };
 use crate::error::Error;
 
-/// What an operator says of the scales of what it takes and makes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Rule {
-    /// A product of weights.
-    Product,
-    /// Any scales.
-    Free,
-    /// One scale for all.
-    Same,
-    /// Its output has this scale and zero point.
-    Fixed(f32, i64),
+/// The integers that activations are.
+#[derive(Debug)]
+pub(super) struct Width {
+    pub kind: TensorKind,
+    pub name: &'static str,
+    bounds: [i16; 2],
+    /// True where 0 stands for 0.
+    is_symmetric: bool,
+    /// Which of a row's versions is meant.
+    pub number: usize,
 }
 
-/// The builtins that compute in int8, with the versions that do.
-const ROWS: &[(&str, Rule, i32)] = &[
-    ("CONV_2D", Rule::Product, 3),
-    ("DEPTHWISE_CONV_2D", Rule::Product, 3),
-    ("FULLY_CONNECTED", Rule::Product, 4),
-    ("ADD", Rule::Free, 2),
-    ("SUB", Rule::Free, 2),
-    ("MUL", Rule::Free, 2),
-    ("MEAN", Rule::Free, 2),
-    ("RELU", Rule::Free, 2),
-    ("RELU6", Rule::Free, 2),
-    ("LEAKY_RELU", Rule::Free, 2),
-    ("HARD_SWISH", Rule::Free, 1),
-    ("AVERAGE_POOL_2D", Rule::Same, 2),
-    ("MAX_POOL_2D", Rule::Same, 2),
-    ("CONCATENATION", Rule::Same, 2),
-    ("RESHAPE", Rule::Same, 1),
-    ("SQUEEZE", Rule::Same, 1),
-    ("EXPAND_DIMS", Rule::Same, 1),
-    ("PAD", Rule::Same, 2),
-    ("TRANSPOSE", Rule::Same, 2),
-    ("SPLIT", Rule::Same, 2),
-    ("SLICE", Rule::Same, 2),
-    ("STRIDED_SLICE", Rule::Same, 2),
-    ("MAXIMUM", Rule::Same, 2),
-    ("MINIMUM", Rule::Same, 2),
-    ("RESIZE_BILINEAR", Rule::Same, 2),
-    ("RESIZE_NEAREST_NEIGHBOR", Rule::Same, 2),
-    ("SOFTMAX", Rule::Fixed(1.0 / 256.0, -128), 2),
-    ("LOGISTIC", Rule::Fixed(1.0 / 256.0, -128), 2),
-    ("TANH", Rule::Fixed(1.0 / 128.0, 0), 2),
-];
+pub(super) static INT8_WIDTH: Width =
+    Width { kind: INT8, name: "int8", bounds: [-128, 127], is_symmetric: false, number: 0 };
+pub(super) static INT16_WIDTH: Width =
+    Width { kind: INT16, name: "int16", bounds: [-32767, 32767], is_symmetric: true, number: 1 };
+
+impl Width {
+    /// The versions of QUANTIZE and DEQUANTIZE that take them.
+    fn conversions(&self) -> [i32; 2] {
+        if self.number == 0 { [1, 2] } else { [2, 3] }
+    }
+
+    /// Steps between the smallest integer and the largest.
+    pub fn steps(&self) -> u32 {
+        (i32::from(self.bounds[1]) - i32::from(self.bounds[0])).unsigned_abs()
+    }
+
+    /// The smallest number that integers stand for, and the largest.
+    fn ends(&self, scale: f32, zero: i64) -> (f32, f32) {
+        let [least, most] = self.bounds.map(|bound| (i64::from(bound) - zero) as f32 * scale);
+        (least, most)
+    }
+
+    /// Scale and zero point of a range, which 0 is made a part of.
+    pub fn params(&self, (least, most): (f32, f32)) -> (f32, i64) {
+        let (least, most) = (f64::from(least.min(0.0)), f64::from(most.max(0.0)));
+        let (low, high) = (f64::from(self.bounds[0]), f64::from(self.bounds[1]));
+        let scale = match self.is_symmetric {
+            true => (most.max(-least) / high) as f32,
+            false => ((most - least) / (high - low)) as f32,
+        };
+        if scale <= f32::MIN_POSITIVE {
+            return (1.0, 0);
+        }
+        if self.is_symmetric {
+            return (scale, 0);
+        }
+        let zero_point = (low - least / f64::from(scale)).round().clamp(low, high);
+        (scale, zero_point as i64)
+    }
+}
+
+/// What is wanted of a graph of integers.
+pub(super) struct Wanted<'w> {
+    pub calibration: &'w Calibration,
+    pub width: &'static Width,
+    pub has_integer_ports: bool,
+    /// The means of the patches of products, in the model of floats and in that of integers; nothing where biases stay as they are.
+    pub means: Option<[&'w Means; 2]>,
+    /// Outputs of the operators that compute in floats although they could in integers.
+    pub in_floats: &'w HashSet<i32>,
+}
+
+/// A graph of integers that has been made.
+pub(super) struct Made {
+    pub layers: Vec<Layer>,
+    /// What the integers for a tensor of floats are called.
+    pub names: HashMap<i32, String>,
+}
 
 /// How many bits below the largest int32 a bias stays.
 const BIAS_MOST: f64 = (1u32 << 30) as f64;
 
-fn row(operator: &Operator) -> Option<(Rule, i32)> {
-    ROWS.iter().find(|(name, ..)| *name == operator.name()).map(|(_, rule, version)| (*rule, *version))
-}
+/// The largest bias beside int16: the interpreter adds in 40 bits.
+const BIAS_MOST_WIDE: f64 = (1u64 << 38) as f64;
 
 /// Sets of tensors that share a scale.
 struct Classes {
@@ -95,6 +124,8 @@ impl Classes {
 struct Full<'f> {
     draft: &'f mut Draft,
     budget: &'f MemoryBudget,
+    width: &'static Width,
+    means: Option<[&'f Means; 2]>,
     /// The scale and zero point of each class, by its root.
     params: HashMap<i32, (f32, i64)>,
     classes: Classes,
@@ -112,22 +143,24 @@ struct Full<'f> {
 ///
 /// # Errors
 /// What reading the weights and the memory say.
-pub(super) fn quantize(
-    draft: &mut Draft,
-    calibration: &Calibration,
-    has_integer_ports: bool,
-    budget: &MemoryBudget,
-) -> Result<Vec<Layer>, Error> {
+pub(super) fn quantize(draft: &mut Draft, wanted: &Wanted<'_>, budget: &MemoryBudget) -> Result<Made, Error> {
+    let Wanted { width, has_integer_ports, means, in_floats, .. } = *wanted;
     let operators = std::mem::take(&mut draft.graphs[0].operators);
-    let mut ranges = calibration.ranges.clone();
+    let mut ranges = wanted.calibration.ranges.clone();
+    let mut in_floats = in_floats.clone();
     let computes: Vec<bool> = operators
         .iter()
-        .map(|operator| computes(draft, operator, &mut ranges, budget))
+        .map(|operator| match stays(draft, operator, &mut in_floats) {
+            true => Ok(false),
+            false => computes(draft, operator, width, &mut ranges, budget),
+        })
         .collect::<Result<_, _>>()?;
-    let (classes, params) = scales(draft, &operators, &computes, &ranges);
+    let (classes, params) = scales(draft, &operators, &computes, width, &ranges);
     let mut full = Full {
         draft,
         budget,
+        width,
+        means,
         params,
         classes,
         integers: HashMap::new(),
@@ -145,9 +178,11 @@ pub(super) fn quantize(
     }
     full.outputs(has_integer_ports)?;
     full.name(&feeds_integers);
-    let Full { draft, operators, layers, .. } = full;
-    draft.graphs[0].operators = operators;
-    Ok(layers)
+    let Full { draft, operators, layers, integers, .. } = full;
+    let graph = &mut draft.graphs[0];
+    graph.operators = operators;
+    let name = |integer: i32| graph.tensors[integer as usize].name.to_string();
+    Ok(Made { layers, names: integers.into_iter().map(|(id, integer)| (id, name(integer))).collect() })
 }
 
 fn tensor(draft: &Draft, id: i32) -> Option<&Tensor> {
@@ -158,14 +193,31 @@ fn is_float(draft: &Draft, id: i32) -> bool {
     tensor(draft, id).is_some_and(|tensor| tensor.kind == FLOAT)
 }
 
+/// Whether an operator is to compute in floats although it could in integers: it is one of those, or takes only what they make,
+/// and then its outputs are such as well.
+fn stays(draft: &Draft, operator: &Operator, in_floats: &mut HashSet<i32>) -> bool {
+    if operator.outputs.iter().any(|id| in_floats.contains(id)) {
+        return true;
+    }
+    let is_value =
+        |id: &&i32| tensor(draft, **id).is_some_and(|own| own.kind == FLOAT && own.values.bytes == 0);
+    let mut values = operator.inputs.iter().filter(is_value).peekable();
+    if product(operator).is_some() || values.peek().is_none() || !values.all(|id| in_floats.contains(id)) {
+        return false;
+    }
+    in_floats.extend(&operator.outputs);
+    true
+}
+
 /// Whether an operator is to compute in integers: there is a kernel, and all ranges are known. Those of constants are added.
 fn computes(
     draft: &Draft,
     operator: &Operator,
+    width: &Width,
     ranges: &mut HashMap<i32, (f32, f32)>,
     budget: &MemoryBudget,
 ) -> Result<bool, Error> {
-    let Some((rule, _)) = row(operator) else { return Ok(false) };
+    let Some((rule, _)) = row(operator, width) else { return Ok(false) };
     let has_output = operator.outputs.iter().all(|id| is_float(draft, *id) && ranges.contains_key(id));
     if !has_output {
         return Ok(false);
@@ -196,32 +248,22 @@ fn computes(
     Ok(true)
 }
 
-/// Scale and zero point of a range, which 0 is made a part of.
-fn params_of((least, most): (f32, f32)) -> (f32, i64) {
-    let (least, most) = (f64::from(least.min(0.0)), f64::from(most.max(0.0)));
-    let scale = ((most - least) / 255.0) as f32;
-    if scale <= f32::MIN_POSITIVE {
-        return (1.0, 0);
-    }
-    let zero_point = (-128.0 - least / f64::from(scale)).round().clamp(-128.0, 127.0);
-    (scale, zero_point as i64)
-}
-
 /// Which tensors share a scale, and the scales.
 fn scales(
     draft: &Draft,
     operators: &[Operator],
     computes: &[bool],
+    width: &Width,
     ranges: &HashMap<i32, (f32, f32)>,
 ) -> (Classes, HashMap<i32, (f32, i64)>) {
     let mut classes = Classes { parents: HashMap::new() };
     let mut fixed: HashMap<i32, (f32, i64)> = HashMap::new();
     for (operator, _) in operators.iter().zip(computes).filter(|(_, computes)| **computes) {
         let floats = operator.outputs.iter().chain(&operator.inputs).filter(|id| is_float(draft, **id));
-        match (row(operator), operator.outputs.first()) {
+        match (row(operator, width), operator.outputs.first()) {
             (Some((Rule::Same, _)), Some(output)) => floats.for_each(|id| classes.join(*output, *id)),
-            (Some((Rule::Fixed(scale, zero), _)), Some(output)) => {
-                fixed.insert(*output, (scale, zero));
+            (Some((Rule::Fixed(own), _)), Some(output)) => {
+                fixed.insert(*output, own[width.number]);
             }
             _ => {}
         }
@@ -232,10 +274,10 @@ fn scales(
         *own = (own.0.min(range.0), own.1.max(range.1));
     }
     let mut params: HashMap<i32, (f32, i64)> =
-        joined.iter().map(|(root, range)| (*root, params_of(*range))).collect();
+        joined.iter().map(|(root, range)| (*root, width.params(*range))).collect();
     for (id, (scale, zero)) in fixed {
         let root = classes.root(id);
-        let (least, most) = ((-128 - zero) as f32 * scale, (127 - zero) as f32 * scale);
+        let (least, most) = width.ends(scale, zero);
         // Where the others fit, they have the scale of that output; else it is brought to theirs.
         let fits = joined.get(&root).is_none_or(|own| own.0 >= least - scale && own.1 <= most + scale);
         if fits {
@@ -255,7 +297,7 @@ impl Full<'_> {
     fn add_like(&mut self, id: i32, (scale, zero): (f32, i64)) -> Result<i32, Error> {
         let own = tensor(self.draft, id).ok_or(Error::Defect("an operator takes what is there"))?;
         let mut integer = own.clone();
-        integer.kind = INT8;
+        integer.kind = self.width.kind;
         integer.values = Place::default();
         integer.quantization = Some(Quantization::per_tensor(scale, zero));
         push(self.draft, 0, integer)
@@ -303,11 +345,14 @@ impl Full<'_> {
         let own = tensor(self.draft, id).ok_or(Error::Defect("an operator takes what is there"))?;
         match constant(self.draft, own) {
             Some(place) => {
-                let scales = Scales { scales: vec![params.0], inner: 1, zero_point: params.1, least: -128 };
-                let values = self.draft.add(Value::Int8(place, scales), place.bytes / 4)?;
+                let bounds = self.width.bounds;
+                let scales = Scales { scales: vec![params.0], inner: 1, zero_point: params.1, bounds };
+                let bits = if self.width.kind == INT8 { 8 } else { 16 };
+                let value = Value::Integers(place, scales, bits);
+                let values = self.draft.add(value, place.bytes / 4 * u64::from(bits) / 8)?;
                 self.draft.graphs[0].tensors[integer as usize].values = values;
             }
-            None => self.operators.push(conversion("QUANTIZE", 1, id, integer)),
+            None => self.operators.push(conversion("QUANTIZE", self.width.conversions()[0], id, integer)),
         }
         self.integers.insert(id, integer);
         Ok(integer)
@@ -328,13 +373,13 @@ impl Full<'_> {
             && !is_constant
             && self.floats.insert(id)
         {
-            self.operators.push(conversion("DEQUANTIZE", 2, integer, id));
+            self.operators.push(conversion("DEQUANTIZE", self.width.conversions()[1], integer, id));
         }
     }
 
     /// An operator that computes in integers.
     fn integer(&mut self, mut operator: Operator) -> Result<(), Error> {
-        let Some((rule, version)) = row(&operator) else {
+        let Some((rule, version)) = row(&operator, self.width) else {
             return Err(Error::Defect("an operator of integers has a row"));
         };
         operator.version = operator.version.max(version);
@@ -355,10 +400,10 @@ impl Full<'_> {
             let integer = self.add_like(id, params)?;
             self.integers.insert(id, integer);
             operator.outputs[index] = integer;
-            if let Rule::Fixed(scale, zero) = rule
-                && (scale, zero) != params
+            if let Rule::Fixed(fixed) = rule
+                && fixed[self.width.number] != params
             {
-                let own = self.add_like(id, (scale, zero))?;
+                let own = self.add_like(id, fixed[self.width.number])?;
                 let tensors = &mut self.draft.graphs[0].tensors;
                 tensors[own as usize].name = format!("{}/own_scale", tensors[own as usize].name).into();
                 operator.outputs[index] = own;
@@ -377,7 +422,7 @@ impl Full<'_> {
         let [value, weight, ..] = floats[..] else { return Err(missing) };
         let (scale, _) = self.params(value)?;
         let bias = floats.get(2).copied().filter(|id| *id >= 0);
-        let bias_values = match bias.and_then(|id| tensor(self.draft, id)) {
+        let mut values = match bias.and_then(|id| tensor(self.draft, id)) {
             Some(tensor) => {
                 let place = constant(self.draft, tensor).ok_or(Error::Defect("a bias is a constant"))?;
                 let mut values = Vec::with_capacity((place.bytes / 4) as usize);
@@ -386,25 +431,87 @@ impl Full<'_> {
             }
             None => Vec::new(),
         };
-        let (number, scales) = self.weight(operator, (weight, axis), scale, &bias_values)?;
+        let (number, scales) = self.weight(operator, (weight, axis), scale, &values)?;
+        let added = self.added(operator, weight, &scales)?;
         operator.inputs[1] = number;
-        let Some(bias) = bias else { return Ok(()) };
-        let of = |channel: usize| scale * scales.scales[channel.min(scales.scales.len() - 1)];
-        let integers = bias_values.iter().enumerate().map(|(channel, value)| {
-            let integer = f64::from(*value) / f64::from(of(channel));
-            integer.round_ties_even().clamp(f64::from(i32::MIN), f64::from(i32::MAX)) as i32
+        if values.is_empty() && added.is_empty() {
+            return Ok(());
+        }
+        values.resize(values.len().max(added.len()), 0.0);
+        for (value, added) in values.iter_mut().zip(&added) {
+            *value -= *added as f32;
+        }
+        let bias = self.bias(operator, bias, scale, &scales, &values)?;
+        operator.inputs.resize(3, -1);
+        operator.inputs[2] = bias;
+        Ok(())
+    }
+
+    /// What rounding adds to the mean of each output channel; nothing where that is not known.
+    fn added(&self, operator: &Operator, weight: i32, scales: &Scales) -> Result<Vec<f64>, Error> {
+        let tensor = |id: Option<&i32>| id.and_then(|id| tensor(self.draft, *id));
+        let (Some(value), Some(weight)) = (tensor(operator.inputs.first()), tensor(Some(&weight))) else {
+            return Ok(Vec::new());
+        };
+        let output = operator.outputs.first().copied().unwrap_or(-1);
+        let means = self.means.and_then(|[floats, integers]| {
+            let floats = floats.get(&output)?;
+            Some((floats, integers.get(&output).unwrap_or(floats)))
         });
-        let bytes: Vec<u8> = integers.flat_map(i32::to_le_bytes).collect();
-        let mut tensor = tensor(self.draft, bias).ok_or(Error::Defect("a bias is there"))?.clone();
-        tensor.kind = INT32;
+        let (Some((floats, integers)), Some(window)) = (means, Window::of(operator, value, weight)) else {
+            return Ok(Vec::new());
+        };
+        let place = constant(self.draft, weight).ok_or(Error::Defect("a weight is a constant"))?;
+        let mut added = vec![0f64; window.outputs];
+        look_at(&self.draft.source, place, self.budget, &mut |element, value| {
+            let (channel, at) = window.places(element as usize);
+            let rounded = scales.number(element, scales.integer(element, value));
+            let (Some(own), Some(float), Some(integer)) =
+                (added.get_mut(channel), floats.get(at), integers.get(at))
+            else {
+                return;
+            };
+            *own += f64::from(rounded) * integer - f64::from(value) * float;
+        })?;
+        Ok(added)
+    }
+
+    /// Adds a bias in the scale of its product.
+    fn bias(
+        &mut self,
+        operator: &Operator,
+        old: Option<i32>,
+        scale: f32,
+        weight: &Scales,
+        values: &[f32],
+    ) -> Result<i32, Error> {
+        let of = |channel: usize| scale * weight.scales[channel.min(weight.scales.len() - 1)];
+        let is_wide = self.width.kind != INT8;
+        let most = if is_wide { BIAS_MOST_WIDE } else { f64::from(i32::MAX) };
+        let mut bytes = Vec::with_capacity(8 * values.len());
+        for (channel, value) in values.iter().enumerate() {
+            let integer = f64::from(*value) / f64::from(of(channel));
+            let integer = integer.round_ties_even().clamp(-most, most) as i64;
+            match is_wide {
+                true => bytes.extend(integer.to_le_bytes()),
+                false => bytes.extend((integer as i32).to_le_bytes()),
+            }
+        }
+        let (kind, name) = if is_wide { (INT64, "int64") } else { (INT32, "int32") };
         let own =
-            Scales { scales: (0..bias_values.len()).map(of).collect(), inner: 1, zero_point: 0, least: 0 };
+            Scales { scales: (0..values.len()).map(of).collect(), inner: 1, zero_point: 0, bounds: [0, 0] };
+        let output = operator.outputs.first().copied().unwrap_or(-1);
+        let like = tensor(self.draft, old.unwrap_or(output)).ok_or(Error::Defect("a bias is there"))?;
+        let mut tensor = like.clone();
+        tensor.kind = kind;
+        tensor.shape = vec![values.len() as i32];
+        tensor.signature = Vec::new();
         tensor.quantization = Some(quantization(&own, 0));
         let count = bytes.len() as u64;
         tensor.values = self.draft.add(Value::Bytes(bytes), count)?;
-        tensor.name = format!("{}/int32", tensor.name).into();
-        operator.inputs[2] = push(self.draft, 0, tensor)?;
-        Ok(())
+        let end = if old.is_some() { "" } else { "/bias" };
+        tensor.name = format!("{}{end}/{name}", tensor.name).into();
+        push(self.draft, 0, tensor)
     }
 
     /// The integers of a weight, with scales in which the bias has room.
@@ -420,7 +527,7 @@ impl Full<'_> {
         }
         let tensor = tensor(self.draft, id).ok_or(Error::Defect("a weight is there"))?.clone();
         let place = constant(self.draft, &tensor).ok_or(Error::Defect("a weight is a constant"))?;
-        let mut scales = channel_scales(self.draft, &tensor, place, axis, self.budget)?;
+        let mut scales = channel_scales(self.draft, &tensor, place, (axis, 8), self.budget)?;
         for (own, bias) in scales.scales.iter_mut().zip(bias) {
             let least = f64::from(bias.abs()) / (f64::from(scale) * BIAS_MOST);
             *own = own.max(least as f32);
@@ -430,11 +537,13 @@ impl Full<'_> {
         let mut integer = tensor.clone();
         integer.kind = INT8;
         integer.quantization = Some(quantization(&scales, axis));
-        integer.values = self.draft.add(Value::Int8(place, scales.clone()), place.bytes / 4)?;
+        integer.values = self.draft.add(Value::Integers(place, scales.clone(), 8), place.bytes / 4)?;
         integer.name = format!("{}/int8", tensor.name).into();
         self.layers.push(Layer {
             name: tensor.name.to_string(),
             op: operator.name().to_string(),
+            output: operator.outputs.first().copied().unwrap_or(-1),
+            output_snr_db: None,
             dtype: "int8",
             bytes: [place.bytes, place.bytes / 4],
             snr_db,
@@ -467,7 +576,7 @@ impl Full<'_> {
         for (id, integer) in &self.integers {
             if used.contains(id) && !ports.contains(id) {
                 let own = &mut graph.tensors[*integer as usize];
-                own.name = format!("{}/int8", own.name).into();
+                own.name = format!("{}/{}", own.name, self.width.name).into();
             }
         }
     }

@@ -18,13 +18,15 @@ pub(super) enum Value {
     File(Place),
     /// Floats of the file as float16.
     Half(Place),
-    /// Floats of the file as int8.
-    Int8(Place, Scales),
+    /// Floats of the file as bfloat16.
+    Brain(Place),
+    /// Floats of the file as integers of so many bits: 4 of them in two to a byte, 8 or 16.
+    Integers(Place, Scales, u8),
     /// These.
     Bytes(Vec<u8>),
 }
 
-/// The scales of int8: element `i` has the one of channel `i / inner % count`.
+/// The scales of integers: element `i` has the one of channel `i / inner % count`.
 #[derive(Debug, Clone)]
 pub(super) struct Scales {
     pub scales: Vec<f32>,
@@ -32,8 +34,8 @@ pub(super) struct Scales {
     pub inner: u64,
     /// The integer that stands for 0.
     pub zero_point: i64,
-    /// The smallest integer there is.
-    pub least: i8,
+    /// The smallest integer there is, and the largest.
+    pub bounds: [i16; 2],
 }
 
 impl Scales {
@@ -42,14 +44,14 @@ impl Scales {
     }
 
     /// The integer for a number.
-    pub fn integer(&self, element: u64, value: f32) -> i8 {
+    pub fn integer(&self, element: u64, value: f32) -> i16 {
         let scale = self.scales.get(self.channel(element)).copied().unwrap_or(1.0);
         let value = (value / scale).round_ties_even() + self.zero_point as f32;
-        value.clamp(self.least.into(), 127.0) as i8
+        value.clamp(self.bounds[0].into(), self.bounds[1].into()) as i16
     }
 
     /// The number that an integer stands for.
-    pub fn number(&self, element: u64, integer: i8) -> f32 {
+    pub fn number(&self, element: u64, integer: i16) -> f32 {
         let scale = self.scales.get(self.channel(element)).copied().unwrap_or(1.0);
         (i64::from(integer) - self.zero_point) as f32 * scale
     }
@@ -59,8 +61,8 @@ impl Value {
     /// Bytes that it holds in memory.
     pub fn held_bytes(&self) -> u64 {
         match self {
-            Value::File(_) | Value::Half(_) => 0,
-            Value::Int8(_, scales) => 4 * scales.scales.len() as u64,
+            Value::File(_) | Value::Half(_) | Value::Brain(_) => 0,
+            Value::Integers(_, scales, _) => 4 * scales.scales.len() as u64,
             Value::Bytes(bytes) => bytes.len() as u64,
         }
     }
@@ -70,27 +72,44 @@ impl Value {
         match self {
             Value::Bytes(bytes) => out.write_all(bytes),
             Value::File(place) => pieces(source, *place, budget, &mut |_, bytes| out.write_all(bytes)),
-            Value::Half(place) => {
-                let mut halves = buffer(budget, place.bytes.min(PIECE_BYTES) / 2)?;
-                floats(source, *place, budget, &mut |_, values| {
-                    for (to, value) in halves.as_chunks_mut::<2>().0.iter_mut().zip(values) {
-                        *to = half::f16::from_f32(f32::from_le_bytes(*value)).to_le_bytes();
-                    }
-                    out.write_all(&halves[..2 * values.len()])
-                })
-            }
-            Value::Int8(place, scales) => {
-                let mut integers = buffer(budget, place.bytes.min(PIECE_BYTES) / 4)?;
-                floats(source, *place, budget, &mut |first, values| {
-                    for (index, value) in values.iter().enumerate() {
-                        let integer = scales.integer(first + index as u64, f32::from_le_bytes(*value));
-                        integers[index] = integer as u8;
-                    }
-                    out.write_all(&integers[..values.len()])
+            Value::Half(place) => converted(source, *place, budget, out, 16, &|_, value| {
+                u16::from_le_bytes(half::f16::from_f32(value).to_le_bytes())
+            }),
+            Value::Brain(place) => converted(source, *place, budget, out, 16, &|_, value| {
+                u16::from_le_bytes(half::bf16::from_f32(value).to_le_bytes())
+            }),
+            Value::Integers(place, scales, bits) => {
+                converted(source, *place, budget, out, usize::from(*bits), &|element, value| {
+                    scales.integer(element, value) as u16
                 })
             }
         }
     }
+}
+
+/// Writes what floats become: the lowest `bits` bits of each, the first in the lowest of a byte.
+fn converted(
+    source: &SourceFile,
+    place: Place,
+    budget: &MemoryBudget,
+    out: &mut dyn Write,
+    bits: usize,
+    convert: &dyn Fn(u64, f32) -> u16,
+) -> io::Result<()> {
+    let mut narrow = buffer(budget, (place.bytes.min(PIECE_BYTES) / 4 * bits as u64).div_ceil(8))?;
+    floats(source, place, budget, &mut |first, values| {
+        let own = &mut narrow[..(values.len() * bits).div_ceil(8)];
+        own.fill(0);
+        for (index, value) in values.iter().enumerate() {
+            let number = convert(first + index as u64, f32::from_le_bytes(*value));
+            let (at, shift) = (index * bits / 8, index * bits % 8);
+            own[at] |= ((number & ((1u32 << bits) - 1) as u16) << shift) as u8;
+            if bits > 8 {
+                own[at + 1] = (number >> 8) as u8;
+            }
+        }
+        out.write_all(own)
+    })
 }
 
 /// Takes floats, with the number of the first.

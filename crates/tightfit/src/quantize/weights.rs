@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use tightfit_core::{MemoryBudget, Quantization};
 use tightfit_format::tflite::{OPERATORS, Operator, Options, Place, Tensor, TensorKind};
 
+use super::draft::Draft;
+use super::recipe::{Scheme, Weights};
 use super::values::{Scales, Value, look_at};
-use super::{Draft, Recipe};
 use crate::error::Error;
 
 /// Weights of fewer elements stay floats: there is nothing to gain.
@@ -16,6 +17,10 @@ const LEAST_ELEMENTS: u64 = 1024;
 pub(super) const FLOAT: TensorKind = TensorKind(0);
 pub(super) const HALF: TensorKind = TensorKind(1);
 pub(super) const INT32: TensorKind = TensorKind(2);
+pub(super) const INT4: TensorKind = TensorKind(17);
+pub(super) const BRAIN: TensorKind = TensorKind(18);
+pub(super) const INT64: TensorKind = TensorKind(4);
+pub(super) const INT16: TensorKind = TensorKind(7);
 pub(super) const INT8: TensorKind = TensorKind(9);
 
 /// A weight that is stored in fewer bits.
@@ -32,6 +37,10 @@ pub struct Layer {
     pub bytes: [u64; 2],
     /// The power of the weight over that of what rounding adds, in dB.
     pub snr_db: f64,
+    /// The power of what the builtin makes over that of what it makes differently, in dB, where there was data.
+    pub output_snr_db: Option<f64>,
+    /// The tensor that it makes.
+    pub(super) output: i32,
 }
 
 /// A builtin whose second input is a weight: the axis of its output channels, and the version of its kernel for weights of int8
@@ -70,7 +79,7 @@ pub(super) fn channel_scales(
     draft: &Draft,
     tensor: &Tensor,
     place: Place,
-    axis: usize,
+    (axis, bits): (usize, u8),
     budget: &MemoryBudget,
 ) -> Result<Scales, Error> {
     let dim = |dim: &i32| u64::try_from(*dim).unwrap_or(0);
@@ -83,8 +92,10 @@ pub(super) fn channel_scales(
             *own = own.max(value.abs());
         }
     })?;
-    let scale = |largest: f32| if largest > 0.0 { largest / 127.0 } else { 1.0 };
-    Ok(Scales { scales: largest.into_iter().map(scale).collect(), inner, zero_point: 0, least: -127 })
+    let most = (1i16 << (bits - 1)) - 1;
+    let scale = |largest: f32| if largest > 0.0 { largest / f32::from(most) } else { 1.0 };
+    let bounds = [-most, most];
+    Ok(Scales { scales: largest.into_iter().map(scale).collect(), inner, zero_point: 0, bounds })
 }
 
 /// How much rounding adds to a weight, in dB.
@@ -106,7 +117,7 @@ pub(super) fn snr(
 /// Makes integers, or float16, of the weights of products.
 pub(super) fn quantize(
     draft: &mut Draft,
-    recipe: Recipe,
+    scheme: &Scheme,
     budget: &MemoryBudget,
 ) -> Result<Vec<Layer>, Error> {
     let mut layers = Vec::new();
@@ -121,16 +132,16 @@ pub(super) fn quantize(
                         Some(number) => *number,
                         None => {
                             let (number, layer) =
-                                narrow(draft, graph, (&tensor, axis), recipe, &operator, budget)?;
+                                narrow(draft, graph, (&tensor, axis), scheme.weights, &operator, budget)?;
                             layers.push(layer);
-                            if recipe != Recipe::Dynamic {
-                                operators.push(widening(draft, graph, number, id, recipe));
+                            if !scheme.is_dynamic() {
+                                operators.push(widening(draft, graph, number, id));
                             }
                             made.insert(id, number);
                             number
                         }
                     };
-                    if let (Recipe::Dynamic, Some(product)) = (recipe, product(&operator)) {
+                    if let (true, Some(product)) = (scheme.is_dynamic(), product(&operator)) {
                         operator.inputs[1] = number;
                         operator.version = operator.version.max(product.versions[0]);
                         if product.name == "FULLY_CONNECTED" {
@@ -168,7 +179,7 @@ fn narrow(
     draft: &mut Draft,
     graph: usize,
     (tensor, axis): (&Tensor, usize),
-    recipe: Recipe,
+    weights: Weights,
     operator: &Operator,
     budget: &MemoryBudget,
 ) -> Result<(i32, Layer), Error> {
@@ -177,23 +188,36 @@ fn narrow(
     let mut layer = Layer {
         name: tensor.name.to_string(),
         op: operator.name().to_string(),
+        output: operator.outputs.first().copied().unwrap_or(-1),
         bytes: [place.bytes, 0],
         ..Layer::default()
     };
     let mut narrow = tensor.clone();
-    if recipe == Recipe::Half {
-        narrow.kind = HALF;
-        layer.dtype = "float16";
-        layer.snr_db = snr(draft, place, budget, &|_, value| half::f16::from_f32(value).to_f32())?;
-        narrow.values = draft.add(Value::Half(place), 2 * elements)?;
-    } else {
-        let scales = channel_scales(draft, tensor, place, axis, budget)?;
-        narrow.kind = INT8;
-        layer.dtype = "int8";
-        layer.snr_db = snr(draft, place, budget, &|e, value| scales.number(e, scales.integer(e, value)))?;
-        narrow.quantization = Some(quantization(&scales, axis));
-        narrow.values = draft.add(Value::Int8(place, scales), elements)?;
-    }
+    let value = match weights {
+        Weights::Half => {
+            (narrow.kind, layer.dtype) = (HALF, "float16");
+            layer.snr_db = snr(draft, place, budget, &|_, value| half::f16::from_f32(value).to_f32())?;
+            Value::Half(place)
+        }
+        Weights::Brain => {
+            (narrow.kind, layer.dtype) = (BRAIN, "bfloat16");
+            layer.snr_db = snr(draft, place, budget, &|_, value| half::bf16::from_f32(value).to_f32())?;
+            Value::Brain(place)
+        }
+        Weights::Integers(bits) => {
+            (narrow.kind, layer.dtype) = if bits == 4 { (INT4, "int4") } else { (INT8, "int8") };
+            let scales = channel_scales(draft, tensor, place, (axis, bits), budget)?;
+            let round = |e, value| scales.number(e, scales.integer(e, value));
+            layer.snr_db = snr(draft, place, budget, &round)?;
+            narrow.quantization = Some(quantization(&scales, axis));
+            Value::Integers(place, scales, bits)
+        }
+    };
+    let bits = match weights {
+        Weights::Integers(bits) => u64::from(bits),
+        Weights::Half | Weights::Brain => 16,
+    };
+    narrow.values = draft.add(value, (elements * bits).div_ceil(8))?;
     layer.bytes[1] = narrow.values.bytes;
     narrow.name = format!("{}/{}", tensor.name, layer.dtype).into();
     Ok((push(draft, graph, narrow)?, layer))
@@ -218,16 +242,23 @@ pub(super) fn push(draft: &mut Draft, graph: usize, tensor: Tensor) -> Result<i3
 }
 
 /// The operator that makes floats of a weight, which is no constant any more.
-fn widening(draft: &mut Draft, graph: usize, narrow: i32, id: i32, recipe: Recipe) -> Operator {
-    let tensor = &mut draft.graphs[graph].tensors[id as usize];
-    tensor.values = Place::default();
-    let version = if recipe == Recipe::Half { 3 } else { 5 };
-    conversion("DEQUANTIZE", version, narrow, id)
+fn widening(draft: &mut Draft, graph: usize, narrow: i32, id: i32) -> Operator {
+    draft.graphs[graph].tensors[id as usize].values = Place::default();
+    match draft.graphs[graph].tensors[narrow as usize].kind {
+        BRAIN => conversion("CAST", 5, narrow, id),
+        HALF => conversion("DEQUANTIZE", 3, narrow, id),
+        INT4 => conversion("DEQUANTIZE", 6, narrow, id),
+        _ => conversion("DEQUANTIZE", 5, narrow, id),
+    }
 }
 
 /// An operator of one input and one output.
 pub(super) fn conversion(name: &str, version: i32, from: i32, to: i32) -> Operator {
-    let table = if name == "DEQUANTIZE" { "DequantizeOptions" } else { "QuantizeOptions" };
+    let table = match name {
+        "DEQUANTIZE" => "DequantizeOptions",
+        "CAST" => "CastOptions",
+        _ => "QuantizeOptions",
+    };
     Operator {
         code: code(name),
         custom: None,

@@ -1,0 +1,93 @@
+//! What becomes of a model, as data.
+
+use super::full::{INT8_WIDTH, INT16_WIDTH, Width};
+
+/// What becomes of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Recipe {
+    /// Weights of int8 with a scale for each output channel; activations are floats that each product rounds as it runs.
+    #[default]
+    Dynamic,
+    /// Weights of int8 that are floats again before they are used.
+    WeightOnly,
+    /// Weights of float16 that are floats again before they are used.
+    Half,
+    /// Weights of bfloat16 that are floats again before they are used.
+    Brain,
+    /// Weights of int4 that are floats again before they are used.
+    Int4,
+    /// Weights and activations of int8, with ranges that are calibrated.
+    Int8,
+    /// Weights of int8 and activations of int16, with ranges that are calibrated.
+    Int16,
+}
+
+/// What weights become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weights {
+    /// Integers of so many bits.
+    Integers(u8),
+    Half,
+    Brain,
+}
+
+/// What activations become.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Activations {
+    /// They stay floats, and so are weights again before they are used.
+    Floats,
+    /// They stay floats, which products round.
+    Dynamic,
+    /// Integers.
+    Integers(&'static Width),
+}
+
+/// What a recipe does.
+#[derive(Debug)]
+pub(super) struct Scheme {
+    pub weights: Weights,
+    pub activations: Activations,
+}
+
+impl Scheme {
+    pub fn is_dynamic(&self) -> bool {
+        matches!(self.activations, Activations::Dynamic)
+    }
+}
+
+impl Recipe {
+    /// All with their names.
+    pub const ALL: [(&'static str, Recipe); 7] = [
+        ("dynamic", Recipe::Dynamic),
+        ("weight-only", Recipe::WeightOnly),
+        ("f16", Recipe::Half),
+        ("bf16", Recipe::Brain),
+        ("int4", Recipe::Int4),
+        ("int8", Recipe::Int8),
+        ("int16", Recipe::Int16),
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Recipe::ALL.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
+    }
+
+    /// True where activations are integers, whose ranges follow from data.
+    pub fn has_ranges(self) -> bool {
+        matches!(self.scheme().activations, Activations::Integers(_))
+    }
+
+    pub(super) fn scheme(self) -> Scheme {
+        let (weights, activations) = match self {
+            Recipe::Dynamic => (Weights::Integers(8), Activations::Dynamic),
+            Recipe::WeightOnly => (Weights::Integers(8), Activations::Floats),
+            Recipe::Half => (Weights::Half, Activations::Floats),
+            Recipe::Brain => (Weights::Brain, Activations::Floats),
+            Recipe::Int4 => (Weights::Integers(4), Activations::Floats),
+            Recipe::Int8 => (Weights::Integers(8), Activations::Integers(&INT8_WIDTH)),
+            Recipe::Int16 => (Weights::Integers(8), Activations::Integers(&INT16_WIDTH)),
+        };
+        Scheme { weights, activations }
+    }
+}
