@@ -12,7 +12,7 @@ fn help_tells_every_command_and_flag() {
     let help = tightfit(["--help"]);
     assert_eq!(help.code, 0);
     for command in
-        ["inspect", "plan", "run", "bench", "freeze", "optimize", "quantize", "compare", "partition"]
+        ["inspect", "plan", "run", "bench", "freeze", "optimize", "quantize", "prune", "compare", "partition"]
     {
         assert!(help.stdout.contains(command), "{help:?}");
         let own = tightfit([command, "--help"]);
@@ -24,7 +24,7 @@ fn help_tells_every_command_and_flag() {
 }
 
 /// Every command, in words.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "",
     "inspect",
     "plan",
@@ -33,6 +33,7 @@ const COMMANDS: [&str; 24] = [
     "freeze",
     "optimize",
     "quantize",
+    "prune",
     "compare",
     "partition",
     "records",

@@ -185,5 +185,43 @@ fn layers_that_hurt_most_stay_floats_until_an_error_is_kept() {
     let kept = mixed["layers"].as_array().unwrap().len();
     assert!((1..4).contains(&kept), "{mixed}");
     assert!(fs::read_to_string(&report).unwrap().contains("SNR of the output"));
-    quantize("1e-9").assert_fails(2, "--max-error");
+    // As little as that leaves nothing in integers.
+    let none = quantize("1e-9").json();
+    assert_eq!((&none["layers"], &none["outputs"][0]["snr_db"]), (&serde_json::json!([]), &Value::Null));
+}
+
+#[test]
+fn a_pruned_model_is_held_without_its_zeros() {
+    let folder = Folder::new();
+    let (model, data) = digits();
+    let (model, data) = (text(model), text(data));
+    let weights = |path: &str| {
+        let planned = tightfit(["plan", path, "--json"]).json();
+        number(&planned["weights_bytes"])
+    };
+    let before = weights(&model);
+    // Flags, the most points that are lost, the share of zeros, the largest share of the planned weights.
+    let cases: [(&[&str], f64, f64, f64); 4] = [
+        (&["--sparsity", "0.7", "--input", &data], 0.5, 0.7, 0.5),
+        (&["--sparsity", "0.5", "--pattern", "1x4", "--input", &data], 1.0, 0.5, 0.65),
+        (&["--pattern", "2:4", "--input", &data], 0.5, 0.5, 0.65),
+        (&["--sparsity", "0.3"], 0.5, 0.3, 0.85),
+    ];
+    let output = text(folder.path("pruned.tflite"));
+    for (flags, most_lost, share, most_weights) in cases {
+        let answer = tightfit([&["prune", &model, "--output", &output, "--json"], flags].concat());
+        assert_eq!(answer.code, 0, "{answer:?}");
+        let made = answer.json();
+        assert!((number(&made["sparsity"]) - share).abs() < 0.01, "{made}");
+        let is_compensated = flags.contains(&"--input");
+        assert_eq!(made["compensated_layers"], if is_compensated { 2 } else { 0 }, "{made}");
+        assert_eq!(made["outputs"].as_array().unwrap().len(), usize::from(is_compensated));
+        let same = compared(&model, &output, &[]);
+        assert!(lost(&same) <= most_lost, "{flags:?}: {same}");
+        let now = weights(&output);
+        assert!(now < most_weights * before, "{flags:?}: {now} of {before}");
+        assert_eq!(folder.names(), ["pruned.tflite"], "nothing is left beside it");
+    }
+    tightfit(["prune", &model, "--sparsity", "1.5", "--output", &output]).assert_fails(2, "--sparsity");
+    tightfit(["prune", &model, "--output", "/tmp/x.pb"]).assert_fails(2, ".tflite");
 }

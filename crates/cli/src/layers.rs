@@ -1,16 +1,18 @@
 //! `--report` of what changes weights: layers and outputs beside the model of floats, as JSON or as a page.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tightfit::quantize::{Agreement, Layer};
 use tightfit::{Error, display_bytes};
 
-use crate::commands::{decibels, percent};
+use crate::commands::{decibels, finite, percent};
 use crate::failure::Failure;
-use crate::html::{STYLE, escape};
+use crate::html::{self, Script, escape};
 use crate::report::is_page;
+use crate::table::columns;
 
 /// The page, with marks where things go.
 const TEMPLATE: &str = include_str!("layers.html");
@@ -38,24 +40,81 @@ pub fn write(
     outputs: &[Agreement],
     layers: &[Layer],
 ) -> Result<(), Failure> {
-    let text = match is_page(path) {
-        true => page(json, head, outputs, layers),
-        false => format!("{json:#}\n"),
-    };
-    tightfit::whole::write(path, text.as_bytes()).map_err(|error| Error::io(path, error).into())
+    if is_page(path) {
+        return html::write(path, TEMPLATE, &mut |name, out| fill(name, out, json, head, outputs, layers));
+    }
+    tightfit::whole::write(path, format!("{json:#}\n").as_bytes()).map_err(|error| Error::io(path, error).into())
 }
 
-fn page(json: &Value, head: &Head<'_>, outputs: &[Agreement], layers: &[Layer]) -> String {
-    // In a script only `</` could end it early, and only a `<!--` change how it is read.
-    let data = format!("{json:#}").replace('<', "\\u003c");
-    TEMPLATE
-        .replace("{{style}}", STYLE)
-        .replace("{{title}}", &escape(head.title))
-        .replace("{{subtitle}}", &escape(head.subtitle))
-        .replace("{{tiles}}", &tiles(head, outputs))
-        .replace("{{outputs}}", &output_rows(outputs))
-        .replace("{{layers}}", &layer_rows(layers))
-        .replace("{{data}}", &data)
+/// Writes what goes to a mark of the page.
+fn fill(
+    name: &str,
+    out: &mut dyn io::Write,
+    json: &Value,
+    head: &Head<'_>,
+    outputs: &[Agreement],
+    layers: &[Layer],
+) -> io::Result<()> {
+    match name {
+        "title" => out.write_all(escape(head.title).as_bytes()),
+        "subtitle" => out.write_all(escape(head.subtitle).as_bytes()),
+        "tiles" => out.write_all(tiles(head, outputs).as_bytes()),
+        "outputs" => out.write_all(output_rows(outputs).as_bytes()),
+        "layers" => out.write_all(layer_rows(layers).as_bytes()),
+        _ => write!(Script(out), "{json:#}"),
+    }
+}
+
+/// Layers as JSON.
+pub fn layers_json(layers: &[Layer]) -> Vec<Value> {
+    let layer = |layer: &Layer| {
+        json!({
+            "tensor": layer.name,
+            "op": layer.op,
+            "dtype": layer.dtype,
+            "bytes_before": layer.bytes[0],
+            "bytes": layer.bytes[1],
+            "snr_db": finite(layer.snr_db),
+            "output_snr_db": layer.output_snr_db.map(finite),
+        })
+    };
+    layers.iter().map(layer).collect()
+}
+
+/// Outputs as JSON.
+pub fn outputs_json(outputs: &[Agreement]) -> Vec<Value> {
+    let output = |output: &Agreement| {
+        json!({
+            "output": output.name,
+            "snr_db": finite(output.snr_db),
+            "top1_agreement_percent": output.top1_agreement,
+        })
+    };
+    outputs.iter().map(output).collect()
+}
+
+/// Outputs, where there are any, and layers as tables.
+pub fn text(outputs: &[Agreement], layers: &[Layer]) -> String {
+    let mut text = String::new();
+    if !outputs.is_empty() {
+        let mut rows = vec![["output", "SNR", "same top 1"].map(String::from).to_vec()];
+        rows.extend(outputs.iter().map(|output| {
+            vec![output.name.clone(), decibels(output.snr_db), percent(output.top1_agreement)]
+        }));
+        text.push_str(&columns(&rows, &[1, 2]));
+    }
+    let mut rows = vec![["weight", "for", "type", "bytes", "SNR", "output SNR"].map(String::from).to_vec()];
+    rows.extend(layers.iter().map(|layer| {
+        vec![
+            layer.name.clone(),
+            layer.op.clone(),
+            layer.dtype.into(),
+            display_bytes(layer.bytes[1]),
+            decibels(layer.snr_db),
+            layer.output_snr_db.map_or("-".into(), decibels),
+        ]
+    }));
+    text + &columns(&rows, &[3, 4, 5])
 }
 
 fn tiles(head: &Head<'_>, outputs: &[Agreement]) -> String {
@@ -120,9 +179,13 @@ mod tests {
         layer.output_snr_db = Some(30.0);
         let json = serde_json::json!({"tensor": layer.name});
         let head = Head { title: "<b>", subtitle: "", file_bytes: 1, constant_bytes: [4, 1] };
-        let page = page(&json, &head, &[], &[layer]);
+        let mut text = Vec::new();
+        for name in ["title", "layers", "data"] {
+            fill(name, &mut text, &json, &head, &[], std::slice::from_ref(&layer)).unwrap();
+        }
+        let page = String::from_utf8(text).unwrap();
         assert!(page.contains("&lt;b&gt;") && page.contains("width:35.0%"));
         assert!(!page.contains("alert(1)</script>"));
-        assert_eq!(page.matches("</script>").count(), TEMPLATE.matches("</script>").count());
+        assert!(!page.contains("</script>"));
     }
 }

@@ -1,4 +1,4 @@
-//! Quantising: a model as a TensorFlow Lite model whose weights, and with calibration activations too, are integers.
+//! Quantising and pruning: a model as a TensorFlow Lite model whose weights, and with calibration activations too, are integers.
 //!
 //! A model of another kind is frozen to a TensorFlow Lite model of floats first. What is changed is the description of that
 //! file: each tensor's values stay where they are and become integers as they are written ([`values`]).
@@ -7,13 +7,16 @@ mod bias;
 mod calibrate;
 mod draft;
 mod full;
+mod hessian;
 mod histogram;
 mod maker;
 mod patches;
+mod prune;
 mod recipe;
 mod rows;
 mod samples;
 mod temporary;
+mod thin;
 mod values;
 mod watch;
 mod weights;
@@ -33,8 +36,10 @@ use crate::process;
 
 pub use calibrate::Method;
 use maker::Maker;
+pub use prune::{PruneOptions, Pruned, prune};
 pub use recipe::Recipe;
 use temporary::Temporary;
+pub use thin::Pattern;
 pub use weights::Layer;
 
 /// What is wanted of a quantised model.

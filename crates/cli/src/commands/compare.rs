@@ -108,7 +108,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
 }
 
 /// A number that JSON can hold.
-pub(super) fn finite(value: f64) -> Value {
+pub fn finite(value: f64) -> Value {
     if value.is_finite() { json!(value) } else { Value::Null }
 }
 

@@ -11,6 +11,7 @@ mod optimize;
 mod partition;
 mod parts;
 mod plan;
+mod prune;
 mod quantize;
 mod records;
 mod run;
@@ -24,7 +25,7 @@ use tightfit::fit::THREAD_BYTES;
 use tightfit::job::DataOptions;
 use tightfit::{Access, Error, MemoryBudget, Model, Reservation, Resize, Shape, limits, process};
 
-pub use compare::{decibels, percent};
+pub use compare::{decibels, finite, percent};
 
 use crate::args::{DataFlags, Given, LimitFlags, Lists, MemoryFlag};
 use crate::failure::Failure;
@@ -40,6 +41,7 @@ pub enum Command {
     Freeze(freeze::Flags),
     Optimize(optimize::Flags),
     Quantize(quantize::Flags),
+    Prune(prune::Flags),
     Compare(compare::Flags),
     Partition(partition::Flags),
     #[command(subcommand)]
@@ -64,6 +66,7 @@ impl Command {
             Command::Freeze(flags) => freeze::run(&flags),
             Command::Optimize(flags) => optimize::run(&flags),
             Command::Quantize(flags) => quantize::run(&flags),
+            Command::Prune(flags) => prune::run(&flags),
             Command::Compare(flags) => compare::run(&flags),
             Command::Partition(flags) => partition::run(&flags),
             Command::Records(command) => command.run(),
@@ -77,6 +80,7 @@ impl Command {
     pub fn put_back(&mut self, lists: &Lists) {
         match self {
             Command::Quantize(flags) => lists.put_back(flags.input_mut()),
+            Command::Prune(flags) => lists.put_back(flags.input_mut()),
             Command::Compare(flags) => lists.put_back(flags.input_mut()),
             Command::Plan(flags) => lists.put_back(&mut flags.job.inputs.input),
             Command::Run(flags) => lists.put_back(&mut flags.job.inputs.input),

@@ -6,17 +6,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use tightfit::freeze::is_tflite;
-use tightfit::quantize::{Agreement, Layer, Method, QuantizeOptions, Quantized, Recipe, quantize};
+use tightfit::quantize::{Method, QuantizeOptions, Quantized, Recipe, quantize};
 use tightfit::{display_bytes, process};
 
-use super::compare::{decibels, finite, percent};
 use super::{Limits, data_options};
 use crate::args::{self, DataFlags, InputFlags, LimitFlags, SourceFlags, SummaryFlags, count, one_of};
 use crate::failure::Failure;
 use crate::layers::{self, Head};
 use crate::stdio;
 use crate::system::stop_flag;
-use crate::table::{columns, count_of};
+use crate::table::count_of;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -140,24 +139,6 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
 }
 
 fn json(output: &str, recipe: Recipe, quantized: &Quantized) -> Value {
-    let layer = |layer: &Layer| {
-        json!({
-            "tensor": layer.name,
-            "op": layer.op,
-            "dtype": layer.dtype,
-            "bytes_before": layer.bytes[0],
-            "bytes": layer.bytes[1],
-            "snr_db": finite(layer.snr_db),
-            "output_snr_db": layer.output_snr_db.map(finite),
-        })
-    };
-    let agreement = |output: &Agreement| {
-        json!({
-            "output": output.name,
-            "snr_db": finite(output.snr_db),
-            "top1_agreement_percent": output.top1_agreement,
-        })
-    };
     let in_floats = quantized.in_floats.iter().map(|(name, count)| (name.clone(), json!(count)));
     json!({
         "output": output,
@@ -167,8 +148,8 @@ fn json(output: &str, recipe: Recipe, quantized: &Quantized) -> Value {
         "constant_bytes": quantized.constant_bytes[1],
         "calibration_rows": quantized.calibration_rows,
         "operators_in_floats": Value::Object(in_floats.collect()),
-        "outputs": quantized.outputs.iter().map(agreement).collect::<Vec<_>>(),
-        "layers": quantized.layers.iter().map(layer).collect::<Vec<_>>(),
+        "outputs": layers::outputs_json(&quantized.outputs),
+        "layers": layers::layers_json(&quantized.layers),
     })
 }
 
@@ -178,25 +159,7 @@ fn text(output: &str, quantized: &Quantized) -> String {
     if quantized.calibration_rows > 0 {
         text.push_str(&format!("Ranges of {}\n", count_of(quantized.calibration_rows as usize, "row")));
     }
-    if !quantized.outputs.is_empty() {
-        let mut rows = vec![["output", "SNR", "same top 1"].map(String::from).to_vec()];
-        rows.extend(quantized.outputs.iter().map(|output| {
-            vec![output.name.clone(), decibels(output.snr_db), percent(output.top1_agreement)]
-        }));
-        text.push_str(&columns(&rows, &[1, 2]));
-    }
-    let mut rows = vec![["weight", "for", "type", "bytes", "SNR", "output SNR"].map(String::from).to_vec()];
-    rows.extend(quantized.layers.iter().map(|layer| {
-        vec![
-            layer.name.clone(),
-            layer.op.clone(),
-            layer.dtype.into(),
-            display_bytes(layer.bytes[1]),
-            decibels(layer.snr_db),
-            layer.output_snr_db.map_or("-".into(), decibels),
-        ]
-    }));
-    text.push_str(&columns(&rows, &[3, 4, 5]));
+    text.push_str(&layers::text(&quantized.outputs, &quantized.layers));
     text
 }
 

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod create;
+mod expand;
 mod gather;
 pub(crate) mod layout;
 mod scatter;
@@ -9,6 +10,7 @@ mod unravel;
 
 pub use blocks::{batch_to_space_nd, depth_to_space, space_to_batch_nd, space_to_depth};
 pub use create::{Diagonals, linspace, matrix_band_part, matrix_diag_part, matrix_set_diag, one_hot, range};
+pub use expand::expand;
 pub use gather::{gather, gather_nd};
 pub use layout::{
     Mirror, broadcast_to, concat, copy, copy_into, fill, mirror_pad, pad, reverse, roll, slice,

@@ -62,25 +62,36 @@ impl Maker<'_> {
         quantized.in_floats = in_floats(&draft);
         quantized.constant_bytes[1] = draft.constant_bytes();
         quantized.bytes = draft.write(self.output, self.stop, self.budget)?;
-        let Made { layers, names } = made;
-        quantized.layers = layers;
-        if !self.options.data.sources.is_empty() && self.model.subgraphs.len() == 1 {
-            process::end_phase();
-            let samples = &mut self.kept()?;
-            let found = match &measured {
-                Some(pair) => self.beside(pair, samples)?,
-                None => self.compared(self.output, &draft.graphs[0], &names, samples)?,
-            };
-            for layer in &mut quantized.layers {
-                layer.output_snr_db = found.get(&layer.output).map(Differs::snr_db);
-            }
-            quantized.outputs = self.agreements(&found);
-        }
+        process::end_phase();
+        (quantized.layers, quantized.outputs) = self.measured(made, &draft.graphs[0], measured.as_ref())?;
         Ok(quantized)
     }
 
+    /// The layers and outputs of a model that has been written, beside the model of floats where there is data: by another file
+    /// with ports of floats where that is needed.
+    pub fn measured(
+        &self,
+        made: Made,
+        graph: &SubGraph,
+        instead: Option<&(Draft, Made)>,
+    ) -> Result<(Vec<Layer>, Vec<Agreement>), Error> {
+        let Made { mut layers, names } = made;
+        if self.options.data.sources.is_empty() || self.model.subgraphs.len() != 1 {
+            return Ok((layers, Vec::new()));
+        }
+        let samples = &mut self.kept()?;
+        let found = match instead {
+            Some(pair) => self.beside(pair, samples)?,
+            None => self.compared(self.output, graph, &names, samples)?,
+        };
+        for layer in &mut layers {
+            layer.output_snr_db = found.get(&layer.output).map(Differs::snr_db);
+        }
+        Ok((layers, self.agreements(&found)))
+    }
+
     /// The model of floats over the data.
-    fn floats(&self) -> Result<Watch<'_>, Error> {
+    pub fn floats(&self) -> Result<Watch<'_>, Error> {
         match &self.model.subgraphs[..] {
             [graph] => Ok(self.watch(self.path, graph)),
             _ => Err(Error::data(

@@ -138,7 +138,8 @@ pub(super) fn inline(
     push(lower, name, TensorDef { dtype, shape: shape.to_vec(), content })
 }
 
-fn push(lower: &mut Lower<'_, '_>, name: &str, def: TensorDef) -> Result<Box<str>, FormatError> {
+/// Adds a constant.
+pub(super) fn push(lower: &mut Lower<'_, '_>, name: &str, def: TensorDef) -> Result<Box<str>, FormatError> {
     let attrs = vec![
         ("dtype".into(), AttrValue::Type(def.dtype)),
         ("value".into(), AttrValue::Tensor(Box::new(def))),

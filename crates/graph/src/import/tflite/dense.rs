@@ -62,12 +62,41 @@ pub(super) fn of_sparse(
         elements.and_then(|elements| elements.checked_mul(element_bytes)).ok_or("which is too large")?;
     let mut dense = Buffer::new(budget, PURPOSE, bytes).map_err(|error| error.to_string())?;
     dense.fill(0);
-    let mut walk =
-        Walk { layout: &layout, element_bytes, values: &values, dense: &mut dense, indices: [0; MAX_DIMS] };
-    walk.level(0, 0)
-        .filter(|()| walk.values.is_empty())
-        .ok_or("which is damaged: its indices lead elsewhere")?;
+    let mut left = &values[..];
+    let mut put = |element: usize| {
+        let (value, rest) = left.split_at_checked(element_bytes)?;
+        let start = element.checked_mul(element_bytes)?;
+        dense.get_mut(start..)?.get_mut(..element_bytes)?.copy_from_slice(value);
+        left = rest;
+        Some(())
+    };
+    let walked = Walk { layout: &layout, put: &mut put, indices: [0; MAX_DIMS] }.level(0, 0);
+    walked.filter(|()| left.is_empty()).ok_or("which is damaged: its indices lead elsewhere")?;
     Ok(content(dense))
+}
+
+/// A bit for each element of a sparse tensor that says whether its value is there, and how many are; `None` for one whose values
+/// do not stand in the order of its elements.
+pub(super) fn marks(
+    tensor: &Tensor,
+    sparsity: &Sparsity,
+    budget: &MemoryBudget,
+) -> Result<Option<(TensorContent, u64)>, String> {
+    let layout = Layout::new(tensor, sparsity).ok_or("which is sparse in a way that does not go together")?;
+    let elements = tensor.elements().and_then(|elements| usize::try_from(elements).ok());
+    let elements = elements.ok_or("which is too large")?;
+    let mut marks = Buffer::new(budget, PURPOSE, elements.div_ceil(8)).map_err(|error| error.to_string())?;
+    marks.fill(0);
+    let (mut next, mut count, mut is_in_order) = (0, 0u64, true);
+    let mut put = |element: usize| {
+        is_in_order &= element >= next;
+        (next, count) = (element + 1, count + 1);
+        *marks.get_mut(element / 8)? |= 1 << (element % 8);
+        Some(())
+    };
+    let walked = Walk { layout: &layout, put: &mut put, indices: [0; MAX_DIMS] }.level(0, 0);
+    walked.ok_or("which is damaged: its indices lead elsewhere")?;
+    Ok(is_in_order.then(|| (content(marks), count)))
 }
 
 /// Where the elements of a sparse tensor belong.
@@ -117,10 +146,8 @@ impl<'s> Layout<'s> {
 
 struct Walk<'w> {
     layout: &'w Layout<'w>,
-    element_bytes: usize,
-    /// The values that have no place yet.
-    values: &'w [u8],
-    dense: &'w mut [u8],
+    /// Takes the number of each element, in the order of the values; `None` ends the walk.
+    put: &'w mut dyn FnMut(usize) -> Option<()>,
     indices: [usize; MAX_DIMS],
 }
 
@@ -128,7 +155,7 @@ impl Walk<'_> {
     /// Goes over the dimension of this level, at a place of all before it; `None` for indices that are damaged.
     fn level(&mut self, level: usize, place: usize) -> Option<()> {
         let layout = self.layout;
-        let Some(dim) = layout.order.get(level) else { return self.put() };
+        let Some(dim) = layout.order.get(level) else { return (self.put)(layout.element(&self.indices)?) };
         match layout.dims.get(level)? {
             SparseDim::Dense { size } => {
                 let size = usize::try_from(*size).ok()?;
@@ -145,15 +172,6 @@ impl Walk<'_> {
                 }
             }
         }
-        Some(())
-    }
-
-    /// Puts the next value where the indices say.
-    fn put(&mut self) -> Option<()> {
-        let (value, rest) = self.values.split_at_checked(self.element_bytes)?;
-        let start = self.layout.element(&self.indices)?.checked_mul(self.element_bytes)?;
-        self.dense.get_mut(start..)?.get_mut(..self.element_bytes)?.copy_from_slice(value);
-        self.values = rest;
         Some(())
     }
 }
@@ -222,6 +240,14 @@ mod tests {
         let tensor_of = tensor(&[2, 4], Place { offset: 0, bytes: 4 });
         let dense = of_sparse(&file(&[1, 2, 3, 4]), &tensor_of, &blocks, 1, &budget).unwrap();
         assert_eq!(bytes(dense), [0, 0, 1, 2, 3, 4, 0, 0]);
+        let (found, count) = marks(&tensor(&[2, 4], Place::default()), &blocks, &budget).unwrap().unwrap();
+        assert_eq!((bytes(found), count), (vec![0b0011_1100], 4));
+        let columns = Sparsity {
+            traversal_order: vec![1, 0],
+            dims: vec![blocks.dims[2].clone(); 2],
+            block_map: vec![],
+        };
+        assert!(marks(&tensor(&[2, 2], Place::default()), &columns, &budget).unwrap().is_none());
         let damaged = Sparsity { traversal_order: vec![0, 0, 2], ..blocks.clone() };
         assert!(of_sparse(&file(&[1, 2, 3, 4]), &tensor_of, &damaged, 1, &budget).is_err());
         let tensor_of = tensor(&[2, 2], Place { offset: 0, bytes: 4 });

@@ -1,7 +1,7 @@
 //! Integers that stand for other numbers: operators that compute with them, and weights of integers beside floats.
 
-use tightfit_format::AttrValue;
-use tightfit_format::tflite::{OptionValue, Tensor};
+use tightfit_format::tflite::{OptionValue, Place, Tensor};
+use tightfit_format::{AttrValue, TensorContent, TensorDef};
 
 use super::attrs::{
     Attrs, Value, add_scales, data_type, float, floats, int, ints, kind, text, truth, types, why,
@@ -9,6 +9,7 @@ use super::attrs::{
 use super::build::Refusal;
 use super::operator::{Op, quantization};
 use super::rows::{Integers, Make, Row, row};
+use super::{constants, dense};
 use crate::ops;
 
 pub(super) const ROWS: &[Row] = &[
@@ -18,12 +19,43 @@ pub(super) const ROWS: &[Row] = &[
         let value = op.dequantized(value, 0)?;
         op.bind(0, value)
     }),
-    row("DENSIFY", "a constant that is dense in memory", Integers::Move, |op| {
-        let value = op.input(0)?;
-        op.bind(0, value)
-    }),
+    row("DENSIFY", "tfl.densify, or a constant that is dense in memory", Integers::Move, densify),
     row("FAKE_QUANT", "FakeQuantWithMinMaxArgs", Integers::Own, fake_quant),
 ];
+
+/// A sparse constant stays as small as it is, where that is small and its values stand in the order of its elements.
+fn densify(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
+    let tensor = op.tensor(0)?;
+    let dtype = data_type(tensor)?;
+    let bits = tensor.kind.bits().unwrap_or(0);
+    let is_taken = matches!(dtype, types::F32 | types::F16 | types::I8);
+    if let (Some(sparsity), Some(elements), true) = (&tensor.sparsity, tensor.elements(), is_taken)
+        && tensor.values.bytes.saturating_add(elements / 8) <= elements.saturating_mul(bits / 8) / 4 * 3
+        && let Some((marks, count)) =
+            dense::marks(tensor, sparsity, op.lower.context.budget).map_err(|found| refusal(tensor, found))?
+    {
+        if count.checked_mul(bits / 8) != Some(tensor.values.bytes) {
+            return Err(refusal(tensor, "which is damaged: its indices lead elsewhere".into()));
+        }
+        let Place { offset, bytes } = tensor.values;
+        let values = TensorContent::File { offset, bytes };
+        let values = TensorDef { dtype, shape: vec![count as i64], content: values };
+        let values = constants::push(op.lower, &tensor.name, values)?;
+        let shape = vec![elements.div_ceil(8) as i64];
+        let marks = TensorDef { dtype: types::U8, shape, content: marks };
+        let marks = constants::push(op.lower, &format!("{}/marks", tensor.name), marks)?;
+        let shape: Vec<i64> = tensor.shape.iter().map(|dim| i64::from(*dim)).collect();
+        let attrs = vec![kind("T", dtype), ints("shape", &shape)];
+        let value = op.node("tfl.densify", vec![values, marks], attrs)?;
+        return op.bind(0, value);
+    }
+    let value = op.input(0)?;
+    op.bind(0, value)
+}
+
+fn refusal(tensor: &Tensor, found: String) -> Refusal {
+    Refusal::Why(format!("takes the constant '{}', {found}", tensor.name))
+}
 
 /// True for a tensor of integers that stand for other numbers, as activations are.
 fn is_of_integers(tensor: &Tensor) -> Result<bool, Refusal> {
