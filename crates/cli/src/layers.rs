@@ -43,7 +43,8 @@ pub fn write(
     if is_page(path) {
         return html::write(path, TEMPLATE, &mut |name, out| fill(name, out, json, head, outputs, layers));
     }
-    tightfit::whole::write(path, format!("{json:#}\n").as_bytes()).map_err(|error| Error::io(path, error).into())
+    tightfit::whole::write(path, format!("{json:#}\n").as_bytes())
+        .map_err(|error| Error::io(path, error).into())
 }
 
 /// Writes what goes to a mark of the page.

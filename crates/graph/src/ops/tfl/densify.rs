@@ -33,7 +33,10 @@ impl Operator for Densify {
         let values = shared::input(inputs, 0)?;
         shared::need_type(0, values, &[DType::F32, DType::F16, DType::I8])?;
         shared::need_type(1, shared::input(inputs, 1)?, &[DType::U8])?;
-        Ok(vec![Fact::new(values.dtype, Dims::new(self.shape.iter().map(|dim| Dim::Known(*dim)).collect::<Vec<_>>()))])
+        Ok(vec![Fact::new(
+            values.dtype,
+            Dims::new(self.shape.iter().map(|dim| Dim::Known(*dim)).collect::<Vec<_>>()),
+        )])
     }
 
     fn heap_bytes(&self) -> u64 {
