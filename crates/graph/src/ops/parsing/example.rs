@@ -489,6 +489,11 @@ impl Features {
     /// What cannot be parsed.
     pub fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         self.check_keys(|index| Some(run.shape(index).elements()))?;
+        if let Some(names) = self.names
+            && ![0, run.shape(0).elements()].contains(&run.shape(names).elements())
+        {
+            return Err(OpError::input(names, "names not as many records as there are"));
+        }
         let has_batch = run.shape(0).rank() > 0;
         for number in 0..self.sparse.len() {
             self.sparse(run, number, has_batch)?;
