@@ -109,7 +109,7 @@ trait Real: Number + PartialOrd {
 }
 
 macro_rules! real {
-    ($($T:ty: $from:expr, $wide:expr;)*) => { $(
+    ($($T:ty: $from:expr, $wide:expr, $narrow:expr;)*) => { $(
         impl Number for $T {
             #[inline(always)]
             fn num(x: f64) -> Self {
@@ -121,7 +121,7 @@ macro_rules! real {
             }
             #[inline(always)]
             fn root(self) -> Self {
-                $from($wide(self).sqrt())
+                $narrow($wide(self).sqrt())
             }
             #[inline(always)]
             fn ordered(rule: Optimizer, options: OptimizerOptions, by: &[Self], x: [Self; MAX_STATES], g: Self) -> Option<[Self; MAX_STATES]> {
@@ -130,20 +130,20 @@ macro_rules! real {
         }
         impl Real for $T {
             fn power(self, x: Self) -> Self {
-                $from($wide(self).powf($wide(x)))
+                $narrow($wide(self).powf($wide(x)))
             }
             fn exponential(self) -> Self {
-                $from($wide(self).exp())
+                $narrow($wide(self).exp())
             }
         }
     )* };
 }
 
 real! {
-    f32: |x| x as f32, |x: f32| x;
-    f64: |x| x, |x: f64| x;
-    half::f16: |x| half::f16::from_f64(x as f64), |x: half::f16| x.to_f32();
-    half::bf16: |x| half::bf16::from_f64(x as f64), |x: half::bf16| x.to_f32();
+    f32: |x| x as f32, |x: f32| x, |x| x;
+    f64: |x| x, |x: f64| x, |x| x;
+    half::f16: half::f16::from_f64, half::f16::to_f32, half::f16::from_f32;
+    half::bf16: half::bf16::from_f64, half::bf16::to_f32, half::bf16::from_f32;
 }
 
 impl<F: Float> Number for Complex<F> {

@@ -154,8 +154,8 @@ mod tests {
     fn rows_have_a_largest_element() {
         let tops = |dims: &[usize], values: &[f32]| tops(dims, values).collect::<Vec<_>>();
         assert_eq!(tops(&[2, 3], &[1., 3., 2., 5., 0., 1.]), [1, 0]);
-        assert_eq!(tops(&[3, 1], &[1., 3., 2.]), []);
-        assert_eq!(tops(&[3], &[1., 3., 2.]), []);
+        assert_eq!(tops(&[3, 1], &[1., 3., 2.]), Vec::<u32>::new());
+        assert_eq!(tops(&[3], &[1., 3., 2.]), Vec::<u32>::new());
     }
 
     #[test]
