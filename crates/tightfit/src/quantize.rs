@@ -9,6 +9,7 @@ mod draft;
 mod full;
 mod hessian;
 mod histogram;
+mod kinds;
 mod maker;
 mod patches;
 mod prune;

@@ -6,8 +6,8 @@ use tightfit_core::Account;
 use tightfit_format::tflite::SubGraph;
 
 use super::histogram::{Histogram, Loss};
+use super::kinds::FLOAT;
 use super::watch::{Look, Watch};
-use super::weights::FLOAT;
 use crate::error::Error;
 
 /// How a range follows from the values of the batches.

@@ -1,6 +1,6 @@
 //! What becomes of a model, as data.
 
-use super::full::{INT8_WIDTH, INT16_WIDTH, Width};
+use super::kinds::{INT8_WIDTH, INT16_WIDTH, Width};
 
 /// What becomes of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,7 +2,7 @@
 
 use tightfit_format::tflite::Operator;
 
-use super::full::Width;
+use super::kinds::Width;
 
 /// What an operator says of the scales of what it takes and makes.
 #[derive(Debug, Clone, Copy, PartialEq)]

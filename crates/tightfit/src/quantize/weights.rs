@@ -3,26 +3,16 @@
 use std::collections::HashMap;
 
 use tightfit_core::{MemoryBudget, Quantization};
-use tightfit_format::tflite::{OPERATORS, Operator, Options, Place, Tensor, TensorKind};
+use tightfit_format::tflite::{OPERATORS, Operator, Options, Place, Tensor};
 
 use super::draft::Draft;
+use super::kinds::{BRAIN, FLOAT, HALF, INT4, INT8};
 use super::recipe::{Scheme, Weights};
 use super::values::{Scales, Value, look_at};
 use crate::error::Error;
 
 /// Weights of fewer elements stay floats: there is nothing to gain.
 const LEAST_ELEMENTS: u64 = 1024;
-
-/// The numbers of schema.fbs's types.
-pub(super) const FLOAT: TensorKind = TensorKind(0);
-pub(super) const HALF: TensorKind = TensorKind(1);
-pub(super) const INT32: TensorKind = TensorKind(2);
-pub(super) const INT4: TensorKind = TensorKind(17);
-pub(super) const BRAIN: TensorKind = TensorKind(18);
-pub(super) const INT64: TensorKind = TensorKind(4);
-pub(super) const INT16: TensorKind = TensorKind(7);
-pub(super) const INT8: TensorKind = TensorKind(9);
-
 /// A weight that is stored in fewer bits.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
