@@ -49,6 +49,7 @@ fn pixels_are_tensorflows() {
     let (bmp, jpeg) = (coded(&folder, "bmp.json", BMP), coded(&folder, "jpeg.json", JPEG));
     let window = r#"input: "window""#;
     let accurate = text("dct_method", "INTEGER_ACCURATE");
+    let ratio = |ratio: u8| format!(r#"attr {{ key: "ratio" value {{ i: {ratio} }} }}"#);
     let repeated = r#"attr { key: "fancy_upscaling" value { b: false } }"#;
     for (graph, file, expected) in [
         (graph("DecodeBmp", "", ""), &bmp, "[[[10, 20, 30], [40, 50, 60]]]"),
@@ -68,6 +69,12 @@ fn pixels_are_tensorflows() {
             &jpeg,
             "[[[11, 223, 86], [115, 165, 78], [103, 153, 66], [188, 100, 52]]]",
         ),
+        (
+            graph("DecodeJpeg", &ratio(4), ""),
+            &jpeg,
+            "[[[60, 191, 79], [200, 100, 51]], [[60, 191, 79], [200, 100, 51]]]",
+        ),
+        (graph("DecodeJpeg", &ratio(8), ""), &jpeg, "[[[130, 144, 65]]]"),
         (graph("ExtractJpegShape", "", ""), &jpeg, "[8, 8, 3]"),
     ] {
         let answer = run(&folder, &graph, file, &[]);
@@ -130,13 +137,11 @@ fn what_is_not_decoded_is_said() {
     let (bmp, jpeg) = (coded(&folder, "bmp.json", BMP), coded(&folder, "jpeg.json", JPEG));
     let broken = coded(&folder, "broken.json", &JPEG[..200]);
     let other = folder.write("other.txt", "no picture");
-    let ratio = r#"attr { key: "ratio" value { i: 2 } }"#;
     for (graph, file, why) in [
         (graph("DecodeJpeg", "", ""), &bmp, "DecodeBmp"),
         (graph("DecodeBmp", "", ""), &jpeg, "not a BMP"),
         (graph("DecodeJpeg", "", ""), &broken, "input 0"),
         (graph("DecodePng", "", ""), &other, "not a JPEG, PNG, BMP or GIF"),
-        (graph("DecodeJpeg", ratio, ""), &jpeg, "ratio"),
     ] {
         run(&folder, &graph, file, &[]).assert_fails(1, why);
     }
