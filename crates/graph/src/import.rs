@@ -77,8 +77,10 @@ impl ImportOptions {
     }
 }
 
-/// Nodes that are made between two calls of [`ImportOptions::between`].
+/// Nodes that are made between two calls of [`ImportOptions::between`], and those at the beginning after each of which it
+/// is called: they execute most of the code for the first time.
 const STEP_NODES: usize = 8;
+const FIRST_NODES: usize = 128;
 
 /// Reads a frozen graph, binary or text. The graph grows within `budget`; the description is let go of.
 ///
@@ -240,7 +242,7 @@ impl<'a> Importer<'a> {
         self.graph.reserve_nodes(order.len()).map_err(|source| graph_memory_error(&self.graph, source))?;
         for (number, index) in order.into_iter().enumerate() {
             self.add(index)?;
-            if number % STEP_NODES == 0 {
+            if number < FIRST_NODES || number % STEP_NODES == 0 {
                 self.options.step_done();
             }
         }

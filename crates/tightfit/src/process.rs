@@ -26,8 +26,8 @@ use tightfit_core::{BudgetError, MemoryBudget, Reservation};
 const LOADING_BYTES: u64 = 51 << 16;
 
 /// The code of what comes before a run: reading a model, laying it out, looking at data. It is tended at every few nodes;
-/// measured are up to 3.4 MiB.
-const OPENING_CODE_BYTES: u64 = if IS_CHECKED { 64 << 16 } else { 55 << 16 };
+/// measured are up to 3.2 MiB.
+const OPENING_CODE_BYTES: u64 = 53 << 16;
 
 /// The code of a job that nobody plans: writing a model, or reading and writing records. Measured are 3.8 to 4.1 MiB.
 const WORKING_CODE_BYTES: u64 = if IS_CHECKED { 68 << 16 } else { 67 << 16 };
@@ -144,10 +144,7 @@ pub fn stay_below(bytes: u64) {
 pub fn floor_bytes() -> u64 {
     static TAKEN_BYTES: OnceLock<u64> = OnceLock::new();
     *TAKEN_BYTES.get_or_init(|| match (IS_GOVERNED.load(Ordering::Relaxed), resident()) {
-        (true, _) => {
-            let tables = system::tables();
-            LOADING_BYTES + tables.relocations_bytes + tables.written_bytes
-        }
+        (true, _) => loading_bytes().max(OPENING_CODE_BYTES + data_bytes()),
         (false, Some(resident)) => {
             let own_bytes = resident.total_bytes().saturating_sub(HOST_BYTES.load(Ordering::Relaxed));
             own_bytes + guest_code_bytes()
@@ -176,9 +173,15 @@ fn data_bytes() -> u64 {
     REST_BYTES + system::tables().written_bytes
 }
 
-/// The most code that there is room for in a process that takes no more than its floor.
-fn floor_code_bytes() -> u64 {
-    floor_bytes().saturating_sub(data_bytes())
+/// What loading the program takes.
+fn loading_bytes() -> u64 {
+    let tables = system::tables();
+    LOADING_BYTES + tables.relocations_bytes + tables.written_bytes
+}
+
+/// The most code that is to be resident at any time: no more than there was when the program had been loaded.
+fn most_code_bytes() -> u64 {
+    loading_bytes().saturating_sub(data_bytes())
 }
 
 fn governed_or_floor_bytes(governed_bytes: u64) -> u64 {
@@ -215,7 +218,7 @@ fn share() -> MutexGuard<'static, Option<Reservation>> {
 pub fn begin_run(spare_bytes: u64) {
     if let Some(share) = share().as_mut() {
         share.shrink(running_bytes().saturating_add(spare_bytes));
-        let code_bytes = CODE_BYTES.saturating_add(spare_bytes).min(floor_code_bytes());
+        let code_bytes = CODE_BYTES.saturating_add(spare_bytes).min(most_code_bytes());
         // A model within the data has a layout of its own, and no more room.
         CODE_ROOM_BYTES.fetch_min(code_bytes, Ordering::Relaxed);
     }
@@ -241,7 +244,7 @@ pub fn tend() -> bool {
     if !IS_GOVERNED.load(Ordering::Relaxed) {
         return false;
     }
-    let room_bytes = CODE_ROOM_BYTES.load(Ordering::Relaxed).min(floor_code_bytes());
+    let room_bytes = CODE_ROOM_BYTES.load(Ordering::Relaxed).min(most_code_bytes());
     let most_bytes = room_bytes.saturating_sub(STEP_CODE_BYTES);
     let is_over = resident().is_some_and(|resident| resident.code_bytes > most_bytes);
     if is_over {

@@ -122,7 +122,8 @@ impl Limits {
 
     /// The same for a command whose process takes so much besides all that is counted.
     fn open_for(&self, process_bytes: u64) -> Result<Memory, Failure> {
-        let floor_bytes = process::floor_bytes();
+        let threads_bytes = (self.threads as u64).saturating_mul(THREAD_BYTES);
+        let floor_bytes = process::floor_bytes().max(process_bytes.saturating_add(threads_bytes));
         let memory_bytes = match limits::peak_resident_bytes() {
             Some(taken_bytes) if self.memory_bytes < taken_bytes => floor_bytes.saturating_add(LOOK_BYTES),
             _ => self.memory_bytes,
@@ -130,7 +131,6 @@ impl Limits {
         check_floor(memory_bytes, floor_bytes)?;
         process::stay_below(memory_bytes);
         let budget = MemoryBudget::new(memory_bytes);
-        let threads_bytes = (self.threads as u64).saturating_mul(THREAD_BYTES);
         let threads = budget.try_reserve("runtime", threads_bytes).map_err(Error::from)?;
         process::occupy(&budget, process_bytes).map_err(Error::from)?;
         Ok(Memory { budget, _threads: threads })
