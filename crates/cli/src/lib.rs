@@ -47,6 +47,10 @@ fn call<A: Iterator<Item = OsString>>(args: impl Fn() -> A, start: &Start) -> u8
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(done));
     match outcome.unwrap_or(Err(Failure::Defect)) {
         Ok(()) => 0,
-        Err(failure) => failure.report(args::wants_json(args())),
+        Err(failure) => {
+            // Nor is what has failed.
+            tightfit::process::end_phase();
+            failure.report(args::wants_json(args()))
+        }
     }
 }
