@@ -23,7 +23,7 @@ pub const THREAD_BYTES: u64 = 96 << 10;
 /// The structure of a model is thousands of small blocks between others that were freed, and of a page that holds one of
 /// them nothing goes back to the system. So much of what was freed stays resident: measured are 0.37 to 0.57 of it on the
 /// models of `bench`, of an opening of 0.3 to 2.4 MiB.
-const KEPT_SIXTEENTHS: u64 = 7;
+const KEPT_SIXTEENTHS: u64 = 10;
 
 /// Sizes of one block of streamed weights, largest first. From the smallest on a pass costs more than it reads.
 const WINDOWS_BYTES: [usize; 5] = [4 << 20, 2 << 20, 1 << 20, 512 << 10, 256 << 10];
@@ -178,6 +178,8 @@ impl<'m> Bound<'m> {
         let budget = model.graph().budget();
         let (before_bytes, peak_bytes) = (budget.used_bytes(), budget.peak_bytes());
         budget.restart_recent_peak();
+        // What has run a batch is not needed to lay out another.
+        process::end_phase();
         let mut graph = bind(model.graph(), &binding)?;
         process::end_phase();
         passes::run_bound(&mut graph)?;

@@ -408,7 +408,10 @@ fn open_dataset(
         skip_bad: options.data.skip_bad,
         ..DatasetSpec::new(options.data.sources.clone(), columns.clone())
     };
-    Ok((Dataset::open(spec, budget)?, columns))
+    let dataset = Dataset::open(spec, budget)?;
+    // What has looked at the data is not needed to lay the model out.
+    process::end_phase();
+    Ok((dataset, columns))
 }
 
 /// The tensor for one input: a column of the batch, or what is fixed for it.
