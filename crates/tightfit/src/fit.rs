@@ -23,7 +23,7 @@ pub const THREAD_BYTES: u64 = 96 << 10;
 /// The structure of a model is thousands of small blocks between others that were freed, and of a page that holds one of
 /// them nothing goes back to the system. So much of what was freed stays resident: measured are 0.37 to 0.57 of it on the
 /// models of `bench`, of an opening of 0.3 to 2.4 MiB.
-const KEPT_SIXTEENTHS: u64 = 10;
+const KEPT_SIXTEENTHS: u64 = 8;
 
 /// Sizes of one block of streamed weights, largest first. From the smallest on a pass costs more than it reads.
 const WINDOWS_BYTES: [usize; 5] = [4 << 20, 2 << 20, 1 << 20, 512 << 10, 256 << 10];
@@ -221,11 +221,15 @@ impl<'m> Bound<'m> {
         let streams = (plan.window_bytes() > 0) as u64;
         let threads = options.threads as u64 + streams;
         let structure_bytes = self.model.structure_bytes() + plan.structure_bytes();
-        let again_bytes = if options.replans { self.replanning_bytes.get() } else { 0 };
+        let (again_bytes, again_code_bytes) = match options.replans {
+            true => (self.replanning_bytes.get(), process::replanning_bytes()),
+            false => (0, 0),
+        };
         // Of what opening the model took and gave back, the allocator keeps what stands between what stayed.
         let kept_bytes = self.model.opening_bytes().saturating_sub(structure_bytes) / 16 * KEPT_SIXTEENTHS;
         let runtime_bytes = process::running_bytes()
             + options.code_bytes
+            + again_code_bytes
             + threads * THREAD_BYTES
             + structure_bytes
             + again_bytes.max(kept_bytes);
