@@ -434,6 +434,9 @@ impl Features {
     pub fn facts(&self, inputs: &[&Fact], batch: Option<Option<Dim>>) -> Result<Vec<Fact>, OpError> {
         self.keys.iter().try_for_each(|keys| keys.need(inputs))?;
         self.check_keys(|index| inputs.get(index)?.dims.elements().size())?;
+        if let Some(names) = self.names {
+            shared::need_type(names, shared::input(inputs, names)?, &[DType::String])?;
+        }
         for (number, dense) in self.dense.iter().enumerate() {
             let index = self.defaults + number;
             let default = shared::input(inputs, index)?;
@@ -492,7 +495,7 @@ impl Features {
         if let Some(names) = self.names
             && ![0, run.shape(0).elements()].contains(&run.shape(names).elements())
         {
-            return Err(OpError::input(names, "names not as many records as there are"));
+            return Err(OpError::input(names, "has not as many names as there are records"));
         }
         let has_batch = run.shape(0).rank() > 0;
         for number in 0..self.sparse.len() {
