@@ -123,13 +123,13 @@ impl Session {
         open: &OpenOptions,
         options: &SessionOptions,
     ) -> Result<Session, Error> {
-        let (memory_bytes, floor_bytes) = (options.memory_bytes, process::floor_bytes());
+        let threads_bytes = (options.threads as u64).saturating_mul(THREAD_BYTES);
+        let process_bytes = process::opening_bytes().saturating_add(threads_bytes);
+        let (memory_bytes, floor_bytes) = (options.memory_bytes, process::floor_bytes().max(process_bytes));
         if memory_bytes < floor_bytes {
             return Err(Error::Floor { memory_bytes, floor_bytes });
         }
         let budget = MemoryBudget::new(memory_bytes);
-        let threads_bytes = (options.threads as u64).saturating_mul(THREAD_BYTES);
-        let process_bytes = process::opening_bytes().saturating_add(threads_bytes);
         let process = budget.try_reserve("runtime", process_bytes)?;
         let model = Model::open(path, open, &budget)?;
         Ok(Session {
