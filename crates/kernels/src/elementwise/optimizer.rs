@@ -170,6 +170,12 @@ impl<F: Float> Number for Complex<F> {
     }
 }
 
+/// A mean that decays by `rho`, with a value more.
+#[inline(always)]
+fn toward<T: Number>(mean: T, value: T, rho: T) -> T {
+    mean + (value - mean) * (T::num(1.0) - rho)
+}
+
 /// What a variable and what is kept beside it are after a gradient `g`; `None` for a rule that the type does not have.
 #[inline(always)]
 fn next<T: Number>(
@@ -181,7 +187,6 @@ fn next<T: Number>(
 ) -> Option<[T; MAX_STATES]> {
     let one = T::num(1.0);
     let [v, a, b, c] = x;
-    let toward = |mean: T, value: T, rho: T| mean + (value - mean) * (one - rho);
     Some(match (rule, by) {
         (Optimizer::GradientDescent, &[rate]) => [v - g * rate, a, b, c],
         (Optimizer::Momentum, &[rate, stays]) => {
@@ -248,7 +253,6 @@ fn of_ordered<T: Real>(
 ) -> Option<[T; MAX_STATES]> {
     let (zero, one) = (T::num(0.0), T::num(1.0));
     let [v, a, b, c] = x;
-    let toward = |mean: T, value: T, rho: T| mean + (value - mean) * (one - rho);
     // The nearest to `at` that pays the price of both norms.
     let shrunk = |at: T, rate: T, l1: T, l2: T| {
         let kept = if l1 > zero { at.sign() * (at.size() - rate * l1).larger(zero) } else { at };

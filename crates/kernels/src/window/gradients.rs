@@ -145,20 +145,7 @@ pub fn filter_gradient(
     gradient: TensorView<'_>,
     dst: &mut TensorViewMut<'_>,
 ) -> Result<()> {
-    const KERNEL: &str = "ConvBackpropFilter";
-    let windows = Windows::new(KERNEL, window, src.shape(), gradient.shape())?;
-    ensure(src.dtype() == dst.dtype() && gradient.dtype() == dst.dtype(), KERNEL, "all have one type")?;
-    let (inner, outer, taps) = (windows.from[4], windows.to[4], window.size);
-    ensure(
-        **dst.shape() == [taps[0], taps[1], taps[2], inner, outer],
-        KERNEL,
-        "the filter has the channels of both",
-    )?;
-    for_dtype!(dst.dtype(), KERNEL, [F32, F64], T => {
-        let src = [values::<T>(src.bytes(), KERNEL)?, values::<T>(gradient.bytes(), KERNEL)?];
-        each_tap(pool, &windows, src, values_mut::<T>(dst.bytes(), KERNEL)?, outer_product);
-        Ok(())
-    })
+    of_filter("ConvBackpropFilter", pool, window, [src, gradient], dst, false)
 }
 
 /// The same of a depthwise convolution, whose filter is `[depth, height, width, channels, multiplier]` and whose output has
@@ -173,20 +160,30 @@ pub fn depthwise_filter_gradient(
     gradient: TensorView<'_>,
     dst: &mut TensorViewMut<'_>,
 ) -> Result<()> {
-    const KERNEL: &str = "DepthwiseConvBackpropFilter";
-    let windows = Windows::new(KERNEL, window, src.shape(), gradient.shape())?;
-    ensure(src.dtype() == dst.dtype() && gradient.dtype() == dst.dtype(), KERNEL, "all have one type")?;
-    let (inner, outer, taps) = (windows.from[4], windows.to[4], window.size);
-    ensure(
-        dst.shape()[..4.min(dst.shape().rank())] == [taps[0], taps[1], taps[2], inner]
-            && dst.shape().rank() == 5,
-        KERNEL,
-        "the filter has the channels of the input",
-    )?;
-    ensure(dst.shape()[4] * inner == outer, KERNEL, "the filter has the channels of the output")?;
-    for_dtype!(dst.dtype(), KERNEL, [F32, F64], T => {
-        let src = [values::<T>(src.bytes(), KERNEL)?, values::<T>(gradient.bytes(), KERNEL)?];
-        each_tap(pool, &windows, src, values_mut::<T>(dst.bytes(), KERNEL)?, channel_products);
+    of_filter("DepthwiseConvBackpropFilter", pool, window, [src, gradient], dst, true)
+}
+
+/// The gradient of a filter whose last dimension is the channels of the output, or of a depthwise one the multiplier.
+fn of_filter(
+    kernel: &'static str,
+    pool: &ThreadPool,
+    window: Window3,
+    [src, gradient]: [TensorView<'_>; 2],
+    dst: &mut TensorViewMut<'_>,
+    is_depthwise: bool,
+) -> Result<()> {
+    let windows = Windows::new(kernel, window, src.shape(), gradient.shape())?;
+    ensure(src.dtype() == dst.dtype() && gradient.dtype() == dst.dtype(), kernel, "all have one type")?;
+    let (inner, outer, [depth, height, width]) = (windows.from[4], windows.to[4], window.size);
+    let last = if is_depthwise { dst.shape().get(4).copied().unwrap_or(0) } else { outer };
+    let is_of_input = **dst.shape() == [depth, height, width, inner, last];
+    ensure(is_of_input, kernel, "the filter has the channels of the input")?;
+    let is_of_output = !is_depthwise || last * inner == outer;
+    ensure(is_of_output, kernel, "the filter has the channels of the output")?;
+    for_dtype!(dst.dtype(), kernel, [F32, F64], T => {
+        let src = [values::<T>(src.bytes(), kernel)?, values::<T>(gradient.bytes(), kernel)?];
+        let each = if is_depthwise { channel_products::<T> } else { outer_product::<T> };
+        each_tap(pool, &windows, src, values_mut::<T>(dst.bytes(), kernel)?, each);
         Ok(())
     })
 }

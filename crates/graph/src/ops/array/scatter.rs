@@ -155,44 +155,27 @@ impl Operator for ScatterNd {
         if updates.dtype() != DType::Bool {
             return Ok(scatter_nd(Combine::Add, self.bad, indices, updates, &mut output)?);
         }
-        add_truths(self.bad, indices, updates, output)
+        combine_truths(Combine::Add, self.bad, indices, updates, output)
     }
 }
 
-/// What is said of bools as bytes of 0 and 1 that are none.
-const NO_BYTES: OpError = OpError::Internal("bools were looked at as bytes of another number");
-
-/// A truth is there where one of its updates is.
-fn add_truths(
+/// Combines truths: one is added where one of its updates is true, and a difference is true where an odd number is.
+fn combine_truths(
+    how: Combine,
     bad: BadIndex,
     indices: TensorView<'_>,
     updates: TensorView<'_>,
     output: TensorViewMut<'_>,
 ) -> Result<(), OpError> {
+    let differs = OpError::Internal("bools were looked at as bytes of another number");
+    let bytes = TensorView::new(DType::U8, *updates.shape(), updates.bytes());
+    let output = TensorViewMut::new(DType::U8, *output.shape(), output.into_bytes());
+    let (Some(bytes), Some(mut output)) = (bytes, output) else { return Err(differs) };
     // Of bytes of 0 and 1, the largest is 1 when one of them is.
-    let bytes = TensorView::new(DType::U8, *updates.shape(), updates.bytes()).ok_or(NO_BYTES)?;
-    let mut output = TensorViewMut::new(DType::U8, *output.shape(), output.into_bytes()).ok_or(NO_BYTES)?;
-    Ok(scatter_nd(Combine::Max, bad, indices, bytes, &mut output)?)
-}
-
-impl Scatter {
-    fn combine_truths(
-        &self,
-        indices: TensorView<'_>,
-        updates: TensorView<'_>,
-        output: TensorViewMut<'_>,
-    ) -> Result<(), OpError> {
-        if self.how == Combine::Add {
-            return add_truths(self.bad, indices, updates, output);
-        }
-        // A difference of truths is there where it is not 0: where an odd number of them is.
-        let bytes = TensorView::new(DType::U8, *updates.shape(), updates.bytes()).ok_or(NO_BYTES)?;
-        let mut output =
-            TensorViewMut::new(DType::U8, *output.shape(), output.into_bytes()).ok_or(NO_BYTES)?;
-        scatter_nd(Combine::Sub, self.bad, indices, bytes, &mut output)?;
-        output.bytes().iter_mut().for_each(|byte| *byte &= 1);
-        Ok(())
-    }
+    let how = if how == Combine::Add { Combine::Max } else { how };
+    scatter_nd(how, bad, indices, bytes, &mut output)?;
+    output.bytes().iter_mut().for_each(|byte| *byte &= 1);
+    Ok(())
 }
 
 impl ScatterNd {
@@ -271,7 +254,7 @@ impl Operator for Scatter {
             copy(run.pool, tensor, &mut output)?;
         }
         if updates.dtype() == DType::Bool && self.takes_truths {
-            return self.combine_truths(indices, updates, output);
+            return combine_truths(self.how, self.bad, indices, updates, output);
         }
         Ok(scatter_nd(self.how, self.bad, indices, updates, &mut output)?)
     }
