@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tightfit::quantize::{Agreement, Layer};
+use tightfit::quantize::{Agreement, Layer, Rewritten};
 use tightfit::{Error, display_bytes};
 
 use crate::commands::{decibels, finite, percent};
@@ -21,14 +21,6 @@ const TEMPLATE: &str = include_str!("layers.html");
 const MOST_DB: f64 = 60.0;
 const LOW_DB: f64 = 15.0;
 
-/// What a page shows besides layers and outputs.
-pub struct Head<'h> {
-    pub title: &'h str,
-    pub subtitle: &'h str,
-    pub file_bytes: u64,
-    pub constant_bytes: [u64; 2],
-}
-
 /// Writes the report: a page where the name ends in .html, else the JSON that tells of the run.
 ///
 /// # Errors
@@ -36,32 +28,27 @@ pub struct Head<'h> {
 pub fn write(
     path: &Path,
     json: &Value,
-    head: &Head<'_>,
-    outputs: &[Agreement],
-    layers: &[Layer],
+    title: &str,
+    subtitle: &str,
+    written: &Rewritten,
 ) -> Result<(), Failure> {
     if is_page(path) {
-        return html::write(path, TEMPLATE, &mut |name, out| fill(name, out, json, head, outputs, layers));
+        return html::write(path, TEMPLATE, &mut |name, out| match name {
+            "title" => out.write_all(escape(title).as_bytes()),
+            "subtitle" => out.write_all(escape(subtitle).as_bytes()),
+            name => fill(name, out, json, written),
+        });
     }
     tightfit::whole::write(path, format!("{json:#}\n").as_bytes())
         .map_err(|error| Error::io(path, error).into())
 }
 
-/// Writes what goes to a mark of the page.
-fn fill(
-    name: &str,
-    out: &mut dyn io::Write,
-    json: &Value,
-    head: &Head<'_>,
-    outputs: &[Agreement],
-    layers: &[Layer],
-) -> io::Result<()> {
+/// Writes what goes to a mark of the page below its title.
+fn fill(name: &str, out: &mut dyn io::Write, json: &Value, written: &Rewritten) -> io::Result<()> {
     match name {
-        "title" => out.write_all(escape(head.title).as_bytes()),
-        "subtitle" => out.write_all(escape(head.subtitle).as_bytes()),
-        "tiles" => out.write_all(tiles(head, outputs).as_bytes()),
-        "outputs" => out.write_all(output_rows(outputs).as_bytes()),
-        "layers" => out.write_all(layer_rows(layers).as_bytes()),
+        "tiles" => out.write_all(tiles(written).as_bytes()),
+        "outputs" => out.write_all(output_rows(&written.outputs).as_bytes()),
+        "layers" => out.write_all(layer_rows(&written.layers).as_bytes()),
         _ => write!(Script(out), "{json:#}"),
     }
 }
@@ -95,7 +82,7 @@ pub fn outputs_json(outputs: &[Agreement]) -> Vec<Value> {
 }
 
 /// Outputs, where there are any, and layers as tables.
-pub fn text(outputs: &[Agreement], layers: &[Layer]) -> String {
+pub fn text(Rewritten { outputs, layers, .. }: &Rewritten) -> String {
     let mut text = String::new();
     if !outputs.is_empty() {
         let mut rows = vec![["output", "SNR", "same top 1"].map(String::from).to_vec()];
@@ -118,15 +105,15 @@ pub fn text(outputs: &[Agreement], layers: &[Layer]) -> String {
     text + &columns(&rows, &[3, 4, 5])
 }
 
-fn tiles(head: &Head<'_>, outputs: &[Agreement]) -> String {
+fn tiles(written: &Rewritten) -> String {
     let tile = |name: &str, text: String| {
         format!("<div class=\"card tile\"><span class=\"soft\">{name}</span><b>{text}</b></div>")
     };
-    let [before, now] = head.constant_bytes;
-    let mut text = tile("file", display_bytes(head.file_bytes));
+    let [before, now] = written.constant_bytes;
+    let mut text = tile("file", display_bytes(written.bytes));
     text += &tile("constants before", display_bytes(before));
     text += &tile("constants now", display_bytes(now));
-    if let Some(output) = outputs.first() {
+    if let Some(output) = written.outputs.first() {
         text += &tile("SNR of the output", decibels(output.snr_db));
         text += &tile("same top 1", percent(output.top1_agreement));
     }
@@ -179,14 +166,14 @@ mod tests {
         layer.name = "</script><script>alert(1)</script>".into();
         layer.output_snr_db = Some(30.0);
         let json = serde_json::json!({"tensor": layer.name});
-        let head = Head { title: "<b>", subtitle: "", file_bytes: 1, constant_bytes: [4, 1] };
-        let mut text = Vec::new();
-        for name in ["title", "layers", "data"] {
-            fill(name, &mut text, &json, &head, &[], std::slice::from_ref(&layer)).unwrap();
-        }
-        let page = String::from_utf8(text).unwrap();
+        let mut written = Rewritten::default();
+        written.layers = vec![layer];
+        let path = std::env::temp_dir().join(format!("tightfit-layers-{}.html", std::process::id()));
+        write(&path, &json, "<b>", "", &written).unwrap();
+        let page = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
         assert!(page.contains("&lt;b&gt;") && page.contains("width:35.0%"));
         assert!(!page.contains("alert(1)</script>"));
-        assert!(!page.contains("</script>"));
+        assert_eq!(page.matches("</script>").count(), TEMPLATE.matches("</script>").count());
     }
 }

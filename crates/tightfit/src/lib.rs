@@ -16,6 +16,7 @@ pub mod limits;
 mod lines;
 mod model;
 mod nested;
+mod noise;
 pub mod operator;
 pub mod optimize;
 mod outputs;

@@ -14,6 +14,7 @@ mod plan;
 mod prune;
 mod quantize;
 mod records;
+mod rewrite;
 mod run;
 mod weights;
 
@@ -79,8 +80,8 @@ impl Command {
     /// Puts the rests of long lists of files back.
     pub fn put_back(&mut self, lists: &Lists) {
         match self {
-            Command::Quantize(flags) => lists.put_back(flags.input_mut()),
-            Command::Prune(flags) => lists.put_back(flags.input_mut()),
+            Command::Quantize(flags) => lists.put_back(flags.rewrite.input_mut()),
+            Command::Prune(flags) => lists.put_back(flags.rewrite.input_mut()),
             Command::Compare(flags) => lists.put_back(flags.input_mut()),
             Command::Plan(flags) => lists.put_back(&mut flags.job.inputs.input),
             Command::Run(flags) => lists.put_back(&mut flags.job.inputs.input),

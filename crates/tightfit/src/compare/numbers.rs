@@ -5,6 +5,7 @@ use tightfit_graph::exec::Feed;
 
 use super::Difference;
 use crate::error::Error;
+use crate::noise::Noise;
 use crate::tensor::Tensor;
 
 /// A tensor whose elements are looked at as numbers.
@@ -117,8 +118,7 @@ pub(super) struct Measure {
     names: [String; 2],
     elements: u64,
     max_error: f64,
-    signal: f64,
-    noise: f64,
+    noise: Noise,
     rows: u64,
     same_rows: u64,
 }
@@ -129,8 +129,7 @@ impl Measure {
             names: [name.to_string(), String::new()],
             elements: 0,
             max_error: 0.0,
-            signal: 0.0,
-            noise: 0.0,
+            noise: Noise::default(),
             rows: 0,
             same_rows: 0,
         }
@@ -167,9 +166,9 @@ impl Measure {
             let error = if left.is_nan() && right.is_nan() { 0.0 } else { error };
             self.max_error = if error.is_nan() { f64::NAN } else { self.max_error.max(error) };
             if left.is_finite() {
-                self.signal += left * left;
+                self.noise.signal += left * left;
             }
-            self.noise += error * error;
+            self.noise.noise += error * error;
             self.elements += 1;
         }
         let elements = a.row(rows);
@@ -186,7 +185,7 @@ impl Measure {
             names: self.names,
             elements: self.elements,
             max_error: self.max_error,
-            snr_db: if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() },
+            snr_db: self.noise.snr_db(),
             top1_agreement: (self.rows > 0).then(|| 100.0 * self.same_rows as f64 / self.rows as f64),
         }
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use tightfit_core::MemoryBudget;
+use tightfit_format::SourceFile;
 use tightfit_format::tflite::{Model as Lite, SubGraph};
 
 use super::bias::{Means, Taken, means};
@@ -14,44 +15,63 @@ use super::full::{self, Made, Wanted};
 use super::kinds::{FLOAT, Width};
 use super::patches::Window;
 use super::recipe::Activations;
+use super::rewrite::{Agreement, RewriteOptions, Rewritten, floats};
 use super::samples::{Differs, Samples, differences, keep};
 use super::temporary::Temporary;
 use super::watch::Watch;
 use super::weights::{self, product};
-use super::{Agreement, Layer, QuantizeOptions, Quantized};
+use super::{Layer, QuantizeOptions, Quantized};
 use crate::error::Error;
 use crate::process;
 
-/// A model of floats on its way to one of integers.
+/// A model of floats on its way to one with other weights.
 #[derive(Clone, Copy)]
 pub(super) struct Maker<'m> {
     /// The file of floats.
     pub path: &'m Path,
     pub model: &'m Lite,
-    pub options: &'m QuantizeOptions,
+    pub options: &'m RewriteOptions,
     pub output: &'m Path,
     pub stop: &'static AtomicBool,
     pub budget: &'m MemoryBudget,
 }
 
+/// Reads the model at `path` as one of floats, and makes of it what `make` writes to `output`.
+///
+/// # Errors
+/// As [`crate::freeze::freeze`], and what `make` says.
+pub(super) fn rewrite<T>(
+    path: &Path,
+    options: &RewriteOptions,
+    output: &Path,
+    stop: &'static AtomicBool,
+    budget: &MemoryBudget,
+    make: &mut dyn FnMut(&Maker<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let floats = floats(path, options, output, stop, budget)?;
+    let path = floats.as_ref().map_or(path, Temporary::path);
+    let model = Lite::read(SourceFile::open(path)?, budget)?;
+    make(&Maker { path, model: &model, options, output, stop, budget })
+}
+
 impl Maker<'_> {
     /// Writes the model of integers.
-    pub fn quantize(&self) -> Result<Quantized, Error> {
-        let scheme = self.options.recipe.scheme();
+    pub fn quantize(&self, options: &QuantizeOptions) -> Result<Quantized, Error> {
+        let scheme = options.recipe.scheme();
         let before = Draft::new(self.model, self.budget)?.constant_bytes();
-        let mut quantized = Quantized { constant_bytes: [before, 0], ..Quantized::default() };
+        let mut quantized = Quantized::default();
         // The same with ports of floats, which is what data can be fed to.
         let mut measured = None;
         let (draft, made) = match scheme.activations {
             Activations::Integers(width) => {
-                let calibration = ranges(&self.floats()?, self.options.method, width.steps())?;
+                let calibration = ranges(&self.floats()?, options.method, width.steps())?;
                 quantized.calibration_rows = calibration.rows;
-                let full = Full { maker: self, width, calibration };
+                let full = Full { maker: self, options, width, calibration };
                 let chosen = full.best()?;
-                if self.options.has_integer_ports {
+                if options.has_integer_ports {
                     measured = Some(full.build(&chosen, false)?);
                 }
-                full.build(&chosen, self.options.has_integer_ports)?
+                full.build(&chosen, options.has_integer_ports)?
             }
             _ => {
                 let mut draft = Draft::new(self.model, self.budget)?;
@@ -61,34 +81,37 @@ impl Maker<'_> {
             }
         };
         quantized.in_floats = in_floats(&draft);
-        quantized.constant_bytes[1] = draft.constant_bytes();
-        quantized.bytes = draft.write(self.output, self.stop, self.budget)?;
-        process::end_phase();
-        (quantized.layers, quantized.outputs) = self.measured(made, &draft.graphs[0], measured.as_ref())?;
+        quantized.written = self.write(before, &draft, made, measured.as_ref())?;
         Ok(quantized)
     }
 
-    /// The layers and outputs of a model that has been written, beside the model of floats where there is data: by another file
-    /// with ports of floats where that is needed.
-    pub fn measured(
+    /// Writes a model that was made of one whose constants have `before` bytes, and puts its layers and outputs beside those of
+    /// the model of floats where there is data: by another model with ports of floats where that is needed.
+    pub fn write(
         &self,
+        before: u64,
+        draft: &Draft,
         made: Made,
-        graph: &SubGraph,
         instead: Option<&(Draft, Made)>,
-    ) -> Result<(Vec<Layer>, Vec<Agreement>), Error> {
-        let Made { mut layers, names } = made;
+    ) -> Result<Rewritten, Error> {
+        let Made { layers, names } = made;
+        let constant_bytes = [before, draft.constant_bytes()];
+        let bytes = draft.write(self.output, self.stop, self.budget)?;
+        process::end_phase();
+        let mut written = Rewritten { bytes, constant_bytes, layers, outputs: Vec::new() };
         if self.options.data.sources.is_empty() || self.model.subgraphs.len() != 1 {
-            return Ok((layers, Vec::new()));
+            return Ok(written);
         }
         let samples = &mut self.kept()?;
         let found = match instead {
             Some(pair) => self.beside(pair, samples)?,
-            None => self.compared(self.output, graph, &names, samples)?,
+            None => self.compared(self.output, &draft.graphs[0], &names, samples)?,
         };
-        for layer in &mut layers {
-            layer.output_snr_db = found.get(&layer.output).map(Differs::snr_db);
+        for layer in &mut written.layers {
+            layer.output_snr_db = found.get(&layer.output).map(|differs| differs.noise.snr_db());
         }
-        Ok((layers, self.agreements(&found)))
+        written.outputs = self.agreements(&found);
+        Ok(written)
     }
 
     /// The model of floats over the data.
@@ -103,7 +126,7 @@ impl Maker<'_> {
     }
 
     fn watch<'w>(&'w self, path: &'w Path, graph: &'w SubGraph) -> Watch<'w> {
-        let QuantizeOptions { data, batch, threads, .. } = self.options;
+        let RewriteOptions { data, batch, threads, .. } = self.options;
         let (stop, budget) = (self.stop, self.budget);
         Watch { path, graph, data, batch: *batch, threads: *threads, stop, budget }
     }
@@ -168,7 +191,7 @@ impl Maker<'_> {
             let differs = found.get(id)?;
             Some(Agreement {
                 name: shown(id),
-                snr_db: differs.snr_db(),
+                snr_db: differs.noise.snr_db(),
                 top1_agreement: differs.top1_agreement(),
             })
         };
@@ -200,6 +223,7 @@ fn last(graph: &SubGraph) -> HashSet<i32> {
 /// A model whose activations become integers, once their ranges are known.
 struct Full<'f> {
     maker: &'f Maker<'f>,
+    options: &'f QuantizeOptions,
     width: &'static Width,
     calibration: Calibration,
 }
@@ -215,7 +239,7 @@ impl Full<'_> {
     /// All that can be in integers, or as much as the error that is allowed leaves.
     fn best(&self) -> Result<Chosen, Error> {
         let all = self.choose(HashSet::new())?;
-        let Some(max_error) = self.maker.options.max_error else { return Ok(all) };
+        let Some(max_error) = self.options.max_error else { return Ok(all) };
         let mut samples = self.maker.kept()?;
         if self.error(&all, &mut samples)? <= max_error {
             return Ok(all);
@@ -227,7 +251,7 @@ impl Full<'_> {
             Ok::<_, Error>(is_kept.then_some(chosen))
         };
         let refused =
-            || Error::Usage(format!("--max-error {max_error}: it is larger with all products in floats"));
+            || Error::option("max_error", max_error.to_string(), "it is larger with all products in floats");
         let mut best = first(hurting.len())?.ok_or_else(refused)?;
         // The fewest that keep it.
         let (mut few, mut many) = (0, hurting.len());
@@ -245,7 +269,11 @@ impl Full<'_> {
     fn error(&self, chosen: &Chosen, samples: &mut Samples) -> Result<f64, Error> {
         let found = self.maker.beside(&self.build(chosen, false)?, samples)?;
         let outputs = &self.maker.model.subgraphs[0].outputs;
-        Ok(outputs.iter().filter_map(|id| found.get(id)).map(Differs::relative).fold(0.0, f64::max))
+        Ok(outputs
+            .iter()
+            .filter_map(|id| found.get(id))
+            .map(|differs| differs.noise.relative())
+            .fold(0.0, f64::max))
     }
 
     /// The outputs of products, those first whose own rounding adds most: of the weight, and of the value that it takes.
@@ -275,7 +303,7 @@ impl Full<'_> {
     /// The means that biases follow from, with these products in floats.
     fn choose(&self, in_floats: HashSet<i32>) -> Result<Chosen, Error> {
         let mut chosen = Chosen { in_floats, means: None };
-        if !self.maker.options.corrects_biases {
+        if !self.options.corrects_biases {
             return Ok(chosen);
         }
         let floats = means(&self.maker.floats()?, self.taken())?;

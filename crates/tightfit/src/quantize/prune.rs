@@ -1,27 +1,23 @@
 //! Pruning: a model as a TensorFlow Lite model with fewer weights, which are stored without the zeros.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use tightfit_core::MemoryBudget;
-use tightfit_format::SourceFile;
-use tightfit_format::tflite::{Model as Lite, Operator, Options, Place, SparseDim, Sparsity, Tensor};
+use tightfit_format::tflite::{Operator, Options, Place, SparseDim, Sparsity, Tensor};
 
 use super::draft::Draft;
 use super::full::Made;
 use super::hessian::hessian;
-use super::maker::Maker;
+use super::maker::{Maker, rewrite};
 use super::patches::Window;
-use super::temporary::Temporary;
+use super::rewrite::{RewriteOptions, Rewritten};
 use super::thin::{Pattern, thin};
 use super::values::{Value, look_at};
 use super::weights::{Layer, code, constant, push};
-use super::{Agreement, QuantizeOptions, floats};
 use crate::error::Error;
-use crate::job::DataOptions;
-use crate::model::ModelSource;
-use crate::process;
+use crate::noise::Noise;
 
 /// Weights of fewer elements are left as they are.
 const LEAST_ELEMENTS: u64 = 1024;
@@ -29,38 +25,24 @@ const LEAST_ELEMENTS: u64 = 1024;
 /// What is wanted of a pruned model.
 #[derive(Debug, Clone, Default)]
 pub struct PruneOptions {
-    /// Which graph and which values are meant.
-    pub source: ModelSource,
-    /// Tensors to compute; empty for the outputs of the signature.
-    pub fetches: Vec<String>,
+    /// The model, and the data with which other weights make up for those that become zero; without any the smallest do.
+    pub rewrite: RewriteOptions,
     /// The share of the weights that become zero; of [`Pattern::TwoOfFour`] it is one half.
     pub sparsity: f64,
     /// Which become zero together.
     pub pattern: Pattern,
-    /// The data with which other weights make up for those; without any the smallest become zero.
-    pub data: DataOptions,
-    /// Rows of it that are computed at once.
-    pub batch: usize,
-    /// Threads that compute them.
-    pub threads: usize,
 }
 
 /// A model that has been pruned.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Pruned {
-    /// Bytes of the file.
-    pub bytes: u64,
-    /// Bytes of all constants, before and now.
-    pub constant_bytes: [u64; 2],
-    /// Weights that were pruned.
-    pub layers: Vec<Layer>,
+    /// The file, and the weights that were pruned.
+    pub written: Rewritten,
     /// The share of their elements that is zero.
     pub sparsity: f64,
     /// Layers whose other weights make up for those that are zero.
     pub compensated: usize,
-    /// Outputs beside those of the model as it was, where there was data.
-    pub outputs: Vec<Agreement>,
 }
 
 /// Writes the model at `path`, pruned, to `output`, whole or not at all.
@@ -74,28 +56,17 @@ pub fn prune(
     stop: &'static AtomicBool,
     budget: &MemoryBudget,
 ) -> Result<Pruned, Error> {
-    let options = PruneOptions {
-        sparsity: if options.pattern == Pattern::TwoOfFour { 0.5 } else { options.sparsity },
-        ..options.clone()
-    };
-    let run = QuantizeOptions {
-        source: options.source.clone(),
-        fetches: options.fetches.clone(),
-        data: options.data.clone(),
-        batch: options.batch,
-        threads: options.threads,
-        ..QuantizeOptions::default()
-    };
-    let floats = floats(path, &run, output, stop, budget)?;
-    let path: PathBuf = floats.as_ref().map_or(path, Temporary::path).to_path_buf();
-    let model = Lite::read(SourceFile::open(&path)?, budget)?;
-    let maker = Maker { path: &path, model: &model, options: &run, output, stop, budget };
-    Pruning { maker, options: &options, zeros: 0, elements: 0, compensated: 0 }.prune()
+    let sparsity = if options.pattern == Pattern::TwoOfFour { 0.5 } else { options.sparsity };
+    let pattern = options.pattern;
+    rewrite(path, &options.rewrite, output, stop, budget, &mut |maker| {
+        Pruning { maker, pattern, sparsity, zeros: 0, elements: 0, compensated: 0 }.prune()
+    })
 }
 
 struct Pruning<'p> {
-    maker: Maker<'p>,
-    options: &'p PruneOptions,
+    maker: &'p Maker<'p>,
+    pattern: Pattern,
+    sparsity: f64,
     zeros: u64,
     elements: u64,
     compensated: usize,
@@ -103,18 +74,18 @@ struct Pruning<'p> {
 
 impl Pruning<'_> {
     fn prune(mut self) -> Result<Pruned, Error> {
-        let Maker { model, output, stop, budget, .. } = self.maker;
+        let Maker { model, budget, .. } = self.maker;
         let [graph] = &model.subgraphs[..] else {
             return Err(Error::data(self.maker.path, "has several graphs, of which weights are not pruned"));
         };
         let mut draft = Draft::new(model, budget)?;
         let before = draft.constant_bytes();
         let mut layers = Vec::new();
-        let mut done: HashMap<i32, ()> = HashMap::new();
+        let mut done = HashSet::new();
         let mut operators = Vec::with_capacity(graph.operators.len());
         for operator in std::mem::take(&mut draft.graphs[0].operators) {
             if let Some((weight, place, window)) = self.taken(&draft, &operator)
-                && done.insert(weight, ()).is_none()
+                && done.insert(weight)
                 && let Some((layer, sparse)) = self.layer(&mut draft, &operator, weight, place, &window)?
             {
                 layers.push(layer);
@@ -124,13 +95,10 @@ impl Pruning<'_> {
         }
         draft.graphs[0].operators = operators;
         draft.compact();
-        let constant_bytes = [before, draft.constant_bytes()];
-        let bytes = draft.write(output, stop, budget)?;
         let made = Made { layers, names: HashMap::new() };
-        process::end_phase();
-        let (layers, outputs) = self.maker.measured(made, &draft.graphs[0], None)?;
+        let written = self.maker.write(before, &draft, made, None)?;
         let sparsity = self.zeros as f64 / self.elements.max(1) as f64;
-        Ok(Pruned { bytes, constant_bytes, layers, sparsity, compensated: self.compensated, outputs })
+        Ok(Pruned { written, sparsity, compensated: self.compensated })
     }
 
     /// The weight of a product that is pruned: its number, its place, and how it goes over what.
@@ -139,7 +107,7 @@ impl Pruning<'_> {
         let tensor = |id: i32| draft.graphs[0].tensors.get(usize::try_from(id).ok()?);
         let own = tensor(weight).filter(|own| own.elements().is_some_and(|n| n >= LEAST_ELEMENTS))?;
         let window = Window::of(operator, tensor(value)?, own).filter(|window| !window.is_depthwise)?;
-        let fits = window.channels.is_multiple_of(self.options.pattern.group());
+        let fits = window.channels.is_multiple_of(self.pattern.group());
         Some((weight, constant(draft, own)?, window)).filter(|_| fits)
     }
 
@@ -157,12 +125,12 @@ impl Pruning<'_> {
         let mut weights = Vec::with_capacity((place.bytes / 4) as usize);
         look_at(&draft.source, place, budget, &mut |_, value| weights.push(value))?;
         let before = weights.clone();
-        let root = match self.options.data.sources.is_empty() {
+        let root = match self.maker.options.data.sources.is_empty() {
             true => None,
             false => hessian(&self.maker.floats()?, operator.inputs[0], window)?.inverse_root(),
         };
         self.compensated += usize::from(root.is_some());
-        thin(&mut weights, window.len(), self.options.pattern, self.options.sparsity, root.as_ref());
+        thin(&mut weights, window.len(), self.pattern, self.sparsity, root.as_ref());
         drop(root);
         let zeros = weights.iter().filter(|weight| **weight == 0.0).count() as u64;
         self.zeros += zeros;
@@ -178,6 +146,8 @@ impl Pruning<'_> {
         let kept: Vec<u8> =
             weights.iter().filter(|weight| **weight != 0.0).flat_map(|w| w.to_le_bytes()).collect();
         let bytes = kept.len() as u64;
+        let mut noise = Noise::default();
+        before.iter().zip(&weights).for_each(|(before, now)| noise.add(f64::from(*before), f64::from(*now)));
         // The indices beside the values.
         draft.account.grow(bytes + 4 * (weights.len() / rows.max(1)) as u64)?;
         sparse.values = draft.add(Value::Bytes(kept), bytes)?;
@@ -188,20 +158,12 @@ impl Pruning<'_> {
             op: operator.name().to_string(),
             dtype: "float32",
             bytes: [place.bytes, bytes + (weights.len() as u64).div_ceil(8)],
-            snr_db: snr(&before, &weights),
+            snr_db: noise.snr_db(),
             output_snr_db: None,
             output: operator.outputs.first().copied().unwrap_or(-1),
         };
         Ok(Some((layer, number)))
     }
-}
-
-/// The power of weights over that of what was changed, in dB.
-fn snr(before: &[f32], now: &[f32]) -> f64 {
-    let square = |value: f32| f64::from(value) * f64::from(value);
-    let signal: f64 = before.iter().copied().map(square).sum();
-    let noise: f64 = before.iter().zip(now).map(|(a, b)| square(a - b)).sum();
-    if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() }
 }
 
 /// Where the elements that are not zero stand: of each row the places along the last dimension.

@@ -6,6 +6,7 @@ use tightfit_core::Account;
 
 use super::watch::{Look, Watch};
 use crate::error::Error;
+use crate::noise::Noise;
 
 /// Elements of a batch's tensor that are kept, in equal distances; all where there are no more.
 const MOST_OF_BATCH: usize = 4096;
@@ -36,26 +37,16 @@ struct Kept {
 /// How a tensor of two models differs.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Differs {
-    signal: f64,
-    noise: f64,
+    /// Of what the first computes, and of the difference.
+    pub noise: Noise,
     rows: u64,
     equal_tops: u64,
 }
 
 impl Differs {
-    /// The power of what the first computes over that of the difference, in dB.
-    pub fn snr_db(&self) -> f64 {
-        if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() }
-    }
-
     /// The share of rows with the same largest element, in percent.
     pub fn top1_agreement(&self) -> Option<f64> {
         (self.rows > 0).then(|| 100.0 * self.equal_tops as f64 / self.rows as f64)
-    }
-
-    /// The root of the difference's share of the power.
-    pub fn relative(&self) -> f64 {
-        if self.noise == 0.0 { 0.0 } else { (self.noise / self.signal).sqrt() }
     }
 }
 
@@ -132,9 +123,7 @@ impl Look for Comparing {
         let Some(kept) = self.samples.tensors.get(first) else { return Ok(()) };
         let (differs, at) = self.found.entry(*first).or_default();
         for (a, b) in kept.elements[(*at).min(kept.elements.len())..].iter().zip(sampled(values)) {
-            let (a, b) = (f64::from(*a), f64::from(b));
-            differs.signal += a * a;
-            differs.noise += (a - b) * (a - b);
+            differs.noise.add(f64::from(*a), f64::from(b));
             *at += 1;
         }
         for top in tops(dims, values) {
@@ -165,8 +154,8 @@ mod tests {
         let mut looker = Comparing { samples, pairs: HashMap::from([(2, 7)]), found: HashMap::new() };
         looker.look(2, &[1, 2], &[3.0, 4.5]).unwrap();
         let (differs, _) = looker.found[&7];
-        assert_eq!(differs.relative(), 0.1);
-        assert_eq!(differs.snr_db(), 20.0);
+        assert_eq!(differs.noise.relative(), 0.1);
+        assert_eq!(differs.noise.snr_db(), 20.0);
         assert_eq!(differs.top1_agreement(), Some(100.0));
     }
 }

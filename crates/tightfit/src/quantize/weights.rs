@@ -10,6 +10,7 @@ use super::kinds::{BRAIN, FLOAT, HALF, INT4, INT8};
 use super::recipe::{Scheme, Weights};
 use super::values::{Scales, Value, look_at};
 use crate::error::Error;
+use crate::noise::Noise;
 
 /// Weights of fewer elements stay floats: there is nothing to gain.
 const LEAST_ELEMENTS: u64 = 1024;
@@ -95,13 +96,11 @@ pub(super) fn snr(
     budget: &MemoryBudget,
     round: &dyn Fn(u64, f32) -> f32,
 ) -> Result<f64, Error> {
-    let (mut signal, mut noise) = (0.0, 0.0);
+    let mut noise = Noise::default();
     look_at(&draft.source, place, budget, &mut |element, value| {
-        let error = f64::from(value) - f64::from(round(element, value));
-        signal += f64::from(value) * f64::from(value);
-        noise += error * error;
+        noise.add(f64::from(value), f64::from(round(element, value)));
     })?;
-    Ok(if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() })
+    Ok(noise.snr_db())
 }
 
 /// Makes integers, or float16, of the weights of products.

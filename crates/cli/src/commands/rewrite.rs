@@ -1,0 +1,109 @@
+//! What commands have in common that write a model as a .tflite with other weights.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use tightfit::freeze::is_tflite;
+use tightfit::process;
+use tightfit::quantize::{RewriteOptions, Rewritten};
+
+use super::{Limits, Memory, data_options};
+use crate::args::{self, DataFlags, InputFlags, LimitFlags, SourceFlags, SummaryFlags, count};
+use crate::failure::Failure;
+use crate::layers;
+use crate::stdio;
+
+/// The model, its data, and where it goes.
+#[derive(Debug, Args)]
+pub struct RewriteFlags {
+    /// The model: a SavedModel's folder, a graph, or a .tflite of floats
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    #[command(flatten)]
+    source: SourceFlags,
+    #[command(flatten)]
+    inputs: InputFlags,
+    #[command(flatten)]
+    data: DataFlags,
+    /// Write the model to FILE.tflite
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub output: PathBuf,
+    /// Keep this tensor as an output [default: the signature's outputs]
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    fetch: Vec<String>,
+    #[command(flatten)]
+    limits: LimitFlags,
+    /// Look at N rows at once [default: 1]
+    #[arg(long, value_name = "N", value_parser = count::<{ args::BatchSize::MOST }>, help_heading = "Memory and speed")]
+    batch: Option<usize>,
+    /// Write layers and outputs beside the model as it was to FILE, JSON or .html
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    summary: SummaryFlags,
+}
+
+impl RewriteFlags {
+    /// The list of files, the rest of which may stand elsewhere.
+    pub fn input_mut(&mut self) -> &mut Vec<OsString> {
+        &mut self.inputs.input
+    }
+
+    /// # Errors
+    /// [`Failure::Usage`] for an output of another kind.
+    pub fn check_output(&self) -> Result<(), Failure> {
+        match is_tflite(&self.output) {
+            true => Ok(()),
+            false => Err(Failure::Usage("--output: a name that ends in .tflite".into())),
+        }
+    }
+
+    /// # Errors
+    /// What is wrong with the flags of the data.
+    pub fn options(&self) -> Result<RewriteOptions, Failure> {
+        let sources = self.inputs.input.iter().map(|value| stdio::data_of(Path::new(value)));
+        Ok(RewriteOptions {
+            source: self.source.source(),
+            fetches: self.fetch.clone(),
+            data: data_options(&self.data, sources.collect::<Result<_, _>>()?)?,
+            batch: self.batch.unwrap_or(1),
+            threads: Limits::of(&self.limits).threads,
+        })
+    }
+
+    /// The memory, and the file that the model is read from.
+    ///
+    /// # Errors
+    /// Less memory than the process takes, and a standard input that cannot be kept.
+    pub(super) fn open(&self) -> Result<(Memory, PathBuf), Failure> {
+        let memory = Limits::of(&self.limits).open_for(process::working_bytes())?;
+        Ok((memory, stdio::path_of(&self.model)?))
+    }
+
+    /// Tells what was written: in the report, and in short. `how` is what a page says of it, `more` what the JSON has besides,
+    /// and `summary` what the text has before its tables.
+    ///
+    /// # Errors
+    /// What the system says about the report.
+    pub fn tell(&self, written: &Rewritten, how: &str, more: Value, summary: &str) -> Result<(), Failure> {
+        let mut json = json!({
+            "output": self.output.display().to_string(),
+            "bytes": written.bytes,
+            "constant_bytes_before": written.constant_bytes[0],
+            "constant_bytes": written.constant_bytes[1],
+        });
+        if let (Some(json), Value::Object(more)) = (json.as_object_mut(), more) {
+            json.extend(more);
+            json.insert("outputs".into(), layers::outputs_json(&written.outputs).into());
+            json.insert("layers".into(), layers::layers_json(&written.layers).into());
+        }
+        if let Some(path) = &self.report {
+            let title = self.output.display().to_string();
+            let subtitle = format!("{how}, {}", self.model.display());
+            layers::write(path, &json, &title, &subtitle, written)?;
+        }
+        self.summary.tell(|| json, || format!("{summary}{}", layers::text(written)))
+    }
+}
