@@ -16,16 +16,16 @@ Examples:
       --output small.tflite
   tightfit prune model.tflite --pattern 2:4 --output half.tflite";
 
-/// Write a model as a .tflite with fewer weights, which others make up for
+/// Write a model as a .tflite with a share of its weights set to zero
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "tightfit prune MODEL --output FILE.tflite [OPTIONS]")]
 pub struct Flags {
     #[command(flatten)]
     pub rewrite: RewriteFlags,
-    /// Make this share of each weight's elements zero [default: 0.7, of 2:4 0.5]
+    /// Set this share of each weight to zero [default: 0.7; 0.5 for 2:4]
     #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Model")]
     sparsity: Option<f64>,
-    /// Let these be zero together: unstructured, 1x4 or 2:4 [default: unstructured]
+    /// Place zeros in this pattern: unstructured, 1x4 or 2:4 [default: unstructured]
     #[arg(long, value_name = "NAME", value_parser = one_of(Pattern::ALL), hide_possible_values = true, help_heading = "Model")]
     pattern: Option<Pattern>,
 }

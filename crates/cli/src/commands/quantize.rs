@@ -33,19 +33,19 @@ Recipes:
 pub struct Flags {
     #[command(flatten)]
     pub rewrite: RewriteFlags,
-    /// Do this: dynamic, weight-only, f16, bf16, int4, int8 or int16 [default: dynamic]
+    /// Follow this recipe: dynamic, weight-only, f16, bf16, int4, int8 or int16 [default: dynamic]
     #[arg(long, value_name = "NAME", value_parser = one_of(Recipe::ALL), hide_possible_values = true, help_heading = "Model")]
     recipe: Option<Recipe>,
-    /// Let inputs and outputs be integers too, with --recipe int8 or int16
+    /// Make inputs and outputs integers too, with --recipe int8 or int16
     #[arg(long, help_heading = "Model")]
     integer_io: bool,
-    /// Find ranges by min-max, moving-average, mse or entropy [default: mse]
+    /// Calibrate ranges by min-max, moving-average, mse or entropy [default: mse]
     #[arg(long, value_name = "NAME", value_parser = one_of(Method::ALL), hide_possible_values = true, help_heading = "Model")]
     calibration: Option<Method>,
-    /// Let biases take away what rounding adds to the means of channels
+    /// Correct biases for what rounding adds to the mean of each channel
     #[arg(long, help_heading = "Model")]
     correct_biases: bool,
-    /// Let outputs differ by at most this share; layers that hurt most stay floats
+    /// Keep outputs within this relative error: layers that hurt most stay in floats
     #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Model")]
     max_error: Option<f64>,
 }

@@ -35,10 +35,10 @@ pub struct RewriteFlags {
     fetch: Vec<String>,
     #[command(flatten)]
     limits: LimitFlags,
-    /// Look at N rows at once [default: 1]
+    /// Read N rows of the data at once [default: 1]
     #[arg(long, value_name = "N", value_parser = count::<{ args::BatchSize::MOST }>, help_heading = "Memory and speed")]
     batch: Option<usize>,
-    /// Write layers and outputs beside the model as it was to FILE, JSON or .html
+    /// Compare layers and outputs with the original model in FILE, JSON or .html
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     report: Option<PathBuf>,
     #[command(flatten)]
