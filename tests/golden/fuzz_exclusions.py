@@ -117,16 +117,6 @@ def are_vectors_not_computed(graph, why):
                                                     for node in graph.graph_def.node)
 
 
-def has_ties(graph):
-    """Sequences of a beam search that are as likely as one another."""
-    for node in graph.graph_def.node:
-        if node.op in ("CTCBeamSearchDecoder", "CTCBeamSearchDecoderV2"):
-            found = getattr(graph, "answers", {}).get(f"{node.name}:{3 * node.attr['top_paths'].i}")
-            if found is not None and any(len(set(row)) < len(row) for row in found[0].tolist()):
-                return True
-    return False
-
-
 def is_step_behind_rounding(graph, name):
     nodes = ancestors(graph, name)
     if nodes[0].op in SUMS and graph.largest > 1e5:  # what is left of numbers that nearly cancel out
@@ -156,8 +146,6 @@ EXCLUSIONS = [
      lambda g, kind, want, got, why: kind == "wrong" and is_of_another_phase(g)),
     ("TensorFlow gives a scalar of what was in memory for vectors that it does not compute, where its own inference says that none come",
      lambda g, kind, want, got, why: kind == "wrong" and are_vectors_not_computed(g, why)),
-    ("Sequences that are equally likely come in the order that TensorFlow's heap leaves them in",
-     lambda g, kind, want, got, why: kind == "wrong" and has_ties(g)),
     ("TensorFlow does not look at the sizes of these peepholes, and reads after them",
      lambda g, kind, want, got, why: kind == "refused" and has(g, "LSTMBlockCell") and "is needed" in got
      and any(f"input {i} is of shape" in got for i in (4, 5, 6))),
