@@ -7,8 +7,6 @@ use std::path::Path;
 use tightfit::Error;
 use tightfit::whole::WholeFile;
 
-use crate::failure::Failure;
-
 /// What all pages look like.
 const STYLE: &str = include_str!("page.css");
 
@@ -17,13 +15,13 @@ const STYLE: &str = include_str!("page.css");
 ///
 /// # Errors
 /// What the system says about the file.
-pub fn write(path: &Path, template: &str, fill: &mut Fill<'_>) -> Result<(), Failure> {
+pub fn write(path: &Path, template: &str, fill: &mut Fill<'_>) -> Result<(), Error> {
     let written = WholeFile::create(path).and_then(|file| {
         let mut out = BufWriter::new(file);
         fill_in(&mut out, template, fill)?;
         out.into_inner()?.commit()
     });
-    written.map_err(|error| Error::io(path, error).into())
+    written.map_err(|error| Error::io(path, error))
 }
 
 /// Writes what goes to the mark of a name.

@@ -9,7 +9,6 @@ use tightfit::quantize::{Agreement, Layer, Rewritten};
 use tightfit::{Error, display_bytes};
 
 use crate::commands::{decibels, finite, percent};
-use crate::failure::Failure;
 use crate::html::{self, Script, escape};
 use crate::report::is_page;
 use crate::table::columns;
@@ -31,7 +30,7 @@ pub fn write(
     title: &str,
     subtitle: &str,
     written: &Rewritten,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     if is_page(path) {
         return html::write(path, TEMPLATE, &mut |name, out| match name {
             "title" => out.write_all(escape(title).as_bytes()),
@@ -39,8 +38,23 @@ pub fn write(
             name => fill(name, out, json, written),
         });
     }
-    tightfit::whole::write(path, format!("{json:#}\n").as_bytes())
-        .map_err(|error| Error::io(path, error).into())
+    tightfit::whole::write(path, format!("{json:#}\n").as_bytes()).map_err(|error| Error::io(path, error))
+}
+
+/// What was written as JSON, with what `more` says of how.
+pub fn json(output: &Path, written: &Rewritten, more: Value) -> Value {
+    let mut json = json!({
+        "output": output.display().to_string(),
+        "bytes": written.bytes,
+        "constant_bytes_before": written.constant_bytes[0],
+        "constant_bytes": written.constant_bytes[1],
+    });
+    if let (Some(json), Value::Object(more)) = (json.as_object_mut(), more) {
+        json.extend(more);
+        json.insert("outputs".into(), outputs_json(&written.outputs).into());
+        json.insert("layers".into(), layers_json(&written.layers).into());
+    }
+    json
 }
 
 /// Writes what goes to a mark of the page below its title.
@@ -53,8 +67,7 @@ fn fill(name: &str, out: &mut dyn io::Write, json: &Value, written: &Rewritten) 
     }
 }
 
-/// Layers as JSON.
-pub fn layers_json(layers: &[Layer]) -> Vec<Value> {
+fn layers_json(layers: &[Layer]) -> Vec<Value> {
     let layer = |layer: &Layer| {
         json!({
             "tensor": layer.name,
@@ -69,8 +82,7 @@ pub fn layers_json(layers: &[Layer]) -> Vec<Value> {
     layers.iter().map(layer).collect()
 }
 
-/// Outputs as JSON.
-pub fn outputs_json(outputs: &[Agreement]) -> Vec<Value> {
+fn outputs_json(outputs: &[Agreement]) -> Vec<Value> {
     let output = |output: &Agreement| {
         json!({
             "output": output.name,

@@ -16,6 +16,12 @@ mod style;
 mod system;
 mod table;
 
+/// What commands tell programs, for those that call what the commands call.
+pub mod told {
+    pub use crate::commands::{compare_json, prune_json, quantize_json};
+    pub use crate::layers::write as write_report;
+}
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

@@ -62,6 +62,7 @@ impl Recording {
             "rows" => gallery.map_or(Ok(()), |gallery| gallery.write_html(out)),
             name => fill(name, out, model, summary, &samples),
         })
+        .map_err(Failure::from)
     }
 }
 

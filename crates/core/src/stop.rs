@@ -54,7 +54,8 @@ impl StopFlag {
         }
     }
 
-    fn flag(&self) -> &AtomicBool {
+    /// What [`StopFlag::set`] sets, for work that looks at that alone.
+    pub fn flag(&self) -> &AtomicBool {
         match &self.0 {
             Kind::Shared(flag) | Kind::Asked(flag, _) => flag,
             Kind::Static(flag) => flag,

@@ -44,6 +44,9 @@ const WORDS: [(&str, &str); 4] = [
 
 /// The library's error as an exception.
 pub fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    if let Error::Option { name: "input", .. } = error {
+        return invalid(py, &error.to_string().replacen("input", "data", 1));
+    }
     let text = WORDS.iter().fold(error.to_string(), |text, (flag, word)| text.replace(flag, word));
     if error.is_budget() {
         let facts = match error {

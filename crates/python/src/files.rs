@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use tightfit::fit::THREAD_BYTES;
 use tightfit::freeze::{FreezeOptions, Frozen};
 use tightfit::inspect::Endpoint;
 use tightfit::operator::Operators;
 use tightfit::optimize::{OptimizeOptions, Transform};
 use tightfit::partition::{Cut, PartitionOptions};
-use tightfit::{Error, MemoryBudget, ModelSource, process};
+use tightfit::{Error, MemoryBudget, ModelSource, Reservation, process};
 
 use crate::signals::interruptible;
 use crate::{errors, memory_bytes};
@@ -25,18 +26,33 @@ pub struct Source {
 }
 
 impl Source {
-    fn split(self) -> (ModelSource, Vec<String>) {
+    /// The source and the fetches for the library.
+    pub fn split(self) -> (ModelSource, Vec<String>) {
         let Source { signature, tags, checkpoint, fetches } = self;
         (ModelSource { signature, tags, checkpoint }, fetches)
     }
 }
 
-/// A budget out of which the process itself is taken.
-fn budget(memory_bytes: u64) -> Result<MemoryBudget, Error> {
-    let floor_bytes = process::floor_bytes();
-    match memory_bytes.checked_sub(floor_bytes) {
-        Some(free_bytes) => Ok(MemoryBudget::new(free_bytes)),
-        None => Err(Error::Floor { memory_bytes, floor_bytes }),
+/// The memory of a call: one budget, out of which the process itself is taken.
+pub struct Memory {
+    pub budget: MemoryBudget,
+    _process: Reservation,
+}
+
+impl Memory {
+    /// That of a call that computes on so many threads.
+    ///
+    /// # Errors
+    /// [`Error::Floor`] for less than the process takes.
+    pub fn of(memory_bytes: u64, threads: usize) -> Result<Memory, Error> {
+        let threads_bytes = (threads as u64).saturating_mul(THREAD_BYTES);
+        let process_bytes = process::working_bytes().saturating_add(threads_bytes);
+        if memory_bytes < process_bytes {
+            return Err(Error::Floor { memory_bytes, floor_bytes: process_bytes });
+        }
+        let budget = MemoryBudget::new(memory_bytes);
+        let process = budget.try_reserve("runtime", process_bytes)?;
+        Ok(Memory { budget, _process: process })
     }
 }
 
@@ -69,7 +85,7 @@ pub fn freeze<'py>(
     let (source, fetches) = source.split();
     let options = FreezeOptions { source, fetches, ..FreezeOptions::default() };
     let frozen = interruptible(py, |stop| {
-        tightfit::freeze::freeze(&path, &options, &output, stop, &budget(memory_bytes)?)
+        tightfit::freeze::freeze(&path, &options, &output, stop.flag(), &Memory::of(memory_bytes, 1)?.budget)
     })?;
     told(py, &frozen)
 }
@@ -97,7 +113,13 @@ pub fn optimize<'py>(
         ..OptimizeOptions::default()
     };
     let optimized = interruptible(py, |stop| {
-        tightfit::optimize::optimize(&path, &options, &output, stop, &budget(memory_bytes)?)
+        tightfit::optimize::optimize(
+            &path,
+            &options,
+            &output,
+            stop.flag(),
+            &Memory::of(memory_bytes, 1)?.budget,
+        )
     })?;
     let dict = told(py, &optimized.frozen)?;
     dict.set_item("nodes_before", optimized.nodes_before)?;
@@ -131,7 +153,13 @@ pub fn partition<'py>(
     let (source, fetches) = source.split();
     let options = PartitionOptions { source, fetches, cut, operators: Operators::default() };
     let manifest = interruptible(py, |stop| {
-        tightfit::partition::partition(&path, &options, &output, stop, &budget(memory_bytes)?)
+        tightfit::partition::partition(
+            &path,
+            &options,
+            &output,
+            stop.flag(),
+            &Memory::of(memory_bytes, 1)?.budget,
+        )
     })?;
     let dict = PyDict::new(py);
     dict.set_item("model", manifest.model)?;
@@ -166,7 +194,9 @@ pub fn inspect<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let memory_bytes = memory_bytes(memory)?;
     let (source, _) = source.split();
-    let found = interruptible(py, |_| tightfit::inspect::inspect(&path, &source, &budget(memory_bytes)?))?;
+    let found = interruptible(py, |_| {
+        tightfit::inspect::inspect(&path, &source, &Memory::of(memory_bytes, 1)?.budget)
+    })?;
     let dict = PyDict::new(py);
     dict.set_item("format", found.format)?;
     dict.set_item("file_bytes", found.file_bytes)?;

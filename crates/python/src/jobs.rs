@@ -5,25 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use tightfit::job::{BatchSize, DataOptions};
+use tightfit::job::BatchSize;
 use tightfit::sink::{self, OutputRows, Sink, SinkFormat, SinkNeed, SinkOptions};
-use tightfit::{Access, Error, MemoryBudget, Preprocess, Reservation, Resize};
+use tightfit::{Error, MemoryBudget, Reservation};
 
+use crate::arrays;
+use crate::data::Data;
 use crate::signals::Signals;
-use crate::{arrays, errors};
-
-/// What is read, and how.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub struct Data {
-    sources: Vec<PathBuf>,
-    batch: Option<usize>,
-    resize: Option<[usize; 2]>,
-    preprocess: String,
-    features: Vec<(String, String)>,
-    label: Option<String>,
-    skip_bad: bool,
-}
 
 /// Arrays of each batch, until they are put together.
 #[derive(Default)]
@@ -88,23 +76,12 @@ pub fn run<'py>(
     py: Python<'py>,
     session: &mut tightfit::Session,
     data: Data,
+    batch: Option<usize>,
     output: Option<PathBuf>,
     signals: &Arc<Signals>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let preprocess = data.preprocess.parse::<Preprocess>();
-    let preprocess = preprocess.map_err(|why| errors::invalid(py, &format!("preprocess: {why}")))?;
-    let options = DataOptions {
-        sources: data.sources,
-        access: Access::everything(),
-        features: data.features,
-        label: data.label,
-        resize: data.resize,
-        method: data.resize.map(|_| Resize::Bilinear),
-        preprocess,
-        skip_bad: data.skip_bad,
-        ..DataOptions::default()
-    };
-    let batch = data.batch.map_or(BatchSize::Auto, BatchSize::Fixed);
+    let options = data.options(py)?;
+    let batch = batch.map_or(BatchSize::Auto, BatchSize::Fixed);
     let chunks = Arc::new(Mutex::new(Chunks::default()));
     let (kept, flag) = (chunks.clone(), signals.flag());
     let result = py.detach(|| {

@@ -5,12 +5,16 @@
 //! nothing of the interpreter, so that whoever runs it can always ask for signals and make arrays.
 
 mod arrays;
+mod calls;
+mod data;
 mod errors;
 mod files;
 mod jobs;
+mod lite;
 mod plan;
 mod session;
 mod signals;
+mod weights;
 
 use pyo3::prelude::*;
 
@@ -22,9 +26,15 @@ mod _tightfit {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::calls::Calls;
+    #[pymodule_export]
     use crate::files::{freeze, inspect, optimize, partition};
     #[pymodule_export]
+    use crate::lite::lite_tensors;
+    #[pymodule_export]
     use crate::session::{Session, forked};
+    #[pymodule_export]
+    use crate::weights::{compare, prune, quantize};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -56,9 +66,11 @@ fn memory_bytes(size: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
     if let Ok(bytes) = size.extract::<u64>() {
         return Ok(bytes);
     }
-    let text: String = size.extract()?;
-    tightfit::parse_bytes(&text)
-        .map_err(|error| errors::invalid(size.py(), &format!("memory '{text}': {error}")))
+    parse_bytes(size.py(), "memory", &size.extract::<String>()?)
+}
+
+fn parse_bytes(py: Python<'_>, name: &str, text: &str) -> PyResult<u64> {
+    tightfit::parse_bytes(text).map_err(|error| errors::invalid(py, &format!("{name} '{text}': {error}")))
 }
 
 /// Threads as people give them; nothing for one of each processor.

@@ -13,6 +13,7 @@ use pyo3::types::{PyDict, PyString};
 use tightfit::{DType, Error, Feed, ModelSource, OpenOptions, SessionOptions, Shape};
 
 use crate::arrays::{self, Fed};
+use crate::data::Data;
 use crate::signals::Signals;
 use crate::{errors, jobs, memory_bytes, plan, thread_count};
 
@@ -43,7 +44,7 @@ struct Input {
 }
 
 /// The model, which nobody else runs meanwhile.
-struct Held<'a> {
+pub struct Held<'a> {
     guard: MutexGuard<'a, ManuallyDrop<tightfit::Session>>,
     owner: &'a AtomicUsize,
 }
@@ -89,7 +90,8 @@ fn this_thread() -> usize {
 const PATIENCE: Duration = Duration::from_micros(50);
 
 impl Session {
-    fn lock<'a>(&'a self, py: Python<'_>) -> PyResult<Held<'a>> {
+    /// The model, once nobody else runs it.
+    pub fn lock<'a>(&'a self, py: Python<'_>) -> PyResult<Held<'a>> {
         if FORKS.load(Ordering::Relaxed) != self.forks {
             let why = "was opened before this process was forked: open it again in this process";
             return Err(errors::refused(py, &format!("the model {why}")));
@@ -110,6 +112,21 @@ impl Session {
         };
         self.owner.store(this_thread(), Ordering::Release);
         Ok(Held { guard, owner: &self.owner })
+    }
+
+    /// The inputs in the model's order.
+    pub fn named_inputs(&self) -> impl Iterator<Item = (&Py<PyString>, DType)> {
+        self.inputs.iter().map(|input| (&input.name, input.dtype))
+    }
+
+    /// Runs the model on what its inputs are fed, in its order.
+    pub fn compute(&self, py: Python<'_>, fed: &[Fed<'_>]) -> PyResult<Held<'_>> {
+        let feeds: Vec<Feed<'_>> = fed.iter().map(Fed::feed).collect();
+        let mut held = self.lock(py)?;
+        let session: &mut tightfit::Session = &mut held;
+        let ran = py.detach(|| session.run(&feeds).map(|_| ()));
+        ran.map_err(|error| self.signals.raise(py, &error))?;
+        Ok(held)
     }
 
     /// What each input is fed, in the model's order.
@@ -189,7 +206,7 @@ impl Session {
 }
 
 /// The shapes of inputs by name.
-fn shapes(py: Python<'_>, shapes: HashMap<String, Vec<usize>>) -> PyResult<HashMap<String, Shape>> {
+pub fn shapes(py: Python<'_>, shapes: HashMap<String, Vec<usize>>) -> PyResult<HashMap<String, Shape>> {
     let shape = |(name, dims): (String, Vec<usize>)| match Shape::new(&dims) {
         Ok(shape) => Ok((name, shape)),
         Err(error) => Err(errors::invalid(py, &format!("shape of '{name}': {error}"))),
@@ -198,7 +215,7 @@ fn shapes(py: Python<'_>, shapes: HashMap<String, Vec<usize>>) -> PyResult<HashM
 }
 
 /// Scales, zero points and the axis that they are along.
-type Scales = (Vec<f32>, Vec<i64>, Option<usize>);
+pub type Scales = (Vec<f32>, Vec<i64>, Option<usize>);
 
 /// Name, type and shape of a tensor of the model, open dimensions as nothing, and nothing where not even their number is
 /// known; and what its integers stand for.
@@ -207,19 +224,26 @@ type Spec = (String, &'static str, Option<Vec<Option<usize>>>, Option<Scales>);
 #[pymethods]
 impl Session {
     #[new]
-    #[pyo3(signature = (path, memory=None, signature=None, threads=None, *, tags=None, checkpoint=None, fetches=Vec::new(), feeds=Vec::new()))]
+    #[pyo3(signature = (path, memory=None, signature=None, precision="f32", threads=None, *, tags=None, checkpoint=None, fetches=Vec::new(), feeds=Vec::new()))]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn new(
         py: Python<'_>,
         path: PathBuf,
         memory: Option<&Bound<'_, PyAny>>,
         signature: Option<String>,
+        precision: &str,
         threads: Option<usize>,
         tags: Option<Vec<String>>,
         checkpoint: Option<PathBuf>,
         fetches: Vec<String>,
         feeds: Vec<String>,
     ) -> PyResult<Session> {
+        if precision != "f32" {
+            let why = format!(
+                "precision='{precision}': values are computed in the types that the model says, 'f32'"
+            );
+            return Err(errors::invalid(py, &why));
+        }
         let options =
             SessionOptions { memory_bytes: memory_bytes(memory)?, threads: thread_count(py, threads)? };
         let source = ModelSource { signature, tags, checkpoint };
@@ -274,11 +298,7 @@ impl Session {
         named: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let fed = self.gather(py, feeds, named)?;
-        let feeds: Vec<Feed<'_>> = fed.iter().map(Fed::feed).collect();
-        let mut held = self.lock(py)?;
-        let session: &mut tightfit::Session = &mut held;
-        let ran = py.detach(|| session.run(&feeds).map(|_| ()));
-        ran.map_err(|error| self.signals.raise(py, &error))?;
+        let held = self.compute(py, &fed)?;
         let outputs = held.outputs().ok_or_else(|| errors::refused(py, "a run has no outputs"))?;
         arrays::to_dict(py, &self.outputs, &outputs)
     }
@@ -329,11 +349,12 @@ impl Session {
     fn _job<'py>(
         &self,
         py: Python<'py>,
-        data: jobs::Data,
+        data: Data,
+        batch: Option<usize>,
         output: Option<PathBuf>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let mut held = self.lock(py)?;
-        jobs::run(py, &mut held, data, output, &self.signals)
+        jobs::run(py, &mut held, data, batch, output, &self.signals)
     }
 
     /// True where a run leaves variables for the next one.

@@ -1,7 +1,7 @@
 //! Signals while Rust computes: Python's handlers are run now and again on the thread that called, and what they raise ends
 //! the work between two of its steps.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -62,9 +62,9 @@ impl Signals {
 /// Does `work` on a thread of its own, and raises its flag when a handler raises something.
 pub fn interruptible<T: Send>(
     py: Python<'_>,
-    work: impl FnOnce(&AtomicBool) -> Result<T, Error> + Send,
+    work: impl FnOnce(&StopFlag) -> Result<T, Error> + Send,
 ) -> PyResult<T> {
-    let stop = AtomicBool::new(false);
+    let stop = StopFlag::new();
     let mut raised = None;
     let result = thread::scope(|scope| {
         let (done, ended) = mpsc::sync_channel::<()>(1);
@@ -82,7 +82,7 @@ pub fn interruptible<T: Send>(
         while py.detach(is_running) {
             if let Err(error) = py.check_signals() {
                 raised = Some(error);
-                stop.store(true, Ordering::Relaxed);
+                stop.set();
             }
         }
         py.detach(|| worker.join())

@@ -24,9 +24,8 @@ mod watch;
 mod weights;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{MemoryBudget, StopFlag};
 
 use crate::error::Error;
 
@@ -77,12 +76,12 @@ pub fn quantize(
     path: &Path,
     options: &QuantizeOptions,
     output: &Path,
-    stop: &'static AtomicBool,
+    stop: impl Into<StopFlag>,
     budget: &MemoryBudget,
 ) -> Result<Quantized, Error> {
     if options.recipe.has_ranges() && options.rewrite.data.sources.is_empty() {
         let why = format!("{} needs data to find ranges with", options.recipe.name());
         return Err(Error::option("input", "", why));
     }
-    rewrite(path, &options.rewrite, output, stop, budget, &mut |maker| maker.quantize(options))
+    rewrite(path, &options.rewrite, output, &stop.into(), budget, &mut |maker| maker.quantize(options))
 }

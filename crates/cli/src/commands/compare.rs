@@ -112,7 +112,8 @@ pub fn finite(value: f64) -> Value {
     if value.is_finite() { json!(value) } else { Value::Null }
 }
 
-fn json(names: &[String; 2], compared: &Compared) -> Value {
+/// What programs are told of a comparison of the models of these names.
+pub fn json(names: &[String; 2], compared: &Compared) -> Value {
     let side = |(name, side): (&String, &Side)| {
         json!({
             "model": name,

@@ -26,7 +26,9 @@ use tightfit::fit::THREAD_BYTES;
 use tightfit::job::DataOptions;
 use tightfit::{Access, Error, MemoryBudget, Model, Reservation, Resize, Shape, limits, process};
 
-pub use compare::{decibels, finite, percent};
+pub use compare::{decibels, finite, json as compare_json, percent};
+pub use prune::json as prune_json;
+pub use quantize::json as quantize_json;
 
 use crate::args::{DataFlags, Given, LimitFlags, Lists, MemoryFlag};
 use crate::failure::Failure;

@@ -1,13 +1,16 @@
 //! `prune`: a model as a TensorFlow Lite model with fewer weights.
 
+use std::path::Path;
+
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use tightfit::display_bytes;
-use tightfit::quantize::{Pattern, PruneOptions, prune};
+use tightfit::quantize::{Pattern, PruneOptions, Pruned, prune};
 
 use super::rewrite::RewriteFlags;
 use crate::args::one_of;
 use crate::failure::Failure;
+use crate::layers;
 use crate::system::stop_flag;
 
 const EXAMPLES: &str = "\
@@ -42,19 +45,25 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         PruneOptions { rewrite: flags.rewrite.options()?, sparsity: flags.sparsity.unwrap_or(0.7), pattern };
     let (memory, model) = flags.rewrite.open()?;
     let pruned = prune(&model, &options, &flags.rewrite.output, stop_flag(), &memory.budget)?;
-    let more = json!({
-        "pattern": pattern.name(),
-        "sparsity": pruned.sparsity,
-        "compensated_layers": pruned.compensated,
-    });
     let [before, now] = pruned.written.constant_bytes.map(display_bytes);
+    let json = json(&flags.rewrite.output, pattern, &pruned);
     let zeros = 100.0 * pruned.sparsity;
     let text = format!(
         "{}: {}, constants {now} of {before}, {zeros:.1} % of the weights are zero\n",
         flags.rewrite.output.display(),
         display_bytes(pruned.written.bytes)
     );
-    flags.rewrite.tell(&pruned.written, &format!("{zeros:.1} % zeros"), more, &text)
+    flags.rewrite.tell(&pruned.written, &format!("{zeros:.1} % zeros"), json, &text)
+}
+
+/// The same for programs.
+pub fn json(output: &Path, pattern: Pattern, pruned: &Pruned) -> Value {
+    let more = json!({
+        "pattern": pattern.name(),
+        "sparsity": pruned.sparsity,
+        "compensated_layers": pruned.compensated,
+    });
+    layers::json(output, &pruned.written, more)
 }
 
 /// A share below 1.

@@ -1,13 +1,16 @@
 //! `quantize`: a model as a TensorFlow Lite model of integers.
 
+use std::path::Path;
+
 use clap::Args;
 use serde_json::{Value, json};
 use tightfit::display_bytes;
-use tightfit::quantize::{Method, QuantizeOptions, Recipe, quantize};
+use tightfit::quantize::{Method, QuantizeOptions, Quantized, Recipe, quantize};
 
 use super::rewrite::RewriteFlags;
 use crate::args::one_of;
 use crate::failure::Failure;
+use crate::layers;
 use crate::system::stop_flag;
 use crate::table::count_of;
 
@@ -72,12 +75,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     };
     let (memory, model) = flags.rewrite.open()?;
     let quantized = quantize(&model, &options, &flags.rewrite.output, stop_flag(), &memory.budget)?;
-    let in_floats = quantized.in_floats.iter().map(|(name, count)| (name.clone(), json!(count)));
-    let more = json!({
-        "recipe": recipe.name(),
-        "calibration_rows": quantized.calibration_rows,
-        "operators_in_floats": Value::Object(in_floats.collect()),
-    });
+    let json = json(&flags.rewrite.output, recipe, &quantized);
     let output = flags.rewrite.output.display();
     let [before, now] = quantized.written.constant_bytes.map(display_bytes);
     let mut text =
@@ -85,7 +83,18 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     if quantized.calibration_rows > 0 {
         text.push_str(&format!("Ranges of {}\n", count_of(quantized.calibration_rows, "row")));
     }
-    flags.rewrite.tell(&quantized.written, recipe.name(), more, &text)
+    flags.rewrite.tell(&quantized.written, recipe.name(), json, &text)
+}
+
+/// The same for programs.
+pub fn json(output: &Path, recipe: Recipe, quantized: &Quantized) -> Value {
+    let in_floats = quantized.in_floats.iter().map(|(name, count)| (name.clone(), json!(count)));
+    let more = json!({
+        "recipe": recipe.name(),
+        "calibration_rows": quantized.calibration_rows,
+        "operators_in_floats": Value::Object(in_floats.collect()),
+    });
+    layers::json(output, &quantized.written, more)
 }
 
 /// A share: a number above 0.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tightfit::freeze::is_tflite;
 use tightfit::process;
 use tightfit::quantize::{RewriteOptions, Rewritten};
@@ -82,23 +82,12 @@ impl RewriteFlags {
         Ok((memory, stdio::path_of(&self.model)?))
     }
 
-    /// Tells what was written: in the report, and in short. `how` is what a page says of it, `more` what the JSON has besides,
-    /// and `summary` what the text has before its tables.
+    /// Tells what was written: in the report, and in short. `how` is what a page says of it, `json` what programs are told, and
+    /// `summary` what the text has before its tables.
     ///
     /// # Errors
     /// What the system says about the report.
-    pub fn tell(&self, written: &Rewritten, how: &str, more: Value, summary: &str) -> Result<(), Failure> {
-        let mut json = json!({
-            "output": self.output.display().to_string(),
-            "bytes": written.bytes,
-            "constant_bytes_before": written.constant_bytes[0],
-            "constant_bytes": written.constant_bytes[1],
-        });
-        if let (Some(json), Value::Object(more)) = (json.as_object_mut(), more) {
-            json.extend(more);
-            json.insert("outputs".into(), layers::outputs_json(&written.outputs).into());
-            json.insert("layers".into(), layers::layers_json(&written.layers).into());
-        }
+    pub fn tell(&self, written: &Rewritten, how: &str, json: Value, summary: &str) -> Result<(), Failure> {
         if let Some(path) = &self.report {
             let title = self.output.display().to_string();
             let subtitle = format!("{how}, {}", self.model.display());

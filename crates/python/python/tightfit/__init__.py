@@ -6,7 +6,8 @@
 
 `Model` opens, plans and runs a model. `Interpreter` has the constructor and the methods of
 ``tf.lite.Interpreter``, and `tightfit.compat.v1.Session` runs fetches and a ``feed_dict``. `freeze`, `optimize`,
-`partition` and `inspect` do what the commands of the same name do; ``python -m tightfit`` is the command line itself.
+`partition`, `quantize`, `prune`, `compare` and `inspect` do what the commands of the same name do; ``python -m tightfit`` is
+the command line itself.
 """
 
 from importlib import import_module as _import_module
@@ -29,6 +30,9 @@ _PLACES = {
     "optimize": "_files",
     "partition": "_files",
     "inspect": "_files",
+    "quantize": "_weights",
+    "prune": "_weights",
+    "compare": "_weights",
     "Interpreter": "interpreter",
     "__version__": "_core",
 }

@@ -1,10 +1,11 @@
 """TensorFlow models in the memory you have: NumPy in, NumPy out, no TensorFlow needed."""
 
 import os
-from typing import Any, Dict, List, Literal, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Literal, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import ArrayLike
+from typing_extensions import TypedDict, Unpack
 
 from . import compat as compat
 from . import interpreter as interpreter
@@ -15,6 +16,21 @@ __version__: str
 _Path = Union[str, os.PathLike[str]]
 _Size = Union[int, str, None]
 _Array = np.ndarray[Any, Any]
+
+_Preprocess = Literal["none", "unit", "tf", "torch", "caffe"]
+
+class _Limits(TypedDict, total=False):
+    decode_memory: _Size
+    record_memory: _Size
+    string_memory: _Size
+    pipeline_memory: _Size
+
+class _Reading(_Limits, total=False):
+    resize: Optional[Tuple[int, int]]
+    preprocess: _Preprocess
+    features: Optional[Dict[str, str]]
+    label: Optional[str]
+    skip_bad: bool
 
 class TightFitError(Exception): ...
 
@@ -65,6 +81,7 @@ class Model:
         path: _Path,
         memory: _Size = None,
         signature: Optional[str] = None,
+        precision: Literal["f32"] = "f32",
         threads: Optional[int] = None,
         *,
         tags: Optional[List[str]] = None,
@@ -101,10 +118,11 @@ class Model:
         output: Optional[_Path] = None,
         *,
         resize: Optional[Tuple[int, int]] = None,
-        preprocess: Literal["none", "unit", "tf", "torch", "caffe"] = "none",
+        preprocess: _Preprocess = "none",
         features: Optional[Dict[str, str]] = None,
         label: Optional[str] = None,
         skip_bad: bool = False,
+        **limits: Unpack[_Limits],
     ) -> Dict[str, Any]: ...
     def reset(self) -> None: ...
     def unload(self) -> None: ...
@@ -151,4 +169,56 @@ def partition(
     checkpoint: Optional[_Path] = None,
     fetches: Sequence[str] = (),
     memory: _Size = None,
+) -> Dict[str, Any]: ...
+def quantize(
+    path: _Path,
+    output: _Path,
+    *,
+    recipe: Literal["dynamic", "weight-only", "f16", "bf16", "int4", "int8", "int16"] = "dynamic",
+    data: Union[_Path, Sequence[_Path]] = (),
+    integer_io: bool = False,
+    calibration: Optional[Literal["mse", "min-max", "moving-average", "entropy"]] = None,
+    correct_biases: bool = False,
+    max_error: Optional[float] = None,
+    report: Optional[_Path] = None,
+    signature: Optional[str] = None,
+    tags: Optional[Sequence[str]] = None,
+    checkpoint: Optional[_Path] = None,
+    fetches: Sequence[str] = (),
+    batch: int = 1,
+    threads: Optional[int] = None,
+    memory: _Size = None,
+    **reading: Unpack[_Reading],
+) -> Dict[str, Any]: ...
+def prune(
+    path: _Path,
+    output: _Path,
+    *,
+    sparsity: Optional[float] = None,
+    pattern: Literal["unstructured", "1x4", "2:4"] = "unstructured",
+    data: Union[_Path, Sequence[_Path]] = (),
+    report: Optional[_Path] = None,
+    signature: Optional[str] = None,
+    tags: Optional[Sequence[str]] = None,
+    checkpoint: Optional[_Path] = None,
+    fetches: Sequence[str] = (),
+    batch: int = 1,
+    threads: Optional[int] = None,
+    memory: _Size = None,
+    **reading: Unpack[_Reading],
+) -> Dict[str, Any]: ...
+def compare(
+    first: _Path,
+    second: _Path,
+    data: Union[_Path, Sequence[_Path], Mapping[str, Union[_Path, ArrayLike]]],
+    *,
+    shapes: Optional[Mapping[str, Sequence[int]]] = None,
+    signature: Optional[str] = None,
+    tags: Optional[Sequence[str]] = None,
+    checkpoint: Optional[_Path] = None,
+    fetches: Sequence[str] = (),
+    batch: int = 1,
+    threads: Optional[int] = None,
+    memory: _Size = None,
+    **reading: Unpack[_Reading],
 ) -> Dict[str, Any]: ...

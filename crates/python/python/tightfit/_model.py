@@ -6,6 +6,7 @@ import numpy as np
 
 from ._arrays import as_array, dtype_of
 from ._core import _tightfit
+from ._data import options_of, sources_of
 from ._errors import InvalidArgument
 from ._files import inspect
 from ._plan import Plan
@@ -29,6 +30,8 @@ class Model(_tightfit.Session):
         is free.
     signature : str, optional
         The signature to run; by default ``serving_default``, or the only one.
+    precision : {"f32"}
+        Values are computed in the types that the model says.
     threads : int, optional
         Threads that compute; by default one of each processor.
     tags : list of str, optional
@@ -119,6 +122,7 @@ class Model(_tightfit.Session):
         features=None,
         label=None,
         skip_bad=False,
+        **limits,
     ):
         """Computes the outputs for every row of a data set, in batches.
 
@@ -140,6 +144,9 @@ class Model(_tightfit.Session):
             A feature of one integer that the largest output is compared with.
         skip_bad : bool
             Skip bad rows, in place of an error.
+        **limits : int or str
+            ``decode_memory``, ``record_memory``, ``string_memory`` and ``pipeline_memory``: the most that decoding an image,
+            a record, the strings of a row and the stages of a pipeline may take.
 
         Returns
         -------
@@ -149,21 +156,21 @@ class Model(_tightfit.Session):
         """
         if batch != "auto" and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
             raise InvalidArgument(f"batch={batch!r}: give a number of rows, or 'auto'")
-        sources = _sources(data)
-        if sources is None:
+        sources = sources_of(data)
+        if not sources:
             if output is not None:
                 raise InvalidArgument("output= is for data in files: the results of arrays are arrays")
             return self._predict_arrays(data, batch)
-        job = {
-            "sources": sources,
-            "batch": None if batch == "auto" else batch,
-            "resize": None if resize is None else list(resize),
-            "preprocess": preprocess,
-            "features": list((features or {}).items()),
-            "label": label,
-            "skip_bad": skip_bad,
-        }
-        done = self._job(job, None if output is None else os.fspath(output))
+        job = options_of(
+            sources,
+            resize=resize,
+            preprocess=preprocess,
+            features=features,
+            label=label,
+            skip_bad=skip_bad,
+            **limits,
+        )
+        done = self._job(job, None if batch == "auto" else batch, None if output is None else os.fspath(output))
         arrays = done.pop("arrays")
         if output is not None:
             return done
@@ -210,15 +217,6 @@ class Model(_tightfit.Session):
         inputs = ", ".join(map(str, self.inputs.values()))
         outputs = ", ".join(map(str, self.outputs.values()))
         return f"<tightfit.Model {os.fspath(self.path)!r}: {inputs} -> {outputs}; {self.memory_bytes} bytes>"
-
-
-def _sources(data):
-    """The paths that data is read from; None where it is arrays."""
-    if isinstance(data, (str, os.PathLike)):
-        return [os.fspath(data)]
-    if isinstance(data, (list, tuple)) and data and all(isinstance(d, (str, os.PathLike)) for d in data):
-        return [os.fspath(path) for path in data]
-    return None
 
 
 def _padded(array, rows):

@@ -31,12 +31,45 @@ def partition(
     memory: Union[int, str, None],
 ) -> Dict[str, Any]: ...
 
+def quantize(
+    rewrite: Dict[str, Any],
+    recipe: str,
+    has_integer_ports: bool,
+    calibration: Optional[str],
+    corrects_biases: bool,
+    max_error: Optional[float],
+    memory: Union[int, str, None],
+) -> Dict[str, Any]: ...
+def prune(
+    rewrite: Dict[str, Any], sparsity: Optional[float], pattern: str, memory: Union[int, str, None]
+) -> Dict[str, Any]: ...
+def compare(
+    paths: List[str],
+    source: Dict[str, Any],
+    data: Dict[str, Any],
+    files: List[Tuple[str, str]],
+    shapes: Dict[str, Tuple[int, ...]],
+    batch: int,
+    threads: Optional[int],
+    memory: Union[int, str, None],
+) -> Dict[str, Any]: ...
+def lite_tensors(
+    path: Union[str, os.PathLike[str]], key: Optional[str], of_all: bool, memory: Union[int, str, None]
+) -> Optional[Tuple[List[Tuple[Any, ...]], List[List[int]], List[List[Tuple[str, int]]]]]: ...
+
+class Calls:
+    def __init__(self, *args: Any, **named: Any) -> None: ...
+    def set_tensor(self, tensor_index: int, value: Any) -> None: ...
+    def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> np.ndarray[Any, Any]: ...
+    def invoke(self) -> None: ...
+
 class Session:
     def __init__(
         self,
         path: Union[str, os.PathLike[str]],
         memory: Union[int, str, None] = None,
         signature: Optional[str] = None,
+        precision: str = "f32",
         threads: Optional[int] = None,
         *,
         tags: Optional[List[str]] = None,

@@ -7,12 +7,14 @@
 
 import contextlib
 import enum
+import itertools
 import os
 import tempfile
 
 import numpy as np
 
 from ._arrays import as_array, dtype_of
+from ._core import _tightfit
 from ._errors import InvalidArgument, TightFitError
 from ._model import Model
 
@@ -40,17 +42,18 @@ def load_delegate(library, options=None):
 
 
 class _Tensor:
-    """An input or output: what is told of it, and the array that it is now."""
+    """What is told of a tensor."""
 
-    def __init__(self, index, name, dtype, dims, scales):
+    def __init__(self, index, name, dtype, shape, dims, scales):
         self.index = index
         self.name = name
-        self.dtype = dtype_of(dtype)
+        self.dtype = np.dtype(np.void) if dtype == "void" else dtype_of(dtype)
         self.is_text = dtype == "string"
         self.dims = None if dims is None else tuple(-1 if dim is None else dim for dim in dims)
-        self.shape = tuple(max(dim, 1) if dim < 0 else dim for dim in self.dims or ())
+        if shape is None:
+            shape = (max(dim, 1) if dim < 0 else dim for dim in self.dims or ())
+        self.shape = tuple(shape)
         self.scales = scales
-        self.value = None
 
     def details(self):
         scales, zero_points, axis = self.scales or ([], [], None)
@@ -70,7 +73,46 @@ class _Tensor:
         }
 
 
-class Interpreter:
+class _Ports:
+    """The inputs and outputs of a model: in the model's order, as it runs them, and in the order and with the numbers and
+    names that TensorFlow Lite has for those of a .tflite."""
+
+    def __init__(self, model, memory):
+        specs = model._inputs(), model._outputs()
+        self.keys = tuple([spec[0] for spec in side] for side in specs)
+        lite = _tightfit.lite_tensors(model.path, model.signature, False, memory)
+        tensors = None if lite is None else self._of_lite(*lite)
+        if tensors is None:
+            numbers = itertools.count()
+            tensors = [[_Tensor(next(numbers), s[0], s[1], None, s[2], s[3]) for s in side] for side in specs]
+            orders = tensors
+        else:
+            tensors, orders = tensors
+        self.inputs, self.outputs = tensors
+        self.all = [*orders[0], *(tensor for tensor in orders[1] if tensor not in orders[0])]
+        self.listed_inputs, self.listed_outputs = orders
+
+    def _of_lite(self, tensors, numbers, named):
+        """Tensors in the model's order and in that of the file; None where they are not the same ones."""
+        by_number = {told[0]: _Tensor(*told) for told in tensors}
+        found = []
+        for keys, order, names in zip(self.keys, numbers, named):
+            names = dict(names)
+            if set(keys) == set(names) and len(keys) == len(order):
+                found.append([by_number[names[key]] for key in keys])
+            elif len(keys) == len(order):
+                found.append([by_number[number] for number in order])
+            else:
+                return None
+        orders = [[by_number[number] for number in order] for order in numbers]
+        return found, orders
+
+    def details(self, side):
+        """What the inputs (0) or the outputs (1) are, by what the signature calls them."""
+        return {key: tensor.details() for key, tensor in zip(self.keys[side], (self.inputs, self.outputs)[side])}
+
+
+class Interpreter(_tightfit.Calls):
     """Runs a model as ``tf.lite.Interpreter`` does. Takes SavedModels and frozen graphs as well as .tflite files.
 
     Parameters
@@ -101,8 +143,9 @@ class Interpreter:
 
     Notes
     -----
-    The tensors are the inputs, numbered from 0, and the outputs after them. Arrays that `get_tensor` returns are copies,
-    and those of `tensor` stay valid: nothing keeps the interpreter from running while you hold one.
+    Tensors of a .tflite have the numbers and names that they have in the file. Those of other models are the inputs, numbered
+    from 0, and the outputs after them. Arrays that `get_tensor` returns are copies, and those of `tensor` stay valid:
+    nothing keeps the interpreter from running while you hold one.
     """
 
     __module__ = "tightfit"
@@ -145,11 +188,9 @@ class Interpreter:
         self._path = os.fspath(model_path)
         self._model = Model(self._path, signature=signature_key, **self._options)
         self._models = {self._model.signature: self._model}
-        specs = self._model._inputs(), self._model._outputs()
-        self._inputs = [_Tensor(index, *spec) for index, spec in enumerate(specs[0])]
-        self._outputs = [_Tensor(len(self._inputs) + index, *spec) for index, spec in enumerate(specs[1])]
-        self._tensors = self._inputs + self._outputs
-        self._is_allocated = False
+        self._ports = _Ports(self._model, memory)
+        numbers = [[tensor.index for tensor in side] for side in (self._ports.inputs, self._ports.outputs)]
+        self._connect(self._model, *numbers)
         self._signatures = None
 
     def allocate_tensors(self):
@@ -160,20 +201,21 @@ class Interpreter:
         NotFit
             When it does not fit the memory.
         """
-        if self._is_allocated:
+        if self._is_ready:
             return
-        shapes = {tensor.name: tensor.shape for tensor in self._inputs}
+        ports = self._ports
+        shapes = {key: tensor.shape for key, tensor in zip(ports.keys[0], ports.inputs)}
         plan = self._model._plan(self._rows(), shapes)
-        for tensor in self._inputs:
-            if tensor.value is None or tensor.value.shape != tensor.shape:
-                tensor.value = np.full(tensor.shape, b"" if tensor.is_text else 0, tensor.dtype)
-        for tensor in self._outputs:
-            tensor.shape = plan["output_shapes"].get(tensor.name, tensor.shape)
-            tensor.value = None
-        self._is_allocated = True
+        arrays = [self._input(tensor.index) for tensor in ports.inputs]
+        for at, tensor in enumerate(ports.inputs):
+            if arrays[at] is None or arrays[at].shape != tensor.shape:
+                arrays[at] = np.full(tensor.shape, b"" if tensor.is_text else 0, tensor.dtype)
+        for key, tensor in zip(ports.keys[1], ports.outputs):
+            tensor.shape = plan["output_shapes"].get(key, tensor.shape)
+        self._lay_out(arrays)
 
     def _rows(self):
-        open_batch = (t.shape[0] for t in self._inputs if t.dims is not None and t.dims[:1] == (-1,))
+        open_batch = (t.shape[0] for t in self._ports.inputs if t.dims is not None and t.dims[:1] == (-1,))
         return next(open_batch, 1)
 
     def get_input_details(self):
@@ -185,36 +227,30 @@ class Interpreter:
             Of each ``name``, ``index``, ``shape``, ``shape_signature`` (-1 for an open dimension), ``dtype``,
             ``quantization``, ``quantization_parameters`` and ``sparsity_parameters``.
         """
-        return [tensor.details() for tensor in self._inputs]
+        return [tensor.details() for tensor in self._ports.listed_inputs]
 
     def get_output_details(self):
         """What the outputs are, as of `get_input_details`."""
-        return [tensor.details() for tensor in self._outputs]
+        for tensor in self._ports.outputs:
+            shape = self._output_shape(tensor.index)
+            tensor.shape = tensor.shape if shape is None else tuple(shape)
+        return [tensor.details() for tensor in self._ports.listed_outputs]
 
     def get_tensor_details(self, subgraph_index=0):
-        """What inputs and outputs are: other tensors share their memory, and have none of their own."""
+        """What the tensors are: of a .tflite all that are in the file, of other models the inputs and outputs."""
         self._check_subgraph(subgraph_index)
-        return [tensor.details() for tensor in self._tensors]
+        ports = {tensor.index: tensor for tensor in self._ports.all}
+        lite = _tightfit.lite_tensors(self._path, self._model.signature, True, self._options["memory"])
+        if lite is None:
+            return [tensor.details() for tensor in ports.values()]
+        return [ports.get(told[0], _Tensor(*told)).details() for told in lite[0]]
 
     def num_subgraphs(self):
         """int: 1. Bodies of loops and branches are part of the steps that run them."""
         return 1
 
-    def set_tensor(self, tensor_index, value):
-        """Sets an input to a copy of ``value``.
-
-        Parameters
-        ----------
-        tensor_index : int
-            The input's index.
-        value : array_like
-            An array of its type and shape.
-
-        Raises
-        ------
-        ValueError
-            For another type or shape, and before `allocate_tensors`.
-        """
+    def _set_tensor(self, tensor_index, value):
+        """What `set_tensor` does with all but arrays that need no more than to be copied."""
         tensor = self._tensor(tensor_index)
         array = value if tensor.is_text else as_array(value)
         if tensor.is_text:
@@ -235,11 +271,12 @@ class Interpreter:
                     f"Cannot set tensor: Dimension mismatch. Got {got} but expected {expected} for dimension {axis} "
                     f"of input {tensor.index}."
                 )
-        if tensor not in self._inputs:
+        if tensor not in self._ports.inputs:
             raise InvalidArgument(f"Cannot set tensor: {tensor.name} is an output")
-        if tensor.value is None:
+        own = self._input(tensor_index)
+        if own is None or own.shape != tensor.shape:
             raise InvalidArgument("Cannot set tensor: Tensor is unallocated. Try calling allocate_tensors() first")
-        np.copyto(tensor.value, array)
+        np.copyto(own, array)
 
     def resize_tensor_input(self, input_index, tensor_size, strict=False):
         """Gives an input another shape; `allocate_tensors` has to be called again.
@@ -259,7 +296,7 @@ class Interpreter:
             For an input that is not there, and with ``strict`` for a dimension that is not open.
         """
         tensor = self._tensor(input_index)
-        if tensor not in self._inputs:
+        if tensor not in self._ports.inputs:
             raise InvalidArgument(f"Cannot resize tensor: {tensor.name} is no input")
         shape = tuple(int(dim) for dim in np.asarray(tensor_size).ravel())
         dims = tensor.dims
@@ -272,28 +309,13 @@ class Interpreter:
                 )
         if shape != tensor.shape:
             tensor.shape = shape
-            self._is_allocated = False
+            self._change()
 
-    def get_tensor(self, tensor_index, subgraph_index=0):
-        """A copy of a tensor.
-
-        Parameters
-        ----------
-        tensor_index : int
-            Its index.
-
-        Returns
-        -------
-        numpy.ndarray
-            Its elements; strings as ``bytes``.
-
-        Raises
-        ------
-        ValueError
-            For a tensor that is not there, and for an output before `invoke`.
-        """
+    def _no_tensor(self, tensor_index, subgraph_index):
+        """Says why `get_tensor` has nothing to copy."""
         self._check_subgraph(subgraph_index)
-        return self._value(tensor_index).copy()
+        tensor = self._tensor(tensor_index)
+        raise InvalidArgument(f"Tensor data is null: {tensor.name} has no value before invoke()")
 
     def tensor(self, tensor_index):
         """A function that returns the array that a tensor is now.
@@ -309,22 +331,12 @@ class Interpreter:
             Returns a numpy.ndarray. That of an input may be written to in place of `set_tensor`.
         """
         self._tensor(tensor_index)
-        return lambda: self._value(tensor_index)
 
-    def invoke(self):
-        """Computes the outputs.
+        def array():
+            own = self._input(tensor_index)
+            return self.get_tensor(tensor_index) if own is None else own
 
-        Raises
-        ------
-        RuntimeError
-            Before `allocate_tensors`.
-        """
-        if not self._is_allocated:
-            raise RuntimeError("Invoke called on model that is not ready: call allocate_tensors() first")
-        outputs = self._model.run({tensor.name: tensor.value for tensor in self._inputs})
-        for tensor in self._outputs:
-            tensor.value = outputs[tensor.name]
-            tensor.shape = tensor.value.shape
+        return array
 
     def reset_all_variables(self):
         """Makes every variable what it is before the first run."""
@@ -386,18 +398,13 @@ class Interpreter:
 
     def _tensor(self, index):
         index = int(index)
-        if not 0 <= index < len(self._tensors):
+        tensor = next((tensor for tensor in self._ports.all if tensor.index == index), None)
+        if tensor is None:
             raise InvalidArgument(
-                f"Tensor {index}: there are {len(self._tensors)}, the inputs and the outputs; name others with "
+                f"Tensor {index} is neither an input nor an output: other values share their memory; name them with "
                 "tightfit.Model(fetches=)"
             )
-        return self._tensors[index]
-
-    def _value(self, index):
-        tensor = self._tensor(index)
-        if tensor.value is None:
-            raise InvalidArgument(f"Tensor data is null: {tensor.name} has no value before invoke()")
-        return tensor.value
+        return tensor
 
     @staticmethod
     def _check_subgraph(index):
@@ -406,6 +413,7 @@ class Interpreter:
 
     def __del__(self):
         # The model goes before the file that it is read from.
+        self._disconnect()
         self.__dict__.pop("_model", None)
         self.__dict__.pop("_models", None)
 
@@ -417,9 +425,7 @@ class SignatureRunner:
 
     def __init__(self, interpreter, signature_key):
         self._model = interpreter._model_of(signature_key)
-        self._inputs = [_Tensor(index, *spec) for index, spec in enumerate(self._model._inputs())]
-        outputs = enumerate(self._model._outputs(), len(self._inputs))
-        self._outputs = [_Tensor(index, *spec) for index, spec in outputs]
+        self._ports = _Ports(self._model, interpreter._options["memory"])
 
     def __call__(self, **inputs):
         """Runs it.
@@ -434,12 +440,12 @@ class SignatureRunner:
         dict of str to numpy.ndarray
             The outputs by name.
         """
-        if len(inputs) != len(self._inputs):
+        names = self._ports.keys[0]
+        if len(inputs) != len(names):
             raise InvalidArgument(
                 "Invalid number of inputs provided for running a SignatureDef, expected "
-                f"{len(self._inputs)} vs provided {len(inputs)}"
+                f"{len(names)} vs provided {len(inputs)}"
             )
-        names = [tensor.name for tensor in self._inputs]
         for name in inputs:
             if name not in names:
                 raise InvalidArgument(f"Invalid Input name ({name}) for SignatureDef")
@@ -447,11 +453,11 @@ class SignatureRunner:
 
     def get_input_details(self):
         """What the inputs are, by name: as of `Interpreter.get_input_details`."""
-        return {tensor.name: tensor.details() for tensor in self._inputs}
+        return self._ports.details(0)
 
     def get_output_details(self):
         """What the outputs are, by name."""
-        return {tensor.name: tensor.details() for tensor in self._outputs}
+        return self._ports.details(1)
 
 
 def _file_of(content):

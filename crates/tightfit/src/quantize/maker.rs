@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{MemoryBudget, StopFlag};
 use tightfit_format::SourceFile;
 use tightfit_format::tflite::{Model as Lite, SubGraph};
 
@@ -32,7 +31,7 @@ pub(super) struct Maker<'m> {
     pub model: &'m Lite,
     pub options: &'m RewriteOptions,
     pub output: &'m Path,
-    pub stop: &'static AtomicBool,
+    pub stop: &'m StopFlag,
     pub budget: &'m MemoryBudget,
 }
 
@@ -44,7 +43,7 @@ pub(super) fn rewrite<T>(
     path: &Path,
     options: &RewriteOptions,
     output: &Path,
-    stop: &'static AtomicBool,
+    stop: &StopFlag,
     budget: &MemoryBudget,
     make: &mut dyn FnMut(&Maker<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
@@ -96,7 +95,7 @@ impl Maker<'_> {
     ) -> Result<Rewritten, Error> {
         let Made { layers, names } = made;
         let constant_bytes = [before, draft.constant_bytes()];
-        let bytes = draft.write(self.output, self.stop, self.budget)?;
+        let bytes = draft.write(self.output, self.stop.flag(), self.budget)?;
         process::end_phase();
         let mut written = Rewritten { bytes, constant_bytes, layers, outputs: Vec::new() };
         if self.options.data.sources.is_empty() || self.model.subgraphs.len() != 1 {
@@ -172,7 +171,7 @@ impl Maker<'_> {
         samples: &mut Samples,
     ) -> Result<HashMap<i32, Differs>, Error> {
         let mut file = Temporary::beside(self.output);
-        draft.write(file.path(), self.stop, self.budget)?;
+        draft.write(file.path(), self.stop.flag(), self.budget)?;
         file.hold();
         let found = self.compared(file.path(), &draft.graphs[0], &made.names, samples)?;
         process::end_phase();
@@ -312,7 +311,7 @@ impl Full<'_> {
         chosen.means = Some([floats.clone(), floats.clone()]);
         let (draft, made) = self.build(&chosen, false)?;
         let mut file = Temporary::beside(self.maker.output);
-        draft.write(file.path(), self.maker.stop, self.maker.budget)?;
+        draft.write(file.path(), self.maker.stop.flag(), self.maker.budget)?;
         file.hold();
         process::end_phase();
         let graph = &draft.graphs[0];

@@ -2,9 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{MemoryBudget, StopFlag};
 use tightfit_format::tflite::{Operator, Options, Place, SparseDim, Sparsity, Tensor};
 
 use super::draft::Draft;
@@ -53,12 +52,12 @@ pub fn prune(
     path: &Path,
     options: &PruneOptions,
     output: &Path,
-    stop: &'static AtomicBool,
+    stop: impl Into<StopFlag>,
     budget: &MemoryBudget,
 ) -> Result<Pruned, Error> {
     let sparsity = if options.pattern == Pattern::TwoOfFour { 0.5 } else { options.sparsity };
     let pattern = options.pattern;
-    rewrite(path, &options.rewrite, output, stop, budget, &mut |maker| {
+    rewrite(path, &options.rewrite, output, &stop.into(), budget, &mut |maker| {
         Pruning { maker, pattern, sparsity, zeros: 0, elements: 0, compensated: 0 }.prune()
     })
 }

@@ -1,9 +1,8 @@
 //! What models have in common that are written with other weights: what is wanted, the model of floats, and what came of it.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use tightfit_core::MemoryBudget;
+use tightfit_core::{MemoryBudget, StopFlag};
 use tightfit_format::SourceFile;
 
 use super::temporary::Temporary;
@@ -60,7 +59,7 @@ pub(super) fn floats(
     path: &Path,
     options: &RewriteOptions,
     output: &Path,
-    stop: &'static AtomicBool,
+    stop: &StopFlag,
     budget: &MemoryBudget,
 ) -> Result<Option<Temporary>, Error> {
     let source = SourceFile::open(path).map_err(Error::from);
@@ -77,7 +76,7 @@ pub(super) fn floats(
         fetches: options.fetches.clone(),
         ..FreezeOptions::default()
     };
-    tflite::freeze(path, &freeze, floats.path(), stop, budget)?;
+    tflite::freeze(path, &freeze, floats.path(), stop.flag(), budget)?;
     floats.hold();
     process::end_phase();
     Ok(Some(floats))

@@ -5,9 +5,8 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
 
-use tightfit_core::{Account, DType, MemoryBudget, Quantization, TensorView};
+use tightfit_core::{Account, DType, MemoryBudget, Quantization, StopFlag, TensorView};
 use tightfit_format::tflite::SubGraph;
 
 use crate::error::Error;
@@ -34,7 +33,7 @@ pub(crate) struct Watch<'w> {
     /// Rows that are computed at once.
     pub batch: usize,
     pub threads: usize,
-    pub stop: &'static AtomicBool,
+    pub stop: &'w StopFlag,
     pub budget: &'w MemoryBudget,
 }
 
@@ -103,7 +102,7 @@ impl Watch<'_> {
             floats: Vec::new(),
             account: Account::new(self.budget, "a tensor that is looked at"),
         };
-        job.run(Box::new(sink), &mut |_| {}, self.stop)?;
+        job.run(Box::new(sink), &mut |_| {}, self.stop.clone())?;
         let rows = *rows.borrow();
         Ok(rows)
     }
