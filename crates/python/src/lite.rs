@@ -11,8 +11,9 @@ use crate::files::Memory;
 use crate::session::Scales;
 use crate::{errors, memory_bytes};
 
-/// Number, name, type, shape, shape with -1 for open dimensions, and what integers stand for.
-type Told = (usize, String, &'static str, Vec<i32>, Vec<i64>, Option<Scales>);
+/// Number, name, type, shape, shape with -1 for open dimensions, what integers stand for, and how
+/// many neighbours share a scale where not all along an axis do.
+type Told = (usize, String, &'static str, Vec<i32>, Vec<i64>, Option<Scales>, i32);
 
 /// The names of inputs or outputs of a signature, and the numbers of their tensors.
 type Named = Vec<(String, u32)>;
@@ -75,9 +76,10 @@ fn told((number, tensor): (usize, &Tensor)) -> Told {
         (Some(dtype), _) => dtype.name(),
         // Integers of fewer bits are unpacked.
         (None, Some(_)) => "int8",
-        (None, None) => "void",
+        (None, None) => "resource",
     };
     let scales = tensor.quantization.as_ref();
     let scales = scales.map(|q| (q.scales.clone(), q.zero_points.clone(), q.axis));
-    (number, tensor.name.to_string(), name, tensor.shape.clone(), tensor.open_shape(), scales)
+    let block = tensor.blockwise.map_or(0, |blocks| blocks.size);
+    (number, tensor.name.to_string(), name, tensor.shape.clone(), tensor.open_shape(), scales, block)
 }

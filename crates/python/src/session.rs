@@ -224,7 +224,7 @@ type Spec = (String, &'static str, Option<Vec<Option<usize>>>, Option<Scales>);
 #[pymethods]
 impl Session {
     #[new]
-    #[pyo3(signature = (path, memory=None, signature=None, precision="f32", threads=None, *, tags=None, checkpoint=None, fetches=Vec::new(), feeds=Vec::new()))]
+    #[pyo3(signature = (path, memory=None, signature=None, precision="f32", threads=None, *, tags=None, checkpoint=None, fetches=Vec::new(), feeds=Vec::new(), shapes=HashMap::new()))]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn new(
         py: Python<'_>,
@@ -237,6 +237,7 @@ impl Session {
         checkpoint: Option<PathBuf>,
         fetches: Vec<String>,
         feeds: Vec<String>,
+        shapes: HashMap<String, Vec<usize>>,
     ) -> PyResult<Session> {
         if precision != "f32" {
             let why = format!(
@@ -247,7 +248,8 @@ impl Session {
         let options =
             SessionOptions { memory_bytes: memory_bytes(memory)?, threads: thread_count(py, threads)? };
         let source = ModelSource { signature, tags, checkpoint };
-        let open = OpenOptions { fetches, feeds, source, ..OpenOptions::default() };
+        let shapes = self::shapes(py, shapes)?.into_iter().collect();
+        let open = OpenOptions { fetches, feeds, source, shapes, ..OpenOptions::default() };
         let opened = py.detach(|| tightfit::Session::open(&path, &open, &options));
         let mut session = opened.map_err(|error| errors::raise(py, &error))?;
         let signals = Arc::new(Signals::default());

@@ -44,6 +44,26 @@ class Golden:
                 np.testing.assert_allclose(found[name], expected, self.rtol, self.atol)
 
 
+class GoldenLite:
+    """A .tflite, what its tensors are fed in runs one after the other, and what LiteRT computes."""
+
+    def __init__(self, folder):
+        self.model = folder / "model.tflite"
+        manifest = json.loads((folder / "manifest.json").read_text())
+        self.atol = manifest["atol"]
+        arrays = lambda side: {entry["name"]: np.load(folder / entry["file"]) for entry in side}
+        self.runs = [(arrays(run["in"]), arrays(run["out"])) for run in manifest["runs"]]
+
+
+LITE = sorted(path.parent.name for path in GOLDEN.glob("tflite/*/manifest.json"))
+
+
+@pytest.fixture(params=LITE)
+def golden_lite(request):
+    """Each golden .tflite."""
+    return GoldenLite(GOLDEN / "tflite" / request.param)
+
+
 @pytest.fixture
 def golden():
     """Opens a golden model: of ``models`` by its name, of ``ops`` as "ops/NAME"."""

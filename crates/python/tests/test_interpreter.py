@@ -1,5 +1,7 @@
 """tf.lite.Interpreter's calls."""
 
+import gc
+
 import numpy as np
 import pytest
 import tightfit
@@ -19,7 +21,7 @@ def test_label_image(interpreter, digits, images):
     assert given["shape"].tolist() == [1, 8, 8, 1] and given["shape_signature"].tolist() == [-1, 8, 8, 1]
     assert given["dtype"] is np.float32 and given["quantization"] == (0.0, 0)
     assert got["shape"].tolist() == [1, 10]
-    assert set(given["quantization_parameters"]) == {"scales", "zero_points", "quantized_dimension"}
+    assert set(given["quantization_parameters"]) == {"scales", "zero_points", "quantized_dimension", "block_size"}
     interpreter.set_tensor(given["index"], images[:1])
     interpreter.invoke()
     expected = tightfit.Model(digits, memory="64MiB").run(images[:1])["probabilities"]
@@ -128,3 +130,97 @@ def test_variables(golden):
     interpreter.reset_all_variables()
     interpreter.invoke()
     case.check({interpreter.get_output_details()[0]["name"]: interpreter.get_tensor(1)})
+
+
+@pytest.fixture
+def lite(digits, tmp_path):
+    """The digits network as a .tflite of integers."""
+    path = tmp_path / "digits.tflite"
+    tightfit.quantize(digits, path, recipe="int8", data=digits.parent / "test.tfrecord", integer_io=True, batch=60)
+    return path
+
+
+def test_tensors_of_a_tflite_have_its_numbers(lite, images):
+    interpreter = Interpreter(str(lite), memory="64MiB", num_threads=1)
+    interpreter.allocate_tensors()
+    (given,), (got,) = interpreter.get_input_details(), interpreter.get_output_details()
+    tensors = interpreter.get_tensor_details()
+    assert [told["index"] for told in tensors] == list(range(len(tensors))) and len(tensors) > 10
+    assert tensors[given["index"]]["name"] == given["name"] and tensors[got["index"]]["name"] == got["name"]
+    assert any(len(told["quantization_parameters"]["scales"]) > 1 for told in tensors)
+    (scale, zero_point), (out_scale, out_zero_point) = given["quantization"], got["quantization"]
+    assert given["dtype"] is np.int8 and scale > 0
+    interpreter.set_tensor(given["index"], np.round(images[:1] / scale + zero_point).clip(-128, 127).astype(np.int8))
+    interpreter.invoke()
+    scores = (interpreter.get_tensor(got["index"]).astype(np.float32) - out_zero_point) * out_scale
+    assert abs(scores.sum() - 1) < 0.1
+    inside = next(told["index"] for told in tensors if told["index"] not in (given["index"], got["index"]))
+    for index in (inside, -1, len(tensors)):
+        with pytest.raises(ValueError, match=f"Tensor {index}"):
+            interpreter.get_tensor(index)
+
+
+def test_dimensions_that_a_tflite_fixes_can_be_resized(golden, tmp_path):
+    case = golden("keras_squeeze_excite")
+    tightfit.freeze(case.model, tmp_path / "x.tflite")
+    interpreter = Interpreter(str(tmp_path / "x.tflite"), memory="64MiB")
+    given, got = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    assert given["shape_signature"][1] > 0
+    wider = [1, given["shape"][1] * 2, *given["shape"][2:]]
+    with pytest.raises(RuntimeError, match="Strict"):
+        interpreter.resize_tensor_input(given["index"], wider, strict=True)
+    for shape in (wider, list(given["shape"]), wider):
+        interpreter.resize_tensor_input(given["index"], shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(given["index"], np.ones(shape, np.float32))
+        interpreter.invoke()
+        assert interpreter.get_input_details()[0]["shape"].tolist() == shape
+        assert np.isfinite(interpreter.get_tensor(got["index"])).all()
+    interpreter.resize_tensor_input(given["index"], [1, 10**7, *given["shape"][2:]])
+    with pytest.raises(tightfit.NotFit):
+        interpreter.allocate_tensors()
+
+
+def test_what_changes_an_array_under_way(interpreter, images):
+    given = interpreter.tensor(0)()
+    interpreter.set_tensor(0, given)
+    interpreter.set_tensor(0, images[:1, ::-1, ::-1])
+    np.testing.assert_array_equal(given, images[:1, ::-1, ::-1])
+    interpreter.set_tensor(0, np.asfortranarray(images[:1]))
+    np.testing.assert_array_equal(interpreter.get_tensor(0), images[:1])
+    copy = interpreter.get_tensor(0)
+    copy[:] = 7
+    assert not np.array_equal(interpreter.get_tensor(0), copy)
+
+
+def test_interpreters_go_in_any_order(digits, images):
+    content = digits.read_bytes()
+    for _ in range(20):
+        interpreter = Interpreter(model_content=content, memory="64MiB")
+        interpreter.allocate_tensors()
+        array, get = interpreter.tensor(0), interpreter.tensor(1)
+        array()[:] = images[:1]
+        interpreter.invoke()
+        del interpreter
+        kept = get()
+        del array, get
+        gc.collect()
+        assert kept.shape == (1, 10)
+
+
+def test_computes_what_litert_does(golden_lite):
+    interpreter = Interpreter(model_path=str(golden_lite.model), num_threads=1, memory="64MiB")
+    for inputs, outputs in golden_lite.runs:
+        given = {details["name"]: details["index"] for details in interpreter.get_input_details()}
+        for name, array in inputs.items():
+            interpreter.resize_tensor_input(given[name], array.shape)
+        interpreter.allocate_tensors()
+        for name, array in inputs.items():
+            interpreter.set_tensor(given[name], array)
+        interpreter.invoke()
+        got = {details["name"]: details for details in interpreter.get_output_details()}
+        for name, expected in outputs.items():
+            found = interpreter.get_tensor(got[name]["index"])
+            assert found.dtype == expected.dtype == got[name]["dtype"]
+            assert found.shape == expected.shape == tuple(got[name]["shape"])
+            np.testing.assert_allclose(found.astype(float), expected.astype(float), 1e-4, golden_lite.atol)

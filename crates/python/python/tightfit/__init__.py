@@ -46,6 +46,9 @@ def __getattr__(name):
     place = _PLACES.get(name)
     if place is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if place != "_errors":
+        # Whatever needs the compiled part: it is told of once all of this is loaded.
+        _import_module(f"{__name__}._model")
     value = getattr(_import_module(f"{__name__}.{place}"), name)
     globals()[name] = value
     return value

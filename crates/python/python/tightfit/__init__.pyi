@@ -88,6 +88,7 @@ class Model:
         checkpoint: Optional[_Path] = None,
         fetches: List[str] = ...,
         feeds: List[str] = ...,
+        shapes: Dict[str, Sequence[int]] = ...,
     ) -> None: ...
     @property
     def inputs(self) -> Dict[str, TensorSpec]: ...

@@ -1,4 +1,5 @@
-"""The compiled part, loaded after NumPy: what comes from here on is what memory limits bound."""
+"""The compiled part, loaded after NumPy: what comes from here on is what memory limits bound. `joined` is called once all that
+models need is loaded."""
 
 import os
 
@@ -19,7 +20,11 @@ _host_bytes = _resident_bytes()
 
 from . import _tightfit  # noqa: E402
 
-_tightfit.join(_host_bytes)
 __version__ = _tightfit.__version__
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_tightfit.forked)
+
+
+def joined():
+    """Takes what the package has grown by until now for what it takes without any model."""
+    _tightfit.join(_host_bytes)

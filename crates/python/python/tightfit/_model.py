@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from ._arrays import as_array, dtype_of
-from ._core import _tightfit
+from ._core import _tightfit, joined
 from ._data import options_of, sources_of
 from ._errors import InvalidArgument
 from ._files import inspect
@@ -42,6 +42,8 @@ class Model(_tightfit.Session):
         Tensors to compute in place of the model's own outputs.
     feeds : list of str, optional
         Tensors that are fed besides the model's own inputs.
+    shapes : dict of str to tuple of int, optional
+        Shapes of inputs of a .tflite in place of those that the file has.
 
     Raises
     ------
@@ -232,3 +234,6 @@ def _joined(chunks, spec):
         return np.concatenate(chunks)
     shape = [0 if dim is None else dim for dim in (spec.shape or (None,))[1:]] if spec else []
     return np.zeros((0, *shape), dtype_of(spec.dtype) if spec else np.float32)
+
+
+joined()

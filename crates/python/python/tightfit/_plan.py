@@ -1,11 +1,14 @@
 """Plans, and their pictures."""
 
-from html import escape
-
 # What the picture shows at most: more rectangles than that are thinner than a line.
 _SHOWN = 600
 _WIDTH, _HEIGHT = 760, 260
 _REMARKS = {"weights": "resident", "window": "weights are read from the file in each run"}
+
+
+def escape(text):
+    """Text that a page shows as it is: the module html has a table of all of its entities, which is large."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;").replace("'", "&#x27;")
 
 
 def show_bytes(count):

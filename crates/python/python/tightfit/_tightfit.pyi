@@ -1,7 +1,7 @@
 """The compiled part: `tightfit.Model` and the functions of `tightfit` are what to use."""
 
 import os
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -76,6 +76,7 @@ class Session:
         checkpoint: Union[str, os.PathLike[str], None] = None,
         fetches: List[str] = ...,
         feeds: List[str] = ...,
+        shapes: Dict[str, Sequence[int]] = ...,
     ) -> None: ...
     def run(self, feeds: Any = None, /, **named: Any) -> Dict[str, np.ndarray[Any, Any]]: ...
     def reset(self) -> None: ...

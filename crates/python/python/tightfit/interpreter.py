@@ -9,13 +9,12 @@ import contextlib
 import enum
 import itertools
 import os
-import tempfile
 
 import numpy as np
 
 from ._arrays import as_array, dtype_of
 from ._core import _tightfit
-from ._errors import InvalidArgument, TightFitError
+from ._errors import FileError, InvalidArgument, TightFitError
 from ._model import Model
 
 __all__ = ["Interpreter", "SignatureRunner", "OpResolverType", "load_delegate"]
@@ -41,19 +40,29 @@ def load_delegate(library, options=None):
     raise InvalidArgument(f"{library}: delegates are not supported; TightFit runs all of the model itself")
 
 
+class _NotOpen(InvalidArgument, RuntimeError):
+    """A dimension that is not open was to be changed."""
+
+
 class _Tensor:
     """What is told of a tensor."""
 
-    def __init__(self, index, name, dtype, shape, dims, scales):
+    def __init__(self, index, name, dtype, shape, dims, scales, block_size=0):
         self.index = index
         self.name = name
-        self.dtype = np.dtype(np.void) if dtype == "void" else dtype_of(dtype)
+        self.dtype = np.dtype(object) if dtype in ("resource", "void") else dtype_of(dtype)
         self.is_text = dtype == "string"
         self.dims = None if dims is None else tuple(-1 if dim is None else dim for dim in dims)
         if shape is None:
             shape = (max(dim, 1) if dim < 0 else dim for dim in self.dims or ())
         self.shape = tuple(shape)
         self.scales = scales
+        self.block_size = block_size
+
+    def is_open_for(self):
+        """True where the model leaves the dimensions open that are not those of the file."""
+        dims = self.dims
+        return dims is None or len(dims) == len(self.shape) and all(d in (-1, n) for d, n in zip(dims, self.shape))
 
     def details(self):
         scales, zero_points, axis = self.scales or ([], [], None)
@@ -68,6 +77,7 @@ class _Tensor:
                 "scales": np.array(scales, np.float32),
                 "zero_points": np.array(zero_points, np.int32),
                 "quantized_dimension": axis or 0,
+                "block_size": self.block_size,
             },
             "sparsity_parameters": {},
         }
@@ -186,11 +196,14 @@ class Interpreter(_tightfit.Calls):
         if model_content:
             self._file, model_path = _file_of(model_content)
         self._path = os.fspath(model_path)
-        self._model = Model(self._path, signature=signature_key, **self._options)
+        try:
+            self._model = Model(self._path, signature=signature_key, **self._options)
+        except FileError as error:
+            raise InvalidArgument(f"Could not open '{self._path}': {error}") from error
         self._models = {self._model.signature: self._model}
         self._ports = _Ports(self._model, memory)
-        numbers = [[tensor.index for tensor in side] for side in (self._ports.inputs, self._ports.outputs)]
-        self._connect(self._model, *numbers)
+        self._resized = {}
+        self._connect_ports()
         self._signatures = None
 
     def allocate_tensors(self):
@@ -204,6 +217,7 @@ class Interpreter(_tightfit.Calls):
         if self._is_ready:
             return
         ports = self._ports
+        self._reopen({key: tensor.shape for key, tensor in zip(ports.keys[0], ports.inputs) if not tensor.is_open_for()})
         shapes = {key: tensor.shape for key, tensor in zip(ports.keys[0], ports.inputs)}
         plan = self._model._plan(self._rows(), shapes)
         arrays = [self._input(tensor.index) for tensor in ports.inputs]
@@ -213,6 +227,33 @@ class Interpreter(_tightfit.Calls):
         for key, tensor in zip(ports.keys[1], ports.outputs):
             tensor.shape = plan["output_shapes"].get(key, tensor.shape)
         self._lay_out(arrays)
+
+    def _reopen(self, resized):
+        """Opens the model anew where its inputs are to have dimensions other than those that the file fixes."""
+        if resized == self._resized:
+            return
+        key = self._model.signature
+        # Both at once would be twice the memory.
+        arrays = [self._input(tensor.index) for tensor in self._ports.inputs]
+        self._disconnect()
+        self._models.pop(key)
+        self._model = None
+        try:
+            self._model = Model(self._path, signature=key, shapes=resized, **self._options)
+            self._resized = resized
+        except Exception:
+            self._model = Model(self._path, signature=key, shapes=self._resized, **self._options)
+            raise
+        finally:
+            self._models[key] = self._model
+            self._connect_ports(arrays)
+
+    def _connect_ports(self, arrays=()):
+        numbers = [[tensor.index for tensor in side] for side in (self._ports.inputs, self._ports.outputs)]
+        self._connect(self._model, *numbers)
+        if arrays and all(array is not None for array in arrays):
+            self._lay_out(arrays)
+            self._change()
 
     def _rows(self):
         open_batch = (t.shape[0] for t in self._ports.inputs if t.dims is not None and t.dims[:1] == (-1,))
@@ -303,7 +344,7 @@ class Interpreter(_tightfit.Calls):
         if strict and dims is not None:
             fits = len(dims) == len(shape) and all(d in (-1, n) for d, n in zip(dims, shape))
             if not fits:
-                raise InvalidArgument(
+                raise _NotOpen(
                     f"ResizeInputTensorStrict only allows mutating unknown dimensions identified by -1: "
                     f"{tensor.name} is {list(dims)}, not {list(shape)}"
                 )
@@ -464,6 +505,9 @@ def _file_of(content):
     """A file with this content, and its path. It goes with the file."""
     if not isinstance(content, (bytes, bytearray, memoryview)):
         raise InvalidArgument("model_content is not bytes")
+    # Loads much that nothing else here needs.
+    import tempfile
+
     place = "/proc/self/fd"
     if os.path.isdir(place):
         file = tempfile.TemporaryFile()
