@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,14 @@ def _array(entry, folder):
     texts = np.empty(len(entry["b64"]), object)
     texts[:] = [base64.b64decode(text) for text in entry["b64"]]
     return texts.reshape(entry["shape"])
+
+
+@pytest.fixture(autouse=True)
+def interrupts():
+    """Ctrl-C raises, where whoever started the tests has it ignored too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Golden:
