@@ -1,9 +1,12 @@
 //! Operators of a caller's own: planned, bounded, run and refused as built-in ones are. The example's is one of them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use tightfit::operator::{Attributes, Call, Fact, Memory, OpError, Operator, Operators, Run};
+use tightfit::partition::{Cut, PartitionOptions, partition};
 use tightfit::{Error, Feed, FitOptions, MemoryBudget, Model, OpenOptions, Runner, Shape, TensorView};
 
 #[path = "../crates/tightfit/examples/moving_median.rs"]
@@ -160,4 +163,69 @@ fn the_memory_it_asks_for_is_the_plans() {
     let signal = signal(3, 400);
     let plus_one: Vec<f32> = signal.iter().map(|x| x + 1.0).collect();
     assert_eq!(run(&mut runner, 4, &signal).0, plus_one);
+}
+
+/// `-x`, one added three times by a loop whose body has an operator of the caller's, and `-` of that.
+const LOOP: &str = r#"
+node { name: "x" op: "Placeholder"
+  attr { key: "dtype" value { type: DT_FLOAT } } attr { key: "shape" value { shape { dim { size: 4 } } } } }
+node { name: "before" op: "Neg" input: "x" attr { key: "T" value { type: DT_FLOAT } } }
+node { name: "zero" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+  attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { } int_val: 0 } } } }
+node { name: "loop" op: "StatelessWhile" input: "zero" input: "before"
+  attr { key: "T" value { list { type: DT_INT32 type: DT_FLOAT } } }
+  attr { key: "cond" value { func { name: "go" } } } attr { key: "body" value { func { name: "turn" } } } }
+node { name: "after" op: "Neg" input: "loop:1" attr { key: "T" value { type: DT_FLOAT } } }
+library {
+  function {
+    signature { name: "go"
+      input_arg { name: "i" type: DT_INT32 } input_arg { name: "v" type: DT_FLOAT } output_arg { name: "goes" type: DT_BOOL } }
+    node_def { name: "most" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+      attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { } int_val: 3 } } } }
+    node_def { name: "less" op: "Less" input: "i" input: "most:output:0" attr { key: "T" value { type: DT_INT32 } } }
+    ret { key: "goes" value: "less:z:0" }
+  }
+  function {
+    signature { name: "turn"
+      input_arg { name: "i" type: DT_INT32 } input_arg { name: "v" type: DT_FLOAT }
+      output_arg { name: "next" type: DT_INT32 } output_arg { name: "more" type: DT_FLOAT } }
+    node_def { name: "one" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+      attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { } int_val: 1 } } } }
+    node_def { name: "sum" op: "AddV2" input: "i" input: "one:output:0" attr { key: "T" value { type: DT_INT32 } } }
+    node_def { name: "own" op: "MovingMedian" input: "v" }
+    ret { key: "next" value: "sum:z:0" }
+    ret { key: "more" value: "own:y:0" }
+  }
+}
+versions { producer: 1882 }
+"#;
+
+#[test]
+fn a_model_in_parts_has_them_in_the_bodies_of_loops() {
+    let folder = std::env::temp_dir().join(format!("tightfit-own-operators-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let (whole, parts) = (folder.join("loop.pbtxt"), folder.join("parts"));
+    fs::write(&whole, LOOP).unwrap();
+    let budget = MemoryBudget::new(64 << 20);
+    let options = PartitionOptions {
+        source: Default::default(),
+        fetches: vec!["after".to_string()],
+        cut: Cut::At(vec!["before".to_string()]),
+        operators: scratchy(64),
+    };
+    let made = partition(&whole, &options, &parts, &AtomicBool::new(false), &budget).unwrap();
+    assert_eq!(made.parts.len(), 2);
+    let opened = |operators| {
+        let options = OpenOptions { operators, ..OpenOptions::default() };
+        Model::open(&parts, &options, &budget)
+    };
+    let model = opened(scratchy(64)).unwrap();
+    let mut runner = Runner::new(&model, &FitOptions::default(), &budget).unwrap();
+    let x = [1f32, 2.0, -3.0, 0.0];
+    let outputs = runner.run(&[Feed::Tensor(TensorView::from_slice(Shape::new(&[4]).unwrap(), &x).unwrap())]);
+    let after = outputs.unwrap().get("after").unwrap().as_slice::<f32>().unwrap().to_vec();
+    assert_eq!(after, [-2.0, -1.0, -6.0, -3.0]);
+    let error = opened(Operators::new()).unwrap_err().to_string();
+    assert!(error.contains("MovingMedian"), "{error}");
+    fs::remove_dir_all(folder).unwrap();
 }

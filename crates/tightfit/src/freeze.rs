@@ -49,7 +49,7 @@ pub fn freeze(
     }
     let Plain { def, ports, keep, fetched, _names } = Plain::of(
         path,
-        describe(path, &options.source, budget)?,
+        describe(path, &options.source, &options.operators, budget)?,
         &options.fetches,
         &options.operators,
         budget,

@@ -11,7 +11,7 @@ use tightfit_format::{
     TensorShapeDef, detect,
 };
 use tightfit_graph::import::{is_result, is_supported, plain, tflite};
-use tightfit_graph::{GraphError, ImportOptions};
+use tightfit_graph::{GraphError, ImportOptions, Operators};
 
 use crate::error::Error;
 use crate::model::{Described, ModelSource, NAMES, describe};
@@ -90,7 +90,7 @@ pub fn inspect(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Resu
     {
         return inspect_checkpoint(path, budget);
     }
-    let mut described = describe(path, wanted, budget)?;
+    let mut described = describe(path, wanted, &Operators::default(), budget)?;
     let _names = budget.try_reserve(NAMES, described.names_bytes())?;
     let ports = described.ports();
     let signature = described.signature.clone();

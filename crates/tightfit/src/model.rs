@@ -70,22 +70,24 @@ impl ModelFile {
     /// [`Error::Format`] and [`Error::Data`] for a file that is no model, and for a structure that does not fit the
     /// budget.
     pub fn read(path: impl AsRef<Path>, budget: &MemoryBudget) -> Result<ModelFile, Error> {
-        ModelFile::read_source(path, &ModelSource::default(), budget)
+        ModelFile::read_source(path, &ModelSource::default(), &Operators::default(), budget)
     }
 
-    /// The same of one graph of several, with the values of variables.
+    /// The same of one graph of several, with the values of variables, and with operators beside the built-in ones: of a model
+    /// in parts they say what nodes of loops' bodies give.
     ///
     /// # Errors
     /// As [`ModelFile::read`], and [`Error::Usage`] for a graph, a signature or a checkpoint that is not there.
     pub fn read_source(
         path: impl AsRef<Path>,
         wanted: &ModelSource,
+        operators: &Operators,
         budget: &MemoryBudget,
     ) -> Result<ModelFile, Error> {
         let path = path.as_ref();
         let before_bytes = budget.used_bytes();
         budget.restart_recent_peak();
-        let described = describe(path, wanted, budget)?;
+        let described = describe(path, wanted, operators, budget)?;
         Ok(ModelFile {
             path: path.to_path_buf(),
             described,
@@ -156,7 +158,7 @@ impl Model {
         options: &OpenOptions,
         budget: &MemoryBudget,
     ) -> Result<Model, Error> {
-        ModelFile::read_source(path, &options.source, budget)?.open(options)
+        ModelFile::read_source(path, &options.source, &options.operators, budget)?.open(options)
     }
 
     /// A model of a graph that was made of a part of the file `path`.

@@ -136,7 +136,7 @@ pub(crate) fn simplify(
     options: &OptimizeOptions,
     budget: &MemoryBudget,
 ) -> Result<Simplified, Error> {
-    let described = describe(path, &options.source, budget)?;
+    let described = describe(path, &options.source, &options.operators, budget)?;
     let mut plain = Plain::of(path, described, &options.fetches, &options.operators, budget)?;
     let def = &mut plain.def;
     if plain.fetched.is_empty() {

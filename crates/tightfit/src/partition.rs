@@ -64,7 +64,7 @@ pub fn partition(
     process::end_phase();
     let Plain { def, ports, keep, fetched, _names } = Plain::of(
         path,
-        describe(path, &options.source, budget)?,
+        describe(path, &options.source, &options.operators, budget)?,
         &options.fetches,
         &options.operators,
         budget,
@@ -144,7 +144,7 @@ impl Facts {
 
 /// Types and shapes of all tensors, as they are found out for a run. Where the model cannot be run here, none.
 fn facts(path: &Path, options: &PartitionOptions, budget: &MemoryBudget) -> Result<Facts, Error> {
-    let mut described = describe(path, &options.source, budget)?;
+    let mut described = describe(path, &options.source, &options.operators, budget)?;
     described.check_fetches(&options.fetches)?;
     let _names = budget.try_reserve(NAMES, described.names_bytes())?;
     let import_options = ImportOptions {

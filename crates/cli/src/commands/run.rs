@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use clap::Args;
 use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, ShardedJob};
+use tightfit::operator::Operators;
 use tightfit::sink::{self, Labels, OutputRows, RowPlace, Sink, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{
@@ -188,7 +189,8 @@ impl<'a> Call<'a> {
     fn read_model(&self) -> Result<Opening, Failure> {
         let memory = self.limits.open()?;
         let recording = Recording::start(self.wishes.report.as_deref(), &memory.budget)?;
-        let file = ModelFile::read_source(&self.model_path, &self.flags.source.source(), &memory.budget)?;
+        let source = self.flags.source.source();
+        let file = ModelFile::read_source(&self.model_path, &source, &Operators::default(), &memory.budget)?;
         Ok(Opening { memory, recording, file })
     }
 

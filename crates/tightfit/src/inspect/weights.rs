@@ -7,7 +7,7 @@ use std::path::Path;
 use tightfit_core::MemoryBudget;
 use tightfit_format::{AttrValue, SourceFile, TensorDef};
 use tightfit_graph::import::plain;
-use tightfit_graph::{GraphError, ImportOptions};
+use tightfit_graph::{GraphError, ImportOptions, Operators};
 
 use crate::error::Error;
 use crate::model::{ModelSource, NAMES, describe};
@@ -55,7 +55,7 @@ pub struct Scope {
 /// # Errors
 /// As [`super::inspect`], and values that cannot be read.
 pub fn weights(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Result<Weights, Error> {
-    let mut described = describe(path, wanted, budget)?;
+    let mut described = describe(path, wanted, &Operators::default(), budget)?;
     let _names = budget.try_reserve(NAMES, described.names_bytes())?;
     if described.signature.is_some() || described.checkpoint.is_some() {
         let options = ImportOptions {

@@ -23,14 +23,19 @@ use crate::error::Error;
 /// What the values of constants that are not variables are reserved for.
 const VALUES: &str = "constants of a model in parts";
 
-/// Reads the model at `path`, in parts or not.
+/// Reads the model at `path`, in parts or not. `operators` are those beside the built-in ones.
 ///
 /// # Errors
 /// As [`Described::read`], and as [`read`].
-pub(crate) fn describe(path: &Path, wanted: &ModelSource, budget: &MemoryBudget) -> Result<Described, Error> {
+pub(crate) fn describe(
+    path: &Path,
+    wanted: &ModelSource,
+    operators: &Operators,
+    budget: &MemoryBudget,
+) -> Result<Described, Error> {
     let Some(manifest) = Manifest::read(path)? else { return Described::read(path, wanted, budget) };
     check_alone(wanted)?;
-    read(path, &manifest, budget)
+    read(path, &manifest, operators, budget)
 }
 
 /// A model in parts has one signature, and its values beside it.
@@ -49,13 +54,18 @@ fn check_alone(wanted: &ModelSource) -> Result<(), Error> {
 ///
 /// # Errors
 /// As reading each part, and [`Error::Data`] for parts that do not go together.
-fn read(folder: &Path, manifest: &Manifest, budget: &MemoryBudget) -> Result<Described, Error> {
+fn read(
+    folder: &Path,
+    manifest: &Manifest,
+    operators: &Operators,
+    budget: &MemoryBudget,
+) -> Result<Described, Error> {
     let path = folder.join(FILE);
     let mut chain = Chain::new(&path, budget)?;
     for part in &manifest.parts {
         let place = folder.join(&part.folder);
         let described = Described::read(&place, &ModelSource::default(), budget)?;
-        let plain = Plain::of(&place, described, &[], &Operators::default(), budget)?;
+        let plain = Plain::of(&place, described, &[], operators, budget)?;
         chain.add(part, plain)?;
     }
     let Chain { def, inputs, given, .. } = chain;
