@@ -69,7 +69,7 @@ def write_case(folder, graph_def, feeds, fetches, rtol, atol):
     (folder / "model.pb").write_bytes(graph_def.SerializeToString(deterministic=True))
     values = evaluate(graph_def, feeds, fetches)
     manifest = {
-        "engine": f"tensorflow-cpu {tf.__version__} (TF_ENABLE_ONEDNN_OPTS=0, 1 thread)",
+        "engine": f"tensorflow-cpu {tf.__version__} (TF_ENABLE_ONEDNN_OPTS={os.environ['TF_ENABLE_ONEDNN_OPTS']}, 1 thread)",
         "rtol": rtol,
         "atol": atol,
         "in": [_entry(ref, "in", name, value) for name, value in feeds.items()],

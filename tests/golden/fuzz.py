@@ -27,7 +27,8 @@ import tempfile
 import time
 import traceback
 
-os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # 1 for the operators of fuzz_ops_onednn.py, with --only
 
 import numpy as np
 import tensorflow as tf

@@ -273,8 +273,36 @@ fn sparse(dtype: DType, random: &mut Random, caller: &Caller) -> [Value; 3] {
     ]
 }
 
+/// Bytes and weights of a product that they go together in, and numbers or vectors for each output channel beside them;
+/// `None` for other types.
+fn quantized_inputs(types: &[DType], random: &mut Random, caller: &Caller) -> Option<Vec<Value>> {
+    let is_bytes = |dtype: &DType| matches!(dtype, DType::U8 | DType::I8);
+    if types.len() < 6 || !types[..2].iter().all(is_bytes) {
+        return None;
+    }
+    let (depth, columns) = (random.of(&[1, 1, 3, 17]), random.of(&[1, 2, 5]));
+    let shapes = match random.chance(60) {
+        true => [vec![1 + random.below(2), 4, 5, depth], vec![2, 1 + random.below(3), depth, columns]],
+        false => [vec![random.below(4), depth], vec![depth, columns]],
+    };
+    let typed = |(position, dtype): (usize, &DType)| {
+        let dims = match shapes.get(position) {
+            Some(dims) => dims.clone(),
+            None if random.chance(if position == 2 { 60 } else { 15 }) => vec![columns],
+            None => vec![],
+        };
+        value(*dtype, Shape::new(&dims).unwrap(), false, random, caller)
+    };
+    Some(types.iter().enumerate().map(typed).collect())
+}
+
 /// Inputs of the types that the operator is for, of shapes that are related.
 fn typed_inputs(types: &[DType], random: &mut Random, caller: &Caller) -> Vec<Value> {
+    if random.chance(50)
+        && let Some(values) = quantized_inputs(types, random, caller)
+    {
+        return values;
+    }
     // Colours, boxes, pairs and rows of bits have their last axis.
     let mut dims = random.shape().to_vec();
     let last = random.of(&[1, 2, 3, 3, 4, 4]);

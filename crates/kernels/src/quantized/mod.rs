@@ -4,6 +4,7 @@
 mod arithmetic;
 mod channels;
 mod convert;
+mod fused;
 mod product;
 mod range;
 mod resize;
@@ -16,6 +17,7 @@ pub use arithmetic::{
 };
 pub use channels::{channels_used, quantized_instance_norm, requantize_channels};
 pub use convert::{QuantMode, Quantize, dequantize, quantize, requantize, requantize_down};
+pub use fused::{Finish, Finished, QuantizedDepthwise, Summand, finish_sums};
 pub use product::{QuantizedConv2d, quantized_matmul};
 pub use range::QuantizedRange;
 pub use resize::quantized_resize;

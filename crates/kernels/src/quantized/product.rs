@@ -33,6 +33,8 @@ struct Tile<'a> {
     padding: i32,
     left_stride: usize,
     left_zero: i32,
+    /// The left-hand side's bytes are int8.
+    is_left_signed: bool,
     depth: usize,
     right: Right<'a>,
     /// Where the right-hand side begins.
@@ -47,7 +49,9 @@ impl Kernel for Tile<'_> {
     // Plain loops over arrays of a fixed length: what they are compiled to is what the processor has.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Tile { left, rows, padding, left_stride, left_zero, depth, right, first, columns, sums } = self;
+        let Tile { left, rows, padding, left_stride, left_zero, depth, right, first, columns, sums, .. } =
+            self;
+        let is_left_signed = self.is_left_signed;
         let mut all = *sums;
         let mut k = 0;
         while k < depth {
@@ -75,7 +79,10 @@ impl Kernel for Tile<'_> {
             let mut r = 0;
             while r < ROWS {
                 let x = match rows[r] {
-                    Some(start) => left[start + k * left_stride] as i32 - left_zero,
+                    Some(start) => {
+                        let byte = left[start + k * left_stride];
+                        if is_left_signed { byte as i8 as i32 } else { byte as i32 - left_zero }
+                    }
                     None => padding,
                 };
                 if x != 0 {
@@ -102,10 +109,14 @@ pub struct QuantizedConv2d {
     pub filter: [usize; 4],
     /// Height and width of the output.
     pub output: [usize; 2],
-    /// Pixels from one position of the filter to the next, both ways.
-    pub stride: usize,
-    /// Zeros are around the image: SAME padding.
-    pub has_padding: bool,
+    /// Pixels from one position of the filter to the next, down and to the right.
+    pub strides: [usize; 2],
+    /// Pixels from one element of the filter to the next.
+    pub dilations: [usize; 2],
+    /// How far the first position of the filter reaches beyond the input's upper and left edges; it may also begin after them.
+    pub before: [isize; 2],
+    /// The input's bytes are int8, of which 0 is 0.
+    pub is_input_signed: bool,
     /// What stands for 0 in the input.
     pub input_zero: i32,
     /// What stands for 0 in the filter.
@@ -115,16 +126,6 @@ pub struct QuantizedConv2d {
 }
 
 impl QuantizedConv2d {
-    /// How far the first position of the filter reaches beyond the input's edge; with padding it may also begin after it,
-    /// as TensorFlow has it.
-    fn offset(&self, axis: usize) -> isize {
-        if !self.has_padding {
-            return 0;
-        }
-        let reach = (self.output[axis] as isize - 1) * self.stride as isize + self.filter[axis] as isize;
-        (reach - self.input[1 + axis] as isize) / 2
-    }
-
     /// Computes the sums, `[batch, height, width, out channels]`.
     ///
     /// # Errors
@@ -168,7 +169,8 @@ impl QuantizedConv2d {
             column_stride: 1,
         };
         let place = |position: usize, tap: usize, axis: usize, size: usize| {
-            let at = (position * self.stride + tap) as isize - self.offset(axis);
+            let at =
+                (position * self.strides[axis] + tap * self.dilations[axis]) as isize - self.before[axis];
             usize::try_from(at).ok().filter(|at| *at < size)
         };
         // TensorFlow pads with what stands for 0, of which a byte has the lowest bits, unless that is negative.
@@ -197,6 +199,7 @@ impl QuantizedConv2d {
                             padding,
                             left_stride: 1,
                             left_zero: self.input_zero,
+                            is_left_signed: self.is_input_signed,
                             depth: channels,
                             right,
                             first: (fy * filter_width + fx) * channels * columns + first,
@@ -226,8 +229,8 @@ fn store(
     }
 }
 
-/// `[m, k]` (stored `[k, m]` where `transposed.0`) times `[k, n]` (stored `[n, k]` where `transposed.1`), uint8 both,
-/// less what stands for 0 in each.
+/// `[m, k]` (stored `[k, m]` where `transposed.0`) times `[k, n]` (stored `[n, k]` where `transposed.1`), less what stands
+/// for 0 in each. The left-hand side is uint8, and the other too, or int8 where that is said.
 ///
 /// # Errors
 /// [`KernelError`] when a length is wrong.
@@ -236,7 +239,7 @@ pub fn quantized_matmul(
     (m, k, n): (usize, usize, usize),
     transposed: (bool, bool),
     (left, left_zero): (&[u8], i32),
-    (right, right_zero): (&[u8], i32),
+    (right, right_zero, is_right_signed): (&[u8], i32, bool),
     output: &mut [i32],
 ) -> Result<(), KernelError> {
     check_exact("the left-hand side", product(&[m, k])?, left.len())?;
@@ -244,8 +247,13 @@ pub fn quantized_matmul(
     check_exact("the output", product(&[m, n])?, output.len())?;
     let (row_stride, left_stride) = if transposed.0 { (1, m) } else { (k, 1) };
     let (right_stride, column_stride) = if transposed.1 { (1, k) } else { (n, 1) };
-    let right =
-        Right { bytes: right, is_signed: false, zero: right_zero, row_stride: right_stride, column_stride };
+    let right = Right {
+        bytes: right,
+        is_signed: is_right_signed,
+        zero: right_zero,
+        row_stride: right_stride,
+        column_stride,
+    };
     let output = Shared::new(output);
     split_range(pool, m.div_ceil(ROWS), ROWS * k * n, &|block, count| {
         let (row, end) = (block * ROWS, ((block + count) * ROWS).min(m));
@@ -260,6 +268,7 @@ pub fn quantized_matmul(
                     padding: 0,
                     left_stride,
                     left_zero,
+                    is_left_signed: false,
                     depth: k,
                     right,
                     first: first * column_stride,
@@ -289,7 +298,7 @@ mod tests {
             let (left, right) = (bytes(m * k, 37), bytes(k * n, 53));
             for transposed in [(false, false), (true, false), (false, true), (true, true)] {
                 let mut output = vec![-1; m * n];
-                quantized_matmul(&pool, (m, k, n), transposed, (&left, 7), (&right, 130), &mut output)
+                quantized_matmul(&pool, (m, k, n), transposed, (&left, 7), (&right, 130, false), &mut output)
                     .unwrap();
                 for (at, sum) in output.iter().enumerate() {
                     let (row, column) = (at / n, at % n);
@@ -318,8 +327,10 @@ mod tests {
                 input,
                 filter,
                 output,
-                stride,
-                has_padding: stride != 3,
+                strides: [stride; 2],
+                dilations: [1, 1],
+                before: if stride == 3 { [0, 0] } else { [1, 1] },
+                is_input_signed: false,
                 input_zero: 12,
                 filter_zero: if is_filter_signed { 0 } else { 100 },
                 is_filter_signed,
@@ -336,8 +347,8 @@ mod tests {
                     .flat_map(|y| (0..filter[1]).map(move |x| (y, x)))
                     .flat_map(|(y, x)| (0..filter[2]).map(move |c| (y, x, c)))
                 {
-                    let y = (oy * stride + fy) as isize - conv.offset(0);
-                    let px = (ox * stride + fx) as isize - conv.offset(1);
+                    let y = (oy * stride + fy) as isize - conv.before[0];
+                    let px = (ox * stride + fx) as isize - conv.before[1];
                     if y < 0 || px < 0 || y >= input[1] as isize || px >= input[2] as isize {
                         continue;
                     }

@@ -59,6 +59,20 @@ struct Conv2d {
     window: WindowAttributes,
 }
 
+impl Conv2d {
+    /// How far the first position of the filter reaches beyond the image; with padding it may also begin inside of it, as
+    /// TensorFlow has it.
+    fn before(&self, filter: &[usize], image: &[usize], output: &[usize]) -> [isize; 2] {
+        std::array::from_fn(|axis| {
+            if self.window.padding != Padding::Same {
+                return 0;
+            }
+            let steps = (output[axis] as isize - 1) * self.window.strides[axis] as isize;
+            (steps + filter[axis] as isize - image[axis] as isize) / 2
+        })
+    }
+}
+
 /// The two ranges of a product, which must not be empty.
 fn factor_ranges(run: &Run<'_>) -> Result<(QuantizedRange, QuantizedRange), OpError> {
     let ranges = (range_of(run, 0, 2)?, range_of(run, 1, 4)?);
@@ -123,8 +137,10 @@ impl Operator for Conv2d {
             input: four(*input.shape())?,
             filter: four(*filter.shape())?,
             output: [output[1], output[2]],
-            stride: self.window.strides[0],
-            has_padding: self.window.padding == Padding::Same,
+            strides: self.window.strides,
+            dilations: [1, 1],
+            before: self.before(&filter.shape()[..2], &input.shape()[1..3], &output[1..3]),
+            is_input_signed: false,
             input_zero: zero(&input_range)?,
             filter_zero: zero(&filter_range)?,
             is_filter_signed: filter.dtype() == DType::I8,
@@ -185,7 +201,7 @@ impl Operator for MatMul {
             (m, k, n),
             (self.transpose_a, self.transpose_b),
             (left, zero(&left_range)?),
-            (right, zero(&right_range)?),
+            (right, zero(&right_range)?, false),
             run.out(0)?,
         )?;
         give(run, 1, QuantizedRange::of_products(&left_range, &right_range))
