@@ -61,12 +61,12 @@ def make(seed, options):
         return graph
     graph = Graph(seed)
     names = options.only.split(",") if options.only else sorted(MAKERS)
-    for _ in range(20):
+    for attempt in range(1, 21):
         graph.op = graph.pick(names)
         made = MAKERS[graph.op](graph, graph.op)
         if made:
             break
-        graph = Graph(seed + 7919 * 1_000_003)
+        graph = Graph(seed + attempt * 7919 * 1_000_003)
     graph.looser = 1.0
     graph.fetch(*made)
     for _ in range(graph.pick([0, 0, 0, 1, 1, 2])):

@@ -311,7 +311,12 @@ impl Importer<'_> {
                         format!("is of shape {given_shape} for a variable of {own}"),
                     ));
                 }
-                let inputs = vec![self.current(*variable), *value];
+                let (is_open, own) = (given.is_bound || !given.dims.is_surely(own), self.current(*variable));
+                let value = match is_open {
+                    true => ValueRef::of(self.with_own_shape(*variable, *value)?),
+                    false => *value,
+                };
+                let inputs = vec![own, value];
                 let operator = self.plain_operator(op, self.variables.all[*variable as usize].dtype)?;
                 let facts = operator.infer(&[self.graph.fact(inputs[0]), self.graph.fact(inputs[1])])?;
                 let name = (&*self.def.nodes[index].name).into();
@@ -335,7 +340,7 @@ impl Importer<'_> {
         let is_reference = variable_.is_reference;
         // What is as large as the variable at most may be smaller in a run.
         let is_sure = fact.dims.is_surely(&variable_.dims) && !fact.is_bound;
-        let id = if is_sure { id } else { self.with_own_shape(*variable, id)? };
+        let id = if is_sure { id } else { self.with_own_shape(*variable, ValueRef::of(id))? };
         self.set_current(*variable, ValueRef::of(id));
         if is_reference {
             self.variables.set_output(index, 0, Taken::Handle(*variable));
@@ -388,14 +393,14 @@ impl Importer<'_> {
     }
 
     /// What a node makes, checked in the run to have the shape of a variable: that keeps its own.
-    fn with_own_shape(&mut self, variable: u32, id: NodeId) -> Result<NodeId, OpError> {
+    fn with_own_shape(&mut self, variable: u32, value: ValueRef) -> Result<NodeId, OpError> {
         let fact = self.declared(variable).1;
         let dims = fact.dims.get().into_iter().flatten().filter_map(|dim| dim.known()).collect();
         let shape = AttrValue::Shape(TensorShapeDef { dims: Some(dims) });
         let attrs = vec![("shape".into(), shape)];
         let operator = super::operator(&NodeDef { op: "EnsureShape".into(), attrs, ..NodeDef::default() })?;
-        let name = self.graph.node(id).name.clone();
-        let (kind, inputs) = (NodeKind::Operator(operator), vec![ValueRef::of(id)]);
+        let name = self.graph.node(value.node).name.clone();
+        let (kind, inputs) = (NodeKind::Operator(operator), vec![value]);
         Ok(self.graph.add(Node { name, kind, inputs, control: vec![], facts: vec![fact] }))
     }
 

@@ -111,10 +111,10 @@ macro_rules! functions {
             float plain (c(gamma::igammac(x as f64, y as f64)));
         /// The derivative by a of the lower incomplete gamma function of a at b.
         IgammaSlope ["IgammaGradA"]
-            float plain (c(gamma_slope::igamma_slope(x as f64, y as f64)));
+            float plain (c(gamma_slope::igamma_slope(x as f64, y as f64, size_of_val(&x) == 4)));
         /// The derivative by a of a sample b of the gamma distribution of shape a.
         GammaSampleSlope ["RandomGammaGrad"]
-            float plain (c(gamma_slope::sample_slope(x as f64, y as f64)));
+            float plain (c(gamma_slope::sample_slope(x as f64, y as f64, size_of_val(&x) == 4)));
         /// The sum of 1 / (b + n)^a over n from 0 on.
         Zeta ["Zeta"]
             float plain (c(gamma::zeta(x as f64, y as f64)));

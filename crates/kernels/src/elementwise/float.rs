@@ -137,9 +137,9 @@ macro_rules! float {
 float!(f32, |x| erf_f64(x as f64) as f32, |x| erfc_f64(x as f64) as f32);
 float!(f64, erf_by_square, erfc_f64);
 
-/// [`erf_f64`], and NaN where the square is infinite, as in TensorFlow's kernel for float64.
+/// [`erf_f64`], and NaN where the square is infinite or nearly so, as in TensorFlow's kernel for float64.
 fn erf_by_square(x: f64) -> f64 {
-    if (x * x).is_infinite() { f64::NAN } else { erf_f64(x) }
+    if x.abs() >= 1.340_780_783_004_729_5e154 { f64::NAN } else { erf_f64(x) }
 }
 
 /// Where a square is past the range, or its root all of it.

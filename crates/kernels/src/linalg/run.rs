@@ -81,6 +81,8 @@ pub enum MatrixOp {
     SolveTridiagonal {
         /// Rows are swapped for larger pivots.
         pivots: bool,
+        /// Pivots that would make too large numbers are changed a little.
+        perturbs: bool,
     },
     /// T B for three diagonals, the first three inputs.
     MultiplyTridiagonal,
@@ -290,7 +292,9 @@ impl<'b> Batch<'_, 'b, '_> {
                 MatrixOp::SelfAdjointEig { .. } | MatrixOp::SelfAdjointEigRows => {
                     self.self_adjoint_eig(n, scratch)?;
                 }
-                MatrixOp::SolveTridiagonal { pivots } => self.tridiagonal(n, pivots, scratch)?,
+                MatrixOp::SolveTridiagonal { pivots, perturbs } => {
+                    self.tridiagonal(n, (pivots, perturbs), scratch)?;
+                }
                 MatrixOp::MultiplyTridiagonal => self.multiply_tridiagonal::<T>(n)?,
                 MatrixOp::SolveBanded { lower, adjoint } => self.banded::<T>(n, lower, adjoint)?,
                 MatrixOp::Exponential => self.exponential(n, scratch)?,
@@ -582,14 +586,24 @@ impl<'b> Batch<'_, 'b, '_> {
         Ok(())
     }
 
-    fn tridiagonal<T: Scalar>(&mut self, n: usize, pivots: bool, scratch: &mut [T]) -> Result<()> {
+    fn tridiagonal<T: Scalar>(
+        &mut self,
+        n: usize,
+        (pivots, perturbs): (bool, bool),
+        scratch: &mut [T],
+    ) -> Result<()>
+    where
+        T::Real: Limits,
+    {
         let MatrixSizes { cols, rhs, .. } = self.sizes;
         let diagonals = self.input::<T>(0, n, 3 * cols)?;
         let b = self.input::<T>(1, n, cols * rhs)?;
         let of = [0, 1, 2].map(|k| &diagonals[k * cols..][..cols]);
         let mut x = Mat::new(self.output::<T>(0, n, cols * rhs)?, cols, rhs);
         x.data.copy_from_slice(b);
-        if !tridiagonal::solve(of, &mut x, scratch, pivots) {
+        if pivots && perturbs {
+            tridiagonal::solve_perturbed(of, &mut x, scratch);
+        } else if !tridiagonal::solve(of, &mut x, scratch, pivots) {
             // TensorFlow goes on with what is no number.
             x.data.fill(T::real(T::Real::of(f64::NAN)));
         }

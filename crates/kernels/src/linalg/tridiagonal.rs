@@ -1,7 +1,7 @@
 //! Systems of equations with few diagonals.
 
 use super::matrix::Mat;
-use super::scalar::Scalar;
+use super::scalar::{Limits, Scalar, larger};
 use crate::elementwise::float::Float;
 
 /// Solves T X = B for T of the diagonals above, on and below the main one, each as long as T has rows, the first's last and
@@ -62,6 +62,108 @@ pub(super) fn solve<T: Scalar>(
         }
     }
     true
+}
+
+/// Solves T X = B as [`solve`] with pivots, which are made larger where what they divide would be too large: a singular T has a
+/// solution too. The algorithm of LAPACK's xLAGTF and xLAGTS, which scales rows before it compares their pivots.
+pub(super) fn solve_perturbed<T: Scalar>([above, main, below]: [&[T]; 3], x: &mut Mat<'_, T>, u: &mut [T])
+where
+    T::Real: Limits,
+{
+    let n = main.len();
+    if n == 0 || x.cols == 0 {
+        return;
+    }
+    u.fill(T::ZERO);
+    u[0] = main[0];
+    let mut largest = u[0].abs();
+    let mut scale = largest;
+    if n > 1 {
+        u[1] = above[0];
+        largest = larger(largest, u[1].abs());
+        scale = scale + u[1].abs();
+    }
+    for i in 0..n - 1 {
+        let (next, is_last) = (i + 1, i + 2 == n);
+        let beyond = if is_last { T::ZERO } else { above[next] };
+        let pivot = u[3 * i];
+        let size = below[next].abs() + main[next].abs() + beyond.abs();
+        let none = T::Real::of(0.0);
+        let share = if pivot == T::ZERO { none } else { pivot.abs() / scale };
+        if below[next] == T::ZERO || below[next].abs() / size <= share {
+            let factor = if below[next] == T::ZERO { T::ZERO } else { below[next] / pivot };
+            scale = size;
+            u[3 * next] = main[next];
+            u[3 * next + 1] = beyond;
+            if factor != T::ZERO {
+                u[3 * next] = main[next] - factor * u[3 * i + 1];
+                for col in 0..x.cols {
+                    x.add(next, col, -(factor * x.at(i, col)));
+                }
+            }
+        } else {
+            let factor = pivot / below[next];
+            u[3 * i] = below[next];
+            u[3 * next] = u[3 * i + 1] - factor * main[next];
+            u[3 * i + 1] = main[next];
+            u[3 * i + 2] = beyond;
+            u[3 * next + 1] = -(factor * beyond);
+            for col in 0..x.cols {
+                let (own, other) = (x.at(i, col), x.at(next, col));
+                x.set(next, col, own - factor * other);
+                x.set(i, col, other);
+            }
+        }
+        if !is_last {
+            largest = u[3 * i..][..3].iter().fold(largest, |largest, of| larger(largest, of.abs()));
+        }
+    }
+    largest = larger(largest, u[3 * (n - 1)].abs());
+    let least = T::Real::EPSILON * largest;
+    for i in (0..n).rev() {
+        for col in 0..x.cols {
+            let mut sum = x.at(i, col);
+            for k in 1..3.min(n - i) {
+                sum = sum - u[3 * i + k] * x.at(i + k, col);
+            }
+            x.set(i, col, sum);
+        }
+        let inverse = T::ONE / perturbed(least, u[3 * i], &mut x.data[i * x.cols..][..x.cols]);
+        for col in 0..x.cols {
+            x.set(i, col, x.at(i, col) * inverse);
+        }
+    }
+}
+
+/// A pivot that neither 1 nor an element of its row is too large for, by steps from `by` on; of a tiny one that is enough for
+/// its row both are scaled up.
+fn perturbed<T: Scalar>(by: T::Real, mut pivot: T, row: &mut [T]) -> T
+where
+    T::Real: Limits,
+{
+    let (one, least) = (T::Real::of(1.0), T::Real::LEAST);
+    let most = one / least;
+    let mut by = larger(Float::abs(by), least);
+    if pivot.re().to_f64().is_sign_negative() {
+        by = -by;
+    }
+    let top = row.iter().fold(T::Real::of(0.0), |top, of| larger(top, of.abs()));
+    while pivot.abs() < one {
+        let size = pivot.abs();
+        let is_tiny = size < least;
+        let is_enough =
+            if is_tiny { size > T::Real::of(0.0) && top * least <= size } else { top <= size * most };
+        if !is_enough {
+            pivot = pivot + T::real(by);
+            by = by + by;
+        } else if is_tiny {
+            row.iter_mut().for_each(|of| *of = of.times(most));
+            return pivot.times(most);
+        } else {
+            return pivot;
+        }
+    }
+    pivot
 }
 
 /// T B for T of three diagonals as in [`solve`].

@@ -105,8 +105,9 @@ pub fn quantized_instance_norm(
         let all = each().flat_map(|(image, from)| from.iter().enumerate().map(move |(n, x)| (image, n, *x)));
         let ends = all.map(|(image, n, x)| normed(image, n, x));
         let (low, high) = ends.fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
-        (low, high.max(low + separation))
+        (low, high)
     });
+    let high = if high - low < separation { low + separation } else { high };
     let rule = "the range has a beginning and an end";
     let range =
         QuantizedRange::new(DType::U8, low, high).ok_or(KernelError::Invalid { kernel: KERNEL, rule })?;

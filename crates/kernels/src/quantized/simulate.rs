@@ -146,11 +146,7 @@ fn simulate<T: Real>(
                 found.unwrap_or((T::of(0.0), T::of(0.0)))
             }
         };
-        ensure(
-            min.partial_cmp(&max) != Some(std::cmp::Ordering::Greater),
-            KERNEL,
-            "no minimum is above its maximum",
-        )?;
+        ensure(ends.is_none() || min <= max, KERNEL, "no minimum is above its maximum")?;
         let (scale, inverse, low, high) = range.scale(min, max);
         let has_ends = ends.is_some();
         for at in parts {
@@ -159,8 +155,9 @@ fn simulate<T: Real>(
                 for (dst, x) in dst.iter_mut().zip(&src[first..]) {
                     let mut x = *x;
                     if has_ends {
-                        x = if x < high { x } else { high };
-                        x = if x > low { x } else { low };
+                        // NaN stays, and so does the sign of a zero.
+                        x = if high < x { high } else { x };
+                        x = if x < low { low } else { x };
                     }
                     *dst = x.times(scale).rounded(range.rounding).times(inverse);
                 }

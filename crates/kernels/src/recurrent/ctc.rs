@@ -198,6 +198,8 @@ struct Search<'s, T> {
     nodes: &'s mut [Node<T>],
     /// How many nodes there are.
     count: usize,
+    /// How many there were before this step.
+    first_new: usize,
     /// The sequences that are followed, the likeliest first.
     leaves: &'s mut [u32],
     followed: usize,
@@ -243,6 +245,7 @@ impl<'s, T: Float> Search<'s, T> {
         let search = Search {
             nodes: bytemuck::try_cast_slice_mut(own).map_err(aligned)?,
             count: 1,
+            first_new: 1,
             leaves: bytemuck::try_cast_slice_mut(leaves).map_err(aligned)?,
             followed: 1,
             branches: bytemuck::try_cast_slice_mut(branches).map_err(aligned)?,
@@ -306,6 +309,7 @@ impl<'s, T: Float> Search<'s, T> {
         }
         let sum = row.iter().fold(T::of(0.0), |sum, value| sum + (*value - most).exp());
         let norm = most + sum.log();
+        self.first_new = self.count;
         let branches = self.in_order();
         self.branches[..branches].copy_from_slice(&self.leaves[..branches]);
         for at in 0..branches {
@@ -346,14 +350,18 @@ impl<'s, T: Float> Search<'s, T> {
         let parent = self.nodes[branch as usize];
         let previous = if label == parent.label { parent.before.blank } else { parent.before.total };
         let total = value + previous;
-        if !self.is_candidate(total) {
-            return Ok(());
-        }
         let mut child = parent.child;
         while child != NONE && self.nodes[child as usize].label != label {
             child = self.nodes[child as usize].next;
         }
         if child != NONE && self.is_followed(child) {
+            return Ok(());
+        }
+        if !self.is_candidate(total) {
+            // One that was dropped in this step is not grown either, although it was likely before the step.
+            if let Some(child) = self.nodes.get_mut(child as usize) {
+                (child.now, child.before) = (Chance::none(), Chance::none());
+            }
             return Ok(());
         }
         if child == NONE {
@@ -385,9 +393,8 @@ impl<'s, T: Float> Search<'s, T> {
     /// Gives back the place of a node that was made in this step, which is a child's that nothing follows: the one
     /// that was made last takes it.
     fn forget(&mut self, dropped: u32) {
-        let before: T = self.nodes[dropped as usize].before.total;
-        let is_old = before != T::of(f64::NEG_INFINITY);
-        if is_old || self.nodes[dropped as usize].child != NONE || dropped == ROOT {
+        let is_old = (dropped as usize) < self.first_new;
+        if is_old || self.nodes[dropped as usize].child != NONE {
             return;
         }
         self.unlink(dropped);

@@ -335,3 +335,38 @@ fn a_variable_may_be_assigned_a_constant() {
     let mut context = context(graph(&text, &["both"]).unwrap(), 1);
     assert_eq!(run(&mut context, [0.0, 0.0]).unwrap(), [6.0, 6.0]);
 }
+
+/// A variable whose new value is of a shape that the run says: it must be the variable's.
+#[test]
+fn a_value_of_an_open_shape_is_looked_at_as_it_runs() {
+    let int = "attr { key: 'dtype' value { type: DT_INT32 } } attr { key: 'shape' value { shape { dim { size: 1 } } } }";
+    let types = "attr { key: 'T' value { type: DT_FLOAT } } attr { key: 'Index' value { type: DT_INT32 } }";
+    for (assignment, expected) in [("AssignVariableOp", [1.0, 2.0]), ("AssignAddVariableOp", [11.0, 22.0])] {
+        let text = nodes(&[
+            x(),
+            node("start", "Placeholder", "", int),
+            node("size", "Placeholder", "", int),
+            node("part", "Slice", "x start size", types),
+            node("v", "VarHandleOp", "", &format!("{FLOAT} {PAIR} {INITIAL}")),
+            node("set", assignment, "v part", FLOAT),
+            node("read", "ReadVariableOp", "v ^set", FLOAT),
+        ]);
+        let mut context = context(graph(&text, &["read"]).unwrap(), 1);
+        let names: Vec<String> = context.plan().inputs.iter().map(|(name, _)| name.to_string()).collect();
+        let mut run = |size: i32| -> Result<Vec<f32>, GraphError> {
+            let (pair, one) = (Shape::new(&[2]).unwrap(), Shape::new(&[1]).unwrap());
+            let (x, zero, size) = ([1f32, 2.0], [0i32], [size]);
+            let feed = |name: &String| match name.as_str() {
+                "x" => Feed::Tensor(TensorView::from_slice(pair, &x).unwrap()),
+                "start" => Feed::Tensor(TensorView::from_slice(one, &zero).unwrap()),
+                _ => Feed::Tensor(TensorView::from_slice(one, &size).unwrap()),
+            };
+            context.run(&names.iter().map(feed).collect::<Vec<_>>())?;
+            Ok(context.output(0).unwrap().as_slice::<f32>().unwrap().to_vec())
+        };
+        assert_eq!(run(2).unwrap(), expected, "{assignment}");
+        // One element is not added to both.
+        let error = run(1).unwrap_err().to_string();
+        assert!(error.contains("is of shape [1]"), "{error}");
+    }
+}

@@ -53,10 +53,11 @@ const SVD: Make = |a| {
     Ok(MatrixOp::Svd { vectors: a.bool_or("compute_uv", true)?, full: a.bool_or("full_matrices", false)? })
 };
 const TRIDIAGONAL: Make = |a| {
-    if a.bool_or("perturb_singular", false)? {
-        return Err(OpError::attribute("perturb_singular", "is true; TensorFlow has it on GPUs alone"));
+    let (pivots, perturbs) = (a.bool_or("partial_pivoting", true)?, a.bool_or("perturb_singular", false)?);
+    if perturbs && !pivots {
+        return Err(OpError::attribute("perturb_singular", "is true, which needs partial_pivoting"));
     }
-    Ok(MatrixOp::SolveTridiagonal { pivots: a.bool_or("partial_pivoting", true)? })
+    Ok(MatrixOp::SolveTridiagonal { pivots, perturbs })
 };
 
 rows! {
@@ -154,7 +155,7 @@ impl Decompose {
 
     /// True where the ranks of the inputs must be the same as a file is read, though others broadcast as it runs.
     fn needs_one_rank(&self) -> bool {
-        self.name == "BatchMatrixTriangularSolve" || self.op == MatrixOp::MultiplyTridiagonal
+        self.op == MatrixOp::MultiplyTridiagonal
     }
 
     /// The number of the right-hand side among the inputs.
@@ -541,6 +542,19 @@ mod tests {
             let found = run("TridiagonalSolve", &[("partial_pivoting", flag(pivots))], &inputs).unwrap();
             assert!(found[0].values::<f64>().iter().all(|value| value.is_nan()));
         }
+        let perturbs = [("perturb_singular", flag(true))];
+        let inputs = [
+            tensor(&[3, 3], &[1f64, 1.0, 9.0, 1.0, 2.0, 1.0, 9.0, 1.0, 1.0]),
+            tensor(&[3, 1], &[1f64, 2.0, 3.0]),
+        ];
+        let found = run("TridiagonalSolve", &perturbs, &inputs).unwrap();
+        let most = 9_007_199_254_740_992f64;
+        assert_eq!(found[0].values::<f64>(), [-most - 4.0, most + 4.0, -most]);
+        let zero = [tensor(&[3, 1], &[0f32; 3]), tensor(&[1, 2], &[1f32, 2.0])];
+        let found = run("TridiagonalSolve", &perturbs, &zero).unwrap();
+        assert_eq!(found[0].values::<f32>(), [2.835_686_5e37, 5.671_373e37]);
+        let neither = [("perturb_singular", flag(true)), ("partial_pivoting", flag(false))];
+        refuses("TridiagonalSolve", &neither, &inputs, "partial_pivoting");
     }
 
     #[test]

@@ -66,6 +66,11 @@ mod tests {
     fn scalars_go_with_any_shape() {
         let inputs = [scalar(1.0f32), tensor(&[2], &[3.0f32, 1.0]), scalar(0.3f32)];
         check_close("Betainc", &[], &inputs, &tensor(&[2], &[1.0 - 0.7f32.powi(3), 0.3]), 1e-6);
+        // The ends of the range are the same of NaN too; infinite shapes are none.
+        let ends = [scalar(f32::NAN), scalar(2.0f32), tensor(&[3], &[1.0f32, 0.0, 0.5])];
+        let found = crate::testing::run("Betainc", &[], &ends).unwrap();
+        let found = found[0].values::<f32>();
+        assert!(found[..2] == [1.0, 0.0] && found[2].is_nan(), "{found:?}");
         let bad = [tensor(&[1], &[1.0f32]), tensor(&[2], &[3.0f32, 1.0]), scalar(0.3f32)];
         refuses("Betainc", &[], &bad, "");
     }

@@ -321,6 +321,17 @@ mod tests {
         let beam = [("beam_width", int(4)), ("top_paths", int(1))];
         let found = run("CTCBeamSearchDecoder", &beam, &inputs).unwrap();
         assert_eq!(found[1].values::<i64>(), [1, 0, 1]);
+        // What is dropped as others come is not grown in that step, however likely it was: "0" after "1" is not found.
+        let steps = [0.0f64, 0.25, 2.5, 3.125, -2.625, -1.375];
+        let narrow = [tensor(&[2, 1, 3], &steps), tensor(&[1], &[2i32])];
+        let two = [("beam_width", int(2)), ("top_paths", int(2)), ("merge_repeated", flag(false))];
+        let found = run("CTCBeamSearchDecoder", &two, &narrow).unwrap();
+        assert_eq!((found[2].values::<i64>(), found[3].values::<i64>()), (vec![0], vec![]));
+        let chances = found[6].values::<f64>();
+        assert!(
+            (chances[0] + 0.186_028).abs() < 1e-5 && (chances[1] + 4.686_028).abs() < 1e-5,
+            "{chances:?}"
+        );
         let wrong = [("beam_width", int(1)), ("top_paths", int(2))];
         refuses("CTCBeamSearchDecoder", &wrong, &inputs, "more than the 1");
     }

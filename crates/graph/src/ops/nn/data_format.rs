@@ -94,8 +94,16 @@ impl Operator for DimMap {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let rank = self.formats.from.len();
-        map(run, |x| Some(self.formats.place(shared::axis(x, rank)?)? as i64))
+        let rank = self.formats.from.len() as i64;
+        // TensorFlow adds up in the type itself, and takes what is none of the first dimensions for the last.
+        let is_int = run.dtype(0) == DType::I32;
+        let from_end = |x: i64| {
+            if is_int { i64::from((x as i32).wrapping_add(rank as i32)) } else { x.wrapping_add(rank) }
+        };
+        map(run, |x| {
+            let dimension = usize::try_from(from_end(x) % rank).unwrap_or(self.formats.from.len() - 1);
+            Some(self.formats.place(dimension)? as i64)
+        })
     }
 }
 
@@ -190,6 +198,7 @@ mod tests {
             &[tensor(&[1], &[0i32])],
             "no other order",
         );
-        refuses("DataFormatDimMap", &[], &[tensor(&[1], &[4i32])], "dimension 4");
+        let past = tensor(&[6], &[i32::MIN, i32::MAX, -6, -5, 4, 6]);
+        check("DataFormatDimMap", &[], &[past], &[tensor(&[6], &[0i32, 1, 1, 1, 0, 3])]);
     }
 }

@@ -145,6 +145,7 @@ impl Operator for InstanceNorm {
         let images = shared::input(inputs, 0)?;
         shared::need_type(0, images, &[DType::U8])?;
         check_numbers(inputs, 1..3)?;
+        (1..3).try_for_each(|end| shared::dims_of_rank(end, shared::input(inputs, end)?, 0).map(drop))?;
         let dims = shared::dims_of_rank(0, images, 4)?.unwrap_or(vec![Dim::Unknown; 4]);
         Ok(with_range(Fact::new(DType::U8, Dims::new(dims))))
     }
@@ -163,12 +164,16 @@ impl Operator for InstanceNorm {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (shape, from) = (run.shape(0), range_of(run, 0, 1)?);
-        if from.max <= from.min {
+        if !from.min.partial_cmp(&from.max).is_some_and(std::cmp::Ordering::is_lt) {
             return Err(OpError::input(2, format!("is {}, not above the minimum, {}", from.max, from.min)));
         }
         let images = run.slice::<u8>(0)?;
+        if shape[3] == 0 {
+            return Err(OpError::input(0, "has no channels"));
+        }
         if images.is_empty() {
-            return Err(OpError::input(0, "has no elements"));
+            // The least and the largest of nothing.
+            return give(run, 1, self.given.unwrap_or((f32::INFINITY, f32::INFINITY)));
         }
         let step = (from.max - from.min) / 255.0;
         let scratch = run.scratch_of::<f32>()?;
@@ -217,5 +222,14 @@ mod tests {
         check("QuantizedInstanceNorm", &given, &inputs, &expected);
         let high = run("QuantizedInstanceNorm", &[], &inputs).unwrap()[2].values::<f32>()[0];
         assert!((high - 1.341_641).abs() < 1e-4, "{high}");
+        // Nothing has its least and largest at infinity, and a range that is given is as far apart as one that is not.
+        let nothing = [tensor::<u8>(&[1, 0, 2, 3], &[]), scalar(0f32), scalar(1f32)];
+        let ends = run("QuantizedInstanceNorm", &[], &nothing).unwrap();
+        assert_eq!((ends[1].values::<f32>()[0], ends[2].values::<f32>()[0]), (f32::INFINITY, f32::INFINITY));
+        let apart = [given.as_slice(), &[("min_separation", float(8.0))]].concat();
+        assert_eq!(run("QuantizedInstanceNorm", &apart, &inputs).unwrap()[2].values::<f32>(), [5.0]);
+        let mut wrong = inputs.clone();
+        wrong[1] = scalar(f32::NAN);
+        refuses("QuantizedInstanceNorm", &[], &wrong, "not above");
     }
 }

@@ -42,6 +42,10 @@ impl Operator for Resize {
         Ok(with_range(Fact::new(images.dtype, Dims::new([dims[0], height, width, dims[3]]))))
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        (2..4).try_for_each(|end| shared::dims_of_rank(end, shared::input(inputs, end)?, 0).map(drop))
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let range = (number(run, 2)?, number(run, 3)?);
         let (from, to) = (run.shape(0), run.output_shape(0));

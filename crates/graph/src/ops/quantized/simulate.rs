@@ -59,7 +59,7 @@ fn import(attributes: &Attributes<'_>, name: &'static str) -> Result<Box<dyn Ope
         return Err(OpError::attribute("axis", why));
     }
     if let Some([min, max]) = ends
-        && min > max
+        && !min.partial_cmp(&max).is_some_and(std::cmp::Ordering::is_le)
     {
         return Err(OpError::attribute("input_min", format!("is {min}, above input_max, which is {max}")));
     }
@@ -119,6 +119,19 @@ impl Operator for Simulate {
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        // As long as the axis, though ends that are not given are not looked at as it runs.
+        let dims = shared::input(inputs, 0)?.dims.get();
+        let Some(slices) = self.axis.and_then(|axis| dims?.get(axis)?.size()) else { return Ok(()) };
+        for index in 1..3 {
+            let end = shared::input(inputs, index)?;
+            if end.dims.elements().size().is_some_and(|count| count != slices) {
+                return Err(OpError::input(index, format!("is of shape {} for {slices} ranges", end.dims)));
+            }
+        }
+        Ok(())
+    }
+
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         reshape::same(run, 0)
     }
@@ -149,7 +162,7 @@ impl Operator for Simulate {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check, check_close, flag, float, int, refuses, scalar, tensor};
+    use crate::testing::{check, check_close, flag, float, int, refuses, run, scalar, tensor};
 
     #[test]
     fn rounds_to_the_steps_of_the_range() {
@@ -164,6 +177,14 @@ mod tests {
         let first =
             [attributes.as_slice(), &[("input_min", float(-1.0)), ("input_max", float(0.75))]].concat();
         check_close("QuantizeAndDequantize", &first, std::slice::from_ref(&x), &steps, 1e-6);
-        refuses("QuantizeAndDequantize", &[("num_bits", int(0))], &[x], "num_bits");
+        refuses("QuantizeAndDequantize", &[("num_bits", int(0))], std::slice::from_ref(&x), "num_bits");
+        let [_, min, max] = [x, scalar(f32::NAN), scalar(2f32)];
+        // NaN stays between ends, and is none.
+        let odd = tensor(&[3], &[f32::NAN, -9.0, 9.0]);
+        let attributes = [("num_bits", int(6)), ("range_given", flag(true))];
+        refuses("QuantizeAndDequantizeV2", &attributes, &[odd.clone(), min, max.clone()], "minimum");
+        let found = run("QuantizeAndDequantizeV2", &attributes, &[odd, scalar(-1f32), max]).unwrap();
+        let found = found[0].values::<f32>();
+        assert!(found[0].is_nan() && found[1..] == [-2.064_516, 2.0], "{found:?}");
     }
 }

@@ -82,16 +82,17 @@ impl Rows {
                 }
             };
         }
-        let count = shared::dims_of_rank(1, values, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
         let rows = shared::input(inputs, 0)?;
         shared::need_type(0, rows, &[DType::I64])?;
         if self == Rows::Ragged {
-            let splits = shared::dims_of_rank(0, rows, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
+            // Of any axes: TensorFlow goes over their elements in order.
+            let (splits, count) = (rows.dims.elements(), values.dims.elements());
             if splits == Dim::Known(0) {
                 return Err(OpError::input(0, "has no splits"));
             }
             return Ok((count, Some(shared::extent::minus(splits, Dim::Known(1)))));
         }
+        let count = shared::dims_of_rank(1, values, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
         shared::dims_of_rank(0, rows, 2)?;
         let shape = shared::input(inputs, 2)?;
         shared::need_type(2, shape, &[DType::I64])?;
@@ -146,7 +147,11 @@ impl Rows {
     fn counted<'a>(self, run: &Run<'a>, weights: usize, is_binary: bool) -> Result<Counted<'a>, OpError> {
         let (values, of) = (run.input(self.values())?, run.input(weights)?);
         let has_weights = of.shape().elements() > 0;
-        if has_weights && of.shape() != values.shape() {
+        let fits = match self {
+            Rows::Ragged => of.shape().elements() == values.shape().elements(),
+            _ => of.shape() == values.shape(),
+        };
+        if has_weights && !fits {
             return Err(OpError::input(
                 weights,
                 format!("is of shape {} for values {}", of.shape(), values.shape()),
@@ -309,6 +314,13 @@ mod tests {
         let values = tensor(&[4], &[1i32, 1, 7, 0]);
         let inputs = [splits.clone(), values.clone(), scalar(3i32), tensor::<f32>(&[0], &[])];
         check("RaggedBincount", &[], &inputs, &[tensor(&[2, 3], &[0f32, 2.0, 0.0, 1.0, 0.0, 0.0])]);
+        let square = [
+            tensor(&[1, 3], &[0i64, 3, 4]),
+            tensor(&[2, 2], &[1i32, 1, 7, 0]),
+            scalar(3i32),
+            tensor(&[4], &[2f32, 3.0, 4.0, 5.0]),
+        ];
+        check("RaggedBincount", &[], &square, &[tensor(&[2, 3], &[0f32, 5.0, 0.0, 5.0, 0.0, 0.0])]);
         let sparse = [
             tensor(&[4, 2], &[0i64, 0, 0, 1, 0, 2, 1, 0]),
             values.clone(),

@@ -249,6 +249,17 @@ impl Operator for Apply {
         Ok((0..self.rule.states).map(|_| Fact::new(variable.dtype, variable.dims.clone())).collect())
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        let (variable, gradient) = (shared::input(inputs, 0)?, shared::input(inputs, self.gradient())?);
+        match (variable.dims.rank(), gradient.dims.rank()) {
+            (Some(of), Some(own)) if own != of => {
+                let why = format!("is of rank {own} for a variable of rank {of}");
+                Err(OpError::input(self.gradient(), why))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn memory(&self, _: &Call<'_>) -> Memory {
         Memory::overwrites(&[0])
     }

@@ -134,6 +134,15 @@ impl Operator for ReduceJoin {
         Ok(vec![Fact::new(DType::String, Dims::new(dims.collect::<Vec<_>>()))])
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        match shared::input(inputs, 1)?.dims.rank() {
+            Some(rank @ 2..) => {
+                Err(OpError::input(1, format!("is of rank {rank}; axes are a scalar or a vector")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         let axes = run.ints::<MAX_RANK>(1).ok()?;
         let shape = run.shape(0);

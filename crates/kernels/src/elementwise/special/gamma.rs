@@ -182,11 +182,15 @@ fn beta_fraction(a: f64, b: f64, x: f64) -> f64 {
 
 /// The incomplete beta function, regularised.
 pub(crate) fn betainc(a: f64, b: f64, x: f64) -> f64 {
-    if !(a > 0.0 && b > 0.0 && (0.0..=1.0).contains(&x)) {
+    if a <= 0.0 || b <= 0.0 {
         return f64::NAN;
     }
+    // The ends of the range are the same of any two, even of NaN.
     if x == 0.0 || x == 1.0 {
         return x;
+    }
+    if !(a.is_finite() && b.is_finite() && (0.0..=1.0).contains(&x)) {
+        return f64::NAN;
     }
     let factor = (a * x.ln() + b * (-x).ln_1p() - lbeta(a, b)).exp();
     if x < (a + 1.0) / (a + b + 2.0) {
