@@ -215,17 +215,20 @@ fn a_model_in_parts_has_them_in_the_bodies_of_loops() {
     };
     let made = partition(&whole, &options, &parts, &AtomicBool::new(false), &budget).unwrap();
     assert_eq!(made.parts.len(), 2);
-    let opened = |operators| {
+    let opened = |path, operators| {
         let options = OpenOptions { operators, ..OpenOptions::default() };
-        Model::open(&parts, &options, &budget)
+        Model::open(path, &options, &budget)
     };
-    let model = opened(scratchy(64)).unwrap();
-    let mut runner = Runner::new(&model, &FitOptions::default(), &budget).unwrap();
-    let x = [1f32, 2.0, -3.0, 0.0];
-    let outputs = runner.run(&[Feed::Tensor(TensorView::from_slice(Shape::new(&[4]).unwrap(), &x).unwrap())]);
-    let after = outputs.unwrap().get("after").unwrap().as_slice::<f32>().unwrap().to_vec();
-    assert_eq!(after, [-2.0, -1.0, -6.0, -3.0]);
-    let error = opened(Operators::new()).unwrap_err().to_string();
+    for path in [&whole, &parts] {
+        let model = opened(path, scratchy(64)).unwrap();
+        let mut runner = Runner::new(&model, &FitOptions::default(), &budget).unwrap();
+        let x = [1f32, 2.0, -3.0, 0.0];
+        let x = TensorView::from_slice(Shape::new(&[4]).unwrap(), &x).unwrap();
+        let outputs = runner.run(&[Feed::Tensor(x)]).unwrap();
+        let after = outputs.get("after").unwrap().as_slice::<f32>().unwrap();
+        assert_eq!(after, [-2.0, -1.0, -6.0, -3.0], "{}", path.display());
+    }
+    let error = opened(&parts, Operators::new()).unwrap_err().to_string();
     assert!(error.contains("MovingMedian"), "{error}");
     fs::remove_dir_all(folder).unwrap();
 }

@@ -145,10 +145,14 @@ impl<'c> Chain<'c> {
         self.def.min_consumer = self.def.min_consumer.max(def.min_consumer);
         let more = def.reservation.bytes();
         self.def.reservation.try_grow(more)?;
-        for function in def.functions {
-            if self.def.function(&function.name).is_none() {
-                self.def.functions.push(function);
+        for mut function in def.functions {
+            if self.def.function(&function.name).is_some() {
+                continue;
             }
+            for node in &mut function.nodes {
+                self.hold_values(node, &def.source)?;
+            }
+            self.def.functions.push(function);
         }
         self.def.functions.sort_by(|a, b| a.name.cmp(&b.name));
         for mut node in def.nodes {
