@@ -163,9 +163,23 @@ pub fn check(op: &str, attributes: &[(&str, AttrValue)], inputs: &[Tensor], expe
 
 /// Checks that an operator takes inputs of these shapes, and refuses them once it sees their values.
 pub fn refuses_as_it_runs(op: &str, attributes: &[(&str, AttrValue)], inputs: &[Tensor], why: &str) {
+    refuses_after(op, attributes, inputs, |tensor| Fact::new(tensor.dtype, tensor.shape), why);
+}
+
+/// The same of inputs whose shapes too are not known before.
+pub fn refuses_shapes_as_it_runs(op: &str, attributes: &[(&str, AttrValue)], inputs: &[Tensor], why: &str) {
+    refuses_after(op, attributes, inputs, |tensor| Fact::new(tensor.dtype, Dims::UNKNOWN), why);
+}
+
+fn refuses_after(
+    op: &str,
+    attributes: &[(&str, AttrValue)],
+    inputs: &[Tensor],
+    known: impl Fn(&Tensor) -> Fact,
+    why: &str,
+) {
     let operator = operator(op, attributes).unwrap();
-    let without_values: Vec<Fact> = inputs.iter().map(|t| Fact::new(t.dtype, t.shape)).collect();
-    let inferred = infer(&*operator, &without_values).unwrap();
+    let inferred = infer(&*operator, &inputs.iter().map(known).collect::<Vec<_>>()).unwrap();
     let error = compute(&*operator, inputs, &inferred).unwrap_err().to_string();
     assert!(error.contains(why), "{op}: {error}");
 }

@@ -115,6 +115,9 @@ impl Operator for Slice {
         let input = run.input(0)?;
         let (begin, size) = (run.ints::<MAX_RANK>(1)?, run.ints::<MAX_RANK>(2)?);
         let rank = input.shape().rank();
+        if let Some((i, _)) = [(1, &begin), (2, &size)].into_iter().find(|(_, vector)| vector.len() != rank) {
+            return Err(OpError::input(i, "has not one element for each axis"));
+        }
         let (mut first, mut dims) = ([0; MAX_RANK], [0i64; MAX_RANK]);
         for axis in 0..rank {
             let whole = input.shape()[axis] as i64;
@@ -342,7 +345,15 @@ mod tests {
         check("Slice", &[], &[x.clone(), v(1, 0), v(-1, -1)], &[tensor(&[1, 3], &[3i8, 4, 5])]);
         check("Slice", &[], &[x.clone(), v(2, 0), v(0, 3)], &[tensor::<i8>(&[0, 3], &[])]);
         refuses("Slice", &[], &[x.clone(), v(1, 0), v(2, 1)], "ask for 2");
-        refuses("Slice", &[], &[x, v(-1, 0), v(1, 1)], "ask for");
+        refuses("Slice", &[], &[x.clone(), v(-1, 0), v(1, 1)], "ask for");
+        let none = tensor::<i32>(&[0], &[]);
+        refuses_shapes_as_it_runs(
+            "Slice",
+            &[],
+            &[x.clone(), none.clone(), none.clone()],
+            "one element for each axis",
+        );
+        refuses_shapes_as_it_runs("StridedSlice", &[], &[x, none.clone(), none, v(1, 1)], "as many elements");
     }
 
     #[test]

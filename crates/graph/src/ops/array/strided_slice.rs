@@ -329,7 +329,12 @@ impl StridedSlice {
         let (begin, end) = (run.ints::<MAX_ENTRIES>(1)?, run.ints::<MAX_ENTRIES>(2)?);
         let strides = run.ints::<MAX_ENTRIES>(3)?;
         let rank = shape.rank();
-        let entries = begin.len().min(end.len()).min(strides.len());
+        let entries = begin.len();
+        if let Some((i, _)) =
+            [(2, &end), (3, &strides)].into_iter().find(|(_, vector)| vector.len() != entries)
+        {
+            return Err(OpError::input(i, "has not as many elements as input 1"));
+        }
         let mut taken = Taken {
             first: [0; MAX_RANK],
             steps: [1; MAX_RANK],

@@ -553,6 +553,10 @@ mod tests {
         let zero = [tensor(&[3, 1], &[0f32; 3]), tensor(&[1, 2], &[1f32, 2.0])];
         let found = run("TridiagonalSolve", &perturbs, &zero).unwrap();
         assert_eq!(found[0].values::<f32>(), [2.835_686_5e37, 5.671_373e37]);
+        let none = tensor::<f64>(&[0, 0, 1, 6], &[]);
+        let nothing = [none.clone(), none.clone(), none, tensor::<f64>(&[0, 0, 6, 2], &[])];
+        let found = run("TridiagonalMatMul", &[], &nothing).unwrap();
+        assert_eq!((&found[0].shape[..], found[0].values::<f64>()), (&[0, 0, 6, 2][..], vec![]));
         let neither = [("perturb_singular", flag(true)), ("partial_pivoting", flag(false))];
         refuses("TridiagonalSolve", &neither, &inputs, "partial_pivoting");
     }

@@ -15,6 +15,7 @@ use crate::operator::attributes::Attributes;
 use crate::operator::reshape;
 use crate::operator::{OpError, Operator, Registration, Run};
 use crate::ops::shared;
+use crate::ops::shared::extent::int_input;
 
 pub(crate) const OPS: &[Registration] = &[
     row("RandomUniform"),
@@ -139,8 +140,7 @@ impl Operator for RandomFill {
             Numbers::Bits => Distribution::Bits,
             Numbers::Integers => {
                 let at = self.range_at();
-                let (low, high) = (run.ints::<1>(at)?, run.ints::<1>(at + 1)?);
-                let [(low, high)] = [(low[0], high[0])];
+                let (low, high) = (int_input(run, at)?, int_input(run, at + 1)?);
                 // Of no numbers a stateless operator does not look at the range.
                 if elements > 0 || self.source.seeds().is_some() {
                     self.check_range(low, high)?;
