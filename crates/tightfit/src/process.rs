@@ -54,7 +54,7 @@ const REPLANNING_CODE_BYTES: u64 = if IS_CHECKED { 10 << 16 } else { 2 << 16 };
 const IS_CHECKED: bool = cfg!(debug_assertions);
 
 /// Code that a step may execute for the first time before there is another look at how much is resident.
-const STEP_CODE_BYTES: u64 = if IS_CHECKED { 5 << 16 } else { 4 << 16 };
+const STEP_CODE_BYTES: u64 = if IS_CHECKED { 7 << 16 } else { 4 << 16 };
 
 /// What is neither code nor a table that the loader wrote to: the main stack, buffers of the standard streams, the command
 /// line, the allocator. Measured are 60 KiB, and 72 with checks.
