@@ -5,6 +5,8 @@ use crate::base::access::{split, split_with_cost};
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::threads::ThreadPool;
 
+use super::product::QuantizedWindow;
+
 /// What is added to sums, in the order of the sums, before they are rectified.
 #[derive(Debug, Clone, Copy)]
 pub enum Summand<'a> {
@@ -124,32 +126,13 @@ pub fn finish_sums<T: Finished>(
     Ok(())
 }
 
-/// A depthwise convolution of bytes, of which 0 is 0: `[batch, height, width, channels]` with int8 `[height, width, channels,
-/// multiplier]`.
-#[derive(Debug, Clone, Copy)]
-pub struct QuantizedDepthwise {
-    /// Batch, height, width and channels of the input.
-    pub input: [usize; 4],
-    /// Height, width, channels and multiplier of the filter.
-    pub filter: [usize; 4],
-    /// Height and width of the output.
-    pub output: [usize; 2],
-    /// Pixels from one position of the filter to the next, down and to the right.
-    pub strides: [usize; 2],
-    /// Pixels from one element of the filter to the next.
-    pub dilations: [usize; 2],
-    /// How far the first position of the filter reaches beyond the input's upper and left edges.
-    pub before: [isize; 2],
-    /// The input's bytes are int8.
-    pub is_input_signed: bool,
-}
-
-impl QuantizedDepthwise {
-    /// Computes the sums, `[batch, height, width, channels * multiplier]`.
+impl QuantizedWindow {
+    /// Computes the sums of a depthwise convolution, `[batch, height, width, channels * multiplier]`: of `[batch, height, width,
+    /// channels]` with int8 `[height, width, channels, multiplier]`, of which 0 is 0.
     ///
     /// # Errors
     /// [`KernelError`] when a length is wrong.
-    pub fn run(
+    pub fn depthwise(
         &self,
         pool: &ThreadPool,
         input: &[u8],
@@ -179,12 +162,6 @@ impl QuantizedDepthwise {
             }
         });
         Ok(())
-    }
-
-    /// The pixel under an element of the filter, unless it is padding.
-    fn place(&self, position: usize, tap: usize, axis: usize) -> Option<usize> {
-        let at = (position * self.strides[axis] + tap * self.dilations[axis]) as isize - self.before[axis];
-        usize::try_from(at).ok().filter(|at| *at < self.input[1 + axis])
     }
 
     /// Adds the products of a line of the input with one of the filter.
@@ -245,7 +222,7 @@ mod tests {
     #[test]
     fn depthwise_sums_are_what_the_definition_says() {
         let pool = ThreadPool::new(3).unwrap();
-        let conv = QuantizedDepthwise {
+        let window = QuantizedWindow {
             input: [2, 5, 4, 3],
             filter: [3, 2, 3, 2],
             output: [3, 3],
@@ -257,12 +234,12 @@ mod tests {
         let input: Vec<u8> = (0..120).map(|n| (n * 37 % 251) as u8).collect();
         let filter: Vec<i8> = (0..36).map(|n| (n * 53 % 251) as u8 as i8).collect();
         let mut sums = vec![-1; 2 * 3 * 3 * 6];
-        conv.run(&pool, &input, &filter, &mut sums).unwrap();
+        window.depthwise(&pool, &input, &filter, &mut sums).unwrap();
         for (at, sum) in sums.iter().enumerate() {
             let (column, x, y, image) = (at % 6, at / 6 % 3, at / 18 % 3, at / 54);
             let mut expected = 0;
             for (fy, fx) in (0..3).flat_map(|fy| (0..2).map(move |fx| (fy, fx))) {
-                let (Some(from_y), Some(from_x)) = (conv.place(y, fy, 0), conv.place(x, fx, 1)) else {
+                let (Some(from_y), Some(from_x)) = (window.place(y, fy, 0), window.place(x, fx, 1)) else {
                     continue;
                 };
                 let from = ((image * 5 + from_y) * 4 + from_x) * 3 + column / 2;
@@ -270,6 +247,6 @@ mod tests {
             }
             assert_eq!(*sum, expected, "at {at}");
         }
-        assert!(conv.run(&pool, &input, &filter[1..], &mut sums).is_err());
+        assert!(window.depthwise(&pool, &input, &filter[1..], &mut sums).is_err());
     }
 }

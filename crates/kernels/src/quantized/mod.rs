@@ -17,8 +17,8 @@ pub use arithmetic::{
 };
 pub use channels::{channels_used, quantized_instance_norm, requantize_channels};
 pub use convert::{QuantMode, Quantize, dequantize, quantize, requantize, requantize_down};
-pub use fused::{Finish, Finished, QuantizedDepthwise, Summand, finish_sums};
-pub use product::{QuantizedConv2d, quantized_matmul};
+pub use fused::{Finish, Finished, Summand, finish_sums};
+pub use product::{QuantizedConv2d, QuantizedWindow, quantized_matmul};
 pub use range::QuantizedRange;
 pub use resize::quantized_resize;
 pub use simulate::{Rounding, SimulatedRange, simulate_quantization};

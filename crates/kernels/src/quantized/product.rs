@@ -100,12 +100,12 @@ impl Kernel for Tile<'_> {
     }
 }
 
-/// A convolution of bytes: `[batch, height, width, channels]` with `[height, width, channels, out channels]`.
+/// Where a filter of bytes lies on images of bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct QuantizedConv2d {
+pub struct QuantizedWindow {
     /// Batch, height, width and channels of the input.
     pub input: [usize; 4],
-    /// Height, width, channels and out channels of the filter.
+    /// Height, width, channels, and out channels or, of a depthwise convolution, the multiplier of the filter.
     pub filter: [usize; 4],
     /// Height and width of the output.
     pub output: [usize; 2],
@@ -117,6 +117,21 @@ pub struct QuantizedConv2d {
     pub before: [isize; 2],
     /// The input's bytes are int8, of which 0 is 0.
     pub is_input_signed: bool,
+}
+
+impl QuantizedWindow {
+    /// The pixel along an axis under an element of the filter, unless it is padding.
+    pub(super) fn place(&self, position: usize, tap: usize, axis: usize) -> Option<usize> {
+        let at = (position * self.strides[axis] + tap * self.dilations[axis]) as isize - self.before[axis];
+        usize::try_from(at).ok().filter(|at| *at < self.input[1 + axis])
+    }
+}
+
+/// A convolution of bytes: `[batch, height, width, channels]` with `[height, width, channels, out channels]`.
+#[derive(Debug, Clone, Copy)]
+pub struct QuantizedConv2d {
+    /// Where the filter lies.
+    pub window: QuantizedWindow,
     /// What stands for 0 in the input.
     pub input_zero: i32,
     /// What stands for 0 in the filter.
@@ -137,15 +152,15 @@ impl QuantizedConv2d {
         filter: &[u8],
         output: &mut [i32],
     ) -> Result<(), KernelError> {
-        let [batch, _, _, channels] = self.input;
-        let [_, _, depth, columns] = self.filter;
-        let [height, width] = self.output;
-        check_exact("the input", product(&self.input)?, input.len())?;
-        check_exact("the filter", product(&self.filter)?, filter.len())?;
+        let [batch, _, _, channels] = self.window.input;
+        let [filter_height, filter_width, depth, columns] = self.window.filter;
+        let [height, width] = self.window.output;
+        check_exact("the input", product(&self.window.input)?, input.len())?;
+        check_exact("the filter", product(&self.window.filter)?, filter.len())?;
         check_exact("the output", product(&[batch, height, width, columns])?, output.len())?;
         check_exact("the filter's channels", channels, depth)?;
         let row = width * columns;
-        let cost = product(&[self.filter[0], self.filter[1], channels, row])?;
+        let cost = product(&[filter_height, filter_width, channels, row])?;
         let output = Shared::new(output);
         split_range(pool, batch * height, cost, &|first, count| {
             for line in first..first + count {
@@ -159,8 +174,10 @@ impl QuantizedConv2d {
 
     /// One line of the output.
     fn line(&self, isa: Isa, input: &[u8], filter: &[u8], (image, y): (usize, usize), to: &mut [i32]) {
-        let [_, in_height, in_width, channels] = self.input;
-        let [filter_height, filter_width, _, columns] = self.filter;
+        let window = &self.window;
+        let [_, in_height, in_width, channels] = window.input;
+        let [filter_height, filter_width, _, columns] = window.filter;
+        let width = window.output[1];
         let right = Right {
             bytes: filter,
             is_signed: self.is_filter_signed,
@@ -168,27 +185,22 @@ impl QuantizedConv2d {
             row_stride: columns,
             column_stride: 1,
         };
-        let place = |position: usize, tap: usize, axis: usize, size: usize| {
-            let at =
-                (position * self.strides[axis] + tap * self.dilations[axis]) as isize - self.before[axis];
-            usize::try_from(at).ok().filter(|at| *at < size)
-        };
         // TensorFlow pads with what stands for 0, of which a byte has the lowest bits, unless that is negative.
         let padding = match self.input_zero {
             ..0 => 0,
             zero => (zero as u8 as i32).wrapping_sub(zero),
         };
-        for x in (0..self.output[1]).step_by(ROWS) {
+        for x in (0..width).step_by(ROWS) {
             for first in (0..columns).step_by(COLUMNS) {
                 let mut sums = [[0; COLUMNS]; ROWS];
                 for (fy, fx) in (0..filter_height).flat_map(|y| (0..filter_width).map(move |x| (y, x))) {
-                    let in_y = place(y, fy, 0, in_height);
+                    let in_y = window.place(y, fy, 0);
                     if in_y.is_none() && padding == 0 {
                         continue;
                     }
                     let rows = std::array::from_fn(|r| {
                         let in_y = in_y?;
-                        let in_x = place(x + r, fx, 1, in_width).filter(|_| x + r < self.output[1])?;
+                        let in_x = window.place(x + r, fx, 1).filter(|_| x + r < width)?;
                         Some(((image * in_height + in_y) * in_width + in_x) * channels)
                     });
                     dispatch(
@@ -199,7 +211,7 @@ impl QuantizedConv2d {
                             padding,
                             left_stride: 1,
                             left_zero: self.input_zero,
-                            is_left_signed: self.is_input_signed,
+                            is_left_signed: window.is_input_signed,
                             depth: channels,
                             right,
                             first: (fy * filter_width + fx) * channels * columns + first,
@@ -208,7 +220,7 @@ impl QuantizedConv2d {
                         },
                     );
                 }
-                store(&sums, to, (x, self.output[1]), (first, columns));
+                store(&sums, to, (x, width), (first, columns));
             }
         }
     }
@@ -323,7 +335,7 @@ mod tests {
             ([1, 7, 7, 4], [2, 2, 4, 16], [2, 2], 3, true),
             ([1, 4, 9, 1], [1, 1, 1, 1], [2, 5], 2, false),
         ] {
-            let conv = QuantizedConv2d {
+            let window = QuantizedWindow {
                 input,
                 filter,
                 output,
@@ -331,6 +343,9 @@ mod tests {
                 dilations: [1, 1],
                 before: if stride == 3 { [0, 0] } else { [1, 1] },
                 is_input_signed: false,
+            };
+            let conv = QuantizedConv2d {
+                window,
                 input_zero: 12,
                 filter_zero: if is_filter_signed { 0 } else { 100 },
                 is_filter_signed,
@@ -347,8 +362,8 @@ mod tests {
                     .flat_map(|y| (0..filter[1]).map(move |x| (y, x)))
                     .flat_map(|(y, x)| (0..filter[2]).map(move |c| (y, x, c)))
                 {
-                    let y = (oy * stride + fy) as isize - conv.before[0];
-                    let px = (ox * stride + fx) as isize - conv.before[1];
+                    let y = (oy * stride + fy) as isize - window.before[0];
+                    let px = (ox * stride + fx) as isize - window.before[1];
                     if y < 0 || px < 0 || y >= input[1] as isize || px >= input[2] as isize {
                         continue;
                     }

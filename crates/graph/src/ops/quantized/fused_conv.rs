@@ -8,10 +8,12 @@
 //! range, or, where they are requantised, as bytes of a range that is given. Images are `[batch, height, width, channels]`,
 //! padding SAME, VALID, or a `padding_list`. Rounding is that of oneDNN 3, which TensorFlow computes these with.
 
-use tightfit_core::{DType, Shape};
-use tightfit_kernels::{Finish, Finished, QuantizedConv2d, QuantizedDepthwise, Summand, finish_sums};
+use tightfit_core::DType;
+use tightfit_kernels::{Finish, Finished, QuantizedConv2d, QuantizedWindow, Summand, finish_sums};
 
 use super::convert::{check_numbers, give, number};
+use super::fused::{HIGHEST_SUM, Scratch, reach};
+use super::layers::four;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
@@ -112,16 +114,6 @@ struct FusedConv {
     to: DType,
 }
 
-/// The four sizes of an image or a filter.
-fn four(shape: Shape) -> Result<[usize; 4], OpError> {
-    <[usize; 4]>::try_from(&shape[..]).map_err(|_| OpError::Internal("an image of other than four axes"))
-}
-
-/// The larger end of a range.
-pub(super) fn reach(min: f32, max: f32) -> f32 {
-    min.abs().max(max.abs())
-}
-
 impl FusedConv {
     /// The types that a summand may have.
     fn summands(&self) -> &'static [DType] {
@@ -138,33 +130,19 @@ impl FusedConv {
         let (image, size) = (four(*input.shape())?, four(*filter.shape())?);
         let output = four(run.output_shape(0))?;
         let window = self.window.window([size[0], size[1]], [image[1], image[2]]);
-        let before = [window.pads[0] as isize, window.pads[2] as isize];
-        let (strides, dilations, output) = (window.strides, window.dilations, [output[1], output[2]]);
-        let is_input_signed = input.dtype() == DType::I8;
-        if self.parts.is_depthwise {
-            let conv = QuantizedDepthwise {
-                input: image,
-                filter: size,
-                output,
-                strides,
-                dilations,
-                before,
-                is_input_signed,
-            };
-            return Ok(conv.run(run.pool, input.bytes(), run.slice::<i8>(1)?, sums)?);
-        }
-        let conv = QuantizedConv2d {
+        let window = QuantizedWindow {
             input: image,
             filter: size,
-            output,
-            strides,
-            dilations,
-            before,
-            is_input_signed,
-            input_zero: 0,
-            filter_zero: 0,
-            is_filter_signed: true,
+            output: [output[1], output[2]],
+            strides: window.strides,
+            dilations: window.dilations,
+            before: [window.pads[0] as isize, window.pads[2] as isize],
+            is_input_signed: input.dtype() == DType::I8,
         };
+        if self.parts.is_depthwise {
+            return Ok(window.depthwise(run.pool, input.bytes(), run.slice::<i8>(1)?, sums)?);
+        }
+        let conv = QuantizedConv2d { window, input_zero: 0, filter_zero: 0, is_filter_signed: true };
         Ok(conv.run(run.pool, input.bytes(), filter.bytes(), sums)?)
     }
 
@@ -279,23 +257,13 @@ impl Operator for FusedConv {
         self.window.check_filter(inputs)
     }
 
-    /// The sums, and a scale and a bias for each channel.
     fn memory(&self, call: &Call<'_>) -> Memory {
-        let needed = call.outputs.first().and_then(|output| {
-            let channels = output.shape.last()?.checked_mul(2)?;
-            output.shape.elements().checked_add(channels)?.checked_mul(size_of::<i32>())
-        });
-        Memory::scratch(needed.unwrap_or(0))
+        Scratch::memory(call)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let shape = run.output_shape(0);
-        let channels = shape.last().copied().unwrap_or(0);
-        let scratch = run.scratch_of::<i32>()?;
-        let (sums, rest) = scratch.split_at_mut(shape.elements());
-        let (scales, biases) = rest[..2 * channels].split_at_mut(channels);
-        let (scales, biases): (&mut [f32], &mut [f32]) =
-            (bytemuck::cast_slice_mut(scales), bytemuck::cast_slice_mut(biases));
+        let Scratch { sums, scales, biases } = Scratch::of(run)?;
+        let channels = scales.len();
         self.sum(run, sums)?;
 
         let ranges = self.parts.ranges();
@@ -337,7 +305,7 @@ impl Operator for FusedConv {
             let lowest = lows.iter().copied().fold(f32::INFINITY, f32::min);
             let highest = highs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             how.step = (reach(lowest, highest) as f64 / 127.0) as f32 * input_step;
-            how.highest = 2_147_483_520.0;
+            how.highest = HIGHEST_SUM;
             self.finish::<i32>(run, sums, &how)?;
             let one = (max - min) / if is_signed { 254.0 } else { 255.0 };
             let (to_low, to_high) = (run.out::<f32>(1)?, run.out::<f32>(2)?);

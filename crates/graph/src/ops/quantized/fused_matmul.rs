@@ -12,7 +12,7 @@ use tightfit_core::DType;
 use tightfit_kernels::{Finish, Summand, finish_sums, quantized_matmul};
 
 use super::convert::{check_numbers, give, number, with_range};
-use super::fused_conv::reach;
+use super::fused::{HIGHEST_SUM, Scratch, reach};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
@@ -106,13 +106,8 @@ impl Operator for FusedMatMul {
         Ok(if self.to == DType::F32 { vec![output] } else { with_range(output) })
     }
 
-    /// The sums, and a scale and a bias for each column.
     fn memory(&self, call: &Call<'_>) -> Memory {
-        let needed = call.outputs.first().and_then(|output| {
-            let columns = output.shape.last()?.checked_mul(2)?;
-            output.shape.elements().checked_add(columns)?.checked_mul(size_of::<i32>())
-        });
-        Memory::scratch(needed.unwrap_or(0))
+        Scratch::memory(call)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -120,11 +115,7 @@ impl Operator for FusedMatMul {
             (&[m, k], &[depth, n]) if k == depth => (m, k, n),
             _ => return Err(OpError::input(1, "has other rows than input 0 has columns")),
         };
-        let scratch = run.scratch_of::<i32>()?;
-        let (sums, rest) = scratch.split_at_mut(m * n);
-        let (scales, biases) = rest[..2 * n].split_at_mut(n);
-        let (scales, biases): (&mut [f32], &mut [f32]) =
-            (bytemuck::cast_slice_mut(scales), bytemuck::cast_slice_mut(biases));
+        let Scratch { sums, scales, biases } = Scratch::of(run)?;
         let right = run.input(1)?;
         quantized_matmul(
             run.pool,
@@ -148,7 +139,7 @@ impl Operator for FusedMatMul {
             summand_scale: 1.0,
             has_relu: self.has_relu,
             step,
-            highest: 2_147_483_520.0,
+            highest: HIGHEST_SUM,
         };
         match self.to {
             DType::F32 => {

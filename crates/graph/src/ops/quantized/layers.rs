@@ -7,7 +7,8 @@
 
 use tightfit_core::{DType, Shape};
 use tightfit_kernels::{
-    PoolKind, QuantizedConv2d, QuantizedRange, quantized_average, quantized_clamp, quantized_matmul,
+    PoolKind, QuantizedConv2d, QuantizedRange, QuantizedWindow, quantized_average, quantized_clamp,
+    quantized_matmul,
 };
 
 use super::convert::{check_numbers, give, number, range_of, reshape_with_range, with_range};
@@ -123,17 +124,13 @@ impl Operator for Conv2d {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (input_range, filter_range) = (range_of(run, 0, 2)?, range_of(run, 1, 4)?);
-        let four = |shape: Shape| {
-            <[usize; 4]>::try_from(&shape[..])
-                .map_err(|_| OpError::Internal("an image of other than four axes"))
-        };
         let (input, filter) = (run.input(0)?, run.input(1)?);
         if input.shape().elements() == 0 || filter.shape().elements() == 0 {
             let empty = usize::from(input.shape().elements() > 0);
             return Err(OpError::input(empty, "has no elements"));
         }
         let output = four(run.output_shape(0))?;
-        let conv = QuantizedConv2d {
+        let window = QuantizedWindow {
             input: four(*input.shape())?,
             filter: four(*filter.shape())?,
             output: [output[1], output[2]],
@@ -141,6 +138,9 @@ impl Operator for Conv2d {
             dilations: [1, 1],
             before: self.before(&filter.shape()[..2], &input.shape()[1..3], &output[1..3]),
             is_input_signed: false,
+        };
+        let conv = QuantizedConv2d {
+            window,
             input_zero: zero(&input_range)?,
             filter_zero: zero(&filter_range)?,
             is_filter_signed: filter.dtype() == DType::I8,
@@ -148,6 +148,11 @@ impl Operator for Conv2d {
         conv.run(run.pool, input.bytes(), filter.bytes(), run.out(0)?)?;
         give(run, 1, QuantizedRange::of_products(&input_range, &filter_range))
     }
+}
+
+/// The four sizes of an image or a filter.
+pub(super) fn four(shape: Shape) -> Result<[usize; 4], OpError> {
+    <[usize; 4]>::try_from(&shape[..]).map_err(|_| OpError::Internal("an image of other than four axes"))
 }
 
 fn import_matmul(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
