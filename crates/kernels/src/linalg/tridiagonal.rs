@@ -26,17 +26,7 @@ pub(super) fn solve<T: Scalar>(
         let (next, is_last) = (i + 1, i + 2 == n);
         let beyond = if is_last { T::ZERO } else { above[next] };
         if has_pivots && u[3 * i].abs() < below[next].abs() {
-            let factor = u[3 * i] / below[next];
-            u[3 * i] = below[next];
-            u[3 * next] = u[3 * i + 1] - factor * main[next];
-            u[3 * i + 1] = main[next];
-            u[3 * i + 2] = beyond;
-            u[3 * next + 1] = -(factor * beyond);
-            for col in 0..x.cols {
-                let (own, other) = (x.at(i, col), x.at(next, col));
-                x.set(next, col, own - factor * other);
-                x.set(i, col, other);
-            }
+            exchange(i, [below[next], main[next], beyond], u, x);
         } else {
             if u[3 * i] == T::ZERO {
                 return false;
@@ -54,14 +44,29 @@ pub(super) fn solve<T: Scalar>(
             return false;
         }
         for col in 0..x.cols {
-            let mut sum = x.at(i, col);
-            for k in 1..3.min(n - i) {
-                sum = sum - u[3 * i + k] * x.at(i + k, col);
-            }
+            let sum = without_known(i, col, u, x);
             x.set(i, col, sum / u[3 * i]);
         }
     }
     true
+}
+
+/// Puts the row after row `i`, whose elements are `next`, in its place, and eliminates the pivot of what was there.
+fn exchange<T: Scalar>(i: usize, next: [T; 3], u: &mut [T], x: &mut Mat<'_, T>) {
+    let factor = u[3 * i] / next[0];
+    u[3 * i + 3] = u[3 * i + 1] - factor * next[1];
+    u[3 * i + 4] = -(factor * next[2]);
+    u[3 * i..][..3].copy_from_slice(&next);
+    for col in 0..x.cols {
+        let (own, other) = (x.at(i, col), x.at(i + 1, col));
+        x.set(i + 1, col, own - factor * other);
+        x.set(i, col, other);
+    }
+}
+
+/// An element of row `i` less what the rows behind it, which are solved, make of it.
+fn without_known<T: Scalar>(i: usize, col: usize, u: &[T], x: &Mat<'_, T>) -> T {
+    (1..3.min(x.rows - i)).fold(x.at(i, col), |rest, k| rest - u[3 * i + k] * x.at(i + k, col))
 }
 
 /// Solves T X = B as [`solve`] with pivots, which are made larger where what they divide would be too large: a singular T has a
@@ -102,17 +107,7 @@ where
                 }
             }
         } else {
-            let factor = pivot / below[next];
-            u[3 * i] = below[next];
-            u[3 * next] = u[3 * i + 1] - factor * main[next];
-            u[3 * i + 1] = main[next];
-            u[3 * i + 2] = beyond;
-            u[3 * next + 1] = -(factor * beyond);
-            for col in 0..x.cols {
-                let (own, other) = (x.at(i, col), x.at(next, col));
-                x.set(next, col, own - factor * other);
-                x.set(i, col, other);
-            }
+            exchange(i, [below[next], main[next], beyond], u, x);
         }
         if !is_last {
             largest = u[3 * i..][..3].iter().fold(largest, |largest, of| larger(largest, of.abs()));
@@ -122,10 +117,7 @@ where
     let least = T::Real::EPSILON * largest;
     for i in (0..n).rev() {
         for col in 0..x.cols {
-            let mut sum = x.at(i, col);
-            for k in 1..3.min(n - i) {
-                sum = sum - u[3 * i + k] * x.at(i + k, col);
-            }
+            let sum = without_known(i, col, u, x);
             x.set(i, col, sum);
         }
         let inverse = T::ONE / perturbed(least, u[3 * i], &mut x.data[i * x.cols..][..x.cols]);
