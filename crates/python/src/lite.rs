@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use tightfit::Error;
-use tightfit_format::SourceFile;
 use tightfit_format::tflite::{Model, SubGraph, Tensor};
+use tightfit_format::{ModelFormat, SourceFile, detect};
 
 use crate::files::Memory;
 use crate::session::Scales;
@@ -36,17 +36,11 @@ pub fn lite_tensors(
 }
 
 fn read(path: &PathBuf, key: Option<&str>, of_all: bool, memory_bytes: u64) -> Result<Option<Lite>, Error> {
-    const MARK: &[u8] = b"TFL3";
-    if path.is_dir() {
-        return Ok(None);
-    }
-    let source = SourceFile::open(path)?;
-    let mut head = [0; 8];
-    if source.read_exact_at(0, &mut head).is_err() || &head[4..] != MARK {
+    if detect(path)? != ModelFormat::TfLite {
         return Ok(None);
     }
     let memory = Memory::of(memory_bytes, 1)?;
-    let model = Model::read(source, &memory.budget)?;
+    let model = Model::read(SourceFile::open(path)?, &memory.budget)?;
     let signature = model.signatures.iter().find(|signature| Some(&*signature.key) == key);
     let number = signature.map_or(0, |signature| signature.subgraph as usize);
     let Some(graph) = model.subgraphs.get(number) else { return Ok(None) };

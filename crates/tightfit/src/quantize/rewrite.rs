@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tightfit_core::{MemoryBudget, StopFlag};
-use tightfit_format::SourceFile;
+use tightfit_format::{ModelFormat, detect};
 
 use super::temporary::Temporary;
 use super::weights::Layer;
@@ -62,12 +62,7 @@ pub(super) fn floats(
     stop: &StopFlag,
     budget: &MemoryBudget,
 ) -> Result<Option<Temporary>, Error> {
-    let source = SourceFile::open(path).map_err(Error::from);
-    let is_lite = source.is_ok_and(|source| {
-        let mut head = [0; 8];
-        source.read_exact_at(0, &mut head).is_ok() && head[4..] == *b"TFL3"
-    });
-    if is_lite {
+    if detect(path).is_ok_and(|format| format == ModelFormat::TfLite) {
         return Ok(None);
     }
     let mut floats = Temporary::beside(output);
