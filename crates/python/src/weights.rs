@@ -141,7 +141,7 @@ pub fn prune<'py>(
     let memory_bytes = memory_bytes(memory)?;
     let Job { path, output, options: rewrite, report } = rewrite.job(py)?;
     let threads = rewrite.threads;
-    let options = PruneOptions { rewrite, sparsity: sparsity.unwrap_or(0.7), pattern };
+    let options = PruneOptions { rewrite, sparsity, pattern };
     let told = interruptible(py, |stop| {
         let memory = Memory::of(memory_bytes, threads)?;
         let done = prune_model(&path, &options, &output, stop.clone(), &memory.budget)?;

@@ -41,8 +41,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     if pattern == Pattern::TwoOfFour && flags.sparsity.is_some_and(|share| share != 0.5) {
         return Err(Failure::Usage("--sparsity: of --pattern 2:4 it is 0.5".into()));
     }
-    let options =
-        PruneOptions { rewrite: flags.rewrite.options()?, sparsity: flags.sparsity.unwrap_or(0.7), pattern };
+    let options = PruneOptions { rewrite: flags.rewrite.options()?, sparsity: flags.sparsity, pattern };
     let (memory, model) = flags.rewrite.open()?;
     let pruned = prune(&model, &options, &flags.rewrite.output, stop_flag(), &memory.budget)?;
     let [before, now] = pruned.written.constant_bytes.map(display_bytes);

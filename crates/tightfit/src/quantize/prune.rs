@@ -21,13 +21,16 @@ use crate::noise::Noise;
 /// Weights of fewer elements are left as they are.
 const LEAST_ELEMENTS: u64 = 1024;
 
+/// The share of the weights that become zero where none is said.
+const USUAL_SPARSITY: f64 = 0.7;
+
 /// What is wanted of a pruned model.
 #[derive(Debug, Clone, Default)]
 pub struct PruneOptions {
     /// The model, and the data with which other weights make up for those that become zero; without any the smallest do.
     pub rewrite: RewriteOptions,
-    /// The share of the weights that become zero; of [`Pattern::TwoOfFour`] it is one half.
-    pub sparsity: f64,
+    /// The share of the weights that become zero; left out 0.7. Of [`Pattern::TwoOfFour`] it is one half.
+    pub sparsity: Option<f64>,
     /// Which become zero together.
     pub pattern: Pattern,
 }
@@ -55,7 +58,10 @@ pub fn prune(
     stop: impl Into<StopFlag>,
     budget: &MemoryBudget,
 ) -> Result<Pruned, Error> {
-    let sparsity = if options.pattern == Pattern::TwoOfFour { 0.5 } else { options.sparsity };
+    let sparsity = match options.pattern {
+        Pattern::TwoOfFour => 0.5,
+        _ => options.sparsity.unwrap_or(USUAL_SPARSITY),
+    };
     let pattern = options.pattern;
     rewrite(path, &options.rewrite, output, &stop.into(), budget, &mut |maker| {
         Pruning { maker, pattern, sparsity, zeros: 0, elements: 0, compensated: 0 }.prune()
