@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tightfit::fit::THREAD_BYTES;
 use tightfit::freeze::{FreezeOptions, Frozen};
 use tightfit::inspect::Endpoint;
 use tightfit::operator::Operators;
 use tightfit::optimize::{OptimizeOptions, Transform};
 use tightfit::partition::{Cut, PartitionOptions};
-use tightfit::{Error, MemoryBudget, ModelSource, Reservation, process};
+use tightfit::{Error, MemoryBudget, ModelSource, Reservation, hosted_budget, process};
 
 use crate::signals::interruptible;
 use crate::{errors, memory_bytes};
@@ -45,13 +44,7 @@ impl Memory {
     /// # Errors
     /// [`Error::Floor`] for less than the process takes.
     pub fn of(memory_bytes: u64, threads: usize) -> Result<Memory, Error> {
-        let threads_bytes = (threads as u64).saturating_mul(THREAD_BYTES);
-        let process_bytes = process::working_bytes().saturating_add(threads_bytes);
-        if memory_bytes < process_bytes {
-            return Err(Error::Floor { memory_bytes, floor_bytes: process_bytes });
-        }
-        let budget = MemoryBudget::new(memory_bytes);
-        let process = budget.try_reserve("runtime", process_bytes)?;
+        let (budget, process) = hosted_budget(memory_bytes, threads, process::working_bytes())?;
         Ok(Memory { budget, _process: process })
     }
 }

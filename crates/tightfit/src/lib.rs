@@ -42,7 +42,7 @@ pub use model::{DEFAULT_SIGNATURE, Model, ModelFile, ModelSource, OpenOptions};
 pub use outputs::Outputs;
 pub use progress::{Done, Progress};
 pub use run::Runner;
-pub use session::{Session, SessionOptions};
+pub use session::{Session, SessionOptions, hosted_budget};
 pub use tensor::Tensor;
 pub use tightfit_core::{
     DType, MemoryBudget, Reservation, Shape, StopFlag, TensorView, closest, display_bytes, display_bytes_up,

@@ -113,6 +113,27 @@ fn small_value<'f>(feed: &Feed<'f>) -> Option<&'f [u8]> {
     }
 }
 
+/// A budget of `memory_bytes` for a call into somebody's process, and what is taken out of it for the process itself:
+/// `process_bytes`, and what the threads take.
+///
+/// # Errors
+/// [`Error::Floor`] for less memory than that, or than the process takes without a model.
+pub fn hosted_budget(
+    memory_bytes: u64,
+    threads: usize,
+    process_bytes: u64,
+) -> Result<(MemoryBudget, Reservation), Error> {
+    let threads_bytes = (threads as u64).saturating_mul(THREAD_BYTES);
+    let process_bytes = process_bytes.saturating_add(threads_bytes);
+    let floor_bytes = process::floor_bytes().max(process_bytes);
+    if memory_bytes < floor_bytes {
+        return Err(Error::Floor { memory_bytes, floor_bytes });
+    }
+    let budget = MemoryBudget::new(memory_bytes);
+    let process = budget.try_reserve("runtime", process_bytes)?;
+    Ok((budget, process))
+}
+
 impl Session {
     /// Opens the model at `path`. Its weights are read by the first run.
     ///
@@ -123,14 +144,8 @@ impl Session {
         open: &OpenOptions,
         options: &SessionOptions,
     ) -> Result<Session, Error> {
-        let threads_bytes = (options.threads as u64).saturating_mul(THREAD_BYTES);
-        let process_bytes = process::opening_bytes().saturating_add(threads_bytes);
-        let (memory_bytes, floor_bytes) = (options.memory_bytes, process::floor_bytes().max(process_bytes));
-        if memory_bytes < floor_bytes {
-            return Err(Error::Floor { memory_bytes, floor_bytes });
-        }
-        let budget = MemoryBudget::new(memory_bytes);
-        let process = budget.try_reserve("runtime", process_bytes)?;
+        let (budget, process) =
+            hosted_budget(options.memory_bytes, options.threads, process::opening_bytes())?;
         let model = Model::open(path, open, &budget)?;
         Ok(Session {
             layout: None,
