@@ -21,7 +21,7 @@ Examples:
   tightfit inspect model.pb --by scope --depth 3
   tightfit inspect model.pb --json | jq .unsupported";
 
-/// Show what a model file contains, and what of it cannot run
+/// Show what a model file contains, and what in it cannot run
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "tightfit inspect MODEL [OPTIONS]")]
 pub struct Flags {
