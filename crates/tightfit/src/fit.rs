@@ -11,9 +11,9 @@ use tightfit_graph::plan::{Bounds, Plan, PlanOptions, STREAM_FROM_BYTES, WeightM
 use tightfit_graph::{Binding, bind, passes};
 
 use crate::error::{Error, NotFit};
-use crate::lines::Lines;
+use crate::memory::lines::Lines;
+use crate::memory::process;
 use crate::model::Model;
-use crate::process;
 use crate::sink::SinkNeed;
 
 /// Resident memory of each thread: its stack and the allocator's share, of which 8 to 13 KiB are measured, and what the

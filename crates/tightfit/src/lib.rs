@@ -3,41 +3,33 @@
 //! Model, data and sink meet in one place, [`job`]. Everything is reserved from one
 //! [`MemoryBudget`] before the first byte is computed.
 
-mod base64;
 pub mod compare;
-mod counted;
+mod convert;
 mod error;
 mod feeds;
 pub mod fit;
-pub mod freeze;
 pub mod inspect;
 pub mod job;
-pub mod limits;
-mod lines;
+mod json;
+mod memory;
 mod model;
-mod nested;
-mod noise;
 pub mod operator;
-pub mod optimize;
 mod outputs;
-pub mod partition;
 mod pictures;
 pub mod pipeline;
-pub mod process;
 mod progress;
-pub mod quantize;
 pub mod records;
 mod run;
 mod session;
 pub mod sink;
 mod tensor;
-pub mod usage;
-mod writing;
 
+pub use convert::{freeze, optimize, partition, quantize};
 pub use error::{Error, NotFit, OtherJob};
 pub use feeds::{FeedSizes, Feeds, array_shapes};
 pub use fit::{Fit, FitOptions};
-pub use lines::Lines;
+pub use memory::lines::Lines;
+pub use memory::{limits, process, usage};
 pub use model::{DEFAULT_SIGNATURE, Model, ModelFile, ModelSource, OpenOptions};
 pub use outputs::Outputs;
 pub use progress::{Done, Progress};

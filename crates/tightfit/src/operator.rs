@@ -29,9 +29,9 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
-    use crate::freeze::{FreezeOptions, freeze};
-    use crate::optimize::{OptimizeOptions, optimize};
-    use crate::partition::{Cut, PartitionOptions, partition};
+    use crate::convert::freeze::{FreezeOptions, freeze};
+    use crate::convert::optimize::{OptimizeOptions, optimize};
+    use crate::convert::partition::{Cut, PartitionOptions, partition};
     use crate::{DType, Feed, FitOptions, MemoryBudget, Model, OpenOptions, Runner, Shape, TensorView};
 
     /// Three times its input; an `Unsteady` one may differ from run to run.

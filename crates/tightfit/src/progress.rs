@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tightfit_data::Position;
 
-use crate::usage::Usage;
+use crate::memory::usage::Usage;
 
 /// How far a job is.
 #[derive(Debug, Clone, Copy, Default)]

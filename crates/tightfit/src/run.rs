@@ -9,11 +9,11 @@ use tightfit_kernels::ThreadPool;
 
 use crate::error::Error;
 use crate::fit::{Bound, Fit, FitOptions};
-use crate::lines::Lines;
+use crate::memory::lines::Lines;
+use crate::memory::process;
+use crate::memory::usage::Usage;
 use crate::model::Model;
 use crate::outputs::Outputs;
-use crate::process;
-use crate::usage::Usage;
 
 /// Runs between two looks at how much code is resident, once a run has executed all that it needs. A look takes as long as
 /// a very small model.

@@ -17,9 +17,9 @@ use tightfit_kernels::ThreadPool;
 use crate::error::Error;
 use crate::fit::{Bound, Fit, FitOptions, THREAD_BYTES};
 use crate::job::{self, BatchSize, DataOptions, Job, JobOptions};
+use crate::memory::process;
 use crate::model::{Model, OpenOptions};
 use crate::outputs::Outputs;
-use crate::process;
 use crate::run::Runner;
 use crate::sink::SinkNeed;
 
@@ -36,7 +36,7 @@ impl Default for SessionOptions {
     /// All processors, and the memory that is taken where nobody says how much.
     fn default() -> SessionOptions {
         SessionOptions {
-            memory_bytes: crate::limits::default_memory_bytes(),
+            memory_bytes: crate::memory::limits::default_memory_bytes(),
             threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
         }
     }

@@ -4,8 +4,8 @@ use tightfit_core::{DType, MemoryBudget, Quantization, TensorView};
 use tightfit_graph::exec::Feed;
 
 use super::Difference;
+use crate::compare::noise::Noise;
 use crate::error::Error;
-use crate::noise::Noise;
 use crate::tensor::Tensor;
 
 /// A tensor whose elements are looked at as numbers.

@@ -9,9 +9,9 @@ use tightfit_format::{AttrValue, SourceFile, TensorDef};
 use tightfit_graph::import::plain;
 use tightfit_graph::{GraphError, ImportOptions, Operators};
 
+use crate::convert::optimize::are_same_values;
 use crate::error::Error;
 use crate::model::{ModelSource, NAMES, describe};
-use crate::optimize::are_same_values;
 
 /// Constants below this size are not looked at twice.
 const DUPLICATE_FROM_BYTES: u64 = 1024;

@@ -17,9 +17,9 @@ use tightfit_data::{Access, FileKind, list};
 pub use head::{Head, head};
 pub use store::{StoreOptions, Stored, store};
 
-use crate::counted::read_whole;
 use crate::error::Error;
-use crate::process;
+use crate::memory::counted::read_whole;
+use crate::memory::process;
 
 /// The largest description that is read.
 const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;

@@ -7,7 +7,7 @@ use tightfit_format::compress::{Compressor, DEFLATE_BYTES};
 use tightfit_format::tfrecord::{Compression, RecordWriter};
 
 use crate::error::Error;
-use crate::process::Tended;
+use crate::memory::process::Tended;
 use crate::sink::file::{BUFFER_BYTES, Output};
 
 /// Writes one file of records.

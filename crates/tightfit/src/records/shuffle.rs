@@ -12,8 +12,8 @@ use tightfit_data::{BadRow, DataError, RowFault, shuffle as data};
 use super::files::{is_same, list_files};
 use super::output::RecordOutput;
 use crate::error::Error;
+use crate::memory::usage::Usage;
 use crate::progress::Progress;
-use crate::usage::Usage;
 
 /// Records between two looks at whether to stop and how far it is.
 const STEP_RECORDS: u64 = 1 << 10;

@@ -12,8 +12,8 @@ use tightfit_format::message::MessageKind;
 use tightfit_format::tfrecord::Record;
 
 use super::files::{RecordFile, record_error};
-use crate::base64;
 use crate::error::Error;
+use crate::json::base64;
 
 /// How much of each thing is shown.
 pub(crate) const SHOWN_VALUES: usize = 16;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use half::{bf16, f16};
 use tightfit_core::{DType, StringRef};
 
-use crate::base64;
+use crate::json::base64;
 use crate::outputs::Outputs;
 
 /// An element as a number; `None` for strings and complex numbers.

@@ -7,8 +7,8 @@ use tightfit_core::{MemoryBudget, Reservation};
 
 use super::elements::number;
 use super::{OutputRows, Part};
-use crate::counted::read_whole;
 use crate::error::Error;
+use crate::memory::counted::read_whole;
 
 /// The names of classes in the order of their numbers: the lines of a file.
 #[derive(Debug)]

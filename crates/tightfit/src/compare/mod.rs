@@ -3,6 +3,7 @@
 //! Integers that stand for other numbers are compared as what they stand for, and a model that takes such is fed what the other
 //! one's numbers are in them.
 
+pub(crate) mod noise;
 mod numbers;
 
 use std::cell::RefCell;

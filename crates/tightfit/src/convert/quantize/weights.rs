@@ -9,8 +9,8 @@ use super::draft::Draft;
 use super::kinds::{BRAIN, FLOAT, HALF, INT4, INT8};
 use super::recipe::{Scheme, Weights};
 use super::values::{Scales, Value, look_at};
+use crate::compare::noise::Noise;
 use crate::error::Error;
-use crate::noise::Noise;
 
 /// Weights of fewer elements stay floats: there is nothing to gain.
 const LEAST_ELEMENTS: u64 = 1024;

@@ -7,11 +7,11 @@ use tightfit_format::{ModelFormat, detect};
 
 use super::temporary::Temporary;
 use super::weights::Layer;
+use crate::convert::freeze::{FreezeOptions, tflite};
 use crate::error::Error;
-use crate::freeze::{FreezeOptions, tflite};
 use crate::job::DataOptions;
+use crate::memory::process;
 use crate::model::ModelSource;
-use crate::process;
 
 /// What is wanted of a model that is written with other weights.
 #[derive(Debug, Clone, Default)]

@@ -21,7 +21,7 @@ use super::watch::Watch;
 use super::weights::{self, product};
 use super::{Layer, QuantizeOptions, Quantized};
 use crate::error::Error;
-use crate::process;
+use crate::memory::process;
 
 /// A model of floats on its way to one with other weights.
 #[derive(Clone, Copy)]

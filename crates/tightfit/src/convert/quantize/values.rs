@@ -157,7 +157,7 @@ pub(super) fn look_at(
         }
         Ok(())
     });
-    done.map_err(|error| crate::writing::of_writing(source.path(), error))
+    done.map_err(|error| crate::convert::writing::of_writing(source.path(), error))
 }
 
 fn buffer(budget: &MemoryBudget, bytes: u64) -> io::Result<Buffer> {

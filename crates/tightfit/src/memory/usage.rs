@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tightfit_core::{BudgetError, MemoryBudget, Reservation};
 
-use crate::lines::Lines;
-use crate::process;
+use crate::memory::lines::Lines;
+use crate::memory::process;
 
 /// Bytes of the budget in use, and the most that were, by line of the plan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

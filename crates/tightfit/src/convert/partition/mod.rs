@@ -20,11 +20,11 @@ use tightfit_graph::import::{Fetched, output_type};
 use tightfit_graph::ir::Graph;
 use tightfit_graph::{GraphError, ImportOptions, Operators, import};
 
+use crate::convert::writing::{Counted, of_writing};
 use crate::error::Error;
+use crate::memory::process;
 use crate::model::{Described, ModelSource, NAMES, Plain, describe};
 pub use crate::model::{MANIFEST, Manifest, Part, PartPort};
-use crate::process;
-use crate::writing::{Counted, of_writing};
 pub use cut::Cut;
 use layout::{Kind, Layout, Tensor};
 use part::{PartGraph, Whole, row_bytes};

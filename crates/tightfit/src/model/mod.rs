@@ -13,7 +13,7 @@ use tightfit_graph::ir::{Graph, Port};
 use tightfit_graph::{ImportOptions, Operators, import, passes};
 
 use crate::error::Error;
-use crate::process;
+use crate::memory::process;
 pub(crate) use chain::describe;
 pub use manifest::{FILE as MANIFEST, Manifest, Part, PartPort};
 pub(crate) use plain::Plain;

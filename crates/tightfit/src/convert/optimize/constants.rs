@@ -9,8 +9,8 @@ use tightfit_graph::{GraphError, ImportOptions, Operators, import};
 use super::nodes::Nodes;
 use crate::error::Error;
 use crate::fit::FitOptions;
+use crate::memory::process;
 use crate::model::Model;
-use crate::process;
 use crate::run::Runner;
 
 /// A result that is larger stays computed: it would be held in memory until it is written, and often is larger than what

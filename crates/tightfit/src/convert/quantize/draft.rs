@@ -10,8 +10,8 @@ use tightfit_format::tflite::{Model as Lite, Place, Signature, SubGraph};
 use tightfit_format::{FormatError, Problem, SourceFile};
 
 use super::values::Value;
+use crate::convert::freeze::tflite;
 use crate::error::Error;
-use crate::freeze::tflite;
 
 /// A model while it is changed: the description of a file of floats.
 pub(crate) struct Draft {

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use tightfit_core::{BudgetError, MAX_RANK, MemoryBudget, Reservation, Shape};
 
-use crate::base64;
+use crate::json::base64;
 
 /// Heap bytes of a text besides its own: its place in the list, which may have twice its length, and the allocator's.
 pub const TEXT_BYTES: u64 = 64;

@@ -13,11 +13,11 @@ use tightfit_graph::import::{Fetched, output_type};
 use tightfit_graph::{ImportOptions, import};
 
 use super::FreezeOptions;
+use crate::convert::optimize::{OptimizeOptions, simplify};
+use crate::convert::writing::{Counted, Frozen, PURPOSE, WRITE_BYTES, of_writing};
 use crate::error::Error;
+use crate::memory::process;
 use crate::model::Plain;
-use crate::optimize::{OptimizeOptions, simplify};
-use crate::process;
-use crate::writing::{Counted, Frozen, PURPOSE, WRITE_BYTES, of_writing};
 
 /// What a file says that has made it.
 pub(crate) const DESCRIPTION: &str = concat!("TightFit ", env!("CARGO_PKG_VERSION"));

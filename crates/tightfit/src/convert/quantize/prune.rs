@@ -15,8 +15,8 @@ use super::rewrite::{RewriteOptions, Rewritten};
 use super::thin::{Pattern, thin};
 use super::values::{Value, look_at};
 use super::weights::{Layer, code, constant, push};
+use crate::compare::noise::Noise;
 use crate::error::Error;
-use crate::noise::Noise;
 
 /// Weights of fewer elements are left as they are.
 const LEAST_ELEMENTS: u64 = 1024;

@@ -11,8 +11,8 @@ use tightfit_format::tflite::SubGraph;
 
 use crate::error::Error;
 use crate::job::{BatchSize, DataOptions, Job, JobOptions};
+use crate::memory::process;
 use crate::model::{Model, OpenOptions};
-use crate::process;
 use crate::sink::{OutputRows, Sink, SinkNeed};
 
 /// What is shown tensors.

@@ -15,10 +15,10 @@ use tightfit_format::{AttrValue, GraphDef, NodeDef};
 use tightfit_graph::Operators;
 use tightfit_graph::import::{Fetched, split_name};
 
+use crate::convert::writing::{Frozen, frozen, write};
 use crate::error::Error;
+use crate::memory::process;
 use crate::model::{ModelSource, Plain, describe};
-use crate::process;
-use crate::writing::{Frozen, frozen, write};
 pub(crate) use duplicates::are_same_values;
 use nodes::Nodes;
 
@@ -140,7 +140,7 @@ pub(crate) fn simplify(
     let mut plain = Plain::of(path, described, &options.fetches, &options.operators, budget)?;
     let def = &mut plain.def;
     if plain.fetched.is_empty() {
-        plain.fetched = crate::partition::results(def);
+        plain.fetched = crate::convert::partition::results(def);
     }
     let mut optimized = Optimized {
         nodes_before: def.nodes.len(),

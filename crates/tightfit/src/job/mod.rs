@@ -22,15 +22,15 @@ use tightfit_graph::exec::Feed;
 
 use crate::error::Error;
 use crate::fit::{Fit, FitOptions, fit};
-use crate::lines::Lines;
+use crate::memory::lines::Lines;
+use crate::memory::process;
+use crate::memory::usage::Usage;
 use crate::model::Model;
 use crate::pipeline::{is_pipeline, read_spec};
-use crate::process;
 use crate::progress::{Done, Progress};
 use crate::run::Runner;
 use crate::sink::{OutputRows, RowPlace, Sink, SinkNeed};
 use crate::tensor::Tensor;
-use crate::usage::Usage;
 
 pub(crate) use tune::fastest;
 

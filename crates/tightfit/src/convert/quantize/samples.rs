@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use tightfit_core::Account;
 
 use super::watch::{Look, Watch};
+use crate::compare::noise::Noise;
 use crate::error::Error;
-use crate::noise::Noise;
 
 /// Elements of a batch's tensor that are kept, in equal distances; all where there are no more.
 const MOST_OF_BATCH: usize = 4096;

@@ -9,11 +9,11 @@ use std::sync::atomic::AtomicBool;
 use tightfit_core::MemoryBudget;
 use tightfit_graph::Operators;
 
+pub use crate::convert::writing::{Frozen, MESSAGE_MAX_BYTES};
+use crate::convert::writing::{frozen, write};
 use crate::error::Error;
+use crate::memory::process;
 use crate::model::{ModelSource, Plain, describe};
-use crate::process;
-pub use crate::writing::{Frozen, MESSAGE_MAX_BYTES};
-use crate::writing::{frozen, write};
 
 /// What is wanted of a frozen model.
 #[derive(Debug, Clone, Default)]
