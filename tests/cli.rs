@@ -52,8 +52,18 @@ const COMMANDS: [&str; 25] = [
     "man",
 ];
 
+/// What docs/commands.md begins with.
+const HELP_HEAD: &str = "\
+# Commands
+
+What `tightfit help COMMAND` prints, for every command. `tightfit man COMMAND` says the same as a manual page, and
+[cookbook.md](cookbook.md) shows what to type in the place of commands that you know from other tools.
+";
+
+/// Of each command; `TIGHTFIT_BLESS=1` writes docs/commands.md anew.
 #[test]
 fn help_fits_80_columns_and_is_the_same_in_both_ways() {
+    let mut page = HELP_HEAD.to_string();
     for command in COMMANDS {
         let words: Vec<&str> = command.split_whitespace().collect();
         let help = tightfit([&words[..], &["--help"]].concat());
@@ -63,6 +73,18 @@ fn help_fits_80_columns_and_is_the_same_in_both_ways() {
         assert!(help.stdout.contains(&format!("Usage: tightfit {command}")), "{help:?}");
         assert!(!help.stdout.contains('\x1b'), "colours without a terminal");
         assert_eq!(tightfit([&["help"], &words[..]].concat()).stdout, help.stdout, "{command}");
+        let title = format!("tightfit {command}");
+        page.push_str(&format!("\n## {}\n\n```text\n{}\n```\n", title.trim_end(), help.stdout.trim_end()));
+    }
+    let path = repository("docs/commands.md");
+    if std::env::var_os("TIGHTFIT_BLESS").is_some() {
+        std::fs::write(path, page).unwrap();
+    } else {
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap(),
+            page,
+            "TIGHTFIT_BLESS=1 writes docs/commands.md anew"
+        );
     }
 }
 

@@ -94,11 +94,7 @@ fn whole_file() -> io::Result<File> {
     if given.metadata()?.is_file() {
         return Ok(given);
     }
-    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let name = format!(".tightfit-stdin-{}-{}", std::process::id(), time.as_nanos());
-    let path = std::env::temp_dir().join(name);
-    let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
+    let mut file = tempfile::tempfile()?;
     io::copy(&mut io::stdin().lock(), &mut file)?;
     Ok(file)
 }

@@ -1,27 +1,16 @@
 //! Arrays whose row count, or longest string, is known only at the end: they grow in a nameless temporary file, from
 //! which a .npy file or an entry of an .npz file is then written, with bounded memory.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tightfit_core::{DType, Shape};
 
 use crate::npy::{NpyType, header_of};
-use crate::random::random;
 
 /// Heap bytes that a spool holds while it grows and while it is written out.
 pub const SPOOL_BYTES: usize = 16 << 10;
-
-/// Whether a file of this name is a temporary one of a spool. On unix it has the name for an instant only, and it does
-/// no harm to remove it then: one that is found later was left by a process that was killed in that instant.
-pub fn is_spool_name(name: &str) -> bool {
-    let number = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
-    number.is_some_and(|n| !n.is_empty() && n.chars().all(|c| c.is_ascii_hexdigit() || c == '-'))
-}
-
-const PREFIX: &str = ".tightfit-";
-const SUFFIX: &str = ".part";
 
 /// The first dimension of a spooled array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +25,6 @@ pub enum Rows {
 #[derive(Debug)]
 pub struct ArraySpool {
     file: BufWriter<File>,
-    /// Only where an open file cannot be unlinked.
-    unlink_later: Option<PathBuf>,
     dtype: DType,
     rows: Rows,
     row_shape: Shape,
@@ -47,24 +34,14 @@ pub struct ArraySpool {
 
 impl ArraySpool {
     /// An empty array of `row_shape` rows. The temporary file is made in `folder`, which should be where the result
-    /// goes; it has no name (except on Windows), so nothing of it stays behind however the process ends.
+    /// goes; it has no name, so nothing of it stays behind however the process ends.
     ///
     /// # Errors
     /// Whatever the system reports.
     pub fn create(folder: &Path, dtype: DType, rows: Rows, row_shape: Shape) -> io::Result<Self> {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let path = folder.join(format!("{PREFIX}{:016x}{SUFFIX}", random()));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        let unlink_later = if cfg!(unix) {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => None,
-            }
-        } else {
-            Some(path)
-        };
-        let file = BufWriter::with_capacity(SPOOL_BYTES, file);
-        Ok(ArraySpool { file, unlink_later, dtype, rows, row_shape, elements: 0, longest_bytes: 0 })
+        let file = BufWriter::with_capacity(SPOOL_BYTES, tempfile::tempfile_in(folder)?);
+        Ok(ArraySpool { file, dtype, rows, row_shape, elements: 0, longest_bytes: 0 })
     }
 
     /// The element type.
@@ -158,15 +135,6 @@ impl ArraySpool {
             io::copy(&mut io::repeat(0).take((width as u64).saturating_sub(bytes)), write)?;
         }
         Ok(())
-    }
-}
-
-impl Drop for ArraySpool {
-    fn drop(&mut self) {
-        if let Some(path) = &self.unlink_later {
-            // Nothing is lost when it stays: it is in a temporary file's name.
-            let _ = fs::remove_file(path);
-        }
     }
 }
 

@@ -19,8 +19,8 @@ use tightfit_graph::ir::{Graph, Port};
 
 use crate::error::Error;
 use crate::fit::{Fit, FitOptions, fit};
-use crate::json::nested::{self, Nested, NestedError, TEXT_BYTES};
 use crate::model::Model;
+use crate::nested::{self, Nested, NestedError, TEXT_BYTES};
 use crate::tensor::Tensor;
 
 /// A tensor for every input of a model, in memory.

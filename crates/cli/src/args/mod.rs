@@ -28,9 +28,9 @@ Examples:
   tightfit plan model.pb --memory 96MiB
   tightfit run model.pb --input photos/ --output scores.jsonl --memory 96MiB
 
-MODEL is a SavedModel's folder, a frozen GraphDef (.pb or .pbtxt), or a
-checkpoint with its .meta. SIZE is bytes, or a number with KB, MB, GB, KiB, MiB
-or GiB. - is standard input or output.
+MODEL is a SavedModel's folder, a frozen GraphDef (.pb or .pbtxt), a .tflite, or
+a checkpoint with its .meta. SIZE is bytes, or a number with KB, MB, GB, KiB,
+MiB or GiB. - is standard input or output.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not fit the memory,
 130 and 143 interrupted. NO_COLOR turns colours off.";

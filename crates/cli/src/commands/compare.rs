@@ -21,16 +21,17 @@ const EXAMPLES: &str = "\
 Examples:
   tightfit compare model.pb model.tflite --input image=row.npy
   tightfit compare model.pb int8.tflite --input 'test-*.tfrecord' --label label
-  tightfit compare a.pb b.pb --input photos/ --preprocess tf --fetch logits --json";
+  tightfit compare a.pb b.pb --input photos/ --preprocess tf --json \\
+      --fetch logits";
 
 /// Run two models on the same data and show how their outputs differ
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "tightfit compare A B --input PATH... [OPTIONS]")]
 pub struct Flags {
-    /// The model that is right
+    /// The reference: a model of any kind
     #[arg(value_name = "A")]
     first: PathBuf,
-    /// The model that is compared with it
+    /// The model to compare with it
     #[arg(value_name = "B")]
     second: PathBuf,
     #[command(flatten)]

@@ -13,7 +13,7 @@ Examples:
   tightfit completions zsh > ~/.zfunc/_tightfit
   tightfit completions fish > ~/.config/fish/completions/tightfit.fish";
 
-/// Print the script with which a shell completes commands and flags
+/// Print a shell's completion script
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "tightfit completions SHELL")]
 pub struct Flags {

@@ -25,7 +25,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "tightfit inspect MODEL [OPTIONS]")]
 pub struct Flags {
-    /// The model's file, or - for standard input
+    /// The model: a SavedModel's folder, a frozen graph, a .tflite, a
+    /// checkpoint's .meta, or - for standard input
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     #[command(flatten)]

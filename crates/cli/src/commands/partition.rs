@@ -55,7 +55,7 @@ struct CutFlags {
     /// End a part after each of these nodes
     #[arg(long, value_name = "NODE", num_args = 1..)]
     at: Option<Vec<String>>,
-    /// Make a part of each first scope of the nodes' names
+    /// Make a part of each top-level name scope
     #[arg(long, value_name = "WHAT", value_parser = PossibleValuesParser::new(["scope"]))]
     by: Option<String>,
 }

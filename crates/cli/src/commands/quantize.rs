@@ -22,13 +22,13 @@ Examples:
   tightfit quantize model.tflite --recipe f16 --output half.tflite
 
 Recipes:
-  dynamic      weights of int8; products round their other operand as they run
-  weight-only  weights of int8 that are floats again before they are used
-  f16          weights of float16 that are floats again before they are used
-  bf16         the same with bfloat16
-  int4         the same with int4
-  int8         weights and activations of int8; needs --input to find ranges
-  int16        weights of int8, activations of int16; needs --input as well";
+  dynamic      int8 weights; activations are quantized as they are computed
+  weight-only  int8 weights, converted back to floats before use
+  f16          float16 weights, converted back to floats before use
+  bf16         bfloat16 weights, converted back to floats before use
+  int4         int4 weights, converted back to floats before use
+  int8         int8 weights and activations; needs --input to find ranges
+  int16        int8 weights, int16 activations; needs --input as well";
 
 /// Write a model as a .tflite whose weights, and activations too, are integers
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ pub struct Flags {
     /// Calibrate ranges by min-max, moving-average, mse or entropy [default: mse]
     #[arg(long, value_name = "NAME", value_parser = one_of(Method::ALL), hide_possible_values = true, help_heading = "Model")]
     calibration: Option<Method>,
-    /// Correct biases for what rounding adds to the mean of each channel
+    /// Correct biases for the shift that rounding causes in each channel's mean
     #[arg(long, help_heading = "Model")]
     correct_biases: bool,
     /// Keep outputs within this relative error: layers that hurt most stay in floats

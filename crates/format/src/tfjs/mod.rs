@@ -4,6 +4,8 @@
 use std::path::{Component, Path};
 use std::sync::Arc;
 
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine, alphabet};
 use serde_json::{Map, Value};
 use tightfit_core::{Account, Buffer, MemoryBudget, block_bytes};
 
@@ -499,28 +501,20 @@ fn shape(value: &Value) -> Option<TensorShapeDef> {
     (dims.len() as u64 <= limits::RANK.max).then_some(TensorShapeDef { dims: Some(dims) })
 }
 
+/// Base 64 as protobuf's JSON may have it: with padding or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
 /// The bytes of a text in base 64, of either alphabet.
 fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0u32, 0);
-    for byte in text.trim_end_matches('=').bytes() {
-        let digit = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(digit);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-            bits &= (1 << count) - 1;
-        }
+    match text.contains(['-', '_']) {
+        true => BASE64.decode(text.replace('-', "+").replace('_', "/")).ok(),
+        false => BASE64.decode(text).ok(),
     }
-    Some(out)
 }
 
 /// The beginning of a value, for messages.

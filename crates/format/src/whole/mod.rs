@@ -21,7 +21,6 @@ use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::random::random;
-use crate::spool::is_spool_name;
 
 /// Between a name and the random digits.
 const MARK: &[u8] = b".tmp-";
@@ -398,16 +397,13 @@ pub fn is_linked(_file: &File) -> bool {
     true
 }
 
-/// Removes from `folder` what dead processes left of places whose name `is_ours`, and arrays that they were about to
-/// make nameless. What cannot be removed stays: nothing depends on it.
+/// Removes from `folder` what dead processes left of places whose name `is_ours`. What cannot be removed stays: nothing
+/// depends on it.
 pub fn remove_leftovers(folder: &Path, is_ours: &dyn Fn(&OsStr) -> bool) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        if cfg!(unix) && name.to_str().is_some_and(is_spool_name) {
-            // Whoever makes one of these removes its name at once and does not miss it.
-            let _ = fs::remove_file(entry.path());
-        } else if place_of(&name).is_some_and(is_ours) {
+        if place_of(&name).is_some_and(is_ours) {
             remove_unlocked(&entry.path());
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Map, Value, json};
 use tightfit_core::{MemoryBudget, Reservation};
 use tightfit_data::storage;
@@ -13,7 +14,6 @@ use tightfit_format::tfrecord::Record;
 
 use super::files::{RecordFile, record_error};
 use crate::error::Error;
-use crate::json::base64;
 
 /// How much of each thing is shown.
 pub(crate) const SHOWN_VALUES: usize = 16;
@@ -165,7 +165,7 @@ pub(crate) fn bytes_json(bytes: &[u8]) -> Value {
     match text {
         Some(text) if shown.len() == bytes.len() => json!(text),
         Some(text) => json!({"text": text, "bytes": bytes.len()}),
-        None => json!({"b64": base64::encode(shown), "bytes": bytes.len()}),
+        None => json!({"b64": BASE64_STANDARD.encode(shown), "bytes": bytes.len()}),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
+use base64::display::Base64Display;
+use base64::prelude::BASE64_STANDARD;
 use half::{bf16, f16};
 use tightfit_core::{DType, StringRef};
 
-use crate::json::base64;
 use crate::outputs::Outputs;
 
 /// An element as a number; `None` for strings and complex numbers.
@@ -106,7 +107,7 @@ pub fn write_csv_text(write: &mut impl Write, text: &str) -> io::Result<()> {
 pub fn write_json_text(write: &mut impl Write, text: &[u8]) -> io::Result<()> {
     match std::str::from_utf8(text) {
         Ok(text) => serde_json::to_writer(write, text).map_err(io::Error::from),
-        Err(_) => write!(write, "{{\"b64\": \"{}\"}}", base64::encode(text)),
+        Err(_) => write!(write, "{{\"b64\": \"{}\"}}", Base64Display::new(text, &BASE64_STANDARD)),
     }
 }
 

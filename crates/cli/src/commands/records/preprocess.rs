@@ -26,7 +26,7 @@ pub struct Flags {
     spec: SpecArg,
     #[command(flatten)]
     output: OutputFlag,
-    /// Deal the elements to OUT-00000-of-0000N and so on
+    /// Distribute the elements over OUT-00000-of-0000N and so on
     #[arg(long, value_name = "N", value_parser = count::<MAX_SHARDS>, help_heading = "Output")]
     shards: Option<usize>,
     #[command(flatten)]

@@ -16,7 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   tightfit records shard 8 train.tfrecord --output train.tfrecord";
 
-/// Deal the records of TFRecord files to N files
+/// Distribute the records of TFRecord files over N files
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "tightfit records shard N FILE... --output OUT [OPTIONS]")]
 pub struct Flags {

@@ -5,6 +5,9 @@
 //! URLs, with `=` at the end where `pad` asks for it; decoding takes both. Substr: string, position and length (int32 or int64, of
 //! one shape or broadcast), in bytes or characters; a negative position counts from the end.
 
+use base64::engine::general_purpose::URL_SAFE;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine, alphabet};
 use tightfit_core::{DType, StringRef};
 
 use crate::fact::Fact;
@@ -161,19 +164,22 @@ fn upper(run: &Run<'_>, text: &[u8]) -> Result<StringRef, OpError> {
     of_characters(run, text, |character, _| character.to_uppercase())
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// Base 64 for URLs, whose last character may have bits that stand for nothing.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_allow_trailing_bits(true),
+);
+
+/// Characters of base 64 that are made at a time.
+const PART: usize = 64;
 
 fn encode(run: &Run<'_>, text: &[u8], is_padded: bool) -> Result<StringRef, OpError> {
+    let engine = if is_padded { &URL_SAFE } else { &BASE64 };
     let mut new = run.new_string(&[])?;
-    for part in text.chunks(3) {
-        let bits =
-            part.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - part.len()));
-        let mut four = [b'='; 4];
-        for (number, to) in four.iter_mut().enumerate().take(part.len() + 1) {
-            *to = ALPHABET[(bits >> (18 - 6 * number) & 63) as usize];
-        }
-        let used = if is_padded { 4 } else { part.len() + 1 };
-        new = run.extended_string(new, &four[..used])?;
+    for part in text.chunks(PART / 4 * 3) {
+        let mut made = [0; PART];
+        let count = engine.encode_slice(part, &mut made).map_err(|e| OpError::Invalid(e.to_string()))?;
+        new = run.extended_string(new, &made[..count])?;
     }
     Ok(new)
 }
@@ -188,21 +194,12 @@ fn decode(run: &Run<'_>, text: &[u8]) -> Result<StringRef, OpError> {
         text => text,
     };
     let mut new = run.new_string(&[])?;
-    for part in text.chunks(4) {
-        let mut bits = 0u32;
-        for byte in part {
-            let value = match byte {
-                b'A'..=b'Z' => byte - b'A',
-                b'a'..=b'z' => byte - b'a' + 26,
-                b'0'..=b'9' => byte - b'0' + 52,
-                b'-' => 62,
-                b'_' => 63,
-                _ => return Err(OpError::Invalid("a base64 string has an invalid character".into())),
-            };
-            bits = bits << 6 | u32::from(value);
-        }
-        let bytes = (bits << (6 * (4 - part.len()))).to_be_bytes();
-        new = run.extended_string(new, &bytes[1..part.len()])?;
+    for part in text.chunks(PART) {
+        let mut made = [0; PART];
+        let count = BASE64
+            .decode_slice_unchecked(part, &mut made)
+            .map_err(|_| OpError::Invalid("a base64 string has an invalid character".into()))?;
+        new = run.extended_string(new, &made[..count])?;
     }
     Ok(new)
 }
