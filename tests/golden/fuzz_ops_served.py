@@ -126,6 +126,27 @@ def decompress(g, name):
     return g.call(name, g.feed(value.reshape(shape), "string"), compression_type=kind)
 
 
+def json_feature(g):
+    """A feature in JSON, now and then of another form than most."""
+    ints = ["1", '"-2"', "3.0", "1e2", "null", '"9223372036854775807"', "-9223372036854775808"] + (["1.5", "true", '" 1"'] if g.chance(0.05) else [])
+    floats = ["1", "1.5", '"2.5"', '"NaN"', '"-Infinity"', "1e-50", "null", "-0.0"] + (["1e39", '"x"'] if g.chance(0.05) else [])
+    texts = ['"aGVsbG8="', '"aGVsbG8"', '"-_8="', '"+/8="', '""', "null"] + (['"a"', "12"] if g.chance(0.05) else [])
+    kind, values = g.pick([("int64", ints), ("float", floats), ("bytes", texts)])
+    of = [g.pick(values) for _ in range(g.int(0, 4))]
+    value = g.pick(["[" + ", ".join(of) + "]"] * 5 + [of[0] if of else "null"])
+    return g.pick(['{"%s": {"value": %s}}' % (kind + g.pick(["List", "_list"]), value)] * 8 + ["{}", "null", '{"%sList": {}}' % kind])
+
+
+@maker("DecodeJSONExample")
+def json_example(g, name):
+    shape = g.shape(0, 2)
+    value = np.empty(int(np.prod(shape)), dtype=object)
+    for at in range(value.size):
+        features = ", ".join('"%s": %s' % (n, json_feature(g)) for n in ("a", "b", "\\u00e9")[: g.int(0, 3)])
+        value[at] = g.pick(['{"features": {"feature": {%s}}}' % features] * 8 + ["{}", '{"features": null}']).encode()
+    return g.call(name, g.feed(value.reshape(shape), "string"))
+
+
 @maker("SparseCross", "SparseCrossV2", "SparseCrossHashed")
 def cross(g, name):
     batch, kinds = g.int(1, 4), ["int64", "string"]

@@ -116,6 +116,23 @@ def decode_compressed(g):
 
 
 @case()
+def decode_json_examples(g):
+    """Examples in JSON, as messages and parsed."""
+    entry = '{"features": {"feature": {"n": {"int64List": {"value": %s}}, "x": {"float_list": {"value": %s}}, "b": {"bytesList": {"value": %s}}}}}'
+    texts = [entry % ('["1", -2, 3.0]', '[1, "2.5", "-Infinity"]', '["aGk", "-_8="]'), "{}",
+             entry % ("7", "[]", '""'), entry % ("[null]", "null", "[]")]
+    examples = raw.DecodeJSONExample(json_examples=g.feed("texts", np.array([t.encode() for t in texts], dtype=object)))
+    features = {"n": tf.io.VarLenFeature(tf.int64), "x": tf.io.VarLenFeature(tf.float32), "b": tf.io.VarLenFeature(tf.string)}
+    parsed = tf.io.parse_example(examples, features)
+    g.out(
+        messages=examples,
+        numbers=tf.sparse.to_dense(parsed["n"]),
+        floats=tf.sparse.to_dense(parsed["x"]),
+        bytes=tf.sparse.to_dense(parsed["b"]),
+    )
+
+
+@case()
 def sparse_crosses(g):
     """Features of sparse and dense columns as texts and as hashes; a row without a feature."""
     rows = g.feed("rows", np.array([[0, 0], [0, 1], [2, 0]], np.int64), open_dims=(0,))

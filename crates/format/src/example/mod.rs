@@ -15,6 +15,7 @@ use std::fmt;
 
 use crate::limits;
 
+pub mod json;
 pub mod list;
 pub mod sequence;
 mod write;

@@ -4,11 +4,10 @@
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use base64::{Engine, alphabet};
 use serde_json::{Map, Value};
 use tightfit_core::{Account, Buffer, MemoryBudget, block_bytes};
 
+use crate::base64;
 use crate::data_type::DataType;
 use crate::error::{FormatError, Place, Problem};
 use crate::graph_def::{
@@ -172,7 +171,7 @@ impl Reader<'_> {
             return Ok(AttrValue::None);
         };
         Ok(match kind.as_str() {
-            "s" => AttrValue::Str(inner.as_str().and_then(base64).ok_or_else(bad)?.into()),
+            "s" => AttrValue::Str(inner.as_str().and_then(base64::decode).ok_or_else(bad)?.into()),
             "i" => AttrValue::Int(int(Some(inner)).ok_or_else(bad)?),
             "f" => AttrValue::Float(float(inner).ok_or_else(bad)?),
             "b" => AttrValue::Bool(inner.as_bool().ok_or_else(bad)?),
@@ -204,9 +203,9 @@ impl Reader<'_> {
         };
         let items = items.as_array().ok_or_else(bad)?;
         Ok(match kind.as_str() {
-            "s" => {
-                ListValue::Strs(all(items, |v| v.as_str().and_then(base64).map(Into::into)).ok_or_else(bad)?)
-            }
+            "s" => ListValue::Strs(
+                all(items, |v| v.as_str().and_then(base64::decode).map(Into::into)).ok_or_else(bad)?,
+            ),
             "i" => ListValue::Ints(all(items, |v| int(Some(v))).ok_or_else(bad)?),
             "f" => ListValue::Floats(all(items, float).ok_or_else(bad)?),
             "b" => ListValue::Bools(all(items, Value::as_bool).ok_or_else(bad)?),
@@ -499,22 +498,6 @@ fn shape(value: &Value) -> Option<TensorShapeDef> {
     let dims = list(value, "dim").iter().map(|dim| int(dim.get("size")).or(Some(0)));
     let dims = dims.collect::<Option<Vec<i64>>>()?;
     (dims.len() as u64 <= limits::RANK.max).then_some(TensorShapeDef { dims: Some(dims) })
-}
-
-/// Base 64 as protobuf's JSON may have it: with padding or without.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
-
-/// The bytes of a text in base 64, of either alphabet.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    match text.contains(['-', '_']) {
-        true => BASE64.decode(text.replace('-', "+").replace('_', "/")).ok(),
-        false => BASE64.decode(text).ok(),
-    }
 }
 
 /// The beginning of a value, for messages.

@@ -73,7 +73,7 @@ families! {
     /// Layers of neural networks.
     nn { batch_norm, batch_norm_gradient, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, ctc, data_format, depthwise, depthwise_transpose, dilation2d, filter_gradient, fractional_pool, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, pool_gradient, recurrent, softmax, top_k; conv2d_f64, layer_norm }
     /// Records and raw bytes taken apart.
-    parsing { compressed, csv, example, raw, sequence, tensor; features, version }
+    parsing { compressed, csv, example, json, raw, sequence, tensor; features, version }
     /// Integers that stand for the numbers of a range.
     quantized { arithmetic, channels, concat, convert, fused_conv, fused_matmul, layers, resize, simulate; fused }
     /// Tensors whose rows are of different lengths.

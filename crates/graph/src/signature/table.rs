@@ -154,6 +154,7 @@ pub(super) const ROWS: &[Row] = &[
     ("DecodeCompressed", "#7", "output:#7", ""),
     ("DecodeGif", "#7", "image:#4", ""),
     ("DecodeImage", "#7", "image:dtype", "dtype:type{4,17,1}=4"),
+    ("DecodeJSONExample", "#7", "binary_examples:#7", ""),
     ("DecodeJpeg", "#7", "image:#4", ""),
     ("DecodePaddedRaw", "#7 #3", "output:out_type", "out_type:type{1,2,3,17,4,5,6,9,14}"),
     ("DecodePng", "#7", "image:dtype", "dtype:type{4,17}=4"),

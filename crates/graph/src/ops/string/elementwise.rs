@@ -6,7 +6,7 @@
 //! one shape or broadcast), in bytes or characters; a negative position counts from the end.
 
 use base64::engine::general_purpose::URL_SAFE;
-use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{Engine, alphabet};
 use tightfit_core::{DType, StringRef};
 
@@ -167,7 +167,10 @@ fn upper(run: &Run<'_>, text: &[u8]) -> Result<StringRef, OpError> {
 /// Base 64 for URLs, whose last character may have bits that stand for nothing.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
-    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_allow_trailing_bits(true),
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
 );
 
 /// Characters of base 64 that are made at a time.
