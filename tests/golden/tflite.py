@@ -1,10 +1,11 @@
 """Makes tests/golden/tflite: small TensorFlow Lite models of TensorFlow's converter, and what its interpreter computes.
 
-    python tests/golden/tflite.py [--only NAME ...]
+    python tests/golden/tflite.py [--only NAME ...] [--tensors]
 
 A folder holds model.tflite and manifest.json: for each run the arrays that are fed and that come out, by the names of their
 tensors, as .npy files. Runs follow each other in one interpreter, so variables go on from one to the next. `atol` is the
-largest difference, of 8 and 16 bit integers in steps.
+largest difference, of 8 and 16 bit integers in steps. tensors.npz holds all tensors of the first graph after the first run, by
+their numbers, as the interpreter keeps them; `--tensors` makes it alone. A model of strings has nothing but the model.
 """
 import argparse
 import json
@@ -282,6 +283,13 @@ def signatures():
     return convert(None, **both), [1]
 
 
+@case
+def strings():
+    """Words that are picked by their places."""
+    pick = lambda words, indices: {"picked": tf.gather(words, indices)}
+    return convert(pick, spec(5, dtype=tf.string), spec(3, dtype=tf.int64)), []
+
+
 def sample(detail, batch):
     # More rows than the one that a model is made for resize its input.
     is_batch = lambda axis, dim: dim < 0 or (axis == 0 and batch > 1)
@@ -321,13 +329,45 @@ def write(name, model, batches):
                 np.save(folder / file, value)
                 run[kind].append({"name": detail["name"], "file": file})
         runs.append(run)
-    (folder / "manifest.json").write_text(json.dumps({"atol": 1e-5, "runs": runs}, indent=1) + "\n")
+    if runs:
+        (folder / "manifest.json").write_text(json.dumps({"atol": 1e-5, "runs": runs}, indent=1) + "\n")
+        write_tensors(folder)
+
+
+def write_tensors(folder):
+    """All tensors after the first run, but for those that have no values of numbers."""
+    resolver = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = tf.lite.Interpreter(
+        str(folder / "model.tflite"), experimental_op_resolver_type=resolver, experimental_preserve_all_tensors=True
+    )
+    count = len(interpreter.get_tensor_details())
+    fed = json.loads((folder / "manifest.json").read_text())["runs"][0]["in"]
+    given = {detail["name"]: detail["index"] for detail in interpreter.get_input_details()}
+    values = {given[one["name"]]: np.load(folder / one["file"]) for one in fed}
+    for index, value in values.items():
+        interpreter.resize_tensor_input(index, value.shape)
+    interpreter.allocate_tensors()
+    for index, value in values.items():
+        interpreter.set_tensor(index, value)
+    interpreter.invoke()
+    found = {}
+    for index in range(count):
+        try:
+            found[str(index)] = np.asarray(interpreter.get_tensor(index))
+        except ValueError:
+            pass
+    np.savez_compressed(folder / "tensors.npz", **{n: value for n, value in found.items() if value.dtype != object})
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", nargs="*")
-    for name in parser.parse_args().only or CASES:
+    parser.add_argument("--tensors", action="store_true")
+    options = parser.parse_args()
+    for folder in sorted(path.parent for path in ROOT.glob("*/manifest.json")) if options.tensors else ():
+        if not options.only or folder.name in options.only:
+            write_tensors(folder)
+    for name in () if options.tensors else options.only or CASES:
         rng = np.random.default_rng(SEED)
         write(name, *CASES[name]())
         print(name, (ROOT / name / "model.tflite").stat().st_size)

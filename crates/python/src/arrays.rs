@@ -172,6 +172,25 @@ fn new_array<'py>(py: Python<'py>, dtype: DType, shape: &[usize]) -> PyResult<Bo
     }
 }
 
+/// A new array of elements that own nothing, whose bytes `fill` writes.
+pub fn filled<'py, E: Send>(
+    py: Python<'py>,
+    dtype: DType,
+    shape: &Shape,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), E> + Send,
+) -> PyResult<Result<Bound<'py, PyUntypedArray>, E>> {
+    let array = new_array(py, dtype, shape)?;
+    let bytes = shape.elements() * dtype.bytes();
+    // SAFETY: the array is new, so nobody else reads or writes it, and dense. It has at least an element's bytes even where
+    // it has none, so the address is no null. What it holds so far is written before it is read.
+    let out = unsafe {
+        let data = (*array.as_array_ptr()).fields.data.cast::<u8>();
+        std::ptr::write_bytes(data, 0, bytes);
+        std::slice::from_raw_parts_mut(data, bytes)
+    };
+    Ok(py.detach(|| fill(out)).map(|()| array))
+}
+
 /// A copy of a tensor as an array of its own; `string` gives the texts of strings.
 pub fn to_array<'py>(
     py: Python<'py>,

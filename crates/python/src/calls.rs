@@ -68,6 +68,16 @@ impl Calls {
     }
 }
 
+/// An array as NumPy's own functions return it: a number where it has no dimensions.
+fn given(array: Bound<'_, PyUntypedArray>) -> PyResult<Bound<'_, PyAny>> {
+    if array.ndim() > 0 || array.dtype().has_object() {
+        return Ok(array.into_any());
+    }
+    let py = array.py();
+    // SAFETY: the reference to the array is given away for the one that comes back, or null with an exception.
+    unsafe { Bound::from_owned_ptr_or_err(py, PY_ARRAY_API.PyArray_Return(py, array.into_ptr().cast())) }
+}
+
 #[pymethods]
 impl Calls {
     #[new]
@@ -76,10 +86,12 @@ impl Calls {
         Calls { state: Mutex::default() }
     }
 
-    /// Takes the session, and the numbers of its inputs and outputs.
-    fn _connect(&self, session: Py<Session>, inputs: Vec<isize>, outputs: Vec<isize>) {
+    /// Takes the session, the number of each of its inputs, and the numbers of the tensors that each output is.
+    fn _connect(&self, session: Py<Session>, inputs: Vec<isize>, outputs: Vec<Vec<isize>>) {
         let inputs = inputs.into_iter().enumerate().map(|(at, index)| (index, Place::Input(at)));
-        let outputs = outputs.into_iter().enumerate().map(|(at, index)| (index, Place::Output(at)));
+        let outputs = outputs.into_iter().enumerate();
+        let outputs =
+            outputs.flat_map(|(at, all)| all.into_iter().map(move |index| (index, Place::Output(at))));
         let tensors = inputs.chain(outputs).collect();
         *self.state() = State { session: Some(session), tensors, ..State::default() };
     }
@@ -169,7 +181,7 @@ impl Calls {
     /// Returns
     /// -------
     /// numpy.ndarray
-    ///     Its elements; strings as ``bytes``.
+    ///     Its elements, strings as ``bytes``; a NumPy scalar for a tensor without dimensions.
     ///
     /// Raises
     /// ------
@@ -186,10 +198,11 @@ impl Calls {
             let own = calls.state().input(py, tensor_index);
             if let Some(array) = own {
                 // SAFETY: the array is one, and what comes back is a new reference or null with an exception.
-                return unsafe {
+                let copy = unsafe {
                     let copy = PY_ARRAY_API.PyArray_NewCopy(py, array.as_array_ptr(), NPY_ORDER::NPY_CORDER);
-                    Bound::from_owned_ptr_or_err(py, copy)
+                    Bound::from_owned_ptr_or_err(py, copy)?
                 };
+                return given(copy.cast_into::<PyUntypedArray>()?);
             }
             if let Some((session, position)) = calls.output(py, tensor_index) {
                 let held = session.get().lock(py)?;
@@ -197,7 +210,7 @@ impl Calls {
                     && let Some(tensor) = outputs.tensor(position)
                 {
                     let string = |reference| outputs.string(reference).to_vec();
-                    return Ok(arrays::to_array(py, &tensor, &string)?.into_any());
+                    return given(arrays::to_array(py, &tensor, &string)?);
                 }
             }
         }

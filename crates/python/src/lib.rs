@@ -30,7 +30,7 @@ mod _tightfit {
     #[pymodule_export]
     use crate::files::{freeze, inspect, optimize, partition};
     #[pymodule_export]
-    use crate::lite::lite_tensors;
+    use crate::lite::{lite_constant, lite_fetches, lite_graphs, lite_operators, lite_tensors};
     #[pymodule_export]
     use crate::session::{Session, forked};
     #[pymodule_export]

@@ -5,6 +5,7 @@ import gc
 import numpy as np
 import pytest
 import tightfit
+from conftest import GOLDEN
 from tightfit.interpreter import Interpreter, OpResolverType, load_delegate
 
 
@@ -89,6 +90,7 @@ def test_what_is_refused(digits, images):
         ({"model_path": str(digits), "num_threads": 0}, ">= 1"),
         ({"model_path": str(digits), "num_threads": "2"}, "should be int"),
         ({"model_path": str(digits), "experimental_delegates": [object()]}, "delegates"),
+        ({"model_path": str(digits), "experimental_op_resolver_type": "test"}, "op resolver type: test"),
     ]:
         with pytest.raises(ValueError, match=words):
             Interpreter(**arguments)
@@ -110,7 +112,7 @@ def test_what_is_refused(digits, images):
         interpreter.set_tensor(0, images)
     with pytest.raises(ValueError, match="Got 3 but expected 4"):
         interpreter.set_tensor(0, images[0])
-    with pytest.raises(ValueError, match="Tensor 2"):
+    with pytest.raises(ValueError, match="no tensor 2"):
         interpreter.get_tensor(2)
 
 
@@ -154,10 +156,13 @@ def test_tensors_of_a_tflite_have_its_numbers(lite, images):
     interpreter.invoke()
     scores = (interpreter.get_tensor(got["index"]).astype(np.float32) - out_zero_point) * out_scale
     assert abs(scores.sum() - 1) < 0.1
-    inside = next(told["index"] for told in tensors if told["index"] not in (given["index"], got["index"]))
-    for index in (inside, -1, len(tensors)):
-        with pytest.raises(ValueError, match=f"Tensor {index}"):
+    for index in (-1, len(tensors)):
+        with pytest.raises(ValueError, match=f"no tensor {index}"):
             interpreter.get_tensor(index)
+    with pytest.raises(ValueError, match="experimental_preserve_all_tensors"):
+        for told in tensors:
+            array = interpreter.get_tensor(told["index"])
+            assert array.dtype == told["dtype"] and array.shape == tuple(told["shape"])
 
 
 def test_dimensions_that_a_tflite_fixes_can_be_resized(golden, tmp_path):
@@ -224,3 +229,60 @@ def test_computes_what_litert_does(golden_lite):
             assert found.dtype == expected.dtype == got[name]["dtype"]
             assert found.shape == expected.shape == tuple(got[name]["shape"])
             np.testing.assert_allclose(found.astype(float), expected.astype(float), 1e-4, golden_lite.atol)
+
+
+# Variables are no values of a run.
+VARIABLES = {"svdf": {"4"}, "svdf_integers": {"4"}}
+
+
+def test_all_tensors_are_kept(golden_lite):
+    model = golden_lite.model
+    interpreter = Interpreter(str(model), num_threads=1, memory="64MiB", experimental_preserve_all_tensors=True)
+    given = {details["name"]: details["index"] for details in interpreter.get_input_details()}
+    inputs, _ = golden_lite.runs[0]
+    for name, array in inputs.items():
+        interpreter.resize_tensor_input(given[name], array.shape)
+    interpreter.allocate_tensors()
+    for name, array in inputs.items():
+        interpreter.set_tensor(given[name], array)
+    interpreter.invoke()
+    wanted = dict(np.load(model.parent / "tensors.npz"))
+    for number in VARIABLES.get(model.parent.name, ()):
+        del wanted[number]
+        with pytest.raises(ValueError, match="Tensor data is null"):
+            interpreter.get_tensor(int(number))
+    details = {told["index"]: told for told in interpreter.get_tensor_details()}
+    for number, expected in wanted.items():
+        found = np.asarray(interpreter.get_tensor(int(number)))
+        assert found.dtype == expected.dtype and found.shape == expected.shape
+        assert tuple(details[int(number)]["shape"]) == found.shape
+        np.testing.assert_allclose(found.astype(float), expected.astype(float), 1e-4, golden_lite.atol, err_msg=number)
+
+
+def test_tensors_that_are_kept_take_memory():
+    path = str(GOLDEN / "tflite" / "conv_net" / "model.tflite")
+    least = tightfit.Model(path, memory="1GiB", threads=1).plan(batch=2000).minimum_bytes
+
+    def opened(**options):
+        interpreter = Interpreter(path, num_threads=1, **options)
+        interpreter.resize_tensor_input(0, [2000, 12, 10, 3])
+        interpreter.allocate_tensors()
+        return interpreter
+
+    opened(memory=least + (1 << 20))
+    with pytest.raises(tightfit.NotFit) as raised:
+        opened(memory=least + (1 << 20), experimental_preserve_all_tensors=True)
+    assert raised.value.minimum_bytes > least + (1 << 20)
+    interpreter = opened(memory=raised.value.minimum_bytes, experimental_preserve_all_tensors=True)
+    interpreter.invoke()
+    values = [interpreter.get_tensor(told["index"]) for told in interpreter.get_tensor_details()]
+    assert len(values) > 20 and sum(value.nbytes for value in values) < raised.value.minimum_bytes
+
+
+def test_a_signature_runs_shapes_that_the_file_fixes_otherwise():
+    interpreter = Interpreter(str(GOLDEN / "tflite" / "resized" / "model.tflite"), memory="64MiB")
+    runner = interpreter.get_signature_runner()
+    for shape in ((1, 7, 6, 2), (1, 14, 12, 2), (1, 7, 6, 2)):
+        assert runner(x=np.ones(shape, np.float32))["output_0"].shape == (1, 3)
+    with pytest.raises(RuntimeError):
+        runner(x=np.ones((1, 7, 6, 3), np.float32))

@@ -7,15 +7,14 @@
 
 import contextlib
 import enum
-import itertools
 import os
 
 import numpy as np
 
-from ._arrays import as_array, dtype_of
+from ._arrays import as_array
 from ._core import _tightfit
-from ._errors import FileError, InvalidArgument, TightFitError
-from ._model import Model
+from ._errors import FileError, InvalidArgument, ModelError, TightFitError
+from ._lite import LiteGraph, OpenModel, Tensor, first_signature
 
 __all__ = ["Interpreter", "SignatureRunner", "OpResolverType", "load_delegate"]
 
@@ -40,86 +39,26 @@ def load_delegate(library, options=None):
     raise InvalidArgument(f"{library}: delegates are not supported; TightFit runs all of the model itself")
 
 
-class _NotOpen(InvalidArgument, RuntimeError):
-    """A dimension that is not open was to be changed."""
+class _NotReady(InvalidArgument, RuntimeError):
+    """A shape, or an index, for which TensorFlow Lite raises a RuntimeError."""
 
 
-class _Tensor:
-    """What is told of a tensor."""
-
-    def __init__(self, index, name, dtype, shape, dims, scales, block_size=0):
-        self.index = index
-        self.name = name
-        self.dtype = np.dtype(object) if dtype in ("resource", "void") else dtype_of(dtype)
-        self.is_text = dtype == "string"
-        self.dims = None if dims is None else tuple(-1 if dim is None else dim for dim in dims)
-        if shape is None:
-            shape = (max(dim, 1) if dim < 0 else dim for dim in self.dims or ())
-        self.shape = tuple(shape)
-        self.scales = scales
-        self.block_size = block_size
-
-    def is_open_for(self):
-        """True where the model leaves the dimensions open that are not those of the file."""
-        dims = self.dims
-        return dims is None or len(dims) == len(self.shape) and all(d in (-1, n) for d, n in zip(dims, self.shape))
-
-    def details(self):
-        scales, zero_points, axis = self.scales or ([], [], None)
-        return {
-            "name": self.name,
-            "index": self.index,
-            "shape": np.array(self.shape, np.int32),
-            "shape_signature": np.array(self.shape if self.dims is None else self.dims, np.int32),
-            "dtype": np.bytes_ if self.is_text else self.dtype.type,
-            "quantization": (scales[0], zero_points[0]) if len(scales) == 1 else (0.0, 0),
-            "quantization_parameters": {
-                "scales": np.array(scales, np.float32),
-                "zero_points": np.array(zero_points, np.int32),
-                "quantized_dimension": axis or 0,
-                "block_size": self.block_size,
-            },
-            "sparsity_parameters": {},
-        }
+class _NotRun(ModelError, RuntimeError):
+    """A model that cannot be run with the shapes of its inputs."""
 
 
-class _Ports:
-    """The inputs and outputs of a model: in the model's order, as it runs them, and in the order and with the numbers and
-    names that TensorFlow Lite has for those of a .tflite."""
+class _NoBytes(InvalidArgument, TypeError):
+    """Content of another type."""
 
-    def __init__(self, model, memory):
-        specs = model._inputs(), model._outputs()
-        self.keys = tuple([spec[0] for spec in side] for side in specs)
-        lite = _tightfit.lite_tensors(model.path, model.signature, False, memory)
-        tensors = None if lite is None else self._of_lite(*lite)
-        if tensors is None:
-            numbers = itertools.count()
-            tensors = [[_Tensor(next(numbers), s[0], s[1], None, s[2], s[3]) for s in side] for side in specs]
-            orders = tensors
-        else:
-            tensors, orders = tensors
-        self.inputs, self.outputs = tensors
-        self.all = [*orders[0], *(tensor for tensor in orders[1] if tensor not in orders[0])]
-        self.listed_inputs, self.listed_outputs = orders
 
-    def _of_lite(self, tensors, numbers, named):
-        """Tensors in the model's order and in that of the file; None where they are not the same ones."""
-        by_number = {told[0]: _Tensor(*told) for told in tensors}
-        found = []
-        for keys, order, names in zip(self.keys, numbers, named):
-            names = dict(names)
-            if set(keys) == set(names) and len(keys) == len(order):
-                found.append([by_number[names[key]] for key in keys])
-            elif len(keys) == len(order):
-                found.append([by_number[number] for number in order])
-            else:
-                return None
-        orders = [[by_number[number] for number in order] for order in numbers]
-        return found, orders
-
-    def details(self, side):
-        """What the inputs (0) or the outputs (1) are, by what the signature calls them."""
-        return {key: tensor.details() for key, tensor in zip(self.keys[side], (self.inputs, self.outputs)[side])}
+@contextlib.contextmanager
+def _as_runtime_errors():
+    try:
+        yield
+    except InvalidArgument as error:
+        raise _NotReady(str(error)) from error
+    except ModelError as error:
+        raise _NotRun(str(error)) from error
 
 
 class Interpreter(_tightfit.Calls):
@@ -138,13 +77,18 @@ class Interpreter(_tightfit.Calls):
     experimental_op_resolver_type : OpResolverType
         Without effect.
     experimental_preserve_all_tensors : bool
-        Not supported: values of steps share their memory.
+        Keep what every operator of a .tflite computes, so that `get_tensor` reads it after `invoke`. It takes the memory of
+        all those values at once.
+    experimental_disable_delegate_clustering, experimental_default_delegate_latest_features : bool
+        Without effect.
+    experimental_compress_quantization_zero_points : bool
+        Without effect.
+    experimental_disable_delegate_node_fusion, experimental_force_delegate_node_profiling : bool
+        Without effect.
     memory : int or str, optional
         The memory, as of `Model`.
     signature_key : str, optional
-        The signature that inputs and outputs are of; by default as of `Model`.
-    **experimental
-        Other options of ``tf.lite.Interpreter`` whose names begin with ``experimental_``, without effect.
+        The signature that inputs and outputs are of; by default that of the first graph of a .tflite, and as of `Model`.
 
     Raises
     ------
@@ -168,20 +112,20 @@ class Interpreter(_tightfit.Calls):
         num_threads=None,
         experimental_op_resolver_type=OpResolverType.AUTO,
         experimental_preserve_all_tensors=False,
+        experimental_disable_delegate_clustering=False,
+        experimental_default_delegate_latest_features=False,
+        experimental_compress_quantization_zero_points=False,
+        experimental_disable_delegate_node_fusion=False,
+        experimental_force_delegate_node_profiling=False,
         *,
         memory=None,
         signature_key=None,
-        **experimental,
     ):
-        unknown = [name for name in experimental if not name.startswith("experimental_")]
-        if unknown:
-            raise TypeError(f"Interpreter() got an unexpected keyword argument {unknown[0]!r}")
         if experimental_delegates:
             raise InvalidArgument("delegates are not supported; TightFit runs all of the model itself")
-        if experimental_preserve_all_tensors:
-            raise InvalidArgument(
-                "experimental_preserve_all_tensors is not supported: name tensors with tightfit.Model(fetches=)"
-            )
+        # The members of LiteRT's own enumeration are meant as well.
+        if getattr(experimental_op_resolver_type, "name", None) not in OpResolverType.__members__:
+            raise InvalidArgument(f"Unrecognized passed in op resolver type: {experimental_op_resolver_type}")
         if num_threads is not None:
             if not isinstance(num_threads, int):
                 raise InvalidArgument("type of num_threads should be int")
@@ -192,17 +136,18 @@ class Interpreter(_tightfit.Calls):
         if model_path and model_content:
             raise InvalidArgument("Can't both provide `model_path` and `model_content`")
         self._options = {"memory": memory, "threads": num_threads}
+        self._compresses = experimental_compress_quantization_zero_points
         self._file = None
         if model_content:
             self._file, model_path = _file_of(model_content)
         self._path = os.fspath(model_path)
         try:
-            self._model = Model(self._path, signature=signature_key, **self._options)
+            self._graphs = LiteGraph(self._path, memory=memory).graphs()
+            key = first_signature(self._graphs) if signature_key is None else signature_key
+            self._own = OpenModel(self._path, key, self._options, experimental_preserve_all_tensors)
         except FileError as error:
             raise InvalidArgument(f"Could not open '{self._path}': {error}") from error
-        self._models = {self._model.signature: self._model}
-        self._ports = _Ports(self._model, memory)
-        self._resized = {}
+        self._opened = {self._own.key: self._own}
         self._connect_ports()
         self._signatures = None
 
@@ -216,47 +161,42 @@ class Interpreter(_tightfit.Calls):
         """
         if self._is_ready:
             return
-        ports = self._ports
-        self._reopen({key: tensor.shape for key, tensor in zip(ports.keys[0], ports.inputs) if not tensor.is_open_for()})
+        own = self._own
+        ports = own.ports
         shapes = {key: tensor.shape for key, tensor in zip(ports.keys[0], ports.inputs)}
-        plan = self._model._plan(self._rows(), shapes)
+        with _as_runtime_errors():
+            self._reopen(own.fixed(shapes))
+            plan = own.model._plan(self._rows(), shapes)
         arrays = [self._input(tensor.index) for tensor in ports.inputs]
         for at, tensor in enumerate(ports.inputs):
             if arrays[at] is None or arrays[at].shape != tensor.shape:
                 arrays[at] = np.full(tensor.shape, b"" if tensor.is_text else 0, tensor.dtype)
-        for key, tensor in zip(ports.keys[1], ports.outputs):
-            tensor.shape = plan["output_shapes"].get(key, tensor.shape)
+        for name, numbers in own.outputs.items():
+            for tensor in (self._tensors[number] for number in numbers):
+                tensor.shape = plan["output_shapes"].get(name, tensor.shape)
         self._lay_out(arrays)
 
     def _reopen(self, resized):
         """Opens the model anew where its inputs are to have dimensions other than those that the file fixes."""
-        if resized == self._resized:
+        if resized == self._own.resized:
             return
-        key = self._model.signature
-        # Both at once would be twice the memory.
-        arrays = [self._input(tensor.index) for tensor in self._ports.inputs]
+        arrays = [self._input(tensor.index) for tensor in self._own.ports.inputs]
         self._disconnect()
-        self._models.pop(key)
-        self._model = None
         try:
-            self._model = Model(self._path, signature=key, shapes=resized, **self._options)
-            self._resized = resized
-        except Exception:
-            self._model = Model(self._path, signature=key, shapes=self._resized, **self._options)
-            raise
+            self._own.open(resized)
         finally:
-            self._models[key] = self._model
             self._connect_ports(arrays)
 
     def _connect_ports(self, arrays=()):
-        numbers = [[tensor.index for tensor in side] for side in (self._ports.inputs, self._ports.outputs)]
-        self._connect(self._model, *numbers)
+        ports = self._own.ports
+        self._tensors = {tensor.index: tensor for tensor in ports.all} | self._own.inner
+        self._connect(self._own.model, [tensor.index for tensor in ports.inputs], list(self._own.outputs.values()))
         if arrays and all(array is not None for array in arrays):
             self._lay_out(arrays)
             self._change()
 
     def _rows(self):
-        open_batch = (t.shape[0] for t in self._ports.inputs if t.dims is not None and t.dims[:1] == (-1,))
+        open_batch = (t.shape[0] for t in self._own.ports.inputs if t.dims is not None and t.dims[:1] == (-1,))
         return next(open_batch, 1)
 
     def get_input_details(self):
@@ -268,35 +208,81 @@ class Interpreter(_tightfit.Calls):
             Of each ``name``, ``index``, ``shape``, ``shape_signature`` (-1 for an open dimension), ``dtype``,
             ``quantization``, ``quantization_parameters`` and ``sparsity_parameters``.
         """
-        return [tensor.details() for tensor in self._ports.listed_inputs]
+        return [tensor.details() for tensor in self._own.ports.listed_inputs]
 
     def get_output_details(self):
         """What the outputs are, as of `get_input_details`."""
-        for tensor in self._ports.outputs:
+        self._measure(self._own.ports.outputs)
+        return [tensor.details() for tensor in self._own.ports.listed_outputs]
+
+    def _measure(self, tensors):
+        """Gives tensors the shapes that they had in the last run."""
+        for tensor in tensors:
             shape = self._output_shape(tensor.index)
             tensor.shape = tensor.shape if shape is None else tuple(shape)
-        return [tensor.details() for tensor in self._ports.listed_outputs]
 
     def get_tensor_details(self, subgraph_index=0):
-        """What the tensors are: of a .tflite all that are in the file, of other models the inputs and outputs."""
+        """What the tensors are: of a .tflite all that are in the file, of other models the inputs and outputs.
+
+        Parameters
+        ----------
+        subgraph_index : int
+            Which graph of a .tflite, as one that a branch runs.
+
+        Returns
+        -------
+        list of dict
+            As of `get_input_details`.
+        """
         self._check_subgraph(subgraph_index)
-        ports = {tensor.index: tensor for tensor in self._ports.all}
-        lite = _tightfit.lite_tensors(self._path, self._model.signature, True, self._options["memory"])
-        if lite is None:
-            return [tensor.details() for tensor in ports.values()]
-        return [ports.get(told[0], _Tensor(*told)).details() for told in lite[0]]
+        return [tensor.details() for tensor in self._all_tensors(subgraph_index)]
+
+    def _all_tensors(self, subgraph_index):
+        lite = self._own.lite.of(subgraph_index).tensors(True)
+        own = self._tensors if subgraph_index == 0 else {}
+        self._measure(own.values())
+        return list(own.values()) if lite is None else [own.get(told[0]) or Tensor(*told) for told in lite[0]]
 
     def num_subgraphs(self):
-        """int: 1. Bodies of loops and branches are part of the steps that run them."""
-        return 1
+        """int: how many graphs a .tflite has, those of branches and loops included; 1 for other models."""
+        return 1 if self._graphs is None else self._graphs[0]
+
+    def _get_tensor_details(self, tensor_index, subgraph_index):
+        self._check_subgraph(subgraph_index)
+        found = next((t for t in self._all_tensors(subgraph_index) if t.index == int(tensor_index)), None)
+        if found is None:
+            raise InvalidArgument(f"Tensor with no shape found: there is no tensor {tensor_index}")
+        return found.details()
+
+    def _get_op_details(self, op_index):
+        details = self._get_ops_details()
+        if not 0 <= op_index < len(details):
+            raise InvalidArgument(f"Invalid node index {op_index}: there are {len(details)}")
+        return details[op_index]
+
+    def _get_ops_details(self):
+        operators = self._own.lite.operators()
+        if operators is None:
+            raise InvalidArgument("only a .tflite has operators by their numbers")
+        kinds = {tensor.index: tensor.kind for tensor in self._all_tensors(0)}
+        return [
+            {
+                "index": index,
+                "op_name": name,
+                "inputs": np.array(inputs, np.int32),
+                "outputs": np.array(outputs, np.int32),
+                "operand_types": [kinds[number] for number in inputs if number != -1],
+                "result_types": [kinds[number] for number in outputs if number != -1],
+            }
+            for index, (name, inputs, outputs) in enumerate(operators)
+        ]
 
     def _set_tensor(self, tensor_index, value):
         """What `set_tensor` does with all but arrays that need no more than to be copied."""
         tensor = self._tensor(tensor_index)
-        array = value if tensor.is_text else as_array(value)
-        if tensor.is_text:
-            array = np.asarray(value, dtype=None if hasattr(value, "dtype") else object)
-        if not tensor.is_text and array.dtype != tensor.dtype:
+        array = _texts(value) if tensor.is_text else as_array(value)
+        # Another byte order is converted.
+        if not tensor.is_text and array.dtype.newbyteorder("=") != tensor.dtype:
             raise InvalidArgument(
                 f"Cannot set tensor: Got value of type {array.dtype.name.upper()} but expected type "
                 f"{tensor.dtype.name.upper()} for input {tensor.index}, name: {tensor.name} "
@@ -312,7 +298,7 @@ class Interpreter(_tightfit.Calls):
                     f"Cannot set tensor: Dimension mismatch. Got {got} but expected {expected} for dimension {axis} "
                     f"of input {tensor.index}."
                 )
-        if tensor not in self._ports.inputs:
+        if tensor not in self._own.ports.inputs:
             raise InvalidArgument(f"Cannot set tensor: {tensor.name} is an output")
         own = self._input(tensor_index)
         if own is None or own.shape != tensor.shape:
@@ -336,27 +322,38 @@ class Interpreter(_tightfit.Calls):
         ValueError
             For an input that is not there, and with ``strict`` for a dimension that is not open.
         """
-        tensor = self._tensor(input_index)
-        if tensor not in self._ports.inputs:
-            raise InvalidArgument(f"Cannot resize tensor: {tensor.name} is no input")
+        tensor = self._tensors.get(int(input_index))
+        if tensor not in self._own.ports.inputs:
+            raise _NotReady(f"Cannot resize tensor {input_index}: it is no input")
         shape = tuple(int(dim) for dim in np.asarray(tensor_size).ravel())
-        dims = tensor.dims
-        if strict and dims is not None:
-            fits = len(dims) == len(shape) and all(d in (-1, n) for d, n in zip(dims, shape))
-            if not fits:
-                raise _NotOpen(
-                    f"ResizeInputTensorStrict only allows mutating unknown dimensions identified by -1: "
-                    f"{tensor.name} is {list(dims)}, not {list(shape)}"
-                )
+        if any(dim < 0 for dim in shape):
+            raise _NotReady(f"Cannot resize tensor: {list(shape)} has a dimension below 0")
+        if strict and not tensor.is_open_for(shape):
+            raise _NotReady(
+                f"ResizeInputTensorStrict only allows mutating unknown dimensions identified by -1: "
+                f"{tensor.name} is {list(tensor.dims)}, not {list(shape)}"
+            )
         if shape != tensor.shape:
             tensor.shape = shape
             self._change()
 
     def _no_tensor(self, tensor_index, subgraph_index):
-        """Says why `get_tensor` has nothing to copy."""
+        """A tensor that is no input or output: its values in the file, or why there are none."""
         self._check_subgraph(subgraph_index)
-        tensor = self._tensor(tensor_index)
-        raise InvalidArgument(f"Tensor data is null: {tensor.name} has no value before invoke()")
+        number = int(tensor_index)
+        values = self._own.lite.of(subgraph_index).constant(number) if number >= 0 else None
+        if values is not None:
+            return _given(values)
+        own = self._tensors.get(number) if subgraph_index == 0 else None
+        if own in self._own.ports.inputs:
+            raise InvalidArgument("Tensor data is null. Run allocate_tensors() first")
+        if own is not None:
+            raise InvalidArgument(f"Tensor data is null: {own.name} has no value before invoke()")
+        self._get_tensor_details(number, subgraph_index)
+        raise InvalidArgument(
+            f"Tensor data is null: {number} is inside the model, where values share their memory; "
+            "Interpreter(experimental_preserve_all_tensors=True) keeps what operators compute"
+        )
 
     def tensor(self, tensor_index):
         """A function that returns the array that a tensor is now.
@@ -371,18 +368,17 @@ class Interpreter(_tightfit.Calls):
         callable
             Returns a numpy.ndarray. That of an input may be written to in place of `set_tensor`.
         """
-        self._tensor(tensor_index)
 
         def array():
             own = self._input(tensor_index)
-            return self.get_tensor(tensor_index) if own is None else own
+            return np.asarray(self.get_tensor(tensor_index)) if own is None else own
 
         return array
 
     def reset_all_variables(self):
         """Makes every variable what it is before the first run."""
-        for model in self._models.values():
-            model.reset()
+        for opened in self._opened.values():
+            opened.model.reset()
 
     def get_signature_list(self):
         """The signatures.
@@ -393,7 +389,7 @@ class Interpreter(_tightfit.Calls):
             For each key ``inputs`` and ``outputs``, lists of names.
         """
         if self._signatures is None:
-            found = self._model.signatures
+            found = self._own.model.signatures
             self._signatures = {
                 key: {"inputs": list(signature.inputs), "outputs": list(signature.outputs)}
                 for key, signature in found.items()
@@ -427,36 +423,48 @@ class Interpreter(_tightfit.Calls):
                     "None is only allowed when the model has 1 SignatureDef"
                 )
             signature_key = keys[0]
-        if signature_key not in keys:
-            raise InvalidArgument(f'Invalid signature_key provided: "{signature_key}".')
         return SignatureRunner(self, signature_key)
 
-    def _model_of(self, signature_key):
+    def _opened_of(self, signature_key):
         """The model of a signature. One that is not the interpreter's own has as much memory once more."""
-        if signature_key not in self._models:
-            self._models[signature_key] = Model(self._path, signature=signature_key, **self._options)
-        return self._models[signature_key]
+        if signature_key not in self._opened:
+            self._opened[signature_key] = OpenModel(self._path, signature_key, self._options)
+        return self._opened[signature_key]
+
+    def _run_signature(self, signature_key, inputs):
+        """Runs a signature on inputs by name; these are resized."""
+        opened = self._opened_of(signature_key)
+        fixed = opened.fixed({name: np.shape(value) for name, value in inputs.items()})
+        with _as_runtime_errors():
+            if opened is self._own:
+                self._reopen(fixed)
+            elif fixed != opened.resized:
+                opened.open(fixed)
+            found = opened.model.run(inputs)
+        return {key: _given(found[key]) for key in opened.ports.keys[1]}
 
     def _tensor(self, index):
-        index = int(index)
-        tensor = next((tensor for tensor in self._ports.all if tensor.index == index), None)
+        tensor = self._tensors.get(int(index))
         if tensor is None:
-            raise InvalidArgument(
-                f"Tensor {index} is neither an input nor an output: other values share their memory; name them with "
-                "tightfit.Model(fetches=)"
-            )
+            raise InvalidArgument(f"Tensor {index} is neither an input nor an output")
         return tensor
 
-    @staticmethod
-    def _check_subgraph(index):
-        if index != 0:
-            raise InvalidArgument(f"subgraph_index is {index}, and the model has 1")
+    def _check_subgraph(self, index):
+        if not 0 <= index < self.num_subgraphs():
+            raise InvalidArgument(
+                f"subgraph_index is out of range: {index} for the model, which has {self.num_subgraphs()} subgraphs."
+            )
+
+    @property
+    def experimental_compress_quantization_zero_points(self):
+        """bool: what the constructor was given."""
+        return self._compresses
 
     def __del__(self):
-        # The model goes before the file that it is read from.
+        # The models go before the file that they are read from.
         self._disconnect()
-        self.__dict__.pop("_model", None)
-        self.__dict__.pop("_models", None)
+        self.__dict__.pop("_own", None)
+        self.__dict__.pop("_opened", None)
 
 
 class SignatureRunner:
@@ -464,9 +472,19 @@ class SignatureRunner:
 
     __module__ = "tightfit"
 
-    def __init__(self, interpreter, signature_key):
-        self._model = interpreter._model_of(signature_key)
-        self._ports = _Ports(self._model, interpreter._options["memory"])
+    def __init__(self, interpreter=None, signature_key=None):
+        if not interpreter:
+            raise InvalidArgument("None interpreter provided.")
+        if not signature_key:
+            raise InvalidArgument("None signature_key provided.")
+        if signature_key not in interpreter.get_signature_list():
+            raise InvalidArgument(f'Invalid signature_key provided: "{signature_key}".')
+        self._interpreter = interpreter
+        self._key = signature_key
+
+    @property
+    def _ports(self):
+        return self._interpreter._opened_of(self._key).ports
 
     def __call__(self, **inputs):
         """Runs it.
@@ -490,7 +508,7 @@ class SignatureRunner:
         for name in inputs:
             if name not in names:
                 raise InvalidArgument(f"Invalid Input name ({name}) for SignatureDef")
-        return self._model.run(inputs)
+        return self._interpreter._run_signature(self._key, inputs)
 
     def get_input_details(self):
         """What the inputs are, by name: as of `Interpreter.get_input_details`."""
@@ -501,10 +519,24 @@ class SignatureRunner:
         return self._ports.details(1)
 
 
+def _texts(value):
+    """Strings as an array of bytes."""
+    array = np.asarray(value, dtype=None if hasattr(value, "dtype") else object)
+    texts = np.empty(array.shape, object)
+    for place, text in np.ndenumerate(array):
+        texts[place] = text.encode() if isinstance(text, str) else text
+    return texts
+
+
+def _given(array):
+    """An array as TensorFlow Lite returns it: a number where it has no dimensions."""
+    return array[()] if array.ndim == 0 and array.dtype != object else array
+
+
 def _file_of(content):
     """A file with this content, and its path. It goes with the file."""
     if not isinstance(content, (bytes, bytearray, memoryview)):
-        raise InvalidArgument("model_content is not bytes")
+        raise _NoBytes("model_content is not bytes")
     # Loads much that nothing else here needs.
     import tempfile
 
