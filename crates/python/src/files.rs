@@ -140,7 +140,7 @@ pub fn partition<'py>(
         (Some(bytes), true, false) => Cut::MaxBytes(memory_bytes(Some(bytes))?),
         (None, false, false) => Cut::At(at),
         (None, true, true) => Cut::Scope,
-        _ => return Err(errors::invalid(py, "give one of max_bytes=, at= and by_scope=True")),
+        _ => return Err(errors::invalid(py, "give one of max_bytes=, at= and by='scope'")),
     };
     let memory_bytes = memory_bytes(memory)?;
     let (source, fetches) = source.split();

@@ -1,17 +1,33 @@
 //! A data set through a model: into a file, or into arrays.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use tightfit::job::BatchSize;
-use tightfit::sink::{self, OutputRows, Sink, SinkFormat, SinkNeed, SinkOptions};
-use tightfit::{Error, MemoryBudget, Reservation};
+use tightfit::job::{BatchSize, Job, JobOptions, ShardOptions, ShardedJob};
+use tightfit::sink::{self, Labels, OutputRows, Sink, SinkFormat, SinkNeed, SinkOptions};
+use tightfit::{Error, Feeds, MemoryBudget, Reservation};
 
 use crate::arrays;
 use crate::data::Data;
 use crate::signals::Signals;
+
+/// What is asked of a run over a data set.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct Wishes {
+    data: Data,
+    fixed: Vec<(String, PathBuf)>,
+    shapes: HashMap<String, Vec<usize>>,
+    batch: Option<usize>,
+    output: Option<PathBuf>,
+    labels: Option<PathBuf>,
+    top: Option<usize>,
+    resume: bool,
+    shard_rows: Option<u64>,
+}
 
 /// Arrays of each batch, until they are put together.
 #[derive(Default)]
@@ -75,23 +91,43 @@ impl Sink for ToArrays {
 pub fn run<'py>(
     py: Python<'py>,
     session: &mut tightfit::Session,
-    data: Data,
-    batch: Option<usize>,
-    output: Option<PathBuf>,
+    wishes: Wishes,
     signals: &Arc<Signals>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let options = data.options(py)?;
+    let Wishes { data, fixed, shapes, batch, output, labels, top, resume, shard_rows } = wishes;
+    let data = data.options(py)?;
+    let shapes = crate::session::shapes(py, shapes)?;
     let batch = batch.map_or(BatchSize::Auto, BatchSize::Fixed);
     let chunks = Arc::new(Mutex::new(Chunks::default()));
     let (kept, flag) = (chunks.clone(), signals.flag());
     let result = py.detach(|| {
-        let format = output.as_deref().map(SinkFormat::of).transpose()?;
-        let need = SinkNeed { format, ..SinkNeed::default() };
-        let budget = session.budget().clone();
-        let job = session.job(options, batch, need, Default::default())?;
+        // What a run has left goes first.
+        session.unload();
+        let (model, budget, own) = (session.model(), session.budget(), session.options());
+        let labels = labels.map(|path| Labels::read(&path, budget)).transpose()?.map(Arc::new);
+        let need = SinkNeed {
+            format: output.as_deref().map(SinkFormat::of).transpose()?,
+            held_bytes: labels.as_ref().map_or(0, |labels| labels.memory_bytes()),
+            ..SinkNeed::default()
+        };
+        let options = JobOptions {
+            data,
+            fixed: Feeds::read_some(model, &fixed, budget)?.into_tensors(),
+            batch,
+            threads: own.threads,
+            memory_bytes: own.memory_bytes,
+            sink: need,
+            shapes,
+        };
+        let sink = SinkOptions { top, labels };
+        if let (true, Some(output)) = (resume, &output) {
+            let shards = ShardOptions { output: output.clone(), rows: shard_rows, sink };
+            return ShardedJob::open(model, options, shards, budget)?.run(&mut |_| {}, flag);
+        }
+        let job = Job::new(model, options, budget)?;
         let sink: Box<dyn Sink> = match &output {
-            Some(path) => sink::create(Some(path), SinkOptions::default())?,
-            None => Box::new(ToArrays { chunks: kept, budget, memory: Vec::new() }),
+            Some(path) => sink::create(Some(path), sink)?,
+            None => Box::new(ToArrays { chunks: kept, budget: budget.clone(), memory: Vec::new() }),
         };
         job.run(sink, &mut |_| {}, flag)
     });
@@ -103,6 +139,7 @@ pub fn run<'py>(
     };
     let done = PyDict::new(py);
     done.set_item("rows", report.rows)?;
+    done.set_item("resumed_rows", report.resumed_rows)?;
     done.set_item("skipped_rows", report.skipped_rows)?;
     done.set_item("skipped", report.skipped)?;
     done.set_item("right_rows", report.right_rows)?;

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use tightfit::{DType, Error, Feed, ModelSource, OpenOptions, SessionOptions, Shape};
+use tightfit::{DType, Error, Feed, Feeds, ModelSource, OpenOptions, SessionOptions, Shape};
 
 use crate::arrays::{self, Fed};
-use crate::data::Data;
 use crate::signals::Signals;
 use crate::{errors, jobs, memory_bytes, plan, thread_count};
 
@@ -348,15 +347,29 @@ impl Session {
     }
 
     /// Runs a data set: `tightfit run --input`.
-    fn _job<'py>(
+    fn _job<'py>(&self, py: Python<'py>, wishes: jobs::Wishes) -> PyResult<Bound<'py, PyDict>> {
+        let mut held = self.lock(py)?;
+        jobs::run(py, &mut held, wishes, &self.signals)
+    }
+
+    /// Runs once on tensors in files: `tightfit run --input NAME=FILE`.
+    fn _run_files<'py>(
         &self,
         py: Python<'py>,
-        data: Data,
-        batch: Option<usize>,
-        output: Option<PathBuf>,
+        files: Vec<(String, PathBuf)>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let mut held = self.lock(py)?;
-        jobs::run(py, &mut held, data, batch, output, &self.signals)
+        let session: &mut tightfit::Session = &mut held;
+        let ran = py.detach(|| {
+            let feeds = Feeds::read(session.model(), &files, session.budget())?;
+            let inputs = session.model().graph().inputs.iter();
+            let names: Vec<String> = inputs.map(|port| port.name.clone()).collect();
+            let tensors = feeds.feeds(names.iter().map(String::as_str))?;
+            session.run(&tensors).map(|_| ())
+        });
+        ran.map_err(|error| self.signals.raise(py, &error))?;
+        let outputs = held.outputs().ok_or_else(|| errors::refused(py, "a run has no outputs"))?;
+        arrays::to_dict(py, &self.outputs, &outputs)
     }
 
     /// True where a run leaves variables for the next one.

@@ -42,6 +42,75 @@ def test_records_into_a_file(model, tmp_path):
     assert len([json.loads(line) for line in lines.read_text().splitlines()]) == 360
 
 
+def test_the_largest_scores(model, tmp_path):
+    paths = sorted(DIGITS.glob("digit_*.png"))
+    names = tmp_path / "names.txt"
+    names.write_text("zero\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\n\n")
+    scores = model.predict(paths, preprocess="unit")["probabilities"]
+    found = model.predict(paths, preprocess="unit", top=2)
+    assert list(found) == ["index", "score"] and found["index"][:, 0].tolist() == [0, 2, 3, 9, 8]
+    np.testing.assert_allclose(found["score"], np.sort(scores, 1)[:, :-3:-1], 1e-5)
+    named = model.predict(paths, preprocess="unit", labels=names)
+    assert named["label"][:, 0].tolist() == ["zero", "two", "three", "nine", "eight"] and named["score"].shape == (5, 5)
+    output = tmp_path / "named.jsonl"
+    model.predict(paths, preprocess="unit", labels=names, top=2, output=output)
+    lines = [json.loads(line)["top"] for line in output.read_text().splitlines()]
+    assert [[one["index"] for one in line] for line in lines] == found["index"].tolist()
+    assert [line[0]["label"] for line in lines] == named["label"][:, 0].tolist()
+    names.write_text("one\ntwo\n")
+    for options in ({}, {"output": output}):
+        with pytest.raises(tightfit.InvalidArgument, match="there are 2 names, but a row has 10 classes"):
+            model.predict(paths, preprocess="unit", labels=names, **options)
+    with pytest.raises(tightfit.InvalidArgument, match="neither .jsonl nor .csv"):
+        model.predict(paths, preprocess="unit", top=2, output=tmp_path / "x.npz")
+    with pytest.raises(tightfit.InvalidArgument, match="top=0"):
+        model.predict(paths, top=0)
+
+
+def test_shards_are_gone_on_with(model, tmp_path):
+    records, output = DIGITS / "test.tfrecord", tmp_path / "scores.npy"
+    options = {"output": output, "batch": 32, "resume": True, "shard_rows": 100}
+    first = model.predict(records, **options)
+    shards = sorted(tmp_path.glob("scores-*.npy"))
+    assert (first["rows"], first["resumed_rows"], [len(np.load(shard)) for shard in shards]) == (360, 0, [128, 128, 104])
+    assert model.predict(records, **options)["resumed_rows"] == 360
+    np.testing.assert_allclose(
+        np.concatenate([np.load(shard) for shard in shards]), model.predict(records, batch=32)["probabilities"], 1e-6
+    )
+    with pytest.raises(tightfit.InvalidArgument, match="needs an output="):
+        model.predict(records, resume=True)
+    with pytest.raises(tightfit.InvalidArgument, match="goes with resume=True"):
+        model.predict(records, output=output, shard_rows=3)
+
+
+def test_files_of_single_tensors(model, images, tmp_path):
+    np.save(tmp_path / "rows.npy", images)
+    found = model.predict({"image": tmp_path / "rows.npy"})
+    np.testing.assert_allclose(found["probabilities"], model.run(images)["probabilities"], 1e-5)
+    assert model.predict({"image": tmp_path / "rows.npy"}, top=1)["index"].shape == (12, 1)
+    with pytest.raises(tightfit.TightFitError, match="none.npy"):
+        model.predict({"image": tmp_path / "none.npy"})
+
+
+def test_inputs_that_are_the_same_for_all_rows(golden, tmp_path):
+    case = golden("region_case_last")
+    model = tightfit.Model(case.model, memory="64MiB", threads=1)
+    k, rows = case.inputs["k"], np.concatenate([case.inputs["x"]] * 3)
+    np.save(tmp_path / "x.npy", rows)
+    np.save(tmp_path / "k.npy", k)
+    expected = np.concatenate([case.outputs["Identity"]] * 3)
+    for data, fixed in [
+        ({"x": rows}, {"k": k}),
+        (rows, {"k": k}),
+        (tmp_path / "x.npy", {"k": k}),
+        (tmp_path / "x.npy", {"k": tmp_path / "k.npy"}),
+    ]:
+        found = model.predict(data, fixed=fixed, batch=3)["Identity"]
+        np.testing.assert_allclose(found, expected, case.rtol, case.atol)
+    with pytest.raises(tightfit.InvalidArgument, match="fixed: files go with data in files"):
+        model.predict(rows, fixed={"k": tmp_path / "k.npy"})
+
+
 def test_what_is_wrong_with_data(model, images, tmp_path):
     with pytest.raises(tightfit.TightFitError, match="none.png"):
         model.predict(tmp_path / "none.png")
@@ -51,6 +120,11 @@ def test_what_is_wrong_with_data(model, images, tmp_path):
         model.predict(DIGITS / "digit_0.png", preprocess="sepia")
     with pytest.raises(tightfit.InvalidArgument, match="output="):
         model.predict(images, output=tmp_path / "x.npy")
+    for name, value in {"resize": (8, 8), "shapes": {"image": (1, 8, 8, 1)}, "resume": True, "skip_bad": True}.items():
+        with pytest.raises(tightfit.InvalidArgument, match=f"{name}= is for data in files"):
+            model.predict(images, **{name: value})
+    with pytest.raises(TypeError, match="resise"):
+        model.predict(DIGITS / "digit_0.png", resise=(8, 8))
     with pytest.raises(tightfit.InvalidArgument, match="scalar"):
         model.predict(np.float32(1))
     assert model.run(images)["probabilities"].shape == (12, 10)

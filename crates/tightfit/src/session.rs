@@ -16,12 +16,11 @@ use tightfit_kernels::ThreadPool;
 
 use crate::error::Error;
 use crate::fit::{Bound, Fit, FitOptions, THREAD_BYTES};
-use crate::job::{self, BatchSize, DataOptions, Job, JobOptions};
+use crate::job;
 use crate::memory::process;
 use crate::model::{Model, OpenOptions};
 use crate::outputs::Outputs;
 use crate::run::Runner;
-use crate::sink::SinkNeed;
 
 /// How a session computes.
 #[derive(Debug, Clone)]
@@ -266,30 +265,6 @@ impl Session {
         }
         self.layout = Some(Layout { runner, string_bytes: 0, values: None });
         Ok(batch)
-    }
-
-    /// A job over a data set with this model, in this session's memory: what a run has left in it goes first.
-    ///
-    /// # Errors
-    /// As [`Job::new`].
-    pub fn job(
-        &mut self,
-        data: DataOptions,
-        batch: BatchSize,
-        sink: SinkNeed,
-        shapes: HashMap<String, Shape>,
-    ) -> Result<Job<'_>, Error> {
-        self.layout = None;
-        let options = JobOptions {
-            data,
-            fixed: Vec::new(),
-            batch,
-            threads: self.options.threads,
-            memory_bytes: self.options.memory_bytes,
-            sink,
-            shapes,
-        };
-        Job::new(&self.model, options, &self.budget)
     }
 
     fn fit_options(&self) -> FitOptions {

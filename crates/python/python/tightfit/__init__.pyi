@@ -5,13 +5,36 @@ from typing import Any, Dict, List, Literal, Mapping, NamedTuple, Optional, Sequ
 
 import numpy as np
 from numpy.typing import ArrayLike
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import Self, TypedDict, Unpack
 
 from . import compat as compat
 from . import interpreter as interpreter
 from .interpreter import Interpreter as Interpreter
 
 __version__: str
+__all__ = [
+    "TightFitError",
+    "NotFit",
+    "InvalidArgument",
+    "ModelError",
+    "DataError",
+    "FileError",
+    "MissingFile",
+    "Model",
+    "Plan",
+    "TensorSpec",
+    "Signature",
+    "freeze",
+    "optimize",
+    "partition",
+    "inspect",
+    "quantize",
+    "prune",
+    "compare",
+    "Interpreter",
+    "compat",
+    "interpreter",
+]
 
 _Path = Union[str, os.PathLike[str]]
 _Size = Union[int, str, None]
@@ -19,13 +42,11 @@ _Array = np.ndarray[Any, Any]
 
 _Preprocess = Literal["none", "unit", "tf", "torch", "caffe"]
 
-class _Limits(TypedDict, total=False):
+class _Reading(TypedDict, total=False):
     decode_memory: _Size
     record_memory: _Size
     string_memory: _Size
     pipeline_memory: _Size
-
-class _Reading(_Limits, total=False):
     resize: Optional[Tuple[int, int]]
     preprocess: _Preprocess
     features: Optional[Dict[str, str]]
@@ -38,6 +59,14 @@ class NotFit(TightFitError, MemoryError):
     minimum_bytes: Optional[int]
     memory_bytes: Optional[int]
     batch: Optional[int]
+    def __init__(
+        self,
+        message: str,
+        *,
+        minimum_bytes: Optional[int] = None,
+        memory_bytes: Optional[int] = None,
+        batch: Optional[int] = None,
+    ) -> None: ...
 
 class InvalidArgument(TightFitError, ValueError): ...
 class ModelError(TightFitError, ValueError): ...
@@ -55,6 +84,7 @@ class Signature(NamedTuple):
     outputs: Dict[str, TensorSpec]
 
 class Plan:
+    def __init__(self, model: str, figures: Dict[str, Any]) -> None: ...
     model: str
     batch: int
     threads: int
@@ -76,8 +106,8 @@ class Plan:
     def _repr_html_(self) -> str: ...
 
 class Model:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         path: _Path,
         memory: _Size = None,
         signature: Optional[str] = None,
@@ -89,7 +119,7 @@ class Model:
         fetches: List[str] = ...,
         feeds: List[str] = ...,
         shapes: Dict[str, Sequence[int]] = ...,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def inputs(self) -> Dict[str, TensorSpec]: ...
     @property
@@ -114,16 +144,17 @@ class Model:
     def plan(self, batch: int = 1, shapes: Optional[Dict[str, Sequence[int]]] = None) -> Plan: ...
     def predict(
         self,
-        data: Union[_Path, Sequence[_Path], ArrayLike, Dict[str, ArrayLike]],
+        data: Union[_Path, Sequence[_Path], ArrayLike, Mapping[str, Union[_Path, ArrayLike]]],
         batch: Union[int, Literal["auto"]] = "auto",
         output: Optional[_Path] = None,
         *,
-        resize: Optional[Tuple[int, int]] = None,
-        preprocess: _Preprocess = "none",
-        features: Optional[Dict[str, str]] = None,
-        label: Optional[str] = None,
-        skip_bad: bool = False,
-        **limits: Unpack[_Limits],
+        labels: Optional[_Path] = None,
+        top: Optional[int] = None,
+        resume: bool = False,
+        shard_rows: Optional[int] = None,
+        shapes: Optional[Mapping[str, Sequence[int]]] = None,
+        fixed: Optional[Mapping[str, Union[_Path, ArrayLike]]] = None,
+        **reading: Unpack[_Reading],
     ) -> Dict[str, Any]: ...
     def reset(self) -> None: ...
     def unload(self) -> None: ...
@@ -164,7 +195,7 @@ def partition(
     *,
     max_bytes: _Size = None,
     at: Sequence[str] = (),
-    by_scope: bool = False,
+    by: Optional[Literal["scope"]] = None,
     signature: Optional[str] = None,
     tags: Optional[Sequence[str]] = None,
     checkpoint: Optional[_Path] = None,

@@ -10,6 +10,13 @@ class TightFitError(Exception):
 class NotFit(TightFitError, MemoryError):
     """A model, or a run of it, does not fit the memory. Nothing has been computed.
 
+    Parameters
+    ----------
+    message : str
+        What is said.
+    minimum_bytes, memory_bytes, batch : int, optional
+        The attributes.
+
     Attributes
     ----------
     minimum_bytes : int or None

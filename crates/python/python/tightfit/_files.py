@@ -3,6 +3,7 @@
 import os
 
 from ._core import _tightfit
+from ._errors import InvalidArgument
 from ._specs import Signature, by_name
 
 
@@ -99,7 +100,7 @@ def partition(
     *,
     max_bytes=None,
     at=(),
-    by_scope=False,
+    by=None,
     signature=None,
     tags=None,
     checkpoint=None,
@@ -116,7 +117,7 @@ def partition(
         The most bytes of weights of a part.
     at : list of str, optional
         Nodes that end a part.
-    by_scope : bool
+    by : {"scope"}, optional
         Cut where the first scope of the nodes' names changes. One of these three is given.
     signature, tags, checkpoint, fetches, memory : optional
         As of `freeze`.
@@ -127,4 +128,7 @@ def partition(
         ``model``, ``inputs``, ``outputs`` and ``parts``.
     """
     source = _source(signature, tags, checkpoint, fetches)
+    if by not in (None, "scope"):
+        raise InvalidArgument(f"by={by!r}: give 'scope'")
+    by_scope = by is not None
     return _tightfit.partition(os.fspath(path), os.fspath(output), source, max_bytes, list(at), by_scope, memory)

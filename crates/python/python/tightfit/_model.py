@@ -1,12 +1,13 @@
 """Models."""
 
+import contextlib
 import os
 
 import numpy as np
 
 from ._arrays import as_array, dtype_of
 from ._core import _tightfit, joined
-from ._data import options_of, sources_of
+from ._data import files_of, is_path, largest, options_of, sources_of
 from ._errors import InvalidArgument
 from ._files import inspect
 from ._plan import Plan
@@ -119,67 +120,99 @@ class Model(_tightfit.Session):
         batch="auto",
         output=None,
         *,
-        resize=None,
-        preprocess="none",
-        features=None,
-        label=None,
-        skip_bad=False,
-        **limits,
+        labels=None,
+        top=None,
+        resume=False,
+        shard_rows=None,
+        shapes=None,
+        fixed=None,
+        **reading,
     ):
         """Computes the outputs for every row of a data set, in batches.
 
         Parameters
         ----------
         data : str, os.PathLike, list of them, array_like, or dict of str to array_like
-            Files, folders and globs: whatever ``tightfit run --input`` takes. Or arrays whose first dimension counts rows.
+            Files, folders and globs: whatever ``tightfit run --input`` takes. Or arrays whose first dimension counts rows. A
+            dict of files, one for each input, is one run as it is: ``{"image": "row.npy"}``.
         batch : int or "auto"
             Rows at once; "auto" finds the batch that runs fastest inside the memory.
         output : str or os.PathLike, optional
             A file to write to in place of arrays: .npz, .npy, .jsonl, .csv or .tfrecord. For data in files.
-        resize : tuple of int, optional
-            Height and width that images are resized to.
-        preprocess : {"none", "unit", "tf", "torch", "caffe"}
-            What is done to pixels.
-        features : dict of str to str, optional
-            The tf.Example feature for an input, where it has another name.
-        label : str, optional
-            A feature of one integer that the largest output is compared with.
-        skip_bad : bool
-            Skip bad rows, in place of an error.
-        **limits : int or str
-            ``decode_memory``, ``record_memory``, ``string_memory`` and ``pipeline_memory``: the most that decoding an image,
-            a record, the strings of a row and the stages of a pipeline may take.
+        labels : str or os.PathLike, optional
+            A file with the name of a class in each line. Results are the largest scores of each row, with these names.
+        top : int, optional
+            How many: the largest scores of each row of the first output; by default 5 with ``labels``, else all.
+        resume : bool
+            Write ``output`` in numbered shards, and continue after those that an earlier run has finished.
+        shard_rows : int, optional
+            Rows of each shard, rounded up to whole batches; by default 8192.
+        shapes : dict of str to tuple of int, optional
+            Shapes of inputs that the model leaves open.
+        fixed : dict of str to (array_like, str or os.PathLike), optional
+            Inputs that are the same for all rows: arrays, or files of one.
+        **reading
+            How data in files is read. ``resize``: height and width that images are resized to. ``preprocess``: "none", "unit",
+            "tf", "torch" or "caffe", what is done to pixels. ``features``: a dict of the tf.Example feature for an input, where
+            it has another name. ``label``: a feature of one integer that the largest output is compared with. ``skip_bad``:
+            skip bad rows, in place of an error. ``decode_memory``, ``record_memory``, ``string_memory`` and
+            ``pipeline_memory``: the most that decoding an image, a record, the strings of a row and the stages of a pipeline
+            may take.
 
         Returns
         -------
         dict of str to numpy.ndarray, or dict
-            The outputs of all rows, in the order of the data. With ``output`` what was done: ``rows``, ``skipped_rows``,
+            The outputs of all rows, in the order of the data. With ``top`` or ``labels`` in their place ``index``, ``label``
+            and ``score`` of the largest scores. With ``output`` what was done: ``rows``, ``resumed_rows``, ``skipped_rows``,
             ``right_rows``, ``batch``, ``seconds`` and ``planned_bytes``.
         """
         if batch != "auto" and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
             raise InvalidArgument(f"batch={batch!r}: give a number of rows, or 'auto'")
+        if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
+            raise InvalidArgument(f"top={top!r}: give a number of classes")
         sources = sources_of(data)
-        if not sources:
+        if sources:
+            found = self._predict_files(
+                {
+                    "data": options_of(sources, **reading),
+                    "shapes": {name: tuple(shape) for name, shape in (shapes or {}).items()},
+                    "batch": None if batch == "auto" else batch,
+                    "output": None if output is None else os.fspath(output),
+                    "labels": None if labels is None or output is None else os.fspath(labels),
+                    "top": None if output is None else top,
+                    "resume": resume,
+                    "shard_rows": shard_rows,
+                },
+                fixed or {},
+            )
             if output is not None:
-                raise InvalidArgument("output= is for data in files: the results of arrays are arrays")
-            return self._predict_arrays(data, batch)
-        job = options_of(
-            sources,
-            resize=resize,
-            preprocess=preprocess,
-            features=features,
-            label=label,
-            skip_bad=skip_bad,
-            **limits,
-        )
-        done = self._job(job, None if batch == "auto" else batch, None if output is None else os.fspath(output))
+                return found
+        else:
+            given = {"output": output, "resume": resume or None, "shard_rows": shard_rows, "shapes": shapes, **reading}
+            for name in (name for name, value in given.items() if value is not None):
+                raise InvalidArgument(f"{name}= is for data in files: arrays are taken as they are, and arrays come back")
+            if isinstance(data, dict) and data and all(map(is_path, data.values())):
+                found = self._run_files([(name, os.fspath(path)) for name, path in data.items()])
+            else:
+                found = self._predict_arrays(data, batch, fixed or {})
+        return found if top is None and labels is None else largest(found, labels, top)
+
+    def _predict_files(self, wishes, fixed):
+        if wishes["resume"] and wishes["output"] is None:
+            raise InvalidArgument("resume=True needs an output=")
+        if wishes["shard_rows"] is not None and not wishes["resume"]:
+            raise InvalidArgument("shard_rows= goes with resume=True")
+        with contextlib.ExitStack() as stack:
+            done = self._job({**wishes, "fixed": list(files_of(fixed, stack))})
         arrays = done.pop("arrays")
-        if output is not None:
+        if wishes["output"] is not None:
             return done
         return {name: _joined(chunks, self.outputs.get(name)) for name, chunks in arrays.items()}
 
-    def _predict_arrays(self, data, batch):
-        inputs = self.inputs
+    def _predict_arrays(self, data, batch, fixed):
+        if any(map(is_path, fixed.values())):
+            raise InvalidArgument("fixed: files go with data in files, and arrays with arrays")
+        inputs = {name: spec for name, spec in self.inputs.items() if name not in fixed}
         if not isinstance(data, dict):
             if len(inputs) != 1:
                 raise InvalidArgument(f"the model has {len(inputs)} inputs: give a dict of arrays by name")
@@ -192,14 +225,14 @@ class Model(_tightfit.Session):
             raise InvalidArgument("the arrays have different numbers of rows: "
                                   + ", ".join(f"{name} {len(array)}" for name, array in arrays.items()))
         rows = counts.pop()
-        fixed = {spec.shape[0] for spec in inputs.values() if spec.shape and spec.shape[0] is not None}
-        if len(fixed) == 1:
-            batch = fixed.pop()
+        batches = {spec.shape[0] for spec in inputs.values() if spec.shape and spec.shape[0] is not None}
+        if len(batches) == 1:
+            batch = batches.pop()
         elif batch == "auto":
             has_texts = any(spec.dtype == "string" for spec in inputs.values())
             shapes = {name: (1, *array.shape[1:]) for name, array in arrays.items()}
-            batch = min(rows, 32) or 1 if has_texts else self._fastest_batch(max(rows, 1), shapes)
-            fixed = set()
+            is_plain = not has_texts and not fixed
+            batch = self._fastest_batch(max(rows, 1), shapes) if is_plain else min(rows, 32) or 1
         chunks = {}
         for start in range(0, rows, batch):
             part = {name: array[start:start + batch] for name, array in arrays.items()}
@@ -209,7 +242,7 @@ class Model(_tightfit.Session):
             )
             if is_padded:
                 part = {name: _padded(array, batch) for name, array in part.items()}
-            for name, array in self.run(part).items():
+            for name, array in self.run({**part, **fixed}).items():
                 if array.ndim == 0 or len(array) != (batch if is_padded else count):
                     raise InvalidArgument(f"output '{name}' has no row for each input row: call run()")
                 chunks.setdefault(name, []).append(array[:count] if is_padded else array)

@@ -62,7 +62,13 @@ class Plan:
         self.__dict__.update(figures)
 
     def to_dict(self):
-        """All figures, by the names that ``tightfit plan --json`` has for them."""
+        """All figures.
+
+        Returns
+        -------
+        dict
+            By the names that ``tightfit plan --json`` has for them.
+        """
         return dict(self.__dict__)
 
     def __repr__(self):

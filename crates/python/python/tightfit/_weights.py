@@ -2,13 +2,9 @@
 
 import contextlib
 import os
-import tempfile
 
-import numpy as np
-
-from ._arrays import as_array
 from ._core import _tightfit
-from ._data import options_of, sources_of
+from ._data import files_of, options_of, sources_of
 from ._errors import InvalidArgument
 from ._files import _source
 
@@ -196,8 +192,10 @@ def compare(
     if not sources and not isinstance(data, dict):
         raise InvalidArgument("data: files, folders and globs, or a dict with an array or a file for each input")
     shapes = {name: tuple(shape) for name, shape in (shapes or {}).items()}
+    if isinstance(data, dict) and not data:
+        raise InvalidArgument("data: an array or a file for each input of the models")
     with contextlib.ExitStack() as stack:
-        files = list(_files_of(data, stack)) if isinstance(data, dict) else []
+        files = list(files_of(data, stack)) if isinstance(data, dict) else []
         return _tightfit.compare(
             [os.fspath(first), os.fspath(second)],
             _source(signature, tags, checkpoint, fetches),
@@ -208,19 +206,3 @@ def compare(
             threads,
             memory,
         )
-
-
-def _files_of(data, stack):
-    """A file for each input: arrays are written to a folder that goes with the call."""
-    if not data:
-        raise InvalidArgument("data: an array or a file for each input of the models")
-    folder = None
-    for number, (name, value) in enumerate(data.items()):
-        if isinstance(value, (str, os.PathLike)):
-            yield name, os.fspath(value)
-            continue
-        if folder is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tightfit-"))
-        path = os.path.join(folder, f"{number}.npy")
-        np.save(path, as_array(value))
-        yield name, path

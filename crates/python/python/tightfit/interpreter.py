@@ -211,7 +211,13 @@ class Interpreter(_tightfit.Calls):
         return [tensor.details() for tensor in self._own.ports.listed_inputs]
 
     def get_output_details(self):
-        """What the outputs are, as of `get_input_details`."""
+        """What the outputs are.
+
+        Returns
+        -------
+        list of dict
+            As of `get_input_details`.
+        """
         self._measure(self._own.ports.outputs)
         return [tensor.details() for tensor in self._own.ports.listed_outputs]
 
@@ -244,7 +250,13 @@ class Interpreter(_tightfit.Calls):
         return list(own.values()) if lite is None else [own.get(told[0]) or Tensor(*told) for told in lite[0]]
 
     def num_subgraphs(self):
-        """int: how many graphs a .tflite has, those of branches and loops included; 1 for other models."""
+        """How many graphs the model has.
+
+        Returns
+        -------
+        int
+            Those of a .tflite, with what branches and loops run; 1 for other models.
+        """
         return 1 if self._graphs is None else self._graphs[0]
 
     def _get_tensor_details(self, tensor_index, subgraph_index):

@@ -80,7 +80,7 @@ class MaxBytesInUse:
 class Graph:
     """What a session runs: a model's path, what its names begin with, its checkpoint and its tags."""
 
-    _default = []
+    _default: list = []
 
     def __init__(self):
         self._graph_def = None
@@ -123,7 +123,13 @@ _FALLBACK = Graph()
 
 
 def get_default_graph():
-    """The graph that is meant where none is named."""
+    """The graph that is meant where none is named.
+
+    Returns
+    -------
+    Graph
+        That of the innermost `Graph.as_default`, or one for the process.
+    """
     return Graph._default[-1] if Graph._default else _FALLBACK
 
 
@@ -140,6 +146,11 @@ def import_graph_def(graph_def, input_map=None, return_elements=None, name=None)
         Names of tensors to return.
     name : str, optional
         What the names begin with: ``"import"`` unless it is the empty string.
+
+    Returns
+    -------
+    list of Tensor or None
+        Those of ``return_elements``.
     """
     if input_map:
         raise InvalidArgument("input_map is not supported: feed the tensors")
