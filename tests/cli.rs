@@ -333,10 +333,25 @@ fn bench_tells_what_each_step_achieves() {
     let (model, folder) = (repository("examples/digits/digits.pb"), Folder::new());
     let trace = folder.path("trace.json");
     let (model, to) = (model.to_str().unwrap(), trace.to_str().unwrap());
-    let json =
-        tightfit(["bench", model, "--seconds", "0.1", "--steps", "100", "--profile", to, "--json"]).json();
+    let json = tightfit([
+        "bench",
+        model,
+        "--seconds",
+        "0.1",
+        "--steps",
+        "100",
+        "--profile",
+        to,
+        "--roofline",
+        "--json",
+    ])
+    .json();
     let steps = json["steps"].as_array().unwrap();
+    for figure in ["gflops", "gbytes_per_second"] {
+        assert!(json["roofline"][figure].as_f64() > Some(0.0), "{json}");
+    }
     for step in steps {
+        assert!(step["roofline_share"].as_f64() > Some(0.0), "{step}");
         let is_product = ["Conv2D", "MatMul"].contains(&step["op"].as_str().unwrap());
         assert_eq!(step["gflops"].as_f64().is_some_and(|rate| rate > 0.0), is_product, "{step}");
         assert!(step["gbytes_per_second"].as_f64() > Some(0.0), "{step}");

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 use tightfit::{
-    DType, Error, Feed, FitOptions, MemoryBudget, Model, OpenOptions, Runner, Shape, Tensor, display_bytes,
-    limits, process,
+    DType, Error, Feed, FitOptions, MemoryBudget, Model, OpenOptions, Roofline, Runner, Shape, Tensor,
+    display_bytes, limits, process,
 };
 
 use super::Limits;
@@ -24,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   tightfit bench model.pb
   tightfit bench model.pb --batch 8 --threads 2 --steps 10
+  tightfit bench model.pb --roofline --steps 10
   tightfit bench model.pb --profile trace.json";
 
 /// Measure how long a model takes on random input
@@ -56,6 +57,10 @@ pub struct Flags {
     /// List the N slowest steps
     #[arg(long, value_name = "N", value_parser = count::<MAX_STEPS>, help_heading = "Output")]
     steps: Option<usize>,
+    /// Measure what the processor and its memory do at most, and show each
+    /// step's share of it; takes up to 128 MiB of --memory
+    #[arg(long, help_heading = "Output")]
+    roofline: bool,
     /// Write the steps of some runs to FILE, as a trace that Perfetto and Chrome show
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     profile: Option<PathBuf>,
@@ -128,6 +133,10 @@ pub fn run(flags: &Flags, start: &Start) -> Result<(), Failure> {
     let first = start.elapsed();
     let times = measure(&mut runner, &feeds, seconds)?;
     let steps = flags.steps.map(|n| steps::slowest(&mut runner, &feeds, n)).transpose()?;
+    // What the roofline takes is not the model's.
+    let peak_bytes = limits::peak_resident_bytes();
+    let pool = runner.context().loaded().pool();
+    let roofline = flags.roofline.then(|| Roofline::measure(pool, budget)).transpose()?;
     if let Some(path) = &flags.profile {
         steps::trace(&mut runner, &feeds, path, budget)?;
     }
@@ -140,7 +149,9 @@ pub fn run(flags: &Flags, start: &Start) -> Result<(), Failure> {
         first,
         times,
         planned_bytes: runner.lines().total_bytes(),
+        peak_bytes,
         steps: steps.unwrap_or_default(),
+        roofline,
     };
     print(&if flags.json.json { format!("{:#}\n", result.json()) } else { result.text() })
 }
@@ -200,8 +211,12 @@ struct Measured {
     /// Milliseconds of each run, shortest first.
     times: Vec<f64>,
     planned_bytes: u64,
+    /// Of the process, where the system says.
+    peak_bytes: Option<u64>,
     /// The slowest steps, where they were asked for.
     steps: Vec<steps::StepTime>,
+    /// What the machine does at most, where that was asked for.
+    roofline: Option<Roofline>,
 }
 
 impl Measured {
@@ -232,13 +247,27 @@ impl Measured {
             "ms_min": self.times[0],
             "first_ms": self.first.as_secs_f64() * 1e3,
             "planned_bytes": self.planned_bytes,
-            "peak_resident_bytes": limits::peak_resident_bytes(),
-            "steps": self.steps.iter().map(steps::StepTime::json).collect::<Vec<_>>(),
+            "peak_resident_bytes": self.peak_bytes,
+            "roofline": self.roofline.map(|roofline| json!({
+                "gflops": roofline.flops / 1e9,
+                "gbytes_per_second": roofline.read_bytes / 1e9,
+            })),
+            "steps": self.steps.iter().map(|step| step.json(self.roofline.as_ref())).collect::<Vec<_>>(),
+        })
+    }
+
+    fn roofline_text(&self) -> String {
+        self.roofline.map_or(String::new(), |roofline| {
+            format!(
+                "  the machine at most: {:.0} GFLOP/s, {:.1} GB/s read from memory\n",
+                roofline.flops / 1e9,
+                roofline.read_bytes / 1e9
+            )
         })
     }
 
     fn text(&self) -> String {
-        let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
+        let peak = self.peak_bytes.map_or("unknown".to_string(), display_bytes);
         format!(
             "{}: batch {}, threads {}, f32\n  median {:.3} ms, 90 % within {:.3} ms, 99 % within {:.3} ms, shortest {:.3} ms of {}, {:.1} rows/s\n  \
              first result after {:.1} ms\n  memory: planned {}, peak {peak}\n",
@@ -253,7 +282,8 @@ impl Measured {
             self.batch as f64 * 1e3 / self.median().max(1e-9),
             self.first.as_secs_f64() * 1e3,
             display_bytes(self.planned_bytes),
-        ) + &steps::table(&self.steps)
+        ) + &self.roofline_text()
+            + &steps::table(&self.steps, self.roofline.as_ref())
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tightfit::operator::Held;
 use tightfit::plan::{Plan, Step, Storage};
-use tightfit::{Error, Feed, MemoryBudget, Runner, whole};
+use tightfit::{Error, Feed, MemoryBudget, Roofline, Runner, whole};
 
 use crate::failure::Failure;
 use crate::table::columns;
@@ -99,8 +99,13 @@ impl StepTime {
         count / self.micros.max(1e-3) / 1e3
     }
 
+    /// The share of what the machine does at most, for the work and the bytes of this step.
+    fn of_roofline(&self, roofline: &Roofline) -> f64 {
+        roofline.least_seconds(self.operations.unwrap_or(0.0), self.bytes) / (self.micros.max(1e-3) * 1e-6)
+    }
+
     /// As an object.
-    pub fn json(&self) -> Value {
+    pub fn json(&self, roofline: Option<&Roofline>) -> Value {
         json!({
             "node": self.node,
             "op": self.op,
@@ -108,29 +113,35 @@ impl StepTime {
             "share": self.share,
             "gflops": self.operations.map(|operations| self.rate(operations)),
             "gbytes_per_second": self.rate(self.bytes),
+            "roofline_share": roofline.map(|roofline| self.of_roofline(roofline)),
         })
     }
 }
 
-/// The steps as a table.
-pub fn table(steps: &[StepTime]) -> String {
+/// The steps as a table, beside what the machine does at most where that is known.
+pub fn table(steps: &[StepTime], roofline: Option<&Roofline>) -> String {
     if steps.is_empty() {
         return String::new();
     }
-    let head = ["time", "share", "GFLOP/s", "GB/s", "operator", "node"].map(str::to_string).to_vec();
+    let mut head = vec!["time", "share", "GFLOP/s", "GB/s"];
+    head.extend(roofline.map(|_| "roofline"));
+    let numbers: Vec<usize> = (0..head.len()).collect();
+    head.extend(["operator", "node"]);
     let rows = steps.iter().map(|step| {
         let operations = step.operations.map(|operations| format!("{:.1}", step.rate(operations)));
-        vec![
+        let mut row = vec![
             format!("{:.0} us", step.micros),
             format!("{:.1} %", step.share * 100.0),
             operations.unwrap_or_default(),
             format!("{:.1}", step.rate(step.bytes)),
-            step.op.to_string(),
-            step.node.clone(),
-        ]
+        ];
+        row.extend(roofline.map(|roofline| format!("{:.0} %", step.of_roofline(roofline) * 100.0)));
+        row.extend([step.op.to_string(), step.node.clone()]);
+        row
     });
+    let head = head.into_iter().map(str::to_string).collect();
     let rows: Vec<_> = [head].into_iter().chain(rows).collect();
-    format!("The slowest steps:\n{}", columns(&rows, &[0, 1, 2, 3]))
+    format!("The slowest steps:\n{}", columns(&rows, &numbers))
 }
 
 /// Writes when each step of some runs began and how long it took, as a trace that Perfetto and Chrome show.
