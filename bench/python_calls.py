@@ -35,7 +35,7 @@ def main():
     image = np.random.default_rng(1).random([1 if d is None else d for d in spec.shape]).astype(spec.dtype)
     lite = Interpreter(theirs, num_threads=1)
     lite.allocate_tensors()
-    given, got = lite.get_input_details()[0]['index'], lite.get_output_details()[0]['index']
+    ends = lambda one: (one.get_input_details()[0]['index'], one.get_output_details()[0]['index'])
     fit = tightfit.Interpreter(ours, num_threads=1, memory='64MiB')
     fit.allocate_tensors()
     feeds = {name: image}
@@ -49,9 +49,10 @@ def main():
 
     calls = {
         'tightfit  Model.run': lambda: model.run(feeds),
-        'tightfit  Interpreter set, invoke, get': whole(fit, 0, len(fit.get_input_details())),
+        'tightfit  Interpreter set, invoke, get': whole(fit, *ends(fit)),
+        'tightfit  Interpreter invoke': fit.invoke,
         'litert    invoke': lite.invoke,
-        'litert    set, invoke, get': whole(lite, given, got),
+        'litert    set, invoke, get': whole(lite, *ends(lite)),
     }
     np.testing.assert_allclose(next(iter(model.run(feeds).values())), calls['litert    set, invoke, get'](), 1e-4, 1e-6)
     times = {name: [] for name in calls}

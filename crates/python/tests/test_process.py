@@ -89,6 +89,50 @@ def test_other_threads_run_meanwhile(digits):
     assert turns > 3
 
 
+def test_threads_share_models_and_interpreters(digits, images):
+    shared = tightfit.Model(digits, memory="64MiB", threads=1)
+    expected = shared.run(images)["probabilities"]
+    interpreter = tightfit.Interpreter(str(digits), num_threads=1, memory="64MiB")
+    interpreter.allocate_tensors()
+    wrong = []
+
+    def run(model, number):
+        for turn in range(50):
+            rows = 1 + (turn + number) % len(images)
+            found = model.run(images[:rows])["probabilities"]
+            if not np.allclose(found, expected[:rows], 1e-5):
+                wrong.append((number, rows))
+
+    def invoke(number):
+        for _ in range(50):
+            interpreter.set_tensor(0, images[:1])
+            interpreter.invoke()
+            if not np.allclose(interpreter.get_tensor(1), expected[:1], 1e-5):
+                wrong.append(number)
+
+    def come_and_go(number):
+        for _ in range(10):
+            run_one = tightfit.Interpreter(str(digits), num_threads=1, memory="64MiB")
+            run_one.allocate_tensors()
+            array = run_one.tensor(0)()
+            del run_one
+            array[:] = number
+            try:
+                wrong.append(tightfit.Model(digits, memory="2MiB"))
+            except tightfit.NotFit:
+                pass
+
+    own = [tightfit.Model(digits, memory="64MiB", threads=1) for _ in range(2)]
+    work = [(run, (model, number)) for number, model in enumerate([*own, shared, shared, shared])]
+    work += [(invoke, (number,)) for number in range(3)] + [(come_and_go, (number,)) for number in range(2)]
+    threads = [threading.Thread(target=function, args=arguments) for function, arguments in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_opens_its_own(digits):
     code = """
