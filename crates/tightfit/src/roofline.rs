@@ -30,10 +30,10 @@ impl Roofline {
     /// Measures both with the threads of `pool`. Takes up to 128 MiB of `budget` for the while.
     ///
     /// # Errors
-    /// [`Error::Budget`] when there are no 16 MiB.
+    /// The budget's, when there are no 16 MiB.
     pub fn measure(pool: &ThreadPool, budget: &MemoryBudget) -> Result<Roofline, Error> {
         let bytes = budget.free_bytes().clamp(LEAST_BYTES, MOST_BYTES);
-        let mut memory = Buffer::new(budget, "runtime", bytes as usize)?;
+        let mut memory = Buffer::new(budget, "roofline (runtime)", bytes as usize)?;
         // Pages that nobody has written to are one page of zeros.
         memory.fill(1);
         let data = bytemuck::cast_slice(&memory);
@@ -64,6 +64,7 @@ mod tests {
         let measured = Roofline::measure(&pool, &budget).unwrap();
         assert!(measured.flops > 0.0 && measured.read_bytes > 0.0);
         assert_eq!((budget.used_bytes(), budget.peak_bytes()), (0, 20 << 20));
-        assert!(matches!(Roofline::measure(&pool, &MemoryBudget::new(1 << 20)), Err(Error::Budget(_))));
+        let error = Roofline::measure(&pool, &MemoryBudget::new(1 << 20)).unwrap_err();
+        assert!(error.is_budget(), "{error}");
     }
 }
