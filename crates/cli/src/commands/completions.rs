@@ -1,6 +1,6 @@
 //! `completions`: what a shell needs to complete commands and flags.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use clap_complete::Shell;
 
 use crate::args::description;
@@ -18,23 +18,8 @@ Examples:
 #[command(after_help = EXAMPLES, override_usage = "tightfit completions SHELL")]
 pub struct Flags {
     /// The shell: bash, zsh, fish, elvish or powershell
-    #[arg(value_name = "SHELL", value_parser = shell)]
+    #[arg(value_name = "SHELL", value_enum, hide_possible_values = true)]
     shell: Shell,
-}
-
-fn shell(text: &str) -> Result<Shell, String> {
-    let names = || {
-        Shell::value_variants()
-            .iter()
-            .filter_map(|shell| Some(shell.to_possible_value()?.get_name().to_string()))
-    };
-    Shell::from_str(text, true).map_err(|_| {
-        let names: Vec<String> = names().collect();
-        match tightfit::closest(text, names.iter().map(String::as_str)) {
-            Some(name) => format!("did you mean {name}?"),
-            None => format!("give one of {}", names.join(", ")),
-        }
-    })
 }
 
 /// # Errors
