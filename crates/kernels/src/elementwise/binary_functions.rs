@@ -174,12 +174,14 @@ macro_rules! functions {
             integer wide (if y > 0 && y < 6 { x } else { 0 });
         /// The gradient a through elu x = b: a (b + 1) where b is below 0, else a.
         EluGrad ["EluGrad"]
-            float wide (if y < c(0.0) { (y + c(1.0)) * x } else { x });
+            float wide (if y < c(0.0) { (y + c(1.0)) * x } else { x }),
+            half plain (if y < 0.0 { rounded(y + 1.0) * x } else { x });
         /// The gradient a through selu x = b: a (b + 1.7580994) where b is below 0, else 1.050701 a.
         SeluGrad ["SeluGrad"]
             float wide (if y < c(0.0) { x * (y + c(1.7580993408473768)) } else {
                 x * c(1.0507009873554805)
-            });
+            }),
+            half plain (if y < 0.0 { x * rounded(y + rounded(1.7580993)) } else { x * rounded(1.050701) });
     } };
 }
 

@@ -1,5 +1,6 @@
 //! Colours of pixels, in TensorFlow's own arithmetic: RGBToHSV, HSVToRGB, AdjustHue, AdjustSaturation, AdjustContrast.
 
+use half::{bf16, f16};
 use tightfit_core::Shared;
 
 use crate::base::access::{split_range, split_with_cost};
@@ -19,7 +20,7 @@ pub enum Colour {
     Saturation(f32),
 }
 
-/// float32 or float64.
+/// Any float.
 pub trait Channel: Copy + Send + Sync {
     #[doc(hidden)]
     fn rgb_to_hsv(pixel: [Self; 3]) -> [Self; 3];
@@ -62,6 +63,31 @@ macro_rules! channel {
 
 channel!(f32);
 channel!(f64);
+
+/// Halves: on the way to red, green and blue TensorFlow rounds each step, which makes infinities of large numbers.
+macro_rules! half_channel {
+    ($T:ident) => {
+        impl Channel for $T {
+            fn rgb_to_hsv(pixel: [$T; 3]) -> [$T; 3] {
+                f32::rgb_to_hsv(pixel.map($T::to_f32)).map($T::from_f32)
+            }
+
+            fn hsv_to_rgb(pixel: [$T; 3]) -> [$T; 3] {
+                let round = |x: f32| $T::from_f32(x).to_f32();
+                let [h, s, v] = pixel.map($T::to_f32);
+                let h = round(h * 6.0);
+                let rest = round(1.0 - s);
+                let red = round(round(h - 3.0).abs() - 1.0).clamp(0.0, 1.0);
+                let green = round(2.0 - round(h - 2.0).abs()).clamp(0.0, 1.0);
+                let blue = round(2.0 - round(h - 4.0).abs()).clamp(0.0, 1.0);
+                [red, green, blue].map(|part| $T::from_f32(round(rest + round(s * part)) * v))
+            }
+        }
+    };
+}
+
+half_channel!(f16);
+half_channel!(bf16);
 
 /// Converts pixels `[.., 3]` between red, green, blue and hue, saturation, value.
 ///

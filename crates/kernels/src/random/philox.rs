@@ -46,7 +46,11 @@ impl Philox {
     /// Goes on by so many steps without computing them.
     #[inline]
     pub fn skip(&mut self, steps: u64) {
-        self.counter = self.counter.wrapping_add(steps as u128);
+        let next = self.counter.wrapping_add(steps as u128);
+        // TensorFlow adds words of 32 bits, and where those of the steps end with all ones forgets what it carries.
+        let forgets =
+            steps >> 32 == u32::MAX as u64 && (self.counter as u32).checked_add(steps as u32).is_none();
+        self.counter = if forgets { self.counter >> 64 << 64 | next as u64 as u128 } else { next };
     }
 
     /// The same, as another generator.
@@ -144,6 +148,10 @@ mod tests {
         (0..5).for_each(|_| _ = one.next());
         other.skip(5);
         assert_eq!(one, other);
+        // What TensorFlow's RngSkip by -2 makes of the counters -1 and 77.
+        let mut back = Philox { counter: 77 << 64 | u64::MAX as u128, key: 3 };
+        back.skip(-512i64 as u64);
+        assert_eq!(back.counter, 77 << 64 | -513i64 as u64 as u128);
         let mut stream = PhiloxStream::new(other);
         let numbers: Vec<u32> = (0..6).map(|_| stream.next_u32()).collect();
         assert_eq!(numbers[..4], one.next());

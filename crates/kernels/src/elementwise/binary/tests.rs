@@ -72,6 +72,12 @@ fn halves_as_tensorflow() {
     assert!(powers[3].is_nan());
     let quotient = |op| vector(op, &[f16::from_f32(2047.0)], &[f16::from_f32(2048.0)]).unwrap();
     assert_eq!((quotient(FloorDiv), quotient(TruncateDiv)), (vec![f16::ZERO], vec![f16::ZERO]));
+    // Of gradients each step is rounded, so that an end that rounding made is one exactly.
+    let gradients = [1.859375; 4];
+    let selu = vector(SeluGrad, &of(&gradients), &of(&[-1.7578125, -1.75, -0.5, 0.5])).unwrap();
+    assert_eq!(selu, of(&[0.0, 0.014526367, 2.34375, 1.9453125]));
+    let elu = vector(EluGrad, &of(&[1.3; 3]), &of(&[-0.99609375, -0.123, -0.001])).unwrap();
+    assert_eq!(elu, of(&[0.005065918, 1.1328125, 1.296875]));
     let zeros = vector(Maximum, &of(&[-0.0, 0.0]), &of(&[0.0, -0.0])).unwrap();
     assert_eq!([zeros[0].to_bits(), zeros[1].to_bits()], [0x8000, 0]);
 }

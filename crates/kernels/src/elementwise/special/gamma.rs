@@ -187,7 +187,7 @@ pub(crate) fn betainc(a: f64, b: f64, x: f64) -> f64 {
     }
     // The ends of the range are the same of any two, even of NaN.
     if x == 0.0 || x == 1.0 {
-        return x;
+        return x.abs();
     }
     if !(a.is_finite() && b.is_finite() && (0.0..=1.0).contains(&x)) {
         return f64::NAN;

@@ -390,8 +390,8 @@ impl<'b> Batch<'_, 'b, '_> {
         let mut l = Mat::new(self.output::<T>(0, n, size * size)?, size, size);
         l.data.copy_from_slice(a);
         if !lu::cholesky(&mut l) {
-            // As TensorFlow says that there is none, so that other matrices have theirs.
-            let none = T::real(T::Real::of(f64::NAN));
+            // As TensorFlow says that there is none, so that other matrices have theirs: of complex numbers it makes zeros.
+            let none = if T::IS_COMPLEX { T::ZERO } else { T::real(T::Real::of(f64::NAN)) };
             for row in 0..size {
                 for col in 0..size {
                     l.set(row, col, if col <= row { none } else { T::ZERO });

@@ -109,16 +109,19 @@ impl Problem {
         }
     }
 
-    /// Bytes of one worker's pointers, copies, and panels (or sums). A smaller `k` or fewer columns never need more,
-    /// so that what is enough for a full block is enough for the last one.
+    /// Bytes of one worker's pointers, copies, and panels (or sums). A smaller `k`, fewer columns and fewer rows never need
+    /// more, so that what is enough for a full block, or for the largest matrix, is enough for any other.
     pub(crate) fn parts(&self, threads: usize) -> [usize; 3] {
         let panel_bytes = 4 * self.k * tile::width(self.layout.isa());
-        let bytes = if self.is_direct() {
-            4 * self.m * self.cut(threads).block
-        } else if self.form == Form::Packed {
-            0
-        } else {
-            panel_bytes.max(PANELS_BYTES).min(panel_bytes * self.layout.panels())
+        let of_panels = panel_bytes.max(PANELS_BYTES).min(panel_bytes * self.layout.panels());
+        let direct = |m: usize| 4 * m * Problem { m, ..*self }.cut(threads).block;
+        let bytes = match self.form {
+            Form::Packed => 0,
+            Form::Strided => of_panels,
+            Form::RowMajor => {
+                let few_rows = (1..=self.m.min(direct::MOST_ROWS)).map(direct).max().unwrap_or(0);
+                if self.is_direct() { few_rows } else { few_rows.max(of_panels) }
+            }
         };
         [self.taps * MAX_ROWS * size_of::<*const f32>(), 4 * self.copy_floats, bytes]
             .map(|bytes| bytes.next_multiple_of(ALIGN))
@@ -127,5 +130,27 @@ impl Problem {
     /// Bytes of scratch for all workers, wherever it starts.
     pub(crate) fn scratch_bytes(&self, threads: usize) -> usize {
         threads.max(1) * self.parts(threads.max(1)).iter().sum::<usize>() + ALIGN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::cpu::Isa;
+
+    /// A run whose sizes turn out smaller than was planned has the scratch that was planned.
+    #[test]
+    fn smaller_products_need_no_more_scratch() {
+        for (k, n, threads) in [(6, 16, 1), (1, 300, 2), (100, 5000, 4)] {
+            let bytes = |m: usize| {
+                let layout = PackedLayout::new(Isa::Portable, k, n, 1).unwrap();
+                let (form, instances) = (Form::RowMajor, 1);
+                Problem { m, layout, k, taps: 1, instances, form, copy_floats: 0, copies_all: false }
+                    .scratch_bytes(threads)
+            };
+            for m in 1..20 {
+                assert!(bytes(m) <= bytes(m + 1), "{m} rows of {k} times {n}");
+            }
+        }
     }
 }
