@@ -41,6 +41,8 @@ pub struct List {
     pub is_set: bool,
     /// The shape that elements must have, as it was said when the list was made.
     pub said: Dims,
+    /// The most elements that pushing makes it have, where that is known to be bounded.
+    pub most: Option<i64>,
 }
 
 /// The most that a tensor can be.

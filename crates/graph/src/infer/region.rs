@@ -196,7 +196,8 @@ fn join_lists(a: &Fact, one: &List, b: &Fact, other: &List) -> Fact {
         _ => Dims::UNKNOWN,
     };
     let said = if one.said == other.said { one.said.clone() } else { Dims::UNKNOWN };
-    let list = List { length, is_set: one.is_set || other.is_set, said };
+    let most = one.most.filter(|_| one.most == other.most);
+    let list = List { length, is_set: one.is_set || other.is_set, said, most };
     Fact { list: Some(Arc::new(list)), ..Fact::new(a.dtype, dims) }
 }
 

@@ -21,24 +21,26 @@ pub(super) struct Parts {
     pub is_set: bool,
     /// The shape that they must have.
     pub said: Dims,
+    /// The most of them that pushing makes, where that is known to be bounded.
+    pub most: Option<i64>,
 }
 
 impl Parts {
     /// A list of which no element is set, of elements that must have this shape.
     pub fn unset(length: Dim, said: &Dims) -> Parts {
-        Parts { length, element: said.clone(), is_set: false, said: said.clone() }
+        Parts { length, element: said.clone(), is_set: false, said: said.clone(), most: None }
     }
 
     /// Those of the list that is this input.
     pub fn of(inputs: &[&Fact], list: usize, dtype: DType) -> Result<Parts, OpError> {
         let fact = shared::input(inputs, list)?;
-        let List { length, is_set, said } =
+        let List { length, is_set, said, most } =
             fact.list.as_deref().cloned().ok_or_else(|| OpError::input(list, "is no list of tensors"))?;
         if fact.dtype != dtype {
             return Err(OpError::input(list, format!("is a list of {}, not of {dtype}", fact.dtype)));
         }
         let element = fact.dims.get().map_or(Dims::UNKNOWN, |dims| Dims::new(dims[1..].to_vec()));
-        Ok(Parts { length, element, is_set, said })
+        Ok(Parts { length, element, is_set, said, most })
     }
 
     /// The same list with an element of this shape, which is an input's, put there.
@@ -61,8 +63,8 @@ impl Parts {
     /// [`OpError::Unsupported`] for elements of too many dimensions.
     pub fn fact(self, dtype: DType) -> Result<Fact, OpError> {
         lists::check_rank(self.element.rank().unwrap_or(0))?;
-        let Parts { length, element, is_set, said } = self;
-        let list = Some(Arc::new(List { length, is_set, said }));
+        let Parts { length, element, is_set, said, most } = self;
+        let list = Some(Arc::new(List { length, is_set, said, most }));
         Ok(Fact { list, ..Fact::new(dtype, stacked(length, &element)) })
     }
 }
@@ -118,7 +120,7 @@ impl Said {
 /// The shape that an input names, -1 in it for a dimension of any size; a scalar -1 is a shape of any rank.
 ///
 /// # Errors
-/// [`OpError::Input`] for another scalar.
+/// [`OpError::Input`] for another scalar, and for a dimension below -1.
 pub(super) fn asked(inputs: &[&Fact], input: usize) -> Result<Dims, OpError> {
     let fact = shared::input(inputs, input)?;
     if fact.dims.rank() == Some(0) {
@@ -131,12 +133,27 @@ pub(super) fn asked(inputs: &[&Fact], input: usize) -> Result<Dims, OpError> {
     }
     Ok(match (fact.dims_value(), fact.dims.elements().known()) {
         (Some(dims), _) => {
+            if let Some(Dim::Known(n)) = dims.iter().find(|dim| matches!(dim, Dim::Known(..-1))) {
+                return Err(OpError::input(input, format!("has {n}, which is no dimension")));
+            }
             let dim = |dim: &Dim| if matches!(dim, Dim::Known(..0)) { Dim::Unknown } else { *dim };
             Dims::new(dims.iter().map(dim).collect::<Vec<_>>())
         }
         (None, Some(rank)) => usize::try_from(rank).map_or(Dims::UNKNOWN, Dims::of_rank),
         (None, None) => Dims::UNKNOWN,
     })
+}
+
+/// Checks the same of the shape that an input has in a run.
+///
+/// # Errors
+/// As [`asked`].
+pub(super) fn check_asked(run: &Run<'_>, input: usize) -> Result<(), OpError> {
+    let dims = run.ints::<MAX_RANK>(input)?;
+    match dims.iter().find(|dim| **dim < -1 || (run.shape(input).rank() == 0 && **dim != -1)) {
+        None => Ok(()),
+        Some(dim) => Err(OpError::input(input, format!("has {dim}, which is no dimension"))),
+    }
 }
 
 /// What two shapes of the same elements say together.
@@ -208,6 +225,9 @@ pub(super) fn common_shape(
     said: &Said,
     places: impl Iterator<Item = Result<usize, OpError>>,
 ) -> Result<Shape, OpError> {
+    if let Said::Input(input) = said {
+        check_asked(run, *input)?;
+    }
     let elements = Elements::of(run, list)?;
     let (mut common, mut is_unset) = (None, false);
     for place in places {
@@ -334,5 +354,73 @@ impl Resizes {
             Resizes::Always => true,
             Resizes::WithHandle(input) => run.shape(input).elements() == 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{dtype, operator};
+
+    fn infer(op: &str, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        operator(op, &[("element_dtype", dtype(DType::F32))])?.infer(inputs)
+    }
+
+    fn int32(values: &[i32], dims: &[usize]) -> Fact {
+        Fact::known(DType::I32, Shape::new(dims).unwrap(), bytemuck::cast_slice(values))
+    }
+
+    fn floats(dims: &[usize]) -> Fact {
+        Fact::new(DType::F32, Shape::new(dims).unwrap())
+    }
+
+    fn why(result: Result<Vec<Fact>, OpError>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_full_list_takes_no_more() {
+        let pushed = |most: i32, count: usize| {
+            let list = infer("EmptyTensorList", &[&int32(&[2], &[1]), &int32(&[most], &[])])?.remove(0);
+            (0..count)
+                .try_fold(list, |list, _| Ok(infer("TensorListPushBack", &[&list, &floats(&[2])])?.remove(0)))
+        };
+        // Below 0 there is no bound.
+        for (most, count) in [(-1, 3), (-2, 1), (1, 1), (2, 2)] {
+            let list: Fact =
+                pushed(most, count).unwrap_or_else(|error: OpError| panic!("{most} {count}: {error}"));
+            assert_eq!(list.list_length(), Some(Dim::Known(count as i64)));
+        }
+        for (most, count) in [(0, 1), (1, 2)] {
+            assert!(pushed(most, count).unwrap_err().to_string().contains("full list"), "{most} {count}");
+        }
+    }
+
+    #[test]
+    fn places_and_shapes_are_what_tensorflow_takes() {
+        let tensor = floats(&[3, 2]);
+        let from = |shape: &Fact| infer("TensorListFromTensor", &[&tensor, shape]);
+        let list = from(&int32(&[2], &[1])).unwrap().remove(0);
+        assert!(why(from(&int32(&[-2], &[1]))).contains("-2, which is no dimension"));
+        let row = int32(&[2], &[1]);
+        // One element wherever it stands is an index to be read, and a scalar one to be set.
+        for (index, is_read, is_set) in [
+            (int32(&[0], &[]), true, true),
+            (int32(&[0], &[1]), true, false),
+            (int32(&[0, 1], &[2]), false, false),
+        ] {
+            assert_eq!(infer("TensorListGetItem", &[&list, &index, &row]).is_ok(), is_read, "{index:?}");
+            let set = crate::signature::ranks::check("TensorListSetItem", &[&list, &index, &floats(&[2])]);
+            assert_eq!(set.is_ok(), is_set, "{index:?}");
+        }
+        let scatter =
+            |places: &Fact| infer("TensorListScatterIntoExistingList", &[&list, &floats(&[1, 2]), places]);
+        assert!(scatter(&int32(&[0], &[1])).is_ok());
+        assert!(why(scatter(&int32(&[0], &[]))).contains("rank 1"));
+        let long = Fact::known(DType::I64, Shape::SCALAR, bytemuck::cast_slice(&[0i64]));
+        assert!(why(infer("TensorListGetItem", &[&list, &long, &row])).contains("int64"));
+        // The last element is what it is, whatever shape is asked for.
+        let popped = infer("TensorListPopBack", &[&list, &int32(&[2, -2], &[2])]).unwrap();
+        assert_eq!(popped[1].dims, floats(&[2]).dims);
     }
 }

@@ -4,8 +4,8 @@
 use tightfit_core::{DType, Shape};
 
 use super::list_parts::{
-    Parts, Said, asked, both, common_shape, dense_shape, makes_open, none_is_said, place, place_of, stacked,
-    unset_shape,
+    Parts, Said, asked, both, check_asked, common_shape, dense_shape, makes_open, none_is_said, place,
+    place_of, stacked, unset_shape,
 };
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -25,7 +25,9 @@ impl Operator for PopBack {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let before = Parts::of(inputs, 0, self.0)?;
-        let element = both(&before.element, &asked(inputs, 1)?, 1)?;
+        // What is asked for says something of an element that is not set alone.
+        let asked = asked(inputs, 1).and_then(|asked| both(&before.element, &asked, 1));
+        let element = asked.unwrap_or_else(|_| before.element.clone());
         let length = match before.length {
             Dim::Known(0) => return Err(OpError::input(0, "is an empty list")),
             Dim::Known(n) => Dim::Known(n - 1),
@@ -89,6 +91,16 @@ impl Operator for GetItem {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let Parts { element, .. } = Parts::of(inputs, self.list, self.dtype)?;
+        let index = shared::input(inputs, 1)?;
+        shared::need_type(1, index, &[DType::I32])?;
+        match self.shape {
+            // Of a list the index may have axes, as long as it is one.
+            Said::Input(_) if index.dims.elements().known().is_some_and(|count| count != 1) => {
+                return Err(OpError::input(1, format!("is of shape {}, which is no index", index.dims)));
+            }
+            Said::Input(_) => {}
+            Said::Attribute(_) => shared::dims_of_rank(1, index, 0).map(|_| ())?,
+        }
         Ok(vec![Fact::new(self.dtype, self.shape.with(&element, inputs)?)])
     }
 
@@ -137,7 +149,12 @@ impl Operator for Gather {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let Parts { element, .. } = Parts::of(inputs, self.list, self.dtype)?;
         let element = self.shape.with(&element, inputs)?;
-        let count = shared::input(inputs, 1)?.dims.elements();
+        let places = shared::input(inputs, 1)?;
+        shared::need_type(1, places, &[DType::I32])?;
+        if matches!(self.shape, Said::Attribute(_)) {
+            shared::dims_of_rank(1, places, 1)?;
+        }
+        let count = places.dims.elements();
         Ok(vec![Fact::new(self.dtype, stacked(count, &element))])
     }
 
@@ -285,6 +302,9 @@ impl Operator for Concat {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if let Said::Input(input) = self.shape {
+            check_asked(run, input)?;
+        }
         self.joined(run)?;
         let elements = Elements::of(run, self.list)?;
         let (mut out, lengths) = (run.out_bytes(0)?, run.out::<i64>(1)?);

@@ -10,8 +10,8 @@
 use tightfit_core::{DType, Shape, TensorView};
 
 use super::list_parts::{
-    Parts, Resizes, Said, asked, asked_in_run, both, dense_shape, element_bytes_of_output, list_to_change,
-    makes_open, place, place_of, reshape_list, scalar, shape_of_attribute,
+    Parts, Resizes, Said, asked, asked_in_run, both, check_asked, dense_shape, element_bytes_of_output,
+    list_to_change, makes_open, place, place_of, reshape_list, scalar, shape_of_attribute,
 };
 use super::list_reads::{Concat, ElementShape, Gather, GetItem, Length, PopBack, Stack};
 use super::list_split::{Pieces, Split};
@@ -155,8 +155,13 @@ impl Operator for Reserve {
         if let Dim::Known(n @ ..0) = length {
             return Err(OpError::Invalid(format!("makes a list of {n} elements")));
         }
+        // Below 0 there is no bound.
+        let most = match self.kind {
+            Kind::Empty => scalar(inputs, 1)?.known().filter(|most| *most >= 0),
+            Kind::List | Kind::Array { .. } => None,
+        };
         let unset = Parts::unset(length, &said);
-        let list = Parts { element: both(&self.element, &said, 0)?, ..unset }.fact(self.dtype)?;
+        let list = Parts { element: both(&self.element, &said, 0)?, most, ..unset }.fact(self.dtype)?;
         Ok(match self.kind {
             Kind::Array { is_dynamic, .. } => {
                 vec![Fact::new(DType::U8, Dims::new(vec![Dim::Known(is_dynamic.into())])), list]
@@ -183,6 +188,9 @@ impl Operator for Reserve {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if !matches!(self.kind, Kind::Array { .. }) {
+            check_asked(run, 0)?;
+        }
         (0..run.outputs()).try_for_each(|output| run.out_bytes(output).map(|bytes| bytes.fill(0)))?;
         Ok(())
     }
@@ -207,6 +215,7 @@ impl Operator for FromTensor {
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        check_asked(run, 1).ok()?;
         reshape::same(run, 0)
     }
 
@@ -234,6 +243,7 @@ impl Operator for SetItem {
         if item.dtype != self.dtype {
             return Err(OpError::input(2, format!("is {}, and the list is of {}", item.dtype, self.dtype)));
         }
+        shared::need_type(1, shared::input(inputs, 1)?, &[DType::I32])?;
         let length = match (self.resizes.is_known(inputs)?, before.length, scalar(inputs, 1)?) {
             (false, length, _) => length,
             (true, Dim::Known(length), Dim::Known(index)) => Dim::Known(length.max(index.saturating_add(1))),
@@ -279,6 +289,12 @@ impl Operator for PushBack {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let before = Parts::of(inputs, 0, self.0)?;
+        if let (Some(most), Some(length)) = (before.most, before.length.known())
+            && length >= most
+        {
+            let why = format!("is a full list: it has {length} elements, and max_num_elements is {most}");
+            return Err(OpError::input(0, why));
+        }
         let length = before.length.known().map_or(Dim::Unknown, |n| Dim::Known(n.saturating_add(1)));
         Ok(vec![Parts { length, ..before.put(&shared::input(inputs, 1)?.dims, 1)? }.fact(self.0)?])
     }
@@ -363,6 +379,8 @@ impl Operator for Scatter {
             ));
         }
         let places = shared::input(inputs, self.places())?;
+        shared::need_type(self.places(), places, &[DType::I32])?;
+        shared::dims_of_rank(self.places(), places, 1)?;
         // What is as long as was said stays so where places are not known: one past the end is an error then.
         let length = match (self.resizes.is_known(inputs)?, before.length, places.ints()) {
             (true, Dim::Known(length), Some(places)) => {
