@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use tightfit_core::{DType, Shape, StringRef};
 use tightfit_format::example::{Example, Feature};
 
-use super::features::{broken, count, of_type, write};
+use super::features::{WithoutList, broken, count, write};
 use super::version::Version;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -124,6 +124,10 @@ pub struct Features {
     pub defaults: usize,
     /// The input that names the records, where there is one.
     pub names: Option<usize>,
+    /// What a dense feature is that is there and has no list of values.
+    pub without_list: WithoutList,
+    /// True where the row splits of a ragged feature of a single record are a scalar, and not none.
+    pub has_scalar_splits: bool,
 }
 
 /// ParseExample and its like.
@@ -163,7 +167,16 @@ fn import(attributes: &Attributes<'_>, version: Version) -> Result<Box<dyn Opera
         check_number(attributes, "num_sparse", &[sparse.len()])?;
     }
     let names = (version != Version::Single).then_some(1);
-    let features = Features { sparse, dense, ragged, keys, defaults, names };
+    let features = Features {
+        sparse,
+        dense,
+        ragged,
+        keys,
+        defaults,
+        names,
+        without_list: WithoutList::Default,
+        has_scalar_splits: false,
+    };
     features.check()?;
     Ok(Box::new(Parse { version, features }))
 }
@@ -255,19 +268,18 @@ impl Features {
         3 * self.sparse.len() + self.dense.len() + 2 * self.ragged.len()
     }
 
-    /// Calls `each` with the number of every record, itself, and what it has under a key.
+    /// Calls `each` with the number of every record, itself, and what it has under a key, which may have no list.
     fn for_each<'r>(
         &self,
         run: &Run<'r>,
-        key: &[u8],
-        dtype: DType,
+        (key, dtype, without_list): (&[u8], DType, WithoutList),
         mut each: impl FnMut(usize, StringRef, Option<Feature<'r>>) -> Result<(), OpError>,
     ) -> Result<(), OpError> {
         let name = std::str::from_utf8(key).map_err(|_| OpError::Invalid("a key is no UTF-8".into()))?;
         for (row, record) in run.slice::<StringRef>(0)?.iter().enumerate() {
             let found = Example::new(run.string(*record)).find(name).map_err(broken);
             found
-                .and_then(|feature| of_type(feature, key, dtype))
+                .and_then(|feature| without_list.taken(feature, key, dtype))
                 .and_then(|feature| each(row, *record, feature))
                 .map_err(|error| self.of_record(run, row, error))?;
         }
@@ -288,7 +300,7 @@ impl Features {
         let key = self.keys[0].get(run, number)?;
         let dtype = self.sparse[number];
         let (mut all, mut most) = (0, 0);
-        self.for_each(run, key, dtype, |_, _, feature| {
+        self.for_each(run, (key, dtype, WithoutList::Default), |_, _, feature| {
             let own = feature.map_or(Ok(0), |feature| count(&feature))?;
             all += own;
             most = most.max(own);
@@ -310,7 +322,7 @@ impl Features {
         let (indices, values) = (run.out::<i64>(indices)?, run.out_bytes(values)?);
         let mut places = indices.chunks_exact_mut(rank);
         let mut at = 0;
-        self.for_each(run, key, dtype, |row, record, feature| {
+        self.for_each(run, (key, dtype, WithoutList::Default), |row, record, feature| {
             let Some(feature) = feature else { return Ok(()) };
             let own = count(&feature)?;
             for (column, place) in places.by_ref().take(own).enumerate() {
@@ -330,22 +342,26 @@ impl Features {
         let first = 3 * self.sparse.len() + self.dense.len();
         let (values, splits) = (first + number, first + self.ragged.len() + number);
         let mut all = 0;
-        self.for_each(run, key, dtype, |_, _, feature| {
+        self.for_each(run, (key, dtype, WithoutList::Default), |_, _, feature| {
             all += feature.map_or(Ok(0), |feature| count(&feature))?;
             Ok(())
         })?;
         let rows = run.slice::<StringRef>(0)?.len();
         set(run, values, &[all])?;
-        set(run, splits, &[if has_batch { rows + 1 } else { 0 }])?;
+        match (has_batch, self.has_scalar_splits) {
+            (true, _) => set(run, splits, &[rows + 1])?,
+            (false, true) => set(run, splits, &[])?,
+            (false, false) => set(run, splits, &[0])?,
+        }
         if split_type == DType::I32 && i32::try_from(all).is_err() {
             return Err(OpError::Invalid("has more values than its int32 row splits can say".into()));
         }
         let (values, splits) = (run.out_bytes(values)?, run.out_bytes(splits)?);
-        if has_batch {
+        if !splits.is_empty() {
             put(splits, 0, 0, split_type);
         }
         let mut at = 0;
-        self.for_each(run, key, dtype, |row, record, feature| {
+        self.for_each(run, (key, dtype, WithoutList::Default), |row, record, feature| {
             if let Some(feature) = feature {
                 let end = at + count(&feature)? * dtype.bytes();
                 write(run, record, &feature, values.get_mut(at..end).unwrap_or_default())?;
@@ -369,7 +385,7 @@ impl Features {
         let mut row_elements = elements;
         if dense.is_open {
             let mut most = 0;
-            self.for_each(run, key, dtype, |_, _, feature| {
+            self.for_each(run, (key, dtype, self.without_list), |_, _, feature| {
                 let own = feature.map_or(Ok(0), |feature| count(&feature))?;
                 if !own.is_multiple_of(elements) {
                     return Err(OpError::Invalid(format!(
@@ -396,7 +412,7 @@ impl Features {
         run.set_output_shape(output, shape)?;
         let out = run.out_bytes(output)?;
         let row_bytes = row_elements * dtype.bytes();
-        self.for_each(run, key, dtype, |row, record, feature| {
+        self.for_each(run, (key, dtype, self.without_list), |row, record, feature| {
             let to = out.get_mut(row * row_bytes..(row + 1) * row_bytes).unwrap_or_default();
             let own = feature.as_ref().map_or(Ok(0), count)?;
             match feature {
@@ -478,11 +494,13 @@ impl Features {
         }));
         facts.extend(self.ragged.iter().map(|(dtype, _)| vector(*dtype, Dim::Unknown)));
         let rows = match batch {
-            None => Dim::Unknown,
-            Some(None) => Dim::Known(0),
-            Some(Some(batch)) => batch.plus(Dim::Known(1)),
+            None if self.has_scalar_splits => Dims::UNKNOWN,
+            None => Dims::of_rank(1),
+            Some(None) if self.has_scalar_splits => Dims::scalar(),
+            Some(None) => Dims::new([Dim::Known(0)]),
+            Some(Some(batch)) => Dims::new([batch.plus(Dim::Known(1))]),
         };
-        facts.extend(self.ragged.iter().map(|(_, splits)| vector(*splits, rows)));
+        facts.extend(self.ragged.iter().map(|(_, splits)| Fact::new(*splits, rows.clone())));
         Ok(facts)
     }
 
@@ -554,3 +572,6 @@ impl Operator for Parse {
         self.features.run(run)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,39 @@ pub fn of_type<'a>(
     }
 }
 
+/// What a dense feature is that is there and has no list of values of any type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutList {
+    /// The default, as if it were not there.
+    Default,
+    /// No values.
+    Empty,
+    /// An error.
+    Error,
+}
+
+impl WithoutList {
+    /// The feature as it is taken, `None` where it is the default.
+    ///
+    /// # Errors
+    /// [`OpError::Invalid`] for one of another type.
+    pub fn taken<'a>(
+        self,
+        feature: Option<Feature<'a>>,
+        key: &[u8],
+        dtype: DType,
+    ) -> Result<Option<Feature<'a>>, OpError> {
+        match (of_type(feature, key, dtype)?, self) {
+            (None, WithoutList::Error) if feature.is_some() => Err(OpError::Invalid(format!(
+                "feature: {} has no values of any type, and {dtype} is expected",
+                String::from_utf8_lossy(key)
+            ))),
+            (None, WithoutList::Empty) => Ok(feature),
+            (typed, _) => Ok(typed),
+        }
+    }
+}
+
 /// How many values a feature has.
 ///
 /// # Errors

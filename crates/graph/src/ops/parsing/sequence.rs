@@ -9,7 +9,7 @@ use tightfit_core::{DType, StringRef};
 use tightfit_format::example::sequence::{FeatureList, SequenceExample};
 
 use super::example::{Dense, Features, Keys, check_number, dense_features, ragged_features, set};
-use super::features::{broken, count, of_type, write};
+use super::features::{WithoutList, broken, count, of_type, write};
 use super::version::Version;
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -119,6 +119,11 @@ fn import(attributes: &Attributes<'_>, version: Version) -> Result<Box<dyn Opera
         keys: context_keys,
         defaults,
         names: Some(names),
+        without_list: match version {
+            Version::Single => WithoutList::Error,
+            Version::First | Version::Second => WithoutList::Empty,
+        },
+        has_scalar_splits: true,
     };
     context.check()?;
     Ok(Box::new(Parse { version, context, sparse, dense, ragged, keys, may_miss }))
@@ -252,6 +257,12 @@ impl Parse {
             let mut steps = 0;
             for step in list.into_iter().flatten() {
                 let step = of_type(Some(step.map_err(broken)?), key, dtype)?;
+                if step.is_none() && self.version == Version::Single {
+                    return Err(OpError::Invalid(format!(
+                        "feature list '{}', step {steps}: has no values of any type, and {dtype} is expected",
+                        shown()
+                    )));
+                }
                 let own = step.as_ref().map_or(Ok(0), count)?;
                 if own != elements {
                     return Err(OpError::Invalid(format!(
