@@ -54,7 +54,16 @@ const ALWAYS: &[Rule] = &[
     (&["QuantizedAdd", "QuantizedMul", "QuantizedBiasAdd", "QuantizedConv2D", "Requantize"], 4, 0..=0),
     (&["QuantizedAdd", "QuantizedMul", "QuantizedBiasAdd", "QuantizedConv2D"], 5, 0..=0),
     (&["SparseReduceSum", "SparseReduceMax", "SparseReduceSumSparse", "SparseReduceMaxSparse"], 3, 0..=1),
-    (&["EmptyTensorList", "TensorListReserve", "TensorListSetItem", "TensorListGetItem"], 1, 0..=0),
+    (&["EmptyTensorList", "TensorListReserve", "TensorListSetItem", "DecodePaddedRaw"], 1, 0..=0),
+    (
+        &[
+            "SparseSegmentSumWithNumSegments",
+            "SparseSegmentMeanWithNumSegments",
+            "SparseSegmentSqrtNWithNumSegments",
+        ],
+        3,
+        0..=0,
+    ),
 ];
 
 /// What only the reading of a file refuses: a vector of one element passes for a scalar where the shape is not known
@@ -73,17 +82,9 @@ const IN_A_FILE: &[Rule] = &[
     (&["SpaceToBatch", "BatchToSpace"], 0, 4..=4),
     (&["MatrixDiagPartV2", "MatrixDiagPartV3"], 2, 0..=0),
     (&["MatrixDiagV2", "MatrixDiagV3"], 4, 0..=0),
-    (
-        &[
-            "SparseSegmentSumWithNumSegments",
-            "SparseSegmentMeanWithNumSegments",
-            "SparseSegmentSqrtNWithNumSegments",
-        ],
-        3,
-        0..=0,
-    ),
     // Of tables the handle is not counted.
     (&["InitializeTable", "InitializeTableV2", "LookupTableImportV2"], 0, 1..=1),
+    (&["InitializeTableFromTextFile", "InitializeTableFromTextFileV2"], 0, 0..=0),
     (&["LookupTableRemoveV2"], 0, 1..=usize::MAX),
     (&["QuantizedMatMul", "QuantizedReshape"], 3, 0..=0),
     (&["QuantizedMatMul"], 4, 0..=0),
@@ -97,6 +98,7 @@ const IN_A_FILE: &[Rule] = &[
     (&["TensorArrayWriteV3", "TensorArrayReadV3"], 1, 0..=0),
     (&["TensorArrayGatherV3", "TensorArrayScatterV3"], 1, 1..=1),
     (&["ParseExampleV2"], 1, 0..=1),
+    (&["QuantizeAndDequantizeV3"], 3, 0..=0),
     (&["InitializeTable", "InitializeTableV2"], 1, 1..=1),
 ];
 
@@ -157,12 +159,17 @@ pub fn check_in_file(node: &NodeDef, inputs: &[&Fact]) -> Result<(), OpError> {
             }
         }
         ("Substr", _) => {
-            let [Some(places), Some(lengths)] = [1, 2].map(|i| inputs.get(i)?.dims.get()) else {
-                return Ok(());
-            };
+            let [places, lengths] = [1, 2].map(|i| inputs.get(i).and_then(|fact| fact.dims.get()));
+            let Some(places) = places else { return Ok(()) };
             // A size that is open is another one than any that is known.
-            let is_same = |(a, b): (&Dim, &Dim)| a.size() == b.size();
-            if places.len() == lengths.len() && !places.iter().zip(lengths).all(is_same) {
+            let is_same = match lengths {
+                Some(lengths) => {
+                    let mut pairs = places.iter().zip(lengths);
+                    places.len() != lengths.len() || pairs.all(|(a, b)| a.size() == b.size())
+                }
+                None => places.iter().all(|place| place.size().is_none()),
+            };
+            if !is_same {
                 return Err(OpError::input(
                     2,
                     format!("is of shape {}, and input 1 of {}", inputs[2].dims, inputs[1].dims),

@@ -42,11 +42,15 @@ impl Operator for Tile {
         {
             return Err(OpError::input(1, format!("has {len} elements for a tensor of {rank} dimensions")));
         }
-        let (Some(dims), Some(multiples)) = (input.dims.get(), multiples.dims_value()) else {
-            let rank = input.dims.rank().or(len);
-            return Ok(vec![Fact::new(input.dtype, rank.map_or(Dims::UNKNOWN, Dims::of_rank))]);
+        let Some(dims) = input.dims.get() else {
+            return Ok(vec![Fact::new(input.dtype, len.map_or(Dims::UNKNOWN, Dims::of_rank))]);
         };
-        let tiled = dims.iter().zip(multiples).map(|(dim, times)| Ok(dim.times(not_negative(1, times)?)));
+        let multiples = multiples.dims_value().unwrap_or(vec![Dim::Unknown; dims.len()]);
+        let tiled = dims.iter().zip(multiples).map(|(dim, times)| match (dim, not_negative(1, times)?) {
+            // However often it is repeated.
+            (Dim::Known(0), _) => Ok(Dim::Known(0)),
+            (dim, times) => Ok(dim.times(times)),
+        });
         Ok(vec![Fact::new(input.dtype, Dims::new(tiled.collect::<Result<Vec<_>, OpError>>()?))])
     }
 

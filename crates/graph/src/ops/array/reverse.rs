@@ -7,6 +7,7 @@
 use tightfit_core::{DType, MAX_RANK};
 use tightfit_kernels::{reverse, reverse_sequence, roll};
 
+use crate::dim::Dim;
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
@@ -72,9 +73,7 @@ impl Operator for Reverse {
         let rank = input.dims.rank();
         if self.by_bools {
             shared::need_type(1, axes, &[DType::Bool])?;
-            if input.dims.get().is_some_and(|dims| dims.first() == Some(&crate::dim::Dim::Known(0)))
-                && !input.is_bound
-            {
+            if input.dims.get().is_some_and(|dims| dims.first() == Some(&Dim::Known(0))) && !input.is_bound {
                 return Err(OpError::input(0, format!("is of shape {}, which has no rows", input.dims)));
             }
             let len = axes.dims.elements().size();
@@ -88,11 +87,20 @@ impl Operator for Reverse {
             }
         } else {
             need_index_type(1, axes)?;
-            if let (Some(rank), Some(values)) = (rank, axes.ints()) {
-                Axes::named(&values, rank)?;
+            // Of nothing the axes are any, but in a file.
+            if input.dims.elements() != Dim::Known(0) {
+                self.check(inputs)?;
             }
         }
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
+    }
+
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        let (input, axes) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
+        match (input.dims.rank(), axes.ints()) {
+            (Some(rank), Some(values)) if !self.by_bools => Axes::named(&values, rank).map(drop),
+            _ => Ok(()),
+        }
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -209,6 +217,9 @@ impl Operator for Roll {
 
 #[cfg(test)]
 mod tests {
+    use tightfit_core::{DType, Shape};
+
+    use crate::fact::Fact;
     use crate::testing::*;
 
     #[test]
@@ -222,6 +233,12 @@ mod tests {
         check("ReverseV2", &[], &[x.clone(), tensor::<i32>(&[0], &[])], &[x.clone()]);
         refuses("ReverseV2", &[], &[x.clone(), tensor(&[2], &[0i32, -2])], "twice");
         refuses("ReverseV2", &[], &[x, tensor(&[1], &[2i32])], "no axis");
+        // Of nothing the axes are any, but in a file.
+        let (nothing, axes) = (Shape::new(&[0, 2]).unwrap(), bytemuck::cast_slice(&[0i32, 7]));
+        let facts =
+            [Fact::new(DType::I32, nothing), Fact::known(DType::I32, Shape::new(&[2]).unwrap(), axes)];
+        let reverse = operator("ReverseV2", &[]).unwrap();
+        assert!(reverse.infer(&facts.each_ref()).is_ok() && reverse.check(&facts.each_ref()).is_err());
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Colours of pixels `[.., 3]`: RGBToHSV and HSVToRGB, AdjustHue and AdjustSaturation.
 //!
-//! The first two are of float32 and float64 (float16 and bfloat16 are converted around them), the others of float32, with a
+//! The first two are of any float, the others of float32, with a
 //! scalar after the images: the part of the circle that the hue is turned by, the factor of the saturation. Hue, saturation
 //! and value are in 0 to 1.
 
-use tightfit_core::DType;
-use tightfit_kernels::{Colour, adjust_colours, convert_colours};
+use half::{bf16, f16};
+use tightfit_core::{DType, Element};
+use tightfit_kernels::{Channel, Colour, adjust_colours, convert_colours};
 
 use crate::fact::Fact;
 use crate::operator::Registration;
@@ -43,7 +44,7 @@ impl Operator for Convert {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = shared::input(inputs, 0)?;
-        shared::need_type(0, input, &[DType::F32, DType::F64])?;
+        shared::need_float(0, input)?;
         need_pixels(input, 1)?;
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
     }
@@ -53,12 +54,18 @@ impl Operator for Convert {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        if run.dtype(0) == DType::F64 {
-            let input = run.slice::<f64>(0)?;
-            return Ok(convert_colours(run.pool, self.to_hsv, input, run.out(0)?)?);
+        match run.dtype(0) {
+            DType::F64 => self.convert::<f64>(run),
+            DType::F16 => self.convert::<f16>(run),
+            DType::BF16 => self.convert::<bf16>(run),
+            _ => self.convert::<f32>(run),
         }
-        let input = run.slice::<f32>(0)?;
-        Ok(convert_colours(run.pool, self.to_hsv, input, run.out(0)?)?)
+    }
+}
+
+impl Convert {
+    fn convert<T: Channel + Element>(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        Ok(convert_colours(run.pool, self.to_hsv, run.slice::<T>(0)?, run.out(0)?)?)
     }
 }
 
@@ -96,7 +103,9 @@ impl Operator for Adjust {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check_close, refuses, run, scalar, tensor};
+    use half::f16;
+
+    use crate::testing::{check, check_close, refuses, run, scalar, tensor};
 
     #[test]
     fn there_and_back() {
@@ -105,6 +114,11 @@ mod tests {
         let (rgb, hsv) = (tensor(&[2, 2, 3], &rgb), tensor(&[2, 2, 3], &hsv));
         check_close("RGBToHSV", &[], &[rgb.clone()], &hsv, 1e-6);
         check_close("HSVToRGB", &[], &[hsv], &rgb, 1e-6);
+        // TensorFlow's, which rounds each step.
+        let halves = [0.3f32, 60000.0, 60000.0, 0.5117188, 0.9506836, 0.144165].map(f16::from_f32);
+        let rgb = [f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY, 0.007110596, 0.13452148, 0.14416504];
+        let rgb = tensor(&[2, 3], &rgb.map(f16::from_f32));
+        check("HSVToRGB", &[], &[tensor(&[2, 3], &halves)], &[rgb]);
         let doubles = tensor(&[3], &[0.5f64, 0.75, 0.25]);
         let hsv = run("RGBToHSV", &[], &[doubles]).unwrap()[0].values::<f64>();
         assert!((hsv[1] - 2.0 / 3.0).abs() < 1e-15 && hsv[2] == 0.75);

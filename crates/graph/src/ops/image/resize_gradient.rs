@@ -1,7 +1,8 @@
 //! Gradients of resizes by the image: ResizeBilinearGrad, ResizeBicubicGrad and ResizeNearestNeighborGrad.
 //!
 //! The first input is the gradient of the resized images `[batch, height, width, channels]`, float32, and the second the images
-//! that were resized, of whose type (float32, float64; bilinear float16 and bfloat16 too) and shape the output is. ResizeNearestNeighborGrad
+//! that were resized, of whose type (float32, float64; bilinear float16 and bfloat16 too), height and width the output is; batch and
+//! channels are the gradient's. ResizeNearestNeighborGrad
 //! is of numbers of one type, and has the images' `[height, width]` (int32) as its second input.
 
 use tightfit_core::DType;
@@ -56,14 +57,18 @@ impl Operator for ResizeGrad {
         }
         shared::need_type(0, gradient, &[DType::F32])?;
         shared::need_float(1, second)?;
-        shared::dims_of_rank(1, second, 4)?;
-        Ok(vec![Fact::new(second.dtype, second.dims.clone())])
+        let image = shared::dims_of_rank(1, second, 4)?.unwrap_or(vec![Dim::Unknown; 4]);
+        if made[1..3].iter().chain(&image[1..3]).any(|side| matches!(side, Dim::Known(..1))) {
+            let why = format!("is of shape {}, and the gradient of {}", second.dims, gradient.dims);
+            return Err(OpError::input(1, why));
+        }
+        Ok(vec![Fact::new(second.dtype, Dims::new([made[0], image[1], image[2], made[3]]))])
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         if self.how != Interpolation::Nearest {
-            let shape = run.shape(1);
-            return run.set_output_shape(0, shape).ok();
+            let (made, image) = (run.shape(0), run.shape(1));
+            return reshape::set(run, 0, [*made.first()?, *image.get(1)?, *image.get(2)?, *made.get(3)?]);
         }
         let (made, size) = (run.shape(0), run.ints::<2>(1).ok()?);
         let [height, width] = <[i64; 2]>::try_from(&*size).ok()?.map(|n| usize::try_from(n).ok());
@@ -92,7 +97,20 @@ mod tests {
         let whole = tensor(&[1, 1, 3, 1], &[5i32, 6, 7]);
         let corners = [("align_corners", flag(true))];
         check("ResizeNearestNeighborGrad", &corners, &[whole, size], &[tensor(&[1, 1, 2, 1], &[5i32, 13])]);
-        let other = tensor(&[1, 2, 2, 2], &[0f32; 8]);
-        refuses("ResizeBicubicGrad", &[], &[image, other], "batch and channels");
+    }
+
+    #[test]
+    fn images_and_channels_are_as_many_as_the_gradient_has() {
+        let dy = tensor(&[1, 1, 4, 1], &[1f32, 2.0, 4.0, 8.0]);
+        for (images, channels) in [(0, 1), (3, 1), (1, 2)] {
+            let image = tensor(&[images, 1, 2, channels], &vec![0f32; images * 2 * channels]);
+            let dx = tensor(&[1, 1, 2, 1], &[2f32, 13.0]);
+            check("ResizeBilinearGrad", &[], &[dy.clone(), image], &[dx]);
+        }
+        let none = tensor(&[0, 1, 4, 1], &[0f32; 0]);
+        let image = tensor(&[2, 1, 2, 1], &[0f32; 4]);
+        check("ResizeBicubicGrad", &[], &[none, image], &[tensor(&[0, 1, 2, 1], &[0f32; 0])]);
+        let flat = tensor(&[1, 0, 2, 1], &[0f32; 0]);
+        refuses("ResizeBicubicGrad", &[], &[dy, flat], "[1, 0, 2, 1]");
     }
 }

@@ -5,10 +5,10 @@
 //!
 //! Inputs: matrices `[..batch, rows, cols]` of float32, float64, complex64 or complex128 (MatrixInverse and Qr of float16
 //! are converted around it), and for equations right-hand sides `[..batch, rows, columns]`. The batches of
-//! (Batch)MatrixTriangularSolve, BandedTriangularSolve and TridiagonalMatMul are broadcast; of the others they are the same. The
+//! (Batch)MatrixTriangularSolve and BandedTriangularSolve are broadcast; of the others they are the same. The
 //! values are TensorFlow's, signs included, but for singular vectors of matrices of 16 columns and more, whose signs may
 //! differ. A matrix that is not invertible is refused as the model runs; of one that is not positive definite, or has a NaN,
-//! Cholesky and Svd are NaN.
+//! Cholesky and Svd are NaN, and Cholesky of complex numbers is zeros.
 
 use tightfit_core::{DType, Shape, TensorView, TensorViewMut};
 use tightfit_kernels::{MatrixOp, MatrixSizes, solve_matrices};
@@ -147,10 +147,7 @@ fn least(a: Dim, b: Dim) -> Dim {
 impl Decompose {
     /// True where the batches of the inputs are broadcast.
     fn broadcasts(&self) -> bool {
-        matches!(
-            self.op,
-            MatrixOp::SolveTriangular { .. } | MatrixOp::SolveBanded { .. } | MatrixOp::MultiplyTridiagonal
-        )
+        matches!(self.op, MatrixOp::SolveTriangular { .. } | MatrixOp::SolveBanded { .. })
     }
 
     /// True where the ranks of the inputs must be the same as a file is read, though others broadcast as it runs.
@@ -423,6 +420,7 @@ impl Decompose {
                     same(at, Dim::Known(1), own.rows, is_bound)?;
                     if let Some(of) = of {
                         same(at, of.cols, own.cols, is_bound)?;
+                        self.joined(of, &own, at, is_bound)?;
                     }
                 }
                 Ok(())
@@ -435,6 +433,7 @@ impl Decompose {
 #[cfg(test)]
 mod tests {
     use crate::testing::{Tensor, flag, refuses, run, scalar, tensor};
+    use tightfit_core::{DType, Shape};
 
     fn product(a: &Tensor, b: &Tensor, is_second_turned: bool) -> Vec<f64> {
         let (rows, inner) = (a.shape[0], a.shape[1]);
@@ -525,6 +524,13 @@ mod tests {
         let one_of_two = tensor(&[2, 1, 1], &[-1.0f32, 4.0]);
         let roots = run("Cholesky", &[], &[one_of_two]).unwrap()[0].values::<f32>();
         assert!(roots[0].is_nan() && roots[1] == 2.0);
+        // Of complex numbers TensorFlow makes zeros where there is no root.
+        let complex = |parts: [f32; 4]| {
+            let (dtype, shape) = (DType::C64, Shape::new(&[2, 1, 1]).unwrap());
+            Tensor { dtype, shape, ..tensor(&[4], &parts) }
+        };
+        let roots = run("Cholesky", &[], &[complex([-1.0, 0.0, 4.0, 0.0])]).unwrap();
+        assert_eq!(roots, [complex([0.0, 0.0, 2.0, 0.0])]);
     }
 
     /// What TensorFlow 2.21 gives.
@@ -557,6 +563,10 @@ mod tests {
         let nothing = [none.clone(), none.clone(), none, tensor::<f64>(&[0, 0, 6, 2], &[])];
         let found = run("TridiagonalMatMul", &[], &nothing).unwrap();
         assert_eq!((&found[0].shape[..], found[0].values::<f64>()), (&[0, 0, 6, 2][..], vec![]));
+        let one = tensor::<f64>(&[2, 1, 2], &[1.0; 4]);
+        let other =
+            [one.clone(), tensor::<f64>(&[1, 1, 2], &[1.0; 2]), one, tensor::<f64>(&[2, 2, 1], &[1.0; 4])];
+        refuses("TridiagonalMatMul", &[], &other, "input 1");
         let neither = [("perturb_singular", flag(true)), ("partial_pivoting", flag(false))];
         refuses("TridiagonalSolve", &neither, &inputs, "partial_pivoting");
     }

@@ -71,6 +71,8 @@ mod tests {
         let found = crate::testing::run("Betainc", &[], &ends).unwrap();
         let found = found[0].values::<f32>();
         assert!(found[..2] == [1.0, 0.0] && found[2].is_nan(), "{found:?}");
+        let zero = [scalar(2.0f64), scalar(2.0f64), scalar(-0.0f64)];
+        crate::testing::check("Betainc", &[], &zero, &[scalar(0.0f64)]);
         let bad = [tensor(&[1], &[1.0f32]), tensor(&[2], &[3.0f32, 1.0]), scalar(0.3f32)];
         refuses("Betainc", &[], &bad, "");
     }

@@ -11,6 +11,7 @@ use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Registration, Run, reshape};
 use crate::ops::shared;
+use crate::ops::shared::extent::same_dims;
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "Bucketize", import },
@@ -68,6 +69,7 @@ impl Operator for BoostedTreesBucketize {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let mut facts = Vec::new();
+        same_dims(inputs.iter().copied().take(self.features).enumerate())?;
         for feature in 0..self.features {
             let (values, boundaries) = (feature, self.features + feature);
             for index in [values, boundaries] {
@@ -119,5 +121,8 @@ mod tests {
             &inputs,
             &[tensor(&[4], &[0i32, 1, 2, 2])],
         );
+        let [values, boundaries] = inputs;
+        let other = [values, tensor(&[1], &[1f32]), boundaries.clone(), boundaries];
+        refuses("BoostedTreesBucketize", &[("num_features", int(2))], &other, "unlike an input before it");
     }
 }

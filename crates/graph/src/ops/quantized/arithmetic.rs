@@ -66,7 +66,8 @@ impl Operator for Pair {
         }
         let (a, b) = ((run.slice::<u8>(0)?, ranges.0), (run.slice::<u8>(1)?, ranges.1));
         let elements = (a.0.len(), b.0.len());
-        if elements.0 != elements.1 && elements.0.min(elements.1) == 0 && elements.0.max(elements.1) != 1 {
+        let differ = run.shape(0) != run.shape(1);
+        if differ && elements.0.min(elements.1) == 0 && elements.0.max(elements.1) != 1 {
             let shorter = usize::from(elements.1 == 0);
             return Err(OpError::input(shorter, "has no elements to repeat"));
         }
@@ -144,5 +145,10 @@ mod tests {
         let mut odd = inputs.clone();
         odd[1] = tensor(&[2, 1], &[0u8, 255]);
         refuses("QuantizedAdd", &[], &odd, "first axes");
+        // Nothing is not repeated, even to nothing.
+        (odd[0], odd[1]) = (tensor(&[2, 0], &[0u8; 0]), tensor(&[0], &[0u8; 0]));
+        refuses("QuantizedMul", &[], &odd, "no elements to repeat");
+        odd[1] = odd[0].clone();
+        assert_eq!(run("QuantizedMul", &[], &odd).unwrap()[0].shape[..], [2, 0]);
     }
 }

@@ -104,6 +104,9 @@ impl Operator for Range {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (sums, ends) = (run.slice::<i32>(0)?, (run.slice::<f32>(1)?, run.slice::<f32>(2)?));
+        if sums.is_empty() {
+            return Err(OpError::input(0, "has no elements to take a range of"));
+        }
         let (used, has_negative) = channels_used(sums, ends)?;
         let most = if used > self.most { self.most } else { used };
         give(run, 0, (if has_negative { -most } else { 0.0 }, most))
@@ -203,6 +206,9 @@ mod tests {
     fn sums_of_channels_come_to_one_range() {
         let clip = [("clip_value_max", float(1.5))];
         check("RequantizationRangePerChannel", &clip, &sums(), &[scalar(-1.5f32), scalar(1.5f32)]);
+        let mut none = sums();
+        none[0] = tensor(&[1, 0, 2, 2], &[0i32; 0]);
+        refuses("RequantizationRangePerChannel", &clip, &none, "no elements");
         let inputs = [sums(), vec![scalar(-2f32), scalar(1f32)]].concat();
         let signed = [("out_type", dtype(DType::I8))];
         let expected = [tensor(&[1, 1, 2, 2], &[127i8, -127, 64, 64]), scalar(-2f32), scalar(1f32)];

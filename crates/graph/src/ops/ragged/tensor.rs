@@ -193,7 +193,10 @@ impl Operator for ToTensor {
         if self.has_first && shared::input(inputs, PARTITIONS)?.dims.rank().is_some_and(|rank| rank > 0) {
             return Err(OpError::input(PARTITIONS, "is the number of rows, and no scalar"));
         }
-        Ok(())
+        let levels = (0..self.levels.len()).map(|level| self.level_input(level));
+        levels
+            .into_iter()
+            .try_for_each(|input| shared::dims_of_rank(input, shared::input(inputs, input)?, 1).map(|_| ()))
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
@@ -211,15 +214,22 @@ impl Operator for ToTensor {
             let why = format!("is of shape {}, and values are of {}", default.shape(), values.shape());
             return Err(OpError::input(DEFAULT, why));
         }
+        // Of nothing TensorFlow does not look at the partitions.
+        if dims.contains(&0) {
+            return Ok(());
+        }
         let outer = self.levels.len() + 1;
-        let (mut rows, mut of_values) = (Some(self.rows(run)?), None);
-        for level in 0..self.levels.len() {
+        let mut rows = self.rows(run)?;
+        for (level, kind) in self.levels.iter().enumerate() {
             let partition = self.partition(run, level)?;
-            if level + 1 == self.levels.len() {
-                of_values = Some(values.shape()[0]);
+            // The last rows, and the last values, may be left out.
+            let named = partition.values();
+            if *kind == Kind::RowSplits {
+                rows = rows.min(run.shape(self.level_input(level)).elements().saturating_sub(1));
             }
-            partition.check(rows, of_values)?;
-            rows = Some(partition.values());
+            let of_values = (level + 1 == self.levels.len()).then(|| values.shape()[0].min(named));
+            partition.check(Some(rows), of_values)?;
+            rows = named;
         }
         let mut output = run.output(0)?;
         broadcast_to(run.pool, default, &mut output)?;
@@ -228,7 +238,8 @@ impl Operator for ToTensor {
         let place = |level: usize, value: usize| {
             self.partition(run, level).map_or((usize::MAX, usize::MAX), |partition| partition.place(value))
         };
-        Ok(ragged_to_dense(&dims[..outer], &place, (values.bytes(), inner), output.bytes())?)
+        let named = values.bytes().get(..rows * inner).unwrap_or(values.bytes());
+        Ok(ragged_to_dense(&dims[..outer], &place, (named, inner), output.bytes())?)
     }
 }
 
@@ -350,6 +361,26 @@ mod tests {
     }
 
     #[test]
+    fn what_partitions_leave_out() {
+        let types = [("row_partition_types", names(&["ROW_SPLITS"; 2]))];
+        let inputs = |first: &[i64], second: &[i64], values: &[f32]| {
+            [
+                scalar(-1i32),
+                tensor(&[values.len()], values),
+                scalar(9f32),
+                tensor(&[first.len()], first),
+                tensor(&[second.len()], second),
+            ]
+        };
+        let run = |inputs: &[_]| crate::testing::run("RaggedTensorToTensor", &types, inputs);
+        // Rows and values at the end that no split names, and of nothing all partitions.
+        let cut = run(&inputs(&[0, 2], &[0, 1], &[1.0, 2.0])).unwrap();
+        assert_eq!(cut, [tensor(&[1, 2, 1], &[1f32, 9.0])]);
+        assert_eq!(run(&inputs(&[0, 0], &[], &[])).unwrap(), [tensor(&[1, 0, 0], &[0f32; 0])]);
+        assert!(run(&inputs(&[0, 1], &[0, 1, 2], &[1.0, 2.0])).is_err());
+    }
+
+    #[test]
     fn values_get_coordinates() {
         let inputs = [tensor(&[4], &[0i64, 1, 1, 3]), tensor(&[3, 1], &[7i32, 8, 9])];
         let sparse = [
@@ -373,6 +404,8 @@ mod tests {
         assert!(why.contains("scalar other than the constant -1"), "{why}");
         let mut vector = inputs;
         vector[0] = Fact::new(DType::I32, Dims::of_rank(1));
+        assert!(made.check(&vector.each_ref()).unwrap_err().to_string().contains("rank 1 is needed"));
+        vector[4] = Fact::new(DType::I64, Dims::of_rank(1));
         assert!(made.check(&vector.each_ref()).is_ok());
         vector[3] = Fact::new(DType::I64, Dims::of_rank(1));
         assert!(made.check(&vector.each_ref()).unwrap_err().to_string().contains("number of rows"));

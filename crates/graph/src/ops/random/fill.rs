@@ -141,8 +141,8 @@ impl Operator for RandomFill {
             Numbers::Integers => {
                 let at = self.range_at();
                 let (low, high) = (int_input(run, at)?, int_input(run, at + 1)?);
-                // Of no numbers a stateless operator does not look at the range.
-                if elements > 0 || self.source.seeds().is_some() {
+                // Of no numbers TensorFlow does not look at the range.
+                if elements > 0 {
                     self.check_range(low, high)?;
                 }
                 Distribution::Integers { low, high }

@@ -112,7 +112,10 @@ impl Operator for Sample {
             (Source::Node(_), Some(asked), Some(own)) => Dims::new([asked, own].concat()),
             (Source::Node(_), ..) => Dims::UNKNOWN,
             _ => {
-                need_end(0, &asked, &parameter.dims)?;
+                // Of nothing TensorFlow does not look at the parameter.
+                if asked.elements().known().is_some_and(|count| count > 0) {
+                    need_end(0, &asked, &parameter.dims)?;
+                }
                 asked
             }
         };
@@ -124,7 +127,8 @@ impl Operator for Sample {
             Source::Node(_) => set_asked_and_behind(run, 0, self.parameter_at()),
             _ => {
                 reshape::set_asked(run, 0, 0)?;
-                run.output_shape(0).ends_with(&run.shape(self.parameter_at())).then_some(())
+                let shape = run.output_shape(0);
+                (shape.elements() == 0 || shape.ends_with(&run.shape(self.parameter_at()))).then_some(())
             }
         }
     }
@@ -303,6 +307,17 @@ mod tests {
         let inputs = [shape, seeds, scalar(50.0f64), tensor(&[2], &[0.1f64, 0.7])];
         let [small, large] = columns("StatelessRandomBinomial", &doubles, &inputs);
         assert!((small - 5.0).abs() < 0.06 && (large - 35.0).abs() < 0.1, "{small} {large}");
+    }
+
+    #[test]
+    fn of_nothing_the_parameter_is_any() {
+        let inputs = [tensor(&[2], &[3i32, 0]), tensor(&[2], &[7i64, 9]), tensor(&[2], &[0.5f32, 2.0])];
+        for op in ["StatelessRandomGammaV2", "StatelessRandomPoisson"] {
+            let drawn = run(op, &[("dtype", dtype(DType::F32))], &inputs).unwrap();
+            assert_eq!(drawn, [tensor(&[3, 0], &[0f32; 0])], "{op}");
+        }
+        let some = [tensor(&[1], &[3i32]), inputs[1].clone(), inputs[2].clone()];
+        refuses("StatelessRandomPoisson", &[], &some, "does not end with");
     }
 
     #[test]

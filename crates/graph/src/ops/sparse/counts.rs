@@ -7,10 +7,10 @@
 //! and `maxlength`. Rows are the first coordinate of sparse values, what splits say of ragged ones, and the first axis of
 //! dense ones. Negative values are refused.
 
-use tightfit_core::{DType, Shape};
+use tightfit_core::{DType, MAX_RANK, Shape};
 use tightfit_kernels::{Counted, SparseCounts, add_counts, sparse_counts};
 
-use super::common::{at_most_rows, check_count, give_dims, room, room_bytes, sizes};
+use super::common::{at_most_rows, check_count, give_dims, room, room_bytes};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
@@ -40,7 +40,8 @@ enum Rows {
 enum RowOf<'a> {
     Columns(usize),
     Coordinates(&'a [i64], usize),
-    Splits(&'a [i64]),
+    /// The second says whether they rise.
+    Splits(&'a [i64], bool),
     One,
 }
 
@@ -49,7 +50,11 @@ impl RowOf<'_> {
         match self {
             RowOf::Columns(columns) => n / columns,
             RowOf::Coordinates(rows, rank) => rows[n * rank] as usize,
-            RowOf::Splits(splits) => splits.partition_point(|split| *split <= n as i64).wrapping_sub(1),
+            RowOf::Splits(splits, true) => splits.partition_point(|split| *split <= n as i64).wrapping_sub(1),
+            // Of splits that fall TensorFlow takes the first one above the value.
+            RowOf::Splits(splits, false) => {
+                splits.iter().position(|split| *split > n as i64).unwrap_or(splits.len()).wrapping_sub(1)
+            }
             RowOf::One => 0,
         }
     }
@@ -117,7 +122,7 @@ impl Rows {
                 _ => Err(OpError::input(0, format!("is of shape {shape}; rank 1 or 2 is needed"))),
             },
             Rows::Sparse => {
-                let (dims, indices) = (sizes(run, 2)?, run.shape(0));
+                let (dims, indices) = (run.ints::<MAX_RANK>(2)?, run.shape(0));
                 if indices.rank() != 2 || indices[0] != count || indices[1] != dims.len() {
                     return Err(OpError::input(0, format!("is of shape {indices} for {count} values")));
                 }
@@ -126,19 +131,20 @@ impl Rows {
                 coordinates.check("SparseBincount", &dims)?;
                 match dims.len() {
                     1 => Ok((None, RowOf::One)),
-                    2 => Ok((Some(dims[0] as usize), RowOf::Coordinates(rows, 2))),
+                    // How many columns there are matters to the coordinates alone.
+                    2 => match usize::try_from(dims[0]) {
+                        Ok(count) => Ok((Some(count), RowOf::Coordinates(rows, 2))),
+                        Err(_) => Err(OpError::input(2, format!("has {} rows", dims[0]))),
+                    },
                     rank => Err(OpError::input(2, format!("is of {rank} axes; 1 or 2 are needed"))),
                 }
             }
             Rows::Ragged => {
                 let splits = run.slice::<i64>(0)?;
-                let is_split = splits.first() == Some(&0)
-                    && splits.last() == Some(&(count as i64))
-                    && splits.windows(2).all(|pair| pair[0] <= pair[1]);
-                if !is_split {
-                    return Err(OpError::input(0, format!("does not rise from 0 to {count}")));
+                if splits.first() != Some(&0) || splits.last() != Some(&(count as i64)) {
+                    return Err(OpError::input(0, format!("does not go from 0 to {count}")));
                 }
-                Ok((Some(splits.len() - 1), RowOf::Splits(splits)))
+                Ok((Some(splits.len() - 1), RowOf::Splits(splits, splits.is_sorted())))
             }
         }
     }
@@ -334,6 +340,14 @@ mod tests {
         let inputs = [splits.clone(), values, tensor::<i32>(&[0], &[])];
         check("RaggedCountSparseOutput", &[("binary_output", flag(false))], &inputs, &counted);
         let [_, _, none] = inputs;
+        // Of splits that fall a value is in the row before the first split above it, and sizes of no values are any.
+        let falls = [tensor(&[4], &[0i64, 2, 1, 3]), tensor(&[3], &[1i32, 6, 3]), none.clone()];
+        let counted =
+            [tensor(&[3, 2], &[0i64, 1, 0, 6, 2, 3]), tensor(&[3], &[1i32; 3]), tensor(&[2], &[3i64, 7])];
+        check("RaggedCountSparseOutput", &[("binary_output", flag(false))], &falls, &counted);
+        let nothing = [tensor(&[0, 1], &[0i64; 0]), none.clone(), tensor(&[1], &[-5i64]), none.clone()];
+        let counted = [tensor(&[0, 1], &[0i64; 0]), none.clone(), tensor(&[1], &[1i64])];
+        check("SparseCountSparseOutput", &[("binary_output", flag(false))], &nothing, &counted);
         refuses("RaggedCountSparseOutput", &[], &[splits, tensor(&[4], &[0i32, -1, 0, 0]), none], "-1");
     }
 }

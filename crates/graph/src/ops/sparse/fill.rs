@@ -55,6 +55,7 @@ impl Operator for FillEmptyRows {
             }
             shared::need_type(0, shared::input(inputs, 0)?, &[DType::I64])?;
             shared::need_type(2, shared::input(inputs, 2)?, &[DType::I64])?;
+            shared::dims_of_rank(2, inputs[2], 0)?;
             let count = values.dims.get().or(inputs[0].dims.get()).map_or(Dim::Unknown, |dims| dims[0]);
             (count, vec![])
         } else {

@@ -154,6 +154,7 @@ impl Apply {
                 !variable.is_empty()
                     && own.get(..1) == Some(rows)
                     && own.get(1..) == variable.get(1..)
+                    && (more.is_empty() || self.takes_more_axes())
                     && (rows == [0] || more.iter().all(|size| *size == 1))
             }
         };
@@ -176,6 +177,11 @@ impl Apply {
     fn takes_empty_rows(&self) -> bool {
         use Optimizer::{Adadelta, CenteredRmsProp, KerasMomentum, Momentum, RmsProp};
         matches!(self.rule.rule, Adadelta | CenteredRmsProp | KerasMomentum | Momentum | RmsProp)
+    }
+
+    /// TensorFlow compares the ranks for two rules alone.
+    fn takes_more_axes(&self) -> bool {
+        !matches!(self.rule.rule, Optimizer::Adagrad | Optimizer::AdagradV2)
     }
 
     /// The numbers that steer the step, with the signs that they must have; TensorFlow looks at those of Ftrl where rows change.
@@ -332,6 +338,13 @@ mod tests {
     fn what_does_not_go_together_is_refused() {
         let (x, g) = (tensor(&[2], &[1f32, 2.0]), tensor(&[2], &[1f32, 1.0]));
         refuses("ApplyGradientDescent", &[], &[x.clone(), g.clone(), g.clone()], "rank");
+        // Axes more of one element each TensorFlow takes but of Adagrad.
+        let row = tensor(&[1, 2], &[1f32, 2.0]);
+        let deep =
+            [row.clone(), row.clone(), scalar(0.5f32), tensor(&[1, 2, 1], &[1f32; 2]), tensor(&[1], &[0i32])];
+        refuses("ResourceSparseApplyAdagrad", &[], &deep, "[1, 2, 1]");
+        let deep = [&deep[..], &[scalar(0.5f32)]].concat();
+        assert!(run("ResourceSparseApplyMomentum", &[], &deep).is_ok());
         refuses("ApplyGradientDescent", &[], &[x.clone(), scalar(1f32), tensor(&[1], &[1f32])], "variable");
         refuses("ApplyGradientDescent", &[], &[x.clone(), scalar(1f64), g.clone()], "float64");
         refuses(

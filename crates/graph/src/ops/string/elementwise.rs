@@ -264,6 +264,10 @@ impl Substr {
             let len = usize::try_from(len).unwrap_or(usize::MAX).min(all - start);
             return text.get(start..start + len);
         }
+        // Only from the front is a negative length none; counted from the back it is outside.
+        if position < 0 && len < 0 {
+            return None;
+        }
         let len = usize::try_from(len).unwrap_or(0).min(all - start);
         let place = |number: usize| {
             let mut places = text.iter().enumerate().filter(|(_, byte)| begins(**byte));
@@ -316,5 +320,21 @@ impl Operator for Substr {
             *to = run.part_of_string(text, part)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_counted_from_either_end() {
+        let characters = |position, len| Substr { is_characters: true }.part("aé€".as_bytes(), position, len);
+        assert_eq!((characters(1, 1), characters(-1, 9)), (Some("é".as_bytes()), Some("€".as_bytes())));
+        // A negative length is nothing from the front, and outside from the back.
+        assert_eq!((characters(1, -1), characters(-2, -1)), (Some(&b""[..]), None));
+        assert_eq!((characters(3, i64::MIN), characters(-2, i64::MIN)), (Some(&b""[..]), None));
+        let bytes = |position, len| Substr { is_characters: false }.part(b"abc", position, len);
+        assert_eq!((bytes(-2, -1), bytes(1, 1), bytes(4, 1)), (Some(&b"bc"[..]), Some(&b"b"[..]), None));
     }
 }
