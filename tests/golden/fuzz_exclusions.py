@@ -3,6 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+import fuzz_answers
+from fuzz_graph import Tensor
+
 
 def find(graph, kind, want, got, why):
     """The reason for which a difference counts for nothing, or None."""
@@ -76,17 +79,120 @@ ROUNDED = {"Softmax", "LogSoftmax", "SoftmaxCrossEntropyWithLogits", "SparseSoft
            "Reciprocal", "Inv", "Rsqrt", "RealDiv", "Div", "Log", "SegmentSum", "SegmentMean", "SegmentProd", "UnsortedSegmentSum", "UnsortedSegmentProd", "FakeQuantWithMinMaxArgs",
            "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel", "Sigmoid", "Tanh", "Exp", "Erf", "Elu", "Selu", "Softplus",
            "Sin", "Cos", "Tan", "Log1p", "Expm1", "Pow", "Lgamma", "Digamma", "LinSpace", "TensorScatterAdd", "TensorScatterSub",
-           "ScatterNd", "Xlogy", "Xlog1py", "Xdivy", "Atan2", "Asinh", "Acosh", "Atanh", "Sinh", "Cosh", "Asin", "Acos", "Atan"}
+           "ScatterNd", "Xlogy", "Xlog1py", "Xdivy", "Atan2", "Asinh", "Acosh", "Atanh", "Sinh", "Cosh", "Asin", "Acos", "Atan", "Betainc"}
 
 
 SUMS = {"Sum", "Mean", "BiasAddGrad", "Cumsum", "AddN", "EuclideanNorm", "L2Loss"}
 
 
-def is_without_factor(graph):
-    """A matrix that is not positive definite is decomposed, which the program answers with NaN."""
-    names = [node.name for node in graph.graph_def.node if node.op in ("Cholesky", "BatchCholesky")]
-    answers = getattr(graph, "answers", {})
-    return any(np.isnan(answers[name][1]).any() for name in names if name in answers)
+def value_of(graph, name):
+    """What TensorFlow says that a tensor of the graph is, as float64 or complex128; None for one that it refuses."""
+    asked, graph.fetches = graph.fetches, [Tensor(name, "float32")]
+    found = fuzz_answers.tensorflow(graph)
+    graph.fetches = asked
+    if isinstance(found, str):
+        return None
+    value = np.asarray(found[0])
+    return value.astype("complex128" if value.dtype.kind == "c" else "float64")
+
+
+def differing(graph, why):
+    """The fetched node that differs, both answers to it, and where they do."""
+    name = why.split(": ")[0]
+    if name not in getattr(graph, "answers", {}):
+        return None
+    want, got = map(np.asarray, graph.answers[name])
+    if want.shape != got.shape:
+        return None
+    node = next(node for node in graph.graph_def.node if node.name == name.split(":")[0])
+    wide = "complex128" if want.dtype.kind == "c" else "float64"
+    want, got = want.astype(wide), got.astype(wide)
+    with np.errstate(all="ignore"):
+        return node, want, got, ~((want == got) | (np.isnan(want) & np.isnan(got)))
+
+
+def is_above_a_missing_factor(graph, why):
+    """All that differs is above the diagonal of matrices that have no factor: real ones are NaN below it, complex ones 0."""
+    found = differing(graph, why)
+    if found is None or found[0].op not in ("Cholesky", "BatchCholesky"):
+        return False
+    _, want, _, differs = found
+    below = np.tril(np.ones(want.shape[-2:], bool))
+    is_missing = (np.isnan(want) | (want == 0) if want.dtype.kind == "c" else np.isnan(want)) | ~below
+    return bool((differs <= ~below & is_missing.all((-2, -1), keepdims=True)).all())
+
+
+def is_reciprocal_of_the_largest(graph, why):
+    """All that differs is where the root is so large that its reciprocal is nearly denormal."""
+    found = differing(graph, why)
+    if found is None or found[0].op != "SqrtGrad":
+        return False
+    y = value_of(graph, found[0].input[0])
+    least = 2.0 ** 1021 if found[1].dtype == np.float64 and tf.as_dtype(found[0].attr["T"].type).name == "float64" else 2.0 ** 125
+    return y is not None and y.shape == found[1].shape and bool((found[3] <= ((np.abs(y) >= least) & np.isfinite(y))).all())
+
+
+def overflows_on_the_way(graph, why):
+    """All that differs is NaN or infinite, of products whose factors above 1 are already past the largest number."""
+    found = differing(graph, why)
+    if found is None or found[0].op not in ("Prod", "Cumprod"):
+        return False
+    node, want, got, differs = found
+    x, axes = value_of(graph, node.input[0]), value_of(graph, node.input[1])
+    if x is None or axes is None:
+        return False
+    with np.errstate(all="ignore"):
+        size = np.maximum(np.log2(np.abs(x)), 0)
+        axes = tuple(int(axis) for axis in np.atleast_1d(axes))
+        of_all = np.sum(np.where(np.isnan(size), np.inf, size), axes, keepdims=True)
+    of_all = np.broadcast_to(of_all, x.shape) if node.op == "Cumprod" else of_all.reshape(want.shape)
+    top = np.log2(float(tf.as_dtype(node.attr["T"].type).max))
+    return bool((differs <= ((of_all > top - 1) & ~(np.isfinite(want) & np.isfinite(got)))).all())
+
+
+def is_of_one_way_of_two(graph, why):
+    """All that differs is NaN in TensorFlow, of several volumes and a filter with an infinity or a NaN."""
+    found = differing(graph, why)
+    if found is None or found[0].op not in ("Conv3DBackpropInput", "Conv3DBackpropInputV2") or found[1].shape[0] < 2:
+        return False
+    taps = value_of(graph, found[0].input[1])
+    return taps is not None and not np.isfinite(taps).all() and bool((found[3] <= np.isnan(found[1])).all())
+
+
+def is_within_its_rounding(graph, why):
+    """All that differs does by no more than the rounding of so many sums to halves makes."""
+    found = differing(graph, why)
+    if found is None or found[0].op not in FILTER_GRADIENTS:
+        return False
+    node, want, got, differs = found
+    x, dy = value_of(graph, node.input[0]), value_of(graph, node.input[2])
+    if x is None or dy is None:
+        return False
+    attributes = {name: [*node.attr[name].list.i] for name in ("strides", "dilations") if node.attr[name].list.i}
+    for name in ("padding", "data_format"):
+        if node.attr[name].s:
+            attributes[name] = node.attr[name].s.decode()
+    op = node.op if node.op != "Conv3DBackpropFilter" else "Conv3DBackpropFilterV2"
+    with np.errstate(all="ignore"):
+        attributes["filter_sizes"] = want.shape
+        of_sizes = getattr(tf.raw_ops, op)(input=np.abs(x), out_backprop=np.abs(dy), **attributes).numpy()
+        of_one = getattr(tf.raw_ops, op)(input=np.ones_like(x), out_backprop=np.ones_like(dy), **attributes).numpy()
+        half_step = 2.0 ** (-9 if tf.as_dtype(node.attr["T"].type) == tf.bfloat16 else -12)
+        bound = of_sizes * half_step * (of_one + 2) + 1e-6
+        overflows = of_sizes > float(tf.as_dtype(node.attr["T"].type).max)
+        return bool((differs <= ((np.abs(got - want) <= bound) | overflows)).all())
+
+
+def is_damaged(graph):
+    """A record among the constants and what is fed that protobuf does not read."""
+    kind = tf.train.SequenceExample if "Sequence" in graph.op else tf.train.Example
+    texts = [tf.make_ndarray(n.attr["value"].tensor) for n in graph.graph_def.node if n.op == "Const"]
+    for text in (text for value in [*texts, *graph.feeds.values()] if value.dtype == object for text in value.ravel()):
+        try:
+            kind.FromString(text)
+        except Exception:
+            return True
+    return False
 
 
 def is_of_another_phase(graph):
@@ -149,8 +255,8 @@ EXCLUSIONS = [
     ("TensorFlow infers no shape for the range of a quantised depthwise convolution, which IdentityN asks for",
      lambda g, kind, want, got, why: has(g, "IdentityN") and any(node.op.startswith("QuantizedDepthwise") for node in g.graph_def.node)
      and refused("Cannot infer output shape")(g, kind, want, got, why)),
-    ("Of a matrix that is not positive definite TensorFlow's Cholesky leaves one triangle, or all that is complex, as memory was",
-     lambda g, kind, want, got, why: kind == "wrong" and is_without_factor(g)),
+    ("Of a matrix that is not positive definite TensorFlow's Cholesky leaves what is above the diagonal as memory was",
+     lambda g, kind, want, got, why: kind == "wrong" and is_above_a_missing_factor(g, why)),
     ("The phase of a pair of complex singular vectors is any, and only as exact as where TensorFlow's iteration stops",
      lambda g, kind, want, got, why: kind == "wrong" and is_of_another_phase(g)),
     ("TensorFlow gives a scalar of what was in memory for vectors that it does not compute, where its own inference says that none come",
@@ -160,8 +266,8 @@ EXCLUSIONS = [
      and any(f"input {i} is of shape" in got for i in (4, 5, 6))),
     ("Row ids that fall TensorFlow does not refuse, and puts values into other rows than they name",
      lambda g, kind, want, got, why: kind == "refused" and has(g, "RaggedTensorToTensor") and "splits and row ids never fall" in got),
-    ("What TensorFlow's SqrtGrad makes of numbers whose reciprocal is denormal goes by where in a vector they stand",
-     lambda g, kind, want, got, why: kind == "wrong" and has(g, "SqrtGrad") and has_infinite(g)),
+    ("What TensorFlow's SqrtGrad makes of numbers whose reciprocal is nearly denormal goes by where in a vector they stand",
+     lambda g, kind, want, got, why: kind == "wrong" and is_reciprocal_of_the_largest(g, why)),
     ("A frequency that is no number TensorFlow compares and casts, which C++ leaves open",
      lambda g, kind, want, got, why: kind == "refused" and any(n.op == "Mfcc" and np.isnan(n.attr["upper_frequency_limit"].f) for n in g.graph_def.node)),
     ("Tensors have at most 20 axes here: shapes are copied wherever tensors go, and TensorFlow's 254 would take 2 KiB each",
@@ -178,8 +284,8 @@ EXCLUSIONS = [
      refused("-th output from {{node QuantizedConv2D")),
     ("TensorFlow's gradients of activations take at most 8 axes, as its library has it: here there is no such bound",
      refused("We only handle up to Tensor::dims() up to 8")),
-    ("Of a NaN in MaxPool3D TensorFlow drops what comes before it, or the NaN, by whether its channel is in a whole vector or in "
-     "the tail", lambda g, kind, want, got, why: kind == "wrong" and has(g, "MaxPool3D") and has_nan(g)),
+    ("Of a NaN in pools of volumes TensorFlow drops what comes before it, or the NaN, by whether its channel is in a whole vector or in "
+     "the tail", lambda g, kind, want, got, why: kind == "wrong" and has(g, "MaxPool3D", "AvgPool3D") and has_nan(g)),
     ("BlockLSTM leaves the gates of steps behind the longest sequence as memory was before",
      lambda g, kind, want, got, why: kind == "wrong" and has(g, "BlockLSTM") and why.startswith("BlockLSTM")
      and not why.split(": ")[0].endswith((":1", ":6"))),
@@ -268,12 +374,13 @@ EXCLUSIONS = [
      lambda g, kind, want, got, why: kind == "wrong" and g.op.startswith("FakeQuant") and why.endswith((" 1 differ", " 2 differ"))),
     ("The sign of a zero that comes from several is that of any",
      lambda g, kind, want, got, why: kind == "wrong" and "inf != " in why and has(g, "Rsqrt", "Reciprocal", "Inv", "RealDiv", "Div")
-     and g.op in ("Relu", "Relu6", "Min", "Max", "Einsum", "Minimum", "Maximum", "SegmentMin", "SegmentMax", "MaxPool",
-                  "SparseSparseMaximum", "SparseSparseMinimum")),
+     and g.op in ("Relu", "Relu6", "Min", "Max", "Einsum", "Minimum", "Maximum", "SegmentMin", "SegmentMax", "MaxPool", "MaxPool3D",
+                  "NthElement", "SparseSparseMaximum", "SparseSparseMinimum")),
     ("TensorFlow does not compare the gradient of averages with the pool that it is of",
      lambda g, kind, want, got, why: kind == "refused" and "for a pool of" in got and "AvgPool" in got),
     ("TensorFlow adds up the gradients of filters in float16 and bfloat16, some of them in parts",
-     lambda g, kind, want, got, why: kind == "wrong" and has_of(g, ["float16", "bfloat16"], *FILTER_GRADIENTS)),
+     lambda g, kind, want, got, why: kind == "wrong" and has_of(g, ["float16", "bfloat16"], *FILTER_GRADIENTS)
+     and is_within_its_rounding(g, why)),
     ("TensorFlow does not look at windows and tensors without elements, or at what a gradient is of",
      lambda g, kind, want, got, why: kind == "refused" and g.wild and g.op in ("MaxPoolGrad", "AvgPoolGrad", "AvgPool3DGrad", "MaxPool3DGrad", "ResizeBicubicGrad",
                                                                "InplaceUpdate", "InplaceAdd", "InplaceSub",
@@ -282,8 +389,8 @@ EXCLUSIONS = [
      lambda g, kind, want, got, why: kind == "wrong" and g.op.endswith("ScatterMul") and "nan" in why and "j)" in why),
     ("TensorFlow does not compare the slices that variables are changed by with those of the variable, and reads after them",
      lambda g, kind, want, got, why: kind == "refused" and g.wild and g.op.startswith("ResourceScatter") and "slices" in got),
-    ("Of a batch of volumes TensorFlow multiplies the zeros between and around them by the filter's infinities, of one volume not",
-     lambda g, kind, want, got, why: kind == "wrong" and g.op in ("Conv3DBackpropInput", "Conv3DBackpropInputV2") and has_infinite(g)),
+    ("Of several volumes TensorFlow takes one of two ways by the size of the processor's cache, one of which multiplies zeros between "
+     "them by the filter's infinities", lambda g, kind, want, got, why: kind == "wrong" and is_of_one_way_of_two(g, why)),
     ("An axis of a tensor of unknown rank TensorFlow's inference of Dequantize refuses, and computes where it knows the rank",
      refused("Axis must be less than input dimension(-1)")),
     ("Of weights that may have elements TensorFlow's inference asks for the rank of the values, and of none does not",
@@ -303,16 +410,23 @@ EXCLUSIONS = [
      lambda g, kind, want, got, why: kind == "refused" and has(g, "QuantizeV2") and "the range is of finite numbers" in got),
     ("TensorFlow reads weights after their end where there is one for several values",
      lambda g, kind, want, got, why: kind == "refused" and has(g, "RaggedBincount") and "for values" in got),
-    ("TensorFlow does not look at the sizes of a sparse tensor of no values",
-     lambda g, kind, want, got, why: kind == "refused" and has(g, "SparseBincount") and "has a dimension of -" in got),
-    ("Of a damaged record TensorFlow's fast reader takes what stands before the end of a list that is said to be longer, and "
-     "refuses fields that protobuf reads", lambda g, kind, want, got, why: g.op.startswith("Parse")
-     and (kind == "refused" and "not a tf.train." in got or kind == "accepted" and (
-         "Could not parse example input" in want or "Can't parse serialized" in want or want.startswith("UnicodeDecodeError")))),
+    ("Of a damaged record TensorFlow's fast reader takes what stands before the end of a list that is said to be longer",
+     lambda g, kind, want, got, why: g.op.startswith("Parse") and kind == "refused" and "not a tf.train." in got and is_damaged(g)),
+    ("TensorFlow's fast reader refuses what protobuf reads, as fields of other numbers",
+     lambda g, kind, want, got, why: g.op.startswith("Parse") and refused("Could not parse example input", "Can't parse serialized")
+     (g, kind, want, got, why)),
+    ("What TensorFlow says of a damaged record is no text", lambda g, kind, want, got, why: g.op.startswith("Parse")
+     and kind == "accepted" and want.startswith("UnicodeDecodeError") and is_damaged(g)),
     ("A list has its elements however often they are read, where TensorFlow's arrays forget them to save memory, and are written once",
      refused("because it was cleared after a previous read", "because it has already been written to", "because it has already been read")),
-    ("Steps of HSVToRGB are rounded to half in an order that makes infinities or none of the largest numbers",
-     lambda g, kind, want, got, why: kind == "wrong" and has_of(g, ["float16", "bfloat16"], "HSVToRGB") and ("nan" in why or "inf" in why)),
-    ("A product of halves that overflows on the way is infinite, or NaN where a zero follows, by the order of its factors",
-     lambda g, kind, want, got, why: kind == "wrong" and has_of(g, ["float16", "bfloat16"], "Prod") and ("inf" in why or "nan" in why)),
+    ("A product of floats that overflows on the way is infinite, or NaN where a zero follows, by the order of its factors",
+     lambda g, kind, want, got, why: kind == "wrong" and overflows_on_the_way(g, why)),
+    ("A single record's row splits of ragged features are a scalar that TensorFlow leaves as memory was",
+     lambda g, kind, want, got, why: kind == "wrong" and g.op == "ParseSequenceExampleV2" and "of () int" in why),
+    ("TensorFlow's RequantizePerChannel reads ranges after their end where there are fewer than channels",
+     lambda g, kind, want, got, why: kind == "refused" and has(g, "RequantizePerChannel") and "for sums of shape" in got),
+    ("Of no splits TensorFlow's StringNGrams reads how many n-grams there are before the first",
+     lambda g, kind, want, got, why: kind == "wrong" and has(g, "StringNGrams") and is_of_nothing(g)),
+    ("What a size that is open and one of 0 are broadcast to TensorFlow leaves open as it reads a file",
+     lambda g, kind, want, got, why: refused("block_shape must have known size")(g, kind, want, got, why) and is_of_nothing(g)),
 ]
