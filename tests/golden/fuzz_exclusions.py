@@ -97,7 +97,7 @@ def value_of(graph, name):
 
 
 def differing(graph, why):
-    """The fetched node that differs, both answers to it, and where they do."""
+    """The fetched node that differs, both answers to it, and where they do by more than rounding."""
     name = why.split(": ")[0]
     if name not in getattr(graph, "answers", {}):
         return None
@@ -108,7 +108,9 @@ def differing(graph, why):
     wide = "complex128" if want.dtype.kind == "c" else "float64"
     want, got = want.astype(wide), got.astype(wide)
     with np.errstate(all="ignore"):
-        return node, want, got, ~((want == got) | (np.isnan(want) & np.isnan(got)))
+        largest = np.max(np.abs(want[np.isfinite(want)]), initial=0)
+        same = (want == got) | (np.isnan(want) & np.isnan(got)) | (np.abs(want - got) <= 1e-3 * largest)
+        return node, want, got, ~same
 
 
 def is_above_a_missing_factor(graph, why):

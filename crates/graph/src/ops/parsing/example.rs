@@ -572,6 +572,3 @@ impl Operator for Parse {
         self.features.run(run)
     }
 }
-
-#[cfg(test)]
-mod tests;
