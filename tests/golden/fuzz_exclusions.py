@@ -97,14 +97,17 @@ def value_of(graph, name):
 
 
 def differing(graph, why):
-    """The fetched node that differs, both answers to it, and where they do by more than rounding."""
+    """The node whose value is fetched and differs, both answers to it, and where they do by more than rounding."""
     name = why.split(": ")[0]
     if name not in getattr(graph, "answers", {}):
         return None
     want, got = map(np.asarray, graph.answers[name])
-    if want.shape != got.shape:
+    if want.shape != got.shape or want.dtype.kind in "OSU":
         return None
-    node = next(node for node in graph.graph_def.node if node.name == name.split(":")[0])
+    nodes = {node.name: node for node in graph.graph_def.node}
+    node = nodes[name.split(":")[0]]
+    while node.op in ("Identity", "Snapshot", "StopGradient", "PreventGradient"):
+        node = nodes[node.input[0].split(":")[0]]
     wide = "complex128" if want.dtype.kind == "c" else "float64"
     want, got = want.astype(wide), got.astype(wide)
     with np.errstate(all="ignore"):
