@@ -41,12 +41,6 @@ mod _tightfit {
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 
-    /// Lets go of what loading this module has mapped.
-    #[pyfunction]
-    fn loaded() {
-        tightfit::process::loaded();
-    }
-
     /// Says what the process had taken before this module was loaded, in bytes.
     #[pyfunction]
     fn join(host_bytes: u64) {

@@ -20,8 +20,6 @@ _host_bytes = _resident_bytes()
 
 from . import _tightfit  # noqa: E402
 
-# The rest of the package comes on top of what is left.
-_tightfit.loaded()
 __version__ = _tightfit.__version__
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_tightfit.forked)

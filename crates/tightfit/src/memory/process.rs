@@ -124,18 +124,12 @@ pub fn govern() {
 /// before anything is opened.
 pub fn join(host_bytes: u64) {
     HOST_BYTES.store(host_bytes, Ordering::Relaxed);
-    loaded();
-    floor_bytes();
-}
-
-/// Says that a host has just loaded TightFit, and has more to load before it can [`join`]: what of the library was mapped on
-/// the way, which is most of it where the system maps much at once, is let go of first.
-pub fn loaded() {
     if system::is_governable(system::Whose::Library) {
         IS_JOINED.store(true, Ordering::Relaxed);
         system::narrow_windows();
         end_phase();
     }
+    floor_bytes();
 }
 
 /// The code that a job may execute in a process that is not TightFit's own, in bytes.
