@@ -72,10 +72,11 @@ pub fn leaky_relu_gradient(
         let (gradient, input) = (values::<T>(gradient.bytes(), KERNEL)?, values::<T>(input.bytes(), KERNEL)?);
         let dst = values_mut::<T>(dst.bytes(), KERNEL)?;
         ensure(gradient.len() == dst.len() && input.len() == dst.len(), KERNEL, "all have one size")?;
-        let (zero, alpha) = (<T as Number>::of(0.0), <T as Number>::of(f64::from(alpha)));
+        let [zero, one, alpha] = [0.0, 1.0, f64::from(alpha)].map(<T as Number>::of);
         split(pool, dst, 1, &|first, dst| {
             for (to, (dy, x)) in dst.iter_mut().zip(gradient[first..].iter().zip(&input[first..])) {
-                *to = if *x > zero { *dy } else { dy.product(alpha) };
+                // What a multiplication takes for 0 is not above it, in halves too.
+                *to = if x.product(one) > zero { *dy } else { dy.product(alpha) };
             }
         });
         Ok(())

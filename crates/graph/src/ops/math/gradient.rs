@@ -239,6 +239,10 @@ mod tests {
         check("LeakyReluGrad", &[("alpha", float(0.25))], &inputs, &[tensor(&[3], &[4.0f32, 1.0, 1.0])]);
         let whole = [tensor(&[2], &[4i32, 4]), tensor(&[2], &[1i32, -1])];
         check("LeakyReluGrad", &[("alpha", float(1.5))], &whole, &[tensor(&[2], &[4i32, 4])]);
+        // A denormal is 0, in halves too.
+        let halves = [[-1.5f32, -1.5], [1.5, 1e-40]].map(|of| tensor(&[2], &of.map(bf16::from_f32)));
+        let result = tensor(&[2], &[-1.5f32, 0.375].map(bf16::from_f32));
+        check("LeakyReluGrad", &[("alpha", float(-0.25))], &halves, &[result]);
         refuses("LeakyReluGrad", &[], &[whole[0].clone(), tensor(&[3], &[1i32; 3])], "shape");
     }
 

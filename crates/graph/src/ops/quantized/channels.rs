@@ -58,6 +58,9 @@ impl Operator for Requantize {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         check_channels(inputs)?;
         check_numbers(inputs, 3..5)?;
+        for at in 3..5 {
+            shared::dims_of_rank(at, shared::input(inputs, at)?, 0)?;
+        }
         Ok(with_range(Fact::new(self.to, shared::input(inputs, 0)?.dims.clone())))
     }
 
@@ -216,6 +219,8 @@ mod tests {
         let mut other = inputs.clone();
         other[1] = tensor(&[1], &[1f32]);
         refuses("RequantizePerChannel", &signed, &other, "for sums");
+        let vector = [sums(), vec![scalar(-2f32), tensor(&[1], &[1f32])]].concat();
+        refuses("RequantizePerChannel", &signed, &vector, "rank 0");
     }
 
     #[test]

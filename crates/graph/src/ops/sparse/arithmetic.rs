@@ -165,7 +165,8 @@ impl Operator for SparseSoftmax {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        // Whether coordinates lie in the shape TensorFlow does not ask.
+        // A shape has no negative dimension; whether coordinates lie in it TensorFlow does not ask.
+        A.dims(run)?;
         Ok(sparse_softmax(&A.coordinates(run)?, run.input(A.values)?, &mut run.output(0)?)?)
     }
 }
@@ -329,5 +330,8 @@ mod tests {
         check("SparseReduceSumSparse", &[], &far, &outputs);
         let softmax = tensor(&[4], &[0.268_941_43f32, 0.731_058_6, 0.731_058_6, 0.268_941_43]);
         check_close("SparseSoftmax", &[], &sparse, &softmax, 1e-6);
+        let mut negative = sparse.clone();
+        negative[2] = tensor(&[2], &[2i64, -1]);
+        refuses("SparseSoftmax", &[], &negative, "-1");
     }
 }

@@ -149,13 +149,19 @@ impl Rows {
         }
     }
 
-    /// The values and what each counts for.
-    fn counted<'a>(self, run: &Run<'a>, weights: usize, is_binary: bool) -> Result<Counted<'a>, OpError> {
+    /// The values and what each counts for. `by_number` lets weights have another shape, as long as there is one for each value.
+    fn counted<'a>(
+        self,
+        run: &Run<'a>,
+        weights: usize,
+        by_number: bool,
+        is_binary: bool,
+    ) -> Result<Counted<'a>, OpError> {
         let (values, of) = (run.input(self.values())?, run.input(weights)?);
         let has_weights = of.shape().elements() > 0;
-        let fits = match self {
-            Rows::Ragged => of.shape().elements() == values.shape().elements(),
-            _ => of.shape() == values.shape(),
+        let fits = match by_number {
+            true => of.shape().elements() == values.shape().elements(),
+            false => of.shape() == values.shape(),
         };
         if has_weights && !fits {
             return Err(OpError::input(
@@ -232,7 +238,8 @@ impl Operator for Bincount {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (_, rows) = self.rows.of_run(run)?;
-        let counted = self.rows.counted(run, self.size() + 1, self.is_binary)?;
+        let counted =
+            self.rows.counted(run, self.size() + 1, matches!(self.rows, Rows::Ragged), self.is_binary)?;
         let bins = run.output_shape(0).last().copied().unwrap_or(0);
         Ok(add_counts(counted, &|n| rows.of(n), bins, &mut run.output(0)?)?)
     }
@@ -296,7 +303,7 @@ impl Operator for Counts {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (rows, row) = self.rows.of_run(run)?;
         let row = &|n: usize| row.of(n);
-        let counted = self.rows.counted(run, self.rows.weights(), self.is_binary)?;
+        let counted = self.rows.counted(run, self.rows.weights(), false, self.is_binary)?;
         let (order, _) = room::<u32>(run.scratch()?, counted.values.shape().elements())?;
         let order = self.how.sort(counted, row, order)?;
         let (count, largest) = sparse_counts(counted, row, order, rows.is_some(), None)?;
@@ -348,6 +355,8 @@ mod tests {
         let nothing = [tensor(&[0, 1], &[0i64; 0]), none.clone(), tensor(&[1], &[-5i64]), none.clone()];
         let counted = [tensor(&[0, 1], &[0i64; 0]), none.clone(), tensor(&[1], &[1i64])];
         check("SparseCountSparseOutput", &[("binary_output", flag(false))], &nothing, &counted);
+        let row = tensor(&[1, 4], &[1f32; 4]);
+        refuses("RaggedCountSparseOutput", &[], &[splits.clone(), tensor(&[4], &[0i32; 4]), row], "shape");
         refuses("RaggedCountSparseOutput", &[], &[splits, tensor(&[4], &[0i32, -1, 0, 0]), none], "-1");
     }
 }

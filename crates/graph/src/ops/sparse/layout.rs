@@ -398,9 +398,7 @@ impl Operator for SparseSplit {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (coordinates, dims) = (SPLIT.coordinates(run)?, SPLIT.dims(run)?);
         let axis = int_input(run, 0)?;
-        let axis = usize::try_from(axis)
-            .ok()
-            .filter(|axis| *axis < dims.len())
+        let axis = shared::axis(axis, dims.len())
             .ok_or_else(|| OpError::input(0, format!("is {axis}, no axis of {}", dims.len())))?;
         if dims[axis] < self.parts as i64 {
             let why = format!("is {} for an axis of {}", self.parts, dims[axis]);
@@ -466,6 +464,9 @@ mod tests {
         check("SparseSlice", &[], &inputs, &part);
         let split = [vec![scalar(1i64)], sparse.to_vec()].concat();
         let outputs = run("SparseSplit", &[("num_split", int(2))], &split).unwrap();
+        let mut from_behind = split.clone();
+        from_behind[0] = scalar(-1i64);
+        check("SparseSplit", &[("num_split", int(2))], &from_behind, &outputs);
         let mut outside = split.clone();
         outside[1] = tensor(&[3, 2], &[0i64, 1, 0, 4, 1, 1 << 20]);
         refuses("SparseSplit", &[("num_split", int(2))], &outside, "SparseSplit");
