@@ -72,7 +72,7 @@ def example_cases(work):
     yield "plan digits, a page", ["plan", model, "--html", work / "plan.html"]
     yield "freeze digits", ["freeze", model, "--output", work / "frozen.tflite"]
     yield "optimize digits", ["optimize", model, "--output", work / "small.pb"]
-    yield "quantize digits", ["quantize", model, "--recipe", "int8", "--input", records, "--output", work / "q.tflite"]
+    yield "quantize digits", ["quantize", model, "--scheme", "int8", "--input", records, "--output", work / "q.tflite"]
     yield "compare digits", ["compare", model, model, "--input", records, "--label", "label"]
     yield "bench digits", ["bench", model, "--seconds", "0.1"]
     images = sorted(digits.glob("digit_*.png"))

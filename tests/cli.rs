@@ -170,6 +170,7 @@ fn wrong_usage_is_exit_2() {
         (&["run", model, "--input", "x", "--signature", "s"], "signatures"),
         (&["bench", model, "--seconds", "-1"], "--seconds -1"),
         (&["bench", model, "--precision", "bf16"], "only f32"),
+        (&["bench", model, "--isa", "sse"], "give one of avx512, avx2, portable"),
     ];
     for (args, why) in cases {
         tightfit(args.iter()).assert_fails(2, why);
@@ -320,6 +321,8 @@ fn bench_measures() {
     let json = tightfit(args).json();
     assert_eq!((json["batch"].as_u64(), json["threads"].as_u64()), (Some(3), Some(1)));
     assert_eq!(json["precision"], "f32");
+    assert!(["avx512", "avx2", "portable"].contains(&json["isa"].as_str().unwrap()), "{json}");
+    assert_eq!(tightfit(args.iter().chain(&["--isa", "portable"])).json()["isa"], "portable");
     assert!(json["runs"].as_u64() >= Some(3));
     let number = |key: &str| json[key].as_f64().unwrap_or_else(|| panic!("{key} in {json}"));
     assert!(0.0 < number("ms_min") && number("ms_min") <= number("ms_median"));

@@ -60,23 +60,23 @@ fn integers_and_halves_answer_as_the_floats_do() {
     let (model, data) = digits();
     let (model, data) = (text(model), text(data));
     let before = fs::metadata(&model).unwrap().len();
-    // Recipe, flags, the least SNR in dB and the largest share of the bytes.
+    // Scheme, flags, the least SNR in dB and the largest share of the bytes.
     let cases: [(&str, &[&str], f64, f64); 11] = [
         ("bf16", &[], 45.0, 0.6),
-        ("int4", &[], 15.0, 0.3),
-        ("int8", &["--input", &data, "--calibration", "mse"], 35.0, 0.4),
-        ("int8", &["--input", &data, "--calibration", "entropy"], 20.0, 0.4),
-        ("int8", &["--input", &data, "--correct-biases"], 35.0, 0.4),
-        ("int16", &["--input", &data], 40.0, 0.4),
+        ("weight-only-int4", &[], 15.0, 0.3),
+        ("int8", &["--calibrate", &data, "--float-io", "--calibration", "mse"], 35.0, 0.4),
+        ("int8", &["--calibrate", &data, "--float-io", "--calibration", "entropy"], 20.0, 0.4),
+        ("int8", &["--calibrate", &data, "--float-io", "--correct-biases"], 35.0, 0.4),
+        ("int16x8", &["--calibrate", &data, "--float-io"], 40.0, 0.4),
         ("f16", &[], 75.0, 0.6),
         ("dynamic", &[], 40.0, 0.4),
-        ("weight-only", &[], 40.0, 0.4),
-        ("int8", &["--input", &data], 35.0, 0.4),
-        ("int8", &["--input", &data, "--integer-io", "--batch", "8"], 35.0, 0.4),
+        ("weight-only-int8", &[], 40.0, 0.4),
+        ("int8", &["--input", &data, "--float-io"], 35.0, 0.4),
+        ("int8", &["--calibrate", &data, "--batch", "8"], 35.0, 0.4),
     ];
-    for (recipe, flags, least, share) in cases {
+    for (scheme, flags, least, share) in cases {
         let output = text(folder.path("quantized.tflite"));
-        let mut args = vec!["quantize", &model, "--recipe", recipe, "--output", &output, "--json"];
+        let mut args = vec!["quantize", &model, "--scheme", scheme, "--output", &output, "--json"];
         args.extend(flags);
         args.extend(["--memory", "32MiB"]);
         let answer = tightfit(&args);
@@ -84,13 +84,14 @@ fn integers_and_halves_answer_as_the_floats_do() {
         let made = answer.json();
         let bytes = fs::metadata(&output).unwrap().len();
         assert_eq!(made["bytes"].as_u64(), Some(bytes));
-        assert!((bytes as f64) < share * before as f64, "{recipe}: {bytes} of {before}");
+        assert!((bytes as f64) < share * before as f64, "{scheme}: {bytes} of {before}");
         assert!(made["layers"].as_array().unwrap().len() >= 2, "{made}");
         let same = compared(&model, &output, &[]);
-        assert!(number(&same["outputs"][0]["snr_db"]) > least, "{recipe}: {same}");
-        assert!(recipe == "int4" || lost(&same) <= 0.3, "{recipe}: {same}");
+        assert!(number(&same["outputs"][0]["snr_db"]) > least, "{scheme}: {same}");
+        assert!(scheme == "weight-only-int4" || lost(&same) <= 0.3, "{scheme}: {same}");
         let inspected = tightfit(["inspect", &output, "--json"]).json();
-        let dtype = if flags.contains(&"--integer-io") { "int8" } else { "float32" };
+        let is_integers = scheme == "int8" && !flags.contains(&"--float-io");
+        let dtype = if is_integers { "int8" } else { "float32" };
         assert_eq!(inspected["inputs"][0]["dtype"], dtype, "{inspected}");
         assert_eq!(folder.names(), ["quantized.tflite"], "nothing is left beside it");
     }
@@ -150,10 +151,10 @@ fn what_has_no_builtin_is_named_and_nothing_is_written() {
 fn wrong_calls_are_explained() {
     let (model, data) = digits();
     let (model, data) = (text(model), text(data));
-    let answer = tightfit(["quantize", &model, "--recipe", "int8", "--output", "/tmp/x.tflite"]);
+    let answer = tightfit(["quantize", &model, "--scheme", "int8", "--output", "/tmp/x.tflite"]);
     answer.assert_fails(2, "--input");
     tightfit(["quantize", &model, "--output", "/tmp/x.pb"]).assert_fails(2, ".tflite");
-    tightfit(["quantize", &model, "--integer-io", "--output", "/tmp/x.tflite"]).assert_fails(2, "int8");
+    tightfit(["quantize", &model, "--correct-biases", "--output", "/tmp/x.tflite"]).assert_fails(2, "int8");
     tightfit(["compare", &model, &model]).assert_fails(2, "--input");
     let other = text(repository("tests/golden/tflite/elementwise/model.tflite"));
     tightfit(["compare", &model, &other, "--input", &data]).assert_fails(2, "inputs");
@@ -166,7 +167,8 @@ fn layers_that_hurt_most_stay_floats_until_an_error_is_kept() {
     let (model, data) = (text(model), text(data));
     let (output, report) = (text(folder.path("mixed.tflite")), text(folder.path("mixed.html")));
     let quantize = |max_error: &str| {
-        let args = ["quantize", &model, "--recipe", "int8", "--input", &data, "--output", &output, "--json"];
+        let args =
+            ["quantize", &model, "--scheme", "int8", "--calibrate", &data, "--output", &output, "--json"];
         tightfit([&args[..], &["--max-error", max_error, "--report", &report]].concat())
     };
     let all = quantize("0.5").json();

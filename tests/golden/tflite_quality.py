@@ -3,7 +3,7 @@ floats in LiteRT: SNR of the outputs and the share of rows with the same largest
 of ai-edge-quantizer.
 
     python tests/golden/tflite_quality.py --bin target/debug/tightfit MODEL --fetch LOGITS --calibrate CAL.npy --evaluate EVAL.npy
-        [--recipe int8] [--no-peer] [--option=--calibration=mse]...
+        [--scheme int8] [--no-peer] [--option=--calibration=mse]...
 """
 import argparse
 import json
@@ -20,10 +20,10 @@ from ai_edge_quantizer import quantizer, recipe
 # The words of ours and theirs for the same thing.
 PEERS = {
     "int8": recipe.static_wi8_ai8,
-    "int16": recipe.static_wi8_ai16,
+    "int16x8": recipe.static_wi8_ai16,
     "dynamic": recipe.dynamic_wi8_afp32,
-    "weight-only": recipe.weight_only_wi8_afp32,
-    "int4": recipe.weight_only_wi4_afp32,
+    "weight-only-int8": recipe.weight_only_wi8_afp32,
+    "weight-only-int4": recipe.weight_only_wi4_afp32,
 }
 
 
@@ -77,7 +77,7 @@ def main():
     parser.add_argument("--fetch")
     parser.add_argument("--calibrate", required=True)
     parser.add_argument("--evaluate", required=True)
-    parser.add_argument("--recipe", default="int8")
+    parser.add_argument("--scheme", default="int8")
     parser.add_argument("--option", action="append", default=[])
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--no-validate", action="store_true")
@@ -87,18 +87,18 @@ def main():
         floats, own, peer = folder / "floats.tflite", folder / "own.tflite", folder / "peer.tflite"
         fetch = ["--fetch", args.fetch] if args.fetch else []
         subprocess.run([args.bin, "freeze", args.model, "--output", floats, "--quiet", *fetch], check=True)
-        options = ["--recipe", args.recipe, "--quiet", *args.option]
-        if args.recipe in ("int8", "int16") or args.option:
+        options = ["--scheme", args.scheme, "--float-io", "--quiet", *args.option]
+        if args.scheme in ("int8", "int16x8") or args.option:
             options += ["--input", args.calibrate]
         subprocess.run([args.bin, "quantize", floats, "--output", own, *options], check=True)
         evaluation = np.load(args.evaluate)
         expected = answers(floats, evaluation)
-        line = {"model": args.model, "recipe": args.recipe, "options": args.option, "bytes": own.stat().st_size,
+        line = {"model": args.model, "scheme": args.scheme, "options": args.option, "bytes": own.stat().st_size,
                 "own": compared(expected, answers(own, evaluation))}
         if not args.no_validate:
             line["own"]["is_valid"] = validated(floats, own, evaluation)
-        if not args.no_peer and args.recipe in PEERS:
-            theirs(floats, peer, args.recipe, np.load(args.calibrate))
+        if not args.no_peer and args.scheme in PEERS:
+            theirs(floats, peer, args.scheme, np.load(args.calibrate))
             line["peer_bytes"] = peer.stat().st_size
             line["peer"] = compared(expected, answers(peer, evaluation))
         print(json.dumps(line), flush=True)

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tightfit::compare::{CompareData, compare as compare_models};
 use tightfit::job::{BatchSize, JobOptions};
 use tightfit::quantize::{
-    Method, Pattern, PruneOptions, QuantizeOptions, Recipe, RewriteOptions, prune as prune_model,
+    Method, Pattern, PruneOptions, QuantizeOptions, RewriteOptions, Scheme, prune as prune_model,
     quantize as quantize_model,
 };
 use tightfit::sink::SinkNeed;
@@ -81,17 +81,17 @@ fn one_of<T: Clone>(py: Python<'_>, argument: &str, name: &str, all: &[(&str, T)
 pub fn quantize<'py>(
     py: Python<'py>,
     rewrite: Rewrite,
-    recipe: &str,
-    has_integer_ports: bool,
+    scheme: &str,
+    float_io: bool,
     calibration: Option<&str>,
     corrects_biases: bool,
     max_error: Option<f64>,
     memory: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let recipe = one_of(py, "recipe", recipe, &Recipe::ALL)?;
-    let is_of_ranges = has_integer_ports || calibration.is_some() || corrects_biases || max_error.is_some();
-    if !recipe.has_ranges() && is_of_ranges {
-        let why = "integer_io, calibration, correct_biases and max_error go with recipe 'int8' or 'int16'";
+    let scheme = one_of(py, "scheme", scheme, &Scheme::ALL)?;
+    let is_of_ranges = calibration.is_some() || corrects_biases || max_error.is_some();
+    if !scheme.has_ranges() && is_of_ranges {
+        let why = "calibration, correct_biases and max_error go with scheme 'int8' or 'int16x8'";
         return Err(errors::invalid(py, why));
     }
     if max_error.is_some_and(|share| !(share > 0.0 && share.is_finite())) {
@@ -103,8 +103,8 @@ pub fn quantize<'py>(
     let threads = rewrite.threads;
     let options = QuantizeOptions {
         rewrite,
-        recipe,
-        has_integer_ports,
+        scheme,
+        has_integer_ports: scheme.has_ranges() && !float_io,
         method: method.unwrap_or_default(),
         corrects_biases,
         max_error,
@@ -112,9 +112,9 @@ pub fn quantize<'py>(
     let told = interruptible(py, |stop| {
         let memory = Memory::of(memory_bytes, threads)?;
         let done = quantize_model(&path, &options, &output, stop.clone(), &memory.budget)?;
-        let json = told::quantize_json(&output, recipe, &done);
+        let json = told::quantize_json(&output, scheme, &done);
         if let Some(report) = &report {
-            let subtitle = format!("{}, {}", recipe.name(), path.display());
+            let subtitle = format!("{}, {}", scheme.name(), path.display());
             told::write_report(report, &json, &output.display().to_string(), &subtitle, &done.written)?;
         }
         Ok(json)

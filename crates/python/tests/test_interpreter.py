@@ -138,7 +138,7 @@ def test_variables(golden):
 def lite(digits, tmp_path):
     """The digits network as a .tflite of integers."""
     path = tmp_path / "digits.tflite"
-    tightfit.quantize(digits, path, recipe="int8", data=digits.parent / "test.tfrecord", integer_io=True, batch=60)
+    tightfit.quantize(digits, path, scheme="int8", data=digits.parent / "test.tfrecord", batch=60)
     return path
 
 

@@ -48,7 +48,7 @@ CALLS = {
     "freeze": "tightfit.freeze(digits, output, memory=memory)",
     "optimize": "tightfit.optimize(digits, output + '.pb', memory=memory)",
     "quantize": "tightfit.quantize(digits, output, memory=memory)",
-    "int8": "tightfit.quantize(digits, output, recipe='int8', data=records, batch=8, threads=2, memory=memory)",
+    "int8": "tightfit.quantize(digits, output, scheme='int8', data=records, batch=8, threads=2, memory=memory)",
     "prune": "tightfit.prune(digits, output, data=records, batch=8, threads=2, memory=memory)",
     "compare": "tightfit.compare(digits, digits, records, batch=8, threads=2, memory=memory)",
     "predict": "tightfit.Model(digits, memory=memory, threads=2).predict(records, batch=8)",

@@ -23,9 +23,8 @@ COMMANDS = {
     "freeze": ((tightfit.freeze,), {}, {"threads"}),
     "partition": ((tightfit.partition,), {}, {"threads"}),
     "optimize": ((tightfit.optimize,), {"input": "inputs"}, {"threads"}),
-    # Their models take the shapes of the data.
-    "quantize": ((tightfit.quantize,), {"input": "data"}, {"shape"}),
-    "prune": ((tightfit.prune,), {"input": "data"}, {"shape"}),
+    "quantize": ((tightfit.quantize,), {"calibrate": "data"}, set()),
+    "prune": ((tightfit.prune,), {"calibrate": "data"}, set()),
     "compare": ((tightfit.compare,), {"input": "data"}, set()),
     # All of it is in the dict.
     "inspect": ((tightfit.inspect,), {}, {"by", "depth"}),

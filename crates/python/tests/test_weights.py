@@ -14,12 +14,12 @@ from conftest import DIGITS
 RECORDS = DIGITS / "test.tfrecord"
 
 
-@pytest.mark.parametrize("recipe", ["dynamic", "weight-only", "f16", "bf16", "int4", "int8", "int16"])
-def test_a_quantized_model_computes_nearly_the_same(digits, tmp_path, recipe):
+@pytest.mark.parametrize("scheme", ["dynamic", "weight-only-int8", "weight-only-int4", "f16", "bf16", "int8", "int16x8"])
+def test_a_quantized_model_computes_nearly_the_same(digits, tmp_path, scheme):
     output = tmp_path / "small.tflite"
-    has_ranges = recipe in ("int8", "int16")
-    told = tightfit.quantize(digits, output, recipe=recipe, data=RECORDS if has_ranges else (), memory="64MiB")
-    assert told["recipe"] == recipe and told["bytes"] == output.stat().st_size
+    has_ranges = scheme in ("int8", "int16x8")
+    told = tightfit.quantize(digits, output, scheme=scheme, data=RECORDS if has_ranges else (), float_io=True, memory="64MiB")
+    assert told["scheme"] == scheme and told["bytes"] == output.stat().st_size
     assert told["constant_bytes"] < told["constant_bytes_before"] and told["layers"]
     assert told["calibration_rows"] == (360 if has_ranges else 0)
     side_by_side = tightfit.compare(digits, output, RECORDS, label="label", batch=32, threads=1, memory="64MiB")
@@ -30,7 +30,7 @@ def test_a_quantized_model_computes_nearly_the_same(digits, tmp_path, recipe):
 def test_options_of_integers(digits, tmp_path):
     output, report = tmp_path / "int8.tflite", tmp_path / "report.json"
     told = tightfit.quantize(
-        digits, output, recipe="int8", data=[RECORDS], integer_io=True, calibration="min-max", correct_biases=True,
+        digits, output, scheme="int8", data=[RECORDS], calibration="min-max", correct_biases=True,
         max_error=0.5, report=report, batch=16, threads=1, skip_bad=True, record_memory="1MiB",
     )
     assert json.loads(report.read_text()) == told
@@ -63,11 +63,11 @@ def test_what_is_refused(digits, images, tmp_path):
     output = tmp_path / "x.tflite"
     for call, words in [
         (lambda: tightfit.quantize(digits, tmp_path / "x.pb"), "ends in .tflite"),
-        (lambda: tightfit.quantize(digits, output, recipe="int9"), "recipe='int9': give one of dynamic"),
-        (lambda: tightfit.quantize(digits, output, recipe="int8"), "data: int8 needs data"),
-        (lambda: tightfit.quantize(digits, output, integer_io=True), "go with recipe"),
-        (lambda: tightfit.quantize(digits, output, recipe="int8", data=RECORDS, calibration="x"), "calibration='x'"),
-        (lambda: tightfit.quantize(digits, output, recipe="int8", data=RECORDS, max_error=0), "max_error"),
+        (lambda: tightfit.quantize(digits, output, scheme="int9"), "scheme='int9': give one of dynamic"),
+        (lambda: tightfit.quantize(digits, output, scheme="int8"), "data: int8 needs data"),
+        (lambda: tightfit.quantize(digits, output, calibration="mse"), "go with scheme"),
+        (lambda: tightfit.quantize(digits, output, scheme="int8", data=RECORDS, calibration="x"), "calibration='x'"),
+        (lambda: tightfit.quantize(digits, output, scheme="int8", data=RECORDS, max_error=0), "max_error"),
         (lambda: tightfit.quantize(digits, output, data=RECORDS, batch=0), "batch=0"),
         (lambda: tightfit.quantize(digits, output, data=RECORDS, string_memory="9 sheep"), "string_memory '9 sheep'"),
         (lambda: tightfit.quantize(digits, output, data=images), "data: files"),
@@ -114,6 +114,6 @@ def test_an_interrupt_ends_it_while_others_run(digits, tmp_path, work):
         elif work == "prune":
             tightfit.prune(digits, output, data=many)
         else:
-            tightfit.quantize(digits, output, recipe="int8", data=many)
+            tightfit.quantize(digits, output, scheme="int8", data=many)
     thread.join()
     assert len(turns) > 30 and not list(tmp_path.iterdir())

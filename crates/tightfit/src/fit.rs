@@ -9,6 +9,7 @@ use tightfit_graph::fact::Fact;
 use tightfit_graph::ir::Graph;
 use tightfit_graph::plan::{Bounds, Plan, PlanOptions, STREAM_FROM_BYTES, WeightMode};
 use tightfit_graph::{Binding, bind, passes};
+use tightfit_kernels::Isa;
 
 use crate::error::{Error, NotFit};
 use crate::memory::lines::Lines;
@@ -44,6 +45,8 @@ pub struct FitOptions {
     pub batch: usize,
     /// Threads that compute.
     pub threads: usize,
+    /// The vector instructions that they use, which the processor must have.
+    pub isa: Isa,
     /// Bytes of memory, where it is to be less than what the budget of the model allows.
     pub memory_bytes: u64,
     /// Shapes of inputs that the model leaves open, by name.
@@ -79,6 +82,7 @@ impl Default for FitOptions {
         FitOptions {
             batch: 1,
             threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            isa: Isa::detect(),
             memory_bytes: u64::MAX,
             shapes: HashMap::new(),
             values: HashMap::new(),
@@ -213,7 +217,8 @@ impl<'m> Bound<'m> {
         let peak_bytes = budget.peak_bytes();
         budget.restart_recent_peak();
         let plan = {
-            let plan_options = PlanOptions { bounds, ..PlanOptions::new(options.threads, weights) };
+            let plan_options =
+                PlanOptions { bounds, isa: options.isa, ..PlanOptions::new(options.threads, weights) };
             Plan::new(&self.graph, &plan_options)?
         };
         process::tend();

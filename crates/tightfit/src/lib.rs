@@ -50,4 +50,4 @@ pub use tightfit_graph::exec::Feed;
 pub use tightfit_graph::fact::Fact;
 pub use tightfit_graph::ir::{Graph, Port};
 pub use tightfit_graph::{A_FEED, A_FETCH, Binding, GraphError, plan};
-pub use tightfit_kernels::ThreadPool;
+pub use tightfit_kernels::{Isa, ThreadPool};

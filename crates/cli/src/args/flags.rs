@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::stdio;
 use crate::table::print;
 
-use super::values::{BatchSize, Sides, count, feature, shape, size};
+use super::values::{BatchSize, Sides, count, feature, precision, shape, size};
 
 /// The most threads that are accepted.
 const MAX_THREADS: usize = 256;
@@ -148,6 +148,9 @@ pub struct JobFlags {
     /// Compute N rows at once, or auto: as many as run fastest [default: 1]
     #[arg(long, value_name = "N", help_heading = "Memory and speed")]
     pub batch: Option<BatchSize>,
+    /// Compute in this precision: f32
+    #[arg(long, value_name = "NAME", value_parser = precision, help_heading = "Memory and speed")]
+    pub precision: Option<String>,
 }
 
 impl JobFlags {

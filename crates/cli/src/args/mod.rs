@@ -19,7 +19,7 @@ pub use flags::{
     SourceFlags, SpecArg, SummaryFlags, one_of,
 };
 pub use long::Lists;
-pub use values::{BatchSize, count, seconds, shape, size, whole};
+pub use values::{BatchSize, count, precision, seconds, shape, size, whole};
 
 /// What stands under `tightfit --help`.
 const AFTER: &str = "\

@@ -88,3 +88,11 @@ impl FromStr for Sides {
         sides.map(Sides).ok_or_else(|| "write it as 224x224, height first".to_string())
     }
 }
+
+/// The precision that is computed in.
+///
+/// # Errors
+/// For any but float32.
+pub fn precision(text: &str) -> Result<String, String> {
+    if text == "f32" { Ok(text.to_string()) } else { Err("only f32 is supported yet".to_string()) }
+}

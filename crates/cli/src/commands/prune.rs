@@ -15,7 +15,7 @@ use crate::system::stop_flag;
 
 const EXAMPLES: &str = "\
 Examples:
-  tightfit prune model.pb --sparsity 0.7 --input photos/ --preprocess tf \\
+  tightfit prune model.pb --sparsity 0.7 --calibrate photos/ --preprocess tf \\
       --output small.tflite
   tightfit prune model.tflite --pattern 2:4 --output half.tflite";
 
@@ -29,7 +29,7 @@ pub struct Flags {
     #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Model")]
     sparsity: Option<f64>,
     /// Place zeros in this pattern: unstructured, 1x4 or 2:4 [default: unstructured]
-    #[arg(long, value_name = "NAME", value_parser = one_of(Pattern::ALL), hide_possible_values = true, help_heading = "Model")]
+    #[arg(long, visible_alias = "block", value_name = "NAME", value_parser = one_of(Pattern::ALL), hide_possible_values = true, help_heading = "Model")]
     pattern: Option<Pattern>,
 }
 

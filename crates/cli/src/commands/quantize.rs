@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use serde_json::{Value, json};
 use tightfit::display_bytes;
-use tightfit::quantize::{Method, QuantizeOptions, Quantized, Recipe, quantize};
+use tightfit::quantize::{Method, QuantizeOptions, Quantized, Scheme, quantize};
 
 use super::rewrite::RewriteFlags;
 use crate::args::one_of;
@@ -17,18 +17,18 @@ use crate::table::count_of;
 const EXAMPLES: &str = "\
 Examples:
   tightfit quantize model.pb --output small.tflite
-  tightfit quantize model.pb --recipe int8 --input photos/ --preprocess tf \\
+  tightfit quantize model.pb --scheme int8 --calibrate photos/ --preprocess tf \\
       --output int8.tflite
-  tightfit quantize model.tflite --recipe f16 --output half.tflite
+  tightfit quantize model.tflite --scheme f16 --output half.tflite
 
-Recipes:
-  dynamic      int8 weights; activations are quantized as they are computed
-  weight-only  int8 weights, converted back to floats before use
-  f16          float16 weights, converted back to floats before use
-  bf16         bfloat16 weights, converted back to floats before use
-  int4         int4 weights, converted back to floats before use
-  int8         int8 weights and activations; needs --input to find ranges
-  int16        int8 weights, int16 activations; needs --input as well";
+Schemes:
+  dynamic           int8 weights; activations are quantized as they are computed
+  weight-only-int8  int8 weights, converted back to floats before use
+  f16               float16 weights, converted back to floats before use
+  bf16              bfloat16 weights, converted back to floats before use
+  weight-only-int4  int4 weights, converted back to floats before use
+  int8              int8 weights and activations; needs --calibrate DATA
+  int16x8           int8 weights, int16 activations; needs --calibrate DATA";
 
 /// Write a model as a .tflite whose weights, and activations too, are integers
 #[derive(Debug, Args)]
@@ -36,12 +36,12 @@ Recipes:
 pub struct Flags {
     #[command(flatten)]
     pub rewrite: RewriteFlags,
-    /// Follow this recipe: dynamic, weight-only, f16, bf16, int4, int8 or int16 [default: dynamic]
-    #[arg(long, value_name = "NAME", value_parser = one_of(Recipe::ALL), hide_possible_values = true, help_heading = "Model")]
-    recipe: Option<Recipe>,
-    /// Make inputs and outputs integers too, with --recipe int8 or int16
+    /// Quantize by this scheme, of those below [default: dynamic]
+    #[arg(long, value_name = "NAME", value_parser = one_of(Scheme::ALL), hide_possible_values = true, help_heading = "Model")]
+    scheme: Option<Scheme>,
+    /// Keep inputs and outputs in floats, with --scheme int8 or int16x8
     #[arg(long, help_heading = "Model")]
-    integer_io: bool,
+    float_io: bool,
     /// Calibrate ranges by min-max, moving-average, mse or entropy [default: mse]
     #[arg(long, value_name = "NAME", value_parser = one_of(Method::ALL), hide_possible_values = true, help_heading = "Model")]
     calibration: Option<Method>,
@@ -57,25 +57,23 @@ pub struct Flags {
 /// What is wrong with the model or the data, and an output that cannot be written.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
     flags.rewrite.check_output()?;
-    let recipe = flags.recipe.unwrap_or_default();
-    let is_of_ranges =
-        flags.integer_io || flags.calibration.is_some() || flags.correct_biases || flags.max_error.is_some();
-    if !recipe.has_ranges() && is_of_ranges {
-        let why =
-            "--integer-io, --calibration, --correct-biases and --max-error go with --recipe int8 or int16";
+    let scheme = flags.scheme.unwrap_or_default();
+    let is_of_ranges = flags.calibration.is_some() || flags.correct_biases || flags.max_error.is_some();
+    if !scheme.has_ranges() && is_of_ranges {
+        let why = "--calibration, --correct-biases and --max-error go with --scheme int8 or int16x8";
         return Err(Failure::Usage(why.into()));
     }
     let options = QuantizeOptions {
         rewrite: flags.rewrite.options()?,
-        recipe,
-        has_integer_ports: flags.integer_io,
+        scheme,
+        has_integer_ports: scheme.has_ranges() && !flags.float_io,
         method: flags.calibration.unwrap_or_default(),
         corrects_biases: flags.correct_biases,
         max_error: flags.max_error,
     };
     let (memory, model) = flags.rewrite.open()?;
     let quantized = quantize(&model, &options, &flags.rewrite.output, stop_flag(), &memory.budget)?;
-    let json = json(&flags.rewrite.output, recipe, &quantized);
+    let json = json(&flags.rewrite.output, scheme, &quantized);
     let output = flags.rewrite.output.display();
     let [before, now] = quantized.written.constant_bytes.map(display_bytes);
     let mut text =
@@ -83,14 +81,14 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     if quantized.calibration_rows > 0 {
         text.push_str(&format!("Ranges of {}\n", count_of(quantized.calibration_rows, "row")));
     }
-    flags.rewrite.tell(&quantized.written, recipe.name(), json, &text)
+    flags.rewrite.tell(&quantized.written, scheme.name(), json, &text)
 }
 
 /// The same for programs.
-pub fn json(output: &Path, recipe: Recipe, quantized: &Quantized) -> Value {
+pub fn json(output: &Path, scheme: Scheme, quantized: &Quantized) -> Value {
     let in_floats = quantized.in_floats.iter().map(|(name, count)| (name.clone(), json!(count)));
     let more = json!({
-        "recipe": recipe.name(),
+        "scheme": scheme.name(),
         "calibration_rows": quantized.calibration_rows,
         "operators_in_floats": Value::Object(in_floats.collect()),
     });

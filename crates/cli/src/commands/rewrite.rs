@@ -10,7 +10,7 @@ use tightfit::process;
 use tightfit::quantize::{RewriteOptions, Rewritten};
 
 use super::{Limits, Memory, data_options};
-use crate::args::{self, DataFlags, InputFlags, LimitFlags, SourceFlags, SummaryFlags, count};
+use crate::args::{self, DataFlags, LimitFlags, SourceFlags, SummaryFlags, count};
 use crate::failure::Failure;
 use crate::layers;
 use crate::stdio;
@@ -23,8 +23,10 @@ pub struct RewriteFlags {
     pub model: PathBuf,
     #[command(flatten)]
     source: SourceFlags,
-    #[command(flatten)]
-    inputs: InputFlags,
+    /// Calibrate on this data set, in batches: images or folders of them, .npy,
+    /// .npz, .csv, .txt, .tfrecord(.gz), a pipeline's .json, globs
+    #[arg(long, visible_alias = "input", value_name = "PATH", num_args = 1.., help_heading = "Input")]
+    calibrate: Vec<OsString>,
     #[command(flatten)]
     data: DataFlags,
     /// Write the model to FILE.tflite
@@ -48,7 +50,7 @@ pub struct RewriteFlags {
 impl RewriteFlags {
     /// The list of files, the rest of which may stand elsewhere.
     pub fn input_mut(&mut self) -> &mut Vec<OsString> {
-        &mut self.inputs.input
+        &mut self.calibrate
     }
 
     /// # Errors
@@ -63,7 +65,7 @@ impl RewriteFlags {
     /// # Errors
     /// What is wrong with the flags of the data.
     pub fn options(&self) -> Result<RewriteOptions, Failure> {
-        let sources = self.inputs.input.iter().map(|value| stdio::data_of(Path::new(value)));
+        let sources = self.calibrate.iter().map(|value| stdio::data_of(Path::new(value)));
         Ok(RewriteOptions {
             source: self.source.source(),
             fetches: self.fetch.clone(),

@@ -34,7 +34,7 @@ def partition(
 
 def quantize(
     rewrite: Dict[str, Any],
-    recipe: str,
+    scheme: str,
     has_integer_ports: bool,
     calibration: Optional[str],
     corrects_biases: bool,

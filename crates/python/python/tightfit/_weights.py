@@ -28,9 +28,9 @@ def quantize(
     path,
     output,
     *,
-    recipe="dynamic",
+    scheme="dynamic",
     data=(),
-    integer_io=False,
+    float_io=False,
     calibration=None,
     correct_biases=False,
     max_error=None,
@@ -50,13 +50,13 @@ def quantize(
     ----------
     path, output : str or os.PathLike
         The model, and the .tflite to write, whole or not at all.
-    recipe : {"dynamic", "weight-only", "f16", "bf16", "int4", "int8", "int16"}
-        What weights and activations become: "dynamic" stores weights in int8, and "int8" and "int16" compute in integers,
+    scheme : {"dynamic", "weight-only-int8", "weight-only-int4", "f16", "bf16", "int8", "int16x8"}
+        What weights and activations become: "dynamic" stores weights in int8, and "int8" and "int16x8" compute in integers,
         whose ranges are found on ``data``.
     data : str, os.PathLike, or list of them
         Rows to find ranges with, and to compare outputs on: whatever ``tightfit quantize --input`` takes.
-    integer_io : bool
-        Make inputs and outputs integers too, with "int8" or "int16".
+    float_io : bool
+        Keep inputs and outputs in floats, with "int8" or "int16x8".
     calibration : {"mse", "min-max", "moving-average", "entropy"}, optional
         How ranges follow from what was seen; by default "mse".
     correct_biases : bool
@@ -78,7 +78,7 @@ def quantize(
     Returns
     -------
     dict
-        What ``tightfit quantize --json`` prints: ``bytes``, ``constant_bytes_before``, ``constant_bytes``, ``recipe``,
+        What ``tightfit quantize --json`` prints: ``bytes``, ``constant_bytes_before``, ``constant_bytes``, ``scheme``,
         ``calibration_rows``, ``operators_in_floats``, ``outputs`` and ``layers``.
 
     Raises
@@ -92,7 +92,7 @@ def quantize(
     """
     source = _source(signature, tags, checkpoint, fetches)
     rewrite = _rewrite(path, output, data, source, batch, threads, report, reading)
-    return _tightfit.quantize(rewrite, recipe, integer_io, calibration, correct_biases, max_error, memory)
+    return _tightfit.quantize(rewrite, scheme, float_io, calibration, correct_biases, max_error, memory)
 
 
 def prune(

@@ -19,6 +19,7 @@ use tightfit_data::{
 };
 use tightfit_format::location::Shown;
 use tightfit_graph::exec::Feed;
+use tightfit_kernels::Isa;
 
 use crate::error::Error;
 use crate::fit::{Fit, FitOptions, fit};
@@ -468,6 +469,7 @@ fn fit_options(
     Ok(FitOptions {
         batch,
         threads: options.threads,
+        isa: Isa::detect(),
         memory_bytes: options.memory_bytes,
         shapes,
         values,

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 use tightfit::{
-    DType, Error, Feed, FitOptions, MemoryBudget, Model, OpenOptions, Roofline, Runner, Shape, Tensor,
+    DType, Error, Feed, FitOptions, Isa, MemoryBudget, Model, OpenOptions, Roofline, Runner, Shape, Tensor,
     display_bytes, limits, process,
 };
 
 use super::Limits;
-use crate::args::{BatchSize, JsonFlag, LimitFlags, SourceFlags, count, seconds, shape};
+use crate::args::{BatchSize, JsonFlag, LimitFlags, SourceFlags, count, one_of, precision, seconds, shape};
 use crate::failure::Failure;
 use crate::stdio;
 use crate::system::{Start, stop_flag};
@@ -51,6 +51,10 @@ pub struct Flags {
     /// Compute in this precision: f32
     #[arg(long, value_name = "NAME", value_parser = precision, help_heading = "Memory and speed")]
     precision: Option<String>,
+    /// Use these vector instructions: avx512, avx2 or portable [default: the
+    /// fastest that the processor has]
+    #[arg(long, value_name = "NAME", value_parser = one_of(Isa::ALL.map(|isa| (isa.name(), isa))), hide_possible_values = true, help_heading = "Memory and speed")]
+    isa: Option<Isa>,
     /// Measure for S seconds [default: 3]
     #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true, help_heading = "Output")]
     seconds: Option<f64>,
@@ -89,14 +93,14 @@ const INTEGERS_BELOW: u64 = 100;
 /// The seed of all random input.
 const SEED: u64 = 0x7469_6768_7466_6974;
 
-fn precision(text: &str) -> Result<String, String> {
-    if text == "f32" { Ok(text.to_string()) } else { Err("only f32 is supported yet".to_string()) }
-}
-
 /// # Errors
 /// What is wrong with the model, and one that does not fit.
 pub fn run(flags: &Flags, start: &Start) -> Result<(), Failure> {
     let limits = Limits::of(&flags.limits);
+    let isa = flags.isa.unwrap_or_else(Isa::detect);
+    if !isa.is_available() {
+        return Err(Failure::Usage(format!("--isa {}: this processor does not have it", isa.name())));
+    }
     let seconds = flags.seconds.unwrap_or(DEFAULT_SECONDS);
     let memory = limits.open()?;
     let budget = &memory.budget;
@@ -113,6 +117,7 @@ pub fn run(flags: &Flags, start: &Start) -> Result<(), Failure> {
     let options = FitOptions {
         batch,
         threads: limits.threads,
+        isa,
         memory_bytes: limits.memory_bytes,
         pipeline_bytes: inputs
             .iter()
@@ -146,6 +151,7 @@ pub fn run(flags: &Flags, start: &Start) -> Result<(), Failure> {
         model: flags.model.display().to_string(),
         batch,
         threads: limits.threads,
+        isa,
         first,
         times,
         planned_bytes: runner.lines().total_bytes(),
@@ -207,6 +213,7 @@ struct Measured {
     model: String,
     batch: usize,
     threads: usize,
+    isa: Isa,
     first: Duration,
     /// Milliseconds of each run, shortest first.
     times: Vec<f64>,
@@ -240,6 +247,7 @@ impl Measured {
             "batch": self.batch,
             "threads": self.threads,
             "precision": "f32",
+            "isa": self.isa.name(),
             "runs": self.times.len(),
             "ms_median": self.median(),
             "ms_p90": self.at_most(0.90),

@@ -13,9 +13,9 @@ use super::draft::Draft;
 use super::full::{self, Made, Wanted};
 use super::kinds::{FLOAT, Width};
 use super::patches::Window;
-use super::recipe::Activations;
 use super::rewrite::{Agreement, RewriteOptions, Rewritten, floats};
 use super::samples::{Differs, Samples, differences, keep};
+use super::scheme::Activations;
 use super::temporary::Temporary;
 use super::watch::Watch;
 use super::weights::{self, product};
@@ -56,12 +56,12 @@ pub(super) fn rewrite<T>(
 impl Maker<'_> {
     /// Writes the model of integers.
     pub fn quantize(&self, options: &QuantizeOptions) -> Result<Quantized, Error> {
-        let scheme = options.recipe.scheme();
+        let meaning = options.scheme.meaning();
         let before = Draft::new(self.model, self.budget)?.constant_bytes();
         let mut quantized = Quantized::default();
         // The same with ports of floats, which is what data can be fed to.
         let mut measured = None;
-        let (draft, made) = match scheme.activations {
+        let (draft, made) = match meaning.activations {
             Activations::Integers(width) => {
                 let calibration = ranges(&self.floats()?, options.method, width.steps())?;
                 quantized.calibration_rows = calibration.rows;
@@ -74,7 +74,7 @@ impl Maker<'_> {
             }
             _ => {
                 let mut draft = Draft::new(self.model, self.budget)?;
-                let layers = weights::quantize(&mut draft, &scheme, self.budget)?;
+                let layers = weights::quantize(&mut draft, &meaning, self.budget)?;
                 draft.compact();
                 (draft, Made { layers, names: HashMap::new() })
             }

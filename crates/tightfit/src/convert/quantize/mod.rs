@@ -13,10 +13,10 @@ mod kinds;
 mod maker;
 mod patches;
 mod prune;
-mod recipe;
 mod rewrite;
 mod rows;
 mod samples;
+mod scheme;
 mod temporary;
 mod thin;
 mod values;
@@ -32,8 +32,8 @@ use crate::error::Error;
 pub use calibrate::Method;
 use maker::rewrite;
 pub use prune::{PruneOptions, Pruned, prune};
-pub use recipe::Recipe;
 pub use rewrite::{Agreement, RewriteOptions, Rewritten};
+pub use scheme::Scheme;
 pub use thin::Pattern;
 pub use weights::Layer;
 
@@ -43,7 +43,7 @@ pub struct QuantizeOptions {
     /// The model, and the data that ranges of activations are found with.
     pub rewrite: RewriteOptions,
     /// What becomes of it.
-    pub recipe: Recipe,
+    pub scheme: Scheme,
     /// True where inputs and outputs are integers as well.
     pub has_integer_ports: bool,
     /// How ranges follow from what was seen.
@@ -79,8 +79,8 @@ pub fn quantize(
     stop: impl Into<StopFlag>,
     budget: &MemoryBudget,
 ) -> Result<Quantized, Error> {
-    if options.recipe.has_ranges() && options.rewrite.data.sources.is_empty() {
-        let why = format!("{} needs data to find ranges with", options.recipe.name());
+    if options.scheme.has_ranges() && options.rewrite.data.sources.is_empty() {
+        let why = format!("{} needs data to find ranges with", options.scheme.name());
         return Err(Error::option("input", "", why));
     }
     rewrite(path, &options.rewrite, output, &stop.into(), budget, &mut |maker| maker.quantize(options))

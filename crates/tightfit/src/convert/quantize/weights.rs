@@ -7,7 +7,7 @@ use tightfit_format::tflite::{OPERATORS, Operator, Options, Place, Tensor};
 
 use super::draft::Draft;
 use super::kinds::{BRAIN, FLOAT, HALF, INT4, INT8};
-use super::recipe::{Scheme, Weights};
+use super::scheme::{Meaning, Weights};
 use super::values::{Scales, Value, look_at};
 use crate::compare::noise::Noise;
 use crate::error::Error;
@@ -106,7 +106,7 @@ pub(super) fn snr(
 /// Makes integers, or float16, of the weights of products.
 pub(super) fn quantize(
     draft: &mut Draft,
-    scheme: &Scheme,
+    meaning: &Meaning,
     budget: &MemoryBudget,
 ) -> Result<Vec<Layer>, Error> {
     let mut layers = Vec::new();
@@ -121,16 +121,16 @@ pub(super) fn quantize(
                         Some(number) => *number,
                         None => {
                             let (number, layer) =
-                                narrow(draft, graph, (&tensor, axis), scheme.weights, &operator, budget)?;
+                                narrow(draft, graph, (&tensor, axis), meaning.weights, &operator, budget)?;
                             layers.push(layer);
-                            if !scheme.is_dynamic() {
+                            if !meaning.is_dynamic() {
                                 operators.push(widening(draft, graph, number, id));
                             }
                             made.insert(id, number);
                             number
                         }
                     };
-                    if let (true, Some(product)) = (scheme.is_dynamic(), product(&operator)) {
+                    if let (true, Some(product)) = (meaning.is_dynamic(), product(&operator)) {
                         operator.inputs[1] = number;
                         operator.version = operator.version.max(product.versions[0]);
                         if product.name == "FULLY_CONNECTED" {

@@ -5,7 +5,7 @@ use super::kinds::{INT8_WIDTH, INT16_WIDTH, Width};
 /// What becomes of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum Recipe {
+pub enum Scheme {
     /// Weights of int8 with a scale for each output channel; activations are floats that each product rounds as it runs.
     #[default]
     Dynamic,
@@ -43,51 +43,51 @@ pub(super) enum Activations {
     Integers(&'static Width),
 }
 
-/// What a recipe does.
+/// What a scheme does.
 #[derive(Debug)]
-pub(super) struct Scheme {
+pub(super) struct Meaning {
     pub weights: Weights,
     pub activations: Activations,
 }
 
-impl Scheme {
+impl Meaning {
     pub fn is_dynamic(&self) -> bool {
         matches!(self.activations, Activations::Dynamic)
     }
 }
 
-impl Recipe {
+impl Scheme {
     /// All with their names.
-    pub const ALL: [(&'static str, Recipe); 7] = [
-        ("dynamic", Recipe::Dynamic),
-        ("weight-only", Recipe::WeightOnly),
-        ("f16", Recipe::Half),
-        ("bf16", Recipe::Brain),
-        ("int4", Recipe::Int4),
-        ("int8", Recipe::Int8),
-        ("int16", Recipe::Int16),
+    pub const ALL: [(&'static str, Scheme); 7] = [
+        ("dynamic", Scheme::Dynamic),
+        ("weight-only-int8", Scheme::WeightOnly),
+        ("f16", Scheme::Half),
+        ("bf16", Scheme::Brain),
+        ("weight-only-int4", Scheme::Int4),
+        ("int8", Scheme::Int8),
+        ("int16x8", Scheme::Int16),
     ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
-        Recipe::ALL.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
+        Scheme::ALL.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
     }
 
     /// True where activations are integers, whose ranges follow from data.
     pub fn has_ranges(self) -> bool {
-        matches!(self.scheme().activations, Activations::Integers(_))
+        matches!(self.meaning().activations, Activations::Integers(_))
     }
 
-    pub(super) fn scheme(self) -> Scheme {
+    pub(super) fn meaning(self) -> Meaning {
         let (weights, activations) = match self {
-            Recipe::Dynamic => (Weights::Integers(8), Activations::Dynamic),
-            Recipe::WeightOnly => (Weights::Integers(8), Activations::Floats),
-            Recipe::Half => (Weights::Half, Activations::Floats),
-            Recipe::Brain => (Weights::Brain, Activations::Floats),
-            Recipe::Int4 => (Weights::Integers(4), Activations::Floats),
-            Recipe::Int8 => (Weights::Integers(8), Activations::Integers(&INT8_WIDTH)),
-            Recipe::Int16 => (Weights::Integers(8), Activations::Integers(&INT16_WIDTH)),
+            Scheme::Dynamic => (Weights::Integers(8), Activations::Dynamic),
+            Scheme::WeightOnly => (Weights::Integers(8), Activations::Floats),
+            Scheme::Half => (Weights::Half, Activations::Floats),
+            Scheme::Brain => (Weights::Brain, Activations::Floats),
+            Scheme::Int4 => (Weights::Integers(4), Activations::Floats),
+            Scheme::Int8 => (Weights::Integers(8), Activations::Integers(&INT8_WIDTH)),
+            Scheme::Int16 => (Weights::Integers(8), Activations::Integers(&INT16_WIDTH)),
         };
-        Scheme { weights, activations }
+        Meaning { weights, activations }
     }
 }
