@@ -1,10 +1,11 @@
 //! A data set, as it is described in Python.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use tightfit::job::DataOptions;
-use tightfit::{Access, Preprocess, Resize};
+use tightfit::{Access, Preprocess, Resize, Shape};
 
 use crate::{errors, parse_bytes};
 
@@ -65,4 +66,16 @@ impl Data {
             string_bytes: length("string_memory", self.string_memory)?,
         })
     }
+}
+
+/// The shapes of inputs by name.
+///
+/// # Errors
+/// `tightfit.InvalidArgument` for one of too many dimensions.
+pub fn shapes(py: Python<'_>, shapes: HashMap<String, Vec<usize>>) -> PyResult<HashMap<String, Shape>> {
+    let shape = |(name, dims): (String, Vec<usize>)| match Shape::new(&dims) {
+        Ok(shape) => Ok((name, shape)),
+        Err(error) => Err(errors::invalid(py, &format!("shape of '{name}': {error}"))),
+    };
+    shapes.into_iter().map(shape).collect()
 }

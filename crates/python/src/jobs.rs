@@ -96,7 +96,7 @@ pub fn run<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let Wishes { data, fixed, shapes, batch, output, labels, top, resume, shard_rows } = wishes;
     let data = data.options(py)?;
-    let shapes = crate::session::shapes(py, shapes)?;
+    let shapes = crate::data::shapes(py, shapes)?;
     let batch = batch.map_or(BatchSize::Auto, BatchSize::Fixed);
     let chunks = Arc::new(Mutex::new(Chunks::default()));
     let (kept, flag) = (chunks.clone(), signals.flag());

@@ -41,10 +41,10 @@ mod _tightfit {
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 
-    /// Says what the process had taken before this module was loaded, in bytes.
+    /// Says what the process had taken before this module was loaded, then and at most, in bytes.
     #[pyfunction]
-    fn join(host_bytes: u64) {
-        tightfit::process::join(host_bytes);
+    fn join(host_bytes: u64, host_peak_bytes: u64) {
+        tightfit::process::join(host_bytes, host_peak_bytes);
     }
 
     /// Runs the command line with these arguments, the name of the program first; the exit code.

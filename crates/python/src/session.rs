@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use tightfit::{DType, Error, Feed, Feeds, ModelSource, OpenOptions, SessionOptions, Shape};
+use tightfit::{DType, Error, Feed, Feeds, ModelSource, OpenOptions, SessionOptions};
 
 use crate::arrays::{self, Fed};
 use crate::signals::Signals;
-use crate::{errors, jobs, memory_bytes, plan, thread_count};
+use crate::{data, errors, jobs, memory_bytes, plan, thread_count};
 
 /// How many times this process has come out of a fork since the module was loaded.
 static FORKS: AtomicUsize = AtomicUsize::new(0);
@@ -204,15 +204,6 @@ impl Session {
     }
 }
 
-/// The shapes of inputs by name.
-pub fn shapes(py: Python<'_>, shapes: HashMap<String, Vec<usize>>) -> PyResult<HashMap<String, Shape>> {
-    let shape = |(name, dims): (String, Vec<usize>)| match Shape::new(&dims) {
-        Ok(shape) => Ok((name, shape)),
-        Err(error) => Err(errors::invalid(py, &format!("shape of '{name}': {error}"))),
-    };
-    shapes.into_iter().map(shape).collect()
-}
-
 /// Scales, zero points and the axis that they are along.
 pub type Scales = (Vec<f32>, Vec<i64>, Option<usize>);
 
@@ -247,7 +238,7 @@ impl Session {
         let options =
             SessionOptions { memory_bytes: memory_bytes(memory)?, threads: thread_count(py, threads)? };
         let source = ModelSource { signature, tags, checkpoint };
-        let shapes = self::shapes(py, shapes)?.into_iter().collect();
+        let shapes = data::shapes(py, shapes)?.into_iter().collect();
         let open = OpenOptions { fetches, feeds, source, shapes, ..OpenOptions::default() };
         let opened = py.detach(|| tightfit::Session::open(&path, &open, &options));
         let mut session = opened.map_err(|error| errors::raise(py, &error))?;
@@ -325,7 +316,7 @@ impl Session {
         batch: usize,
         shapes: HashMap<String, Vec<usize>>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let shapes = self::shapes(py, shapes)?;
+        let shapes = data::shapes(py, shapes)?;
         let mut held = self.lock(py)?;
         let session: &mut tightfit::Session = &mut held;
         let planned = py.detach(move || session.plan(batch, shapes));
@@ -340,7 +331,7 @@ impl Session {
         most: usize,
         shapes: HashMap<String, Vec<usize>>,
     ) -> PyResult<usize> {
-        let shapes = self::shapes(py, shapes)?;
+        let shapes = data::shapes(py, shapes)?;
         let mut held = self.lock(py)?;
         let session: &mut tightfit::Session = &mut held;
         py.detach(|| session.fastest_batch(most, &shapes)).map_err(|error| self.signals.raise(py, &error))

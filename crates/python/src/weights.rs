@@ -172,7 +172,7 @@ pub fn compare<'py>(
     let (source, fetches) = source.split();
     let (memory_bytes, threads) = (memory_bytes(memory)?, thread_count(py, threads)?);
     let (data, batch) = (data.options(py)?, batch_size(py, batch)?);
-    let shapes = crate::session::shapes(py, shapes)?;
+    let shapes = crate::data::shapes(py, shapes)?;
     let told = interruptible(py, |stop| {
         let memory = Memory::of(memory_bytes, threads)?;
         let mut given: Vec<(String, Shape)> =

@@ -7,13 +7,17 @@ import numpy  # noqa: F401  (its memory is not ours)
 
 
 def _resident_bytes():
-    """Bytes of this process that are resident; 0 where the system does not say."""
+    """Bytes of this process that are resident, and that were at most; 0 where the system does not say."""
+    sizes = {}
     try:
-        with open("/proc/self/statm", "rb", buffering=0) as file:
-            pages = int(file.read(128).split()[1])
+        with open("/proc/self/status", "rb", buffering=0) as file:
+            for line in file.read(4096).splitlines():
+                name, _, size = line.partition(b":")
+                if name in (b"VmRSS", b"VmHWM"):
+                    sizes[name] = int(size.split()[0]) * 1024
     except (OSError, IndexError, ValueError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+        pass
+    return sizes.get(b"VmRSS", 0), sizes.get(b"VmHWM", 0)
 
 
 _host_bytes = _resident_bytes()
@@ -27,4 +31,4 @@ if hasattr(os, "register_at_fork"):
 
 def joined():
     """Takes what the package has grown by until now for what it takes without any model."""
-    _tightfit.join(_host_bytes)
+    _tightfit.join(*_host_bytes)

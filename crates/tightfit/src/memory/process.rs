@@ -20,6 +20,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tightfit_core::{BudgetError, MemoryBudget, Reservation};
 
+use super::limits;
+
 /// The code of loading the program, mapped in windows as wide as ever, and what is on the heap and the stack by then. The
 /// loader's tables come on top: they grow with the program, and are read from its headers. Measured are 2.8 MiB, and 2.7
 /// with checks.
@@ -78,6 +80,9 @@ static IS_JOINED: AtomicBool = AtomicBool::new(false);
 /// What the host of this process had taken before TightFit came, in bytes.
 static HOST_BYTES: AtomicU64 = AtomicU64::new(0);
 
+/// What loading the library took at most; 0 where its host had taken more before, so that nothing tells.
+static JOINING_BYTES: AtomicU64 = AtomicU64::new(0);
+
 /// What the process is to stay below, in bytes.
 static LIMIT_BYTES: AtomicU64 = AtomicU64::new(u64::MAX);
 
@@ -119,11 +124,14 @@ pub fn govern() {
     }
 }
 
-/// Says that this process is a host's, who had taken `host_bytes` before TightFit was loaded: no job is planned with them,
-/// and the memory of a job bounds what the process takes besides. To be called once, by the library that it has loaded,
-/// before anything is opened.
-pub fn join(host_bytes: u64) {
+/// Says that this process is a host's, who had taken `host_bytes`, and at most `host_peak_bytes`, before TightFit was loaded: no
+/// job is planned with them, and the memory of a job bounds what the process takes besides. To be called once, by the library
+/// that it has loaded, before anything is opened.
+pub fn join(host_bytes: u64, host_peak_bytes: u64) {
     HOST_BYTES.store(host_bytes, Ordering::Relaxed);
+    // How many pages of a file the system maps at once follows from how the file came to the page cache.
+    let peak_bytes = limits::peak_resident_bytes().filter(|peak| *peak > host_peak_bytes);
+    JOINING_BYTES.store(peak_bytes.map_or(0, |peak| peak.saturating_sub(host_bytes)), Ordering::Relaxed);
     if system::is_governable(system::Whose::Library) {
         IS_JOINED.store(true, Ordering::Relaxed);
         system::narrow_windows();
@@ -155,7 +163,7 @@ pub fn floor_bytes() -> u64 {
         (true, _) => loading_bytes().max(OPENING_CODE_BYTES + data_bytes()),
         (false, Some(resident)) => {
             let own_bytes = resident.total_bytes().saturating_sub(HOST_BYTES.load(Ordering::Relaxed));
-            own_bytes + guest_code_bytes()
+            (own_bytes + guest_code_bytes()).max(JOINING_BYTES.load(Ordering::Relaxed))
         }
         (false, None) => UNKNOWN_BYTES,
     })
