@@ -23,8 +23,8 @@ COMMANDS = {
     "freeze": ((tightfit.freeze,), {}, {"threads"}),
     "partition": ((tightfit.partition,), {}, {"threads"}),
     "optimize": ((tightfit.optimize,), {"input": "inputs"}, {"threads"}),
-    "quantize": ((tightfit.quantize,), {"calibrate": "data"}, set()),
-    "prune": ((tightfit.prune,), {"calibrate": "data"}, set()),
+    "quantize": ((tightfit.quantize,), {"calibrate": "data", "input": "data"}, set()),
+    "prune": ((tightfit.prune,), {"calibrate": "data", "input": "data", "block": "pattern"}, set()),
     "compare": ((tightfit.compare,), {"input": "data"}, set()),
     # All of it is in the dict.
     "inspect": ((tightfit.inspect,), {}, {"by", "depth"}),
