@@ -18,7 +18,7 @@ fn golden() -> PathBuf {
 
 fn cases() -> Vec<PathBuf> {
     let folders = fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path());
-    let mut folders: Vec<PathBuf> = folders.filter(|path| path.join("model.tflite").is_file()).collect();
+    let mut folders: Vec<PathBuf> = folders.filter(|path| path.join("manifest.json").is_file()).collect();
     folders.sort();
     folders
 }

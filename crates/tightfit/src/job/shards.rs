@@ -19,6 +19,7 @@ use super::journal::{Begun, Journal};
 use super::names::ShardNames;
 use super::{BatchSize, Job, JobOptions, JobReport, open_dataset};
 use crate::error::Error;
+use crate::memory::process;
 use crate::model::Model;
 use crate::progress::{Done, Progress};
 use crate::records::check_begins_names;
@@ -67,6 +68,7 @@ impl<'m> ShardedJob<'m> {
         check_is_no_data(&output, &options.data.sources)?;
         let (dataset, columns) = open_dataset(model, &options, budget)?;
         let identity = Identity::new(model, &options, &sink, rows, &dataset)?;
+        options.sink.held_bytes += process::shards_bytes();
         let names = ShardNames::new(output);
         let mut journal = Journal::open(&names, &identity)?;
         let is_ours = |name: &OsStr| {
