@@ -68,7 +68,6 @@ impl<'m> ShardedJob<'m> {
         check_is_no_data(&output, &options.data.sources)?;
         let (dataset, columns) = open_dataset(model, &options, budget)?;
         let identity = Identity::new(model, &options, &sink, rows, &dataset)?;
-        options.sink.held_bytes += process::shards_bytes();
         let names = ShardNames::new(output);
         let mut journal = Journal::open(&names, &identity)?;
         let is_ours = |name: &OsStr| {
@@ -161,9 +160,12 @@ impl Shards {
     /// makes it again. After the last no state is saved.
     fn close(&mut self, is_last: bool) -> Result<(), Error> {
         let Some((path, sink)) = self.open.take() else { return Ok(()) };
+        // The end of a shard and the rows before and behind it have little code in common.
+        process::end_phase();
         sink.finish()?;
         let number = self.journal.shards();
         self.journal.put_shard(&path, &self.done, self.saves_states && !is_last, is_last)?;
+        process::end_phase();
         match number.checked_sub(1).filter(|_| self.saves_states) {
             Some(before) => self.names.remove_state(before),
             None => Ok(()),

@@ -48,9 +48,6 @@ const CODE_BYTES: u64 = if IS_CHECKED { 28 << 16 } else { 32 << 16 };
 /// loops is 2.2 to 2.7 MiB.
 const ROWS_CODE_BYTES: u64 = 14 << 16;
 
-/// The code of a journal and its shards, which checks make larger. Measured are up to 160 KiB besides what rows take.
-const SHARDS_CODE_BYTES: u64 = if IS_CHECKED { 4 << 16 } else { 0 };
-
 /// The code besides both of a run that lays out another batch: binding shapes and running the passes. Measured are 2.9 MiB of
 /// all three, and 3.4 with checks.
 const REPLANNING_CODE_BYTES: u64 = if IS_CHECKED { 10 << 16 } else { 2 << 16 };
@@ -213,11 +210,6 @@ fn governed_or_floor_bytes(governed_bytes: u64) -> u64 {
 /// What a process of TightFit's own takes more where the rows of a data set are read and written.
 pub fn rows_bytes() -> u64 {
     if IS_GOVERNED.load(Ordering::Relaxed) { ROWS_CODE_BYTES } else { 0 }
-}
-
-/// What a process of TightFit's own takes more where the output goes to shards, and a journal says how far it is.
-pub fn shards_bytes() -> u64 {
-    if IS_GOVERNED.load(Ordering::Relaxed) { SHARDS_CODE_BYTES } else { 0 }
 }
 
 /// What a process of TightFit's own takes more where a batch may be laid out anew.
