@@ -4,7 +4,7 @@
 //! Invariant: nothing is allocated, skipped or looped over by a number out of a file before that number was checked
 //! against the bytes that are there, the named [`limits`] and the memory budget.
 
-mod base64;
+pub mod base64;
 pub mod compress;
 pub mod data_type;
 pub mod detect;

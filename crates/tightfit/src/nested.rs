@@ -6,10 +6,9 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use base64::{Engine, alphabet};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use tightfit_core::{BudgetError, MAX_RANK, MemoryBudget, Reservation, Shape};
+use tightfit_format::base64;
 
 /// Heap bytes of a text besides its own: its place in the list, which may have twice its length, and the allocator's.
 pub const TEXT_BYTES: u64 = 64;
@@ -17,12 +16,6 @@ pub const TEXT_BYTES: u64 = 64;
 /// Bytes of heap for each byte of the string that is being read: the parser's buffer, which doubles, its copy, and what
 /// base64 makes of it.
 const SCRATCH_FACTOR: u64 = 5;
-
-/// RFC 4648 with the standard alphabet; padding may be missing.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// A string up to this is read without asking for memory.
 const SMALL_BYTES: u64 = 4 << 10;
@@ -221,7 +214,7 @@ impl<'de> Visitor<'de> for Level<'_> {
         if map.next_key::<String>()?.is_some() {
             return Err(A::Error::custom("an object has one key, \"b64\""));
         }
-        let bytes = BASE64.decode(&text).map_err(|_| A::Error::custom("\"b64\" is not base64"))?;
+        let bytes = base64::decode(&text).ok_or_else(|| A::Error::custom("\"b64\" is not base64"))?;
         self.push(&bytes)
     }
 

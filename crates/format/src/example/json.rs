@@ -120,6 +120,12 @@ impl Read<'_> {
     }
 }
 
+/// The beginning of a text, for messages.
+fn shown(text: &str) -> String {
+    let end = text.char_indices().nth(40).map_or(text.len(), |(at, _)| at);
+    format!("'{}'", &text[..end])
+}
+
 /// A number without a fraction, in the range of int64.
 fn whole(value: f64) -> Option<i64> {
     let is_whole = value.fract() == 0.0 && (-(2f64.powi(63))..2f64.powi(63)).contains(&value);
@@ -172,19 +178,19 @@ impl<'de> Visitor<'de> for Read<'_> {
 
     fn visit_str<E: Error>(mut self, text: &str) -> Result<bool, E> {
         match self.scalar() {
-            Some(Scalar::Bytes) => match base64::decode(text) {
+            Some(Scalar::Bytes) => match base64::decode_either(text) {
                 Some(bytes) => self.put_bytes(&bytes),
-                None => return Err(self.refused(format!("'{text}'"))),
+                None => return Err(self.refused(shown(text))),
             },
             Some(Scalar::Float) => match text.parse() {
                 Ok(value) => self.put_float(value),
-                Err(_) => return Err(self.refused(format!("'{text}'"))),
+                Err(_) => return Err(self.refused(shown(text))),
             },
             Some(Scalar::Int64) => match text.parse().ok().or_else(|| whole(text.parse().ok()?)) {
                 Some(value) => self.put_int(value),
-                None => return Err(self.refused(format!("'{text}'"))),
+                None => return Err(self.refused(shown(text))),
             },
-            None => return Err(self.refused(format!("'{text}'"))),
+            None => return Err(self.refused(shown(text))),
         }
         Ok(true)
     }

@@ -171,7 +171,7 @@ impl Reader<'_> {
             return Ok(AttrValue::None);
         };
         Ok(match kind.as_str() {
-            "s" => AttrValue::Str(inner.as_str().and_then(base64::decode).ok_or_else(bad)?.into()),
+            "s" => AttrValue::Str(inner.as_str().and_then(base64::decode_either).ok_or_else(bad)?.into()),
             "i" => AttrValue::Int(int(Some(inner)).ok_or_else(bad)?),
             "f" => AttrValue::Float(float(inner).ok_or_else(bad)?),
             "b" => AttrValue::Bool(inner.as_bool().ok_or_else(bad)?),
@@ -204,7 +204,7 @@ impl Reader<'_> {
         let items = items.as_array().ok_or_else(bad)?;
         Ok(match kind.as_str() {
             "s" => ListValue::Strs(
-                all(items, |v| v.as_str().and_then(base64::decode).map(Into::into)).ok_or_else(bad)?,
+                all(items, |v| v.as_str().and_then(base64::decode_either).map(Into::into)).ok_or_else(bad)?,
             ),
             "i" => ListValue::Ints(all(items, |v| int(Some(v))).ok_or_else(bad)?),
             "f" => ListValue::Floats(all(items, float).ok_or_else(bad)?),

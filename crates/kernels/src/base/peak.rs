@@ -25,7 +25,7 @@ pub fn peak_flops(pool: &ThreadPool, time: Duration) -> f64 {
         pool.run(tasks, &|_, _| {
             black_box(dispatch(isa, MultiplyAdds(black_box(0.5))));
         });
-        (tasks * dispatch(isa, Lanes) * CHAINS * STEPS * 2) as f64
+        (tasks * isa.lanes() * CHAINS * STEPS * 2) as f64
     })
 }
 
@@ -56,18 +56,6 @@ fn most(time: Duration, measured: impl Fn() -> f64) -> f64 {
         if Instant::now() >= until {
             return best;
         }
-    }
-}
-
-/// Floats in a vector.
-struct Lanes;
-
-impl Kernel for Lanes {
-    type Output = usize;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> usize {
-        S::LANES
     }
 }
 
@@ -132,7 +120,7 @@ mod tests {
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
             // x = x / 2 + 1 goes to 2 from everywhere, in 16 chains.
             assert_eq!(dispatch(isa, MultiplyAdds(0.5)), 32.0);
-            let lanes = dispatch(isa, Lanes);
+            let lanes = isa.lanes();
             let whole = 1000 / (CHAINS * lanes) * (CHAINS * lanes);
             let expected = (0..whole).step_by(lanes).sum::<usize>() + (whole..1000).sum::<usize>();
             assert_eq!(dispatch(isa, Sum(&data)), expected as f32);

@@ -193,9 +193,8 @@ impl Operator for ToTensor {
         if self.has_first && shared::input(inputs, PARTITIONS)?.dims.rank().is_some_and(|rank| rank > 0) {
             return Err(OpError::input(PARTITIONS, "is the number of rows, and no scalar"));
         }
-        let levels = (0..self.levels.len()).map(|level| self.level_input(level));
-        levels
-            .into_iter()
+        (0..self.levels.len())
+            .map(|level| self.level_input(level))
             .try_for_each(|input| shared::dims_of_rank(input, shared::input(inputs, input)?, 1).map(|_| ()))
     }
 
