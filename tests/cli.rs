@@ -56,8 +56,8 @@ const COMMANDS: [&str; 25] = [
 const HELP_HEAD: &str = "\
 # Commands
 
-What `tightfit help COMMAND` prints, for every command. `tightfit man COMMAND` says the same as a manual page, and
-[cookbook.md](cookbook.md) shows what to type in the place of commands that you know from other tools.
+This is what `tightfit help COMMAND` prints for each command. `tightfit man COMMAND` shows the same as a manual page, and
+[cookbook.md](cookbook.md) lists the commands you know from other tools beside ours.
 ";
 
 /// Of each command; `TIGHTFIT_BLESS=1` writes docs/commands.md anew.

@@ -30,16 +30,16 @@ Schemes:
   int8              int8 weights and activations; needs --calibrate DATA
   int16x8           int8 weights, int16 activations; needs --calibrate DATA";
 
-/// Write a model as a .tflite whose weights, and activations too, are integers
+/// Write a model as a .tflite with narrow weights, and activations if calibrated
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "tightfit quantize MODEL --output FILE.tflite [OPTIONS]")]
 pub struct Flags {
     #[command(flatten)]
     pub rewrite: RewriteFlags,
-    /// Quantize by this scheme, of those below [default: dynamic]
+    /// Use this scheme, one of those below [default: dynamic]
     #[arg(long, value_name = "NAME", value_parser = one_of(Scheme::ALL), hide_possible_values = true, help_heading = "Model")]
     scheme: Option<Scheme>,
-    /// Keep inputs and outputs in floats, with --scheme int8 or int16x8
+    /// Keep inputs and outputs float32 with --scheme int8 or int16x8
     #[arg(long, help_heading = "Model")]
     float_io: bool,
     /// Calibrate ranges by min-max, moving-average, mse or entropy [default: mse]

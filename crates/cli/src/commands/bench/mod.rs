@@ -61,8 +61,8 @@ pub struct Flags {
     /// List the N slowest steps
     #[arg(long, value_name = "N", value_parser = count::<MAX_STEPS>, help_heading = "Output")]
     steps: Option<usize>,
-    /// Measure what the processor and its memory do at most, and show each
-    /// step's share of it; takes up to 128 MiB of --memory
+    /// Measure the machine's peak FLOP/s and memory bandwidth, and show each
+    /// step's share of them; uses up to 128 MiB of --memory
     #[arg(long, help_heading = "Output")]
     roofline: bool,
     /// Write the steps of some runs to FILE, as a trace that Perfetto and Chrome show
@@ -267,7 +267,7 @@ impl Measured {
     fn roofline_text(&self) -> String {
         self.roofline.map_or(String::new(), |roofline| {
             format!(
-                "  the machine at most: {:.0} GFLOP/s, {:.1} GB/s read from memory\n",
+                "  machine peak: {:.0} GFLOP/s, {:.1} GB/s read from memory\n",
                 roofline.flops / 1e9,
                 roofline.read_bytes / 1e9
             )
