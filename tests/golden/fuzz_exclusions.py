@@ -78,7 +78,9 @@ ROUNDED = {"Softmax", "LogSoftmax", "SoftmaxCrossEntropyWithLogits", "SparseSoft
            "BatchNormWithGlobalNormalization", "AvgPool", "AddN", "ResizeBilinear", "ResizeBicubic", "ResizeArea", "CropAndResize",
            "Reciprocal", "Inv", "Rsqrt", "RealDiv", "Div", "Log", "SegmentSum", "SegmentMean", "SegmentProd", "UnsortedSegmentSum", "UnsortedSegmentProd", "FakeQuantWithMinMaxArgs",
            "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel", "Sigmoid", "Tanh", "Exp", "Erf", "Elu", "Selu", "Softplus",
-           "Sin", "Cos", "Tan", "Log1p", "Expm1", "Pow", "Lgamma", "Digamma", "LinSpace", "TensorScatterAdd", "TensorScatterSub",
+           "Sin", "Cos", "Tan", "Log1p", "Expm1", "Pow", "Igamma", "Igammac", "RandomGammaGrad", "Zeta", "Polygamma", "Ndtri", "Erfinv",
+           "MatrixDeterminant", "LogMatrixDeterminant", "MatrixInverse", "MatrixSolve", "MatrixTriangularSolve", "Cholesky", "Qr",
+           "Svd", "SelfAdjointEigV2", "Lu", "Lgamma", "Digamma", "LinSpace", "TensorScatterAdd", "TensorScatterSub",
            "ScatterNd", "Xlogy", "Xlog1py", "Xdivy", "Atan2", "Asinh", "Acosh", "Atanh", "Sinh", "Cosh", "Asin", "Acos", "Atan", "Betainc"}
 
 
@@ -108,18 +110,23 @@ def differing(graph, why):
     node = nodes[name.split(":")[0]]
     while node.op in ("Identity", "Snapshot", "StopGradient", "PreventGradient"):
         node = nodes[node.input[0].split(":")[0]]
+    near = {"bfloat16": 2e-2, "float16": 3e-3}.get(want.dtype.name, 1e-3)
     wide = "complex128" if want.dtype.kind == "c" else "float64"
     want, got = want.astype(wide), got.astype(wide)
     with np.errstate(all="ignore"):
         largest = np.max(np.abs(want[np.isfinite(want)]), initial=0)
-        same = (want == got) | (np.isnan(want) & np.isnan(got)) | (np.abs(want - got) <= 1e-3 * largest)
+        same = (want == got) | (np.isnan(want) & np.isnan(got)) | (np.abs(want - got) <= near * largest)
         return node, want, got, ~same
 
 
 def is_above_a_missing_factor(graph, why):
     """All that differs is above the diagonal of matrices that have no factor: real ones are NaN below it, complex ones 0."""
     found = differing(graph, why)
-    if found is None or found[0].op not in ("Cholesky", "BatchCholesky"):
+    nodes = {node.name: node for node in graph.graph_def.node}
+    node = found and found[0]
+    while node is not None and node.op == "Neg":
+        node = nodes[node.input[0].split(":")[0]]
+    if node is None or node.op not in ("Cholesky", "BatchCholesky"):
         return False
     _, want, _, differs = found
     below = np.tril(np.ones(want.shape[-2:], bool))
@@ -188,16 +195,68 @@ def is_within_its_rounding(graph, why):
         return bool((differs <= ((np.abs(got - want) <= bound) | overflows)).all())
 
 
-def is_damaged(graph):
-    """A record among the constants and what is fed that protobuf does not read."""
+def is_damaged(graph, by_protobuf=True):
+    """A record among the constants and what is fed that protobuf does not read, or else one with fields that records do not have."""
     kind = tf.train.SequenceExample if "Sequence" in graph.op else tf.train.Example
     texts = [tf.make_ndarray(n.attr["value"].tensor) for n in graph.graph_def.node if n.op == "Const"]
     for text in (text for value in [*texts, *graph.feeds.values()] if value.dtype == object for text in value.ravel()):
         try:
-            kind.FromString(text)
+            record = kind.FromString(text)
         except Exception:
             return True
+        whole = record.ByteSize()
+        record.DiscardUnknownFields()
+        if not by_protobuf and record.ByteSize() != whole:
+            return True
     return False
+
+
+def is_within_its_steps(graph, why):
+    """All that differs does by no more than the rounding to bfloat16 of each partial sum of a product of two types."""
+    found = differing(graph, why)
+    if found is None or found[0].op != "BatchMatMulV3":
+        return False
+    node, want, got, differs = found
+    a, b = value_of(graph, node.input[0]), value_of(graph, node.input[1])
+    if a is None or b is None or node.attr["Ta"].type == node.attr["Tb"].type:
+        return False
+    a, b = (np.swapaxes(x, -1, -2) if node.attr[adj].b else x for x, adj in ((np.abs(a), "adj_x"), (np.abs(b), "adj_y")))
+    return bool((differs <= (np.abs(got - want) <= np.matmul(a, b) * a.shape[-1] * 2.0 ** -9)).all())
+
+
+def are_of_one_space(graph):
+    """The vectors that differ are of values that are equal, or 0, and as orthogonal: any of their space will do."""
+    for node in graph.graph_def.node:
+        if node.op not in ("Svd", "BatchSvd"):
+            continue
+        found = [getattr(graph, "answers", {}).get(name) for name in (node.name + ":1", node.name + ":2")]
+        found = [pair for pair in found if pair is not None]
+        values = value_of(graph, node.name)
+        if not found or values is None or any(a.shape != b.shape for a, b in found):
+            return False
+        near = 1e-3 if found[0][0].dtype in (np.float32, np.complex64) else 1e-9
+        steps = np.abs(values[..., :, None] - values[..., None, :]) + np.where(np.eye(values.shape[-1]), np.inf, 0)
+        of_any = np.minimum(values, steps.min(-1)) <= near * values.max(-1, keepdims=True)
+        for want, got in found:
+            more = want.shape[-1] - values.shape[-1]
+            is_any = np.concatenate([of_any, np.ones((*of_any.shape[:-1], more), bool)], -1)[..., None, :]
+            inner = np.matmul(np.conj(np.swapaxes(got, -1, -2)), got)
+            if not np.allclose(inner, np.eye(got.shape[-1]), atol=near) or not np.allclose(
+                    np.where(is_any, 0, want), np.where(is_any, 0, got), rtol=near, atol=near):
+                return False
+        return True
+    return False
+
+
+def is_assigned_again(graph, want):
+    """TensorFlow refuses an assignment after which another one follows before the variable is read."""
+    if "requires shapes of both tensors to match" not in want or "Detected at node '" not in want:
+        return False
+    name = want.split("Detected at node '")[1].split("'")[0]
+    nodes = {node.name: node for node in graph.graph_def.node}
+    variable = nodes[name].input[0] if name in nodes else None
+    after = [node for node in graph.graph_def.node if "^" + name in node.input]
+    return bool(after) and all(node.op == "Assign" and node.input[0] == variable for node in after)
 
 
 def is_of_another_phase(graph):
@@ -257,6 +316,19 @@ def is_of_nothing(graph):
 
 
 EXCLUSIONS = [
+    ("Products of bfloat16 and another type TensorFlow adds up in bfloat16, in the order of its blocks",
+     lambda g, kind, want, got, why: kind == "wrong" and is_within_its_steps(g, why)),
+    ("The vectors of singular values that are equal or 0 are any of their space",
+     lambda g, kind, want, got, why: kind == "wrong" and are_of_one_space(g)),
+    ("An assignment that another one follows is not run here", lambda g, kind, want, got, why: kind == "accepted"
+     and is_assigned_again(g, want)),
+    ("TensorFlow's QuantizedMul and QuantizedAdd of two tensors each of which is repeated write a part of what comes out",
+     lambda g, kind, want, got, why: kind == "refused" and "along more than the first axes" in got),
+    ("Without validate_indices TensorFlow passes over rows that the shape does not have",
+     lambda g, kind, want, got, why: kind == "refused" and "set operation: indices[" in got
+     and any("validate_indices" in n.attr and not n.attr["validate_indices"].b for n in g.graph_def.node)),
+    ("TensorFlow puts elements of any shape into a list that says which it has",
+     lambda g, kind, want, got, why: kind == "refused" and has(g, "TensorListScatterIntoExistingList") and "of elements of shape" in got),
     ("TensorFlow infers no shape for the range of a quantised depthwise convolution, which IdentityN asks for",
      lambda g, kind, want, got, why: has(g, "IdentityN") and any(node.op.startswith("QuantizedDepthwise") for node in g.graph_def.node)
      and refused("Cannot infer output shape")(g, kind, want, got, why)),
@@ -333,7 +405,7 @@ EXCLUSIONS = [
      lambda g, kind, want, got, why: kind == "wrong" and g.op.startswith(("IRFFT", "RFFT")) and any(v.size == 0 for v in g.written)),
     ("TensorFlow runs out of memory", lambda g, kind, want, got, why: "ResourceExhausted" in want),
     ("The program is given less memory than TensorFlow takes",
-     lambda g, kind, want, got, why: kind == "refused" and "the smallest --memory that works" in got),
+     lambda g, kind, want, got, why: kind == "refused" and "the smallest memory that works" in got),
     ("NaN in segments counts in TensorFlow by whether it stands in the vectorised part of a row or in its tail",
      lambda g, kind, want, got, why: kind == "wrong" and has(g, "SegmentMin", "SegmentMax") and has_nan(g)),
     ("TensorFlow takes channels first only where there is nothing to compute, and five axes of the older FusedBatchNorm only "
@@ -380,7 +452,7 @@ EXCLUSIONS = [
     ("The sign of a zero that comes from several is that of any",
      lambda g, kind, want, got, why: kind == "wrong" and "inf != " in why and has(g, "Rsqrt", "Reciprocal", "Inv", "RealDiv", "Div")
      and g.op in ("Relu", "Relu6", "Min", "Max", "Einsum", "Minimum", "Maximum", "SegmentMin", "SegmentMax", "MaxPool", "MaxPool3D",
-                  "NthElement", "SparseSparseMaximum", "SparseSparseMinimum")),
+                  "NthElement", "RsqrtGrad", "SparseSparseMaximum", "SparseSparseMinimum")),
     ("TensorFlow does not compare the gradient of averages with the pool that it is of",
      lambda g, kind, want, got, why: kind == "refused" and "for a pool of" in got and "AvgPool" in got),
     ("TensorFlow adds up the gradients of filters in float16 and bfloat16, some of them in parts",
@@ -418,8 +490,7 @@ EXCLUSIONS = [
     ("Of a damaged record TensorFlow's fast reader takes what stands before the end of a list that is said to be longer",
      lambda g, kind, want, got, why: g.op.startswith("Parse") and kind == "refused" and "not a tf.train." in got and is_damaged(g)),
     ("TensorFlow's fast reader refuses what protobuf reads, as fields of other numbers",
-     lambda g, kind, want, got, why: g.op.startswith("Parse") and refused("Could not parse example input", "Can't parse serialized")
-     (g, kind, want, got, why)),
+     lambda g, kind, want, got, why: g.op.startswith("Parse") and kind == "accepted" and is_damaged(g, by_protobuf=False)),
     ("What TensorFlow says of a damaged record is no text", lambda g, kind, want, got, why: g.op.startswith("Parse")
      and kind == "accepted" and want.startswith("UnicodeDecodeError") and is_damaged(g)),
     ("A list has its elements however often they are read, where TensorFlow's arrays forget them to save memory, and are written once",

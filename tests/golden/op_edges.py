@@ -85,3 +85,77 @@ def edges_of_quantized_layers(g):
                                    strides=[1, 1, 1, 1], padding="SAME")
         g.out(**{f"padded_{name}": tf.bitcast(made[0], tf.int32)})
 
+
+
+@case()
+def edges_of_open_sizes(g):
+    """A shape of one number says how many elements there are; a filter of an open height is compared with none."""
+    size = g.feed("size", np.array([-1], "int64"))
+    x = g.input("x", (3, 5), open_dims=(0,))
+    image, filters = g.input("image", (1, 8, 0, 8)), g.input("filters", (3, 1, 8, 4), open_dims=(0,))
+    spaces = tf.reshape(tf.constant([[3]], tf.int32), size)
+    g.out(
+        spaced=raw.SpaceToBatchND(input=x, block_shape=spaces, paddings=[[2, 2]]),
+        empty=raw.Conv2D(
+            input=tf.transpose(image, [0, 2, 3, 1]), filter=filters, strides=[1, 3, 1, 1], padding="EXPLICIT",
+            explicit_paddings=[0] * 8),
+    )
+
+
+@case()
+def edges_of_rows(g):
+    """Splits that do not name all values, elements without elements, and a sample of a picture without pixels."""
+    splits = g.feed("splits", np.array([1, 3], "int64"))
+    values = g.input("values", (4,))
+    parts = raw.RaggedGather(params_nested_splits=[splits], params_dense_values=values, indices=[0], OUTPUT_RAGGED_RANK=1)
+    array = raw.TensorArrayV3(size=3, dtype=tf.float32, dynamic_size=False, clear_after_read=False, tensor_array_name="array")
+    flow = array.flow
+    for at, size in enumerate((0, 2, 2)):
+        flow = raw.TensorArrayWriteV3(handle=array.handle, index=at, value=g.input(f"part{at}", (size,), open_dims=(0,)), flow_in=flow)
+    gathered = raw.TensorArrayGatherV3(handle=array.handle, indices=[0, 1, 2], flow_in=flow, dtype=tf.float32)
+    begin, size, box = raw.SampleDistortedBoundingBox(
+        image_size=g.feed("image_size", np.array([0, 60, 3], "int32")), bounding_boxes=tf.zeros([1, 1, 4]), seed=3, seed2=4)
+    boxes = g.input("boxes", (0, 3), open_dims=(0, 1))
+    cut = raw.CropAndResize(
+        image=tf.ones([1, 2, 2, 1]), boxes=boxes, box_ind=g.input("places", (0,), "int32", open_dims=(0,)), crop_size=[2, 2])
+    g.out(cut=cut, splits_out=parts.output_nested_splits[0], values_out=parts.output_dense_values, gathered=gathered, begin=begin, size=size, box=box)
+
+
+@case()
+def edges_of_written_numbers(g):
+    """Denormals are zeros in texts too, and a rate without end makes no integer."""
+    x = g.feed("x", [1e-310, -1e-310, 1.5], "float64")
+    y = g.feed("y", [1e-40, -1e-40, 1.5])
+    rate = g.feed("rate", [np.inf, 2.5])
+    g.out(
+        said=raw.StringFormat(inputs=[x, y], template="%s and %s", placeholder="%s"), written=raw.AsString(input=x, scientific=True),
+        shortest=raw.AsString(input=y, shortest=True),
+        counts=raw.RandomPoissonV2(shape=[3], rate=rate, seed=5, seed2=6, dtype=tf.int64),
+        slopes=raw.RandomGammaGrad(alpha=g.feed("alpha", [40.0, 40.0, 2.0]), sample=g.feed("sample", [1.654, 3.0, 1.5])),
+    )
+
+
+@case()
+def edges_of_ranges(g):
+    """An image the range of whose norm is as far below 0 as above: the least number is halfway between two integers."""
+    pixels = [[[[204, 142, 103, 220, 41]], [[199, 136, 43, 115, 10]]], [[[129, 135, 44, 75, 217]], [[118, 162, 196, 242, 29]]]]
+    x = tf.bitcast(g.feed("x", np.array(pixels, "uint8")), tf.quint8)
+    y, low, high = raw.QuantizedInstanceNorm(x=x, x_min=-0.41077533, x_max=5.6123753, variance_epsilon=1e-5, min_separation=1e-3)
+    g.out(y=tf.bitcast(y, tf.uint8), low=low, high=high)
+
+
+@case()
+def edges_of_sequences(g):
+    """Names of records are counted, whatever their shape."""
+    record = tf.train.SequenceExample()
+    record.feature_lists.feature_list["a"].feature.add().float_list.value.extend([1.0, 2.0])
+    found = raw.ParseSequenceExampleV2(
+        serialized=g.feed("record", np.array(record.SerializeToString(), object)), debug_name=tf.constant(["name"]),
+        context_sparse_keys=tf.zeros([0], tf.string), context_dense_keys=tf.zeros([0], tf.string),
+        context_ragged_keys=tf.zeros([0], tf.string), feature_list_sparse_keys=tf.zeros([0], tf.string),
+        feature_list_dense_keys=tf.constant(["a"]), feature_list_ragged_keys=tf.zeros([0], tf.string),
+        feature_list_dense_missing_assumed_empty=[True], context_dense_defaults=[], Ncontext_sparse=0, context_sparse_types=[],
+        context_ragged_value_types=[], context_ragged_split_types=[], context_dense_shapes=[], Nfeature_list_sparse=0,
+        Nfeature_list_dense=1, feature_list_dense_types=[tf.float32], feature_list_sparse_types=[], feature_list_ragged_value_types=[],
+        feature_list_ragged_split_types=[], feature_list_dense_shapes=[[2]])
+    g.out(values=found.feature_list_dense_values[0], lengths=found.feature_list_dense_lengths[0])

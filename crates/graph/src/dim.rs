@@ -4,6 +4,9 @@ use std::fmt;
 
 use tightfit_core::{Shape, ShapeError};
 
+/// The most dimensions that a shape may have here: TensorFlow's own bound, `TensorShape::MaxDimensions`.
+pub(crate) const MOST_DIMS: usize = 254;
+
 /// One dimension of a tensor before its inputs are bound, or one element of a small integer tensor that is
 /// computed from dimensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -126,9 +129,10 @@ impl Dims {
         Dims(Some(Vec::new()))
     }
 
-    /// A shape of a rank of which no dimension is known.
+    /// A shape of a rank of which no dimension is known; of more than any tensor has, which is what a graph's data may ask
+    /// for, nothing is known at all.
     pub fn of_rank(rank: usize) -> Dims {
-        Dims(Some(vec![Dim::Unknown; rank]))
+        Dims((rank <= MOST_DIMS).then(|| vec![Dim::Unknown; rank]))
     }
 
     /// The dimensions, when the rank is known.
@@ -208,6 +212,12 @@ impl fmt::Display for Dims {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rank_that_no_tensor_has_takes_no_memory() {
+        assert_eq!(Dims::of_rank(MOST_DIMS).rank(), Some(MOST_DIMS));
+        assert_eq!(Dims::of_rank(i64::MAX as usize), Dims::UNKNOWN);
+    }
 
     #[test]
     fn arithmetic_keeps_the_batch() {

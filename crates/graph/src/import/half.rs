@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tightfit_core::DType;
 
 use crate::dim::Dims;
+use crate::error::GraphError;
 use crate::fact::Fact;
 use crate::infer::infer_node;
 use crate::ir::{Graph, Node, NodeId, NodeKind, ValueRef};
@@ -15,7 +16,10 @@ use crate::ops::math::cast::Cast;
 
 /// Converts around the node, which refused its inputs: returns the node whose outputs are those that it would have had,
 /// or `None` when the type is not what it refused.
-pub fn widen(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
+///
+/// # Errors
+/// What it refuses of the inputs in float32.
+pub fn widen(graph: &mut Graph, id: NodeId) -> Option<Result<NodeId, GraphError>> {
     let inputs = graph.node(id).inputs.clone();
     let half_of = |graph: &Graph, value: &ValueRef| {
         Some(graph.fact(*value).dtype).filter(|dtype| matches!(dtype, DType::F16 | DType::BF16))
@@ -39,9 +43,13 @@ pub fn widen(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
         });
     }
     graph.node_mut(id).inputs = widened;
-    let Ok(facts) = infer_node(graph, id) else {
-        graph.node_mut(id).inputs = inputs;
-        return None;
+    let facts = match infer_node(graph, id) {
+        Ok(facts) => facts,
+        Err(why) => {
+            graph.node_mut(id).inputs = inputs;
+            // A type that the file does not have says nothing to who reads it.
+            return (!why.to_string().contains("is of type float32")).then_some(Err(why));
+        }
     };
     graph.node_mut(id).facts = facts.clone();
     let mut outputs = Vec::new();
@@ -51,8 +59,8 @@ pub fn widen(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
         outputs.push(if is_half { cast(graph, id, value, half)? } else { value });
     }
     match outputs[..] {
-        [one] => Some(one.node),
-        _ => add(graph, id, Arc::new(Identity), outputs),
+        [one] => Some(Ok(one.node)),
+        _ => add(graph, id, Arc::new(Identity), outputs).map(Ok),
     }
 }
 

@@ -337,9 +337,9 @@ impl<'a> Importer<'a> {
         self.options.operators.import(node).map_or_else(|| operator(node), |own| own.map(Arc::from))
     }
 
-    /// Converts the inputs of a node that refused their types: the node that takes its place.
-    fn widen(&mut self, id: NodeId) -> Option<NodeId> {
-        narrow::widen(&mut self.graph, id).or_else(|| half::widen(&mut self.graph, id))
+    /// Converts the inputs of a node that refused their types: the node that takes its place, or what else it refuses.
+    fn widen(&mut self, id: NodeId) -> Option<Result<NodeId, GraphError>> {
+        narrow::widen(&mut self.graph, id).map(Ok).or_else(|| half::widen(&mut self.graph, id))
     }
 
     fn add(&mut self, index: usize) -> Result<(), GraphError> {
@@ -505,10 +505,15 @@ impl<'a> Importer<'a> {
                 let is_own = self.options.operators.has(&self.def.nodes[index].op);
                 let widened = if is_own { None } else { self.widen(id) };
                 match widened {
-                    Some(made) => {
+                    Some(Ok(made)) => {
                         self.check(index, id);
                         self.made_in_layout(index, made, channels_last.as_ref())
                     }
+                    Some(Err(GraphError::Node { source, .. })) => {
+                        self.refuse(index, source.to_string());
+                        Ok(())
+                    }
+                    Some(Err(other)) => Err(other),
                     None => {
                         self.refuse(index, source.to_string());
                         Ok(())

@@ -149,6 +149,12 @@ pub fn check_in_file(node: &NodeDef, inputs: &[&Fact]) -> Result<(), OpError> {
             inputs.first().map_or(Ok(()), |x| need(0, x, &(rank..=rank)))
         }
         ("SplitV", _) => split_along_the_last(inputs),
+        ("CropAndResize", _) => match inputs.get(1).and_then(|boxes| boxes.dims.get()) {
+            Some([_, corners]) if corners.known().is_some_and(|n| n != 4) => {
+                Err(OpError::input(1, "is of boxes that have not four corners"))
+            }
+            _ => Ok(()),
+        },
         ("DenseCountSparseOutput", _) => {
             let [Some(values), Some(weights)] = [0, 1].map(|i| inputs.get(i)) else { return Ok(()) };
             // Weights of a size that is open may be some.

@@ -111,9 +111,10 @@ pub fn quantized_instance_norm(
     let rule = "the range has a beginning and an end";
     let range =
         QuantizedRange::new(DType::U8, low, high).ok_or(KernelError::Invalid { kernel: KERNEL, rule })?;
+    let ((factor, less), (lowest, highest)) = (range.to_integers(), range.ends());
     for ((image, from), to) in each().zip(dst.chunks_exact_mut(pixels.max(1))) {
         for (n, (to, x)) in to.iter_mut().zip(from).enumerate() {
-            *to = range.quantized(normed(image, n, *x)) as u8;
+            *to = ((normed(image, n, *x) * factor).round() - less).max(lowest).min(highest) as u8;
         }
     }
     Ok((low, high))

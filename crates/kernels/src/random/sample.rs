@@ -161,6 +161,7 @@ pub fn random_poisson(
     dst: &mut TensorViewMut<'_>,
 ) -> Result<()> {
     const KERNEL: &str = "RandomPoisson";
+    let is_integer = dst.dtype().is_integer();
     for_dtype!(dst.dtype(), KERNEL, [F16, F32, F64, I32, I64], T => {
         let dst = values_mut::<T>(dst.bytes(), KERNEL)?;
         for_dtype!(rate.dtype(), KERNEL, [F16, F32, F64, I32, I64], R => {
@@ -168,7 +169,9 @@ pub fn random_poisson(
             check_rows(KERNEL, rate.len(), dst.len())?;
             fill(pool, philox, rate.len(), dst, &|parameter, number, philox| {
                 let philox = philox.skipped(number.wrapping_mul(STEPS_PER_NUMBER));
-                poisson(Number::to_f64(rate[parameter]), philox)
+                let count = poisson(Number::to_f64(rate[parameter]), philox);
+                // An integer has no infinity, of which TensorFlow makes 0.
+                if count.is_infinite() && is_integer { 0.0 } else { count }
             });
             Ok(())
         })

@@ -86,6 +86,21 @@ impl RowPartition<'_> {
         }
     }
 
+    /// Checks that splits never fall and name some of `values`, not all of which need be in a row.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] where they do not, and for row ids.
+    pub fn check_within(&self, values: usize) -> Result<()> {
+        const KERNEL: &str = "ragged rows";
+        let RowPartition::Splits(splits) = self else {
+            return ensure(false, KERNEL, "rows are given as splits");
+        };
+        ensure(!splits.is_empty(), KERNEL, "there are splits")?;
+        let rises = (1..splits.len()).all(|n| splits.get(n - 1) <= splits.get(n));
+        ensure(rises && splits.get(0) >= 0, KERNEL, "splits are no less than 0 and never fall")?;
+        ensure(splits.get(splits.len() - 1) <= values as i64, KERNEL, "splits do not point past the values")
+    }
+
     /// How many values there are.
     pub fn values(&self) -> usize {
         match self {

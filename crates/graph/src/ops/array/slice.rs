@@ -7,7 +7,7 @@
 use tightfit_core::MAX_RANK;
 use tightfit_kernels::slice;
 
-use crate::dim::{Dim, Dims};
+use crate::dim::{Dim, Dims, MOST_DIMS};
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
@@ -71,7 +71,9 @@ impl Operator for Slice {
             }
             rank = rank.or(len);
         }
-        let Some(rank) = rank else { return Ok(vec![Fact::new(input.dtype, Dims::UNKNOWN)]) };
+        let Some(rank) = rank.filter(|rank| *rank <= MOST_DIMS) else {
+            return Ok(vec![Fact::new(input.dtype, Dims::UNKNOWN)]);
+        };
         let whole = input.dims.get().map_or(vec![Dim::Unknown; rank], <[Dim]>::to_vec);
         let (begins, sizes) = (begin.dims_value(), size.dims_value());
         let mut is_bound = vec![false; rank];

@@ -170,6 +170,9 @@ impl Operator for Gather {
         let bytes = self.element(run)?.elements() * self.dtype.bytes();
         let (elements, indices) = (Elements::of(run, self.list)?, run.slice::<i32>(1)?);
         let out = run.out_bytes(0)?;
+        if bytes == 0 {
+            return Ok(());
+        }
         for (number, index) in indices.iter().enumerate() {
             let to = &mut out[number * bytes..][..bytes];
             match elements.get(place_of(*index, elements.length)?)? {
@@ -182,10 +185,23 @@ impl Operator for Gather {
 }
 
 impl Gather {
-    /// The shape of each.
+    /// The shape of each. TensorFlow's arrays do not look at the others where the first has no elements.
     fn element(&self, run: &Run<'_>) -> Result<Shape, OpError> {
         let length = run.shape(self.list).first().copied().unwrap_or(0);
-        let places = run.slice::<i32>(1)?.iter().map(|index| place_of(*index, length));
+        if let Said::Attribute(said) = &self.shape
+            && run.shape(1).elements() == 0
+            && said.concrete().is_none()
+        {
+            return Err(OpError::input(1, "names no element, and nothing says what shape one would have"));
+        }
+        let mut places = run.slice::<i32>(1)?.iter().map(|index| place_of(*index, length));
+        if let (Said::Attribute(_), Some(first)) = (&self.shape, places.clone().next())
+            && let Some((shape, _)) = Elements::of(run, self.list)?.get(first?)?
+            && shape.elements() == 0
+        {
+            places.try_for_each(|place| place.map(|_| ()))?;
+            return Ok(shape);
+        }
         common_shape(run, self.list, &self.shape, places)
     }
 }

@@ -134,6 +134,8 @@ impl Operator for CropAndResize {
         let boxes_dims = shared::dims_of_rank(1, boxes, 2)?;
         let count = shared::dims_of_rank(2, places, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
         let count = match boxes_dims.as_deref() {
+            // Of no boxes a run does not ask how many corners they have.
+            _ if boxes.dims.elements() == Dim::Known(0) && count == Dim::Known(0) => count,
             Some([_, corners]) if corners.known().is_some_and(|n| n != 4) => {
                 return Err(OpError::input(
                     1,

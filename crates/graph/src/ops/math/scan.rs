@@ -58,6 +58,7 @@ impl Operator for Scan {
             return Err(OpError::input(0, format!("is of type {}; numbers are needed", input.dtype)));
         }
         shared::need_type(1, axis, &[DType::I32, DType::I64])?;
+        shared::dims_of_rank(1, axis, 0)?;
         if let (Some(axis), Some(rank)) = (axis.int(), input.dims.rank()) {
             axis_of(axis, rank)?;
         }
@@ -70,6 +71,9 @@ impl Operator for Scan {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let input = run.input(0)?;
+        if run.shape(1).rank() > 0 {
+            return Err(OpError::input(1, format!("is of shape {}; an axis is a scalar", run.shape(1))));
+        }
         let axis = crate::ops::shared::extent::int_input(run, 1)?;
         let axis = axis_of(axis, input.shape().rank())?;
         let (pool, direction) = (run.pool, (self.exclusive, self.reverse));
@@ -83,7 +87,7 @@ impl Operator for Scan {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check, flag, refuses, scalar, tensor};
+    use crate::testing::{check, flag, refuses, refuses_shapes_as_it_runs, scalar, tensor};
 
     #[test]
     fn runs_along_the_axis() {
@@ -95,6 +99,9 @@ mod tests {
             &[x.clone(), scalar(-2i64)],
             &[tensor(&[2, 3], &[4i32, 5, 6, 1, 1, 1])],
         );
-        refuses("Cumsum", &[], &[x, scalar(2i32)], "no axis");
+        refuses("Cumsum", &[], &[x.clone(), scalar(2i32)], "no axis");
+        let vector = [x, tensor(&[1], &[1i32])];
+        refuses("Cumsum", &[], &vector, "rank 0 is needed");
+        refuses_shapes_as_it_runs("Cumsum", &[], &vector, "an axis is a scalar");
     }
 }

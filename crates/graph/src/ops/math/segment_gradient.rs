@@ -100,4 +100,12 @@ mod tests {
         refuses("SparseSegmentSumGrad", &[], &with(2), "2");
         refuses("SparseSegmentSumGrad", &[], &with(-1), "fewer");
     }
+
+    /// TensorFlow looks at nothing else then.
+    #[test]
+    fn of_no_rows_nothing_is_asked() {
+        let inputs =
+            [tensor(&[1], &[1f32]), tensor(&[2], &[7i32, 1]), tensor(&[2], &[5i32, 0]), scalar(0i32)];
+        check("SparseSegmentMeanGrad", &[], &inputs, &[tensor::<f32>(&[0], &[])]);
+    }
 }

@@ -106,8 +106,8 @@ impl Operator for Conv3d {
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
         let (input, filter) = (shared::input(inputs, 0)?, shared::input(inputs, FILTER)?);
         let (Some(volume), Some(window)) = (input.dims.get(), filter.dims.get()) else { return Ok(()) };
-        // Of one size alone what is known of the others is not less.
-        let size = |axis: usize| window.get(axis).and_then(|dim| dim.size()).unwrap_or(1);
+        // Of a size that is open nothing is asked.
+        let size = |axis: usize| window.get(axis).and_then(|dim| dim.size()).unwrap_or(0);
         self.window.check([size(0), size(1), size(2)], volume)
     }
 
@@ -122,8 +122,13 @@ impl Operator for Conv3d {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let is_empty = run.shape(0).elements() == 0 && self.fused == Fused::default();
-        if run.output_shape(0).elements() == 0 || (run.shape(FILTER).elements() == 0 && is_empty) {
+        if run.shape(FILTER).elements() == 0 {
+            return Err(OpError::input(
+                FILTER,
+                format!("is of shape {}, without elements", run.shape(FILTER)),
+            ));
+        }
+        if run.output_shape(0).elements() == 0 {
             run.out_bytes(0)?.fill(0);
             return Ok(());
         }
@@ -215,5 +220,12 @@ mod tests {
         refuses("Conv3D", &with(&[1; 5], "EXPLICIT"), &inputs, "padding");
         let wide = tensor(&[1, 1, 1, 2, 1], &[0f32; 2]);
         refuses("Conv3D", &with(&[1; 5], "SAME"), &[x, wide], "channels");
+    }
+
+    #[test]
+    fn a_filter_has_elements() {
+        let attributes = [("strides", ints(&[1; 5])), ("padding", text("SAME"))];
+        let inputs = [tensor(&[1, 2, 2, 2, 1], &[1f32; 8]), tensor::<f32>(&[1, 1, 1, 1, 0], &[])];
+        refuses("Conv3D", &attributes, &inputs, "without elements");
     }
 }

@@ -21,8 +21,7 @@ pub(crate) const OPS: &[Registration] =
     &[Registration { name: "DepthwiseConv2dNativeBackpropInput", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    let window = WindowAttributes::import(attributes)?;
-    Ok(Box::new(DepthwiseTranspose { window: WindowAttributes { dilations: [1, 1], ..window } }))
+    Ok(Box::new(DepthwiseTranspose { window: WindowAttributes::import_undilated(attributes)? }))
 }
 
 /// The operator.

@@ -36,7 +36,10 @@ fn of_images(
     name: &'static str,
     is_depthwise: bool,
 ) -> Result<Box<dyn Operator>, OpError> {
-    let window = WindowAttributes::import(attributes)?.into();
+    let window = match is_depthwise {
+        true => WindowAttributes::import_undilated(attributes)?.into(),
+        false => WindowAttributes::import(attributes)?.into(),
+    };
     Ok(Box::new(FilterGradient { name, window, rank: 4, is_depthwise, has_filter: false }))
 }
 
@@ -186,5 +189,20 @@ mod tests {
         check("Conv3DBackpropFilterV2", &attributes, &[x.clone(), sizes, dy.clone()], &[dw.clone()]);
         let filter = tensor(&[2, 1, 1, 1, 1], &[0f64; 2]);
         check("Conv3DBackpropFilter", &attributes, &[x, filter, dy], &[dw]);
+    }
+
+    /// TensorFlow does not look at the dilations of a depthwise convolution here.
+    #[test]
+    fn a_depthwise_filter_is_not_dilated() {
+        let attributes =
+            [("strides", ints(&[1; 4])), ("padding", text("VALID")), ("dilations", ints(&[1, 2, 2, 1]))];
+        let x = tensor(&[1, 1, 3, 1], &[1f32, 2.0, 3.0]);
+        let inputs = [x, tensor(&[4], &[1i32, 2, 1, 1]), tensor(&[1, 1, 2, 1], &[1f32, 10.0])];
+        check(
+            "DepthwiseConv2dNativeBackpropFilter",
+            &attributes,
+            &inputs,
+            &[tensor(&[1, 2, 1, 1], &[21f32, 32.0])],
+        );
     }
 }

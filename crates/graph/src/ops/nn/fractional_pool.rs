@@ -68,6 +68,10 @@ impl Pool {
     }
 }
 
+fn less_than_a_window(shape: &dyn std::fmt::Display) -> OpError {
+    OpError::input(0, format!("is of shape {shape}, less than a window"))
+}
+
 impl Operator for Pool {
     fn name(&self) -> &'static str {
         if self.is_mean { "FractionalAvgPool" } else { "FractionalMaxPool" }
@@ -86,7 +90,7 @@ impl Operator for Pool {
             if let Some(size) = dims[axis + 1].size() {
                 let windows = self.count(axis, size);
                 if windows == 0 && !input.is_bound {
-                    return Err(OpError::input(0, format!("is of shape {}, less than a window", input.dims)));
+                    return Err(less_than_a_window(&input.dims));
                 }
                 *count = Dim::Known(windows as i64);
             }
@@ -113,6 +117,9 @@ impl Operator for Pool {
         let &[batch, rows, columns, channels] = &input.shape()[..] else {
             return Err(OpError::input(0, format!("is of shape {}; rank 4 is needed", input.shape())));
         };
+        if input.shape().elements() == 0 {
+            return Err(less_than_a_window(input.shape()));
+        }
         let counts = [self.count(0, rows), self.count(1, columns)];
         run.set_output_shape(0, Shape::new(&[batch, counts[0], counts[1], channels])?)?;
         run.set_output_shape(1, Shape::new(&[counts[0] + 1])?)?;
@@ -157,5 +164,17 @@ mod tests {
         refuses("FractionalMaxPool", &[ratio(0.5)], &input, "at least 1");
         refuses("FractionalMaxPool", &[ratio(3.0)], &input, "less than a window");
         refuses("FractionalMaxPool", &[ratio(2.0), ("seed", int(1))], &input, "deterministic is false");
+    }
+
+    #[test]
+    fn a_batch_of_none_is_less_than_a_window() {
+        let ratios = AttrValue::List(ListValue::Floats(vec![1.0, 2.0, 2.0, 1.0]));
+        let none = tensor::<f32>(&[0, 4, 4, 1], &[]);
+        refuses(
+            "FractionalMaxPool",
+            &[("pooling_ratio", ratios), ("deterministic", flag(true)), ("seed", int(1))],
+            &[none],
+            "less than a window",
+        );
     }
 }

@@ -17,7 +17,7 @@ use crate::operator::{Memory, OpError, Operator, Registration, Run, reshape};
 use crate::ops::shared;
 use crate::ops::shared::extent::{need_index_type, not_negative, reshaped};
 use crate::ops::shared::volume::{WindowAttributes3, three};
-use crate::ops::shared::window::{Padding, WindowAttributes, pair, pool_strides};
+use crate::ops::shared::window::{Padding, WindowAttributes, pair};
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "MaxPoolGrad", import: |a| of_images(a, "MaxPoolGrad", PoolGradient::FirstMax) },
@@ -43,7 +43,11 @@ fn of_images(
     kind: PoolGradient,
 ) -> Result<Box<dyn Operator>, OpError> {
     let [height, width] = pair("ksize", &attributes.ints("ksize")?)?;
-    let window = WindowAttributes::import_pool(attributes)?;
+    let window = match kind {
+        PoolGradient::Average => WindowAttributes::import_pool(attributes)?,
+        // Of the largest TensorFlow looks at the step over channels too.
+        PoolGradient::FirstMax | PoolGradient::EachMax => WindowAttributes::import(attributes)?,
+    };
     let moves = Moves::Known([1, height, width], window.into());
     Ok(Box::new(PoolGrad { name, kind, rank: 4, moves }))
 }
@@ -107,7 +111,7 @@ impl PoolGrad {
             Moves::Known(window, moves) => Ok(from_the_start(moves.window(window, size))),
             Moves::Given(padding) => {
                 let [height, width] = pair("ksize", &run.ints::<4>(3)?)?;
-                let strides = pool_strides("strides", &run.ints::<4>(4)?)?;
+                let strides = pair("strides", &run.ints::<4>(4)?)?;
                 let moves = WindowAttributes { strides, padding, ..WindowAttributes::NONE };
                 Ok(from_the_start(WindowAttributes3::from(moves).window([1, height, width], size)))
             }
@@ -169,9 +173,7 @@ impl Operator for PoolGrad {
                 shared::need_type(index, list, &[DType::I32])?;
                 if let Some(list) = list.ints() {
                     let attribute = if index == 3 { "ksize" } else { "strides" };
-                    let checked =
-                        if index == 3 { pair(attribute, &list) } else { pool_strides(attribute, &list) };
-                    checked.map_err(|why| OpError::input(index, why.to_string()))?;
+                    pair(attribute, &list).map_err(|why| OpError::input(index, why.to_string()))?;
                 }
             }
         }
@@ -331,5 +333,15 @@ mod tests {
         check("AvgPoolGrad", &attributes("SAME"), &[shape.clone(), dy], &[dx]);
         let short = tensor(&[1, 1, 2, 1], &[8f32, 1.0]);
         refuses("AvgPoolGrad", &attributes("SAME"), &[shape, short], "for a pool of");
+    }
+
+    /// Of the largest TensorFlow looks at the step over channels, of the mean it does not.
+    #[test]
+    fn steps_over_channels() {
+        let steps =
+            [("ksize", ints(&[1, 1, 1, 1])), ("strides", ints(&[1, 1, 1, 3])), ("padding", text("VALID"))];
+        let x = tensor(&[1, 1, 1, 1], &[2f32]);
+        refuses("MaxPoolGrad", &steps, &[x.clone(), x.clone(), x.clone()], "strides");
+        check("AvgPoolGrad", &steps, &[tensor(&[4], &[1i32; 4]), x.clone()], &[x]);
     }
 }

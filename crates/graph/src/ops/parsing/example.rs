@@ -84,6 +84,10 @@ impl Keys {
             Ok(run.string(key))
         };
         match self {
+            Keys::Each(first) if run.shape(first + number).elements() != 1 => {
+                let why = format!("is of shape {}; a key is one string", run.shape(first + number));
+                Err(OpError::input(first + number, why))
+            }
             Keys::Each(first) => at(first + number, 0),
             Keys::Vector(input) => at(*input, number),
             Keys::Own(keys) => Ok(keys.get(number).map_or(&b""[..], |key| key)),
@@ -126,8 +130,9 @@ pub struct Features {
     pub names: Option<usize>,
     /// What a dense feature is that is there and has no list of values.
     pub without_list: WithoutList,
-    /// True where the row splits of a ragged feature of a single record are a scalar, and not none.
-    pub has_scalar_splits: bool,
+    /// True of SequenceExamples: the row splits of a ragged feature of a single record are a scalar, and not none, and as
+    /// many names as records will do, whatever their shape.
+    pub is_of_sequences: bool,
 }
 
 /// ParseExample and its like.
@@ -175,7 +180,7 @@ fn import(attributes: &Attributes<'_>, version: Version) -> Result<Box<dyn Opera
         defaults,
         names,
         without_list: WithoutList::Default,
-        has_scalar_splits: false,
+        is_of_sequences: false,
     };
     features.check()?;
     Ok(Box::new(Parse { version, features }))
@@ -348,7 +353,7 @@ impl Features {
         })?;
         let rows = run.slice::<StringRef>(0)?.len();
         set(run, values, &[all])?;
-        match (has_batch, self.has_scalar_splits) {
+        match (has_batch, self.is_of_sequences) {
             (true, _) => set(run, splits, &[rows + 1])?,
             (false, true) => set(run, splits, &[])?,
             (false, false) => set(run, splits, &[0])?,
@@ -494,9 +499,9 @@ impl Features {
         }));
         facts.extend(self.ragged.iter().map(|(dtype, _)| vector(*dtype, Dim::Unknown)));
         let rows = match batch {
-            None if self.has_scalar_splits => Dims::UNKNOWN,
+            None if self.is_of_sequences => Dims::UNKNOWN,
             None => Dims::of_rank(1),
-            Some(None) if self.has_scalar_splits => Dims::scalar(),
+            Some(None) if self.is_of_sequences => Dims::scalar(),
             Some(None) => Dims::new([Dim::Known(0)]),
             Some(Some(batch)) => Dims::new([batch.plus(Dim::Known(1))]),
         };
@@ -510,11 +515,12 @@ impl Features {
     /// What cannot be parsed.
     pub fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         self.check_keys(|index| Some(run.shape(index).elements()))?;
-        if let Some(names) = self.names
-            && run.shape(names).elements() > 0
-            && run.shape(names) != run.shape(0)
-        {
-            return Err(OpError::input(names, "has not as many names as there are records"));
+        if let Some(names) = self.names {
+            let (own, records) = (run.shape(names), run.shape(0));
+            let is_one_each = own == records || self.is_of_sequences && own.elements() == records.elements();
+            if own.elements() > 0 && !is_one_each {
+                return Err(OpError::input(names, "has not as many names as there are records"));
+            }
         }
         let has_batch = run.shape(0).rank() > 0;
         for number in 0..self.sparse.len() {

@@ -123,7 +123,7 @@ fn import(attributes: &Attributes<'_>, version: Version) -> Result<Box<dyn Opera
             Version::Single => WithoutList::Error,
             Version::First | Version::Second => WithoutList::Empty,
         },
-        has_scalar_splits: true,
+        is_of_sequences: true,
     };
     context.check()?;
     Ok(Box::new(Parse { version, context, sparse, dense, ragged, keys, may_miss }))
@@ -337,6 +337,9 @@ impl Operator for Parse {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (records, batch) = (shared::input(inputs, 0)?, self.version.batch(inputs)?);
         self.check_keys(|index| inputs.get(index)?.dims.elements().size())?;
+        if let MayMiss::Keys(Keys::Vector(input)) = self.may_miss {
+            shared::dims_of_rank(input, shared::input(inputs, input)?, 1)?;
+        }
         let mut facts = self.context.facts(inputs, batch)?;
         let rank = batch.map_or(Dim::Unknown, |batch| Dim::Known(2 + i64::from(batch.is_some())));
         let vector = |dtype, dim| Fact::new(dtype, Dims::new([dim]));
@@ -390,6 +393,13 @@ impl Operator for Parse {
             }
         }
         self.check_keys(|index| Some(run.shape(index).elements()))?;
+        if self.version == Version::Single {
+            let keys = 2..self.context.defaults;
+            if let Some(input) = keys.into_iter().find(|input| run.shape(*input).rank() > 0) {
+                let why = format!("is of shape {}; a key is a scalar", run.shape(input));
+                return Err(OpError::input(input, why));
+            }
+        }
         self.context.run(run)?;
         for number in 0..self.sparse.len() {
             self.sparse(run, number)?;

@@ -306,6 +306,7 @@ impl Operator for QuantizedReshape {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         check_numbers(inputs, 2..4)?;
+        shared::dims_of_rank(1, shared::input(inputs, 1)?, 1)?;
         let fact = Reshape.infer(inputs)?.remove(0);
         Ok(with_range(Fact { value: None, ..fact }))
     }
@@ -375,5 +376,21 @@ mod tests {
         check("QuantizedMaxPool", &pool, &with(x.clone()), &one(254));
         check("QuantizedAvgPool", &pool, &with(x.clone()), &one(106));
         check("QuantizedRelu", &[], &with(x), &with(tensor(&[1, 2, 2, 1], &[100u8, 100, 120, 254])));
+    }
+
+    #[test]
+    fn a_shape_is_a_vector() {
+        let inputs = [tensor(&[1], &[1u8]), scalar(1i32), scalar(0f32), scalar(1f32)];
+        refuses("QuantizedReshape", &[], &inputs, "rank 1 is needed");
+    }
+
+    /// TensorFlow's QuantizedAvgPool does not look at the step over channels.
+    #[test]
+    fn a_pool_takes_any_step_over_channels() {
+        let steps =
+            [("ksize", ints(&[1, 2, 2, 1])), ("strides", ints(&[1, 1, 1, 0])), ("padding", text("VALID"))];
+        let inputs = [tensor(&[1, 2, 2, 1], &[1u8, 2, 3, 10]), scalar(0f32), scalar(1f32)];
+        let expected = [tensor(&[1, 1, 1, 1], &[4u8]), scalar(0f32), scalar(1f32)];
+        check("QuantizedAvgPool", &steps, &inputs, &expected);
     }
 }

@@ -157,15 +157,14 @@ impl Operator for RaggedGather {
         let (values, indices) = (run.input(self.values())?, Indices::new(run, self.indices())?);
         let index_shape = run.shape(self.indices());
         let mut levels = [Whole::I64(&[]); MAX_RANK];
-        let mut rows = None;
         for (level, to) in levels[..self.levels].iter_mut().enumerate() {
             *to = self.level(run, level)?;
-            let inner = (level + 1 == self.levels).then_some(values.shape()[0]);
-            let partition = RowPartition::Splits(*to);
-            partition.check(rows, inner)?;
-            rows = Some(partition.values());
         }
         let levels = &levels[..self.levels];
+        for (level, splits) in levels.iter().enumerate() {
+            let inner = levels.get(level + 1).map_or(values.shape()[0], |next| next.len().saturating_sub(1));
+            RowPartition::Splits(*splits).check_within(inner)?;
+        }
         let count = levels[0].len() - 1;
         let row = |n: usize| indices.index(self.indices(), n, count);
         // The axes of the indices, each of rows of one length.
@@ -248,5 +247,24 @@ mod tests {
         inputs[2] = tensor(&[2, 1], &[1i32, 0]);
         let rows = [tensor(&[3], &[0i64, 1, 2]), tensor(&[3], &[0i64, 0, 2]), tensor(&[2], &[1f32, 2.0])];
         check("RaggedGather", &square, &inputs, &rows);
+    }
+
+    #[test]
+    fn not_every_value_is_in_a_row() {
+        let attributes = [("PARAMS_RAGGED_RANK", int(1)), ("OUTPUT_RAGGED_RANK", int(1))];
+        let with = |splits: &[i64]| {
+            [tensor(&[splits.len()], splits), tensor(&[4], &[0f32, 1.0, 2.0, 3.0]), tensor(&[1], &[0i32])]
+        };
+        let rows = [tensor(&[2], &[0i64, 2]), tensor(&[2], &[1f32, 2.0])];
+        check("RaggedGather", &attributes, &with(&[1, 3]), &rows);
+        let damaged: [(&[i64], &str); 4] = [
+            (&[0, 9], "do not point past the values"),
+            (&[2, 1], "never fall"),
+            (&[-1, 2], "never fall"),
+            (&[], "there are splits"),
+        ];
+        for (splits, why) in damaged {
+            refuses("RaggedGather", &attributes, &with(splits), why);
+        }
     }
 }

@@ -309,6 +309,9 @@ impl Sample {
         if boxes.is_empty() && !self.takes_whole {
             return Err(OpError::input(1, "has no box, and use_image_if_no_bounding_boxes is false"));
         }
+        if image.contains(&0) {
+            return Ok(whole);
+        }
         let philox = self.source.philox(run, self.attempts)?;
         let mut numbers = Numbers(PhiloxStream::new(philox));
         let is_covered = |part: &Part, object: &Part| {
@@ -384,8 +387,8 @@ impl Operator for Sample {
         let size = run.ints::<3>(0)?;
         let side = |n: usize| {
             let value = size.get(n).copied().unwrap_or_default();
-            i32::try_from(value).ok().filter(|side| *side > 0).ok_or_else(|| {
-                OpError::input(0, format!("is {:?}; a height and a width above 0 are needed", &size[..]))
+            i32::try_from(value).ok().filter(|side| *side >= 0).ok_or_else(|| {
+                OpError::input(0, format!("is {:?}; a height and a width of 0 or more are needed", &size[..]))
             })
         };
         let image = [side(0)?, side(1)?];

@@ -40,7 +40,17 @@ impl WindowAttributes {
     /// # Errors
     /// [`OpError::Attribute`] for what is not supported: formats other than NHWC, and moves along batch or channels.
     pub fn import(attributes: &Attributes<'_>) -> Result<WindowAttributes, OpError> {
-        WindowAttributes::import_with(attributes, pair("strides", &attributes.ints("strides")?))
+        let strides = pair("strides", &attributes.ints("strides")?);
+        WindowAttributes::import_with(attributes, strides, attributes.ints_or_empty("dilations")?)
+    }
+
+    /// [`WindowAttributes::import`] where TensorFlow does not look at `dilations`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn import_undilated(attributes: &Attributes<'_>) -> Result<WindowAttributes, OpError> {
+        let strides = pair("strides", &attributes.ints("strides")?);
+        WindowAttributes::import_with(attributes, strides, Vec::new())
     }
 
     /// [`WindowAttributes::import`] of a pool over pixels.
@@ -48,15 +58,16 @@ impl WindowAttributes {
     /// # Errors
     /// As there.
     pub fn import_pool(attributes: &Attributes<'_>) -> Result<WindowAttributes, OpError> {
-        WindowAttributes::import_with(attributes, pool_strides("strides", &attributes.ints("strides")?))
+        let strides = pool_strides("strides", &attributes.ints("strides")?);
+        WindowAttributes::import_with(attributes, strides, attributes.ints_or_empty("dilations")?)
     }
 
     fn import_with(
         attributes: &Attributes<'_>,
         strides: Result<[usize; 2], OpError>,
+        dilations: Vec<i64>,
     ) -> Result<WindowAttributes, OpError> {
         attributes.only("data_format", "NHWC")?;
-        let dilations = attributes.ints_or_empty("dilations")?;
         let padding = match attributes.text("padding")? {
             "SAME" => Padding::Same,
             "VALID" => Padding::Valid,
@@ -135,8 +146,8 @@ impl WindowAttributes {
         else {
             return Ok(());
         };
-        // Of one size alone what is known of the other axis is not less.
-        let size = |axis: usize| filter.get(axis).and_then(|d| d.size()).unwrap_or(1);
+        // Of a size that is open nothing is asked.
+        let size = |axis: usize| filter.get(axis).and_then(|d| d.size()).unwrap_or(0);
         self.check([size(0), size(1)], image)
     }
 
@@ -215,7 +226,7 @@ pub fn pair(attribute: &str, values: &[i64]) -> Result<[usize; 2], OpError> {
 /// As [`pair`].
 pub fn pool_strides(attribute: &str, values: &[i64]) -> Result<[usize; 2], OpError> {
     match *values {
-        [batch, height, width, channels] if channels >= 1 => pair(attribute, &[batch, height, width, 1]),
+        [batch, height, width, _] => pair(attribute, &[batch, height, width, 1]),
         _ => pair(attribute, values),
     }
 }

@@ -10,7 +10,8 @@ use tightfit_core::{DType, MAX_RANK, Shape};
 use tightfit_kernels::{SparseReduce, sparse_add, sparse_reduce, sparse_softmax, sparse_sparse_extreme};
 
 use super::common::{
-    Parts, at_most_rows, check_count, dims_in, give_dims, room, room_bytes, set_rows, shape_fact,
+    Parts, at_most_rows, check_count, countable_sizes, dims_in, give_dims, room, room_bytes, set_rows,
+    shape_fact,
 };
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -166,7 +167,7 @@ impl Operator for SparseSoftmax {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         // A shape has no negative dimension; whether coordinates lie in it TensorFlow does not ask.
-        A.dims(run)?;
+        countable_sizes(run, A.shape)?;
         Ok(sparse_softmax(&A.coordinates(run)?, run.input(A.values)?, &mut run.output(0)?)?)
     }
 }
@@ -245,7 +246,7 @@ impl Operator for Reduce {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (coordinates, dims) = (A.coordinates(run)?, A.dims(run)?);
+        let (coordinates, dims) = (A.coordinates(run)?, countable_sizes(run, A.shape)?);
         let kernel = self.kernel(&run.ints::<MAX_RANK>(3)?, dims.len())?;
         let values = run.input(1)?;
         let (order, _) = room::<u32>(run.scratch()?, coordinates.len())?;
@@ -333,5 +334,13 @@ mod tests {
         let mut negative = sparse.clone();
         negative[2] = tensor(&[2], &[2i64, -1]);
         refuses("SparseSoftmax", &[], &negative, "-1");
+    }
+
+    #[test]
+    fn elements_can_be_counted() {
+        let huge = [tensor(&[1, 2], &[0i64, 0]), tensor(&[1], &[1f32]), tensor(&[2], &[i64::MAX, 20])];
+        refuses("SparseSoftmax", &[], &huge, "more elements than can be counted");
+        let reduced = [&huge[..], &[tensor(&[1], &[0i32])]].concat();
+        refuses("SparseReduceSum", &[], &reduced, "more elements than can be counted");
     }
 }

@@ -89,6 +89,20 @@ pub(crate) fn sizes(run: &Run<'_>, input: usize) -> Result<Ints<MAX_RANK>, OpErr
     }
 }
 
+/// [`sizes`] of a tensor whose elements can be counted, as most operators of TensorFlow ask.
+///
+/// # Errors
+/// As there, and for more elements than an int64 holds.
+pub(crate) fn countable_sizes(run: &Run<'_>, input: usize) -> Result<Ints<MAX_RANK>, OpError> {
+    let dims = sizes(run, input)?;
+    match dims.iter().try_fold(1i64, |count, dim| count.checked_mul(*dim)) {
+        Some(_) => Ok(dims),
+        None => {
+            Err(OpError::input(input, format!("is {:?}, of more elements than can be counted", &dims[..])))
+        }
+    }
+}
+
 /// The shape that an input holds, as far as it is known.
 ///
 /// # Errors

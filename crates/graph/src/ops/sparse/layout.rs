@@ -10,7 +10,8 @@ use tightfit_kernels::{
 };
 
 use super::common::{
-    Parts, at_most_rows, check_count, dims_in, give_dims, room, room_bytes, set_rows, shape_fact, sizes,
+    Parts, at_most_rows, check_count, countable_sizes, dims_in, give_dims, room, room_bytes, set_rows,
+    shape_fact, sizes,
 };
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -335,7 +336,7 @@ impl Operator for SparseSlice {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (coordinates, dims) = (Parts::from(0).coordinates(run)?, Parts::from(0).dims(run)?);
+        let (coordinates, dims) = (Parts::from(0).coordinates(run)?, countable_sizes(run, 2)?);
         let (start, size) = (run.ints::<MAX_RANK>(3)?, sizes(run, 4)?);
         if start.len() != dims.len() || size.len() != dims.len() {
             return Err(OpError::input(
@@ -396,7 +397,7 @@ impl Operator for SparseSplit {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (coordinates, dims) = (SPLIT.coordinates(run)?, SPLIT.dims(run)?);
+        let (coordinates, dims) = (SPLIT.coordinates(run)?, countable_sizes(run, SPLIT.shape)?);
         let axis = int_input(run, 0)?;
         let axis = shared::axis(axis, dims.len())
             .ok_or_else(|| OpError::input(0, format!("is {axis}, no axis of {}", dims.len())))?;

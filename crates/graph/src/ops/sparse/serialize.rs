@@ -10,7 +10,7 @@ use tightfit_core::{DType, MAX_RANK, Shape, StringRef, TensorView};
 use tightfit_format::DataType;
 use tightfit_format::tensor_message::TensorMessage;
 
-use super::common::{Parts, give_dims, room, room_bytes, sizes};
+use super::common::{Parts, countable_sizes, give_dims, room, room_bytes, sizes};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
@@ -126,7 +126,7 @@ impl Operator for Serialize {
             return self.write(run, parts, out);
         }
         let coordinates = Parts::from(0).coordinates(run)?;
-        let (dims, rank) = (sizes(run, 2)?, coordinates.rank());
+        let (dims, rank) = (countable_sizes(run, 2)?, coordinates.rank());
         coordinates.check(self.name(), &dims)?;
         if rank < 2 {
             return Err(OpError::input(2, "is of fewer than 2 dimensions"));

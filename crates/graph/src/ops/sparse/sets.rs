@@ -12,7 +12,7 @@ use tightfit_core::{DType, Shape, StringRef, TensorView};
 use tightfit_kernels::{Coordinates, SetOperation, sort_set};
 
 use super::common::{
-    Parts, at_most_rows, check_count, dims_in, give_dims, room, room_bytes, set_rows, sizes,
+    Parts, at_most_rows, check_count, countable_sizes, dims_in, give_dims, room, room_bytes, set_rows, sizes,
 };
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -115,7 +115,7 @@ impl Side {
                 Ok(Groups { shape: Shape::new(before)?, count, of: Of::Dense { width: *width } })
             }
             Side::Sparse(parts) => {
-                let (coordinates, dims) = (parts.coordinates(run)?, sizes(run, parts.shape)?);
+                let (coordinates, dims) = (parts.coordinates(run)?, countable_sizes(run, parts.shape)?);
                 let Some((_, before)) = dims.split_last().filter(|(_, before)| !before.is_empty()) else {
                     return Err(OpError::input(parts.shape, "is of less than 2 dimensions"));
                 };

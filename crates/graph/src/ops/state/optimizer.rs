@@ -116,7 +116,8 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
         linear_by_rate: attributes.bool_or("multiply_linear_by_lr", false)?,
         of_rows: is_sparse,
     };
-    Ok(Box::new(Apply { rule, is_sparse, options }))
+    let is_resource = attributes.node().op.starts_with("Resource");
+    Ok(Box::new(Apply { rule, is_sparse, compares_ranks: is_sparse && !is_resource, options }))
 }
 
 /// A step of an optimizer.
@@ -124,6 +125,8 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
 struct Apply {
     rule: &'static Rule,
     is_sparse: bool,
+    /// The gradient is of as many axes as the variable, which TensorFlow asks of those that are no resources as it reads a file.
+    compares_ranks: bool,
     options: OptimizerOptions,
 }
 
@@ -242,6 +245,13 @@ impl Operator for Apply {
             shared::dims_of_rank(input, rows, 1)?;
         }
         let gradient = shared::input(inputs, self.gradient())?;
+        if let (Some(of), Some(by)) = (variable.dims.rank(), gradient.dims.rank())
+            && self.compares_ranks
+            && of != by
+        {
+            let why = format!("is of shape {}; the variable is of {}", gradient.dims, variable.dims);
+            return Err(OpError::input(self.gradient(), why));
+        }
         let is_sure = !gradient.is_bound && rows.is_none_or(|rows| !rows.is_bound);
         if let (Some(of), Some(by)) = (variable.dims.concrete(), gradient.dims.concrete())
             && is_sure
@@ -345,6 +355,7 @@ mod tests {
         refuses("ResourceSparseApplyAdagrad", &[], &deep, "[1, 2, 1]");
         let deep = [&deep[..], &[scalar(0.5f32)]].concat();
         assert!(run("ResourceSparseApplyMomentum", &[], &deep).is_ok());
+        refuses("SparseApplyMomentum", &[], &deep, "[1, 2, 1]");
         refuses("ApplyGradientDescent", &[], &[x.clone(), scalar(1f32), tensor(&[1], &[1f32])], "variable");
         refuses("ApplyGradientDescent", &[], &[x.clone(), scalar(1f64), g.clone()], "float64");
         refuses(

@@ -154,10 +154,10 @@ impl AsString {
             };
         }
         match dtype {
-            DType::F32 => self.float(line, f64::from(of!(f32))),
-            DType::F64 => self.float(line, of!(f64)),
+            DType::F32 => self.float(line, flushed(of!(f32)).into()),
+            DType::F64 => self.float(line, flushed_f64(of!(f64))),
             DType::F16 => self.float(line, f64::from(of!(f16))),
-            DType::BF16 => self.float(line, f64::from(of!(bf16))),
+            DType::BF16 => self.float(line, flushed(of!(bf16).to_f32()).into()),
             DType::C64 | DType::C128 => {
                 let (real, imaginary) = bytes.split_at(bytes.len() / 2);
                 let part = if dtype == DType::C64 { DType::F32 } else { DType::F64 };
@@ -179,6 +179,16 @@ impl AsString {
             DType::String => Err(fmt::Error),
         }
     }
+}
+
+/// The number as it is written: TensorFlow's threads take a denormal for zero.
+pub(super) fn flushed(value: f32) -> f32 {
+    if value.is_subnormal() { 0f32.copysign(value) } else { value }
+}
+
+/// [`flushed`] of float64.
+pub(super) fn flushed_f64(value: f64) -> f64 {
+    if value.is_subnormal() { 0f64.copysign(value) } else { value }
 }
 
 fn fixed(line: &mut Line, value: f64, precision: usize, keeps_point: bool) -> fmt::Result {
@@ -311,5 +321,18 @@ mod tests {
         assert_eq!(text(How::Fixed, Some(2), Some(10), Some(b'-'), 3.5), "3.50      ");
         assert_eq!(text(How::Fixed, None, None, None, -0.0), "-0.000000");
         assert_eq!(text(How::Shortest, Some(3), None, Some(b'#'), 2.0), "2.00");
+    }
+
+    #[test]
+    fn denormals_are_written_as_zeros() {
+        let write = |dtype, bytes: &[u8]| {
+            let mut line = Line::new();
+            let how = AsString { how: How::Scientific, fill: None, precision: Some(1), width: None };
+            how.element(&mut line, dtype, bytes).unwrap();
+            String::from_utf8(line.text().to_vec()).unwrap()
+        };
+        assert_eq!(write(DType::F64, &(-1e-310f64).to_ne_bytes()), "-0.0e+00");
+        assert_eq!(write(DType::F32, &1e-40f32.to_ne_bytes()), "0.0e+00");
+        assert_eq!(write(DType::F16, &f16::from_f32(6e-8).to_ne_bytes()), "6.0e-08");
     }
 }

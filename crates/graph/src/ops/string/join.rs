@@ -219,6 +219,7 @@ impl Operator for SegmentJoin {
         shared::need_type(0, input, &[DType::String])?;
         shared::extent::need_index_type(1, ids)?;
         shared::extent::need_index_type(2, count)?;
+        shared::dims_of_rank(2, count, 0)?;
         let (Some(dims), Some(rank)) = (input.dims.get(), ids.dims.rank()) else {
             return Ok(vec![Fact::new(DType::String, Dims::UNKNOWN)]);
         };

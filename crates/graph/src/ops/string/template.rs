@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use half::{bf16, f16};
 use tightfit_core::{DType, Shape, StringRef, TensorView};
 
-use super::format::{Line, shortest};
+use super::format::{Line, flushed, flushed_f64, shortest};
 use crate::dim::Dims;
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
@@ -184,10 +184,10 @@ fn number(line: &mut Line, dtype: DType, bytes: &[u8]) -> std::fmt::Result {
         };
     }
     match dtype {
-        DType::F32 => float32(line, of!(f32)),
+        DType::F32 => float32(line, flushed(of!(f32))),
         DType::F16 => float32(line, of!(f16).to_f32()),
-        DType::BF16 => float32(line, of!(bf16).to_f32()),
-        DType::F64 => float64(line, of!(f64)),
+        DType::BF16 => float32(line, flushed(of!(bf16).to_f32())),
+        DType::F64 => float64(line, flushed_f64(of!(f64))),
         DType::Bool => write!(line, "{}", u8::from(bytes != [0])),
         DType::I8 => write!(line, "{}", of!(i8)),
         DType::I16 => write!(line, "{}", of!(i16)),
@@ -278,6 +278,14 @@ mod tests {
         let mut line = Line::new();
         float64(&mut line, 1.0 / 3.0).unwrap();
         assert_eq!(line.text(), b"0.33333333333333331");
+    }
+
+    #[test]
+    fn denormals_are_written_as_zeros() {
+        let mut line = Line::new();
+        number(&mut line, DType::F64, &(-1e-310f64).to_ne_bytes()).unwrap();
+        number(&mut line, DType::F32, &1e-40f32.to_ne_bytes()).unwrap();
+        assert_eq!(line.text(), b"-00");
     }
 
     #[test]

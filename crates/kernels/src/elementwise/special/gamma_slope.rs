@@ -83,8 +83,9 @@ fn derivative(of: Of, a: f64, x: f64, is_single: bool) -> f64 {
     if !(x >= 0.0 && a > 0.0) {
         return f64::NAN;
     }
-    // Where the density is nothing in the type that is computed in, TensorFlow takes its slope for nothing as well.
-    let least = -if is_single { f64::from(f32::MAX) } else { f64::MAX }.ln();
+    // Where the density is nothing in the type that is computed in, TensorFlow takes its slope for nothing as well; a denormal is
+    // nothing to its threads.
+    let least = if is_single { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE }.ln();
     if !(a * x.ln() - x - lgamma(a) >= least) {
         return 0.0;
     }
@@ -121,5 +122,8 @@ mod tests {
         // TensorFlow's RandomGammaGrad of 38 at 0.25 is 0 in float32, and 0.0064 in float64.
         assert_eq!(sample_slope(38.0, 0.25, true), 0.0);
         assert!(sample_slope(38.0, 0.25, false) > 0.0);
+        // The density of 40 at 1.654 is 5.1e-39, a denormal.
+        assert_eq!(sample_slope(40.0, 1.654, true), 0.0);
+        assert!((sample_slope(40.0, 1.654, false) - 0.137_840_1).abs() < 1e-6);
     }
 }

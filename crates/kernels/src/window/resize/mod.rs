@@ -393,7 +393,9 @@ pub fn crop_and_resize(
             rule: "images are [batch, height, width, channels]",
         });
     };
-    ensure(from[3] == to[3] && boxes.shape()[..] == [to[0], 4], KERNEL, "there is an output for each box")?;
+    let is_none = to[0] == 0 && boxes.shape().elements() == 0;
+    let is_each = is_none || boxes.shape()[..] == [to[0], 4];
+    ensure(from[3] == to[3] && is_each, KERNEL, "there is an output for each box")?;
     ensure(from[1] > 0 && from[2] > 0, KERNEL, "images have pixels")?;
     let linear = match how {
         Interpolation::Bilinear => true,
