@@ -194,7 +194,8 @@ def pushed(g, _):
 
 
 @maker("TensorListReserve", "TensorListSetItem", "TensorListGetItem", "TensorListFromTensor", "TensorListGather",
-       "TensorListScatterIntoExistingList", "TensorListConcatV2")
+       "TensorListScatterIntoExistingList", "TensorListConcatV2", "TensorListResize", "TensorListScatter", "TensorListScatterV2",
+       "TensorListConcatLists")
 def placed(g, name):
     dtype, shape = g.pick(DTYPES), g.shape(0, 2)
     length = g.int(1, 4)
@@ -211,6 +212,22 @@ def placed(g, name):
         rows = [g.int(0, length - 1) for _ in range(g.int(1, 3))]
         rows = list(dict.fromkeys(rows))
         handle = g.call(name, handle, g.input(dtype, [len(rows), *shape]), g.ints(rows, "int32"), element_dtype=dtype)[0]
+    if name == "TensorListResize":
+        length = g.int(0, 6)
+        handle = g.call(name, handle, g.ints(length, "int32"))[0]
+    if name in ("TensorListScatter", "TensorListScatterV2"):
+        rows = list(dict.fromkeys(g.int(0, 5) for _ in range(g.int(1, 3))))
+        length, inputs = max(rows) + 1, [g.input(dtype, [len(rows), *shape]), g.ints(rows, "int32"), element]
+        if name == "TensorListScatterV2":
+            length = g.pick([-1, length, length + 2])
+            inputs.append(g.ints(length, "int32"))
+        handle = g.call(name, *inputs, element_dtype=dtype)[0]
+        length = length if length >= 0 else max(rows) + 1
+    if name == "TensorListConcatLists":
+        more = g.call("TensorListFromTensor", g.input(dtype, [g.int(0, 3), *shape]), element, element_dtype=dtype)[0]
+        handle = g.call(name, handle, more, element_dtype=dtype)[0]
+    if not length:
+        return g.call("TensorListStack", handle, element, element_dtype=dtype)
     if name == "TensorListGather":
         return g.call(name, handle, g.ints([g.int(0, length - 1) for _ in range(g.int(1, 4))], "int32"), element, element_dtype=dtype)
     if name == "TensorListConcatV2" and shape:
@@ -276,3 +293,14 @@ def old_variable(g, _):
         changed = node(g, op, [held.name, value.name, *last], [dtype], T=attr_type(dtype))[0]
         last = ["^" + changed.name]
     return node(g, "Identity", [held.name, *last], [dtype], T=attr_type(dtype))
+
+
+@maker("FakeParam")
+def fake_param(g, name):
+    return g.call(name, dtype=g.pick(DTYPES), shape=g.pick([g.shape(0, 4), None]))
+
+
+@maker("ToBool")
+def to_bool(g, name):
+    dtype = g.pick(["float32", "float64", "int8", "int32", "int64", "uint8", "bool", "string"])
+    return g.call(name, g.input(dtype, g.pick([[], [], [1], [0], g.shape(0, 3)])))

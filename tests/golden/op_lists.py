@@ -106,3 +106,47 @@ def lists_by_branch(g):
     get = lambda i: raw.TensorListGetItem(input_handle=chosen, index=i, element_shape=-1, element_dtype=tf.float32)
     same = tf.map_fn(lambda i: tf.cast(tf.range(lengths[0]), tf.float32) * i, tf.constant([1.0, 2.0, 3.0]))
     g.out(zero=get(0), one=get(1), stacked=same)
+
+
+@case()
+def lists_of_other_sizes(g):
+    """Made longer and shorter, of rows at places, and one after the other; what a loop grew before TensorListSetItem could."""
+    value, many = g.feed("value", g.rng.normal(size=(3, 2)).astype(np.float32)), g.feed("many", np.array(5, np.int32))
+    lengths, element = g.feed("lengths", LENGTHS), np.array([2], np.int32)
+    stack = lambda handle: raw.TensorListStack(input_handle=handle, element_shape=[2], element_dtype=tf.float32)
+    dense = raw.TensorListFromTensor(tensor=value, element_shape=element)
+    resize = lambda handle, size: raw.TensorListResize(input_handle=handle, size=size)
+    g.out(longer=stack(resize(dense, many)), shorter=stack(resize(dense, 2)), none=stack(resize(dense, many - 5)))
+    places = g.feed("places", np.array([2, 0, 1], np.int32))
+    scatter = lambda count: raw.TensorListScatterV2(tensor=value, indices=places, element_shape=element, num_elements=count)
+    first = raw.TensorListScatter(tensor=value, indices=[4, 0, 1], element_shape=element)
+    both = raw.TensorListConcatLists(input_a=first, input_b=dense, element_dtype=tf.float32)
+    g.out(to_the_last=stack(scatter(-1)), to_many=stack(scatter(many)), by_itself=stack(first), both=stack(both))
+    put = lambda handle, i, item: raw.TensorListSetItem(input_handle=handle, index=i, item=item)
+    length = lambda handle: raw.TensorListLength(input_handle=handle)
+    for name, shape, item in (("rows", [2], lambda i: tf.gather(value, i % 3)), ("open", [-1, 2], lambda i: rows(lengths, i % 4))):
+        grow = lambda i, handle: (
+            i + 1, put(tf.cond(i >= length(handle), lambda: resize(handle, i + 1), lambda: tf.identity(handle)), i, item(i)))
+        start = raw.TensorListReserve(element_shape=np.array(shape, np.int32), num_elements=1, element_dtype=tf.float32)
+        _, grown = tf.while_loop(lambda i, handle: i < many, grow, [tf.constant(0), start])
+        joined = raw.TensorListConcatV2(
+            input_handle=resize(grown, 4) if shape[0] < 0 else raw.TensorListFromTensor(tensor=[stack(grown)], element_shape=[-1, 2]),
+            element_shape=[-1, 2], leading_dims=np.array([], np.int64), element_dtype=tf.float32)
+        g.out(**{name: joined.tensor, f"{name}_length": length(grown)})
+    more = raw.TensorListConcatLists(input_a=grown, input_b=resize(grown, 2), element_dtype=tf.float32)
+    joined = raw.TensorListConcatV2(input_handle=more, element_shape=[-1, 2], leading_dims=np.array([], np.int64), element_dtype=tf.float32)
+    g.out(more=joined.tensor, more_lengths=joined.lengths)
+
+
+@case()
+def stands_in(g):
+    """What a branch has for what only the other one makes, and what is true."""
+    whole = raw.FakeParam(dtype=tf.float32, shape=[2, 3])
+    open_size = raw.FakeParam(dtype=tf.int64, shape=tf.TensorShape([None, 3]))
+    g.out(whole=tf.shape(whole), open=tf.shape(open_size), unknown=tf.shape(raw.FakeParam(dtype=tf.int32, shape=tf.TensorShape(None))))
+    true = lambda name, value, **options: g.out(**{name: raw.ToBool(input=g.feed(f"{name}_in", value, **options))})
+    true("number", np.array(0.5, np.float32))
+    true("zero", np.array(-0.0, np.float32))
+    true("one_zero", np.zeros([1], np.float32))
+    true("nothing", np.zeros([0], np.int32))
+    true("text", np.array("", object))

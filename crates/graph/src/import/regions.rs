@@ -399,7 +399,11 @@ impl Importer<'_> {
 /// What a branch or a loop takes a tensor for that it is chosen by: one bool.
 fn truth_of(graph: &mut Graph, condition: ValueRef) -> Result<ValueRef, GraphError> {
     let fact = graph.fact(condition);
-    if fact.dtype == DType::Bool && is_scalar(fact) { Ok(condition) } else { behind(graph, condition, Truth) }
+    if fact.dtype == DType::Bool && is_scalar(fact) {
+        Ok(condition)
+    } else {
+        behind(graph, condition, Truth { name: "If" })
+    }
 }
 
 /// A number that chooses a branch: a tensor that is no scalar is refused, where need be as the graph runs.

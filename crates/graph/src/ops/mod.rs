@@ -61,7 +61,7 @@ families! {
     /// Sound.
     audio { spectrogram, wav }
     /// Tensors taken apart and put together by indices, lists of them, and tables.
-    data_flow { partition, tensor_array, tensor_list; list_parts, list_reads, list_split, table, truth }
+    data_flow { list_sizes, partition, tensor_array, tensor_list, truth; list_parts, list_reads, list_split, table }
     /// Images.
     image { colour, contrast, decode, draw_boxes, encode, projective, resize, resize_gradient, scale_and_translate, suppression }
     /// Checks, messages and figures at run time.

@@ -1,11 +1,12 @@
-//! Tensors of one value or of even steps: Fill, ZerosLike, OnesLike, Empty, Range, LinSpace.
+//! Tensors of one value or of even steps: Fill, ZerosLike, OnesLike, Empty, FakeParam, Range, LinSpace.
 //!
-//! Fill takes a shape (int32 or int64) and a scalar of any type; Empty, a shape, and is zeros here. ZerosLike and
+//! Fill takes a shape (int32 or int64) and a scalar of any type; Empty, a shape, and is zeros here. FakeParam, which stands in a
+//! branch for what only the other one has, is zeros of the shape of its attribute, in which a dimension that is open is 0. ZerosLike and
 //! OnesLike take the shape and type of their input, of any type (ones of numbers and bools). Range counts from `start`
 //! by `delta` to before `limit`, in int32, int64 or a float type, how often computed in that type; LinSpace takes `num` even steps from `start` to
 //! `stop`, in float32 or float64.
 
-use tightfit_core::{DType, TensorView};
+use tightfit_core::{DType, Shape, TensorView};
 use tightfit_kernels::{fill, linspace, range};
 
 use crate::dim::{Dim, Dims};
@@ -20,6 +21,7 @@ use crate::ops::shared::extent::{minus, need_index_type, not_negative, scalar_or
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "Fill", import: |_| Ok(Box::new(Fill)) },
     Registration { name: "Empty", import: import_empty },
+    Registration { name: "FakeParam", import: import_fake_param },
     Registration { name: "ZerosLike", import: |_| Ok(Box::new(Like { is_one: false })) },
     Registration { name: "OnesLike", import: |_| Ok(Box::new(Like { is_one: true })) },
     Registration { name: "Range", import: |_| Ok(Box::new(Range)) },
@@ -28,6 +30,13 @@ pub(crate) const OPS: &[Registration] = &[
 
 fn import_empty(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(Empty { dtype: attributes.dtype("dtype")? }))
+}
+
+fn import_fake_param(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    let dims = attributes.shape_or_unknown("shape")?.unwrap_or_default();
+    let shape = reshape::shape(dims.into_iter().map(|dim| usize::try_from(dim).unwrap_or(0)))
+        .ok_or_else(|| OpError::attribute("shape", "has more dimensions than are supported"))?;
+    Ok(Box::new(FakeParam { dtype: attributes.dtype("dtype")?, shape }))
 }
 
 /// The shape that an input asks for.
@@ -101,6 +110,28 @@ impl Operator for Empty {
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
         reshape::set_asked(run, 0, 0)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        run.out_bytes(0)?.fill(0);
+        Ok(())
+    }
+}
+
+/// Zeros that nobody reads.
+#[derive(Debug)]
+struct FakeParam {
+    dtype: DType,
+    shape: Shape,
+}
+
+impl Operator for FakeParam {
+    fn name(&self) -> &'static str {
+        "FakeParam"
+    }
+
+    fn infer(&self, _: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        Ok(vec![Fact::new(self.dtype, self.shape)])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

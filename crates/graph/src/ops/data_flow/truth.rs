@@ -1,22 +1,28 @@
 //! What a branch or a loop takes a tensor for that it is chosen by: a number is true unless it is zero, a text unless it is
 //! empty, and a tensor that is no scalar when it has elements.
 //!
-//! Types: any but complex numbers. No operator of TensorFlow: If and While mean this by their condition
+//! Types: any but complex numbers. ToBool is this, and If and While mean it by their condition
 //! (<https://www.tensorflow.org/api_docs/python/tf/raw_ops/If>).
 
 use tightfit_core::{DType, Shape, StringRef};
 
 use crate::fact::Fact;
-use crate::operator::{OpError, Operator, Run};
+use crate::operator::{OpError, Operator, Registration, Run};
 use crate::ops::shared;
+
+pub(crate) const OPS: &[Registration] =
+    &[Registration { name: "ToBool", import: |_| Ok(Box::new(Truth { name: "ToBool" })) }];
 
 /// The operator.
 #[derive(Debug)]
-pub struct Truth;
+pub struct Truth {
+    /// Whose condition it is.
+    pub name: &'static str,
+}
 
 impl Operator for Truth {
     fn name(&self) -> &'static str {
-        "If"
+        self.name
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
