@@ -159,3 +159,22 @@ def edges_of_sequences(g):
         Nfeature_list_dense=1, feature_list_dense_types=[tf.float32], feature_list_sparse_types=[], feature_list_ragged_value_types=[],
         feature_list_ragged_split_types=[], feature_list_dense_shapes=[[2]])
     g.out(values=found.feature_list_dense_values[0], lengths=found.feature_list_dense_lengths[0])
+
+
+@case()
+def edges_of_tables(g):
+    """A dense table takes the first of the values that are given for keys it does not have; rows alone are counted."""
+    keys = g.feed("keys", np.array([[3], [4], [7]], np.int64))
+    table = raw.MutableDenseHashTableV2(
+        empty_key=tf.constant(-1, tf.int64), deleted_key=tf.constant(-2, tf.int64), value_dtype=tf.float32, value_shape=[],
+        initial_num_buckets=16, shared_name="dense")
+    other = raw.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.float32, shared_name="other")
+    given = g.feed("given", np.array([[1.0], [2.0], [3.0]], np.float32))
+    filled = raw.SparseFillEmptyRows(
+        indices=tf.constant([[0, 0]], tf.int64), values=g.feed("values", np.array([1.5])), dense_shape=g.feed("dims", np.array([2, -1], np.int64)),
+        default_value=tf.constant(7.0, tf.float64))
+    g.out(
+        dense=raw.LookupTableFindV2(table_handle=table, keys=keys, default_value=given),
+        each=raw.LookupTableFindV2(table_handle=other, keys=keys, default_value=given),
+        rows=filled.output_indices, numbers=filled.output_values,
+    )

@@ -9,7 +9,8 @@
 use tightfit_core::{DType, Shape};
 
 use super::list_parts::{
-    Parts, asked, check_asked, dense_shape, element_bytes_of_output, makes_open, place_of, reshape_list, scalar,
+    Parts, asked, check_asked, dense_shape, element_bytes_of_output, makes_open, place_of, reshape_list,
+    scalar,
 };
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -20,10 +21,7 @@ use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
 
 pub(crate) const OPS: &[Registration] = &[
-    Registration {
-        name: "TensorListResize",
-        import: |_| Ok(Box::new(Resize)),
-    },
+    Registration { name: "TensorListResize", import: |_| Ok(Box::new(Resize)) },
     Registration {
         name: "TensorListScatter",
         import: |a| Ok(Box::new(Scatter { dtype: a.dtype("element_dtype")?, has_length: false })),

@@ -141,8 +141,8 @@ impl TableAccess {
         self.check_reserved(keys, count)?;
         let value_bytes = self.table.initial.value_bytes();
         let default = default.bytes();
-        // Of a table that is filled once TensorFlow takes the first of them for all.
-        let is_each = !is_one && !self.table.is_filled_once;
+        // Of a table that is filled once, and of a dense one, TensorFlow takes the first of them for all.
+        let is_each = !is_one && !self.table.is_filled_once && self.table.reserved.is_none();
         let is_text = run.output_dtype(0) == DType::String;
         let output = run.out_bytes(0)?;
         let rows = output.chunks_exact_mut(value_bytes.max(1)).enumerate().take(count);

@@ -4,10 +4,10 @@
 //! values with those, which rows were empty, and where each element went. The ragged one takes the row of each value and
 //! the number of rows in place of coordinates and a shape. There are at most as many elements more as there are rows.
 
-use tightfit_core::{DType, Shape};
+use tightfit_core::{DType, MAX_RANK, Shape};
 use tightfit_kernels::{Coordinates, fill_empty_rows};
 
-use super::common::{Parts, at_most_rows, room, room_bytes, sizes};
+use super::common::{Parts, at_most_rows, room, room_bytes};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Registration, Run, reshape};
@@ -29,9 +29,9 @@ struct FillEmptyRows {
 }
 
 impl FillEmptyRows {
-    /// How many rows there are.
+    /// How many rows there are; TensorFlow does not look at the other dimensions.
     fn rows(&self, run: &Run<'_>) -> Result<usize, OpError> {
-        let rows = *sizes(run, 2)?.first().ok_or_else(|| OpError::input(2, "has no dimensions"))?;
+        let rows = *run.ints::<MAX_RANK>(2)?.first().ok_or_else(|| OpError::input(2, "has no dimensions"))?;
         usize::try_from(rows).map_err(|_| OpError::input(2, format!("has {rows} rows")))
     }
 }
