@@ -3,10 +3,12 @@
 
     python bench/keras_applications.py [--models NAME,...] [--bin PATH] [--out DIR] [--seconds N] [--table]
 
-Each model is made with `weights=None` and random values from a seed: weights as Keras draws them, statistics, gammas,
-betas and biases of a seed's own, so that each of them matters. It is exported with `model.export`, frozen with `tightfit
-freeze`, and run with `tightfit run` on one image. TensorFlow loads the SavedModel in a process of its own and computes the
-same image. Peaks are ru_maxrss of whole processes; the difference is the largest one, as a part of the largest output.
+Each model is made with `weights=None` and random values from a seed, settled on its image as `bench/models.py` does it:
+every layer's output keeps unit variance, and each statistic, gamma, beta and bias matters. It is exported with
+`model.export`, frozen with `tightfit freeze`, and run with `tightfit run` on that image. TensorFlow loads the SavedModel in
+a process of its own and computes the same image, and once more with every number of it moved by one unit in the last
+place: what that changes is how much the model magnifies rounding. Peaks are ru_maxrss of whole processes; a difference is
+the largest one, as a part of the largest output.
 Models come in the order of their weights, and none is begun after `--seconds`. What is known of each goes to
 DIR/keras_applications.json as soon as it is; `--table` prints that as markdown and measures nothing.
 """
@@ -39,19 +41,24 @@ MODELS = (
 def make(name, folder):
     """Writes the model as a SavedModel, and an image for it; in a process of its own."""
     import keras
+    import models
+    import tensorflow as tf
 
     keras.utils.set_random_seed(SEED)
     rng = np.random.default_rng(SEED)
     model = getattr(keras.applications, name)(weights=None, classifier_activation=None)
     for variable in model.variables:
-        if "variance" in variable.path:
-            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-        elif "gamma" in variable.path:
+        if "gamma" in variable.path:
             variable.assign(rng.uniform(0.8, 1.2, variable.shape))
-        elif len(variable.shape) == 1:
+        elif "beta" in variable.path:
             variable.assign(rng.uniform(-0.1, 0.1, variable.shape))
     size = model.input_shape[1] or 224
-    np.save(folder / "image.npy", rng.uniform(-1, 1, (1, size, size, 3)).astype(np.float32))
+    # Who rescales takes the numbers of pixels; the others take what their preprocessing gives.
+    rescales = any(isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)) for layer in model.layers)
+    low, high = (0.0, 255.0) if rescales else (-1.0, 1.0)
+    image = models.images(rng, 1, size, low, high)
+    models.settle(model, tf.constant(image), rng)
+    np.save(folder / "image.npy", image)
     model.export(folder / "saved", verbose=False)
 
 
@@ -64,8 +71,10 @@ def answer(folder):
     loaded = tf.saved_model.load(str(folder / "saved"))
     serve = loaded.signatures["serving_default"]
     (key,) = serve.structured_input_signature[1]
-    (found,) = serve(**{key: tf.constant(np.load(folder / "image.npy"))}).values()
-    np.save(folder / "tensorflow.npy", found.numpy())
+    image = np.load(folder / "image.npy")
+    for file, values in {"tensorflow.npy": image, "moved.npy": np.nextafter(image, np.float32(np.inf))}.items():
+        (found,) = serve(**{key: tf.constant(values)}).values()
+        np.save(folder / file, found.numpy())
 
 
 def own(*arguments):
@@ -86,11 +95,12 @@ def measure(name, folder, options):
     expected = np.load(folder / "tensorflow.npy")
     if found.shape != expected.shape or not np.isfinite(expected).all():
         raise RuntimeError(f"{found.shape} beside {expected.shape}, or values that are not finite")
-    difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+    difference = lambda other: float(np.abs(other - expected).max() / np.abs(expected).max())
     return {
         "file_bytes": frozen.stat().st_size,
-        "difference": difference,
-        "is_same": difference <= TOLERANCE,
+        "difference": difference(found),
+        "moved_difference": difference(np.load(folder / "moved.npy")),
+        "is_same": difference(found) <= TOLERANCE,
         "freeze_bytes": freezing.peak_bytes,
         "run_bytes": run.peak_bytes,
         "tensorflow_bytes": tensorflow_bytes,
@@ -99,17 +109,17 @@ def measure(name, folder, options):
 
 def table(results):
     lines = [
-        "| model | frozen MB | largest difference | `freeze` MiB | `run` MiB | TensorFlow MiB | part |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| model | frozen MB | largest difference | one ulp in TensorFlow | `freeze` MiB | `run` MiB | TensorFlow MiB | part |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name in (name for name in MODELS if name in results):
         r = results[name]
         if "failed" in r:
-            lines.append(f"| {name} | failed: {r['failed'].replace('|', '/')} ||||||")
+            lines.append(f"| {name} | failed: {r['failed'].replace('|', '/')} |||||||")
             continue
         mib = lambda key: f"{r[key] / MIB:.1f}"
         lines.append(
-            f"| {name} | {r['file_bytes'] / 1e6:.1f} | {r['difference']:.1e} | {mib('freeze_bytes')} | {mib('run_bytes')} | "
+            f"| {name} | {r['file_bytes'] / 1e6:.1f} | {r['difference']:.1e} | {r['moved_difference']:.1e} | {mib('freeze_bytes')} | {mib('run_bytes')} | "
             f"{mib('tensorflow_bytes')} | {r['run_bytes'] / r['tensorflow_bytes']:.2f} |"
         )
     return "\n".join(lines)

@@ -55,11 +55,17 @@ def settle(model, batch, rng):
 
     last = model.layers[-1]
 
+    def moments(y):
+        """Of each channel over all positions; where there is but one, nothing and the spread of the channels."""
+        if y.shape.num_elements() == y.shape[-1]:
+            return tf.zeros(y.shape[-1:]), tf.fill(y.shape[-1:], tf.math.reduce_variance(y))
+        return tf.nn.moments(y, list(range(y.ndim - 1)))
+
     def weighted(layer, x):
         bias = getattr(layer, "bias", None)
         activation, layer.activation = layer.activation, keras.activations.linear
         y = layer(x)
-        mean, variance = tf.nn.moments(y, list(range(y.ndim - 1)))
+        mean, variance = moments(y)
         scale = (LOGIT_STDDEV if layer is last else 1.0) / tf.sqrt(tf.reduce_mean(variance) + 1e-12)
         layer.kernel.assign(layer.kernel * scale)
         if bias is not None:
@@ -69,11 +75,12 @@ def settle(model, batch, rng):
         return layer(x)
 
     def normalized(layer, x):
-        mean, variance = tf.nn.moments(x, list(range(x.ndim - 1)))
+        mean, variance = moments(x)
         channels = mean.shape
         layer.moving_mean.assign(mean + rng.uniform(-0.3, 0.3, channels))
         # A floor, or quiet channels would be amplified and rounding with them.
-        layer.moving_variance.assign(tf.maximum(variance, 0.5) * rng.uniform(0.5, 1.5, channels))
+        floor = 0.5 * tf.reduce_mean(variance)
+        layer.moving_variance.assign(tf.maximum(variance, floor) * rng.uniform(0.5, 1.5, channels))
         if layer.gamma is not None:
             layer.gamma.assign(rng.uniform(0.8, 1.2, channels))
         if layer.beta is not None:
