@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tightfit_core::{DType, MemoryBudget, Shape, TensorView};
-use tightfit_format::{AttrValue, ListValue, NodeDef};
+use tightfit_format::{AttrValue, GraphDef, ListValue, NodeDef, SourceFile};
 use tightfit_graph::dim::Dims;
 use tightfit_graph::exec::{Context, Feed};
 use tightfit_graph::fact::Fact;
 use tightfit_graph::infer::infer_node;
 use tightfit_graph::ir::{Constant, Graph, Node, NodeKind, Port, ValueRef};
+use tightfit_graph::operator::TensorInfo;
 use tightfit_graph::operator::attributes::Attributes;
 use tightfit_graph::ops;
 use tightfit_graph::plan::{Plan, PlanOptions, WeightMode};
+use tightfit_graph::{Binding, ImportOptions, bind, import, passes};
 use tightfit_kernels::ThreadPool;
 
 /// Counts allocations of all threads.
@@ -253,8 +255,44 @@ fn check(context: &Context, mask: &[u8], params: &[f32]) {
     assert_eq!(shape(context, "back"), [n]);
 }
 
+/// In one test: what counts allocations counts those of all threads.
 #[test]
-fn a_run_allocates_nothing_where_shapes_depend_on_data() {
+fn a_run_allocates_nothing() {
+    shapes_depend_on_data();
+    a_loop_over_lists();
+}
+
+/// A loop as TensorFlow 2 writes it, of which no turn allocates.
+fn a_loop_over_lists() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/models/region_tensor_lists/model.pb");
+    let budget = MemoryBudget::new(64 << 20);
+    let source = SourceFile::open(path).unwrap();
+    let def = GraphDef::read(source.clone(), &budget).unwrap();
+    let mut graph = import(&source, def, &ImportOptions::default(), &budget).unwrap();
+    passes::run(&mut graph).unwrap();
+    let mut bound = bind(&graph, &Binding { batch: Some(2), ..Binding::default() }).unwrap();
+    passes::run_bound(&mut bound).unwrap();
+    let plan = Plan::new(&bound, &PlanOptions::new(1, WeightMode::Resident)).unwrap();
+    assert!(plan.steps.iter().any(|step| step.region().is_some()));
+    let infos: Vec<_> = plan.inputs.iter().map(|(_, slot)| plan.slots[*slot].info).collect();
+    let zeros: Vec<Vec<u8>> =
+        infos.iter().map(|info| vec![0; info.shape.elements() * info.dtype.bytes()]).collect();
+    let view = |(info, bytes)| {
+        let info: &TensorInfo = info;
+        let bytes: &Vec<u8> = bytes;
+        Feed::Tensor(TensorView::new(info.dtype, info.shape, bytes).unwrap())
+    };
+    let feeds: Vec<Feed<'_>> = infos.iter().zip(&zeros).map(view).collect();
+    let pool = Arc::new(ThreadPool::new(1).unwrap());
+    let mut context = Context::load(plan, "test", pool, &budget, 0).unwrap();
+    for _ in 0..2 {
+        let before = COUNT.load(Ordering::Relaxed);
+        context.run(&feeds).unwrap();
+        assert_eq!(COUNT.load(Ordering::Relaxed) - before, 0, "a loop allocates");
+    }
+}
+
+fn shapes_depend_on_data() {
     let options = PlanOptions::new(2, WeightMode::Resident);
     let plan = Plan::new(&graph(), &options).unwrap();
     let dynamic = plan.steps.iter().filter(|step| step.is_dynamic).count();

@@ -7,6 +7,7 @@ pub mod control_edges;
 pub mod dense;
 pub mod filters;
 pub mod fold_constants;
+pub mod hoist;
 pub mod identities;
 pub mod layer_norm;
 pub mod layout;
@@ -28,6 +29,7 @@ pub type Pass = fn(&mut Graph) -> bool;
 /// The passes that need no concrete shapes, in the order they run.
 pub static PASSES: &[(&str, Pass)] = &[
     ("regions", regions::simplify),
+    ("hoist", hoist::products),
     ("control_edges", control_edges::remove),
     ("identities", identities::remove),
     ("computed_constants", computed_constants::make),
@@ -48,16 +50,37 @@ pub static PASSES: &[(&str, Pass)] = &[
 /// How often the list is run at most, for passes that make work for earlier ones.
 const ROUNDS: usize = 4;
 
+/// What shows, in a body, the values that it hands on as it is given them.
+static TIDYING: &[(&str, Pass)] =
+    &[("control_edges", control_edges::remove), ("identities", identities::remove)];
+
 /// Runs all passes until none changes anything, on the graph and then on the bodies in it.
 ///
 /// # Errors
 /// [`GraphError`] when the result is no longer whole, which would be a defect of a pass.
 pub fn run(graph: &mut Graph) -> Result<(), GraphError> {
+    tidy_bodies(graph)?;
+    run_on_all(graph)
+}
+
+/// Tidies the bodies in a graph, from the innermost ones on.
+fn tidy_bodies(graph: &mut Graph) -> Result<(), GraphError> {
+    for id in graph.regions() {
+        let bodies = graph.region_mut(id).map(|region| &mut region.bodies);
+        bodies.into_iter().flatten().try_for_each(|body| {
+            tidy_bodies(body)?;
+            run_list(body, TIDYING).map(|_| ())
+        })?;
+    }
+    Ok(())
+}
+
+fn run_on_all(graph: &mut Graph) -> Result<(), GraphError> {
     run_on(graph)?;
     let regions = graph.regions();
     for id in &regions {
         let bodies = graph.region_mut(*id).map(|region| &mut region.bodies);
-        bodies.into_iter().flatten().try_for_each(run)?;
+        bodies.into_iter().flatten().try_for_each(run_on_all)?;
     }
     if regions.is_empty() { Ok(()) } else { infer(graph) }
 }
@@ -65,29 +88,34 @@ pub fn run(graph: &mut Graph) -> Result<(), GraphError> {
 /// Runs all passes on a graph, until none changes anything, and leaves the bodies in it as they are.
 fn run_on(graph: &mut Graph) -> Result<(), GraphError> {
     for _ in 0..ROUNDS {
-        let mut has_changed = false;
-        for (name, pass) in PASSES {
-            let working = graph.memory().room(working_bytes(graph));
-            let _working = working.map_err(|source| graph_memory_error(graph, source))?;
-            let changes = pass(graph);
-            graph.check().map_err(|source| graph_memory_error(graph, source))?;
-            if changes {
-                has_changed = true;
-                dead_nodes::remove(graph);
-                graph.recount().map_err(|source| graph_memory_error(graph, source))?;
-                infer(graph).map_err(|error| match error {
-                    GraphError::Node { node, source, .. } => {
-                        GraphError::Broken { node, why: format!("after the pass {name}: {source}") }
-                    }
-                    other => other,
-                })?;
-            }
-        }
-        if !has_changed {
+        if !run_list(graph, PASSES)? {
             break;
         }
     }
     Ok(())
+}
+
+/// Runs each of these passes on a graph, and says whether any has changed it.
+fn run_list(graph: &mut Graph, passes: &[(&str, Pass)]) -> Result<bool, GraphError> {
+    let mut has_changed = false;
+    for (name, pass) in passes {
+        let working = graph.memory().room(working_bytes(graph));
+        let _working = working.map_err(|source| graph_memory_error(graph, source))?;
+        let changes = pass(graph);
+        graph.check().map_err(|source| graph_memory_error(graph, source))?;
+        if changes {
+            has_changed = true;
+            dead_nodes::remove(graph);
+            graph.recount().map_err(|source| graph_memory_error(graph, source))?;
+            infer(graph).map_err(|error| match error {
+                GraphError::Node { node, source, .. } => {
+                    GraphError::Broken { node, why: format!("after the pass {name}: {source}") }
+                }
+                other => other,
+            })?;
+        }
+    }
+    Ok(has_changed)
 }
 
 /// Runs what there is to do once every shape is known: values that follow from shapes become constants.

@@ -78,7 +78,7 @@ pub(super) fn shape_of_attribute(attributes: &Attributes<'_>, name: &str) -> Res
 
 /// Where the shape of elements is said besides the list itself.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// By an input.
     Input(usize),
     /// By an attribute.

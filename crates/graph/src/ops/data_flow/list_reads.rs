@@ -77,7 +77,7 @@ impl Operator for PopBack {
 
 /// One element of a list, whose place is input 1.
 #[derive(Debug)]
-pub(super) struct GetItem {
+pub(crate) struct GetItem {
     pub dtype: DType,
     /// Which input is the list.
     pub list: usize,

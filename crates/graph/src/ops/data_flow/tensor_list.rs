@@ -198,7 +198,7 @@ impl Operator for Reserve {
 
 /// The rows of a tensor as a list.
 #[derive(Debug)]
-struct FromTensor(DType);
+pub(crate) struct FromTensor(pub DType);
 
 impl Operator for FromTensor {
     fn name(&self) -> &'static str {
