@@ -135,6 +135,18 @@ fn a_frozen_model_gives_the_same() {
 }
 
 #[test]
+fn tables_are_filled_from_files_and_from_constants() {
+    let folder = Folder::new();
+    let words = folder.write("words.json", br#"["no", "yes", "hello", "other"]"#);
+    check(&model("words", &[]), &pair("word", &words), "scores", "words_scores.npy");
+    let frozen = text(folder.path("frozen.pb"));
+    let answer = tightfit(["freeze", &text(golden("words")), "--output", &frozen, "--json"]).json();
+    assert_eq!(answer["init_ops"].as_array().unwrap().len(), 1, "{answer}");
+    let inspected = tightfit(["inspect", &frozen, "--json"]).json();
+    assert!(inspected["operators"]["VarHandleOp"].is_null(), "{inspected}");
+}
+
+#[test]
 fn graphs_are_chosen_by_their_tags() {
     let folder = Folder::new();
     let x = folder.write("x.npy", common::npy("<f4", "(2,)", &common::floats(&[1.0, -3.0])));

@@ -4,6 +4,7 @@
 keras_export, keras_saved   a trained Keras model through model.export() and tf.saved_model.save
 functions                   a tf.Module with two signatures: a gather from an embedding, a call within a call, a variable
                             of strings beside them
+words                       a vocabulary in a file, looked up in at both ends of the model, and labels in a table of constants
 saved_text                  TensorFlow 1, saved_model.pbtxt with two graphs over the same variable
 checkpoint                  TensorFlow 1: .meta, an unfrozen graph, and variables partitioned by rows and by columns
 """
@@ -84,6 +85,30 @@ with tf.Graph().as_default(), v1.Session() as session:
 with tf.Graph().as_default(), v1.Session() as session:
     builder.add_meta_graph(['serve', 'steep'], line(10.0, 'steeply'))
 builder.save(as_text=True)
+
+class Words(tf.Module):
+    def __init__(self):
+        with open('vocabulary.txt', 'w') as file:
+            file.write('no\nyes\nhello\nworld\n')
+        words = tf.lookup.TextFileInitializer('vocabulary.txt', tf.string, tf.lookup.TextFileIndex.WHOLE_LINE,
+                                              tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER)
+        self.vocabulary = tf.lookup.StaticHashTable(words, 4)
+        labels = tf.lookup.KeyValueTensorInitializer(np.arange(3, dtype='i8'), ['yes', 'maybe', 'no'])
+        self.labels = tf.lookup.StaticHashTable(labels, '')
+        self.embedding = tf.Variable(np.random.RandomState(2).randn(5, 40).astype('f4'))
+        self.matrix = tf.Variable(np.random.RandomState(3).randn(40, 30).astype('f4'))
+        self.last = tf.Variable(np.random.RandomState(4).randn(30, 3).astype('f4'))
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='word')])
+    def answer(self, word):
+        rows = tf.gather(self.embedding, self.vocabulary.lookup(word))
+        scores = tf.matmul(tf.nn.relu(tf.matmul(rows, self.matrix)), self.last)
+        label = self.labels.lookup(tf.argmax(scores, axis=1))
+        return {'scores': scores, 'place': self.vocabulary.lookup(label)}
+words = Words()
+out = words.answer(tf.constant(['no', 'yes', 'hello', 'other']))
+np.save('words_scores.npy', out['scores']); np.save('words_place.npy', out['place'])
+tf.saved_model.save(words, 'words', signatures=words.answer)
+os.remove('vocabulary.txt'); os.remove('words/fingerprint.pb')
 
 for folder in ['keras_export', 'keras_saved', 'functions']:
     os.remove(folder + '/fingerprint.pb'); shutil.rmtree(folder + '/assets')

@@ -1,14 +1,15 @@
 //! From a path to the description of a model: which file has the graph, which checkpoint its variables, which signature is
 //! meant.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tightfit_core::{MemoryBudget, Shape};
+use tightfit_core::{DType, MemoryBudget, Shape};
 use tightfit_format::tensor_bundle::{prefix, with_ending};
 use tightfit_format::{
-    AttrValue, GraphDef, MetaGraphDef, MetaInfo, ModelFormat, NodeDef, SignatureDef, SourceFile,
-    TensorBundle, TensorContent, detect, saved_model_file, saved_model_tags, tfjs, tflite,
+    AttrValue, DataType, GraphDef, MetaGraphDef, MetaInfo, ModelFormat, NodeDef, SignatureDef, SourceFile,
+    TensorBundle, TensorContent, TensorDef, detect, saved_model_file, saved_model_tags, tfjs, tflite,
 };
 use tightfit_graph::import::{Checkpoint, PortNames, tflite as lite};
 
@@ -304,17 +305,39 @@ fn give_assets(graph: &mut MetaGraphDef, folder: &Path) -> Result<(), Error> {
     }
     assets.sort_unstable();
     let folder = std::path::absolute(folder.join("assets")).map_err(|error| Error::io(folder, error))?;
-    for node in graph.graph.nodes.iter_mut().filter(|node| &*node.op == "Const") {
-        let Ok(at) = assets.binary_search_by(|(name, _)| (*name).cmp(&node.name)) else { continue };
-        let value = node.attrs.iter_mut().find(|(key, _)| &**key == "value");
-        if let (Some((_, AttrValue::Tensor(value))), Some((_, file))) = (value, assets.get(at)) {
-            let text = folder.join(file).to_string_lossy().into_owned().into_bytes().into_boxed_slice();
-            let more = tightfit_core::block_bytes(text.len() as u64);
-            graph.graph.reservation.try_grow(more)?;
-            value.content = TensorContent::Strings(vec![text]);
+    let place = |name: &str| assets.binary_search_by(|(own, _)| (*own).cmp(name)).ok();
+    for node in graph.graph.nodes.iter_mut().filter(|node| matches!(&*node.op, "Const" | "Placeholder")) {
+        let Some((_, file)) = place(&node.name).and_then(|at| assets.get(at)) else { continue };
+        let text = folder.join(file).to_string_lossy().into_owned().into_bytes().into_boxed_slice();
+        let more = tightfit_core::block_bytes(text.len() as u64);
+        graph.graph.reservation.try_grow(more)?;
+        let content = TensorContent::Strings(vec![text]);
+        let value = TensorDef { dtype: DataType::from(DType::String).0, shape: Vec::new(), content };
+        node.op = "Const".into();
+        node.attrs.retain(|(key, _)| &**key == "dtype");
+        node.attrs.push(("value".into(), AttrValue::Tensor(Box::new(value))));
+    }
+    read_assets(&mut graph.graph.nodes, &|name| place(name).is_some());
+    Ok(())
+}
+
+/// Takes the paths of files out of the variables that TensorFlow 2 keeps them in: who reads such a variable reads the path.
+fn read_assets(nodes: &mut [NodeDef], is_asset: &dyn Fn(&str) -> bool) {
+    let mut paths: HashMap<Box<str>, Box<str>> = HashMap::new();
+    for node in nodes.iter_mut().filter(|node| &*node.op == "AssignVariableOp") {
+        let [variable, path, ..] = &node.inputs[..] else { continue };
+        if is_asset(tightfit_graph::import::split_name(path).0) {
+            paths.insert(variable.clone(), path.clone());
+            let NodeDef { name, device, .. } = std::mem::take(node);
+            *node = NodeDef { name, device, op: "NoOp".into(), ..NodeDef::default() };
         }
     }
-    Ok(())
+    for node in nodes.iter_mut().filter(|node| &*node.op == "ReadVariableOp") {
+        let Some(path) = node.inputs.first().and_then(|variable| paths.get(variable)) else { continue };
+        node.inputs = vec![path.clone()];
+        node.op = "Identity".into();
+        node.attrs = vec![("T".into(), AttrValue::Type(DataType::from(DType::String).0))];
+    }
 }
 
 /// The key of the signature that is meant.

@@ -308,12 +308,10 @@ impl Reader<'_> {
             };
             match role {
                 Some(Role::Fill) => {
-                    let inputs: Vec<&str> = node.inputs.iter().skip(1).take(2).map(|i| &**i).collect();
-                    if self.is_fed(&inputs) {
+                    if self.is_fed(&pairs(node)) {
                         return Ok(Filled::InARun);
                     }
-                    let context = self.evaluate(&inputs, Vec::new())?;
-                    put(&context, content, table == Role::Constant)?;
+                    self.put_computed(node, table, content)?;
                     return Ok(Filled::Here);
                 }
                 Some(Role::FillFromFile) => {
@@ -327,10 +325,16 @@ impl Reader<'_> {
                     return Ok(Filled::Here);
                 }
                 Some(Role::Access(Access::Import)) if !self.fetched[index] => {
-                    let (Some(restored), Some(checkpoint)) = (restored(), &self.options.checkpoint) else {
-                        continue;
+                    let is_filled = match (restored(), &self.options.checkpoint) {
+                        (Some(restored), Some(checkpoint)) => self.restore(checkpoint, restored, content)?,
+                        // How TensorFlow 2.21 fills one that is filled once.
+                        (None, _) if table == Role::Constant => {
+                            self.put_computed(node, table, content)?;
+                            true
+                        }
+                        _ => false,
                     };
-                    if self.restore(checkpoint, restored, content)? {
+                    if is_filled {
                         return Ok(Filled::Here);
                     }
                 }
@@ -338,6 +342,12 @@ impl Reader<'_> {
             }
         }
         Ok(Filled::Never)
+    }
+
+    /// Puts into a table the keys and values that a node takes.
+    fn put_computed(&self, node: &NodeDef, table: Role, content: &mut Table) -> Result<(), Refused> {
+        let context = self.evaluate(&pairs(node), Vec::new())?;
+        put(&context, content, table == Role::Constant)
     }
 
     /// True where tensors depend on what is fed.
@@ -415,6 +425,11 @@ impl Reader<'_> {
         context.run(&[])?;
         Ok(context)
     }
+}
+
+/// The keys and values that a node takes after the handle of a table.
+fn pairs(node: &NodeDef) -> Vec<&str> {
+    node.inputs.iter().skip(1).take(2).map(|input| &**input).collect()
 }
 
 /// Puts keys and values that were computed into a table, of which one that is filled once has only one value for a key.
