@@ -93,6 +93,37 @@ fn parts_end_where_they_are_told_to() {
 }
 
 #[test]
+fn each_part_has_the_tables_that_it_looks_something_up_in() {
+    let folder = Folder::new();
+    let model = text(repository("tests/golden/saved_models/words"));
+    let parts = text(folder.path("parts"));
+    let words = folder.write("words.json", br#"["no", "yes", "hello", "other"]"#);
+    let made = tightfit(["partition", &model, "--max-bytes", "4900", "--output", &parts, "--json"]).json();
+    assert_eq!(made["parts"].as_array().unwrap().len(), 3, "{made}");
+    let vocabulary = |part: &str| folder.path("parts").join(part).join("assets/vocabulary.txt");
+    for part in ["part-000", "part-002"] {
+        assert_eq!(fs::read_to_string(vocabulary(part)).unwrap(), "no\nyes\nhello\nworld\n");
+    }
+    assert!(!vocabulary("part-001").exists());
+    let run = |model: &str| {
+        let output = folder.path("out.npz");
+        let out = text(&output);
+        let feed = pair("word", &words);
+        let answer = tightfit(["run", model, "--input", &feed, "--output", &out, "--quiet"]);
+        assert_eq!(answer.code, 0, "{answer:?}");
+        fs::read(output).unwrap()
+    };
+    assert_eq!(run(&parts), run(&model));
+    let place = folder.path("place.npy");
+    let feed = pair("word", &words);
+    let out = text(&place);
+    let answer = tightfit(["run", &parts, "--input", &feed, "--fetch", "place", "--output", &out, "--quiet"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let expected = fs::read(repository("tests/golden/saved_models/words_place.npy")).unwrap();
+    assert_eq!(fs::read(&place).unwrap()[128..], expected[128..]);
+}
+
+#[test]
 fn an_output_is_whole_or_not_there() {
     let folder = Folder::new();
     let parts = parts(&folder);

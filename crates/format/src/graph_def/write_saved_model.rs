@@ -34,6 +34,9 @@ pub struct SaverDef {
     pub restore: String,
 }
 
+/// The signature that names an operator instead of tensors.
+const INIT_OP: &str = "__saved_model_init_op";
+
 /// A SavedModel of one graph.
 #[derive(Debug)]
 pub struct SavedModelDef<'a> {
@@ -51,6 +54,10 @@ pub struct SavedModelDef<'a> {
     pub variables: Vec<VariableDef>,
     /// `None` where there are no variables.
     pub saver: Option<SaverDef>,
+    /// The operator to run once the variables are restored, if there is one.
+    pub init_op: Option<String>,
+    /// Files beside the graph: the node that takes the file's path, and its name in the folder `assets`.
+    pub assets: Vec<(String, String)>,
 }
 
 impl SavedModelDef<'_> {
@@ -107,6 +114,20 @@ impl SavedModelDef<'_> {
                 tensors(signature, 1, &self.signature.inputs)?;
                 tensors(signature, 2, &self.signature.outputs)?;
                 text_or_nothing(signature, 3, &self.signature.method)
+            })
+        })?;
+        if let Some(operator) = &self.init_op {
+            let named =
+                [(INIT_OP.into(), TensorInfo { name: (&**operator).into(), ..TensorInfo::default() })];
+            sink.message(5, &|entry| {
+                bytes(entry, 1, INIT_OP.as_bytes())?;
+                entry.message(2, &|signature| tensors(signature, 2, &named))
+            })?;
+        }
+        self.assets.iter().try_for_each(|(node, file)| {
+            sink.message(6, &|asset| {
+                asset.message(1, &|tensor| text_or_nothing(tensor, 1, &format!("{node}:0")))?;
+                text_or_nothing(asset, 2, file)
             })
         })
     }

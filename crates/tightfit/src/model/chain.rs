@@ -4,7 +4,7 @@
 //! continued as any other model is. Weights stay where they are, in the checkpoints of the parts, and are read each time that
 //! they are needed: never are more of them present than the window, or than one weight that has to be whole.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use tightfit_core::{Buffer, MemoryBudget, block_bytes};
@@ -68,7 +68,9 @@ fn read(
         let plain = Plain::of(&place, described, &[], operators, budget)?;
         chain.add(part, plain)?;
     }
-    let Chain { def, inputs, given, .. } = chain;
+    let Chain { def, inputs, given, mut fillers, .. } = chain;
+    fillers.sort_unstable();
+    fillers.dedup();
     let mut signature =
         SignatureDef { method: "tensorflow/serving/predict".into(), ..SignatureDef::default() };
     let tensor = |name: &str| TensorInfo { name: name.into(), ..TensorInfo::default() };
@@ -85,7 +87,11 @@ fn read(
         signature.outputs.push((key.as_str().into(), tensor(name)));
     }
     let key = DEFAULT_SIGNATURE.to_string();
-    let info = MetaInfo { signatures: vec![(key.as_str().into(), signature)], ..MetaInfo::default() };
+    let info = MetaInfo {
+        signatures: vec![(key.as_str().into(), signature)],
+        table_initializers: fillers,
+        ..MetaInfo::default()
+    };
     Ok(Described {
         format: ModelFormat::SavedModelDir,
         file: def.source.clone(),
@@ -102,7 +108,10 @@ struct Chain<'c> {
     path: &'c Path,
     budget: &'c MemoryBudget,
     def: GraphDef,
-    names: HashSet<Box<str>>,
+    /// Where each node stands.
+    names: HashMap<Box<str>, usize>,
+    /// What fills tables.
+    fillers: Vec<Box<str>>,
     /// What callers call the inputs, and their tensors.
     inputs: Vec<(String, String)>,
     /// The tensors that parts have given: what the manifest calls them, and what they are in the graph.
@@ -119,12 +128,20 @@ impl<'c> Chain<'c> {
             source: SourceFile::open(path)?,
             reservation: budget.try_reserve(VALUES, 0)?,
         };
-        Ok(Chain { path, budget, def, names: HashSet::new(), inputs: Vec::new(), given: HashMap::new() })
+        Ok(Chain {
+            path,
+            budget,
+            def,
+            names: HashMap::new(),
+            fillers: Vec::new(),
+            inputs: Vec::new(),
+            given: HashMap::new(),
+        })
     }
 
     /// Adds a part after those that are there.
     fn add(&mut self, part: &Part, plain: Plain) -> Result<(), Error> {
-        let Plain { def, ports, fetched, .. } = plain;
+        let Plain { def, ports, fetched, keep, .. } = plain;
         let path = self.path;
         let lie = |why: String| Error::data(path, format!("part '{}' {why}", part.folder));
         // What the part's placeholders stand for.
@@ -159,15 +176,21 @@ impl<'c> Chain<'c> {
             if places.contains_key(&*node.name) {
                 continue;
             }
-            if !self.names.insert(node.name.clone()) {
-                // A constant that several parts read.
-                match &*node.op {
-                    "Const" => continue,
-                    _ => return Err(lie(format!("has the node '{}', as another part", node.name))),
-                }
+            if keep.iter().any(|kept| **kept == *node.name) {
+                let fillers = node.inputs.iter().filter_map(|input| input.strip_prefix('^'));
+                fillers.for_each(|filler| self.fillers.push(filler.into()));
+                continue;
             }
             node.inputs.iter_mut().for_each(|input| join(input, &places));
+            if let Some(other) = self.names.get(&node.name).and_then(|at| self.def.nodes.get(*at)) {
+                // Constants, what is computed of them, and tables, of which each part has its own.
+                if (&other.op, &other.inputs) == (&node.op, &node.inputs) {
+                    continue;
+                }
+                return Err(lie(format!("has the node '{}', as another part", node.name)));
+            }
             self.hold_values(&mut node, &def.source)?;
+            self.names.insert(node.name.clone(), self.def.nodes.len());
             self.def.nodes.push(node);
         }
         for port in &part.outputs {

@@ -1,10 +1,10 @@
 //! A graph as parts are cut from it: its nodes in an order in which each comes after what it takes, and what each needs of
 //! weights.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tightfit_format::{AttrValue, GraphDef, NodeDef};
-use tightfit_graph::import::split_name;
+use tightfit_graph::import::{PortNames, split_name};
 
 /// What a node is to parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +32,25 @@ pub struct Layout {
     pub order: Vec<usize>,
     /// Bytes of each constant.
     pub bytes: Vec<u64>,
+    /// What fills tables.
+    pub fillers: Fillers,
+    /// Tables, and handles of them that went through an Identity.
+    is_table: Vec<bool>,
     names: HashMap<Box<str>, usize>,
 }
 
 impl Layout {
-    /// The graph of `def`, ordered for the tensors `roots`. The name of an input that is not there is the error.
-    pub fn new(def: &GraphDef, roots: &[String]) -> Result<Layout, String> {
+    /// The graph of `def`, ordered for the tensors `roots`, whose tables are filled by what `initializers` name. What has a
+    /// default is an input where `ports` name it, or nothing.
+    ///
+    /// # Errors
+    /// An input that is not there, or a table that is filled with more than constants.
+    pub fn new(
+        def: &GraphDef,
+        roots: &[String],
+        initializers: &[String],
+        ports: &PortNames,
+    ) -> Result<Layout, String> {
         let names: HashMap<Box<str>, usize> =
             def.nodes.iter().enumerate().map(|(index, node)| (node.name.clone(), index)).collect();
         let count = def.nodes.len();
@@ -45,7 +58,7 @@ impl Layout {
         for (index, node) in def.nodes.iter().enumerate() {
             for input in &node.inputs {
                 let (name, output) = split_name(input.trim_start_matches('^'));
-                let from = *names.get(name).ok_or_else(|| input.to_string())?;
+                let from = *names.get(name).ok_or_else(|| missing(input))?;
                 match input.starts_with('^') {
                     true => waits[index].push(from),
                     false => inputs[index].push((from, output)),
@@ -58,26 +71,32 @@ impl Layout {
             kinds: vec![Kind::Moved; count],
             order: Vec::new(),
             bytes: vec![0; count],
+            fillers: Fillers::default(),
+            is_table: vec![false; count],
             names,
         };
-        let roots = roots.iter().map(|root| layout.find(root)).collect::<Result<Vec<_>, _>>()?;
-        let all = layout.ordered(&roots, count);
-        for index in &all {
+        let found =
+            |names: &[String]| names.iter().map(|name| layout.find(name)).collect::<Result<Vec<_>, _>>();
+        let (all, filling) = (found(roots)?, found(initializers)?);
+        let (all, filling) = (layout.ordered(&all, count), layout.ordered(&filling, count));
+        for index in filling.iter().chain(&all) {
             let node = &def.nodes[*index];
-            layout.kinds[*index] = layout.kind(node, *index);
+            layout.is_table[*index] = layout.is_table(node, *index);
+            layout.kinds[*index] = layout.kind(node, *index, ports);
             if let (Kind::Constant, Some(AttrValue::Tensor(tensor))) =
                 (layout.kinds[*index], node.attr("value"))
             {
                 layout.bytes[*index] = tensor.bytes().unwrap_or(0);
             }
         }
+        layout.fillers = Fillers::of(def, &layout, &filling)?;
         layout.order = all.into_iter().filter(|index| layout.kinds[*index] == Kind::Moved).collect();
         Ok(layout)
     }
 
     /// The node of a tensor's name.
     pub fn find(&self, tensor: &str) -> Result<usize, String> {
-        self.names.get(split_name(tensor).0).copied().ok_or_else(|| tensor.to_string())
+        self.names.get(split_name(tensor).0).copied().ok_or_else(|| missing(tensor))
     }
 
     /// True where no node has the name.
@@ -112,10 +131,19 @@ impl Layout {
         order
     }
 
-    fn kind(&self, node: &NodeDef, index: usize) -> Kind {
+    fn is_table(&self, node: &NodeDef, index: usize) -> bool {
+        let takes_table = || self.inputs[index].first().is_some_and(|(from, _)| self.is_table[*from]);
+        matches!(&*node.op, "HashTable" | "HashTableV2") || (&*node.op == "Identity" && takes_table())
+    }
+
+    fn kind(&self, node: &NodeDef, index: usize, ports: &PortNames) -> Kind {
+        let is_named = || ports.inputs.is_empty() || ports.input_key(&node.name).is_some();
         match &*node.op {
-            "Placeholder" | "PlaceholderWithDefault" => return Kind::Input,
+            "Placeholder" => return Kind::Input,
+            "PlaceholderWithDefault" if is_named() => return Kind::Input,
+            // A table that is filled once is the same in every part.
             "Const" => return Kind::Constant,
+            _ if self.is_table[index] => return Kind::Constant,
             _ => {}
         }
         let takes_constants = !self.inputs[index].is_empty()
@@ -143,7 +171,8 @@ impl Layout {
         if takes_constants && is_plain { Kind::Constant } else { Kind::Moved }
     }
 
-    /// The constants that a node takes, and all that those are computed of; each once. To wait for one means nothing.
+    /// The constants that a node takes, and all that those are computed of, and what fills tables among them; each once. To
+    /// wait for one means nothing.
     pub fn constants_of(&self, node: usize, is_seen: &mut [bool], each: &mut dyn FnMut(usize)) {
         let taken = |node: usize| self.inputs[node].iter().map(|(from, _)| *from);
         let mut stack: Vec<usize> = taken(node).filter(|from| self.kinds[*from] == Kind::Constant).collect();
@@ -151,14 +180,78 @@ impl Layout {
             if !std::mem::replace(&mut is_seen[constant], true) {
                 each(constant);
                 stack.extend(taken(constant));
+                stack.extend(self.fillers.of_table.get(&constant).into_iter().flatten());
             }
         }
+    }
+
+    /// What an Identity, or a row of them, hands on.
+    pub fn source(&self, def: &GraphDef, mut node: usize) -> usize {
+        for _ in 0..self.inputs.len() {
+            match (&*def.nodes[node].op, self.inputs[node].first()) {
+                ("Identity", Some((from, _))) => node = *from,
+                _ => break,
+            }
+        }
+        node
     }
 
     /// The nodes that a node takes or waits for.
     pub fn needs(&self, node: usize) -> impl Iterator<Item = usize> {
         self.inputs[node].iter().map(|(from, _)| *from).chain(self.waits[node].iter().copied())
     }
+}
+
+/// The nodes that fill tables.
+#[derive(Debug, Default)]
+pub struct Fillers {
+    /// Those of each table.
+    of_table: HashMap<usize, Vec<usize>>,
+    /// What each takes besides the table, with what that is computed of.
+    contents: HashSet<usize>,
+}
+
+impl Fillers {
+    /// Those among `nodes`.
+    fn of(def: &GraphDef, layout: &Layout, nodes: &[usize]) -> Result<Fillers, String> {
+        let mut fillers = Fillers::default();
+        let mut is_seen = vec![false; def.nodes.len()];
+        for filler in nodes.iter().copied().filter(|node| def.nodes[*node].op.contains("Table")) {
+            let (name, op) = (&def.nodes[filler].name, &*def.nodes[filler].op);
+            if matches!(op, "HashTable" | "HashTableV2") {
+                continue;
+            }
+            let [(table, _), contents @ ..] = &layout.inputs[filler][..] else { continue };
+            let table = layout.source(def, *table);
+            let is_filler = op.starts_with("InitializeTable") || op.starts_with("LookupTableImport");
+            let is_plain = is_filler && layout.kinds[table] == Kind::Constant;
+            if !is_plain || contents.iter().any(|(from, _)| layout.kinds[*from] != Kind::Constant) {
+                return Err(format!(
+                    "fills a table with more than constants, at '{name}' ({op}), which parts do not do for each other; freeze it \
+                     instead"
+                ));
+            }
+            layout.constants_of(filler, &mut is_seen, &mut |constant| {
+                fillers.contents.insert(constant);
+            });
+            fillers.of_table.entry(table).or_default().push(filler);
+        }
+        Ok(fillers)
+    }
+
+    /// True for a node that fills a table.
+    pub fn is_one(&self, node: usize) -> bool {
+        self.of_table.values().flatten().any(|filler| *filler == node)
+    }
+
+    /// True for what a table is filled with, which has to be there when variables are restored.
+    pub fn is_content(&self, node: usize) -> bool {
+        self.contents.contains(&node)
+    }
+}
+
+fn missing(name: &str) -> String {
+    format!("asks for '{name}', which the model does not have")
 }
 
 /// True for an operator of TensorFlow 1's loops and branches, which stay in one part.

@@ -69,14 +69,10 @@ pub fn partition(
         &options.operators,
         budget,
     )?;
-    if !keep.is_empty() {
-        let why = "fills tables before it runs, which parts do not do for each other; freeze it instead";
-        return Err(Error::data(path, why));
-    }
     let def = &def;
     let fetched = if fetched.is_empty() { results(def) } else { fetched };
     let roots: Vec<String> = fetched.iter().map(|fetched| fetched.tensor.clone()).collect();
-    let layout = Layout::new(def, &roots).map_err(|name| missing(path, &name))?;
+    let layout = Layout::new(def, &roots, &keep, &ports).map_err(|why| Error::data(path, why))?;
     let kind = |tensor: Tensor| facts.kind(def, tensor);
     let carried = |tensor: Tensor| {
         let (dtype, shape) = kind(tensor)?;
@@ -86,7 +82,7 @@ pub fn partition(
         .map_err(|why| Error::Usage(format!("{}: {why}", path.display())))?;
     let mut outputs = Vec::with_capacity(fetched.len());
     for Fetched { name, tensor } in fetched {
-        let index = layout.find(&tensor).map_err(|name| missing(path, &name))?;
+        let index = layout.find(&tensor).map_err(|why| Error::data(path, why))?;
         outputs.push((name, (index, tightfit_graph::import::split_name(&tensor).1)));
     }
     let input_name = |node: &str| ports.input_key(node).unwrap_or(node).to_string();
@@ -111,10 +107,6 @@ pub(crate) fn results(def: &GraphDef) -> Vec<Fetched> {
         tensor: node.name.to_string(),
     };
     def.nodes.iter().filter(is_result).map(fetched).collect()
-}
-
-fn missing(path: &Path, name: &str) -> Error {
-    Error::data(path, format!("asks for '{name}', which the model does not have"))
 }
 
 /// What is known of tensors.
@@ -150,6 +142,7 @@ fn facts(path: &Path, options: &PartitionOptions, budget: &MemoryBudget) -> Resu
     let import_options = ImportOptions {
         fetches: options.fetches.clone(),
         ports: described.ports(),
+        keep: described.table_initializers(),
         checkpoint: described.checkpoint.take(),
         operators: options.operators.clone(),
         between: Some(process::rest),
@@ -263,8 +256,17 @@ fn write_part(
         signature: made.signature.clone(),
         variables: made.variables.clone(),
         saver: made.saver.clone(),
+        init_op: made.init_op.clone(),
+        assets: made.assets.iter().map(|(node, file, _)| (node.clone(), file.clone())).collect(),
     };
     saved.write(&mut create(&folder.join("saved_model.pb"))?, &def.source, budget)?;
+    if !made.assets.is_empty() {
+        fs::create_dir(folder.join("assets"))?;
+    }
+    for (_, file, path) in &made.assets {
+        let why = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        io::copy(&mut File::open(path).map_err(why)?, &mut create(&folder.join("assets").join(file))?)?;
+    }
     if made.stored.is_empty() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 //! values stand in a checkpoint of its own.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 
 use tightfit_format::{
     AttrValue, DataType, GraphDef, ListValue, NodeDef, SaverDef, SignatureDef, TensorContent, TensorDef,
@@ -28,6 +29,10 @@ pub struct PartGraph {
     pub saver: Option<SaverDef>,
     /// The constants that are variables, by their places in the graph.
     pub stored: Vec<usize>,
+    /// What fills the tables in it.
+    pub init_op: Option<String>,
+    /// The files that tables are filled from: the node that takes a file's path, its name beside the part, and where it is.
+    pub assets: Vec<(String, String, PathBuf)>,
     /// Nodes of the model in it.
     pub own_nodes: usize,
     pub weight_bytes: u64,
@@ -138,9 +143,10 @@ impl Whole<'_> {
             .for_each(|(_, (node, _))| is_here[*node] = true);
         made.own_nodes = own.len();
         constants.sort_unstable();
-        for constant in constants {
-            self.constant(constant, &is_here, &mut made, &mut names);
+        for constant in &constants {
+            self.constant(*constant, &is_here, &mut made, &mut names);
         }
+        self.fill_tables(&constants, &mut made, &mut names);
         for node in own {
             made.nodes.push(self.copy(node, &is_here, &renamed));
         }
@@ -224,7 +230,11 @@ impl Whole<'_> {
         let bytes = self.layout.bytes[index];
         made.weight_bytes += bytes;
         let tensor = match node.attr("value") {
-            Some(AttrValue::Tensor(tensor)) if bytes >= VARIABLE_FROM_BYTES && tensor.dtype != STRING => {
+            Some(AttrValue::Tensor(tensor))
+                if bytes >= VARIABLE_FROM_BYTES
+                    && tensor.dtype != STRING
+                    && !self.layout.fillers.is_content(index) =>
+            {
                 tensor
             }
             _ => {
@@ -262,6 +272,47 @@ impl Whole<'_> {
         made.stored.push(index);
     }
 
+    /// Names what fills the tables among `constants` as what is to be run first, and takes along the files that they are
+    /// filled from.
+    fn fill_tables(&self, constants: &[usize], made: &mut PartGraph, names: &mut Names<'_>) {
+        let fillers = constants.iter().filter(|node| self.layout.fillers.is_one(**node));
+        let mut inputs: Vec<Box<str>> = Vec::new();
+        for filler in fillers {
+            let node = &self.def.nodes[*filler];
+            inputs.push(format!("^{}", node.name).into());
+            let Some((file, _)) =
+                self.layout.inputs[*filler].get(1).filter(|_| node.op.contains("FromTextFile"))
+            else {
+                continue;
+            };
+            let file = &self.def.nodes[self.layout.source(self.def, *file)];
+            let Some(path) = text_of(file).map(PathBuf::from) else { continue };
+            if made.assets.iter().all(|(node, ..)| **node != *file.name) {
+                let own = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let is_taken = made.assets.iter().any(|(_, name, other)| *name == own && *other != path);
+                let own = if is_taken { format!("{}_{own}", made.assets.len()) } else { own };
+                made.assets.push((file.name.to_string(), own, path));
+            }
+        }
+        if inputs.is_empty() {
+            return;
+        }
+        // Where the file is for this part is said by whoever loads it.
+        for (node, own, _) in &made.assets {
+            if let Some(node) = made.nodes.iter_mut().find(|made| *made.name == **node) {
+                *node = strings(&node.name, vec![own.as_bytes().into()], true);
+            }
+        }
+        let name = names.free("init_all_tables".to_string());
+        made.nodes.push(NodeDef {
+            name: name.clone().into(),
+            op: "NoOp".into(),
+            inputs,
+            ..NodeDef::default()
+        });
+        made.init_op = Some(name);
+    }
+
     /// What the model gives, under its own names.
     fn end(
         &self,
@@ -292,6 +343,14 @@ impl Whole<'_> {
         }
         Ok(())
     }
+}
+
+/// The one text that a constant holds.
+fn text_of(node: &NodeDef) -> Option<String> {
+    let Some(AttrValue::Tensor(tensor)) = node.attr("value") else { return None };
+    let TensorContent::Strings(texts) = &tensor.content else { return None };
+    let [text] = &texts[..] else { return None };
+    String::from_utf8(text.to_vec()).ok()
 }
 
 /// Names that no node has yet.
