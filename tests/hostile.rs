@@ -205,6 +205,47 @@ fn deep_graphs_take_neither_the_stack_nor_quadratic_time() {
     }
 }
 
+/// A loop whose condition always holds.
+const ENDLESS: &str = r#"
+node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } }
+       attr { key: "shape" value { shape { dim { size: -1 } dim { size: 4 } } } } }
+node { name: "loop" op: "While" input: "x" attr { key: "T" value { list { type: DT_FLOAT } } }
+       attr { key: "cond" value { func { name: "always" } } } attr { key: "body" value { func { name: "turn" } } } }
+library {
+function { signature { name: "always" input_arg { name: "x" type: DT_FLOAT } output_arg { name: "b" type: DT_BOOL } }
+  node_def { name: "true" op: "Const" attr { key: "dtype" value { type: DT_BOOL } }
+             attr { key: "value" value { tensor { dtype: DT_BOOL tensor_shape { } bool_val: true } } } }
+  ret { key: "b" value: "true:output:0" } }
+function { signature { name: "turn" input_arg { name: "x" type: DT_FLOAT } output_arg { name: "y" type: DT_FLOAT } }
+  node_def { name: "neg" op: "Neg" input: "x" attr { key: "T" value { type: DT_FLOAT } } }
+  ret { key: "y" value: "neg:y:0" } }
+}
+"#;
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_loop_that_never_ends_is_interrupted() {
+    let dir = TempDir::new();
+    let model = dir.write("endless.pbtxt", ENDLESS.as_bytes());
+    let mut command = run(&model, &dir.npy("x.npy", &[2, 4], 1.5), &["--fetch", "loop"]);
+    let child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let stat = format!("/proc/{}/stat", child.id());
+    // Hundredths of a second in which it has computed: opening such a model takes one or two.
+    let computed = || {
+        let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+        stat.split_whitespace().nth(13).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let start = Instant::now();
+    while computed() < 50 && start.elapsed() < SLOW {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "tightfit: interrupted\n");
+}
+
 /// The file of a model whose weights are streamed: what happens to it while it is used.
 #[cfg(unix)]
 mod changing_files {
