@@ -126,7 +126,7 @@ fn many_digits(times: usize, is_broken: bool) -> Vec<u8> {
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut gzip = Compressor::new(Compression::Gzip, Vec::new());
+    let mut gzip = Compressor::new(Compression::Gzip, Vec::new()).expect("a compression that is written");
     gzip.write_all(bytes).expect("memory");
     gzip.finish().expect("memory")
 }

@@ -36,7 +36,8 @@ fn text(path: &Path) -> &str {
 
 /// Records of 48 KiB: `bytes` of them, about.
 fn large_records(compression: Compression, bytes: usize) -> Vec<u8> {
-    let mut writer = RecordWriter::new(Compressor::new(compression, Vec::new()));
+    let mut writer =
+        RecordWriter::new(Compressor::new(compression, Vec::new()).expect("a compression that is written"));
     for i in 0..bytes / (48 << 10) {
         let values: Vec<f32> = (0..12 << 10).map(|j| (i * j) as f32).collect();
         let mut example = Vec::new();

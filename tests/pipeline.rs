@@ -23,7 +23,9 @@ fn spec(source: Value, stages: Value) -> String {
 
 /// A TFRecord file of these records.
 fn records(records: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
-    let mut writer = RecordWriter::new(Compressor::new(Compression::None, Vec::new()));
+    let mut writer = RecordWriter::new(
+        Compressor::new(Compression::None, Vec::new()).expect("a compression that is written"),
+    );
     records.into_iter().for_each(|record| writer.write(&record).expect("memory"));
     writer.into_inner().finish().expect("memory")
 }
@@ -392,7 +394,7 @@ fn on_a_terminal(args: &[&str]) -> String {
 #[test]
 fn a_terminal_shows_how_far_it_is() {
     let folder = Folder::new();
-    let mut packed = Compressor::new(Compression::Gzip, Vec::new());
+    let mut packed = Compressor::new(Compression::Gzip, Vec::new()).expect("a compression that is written");
     let bytes = records((0..64).map(|i| numbered(i, 4 << 20)));
     std::io::Write::write_all(&mut packed, &bytes).expect("memory");
     let source = folder.write("a.tfrecord.gz", packed.finish().expect("memory").repeat(16));

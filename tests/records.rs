@@ -12,7 +12,8 @@ use tightfit_format::tfrecord::{Compression, RecordWriter, masked_crc};
 
 /// A TFRecord file.
 fn records(compression: Compression, records: &[Vec<u8>]) -> Vec<u8> {
-    let mut writer = RecordWriter::new(Compressor::new(compression, Vec::new()));
+    let mut writer =
+        RecordWriter::new(Compressor::new(compression, Vec::new()).expect("a compression that is written"));
     records.iter().for_each(|record| writer.write(record).expect("memory"));
     writer.into_inner().finish().expect("memory")
 }
@@ -113,7 +114,7 @@ fn hostile_lengths_cost_nothing() {
         let inspect = tightfit(["records", "inspect", text(&path), "--json"]).json();
         assert_eq!((&inspect["records"], &inspect["first_bad"]["offset"]), (&json!(1), &json!(26)));
         // What a compressed file holds is not known, so there the budget is what stops it.
-        let mut gzip = Compressor::new(Compression::Gzip, Vec::new());
+        let mut gzip = Compressor::new(Compression::Gzip, Vec::new()).expect("a compression that is written");
         std::io::Write::write_all(&mut gzip, &bytes).expect("memory");
         let path = folder.write("hostile.gz", gzip.finish().expect("memory"));
         let inspect = tightfit(["records", "inspect", text(&path), "--memory", "16MiB"]);

@@ -194,7 +194,9 @@ fn record_files(folder: &Path) -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for records in golden_records(folder) {
         for compression in [Compression::None, Compression::Gzip, Compression::Zlib] {
-            let mut writer = RecordWriter::new(Compressor::new(compression, Vec::new()));
+            let mut writer = RecordWriter::new(
+                Compressor::new(compression, Vec::new()).expect("a compression that is written"),
+            );
             for record in &records {
                 writer.write(record).expect("memory");
             }

@@ -50,6 +50,41 @@ pub(crate) fn cast(from: DType, source: &[u8], to: DType, target: &mut [u8]) -> 
     .map_err(|value| RowFault::Range { value, dtype: to })
 }
 
+/// Writes the number that `text` is; `None` when it is none, or does not fit.
+pub(crate) fn put_number(text: &str, dtype: DType, target: &mut [u8]) -> Option<()> {
+    fn put<const N: usize>(target: &mut [u8], bytes: Option<[u8; N]>) -> Option<()> {
+        target.copy_from_slice(&bytes?);
+        Some(())
+    }
+    macro_rules! number {
+        ($rust:ty) => {
+            put(target, text.parse::<$rust>().ok().map(<$rust>::to_le_bytes))
+        };
+    }
+    match dtype {
+        DType::I8 => number!(i8),
+        DType::I16 => number!(i16),
+        DType::I32 => number!(i32),
+        DType::I64 => number!(i64),
+        DType::U8 => number!(u8),
+        DType::U16 => number!(u16),
+        DType::U32 => number!(u32),
+        DType::U64 => number!(u64),
+        DType::F32 => number!(f32),
+        DType::F64 => number!(f64),
+        DType::F16 => put(target, text.parse().ok().map(|v| f16::from_f64(v).to_le_bytes())),
+        DType::BF16 => put(target, text.parse().ok().map(|v| bf16::from_f64(v).to_le_bytes())),
+        DType::Bool => match text {
+            "1" => put(target, Some([1])),
+            "0" => put(target, Some([0])),
+            _ if text.eq_ignore_ascii_case("true") => put(target, Some([1])),
+            _ if text.eq_ignore_ascii_case("false") => put(target, Some([0])),
+            _ => None,
+        },
+        DType::String | DType::C64 | DType::C128 => None,
+    }
+}
+
 /// The whole number that `bytes` are an element of; `None` when `dtype` is no integer type.
 pub(crate) fn to_whole(dtype: DType, bytes: &[u8]) -> Option<i128> {
     let mut wide = [0; 8];

@@ -22,6 +22,7 @@ mod error;
 mod feature;
 pub mod flow;
 pub mod image;
+mod json;
 mod meant;
 mod preprocess;
 pub mod shuffle;
@@ -40,4 +41,6 @@ pub use preprocess::Preprocess;
 pub use source::pipeline::{PipelineRows, SavedStates};
 pub use source::probe::{FeatureInfo, Probe};
 pub use source::stream::Position;
-pub use source::{DataFile, FileKind, FileList, FileStamp, is_data_name, list, why_no_columns};
+pub use source::{
+    DataFile, FileKind, FileList, FileStamp, has_packed_extension, is_data_name, list, why_no_columns,
+};

@@ -66,7 +66,7 @@ fn create(path: &str) -> Result<Writer> {
         Some("zlib") => Compression::Zlib,
         _ => Compression::None,
     };
-    Ok(RecordWriter::new(Compressor::new(compression, BufWriter::new(File::create(path)?))))
+    Ok(RecordWriter::new(Compressor::new(compression, BufWriter::new(File::create(path)?))?))
 }
 
 fn finish(writer: Writer) -> Result<()> {

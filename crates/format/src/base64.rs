@@ -16,6 +16,11 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     FORGIVING.decode(text).ok()
 }
 
+/// The same bytes written to `out`, which is as long as `text`; how many they are.
+pub fn decode_to(text: &[u8], out: &mut [u8]) -> Option<usize> {
+    FORGIVING.decode_slice(text, out).ok()
+}
+
 /// The same of `text` in either alphabet, as protobuf reads it.
 pub(crate) fn decode_either(text: &str) -> Option<Vec<u8>> {
     match text.contains(['-', '_']) {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tightfit_core::{Buffer, MemoryBudget};
-use tightfit_format::compress::{Compressor, DEFLATE_BYTES};
-use tightfit_format::tfrecord::{Compression, INFLATE_BYTES, RecordReader, RecordWriter};
+use tightfit_format::compress::{Compressor, DEFLATE_BYTES, Decompressor};
+use tightfit_format::tfrecord::{Compression, RecordReader, RecordWriter};
 
 static USED: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
@@ -63,7 +63,7 @@ fn compression_takes_what_is_said() {
     let noise: Vec<u8> = (0..100_000u32).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
     for compression in [Compression::Gzip, Compression::Zlib] {
         let write_all = |sink: Sink<'_>| {
-            let mut writer = RecordWriter::new(Compressor::new(compression, sink));
+            let mut writer = RecordWriter::new(Compressor::new(compression, sink).unwrap());
             (0..40).for_each(|i| writer.write(&noise[i * 1000..]).unwrap());
             writer.into_inner().finish().unwrap().0.map_or(0, |rest| rest.len())
         };
@@ -84,9 +84,27 @@ fn compression_takes_what_is_said() {
             std::iter::from_fn(|| reader.next_record().unwrap().map(|_| ())).count()
         });
         assert_eq!(records, 40);
+        let held_bytes = compression.held_bytes() as usize;
+        assert!(peak_bytes > held_bytes / 2 && peak_bytes <= held_bytes, "{compression:?}: {peak_bytes}");
+    }
+    unpacking_zstd();
+}
+
+/// Bytes of each of the files in `tests/zstd`, unpacked.
+const CONTENT_BYTES: u64 = 9 << 20;
+
+/// Files of the reference implementation, of windows from 256 KiB to 8 MiB, and one whose window is its content.
+fn unpacking_zstd() {
+    for name in ["window_18", "window_21", "window_23", "content"] {
+        let file = std::fs::read(format!("tests/zstd/{name}.zst")).unwrap();
+        let compression = Compression::of_text(&file);
+        let (peak_bytes, bytes) =
+            peak_of(|| io::copy(&mut Decompressor::new(compression, &file[..]), &mut io::sink()).unwrap());
+        assert_eq!(bytes, CONTENT_BYTES, "{name}");
+        let held_bytes = compression.held_bytes() as usize;
         assert!(
-            peak_bytes > INFLATE_BYTES / 2 && peak_bytes <= INFLATE_BYTES,
-            "{compression:?}: {peak_bytes}"
+            peak_bytes > held_bytes / 4 && peak_bytes <= held_bytes,
+            "{name}: {peak_bytes} of {held_bytes}"
         );
     }
 }

@@ -44,6 +44,15 @@ pub struct LimitFlags {
     pub threads: Option<usize>,
 }
 
+/// Only the result, which every command can be asked for: of one that prints nothing else, too.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct QuietFlag {
+    /// Print no progress and no summary
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
 /// Results for programs.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
@@ -51,6 +60,8 @@ pub struct JsonFlag {
     /// Print one JSON object, errors included
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    quiet: QuietFlag,
 }
 
 /// How a command tells what it has done.
@@ -59,9 +70,6 @@ pub struct JsonFlag {
 pub struct SummaryFlags {
     #[command(flatten)]
     json: JsonFlag,
-    /// Print no progress and no summary
-    #[arg(short, long)]
-    pub quiet: bool,
 }
 
 impl SummaryFlags {
@@ -70,9 +78,14 @@ impl SummaryFlags {
         self.json.json
     }
 
+    /// True when nothing but the result is wanted.
+    pub fn is_quiet(&self) -> bool {
+        self.json.quiet.quiet
+    }
+
     /// Tells people what was done, unless it is not wanted.
     pub fn say(&self, text: &str) {
-        if !self.quiet {
+        if !self.is_quiet() {
             // Where stderr cannot be written to there is nobody to tell.
             let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
         }
@@ -85,7 +98,7 @@ impl SummaryFlags {
     pub fn tell(&self, value: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
         match self.is_json() {
             true => self.print_json(value),
-            false if self.quiet => Ok(()),
+            false if self.is_quiet() => Ok(()),
             false => print(&text()),
         }
     }
@@ -220,9 +233,9 @@ impl ScopeFlags {
 #[command(next_help_heading = "Input")]
 pub struct InputFlags {
     /// Read a data set in batches: images or folders of them, .npy, .npz, .csv,
-    /// .txt, .tfrecord(.gz), a pipeline's .json, globs. Or feed one tensor with
-    /// NAME=FILE: a .npy; for strings, .json of nested lists or any file, whose
-    /// bytes are one scalar
+    /// .tsv, .jsonl, .txt, .tfrecord (all but arrays also .gz and .zst), a
+    /// pipeline's .json, globs. Or feed one tensor with NAME=FILE: a .npy; for
+    /// strings, .json of nested lists or any file, whose bytes are one scalar
     #[arg(long, value_name = "PATH|NAME=FILE", num_args = 1..)]
     pub input: Vec<OsString>,
     /// Set the shape of an input that the model leaves open

@@ -15,8 +15,8 @@ use crate::failure::Failure;
 use crate::{style, table};
 
 pub use flags::{
-    DataFlags, InputFlags, JobFlags, JsonFlag, LimitFlags, MemoryFlag, OutputFlag, ResultFlags, ScopeFlags,
-    SourceFlags, SpecArg, SummaryFlags, one_of,
+    DataFlags, InputFlags, JobFlags, JsonFlag, LimitFlags, MemoryFlag, OutputFlag, QuietFlag, ResultFlags,
+    ScopeFlags, SourceFlags, SpecArg, SummaryFlags, one_of,
 };
 pub use long::Lists;
 pub use values::{BatchSize, count, precision, seconds, shape, size, whole};

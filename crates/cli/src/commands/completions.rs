@@ -3,7 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use crate::args::description;
+use crate::args::{QuietFlag, description};
 use crate::failure::Failure;
 use crate::table::print_by;
 
@@ -20,6 +20,8 @@ pub struct Flags {
     /// The shell: bash, zsh, fish, elvish or powershell
     #[arg(value_name = "SHELL", value_enum, hide_possible_values = true)]
     shell: Shell,
+    #[command(flatten)]
+    quiet: QuietFlag,
 }
 
 /// # Errors

@@ -53,7 +53,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     };
     let memory = open_to_write(&Limits::of(&flags.limits))?;
     let frozen = freeze(&stdio::path_of(&flags.model)?, &options, output, stop_flag(), &memory.budget)?;
-    if frozen.is_too_large_for_tensorflow() && !flags.summary.quiet {
+    if frozen.is_too_large_for_tensorflow() && !flags.summary.is_quiet() {
         eprintln!(
             "tightfit: {} is {}; TensorFlow reads no file of 2 GiB or more: for it, `partition` the model",
             output.display(),

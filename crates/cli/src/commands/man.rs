@@ -6,7 +6,7 @@ use clap::{Args, Command};
 use clap_mangen::Man;
 use tightfit::Error;
 
-use crate::args::description;
+use crate::args::{QuietFlag, description};
 use crate::failure::Failure;
 use crate::table::print_by;
 
@@ -23,6 +23,8 @@ pub struct Flags {
     /// program's own page]
     #[arg(value_name = "COMMAND|DIR", num_args = 0..)]
     words: Vec<String>,
+    #[command(flatten)]
+    quiet: QuietFlag,
 }
 
 /// # Errors

@@ -24,7 +24,7 @@ pub struct RewriteFlags {
     #[command(flatten)]
     source: SourceFlags,
     /// Calibrate on this data set, in batches: images or folders of them, .npy,
-    /// .npz, .csv, .txt, .tfrecord(.gz), a pipeline's .json, globs
+    /// .npz, .csv, .tsv, .jsonl, .txt, .tfrecord, a pipeline's .json, globs
     #[arg(long, visible_alias = "input", value_name = "PATH", num_args = 1.., help_heading = "Input")]
     calibrate: Vec<OsString>,
     #[command(flatten)]

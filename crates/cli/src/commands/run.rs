@@ -346,7 +346,7 @@ impl<'a> Call<'a> {
         let options = self.job_options(&model, sink, budget)?;
         let [first, wrong] = self.shown_rows();
         let gallery = Rc::new(RefCell::new(Gallery::new(first, wrong, sink_options.labels.clone())));
-        let mut bar = Bar::new(self.wishes.summary.quiet || self.is_table(), memory_bytes);
+        let mut bar = Bar::new(self.wishes.summary.is_quiet() || self.is_table(), memory_bytes);
         let report = match shards {
             Some((output, rows)) => {
                 let shards = ShardOptions { output, rows, sink: sink_options };
@@ -382,7 +382,7 @@ impl<'a> Call<'a> {
         if let Some(recording) = recording {
             recording.write(summary, &self.path.display().to_string(), gallery)?;
         }
-        if !self.wishes.summary.quiet {
+        if !self.wishes.summary.is_quiet() {
             summary.show();
         }
         match self.wishes.summary.is_json() && self.output.is_some() {

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use tightfit_core::display_bytes;
-use tightfit_format::tfrecord::INFLATE_BYTES;
 
 use crate::dataset::slot::Layout;
 use crate::dataset::spec::DatasetSpec;
@@ -117,7 +116,7 @@ impl Sizes {
             pixel_bytes: clamped(pixel_bytes),
             line_bytes: line,
             decoder_bytes,
-            inflate_bytes: if scan.has_compressed { INFLATE_BYTES as u64 } else { 0 },
+            inflate_bytes: scan.inflate_bytes,
             record_bytes,
             stage_bytes: scan.pipeline_bytes,
         }

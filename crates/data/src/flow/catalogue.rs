@@ -22,13 +22,19 @@ pub(super) const SOURCES: &[Entry<ReadSource>] = &[
         name: "csv",
         read: sources::csv::read,
         example: r#"{"csv": ["part-*.csv"], "columns": {"age": "int64", "score": {"dtype": "float32", "default": 0.5}}, "select": ["age", "name"], "header": true, "names": ["age", "name", "score"], "delimiter": ";", "na": "NA", "quotes": true, "cycle": 2, "block": 8, "shuffle_files": 7}"#,
-        about: "Rows of CSV, each column a scalar. `columns` [found from the first 100 rows]: types and defaults; A missing number without a default is an error, and a blank line is one empty cell; `select` [all]; `header` [true unless there are `names`]; `delimiter` [`,`]; `na` [empty]: what a missing cell is; `quotes` [true]",
+        about: "Rows of CSV, each column a scalar. `columns` [found from the first 100 rows]: types and defaults; A missing number without a default is an error, and a blank line is one empty cell; `select` [all]; `header` [true unless there are `names`]; `delimiter` [a tab for `.tsv`, otherwise `,`]; `na` [empty]: what a missing cell is; `quotes` [true]",
     },
     Entry {
         name: "images",
         read: sources::images::read,
         example: r#"{"images": ["photos/"], "cycle": 1, "block": 1, "shuffle_files": 7}"#,
         about: "Image files as they are: the bytes `image`, and `path`",
+    },
+    Entry {
+        name: "jsonl",
+        read: sources::jsonl::read,
+        example: r#"{"jsonl": ["part-*.jsonl"], "columns": {"age": "int64", "image": {"dtype": "float32", "shape": [28, 28], "default": 0}}, "select": ["age", "image"], "cycle": 2, "block": 8, "shuffle_files": 7}"#,
+        about: "Lines of JSON objects: numbers, strings (`{\"b64\": \"..\"}` for bytes) and nested lists of them by their keys; a line without keys is the field `value`. `columns` [found from the first 100 lines]: types, shapes and what is there where a key is missing, which is an error without; `select` [all that are tensors]",
     },
     Entry {
         name: "npy",

@@ -80,6 +80,7 @@ pub use sources::csv::{Csv, CsvColumn};
 pub use sources::files::{Interleave, TfRecord};
 pub use sources::generate::{Generated, Generator};
 pub use sources::images::Images;
+pub use sources::jsonl::{JsonColumn, JsonLines};
 pub use sources::npy::Npy;
 pub use sources::npz::Npz;
 pub use sources::range::Range;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tightfit_core::DType;
 
 use super::maps::MapOp;
 use super::stage::{Context, Node};
@@ -23,6 +24,12 @@ pub trait SourceSpec: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`DataError`] when files are missing or of another kind, or the budget is too small.
     fn open(&self, context: &mut Context) -> Result<Node, DataError>;
+
+    /// The source with types for fields whose types it would have to find; `None` where it finds none.
+    fn wanting(&self, types: &[(String, DType)]) -> Option<Arc<dyn SourceSpec>> {
+        let _ = types;
+        None
+    }
 }
 
 /// A stage, described, as a [`SourceSpec`].
@@ -78,6 +85,16 @@ impl PipelineSpec {
     #[must_use]
     pub fn then(mut self, stage: impl StageSpec + 'static) -> PipelineSpec {
         self.stages.push(Arc::new(stage));
+        self
+    }
+
+    /// The same pipeline, whose elements are taken as `types` of fields by name: a source that would have to find the types in
+    /// its rows takes those, as far as its rows allow. Fields that stages make have other types.
+    #[must_use]
+    pub fn wanting(mut self, types: &[(String, DType)]) -> PipelineSpec {
+        if let Some(source) = self.source.wanting(types).filter(|_| self.stages.is_empty()) {
+            self.source = source;
+        }
         self
     }
 

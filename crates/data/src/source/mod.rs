@@ -169,9 +169,11 @@ impl Wanted {
     /// Archives of arrays.
     pub const ARCHIVES: Wanted = Wanted { kind: FileKind::Archive, extensions: &["npz"] };
     /// Text.
-    pub const TEXT: Wanted = Wanted { kind: FileKind::Text, extensions: &["txt", "text", "txt.gz"] };
+    pub const TEXT: Wanted = Wanted { kind: FileKind::Text, extensions: &["txt", "text"] };
     /// CSV.
-    pub const CSV: Wanted = Wanted { kind: FileKind::Text, extensions: &["csv", "tsv", "csv.gz", "tsv.gz"] };
+    pub const CSV: Wanted = Wanted { kind: FileKind::Text, extensions: &["csv", "tsv"] };
+    /// JSON lines.
+    pub const JSON_LINES: Wanted = Wanted { kind: FileKind::Text, extensions: &["jsonl"] };
 
     /// Parquet.
     #[cfg(feature = "arrow")]
@@ -186,13 +188,24 @@ impl Wanted {
         if let FileKind::Records(_) = self.kind {
             return is_records_name(path);
         }
-        let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase());
-        let ends = |extension: &&str| {
-            let stem = name.as_ref().and_then(|name| name.strip_suffix(*extension));
-            stem.is_some_and(|stem| stem.ends_with('.'))
-        };
-        self.extensions.iter().any(ends)
+        match self.kind {
+            FileKind::Text => has_packed_extension(path, self.extensions),
+            _ => has_extension(path, self.extensions),
+        }
     }
+}
+
+/// Whether a name ends in one of `extensions`, or in one and then in `.gz` or `.zst`.
+pub fn has_packed_extension(path: &Path, extensions: &[&str]) -> bool {
+    const PACKED: [&str; 2] = ["gz", "zst"];
+    has_extension(path, extensions)
+        || has_extension(path, &PACKED)
+            && path.file_stem().is_some_and(|s| has_extension(Path::new(s), extensions))
+}
+
+/// Whether tabs stand between the cells of a table of this name.
+pub(crate) fn is_tsv(path: &Path) -> bool {
+    has_packed_extension(path, &["tsv"])
 }
 
 /// As [`list`], of files that are all `wanted`, if that is said, and that `access` allows.

@@ -43,7 +43,8 @@ pub(crate) struct Scan {
     pub has_records: bool,
     /// What the stages of a pipeline may take.
     pub pipeline_bytes: u64,
-    pub has_compressed: bool,
+    /// The most that unpacking any file takes.
+    pub inflate_bytes: u64,
     /// True when a record's image was seen, so that images are decoded.
     pub has_record_images: bool,
     /// The most that any record takes, where all were looked at; what was seen where not.
@@ -77,7 +78,7 @@ impl Scan {
                 FileKind::Image => scan.image(opened),
                 FileKind::Array => scan.array(&npy_header(&file.path, opened)?),
                 FileKind::Records(compression) => {
-                    scan.has_compressed |= compression != Compression::None;
+                    scan.inflate_bytes = scan.inflate_bytes.max(compression.held_bytes());
                     scan.records(&file.path, opened, budget)?;
                 }
                 FileKind::Pipeline | FileKind::Text | FileKind::Archive | FileKind::Columns => {

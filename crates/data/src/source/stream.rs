@@ -246,10 +246,13 @@ impl Stream {
             Ok(mut reader) => {
                 let entered = enter.map_or(Ok(()), |place| reader.skip_to(place.record, place.offset));
                 let most_bytes = match reader.compression() {
-                    Compression::None => file_bytes,
-                    _ => file_bytes.saturating_mul(DEFLATE_MAX_RATIO),
+                    Compression::None => Some(file_bytes),
+                    Compression::Gzip | Compression::Zlib => {
+                        Some(file_bytes.saturating_mul(DEFLATE_MAX_RATIO))
+                    }
+                    Compression::Zstd { .. } => None,
                 };
-                self.open = Open::Records(Box::new(reader), Some(most_bytes));
+                self.open = Open::Records(Box::new(reader), most_bytes);
                 entered.map_err(|e| self.bad(Some((e.record, e.offset)), RowFault::Record(e.fault)))
             }
             Err(error) => Err(self.bad(None, RowFault::Record(error.fault))),

@@ -4,8 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use tightfit_core::{Buffer, MemoryBudget, Reservation};
-use tightfit_format::compress::Decompressor;
-use tightfit_format::tfrecord::{Compression, INFLATE_BYTES};
+use tightfit_format::compress::{Compression, Decompressor};
 
 use crate::error::{Needed, RowFault, clamped};
 use crate::storage::{self, StoredFile};
@@ -31,7 +30,7 @@ pub(crate) struct ByteWindow {
 }
 
 impl ByteWindow {
-    /// Opens `path`, unpacked if it begins as a gzip file does, before the byte `offset` of its content. `buffer` is
+    /// Opens `path`, unpacked if it begins as a file of gzip or Zstandard does, before the byte `offset` of its content. `buffer` is
     /// what another file was read through; memory comes out of `budget`, for `purpose`.
     pub fn open(
         path: &Path,
@@ -41,13 +40,12 @@ impl ByteWindow {
         budget: &MemoryBudget,
     ) -> Result<ByteWindow, RowFault> {
         let mut file = storage::open(path, budget).map_err(RowFault::Io)?;
-        let mut head = [0; 3];
+        let mut head = [0; 16];
         let have = file.read_at(&mut head, 0).map_err(RowFault::Io)?;
-        // Other text may begin as zlib's format does.
-        let is_gzip = have == 3 && head == [0x1f, 0x8b, 8];
-        let compression = if is_gzip { Compression::Gzip } else { Compression::None };
-        let inflating = budget.try_reserve(purpose, if is_gzip { INFLATE_BYTES as u64 } else { 0 })?;
-        if !is_gzip && offset > 0 {
+        let compression = Compression::of_text(&head[..have.min(head.len())]);
+        let is_plain = compression == Compression::None;
+        let inflating = budget.try_reserve(purpose, compression.held_bytes())?;
+        if is_plain && offset > 0 {
             file.seek(SeekFrom::Start(offset)).map_err(RowFault::Io)?;
         }
         let buffer = match buffer {
@@ -62,7 +60,7 @@ impl ByteWindow {
             buffer,
             start: 0,
             end: 0,
-            offset: if is_gzip { 0 } else { offset },
+            offset: if is_plain { offset } else { 0 },
             is_at_end: false,
         };
         // There is no other way to a place in a compressed file than through what is before it.
@@ -138,6 +136,34 @@ impl ByteWindow {
                 Err(error) => {
                     self.is_at_end = true;
                     return Err(RowFault::Io(error));
+                }
+            }
+        }
+    }
+
+    /// Reads up to the end of the line that the unread bytes begin with: its bytes without its end, LF or CRLF, and with it;
+    /// `None` at the end of the file.
+    ///
+    /// # Errors
+    /// As [`ByteWindow::more`]; the line is passed over then.
+    pub fn line(&mut self) -> Result<Option<(usize, usize)>, RowFault> {
+        let mut looked_at = 0;
+        loop {
+            let unread = self.unread();
+            if let Some(end) = memchr::memchr(b'\n', unread.get(looked_at..).unwrap_or_default()) {
+                let end = looked_at + end;
+                let is_crlf = end > 0 && unread.get(end - 1) == Some(&b'\r');
+                return Ok(Some((end - usize::from(is_crlf), end + 1)));
+            }
+            looked_at = unread.len();
+            match self.more() {
+                Ok(true) => {}
+                Ok(false) => return Ok((looked_at > 0).then_some((looked_at, looked_at))),
+                Err(fault) => {
+                    self.consume(looked_at);
+                    // What cannot be read here cannot be read by the next call either, which says so.
+                    let _ = self.skip_line();
+                    return Err(fault);
                 }
             }
         }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tightfit_core::{BudgetError, Buffer, MemoryBudget};
 
 use super::{
-    Compression, FOOTER_BYTES, HEADER_BYTES, RecordError, RecordFault, RecordReader, masked, plain_length,
-    read_up_to,
+    Compression, FOOTER_BYTES, HEAD_BYTES, HEADER_BYTES, RecordError, RecordFault, RecordReader, masked,
+    plain_length, read_up_to,
 };
 use crate::compress::Decompressor;
 
@@ -48,7 +48,7 @@ impl<R: Read> RecordReader<R> {
         RecordReader {
             path,
             compression: Compression::None,
-            stream: Decompressor::None(Cursor::new([0; HEADER_BYTES]).take(0).chain(read)),
+            stream: Decompressor::None(Cursor::new([0; HEAD_BYTES]).take(0).chain(read)),
             window,
             start: 0,
             end: 0,

@@ -21,8 +21,8 @@ pub use check::{CheckedRecord, GrowError, find_header};
 
 use tightfit_core::{ALIGNMENT, Buffer, display_bytes};
 
+pub use crate::compress::Compression;
 use crate::compress::Decompressor;
-pub use crate::compress::{Compression, INFLATE_BYTES};
 
 /// Bytes before a record's data.
 pub const HEADER_BYTES: usize = 12;
@@ -37,10 +37,13 @@ const READ_BYTES: usize = 256 << 10;
 /// How many unread bytes are moved to have the next read begin at a multiple of [`ALIGNMENT`].
 const MOVE_BYTES: usize = 4 << 10;
 
+/// What of a file tells how it is compressed.
+const HEAD_BYTES: usize = 16;
+
 const CRC_MASK: u32 = 0xa282_ead8;
 
 impl Compression {
-    /// The compression of a TFRecord file that begins with `head` (12 bytes, fewer if the file has fewer). A plain
+    /// The compression of a TFRecord file that begins with `head` (16 bytes, fewer if the file has fewer). A plain
     /// file may begin with gzip's magic number as the length of its first record, so the length's CRC is looked at
     /// first.
     pub fn detect(head: &[u8]) -> Compression {
@@ -48,11 +51,10 @@ impl Compression {
             return Compression::None;
         }
         match *head {
-            [0x1f, 0x8b, 8, ..] => Compression::Gzip,
             [a, b, ..] if a & 0x0f == 8 && a >> 4 <= 7 && u16::from_be_bytes([a, b]) % 31 == 0 => {
                 Compression::Zlib
             }
-            _ => Compression::None,
+            _ => Compression::of_text(head),
         }
     }
 }
@@ -184,7 +186,7 @@ pub struct Record<'a> {
 }
 
 /// The file, with the bytes put back that were read to find its compression.
-type Whole<R> = Chain<Take<Cursor<[u8; HEADER_BYTES]>>, R>;
+type Whole<R> = Chain<Take<Cursor<[u8; HEAD_BYTES]>>, R>;
 
 /// Reads the records of one file in order.
 pub struct RecordReader<R: Read> {
@@ -211,7 +213,7 @@ impl<R: Read> RecordReader<R> {
     /// # Errors
     /// [`RecordError`] when the first bytes cannot be read.
     pub fn new(path: Arc<Path>, mut read: R, window: Buffer) -> Result<Self, RecordError> {
-        let mut head = [0; HEADER_BYTES];
+        let mut head = [0; HEAD_BYTES];
         let found = read_up_to(&mut read, &mut head).map_err(|error| RecordError {
             path: path.clone(),
             record: 0,

@@ -61,6 +61,23 @@ pub fn columns(
     Ok(columns)
 }
 
+/// The types that the inputs want of the features that feed them, and the label's.
+pub fn types(model: &Model, options: &JobOptions) -> Vec<(String, DType)> {
+    let graph = model.graph();
+    let inputs = graph.inputs.iter().filter_map(|port| match graph.producer(port.value).kind {
+        NodeKind::Input { dtype, .. } => Some((port, dtype)),
+        _ => None,
+    });
+    inputs
+        .filter(|(port, _)| options.fixed.iter().all(|(name, _)| *name != port.name))
+        .map(|(port, dtype)| {
+            let feature = options.data.features.iter().find(|(input, _)| *input == port.name);
+            (name_of(feature, port).to_string(), dtype)
+        })
+        .chain(options.data.label.iter().map(|label| (label.clone(), DType::I64)))
+        .collect()
+}
+
 /// The feature that feeds an input: the one asked for, or the one of its own name.
 fn name_of<'a>(feature: Option<&'a (String, String)>, port: &'a Port) -> &'a str {
     feature.map_or(&port.name, |(_, feature)| feature)

@@ -27,7 +27,7 @@ use crate::memory::lines::Lines;
 use crate::memory::process;
 use crate::memory::usage::Usage;
 use crate::model::Model;
-use crate::pipeline::{is_pipeline, read_spec};
+use crate::pipeline::read_sources;
 use crate::progress::{Done, Progress};
 use crate::run::Runner;
 use crate::sink::{OutputRows, RowPlace, Sink, SinkNeed};
@@ -375,19 +375,19 @@ pub fn plan(model: &Model, options: &JobOptions, budget: &MemoryBudget) -> Resul
     Ok((fit_options, fit))
 }
 
-/// The pipeline that the data of a job comes from, if it is one.
-fn open_pipeline(options: &JobOptions, budget: &MemoryBudget) -> Result<Option<Arc<PipelineRows>>, Error> {
-    let sources = &options.data.sources;
-    let Some(name) = sources.iter().find(|source| is_pipeline(source)) else { return Ok(None) };
-    if sources.len() > 1 {
-        return Err(Error::Usage(format!(
-            "{} describes a pipeline, which is all of the data; concatenate in it what else there is",
-            name.display()
-        )));
-    }
-    let spec = read_spec(name, &options.data.access, options.threads, budget)?;
+/// The pipeline that the data of a job comes from, if it is one. Where it has to find the types of fields itself, those of the
+/// model's inputs are what is wanted.
+fn open_pipeline(
+    model: &Model,
+    options: &JobOptions,
+    budget: &MemoryBudget,
+) -> Result<Option<Arc<PipelineRows>>, Error> {
+    let DataOptions { sources, access, .. } = &options.data;
+    let Some(spec) = read_sources(sources, access, options.threads, budget)? else { return Ok(None) };
+    let spec = spec.wanting(&columns::types(model, options));
     let memory_bytes = options.data.pipeline_bytes.unwrap_or(PIPELINE_BYTES);
-    Ok(Some(Arc::new(PipelineRows { name: name.clone(), spec, memory_bytes, threads: options.threads })))
+    let name = sources.first().cloned().unwrap_or_default();
+    Ok(Some(Arc::new(PipelineRows { name, spec, memory_bytes, threads: options.threads })))
 }
 
 /// The data of a job, and the columns that it is read into.
@@ -396,7 +396,7 @@ fn open_dataset(
     options: &JobOptions,
     budget: &MemoryBudget,
 ) -> Result<(Dataset, Vec<Column>), Error> {
-    let pipeline = open_pipeline(options, budget)?;
+    let pipeline = open_pipeline(model, options, budget)?;
     let columns = columns::columns(model, options, pipeline.as_deref(), budget)?;
     let spec = DatasetSpec {
         pipeline,

@@ -5,14 +5,14 @@ mod head;
 mod model;
 mod store;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use tightfit_core::MemoryBudget;
 use tightfit_data::flow::{Args, Pipeline, PipelineSpec, Report};
-use tightfit_data::{Access, FileKind, list};
+use tightfit_data::{Access, FileKind, has_packed_extension, list};
 
 pub use head::{Head, head};
 pub use store::{StoreOptions, Stored, store};
@@ -61,19 +61,48 @@ pub fn json_schema() -> Result<serde_json::Value, Error> {
 }
 
 /// Files that are told by the ends of their names alone, with the sources that read them.
-const NAMED: [(&str, &[&str]); 5] = [
-    ("arrow", &[".arrow", ".arrows", ".feather"]),
-    ("csv", &[".csv", ".csv.gz"]),
-    ("npz", &[".npz"]),
-    ("parquet", &[".parquet"]),
-    ("text", &[".txt", ".txt.gz"]),
-];
+const NAMED: [(&str, &[&str]); 3] =
+    [("arrow", &["arrow", "arrows", "feather"]), ("npz", &["npz"]), ("parquet", &["parquet"])];
+
+/// The same of text, which may be packed.
+const NAMED_TEXT: [(&str, &[&str]); 3] =
+    [("csv", &["csv", "tsv"]), ("jsonl", &["jsonl"]), ("text", &["txt"])];
 
 /// The source that reads a file of this name, where the name tells.
 fn named_source(path: &Path) -> Option<&'static str> {
-    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-    let source = NAMED.iter().find(|(_, ends)| ends.iter().any(|end| name.ends_with(end)));
-    source.map(|(source, _)| *source)
+    let has = |extensions: &[&str]| {
+        path.extension().is_some_and(|found| extensions.iter().any(|e| found.eq_ignore_ascii_case(e)))
+    };
+    let find = |named: &[(&'static str, &[&str])], has: &dyn Fn(&[&str]) -> bool| {
+        named.iter().find(|(_, extensions)| has(extensions)).map(|(source, _)| *source)
+    };
+    let of_text = |extensions: &[&str]| has_packed_extension(path, extensions);
+    find(&NAMED, &has).or_else(|| find(&NAMED_TEXT, &of_text))
+}
+
+/// The pipeline that the data of a job comes from: one described, or files that one source reads; `None` where it comes from
+/// other files.
+///
+/// # Errors
+/// As [`read_spec`], and for a pipeline that is not all of the data.
+pub(crate) fn read_sources(
+    sources: &[PathBuf],
+    access: &Access,
+    threads: usize,
+    budget: &MemoryBudget,
+) -> Result<Option<PipelineSpec>, Error> {
+    let Some(name) = sources.iter().find(|source| is_pipeline(source)) else { return Ok(None) };
+    if let [name] = sources {
+        return read_spec(name, access, threads, budget).map(Some);
+    }
+    let source = named_source(name).filter(|source| sources.iter().all(|s| named_source(s) == Some(source)));
+    let source = source.ok_or_else(|| {
+        Error::Usage(format!(
+            "{} describes a pipeline, which is all of the data; concatenate in it what else there is",
+            name.display()
+        ))
+    })?;
+    Ok(Some(PipelineSpec::of_files(source, sources, access)?))
 }
 
 /// The pipeline of the rows of files that nothing else is said of.

@@ -7,7 +7,7 @@ use tightfit_core::{Buffer, MemoryBudget, Reservation};
 use tightfit_data::storage::{self, StoredFile};
 use tightfit_data::{DataError, FileKind, FileList};
 use tightfit_format::tfrecord::{
-    Compression, FOOTER_BYTES, HEADER_BYTES, INFLATE_BYTES, Record, RecordError, RecordFault, RecordReader,
+    Compression, FOOTER_BYTES, HEADER_BYTES, Record, RecordError, RecordFault, RecordReader,
 };
 use tightfit_format::{FormatError, Place, Problem};
 
@@ -40,8 +40,7 @@ impl RecordFile {
         let no_room = |error| FormatError::new(&path, Place::Whole, Problem::Budget(error));
         let window = Buffer::new(budget, PURPOSE, WINDOW_BYTES).map_err(no_room)?;
         let reader = RecordReader::new(path.clone(), file, window).map_err(record_error)?;
-        let is_plain = reader.compression() == Compression::None;
-        let inflater = budget.try_reserve("inflater", if is_plain { 0 } else { INFLATE_BYTES as u64 });
+        let inflater = budget.try_reserve("inflater", reader.compression().held_bytes());
         Ok(RecordFile {
             reader,
             budget: budget.clone(),

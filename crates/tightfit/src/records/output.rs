@@ -40,10 +40,11 @@ impl RecordOutput {
         budget: &MemoryBudget,
         create: fn(&Path) -> Result<Output, Error>,
     ) -> Result<RecordOutput, Error> {
-        let compression = compression_of(path);
+        let compression = compression_of(path)?;
         let deflate_bytes = if compression == Compression::None { 0 } else { DEFLATE_BYTES };
         let reservation = budget.try_reserve("output", (BUFFER_BYTES + deflate_bytes) as u64)?;
-        let writer = RecordWriter::new(Compressor::new(compression, create(path)?));
+        let compressor = Compressor::new(compression, create(path)?);
+        let writer = RecordWriter::new(compressor.map_err(|error| Error::io(path, error))?);
         Ok(RecordOutput {
             path: path.to_path_buf(),
             writer,
@@ -81,10 +82,19 @@ impl RecordOutput {
 }
 
 /// The compression that a file's name asks for.
-pub fn compression_of(path: &Path) -> Compression {
-    match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+///
+/// # Errors
+/// [`Error::Usage`] for Zstandard.
+pub fn compression_of(path: &Path) -> Result<Compression, Error> {
+    Ok(match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("gz" | "gzip") => Compression::Gzip,
         Some("zlib" | "zz") => Compression::Zlib,
+        Some("zst" | "zstd") => {
+            let path = path.display();
+            return Err(Error::Usage(format!(
+                "{path}: Zstandard is read and not written; end the name in .gz"
+            )));
+        }
         _ => Compression::None,
-    }
+    })
 }

@@ -192,7 +192,7 @@ fn is_shard(output: &Path, name: &str) -> bool {
 
 fn stem_and_suffix(output: &Path) -> (PathBuf, OsString) {
     match (compression_of(output), output.extension()) {
-        (Compression::Gzip | Compression::Zlib, Some(extension)) => {
+        (Ok(compression), Some(extension)) if compression != Compression::None => {
             let mut suffix = OsString::from(".");
             suffix.push(extension);
             (output.with_extension(""), suffix)

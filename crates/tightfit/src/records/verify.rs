@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tightfit_core::{BudgetError, Buffer, MemoryBudget};
 use tightfit_data::storage::{self, StoredFile};
 use tightfit_data::{FileKind, FileList};
-use tightfit_format::tfrecord::{Compression, INFLATE_BYTES, RecordFault, RecordReader, find_header};
+use tightfit_format::tfrecord::{Compression, RecordFault, RecordReader, find_header};
 
 use super::files::{WINDOW_BYTES, list_files, record_error};
 use super::inspect::BadRecord;
@@ -80,9 +80,9 @@ fn verify_pieces(
     let list = list_files(&options.sources, true, budget)?;
     let work = Work::new(&list, piece_bytes, budget)?;
     let threads = options.threads.clamp(1, work.pieces.len().max(1));
-    let mut windows = vec![Window::new(budget, work.has_compressed)?];
+    let mut windows = vec![Window::new(budget, work.inflate_bytes)?];
     while windows.len() < threads {
-        match Window::new(budget, work.has_compressed) {
+        match Window::new(budget, work.inflate_bytes) {
             Ok(window) => windows.push(window),
             Err(_) => break,
         }
@@ -109,9 +109,8 @@ struct Window {
 }
 
 impl Window {
-    fn new(budget: &MemoryBudget, has_compressed: bool) -> Result<Window, BudgetError> {
-        let inflater = if has_compressed { INFLATE_BYTES as u64 } else { 0 };
-        let thread = budget.try_reserve("threads", THREAD_BYTES + inflater)?;
+    fn new(budget: &MemoryBudget, inflate_bytes: u64) -> Result<Window, BudgetError> {
+        let thread = budget.try_reserve("threads", THREAD_BYTES.saturating_add(inflate_bytes))?;
         Ok(Window { buffer: Some(Buffer::new(budget, "record window", WINDOW_BYTES)?), _thread: thread })
     }
 }
@@ -147,7 +146,8 @@ struct Work<'a> {
     pieces: Vec<Piece>,
     next: AtomicUsize,
     done: Vec<Mutex<Option<Result<Checked, Error>>>>,
-    has_compressed: bool,
+    /// What inflating takes of a thread.
+    inflate_bytes: u64,
     budget: MemoryBudget,
     reservation: Mutex<tightfit_core::Reservation>,
 }
@@ -156,11 +156,15 @@ impl<'a> Work<'a> {
     fn new(list: &'a FileList, plain_piece_bytes: u64, budget: &MemoryBudget) -> Result<Work<'a>, Error> {
         let mut reservation = budget.try_reserve("pieces of files", 0)?;
         let (mut paths, mut sizes, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
-        let mut has_compressed = false;
+        let mut inflate_bytes = 0;
         for (index, file) in list.files.iter().enumerate() {
             let bytes = storage::size_and_time(&file.path).map_err(|error| Error::io(&file.path, error))?.0;
-            let is_plain = !matches!(file.kind, FileKind::Records(Compression::Gzip | Compression::Zlib));
-            has_compressed |= !is_plain;
+            let compression = match file.kind {
+                FileKind::Records(compression) => compression,
+                _ => Compression::None,
+            };
+            let is_plain = compression == Compression::None;
+            inflate_bytes = inflate_bytes.max(compression.held_bytes());
             let piece_bytes = if is_plain { plain_piece_bytes } else { u64::MAX };
             let count = bytes.div_ceil(piece_bytes).max(1);
             let name_bytes = file.path.as_os_str().len() as u64 + 64;
@@ -181,7 +185,7 @@ impl<'a> Work<'a> {
             pieces,
             next: AtomicUsize::new(0),
             done,
-            has_compressed,
+            inflate_bytes,
             budget: budget.clone(),
             reservation: Mutex::new(reservation),
         })
@@ -292,7 +296,7 @@ impl<'a> Work<'a> {
         let mut spare = None;
         let window = match window {
             Some(window) => window,
-            None => spare.insert(Window::new(&self.budget, self.has_compressed)?),
+            None => spare.insert(Window::new(&self.budget, self.inflate_bytes)?),
         };
         let (mut file, mut at, mut index, mut ended) = (usize::MAX, 0, 0, false);
         for (piece, done) in self.pieces.iter().zip(&self.done) {

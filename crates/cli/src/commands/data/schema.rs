@@ -3,6 +3,7 @@
 use clap::Args;
 use tightfit::pipeline::json_schema;
 
+use crate::args::QuietFlag;
 use crate::failure::Failure;
 use crate::table::print;
 
@@ -13,7 +14,10 @@ Examples:
 /// Print the JSON Schema of pipelines, for editors that complete and check them
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "tightfit data schema")]
-pub struct Flags {}
+pub struct Flags {
+    #[command(flatten)]
+    quiet: QuietFlag,
+}
 
 /// # Errors
 /// What the system says of the standard output.

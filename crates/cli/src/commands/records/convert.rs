@@ -54,7 +54,7 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
         options.floats =
             dtype.ok_or_else(|| Failure::Usage(format!("--dtype {name}: there is no such type")))?;
     }
-    let bar = super::watch(flags.summary.quiet, &options.sources, options.passes(), &budget);
+    let bar = super::watch(flags.summary.is_quiet(), &options.sources, options.passes(), &budget);
     let records = convert(&options, &budget, stop_flag());
     drop(bar);
     let records = records?;

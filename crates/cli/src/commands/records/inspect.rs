@@ -34,7 +34,7 @@ pub struct Flags {
 /// What is wrong with the data, and work that does not fit the memory.
 pub fn run(flags: Flags) -> Result<(), Failure> {
     let (budget, file) = (super::memory(flags.memory)?, stdio::path_of(&flags.file)?);
-    let bar = super::watch(flags.summary.quiet, std::slice::from_ref(&file), 1, &budget);
+    let bar = super::watch(flags.summary.is_quiet(), std::slice::from_ref(&file), 1, &budget);
     let inspection = inspect(&file, &budget, stop_flag());
     drop(bar);
     let inspection = inspection?;

@@ -45,7 +45,7 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     let spec = read_spec(&source, &Access::everything(), threads, &budget)?;
     let options = StoreOptions { output, shards, threads };
     // How much a pipeline reads is known only where it is files and nothing else.
-    let bar = Watch::new(summary.quiet, || total_bytes(std::slice::from_ref(&source), false, &budget));
+    let bar = Watch::new(summary.is_quiet(), || total_bytes(std::slice::from_ref(&source), false, &budget));
     let stored = store(&spec, &options, &budget, stop_flag());
     drop(bar);
     let stored = stored?;

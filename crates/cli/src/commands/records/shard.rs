@@ -51,7 +51,7 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     let begin = Instant::now();
     let dealing = if ranges { Dealing::Ranges } else { Dealing::RoundRobin };
     let passes = if dealing == Dealing::Ranges { 2 } else { 1 };
-    let bar = super::watch(summary.quiet, &sources, passes, &budget);
+    let bar = super::watch(summary.is_quiet(), &sources, passes, &budget);
     let counts = shard(&ShardOptions { sources, output, shards, dealing }, &budget, stop_flag());
     drop(bar);
     let counts = counts?;

@@ -61,7 +61,7 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     };
     let (budget, threads) = super::budget(&flags.limits)?;
     let options = ShuffleOptions { threads, ..options };
-    let mut bar = Bar::new(flags.summary.quiet, budget.limit_bytes());
+    let mut bar = Bar::new(flags.summary.is_quiet(), budget.limit_bytes());
     let done = shuffle(&options, &budget, stop_flag(), &mut |progress| match progress {
         ShuffleProgress::Writing(progress) => bar.show(progress),
         ShuffleProgress::Indexing { bytes, total_bytes } => bar.show_text(|| {

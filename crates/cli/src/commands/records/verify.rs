@@ -35,7 +35,7 @@ pub struct Flags {
 pub fn run(flags: Flags) -> Result<(), Failure> {
     let (budget, threads) = super::budget(&flags.limits)?;
     let options = VerifyOptions { sources: super::sources(flags.files)?, threads };
-    let bar = super::watch(flags.summary.quiet, &options.sources, 1, &budget);
+    let bar = super::watch(flags.summary.is_quiet(), &options.sources, 1, &budget);
     let verification = verify(&options, &budget, stop_flag());
     drop(bar);
     let verification = verification?;

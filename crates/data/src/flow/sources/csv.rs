@@ -6,6 +6,8 @@
 //! {"csv": "plain.csv", "names": ["a", "b", "c"]}
 //! ```
 //!
+//! Tabs stand between the cells of a file that is called `.tsv`, and commas in others, unless `delimiter` says otherwise.
+//!
 //! The first row of each file has the names of the columns, unless they are given with `names`. A column of a dtype is
 //! required, as in CsvDataset: an empty cell, or one that is `na`, is its default or an error. The type of a column
 //! that is not described is found from the first 100 rows as `make_csv_dataset` does: int64, float32 or string. There a
@@ -13,15 +15,15 @@
 //! row of one empty cell, as in CsvDataset: an error where there are several columns.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use half::{bf16, f16};
 use serde_json::Value;
 use tightfit_core::{Buffer, DType, MemoryBudget, Reservation, Shape};
 
 use super::files::{Interleave, open_files, read_interleave};
 use super::{BadRead, FileRows, Format};
+use crate::convert::put_number;
 use crate::csv::{CellKind, CsvFormat, CsvReader};
 use crate::error::{BadRow, DataError, Needed, RowFault};
 use crate::flow::element::{Element, ElementView, Field, Schema};
@@ -30,7 +32,7 @@ use crate::flow::json::{Args, Read, read_dtype};
 use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
 use crate::flow::stage::{Context, Node};
-use crate::source::{DataFile, FileList, Wanted, list_of};
+use crate::source::{DataFile, FileList, Wanted, is_tsv, list_of};
 
 const PURPOSE: &str = "csv row";
 
@@ -47,6 +49,9 @@ pub struct Csv {
     pub interleave: Interleave,
     /// How rows are cut into cells.
     pub format: CsvFormat,
+    /// Whether commas, if those are what stands between cells, do so in files called `.tsv` too, where tabs are expected.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_commas_in_tsv: bool,
     /// Whether the first row of each file is none of data.
     pub has_header: bool,
     /// What the columns are called; `None` when the first row says so.
@@ -57,6 +62,9 @@ pub struct Csv {
     pub columns: Vec<CsvColumn>,
     /// A cell of this text is a missing one, as is an empty one.
     pub na: String,
+    /// Types that whoever takes the rows wants of columns that nothing else is said of.
+    #[serde(serialize_with = "identity::dtypes", skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<(String, DType)>,
 }
 
 /// The type of a column.
@@ -78,18 +86,28 @@ impl Csv {
             paths,
             interleave: Interleave::default(),
             format: CsvFormat { skips_blank_lines: false, ..CsvFormat::default() },
+            has_commas_in_tsv: false,
             has_header: true,
             names: None,
             select: None,
             columns: Vec::new(),
             na: String::new(),
+            wanted: Vec::new(),
+        }
+    }
+
+    /// How the rows of the file at `path` are cut into cells.
+    fn format_of(&self, path: &Path) -> CsvFormat {
+        match self.format.delimiter == b',' && !self.has_commas_in_tsv && is_tsv(path) {
+            true => CsvFormat { delimiter: b'\t', ..self.format },
+            false => self.format,
         }
     }
 
     /// The columns to read: from the description, and the first rows of the first file.
     fn learn(&self, list: &FileList, budget: &MemoryBudget) -> Result<Learnt, DataError> {
         let wrong = |why: String| DataError::Spec(format!("{}: {why}", list.path(0).display()));
-        let mut reader = CsvReader::open(list.path(0), self.format, budget)?;
+        let mut reader = CsvReader::open(list.path(0), self.format_of(list.path(0)), budget)?;
         let fault = |reader: &CsvReader, fault: RowFault| {
             if !fault.is_budget() {
                 return wrong(format!("line {}: {fault}", reader.line()));
@@ -149,7 +167,10 @@ impl Csv {
             };
             let spec = match specified.get(name.as_str()) {
                 Some(column) => (*column).clone(),
-                None => CsvColumn::found(name.clone(), *kind),
+                None => {
+                    let wanted = self.wanted.iter().find(|(wanted, _)| wanted == name);
+                    CsvColumn::found(name.clone(), *kind, wanted.map(|(_, dtype)| *dtype))
+                }
             };
             Column::new(index, spec).map_err(wrong)
         };
@@ -169,7 +190,7 @@ struct Learnt {
 
 /// What `columns` columns take whose names have `name_bytes` bytes: twice their names and kinds, once themselves, an entry
 /// to find them by, and a schema.
-fn column_bytes(columns: usize, name_bytes: usize) -> u64 {
+pub(super) fn column_bytes(columns: usize, name_bytes: usize) -> u64 {
     /// Beside what stands in the lists: the name's and the default's blocks, and the entry.
     const BLOCKS_BYTES: usize = 192;
     let each = size_of::<String>() + size_of::<Column>() + BLOCKS_BYTES;
@@ -186,8 +207,13 @@ fn shown(names: &[String]) -> String {
 }
 
 impl CsvColumn {
-    fn found(name: String, kind: CellKind) -> CsvColumn {
+    /// The type of cells of a kind: of numbers the float type that is wanted, and of all text if that is.
+    fn found(name: String, kind: CellKind, wanted: Option<DType>) -> CsvColumn {
         let (dtype, default) = match kind {
+            CellKind::Int64 | CellKind::Float if wanted.is_some_and(DType::is_float) => {
+                (wanted.unwrap_or(DType::F32), None)
+            }
+            _ if wanted == Some(DType::String) => (DType::String, Some(String::new())),
             CellKind::Int64 => (DType::I64, None),
             CellKind::Float => (DType::F32, None),
             CellKind::Text | CellKind::Unknown => (DType::String, Some(String::new())),
@@ -220,6 +246,10 @@ impl SourceSpec for Csv {
         identity::of("csv", self)
     }
 
+    fn wanting(&self, types: &[(String, DType)]) -> Option<Arc<dyn SourceSpec>> {
+        Some(Arc::new(Csv { wanted: types.to_vec(), ..self.clone() }))
+    }
+
     fn open(&self, context: &mut Context) -> Result<Node, DataError> {
         let list = list_of(&self.paths, Some(Wanted::CSV), &context.access, &context.budget)?;
         let Learnt { columns, width, reservation } = self.learn(&list, &context.budget)?;
@@ -243,6 +273,7 @@ pub(crate) fn read(args: &mut Args<'_>) -> Read<Arc<dyn SourceSpec>> {
     if let Some(delimiter) = args.text_option("delimiter")? {
         let &[byte] = delimiter.as_bytes() else { return Err(args.wrong("delimiter", "one character")) };
         csv.format.delimiter = byte;
+        csv.has_commas_in_tsv = byte == b',';
     }
     csv.names = args.texts_option("names")?;
     csv.select = args.texts_option("select")?;
@@ -312,41 +343,6 @@ impl Column {
     }
 }
 
-/// Writes the number that `text` is; `None` when it is none, or does not fit.
-fn put_number(text: &str, dtype: DType, target: &mut [u8]) -> Option<()> {
-    fn put<const N: usize>(target: &mut [u8], bytes: Option<[u8; N]>) -> Option<()> {
-        target.copy_from_slice(&bytes?);
-        Some(())
-    }
-    macro_rules! number {
-        ($rust:ty) => {
-            put(target, text.parse::<$rust>().ok().map(<$rust>::to_le_bytes))
-        };
-    }
-    match dtype {
-        DType::I8 => number!(i8),
-        DType::I16 => number!(i16),
-        DType::I32 => number!(i32),
-        DType::I64 => number!(i64),
-        DType::U8 => number!(u8),
-        DType::U16 => number!(u16),
-        DType::U32 => number!(u32),
-        DType::U64 => number!(u64),
-        DType::F32 => number!(f32),
-        DType::F64 => number!(f64),
-        DType::F16 => put(target, text.parse().ok().map(|v| f16::from_f64(v).to_le_bytes())),
-        DType::BF16 => put(target, text.parse().ok().map(|v| bf16::from_f64(v).to_le_bytes())),
-        DType::Bool => match text {
-            "1" => put(target, Some([1])),
-            "0" => put(target, Some([0])),
-            _ if text.eq_ignore_ascii_case("true") => put(target, Some([1])),
-            _ if text.eq_ignore_ascii_case("false") => put(target, Some([0])),
-            _ => None,
-        },
-        DType::String | DType::C64 | DType::C128 => None,
-    }
-}
-
 struct RowFormat {
     schema: Arc<Schema>,
     columns: Arc<[Column]>,
@@ -386,7 +382,8 @@ impl Format for RowFormat {
         window: Option<Buffer>,
     ) -> Result<Box<dyn FileRows>, BadRead> {
         let bad = |place| move |fault| BadRead { place, fault };
-        let reader = CsvReader::open_at(&file.path, self.spec.format, from, window, &self.budget);
+        let reader =
+            CsvReader::open_at(&file.path, self.spec.format_of(&file.path), from, window, &self.budget);
         let mut reader = reader.map_err(bad(None))?;
         if from == (0, 0) && self.spec.has_header {
             self.header(&mut reader).map_err(bad(Some((0, 0))))?;
@@ -443,5 +440,44 @@ impl FileRows for CsvRows {
 
     fn into_window(self: Box<Self>) -> Option<Buffer> {
         Some(self.reader.into_buffer())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::sources::tests::{all, check_resume, gzip, open};
+    use crate::flow::tests::Folder;
+    use crate::flow::{Concatenate, PipelineSpec};
+
+    #[test]
+    fn tabs_stand_between_the_cells_of_tsv() {
+        let folder = Folder::new("tsv");
+        let text = b"a\tb,c\ts\n1\t2\t\"x\ty\"\"\"\n3\t4\t,\n";
+        let expected = ["a[] 1; b,c[] 2; s[] \"x\\ty\\\"\"", "a[] 3; b,c[] 4; s[] \",\""];
+        for (name, bytes) in [("a.tsv", text.to_vec()), ("b.tsv.gz", gzip(text))] {
+            let path = folder.write(name, &bytes);
+            let make = || PipelineSpec::new(Csv::new(vec![path.clone()]));
+            assert_eq!(all(&mut open(make(), 1 << 20).unwrap()), expected, "{name}");
+            check_resume(&folder, make);
+        }
+        // Each file by its name, whatever the others are called.
+        let comma = folder.write("c.csv", b"a,\"b,c\",s\n5,6,z\n");
+        let both = PipelineSpec::new(Csv::new(vec![folder.path("a.tsv"), comma]));
+        assert_eq!(all(&mut open(both, 1 << 20).unwrap())[2], "a[] 5; b,c[] 6; s[] \"z\"");
+    }
+
+    #[test]
+    fn types_are_those_that_are_wanted_where_cells_allow() {
+        let folder = Folder::new("csv-wanted");
+        let path = folder.write("a.csv", b"x,y,s,t\n16777217,1,7,a\n");
+        let wanted: Vec<_> = ["x", "t"].map(|name| (name.to_string(), DType::F64)).into();
+        let text = [("s".to_string(), DType::String)];
+        let spec = PipelineSpec::new(Csv::new(vec![path])).wanting(&[&wanted[..], &text].concat());
+        let mut pipeline = open(spec.clone(), 1 << 20).unwrap();
+        assert_eq!(pipeline.schema().to_string(), "x: float64 []; y: int64 []; s: string []; t: string []");
+        assert_eq!(all(&mut pipeline), ["x[] 16777217; y[] 1; s[] \"7\"; t[] \"a\""]);
+        let joined = PipelineSpec::new(Concatenate { inputs: vec![spec] }).wanting(&text);
+        assert_eq!(open(joined, 1 << 20).unwrap().schema().fields()[0].dtype, DType::F64);
     }
 }

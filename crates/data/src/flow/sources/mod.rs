@@ -10,6 +10,7 @@ pub(crate) mod csv;
 pub(crate) mod files;
 pub(crate) mod generate;
 pub(crate) mod images;
+pub(crate) mod jsonl;
 pub(crate) mod npy;
 pub(crate) mod npz;
 #[cfg(feature = "arrow")]

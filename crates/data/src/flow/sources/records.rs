@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
-use tightfit_format::tfrecord::{Compression, GrowError, INFLATE_BYTES, RecordError, RecordReader};
+use tightfit_format::tfrecord::{GrowError, RecordError, RecordReader};
 
 use super::{BadRead, FileRows, Format};
-use crate::error::RowFault;
+use crate::error::{RowFault, clamped};
 use crate::flow::element::{ElementView, Field, Place, Schema};
 use crate::flow::origin::Origin;
 use crate::source::{DataFile, FileKind};
@@ -68,9 +68,11 @@ impl Format for RecordFormat {
         };
         let path: Arc<Path> = Arc::from(&*file.path);
         let opened = storage::open(&path, &self.budget).map_err(|e| bad(RowFault::Io(e)))?;
-        let is_compressed = file.kind != FileKind::Records(Compression::None);
-        let inflate_bytes = if is_compressed { INFLATE_BYTES } else { 0 };
-        let inflating = self.budget.try_reserve(PURPOSE, inflate_bytes as u64).map_err(memory)?;
+        let inflate_bytes = match file.kind {
+            FileKind::Records(compression) => compression.held_bytes(),
+            _ => 0,
+        };
+        let inflating = self.budget.try_reserve(PURPOSE, inflate_bytes).map_err(memory)?;
         let unreadable = |error: RecordError| bad(RowFault::Record(error.fault));
         let mut reader = RecordReader::new(path, opened, window).map_err(unreadable)?;
         let (row, offset) = from;
@@ -78,8 +80,7 @@ impl Format for RecordFormat {
             reader.skip_to(row, offset).map_err(unreadable)?;
         }
         let (schema, budget) = (self.schema.clone(), self.budget.clone());
-        let mut rows =
-            RecordRows { schema, budget, reader, _inflating: inflating, inflate_bytes, string: [0; 16] };
+        let mut rows = RecordRows { schema, budget, reader, inflating, string: [0; 16] };
         rows.set_string();
         Ok(Box::new(rows))
     }
@@ -89,8 +90,7 @@ struct RecordRows {
     schema: Arc<Schema>,
     budget: MemoryBudget,
     reader: RecordReader<StoredFile>,
-    _inflating: tightfit_core::Reservation,
-    inflate_bytes: usize,
+    inflating: tightfit_core::Reservation,
     /// The current record as a string element: all of the text.
     string: [u8; 16],
 }
@@ -126,7 +126,7 @@ impl FileRows for RecordRows {
     }
 
     fn held_bytes(&self) -> usize {
-        self.reader.max_record_bytes() + FRAME_BYTES as usize + self.inflate_bytes
+        self.reader.max_record_bytes() + FRAME_BYTES as usize + clamped(self.inflating.bytes())
     }
 
     fn into_window(self: Box<Self>) -> Option<Buffer> {

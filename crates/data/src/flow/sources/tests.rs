@@ -21,7 +21,7 @@ fn spec(json: &str) -> PipelineSpec {
 }
 
 /// Elements and errors in order.
-fn all(pipeline: &mut Pipeline) -> Vec<String> {
+pub(super) fn all(pipeline: &mut Pipeline) -> Vec<String> {
     let mut all = Vec::new();
     loop {
         match pipeline.advance() {
@@ -32,22 +32,22 @@ fn all(pipeline: &mut Pipeline) -> Vec<String> {
     }
 }
 
-fn open(spec: PipelineSpec, budget_bytes: u64) -> Result<Pipeline, String> {
+pub(super) fn open(spec: PipelineSpec, budget_bytes: u64) -> Result<Pipeline, String> {
     Pipeline::open(&spec, &MemoryBudget::new(budget_bytes), 2).map_err(|error| error.to_string())
 }
 
-fn run(json: &str) -> Vec<String> {
+pub(super) fn run(json: &str) -> Vec<String> {
     all(&mut open(spec(json), 16 << 20).unwrap())
 }
 
-fn error(json: &str) -> String {
+pub(super) fn error(json: &str) -> String {
     let read =
         PipelineSpec::from_json(json, &Access::everything(), &|_| None).map_err(|error| error.to_string());
     read.and_then(|spec| open(spec, 16 << 20).map(drop)).unwrap_err()
 }
 
 /// Whatever the element at which the state is saved, what comes before it and after it is the whole.
-fn check_resume(folder: &Folder, make: impl Fn() -> PipelineSpec) {
+pub(super) fn check_resume(folder: &Folder, make: impl Fn() -> PipelineSpec) {
     let whole = all(&mut open(make(), 16 << 20).unwrap());
     for at in 0..=whole.len() {
         let mut pipeline = open(make(), 16 << 20).unwrap();
@@ -66,14 +66,14 @@ fn check_resume(folder: &Folder, make: impl Fn() -> PipelineSpec) {
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(bytes).unwrap();
     gzip.finish().unwrap()
 }
 
 impl Folder {
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         fs::write(self.path(name), bytes).unwrap();
         self.path(name)
     }

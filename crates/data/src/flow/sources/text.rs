@@ -103,32 +103,15 @@ impl LineRows {
     /// Goes on to the next line, empty or not: its bytes without its end, or `None` after the last.
     fn next_line(&mut self) -> Result<Option<usize>, BadRead> {
         self.window.consume(std::mem::take(&mut self.used));
-        let mut looked_at = 0;
-        loop {
-            let unread = self.window.unread();
-            if let Some(end) = memchr::memchr(b'\n', &unread[looked_at..]) {
-                let end = looked_at + end;
-                self.used = end + 1;
-                let is_crlf = end > 0 && unread.get(end - 1) == Some(&b'\r');
-                return Ok(Some(end - usize::from(is_crlf)));
-            }
-            looked_at = unread.len();
-            match self.window.more() {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.used = looked_at;
-                    return Ok((looked_at > 0).then_some(looked_at));
-                }
-                Err(fault) => {
-                    let place = Some((self.line, self.window.offset()));
-                    self.line += 1;
-                    self.window.consume(looked_at);
-                    // What cannot be read here cannot be read by the next call either, which says so.
-                    let _ = self.window.skip_line();
-                    return Err(BadRead { place, fault });
-                }
-            }
-        }
+        let place = Some((self.line, self.window.offset()));
+        let line = self.window.line().map_err(|fault| {
+            self.line += 1;
+            BadRead { place, fault }
+        })?;
+        Ok(line.map(|(bytes, used)| {
+            self.used = used;
+            bytes
+        }))
     }
 }
 
