@@ -16,7 +16,11 @@ fn images(rows: usize) -> Vec<Value> {
 }
 
 fn jsonl(rows: usize) -> String {
-    images(rows).iter().enumerate().map(|(i, image)| json!({"id": i, "image": image}).to_string() + "\n").collect()
+    images(rows)
+        .iter()
+        .enumerate()
+        .map(|(i, image)| json!({"id": i, "image": image}).to_string() + "\n")
+        .collect()
 }
 
 /// Zstandard of blocks as they are (RFC 8878): no more than a frame around the content, with a window of 1 MiB.
@@ -147,7 +151,13 @@ fn bad_lines_are_told_or_skipped() {
     // Zstandard is read and not written.
     let (_, records) = digits();
     let packed = folder.path("c.tfrecord.zst");
-    let convert = ["records".as_ref(), "convert".as_ref(), records.as_os_str(), "--output".as_ref(), packed.as_os_str()];
+    let convert = [
+        "records".as_ref(),
+        "convert".as_ref(),
+        records.as_os_str(),
+        "--output".as_ref(),
+        packed.as_os_str(),
+    ];
     let answer = tightfit(convert);
     assert!(answer.code == 2 && answer.stderr.contains("end the name in .gz"), "{answer:?}");
 }

@@ -147,13 +147,136 @@ fn what_has_no_builtin_is_named_and_nothing_is_written() {
     answer.assert_fails(1, "Acosh");
 }
 
+/// The float32 elements of a .npy file.
+fn elements(file: &[u8]) -> Vec<f32> {
+    let start = 10 + usize::from(u16::from_le_bytes([file[8], file[9]]));
+    file[start..].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// `tests/golden/quantized_graph.py` has TensorFlow's numbers for the files that are written.
+#[test]
+fn a_graph_of_narrow_weights_computes_as_tensorflow_does() {
+    let folder = Folder::new();
+    let (model, data) = digits();
+    let (model, input) = (text(model), text(repository("tests/golden/quantized_graph/x.npy")));
+    let smallest = |path: &str| number(&tightfit(["plan", path, "--json"]).json()["minimum_bytes"]);
+    let (bytes_before, smallest_before) = (fs::metadata(&model).unwrap().len(), smallest(&model));
+    // Scheme, the share of bytes that is left, the least SNR in dB.
+    for (scheme, share, least) in
+        [("dynamic", 0.4, 40.0), ("weight-only-int8", 0.4, 40.0), ("f16", 0.6, 75.0), ("bf16", 0.6, 45.0)]
+    {
+        let output = text(folder.path("quantized.pb"));
+        let answer = tightfit(["quantize", &model, "--scheme", scheme, "--output", &output, "--json"]);
+        assert_eq!(answer.code, 0, "{answer:?}");
+        let made = answer.json();
+        let bytes = fs::metadata(&output).unwrap().len();
+        assert_eq!(made["bytes"].as_u64(), Some(bytes));
+        assert!((bytes as f64) < share * bytes_before as f64, "{scheme}: {bytes} of {bytes_before}");
+        // Weights are widened as they are read: no plan is larger for it, but for what describes the nodes.
+        let planned = smallest(&output) - smallest_before;
+        assert!(planned < f64::from(128 << 10), "{scheme}: {planned} more than {smallest_before}");
+        let same = compared(&model, &output, &[]);
+        assert!(number(&same["outputs"][0]["snr_db"]) > least && lost(&same) <= 0.3, "{scheme}: {same}");
+        let results = text(folder.path("out.npy"));
+        let run = ["run", &output, "--input", &input, "--batch", "4", "--output", &results, "--quiet"];
+        assert_eq!(tightfit(run).code, 0);
+        let golden = repository("tests/golden/quantized_graph").join(format!("{scheme}.npy"));
+        let [found, expected] = [Path::new(&results), &golden].map(|path| elements(&fs::read(path).unwrap()));
+        let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(found.len() == expected.len() && error < 1e-5, "{scheme}: {error}");
+        fs::remove_file(results).unwrap();
+        assert_eq!(folder.names(), ["quantized.pb"], "nothing is left beside it");
+    }
+    drop(data);
+}
+
+#[test]
+fn floats_for_inputs_of_integers_are_quantised_as_they_are_fed() {
+    let folder = Folder::new();
+    let (model, data) = digits();
+    let (model, data) = (text(model), text(data));
+    let [whole, float] = ["int8.tflite", "float.tflite"].map(|name| text(folder.path(name)));
+    let args = ["quantize", &model, "--scheme", "int8", "--calibrate", &data, "--quiet", "--output"];
+    assert_eq!(tightfit([&args[..], &[&whole]].concat()).code, 0);
+    assert_eq!(tightfit([&args[..], &[&float, "--float-io"]].concat()).code, 0);
+    let inspected = tightfit(["inspect", &whole, "--json"]).json();
+    let scale_of = |port: &Value| {
+        assert_eq!(port["dtype"], "int8", "{port}");
+        (
+            number(&port["quantization"]["scales"][0]) as f32,
+            number(&port["quantization"]["zero_points"][0]) as f32,
+        )
+    };
+    let (input, output) = (scale_of(&inspected["inputs"][0]), scale_of(&inspected["typed_outputs"][0]));
+    let run = |model: &str, data: &[&str], more: &[&str]| {
+        let results = text(folder.path("out.npy"));
+        let fixed = ["--output", &results, "--quiet"];
+        let answer = tightfit([&["run", model, "--input"], data, &fixed, more].concat());
+        assert_eq!(answer.code, 0, "{answer:?}");
+        fs::read(results).unwrap()
+    };
+    let integers = |file: &[u8]| {
+        let start = 10 + usize::from(u16::from_le_bytes([file[8], file[9]]));
+        file[start..].iter().map(|byte| *byte as i8).collect::<Vec<_>>()
+    };
+    // The same arithmetic behind the same rounding: in the file of floats QUANTIZE and DEQUANTIZE do it.
+    let pictures: Vec<String> =
+        [0, 2, 3, 5, 8].map(|digit| text(repository(&format!("examples/digits/digit_{digit}.png")))).into();
+    let pictures: Vec<&str> = pictures.iter().map(String::as_str).collect();
+    let numbers: Vec<f32> = (0..5 * 64).map(|n| (n * 7 % 23) as f32 / 20.0 - 0.1).collect();
+    let array = text(folder.write("x.npy", npy("<f4", "(5, 8, 8, 1)", &floats(&numbers))));
+    let rows: Vec<Value> = numbers.chunks(64).map(|row| serde_json::json!({"image": row})).collect();
+    let rows: String = rows.iter().map(|row| row.to_string() + "\n").collect();
+    let lines = text(folder.write("x.jsonl", rows));
+    let fed = pair("image", Path::new(&array));
+    for (data, more) in [
+        (&pictures[..], &["--preprocess", "unit"][..]),
+        (&[&data], &[]),
+        (&[&array], &["--batch", "2"]),
+        (&[&lines], &[]),
+        (&[&fed], &[]),
+    ] {
+        let expected = elements(&run(&float, data, more));
+        let found = integers(&run(&whole, data, more));
+        let numbers: Vec<f32> = found.iter().map(|q| (f32::from(*q) - output.1) * output.0).collect();
+        assert_eq!(numbers, expected, "{data:?}");
+    }
+    // Integers are fed as they are, and give the same as the floats that they stand for.
+    let quantized: Vec<u8> = numbers
+        .iter()
+        .map(|value| ((value / input.0).round_ties_even() + input.1).clamp(-128.0, 127.0) as i8 as u8)
+        .collect();
+    let own = text(folder.write("q.npy", npy("|i1", "(5, 8, 8, 1)", &quantized)));
+    assert_eq!(run(&whole, &[&own], &[]), run(&whole, &[&array], &[]));
+    assert_eq!(run(&whole, &[&pair("image", Path::new(&own))], &[]), run(&whole, &[&fed], &[]));
+    // The plan and the report tell it, and the plan's smallest memory is the run's.
+    let results = text(folder.path("out.npy"));
+    let with = |command: &str, more: &[&str]| {
+        tightfit([&[command, &whole, "--input", &array, "--output", &results, "--json"], more].concat())
+    };
+    let plan = with("plan", &[]).json();
+    assert_eq!(plan["quantized_inputs"], serde_json::json!(["image"]));
+    let minimum_bytes = plan["minimum_bytes"].as_u64().unwrap();
+    let made = with("run", &["--memory", &minimum_bytes.to_string()]).json();
+    assert_eq!(made["quantized_inputs"], serde_json::json!(["image"]));
+    assert_eq!(with("run", &["--memory", &(minimum_bytes - (64 << 10)).to_string()]).code, 3);
+    let text = tightfit(["plan", &whole, "--input", &array]).stdout;
+    assert!(text.contains("Quantized as fed: image"), "{text}");
+}
+
 #[test]
 fn wrong_calls_are_explained() {
     let (model, data) = digits();
     let (model, data) = (text(model), text(data));
     let answer = tightfit(["quantize", &model, "--scheme", "int8", "--output", "/tmp/x.tflite"]);
     answer.assert_fails(2, "--input");
-    tightfit(["quantize", &model, "--output", "/tmp/x.pb"]).assert_fails(2, ".tflite");
+    tightfit(["quantize", &model, "--output", "/tmp/x.npy"]).assert_fails(2, ".tflite or .pb");
+    for scheme in ["int8", "int16x8", "weight-only-int4"] {
+        let answer = tightfit(["quantize", &model, "--scheme", scheme, "--output", "/tmp/x.pb"]);
+        answer.assert_fails(2, "a GraphDef takes dynamic and weight-only-int8");
+    }
+    let answer = tightfit(["quantize", &model, "--calibrate", &data, "--output", "/tmp/x.pb"]);
+    answer.assert_fails(2, "tightfit compare");
     tightfit(["quantize", &model, "--correct-biases", "--output", "/tmp/x.tflite"]).assert_fails(2, "int8");
     tightfit(["compare", &model, &model]).assert_fails(2, "--input");
     let other = text(repository("tests/golden/tflite/elementwise/model.tflite"));

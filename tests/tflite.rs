@@ -211,3 +211,49 @@ fn what_cannot_be_run_is_named() {
         assert!(answer.stderr.contains(part), "'{part}' is not in: {}", answer.stderr);
     }
 }
+
+/// The file with tensors of these names without any: the length before each text becomes 0.
+fn without_names(file: &[u8], names: &[&str]) -> Vec<u8> {
+    let mut file = file.to_vec();
+    for name in names {
+        let text = [&(name.len() as u32).to_le_bytes()[..], name.as_bytes(), &[0]].concat();
+        let at = file.windows(text.len()).position(|part| part == text).expect("the name of a tensor");
+        file[at..at + text.len()].fill(0);
+    }
+    file
+}
+
+#[test]
+fn inputs_and_outputs_without_names_go_by_their_positions() {
+    let folder = Folder::new();
+    let named = golden().join("svdf/model.tflite");
+    let unnamed = folder.write("unnamed.tflite", without_names(&fs::read(&named).unwrap(), &["in0", "out"]));
+    let inspected = tightfit(["inspect", unnamed.to_str().unwrap(), "--json"]).json();
+    assert_eq!(
+        (&inspected["inputs"][0]["name"], &inspected["outputs"]),
+        (&"#0".into(), &serde_json::json!(["#0"]))
+    );
+    let x: Vec<u8> = (0..10).flat_map(|n| (n as f32 / 10.0).to_le_bytes()).collect();
+    let x = folder.write("x.npy", common::npy("<f4", "(2, 5)", &x));
+    let run = |model: &Path, input: &str, more: &[&str]| {
+        let output = folder.path("out.npz");
+        let fed = pair(input, &x);
+        let fixed = [
+            "run",
+            model.to_str().unwrap(),
+            "--input",
+            &fed,
+            "--quiet",
+            "--output",
+            output.to_str().unwrap(),
+        ];
+        let answer = tightfit([&fixed[..], more].concat());
+        assert_eq!(answer.code, 0, "{answer:?}");
+        fs::read(output).unwrap()
+    };
+    let results = run(&unnamed, "#0", &[]);
+    assert!(results.windows(6).any(|part| part == b"#0.npy"));
+    assert_eq!(results, run(&unnamed, "#0", &["--fetch", "#0"]));
+    let named = run(&named, "in0", &[]);
+    assert_eq!(results.len() + 2, named.len(), "but for the array's name");
+}

@@ -177,6 +177,8 @@ pub struct Summary {
     pub skipped: Vec<String>,
     /// Rows whose top class was the label, where there are labels.
     pub right_rows: Option<u64>,
+    /// Inputs whose floats became quantised integers.
+    pub quantized_inputs: Vec<String>,
 }
 
 impl Summary {
@@ -195,6 +197,7 @@ impl Summary {
             skipped_rows: report.skipped_rows,
             skipped: report.skipped,
             right_rows: report.right_rows,
+            quantized_inputs: Vec::new(),
         }
     }
 
@@ -231,6 +234,9 @@ impl Summary {
             text.push_str(&format!("skipped {}\n", count_of(self.skipped_rows, "bad row")));
             self.skipped.iter().for_each(|why| text.push_str(&format!("  {}\n", why.replace('\n', " "))));
         }
+        if !self.quantized_inputs.is_empty() {
+            text.push_str(&format!("quantized as fed: {}\n", self.quantized_inputs.join(", ")));
+        }
         let peak = limits::peak_resident_bytes().map_or("unknown".to_string(), display_bytes);
         let (planned, allowed) = (display_bytes(self.lines.total_bytes()), display_bytes(self.memory_bytes));
         let growth = match self.growth_bytes {
@@ -252,6 +258,7 @@ impl Summary {
             "rows_per_second": self.rows_per_second(),
             "batch": self.batch,
             "skipped_rows": self.skipped_rows,
+            "quantized_inputs": self.quantized_inputs,
             "right_rows": self.right_rows,
             "accuracy": self.accuracy(),
             "planned_bytes": by_line(self.lines.total_bytes(), &self.lines),

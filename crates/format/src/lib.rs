@@ -37,8 +37,8 @@ pub use detect::{ModelFormat, detect};
 pub use error::{FormatError, Place, Problem};
 pub use graph_def::{
     ArgDef, AttrValue, FunctionDef, GraphDef, GraphWriter, InlineBytes, ListValue, MetaGraphDef, MetaInfo,
-    NameAttrList, NodeDef, SavedModelDef, SaverDef, Scaled, Segments, SignatureDef, TensorContent, TensorDef,
-    TensorInfo, TensorShapeDef, VariableDef, saved_model_file, saved_model_tags,
+    NameAttrList, Narrow, NodeDef, Rounding, SavedModelDef, SaverDef, Scaled, Segments, SignatureDef,
+    TensorContent, TensorDef, TensorInfo, TensorShapeDef, VariableDef, saved_model_file, saved_model_tags,
 };
 pub use random::random;
 pub use source::{Cursor, SourceFile};

@@ -171,13 +171,21 @@ impl Feeds {
 /// are fed.
 pub fn array_shapes(files: &[(String, PathBuf)]) -> Vec<(String, Shape)> {
     let shape = |(name, path): &(String, PathBuf)| {
-        let is_array = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"));
-        let file =
-            File::open(path).ok().filter(|file| is_array && file.metadata().is_ok_and(|m| m.is_file()))?;
-        let reader = NpyReader::new(Arc::from(path.as_path()), BufReader::new(file)).ok()?;
-        Some((name.clone(), reader.header().shape))
+        Some((name.clone(), array_header(path).map(|header| header.shape)?))
     };
     files.iter().filter_map(shape).collect()
+}
+
+/// The type of the array in a .npy file, as of [`array_shapes`].
+pub(crate) fn array_dtype(path: &Path) -> Option<DType> {
+    array_header(path).map(|header| header.element.dtype())
+}
+
+fn array_header(path: &Path) -> Option<NpyHeader> {
+    let is_array = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"));
+    let file = File::open(path).ok().filter(|file| is_array && file.metadata().is_ok_and(|m| m.is_file()))?;
+    let reader = NpyReader::new(Arc::from(path), BufReader::new(file)).ok()?;
+    Some(*reader.header())
 }
 
 impl FeedSizes {

@@ -84,8 +84,10 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     }
     if !job.inputs.input.is_empty() && !plan.text {
         // What a run of the same flags will need.
-        let (options, fit) = Call::read(&path, job, given, Wishes::default())?.plan()?;
-        return show(&path, plan, json, &options, &fit, &Besides::default());
+        let mut call = Call::read(&path, job, given, Wishes::default())?;
+        let (options, fit) = call.plan()?;
+        let besides = Besides { quantized_inputs: call.float_inputs, ..Besides::default() };
+        return show(&path, plan, json, &options, &fit, &besides);
     }
     let of_data = DataFlags::NAMES.into_iter().chain(ResultFlags::NAMES);
     if let Some(flag) = given.first_of(of_data).filter(|_| job.inputs.input.is_empty()) {
@@ -129,12 +131,13 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
         Some(manifest) => Some(PlannedParts::new(&path, &manifest, &limits, &memory.budget)?),
         None => None,
     };
-    show(&path, plan, json, &options, &fit, &Besides { tree, parts })
+    show(&path, plan, json, &options, &fit, &Besides { tree, parts, ..Besides::default() })
 }
 
-/// What is shown besides of a model alone.
+/// What is shown besides: of a model alone, and of a run the inputs whose floats become quantised integers.
 #[derive(Default)]
 struct Besides {
+    quantized_inputs: Vec<String>,
     tree: Option<WeightTree>,
     parts: Option<PlannedParts>,
 }
@@ -158,6 +161,9 @@ fn show(
     }
     if json.json {
         let mut head = view.json();
+        if let Some(head) = head.as_object_mut() {
+            head.insert("quantized_inputs".into(), json!(besides.quantized_inputs));
+        }
         besides.tree.iter().for_each(|tree| tree.add_to(&mut head));
         besides.parts.iter().for_each(|parts| parts.add_to(&mut head));
         return print_by(|out| {
@@ -170,7 +176,11 @@ fn show(
     }
     let tree = besides.tree.as_ref().map_or(String::new(), WeightTree::text);
     let parts = besides.parts.as_ref().map_or(String::new(), PlannedParts::text);
-    print(&format!("{}{tree}{parts}", view.text()))
+    let quantized = match &besides.quantized_inputs[..] {
+        [] => String::new(),
+        names => format!("Quantized as fed: {}\n", names.join(", ")),
+    };
+    print(&format!("{}{quantized}{tree}{parts}", view.text()))
 }
 
 /// What input takes when nothing is said of it: the batch in use and one read ahead, and what reads them. With it the

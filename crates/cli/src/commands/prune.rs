@@ -36,7 +36,7 @@ pub struct Flags {
 /// # Errors
 /// What is wrong with the model or the data, and an output that cannot be written.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
-    flags.rewrite.check_output()?;
+    flags.rewrite.check_output(false)?;
     let pattern = flags.pattern.unwrap_or_default();
     if pattern == Pattern::TwoOfFour && flags.sparsity.is_some_and(|share| share != 0.5) {
         return Err(Failure::Usage("--sparsity: of --pattern 2:4 it is 0.5".into()));

@@ -1,4 +1,4 @@
-//! `quantize`: a model as a TensorFlow Lite model of integers.
+//! `quantize`: a model with weights of fewer bits, of TensorFlow Lite or as a GraphDef.
 
 use std::path::Path;
 
@@ -20,6 +20,7 @@ Examples:
   tightfit quantize model.pb --scheme int8 --calibrate photos/ --preprocess tf \\
       --output int8.tflite
   tightfit quantize model.tflite --scheme f16 --output half.tflite
+  tightfit quantize model.pb --scheme weight-only-int8 --output small.pb
 
 Schemes:
   dynamic           int8 weights; activations are quantized as they are computed
@@ -28,7 +29,10 @@ Schemes:
   bf16              bfloat16 weights, converted back to floats before use
   weight-only-int4  int4 weights, converted back to floats before use
   int8              int8 weights and activations; needs --calibrate DATA
-  int16x8           int8 weights, int16 activations; needs --calibrate DATA";
+  int16x8           int8 weights, int16 activations; needs --calibrate DATA
+
+A GraphDef (.pb) takes dynamic, weight-only-int8, f16 and bf16; it computes in
+floats.";
 
 /// Write a model as a .tflite with narrow weights, and activations if calibrated
 #[derive(Debug, Args)]
@@ -56,7 +60,7 @@ pub struct Flags {
 /// # Errors
 /// What is wrong with the model or the data, and an output that cannot be written.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
-    flags.rewrite.check_output()?;
+    flags.rewrite.check_output(true)?;
     let scheme = flags.scheme.unwrap_or_default();
     let is_of_ranges = flags.calibration.is_some() || flags.correct_biases || flags.max_error.is_some();
     if !scheme.has_ranges() && is_of_ranges {

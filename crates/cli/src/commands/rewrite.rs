@@ -29,7 +29,7 @@ pub struct RewriteFlags {
     calibrate: Vec<OsString>,
     #[command(flatten)]
     data: DataFlags,
-    /// Write the model to FILE.tflite
+    /// Write the model to FILE: .tflite; of quantize also .pb, a GraphDef
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: PathBuf,
     /// Keep this tensor as an output [default: the signature's outputs]
@@ -54,12 +54,14 @@ impl RewriteFlags {
     }
 
     /// # Errors
-    /// [`Failure::Usage`] for an output of another kind.
-    pub fn check_output(&self) -> Result<(), Failure> {
-        match is_tflite(&self.output) {
-            true => Ok(()),
-            false => Err(Failure::Usage("--output: a name that ends in .tflite".into())),
+    /// [`Failure::Usage`] for an output of another kind: a .tflite, or if `may_be_graph` a .pb.
+    pub fn check_output(&self, may_be_graph: bool) -> Result<(), Failure> {
+        let is_graph = self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pb"));
+        if is_tflite(&self.output) || is_graph && may_be_graph {
+            return Ok(());
         }
+        let or_graph = if may_be_graph { " or .pb" } else { "" };
+        Err(Failure::Usage(format!("--output: a name that ends in .tflite{or_graph}")))
     }
 
     /// # Errors

@@ -118,6 +118,8 @@ pub(super) struct Call<'a> {
     begin: Instant,
     /// What has been opened already, where `--input` could only be understood with the model.
     opening: Option<Opening>,
+    /// Inputs whose floats become quantised integers, once the model is open.
+    pub(super) float_inputs: Vec<String>,
 }
 
 /// The memory of a call, and the model's structure in it.
@@ -155,6 +157,7 @@ impl<'a> Call<'a> {
             output: flags.results.output.clone().filter(|output| output.as_os_str() != "-"),
             begin: Instant::now(),
             opening: None,
+            float_inputs: Vec::new(),
         };
         // What is wrong with the flags is told before anything is read.
         call.format()?;
@@ -204,7 +207,11 @@ impl<'a> Call<'a> {
         let fetches = self.flags.results.fetch.clone();
         let mut shapes = self.flags.inputs.shape.clone();
         shapes.extend(array_shapes(&self.files));
-        let model = file.open(&OpenOptions { fetches, feeds, shapes, ..OpenOptions::default() })?;
+        let (data, threads) = (self.data_options()?, self.limits.threads);
+        let float_inputs = file.float_inputs(&self.files, &data, threads, &memory.budget)?;
+        self.float_inputs.clone_from(&float_inputs);
+        let model =
+            file.open(&OpenOptions { fetches, feeds, shapes, float_inputs, ..OpenOptions::default() })?;
         Ok((memory, recording, model))
     }
 
@@ -305,6 +312,7 @@ impl<'a> Call<'a> {
             growth_bytes: runner.growth_bytes(),
             usage: runner.usage(),
             memory_bytes: self.limits.memory_bytes,
+            quantized_inputs: self.float_inputs.clone(),
             ..Summary::default()
         };
         self.finish(&summary, recording, None)
@@ -368,7 +376,8 @@ impl<'a> Call<'a> {
             // Where stderr cannot be written to there is nobody to tell.
             let _ = gallery.write_text(&mut out, rows, Stream::Err.has_colours()).and_then(|()| out.flush());
         }
-        let summary = Summary::of(report?, Usage::of(budget), memory_bytes);
+        let quantized_inputs = self.float_inputs.clone();
+        let summary = Summary { quantized_inputs, ..Summary::of(report?, Usage::of(budget), memory_bytes) };
         self.finish(&summary, recording, Some(&gallery))
     }
 

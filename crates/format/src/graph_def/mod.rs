@@ -20,8 +20,8 @@ use crate::proto::wire::WireReader;
 use crate::source::{Cursor, SourceFile};
 pub use meta_graph::{MetaGraphDef, MetaInfo, SignatureDef, TensorInfo, saved_model_file, saved_model_tags};
 pub use segments::Segments;
-pub use tensor::Scaled;
 pub use tensor::{InlineBytes, TensorContent, TensorDef};
+pub use tensor::{Narrow, Rounding, Scaled};
 pub use write::GraphWriter;
 pub use write_saved_model::{SavedModelDef, SaverDef, VariableDef};
 

@@ -34,6 +34,7 @@ impl Constant {
                     TensorContent::Inline(InlineBytes::Small(bytes)) => block_bytes(bytes.len() as u64),
                     TensorContent::Stored(stored) => stored.heap_bytes(),
                     TensorContent::Scaled(scaled) => scaled.heap_bytes(),
+                    TensorContent::Narrow(narrow) => narrow.heap_bytes(),
                     TensorContent::Segments(segments) => block_bytes(segments.index_bytes()),
                     _ => 0,
                 };

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use tightfit_core::{DType, MemoryBudget, Reservation, Shape, StopFlag};
 use tightfit_data::{
-    Access, Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Preprocess, Resize,
-    SavedStates,
+    Access, Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Preprocess, Probe,
+    Resize, SavedStates,
 };
 use tightfit_format::location::Shown;
 use tightfit_graph::exec::Feed;
@@ -375,19 +375,30 @@ pub fn plan(model: &Model, options: &JobOptions, budget: &MemoryBudget) -> Resul
     Ok((fit_options, fit))
 }
 
-/// The pipeline that the data of a job comes from, if it is one. Where it has to find the types of fields itself, those of the
-/// model's inputs are what is wanted.
+/// The pipeline that the data of a job comes from, if it is one. Where it has to find the types of fields itself, `types` are
+/// what is wanted.
 fn open_pipeline(
-    model: &Model,
-    options: &JobOptions,
+    data: &DataOptions,
+    types: &[(String, DType)],
+    threads: usize,
     budget: &MemoryBudget,
 ) -> Result<Option<Arc<PipelineRows>>, Error> {
-    let DataOptions { sources, access, .. } = &options.data;
-    let Some(spec) = read_sources(sources, access, options.threads, budget)? else { return Ok(None) };
-    let spec = spec.wanting(&columns::types(model, options));
-    let memory_bytes = options.data.pipeline_bytes.unwrap_or(PIPELINE_BYTES);
-    let name = sources.first().cloned().unwrap_or_default();
-    Ok(Some(Arc::new(PipelineRows { name, spec, memory_bytes, threads: options.threads })))
+    let Some(spec) = read_sources(&data.sources, &data.access, threads, budget)? else { return Ok(None) };
+    let spec = spec.wanting(types);
+    let memory_bytes = data.pipeline_bytes.unwrap_or(PIPELINE_BYTES);
+    let name = data.sources.first().cloned().unwrap_or_default();
+    Ok(Some(Arc::new(PipelineRows { name, spec, memory_bytes, threads })))
+}
+
+/// A look at the first file of the data.
+///
+/// # Errors
+/// [`Error::Dataset`] when it cannot be read.
+pub(crate) fn probe(data: &DataOptions, threads: usize, budget: &MemoryBudget) -> Result<Probe, Error> {
+    Ok(match open_pipeline(data, &[], threads, budget)? {
+        Some(rows) => Probe::pipeline(&rows, budget)?,
+        None => Probe::open(&data.sources, budget)?,
+    })
 }
 
 /// The data of a job, and the columns that it is read into.
@@ -396,7 +407,8 @@ fn open_dataset(
     options: &JobOptions,
     budget: &MemoryBudget,
 ) -> Result<(Dataset, Vec<Column>), Error> {
-    let pipeline = open_pipeline(model, options, budget)?;
+    let types = columns::types(model, options);
+    let pipeline = open_pipeline(&options.data, &types, options.threads, budget)?;
     let columns = columns::columns(model, options, pipeline.as_deref(), budget)?;
     let spec = DatasetSpec {
         pipeline,

@@ -1,6 +1,7 @@
 //! A model file, opened.
 
 mod chain;
+mod floats;
 mod manifest;
 mod plain;
 mod source;
@@ -37,6 +38,9 @@ pub struct OpenOptions {
     /// Shapes of inputs by their names. Of a TensorFlow Lite model they take the place of those that the file says, as its
     /// interpreter resizes inputs; of any other model an open shape is bound when it is laid out.
     pub shapes: Vec<(String, Shape)>,
+    /// Inputs of quantised integers that are fed floats, by their names: these become the integers that stand for them, as
+    /// [`ModelFile::float_inputs`] finds from data.
+    pub float_inputs: Vec<String>,
 }
 
 /// A model: its graph, made simple, with open dimensions.
@@ -50,6 +54,8 @@ pub struct Model {
     is_in_parts: bool,
     /// What the integers of inputs and outputs stand for, by their names.
     quantizations: Vec<(String, Quantization)>,
+    /// Inputs whose floats are quantised as they are fed.
+    float_inputs: Vec<String>,
 }
 
 /// A model file of which the structure has been read, and nothing been made yet.
@@ -111,6 +117,8 @@ impl ModelFile {
         let ModelFile { path, mut described, budget, reading_bytes, held_bytes } = self;
         described.check_fetches(&options.fetches)?;
         described.resize(&options.shapes);
+        described.feed_floats(&options.float_inputs)?;
+        let float_inputs = options.float_inputs.clone();
         let before_bytes = budget.used_bytes().saturating_sub(held_bytes);
         budget.restart_recent_peak();
         let names = budget.try_reserve(NAMES, described.names_bytes())?;
@@ -136,7 +144,16 @@ impl ModelFile {
         process::end_phase();
         let opening_bytes = budget.recent_peak_bytes().saturating_sub(before_bytes).max(reading_bytes);
         let held_bytes = budget.used_bytes().saturating_sub(before_bytes);
-        Ok(Model { path, graph, signature, opening_bytes, held_bytes, is_in_parts, quantizations })
+        Ok(Model {
+            path,
+            graph,
+            signature,
+            opening_bytes,
+            held_bytes,
+            is_in_parts,
+            quantizations,
+            float_inputs,
+        })
     }
 }
 
@@ -171,6 +188,7 @@ impl Model {
             held_bytes: 0,
             is_in_parts: false,
             quantizations: Vec::new(),
+            float_inputs: Vec::new(),
         }
     }
 
@@ -196,6 +214,11 @@ impl Model {
     /// What the integers of an input or an output stand for, where the model says so.
     pub fn quantization(&self, name: &str) -> Option<&Quantization> {
         self.quantizations.iter().find(|(own, _)| own == name).map(|(_, quantization)| quantization)
+    }
+
+    /// The inputs whose floats become quantised integers as they are fed: see [`OpenOptions::float_inputs`].
+    pub fn float_inputs(&self) -> &[String] {
+        &self.float_inputs
     }
 
     /// True for a model in parts, whose weights are not to be present all at once: they are streamed in whatever memory.

@@ -133,7 +133,7 @@ impl Described {
         })
     }
 
-    fn signature_def(&self) -> Option<&SignatureDef> {
+    pub(super) fn signature_def(&self) -> Option<&SignatureDef> {
         self.info.signature(self.signature.as_deref()?)
     }
 

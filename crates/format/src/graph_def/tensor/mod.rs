@@ -3,6 +3,7 @@
 //! The element type may come after the values it is needed for, and the number of values is known only at the end,
 //! so a tensor is gone over up to three times: what it is, how many values, the values. Only the last allocates.
 
+mod narrow;
 mod scaled;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use crate::proto::{Input, Run};
 use crate::source::SourceFile;
 use crate::stored::Stored;
 
+pub use narrow::{Narrow, Rounding};
 pub use scaled::Scaled;
 
 type Result<T> = std::result::Result<T, FormatError>;
@@ -62,6 +64,8 @@ pub enum TensorContent {
     Stored(Arc<Stored>),
     /// Those of another tensor, each times a factor; no file has them.
     Scaled(Arc<Scaled>),
+    /// Those of another tensor in fewer bits; no file has them.
+    Narrow(Arc<Narrow>),
     /// The elements of a string tensor.
     Strings(Vec<Box<[u8]>>),
     /// Values of a type that has no plain elements here: resource, variant, float8, int4.
@@ -108,6 +112,7 @@ impl fmt::Debug for TensorContent {
             TensorContent::Segments(segments) => write!(f, "Segments({} bytes)", segments.bytes()),
             TensorContent::Stored(stored) => write!(f, "{stored:?}"),
             TensorContent::Scaled(scaled) => write!(f, "Scaled({:?})", scaled.base),
+            TensorContent::Narrow(narrow) => write!(f, "{narrow:?}"),
             TensorContent::Inline(bytes) => write!(f, "Inline({bytes:?})"),
             TensorContent::Strings(strings) => write!(f, "Strings({})", strings.len()),
             TensorContent::Opaque => write!(f, "Opaque"),
@@ -138,6 +143,7 @@ impl TensorDef {
             TensorContent::Segments(segments) => segments.bytes(),
             TensorContent::Stored(stored) => stored.bytes(),
             TensorContent::Scaled(scaled) => scaled.base.bytes().unwrap_or(0),
+            TensorContent::Narrow(narrow) => narrow.bytes(),
             TensorContent::Inline(bytes) => bytes.len() as u64,
             TensorContent::Strings(_) | TensorContent::Opaque => 0,
         }
@@ -198,6 +204,7 @@ impl TensorDef {
             TensorContent::Segments(segments) if !out.is_empty() => segments.read_at(source, at, out),
             TensorContent::Stored(stored) if !out.is_empty() => stored.read_at(at, out),
             TensorContent::Scaled(scaled) if !out.is_empty() => scaled.read_at(source, at, out),
+            TensorContent::Narrow(narrow) if !out.is_empty() => narrow.read_at(source, at, out),
             TensorContent::Inline(bytes) if !out.is_empty() => {
                 out.copy_from_slice(&bytes[at as usize..][..out.len()]);
                 Ok(())

@@ -123,20 +123,20 @@ pub(super) fn why(node: &NodeDef) -> Option<&str> {
     }
 }
 
-/// The inputs and outputs of a graph by the names of their tensors.
+/// The inputs and outputs of a graph by the names of their tensors, or by their positions, as `#0`, where they have none.
 fn of_graph(
     context: &Context<'_>,
     graph: &SubGraph,
     names: &names::Names,
 ) -> Result<SignatureDef, FormatError> {
-    let tensors = |list: &[i32], unnamed: &str| {
+    let tensors = |list: &[i32]| {
         let mut infos = Vec::with_capacity(list.len());
         let mut keys = HashSet::new();
         for (position, number) in list.iter().enumerate() {
             let number = build::place(*number);
             let Some(tensor) = graph.tensors.get(number) else { continue };
             let mut key = match &*tensor.name {
-                "" => format!("{unnamed}#{position}"),
+                "" => format!("#{position}"),
                 name => name.to_string(),
             };
             // Outputs may be one tensor, or share a name.
@@ -150,7 +150,7 @@ fn of_graph(
         }
         Ok::<_, FormatError>(infos)
     };
-    let (inputs, outputs) = (tensors(&graph.inputs, "")?, tensors(&graph.outputs, "output")?);
+    let (inputs, outputs) = (tensors(&graph.inputs)?, tensors(&graph.outputs)?);
     Ok(SignatureDef { inputs, outputs, method: Box::default() })
 }
 

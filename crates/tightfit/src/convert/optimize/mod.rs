@@ -5,7 +5,7 @@
 mod batch_norms;
 mod constants;
 mod duplicates;
-mod nodes;
+pub(crate) mod nodes;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

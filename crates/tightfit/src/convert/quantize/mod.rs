@@ -1,4 +1,5 @@
-//! Quantising and pruning: a model as a TensorFlow Lite model whose weights, and with calibration activations too, are integers.
+//! Quantising and pruning: a model as a TensorFlow Lite model whose weights, and with calibration activations too, are integers;
+//! or as a GraphDef with weights of fewer bits ([`graph_def`]).
 //!
 //! A model of another kind is frozen to a TensorFlow Lite model of floats first. What is changed is the description of that
 //! file: each tensor's values stay where they are and become integers as they are written ([`values`]).
@@ -7,6 +8,7 @@ mod bias;
 mod calibrate;
 mod draft;
 mod full;
+mod graph_def;
 mod hessian;
 mod histogram;
 mod kinds;
@@ -27,6 +29,7 @@ use std::path::Path;
 
 use tightfit_core::{MemoryBudget, StopFlag};
 
+use crate::convert::freeze::is_tflite;
 use crate::error::Error;
 
 pub use calibrate::Method;
@@ -67,7 +70,8 @@ pub struct Quantized {
     pub calibration_rows: u64,
 }
 
-/// Writes the model at `path`, quantised, to `output`, whole or not at all.
+/// Writes the model at `path`, quantised, to `output`, whole or not at all: as a TensorFlow Lite model where its name ends in
+/// `.tflite`, else as a GraphDef.
 ///
 /// # Errors
 /// As [`crate::freeze::freeze`], of calibration as [`crate::job::Job::run`], and [`Error::Usage`] for activations of integers
@@ -79,9 +83,13 @@ pub fn quantize(
     stop: impl Into<StopFlag>,
     budget: &MemoryBudget,
 ) -> Result<Quantized, Error> {
+    let stop = stop.into();
+    if !is_tflite(output) {
+        return graph_def::quantize(path, options, output, &stop, budget);
+    }
     if options.scheme.has_ranges() && options.rewrite.data.sources.is_empty() {
         let why = format!("{} needs data to find ranges with", options.scheme.name());
         return Err(Error::option("input", "", why));
     }
-    rewrite(path, &options.rewrite, output, &stop.into(), budget, &mut |maker| maker.quantize(options))
+    rewrite(path, &options.rewrite, output, &stop, budget, &mut |maker| maker.quantize(options))
 }

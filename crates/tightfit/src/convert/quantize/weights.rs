@@ -13,7 +13,7 @@ use crate::compare::noise::Noise;
 use crate::error::Error;
 
 /// Weights of fewer elements stay floats: there is nothing to gain.
-const LEAST_ELEMENTS: u64 = 1024;
+pub(super) const LEAST_ELEMENTS: u64 = 1024;
 /// A weight that is stored in fewer bits.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
