@@ -161,3 +161,77 @@ fn bad_lines_are_told_or_skipped() {
     let answer = tightfit(convert);
     assert!(answer.code == 2 && answer.stderr.contains("end the name in .gz"), "{answer:?}");
 }
+
+/// A .tar of files, as tar writes it.
+fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (name, content) in files {
+        let mut block = [0u8; 512];
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        block[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+        block[156] = b'0';
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        archive.extend(block);
+        archive.extend(content);
+        archive.resize(archive.len().div_ceil(512) * 512, 0);
+    }
+    archive.resize(archive.len() + 1024, 0);
+    archive
+}
+
+#[test]
+fn images_in_an_archive_are_those_of_a_folder() {
+    let (folder, (model, _)) = (Folder::new(), digits());
+    let mut files: Vec<(&str, Vec<u8>)> =
+        vec![("b/notes.txt", b"no image".to_vec()), ("._a.png", vec![1; 9])];
+    let digits = [0, 2, 3, 5, 8];
+    let names = digits.map(|digit| format!("b/digit_{digit}.png"));
+    for (digit, name) in digits.iter().zip(&names) {
+        let path = common::repository(&format!("examples/digits/digit_{digit}.png"));
+        let content = fs::read(&path).expect("an image");
+        fs::write(folder.path(&format!("digit_{digit}.png")), &content).expect("an image");
+        files.push((name, content));
+    }
+    let archive = tar(&files);
+    let path = folder.write("digits.tar", &archive);
+    let unit = ["--preprocess", "unit"];
+    let images = digits.map(|digit| folder.path(&format!("digit_{digit}.png")));
+    let images = images.each_ref().map(|path| path.as_path());
+    let expected = results(&model, &images, &unit);
+    for more in [&[][..], &["--batch", "4"], &["--threads", "1", "--batch", "3"]] {
+        assert!(results(&model, &[&path], &[&unit[..], more].concat()) == expected, "{more:?}");
+    }
+    let out = folder.path("out.jsonl");
+    let resumed = ["--batch", "2", "--resume", "--shard-rows", "2"];
+    for _ in 0..2 {
+        assert_eq!(run(&model, &[&path], &out, &[&unit[..], &resumed].concat()).code, 0);
+    }
+    let last = fs::read_to_string(folder.path("out-00002.jsonl")).expect("a shard");
+    assert!(last.contains("digits.tar/b/digit_8.png"), "{last}");
+    // The plan names the smallest memory here too.
+    let with = |command: &str, memory: &[&str]| {
+        let args = [command.as_ref(), model.as_os_str(), "--input".as_ref(), path.as_os_str()];
+        let more = ["--quiet", "--preprocess", "unit", "--json", "--output"].map(std::ffi::OsStr::new);
+        let memory = memory.iter().map(std::ffi::OsStr::new);
+        let npz = folder.path("out.npz");
+        tightfit(args.into_iter().chain(more).chain([npz.as_os_str()]).chain(memory).collect::<Vec<_>>())
+    };
+    let minimum_bytes = with("plan", &[]).json()["minimum_bytes"].as_u64().expect("a size");
+    assert_eq!(with("run", &["--memory", &minimum_bytes.to_string()]).code, 0);
+    assert_eq!(with("run", &["--memory", &(minimum_bytes - (64 << 10)).to_string()]).code, 3);
+    // A bad image is told with its name, an archive that is cut off with its own.
+    files[3].1.truncate(60);
+    let bad = folder.write("bad.tar", tar(&files));
+    run(&model, &[&bad], &out.with_extension("csv"), &unit).assert_fails(1, "bad.tar/b/digit_2.png");
+    let skipped = run(&model, &[&bad], &out.with_extension("csv"), &[&unit[..], &["--skip-bad"]].concat());
+    assert_eq!(skipped.code, 0, "{skipped:?}");
+    let cut = folder.write("cut.tar", &archive[..archive.len() - 1536]);
+    run(&model, &[&cut], &out.with_extension("csv"), &unit).assert_fails(1, "cut.tar: a damaged .tar");
+    let empty = folder.write("empty.tar", tar(&files[..1]));
+    run(&model, &[&empty], &out.with_extension("csv"), &unit).assert_fails(1, "no images in this archive");
+    // A pipeline reads it as a source of images.
+    let head = tightfit(["data", "head", "--json", path.to_str().expect("UTF-8")]).json();
+    assert_eq!(head["elements"].as_array().expect("elements").len(), 5);
+}

@@ -6,7 +6,7 @@ mod common;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use common::{Folder, pair, repository, tightfit};
+use common::{Folder, npy, pair, repository, tightfit};
 use serde_json::Value;
 use tightfit::inspect::inspect;
 use tightfit::{DType, FitOptions, MemoryBudget, Model, ModelSource, OpenOptions, Runner, Shape, Tensor};
@@ -234,7 +234,7 @@ fn inputs_and_outputs_without_names_go_by_their_positions() {
         (&"#0".into(), &serde_json::json!(["#0"]))
     );
     let x: Vec<u8> = (0..10).flat_map(|n| (n as f32 / 10.0).to_le_bytes()).collect();
-    let x = folder.write("x.npy", common::npy("<f4", "(2, 5)", &x));
+    let x = folder.write("x.npy", npy("<f4", "(2, 5)", &x));
     let run = |model: &Path, input: &str, more: &[&str]| {
         let output = folder.path("out.npz");
         let fed = pair(input, &x);

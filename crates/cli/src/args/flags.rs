@@ -232,9 +232,9 @@ impl ScopeFlags {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Input")]
 pub struct InputFlags {
-    /// Read a data set in batches: images or folders of them, .npy, .npz, .csv,
-    /// .tsv, .jsonl, .txt, .tfrecord (all but arrays also .gz and .zst), a
-    /// pipeline's .json, globs. Or feed one tensor with NAME=FILE: a .npy; for
+    /// Read a data set in batches: images, folders and .tar of them, .npy, .npz,
+    /// .csv, .tsv, .jsonl, .txt, .tfrecord (text and records also .gz and .zst),
+    /// a pipeline's .json, globs. Or feed one tensor with NAME=FILE: a .npy; for
     /// strings, .json of nested lists or any file, whose bytes are one scalar
     #[arg(long, value_name = "PATH|NAME=FILE", num_args = 1..)]
     pub input: Vec<OsString>,

@@ -1,7 +1,6 @@
 //! One row of a batch out of one record, array row or image.
 
 use std::io::Cursor;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tightfit_core::{BudgetError, Buffer, DType, MemoryBudget, StringRef};
@@ -17,8 +16,9 @@ use crate::error::{RowFault, clamped};
 use crate::feature::numbers;
 use crate::flow::ElementView;
 use crate::image::{ImageFormat, ImageHeader, Resizer, WEIGHT_BYTES, decode};
+use crate::source::DataFile;
 use crate::source::stream::Payload;
-use crate::storage::{self, StoredFile};
+use crate::storage::StoredFile;
 
 /// What one thread needs.
 #[derive(Debug)]
@@ -117,11 +117,11 @@ pub(crate) fn fill(
             array_row(column, header, bytes, target, text)
         }
         Payload::Element(element) => element_row(layout, element, row, text),
-        Payload::Image(path) => {
+        Payload::Image(file) => {
             let (Some(column), Some(target)) = (layout.columns.first(), row.columns.first_mut()) else {
                 return Ok(());
             };
-            image_file(column, path, target, scratch)
+            image_file(column, file, target, scratch)
         }
     }
 }
@@ -168,11 +168,11 @@ fn element_row(
 /// Reads and decodes an image file into a row.
 fn image_file(
     column: &ColumnLayout,
-    path: &Path,
+    file: &DataFile,
     target: &mut [u8],
     scratch: &mut FillScratch,
 ) -> Result<(), RowFault> {
-    let mut opened = storage::open(path, &scratch.reads).map_err(RowFault::Io)?;
+    let mut opened = file.open(&scratch.reads).map_err(RowFault::Io)?;
     let bytes = opened.len();
     let read = |opened: &StoredFile, room: &mut [u8]| match opened.read_at(room, 0) {
         Ok(have) if have < room.len() => Err(RowFault::Io(std::io::ErrorKind::UnexpectedEof.into())),

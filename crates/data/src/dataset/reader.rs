@@ -237,10 +237,12 @@ fn decode_rows(shared: &Shared, work: &Mutex<Work<'_>>, scratch: &mut Scratch) {
     let mut no_text = 0;
     let mut text = TextPool::empty(&mut no_text);
     while let Some((index, mut row, taken)) = take_row(shared, work, scratch, &mut text) {
-        let path = shared.list.path(row.position.file);
         let payload = match taken {
             Taken::Nothing => continue,
-            Taken::Image => Payload::Image(path),
+            Taken::Image => match shared.list.files.get(row.position.file as usize) {
+                Some(file) => Payload::Image(file),
+                None => continue,
+            },
             // It was put there by this thread.
             Taken::Record { offset, bytes } => Payload::Record { offset, data: &scratch.record[..bytes] },
         };

@@ -96,7 +96,7 @@ impl Names {
                 Name::Files(list) => {
                     for file in &list.files {
                         // A file that is gone has no bytes, and opening it says so.
-                        let (bytes, changed_ns) = storage::size_and_time(&file.path).unwrap_or((0, None));
+                        let (bytes, changed_ns) = storage::size_and_time(file.on_disk()).unwrap_or((0, None));
                         let changed_ns =
                             changed_ns.map_or_else(|| "unknown".to_string(), |ns| ns.to_string());
                         // A URL that was signed anew is of the same file.

@@ -7,6 +7,7 @@ pub(crate) mod pipeline;
 pub(crate) mod probe;
 pub(crate) mod scan;
 pub(crate) mod stream;
+mod tar;
 pub(crate) mod window;
 
 use std::fs;
@@ -20,7 +21,7 @@ use crate::access::Access;
 use crate::error::{DataError, Needed, io_error};
 use crate::image::ImageFormat;
 use crate::shuffle::INDEX_EXTENSION;
-use crate::storage::{self, HEAD_BYTES, Location, READ_BYTES};
+use crate::storage::{self, HEAD_BYTES, Location, READ_BYTES, StoredFile};
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,41 @@ pub struct DataFile {
     pub path: Box<Path>,
     /// What it holds.
     pub kind: FileKind,
+    /// Where it lies in an archive, if it is in one.
+    part: Option<Part>,
+}
+
+/// Where a file lies in an archive.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// Bytes of the archive's path, which the path begins with.
+    archive_len: usize,
+    offset: u64,
+    bytes: u64,
+}
+
+impl DataFile {
+    /// The file on the disk: the archive that it is in, or itself.
+    pub fn on_disk(&self) -> &Path {
+        let archive = self.part.and_then(|part| self.path.to_str()?.get(..part.archive_len));
+        archive.map_or(&*self.path, Path::new)
+    }
+
+    /// Whether it lies in an archive.
+    pub(crate) fn is_member(&self) -> bool {
+        self.part.is_some()
+    }
+
+    /// Opens it, as [`storage::open`].
+    ///
+    /// # Errors
+    /// As [`storage::open`].
+    pub fn open(&self, budget: &MemoryBudget) -> std::io::Result<StoredFile> {
+        match self.part {
+            Some(Part { offset, bytes, .. }) => StoredFile::part(self.on_disk(), offset, bytes),
+            None => storage::open(&self.path, budget),
+        }
+    }
 }
 
 impl AsRef<Path> for DataFile {
@@ -100,7 +136,7 @@ impl FileList {
     /// The list of a pipeline alone, by its name.
     pub(crate) fn of_pipeline(name: &Path, budget: &MemoryBudget) -> Result<FileList, DataError> {
         let reservation = budget.try_reserve("file list", entry_bytes(name))?;
-        let files = vec![DataFile { path: name.into(), kind: FileKind::Pipeline }];
+        let files = vec![DataFile { path: name.into(), kind: FileKind::Pipeline, part: None }];
         Ok(FileList { files, reservation, stores: None })
     }
 
@@ -231,13 +267,14 @@ pub(crate) fn list_of(
                 found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
             }
         } else if source.exists() || !is_pattern(source) {
-            add_file(source, &mut list)?;
+            add_file_or_members(source, (wanted, access), budget, &mut list)?;
         } else {
-            add_matches(source, budget, &mut list)?;
+            add_matches(source, (wanted, access), budget, &mut list)?;
         }
         if list.files.len() == before {
             let is_folder = source.is_dir() || source.as_os_str().as_encoded_bytes().ends_with(b"/");
             let why = match wanted {
+                _ if is_archive(source) => "no images in this archive",
                 _ if !is_folder => "nothing matches this pattern",
                 Some(_) => "no such files in this folder",
                 None => "no images, .npy or .tfrecord files in this folder",
@@ -252,7 +289,7 @@ pub(crate) fn list_of(
         return Err(DataError::Spec("more than four billion files".to_string()));
     }
     // Links in folders may lead anywhere; nothing has been opened so far.
-    list.files.iter().try_for_each(|file| access.check(&file.path)).map_err(DataError::Spec)?;
+    list.files.iter().try_for_each(|file| access.check(file.on_disk())).map_err(DataError::Spec)?;
     find_kinds(&mut list.files, wanted, budget)?;
     Ok(list)
 }
@@ -294,9 +331,50 @@ fn is_pattern(path: &Path) -> bool {
     pattern::is_pattern(path.as_os_str())
 }
 
-fn add_matches(pattern: &Path, budget: &MemoryBudget, list: &mut FileList) -> Result<(), DataError> {
-    pattern::each_match(pattern, budget, &mut |path| {
-        if path.is_file() && !is_index(path) { add_file(path, list) } else { Ok(()) }
+fn add_matches(
+    pattern: &Path,
+    how: (Option<Wanted>, &Access),
+    budget: &MemoryBudget,
+    list: &mut FileList,
+) -> Result<(), DataError> {
+    pattern::each_match(pattern, budget, &mut |path| match path.is_file() && !is_index(path) {
+        true => add_file_or_members(path, how, budget, list),
+        false => Ok(()),
+    })
+}
+
+fn is_archive(path: &Path) -> bool {
+    has_extension(path, &["tar"])
+}
+
+/// Adds a file, or of an archive, where images will do, those in it; the archive is opened as far as the access allows.
+fn add_file_or_members(
+    path: &Path,
+    (wanted, access): (Option<Wanted>, &Access),
+    budget: &MemoryBudget,
+    list: &mut FileList,
+) -> Result<(), DataError> {
+    let takes_images = wanted.is_none_or(|wanted| wanted.kind == FileKind::Image);
+    let (Some(archive), true) = (path.to_str(), takes_images && is_archive(path) && path.is_file()) else {
+        return add_file(path, list);
+    };
+    access.check(path).map_err(DataError::Spec)?;
+    tar::each_member(path, budget, &mut |member| {
+        let name = Path::new(&member.name);
+        let is_hidden = name.iter().any(|part| part.as_encoded_bytes().starts_with(b".") && part != ".");
+        if !has_extension(name, &IMAGES) || is_hidden {
+            return Ok(());
+        }
+        let shown = format!("{archive}/{}", member.name.trim_start_matches("./").trim_start_matches('/'));
+        let shown = Path::new(&shown);
+        list.reservation.try_grow(entry_bytes(shown))?;
+        let part = Part { archive_len: archive.len(), offset: member.offset, bytes: member.bytes };
+        list.files.push(DataFile { path: shown.into(), kind: FileKind::Image, part: Some(part) });
+        Ok(())
+    })
+    .map_err(|error| match error {
+        tar::Broken::Io(error) => io_error(path, error),
+        tar::Broken::Data(error) => error,
     })
 }
 
@@ -352,7 +430,7 @@ fn add_file(path: &Path, list: &mut FileList) -> Result<(), DataError> {
         return Err(DataError::NoFiles { source: path.to_path_buf(), why: "a device or pipe, not a file" });
     }
     list.reservation.try_grow(entry_bytes(path))?;
-    list.files.push(DataFile { path: path.into(), kind: FileKind::Image });
+    list.files.push(DataFile { path: path.into(), kind: FileKind::Image, part: None });
     Ok(())
 }
 
@@ -369,7 +447,7 @@ fn find_kinds(
         }
         wanted => wanted.is_some(),
     };
-    for (file, opened) in storage::open_each(files.iter_mut(), budget) {
+    for (file, opened) in storage::open_each(files.iter_mut().filter(|file| !file.is_member()), budget) {
         let mut head = [0; 16];
         let read = opened.and_then(|opened| opened.read_at(&mut head, 0));
         let have = read.map_err(|e| io_error(&file.path, e))?;

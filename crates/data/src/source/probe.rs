@@ -12,7 +12,6 @@ use super::{FileKind, FileList, list, why_no_columns};
 use crate::error::{DataError, io_error};
 use crate::flow::Schema;
 use crate::image::ImageHeader;
-use crate::storage;
 
 /// What the first file of some sources holds.
 #[derive(Debug, Clone)]
@@ -78,7 +77,7 @@ impl Probe {
         let Some(file) = list.files.first() else { return Ok(Probe::Records(Vec::new())) };
         match file.kind {
             FileKind::Image => {
-                let mut open = storage::open(&file.path, budget).map_err(|e| io_error(&file.path, e))?;
+                let mut open = file.open(budget).map_err(|e| io_error(&file.path, e))?;
                 let bytes = open.len();
                 let header = ImageHeader::read(&mut open, bytes).map_err(|e| io_error(&file.path, e))?;
                 Ok(Probe::Image { height: header.height, width: header.width })

@@ -73,7 +73,9 @@ impl Scan {
     /// order; a header of an array is read here, because its shape decides whether the run makes sense.
     pub fn new(list: &FileList, budget: &MemoryBudget) -> Result<Scan, DataError> {
         let mut scan = Scan { rows: Some(0), ..Scan::default() };
-        for (file, opened) in storage::open_each(list.files.iter(), budget) {
+        // Members of archives are images.
+        list.files.iter().filter(|file| file.is_member()).for_each(|file| scan.image(file.open(budget)));
+        for (file, opened) in storage::open_each(list.files.iter().filter(|file| !file.is_member()), budget) {
             match file.kind {
                 FileKind::Image => scan.image(opened),
                 FileKind::Array => scan.array(&npy_header(&file.path, opened)?),

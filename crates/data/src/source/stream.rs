@@ -8,7 +8,7 @@ use tightfit_format::npy::NpyHeader;
 use tightfit_format::tfrecord::{Compression, RecordFault, RecordReader};
 
 use super::pipeline::{self, PipelineRows};
-use super::{FileKind, FileList};
+use super::{DataFile, FileKind, FileList};
 use crate::error::{BadRow, DataError, RowFault};
 use crate::flow::ElementView;
 use crate::source::array::{ArrayRows, Fault, header_at};
@@ -45,7 +45,7 @@ pub(crate) struct Item<'a> {
 #[derive(Debug)]
 pub(crate) enum Payload<'a> {
     /// An image file still to be read.
-    Image(&'a Path),
+    Image(&'a DataFile),
     /// A record at this offset.
     Record { offset: u64, data: &'a [u8] },
     /// A row of an array with this header.
@@ -188,9 +188,7 @@ impl Stream {
         let at = |record| RowPlace { file: file as u32, record };
         Some(match &self.open {
             Open::Nothing => return None,
-            Open::Image => {
-                Item { position: at(0), payload: Payload::Image(&self.list.files.get(file)?.path) }
-            }
+            Open::Image => Item { position: at(0), payload: Payload::Image(self.list.files.get(file)?) },
             Open::Records(reader, _) => {
                 let record = reader.current();
                 let payload = Payload::Record { offset: record.offset, data: record.data };

@@ -211,6 +211,12 @@ pub struct StoredFile {
 #[derive(Debug)]
 enum Source {
     Local(File),
+    /// A part of a local file from a byte on, and where in it reading goes on.
+    Part {
+        file: File,
+        from: u64,
+        at: u64,
+    },
     #[cfg(feature = "object-store")]
     Remote(Box<remote::RemoteFile>),
 }
@@ -220,6 +226,13 @@ impl StoredFile {
         let file = File::open(path)?;
         let (bytes, modified_ns) = of_metadata(&file.metadata()?);
         Ok(StoredFile { source: Source::Local(file), bytes, modified_ns })
+    }
+
+    /// The `bytes` bytes from `from` on of a local file.
+    pub(crate) fn part(path: &Path, from: u64, bytes: u64) -> io::Result<StoredFile> {
+        let file = File::open(path)?;
+        let (_, modified_ns) = of_metadata(&file.metadata()?);
+        Ok(StoredFile { source: Source::Part { file, from, at: 0 }, bytes, modified_ns })
     }
 
     #[cfg(feature = "object-store")]
@@ -254,6 +267,11 @@ impl StoredFile {
             let at = offset.saturating_add(filled as u64);
             let read = match &self.source {
                 Source::Local(file) => read_at(file, rest, at),
+                Source::Part { file, from, .. } => {
+                    let left = usize::try_from(self.bytes.saturating_sub(at)).unwrap_or(usize::MAX);
+                    let bytes = rest.len().min(left);
+                    read_at(file, rest.get_mut(..bytes).unwrap_or_default(), from.saturating_add(at))
+                }
                 #[cfg(feature = "object-store")]
                 Source::Remote(file) => file.read_at(rest, at),
             };
@@ -285,8 +303,17 @@ fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
 
 impl Read for StoredFile {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if let Source::Part { at, .. } = self.source {
+            let read = self.read_at(out, at)?;
+            if let Source::Part { at, .. } = &mut self.source {
+                *at = at.saturating_add(read as u64);
+            }
+            BYTES_READ.fetch_add(read as u64, Ordering::Relaxed);
+            return Ok(read);
+        }
         let read = match &mut self.source {
             Source::Local(file) => file.read(out),
+            Source::Part { .. } => Ok(0),
             #[cfg(feature = "object-store")]
             Source::Remote(file) => file.read(out),
         };
@@ -301,6 +328,15 @@ impl Seek for StoredFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match &mut self.source {
             Source::Local(file) => file.seek(to),
+            Source::Part { at, .. } => {
+                let to = match to {
+                    SeekFrom::Start(to) => Some(to),
+                    SeekFrom::Current(by) => at.checked_add_signed(by),
+                    SeekFrom::End(by) => self.bytes.checked_add_signed(by),
+                };
+                *at = to.ok_or(io::ErrorKind::InvalidInput)?;
+                Ok(*at)
+            }
             #[cfg(feature = "object-store")]
             Source::Remote(file) => file.seek(to),
         }

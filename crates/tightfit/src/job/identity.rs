@@ -96,7 +96,7 @@ impl Identity {
         let files = &dataset.list().files;
         let mut all = Digest::default();
         for (number, file) in files.iter().enumerate() {
-            let stamp = FileStamp::of(&file.path)?;
+            let stamp = FileStamp::of(file.on_disk())?;
             // A URL that was signed anew is of the same file.
             match Location::of(&file.path).is_url() {
                 true => all.add(Shown(&file.path).to_string().as_bytes()),

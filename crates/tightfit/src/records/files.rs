@@ -127,7 +127,7 @@ pub fn list_files(sources: &[PathBuf], is_records: bool, budget: &MemoryBudget) 
 pub fn total_bytes(sources: &[PathBuf], is_records: bool, budget: &MemoryBudget) -> Option<u64> {
     let list = list_files(sources, is_records, budget).ok()?;
     let bytes = |path: &Path| storage::size_and_time(path).ok().map(|(bytes, _)| bytes);
-    list.files.iter().map(|file| bytes(&file.path)).sum()
+    list.files.iter().map(|file| bytes(file.on_disk())).sum()
 }
 
 /// True when both are one file, by whatever names.

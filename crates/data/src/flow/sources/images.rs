@@ -20,7 +20,6 @@ use crate::flow::origin::Origin;
 use crate::flow::spec::SourceSpec;
 use crate::flow::stage::{Context, Node};
 use crate::source::{DataFile, Wanted, list_of};
-use crate::storage;
 
 const PURPOSE: &str = "image files";
 
@@ -99,7 +98,7 @@ const PLACES: [Place; 2] =
 
 impl ImageRows {
     fn read(&mut self, file: &DataFile, budget: &MemoryBudget) -> Result<(), RowFault> {
-        let opened = storage::open(&file.path, budget).map_err(RowFault::Io)?;
+        let opened = file.open(budget).map_err(RowFault::Io)?;
         let path = file.path.as_os_str().as_encoded_bytes();
         let bytes = clamped(opened.len());
         let text_bytes = bytes.saturating_add(path.len());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tightfit_core::Buffer;
 use tightfit_data::image::{ImageFormat, ImageHeader};
-use tightfit_data::{ExampleEncoder, storage};
+use tightfit_data::ExampleEncoder;
 use tightfit_format::example::{NamedValues, Values};
 
 use super::{Job, finish};
@@ -32,7 +32,7 @@ pub fn convert(job: &Job<'_>, sources: &[PathBuf]) -> Result<u64, Error> {
     for file in &job.list.files {
         job.check_stop()?;
         let at = |error| Error::io(&file.path, error);
-        let mut read = storage::open(&file.path, job.budget).map_err(at)?;
+        let mut read = file.open(job.budget).map_err(at)?;
         let file_bytes = usize::try_from(read.len()).unwrap_or(usize::MAX);
         if file_bytes > buffer.len() {
             drop(std::mem::replace(&mut buffer, Buffer::new(job.budget, "image file", 0)?));
