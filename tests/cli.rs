@@ -408,3 +408,22 @@ fn pipes_are_refused_without_waiting_for_a_writer() {
         tightfit(args).assert_fails(1, "a device or pipe");
     }
 }
+
+#[test]
+fn graphs_are_written_to_standard_output() {
+    let folder = Folder::new();
+    let (model, _) = digits();
+    for name in ["freeze", "optimize"] {
+        let path = folder.path("model.pb");
+        let arguments = |output: &std::path::Path| {
+            [name.as_ref(), model.as_os_str(), "--output".as_ref(), output.as_os_str()]
+                .map(std::ffi::OsStr::to_owned)
+        };
+        assert_eq!(tightfit(arguments(&path)).code, 0);
+        let answer =
+            command(arguments("-".as_ref())).current_dir(folder.path("")).output().expect("it starts");
+        assert!(answer.status.success() && answer.stdout == std::fs::read(&path).expect("a graph"), "{name}");
+        assert!(String::from_utf8_lossy(&answer.stderr).starts_with("-: "), "{name}");
+        assert_eq!(folder.names(), ["model.pb"], "{name}");
+    }
+}

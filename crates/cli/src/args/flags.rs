@@ -1,7 +1,7 @@
 //! The flags that several commands share, each written once.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -101,6 +101,25 @@ impl SummaryFlags {
             false if self.is_quiet() => Ok(()),
             false => print(&text()),
         }
+    }
+
+    /// As [`SummaryFlags::tell`] of what was written to `output`: people on stderr, where that is the standard output.
+    ///
+    /// # Errors
+    /// As [`SummaryFlags::tell`].
+    pub fn tell_of(
+        &self,
+        output: &Path,
+        value: impl FnOnce(&str) -> Value,
+        text: impl FnOnce(&str) -> String,
+    ) -> Result<(), Failure> {
+        let path = output.display().to_string();
+        let name = stdio::shown(path.clone());
+        if name != path {
+            self.say(&text(&name));
+            return Ok(());
+        }
+        self.tell(|| value(&name), || text(&name))
     }
 
     /// Tells a program what was done, or nothing.

@@ -30,7 +30,7 @@ pub struct Flags {
     #[command(flatten)]
     source: SourceFlags,
     /// Write the frozen graph to FILE: a GraphDef, or with the ending .tflite a
-    /// TensorFlow Lite model
+    /// TensorFlow Lite model. - is standard output
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: PathBuf,
     /// Keep this tensor as an output [default: the signature's outputs]
@@ -45,7 +45,7 @@ pub struct Flags {
 /// # Errors
 /// What is wrong with the model, and an output that cannot be written.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
-    let output = &flags.output;
+    let output = &stdio::output_of(flags.output.clone(), flags.summary.is_json())?;
     let options = FreezeOptions {
         source: flags.source.source(),
         fetches: flags.fetch.clone(),
@@ -56,12 +56,11 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     if frozen.is_too_large_for_tensorflow() && !flags.summary.is_quiet() {
         eprintln!(
             "tightfit: {} is {}; TensorFlow reads no file of 2 GiB or more: for it, `partition` the model",
-            output.display(),
+            flags.output.display(),
             display_bytes(frozen.bytes)
         );
     }
-    let output = output.display().to_string();
-    flags.summary.tell(|| json(&output, &frozen), || text(&output, &frozen))
+    flags.summary.tell_of(output, |output| json(output, &frozen), |output| text(output, &frozen))
 }
 
 /// The same for programs.

@@ -41,7 +41,7 @@ pub struct Flags {
     /// Make this node an input, and leave out what it is computed from
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     input: Vec<String>,
-    /// Write the graph to FILE.pb
+    /// Write the graph to FILE.pb. - is standard output
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: PathBuf,
     /// Keep this tensor as an output [default: the signature's outputs]
@@ -76,9 +76,9 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     };
     let memory = open_to_write(&Limits::of(&flags.limits))?;
     let model = stdio::path_of(&flags.model)?;
-    let optimized = optimize(&model, &options, &flags.output, stop_flag(), &memory.budget)?;
-    let output = flags.output.display().to_string();
-    flags.summary.tell(|| json(&output, &optimized), || text(&output, &optimized))
+    let output = stdio::output_of(flags.output.clone(), flags.summary.is_json())?;
+    let optimized = optimize(&model, &options, &output, stop_flag(), &memory.budget)?;
+    flags.summary.tell_of(&output, |output| json(output, &optimized), |output| text(output, &optimized))
 }
 
 fn json(output: &str, optimized: &Optimized) -> Value {
