@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, ShardedJob};
+use tightfit::job::{BatchSize, DataOptions, Job, JobOptions, ShardOptions, ShardedJob, float_inputs};
 use tightfit::operator::Operators;
 use tightfit::sink::{self, Labels, OutputRows, RowPlace, Sink, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
@@ -208,7 +208,7 @@ impl<'a> Call<'a> {
         let mut shapes = self.flags.inputs.shape.clone();
         shapes.extend(array_shapes(&self.files));
         let (data, threads) = (self.data_options()?, self.limits.threads);
-        let float_inputs = file.float_inputs(&self.files, &data, threads, &memory.budget)?;
+        let float_inputs = float_inputs(&file, &self.files, &data, threads, &memory.budget)?;
         self.float_inputs.clone_from(&float_inputs);
         let model =
             file.open(&OpenOptions { fetches, feeds, shapes, float_inputs, ..OpenOptions::default() })?;

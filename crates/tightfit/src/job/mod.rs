@@ -1,6 +1,7 @@
 //! A model over a data set: batches in, outputs to a sink, in order, inside the budget.
 
 mod columns;
+mod floats;
 mod identity;
 mod journal;
 mod names;
@@ -35,6 +36,7 @@ use crate::tensor::Tensor;
 
 pub(crate) use tune::fastest;
 
+pub use floats::float_inputs;
 pub use shards::{DEFAULT_SHARD_ROWS, ShardOptions, ShardedJob};
 
 /// Batches that exist at once: the one in use and the one read ahead.
@@ -394,7 +396,7 @@ fn open_pipeline(
 ///
 /// # Errors
 /// [`Error::Dataset`] when it cannot be read.
-pub(crate) fn probe(data: &DataOptions, threads: usize, budget: &MemoryBudget) -> Result<Probe, Error> {
+fn probe(data: &DataOptions, threads: usize, budget: &MemoryBudget) -> Result<Probe, Error> {
     Ok(match open_pipeline(data, &[], threads, budget)? {
         Some(rows) => Probe::pipeline(&rows, budget)?,
         None => Probe::open(&data.sources, budget)?,

@@ -2,24 +2,18 @@
 //! numbers that the integers stand for: `tfl.quantize` makes these of them, as the first step of the graph. Whole numbers are the
 //! integers themselves, and pixels are so for an input of bytes, where nothing else is done to them.
 
-use std::path::PathBuf;
-
-use tightfit_core::{DType, MemoryBudget};
-use tightfit_data::{Preprocess, Probe};
-use tightfit_format::example::FeatureKind;
+use tightfit_core::DType;
 use tightfit_format::{AttrValue, ListValue, NodeDef};
 
 use super::{Described, ModelFile};
 use crate::error::Error;
-use crate::feeds::array_dtype;
-use crate::job::{DataOptions, probe};
 
 /// An input of integers that stand for other numbers.
-struct IntegerInput<'m> {
-    name: &'m str,
+pub(crate) struct IntegerInput<'m> {
+    pub name: &'m str,
     /// Its node.
-    node: &'m str,
-    dtype: DType,
+    pub node: &'m str,
+    pub dtype: DType,
     scale: f32,
     zero_point: i64,
 }
@@ -99,64 +93,8 @@ impl Described {
 }
 
 impl ModelFile {
-    /// The inputs of quantised integers that `files`, pairs of a tensor's name and its file, and the data set feed with floats or
-    /// with pixels: what [`super::OpenOptions::float_inputs`] is to be for them. Of a model without such inputs nothing is looked
-    /// at.
-    ///
-    /// # Errors
-    /// [`Error::Dataset`] when the first file of the data set cannot be read.
-    pub fn float_inputs(
-        &self,
-        files: &[(String, PathBuf)],
-        data: &DataOptions,
-        threads: usize,
-        budget: &MemoryBudget,
-    ) -> Result<Vec<String>, Error> {
-        let inputs = self.described.integer_inputs();
-        let mut floats = Vec::new();
-        let mut looked = None;
-        for input in inputs {
-            let is_called =
-                |name: &str| name == input.name || tightfit_graph::import::split_name(name).0 == input.node;
-            let is_fed_floats = match files.iter().find(|(name, _)| is_called(name)) {
-                Some((_, path)) => array_dtype(path).is_some_and(DType::is_float),
-                None if data.sources.is_empty() => false,
-                None => {
-                    if looked.is_none() {
-                        looked = Some(probe(data, threads, budget)?);
-                    }
-                    looked.as_ref().is_some_and(|probe| holds_floats(probe, &input, data))
-                }
-            };
-            if is_fed_floats {
-                floats.push(input.name.to_string());
-            }
-        }
-        Ok(floats)
-    }
-}
-
-/// Whether what feeds the input are floats, or pixels that its integers are not.
-fn holds_floats(probe: &Probe, input: &IntegerInput<'_>, data: &DataOptions) -> bool {
-    let feature =
-        data.features.iter().find(|(own, _)| own == input.name).map_or(input.name, |(_, name)| name);
-    let are_pixels_floats = input.dtype != DType::U8 || data.preprocess != Preprocess::None;
-    match probe {
-        Probe::Image { .. } => are_pixels_floats,
-        Probe::Array { dtype, .. } => dtype.is_float(),
-        Probe::Pipeline(schema) => {
-            let only = if schema.fields().len() == 1 { schema.fields().first() } else { None };
-            let field = schema.fields().iter().find(|field| field.name == feature).or(only);
-            field.is_some_and(|field| field.dtype.is_float())
-        }
-        Probe::Records(features) => {
-            let only = if features.len() == 1 { features.first() } else { None };
-            let found = features.iter().find(|own| own.name == feature).or(only);
-            found.is_some_and(|own| match own.kind {
-                FeatureKind::Float => true,
-                _ => own.image_size.is_some() && are_pixels_floats,
-            })
-        }
-        _ => false,
+    /// The inputs whose integers stand for other numbers.
+    pub(crate) fn integer_inputs(&self) -> Vec<IntegerInput<'_>> {
+        self.described.integer_inputs()
     }
 }

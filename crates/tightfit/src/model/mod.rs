@@ -16,6 +16,7 @@ use tightfit_graph::{ImportOptions, Operators, import, passes};
 use crate::error::Error;
 use crate::memory::process;
 pub(crate) use chain::describe;
+pub(crate) use floats::IntegerInput;
 pub use manifest::{FILE as MANIFEST, Manifest, Part, PartPort};
 pub(crate) use plain::Plain;
 pub(crate) use source::Described;
@@ -39,7 +40,7 @@ pub struct OpenOptions {
     /// interpreter resizes inputs; of any other model an open shape is bound when it is laid out.
     pub shapes: Vec<(String, Shape)>,
     /// Inputs of quantised integers that are fed floats, by their names: these become the integers that stand for them, as
-    /// [`ModelFile::float_inputs`] finds from data.
+    /// [`crate::job::float_inputs`] finds from data.
     pub float_inputs: Vec<String>,
 }
 

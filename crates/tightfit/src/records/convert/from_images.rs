@@ -5,8 +5,8 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use tightfit_core::Buffer;
-use tightfit_data::image::{ImageFormat, ImageHeader};
 use tightfit_data::ExampleEncoder;
+use tightfit_data::image::{ImageFormat, ImageHeader};
 use tightfit_format::example::{NamedValues, Values};
 
 use super::{Job, finish};
