@@ -297,7 +297,8 @@ def old_variable(g, _):
 
 @maker("FakeParam")
 def fake_param(g, name):
-    return g.call(name, dtype=g.pick(DTYPES), shape=g.pick([g.shape(0, 4), None]))
+    # Its elements TensorFlow leaves as memory was.
+    return g.call("Shape", *g.call(name, dtype=g.pick(DTYPES), shape=g.pick([g.shape(0, 4), None])), out_type="int32")
 
 
 @maker("ToBool")

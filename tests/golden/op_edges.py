@@ -89,13 +89,9 @@ def edges_of_quantized_layers(g):
 
 @case()
 def edges_of_open_sizes(g):
-    """A shape of one number says how many elements there are; a filter of an open height is compared with none."""
-    size = g.feed("size", np.array([-1], "int64"))
-    x = g.input("x", (3, 5), open_dims=(0,))
+    """A filter of an open height is compared with no image."""
     image, filters = g.input("image", (1, 8, 0, 8)), g.input("filters", (3, 1, 8, 4), open_dims=(0,))
-    spaces = tf.reshape(tf.constant([[3]], tf.int32), size)
     g.out(
-        spaced=raw.SpaceToBatchND(input=x, block_shape=spaces, paddings=[[2, 2]]),
         empty=raw.Conv2D(
             input=tf.transpose(image, [0, 2, 3, 1]), filter=filters, strides=[1, 3, 1, 1], padding="EXPLICIT",
             explicit_paddings=[0] * 8),

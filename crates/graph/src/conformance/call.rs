@@ -222,7 +222,7 @@ impl Caller {
     }
 
     fn infos(&self, inputs: &[Value], shapes: &Shapes) -> (Vec<TensorInfo>, Vec<TensorInfo>) {
-        let info = |dtype, shape| TensorInfo { dtype, shape, held: Held::Value };
+        let info = |dtype, shape| TensorInfo { dtype, shape, is_bound: false, held: Held::Value };
         let inputs = inputs.iter().zip(&shapes.planned_inputs).map(|(v, s)| info(v.dtype, *s));
         (inputs.collect(), shapes.planned_outputs.iter().map(|(d, s)| info(*d, *s)).collect())
     }

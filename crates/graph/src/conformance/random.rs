@@ -477,7 +477,7 @@ fn check_partly(
 
 /// True when a call can be computed in a test. Memory is asked for in any case: that must not fail either.
 fn is_small(operator: &dyn Operator, inputs: &[Value], outputs: &[(DType, Shape)]) -> bool {
-    let info = |dtype, shape| TensorInfo { dtype, shape, held: Held::Value };
+    let info = |dtype, shape| TensorInfo { dtype, shape, is_bound: false, held: Held::Value };
     let inputs: Vec<TensorInfo> = inputs.iter().map(|v| info(v.dtype, v.shape)).collect();
     let outputs: Vec<TensorInfo> = outputs.iter().map(|(dtype, shape)| info(*dtype, *shape)).collect();
     let call = Call {

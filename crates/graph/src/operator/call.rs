@@ -12,6 +12,8 @@ pub struct TensorInfo {
     pub dtype: DType,
     /// The shape, or its upper bound.
     pub shape: Shape,
+    /// True where the shape of a run may be smaller.
+    pub is_bound: bool,
     /// How it is held.
     pub held: Held,
 }

@@ -32,13 +32,17 @@ pub fn evaluate(
     let pool = &ThreadPool::new(1).map_err(|e| OpError::Invalid(e.to_string()))?;
     // What is folded must be what a run would compute.
     let _flush = FlushDenormals::new();
-    let info =
-        |view: &TensorView<'_>| TensorInfo { dtype: view.dtype(), shape: *view.shape(), held: Held::Value };
+    let info = |view: &TensorView<'_>| TensorInfo {
+        dtype: view.dtype(),
+        shape: *view.shape(),
+        is_bound: false,
+        held: Held::Value,
+    };
     let input_infos: Vec<_> = inputs.iter().map(info).collect();
     let grows = outputs.iter().any(Fact::grows);
     let output_infos = outputs.iter().map(|fact| {
         let shape = fact.planned_dims().concrete().map_or_else(|| Shape::new(&[0]), Ok)?;
-        Ok(TensorInfo { dtype: fact.dtype, shape, held: Held::Value })
+        Ok(TensorInfo { dtype: fact.dtype, shape, is_bound: fact.depends_on_data(), held: Held::Value })
     });
     let output_infos: Vec<TensorInfo> = output_infos.collect::<Result<_, OpError>>()?;
     let call = Call {

@@ -67,6 +67,7 @@ impl Growing<'_> {
         infos.extend(slots.map(|slot| TensorInfo {
             dtype: slot.dtype,
             shape: slot.shape.get(),
+            is_bound: false,
             held: slot.held,
         }));
         let (inputs, outputs) = infos.split_at(run.inputs.len());

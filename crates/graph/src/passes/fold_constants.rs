@@ -121,10 +121,11 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
         .iter()
         .map(|v| {
             let fact = graph.fact(*v);
-            Some(TensorInfo { dtype: fact.dtype, shape: fact.dims.concrete()?, held: Held::Value })
+            let shape = fact.dims.concrete()?;
+            Some(TensorInfo { dtype: fact.dtype, shape, is_bound: false, held: Held::Value })
         })
         .collect();
-    let outputs = [TensorInfo { dtype: node.facts[0].dtype, shape, held: Held::Value }];
+    let outputs = [TensorInfo { dtype: node.facts[0].dtype, shape, is_bound: false, held: Held::Value }];
     let call =
         Call { inputs: &infos?, outputs: &outputs, threads: 1, isa: Isa::detect(), window_bytes: usize::MAX };
     let input = node.operator()?.memory(&call).alias?;

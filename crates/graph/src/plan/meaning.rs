@@ -75,7 +75,8 @@ fn node(graph: &Graph, value: ValueRef, number: usize) -> Result<&Node, PlanFaul
 /// The input that the node's output is under another shape.
 fn alias_of(graph: &Graph, node: &Node, options: &PlanOptions) -> Option<ValueRef> {
     let info = |fact: &crate::fact::Fact| {
-        Some(TensorInfo { dtype: fact.dtype, shape: options.dims(fact).concrete()?, held: Held::Value })
+        let shape = options.dims(fact).concrete()?;
+        Some(TensorInfo { dtype: fact.dtype, shape, is_bound: fact.depends_on_data(), held: Held::Value })
     };
     let inputs: Option<Vec<_>> = graph.input_facts(node).into_iter().map(info).collect();
     let outputs: Option<Vec<_>> = node.facts.iter().map(info).collect();

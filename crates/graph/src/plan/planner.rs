@@ -80,9 +80,9 @@ impl<'a> Planner<'a> {
                     Err(None) => (self.open_shape(id, fact)?, Storage::Grown),
                 };
                 self.check_size(id, shape.elements() * fact.dtype.bytes())?;
-                let info = TensorInfo { dtype: fact.dtype, shape, held: Held::Value };
-                let value = ValueRef { node: id, output: output as u32 };
                 let is_bound = fact.depends_on_data() || storage == Storage::Grown;
+                let info = TensorInfo { dtype: fact.dtype, shape, is_bound, held: Held::Value };
+                let value = ValueRef { node: id, output: output as u32 };
                 self.add_slot(SlotPlan { value, alias_of: None, is_bound, info, storage });
             }
         }

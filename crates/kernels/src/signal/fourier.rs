@@ -66,8 +66,16 @@ impl Fourier<'_> {
         Shape::new(&dims[..output.rank()]).ok()
     }
 
-    fn scratch_numbers(&self, output: &Shape, threads: usize) -> usize {
-        let [table, work] = self.needs();
+    /// [`Fourier::needs`] of these lengths and of all that are smaller: one that is no product of small primes needs more than the
+    /// next one.
+    fn needs_at_most(&self) -> [usize; 2] {
+        let longest = self.lengths.iter().copied().max().unwrap_or(1).max(1);
+        let [table, len] = Transform::most(longest);
+        let work = |rows: usize| len.saturating_mul(4 * rows);
+        [table, work(1).max(WORK_NUMBERS).min(work(MAX_ROWS))]
+    }
+
+    fn scratch_numbers(&self, [table, work]: [usize; 2], output: &Shape, threads: usize) -> usize {
         let between = self.between(output).map_or(0, |shape| 2 * shape.elements());
         table.saturating_add(threads.saturating_mul(work)).saturating_add(between)
     }
@@ -75,7 +83,17 @@ impl Fourier<'_> {
 
 /// The scratch of [`fourier`] in bytes, for parts of complex numbers of so many bytes and so many threads.
 pub fn fourier_scratch_bytes(what: &Fourier<'_>, output: &Shape, part_bytes: usize, threads: usize) -> usize {
-    what.scratch_numbers(output, threads).saturating_mul(part_bytes)
+    what.scratch_numbers(what.needs(), output, threads).saturating_mul(part_bytes)
+}
+
+/// [`fourier_scratch_bytes`] for these lengths and all smaller ones.
+pub fn fourier_scratch_bytes_at_most(
+    what: &Fourier<'_>,
+    output: &Shape,
+    part_bytes: usize,
+    threads: usize,
+) -> usize {
+    what.scratch_numbers(what.needs_at_most(), output, threads).saturating_mul(part_bytes)
 }
 
 /// Transforms `src` to `dst`: the last axes have the lengths asked for in `dst`, of half a transform half of that and one.
@@ -415,5 +433,19 @@ mod tests {
         near(&run(FourierKind::ToReal, &[2], &[2], &[2], &[3.0, 9.0, -1.0, 9.0]), &[1.0, 2.0]);
         let plane = run(FourierKind::FromReal, &[2, 2], &[2, 2], &[2, 2], &[1.0, 2.0, 3.0, 5.0]);
         near(&plane, &[11.0, 0.0, -3.0, 0.0, -5.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn shorter_lengths_need_no_more_than_is_said() {
+        let of =
+            |n: usize| Fourier { kind: FourierKind::Complex { is_inverse: false }, lengths: &[n] }.needs();
+        let mut most = [0; 2];
+        for n in 1..3000 {
+            most = [0, 1].map(|i| most[i].max(of(n)[i]));
+            let said = Fourier { kind: FourierKind::FromReal, lengths: &[n] }.needs_at_most();
+            assert!(most[0] <= said[0] && most[1] <= said[1], "{n}: {most:?} and {said:?}");
+        }
+        // 37 needs more than 39, which is 3 times 13.
+        assert!(of(37)[0] > of(39)[0]);
     }
 }

@@ -142,6 +142,12 @@ impl Transform {
         2 * self.len + more
     }
 
+    /// The most numbers of a table, and the most of a row, of any length up to `n`.
+    pub fn most(n: usize) -> [usize; 2] {
+        let len = (2 * n - 1).next_power_of_two();
+        [2 * len + 2 * n + 2 * len, len]
+    }
+
     /// Numbers that `rows` rows need to work in.
     pub fn work_len(&self, rows: usize) -> usize {
         4 * self.len * rows

@@ -257,6 +257,11 @@ impl Reader<'_> {
             let views = (0..keys.len()).map(|i| context.output(i)).collect::<Option<Vec<_>>>();
             let views = views.ok_or(OpError::Internal("what was computed is not there"))?;
             let shape = views.first().map_or(Shape::SCALAR, |view| *view.shape());
+            if views.iter().any(|view| *view.shape() != shape) {
+                return Err(Refused::Why(
+                    "has keys of different shapes for what is empty and what was deleted".into(),
+                ));
+            }
             key_dims = shape.to_vec();
             let kind = TableType { key, key_elements: shape.elements(), value: DType::U8, value_elements: 0 };
             let mut own = Table::new(kind, self.budget)?;
@@ -519,6 +524,15 @@ impl Importer<'_> {
         if access == Access::Import && table.reserved.is_some() {
             let why = format!("imports to {}, a dense one, which TensorFlow refuses", table.name);
             return Err(OpError::Unsupported(why));
+        }
+        if access == Access::Export {
+            let (kind, attributes) = (table.initial.kind(), Attributes::new(node));
+            for (name, own) in [("Tkeys", kind.key), ("Tvalues", kind.value)] {
+                let asked = attributes.dtype_or(name, own)?;
+                if asked != own {
+                    return Err(OpError::attribute(name, format!("is {asked}; the table has {own}")));
+                }
+            }
         }
         self.follow_access(&[Taken::Handle(number)], &mut control);
         let operator = Arc::new(TableAccess { table, access });

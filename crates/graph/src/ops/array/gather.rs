@@ -260,6 +260,7 @@ mod tests {
         let info = |dims: &[usize]| TensorInfo {
             dtype: DType::F32,
             shape: Shape::new(dims).unwrap(),
+            is_bound: false,
             held: Held::Streamed,
         };
         let weight = |params: &[usize], indices: &[usize], output: &[usize]| {

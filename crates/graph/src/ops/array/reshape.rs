@@ -53,7 +53,7 @@ impl Operator for Reshape {
         let Some(mut dims) = shape.dims_value() else {
             if rank == Some(1) {
                 // What the one size is given as, a run holds against the number of elements.
-                return Ok(vec![Fact::new(input.dtype, Dims::new([input.dims.elements()]))]);
+                return Ok(vec![Fact::at_most(input.dtype, Dims::new([input.dims.elements()]))]);
             }
             return Ok(vec![Fact::new(input.dtype, rank.map_or(Dims::UNKNOWN, Dims::of_rank))]);
         };

@@ -7,7 +7,9 @@
 //! float64. The way back is divided by the number of elements.
 
 use tightfit_core::{DType, MAX_RANK, Shape};
-use tightfit_kernels::{Fourier as Transform, FourierKind, fourier, fourier_scratch_bytes};
+use tightfit_kernels::{
+    Fourier as Transform, FourierKind, fourier, fourier_scratch_bytes, fourier_scratch_bytes_at_most,
+};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -204,26 +206,34 @@ impl Operator for Fourier {
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        let (Some(input), Some(output)) = (call.inputs.first(), call.outputs.first()) else {
-            return Memory::default();
-        };
+        let Some(output) = call.outputs.first() else { return Memory::default() };
         let rank = output.shape.rank();
         let count = self.axes.or(call.inputs.get(AXES).map(|axes| axes.shape.elements())).unwrap_or(rank);
         let mut lengths = [0; MAX_RANK];
         let first = rank.saturating_sub(count);
         lengths[..rank - first].copy_from_slice(&output.shape[first..]);
+        if output.is_bound {
+            if let (FourierKind::FromReal, Some(last)) = (self.kind, lengths[..rank - first].last_mut()) {
+                *last *= 2;
+            }
+            return Memory::scratch(self.scratch_bytes(
+                &lengths[..rank - first],
+                &output.shape,
+                call.threads,
+                true,
+            ));
+        }
         if let (FourierKind::FromReal, true) = (self.kind, rank > first) {
             // Of the two lengths that make so many, each may be what needs more.
             let half = output.shape[rank - 1].saturating_sub(1) * 2;
             let of = |last: usize| {
                 let mut lengths = lengths;
                 lengths[rank - first - 1] = last;
-                self.scratch_bytes(&lengths[..rank - first], &output.shape, call.threads)
+                self.scratch_bytes(&lengths[..rank - first], &output.shape, call.threads, false)
             };
             return Memory::scratch(of(half).max(of(half + 1)));
         }
-        let _ = input;
-        Memory::scratch(self.scratch_bytes(&lengths[..rank - first], &output.shape, call.threads))
+        Memory::scratch(self.scratch_bytes(&lengths[..rank - first], &output.shape, call.threads, false))
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
@@ -267,9 +277,11 @@ impl Operator for Fourier {
 }
 
 impl Fourier {
-    fn scratch_bytes(&self, lengths: &[usize], output: &Shape, threads: usize) -> usize {
+    /// Scratch for these lengths, or for these and any that are smaller.
+    fn scratch_bytes(&self, lengths: &[usize], output: &Shape, threads: usize, is_bound: bool) -> usize {
         let part_bytes = if self.from == DType::C128 || self.from == DType::F64 { 8 } else { 4 };
-        fourier_scratch_bytes(&Transform { kind: self.kind, lengths }, output, part_bytes, threads)
+        let bytes = if is_bound { fourier_scratch_bytes_at_most } else { fourier_scratch_bytes };
+        bytes(&Transform { kind: self.kind, lengths }, output, part_bytes, threads)
     }
 }
 
