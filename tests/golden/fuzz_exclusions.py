@@ -262,8 +262,14 @@ def is_assigned_again(graph, want):
     name = want.split("Detected at node '")[1].split("'")[0]
     nodes = {node.name: node for node in graph.graph_def.node}
     variable = nodes[name].input[0] if name in nodes else None
-    after = [node for node in graph.graph_def.node if "^" + name in node.input]
-    return bool(after) and all(node.op == "Assign" and node.input[0] == variable for node in after)
+
+    def is_lost(name):
+        after = [node for node in graph.graph_def.node if "^" + name in node.input]
+        changes = ("AssignAdd", "AssignSub")
+        return bool(after) and all(node.input[0] == variable and (
+            node.op == "Assign" or node.op in changes and is_lost(node.name)) for node in after)
+
+    return is_lost(name)
 
 
 def is_of_another_phase(graph):
@@ -310,7 +316,7 @@ def is_only_asked_for_its_shape(graph, kind, want, got, why):
 
     def is_unread(name):
         readers = [n for n in graph.graph_def.node if any(i.lstrip("^").split(":")[0] == name for i in n.input)]
-        shapes = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike")
+        shapes = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "TensorArraySizeV3", "TensorListLength")
         return name not in fetched and all(n.op in shapes or is_unread(n.name) for n in readers)
 
     return is_unread(want.split("Detected at node '")[1].split("'")[0])

@@ -204,6 +204,9 @@ impl Operator for GatherNd {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let (params, indices): (TensorView<'_>, TensorView<'_>) = (run.input(0)?, run.input(1)?);
         let (depth, places) = indices.shape().split_last().unwrap_or((&0, &[]));
+        if params.shape().rank() == 0 {
+            return Err(OpError::input(0, "is a scalar; there must be an axis to gather along"));
+        }
         if places.iter().all(|d| *d > 0) {
             if params.shape().elements() == 0 {
                 let why = format!("is of shape {}, which has nothing to gather", params.shape());
@@ -253,6 +256,7 @@ mod tests {
         let nothing = tensor(&[3, 0], &[0f32; 0]);
         refuses("GatherNd", &[], &[nothing.clone(), tensor(&[1, 1], &[0i32])], "nothing to gather");
         check("GatherNd", &[], &[nothing, tensor(&[0, 1], &[0i32; 0])], &[tensor(&[0, 0], &[0f32; 0])]);
+        refuses("GatherNd", &[], &[scalar(1f32), tensor(&[5, 0], &[0i32; 0])], "is a scalar");
     }
 
     #[test]

@@ -126,6 +126,9 @@ impl Operator for Pad {
         let input = run.input(0)?;
         let shape = *input.shape();
         let paddings: Ints<MAX_PADDINGS> = run.ints(1)?;
+        if run.shape(1).get(1) != Some(&2) {
+            return Err(OpError::input(1, format!("is of shape {}; two columns are needed", run.shape(1))));
+        }
         let mut before = [0; MAX_RANK];
         for (axis, (before, around)) in before.iter_mut().zip(paddings.chunks_exact(2)).enumerate() {
             *before = usize::try_from(around[0]).map_err(|_| OpError::input(1, "has a negative number"))?;
@@ -202,5 +205,12 @@ mod tests {
         check("MirrorPad", &mode("SYMMETRIC"), &[x.clone(), by], &[tensor(&[6], &[2i32, 1, 1, 2, 3, 3])]);
         refuses("MirrorPad", &mode("REFLECT"), &[x.clone(), tensor(&[1, 2], &[3i32, 0])], "around");
         refuses("MirrorPad", &mode("WRAP"), &[x, tensor(&[1, 2], &[0i32, 0])], "mode");
+    }
+
+    #[test]
+    fn paddings_have_two_columns_though_there_is_no_axis() {
+        let none = [scalar(1f32), tensor::<i32>(&[0, 0], &[])];
+        refuses("Pad", &[], &none, "[0, 2] is needed");
+        refuses_shapes_as_it_runs("Pad", &[], &none, "two columns are needed");
     }
 }

@@ -152,6 +152,10 @@ impl Operator for Csv {
             if default.dims.elements().known().is_some_and(|count| count > 1) {
                 return Err(OpError::input(column + 1, "has more than one default for a column"));
             }
+            if default.dims.rank().is_some_and(|rank| rank > 1) {
+                let why = format!("is of shape {}; a default is a scalar or a vector", default.dims);
+                return Err(OpError::input(column + 1, why));
+            }
         }
         Ok(self.types.iter().map(|dtype| Fact::new(*dtype, records.dims.clone())).collect())
     }
@@ -227,5 +231,26 @@ mod tests {
         assert_eq!(text(true, b"\"a\nb\",c").unwrap(), b"a\nb");
         assert_eq!(text(false, b"a\"b\",c").unwrap(), b"a\"b\"");
         assert!(text(false, b"\"a\nb\",c").is_err());
+    }
+
+    #[test]
+    fn a_default_is_one_element_of_one_axis_at_most() {
+        let csv = Csv {
+            types: vec![DType::F32],
+            delimiter: b',',
+            has_quotes: true,
+            nothing: Box::default(),
+            columns: Vec::new(),
+        };
+        let records = Fact::new(DType::String, crate::dim::Dims::of_rank(1));
+        let with = |dims: &[usize]| {
+            let default = Fact::new(DType::F32, tightfit_core::Shape::new(dims).unwrap());
+            csv.infer(&[&records, &default]).map_err(|why| why.to_string())
+        };
+        for taken in [&[][..], &[0], &[1]] {
+            assert!(with(taken).is_ok(), "{taken:?}");
+        }
+        assert!(with(&[2]).unwrap_err().contains("more than one default"));
+        assert!(with(&[1, 1]).unwrap_err().contains("a scalar or a vector"));
     }
 }
