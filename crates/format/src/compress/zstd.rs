@@ -20,18 +20,17 @@ const STATE_BYTES: u64 = (2 << 20) + INPUT_BYTES as u64;
 
 /// The window that a file asks for that begins with `head` (16 bytes, fewer if it has fewer); `None` when it is no Zstandard.
 pub fn window_of(head: &[u8]) -> Option<u64> {
-    let (magic, rest) = head.split_first_chunk::<4>()?;
-    match u32::from_le_bytes(*magic) {
-        MAGIC => Some(window_in(rest).unwrap_or(u64::MAX)),
+    match u32::from_le_bytes(*head.first_chunk()?) {
+        MAGIC => Some(frame_window(head).unwrap_or(u64::MAX)),
         magic if magic & !0xf == SKIPPED_MAGIC => Some(USUAL_WINDOW_BYTES),
         _ => None,
     }
 }
 
-/// The window in a frame's header (3.1.1.1), in which it is written, or is all of the content; `None` for one of eight bytes
-/// that the head of the file has no room for, which no memory has either.
-fn window_in(header: &[u8]) -> Option<u64> {
-    let (&descriptor, rest) = header.split_first()?;
+/// The window in a frame's header (3.1.1.1), in which it is written, or is all of the content; `None` for what is no frame or
+/// ends before it.
+pub fn frame_window(frame: &[u8]) -> Option<u64> {
+    let (&descriptor, rest) = frame.strip_prefix(&MAGIC.to_le_bytes())?.split_first()?;
     if descriptor & 0x20 == 0 {
         let byte = *rest.first()?;
         let base = 1u64 << (10 + (byte >> 3));

@@ -321,6 +321,18 @@ pub(super) fn stacked(count: Dim, element: &Dims) -> Dims {
     element.get().map_or(Dims::UNKNOWN, |element| Dims::new([&[count], element].concat()))
 }
 
+/// What is known of a row of a tensor that is this input.
+///
+/// # Errors
+/// [`OpError::Input`] for a scalar.
+pub(super) fn row_of(rows: &Fact, input: usize) -> Result<Dims, OpError> {
+    match rows.dims.get().map(<[Dim]>::split_first) {
+        None => Ok(Dims::UNKNOWN),
+        Some(Some((_, row))) => Ok(Dims::new(row.to_vec())),
+        Some(None) => Err(OpError::input(input, "is a scalar")),
+    }
+}
+
 /// The place in a list of so many that an element of input 1 names.
 pub(super) fn place_of(index: i32, length: usize) -> Result<usize, OpError> {
     usize::try_from(index)

@@ -10,9 +10,9 @@ use tightfit_core::{DType, Shape};
 
 use super::list_parts::{
     Parts, asked, check_asked, dense_shape, element_bytes_of_output, makes_open, place_of, reshape_list,
-    scalar,
+    row_of, scalar,
 };
-use crate::dim::{Dim, Dims};
+use crate::dim::Dim;
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::lists::{Elements, OpenList, is_open};
@@ -135,11 +135,7 @@ impl Operator for Scatter {
             }
             _ => Dim::Unknown,
         };
-        let row = match rows.dims.get().map(<[Dim]>::split_first) {
-            None => Dims::UNKNOWN,
-            Some(Some((_, row))) => Dims::new(row.to_vec()),
-            Some(None) => return Err(OpError::input(0, "is a scalar")),
-        };
+        let row = row_of(rows, 0)?;
         Ok(vec![Parts::unset(length, &asked(inputs, SHAPE)?).put(&row, 0)?.fact(self.dtype)?])
     }
 

@@ -11,7 +11,7 @@ use tightfit_core::{DType, Shape, TensorView};
 
 use super::list_parts::{
     Parts, Resizes, Said, asked, asked_in_run, both, check_asked, dense_shape, element_bytes_of_output,
-    list_to_change, makes_open, place, place_of, reshape_list, scalar, shape_of_attribute,
+    list_to_change, makes_open, place, place_of, reshape_list, row_of, scalar, shape_of_attribute,
 };
 use super::list_reads::{Concat, ElementShape, Gather, GetItem, Length, PopBack, Stack};
 use super::list_split::{Pieces, Split};
@@ -388,11 +388,7 @@ impl Operator for Scatter {
             }
             (_, length, _) => length,
         };
-        let row = match rows.dims.get().map(<[Dim]>::split_first) {
-            None => Dims::UNKNOWN,
-            Some(Some((_, row))) => Dims::new(row.to_vec()),
-            Some(None) => return Err(OpError::input(self.rows, "is a scalar")),
-        };
+        let row = row_of(rows, self.rows)?;
         Ok(vec![Parts { length, ..before.put(&row, self.rows)? }.fact(self.dtype)?])
     }
 

@@ -5,6 +5,7 @@ use std::io::Read;
 use parquet::basic::Compression;
 use parquet::errors::{ParquetError, Result};
 use tightfit_core::MemoryBudget;
+use tightfit_format::compress::zstd::frame_window;
 
 use super::external;
 
@@ -89,29 +90,12 @@ fn hadoop(mut from: &[u8], to: &mut [u8]) -> Option<usize> {
 
 fn zstd(from: &[u8], to: &mut [u8], budget: &MemoryBudget) -> Result<usize> {
     let codec = Compression::ZSTD(parquet::basic::ZstdLevel::default());
-    let window = zstd_window(from).unwrap_or(0).max(to.len().min(1 << 10) as u64);
+    // Frames after the first one may not ask for more.
+    let window = frame_window(from).unwrap_or(0).max(to.len().min(1 << 10) as u64);
     // The ring it decodes into doubles as it grows.
     let state_bytes = window.saturating_add(ZSTD_BYTES).saturating_mul(2);
     let _state = budget.try_reserve(PURPOSE, state_bytes).map_err(external)?;
     let mut decoder = ruzstd::decoding::FrameDecoder::new();
     decoder.set_max_window_size(window);
     decoder.decode_all(from, to).map_err(|error| broken(codec, error))
-}
-
-/// The window that the first frame asks for (RFC 8878, 3.1.1.1); frames after it may not ask for more.
-fn zstd_window(frame: &[u8]) -> Option<u64> {
-    let (&[0x28, 0xb5, 0x2f, 0xfd, descriptor], rest) = frame.split_first_chunk::<5>()? else { return None };
-    if descriptor & 0x20 == 0 {
-        let byte = *rest.first()?;
-        let base = 1u64 << (10 + (byte >> 3));
-        return Some(base + base / 8 * u64::from(byte & 7));
-    }
-    let id_bytes = [0, 1, 2, 4][usize::from(descriptor & 3)];
-    let size = rest.get(id_bytes..)?;
-    match descriptor >> 6 {
-        0 => size.first().map(|byte| u64::from(*byte)),
-        1 => size.first_chunk().map(|bytes| u64::from(u16::from_le_bytes(*bytes)) + 256),
-        2 => size.first_chunk().map(|bytes| u64::from(u32::from_le_bytes(*bytes))),
-        _ => size.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)),
-    }
 }
