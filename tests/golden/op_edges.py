@@ -174,3 +174,13 @@ def edges_of_tables(g):
         each=raw.LookupTableFindV2(table_handle=other, keys=keys, default_value=given),
         rows=filled.output_indices, numbers=filled.output_values,
     )
+
+
+@case()
+def order_of_denormals(g):
+    """Of halves a half of which are taken for 0: they are like 0, and the first is found first."""
+    rows = np.array([[712.0, 0.5, -0.0, 1e-7, 9e-41], [9e-41, -1.0, 0.0, 1.0, -9e-41], [-9e-41, -1e-30, 9e-41, 0.0, -2.0]])
+    x = g.feed("x", rows.astype(tf.bfloat16.as_numpy_dtype))
+    for name, k in (("all", 5), ("some", 3)):
+        found = raw.TopKV2(input=x, k=k)
+        g.out(**{name: tf.cast(found.values, tf.float32), f"{name}_places": found.indices})

@@ -1,6 +1,10 @@
 //! The largest elements of a row in the order in which TensorFlow keeps them: a heap as C++'s standard library makes it, the
 //! least on top. TensorFlow gives them so when they need not be sorted, and models that look at places see it.
 
+use std::cmp::Ordering;
+
+use super::order::Ordered;
+
 /// The elements kept of a row, and one more while another is weighed against them.
 pub(super) struct Kept<'a, T, I> {
     found: &'a mut [T],
@@ -10,11 +14,15 @@ pub(super) struct Kept<'a, T, I> {
 
 /// Whether an element at a place is kept rather than another. Of NaNs and what they are compared with, the first is.
 #[inline]
-fn before<T: PartialOrd, I: PartialOrd>((x, i): (T, I), (y, j): (T, I)) -> bool {
-    y < x || y.partial_cmp(&x) != Some(std::cmp::Ordering::Greater) && i < j
+fn before<T: Ordered, I: PartialOrd>((x, i): (T, I), (y, j): (T, I)) -> bool {
+    match y.order(x) {
+        Some(Ordering::Less) => true,
+        Some(Ordering::Greater) => false,
+        _ => i < j,
+    }
 }
 
-impl<T: Copy + PartialOrd, I: Copy + PartialOrd> Kept<'_, T, I> {
+impl<T: Ordered, I: Copy + PartialOrd> Kept<'_, T, I> {
     /// Keeps as many of a longer row as `found` and `places` have room for, two at least; `place` is a number as a place.
     pub(super) fn fill(row: &[T], found: &mut [T], places: &mut [I], place: impl Fn(usize) -> I) {
         let k = found.len().min(places.len());

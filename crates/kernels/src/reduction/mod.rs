@@ -8,6 +8,7 @@ mod kept;
 mod norm;
 mod norm_gradient;
 mod nth;
+mod order;
 mod reduce;
 mod rows;
 mod scan;

@@ -5,6 +5,8 @@ use tightfit_core::{TensorView, TensorViewMut};
 use crate::base::access::{for_dtype, values, values_mut};
 use crate::base::error::{KernelError, Result, ensure};
 
+use super::order::Ordered;
+
 /// The element that stands at place `n` of each row (last axis) of `src` once it is sorted, from the largest down with
 /// `reverse`. Numbers; NaNs come last. `scratch` holds a row and is aligned for its type.
 ///
@@ -31,11 +33,10 @@ pub fn nth_element(
         ensure(src.len() == dst.len() * row, KERNEL, "the output has an element for each row")?;
         for (row, dst) in src.chunks_exact(row).zip(dst) {
             sorted.copy_from_slice(row);
-            // A NaN is unlike itself, and after everything.
-            #[allow(clippy::eq_op)]
+            // A NaN has no place beside itself, and is after everything.
             let order = |a: &T, b: &T| {
-                let forward = if reverse { b.partial_cmp(a) } else { a.partial_cmp(b) };
-                forward.unwrap_or_else(|| (a != a).cmp(&(b != b)))
+                let forward = if reverse { b.order(*a) } else { a.order(*b) };
+                forward.unwrap_or_else(|| a.order(*a).is_none().cmp(&b.order(*b).is_none()))
             };
             *dst = *sorted.select_nth_unstable_by(n, order).1;
         }

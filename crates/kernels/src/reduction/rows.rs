@@ -184,11 +184,11 @@ pub fn cumulative_logsumexp(
     })
 }
 
-/// ln(e^a + e^b).
+/// ln(e^a + e^b). Of two infinities it is NaN, as TensorFlow has it.
 fn log_add(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() {
         return f64::NAN;
     }
     let (most, least) = (a.max(b), a.min(b));
-    if most.is_infinite() { most } else { most + (least - most).exp().ln_1p() }
+    if least == f64::NEG_INFINITY { most } else { most + (least - most).exp().ln_1p() }
 }

@@ -10,6 +10,7 @@ use crate::base::indices::Indices;
 use crate::base::threads::ThreadPool;
 
 use super::kept::Kept;
+use super::order::Ordered;
 
 /// In which order [`top_k`] gives what it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,13 +77,13 @@ struct Heap<'a, T, I> {
 
 /// Whether an element at a place comes after another.
 #[inline]
-fn after<T: PartialOrd, I: PartialOrd>((x, i): (T, I), (y, j): (T, I)) -> bool {
-    match x.partial_cmp(&y) {
+fn after<T: Ordered, I: PartialOrd>((x, i): (T, I), (y, j): (T, I)) -> bool {
+    match x.order(y) {
         Some(Ordering::Less) => true,
         Some(Ordering::Greater) => false,
         Some(Ordering::Equal) => i > j,
         // One is NaN, or both.
-        None => match (x.partial_cmp(&x), y.partial_cmp(&y)) {
+        None => match (x.order(x), y.order(y)) {
             (None, Some(_)) => true,
             (Some(_), None) => false,
             _ => i > j,
@@ -90,7 +91,7 @@ fn after<T: PartialOrd, I: PartialOrd>((x, i): (T, I), (y, j): (T, I)) -> bool {
     }
 }
 
-impl<T: Copy + PartialOrd, I: Copy + PartialOrd> Heap<'_, T, I> {
+impl<T: Ordered, I: Copy + PartialOrd> Heap<'_, T, I> {
     fn at(&self, n: usize) -> (T, I) {
         (self.found[n], self.places[n])
     }

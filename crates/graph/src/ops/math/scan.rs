@@ -87,7 +87,7 @@ impl Operator for Scan {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check, flag, refuses, refuses_shapes_as_it_runs, scalar, tensor};
+    use crate::testing::{check, flag, refuses, refuses_shapes_as_it_runs, run, scalar, tensor};
 
     #[test]
     fn runs_along_the_axis() {
@@ -103,5 +103,17 @@ mod tests {
         let vector = [x, tensor(&[1], &[1i32])];
         refuses("Cumsum", &[], &vector, "rank 0 is needed");
         refuses_shapes_as_it_runs("Cumsum", &[], &vector, "an axis is a scalar");
+    }
+
+    #[test]
+    fn logarithms_of_infinities() {
+        const INF: f32 = f32::INFINITY;
+        let x = tensor(&[6], &[-INF, -INF, 1.0f32, INF, -INF, 0.0]);
+        let expected = tensor(&[6], &[-INF, -INF, 1.0f32, INF, INF, INF]);
+        check("CumulativeLogsumexp", &[], &[x, scalar(0i32)], &[expected]);
+        let of_two =
+            run("CumulativeLogsumexp", &[], &[tensor(&[3], &[INF, INF, 1.0]), scalar(0i32)]).unwrap();
+        let sums: Vec<f32> = of_two[0].values();
+        assert!(sums[0] == INF && sums[1].is_nan() && sums[2].is_nan(), "{sums:?}");
     }
 }
