@@ -132,7 +132,7 @@ pub(crate) fn igamma(a: f64, x: f64) -> f64 {
         return f64::NAN;
     }
     if a == f64::INFINITY {
-        return if x == f64::INFINITY { f64::NAN } else { 0.0 };
+        return 0.0;
     }
     if x > 1.0 && x > a { 1.0 - igammac_fraction(a, x) } else { igamma_series(a, x) }
 }
@@ -143,7 +143,7 @@ pub(crate) fn igammac(a: f64, x: f64) -> f64 {
         return f64::NAN;
     }
     if a == f64::INFINITY {
-        return if x == f64::INFINITY { f64::NAN } else { 1.0 };
+        return if x == f64::INFINITY { 0.0 } else { 1.0 };
     }
     if x < 1.0 || x < a {
         if x == 0.0 { 1.0 } else { 1.0 - igamma_series(a, x) }

@@ -48,6 +48,9 @@ mod tests {
         close(dawsn(1.0), 0.538_079_506_912_768_4);
         close(fresnel_cos(1.0), 0.779_893_400_376_822_8);
         close(fresnel_sin(1.0), 0.438_259_147_390_354_77);
+        const INF: f64 = f64::INFINITY;
+        assert_eq!([(1.0, INF), (INF, 1.0), (INF, INF)].map(|(a, x)| igamma(a, x)), [1.0, 0.0, 0.0]);
+        assert_eq!([(1.0, INF), (INF, 1.0), (INF, INF)].map(|(a, x)| igammac(a, x)), [0.0, 1.0, 0.0]);
         assert!(zeta(0.5, 1.0).is_nan() && igamma(-1.0, 1.0).is_nan() && betainc(0.0, 1.0, 0.5).is_nan());
         assert_eq!((ndtri(0.0), zeta(1.0, 2.0)), (f64::NEG_INFINITY, f64::INFINITY));
     }
