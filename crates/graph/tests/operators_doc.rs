@@ -22,7 +22,7 @@ shapes and types it takes, and what it refuses. `Const` and `Placeholder` are pa
 ";
 
 const STRUCTURE_HEAD: &str = "
-Calls of functions are inlined: PartitionedCall, StatefulPartitionedCall, and nodes that have a function's name. The rest
+Calls of functions are inlined: PartitionedCall, StatefulPartitionedCall, BatchFunction, and nodes that have a function's name. The rest
 of a graph's structure:
 
 | what | nodes | what becomes of them |

@@ -8,7 +8,7 @@ use tightfit_format::NodeDef;
 use super::regions::has_bodies;
 use super::state::is_of_variables;
 use super::tables::is_of_tables;
-use super::{control_flow, fused, regions, state, tables};
+use super::{calls, control_flow, fused, regions, state, tables};
 use crate::ops;
 use crate::signature;
 
@@ -43,15 +43,15 @@ pub fn structure() -> [(&'static str, Vec<&'static str>, &'static str); 5] {
 pub fn is_supported(op: &str) -> bool {
     let is_structure =
         has_bodies(op) || control_flow::OPS.contains(&op) || is_of_variables(op) || is_of_tables(op);
-    let is_taken_apart = fused::is_fused(op) || matches!(op, "PartitionedCall" | "StatefulPartitionedCall");
+    let is_taken_apart = fused::is_fused(op) || calls::OPS.contains(&op);
     is_structure || is_taken_apart || ops::is_supported(op)
 }
 
 /// Every name that [`is_supported`] is true of.
 fn supported() -> impl Iterator<Item = &'static str> {
     let structure = structure().into_iter().flat_map(|(_, ops, _)| ops);
-    let calls = ["Const", "Placeholder", "PartitionedCall", "StatefulPartitionedCall"];
-    ops::all().map(|registration| registration.name).chain(structure).chain(calls)
+    let others = ["Const", "Placeholder"].into_iter().chain(calls::OPS);
+    ops::all().map(|registration| registration.name).chain(structure).chain(others)
 }
 
 /// The supported operator whose name is nearest to that of one that is not: spelled nearly the same, or beginning with most

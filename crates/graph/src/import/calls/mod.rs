@@ -17,6 +17,10 @@ use crate::error::GraphError;
 use crate::operator::OpError;
 use crate::signature;
 
+/// Nodes that call the function which their attribute `f` names, with what they are given. BatchFunction calls it for several
+/// requests at once, of which there is one here.
+pub(super) const OPS: [&str; 3] = ["PartitionedCall", "StatefulPartitionedCall", "BatchFunction"];
+
 /// Calls within calls: deeper ones are a function that calls itself by a way that no argument ends.
 const MAX_DEPTH: usize = 64;
 
@@ -78,7 +82,7 @@ fn callee<'n>(node: &'n NodeDef, library: &'n Library) -> Option<&'n str> {
     if let Some((name, _)) = library.get_key_value(&node.op) {
         return Some(name);
     }
-    if !matches!(&*node.op, "PartitionedCall" | "StatefulPartitionedCall") {
+    if !OPS.contains(&&*node.op) {
         return None;
     }
     match node.attr("f") {

@@ -53,7 +53,12 @@ fn partitioned(function: &str) -> String {
 
 #[test]
 fn a_call_is_what_its_function_returns() {
-    for (op, attributes) in [("twice", T.to_string()), ("PartitionedCall", partitioned("twice"))] {
+    let calls = [
+        ("twice", T.to_string()),
+        ("PartitionedCall", partitioned("twice")),
+        ("BatchFunction", partitioned("twice")),
+    ];
+    for (op, attributes) in calls {
         let text = format!(
             "{INPUT}{}{}library {{ {TWICE} }}",
             call("call", op, "x", &attributes),

@@ -30,8 +30,8 @@ struct Call<'n> {
     is_direct: bool,
     /// Inputs that are its own.
     own: usize,
-    /// The attributes that list the types of what it takes and of what it returns.
-    takes: &'static str,
+    /// The attributes that list the types of what it takes, one after the other, and the one of what it returns.
+    takes: &'static [&'static str],
     returns: &'static str,
     is_loop: bool,
 }
@@ -49,15 +49,16 @@ fn call<'n>(node: &'n NodeDef, library: &HashMap<Box<str>, usize>) -> Option<Cal
         Some(Call { functions, is_direct: false, own, takes, returns, is_loop })
     };
     match &*node.op {
-        "If" | "StatelessIf" => of(&["then_branch", "else_branch"], 1, "Tin", "Tout", false),
-        "Case" | "StatelessCase" => of(&["branches"], 1, "Tin", "Tout", false),
-        "While" | "StatelessWhile" => of(&["cond", "body"], 0, "T", "T", true),
-        "PartitionedCall" | "StatefulPartitionedCall" => of(&["f"], 0, "Tin", "Tout", false),
+        "If" | "StatelessIf" => of(&["then_branch", "else_branch"], 1, &["Tin"], "Tout", false),
+        "Case" | "StatelessCase" => of(&["branches"], 1, &["Tin"], "Tout", false),
+        "While" | "StatelessWhile" => of(&["cond", "body"], 0, &["T"], "T", true),
+        "PartitionedCall" | "StatefulPartitionedCall" => of(&["f"], 0, &["Tin"], "Tout", false),
+        "BatchFunction" => of(&["f"], 0, &["Tin", "Tcaptured"], "Tout", false),
         op if library.contains_key(op) => Some(Call {
             functions: Vec::new(),
             is_direct: true,
             own: 0,
-            takes: "",
+            takes: &[],
             returns: "",
             is_loop: false,
         }),
@@ -471,7 +472,7 @@ impl Functions {
         for (argument, outputs, kind) in given {
             kinds.insert(*argument, (*kind).clone());
             if !is_direct {
-                set_type(node, takes, Some(*argument), kind.0);
+                set_type_of_argument(node, takes, *argument, kind.0);
                 outputs.iter().for_each(|output| set_type(node, returns, Some(*output), kind.0));
             }
             if is_loop {
@@ -571,6 +572,21 @@ fn set_type(node: &mut NodeDef, attribute: &str, element: Option<usize>, dtype: 
             }
         }
         _ => {}
+    }
+}
+
+/// Sets the type of an argument whose number counts through several lists.
+fn set_type_of_argument(node: &mut NodeDef, lists: &[&str], argument: usize, dtype: i32) {
+    let mut element = argument;
+    for list in lists {
+        let types = match node.attr(list) {
+            Some(AttrValue::List(ListValue::Types(types))) => types.len(),
+            _ => 0,
+        };
+        if element < types {
+            return set_type(node, list, Some(element), dtype);
+        }
+        element -= types;
     }
 }
 

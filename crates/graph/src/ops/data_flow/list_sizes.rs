@@ -105,6 +105,9 @@ impl Scatter {
     fn length(&self, given: Option<i64>, places: &[i32]) -> Result<usize, OpError> {
         match given {
             Some(given @ 0..) => length_of(LENGTH, given),
+            Some(given @ ..-1) => {
+                Err(OpError::input(LENGTH, format!("is {given}; a length or -1 is needed")))
+            }
             _ => length_of(PLACES, places.iter().map(|place| i64::from(*place) + 1).max().unwrap_or(0)),
         }
     }
@@ -233,5 +236,22 @@ impl Operator for ConcatLists {
         front.copy_from_slice(first.bytes());
         back.copy_from_slice(second.bytes());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tightfit_core::DType;
+
+    use crate::testing::{dtype, refuses_as_it_runs, scalar, tensor};
+
+    #[test]
+    fn a_length_is_a_number_or_that_of_the_last_place() {
+        let rows = tensor(&[2, 1], &[1f32, 2.0]);
+        let inputs =
+            |length: i32| [rows.clone(), tensor(&[2], &[1i32, 0]), tensor(&[1], &[1i32]), scalar(length)];
+        let of_floats = [("element_dtype", dtype(DType::F32))];
+        refuses_as_it_runs("TensorListScatterV2", &of_floats, &inputs(-2), "is -2; a length or -1 is needed");
+        refuses_as_it_runs("TensorListScatterV2", &of_floats, &inputs(i32::MIN), "is -2147483648");
     }
 }
