@@ -8,7 +8,8 @@ from fuzz_graph import Tensor, attr, attr_type
 from fuzz_ops import maker
 
 # TensorFlow 1 makes these of its reference variables alone, which import reads as the others.
-SAME_AS_OTHERS = {"RefEnter", "RefExit", "RefMerge", "RefNextIteration", "RefSwitch", "Variable"}
+SAME_AS_OTHERS = {"RefEnter", "RefExit", "RefMerge", "RefNextIteration", "RefSwitch", "Variable", "Copy", "CopyHost",
+                  "DebugGradientIdentity", "DebugIdentity", "DebugIdentityV2", "DebugIdentityV3"}
 
 DTYPES = ["float32", "float32", "float64", "int32", "int64", "float16"]
 

@@ -25,8 +25,9 @@ pub(super) const ROWS: &[Row] = &[
 '''
 
 
-# Operators that TensorFlow had in its contrib folder: inputs, outputs and attributes.
-CONTRIB = {name: ("", "out:#9", "") for name in ("BytesInUse", "BytesLimit", "MaxBytesInUse")}
+# Operators that TensorFlow has no more, three of them of its contrib folder: inputs, outputs and attributes.
+FORMER = {name: ("", "out:#9", "") for name in ("BytesInUse", "BytesLimit", "MaxBytesInUse")}
+FORMER["CompareAndBitpack"] = ("T T", "output:#4", "T:type{10,19,1,2,6,5,3,9}")
 
 
 def names():
@@ -83,9 +84,9 @@ def main():
     lines = []
     for name in names():
         op = op_def_registry.get(name)
-        if op is None:  # TensorFlow.js has it alone, or contrib had
-            if name in CONTRIB:
-                lines.append("    (" + ", ".join(f'"{part}"' for part in (name, *CONTRIB[name])) + "),\n")
+        if op is None:  # TensorFlow.js has it alone, or TensorFlow had
+            if name in FORMER:
+                lines.append("    (" + ", ".join(f'"{part}"' for part in (name, *FORMER[name])) + "),\n")
             continue
         inputs = " ".join(argument(a) for a in op.input_arg)
         kept = [a for a in op.attr if a.type in ("type", "string", "int", "list(int)")]

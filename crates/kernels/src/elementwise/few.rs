@@ -1,7 +1,7 @@
-//! Elementwise functions of other forms: the incomplete beta function of three tensors, how many bits are set, and whether
-//! two numbers are nearly equal.
+//! Elementwise functions of other forms: the incomplete beta function of three tensors, how many bits are set,
+//! comparisons packed into bits, and whether two numbers are nearly equal.
 
-use tightfit_core::{TensorView, TensorViewMut};
+use tightfit_core::{DType, TensorView, TensorViewMut};
 
 use crate::base::access::{for_dtype, split, split_with_cost, values, values_mut};
 use crate::base::error::{Result, ensure};
@@ -53,6 +53,45 @@ pub fn population_count(pool: &ThreadPool, src: TensorView<'_>, dst: &mut Tensor
         });
         Ok(())
     })
+}
+
+/// Packs eight comparisons with `threshold`, one number of the same type, into each byte of `dst`, the first in the highest bit:
+/// 1 where a number is above it. A bool is its own bit.
+///
+/// # Errors
+/// As [`betainc`]; an error too where there are not eight numbers for each byte.
+pub fn compare_and_bitpack(
+    pool: &ThreadPool,
+    [src, threshold]: [TensorView<'_>; 2],
+    dst: &mut [u8],
+) -> Result<()> {
+    const KERNEL: &str = "CompareAndBitpack";
+    ensure(src.dtype() == threshold.dtype(), KERNEL, "both have one type")?;
+    if src.dtype() == DType::Bool {
+        return pack_bits(pool, src.bytes(), &|bit| bit != 0, dst);
+    }
+    for_dtype!(src.dtype(), KERNEL, numbers, T => {
+        let threshold = values::<T>(threshold.bytes(), KERNEL)?;
+        ensure(threshold.len() == 1, KERNEL, "the threshold is one number")?;
+        pack_bits(pool, values::<T>(src.bytes(), KERNEL)?, &|x| x > threshold[0], dst)
+    })
+}
+
+fn pack_bits<T: Copy + Sync>(
+    pool: &ThreadPool,
+    src: &[T],
+    is_set: &(dyn Fn(T) -> bool + Sync),
+    dst: &mut [u8],
+) -> Result<()> {
+    let (src, rest) = src.as_chunks::<8>();
+    let fits = rest.is_empty() && src.len() == dst.len();
+    ensure(fits, "CompareAndBitpack", "there are eight numbers for each byte")?;
+    split(pool, dst, 1, &|first, dst| {
+        for (to, eight) in dst.iter_mut().zip(&src[first..]) {
+            *to = eight.iter().fold(0, |byte, x| byte << 1 | u8::from(is_set(*x)));
+        }
+    });
+    Ok(())
 }
 
 /// The gradient of a leaky rectifier: that of the output where the input is above 0, and `alpha` of it elsewhere. Numbers of one

@@ -21,7 +21,7 @@ pub use cast::{cast, cast_truncated, widen};
 pub use colour::{Channel, Colour, adjust_colours, adjust_contrast, convert_colours};
 pub use complex::{ComplexPart, complex_of, complex_part, conjugate};
 pub use fake_quant::{QuantRange, fake_quant};
-pub use few::{approximate_equal, betainc, leaky_relu_gradient, population_count};
+pub use few::{approximate_equal, betainc, compare_and_bitpack, leaky_relu_gradient, population_count};
 pub use functions::{Activation, FunctionRow, UnaryOp};
 pub use optimizer::{MAX_STATES, MAX_STEERING, Optimizer, OptimizerOptions, float_of, optimize};
 pub use select::{add_n, clip, select};

@@ -1,6 +1,6 @@
-//! Identity and what is the same when a model only runs: StopGradient, PreventGradient, Snapshot, DeepCopy,
-//! GuaranteeConst, a
-//! PlaceholderWithDefault that is not fed, IdentityN of several tensors at once, NoOp of none. EnsureShape is Identity
+//! Identity and what is the same when a model only runs: StopGradient, PreventGradient, Snapshot, DeepCopy, Copy, CopyHost,
+//! GuaranteeConst, a PlaceholderWithDefault that is not fed, IdentityN of several tensors at once, NoOp of none, and what a
+//! debugger puts between nodes to look at values: DebugIdentity and its kin, which look at nothing here. EnsureShape is Identity
 //! of a tensor that must have a shape.
 //!
 //! Shapes and types: any; each output is the input of the same position. Costs nothing: passes remove them, and one
@@ -22,6 +22,12 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "Snapshot", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "GuaranteeConst", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "DeepCopy", import: |_| Ok(Box::new(Identity)) },
+    Registration { name: "Copy", import: |_| Ok(Box::new(Identity)) },
+    Registration { name: "CopyHost", import: |_| Ok(Box::new(Identity)) },
+    Registration { name: "DebugGradientIdentity", import: |_| Ok(Box::new(Identity)) },
+    Registration { name: "DebugIdentity", import: |_| Ok(Box::new(Identity)) },
+    Registration { name: "DebugIdentityV2", import: |_| Ok(Box::new(Identity)) },
+    Registration { name: "DebugIdentityV3", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "PlaceholderWithDefault", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "NoOp", import: |_| Ok(Box::new(Identity)) },
     Registration { name: "ControlTrigger", import: |_| Ok(Box::new(Identity)) },
