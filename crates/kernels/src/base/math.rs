@@ -1,4 +1,4 @@
-//! Vector exponential, tanh, sigmoid and erf, to about one part in 10^7. The polynomials are minimax fits made for
+//! Vector exponential, tanh, sigmoid and erf, to about one part in 10^7 where nothing else is said. The polynomials are minimax fits made for
 //! these ranges. NaN goes in, NaN comes out.
 
 use crate::base::simd::Simd;
@@ -48,18 +48,17 @@ pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
     s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
 }
 
-/// tanh x; exactly -1 and 1 at the infinities, -0 at -0.
+/// tanh x, to three parts in 10^7; exactly -1 and 1 at the infinities, -0 at -0.
 #[inline(always)]
 pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
+    // A quotient of polynomials of the square, fitted up to 9: there the difference from 1 is below a float's last bit. It is
+    // above 1 at 9.6.
+    let x = s.max(s.splat(-9.6), s.min(s.splat(9.6), x));
     let square = s.mul(x, x);
-    let tail =
-        polynomial(s, square, [-0.333_332_84, 0.133_314_91, -0.053_743_49, 0.020_650_554, -0.005_717_011_5]);
-    let near = s.mul_add(s.mul(tail, square), x, x);
-    let magnitude = s.abs(x);
-    let one = s.splat(1.0);
-    let e = exp(s, s.add(magnitude, magnitude));
-    let far = s.sub(one, s.div(s.splat(2.0), s.add(e, one)));
-    s.copysign(s.select_lt(magnitude, s.splat(0.625), near, far), x)
+    let over = polynomial(s, square, [1.0, 0.133_809_75, 0.003_495_527, 2.060_804_8e-5, 1.335_320_6e-8]);
+    let under = polynomial(s, square, [1.0, 0.467_142_9, 0.025_876_751, 3.285_533_5e-4, 7.775_966e-7]);
+    let value = s.div(s.mul(x, over), under);
+    s.max(s.splat(-1.0), s.min(s.splat(1.0), value))
 }
 
 /// The error function, 2/√π ∫ e^-t² dt from 0 to x; exactly -1 and 1 beyond ±4.
