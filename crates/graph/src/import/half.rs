@@ -25,12 +25,20 @@ pub fn widen(graph: &mut Graph, id: NodeId) -> Option<Result<NodeId, GraphError>
         Some(graph.fact(*value).dtype).filter(|dtype| matches!(dtype, DType::F16 | DType::BF16))
     };
     let half = inputs.iter().find_map(|value| half_of(graph, value))?;
-    // What the operator takes of open shapes it refused for its shape: converted it would be something else.
-    let open: Vec<Fact> =
-        inputs.iter().map(|value| Fact::new(graph.fact(*value).dtype, Dims::UNKNOWN)).collect();
     let operator = graph.node(id).operator()?;
     let narrows_again = operator.narrows_again();
-    if operator.infer(&open.iter().collect::<Vec<_>>()).is_ok() {
+    // What the operator takes of open shapes it refused for its shape: converted it would be something else. A type that it
+    // does not take converted either is not what the file has.
+    let takes = |converted: bool| {
+        let open = inputs.iter().map(|value| match half_of(graph, value) {
+            Some(_) if converted => Fact::new(DType::F32, Dims::UNKNOWN),
+            Some(half) => Fact::new(half, Dims::UNKNOWN),
+            None => graph.fact(*value).clone(),
+        });
+        let open: Vec<Fact> = open.collect();
+        operator.infer(&open.iter().collect::<Vec<_>>()).is_ok()
+    };
+    if takes(false) || !takes(true) {
         return None;
     }
     // Where some inputs are float32 by themselves, as a batch norm's statistics, so are the outputs that belong to them.
@@ -47,8 +55,7 @@ pub fn widen(graph: &mut Graph, id: NodeId) -> Option<Result<NodeId, GraphError>
         Ok(facts) => facts,
         Err(why) => {
             graph.node_mut(id).inputs = inputs;
-            // A type that the file does not have says nothing to who reads it.
-            return (!why.to_string().contains("is of type float32")).then_some(Err(why));
+            return Some(Err(why));
         }
     };
     graph.node_mut(id).facts = facts.clone();

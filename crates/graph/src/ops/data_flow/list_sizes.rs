@@ -105,7 +105,7 @@ impl Scatter {
     fn length(&self, given: Option<i64>, places: &[i32]) -> Result<usize, OpError> {
         match given {
             Some(given @ 0..) => length_of(LENGTH, given),
-            Some(given @ ..-1) => {
+            Some(given) if given < -1 => {
                 Err(OpError::input(LENGTH, format!("is {given}; a length or -1 is needed")))
             }
             _ => length_of(PLACES, places.iter().map(|place| i64::from(*place) + 1).max().unwrap_or(0)),

@@ -1,5 +1,7 @@
 //! What a product's output loses when weights change: the mean of the products of its patches' elements, and with it how the other
-//! weights of a row make up for one that is changed (optimal brain surgeon, in the order of the columns).
+//! weights of a row make up for one that is changed (optimal brain surgeon, in the order of the columns), and what they are best
+//! once it is known which there are. What is lost of the mean a bias makes up for: where there is one, the elements are taken less
+//! their means.
 
 use tightfit_core::{Account, MemoryBudget};
 
@@ -13,34 +15,45 @@ const MOST_PATCHES: usize = 256;
 /// The share of the mean of the diagonal that is added to it.
 const DAMPING: f64 = 0.01;
 
-/// A square matrix of 64-bit floats.
+/// Steps at most towards the best weights of a row; each is closer.
+const MOST_STEPS: usize = 50;
+
+/// Weights are the best where what is left of the gradient is this small a part of what it was, squared.
+const LEAST_REST: f64 = 1e-12;
+
+/// A symmetric matrix of 64-bit floats.
 pub(super) struct Square {
-    pub size: usize,
-    pub values: Vec<f64>,
-    _account: Account,
+    size: usize,
+    values: Vec<f64>,
+    account: Account,
 }
 
 impl Square {
     fn new(size: usize, budget: &MemoryBudget) -> Result<Square, Error> {
         let mut account = Account::new(budget, "what weights have to do with each other");
         account.grow(8 * (size as u64).saturating_mul(size as u64))?;
-        Ok(Square { size, values: vec![0.0; size * size], _account: account })
+        Ok(Square { size, values: vec![0.0; size * size], account })
     }
 
-    pub fn row(&self, index: usize) -> &[f64] {
+    fn row(&self, index: usize) -> &[f64] {
         &self.values[index * self.size..][..self.size]
     }
 
-    /// The upper triangle `U` with `UᵀU` the inverse; `None` for a matrix that has none.
+    /// The matrix, made definite, with the upper triangle `U` of which `UᵀU` is the inverse; `None` for a matrix that has none.
     ///
-    /// The matrix is `RRᵀ` with `R` an upper triangle, and `U` the inverse of `R`.
-    pub fn inverse_root(mut self) -> Option<Square> {
+    /// The matrix is `RRᵀ` with `R` an upper triangle, and `U` the inverse of `R`. Below the diagonal the matrix stays.
+    ///
+    /// # Errors
+    /// A budget without room for the diagonal.
+    pub fn factored(mut self) -> Result<Option<Factored>, Error> {
         let size = self.size;
+        self.account.grow(8 * size as u64)?;
         let mean = (0..size).map(|i| self.values[i * size + i]).sum::<f64>() / size.max(1) as f64;
         for i in 0..size {
             let own = &mut self.values[i * size + i];
             *own += (DAMPING * mean).max(f64::MIN_POSITIVE);
         }
+        let diagonal = (0..size).map(|i| self.values[i * size + i]).collect();
         // R, from the last column on: what is left of a column is found from the columns behind it.
         for j in (0..size).rev() {
             for i in (0..=j).rev() {
@@ -48,7 +61,7 @@ impl Square {
                 let rest = self.values[i * size + j] - a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
                 let value = if i == j { rest.sqrt() } else { rest / self.values[j * size + j] };
                 if !value.is_finite() || (i == j && value <= 0.0) {
-                    return None;
+                    return Ok(None);
                 }
                 self.values[i * size + j] = value;
             }
@@ -56,57 +69,152 @@ impl Square {
         // Its inverse, row by row from the last: row i is (e_i - what R has behind the diagonal times the rows below) / R_ii.
         for i in (0..size).rev() {
             let (above, below) = self.values.split_at_mut((i + 1) * size);
-            let row = &mut above[i * size..];
-            let diagonal = row[i];
-            let factors: Vec<f64> = row[i + 1..].to_vec();
+            let row = &mut above[i * size + i..];
+            let diagonal = row[0];
+            let factors: Vec<f64> = row[1..].to_vec();
             row.fill(0.0);
-            row[i] = 1.0 / diagonal;
+            row[0] = 1.0 / diagonal;
             for (k, factor) in factors.into_iter().enumerate().filter(|(_, factor)| *factor != 0.0) {
                 let scaled = factor / diagonal;
                 let from = &below[k * size + i + 1 + k..][..size - (i + 1 + k)];
-                for (own, other) in row[i + 1 + k..].iter_mut().zip(from) {
+                for (own, other) in row[1 + k..].iter_mut().zip(from) {
                     *own -= scaled * other;
                 }
             }
         }
-        Some(self)
+        Ok(Some(Factored { square: self, diagonal }))
     }
 }
 
-/// The means of the products of what a product takes, two elements of a patch at a time.
-///
-/// # Errors
-/// As [`Watch::each`], and the memory of the matrix.
-pub(super) fn hessian(watch: &Watch<'_>, value: i32, window: &Window) -> Result<Square, Error> {
-    let sums = Square::new(window.len(), watch.budget)?;
-    let (looker, _) = watch.each(&[value], Sums { window: window.clone(), sums, count: 0 })?;
-    let Sums { mut sums, count, .. } = looker;
-    let size = sums.size;
-    for i in 0..size {
-        for j in i..size {
-            let mean = sums.values[i * size + j] / count.max(1) as f64;
-            sums.values[i * size + j] = mean;
-            sums.values[j * size + i] = mean;
+/// A matrix and the upper triangle `U` of which `UᵀU` is its inverse.
+pub(super) struct Factored {
+    /// `U`, and below its diagonal the matrix.
+    square: Square,
+    /// The matrix's.
+    diagonal: Vec<f64>,
+}
+
+impl Factored {
+    /// A row of `U`, 0 before `index` whatever the slice has there.
+    pub fn row(&self, index: usize) -> &[f64] {
+        self.square.row(index)
+    }
+
+    /// Adds the matrix times `vector` to `sums`, both of the rows `kept` alone.
+    fn add_product(&self, kept: &[usize], vector: &[f64], sums: &mut [f64]) {
+        for (n, row) in kept.iter().enumerate() {
+            let values = self.square.row(*row);
+            let mut own = self.diagonal[*row] * vector[n];
+            for (m, column) in kept[..n].iter().enumerate() {
+                own += values[*column] * vector[m];
+                sums[m] += values[*column] * vector[n];
+            }
+            sums[n] += own;
         }
     }
-    Ok(sums)
+
+    /// Makes the weights of a row that are not 0 those with which the product comes closest to that with `before`, by conjugate
+    /// gradients.
+    pub fn refit(&self, before: &[f32], weights: &mut [f32]) {
+        let all: Vec<usize> = (0..weights.len()).collect();
+        let lost: Vec<f64> =
+            before.iter().zip(&*weights).map(|(b, w)| f64::from(*b) - f64::from(*w)).collect();
+        let mut gradient = vec![0.0; all.len()];
+        self.add_product(&all, &lost, &mut gradient);
+        let kept: Vec<usize> = all.into_iter().filter(|at| weights[*at] != 0.0).collect();
+        let mut rest: Vec<f64> = kept.iter().map(|at| gradient[*at]).collect();
+        let scaled = |rest: &[f64]| -> Vec<f64> {
+            rest.iter().zip(&kept).map(|(rest, at)| rest / self.diagonal[*at]).collect()
+        };
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let mut best: Vec<f64> = kept.iter().map(|at| f64::from(weights[*at])).collect();
+        let mut direction = scaled(&rest);
+        let mut size = dot(&rest, &direction);
+        let enough = LEAST_REST * size;
+        for _ in 0..MOST_STEPS.min(kept.len()) {
+            if size <= enough {
+                break;
+            }
+            let mut product = vec![0.0; kept.len()];
+            self.add_product(&kept, &direction, &mut product);
+            let step = size / dot(&direction, &product);
+            if !step.is_finite() {
+                break;
+            }
+            for n in 0..kept.len() {
+                best[n] += step * direction[n];
+                rest[n] -= step * product[n];
+            }
+            let next = scaled(&rest);
+            let turn = dot(&rest, &next) / size;
+            size *= turn;
+            direction.iter_mut().zip(next).for_each(|(own, next)| *own = next + turn * *own);
+        }
+        kept.iter().zip(best).for_each(|(at, best)| weights[*at] = best as f32);
+    }
+}
+
+/// What a product takes.
+pub(super) struct Moments {
+    /// The mean of each element of a patch.
+    pub means: Vec<f64>,
+    /// The means of the products of two of them.
+    products: Square,
+}
+
+impl Moments {
+    /// Those of what a product takes, over the data.
+    ///
+    /// # Errors
+    /// As [`Watch::each`], and the memory of the matrix.
+    pub fn of(watch: &Watch<'_>, value: i32, window: &Window) -> Result<Moments, Error> {
+        let means = vec![0.0; window.len()];
+        let products = Square::new(window.len(), watch.budget)?;
+        let sums = Sums { window: window.clone(), moments: Moments { means, products }, count: 0 };
+        let (Sums { mut moments, count, .. }, _) = watch.each(&[value], sums)?;
+        let (count, size) = (count.max(1) as f64, window.len());
+        moments.means.iter_mut().for_each(|own| *own /= count);
+        let values = &mut moments.products.values;
+        for i in 0..size {
+            for j in i..size {
+                let mean = values[i * size + j] / count;
+                values[i * size + j] = mean;
+                values[j * size + i] = mean;
+            }
+        }
+        Ok(moments)
+    }
+
+    /// The matrix that weights are judged by, and the means that a bias makes up for: none without one.
+    pub fn judge(self, has_bias: bool) -> (Square, Option<Vec<f64>>) {
+        let Moments { means, mut products } = self;
+        if !has_bias {
+            return (products, None);
+        }
+        for (row, own) in products.values.chunks_exact_mut(means.len().max(1)).zip(&means) {
+            row.iter_mut().zip(&means).for_each(|(value, mean)| *value -= own * mean);
+        }
+        (products, Some(means))
+    }
 }
 
 struct Sums {
     window: Window,
-    sums: Square,
+    moments: Moments,
     count: u64,
 }
 
 impl Look for Sums {
     fn look(&mut self, _tensor: i32, dims: &[usize], values: &[f32]) -> Result<(), Error> {
-        let Sums { window, sums, count } = self;
-        let size = sums.size;
+        let Sums { window, moments: Moments { means, products }, count } = self;
+        let size = products.size;
         window.each(dims, values, MOST_PATCHES, &mut |patch| {
             *count += 1;
             for (i, left) in patch.iter().enumerate().filter(|(_, left)| **left != 0.0) {
                 let left = f64::from(*left);
-                for (own, right) in sums.values[i * size + i..(i + 1) * size].iter_mut().zip(&patch[i..]) {
+                means[i] += left;
+                for (own, right) in products.values[i * size + i..(i + 1) * size].iter_mut().zip(&patch[i..])
+                {
                     *own += left * f64::from(*right);
                 }
             }
@@ -119,14 +227,48 @@ impl Look for Sums {
 mod tests {
     use super::*;
 
+    fn factored(values: &[f64], size: usize) -> Factored {
+        let budget = MemoryBudget::new(1 << 20);
+        let mut square = Square::new(size, &budget).unwrap();
+        square.values.copy_from_slice(values);
+        square.factored().unwrap().unwrap()
+    }
+
+    #[test]
+    fn what_is_left_is_the_best_there_is() {
+        // Damped by 0.03 the matrix is [[4.03, 1, 0.5], [1, 3.03, 0.2], [0.5, 0.2, 2.03]]. Without the second of (1, 2, 3) the
+        // others solve [[4.03, 0.5], [0.5, 2.03]] w = [7.53, 6.99].
+        let factored = factored(&[4.0, 1.0, 0.5, 1.0, 3.0, 0.2, 0.5, 0.2, 2.0], 3);
+        let mut weights = [0.25f32, 0.0, -1.0];
+        factored.refit(&[1.0, 2.0, 3.0], &mut weights);
+        let det = 4.03 * 2.03 - 0.25;
+        let best = [(7.53 * 2.03 - 0.5 * 6.99) / det, 0.0, (4.03 * 6.99 - 0.5 * 7.53) / det];
+        let differ = weights.iter().zip(best).map(|(w, best)| (f64::from(*w) - best).abs());
+        assert!(differ.fold(0.0, f64::max) < 1e-6, "{weights:?} {best:?}");
+        let mut none = [0.0f32; 3];
+        factored.refit(&[1.0, 2.0, 3.0], &mut none);
+        assert_eq!(none, [0.0; 3]);
+    }
+
+    #[test]
+    fn a_bias_takes_the_means_away() {
+        let budget = MemoryBudget::new(1 << 20);
+        let moments = || {
+            let mut products = Square::new(2, &budget).unwrap();
+            products.values.copy_from_slice(&[5.0, 3.0, 3.0, 4.0]);
+            Moments { means: vec![2.0, 1.0], products }
+        };
+        let (raw, means) = moments().judge(false);
+        assert_eq!((raw.values, means), (vec![5.0, 3.0, 3.0, 4.0], None));
+        let (centred, means) = moments().judge(true);
+        assert_eq!((centred.values, means), (vec![1.0, 1.0, 1.0, 3.0], Some(vec![2.0, 1.0])));
+    }
+
     #[test]
     fn the_root_of_the_inverse_is_an_upper_triangle() {
-        let budget = MemoryBudget::new(1 << 20);
-        let mut square = Square::new(3, &budget).unwrap();
         let h = [4.0, 1.0, 0.5, 1.0, 3.0, 0.2, 0.5, 0.2, 2.0];
-        square.values.copy_from_slice(&h);
-        let u = square.inverse_root().unwrap();
-        assert_eq!([u.values[3], u.values[6], u.values[7]], [0.0; 3]);
+        let factored = factored(&h, 3);
+        let u = |row: usize, column: usize| if column < row { 0.0 } else { factored.row(row)[column] };
         // U times the (damped) matrix times Uᵀ is 1.
         for i in 0..3 {
             for j in 0..3 {
@@ -134,7 +276,7 @@ mod tests {
                 for a in 0..3 {
                     for b in 0..3 {
                         let damped = h[a * 3 + b] + if a == b { 0.03 } else { 0.0 };
-                        sum += u.values[i * 3 + a] * damped * u.values[j * 3 + b];
+                        sum += u(i, a) * damped * u(j, b);
                     }
                 }
                 assert!((sum - f64::from(i == j)).abs() < 1e-9, "{i} {j}: {sum}");

@@ -8,7 +8,7 @@ use tightfit_format::tflite::{Operator, Options, Place, SparseDim, Sparsity, Ten
 
 use super::draft::Draft;
 use super::full::Made;
-use super::hessian::hessian;
+use super::hessian::Moments;
 use super::maker::{Maker, rewrite};
 use super::patches::Window;
 use super::rewrite::{RewriteOptions, Rewritten};
@@ -88,10 +88,11 @@ impl Pruning<'_> {
         let mut layers = Vec::new();
         let mut done = HashSet::new();
         let mut operators = Vec::with_capacity(graph.operators.len());
-        for operator in std::mem::take(&mut draft.graphs[0].operators) {
+        for mut operator in std::mem::take(&mut draft.graphs[0].operators) {
             if let Some((weight, place, window)) = self.taken(&draft, &operator)
                 && done.insert(weight)
-                && let Some((layer, sparse)) = self.layer(&mut draft, &operator, weight, place, &window)?
+                && let Some((layer, sparse)) =
+                    self.layer(&mut draft, &mut operator, weight, place, &window)?
             {
                 layers.push(layer);
                 operators.push(densify(sparse, weight));
@@ -116,27 +117,52 @@ impl Pruning<'_> {
         Some((weight, constant(draft, own)?, window)).filter(|_| fits)
     }
 
+    /// The bias of a product, zeros where it has none; `None` for one that is no constant.
+    fn bias(&self, draft: &Draft, operator: &Operator, window: &Window) -> Result<Option<Vec<f32>>, Error> {
+        let Some(id) = operator.inputs.get(2).and_then(|id| usize::try_from(*id).ok()) else {
+            return Ok(Some(vec![0.0; window.outputs]));
+        };
+        let Some(place) = draft.graphs[0].tensors.get(id).and_then(|own| constant(draft, own)) else {
+            return Ok(None);
+        };
+        let mut bias = Vec::with_capacity(window.outputs);
+        look_at(&draft.source, place, self.maker.budget, &mut |_, value| bias.push(value))?;
+        Ok((bias.len() == window.outputs).then_some(bias))
+    }
+
     /// Prunes a weight; `None` where no element became zero.
     fn layer(
         &mut self,
         draft: &mut Draft,
-        operator: &Operator,
+        operator: &mut Operator,
         weight: i32,
         place: Place,
         window: &Window,
     ) -> Result<Option<(Layer, i32)>, Error> {
-        let Maker { budget, .. } = self.maker;
+        let Maker { budget, model, .. } = self.maker;
         let _weights = budget.try_reserve("a weight that is pruned", 3 * place.bytes)?;
         let mut weights = Vec::with_capacity((place.bytes / 4) as usize);
         look_at(&draft.source, place, budget, &mut |_, value| weights.push(value))?;
         let before = weights.clone();
-        let root = match self.maker.options.data.sources.is_empty() {
-            true => None,
-            false => hessian(&self.maker.floats()?, operator.inputs[0], window)?.inverse_root(),
-        };
-        self.compensated += usize::from(root.is_some());
-        thin(&mut weights, window.len(), self.pattern, self.sparsity, root.as_ref());
-        drop(root);
+        if self.maker.options.data.sources.is_empty() {
+            thin(&mut weights, window.len(), self.pattern, self.sparsity, None);
+        } else {
+            let moments = Moments::of(&self.maker.floats()?, operator.inputs[0], window)?;
+            let takers =
+                model.subgraphs[0].operators.iter().filter(|own| own.inputs.contains(&weight)).count();
+            let bias = if takers == 1 { self.bias(draft, operator, window)? } else { None };
+            let (judge, means) = moments.judge(bias.is_some());
+            let root = judge.factored()?;
+            self.compensated += usize::from(root.is_some());
+            thin(&mut weights, window.len(), self.pattern, self.sparsity, root.as_ref());
+            if let Some(root) = root {
+                let rows = before.chunks_exact(window.len()).zip(weights.chunks_exact_mut(window.len()));
+                rows.for_each(|(before, weights)| root.refit(before, weights));
+            }
+            if let (Some(bias), Some(means)) = (bias, means) {
+                add_what_is_lost(draft, operator, bias, (&before, &weights), &means)?;
+            }
+        }
         let zeros = weights.iter().filter(|weight| **weight == 0.0).count() as u64;
         self.zeros += zeros;
         self.elements += weights.len() as u64;
@@ -169,6 +195,37 @@ impl Pruning<'_> {
         };
         Ok(Some((layer, number)))
     }
+}
+
+/// Gives a product a bias of its own, which makes up for what is lost of the mean of each output channel.
+fn add_what_is_lost(
+    draft: &mut Draft,
+    operator: &mut Operator,
+    bias: Vec<f32>,
+    (before, now): (&[f32], &[f32]),
+    means: &[f64],
+) -> Result<(), Error> {
+    let lost = |(before, now): (&[f32], &[f32])| {
+        let of = |((before, now), mean): ((&f32, &f32), &f64)| (f64::from(*before) - f64::from(*now)) * mean;
+        before.iter().zip(now).zip(means).map(of).sum::<f64>()
+    };
+    let rows = before.chunks_exact(means.len()).zip(now.chunks_exact(means.len()));
+    let bytes: Vec<u8> = bias
+        .iter()
+        .zip(rows)
+        .flat_map(|(bias, row)| ((f64::from(*bias) + lost(row)) as f32).to_le_bytes())
+        .collect();
+    let held = bytes.len() as u64;
+    let values = draft.add(Value::Bytes(bytes), held)?;
+    let mut own = draft.graphs[0].tensors[operator.inputs[1] as usize].clone();
+    own.name = format!("{}/bias", own.name).into();
+    own.shape = vec![bias.len() as i32];
+    own.signature.clear();
+    own.values = values;
+    let number = push(draft, 0, own)?;
+    operator.inputs.truncate(2);
+    operator.inputs.push(number);
+    Ok(())
 }
 
 /// Where the elements that are not zero stand: of each row the places along the last dimension.

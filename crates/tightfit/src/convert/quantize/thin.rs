@@ -1,6 +1,6 @@
 //! Which weights of a matrix become zero, and what the others are then.
 
-use super::hessian::Square;
+use super::hessian::Factored;
 
 /// Which weights become zero together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +39,7 @@ pub(super) fn thin(
     columns: usize,
     pattern: Pattern,
     sparsity: f64,
-    root: Option<&Square>,
+    root: Option<&Factored>,
 ) {
     let width = if root.is_some() { COLUMNS } else { columns };
     for first in (0..columns).step_by(width) {
