@@ -316,6 +316,26 @@ fn layers_that_hurt_most_stay_floats_until_an_error_is_kept() {
 }
 
 #[test]
+fn data_make_up_for_what_rounding_adds() {
+    let folder = Folder::new();
+    let (model, data) = digits();
+    let (model, data) = (text(model), text(data));
+    let output = text(folder.path("int4.tflite"));
+    // The SNR of the answers in dB: at least this, and more by this with data.
+    for (scheme, least, more) in [("weight-only-int4", 30.0, 10.0), ("weight-only-int8", 50.0, 8.0)] {
+        let snr = |flags: &[&str]| {
+            let quantize = ["quantize", &model, "--scheme", scheme, "--output", &output];
+            let answer = tightfit([&quantize[..], flags].concat());
+            assert_eq!(answer.code, 0, "{answer:?}");
+            number(&compared(&model, &output, &[])["outputs"][0]["snr_db"])
+        };
+        let (without, with) = (snr(&[]), snr(&["--calibrate", &data]));
+        assert!(with >= least && with >= without + more, "{scheme}: {without} and {with} dB");
+        assert_eq!(folder.names(), ["int4.tflite"]);
+    }
+}
+
+#[test]
 fn a_pruned_model_is_held_without_its_zeros() {
     let folder = Folder::new();
     let (model, data) = digits();

@@ -95,6 +95,11 @@ pub(super) struct Factored {
 }
 
 impl Factored {
+    /// Its rows, and columns.
+    pub fn size(&self) -> usize {
+        self.square.size
+    }
+
     /// A row of `U`, 0 before `index` whatever the slice has there.
     pub fn row(&self, index: usize) -> &[f64] {
         self.square.row(index)
@@ -223,16 +228,17 @@ impl Look for Sums {
     }
 }
 
+/// That of a matrix.
+#[cfg(test)]
+pub(super) fn factored(values: &[f64], size: usize) -> Factored {
+    let mut square = Square::new(size, &MemoryBudget::new(1 << 20)).unwrap();
+    square.values.copy_from_slice(values);
+    square.factored().unwrap().unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn factored(values: &[f64], size: usize) -> Factored {
-        let budget = MemoryBudget::new(1 << 20);
-        let mut square = Square::new(size, &budget).unwrap();
-        square.values.copy_from_slice(values);
-        square.factored().unwrap().unwrap()
-    }
 
     #[test]
     fn what_is_left_is_the_best_there_is() {

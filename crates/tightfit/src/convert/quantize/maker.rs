@@ -74,7 +74,10 @@ impl Maker<'_> {
             }
             _ => {
                 let mut draft = Draft::new(self.model, self.budget)?;
-                let layers = weights::quantize(&mut draft, &meaning, self.budget)?;
+                // Of weights that are floats again before they are used; what products round besides is another error.
+                let has_data = !self.options.data.sources.is_empty() && self.model.subgraphs.len() == 1;
+                let watch = (has_data && meaning.is_weight_only()).then(|| self.floats()).transpose()?;
+                let layers = weights::quantize(&mut draft, &meaning, watch.as_ref(), self.budget)?;
                 draft.compact();
                 (draft, Made { layers, names: HashMap::new() })
             }

@@ -6,6 +6,7 @@
 
 mod bias;
 mod calibrate;
+mod compensate;
 mod draft;
 mod full;
 mod graph_def;

@@ -54,6 +54,11 @@ impl Meaning {
     pub fn is_dynamic(&self) -> bool {
         matches!(self.activations, Activations::Dynamic)
     }
+
+    /// True where weights of integers are floats again before they are used.
+    pub fn is_weight_only(&self) -> bool {
+        matches!((self.weights, self.activations), (Weights::Integers(_), Activations::Floats))
+    }
 }
 
 impl Scheme {

@@ -101,15 +101,27 @@ fn converted(
         let own = &mut narrow[..(values.len() * bits).div_ceil(8)];
         own.fill(0);
         for (index, value) in values.iter().enumerate() {
-            let number = convert(first + index as u64, f32::from_le_bytes(*value));
-            let (at, shift) = (index * bits / 8, index * bits % 8);
-            own[at] |= ((number & ((1u32 << bits) - 1) as u16) << shift) as u8;
-            if bits > 8 {
-                own[at + 1] = (number >> 8) as u8;
-            }
+            put(own, index, bits, convert(first + index as u64, f32::from_le_bytes(*value)));
         }
         out.write_all(own)
     })
+}
+
+/// Puts the lowest `bits` bits of a number to its place among others, which are 0 so far; the first is in the lowest of a byte.
+fn put(bytes: &mut [u8], index: usize, bits: usize, number: u16) {
+    let (at, shift) = (index * bits / 8, index * bits % 8);
+    bytes[at] |= ((number & ((1u32 << bits) - 1) as u16) << shift) as u8;
+    if bits > 8 {
+        bytes[at + 1] = (number >> 8) as u8;
+    }
+}
+
+/// Integers of so many bits as [`Value::Integers`] writes them.
+pub(super) fn packed(integers: &[i16], bits: u8) -> Vec<u8> {
+    let bits = usize::from(bits);
+    let mut bytes = vec![0; (integers.len() * bits).div_ceil(8)];
+    integers.iter().enumerate().for_each(|(index, integer)| put(&mut bytes, index, bits, *integer as u16));
+    bytes
 }
 
 /// Takes floats, with the number of the first.

@@ -5,10 +5,14 @@ use std::collections::HashMap;
 use tightfit_core::{MemoryBudget, Quantization};
 use tightfit_format::tflite::{OPERATORS, Operator, Options, Place, Tensor};
 
+use super::compensate::rounded;
 use super::draft::Draft;
+use super::hessian::Moments;
 use super::kinds::{BRAIN, FLOAT, HALF, INT4, INT8};
+use super::patches::Window;
 use super::scheme::{Meaning, Weights};
-use super::values::{Scales, Value, look_at};
+use super::values::{Scales, Value, look_at, packed};
+use super::watch::Watch;
 use crate::compare::noise::Noise;
 use crate::error::Error;
 
@@ -103,10 +107,15 @@ pub(super) fn snr(
     Ok(noise.snr_db())
 }
 
-/// Makes integers, or float16, of the weights of products.
+/// Makes integers, or float16, of the weights of products: with a model that runs over data, integers that change what products
+/// make least.
+///
+/// # Errors
+/// What reading the values and the memory say, and of a model that runs [`Moments::of`].
 pub(super) fn quantize(
     draft: &mut Draft,
     meaning: &Meaning,
+    watch: Option<&Watch<'_>>,
     budget: &MemoryBudget,
 ) -> Result<Vec<Layer>, Error> {
     let mut layers = Vec::new();
@@ -120,8 +129,14 @@ pub(super) fn quantize(
                     let number = match made.get(&id) {
                         Some(number) => *number,
                         None => {
-                            let (number, layer) =
-                                narrow(draft, graph, (&tensor, axis), meaning.weights, &operator, budget)?;
+                            let (number, layer) = narrow(
+                                draft,
+                                graph,
+                                (&tensor, axis),
+                                meaning.weights,
+                                &operator,
+                                (watch, budget),
+                            )?;
                             layers.push(layer);
                             if !meaning.is_dynamic() {
                                 operators.push(widening(draft, graph, number, id));
@@ -170,7 +185,7 @@ fn narrow(
     (tensor, axis): (&Tensor, usize),
     weights: Weights,
     operator: &Operator,
-    budget: &MemoryBudget,
+    (watch, budget): (Option<&Watch<'_>>, &MemoryBudget),
 ) -> Result<(i32, Layer), Error> {
     let place = constant(draft, tensor).ok_or(Error::Defect("a weight is a constant"))?;
     let elements = place.bytes / 4;
@@ -196,10 +211,22 @@ fn narrow(
         Weights::Integers(bits) => {
             (narrow.kind, layer.dtype) = if bits == 4 { (INT4, "int4") } else { (INT8, "int8") };
             let scales = channel_scales(draft, tensor, place, (axis, bits), budget)?;
-            let round = |e, value| scales.number(e, scales.integer(e, value));
-            layer.snr_db = snr(draft, place, budget, &round)?;
             narrow.quantization = Some(quantization(&scales, axis));
-            Value::Integers(place, scales, bits)
+            match watch
+                .map(|watch| compensated(draft, watch, operator, place, &scales))
+                .transpose()?
+                .flatten()
+            {
+                Some((integers, snr_db)) => {
+                    layer.snr_db = snr_db;
+                    Value::Bytes(packed(&integers, bits))
+                }
+                None => {
+                    let round = |e, value| scales.number(e, scales.integer(e, value));
+                    layer.snr_db = snr(draft, place, budget, &round)?;
+                    Value::Integers(place, scales, bits)
+                }
+            }
         }
     };
     let bits = match weights {
@@ -210,6 +237,30 @@ fn narrow(
     layer.bytes[1] = narrow.values.bytes;
     narrow.name = format!("{}/{}", tensor.name, layer.dtype).into();
     Ok((push(draft, graph, narrow)?, layer))
+}
+
+/// The integers that change what a product makes least, and how much they differ from the weight; `None` for a product of other
+/// than patches.
+fn compensated(
+    draft: &Draft,
+    watch: &Watch<'_>,
+    operator: &Operator,
+    place: Place,
+    scales: &Scales,
+) -> Result<Option<(Vec<i16>, f64)>, Error> {
+    let tensor = |index: usize| watch.graph.tensors.get(usize::try_from(*operator.inputs.get(index)?).ok()?);
+    let window = tensor(0).zip(tensor(1)).and_then(|(value, weight)| Window::of(operator, value, weight));
+    let Some(window) = window.filter(|window| !window.is_depthwise) else { return Ok(None) };
+    let _weights = watch.budget.try_reserve("a weight that is rounded", 3 * place.bytes)?;
+    let (moments, _) = Moments::of(watch, operator.inputs[0], &window)?.judge(false);
+    let Some(root) = moments.factored()? else { return Ok(None) };
+    let mut weights = Vec::with_capacity((place.bytes / 4) as usize);
+    look_at(&draft.source, place, watch.budget, &mut |_, value| weights.push(value))?;
+    let before = weights.clone();
+    let integers = rounded(&mut weights, &root, scales);
+    let mut noise = Noise::default();
+    before.iter().zip(&weights).for_each(|(before, now)| noise.add(f64::from(*before), f64::from(*now)));
+    Ok(Some((integers, noise.snr_db())))
 }
 
 /// The scales of a tensor's axis.
