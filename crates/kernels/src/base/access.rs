@@ -5,7 +5,7 @@ use bytemuck::Pod;
 use tightfit_core::{DType, Shared, TensorView, TensorViewMut};
 
 use crate::base::error::{KernelError, Result};
-use crate::base::threads::ThreadPool;
+use crate::base::threads::{ThreadPool, share};
 
 /// Where an elementwise kernel finds an input.
 #[derive(Debug, Clone, Copy)]
@@ -134,8 +134,8 @@ pub(crate) fn split_range(pool: &ThreadPool, units: usize, cost: usize, f: &(dyn
         return f(0, units);
     }
     pool.run(tasks, &|task, _worker| {
-        let first = units * task / tasks;
-        f(first, units * (task + 1) / tasks - first);
+        let own = share(units, tasks, task);
+        f(own.start, own.len());
     });
 }
 
@@ -175,7 +175,7 @@ pub fn for_each_row<T: Send, S: Send>(
     pool.run(tasks, &|task, worker| {
         // SAFETY: no two tasks at a time have one worker, so none has another's part.
         let mut scratch = unsafe { scratch.part(worker * own, own) };
-        for at in rows * task / tasks..rows * (task + 1) / tasks {
+        for at in share(rows, tasks, task) {
             // SAFETY: the tasks' ranges are disjoint, and so are the rows in one.
             f(at, &mut unsafe { dst.part(at * row, row) }, &mut scratch);
         }

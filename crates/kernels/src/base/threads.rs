@@ -30,6 +30,14 @@ const MAX_RUNS: usize = 64;
 /// What `ThreadPool::run` calls for each task: `f(task_index, worker_index)`.
 type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
+/// Which of `total` units part `number` of `parts` has: the parts differ by one at most, and the larger ones come first, so
+/// that threads that take a part in turn end together.
+pub(crate) fn share(total: usize, parts: usize, number: usize) -> std::ops::Range<usize> {
+    let (size, larger) = (total / parts, total % parts);
+    let begin = number * size + number.min(larger);
+    begin..begin + size + usize::from(number < larger)
+}
+
 /// A fixed number of threads, which work on the runs of any number of callers. The thread that calls [`ThreadPool::run`]
 /// is worker 0 of its run.
 #[derive(Debug)]
@@ -375,6 +383,16 @@ mod tests {
                 });
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
             }
+        }
+    }
+
+    #[test]
+    fn shares_make_up_the_whole() {
+        for (total, parts) in [(0, 1), (1, 1), (5, 3), (14, 4), (56, 12), (2, 3)] {
+            let shares: Vec<_> = (0..parts).map(|number| share(total, parts, number)).collect();
+            assert_eq!(shares.iter().cloned().flatten().collect::<Vec<_>>(), (0..total).collect::<Vec<_>>());
+            assert!(shares.windows(2).all(|pair| pair[1].len() <= pair[0].len()));
+            assert!(shares[0].len() - shares[parts - 1].len() <= 1);
         }
     }
 

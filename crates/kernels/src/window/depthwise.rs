@@ -3,7 +3,7 @@
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::simd::{Kernel, Simd, dispatch};
-use crate::base::threads::ThreadPool;
+use crate::base::threads::{ThreadPool, share};
 use crate::base::window::{Window, element_at};
 use crate::product::gemm::{Epilogue, RawEpilogue};
 
@@ -87,8 +87,7 @@ impl DepthwiseConv2d {
         let parts = if rows < wanted { 2 } else { 1 };
         let part_channels = channels.div_ceil(parts).next_multiple_of(16).min(channels);
         let parts = channels.div_ceil(part_channels);
-        let rows_per_task = rows.div_ceil(wanted.div_ceil(parts).min(rows));
-        let chunks = rows.div_ceil(rows_per_task);
+        let chunks = wanted.div_ceil(parts).min(rows);
         let job = Job {
             op: self,
             input: input.as_ptr(),
@@ -101,11 +100,10 @@ impl DepthwiseConv2d {
         let job = &job;
         pool.run(parts * chunks, &|task, _| {
             let (part, chunk) = (task % parts, task / parts);
-            let first = chunk * rows_per_task;
             dispatch(
                 self.isa,
                 Job {
-                    rows: first..(first + rows_per_task).min(rows),
+                    rows: share(rows, chunks, chunk),
                     channels: part * part_channels..((part + 1) * part_channels).min(channels),
                     ..*job
                 },

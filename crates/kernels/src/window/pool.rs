@@ -5,7 +5,7 @@ use tightfit_core::Shared;
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::simd::{Kernel, Simd, dispatch};
-use crate::base::threads::ThreadPool;
+use crate::base::threads::{ThreadPool, share};
 use crate::base::window::{Window, Window3};
 
 /// What pooling makes of the values in a window. Padding is not part of a window.
@@ -100,15 +100,14 @@ impl Pool2d {
         let rows = self.batch * depth * height;
         let work = out.len().saturating_mul(self.window.size.iter().product::<usize>());
         let wanted = if pool.threads() == 1 { 1 } else { (work / TASK_WORK).clamp(1, pool.threads() * 4) };
-        let per_task = rows.div_ceil(wanted);
+        let tasks = wanted.min(rows);
         let row_floats = width * channels;
         let shared = Shared::new(out);
-        pool.run(rows.div_ceil(per_task), &|task, _| {
-            let first = task * per_task;
-            let count = per_task.min(rows - first);
+        pool.run(tasks, &|task, _| {
+            let own = share(rows, tasks, task);
             // SAFETY: each task has its own rows of the output, whose length was checked.
-            let mut out = unsafe { shared.part(first * row_floats, count * row_floats) };
-            dispatch(self.isa, Job { op: self, input, first, out: &mut out });
+            let mut out = unsafe { shared.part(own.start * row_floats, own.len() * row_floats) };
+            dispatch(self.isa, Job { op: self, input, first: own.start, out: &mut out });
         });
         Ok(())
     }

@@ -230,12 +230,12 @@ impl<R: LeftHand> Gemm<'_, R> {
     unsafe fn task(&self, cut: &Cut, memory: WorkerMemory, instance: usize, block: usize, chunk: usize) {
         let offsets = self.rows.offsets(instance);
         let (pointers, copies, packed) = memory;
-        let panels = block * cut.block..((block + 1) * cut.block).min(self.layout.panels());
+        let panels = cut.panels(block);
         // SAFETY: the caller vouches for the memory.
         let b = unsafe { self.panels(panels.clone(), offsets, packed) };
         let mut source = self.packed_on_the_way(offsets);
-        let first_row = chunk * cut.rows_per_chunk;
-        let rows = cut.rows_per_chunk.min(self.m - first_row);
+        let Range { start: first_row, end } = cut.rows(chunk);
+        let rows = end - first_row;
         // Tiles of nearly the same height waste less than full ones and a low last one.
         let tiles = rows.div_ceil(tile::max_rows(self.layout.isa()));
         let mut done = 0;

@@ -1,5 +1,9 @@
 //! How a product is cut into tasks, and how much scratch that takes.
 
+use std::ops::Range;
+
+use crate::base::threads::share;
+
 use super::direct;
 use super::panels::PackedLayout;
 use super::tile::{self, MAX_ROWS};
@@ -44,11 +48,30 @@ pub(crate) struct Problem {
 /// neighbouring tasks share columns.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cut {
-    /// Panels of a block; columns when B is used directly.
+    /// Panels of the largest block; columns when B is used directly.
     pub block: usize,
     pub blocks: usize,
-    pub rows_per_chunk: usize,
     pub chunks: usize,
+    /// Panels of all blocks.
+    panels: usize,
+    /// Tiles of all chunks, and the rows of each.
+    tiles: usize,
+    rows: usize,
+    /// Rows of all chunks.
+    m: usize,
+}
+
+impl Cut {
+    /// The panels of a block.
+    pub(crate) fn panels(&self, block: usize) -> Range<usize> {
+        share(self.panels, self.blocks, block)
+    }
+
+    /// The rows of a chunk.
+    pub(crate) fn rows(&self, chunk: usize) -> Range<usize> {
+        let tiles = share(self.tiles, self.chunks, chunk);
+        tiles.start * self.rows..(tiles.end * self.rows).min(self.m)
+    }
 }
 
 /// Bytes of panels that stay in a core's second-level cache while the rows of A pass by.
@@ -56,6 +79,9 @@ const PANELS_BYTES: usize = 448 << 10;
 
 /// The least work that is worth a task of its own, in multiply-adds: a few microseconds.
 const TASK_WORK: usize = 1 << 20;
+
+/// Less work than this is not worth a second thread.
+const LEAST_WORK: usize = TASK_WORK / 4;
 
 /// The most columns of one direct task: their sums stay in a core's first-level cache.
 const DIRECT_COLUMNS: usize = 4096;
@@ -71,42 +97,46 @@ impl Problem {
 
     /// How to cut it for this many threads.
     pub(crate) fn cut(&self, threads: usize) -> Cut {
+        let m = self.m;
         if self.is_direct() {
             let n = self.layout.n().max(1);
-            let most = DIRECT_COLUMNS / self.m.max(1);
+            let most = DIRECT_COLUMNS / m.max(1);
             let block = n.div_ceil(2 * threads).next_multiple_of(64).min(most);
-            return Cut { block, blocks: n.div_ceil(block), rows_per_chunk: self.m, chunks: 1 };
+            return Cut { block, blocks: n.div_ceil(block), chunks: 1, panels: 0, tiles: 1, rows: m, m };
         }
         let rows = tile::max_rows(self.layout.isa());
         let panels = self.layout.panels().max(1);
         let panel_bytes = (4 * self.k * tile::width(self.layout.isa())).max(1);
         // Rows are copied once per block of panels, so there it is the panels that come from further away.
         let budget_bytes = if self.form == Form::Packed && self.copies_all { 4 } else { 1 } * PANELS_BYTES;
-        let mut block = (budget_bytes / panel_bytes).clamp(1, panels);
-        let tiles = self.m.div_ceil(rows).max(1);
-        let work =
-            [self.m, self.layout.n(), self.k.max(1)].iter().fold(self.instances, |w, d| w.saturating_mul(*d));
+        let mut blocks = panels.div_ceil((budget_bytes / panel_bytes).max(1));
+        let tiles = m.div_ceil(rows).max(1);
+        let instances = self.instances.max(1);
+        let work = [m, self.layout.n(), self.k.max(1)].iter().fold(instances, |w, d| w.saturating_mul(*d));
         // Several tasks per thread even out a thread that is late.
-        let wanted = if threads == 1 { 1 } else { (work / TASK_WORK).clamp(1, threads * 6) };
-        let blocks_wanted = wanted.div_ceil(self.instances.max(1));
+        let least = (work / LEAST_WORK).clamp(1, threads);
+        let wanted = if threads == 1 { 1 } else { (work / TASK_WORK).clamp(least, threads * 6) };
+        let blocks_wanted = wanted.next_multiple_of(least).div_ceil(instances);
+        // Panels packed on the fly are packed once per chunk, so rows are cut only where columns give too little.
+        let by_rows = (if self.form == Form::Packed { tiles / 2 } else { tiles / 8 }).max(1);
         let mut chunks = 1;
-        if panels.div_ceil(block) < blocks_wanted {
-            // Panels packed on the fly are packed once per chunk, so rows are cut only where columns give too little.
-            let by_rows = if self.form == Form::Packed { tiles / 2 } else { tiles / 8 };
-            chunks = blocks_wanted.div_ceil(panels.div_ceil(block)).min(by_rows.max(1));
-            if panels.div_ceil(block) * chunks < blocks_wanted {
-                block = panels.div_ceil(blocks_wanted.div_ceil(chunks)).max(1);
+        if blocks < blocks_wanted {
+            chunks = blocks_wanted.div_ceil(blocks).min(by_rows);
+            blocks = blocks.max(blocks_wanted.div_ceil(chunks).min(panels));
+        }
+        // Threads that take the last tasks end together.
+        let is_even = |tasks: usize| (instances * tasks).is_multiple_of(least);
+        if !is_even(blocks * chunks) {
+            let more = |count: usize, other: usize, most: usize| {
+                (count..count + least).find(|count| is_even(count * other)).filter(|count| *count <= most)
+            };
+            if let Some(even) = more(blocks, chunks, panels) {
+                blocks = even;
+            } else if let Some(even) = more(chunks, blocks, by_rows) {
+                chunks = even;
             }
         }
-        // Blocks of nearly the same size.
-        block = panels.div_ceil(panels.div_ceil(block));
-        let rows_per_chunk = tiles.div_ceil(chunks) * rows;
-        Cut {
-            block,
-            blocks: panels.div_ceil(block),
-            rows_per_chunk,
-            chunks: self.m.div_ceil(rows_per_chunk).max(1),
-        }
+        Cut { block: panels.div_ceil(blocks), blocks, chunks, panels, tiles, rows, m }
     }
 
     /// Bytes of one worker's pointers, copies, and panels (or sums). A smaller `k`, fewer columns and fewer rows never need
