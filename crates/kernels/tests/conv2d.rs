@@ -305,9 +305,68 @@ fn layers_of_networks() {
     check(same(14, 1, 2, 128, 256), 9, 1 << 16);
     check(same(40, 1, 1, 16, 96), 15, 1 << 11);
     check(same(14, 3, 1, 128, 160), 3, 4 * 160 * 1024);
+    check(same(7, 3, 1, 96, 64), 3, 1 << 14);
+    check(same(17, 7, 1, 20, 40), 5, 1 << 12);
+    check(Conv2dParams { batch: 3, ..same(8, 3, 2, 24, 70) }, 3, 1 << 12);
     let mut grouped = same(9, 3, 1, 64, 128);
     grouped.groups = 32;
     check(grouped, 51, 1 << 12);
+}
+
+/// Where an image ends there are zeros, and zero times a weight that is not finite is NaN: also in rows of pixels whose
+/// windows stick out all along.
+#[test]
+fn zeros_around_an_image_are_multiplied() {
+    for (size, window, stride, channels) in [(14, 3, 1, 5), (7, 3, 1, 24), (9, 5, 2, 17), (8, 7, 1, 3)] {
+        let (n, p) = (40, |window: Window| Conv2dParams {
+            batch: 2,
+            height: size,
+            width: size,
+            in_channels: channels,
+            out_channels: 40,
+            window,
+            groups: 1,
+        });
+        let p = p(Window { strides: [stride; 2], ..Window::new(window, window) }.same(size, size));
+        let input = values(1, 2 * size * size * channels);
+        let mut filter = values(2, window * window * channels * n);
+        for (ky, kx, odd) in
+            [(0, 1, f32::INFINITY), (window - 1, 0, f32::NAN), (1, window - 1, -f32::INFINITY)]
+        {
+            filter[((ky * window + kx) * channels + channels - 1) * n + 5 * ky + 3] = odd;
+        }
+        for isa in isas() {
+            let op = Conv2d::new(isa, p).unwrap();
+            let [_, height, width, _] = op.output_shape();
+            let mut packed = vec![0u8; op.layout().packed_bytes()];
+            op.layout().pack_rows(&mut packed, 0, bytemuck::cast_slice(&filter)).unwrap();
+            let expected = reference(&p, op.output_shape(), &input, &filter);
+            for pool in &pools() {
+                for form in [WeightForm::Packed, WeightForm::Unpacked] {
+                    let weights = match form {
+                        WeightForm::Packed => Weights::Packed(&packed),
+                        _ => Weights::Unpacked(bytemuck::cast_slice(&filter)),
+                    };
+                    let mut out = vec![0.0; expected.len()];
+                    let mut room = scratch(op.scratch_bytes(pool.threads(), form));
+                    op.run(pool, &input, weights, &mut out, Epilogue::default(), room.get()).unwrap();
+                    for (index, (found, inside)) in out.iter().zip(&expected).enumerate() {
+                        let (x, y) = (index / n % width, index / n / width % height);
+                        let is_outside = |ky: usize, kx: usize| {
+                            source(&p.window, 0, y, ky, size).is_none()
+                                || source(&p.window, 1, x, kx, size).is_none()
+                        };
+                        let is_odd = |tap: usize| {
+                            (0..channels).any(|c| !filter[(tap * channels + c) * n + index % n].is_finite())
+                        };
+                        let times_zero = (0..window * window)
+                            .any(|tap| is_outside(tap / window, tap % window) && is_odd(tap));
+                        assert_eq!(found.is_nan(), inside.is_nan() || times_zero, "{isa:?}, {size}, {index}");
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

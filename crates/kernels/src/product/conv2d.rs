@@ -98,6 +98,9 @@ pub struct Conv2d {
 /// Up to this many channels a row of the window is one tap.
 const ROW_TAP_CHANNELS: usize = 16;
 
+/// Fewer pixels than this are no tile of their own.
+const LEAST_ALIKE: usize = 7;
+
 impl Conv2d {
     /// The convolution of images with these parameters.
     ///
@@ -424,6 +427,27 @@ impl LeftHand for PixelRows<'_> {
 
     fn copies_all(&self) -> bool {
         self.conv.copies_all()
+    }
+
+    fn zeros(&self) -> *const f32 {
+        self.zeros.as_ptr()
+    }
+
+    /// The rest of a row of pixels whose windows stick out above or below, or else the rows up to the next such.
+    fn alike(&self, first_row: usize) -> usize {
+        let window = &self.conv.p.window;
+        let [_, height, width] = self.conv.output;
+        let (start, stride) = (window.start(1), window.strides[1]);
+        let reach = ((window.size[1] - 1) * window.dilations[1]) as isize;
+        // Rows of pixels with windows that stick out neither above nor below.
+        let first = (-start).max(0).unsigned_abs().div_ceil(stride);
+        let end = (self.conv.p.size[1] as isize - reach - start).max(0).unsigned_abs().div_ceil(stride);
+        if width < LEAST_ALIKE || (first == 0 && end >= height) {
+            return usize::MAX;
+        }
+        let (x, y) = (first_row % width, first_row / width % height);
+        let rows = if (first..end).contains(&y) { end.min(height) - y } else { 1 };
+        rows * width - x
     }
 
     fn offsets(&self, number: usize) -> Offsets {

@@ -33,6 +33,17 @@ pub(crate) trait LeftHand: Sync {
     /// Whether [`Self::fill`] copies every row, so that it should not be called for each few panels.
     fn copies_all(&self) -> bool;
 
+    /// Where [`Self::fill`] leads to for runs of A that are nothing but zeros around an image; null where there are none.
+    fn zeros(&self) -> *const f32 {
+        std::ptr::null()
+    }
+
+    /// How many rows from `first_row` on belong together: tiles that reach over them into others would multiply more zeros.
+    fn alike(&self, first_row: usize) -> usize {
+        let _ = first_row;
+        usize::MAX
+    }
+
     /// Where instance `number` starts.
     fn offsets(&self, number: usize) -> Offsets;
 
@@ -236,11 +247,11 @@ impl<R: LeftHand> Gemm<'_, R> {
         let mut source = self.packed_on_the_way(offsets);
         let Range { start: first_row, end } = cut.rows(chunk);
         let rows = end - first_row;
-        // Tiles of nearly the same height waste less than full ones and a low last one.
-        let tiles = rows.div_ceil(tile::max_rows(self.layout.isa()));
         let mut done = 0;
-        for number in 0..tiles {
-            let count = (rows - done).div_ceil(tiles - number);
+        while done < rows {
+            // Tiles of nearly the same height waste less than full ones and a low last one.
+            let alike = self.rows.alike(first_row + done).min(rows - done);
+            let count = alike.div_ceil(alike.div_ceil(tile::max_rows(self.layout.isa())));
             // SAFETY: as above.
             unsafe {
                 self.rows.fill(offsets.a, first_row + done, count, self.segment, pointers, copies);
@@ -330,6 +341,7 @@ impl<R: LeftHand> Gemm<'_, R> {
                 rows: pointers,
                 taps: self.segment.taps,
                 tap_len: self.segment.len,
+                zeros: self.rows.zeros(),
                 b,
                 b_stride,
                 b_copy,

@@ -37,6 +37,8 @@ pub(crate) struct Tile {
     pub rows: *const *const f32,
     pub taps: usize,
     pub tap_len: usize,
+    /// Where taps that lie outside an image lead to; or null.
+    pub zeros: *const f32,
     /// `taps · tap_len` rows of the panel, at any alignment.
     pub b: *const f32,
     /// Floats from one row of the panel to the next.
@@ -133,22 +135,24 @@ unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize, const PACK: 
                 *pointer = *rows.add(r);
             }
             rows = rows.add(MAX_ROWS);
+            if a[0] == t.zeros && a.iter().all(|row| *row == t.zeros) {
+                // Zero times a weight that is not finite is NaN, in every row.
+                let mut products = [s.splat(0.0); VECTORS];
+                for _ in 0..t.tap_len {
+                    let columns = next_columns::<S, VECTORS, PACK>(s, t, &mut b, &mut copy);
+                    for (product, column) in products.iter_mut().zip(columns) {
+                        *product = s.mul_add(column, s.splat(0.0), *product);
+                    }
+                }
+                for row in &mut sums {
+                    for (sum, product) in row.iter_mut().zip(products) {
+                        *sum = s.add(*sum, product);
+                    }
+                }
+                continue;
+            }
             for k in 0..t.tap_len {
-                let mut columns = [s.splat(0.0); VECTORS];
-                for (v, column) in columns.iter_mut().enumerate() {
-                    *column = s.load(b.wrapping_add(v * S::LANES));
-                }
-                if PACK {
-                    for (v, column) in columns.iter().enumerate() {
-                        s.store(copy.add(v * S::LANES), *column);
-                    }
-                    copy = copy.wrapping_add(VECTORS * S::LANES);
-                    // The rows are far apart, which no hardware prefetcher follows.
-                    for line in (0..VECTORS * S::LANES).step_by(16) {
-                        s.prefetch(b.wrapping_add(PREFETCHED_ROWS * t.b_stride + line));
-                    }
-                }
-                b = b.wrapping_add(t.b_stride);
+                let columns = next_columns::<S, VECTORS, PACK>(s, t, &mut b, &mut copy);
                 for r in 0..ROWS {
                     let x = s.splat(*a[r].add(k));
                     for v in 0..VECTORS {
@@ -163,6 +167,38 @@ unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize, const PACK: 
             finish::<S, ROWS, VECTORS, false>(s, t, &sums);
         }
     }
+}
+
+/// The next row of the panel, which is copied with `PACK`.
+///
+/// # Safety
+/// As [`TileFn`]; `b` and `copy` lead to a row that is left.
+#[inline(always)]
+unsafe fn next_columns<S: Simd, const VECTORS: usize, const PACK: bool>(
+    s: S,
+    t: &Tile,
+    b: &mut *const f32,
+    copy: &mut *mut f32,
+) -> [S::V; VECTORS] {
+    let mut columns = [s.splat(0.0); VECTORS];
+    // SAFETY: the caller vouches for the row.
+    unsafe {
+        for (v, column) in columns.iter_mut().enumerate() {
+            *column = s.load(b.wrapping_add(v * S::LANES));
+        }
+        if PACK {
+            for (v, column) in columns.iter().enumerate() {
+                s.store(copy.add(v * S::LANES), *column);
+            }
+            *copy = copy.wrapping_add(VECTORS * S::LANES);
+            // The rows are far apart, which no hardware prefetcher follows.
+            for line in (0..VECTORS * S::LANES).step_by(16) {
+                s.prefetch(b.wrapping_add(PREFETCHED_ROWS * t.b_stride + line));
+            }
+        }
+    }
+    *b = b.wrapping_add(t.b_stride);
+    columns
 }
 
 /// The `v`th vector at `from`, as far as there are columns.
