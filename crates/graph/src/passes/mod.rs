@@ -18,6 +18,7 @@ pub mod residual;
 mod rewrite;
 pub mod scale_shift;
 pub mod smooth_activations;
+pub mod strides;
 
 use crate::error::GraphError;
 use crate::infer::{self, graph_memory_error, infer};
@@ -45,6 +46,7 @@ pub static PASSES: &[(&str, Pass)] = &[
     ("scale_shift", scale_shift::fuse),
     ("residual", residual::fuse),
     ("activation", activation::fuse),
+    ("strides", strides::move_up),
 ];
 
 /// How often the list is run at most, for passes that make work for earlier ones.

@@ -109,6 +109,21 @@ impl Uses {
         false
     }
 
+    /// The nodes that take the value, and as which of their inputs; `None` where it is also fetched, or where its node has
+    /// another output that is used or is waited for.
+    pub fn all(&self, graph: &Graph, value: ValueRef) -> Option<Vec<(NodeId, usize)>> {
+        let mut users = Vec::new();
+        let mut at = self.heads[self.place(value)];
+        while let Some(one) = self.uses.get(at as usize) {
+            if one.is_true(graph, value) {
+                users.push((NodeId(one.user), one.position as usize));
+            }
+            at = one.next;
+        }
+        (!self.is_output(value) && users.len() == self.counts[value.node.0 as usize] as usize)
+            .then_some(users)
+    }
+
     fn link(&mut self, value: usize, user: u32, position: usize) {
         let number = self.uses.len() as u32;
         self.uses.push(Use { user, position: position as u32, next: self.heads[value] });

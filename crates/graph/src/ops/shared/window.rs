@@ -94,6 +94,15 @@ impl WindowAttributes {
         Some(WindowAttributes { padding, ..*self })
     }
 
+    /// The same of which only every so many-th pixel is computed, for a window of this size over an image of that size.
+    pub fn thinned(&self, size: [usize; 2], image: [usize; 2], steps: [usize; 2]) -> WindowAttributes {
+        WindowAttributes {
+            strides: [0, 1].map(|axis| self.strides[axis] * steps[axis]),
+            padding: Padding::Explicit(self.window(size, image).pads),
+            ..*self
+        }
+    }
+
     /// The window of this size over an image of that size.
     pub fn window(&self, size: [usize; 2], image: [usize; 2]) -> Window {
         let window =
