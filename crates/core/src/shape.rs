@@ -69,11 +69,13 @@ impl Shape {
     }
 
     /// The number of elements; 1 for a scalar.
+    #[inline]
     pub fn elements(&self) -> usize {
         self.iter().product()
     }
 
     /// The number of dimensions.
+    #[inline]
     pub fn rank(&self) -> usize {
         self.rank as usize
     }
@@ -93,6 +95,7 @@ impl Shape {
 impl Deref for Shape {
     type Target = [usize];
 
+    #[inline]
     fn deref(&self) -> &[usize] {
         &self.dims[..self.rank as usize]
     }

@@ -20,6 +20,7 @@ pub struct TensorViewMut<'a> {
 
 impl<'a> TensorView<'a> {
     /// A view of `bytes`, or `None` when they are not as many as `shape` and `dtype` need.
+    #[inline]
     pub fn new(dtype: DType, shape: Shape, bytes: &'a [u8]) -> Option<Self> {
         (bytes.len() == shape.elements() * dtype.bytes()).then_some(Self { dtype, shape, bytes })
     }
@@ -30,16 +31,19 @@ impl<'a> TensorView<'a> {
     }
 
     /// The element type.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
     /// The shape.
+    #[inline]
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
     /// The memory.
+    #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -60,21 +64,25 @@ impl<'a> TensorView<'a> {
 
 impl<'a> TensorViewMut<'a> {
     /// A view of `bytes`, or `None` when they are not as many as `shape` and `dtype` need.
+    #[inline]
     pub fn new(dtype: DType, shape: Shape, bytes: &'a mut [u8]) -> Option<Self> {
         (bytes.len() == shape.elements() * dtype.bytes()).then_some(Self { dtype, shape, bytes })
     }
 
     /// The element type.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
     /// The shape.
+    #[inline]
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
     /// The memory.
+    #[inline]
     pub fn bytes(&mut self) -> &mut [u8] {
         self.bytes
     }
@@ -88,6 +96,7 @@ impl<'a> TensorViewMut<'a> {
     }
 
     /// The memory, for as long as the view could have lived.
+    #[inline]
     pub fn into_bytes(self) -> &'a mut [u8] {
         self.bytes
     }

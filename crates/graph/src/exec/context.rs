@@ -250,6 +250,28 @@ impl Context {
     /// # Errors
     /// As [`Context::run`].
     pub fn run_steps(&mut self, feeds: &[Feed<'_>], after: &mut dyn FnMut(usize)) -> Result<(), GraphError> {
+        self.run_with(feeds, after, None)
+    }
+
+    /// The same; `between` is called after the steps of bodies as well, of a loop's in its first turn.
+    ///
+    /// # Errors
+    /// As [`Context::run`].
+    pub fn run_tended(
+        &mut self,
+        feeds: &[Feed<'_>],
+        after: &mut dyn FnMut(usize),
+        between: &dyn Fn(),
+    ) -> Result<(), GraphError> {
+        self.run_with(feeds, after, Some(between))
+    }
+
+    fn run_with(
+        &mut self,
+        feeds: &[Feed<'_>],
+        after: &mut dyn FnMut(usize),
+        between: Option<&dyn Fn()>,
+    ) -> Result<(), GraphError> {
         if self.has_failed
             && (self.window.is_some() || self.frame.slots.len() != self.loaded.plan().slots.len())
         {
@@ -261,7 +283,7 @@ impl Context {
         self.strings.clear();
         self.frame.let_go_all(&self.rooms);
         self.rooms.begin_run();
-        let result = self.feed(feeds).and_then(|()| self.compute(after));
+        let result = self.feed(feeds).and_then(|()| self.compute(after, between));
         match result.is_ok() {
             true => self.keep_states(),
             false => {
@@ -274,11 +296,15 @@ impl Context {
         result
     }
 
-    fn compute(&mut self, after: &mut dyn FnMut(usize)) -> Result<(), GraphError> {
+    fn compute(
+        &mut self,
+        after: &mut dyn FnMut(usize),
+        between: Option<&dyn Fn()>,
+    ) -> Result<(), GraphError> {
         let loaded = self.loaded.clone();
         let plan = loaded.plan();
         for position in 0..plan.steps.len() {
-            if let Err(halt) = self.run_step(plan, position) {
+            if let Err(halt) = self.run_step(plan, position, between) {
                 self.has_failed = true;
                 return Err(match halt {
                     Halt::Stopped => GraphError::Stopped,
@@ -300,7 +326,7 @@ impl Context {
         Ok(())
     }
 
-    fn run_step(&self, plan: &Plan, position: usize) -> Result<(), Halt> {
+    fn run_step(&self, plan: &Plan, position: usize, between: Option<&dyn Fn()>) -> Result<(), Halt> {
         let running = Running {
             pool: self.loaded.pool(),
             window: self.window.as_ref(),
@@ -308,6 +334,7 @@ impl Context {
             tables: &self.tables,
             rooms: &self.rooms,
             stop: self.stop.as_ref(),
+            between,
         };
         self.frame.run_step(plan, position, &running)
     }

@@ -45,6 +45,8 @@ pub(super) struct Running<'a> {
     pub rooms: &'a Rooms,
     /// Ends the run between two steps once it is set.
     pub stop: Option<&'a StopFlag>,
+    /// What is done after each step of a body.
+    pub between: Option<&'a dyn Fn()>,
 }
 
 /// Why a run ended before its last step.
@@ -165,8 +167,13 @@ impl Frame {
         Ok(())
     }
 
+    /// Runs a body.
     fn run(&self, plan: &Plan, running: &Running<'_>) -> Result<(), Halt> {
-        (0..plan.steps.len()).try_for_each(|position| self.run_step(plan, position, running))
+        (0..plan.steps.len()).try_for_each(|position| {
+            self.run_step(plan, position, running)?;
+            running.between.inspect(|between| between());
+            Ok(())
+        })
     }
 
     fn call(
@@ -242,7 +249,7 @@ impl Frame {
     fn check_shapes(&self, plan: &Plan, step: &Step) -> Result<(), OpError> {
         let differs = |slot: &&usize| {
             let planned = &plan.slots[**slot];
-            !planned.is_bound && planned.info.shape != self.slots[**slot].shape.get()
+            !planned.is_bound && !self.slots[**slot].has_shape(&planned.info.shape)
         };
         match step.outputs.iter().find(differs) {
             None => Ok(()),
@@ -287,6 +294,9 @@ impl Frame {
                     &self.slots[slots[input]]
                 };
                 let mark = running.strings.mark();
+                // What one turn has done, the next ones do.
+                let (first, later) = (running, &Running { between: None, ..*running });
+                let mut running = first;
                 loop {
                     if running.stop.is_some_and(StopFlag::is_set) {
                         return Err(Halt::Stopped);
@@ -303,6 +313,7 @@ impl Frame {
                     frame.run(turn, running)?;
                     self.take(plan, step, turn, frame, rooms).map_err(at)?;
                     self.release(step, running, mark).map_err(at)?;
+                    running = later;
                 }
             }
         }
@@ -312,16 +323,17 @@ impl Frame {
     fn give<'s>(&self, plan: &Plan, given: impl Fn(usize) -> &'s Slot, rooms: &Rooms) -> Result<(), OpError> {
         for (input, (_, slot)) in plan.inputs.iter().enumerate() {
             let (planned, from, to) = (&plan.slots[*slot], given(input), &self.slots[*slot]);
-            let shape = from.shape.get();
             let fits = match planned.storage {
                 Storage::Grown => to.share(from, rooms),
-                _ if planned.is_bound => shape.elements() <= planned.info.shape.elements(),
-                _ => shape == planned.info.shape,
+                _ if planned.is_bound => from.elements() <= planned.info.shape.elements(),
+                _ => from.has_shape(&planned.info.shape),
             };
             if !fits {
                 return Err(UNPLANNED_SHAPE);
             }
-            to.shape.set(shape);
+            if !to.is_shaped_as(from) {
+                to.shape.set(from.shape.get());
+            }
         }
         self.feed(plan, |input| given(input).start.get());
         Ok(())
@@ -443,14 +455,18 @@ fn make_slot(plan: &Plan, loaded: &Loaded, arena: *mut u8, slot: &SlotPlan) -> R
 
 /// Copies one tensor's shape and elements into another, unless they are there already.
 fn copy(from: &Slot, to: &Slot, planned: &SlotPlan) -> Result<(), OpError> {
-    let shape = from.shape.get();
-    if from.dtype != to.dtype || (!planned.is_bound && planned.info.shape != shape) {
+    if from.dtype != to.dtype || (!planned.is_bound && !from.has_shape(&planned.info.shape)) {
         return Err(UNPLANNED_SHAPE);
     }
-    to.set_shape(shape)?;
+    if planned.is_bound || !to.is_shaped_as(from) {
+        to.set_shape(from.shape.get())?;
+    }
     let bytes = from.dense_bytes()?;
+    if bytes.len() > to.capacity_bytes.get() {
+        return Err(UNPLANNED_SHAPE);
+    }
     if from.start.get() != to.start.get() {
-        // SAFETY: `Slot::set_shape` has checked that it fits the output's memory, which nothing else of the step uses (rules 1
+        // SAFETY: it fits the output's memory by the check above, and nothing else of the step uses that (rules 1
         // and 3 of `plan::validate`): what is copied is an input of the step, in a body's arena, or given to the body.
         unsafe { to.start.get().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
@@ -473,4 +489,46 @@ fn carry(from: &Slot, to: &Slot, planned: &SlotPlan, rooms: &Rooms) -> Result<()
     }
     to.shape.set(from.shape.get());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use crate::import::text_graph::{context, graph};
+
+    /// Counts to three, and negates what that makes.
+    const COUNT: &str = r#"
+node { name: "zero" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+       attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { } int_val: 0 } } } }
+node { name: "loop" op: "While" input: "zero"
+       attr { key: "cond" value { func { name: "go_on" } } } attr { key: "body" value { func { name: "turn" } } }
+       attr { key: "T" value { list { type: DT_INT32 } } } }
+node { name: "neg" op: "Neg" input: "loop" attr { key: "T" value { type: DT_INT32 } } }
+library {
+function { signature { name: "go_on" input_arg { name: "i" type: DT_INT32 } output_arg { name: "b" type: DT_BOOL } }
+  node_def { name: "most" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+             attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { } int_val: 3 } } } }
+  node_def { name: "less" op: "Less" input: "i" input: "most:output:0" attr { key: "T" value { type: DT_INT32 } } }
+  ret { key: "b" value: "less:z:0" } }
+function { signature { name: "turn" input_arg { name: "i" type: DT_INT32 } output_arg { name: "j" type: DT_INT32 } }
+  node_def { name: "one" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+             attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { } int_val: 1 } } } }
+  node_def { name: "add" op: "AddV2" input: "i" input: "one:output:0" attr { key: "T" value { type: DT_INT32 } } }
+  ret { key: "j" value: "add:z:0" } }
+}
+"#;
+
+    #[test]
+    fn the_steps_of_a_first_turn_are_followed_by_a_look() {
+        let mut context = context(graph(COUNT, &["neg"]).unwrap(), 1);
+        let looks = RefCell::new(String::new());
+        let look = |of| looks.borrow_mut().push(of);
+        // The comparison and the sum of one turn, the loop, and what comes after it.
+        for _ in 0..2 {
+            context.run_tended(&[], &mut |_| look('s'), &|| look('b')).unwrap();
+            assert_eq!(std::mem::take(&mut *looks.borrow_mut()), "bbss");
+            assert_eq!(context.output(0).unwrap().as_slice::<i32>(), Some(&[-3][..]));
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Small integers among the inputs: axes, shapes, counts.
 
-use tightfit_core::{DType, TensorView};
+use tightfit_core::DType;
 
 /// A few integers read from a tensor, without heap memory.
 #[derive(Debug, Clone, Copy)]
@@ -10,17 +10,16 @@ pub struct Ints<const MAX: usize> {
 }
 
 impl<const MAX: usize> Ints<MAX> {
-    /// The elements of an integer tensor.
+    /// The elements of an integer tensor of this type.
     ///
     /// # Errors
     /// What is wrong with it, for [`OpError::Input`](super::OpError::Input).
-    pub fn read(tensor: TensorView<'_>) -> Result<Self, String> {
-        let count = tensor.shape().elements();
+    pub fn read(dtype: DType, bytes: &[u8]) -> Result<Self, String> {
+        let count = bytes.len() / dtype.bytes();
         if count > MAX {
             return Err(format!("has {count} elements; at most {MAX} are supported"));
         }
         let mut values = [0; MAX];
-        let (dtype, bytes) = (tensor.dtype(), tensor.bytes());
         match dtype {
             DType::I8 => each(&mut values, bytes, |[byte]| i8::from_le_bytes([byte]).into()),
             DType::U8 => each(&mut values, bytes, |[byte]| byte.into()),

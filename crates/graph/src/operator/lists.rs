@@ -24,7 +24,12 @@ pub(crate) fn open_shape(length: usize) -> Shape {
 
 /// True for the shape of an open list.
 pub(crate) fn is_open(list: &Shape) -> bool {
-    list.rank() == MAX_RANK
+    is_open_rank(list.rank())
+}
+
+/// True for how many dimensions an open list has.
+pub(crate) fn is_open_rank(rank: usize) -> bool {
+    rank == MAX_RANK
 }
 
 /// The shape of an open list that takes `units` elements of its type for each of its own.

@@ -169,7 +169,7 @@ impl Slot {
 
     /// The bytes of its shape in this run.
     pub fn bytes(&self) -> Result<usize, OpError> {
-        let bytes = self.shape.get().elements().checked_mul(self.dtype.bytes());
+        let bytes = self.elements().checked_mul(self.dtype.bytes());
         bytes.ok_or(OpError::Internal("a tensor is larger than the address space"))
     }
 
@@ -178,7 +178,7 @@ impl Slot {
     /// # Errors
     /// [`OpError::Internal`] for one that is not, and when it is larger than its memory.
     pub fn dense_bytes(&self) -> Result<&[u8], OpError> {
-        let bytes = self.shape.get().elements() * self.dtype.bytes();
+        let bytes = self.elements() * self.dtype.bytes();
         if bytes > self.capacity_bytes.get() || !matches!(self.held, Held::Value | Held::Resident) {
             return Err(OpError::Internal("a tensor is larger than was planned"));
         }

@@ -101,30 +101,69 @@ impl<'a> Run<'a> {
         self.in_place_input == Some(input)
     }
 
+    /// How many dimensions an input has in this run.
+    pub fn rank(&self, input: usize) -> usize {
+        self.slots[self.inputs[input]].rank()
+    }
+
+    /// The size of an input along an axis in this run; `None` for an axis that it does not have.
+    pub fn dim(&self, input: usize, axis: usize) -> Option<usize> {
+        self.slots[self.inputs[input]].dim(axis)
+    }
+
+    /// The same of an output.
+    pub fn output_dim(&self, output: usize, axis: usize) -> Option<usize> {
+        self.slots[self.outputs[output]].dim(axis)
+    }
+
+    /// How many dimensions an output has in this run.
+    pub fn output_rank(&self, output: usize) -> usize {
+        self.slots[self.outputs[output]].rank()
+    }
+
+    /// True where every input is broadcast to the first output element for element, or is one element for all of it, and all
+    /// have the type of the first input.
+    pub(crate) fn is_flat(&self) -> bool {
+        let Some(output) = self.outputs.first().map(|slot| &self.slots[*slot]) else { return false };
+        let mut inputs = self.inputs.iter().map(|slot| &self.slots[*slot]);
+        inputs.all(|slot| slot.dtype == self.dtype(0) && slot.is_flat_in(output))
+    }
+
     /// An input to read.
     ///
     /// # Errors
     /// [`OpError::Internal`] for an input that is computed in place or is not dense in memory.
     pub fn input(&self, input: usize) -> Result<TensorView<'a>, OpError> {
+        let (slot, bytes) = (&self.slots[self.inputs[input]], self.bytes(input)?);
+        TensorView::new(slot.dtype, slot.shape.get(), bytes)
+            .ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
+    }
+
+    /// The bytes of an input.
+    ///
+    /// # Errors
+    /// As [`Run::input`].
+    pub fn bytes(&self, input: usize) -> Result<&'a [u8], OpError> {
         let slot = &self.slots[self.inputs[input]];
         if self.is_in_place(input) || !matches!(slot.held, Held::Value | Held::Resident) {
             return Err(OpError::Internal("an input that is in place or packed was read as a dense one"));
         }
-        self.view(slot)
-    }
-
-    fn view(&self, slot: &Slot) -> Result<TensorView<'a>, OpError> {
-        let shape = slot.shape.get();
-        let bytes = shape.elements() * slot.dtype.bytes();
+        let bytes = slot.bytes()?;
         if bytes > slot.capacity_bytes.get() {
             return Err(OpError::Internal("a tensor is larger than was planned"));
         }
         // SAFETY: inside the slot's memory by the check above. `plan::validate` guarantees that it is valid (rules 1
         // and 4), and that no output or scratch of the step overlaps it (rule 3) but the one output in place of an
-        // input, which `input` refuses.
-        let bytes = unsafe { std::slice::from_raw_parts(slot.start.get(), bytes) };
-        TensorView::new(slot.dtype, shape, bytes)
-            .ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
+        // input, which is refused.
+        Ok(unsafe { std::slice::from_raw_parts(slot.start.get(), bytes) })
+    }
+
+    /// The bytes of an input for a kernel that can compute in place; `None` where the first output takes its place.
+    ///
+    /// # Errors
+    /// As [`Run::input`].
+    pub(crate) fn bytes_apart(&self, input: usize) -> Result<Option<&'a [u8]>, OpError> {
+        if self.is_in_place(input) { Ok(None) } else { self.bytes(input).map(Some) }
     }
 
     /// The elements of an input.
@@ -132,9 +171,11 @@ impl<'a> Run<'a> {
     /// # Errors
     /// As [`Run::input`], and [`OpError::Internal`] when it is of another type.
     pub fn slice<T: Element>(&self, input: usize) -> Result<&'a [T], OpError> {
-        self.input(input)?
-            .as_slice()
-            .ok_or(OpError::Internal("an input is not of the type that was inferred"))
+        let values = match self.dtype(input) == T::DTYPE {
+            true => bytemuck::try_cast_slice(self.bytes(input)?).ok(),
+            false => None,
+        };
+        values.ok_or(OpError::Internal("an input is not of the type that was inferred"))
     }
 
     /// An input for a kernel that can compute in place.
@@ -154,7 +195,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`OpError::Input`] when it has more, or is not of an integer type.
     pub fn ints<const MAX: usize>(&self, input: usize) -> Result<Ints<MAX>, OpError> {
-        Ints::read(self.input(input)?).map_err(|why| OpError::input(input, why))
+        Ints::read(self.dtype(input), self.bytes(input)?).map_err(|why| OpError::input(input, why))
     }
 
     /// A constant input in whatever form it was planned.
@@ -182,6 +223,17 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`OpError::Internal`] the second time, and [`OpError::Budget`] when that memory is not free.
     pub fn output(&mut self, output: usize) -> Result<TensorViewMut<'a>, OpError> {
+        let bytes = self.out_bytes(output)?;
+        let slot = &self.slots[self.outputs[output]];
+        TensorViewMut::new(slot.dtype, slot.shape.get(), bytes)
+            .ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
+    }
+
+    /// The bytes of an output; each can be taken once.
+    ///
+    /// # Errors
+    /// As [`Run::output`].
+    pub fn out_bytes(&mut self, output: usize) -> Result<&'a mut [u8], OpError> {
         let slot = &self.slots[self.outputs[output]];
         if slot.is_taken.replace(true) {
             return Err(OpError::Internal("an output was taken twice"));
@@ -189,17 +241,14 @@ impl<'a> Run<'a> {
         if let Some(rooms) = self.rooms {
             slot.make_room(rooms)?;
         }
-        let shape = slot.shape.get();
-        let bytes = shape.elements() * slot.dtype.bytes();
+        let bytes = slot.bytes()?;
         if bytes > slot.capacity_bytes.get() {
             return Err(OpError::Internal("a tensor is larger than was planned"));
         }
         // SAFETY: inside the slot's memory by the check above, which overlaps no other output, no scratch and no input
         // of the step (rules 1 and 3 of `plan::validate`) but the one it is in place of, which `input` refuses. It is
         // handed out once.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(slot.start.get(), bytes) };
-        TensorViewMut::new(slot.dtype, shape, bytes)
-            .ok_or(OpError::Internal("a tensor's bytes do not match its shape"))
+        Ok(unsafe { std::slice::from_raw_parts_mut(slot.start.get(), bytes) })
     }
 
     /// The elements of an output; each can be taken once.
@@ -213,14 +262,6 @@ impl<'a> Run<'a> {
             return Err(OpError::Internal("an output is not of the type that was inferred"));
         }
         bytemuck::try_cast_slice_mut(bytes).map_err(|_| OpError::Internal("an output is not aligned"))
-    }
-
-    /// The bytes of an output; each can be taken once.
-    ///
-    /// # Errors
-    /// As [`Run::output`].
-    pub fn out_bytes(&mut self, output: usize) -> Result<&'a mut [u8], OpError> {
-        Ok(self.output(output)?.into_bytes())
     }
 
     /// Says what shape an output whose shape depends on data has in this run; before [`Run::output`]. An output without a

@@ -15,7 +15,7 @@ mod select;
 pub(crate) mod special;
 mod unary;
 
-pub use binary::{binary, compare};
+pub use binary::{binary, binary_flat, compare, compare_flat};
 pub use binary_functions::{BinaryOp, CompareOp};
 pub use cast::{cast, cast_truncated, widen};
 pub use colour::{Channel, Colour, adjust_colours, adjust_contrast, convert_colours};
@@ -25,4 +25,4 @@ pub use few::{approximate_equal, betainc, compare_and_bitpack, leaky_relu_gradie
 pub use functions::{Activation, FunctionRow, UnaryOp};
 pub use optimizer::{MAX_STATES, MAX_STEERING, Optimizer, OptimizerOptions, float_of, optimize};
 pub use select::{add_n, clip, select};
-pub use unary::{FloatTest, test_floats, unary};
+pub use unary::{FloatTest, test_floats, unary, unary_flat};

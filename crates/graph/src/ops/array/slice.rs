@@ -15,8 +15,8 @@ use crate::operator::reshape;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
 use crate::ops::shared::extent::{
-    Cut, Indices, axis_input, check_cut, known_axis, minus, need_index_type, not_negative, shape_of,
-    vector_len,
+    Cut, Indices, SMALL_BYTES, axis_input, check_cut, known_axis, minus, need_index_type, not_negative,
+    shape_of, vector_len,
 };
 
 pub(crate) const OPS: &[Registration] = &[
@@ -307,8 +307,26 @@ impl Operator for SplitV {
     }
 }
 
+/// Cuts a tensor into the outputs, which follow one another in its memory.
+fn run_small_split(run: &mut Run<'_>, whole: &[u8]) -> Result<(), OpError> {
+    let mut rest = whole;
+    for i in 0..run.outputs() {
+        let out = run.out_bytes(i)?;
+        let Some((part, after)) = rest.split_at_checked(out.len()) else {
+            return Err(OpError::Internal("parts are more than the whole"));
+        };
+        out.copy_from_slice(part);
+        rest = after;
+    }
+    Ok(())
+}
+
 /// Cuts input `from` into the outputs, one after the other along `axis`.
 fn run_split(run: &mut Run<'_>, from: usize, axis: usize) -> Result<(), OpError> {
+    let whole = run.bytes(from)?;
+    if whole.len() <= SMALL_BYTES && (0..axis).all(|before| run.dim(from, before) == Some(1)) {
+        return run_small_split(run, whole);
+    }
     let input = run.input(from)?;
     let rank = input.shape().rank();
     let mut begin = [0; MAX_RANK];

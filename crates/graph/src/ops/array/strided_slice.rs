@@ -16,7 +16,7 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::extent::{Cut, check_cut, minus, need_index_type, shape_of, vector_len};
+use crate::ops::shared::extent::{Cut, SMALL_BYTES, check_cut, minus, need_index_type, shape_of, vector_len};
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "StridedSlice", import }];
 
@@ -293,6 +293,10 @@ impl Operator for StridedSlice {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if let Some(taken) = self.piece(run) {
+            run.out_bytes(0)?.copy_from_slice(taken);
+            return Ok(());
+        }
         let input = run.input(0)?;
         let rank = input.shape().rank();
         let Taken { first, steps, sizes, is_stepped, dims, output_rank, .. } =
@@ -323,7 +327,49 @@ pub(super) struct Taken {
     pub becomes: [Option<usize>; MAX_RANK],
 }
 
+/// Axes of a slice that is looked at before all that a slice may be is worked out.
+const FEW: usize = 4;
+
 impl StridedSlice {
+    /// What is taken, where that is a small piece of memory and the output has its shape already, as a loop takes it in each
+    /// turn; `None` where it may be something else, or is an error.
+    fn piece<'r>(&self, run: &Run<'r>) -> Option<&'r [u8]> {
+        let (rank, entries) = (run.rank(0), run.dim(1, 0)?);
+        let is_plain = self.ellipsis_mask == 0 && self.new_axis_mask == 0 && entries <= rank;
+        if !is_plain || rank > FEW || (2..4).any(|vector| run.dim(vector, 0) != Some(entries)) {
+            return None;
+        }
+        let (begin, end, strides) =
+            (run.ints::<FEW>(1).ok()?, run.ints::<FEW>(2).ok()?, run.ints::<FEW>(3).ok()?);
+        let (mut first, mut count, mut output_axes) = (0, 1, 0);
+        for axis in 0..rank {
+            let size = run.dim(0, axis)?;
+            let (from, taken, is_kept) = if axis >= entries {
+                (0, size, true)
+            } else if strides[axis] != 1 {
+                return None;
+            } else if self.shrink_axis_mask >> axis & 1 == 1 {
+                (self.index(axis, size as i64, begin[axis], 1).ok()?, 1, false)
+            } else {
+                let (from, taken) = self.range(axis, size as i64, begin[axis], end[axis], 1).ok()?;
+                (from, taken as usize, true)
+            };
+            // Of several slices only whole ones follow one another.
+            if taken == 0 || (count > 1 && taken != size) {
+                return None;
+            }
+            (first, count) = (first * size + from as usize, count * taken);
+            if is_kept {
+                (run.output_dim(0, output_axes) == Some(taken)).then_some(())?;
+                output_axes += 1;
+            }
+        }
+        let bytes = run.dtype(0).bytes();
+        let is_small = run.output_rank(0) == output_axes && count * bytes <= SMALL_BYTES;
+        let input = is_small.then(|| run.bytes(0).ok()).flatten()?;
+        input.get(first * bytes..)?.get(..count * bytes)
+    }
+
     /// What the vectors, inputs 1 to 3, take of a tensor of this shape.
     pub(super) fn taken(&self, run: &Run<'_>, shape: &Shape) -> Result<Taken, OpError> {
         let (begin, end) = (run.ints::<MAX_ENTRIES>(1)?, run.ints::<MAX_ENTRIES>(2)?);
@@ -443,6 +489,29 @@ mod tests {
         let attributes: Vec<_> = names.into_iter().zip(masks.map(int)).collect();
         let vectors = spec.map(|v| tensor(&[v.len()], v));
         check("StridedSlice", &attributes, &[&[x.clone()], &vectors[..]].concat(), &[expected.clone()]);
+    }
+
+    /// Values of numpy.
+    #[test]
+    fn pieces_that_stand_in_one_row() {
+        let x = tensor(&[1, 2, 3], &[0f32, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let (row, part) = (tensor(&[1, 1, 3], &[3f32, 4.0, 5.0]), tensor(&[1, 1, 2], &[4f32, 5.0]));
+        slice(&x, [0; 5], [&[0, 1], &[1, 2], &[1, 1]], &row);
+        slice(&x, [1, 1, 0, 0, 0], [&[0, -1], &[0, 9], &[1, 1]], &row);
+        slice(&x, [0; 5], [&[0, 1, 1], &[1, 2, 3], &[1, 1, 1]], &part);
+        slice(&x, [0, 0, 0, 0, 3], [&[0, 1, -2], &[1, 2, 3], &[1, 1, 1]], &tensor(&[2], &[4f32, 5.0]));
+        slice(&x, [0, 0, 0, 0, 1], [&[0], &[1], &[1]], &tensor(&[2, 3], &[0f32, 1.0, 2.0, 3.0, 4.0, 5.0]));
+        // Those do not: parts of two rows, every other one, and none.
+        slice(&x, [0; 5], [&[0, 0, 1], &[1, 2, 2], &[1, 1, 1]], &tensor(&[1, 2, 1], &[1f32, 4.0]));
+        slice(&x, [0; 5], [&[0, 0], &[1, 2], &[1, 2]], &tensor(&[1, 1, 3], &[0f32, 1.0, 2.0]));
+        slice(&x, [0; 5], [&[0, 1], &[1, 1], &[1, 1]], &tensor::<f32>(&[1, 0, 3], &[]));
+        let out_of_range = [tensor(&[1], &[3i32]), tensor(&[1], &[4i32]), tensor(&[1], &[1i32])];
+        refuses(
+            "StridedSlice",
+            &[("shrink_axis_mask", int(1))],
+            &[&[x], &out_of_range[..]].concat(),
+            "no index",
+        );
     }
 
     /// Values of numpy.

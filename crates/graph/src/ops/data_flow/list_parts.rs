@@ -201,7 +201,7 @@ pub(super) fn dense_shape(length: usize, element: &[usize]) -> Option<Shape> {
 
 /// True where the first output was planned as an open list.
 pub(super) fn makes_open(run: &Run<'_>) -> bool {
-    lists::is_open(&run.output_shape(0))
+    lists::is_open_rank(run.output_rank(0))
 }
 
 /// The shape that an input asks for, if it is whole.
@@ -296,7 +296,8 @@ pub(super) fn none_is_said(list: usize) -> OpError {
 
 /// Bytes of one element of the first output, which is a list.
 pub(super) fn element_bytes_of_output(run: &Run<'_>) -> usize {
-    run.output_shape(0)[1..].iter().product::<usize>() * run.output_dtype(0).bytes()
+    let dims = (1..run.output_rank(0)).filter_map(|axis| run.output_dim(0, axis));
+    dims.product::<usize>() * run.output_dtype(0).bytes()
 }
 
 /// The first output, which is as long as the list that is this input and begins as what that is.

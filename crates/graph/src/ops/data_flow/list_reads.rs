@@ -9,7 +9,7 @@ use super::list_parts::{
 };
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
-use crate::operator::lists::{Elements, OpenList, is_open, open_shape};
+use crate::operator::lists::{Elements, OpenList, is_open, is_open_rank, open_shape};
 use crate::operator::reshape;
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
@@ -113,6 +113,16 @@ impl Operator for GetItem {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if !is_open_rank(run.rank(self.list)) {
+            let (list, length) = (run.bytes(self.list)?, run.dim(self.list, 0).unwrap_or(0));
+            let at = place(run, 1, length)?;
+            let out = run.out_bytes(0)?;
+            if list.len() != out.len().saturating_mul(length) {
+                return Err(OpError::Internal("an element is not as large as what it is read into"));
+            }
+            out.copy_from_slice(&list[at * out.len()..][..out.len()]);
+            return Ok(());
+        }
         match self.element(run)?.1 {
             Some(bytes) => run.out_bytes(0)?.copy_from_slice(bytes),
             None => run.out_bytes(0)?.fill(0),

@@ -264,16 +264,18 @@ impl Operator for SetItem {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let (bytes, at) = (element_bytes_of_output(run), place(run, 1, run.output_shape(0)[0])?);
-        let item = run.input(2)?;
+        let (bytes, at) = (element_bytes_of_output(run), place(run, 1, run.output_dim(0, 0).unwrap_or(0))?);
+        let item = run.bytes(2)?;
         if makes_open(run) {
-            return OpenList::of(run, self.list)?.set(at, item.shape(), item.bytes());
+            return OpenList::of(run, self.list)?.set(at, &run.shape(2), item);
         }
-        if item.shape()[..] != run.output_shape(0)[1..] {
+        let rank = run.rank(2);
+        let is_same = |axis: usize| run.dim(2, axis) == run.output_dim(0, axis + 1);
+        if run.output_rank(0) != rank + 1 || !(0..rank).all(is_same) {
             return Err(OpError::input(2, "is of another shape than the elements of the list"));
         }
         let out = list_to_change(run, self.list)?;
-        out[at * bytes..][..bytes].copy_from_slice(item.bytes());
+        out[at * bytes..][..bytes].copy_from_slice(item);
         Ok(())
     }
 }

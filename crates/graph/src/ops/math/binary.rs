@@ -7,7 +7,7 @@
 //! docs/functions.md lists.
 
 use tightfit_core::{DType, MAX_RANK, Shape, StringRef, TensorView};
-use tightfit_kernels::{BinaryOp, CompareOp, FunctionRow, Src, binary, compare};
+use tightfit_kernels::{BinaryOp, CompareOp, FunctionRow, Src, binary, binary_flat, compare, compare_flat};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -103,6 +103,12 @@ impl Operator for Binary {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let dtype = run.dtype(0);
+        let is_plain = dtype != DType::String && !self.op.is_gradient() && !self.op.is_gradient_by_result();
+        if is_plain && dtype == run.output_dtype(0) && run.is_flat() {
+            let operands = [run.bytes_apart(0)?, run.bytes_apart(1)?];
+            return Ok(binary_flat(run.pool, self.op, dtype, operands, run.out_bytes(0)?)?);
+        }
         let (own, other) = (run.shape(0), run.shape(1));
         let fits = match (self.op.is_gradient(), self.op.is_gradient_by_result()) {
             (true, _) => own == other,
@@ -183,6 +189,11 @@ impl Operator for Comparison {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let dtype = run.dtype(0);
+        if dtype != DType::String && !self.may_differ && run.is_flat() {
+            let operands = [run.bytes(0)?, run.bytes(1)?];
+            return Ok(compare_flat(run.pool, self.op, dtype, operands, run.out_bytes(0)?)?);
+        }
         if self.may_differ && Dims::from(run.shape(0)).broadcast(&Dims::from(run.shape(1))).is_none() {
             run.out_bytes(0)?.fill((self.op == CompareOp::NotEqual) as u8);
             return Ok(());

@@ -126,6 +126,9 @@ pub(crate) fn not_negative(index: usize, dim: Dim) -> Result<Dim, OpError> {
 /// The most axes that TensorFlow's kernels cut along.
 const MAX_CUT: usize = 8;
 
+/// What one thread copies before others have woken.
+pub(crate) const SMALL_BYTES: usize = 64 << 10;
+
 /// What a slice takes of a tensor, as far as TensorFlow has ways of its own for it.
 pub(crate) struct Cut {
     /// All of it.

@@ -3,8 +3,8 @@
 
 use tightfit_core::{DType, TensorViewMut};
 
-use crate::base::access::{Src, for_dtype, split, values_mut};
-use crate::base::broadcast::{Broadcast, Operand};
+use crate::base::access::{Src, for_dtype, split, values, values_mut};
+use crate::base::broadcast::{BLOCK, Broadcast, Operand};
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::threads::ThreadPool;
 use crate::elementwise::binary_functions::{BinaryOp, CompareOp, Number};
@@ -59,6 +59,118 @@ pub fn binary(
     })
 }
 
+/// Memory for a block of an operand that is not served from its own.
+macro_rules! block {
+    ($operand:expr, $memory:ident) => {
+        match $operand {
+            Flat::Each(_) => &mut [],
+            Flat::One([one]) => {
+                $memory = [*one; BLOCK];
+                &mut $memory[..]
+            }
+            Flat::InPlace => {
+                $memory = [T::ZERO; BLOCK];
+                &mut $memory[..]
+            }
+        }
+    };
+}
+
+/// The same for operands that go with `dst` element for element or are one element for all of it: bytes of the type
+/// `dtype`, `None` for an operand in place. There is nothing to broadcast, so it takes less than a copy of the shapes.
+///
+/// # Errors
+/// As [`binary`], and [`KernelError::Invalid`] for operands of another size.
+pub fn binary_flat(
+    pool: &ThreadPool,
+    op: BinaryOp,
+    dtype: DType,
+    [a, b]: [Option<&[u8]>; 2],
+    dst: &mut [u8],
+) -> Result<()> {
+    let kernel = op.name();
+    if !op.supports(dtype) {
+        return Err(KernelError::DType { kernel, dtype });
+    }
+    let isa = pool.isa();
+    for_dtype!(dtype, kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, C64, C128], T => {
+        let dst = values_mut::<T>(dst, kernel)?;
+        let a = Flat::<T>::new(a, dst.len(), kernel)?;
+        let b = Flat::<T>::new(b, dst.len(), kernel)?;
+        if dtype.is_integer() && !dst.is_empty() {
+            check_integers(op, b.values().unwrap_or(dst))?;
+        }
+        split(pool, dst, 1, &|first, dst| {
+            if let (Flat::Each(a), Flat::Each(b)) = (a, b) {
+                return T::zip(isa, op, dst, &a[first..first + dst.len()], &b[first..first + dst.len()]);
+            }
+            let (mut of_a, mut of_b);
+            let (of_a, of_b) = (block!(a, of_a), block!(b, of_b));
+            for (number, dst) in dst.chunks_mut(BLOCK).enumerate() {
+                let at = first + number * BLOCK;
+                let (a, b) = (a.block(at, dst, of_a), b.block(at, dst, of_b));
+                T::zip(isa, op, dst, a, b);
+            }
+        });
+        Ok(())
+    })
+}
+
+/// An operand that needs no broadcasting.
+#[derive(Clone, Copy)]
+enum Flat<'a, T> {
+    /// One element for each of the output's.
+    Each(&'a [T]),
+    /// One element for all.
+    One(&'a [T; 1]),
+    /// The output itself.
+    InPlace,
+}
+
+impl<'a, T: Number + bytemuck::Pod> Flat<'a, T> {
+    /// The operand in `bytes` of an output of so many elements.
+    fn new(bytes: Option<&'a [u8]>, elements: usize, kernel: &'static str) -> Result<Self> {
+        let Some(bytes) = bytes else { return Ok(Flat::InPlace) };
+        let values = values::<T>(bytes, kernel)?;
+        if values.len() == elements {
+            return Ok(Flat::Each(values));
+        }
+        let rule = "the inputs have the output's size, or one element";
+        values.try_into().map(Flat::One).map_err(|_| KernelError::Invalid { kernel, rule })
+    }
+
+    /// The elements, where they are not the output's.
+    fn values(&self) -> Option<&'a [T]> {
+        match self {
+            Flat::Each(values) => Some(values),
+            Flat::One(one) => Some(*one),
+            Flat::InPlace => None,
+        }
+    }
+
+    /// Its elements for the output's from `at` on, which are `dst`; `block` is what [`block`] gave for it.
+    fn block<'b>(&self, at: usize, dst: &[T], block: &'b mut [T]) -> &'b [T]
+    where
+        'a: 'b,
+    {
+        if let Flat::InPlace = self {
+            block[..dst.len()].copy_from_slice(dst);
+        }
+        self.block_apart(at, dst.len(), block)
+    }
+
+    /// [`Flat::block`] of an operand that is not the output.
+    fn block_apart<'b>(&self, at: usize, len: usize, block: &'b [T]) -> &'b [T]
+    where
+        'a: 'b,
+    {
+        match self {
+            Flat::Each(values) => &values[at..at + len],
+            Flat::One(_) | Flat::InPlace => &block[..len],
+        }
+    }
+}
+
 /// What integers refuse, by the right operand.
 fn check_integers<T: Number + PartialEq>(op: BinaryOp, b: &[T]) -> Result<()> {
     use BinaryOp::*;
@@ -95,7 +207,7 @@ pub fn compare(
     let isa = pool.isa();
     let broadcast = Broadcast::new(kernel, dst.shape(), [a.shape(), b.shape()])?;
     for_dtype!(dtype, kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, C64, C128], T => {
-        let (a, b) = (crate::base::access::values::<T>(a.bytes(), kernel)?, crate::base::access::values::<T>(b.bytes(), kernel)?);
+        let (a, b) = (values::<T>(a.bytes(), kernel)?, values::<T>(b.bytes(), kernel)?);
         split(pool, dst.bytes(), 1, &|first, dst| {
             let mut a = Operand::new(&broadcast, 0, Some(a), T::ZERO);
             let mut b = Operand::new(&broadcast, 1, Some(b), T::ZERO);
@@ -105,6 +217,37 @@ pub fn compare(
                 let len = broadcast.block(at, dst.len() - done);
                 T::compare(isa, op, &mut dst[done..done + len], a.block_apart(at, len), b.block_apart(at, len));
                 done += len;
+            }
+        });
+        Ok(())
+    })
+}
+
+/// [`compare`] for operands of one type that go with `dst` element for element or are one element for all of it.
+///
+/// # Errors
+/// As [`compare`], and [`KernelError::Invalid`] for operands of another size.
+pub fn compare_flat(
+    pool: &ThreadPool,
+    op: CompareOp,
+    dtype: DType,
+    [a, b]: [&[u8]; 2],
+    dst: &mut [u8],
+) -> Result<()> {
+    let kernel = op.name();
+    if !op.supports(dtype) {
+        return Err(KernelError::DType { kernel, dtype });
+    }
+    let isa = pool.isa();
+    for_dtype!(dtype, kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, C64, C128], T => {
+        let a = Flat::<T>::new(Some(a), dst.len(), kernel)?;
+        let b = Flat::<T>::new(Some(b), dst.len(), kernel)?;
+        split(pool, dst, 1, &|first, dst| {
+            let (mut of_a, mut of_b);
+            let (of_a, of_b) = (block!(a, of_a), block!(b, of_b));
+            for (number, dst) in dst.chunks_mut(BLOCK).enumerate() {
+                let at = first + number * BLOCK;
+                T::compare(isa, op, dst, a.block_apart(at, dst.len(), of_a), b.block_apart(at, dst.len(), of_b));
             }
         });
         Ok(())

@@ -3,6 +3,10 @@ use half::f16;
 use proptest::prelude::*;
 use tightfit_core::{Element, Shape, TensorView};
 
+fn bytes<T: Element>(values: &[T]) -> Option<&[u8]> {
+    Some(bytemuck::cast_slice(values))
+}
+
 fn run<T: Element>(op: BinaryOp, a: (&[usize], &[T]), b: (&[usize], &[T]), out: &[usize]) -> Result<Vec<T>> {
     let shape = Shape::new(out).unwrap();
     let mut dst = vec![T::zeroed(); shape.elements()];
@@ -21,6 +25,22 @@ fn run<T: Element>(op: BinaryOp, a: (&[usize], &[T]), b: (&[usize], &[T]), out: 
             let (a, b) = if k == 0 { (here, vb.into()) } else { (va.into(), here) };
             binary(&pool, op, a, b, &mut view)?;
             assert_eq!(bytemuck::cast_slice::<T, u8>(&place), bytemuck::cast_slice::<T, u8>(&dst));
+        }
+    }
+    // So is what knows no shapes, where there is nothing to broadcast.
+    if [a, b].iter().all(|(dims, values)| *dims == out || values.len() == 1) {
+        let mut flat = vec![T::zeroed(); dst.len()];
+        let operands = [bytes(a.1), bytes(b.1)];
+        binary_flat(&pool, op, T::DTYPE, operands, bytemuck::cast_slice_mut(&mut flat))?;
+        assert_eq!(bytes(&flat), bytes(&dst));
+        for (k, (dims, values)) in [a, b].into_iter().enumerate() {
+            if dims == out {
+                let mut place = values.to_vec();
+                let mut operands = operands;
+                operands[k] = None;
+                binary_flat(&pool, op, T::DTYPE, operands, bytemuck::cast_slice_mut(&mut place))?;
+                assert_eq!(bytes(&place), bytes(&dst));
+            }
         }
     }
     Ok(dst)
@@ -158,4 +178,42 @@ proptest! {
             prop_assert_eq!(*value, a - b);
         }
     }
+}
+
+#[test]
+fn flat_operands_are_as_large_as_the_output_or_one_element() {
+    let pool = ThreadPool::new(2).unwrap();
+    // More than a block, and more than one thread's.
+    for elements in [1usize, 255, 256, 257, 70_000] {
+        let x: Vec<f32> = (0..elements).map(|i| i as f32 * 0.5 - 3.0).collect();
+        let mut dst = x.clone();
+        let half = [0.5f32];
+        let both = [None, bytes(&half)];
+        binary_flat(&pool, BinaryOp::Mul, DType::F32, both, bytemuck::cast_slice_mut(&mut dst)).unwrap();
+        assert!(dst.iter().zip(&x).all(|(y, x)| *y == 0.5 * x));
+        binary_flat(&pool, BinaryOp::Sub, DType::F32, [None; 2], bytemuck::cast_slice_mut(&mut dst)).unwrap();
+        assert!(dst.iter().all(|y| *y == 0.0));
+        let mut less = vec![2u8; elements];
+        compare_flat(
+            &pool,
+            CompareOp::Less,
+            DType::F32,
+            [bytemuck::cast_slice(&x), bytemuck::cast_slice(&half)],
+            &mut less,
+        )
+        .unwrap();
+        assert!(less.iter().zip(&x).all(|(less, x)| (*less == 1) == (*x < 0.5)));
+        compare_flat(&pool, CompareOp::Equal, DType::F32, [bytemuck::cast_slice(&x); 2], &mut less).unwrap();
+        assert!(less.iter().all(|is_equal| *is_equal == 1));
+    }
+    let (two, mut dst) = ([1.0f32, 2.0], [0.0f32; 3]);
+    let two = bytes(&two);
+    let refused = |operands, dst: &mut [f32]| {
+        binary_flat(&pool, BinaryOp::Add, DType::F32, operands, bytemuck::cast_slice_mut(dst)).is_err()
+    };
+    assert!(refused([two, None], &mut dst) && refused([None, two], &mut dst));
+    assert!(!refused([None, None], &mut dst));
+    let refused =
+        binary_flat(&pool, BinaryOp::LeftShift, DType::F32, [None; 2], bytemuck::cast_slice_mut(&mut dst));
+    assert!(matches!(refused, Err(KernelError::DType { .. })));
 }

@@ -4,7 +4,7 @@
 use half::slice::HalfFloatSliceExt;
 use tightfit_core::{DType, TensorViewMut};
 
-use crate::base::access::{Src, for_dtype, split, values_mut};
+use crate::base::access::{Src, for_dtype, split, values, values_mut};
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::threads::ThreadPool;
@@ -44,6 +44,20 @@ impl UnaryOp {
 pub fn unary(pool: &ThreadPool, op: UnaryOp, src: Src<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
     let dtype = dst.dtype();
     ensure(src.dtype() == dtype, op.name(), "the input and the output have one element type")?;
+    unary_flat(pool, op, dtype, src.values_of_bytes(), dst.bytes())
+}
+
+/// The same for bytes of the type `dtype`: shapes mean nothing to it. The input is `None` where it is in place.
+///
+/// # Errors
+/// As [`unary`].
+pub fn unary_flat(
+    pool: &ThreadPool,
+    op: UnaryOp,
+    dtype: DType,
+    src: Option<&[u8]>,
+    dst: &mut [u8],
+) -> Result<()> {
     if !op.supports(dtype) {
         return Err(KernelError::DType { kernel: op.name(), dtype });
     }
@@ -55,8 +69,7 @@ pub fn unary(pool: &ThreadPool, op: UnaryOp, src: Src<'_>, dst: &mut TensorViewM
         }
         UnaryOp::Invert => {
             // The bits of neighbours do not touch, so bytes serve for every width.
-            let bytes = src.values_of_bytes();
-            return blocks(pool, bytes, dst.bytes(), &|x| x.iter_mut().for_each(|x| *x = !*x));
+            return blocks(pool, src, dst, &|x| x.iter_mut().for_each(|x| *x = !*x));
         }
         _ => {}
     }
@@ -89,12 +102,12 @@ impl<'a> Src<'a> {
 fn typed<T: bytemuck::Pod + Send + Sync>(
     pool: &ThreadPool,
     op: UnaryOp,
-    src: Src<'_>,
-    dst: &mut TensorViewMut<'_>,
+    src: Option<&[u8]>,
+    dst: &mut [u8],
     map: fn(Isa, UnaryOp, &mut [T]),
 ) -> Result<()> {
-    let dst = values_mut::<T>(dst.bytes(), op.name())?;
-    let src = src.same_size::<T>(dst.len(), op.name())?;
+    let dst = values_mut::<T>(dst, op.name())?;
+    let src = src.map(|src| values::<T>(src, op.name())).transpose()?;
     let isa = pool.isa();
     blocks(pool, src, dst, &|x| map(isa, op, x))
 }
