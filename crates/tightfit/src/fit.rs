@@ -221,7 +221,7 @@ impl<'m> Bound<'m> {
                 PlanOptions { bounds, isa: options.isa, ..PlanOptions::new(options.threads, weights) };
             Plan::new(&self.graph, &plan_options)?
         };
-        process::tend();
+        process::rest();
         self.count_planning(peak_bytes);
         let streams = (plan.window_bytes() > 0) as u64;
         let threads = options.threads as u64 + streams;

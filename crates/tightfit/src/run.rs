@@ -1,5 +1,6 @@
 //! A model in memory, ready to run.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use tightfit_core::{MemoryBudget, StopFlag};
@@ -10,7 +11,7 @@ use tightfit_kernels::ThreadPool;
 use crate::error::Error;
 use crate::fit::{Bound, Fit, FitOptions};
 use crate::memory::lines::Lines;
-use crate::memory::process;
+use crate::memory::process::{self, Ahead};
 use crate::memory::usage::Usage;
 use crate::model::Model;
 use crate::outputs::Outputs;
@@ -33,6 +34,10 @@ pub struct Runner {
     growth_bytes: u64,
     /// Runs before the next look at how much code is resident; 0 while each step is followed by one.
     untended_runs: u32,
+    /// Steps that were run since code was last let go of, up to all of them: then none has code that is not there.
+    steps_since: usize,
+    /// False until a run is over: what is done between two runs has not been executed before.
+    has_run: bool,
 }
 
 impl Runner {
@@ -74,6 +79,8 @@ impl Runner {
             context,
             budget: budget.clone(),
             untended_runs: 0,
+            steps_since: 0,
+            has_run: false,
             growth_bytes: fit.growth_bytes,
             lines: fit.lines,
             minimum_bytes: fit.minimum_bytes,
@@ -101,6 +108,8 @@ impl Runner {
             budget: self.budget.clone(),
             growth_bytes: self.growth_bytes,
             untended_runs: 0,
+            steps_since: 0,
+            has_run: false,
         })
     }
 
@@ -118,7 +127,7 @@ impl Runner {
     /// As [`Runner::replan`].
     pub fn replan_with(&mut self, fit: Fit, options: &FitOptions) -> Result<(), Error> {
         process::end_phase();
-        self.untended_runs = 0;
+        (self.untended_runs, self.steps_since, self.has_run) = (0, 0, false);
         self.has_failed = true;
         self.context.replan(fit.plan)?;
         self.has_failed = false;
@@ -218,16 +227,41 @@ impl Runner {
         if self.untended_runs > 0 {
             self.context.run(feeds)?;
             self.untended_runs -= 1;
-            if self.untended_runs == 0 && !process::tend() {
-                self.untended_runs = UNTENDED_RUNS;
+            if self.untended_runs == 0 {
+                match process::tend(Ahead::Nothing) {
+                    true => self.steps_since = 0,
+                    false => self.untended_runs = UNTENDED_RUNS,
+                }
             }
         } else {
-            let mut is_let_go = false;
-            self.context.run_steps(feeds, &mut |_| is_let_go |= process::tend())?;
-            // What one run has executed, the next ones will.
-            self.untended_runs = if is_let_go { 0 } else { UNTENDED_RUNS };
+            self.run_tended(feeds)?;
         }
         Ok(self.outputs())
+    }
+
+    /// A run with looks at how much code is resident. What one run has executed, the next ones will, so once each step has been
+    /// executed since code was last let go of, and what comes between two runs, all of the room may be in use.
+    fn run_tended(&mut self, feeds: &[Feed<'_>]) -> Result<(), Error> {
+        let steps = self.context.plan().steps.len();
+        let since = Cell::new(self.steps_since);
+        let has_run = self.has_run;
+        let look = |executed, ahead| {
+            let is_known = has_run && executed >= steps;
+            if process::tend(if is_known { Ahead::Nothing } else { ahead }) {
+                since.set(0);
+            }
+        };
+        let mut after = |_| {
+            since.set(since.get() + 1);
+            look(since.get(), Ahead::Step);
+        };
+        // A body is in the step that comes next.
+        let between = || look(since.get() + 1, Ahead::Operator);
+        let result = self.context.run_tended(feeds, &mut after, &between);
+        self.has_run = true;
+        self.steps_since = since.get().min(steps);
+        self.untended_runs = if self.steps_since < steps { 0 } else { UNTENDED_RUNS };
+        Ok(result?)
     }
 
     /// The outputs of the last run: none of them is there before the first one, and after one that failed.

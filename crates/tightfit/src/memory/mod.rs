@@ -4,4 +4,10 @@ pub(crate) mod counted;
 pub mod limits;
 pub(crate) mod lines;
 pub mod process;
+mod resident;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod system;
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+#[path = "no_system.rs"]
+mod system;
 pub mod usage;

@@ -20,7 +20,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tightfit_core::{BudgetError, MemoryBudget, Reservation};
 
-use super::limits;
+pub use super::resident::Resident;
+use super::{limits, system};
 
 /// The code of loading the program, mapped in windows as wide as ever, and what is on the heap and the stack by then. The
 /// loader's tables come on top: they grow with the program, and are read from its headers. Measured are 2.8 MiB, and 2.7
@@ -55,8 +56,29 @@ const REPLANNING_CODE_BYTES: u64 = if IS_CHECKED { 10 << 16 } else { 2 << 16 };
 /// With overflow checks and assertions there is more code.
 const IS_CHECKED: bool = cfg!(debug_assertions);
 
-/// Code that a step may execute for the first time before there is another look at how much is resident.
-const STEP_CODE_BYTES: u64 = if IS_CHECKED { 7 << 16 } else { 4 << 16 };
+/// Code that may be executed for the first time before there is another look at how much is resident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// That of a step of whatever job, or of a model: an operator, and all that leads to it.
+    Step,
+    /// That of an operator between others, in a body that runs.
+    Operator,
+    /// None: all that comes has been executed since code was last let go of.
+    Nothing,
+}
+
+impl Ahead {
+    fn code_bytes(self) -> u64 {
+        match (self, IS_CHECKED) {
+            (Ahead::Step, false) => 4 << 16,
+            (Ahead::Step, true) => 7 << 16,
+            (Ahead::Operator, false) => 2 << 16,
+            (Ahead::Operator, true) => 4 << 16,
+            // Another branch of what was executed before.
+            (Ahead::Nothing, _) => 1 << 16,
+        }
+    }
+}
 
 /// What is neither code nor a table that the loader wrote to: the main stack, buffers of the standard streams, the command
 /// line, the allocator. Measured are 60 KiB, and 72 with checks.
@@ -88,31 +110,6 @@ static LIMIT_BYTES: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// The process' share of the budget of a job.
 static SHARE: Mutex<Option<Reservation>> = Mutex::new(None);
-
-/// What the loader reads and writes before a program begins, in bytes.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tables {
-    /// Lists of what to write: read once.
-    relocations_bytes: u64,
-    /// Tables that were written to, and variables: they stay.
-    written_bytes: u64,
-}
-
-/// Resident memory of this process, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Resident {
-    /// Pages of files: code, and tables of constants.
-    pub code_bytes: u64,
-    /// All else.
-    pub data_bytes: u64,
-}
-
-impl Resident {
-    /// All of it.
-    pub fn total_bytes(&self) -> u64 {
-        self.code_bytes + self.data_bytes
-    }
-}
 
 /// Makes this process TightFit's own: its code is let go of from here on, and what it takes is known before anything is
 /// read. To be called once, before there are threads.
@@ -262,14 +259,15 @@ pub fn end_phase() {
     }
 }
 
-/// Lets go of all code, in a process of TightFit's own, when there is nearly as much as there is room for. True when it
-/// did: then what is executed next is mapped anew, and has to be looked at again. Takes a microsecond.
-pub fn tend() -> bool {
+/// Lets go of all code, in a process of TightFit's own, when there is nearly as much as there is room for, so that what is
+/// `ahead` might not find any. True when it did: then what is executed next is mapped anew, and has to be looked at again.
+/// Takes a microsecond.
+pub fn tend(ahead: Ahead) -> bool {
     if !IS_GOVERNED.load(Ordering::Relaxed) {
         return false;
     }
     let room_bytes = CODE_ROOM_BYTES.load(Ordering::Relaxed).min(most_code_bytes());
-    let most_bytes = room_bytes.saturating_sub(STEP_CODE_BYTES);
+    let most_bytes = room_bytes.saturating_sub(ahead.code_bytes());
     let is_over = resident().is_some_and(|resident| resident.code_bytes > most_bytes);
     if is_over {
         system::let_code_go();
@@ -279,7 +277,7 @@ pub fn tend() -> bool {
 
 /// [`tend`], between two steps of somebody's who does not care.
 pub fn rest() {
-    tend();
+    tend(Ahead::Step);
 }
 
 /// Steps of a job that are short, and after which the process is tended now and again: at first each time, then once in so
@@ -307,7 +305,7 @@ impl Tended {
             return;
         }
         self.bytes = 0;
-        if !tend() && is_near_limit() {
+        if !tend(Ahead::Step) && is_near_limit() {
             end_phase();
         }
     }
@@ -318,261 +316,6 @@ impl Tended {
 fn is_near_limit() -> bool {
     let limit_bytes = LIMIT_BYTES.load(Ordering::Relaxed);
     resident().is_some_and(|resident| resident.total_bytes().saturating_add(NEAR_BYTES) > limit_bytes)
-}
-
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-mod system {
-    use std::ffi::c_void;
-    use std::fs::File;
-    use std::os::unix::fs::FileExt;
-    use std::sync::OnceLock;
-
-    use super::{Resident, Tables};
-
-    /// A range of addresses.
-    #[derive(Clone, Copy)]
-    struct Range {
-        start: usize,
-        bytes: usize,
-    }
-
-    /// The files of a program: itself, the libraries that it links to, the loader.
-    const MAX_RANGES: usize = 64;
-
-    /// Whose code it is.
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    pub enum Whose {
-        /// All of the program's, with its libraries.
-        Program,
-        /// That of the file alone that this code stands in.
-        Library,
-    }
-
-    struct Ranges {
-        list: [Range; MAX_RANGES],
-        len: usize,
-        whose: Whose,
-        tables: Tables,
-    }
-
-    impl Ranges {
-        /// Adds a range, and joins it to the last one where that ends.
-        fn push(&mut self, range: Range) {
-            let last = self.len.checked_sub(1).and_then(|last| self.list.get_mut(last));
-            match last {
-                Some(last) if last.start + last.bytes == range.start => last.bytes += range.bytes,
-                _ => {
-                    if let Some(next) = self.list.get_mut(self.len) {
-                        *next = range;
-                        self.len += 1;
-                    }
-                }
-            }
-        }
-
-        /// Adds the pages of what the loader has protected from writing that it did not write to before: they are as in the
-        /// file, and stay so.
-        fn add_protected(&mut self, start: usize, bytes: usize) {
-            let page = page_bytes();
-            // The loader protects whole pages alone.
-            let (first, end) = (start / page, start.saturating_add(bytes) / page);
-            let Ok(map) = File::open("/proc/self/pagemap") else { return };
-            for number in first..end {
-                let mut entry = [0; 8];
-                let Ok(()) = map.read_exact_at(&mut entry, number as u64 * 8) else { return };
-                let entry = u64::from_le_bytes(entry);
-                let is_written = entry & (IN_MEMORY | SWAPPED) != 0 && entry & OF_FILE == 0;
-                if !is_written {
-                    self.push(Range { start: number * page, bytes: page });
-                    self.tables.written_bytes = self.tables.written_bytes.saturating_sub(page as u64);
-                }
-            }
-        }
-    }
-
-    /// Bits of an entry of `/proc/self/pagemap` (Documentation/admin-guide/mm/pagemap.rst of Linux): the page is in memory or
-    /// swapped, and it is a page of a file. One that was written to is of no file any more.
-    const IN_MEMORY: u64 = 1 << 63;
-    const SWAPPED: u64 = 1 << 62;
-    const OF_FILE: u64 = 1 << 61;
-
-    /// The pages that a range touches.
-    fn whole_pages(start: usize, bytes: usize) -> Range {
-        let page = page_bytes();
-        let end = start.saturating_add(bytes).next_multiple_of(page);
-        let start = start / page * page;
-        Range { start, bytes: end - start }
-    }
-
-    fn page_bytes() -> usize {
-        // SAFETY: sysconf only reads a constant of the system.
-        usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
-    }
-
-    static RANGES: OnceLock<Ranges> = OnceLock::new();
-
-    /// Where code and constants are mapped: all that is never written to. Whose is said by the first call.
-    fn ranges(whose: Whose) -> &'static Ranges {
-        RANGES.get_or_init(|| {
-            let list = [Range { start: 0, bytes: 0 }; MAX_RANGES];
-            let mut ranges = Ranges { list, len: 0, whose, tables: Tables::default() };
-            // SAFETY: the callback has the type that is called for, and the pointer is to `ranges`, which outlives the
-            // call.
-            unsafe { libc::dl_iterate_phdr(Some(add), (&raw mut ranges).cast()) };
-            ranges
-        })
-    }
-
-    /// Adds the parts of one loaded file that are never written to, and counts the others.
-    unsafe extern "C" fn add(
-        info: *mut libc::dl_phdr_info,
-        _size: usize,
-        ranges: *mut c_void,
-    ) -> libc::c_int {
-        // SAFETY: the loader passes a valid description, and `ranges` is what `ranges()` gave.
-        let (info, ranges) = unsafe { (&*info, &mut *ranges.cast::<Ranges>()) };
-        if info.dlpi_phdr.is_null() {
-            return 0;
-        }
-        // SAFETY: the loader says how many headers there are.
-        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
-        let is_loaded = |header: &&libc::Elf64_Phdr| header.p_type == libc::PT_LOAD;
-        let start_of = |header: &libc::Elf64_Phdr| info.dlpi_addr.wrapping_add(header.p_vaddr) as usize;
-        let here = add as *const () as usize;
-        let holds = |header: &libc::Elf64_Phdr| {
-            (start_of(header)..start_of(header).saturating_add(header.p_memsz as usize)).contains(&here)
-        };
-        let is_own = headers.iter().filter(is_loaded).any(holds);
-        if ranges.whose == Whose::Library && !is_own {
-            return 0;
-        }
-        for header in headers.iter().filter(is_loaded) {
-            let (start, bytes) = (start_of(header), header.p_memsz as usize);
-            match header.p_flags & libc::PF_W {
-                0 => ranges.push(whole_pages(start, bytes)),
-                _ => ranges.tables.written_bytes += whole_pages(start, header.p_filesz as usize).bytes as u64,
-            }
-        }
-        // What other files have protected is theirs to change.
-        let is_protected = |header: &&libc::Elf64_Phdr| is_own && header.p_type == libc::PT_GNU_RELRO;
-        for header in headers.iter().filter(is_protected) {
-            ranges.add_protected(start_of(header), header.p_memsz as usize);
-        }
-        for header in headers.iter().filter(|header| header.p_type == libc::PT_DYNAMIC) {
-            let entries = header.p_memsz as usize / size_of::<[u64; 2]>();
-            // SAFETY: this part of the file is an array of tags and values of 64 bits each, which stays where it was loaded.
-            let entries = unsafe { std::slice::from_raw_parts(start_of(header) as *const [u64; 2], entries) };
-            let entries = entries.iter().take_while(|[tag, _]| *tag != 0);
-            let sizes = entries.filter(|[tag, _]| RELOCATION_SIZES.contains(tag)).map(|[_, bytes]| bytes);
-            ranges.tables.relocations_bytes += sizes.sum::<u64>();
-        }
-        0
-    }
-
-    /// Tags of the sizes of tables of relocations: DT_PLTRELSZ, DT_RELASZ and DT_RELRSZ (System V ABI, chapter 5).
-    const RELOCATION_SIZES: [u64; 3] = [2, 8, 35];
-
-    /// What the loader has read and written for the program.
-    pub fn tables() -> Tables {
-        ranges(Whose::Program).tables
-    }
-
-    pub fn is_governable(whose: Whose) -> bool {
-        resident().is_some() && ranges(whose).len > 0
-    }
-
-    /// Bytes of code and constants.
-    pub fn code_bytes() -> u64 {
-        let ranges = ranges(Whose::Program);
-        ranges.list.iter().take(ranges.len).map(|range| range.bytes as u64).sum()
-    }
-
-    /// Bytes of code that are mapped at once.
-    const WINDOW_BYTES: usize = 16 << 10;
-
-    /// Makes the mappings of code as short as a window, beyond whose ends the system maps nothing when a page is touched: of
-    /// one that differs from its neighbours in some way it makes a mapping of its own. That of every other window is not
-    /// dumped, which code that stands in a file never is.
-    pub fn narrow_windows() {
-        if page_bytes() >= WINDOW_BYTES {
-            return;
-        }
-        let ranges = ranges(Whose::Program);
-        for range in ranges.list.iter().take(ranges.len) {
-            let end = range.start.saturating_add(range.bytes);
-            let mut start = range.start.next_multiple_of(2 * WINDOW_BYTES);
-            while start < end {
-                let bytes = WINDOW_BYTES.min(end - start);
-                // SAFETY: the pages are of a mapping that the loader made and nobody unmaps, and stay as they are. A refusal
-                // costs only memory.
-                unsafe { libc::madvise(start as *mut c_void, bytes, libc::MADV_DONTDUMP) };
-                start += 2 * WINDOW_BYTES;
-            }
-        }
-    }
-
-    pub fn let_code_go() {
-        let ranges = ranges(Whose::Program);
-        for range in ranges.list.iter().take(ranges.len) {
-            // SAFETY: the range is a private mapping of a file without a page that was written to, which the loader made
-            // and nobody unmaps: whoever reads or executes a page of it next finds what the file has. A refusal costs
-            // only memory.
-            unsafe { libc::madvise(range.start as *mut c_void, range.bytes, libc::MADV_DONTNEED) };
-        }
-    }
-
-    pub fn trim_heap() {
-        #[cfg(target_env = "gnu")]
-        // SAFETY: the allocator takes its own lock; nothing that is in use is touched.
-        unsafe {
-            libc::malloc_trim(0);
-        }
-    }
-
-    pub fn resident() -> Option<Resident> {
-        static STATM: OnceLock<Option<File>> = OnceLock::new();
-        let file = STATM.get_or_init(|| File::open("/proc/self/statm").ok()).as_ref()?;
-        let mut text = [0; 128];
-        let bytes = file.read_at(&mut text, 0).ok()?;
-        // Pages of address space, resident ones, and those among them that are of files.
-        let text = std::str::from_utf8(text.get(..bytes)?).ok()?;
-        let mut pages = text.split_ascii_whitespace().skip(1).map(|field| field.parse::<u64>().ok());
-        let (all, of_files) = (pages.next()??, pages.next()??);
-        let page = page_bytes() as u64;
-        Some(Resident { code_bytes: of_files * page, data_bytes: all.saturating_sub(of_files) * page })
-    }
-}
-
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
-mod system {
-    use super::{Resident, Tables};
-
-    pub enum Whose {
-        Program,
-        Library,
-    }
-
-    pub fn is_governable(_whose: Whose) -> bool {
-        false
-    }
-
-    pub fn code_bytes() -> u64 {
-        0
-    }
-
-    pub fn tables() -> Tables {
-        Tables::default()
-    }
-
-    pub fn narrow_windows() {}
-
-    pub fn let_code_go() {}
-
-    pub fn trim_heap() {}
-
-    pub fn resident() -> Option<Resident> {
-        None
-    }
 }
 
 #[cfg(all(test, target_os = "linux", target_pointer_width = "64"))]
@@ -600,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_guest_leaves_its_host_as_it_is() {
-        assert!(!tend());
+        assert!(!tend(Ahead::Step) && !tend(Ahead::Nothing));
         assert!(floor_bytes() > GUEST_CODE_BYTES && floor_bytes() == floor_bytes());
     }
 }
