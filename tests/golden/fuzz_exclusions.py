@@ -542,6 +542,8 @@ EXCLUSIONS = [
      refused("which is incompatible with the TensorArray's inferred element shape")),
     ("To a range that is infinite TensorFlow scales numbers by casts of infinities, which C++ leaves open",
      lambda g, kind, want, got, why: kind == "wrong" and has(g, "QuantizedAdd", "QuantizedMul") and has_infinite(g)),
+    ("TensorFlow has a kernel of IsotonicRegression for one type of output each",
+     lambda g, kind, want, got, why: kind == "accepted" and has(g, "IsotonicRegression") and "No OpKernel was registered" in want),
     ("An alpha that is no half is infinite in TensorFlow's LRN of halves",
      lambda g, kind, want, got, why: kind == "wrong" and has_of(g, ("float16",), "LRN")
      and any(n.op == "LRN" and n.attr["alpha"].f > 65504 for n in g.graph_def.node)),
