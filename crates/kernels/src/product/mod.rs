@@ -5,7 +5,6 @@ mod conv2d_f64;
 pub(crate) mod gemm;
 pub(crate) mod matmul;
 mod matmul_any;
-mod pixels;
 mod strided_sum;
 mod stuff;
 pub(crate) mod weighted;

@@ -1,5 +1,7 @@
 //! Convolution of images and volumes, f32, as a product over pixels. An image is a volume of depth 1.
 
+mod pixels;
+
 use super::weighted::{Parts, check_residual};
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact, product};
@@ -9,7 +11,7 @@ use crate::product::gemm::{
     Epilogue, Form, Gemm, MAX_ROWS, PackedLayout, Problem, RightHand, Scratch, Segment,
 };
 use crate::product::matmul::{ALIASING_FLOATS, copy_pitch};
-use crate::product::pixels::PixelRows;
+use pixels::PixelRows;
 
 /// What a convolution works on: input `[batch, height, width, in_channels]`, filter `[window height, window width,
 /// in_channels / groups, out_channels]`.
@@ -82,18 +84,18 @@ impl Conv3dParams {
 /// with depth before height. Cheap to make; holds no memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Conv2d {
-    pub(super) p: Conv3dParams,
+    p: Conv3dParams,
     /// Depth, height and width of the output.
-    pub(super) output: [usize; 3],
+    output: [usize; 3],
     /// Elements of k in one tap.
-    pub(super) tap_len: usize,
+    tap_len: usize,
     /// Whether a tap is a whole row of the window, not just one position: its pixels are neighbours in memory.
-    pub(super) row_taps: bool,
+    row_taps: bool,
     /// Whether the output's pixels are the input's, one by one.
-    pub(super) is_dense: bool,
+    is_dense: bool,
     /// Whether the filter is stored with its output channels first.
     is_transposed: bool,
-    pub(super) layout: PackedLayout,
+    layout: PackedLayout,
 }
 
 /// Up to this many channels a row of the window is one tap.
@@ -174,7 +176,7 @@ impl Conv2d {
     }
 
     /// Whether the rows of a tile are copied because they would fall on the same few lines of a first-level cache.
-    pub(super) fn copies_all(&self) -> bool {
+    fn copies_all(&self) -> bool {
         let pixel_floats = self.p.in_channels * self.p.window.strides[2];
         self.p.window.size == [1; 3]
             && pixel_floats.is_multiple_of(ALIASING_FLOATS)

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::conv2d::Conv2d;
+use super::Conv2d;
 use crate::product::gemm::{LeftHand, MAX_ROWS, Offsets, Segment};
 use crate::product::matmul::copy_pitch;
 
