@@ -387,7 +387,7 @@ impl Operator for Sample {
         let size = run.ints::<3>(0)?;
         let side = |n: usize| {
             let value = size.get(n).copied().unwrap_or_default();
-            i32::try_from(value).ok().filter(|side| *side >= 0).ok_or_else(|| {
+            i32::try_from(value).ok().filter(|side| (0..i32::MAX).contains(side)).ok_or_else(|| {
                 OpError::input(0, format!("is {:?}; a height and a width of 0 or more are needed", &size[..]))
             })
         };

@@ -301,6 +301,9 @@ impl Operator for Counts {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        if self.rows == Rows::Ragged && run.shape(0).elements() < 2 {
+            return Err(OpError::input(0, "has fewer than two splits"));
+        }
         let (rows, row) = self.rows.of_run(run)?;
         let row = &|n: usize| row.of(n);
         let counted = self.rows.counted(run, self.rows.weights(), false, self.is_binary)?;
@@ -319,7 +322,7 @@ impl Operator for Counts {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check, flag, refuses, scalar, tensor};
+    use crate::testing::{check, flag, refuses, refuses_as_it_runs, scalar, tensor};
 
     #[test]
     fn counts_by_row() {
@@ -357,6 +360,8 @@ mod tests {
         check("SparseCountSparseOutput", &[("binary_output", flag(false))], &nothing, &counted);
         let row = tensor(&[1, 4], &[1f32; 4]);
         refuses("RaggedCountSparseOutput", &[], &[splits.clone(), tensor(&[4], &[0i32; 4]), row], "shape");
+        let one = [tensor(&[1], &[0i64]), none.clone(), none.clone()];
+        refuses_as_it_runs("RaggedCountSparseOutput", &[], &one, "fewer than two splits");
         refuses("RaggedCountSparseOutput", &[], &[splits, tensor(&[4], &[0i32, -1, 0, 0]), none], "-1");
     }
 }
