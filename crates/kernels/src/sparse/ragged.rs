@@ -124,11 +124,12 @@ impl RowPartition<'_> {
         }
     }
 
-    /// The most values of a row.
+    /// The most values of a row; of splits that fall none are counted there.
     pub fn widest(&self) -> usize {
         match self {
             RowPartition::Splits(splits) => {
-                (1..splits.len()).map(|n| (splits.get(n) - splits.get(n - 1)) as usize).max().unwrap_or(0)
+                let width = |n| usize::try_from(splits.get(n).saturating_sub(splits.get(n - 1))).unwrap_or(0);
+                (1..splits.len()).map(width).max().unwrap_or(0)
             }
             RowPartition::RowIds(ids) => {
                 let (mut most, mut run) = (0, 0);
@@ -241,6 +242,9 @@ mod tests {
             assert!(partition.check(Some(2), None).is_err());
         }
         assert!(RowPartition::Splits(Whole::I64(&[0, 3, 2])).check(None, None).is_err());
+        // Those that fall are refused later, and have no width before.
+        assert_eq!(RowPartition::Splits(Whole::I64(&[0, 3, 2, -19])).widest(), 3);
+        assert_eq!(RowPartition::Splits(Whole::I64(&[i64::MAX, i64::MIN, i64::MIN])).widest(), 0);
     }
 
     #[test]
