@@ -39,12 +39,17 @@ impl<'a> Src<'a> {
         }
     }
 
+    /// The bytes, or `None` if they are in the output.
+    pub(crate) fn bytes(&self) -> Option<&'a [u8]> {
+        match self {
+            Src::View(view) => Some(view.bytes()),
+            Src::InPlace(_) => None,
+        }
+    }
+
     /// The elements, or `None` if they are in the output.
     pub(crate) fn values<T: Pod>(&self, kernel: &'static str) -> Result<Option<&'a [T]>> {
-        match self {
-            Src::View(view) => values(view.bytes(), kernel).map(Some),
-            Src::InPlace(_) => Ok(None),
-        }
+        self.bytes().map(|bytes| values(bytes, kernel)).transpose()
     }
 
     /// The elements of an input of one element for each of the output's.

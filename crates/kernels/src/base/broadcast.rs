@@ -50,9 +50,9 @@ impl<const N: usize> Broadcast<N> {
         Ok(result)
     }
 
-    /// True if every operand is read element for element.
+    /// True if every operand is read element for element, or is one element for all.
     pub fn is_flat(&self) -> bool {
-        (0..N).all(|k| self.layout(k) == Layout::Flat)
+        (0..N).all(|k| matches!(self.layout(k), Layout::Flat | Layout::Scalar))
     }
 
     /// Elements of the innermost dimension.

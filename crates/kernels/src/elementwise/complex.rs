@@ -253,7 +253,9 @@ mod tests {
         assert_eq!(run(DType::C64, &[2], |dst| conjugate(pool, x.into(), dst)), [3.0, -4.0, 0.0, 2.0]);
         let (re, im) = (view(DType::F32, &[2], &[1.0, 2.0]), view(DType::F32, &[1], &[7.0]));
         assert_eq!(run(DType::C64, &[2], |dst| complex_of(pool, re, im, dst)), [1.0, 7.0, 2.0, 7.0]);
-        let square = run(DType::C64, &[2], |dst| unary(pool, UnaryOp::Square, x.into(), dst));
+        let square = run(DType::C64, &[2], |dst| {
+            unary(pool, UnaryOp::Square, DType::C64, Some(x.bytes()), dst.bytes())
+        });
         assert_eq!(square, [-7.0, 24.0, -4.0, 0.0]);
         let of_two = |op| run(DType::C64, &[2], |dst| binary(pool, op, x.into(), x.into(), dst));
         assert_eq!(of_two(BinaryOp::Div), [1.0, 0.0, 1.0, 0.0]);

@@ -25,4 +25,4 @@ pub use few::{approximate_equal, betainc, compare_and_bitpack, leaky_relu_gradie
 pub use functions::{Activation, FunctionRow, UnaryOp};
 pub use optimizer::{MAX_STATES, MAX_STEERING, Optimizer, OptimizerOptions, float_of, optimize};
 pub use select::{add_n, clip, select};
-pub use unary::{FloatTest, test_floats, unary, unary_flat};
+pub use unary::{FloatTest, test_floats, unary};

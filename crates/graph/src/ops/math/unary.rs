@@ -5,7 +5,7 @@
 //! those of `tightfit_kernels`' table, which docs/functions.md lists.
 
 use tightfit_core::DType;
-use tightfit_kernels::{FloatTest, FunctionRow, UnaryOp, test_floats, unary_flat};
+use tightfit_kernels::{FloatTest, FunctionRow, UnaryOp, test_floats, unary};
 
 use crate::fact::Fact;
 use crate::operator::Registration;
@@ -78,7 +78,7 @@ impl Operator for Unary {
         if run.output_dtype(0) != dtype {
             return Err(OpError::Internal("a function of one element gives another type"));
         }
-        Ok(unary_flat(run.pool, self.op, dtype, input, run.out_bytes(0)?)?)
+        Ok(unary(run.pool, self.op, dtype, input, run.out_bytes(0)?)?)
     }
 }
 

@@ -33,6 +33,9 @@ pub fn binary(
     }
     let isa = pool.isa();
     let broadcast = Broadcast::new(kernel, dst.shape(), [a.shape(dst), b.shape(dst)])?;
+    if broadcast.is_flat() {
+        return binary_flat(pool, op, dtype, [a.bytes(), b.bytes()], dst.bytes());
+    }
     for_dtype!(dtype, kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, C64, C128], T => {
         let dst = values_mut::<T>(dst.bytes(), kernel)?;
         let (a, b) = (a.values::<T>(kernel)?, b.values::<T>(kernel)?);
@@ -40,9 +43,6 @@ pub fn binary(
             check_integers(op, b.unwrap_or(dst))?;
         }
         split(pool, dst, 1, &|first, dst| {
-            if let (Some(a), Some(b), 1, true) = (a, b, broadcast.rank, broadcast.is_flat()) {
-                return T::zip(isa, op, dst, &a[first..first + dst.len()], &b[first..first + dst.len()]);
-            }
             let mut a = Operand::new(&broadcast, 0, a, T::ZERO);
             let mut b = Operand::new(&broadcast, 1, b, T::ZERO);
             let mut done = 0;
@@ -206,6 +206,9 @@ pub fn compare(
     };
     let isa = pool.isa();
     let broadcast = Broadcast::new(kernel, dst.shape(), [a.shape(), b.shape()])?;
+    if broadcast.is_flat() {
+        return compare_flat(pool, op, dtype, [a.bytes(), b.bytes()], dst.bytes());
+    }
     for_dtype!(dtype, kernel, [F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, C64, C128], T => {
         let (a, b) = (values::<T>(a.bytes(), kernel)?, values::<T>(b.bytes(), kernel)?);
         split(pool, dst.bytes(), 1, &|first, dst| {

@@ -4,7 +4,7 @@
 use half::slice::HalfFloatSliceExt;
 use tightfit_core::{DType, TensorViewMut};
 
-use crate::base::access::{Src, for_dtype, split, values, values_mut};
+use crate::base::access::{for_dtype, split, values, values_mut};
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::threads::ThreadPool;
@@ -37,27 +37,12 @@ impl UnaryOp {
     }
 }
 
-/// Computes `op` of each element of `src` into `dst`, of the same type and size.
+/// Computes `op` of each element of `src` into `dst`, bytes of the type `dtype` and as many: shapes mean nothing to it. The
+/// input is `None` where it is in place.
 ///
 /// # Errors
 /// [`KernelError::DType`] for a type the function is not for, [`KernelError::Invalid`] for sizes that differ.
-pub fn unary(pool: &ThreadPool, op: UnaryOp, src: Src<'_>, dst: &mut TensorViewMut<'_>) -> Result<()> {
-    let dtype = dst.dtype();
-    ensure(src.dtype() == dtype, op.name(), "the input and the output have one element type")?;
-    unary_flat(pool, op, dtype, src.values_of_bytes(), dst.bytes())
-}
-
-/// The same for bytes of the type `dtype`: shapes mean nothing to it. The input is `None` where it is in place.
-///
-/// # Errors
-/// As [`unary`].
-pub fn unary_flat(
-    pool: &ThreadPool,
-    op: UnaryOp,
-    dtype: DType,
-    src: Option<&[u8]>,
-    dst: &mut [u8],
-) -> Result<()> {
+pub fn unary(pool: &ThreadPool, op: UnaryOp, dtype: DType, src: Option<&[u8]>, dst: &mut [u8]) -> Result<()> {
     if !op.supports(dtype) {
         return Err(KernelError::DType { kernel: op.name(), dtype });
     }
@@ -87,15 +72,6 @@ pub fn unary_flat(
         DType::C64 => typed(pool, op, src, dst, |_, op, x| super::complex::map::<f32>(op, x)),
         DType::C128 => typed(pool, op, src, dst, |_, op, x| super::complex::map::<f64>(op, x)),
         dtype => for_dtype!(dtype, op.name(), integers, T => typed::<T>(pool, op, src, dst, T::map)),
-    }
-}
-
-impl<'a> Src<'a> {
-    fn values_of_bytes(&self) -> Option<&'a [u8]> {
-        match self {
-            Src::View(view) => Some(view.bytes()),
-            Src::InPlace(_) => None,
-        }
     }
 }
 

@@ -58,13 +58,10 @@ const VALUES: &[(UnaryOp, [f64; 12])] = &[
 fn run<T: Element>(op: UnaryOp, x: &[T]) -> Result<Vec<T>> {
     let pool = ThreadPool::new(2).unwrap();
     let long = x.repeat(40_000 / x.len() + 1);
-    let shape = Shape::new(&[long.len()]).unwrap();
     let mut dst = vec![T::zeroed(); long.len()];
-    let mut out = TensorViewMut::new(T::DTYPE, shape, bytemuck::cast_slice_mut(&mut dst)).unwrap();
-    unary(&pool, op, TensorView::from_slice(shape, &long).unwrap().into(), &mut out)?;
+    unary(&pool, op, T::DTYPE, Some(bytemuck::cast_slice(&long)), bytemuck::cast_slice_mut(&mut dst))?;
     let mut place = long.clone();
-    let mut out = TensorViewMut::new(T::DTYPE, shape, bytemuck::cast_slice_mut(&mut place)).unwrap();
-    unary(&pool, op, Src::InPlace(T::DTYPE), &mut out)?;
+    unary(&pool, op, T::DTYPE, None, bytemuck::cast_slice_mut(&mut place))?;
     assert_eq!(bytemuck::cast_slice::<T, u8>(&place), bytemuck::cast_slice::<T, u8>(&dst));
     dst.truncate(x.len());
     Ok(dst)
@@ -133,9 +130,8 @@ fn integers_and_bools() {
     assert!(matches!(run(UnaryOp::Invert, &[1.0f32]), Err(KernelError::DType { .. })));
     let shape = Shape::new(&[3]).unwrap();
     let mut dst = [0u8; 3];
-    let mut out = TensorViewMut::new(DType::Bool, shape, &mut dst).unwrap();
-    let src = TensorView::new(DType::Bool, shape, &[0, 1, 1]).unwrap();
-    unary(&ThreadPool::new(1).unwrap(), UnaryOp::LogicalNot, src.into(), &mut out).unwrap();
+    let pool = ThreadPool::new(1).unwrap();
+    unary(&pool, UnaryOp::LogicalNot, DType::Bool, Some(&[0, 1, 1]), &mut dst).unwrap();
     assert_eq!(dst, [1, 0, 0]);
     let mut out = TensorViewMut::new(DType::Bool, shape, &mut dst).unwrap();
     let src = [f32::NAN, f32::INFINITY, 1.0];
