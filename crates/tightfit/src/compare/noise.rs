@@ -10,6 +10,13 @@ pub(crate) struct Noise {
 }
 
 impl Noise {
+    /// That of elements as they were and as they are now.
+    pub fn between(before: &[f32], now: &[f32]) -> Noise {
+        let mut noise = Noise::default();
+        before.iter().zip(now).for_each(|(before, now)| noise.add(f64::from(*before), f64::from(*now)));
+        noise
+    }
+
     /// Adds an element as it was and as it is now.
     pub fn add(&mut self, before: f64, now: f64) {
         self.signal += before * before;

@@ -15,11 +15,7 @@ pub(super) fn rounded(weights: &mut [f32], root: &Factored, scales: &Scales) -> 
             let element = (row * columns + at) as u64;
             let integer = scales.integer(element, weights[at]);
             let number = scales.number(element, integer);
-            let own = &root.row(at)[at..];
-            let error = f64::from(weights[at] - number) / own[0];
-            for (weight, factor) in weights[at + 1..].iter_mut().zip(&own[1..]) {
-                *weight -= (error * factor) as f32;
-            }
+            root.make_up(at, f64::from(weights[at] - number), weights);
             weights[at] = number;
             integers.push(integer);
         }

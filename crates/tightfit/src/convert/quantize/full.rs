@@ -15,7 +15,7 @@ use super::draft::Draft;
 use super::kinds::{FLOAT, INT8, INT32, INT64, Width};
 use super::patches::Window;
 use super::rows::{Rule, row};
-use super::values::{Scales, Value, look_at};
+use super::values::{Scales, Value, look_at, read};
 use super::weights::{Layer, channel_scales, constant, conversion, product, push, quantization, snr};
 use crate::error::Error;
 
@@ -370,9 +370,7 @@ impl Full<'_> {
         let mut values = match bias.and_then(|id| tensor(self.draft, id)) {
             Some(tensor) => {
                 let place = constant(self.draft, tensor).ok_or(Error::Defect("a bias is a constant"))?;
-                let mut values = Vec::with_capacity((place.bytes / 4) as usize);
-                look_at(&self.draft.source, place, self.budget, &mut |_, value| values.push(value))?;
-                values
+                read(&self.draft.source, place, self.budget)?
             }
             None => Vec::new(),
         };

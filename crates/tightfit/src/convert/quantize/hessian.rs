@@ -105,6 +105,15 @@ impl Factored {
         self.square.row(index)
     }
 
+    /// Changes the elements of a row after `at` so that they make up for what the one there loses.
+    pub fn make_up(&self, at: usize, lost: f64, row: &mut [f32]) {
+        let own = &self.row(at)[at..];
+        let error = lost / own[0];
+        for (weight, factor) in row[at + 1..].iter_mut().zip(&own[1..]) {
+            *weight -= (error * factor) as f32;
+        }
+    }
+
     /// Adds the matrix times `vector` to `sums`, both of the rows `kept` alone.
     fn add_product(&self, kept: &[usize], vector: &[f64], sums: &mut [f64]) {
         for (n, row) in kept.iter().enumerate() {

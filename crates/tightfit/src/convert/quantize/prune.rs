@@ -13,7 +13,7 @@ use super::maker::{Maker, rewrite};
 use super::patches::Window;
 use super::rewrite::{RewriteOptions, Rewritten};
 use super::thin::{Pattern, thin};
-use super::values::{Value, look_at};
+use super::values::{Value, read};
 use super::weights::{Layer, code, constant, push};
 use crate::compare::noise::Noise;
 use crate::error::Error;
@@ -125,8 +125,7 @@ impl Pruning<'_> {
         let Some(place) = draft.graphs[0].tensors.get(id).and_then(|own| constant(draft, own)) else {
             return Ok(None);
         };
-        let mut bias = Vec::with_capacity(window.outputs);
-        look_at(&draft.source, place, self.maker.budget, &mut |_, value| bias.push(value))?;
+        let bias = read(&draft.source, place, self.maker.budget)?;
         Ok((bias.len() == window.outputs).then_some(bias))
     }
 
@@ -141,8 +140,7 @@ impl Pruning<'_> {
     ) -> Result<Option<(Layer, i32)>, Error> {
         let Maker { budget, model, .. } = self.maker;
         let _weights = budget.try_reserve("a weight that is pruned", 3 * place.bytes)?;
-        let mut weights = Vec::with_capacity((place.bytes / 4) as usize);
-        look_at(&draft.source, place, budget, &mut |_, value| weights.push(value))?;
+        let mut weights = read(&draft.source, place, budget)?;
         let before = weights.clone();
         if self.maker.options.data.sources.is_empty() {
             thin(&mut weights, window.len(), self.pattern, self.sparsity, None);
@@ -177,8 +175,6 @@ impl Pruning<'_> {
         let kept: Vec<u8> =
             weights.iter().filter(|weight| **weight != 0.0).flat_map(|w| w.to_le_bytes()).collect();
         let bytes = kept.len() as u64;
-        let mut noise = Noise::default();
-        before.iter().zip(&weights).for_each(|(before, now)| noise.add(f64::from(*before), f64::from(*now)));
         // The indices beside the values.
         draft.account.grow(bytes + 4 * (weights.len() / rows.max(1)) as u64)?;
         sparse.values = draft.add(Value::Bytes(kept), bytes)?;
@@ -189,7 +185,7 @@ impl Pruning<'_> {
             op: operator.name().to_string(),
             dtype: "float32",
             bytes: [place.bytes, bytes + (weights.len() as u64).div_ceil(8)],
-            snr_db: noise.snr_db(),
+            snr_db: Noise::between(&before, &weights).snr_db(),
             output_snr_db: None,
             output: operator.outputs.first().copied().unwrap_or(-1),
         };

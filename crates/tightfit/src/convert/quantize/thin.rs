@@ -52,11 +52,7 @@ pub(super) fn thin(
         for (row, zeros) in weights.chunks_exact_mut(columns).zip(zeros.chunks_exact(last - first)) {
             for (at, _) in (first..last).zip(zeros).filter(|(_, is_zero)| **is_zero) {
                 if let Some(root) = root {
-                    let own = root.row(at);
-                    let error = f64::from(row[at]) / own[at];
-                    for (weight, factor) in row[at..].iter_mut().zip(&own[at..]) {
-                        *weight -= (error * factor) as f32;
-                    }
+                    root.make_up(at, f64::from(row[at]), row);
                 }
                 row[at] = 0.0;
             }

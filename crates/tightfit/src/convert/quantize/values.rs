@@ -172,6 +172,13 @@ pub(super) fn look_at(
     done.map_err(|error| crate::convert::writing::of_writing(source.path(), error))
 }
 
+/// All of them. Who calls this has room for them.
+pub(super) fn read(source: &SourceFile, place: Place, budget: &MemoryBudget) -> Result<Vec<f32>, Error> {
+    let mut values = Vec::with_capacity((place.bytes / 4) as usize);
+    look_at(source, place, budget, &mut |_, value| values.push(value))?;
+    Ok(values)
+}
+
 fn buffer(budget: &MemoryBudget, bytes: u64) -> io::Result<Buffer> {
     Buffer::new(budget, "values on their way to the file", bytes as usize).map_err(io::Error::other)
 }

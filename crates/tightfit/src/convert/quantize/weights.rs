@@ -11,7 +11,7 @@ use super::hessian::Moments;
 use super::kinds::{BRAIN, FLOAT, HALF, INT4, INT8};
 use super::patches::Window;
 use super::scheme::{Meaning, Weights};
-use super::values::{Scales, Value, look_at, packed};
+use super::values::{Scales, Value, look_at, packed, read};
 use super::watch::Watch;
 use crate::compare::noise::Noise;
 use crate::error::Error;
@@ -254,13 +254,10 @@ fn compensated(
     let _weights = watch.budget.try_reserve("a weight that is rounded", 3 * place.bytes)?;
     let (moments, _) = Moments::of(watch, operator.inputs[0], &window)?.judge(false);
     let Some(root) = moments.factored()? else { return Ok(None) };
-    let mut weights = Vec::with_capacity((place.bytes / 4) as usize);
-    look_at(&draft.source, place, watch.budget, &mut |_, value| weights.push(value))?;
+    let mut weights = read(&draft.source, place, watch.budget)?;
     let before = weights.clone();
     let integers = rounded(&mut weights, &root, scales);
-    let mut noise = Noise::default();
-    before.iter().zip(&weights).for_each(|(before, now)| noise.add(f64::from(*before), f64::from(*now)));
-    Ok(Some((integers, noise.snr_db())))
+    Ok(Some((integers, Noise::between(&before, &weights).snr_db())))
 }
 
 /// The scales of a tensor's axis.
