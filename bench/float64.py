@@ -9,13 +9,11 @@ part of the largest output.
 """
 
 import argparse
-import os
 import pathlib
 import subprocess
 import tempfile
 
-os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
-
+import oracle  # before TensorFlow: it sets the environment
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
@@ -44,13 +42,6 @@ def widen(graph_def):
     return wide
 
 
-def tensorflow(graph_def, x, fetch):
-    feed = next(node.name for node in graph_def.node if node.op == "Placeholder")
-    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
-        tf.import_graph_def(graph_def, name="")
-        return session.run(fetch, {feed + ":0": x})
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=pathlib.Path)
@@ -60,8 +51,9 @@ def main():
     options = parser.parse_args()
     graph_def = tf.compat.v1.GraphDef.FromString(options.model.read_bytes())
     x = np.load(options.input)
-    exact = tensorflow(widen(graph_def), x.astype(np.float64), options.fetch)
-    theirs = tensorflow(graph_def, x, options.fetch)
+    feed = next(node.name for node in graph_def.node if node.op == "Placeholder")
+    (exact,) = oracle.evaluate(widen(graph_def), {feed: x.astype(np.float64)}, [options.fetch])
+    (theirs,) = oracle.evaluate(graph_def, {feed: x}, [options.fetch])
     with tempfile.TemporaryDirectory() as folder:
         output = pathlib.Path(folder) / "output.npy"
         fetch = ["--fetch", options.fetch, "--input", options.input, "--output", output, "--quiet"]

@@ -152,18 +152,25 @@ def is_reciprocal_of_the_largest(graph, why):
     return y is not None and y.shape == found[1].shape and bool((found[3] <= ((np.abs(y) >= least) & np.isfinite(y))).all())
 
 
+def reduction(graph, why, *operators):
+    """Where one of these operators differs: what `differing` says of it, and the values and the axes that it takes."""
+    found = differing(graph, why)
+    if found is None or found[0].op not in operators:
+        return None
+    x, axes = (value_of(graph, name) for name in found[0].input[:2])
+    if x is None or axes is None:
+        return None
+    return *found, x, tuple(int(axis) for axis in np.atleast_1d(axes))
+
+
 def overflows_on_the_way(graph, why):
     """All that differs is NaN or infinite, of products whose factors above 1 are already past the largest number."""
-    found = differing(graph, why)
-    if found is None or found[0].op not in ("Prod", "Cumprod"):
+    found = reduction(graph, why, "Prod", "Cumprod")
+    if found is None:
         return False
-    node, want, got, differs = found
-    x, axes = value_of(graph, node.input[0]), value_of(graph, node.input[1])
-    if x is None or axes is None:
-        return False
+    node, want, got, differs, x, axes = found
     with np.errstate(all="ignore"):
         size = np.maximum(np.log2(np.abs(x)), 0)
-        axes = tuple(int(axis) for axis in np.atleast_1d(axes))
         of_all = np.sum(np.where(np.isnan(size), np.inf, size), axes, keepdims=True)
     of_all = np.broadcast_to(of_all, x.shape) if node.op == "Cumprod" else of_all.reshape(want.shape)
     top = np.log2(float(tf.as_dtype(node.attr["T"].type).max))
@@ -172,14 +179,10 @@ def overflows_on_the_way(graph, why):
 
 def overflows_both_ways(graph, why):
     """All that differs is NaN or infinite, of sums whose parts above 0, and below it, are past the largest number."""
-    found = differing(graph, why)
-    if found is None or found[0].op not in ("Sum", "Mean"):
+    found = reduction(graph, why, "Sum", "Mean")
+    if found is None or found[4].dtype.kind == "c":
         return False
-    node, want, got, differs = found
-    x, axes = value_of(graph, node.input[0]), value_of(graph, node.input[1])
-    if x is None or axes is None or x.dtype.kind == "c":
-        return False
-    axes = tuple(int(axis) for axis in np.atleast_1d(axes))
+    node, want, got, differs, x, axes = found
     top = float(tf.as_dtype(node.attr["T"].type).max)
     with np.errstate(all="ignore"):
         above, below = (np.sum(side, axes).reshape(want.shape) for side in (np.maximum(x, 0), np.maximum(-x, 0)))
