@@ -295,8 +295,8 @@ impl Frame {
                 };
                 let mark = running.strings.mark();
                 // What one turn has done, the next ones do.
-                let (first, later) = (running, &Running { between: None, ..*running });
-                let mut running = first;
+                let later = Running { between: None, ..*running };
+                let mut running = running;
                 loop {
                     if running.stop.is_some_and(StopFlag::is_set) {
                         return Err(Halt::Stopped);
@@ -313,7 +313,7 @@ impl Frame {
                     frame.run(turn, running)?;
                     self.take(plan, step, turn, frame, rooms).map_err(at)?;
                     self.release(step, running, mark).map_err(at)?;
-                    running = later;
+                    running = &later;
                 }
             }
         }

@@ -38,9 +38,8 @@ pub(crate) trait LeftHand: Sync {
         std::ptr::null()
     }
 
-    /// How many rows from `first_row` on belong together: tiles that reach over them into others would multiply more zeros.
-    fn alike(&self, first_row: usize) -> usize {
-        let _ = first_row;
+    /// How many rows from the first one on belong together: tiles that reach over them into others would multiply more zeros.
+    fn alike(&self, _first_row: usize) -> usize {
         usize::MAX
     }
 
