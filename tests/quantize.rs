@@ -370,3 +370,74 @@ fn a_pruned_model_is_held_without_its_zeros() {
     tightfit(["prune", &model, "--sparsity", "1.5", "--output", &output]).assert_fails(2, "--sparsity");
     tightfit(["prune", &model, "--output", "/tmp/x.pb"]).assert_fails(2, ".tflite");
 }
+
+/// `tests/golden/pruned_channels.py` has TensorFlow's numbers for a model a quarter of whose channels are nothing, which LiteRT
+/// gives for what is written too.
+#[test]
+fn channels_that_are_nothing_go_and_nothing_changes() {
+    let folder = Folder::new();
+    let golden = repository("tests/golden/pruned_channels");
+    let [model, input] = ["model.tflite", "x.npy"].map(|name| text(golden.join(name)));
+    let output = text(folder.path("pruned.tflite"));
+    let expected = elements(&fs::read(golden.join("y.npy")).unwrap());
+    let arena = |path: &str| number(&tightfit(["plan", path, "--json"]).json()["lines"]["arena"]);
+    for flags in [&[][..], &["--calibrate", &input, "--batch", "3"]] {
+        let prune =
+            ["prune", &model, "--pattern", "channels", "--sparsity", "0.25", "--output", &output, "--json"];
+        let answer = tightfit([&prune[..], flags].concat());
+        assert_eq!(answer.code, 0, "{answer:?}");
+        let made = answer.json();
+        // Products of n by m channels become such of 3/4 n by 3/4 m.
+        let share = number(&made["constant_bytes"]) / number(&made["constant_bytes_before"]);
+        assert!(share < 0.67, "{made}");
+        let kept = &made["kept_layers"].as_array().unwrap()[..];
+        let [before, answers] = kept else { panic!("{kept:?}") };
+        assert!(before["why"].as_str().unwrap().starts_with("DEPTH_TO_SPACE makes"), "{kept:?}");
+        assert_eq!(answers["op"], "FULLY_CONNECTED", "{kept:?}");
+        let results = text(folder.path("out.npy"));
+        let run = ["run", &output, "--input", &input, "--batch", "4", "--output", &results, "--quiet"];
+        assert_eq!(tightfit(run).code, 0);
+        let found = elements(&fs::read(&results).unwrap());
+        let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(found.len() == expected.len() && error < 1e-4, "{flags:?}: {error}");
+        assert!(arena(&output) < 0.85 * arena(&model));
+    }
+}
+
+#[test]
+fn a_model_of_fewer_channels_takes_less_of_everything() {
+    let folder = Folder::new();
+    let (model, data) = digits();
+    let (model, data) = (text(model), text(data));
+    let output = text(folder.path("thin.tflite"));
+    let prune =
+        ["prune", &model, "--pattern", "channels", "--sparsity", "0.4", "--output", &output, "--json"];
+    let lines = |path: &str| {
+        let lines = tightfit(["plan", path, "--json"]).json()["lines"].clone();
+        (number(&lines["weights"]), number(&lines["arena"]))
+    };
+    let before = lines(&model);
+    let mut lost_without = 0.0;
+    for flags in [&[][..], &["--calibrate", &data]] {
+        let answer = tightfit([&prune[..], flags].concat());
+        assert_eq!(answer.code, 0, "{answer:?}");
+        let made = answer.json();
+        assert!((0.55..0.7).contains(&number(&made["sparsity"])), "{made}");
+        assert_eq!(made["compensated_layers"], if flags.is_empty() { 0 } else { 3 }, "{made}");
+        assert_eq!(made["kept_layers"].as_array().unwrap().len(), 1, "{made}");
+        let now = lines(&output);
+        assert!(now.0 < 0.5 * before.0 && now.1 < 0.8 * before.1, "{now:?} of {before:?}");
+        let lost = lost(&compared(&model, &output, &[]));
+        if flags.is_empty() {
+            lost_without = lost;
+        } else {
+            assert!(lost <= 1.0 && lost_without > 10.0 * lost, "{lost_without} and {lost}");
+        }
+        assert_eq!(folder.names(), ["thin.tflite"], "nothing is left beside it");
+    }
+    // All but one of each layer's channels at most.
+    let answer =
+        tightfit(["prune", &model, "--pattern", "channels", "--sparsity", "0.99", "--output", &output]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert_eq!(compared(&model, &output, &[])["rows"], 360);
+}

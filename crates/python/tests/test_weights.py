@@ -39,12 +39,15 @@ def test_options_of_integers(digits, tmp_path):
     assert "<html" in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize("pattern, share", [("unstructured", 0.8), ("1x4", 0.6), ("2:4", None)])
-def test_a_pruned_model_has_zeros(digits, tmp_path, pattern, share):
+@pytest.mark.parametrize(
+    "pattern, share, less",
+    [("unstructured", 0.8, 0.8), ("1x4", 0.6, 0.6), ("2:4", None, 0.5), ("channels", 0.3, 0.5)],
+)
+def test_a_pruned_model_has_fewer_weights(digits, tmp_path, pattern, share, less):
     output = tmp_path / "few.tflite"
     told = tightfit.prune(digits, output, pattern=pattern, sparsity=share, data=RECORDS, batch=8, memory="64MiB")
     assert told["pattern"] == pattern and told["compensated_layers"] > 0
-    assert abs(told["sparsity"] - (share or 0.5)) < 0.05
+    assert abs(told["sparsity"] - less) < 0.05
     side_by_side = tightfit.compare(digits, output, RECORDS, batch=64)
     assert side_by_side["outputs"][0]["top1_agreement_percent"] > 80
 

@@ -112,16 +112,17 @@ def prune(
     memory=None,
     **reading,
 ):
-    """Writes a model as a .tflite with a share of its weights set to zero, and stored without the zeros.
+    """Writes a model as a .tflite with a share of its weights set to zero, and stored without the zeros, or left out.
 
     Parameters
     ----------
     path, output : str or os.PathLike
         The model, and the .tflite to write, whole or not at all.
     sparsity : float, optional
-        The share of each weight that becomes zero; by default 0.7, and 0.5 for the pattern "2:4".
-    pattern : {"unstructured", "1x4", "2:4"}
-        Which weights become zero together.
+        The share of each weight that becomes zero; by default 0.7, and 0.5 for the pattern "2:4". For "channels" the share of
+        each layer's channels that are left out, by default 0.3.
+    pattern : {"unstructured", "1x4", "2:4", "channels"}
+        Which weights become zero together, or "channels" to leave out whole channels.
     data : str, os.PathLike, or list of them
         Rows with which other weights make up for those that become zero: whatever ``tightfit prune --input`` takes. Without
         any the smallest weights become zero.
@@ -132,7 +133,7 @@ def prune(
     -------
     dict
         What ``tightfit prune --json`` prints: ``bytes``, ``constant_bytes_before``, ``constant_bytes``, ``pattern``,
-        ``sparsity``, ``compensated_layers``, ``outputs`` and ``layers``.
+        ``sparsity``, ``compensated_layers``, ``outputs`` and ``layers``; for "channels" also ``kept_layers``.
 
     Raises
     ------

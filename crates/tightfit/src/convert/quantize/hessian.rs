@@ -105,6 +105,38 @@ impl Factored {
         self.square.row(index)
     }
 
+    /// What a row's product has of power: the row times the matrix times the row.
+    pub fn power(&self, row: &[f32]) -> f64 {
+        let all: Vec<usize> = (0..row.len()).collect();
+        let row: Vec<f64> = row.iter().map(|weight| f64::from(*weight)).collect();
+        let mut product = vec![0.0; row.len()];
+        self.add_product(&all, &row, &mut product);
+        row.iter().zip(product).map(|(weight, product)| weight * product).sum()
+    }
+
+    /// The inverse of the matrix, `UᵀU`.
+    pub fn inverse(self) -> Inverse {
+        let Factored { square: Square { size, mut values, account }, .. } = self;
+        // Row i of it takes the rows of U up to i: from the last on, each has its place where that of U was.
+        for i in (0..size).rev() {
+            let (above, row) = values.split_at_mut(i * size);
+            let row = &mut row[i..size];
+            let own = row[0];
+            row.iter_mut().for_each(|value| *value *= own);
+            for k in 0..i {
+                let from = &above[k * size + i..(k + 1) * size];
+                let factor = from[0];
+                row.iter_mut().zip(from).for_each(|(value, from)| *value += factor * from);
+            }
+        }
+        for i in 0..size {
+            for j in i + 1..size {
+                values[j * size + i] = values[i * size + j];
+            }
+        }
+        Inverse { size, values, _account: account }
+    }
+
     /// Changes the elements of a row after `at` so that they make up for what the one there loses.
     pub fn make_up(&self, at: usize, lost: f64, row: &mut [f32]) {
         let own = &self.row(at)[at..];
@@ -165,6 +197,84 @@ impl Factored {
             direction.iter_mut().zip(next).for_each(|(own, next)| *own = next + turn * *own);
         }
         kept.iter().zip(best).for_each(|(at, best)| weights[*at] = best as f32);
+    }
+}
+
+/// The inverse of the matrix, of the elements that are left of it.
+pub(super) struct Inverse {
+    size: usize,
+    values: Vec<f64>,
+    _account: Account,
+}
+
+impl Inverse {
+    /// The inverse of the part of some elements.
+    fn part(&self, block: &[usize]) -> Vec<f64> {
+        let count = block.len();
+        let at = |i: usize, j: usize| self.values[block[i] * self.size + block[j]];
+        let mut part: Vec<f64> = (0..count * count).map(|n| at(n / count, n % count)).collect();
+        // Gauss and Jordan in place; the matrix is definite, so that no pivot has to be looked for.
+        for p in 0..count {
+            let pivot = 1.0 / part[p * count + p];
+            part[p * count + p] = 1.0;
+            part[p * count..(p + 1) * count].iter_mut().for_each(|value| *value *= pivot);
+            let row = part[p * count..(p + 1) * count].to_vec();
+            for i in (0..count).filter(|i| *i != p) {
+                let factor = std::mem::take(&mut part[i * count + p]);
+                part[i * count..(i + 1) * count]
+                    .iter_mut()
+                    .zip(&row)
+                    .for_each(|(own, row)| *own -= factor * row);
+            }
+        }
+        part
+    }
+
+    /// What products lose, squared, when the elements of a block are taken from these rows and the others make up for them.
+    pub fn loss<'r>(&self, block: &[usize], rows: impl Iterator<Item = &'r [f32]>) -> f64 {
+        let (part, count) = (self.part(block), block.len());
+        let of = |row: &[f32]| {
+            let mut sum = 0.0;
+            for (i, at) in block.iter().enumerate() {
+                let own = part[i * count..].iter().zip(block).map(|(part, at)| part * f64::from(row[*at]));
+                sum += f64::from(row[*at]) * own.sum::<f64>();
+            }
+            sum
+        };
+        rows.map(of).sum()
+    }
+
+    /// Takes the elements of a block from these rows, which the others make up for, and from the matrix.
+    pub fn take<'r>(&mut self, block: &[usize], rows: impl Iterator<Item = &'r mut [f32]>) {
+        let (size, count, part) = (self.size, block.len(), self.part(block));
+        // The rows of the block, times the inverse of its part.
+        let mut factors = vec![0.0; count * size];
+        for (i, factors) in factors.chunks_exact_mut(size.max(1)).enumerate() {
+            for (j, at) in block.iter().enumerate() {
+                let (factor, from) = (part[i * count + j], &self.values[at * size..(at + 1) * size]);
+                factors.iter_mut().zip(from).for_each(|(own, from)| *own += factor * from);
+            }
+        }
+        for row in rows {
+            let lost: Vec<f64> = block.iter().map(|at| f64::from(row[*at])).collect();
+            for (lost, factors) in
+                lost.into_iter().zip(factors.chunks_exact(size)).filter(|(lost, _)| *lost != 0.0)
+            {
+                row.iter_mut().zip(factors).for_each(|(own, factor)| *own -= (lost * factor) as f32);
+            }
+            block.iter().for_each(|at| row[*at] = 0.0);
+        }
+        for i in (0..size).filter(|i| !block.contains(i)) {
+            let own: Vec<f64> = block.iter().map(|at| self.values[i * size + at]).collect();
+            let row = &mut self.values[i * size..(i + 1) * size];
+            for (own, factors) in
+                own.into_iter().zip(factors.chunks_exact(size)).filter(|(own, _)| *own != 0.0)
+            {
+                row.iter_mut().zip(factors).for_each(|(value, factor)| *value -= own * factor);
+            }
+            block.iter().for_each(|at| row[*at] = 0.0);
+        }
+        block.iter().for_each(|at| self.values[at * size..(at + 1) * size].fill(0.0));
     }
 }
 
@@ -263,6 +373,29 @@ mod tests {
         let mut none = [0.0f32; 3];
         factored.refit(&[1.0, 2.0, 3.0], &mut none);
         assert_eq!(none, [0.0; 3]);
+    }
+
+    #[test]
+    fn what_is_taken_in_blocks_the_others_make_up_for_as_well_as_they_can() {
+        // Damped by 0.03; without the second and the third the first is (H w)_1 / H_11.
+        let h = [4.0, 1.0, 0.5, 1.0, 3.0, 0.2, 0.5, 0.2, 2.0];
+        let root = factored(&h, 3);
+        let before = [1.0f32, 2.0, 3.0];
+        let best = 7.53 / 4.03;
+        let power = 7.53 + 2.0 * (1.0 + 6.06 + 0.6) + 3.0 * (0.5 + 0.4 + 6.09);
+        assert!((root.power(&before) - power).abs() < 1e-9, "{}", root.power(&before));
+        let left = power - best * 7.53;
+        let mut inverse = root.inverse();
+        let loss = inverse.loss(&[1, 2], [&before[..]].into_iter());
+        assert!((loss - left).abs() < 1e-9, "{loss} {left}");
+        let mut both = before;
+        inverse.take(&[1, 2], [&mut both[..]].into_iter());
+        assert!((f64::from(both[0]) - best).abs() < 1e-6 && both[1..] == [0.0; 2], "{both:?}");
+        // One after the other they are the same.
+        let (mut inverse, mut single) = (factored(&h, 3).inverse(), before);
+        inverse.take(&[2], [&mut single[..]].into_iter());
+        inverse.take(&[1], [&mut single[..]].into_iter());
+        assert!((single[0] - both[0]).abs() < 1e-6 && single[1..] == [0.0; 2], "{single:?}");
     }
 
     #[test]

@@ -161,7 +161,9 @@ impl Maker<'_> {
         let tensors = &self.model.subgraphs[0].tensors;
         let other = |id: i32| {
             let own = names.get(&id).map(String::as_str).and_then(|name| made.get(name));
-            own.or_else(|| made.get(&*tensors[id as usize].name)).copied()
+            let own = own.or_else(|| made.get(&*tensors[id as usize].name)).copied()?;
+            // One of fewer channels has nothing at the same places.
+            (graph.tensors[own as usize].shape == tensors[id as usize].shape).then_some(own)
         };
         let pairs = samples.ids().filter_map(|id| Some((other(id)?, id))).collect();
         differences(&self.watch(path, graph), pairs, samples)

@@ -6,6 +6,7 @@
 
 mod bias;
 mod calibrate;
+mod channels;
 mod compensate;
 mod draft;
 mod full;
@@ -35,7 +36,7 @@ use crate::error::Error;
 
 pub use calibrate::Method;
 use maker::rewrite;
-pub use prune::{PruneOptions, Pruned, prune};
+pub use prune::{Kept, PruneOptions, Pruned, prune};
 pub use rewrite::{Agreement, RewriteOptions, Rewritten};
 pub use scheme::Scheme;
 pub use thin::Pattern;

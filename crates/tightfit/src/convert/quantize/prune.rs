@@ -6,6 +6,7 @@ use std::path::Path;
 use tightfit_core::{MemoryBudget, StopFlag};
 use tightfit_format::tflite::{Operator, Options, Place, SparseDim, Sparsity, Tensor};
 
+use super::channels;
 use super::draft::Draft;
 use super::full::Made;
 use super::hessian::Moments;
@@ -24,12 +25,16 @@ const LEAST_ELEMENTS: u64 = 1024;
 /// The share of the weights that become zero where none is said.
 const USUAL_SPARSITY: f64 = 0.7;
 
+/// The share of the channels that are taken away where none is said.
+const USUAL_CHANNELS: f64 = 0.3;
+
 /// What is wanted of a pruned model.
 #[derive(Debug, Clone, Default)]
 pub struct PruneOptions {
     /// The model, and the data with which other weights make up for those that become zero; without any the smallest do.
     pub rewrite: RewriteOptions,
-    /// The share of the weights that become zero; left out 0.7. Of [`Pattern::TwoOfFour`] it is one half.
+    /// The share of the weights that become zero; left out 0.7. Of [`Pattern::TwoOfFour`] it is one half, and of
+    /// [`Pattern::Channels`] that of the channels, left out 0.3.
     pub sparsity: Option<f64>,
     /// Which become zero together.
     pub pattern: Pattern,
@@ -41,10 +46,24 @@ pub struct PruneOptions {
 pub struct Pruned {
     /// The file, and the weights that were pruned.
     pub written: Rewritten,
-    /// The share of their elements that is zero.
+    /// The share of their elements that is zero, or no longer there.
     pub sparsity: f64,
     /// Layers whose other weights make up for those that are zero.
     pub compensated: usize,
+    /// Layers that keep all of their channels, of [`Pattern::Channels`].
+    pub kept: Vec<Kept>,
+}
+
+/// A layer that keeps all of its channels.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Kept {
+    /// Its weight.
+    pub name: String,
+    /// The builtin that takes it.
+    pub op: String,
+    /// Why.
+    pub why: String,
 }
 
 /// Writes the model at `path`, pruned, to `output`, whole or not at all.
@@ -60,10 +79,14 @@ pub fn prune(
 ) -> Result<Pruned, Error> {
     let sparsity = match options.pattern {
         Pattern::TwoOfFour => 0.5,
-        _ => options.sparsity.unwrap_or(USUAL_SPARSITY),
+        Pattern::Channels => options.sparsity.unwrap_or(USUAL_CHANNELS),
+        Pattern::Unstructured | Pattern::Blocks => options.sparsity.unwrap_or(USUAL_SPARSITY),
     };
     let pattern = options.pattern;
     rewrite(path, &options.rewrite, output, &stop.into(), budget, &mut |maker| {
+        if pattern == Pattern::Channels {
+            return channels::prune(maker, sparsity);
+        }
         Pruning { maker, pattern, sparsity, zeros: 0, elements: 0, compensated: 0 }.prune()
     })
 }
@@ -104,7 +127,7 @@ impl Pruning<'_> {
         let made = Made { layers, names: HashMap::new() };
         let written = self.maker.write(before, &draft, made, None)?;
         let sparsity = self.zeros as f64 / self.elements.max(1) as f64;
-        Ok(Pruned { written, sparsity, compensated: self.compensated })
+        Ok(Pruned { written, sparsity, compensated: self.compensated, kept: Vec::new() })
     }
 
     /// The weight of a product that is pruned: its number, its place, and how it goes over what.
@@ -115,18 +138,6 @@ impl Pruning<'_> {
         let window = Window::of(operator, tensor(value)?, own).filter(|window| !window.is_depthwise)?;
         let fits = window.channels.is_multiple_of(self.pattern.group());
         Some((weight, constant(draft, own)?, window)).filter(|_| fits)
-    }
-
-    /// The bias of a product, zeros where it has none; `None` for one that is no constant.
-    fn bias(&self, draft: &Draft, operator: &Operator, window: &Window) -> Result<Option<Vec<f32>>, Error> {
-        let Some(id) = operator.inputs.get(2).and_then(|id| usize::try_from(*id).ok()) else {
-            return Ok(Some(vec![0.0; window.outputs]));
-        };
-        let Some(place) = draft.graphs[0].tensors.get(id).and_then(|own| constant(draft, own)) else {
-            return Ok(None);
-        };
-        let bias = read(&draft.source, place, self.maker.budget)?;
-        Ok((bias.len() == window.outputs).then_some(bias))
     }
 
     /// Prunes a weight; `None` where no element became zero.
@@ -148,7 +159,7 @@ impl Pruning<'_> {
             let moments = Moments::of(&self.maker.floats()?, operator.inputs[0], window)?;
             let takers =
                 model.subgraphs[0].operators.iter().filter(|own| own.inputs.contains(&weight)).count();
-            let bias = if takers == 1 { self.bias(draft, operator, window)? } else { None };
+            let bias = if takers == 1 { bias_of(draft, operator, window, budget)? } else { None };
             let (judge, means) = moments.judge(bias.is_some());
             let root = judge.factored()?;
             self.compensated += usize::from(root.is_some());
@@ -158,7 +169,8 @@ impl Pruning<'_> {
                 rows.for_each(|(before, weights)| root.refit(before, weights));
             }
             if let (Some(bias), Some(means)) = (bias, means) {
-                add_what_is_lost(draft, operator, bias, (&before, &weights), &means)?;
+                let bias = made_up_for(&bias, (&before, &weights), &means);
+                set_bias(draft, operator, &bias)?;
             }
         }
         let zeros = weights.iter().filter(|weight| **weight == 0.0).count() as u64;
@@ -193,24 +205,36 @@ impl Pruning<'_> {
     }
 }
 
-/// Gives a product a bias of its own, which makes up for what is lost of the mean of each output channel.
-fn add_what_is_lost(
-    draft: &mut Draft,
-    operator: &mut Operator,
-    bias: Vec<f32>,
-    (before, now): (&[f32], &[f32]),
-    means: &[f64],
-) -> Result<(), Error> {
+/// The bias of a product, zeros where it has none; `None` for one that is no constant.
+pub(super) fn bias_of(
+    draft: &Draft,
+    operator: &Operator,
+    window: &Window,
+    budget: &MemoryBudget,
+) -> Result<Option<Vec<f32>>, Error> {
+    let Some(id) = operator.inputs.get(2).and_then(|id| usize::try_from(*id).ok()) else {
+        return Ok(Some(vec![0.0; window.outputs]));
+    };
+    let Some(place) = draft.graphs[0].tensors.get(id).and_then(|own| constant(draft, own)) else {
+        return Ok(None);
+    };
+    let bias = read(&draft.source, place, budget)?;
+    Ok((bias.len() == window.outputs).then_some(bias))
+}
+
+/// A bias that makes up for what is lost of the mean of each output channel.
+pub(super) fn made_up_for(bias: &[f32], (before, now): (&[f32], &[f32]), means: &[f64]) -> Vec<f32> {
     let lost = |(before, now): (&[f32], &[f32])| {
         let of = |((before, now), mean): ((&f32, &f32), &f64)| (f64::from(*before) - f64::from(*now)) * mean;
         before.iter().zip(now).zip(means).map(of).sum::<f64>()
     };
     let rows = before.chunks_exact(means.len()).zip(now.chunks_exact(means.len()));
-    let bytes: Vec<u8> = bias
-        .iter()
-        .zip(rows)
-        .flat_map(|(bias, row)| ((f64::from(*bias) + lost(row)) as f32).to_le_bytes())
-        .collect();
+    bias.iter().zip(rows).map(|(bias, row)| (f64::from(*bias) + lost(row)) as f32).collect()
+}
+
+/// Gives a product a bias of its own.
+pub(super) fn set_bias(draft: &mut Draft, operator: &mut Operator, bias: &[f32]) -> Result<(), Error> {
+    let bytes: Vec<u8> = bias.iter().flat_map(|bias| bias.to_le_bytes()).collect();
     let held = bytes.len() as u64;
     let values = draft.add(Value::Bytes(bytes), held)?;
     let mut own = draft.graphs[0].tensors[operator.inputs[1] as usize].clone();

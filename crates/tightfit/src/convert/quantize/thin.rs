@@ -12,12 +12,18 @@ pub enum Pattern {
     Blocks,
     /// Two of every four neighbours of a row.
     TwoOfFour,
+    /// Whole output channels, with all that multiplies them.
+    Channels,
 }
 
 impl Pattern {
     /// All with their names.
-    pub const ALL: [(&'static str, Pattern); 3] =
-        [("unstructured", Pattern::Unstructured), ("1x4", Pattern::Blocks), ("2:4", Pattern::TwoOfFour)];
+    pub const ALL: [(&'static str, Pattern); 4] = [
+        ("unstructured", Pattern::Unstructured),
+        ("1x4", Pattern::Blocks),
+        ("2:4", Pattern::TwoOfFour),
+        ("channels", Pattern::Channels),
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -26,7 +32,10 @@ impl Pattern {
 
     /// Neighbours that are looked at together.
     pub(super) fn group(self) -> usize {
-        if self == Pattern::Unstructured { 1 } else { 4 }
+        match self {
+            Pattern::Unstructured | Pattern::Channels => 1,
+            Pattern::Blocks | Pattern::TwoOfFour => 4,
+        }
     }
 }
 

@@ -179,6 +179,17 @@ pub(super) fn read(source: &SourceFile, place: Place, budget: &MemoryBudget) -> 
     Ok(values)
 }
 
+/// The same as numbers of 32 bits, whatever they stand for.
+pub(super) fn numbers(source: &SourceFile, place: Place, budget: &MemoryBudget) -> Result<Vec<u32>, Error> {
+    let mut values = Vec::with_capacity((place.bytes / 4) as usize);
+    let done = floats(source, place, budget, &mut |_, words| {
+        values.extend(words.iter().map(|word| u32::from_le_bytes(*word)));
+        Ok(())
+    });
+    done.map_err(|error| crate::convert::writing::of_writing(source.path(), error))?;
+    Ok(values)
+}
+
 fn buffer(budget: &MemoryBudget, bytes: u64) -> io::Result<Buffer> {
     Buffer::new(budget, "values on their way to the file", bytes as usize).map_err(io::Error::other)
 }
