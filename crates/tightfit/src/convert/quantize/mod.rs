@@ -15,6 +15,7 @@ mod hessian;
 mod histogram;
 mod kinds;
 mod maker;
+mod own_bias;
 mod patches;
 mod prune;
 mod rewrite;
@@ -35,8 +36,9 @@ use crate::convert::freeze::is_tflite;
 use crate::error::Error;
 
 pub use calibrate::Method;
+pub use channels::Kept;
 use maker::rewrite;
-pub use prune::{Kept, PruneOptions, Pruned, prune};
+pub use prune::{PruneOptions, Pruned, prune};
 pub use rewrite::{Agreement, RewriteOptions, Rewritten};
 pub use scheme::Scheme;
 pub use thin::Pattern;

@@ -6,11 +6,12 @@ use std::path::Path;
 use tightfit_core::{MemoryBudget, StopFlag};
 use tightfit_format::tflite::{Operator, Options, Place, SparseDim, Sparsity, Tensor};
 
-use super::channels;
+use super::channels::{self, Kept, Thinned};
 use super::draft::Draft;
 use super::full::Made;
 use super::hessian::Moments;
 use super::maker::{Maker, rewrite};
+use super::own_bias::{bias_of, made_up_for, set_bias};
 use super::patches::Window;
 use super::rewrite::{RewriteOptions, Rewritten};
 use super::thin::{Pattern, thin};
@@ -54,18 +55,6 @@ pub struct Pruned {
     pub kept: Vec<Kept>,
 }
 
-/// A layer that keeps all of its channels.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Kept {
-    /// Its weight.
-    pub name: String,
-    /// The builtin that takes it.
-    pub op: String,
-    /// Why.
-    pub why: String,
-}
-
 /// Writes the model at `path`, pruned, to `output`, whole or not at all.
 ///
 /// # Errors
@@ -85,7 +74,8 @@ pub fn prune(
     let pattern = options.pattern;
     rewrite(path, &options.rewrite, output, &stop.into(), budget, &mut |maker| {
         if pattern == Pattern::Channels {
-            return channels::prune(maker, sparsity);
+            let Thinned { written, sparsity, compensated, kept } = channels::prune(maker, sparsity)?;
+            return Ok(Pruned { written, sparsity, compensated, kept });
         }
         Pruning { maker, pattern, sparsity, zeros: 0, elements: 0, compensated: 0 }.prune()
     })
@@ -203,49 +193,6 @@ impl Pruning<'_> {
         };
         Ok(Some((layer, number)))
     }
-}
-
-/// The bias of a product, zeros where it has none; `None` for one that is no constant.
-pub(super) fn bias_of(
-    draft: &Draft,
-    operator: &Operator,
-    window: &Window,
-    budget: &MemoryBudget,
-) -> Result<Option<Vec<f32>>, Error> {
-    let Some(id) = operator.inputs.get(2).and_then(|id| usize::try_from(*id).ok()) else {
-        return Ok(Some(vec![0.0; window.outputs]));
-    };
-    let Some(place) = draft.graphs[0].tensors.get(id).and_then(|own| constant(draft, own)) else {
-        return Ok(None);
-    };
-    let bias = read(&draft.source, place, budget)?;
-    Ok((bias.len() == window.outputs).then_some(bias))
-}
-
-/// A bias that makes up for what is lost of the mean of each output channel.
-pub(super) fn made_up_for(bias: &[f32], (before, now): (&[f32], &[f32]), means: &[f64]) -> Vec<f32> {
-    let lost = |(before, now): (&[f32], &[f32])| {
-        let of = |((before, now), mean): ((&f32, &f32), &f64)| (f64::from(*before) - f64::from(*now)) * mean;
-        before.iter().zip(now).zip(means).map(of).sum::<f64>()
-    };
-    let rows = before.chunks_exact(means.len()).zip(now.chunks_exact(means.len()));
-    bias.iter().zip(rows).map(|(bias, row)| (f64::from(*bias) + lost(row)) as f32).collect()
-}
-
-/// Gives a product a bias of its own.
-pub(super) fn set_bias(draft: &mut Draft, operator: &mut Operator, bias: &[f32]) -> Result<(), Error> {
-    let bytes: Vec<u8> = bias.iter().flat_map(|bias| bias.to_le_bytes()).collect();
-    let held = bytes.len() as u64;
-    let values = draft.add(Value::Bytes(bytes), held)?;
-    let mut own = draft.graphs[0].tensors[operator.inputs[1] as usize].clone();
-    own.name = format!("{}/bias", own.name).into();
-    own.shape = vec![bias.len() as i32];
-    own.signature.clear();
-    own.values = values;
-    let number = push(draft, 0, own)?;
-    operator.inputs.truncate(2);
-    operator.inputs.push(number);
-    Ok(())
 }
 
 /// Where the elements that are not zero stand: of each row the places along the last dimension.

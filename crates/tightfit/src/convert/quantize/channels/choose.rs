@@ -10,7 +10,7 @@ use tightfit_core::{Account, Reservation};
 use super::super::draft::Draft;
 use super::super::hessian::{Inverse, Moments};
 use super::super::maker::Maker;
-use super::super::prune::{bias_of, made_up_for};
+use super::super::own_bias::{bias_of, made_up_for};
 use super::super::values::read;
 use super::flow::{Flow, Product};
 use super::sets::Sets;

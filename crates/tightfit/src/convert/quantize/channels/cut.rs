@@ -6,7 +6,7 @@ use tightfit_core::MemoryBudget;
 use tightfit_format::tflite::{Operator, OptionValue};
 
 use super::super::draft::Draft;
-use super::super::prune::set_bias;
+use super::super::own_bias::set_bias;
 use super::super::values::{Value, read};
 use super::super::weights::{Layer, constant, push};
 use super::choose::Chosen;

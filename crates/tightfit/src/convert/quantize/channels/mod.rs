@@ -11,18 +11,40 @@ use std::collections::HashMap;
 use super::draft::Draft;
 use super::full::Made;
 use super::maker::Maker;
-use super::prune::{Kept, Pruned};
+use super::rewrite::Rewritten;
 use super::weights::product;
 use crate::error::Error;
 use choose::choose;
 use cut::cut;
 use flow::Flow;
 
+/// A layer that keeps all of its channels.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Kept {
+    /// Its weight.
+    pub name: String,
+    /// The builtin that takes it.
+    pub op: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A model that has been written with fewer channels.
+pub(super) struct Thinned {
+    pub written: Rewritten,
+    /// The share of the weights that is gone.
+    pub sparsity: f64,
+    /// Layers whose other weights make up for those that are gone.
+    pub compensated: usize,
+    pub kept: Vec<Kept>,
+}
+
 /// Writes the model without a share of the channels of each product that can lose some.
 ///
 /// # Errors
-/// As [`super::prune()`].
-pub(super) fn prune(maker: &Maker<'_>, share: f64) -> Result<Pruned, Error> {
+/// As [`super::prune::prune`].
+pub(super) fn prune(maker: &Maker<'_>, share: f64) -> Result<Thinned, Error> {
     let Maker { model, budget, .. } = maker;
     if model.subgraphs.len() != 1 {
         return Err(Error::data(maker.path, "has several graphs, of which channels are not taken away"));
@@ -41,7 +63,7 @@ pub(super) fn prune(maker: &Maker<'_>, share: f64) -> Result<Pruned, Error> {
     let written = maker.write(bytes, &draft, made, None)?;
     let [all, left] = cut.elements;
     let sparsity = 1.0 - left as f64 / all.max(1) as f64;
-    Ok(Pruned { written, sparsity, compensated, kept })
+    Ok(Thinned { written, sparsity, compensated, kept })
 }
 
 /// The products of which no channel can go.
