@@ -177,9 +177,10 @@ pub fn sparse_sparse_extreme(
         let mut sink = Sink { count: 0, outputs };
         merge(&a, &b, &mut |row, i, j| {
             let zero = <T as Number>::of(0.0);
-            // Of equal ones the first is taken; what is only in the second tensor is compared with 0.
+            // Of equal ones the first is taken, and NaN of any; what is only in the second tensor is compared with 0.
             let (x, y) = (i.map_or(zero, |i| x[i]), j.map_or(zero, |j| y[j]));
-            let takes_first = if is_largest { x >= y } else { x <= y };
+            let is_nan = |v: T| v.partial_cmp(&v).is_none();
+            let takes_first = is_nan(x) || if is_largest { x >= y } else { x <= y };
             sink.put(row, if takes_first { x } else { y });
         });
         Ok(sink.count)

@@ -76,6 +76,19 @@ fn splits<'a>(run: &Run<'a>, level: usize) -> Result<RowPartition<'a>, OpError> 
     whole(run, level).map(RowPartition::Splits)
 }
 
+/// Refuses a default of as many axes as the values have, or of which an axis does not fit. TensorFlow compares its axes
+/// with those of a value from the first on, and repeats it along the last.
+fn check_default<D: std::fmt::Debug>(
+    default: &[D],
+    values: &[D],
+    fits: impl Fn(&D, &D) -> bool,
+) -> Result<(), OpError> {
+    if default.len() < values.len() && default.iter().zip(&values[1..]).all(|(dim, own)| fits(dim, own)) {
+        return Ok(());
+    }
+    Err(OpError::input(DEFAULT, format!("is of shape {default:?}, and values are of {values:?}")))
+}
+
 impl ToTensor {
     fn level_input(&self, level: usize) -> usize {
         PARTITIONS + self.has_first as usize + level
@@ -138,7 +151,18 @@ impl Operator for ToTensor {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let (shape, values) = (shared::input(inputs, 0)?, shared::input(inputs, VALUES)?);
         shared::need_type(0, shape, &[DType::I32, DType::I64])?;
-        shared::need_type(DEFAULT, shared::input(inputs, DEFAULT)?, &[values.dtype])?;
+        if shape.dims.rank().is_some_and(|rank| rank > 1) {
+            return Err(OpError::input(0, format!("is of shape {}; a vector is needed", shape.dims)));
+        }
+        shared::extent::check_open_shape(0, shape)?;
+        let default = shared::input(inputs, DEFAULT)?;
+        shared::need_type(DEFAULT, default, &[values.dtype])?;
+        if let (Some(default), Some(values)) = (default.dims.get(), values.dims.get()) {
+            check_default(default, values, |dim, own| match (dim.size(), own.size()) {
+                (Some(dim), Some(own)) => dim == 1 || dim == own || inputs.iter().any(|fact| fact.is_bound),
+                _ => true,
+            })?;
+        }
         for (index, input) in inputs.iter().enumerate().skip(PARTITIONS) {
             shared::need_type(index, input, &[DType::I32, DType::I64])?;
         }
@@ -207,12 +231,7 @@ impl Operator for ToTensor {
         let dims = self.dims(run)?;
         run.set_output_shape(0, dims)?;
         let (values, default) = (run.input(VALUES)?, run.input(DEFAULT)?);
-        // TensorFlow compares the default's axes with those of a value from the first on, and repeats it along the last.
-        let own = values.shape().iter().skip(1);
-        if default.shape().iter().zip(own).any(|(dim, own)| *dim != 1 && dim != own) {
-            let why = format!("is of shape {}, and values are of {}", default.shape(), values.shape());
-            return Err(OpError::input(DEFAULT, why));
-        }
+        check_default(default.shape(), values.shape(), |dim, own| *dim == 1 || dim == own)?;
         // Of nothing TensorFlow does not look at the partitions.
         if dims.contains(&0) {
             return Ok(());
@@ -357,6 +376,13 @@ mod tests {
         let mut bad = inputs(&[2, 2]);
         bad[3] = tensor(&[4], &[0i64, 3, 2, 4]);
         refuses("RaggedTensorToTensor", &types, &bad, "never fall");
+        let mut bad = inputs(&[2, 2]);
+        bad[2] = tensor(&[1], &[0f32]);
+        refuses("RaggedTensorToTensor", &types, &bad, "input 2");
+        refuses("RaggedTensorToTensor", &types, &inputs(&[-1, -2]), "at least -1");
+        bad = inputs(&[2, 2]);
+        bad[0] = tensor(&[1, 2], &[2i64, 2]);
+        refuses("RaggedTensorToTensor", &types, &bad, "a vector is needed");
     }
 
     #[test]

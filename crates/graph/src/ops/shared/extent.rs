@@ -123,6 +123,17 @@ pub(crate) fn not_negative(index: usize, dim: Dim) -> Result<Dim, OpError> {
     }
 }
 
+/// A shape as an input holds it, of which an axis may be left open as -1.
+///
+/// # Errors
+/// [`OpError::Input`] for another negative number.
+pub(crate) fn check_open_shape(index: usize, fact: &Fact) -> Result<(), OpError> {
+    match fact.dims_value().into_iter().flatten().find(|dim| matches!(dim, Dim::Known(..-1))) {
+        Some(dim) => Err(OpError::input(index, format!("has a dimension of {dim}; at least -1 is needed"))),
+        None => Ok(()),
+    }
+}
+
 /// The most axes that TensorFlow's kernels cut along.
 const MAX_CUT: usize = 8;
 

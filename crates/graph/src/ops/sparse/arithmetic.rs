@@ -299,6 +299,12 @@ mod tests {
         let rows = tensor(&[3, 1], &[0i64, 2, 3]);
         check("SparseSparseMinimum", &[], &both, &[rows.clone(), tensor(&[3], &[0f32, -2.0, 0.0])]);
         check("SparseSparseMaximum", &[], &both, &[rows, tensor(&[3], &[1f32, 2.5, 4.0])]);
+        let mut with_nan = both.clone();
+        with_nan[1] = tensor(&[2], &[f32::NAN, f32::NAN]);
+        for name in ["SparseSparseMinimum", "SparseSparseMaximum"] {
+            let extremes = crate::testing::run(name, &[], &with_nan).unwrap();
+            assert!(extremes[1].values::<f32>()[..2].iter().all(|v| v.is_nan()), "{name}");
+        }
         let mut odd = both.clone();
         odd[5] = tensor(&[1], &[5i64]);
         refuses("SparseSparseMaximum", &[], &odd, "not [4]");

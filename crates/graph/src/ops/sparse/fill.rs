@@ -78,6 +78,10 @@ impl Operator for FillEmptyRows {
         ])
     }
 
+    fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        shared::extent::check_open_shape(2, shared::input(inputs, 2)?)
+    }
+
     fn memory(&self, call: &Call<'_>) -> Memory {
         let rows = call.outputs.get(2).map_or(0, |rows| rows.shape.elements());
         Memory::scratch(room_bytes::<u64>(rows))

@@ -1,0 +1,368 @@
+"""What a difference between both answers comes of, for the conditions of `fuzz_exclusions.py`."""
+
+import re
+
+import numpy as np
+import tensorflow as tf
+
+import fuzz_answers
+from fuzz_graph import Tensor
+
+
+def has(graph, *operators):
+    return any(node.op in operators for node in graph.graph_def.node)
+
+
+FILTER_GRADIENTS = ("Conv2DBackpropFilter", "Conv3DBackpropFilter", "Conv3DBackpropFilterV2", "DepthwiseConv2dNativeBackpropFilter")
+
+
+def has_of(graph, types, *operators):
+    """True where one of the operators is of one of these types."""
+    enums = {tf.as_dtype(name).as_datatype_enum for name in types}
+    return any(node.op in operators and node.attr["T"].type in enums for node in graph.graph_def.node)
+
+
+def has_nan(graph):
+    """A NaN among the constants and what is fed."""
+    return any(v.dtype.kind in "fcV" and np.isnan(v.astype("complex128" if v.dtype.kind == "c" else "float64")).any()
+               for v in graph.written)
+
+
+def has_infinite(graph):
+    """An infinity among the constants and what is fed, or a number that a few of make one."""
+    return any(v.dtype.kind in "fcV" and not (np.abs(v.astype("complex128" if v.dtype.kind == "c" else "float64")) < 1e30).all()
+               for v in graph.written)
+
+
+def has_denormal(graph):
+    """A number among the constants and what is fed that float32 has no full digits for, or float64."""
+    sizes = [np.abs(v.astype("float64")) for v in graph.written if v.dtype.kind in "fV"]
+    return any(((v > 0) & ((v < 1.2e-38) | (v < 2.3e-308))).any() for v in sizes)
+
+
+def ancestors(graph, name):
+    """The nodes that a node's value comes from, itself among them."""
+    nodes = {node.name: node for node in graph.graph_def.node}
+    found, stack = {}, [name]
+    while stack:
+        name = stack.pop().lstrip("^").split(":")[0]
+        if name not in found:
+            found[name] = nodes[name]
+            stack += nodes[name].input
+    return list(found.values())
+
+
+# Functions of which a small change of their input makes another value, or of zero something else than of nearly zero.
+STEPS = {"Sign", "Floor", "Ceil", "Round", "Rint", "Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual", "Log",
+         "Rsqrt", "Reciprocal", "Inv", "RealDiv", "Div", "DivNoNan", "Sqrt", "IsNan", "IsFinite", "LogicalNot", "Cast", "LogSoftmax",
+         "Sin", "Cos", "Tan"}
+# Functions whose result is rounded by how and in which order it is computed.
+ROUNDED = {"Softmax", "LogSoftmax", "SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits", "LRN", "Conv2D",
+           "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum", "Sum",
+           "Mean", "Prod", "EuclideanNorm", "L2Loss", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "Cumsum", "Cumprod",
+           "BatchNormWithGlobalNormalization", "AvgPool", "AddN", "ResizeBilinear", "ResizeBicubic", "ResizeArea", "CropAndResize",
+           "Reciprocal", "Inv", "Rsqrt", "RealDiv", "Div", "Log", "SegmentSum", "SegmentMean", "SegmentProd", "UnsortedSegmentSum", "UnsortedSegmentProd", "FakeQuantWithMinMaxArgs",
+           "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel", "Sigmoid", "Tanh", "Exp", "Erf", "Elu", "Selu", "Softplus",
+           "Sin", "Cos", "Tan", "Log1p", "Expm1", "Pow", "Igamma", "Igammac", "RandomGammaGrad", "Zeta", "Polygamma", "Ndtri", "Erfinv",
+           "MatrixDeterminant", "LogMatrixDeterminant", "MatrixInverse", "MatrixSolve", "MatrixTriangularSolve", "Cholesky", "Qr",
+           "Svd", "SelfAdjointEigV2", "Lu", "BatchMatrixDeterminant", "BatchMatrixInverse", "BatchMatrixSolve", "BatchCholesky",
+           "BatchMatrixTriangularSolve", "BatchSvd", "BatchSelfAdjointEigV2", "MatrixSolveLs", "BatchMatrixSolveLs", "Conv3D",
+           "Conv3DBackpropInput", "Conv3DBackpropInputV2", "DepthwiseConv2dNativeBackpropInput", *FILTER_GRADIENTS, "BiasAddGrad",
+           "AvgPoolGrad", "AvgPool3D", "AvgPool3DGrad", "ResizeBilinearGrad", "ResizeBicubicGrad", "Expint", "Spence", "Dawsn",
+           "FresnelCos", "FresnelSin", "BesselI0", "BesselI0e", "BesselI1", "BesselI1e", "BesselJ0", "BesselJ1", "BesselK0", "BesselK0e",
+           "BesselK1", "BesselK1e", "BesselY0", "BesselY1", "Lgamma", "Digamma", "LinSpace", "TensorScatterAdd", "TensorScatterSub",
+           "ScatterNd", "Xlogy", "Xlog1py", "Xdivy", "Atan2", "Asinh", "Acosh", "Atanh", "Sinh", "Cosh", "Asin", "Acos", "Atan", "Betainc"}
+
+
+SUMS = {"Sum", "Mean", "BiasAddGrad", "Cumsum", "AddN", "EuclideanNorm", "L2Loss"}
+
+
+def value_of(graph, name):
+    """What TensorFlow says that a tensor of the graph is, as float64 or complex128; None for one that it refuses."""
+    asked, graph.fetches = graph.fetches, [Tensor(name, "float32")]
+    found = fuzz_answers.tensorflow(graph)
+    graph.fetches = asked
+    if isinstance(found, str):
+        return None
+    value = np.asarray(found[0])
+    return value.astype("complex128" if value.dtype.kind == "c" else "float64")
+
+
+def differing(graph, why):
+    """The node whose value is fetched and differs, both answers to it, and where they do by more than rounding."""
+    name = why.split(": ")[0]
+    if name not in getattr(graph, "answers", {}):
+        return None
+    want, got = map(np.asarray, graph.answers[name])
+    if want.shape != got.shape or want.dtype.kind in "OSU":
+        return None
+    nodes = {node.name: node for node in graph.graph_def.node}
+    node = nodes[name.split(":")[0]]
+    while node.op in ("Identity", "Snapshot", "StopGradient", "PreventGradient"):
+        node = nodes[node.input[0].split(":")[0]]
+    near = {"bfloat16": 2e-2, "float16": 3e-3}.get(want.dtype.name, 1e-3)
+    wide = "complex128" if want.dtype.kind == "c" else "float64"
+    want, got = want.astype(wide), got.astype(wide)
+    with np.errstate(all="ignore"):
+        largest = np.max(np.abs(want[np.isfinite(want)]), initial=0)
+        same = (want == got) | (np.isnan(want) & np.isnan(got)) | (np.abs(want - got) <= near * largest)
+        return node, want, got, ~same
+
+
+def is_above_a_missing_factor(graph, why):
+    """All that differs is above the diagonal of matrices that have no factor: real ones are NaN below it, complex ones 0."""
+    found = differing(graph, why)
+    if found is None:
+        return False
+    _, want, _, differs = found
+    # Behind it, what is computed element by element.
+    name = next((n.name for n in ancestors(graph, found[0].name) if n.op in ("Cholesky", "BatchCholesky")), None)
+    want = name and value_of(graph, name)
+    if want is None or want.shape != differs.shape:
+        return False
+    below = np.tril(np.ones(want.shape[-2:], bool))
+    is_missing = (np.isnan(want) | (want == 0) if want.dtype.kind == "c" else np.isnan(want)) | ~below
+    return bool((differs <= ~below & is_missing.all((-2, -1), keepdims=True)).all())
+
+
+def is_reciprocal_of_the_largest(graph, why):
+    """All that differs is where the root is so large that its reciprocal is nearly denormal."""
+    found = differing(graph, why)
+    if found is None or found[0].op != "SqrtGrad":
+        return False
+    y = value_of(graph, found[0].input[0])
+    least = 2.0 ** 1021 if found[1].dtype == np.float64 and tf.as_dtype(found[0].attr["T"].type).name == "float64" else 2.0 ** 125
+    return y is not None and y.shape == found[1].shape and bool((found[3] <= ((np.abs(y) >= least) & np.isfinite(y))).all())
+
+
+def reduction(graph, why, *operators):
+    """Where one of these operators differs: what `differing` says of it, and the values and the axes that it takes."""
+    found = differing(graph, why)
+    if found is None or found[0].op not in operators:
+        return None
+    x, axes = (value_of(graph, name) for name in found[0].input[:2])
+    if x is None or axes is None:
+        return None
+    return *found, x, tuple(int(axis) for axis in np.atleast_1d(axes))
+
+
+def overflows_on_the_way(graph, why):
+    """All that differs is NaN or infinite, of products whose factors above 1 are already past the largest number."""
+    found = reduction(graph, why, "Prod", "Cumprod")
+    if found is None:
+        return False
+    node, want, got, differs, x, axes = found
+    with np.errstate(all="ignore"):
+        size = np.maximum(np.log2(np.abs(x)), 0)
+        of_all = np.sum(np.where(np.isnan(size), np.inf, size), axes, keepdims=True)
+    of_all = np.broadcast_to(of_all, x.shape) if node.op == "Cumprod" else of_all.reshape(want.shape)
+    top = np.log2(float(tf.as_dtype(node.attr["T"].type).max))
+    return bool((differs <= ((of_all > top - 1) & ~(np.isfinite(want) & np.isfinite(got)))).all())
+
+
+def overflows_both_ways(graph, why):
+    """All that differs is NaN or infinite, of sums whose parts above 0, and below it, are past the largest number."""
+    found = reduction(graph, why, "Sum", "Mean")
+    if found is None or found[4].dtype.kind == "c":
+        return False
+    node, want, got, differs, x, axes = found
+    top = float(tf.as_dtype(node.attr["T"].type).max)
+    with np.errstate(all="ignore"):
+        above, below = (np.sum(side, axes).reshape(want.shape) for side in (np.maximum(x, 0), np.maximum(-x, 0)))
+    return bool((differs <= ((above > top) & (below > top) & ~(np.isfinite(want) & np.isfinite(got)))).all())
+
+
+def is_of_one_way_of_two(graph, why):
+    """All that differs is NaN in TensorFlow, of several volumes and factors with an infinity or a NaN."""
+    found = differing(graph, why)
+    if found is None or not (found[3] <= np.isnan(found[1])).all():
+        return False
+    for node in ancestors(graph, found[0].name):
+        if node.op in ("Conv3DBackpropInput", "Conv3DBackpropInputV2"):
+            factors = [value_of(graph, node.input[i]) for i in (1, 2)]
+            if all(factor is not None for factor in factors):
+                return factors[1].shape[0] > 1 and not all(np.isfinite(factor).all() for factor in factors)
+    return False
+
+
+def is_within_its_rounding(graph, why):
+    """All that differs does by no more than the rounding of so many sums to halves makes."""
+    found = differing(graph, why)
+    if found is None or found[0].op not in FILTER_GRADIENTS:
+        return False
+    node, want, got, differs = found
+    x, dy = value_of(graph, node.input[0]), value_of(graph, node.input[2])
+    if x is None or dy is None:
+        return False
+    attributes = {name: [*node.attr[name].list.i] for name in ("strides", "dilations") if node.attr[name].list.i}
+    for name in ("padding", "data_format"):
+        if node.attr[name].s:
+            attributes[name] = node.attr[name].s.decode()
+    op = node.op if node.op != "Conv3DBackpropFilter" else "Conv3DBackpropFilterV2"
+    with np.errstate(all="ignore"):
+        attributes["filter_sizes"] = want.shape
+        of_sizes = getattr(tf.raw_ops, op)(input=np.abs(x), out_backprop=np.abs(dy), **attributes).numpy()
+        of_one = getattr(tf.raw_ops, op)(input=np.ones_like(x), out_backprop=np.ones_like(dy), **attributes).numpy()
+        half_step = 2.0 ** (-9 if tf.as_dtype(node.attr["T"].type) == tf.bfloat16 else -12)
+        bound = of_sizes * half_step * (of_one + 2) + 1e-6
+        overflows = of_sizes > float(tf.as_dtype(node.attr["T"].type).max)
+        return bool((differs <= ((np.abs(got - want) <= bound) | overflows)).all())
+
+
+def is_damaged(graph, by_protobuf=True):
+    """A record among the constants and what is fed that protobuf does not read, or else one with fields that records do not have."""
+    kind = tf.train.SequenceExample if "Sequence" in graph.op else tf.train.Example
+    texts = [tf.make_ndarray(n.attr["value"].tensor) for n in graph.graph_def.node if n.op == "Const"]
+    for text in (text for value in [*texts, *graph.feeds.values()] if value.dtype == object for text in value.ravel()):
+        try:
+            record = kind.FromString(text)
+        except Exception:
+            return True
+        whole = record.ByteSize()
+        record.DiscardUnknownFields()
+        if not by_protobuf and record.ByteSize() != whole:
+            return True
+    return False
+
+
+def follows_from(graph, why, name):
+    """What differs is what TensorFlow makes of the program's value of another node, as far as that value is asked for."""
+    got = getattr(graph, "answers", {}).get(name, (None, None))[1]
+    if got is None:
+        return True
+    feeds, fetches = graph.feeds, graph.fetches
+    graph.feeds, graph.fetches = {**feeds, name: got}, [fetch for fetch in fetches if fetch.name == why.split(": ")[0]]
+    want = fuzz_answers.tensorflow(graph)
+    graph.feeds, graph.fetches = feeds, fetches
+    return not isinstance(want, str) and not fuzz_answers.differs(
+        graph.answers[why.split(": ")[0]][1], want[0], fuzz_answers.roughest(graph), graph.largest, graph.looser)
+
+
+def is_within_its_steps(graph, why):
+    """All that differs does by no more than the rounding to bfloat16 of each partial sum of a product of two types, or
+    follows from what does."""
+    found = differing(graph, why)
+    if found is not None and found[0].op != "BatchMatMulV3":
+        products = [node for node in ancestors(graph, found[0].name) if node.op == "BatchMatMulV3"]
+        return bool(products) and products[0].attr["Ta"].type != products[0].attr["Tb"].type and follows_from(
+            graph, why, products[0].name)
+    if found is None:
+        return False
+    node, want, got, differs = found
+    a, b = value_of(graph, node.input[0]), value_of(graph, node.input[1])
+    if a is None or b is None or node.attr["Ta"].type == node.attr["Tb"].type:
+        return False
+    a, b = (np.swapaxes(x, -1, -2) if node.attr[adj].b else x for x, adj in ((np.abs(a), "adj_x"), (np.abs(b), "adj_y")))
+    return bool((differs <= (np.abs(got - want) <= np.matmul(a, b) * a.shape[-1] * 2.0 ** -9)).all())
+
+
+def is_left_of_cell_states(graph, why):
+    """All that differs is what is left of cell states of which the new and the old part nearly cancel out."""
+    name = why.split(":")[0]
+    cell = next((node for node in graph.graph_def.node if node.name == name), None)
+    if cell is None or cell.op != "LSTMBlockCell" or cell.attr["T"].type != tf.float16.as_datatype_enum:
+        return False
+    given, old, forgotten, new = (value_of(graph, name) for name in (f"{cell.name}:0", cell.input[1], f"{cell.name}:2", f"{cell.name}:4"))
+    found = differing(graph, why)
+    if found is None or any(value is None for value in (given, old, forgotten, new)):
+        return False
+    # What TensorFlow adds up in float16 the gates and the new part are of, to a relative 2^-8.
+    return bool((found[3] <= (np.abs(found[1] - found[2]) <= 2.0 ** -8 * (np.abs(given * new) + np.abs(forgotten * old)))).all())
+
+
+def are_of_one_space(graph):
+    """The vectors that differ are of values that are equal, or 0, and as orthogonal: any of their space will do."""
+    for node in graph.graph_def.node:
+        if node.op not in ("Svd", "BatchSvd"):
+            continue
+        found = [getattr(graph, "answers", {}).get(name) for name in (node.name + ":1", node.name + ":2")]
+        found = [pair for pair in found if pair is not None]
+        values = value_of(graph, node.name)
+        if not found or values is None or any(a.shape != b.shape for a, b in found):
+            return False
+        near = 1e-3 if found[0][0].dtype in (np.float32, np.complex64) else 1e-9
+        steps = np.abs(values[..., :, None] - values[..., None, :]) + np.where(np.eye(values.shape[-1]), np.inf, 0)
+        of_any = np.minimum(values, steps.min(-1)) <= near * values.max(-1, keepdims=True)
+        for want, got in found:
+            more = want.shape[-1] - values.shape[-1]
+            is_any = np.concatenate([of_any, np.ones((*of_any.shape[:-1], more), bool)], -1)[..., None, :]
+            inner = np.matmul(np.conj(np.swapaxes(got, -1, -2)), got)
+            if not np.allclose(inner, np.eye(got.shape[-1]), atol=near) or not np.allclose(
+                    np.where(is_any, 0, want), np.where(is_any, 0, got), rtol=near, atol=near):
+                return False
+        return True
+    return False
+
+
+def is_assigned_again(graph, want):
+    """TensorFlow refuses an assignment after which another one follows before the variable is read."""
+    if "requires shapes of both tensors to match" not in want or "Detected at node '" not in want:
+        return False
+    name = want.split("Detected at node '")[1].split("'")[0]
+    nodes = {node.name: node for node in graph.graph_def.node}
+    variable = nodes[name].input[0] if name in nodes else None
+
+    def is_lost(name):
+        after = [node for node in graph.graph_def.node if "^" + name in node.input]
+        changes = ("AssignAdd", "AssignSub")
+        return bool(after) and all(node.input[0] == variable and (
+            node.op == "Assign" or node.op in changes and is_lost(node.name)) for node in after)
+
+    return is_lost(name)
+
+
+def is_of_another_phase(graph):
+    """Complex singular vectors of one factorisation in another phase: the same to all digits once that is taken away."""
+    for node in graph.graph_def.node:
+        if node.op not in ("Svd", "BatchSvd") or tf.as_dtype(node.attr["T"].type).name not in ("complex64", "complex128"):
+            continue
+        found = [getattr(graph, "answers", {}).get(name) for name in (node.name + ":1", node.name + ":2")]
+        found = [pair for pair in found if pair is not None]
+        if not found or any(a.shape != b.shape for a, b in found):
+            return False
+        count = min(a.shape[-1] for a, _ in found)
+        near = 1e-9 if found[0][0].dtype == np.complex128 else 1e-3
+        cut = [(a[..., :count], b[..., :count]) for a, b in found]
+        phase = np.sum(np.conj(cut[0][0]) * cut[0][1], axis=-2, keepdims=True)
+        # Of one side alone the last columns may be any that complete the others.
+        known = np.isclose(np.abs(phase), 1, rtol=near)
+        if len(found) == 2 and not known.all() or not known.any():
+            return False
+        return all(np.allclose(np.where(known, a * phase, 0), np.where(known, b, 0), rtol=near, atol=near) for a, b in cut)
+    return False
+
+
+def are_vectors_not_computed(graph, why):
+    """The vectors are asked for of a decomposition that does not compute them."""
+    off = {"Svd": "compute_uv", "BatchSvd": "compute_uv", "SelfAdjointEigV2": "compute_v", "BatchSelfAdjointEigV2": "compute_v", "Eig": "compute_v"}
+    return why.endswith("shape (0,) != ()") and any(node.op in off and off[node.op] in node.attr and not node.attr[off[node.op]].b
+                                                    for node in graph.graph_def.node)
+
+
+def is_step_behind_rounding(graph, name):
+    nodes = ancestors(graph, name)
+    if nodes[0].op in SUMS and graph.largest > 1e5:  # what is left of numbers that nearly cancel out
+        return True
+    steps = [node.name for node in nodes if node.op in STEPS]
+    return any(node.op in ROUNDED for step in steps for node in ancestors(graph, step)[1:])
+
+
+def is_only_asked_for_its_shape(graph, kind, want, got, why):
+    """Nothing comes of the node that TensorFlow refuses, as its values are, but shapes."""
+    names = re.findall(r"Detected at node '(.*?)'|^ValueError: .*? for '\{\{node (.*?)\}\}", want)
+    if kind != "accepted" or not names:
+        return False
+    fetched = {fetch.name.split(":")[0] for fetch in graph.fetches}
+
+    def is_unread(name):
+        readers = [n for n in graph.graph_def.node if any(i.lstrip("^").split(":")[0] == name for i in n.input)]
+        shapes = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "TensorArraySizeV3", "TensorListLength")
+        return name not in fetched and all(n.op in shapes or is_unread(n.name) for n in readers)
+
+    return is_unread("".join(names[0]))
+
+
+def is_of_nothing(graph):
+    """A tensor without elements among the constants and what is fed."""
+    consts = [tf.TensorShape(n.attr["value"].tensor.tensor_shape).num_elements() for n in graph.graph_def.node if n.op == "Const"]
+    return 0 in consts or any(v.size == 0 for v in [*graph.written, *graph.feeds.values()])
