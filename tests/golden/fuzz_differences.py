@@ -125,14 +125,35 @@ def is_above_a_missing_factor(graph, why):
     return bool((differs <= ~below & is_missing.all((-2, -1), keepdims=True)).all())
 
 
-def is_reciprocal_of_the_largest(graph, why):
-    """All that differs is where the root is so large that its reciprocal is nearly denormal."""
+def is_of_denormal_factors(graph, why):
+    """All that differs is where the root is so large that its reciprocal is nearly denormal, or half its factor is denormal."""
     found = differing(graph, why)
     if found is None or found[0].op != "SqrtGrad":
         return False
-    y = value_of(graph, found[0].input[0])
-    least = 2.0 ** 1021 if found[1].dtype == np.float64 and tf.as_dtype(found[0].attr["T"].type).name == "float64" else 2.0 ** 125
-    return y is not None and y.shape == found[1].shape and bool((found[3] <= ((np.abs(y) >= least) & np.isfinite(y))).all())
+    y, dy = (value_of(graph, name) for name in found[0].input)
+    is_double = found[1].dtype == np.float64 and tf.as_dtype(found[0].attr["T"].type).name == "float64"
+    largest, least = (2.0 ** 1021, 2.0 ** -1022) if is_double else (2.0 ** 125, 2.0 ** -126)
+    if y is None or dy is None or y.shape != found[1].shape:
+        return False
+    return bool((found[3] <= ((np.abs(y) >= largest) & np.isfinite(y) | (np.abs(dy) < 2 * least))).all())
+
+
+def is_half_a_step_off(graph, why):
+    """All that differs does by one step, to one side, where the range begins midway between two integers."""
+    found = differing(graph, why)
+    node = next((node for node in graph.graph_def.node if node.op == "QuantizedInstanceNorm"), None)
+    least, most = (value_of(graph, f"{node.name}:{n}") for n in (1, 2)) if node else (None, None)
+    if found is None or least is None:
+        return False
+    steps = found[1] - found[2]
+    begin = abs(float(least)) * 255 / float(most - least)
+    return abs(begin % 1 - 0.5) < 1e-3 and bool((np.abs(steps) <= 1).all()) and len({*steps[steps != 0]}) == 1
+
+
+def are_no_ragged_rows(graph):
+    """A RaggedFillEmptyRows of no rows."""
+    rows = [value_of(graph, node.input[2]) for node in graph.graph_def.node if node.op == "RaggedFillEmptyRows"]
+    return any(row is not None and (row == 0).all() for row in rows)
 
 
 def reduction(graph, why, *operators):

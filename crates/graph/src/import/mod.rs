@@ -461,13 +461,10 @@ impl<'a> Importer<'a> {
             self.refuse(index, "is given a list of tensors, which is not supported");
             return Ok(());
         }
-        let types: Vec<DType> = inputs.iter().map(|value| self.graph.fact(*value).dtype).collect();
-        // A list is of its elements' type here, and a variant in the file.
-        let checked = if has_lists || takes_only_lists(&node.op) {
-            Ok(())
-        } else {
-            signature::check_inputs(node, &types)
-        };
+        // A list is of its elements' type here, and in the file a variant, which is not compared, or an array's flow.
+        let type_of = |fact: &Fact| if fact.list.is_some() { DType::F32 } else { fact.dtype };
+        let types: Vec<DType> = inputs.iter().map(|value| type_of(self.graph.fact(*value))).collect();
+        let checked = signature::check_inputs(node, &types);
         let operator = match checked.and_then(|()| self.operator(node)) {
             Ok(operator) => operator,
             Err(error) => {
