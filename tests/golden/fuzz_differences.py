@@ -62,7 +62,7 @@ ROUNDED = {"Softmax", "LogSoftmax", "SoftmaxCrossEntropyWithLogits", "SparseSoft
            "Mean", "Prod", "EuclideanNorm", "L2Loss", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "Cumsum", "Cumprod",
            "BatchNormWithGlobalNormalization", "AvgPool", "AddN", "ResizeBilinear", "ResizeBicubic", "ResizeArea", "CropAndResize",
            "Reciprocal", "Inv", "Rsqrt", "RealDiv", "Div", "Log", "SegmentSum", "SegmentMean", "SegmentProd", "UnsortedSegmentSum", "UnsortedSegmentProd", "FakeQuantWithMinMaxArgs",
-           "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel", "Sigmoid", "Tanh", "Exp", "Erf", "Elu", "Selu", "Softplus",
+           "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel", "Sigmoid", "Tanh", "Exp", "Erf", "Elu", "Selu", "Softplus", "Softsign",
            "Sin", "Cos", "Tan", "Log1p", "Expm1", "Pow", "Igamma", "Igammac", "RandomGammaGrad", "Zeta", "Polygamma", "Ndtri", "Erfinv",
            "MatrixDeterminant", "LogMatrixDeterminant", "MatrixInverse", "MatrixSolve", "MatrixTriangularSolve", "Cholesky", "Qr",
            "Svd", "SelfAdjointEigV2", "Lu", "BatchMatrixDeterminant", "BatchMatrixInverse", "BatchMatrixSolve", "BatchCholesky",
@@ -150,6 +150,31 @@ def is_half_a_step_off(graph, why):
     return abs(begin % 1 - 0.5) < 1e-3 and bool((np.abs(steps) <= 1).all()) and len({*steps[steps != 0]}) == 1
 
 
+def is_midway(graph, why):
+    """All that differs is of a number midway between both answers, or what follows from those."""
+    found = differing(graph, why)
+    node = found and next((n for n in ancestors(graph, found[0].name) if n.op.startswith("FakeQuant")), None)
+    if not node:
+        return False
+    if node.name != found[0].name:
+        return follows_from(graph, why, node.name)
+    x = value_of(graph, node.input[0])
+    if x is None or x.shape != found[1].shape:
+        return False
+    step = np.abs(found[1] - found[2])
+    return bool((found[3] <= (np.abs((found[1] + found[2]) / 2 - x) <= 1e-3 * step + 1e-6 * np.abs(x))).all())
+
+
+def is_factor_denormal(graph, why):
+    """All that differs is 0 in TensorFlow, of an exponent so small that what its sum is multiplied by is denormal."""
+    found = differing(graph, why)
+    if found is None or found[0].op != "Igamma":
+        return False
+    a = value_of(graph, found[0].input[0])
+    least = 2.0 ** (-1018 if tf.as_dtype(found[0].attr["T"].type) == tf.float64 else -122)
+    return a is not None and bool((found[3] <= ((found[1] == 0) & (np.abs(a) < least))).all())
+
+
 def are_no_ragged_rows(graph):
     """A RaggedFillEmptyRows of no rows."""
     rows = [value_of(graph, node.input[2]) for node in graph.graph_def.node if node.op == "RaggedFillEmptyRows"]
@@ -209,25 +234,31 @@ def is_of_one_way_of_two(graph, why):
 def is_within_its_rounding(graph, why):
     """All that differs does by no more than the rounding of so many sums to halves makes."""
     found = differing(graph, why)
-    if found is None or found[0].op not in FILTER_GRADIENTS:
+    if found is None or found[0].op not in (*FILTER_GRADIENTS, "ResizeBilinearGrad"):
         return False
     node, want, got, differs = found
-    x, dy = value_of(graph, node.input[0]), value_of(graph, node.input[2])
-    if x is None or dy is None:
+    dtype = tf.as_dtype(node.attr["T"].type)
+    if node.op == "ResizeBilinearGrad":
+        grads, image = (value_of(graph, name) for name in node.input)
+        attributes = {name: node.attr[name].b for name in ("align_corners", "half_pixel_centers")}
+        made = lambda of: tf.raw_ops.ResizeBilinearGrad(
+            grads=of.astype("float32"), original_image=image.astype("float32"), **attributes).numpy()
+        factors = None if grads is None or image is None else [grads]
+    else:
+        attributes = {name: [*node.attr[name].list.i] for name in ("strides", "dilations") if node.attr[name].list.i}
+        for name in ("padding", "data_format"):
+            if node.attr[name].s:
+                attributes[name] = node.attr[name].s.decode()
+        op = node.op if node.op != "Conv3DBackpropFilter" else "Conv3DBackpropFilterV2"
+        made = lambda x, dy: getattr(tf.raw_ops, op)(input=x, filter_sizes=want.shape, out_backprop=dy, **attributes).numpy()
+        factors = [value_of(graph, node.input[0]), value_of(graph, node.input[2])]
+    if factors is None or any(factor is None for factor in factors):
         return False
-    attributes = {name: [*node.attr[name].list.i] for name in ("strides", "dilations") if node.attr[name].list.i}
-    for name in ("padding", "data_format"):
-        if node.attr[name].s:
-            attributes[name] = node.attr[name].s.decode()
-    op = node.op if node.op != "Conv3DBackpropFilter" else "Conv3DBackpropFilterV2"
     with np.errstate(all="ignore"):
-        attributes["filter_sizes"] = want.shape
-        of_sizes = getattr(tf.raw_ops, op)(input=np.abs(x), out_backprop=np.abs(dy), **attributes).numpy()
-        of_one = getattr(tf.raw_ops, op)(input=np.ones_like(x), out_backprop=np.ones_like(dy), **attributes).numpy()
-        half_step = 2.0 ** (-9 if tf.as_dtype(node.attr["T"].type) == tf.bfloat16 else -12)
+        of_sizes, of_one = made(*map(np.abs, factors)), made(*map(np.ones_like, factors))
+        half_step = 2.0 ** (-9 if dtype == tf.bfloat16 else -12)
         bound = of_sizes * half_step * (of_one + 2) + 1e-6
-        overflows = of_sizes > float(tf.as_dtype(node.attr["T"].type).max)
-        return bool((differs <= ((np.abs(got - want) <= bound) | overflows)).all())
+        return bool((differs <= ((np.abs(got - want) <= bound) | (of_sizes > float(dtype.max)))).all())
 
 
 def is_damaged(graph, by_protobuf=True):
@@ -317,7 +348,8 @@ def are_of_one_space(graph):
 
 def is_assigned_again(graph, want):
     """TensorFlow refuses an assignment after which another one follows before the variable is read."""
-    if "requires shapes of both tensors to match" not in want or "Detected at node '" not in want:
+    texts = ("requires shapes of both tensors to match", "Cannot update variable with shape")
+    if not any(text in want for text in texts) or "Detected at node '" not in want:
         return False
     name = want.split("Detected at node '")[1].split("'")[0]
     nodes = {node.name: node for node in graph.graph_def.node}
@@ -325,9 +357,9 @@ def is_assigned_again(graph, want):
 
     def is_lost(name):
         after = [node for node in graph.graph_def.node if "^" + name in node.input]
-        changes = ("AssignAdd", "AssignSub")
+        changes = ("AssignAdd", "AssignSub", "AssignAddVariableOp", "AssignSubVariableOp")
         return bool(after) and all(node.input[0] == variable and (
-            node.op == "Assign" or node.op in changes and is_lost(node.name)) for node in after)
+            node.op in ("Assign", "AssignVariableOp") or node.op in changes and is_lost(node.name)) for node in after)
 
     return is_lost(name)
 

@@ -83,7 +83,7 @@ mod floats {
         .map(f16::from_f32));
 }
 
-/// Fills `dst` (float16, float32 or float64) in batches of `batch` samples, the last of which may be short.
+/// Fills `dst` (float16, float32 or float64) in so many batches of `batch` samples, the last of which may be short.
 /// `parameters` are means, deviations, least and greatest values, of the output's type, each one number for all batches
 /// or one for each.
 ///
@@ -93,22 +93,26 @@ mod floats {
 pub fn truncated_normal(
     philox: Philox,
     parameters: [TensorView<'_>; 4],
-    batch: usize,
+    [batches, batch]: [usize; 2],
     dst: &mut TensorViewMut<'_>,
 ) -> Result<()> {
     let is_typed = parameters.iter().all(|p| p.dtype() == dst.dtype());
-    ensure(is_typed && batch > 0, KERNEL, "the parameters have the output's type")?;
+    ensure(is_typed, KERNEL, "the parameters have the output's type")?;
     for_dtype!(dst.dtype(), KERNEL, [F16, F32, F64], T => {
         let dst = values_mut::<T>(dst.bytes(), KERNEL)?;
         let [means, deviations, least, greatest] = parameters.map(|p| values::<T>(p.bytes(), KERNEL));
         let of = [means?, deviations?, least?, greatest?];
-        let batches = dst.len().div_ceil(batch);
         let fits = of.iter().all(|of| of.len() == 1 || of.len() >= batches);
         ensure(fits, KERNEL, "there is one parameter for all batches, or one for each")?;
+        ensure(batches.saturating_mul(batch) >= dst.len(), KERNEL, "the batches are as many as the output has")?;
         let mut philox = philox;
-        for (n, dst) in dst.chunks_mut(batch).enumerate() {
+        let mut chunks = dst.chunks_mut(batch.max(1));
+        // Parameters are held to make sense where there is nothing to draw too; equal ones once.
+        let longest = of.iter().map(|of| of.len()).max().unwrap_or(0);
+        for n in 0..if chunks.len() == 0 { batches.min(longest) } else { batches } {
             let [mean, deviation, least, greatest] = of.map(|of| if of.len() == 1 { of[0] } else { of[n] });
-            fill(&mut philox, Ends::new(mean, deviation, least, greatest)?, dst)?;
+            let ends = Ends::new(mean, deviation, least, greatest)?;
+            fill(&mut philox, ends, chunks.next().unwrap_or_default())?;
         }
         Ok(())
     })

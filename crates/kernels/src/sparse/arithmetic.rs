@@ -37,7 +37,9 @@ pub fn sparse_dense_combine(
     coordinates.check(KERNEL, dims)?;
     let shape = *dense.shape();
     let skipped = dims.len().checked_sub(shape.rank());
-    let skipped = skipped.filter(|n| shape.iter().zip(&dims[*n..]).all(|(d, s)| *d == 1 || *d as i64 == *s));
+    // Where there is no element, TensorFlow takes a dense tensor of nothing for an axis of 1.
+    let fits = |d: usize, s: i64| d == 1 || d as i64 == s || d == 0 && s == 1 && coordinates.is_empty();
+    let skipped = skipped.filter(|n| shape.iter().zip(&dims[*n..]).all(|(d, s)| fits(*d, *s)));
     let skipped = skipped.ok_or(KernelError::Invalid {
         kernel: KERNEL,
         rule: "the dense tensor broadcasts to the sparse one",

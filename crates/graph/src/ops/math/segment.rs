@@ -82,12 +82,14 @@ impl Segments {
     }
 }
 
-/// How many segments sorted ids make: one more than the last.
-fn sorted_count(ids: usize, last: Option<i64>) -> Result<usize, OpError> {
+/// How many segments sorted ids make: one more than the last. Of rows that are named TensorFlow counts in 32 bits.
+fn sorted_count(ids: usize, last: Option<i64>, has_rows: bool) -> Result<usize, OpError> {
+    let most = if has_rows { i64::from(i32::MAX) - 1 } else { i64::MAX - 1 };
     match last {
         None => Ok(0),
         Some(last) => usize::try_from(last)
             .ok()
+            .filter(|_| last <= most)
             .and_then(|last| last.checked_add(1))
             .ok_or_else(|| OpError::input(ids, format!("ends with {last}, no segment"))),
     }
@@ -158,7 +160,7 @@ impl Operator for Segments {
         let mut is_bound = false;
         let count = if self.is_counted() {
             match ids.ints() {
-                Some(ids) => Dim::Known(sorted_count(self.ids(), ids.last().copied())? as i64),
+                Some(ids) => Dim::Known(sorted_count(self.ids(), ids.last().copied(), self.has_rows)? as i64),
                 None => {
                     is_bound = true;
                     id_dims[0]
@@ -209,7 +211,7 @@ impl Operator for Segments {
                 DType::I32 => view.as_slice::<i32>()?.last().map(|id| *id as i64),
                 _ => view.as_slice::<i64>()?.last().copied(),
             };
-            sorted_count(self.ids(), last).ok()?
+            sorted_count(self.ids(), last, self.has_rows).ok()?
         } else {
             usize::try_from(reshape::int(run, self.count())?).ok()?
         };
@@ -224,7 +226,7 @@ impl Operator for Segments {
                 None => ids.as_slice::<i64>().and_then(|ids| ids.last().copied()),
             };
             let planned = run.output_shape(0);
-            let count = sorted_count(self.ids(), last)?;
+            let count = sorted_count(self.ids(), last, self.has_rows)?;
             // Rows without elements need no room.
             if count > planned[0] && planned[1..].iter().all(|size| *size > 0) {
                 let why = format!(
@@ -310,5 +312,7 @@ mod tests {
         let mut outside = inputs.to_vec();
         outside[1] = tensor(&[4], &[2i32, 3, 2, 1]);
         refuses("SparseSegmentSqrtN", &[], &outside, "not in [0, 3)");
+        let none = [tensor(&[1, 0], &[0f32; 0]), tensor(&[1], &[0i32]), tensor(&[1], &[i32::MAX])];
+        crate::testing::refuses("SparseSegmentSum", &[], &none, "no segment");
     }
 }

@@ -11,7 +11,7 @@ use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Registration, Run, reshape};
 use crate::ops::shared;
-use crate::ops::shared::extent::int_input;
+use crate::ops::shared::extent::{int_input, same_dims};
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "QuantizeAndDequantize", import: |a| import(a, "QuantizeAndDequantize") },
@@ -120,7 +120,10 @@ impl Operator for Simulate {
     }
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
-        // As long as the axis, though ends that are not given are not looked at as it runs.
+        // As long as the axis and as each other, though ends that are not given are not looked at as it runs.
+        if self.axis.is_some() {
+            same_dims((1..3).filter_map(|index| Some((index, *inputs.get(index)?))))?;
+        }
         let dims = shared::input(inputs, 0)?.dims.get();
         let Some(slices) = self.axis.and_then(|axis| dims?.get(axis)?.size()) else { return Ok(()) };
         for index in 1..3 {

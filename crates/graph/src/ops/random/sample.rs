@@ -269,13 +269,11 @@ impl Operator for Truncated {
         let rows = shape.first().copied().unwrap_or(0);
         let is_same = is_one(0) && is_one(1) && is_scalar(2) && is_scalar(3);
         let batch = if is_same { BATCH } else { elements.checked_div(rows).unwrap_or(0) };
-        let batches = if is_same { elements.div_ceil(BATCH) } else { rows } as u64;
-        let steps = batches.wrapping_mul(2 * TRUNCATED_ITERATIONS).wrapping_mul(batch as u64 + 3) / 4;
+        let batches = if is_same { elements.div_ceil(BATCH) } else { rows };
+        let steps =
+            (batches as u64).wrapping_mul(2 * TRUNCATED_ITERATIONS).wrapping_mul(batch as u64 + 3) / 4;
         let philox = self.source.philox(run, steps)?;
-        if elements == 0 {
-            return Ok(());
-        }
-        Ok(truncated_normal(philox, parameters, batch, &mut run.output(0)?)?)
+        Ok(truncated_normal(philox, parameters, [batches, batch], &mut run.output(0)?)?)
     }
 }
 

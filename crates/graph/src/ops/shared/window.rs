@@ -155,6 +155,14 @@ impl WindowAttributes {
         else {
             return Ok(());
         };
+        if let Some(axis) = (0..2).find(|axis| {
+            self.dilations[*axis] > 1 && filter.get(*axis).is_some_and(|size| *size == Dim::Known(0))
+        }) {
+            return Err(OpError::input(
+                1,
+                format!("has no taps along axis {axis} to be {} apart", self.dilations[axis]),
+            ));
+        }
         // Of a size that is open nothing is asked.
         let size = |axis: usize| filter.get(axis).and_then(|d| d.size()).unwrap_or(0);
         self.check([size(0), size(1)], image)
