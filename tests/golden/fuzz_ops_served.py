@@ -44,6 +44,26 @@ def mixed_sets(g, name):
     return g.call(name, *first, *second, set_operation=g.pick(OPERATIONS), validate_indices=g.chance(0.8))
 
 
+@maker("CTCLoss")
+def loss_of_labels(g, name):
+    dtype, steps, batch, classes = g.pick(["float32", "float64"]), g.int(1, 8), g.int(1, 3), g.int(2, 5)
+    skips = g.chance(0.3)
+    lengths = [g.int(1, steps) for _ in range(batch)]
+    rows, labels = [], []
+    for index, length in enumerate(lengths):
+        count = g.int(1, length + (2 if skips else 0))
+        # A label that is no class stands at the end alone, and never without one before it.
+        own = [g.int(0, classes - 2) for _ in range(count)]
+        own[1:] = [classes - 1 if g.chance(0.1) and at == count - 2 else label for at, label in enumerate(own[1:])]
+        rows += [[index, at] for at in range(count)]
+        labels += own
+    # Logits so near that no likelihood is too small for float32.
+    logits = g.input(dtype, [steps, batch, classes], -4, 4, special=0, huge=False)
+    return g.call(name, logits, g.ints(rows, "int64"), g.ints(labels, "int32"), g.ints(lengths, "int32"),
+                  preprocess_collapse_repeated=g.chance(0.3), ctc_merge_repeated=g.chance(0.7),
+                  ignore_longer_outputs_than_inputs=skips)
+
+
 @maker("CTCBeamSearchDecoder")
 def ctc_beam(g, name):
     steps, batch, classes, width = g.int(1, 7), g.int(1, 3), g.int(2, 6), g.int(1, 9)

@@ -46,6 +46,21 @@ def ctc_decoders(g):
             g.out(**{f"beam_{name}_{i}": part for i, part in enumerate(parts)})
 
 
+@case(rtol=1e-5, atol=1e-5)
+def ctc_losses(g):
+    """Losses and gradients with labels merged and not, of sequences that are long enough and of one that is not."""
+    logits = g.input("logits", (7, 3, 5), low=-3, high=3, open_dims=(0, 1))
+    rows = g.feed("rows", np.array([[0, 0], [0, 1], [0, 2], [1, 0], [2, 0], [2, 1], [2, 2]], np.int64), open_dims=(0,))
+    labels = g.feed("labels", np.array([1, 1, 3, 0, 2, 2, 0], np.int32), open_dims=(0,))
+    lengths = g.feed("lengths", np.array([7, 4, 2], np.int32))
+    for dtype in (tf.float32, tf.float64):
+        for merges in (False, True):
+            loss, gradient = raw.CTCLoss(
+                inputs=tf.cast(logits, dtype), labels_indices=rows, labels_values=labels, sequence_length=lengths,
+                preprocess_collapse_repeated=not merges, ctc_merge_repeated=merges, ignore_longer_outputs_than_inputs=True)
+            g.out(**{f"loss_{dtype.name}_{merges}": loss, f"gradient_{dtype.name}_{merges}": gradient})
+
+
 @case()
 def edit_distances(g):
     """Distances with and without the length of the truth, of sequences that only one side has."""

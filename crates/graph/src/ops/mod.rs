@@ -63,13 +63,13 @@ families! {
     /// Tensors taken apart and put together by indices, lists of them, and tables.
     data_flow { list_sizes, partition, tensor_array, tensor_list, truth; list_parts, list_reads, list_split, table }
     /// Images.
-    image { colour, contrast, decode, draw_boxes, encode, projective, resize, resize_gradient, scale_and_translate, suppression }
+    image { colour, contrast, decode, draw_boxes, encode, glimpse, projective, resize, resize_gradient, scale_and_translate, suppression }
     /// Checks, messages and figures at run time.
     logging { assert, memory, print }
     /// Equations and decompositions of matrices.
     linalg { cross, decompose }
     /// TensorFlow's math and linear algebra.
-    math { arg, batch_matmul, betainc, binary, bincount, bits, bucketize, cast, complex, einsum, gradient, matmul, reduce, scan, segment, segment_gradient, select, unary; contraction }
+    math { arg, batch_matmul, betainc, binary, bincount, bits, bucketize, cast, complex, einsum, gradient, matmul, nearest_neighbors, reduce, scan, segment, segment_gradient, select, unary; contraction }
     /// Layers of neural networks.
     nn { batch_norm, batch_norm_gradient, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, ctc, data_format, depthwise, depthwise_transpose, dilation2d, filter_gradient, fractional_pool, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, pool_gradient, recurrent, softmax, top_k; conv2d_f64, layer_norm }
     /// Records and raw bytes taken apart.
@@ -79,7 +79,7 @@ families! {
     /// Tensors whose rows are of different lengths.
     ragged { gather, range, tensor }
     /// Random numbers.
-    random { choose, crop, fill, key, sample, stateful; source }
+    random { candidates, choose, crop, fill, key, sample, stateful; source }
     /// Fourier transforms.
     signal { fourier }
     /// Tensors of which few elements are there.

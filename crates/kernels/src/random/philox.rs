@@ -102,11 +102,34 @@ impl PhiloxStream {
         self.numbers[self.used - 1]
     }
 
+    /// A number from 0 to below `below`, which is not 0: numbers of the generator that would favour some are left out.
+    pub fn below_u32(&mut self, below: u32) -> u32 {
+        unfavoured(below as u64, u32::MAX as u64, || self.next_u32() as u64) as u32
+    }
+
+    /// The same of 64 bits.
+    pub fn below_u64(&mut self, below: u64) -> u64 {
+        unfavoured(below, u64::MAX, || self.next_u32() as u64 | (self.next_u32() as u64) << 32)
+    }
+
     /// The next float64, in `[0, 1)`; takes two numbers.
     #[inline]
     pub fn next_f64(&mut self) -> f64 {
         let high = self.next_u32();
         unit_f64(high, self.next_u32())
+    }
+}
+
+fn unfavoured(below: u64, most: u64, mut next: impl FnMut() -> u64) -> u64 {
+    if below.is_power_of_two() {
+        return next() & (below - 1);
+    }
+    let favoured = most % below + 1;
+    loop {
+        let drawn = next();
+        if drawn >= favoured {
+            return drawn % below;
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub struct CtcSequence<'a> {
 }
 
 impl CtcSequence<'_> {
-    fn check(&self, kernel: &'static str) -> Result<()> {
+    pub(super) fn check(&self, kernel: &'static str) -> Result<()> {
         let given = match self.logits {
             CtcLogits::F32(logits) => logits.len(),
             CtcLogits::F64(logits) => logits.len(),

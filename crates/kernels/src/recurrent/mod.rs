@@ -4,10 +4,12 @@
 //! is added to it, and one pass over the gates.
 
 mod ctc;
+mod ctc_loss;
 mod gru;
 mod lstm;
 
 pub use ctc::{CtcBeam, CtcLogits, CtcSequence, FoundPath, PathLabels};
+pub use ctc_loss::CtcLoss;
 pub use gru::{GruCell, GruOutputs};
 pub use lstm::{GateOrder, Lstm, LstmOutputs, Peepholes};
 

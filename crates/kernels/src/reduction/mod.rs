@@ -5,6 +5,7 @@ mod channels_first;
 mod cross_entropy;
 mod extreme;
 mod kept;
+mod nearest;
 mod norm;
 mod norm_gradient;
 mod nth;
@@ -19,6 +20,7 @@ pub use bucketize::{bucketize, first_not_below};
 pub use channels_first::{batch_norm_channels_first, batch_statistics_channels_first};
 pub use cross_entropy::{Labels, softmax_cross_entropy};
 pub use extreme::{ArgOp, arg_reduce};
+pub use nearest::nearest_neighbors;
 pub use norm::{
     BatchNorm, LocalResponse, batch_norm, batch_norm_f64, batch_statistics, l2_normalize, layer_norm,
     local_response_norm,

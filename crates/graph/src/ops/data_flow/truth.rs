@@ -1,17 +1,51 @@
-//! What a branch or a loop takes a tensor for that it is chosen by: a number is true unless it is zero, a text unless it is
-//! empty, and a tensor that is no scalar when it has elements.
+//! What a branch or a loop is chosen by: ToBool, what a tensor is taken for, and DeviceIndex.
 //!
+//! A number is true unless it is zero, a text unless it is empty, and a tensor that is no scalar when it has elements.
 //! Types: any but complex numbers. ToBool is this, and If and While mean it by their condition
-//! (<https://www.tensorflow.org/api_docs/python/tf/raw_ops/If>).
+//! (<https://www.tensorflow.org/api_docs/python/tf/raw_ops/If>). DeviceIndex is the place of `CPU` among `device_names`, or
+//! how many there are: Keras chooses an implementation of its recurrent layers by it.
 
 use tightfit_core::{DType, Shape, StringRef};
 
+use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
+use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Registration, Run};
 use crate::ops::shared;
 
-pub(crate) const OPS: &[Registration] =
-    &[Registration { name: "ToBool", import: |_| Ok(Box::new(Truth { name: "ToBool" })) }];
+pub(crate) const OPS: &[Registration] = &[
+    Registration { name: "ToBool", import: |_| Ok(Box::new(Truth { name: "ToBool" })) },
+    Registration { name: "DeviceIndex", import: import_device },
+];
+
+fn import_device(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    let names = attributes.strings("device_names")?;
+    Ok(Box::new(DeviceIndex {
+        index: names.iter().position(|name| **name == *b"CPU").unwrap_or(names.len()),
+    }))
+}
+
+/// DeviceIndex.
+#[derive(Debug)]
+struct DeviceIndex {
+    index: usize,
+}
+
+impl Operator for DeviceIndex {
+    fn name(&self) -> &'static str {
+        "DeviceIndex"
+    }
+
+    fn infer(&self, _: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let index = Dim::Known(i64::try_from(self.index).unwrap_or(i64::MAX));
+        Ok(vec![Fact::of_dims(DType::I32, Dims::scalar(), &[index])])
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        run.out::<i32>(0)?.fill(i32::try_from(self.index).unwrap_or(i32::MAX));
+        Ok(())
+    }
+}
 
 /// The operator.
 #[derive(Debug)]
@@ -59,6 +93,16 @@ fn is_number(dtype: DType, bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{check, scalar};
+    use tightfit_format::{AttrValue, ListValue};
+
+    #[test]
+    fn a_device_is_found_by_its_kind() {
+        for (names, index) in [(vec!["GPU", "CPU"], 1), (vec!["TPU", "cpu"], 2), (vec![], 0)] {
+            let list = ListValue::Strs(names.iter().map(|name| name.as_bytes().into()).collect());
+            check("DeviceIndex", &[("device_names", AttrValue::List(list))], &[], &[scalar::<i32>(index)]);
+        }
+    }
 
     #[test]
     fn zeros_of_any_sign_are_false() {

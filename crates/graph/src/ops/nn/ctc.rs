@@ -1,13 +1,16 @@
-//! Labels from what a network says of each step: CTCGreedyDecoder and CTCBeamSearchDecoder.
+//! Labels from what a network says of each step: CTCGreedyDecoder and CTCBeamSearchDecoder, and how unlikely they are:
+//! CTCLoss.
 //!
 //! Logits `[steps, batch, classes]` of float32 or float64 and how many steps each sequence has (int32 `[batch]`) become
 //! sparse tensors `[batch, longest]` of int64 labels. The greedy one takes the likeliest class of each step but
 //! `blank_index` (negative ones count from the end), equal ones one after another once with `merge_repeated`; its second
 //! result, `[batch, 1]`, is the negated sum of the largest logits. The beam follows `beam_width` sequences at once, the last
 //! class as blank, and gives the `top_paths` likeliest with the logarithms of their probabilities, `[batch, top_paths]`.
+//! CTCLoss takes the labels of each sequence as rows of a sparse matrix (indices int64 `[count, 2]`, values int32) before the
+//! lengths, and gives the loss of each, `[batch]`, and its gradient by the logits.
 
 use tightfit_core::{DType, Shape};
-use tightfit_kernels::{CtcBeam, CtcLogits, CtcSequence, PathLabels};
+use tightfit_kernels::{CtcBeam, CtcLogits, CtcLoss, CtcSequence, PathLabels};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -26,6 +29,15 @@ pub(crate) const OPS: &[Registration] = &[
         },
     },
     Registration { name: "CTCBeamSearchDecoder", import: import_beam },
+    Registration {
+        name: "CTCLoss",
+        import: |a| {
+            let collapses = a.bool_or("preprocess_collapse_repeated", false)?;
+            let merges = a.bool_or("ctc_merge_repeated", true)?;
+            let skips_longer = a.bool_or("ignore_longer_outputs_than_inputs", false)?;
+            Ok(Box::new(Loss { loss: CtcLoss { collapses, merges, skips_longer } }))
+        },
+    },
 ];
 
 fn import_beam(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
@@ -37,15 +49,15 @@ fn import_beam(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError
     Ok(Box::new(Beam { width, paths, merges: attributes.bool_or("merge_repeated", true)? }))
 }
 
-/// Steps, sequences and classes, as far as they are known, and the type.
-fn infer_inputs(inputs: &[&Fact]) -> Result<([Dim; 3], DType), OpError> {
-    let (logits, lengths) = (shared::input(inputs, 0)?, shared::input(inputs, 1)?);
+/// Steps, sequences and classes, as far as they are known, and the type; `at` is the number of the input with lengths.
+fn infer_inputs(inputs: &[&Fact], at: usize) -> Result<([Dim; 3], DType), OpError> {
+    let (logits, lengths) = (shared::input(inputs, 0)?, shared::input(inputs, at)?);
     shared::need_type(0, logits, &[DType::F32, DType::F64])?;
-    shared::need_type(1, lengths, &[DType::I32])?;
+    shared::need_type(at, lengths, &[DType::I32])?;
     let dims = shared::dims_of_rank(0, logits, 3)?.unwrap_or(vec![Dim::Unknown; 3]);
-    let count = shared::dims_of_rank(1, lengths, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
+    let count = shared::dims_of_rank(at, lengths, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
     let batch = agree(dims[1], count, logits.is_bound || lengths.is_bound).ok_or_else(|| {
-        OpError::input(1, format!("is of shape {} for logits {}", lengths.dims, logits.dims))
+        OpError::input(at, format!("is of shape {} for logits {}", lengths.dims, logits.dims))
     })?;
     Ok(([dims[0], batch, dims[2]], logits.dtype))
 }
@@ -60,19 +72,20 @@ struct Sequences<'a> {
 }
 
 impl<'a> Sequences<'a> {
-    fn of(run: &Run<'a>) -> Result<Sequences<'a>, OpError> {
+    /// Of logits, and of lengths that are input `at`.
+    fn of(run: &Run<'a>, at: usize) -> Result<Sequences<'a>, OpError> {
         let [steps, batch, classes] = run.shape(0)[..] else {
             return Err(OpError::input(0, "is not of rank 3"));
         };
-        let lengths = run.slice::<i32>(1)?;
+        let lengths = run.slice::<i32>(at)?;
         if lengths.len() != batch {
-            return Err(OpError::input(1, format!("has {} lengths for {batch} sequences", lengths.len())));
+            return Err(OpError::input(at, format!("has {} lengths for {batch} sequences", lengths.len())));
         }
         if steps == 0 || batch == 0 || classes == 0 {
             return Err(OpError::input(0, "has no steps, no sequences or no classes"));
         }
         if let Some(long) = lengths.iter().find(|length| i64::from(**length) > steps as i64) {
-            return Err(OpError::input(1, format!("has a sequence of {long} steps; there are {steps}")));
+            return Err(OpError::input(at, format!("has a sequence of {long} steps; there are {steps}")));
         }
         let logits = match run.dtype(0) {
             DType::F64 => CtcLogits::F64(run.slice(0)?),
@@ -145,7 +158,7 @@ impl Operator for Greedy {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let ([steps, batch, _], dtype) = infer_inputs(inputs)?;
+        let ([steps, batch, _], dtype) = infer_inputs(inputs, 1)?;
         let sums = Fact::new(dtype, Dims::new([batch, Dim::Known(1)]));
         Ok(labels_facts(steps.times(batch)).into_iter().chain([sums]).collect())
     }
@@ -163,7 +176,7 @@ impl Operator for Greedy {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let sequences = Sequences::of(run)?;
+        let sequences = Sequences::of(run, 1)?;
         let classes = sequences.classes as i64;
         let blank = if self.blank < 0 { self.blank.saturating_add(classes) } else { self.blank };
         let blank = usize::try_from(blank).ok().filter(|blank| *blank < sequences.classes);
@@ -246,7 +259,7 @@ impl Operator for Beam {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let ([steps, batch, _], dtype) = infer_inputs(inputs)?;
+        let ([steps, batch, _], dtype) = infer_inputs(inputs, 1)?;
         let facts = labels_facts(steps.times(batch));
         let mut all = Vec::with_capacity(self.max_outputs(0));
         for fact in facts {
@@ -270,7 +283,7 @@ impl Operator for Beam {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let sequences = Sequences::of(run)?;
+        let sequences = Sequences::of(run, 1)?;
         let (steps, batch, paths) = (sequences.steps, sequences.batch(), self.paths);
         let Found { labels, counts, chances, rest, .. } = Found::new(run.scratch()?, steps, batch, paths)?;
         for index in 0..batch {
@@ -297,6 +310,85 @@ impl Operator for Beam {
             write_labels(run, outputs, batch, |index| found.path(index, path))?;
         }
         Ok(())
+    }
+}
+
+/// CTCLoss.
+#[derive(Debug)]
+struct Loss {
+    loss: CtcLoss,
+}
+
+const LENGTHS: usize = 3;
+
+impl Operator for Loss {
+    fn name(&self) -> &'static str {
+        "CTCLoss"
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
+        let ([steps, batch, classes], dtype) = infer_inputs(inputs, LENGTHS)?;
+        let (indices, values) = (shared::input(inputs, 1)?, shared::input(inputs, 2)?);
+        shared::need_type(1, indices, &[DType::I64])?;
+        shared::need_type(2, values, &[DType::I32])?;
+        let rows = shared::dims_of_rank(1, indices, 2)?.unwrap_or(vec![Dim::Unknown; 2]);
+        let count = shared::dims_of_rank(2, values, 1)?.map_or(Dim::Unknown, |dims| dims[0]);
+        if agree(rows[0], count, indices.is_bound || values.is_bound).is_none() {
+            let why = format!("is of shape {} for indices {}", values.dims, indices.dims);
+            return Err(OpError::input(2, why));
+        }
+        Ok(vec![Fact::new(dtype, Dims::new([batch])), Fact::new(dtype, Dims::new([steps, batch, classes]))])
+    }
+
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        let shape = |input: usize| call.inputs.get(input).map(|info| &info.shape[..]);
+        match (shape(0), shape(2)) {
+            (Some(&[steps, batch, classes]), Some(&[labels])) => {
+                let of_one = CtcLoss::scratch_bytes(labels, steps, classes);
+                Memory::scratch(of_one.saturating_add(room_bytes::<f64>(batch)))
+            }
+            _ => Memory::default(),
+        }
+    }
+
+    fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
+        reshape::set(run, 0, [*run.shape(0).get(1)?])?;
+        run.set_output_shape(1, run.shape(0)).ok()
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let sequences = Sequences::of(run, LENGTHS)?;
+        let (batch, classes) = (sequences.batch(), sequences.classes);
+        if let Some(length) = sequences.lengths.iter().find(|length| **length < 0) {
+            return Err(OpError::input(LENGTHS, format!("has a sequence of {length} steps")));
+        }
+        let (rows, labels) = (run.slice::<i64>(1)?, run.slice::<i32>(2)?);
+        let (places, _) = rows.as_chunks::<2>();
+        if places.len() != labels.len() || rows.len() % 2 != 0 {
+            let why = format!("is of shape {} for {} labels", run.shape(1), labels.len());
+            return Err(OpError::input(1, why));
+        }
+        let is_inside = |[row, at]: &[i64; 2]| (0..batch as i64).contains(row) && *at >= 0;
+        if !places.iter().all(is_inside) || !places.is_sorted_by(|a, b| a < b) {
+            return Err(OpError::input(1, "names places outside of the batch, or out of order, or twice"));
+        }
+        let (losses, scratch) = room::<f64>(run.scratch()?, batch)?;
+        let is_double = run.output_dtype(1) == DType::F64;
+        let gradient = run.out_bytes(1)?;
+        gradient.fill(0);
+        for index in 0..batch {
+            let at = |row: usize| places.partition_point(|place| place[0] < row as i64);
+            let own = &labels[at(index)..at(index + 1)];
+            let mut give = |step: usize, class: usize, value: f64| {
+                let place = (step * batch + index) * classes + class;
+                match is_double {
+                    true => gradient[place * 8..][..8].copy_from_slice(&value.to_le_bytes()),
+                    false => gradient[place * 4..][..4].copy_from_slice(&(value as f32).to_le_bytes()),
+                }
+            };
+            losses[index] = self.loss.of(sequences.get(index), own, scratch, &mut give)?;
+        }
+        write_numbers(run, 0, losses)
     }
 }
 
@@ -342,6 +434,30 @@ mod tests {
             |step: usize, sequence: usize, class: usize| (classes[sequence][step] == class) as u8 as f32;
         let values: Vec<f32> = (0..24).map(|at| sure(at / 6, at / 3 % 2, at % 3)).collect();
         tensor(&[4, 2, 3], &values)
+    }
+
+    #[test]
+    fn a_loss_is_of_all_paths_that_say_the_labels() {
+        // Of one step and three classes that are as likely, a third; of two steps of "0" five paths less those that say more.
+        let logits = tensor(&[2, 1, 3], &[0f64; 6]);
+        let of = |labels: &[i32], steps: i32| {
+            let rows: Vec<i64> = (0..labels.len() as i64).flat_map(|at| [0, at]).collect();
+            let count = labels.len();
+            let labels = tensor(&[count], labels);
+            [logits.clone(), tensor(&[count, 2], &rows), labels, tensor(&[1], &[steps])]
+        };
+        let loss = |labels: &[i32], steps| run("CTCLoss", &[], &of(labels, steps)).unwrap();
+        assert!((loss(&[0], 1)[0].values::<f64>()[0] - 3f64.ln()).abs() < 1e-12);
+        let two = loss(&[0], 2);
+        assert!((two[0].values::<f64>()[0] - 3f64.ln()).abs() < 1e-12);
+        // Of the three paths "0 0", "0 -" and "- 0" two say the label in each step.
+        let gradient = two[1].values::<f64>();
+        assert!((gradient[0] + 1.0 / 3.0).abs() < 1e-12 && gradient[2].abs() < 1e-12, "{gradient:?}");
+        refuses("CTCLoss", &[], &of(&[0, 1], 1), "as many steps");
+        let skips = [("ignore_longer_outputs_than_inputs", flag(true))];
+        let skipped = run("CTCLoss", &skips, &of(&[0, 1], 1)).unwrap();
+        assert_eq!(skipped[0].values::<f64>(), [0.0]);
+        refuses("CTCLoss", &[], &of(&[2, 1], 2), "follows");
     }
 
     #[test]

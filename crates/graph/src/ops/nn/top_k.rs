@@ -1,8 +1,9 @@
-//! The largest elements of each row, the last axis: TopK and TopKV2 (values and their places, the largest first),
-//! NthElement, and InTopK and InTopKV2 (whether a class is among the likeliest).
+//! The largest elements of each row, the last axis: TopK, TopKV2 and ApproxTopK (values and their places, the largest
+//! first), NthElement, and InTopK and InTopKV2 (whether a class is among the likeliest).
 //!
-//! k is an attribute of TopK and InTopK, an input of the others. Types: numbers; places are int32, or what `index_type`
-//! says. Of equal elements the first comes first.
+//! k is an attribute of TopK, ApproxTopK and InTopK, an input of the others. Types: numbers; places are int32, or what
+//! `index_type` says. Of equal elements the first comes first. ApproxTopK finds the very largest, as TensorFlow's does on
+//! a CPU, where there is none of the smallest or along another axis.
 
 use tightfit_core::{DType, Shape};
 use tightfit_kernels::{TopOrder, nth_element, top_k};
@@ -24,6 +25,7 @@ pub(crate) const OPS: &[Registration] = &[
         },
     },
     Registration { name: "TopKV2", import: import_v2 },
+    Registration { name: "ApproxTopK", import: import_approximate },
     Registration {
         name: "NthElement",
         import: |attributes| Ok(Box::new(NthElement { is_reversed: attributes.bool_or("reverse", false)? })),
@@ -44,6 +46,23 @@ fn import_v2(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> 
         ));
     }
     Ok(Box::new(TopK { k: None, places, is_sorted: attributes.bool_or("sorted", true)? }))
+}
+
+fn import_approximate(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
+    if !attributes.bool_or("is_max_k", true)? {
+        return Err(OpError::attribute("is_max_k", "is false; the largest elements are found"));
+    }
+    let recall = attributes.float_or("recall_target", 0.95)?;
+    if recall <= 0.0 || recall > 1.0 {
+        return Err(OpError::attribute(
+            "recall_target",
+            format!("is {recall}; more than 0 and at most 1 is needed"),
+        ));
+    }
+    match attributes.int_or("reduction_dimension", -1)? {
+        -1 => Ok(Box::new(TopK { k: Some(attributes.count("k")?), places: DType::I32, is_sorted: true })),
+        axis => Err(OpError::attribute("reduction_dimension", format!("is {axis}; the last axis is -1"))),
+    }
 }
 
 fn need_number(input: &Fact) -> Result<(), OpError> {

@@ -39,18 +39,8 @@ pub(crate) const OPS: &[Registration] = &[
 struct Numbers(PhiloxStream);
 
 impl Numbers {
-    /// From 0 to below `below`, which is not 0: numbers of the generator that would favour some are left out.
     fn below(&mut self, below: u32) -> u32 {
-        if below.is_power_of_two() {
-            return self.0.next_u32() & (below - 1);
-        }
-        let favoured = u32::MAX % below + 1;
-        loop {
-            let drawn = self.0.next_u32();
-            if drawn >= favoured {
-                return drawn % below;
-            }
-        }
+        self.0.below_u32(below)
     }
 
     fn unit(&mut self) -> f32 {
