@@ -166,13 +166,14 @@ def is_midway(graph, why):
 
 
 def is_factor_denormal(graph, why):
-    """All that differs is 0 in TensorFlow, of an exponent so small that what its sum is multiplied by is denormal."""
+    """All that differs is as of a sum of 0, of an exponent so small that what the sum is multiplied by is denormal."""
     found = differing(graph, why)
-    if found is None or found[0].op != "Igamma":
+    if found is None or found[0].op not in ("Igamma", "Igammac"):
         return False
     a = value_of(graph, found[0].input[0])
     least = 2.0 ** (-1018 if tf.as_dtype(found[0].attr["T"].type) == tf.float64 else -122)
-    return a is not None and bool((found[3] <= ((found[1] == 0) & (np.abs(a) < least))).all())
+    of_none = 0 if found[0].op == "Igamma" else 1
+    return a is not None and bool((found[3] <= ((found[1] == of_none) & (np.abs(a) < least))).all())
 
 
 def is_within_float32(graph, why):
