@@ -441,3 +441,27 @@ fn a_model_of_fewer_channels_takes_less_of_everything() {
     assert_eq!(answer.code, 0, "{answer:?}");
     assert_eq!(compared(&model, &output, &[])["rows"], 360);
 }
+
+/// `tests/golden/sparse_weights.py` has LiteRT's numbers for what is written here.
+#[test]
+fn sparse_weights_are_multiplied_as_they_are_held() {
+    let folder = Folder::new();
+    let golden = repository("tests/golden/sparse_weights");
+    let [model, input] = ["model.tflite", "x.npy"].map(|name| text(golden.join(name)));
+    let output = text(folder.path("pruned.tflite"));
+    let prune = ["prune", &model, "--sparsity", "0.7", "--output", &output, "--quiet"];
+    assert_eq!(tightfit(prune).code, 0);
+    let expected = elements(&fs::read(golden.join("y.npy")).unwrap());
+    let results = text(folder.path("out.npy"));
+    // Few rows, and many.
+    for (batch, threads) in [("1", "1"), ("4", "2"), ("6", "2")] {
+        let run = ["run", &output, "--input", &input, "--output", &results, "--quiet"];
+        assert_eq!(tightfit([&run[..], &["--batch", batch, "--threads", threads]].concat()).code, 0);
+        let found = elements(&fs::read(&results).unwrap());
+        let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(found.len() == expected.len() && error < 1e-5, "{batch}: {error}");
+    }
+    // Nothing makes the weights whole.
+    let nodes = tightfit(["bench", &output, "--seconds", "0.01", "--steps", "9", "--json"]).stdout;
+    assert!(nodes.contains("SparseProduct") && !nodes.contains("densify"), "{nodes}");
+}

@@ -18,6 +18,7 @@ pub mod residual;
 mod rewrite;
 pub mod scale_shift;
 pub mod smooth_activations;
+pub mod sparse;
 pub mod strides;
 
 use crate::error::GraphError;
@@ -47,6 +48,7 @@ pub static PASSES: &[(&str, Pass)] = &[
     ("residual", residual::fuse),
     ("activation", activation::fuse),
     ("strides", strides::move_up),
+    ("sparse", sparse::multiply),
 ];
 
 /// How often the list is run at most, for passes that make work for earlier ones.

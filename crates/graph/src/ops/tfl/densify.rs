@@ -20,7 +20,7 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
 
 /// The operator.
 #[derive(Debug)]
-struct Densify {
+pub struct Densify {
     shape: Vec<i64>,
 }
 

@@ -19,7 +19,7 @@ impl Avx2 {
 
 /// # Safety
 /// The processor has the instructions.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,popcnt")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
 }
@@ -40,6 +40,21 @@ fn mask(count: usize) -> __m256i {
     // SAFETY: called only with a token in hand.
     unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
 }
+
+/// For each byte how many of its bits are set before each.
+static PLACES: [[i32; 8]; 256] = {
+    let mut table = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut bit = 1;
+        while bit < 8 {
+            table[byte][bit] = table[byte][bit - 1] + (byte >> (bit - 1) & 1) as i32;
+            bit += 1;
+        }
+        byte += 1;
+    }
+    table
+};
 
 /// 2^n for integral n in -126..=127.
 #[inline(always)]
@@ -65,6 +80,18 @@ impl Simd for Avx2 {
     unsafe fn load_partial(self, from: *const f32, count: usize) -> __m256 {
         // SAFETY: as in `load`; masked lanes are not touched.
         unsafe { _mm256_maskload_ps(from, mask(count)) }
+    }
+
+    #[inline(always)]
+    unsafe fn expand(self, from: *const f32, left: usize, marks: u32) -> __m256 {
+        // SAFETY: as in `load_partial`; a row of the table is 32 bytes.
+        unsafe {
+            let floats = if left >= 8 { self.load(from) } else { self.load_partial(from, left) };
+            let places = _mm256_loadu_si256(PLACES[(marks & 0xff) as usize].as_ptr().cast());
+            let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+            let is_marked = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(marks as i32), bits), bits);
+            _mm256_and_ps(_mm256_permutevar8x32_ps(floats, places), _mm256_castsi256_ps(is_marked))
+        }
     }
 
     #[inline(always)]

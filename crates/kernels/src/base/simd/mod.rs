@@ -37,6 +37,11 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `count` floats can be read; no alignment is needed.
     unsafe fn load_partial(self, from: *const f32, count: usize) -> Self::V;
+    /// In each lane whose bit of `marks` is set the next float at `from`, and zeros in the others.
+    ///
+    /// # Safety
+    /// `left` floats can be read, at least as many as bits are set in the lowest `LANES` of `marks`; no alignment is needed.
+    unsafe fn expand(self, from: *const f32, left: usize, marks: u32) -> Self::V;
     /// Writes all lanes.
     ///
     /// # Safety

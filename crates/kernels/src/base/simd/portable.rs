@@ -53,6 +53,17 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn expand(self, from: *const f32, _left: usize, marks: u32) -> V {
+        let (mut v, mut next) = ([0.0; LANES], from);
+        for (_, x) in v.iter_mut().enumerate().filter(|(i, _)| marks >> i & 1 == 1) {
+            // SAFETY: the caller vouches for as many floats as bits.
+            *x = unsafe { next.read_unaligned() };
+            next = next.wrapping_add(1);
+        }
+        v
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32, v: V) {
         // SAFETY: the caller vouches for the memory.
         unsafe { to.cast::<V>().write_unaligned(v) }
