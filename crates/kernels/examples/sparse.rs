@@ -69,11 +69,26 @@ fn main() {
                 let (mut a, mut b) = (f64::INFINITY, f64::INFINITY);
                 for _ in 0..7 {
                     a = a.min(best(
-                        || dense.run(&pool, &left, Weights::Packed(&packed), &mut out, Epilogue::default(), &mut scratch).unwrap(),
+                        || {
+                            dense
+                                .run(
+                                    &pool,
+                                    &left,
+                                    Weights::Packed(&packed),
+                                    &mut out,
+                                    Epilogue::default(),
+                                    &mut scratch,
+                                )
+                                .unwrap()
+                        },
                         runs,
                     ));
                     b = b.min(best(
-                        || sparse.run(&pool, &left, (&marks, &values), &mut out, Epilogue::default(), &mut own).unwrap(),
+                        || {
+                            sparse
+                                .run(&pool, &left, (&marks, &values), &mut out, Epilogue::default(), &mut own)
+                                .unwrap()
+                        },
                         runs,
                     ));
                 }

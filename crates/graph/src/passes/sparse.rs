@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tightfit_core::DType;
+use tightfit_kernels::{Isa, SparseProduct as Kernel};
 
 use super::rewrite::{Uses, produced_by, replace, sweep};
 use crate::ir::{Graph, NodeId, ValueRef};
@@ -18,9 +19,6 @@ use crate::ops::tfl::sparse_product::SparseProduct;
 /// From `[out, height, width, in]` to `[height, width, in, out]`.
 const ORDER: [i64; 4] = [1, 2, 3, 0];
 
-/// The longest rows that the kernel takes.
-const MOST_DEPTH: usize = 1 << 16;
-
 /// Takes in all that can be.
 pub fn multiply(graph: &mut Graph) -> bool {
     sweep(graph, take_in)
@@ -32,7 +30,8 @@ fn take_in(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let &[values, marks] = &densify.inputs[..] else { return None };
     let dims = graph.fact(weight).dims.concrete()?;
     let (channels, depth) = (*dims.first()?, *dims.last()?);
-    if graph.fact(values).dtype != DType::F32 || depth > MOST_DEPTH || !densify.control.is_empty() {
+    let is_taken = Kernel::new(Isa::Portable, 1, depth, channels).is_ok();
+    if graph.fact(values).dtype != DType::F32 || !is_taken || !densify.control.is_empty() {
         return None;
     }
     let node = graph.node(id);

@@ -10,7 +10,7 @@ use crate::base::simd::{Kernel, Simd, dispatch};
 use crate::base::threads::{ThreadPool, share};
 use crate::product::gemm::{Epilogue, RawEpilogue};
 
-/// Rows of the left-hand side up to which the weight is put between zeros.
+/// Rows of the left-hand side up to which the weight is put between zeros, where there are instructions for it.
 const FEW_ROWS: usize = 4;
 
 /// Columns of the output that are stored at once.
@@ -59,13 +59,18 @@ impl SparseProduct {
     /// The product of these sizes.
     ///
     /// # Errors
-    /// [`KernelError`](crate::KernelError) when sizes overflow, or rows are longer than 65,536.
+    /// [`KernelError`](crate::KernelError) when sizes overflow, and for rows or a weight of more elements than are counted.
     pub fn new(isa: Isa, m: usize, k: usize, n: usize) -> Result<SparseProduct> {
         product(&[m, k])?;
         product(&[m, n])?;
         product(&[n, k])?;
         ensure(k <= 1 << 16, "a sparse product", "rows have at most 65536 elements")?;
+        ensure(n * k < 1 << 32, "a sparse product", "the weight has fewer than 2^32 elements")?;
         Ok(SparseProduct { isa, m, k, n })
+    }
+
+    fn is_of_few_rows(&self) -> bool {
+        self.m <= FEW_ROWS && self.isa != Isa::Portable
     }
 
     /// Vectors of a tile's column: those with which threads end first, tiles being dealt out whole.
@@ -78,8 +83,8 @@ impl SparseProduct {
     }
 
     /// Words of a thread's scratch: a tile's columns.
-    fn thread_words(&self, threads: usize) -> usize {
-        (self.k * self.vectors(threads) * self.isa.lanes()).next_multiple_of(LINE)
+    fn tile_words(&self, vectors: usize) -> usize {
+        (self.k * vectors * self.isa.lanes()).next_multiple_of(LINE)
     }
 
     /// Words for where `count` elements stand.
@@ -90,8 +95,10 @@ impl SparseProduct {
     /// Bytes of scratch that a call needs for a weight of so many elements.
     pub fn scratch_bytes(&self, threads: usize, count: usize) -> usize {
         let starts = (self.n + 1).next_multiple_of(LINE);
-        let tiles = threads.max(1) * self.thread_words(threads) + self.place_words(count);
-        4 * (LINE + starts + if self.m <= FEW_ROWS { 0 } else { tiles })
+        // Never less for more rows, whichever tiles are best for them.
+        let vectors = self.m.div_ceil(self.isa.lanes()).next_power_of_two().clamp(1, MOST_VECTORS);
+        let tiles = threads.max(1) * self.tile_words(vectors) + self.place_words(count);
+        4 * (LINE + starts + if self.is_of_few_rows() { 0 } else { tiles })
     }
 
     /// Computes the product. `marks` has a bit for each element of the weight, the lowest of a byte first, and `values` the
@@ -133,7 +140,7 @@ impl SparseProduct {
             epilogue: raw,
             isa,
         };
-        if m <= FEW_ROWS {
+        if self.is_of_few_rows() {
             let blocks = n.div_ceil(BLOCK);
             let tasks = if n * k < 1 << 14 { 1 } else { blocks.min(4 * pool.threads()) };
             pool.run(tasks, &|number, _| {
@@ -158,7 +165,7 @@ impl SparseProduct {
             );
         });
         let vectors = self.vectors(pool.threads());
-        let (width, words) = (vectors * isa.lanes(), self.thread_words(pool.threads()));
+        let (width, words) = (vectors * isa.lanes(), self.tile_words(vectors));
         let tiles = Words(tiles.as_mut_ptr());
         pool.run(m.div_ceil(width), &|tile, worker| {
             let rows = tile * width..((tile + 1) * width).min(m);
@@ -426,7 +433,7 @@ impl<const VECTORS: usize> Kernel for Many<'_, VECTORS> {
     fn run<S: Simd>(self, s: S) {
         let Many { task, rows, tile, places } = self;
         let (k, width) = (task.k, VECTORS * S::LANES);
-        // SAFETY: `thread_words` has room for it.
+        // SAFETY: `tile_words` has room for it.
         let tile = unsafe { std::slice::from_raw_parts_mut(tile, k * width) };
         transpose(task.left.wrapping_add(rows.start * k), rows.len(), k, width, tile);
         for first in (0..task.n).step_by(BLOCK) {
@@ -552,6 +559,24 @@ mod tests {
                         let error = (f64::from(*found) - wanted.max(0.0)).abs();
                         assert!(error < 1e-4, "{isa:?} {m} {k} {n} at {at}: {found} {wanted}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn more_rows_need_no_less_scratch() {
+        for isa in Isa::ALL {
+            for threads in 1..5 {
+                let mut before = 0;
+                for m in 1..300 {
+                    let kernel = SparseProduct::new(isa, m, 40, 9).unwrap();
+                    let bytes = kernel.scratch_bytes(threads, 90);
+                    assert!(
+                        bytes >= before && kernel.tile_words(kernel.vectors(threads)) * 4 <= bytes,
+                        "{m}"
+                    );
+                    before = bytes;
                 }
             }
         }
