@@ -572,10 +572,9 @@ mod tests {
                 for m in 1..300 {
                     let kernel = SparseProduct::new(isa, m, 40, 9).unwrap();
                     let bytes = kernel.scratch_bytes(threads, 90);
-                    assert!(
-                        bytes >= before && kernel.tile_words(kernel.vectors(threads)) * 4 <= bytes,
-                        "{m}"
-                    );
+                    let tile = 4 * kernel.tile_words(kernel.vectors(threads));
+                    assert!(bytes >= before, "{isa:?} {m}");
+                    assert!(kernel.is_of_few_rows() || threads * tile <= bytes, "{isa:?} {m}");
                     before = bytes;
                 }
             }
