@@ -218,6 +218,53 @@ proptest! {
         }
     }
 
+    /// Row by row come the bits that the two convolutions give one after the other.
+    #[test]
+    fn expanded_depthwise(
+        batch in 1usize..3, height in 1usize..14, width in 1usize..20, window in windows(), square in any::<bool>(),
+        depth in 1usize..20, channels in 1usize..70, multiplier in 1usize..3, choice in 0usize..60, turned in any::<bool>(),
+    ) {
+        let window = if square { Window { size: [3, 3], dilations: [1, 1], ..window } } else { window };
+        let [h, w] = window.output(height, width).unwrap();
+        prop_assume!(h * w > 0);
+        let p = DepthwiseParams { batch, height, width, channels, multiplier, window };
+        let all = channels * multiplier;
+        let pixels = batch * height * width;
+        let (input, filter) = (values(1, pixels * depth), values(2, depth * channels));
+        let stored = match turned {
+            true => (0..depth * channels).map(|i| filter[i % depth * channels + i / depth]).collect(),
+            false => filter.clone(),
+        };
+        let own = EpilogueData::new(choice * 7 % 60, channels, pixels * channels);
+        let own = Epilogue { residual: Residual::None, ..own.epilogue() };
+        let (filter, stored) = (Unaligned::new(&filter), Unaligned::new(&stored));
+        let taps = Unaligned::new(&values(3, window.size[0] * window.size[1] * all));
+        let data = EpilogueData::new(choice, all, batch * h * w * all);
+        let whole = Conv2dParams {
+            batch, height, width, in_channels: depth, out_channels: channels, window: Window::new(1, 1), groups: 1,
+        };
+        for isa in isas() {
+            let op = ExpandedDepthwise::new(isa, depth, p, turned).unwrap();
+            prop_assert_eq!(op.output_shape(), [batch, h, w, all]);
+            let first = Conv2d::new(isa, whole).unwrap();
+            for pool in &pools() {
+                let mut between = vec![f32::NAN; pixels * channels];
+                let mut room = scratch(first.scratch_bytes(pool.threads(), WeightForm::Unpacked));
+                let weights = Weights::Unpacked(filter.bytes());
+                first.run(pool, &input, weights, &mut between, own, room.get()).unwrap();
+                let mut expected = output(&data.residual);
+                let second = DepthwiseConv2d::new(isa, p).unwrap();
+                second.run(pool, &between, taps.bytes(), expected.get(), data.epilogue()).unwrap();
+                let mut out = output(&data.residual);
+                let mut room = scratch(op.scratch_bytes(pool.threads()));
+                let expand = ExpandedLayer { filter: stored.bytes(), epilogue: own };
+                let depthwise = ExpandedLayer { filter: taps.bytes(), epilogue: data.epilogue() };
+                op.run(pool, &input, expand, depthwise, out.get(), room.get()).unwrap();
+                prop_assert_eq!(bits(out.get()), bits(expected.get()));
+            }
+        }
+    }
+
     #[test]
     fn pooling(
         batch in 1usize..3, height in 1usize..12, width in 1usize..12, window in windows(), channels in 1usize..90,

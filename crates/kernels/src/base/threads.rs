@@ -1,11 +1,13 @@
 //! A small pool of threads for kernels, which works for many callers at once.
 //!
-//! A run hands out task numbers 0..tasks; whoever is free takes the next. Each caller works on its own run, and a worker
-//! takes one task of each run in turn, so that none waits for another to end. Workers spin for a short while after a run,
+//! A run hands out task numbers 0..tasks. Each worker has neighbouring ones of its own and takes them in order, so that it
+//! finds in its caches what it did in the run before; whoever has none left takes the last of another's. Each caller works
+//! on its own run, and a worker takes one task of each run in turn, so that none waits for another to end. Workers spin for a short while after a run,
 //! since in a network the next one follows in microseconds, and then sleep. A worker that wakes late costs nothing: the
 //! caller waits only for tasks that were taken. Nothing is allocated per run.
 
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -30,12 +32,12 @@ const MAX_RUNS: usize = 64;
 /// What `ThreadPool::run` calls for each task: `f(task_index, worker_index)`.
 type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-/// Which of `total` units part `number` of `parts` has: the parts differ by one at most, and the larger ones come first, so
-/// that threads that take a part in turn end together.
-pub(crate) fn share(total: usize, parts: usize, number: usize) -> std::ops::Range<usize> {
+/// Which of `total` units part `number` of `parts` has: parts differ by one at most, and so do as many neighbouring parts
+/// for each thread.
+pub(crate) fn share(total: usize, parts: usize, number: usize) -> Range<usize> {
     let (size, larger) = (total / parts, total % parts);
-    let begin = number * size + number.min(larger);
-    begin..begin + size + usize::from(number < larger)
+    let begin = |number: usize| number * size + number * larger / parts;
+    begin(number)..begin(number + 1)
 }
 
 /// A fixed number of threads, which work on the runs of any number of callers. The thread that calls [`ThreadPool::run`]
@@ -85,26 +87,47 @@ impl From<ThreadError> for std::io::Error {
     }
 }
 
-/// What is to be done in a run: written by its caller while no task is left of the run before, read by those who have
-/// taken one.
-struct Job {
-    task: *const Task<'static>,
-    tasks: usize,
+/// Tasks of a run that a worker has and nobody has taken yet: the first one in the low half, the end in the high half.
+struct Own(AtomicU64);
+
+impl Own {
+    fn set(&self, tasks: Range<usize>) {
+        self.0.store((tasks.end as u64) << 32 | tasks.start as u64, Ordering::SeqCst);
+    }
+
+    /// Takes the first task, or with `last` the last one.
+    fn take(&self, last: bool) -> Option<usize> {
+        let mut own = self.0.load(Ordering::Acquire);
+        loop {
+            let (first, end) = (own & u64::from(u32::MAX), own >> 32);
+            if first >= end {
+                return None;
+            }
+            let (task, rest) = if last { (end - 1, (end - 1) << 32 | first) } else { (first, own + 1) };
+            match self.0.compare_exchange_weak(own, rest, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(task as usize),
+                Err(now) => own = now,
+            }
+        }
+    }
 }
 
 /// The place of a run. On cache lines of its own: callers do not disturb each other.
 #[repr(align(128))]
 struct Slot {
-    /// The run's number in the high half, the tasks not yet taken in the low half. Whoever lowers the low half by
-    /// one has taken a task, and until it is counted in `done` the run cannot end, so the job stays as it is.
-    state: AtomicU64,
-    job: UnsafeCell<Job>,
+    /// The tasks of each worker. Whoever has taken one is part of the run that it belongs to, and until it is counted in
+    /// `done` that run cannot end, so `task` stays as it is.
+    own: Box<[Own]>,
+    /// Tasks that nobody has taken.
+    left: AtomicUsize,
+    /// What is to be done: written by the caller while no task is left of the run before, read by those who have taken one.
+    task: UnsafeCell<*const Task<'static>>,
     done: AtomicUsize,
     has_panicked: AtomicBool,
 }
 
 struct Shared {
-    slots: [Slot; MAX_RUNS],
+    slots: Box<[Slot]>,
     /// A bit for each slot that a caller has.
     held: AtomicU64,
     /// A bit for each slot that has tasks nobody has taken.
@@ -121,10 +144,10 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-// SAFETY: the job of a slot is written only by the caller that holds the slot, between runs, and read only by holders of a
-// task, as `state` tells.
+// SAFETY: the task of a slot is written only by the caller that holds the slot, between runs, and read only by those who have
+// taken a task.
 unsafe impl Sync for Shared {}
-// SAFETY: the pointer in a job is used only during a run, which outlives no borrow of its closure.
+// SAFETY: the pointer in a slot is used only during a run, which outlives no borrow of its closure.
 unsafe impl Send for Shared {}
 
 fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
@@ -132,49 +155,38 @@ fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
 }
 
 impl Slot {
-    fn new() -> Slot {
+    fn new(threads: usize) -> Slot {
         Slot {
-            state: AtomicU64::new(0),
-            job: UnsafeCell::new(Job { task: std::ptr::from_ref::<Task<'static>>(&|_, _| ()), tasks: 0 }),
+            own: (0..threads).map(|_| Own(AtomicU64::new(0))).collect(),
+            left: AtomicUsize::new(0),
+            task: UnsafeCell::new(std::ptr::from_ref::<Task<'static>>(&|_, _| ())),
             done: AtomicUsize::new(0),
             has_panicked: AtomicBool::new(false),
         }
     }
+
+    /// Takes the worker's next task, or where it has none left the last one of another.
+    fn take(&self, worker: usize) -> Option<usize> {
+        let threads = self.own.len();
+        let others = (1..threads).map(|further| (worker + further) % threads);
+        self.own[worker]
+            .take(false)
+            .or_else(|| others.into_iter().find_map(|other| self.own[other].take(true)))
+    }
 }
 
 impl Shared {
-    /// Takes one task of a slot, if any is left.
-    fn take(&self, number: usize) -> Option<(&Task<'static>, usize)> {
-        let slot = &self.slots[number];
-        let mut state = slot.state.load(Ordering::Acquire);
-        loop {
-            let left = state as u32;
-            if left == 0 {
-                return None;
-            }
-            match slot.state.compare_exchange_weak(state, state - 1, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => {
-                    if left == 1 {
-                        // Before the task is counted, and so before the caller can begin the slot's next run.
-                        self.waiting.fetch_and(!(1 << number), Ordering::SeqCst);
-                    }
-                    // SAFETY: a task of this run is ours, so the run is not over and nobody writes the job; the
-                    // caller of `run` keeps the closure alive until all tasks are done.
-                    let (job, task) = unsafe {
-                        let job = &*slot.job.get();
-                        (job, &*job.task)
-                    };
-                    return Some((task, job.tasks - left as usize));
-                }
-                Err(now) => state = now,
-            }
-        }
-    }
-
     /// Does one task of a slot; false where none is left.
     fn work(&self, number: usize, worker: usize) -> bool {
-        let Some((task, index)) = self.take(number) else { return false };
         let slot = &self.slots[number];
+        let Some(index) = slot.take(worker) else { return false };
+        if slot.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Before the task is counted, and so before the caller can begin the slot's next run.
+            self.waiting.fetch_and(!(1 << number), Ordering::SeqCst);
+        }
+        // SAFETY: a task of this run is ours, so the run is not over and nobody writes what is to be done; the caller of `run` keeps
+        // the closure alive until all tasks are done.
+        let task = unsafe { &**slot.task.get() };
         if catch_unwind(AssertUnwindSafe(|| task(index, worker))).is_err() {
             slot.has_panicked.store(true, Ordering::Relaxed);
         }
@@ -258,12 +270,13 @@ impl Held<'_> {
         let Held { shared, number } = self;
         let slot = &shared.slots[*number];
         // SAFETY: no task is left of the run before, and nobody else has the slot.
-        unsafe { *slot.job.get() = Job { task, tasks } };
+        unsafe { *slot.task.get() = task };
         slot.done.store(0, Ordering::Relaxed);
-        let run = (slot.state.load(Ordering::Relaxed) >> 32).wrapping_add(1) << 32;
+        slot.left.store(tasks, Ordering::Relaxed);
         // The bit comes first: whoever takes the last task takes it away.
         shared.waiting.fetch_or(1 << number, Ordering::SeqCst);
-        slot.state.store(run | tasks as u64, Ordering::SeqCst);
+        let workers = slot.own.len();
+        slot.own.iter().enumerate().for_each(|(worker, own)| own.set(share(tasks, workers, worker)));
         shared.wake_all();
         while shared.work(*number, 0) {}
         let mut spins = 0u32;
@@ -302,7 +315,7 @@ impl ThreadPool {
     pub fn with_isa(threads: usize, isa: Isa) -> Result<ThreadPool, ThreadError> {
         let isa = if isa.is_available() { isa } else { Isa::detect() };
         let shared = Arc::new(Shared {
-            slots: std::array::from_fn(|_| Slot::new()),
+            slots: (0..MAX_RUNS).map(|_| Slot::new(threads.max(1))).collect(),
             held: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             is_stopping: AtomicBool::new(false),
@@ -391,8 +404,11 @@ mod tests {
         for (total, parts) in [(0, 1), (1, 1), (5, 3), (14, 4), (56, 12), (2, 3)] {
             let shares: Vec<_> = (0..parts).map(|number| share(total, parts, number)).collect();
             assert_eq!(shares.iter().cloned().flatten().collect::<Vec<_>>(), (0..total).collect::<Vec<_>>());
-            assert!(shares.windows(2).all(|pair| pair[1].len() <= pair[0].len()));
-            assert!(shares[0].len() - shares[parts - 1].len() <= 1);
+            let sizes = || shares.iter().map(|share| share.len());
+            assert!(sizes().max().unwrap() - sizes().min().unwrap() <= 1);
+            let half = |shares: &[Range<usize>]| shares.iter().map(|share| share.len()).sum::<usize>();
+            let (first, second) = shares.split_at(parts / 2);
+            assert!(parts % 2 == 1 || half(first).abs_diff(half(second)) <= 1);
         }
     }
 

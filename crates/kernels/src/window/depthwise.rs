@@ -1,5 +1,8 @@
 //! Depthwise convolution, f32: each input channel has filters of its own.
 
+use std::ops::Range;
+
+use super::taps::{Inputs, Plain, Spread, TapRow, Whole};
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::simd::{Kernel, Simd, dispatch};
@@ -33,8 +36,11 @@ pub struct DepthwiseConv2d {
     output: [usize; 2],
 }
 
-/// Multiply-adds that are worth a task of their own.
-const TASK_WORK: usize = 1 << 17;
+/// Multiply-adds that are worth a task of their own: two microseconds.
+const TASK_WORK: usize = 1 << 16;
+
+/// Floats of a cache line.
+const LINE: usize = 16;
 
 impl DepthwiseConv2d {
     /// The convolution with these parameters.
@@ -70,52 +76,77 @@ impl DepthwiseConv2d {
         epilogue: Epilogue<'_>,
     ) -> Result<(), KernelError> {
         let p = &self.p;
-        let [_, height, width, channels] = self.output_shape();
-        let taps = p.window.size[0] * p.window.size[1];
         check_exact("the input", p.batch * p.height * p.width * p.channels, input.len())?;
-        check_exact("the filter", 4 * taps * channels, filter.len())?;
-        check_exact("the output", p.batch * height * width * channels, out.len())?;
-        if out.is_empty() {
+        let is_empty = out.is_empty();
+        let job = &self.job(filter, out, epilogue)?.over(input.as_ptr(), usize::MAX);
+        if is_empty {
             return Ok(());
         }
-        let (out_start, out_len) = (out.as_mut_ptr(), out.len());
-        let epilogue = epilogue.to_raw(channels, out_start, out_len)?;
+        let [_, height, width, channels] = self.output_shape();
         let rows = p.batch * height;
-        let work = rows * width * channels * taps;
-        let wanted = if pool.threads() == 1 { 1 } else { (work / TASK_WORK).clamp(1, pool.threads() * 6) };
-        // Few rows are cut across the channels too, at whole cache lines.
-        let parts = if rows < wanted { 2 } else { 1 };
-        let part_channels = channels.div_ceil(parts).next_multiple_of(16).min(channels);
-        let parts = channels.div_ceil(part_channels);
-        let chunks = wanted.div_ceil(parts).min(rows);
-        let job = Job {
-            op: self,
-            input: input.as_ptr(),
-            filter: filter.as_ptr().cast(),
-            out: out_start,
-            epilogue,
-            rows: 0..0,
-            channels: 0..0,
+        let work = rows * width * channels * p.window.size[0] * p.window.size[1];
+        let threads = pool.threads();
+        // As many for each thread, so that all end together.
+        let wanted = match (work / TASK_WORK).min(threads * 6) {
+            few if threads == 1 || few < 2 => 1,
+            many => many.next_multiple_of(threads),
         };
-        let job = &job;
+        // Few rows are cut across the channels, at whole cache lines, as the product is that makes so small an image.
+        let lines = channels.div_ceil(LINE);
+        let (parts, chunks) = if rows < 4 * threads { (wanted.min(lines), 1) } else { (1, wanted.min(rows)) };
         pool.run(parts * chunks, &|task, _| {
-            let (part, chunk) = (task % parts, task / parts);
-            dispatch(
-                self.isa,
-                Job {
-                    rows: share(rows, chunks, chunk),
-                    channels: part * part_channels..((part + 1) * part_channels).min(channels),
-                    ..*job
-                },
-            );
+            let lines = share(lines, parts, task / chunks);
+            let channels = lines.start * LINE..(lines.end * LINE).min(channels);
+            dispatch(self.isa, job.part(share(rows, chunks, task % chunks), channels));
         });
         self.spoil_padding(filter, out);
         Ok(())
     }
 
+    /// The parameters it was made with.
+    pub(super) fn params(&self) -> &DepthwiseParams {
+        &self.p
+    }
+
+    /// The rows of an image that row `y` of its output is computed from.
+    pub(super) fn input_rows(&self, y: usize) -> Range<usize> {
+        let w = &self.p.window;
+        let top = (y * w.strides[0]) as isize - w.pads[0] as isize;
+        let (first, end) = valid(top, w.dilations[0], w.size[0], self.p.height);
+        let row = |ky: usize| (top + (ky * w.dilations[0]) as isize) as usize;
+        if first < end { row(first)..row(end - 1) + 1 } else { 0..0 }
+    }
+
+    /// Nothing of this output yet, from no input.
+    pub(super) fn job(
+        &self,
+        filter: &[u8],
+        out: &mut [f32],
+        epilogue: Epilogue<'_>,
+    ) -> Result<Job<'_>, KernelError> {
+        let [batch, height, width, channels] = self.output_shape();
+        check_exact(
+            "the filter",
+            4 * self.p.window.size[0] * self.p.window.size[1] * channels,
+            filter.len(),
+        )?;
+        check_exact("the output", batch * height * width * channels, out.len())?;
+        let (out, out_len) = (out.as_mut_ptr(), out.len());
+        Ok(Job {
+            op: self,
+            input: std::ptr::null(),
+            held_rows: usize::MAX,
+            filter: filter.as_ptr().cast(),
+            out,
+            epilogue: epilogue.to_raw(channels, out, out_len)?,
+            rows: 0..0,
+            channels: 0..0,
+        })
+    }
+
     /// Around the image are zeros, which the kernels leave out: times a weight that is not finite they are NaN, and so
     /// is what any epilogue makes of the sum.
-    fn spoil_padding(&self, filter: &[u8], out: &mut [f32]) {
+    pub(super) fn spoil_padding(&self, filter: &[u8], out: &mut [f32]) {
         let p = &self.p;
         let ([height, width], channels) = (self.output, p.channels * p.multiplier);
         const INFINITE: u32 = 0x7f80_0000;
@@ -143,16 +174,19 @@ impl DepthwiseConv2d {
 }
 
 /// Some rows and channels of the output. The pointers are to the whole tensors, whose lengths have been checked.
-struct Job<'a> {
+pub(super) struct Job<'a> {
     op: &'a DepthwiseConv2d,
     input: *const f32,
+    /// How many rows of the input there is memory for: row `y` of an image is where row `y % held_rows` would be. All of them
+    /// where it is `usize::MAX`.
+    held_rows: usize,
     /// At any alignment.
     filter: *const f32,
     out: *mut f32,
     epilogue: RawEpilogue,
     /// Rows of all images' outputs.
-    rows: std::ops::Range<usize>,
-    channels: std::ops::Range<usize>,
+    rows: Range<usize>,
+    channels: Range<usize>,
 }
 
 // SAFETY: the tensors outlive the run, the input and the filter are only read, and no two tasks of a run have the same
@@ -163,7 +197,8 @@ unsafe impl Sync for Job<'_> {}
 struct Row {
     /// The input row of the window's row 0, which may lie outside.
     top: isize,
-    image: usize,
+    /// The row of the input's memory that row 0 of the image would be, as far as that wraps.
+    base: usize,
     /// The window's rows from `first` up to `end` lie in the image.
     first: usize,
     end: usize,
@@ -171,8 +206,12 @@ struct Row {
     out: usize,
 }
 
-/// Output pixels that are computed together.
-const PIXELS: usize = 4;
+/// Output pixels that are computed together: as many sums as hide the time that an addition takes. The images of most
+/// networks are multiples of seven wide.
+const SEVEN: usize = 7;
+
+/// The same where seven would leave more of a row's last pixels over, and where lanes share channels.
+const FOUR: usize = 4;
 
 impl Kernel for Job<'_> {
     type Output = ();
@@ -187,7 +226,13 @@ impl Kernel for Job<'_> {
             let (image, y) = (number / height, number % height);
             let top = (y * w.strides[0]) as isize - w.pads[0] as isize;
             let (first, end) = valid(top, w.dilations[0], w.size[0], p.height);
-            let row = Row { top, image, first, end, out: number * width * all_channels };
+            let base = if self.held_rows == usize::MAX {
+                image * p.height
+            } else {
+                let uppermost = (top + (first * w.dilations[0]) as isize) as usize;
+                0usize.wrapping_sub(uppermost - uppermost % self.held_rows)
+            };
+            let row = Row { top, base, first, end, out: number * width * all_channels };
             match (p.multiplier == 1, w.size[1], w.strides[1], w.dilations[1]) {
                 (true, 3, 1, 1) => self.blocks::<S, 3, 1>(s, &row),
                 (true, 3, 2, 1) => self.blocks::<S, 3, 2>(s, &row),
@@ -220,12 +265,23 @@ fn valid(start: isize, dilation: usize, size: usize, limit: usize) -> (usize, us
 }
 
 impl Job<'_> {
+    /// The same from an input at `input`, of whose rows so many are held.
+    pub(super) fn over(&self, input: *const f32, held_rows: usize) -> Self {
+        Job { input, held_rows, rows: 0..0, channels: 0..0, ..*self }
+    }
+
+    /// These rows and channels of the output.
+    pub(super) fn part(&self, rows: Range<usize>, channels: Range<usize>) -> Self {
+        Job { rows, channels, ..*self }
+    }
+
     /// The input pixel in the window's row `ky` of an output row, `x` pixels from the left.
     #[inline(always)]
     fn pixel(&self, row: &Row, ky: usize, x: usize) -> *const f32 {
         let p = &self.op.p;
-        let y = (row.top + (ky * p.window.dilations[0]) as isize) as usize;
-        self.input.wrapping_add(((row.image * p.height + y) * p.width + x) * p.channels)
+        let y = row.base.wrapping_add_signed(row.top + (ky * p.window.dilations[0]) as isize);
+        let held = if y < self.held_rows { y } else { y - self.held_rows };
+        self.input.wrapping_add((held * p.width + x) * p.channels)
     }
 
     /// Calls `each(first, count)` for vectors of this task's channels of the output.
@@ -266,12 +322,26 @@ impl Job<'_> {
     /// A row of output pixels, some together.
     #[inline(always)]
     fn blocks<S: Simd, const WIDTH: usize, const STRIDE: usize>(&self, s: S, row: &Row) {
+        let width = self.op.output[1];
+        if width.next_multiple_of(SEVEN) <= width.next_multiple_of(FOUR) {
+            self.blocks_of::<S, WIDTH, STRIDE, SEVEN>(s, row);
+        } else {
+            self.blocks_of::<S, WIDTH, STRIDE, FOUR>(s, row);
+        }
+    }
+
+    #[inline(always)]
+    fn blocks_of<S: Simd, const WIDTH: usize, const STRIDE: usize, const PIXELS: usize>(
+        &self,
+        s: S,
+        row: &Row,
+    ) {
         for x in (0..self.op.output[1]).step_by(PIXELS) {
             self.each_block(S::LANES, |c, count| {
                 if count == S::LANES {
-                    self.pixels::<S, WIDTH, STRIDE>(s, row, x, Whole, c, count);
+                    self.pixels::<S, WIDTH, STRIDE, PIXELS>(s, row, x, Whole, c, count);
                 } else {
-                    self.pixels::<S, WIDTH, STRIDE>(s, row, x, Plain(count), c, count);
+                    self.pixels::<S, WIDTH, STRIDE, PIXELS>(s, row, x, Plain(count), c, count);
                 }
             });
         }
@@ -283,15 +353,15 @@ impl Job<'_> {
     fn multiplied<S: Simd, const WIDTH: usize, const STRIDE: usize>(&self, s: S, row: &Row) {
         self.each_block(S::LANES, |c, count| {
             let spread = Spread::new(c, count, self.op.p.multiplier);
-            for x in (0..self.op.output[1]).step_by(PIXELS) {
-                self.pixels::<S, WIDTH, STRIDE>(s, row, x, spread, c, count);
+            for x in (0..self.op.output[1]).step_by(FOUR) {
+                self.pixels::<S, WIDTH, STRIDE, FOUR>(s, row, x, spread, c, count);
             }
         });
     }
 
-    /// `count` channels of up to [`PIXELS`] output pixels from `x` on.
+    /// `count` channels of up to `PIXELS` output pixels from `x` on.
     #[inline(always)]
-    fn pixels<S: Simd, const WIDTH: usize, const STRIDE: usize>(
+    fn pixels<S: Simd, const WIDTH: usize, const STRIDE: usize, const PIXELS: usize>(
         &self,
         s: S,
         row: &Row,
@@ -306,16 +376,22 @@ impl Job<'_> {
         let live = PIXELS.min(self.op.output[1] - x);
         let block = PixelBlock { x, left, live, c, count };
         if live == PIXELS && left >= 0 && left + span as isize <= p.width as isize {
-            self.pixel_block::<S, WIDTH, STRIDE, false>(s, row, block, inputs);
+            self.pixel_block::<S, WIDTH, STRIDE, PIXELS, false>(s, row, block, inputs);
         } else {
-            self.pixel_block::<S, WIDTH, STRIDE, true>(s, row, block, inputs);
+            self.pixel_block::<S, WIDTH, STRIDE, PIXELS, true>(s, row, block, inputs);
         }
     }
 
     /// Each vector of the input is loaded once for all pixels of the block. With `EDGE` their windows may stick out of the
     /// image, which lies from column `-left` of them on.
     #[inline(always)]
-    fn pixel_block<S: Simd, const WIDTH: usize, const STRIDE: usize, const EDGE: bool>(
+    fn pixel_block<
+        S: Simd,
+        const WIDTH: usize,
+        const STRIDE: usize,
+        const PIXELS: usize,
+        const EDGE: bool,
+    >(
         &self,
         s: S,
         row: &Row,
@@ -340,7 +416,7 @@ impl Job<'_> {
                 },
             };
             // SAFETY: the valid columns lie in the image, and `count` channels are left.
-            unsafe { taps.add::<S, STRIDE, EDGE>(s, &mut sums, inputs) };
+            unsafe { taps.add::<S, STRIDE, PIXELS, EDGE>(s, &mut sums, inputs) };
         }
         self.finish(s, sums, live, row.out + x * all + c, c, count);
     }
@@ -361,8 +437,12 @@ impl Job<'_> {
         let (min, max) = (s.splat(e.min), s.splat(e.max));
         // SAFETY: `count` channels from `c` of the pixels at `out` are this task's own part of the output.
         unsafe {
-            let scale = if e.scale.is_null() { s.splat(1.0) } else { s.load_partial(e.scale.add(c), count) };
-            let shift = if e.shift.is_null() { s.splat(0.0) } else { s.load_partial(e.shift.add(c), count) };
+            let load = |from: *const f32, absent: f32| match from.is_null() {
+                true => s.splat(absent),
+                false if count == S::LANES => s.load(from.add(c)),
+                false => s.load_partial(from.add(c), count),
+            };
+            let (scale, shift) = (load(e.scale, 1.0), load(e.shift, 0.0));
             for (i, sum) in sums.into_iter().enumerate() {
                 if i >= live {
                     break;
@@ -401,141 +481,9 @@ struct PixelBlock {
     /// The first pixel, and where its window begins.
     x: usize,
     left: isize,
-    /// How many of [`PIXELS`] there are.
+    /// How many there are of those that are computed.
     live: usize,
     /// The first channel of the output, and how many.
     c: usize,
     count: usize,
-}
-
-/// How the channels of the input reach the lanes of the output's.
-trait Inputs: Copy {
-    /// The channel of the input that belongs to channel `c` of the output, the first one.
-    fn first(self, c: usize) -> usize;
-
-    /// The input for each lane, from the pixel's first of those channels on.
-    ///
-    /// # Safety
-    /// The pixel has them.
-    unsafe fn load<S: Simd>(self, s: S, from: *const f32) -> S::V;
-}
-
-/// A lane for each channel.
-#[derive(Clone, Copy)]
-struct Whole;
-
-/// A lane for each of so many channels.
-#[derive(Clone, Copy)]
-struct Plain(usize);
-
-/// Several lanes for each channel.
-#[derive(Clone, Copy)]
-struct Spread {
-    first: usize,
-    /// Channels of the input.
-    count: usize,
-    places: [i32; 16],
-}
-
-impl Inputs for Whole {
-    #[inline(always)]
-    fn first(self, c: usize) -> usize {
-        c
-    }
-
-    #[inline(always)]
-    unsafe fn load<S: Simd>(self, s: S, from: *const f32) -> S::V {
-        // SAFETY: as the caller vouches.
-        unsafe { s.load(from) }
-    }
-}
-
-impl Inputs for Plain {
-    #[inline(always)]
-    fn first(self, c: usize) -> usize {
-        c
-    }
-
-    #[inline(always)]
-    unsafe fn load<S: Simd>(self, s: S, from: *const f32) -> S::V {
-        // SAFETY: as the caller vouches.
-        unsafe { s.load_partial(from, self.0) }
-    }
-}
-
-impl Spread {
-    /// For `count` channels of the output from `c` on.
-    #[inline(always)]
-    fn new(c: usize, count: usize, multiplier: usize) -> Spread {
-        let first = c / multiplier;
-        let last = (c + count - 1) / multiplier;
-        let mut places = [0; 16];
-        for (lane, place) in places.iter_mut().enumerate().take(count) {
-            *place = ((c + lane) / multiplier - first) as i32;
-        }
-        Spread { first, count: last - first + 1, places }
-    }
-}
-
-impl Inputs for Spread {
-    #[inline(always)]
-    fn first(self, _: usize) -> usize {
-        self.first
-    }
-
-    #[inline(always)]
-    unsafe fn load<S: Simd>(self, s: S, from: *const f32) -> S::V {
-        // SAFETY: as the caller vouches; no more channels than lanes belong to the lanes.
-        s.spread(unsafe { s.load_partial(from, self.count) }, &self.places)
-    }
-}
-
-/// A row of the window of [`PIXELS`] neighbouring output pixels.
-struct TapRow<const WIDTH: usize> {
-    /// Floats from one pixel to the next, and from one tap to the next.
-    channels: usize,
-    weights: usize,
-    /// How many lanes there are weights for.
-    count: usize,
-    /// The first pixel's leftmost column.
-    start: *const f32,
-    filter: *const f32,
-    /// Columns that lie in the image, counted from the first.
-    valid: std::ops::Range<usize>,
-}
-
-impl<const WIDTH: usize> TapRow<WIDTH> {
-    /// Adds the row's products.
-    ///
-    /// # Safety
-    /// `inputs` can load at all valid columns, and `count` weights can be loaded at the filter's taps.
-    #[inline(always)]
-    unsafe fn add<S: Simd, const STRIDE: usize, const EDGE: bool>(
-        &self,
-        s: S,
-        sums: &mut [S::V; PIXELS],
-        inputs: impl Inputs,
-    ) {
-        let mut weights = [s.splat(0.0); WIDTH];
-        for (kx, weight) in weights.iter_mut().enumerate() {
-            let from = self.filter.wrapping_add(kx * self.weights);
-            // SAFETY: as the caller vouches.
-            *weight = unsafe {
-                if self.count == S::LANES { s.load(from) } else { s.load_partial(from, self.count) }
-            };
-        }
-        for i in 0..(PIXELS - 1) * STRIDE + WIDTH {
-            if EDGE && !self.valid.contains(&i) {
-                continue;
-            }
-            // SAFETY: as the caller vouches.
-            let value = unsafe { inputs.load(s, self.start.wrapping_add(i * self.channels)) };
-            for (pixel, sum) in sums.iter_mut().enumerate() {
-                let kx = i.wrapping_sub(pixel * STRIDE);
-                if kx < WIDTH {
-                    *sum = s.mul_add(value, weights[kx], *sum);
-                }
-            }
-        }
-    }
 }

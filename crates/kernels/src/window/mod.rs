@@ -3,6 +3,7 @@
 mod depthwise;
 mod depthwise_transpose;
 mod dilation;
+mod expanded;
 mod fractional;
 mod glimpse;
 mod gradients;
@@ -14,10 +15,12 @@ mod projective;
 mod resize;
 mod resize_gradient;
 mod scale_translate;
+mod taps;
 
 pub use depthwise::{DepthwiseConv2d, DepthwiseParams};
 pub use depthwise_transpose::depthwise_transpose;
 pub use dilation::dilation2d;
+pub use expanded::{ExpandedDepthwise, Layer as ExpandedLayer};
 pub use fractional::{FractionalPool, Pooled, fractional_edges};
 pub use glimpse::{Glimpse, GlimpseNoise};
 pub use gradients::{PoolGradient, depthwise_filter_gradient, filter_gradient, pool_gradient};

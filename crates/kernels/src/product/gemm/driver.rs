@@ -351,7 +351,7 @@ impl<R: LeftHand> Gemm<'_, R> {
                 epilogue: self.epilogue.starting_at(offsets.channel + panel.first, out),
             };
             // SAFETY: the layout was made for an available isa; the caller vouches for the memory.
-            unsafe { tile::select(isa, count, panel.width, !b_copy.is_null())(&tile) };
+            unsafe { tile::run(isa, count, panel.width, &tile) };
         }
         if let Some(activation) = self.epilogue.after {
             let (first, last) = (self.layout.panel(columns.start), self.layout.panel(columns.end - 1));

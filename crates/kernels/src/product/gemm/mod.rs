@@ -5,6 +5,7 @@
 //! width. Each element of the output is summed over k in ascending order by one chain of fused multiply-adds,
 //! whatever the blocking, the threads, and the way B comes; so all of these give the same bits.
 
+mod dense;
 mod direct;
 mod driver;
 mod epilogue;
@@ -13,6 +14,7 @@ mod plan;
 mod segment;
 mod tile;
 
+pub(crate) use dense::Dense;
 pub(crate) use driver::{Gemm, LeftHand, Offsets, RightHand, Scratch};
 pub(crate) use epilogue::RawEpilogue;
 pub use epilogue::{Epilogue, Residual};

@@ -122,9 +122,13 @@ impl Problem {
         let mut chunks = 1;
         if blocks < blocks_wanted {
             chunks = blocks_wanted.div_ceil(blocks).min(by_rows);
-            blocks = blocks.max(blocks_wanted.div_ceil(chunks).min(panels));
+            // As many chunks for each thread, which finds its rows in its caches then.
+            chunks -= if chunks > least { chunks % least } else { 0 };
+            if blocks * chunks < blocks_wanted.min(2 * threads) {
+                blocks = blocks.max(blocks_wanted.div_ceil(chunks).min(panels));
+            }
         }
-        // Threads that take the last tasks end together.
+        // Threads that take as many tasks each end together.
         let is_even = |tasks: usize| (instances * tasks).is_multiple_of(least);
         if !is_even(blocks * chunks) {
             let more = |count: usize, other: usize, most: usize| {

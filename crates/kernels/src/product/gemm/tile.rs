@@ -31,6 +31,7 @@ pub(crate) const fn max_rows(isa: Isa) -> usize {
 }
 
 /// One tile of the output.
+#[derive(Clone, Copy)]
 pub(crate) struct Tile {
     /// `taps` times [`MAX_ROWS`] pointers, of which the first as many as the tile has rows are used, each to
     /// `tap_len` floats of A.
@@ -55,14 +56,68 @@ pub(crate) struct Tile {
     pub epilogue: RawEpilogue,
 }
 
-/// Computes a tile.
+/// Computes a tile of `rows` rows, and a panel of `width` columns with those that are not meant.
 ///
 /// # Safety
 /// All that the [`Tile`] points to is valid, and the processor has the instructions.
-pub(crate) type TileFn = unsafe fn(&Tile);
+#[inline]
+pub(crate) unsafe fn run(isa: Isa, rows: usize, width: usize, tile: &Tile) {
+    let packs = !tile.b_copy.is_null();
+    // SAFETY: as the caller vouches.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if isa == Isa::Avx512 && !packs && (tile.columns - 1) % Avx512::LANES < Avx2::LANES {
+            return in_halves(rows, tile);
+        }
+        select(isa, rows, width, packs)(tile);
+    }
+}
+
+/// Computes a tile whose last columns fill half a vector at most. Half a vector takes half the time on processors that split
+/// the widest ones in two.
+///
+/// # Safety
+/// As [`run`].
+#[cfg(target_arch = "x86_64")]
+unsafe fn in_halves(rows: usize, tile: &Tile) {
+    let whole = (tile.columns - 1) / Avx512::LANES * Avx512::LANES;
+    // SAFETY: as the caller vouches; both parts are of the same panel.
+    unsafe {
+        if whole > 0 {
+            select(Isa::Avx512, rows, whole, false)(&Tile { columns: whole, ..*tile });
+        }
+        half(rows)(&Tile {
+            b: tile.b.wrapping_add(whole),
+            out: tile.out.wrapping_add(whole),
+            columns: tile.columns - whole,
+            epilogue: tile.epilogue.starting_at(whole, whole),
+            ..*tile
+        });
+    }
+}
+
+/// What computes a tile.
+///
+/// # Safety
+/// As [`run`].
+type TileFn = unsafe fn(&Tile);
+
+/// The function for tiles of `rows` rows and half a vector.
+#[cfg(target_arch = "x86_64")]
+fn half(rows: usize) -> TileFn {
+    macro_rules! table {
+        ($($rows:literal)*) => {
+            match rows {
+                $($rows => avx512_half::<$rows>,)*
+                _ => unreachable!("a tile has between 1 and max_rows rows"),
+            }
+        };
+    }
+    table!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+}
 
 /// The function for tiles of `rows` rows and a panel of `width` columns, which is packed on the way or not.
-pub(crate) fn select(isa: Isa, rows: usize, width: usize, packs: bool) -> TileFn {
+fn select(isa: Isa, rows: usize, width: usize, packs: bool) -> TileFn {
     let vectors = width / isa.lanes();
     debug_assert!((1..=max_rows(isa)).contains(&rows) && (1..=VECTORS).contains(&vectors));
     debug_assert!(!packs || vectors == VECTORS);
@@ -94,6 +149,17 @@ pub(crate) fn select(isa: Isa, rows: usize, width: usize, packs: bool) -> TileFn
 unsafe fn avx512<const ROWS: usize, const VECTORS: usize, const PACK: bool>(tile: &Tile) {
     // SAFETY: the caller vouches for memory and instructions.
     unsafe { compute::<_, ROWS, VECTORS, PACK>(Avx512::new(), tile) }
+}
+
+/// Vectors of eight, with the registers of the wider ones.
+///
+/// # Safety
+/// As [`TileFn`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+unsafe fn avx512_half<const ROWS: usize>(tile: &Tile) {
+    // SAFETY: the caller vouches for memory and instructions.
+    unsafe { compute::<_, ROWS, 1, false>(Avx2::new(), tile) }
 }
 
 /// # Safety
