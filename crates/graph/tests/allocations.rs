@@ -271,7 +271,7 @@ fn a_loop_over_lists() {
     let mut graph = import(&source, def, &ImportOptions::default(), &budget).unwrap();
     passes::run(&mut graph).unwrap();
     let mut bound = bind(&graph, &Binding { batch: Some(2), ..Binding::default() }).unwrap();
-    passes::run_bound(&mut bound).unwrap();
+    passes::run_bound(&mut bound, 1).unwrap();
     let plan = Plan::new(&bound, &PlanOptions::new(1, WeightMode::Resident)).unwrap();
     assert!(plan.steps.iter().any(|step| step.region().is_some()));
     let infos: Vec<_> = plan.inputs.iter().map(|(_, slot)| plan.slots[*slot].info).collect();

@@ -186,7 +186,7 @@ impl<'m> Bound<'m> {
         process::end_phase();
         let mut graph = bind(model.graph(), &binding)?;
         process::end_phase();
-        passes::run_bound(&mut graph)?;
+        passes::run_bound(&mut graph, options.threads)?;
         process::end_phase();
         let (planning_bytes, replanning_bytes) = (Cell::new(0), Cell::new(0));
         let bound =

@@ -78,7 +78,7 @@ impl Case {
         let values = if with_values { values.collect() } else { HashMap::new() };
         let mut bound = bind(graph, &Binding { batch: None, shapes, values })?;
         verify(&bound)?;
-        passes::run_bound(&mut bound)?;
+        passes::run_bound(&mut bound, 1)?;
         verify(&bound)?;
         Ok(bound)
     }

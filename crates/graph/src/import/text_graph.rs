@@ -38,6 +38,44 @@ pub fn node(name: &str, op: &str, inputs: &str, attributes: &str) -> String {
     format!("name: \"{name}\" op: \"{op}\" {inputs} {attributes}")
 }
 
+const DTYPE: &str = "attr { key: \"dtype\" value { type: DT_FLOAT } }";
+const T: &str = "attr { key: \"T\" value { type: DT_FLOAT } }";
+
+/// A float32 shape.
+fn shape(dims: &[usize]) -> String {
+    dims.iter().map(|size| format!("dim {{ size: {size} }} ")).collect()
+}
+
+/// A float32 input.
+pub fn placeholder(name: &str, dims: &[usize]) -> String {
+    let shape = format!("{DTYPE} attr {{ key: \"shape\" value {{ shape {{ {} }} }} }}", shape(dims));
+    format!("node {{ {} }}", node(name, "Placeholder", "", &shape))
+}
+
+/// A float32 constant whose elements are all different, and other ones for a name of another length.
+pub fn filter(name: &str, dims: &[usize]) -> String {
+    let values: String = (0..dims.iter().product::<usize>())
+        .map(|i| format!("float_val: {} ", (i as f32 * 0.7 + name.len() as f32).sin()))
+        .collect();
+    let tensor = format!("tensor {{ dtype: DT_FLOAT tensor_shape {{ {} }} {values} }}", shape(dims));
+    let value = format!("attr {{ key: \"value\" value {{ {tensor} }} }}");
+    format!("node {{ {} }}", node(name, "Const", "", &format!("{DTYPE} {value}")))
+}
+
+/// A convolution of float32 images.
+pub fn window(name: &str, op: &str, inputs: &str, stride: usize, padding: &str) -> String {
+    let attributes = format!(
+        "{T} attr {{ key: \"strides\" value {{ list {{ i: 1 i: {stride} i: {stride} i: 1 }} }} }} \
+         attr {{ key: \"padding\" value {{ s: \"{padding}\" }} }}"
+    );
+    format!("node {{ {} }}", node(name, op, inputs, &attributes))
+}
+
+/// A node of float32 without other attributes.
+pub fn plain(name: &str, op: &str, inputs: &str) -> String {
+    format!("node {{ {} }}", node(name, op, inputs, T))
+}
+
 /// A context of the graph as passes make it.
 pub fn context(mut graph: Graph, batch: usize) -> crate::exec::Context {
     use crate::plan::{Plan, PlanOptions, WeightMode};
@@ -45,7 +83,7 @@ pub fn context(mut graph: Graph, batch: usize) -> crate::exec::Context {
     crate::verify(&graph).unwrap();
     let binding = crate::Binding { batch: Some(batch), ..Default::default() };
     let mut bound = crate::bind(&graph, &binding).unwrap();
-    crate::passes::run_bound(&mut bound).unwrap();
+    crate::passes::run_bound(&mut bound, 1).unwrap();
     let plan = Plan::new(&bound, &PlanOptions::new(1, WeightMode::Resident)).unwrap();
     let pool = std::sync::Arc::new(tightfit_kernels::ThreadPool::new(1).unwrap());
     crate::exec::Context::load(plan, "test", pool, &budget(), 0).unwrap()

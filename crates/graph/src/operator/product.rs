@@ -89,13 +89,15 @@ impl Fused {
         Memory { scratch_bytes, overwrites: overwrites.into_iter().collect(), ..Memory::default() }
     }
 
-    /// The epilogue of a running step.
+    /// The epilogue of a running step, whose inputs begin with number `first`: with [`OWN_INPUTS`] where the step is nothing
+    /// but the product.
     ///
     /// # Errors
     /// [`OpError::Internal`] when an input is not as it was inferred.
-    pub fn epilogue<'a>(&self, run: &Run<'a>) -> Result<Epilogue<'a>, OpError> {
-        let vector = |input: Option<usize>| input.map(|i| run.slice::<f32>(i)).transpose();
-        let residual = match self.residual() {
+    pub fn epilogue<'a>(&self, run: &Run<'a>, first: usize) -> Result<Epilogue<'a>, OpError> {
+        let place = |input: Option<usize>| input.map(|input| input - OWN_INPUTS + first);
+        let vector = |input: Option<usize>| place(input).map(|i| run.slice::<f32>(i)).transpose();
+        let residual = match place(self.residual()) {
             None => Residual::None,
             Some(input) if run.is_in_place(input) => Residual::Output,
             Some(input) => Residual::Tensor(run.slice(input)?),

@@ -17,6 +17,7 @@ pub mod regions;
 pub mod residual;
 mod rewrite;
 pub mod scale_shift;
+pub mod separable;
 pub mod smooth_activations;
 pub mod sparse;
 pub mod strides;
@@ -122,18 +123,22 @@ fn run_list(graph: &mut Graph, passes: &[(&str, Pass)]) -> Result<bool, GraphErr
     Ok(has_changed)
 }
 
-/// Runs what there is to do once every shape is known: values that follow from shapes become constants.
+/// Runs what there is to do once every shape is known: values that follow from shapes become constants, and what pays for
+/// images of their sizes, computed by so many threads, is fused.
 ///
 /// # Errors
 /// [`GraphError`] when the result is no longer whole, which would be a defect of a pass.
-pub fn run_bound(graph: &mut Graph) -> Result<(), GraphError> {
+pub fn run_bound(graph: &mut Graph, threads: usize) -> Result<(), GraphError> {
     let working = graph.memory().room(working_bytes(graph));
     let _working = working.map_err(|source| graph_memory_error(graph, source))?;
     fold_constants::fold(graph);
     dead_nodes::remove(graph);
+    if separable::fuse(graph, threads) {
+        dead_nodes::remove(graph);
+    }
     for id in graph.regions() {
         let bodies = graph.region_mut(id).map(|region| &mut region.bodies);
-        bodies.into_iter().flatten().try_for_each(run_bound)?;
+        bodies.into_iter().flatten().try_for_each(|body| run_bound(body, threads))?;
     }
     graph.recount().map_err(|source| graph_memory_error(graph, source))
 }

@@ -2,59 +2,29 @@ use tightfit_core::{Shape, TensorView};
 
 use super::move_up;
 use crate::exec::Feed;
-use crate::import::text_graph::{context, graph, node};
+use crate::import::text_graph::{context, filter, graph, placeholder, plain, window};
 use crate::ir::Graph;
 use crate::ops::nn::conv2d::Conv2d;
 use crate::ops::nn::pool::Pool;
 
 const SIZE: usize = 7;
 
-/// A filter whose weights are all different.
-fn filter(name: &str, [height, width, depth, out]: [usize; 4]) -> String {
-    let dims: String = [height, width, depth, out].iter().map(|d| format!("dim {{ size: {d} }} ")).collect();
-    let values: String = (0..height * width * depth * out)
-        .map(|i| format!("float_val: {} ", (i as f32 * 0.7 + name.len() as f32).sin()))
-        .collect();
-    let tensor = format!("tensor {{ dtype: DT_FLOAT tensor_shape {{ {dims} }} {values} }}");
-    let value = format!("attr {{ key: \"value\" value {{ {tensor} }} }}");
-    format!("node {{ {} }}", node(name, "Const", "", &format!("{DTYPE} {value}")))
-}
-
-const DTYPE: &str = "attr { key: \"dtype\" value { type: DT_FLOAT } }";
-const T: &str = "attr { key: \"T\" value { type: DT_FLOAT } }";
-
-fn conv(name: &str, inputs: &str, stride: usize, padding: &str) -> String {
-    let attributes = format!(
-        "{T} attr {{ key: \"strides\" value {{ list {{ i: 1 i: {stride} i: {stride} i: 1 }} }} }} \
-         attr {{ key: \"padding\" value {{ s: \"{padding}\" }} }}"
-    );
-    format!("node {{ {} }}", node(name, "Conv2D", inputs, &attributes))
-}
-
-fn plain(name: &str, op: &str, inputs: &str) -> String {
-    format!("node {{ {} }}", node(name, op, inputs, T))
-}
-
 /// The end of one block of a ResNet and the beginning of the next: a 3x3, a 1x1 to which the input is added, and two 1x1
 /// that take every second pixel.
 fn blocks(fetches: &[&str]) -> Graph {
-    let shape = format!(
-        "{DTYPE} attr {{ key: \"shape\" value {{ shape {{ dim {{ size: 2 }} dim {{ size: {SIZE} }} \
-         dim {{ size: {SIZE} }} dim {{ size: 3 }} }} }} }}"
-    );
     let text = [
-        format!("node {{ {} }}", node("x", "Placeholder", "", &shape)),
-        filter("f", [3, 3, 3, 4]),
-        filter("gg", [1, 1, 4, 3]),
-        filter("hhh", [1, 1, 3, 2]),
-        filter("iiii", [1, 1, 3, 5]),
-        conv("wide", "x f", 1, "SAME"),
+        placeholder("x", &[2, SIZE, SIZE, 3]),
+        filter("f", &[3, 3, 3, 4]),
+        filter("gg", &[1, 1, 4, 3]),
+        filter("hhh", &[1, 1, 3, 2]),
+        filter("iiii", &[1, 1, 3, 5]),
+        window("wide", "Conv2D", "x f", 1, "SAME"),
         plain("sums", "Relu", "wide"),
-        conv("narrow", "sums gg", 1, "VALID"),
+        window("narrow", "Conv2D", "sums gg", 1, "VALID"),
         plain("added", "AddV2", "x narrow"),
         plain("block", "Relu", "added"),
-        conv("left", "block hhh", 2, "SAME"),
-        conv("right", "block iiii", 2, "VALID"),
+        window("left", "Conv2D", "block hhh", 2, "SAME"),
+        window("right", "Conv2D", "block iiii", 2, "VALID"),
     ];
     graph(&text.join("\n"), fetches).unwrap()
 }

@@ -420,7 +420,7 @@ impl Reader<'_> {
         crate::passes::run(&mut graph)?;
         let mut bound = crate::bind(&graph, &crate::Binding::default())?;
         drop(graph);
-        crate::passes::run_bound(&mut bound)?;
+        crate::passes::run_bound(&mut bound, 1)?;
         let plan = Plan::new(&bound, &PlanOptions::new(1, WeightMode::Resident))?;
         drop(bound);
         let pool =

@@ -17,7 +17,7 @@ use crate::dim::Dims;
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
-use crate::operator::product::{Fused, Product};
+use crate::operator::product::{Fused, OWN_INPUTS, Product};
 use crate::operator::{Call, Memory, OpError, Operator, Run};
 use crate::ops::shared;
 use crate::ops::shared::window::WindowAttributes;
@@ -101,7 +101,7 @@ impl Operator for DepthwiseConv2d {
         }
         let kernel = self.kernel(run.pool.isa(), &run.shape(0), &run.shape(FILTER))?;
         let (input, filter) = (run.slice::<f32>(0)?, run.input(FILTER)?);
-        let epilogue = self.fused.epilogue(run)?;
+        let epilogue = self.fused.epilogue(run, OWN_INPUTS)?;
         Ok(kernel.run(run.pool, input, filter.bytes(), run.out(0)?, epilogue)?)
     }
 

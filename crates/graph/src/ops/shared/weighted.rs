@@ -2,7 +2,7 @@
 
 use tightfit_kernels::{Block, WeightForm, WeightedProduct, Weights};
 
-use crate::operator::product::Fused;
+use crate::operator::product::{Fused, OWN_INPUTS};
 use crate::operator::{Call, Held, Memory, OpError, Run, Weight, WeightLayout, WeightUse};
 
 /// The input that is the weight; input 0 is what it is multiplied with.
@@ -46,7 +46,7 @@ fn block_rows(kernel: &impl WeightedProduct, call: &Call<'_>) -> usize {
 /// What the kernel refuses, and the error of a file that a weight is read from.
 pub fn run(kernel: &impl WeightedProduct, fused: &Fused, run: &mut Run<'_>) -> Result<(), OpError> {
     let (input, weight) = (run.slice::<f32>(0)?, run.weight(WEIGHT)?);
-    let epilogue = fused.epilogue(run)?;
+    let epilogue = fused.epilogue(run, OWN_INPUTS)?;
     let (output, scratch, pool) = (run.out::<f32>(0)?, run.scratch()?, run.pool);
     match weight {
         Weight::Packed(bytes) => {
