@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Builds the six benchmark models and TensorFlow's answers for them.
+"""Builds the benchmark models and TensorFlow's answers for them: six that most benchmarks take, and with --more eight others.
 
-    python bench/models.py --out bench/out [--only NAME]... [--no-peers]
+    python bench/models.py --out bench/out [--only NAME]... [--more] [--no-peers]
 
 Writes per model
     OUT/NAME/model.pb                the frozen GraphDef, flexible batch
@@ -27,15 +27,25 @@ ROWS = 8
 LOGIT_STDDEV = 1.0
 LARGE_BYTES = 12 << 20
 
-# name: (constructor, height and width of the input)
+# What images lie between: as preprocessing gives them, or as files have them where the model rescales them itself.
+UNIT, BYTES = (-1.0, 1.0), (0.0, 255.0)
+
+# name: (constructor, height and width of the input, its range)
 CONVNETS = {
-    "mobilenet_v2": (keras.applications.MobileNetV2, 224),
-    "resnet50": (keras.applications.ResNet50, 224),
-    "inception_v3": (keras.applications.InceptionV3, 299),
-    "efficientnet_b0": (keras.applications.EfficientNetB0, 224),
-    "vgg16": (keras.applications.VGG16, 224),
+    "mobilenet_v2": (keras.applications.MobileNetV2, 224, UNIT),
+    "resnet50": (keras.applications.ResNet50, 224, UNIT),
+    "inception_v3": (keras.applications.InceptionV3, 299, UNIT),
+    "efficientnet_b0": (keras.applications.EfficientNetB0, 224, BYTES),
+    "vgg16": (keras.applications.VGG16, 224, UNIT),
+    "densenet121": (keras.applications.DenseNet121, 224, UNIT),
+    "nasnet_mobile": (keras.applications.NASNetMobile, 224, UNIT),
+    "mobilenet_v3_large": (keras.applications.MobileNetV3Large, 224, BYTES),
+    "convnext_tiny": (keras.applications.ConvNeXtTiny, 224, BYTES),
+    "efficientnet_v2_b0": (keras.applications.EfficientNetV2B0, 224, BYTES),
+    "xception": (keras.applications.Xception, 299, UNIT),
 }
-NAMES = [*CONVNETS, "bert_base"]
+NAMES = ["mobilenet_v2", "resnet50", "inception_v3", "efficientnet_b0", "vgg16", "bert_base"]
+MORE = [*(name for name in CONVNETS if name not in NAMES), "unet", "vit_s16"]
 
 
 # ---- convolutional nets ------------------------------------------------------------------------------------------
@@ -97,14 +107,73 @@ def settle(model, batch, rng):
     model._run_through_graph(batch, operation_fn=call)
 
 
+def unet(size):
+    """Five levels of two 3x3 convolutions each, as in arXiv:1505.04597 with batch norms and half the channels."""
+    layers = keras.layers
+
+    def twice(x, channels):
+        for _ in range(2):
+            x = layers.Conv2D(channels, 3, padding="same", use_bias=False)(x)
+            x = layers.ReLU()(layers.BatchNormalization()(x))
+        return x
+
+    x = entry = keras.Input((size, size, 3))
+    skipped = []
+    for channels in (32, 64, 128, 256):
+        x = twice(x, channels)
+        skipped.append(x)
+        x = layers.MaxPooling2D()(x)
+    x = twice(x, 512)
+    for skip in reversed(skipped):
+        x = layers.Conv2DTranspose(skip.shape[-1], 2, strides=2)(x)
+        x = twice(layers.Concatenate()([skip, x]), skip.shape[-1])
+    return keras.Model(entry, layers.Conv2D(2, 1, activation="softmax")(x))
+
+
+class Tokens(keras.layers.Layer):
+    """Patches in a row behind a token of the class, each with its position added."""
+
+    def build(self, shape):
+        _, rows, columns, width = shape
+        add = lambda name, tokens: self.add_weight(name=name, shape=(1, tokens, width), initializer=normal(0.5))
+        self.token, self.position = add("class_token", 1), add("position_embeddings", rows * columns + 1)
+
+    def call(self, x):
+        shape = tf.shape(x)
+        patches = tf.reshape(x, [shape[0], -1, x.shape[-1]])
+        return tf.concat([tf.repeat(self.token, shape[0], axis=0), patches], axis=1) + self.position
+
+
+def vit(size):
+    """ViT-S/16 (arXiv:2010.11929): 12 layers of 384 with six heads, over patches of 16 x 16."""
+    layers, width = keras.layers, 384
+    norm = lambda x: layers.LayerNormalization(epsilon=1e-6)(x)
+    entry = keras.Input((size, size, 3))
+    x = Tokens()(layers.Conv2D(width, 16, strides=16)(entry))
+    for _ in range(12):
+        y = norm(x)
+        x = layers.Add()([x, layers.MultiHeadAttention(6, width // 6)(y, y)])
+        y = layers.Dense(4 * width, activation="gelu")(norm(x))
+        x = layers.Add()([x, layers.Dense(width)(y)])
+    first = layers.Lambda(lambda tokens: tokens[:, 0])(norm(x))
+    return keras.Model(entry, layers.Dense(1000, activation="softmax")(first))
+
+
+def image_model(name):
+    """The model, the height and width of its input, and what that lies between."""
+    if name == "unet":
+        return unet(256), 256, UNIT
+    if name == "vit_s16":
+        return vit(224), 224, UNIT
+    constructor, size, limits = CONVNETS[name]
+    return constructor(weights=None, input_shape=(size, size, 3)), size, limits
+
+
 def convnet(name):
-    constructor, size = CONVNETS[name]
     keras.utils.set_random_seed(SEED)
     rng = np.random.default_rng(SEED)
-    model = constructor(weights=None, input_shape=(size, size, 3))
-    # EfficientNet rescales 0..255 inside the model; the others take what their preprocessing gives.
-    low, high = (0.0, 255.0) if name == "efficientnet_b0" else (-1.0, 1.0)
-    rows = images(rng, ROWS, size, low, high)
+    model, size, limits = image_model(name)
+    rows = images(rng, ROWS, size, *limits)
     settle(model, tf.constant(rows), rng)
     function = lambda x: model(x, training=False)
     specs = [("input", [size, size, 3], tf.float32)]
@@ -281,10 +350,11 @@ def build(name, out, peers):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/out"))
-    parser.add_argument("--only", action="append", choices=NAMES, help="build this model only; may be repeated")
+    parser.add_argument("--only", action="append", choices=[*NAMES, *MORE], help="build this model only; may be repeated")
+    parser.add_argument("--more", action="store_true", help="build the eight others too")
     parser.add_argument("--no-peers", action="store_true", help="leave out model.tflite and model.onnx")
     options = parser.parse_args()
-    for name in options.only or NAMES:
+    for name in options.only or (NAMES + MORE if options.more else NAMES):
         build(name, options.out, not options.no_peers)
         keras.backend.clear_session()
 
