@@ -2,9 +2,9 @@
 //!
 //! A run hands out task numbers 0..tasks. Each worker has neighbouring ones of its own and takes them in order, so that it
 //! finds in its caches what it did in the run before; whoever has none left takes the last of another's. Each caller works
-//! on its own run, and a worker takes one task of each run in turn, so that none waits for another to end. Workers spin for a short while after a run,
-//! since in a network the next one follows in microseconds, and then sleep. A worker that wakes late costs nothing: the
-//! caller waits only for tasks that were taken. Nothing is allocated per run.
+//! on its own run, and a worker takes one task of each run in turn, so that none waits for another to end. Workers spin
+//! for a short while after a run, since in a network the next one follows in microseconds, and then sleep. A worker that
+//! wakes late costs nothing: the caller waits only for tasks that were taken. Nothing is allocated per run.
 
 use std::cell::UnsafeCell;
 use std::ops::Range;
@@ -168,10 +168,8 @@ impl Slot {
     /// Takes the worker's next task, or where it has none left the last one of another.
     fn take(&self, worker: usize) -> Option<usize> {
         let threads = self.own.len();
-        let others = (1..threads).map(|further| (worker + further) % threads);
-        self.own[worker]
-            .take(false)
-            .or_else(|| others.into_iter().find_map(|other| self.own[other].take(true)))
+        let mut others = (1..threads).map(|further| &self.own[(worker + further) % threads]);
+        self.own[worker].take(false).or_else(|| others.find_map(|other| other.take(true)))
     }
 }
 
@@ -184,8 +182,8 @@ impl Shared {
             // Before the task is counted, and so before the caller can begin the slot's next run.
             self.waiting.fetch_and(!(1 << number), Ordering::SeqCst);
         }
-        // SAFETY: a task of this run is ours, so the run is not over and nobody writes what is to be done; the caller of `run` keeps
-        // the closure alive until all tasks are done.
+        // SAFETY: a task of this run is ours, so the run is not over and nobody writes what is to be done; the caller of
+        // `run` keeps the closure alive until all tasks are done.
         let task = unsafe { &**slot.task.get() };
         if catch_unwind(AssertUnwindSafe(|| task(index, worker))).is_err() {
             slot.has_panicked.store(true, Ordering::Relaxed);
