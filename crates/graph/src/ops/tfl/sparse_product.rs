@@ -67,7 +67,7 @@ impl Operator for SparseProduct {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let kernel = self.kernel(run.pool.isa(), &run.shape(0))?;
         let (rows, values, marks) = (run.slice::<f32>(0)?, run.input(1)?, run.slice::<u8>(self.marks())?);
-        let epilogue = self.fused.epilogue(run)?;
+        let epilogue = self.fused.epilogue(run, OWN_INPUTS)?;
         let (output, scratch, pool) = (run.out::<f32>(0)?, run.scratch()?, run.pool);
         Ok(kernel.run(pool, rows, (marks, values.bytes()), output, epilogue, scratch)?)
     }
