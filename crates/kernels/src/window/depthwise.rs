@@ -210,7 +210,7 @@ struct Row {
 /// networks are multiples of seven wide.
 const SEVEN: usize = 7;
 
-/// The same where seven would leave more of a row's last pixels over, and where lanes share channels.
+/// The same where seven would leave more of a row's last pixels over, for larger windows, and where lanes share channels.
 const FOUR: usize = 4;
 
 impl Kernel for Job<'_> {
@@ -222,6 +222,7 @@ impl Kernel for Job<'_> {
         let w = &p.window;
         let [height, width] = self.op.output;
         let all_channels = p.channels * p.multiplier;
+        let in_sevens = width.next_multiple_of(SEVEN) <= width.next_multiple_of(FOUR);
         for number in self.rows.clone() {
             let (image, y) = (number / height, number % height);
             let top = (y * w.strides[0]) as isize - w.pads[0] as isize;
@@ -234,10 +235,12 @@ impl Kernel for Job<'_> {
             };
             let row = Row { top, base, first, end, out: number * width * all_channels };
             match (p.multiplier == 1, w.size[1], w.strides[1], w.dilations[1]) {
-                (true, 3, 1, 1) => self.blocks::<S, 3, 1>(s, &row),
-                (true, 3, 2, 1) => self.blocks::<S, 3, 2>(s, &row),
-                (true, 5, 1, 1) => self.blocks::<S, 5, 1>(s, &row),
-                (true, 5, 2, 1) => self.blocks::<S, 5, 2>(s, &row),
+                (true, 3, 1, 1) if in_sevens => self.blocks::<S, 3, 1, SEVEN>(s, &row),
+                (true, 3, 2, 1) if in_sevens => self.blocks::<S, 3, 2, SEVEN>(s, &row),
+                (true, 3, 1, 1) => self.blocks::<S, 3, 1, FOUR>(s, &row),
+                (true, 3, 2, 1) => self.blocks::<S, 3, 2, FOUR>(s, &row),
+                (true, 5, 1, 1) => self.blocks::<S, 5, 1, FOUR>(s, &row),
+                (true, 5, 2, 1) => self.blocks::<S, 5, 2, FOUR>(s, &row),
                 (true, ..) => (0..width).for_each(|x| {
                     self.each_block(S::LANES, |c, count| self.any_pixel(s, &row, x, Plain(count), c, count));
                 }),
@@ -321,21 +324,7 @@ impl Job<'_> {
 
     /// A row of output pixels, some together.
     #[inline(always)]
-    fn blocks<S: Simd, const WIDTH: usize, const STRIDE: usize>(&self, s: S, row: &Row) {
-        let width = self.op.output[1];
-        if width.next_multiple_of(SEVEN) <= width.next_multiple_of(FOUR) {
-            self.blocks_of::<S, WIDTH, STRIDE, SEVEN>(s, row);
-        } else {
-            self.blocks_of::<S, WIDTH, STRIDE, FOUR>(s, row);
-        }
-    }
-
-    #[inline(always)]
-    fn blocks_of<S: Simd, const WIDTH: usize, const STRIDE: usize, const PIXELS: usize>(
-        &self,
-        s: S,
-        row: &Row,
-    ) {
+    fn blocks<S: Simd, const WIDTH: usize, const STRIDE: usize, const PIXELS: usize>(&self, s: S, row: &Row) {
         for x in (0..self.op.output[1]).step_by(PIXELS) {
             self.each_block(S::LANES, |c, count| {
                 if count == S::LANES {

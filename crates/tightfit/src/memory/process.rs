@@ -42,8 +42,9 @@ const JOINED_CODE_BYTES: u64 = 63 << 16;
 /// 0.5 to 1.7 MiB.
 const JOINED_WORK_BYTES: u64 = 36 << 16;
 
-/// The code of a run: reading weights, a batch, or writing the results. Measured are 1.1 to 1.9 MiB.
-const CODE_BYTES: u64 = if IS_CHECKED { 27 << 16 } else { 32 << 16 };
+/// The code of a run: reading weights, a batch, or writing the results. Measured are 1.1 to 2.0 MiB. A run whose code does not
+/// find room maps it anew each time, which takes EfficientNetB0 a sixth longer.
+const CODE_BYTES: u64 = if IS_CHECKED { 27 << 16 } else { 35 << 16 };
 
 /// The code besides it of a run over a data set: reading, decoding and writing rows. All that the examples execute in their
 /// loops is 2.2 to 2.7 MiB.
