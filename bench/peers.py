@@ -30,6 +30,10 @@ import time
 import typing
 
 MODELS = ("mobilenet_v2", "resnet50", "inception_v3", "efficientnet_b0", "vgg16", "bert_base")
+# What `bench/models.py --more` makes besides.
+MORE = (
+    "densenet121", "nasnet_mobile", "mobilenet_v3_large", "convnext_tiny", "efficientnet_v2_b0", "xception", "unet", "vit_s16",
+)
 WARM_UP_RUNS = 3
 LEAST_RUNS = 5
 
@@ -340,7 +344,7 @@ def main():
         return
     root = pathlib.Path(__file__).resolve().parents[1]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=lambda t: names(t, MODELS), default=list(MODELS))
+    parser.add_argument("--models", type=lambda t: names(t, MODELS + MORE), default=list(MODELS))
     parser.add_argument("--engines", type=lambda t: names(t, ENGINES), default=DEFAULT_ENGINES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
