@@ -7,14 +7,12 @@ Channels go together over a residual, a depthwise product, a squeeze and excitat
 a product before a depth to space stay. What `tightfit prune --pattern channels` writes is run by LiteRT as well.
 """
 
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
+from lite_models import convert, pruned
 
 HERE = Path(__file__).parent
 RNG = np.random.default_rng(11)
@@ -84,20 +82,12 @@ def main():
     folder = HERE / "pruned_channels"
     folder.mkdir(exist_ok=True)
     path = folder / "model.tflite"
-    module = tf.Module()
-    module.model = model
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([model.get_concrete_function()], module)
-    path.write_bytes(converter.convert())
+    convert(model, path)
     x = RNG.random((6, 8, 8, 3), np.float32)
     y = model(x)["answers"].numpy()
     np.save(folder / "x.npy", x)
     np.save(folder / "y.npy", y)
-    with tempfile.TemporaryDirectory() as scratch:
-        pruned = Path(scratch) / "pruned.tflite"
-        prune = [sys.argv[1], "prune", path, "--pattern", "channels", "--sparsity", "0.25", "--output", pruned]
-        subprocess.run(prune, check=True)
-        interpreter = Interpreter(str(pruned))
-        run = interpreter.get_signature_runner()
+    with pruned(sys.argv[1], path, "--pattern", "channels", "--sparsity", "0.25") as run:
         found = run(x=x)["answers"]
         print("LiteRT differs by", np.abs(found - y).max())
         assert np.allclose(found, y, atol=1e-5)

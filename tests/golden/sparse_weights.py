@@ -4,14 +4,12 @@ once `tightfit prune` has made 70 % of their weights zero.
     python tests/golden/sparse_weights.py target/release/tightfit
 """
 
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
+from lite_models import convert, pruned
 
 HERE = Path(__file__).parent
 RNG = np.random.default_rng(5)
@@ -34,17 +32,11 @@ def main():
     folder = HERE / "sparse_weights"
     folder.mkdir(exist_ok=True)
     path = folder / "model.tflite"
-    module = tf.Module()
-    module.model = model
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([model.get_concrete_function()], module)
-    path.write_bytes(converter.convert())
+    convert(model, path)
     x = RNG.normal(0, 1, (6, 5, 5, 36)).astype(np.float32)
     np.save(folder / "x.npy", x)
-    with tempfile.TemporaryDirectory() as scratch:
-        pruned = Path(scratch) / "pruned.tflite"
-        subprocess.run([sys.argv[1], "prune", path, "--sparsity", "0.7", "--output", pruned, "--quiet"], check=True)
-        interpreter = Interpreter(str(pruned))
-        np.save(folder / "y.npy", interpreter.get_signature_runner()(x=x)["y"])
+    with pruned(sys.argv[1], path, "--sparsity", "0.7") as run:
+        np.save(folder / "y.npy", run(x=x)["y"])
 
 
 if __name__ == "__main__":

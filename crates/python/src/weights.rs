@@ -147,8 +147,8 @@ pub fn prune<'py>(
         let done = prune_model(&path, &options, &output, stop.clone(), &memory.budget)?;
         let json = told::prune_json(&output, pattern, &done);
         if let Some(report) = &report {
-            let are = if pattern == Pattern::Channels { "left out" } else { "zero" };
-            let subtitle = format!("{:.1} % {are}, {}", 100.0 * done.sparsity, path.display());
+            let zeros = 100.0 * done.sparsity;
+            let subtitle = format!("{zeros:.1} % {}, {}", pattern.leaves(), path.display());
             told::write_report(report, &json, &output.display().to_string(), &subtitle, &done.written)?;
         }
         Ok(json)

@@ -53,7 +53,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let [before, now] = pruned.written.constant_bytes.map(display_bytes);
     let json = json(&flags.rewrite.output, pattern, &pruned);
     let zeros = 100.0 * pruned.sparsity;
-    let are = if pattern == Pattern::Channels { "left out" } else { "zero" };
+    let are = pattern.leaves();
     let mut text = format!(
         "{}: {}, constants {now} of {before}, {zeros:.1} % of the weights are {are}\n",
         flags.rewrite.output.display(),

@@ -60,6 +60,12 @@ impl Fused {
         self.has_residual.then_some(OWN_INPUTS + self.has_scale as usize + self.has_shift as usize)
     }
 
+    /// How many inputs there are, the product's own among them.
+    pub fn inputs(&self) -> usize {
+        OWN_INPUTS
+            + [self.has_scale, self.has_shift, self.has_residual].map(usize::from).iter().sum::<usize>()
+    }
+
     /// True where only scale and shift may be there.
     pub fn is_linear(&self) -> bool {
         !self.has_residual && self.activation == Activation::None

@@ -4,6 +4,8 @@
 //! between zeros, so that no more is read of the weight than is held. Many rows are transposed in tiles, and each element that is
 //! there is multiplied by a column of the tile: what is not there costs nothing.
 
+use std::ops::Range;
+
 use crate::base::cpu::Isa;
 use crate::base::error::{Result, check_at_least, check_exact, ensure, product};
 use crate::base::simd::{Kernel, Simd, dispatch};
@@ -270,23 +272,13 @@ impl Task<'_> {
         let count = (self.n - column).min(BLOCK);
         let element = row * self.n + column;
         let e = self.epilogue.starting_at(column, element);
-        let mut at = 0;
-        while at < count {
+        for at in (0..count).step_by(S::LANES) {
             let own = (count - at).min(S::LANES);
             // SAFETY: the caller vouches for the output; vectors of channels are as long, as was checked.
             unsafe {
-                let or = |from: *const f32, other: f32| {
-                    if from.is_null() { s.splat(other) } else { s.load_partial(from.wrapping_add(at), own) }
-                };
                 let sum = s.load_partial(sums.as_ptr().add(at), own);
-                let mut x = s.mul_add(sum, or(e.scale, 1.0), or(e.shift, 0.0));
-                if !e.residual.is_null() {
-                    x = s.add(x, or(e.residual, 0.0));
-                }
-                x = s.min(s.splat(e.max), s.max(s.splat(e.min), x));
-                s.store_partial(self.out.wrapping_add(element + at), x, own);
+                e.store(s, sum, [at, at], own, self.out.wrapping_add(element));
             }
-            at += S::LANES;
         }
     }
 
@@ -342,19 +334,17 @@ impl Task<'_> {
     ///
     /// # Safety
     /// As [`Task::store`].
-    unsafe fn after(&self, row: usize, columns: std::ops::Range<usize>) {
-        if let Some(activation) = self.epilogue.after {
-            let at = self.out.wrapping_add(row * self.n + columns.start);
-            // SAFETY: the caller vouches for it.
-            unsafe { activation.apply_raw(self.isa, at, at, columns.len()) };
-        }
+    unsafe fn after(&self, row: usize, columns: Range<usize>) {
+        let at = self.out.wrapping_add(row * self.n + columns.start);
+        // SAFETY: the caller vouches for it.
+        unsafe { self.epilogue.finish(self.isa, at, columns.len()) };
     }
 }
 
 /// Some columns of few rows.
 struct Few<'t, const ROWS: usize> {
     task: &'t Task<'t>,
-    columns: std::ops::Range<usize>,
+    columns: Range<usize>,
 }
 
 impl<const ROWS: usize> Kernel for Few<'_, ROWS> {
@@ -404,7 +394,7 @@ impl<const ROWS: usize> Kernel for Few<'_, ROWS> {
 /// Where the elements of some rows of the weight stand.
 struct Places<'t> {
     task: &'t Task<'t>,
-    columns: std::ops::Range<usize>,
+    columns: Range<usize>,
     places: *mut u16,
 }
 
@@ -420,7 +410,7 @@ impl Kernel for Places<'_> {
 /// A tile of rows, and its thread's scratch.
 struct Many<'t, const VECTORS: usize> {
     task: &'t Task<'t>,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     tile: *mut f32,
     /// Where the elements of all rows of the weight stand.
     places: *const u16,

@@ -140,7 +140,7 @@ pub(super) fn uniform_f64(x: [u32; 4]) -> [f64; 2] {
 const LEAST: f64 = 1e-7;
 
 /// Two independent normal numbers of two uniform ones, by Box and Muller.
-fn box_muller_f32(a: u32, b: u32) -> [f32; 2] {
+pub(crate) fn box_muller_f32(a: u32, b: u32) -> [f32; 2] {
     let radius = (-2.0 * unit_f32(a).max(LEAST as f32).ln()).sqrt();
     let angle = (2.0 * std::f64::consts::PI * unit_f32(b) as f64) as f32;
     [angle.sin() * radius, angle.cos() * radius]

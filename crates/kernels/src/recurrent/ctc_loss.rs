@@ -4,6 +4,7 @@
 
 use super::ctc::{CtcLogits, CtcSequence};
 use crate::base::error::{KernelError, Result, ensure};
+use crate::reduction::log_add;
 
 const KERNEL: &str = "CTCLoss";
 
@@ -73,13 +74,13 @@ impl CtcLoss {
                 let come = match last {
                     None if state < 2 => 0.0,
                     None => f64::NEG_INFINITY,
-                    Some(last) => paths.from(state).map(|from| last[from]).fold(f64::NEG_INFINITY, add),
+                    Some(last) => paths.from(state).map(|from| last[from]).fold(f64::NEG_INFINITY, log_add),
                 };
                 *to = come + row[paths.states[state] as usize].ln();
             }
         }
         let ends = &before[steps * count - count..][..count];
-        let total = ends[count.saturating_sub(2)..].iter().copied().fold(f64::NEG_INFINITY, add);
+        let total = ends[count.saturating_sub(2)..].iter().copied().fold(f64::NEG_INFINITY, log_add);
         // Equations 7.13 to 7.15, and 7.34 as each step is passed.
         let (mut later, mut now) = (&mut later[..count], &mut now[..count]);
         for step in (0..steps).rev() {
@@ -91,7 +92,7 @@ impl CtcLoss {
                 for (state, to) in now.iter_mut().enumerate() {
                     let next =
                         paths.to(state).map(|next| later[next] + row[paths.states[next] as usize].ln());
-                    *to = next.fold(f64::NEG_INFINITY, add);
+                    *to = next.fold(f64::NEG_INFINITY, log_add);
                 }
             }
             likelihoods(sequence, step, row);
@@ -99,7 +100,7 @@ impl CtcLoss {
             let before = &before[step * count..][..count];
             for ((class, before), after) in paths.states.iter().zip(before).zip(&*now) {
                 let sum = &mut sums[*class as usize];
-                *sum = add(*sum, before + after);
+                *sum = log_add(*sum, before + after);
             }
             for (class, (likelihood, sum)) in row.iter().zip(&*sums).enumerate() {
                 let path = if total == f64::NEG_INFINITY { 0.0 } else { (sum - total).exp() };
@@ -163,17 +164,6 @@ impl Paths<'_> {
         let skips = Some(state + 2).filter(|next| *next < self.states.len() && self.skips(state, *next));
         [stays, next, skips].into_iter().flatten()
     }
-}
-
-/// The logarithm of a sum of what two logarithms are of.
-fn add(a: f64, b: f64) -> f64 {
-    if a == f64::NEG_INFINITY {
-        return b;
-    }
-    if b == f64::NEG_INFINITY {
-        return a;
-    }
-    if a > b { a + (b - a).exp().ln_1p() } else { b + (a - b).exp().ln_1p() }
 }
 
 /// The softmax of a step's logits, rounded to their type.

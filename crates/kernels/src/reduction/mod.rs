@@ -28,6 +28,7 @@ pub use norm::{
 pub use norm_gradient::{BatchNormGradient, batch_norm_gradient};
 pub use nth::{histogram, nth_element};
 pub use reduce::{ReduceOp, reduce};
+pub(crate) use rows::log_add;
 pub use rows::{cumulative_logsumexp, isotonic_regression, search_sorted};
 pub use scan::{ScanOp, scan};
 pub use search::{

@@ -185,7 +185,7 @@ pub fn cumulative_logsumexp(
 }
 
 /// ln(e^a + e^b). Of two infinities it is NaN, as TensorFlow has it.
-fn log_add(a: f64, b: f64) -> f64 {
+pub(crate) fn log_add(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() {
         return f64::NAN;
     }

@@ -453,13 +453,12 @@ impl Job<'_> {
 
     /// Applies an activation that is more than a clamp.
     fn after(&self, row: &Row, width: usize, all_channels: usize) {
-        let Some(activation) = self.epilogue.after else { return };
         let whole = self.channels.len() == all_channels;
         let (pieces, len) = if whole { (1, width * all_channels) } else { (width, self.channels.len()) };
         for piece in 0..pieces {
             let to = self.out.wrapping_add(row.out + piece * all_channels + self.channels.start);
             // SAFETY: this task has just written these elements.
-            unsafe { activation.apply_raw(self.op.isa, to, to, len) };
+            unsafe { self.epilogue.finish(self.op.isa, to, len) };
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::simd::dispatch;
 use crate::base::threads::{ThreadPool, share};
-use crate::product::gemm::{Dense, Epilogue, PackedLayout, RawEpilogue, Residual};
+use crate::product::gemm::{ALIGN, Dense, Epilogue, PackedLayout, RawEpilogue, Residual};
 use tightfit_core::Shared;
 
 /// Input `[batch, height, width, depth]`; the filter of single pixels `[depth, channels]`; of what it makes, `[batch, height,
@@ -46,9 +46,6 @@ impl Held {
 
 /// Tasks for each thread. A thread goes on with the rows it holds where one task follows another.
 const TASKS: usize = 4;
-
-/// Parts of scratch start at multiples of this.
-const ALIGN: usize = 64;
 
 impl ExpandedDepthwise {
     /// The convolution of `depth` channels to those of `p`, and the depthwise one with these parameters.

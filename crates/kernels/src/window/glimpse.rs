@@ -1,7 +1,7 @@
 //! Parts of images around a place, which may lie outside of them.
 
 use crate::base::error::{Result, check_exact, product};
-use crate::random::{PhiloxStream, unit_f32};
+use crate::random::{PhiloxStream, box_muller_f32, unit_f32};
 
 /// What stands outside of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,9 +118,7 @@ fn gaussian(src: &[f32], channels: usize, numbers: &mut PhiloxStream, dst: &mut 
         let mean = of_channel().sum::<f32>() / count;
         let deviation = (of_channel().map(|x| (x - mean) * (x - mean)).sum::<f32>() / count).sqrt();
         for to in dst.iter_mut().skip(channel).step_by(channels) {
-            // The first is above 0, so its logarithm is a number.
-            let (radius, turn) = (1.0 - unit_f32(numbers.next_u32()), unit_f32(numbers.next_u32()));
-            let normal = (-2.0 * radius.ln()).sqrt() * (std::f32::consts::TAU * turn).cos();
+            let [normal, _] = box_muller_f32(numbers.next_u32(), numbers.next_u32());
             *to = (mean + normal * deviation).min(most).max(least);
         }
     }

@@ -26,9 +26,8 @@ pub struct ExpandedDepthwise {
 
 impl ExpandedDepthwise {
     /// The input that is the depthwise filter.
-    pub fn depthwise_filter(&self) -> usize {
-        let fused = &self.expand.fused;
-        OWN_INPUTS + usize::from(fused.has_scale) + usize::from(fused.has_shift)
+    fn depthwise_filter(&self) -> usize {
+        self.expand.fused.inputs()
     }
 
     fn kernel(&self, isa: Isa, input: &[usize], taps: &[usize]) -> Result<Kernel, OpError> {

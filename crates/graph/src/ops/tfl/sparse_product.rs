@@ -23,11 +23,6 @@ pub struct SparseProduct {
 }
 
 impl SparseProduct {
-    fn marks(&self) -> usize {
-        let Fused { has_scale, has_shift, has_residual, .. } = self.fused;
-        OWN_INPUTS + usize::from(has_scale) + usize::from(has_shift) + usize::from(has_residual)
-    }
-
     fn kernel(&self, isa: Isa, dims: &[usize]) -> Result<Kernel, OpError> {
         let (k, rows) = dims.split_last().ok_or(OpError::Internal("a product of a scalar"))?;
         Ok(Kernel::new(isa, rows.iter().product(), *k, self.channels)?)
@@ -40,7 +35,7 @@ impl Operator for SparseProduct {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (rows, marks) = (shared::input(inputs, 0)?, self.marks());
+        let (rows, marks) = (shared::input(inputs, 0)?, self.fused.inputs());
         shared::need_type(0, rows, &[DType::F32])?;
         shared::need_type(1, shared::input(inputs, 1)?, &[DType::F32])?;
         shared::need_type(marks, shared::input(inputs, marks)?, &[DType::U8])?;
@@ -66,7 +61,8 @@ impl Operator for SparseProduct {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let kernel = self.kernel(run.pool.isa(), &run.shape(0))?;
-        let (rows, values, marks) = (run.slice::<f32>(0)?, run.input(1)?, run.slice::<u8>(self.marks())?);
+        let (rows, values, marks) =
+            (run.slice::<f32>(0)?, run.input(1)?, run.slice::<u8>(self.fused.inputs())?);
         let epilogue = self.fused.epilogue(run, OWN_INPUTS)?;
         let (output, scratch, pool) = (run.out::<f32>(0)?, run.scratch()?, run.pool);
         Ok(kernel.run(pool, rows, (marks, values.bytes()), output, epilogue, scratch)?)

@@ -133,22 +133,13 @@ impl Direct {
     /// As [`Self::compute`].
     #[inline(always)]
     unsafe fn finish<S: Simd, const ROWS: usize>(&self, s: S) {
-        let e = &self.epilogue;
-        let (min, max) = (s.splat(e.min), s.splat(e.max));
         for (r, column) in (0..ROWS).flat_map(|r| (0..self.columns).step_by(S::LANES).map(move |c| (r, c))) {
             let left = (self.columns - column).min(S::LANES);
-            let at = r * self.out_stride + column;
             // SAFETY: `left` columns from `column` can be read and written in all of these.
             unsafe {
-                let load = |from: *const f32, at: usize, absent: f32| {
-                    if from.is_null() { s.splat(absent) } else { s.load_partial(from.add(at), left) }
-                };
                 let sum = s.load_partial(self.sums.add(r * self.columns + column), left);
-                let mut x = s.mul_add(sum, load(e.scale, column, 1.0), load(e.shift, column, 0.0));
-                if !e.residual.is_null() {
-                    x = s.add(x, load(e.residual, at, 0.0));
-                }
-                s.store_partial(self.out.add(at), s.min(max, s.max(min, x)), left);
+                let at = [column, r * self.out_stride + column];
+                self.epilogue.store(s, sum, at, left, self.out);
             }
         }
     }

@@ -9,11 +9,12 @@ use crate::base::simd::dispatch;
 use crate::base::threads::ThreadPool;
 
 use super::RawEpilogue;
+use super::band::Band;
 use super::direct::Direct;
 use super::panels::{PackPanel, PackedLayout, pack};
 use super::plan::{ALIGN, Cut, Form, Problem};
 use super::segment::Segment;
-use super::tile::{self, Tile};
+use super::tile;
 
 /// Where an instance of a product (a group of a convolution, an element of a batch) starts, in floats.
 #[derive(Debug, Clone, Copy, Default)]
@@ -206,8 +207,7 @@ impl<R: LeftHand> Gemm<'_, R> {
         let first = block * cut.block;
         let columns = cut.block.min(self.layout.n() - first);
         let out = offsets.out + first;
-        let mut epilogue = self.epilogue.starting_at(offsets.channel + first, out);
-        let after = epilogue.after.take();
+        let epilogue = self.epilogue.starting_at(offsets.channel + first, out);
         // SAFETY: the caller vouches for the memory.
         unsafe { self.rows.fill(offsets.a, 0, self.m, self.segment, pointers, copies) };
         dispatch(
@@ -226,10 +226,10 @@ impl<R: LeftHand> Gemm<'_, R> {
                 epilogue,
             },
         );
-        for r in 0..if after.is_some() { self.m } else { 0 } {
+        for r in 0..self.m {
             let to = self.out.wrapping_add(out + r * self.out_stride);
             // SAFETY: these elements have just been written.
-            unsafe { after.unwrap_or_default().apply_raw(self.layout.isa(), to, to, columns) };
+            unsafe { epilogue.finish(self.layout.isa(), to, columns) };
         }
     }
 
@@ -251,10 +251,25 @@ impl<R: LeftHand> Gemm<'_, R> {
             // Tiles of nearly the same height waste less than full ones and a low last one.
             let alike = self.rows.alike(first_row + done).min(rows - done);
             let count = alike.div_ceil(alike.div_ceil(tile::max_rows(self.layout.isa())));
+            let out = offsets.out + (first_row + done) * self.out_stride;
+            let band = Band {
+                layout: self.layout,
+                rows: pointers,
+                count,
+                taps: self.segment.taps,
+                tap_len: self.segment.len,
+                zeros: self.rows.zeros(),
+                b,
+                source,
+                out: self.out.wrapping_add(out),
+                out_stride: self.out_stride,
+                first: self.first,
+                epilogue: self.epilogue.starting_at(offsets.channel, out),
+            };
             // SAFETY: as above.
             unsafe {
                 self.rows.fill(offsets.a, first_row + done, count, self.segment, pointers, copies);
-                self.tiles(panels.clone(), b, source, pointers, offsets, first_row + done, count);
+                band.run(panels.clone());
             }
             source = None;
             done += count;
@@ -304,64 +319,6 @@ impl<R: LeftHand> Gemm<'_, R> {
                     }
                 }
                 to.wrapping_sub(base)
-            }
-        }
-    }
-
-    /// All tiles of `count` rows. Full panels are first packed from `source`, if there is one.
-    ///
-    /// # Safety
-    /// As [`Self::run`]; `pointers` has been filled for these rows, and `b` comes from [`Self::panels`].
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn tiles(
-        &self,
-        panels: Range<usize>,
-        b: *mut f32,
-        source: Option<(*const f32, usize)>,
-        pointers: *const *const f32,
-        offsets: Offsets,
-        first_row: usize,
-        count: usize,
-    ) {
-        let isa = self.layout.isa();
-        let row = offsets.out + first_row * self.out_stride;
-        let columns = panels.clone();
-        for number in panels {
-            let panel = self.layout.panel(number);
-            let out = row + panel.first;
-            let packed = b.wrapping_add(panel.offset);
-            let (b, b_stride, b_copy) = match source {
-                Some((start, stride)) if panel.columns == tile::width(isa) => {
-                    (start.wrapping_add(panel.first), stride, packed)
-                }
-                _ => (packed.cast_const(), panel.width, std::ptr::null_mut()),
-            };
-            let tile = Tile {
-                rows: pointers,
-                taps: self.segment.taps,
-                tap_len: self.segment.len,
-                zeros: self.rows.zeros(),
-                b,
-                b_stride,
-                b_copy,
-                out: self.out.wrapping_add(out),
-                out_stride: self.out_stride,
-                columns: panel.columns,
-                first: self.first,
-                epilogue: self.epilogue.starting_at(offsets.channel + panel.first, out),
-            };
-            // SAFETY: the layout was made for an available isa; the caller vouches for the memory.
-            unsafe { tile::run(isa, count, panel.width, &tile) };
-        }
-        if let Some(activation) = self.epilogue.after {
-            let (first, last) = (self.layout.panel(columns.start), self.layout.panel(columns.end - 1));
-            let len = last.first + last.columns - first.first;
-            // Rows without a gap between them are one piece.
-            let (pieces, len) = if len == self.out_stride { (1, count * len) } else { (count, len) };
-            for piece in 0..pieces {
-                let to = self.out.wrapping_add(row + piece * self.out_stride + first.first);
-                // SAFETY: these are the elements that the tiles have just written.
-                unsafe { activation.apply_raw(isa, to, to, len) };
             }
         }
     }

@@ -1,7 +1,9 @@
 //! What happens to a sum before it is stored.
 
 use crate::Activation;
+use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact};
+use crate::base::simd::Simd;
 
 /// What is added to each output element before the activation.
 #[derive(Debug, Clone, Copy, Default)]
@@ -102,6 +104,44 @@ impl RawEpilogue {
             shift: at(self.shift, channel),
             residual: at(self.residual, element),
             ..self
+        }
+    }
+
+    /// Scales, shifts, adds, clamps and stores `count` sums: those of the channels from `channel` on, and of the elements from
+    /// `element` on of the output at `out`.
+    ///
+    /// # Safety
+    /// There are so many channels and elements, and nothing else uses these.
+    #[inline(always)]
+    pub(crate) unsafe fn store<S: Simd>(
+        &self,
+        s: S,
+        sum: S::V,
+        [channel, element]: [usize; 2],
+        count: usize,
+        out: *mut f32,
+    ) {
+        // SAFETY: the caller vouches for the channels and elements.
+        unsafe {
+            let load = |from: *const f32, at: usize, absent: f32| {
+                if from.is_null() { s.splat(absent) } else { s.load_partial(from.add(at), count) }
+            };
+            let mut x = s.mul_add(sum, load(self.scale, channel, 1.0), load(self.shift, channel, 0.0));
+            if !self.residual.is_null() {
+                x = s.add(x, load(self.residual, element, 0.0));
+            }
+            s.store_partial(out.add(element), s.min(s.splat(self.max), s.max(s.splat(self.min), x)), count);
+        }
+    }
+
+    /// Applies what is more than a clamp to `len` elements that have been stored.
+    ///
+    /// # Safety
+    /// They can be read and written, nothing else uses them, and the processor has the instructions.
+    pub(crate) unsafe fn finish(&self, isa: Isa, to: *mut f32, len: usize) {
+        if let Some(activation) = self.after {
+            // SAFETY: as the caller vouches.
+            unsafe { activation.apply_raw(isa, to, to, len) };
         }
     }
 

@@ -5,6 +5,7 @@
 //! width. Each element of the output is summed over k in ascending order by one chain of fused multiply-adds,
 //! whatever the blocking, the threads, and the way B comes; so all of these give the same bits.
 
+mod band;
 mod dense;
 mod direct;
 mod driver;
@@ -19,7 +20,7 @@ pub(crate) use driver::{Gemm, LeftHand, Offsets, RightHand, Scratch};
 pub(crate) use epilogue::RawEpilogue;
 pub use epilogue::{Epilogue, Residual};
 pub use panels::PackedLayout;
-pub(crate) use plan::{Form, Problem};
+pub(crate) use plan::{ALIGN, Form, Problem};
 pub(crate) use segment::Segment;
 pub(crate) use tile::MAX_ROWS;
 

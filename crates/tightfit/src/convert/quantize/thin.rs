@@ -30,6 +30,11 @@ impl Pattern {
         Pattern::ALL.iter().find(|(_, own)| *own == self).map_or("", |(name, _)| name)
     }
 
+    /// What becomes of a weight that goes.
+    pub fn leaves(self) -> &'static str {
+        if self == Pattern::Channels { "left out" } else { "zero" }
+    }
+
     /// Neighbours that are looked at together.
     pub(super) fn group(self) -> usize {
         match self {
