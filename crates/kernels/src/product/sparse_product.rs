@@ -339,6 +339,23 @@ impl Task<'_> {
         // SAFETY: the caller vouches for it.
         unsafe { self.epilogue.finish(self.isa, at, columns.len()) };
     }
+
+    /// What is not there is zero, which times a number that is not finite is NaN: so is the sum of a row that has one, in columns
+    /// from `first` on.
+    fn spoil<const WIDTH: usize>(&self, rows: &Range<usize>, first: usize, sums: &mut [[f32; WIDTH]; BLOCK]) {
+        for (row, at) in rows.clone().flat_map(|row| (0..self.k).map(move |at| (row, at))) {
+            // SAFETY: the left-hand side has rows of k elements, as was checked.
+            let is_finite = unsafe { self.left.wrapping_add(row * self.k + at).read() }.is_finite();
+            if is_finite {
+                continue;
+            }
+            for (column, sums) in (first..self.n).zip(&mut *sums) {
+                if bits(self.marks, column * self.k + at) & 1 == 0 {
+                    sums[row - rows.start] = f32::NAN;
+                }
+            }
+        }
+    }
 }
 
 /// Some columns of few rows.
@@ -426,6 +443,7 @@ impl<const VECTORS: usize> Kernel for Many<'_, VECTORS> {
         // SAFETY: `tile_words` has room for it.
         let tile = unsafe { std::slice::from_raw_parts_mut(tile, k * width) };
         transpose(task.left.wrapping_add(rows.start * k), rows.len(), k, width, tile);
+        let is_odd = tile.iter().fold(0, |odd, x| odd | u32::from(!x.is_finite())) != 0;
         for first in (0..task.n).step_by(BLOCK) {
             let mut sums = [[0f32; MOST_VECTORS * MOST_LANES]; BLOCK];
             for (column, sums) in (first..task.n).zip(&mut sums) {
@@ -448,6 +466,9 @@ impl<const VECTORS: usize> Kernel for Many<'_, VECTORS> {
                     // SAFETY: there are as many vectors.
                     unsafe { s.store(sums.as_mut_ptr().wrapping_add(v * S::LANES), own) };
                 }
+            }
+            if is_odd {
+                task.spoil(&rows, first, &mut sums);
             }
             for row in rows.clone() {
                 let own: [f32; BLOCK] = std::array::from_fn(|column| sums[column][row - rows.start]);
@@ -549,6 +570,35 @@ mod tests {
                         let error = (f64::from(*found) - wanted.max(0.0)).abs();
                         assert!(error < 1e-4, "{isa:?} {m} {k} {n} at {at}: {found} {wanted}");
                     }
+                }
+            }
+        }
+    }
+
+    /// As a whole weight has it, whose zeros are multiplied too.
+    #[test]
+    fn infinities_times_what_is_not_there_are_nan() {
+        let (k, n) = (20, 18);
+        let (dense, marks, values) = sparse(n * k, 3);
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            let pool = ThreadPool::with_isa(2, isa).unwrap();
+            for m in [1, 4, 5, 40] {
+                let mut left = vec![1.0; m * k];
+                left[(m - 1) * k + 7] = f32::INFINITY;
+                let kernel = SparseProduct::new(isa, m, k, n).unwrap();
+                let mut scratch = vec![0; kernel.scratch_bytes(2, values.len() / 4)];
+                let mut out = vec![0.0; m * n];
+                let epilogue = Epilogue::default();
+                kernel.run(&pool, &left, (&marks, &values), &mut out, epilogue, &mut scratch).unwrap();
+                for (at, found) in out.iter().enumerate() {
+                    let (row, column) = (at / n, at % n);
+                    let is_there = dense[column * k + 7] != 0.0;
+                    let is_right = match (row + 1 == m, is_there) {
+                        (false, _) => found.is_finite(),
+                        (true, true) => *found == f32::INFINITY,
+                        (true, false) => found.is_nan(),
+                    };
+                    assert!(is_right, "{isa:?} {m} at {at}: {found}");
                 }
             }
         }
