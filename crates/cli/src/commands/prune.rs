@@ -23,18 +23,18 @@ Examples:
   tightfit prune model.tflite --pattern channels --sparsity 0.3 \
       --calibrate rows.tfrecord --output thin.tflite";
 
-/// Write a model as a .tflite with a share of its weights zero or left out
+/// Write a model as a .tflite with a share of its weights zeroed or removed
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "tightfit prune MODEL --output FILE.tflite [OPTIONS]")]
 pub struct Flags {
     #[command(flatten)]
     pub rewrite: RewriteFlags,
-    /// Set this share of each weight to zero, or leave out this share of each
+    /// Set this share of each weight to zero, or remove this share of each
     /// layer's channels [default: 0.7; 0.5 for 2:4; 0.3 for channels]
     #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Model")]
     sparsity: Option<f64>,
-    /// Place zeros in this pattern: unstructured, 1x4 or 2:4; or leave out whole
-    /// channels, so that values are smaller too: channels [default: unstructured]
+    /// Zero weights in this pattern (unstructured, 1x4 or 2:4), or remove whole
+    /// channels, which shrinks activations too (channels) [default: unstructured]
     #[arg(long, visible_alias = "block", value_name = "NAME", value_parser = one_of(Pattern::ALL), hide_possible_values = true, help_heading = "Model")]
     pattern: Option<Pattern>,
 }
