@@ -173,13 +173,14 @@ proptest! {
 
     #[test]
     fn depthwise(
-        batch in 1usize..3, height in 1usize..14, width in 1usize..14, window in windows(), square in 0usize..4,
+        batch in 1usize..3, height in 1usize..14, width in 1usize..14, window in windows(), square in 0usize..6,
         channels in 1usize..40, multiplier in 1usize..3, choice in 0usize..60,
     ) {
         // Half of the cases take the sizes that have code of their own.
         let window = match square {
             0 => Window { size: [3, 3], dilations: [1, 1], ..window },
             1 => Window { size: [5, 5], dilations: [1, 1], ..window },
+            2 => Window { size: [7, 7], dilations: [1, 1], ..window },
             _ => window,
         };
         let [h, w] = window.output(height, width).unwrap();

@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
-use tightfit_core::{DType, Shape};
+use tightfit_core::DType;
 use tightfit_kernels::BinaryOp;
 
-use super::rewrite::{Uses, insert, replace, sweep};
-use crate::ir::{Constant, Graph, NodeId, ValueRef};
+use super::rewrite::{Uses, insert, replace, reshaped, sweep};
+use crate::ir::{Graph, NodeId, ValueRef};
 use crate::operator::Operator;
 use crate::operator::product::Fused;
 use crate::ops::array::reshape::Reshape;
@@ -36,23 +36,6 @@ pub fn make(graph: &mut Graph) -> bool {
 
 fn dense(transpose_b: bool) -> Arc<dyn Operator> {
     Arc::new(MatMul { transpose_a: false, transpose_b, has_rows: true, fused: Fused::default() })
-}
-
-/// The constant under another shape of as many elements.
-fn reshaped(
-    graph: &mut Graph,
-    uses: &mut Uses,
-    name: &str,
-    value: ValueRef,
-    dims: &[usize],
-) -> Option<ValueRef> {
-    if *graph.fact(value).dims.concrete()? == *dims {
-        return Some(value);
-    }
-    let bytes: Vec<u8> = dims.iter().flat_map(|dim| (*dim as i64).to_le_bytes()).collect();
-    let shape = Constant::in_memory(DType::I64, Shape::new(&[dims.len()]).ok()?, bytes);
-    let shape = graph.add_constant(&format!("{name}/shape"), shape);
-    insert(graph, uses, name, Arc::new(Reshape), vec![value, shape])
 }
 
 fn batch_product(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {

@@ -5,6 +5,7 @@ pub mod common_subexpressions;
 pub mod computed_constants;
 pub mod control_edges;
 pub mod dense;
+pub mod depthwise;
 pub mod filters;
 pub mod fold_constants;
 pub mod hoist;
@@ -44,6 +45,7 @@ pub static PASSES: &[(&str, Pass)] = &[
     ("layer_norm", layer_norm::fuse),
     ("smooth_activations", smooth_activations::fuse),
     ("dense", dense::make),
+    ("depthwise", depthwise::make),
     ("pad", pad::fuse),
     ("scale_shift", scale_shift::fuse),
     ("residual", residual::fuse),

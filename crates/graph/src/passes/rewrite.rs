@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use tightfit_core::DType;
+use tightfit_core::{DType, Shape};
 
 use crate::infer::infer_node;
 use crate::ir::{Constant, Graph, Node, NodeId, NodeKind, ValueRef};
 use crate::operator::Operator;
+use crate::ops::array::reshape::Reshape;
 
 /// Marks the end of a list, and a use that is a fetched tensor's.
 const NONE: u32 = u32::MAX;
@@ -263,9 +264,26 @@ pub fn forward(graph: &mut Graph, uses: &mut Uses, old: ValueRef, new: ValueRef)
     }
 }
 
+/// A value under another shape of as many elements.
+pub fn reshaped(
+    graph: &mut Graph,
+    uses: &mut Uses,
+    name: &str,
+    value: ValueRef,
+    dims: &[usize],
+) -> Option<ValueRef> {
+    if *graph.fact(value).dims.concrete()? == *dims {
+        return Some(value);
+    }
+    let bytes: Vec<u8> = dims.iter().flat_map(|dim| (*dim as i64).to_le_bytes()).collect();
+    let shape = Constant::in_memory(DType::I64, Shape::new(&[dims.len()]).ok()?, bytes);
+    let shape = graph.add_constant(&format!("{name}/shape"), shape);
+    insert(graph, uses, name, Arc::new(Reshape), vec![value, shape])
+}
+
 /// A float32 vector as a constant under the name of the node it is for; `None` for one too long for a tensor.
 pub fn vector_constant(graph: &mut Graph, name: &str, values: &[f32]) -> Option<ValueRef> {
-    let shape = tightfit_core::Shape::new(&[values.len()]).ok()?;
+    let shape = Shape::new(&[values.len()]).ok()?;
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     Some(graph.add_constant(name, Constant::in_memory(DType::F32, shape, bytes)))
 }

@@ -1,4 +1,4 @@
-//! Makes one step of activation functions that models spell out: gelu by the error function or by tanh, swish
+//! Makes one step of activation functions that models spell out: gelu by the error function, by what it lacks of 1 or by tanh, swish
 //! (x sigmoid(x)), hard swish and hard sigmoid.
 //!
 //! Each is `p(x) + q(x) f(a(x))` for one function f and polynomials p, q and a of at most third degree, so terms and
@@ -41,6 +41,13 @@ const FORMS: &[(UnaryOp, UnaryOp, Polynomial, Polynomial, Polynomial)] = &[
         [0.0, 0.5, 0.0, 0.0],
         [0.0, 0.5, 0.0, 0.0],
         [0.0, std::f64::consts::FRAC_1_SQRT_2, 0.0, 0.0],
+    ),
+    (
+        UnaryOp::Gelu,
+        UnaryOp::Erfc,
+        [0.0; 4],
+        [0.0, 0.5, 0.0, 0.0],
+        [0.0, -std::f64::consts::FRAC_1_SQRT_2, 0.0, 0.0],
     ),
     (
         UnaryOp::GeluTanh,

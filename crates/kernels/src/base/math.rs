@@ -1,4 +1,4 @@
-//! Vector exponential, tanh, sigmoid and erf, to about one part in 10^7 where nothing else is said. The polynomials are minimax fits made for
+//! Vector exponential, tanh, sigmoid, erf and erfc, to about one part in 10^7 where nothing else is said. The polynomials are minimax fits made for
 //! these ranges. NaN goes in, NaN comes out.
 
 use crate::base::simd::Simd;
@@ -19,16 +19,22 @@ fn exp_tail<S: Simd>(s: S, x: S::V) -> S::V {
     polynomial(s, x, [0.499_999_93, 0.166_665_2, 0.041_668_39, 0.008_368_718, 0.001_381_459])
 }
 
+/// ln 2 in two parts, the first with zeros at the end, so that n · LN2_HIGH is exact.
+const LN2_HIGH: f32 = 0.693_359_4;
+const LN2_LOW: f32 = -2.121_944_4e-4;
+
 /// e^x; infinity above 88.73, 0 below -104.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
-    // ln 2 in two parts, the first with zeros at the end, so that n · LN2_HIGH is exact.
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = s.max(s.splat(-105.0), s.min(s.splat(89.0), x));
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
-    let r = s.mul_add(n, s.splat(-LN2_HIGH), x);
-    let r = s.mul_add(n, s.splat(-LN2_LOW), r);
+    exp_of_rest(s, n, s.mul_add(n, s.splat(-LN2_HIGH), x))
+}
+
+/// e^x of an integral `n`, the nearest to x / ln 2, and `x - n · LN2_HIGH`.
+#[inline(always)]
+fn exp_of_rest<S: Simd>(s: S, n: S::V, rest: S::V) -> S::V {
+    let r = s.mul_add(n, s.splat(-LN2_LOW), rest);
     let p = s.mul_add(exp_tail(s, r), s.mul(r, r), s.add(r, s.splat(1.0)));
     s.scale_pow2(p, n)
 }
@@ -86,6 +92,37 @@ pub(crate) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
     );
     let far = s.copysign(s.sub(s.splat(1.0), exp(s, log)), x);
     s.select_lt(magnitude, s.splat(1.0), near, far)
+}
+
+/// 1 - erf(x), to five parts in 10^7, also where that is small; 0 from 10 on.
+#[inline(always)]
+pub(crate) fn erfc<S: Simd>(s: S, x: S::V) -> S::V {
+    let magnitude = s.min(s.splat(11.0), s.abs(x));
+    // The square in two parts: the first is that of a number of few bits, so that none is lost of the exponential.
+    let few = s.mul(s.round(s.mul(magnitude, s.splat(16.0))), s.splat(1.0 / 16.0));
+    let (high, low) = (s.mul(few, few), s.mul(s.sub(magnitude, few), s.add(magnitude, few)));
+    let n = s.round(s.mul(s.add(high, low), s.splat(-std::f32::consts::LOG2_E)));
+    let rest = s.sub(s.sub(s.mul(n, s.splat(-LN2_HIGH)), high), low);
+    let gaussian = exp_of_rest(s, n, rest);
+    // erfc(x) e^x² in t = 1 / (1 + x / 2), which is 1 at 0.
+    let t = s.div(s.splat(1.0), s.mul_add(magnitude, s.splat(0.5), s.splat(1.0)));
+    let scaled = polynomial(
+        s,
+        t,
+        [
+            0.282_086_1,
+            0.282_376_56,
+            0.243_129_13,
+            0.202_434_45,
+            -0.025_638_118,
+            0.276_027_53,
+            -0.484_859_38,
+            0.283_164_23,
+            -0.058_720_507,
+        ],
+    );
+    let above = s.mul(gaussian, s.mul(t, scaled));
+    s.select_lt(x, s.splat(0.0), s.sub(s.splat(2.0), above), above)
 }
 
 /// ln(1 + e^x), without overflow and without loss for very negative x.

@@ -50,22 +50,25 @@ mod tests {
     use super::*;
     use crate::elementwise::functions::{FunctionRow, UnaryOp, map_floats};
 
-    /// A published approximation is no reference for 1e-6: the series, and for large x the continued fraction.
-    fn erf(x: f64) -> f64 {
+    /// erf and 1 - erf. A published approximation is no reference for 1e-6: the series, and for large x the continued
+    /// fraction.
+    fn error_functions(x: f64) -> (f64, f64) {
         let magnitude = x.abs();
-        let result = if magnitude < 2.5 {
+        let (erf, erfc) = if magnitude < 2.5 {
             let mut term = magnitude;
             let mut sum = term;
             for n in 1..100 {
                 term *= -magnitude * magnitude / f64::from(n);
                 sum += term / f64::from(2 * n + 1);
             }
-            std::f64::consts::FRAC_2_SQRT_PI * sum
+            let erf = std::f64::consts::FRAC_2_SQRT_PI * sum;
+            (erf, 1.0 - erf)
         } else {
             let tail = (1..60).rev().fold(0.0, |tail, n| f64::from(n) / 2.0 / (magnitude + tail));
-            1.0 - (-magnitude * magnitude).exp() / (magnitude + tail) / std::f64::consts::PI.sqrt()
+            let erfc = (-magnitude * magnitude).exp() / (magnitude + tail) / std::f64::consts::PI.sqrt();
+            (1.0 - erfc, erfc)
         };
-        result.copysign(x)
+        if x < 0.0 { (-erf, 2.0 - erfc) } else { (erf, erfc) }
     }
 
     fn reference(activation: Activation, x: f64) -> f64 {
@@ -79,7 +82,7 @@ mod tests {
             Activation::Sigmoid => sigmoid(x),
             Activation::Tanh => x.tanh(),
             Activation::Swish => x * sigmoid(x),
-            Activation::Gelu => x / 2.0 * (1.0 + erf(x / 2f64.sqrt())),
+            Activation::Gelu => x / 2.0 * error_functions(-x / 2f64.sqrt()).1,
             Activation::GeluTanh => {
                 let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
                 x / 2.0 * (1.0 + inner.tanh())
@@ -104,7 +107,8 @@ mod tests {
             }
             Activation::Softsign => x / (1.0 + x.abs()),
             Activation::Exp => x.exp(),
-            Activation::Erf => erf(x),
+            Activation::Erf => error_functions(x).0,
+            Activation::Erfc => error_functions(x).1,
             #[allow(unreachable_patterns)]
             other => defined(other, x),
         }
@@ -146,9 +150,11 @@ mod tests {
             assert_eq!(outputs, in_place);
             for (x, y) in inputs.iter().zip(&outputs) {
                 let expected = reference(activation, f64::from(*x));
-                // 1 + erf and 1 + tanh cancel for negative x, in TensorFlow's kernels as well; x + 3 does near -3.
+                // 1 + tanh cancels for negative x, in TensorFlow's kernel as well; x + 3 does near -3. What x / sqrt 2 is
+                // rounded by, erfc multiplies by the square.
                 let absolute = match activation {
-                    Activation::Gelu | Activation::GeluTanh => 2e-7 * f64::from(x.abs()),
+                    Activation::Gelu => 1e-7 * f64::from(x * x) * expected.abs() + 1e-37,
+                    Activation::GeluTanh => 2e-7 * f64::from(x.abs()),
                     Activation::HardSwish | Activation::HardSigmoid => 1e-6,
                     _ => 1e-37,
                 };
@@ -191,6 +197,7 @@ mod tests {
                 (Activation::Sigmoid, 0.0, 1.0),
                 (Activation::Tanh, -1.0, 1.0),
                 (Activation::Erf, -1.0, 1.0),
+                (Activation::Erfc, 2.0, 0.0),
                 (Activation::Exp, 0.0, infinity),
                 (Activation::HardSigmoid, 0.0, 1.0),
                 (Activation::Softplus, 0.0, infinity),

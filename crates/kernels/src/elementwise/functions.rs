@@ -291,6 +291,9 @@ table! { x c s;
         /// The error function.
         Erf ["Erf"] plain x.erf(),
             [f32] math::erf(s, x);
+        /// 1 - erf(x), exact also where that is small.
+        Erfc ["Erfc"] plain x.erfc(),
+            [f32] math::erfc(s, x);
         /// 1 / (1 + e^-x).
         Sigmoid ["Sigmoid"] plain x.sigmoid(),
             [f32 epilogue] math::sigmoid(s, x);
@@ -321,8 +324,8 @@ table! { x c s;
         /// relu6(x + 3) / 6.
         HardSigmoid [] wide clamp(x + c(3.0), c(0.0), c(6.0)) * c(1.0 / 6.0),
             [epilogue] hard_sigmoid(s, x);
-        /// x (1 + erf(x / sqrt 2)) / 2.
-        Gelu [] plain c(0.5) * x * (c(1.0) + (x * c(std::f64::consts::FRAC_1_SQRT_2)).erf()),
+        /// x (1 + erf(x / sqrt 2)) / 2, that is x erfc(-x / sqrt 2) / 2.
+        Gelu [] plain c(0.5) * x * (x * c(-std::f64::consts::FRAC_1_SQRT_2)).erfc(),
             [f32 epilogue] gelu(s, x);
         /// x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
         GeluTanh [] plain c(0.5) * x * (c(1.0) + (c(SQRT_2_OVER_PI) * (x + c(0.044715) * x * x * x)).tanh()),
@@ -371,8 +374,6 @@ table! { x c s;
         Acosh ["Acosh"] plain x.acosh();
         /// The inverse hyperbolic tangent.
         Atanh ["Atanh"] plain x.atanh();
-        /// 1 - erf(x), exact also where that is small.
-        Erfc ["Erfc"] plain x.erfc();
         /// ln |gamma(x)|.
         Lgamma ["Lgamma"] plain if x == c(0.0) { -x.abs().log() } else { c(lgamma(x.to_f64())) };
         /// The derivative of ln gamma.
@@ -463,8 +464,8 @@ impl<F: Float> Map<F> for LeakyRelu {
 
 #[inline(always)]
 fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
-    let erf = math::erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2)));
-    s.mul(s.mul(s.splat(0.5), x), s.add(s.splat(1.0), erf))
+    let erfc = math::erfc(s, s.mul(x, s.splat(-std::f32::consts::FRAC_1_SQRT_2)));
+    s.mul(s.mul(s.splat(0.5), x), erfc)
 }
 
 #[inline(always)]

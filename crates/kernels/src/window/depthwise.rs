@@ -237,10 +237,13 @@ impl Kernel for Job<'_> {
             match (p.multiplier == 1, w.size[1], w.strides[1], w.dilations[1]) {
                 (true, 3, 1, 1) if in_sevens => self.blocks::<S, 3, 1, SEVEN>(s, &row),
                 (true, 3, 2, 1) if in_sevens => self.blocks::<S, 3, 2, SEVEN>(s, &row),
+                (true, 7, 1, 1) if in_sevens => self.blocks::<S, 7, 1, SEVEN>(s, &row),
                 (true, 3, 1, 1) => self.blocks::<S, 3, 1, FOUR>(s, &row),
                 (true, 3, 2, 1) => self.blocks::<S, 3, 2, FOUR>(s, &row),
                 (true, 5, 1, 1) => self.blocks::<S, 5, 1, FOUR>(s, &row),
                 (true, 5, 2, 1) => self.blocks::<S, 5, 2, FOUR>(s, &row),
+                (true, 7, 1, 1) => self.blocks::<S, 7, 1, FOUR>(s, &row),
+                (true, 7, 2, 1) => self.blocks::<S, 7, 2, FOUR>(s, &row),
                 (true, ..) => (0..width).for_each(|x| {
                     self.each_block(S::LANES, |c, count| self.any_pixel(s, &row, x, Plain(count), c, count));
                 }),
@@ -248,6 +251,7 @@ impl Kernel for Job<'_> {
                 (false, 3, 2, 1) => self.multiplied::<S, 3, 2>(s, &row),
                 (false, 5, 1, 1) => self.multiplied::<S, 5, 1>(s, &row),
                 (false, 5, 2, 1) => self.multiplied::<S, 5, 2>(s, &row),
+                (false, 7, 1, 1) => self.multiplied::<S, 7, 1>(s, &row),
                 (false, ..) => self.each_block(S::LANES, |c, count| {
                     let spread = Spread::new(c, count, p.multiplier);
                     (0..width).for_each(|x| self.any_pixel(s, &row, x, spread, c, count));
