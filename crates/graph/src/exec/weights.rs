@@ -217,12 +217,11 @@ impl Part<'_> {
         let WeightLayout::Panels { k, n, is_transposed, groups } = self.weight.layout else {
             return constant.read_at(0, target);
         };
-        if is_transposed {
-            let layout = PackedLayout::new(isa, k, self.columns.len(), 1)?;
-            return self.pack_columns(&layout, k, target, scratch);
-        }
         let columns_each = if groups == 1 { self.columns.len() } else { n };
         let layout = PackedLayout::new(isa, k, columns_each, groups)?;
+        if is_transposed {
+            return self.pack_columns(&layout, k, target, scratch);
+        }
         self.pack_rows(&layout, (k, n * groups), target, scratch)
     }
 

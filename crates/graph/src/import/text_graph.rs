@@ -62,6 +62,15 @@ pub fn filter(name: &str, dims: &[usize]) -> String {
     format!("node {{ {} }}", node(name, "Const", "", &format!("{DTYPE} {value}")))
 }
 
+/// An int32 vector as a constant.
+pub fn ints(name: &str, values: &[i32]) -> String {
+    let list: String = values.iter().map(|value| format!("int_val: {value} ")).collect();
+    let size = format!("tensor_shape {{ {} }}", shape(&[values.len()]));
+    let value = format!("attr {{ key: \"value\" value {{ tensor {{ dtype: DT_INT32 {size} {list} }} }} }}");
+    let dtype = "attr { key: \"dtype\" value { type: DT_INT32 } }";
+    format!("node {{ {} }}", node(name, "Const", "", &format!("{dtype} {value}")))
+}
+
 /// A convolution of float32 images.
 pub fn window(name: &str, op: &str, inputs: &str, stride: usize, padding: &str) -> String {
     let attributes = format!(

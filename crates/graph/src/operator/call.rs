@@ -146,9 +146,9 @@ pub enum WeightLayout {
         k: usize,
         /// Columns of the product.
         n: usize,
-        /// True when the file has it as `[n, k]`.
+        /// True when the file has it as `[n, k]`, or several one after the other.
         is_transposed: bool,
-        /// How many such matrices stand side by side: a grouped convolution's.
+        /// How many such matrices there are, side by side: a grouped convolution's, or a transposed one's taps.
         groups: usize,
     },
     /// As the file has it.

@@ -11,7 +11,7 @@ use tightfit_core::DType;
 use tightfit_kernels::BinaryOp;
 
 use super::rewrite::{Uses, insert, replace, reshaped, sweep};
-use crate::ir::{Graph, NodeId, ValueRef};
+use crate::ir::{Graph, NodeId};
 use crate::operator::Operator;
 use crate::operator::product::Fused;
 use crate::ops::array::reshape::Reshape;

@@ -22,6 +22,7 @@ pub mod separable;
 pub mod smooth_activations;
 pub mod sparse;
 pub mod strides;
+pub mod transposed;
 
 use crate::error::GraphError;
 use crate::infer::{self, graph_memory_error, infer};
@@ -46,6 +47,7 @@ pub static PASSES: &[(&str, Pass)] = &[
     ("smooth_activations", smooth_activations::fuse),
     ("dense", dense::make),
     ("depthwise", depthwise::make),
+    ("transposed", transposed::drop_sizes),
     ("pad", pad::fuse),
     ("scale_shift", scale_shift::fuse),
     ("residual", residual::fuse),

@@ -124,7 +124,7 @@ impl Operator for MatMul {
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let kernel = self.kernel(run.pool.isa(), &run.shape(0), &run.shape(RIGHT))?;
-        weighted::run(&kernel, &self.fused, run)
+        weighted::run(&kernel, &self.fused, 0, run)
     }
 
     fn as_product(&self) -> Option<&dyn Product> {

@@ -142,7 +142,7 @@ impl Operator for Conv2d {
             return Ok(());
         }
         let kernel = self.kernel(run.pool.isa(), &run.shape(0), &run.shape(FILTER))?;
-        weighted::run(&kernel, &self.fused, run)
+        weighted::run(&kernel, &self.fused, 0, run)
     }
 
     fn as_product(&self) -> Option<&dyn Product> {

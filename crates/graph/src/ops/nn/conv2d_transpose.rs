@@ -2,8 +2,11 @@
 //! or `[height, width]`), the filter `[height, width, channels, in_channels]`, and `[batch, rows, columns, in_channels]`.
 //!
 //! float32 (float16 and bfloat16 are converted around it), float64 and int32, whose sums wrap; data format NHWC, and NCHW as a
-//! change of layout around it.
+//! change of layout around it. Of what passes make, whose size is known, the inputs are those of [`super::conv2d`]: the image, the
+//! filter, and those of [`crate::operator::product`], with float32 alone.
 //! See [`crate::ops::shared::transposed`] for how it is computed.
+
+use std::sync::Arc;
 
 use tightfit_core::DType;
 
@@ -11,31 +14,43 @@ use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
-use crate::operator::{Call, Memory, OpError, Operator, Run};
+use crate::operator::product::{Fused, Product};
+use crate::operator::{Call, Memory, OpError, Operator, Run, WeightUse};
 use crate::ops::shared;
 use crate::ops::shared::transposed::Transposed;
+use crate::ops::shared::weighted::WEIGHT as FILTER;
 use crate::ops::shared::window::WindowAttributes;
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "Conv2DBackpropInput", import }];
 
 fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(Conv2dTranspose { window: WindowAttributes::import(attributes)? }))
+    let window = WindowAttributes::import(attributes)?;
+    Ok(Box::new(Conv2dTranspose { window, size: None, has_sizes: true, fused: Fused::default() }))
 }
 
 /// The operator.
-#[derive(Debug)]
-struct Conv2dTranspose {
+#[derive(Debug, Clone)]
+pub struct Conv2dTranspose {
     /// Those of the convolution that it is the transpose of.
-    window: WindowAttributes,
+    pub window: WindowAttributes,
+    /// Height and width of the output, where all that is asked for is known and as it must be.
+    pub size: Option<[usize; 2]>,
+    /// The output's shape is an input.
+    pub has_sizes: bool,
+    /// What is done to the sums, where it is not.
+    pub fused: Fused,
 }
 
 const SIZES: usize = 0;
-const FILTER: usize = 1;
-const INPUT: usize = 2;
 
 impl Conv2dTranspose {
+    /// Which input is the image.
+    pub fn image(&self) -> usize {
+        if self.has_sizes { 2 } else { 0 }
+    }
+
     fn transposed(&self) -> Transposed {
-        Transposed { window: self.window.into(), filter: FILTER, input: INPUT }
+        Transposed { window: self.window.into(), input: self.image(), fused: self.fused }
     }
 
     /// Checks that the batch and the channels that the first input says, where it does, are those of the others.
@@ -54,8 +69,8 @@ impl Conv2dTranspose {
         Ok(())
     }
 
-    /// Height and width of the output, as the first input says.
-    fn size(&self, sizes: &Fact) -> Result<[Dim; 2], OpError> {
+    /// Height and width of the output, as an input says.
+    fn asked(sizes: &Fact) -> Result<[Dim; 2], OpError> {
         shared::need_type(SIZES, sizes, &[DType::I32])?;
         shared::dims_of_rank(SIZES, sizes, 1)?;
         match sizes.dims_value().as_deref() {
@@ -75,22 +90,29 @@ impl Operator for Conv2dTranspose {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
-        let (filter, input) = (shared::input(inputs, FILTER)?, shared::input(inputs, INPUT)?);
+        let (filter, input) = (shared::input(inputs, FILTER)?, shared::input(inputs, self.image())?);
         shared::need_type(FILTER, filter, &[DType::F32, DType::F64, DType::I32])?;
-        shared::need_type(INPUT, input, &[filter.dtype])?;
-        let filter_type = filter.dtype;
-        let [height, width] = self.size(shared::input(inputs, SIZES)?)?;
+        shared::need_type(self.image(), input, &[filter.dtype])?;
         let unknown = || vec![Dim::Unknown; 4];
         let window = shared::dims_of_rank(FILTER, filter, 4)?.unwrap_or_else(unknown);
-        let image = shared::dims_of_rank(INPUT, input, 4)?.unwrap_or_else(unknown);
+        let image = shared::dims_of_rank(self.image(), input, 4)?.unwrap_or_else(unknown);
+        let [height, width] = match self.size {
+            Some(size) if !self.has_sizes => size.map(|size| Dim::Known(size as i64)),
+            _ => {
+                let sizes = shared::input(inputs, SIZES)?;
+                let asked = Self::asked(sizes)?;
+                let is_bound = filter.is_bound || input.is_bound || sizes.is_bound;
+                if let Some(sizes) = sizes.dims_value().filter(|_| !is_bound) {
+                    Self::check_sizes(&sizes, image[0], window[2])?;
+                }
+                asked
+            }
+        };
         if let (Dim::Known(a), Dim::Known(b)) = (window[3], image[3])
             && a != b
         {
-            return Err(OpError::input(FILTER, format!("has {a} channels where input {INPUT} has {b}")));
-        }
-        let is_bound = filter.is_bound || input.is_bound || inputs[SIZES].is_bound;
-        if let Some(sizes) = inputs[SIZES].dims_value().filter(|_| !is_bound) {
-            Self::check_sizes(&sizes, image[0], window[2])?;
+            let why = format!("has {a} channels where input {} has {b}", self.image());
+            return Err(OpError::input(FILTER, why));
         }
         if window[2] == Dim::Known(0) && !filter.is_bound {
             return Err(OpError::input(
@@ -112,29 +134,63 @@ impl Operator for Conv2dTranspose {
             }
         }
         let output = Dims::new([image[0], height, width, window[2]]);
-        if let (Some(output), Some(filter), Some(input)) =
-            (output.concrete(), filter.dims.concrete(), input.dims.concrete())
-            && filter_type == DType::F32
+        if let (Some(output), Some(window)) = (output.concrete(), filter.dims.concrete())
+            && filter.dtype == DType::F32
         {
-            self.transposed().check(&output, &filter, &input)?;
+            self.transposed().check(&output, &window)?;
         }
-        Ok(vec![Fact::new(filter_type, output)])
+        self.fused.check(inputs, window[2].size())?;
+        Ok(vec![Fact::new(filter.dtype, output)])
+    }
+
+    fn plainer(&self, inputs: &[&Fact]) -> Option<Arc<dyn Operator>> {
+        let (sizes, filter, image) = (inputs.first()?, inputs.get(FILTER)?, inputs.get(self.image())?);
+        let [Some(height), Some(width)] = Self::asked(sizes).ok()?.map(Dim::size) else { return None };
+        // The batch and the channels must be those that there are, whatever they are.
+        if let &[batch, _, _, channels] = &sizes.dims_value()?[..] {
+            let (filter, image) = (filter.dims.get()?, image.dims.get()?);
+            if batch == Dim::Unknown || batch != *image.first()? || channels != *filter.get(2)? {
+                return None;
+            }
+        }
+        let size = Some([height, width]);
+        (filter.dtype == DType::F32)
+            .then(|| Arc::new(Conv2dTranspose { size, ..self.clone() }) as Arc<dyn Operator>)
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
         self.transposed().memory(call)
     }
 
+    fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
+        self.transposed().weight(call)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        let sizes = run.ints::<4>(SIZES)?;
-        if let [batch, height, width, channels] = sizes[..] {
+        if self.has_sizes
+            && let [batch, height, width, channels] = run.ints::<4>(SIZES)?[..]
+        {
             let dim = |input: usize, axis: usize| {
                 run.shape(input).get(axis).map_or(Dim::Unknown, |d| Dim::Known(*d as i64))
             };
             let sizes = [batch, height, width, channels].map(Dim::Known);
-            Self::check_sizes(&sizes, dim(INPUT, 0), dim(FILTER, 2))?;
+            Self::check_sizes(&sizes, dim(self.image(), 0), dim(FILTER, 2))?;
         }
         self.transposed().run(run)
+    }
+
+    fn as_product(&self) -> Option<&dyn Product> {
+        (!self.has_sizes).then_some(self)
+    }
+}
+
+impl Product for Conv2dTranspose {
+    fn fused(&self) -> Fused {
+        self.fused
+    }
+
+    fn with_fused(&self, fused: Fused) -> Arc<dyn Operator> {
+        Arc::new(Conv2dTranspose { fused, ..self.clone() })
     }
 }
 

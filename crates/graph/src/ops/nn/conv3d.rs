@@ -137,7 +137,7 @@ impl Operator for Conv3d {
             let (input, filter) = (run.slice::<f64>(0)?, run.slice::<f64>(FILTER)?);
             return Ok(conv3d_plain(run.pool, &params, input, filter, run.out(0)?)?);
         }
-        weighted::run(&Kernel::of_volumes(run.pool.isa(), params)?, &self.fused, run)
+        weighted::run(&Kernel::of_volumes(run.pool.isa(), params)?, &self.fused, 0, run)
     }
 
     fn as_product(&self) -> Option<&dyn Product> {

@@ -11,11 +11,13 @@ use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
-use crate::operator::{Call, Memory, OpError, Operator, Run, reshape};
+use crate::operator::product::Fused;
+use crate::operator::{Call, Memory, OpError, Operator, Run, WeightUse, reshape};
 use crate::ops::shared;
 use crate::ops::shared::extent::need_index_type;
 use crate::ops::shared::transposed::Transposed;
 use crate::ops::shared::volume::{WindowAttributes3, window_of};
+use crate::ops::shared::weighted::WEIGHT as FILTER;
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "Conv3DBackpropInput", import: |attributes| import(attributes, false) },
@@ -36,12 +38,11 @@ struct Conv3dTranspose {
 }
 
 const LIKE: usize = 0;
-const FILTER: usize = 1;
 const INPUT: usize = 2;
 
 impl Conv3dTranspose {
     fn transposed(&self) -> Transposed {
-        Transposed { window: self.window, filter: FILTER, input: INPUT }
+        Transposed { window: self.window, input: INPUT, fused: Fused::default() }
     }
 
     /// The output's shape, as the first input has or says it.
@@ -113,17 +114,20 @@ impl Operator for Conv3dTranspose {
             }
         }
         let output = Dims::new([volume[0], depth, height, width, window[3]]);
-        if let (Some(output), Some(filter), Some(input)) =
-            (output.concrete(), filter.dims.concrete(), input.dims.concrete())
-            && inputs[FILTER].dtype == DType::F32
+        if let (Some(output), Some(window)) = (output.concrete(), filter.dims.concrete())
+            && filter.dtype == DType::F32
         {
-            self.transposed().check(&output, &filter, &input)?;
+            self.transposed().check(&output, &window)?;
         }
         Ok(vec![Fact::new(filter.dtype, output)])
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
         self.transposed().memory(call)
+    }
+
+    fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
+        self.transposed().weight(call)
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {

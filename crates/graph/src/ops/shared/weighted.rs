@@ -5,7 +5,7 @@ use tightfit_kernels::{Block, WeightForm, WeightedProduct, Weights};
 use crate::operator::product::{Fused, OWN_INPUTS};
 use crate::operator::{Call, Held, Memory, OpError, Run, Weight, WeightLayout, WeightUse};
 
-/// The input that is the weight; input 0 is what it is multiplied with.
+/// The input that is the weight.
 pub const WEIGHT: usize = 1;
 
 /// The memory of a product with this epilogue.
@@ -27,7 +27,7 @@ pub fn weight_use(
     groups: usize,
 ) -> WeightUse {
     let ((rows, row_floats), groups) = (kernel.weight_size(), groups.max(1));
-    let (k, n) = if is_transposed { (row_floats, rows) } else { (rows, row_floats / groups) };
+    let (k, n) = if is_transposed { (row_floats, rows / groups) } else { (rows, row_floats / groups) };
     WeightUse {
         input: WEIGHT,
         layout: WeightLayout::Panels { k, n, is_transposed, groups },
@@ -40,12 +40,17 @@ fn block_rows(kernel: &impl WeightedProduct, call: &Call<'_>) -> usize {
     kernel.block_rows(call.window_bytes).unwrap_or(1)
 }
 
-/// Computes the product, the weight being in whatever form it was planned.
+/// Computes the product of an input, the weight being in whatever form it was planned.
 ///
 /// # Errors
 /// What the kernel refuses, and the error of a file that a weight is read from.
-pub fn run(kernel: &impl WeightedProduct, fused: &Fused, run: &mut Run<'_>) -> Result<(), OpError> {
-    let (input, weight) = (run.slice::<f32>(0)?, run.weight(WEIGHT)?);
+pub fn run(
+    kernel: &impl WeightedProduct,
+    fused: &Fused,
+    input: usize,
+    run: &mut Run<'_>,
+) -> Result<(), OpError> {
+    let (input, weight) = (run.slice::<f32>(input)?, run.weight(WEIGHT)?);
     let epilogue = fused.epilogue(run, OWN_INPUTS)?;
     let (output, scratch, pool) = (run.out::<f32>(0)?, run.scratch()?, run.pool);
     match weight {

@@ -7,7 +7,7 @@ use super::panels::PackedLayout;
 use super::tile::{self, Tile};
 
 /// As many rows as a tile has at most, and all of their outputs.
-pub(super) struct Band {
+pub(crate) struct Band {
     pub layout: PackedLayout,
     /// As in [`Tile`].
     pub rows: *const *const f32,

@@ -15,14 +15,15 @@ mod plan;
 mod segment;
 mod tile;
 
+pub(crate) use band::Band;
 pub(crate) use dense::Dense;
 pub(crate) use driver::{Gemm, LeftHand, Offsets, RightHand, Scratch};
 pub(crate) use epilogue::RawEpilogue;
 pub use epilogue::{Epilogue, Residual};
 pub use panels::PackedLayout;
-pub(crate) use plan::{ALIGN, Form, Problem};
+pub(crate) use plan::{ALIGN, Form, PANELS_BYTES, Problem};
 pub(crate) use segment::Segment;
-pub(crate) use tile::MAX_ROWS;
+pub(crate) use tile::{MAX_ROWS, max_rows};
 
 use crate::base::error::{KernelError, check_exact};
 

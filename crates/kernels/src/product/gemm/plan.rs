@@ -75,7 +75,7 @@ impl Cut {
 }
 
 /// Bytes of panels that stay in a core's second-level cache while the rows of A pass by.
-const PANELS_BYTES: usize = 448 << 10;
+pub(crate) const PANELS_BYTES: usize = 448 << 10;
 
 /// The least work that is worth a task of its own, in multiply-adds: a few microseconds.
 const TASK_WORK: usize = 1 << 20;
