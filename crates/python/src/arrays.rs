@@ -66,6 +66,14 @@ impl<'py> Fed<'py> {
         Ok(Fed::Texts { shape, texts: list.iter().map(|text| text.as_bytes().into()).collect() })
     }
 
+    /// The type of the tensor.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Fed::Array { dtype, .. } => *dtype,
+            Fed::Texts { .. } => DType::String,
+        }
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
             Fed::Array { array, dtype, shape } => {
@@ -88,6 +96,18 @@ impl<'py> Fed<'py> {
             Fed::Texts { shape, texts } => Feed::Strings(*shape, texts),
         }
     }
+}
+
+/// True for an array of floats, and for what becomes one.
+///
+/// # Errors
+/// What Python raises for what is no array.
+pub fn are_floats(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if let Ok(array) = value.cast::<PyUntypedArray>() {
+        return Ok(array.dtype().kind() == b'f');
+    }
+    let array = value.py().import("tightfit._arrays")?.getattr("as_array")?.call1((value,))?;
+    Ok(array.cast::<PyUntypedArray>()?.dtype().kind() == b'f')
 }
 
 /// True where elements of an array are those of `dtype` as they lie in memory.

@@ -103,6 +103,7 @@ pub fn run<'py>(
     let result = py.detach(|| {
         // What a run has left goes first.
         session.unload();
+        session.feed_data(&fixed, &data)?;
         let (model, budget, own) = (session.model(), session.budget(), session.options());
         let labels = labels.map(|path| Labels::read(&path, budget)).transpose()?.map(Arc::new);
         let need = SinkNeed {

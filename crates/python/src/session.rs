@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use tightfit::job::DataOptions;
 use tightfit::{DType, Error, Feed, Feeds, ModelSource, OpenOptions, SessionOptions};
 
 use crate::arrays::{self, Fed};
@@ -32,6 +33,8 @@ pub struct Session {
     /// The thread that runs it; 0 while none does.
     owner: AtomicUsize,
     inputs: Vec<Input>,
+    /// What the inputs are in the file.
+    specs: Vec<Spec>,
     outputs: Vec<Py<PyString>>,
     signals: Arc<Signals>,
     forks: usize,
@@ -40,6 +43,16 @@ pub struct Session {
 struct Input {
     name: Py<PyString>,
     dtype: DType,
+    /// Of integers that stand for other numbers, which it may be fed.
+    is_quantized: bool,
+}
+
+impl Input {
+    /// What it is fed: its integers, or the floats that they stand for.
+    fn fed<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Fed<'py>> {
+        let are_floats = self.is_quantized && arrays::are_floats(value)?;
+        Fed::new(self.name.bind(py), if are_floats { DType::F32 } else { self.dtype }, value)
+    }
 }
 
 /// The model, which nobody else runs meanwhile.
@@ -121,9 +134,15 @@ impl Session {
     /// Runs the model on what its inputs are fed, in its order.
     pub fn compute(&self, py: Python<'_>, fed: &[Fed<'_>]) -> PyResult<Held<'_>> {
         let feeds: Vec<Feed<'_>> = fed.iter().map(Fed::feed).collect();
+        let are_floats = |(input, fed): &(&Input, &Fed<'_>)| input.is_quantized && fed.dtype() != input.dtype;
+        let floats = self.inputs.iter().zip(fed).filter(are_floats);
+        let floats: Vec<String> = floats.map(|(input, _)| input.name.to_string()).collect();
         let mut held = self.lock(py)?;
         let session: &mut tightfit::Session = &mut held;
-        let ran = py.detach(|| session.run(&feeds).map(|_| ()));
+        let ran = py.detach(|| {
+            session.feed_floats(&floats)?;
+            session.run(&feeds).map(|_| ())
+        });
         ran.map_err(|error| self.signals.raise(py, &error))?;
         Ok(held)
     }
@@ -141,9 +160,8 @@ impl Session {
         {
             let mut fed = Vec::with_capacity(self.inputs.len());
             for input in &self.inputs {
-                let name = input.name.bind(py);
-                let Some(value) = feeds.get_item(name)? else { break };
-                fed.push(Fed::new(name, input.dtype, &value)?);
+                let Some(value) = feeds.get_item(&input.name)? else { break };
+                fed.push(input.fed(py, &value)?);
             }
             if fed.len() == self.inputs.len() {
                 return Ok(fed);
@@ -185,7 +203,7 @@ impl Session {
             return Err(errors::raise(py, &Error::NotFed(missing)));
         }
         let fed = self.inputs.iter().zip(values.iter().flatten());
-        fed.map(|(input, value)| Fed::new(input.name.bind(py), input.dtype, value)).collect()
+        fed.map(|(input, value)| input.fed(py, value)).collect()
     }
 
     fn find_input(&self, py: Python<'_>, name: &str) -> PyResult<usize> {
@@ -244,12 +262,16 @@ impl Session {
         let mut session = opened.map_err(|error| errors::raise(py, &error))?;
         let signals = Arc::new(Signals::default());
         session.stop_at(signals.flag());
-        let graph = session.model().graph();
+        let (model, graph) = (session.model(), session.model().graph());
         let name = |name: &str| PyString::new(py, name).unbind();
-        let inputs = graph.inputs.iter();
-        let inputs = inputs.map(|port| Input { name: name(&port.name), dtype: graph.fact(port.value).dtype });
+        let input = |port: &tightfit::Port| {
+            let dtype = graph.fact(port.value).dtype;
+            let is_quantized = dtype.is_integer() && model.takes_quantized(&port.name);
+            Input { name: name(&port.name), dtype, is_quantized }
+        };
         Ok(Session {
-            inputs: inputs.collect(),
+            inputs: graph.inputs.iter().map(input).collect(),
+            specs: graph.inputs.iter().map(|port| spec(&port.name, graph.fact(port.value))).collect(),
             outputs: graph.outputs.iter().map(|port| name(&port.name)).collect(),
             inner: Mutex::new(ManuallyDrop::new(session)),
             owner: AtomicUsize::new(0),
@@ -265,7 +287,8 @@ impl Session {
     /// feeds : dict of str to array_like, or array_like
     ///     One value per input, by name; a model with one input takes the value alone. An array of the input's type that
     ///     is C-contiguous is read where it is, and must not be written to meanwhile. Whatever has DLPack or the buffer
-    ///     protocol is an array too; lists and numbers are converted.
+    ///     protocol is an array too; lists and numbers are converted. Floats for an input of quantised integers become these,
+    ///     by its scale and zero point.
     /// **named : array_like
     ///     The same by keyword.
     ///
@@ -296,10 +319,8 @@ impl Session {
     }
 
     /// What the inputs are.
-    fn _inputs(&self, py: Python<'_>) -> PyResult<Vec<Spec>> {
-        let session = self.lock(py)?;
-        let graph = session.model().graph();
-        Ok(graph.inputs.iter().map(|port| spec(&port.name, graph.fact(port.value))).collect())
+    fn _inputs(&self) -> Vec<Spec> {
+        self.specs.clone()
     }
 
     /// What the outputs are.
@@ -352,6 +373,7 @@ impl Session {
         let mut held = self.lock(py)?;
         let session: &mut tightfit::Session = &mut held;
         let ran = py.detach(|| {
+            session.feed_data(&files, &DataOptions::default())?;
             let feeds = Feeds::read(session.model(), &files, session.budget())?;
             let inputs = session.model().graph().inputs.iter();
             let names: Vec<String> = inputs.map(|port| port.name.clone()).collect();

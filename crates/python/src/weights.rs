@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use serde_json::Value;
 use tightfit::compare::{CompareData, compare as compare_models};
-use tightfit::job::{BatchSize, JobOptions};
+use tightfit::job::{BatchSize, JobOptions, open_for};
 use tightfit::quantize::{
     Method, Pattern, PruneOptions, QuantizeOptions, RewriteOptions, Scheme, prune as prune_model,
     quantize as quantize_model,
@@ -179,16 +179,14 @@ pub fn compare<'py>(
         let mut given: Vec<(String, Shape)> =
             shapes.iter().map(|(name, shape)| (name.clone(), *shape)).collect();
         given.extend(array_shapes(&files));
-        let open = |path: &PathBuf, source| {
-            let options = OpenOptions {
-                fetches: fetches.clone(),
-                shapes: given.clone(),
-                source,
-                ..OpenOptions::default()
-            };
-            Model::open(path, &options, &memory.budget)
+        let options = |source| OpenOptions {
+            fetches: fetches.clone(),
+            shapes: given.clone(),
+            source,
+            ..OpenOptions::default()
         };
-        let (first, second) = (open(&paths[0], source)?, open(&paths[1], Default::default())?);
+        let first = open_for(&paths[0], options(source), (&files, &data), threads, &memory.budget)?;
+        let second = Model::open(&paths[1], &options(Default::default()), &memory.budget)?;
         let rows = match files.is_empty() {
             true => CompareData::Rows(Box::new(JobOptions {
                 data,

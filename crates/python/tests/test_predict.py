@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tightfit
 from conftest import DIGITS
+from tightfit.interpreter import Interpreter
 
 
 @pytest.fixture
@@ -135,3 +136,37 @@ def test_results_that_do_not_fit_are_refused(digits):
                            threads=1)
     paths = [DIGITS / "test.tfrecord"] * 1
     assert small.predict(paths, batch=1)["probabilities"].shape == (360, 10)
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int16x8"])
+def test_floats_for_integers(digits, images, tmp_path, scheme):
+    path = tmp_path / "integers.tflite"
+    tightfit.quantize(digits, path, scheme=scheme, data=DIGITS / "test.tfrecord", memory="64MiB")
+    model = tightfit.Model(path, memory="64MiB", threads=1)
+    given = model.inputs["image"]
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    scale, zero_point = interpreter.get_input_details()[0]["quantization"]
+    limits = np.iinfo(given.dtype)
+    steps = images / np.float32(scale)
+    integers = np.trunc(steps + np.copysign(np.float32(0.5), steps)) + zero_point
+    integers = np.clip(integers, limits.min, limits.max).astype(given.dtype)
+    expected = model.predict(integers, batch=1)["probabilities"]
+    assert expected.dtype == given.dtype and len(np.unique(expected)) > 2
+    for fed in (images, {"image": images}):
+        np.testing.assert_array_equal(model.predict(fed, batch=1)["probabilities"], expected)
+    for one in (images[:1], images[:1].tolist(), integers[:1], integers[:1].tolist()):
+        np.testing.assert_array_equal(model.run(image=one)["probabilities"], expected[:1])
+    assert model.inputs["image"] == given
+    np.save(tmp_path / "one.npy", images[:1])
+    np.save(tmp_path / "integers.npy", integers[:1])
+    for name in ("one.npy", "integers.npy"):
+        found = model.predict({"image": tmp_path / name})["probabilities"]
+        np.testing.assert_array_equal(found, expected[:1])
+    for fed, all_rows in ((images, "rows.npy"), (integers, "integer_rows.npy")):
+        np.save(tmp_path / all_rows, fed)
+        np.testing.assert_array_equal(model.predict(tmp_path / all_rows)["probabilities"], expected)
+    paths = sorted(DIGITS.glob("digit_*.png"))
+    assert model.predict(paths, preprocess="unit")["probabilities"].argmax(1).tolist() == [0, 2, 3, 9, 8]
+    with pytest.raises(tightfit.InvalidArgument, match="float32, not float64"):
+        model.run(image=images[:1].astype(np.float64))

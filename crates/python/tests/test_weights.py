@@ -62,6 +62,17 @@ def test_comparing_one_call(digits, images, tmp_path):
     assert told["outputs"][0]["elements"] == images.size
 
 
+@pytest.mark.parametrize("scheme", ["int8", "int16x8"])
+def test_comparing_models_of_integers(digits, images, tmp_path, scheme):
+    output = tmp_path / "integers.tflite"
+    tightfit.quantize(digits, output, scheme=scheme, data=RECORDS)
+    for pair in ((output, digits), (digits, output), (output, output)):
+        for told in (tightfit.compare(*pair, RECORDS), tightfit.compare(*pair, {"image": images[:1]})):
+            (difference,) = told["outputs"]
+            assert difference["top1_agreement_percent"] > 95
+            assert (difference["max_abs_error"] == 0) == (pair[0] == pair[1])
+
+
 def test_what_is_refused(digits, images, tmp_path):
     output = tmp_path / "x.tflite"
     for call, words in [

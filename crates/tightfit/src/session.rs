@@ -4,7 +4,7 @@
 //! one budget, the results of a run included, which are copied after it.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tightfit_core::{DType, MemoryBudget, Reservation, Shape, StopFlag};
@@ -16,9 +16,9 @@ use tightfit_kernels::ThreadPool;
 
 use crate::error::Error;
 use crate::fit::{Bound, Fit, FitOptions, THREAD_BYTES};
-use crate::job;
+use crate::job::{self, DataOptions};
 use crate::memory::process;
-use crate::model::{Model, OpenOptions};
+use crate::model::{Model, ModelFile, OpenOptions};
 use crate::outputs::Outputs;
 use crate::run::Runner;
 
@@ -46,6 +46,7 @@ pub struct Session {
     // Dropped before what its memory is reserved from.
     layout: Option<Layout>,
     model: Model,
+    open: OpenOptions,
     pool: Option<Arc<ThreadPool>>,
     stop: Option<StopFlag>,
     budget: MemoryBudget,
@@ -149,6 +150,7 @@ impl Session {
         Ok(Session {
             layout: None,
             model,
+            open: open.clone(),
             pool: None,
             stop: None,
             budget,
@@ -170,6 +172,51 @@ impl Session {
     /// Threads and memory.
     pub fn options(&self) -> &SessionOptions {
         &self.options
+    }
+
+    /// Makes the inputs of these names, which are of quantised integers, ones of floats, and all others what they are in the
+    /// file: [`OpenOptions::float_inputs`]. The model is opened anew where they are others than before.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where variables of an earlier run would be lost, and as [`Session::open`].
+    pub fn feed_floats(&mut self, names: &[String]) -> Result<(), Error> {
+        if names == self.model.float_inputs() {
+            return Ok(());
+        }
+        let file = self.read_file()?;
+        self.open_anew(file, names.to_vec())
+    }
+
+    /// The same for the inputs that files, pairs of a tensor's name and its file, and a data set hold floats for, as
+    /// [`job::float_inputs`] finds them.
+    ///
+    /// # Errors
+    /// As [`Session::feed_floats`] and [`job::float_inputs`].
+    pub fn feed_data(&mut self, files: &[(String, PathBuf)], data: &DataOptions) -> Result<(), Error> {
+        if !self.model.graph().inputs.iter().any(|port| self.model.takes_quantized(&port.name)) {
+            return Ok(());
+        }
+        let file = self.read_file()?;
+        let names = job::float_inputs(&file, files, data, self.options.threads, &self.budget)?;
+        if names == self.model.float_inputs() {
+            return Ok(());
+        }
+        self.open_anew(file, names)
+    }
+
+    fn read_file(&self) -> Result<ModelFile, Error> {
+        let OpenOptions { source, operators, .. } = &self.open;
+        ModelFile::read_source(self.model.path(), source, operators, &self.budget)
+    }
+
+    fn open_anew(&mut self, file: ModelFile, float_inputs: Vec<String>) -> Result<(), Error> {
+        if self.layout.as_ref().is_some_and(Layout::has_states) {
+            let why = "an input is fed floats and integers in turn, between which the model's variables would be lost: unload it first";
+            return Err(Error::Usage(why.into()));
+        }
+        self.layout = None;
+        self.model = file.open(&OpenOptions { float_inputs, ..self.open.clone() })?;
+        Ok(())
     }
 
     /// The model in memory, once it has run.

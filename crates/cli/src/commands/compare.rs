@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use tightfit::compare::{CompareData, Compared, Difference, Side, compare};
-use tightfit::job::{BatchSize, JobOptions};
+use tightfit::job::{BatchSize, JobOptions, open_for};
 use tightfit::sink::SinkNeed;
 use tightfit::{FitOptions, Model, OpenOptions, array_shapes, display_bytes};
 
@@ -79,17 +79,15 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let budget = &memory.budget;
     let mut shapes = flags.inputs.shape.clone();
     shapes.extend(array_shapes(&files));
-    let open = |path: &PathBuf, source| {
-        let options = OpenOptions {
-            fetches: flags.fetch.clone(),
-            shapes: shapes.clone(),
-            source,
-            ..OpenOptions::default()
-        };
-        Model::open(stdio::path_of(path)?, &options, budget).map_err(Failure::from)
+    let options = |source| OpenOptions {
+        fetches: flags.fetch.clone(),
+        shapes: shapes.clone(),
+        source,
+        ..OpenOptions::default()
     };
-    let first = open(&flags.first, flags.source.source())?;
-    let second = open(&flags.second, Default::default())?;
+    let (path, given) = (stdio::path_of(&flags.first)?, (&files[..], &data));
+    let first = open_for(&path, options(flags.source.source()), given, limits.threads, budget)?;
+    let second = Model::open(stdio::path_of(&flags.second)?, &options(Default::default()), budget)?;
     let data = if files.is_empty() {
         CompareData::Rows(Box::new(JobOptions {
             data,

@@ -134,7 +134,8 @@ class Model(_tightfit.Session):
         ----------
         data : str, os.PathLike, list of them, array_like, or dict of str to array_like
             Files, folders and globs: whatever ``tightfit run --input`` takes. Or arrays whose first dimension counts rows. A
-            dict of files, one for each input, is one run as it is: ``{"image": "row.npy"}``.
+            dict of files, one for each input, is one run as it is: ``{"image": "row.npy"}``. Floats, and pixels as ``tightfit
+            run`` takes them, become the integers of a quantised input by its scale and zero point.
         batch : int or "auto"
             Rows at once; "auto" finds the batch that runs fastest inside the memory.
         output : str or os.PathLike, optional

@@ -168,6 +168,7 @@ def compare(
         The model that is right, and the one that is compared with it.
     data : str, os.PathLike, list of them, or dict of str to (str, os.PathLike or array_like)
         A data set: whatever ``tightfit compare --input`` takes. Or for one call an array, or a file of one, for each input.
+        Floats become the integers of a quantised input by its scale and zero point.
     shapes : dict of str to tuple of int, optional
         Shapes of inputs that the models leave open.
     signature, tags, checkpoint : optional

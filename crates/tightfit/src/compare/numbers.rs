@@ -93,21 +93,21 @@ pub(super) fn fed(
         return Ok(None);
     }
     let one = quantization.as_ref().filter(|own| own.scales.len() == 1);
-    let (Some(own), DType::F32, DType::I8 | DType::U8) = (one, view.dtype(), *wanted) else {
+    let (Some(own), DType::F32, DType::I8 | DType::U8 | DType::I16) = (one, view.dtype(), *wanted) else {
         let found = view.dtype();
         return Err(Error::Usage(format!("one model takes {found} where the other takes {wanted}")));
     };
     let (scale, zero) = (own.scales[0], own.zero_points.first().copied().unwrap_or(0) as f32);
     let mut tensor = Tensor::zeros(budget, *wanted, *view.shape())?;
     if let Tensor::Dense { bytes, .. } = &mut tensor {
-        let is_signed = *wanted == DType::I8;
-        for (to, from) in bytes.iter_mut().zip(view.bytes().as_chunks::<4>().0) {
+        for (to, from) in bytes.chunks_exact_mut(wanted.bytes()).zip(view.bytes().as_chunks::<4>().0) {
             let value = (f32::from_le_bytes(*from) / scale).round() + zero;
-            *to = if is_signed {
-                value.clamp(-128.0, 127.0) as i8 as u8
-            } else {
-                value.clamp(0.0, 255.0) as u8
-            };
+            // A conversion cuts off at the ends of the type.
+            match wanted {
+                DType::I8 => to.copy_from_slice(&(value as i8).to_le_bytes()),
+                DType::U8 => to.copy_from_slice(&[value as u8]),
+                _ => to.copy_from_slice(&(value as i16).to_le_bytes()),
+            }
         }
     }
     Ok(Some(tensor))

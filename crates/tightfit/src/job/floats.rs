@@ -1,6 +1,6 @@
 //! Which inputs of quantised integers a data set, or tensors that are fed as they are, mean floats for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tightfit_core::{DType, MemoryBudget};
 use tightfit_data::{Preprocess, Probe};
@@ -9,7 +9,23 @@ use tightfit_format::example::FeatureKind;
 use super::{DataOptions, probe};
 use crate::error::Error;
 use crate::feeds::array_dtype;
-use crate::model::{IntegerInput, ModelFile};
+use crate::model::{IntegerInput, Model, ModelFile, OpenOptions};
+
+/// Opens a model for `files` and a data set: inputs of quantised integers that these hold floats for take floats.
+///
+/// # Errors
+/// As [`Model::open`] and [`float_inputs`].
+pub fn open_for(
+    path: &Path,
+    options: OpenOptions,
+    (files, data): (&[(String, PathBuf)], &DataOptions),
+    threads: usize,
+    budget: &MemoryBudget,
+) -> Result<Model, Error> {
+    let file = ModelFile::read_source(path, &options.source, &options.operators, budget)?;
+    let float_inputs = float_inputs(&file, files, data, threads, budget)?;
+    file.open(&OpenOptions { float_inputs, ..options })
+}
 
 /// The inputs of quantised integers that `files`, pairs of a tensor's name and its file, and the data set feed with floats or
 /// with pixels: what [`crate::OpenOptions::float_inputs`] is to be for them. Of a model without such inputs nothing is looked

@@ -36,7 +36,7 @@ use crate::tensor::Tensor;
 
 pub(crate) use tune::fastest;
 
-pub use floats::float_inputs;
+pub use floats::{float_inputs, open_for};
 pub use shards::{DEFAULT_SHARD_ROWS, ShardOptions, ShardedJob};
 
 /// Batches that exist at once: the one in use and the one read ahead.

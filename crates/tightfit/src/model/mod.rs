@@ -217,6 +217,12 @@ impl Model {
         self.quantizations.iter().find(|(own, _)| own == name).map(|(_, quantization)| quantization)
     }
 
+    /// True for an input of integers that stand for other numbers by one scale, which may be fed these numbers.
+    pub fn takes_quantized(&self, input: &str) -> bool {
+        let is_integer = |own: &Quantization| own.scales.len() == 1 && own.axis.is_none();
+        self.quantization(input).is_some_and(is_integer)
+    }
+
     /// The inputs whose floats become quantised integers as they are fed: see [`OpenOptions::float_inputs`].
     pub fn float_inputs(&self) -> &[String] {
         &self.float_inputs
