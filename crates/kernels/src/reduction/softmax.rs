@@ -44,6 +44,12 @@ fn rows(
         let src = src.same_size::<f32>(dst.len(), kernel)?;
         let isa = pool.isa();
         split_with_cost(pool, dst, len, COST * len, &|first, dst| {
+            if len <= NARROW {
+                if let Some(src) = src {
+                    dst.copy_from_slice(&src[first * len..][..dst.len()]);
+                }
+                return dispatch(isa, NarrowRows { values: dst, len, log });
+            }
             for (n, dst) in dst.chunks_mut(len).enumerate() {
                 if let Some(src) = src {
                     dst.copy_from_slice(&src[(first + n) * len..][..len]);
@@ -66,6 +72,53 @@ fn rows(
         });
         Ok(())
     })
+}
+
+/// Rows of up to so many elements leave most of a vector empty.
+const NARROW: usize = 8;
+
+/// Elements of narrow rows whose exponentials are computed together.
+const BLOCK: usize = 512;
+
+/// Rows of at most [`NARROW`] elements of float32 each, in place.
+struct NarrowRows<'a> {
+    values: &'a mut [f32],
+    len: usize,
+    log: bool,
+}
+
+impl Kernel for NarrowRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let len = self.len;
+        let mut powers = [0.0f32; BLOCK];
+        for block in self.values.chunks_mut(BLOCK - BLOCK % len) {
+            for row in block.chunks_exact_mut(len) {
+                let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                row.iter_mut().for_each(|x| *x -= largest);
+            }
+            for i in (0..block.len()).step_by(S::LANES) {
+                let count = S::LANES.min(block.len() - i);
+                // SAFETY: as many are left of the block, which is not longer than the powers.
+                unsafe {
+                    let power = math::exp(s, s.load_partial(block.as_ptr().add(i), count));
+                    s.store_partial(powers.as_mut_ptr().add(i), power, count);
+                }
+            }
+            for (row, powers) in block.chunks_exact_mut(len).zip(powers.chunks_exact(len)) {
+                let sum = powers.iter().sum::<f32>();
+                if self.log {
+                    let log = sum.ln();
+                    row.iter_mut().for_each(|x| *x -= log);
+                } else {
+                    let scale = 1.0 / sum;
+                    row.iter_mut().zip(powers).for_each(|(x, power)| *x = power * scale);
+                }
+            }
+        }
+    }
 }
 
 /// A row of float32, in place.
@@ -183,7 +236,7 @@ mod tests {
     #[test]
     fn agrees_with_plain_float64() {
         let pool = ThreadPool::new(2).unwrap();
-        for len in [1usize, 2, 15, 16, 17, 128, 1000] {
+        for len in [1usize, 2, 7, 8, 9, 15, 16, 17, 128, 1000] {
             for log in [false, true] {
                 let count = 40_000 / len + 1;
                 let x: Vec<f32> =
@@ -210,11 +263,15 @@ mod tests {
 
     #[test]
     fn infinities_as_tensorflow() {
-        let mut rows = [[f32::NEG_INFINITY, 1.0], [f32::NEG_INFINITY; 2]];
-        for row in &mut rows {
-            dispatch(Isa::detect(), Row { values: row, log: false });
+        let rows = [f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY, f32::NEG_INFINITY];
+        let (mut each, mut narrow) = (rows, rows);
+        for values in each.chunks_mut(2) {
+            dispatch(Isa::detect(), Row { values, log: false });
         }
-        assert_eq!(rows[0], [0.0, 1.0]);
-        assert!(rows[1].iter().all(|x| x.is_nan()));
+        dispatch(Isa::detect(), NarrowRows { values: &mut narrow, len: 2, log: false });
+        for result in [each, narrow] {
+            assert_eq!(result[..2], [0.0, 1.0]);
+            assert!(result[2..].iter().all(|x| x.is_nan()));
+        }
     }
 }
