@@ -42,7 +42,8 @@ fn check(p: Conv3dParams, choice: usize, max_block_bytes: usize) {
     let data = EpilogueData::new(choice, p.in_channels, out_len);
     let sums = reference(&p, from, &input, &filter);
     let channel = |index: usize| index % p.in_channels;
-    let expected: Vec<f64> = sums.iter().enumerate().map(|(i, sum)| data.apply(*sum, channel(i), i)).collect();
+    let expected: Vec<f64> =
+        sums.iter().enumerate().map(|(i, sum)| data.apply(*sum, channel(i), i)).collect();
     let (raw, row_bytes) = (Unaligned::new(&filter), 4 * row_floats);
     let pools = pools();
     for isa in isas() {
@@ -110,7 +111,8 @@ proptest! {
 #[test]
 fn large_ones() {
     let window = Window3 { strides: [1, 2, 2], ..Window3::new([1, 3, 3]) };
-    let p = Conv3dParams { batch: 1, size: [1, 9, 67], in_channels: 80, out_channels: 210, window, groups: 1 };
+    let p =
+        Conv3dParams { batch: 1, size: [1, 9, 67], in_channels: 80, out_channels: 210, window, groups: 1 };
     check(p, 13, 1 << 16);
     check(Conv3dParams { window: Window3 { pads: [0, 0, 1, 0, 0, 1], ..window }, ..p }, 7, 4 * 210 * 20);
 }

@@ -101,6 +101,12 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
         Memory::default()
     }
 
+    /// Multiplications and additions of a run at these shapes, where it does little else; `None` of other operators.
+    fn operations(&self, call: &Call<'_>) -> Option<f64> {
+        let _ = call;
+        None
+    }
+
     /// The input that is a weight, read once into a layout of the operator's own or streamed from the file.
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
         let _ = call;

@@ -2,7 +2,8 @@
 
 use tightfit_core::ALIGNMENT;
 
-use super::{Plan, arena};
+use super::{Action, Plan, Step, arena};
+use crate::operator::{Call, TensorInfo};
 
 /// A plan in figures.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +74,21 @@ pub struct Rectangle {
 }
 
 impl Plan {
+    /// Multiplications and additions of a step that does little else; `None` of other steps.
+    pub fn operations(&self, step: &Step) -> Option<f64> {
+        let Action::Operator(operator) = &step.action else { return None };
+        let infos = |slots: &[usize]| slots.iter().map(|slot| Some(self.slots.get(*slot)?.info)).collect();
+        let (inputs, outputs): (Option<Vec<TensorInfo>>, Option<Vec<TensorInfo>>) =
+            (infos(&step.inputs), infos(&step.outputs));
+        operator.operations(&Call {
+            inputs: &inputs?,
+            outputs: &outputs?,
+            threads: self.options.threads,
+            isa: self.options.isa,
+            window_bytes: self.options.weights.window_bytes(),
+        })
+    }
+
     /// The plan in figures.
     pub fn report(&self) -> PlanReport {
         PlanReport {

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tightfit::operator::Held;
-use tightfit::plan::{Plan, Step, Storage};
+use tightfit::plan::{Plan, Step};
 use tightfit::{Error, Feed, MemoryBudget, Roofline, Runner, whole};
 
 use crate::failure::Failure;
@@ -49,7 +48,7 @@ pub fn slowest(runner: &mut Runner, feeds: &[Feed<'_>], count: usize) -> Result<
         op: step.op_name(),
         micros: micros(time),
         share: micros(time) / all.max(f64::MIN_POSITIVE),
-        operations: operations(plan, step),
+        operations: plan.operations(step),
         bytes: bytes(plan, step),
     });
     let mut steps: Vec<StepTime> = steps.collect();
@@ -70,35 +69,6 @@ fn each_step(
         each(step, begin, end);
         begin = end;
     })?)
-}
-
-/// Additions and multiplications of a step that multiplies by a weight: each element of the output is a sum over as many
-/// products as the weight has elements for one channel of the output.
-fn operations(plan: &Plan, step: &Step) -> Option<f64> {
-    let output = &plan.slots.get(*step.outputs.first()?)?.info.shape;
-    if step.op_name() == "Conv2D+DepthwiseConv2dNative" {
-        return of_both(plan, step, output.elements());
-    }
-    let weight =
-        step.inputs.iter().filter_map(|slot| plan.slots.get(*slot)).find(|slot| match slot.storage {
-            Storage::Streamed => step.stream.as_ref().is_some_and(|stream| stream.block_bytes > 0),
-            // Other constants are added, compared, gathered from.
-            Storage::Weight(_) => slot.info.held == Held::Packed || step.op_name() == "DepthwiseConv2dNative",
-            _ => false,
-        })?;
-    let channels = output.iter().next_back().copied().filter(|channels| *channels > 0)?;
-    Some(2.0 * output.elements() as f64 * weight.info.shape.elements() as f64 / channels as f64)
-}
-
-/// The same of a convolution of single pixels and the depthwise one after it.
-fn of_both(plan: &Plan, step: &Step, outputs: usize) -> Option<f64> {
-    let shapes = || step.inputs.iter().filter_map(|slot| plan.slots.get(*slot)).map(|slot| &slot.info.shape);
-    let image = shapes().next()?;
-    let mut filters = shapes().skip(1).filter(|shape| shape.len() == 4);
-    let (filter, taps) = (filters.next()?, filters.next()?);
-    let (&[.., depth], &[rows, columns, ..]) = (&image[..], &taps[..]) else { return None };
-    let expanded = image.elements() / depth.max(1) * filter.elements();
-    Some(2.0 * (expanded + outputs * rows * columns) as f64)
 }
 
 /// Bytes of what a step reads and writes, each once.

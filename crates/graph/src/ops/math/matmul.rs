@@ -105,6 +105,10 @@ impl Operator for MatMul {
         self.planned(call).map_or(Memory::default(), |kernel| weighted::memory(&kernel, &self.fused, call))
     }
 
+    fn operations(&self, call: &Call<'_>) -> Option<f64> {
+        shared::operations(call, call.inputs.get(RIGHT)?.shape.elements())
+    }
+
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
         Some(weighted::weight_use(&self.planned(call)?, call, self.transpose_b, 1))
     }

@@ -129,6 +129,10 @@ impl Operator for Conv2d {
         kernel.map_or(Memory::default(), |kernel| weighted::memory(&kernel, &self.fused, call))
     }
 
+    fn operations(&self, call: &Call<'_>) -> Option<f64> {
+        shared::operations(call, call.inputs.get(FILTER)?.shape.elements())
+    }
+
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
         let depth = call.inputs[FILTER].shape[if self.is_transposed { 3 } else { 2 }];
         let groups = call.inputs[0].shape[3] / depth.max(1);

@@ -162,6 +162,10 @@ impl Operator for Conv2dTranspose {
         self.transposed().memory(call)
     }
 
+    fn operations(&self, call: &Call<'_>) -> Option<f64> {
+        self.transposed().operations(call)
+    }
+
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
         self.transposed().weight(call)
     }

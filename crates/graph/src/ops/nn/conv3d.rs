@@ -116,6 +116,10 @@ impl Operator for Conv3d {
         kernel.map_or(Memory::default(), |kernel| weighted::memory(&kernel, &self.fused, call))
     }
 
+    fn operations(&self, call: &Call<'_>) -> Option<f64> {
+        shared::operations(call, call.inputs.get(FILTER)?.shape.elements())
+    }
+
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
         let groups = call.inputs.first()?.shape.get(4)? / call.inputs.get(FILTER)?.shape.get(3)?.max(&1);
         Some(weighted::weight_use(&self.planned(call)?, call, false, groups))

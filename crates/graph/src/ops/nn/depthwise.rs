@@ -94,6 +94,10 @@ impl Operator for DepthwiseConv2d {
         self.fused.memory(0, call.inputs[FILTER].held)
     }
 
+    fn operations(&self, call: &Call<'_>) -> Option<f64> {
+        shared::operations(call, call.inputs.get(FILTER)?.shape.elements())
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         if run.shape(FILTER).elements() == 0 && self.fused == Fused::default() {
             run.out_bytes(0)?.fill(0);

@@ -62,6 +62,14 @@ impl Operator for ExpandedDepthwise {
         kernel.map_or(Memory::default(), |kernel| Memory::scratch(kernel.scratch_bytes(call.threads)))
     }
 
+    fn operations(&self, call: &Call<'_>) -> Option<f64> {
+        let shape = |input: usize| call.inputs.get(input).map(|info| info.shape);
+        let (image, filter, own) = (shape(0)?, shape(WEIGHT)?, shape(self.depthwise_filter())?);
+        let depth = image.last().filter(|depth| **depth > 0)?;
+        let expanded = 2.0 * image.elements() as f64 * filter.elements() as f64 / *depth as f64;
+        Some(expanded + shared::operations(call, own.elements())?)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let own = self.depthwise_filter();
         let kernel = self.kernel(run.pool.isa(), &run.shape(0), &run.shape(own))?;

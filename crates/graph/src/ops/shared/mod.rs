@@ -10,7 +10,7 @@ use tightfit_core::DType;
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
-use crate::operator::OpError;
+use crate::operator::{Call, OpError};
 
 pub(crate) use crate::operator::axis;
 
@@ -89,4 +89,12 @@ pub(crate) fn dims_of_rank(index: usize, fact: &Fact, rank: usize) -> Result<Opt
         Some(dims) if dims.len() == rank => Ok(Some(dims.to_vec())),
         Some(_) => Err(OpError::input(index, format!("is of shape {}; rank {rank} is needed", fact.dims))),
     }
+}
+
+/// Multiplications and additions of a product with a weight of so many elements: each element of the output is a sum over as
+/// many products as the weight has elements for one channel of the output.
+pub(crate) fn operations(call: &Call<'_>, weight_elements: usize) -> Option<f64> {
+    let output = call.outputs.first()?.shape;
+    let channels = output.last().filter(|channels| **channels > 0)?;
+    Some(2.0 * output.elements() as f64 * weight_elements as f64 / *channels as f64)
 }

@@ -69,6 +69,13 @@ impl Transposed {
         self.planned(call).map_or(Memory::default(), memory)
     }
 
+    /// Each element of the input is multiplied with all of the filter for its channel.
+    pub fn operations(&self, call: &Call<'_>) -> Option<f64> {
+        let (input, filter) = (call.inputs.get(self.input)?.shape, call.inputs.get(WEIGHT)?.shape);
+        let channels = input.last().filter(|channels| **channels > 0)?;
+        Some(2.0 * input.elements() as f64 * filter.elements() as f64 / *channels as f64)
+    }
+
     /// How the filter is wanted.
     pub fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
         let taps = call.inputs.get(WEIGHT)?.shape.iter().rev().skip(2).product();

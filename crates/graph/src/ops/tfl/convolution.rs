@@ -101,6 +101,11 @@ impl Operator for Conv2d {
         self.planned(call).map_or(Memory::default(), |(conv, _)| self.quantized.memory(&conv, call, images))
     }
 
+    fn operations(&self, call: &Call<'_>) -> Option<f64> {
+        let filter: [usize; 4] = self.quantized.filter.sizes(&call.inputs.get(FILTER)?.shape).ok()?;
+        shared::operations(call, filter.iter().product())
+    }
+
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
         let (conv, filter) = self.planned(call)?;
         Some(self.quantized.weight(call, (filter[0], conv.depth())))
@@ -157,6 +162,11 @@ impl Operator for Depthwise {
 
     fn memory(&self, call: &Call<'_>) -> Memory {
         self.quantized.small_memory(call, call.inputs[0].shape.first().copied().unwrap_or(0))
+    }
+
+    fn operations(&self, call: &Call<'_>) -> Option<f64> {
+        let filter: [usize; 4] = self.quantized.filter.sizes(&call.inputs.get(FILTER)?.shape).ok()?;
+        shared::operations(call, filter.iter().product())
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

@@ -102,6 +102,11 @@ impl Operator for FullyConnected {
         })
     }
 
+    fn operations(&self, call: &Call<'_>) -> Option<f64> {
+        let filter: [usize; 2] = self.quantized.filter.sizes(&call.inputs.get(FILTER)?.shape).ok()?;
+        shared::operations(call, filter.iter().product())
+    }
+
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
         let (_, filter) = self.planned(call)?;
         Some(self.quantized.weight(call, (filter[0], filter[1])))
