@@ -88,38 +88,35 @@ impl<'a, T: Scalar> Mat<'a, T> {
         (((T::real(beta) - first) / T::real(beta)).conj(), beta)
     }
 
-    /// Multiplies the part from (`row`, `col`) on by I - tau v v* from the left, v given without its first element.
+    /// Multiplies the part from (`row`, `col`) on by I - tau v v* from the left, v given without its first element. Sums and
+    /// products have Eigen's order: where a column becomes zero but for rounding, its sign follows from that.
     pub fn reflect_left(&mut self, row: usize, col: usize, v: impl Fn(usize) -> T, tau: T) {
         if tau == T::ZERO {
             return;
         }
         for col in col..self.cols {
-            let mut sum = self.at(row, col);
+            let below = (row + 1..self.rows).fold(T::ZERO, |sum, i| sum + v(i).conj() * self.at(i, col));
+            let sum = below + self.at(row, col);
+            self.add(row, col, -(tau * sum));
             for i in row + 1..self.rows {
-                sum = sum + v(i).conj() * self.at(i, col);
-            }
-            let sum = tau * sum;
-            self.add(row, col, -sum);
-            for i in row + 1..self.rows {
-                self.add(i, col, -(v(i) * sum));
+                self.add(i, col, -(tau * v(i) * sum));
             }
         }
     }
 
-    /// The same with v as [`Mat::reflector`] has left it below `row` in column `v`.
+    /// The same with v as [`Mat::reflector`] has left it below `row` in column `v`, which comes before `col`.
     pub fn reflect_left_by_own(&mut self, row: usize, v: usize, col: usize, tau: T) {
         if tau == T::ZERO {
             return;
         }
         for col in col..self.cols {
-            let mut sum = self.at(row, col);
+            let own = |of: &Self, i: usize| of.at(i, v);
+            let below =
+                (row + 1..self.rows).fold(T::ZERO, |sum, i| sum + own(self, i).conj() * self.at(i, col));
+            let sum = below + self.at(row, col);
+            self.add(row, col, -(tau * sum));
             for i in row + 1..self.rows {
-                sum = sum + self.at(i, v).conj() * self.at(i, col);
-            }
-            let sum = tau * sum;
-            self.add(row, col, -sum);
-            for i in row + 1..self.rows {
-                self.add(i, col, -(self.at(i, v) * sum));
+                self.add(i, col, -(tau * own(self, i) * sum));
             }
         }
     }

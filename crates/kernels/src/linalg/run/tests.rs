@@ -57,6 +57,24 @@ fn complex_factors_make_up_the_matrix() {
 }
 
 #[test]
+fn a_column_that_a_reflection_makes_zero_keeps_its_sign() {
+    // Below its diagonal the second column is 0 then, in the order in which Eigen rounds.
+    let a = [-1f32, -1.0, -3.0, 0.0, -2.0, 2.0, -2.0, -2.0, 0.0];
+    let shape = Shape::new(&[3, 3]).unwrap();
+    let (mut q, mut r) = ([0f32; 9], [0f32; 9]);
+    let mut views = [&mut q, &mut r]
+        .map(|of| TensorViewMut::new(DType::F32, shape, bytemuck::cast_slice_mut(of)).unwrap());
+    let sizes = MatrixSizes { rows: 3, cols: 3, rhs: 0 };
+    let op = MatrixOp::Qr { full: true };
+    let mut scratch = vec![0u64; op.scratch_bytes(sizes, DType::F32).div_ceil(8)];
+    let input = TensorView::new(DType::F32, shape, bytemuck::cast_slice(&a)).unwrap();
+    solve_matrices(op, sizes, 1, &[input], &|_, n| n, &mut views, bytemuck::cast_slice_mut(&mut scratch))
+        .unwrap();
+    assert_eq!(q[3..6], [0.0, 1.0, 0.0]);
+    assert_eq!(r[3..6], [0.0, -2.0, 2.0]);
+}
+
+#[test]
 fn complex_eigenvectors_are_scaled_by_their_values() {
     let n = 6;
     let sizes = MatrixSizes { rows: n, cols: n, rhs: 0 };
