@@ -60,7 +60,8 @@ pub struct OptimizerOptions {
     pub keeps_slots: bool,
     /// Keeps the linear part of Ftrl times the rate.
     pub linear_by_rate: bool,
-    /// The gradient is of some rows, for which TensorFlow orders the operations of RMSProp in another way.
+    /// The gradient is of some rows, for which TensorFlow orders the operations of RMSProp in another way, and of AdagradDA
+    /// where a row has several elements.
     pub of_rows: bool,
 }
 
@@ -266,6 +267,12 @@ fn of_ordered<T: Real>(
             let a = a + g * g;
             let rate = rate * one.over(a.root());
             [shrunk(v - g * rate, rate, l1, l2), a, b, c]
+        }
+        (Optimizer::AdagradDa, &[rate, l1, l2, step]) if options.of_rows => {
+            let (a, b) = (a + g, b + g * g);
+            let share =
+                if l1 > zero { a.sign() * (a.size().over(step) - l1).larger(zero) } else { a.over(step) };
+            [-share.over(l2 + b.root().over(step * rate)), a, b, c]
         }
         (Optimizer::AdagradDa, &[rate, l1, l2, step]) => {
             let (a, b) = (a + g, b + g * g);

@@ -161,7 +161,9 @@ impl Apply {
                     && (rows == [0] || more.iter().all(|size| *size == 1))
             }
         };
-        let has_empty_rows = rows.is_some() && gradient.get(1..).is_some_and(|row| row.contains(&0));
+        // Axes behind those of the variable do not count here either.
+        let row = gradient.get(1..variable.len().clamp(1, gradient.len().max(1)));
+        let has_empty_rows = rows.is_some() && row.is_some_and(|row| row.contains(&0));
         if has_empty_rows && !self.takes_empty_rows() {
             return Err(OpError::input(
                 self.gradient(),
@@ -297,9 +299,11 @@ impl Operator for Apply {
             }
             *state = Some(after);
         }
+        let of_single = gradient.shape().iter().skip(1).product::<usize>() == 1;
+        let of_rows = self.options.of_rows && !(self.rule.rule == Optimizer::AdagradDa && of_single);
         Ok(optimize(
             self.rule.rule,
-            self.options,
+            OptimizerOptions { of_rows, ..self.options },
             &mut states,
             &steering[..self.rule.steering.len()],
             gradient,
@@ -356,6 +360,31 @@ mod tests {
         let deep = [&deep[..], &[scalar(0.5f32)]].concat();
         assert!(run("ResourceSparseApplyMomentum", &[], &deep).is_ok());
         refuses("SparseApplyMomentum", &[], &deep, "[1, 2, 1]");
+        // Of no rows any axes more will do, of nothing too; rows of nothing will not.
+        let none = tensor(&[0], &[0i32; 0]);
+        let dual = |state: &Tensor, gradient: Tensor| {
+            let numbers = [scalar(0.5f32), scalar(0.5f32), scalar(0.5f32), scalar(1i64)];
+            let [a, b, c] = [state; 3].map(Clone::clone);
+            [a, b, c, gradient, none.clone()].into_iter().chain(numbers).collect::<Vec<_>>()
+        };
+        let unchanged = [row.clone(), row.clone(), row.clone()];
+        let of_nothing = dual(&row, tensor(&[0, 2, 0], &[0f32; 0]));
+        check("ResourceSparseApplyAdagradDA", &[], &of_nothing, &unchanged);
+        // Of a step below 0 a row of several elements is divided by it first, and one of a single element is not.
+        let before = |of: usize| -> Vec<Tensor> {
+            let states = [tensor(&[1, of], &vec![1f32; of]), tensor(&[1, of], &vec![1f32; of])];
+            let [variable, kept] = states;
+            let more = [tensor(&[1, of], &vec![0f32; of]), tensor(&[1, of], &vec![2f32; of])];
+            let [squares, gradient] = more;
+            let numbers = [scalar(0.5f32), scalar(1f32), scalar(1f32), scalar(-2i64)];
+            [variable, kept, squares, gradient, tensor(&[1], &[0i32])].into_iter().chain(numbers).collect()
+        };
+        let after = run("SparseApplyAdagradDA", &[], &before(2)).unwrap();
+        assert_eq!(after[0].values::<f32>(), [-0.0; 2]);
+        let after = run("SparseApplyAdagradDA", &[], &before(1)).unwrap();
+        assert_eq!(after[0].values::<f32>(), [-2.5]);
+        let rows_of_nothing = dual(&tensor(&[1, 0], &[0f32; 0]), tensor(&[0, 0], &[0f32; 0]));
+        refuses("ResourceSparseApplyAdagradDA", &[], &rows_of_nothing, "rows of nothing");
         refuses("ApplyGradientDescent", &[], &[x.clone(), scalar(1f32), tensor(&[1], &[1f32])], "variable");
         refuses("ApplyGradientDescent", &[], &[x.clone(), scalar(1f64), g.clone()], "float64");
         refuses(
