@@ -55,6 +55,9 @@ const ALWAYS: &[Rule] = &[
     (&["QuantizedAdd", "QuantizedMul", "QuantizedBiasAdd", "QuantizedConv2D"], 5, 0..=0),
     (&["SparseReduceSum", "SparseReduceMax", "SparseReduceSumSparse", "SparseReduceMaxSparse"], 3, 0..=1),
     (&["EmptyTensorList", "TensorListReserve", "TensorListSetItem", "DecodePaddedRaw"], 1, 0..=0),
+    (&["TensorListResize"], 1, 0..=0),
+    (&["TensorListScatterV2"], 3, 0..=0),
+    (&["TensorArrayV3"], 0, 0..=0),
     (
         &[
             "SparseSegmentSumWithNumSegments",
@@ -94,7 +97,6 @@ const IN_A_FILE: &[Rule] = &[
     (&["EmptyTensorList", "TensorListReserve"], 0, 0..=1),
     (&["TensorListFromTensor", "TensorListStack", "TensorListConcatV2", "TensorListPopBack"], 1, 0..=1),
     (&["TensorListGetItem", "TensorListGather", "TensorListScatterV2"], 2, 0..=1),
-    (&["TensorArrayV3"], 0, 0..=0),
     (&["TensorArrayWriteV3", "TensorArrayReadV3"], 1, 0..=0),
     (&["TensorArrayGatherV3", "TensorArrayScatterV3"], 1, 1..=1),
     (&["ParseExampleV2"], 1, 0..=1),
@@ -323,6 +325,9 @@ mod tests {
         assert!(check("Requantize", &[&of(2), &of(0), &of(1)]).is_err());
         assert!(check("QuantizedMatMul", &[&of(2), &of(2), &of(0), &of(1)]).is_ok());
         assert!(check_in_file(&node("QuantizedMatMul"), &[&of(2), &of(2), &of(0), &of(1)]).is_err());
+        assert!(check("TensorListScatterV2", &[&of(2), &of(1), &of(1), &of(1)]).is_err());
+        assert!(check("TensorListResize", &[&of(2), &of(1)]).is_err());
+        assert!(check("TensorArrayV3", &[&of(1)]).is_err());
         assert!(check("SparseReduceMax", &[&of(2), &of(1), &of(1), &of(2)]).is_err());
         assert!(check_in_file(&node("FusedBatchNormV3"), &[&of(3)]).is_err());
     }
