@@ -251,6 +251,11 @@ impl Reader<'_> {
                 OpError::attribute("max_load_factor", format!("is {load}, not between 0 and 1")).into()
             );
         }
+        let buckets = attributes.int_or("initial_num_buckets", 1 << 17)?;
+        if role == Role::Dense && (buckets < 4 || buckets & (buckets - 1) != 0) {
+            let why = format!("is {buckets}, not a power of two of at least 4");
+            return Err(OpError::attribute("initial_num_buckets", why).into());
+        }
         if role == Role::Dense {
             let keys: Vec<&str> = node.inputs.iter().take(2).map(|input| &**input).collect();
             let context = self.evaluate(&keys, Vec::new())?;

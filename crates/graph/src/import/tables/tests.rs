@@ -76,6 +76,25 @@ fn what_fills_a_table_wrongly_is_told() {
 }
 
 #[test]
+fn a_dense_table_begins_with_a_power_of_two_of_buckets() {
+    let size = |buckets: &str| {
+        let attributes = format!("{TYPES} attr {{ key: 'initial_num_buckets' value {{ i: {buckets} }} }}");
+        let all = [
+            constant("none", "DT_INT64", "int64_val: -1", None),
+            constant("gone", "DT_INT64", "int64_val: -2", None),
+            node("table", "AnonymousMutableDenseHashTable", "none gone", &attributes),
+            node("size", "LookupTableSizeV2", "table", ""),
+        ];
+        graph(&nodes(&all), &["size"]).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!((size("4"), size("131072")), (Ok(()), Ok(())));
+    for buckets in ["131073", "2", "0", "-4"] {
+        let why = size(buckets).unwrap_err();
+        assert!(why.contains(&format!("is {buckets}, not a power of two of at least 4")), "{why}");
+    }
+}
+
+#[test]
 fn a_vocabulary_file_has_keys_in_lines_columns_and_numbers() {
     let path = std::env::temp_dir().join(format!("vocabulary-{}.txt", std::process::id()));
     std::fs::write(&path, "the,3\r\nof,1\nand,4").unwrap();
