@@ -7,6 +7,7 @@
 use tightfit_core::{DType, TensorView};
 use tightfit_kernels::{Rounding, SimulatedRange, simulate_quantization};
 
+use crate::dim::Dim;
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Registration, Run, reshape};
@@ -90,6 +91,23 @@ struct Simulate {
     takes_bits: bool,
 }
 
+impl Simulate {
+    /// The rank of minimum and maximum.
+    fn ends_rank(&self) -> usize {
+        self.axis.is_some().into()
+    }
+}
+
+/// Checks that an end of a range is one element, as far as that is known.
+fn need_one(index: usize, end: &Fact) -> Result<(), OpError> {
+    match end.dims.elements().size() {
+        Some(count) if count != 1 => {
+            Err(OpError::input(index, format!("is of shape {}; one element is needed", end.dims)))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Operator for Simulate {
     fn name(&self) -> &'static str {
         self.name
@@ -107,7 +125,12 @@ impl Operator for Simulate {
         for index in (1..3).filter(|_| !is_first) {
             let end = shared::input(inputs, index)?;
             shared::need_type(index, end, &[input.dtype])?;
-            shared::dims_of_rank(index, end, self.axis.is_some() as usize)?;
+            match (self.is_given, self.takes_bits, self.axis) {
+                // Ends that are not given are not looked at as it runs.
+                (false, ..) => {}
+                (true, true, None) => need_one(index, end)?,
+                (true, ..) => drop(shared::dims_of_rank(index, end, self.ends_rank())?),
+            }
         }
         if self.takes_bits {
             let bits = shared::input(inputs, 3)?;
@@ -120,6 +143,11 @@ impl Operator for Simulate {
     }
 
     fn check(&self, inputs: &[&Fact]) -> Result<(), OpError> {
+        // Of a size that is no symbol of the file TensorFlow does not know the rank either.
+        let is_open = |fact: &Fact| fact.dims.get().is_some_and(|dims| dims.contains(&Dim::Unknown));
+        for (index, end) in inputs.iter().enumerate().take(3).skip(1).filter(|(_, end)| !is_open(end)) {
+            shared::dims_of_rank(index, end, self.ends_rank())?;
+        }
         // As long as the axis and as each other, though ends that are not given are not looked at as it runs.
         if self.axis.is_some() {
             same_dims((1..3).filter_map(|index| Some((index, *inputs.get(index)?))))?;
@@ -181,6 +209,12 @@ mod tests {
             [attributes.as_slice(), &[("input_min", float(-1.0)), ("input_max", float(0.75))]].concat();
         check_close("QuantizeAndDequantize", &first, std::slice::from_ref(&x), &steps, 1e-6);
         refuses("QuantizeAndDequantize", &[("num_bits", int(0))], std::slice::from_ref(&x), "num_bits");
+        // The third version takes vectors of one for its ends.
+        let ends = [tensor(&[1], &[-1f32]), tensor(&[1, 1], &[0.75f32])];
+        let [least, most] = ends.clone();
+        check("QuantizeAndDequantizeV3", &[], &[x.clone(), least, most, scalar(3i32)], &[steps]);
+        let [least, most] = ends;
+        refuses("QuantizeAndDequantizeV4", &attributes, &[x.clone(), least, most], "rank 0");
         let [_, min, max] = [x, scalar(f32::NAN), scalar(2f32)];
         // NaN stays between ends, and is none.
         let odd = tensor(&[3], &[f32::NAN, -9.0, 9.0]);
