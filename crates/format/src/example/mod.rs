@@ -40,6 +40,8 @@ pub enum ExampleError {
     /// A map entry with two values. Protobuf would merge them; nothing writes it, and TensorFlow's own parser of
     /// Examples refuses it.
     TwoValues,
+    /// A map entry that is not one key and one value, or something else among entries, which TensorFlow's parsers refuse.
+    Entry,
 }
 
 impl fmt::Display for ExampleError {
@@ -50,6 +52,7 @@ impl fmt::Display for ExampleError {
             ExampleError::Tag => "not a tf.train.Example: a tag that protobuf has not",
             ExampleError::PackedFloats => "a float list whose size is not a multiple of four bytes",
             ExampleError::Depth => "not a tf.train.Example: groups nested deeper than 100",
+            ExampleError::Entry => "a map of features has what is not an entry of a key and a value",
             ExampleError::TwoValues => "a feature's map entry has two values",
         })
     }
@@ -220,6 +223,15 @@ impl<'a> Example<'a> {
         Features(Entries::new(self.0, 1))
     }
 
+    /// Checks that its features are entries of one key and one value and nothing else, which TensorFlow's own parser
+    /// asks for beside protobuf's rules.
+    ///
+    /// # Errors
+    /// [`ExampleError::Entry`] where they are not, and another one when the bytes are no Example.
+    pub fn check_entries(&self) -> Result<()> {
+        check_entries(self.0, 1, false)
+    }
+
     /// The feature `name`, or `None` when there is none.
     ///
     /// # Errors
@@ -296,6 +308,28 @@ fn entry_of(mut entry: Message<'_>) -> Result<(&[u8], &[u8])> {
     }
     // An entry without a value has the value of an empty message.
     Ok((key, value.unwrap_or_default()))
+}
+
+/// Checks that the maps under field `number` of a message are entries of one key and one value, the key first where they
+/// have an order.
+pub(crate) fn check_entries(message: &[u8], number: u64, has_order: bool) -> Result<()> {
+    let mut outer = Message(message);
+    while let Some(map) = outer.next_bytes(number)? {
+        let mut map = Message(map);
+        while let Some(field) = map.field()? {
+            let (1, Wire::Bytes(entry)) = field else { return Err(ExampleError::Entry) };
+            let mut entry = Message(entry);
+            let mut next = || match entry.field()? {
+                Some((field @ 1..=2, Wire::Bytes(_))) => Ok(field),
+                _ => Err(ExampleError::Entry),
+            };
+            let both = (next()?, next()?);
+            if !entry.0.is_empty() || has_order && both != (1, 2) {
+                return Err(ExampleError::Entry);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The value of the last entry of a name.

@@ -10,8 +10,8 @@
 //! As with [`crate::example`] nothing is allocated in reading, and the last entry of a name wins.
 
 use crate::example::{
-    Entries, Example, Feature, Features, Message, NamedValues, Result, Values, features_bytes, field_bytes,
-    last_named, put_entry, put_features, put_header,
+    Entries, Example, Feature, Features, Message, NamedValues, Result, Values, check_entries, features_bytes,
+    field_bytes, last_named, put_entry, put_features, put_header,
 };
 
 /// A tf.train.SequenceExample in its serialized form.
@@ -33,6 +33,16 @@ impl<'a> SequenceExample<'a> {
     /// The feature lists in the order of the file. A name may come twice; the last one counts.
     pub fn feature_lists(&self) -> FeatureLists<'a> {
         FeatureLists(Entries::new(self.0, 2))
+    }
+
+    /// Checks that its features and feature lists are entries of a key and then a value and nothing else, which
+    /// TensorFlow's own parser asks for beside protobuf's rules.
+    ///
+    /// # Errors
+    /// [`ExampleError::Entry`](crate::example::ExampleError::Entry) where they are not, and another one when the bytes are
+    /// no SequenceExample.
+    pub fn check_entries(&self) -> Result<()> {
+        check_entries(self.0, 1, true).and_then(|()| check_entries(self.0, 2, true))
     }
 
     /// The feature list `name`, or `None` when there is none.

@@ -75,6 +75,35 @@ fn an_entry_has_one_value() {
 }
 
 #[test]
+fn entries_are_a_key_and_a_value() {
+    let (key, value) = (&b"\x0a\x01s"[..], &b"\x12\x06\x1a\x04\x0a\x02\x05\x06"[..]);
+    let of = |parts: &[&[u8]]| {
+        let entry = parts.concat();
+        [&[0x0a, entry.len() as u8 + 2, 0x0a, entry.len() as u8][..], &entry].concat()
+    };
+    for (parts, is_right, has_order) in [
+        (&[key, value][..], true, true),
+        (&[value, key], true, false),
+        (&[key, key], true, false),
+        (&[key], false, false),
+        (&[value], false, false),
+        (&[], false, false),
+        (&[key, key, value], false, false),
+        (&[key, b"\x18\x01"], false, false),
+        (&[key, value, b"\x1a\x00"], false, false),
+    ] {
+        let example = of(parts);
+        assert_eq!(Example::new(&example).check_entries().is_ok(), is_right, "{parts:?}");
+        let sequence = sequence::SequenceExample::new(&example);
+        assert_eq!(sequence.check_entries().is_ok(), has_order, "{parts:?}");
+    }
+    // Beside the features others may stand, and none among them.
+    let beside = [&of(&[key, value])[..], b"\x2a\x01x"].concat();
+    assert_eq!(Example::new(&beside).check_entries(), Ok(()));
+    assert_eq!(Example::new(b"\x0a\x03\x12\x01x").check_entries(), Err(ExampleError::Entry));
+}
+
+#[test]
 fn errors_end_the_walk() {
     assert_eq!(Example::new(b"\x0a\x05\x0a").find("x").unwrap_err(), ExampleError::Truncated);
     assert_eq!(Example::new(&[0xff; 11]).find("x").unwrap_err(), ExampleError::Varint);

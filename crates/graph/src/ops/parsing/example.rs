@@ -522,6 +522,12 @@ impl Features {
                 return Err(OpError::input(names, "has not as many names as there are records"));
             }
         }
+        if !self.is_of_sequences {
+            for (row, record) in run.slice::<StringRef>(0)?.iter().enumerate() {
+                let checked = Example::new(run.string(*record)).check_entries().map_err(broken);
+                checked.map_err(|error| self.of_record(run, row, error))?;
+            }
+        }
         let has_batch = run.shape(0).rank() > 0;
         for number in 0..self.sparse.len() {
             self.sparse(run, number, has_batch)?;

@@ -400,6 +400,10 @@ impl Operator for Parse {
                 return Err(OpError::input(input, why));
             }
         }
+        for (row, record) in run.slice::<StringRef>(0)?.iter().enumerate() {
+            let checked = SequenceExample::new(run.string(*record)).check_entries().map_err(broken);
+            checked.map_err(|error| self.context.of_record(run, row, error))?;
+        }
         self.context.run(run)?;
         for number in 0..self.sparse.len() {
             self.sparse(run, number)?;
