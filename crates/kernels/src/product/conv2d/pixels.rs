@@ -6,6 +6,22 @@ use super::Conv2d;
 use crate::product::gemm::{LeftHand, MAX_ROWS, Offsets, Segment};
 use crate::product::matmul::copy_pitch;
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
+/// Asks for a cache line to be in the second-level cache; any address will do.
+#[inline(always)]
+fn prefetch(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Fewer pixels than this are no tile of their own.
 const LEAST_ALIKE: usize = 7;
 
@@ -100,6 +116,23 @@ impl PixelRows<'_> {
             let inside = (0..rows.len()).find(|r| is_inside(*r)).unwrap_or(rows.len());
             (0..inside).for_each(&mut outside);
             (inside..rows.len()).rev().take_while(|r| !is_inside(*r)).for_each(outside);
+        }
+    }
+
+    /// Asks for what the windows below those of some neighbouring pixels look at besides, of which `corner` is the first's: a row
+    /// of output later, when an image larger than a cache has come from further away by then.
+    fn prefetch_below(&self, corner: Corner, count: usize) {
+        let (p, window) = (&self.conv.p, &self.conv.p.window);
+        let [_, height, width] = p.size;
+        if window.size[1] == 1 {
+            return;
+        }
+        let reach = (window.size[1] - 1) * window.dilations[1] + 1;
+        let pixels = (count * window.strides[2]).min(width);
+        for dy in (reach..reach + window.strides[1]).filter(|dy| (corner.y + *dy as isize) < height as isize)
+        {
+            let row = corner.pixel.wrapping_add(dy * width * p.in_channels);
+            (0..pixels * p.in_channels).step_by(LINE).for_each(|i| prefetch(row.wrapping_add(i)));
         }
     }
 
@@ -205,8 +238,10 @@ impl LeftHand for PixelRows<'_> {
         while done < count {
             let place = self.pixel(first_row + done);
             let end = count.min(done + self.conv.output[2] - place[3]);
+            let corner = self.corner(a, place);
             // SAFETY: as above.
-            unsafe { self.fill_line(self.corner(a, place), done..end, segment, pointers, copies) };
+            unsafe { self.fill_line(corner, done..end, segment, pointers, copies) };
+            self.prefetch_below(corner, end - done);
             done = end;
         }
         if self.copies_all() && segment.taps > 0 {
