@@ -6,6 +6,7 @@ use super::multiplier::Multiplier;
 use super::pairs::{BoundedInteger, Integer};
 use crate::base::access::{for_dtype, split, values, values_mut};
 use crate::base::error::{KernelError, Result, check_exact};
+use crate::base::simd::{Kernel, Simd, dispatch};
 use crate::base::threads::ThreadPool;
 
 /// Scales and zero points: one for all, or one for each slice along an axis.
@@ -59,15 +60,32 @@ pub fn affine_quantize(
         check_exact("the input", dst.len(), src.len())?;
         split(pool, dst, 1, &|first, dst| {
             scales.runs(first, dst.len(), |at, len, scale, zero| {
-                let numbers = &src[first + at..first + at + len];
-                for (to, x) in dst[at..at + len].iter_mut().zip(numbers) {
-                    let integer = ((x / scale).round() as i32).saturating_add(zero);
-                    *to = T::narrow(integer.clamp(T::LOWEST, T::HIGHEST));
-                }
+                let (from, to) = (&src[first + at..first + at + len], &mut dst[at..at + len]);
+                dispatch(pool.isa(), Rounded { from, to, scale, zero });
             });
         });
         Ok(())
     })
+}
+
+/// Floats of one scale and zero point, on their way to integers.
+struct Rounded<'a, T> {
+    from: &'a [f32],
+    to: &'a mut [T],
+    scale: f32,
+    zero: i32,
+}
+
+impl<T: BoundedInteger> Kernel for Rounded<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (to, x) in self.to.iter_mut().zip(self.from) {
+            let integer = ((x / self.scale).round() as i32).saturating_add(self.zero);
+            *to = T::narrow(integer.clamp(T::LOWEST, T::HIGHEST));
+        }
+    }
 }
 
 /// The numbers that integers stand for.

@@ -166,12 +166,34 @@ impl<F: Finish> Kernel for Line<'_, F> {
         let rows = window.valid(1, y, height);
         let top = y * window.strides[1];
         let channels = self.conv.channels();
+        let is_plain = self.conv.multiplier == 1 && self.filter.kind == FilterType::Int8;
         let mut first = 0;
         while first < channels {
             let count = if channels - first < COLUMNS { channels - first } else { COLUMNS };
             let mut x = 0;
             while x < output[1] {
                 let columns = window.valid(2, x, width);
+                #[cfg(target_arch = "x86_64")]
+                if S::LANES == 16 && is_plain && rows.0 < rows.1 && columns.0 < columns.1 {
+                    let at = [(1, rows.0, y, 2), (2, columns.0, x, 4)].map(|(axis, tap, at, pad)| {
+                        at * window.strides[axis] + tap * window.dilations[axis] - window.pads[pad]
+                    });
+                    let pixel = (image * height + at[0]) * width + at[1];
+                    let taps = x86::Taps {
+                        input: self.input[pixel * channels + first..].as_ptr(),
+                        steps: [window.dilations[1] * width * channels, window.dilations[2] * channels],
+                        filter: self.filter.bytes[(rows.0 * window.size[2] + columns.0) * channels + first..]
+                            .as_ptr(),
+                        line: window.size[2] * channels,
+                        channels,
+                        taps: [rows.1 - rows.0, columns.1 - columns.0],
+                    };
+                    // SAFETY: a vector of 16 floats is there only where AVX-512 is; the taps are those inside of the image.
+                    let sums = unsafe { x86::sums(&taps, count, self.flip, self.zero, self.filter.zero()) };
+                    self.finish.finish(simd, self.line * output[1] + x, first, &sums, count);
+                    x += 1;
+                    continue;
+                }
                 let mut sums = [0i32; COLUMNS];
                 let mut ty = rows.0;
                 while ty < rows.1 {
@@ -226,6 +248,66 @@ impl<F: Finish> Line<'_, F> {
             sums[c] = sums[c].wrapping_add(x.wrapping_mul(weights[c] as i8 as i32 - filter_zero));
             c += 1;
         }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::COLUMNS;
+
+    /// The elements of a window that are inside of an image, for some channels.
+    pub(super) struct Taps {
+        /// The channels of the first one's pixel.
+        pub input: *const u8,
+        /// Bytes to the pixel below that one takes, and to that beside it.
+        pub steps: [usize; 2],
+        /// The first one's weights.
+        pub filter: *const u8,
+        /// Bytes to those of the line below, and to those beside.
+        pub line: usize,
+        pub channels: usize,
+        /// How many there are, down and across.
+        pub taps: [usize; 2],
+    }
+
+    /// The sums of `count` channels, at most 16.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 with BW and VL, and pixels and weights are where `taps` says.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) unsafe fn sums(
+        taps: &Taps,
+        count: usize,
+        flip: u8,
+        zero: i32,
+        filter_zero: i32,
+    ) -> [i32; COLUMNS] {
+        let mask = ((1u32 << count) - 1) as u16;
+        let (flip, zero, filter_zero) =
+            (_mm_set1_epi8(flip as i8), _mm512_set1_epi32(zero), _mm512_set1_epi32(filter_zero));
+        let mut sums = _mm512_setzero_si512();
+        for ty in 0..taps.taps[0] {
+            for tx in 0..taps.taps[1] {
+                // SAFETY: the caller vouches for both; no more is read than the mask says.
+                let [bytes, weights] = unsafe {
+                    [
+                        taps.input.add(ty * taps.steps[0] + tx * taps.steps[1]),
+                        taps.filter.add(ty * taps.line + tx * taps.channels),
+                    ]
+                    .map(|at| _mm_maskz_loadu_epi8(mask, at.cast()))
+                };
+                let x = _mm512_sub_epi32(_mm512_cvtepu8_epi32(_mm_xor_si128(bytes, flip)), zero);
+                let weight = _mm512_sub_epi32(_mm512_cvtepi8_epi32(weights), filter_zero);
+                sums = _mm512_add_epi32(sums, _mm512_mullo_epi32(x, weight));
+            }
+        }
+        let mut all = [0; COLUMNS];
+        // SAFETY: 16 sums.
+        unsafe { _mm512_storeu_si512(all.as_mut_ptr().cast(), sums) };
+        all
     }
 }
 

@@ -6,7 +6,7 @@ use super::dot::COLUMNS;
 use super::filter::FLIP;
 use super::multiplier::Rescale;
 use super::product::Finish;
-use super::requantize::requantize;
+use super::requantize::store;
 use crate::base::simd::Simd;
 
 /// Bytes: sum and bias by the channel's multiplier.
@@ -35,29 +35,9 @@ pub(crate) struct ToFloats<'a> {
 impl Finish for ToBytes<'_> {
     #[inline(always)]
     fn finish<S: Simd>(&self, _: S, row: usize, first: usize, sums: &[i32; COLUMNS], count: usize) {
-        let mut all = *sums;
-        if let Some(bias) = self.bias {
-            let bias = &bias[first..first + count];
-            let mut c = 0;
-            while c < count {
-                all[c] = all[c].wrapping_add(bias[c]);
-                c += 1;
-            }
-        }
-        let bytes = if self.rescale.exact.is_empty() {
-            requantize::<S>(&self.rescale, first, count, &all)
-        } else {
-            let mut bytes = [0u8; COLUMNS];
-            let mut c = 0;
-            while c < count {
-                bytes[c] = self.rescale.exactly(first + c, all[c] as f64) as u8;
-                c += 1;
-            }
-            bytes
-        };
         // SAFETY: every row and column is finished once, and they have places of their own.
         let mut to = unsafe { self.output.part(row * self.row_bytes + first, count) };
-        to.copy_from_slice(&bytes[..count]);
+        store::<S>(&self.rescale, (first, count), sums, self.bias, &mut to);
     }
 }
 
@@ -65,7 +45,7 @@ impl Finish for ToFloats<'_> {
     #[inline(always)]
     fn finish<S: Simd>(&self, _: S, row: usize, first: usize, sums: &[i32; COLUMNS], count: usize) {
         let row_scale = self.row_scales[row / self.rows_each];
-        // SAFETY: as above.
+        // SAFETY: as of bytes.
         let mut to = unsafe { self.output.part(row * self.row_floats + first, count) };
         let mut c = 0;
         while c < count {

@@ -14,6 +14,8 @@ mod lstm;
 mod mean;
 mod multiplier;
 mod pairs;
+#[cfg(target_arch = "x86_64")]
+mod pairs_x86;
 mod pool;
 mod product;
 mod requantize;

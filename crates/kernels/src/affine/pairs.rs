@@ -3,6 +3,8 @@
 use tightfit_core::{DType, TensorViewMut};
 
 use super::multiplier::{Multiplier, Rescale, divided_by_power};
+#[cfg(target_arch = "x86_64")]
+use super::pairs_x86;
 use crate::base::access::{Src, split, values_mut};
 use crate::base::broadcast::{Broadcast, Operand};
 use crate::base::error::{KernelError, Result};
@@ -102,6 +104,13 @@ impl<T: Integer> Kernel for Block<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let pair = *self.pair;
+        #[cfg(target_arch = "x86_64")]
+        if S::LANES == 16 && size_of::<T>() == 1 && pairs_x86::can_compute(&pair) {
+            let bytes = [bytemuck::cast_slice(self.a), bytemuck::cast_slice(self.b)];
+            let is_signed = T::narrow(255).wide() < 0;
+            // SAFETY: a vector of 16 floats is there only where AVX-512 is.
+            return unsafe { pairs_x86::run(&pair, bytes, is_signed, bytemuck::cast_slice_mut(self.to)) };
+        }
         let rescale = Rescale { multipliers: &[], exact: &[], zero: pair.zero, bounds: pair.bounds };
         let output = pair.output;
         let brought = |input: usize, x: T| {
@@ -179,7 +188,45 @@ impl AffinePair {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::cpu::Isa;
     use tightfit_core::{Shape, TensorView};
+
+    #[test]
+    fn vectors_compute_as_single_integers_do() {
+        let all = |step: usize| (0..5000).map(|at| (at * step % 256) as u8).collect::<Vec<_>>();
+        let (a, b) = (all(37), all(91));
+        use AffinePairOp::{Add, Mul, SquaredDifference, Sub};
+        for (dtype, zeros, zero, bounds) in
+            [(DType::I8, [3, -17], 5, (-128, 127)), (DType::U8, [10, 128], 50, (0, 240))]
+        {
+            for (op, left_shift, output) in [
+                (Add, 20, 1.3e-6),
+                (Sub, 20, 3e-7),
+                (Mul, 0, 0.007),
+                (SquaredDifference, 7, 1e-6),
+                (Mul, 0, 1.6),
+            ] {
+                let inputs = [0.731, 0.5].map(Multiplier::of);
+                let output = Multiplier::of(output);
+                let pair = AffinePair { op, zeros, left_shift, inputs, shifts: None, output, zero, bounds };
+                let computed = |isa: Isa, len: usize| {
+                    let pool = ThreadPool::with_isa(1, isa).unwrap();
+                    let shape = Shape::new(&[len]).unwrap();
+                    let mut bytes = vec![0u8; len];
+                    let mut dst = TensorViewMut::new(dtype, shape, &mut bytes).unwrap();
+                    let [a, b] =
+                        [&a, &b].map(|own| Src::View(TensorView::new(dtype, shape, &own[..len]).unwrap()));
+                    pair.run(&pool, a, b, &mut dst).unwrap();
+                    bytes
+                };
+                for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                    for len in [5000, 16, 7] {
+                        assert_eq!(computed(isa, len), computed(Isa::Portable, len), "{op:?} {isa:?}");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn tensors_of_different_scales_are_added_and_multiplied() {
