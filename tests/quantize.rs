@@ -453,15 +453,27 @@ fn sparse_weights_are_multiplied_as_they_are_held() {
     assert_eq!(tightfit(prune).code, 0);
     let expected = elements(&fs::read(golden.join("y.npy")).unwrap());
     let results = text(folder.path("out.npy"));
-    // Few rows, and many.
-    for (batch, threads) in [("1", "1"), ("4", "2"), ("6", "2")] {
+    let plan = |more: &[&str]| {
+        let plan = ["plan", &output, "--input", &input, "--batch", "2000", "--threads", "2", "--json"];
+        tightfit([&plan[..], more].concat()).json()
+    };
+    let large = plan(&[]);
+    let least = large["minimum_bytes"].to_string();
+    // Few rows, and many; where there is memory for dense weights, and where there is none.
+    for (batch, threads, memory) in
+        [("1", "1", "1GiB"), ("4", "2", "1GiB"), ("6", "2", "1GiB"), ("2000", "2", &least)]
+    {
         let run = ["run", &output, "--input", &input, "--output", &results, "--quiet"];
-        assert_eq!(tightfit([&run[..], &["--batch", batch, "--threads", threads]].concat()).code, 0);
+        let more = ["--batch", batch, "--threads", threads, "--memory", memory];
+        let answer = tightfit([&run[..], &more].concat());
+        assert_eq!(answer.code, 0, "{answer:?}");
         let found = elements(&fs::read(&results).unwrap());
         let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(found.len() == expected.len() && error < 1e-5, "{batch}: {error}");
+        assert!(found.len() == expected.len() && error < 1e-5, "{batch} {memory}: {error}");
     }
-    // Nothing makes the weights whole.
+    let weights = |plan: &Value| number(&plan["lines"]["weights"]);
+    assert!(weights(&plan(&["--memory", &least])) < 0.6 * weights(&large), "{large}");
+    // Nothing makes the weights whole in a run.
     let nodes = tightfit(["bench", &output, "--seconds", "0.01", "--steps", "9", "--json"]).stdout;
-    assert!(nodes.contains("SparseProduct") && !nodes.contains("densify"), "{nodes}");
+    assert!(nodes.contains("MatMul") && !nodes.contains("densify"), "{nodes}");
 }

@@ -7,6 +7,7 @@ use tightfit_core::Shape;
 use tightfit_graph::exec::arena_bytes;
 use tightfit_graph::fact::Fact;
 use tightfit_graph::ir::Graph;
+use tightfit_graph::passes::sparse::{self, Runs};
 use tightfit_graph::plan::{Bounds, Plan, PlanOptions, STREAM_FROM_BYTES, WeightMode};
 use tightfit_graph::{Binding, bind, passes};
 use tightfit_kernels::Isa;
@@ -174,17 +175,12 @@ impl<'m> Bound<'m> {
     /// # Errors
     /// [`Error::Graph`] when shapes stay open or do not fit.
     pub fn new(model: &'m Model, options: &FitOptions) -> Result<Bound<'m>, Error> {
-        let binding = Binding {
-            batch: Some(options.batch),
-            shapes: options.shapes.clone(),
-            values: options.values.clone(),
-        };
         let budget = model.graph().budget();
         let (before_bytes, peak_bytes) = (budget.used_bytes(), budget.peak_bytes());
         budget.restart_recent_peak();
         // What has run a batch is not needed to lay out another.
         process::end_phase();
-        let mut graph = bind(model.graph(), &binding)?;
+        let mut graph = bind(model.graph(), &binding(options))?;
         process::end_phase();
         passes::run_bound(&mut graph, options.threads)?;
         process::end_phase();
@@ -219,7 +215,14 @@ impl<'m> Bound<'m> {
         let plan = {
             let plan_options =
                 PlanOptions { bounds, isa: options.isa, ..PlanOptions::new(options.threads, weights) };
-            Plan::new(&self.graph, &plan_options)?
+            match weights {
+                WeightMode::Dense => {
+                    let mut dense = bind(self.model.graph(), &binding(options))?;
+                    passes::run_bound_dense(&mut dense, self.runs())?;
+                    Plan::new(&dense, &plan_options)?
+                }
+                _ => Plan::new(&self.graph, &plan_options)?,
+            }
         };
         process::rest();
         self.count_planning(peak_bytes);
@@ -340,7 +343,7 @@ impl<'m> Bound<'m> {
         }
         let resident = resident.map_or_else(|| self.with(self.fastest_mode(), smallest.bounds), Ok)?;
         if leaves_room(&resident) {
-            return Ok(Some(resident));
+            return self.dense(resident, memory_bytes - room_bytes).map(Some);
         }
         drop(resident);
         for (number, window_bytes) in WINDOWS_BYTES.into_iter().enumerate() {
@@ -350,6 +353,29 @@ impl<'m> Bound<'m> {
             }
         }
         Ok(None)
+    }
+
+    /// The layout with products dense that are faster so, where it fits `memory_bytes`; else `fit`.
+    fn dense(&self, fit: Fit, memory_bytes: u64) -> Result<Fit, Error> {
+        let dense_bytes = sparse::dense_bytes(&self.graph, self.runs());
+        // It is laid out beside the graph that there is.
+        let more_bytes = dense_bytes + 2 * self.replanning_bytes.get();
+        let bounds = fit.bounds;
+        if dense_bytes == 0
+            || fit.weights != WeightMode::Resident
+            || fit.minimum_bytes.saturating_add(more_bytes) > memory_bytes
+        {
+            return Ok(fit);
+        }
+        // Only one plan exists at a time.
+        drop(fit);
+        let dense = self.with(WeightMode::Dense, bounds)?;
+        if dense.minimum_bytes <= memory_bytes { Ok(dense) } else { self.with(WeightMode::Resident, bounds) }
+    }
+
+    fn runs(&self) -> Runs {
+        let FitOptions { batch, threads, isa, .. } = self.options;
+        Runs { batch, threads, isa }
     }
 
     /// The layout with the least to read in each run that fits `memory_bytes`: `fit`, or one that keeps some of the weights in
@@ -418,6 +444,10 @@ impl<'m> Bound<'m> {
         let (minimum_bytes, minimum_growing) = (lines.total_bytes(), plan.growing().len());
         Ok(Fit { plan, lines, spare_bytes, minimum_bytes, minimum_growing, weights, bounds, growth_bytes })
     }
+}
+
+fn binding(options: &FitOptions) -> Binding {
+    Binding { batch: Some(options.batch), shapes: options.shapes.clone(), values: options.values.clone() }
 }
 
 /// Lays out `model` in the memory of its budget, or in `options.memory_bytes` of it.

@@ -10,6 +10,7 @@ use tightfit_core::{DType, Reservation, Shape, block_bytes, list_bytes};
 use tightfit_format::{SourceFile, TensorDef};
 use tightfit_kernels::{BinaryOp, widen};
 
+use super::Sparse;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
 use crate::operator::OpError;
 
@@ -47,6 +48,8 @@ pub enum ConstantData {
     },
     /// Computed from another constant as it is read.
     Computed(Computed),
+    /// Sparse, and made whole as it is read.
+    Sparse(Sparse),
     /// Strings; where there are fewer than elements, the last one repeats.
     Strings(Arc<[Box<[u8]>]>),
 }
@@ -57,6 +60,7 @@ impl ConstantData {
         match self {
             ConstantData::File { .. } | ConstantData::Tensor { .. } => true,
             ConstantData::Computed(computed) => computed.base().data.is_in_file(),
+            ConstantData::Sparse(sparse) => sparse.parts().iter().any(|part| part.data.is_in_file()),
             ConstantData::Memory(_) | ConstantData::Strings(_) => false,
         }
     }
@@ -101,6 +105,7 @@ impl Constant {
             }
             ConstantData::Tensor { source, tensor } => tensor.read_at(source, offset, out)?,
             ConstantData::Computed(computed) => computed.read_at(offset, out)?,
+            ConstantData::Sparse(sparse) => sparse.read_at(offset, out)?,
             ConstantData::Strings(_) => {}
         }
         Ok(())
@@ -118,7 +123,7 @@ impl Constant {
 }
 
 /// Bytes of an element of the result.
-const ELEMENT_BYTES: usize = size_of::<f32>();
+pub(super) const ELEMENT_BYTES: usize = size_of::<f32>();
 /// Elements computed at a time.
 const BLOCK: usize = 256;
 
@@ -195,28 +200,7 @@ impl Computed {
     /// # Errors
     /// As [`Constant::read_at`].
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), OpError> {
-        let element = (offset / ELEMENT_BYTES as u64) as usize;
-        let phase = (offset % ELEMENT_BYTES as u64) as usize;
-        if phase == 0 && out.len().is_multiple_of(ELEMENT_BYTES) {
-            return self.read_elements(element, out);
-        }
-        // Parts of an element at the ends.
-        let head_bytes = out.len().min((ELEMENT_BYTES - phase) % ELEMENT_BYTES);
-        let (head, rest) = out.split_at_mut(head_bytes);
-        let whole = rest.len() - rest.len() % ELEMENT_BYTES;
-        let (body, tail) = rest.split_at_mut(whole);
-        let first = element + usize::from(phase > 0);
-        let mut one = [0; ELEMENT_BYTES];
-        if !head.is_empty() {
-            self.read_elements(element, &mut one)?;
-            head.copy_from_slice(&one[phase..][..head.len()]);
-        }
-        self.read_elements(first, body)?;
-        if !tail.is_empty() {
-            self.read_elements(first + whole / ELEMENT_BYTES, &mut one)?;
-            tail.copy_from_slice(&one[..tail.len()]);
-        }
-        Ok(())
+        by_elements(offset, out, |first, out| self.read_elements(first, out))
     }
 
     /// Fills `out` with whole elements. What they are computed from is read into its end: no element is wider there than
@@ -236,6 +220,39 @@ impl Computed {
         }
         Ok(())
     }
+}
+
+/// Fills `out` with the bytes from `offset` on of elements that `read` fills whole ones of with: it is told the first.
+///
+/// # Errors
+/// Those of `read`.
+pub(super) fn by_elements(
+    offset: u64,
+    out: &mut [u8],
+    read: impl Fn(usize, &mut [u8]) -> Result<(), OpError>,
+) -> Result<(), OpError> {
+    let element = (offset / ELEMENT_BYTES as u64) as usize;
+    let phase = (offset % ELEMENT_BYTES as u64) as usize;
+    if phase == 0 && out.len().is_multiple_of(ELEMENT_BYTES) {
+        return read(element, out);
+    }
+    // Parts of an element at the ends.
+    let head_bytes = out.len().min((ELEMENT_BYTES - phase) % ELEMENT_BYTES);
+    let (head, rest) = out.split_at_mut(head_bytes);
+    let whole = rest.len() - rest.len() % ELEMENT_BYTES;
+    let (body, tail) = rest.split_at_mut(whole);
+    let first = element + usize::from(phase > 0);
+    let mut one = [0; ELEMENT_BYTES];
+    if !head.is_empty() {
+        read(element, &mut one)?;
+        head.copy_from_slice(&one[phase..][..head.len()]);
+    }
+    read(first, body)?;
+    if !tail.is_empty() {
+        read(first + whole / ELEMENT_BYTES, &mut one)?;
+        tail.copy_from_slice(&one[..tail.len()]);
+    }
+    Ok(())
 }
 
 impl Arithmetic {

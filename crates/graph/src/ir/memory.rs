@@ -42,6 +42,7 @@ impl Constant {
             }
             // What it is computed from has a reservation of its own.
             ConstantData::Computed(computed) => computed.heap_bytes(),
+            ConstantData::Sparse(_) => 0,
             ConstantData::Strings(texts) => {
                 block_bytes(SHARED_BYTES + size_of_val(&**texts) as u64)
                     + texts.iter().map(|text| block_bytes(text.len() as u64)).sum::<u64>()
@@ -183,6 +184,7 @@ impl Graph {
         let constants = self.nodes.iter().filter_map(|node| node.constant()).map(|constant| {
             let base = match &constant.data {
                 ConstantData::Computed(computed) => bytes(computed.base()),
+                ConstantData::Sparse(sparse) => sparse.parts().into_iter().map(|part| bytes(part)).sum(),
                 _ => 0,
             };
             bytes(constant) + base

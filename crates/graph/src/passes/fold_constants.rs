@@ -133,7 +133,10 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
     // Bytes that are shared are reserved for once.
     let held = match &constant.data {
         ConstantData::Memory(_) | ConstantData::Strings(_) => constant.held.clone(),
-        ConstantData::File { .. } | ConstantData::Tensor { .. } | ConstantData::Computed(_) => None,
+        ConstantData::File { .. }
+        | ConstantData::Tensor { .. }
+        | ConstantData::Computed(_)
+        | ConstantData::Sparse(_) => None,
     };
     let data = match &constant.data {
         ConstantData::File { source, offset } => {
@@ -142,6 +145,7 @@ fn reshaped_constant(graph: &Graph, id: NodeId) -> Option<Constant> {
         ConstantData::Memory(bytes) => ConstantData::Memory(bytes.clone()),
         ConstantData::Strings(strings) => ConstantData::Strings(strings.clone()),
         ConstantData::Computed(computed) => ConstantData::Computed(computed.clone()),
+        ConstantData::Sparse(sparse) => ConstantData::Sparse(sparse.clone()),
         ConstantData::Tensor { source, tensor } => {
             let dims = shape.iter().map(|d| *d as i64).collect();
             let tensor = Box::new(TensorDef { shape: dims, ..(**tensor).clone() });

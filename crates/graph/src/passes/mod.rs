@@ -147,6 +147,21 @@ pub fn run_bound(graph: &mut Graph, threads: usize) -> Result<(), GraphError> {
     graph.recount().map_err(|source| graph_memory_error(graph, source))
 }
 
+/// The same after products with sparse weights that are faster dense are made so: see [`sparse::make_dense`].
+///
+/// # Errors
+/// As [`run_bound`].
+pub fn run_bound_dense(graph: &mut Graph, runs: sparse::Runs) -> Result<(), GraphError> {
+    {
+        let working = graph.memory().room(working_bytes(graph));
+        let _working = working.map_err(|source| graph_memory_error(graph, source))?;
+        if sparse::make_dense(graph, runs) {
+            dead_nodes::remove(graph);
+        }
+    }
+    run_bound(graph, runs.threads)
+}
+
 /// The most bytes that a pass takes besides what the graph holds, or inference after it: the order of the nodes, and who
 /// uses what with tables, or what inference notes.
 fn working_bytes(graph: &Graph) -> u64 {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tightfit_core::{array_bytes, block_bytes, list_bytes};
 
-use super::{ArenaItem, Item, Plan, PlanOptions, SlotPlan, StatePlan, Step, Storage, WeightMode, WeightPlan};
+use super::{ArenaItem, Item, Plan, PlanOptions, SlotPlan, StatePlan, Step, Storage, WeightPlan};
 use crate::ir::{Graph, NodeId, NodeKind, ValueRef};
 use crate::operator::random::StepGenerator;
 use crate::operator::{Slot, TensorInfo, WeightUse};
@@ -59,7 +59,7 @@ impl Sizes {
                 NodeKind::Input { .. } => {}
             }
         }
-        if options.weights != WeightMode::Resident {
+        if !options.weights.is_resident() {
             sizes.streamed = sizes.constants;
         }
         // A fetched value that is fed is copied, by a step and into a slot of its own.

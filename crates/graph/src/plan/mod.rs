@@ -47,6 +47,8 @@ pub const MAX_TENSOR_BYTES: u64 = 1 << 40;
 pub enum WeightMode {
     /// All in memory.
     Resident,
+    /// All in memory, and dense those of sparse products that are faster so.
+    Dense,
     /// Large ones are read from the file in each run, through a window.
     Streamed {
         /// The most bytes of one block; two blocks are in memory at once.
@@ -63,10 +65,15 @@ pub enum WeightMode {
 }
 
 impl WeightMode {
+    /// True where none is read from the file in a run.
+    pub fn is_resident(&self) -> bool {
+        self.kept_bytes() == usize::MAX
+    }
+
     /// The most bytes of one block.
     pub fn window_bytes(&self) -> usize {
         match self {
-            WeightMode::Resident => usize::MAX,
+            WeightMode::Resident | WeightMode::Dense => usize::MAX,
             WeightMode::Streamed { window_bytes } | WeightMode::Mixed { window_bytes, .. } => *window_bytes,
         }
     }
@@ -74,7 +81,7 @@ impl WeightMode {
     /// The most bytes of large weights in memory.
     pub fn kept_bytes(&self) -> usize {
         match self {
-            WeightMode::Resident => usize::MAX,
+            WeightMode::Resident | WeightMode::Dense => usize::MAX,
             WeightMode::Streamed { .. } => 0,
             WeightMode::Mixed { kept_bytes, .. } => *kept_bytes,
         }

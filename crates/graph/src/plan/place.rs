@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tightfit_core::ALIGNMENT;
 
 use super::planner::Planner;
-use super::{STREAM_FROM_BYTES, Storage, WeightMode, WeightPlan};
+use super::{STREAM_FROM_BYTES, Storage, WeightPlan};
 use crate::error::GraphError;
 use crate::ir::{Constant, ConstantData, NodeId, NodeKind, ValueRef};
 use crate::operator::{Held, WeightLayout, WeightUse};
@@ -64,7 +64,7 @@ impl Planner<'_> {
     /// The weights that are read from the file in each run: large ones, but for those that save most for the memory that
     /// they take. Which these are does not depend on the batch, so that what is in memory serves another one as well.
     fn streamed(&self, wanted: &HashMap<NodeId, WeightUse>) -> HashSet<NodeId> {
-        if self.options.weights == WeightMode::Resident {
+        if self.options.weights.is_resident() {
             return HashSet::new();
         }
         let mut free_bytes = self.options.weights.kept_bytes();

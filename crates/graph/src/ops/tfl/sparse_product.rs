@@ -4,13 +4,17 @@
 //! Inputs: the rows `[.., k]`; the weight's elements that are there, `[count]`; those of [`Fused`]; and last a bit for each element of
 //! the weight `[n, k]`, uint8, the lowest of a byte first. The output is `[.., n]`.
 
-use tightfit_core::DType;
+use std::sync::Arc;
+
+use tightfit_core::{DType, block_bytes};
 use tightfit_kernels::{Isa, SparseProduct as Kernel};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
+use crate::ir::Constant;
 use crate::operator::product::{Fused, OWN_INPUTS};
 use crate::operator::{Call, Held, Memory, OpError, Operator, Run, reshape};
+use crate::ops::nn::conv2d::Conv2d;
 use crate::ops::shared;
 
 /// The operator.
@@ -20,10 +24,18 @@ pub struct SparseProduct {
     pub channels: usize,
     /// What is done to the sums.
     pub fused: Fused,
+    /// What computes the same with a dense weight: a matrix product, or a convolution of single pixels.
+    pub dense: Arc<dyn Operator>,
+    /// The weight, made whole as it is read. It is the same for all that the graph is bound to, so that it is in memory once.
+    pub weight: Arc<Constant>,
 }
 
 impl SparseProduct {
-    fn kernel(&self, isa: Isa, dims: &[usize]) -> Result<Kernel, OpError> {
+    /// The product of rows of these dimensions.
+    ///
+    /// # Errors
+    /// As [`Kernel::new`].
+    pub fn kernel(&self, isa: Isa, dims: &[usize]) -> Result<Kernel, OpError> {
         let (k, rows) = dims.split_last().ok_or(OpError::Internal("a product of a scalar"))?;
         Ok(Kernel::new(isa, rows.iter().product(), *k, self.channels)?)
     }
@@ -44,6 +56,11 @@ impl Operator for SparseProduct {
         let mut dims = dims.to_vec();
         *dims.last_mut().ok_or_else(|| OpError::input(0, "is a scalar"))? = Dim::Known(self.channels as i64);
         Ok(vec![Fact::new(DType::F32, Dims::new(dims))])
+    }
+
+    fn heap_bytes(&self) -> u64 {
+        let weight = block_bytes(2 * size_of::<usize>() as u64) + self.weight.heap_bytes();
+        weight + block_bytes(size_of::<Conv2d>() as u64) + self.dense.heap_bytes()
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
