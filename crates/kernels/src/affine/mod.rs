@@ -14,8 +14,6 @@ mod lstm;
 mod mean;
 mod multiplier;
 mod pairs;
-#[cfg(target_arch = "x86_64")]
-mod pairs_x86;
 mod pool;
 mod product;
 mod requantize;
