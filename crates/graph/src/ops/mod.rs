@@ -69,7 +69,7 @@ families! {
     /// Equations and decompositions of matrices.
     linalg { cross, decompose }
     /// TensorFlow's math and linear algebra.
-    math { arg, batch_matmul, betainc, binary, bincount, bits, bucketize, cast, complex, einsum, gradient, matmul, nearest_neighbors, reduce, scan, segment, segment_gradient, select, unary; contraction }
+    math { arg, batch_matmul, betainc, binary, bincount, bits, bucketize, cast, complex, einsum, gradient, matmul, nearest_neighbors, reduce, scan, segment, segment_gradient, select, unary; channel_scale, contraction }
     /// Layers of neural networks.
     nn { batch_norm, batch_norm_gradient, bias_add, conv2d, conv2d_transpose, conv3d, conv3d_transpose, cross_entropy, ctc, data_format, depthwise, depthwise_transpose, dilation2d, filter_gradient, fractional_pool, isotonic_regression, l2_loss, lrn, max_pool_with_argmax, pool, pool3d, pool_gradient, recurrent, softmax, top_k; conv2d_f64, expanded_depthwise, layer_norm }
     /// Records and raw bytes taken apart.

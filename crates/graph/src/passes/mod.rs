@@ -1,6 +1,7 @@
 //! What makes a graph simpler, one pass a file. Each leaves the results of every fetched tensor as they are.
 
 pub mod activation;
+pub mod channel_scale;
 pub mod common_subexpressions;
 pub mod computed_constants;
 pub mod control_edges;
@@ -50,6 +51,7 @@ pub static PASSES: &[(&str, Pass)] = &[
     ("transposed", transposed::drop_sizes),
     ("pad", pad::fuse),
     ("scale_shift", scale_shift::fuse),
+    ("channel_scale", channel_scale::make),
     ("residual", residual::fuse),
     ("activation", activation::fuse),
     ("strides", strides::move_up),

@@ -129,7 +129,7 @@ pub fn of_batch_norm([gamma, beta, mean, variance]: [&[f32]; 4], epsilon: f32) -
 }
 
 /// The elements of a constant that differs along its last axis at most.
-fn per_channel(graph: &Graph, value: ValueRef) -> Option<Vec<f64>> {
+pub(super) fn per_channel(graph: &Graph, value: ValueRef) -> Option<Vec<f64>> {
     graph.producer(value).constant()?;
     let dims = graph.fact(value).dims.concrete()?;
     let is_vector = dims.split_last().is_none_or(|(_, outer)| outer.iter().all(|d| *d == 1));
