@@ -114,7 +114,7 @@ impl Limits {
 
     /// The memory of a command that lays a model out. Whatever it reads comes out of it.
     ///
-    /// Less than this process has taken by now cannot be kept to, whatever is done. So a model's structure may be read in
+    /// Less than any process has taken by now cannot be kept to, whatever is done. So a model's structure may be read in
     /// more than that, to tell which size works.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl Limits {
     fn open_for(&self, process_bytes: u64) -> Result<Memory, Failure> {
         let threads_bytes = (self.threads as u64).saturating_mul(THREAD_BYTES);
         let floor_bytes = process::floor_bytes().max(process_bytes.saturating_add(threads_bytes));
-        let memory_bytes = match limits::peak_resident_bytes() {
+        let memory_bytes = match process::taken_bytes() {
             Some(taken_bytes) if self.memory_bytes < taken_bytes => floor_bytes.saturating_add(LOOK_BYTES),
             _ => self.memory_bytes,
         };

@@ -196,6 +196,15 @@ fn loading_bytes() -> u64 {
     LOADING_BYTES + tables.relocations_bytes + tables.written_bytes
 }
 
+/// What this process has taken by now, so that less cannot be kept to: of one of TightFit's own, what loading takes wherever the
+/// system loads it, which is the same in every process. `None` where the system does not say.
+pub fn taken_bytes() -> Option<u64> {
+    match IS_GOVERNED.load(Ordering::Relaxed) {
+        true => Some(loading_bytes() / 8 * 7),
+        false => limits::peak_resident_bytes(),
+    }
+}
+
 /// The most code that is to be resident at any time: no more than there was when the program had been loaded.
 fn most_code_bytes() -> u64 {
     loading_bytes().saturating_sub(data_bytes())
