@@ -359,7 +359,8 @@ def main():
     print(f"{processor()}. Batch {options.batch}, {options.threads} threads, medians of {options.rounds} interleaved rounds of {options.seconds:g} s.\n")
     print(markdown(summary))
     if options.json:
-        options.json.write_text(json.dumps({"summary": summary, "rounds": results}, indent=1) + "\n")
+        about = {"processor": processor(), "batch": options.batch, "threads": options.threads, "rounds_each": options.rounds}
+        options.json.write_text(json.dumps({**about, "summary": summary, "rounds": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
