@@ -10,10 +10,9 @@ use std::ops::Range;
 
 use super::conv2d::Conv3dParams;
 use super::gemm::{
-    ALIGN, Band, Block, Epilogue, MAX_ROWS, PANELS_BYTES, PackedLayout, RawEpilogue, WeightForm, Weights,
-    max_rows,
+    ALIGN, Band, Epilogue, Form, MAX_ROWS, PANELS_BYTES, PackedLayout, RawEpilogue, RightHand, max_rows,
 };
-use super::weighted::{WeightedProduct, check_residual};
+use super::weighted::{Parts, check_residual};
 use crate::base::access::split_with_cost;
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact, product};
@@ -81,13 +80,13 @@ impl ConvTranspose {
     }
 
     /// Packs a part of the filter, as it stands in a file, into `scratch`.
-    fn pack<'s>(
+    fn pack(
         &self,
         pool: &ThreadPool,
         bytes: &[u8],
         rows: usize,
-        scratch: &'s mut [u8],
-    ) -> Result<&'s [u8], KernelError> {
+        scratch: &mut [u8],
+    ) -> Result<*const f32, KernelError> {
         let (columns, taps) = self.part(rows);
         let tap = PackedLayout::new(self.layout.isa(), self.layout.k(), columns, 1)?;
         let (skip, given_bytes) = (scratch.as_ptr().align_offset(ALIGN).min(ALIGN), scratch.len());
@@ -103,7 +102,7 @@ impl ConvTranspose {
                 debug_assert!(result.is_ok(), "the filter's length was checked");
             }
         });
-        Ok(packed)
+        Ok(packed.as_ptr().cast())
     }
 
     /// The product with some taps, whose sums start at 0 or at what the output holds.
@@ -116,7 +115,8 @@ impl ConvTranspose {
         let floats = self.p.batch * self.input.iter().product::<usize>() * job.taps.len().max(1);
         let work = floats.saturating_mul(self.layout.k().max(1)).saturating_mul(job.layout.n());
         let threads = pool.threads();
-        let blocks = job.layout.packed_bytes().div_ceil(PANELS_BYTES).clamp(1, panels);
+        // One tap's panels stay in a cache while a row passes by: each is used by every few elements alone.
+        let blocks = (4 * job.layout.group_floats()).div_ceil(PANELS_BYTES).clamp(1, panels);
         let wanted = if threads == 1 { 1 } else { (work / TASK_WORK).clamp(1, threads * 6) };
         let chunks = wanted.div_ceil(blocks).next_multiple_of(threads.min(wanted)).min(lines);
         pool.run(blocks * chunks, &|task, _| {
@@ -129,102 +129,72 @@ impl ConvTranspose {
     }
 }
 
-impl WeightedProduct for ConvTranspose {
+impl Parts for ConvTranspose {
     /// Fill it with [`PackedLayout::pack_columns`].
-    fn layout(&self) -> PackedLayout {
+    fn packed(&self) -> PackedLayout {
         self.layout
     }
 
-    fn weight_size(&self) -> (usize, usize) {
+    fn stored(&self) -> (usize, usize) {
         (self.taps() * self.p.in_channels, self.p.out_channels)
     }
 
     /// Whole taps, or a divisor of one.
-    fn block_rows(&self, max_block_bytes: usize) -> Option<usize> {
-        let (rows, row_floats) = self.weight_size();
-        let fitting = (max_block_bytes / 4).checked_div(row_floats).unwrap_or(rows);
+    fn fitting_rows(&self, fitting: usize) -> Option<usize> {
         let columns = self.p.in_channels;
-        match fitting {
-            _ if fitting >= rows => Some(rows.max(1)),
-            _ if fitting >= columns => Some(fitting - fitting % columns),
-            _ => (1..=fitting).rev().find(|count| columns.is_multiple_of(*count)),
+        if fitting >= columns {
+            return Some(fitting - fitting % columns);
         }
+        (1..=fitting).rev().find(|count| columns.is_multiple_of(*count))
     }
 
-    fn scratch_bytes(&self, _threads: usize, form: WeightForm) -> usize {
-        let all = self.weight_size().0;
-        let bytes = |rows: usize| self.part_layout(rows).packed_bytes() + ALIGN;
-        match form {
-            WeightForm::Packed => 0,
-            WeightForm::Unpacked => self.layout.packed_bytes() + ALIGN,
-            WeightForm::Blocks { rows } => {
-                let rows = rows.clamp(1, all.max(1));
-                bytes(rows).max(bytes(all % rows))
-            }
-        }
+    fn strides(&self) -> (usize, usize) {
+        (1, self.layout.k())
     }
 
-    fn run(
+    fn part_scratch_bytes(&self, _threads: usize, rows: usize, form: Form) -> usize {
+        if form == Form::Packed { 0 } else { self.part_layout(rows).packed_bytes() + ALIGN }
+    }
+
+    fn part(
         &self,
         pool: &ThreadPool,
         input: &[f32],
-        weight: Weights<'_>,
+        right: RightHand,
+        (first_row, rows): (usize, usize),
         out: &mut [f32],
         epilogue: Epilogue<'_>,
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
         // Where several taps reach an element, its sum waits in the output.
         check_residual(&epilogue, false)?;
-        let (rows, row_floats) = self.weight_size();
-        let packed = match weight {
-            Weights::Packed(bytes) => {
-                check_exact("the packed weight", self.layout.packed_bytes(), bytes.len())?;
-                bytes
-            }
-            Weights::Unpacked(bytes) => {
-                check_exact("the weight", 4 * rows * row_floats, bytes.len())?;
+        let channels = self.p.in_channels.max(1);
+        let ((columns, taps), first_tap) = (self.part(rows), first_row / channels);
+        let first_column = first_row % channels;
+        if rows != columns * taps || first_column + columns > channels {
+            return Err(KernelError::Attribute("a block of rows must be whole taps, or within one tap"));
+        }
+        let b = match right {
+            RightHand::Packed(start) => start,
+            RightHand::Strided { start, .. } => {
+                // SAFETY: the caller has checked that there are so many rows.
+                let bytes = unsafe { std::slice::from_raw_parts(start.cast(), 4 * rows * self.layout.k()) };
                 self.pack(pool, bytes, rows, scratch)?
             }
         };
         let whole = Job::new(self, input, out, epilogue)?;
-        self.pass(pool, &Job { taps: 0..self.taps(), b: packed.as_ptr().cast(), starts: true, ..whole });
-        Ok(())
-    }
-
-    fn accumulate(
-        &self,
-        pool: &ThreadPool,
-        input: &[f32],
-        block: Block<'_>,
-        out: &mut [f32],
-        epilogue: Epilogue<'_>,
-        scratch: &mut [u8],
-    ) -> Result<(), KernelError> {
-        let (rows, row_floats) = self.weight_size();
-        block.check(rows, row_floats)?;
-        let (columns, taps) = self.part(block.count);
-        let (first_tap, first_column) = (block.first / self.p.in_channels, block.first % self.p.in_channels);
-        if block.count != columns * taps || first_column + columns > self.p.in_channels {
-            return Err(KernelError::Attribute("a block of rows must be whole taps, or within one tap"));
+        let (taps, layout) = (first_tap..first_tap + taps, self.part_layout(rows));
+        let part = Job { taps, layout, b, first_column, ..whole.clone() };
+        if rows == self.stored().0 {
+            self.pass(pool, &Job { starts: true, ..part });
+            return Ok(());
         }
-        let (first, last) = (block.first == 0, block.first + block.count == rows);
-        check_residual(&epilogue, false)?;
-        let packed = self.pack(pool, block.bytes, block.count, scratch)?;
-        let whole = Job::new(self, input, out, epilogue)?;
         // Each tap reaches elements of its own, so the sums begin and end apart from its products.
-        if first {
+        if first_row == 0 {
             self.pass(pool, &Job { starts: true, epilogue: RawEpilogue::NONE, ..whole.clone() });
         }
-        let part = Job {
-            taps: first_tap..first_tap + taps,
-            layout: self.part_layout(block.count),
-            b: packed.as_ptr().cast(),
-            first_column,
-            epilogue: RawEpilogue::NONE,
-            ..whole.clone()
-        };
-        self.pass(pool, &part);
-        if last {
+        self.pass(pool, &Job { epilogue: RawEpilogue::NONE, ..part });
+        if first_row + rows == self.stored().0 {
             self.pass(pool, &whole);
         }
         Ok(())
