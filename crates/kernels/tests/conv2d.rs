@@ -51,45 +51,13 @@ fn check(p: Conv2dParams, choice: usize, max_block_bytes: usize) {
     check_f64(&p, &sums, &input, &filter);
     let expected: Vec<f64> =
         sums.iter().enumerate().map(|(i, sum)| data.apply(*sum, i % p.out_channels, i)).collect();
-    let raw = Unaligned::new(&filter);
-    let row_bytes = 4 * p.out_channels;
-    let pools = pools();
+    let (weight, pools) = (Unaligned::new(&filter), pools());
     for isa in isas() {
         let op = Conv2d::new(isa, p).unwrap();
-        let mut packed = Guarded::new(0xAB, &vec![0xCD; op.layout().packed_bytes()]);
-        for first in (0..k).step_by(7) {
-            let bytes = &raw.bytes()[first * row_bytes..(first + 7).min(k) * row_bytes];
-            op.layout().pack_rows(packed.get(), first, bytes).unwrap();
-        }
-        let mut first_bits = None;
-        let mut compare = |out: &mut Guarded<f32>| {
-            assert_close(out.get(), &expected, k);
-            let bits = bits(out.get());
-            assert_eq!(*first_bits.get_or_insert_with(|| bits.clone()), bits);
-        };
-        let block = op.block_rows(max_block_bytes.max(row_bytes)).unwrap();
-        assert!(block * row_bytes <= max_block_bytes.max(row_bytes));
-        for pool in &pools {
-            for form in [WeightForm::Packed, WeightForm::Unpacked] {
-                let weights = match form {
-                    WeightForm::Packed => Weights::Packed(packed.get()),
-                    _ => Weights::Unpacked(raw.bytes()),
-                };
-                let mut out = output(&data.residual);
-                let mut scratch = scratch(op.scratch_bytes(pool.threads(), form));
-                op.run(pool, &input, weights, out.get(), data.epilogue(), scratch.get()).unwrap();
-                compare(&mut out);
-            }
-            let mut out = output(&data.residual);
-            let mut scratch = scratch(op.scratch_bytes(pool.threads(), WeightForm::Blocks { rows: block }));
-            for first in (0..k).step_by(block) {
-                let count = block.min(k - first);
-                let bytes = &raw.bytes()[first * row_bytes..(first + count) * row_bytes];
-                let block = Block { first, count, bytes };
-                op.accumulate(pool, &input, block, out.get(), data.without_output(), scratch.get()).unwrap();
-            }
-            compare(&mut out);
-        }
+        let (block, epilogue) = (block_rows(&op, max_block_bytes), data.epilogue());
+        let (op, input, weight, data) = (&op, &input, &weight, &data);
+        let forms = Forms { op, input, weight, by_columns: false, piece: 7, block, data, epilogue };
+        assert_close(&forms.output(&pools), &expected, k);
     }
 }
 
@@ -107,37 +75,16 @@ fn check_transposed(p: Conv2dParams, choice: usize, max_block_bytes: usize) {
     for isa in isas() {
         let plain = Conv2d::new(isa, p).unwrap();
         let op = plain.with_transposed_filter().unwrap();
-        let mut packed = Guarded::new(0xAB, &vec![0xCD; op.layout().packed_bytes()]);
-        for first in (0..n).step_by(7) {
-            let bytes = &raw.bytes()[first * k * 4..(first + 7).min(n) * k * 4];
-            op.layout().pack_columns(packed.get(), first, bytes).unwrap();
-        }
-        let block = op.block_rows(max_block_bytes.max(4 * k)).unwrap();
+        let (block, epilogue) = (block_rows(&op, max_block_bytes), data.epilogue());
+        let (op, input, weight, data) = (&op, &input, &raw, &data);
+        let forms = Forms { op, input, weight, by_columns: true, piece: 7, block, data, epilogue };
+        let found = bits(&forms.output(&pools));
         for pool in &pools {
             let mut expected = output(&data.residual);
             let mut room = scratch(plain.scratch_bytes(pool.threads(), WeightForm::Unpacked));
             let weights = Weights::Unpacked(rows.bytes());
-            plain.run(pool, &input, weights, expected.get(), data.epilogue(), room.get()).unwrap();
-            let expected = bits(expected.get());
-            for form in [WeightForm::Packed, WeightForm::Unpacked] {
-                let weights = match form {
-                    WeightForm::Packed => Weights::Packed(packed.get()),
-                    _ => Weights::Unpacked(raw.bytes()),
-                };
-                let mut out = output(&data.residual);
-                let mut room = scratch(op.scratch_bytes(pool.threads(), form));
-                op.run(pool, &input, weights, out.get(), data.epilogue(), room.get()).unwrap();
-                assert_eq!(bits(out.get()), expected);
-            }
-            let mut out = output(&data.residual);
-            let mut room = scratch(op.scratch_bytes(pool.threads(), WeightForm::Blocks { rows: block }));
-            for first in (0..n).step_by(block) {
-                let count = block.min(n - first);
-                let bytes = &raw.bytes()[first * k * 4..(first + count) * k * 4];
-                let block = Block { first, count, bytes };
-                op.accumulate(pool, &input, block, out.get(), data.without_output(), room.get()).unwrap();
-            }
-            assert_eq!(bits(out.get()), expected);
+            plain.run(pool, input, weights, expected.get(), data.epilogue(), room.get()).unwrap();
+            assert_eq!(found, bits(expected.get()));
         }
     }
 }

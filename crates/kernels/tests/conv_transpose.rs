@@ -44,44 +44,13 @@ fn check(p: Conv3dParams, choice: usize, max_block_bytes: usize) {
     let channel = |index: usize| index % p.in_channels;
     let expected: Vec<f64> =
         sums.iter().enumerate().map(|(i, sum)| data.apply(*sum, channel(i), i)).collect();
-    let (raw, row_bytes) = (Unaligned::new(&filter), 4 * row_floats);
-    let pools = pools();
+    let (weight, pools) = (Unaligned::new(&filter), pools());
     for isa in isas() {
         let op = ConvTranspose::new(isa, p).unwrap();
-        let mut packed = Guarded::new(0xAB, &vec![0xCD; op.layout().packed_bytes()]);
-        for first in (0..rows).step_by(7) {
-            let bytes = &raw.bytes()[first * row_bytes..(first + 7).min(rows) * row_bytes];
-            op.layout().pack_columns(packed.get(), first, bytes).unwrap();
-        }
-        let mut first_bits = None;
-        let mut compare = |out: &mut Guarded<f32>| {
-            assert_close(out.get(), &expected, rows * row_floats);
-            let bits = bits(out.get());
-            assert_eq!(*first_bits.get_or_insert_with(|| bits.clone()), bits);
-        };
-        let block = op.block_rows(max_block_bytes.max(row_bytes)).unwrap();
-        assert!(block * row_bytes <= max_block_bytes.max(row_bytes));
-        for pool in &pools {
-            for form in [WeightForm::Packed, WeightForm::Unpacked] {
-                let weights = match form {
-                    WeightForm::Packed => Weights::Packed(packed.get()),
-                    _ => Weights::Unpacked(raw.bytes()),
-                };
-                let mut out = output(&data.residual);
-                let mut room = scratch(op.scratch_bytes(pool.threads(), form));
-                op.run(pool, &input, weights, out.get(), data.without_output(), room.get()).unwrap();
-                compare(&mut out);
-            }
-            let mut out = output(&data.residual);
-            let mut room = scratch(op.scratch_bytes(pool.threads(), WeightForm::Blocks { rows: block }));
-            for first in (0..rows).step_by(block) {
-                let count = block.min(rows - first);
-                let bytes = &raw.bytes()[first * row_bytes..(first + count) * row_bytes];
-                let block = Block { first, count, bytes };
-                op.accumulate(pool, &input, block, out.get(), data.without_output(), room.get()).unwrap();
-            }
-            compare(&mut out);
-        }
+        let (block, epilogue) = (block_rows(&op, max_block_bytes), data.without_output());
+        let (op, input, weight, data) = (&op, &input, &weight, &data);
+        let forms = Forms { op, input, weight, by_columns: true, piece: 7, block, data, epilogue };
+        assert_close(&forms.output(&pools), &expected, rows * row_floats);
     }
 }
 

@@ -27,48 +27,13 @@ fn check(m: usize, k: usize, n: usize, transpose_a: bool, transpose_b: bool, cho
     let sb = if transpose_b { [1, k] } else { [n, 1] };
     let sums = reference(&a, sa, &b, sb, [m, k, n]);
     let expected: Vec<f64> = sums.iter().enumerate().map(|(i, sum)| data.apply(*sum, i % n, i)).collect();
-    let raw = Unaligned::new(&b);
-    let pools = pools();
+    let (weight, pools) = (Unaligned::new(&b), pools());
     for isa in isas() {
         let op = MatMul::new(isa, m, k, n, transpose_a, transpose_b).unwrap();
-        let layout = op.layout();
-        let mut packed = Guarded::new(0xAB, &vec![0xCD; layout.packed_bytes()]);
-        let (rows, row_bytes) = if transpose_b { (n, 4 * k) } else { (k, 4 * n) };
-        for first in (0..rows).step_by(block) {
-            let bytes = &raw.bytes()[first * row_bytes..(first + block).min(rows) * row_bytes];
-            if transpose_b {
-                layout.pack_columns(packed.get(), first, bytes).unwrap();
-            } else {
-                layout.pack_rows(packed.get(), first, bytes).unwrap();
-            }
-        }
-        let mut first_bits = None;
-        let mut compare = |out: &mut Guarded<f32>| {
-            assert_close(out.get(), &expected, k);
-            let bits = bits(out.get());
-            assert_eq!(*first_bits.get_or_insert_with(|| bits.clone()), bits);
-        };
-        for pool in &pools {
-            for form in [WeightForm::Packed, WeightForm::Unpacked] {
-                let weights = match form {
-                    WeightForm::Packed => Weights::Packed(packed.get()),
-                    _ => Weights::Unpacked(raw.bytes()),
-                };
-                let mut out = output(&data.residual);
-                let mut scratch = scratch(op.scratch_bytes(pool.threads(), form));
-                op.run(pool, &a, weights, out.get(), data.epilogue(), scratch.get()).unwrap();
-                compare(&mut out);
-            }
-            let mut out = output(&data.residual);
-            let mut scratch = scratch(op.scratch_bytes(pool.threads(), WeightForm::Blocks { rows: block }));
-            for first in (0..rows).step_by(block) {
-                let count = block.min(rows - first);
-                let bytes = &raw.bytes()[first * row_bytes..(first + count) * row_bytes];
-                let block = Block { first, count, bytes };
-                op.accumulate(pool, &a, block, out.get(), data.without_output(), scratch.get()).unwrap();
-            }
-            compare(&mut out);
-        }
+        let (op, input, weight, data, epilogue) = (&op, &a[..], &weight, &data, data.epilogue());
+        let (by_columns, piece) = (transpose_b, block);
+        let forms = Forms { op, input, weight, by_columns, piece, block, data, epilogue };
+        assert_close(&forms.output(&pools), &expected, k);
     }
 }
 

@@ -1,7 +1,9 @@
 //! What the tests of kernels share: values, memory with guarded ends, and naive references that sum in f64.
 #![allow(dead_code, missing_docs)]
 
-use tightfit_kernels::{Activation, Epilogue, Isa, Residual, ThreadPool, Window};
+use tightfit_kernels::{
+    Activation, Block, Epilogue, Isa, Residual, ThreadPool, WeightForm, WeightedProduct, Weights, Window,
+};
 
 /// Every instruction set of this processor.
 pub fn isas() -> impl Iterator<Item = Isa> {
@@ -151,6 +153,79 @@ impl EpilogueData {
             _ => x,
         }
     }
+}
+
+/// A product whose weight comes in every form: packed, as it stands, and in blocks.
+pub struct Forms<'a, P> {
+    pub op: &'a P,
+    pub input: &'a [f32],
+    /// As it is stored.
+    pub weight: &'a Unaligned,
+    /// Whether its rows are columns of the product.
+    pub by_columns: bool,
+    /// Rows that are packed at once.
+    pub piece: usize,
+    /// Rows of a block.
+    pub block: usize,
+    pub data: &'a EpilogueData,
+    /// Of whole weights; with blocks the residual is a tensor.
+    pub epilogue: Epilogue<'a>,
+}
+
+impl<P: WeightedProduct> Forms<'_, P> {
+    /// The output, which has the same bits in every form and on every pool.
+    pub fn output(&self, pools: &[ThreadPool]) -> Vec<f32> {
+        let (op, (rows, row_floats)) = (self.op, self.op.weight_size());
+        let weight = self.weight.bytes();
+        let piece = |first: usize, count: usize| {
+            let count = count.min(rows - first);
+            (count, &weight[first * row_floats * 4..(first + count) * row_floats * 4])
+        };
+        let mut packed = Guarded::new(0xAB, &vec![0xCD; op.layout().packed_bytes()]);
+        for first in (0..rows).step_by(self.piece) {
+            let (_, bytes) = piece(first, self.piece);
+            if self.by_columns {
+                op.layout().pack_columns(packed.get(), first, bytes).unwrap();
+            } else {
+                op.layout().pack_rows(packed.get(), first, bytes).unwrap();
+            }
+        }
+        let mut same: Option<Vec<f32>> = None;
+        let mut compare = |out: &mut Guarded<f32>| {
+            let same = same.get_or_insert_with(|| out.get().to_vec());
+            assert_eq!(bits(same), bits(out.get()));
+        };
+        for pool in pools {
+            for form in [WeightForm::Packed, WeightForm::Unpacked] {
+                let weights = match form {
+                    WeightForm::Packed => Weights::Packed(packed.get()),
+                    _ => Weights::Unpacked(weight),
+                };
+                let mut out = output(&self.data.residual);
+                let mut room = scratch(op.scratch_bytes(pool.threads(), form));
+                op.run(pool, self.input, weights, out.get(), self.epilogue, room.get()).unwrap();
+                compare(&mut out);
+            }
+            let mut out = output(&self.data.residual);
+            let form = WeightForm::Blocks { rows: self.block };
+            let mut room = scratch(op.scratch_bytes(pool.threads(), form));
+            for first in (0..rows).step_by(self.block) {
+                let (count, bytes) = piece(first, self.block);
+                let (block, epilogue) = (Block { first, count, bytes }, self.data.without_output());
+                op.accumulate(pool, self.input, block, out.get(), epilogue, room.get()).unwrap();
+            }
+            compare(&mut out);
+        }
+        same.unwrap()
+    }
+}
+
+/// The rows of a block of at most so many bytes, or of the least that there can be.
+pub fn block_rows(op: &impl WeightedProduct, max_block_bytes: usize) -> usize {
+    let row_bytes = 4 * op.weight_size().1;
+    let block = op.block_rows(max_block_bytes.max(row_bytes)).unwrap();
+    assert!(block * row_bytes <= max_block_bytes.max(row_bytes));
+    block
 }
 
 /// Within what summing `k` products in f32 may lose.
