@@ -1,16 +1,12 @@
-//! Makes one step of a Mul by a constant for each channel, the Add of one after it, and what may follow: batch norms before their
+//! Makes one step of a factor for each channel, the summand after it, and what may follow: batch norms before their
 //! convolution, which are no part of a product.
 
 use std::sync::Arc;
 
-use tightfit_core::DType;
-use tightfit_kernels::BinaryOp;
-
 use super::rewrite::{Uses, replace, sweep, vector_constant};
-use super::scale_shift::per_channel;
+use super::scale_shift::linear;
 use crate::ir::{Graph, NodeId, ValueRef};
 use crate::operator::product::Fused;
-use crate::ops::math::binary::Binary;
 use crate::ops::math::channel_scale::ChannelScale;
 
 /// Makes all that can be.
@@ -19,42 +15,27 @@ pub fn make(graph: &mut Graph) -> bool {
 }
 
 fn make_one(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
-    let (scaled, shift) = with_constant(graph, id, BinaryOp::Add)?;
-    let (x, factor) = with_constant(graph, scaled.node, BinaryOp::Mul)?;
-    let channels = graph.fact(x).dims.get()?.last()?.size()?;
+    let (scaled, after) = linear(graph, uses, id)?;
+    let (x, before) = linear(graph, uses, scaled.node)?;
+    let channels = graph.fact(x).dims.get()?.last()?.size().filter(|channels| *channels > 1)?;
+    let (before, after) = (before.of_channels(channels)?, after.of_channels(channels)?);
+    // Sums are left in their order: other ones would be rounded otherwise.
+    let is_scale_then_shift =
+        before.summand.iter().all(|s| *s == 0.0) && after.factor.iter().all(|f| *f == 1.0);
     let is_same_shape = [scaled, ValueRef::of(id)].iter().all(|v| graph.fact(*v).dims == graph.fact(x).dims);
-    if !uses.is_used_once(scaled) || !is_same_shape || channels < 2 {
+    let waits = [id, scaled.node].iter().any(|node| !graph.node(*node).control.is_empty());
+    if !is_scale_then_shift || !is_same_shape || waits || !uses.is_used_once(scaled) {
         return None;
     }
     let name = graph.node(id).name.to_string();
-    let vector = |values: Vec<f64>| -> Option<Vec<f32>> {
-        let values: Vec<f32> = match values[..] {
-            [one] => vec![one as f32; channels],
-            _ => values.iter().map(|value| *value as f32).collect(),
-        };
-        (values.len() == channels).then_some(values)
+    let mut constant = |what: &str, values: Vec<f64>| {
+        let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
+        vector_constant(graph, &format!("{name}/{what}"), &values)
     };
-    let (factor, shift) = (vector(factor)?, vector(shift)?);
-    let factor = vector_constant(graph, &format!("{name}/factor"), &factor)?;
-    let shift = vector_constant(graph, &format!("{name}/shift"), &shift)?;
+    let inputs = vec![x, constant("factor", before.factor)?, constant("shift", after.summand)?];
     let fused = Fused { has_shift: true, ..Fused::default() };
-    replace(graph, uses, id, Arc::new(ChannelScale { fused }), vec![x, factor, shift]);
+    replace(graph, uses, id, Arc::new(ChannelScale { fused }), inputs);
     Some(())
-}
-
-/// The value, and the constant that differs along the last axis at most, of a node that does this with them.
-fn with_constant(graph: &Graph, id: NodeId, op: BinaryOp) -> Option<(ValueRef, Vec<f64>)> {
-    let node = graph.node(id);
-    let is_it = node.is::<Binary>()?.op == op && node.facts.first()?.dtype == DType::F32;
-    let &[a, b] = &node.inputs[..] else { return None };
-    if !is_it || !node.control.is_empty() {
-        return None;
-    }
-    match (per_channel(graph, a), per_channel(graph, b)) {
-        (None, Some(constant)) => Some((a, constant)),
-        (Some(constant), None) => Some((b, constant)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -13,9 +13,20 @@ use crate::ops::math::binary::Binary;
 use crate::ops::nn::batch_norm::BatchNorm;
 
 /// `factor * x + summand` per channel; one element for all channels, or one for each.
-struct Linear {
-    factor: Vec<f64>,
-    summand: Vec<f64>,
+pub(super) struct Linear {
+    pub factor: Vec<f64>,
+    pub summand: Vec<f64>,
+}
+
+impl Linear {
+    /// An element for each of so many channels; `None` where there are others than one or as many.
+    pub fn of_channels(self, channels: usize) -> Option<Linear> {
+        let spread = |values: Vec<f64>| match values[..] {
+            [one] => Some(vec![one; channels]),
+            _ => (values.len() == channels).then_some(values),
+        };
+        Some(Linear { factor: spread(self.factor)?, summand: spread(self.summand)? })
+    }
 }
 
 /// Takes in all that can be.
@@ -34,9 +45,7 @@ fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
         return None;
     }
     let channels = graph.fact(x).dims.get()?.last()?.size()?;
-    if [linear.factor.len(), linear.summand.len()].iter().any(|n| *n != 1 && *n != channels) {
-        return None;
-    }
+    let Linear { factor, summand } = linear.of_channels(channels)?;
     let vector = |input: Option<usize>, default: f64| match input {
         Some(input) => {
             Some(known_floats(graph, product_node.inputs[input])?.into_iter().map(f64::from).collect())
@@ -45,10 +54,8 @@ fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     };
     let scale: Vec<f64> = vector(fused.scale(), 1.0)?;
     let shift: Vec<f64> = vector(fused.shift(), 0.0)?;
-    let at = |values: &[f64], i: usize| values[if values.len() == 1 { 0 } else { i }];
-    let scale: Vec<f32> = (0..channels).map(|i| (scale[i] * at(&linear.factor, i)) as f32).collect();
-    let shift: Vec<f32> =
-        (0..channels).map(|i| (shift[i] * at(&linear.factor, i) + at(&linear.summand, i)) as f32).collect();
+    let scale: Vec<f32> = (0..channels).map(|i| (scale[i] * factor[i]) as f32).collect();
+    let shift: Vec<f32> = (0..channels).map(|i| (shift[i] * factor[i] + summand[i]) as f32).collect();
     // A sum times infinity is not what the sum over zero is where weights or the shift are 0.
     if !scale.iter().chain(&shift).all(|value| value.is_finite()) {
         return None;
@@ -74,7 +81,7 @@ fn fuse_node(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
 }
 
 /// The node as a linear function per channel of one of its inputs.
-fn linear(graph: &Graph, uses: &Uses, id: NodeId) -> Option<(ValueRef, Linear)> {
+pub(super) fn linear(graph: &Graph, uses: &Uses, id: NodeId) -> Option<(ValueRef, Linear)> {
     let node = graph.node(id);
     if let Some(norm) = node.is::<BatchNorm>() {
         return batch_norm(graph, uses, id, norm);
@@ -129,7 +136,7 @@ pub fn of_batch_norm([gamma, beta, mean, variance]: [&[f32]; 4], epsilon: f32) -
 }
 
 /// The elements of a constant that differs along its last axis at most.
-pub(super) fn per_channel(graph: &Graph, value: ValueRef) -> Option<Vec<f64>> {
+fn per_channel(graph: &Graph, value: ValueRef) -> Option<Vec<f64>> {
     graph.producer(value).constant()?;
     let dims = graph.fact(value).dims.concrete()?;
     let is_vector = dims.split_last().is_none_or(|(_, outer)| outer.iter().all(|d| *d == 1));

@@ -97,8 +97,8 @@ impl Operator for Conv2dTranspose {
         let window = shared::dims_of_rank(FILTER, filter, 4)?.unwrap_or_else(unknown);
         let image = shared::dims_of_rank(self.image(), input, 4)?.unwrap_or_else(unknown);
         let [height, width] = match self.size {
-            Some(size) if !self.has_sizes => size.map(|size| Dim::Known(size as i64)),
-            _ => {
+            Some(size) => size.map(|size| Dim::Known(size as i64)),
+            None => {
                 let sizes = shared::input(inputs, SIZES)?;
                 let asked = Self::asked(sizes)?;
                 let is_bound = filter.is_bound || input.is_bound || sizes.is_bound;
@@ -171,7 +171,7 @@ impl Operator for Conv2dTranspose {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        if self.has_sizes
+        if self.size.is_none()
             && let [batch, height, width, channels] = run.ints::<4>(SIZES)?[..]
         {
             let dim = |input: usize, axis: usize| {
