@@ -196,8 +196,8 @@ fn loading_bytes() -> u64 {
     LOADING_BYTES + tables.relocations_bytes + tables.written_bytes
 }
 
-/// What this process has taken by now, so that less cannot be kept to: of one of TightFit's own, what loading takes wherever the
-/// system loads it, which is the same in every process. `None` where the system does not say.
+/// What this process has taken by now, so that less cannot be kept to: of one of TightFit's own, the least that loading takes
+/// wherever the system loads it, which is the same in every process. `None` where the system does not say.
 pub fn taken_bytes() -> Option<u64> {
     match IS_GOVERNED.load(Ordering::Relaxed) {
         true => Some(loading_bytes() / 8 * 7),
