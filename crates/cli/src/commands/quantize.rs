@@ -34,7 +34,7 @@ Schemes:
 A GraphDef (.pb) takes dynamic, weight-only-int8, f16 and bf16; it computes in
 floats.";
 
-/// Write a model as a .tflite with narrow weights, and activations if calibrated
+/// Write a model as a .tflite with quantized weights, and activations if calibrated
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "tightfit quantize MODEL --output FILE.tflite [OPTIONS]")]
 pub struct Flags {

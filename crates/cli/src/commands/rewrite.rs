@@ -29,7 +29,7 @@ pub struct RewriteFlags {
     calibrate: Vec<OsString>,
     #[command(flatten)]
     data: DataFlags,
-    /// Write the model to FILE: .tflite; of quantize also .pb, a GraphDef
+    /// Write the model to FILE, a .tflite; quantize can also write a GraphDef (.pb)
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: PathBuf,
     /// Keep this tensor as an output [default: the signature's outputs]
