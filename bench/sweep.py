@@ -4,8 +4,9 @@
     python bench/sweep.py [--count N] [--seed N] [--models DIR] [--bin PATH] [--only WORD]
 
 Each case is a command that takes `--memory`. It runs once without, which gives its natural peak, and then N times with a
-random budget from the program's floor (the most that `--help` ever took) to a mebibyte above that peak. The peak resident
-memory of every run has to be at most its budget, whatever the exit code. Cases are the benchmark models that are there, the examples, and inputs made
+random budget from the program's floor (the most that `--help` ever took) to a mebibyte above that peak, or to the first
+size that is not refused, where a plan holds more than a run comes to use. The peak resident memory of every run has to be
+at most its budget, whatever the exit code. Cases are the benchmark models that are there, the examples, and inputs made
 here that are large where a program may not expect it. Prints a table; exit status 1 when a budget was passed.
 """
 
@@ -23,7 +24,8 @@ from peers import MODELS, spawn
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MIB = 2**20
-ENDINGS = {0: "done", 1: "failed", 2: "usage", 3: "refused"}
+REFUSED = 3
+ENDINGS = {0: "done", 1: "failed", 2: "usage", REFUSED: "refused"}
 
 
 def pbtxt(nodes):
@@ -145,12 +147,21 @@ def call(binary, arguments, memory_bytes=None):
     return spawn(command)
 
 
+def highest(options, arguments, natural_bytes):
+    """The largest budget to try: a mebibyte above the natural peak, and more while that is refused, to four times it."""
+    memory_bytes = natural_bytes + MIB
+    while memory_bytes < 4 * natural_bytes and call(options.bin, arguments, memory_bytes)[0] == REFUSED:
+        memory_bytes += memory_bytes // 8
+    return memory_bytes
+
+
 def sweep(options, arguments, floor_bytes, numbers):
     """The natural peak, how runs ended, and each (budget, peak, exit code, message) that is past its budget."""
     natural_bytes = max(call(options.bin, arguments)[3], floor_bytes)
+    highest_bytes = highest(options, arguments, natural_bytes)
     endings, past = {}, []
     for _ in range(options.count):
-        memory_bytes = numbers.randint(floor_bytes, natural_bytes + MIB)
+        memory_bytes = numbers.randint(floor_bytes, highest_bytes)
         code, _, stderr, peak_bytes = call(options.bin, arguments, memory_bytes)
         endings[code] = endings.get(code, 0) + 1
         if peak_bytes > memory_bytes:
