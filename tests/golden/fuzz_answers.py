@@ -28,7 +28,7 @@ def tensorflow(graph):
         with tf.Graph().as_default() as tf_graph:
             tf.graph_util.import_graph_def(graph.graph_def, name="")
             with tf1.Session(graph=tf_graph, config=config) as session:
-                return session.run(fetches, {k + ":0": v for k, v in graph.feeds.items()})
+                return session.run(fetches, {k if ":" in k else k + ":0": v for k, v in graph.feeds.items()})
     except Exception as error:  # every kind of refusal
         return f"{type(error).__name__}: {error}"
 

@@ -28,9 +28,9 @@ def has_nan(graph):
                for v in graph.written)
 
 
-def has_infinite(graph):
+def has_infinite(graph, large=1e30):
     """An infinity among the constants and what is fed, or a number that a few of make one."""
-    return any(v.dtype.kind in "fcV" and not (np.abs(v.astype("complex128" if v.dtype.kind == "c" else "float64")) < 1e30).all()
+    return any(v.dtype.kind in "fcV" and not (np.abs(v.astype("complex128" if v.dtype.kind == "c" else "float64")) < large).all()
                for v in graph.written)
 
 
@@ -128,14 +128,18 @@ def is_above_a_missing_factor(graph, why):
 def is_of_denormal_factors(graph, why):
     """All that differs is where the root is so large that its reciprocal is nearly denormal, or half its factor is denormal."""
     found = differing(graph, why)
-    if found is None or found[0].op != "SqrtGrad":
+    node = found and next((n for n in ancestors(graph, found[0].name) if n.op == "SqrtGrad"), None)
+    if not node:
         return False
-    y, dy = (value_of(graph, name) for name in found[0].input)
-    is_double = found[1].dtype == np.float64 and tf.as_dtype(found[0].attr["T"].type).name == "float64"
+    y, dy = (value_of(graph, name) for name in node.input)
+    is_double = tf.as_dtype(node.attr["T"].type) == tf.float64
     largest, least = (2.0 ** 1021, 2.0 ** -1022) if is_double else (2.0 ** 125, 2.0 ** -126)
-    if y is None or dy is None or y.shape != found[1].shape:
+    if y is None or dy is None:
         return False
-    return bool((found[3] <= ((np.abs(y) >= largest) & np.isfinite(y) | (np.abs(dy) < 2 * least))).all())
+    is_open = (np.abs(y) >= largest) & np.isfinite(y) | (np.abs(dy) < 2 * least)
+    if node.name != found[0].name:
+        return bool(is_open.any()) and follows_from(graph, why, node.name)
+    return y.shape == found[1].shape and bool((found[3] <= is_open).all())
 
 
 def is_half_a_step_off(graph, why):
@@ -185,8 +189,7 @@ def is_within_float32(graph, why):
     if loss.name == why.split(":")[0]:
         with np.errstate(invalid="ignore"):
             return bool(((found[1] == found[2]) | (np.abs(found[1] - found[2]) <= 2e-6 * (1 + np.abs(found[1])))).all())
-    names = [tensor for tensor in (loss.name, loss.name + ":1") if tensor in graph.answers]
-    return any(follows_from(graph, why, name) for name in names) or not names
+    return follows_from(graph, why, loss.name, loss.name + ":1")
 
 
 def are_no_ragged_rows(graph):
@@ -291,13 +294,14 @@ def is_damaged(graph, by_protobuf=True):
     return False
 
 
-def follows_from(graph, why, name):
-    """What differs is what TensorFlow makes of the program's value of another node, as far as that value is asked for."""
-    got = getattr(graph, "answers", {}).get(name, (None, None))[1]
-    if got is None:
+def follows_from(graph, why, *names):
+    """What differs is what TensorFlow makes of the program's values of other tensors, as far as those are asked for."""
+    answers = getattr(graph, "answers", {})
+    got = {name: answers[name][1] for name in names if name in answers}
+    if not got:
         return True
     feeds, fetches = graph.feeds, graph.fetches
-    graph.feeds, graph.fetches = {**feeds, name: got}, [fetch for fetch in fetches if fetch.name == why.split(": ")[0]]
+    graph.feeds, graph.fetches = {**feeds, **got}, [fetch for fetch in fetches if fetch.name == why.split(": ")[0]]
     want = fuzz_answers.tensorflow(graph)
     graph.feeds, graph.fetches = feeds, fetches
     return not isinstance(want, str) and not fuzz_answers.differs(
@@ -360,12 +364,26 @@ def are_of_one_space(graph):
     return False
 
 
+def refused_node(want):
+    """The name of the node that TensorFlow refuses, as it says; None where it does not."""
+    found = re.search(r"Detected at node '(.*?)'|^ValueError: .*? for '\{\{node (.*?)\}\}", want)
+    return found and (found[1] or found[2])
+
+
+def is_of_left_gates(graph, why):
+    """The value is a gate of BlockLSTM, or comes of one: an output but for the states and the outputs of cells."""
+    name = why.split(": ")[0]
+    cells = {node.name for node in graph.graph_def.node if node.op in ("BlockLSTM", "BlockLSTMV2")}
+    asked = {name, *(of for node in ancestors(graph, name) for of in node.input)}
+    return any(of.split(":")[0] in cells and not of.endswith((":1", ":6")) for of in asked)
+
+
 def is_assigned_again(graph, want):
     """TensorFlow refuses an assignment after which another one follows before the variable is read."""
-    texts = ("requires shapes of both tensors to match", "Cannot update variable with shape")
-    if not any(text in want for text in texts) or "Detected at node '" not in want:
+    texts = ("requires shapes of both tensors to match", "Cannot update variable with shape", "Shapes must be equal rank", "Dimension")
+    name = refused_node(want)
+    if not any(text in want for text in texts) or name is None:
         return False
-    name = want.split("Detected at node '")[1].split("'")[0]
     nodes = {node.name: node for node in graph.graph_def.node}
     variable = nodes[name].input[0] if name in nodes else None
 
@@ -402,7 +420,7 @@ def is_of_another_phase(graph):
 def are_vectors_not_computed(graph, why):
     """The vectors are asked for of a decomposition that does not compute them."""
     off = {"Svd": "compute_uv", "BatchSvd": "compute_uv", "SelfAdjointEigV2": "compute_v", "BatchSelfAdjointEigV2": "compute_v", "Eig": "compute_v"}
-    return why.endswith("shape (0,) != ()") and any(node.op in off and off[node.op] in node.attr and not node.attr[off[node.op]].b
+    return bool(re.search(r": shape \\(.*0.*\\) != ", why)) and any(node.op in off and off[node.op] in node.attr and not node.attr[off[node.op]].b
                                                     for node in graph.graph_def.node)
 
 
@@ -416,8 +434,8 @@ def is_step_behind_rounding(graph, name):
 
 def is_only_asked_for_its_shape(graph, kind, want, got, why):
     """Nothing comes of the node that TensorFlow refuses, as its values are, but shapes."""
-    names = re.findall(r"Detected at node '(.*?)'|^ValueError: .*? for '\{\{node (.*?)\}\}", want)
-    if kind != "accepted" or not names:
+    refused = refused_node(want)
+    if kind != "accepted" or refused is None:
         return False
     fetched = {fetch.name.split(":")[0] for fetch in graph.fetches}
 
@@ -426,7 +444,7 @@ def is_only_asked_for_its_shape(graph, kind, want, got, why):
         shapes = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "TensorArraySizeV3", "TensorListLength")
         return name not in fetched and all(n.op in shapes or is_unread(n.name) for n in readers)
 
-    return is_unread("".join(names[0]))
+    return is_unread(refused)
 
 
 def is_of_nothing(graph):

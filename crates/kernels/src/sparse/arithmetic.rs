@@ -234,36 +234,40 @@ pub fn sparse_matmul(
     })
 }
 
-/// The softmax over the last axis of a sparse tensor's elements, whose coordinates are in order; what is not there does not
-/// count. float32, float64 or float16.
+/// The softmax over the last axis of a sparse tensor's elements, in the order of `order`, which
+/// [`SparseReduce::sort`](super::SparseReduce::sort) makes of their coordinates; what is not there does not count. float32,
+/// float64 or float16.
 ///
 /// # Errors
 /// [`KernelError`] for lengths or types that do not go together.
 pub fn sparse_softmax(
     coordinates: &Coordinates<'_>,
     src: TensorView<'_>,
+    order: &[u32],
     dst: &mut TensorViewMut<'_>,
 ) -> Result<()> {
     const KERNEL: &str = "SparseSoftmax";
     for_dtype!(src.dtype(), KERNEL, [F32, F64, F16], T => {
         let (src, dst) = (values::<T>(src.bytes(), KERNEL)?, values_mut::<T>(dst.bytes(), KERNEL)?);
         check_exact("the values", coordinates.len(), src.len())?;
+        check_exact("the order", coordinates.len(), order.len())?;
         check_exact("the output", coordinates.len(), dst.len())?;
-        let group = |n: usize| coordinates.row(n).split_last().map(|(_, group)| group);
+        let group = |n: u32| coordinates.row(n as usize).split_last().map(|(_, group)| group);
+        #[allow(clippy::useless_conversion)]
+        let float = |x: T| -> f64 { x.into() };
         let mut first = 0;
-        while first < src.len() {
-            let end = (first + 1..src.len()).find(|n| group(*n) != group(first)).unwrap_or(src.len());
-            #[allow(clippy::useless_conversion)]
-            let float = |x: &T| -> f64 { (*x).into() };
-            let most = src[first..end].iter().map(float).fold(f64::NEG_INFINITY, f64::max);
+        for same in order.chunk_by(|a, b| group(*a) == group(*b)) {
+            let dst = &mut dst[first..][..same.len()];
+            let of = |n: &u32| float(src[*n as usize]);
+            let most = same.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
             // Each step is rounded to the type, as in TensorFlow.
             let mut sum = <T as Number>::of(0.0);
-            for (to, x) in dst[first..end].iter_mut().zip(&src[first..end]) {
-                *to = <T as Number>::of(float(&<T as Number>::of(float(x) - most)).exp());
+            for (to, n) in dst.iter_mut().zip(same) {
+                *to = <T as Number>::of(float(<T as Number>::of(of(n) - most)).exp());
                 sum = sum.sum(*to);
             }
-            dst[first..end].iter_mut().for_each(|to| *to = to.quotient(sum));
-            first = end;
+            dst.iter_mut().for_each(|to| *to = to.quotient(sum));
+            first += same.len();
         }
         Ok(())
     })

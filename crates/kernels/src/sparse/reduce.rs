@@ -78,6 +78,10 @@ pub fn sparse_reduce(
             let row = coordinates.row(order[first] as usize);
             let mut end = first;
             let mut result = src[order[first] as usize];
+            // As in TensorFlow sums begin with 0: of -0 alone the sum is 0.
+            if !how.is_max {
+                result = T::of(0.0).sum(result);
+            }
             for n in &order[first + 1..] {
                 end += 1;
                 if !how.key(coordinates.row(*n as usize)).eq(how.key(row)) {

@@ -5,10 +5,10 @@
 //! float32 or float64 throughout; for the others x is float32, float16 or bfloat16 (V2 and
 //! V3) with channels last, and float32 with channels second (NCHW), as in the layer norm of older Keras.
 //!
-//! In inference (`is_training` false) the other outputs are mean and variance as they came in. In training they are
-//! those of the batch, mixed with what came in where `exponential_avg_factor` is not 1, the variance times n / (n - 1);
-//! outputs 3 and 4 are the batch's own mean and variance. Of the sixth output of V3, which only a gradient reads, there
-//! is a scalar, 0.
+//! In inference (`is_training` false) the other outputs are mean and variance as they came in; of an x without elements
+//! outputs 1 and 2 are NaN. In training they are those of the batch, mixed with what came in where
+//! `exponential_avg_factor` is not 1, the variance times n / (n - 1); outputs 3 and 4 are the batch's own mean and
+//! variance. Of the sixth output of V3, which only a gradient reads, there is a scalar, 0.
 
 use tightfit_core::DType;
 use tightfit_kernels::{
@@ -200,8 +200,13 @@ impl Operator for BatchNorm {
         let (mean, variance) = (vector(MEAN)?, vector(VARIANCE)?);
         let (scale, offset) = (vector(SCALE)?, vector(OFFSET)?);
         self.normalise(run, Norm { scale, offset, mean, variance, epsilon: self.epsilon })?;
+        let is_of_nothing = run.output_shape(0).elements() == 0;
         for (output, values) in [(1, mean), (2, variance), (3, mean), (4, variance)] {
-            run.out::<f32>(output)?.copy_from_slice(values);
+            let to = run.out::<f32>(output)?;
+            to.copy_from_slice(values);
+            if is_of_nothing && output < 3 {
+                to.fill(f32::NAN);
+            }
         }
         Ok(())
     }
@@ -302,6 +307,16 @@ mod tests {
         let inputs = [volume, offset.clone(), offset.clone(), offset.clone(), offset.clone()];
         refuses("FusedBatchNormV2", &[("is_training", flag(false))], &inputs, "rank 4");
         refuses("FusedBatchNorm", &[], &[x, tensor(&[1], &[1.0f32]), offset, mean, variance], "1 elements");
+    }
+
+    #[test]
+    fn statistics_of_nothing_are_no_numbers() {
+        let one = |v: f32| tensor(&[1], &[v]);
+        let inputs = [tensor(&[0, 2, 2, 1], &[0f32; 0]), one(2.0), one(3.0), one(5.0), one(7.0)];
+        for name in ["FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"] {
+            let outputs = run(name, &[("is_training", flag(false))], &inputs).unwrap();
+            assert!(outputs[1..3].iter().all(|output| output.values::<f32>()[0].is_nan()), "{name}");
+        }
     }
 
     #[test]

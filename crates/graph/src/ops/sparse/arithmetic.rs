@@ -165,11 +165,26 @@ impl Operator for SparseSoftmax {
         reshape::same(run, A.values)
     }
 
+    fn memory(&self, call: &Call<'_>) -> Memory {
+        order_of_values(call)
+    }
+
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         // A shape has no negative dimension; whether coordinates lie in it TensorFlow does not ask.
-        countable_sizes(run, A.shape)?;
-        Ok(sparse_softmax(&A.coordinates(run)?, run.input(A.values)?, &mut run.output(0)?)?)
+        let rank = countable_sizes(run, A.shape)?.len();
+        let coordinates = A.coordinates(run)?;
+        let (order, _) = room::<u32>(run.scratch()?, coordinates.len())?;
+        // As in TensorFlow the elements come out in the order of their coordinates, however they come in.
+        let mut classes = SparseReduce { is_reduced: [false; MAX_RANK], keeps_dims: false, is_max: false };
+        classes.is_reduced[rank.saturating_sub(1)] = true;
+        classes.sort(&coordinates, order)?;
+        Ok(sparse_softmax(&coordinates, run.input(A.values)?, order, &mut run.output(0)?)?)
     }
+}
+
+/// Room for the number of each element, sorted.
+fn order_of_values(call: &Call<'_>) -> Memory {
+    Memory::scratch(room_bytes::<u32>(call.inputs.get(A.values).map_or(0, |values| values.shape.elements())))
 }
 
 /// SparseReduceSum and its like.
@@ -233,7 +248,7 @@ impl Operator for Reduce {
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        Memory::scratch(room_bytes::<u32>(call.inputs.get(1).map_or(0, |values| values.shape.elements())))
+        order_of_values(call)
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {
@@ -325,6 +340,13 @@ mod tests {
         let outputs = [rows, values, tensor(&[2], &[1i64, 3])];
         check("SparseReduceSumSparse", &[("keep_dims", flag(true))], &over(&[0]), &outputs);
         refuses("SparseReduceSum", &[], &over(&[2]), "no axis");
+        let mut negative = over(&[1]);
+        negative[1] = tensor(&[4], &[1f32, -1.0, -0.0, -4.0]);
+        let sums = crate::testing::run("SparseReduceSumSparse", &[], &negative).unwrap();
+        assert!(
+            sums[1].values::<f32>()[..2].iter().all(|sum| sum.is_sign_positive()),
+            "-0 alone adds up to 0"
+        );
         check("SparseReduceSum", &[], &over(&[1, -1]), &[tensor(&[3], &[3f32, 0.0, -7.0])]);
         // Coordinates along what is reduced are not looked at, nor any of a sparse result.
         let mut far = over(&[1]);
@@ -337,6 +359,12 @@ mod tests {
         check("SparseReduceSumSparse", &[], &far, &outputs);
         let softmax = tensor(&[4], &[0.268_941_43f32, 0.731_058_6, 0.731_058_6, 0.268_941_43]);
         check_close("SparseSoftmax", &[], &sparse, &softmax, 1e-6);
+        let unsorted = [
+            tensor(&[4, 2], &[2i64, 2, 0, 2, 2, 0, 0, 1]),
+            tensor(&[4], &[-4f32, 2.0, -3.0, 1.0]),
+            sparse[2].clone(),
+        ];
+        check_close("SparseSoftmax", &[], &unsorted, &softmax, 1e-6);
         let mut negative = sparse.clone();
         negative[2] = tensor(&[2], &[2i64, -1]);
         refuses("SparseSoftmax", &[], &negative, "-1");
