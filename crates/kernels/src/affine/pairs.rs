@@ -103,11 +103,18 @@ impl<T: Integer> Kernel for Block<'_, T> {
     fn run<S: Simd>(self, _: S) {
         let pair = *self.pair;
         #[cfg(target_arch = "x86_64")]
-        if S::LANES == 16 && size_of::<T>() == 1 && x86::can_compute(&pair) {
+        if S::LANES >= 8 && size_of::<T>() == 1 && x86::can_compute(&pair) {
             let bytes = [bytemuck::cast_slice(self.a), bytemuck::cast_slice(self.b)];
             let is_signed = T::narrow(255).wide() < 0;
-            // SAFETY: a vector of 16 floats is there only where AVX-512 is.
-            return unsafe { x86::run(&pair, bytes, is_signed, bytemuck::cast_slice_mut(self.to)) };
+            let to = bytemuck::cast_slice_mut(self.to);
+            // SAFETY: a vector of 16 floats is there only where AVX-512 is, and one of 8 where AVX2 is.
+            return unsafe {
+                if S::LANES == 16 {
+                    x86::run(&pair, bytes, is_signed, to);
+                } else {
+                    x86::run_eights(&pair, bytes, is_signed, to);
+                }
+            };
         }
         let rescale = Rescale { multipliers: &[], exact: &[], zero: pair.zero, bounds: pair.bounds };
         let output = pair.output;
@@ -183,13 +190,13 @@ impl AffinePair {
     }
 }
 
-/// On bytes, 16 at a time, with AVX-512.
+/// On bytes, 16 at a time, with AVX-512 or AVX2.
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
     use super::{AffinePair, AffinePairOp, Multiplier, Rescale};
-    use crate::affine::requantize::x86::{bounded, scaled};
+    use crate::affine::requantize::x86::{bounded, eight_scaled, scaled, sixteen_bounded};
 
     /// Bytes that are taken at once.
     const LANES: usize = 16;
@@ -233,6 +240,58 @@ mod x86 {
             let bytes = bounded(by(pair.output, result), &rescale);
             // SAFETY: no more is written than the mask says.
             unsafe { _mm_mask_storeu_epi8(to.as_mut_ptr().add(at).cast(), mask, bytes) };
+        }
+    }
+
+    /// The same with AVX2.
+    ///
+    /// # Safety
+    /// The processor has AVX2.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn run_eights(pair: &AffinePair, from: [&[u8]; 2], is_signed: bool, to: &mut [u8]) {
+        let rescale = Rescale { multipliers: &[], exact: &[], zero: pair.zero, bounds: pair.bounds };
+        let shift = _mm_cvtsi32_si128(pair.left_shift as i32);
+        let by = |own: Multiplier, x: __m256i| {
+            let x = _mm256_sll_epi32(x, _mm_cvtsi32_si128(own.shift.max(0)));
+            eight_scaled(_mm256_set1_epi32(own.value), _mm256_set1_epi32((-own.shift).max(0)), x)
+        };
+        let eight = |bytes: [__m128i; 2]| {
+            let wide = |input: usize| {
+                let (bytes, zero) = (bytes[input], _mm256_set1_epi32(pair.zeros[input]));
+                let x = if is_signed { _mm256_cvtepi8_epi32(bytes) } else { _mm256_cvtepu8_epi32(bytes) };
+                _mm256_sub_epi32(x, zero)
+            };
+            let brought = |input: usize| by(pair.inputs[input], _mm256_sll_epi32(wide(input), shift));
+            let result = match pair.op {
+                AffinePairOp::Add => _mm256_add_epi32(brought(0), brought(1)),
+                AffinePairOp::Sub => _mm256_sub_epi32(brought(0), brought(1)),
+                AffinePairOp::Mul => _mm256_mullo_epi32(wide(0), wide(1)),
+                AffinePairOp::SquaredDifference => {
+                    let difference = _mm256_sub_epi32(brought(0), brought(1));
+                    _mm256_mullo_epi32(difference, difference)
+                }
+            };
+            by(pair.output, result)
+        };
+        let [a, b] = from;
+        for ((a, b), to) in a.chunks(LANES).zip(b.chunks(LANES)).zip(to.chunks_mut(LANES)) {
+            let mut last = [[0; LANES]; 2];
+            let bytes = [a, b].into_iter().zip(&mut last).map(|(own, last)| {
+                let own = match <&[u8; LANES]>::try_from(own) {
+                    Ok(own) => own,
+                    Err(_) => {
+                        last[..own.len()].copy_from_slice(own);
+                        &*last
+                    }
+                };
+                // SAFETY: 16 bytes.
+                unsafe { _mm_loadu_si128(own.as_ptr().cast()) }
+            });
+            let mut both = [_mm_setzero_si128(); 2];
+            both.iter_mut().zip(bytes).for_each(|(to, own)| *to = own);
+            let all =
+                sixteen_bounded([eight(both), eight(both.map(|own| _mm_unpackhi_epi64(own, own)))], &rescale);
+            to.copy_from_slice(&all[..to.len()]);
         }
     }
 }
