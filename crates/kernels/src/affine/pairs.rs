@@ -249,50 +249,72 @@ mod x86 {
     /// The processor has AVX2.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn run_eights(pair: &AffinePair, from: [&[u8]; 2], is_signed: bool, to: &mut [u8]) {
-        let rescale = Rescale { multipliers: &[], exact: &[], zero: pair.zero, bounds: pair.bounds };
+        let by = |own: Multiplier| {
+            let left = _mm_cvtsi32_si128(own.shift.max(0));
+            let (value, right) = (_mm256_set1_epi32(own.value), _mm256_set1_epi32((-own.shift).max(0)));
+            move |x: __m256i| eight_scaled(value, right, _mm256_sll_epi32(x, left))
+        };
         let shift = _mm_cvtsi32_si128(pair.left_shift as i32);
-        let by = |own: Multiplier, x: __m256i| {
-            let x = _mm256_sll_epi32(x, _mm_cvtsi32_si128(own.shift.max(0)));
-            eight_scaled(_mm256_set1_epi32(own.value), _mm256_set1_epi32((-own.shift).max(0)), x)
-        };
-        let eight = |bytes: [__m128i; 2]| {
-            let wide = |input: usize| {
-                let (bytes, zero) = (bytes[input], _mm256_set1_epi32(pair.zeros[input]));
-                let x = if is_signed { _mm256_cvtepi8_epi32(bytes) } else { _mm256_cvtepu8_epi32(bytes) };
-                _mm256_sub_epi32(x, zero)
-            };
-            let brought = |input: usize| by(pair.inputs[input], _mm256_sll_epi32(wide(input), shift));
-            let result = match pair.op {
-                AffinePairOp::Add => _mm256_add_epi32(brought(0), brought(1)),
-                AffinePairOp::Sub => _mm256_sub_epi32(brought(0), brought(1)),
-                AffinePairOp::Mul => _mm256_mullo_epi32(wide(0), wide(1)),
-                AffinePairOp::SquaredDifference => {
-                    let difference = _mm256_sub_epi32(brought(0), brought(1));
-                    _mm256_mullo_epi32(difference, difference)
+        let (first, second, output) = (by(pair.inputs[0]), by(pair.inputs[1]), by(pair.output));
+        let first = |x: __m256i| first(_mm256_sll_epi32(x, shift));
+        let second = |x: __m256i| second(_mm256_sll_epi32(x, shift));
+        // Each has a loop of its own, in which numbers stay in registers.
+        // SAFETY: the caller's promise.
+        unsafe {
+            match pair.op {
+                AffinePairOp::Add => {
+                    each(pair, from, is_signed, to, |a, b| output(_mm256_add_epi32(first(a), second(b))))
                 }
-            };
-            by(pair.output, result)
-        };
-        let [a, b] = from;
-        for ((a, b), to) in a.chunks(LANES).zip(b.chunks(LANES)).zip(to.chunks_mut(LANES)) {
-            let mut last = [[0; LANES]; 2];
-            let bytes = [a, b].into_iter().zip(&mut last).map(|(own, last)| {
-                let own = match <&[u8; LANES]>::try_from(own) {
-                    Ok(own) => own,
-                    Err(_) => {
-                        last[..own.len()].copy_from_slice(own);
-                        &*last
-                    }
-                };
-                // SAFETY: 16 bytes.
-                unsafe { _mm_loadu_si128(own.as_ptr().cast()) }
-            });
-            let mut both = [_mm_setzero_si128(); 2];
-            both.iter_mut().zip(bytes).for_each(|(to, own)| *to = own);
-            let all =
-                sixteen_bounded([eight(both), eight(both.map(|own| _mm_unpackhi_epi64(own, own)))], &rescale);
-            to.copy_from_slice(&all[..to.len()]);
+                AffinePairOp::Sub => {
+                    each(pair, from, is_signed, to, |a, b| output(_mm256_sub_epi32(first(a), second(b))))
+                }
+                AffinePairOp::Mul => each(pair, from, is_signed, to, |a, b| output(_mm256_mullo_epi32(a, b))),
+                AffinePairOp::SquaredDifference => each(pair, from, is_signed, to, |a, b| {
+                    let difference = _mm256_sub_epi32(first(a), second(b));
+                    output(_mm256_mullo_epi32(difference, difference))
+                }),
+            }
         }
+    }
+
+    /// Makes bytes of 16 pairs at a time by what `compute` makes of 8, less what stands for 0 in each.
+    ///
+    /// # Safety
+    /// As of [`run_eights`].
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn each(
+        pair: &AffinePair,
+        [a, b]: [&[u8]; 2],
+        is_signed: bool,
+        to: &mut [u8],
+        compute: impl Fn(__m256i, __m256i) -> __m256i,
+    ) {
+        let rescale = Rescale { multipliers: &[], exact: &[], zero: pair.zero, bounds: pair.bounds };
+        // Bytes of int8 as uint8 that are 128 more.
+        let flip = _mm_set1_epi8(if is_signed { -128 } else { 0 });
+        let zeros = pair.zeros.map(|zero| _mm256_set1_epi32(zero + if is_signed { 128 } else { 0 }));
+        let sixteen = |a: &[u8; LANES], b: &[u8; LANES]| {
+            // SAFETY: 16 bytes each.
+            let [a, b] =
+                [a, b].map(|own| unsafe { _mm_xor_si128(_mm_loadu_si128(own.as_ptr().cast()), flip) });
+            let wide = |bytes: __m128i, zero: __m256i| _mm256_sub_epi32(_mm256_cvtepu8_epi32(bytes), zero);
+            let (high_a, high_b) = (_mm_unpackhi_epi64(a, a), _mm_unpackhi_epi64(b, b));
+            let low = compute(wide(a, zeros[0]), wide(b, zeros[1]));
+            sixteen_bounded([low, compute(wide(high_a, zeros[0]), wide(high_b, zeros[1]))], &rescale)
+        };
+        let count = to.len().min(a.len()).min(b.len());
+        let (to, a, b) = (&mut to[..count], &a[..count], &b[..count]);
+        let ((a, rest_a), (b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        let (to, rest) = to.as_chunks_mut::<LANES>();
+        for ((a, b), to) in a.iter().zip(b).zip(to) {
+            *to = sixteen(a, b);
+        }
+        let mut last = [[0; LANES]; 2];
+        last[0][..rest.len()].copy_from_slice(rest_a);
+        last[1][..rest.len()].copy_from_slice(rest_b);
+        let all = sixteen(&last[0], &last[1]);
+        rest.copy_from_slice(&all[..rest.len()]);
     }
 }
 
