@@ -117,6 +117,75 @@ fn a_model_of_one_tensor_is_compared_with_itself() {
     assert!(number(&other["outputs"][0]["max_abs_error"]) > 0.0, "{other}");
 }
 
+/// A node of floats.
+fn node(name: &str, op: &str, inputs: &[&str], more: &str) -> String {
+    let inputs: String = inputs.iter().map(|input| format!(r#" input: "{input}""#)).collect();
+    format!(
+        r#"node {{ name: "{name}" op: "{op}"{inputs} attr {{ key: "T" value {{ type: DT_FLOAT }} }} {more} }}
+"#
+    )
+}
+
+fn constant(name: &str, dims: &[usize], from: f32) -> String {
+    let shape: String = dims.iter().map(|dim| format!("dim {{ size: {dim} }} ")).collect();
+    let values: String = (0..dims.iter().product())
+        .map(|n| format!("float_val: {} ", from + (n * 7 % 5) as f32 / 8.0))
+        .collect();
+    format!(
+        r#"node {{ name: "{name}" op: "Const" attr {{ key: "dtype" value {{ type: DT_FLOAT }} }}
+  attr {{ key: "value" value {{ tensor {{ dtype: DT_FLOAT tensor_shape {{ {shape} }} {values} }} }} }} }}
+"#
+    )
+}
+
+#[test]
+fn what_norms_multiply_and_add_goes_to_the_products_before_them() {
+    let placeholder = r#"node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } }
+  attr { key: "shape" value { shape { dim { size: -1 } dim { size: 4 } dim { size: 4 } dim { size: 2 } } } } }
+"#;
+    let window = r#"attr { key: "strides" value { list { i: 1 i: 1 i: 1 i: 1 } } }
+  attr { key: "padding" value { s: "SAME" } }"#;
+    let graph = [
+        placeholder.to_string(),
+        constant("filter", &[1, 1, 2, 3], -0.2),
+        constant("taps", &[3, 3, 3, 1], -0.1),
+        constant("weights", &[48, 5], -0.3),
+        constant("bias", &[3], 0.5),
+        constant("scale", &[3], 0.75),
+        constant("shift", &[1, 1, 1, 3], -0.5),
+        constant("one", &[1], 0.25),
+        constant("last", &[5], 0.1),
+        node("conv", "Conv2D", &["x", "filter"], window),
+        node("biased", "BiasAdd", &["conv", "bias"], ""),
+        node("scaled", "Mul", &["biased", "scale"], ""),
+        node("shifted", "AddV2", &["shift", "scaled"], ""),
+        node("relu", "Relu", &["shifted"], ""),
+        node("depthwise", "DepthwiseConv2dNative", &["relu", "taps"], window),
+        node("added", "AddV2", &["depthwise", "shift"], ""),
+        node("more", "AddV2", &["added", "one"], ""),
+        r#"node { name: "shape" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+  attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { dim { size: 2 } } int_val: -1 int_val: 48 } } } }
+"#
+        .to_string(),
+        node("flat", "Reshape", &["more", "shape"], ""),
+        node("product", "MatMul", &["flat", "weights"], ""),
+        node("sum", "BiasAdd", &["product", "last"], ""),
+        node("y", "AddV2", &["sum", "last"], ""),
+    ];
+    let folder = Folder::new();
+    let model = text(folder.write("model.pbtxt", graph.concat()));
+    let frozen = text(folder.path("model.tflite"));
+    let made = tightfit(["freeze", &model, "--fetch", "y", "--output", &frozen, "--json"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    // Two convolutions, a reshape and a product.
+    assert_eq!(made.json()["nodes"], 4, "{made:?}");
+    let values: Vec<f32> = (0..64).map(|n| (n % 13) as f32 / 6.0 - 1.0).collect();
+    let input = pair("x", &folder.write("x.npy", npy("<f4", "(2, 4, 4, 2)", &floats(&values))));
+    let same = tightfit(["compare", &model, &frozen, "--fetch", "y", "--input", &input, "--json"]);
+    assert_eq!(same.code, 0, "{same:?}");
+    assert!(number(&same.json()["outputs"][0]["max_abs_error"]) < 1e-5, "{same:?}");
+}
+
 const WITHOUT_BUILTINS: &str = r#"
 node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } }
   attr { key: "shape" value { shape { dim { size: -1 } dim { size: 4 } } } } }

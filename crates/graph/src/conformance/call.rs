@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
-use tightfit_kernels::{Isa, PackedLayout, Philox, ThreadPool};
+use tightfit_kernels::{BytePanels, FilterType, Isa, PackedLayout, Philox, ThreadPool};
 
 use crate::fact::Fact;
 use crate::operator::Growth;
@@ -260,10 +260,9 @@ impl Caller {
         if let (Some(weight), true) =
             (self.weight(operator, inputs, shapes, window_bytes), form != Form::Dense)
         {
-            input_infos[weight.input].held = match (form, weight.layout) {
-                (Form::Streamed { .. }, _) => Held::Streamed,
-                (_, WeightLayout::Dense) => Held::Resident,
-                (_, WeightLayout::Panels { .. }) => Held::Packed,
+            input_infos[weight.input].held = match form {
+                Form::Streamed { .. } => Held::Streamed,
+                _ => weight.layout.held(),
             };
         }
         operator.memory(&Call {
@@ -483,8 +482,18 @@ fn alias(input: &Value, shapes: &Shapes, mut set: impl Iterator<Item = Shape>) -
 
 /// A weight in the kernel's panels.
 fn pack(value: &Value, layout: WeightLayout) -> Result<Vec<u8>, String> {
-    let WeightLayout::Panels { k, n, is_transposed, groups } = layout else { return Ok(value.bytes.clone()) };
     let error = |error: tightfit_kernels::KernelError| format!("the layout of its weight: {error}");
+    let (k, n, is_transposed, groups) = match layout {
+        WeightLayout::Dense => return Ok(value.bytes.clone()),
+        WeightLayout::Panels { k, n, is_transposed, groups } => (k, n, is_transposed, groups),
+        WeightLayout::BytePanels { columns, depth, is_unsigned } => {
+            let kind = if is_unsigned { FilterType::UInt8 } else { FilterType::Int8 };
+            let panels = BytePanels::new(columns, depth).map_err(error)?;
+            let mut packed = vec![0; panels.bytes()];
+            panels.pack(&mut packed, 0, kind, &value.bytes).map_err(error)?;
+            return Ok(packed);
+        }
+    };
     let packed_layout = PackedLayout::new(Isa::detect(), k, n, groups).map_err(error)?;
     let mut packed = vec![0; packed_layout.packed_bytes()];
     if is_transposed {

@@ -383,7 +383,7 @@ const WEIGHTS: &[(&str, Damage)] = &[
         let weight = &mut plan.weights[weight];
         let layout = match weight.layout {
             WeightLayout::Dense => WeightLayout::Panels { k: 1, n: 1, is_transposed: false, groups: 1 },
-            WeightLayout::Panels { .. } => WeightLayout::Dense,
+            WeightLayout::Panels { .. } | WeightLayout::BytePanels { .. } => WeightLayout::Dense,
         };
         weight.layout = layout;
         weight.bytes = layout.bytes(&weight.constant, plan.options.isa);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shared};
-use tightfit_kernels::{Isa, PackedLayout, ThreadPool};
+use tightfit_kernels::{BytePanels, FilterType, Isa, PackedLayout, ThreadPool};
 
 use crate::error::GraphError;
 use crate::ir::{Constant, ConstantData};
@@ -35,6 +35,7 @@ fn row_bytes(weight: &WeightPlan) -> usize {
     match weight.layout {
         WeightLayout::Panels { n, is_transposed: false, groups, .. } => (n * groups).min(SPLIT_COLUMNS) * 4,
         WeightLayout::Panels { k, .. } => k * 4,
+        WeightLayout::BytePanels { depth, .. } => depth * BytePanels::WIDTH,
         WeightLayout::Dense => 0,
     }
 }
@@ -189,7 +190,7 @@ fn load(
 
 fn parts(weight: &WeightPlan) -> Vec<Part<'_>> {
     match weight.layout {
-        WeightLayout::Panels { n, groups: 1, .. } => {
+        WeightLayout::Panels { n, groups: 1, .. } | WeightLayout::BytePanels { columns: n, .. } => {
             let starts = (0..n.max(1)).step_by(SPLIT_COLUMNS);
             starts.map(|from| Part { weight, columns: from..(from + SPLIT_COLUMNS).min(n) }).collect()
         }
@@ -208,14 +209,24 @@ impl Part<'_> {
                 let start = self.columns.start * k * 4;
                 (self.weight.offset + start, end - start)
             }
+            WeightLayout::BytePanels { columns, depth, .. } if self.columns.len() < columns => {
+                let bytes = |columns| BytePanels::new(columns, depth).map_or(0, |panels| panels.bytes());
+                let start = bytes(self.columns.start);
+                (self.weight.offset + start, bytes(self.columns.end) - start)
+            }
             _ => (self.weight.offset, self.weight.bytes),
         }
     }
 
     fn load(&self, isa: Isa, target: &mut [u8], scratch: &mut [u8]) -> Result<(), OpError> {
         let constant = &self.weight.constant;
-        let WeightLayout::Panels { k, n, is_transposed, groups } = self.weight.layout else {
-            return constant.read_at(0, target);
+        let (k, n, is_transposed, groups) = match self.weight.layout {
+            WeightLayout::Dense => return constant.read_at(0, target),
+            WeightLayout::Panels { k, n, is_transposed, groups } => (k, n, is_transposed, groups),
+            WeightLayout::BytePanels { depth, is_unsigned, .. } => {
+                let kind = if is_unsigned { FilterType::UInt8 } else { FilterType::Int8 };
+                return self.pack_bytes(depth, kind, target, scratch);
+            }
         };
         let columns_each = if groups == 1 { self.columns.len() } else { n };
         let layout = PackedLayout::new(isa, k, columns_each, groups)?;
@@ -247,6 +258,26 @@ impl Part<'_> {
                 }
             }
             layout.pack_rows(target, first, chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Reads columns of bytes, as many whole panels at once as there is scratch for.
+    fn pack_bytes(
+        &self,
+        depth: usize,
+        kind: FilterType,
+        target: &mut [u8],
+        scratch: &mut [u8],
+    ) -> Result<(), OpError> {
+        let width = self.columns.len();
+        let panels = BytePanels::new(width, depth)?;
+        let fitting = scratch.len() / (depth * BytePanels::WIDTH).max(1);
+        let at_once = fitting.max(1) * BytePanels::WIDTH;
+        for first in (0..width).step_by(at_once) {
+            let chunk = &mut scratch[..at_once.min(width - first) * depth];
+            self.weight.constant.read_at(((self.columns.start + first) * depth) as u64, chunk)?;
+            panels.pack(target, first, kind, chunk)?;
         }
         Ok(())
     }

@@ -151,6 +151,25 @@ pub enum WeightLayout {
         /// How many such matrices there are, side by side: a grouped convolution's, or a transposed one's taps.
         groups: usize,
     },
+    /// The rows `[columns, depth]` of a filter of bytes in the panels of its kernel.
+    BytePanels {
+        /// Rows of the filter, which are columns of the product.
+        columns: usize,
+        /// Bytes of each.
+        depth: usize,
+        /// True when the bytes are uint8.
+        is_unsigned: bool,
+    },
     /// As the file has it.
     Dense,
+}
+
+impl WeightLayout {
+    /// How a constant in it is held.
+    pub fn held(&self) -> Held {
+        match self {
+            WeightLayout::Dense => Held::Resident,
+            WeightLayout::Panels { .. } | WeightLayout::BytePanels { .. } => Held::Packed,
+        }
+    }
 }

@@ -18,7 +18,7 @@ mod validate;
 use std::sync::Arc;
 
 use tightfit_core::{ALIGNMENT, Account, Reservation};
-use tightfit_kernels::{Isa, PackedLayout};
+use tightfit_kernels::{BytePanels, Isa, PackedLayout};
 
 use crate::dim::Dims;
 use crate::error::GraphError;
@@ -473,6 +473,9 @@ impl WeightLayout {
             WeightLayout::Dense => constant.bytes(),
             WeightLayout::Panels { k, n, groups, .. } => {
                 PackedLayout::new(isa, *k, *n, *groups).map_or(usize::MAX, |layout| layout.packed_bytes())
+            }
+            WeightLayout::BytePanels { columns, depth, .. } => {
+                BytePanels::new(*columns, *depth).map_or(usize::MAX, |panels| panels.bytes())
             }
         }
     }

@@ -102,10 +102,7 @@ impl Planner<'_> {
         let slot = self.slot(value);
         let layout = weight.map_or(WeightLayout::Dense, |w| w.layout);
         let bytes = layout.bytes(constant, self.options.isa);
-        self.slots[slot].info.held = match layout {
-            WeightLayout::Dense => Held::Resident,
-            WeightLayout::Panels { .. } => Held::Packed,
-        };
+        self.slots[slot].info.held = layout.held();
         self.slots[slot].storage = Storage::Weight(self.weights.len());
         self.weights.push(WeightPlan { value, constant: constant.clone(), layout, offset: 0, bytes });
         if let ConstantData::Strings(strings) = &constant.data {

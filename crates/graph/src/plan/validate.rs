@@ -27,7 +27,7 @@ use super::fault::{Check, PlanFault, fault, need};
 use super::region_rules;
 use super::{Action, Plan, Role, SlotPlan, Step, Storage};
 use crate::ir::ValueRef;
-use crate::operator::{Call, Held, Memory, TensorInfo, WeightLayout};
+use crate::operator::{Call, Held, Memory, TensorInfo};
 
 /// Checks every rule of the module's list. Takes time in proportion to the steps and the tensors they name.
 ///
@@ -193,11 +193,7 @@ fn check_home(plan: &Plan, slot: usize, s: &SlotPlan, bytes: usize) -> Check {
         }
         Storage::Weight(number) => {
             let weight = plan.weights.get(number).ok_or_else(|| fault(slot, "a constant has a weight"))?;
-            let place = match weight.layout {
-                WeightLayout::Dense => Held::Resident,
-                WeightLayout::Panels { .. } => Held::Packed,
-            };
-            need(s.info.held == place, slot, "a constant's place is that of its layout")?;
+            need(s.info.held == weight.layout.held(), slot, "a constant's place is that of its layout")?;
             need(s.value == weight.value, slot, "a constant has its own weight")?;
             let constant = &weight.constant;
             let is_same = s.info.dtype == constant.dtype && s.info.shape == constant.shape;

@@ -6,7 +6,9 @@ use tightfit_core::Shared;
 use super::filter::{AffineFilter, FLIP};
 use super::finish::{ToBytes, ToFloats};
 use super::multiplier::Rescale;
+use super::panels::BytePanels;
 use super::product::{Product, Rows};
+use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::threads::ThreadPool;
 use crate::base::window::{Window, element_at};
@@ -110,12 +112,17 @@ impl AffineConv2d {
         self.output
     }
 
-    /// Bytes of scratch for so many rows of the filter at a time.
-    pub fn scratch_bytes(&self, rows: usize, threads: usize) -> usize {
-        let columns = (self.columns / self.groups).min(rows.max(1));
+    /// Bytes of scratch, with a filter in panels or as a file has it.
+    pub fn scratch_bytes(&self, isa: Isa, threads: usize, is_packed: bool) -> usize {
+        let columns = self.columns / self.groups;
         let rows = self.input[0] * self.output[0] * self.output[1];
         Product { rows, depth: self.depth(), zeros: &[], rows_each: 1, offset: 0 }
-            .scratch_bytes(columns, threads)
+            .scratch_bytes(isa, columns, threads, is_packed)
+    }
+
+    /// The panels that a filter in memory is best laid out in; `None` with groups.
+    pub fn panels(&self) -> Option<BytePanels> {
+        (self.groups == 1).then(|| BytePanels::new(self.columns, self.depth()).ok()).flatten()
     }
 
     fn rows<'a>(&self, input: AffineInput<'a>, group: usize) -> PixelRows<'a> {
@@ -251,6 +258,9 @@ impl Rows for PixelRows<'_> {
         if depth == 0 {
             return;
         }
+        if window.size == [1, 1] && window.strides == [1, 1] && output == [height, width] {
+            return self.copy(to, row * channels + first);
+        }
         let (x, y) = (row % output[1], row / output[1] % output[0]);
         let image = row / output[1] / output[0];
         let zero = self.input.zeros.get(image).or(self.input.zeros.first()).copied().unwrap_or(0);
@@ -327,16 +337,30 @@ mod tests {
                 (0..filter[0]).map(|c| Multiplier::of(0.001 * (c + 1) as f64)).collect();
             let bias: Vec<i32> = (0..filter[0] as i32).map(|c| c * 100 - 700).collect();
             let rescale = Rescale { multipliers: &multipliers, exact: &[], zero: 3, bounds: (-100, 120) };
-            for (threads, isa) in [(1, 0), (3, 0), (2, 1), (2, 2)] {
+            for (threads, isa, is_packed) in
+                [(1, 0, false), (3, 0, false), (2, 1, true), (2, 1, false), (2, 2, true), (1, 0, true)]
+            {
                 let pool = ThreadPool::with_isa(threads, crate::Isa::ALL[isa]).unwrap();
                 let pixels = input[0] * conv.output[0] * conv.output[1];
                 let mut output = vec![77; pixels * filter[0]];
-                let mut scratch = vec![1; conv.scratch_bytes(filter[0], threads)];
+                let panels = conv.panels().filter(|_| is_packed);
+                let mut scratch = vec![1; conv.scratch_bytes(pool.isa(), threads, panels.is_some())];
                 let input = AffineInput { bytes: &x, is_unsigned: false, zeros: &[-5] };
                 // In two parts, as a streamed filter comes.
                 let first = filter[0] / 2;
                 let row = filter[1..].iter().product::<usize>();
-                for (from, to) in [(0, first), (first, filter[0])] {
+                if let Some(panels) = panels {
+                    let mut packed = vec![9; panels.bytes()];
+                    let half = filter[0] / 2 / BytePanels::WIDTH * BytePanels::WIDTH;
+                    for (from, to) in [(half, filter[0]), (0, half)] {
+                        panels.pack(&mut packed, from, FilterType::Int8, &w[from * row..to * row]).unwrap();
+                    }
+                    let own = panels.filter(&packed, FilterType::Int8, filter_zero).unwrap();
+                    let output = AffineOutput { bytes: &mut output, rescale, bias: Some(&bias) };
+                    conv.run(&pool, input, (own, 0), output, &mut scratch).unwrap();
+                }
+                let parts = [(0, first), (first, filter[0])];
+                for (from, to) in parts.into_iter().filter(|_| panels.is_none()) {
                     let part = AffineFilter::new(
                         &w[from * row..to * row],
                         (to - from, row),

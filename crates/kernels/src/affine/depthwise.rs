@@ -166,34 +166,24 @@ impl<F: Finish> Kernel for Line<'_, F> {
         let rows = window.valid(1, y, height);
         let top = y * window.strides[1];
         let channels = self.conv.channels();
-        let is_plain = self.conv.multiplier == 1 && self.filter.kind == FilterType::Int8;
-        let mut first = 0;
-        while first < channels {
-            let count = if channels - first < COLUMNS { channels - first } else { COLUMNS };
+        let mut at = 0;
+        while at < channels {
+            let (first, count) = (at, if channels - at < COLUMNS { channels - at } else { COLUMNS });
+            #[cfg(target_arch = "x86_64")]
+            if S::LANES >= 8 && self.conv.multiplier == 1 && channels >= COLUMNS {
+                // The last channels, with those before them where they are fewer.
+                let first = first.min(channels - COLUMNS);
+                // SAFETY: a vector of 8 floats is there only where AVX2 is.
+                if unsafe { self.sixteen(simd, &window, rows, first) } {
+                    at += COLUMNS;
+                    continue;
+                }
+            }
+            let mut own = F::Channels::default();
+            self.finish.channels(first, count, &[0; COLUMNS], &mut own);
             let mut x = 0;
             while x < output[1] {
                 let columns = window.valid(2, x, width);
-                #[cfg(target_arch = "x86_64")]
-                if S::LANES == 16 && is_plain && rows.0 < rows.1 && columns.0 < columns.1 {
-                    let at = [(1, rows.0, y, 2), (2, columns.0, x, 4)].map(|(axis, tap, at, pad)| {
-                        at * window.strides[axis] + tap * window.dilations[axis] - window.pads[pad]
-                    });
-                    let pixel = (image * height + at[0]) * width + at[1];
-                    let taps = x86::Taps {
-                        input: self.input[pixel * channels + first..].as_ptr(),
-                        steps: [window.dilations[1] * width * channels, window.dilations[2] * channels],
-                        filter: self.filter.bytes[(rows.0 * window.size[2] + columns.0) * channels + first..]
-                            .as_ptr(),
-                        line: window.size[2] * channels,
-                        channels,
-                        taps: [rows.1 - rows.0, columns.1 - columns.0],
-                    };
-                    // SAFETY: a vector of 16 floats is there only where AVX-512 is; the taps are those inside of the image.
-                    let sums = unsafe { x86::sums(&taps, count, self.flip, self.zero, self.filter.zero()) };
-                    self.finish.finish(simd, self.line * output[1] + x, first, &sums, count);
-                    x += 1;
-                    continue;
-                }
                 let mut sums = [0i32; COLUMNS];
                 let mut ty = rows.0;
                 while ty < rows.1 {
@@ -207,10 +197,10 @@ impl<F: Finish> Kernel for Line<'_, F> {
                     }
                     ty += 1;
                 }
-                self.finish.finish(simd, self.line * output[1] + x, first, &sums, count);
+                self.finish.finish(simd, &own, self.line * output[1] + x, first, &sums, count);
                 x += 1;
             }
-            first += COLUMNS;
+            at += COLUMNS;
         }
     }
 }
@@ -252,61 +242,125 @@ impl<F: Finish> Line<'_, F> {
 }
 
 #[cfg(target_arch = "x86_64")]
+impl<F: Finish> Line<'_, F> {
+    /// Computes 16 channels from `first` on, whose window has these rows inside of the image. False where it has too many
+    /// elements.
+    ///
+    /// # Safety
+    /// The processor has AVX2, and the pixels as many channels.
+    #[inline(always)]
+    unsafe fn sixteen<S: Simd>(&self, simd: S, window: &Window3, rows: (usize, usize), first: usize) -> bool {
+        let AffineDepthwise { input: [_, height, width, channels], output, .. } = *self.conv;
+        let (image, y) = (self.line / output[0], self.line % output[0]);
+        let (down, across) = (rows.1.saturating_sub(rows.0), window.size[2]);
+        let taps = down * across;
+        if taps > x86::MOST {
+            return false;
+        }
+        let mut weights = x86::Weights::new();
+        for tap in 0..taps {
+            let mut bytes = [0; COLUMNS];
+            self.filter.read(rows.0 * across + tap, first, &mut bytes);
+            let zero = self.filter.zero() as i16;
+            weights.put(tap, bytes.map(|byte| i16::from(byte as i8) - zero));
+        }
+        let is_signed = self.flip != 0;
+        let zero = self.zero - i32::from(self.flip);
+        let outside = [zero as u8; COLUMNS];
+        let mut own = F::Channels::default();
+        self.finish.channels(first, COLUMNS, &[0; COLUMNS], &mut own);
+        let top = y * window.strides[1] + rows.0 * window.dilations[1];
+        let top = (image * height + top.saturating_sub(window.pads[2])) * width * channels + first;
+        let mut pointers = [outside.as_ptr(); x86::MOST + 1];
+        let step = window.strides[2] * channels;
+        let mut was_inside = false;
+        for x in 0..output[1] {
+            let valid = window.valid(2, x, width);
+            let is_inside = valid == (0, across);
+            let own_taps = &mut pointers[..taps];
+            if is_inside && was_inside {
+                own_taps.iter_mut().for_each(|pointer| *pointer = pointer.wrapping_add(step));
+            } else {
+                own_taps.fill(outside.as_ptr());
+            }
+            let is_moved = std::mem::replace(&mut was_inside, is_inside) && is_inside;
+            let left = (x * window.strides[2]) as isize - window.pads[4] as isize;
+            for ty in (0..down).take_while(|_| !is_moved) {
+                let line = top + ty * window.dilations[1] * width * channels;
+                for tx in valid.0..valid.1 {
+                    let at_x = left + (tx * window.dilations[2]) as isize;
+                    pointers[ty * across + tx] = self.input[line + at_x as usize * channels..].as_ptr();
+                }
+            }
+            // SAFETY: the caller's promise, of pixels that are inside of the image.
+            let sums = unsafe { x86::sums(&pointers[..taps.next_multiple_of(2)], &weights, is_signed, zero) };
+            self.finish.finish(simd, &own, self.line * output[1] + x, first, &sums, COLUMNS);
+        }
+        true
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
     use super::COLUMNS;
 
-    /// The elements of a window that are inside of an image, for some channels.
-    pub(super) struct Taps {
-        /// The channels of the first one's pixel.
-        pub input: *const u8,
-        /// Bytes to the pixel below that one takes, and to that beside it.
-        pub steps: [usize; 2],
-        /// The first one's weights.
-        pub filter: *const u8,
-        /// Bytes to those of the line below, and to those beside.
-        pub line: usize,
-        pub channels: usize,
-        /// How many there are, down and across.
-        pub taps: [usize; 2],
+    /// The most elements of a window.
+    pub(super) const MOST: usize = 49;
+
+    /// The weights of 16 channels: those of two elements of the window stand side by side, in the order of [`sums`].
+    pub(super) struct Weights([[i16; 2 * COLUMNS]; MOST.div_ceil(2)]);
+
+    impl Weights {
+        pub fn new() -> Weights {
+            Weights([[0; 2 * COLUMNS]; MOST.div_ceil(2)])
+        }
+
+        pub fn put(&mut self, tap: usize, weights: [i16; COLUMNS]) {
+            let pair = &mut self.0[tap / 2];
+            for (c, weight) in weights.into_iter().enumerate() {
+                // Channels 0 to 3, 8 to 11, 4 to 7 and 12 to 15, as the halves of vectors are interleaved.
+                let place = c % 4 + 4 * [0, 2, 1, 3][c / 4];
+                pair[2 * place + tap % 2] = weight;
+            }
+        }
     }
 
-    /// The sums of `count` channels, at most 16.
+    /// The sums of 16 channels over an even number of elements of a window.
     ///
     /// # Safety
-    /// The processor has AVX-512 with BW and VL, and pixels and weights are where `taps` says.
+    /// The processor has AVX2, and 16 bytes can be read at each pointer.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    #[target_feature(enable = "avx2")]
     pub(super) unsafe fn sums(
-        taps: &Taps,
-        count: usize,
-        flip: u8,
+        pixels: &[*const u8],
+        weights: &Weights,
+        is_signed: bool,
         zero: i32,
-        filter_zero: i32,
     ) -> [i32; COLUMNS] {
-        let mask = ((1u32 << count) - 1) as u16;
-        let (flip, zero, filter_zero) =
-            (_mm_set1_epi8(flip as i8), _mm512_set1_epi32(zero), _mm512_set1_epi32(filter_zero));
-        let mut sums = _mm512_setzero_si512();
-        for ty in 0..taps.taps[0] {
-            for tx in 0..taps.taps[1] {
-                // SAFETY: the caller vouches for both; no more is read than the mask says.
-                let [bytes, weights] = unsafe {
-                    [
-                        taps.input.add(ty * taps.steps[0] + tx * taps.steps[1]),
-                        taps.filter.add(ty * taps.line + tx * taps.channels),
-                    ]
-                    .map(|at| _mm_maskz_loadu_epi8(mask, at.cast()))
-                };
-                let x = _mm512_sub_epi32(_mm512_cvtepu8_epi32(_mm_xor_si128(bytes, flip)), zero);
-                let weight = _mm512_sub_epi32(_mm512_cvtepi8_epi32(weights), filter_zero);
-                sums = _mm512_add_epi32(sums, _mm512_mullo_epi32(x, weight));
-            }
+        let zero = _mm256_set1_epi16(zero as i16);
+        let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+        for (pixels, weights) in pixels.as_chunks::<2>().0.iter().zip(&weights.0) {
+            let [a, b] = pixels.map(|pixel| {
+                // SAFETY: the caller's promise.
+                let bytes = unsafe { _mm_loadu_si128(pixel.cast()) };
+                let words = if is_signed { _mm256_cvtepi8_epi16(bytes) } else { _mm256_cvtepu8_epi16(bytes) };
+                _mm256_sub_epi16(words, zero)
+            });
+            // SAFETY: 32 weights.
+            let [of_low, of_high] =
+                [0, 16].map(|at| unsafe { _mm256_loadu_si256(weights.as_ptr().add(at).cast()) });
+            low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b), of_low));
+            high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_unpackhi_epi16(a, b), of_high));
         }
         let mut all = [0; COLUMNS];
         // SAFETY: 16 sums.
-        unsafe { _mm512_storeu_si512(all.as_mut_ptr().cast(), sums) };
+        unsafe {
+            let to = all.as_mut_ptr();
+            _mm256_storeu_si256(to.cast(), _mm256_permute2x128_si256::<0x20>(low, high));
+            _mm256_storeu_si256(to.add(8).cast(), _mm256_permute2x128_si256::<0x31>(low, high));
+        }
         all
     }
 }

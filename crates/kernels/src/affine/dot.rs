@@ -19,7 +19,7 @@ pub(crate) type Sums = [[[i32; COLUMNS]; PANELS]; ROWS];
 /// together.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'a> {
-    /// The rows, each `left_stride` from the one before.
+    /// The rows, as [`Dot::put`] writes them, each `left_stride` from the one before.
     pub left: &'a [u8],
     pub left_stride: usize,
     /// 1 to [`ROWS`].
@@ -61,11 +61,29 @@ impl Dot {
         Dot::Portable
     }
 
+    /// Bytes that each byte of a tile's rows takes: 2 where it stands as an integer of 16 bits.
+    pub fn row_width(self) -> usize {
+        if self == Dot::Avx2 { 2 } else { 1 }
+    }
+
+    /// Writes bytes of a row as a tile takes them, [`Dot::row_width`] for each.
+    pub fn put(self, bytes: &[u8], row: &mut [u8]) {
+        assert!(row.len() == bytes.len() * self.row_width());
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Dot::Avx2 => {
+                // SAFETY: `Dot::of` has found the instructions.
+                unsafe { x86::widen(bytes, row) }
+            }
+            _ => row.copy_from_slice(bytes),
+        }
+    }
+
     /// The sums of a tile.
     pub fn tile(self, tile: Tile<'_>, sums: &mut Sums) {
         let Tile { left, left_stride, rows, right, panel_stride, panels, steps } = tile;
         assert!((1..=ROWS).contains(&rows) && (1..=PANELS).contains(&panels));
-        assert!(left.len() >= (rows - 1) * left_stride + steps * STEP);
+        assert!(left.len() >= (rows - 1) * left_stride + steps * STEP * self.row_width());
         assert!(right.len() >= (panels - 1) * panel_stride + steps * STEP * COLUMNS);
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -200,53 +218,74 @@ mod x86 {
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn tile_avx2(tile: &Tile<'_>, sums: &mut Sums) {
         for p in 0..tile.panels.min(PANELS) {
-            for r in (0..tile.rows).step_by(2) {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    if r + 1 < tile.rows { avx2::<2>(tile, r, p, sums) } else { avx2::<1>(tile, r, p, sums) }
+            for half in 0..2 {
+                macro_rules! of {
+                    ($($rows:literal),*) => {
+                        match tile.rows {
+                            $(
+                                // SAFETY: the caller's promise.
+                                $rows => unsafe { avx2::<$rows>(tile, p, half, sums) },
+                            )*
+                            _ => {}
+                        }
+                    };
                 }
+                of!(1, 2, 3, 4, 5, 6);
             }
         }
     }
 
     /// # Safety
-    /// As of [`tile_avx2`], for `R` rows from `first` on and a panel.
+    /// As of [`tile_avx2`], for `R` rows and 8 columns of a panel: with as many sums as there are registers beside.
     #[target_feature(enable = "avx2")]
-    unsafe fn avx2<const R: usize>(tile: &Tile<'_>, first: usize, panel: usize, sums: &mut Sums) {
+    unsafe fn avx2<const R: usize>(tile: &Tile<'_>, panel: usize, half: usize, sums: &mut Sums) {
         // Of each column two sums, those of the first and of the last two of 4 bytes.
-        let mut all = [[_mm256_setzero_si256(); 4]; R];
-        let left = tile.left.as_ptr().wrapping_add(first * tile.left_stride);
-        let right = tile.right.as_ptr().wrapping_add(panel * tile.panel_stride);
-        for step in 0..tile.steps {
-            let mut fours = [_mm256_setzero_si256(); R];
-            for (r, fours) in fours.iter_mut().enumerate() {
+        let mut all = [[_mm256_setzero_si256(); 2]; R];
+        let mut left = tile.left.as_ptr();
+        let mut right = tile.right.as_ptr().wrapping_add(panel * tile.panel_stride + half * 32);
+        for _ in 0..tile.steps {
+            // SAFETY: the caller's promise.
+            let weights = unsafe {
+                [
+                    _mm256_cvtepi8_epi16(_mm_loadu_si128(right.cast())),
+                    _mm256_cvtepi8_epi16(_mm_loadu_si128(right.add(16).cast())),
+                ]
+            };
+            for (r, all) in all.iter_mut().enumerate() {
                 // SAFETY: the caller's promise.
-                let four =
-                    unsafe { left.add(r * tile.left_stride + step * STEP).cast::<i32>().read_unaligned() };
-                *fours = _mm256_cvtepu8_epi16(_mm_set1_epi32(four));
-            }
-            let mut quarter = 0;
-            while quarter < 4 {
-                let at = step * STEP * COLUMNS + quarter * 16;
-                // SAFETY: the caller's promise.
-                let weights = unsafe { _mm_loadu_si128(right.add(at).cast()) };
-                let weights = _mm256_cvtepi8_epi16(weights);
-                for r in 0..R {
-                    let pairs = _mm256_madd_epi16(fours[r], weights);
-                    all[r][quarter] = _mm256_add_epi32(all[r][quarter], pairs);
+                let four = unsafe { left.add(r * tile.left_stride).cast::<i64>().read_unaligned() };
+                let four = _mm256_set1_epi64x(four);
+                for (all, weights) in all.iter_mut().zip(weights) {
+                    *all = _mm256_add_epi32(*all, _mm256_madd_epi16(four, weights));
                 }
-                quarter += 1;
+            }
+            left = left.wrapping_add(2 * STEP);
+            right = right.wrapping_add(STEP * COLUMNS);
+        }
+        for (sums, [low, high]) in sums.iter_mut().zip(all) {
+            // Columns 0 1 4 5 2 3 6 7.
+            let eight = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high));
+            // SAFETY: 8 of 16 integers.
+            unsafe { _mm256_storeu_si256(sums[panel].as_mut_ptr().add(half * 8).cast(), eight) };
+        }
+    }
+
+    /// Bytes as integers of 16 bits.
+    ///
+    /// # Safety
+    /// The processor has AVX2, and `to` is twice as long as `bytes`.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn widen(bytes: &[u8], to: &mut [u8]) {
+        let whole = bytes.len() / 16 * 16;
+        for at in (0..whole).step_by(16) {
+            // SAFETY: 16 bytes, and 32.
+            unsafe {
+                let sixteen = _mm256_cvtepu8_epi16(_mm_loadu_si128(bytes.as_ptr().add(at).cast()));
+                _mm256_storeu_si256(to.as_mut_ptr().add(2 * at).cast(), sixteen);
             }
         }
-        for (r, all) in all.iter().enumerate() {
-            for (quarter, pairs) in all.iter().enumerate() {
-                let mut eight = [0i32; 8];
-                // SAFETY: 8 integers.
-                unsafe { _mm256_storeu_si256(eight.as_mut_ptr().cast(), *pairs) };
-                for c in 0..4 {
-                    sums[first + r][panel][quarter * 4 + c] = eight[2 * c].wrapping_add(eight[2 * c + 1]);
-                }
-            }
+        for (to, byte) in to[2 * whole..].chunks_exact_mut(2).zip(&bytes[whole..]) {
+            to.copy_from_slice(&u16::from(*byte).to_ne_bytes());
         }
     }
 
@@ -285,7 +324,7 @@ mod x86 {
     }
 
     /// # Safety
-    /// The processor has AVX2.
+    /// The processor has AVX2, and each row is as long as `right`.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn rows_avx2(
         left: &[u8],
@@ -294,8 +333,48 @@ mod x86 {
         right: &[u8],
         sums: &mut [i32; ROWS],
     ) -> i32 {
-        // The loops are such that the compiler has vectors of 16 bits for them.
-        super::rows_portable(left, left_stride, rows, right, sums)
+        let ones = _mm256_set1_epi16(1);
+        let mut all = [_mm256_setzero_si256(); ROWS];
+        let mut total = _mm256_setzero_si256();
+        let mut add = |bytes: *const u8, at: usize| {
+            // SAFETY: the caller of this gives 16 bytes.
+            let weights = _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(bytes.cast()) });
+            total = _mm256_add_epi32(total, _mm256_madd_epi16(ones, weights));
+            for (r, all) in all.iter_mut().enumerate().take(rows) {
+                let from = left.as_ptr().wrapping_add(r * left_stride + at);
+                let mut own = [0u8; 16];
+                let count = (right.len() - at).min(16);
+                // SAFETY: as many bytes as the row has.
+                let bytes = unsafe {
+                    if count == 16 {
+                        _mm_loadu_si128(from.cast())
+                    } else {
+                        std::ptr::copy_nonoverlapping(from, own.as_mut_ptr(), count);
+                        _mm_loadu_si128(own.as_ptr().cast())
+                    }
+                };
+                *all = _mm256_add_epi32(*all, _mm256_madd_epi16(_mm256_cvtepu8_epi16(bytes), weights));
+            }
+        };
+        let pieces = right.chunks_exact(16);
+        let (rest, whole) = (pieces.remainder(), right.len() / 16 * 16);
+        for (at, piece) in pieces.enumerate() {
+            add(piece.as_ptr(), at * 16);
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 16];
+            last[..rest.len()].copy_from_slice(rest);
+            add(last.as_ptr(), whole);
+        }
+        let sum = |eight: __m256i| {
+            let four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
+            let two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+            _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<1>(two)))
+        };
+        for (to, all) in sums.iter_mut().zip(all).take(rows) {
+            *to = sum(all);
+        }
+        sum(total)
     }
 }
 
@@ -328,8 +407,11 @@ mod tests {
                 .fold(0, |sum, (s, i)| sum + left[s * 4 + i] as i32 * right[s * 64 + i] as i8 as i32);
             assert_eq!(expected[0][0][0], first);
             for isa in Isa::ALL {
-                let mut sums = [[[0; COLUMNS]; PANELS]; ROWS];
-                Dot::of(isa).tile(tile, &mut sums);
+                let (mut sums, dot) = ([[[0; COLUMNS]; PANELS]; ROWS], Dot::of(isa));
+                let mut wide = vec![0; left.len() * dot.row_width()];
+                dot.put(&left, &mut wide);
+                let left_stride = stride * dot.row_width();
+                dot.tile(Tile { left: &wide, left_stride, ..tile }, &mut sums);
                 assert_eq!(sums, expected, "{isa:?} {rows} {panels} {steps}");
             }
         }

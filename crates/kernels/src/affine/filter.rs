@@ -24,6 +24,8 @@ impl FilterType {
 #[derive(Debug, Clone, Copy)]
 pub struct AffineFilter<'a> {
     pub(crate) bytes: &'a [u8],
+    /// The bytes are laid out in panels.
+    is_packed: bool,
     pub(crate) columns: usize,
     pub(crate) depth: usize,
     pub(crate) kind: FilterType,
@@ -47,7 +49,22 @@ impl<'a> AffineFilter<'a> {
         zero: i32,
     ) -> Result<AffineFilter<'a>, KernelError> {
         check_exact("the filter", kind.bytes(product(&[columns, depth])?), bytes.len())?;
-        Ok(AffineFilter { bytes, columns, depth, kind, start: 0, zero })
+        Ok(AffineFilter { bytes, is_packed: false, columns, depth, kind, start: 0, zero })
+    }
+
+    /// The same of rows that are laid out in panels, which must be as many bytes as those take.
+    pub(crate) fn of_panels(
+        bytes: &'a [u8],
+        (columns, depth): (usize, usize),
+        kind: FilterType,
+        zero: i32,
+    ) -> AffineFilter<'a> {
+        AffineFilter { bytes, is_packed: true, columns, depth, kind, start: 0, zero }
+    }
+
+    /// The panels, where the rows are laid out in some.
+    pub(crate) fn panels(&self) -> Option<&'a [u8]> {
+        self.is_packed.then_some(self.bytes)
     }
 
     /// What stands for 0 among the integers that [`AffineFilter::read`] gives.
@@ -77,7 +94,7 @@ impl<'a> AffineFilter<'a> {
     /// A row's bytes, where they are int8 already.
     pub(crate) fn row(&self, column: usize) -> Option<&'a [u8]> {
         let start = self.start + column * self.depth;
-        (self.kind == FilterType::Int8).then(|| &self.bytes[start..start + self.depth])
+        (self.kind == FilterType::Int8 && !self.is_packed).then(|| &self.bytes[start..start + self.depth])
     }
 
     /// The filter of some of the rows.
@@ -87,6 +104,9 @@ impl<'a> AffineFilter<'a> {
     pub fn part(&self, first: usize, count: usize) -> Result<AffineFilter<'a>, KernelError> {
         if first.checked_add(count).is_none_or(|end| end > self.columns) {
             return Err(KernelError::Attribute("a part of a filter lies outside of it"));
+        }
+        if self.is_packed && count < self.columns {
+            return Err(KernelError::Attribute("panels are multiplied as a whole"));
         }
         Ok(AffineFilter { start: self.start + first * self.depth, columns: count, ..*self })
     }

@@ -6,7 +6,7 @@ use super::dot::COLUMNS;
 use super::filter::FLIP;
 use super::multiplier::Rescale;
 use super::product::Finish;
-use super::requantize::store;
+use super::requantize::{Channels, store};
 use crate::base::simd::Simd;
 
 /// Bytes: sum and bias by the channel's multiplier.
@@ -32,28 +32,82 @@ pub(crate) struct ToFloats<'a> {
     pub output: Shared<'a, f32>,
 }
 
+/// What sums of some channels become floats by.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct FloatChannels {
+    added: [i32; COLUMNS],
+    scales: [f32; COLUMNS],
+    bias: [f32; COLUMNS],
+}
+
 impl Finish for ToBytes<'_> {
+    type Channels = Channels;
+
     #[inline(always)]
-    fn finish<S: Simd>(&self, _: S, row: usize, first: usize, sums: &[i32; COLUMNS], count: usize) {
+    fn channels(&self, first: usize, count: usize, added: &[i32; COLUMNS], to: &mut Channels) {
+        to.set(&self.rescale, (first, count), self.bias, added);
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(
+        &self,
+        _: S,
+        channels: &Channels,
+        row: usize,
+        first: usize,
+        sums: &[i32; COLUMNS],
+        count: usize,
+    ) {
         // SAFETY: every row and column is finished once, and they have places of their own.
         let mut to = unsafe { self.output.part(row * self.row_bytes + first, count) };
-        store::<S>(&self.rescale, (first, count), sums, self.bias, &mut to);
+        store::<S>(&self.rescale, channels, sums, &mut to);
     }
 }
 
 impl Finish for ToFloats<'_> {
+    type Channels = FloatChannels;
+
     #[inline(always)]
-    fn finish<S: Simd>(&self, _: S, row: usize, first: usize, sums: &[i32; COLUMNS], count: usize) {
-        let row_scale = self.row_scales[row / self.rows_each];
+    fn channels(&self, first: usize, count: usize, added: &[i32; COLUMNS], to: &mut FloatChannels) {
+        to.added = *added;
+        match self.scales {
+            [one] => to.scales = [*one; COLUMNS],
+            all => to.scales[..count].copy_from_slice(&all[first..first + count]),
+        }
+        if let Some(own) = self.bias {
+            to.bias[..count].copy_from_slice(&own[first..first + count]);
+        }
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(
+        &self,
+        _: S,
+        channels: &FloatChannels,
+        row: usize,
+        first: usize,
+        sums: &[i32; COLUMNS],
+        count: usize,
+    ) {
+        let row_scale = match self.row_scales {
+            [one] => *one,
+            all => all[row / self.rows_each],
+        };
         // SAFETY: as of bytes.
         let mut to = unsafe { self.output.part(row * self.row_floats + first, count) };
+        let mut floats = [0f32; COLUMNS];
         let mut c = 0;
-        while c < count {
-            let scale = if self.scales.len() == 1 { self.scales[0] } else { self.scales[first + c] };
-            let number = sums[c] as f32 * (scale * row_scale);
-            let sum = number + self.bias.map_or(0.0, |bias| bias[first + c]);
-            to[c] = sum.max(self.bounds.0).min(self.bounds.1);
+        while c < COLUMNS {
+            let sum = sums[c].wrapping_add(channels.added[c]) as f32;
+            let sum = sum * (channels.scales[c] * row_scale) + channels.bias[c];
+            let sum = if sum > self.bounds.0 { sum } else { self.bounds.0 };
+            floats[c] = if sum < self.bounds.1 { sum } else { self.bounds.1 };
             c += 1;
+        }
+        match <&mut [f32; COLUMNS]>::try_from(&mut *to) {
+            Ok(to) => *to = floats,
+            Err(_) => to.copy_from_slice(&floats[..count]),
         }
     }
 }

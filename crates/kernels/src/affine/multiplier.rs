@@ -97,8 +97,8 @@ impl Rescale<'_> {
 
     /// The integer of a sum by a number, halves away from 0.
     #[inline(always)]
-    pub(crate) fn exactly(&self, channel: usize, sum: f64) -> i32 {
-        let number = sum * if self.exact.len() == 1 { self.exact[0] } else { self.exact[channel] };
+    pub(crate) fn exactly(&self, factor: f64, sum: f64) -> i32 {
+        let number = sum * factor;
         let integer = (number + 0.5f64.copysign(number)) as i32;
         integer.saturating_add(self.zero).max(self.bounds.0).min(self.bounds.1)
     }

@@ -103,11 +103,18 @@ impl<T: Integer> Kernel for Block<'_, T> {
     fn run<S: Simd>(self, _: S) {
         let pair = *self.pair;
         #[cfg(target_arch = "x86_64")]
-        if S::LANES == 16 && size_of::<T>() == 1 && x86::can_compute(&pair) {
+        if S::LANES >= 8 && size_of::<T>() == 1 && x86::can_compute(&pair) {
             let bytes = [bytemuck::cast_slice(self.a), bytemuck::cast_slice(self.b)];
             let is_signed = T::narrow(255).wide() < 0;
-            // SAFETY: a vector of 16 floats is there only where AVX-512 is.
-            return unsafe { x86::run(&pair, bytes, is_signed, bytemuck::cast_slice_mut(self.to)) };
+            let to = bytemuck::cast_slice_mut(self.to);
+            // SAFETY: a vector of 16 floats is there only where AVX-512 is, and one of 8 where AVX2 is.
+            return unsafe {
+                if S::LANES == 16 {
+                    x86::run(&pair, bytes, is_signed, to);
+                } else {
+                    x86::run_eights(&pair, bytes, is_signed, to);
+                }
+            };
         }
         let rescale = Rescale { multipliers: &[], exact: &[], zero: pair.zero, bounds: pair.bounds };
         let output = pair.output;
@@ -183,13 +190,13 @@ impl AffinePair {
     }
 }
 
-/// On bytes, 16 at a time, with AVX-512.
+/// On bytes, 16 at a time, with AVX-512 or AVX2.
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
     use super::{AffinePair, AffinePairOp, Multiplier, Rescale};
-    use crate::affine::requantize::x86::{bounded, scaled};
+    use crate::affine::requantize::x86::{bounded, eight_scaled, scaled, sixteen_bounded};
 
     /// Bytes that are taken at once.
     const LANES: usize = 16;
@@ -234,6 +241,80 @@ mod x86 {
             // SAFETY: no more is written than the mask says.
             unsafe { _mm_mask_storeu_epi8(to.as_mut_ptr().add(at).cast(), mask, bytes) };
         }
+    }
+
+    /// The same with AVX2.
+    ///
+    /// # Safety
+    /// The processor has AVX2.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn run_eights(pair: &AffinePair, from: [&[u8]; 2], is_signed: bool, to: &mut [u8]) {
+        let by = |own: Multiplier| {
+            let left = _mm_cvtsi32_si128(own.shift.max(0));
+            let (value, right) = (_mm256_set1_epi32(own.value), _mm256_set1_epi32((-own.shift).max(0)));
+            move |x: __m256i| eight_scaled(value, right, _mm256_sll_epi32(x, left))
+        };
+        let shift = _mm_cvtsi32_si128(pair.left_shift as i32);
+        let (first, second, output) = (by(pair.inputs[0]), by(pair.inputs[1]), by(pair.output));
+        let first = |x: __m256i| first(_mm256_sll_epi32(x, shift));
+        let second = |x: __m256i| second(_mm256_sll_epi32(x, shift));
+        // Each has a loop of its own, in which numbers stay in registers.
+        // SAFETY: the caller's promise.
+        unsafe {
+            match pair.op {
+                AffinePairOp::Add => {
+                    each(pair, from, is_signed, to, |a, b| output(_mm256_add_epi32(first(a), second(b))))
+                }
+                AffinePairOp::Sub => {
+                    each(pair, from, is_signed, to, |a, b| output(_mm256_sub_epi32(first(a), second(b))))
+                }
+                AffinePairOp::Mul => each(pair, from, is_signed, to, |a, b| output(_mm256_mullo_epi32(a, b))),
+                AffinePairOp::SquaredDifference => each(pair, from, is_signed, to, |a, b| {
+                    let difference = _mm256_sub_epi32(first(a), second(b));
+                    output(_mm256_mullo_epi32(difference, difference))
+                }),
+            }
+        }
+    }
+
+    /// Makes bytes of 16 pairs at a time by what `compute` makes of 8, less what stands for 0 in each.
+    ///
+    /// # Safety
+    /// As of [`run_eights`].
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn each(
+        pair: &AffinePair,
+        [a, b]: [&[u8]; 2],
+        is_signed: bool,
+        to: &mut [u8],
+        compute: impl Fn(__m256i, __m256i) -> __m256i,
+    ) {
+        let rescale = Rescale { multipliers: &[], exact: &[], zero: pair.zero, bounds: pair.bounds };
+        // Bytes of int8 as uint8 that are 128 more.
+        let flip = _mm_set1_epi8(if is_signed { -128 } else { 0 });
+        let zeros = pair.zeros.map(|zero| _mm256_set1_epi32(zero + if is_signed { 128 } else { 0 }));
+        let sixteen = |a: &[u8; LANES], b: &[u8; LANES]| {
+            // SAFETY: 16 bytes each.
+            let [a, b] =
+                [a, b].map(|own| unsafe { _mm_xor_si128(_mm_loadu_si128(own.as_ptr().cast()), flip) });
+            let wide = |bytes: __m128i, zero: __m256i| _mm256_sub_epi32(_mm256_cvtepu8_epi32(bytes), zero);
+            let (high_a, high_b) = (_mm_unpackhi_epi64(a, a), _mm_unpackhi_epi64(b, b));
+            let low = compute(wide(a, zeros[0]), wide(b, zeros[1]));
+            sixteen_bounded([low, compute(wide(high_a, zeros[0]), wide(high_b, zeros[1]))], &rescale)
+        };
+        let count = to.len().min(a.len()).min(b.len());
+        let (to, a, b) = (&mut to[..count], &a[..count], &b[..count]);
+        let ((a, rest_a), (b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        let (to, rest) = to.as_chunks_mut::<LANES>();
+        for ((a, b), to) in a.iter().zip(b).zip(to) {
+            *to = sixteen(a, b);
+        }
+        let mut last = [[0; LANES]; 2];
+        last[0][..rest.len()].copy_from_slice(rest_a);
+        last[1][..rest.len()].copy_from_slice(rest_b);
+        let all = sixteen(&last[0], &last[1]);
+        rest.copy_from_slice(&all[..rest.len()]);
     }
 }
 

@@ -1,24 +1,28 @@
 //! Products of rows of bytes with a filter of int8, each sum handed on as soon as it is whole.
 //!
-//! The filter stays as the file has it. Of as many columns as a second-level cache holds, panels are laid out in scratch;
-//! of a few rows at a time the bytes are gathered, and multiplied with every panel. Where there are only a few rows at all,
-//! the filter's own rows are read instead, each once.
+//! Panels of a filter are multiplied a group at a time, as many as a second-level cache holds: of a few rows at a time the bytes
+//! are gathered, and multiplied with every panel of the group. A filter that is not laid out in panels is laid out group by group
+//! in scratch; where there are only a few rows at all, its own rows are read instead, each once.
 
 use tightfit_core::Shared;
 
 use super::dot::{COLUMNS, Dot, PANELS, ROWS, STEP, Sums, Tile};
 use super::filter::AffineFilter;
+use super::panels::{BytePanels, column_sums, pack};
 use crate::base::cpu::Isa;
 use crate::base::error::KernelError;
 use crate::base::simd::{Kernel, Simd, dispatch};
 use crate::base::threads::ThreadPool;
 
-/// Bytes of panels that are laid out at once.
+/// Bytes of panels that are multiplied by one set of rows after the other.
 const GROUP_BYTES: usize = 192 << 10;
 /// Products below which a call stays on its thread.
 const INLINE_PRODUCTS: usize = 1 << 18;
-/// Columns that a task takes where the filter's rows are read as they stand.
-const TASK_COLUMNS: usize = 2 * COLUMNS;
+/// The most tiles of rows that are gathered at once, and the bytes of rows that they are fewer for.
+const TILES: usize = 8;
+const BLOCK_BYTES: usize = 8 << 10;
+/// Columns that a task takes where there are only a few rows.
+const TASK_COLUMNS: usize = PANELS * COLUMNS;
 
 /// The left-hand side.
 pub(crate) trait Rows: Sync {
@@ -28,8 +32,22 @@ pub(crate) trait Rows: Sync {
 
 /// What becomes of sums.
 pub(crate) trait Finish: Sync {
+    /// What sums of some channels are finished by.
+    type Channels: Default;
+
+    /// Makes it that of `count` channels from `first` on, to each of whose sums `added` is added first.
+    fn channels(&self, first: usize, count: usize, added: &[i32; COLUMNS], to: &mut Self::Channels);
+
     /// Takes the sums of a row, of `count` columns from `first` on. Must be `#[inline(always)]`.
-    fn finish<S: Simd>(&self, simd: S, row: usize, first: usize, sums: &[i32; COLUMNS], count: usize);
+    fn finish<S: Simd>(
+        &self,
+        simd: S,
+        channels: &Self::Channels,
+        row: usize,
+        first: usize,
+        sums: &[i32; COLUMNS],
+        count: usize,
+    );
 }
 
 /// How large a product is, and what stands for 0 on its left-hand side.
@@ -44,40 +62,61 @@ pub(crate) struct Product<'a> {
     pub offset: i32,
 }
 
-/// What a product's scratch holds, in this order: panels, and for each thread some rows, their sums, and a filter's row.
+/// What a product's scratch holds, in this order: panels, and for each thread some rows, and a row of bytes.
 struct Layout {
-    /// Bytes of a row, whole steps of them.
-    row_bytes: usize,
-    /// Bytes of a panel, with the sums of its columns after it.
-    panel_bytes: usize,
-    /// Panels that are there at once.
-    panels: usize,
+    panels: BytePanels,
+    dot: Dot,
+    /// Panels that are multiplied at once.
+    group: usize,
+    /// Tiles of rows that are gathered at once.
+    tiles: usize,
+    is_packed: bool,
 }
 
 impl Layout {
-    fn new(depth: usize, columns: usize) -> Layout {
-        let row_bytes = depth.next_multiple_of(STEP);
-        let panel_bytes = row_bytes * COLUMNS + COLUMNS * 4;
-        let fitting = (GROUP_BYTES / panel_bytes).max(PANELS);
-        Layout { row_bytes, panel_bytes, panels: fitting.min(columns.div_ceil(COLUMNS)) }
+    fn new(isa: Isa, (depth, columns): (usize, usize), is_packed: bool) -> Result<Layout, KernelError> {
+        let panels = BytePanels::new(columns, depth)?;
+        let mut layout = Layout { panels, dot: Dot::of(isa), group: 0, tiles: 0, is_packed };
+        layout.tiles = (BLOCK_BYTES / (ROWS * layout.row_stride()).max(1)).clamp(1, TILES);
+        // What rows take more than bytes comes off the panels in scratch.
+        let more = if is_packed { 0 } else { layout.thread_bytes() - ROWS * panels.row_bytes() };
+        let fitting = GROUP_BYTES.saturating_sub(more) / panels.panel_bytes();
+        layout.group = fitting.max(PANELS).min(panels.count());
+        Ok(layout)
+    }
+
+    /// Bytes of a row, as a tile takes it.
+    fn row_stride(&self) -> usize {
+        self.panels.row_bytes() * self.dot.row_width()
+    }
+
+    fn panel_bytes(&self) -> usize {
+        self.group * self.panels.panel_bytes()
     }
 
     fn thread_bytes(&self) -> usize {
-        (ROWS + 1) * self.row_bytes
+        self.tiles * ROWS * self.row_stride() + self.panels.row_bytes()
     }
 }
 
 /// One tile's sums, on their way to [`Finish`].
-struct Finishing<'a, F> {
+struct Finishing<'a, F: Finish> {
     finish: &'a F,
+    channels: &'a [F::Channels; PANELS],
     sums: &'a Sums,
     rows: (usize, usize),
     columns: (usize, usize),
+    uneven: Option<Uneven<'a>>,
+}
+
+/// What is subtracted of each sum, where rows differ in that.
+#[derive(Clone, Copy)]
+struct Uneven<'a> {
     /// The sum of each column of the filter.
     column_sums: &'a [[i32; COLUMNS]; PANELS],
     /// What of each row is subtracted: this times the column's sum, and this alone.
-    row_zeros: &'a [i32; ROWS],
-    row_offsets: &'a [i32; ROWS],
+    row_zeros: [i32; ROWS],
+    row_offsets: [i32; ROWS],
 }
 
 impl<F: Finish> Kernel for Finishing<'_, F> {
@@ -86,43 +125,76 @@ impl<F: Finish> Kernel for Finishing<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (first, count) = self.columns;
-        let mut r = 0;
-        while r < self.rows.1 {
-            let mut p = 0;
-            while p * COLUMNS < count {
-                let mut sums = self.sums[r][p];
-                let mut c = 0;
-                while c < COLUMNS {
-                    let of_zero = self.row_zeros[r].wrapping_mul(self.column_sums[p][c]);
-                    sums[c] = sums[c].wrapping_sub(of_zero).wrapping_sub(self.row_offsets[r]);
-                    c += 1;
+        let mut p = 0;
+        while p * COLUMNS < count {
+            let left = count - p * COLUMNS;
+            let left = if left < COLUMNS { left } else { COLUMNS };
+            let from = first + p * COLUMNS;
+            let channels = &self.channels[p];
+            let mut r = 0;
+            while r < self.rows.1 {
+                match &self.uneven {
+                    None => {
+                        self.finish.finish(simd, channels, self.rows.0 + r, from, &self.sums[r][p], left);
+                    }
+                    Some(uneven) => {
+                        let mut sums = self.sums[r][p];
+                        let mut c = 0;
+                        while c < COLUMNS {
+                            let of_zero = uneven.row_zeros[r].wrapping_mul(uneven.column_sums[p][c]);
+                            sums[c] = sums[c].wrapping_sub(of_zero).wrapping_sub(uneven.row_offsets[r]);
+                            c += 1;
+                        }
+                        self.finish.finish(simd, channels, self.rows.0 + r, from, &sums, left);
+                    }
                 }
-                let left = count - p * COLUMNS;
-                let left = if left < COLUMNS { left } else { COLUMNS };
-                self.finish.finish(simd, self.rows.0 + r, first + p * COLUMNS, &sums, left);
-                p += 1;
+                r += 1;
             }
-            r += 1;
+            p += 1;
         }
     }
 }
 
 impl Product<'_> {
+    /// True where the same is subtracted of all rows' sums.
+    fn is_even(&self, filter_zero: i32) -> bool {
+        self.zeros.len() <= 1 && filter_zero == 0
+    }
+
+    /// Makes of some panels' sums what their channels are finished by.
+    fn channels<F: Finish>(
+        &self,
+        finish: &F,
+        filter_zero: i32,
+        (first, count): (usize, usize),
+        column_sums: &[[i32; COLUMNS]; PANELS],
+        to: &mut [F::Channels; PANELS],
+    ) {
+        let zero = if self.is_even(filter_zero) { self.zero(0) } else { 0 };
+        for (p, (to, sums)) in to.iter_mut().zip(column_sums).enumerate() {
+            let added = sums.map(|sum| zero.wrapping_mul(sum).wrapping_neg());
+            let count = count.saturating_sub(p * COLUMNS).min(COLUMNS);
+            if count > 0 {
+                finish.channels(first + p * COLUMNS, count, &added, to);
+            }
+        }
+    }
+
     /// What stands for 0 in the bytes of a row.
     fn zero(&self, row: usize) -> i32 {
         let at = if self.zeros.len() == 1 { 0 } else { row / self.rows_each.max(1) };
         self.zeros.get(at).map_or(self.offset, |zero| zero + self.offset)
     }
 
-    /// The same of some rows.
-    fn row_zeros(&self, first: usize) -> [i32; ROWS] {
-        std::array::from_fn(|r| self.zero(first + r))
+    /// The same of `count` rows, and of those that are not there that of the first.
+    fn row_zeros(&self, (first, count): (usize, usize)) -> [i32; ROWS] {
+        std::array::from_fn(|r| self.zero(if r < count { first + r } else { first }))
     }
 
-    /// Bytes of scratch that [`Product::run`] needs.
-    pub fn scratch_bytes(&self, columns: usize, threads: usize) -> usize {
-        let layout = Layout::new(self.depth, columns);
-        let panels = if self.rows <= ROWS { 0 } else { layout.panels * layout.panel_bytes };
+    /// Bytes of scratch that [`Product::run`] needs, of a filter that is laid out in panels or not.
+    pub fn scratch_bytes(&self, isa: Isa, columns: usize, threads: usize, is_packed: bool) -> usize {
+        let Ok(layout) = Layout::new(isa, (self.depth, columns), is_packed) else { return usize::MAX };
+        let panels = if is_packed || self.rows <= ROWS { 0 } else { layout.panel_bytes() };
         panels + threads.max(1) * layout.thread_bytes()
     }
 
@@ -144,17 +216,19 @@ impl Product<'_> {
         finish: &impl Finish,
         scratch: &mut [u8],
     ) -> Result<(), KernelError> {
-        let needed_bytes = self.scratch_bytes(filter.columns, pool.threads());
+        let is_packed = filter.panels().is_some();
+        let needed_bytes = self.scratch_bytes(pool.isa(), filter.columns, pool.threads(), is_packed);
         if scratch.len() < needed_bytes {
             return Err(KernelError::Scratch { needed_bytes, given_bytes: scratch.len() });
         }
         if self.rows == 0 || filter.columns == 0 {
             return Ok(());
         }
+        let layout = Layout::new(pool.isa(), (self.depth, filter.columns), is_packed)?;
         if self.rows <= ROWS {
-            self.run_few(pool, left, filter, first_column, finish, scratch);
+            self.run_few(pool, left, filter, (first_column, &layout), finish, scratch);
         } else {
-            self.run_panels(pool, left, filter, first_column, finish, scratch);
+            self.run_panels(pool, left, filter, (first_column, &layout), finish, scratch);
         }
         Ok(())
     }
@@ -164,34 +238,36 @@ impl Product<'_> {
         pool: &ThreadPool,
         left: &impl Rows,
         filter: AffineFilter<'_>,
-        first_column: usize,
+        (first_column, layout): (usize, &Layout),
         finish: &impl Finish,
         scratch: &mut [u8],
     ) {
-        let layout = Layout::new(self.depth, filter.columns);
-        let (panels, rest) = scratch.split_at_mut(layout.panels * layout.panel_bytes);
+        let panel_bytes = layout.panels.panel_bytes();
+        let own = if layout.is_packed { 0 } else { layout.panel_bytes() };
+        let (packed, rest) = scratch.split_at_mut(own);
         let threads = Shared::new(rest);
-        for first in (0..filter.columns).step_by(layout.panels * COLUMNS) {
-            let columns = (layout.panels * COLUMNS).min(filter.columns - first);
+        for first in (0..filter.columns).step_by(layout.group * COLUMNS) {
+            let columns = (layout.group * COLUMNS).min(filter.columns - first);
             let count = columns.div_ceil(COLUMNS);
             let is_inline = self.is_small(columns);
-            {
-                let panels = Shared::new(&mut *panels);
-                let tasks = if is_inline { 1 } else { count.min(pool.threads()) };
-                pool.run(tasks, &|task, worker| {
-                    // SAFETY: each worker has its own scratch, and each task panels of its own.
-                    let mut row = unsafe { threads.part(worker * layout.thread_bytes(), layout.row_bytes) };
-                    for p in count * task / tasks..count * (task + 1) / tasks {
-                        // SAFETY: as above.
-                        let mut panel = unsafe { panels.part(p * layout.panel_bytes, layout.panel_bytes) };
-                        let from = first + p * COLUMNS;
-                        pack(filter, from, COLUMNS.min(filter.columns - from), &mut panel, &mut row);
-                    }
-                });
-            }
+            let panels = match filter.panels() {
+                Some(panels) => &panels[first / COLUMNS * panel_bytes..][..count * panel_bytes],
+                None => {
+                    let panels = Shared::new(&mut *packed);
+                    let tasks = if is_inline { 1 } else { count.min(pool.threads()) };
+                    pool.run(tasks, &|task, _| {
+                        for p in count * task / tasks..count * (task + 1) / tasks {
+                            // SAFETY: each task has panels of its own.
+                            let mut panel = unsafe { panels.part(p * panel_bytes, panel_bytes) };
+                            pack(filter, first + p * COLUMNS, &mut panel);
+                        }
+                    });
+                    &packed[..count * panel_bytes]
+                }
+            };
             let group = Group {
                 product: self,
-                layout: &layout,
+                layout,
                 panels,
                 columns,
                 first_column: first_column + first,
@@ -199,33 +275,36 @@ impl Product<'_> {
             };
             let tiles = self.rows.div_ceil(ROWS);
             let tasks = if is_inline { 1 } else { tiles.min(pool.threads() * 4) };
+            let block = layout.tiles;
             pool.run(tasks, &|task, worker| {
                 // SAFETY: each worker has its own scratch.
                 let mut rows = unsafe { threads.part(worker * layout.thread_bytes(), layout.thread_bytes()) };
-                for tile in tiles * task / tasks..tiles * (task + 1) / tasks {
-                    let first = tile * ROWS;
-                    group.rows(pool.isa(), left, (first, ROWS.min(self.rows - first)), finish, &mut rows);
+                let end = (tiles * (task + 1) / tasks * ROWS).min(self.rows);
+                for first in (tiles * task / tasks * ROWS..end).step_by(block * ROWS) {
+                    let own_rows = (first, (block * ROWS).min(end - first));
+                    group.rows(pool.isa(), left, own_rows, finish, &mut rows);
                 }
             });
         }
     }
 
-    /// Gathers some rows, and tells of each what the filter's zero makes of it.
+    /// Gathers some rows, by `row`, and tells of each what the filter's zero makes of it.
     fn gather(
         &self,
         left: &impl Rows,
         (first, count): (usize, usize),
         filter_zero: i32,
-        row_bytes: usize,
-        to: &mut [u8],
+        dot: Dot,
+        (rows, row): (&mut [u8], &mut [u8]),
     ) -> [i32; ROWS] {
         let mut offsets = [0; ROWS];
-        for (r, row) in to.chunks_exact_mut(row_bytes.max(1)).enumerate().take(count) {
-            let (bytes, padding) = row.split_at_mut(self.depth);
-            left.read(first + r, bytes);
-            padding.fill(0);
+        let stride = row.len() * dot.row_width();
+        row[self.depth..].fill(0);
+        for (r, to) in rows.chunks_exact_mut(stride.max(1)).enumerate().take(count) {
+            left.read(first + r, &mut row[..self.depth]);
+            dot.put(row, to);
             if filter_zero != 0 {
-                let sum = bytes.iter().map(|b| *b as i32).fold(0, i32::wrapping_add);
+                let sum = row.iter().map(|b| *b as i32).fold(0, i32::wrapping_add);
                 let sum = sum.wrapping_sub(self.zero(first + r).wrapping_mul(self.depth as i32));
                 offsets[r] = sum.wrapping_mul(filter_zero);
             }
@@ -238,75 +317,85 @@ impl Product<'_> {
         pool: &ThreadPool,
         left: &impl Rows,
         filter: AffineFilter<'_>,
-        first_column: usize,
+        (first_column, layout): (usize, &Layout),
         finish: &impl Finish,
         scratch: &mut [u8],
     ) {
-        let layout = Layout::new(self.depth, filter.columns);
-        let (rows, rest) = scratch.split_at_mut(ROWS * layout.row_bytes);
-        let row_offsets = self.gather(left, (0, self.rows), filter.zero(), layout.row_bytes, rows);
-        let (rows, row_zeros) = (&*rows, self.row_zeros(0));
-        let dot = Dot::of(pool.isa());
-        let threads = Shared::new(rest);
-        let tasks = filter.columns.div_ceil(TASK_COLUMNS);
+        let own_rows = (0, self.rows);
+        // Rows of a filter are multiplied with bytes.
+        let dot = if layout.is_packed { layout.dot } else { Dot::Portable };
+        let stride = layout.panels.row_bytes() * dot.row_width();
+        let (rows, rest) = scratch.split_at_mut(ROWS * stride);
+        let row = &mut rest[..layout.panels.row_bytes()];
+        let row_offsets = [self.gather(left, own_rows, filter.zero(), dot, (rows, row))];
         let is_inline = self.is_small(filter.columns);
+        let tasks = filter.columns.div_ceil(TASK_COLUMNS);
+        if let Some(panels) = filter.panels() {
+            let group = Group {
+                product: self,
+                layout,
+                panels,
+                columns: filter.columns,
+                first_column,
+                filter_zero: filter.zero(),
+            };
+            let each = |task: usize, _: usize| {
+                group.multiply(
+                    pool.isa(),
+                    own_rows,
+                    rows,
+                    &row_offsets,
+                    task * PANELS..task * PANELS + 1,
+                    finish,
+                );
+            };
+            return if is_inline {
+                (0..tasks).for_each(|task| each(task, 0))
+            } else {
+                pool.run(tasks, &each)
+            };
+        }
+        let rows = &*rows;
+        let threads = Shared::new(rest);
+        let row_bytes = layout.panels.row_bytes();
         let each = |task: usize, worker: usize| {
             // SAFETY: each worker has its own scratch: that of all but the first row's is more than a row for each.
-            let mut row = unsafe { threads.part(worker * layout.row_bytes, layout.row_bytes) };
+            let mut row = unsafe { threads.part(worker * row_bytes, row_bytes) };
             let first = task * TASK_COLUMNS;
             let count = TASK_COLUMNS.min(filter.columns - first);
             let mut sums: Sums = [[[0; COLUMNS]; PANELS]; ROWS];
             let mut column_sums = [[0; COLUMNS]; PANELS];
             for c in 0..count {
                 let mut each = [0; ROWS];
-                let total = match filter.row(first + c) {
-                    Some(bytes) => dot.rows(rows, layout.row_bytes, self.rows, bytes, &mut each),
+                let bytes = match filter.row(first + c) {
+                    Some(bytes) => bytes,
                     None => {
-                        let bytes = &mut row[..self.depth];
-                        filter.read(first + c, 0, bytes);
-                        dot.rows(rows, layout.row_bytes, self.rows, bytes, &mut each)
+                        filter.read(first + c, 0, &mut row[..self.depth]);
+                        &row[..self.depth]
                     }
                 };
+                let total = layout.dot.rows(rows, row_bytes, self.rows, bytes, &mut each);
                 column_sums[c / COLUMNS][c % COLUMNS] = total;
                 for (sums, sum) in sums.iter_mut().zip(each) {
                     sums[c / COLUMNS][c % COLUMNS] = sum;
                 }
             }
-            let finishing = Finishing {
-                finish,
-                sums: &sums,
-                rows: (0, self.rows),
-                columns: (first_column + first, count),
+            let (columns, mut channels) = ((first_column + first, count), Default::default());
+            self.channels(finish, filter.zero(), columns, &column_sums, &mut channels);
+            let uneven = (!self.is_even(filter.zero())).then(|| Uneven {
                 column_sums: &column_sums,
-                row_zeros: &row_zeros,
-                row_offsets: &row_offsets,
-            };
+                row_zeros: self.row_zeros(own_rows),
+                row_offsets: row_offsets[0],
+            });
+            let finishing =
+                Finishing { finish, channels: &channels, sums: &sums, rows: own_rows, columns, uneven };
             dispatch(pool.isa(), finishing);
         };
         if is_inline { (0..tasks).for_each(|task| each(task, 0)) } else { pool.run(tasks, &each) }
     }
 }
 
-/// Lays out some columns of a filter side by side, 4 bytes of each at a time, and after them the sum of each.
-fn pack(filter: AffineFilter<'_>, first: usize, count: usize, panel: &mut [u8], row: &mut [u8]) {
-    let (bytes, sums) = panel.split_at_mut(panel.len() - COLUMNS * 4);
-    for c in 0..COLUMNS {
-        let (own, padding) = row.split_at_mut(filter.depth);
-        padding.fill(0);
-        if c < count {
-            filter.read(first + c, 0, own);
-        } else {
-            own.fill(0);
-        }
-        let sum = own.iter().map(|b| *b as i8 as i32).fold(0, i32::wrapping_add);
-        sums[c * 4..c * 4 + 4].copy_from_slice(&sum.to_ne_bytes());
-        for (four, block) in row.chunks_exact(STEP).zip(bytes.chunks_exact_mut(STEP * COLUMNS)) {
-            block[c * STEP..(c + 1) * STEP].copy_from_slice(four);
-        }
-    }
-}
-
-/// The panels that are laid out.
+/// Panels of a filter.
 struct Group<'a> {
     product: &'a Product<'a>,
     layout: &'a Layout,
@@ -317,57 +406,72 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// The sums of a panel's columns.
-    fn column_sums(&self, panel: usize) -> [i32; COLUMNS] {
-        let end = (panel + 1) * self.layout.panel_bytes;
-        let sums = &self.panels[end - COLUMNS * 4..end];
-        std::array::from_fn(|c| {
-            i32::from_ne_bytes([sums[c * 4], sums[c * 4 + 1], sums[c * 4 + 2], sums[c * 4 + 3]])
-        })
-    }
-
-    /// Multiplies some rows with all panels.
+    /// Multiplies some rows, a few tiles of them, with all panels.
     fn rows(
         &self,
         isa: Isa,
         left: &impl Rows,
-        (first, count): (usize, usize),
+        own_rows: (usize, usize),
         finish: &impl Finish,
         scratch: &mut [u8],
     ) {
-        let Layout { row_bytes, panel_bytes, .. } = *self.layout;
-        let row_offsets = self.product.gather(left, (first, count), self.filter_zero, row_bytes, scratch);
-        let row_zeros = self.product.row_zeros(first);
-        let dot = Dot::of(isa);
+        let Layout { dot, tiles, .. } = *self.layout;
+        let tile_bytes = ROWS * self.layout.row_stride();
+        let (rows, row) = scratch.split_at_mut(tiles * tile_bytes);
+        let mut offsets = [[0; ROWS]; TILES];
+        let each = rows.chunks_exact_mut(tile_bytes.max(1)).zip(&mut offsets).enumerate();
+        for (tile, (rows, offsets)) in each.take(own_rows.1.div_ceil(ROWS)) {
+            let own = (own_rows.0 + tile * ROWS, ROWS.min(own_rows.1 - tile * ROWS));
+            *offsets = self.product.gather(left, own, self.filter_zero, dot, (rows, row));
+        }
+        self.multiply(isa, own_rows, rows, &offsets, 0..self.columns.div_ceil(COLUMNS), finish);
+    }
+
+    /// Multiplies tiles of rows that are gathered with panels: those of each pair whose first is among `panels`.
+    fn multiply<F: Finish>(
+        &self,
+        isa: Isa,
+        (first_row, row_count): (usize, usize),
+        rows: &[u8],
+        row_offsets: &[[i32; ROWS]],
+        panels: std::ops::Range<usize>,
+        finish: &F,
+    ) {
+        let (panel_bytes, left_stride) = (self.layout.panels.panel_bytes(), self.layout.row_stride());
         let mut sums: Sums = [[[0; COLUMNS]; PANELS]; ROWS];
+        let mut channels: [F::Channels; PANELS] = Default::default();
         let all = self.columns.div_ceil(COLUMNS);
-        for panel in (0..all).step_by(PANELS) {
-            let panels = PANELS.min(all - panel);
-            let tile = Tile {
-                left: scratch,
-                left_stride: row_bytes,
-                rows: count,
-                right: &self.panels[panel * panel_bytes..(panel + panels) * panel_bytes],
-                panel_stride: panel_bytes,
-                panels,
-                steps: row_bytes / STEP,
-            };
-            dot.tile(tile, &mut sums);
+        for panel in panels.step_by(PANELS) {
+            let count = PANELS.min(all - panel);
+            let right = &self.panels[panel * panel_bytes..][..count * panel_bytes];
             let mut column_sums = [[0; COLUMNS]; PANELS];
-            for (p, sums) in column_sums.iter_mut().enumerate().take(panels) {
-                *sums = self.column_sums(panel + p);
+            for (to, panel) in column_sums.iter_mut().zip(right.chunks_exact(panel_bytes)) {
+                *to = self::column_sums(panel);
             }
-            let from = panel * COLUMNS;
-            let finishing = Finishing {
-                finish,
-                sums: &sums,
-                rows: (first, count),
-                columns: (self.first_column + from, (panels * COLUMNS).min(self.columns - from)),
-                column_sums: &column_sums,
-                row_zeros: &row_zeros,
-                row_offsets: &row_offsets,
-            };
-            dispatch(isa, finishing);
+            let columns = (count * COLUMNS).min(self.columns - panel * COLUMNS);
+            let columns = (self.first_column + panel * COLUMNS, columns);
+            self.product.channels(finish, self.filter_zero, columns, &column_sums, &mut channels);
+            for (tile, row_offsets) in (0..row_count.div_ceil(ROWS)).zip(row_offsets) {
+                let own_rows = (first_row + tile * ROWS, ROWS.min(row_count - tile * ROWS));
+                let tile = Tile {
+                    left: &rows[tile * ROWS * left_stride..],
+                    left_stride,
+                    rows: own_rows.1,
+                    right,
+                    panel_stride: panel_bytes,
+                    panels: count,
+                    steps: self.layout.panels.row_bytes() / STEP,
+                };
+                self.layout.dot.tile(tile, &mut sums);
+                let uneven = (!self.product.is_even(self.filter_zero)).then(|| Uneven {
+                    column_sums: &column_sums,
+                    row_zeros: self.product.row_zeros(own_rows),
+                    row_offsets: *row_offsets,
+                });
+                let finishing =
+                    Finishing { finish, channels: &channels, sums: &sums, rows: own_rows, columns, uneven };
+                dispatch(isa, finishing);
+            }
         }
     }
 }

@@ -1,96 +1,141 @@
 //! Sums to bytes, 16 at a time.
 
 use super::dot::COLUMNS;
-use super::multiplier::Rescale;
+use super::multiplier::{Multiplier, Rescale};
 use crate::base::simd::Simd;
 
-/// Stores the bytes of sums, with what is added to each, of the channels from `first` on, of which `count` are there. Must run where
-/// [`Simd`]'s instructions are.
+/// What sums of 16 channels become bytes by: what is added to each, and its multiplier, as an integer and shifts or as a number.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(64))]
+pub(crate) struct Channels {
+    added: [i32; COLUMNS],
+    values: [i32; COLUMNS],
+    shifts: [i32; COLUMNS],
+    /// Bits of each that are shifted out to the right.
+    right: [i32; COLUMNS],
+    exact: [f64; COLUMNS],
+    /// Some are shifted to the left.
+    has_left: bool,
+}
+
+impl Channels {
+    /// Makes them those of `count` channels from `first` on, to whose sums `added` is added, and a bias.
+    pub fn set(
+        &mut self,
+        rescale: &Rescale<'_>,
+        (first, count): (usize, usize),
+        bias: Option<&[i32]>,
+        added: &[i32; COLUMNS],
+    ) {
+        self.added = *added;
+        if let Some(bias) = bias {
+            for (added, bias) in self.added.iter_mut().zip(&bias[first..first + count]) {
+                *added = added.wrapping_add(*bias);
+            }
+        }
+        match rescale.exact {
+            [] => {}
+            [one] => self.exact = [*one; COLUMNS],
+            all => self.exact[..count].copy_from_slice(&all[first..first + count]),
+        }
+        let own = match rescale.multipliers {
+            [one] => [*one; COLUMNS],
+            all => {
+                let mut own = [Multiplier::default(); COLUMNS];
+                let count = count.min(all.len());
+                own[..count].copy_from_slice(&all[first.min(all.len() - count)..][..count]);
+                own
+            }
+        };
+        self.has_left = false;
+        for (c, own) in own.into_iter().enumerate() {
+            (self.values[c], self.shifts[c]) = (own.value, own.shift);
+            self.right[c] = (-own.shift).max(0);
+            self.has_left |= own.shift > 0;
+        }
+    }
+}
+
+/// Stores the bytes of sums, as many as `to` has room for. Must run where [`Simd`]'s instructions are.
 #[inline(always)]
 pub(crate) fn store<S: Simd>(
     rescale: &Rescale<'_>,
-    (first, count): (usize, usize),
+    channels: &Channels,
     sums: &[i32; COLUMNS],
-    bias: Option<&[i32]>,
     to: &mut [u8],
 ) {
-    let (bias, to) = (bias.map(|bias| &bias[first..first + count]), &mut to[..count]);
+    let is_exact = !rescale.exact.is_empty();
     #[cfg(target_arch = "x86_64")]
     if S::LANES == 16 {
         // SAFETY: a vector of 16 floats is there only where AVX-512 is.
         return unsafe {
-            if rescale.exact.is_empty() {
-                x86::store(own(rescale.multipliers, first, count), rescale, sums, bias, to);
+            if is_exact {
+                x86::store_exactly(channels, rescale, sums, to);
             } else {
-                x86::store_exactly(own(rescale.exact, first, count), rescale, sums, bias, to);
+                x86::store(channels, rescale, sums, to);
             }
         };
     }
-    let mut sums = *sums;
-    for (sum, bias) in sums.iter_mut().zip(bias.unwrap_or_default()) {
-        *sum = sum.wrapping_add(*bias);
-    }
-    if !rescale.exact.is_empty() {
-        for (c, to) in to.iter_mut().enumerate() {
-            *to = rescale.exactly(first + c, sums[c] as f64) as u8;
-        }
-        return;
-    }
-    let mut multipliers = [rescale.multipliers[0]; COLUMNS];
-    if rescale.multipliers.len() > 1 {
-        multipliers[..count].copy_from_slice(&rescale.multipliers[first..first + count]);
-    }
     let mut bytes = [0u8; COLUMNS];
+    #[cfg(target_arch = "x86_64")]
+    if S::LANES == 8 {
+        // SAFETY: a vector of 8 floats is there only where AVX2 is.
+        bytes = unsafe {
+            if is_exact {
+                x86::exact_bytes(channels, rescale, sums)
+            } else {
+                x86::bytes(channels, rescale, sums)
+            }
+        };
+        return put(&bytes, to);
+    }
     let mut c = 0;
     while c < COLUMNS {
-        bytes[c] = rescale.bounded(multipliers[c].apply(sums[c])) as u8;
+        let sum = sums[c].wrapping_add(channels.added[c]);
+        let integer = if is_exact {
+            rescale.exactly(channels.exact[c], sum as f64)
+        } else {
+            let own = Multiplier { value: channels.values[c], shift: channels.shifts[c] };
+            rescale.bounded(own.apply(sum))
+        };
+        bytes[c] = integer as u8;
         c += 1;
     }
-    to.copy_from_slice(&bytes[..count]);
+    put(&bytes, to);
 }
 
-/// Those of some channels, or the one of all.
-#[cfg(target_arch = "x86_64")]
+/// As many of the bytes as there is room for.
 #[inline(always)]
-fn own<T>(all: &[T], first: usize, count: usize) -> &[T] {
-    if all.len() == 1 { all } else { &all[first..first + count] }
+fn put(bytes: &[u8; COLUMNS], to: &mut [u8]) {
+    match <&mut [u8; COLUMNS]>::try_from(&mut *to) {
+        Ok(to) => *to = *bytes,
+        Err(_) => to.copy_from_slice(&bytes[..to.len()]),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{COLUMNS, Rescale};
-    use crate::affine::multiplier::Multiplier;
+    use super::{COLUMNS, Channels, Rescale};
 
-    /// `multipliers` is one, or as many as bytes are stored, at most 16; so is `bias`.
-    ///
     /// # Safety
     /// The processor has AVX-512 with DQ, BW and VL.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) unsafe fn store(
-        multipliers: &[Multiplier],
+        channels: &Channels,
         rescale: &Rescale<'_>,
         sums: &[i32; COLUMNS],
-        bias: Option<&[i32]>,
         to: &mut [u8],
     ) {
-        let pairs = (1u64 << (2 * to.len())) - 1;
-        let mask = (pairs >> to.len()) as u16;
-        // SAFETY: no more is read and written than the mask says.
+        let mask = ((1u32 << to.len()) - 1) as u16;
+        // SAFETY: all have 16 numbers, and no more is written than the mask says.
         unsafe {
-            let mut sums = _mm512_loadu_si512(sums.as_ptr().cast());
-            if let Some(bias) = bias {
-                sums = _mm512_add_epi32(sums, _mm512_maskz_loadu_epi32(mask, bias.as_ptr()));
-            }
-            let (values, shifts) = if let [one] = multipliers {
-                (_mm512_set1_epi32(one.value), _mm512_set1_epi32(one.shift))
-            } else {
-                let at = multipliers.as_ptr().cast::<i32>();
-                let low = _mm512_maskz_loadu_epi32(pairs as u16, at);
-                apart(low, _mm512_maskz_loadu_epi32((pairs >> 16) as u16, at.wrapping_add(16)))
-            };
+            let sums = _mm512_loadu_si512(sums.as_ptr().cast());
+            let sums = _mm512_add_epi32(sums, _mm512_loadu_si512(channels.added.as_ptr().cast()));
+            let values = _mm512_loadu_si512(channels.values.as_ptr().cast());
+            let shifts = _mm512_loadu_si512(channels.shifts.as_ptr().cast());
             let bytes = bounded(scaled(values, shifts, sums), rescale);
             _mm_mask_storeu_epi8(to.as_mut_ptr().cast(), mask, bytes);
         }
@@ -103,10 +148,9 @@ pub(super) mod x86 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) unsafe fn store_exactly(
-        exact: &[f64],
+        channels: &Channels,
         rescale: &Rescale<'_>,
         sums: &[i32; COLUMNS],
-        bias: Option<&[i32]>,
         to: &mut [u8],
     ) {
         let mask = ((1u32 << to.len()) - 1) as u16;
@@ -120,26 +164,116 @@ pub(super) mod x86 {
             let number = _mm512_max_pd(number, _mm512_or_pd(most, sign));
             _mm512_maskz_cvttpd_epi32(is_number, _mm512_min_pd(number, most))
         };
-        // SAFETY: no more is read and written than the mask says.
+        // SAFETY: all have 16 numbers, and no more is written than the mask says.
         unsafe {
-            let mut sums = _mm512_loadu_si512(sums.as_ptr().cast());
-            if let Some(bias) = bias {
-                sums = _mm512_add_epi32(sums, _mm512_maskz_loadu_epi32(mask, bias.as_ptr()));
-            }
-            let [low, high] = if let [one] = exact {
-                [_mm512_set1_pd(*one); 2]
-            } else {
-                let high = exact.as_ptr().wrapping_add(8);
-                [
-                    _mm512_maskz_loadu_pd(mask as u8, exact.as_ptr()),
-                    _mm512_maskz_loadu_pd((mask >> 8) as u8, high),
-                ]
-            };
+            let sums = _mm512_loadu_si512(sums.as_ptr().cast());
+            let sums = _mm512_add_epi32(sums, _mm512_loadu_si512(channels.added.as_ptr().cast()));
+            let [low, high] = [0, 8].map(|at| _mm512_loadu_pd(channels.exact.as_ptr().add(at)));
             let low = eight(_mm512_castsi512_si256(sums), low);
             let high = eight(_mm512_extracti32x8_epi32::<1>(sums), high);
             let all = _mm512_inserti32x8::<1>(_mm512_castsi256_si512(low), high);
             _mm_mask_storeu_epi8(to.as_mut_ptr().cast(), mask, bounded(all, rescale));
         }
+    }
+
+    /// The bytes of sums.
+    ///
+    /// # Safety
+    /// The processor has AVX2.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn bytes(
+        channels: &Channels,
+        rescale: &Rescale<'_>,
+        sums: &[i32; COLUMNS],
+    ) -> [u8; COLUMNS] {
+        let eight = |at: usize| {
+            let load = |from: &[i32; COLUMNS]| {
+                // SAFETY: 8 of 16 integers.
+                unsafe { _mm256_loadu_si256(from.as_ptr().add(at).cast()) }
+            };
+            let sums = _mm256_add_epi32(load(sums), load(&channels.added));
+            let x = if channels.has_left {
+                _mm256_sllv_epi32(sums, _mm256_max_epi32(load(&channels.shifts), _mm256_setzero_si256()))
+            } else {
+                sums
+            };
+            eight_scaled(load(&channels.values), load(&channels.right), x)
+        };
+        sixteen_bounded([eight(0), eight(8)], rescale)
+    }
+
+    /// The same of sums that are multiplied as numbers.
+    ///
+    /// # Safety
+    /// As of [`bytes`].
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn exact_bytes(
+        channels: &Channels,
+        rescale: &Rescale<'_>,
+        sums: &[i32; COLUMNS],
+    ) -> [u8; COLUMNS] {
+        // Beyond these the bounds are what remains.
+        let (most, half, sign) =
+            (_mm256_set1_pd((1 << 30) as f64), _mm256_set1_pd(0.5), _mm256_set1_pd(-0.0));
+        let four = |at: usize| {
+            // SAFETY: 4 of 16 numbers.
+            let (sums, added, factors) = unsafe {
+                (
+                    _mm_loadu_si128(sums.as_ptr().add(at).cast()),
+                    _mm_loadu_si128(channels.added.as_ptr().add(at).cast()),
+                    _mm256_loadu_pd(channels.exact.as_ptr().add(at)),
+                )
+            };
+            let number = _mm256_mul_pd(_mm256_cvtepi32_pd(_mm_add_epi32(sums, added)), factors);
+            let number = _mm256_add_pd(number, _mm256_or_pd(half, _mm256_and_pd(number, sign)));
+            let number = _mm256_and_pd(number, _mm256_cmp_pd::<_CMP_ORD_Q>(number, number));
+            let number = _mm256_max_pd(number, _mm256_or_pd(most, sign));
+            _mm256_cvttpd_epi32(_mm256_min_pd(number, most))
+        };
+        let eight = |at: usize| _mm256_set_m128i(four(at + 4), four(at));
+        sixteen_bounded([eight(0), eight(8)], rescale)
+    }
+
+    /// The bytes of 16 integers.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(in crate::affine) fn sixteen_bounded(integers: [__m256i; 2], rescale: &Rescale<'_>) -> [u8; COLUMNS] {
+        let zero = _mm256_set1_epi32(rescale.zero);
+        let [low, high] = integers.map(|integers| _mm256_add_epi32(integers, zero));
+        // The bounds are those of bytes, so that what does not fit 16 bits is outside of them.
+        let words = _mm256_packs_epi32(low, high);
+        let words = _mm256_max_epi16(words, _mm256_set1_epi16(rescale.bounds.0 as i16));
+        let words = _mm256_min_epi16(words, _mm256_set1_epi16(rescale.bounds.1 as i16));
+        let words = _mm256_and_si256(words, _mm256_set1_epi16(0xff));
+        let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+        // Fours of bytes stand as 0, 2, 1, 3.
+        let bytes = _mm_shuffle_epi32::<0b11_01_10_00>(bytes);
+        let mut all = [0; COLUMNS];
+        // SAFETY: 16 bytes.
+        unsafe { _mm_storeu_si128(all.as_mut_ptr().cast(), bytes) };
+        all
+    }
+
+    /// As [`scaled`], for 8 integers that are shifted to the left already, and by so many bits to the right.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(in crate::affine) fn eight_scaled(values: __m256i, right: __m256i, x: __m256i) -> __m256i {
+        let one = _mm256_set1_epi32(1);
+        let half = _mm256_set1_epi64x(1 << 30);
+        let of_even = _mm256_add_epi64(_mm256_mul_epi32(x, values), half);
+        let odd = _mm256_mul_epi32(_mm256_srli_epi64::<32>(x), _mm256_srli_epi64::<32>(values));
+        let of_odd = _mm256_add_epi64(odd, half);
+        let product = _mm256_blend_epi32::<0b1010_1010>(
+            _mm256_srli_epi64::<31>(of_even),
+            _mm256_slli_epi64::<1>(of_odd),
+        );
+        let mask = _mm256_sub_epi32(_mm256_sllv_epi32(one, right), one);
+        let rest = _mm256_and_si256(product, mask);
+        let threshold = _mm256_sub_epi32(_mm256_srli_epi32::<1>(mask), _mm256_srai_epi32::<31>(product));
+        let is_more = _mm256_cmpgt_epi32(rest, threshold);
+        _mm256_sub_epi32(_mm256_srav_epi32(product, right), is_more)
     }
 
     /// The bytes of integers.
@@ -149,16 +283,6 @@ pub(super) mod x86 {
         let integers = _mm512_add_epi32(integers, _mm512_set1_epi32(rescale.zero));
         let integers = _mm512_max_epi32(integers, _mm512_set1_epi32(rescale.bounds.0));
         _mm512_cvtepi32_epi8(_mm512_min_epi32(integers, _mm512_set1_epi32(rescale.bounds.1)))
-    }
-
-    /// Values and shifts of multipliers.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn apart(low: __m512i, high: __m512i) -> (__m512i, __m512i) {
-        let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-        let values = _mm512_permutex2var_epi32(low, even, high);
-        let shifts = _mm512_permutex2var_epi32(low, _mm512_add_epi32(even, _mm512_set1_epi32(1)), high);
-        (values, shifts)
     }
 
     /// Sums by multipliers of these values and shifts: see [`Multiplier::apply`]. No shift is more than 31.
@@ -199,7 +323,9 @@ mod tests {
 
         #[inline(always)]
         fn run<S: Simd>(self, _: S) {
-            store::<S>(self.0, (0, self.3), self.1, Some(self.2), self.4);
+            let mut channels = Channels::default();
+            channels.set(self.0, (0, self.3), Some(self.2), &[0; COLUMNS]);
+            store::<S>(self.0, &channels, self.1, &mut self.4[..self.3]);
         }
     }
 
@@ -215,7 +341,8 @@ mod tests {
                 (1, 0..4) => [i32::MAX, i32::MIN, 0, -1][c],
                 _ => (step * 7919 + c as i32 * 131).wrapping_mul(step % 311).wrapping_sub(step * 40),
             });
-            let expected: [u8; COLUMNS] = std::array::from_fn(|c| rescale.exactly(c, sums[c] as f64) as u8);
+            let expected: [u8; COLUMNS] =
+                std::array::from_fn(|c| rescale.exactly(exact[c % exact.len()], sums[c] as f64) as u8);
             let (bias, count) = ([0; COLUMNS], step as usize % COLUMNS + 1);
             let mut bytes = [99; COLUMNS + 1];
             for isa in Isa::ALL {

@@ -158,7 +158,9 @@ impl Kernel for (Pixel<'_>, &mut [i16]) {
                     WideBias::Long(bias) => bias[column],
                     WideBias::Short(bias) | WideBias::Narrow(bias) => bias[column] as i64,
                 };
-                *to = pixel.rescale.exactly(column, sum.wrapping_add(bias) as f64) as i16;
+                let exact = pixel.rescale.exact;
+                let factor = if exact.len() == 1 { exact[0] } else { exact[column] };
+                *to = pixel.rescale.exactly(factor, sum.wrapping_add(bias) as f64) as i16;
                 continue;
             }
             let multipliers = pixel.rescale.multipliers;

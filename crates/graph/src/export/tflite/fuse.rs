@@ -30,6 +30,7 @@ const ACTIVATIONS: [(&str, i64); 2] = [("RELU", 1), ("RELU6", 3)];
 /// Puts biases and activations where they belong.
 pub(super) fn run(lower: &mut Lower<'_>) -> Result<(), GraphError> {
     gelu(lower);
+    neutral(lower);
     biases(lower);
     zero_biases(lower)?;
     activations(lower);
@@ -162,6 +163,31 @@ fn number(lower: &Lower<'_>, id: Id) -> Option<f32> {
     let mut bytes = [0; 4];
     constant.tensor.read_into(&lower.def.source, &mut bytes).ok()?;
     Some(f32::from_le_bytes(bytes))
+}
+
+/// Leaves out products with 1: what a swish multiplies with, for one.
+fn neutral(lower: &mut Lower<'_>) {
+    for index in 0..lower.graph.operators.len() {
+        let operator = &lower.graph.operators[index];
+        let (true, [a, b], [made]) = (is(operator, "MUL"), &operator.inputs[..], &operator.outputs[..])
+        else {
+            continue;
+        };
+        let made = *made;
+        let own = [(*a, *b), (*b, *a)].into_iter().find_map(|(value, factor)| {
+            let is_same =
+                lower.dims(value) == lower.dims(made) && lower.get(value).kind == lower.get(made).kind;
+            (is_same && number(lower, factor) == Some(1.0)).then_some(value)
+        });
+        let Some(own) = own.filter(|_| activation(operator) == 0 && !lower.graph.outputs.contains(&made))
+        else {
+            continue;
+        };
+        let inputs = lower.graph.operators.iter_mut().flat_map(|operator| &mut operator.inputs);
+        inputs.filter(|id| **id == made).for_each(|id| *id = own);
+    }
+    let mut marks = needed(&lower.graph).into_iter();
+    lower.graph.operators.retain(|_| marks.next().unwrap_or(false));
 }
 
 /// A value and the number that it is computed with by this operator.

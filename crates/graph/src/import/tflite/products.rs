@@ -7,7 +7,7 @@ use super::attrs::{Value, int, ints, kind, text, truth, types, why};
 use super::build::Refusal;
 use super::hybrid::{self, Range, Rounded};
 use super::operator::Op;
-use super::quantized::{Weight, widened};
+use super::quantized::{self, Weight, widened};
 use super::rows::{Integers, Row, row};
 
 const WITH_FILTER: Integers = Integers::Compute;
@@ -108,9 +108,32 @@ fn worth(
     weight.scaled(op, product)
 }
 
+/// Activations that a node with weights of integers has: NONE, RELU, RELU_N1_TO_1 and RELU6.
+const BOUNDS: std::ops::RangeInclusive<i64> = 0..=3;
+
+/// Makes the node that rounds floats and multiplies them with weights of int8 whose output channels are this axis. False where
+/// there is none for what the operator takes.
+fn in_integers(op: &mut Op<'_, '_, '_>, builtin: &str, axis: usize) -> Result<bool, Refusal> {
+    let weight = op.tensor(1)?;
+    let Some(quantization) = &weight.quantization else { return Ok(false) };
+    let is_taken = op.dtype(1)? == types::I8
+        && weight.blockwise.is_none()
+        && quantization.axis.is_none_or(|own| own == axis)
+        && quantization.zero_points.iter().all(|zero| *zero == 0)
+        && (!op.has(2) || op.dtype(2)? == types::F32)
+        && BOUNDS.contains(&op.operator.options.int("fused_activation_function"));
+    if is_taken {
+        quantized::node(op, builtin)?;
+    }
+    Ok(is_taken)
+}
+
 fn conv_2d(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
     need_float(op, 0)?;
     filter_dims::<4>(op, 1)?;
+    if in_integers(op, "CONV_2D", 0)? {
+        return Ok(());
+    }
     let input = op.input(0)?;
     let (input, rounded) = beside(op, input, 1, &[1, 2, 3])?;
     let filter = widened(op, 1, 0, None)?;
@@ -139,6 +162,9 @@ fn depthwise_conv_2d(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
             "has a filter of shape {:?} for {multiplier} channels each",
             op.tensor(1)?.shape
         ));
+    }
+    if in_integers(op, "DEPTHWISE_CONV_2D", 3)? {
+        return Ok(());
     }
     let input = op.input(0)?;
     let (input, rounded) = beside(op, input, 1, &[1, 2, 3])?;
@@ -206,6 +232,9 @@ fn fully_connected(op: &mut Op<'_, '_, '_>) -> Result<(), Refusal> {
         return why("has shuffled weights, which is not supported");
     }
     let [n, k] = filter_dims(op, 1)?;
+    if in_integers(op, "FULLY_CONNECTED", 0)? {
+        return Ok(());
+    }
     let dims = op.tensor(0)?.open_shape();
     let mut value = op.input(0)?;
     let is_matrix = dims.len() == 2 && dims.last() == Some(&k);

@@ -108,7 +108,7 @@ impl Operator for Conv2d {
 
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
         let (conv, filter) = self.planned(call)?;
-        Some(self.quantized.weight(call, (filter[0], conv.depth())))
+        Some(self.quantized.weight(&conv, call, (filter[0], conv.depth())))
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {

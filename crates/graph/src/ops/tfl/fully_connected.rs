@@ -108,8 +108,8 @@ impl Operator for FullyConnected {
     }
 
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
-        let (_, filter) = self.planned(call)?;
-        Some(self.quantized.weight(call, (filter[0], filter[1])))
+        let (conv, filter) = self.planned(call)?;
+        Some(self.quantized.weight(&conv, call, (filter[0], filter[1])))
     }
 
     fn reshape(&self, run: &mut Run<'_>) -> Option<()> {

@@ -3,14 +3,14 @@
 
 use tightfit_core::DType;
 use tightfit_kernels::{
-    Affine, AffineConv2d, AffineDepthwise, AffineFilter, AffineInput, AffineOutput, FilterType, HybridOutput,
-    Multiplier, Rescale, WideBias, WideConv2d, quantize_rows,
+    Affine, AffineConv2d, AffineDepthwise, AffineFilter, AffineInput, AffineOutput, BytePanels, FilterType,
+    HybridOutput, Multiplier, Rescale, WideBias, WideConv2d, quantize_rows,
 };
 
 use super::affine::{self, Fused};
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
-use crate::operator::{Call, Memory, OpError, Run, Weight, WeightLayout, WeightUse};
+use crate::operator::{Call, Held, Memory, OpError, Run, Weight, WeightLayout, WeightUse};
 use crate::ops::shared;
 
 /// TFLite's number of int32.
@@ -217,17 +217,26 @@ impl Quantized {
         (fitting / step * step).clamp(step, rows.max(step))
     }
 
-    /// How the filter of so many rows is wanted: as the file has it.
-    pub fn weight(&self, call: &Call<'_>, size: (usize, usize)) -> WeightUse {
+    /// How the filter of so many rows is wanted: in the panels of the product, where it is of bytes and those take them.
+    pub fn weight(&self, conv: &AffineConv2d, call: &Call<'_>, size: (usize, usize)) -> WeightUse {
         let kind = self.filter.kind(call.inputs[FILTER].dtype);
         let rows = self.block_rows(call, size);
         let block_bytes = kind.bytes(rows * size.1).min(kind.bytes(size.0 * size.1));
-        WeightUse { input: FILTER, layout: WeightLayout::Dense, block_bytes }
+        let has_panels = kind != FilterType::Int4 && call.inputs[0].dtype != DType::I16;
+        let layout = match conv.panels().filter(|_| has_panels) {
+            Some(_) => {
+                let is_unsigned = kind == FilterType::UInt8;
+                WeightLayout::BytePanels { columns: size.0, depth: size.1, is_unsigned }
+            }
+            None => WeightLayout::Dense,
+        };
+        WeightUse { input: FILTER, layout, block_bytes }
     }
 
     /// The memory of a product, of floats as many rows of which have a range each.
     pub fn memory(&self, conv: &AffineConv2d, call: &Call<'_>, rows: usize) -> Memory {
-        let product = conv.scratch_bytes(usize::MAX, call.threads);
+        let is_packed = call.inputs[FILTER].held == Held::Packed;
+        let product = conv.scratch_bytes(call.isa, call.threads, is_packed);
         match call.inputs[0].dtype {
             DType::F32 => Memory::scratch(hybrid_bytes(call.inputs[0].shape.elements(), rows) + product),
             DType::I16 => Memory::default(),
@@ -256,7 +265,9 @@ impl Quantized {
         };
         match run.weight(FILTER)? {
             Weight::Dense(view) => part(0, rows, view.bytes()),
-            Weight::Packed(_) => Err(OpError::Internal("a quantised filter was packed")),
+            Weight::Packed(bytes) => {
+                each(0, BytePanels::new(rows, depth)?.filter(bytes, kind, self.filter_zero)?)
+            }
             Weight::Streamed(stream) => stream.blocks(&mut |offset, bytes| {
                 let per_byte = if kind == FilterType::Int4 { 2 } else { 1 };
                 let first = (offset as usize * per_byte).checked_div(depth).unwrap_or(0);

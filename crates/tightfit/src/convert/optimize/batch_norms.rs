@@ -1,7 +1,8 @@
-//! Makes the scale of a batch norm part of the weights before it: what is left of the norm is an addition.
+//! Makes the scale of a batch norm part of the weights before it, and its shift part of the bias: what is left of both is one
+//! addition.
 //!
-//! A norm is a FusedBatchNorm of constants, or a product with a constant for each channel, as it stands once constants have
-//! been folded. The weights are multiplied as they are written.
+//! A norm is a FusedBatchNorm of constants, or a product with a constant for each channel and a sum with another, as it stands
+//! once constants have been folded. The weights are multiplied as they are written.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ const MOST_CHANNELS: u64 = 1 << 20;
 struct Norm {
     /// The node that it takes.
     from: usize,
-    scale: Vec<f32>,
+    /// What it multiplies with first; `None` for a sum.
+    scale: Option<Vec<f32>>,
     /// What it adds after; `None` for a product.
     shift: Option<Vec<f32>>,
 }
@@ -81,11 +83,12 @@ fn norm(nodes: &Nodes, def: &GraphDef, index: usize) -> Result<Option<Norm>, Err
     }
     let inputs: Vec<&str> = node.inputs.iter().map(|input| &**input).collect();
     match (&*node.op, &inputs[..]) {
-        ("Mul", [a, b]) => {
-            for (value, scale) in [(a, b), (b, a)] {
-                if let (Some(scale), Some(from)) = (channels(nodes, def, scale)?, nodes.find(value)) {
-                    // One factor for all is no norm of channels unless there is one.
-                    return Ok(Some(Norm { from, scale, shift: None }));
+        ("Mul" | "BiasAdd" | "Add" | "AddV2", [a, b]) if is_channels_last(node) => {
+            for (value, constant) in [(a, b), (b, a)] {
+                if let (Some(values), Some(from)) = (channels(nodes, def, constant)?, nodes.find(value)) {
+                    let (scale, shift) =
+                        if &*node.op == "Mul" { (Some(values), None) } else { (None, Some(values)) };
+                    return Ok(Some(Norm { from, scale, shift }));
                 }
             }
             Ok(None)
@@ -116,7 +119,7 @@ fn norm(nodes: &Nodes, def: &GraphDef, index: usize) -> Result<Option<Norm>, Err
             };
             let (scale, shift) = of_batch_norm([gamma, beta, mean, variance], epsilon);
             let floats = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
-            Ok(Some(Norm { from, scale: floats(scale), shift: Some(floats(shift)) }))
+            Ok(Some(Norm { from, scale: Some(floats(scale)), shift: Some(floats(shift)) }))
         }
         _ => Ok(None),
     }
@@ -143,23 +146,18 @@ fn product(nodes: &Nodes, def: &GraphDef, from: usize, users: &[usize]) -> Resul
     Ok(None)
 }
 
-/// The weights of a product as they are with each channel scaled; `None` where they are no constant that fits.
-fn scaled(nodes: &Nodes, node: &NodeDef, scale: &[f32]) -> Option<(usize, TensorDef)> {
-    let (index, weights) = nodes.constant(node.inputs.get(1)?)?;
-    let channels = scale.len() as u64;
+/// The weights of a product: the constant, its channels, and how many elements stand together for each of them.
+fn weights<'n>(nodes: &'n Nodes, node: &NodeDef) -> Option<(&'n TensorDef, u64, u64)> {
+    let (_, weights) = nodes.constant(node.inputs.get(1)?)?;
     let size = |axis: usize| weights.shape.get(axis).and_then(|dim| u64::try_from(*dim).ok());
     let is_set = |name: &str| matches!(node.attr(name), Some(AttrValue::Bool(true)));
-    let (own, inner) = match &*node.op {
+    let (channels, inner) = match &*node.op {
         "Conv2D" => (size(3)?, 1),
         "DepthwiseConv2dNative" => (size(2)?.checked_mul(size(3)?)?, 1),
         _ if is_set("transpose_b") => (size(0)?, size(1)?),
         _ => (size(1)?, 1),
     };
-    if own != channels {
-        return None;
-    }
-    let content = TensorContent::Scaled(Arc::new(Scaled::new(weights.clone(), scale.into(), inner)?));
-    Some((index, TensorDef { dtype: weights.dtype, shape: weights.shape.clone(), content }))
+    Some((weights, channels, inner))
 }
 
 fn constant(name: String, value: TensorDef) -> NodeDef {
@@ -189,26 +187,44 @@ fn apply(
     product: Product,
 ) -> Result<bool, Error> {
     let own = &nodes.list()[product.node];
-    let Some((_, weights)) = scaled(nodes, own, &norm.scale) else { return Ok(false) };
-    if norm.shift.as_ref().is_some_and(|shift| shift.len() != norm.scale.len()) {
+    let Some((weights, channels, inner)) = weights(nodes, own) else { return Ok(false) };
+    let is_each = |values: &Vec<f32>| values.len() as u64 == channels;
+    let is_even = |values: &Vec<f32>| is_each(values) || values.len() == 1;
+    let bias = product.bias.as_ref().map(|(_, bias)| bias);
+    // A bias alone is what is to be made.
+    let is_done = norm.scale.is_none() && bias.is_none();
+    // One factor for all is no norm of channels unless there is one.
+    if is_done
+        || !norm.scale.as_ref().is_none_or(is_each)
+        || !norm.shift.as_ref().is_none_or(is_even)
+        || !bias.is_none_or(is_even)
+    {
         return Ok(false);
     }
-    if product.bias.as_ref().is_some_and(|(_, bias)| bias.len() != norm.scale.len() && bias.len() != 1) {
-        return Ok(false);
-    }
-    def.reservation.try_grow(2 * block_bytes(4 * norm.scale.len() as u64) + 1024)?;
     let (name, norm_name) = (own.name.clone(), nodes.list()[index].name.clone());
-    let weights = nodes.add(constant(format!("{name}/scaled_weights"), weights));
-    nodes.node_mut(product.node).inputs[1] = weights;
-    let bias = product.bias.as_ref().map(|(_, bias)| {
-        let scale = norm.scale.iter().enumerate();
-        scale.map(|(at, scale)| bias[at.min(bias.len() - 1)] * scale).collect::<Vec<f32>>()
-    });
-    let added = match (&norm.shift, bias) {
-        (Some(shift), Some(bias)) => Some(shift.iter().zip(bias).map(|(shift, bias)| shift + bias).collect()),
-        (Some(shift), None) => Some(shift.clone()),
-        (None, bias) => bias,
+    def.reservation.try_grow(2 * block_bytes(4 * channels) + 1024)?;
+    let scaled = match &norm.scale {
+        None => None,
+        Some(scale) => {
+            let Some(scaled) = Scaled::new(weights.clone(), scale.clone().into(), inner) else {
+                return Ok(false);
+            };
+            let content = TensorContent::Scaled(Arc::new(scaled));
+            Some(TensorDef { dtype: weights.dtype, shape: weights.shape.clone(), content })
+        }
     };
+    if let Some(scaled) = scaled {
+        let scaled = nodes.add(constant(format!("{name}/scaled_weights"), scaled));
+        nodes.node_mut(product.node).inputs[1] = scaled;
+    }
+    let of = |values: &[f32], channel: usize| values[channel.min(values.len() - 1)];
+    let channel = |at: usize| {
+        let bias = bias.map_or(0.0, |bias| of(bias, at));
+        let scaled = norm.scale.as_ref().map_or(bias, |scale| bias * of(scale, at));
+        norm.shift.as_ref().map_or(scaled, |shift| of(shift, at) + scaled)
+    };
+    let added = (bias.is_some() || norm.shift.is_some())
+        .then(|| (0..channels as usize).map(channel).collect::<Vec<f32>>());
     let Some(added) = added else {
         // Nothing is left of it but its name.
         let node = nodes.node_mut(index);
@@ -220,6 +236,10 @@ fn apply(
         }
         return Ok(true);
     };
+    if let Some((bias, _)) = product.bias {
+        // Nothing takes it any more, and it is to be no user of the product.
+        nodes.node_mut(bias).inputs.clear();
+    }
     let added = nodes.add(constant(format!("{norm_name}/shift"), vector(&added)));
     let node = nodes.node_mut(index);
     node.op = "BiasAdd".into();
