@@ -6,8 +6,8 @@ use tightfit_core::{DType, Shape};
 
 use super::random::Random;
 use crate::ir::RegionKind;
-use crate::operator::{Held, WeightLayout};
-use crate::plan::{Action, AliasOf, Plan, RegionPlan, Role, Storage};
+use crate::operator::{Call, Held, WeightLayout};
+use crate::plan::{Action, AliasOf, Plan, PlanOptions, RegionPlan, Role, Storage};
 
 /// A way to damage a plan; false where this plan has nothing of the kind.
 pub type Damage = fn(&mut Plan, &mut Random) -> bool;
@@ -120,6 +120,20 @@ const OFFSETS: &[(&str, Damage)] = &[
     }),
 ];
 
+/// Whether a step may have more scratch than its operator needs.
+fn has_spare_scratch(plan: &Plan, step: usize) -> bool {
+    let step = &plan.steps[step];
+    let infos = |slots: &[usize]| slots.iter().map(|slot| plan.slots[*slot].info).collect::<Vec<_>>();
+    let (inputs, outputs) = (infos(&step.inputs), infos(&step.outputs));
+    let PlanOptions { threads, isa, weights, .. } = plan.options;
+    let call =
+        Call { inputs: &inputs, outputs: &outputs, threads, isa, window_bytes: weights.window_bytes() };
+    match &step.action {
+        Action::Operator(operator) => operator.memory(&call).most_scratch_bytes > 0,
+        Action::Region(_) => false,
+    }
+}
+
 const SCRATCH: &[(&str, Damage)] = &[
     ("scratch is where a value is", |plan, random| {
         let Some(step) = step_where(plan, random, |s| s.scratch.1 > 0) else { return false };
@@ -136,7 +150,9 @@ const SCRATCH: &[(&str, Damage)] = &[
     ("scratch is too small", |plan, random| {
         let Some(step) = step_where(plan, random, |s| s.scratch.1 > 0) else { return false };
         let bytes = plan.steps[step].scratch.1;
-        plan.steps[step].scratch.1 = random.of(&[bytes - 1, bytes / 2, 0]);
+        // It may be more than the operator needs.
+        let less = random.of(&[bytes - 1, bytes / 2, 0]);
+        plan.steps[step].scratch.1 = if has_spare_scratch(plan, step) { 0 } else { less };
         true
     }),
     ("scratch is too large", |plan, random| {

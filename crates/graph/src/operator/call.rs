@@ -52,6 +52,8 @@ pub struct Call<'a> {
 pub struct Memory {
     /// Scratch bytes while it runs.
     pub scratch_bytes: usize,
+    /// With up to so many scratch bytes it may be faster. It has as many of them as the arena has room for that step anyway.
+    pub most_scratch_bytes: usize,
     /// Inputs whose memory the first output may take over, where types have the same size and shapes are the same.
     pub overwrites: Overwrites,
     /// The input whose memory the first output *is*: the elements are the same in the same order.

@@ -6,7 +6,7 @@ use tightfit_core::{ALIGNMENT, Account};
 
 use super::arena::{self, Item, Packing};
 use super::planner::Planner;
-use super::{ArenaItem, Plan, StatePlan, Step, Storage};
+use super::{Action, ArenaItem, Plan, StatePlan, Step, Storage};
 use crate::error::GraphError;
 use crate::ir::Port;
 
@@ -19,8 +19,7 @@ impl Planner<'_> {
             self.life[root].1 = end.max(1);
         }
         let ends = self.ends(&fetched);
-        let (items, packing) = self.pack(account)?;
-        let loads = arena::load_bytes(&items.iter().map(|i| i.item).collect::<Vec<_>>(), ALIGNMENT);
+        let (items, packing, load_bytes) = self.pack(account)?;
         let mut weights_bytes = 0;
         for weight in &mut self.weights {
             weight.offset = weights_bytes;
@@ -54,7 +53,7 @@ impl Planner<'_> {
             slots: self.slots,
             weights: self.weights,
             arena_bytes: packing.height_bytes,
-            arena_lower_bound_bytes: loads.into_iter().max().unwrap_or(0),
+            arena_lower_bound_bytes: load_bytes,
             string_bytes: self.string_bytes,
             ends,
             items,
@@ -63,7 +62,8 @@ impl Planner<'_> {
         })
     }
 
-    pub(super) fn pack(&mut self, account: &Account) -> Result<(Vec<ArenaItem>, Packing), GraphError> {
+    /// What is in the arena, where it lies, and the least that any way to pack it needs.
+    pub(super) fn pack(&mut self, account: &Account) -> Result<(Vec<ArenaItem>, Packing, usize), GraphError> {
         let mut items = std::mem::take(&mut self.scratch);
         for (slot, plan) in self.slots.iter().enumerate() {
             let (first, end) = self.life[slot];
@@ -77,19 +77,38 @@ impl Planner<'_> {
             }
         }
         items.shrink_to_fit();
-        let plain: Vec<Item> = items.iter().map(|i| i.item).collect();
+        let mut plain: Vec<Item> = items.iter().map(|i| i.item).collect();
         let working = account.room(arena::working_bytes(&plain))?;
-        let packing = arena::pack(&plain, ALIGNMENT);
+        let mut packing = arena::pack(&plain, ALIGNMENT);
+        let load_bytes = arena::load_bytes(&plain, ALIGNMENT).into_iter().max().unwrap_or(0);
+        let scratch = items.iter().enumerate().filter(|(_, item)| item.slot.is_none());
+        let most = scratch.map(|(number, item)| (number, self.most_scratch_bytes(item.item.first)));
+        let most: Vec<(usize, usize)> = most.filter(|(_, bytes)| *bytes > 0).collect();
+        arena::widen(&mut plain, &mut packing, ALIGNMENT, &most);
+        items.iter_mut().zip(&plain).for_each(|(item, plain)| item.item = *plain);
         drop(working);
         for (item, offset) in items.iter().zip(&packing.offsets) {
             match item.slot {
                 Some(slot) => self.slots[slot].storage = Storage::Arena(*offset),
-                None => self.steps[item.item.first].scratch.0 = *offset,
+                None => self.steps[item.item.first].scratch = (*offset, item.item.bytes),
             }
         }
         for slot in 0..self.slots.len() {
             self.slots[slot].storage = self.slots[self.root_of[slot]].storage;
         }
-        Ok((items, packing))
+        Ok((items, packing, load_bytes))
+    }
+
+    /// The most scratch bytes that are of use to a step.
+    fn most_scratch_bytes(&self, step: usize) -> usize {
+        let step = &self.steps[step];
+        let infos = |slots: &[usize]| slots.iter().map(|slot| self.slots[*slot].info).collect::<Vec<_>>();
+        match &step.action {
+            Action::Operator(operator) if !step.grows => {
+                let (inputs, outputs) = (infos(&step.inputs), infos(&step.outputs));
+                operator.memory(&self.call(&inputs, &outputs)).most_scratch_bytes
+            }
+            _ => 0,
+        }
     }
 }

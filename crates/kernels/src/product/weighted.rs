@@ -19,7 +19,11 @@ pub trait WeightedProduct {
     /// Bytes of scratch that a call needs, with the weight in this form.
     fn scratch_bytes(&self, threads: usize, form: WeightForm) -> usize;
 
-    /// Computes the product. `scratch` needs no alignment.
+    /// Bytes of scratch with which a call may be faster, or as many as it needs where more are of no use. Any number
+    /// between the two is of some use, or none.
+    fn most_scratch_bytes(&self, threads: usize, form: WeightForm) -> usize;
+
+    /// Computes the product. `scratch` needs no alignment. How much there is beyond what is needed may change the rounding.
     ///
     /// # Errors
     /// [`KernelError`] when a length is wrong or the scratch too small.
@@ -68,6 +72,11 @@ pub(super) trait Parts {
     /// Bytes of scratch for so many rows of the weight.
     fn part_scratch_bytes(&self, threads: usize, rows: usize, form: Form) -> usize;
 
+    /// Bytes of scratch that are of use with a weight that is packed; 0 where no more are than it needs.
+    fn most_scratch_bytes(&self, _threads: usize) -> usize {
+        0
+    }
+
     /// The product with part of the weight's rows, given as (first, count).
     #[allow(clippy::too_many_arguments)]
     fn part(
@@ -114,6 +123,15 @@ impl<P: Parts> WeightedProduct for P {
                 let bytes = |rows| self.part_scratch_bytes(threads, rows, unpacked);
                 bytes(rows).max(if all.is_multiple_of(rows) { 0 } else { bytes(all % rows) })
             }
+        }
+    }
+
+    fn most_scratch_bytes(&self, threads: usize, form: WeightForm) -> usize {
+        let needed_bytes = self.scratch_bytes(threads, form);
+        if form == WeightForm::Packed {
+            Parts::most_scratch_bytes(self, threads).max(needed_bytes)
+        } else {
+            needed_bytes
         }
     }
 

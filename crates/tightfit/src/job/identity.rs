@@ -1,6 +1,7 @@
 //! What a job is: everything that its results follow from, so that it is gone on with as the same job or not at all.
 //!
-//! Memory and threads are not among it: results do not depend on them.
+//! Memory and threads are not among it: results depend on them by no more than the rounding of convolutions, which have faster
+//! ways where there is memory for their scratch.
 
 use std::fmt::Display;
 

@@ -16,7 +16,8 @@ pub fn memory(kernel: &impl WeightedProduct, fused: &Fused, call: &Call<'_>) -> 
         Held::Streamed => WeightForm::Blocks { rows: block_rows(kernel, call) },
         Held::Value | Held::Resident => WeightForm::Unpacked,
     };
-    fused.memory(kernel.scratch_bytes(call.threads, form), place)
+    let most_scratch_bytes = kernel.most_scratch_bytes(call.threads, form);
+    Memory { most_scratch_bytes, ..fused.memory(kernel.scratch_bytes(call.threads, form), place) }
 }
 
 /// How a constant weight is wanted: packed for `groups` products side by side, from the form that the file has it in.

@@ -48,6 +48,43 @@ fn pack_within(items: &[Item], alignment: usize, max_pairs: usize) -> Packing {
     if in_turn.height_bytes < on_top.height_bytes { in_turn } else { on_top }
 }
 
+/// Makes items larger where that makes the block no higher: each of `most`, an item of one step and the bytes that are of use to it,
+/// in the order of their steps, gets as many of them as a gap beside what lives in its step has.
+pub fn widen(items: &mut [Item], packing: &mut Packing, alignment: usize, most: &[(usize, usize)]) {
+    if pairs(items) > MAX_PAIRS {
+        return;
+    }
+    let mut by_first: Vec<usize> = (0..items.len()).filter(|i| items[*i].first < items[*i].end).collect();
+    by_first.sort_unstable_by_key(|i| items[*i].first);
+    let (mut begun, mut alive) = (0, Vec::new());
+    for &(wide, most_bytes) in most {
+        let step = items[wide].first;
+        while let Some(next) = by_first.get(begun).filter(|i| items[**i].first <= step) {
+            alive.push(*next);
+            begun += 1;
+        }
+        alive.retain(|i| items[*i].end > step);
+        alive.sort_unstable_by_key(|i| packing.offsets[*i]);
+        let others = alive.iter().filter(|i| **i != wide);
+        let mut end = 0;
+        let mut best: Option<(usize, usize)> = None;
+        for (start, next_end) in others
+            .map(|i| (packing.offsets[*i], packing.offsets[*i] + items[*i].bytes.next_multiple_of(alignment)))
+            .chain([(packing.height_bytes, packing.height_bytes)])
+        {
+            let bytes = start.saturating_sub(end).min(most_bytes);
+            if best.is_none_or(|(largest, _)| bytes > largest) {
+                best = Some((bytes, end));
+            }
+            end = end.max(next_end);
+        }
+        if let Some((bytes, offset)) = best.filter(|(bytes, _)| *bytes > items[wide].bytes) {
+            items[wide].bytes = bytes;
+            packing.offsets[wide] = offset;
+        }
+    }
+}
+
 /// The most bytes that packing takes besides the items and their offsets.
 pub(super) fn working_bytes(items: &[Item]) -> u64 {
     let pairs = pairs(items);

@@ -134,3 +134,38 @@ proptest! {
         prop_assert!(packing.height_bytes >= bound);
     }
 }
+
+#[test]
+fn scratch_takes_what_is_free_beside_it() {
+    // Values of a chain, each step with scratch.
+    let mut items =
+        vec![item(0, 1, 8), item(1, 2, 8), item(2, 3, 8), item(0, 2, 400), item(1, 3, 100), item(2, 3, 40)];
+    let mut packing = pack(&items, 8);
+    let height_bytes = packing.height_bytes;
+    widen(&mut items, &mut packing, 8, &[(0, 96), (1, 50), (2, 200)]);
+    validate(&items, &packing, 8).unwrap();
+    assert_eq!(packing.height_bytes, height_bytes);
+    // Beside 400, 104 and 8 bytes nothing is free.
+    assert_eq!([items[0].bytes, items[1].bytes, items[2].bytes], [96, 8, 200]);
+}
+
+proptest! {
+    #[test]
+    fn widened_items_stay_apart(
+        lives in prop::collection::vec((0usize..30, 1usize..9, 0usize..5000), 1..60),
+        most in prop::collection::vec(0usize..20_000, 30),
+    ) {
+        let mut items: Vec<Item> = (0..30).map(|step| item(step, step + 1, 1 + step % 7 * 50)).collect();
+        items.extend(lives.iter().map(|(first, steps, bytes)| item(*first, first + steps, *bytes)));
+        let mut packing = pack(&items, 64);
+        let (before, height_bytes) = (items.clone(), packing.height_bytes);
+        let most: Vec<(usize, usize)> = most.into_iter().enumerate().collect();
+        widen(&mut items, &mut packing, 64, &most);
+        validate(&items, &packing, 64).unwrap();
+        prop_assert_eq!(packing.height_bytes, height_bytes);
+        for (number, (now, before)) in items.iter().zip(&before).enumerate() {
+            let most = most.get(number).map_or(0, |(_, bytes)| *bytes).max(before.bytes);
+            prop_assert!((before.bytes..=most).contains(&now.bytes));
+        }
+    }
+}

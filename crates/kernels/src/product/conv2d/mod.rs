@@ -1,6 +1,7 @@
 //! Convolution of images and volumes, f32, as a product over pixels. An image is a volume of depth 1.
 
 mod pixels;
+mod winograd;
 
 use super::weighted::{Parts, check_residual};
 use crate::base::cpu::Isa;
@@ -12,6 +13,7 @@ use crate::product::gemm::{
 };
 use crate::product::matmul::{ALIASING_FLOATS, copy_pitch};
 use pixels::PixelRows;
+use winograd::Winograd;
 
 /// What a convolution works on: input `[batch, height, width, in_channels]`, filter `[window height, window width,
 /// in_channels / groups, out_channels]`.
@@ -241,6 +243,13 @@ impl Parts for Conv2d {
         4 * self.zero_floats() + 64 + problem.scratch_bytes(threads)
     }
 
+    fn most_scratch_bytes(&self, threads: usize) -> usize {
+        match winograd::most_scratch_bytes(self, threads) {
+            0 => 0,
+            bytes => 4 * self.zero_floats() + 64 + bytes,
+        }
+    }
+
     fn part(
         &self,
         pool: &ThreadPool,
@@ -270,6 +279,13 @@ impl Parts for Conv2d {
             copy_floats: self.copy_floats(segment.taps, k.1),
             packed: matches!(right, RightHand::Packed(_)),
         };
+        if let RightHand::Packed(filter) = right
+            && let Some(cut) = winograd::cut(self, pool.threads(), rest.len())
+        {
+            // SAFETY: the lengths were checked above, and `out` and `scratch` are borrowed exclusively.
+            unsafe { Winograd { pixels, filter, out, epilogue }.run(pool, cut, rest) };
+            return Ok(());
+        }
         let gemm = Gemm {
             rows: &pixels,
             m: self.pixels(),
