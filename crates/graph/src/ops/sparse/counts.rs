@@ -304,6 +304,9 @@ impl Operator for Counts {
         if self.rows == Rows::Ragged && run.shape(0).elements() < 2 {
             return Err(OpError::input(0, "has fewer than two splits"));
         }
+        if self.rows == Rows::Dense && run.rank(0) == 2 && run.dim(0, 0) == Some(0) {
+            return Err(OpError::input(0, "has no rows"));
+        }
         let (rows, row) = self.rows.of_run(run)?;
         let row = &|n: usize| row.of(n);
         let counted = self.rows.counted(run, self.rows.weights(), false, self.is_binary)?;
@@ -362,6 +365,8 @@ mod tests {
         refuses("RaggedCountSparseOutput", &[], &[splits.clone(), tensor(&[4], &[0i32; 4]), row], "shape");
         let one = [tensor(&[1], &[0i64]), none.clone(), none.clone()];
         refuses_as_it_runs("RaggedCountSparseOutput", &[], &one, "fewer than two splits");
+        let no_rows = [tensor(&[0, 3], &[0i32; 0]), tensor::<i32>(&[0], &[])];
+        refuses_as_it_runs("DenseCountSparseOutput", &[], &no_rows, "has no rows");
         refuses("RaggedCountSparseOutput", &[], &[splits, tensor(&[4], &[0i32, -1, 0, 0]), none], "-1");
     }
 }
