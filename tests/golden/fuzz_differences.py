@@ -420,7 +420,7 @@ def is_of_another_phase(graph):
 def are_vectors_not_computed(graph, why):
     """The vectors are asked for of a decomposition that does not compute them."""
     off = {"Svd": "compute_uv", "BatchSvd": "compute_uv", "SelfAdjointEigV2": "compute_v", "BatchSelfAdjointEigV2": "compute_v", "Eig": "compute_v"}
-    return bool(re.search(r": shape \(.*0.*\) != ", why)) and any(node.op in off and off[node.op] in node.attr and not node.attr[off[node.op]].b
+    return bool(re.search(r": shape \((\d+, )*0\b.*\) != ", why)) and any(node.op in off and off[node.op] in node.attr and not node.attr[off[node.op]].b
                                                     for node in graph.graph_def.node)
 
 

