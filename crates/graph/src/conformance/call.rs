@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use tightfit_core::{Buffer, DType, MemoryBudget, Shape, StringRef};
-use tightfit_kernels::{BytePanels, FilterType, Isa, PackedLayout, Philox, ThreadPool};
+use tightfit_kernels::{BytePanels, Isa, PackedLayout, Philox, ThreadPool};
 
 use crate::fact::Fact;
 use crate::operator::Growth;
@@ -486,8 +486,7 @@ fn pack(value: &Value, layout: WeightLayout) -> Result<Vec<u8>, String> {
     let (k, n, is_transposed, groups) = match layout {
         WeightLayout::Dense => return Ok(value.bytes.clone()),
         WeightLayout::Panels { k, n, is_transposed, groups } => (k, n, is_transposed, groups),
-        WeightLayout::BytePanels { columns, depth, is_unsigned } => {
-            let kind = if is_unsigned { FilterType::UInt8 } else { FilterType::Int8 };
+        WeightLayout::BytePanels { columns, depth, kind } => {
             let panels = BytePanels::new(columns, depth).map_err(error)?;
             let mut packed = vec![0; panels.bytes()];
             panels.pack(&mut packed, 0, kind, &value.bytes).map_err(error)?;

@@ -223,8 +223,7 @@ impl Part<'_> {
         let (k, n, is_transposed, groups) = match self.weight.layout {
             WeightLayout::Dense => return constant.read_at(0, target),
             WeightLayout::Panels { k, n, is_transposed, groups } => (k, n, is_transposed, groups),
-            WeightLayout::BytePanels { depth, is_unsigned, .. } => {
-                let kind = if is_unsigned { FilterType::UInt8 } else { FilterType::Int8 };
+            WeightLayout::BytePanels { depth, kind, .. } => {
                 return self.pack_bytes(depth, kind, target, scratch);
             }
         };

@@ -1,7 +1,7 @@
 //! What an operator is told and says of memory before it runs.
 
 use tightfit_core::{DType, Shape};
-use tightfit_kernels::Isa;
+use tightfit_kernels::{FilterType, Isa};
 
 use super::error::OpError;
 
@@ -159,8 +159,8 @@ pub enum WeightLayout {
         columns: usize,
         /// Bytes of each.
         depth: usize,
-        /// True when the bytes are uint8.
-        is_unsigned: bool,
+        /// How the bytes stand in the file: one to each integer.
+        kind: FilterType,
     },
     /// As the file has it.
     Dense,

@@ -3,7 +3,7 @@
 use crate::base::error::{KernelError, check_exact, product};
 
 /// How a filter's integers stand in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FilterType {
     /// int8.
     Int8,

@@ -224,10 +224,7 @@ impl Quantized {
         let block_bytes = kind.bytes(rows * size.1).min(kind.bytes(size.0 * size.1));
         let has_panels = kind != FilterType::Int4 && call.inputs[0].dtype != DType::I16;
         let layout = match conv.panels().filter(|_| has_panels) {
-            Some(_) => {
-                let is_unsigned = kind == FilterType::UInt8;
-                WeightLayout::BytePanels { columns: size.0, depth: size.1, is_unsigned }
-            }
+            Some(_) => WeightLayout::BytePanels { columns: size.0, depth: size.1, kind },
             None => WeightLayout::Dense,
         };
         WeightUse { input: FILTER, layout, block_bytes }

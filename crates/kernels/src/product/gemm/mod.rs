@@ -23,7 +23,7 @@ pub use epilogue::{Epilogue, Residual};
 pub use panels::PackedLayout;
 pub(crate) use plan::{ALIGN, Form, PANELS_BYTES, Problem};
 pub(crate) use segment::Segment;
-pub(crate) use tile::{MAX_ROWS, max_rows, width as tile_width};
+pub(crate) use tile::{MAX_ROWS, max_rows, max_rows_of, width as tile_width};
 
 use crate::base::error::{KernelError, check_exact};
 

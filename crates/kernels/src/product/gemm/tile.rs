@@ -23,10 +23,15 @@ pub(crate) const fn width(isa: Isa) -> usize {
 
 /// The most rows a tile has: as many as leave registers for a row of B and an element of A.
 pub(crate) const fn max_rows(isa: Isa) -> usize {
-    match isa {
-        Isa::Avx512 => 14,
-        Isa::Avx2 => 6,
-        Isa::Portable => 4,
+    max_rows_of(isa.lanes())
+}
+
+/// The same of vectors of so many floats.
+pub(crate) const fn max_rows_of(lanes: usize) -> usize {
+    match lanes {
+        16 => 14,
+        8 => 6,
+        _ => 4,
     }
 }
 

@@ -7,7 +7,9 @@ use super::cut::{Cut, pitch};
 use super::transform::{CELLS, Filters, IN, OUT, PLACES, Patch, TAPS, are_even, elements, is_even};
 use crate::base::simd::{Kernel, Simd, dispatch};
 use crate::base::threads::share;
-use crate::product::gemm::{Band, LeftHand, MAX_ROWS, RawEpilogue, Segment, max_rows, tile_width};
+use crate::product::gemm::{
+    Band, LeftHand, MAX_ROWS, RawEpilogue, Segment, max_rows, max_rows_of, tile_width,
+};
 
 /// Some patches and panels.
 pub(super) struct Task<'t> {
@@ -120,9 +122,8 @@ impl<'t> Task<'t> {
     /// As [`Task::run`].
     unsafe fn direct(&self, panel: usize, first_pixel: usize, [rows, columns]: [usize; 2]) {
         let (op, conv) = (self.op, self.op.pixels.conv);
-        let taps = 9;
-        let segment = Segment { taps, first_tap: 0, offset: 0, len: conv.p.in_channels };
-        let mut pointers = [std::ptr::null(); 9 * MAX_ROWS];
+        let segment = Segment { taps: TAPS, first_tap: 0, offset: 0, len: conv.p.in_channels };
+        let mut pointers = [std::ptr::null(); TAPS * MAX_ROWS];
         for row in 0..rows {
             let pixel = first_pixel + row * conv.output[2];
             let at = pixel * conv.p.out_channels;
@@ -134,7 +135,7 @@ impl<'t> Task<'t> {
                     layout: conv.layout,
                     rows: pointers.as_ptr(),
                     count: columns,
-                    taps,
+                    taps: TAPS,
                     tap_len: segment.len,
                     zeros: op.pixels.zeros.as_ptr(),
                     b: op.filter.cast_mut(),
@@ -306,15 +307,6 @@ impl SumTile {
                 }
             }
         }
-    }
-}
-
-/// The most rows of a tile whose vectors have so many lanes.
-const fn max_rows_of(lanes: usize) -> usize {
-    match lanes {
-        16 => 14,
-        8 => 6,
-        _ => 4,
     }
 }
 
