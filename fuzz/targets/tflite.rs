@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| tightfit_fuzz::bodies::tflite(data));
+tightfit_fuzz::target!(tflite);

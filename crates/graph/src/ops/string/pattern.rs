@@ -7,8 +7,8 @@ use std::sync::Mutex;
 
 use regex_automata::meta::{Cache, Config, Regex};
 use regex_automata::util::primitives::NonMaxUsize;
-use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
+use regex_syntax::ParserBuilder;
 
 use tightfit_core::block_bytes;
 
@@ -40,19 +40,22 @@ impl Pattern {
         let text = std::str::from_utf8(pattern).map_err(|_| refused("is no UTF-8".into()))?;
         let text = translated(text).ok_or_else(|| refused("has a class that does not end".into()))?;
         let text = if is_whole { format!(r"\A(?:{text})\z") } else { text };
+        let unsupported =
+            |error: &dyn std::error::Error| refused(format!("is not supported: {}", last_line(error)));
+        let parsed =
+            ParserBuilder::new().utf8(false).build().parse(&text).map_err(|error| unsupported(&error))?;
         // No engine that grows while it searches.
         let config = Config::new()
             .hybrid(false)
             .backtrack(false)
             .utf8_empty(false)
             .nfa_size_limit(Some(PROGRAM_MAX_BYTES));
-        let regex = Regex::builder()
-            .configure(config)
-            .syntax(syntax::Config::new().utf8(false))
-            .build(&text)
-            .map_err(|error| match error.size_limit() {
-                Some(_) => refused(format!("takes more than {PROGRAM_MAX_BYTES} bytes compiled")),
-                None => refused(format!("is not supported: {}", last_line(&error))),
+        let regex =
+            Regex::builder().configure(config).build_from_hir(&parsed).map_err(|error| {
+                match error.size_limit() {
+                    Some(_) => refused(format!("takes more than {PROGRAM_MAX_BYTES} bytes compiled")),
+                    None => unsupported(&error),
+                }
             })?;
         let cache = Mutex::new(regex.create_cache());
         Ok(Pattern { regex, cache })
