@@ -206,6 +206,20 @@ mod tests {
         assert!(read(&png[..20]).unwrap_err().to_string().contains("ends"));
     }
 
+    #[test]
+    fn a_jpeg_is_read_as_far_as_the_components_of_its_scan() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/full.jpg");
+        let jpeg = std::fs::read(path).unwrap();
+        let scan = jpeg.windows(2).position(|bytes| bytes == [0xff, 0xda]).unwrap();
+        // The marker, a length, how many components there are, and two bytes of each.
+        let components = scan + 2 + 2 + 1 + 2 * usize::from(jpeg[scan + 4]);
+        assert_eq!(read(&jpeg[..components]).unwrap(), read(&jpeg).unwrap());
+        assert!(read(&jpeg[..components - 1]).is_err());
+        let mut other = jpeg.clone();
+        other[scan + 5] = 200;
+        assert!(read(&other).unwrap_err().to_string().contains("component that is none"));
+    }
+
     proptest! {
         #[test]
         fn random_bytes_never_panic(

@@ -26,7 +26,7 @@ use std::ops::Range;
 use color::Colors;
 use frame::{Component, FRAME_BYTES, Frame};
 use huffman::Table;
-use scan::{Block, Decoder, Scan};
+use scan::{Block, Decoder, Scan, read_parts};
 use segments::{EOI, InMemory, Reading, SOI, SOS, Source};
 use tables::Tables;
 use upsample::Upsampling;
@@ -74,7 +74,7 @@ pub(super) fn head(read: &mut (impl Read + Seek), ratio: usize) -> io::Result<He
             frame = Some(read_frame(marker, bytes, ratio, &mut source)?);
         } else if marker == SOS {
             let frame = frame.ok_or(Stop::Broken("a JPEG without a frame header"))?;
-            let first = usize::from(source.byte()?);
+            let (_, first) = read_parts(&frame, bytes, &mut source)?;
             let (width, height, components) = (frame.width, frame.height, frame.components().len());
             return Ok(Head { width, height, components, heap_bytes: heap_bytes(&frame, first) });
         } else if marker == EOI {

@@ -37,21 +37,7 @@ pub(super) struct Scan {
 impl Scan {
     /// Reads the header, of `bytes` bytes of content.
     pub fn new(frame: &Frame, bytes: usize, source: &mut InMemory<'_>) -> Result<Scan, Stop> {
-        let count = usize::from(source.byte()?);
-        if !(1..=4).contains(&count) || bytes != 2 * count + 4 {
-            return Err(Stop::Broken("a JPEG with a scan header of a wrong length"));
-        }
-        let mut parts = [Part::default(); 4];
-        for at in 0..count {
-            let [id, codes] = [source.byte()?, source.byte()?];
-            // Components come in the frame's order; of those of the same name the later is meant later.
-            let mut rest = frame.components().iter().enumerate().skip(at);
-            let component = rest.find(|(_, component)| component.id == id).map(|(place, _)| place);
-            let component = component.filter(|place| parts[..at].iter().all(|part| part.component != *place));
-            let component =
-                component.ok_or(Stop::Broken("a JPEG with a scan of a component that is none"))?;
-            parts[at] = Part { component, codes: [usize::from(codes >> 4), usize::from(codes & 15)] };
-        }
+        let (parts, count) = read_parts(frame, bytes, source)?;
         let band = [usize::from(source.byte()?), usize::from(source.byte()?)];
         let bits = source.byte()?;
         let (high, low) = (u32::from(bits >> 4), u32::from(bits & 15));
@@ -86,6 +72,29 @@ impl Scan {
             }
         }
     }
+}
+
+/// Reads the components of a scan, and how many they are, from its header of `bytes` bytes of content.
+pub(super) fn read_parts(
+    frame: &Frame,
+    bytes: usize,
+    source: &mut impl Source,
+) -> Result<([Part; 4], usize), Stop> {
+    let count = usize::from(source.byte()?);
+    if !(1..=4).contains(&count) || bytes != 2 * count + 4 {
+        return Err(Stop::Broken("a JPEG with a scan header of a wrong length"));
+    }
+    let mut parts = [Part::default(); 4];
+    for at in 0..count {
+        let [id, codes] = [source.byte()?, source.byte()?];
+        // Components come in the frame's order; of those of the same name the later is meant later.
+        let mut rest = frame.components().iter().enumerate().skip(at);
+        let component = rest.find(|(_, component)| component.id == id).map(|(place, _)| place);
+        let component = component.filter(|place| parts[..at].iter().all(|part| part.component != *place));
+        let component = component.ok_or(Stop::Broken("a JPEG with a scan of a component that is none"))?;
+        parts[at] = Part { component, codes: [usize::from(codes >> 4), usize::from(codes & 15)] };
+    }
+    Ok((parts, count))
 }
 
 /// Decodes the blocks of a scan, one after the other.
