@@ -126,7 +126,8 @@ def is_above_a_missing_factor(graph, why):
 
 
 def is_of_denormal_factors(graph, why):
-    """All that differs is where the root is so large that its reciprocal is nearly denormal, or half its factor is denormal."""
+    """All that differs is where the root is so large that its reciprocal is nearly denormal, or half its factor is denormal, or
+    where half the reciprocal of a float16 overflows."""
     found = differing(graph, why)
     node = found and next((n for n in ancestors(graph, found[0].name) if n.op == "SqrtGrad"), None)
     if not node:
@@ -137,6 +138,8 @@ def is_of_denormal_factors(graph, why):
     if y is None or dy is None:
         return False
     is_open = (np.abs(y) >= largest) & np.isfinite(y) | (np.abs(dy) < 2 * least)
+    if node.attr["T"].type == tf.float16.as_datatype_enum:
+        is_open |= np.abs(y) * 65504 < 0.5
     if node.name != found[0].name:
         return bool(is_open.any()) and follows_from(graph, why, node.name)
     return y.shape == found[1].shape and bool((found[3] <= is_open).all())
@@ -324,6 +327,22 @@ def is_within_its_steps(graph, why):
         return False
     a, b = (np.swapaxes(x, -1, -2) if node.attr[adj].b else x for x, adj in ((np.abs(a), "adj_x"), (np.abs(b), "adj_y")))
     return bool((differs <= (np.abs(got - want) <= np.matmul(a, b) * a.shape[-1] * 2.0 ** -9)).all())
+
+
+def is_within_rounded_volumes(graph, why):
+    """All that differs does by no more than the rounding to bfloat16 of the partial sums of a convolution of volumes."""
+    found = differing(graph, why)
+    if found is None or found[0].op != "Conv3D" or found[0].attr["T"].type != tf.bfloat16.as_datatype_enum:
+        return False
+    node, want, got, differs = found
+    values = [value_of(graph, name) for name in node.input]
+    if any(value is None for value in values):
+        return False
+    x, weights = (np.abs(value).astype(np.float32) for value in values)
+    given = {name: list(node.attr[name].list.i) for name in ("strides", "dilations") if name in node.attr}
+    sums = tf.raw_ops.Conv3D(input=x, filter=weights, padding=node.attr["padding"].s, **given,
+                             data_format=node.attr["data_format"].s or "NDHWC").numpy()
+    return bool((differs <= (np.abs(got - want) <= sums * 2.0 ** -8)).all())
 
 
 def is_left_of_cell_states(graph, why):

@@ -9,7 +9,7 @@ from fuzz_differences import (
     has, FILTER_GRADIENTS, has_of, has_nan, has_infinite, has_denormal, is_above_a_missing_factor,
     is_of_denormal_factors, is_half_a_step_off, is_midway, is_factor_denormal, is_within_float32, are_no_ragged_rows,
     overflows_on_the_way, overflows_both_ways, is_of_one_way_of_two,
-    is_within_its_rounding, is_damaged, is_within_its_steps, is_left_of_cell_states, are_of_one_space,
+    is_within_its_rounding, is_damaged, is_within_its_steps, is_within_rounded_volumes, is_left_of_cell_states, are_of_one_space,
     is_assigned_again, is_of_another_phase, are_vectors_not_computed, is_step_behind_rounding,
     is_only_asked_for_its_shape, is_of_nothing, is_of_left_gates,
 )
@@ -35,6 +35,8 @@ def refused(*texts):
 EXCLUSIONS = [
     ("Products of bfloat16 and another type TensorFlow adds up in bfloat16, in the order of its blocks",
      lambda g, kind, want, got, why: kind == "wrong" and is_within_its_steps(g, why)),
+    ("Convolutions of bfloat16 volumes TensorFlow adds up in blocks, of which it rounds the sums to bfloat16",
+     lambda g, kind, want, got, why: kind == "wrong" and is_within_rounded_volumes(g, why)),
     ("What is left of a cell's old and new part, each rounded to float16, where they nearly cancel out",
      lambda g, kind, want, got, why: kind == "wrong" and is_left_of_cell_states(g, why)),
     ("The vectors of singular values that are equal or 0 are any of their space",
@@ -64,7 +66,7 @@ EXCLUSIONS = [
      and any(f"input {i} is of shape" in got for i in (4, 5, 6))),
     ("Row ids that fall TensorFlow does not refuse, and puts values into other rows than they name",
      lambda g, kind, want, got, why: kind == "refused" and has(g, "RaggedTensorToTensor") and "splits and row ids never fall" in got),
-    ("What TensorFlow's SqrtGrad makes of numbers whose reciprocal, or half, is nearly denormal goes by where in a vector they stand",
+    ("What TensorFlow's SqrtGrad makes of numbers whose reciprocal, or half, is nearly denormal or overflows goes by where in a vector they stand",
      lambda g, kind, want, got, why: kind == "wrong" and is_of_denormal_factors(g, why)),
     ("A frequency that is no number TensorFlow compares and casts, which C++ leaves open",
      lambda g, kind, want, got, why: kind == "refused" and any(n.op == "Mfcc" and np.isnan(n.attr["upper_frequency_limit"].f) for n in g.graph_def.node)),
@@ -286,9 +288,9 @@ EXCLUSIONS = [
     ("Taps that all stand on one pixel, before the one that they belong to, or nowhere are no window here",
      lambda g, kind, want, got, why: kind == "refused" and has(g, "Dilation2D") and (
          re.search(r"\(attribute rates is \[1, (\d+, )?(-\d+|0), ", got) or is_of_nothing(g) and "a window's size, stride and dilation must" in got)),
-    ("Of a vector of indices TensorFlow's ScatterNdNonAliasingAdd and ScatterNdSub take the first one alone",
-     lambda g, kind, want, got, why: kind == "refused" and has(g, "ScatterNdNonAliasingAdd", "ScatterNdSub")
-     and "a row for each place is needed" in got),
+    ("A vector of indices TensorFlow infers to be one place, and its kernels take it for many, or the first of it alone",
+     lambda g, kind, want, got, why: kind == "refused" and "a row for each place is needed" in got
+     and any("ScatterNd" in n.op for n in g.graph_def.node)),
     ("Of splits that are a scalar TensorFlow's RaggedTensorToSparse reads what is in memory before them",
      lambda g, kind, want, got, why: kind == "refused" and "(RaggedTensorToSparse): input 0 is of shape []; rank 1 is needed" in got),
     ("A product of floats that overflows on the way is infinite, or NaN where a zero follows, by the order of its factors",
