@@ -57,10 +57,10 @@ pub(crate) fn exp_minus_1_of_negative<S: Simd>(s: S, x: S::V) -> S::V {
 /// 1 + e^-x, to two parts in 10^7; exactly 1 at infinity, and infinity at minus infinity. Above 1e38 it may be infinite.
 #[inline(always)]
 fn one_and_exp_of_minus<S: Simd>(s: S, x: S::V) -> S::V {
-    const LN2: f32 = std::f32::consts::LN_2;
     let x = s.max(s.splat(-88.9), s.min(s.splat(88.0), x));
     let (n, power) = s.split_pow2(s.mul(x, s.splat(-std::f32::consts::LOG2_E)));
-    let r = s.mul_add(n, s.splat(-LN2), s.sub(s.splat(0.0), x));
+    let rest = s.mul_add(n, s.splat(-LN2_HIGH), s.sub(s.splat(0.0), x));
+    let r = s.mul_add(n, s.splat(-LN2_LOW), rest);
     let square = s.mul(r, r);
     // As in `exp_tail`, and one after the other in as few steps as there can be.
     let low = s.mul_add(r, s.splat(0.166_665_2), s.splat(0.499_999_93));
